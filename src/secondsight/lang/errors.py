@@ -1,0 +1,108 @@
+"""Every error the language can raise, each with what happened, where, and what to do.
+
+`LangError` is the base: a command line prints it as it is, without a traceback.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+__all__ = [
+    "BadIndex",
+    "Blocked",
+    "LangError",
+    "LeftRange",
+    "ModelError",
+    "NoneFollowed",
+    "OutOfRecords",
+    "Position",
+    "Refused",
+    "RuleBroken",
+]
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Position:
+    """A place in a source file; `line` counts from 1, `column` from 1, `length` in characters (0: unknown)."""
+
+    file: str = "?"
+    line: int = 0
+    column: int = 0
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}:{self.column}"
+
+
+class LangError(Exception):
+    """Something is wrong with a model or its bounds; `str()` is fit for a user's eyes."""
+
+
+class Refused(LangError):
+    """A construct outside the language: where, the source line, what is wrong, what to write instead."""
+
+    def __init__(self, where: Position, source: str, wrong: str, instead: str) -> None:
+        self.where, self.source, self.wrong, self.instead = where, source, wrong, instead
+        caret = " " * max(0, where.column - 1) + "^"
+        super().__init__(f"{where}: {wrong}\n    {source.rstrip()}\n    {caret}\n  instead: {instead}")
+
+
+class ModelError(LangError):
+    """A running model did what no model may: the verdict is not about Linux but about the model's own text or bounds."""
+
+    rule = "model-error"
+
+    def __init__(self, message: str, where: Position | None = None) -> None:
+        self.message, self.where = message, where
+        super().__init__(message if where is None else f"{where}: {message}")
+
+
+class OutOfRecords(ModelError):
+    """A pool or bounded array is full. Raise its bound; this is never a verdict."""
+
+    rule = "out-of-records"
+
+    def __init__(self, bound: str, size: int, where: Position | None = None) -> None:
+        self.bound, self.size = bound, size
+        super().__init__(f"OutOfRecords: {bound} ({size}) all in use; raise with {bound}={size + 1}", where)
+
+
+class LeftRange(ModelError):
+    """An integer left the range of its type."""
+
+    rule = "left-range"
+
+    def __init__(self, name: str, value: int, low: int, high: int, where: Position | None = None) -> None:
+        self.name, self.value, self.low, self.high = name, value, low, high
+        super().__init__(f"LeftRange: {name} = {value} is outside {low}..{high}; give it a wider type", where)
+
+
+class BadIndex(ModelError):
+    """An index outside an array."""
+
+    rule = "bad-index"
+
+    def __init__(self, name: str, index: int, size: int, where: Position | None = None) -> None:
+        self.name, self.index, self.size = name, index, size
+        super().__init__(f"BadIndex: {name}[{index}], but it has {size} elements", where)
+
+
+class NoneFollowed(ModelError):
+    """A reference that is None was followed: what would be a NULL dereference in C. Reported as a broken rule."""
+
+    rule = "none-followed"
+
+    def __init__(self, name: str, where: Position | None = None) -> None:
+        self.name = name
+        super().__init__(f"NoneFollowed: {name} is None", where)
+
+
+class RuleBroken(LangError):
+    """A `require`, `assert` or built-in rule does not hold: the thing the search looks for."""
+
+    def __init__(self, rule: str, message: str, where: Position | None = None) -> None:
+        self.rule, self.message, self.where = rule, message, where
+        super().__init__(f"{rule}: {message}")
+
+
+class Blocked(Exception):
+    """Internal: a step cannot run to its end now. Never reaches a user."""
