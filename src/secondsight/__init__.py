@@ -1,0 +1,1 @@
+"""secondsight: settle questions about sharing process memory with devices."""

@@ -1,0 +1,427 @@
+"""State as plain Python objects: records, arrays, pools, and the machine that owns them.
+
+A `Record` subclass declares fields by annotation. Instances exist only inside a `Machine`; setting a field checks its
+range. `shared`, `shared_array` and `pool` declare, at module level, state that every machine has: the names they return
+stand for the current machine's state (`with machine:`). The search never touches these objects: it runs on flat
+vectors (`lang.layout`); they serve hand-driven use, the setting up of a scenario, and the replay of traces.
+"""
+
+from __future__ import annotations
+
+import typing
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from types import GenericAlias, TracebackType
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar, cast, dataclass_transform
+
+from secondsight.lang.errors import BadIndex, LangError, LeftRange, ModelError, OutOfRecords
+from secondsight.lang.runtime import runtime
+from secondsight.lang.types import ArrayType, IntType, RecordType, RefType, Type, resolve
+
+__all__ = ["Array", "Const", "Machine", "Pool", "Record", "Shared", "Value", "const", "pool", "shared", "shared_array"]
+
+T = TypeVar("T")
+N = TypeVar("N")
+
+
+class Record:
+    """A fixed-size record. Subclass it and annotate the fields; a default must be a constant."""
+
+    _fields: ClassVar[dict[str, Type] | None] = None
+
+    @classmethod
+    def fields(cls) -> dict[str, Type]:
+        """Field names and types, base class first. Raises `LangError` for a type outside the language."""
+        if "_fields" not in cls.__dict__ or cls._fields is None:
+            found: dict[str, Type] = {}
+            try:
+                hints = typing.get_type_hints(cls, include_extras=True)
+            except NameError as error:
+                raise LangError(f"{cls.__module__}.{cls.__name__}: annotation not found: {error}") from None
+            names = [n for c in reversed(cls.__mro__) for n in c.__dict__.get("__annotations__", {})]
+            for name in dict.fromkeys(names):
+                hint = hints[name]
+                if name.startswith("__") or typing.get_origin(hint) is ClassVar or hint is ClassVar:
+                    continue
+                try:
+                    kind = resolve(hint, embedded=True)
+                except LangError as error:
+                    raise LangError(f"{cls.__module__}.{cls.__name__}.{name}: {error}") from None
+                if kind is None:
+                    raise LangError(f"{cls.__module__}.{cls.__name__}.{name}: a field cannot be None")
+                found[name] = kind
+            cls._fields = found
+        return cls._fields
+
+    @classmethod
+    def default(cls, name: str) -> int:
+        """The value field `name` (an integer) starts with."""
+        kind = cls.fields()[name]
+        assert isinstance(kind, IntType)
+        given = getattr(cls, name, None)
+        return kind.zero if given is None else int(given)
+
+    @classmethod
+    def _make(cls: type[T], machine: Machine, path: str) -> T:
+        self = object.__new__(cls)
+        slots = self.__dict__
+        slots["_path"], slots["_machine"] = path, machine
+        for name, kind in cls.fields().items():  # type: ignore[attr-defined]
+            slots[name] = _fresh(kind, machine, f"{path}.{name}", cls.default(name) if isinstance(kind, IntType) else 0)  # type: ignore[attr-defined]
+        return self
+
+    def _reset(self) -> None:
+        for name, kind in self.fields().items():
+            if isinstance(kind, RecordType):
+                cast(Record, self.__dict__[name])._reset()
+            elif isinstance(kind, ArrayType):
+                cast("Array[Any, Any]", self.__dict__[name])._reset()
+            else:
+                self.__dict__[name] = self.default(name) if isinstance(kind, IntType) else None
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        kind = self.fields().get(name)
+        if kind is None:
+            raise ModelError(f"{type(self).__name__} has no field {name}")
+        self.__dict__[name] = _checked(kind, value, f"{type(self).__name__}.{name}")
+
+    def __repr__(self) -> str:
+        return f"<{self.__dict__.get('_path', type(self).__name__)}>"
+
+
+def _fresh(kind: Type, machine: Machine, path: str, default: int) -> Any:
+    if isinstance(kind, IntType):
+        return default if kind.enum is None else _as_enum(kind, default)
+    if isinstance(kind, RefType):
+        return None
+    if isinstance(kind, RecordType):
+        return kind.record._make(machine, path)
+    if isinstance(kind, ArrayType):
+        return (Pool if kind.pool else Array)._make(machine, kind, path)
+    raise ModelError(f"{path}: a {kind} cannot be stored")
+
+
+def _as_enum(kind: IntType, value: int) -> int:
+    if kind.enum is not None:
+        try:
+            return kind.enum(value)
+        except ValueError:
+            return value
+    return value
+
+
+def _checked(kind: Type, value: Any, name: str) -> Any:
+    """`value` as it may be stored in a place of type `kind`; raises the language's named errors."""
+    if isinstance(kind, IntType):
+        if not isinstance(value, int):
+            raise ModelError(f"{name} is {kind}; {value!r} is not an integer")
+        if not kind.low <= value <= kind.high:
+            raise LeftRange(name, int(value), kind.low, kind.high)
+        if kind.display == "bool":
+            return bool(value)
+        return int(value) if kind.enum is None else _as_enum(kind, int(value))
+    if isinstance(kind, RefType):
+        value = unwrap(value)
+        if value is not None and not isinstance(value, kind.record):
+            raise ModelError(f"{name} is {kind}; {value!r} is not one")
+        return value
+    raise ModelError(f"{name} is {kind}: it cannot be assigned as a whole; assign its parts")
+
+
+def unwrap(value: Any) -> Any:
+    """The record behind a name declared with `shared`."""
+    return object.__getattribute__(value, "_target")() if isinstance(value, _SharedRecord) else value
+
+
+class Array(Generic[T, N]):
+    """A bounded array of records, references or integers: `Array[Frame, 8]`, or of a named bound, `Array[Frame, Literal["frames"]]`."""
+
+    if not TYPE_CHECKING:
+
+        def __class_getitem__(cls, parameters: Any) -> Any:
+            return GenericAlias(cls, parameters)
+
+    _items: list[Any]
+    _type: ArrayType
+    _path: str
+    _bound: int | str
+
+    @classmethod
+    def _make(cls, machine: Machine, kind: ArrayType, path: str) -> Any:
+        self = object.__new__(cls)
+        self._type, self._path = kind, path
+        size = machine.bound(kind.size)
+        default = kind.element.zero if isinstance(kind.element, IntType) else 0
+        self._items = [_fresh(kind.element, machine, f"{path}[{i}]", default) for i in range(size)]
+        return self
+
+    def _reset(self) -> None:
+        for i, item in enumerate(self._items):
+            if isinstance(item, Record):
+                item._reset()
+            else:
+                self._items[i] = None if isinstance(self._type.element, RefType) else cast(IntType, self._type.element).zero
+
+    def _place(self, index: int) -> int:
+        if not 0 <= index < len(self._items):
+            raise BadIndex(self._path, index, len(self._items))
+        return index
+
+    def __getitem__(self, index: int) -> T:
+        return cast(T, self._items[self._place(index)])
+
+    def __setitem__(self, index: int, value: T) -> None:
+        self._items[self._place(index)] = _checked(self._type.element, value, f"{self._path}[{index}]")
+
+    def __iter__(self) -> Iterator[T]:
+        return iter(self._items)
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def index(self, record: T) -> int:
+        """The place of a record in this array. A record of another array is an error."""
+        record = unwrap(record)
+        for i, item in enumerate(self._items):
+            if item is record:
+                return i
+        raise ModelError(f"{record!r} is not in {self._path}")
+
+    def __repr__(self) -> str:
+        return f"<{self._path}: {len(self._items)}>"
+
+
+class Pool(Array[T, N]):
+    """An array whose records are allocated and freed: lowest place first."""
+
+    _used: list[bool]
+
+    @classmethod
+    def _make(cls, machine: Machine, kind: ArrayType, path: str) -> Any:
+        self = super()._make(machine, kind, path)
+        self._used = [False] * len(self._items)
+        return self
+
+    def alloc(self) -> T:
+        """The first free record, zeroed. None free: `OutOfRecords`, which names the bound to raise."""
+        for i, used in enumerate(self._used):
+            if not used:
+                self._used[i] = True
+                return cast(T, self._items[i])
+        raise OutOfRecords(str(self._type.size), len(self._items))
+
+    def free(self, record: T) -> None:
+        """Give a record back; it is zeroed. Freeing a free record is an error."""
+        i = self.index(record)
+        if not self._used[i]:
+            raise ModelError(f"{record!r} freed twice")
+        self._used[i] = False
+        cast(Record, self._items[i])._reset()
+
+    def is_used(self, record: T) -> bool:
+        """Whether the record is allocated now."""
+        return bool(self._used[self.index(record)])
+
+
+@dataclass_transform(frozen_default=True)
+class Value:
+    """An immutable bundle of scalars, for locals and arguments only. Subclass it and annotate the fields."""
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        dataclass(frozen=True)(cls)
+
+    @classmethod
+    def value_fields(cls) -> dict[str, IntType | RefType]:
+        """Names and types of the fields."""
+        fields: dict[str, IntType | RefType] = {}
+        for name, hint in typing.get_type_hints(cls, include_extras=True).items():
+            kind = resolve(hint)
+            if not isinstance(kind, (IntType, RefType)):
+                raise LangError(f"{cls.__name__}.{name}: a Value holds integers, enums and references only")
+            fields[name] = kind
+        return fields
+
+    def __post_init__(self) -> None:
+        for name, kind in self.value_fields().items():
+            object.__setattr__(self, name, _checked(kind, getattr(self, name), f"{type(self).__name__}.{name}"))
+
+
+# State declared at module level.
+
+
+@dataclass(frozen=True, eq=False)
+class Shared:
+    """A declaration of state that every machine has; `kind` is its type, `name` its place in errors and traces."""
+
+    kind: RecordType | ArrayType
+    name: str
+
+    declared: ClassVar[list[Shared]] = []
+
+
+class _SharedRecord:
+    """Stands for the current machine's record of a declaration."""
+
+    def __init__(self, declaration: Shared) -> None:
+        object.__setattr__(self, "_shared", declaration)
+
+    def _target(self) -> Any:
+        return runtime.machine.state(object.__getattribute__(self, "_shared"))
+
+    def __getattribute__(self, name: str) -> Any:
+        if name in ("_shared", "_target", "__class__"):
+            return object.__getattribute__(self, name)
+        return getattr(object.__getattribute__(self, "_target")(), name)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        setattr(object.__getattribute__(self, "_target")(), name, value)
+
+    def __enter__(self) -> Any:
+        return object.__getattribute__(self, "_target")().__enter__()
+
+    def __exit__(self, *args: Any) -> Any:
+        return object.__getattribute__(self, "_target")().__exit__(*args)
+
+
+class _SharedArray:
+    """Stands for the current machine's array of a declaration."""
+
+    def __init__(self, declaration: Shared) -> None:
+        self._shared = declaration
+
+    @property
+    def _target(self) -> Any:
+        return runtime.machine.state(self._shared)
+
+    def __getitem__(self, index: int) -> Any:
+        return self._target[index]
+
+    def __setitem__(self, index: int, value: Any) -> None:
+        self._target[index] = value
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self._target)
+
+    def __len__(self) -> int:
+        return len(self._target)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._target, name)
+
+
+def _caller_name(what: str) -> str:
+    import sys
+
+    frame = sys._getframe(2)
+    return f"{frame.f_globals.get('__name__', '?').rpartition('.')[2]}.{what}"
+
+
+def _declare(kind: RecordType | ArrayType, name: str) -> Shared:
+    declaration = Shared(kind, name)
+    Shared.declared.append(declaration)
+    return declaration
+
+
+def shared(cls: type[T]) -> T:
+    """One record that every machine has. The name it is bound to stands for the current machine's."""
+    if not issubclass(cls, Record):
+        raise LangError(f"shared({cls!r}): not a Record class")
+    return cast(T, _SharedRecord(_declare(RecordType(cls), _caller_name(cls.__name__.lower()))))
+
+
+def _element(cls: Any) -> Type:
+    kind = resolve(cls, embedded=True)
+    if kind is None or isinstance(kind, ArrayType):
+        raise LangError(f"{cls!r} cannot be an array's element")
+    return kind
+
+
+def shared_array(cls: type[T] | Any, bound: int | str) -> Array[T, Any]:
+    """An array that every machine has; `bound` is its size or the name of one (`Machine(bounds={name: size})`)."""
+    declaration = _declare(ArrayType(_element(cls), bound), _caller_name(str(bound)) if isinstance(bound, str) else _caller_name("array"))
+    return cast("Array[T, Any]", _SharedArray(declaration))
+
+
+def pool(cls: type[T], bound: int | str) -> Pool[T, Any]:
+    """A pool (see `Pool`) that every machine has; `bound` as in `shared_array`."""
+    declaration = _declare(ArrayType(_element(cls), bound, pool=True), str(bound) if isinstance(bound, str) else _caller_name("pool"))
+    return cast("Pool[T, Any]", _SharedArray(declaration))
+
+
+class Const(Sequence[int] if TYPE_CHECKING else object):
+    """A read-only table of integers, given when a machine is built (`data={name: [...]}`)."""
+
+    def __init__(self, name: str, kind: IntType) -> None:
+        self.name, self.kind = name, kind
+
+    def __getitem__(self, index: Any) -> Any:
+        row = runtime.machine.table(self)
+        if not 0 <= index < len(row):
+            raise BadIndex(self.name, index, len(row))
+        return _as_enum(self.kind, row[index])
+
+    def __len__(self) -> int:
+        return len(runtime.machine.table(self))
+
+
+def const(name: str, kind: Any = int) -> Const:
+    """Declare a read-only table; `kind` is its elements' integer type or enum."""
+    element = resolve(kind)
+    if not isinstance(element, IntType):
+        raise LangError(f"const({name!r}): elements are integers or enums")
+    return Const(name, element)
+
+
+class Machine:
+    """One whole state as plain objects.
+
+    `bounds` gives the sizes of the arrays by name, `pools` how many records of a class that declares no pool of its own
+    (a driver), `data` the contents of `const` tables. Within `with machine:` module-level state is this machine's.
+    """
+
+    def __init__(
+        self,
+        bounds: Mapping[str, int] | None = None,
+        pools: Mapping[type[Record], int] | None = None,
+        data: Mapping[str, Sequence[int]] | None = None,
+    ) -> None:
+        self.bounds = dict(bounds or {})
+        self.data = {name: tuple(int(v) for v in row) for name, row in (data or {}).items()}
+        self.pools = {cls: Shared(ArrayType(RecordType(cls), count, pool=True), cls.__name__) for cls, count in (pools or {}).items()}
+        self._states: dict[Shared, Any] = {}
+
+    def bound(self, size: int | str) -> int:
+        """The number behind a size. Raises `LangError` when a named bound was not given."""
+        if isinstance(size, int):
+            return size
+        if size not in self.bounds:
+            raise LangError(f"the bound {size!r} was not given: pass {size}= (given: {', '.join(sorted(self.bounds)) or 'none'})")
+        return self.bounds[size]
+
+    def state(self, declaration: Shared) -> Any:
+        """This machine's record or array of a declaration."""
+        found = self._states.get(declaration)
+        if found is None:
+            found = self._states[declaration] = _fresh(declaration.kind, self, declaration.name, 0)
+        return found
+
+    def pool(self, cls: type[T]) -> Pool[T, Any]:
+        """The pool of a class named in `pools`."""
+        declared = self.pools.get(cast(type[Record], cls))
+        if declared is None:
+            raise LangError(f"{cls.__name__} has no pool in this machine: pass pools={{{cls.__name__}: 1}}")
+        return cast("Pool[T, Any]", self.state(declared))
+
+    def table(self, table: Const) -> tuple[int, ...]:
+        """The contents of a `const` table."""
+        if table.name not in self.data:
+            raise LangError(f"the table {table.name!r} was not given: pass data={{{table.name!r}: [...]}}")
+        return self.data[table.name]
+
+    def __enter__(self) -> Machine:
+        runtime.machines.append(self)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        runtime.machines.pop()

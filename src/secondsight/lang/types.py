@@ -1,0 +1,203 @@
+"""The language's types: what an annotation means, its range, and how its values are shown.
+
+`U8`, `Char` and friends are `Annotated[int, Bounds(...)]`, so to mypy and to CPython they are plain integers; the front
+end and the records read the bounds. `resolve` turns any annotation of the language into one of the descriptors below.
+"""
+
+from __future__ import annotations
+
+import enum
+import typing
+from dataclasses import dataclass, field
+from types import NoneType, UnionType
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Optional, TypeVar, Union
+
+from secondsight.lang.errors import LangError
+
+if TYPE_CHECKING:
+    from secondsight.lang.records import Record, Value
+
+__all__ = [
+    "I16",
+    "U8",
+    "U16",
+    "ArrayType",
+    "Bounds",
+    "Char",
+    "Errno",
+    "IntType",
+    "RecordType",
+    "Ref",
+    "RefType",
+    "Type",
+    "ValueType",
+    "resolve",
+]
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """The range of an integer, both ends included, and how to show it: `int`, `char`, `errno` or `pfn`."""
+
+    low: int
+    high: int
+    display: str = "int"
+
+
+U8 = Annotated[int, Bounds(0, 255)]
+U16 = Annotated[int, Bounds(0, 65535)]
+I16 = Annotated[int, Bounds(-32768, 32767)]
+Char = Annotated[int, Bounds(0, 127, "char")]
+"""The content of a page: one character's code; 0 is a zeroed page."""
+Errno = Annotated[int, Bounds(-128, 127, "errno")]
+"""0 or a small result, or a negative errno."""
+
+Ref = Optional  # noqa: UP045 - an alias, so that Ref[Mm] reads as a reference and mypy sees Optional[Mm]
+
+
+@dataclass(frozen=True, slots=True)
+class IntType:
+    """A bounded integer; booleans and enums too."""
+
+    low: int
+    high: int
+    display: str = "int"
+    enum: type[enum.IntEnum] | type[enum.IntFlag] | None = None
+
+    @property
+    def width(self) -> int:
+        """Bytes it takes in a state."""
+        span, width = self.high - self.low, 1
+        while span >= 1 << (8 * width):
+            width += 1
+        return width
+
+    @property
+    def zero(self) -> int:
+        """The value a fresh field has: 0, or the bound nearest to it."""
+        return min(max(0, self.low), self.high)
+
+    def __str__(self) -> str:
+        return self.enum.__name__ if self.enum else f"{self.display} {self.low}..{self.high}"
+
+    def show(self, value: int) -> str:
+        """The value in the words of the field: `'a'`, `-EBUSY`, `P2`, `UNMAP`."""
+        if self.display == "bool":
+            return "true" if value else "false"
+        if self.display == "char":
+            return repr(chr(value)) if value else "0"
+        if self.display in ("errno", "pfn") and value < 0:
+            import errno
+
+            return f"-{errno.errorcode.get(-value, str(-value))}"
+        if self.display == "pfn":
+            return f"P{value}"
+        if self.enum is not None:
+            try:
+                return self.enum(value).name or str(value)
+            except ValueError:
+                return str(value)
+        return str(value)
+
+
+@dataclass(frozen=True, slots=True)
+class RefType:
+    """A reference to a record, or None where `nullable`."""
+
+    record: type[Record]
+    nullable: bool = True
+
+    def __str__(self) -> str:
+        return f"Ref[{self.record.__name__}]" if self.nullable else self.record.__name__
+
+
+@dataclass(frozen=True, slots=True)
+class RecordType:
+    """A record embedded by value."""
+
+    record: type[Record]
+
+    def __str__(self) -> str:
+        return self.record.__name__
+
+
+@dataclass(frozen=True, slots=True)
+class ArrayType:
+    """A bounded array; `size` is a number or the name of a bound; `pool` arrays can allocate."""
+
+    element: Type
+    size: int | str
+    pool: bool = False
+
+    def __str__(self) -> str:
+        return f"Array[{self.element}, {self.size}]"
+
+
+@dataclass(frozen=True, slots=True)
+class ValueType:
+    """An immutable bundle of scalars (`lang.Value`)."""
+
+    value: type[Value]
+    fields: tuple[tuple[str, IntType | RefType], ...] = field(compare=False)
+
+    def __str__(self) -> str:
+        return self.value.__name__
+
+
+Type = IntType | RefType | RecordType | ArrayType | ValueType
+
+BOOL = IntType(0, 1, "bool")
+PLAIN_INT = IntType(-32768, 32767)
+
+
+def resolve(annotation: Any, *, embedded: bool = False) -> Type | None:
+    """The type an (evaluated) annotation stands for; None for `None`, the return type of a procedure.
+
+    `embedded`: in a record a bare record class is embedded by value; in a signature it is a reference that is not None.
+    Raises `LangError` for an annotation outside the language.
+    """
+    from secondsight.lang.records import Array, Pool, Record, Value
+
+    if annotation is None or annotation is NoneType:
+        return None
+    origin = typing.get_origin(annotation)
+    if origin is Annotated:
+        base, *extras = typing.get_args(annotation)
+        for extra in extras:
+            if isinstance(extra, Bounds):
+                return IntType(extra.low, extra.high, extra.display)
+        return resolve(base, embedded=embedded)
+    if origin in (Union, UnionType):
+        members = [a for a in typing.get_args(annotation) if a is not NoneType]
+        if len(members) == 1 and isinstance(members[0], type) and issubclass(members[0], Record):
+            return RefType(members[0], nullable=True)
+    if origin in (Array, Pool):
+        element, size = (*typing.get_args(annotation), None)[:2]
+        if typing.get_origin(size) is Literal:
+            size = typing.get_args(size)[0]
+        if not isinstance(size, (int, str)):
+            raise LangError(f"{annotation}: an array needs a size: Array[{element}, 8] or a bound's name, Literal['pages']")
+        inner = resolve(element, embedded=True)
+        if inner is None or isinstance(inner, (ValueType, ArrayType)):
+            raise LangError(f"{annotation}: elements are integers, enums, references or records")
+        return ArrayType(inner, size, pool=origin is Pool)
+    if annotation is bool:
+        return BOOL
+    if annotation is int:
+        return PLAIN_INT
+    if isinstance(annotation, type):
+        if issubclass(annotation, enum.IntFlag):
+            return IntType(0, max(1, sum(m.value for m in annotation)), "enum", annotation)
+        if issubclass(annotation, enum.IntEnum):
+            values = [m.value for m in annotation]
+            return IntType(min(values), max(values), "enum", annotation)
+        if issubclass(annotation, Value):
+            return ValueType(annotation, tuple(annotation.value_fields().items()))
+        if issubclass(annotation, Record):
+            return RecordType(annotation) if embedded else RefType(annotation, nullable=False)
+    raise LangError(
+        f"{annotation!r} is not a type of the language; it has bool, bounded integers (U8, Annotated[int, Bounds(lo, hi)]), "
+        "IntEnum and IntFlag classes, records, Ref[Record], Array[T, size] and Value classes"
+    )
