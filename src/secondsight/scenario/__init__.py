@@ -1,0 +1,50 @@
+"""Scenarios: recorded once, and data from then on. `@scenario` records one; see `recorder.py`, `data.py`, `ops.py`."""
+
+from secondsight.scenario.data import (
+    EXITED,
+    OK,
+    SKIPPED,
+    TORN,
+    ZERO,
+    Outcome,
+    Place,
+    Scenario,
+    Thread,
+    collect,
+    freeze,
+    load_expected,
+    show_outcome,
+    show_value,
+)
+from secondsight.scenario.ops import OPS, ArgType, HandleType, Op, OpSpec, Ref, ScenarioError
+from secondsight.scenario.recorder import Address, File, Mapping, Recorder, load_scenarios, scenario
+
+__all__ = [
+    "EXITED",
+    "OK",
+    "OPS",
+    "SKIPPED",
+    "TORN",
+    "ZERO",
+    "Address",
+    "ArgType",
+    "File",
+    "HandleType",
+    "Mapping",
+    "Op",
+    "OpSpec",
+    "Outcome",
+    "Place",
+    "Recorder",
+    "Ref",
+    "Scenario",
+    "ScenarioError",
+    "Thread",
+    "collect",
+    "freeze",
+    "load_expected",
+    "load_scenarios",
+    "scenario",
+    "show_outcome",
+    "show_value",
+]

@@ -1,0 +1,179 @@
+"""The table of a scenario's operations, and what one recorded operation is.
+
+`OPS` is the one table: the recorder, the checks, the JSON form, the encoding sent to the guest agent
+and the model all read it. An operation is added by adding a row here and teaching the executors (the
+agent, the model) what it does; a method of its own on the recorder gives it a signature and a manual.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import Enum
+
+__all__ = [
+    "MAX_HANDLES",
+    "MAX_OPS",
+    "MAX_PAGES",
+    "MAX_THREADS",
+    "OPS",
+    "SEALS",
+    "Arg",
+    "ArgType",
+    "HandleType",
+    "Op",
+    "OpSpec",
+    "Ref",
+    "ScenarioError",
+    "Value",
+]
+
+MAX_PAGES = 16  # of one memfd or mapping
+MAX_OPS = 64  # of one scenario
+MAX_THREADS = 8
+MAX_HANDLES = 32
+
+
+# F_SEAL_*, include/uapi/linux/fcntl.h
+SEALS = {"seal": 1, "shrink": 2, "grow": 4, "write": 8, "future_write": 16}
+
+
+class ScenarioError(Exception):
+    """A scenario that cannot be recorded or loaded.
+
+    The text is `file:line: reason`, and on a second line what to do about it; the line is the
+    user's own. `site`, `reason` and `remedy` hold the parts.
+    """
+
+    def __init__(self, reason: str, remedy: str = "", site: tuple[str, int] | None = None) -> None:
+        self.reason, self.remedy, self.site = reason, remedy, site
+        where = f"{site[0]}:{site[1]}: " if site and site[1] else f"{site[0]}: " if site else ""
+        super().__init__(where + reason + (f"\n  {remedy}" if remedy else ""))
+
+
+class HandleType(Enum):
+    """What a handle stands for."""
+
+    MEMFD = "memfd"
+    UDMABUF = "udmabuf"
+    MAPPING = "mapping"
+
+
+class ArgType(Enum):
+    """The type of an operation's argument, and how it is written in a scenario's data."""
+
+    COUNT = "a number of pages"  # int
+    PAGE = "a page's number in a file"  # int
+    VALUE = "a page's value"  # str of one character
+    SEALS = "seals"  # str, names joined by |
+    FD = "a memfd or udmabuf"  # Ref
+    MEMFD = "a memfd"  # Ref
+    ADDRESS = "an address"  # Ref with a page
+    RANGES = "ranges of memfds"  # tuple of (Ref, page, pages)
+
+
+@dataclass(frozen=True)
+class Arg:
+    name: str
+    type: ArgType
+    optional: bool = False  # may be None
+
+
+@dataclass(frozen=True)
+class OpSpec:
+    """One row of `OPS`: an operation's arguments, the handle it makes, and what it does."""
+
+    args: tuple[Arg, ...]
+    makes: HandleType | None
+    doc: str
+
+
+def _op(doc: str, *args: Arg, makes: HandleType | None = None) -> OpSpec:
+    return OpSpec(args, makes, doc)
+
+
+OPS: dict[str, OpSpec] = {
+    "memfd_create": _op(
+        "a new memfd of zeros, sealed as asked",
+        Arg("pages", ArgType.COUNT),
+        Arg("seals", ArgType.SEALS),
+        makes=HandleType.MEMFD,
+    ),
+    "mmap": _op(
+        "map a file shared, or anonymous memory private; read and write",
+        Arg("fd", ArgType.FD, optional=True),
+        Arg("page", ArgType.PAGE),
+        Arg("pages", ArgType.COUNT),
+        Arg("at", ArgType.ADDRESS, optional=True),
+        makes=HandleType.MAPPING,
+    ),
+    "munmap": _op("unmap pages", Arg("addr", ArgType.ADDRESS), Arg("pages", ArgType.COUNT)),
+    "write": _op(
+        "store a value to each page in turn",
+        Arg("addr", ArgType.ADDRESS),
+        Arg("value", ArgType.VALUE),
+        Arg("pages", ArgType.COUNT),
+    ),
+    "read": _op("load one page's value", Arg("addr", ArgType.ADDRESS)),
+    "fallocate_punch_hole": _op(
+        "give pages of a memfd back; they read as zeros",
+        Arg("fd", ArgType.MEMFD),
+        Arg("page", ArgType.PAGE),
+        Arg("pages", ArgType.COUNT),
+    ),
+    "madvise_dontneed": _op(
+        "MADV_DONTNEED on a range", Arg("addr", ArgType.ADDRESS), Arg("pages", ArgType.COUNT)
+    ),
+    "udmabuf_create": _op(
+        "UDMABUF_CREATE: a dma-buf of a memfd's pages",
+        Arg("fd", ArgType.FD),
+        Arg("page", ArgType.PAGE),
+        Arg("pages", ArgType.COUNT),
+        makes=HandleType.UDMABUF,
+    ),
+    "udmabuf_create_list": _op(
+        "UDMABUF_CREATE_LIST: a dma-buf of several ranges, in order",
+        Arg("ranges", ArgType.RANGES),
+        makes=HandleType.UDMABUF,
+    ),
+    "add_seals": _op("fcntl(F_ADD_SEALS)", Arg("fd", ArgType.MEMFD), Arg("seals", ArgType.SEALS)),
+    "close": _op("close a file descriptor; mappings of it stay", Arg("fd", ArgType.FD)),
+    "exit": _op("end the process, with all its threads"),
+}
+
+
+@dataclass(frozen=True)
+class Ref:
+    """A reference to a handle by its name; for an address, with the page counted from the mapping's start."""
+
+    handle: str
+    page: int = 0
+
+    def __str__(self) -> str:
+        return f"{self.handle}+{self.page}" if self.page else self.handle
+
+
+Range = tuple[Ref, int, int]
+Value = int | str | Ref | tuple[Range, ...] | None
+
+
+@dataclass(frozen=True)
+class Op:
+    """One operation: its kind (a row of `OPS`), its arguments, the outcome name its result goes
+    into, the handle it makes, and the file and line where the user wrote it."""
+
+    kind: str
+    args: Mapping[str, Value]
+    into: str | None = None
+    makes: str | None = None
+    site: tuple[str, int] = ("", 0)
+
+    def __str__(self) -> str:
+        def show(value: Value) -> str:
+            if isinstance(value, tuple):
+                return "[" + ", ".join(f"({r}, {page}, {pages})" for r, page, pages in value) + "]"
+            return repr(value) if isinstance(value, str) else str(value)
+
+        args = ", ".join(f"{name}={show(v)}" for name, v in self.args.items() if v is not None)
+        target = self.into or self.makes
+        return (f"{target} = " if target else "") + f"{self.kind}({args})"
