@@ -349,7 +349,7 @@ def pool(cls: type[T], bound: int | str) -> Pool[T, Any]:
     return cast("Pool[T, Any]", _SharedArray(declaration))
 
 
-class Const(Sequence[int] if TYPE_CHECKING else object):
+class Const(Sequence[int]):
     """A read-only table of integers, given when a machine is built (`data={name: [...]}`)."""
 
     def __init__(self, name: str, kind: IntType) -> None:

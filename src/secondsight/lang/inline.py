@@ -1,0 +1,121 @@
+"""Putting small functions in the place of their calls.
+
+Only functions without step boundaries and control flow (locks, one-line helpers): the checked program stays the same,
+step for step, and a renderer has fewer calls to make.
+"""
+
+from __future__ import annotations
+
+import copy
+
+from secondsight.lang import ir
+from secondsight.lang.records import Shared
+from secondsight.lang.types import IntType
+
+__all__ = ["expression", "statements"]
+
+
+def expression(function: ir.Function, arguments: list[ir.Expr]) -> ir.Expr | None:
+    """The expression that a function of one `return` stands for, or None if it is not so simple."""
+    if function.yields or len(function.body) != 1:
+        return None
+    only = function.body[0]
+    if not isinstance(only, ir.Return) or only.value is None or _keeps_range(function, only.value) is False:
+        return None
+    table = _table(function, arguments, [only])
+    return None if table is None else _substitute(only.value, table)
+
+
+def statements(function: ir.Function, arguments: list[ir.Expr]) -> list[ir.Stmt] | None:
+    """The statements that a straight-line procedure stands for, or None if it is not so simple."""
+    if function.yields or not function.body:
+        return None
+    body = function.body
+    if not (isinstance(body[-1], ir.Return) and body[-1].value is None):
+        return None
+    straight = body[:-1]
+    if not all(isinstance(s, (ir.Require, ir.Wait, ir.Store)) for s in straight):
+        return None
+    table = _table(function, arguments, straight)
+    if table is None:
+        return None
+    made: list[ir.Stmt] = []
+    for stmt in straight:
+        match stmt:
+            case ir.Require():
+                made.append(ir.Require(_substitute(stmt.test, table), stmt.rule, stmt.message, stmt.where))
+            case ir.Wait():
+                made.append(ir.Wait(_substitute(stmt.test, table), stmt.sleeps, stmt.where))
+            case ir.Store():
+                made.append(ir.Store(_place(stmt.addr, table), _substitute(stmt.value, table), stmt.where))
+    return made
+
+
+def _keeps_range(function: ir.Function, value: ir.Expr) -> bool:
+    """Whether the value surely lies in the range of the result: then no check is lost."""
+    wanted, got = function.result, value.type
+    if isinstance(wanted, IntType) and isinstance(got, IntType):
+        return wanted.low <= got.low and got.high <= wanted.high
+    return True
+
+
+def _simple(node: ir.Expr) -> bool:
+    """Cheap, and the same whenever it is evaluated within the step."""
+    if isinstance(node, (ir.Constant, ir.Local, ir.Current)):
+        return True
+    if isinstance(node, ir.AddressOf):
+        return all(_simple(p) for p in ir.addr_parts(node.addr))
+    return False
+
+
+def _table(function: ir.Function, arguments: list[ir.Expr], body: list[ir.Stmt]) -> dict[ir.Var, ir.Expr] | None:
+    table: dict[ir.Var, ir.Expr] = {}
+    for var, value in zip(function.params, arguments, strict=True):
+        uses = sum(
+            1 for s in body for e in ir.expressions(s) for n in ir.walk(e) if isinstance(n, ir.Local) and n.var is var
+        )
+        if not _simple(value) or (isinstance(var.type, IntType) and not _inside(value, var.type)):
+            return None
+        if uses > 8:
+            return None
+        table[var] = value
+    return table
+
+
+def _inside(value: ir.Expr, kind: IntType) -> bool:
+    return isinstance(value.type, IntType) and kind.low <= value.type.low and value.type.high <= kind.high
+
+
+def _place(addr: ir.Addr, table: dict[ir.Var, ir.Expr]) -> ir.Addr:
+    root, path = addr.root, addr.path
+    if not isinstance(root, Shared):
+        root = _substitute(root, table)
+        if isinstance(root, ir.AddressOf):
+            path = (*root.addr.path, *path)
+            root = root.addr.root
+    new = tuple(
+        ir.IndexStep(_substitute(s.index, table), s.array, s.name, s.where) if isinstance(s, ir.IndexStep) else s for s in path
+    )
+    return ir.Addr(root, new, addr.type, addr.where)
+
+
+def _substitute(node: ir.Expr, table: dict[ir.Var, ir.Expr]) -> ir.Expr:
+    """A copy of an expression with locals replaced."""
+    if isinstance(node, ir.Local):
+        return table.get(node.var, node)
+    made = copy.copy(node)
+    for name in ("value", "left", "right", "test", "then", "other", "index", "start", "stop", "condition", "result", "count"):
+        part = getattr(made, name, None)
+        if part is not None and not isinstance(part, (int, str)):
+            setattr(made, name, _substitute(part, table))
+    for name in ("items", "arguments"):
+        parts = getattr(made, name, None)
+        if parts is not None:
+            setattr(made, name, [_substitute(p, table) for p in parts])
+    for name in ("addr", "array", "pool"):
+        addr = getattr(made, name, None)
+        if isinstance(addr, ir.Addr):
+            setattr(made, name, _place(addr, table))
+    if isinstance(made, (ir.Quantifier, ir.ChooseWhere)):
+        made.bindings = [(v, _substitute(e, table)) for v, e in made.bindings]
+    return made

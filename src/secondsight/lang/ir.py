@@ -1,0 +1,524 @@
+"""The checked program: what the front end makes of the model's source and what every renderer starts from.
+
+Typed trees over a flat state. Expressions have no side effects but for calls of functions without step boundaries,
+`Choose` and `Alloc`. Everything is of a fixed size: integers are bounded, records lie at fixed offsets, there is no
+recursion and no heap, so a renderer to C needs nothing that is not here. Addresses are symbolic (`Addr`); `lang.layout`
+turns them into offsets.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from secondsight.lang.errors import Position
+from secondsight.lang.records import Record, Shared
+from secondsight.lang.types import BOOL, ArrayType, IntType, RefType, Type
+
+Scalar = IntType | RefType
+
+# Places in the state.
+
+
+@dataclass(eq=False, slots=True)
+class FieldStep:
+    """To a field of a record of class `record`."""
+
+    record: type[Record]
+    name: str
+
+
+@dataclass(eq=False, slots=True)
+class IndexStep:
+    """To an element of an array."""
+
+    index: Expr
+    array: ArrayType
+    name: str
+    where: Position
+
+
+@dataclass(eq=False, slots=True)
+class Addr:
+    """A place: from a declaration or from the record that `root` refers to, along `path`; `type` is what lies there."""
+
+    root: Shared | Expr
+    path: tuple[FieldStep | IndexStep, ...]
+    type: Type
+    where: Position
+
+    def then(self, step: FieldStep | IndexStep, kind: Type, where: Position) -> Addr:
+        """The place one step further."""
+        return Addr(self.root, (*self.path, step), kind, where)
+
+
+# Expressions.
+
+
+@dataclass(eq=False, slots=True)
+class Var:
+    """A local of a function. `transient`: the result of a call with boundaries, used up in the statement that called."""
+
+    name: str
+    type: Scalar
+    transient: bool = False
+
+
+@dataclass(eq=False, slots=True)
+class Constant:
+    """An integer, a truth value, an enum member or None (0 of a reference type)."""
+
+    value: int
+    type: Scalar
+
+
+@dataclass(eq=False, slots=True)
+class Local:
+    """The value of a local."""
+
+    var: Var
+
+    @property
+    def type(self) -> Scalar:
+        """Its variable's."""
+        return self.var.type
+
+
+@dataclass(eq=False, slots=True)
+class Load:
+    """The integer or reference that lies at a place."""
+
+    addr: Addr
+    type: Scalar
+
+
+@dataclass(eq=False, slots=True)
+class AddressOf:
+    """A reference to the record at a place."""
+
+    addr: Addr
+    type: RefType
+
+
+@dataclass(eq=False, slots=True)
+class NonNull:
+    """A reference that must not be None: `NoneFollowed` otherwise."""
+
+    value: Expr
+    name: str
+    where: Position
+    type: RefType
+
+
+@dataclass(eq=False, slots=True)
+class Unary:
+    """`-`, `~`, `not`."""
+
+    op: str
+    value: Expr
+    type: IntType
+
+
+@dataclass(eq=False, slots=True)
+class Binary:
+    """Integer arithmetic: `+ - * // % << >> & | ^`, `min`, `max`. Division by zero is an error at `where`."""
+
+    op: str
+    left: Expr
+    right: Expr
+    type: IntType
+    where: Position
+
+
+@dataclass(eq=False, slots=True)
+class Compare:
+    """`== != < <= > >=` on integers; `==`, `!=` on references."""
+
+    op: str
+    left: Expr
+    right: Expr
+    type: IntType = BOOL
+
+
+@dataclass(eq=False, slots=True)
+class Logic:
+    """`and`, `or` with short circuit; every item is a truth value."""
+
+    op: str
+    items: list[Expr]
+    type: IntType = BOOL
+
+
+@dataclass(eq=False, slots=True)
+class Conditional:
+    """`a if test else b`."""
+
+    test: Expr
+    then: Expr
+    other: Expr
+    type: Scalar
+
+
+@dataclass(eq=False, slots=True)
+class TableItem:
+    """An element of a read-only table."""
+
+    table: str
+    index: Expr
+    type: IntType
+    where: Position
+
+
+@dataclass(eq=False, slots=True)
+class TableSize:
+    """The length of a read-only table."""
+
+    table: str
+    type: IntType
+
+
+@dataclass(eq=False, slots=True)
+class Current:
+    """The running thread's number, 1 and up."""
+
+    type: IntType = field(default_factory=lambda: IntType(1, 255))
+
+
+@dataclass(eq=False, slots=True)
+class ClassIs:
+    """Whether a reference refers to a record of exactly this class."""
+
+    value: Expr
+    record: type[Record]
+    type: IntType = BOOL
+
+
+@dataclass(eq=False, slots=True)
+class IndexOf:
+    """The place of a record in an array of records; `ModelError` if it is not in it."""
+
+    array: Addr
+    value: Expr
+    type: IntType
+    where: Position
+
+
+@dataclass(eq=False, slots=True)
+class Quantifier:
+    """`any`, `all` or `count` of `test` for `var` over a domain, where `where` (if given) holds.
+
+    The domain is `range(start, stop)`; over an array `var` is bound by the front end to the element.
+    """
+
+    kind: str
+    var: Var
+    start: Expr
+    stop: Expr
+    bindings: list[tuple[Var, Expr]]
+    condition: Expr | None
+    test: Expr
+    type: IntType
+
+
+@dataclass(eq=False, slots=True)
+class Choose:
+    """Any of 0..count-1."""
+
+    count: Expr
+    type: IntType
+    where: Position
+
+
+@dataclass(eq=False, slots=True)
+class ChooseWhere:
+    """Any `result` for `var` in range(start, stop) that satisfies `condition`."""
+
+    var: Var
+    start: Expr
+    stop: Expr
+    bindings: list[tuple[Var, Expr]]
+    condition: Expr
+    result: Expr
+    type: Scalar
+    where: Position
+
+
+@dataclass(eq=False, slots=True)
+class Alloc:
+    """The first free record of a pool, marked as used; `OutOfRecords` if there is none."""
+
+    pool: Addr
+    type: RefType
+    where: Position
+
+
+@dataclass(eq=False, slots=True)
+class IsUsed:
+    """Whether a record of a pool is allocated."""
+
+    pool: Addr
+    value: Expr
+    where: Position
+    type: IntType = BOOL
+
+
+@dataclass(eq=False, slots=True)
+class Call:
+    """A call of a function without step boundaries."""
+
+    function: Function
+    arguments: list[Expr]
+    type: Scalar
+
+
+Expr = (
+    Constant | Local | Load | AddressOf | NonNull | Unary | Binary | Compare | Logic | Conditional | TableItem | TableSize | Current
+    | ClassIs | IndexOf | Quantifier | Choose | ChooseWhere | Alloc | IsUsed | Call
+)  # fmt: skip
+
+# Statements.
+
+
+@dataclass(eq=False, slots=True)
+class Boundary:
+    """A step ends here and the next begins; `kind` is `statement` or `leave` (the end of a `with lock:` block)."""
+
+    where: Position
+    kind: str = "statement"
+
+
+@dataclass(eq=False, slots=True)
+class SetVar:
+    """Assignment to a local; the value must be in its range."""
+
+    var: Var
+    value: Expr
+    where: Position
+
+
+@dataclass(eq=False, slots=True)
+class Store:
+    """Assignment to a place; the value must be in its range."""
+
+    addr: Addr
+    value: Expr
+    where: Position
+
+
+@dataclass(eq=False, slots=True)
+class Free:
+    """Give a record back to its pool, zeroed."""
+
+    pool: Addr
+    value: Expr
+    where: Position
+
+
+@dataclass(eq=False, slots=True)
+class Eval:
+    """Evaluate for the side effects of calls."""
+
+    value: Expr
+    where: Position
+
+
+@dataclass(eq=False, slots=True)
+class If:
+    """Branch."""
+
+    test: Expr
+    then: list[Stmt]
+    other: list[Stmt]
+
+
+@dataclass(eq=False, slots=True)
+class While:
+    """Repeat `body` while `test` holds; `step` runs before every new test, after `continue` too."""
+
+    test: Expr
+    body: list[Stmt]
+    step: list[Stmt]
+    where: Position
+
+
+@dataclass(eq=False, slots=True)
+class Break:
+    """Leave the innermost loop."""
+
+
+@dataclass(eq=False, slots=True)
+class Continue:
+    """Go on with the innermost loop."""
+
+
+@dataclass(eq=False, slots=True)
+class Return:
+    """Return to the caller."""
+
+    value: Expr | None
+    where: Position
+
+
+@dataclass(eq=False, slots=True)
+class Require:
+    """The rule is broken unless `test` holds."""
+
+    test: Expr
+    rule: str
+    message: str
+    where: Position
+
+
+@dataclass(eq=False, slots=True)
+class Wait:
+    """The whole step is not enabled unless `test` holds; `sleeps`: not allowed with a spinlock held."""
+
+    test: Expr
+    sleeps: bool
+    where: Position
+
+
+@dataclass(eq=False, slots=True)
+class YieldCall:
+    """A call of a function that has step boundaries; its result goes to `target`."""
+
+    target: Var | None
+    function: Function
+    arguments: list[Expr]
+    where: Position
+
+
+Stmt = (
+    Boundary | SetVar | Store | Free | Eval | If | While | Break | Continue | Return | Require | Wait | YieldCall
+)
+
+
+@dataclass(eq=False, slots=True)
+class Function:
+    """One instance of a source function: for a receiver's class, within a step (`atomic`) or not."""
+
+    name: str
+    source: Callable[..., Any] | None
+    receiver: type[Record] | None
+    atomic: bool
+    params: list[Var]
+    result: Scalar | None
+    where: Position
+    body: list[Stmt] = field(default_factory=list)
+    yields: bool = False
+    touches: bool = False
+    blocks: bool = False
+    chooses: bool = False
+
+
+@dataclass(eq=False, slots=True)
+class ThreadCode:
+    """One thread: its name, its root function and the constant arguments of that."""
+
+    name: str
+    function: Function
+    arguments: list[int]
+
+
+# Walking.
+
+
+def parts(node: Expr) -> Iterator[Expr]:
+    """The direct sub-expressions of an expression."""
+    match node:
+        case Load() | AddressOf():
+            yield from addr_parts(node.addr)
+        case NonNull() | Unary() | ClassIs():
+            yield node.value
+        case IndexOf(array=place) | IsUsed(pool=place):
+            yield from addr_parts(place)
+            yield node.value
+        case Binary() | Compare():
+            yield node.left
+            yield node.right
+        case Logic():
+            yield from node.items
+        case Conditional():
+            yield from (node.test, node.then, node.other)
+        case TableItem():
+            yield node.index
+        case Quantifier():
+            yield from (node.start, node.stop)
+            yield from (value for _, value in node.bindings)
+            if node.condition is not None:
+                yield node.condition
+            yield node.test
+        case ChooseWhere():
+            yield from (node.start, node.stop)
+            yield from (value for _, value in node.bindings)
+            yield from (node.condition, node.result)
+        case Choose():
+            yield node.count
+        case Alloc():
+            yield from addr_parts(node.pool)
+        case Call():
+            yield from node.arguments
+        case _:
+            return
+
+
+def addr_parts(addr: Addr) -> Iterator[Expr]:
+    """The expressions that a place is computed from."""
+    if not isinstance(addr.root, Shared):
+        yield addr.root
+    for step in addr.path:
+        if isinstance(step, IndexStep):
+            yield step.index
+
+
+def walk(node: Expr) -> Iterator[Expr]:
+    """An expression and everything below it."""
+    yield node
+    for part in parts(node):
+        yield from walk(part)
+
+
+def expressions(stmt: Stmt) -> Iterator[Expr]:
+    """The expressions that a statement itself evaluates (not those of statements inside it)."""
+    match stmt:
+        case SetVar() | Eval():
+            yield stmt.value
+        case Store():
+            yield stmt.value
+            yield from addr_parts(stmt.addr)
+        case Free():
+            yield stmt.value
+            yield from addr_parts(stmt.pool)
+        case If() | While() | Require() | Wait():
+            yield stmt.test
+        case Return():
+            if stmt.value is not None:
+                yield stmt.value
+        case YieldCall():
+            yield from stmt.arguments
+        case _:
+            return
+
+
+def statements(body: list[Stmt]) -> Iterator[Stmt]:
+    """Every statement of a body, nested ones included."""
+    for stmt in body:
+        yield stmt
+        match stmt:
+            case If():
+                yield from statements(stmt.then)
+                yield from statements(stmt.other)
+            case While():
+                yield from statements(stmt.body)
+                yield from statements(stmt.step)
+
+
+def touches(node: Expr) -> bool:
+    """Whether evaluating it reads or writes shared state (or chooses): then its statement is a step."""
+    return any(
+        isinstance(n, (Load, Choose, ChooseWhere, Alloc, IsUsed)) or (isinstance(n, Call) and n.function.touches) for n in walk(node)
+    )
+
+
+__all__ = [n for n in dir() if n[0].isupper()] + ["addr_parts", "expressions", "parts", "statements", "touches", "walk"]

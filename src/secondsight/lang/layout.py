@@ -1,0 +1,210 @@
+"""Where everything lies in the flat state vector.
+
+A state is bytes: one unused byte (offset 0 is what a None reference holds), the shared state, then one region for each
+thread. An integer of range low..high is stored as value - low in as many bytes as it needs, most significant first; a
+reference is the offset of its record. `Layout` also converts a plain `Machine` to a vector and shows a vector's parts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from secondsight.lang.errors import LangError
+from secondsight.lang.records import Array, Machine, Record, Shared
+from secondsight.lang.types import ArrayType, IntType, RecordType, RefType, Type
+
+__all__ = ["Layout"]
+
+
+class Layout:
+    """Offsets and sizes of a machine's shared state."""
+
+    def __init__(self, machine: Machine) -> None:
+        self.machine = machine
+        self.declarations = [*machine.pools.values()]
+        self.declarations += sorted(
+            (d for d in machine._states if d not in self.declarations), key=lambda d: Shared.declared.index(d)
+        )
+        for declaration in self.declarations:
+            machine.state(declaration)
+        for self.ref_width in (1, 2):
+            self._sizes: dict[type[Record], int] = {}
+            self._offsets: dict[type[Record], dict[str, int]] = {}
+            self.base: dict[Shared, int] = {}
+            at = 1
+            for declaration in self.declarations:
+                self.base[declaration] = at
+                at += self.size(declaration.kind)
+            self.shared_size = at
+            if at <= 256:
+                break
+        if self.shared_size > 65535:
+            raise LangError(f"the machine's state takes {self.shared_size} bytes; the limit is 65535: lower its bounds")
+        self.addresses: dict[int, int] = {}
+        for declaration in self.declarations:
+            self._number(machine.state(declaration), declaration.kind, self.base[declaration])
+
+    # Sizes.
+
+    def width(self, kind: IntType | RefType) -> int:
+        """Bytes of a scalar."""
+        return kind.width if isinstance(kind, IntType) else self.ref_width
+
+    def size(self, kind: Type) -> int:
+        """Bytes of anything stored; a pool has a byte for each record after the records: 1 is used."""
+        if isinstance(kind, (IntType, RefType)):
+            return self.width(kind)
+        if isinstance(kind, RecordType):
+            return self.record_size(kind.record)
+        if isinstance(kind, ArrayType):
+            count = self.machine.bound(kind.size)
+            return count * (self.size(kind.element) + (1 if kind.pool else 0))
+        raise LangError(f"{kind} cannot be stored")
+
+    def record_size(self, record: type[Record]) -> int:
+        """Bytes of a record."""
+        self.offset(record, None)
+        return self._sizes[record]
+
+    def offset(self, record: type[Record], name: str | None) -> int:
+        """The offset of a field in its record."""
+        if record not in self._sizes:
+            at, offsets = 0, {}
+            for field, kind in record.fields().items():
+                offsets[field] = at
+                at += self.size(kind)
+            self._offsets[record], self._sizes[record] = offsets, max(1, at)
+        return 0 if name is None else self._offsets[record][name]
+
+    def used_base(self, base: int, kind: ArrayType) -> int:
+        """Where a pool's used bytes start."""
+        return base + self.machine.bound(kind.size) * self.size(kind.element)
+
+    # A plain machine as a vector.
+
+    def _number(self, thing: Any, kind: Type, at: int) -> None:
+        if isinstance(thing, Record):
+            self.addresses[id(thing)] = at
+            for name, inner in type(thing).fields().items():
+                self._number(thing.__dict__[name], inner, at + self.offset(type(thing), name))
+        elif isinstance(thing, Array) and isinstance(kind, ArrayType) and isinstance(kind.element, RecordType):
+            stride = self.size(kind.element)
+            for i, item in enumerate(thing._items):
+                self._number(item, kind.element, at + i * stride)
+
+    def encode(self, machine: Machine | None = None) -> bytes:
+        """The shared state of the machine that this layout was made for, as it is now."""
+        out = bytearray(self.shared_size)
+        for declaration in self.declarations:
+            self._encode(self.machine.state(declaration), declaration.kind, self.base[declaration], out)
+        return bytes(out)
+
+    def _encode(self, thing: Any, kind: Type, at: int, out: bytearray) -> None:
+        if isinstance(kind, IntType):
+            out[at : at + kind.width] = (int(thing) - kind.low).to_bytes(kind.width, "big")
+        elif isinstance(kind, RefType):
+            number = 0 if thing is None else self.addresses.get(id(thing))
+            if number is None:
+                raise LangError(f"{thing!r} is not part of this machine's state")
+            out[at : at + self.ref_width] = number.to_bytes(self.ref_width, "big")
+        elif isinstance(kind, RecordType):
+            for name, inner in type(thing).fields().items():
+                self._encode(thing.__dict__[name], inner, at + self.offset(type(thing), name), out)
+        elif isinstance(kind, ArrayType):
+            stride = self.size(kind.element)
+            for i, item in enumerate(thing._items):
+                self._encode(item, kind.element, at + i * stride, out)
+            if kind.pool:
+                used = self.used_base(at, kind)
+                for i, flag in enumerate(thing._used):
+                    out[used + i] = flag
+
+    def fresh(self, record: type[Record]) -> bytes:
+        """A zeroed record (its defaults) as bytes."""
+        out = bytearray(self.record_size(record))
+        self._fresh(RecordType(record), 0, 0, out)
+        return bytes(out)
+
+    def _fresh(self, kind: Type, at: int, default: int, out: bytearray) -> None:
+        if isinstance(kind, IntType):
+            out[at : at + kind.width] = (default - kind.low).to_bytes(kind.width, "big")
+        elif isinstance(kind, RecordType):
+            for name, inner in kind.record.fields().items():
+                value = kind.record.default(name) if isinstance(inner, IntType) else 0
+                self._fresh(inner, at + self.offset(kind.record, name), value, out)
+        elif isinstance(kind, ArrayType):
+            stride = self.size(kind.element)
+            for i in range(self.machine.bound(kind.size)):
+                self._fresh(kind.element, at + i * stride, kind.element.zero if isinstance(kind.element, IntType) else 0, out)
+
+    # Reading a vector.
+
+    def fields(self, state: bytes) -> Iterator[tuple[str, int | None, str]]:
+        """Every scalar of the shared state: its path, its value (None of a None reference), how it is shown."""
+        for declaration in self.declarations:
+            yield from self._fields(state, declaration.kind, self.base[declaration], declaration.name)
+
+    def _fields(self, state: bytes, kind: Type, at: int, path: str) -> Iterator[tuple[str, int | None, str]]:
+        if isinstance(kind, IntType):
+            value = int.from_bytes(state[at : at + kind.width], "big") + kind.low
+            yield path, value, kind.show(value)
+        elif isinstance(kind, RefType):
+            number = int.from_bytes(state[at : at + self.ref_width], "big")
+            yield path, number or None, self.name_of(number)
+        elif isinstance(kind, RecordType):
+            for name, inner in kind.record.fields().items():
+                yield from self._fields(state, inner, at + self.offset(kind.record, name), f"{path}.{name}")
+        elif isinstance(kind, ArrayType):
+            stride = self.size(kind.element)
+            for i in range(self.machine.bound(kind.size)):
+                yield from self._fields(state, kind.element, at + i * stride, f"{path}[{i}]")
+            if kind.pool:
+                used = self.used_base(at, kind)
+                for i in range(self.machine.bound(kind.size)):
+                    yield f"{path}[{i}] used", state[used + i], str(bool(state[used + i])).lower()
+
+    def name_of(self, reference: int) -> str:
+        """The path of the record that lies at an offset; an embedded first field shares its record's offset."""
+        if reference == 0:
+            return "None"
+        for declaration in self.declarations:
+            found = self._find(declaration.kind, self.base[declaration], declaration.name, reference)
+            if found is not None:
+                return found
+        return f"?{reference}"
+
+    def _find(self, kind: Type, at: int, path: str, wanted: int) -> str | None:
+        if isinstance(kind, RecordType):
+            if at == wanted:
+                return path
+            for name, inner in kind.record.fields().items():
+                found = self._find(inner, at + self.offset(kind.record, name), f"{path}.{name}", wanted)
+                if found is not None:
+                    return found
+        elif isinstance(kind, ArrayType) and isinstance(kind.element, RecordType):
+            stride = self.size(kind.element)
+            for i in range(self.machine.bound(kind.size)):
+                found = self._find(kind.element, at + i * stride, f"{path}[{i}]", wanted)
+                if found is not None:
+                    return found
+        return None
+
+    def instances(self, record: type[Record]) -> list[int]:
+        """The offsets of all records of exactly this class."""
+        found: list[int] = []
+
+        def visit(kind: Type, at: int) -> None:
+            if isinstance(kind, RecordType):
+                if kind.record is record:
+                    found.append(at)
+                for name, inner in kind.record.fields().items():
+                    visit(inner, at + self.offset(kind.record, name))
+            elif isinstance(kind, ArrayType):
+                stride = self.size(kind.element)
+                for i in range(self.machine.bound(kind.size)):
+                    visit(kind.element, at + i * stride)
+
+        for declaration in self.declarations:
+            visit(declaration.kind, self.base[declaration])
+        return found

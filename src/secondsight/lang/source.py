@@ -1,0 +1,62 @@
+"""From a function object to its syntax tree, with the user's own positions."""
+
+from __future__ import annotations
+
+import ast
+import functools
+import linecache
+import types
+from collections.abc import Callable
+from typing import Any
+
+from secondsight.lang.errors import LangError, Position, Refused
+
+__all__ = ["function_tree", "line_of", "position", "refuse"]
+
+FunctionTree = ast.FunctionDef
+
+
+@functools.cache
+def _functions(file: str) -> dict[int, ast.FunctionDef]:
+    """The functions of a file by the line their code object starts at (that of the first decorator)."""
+    text = "".join(linecache.getlines(file))
+    if not text:
+        raise LangError(f"{file}: the source is not there; the language reads it (a model cannot be typed in at a prompt)")
+    try:
+        tree = ast.parse(text, file)
+    except SyntaxError as error:
+        raise LangError(f"{file}:{error.lineno}: {error.msg}") from None
+    found = {}
+    for node in ast.walk(tree):
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+            first = min([node.lineno, *(d.lineno for d in node.decorator_list)])
+            if isinstance(node, ast.AsyncFunctionDef):
+                continue
+            found[first] = node
+    return found
+
+
+def function_tree(function: Callable[..., Any]) -> ast.FunctionDef:
+    """The syntax tree of a plain function. Raises `LangError` when it has no source."""
+    if not isinstance(function, types.FunctionType):
+        raise LangError(f"{function!r} is not a plain Python function: the language calls functions and methods defined with def")
+    code = function.__code__
+    tree = _functions(code.co_filename).get(code.co_firstlineno)
+    if tree is None or tree.name != function.__name__:
+        raise LangError(f"{code.co_filename}:{code.co_firstlineno}: {function.__qualname__} is not defined there with def")
+    return tree
+
+
+def position(file: str, node: ast.AST) -> Position:
+    """Where a node starts."""
+    return Position(file, getattr(node, "lineno", 0), getattr(node, "col_offset", -1) + 1)
+
+
+def line_of(where: Position) -> str:
+    """The source line of a position, without its newline."""
+    return linecache.getline(where.file, where.line).rstrip("\n")
+
+
+def refuse(where: Position, wrong: str, instead: str) -> Refused:
+    """The error for a construct outside the language."""
+    return Refused(where, line_of(where), wrong, instead)
