@@ -1,0 +1,7 @@
+"""Real kernels: fetched (`get`), booted in QEMU (`boot`), and scenarios run on them (`observe`)."""
+
+from secondsight.kernels.errors import KernelError
+from secondsight.kernels.fetch import GETTABLE, Kernel, get
+from secondsight.kernels.run import VM, Observation, boot, observe
+
+__all__ = ["GETTABLE", "VM", "Kernel", "KernelError", "Observation", "boot", "get", "observe"]

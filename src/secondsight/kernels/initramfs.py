@@ -1,0 +1,85 @@
+"""The guest's whole file system: the agent, compiled on demand, in a cpio archive written here.
+
+Both are kept in the cache folder under a hash of what they are made from.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import stat
+import subprocess
+import tempfile
+from pathlib import Path
+
+from secondsight.kernels.cache import cache_folder, locked
+from secondsight.kernels.errors import KernelError
+
+__all__ = ["initramfs"]
+
+AGENT_SOURCE = Path(__file__).parent / "agent" / "agent.c"
+FLAGS = ("-static", "-O2", "-pthread")
+
+
+def initramfs() -> Path:
+    """The path of an initramfs with the agent as /init, built if it is not in the cache.
+    Raises KernelError when there is no C compiler or no static C library."""
+    compiler = _compiler()
+    version = subprocess.run([compiler, "--version"], capture_output=True, text=True, check=False).stdout
+    source = AGENT_SOURCE.read_bytes()
+    key = hashlib.sha256(b"\0".join([source, compiler.encode(), version.encode(), *map(str.encode, FLAGS)]))
+    made = cache_folder() / "agent" / f"{key.hexdigest()[:16]}.cpio"
+    with locked(made):
+        if not made.exists():
+            with tempfile.TemporaryDirectory(dir=made.parent) as folder:
+                agent = _compile(compiler, Path(folder))
+                archive = Path(folder) / "initramfs.cpio"
+                archive.write_bytes(cpio(agent.read_bytes()))
+                os.replace(archive, made)
+    return made
+
+
+def _compiler() -> str:
+    wanted = os.environ.get("CC", "cc")
+    found = shutil.which(wanted)
+    if found is None:
+        raise KernelError(f"no C compiler: {wanted} is not there", "install gcc and libc6-dev, or set CC")
+    return found
+
+
+def _compile(compiler: str, folder: Path) -> Path:
+    agent = folder / "init"
+    command = [compiler, *FLAGS, "-o", str(agent), str(AGENT_SOURCE)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        if "cannot find -l" in done.stderr:
+            raise KernelError(
+                "the guest agent needs a static C library, which is missing",
+                "install libc6-dev (Debian) or glibc-static (Fedora)",
+            )
+        raise KernelError(f"the guest agent does not compile: {' '.join(command)}", done.stderr.strip()[-2000:])
+    return agent
+
+
+def cpio(init: bytes) -> bytes:
+    """A newc cpio archive: /init, the folders it mounts on, and a console for it to speak to."""
+    entries = [
+        _entry(1, "dev", stat.S_IFDIR | 0o755),
+        _entry(2, "proc", stat.S_IFDIR | 0o755),
+        _entry(3, "dev/console", stat.S_IFCHR | 0o600, device=(5, 1)),
+        _entry(4, "init", stat.S_IFREG | 0o755, init),
+        _entry(5, "TRAILER!!!", 0),
+    ]
+    return b"".join(entries)
+
+
+def _entry(inode: int, name: str, mode: int, data: bytes = b"", device: tuple[int, int] = (0, 0)) -> bytes:
+    # inode, mode, uid, gid, nlink, mtime, size, device of the file (2), device it is (2), name's size, checksum
+    numbers = (inode, mode, 0, 0, 1, 0, len(data), 0, 0, *device, len(name) + 1, 0)
+    header = b"070701" + "".join(f"{n:08x}" for n in numbers).encode() + name.encode() + b"\0"
+    return _padded(header) + _padded(data)
+
+
+def _padded(data: bytes) -> bytes:
+    return data + b"\0" * (-len(data) % 4)

@@ -1,0 +1,164 @@
+"""One booted guest: QEMU, its console, and the line to the agent. Nothing is left running.
+
+The guest has one CPU under software emulation, no disk and no network. The agent's line is a
+virtio-serial port on one end of a socket pair; the console is a file, so that its tail is there when
+the guest is not. QEMU is killed when the `Guest` closes, when this process dies however it dies
+(PDEATHSIG), and the guest ends itself when its line closes.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import Any, NoReturn
+
+from secondsight.kernels.errors import KernelError
+
+__all__ = ["Guest"]
+
+QEMU = "qemu-system-x86_64"
+COMMAND_LINE = (
+    "console=ttyS0 quiet oops=panic panic=-1 preempt=full mitigations=off nokaslr "
+    "transparent_hugepage=never numa_balancing=disable"
+)
+TAIL_LINES = 30
+PR_SET_PDEATHSIG = 1
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+class Guest:
+    """A guest that boots a kernel with an initramfs. A context manager; `hello` is the agent's first line.
+
+    Raises KernelError when QEMU is missing, when the guest ends or panics, and when it gives no
+    answer in time; each but the first with the end of the console. After an error the guest is gone.
+    """
+
+    def __init__(self, image: Path, initramfs: Path, *, boot_timeout: float = 60) -> None:
+        if shutil.which(QEMU) is None:
+            raise KernelError(f"{QEMU} is not there", "install QEMU (Debian: apt-get install qemu-system-x86)")
+        self.doing = "booting"
+        self._folder = tempfile.TemporaryDirectory(prefix="secondsight-")
+        self._console = Path(self._folder.name) / "console"
+        self._buffer = b""
+        self._line, theirs = socket.socketpair()
+        start = time.monotonic()
+        try:
+            with theirs, open(Path(self._folder.name) / "qemu", "wb") as said:
+                self._process = subprocess.Popen(
+                    self._command(image, initramfs, theirs.fileno()),
+                    stdin=subprocess.DEVNULL,
+                    stdout=said,
+                    stderr=said,
+                    pass_fds=[theirs.fileno()],
+                    process_group=0,  # Ctrl-C is for this process; it then ends QEMU
+                    preexec_fn=_die_with_parent,
+                )
+            self.hello = self.receive(boot_timeout)
+        except BaseException:
+            self.close()
+            raise
+        self.boot_seconds = time.monotonic() - start
+        self.doing = "waiting for work"
+
+    def _command(self, image: Path, initramfs: Path, line: int) -> list[str]:
+        return [
+            *(QEMU, "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"),
+            *("-machine", "pc", "-accel", "tcg", "-smp", "1", "-m", "512"),
+            *("-kernel", str(image), "-initrd", str(initramfs), "-append", COMMAND_LINE),
+            *("-chardev", f"file,id=console,path={self._console}", "-serial", "chardev:console"),
+            *("-device", "virtio-serial-pci", "-chardev", f"socket,id=agent,fd={line}"),
+            *("-device", "virtserialport,chardev=agent,name=secondsight"),
+        ]
+
+    @property
+    def pid(self) -> int:
+        """QEMU's process id."""
+        return self._process.pid
+
+    def send(self, text: str) -> None:
+        """Send lines to the agent."""
+        try:
+            self._line.sendall(text.encode())
+        except OSError:
+            self._ended()
+
+    def receive(self, timeout: float) -> dict[str, Any]:
+        """The agent's next line. Raises KernelError after `timeout` seconds without one, or when the guest ends."""
+        deadline = time.monotonic() + timeout
+        while b"\n" not in self._buffer:
+            left = deadline - time.monotonic()
+            if left <= 0:
+                self._fail(f"the guest hangs: no answer for {timeout:g} s while {self.doing}")
+            self._line.settimeout(left)
+            try:
+                data = self._line.recv(1 << 16)
+            except TimeoutError:
+                continue
+            except OSError:
+                data = b""
+            if not data:
+                self._ended()
+            self._buffer += data
+        line, self._buffer = self._buffer.split(b"\n", 1)
+        try:
+            answer = json.loads(line)
+        except ValueError:
+            self._fail(f"the agent's answer makes no sense while {self.doing}: {line[:200]!r}")
+        if not isinstance(answer, dict) or "error" in answer:
+            self._fail(f"the agent refuses while {self.doing}: {line.decode(errors='replace')}")
+        return answer
+
+    def close(self) -> None:
+        """Kill QEMU and wait for its end. Closing twice is fine."""
+        self._line.close()
+        process = getattr(self, "_process", None)
+        if process is not None and process.poll() is None:
+            process.kill()
+            process.wait()
+        self._folder.cleanup()
+
+    def __enter__(self) -> Guest:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        self.close()
+
+    def _ended(self) -> NoReturn:
+        """The line is closed: the guest panicked, or never came up. Raises KernelError."""
+        try:
+            self._process.wait(10)
+        except subprocess.TimeoutExpired:
+            self._fail(f"the guest closed its line while {self.doing}")
+        said = (Path(self._folder.name) / "qemu").read_text(errors="replace").strip()
+        console = self._tail()
+        if "Kernel panic" in console or "Oops" in console:
+            self._fail(f"the guest's kernel panicked while {self.doing}")
+        status = self._process.returncode
+        how = f"by {signal.Signals(-status).name}" if status < 0 else f"with status {status}"
+        self._fail(f"QEMU ended {how} while {self.doing}" + (f": {said[-1500:]}" if said else ""))
+
+    def _fail(self, reason: str) -> NoReturn:
+        console = self._tail()
+        self.close()
+        raise KernelError(reason, console=console)
+
+    def _tail(self) -> str:
+        try:
+            text = self._console.read_text(errors="replace")
+        except OSError:
+            return ""
+        lines = [line.rstrip() for line in text.replace("\r", "\n").split("\n")]
+        return "\n".join([line for line in lines if line][-TAIL_LINES:])
+
+
+def _die_with_parent() -> None:
+    _libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
