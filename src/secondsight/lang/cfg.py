@@ -89,6 +89,10 @@ class Flow:
             self._current.end = Exit(None, function.where)
         self._thread_jumps()
         self.blocks = self._reachable()
+        self.predecessors: dict[Block, int] = {}
+        for block in self.blocks:
+            for nxt in block.successors():
+                self.predecessors[nxt] = self.predecessors.get(nxt, 0) + 1
         self._liveness()
         self._dirtiness()
 

@@ -12,7 +12,7 @@ from secondsight.lang import ir
 from secondsight.lang.records import Shared
 from secondsight.lang.types import IntType
 
-__all__ = ["expression", "statements"]
+__all__ = ["expression", "statements", "substitute"]
 
 
 def expression(function: ir.Function, arguments: list[ir.Expr]) -> ir.Expr | None:
@@ -23,7 +23,7 @@ def expression(function: ir.Function, arguments: list[ir.Expr]) -> ir.Expr | Non
     if not isinstance(only, ir.Return) or only.value is None or _keeps_range(function, only.value) is False:
         return None
     table = _table(function, arguments, [only])
-    return None if table is None else _substitute(only.value, table)
+    return None if table is None else substitute(only.value, table)
 
 
 def statements(function: ir.Function, arguments: list[ir.Expr]) -> list[ir.Stmt] | None:
@@ -43,11 +43,11 @@ def statements(function: ir.Function, arguments: list[ir.Expr]) -> list[ir.Stmt]
     for stmt in straight:
         match stmt:
             case ir.Require():
-                made.append(ir.Require(_substitute(stmt.test, table), stmt.rule, stmt.message, stmt.where))
+                made.append(ir.Require(substitute(stmt.test, table), stmt.rule, stmt.message, stmt.where))
             case ir.Wait():
-                made.append(ir.Wait(_substitute(stmt.test, table), stmt.sleeps, stmt.where))
+                made.append(ir.Wait(substitute(stmt.test, table), stmt.sleeps, stmt.where))
             case ir.Store():
-                made.append(ir.Store(_place(stmt.addr, table), _substitute(stmt.value, table), stmt.where))
+                made.append(ir.Store(_place(stmt.addr, table), substitute(stmt.value, table), stmt.where))
     return made
 
 
@@ -89,17 +89,17 @@ def _inside(value: ir.Expr, kind: IntType) -> bool:
 def _place(addr: ir.Addr, table: dict[ir.Var, ir.Expr]) -> ir.Addr:
     root, path = addr.root, addr.path
     if not isinstance(root, Shared):
-        root = _substitute(root, table)
+        root = substitute(root, table)
         if isinstance(root, ir.AddressOf):
             path = (*root.addr.path, *path)
             root = root.addr.root
     new = tuple(
-        ir.IndexStep(_substitute(s.index, table), s.array, s.name, s.where) if isinstance(s, ir.IndexStep) else s for s in path
+        ir.IndexStep(substitute(s.index, table), s.array, s.name, s.where) if isinstance(s, ir.IndexStep) else s for s in path
     )
     return ir.Addr(root, new, addr.type, addr.where)
 
 
-def _substitute(node: ir.Expr, table: dict[ir.Var, ir.Expr]) -> ir.Expr:
+def substitute(node: ir.Expr, table: dict[ir.Var, ir.Expr]) -> ir.Expr:
     """A copy of an expression with locals replaced."""
     if isinstance(node, ir.Local):
         return table.get(node.var, node)
@@ -107,15 +107,15 @@ def _substitute(node: ir.Expr, table: dict[ir.Var, ir.Expr]) -> ir.Expr:
     for name in ("value", "left", "right", "test", "then", "other", "index", "start", "stop", "condition", "result", "count"):
         part = getattr(made, name, None)
         if part is not None and not isinstance(part, (int, str)):
-            setattr(made, name, _substitute(part, table))
+            setattr(made, name, substitute(part, table))
     for name in ("items", "arguments"):
         parts = getattr(made, name, None)
         if parts is not None:
-            setattr(made, name, [_substitute(p, table) for p in parts])
+            setattr(made, name, [substitute(p, table) for p in parts])
     for name in ("addr", "array", "pool"):
         addr = getattr(made, name, None)
         if isinstance(addr, ir.Addr):
             setattr(made, name, _place(addr, table))
     if isinstance(made, (ir.Quantifier, ir.ChooseWhere)):
-        made.bindings = [(v, _substitute(e, table)) for v, e in made.bindings]
+        made.bindings = [(v, substitute(e, table)) for v, e in made.bindings]
     return made
