@@ -1,0 +1,131 @@
+"""drivers/dax/device.c, super.c and bus.c: a device's memory as a file that can be mapped, and its removal.
+
+    mmap, fault    within dax_read_lock() (SRCU) and only while the device is alive; entries take no reference
+    removal        kill_dax()                alive = false; wait for the faults that saw it alive     disable
+                   unmap_mapping_range()     every mapping's entries go, in notifier brackets          invalidate
+                   memunmap_pages()          kill, drain, remove (`memremap`)                          drain
+
+`unregister_dev_dax` is that order. Each of its steps can be called on its own, to see what another order does.
+"""
+
+from __future__ import annotations
+
+from secondsight.lang import Ref, atomic, pool, wait_until
+from secondsight.linux.errno import EINVAL, ENXIO
+from secondsight.linux.memory import VM_FAULT_NOPAGE, VM_FAULT_SIGBUS, insert_pfn, unmap_mapping_range
+from secondsight.linux.memremap import DevPagemap, memremap_pages, memunmap_pages
+from secondsight.linux.mm_types import VM_DEVMAP, AddressSpace, Count, Mm, Pgoff, Va
+from secondsight.linux.mmap import do_mmap
+
+__all__ = [
+    "DevDax",
+    "dax_devices",
+    "dax_mmap",
+    "dev_dax_invalidate",
+    "dev_dax_probe",
+    "kill_dax",
+    "kill_dev_dax",
+    "synchronize_dax",
+    "unregister_dev_dax",
+]
+
+
+class DevDax(AddressSpace):
+    """struct dev_dax and its struct dax_device. `srcu` counts the readers of dax_srcu (one for all devices in the kernel)."""
+
+    alive: bool
+    srcu: Count
+    pgmap: Ref[DevPagemap]
+
+    def vm_flags(self) -> int:
+        """Entries are pte_devmap."""
+        return VM_DEVMAP
+
+    def fault(self, mm: Mm, va: Va, pgoff: Pgoff, flags: int) -> int:
+        """dev_dax_fault(), __dev_dax_pte_fault() (drivers/dax/device.c, Linux 6.12): map page `pgoff`, if still
+        alive.
+
+        Two steps: the look at `alive`, which kill_dax() waits out, and the insertion.
+        """
+        alive = dax_read_lock_alive(self)
+        if not alive:
+            return VM_FAULT_SIGBUS
+        return dax_insert_unlock(self, mm, va, pgoff)
+
+
+dax_devices = pool(DevDax, "dax_devices")
+
+
+@atomic
+def dax_read_lock_alive(dev_dax: DevDax) -> bool:
+    """dax_read_lock() and dax_alive() (drivers/dax/super.c, Linux 6.12); if it is not alive, unlocked again."""
+    if not dev_dax.alive:
+        return False
+    dev_dax.srcu += 1
+    return True
+
+
+@atomic
+def dax_insert_unlock(dev_dax: DevDax, mm: Mm, va: Va, pgoff: Pgoff) -> int:
+    """vmf_insert_mixed() and dax_read_unlock()."""
+    dev_dax.srcu -= 1
+    pgmap = dev_dax.pgmap
+    if pgmap is None or pgoff >= pgmap.nr_pages:
+        return VM_FAULT_SIGBUS
+    frame = pgmap.pages[pgoff]
+    if frame is None:
+        return VM_FAULT_SIGBUS
+    insert_pfn(mm, va, frame)
+    return VM_FAULT_NOPAGE
+
+
+@atomic
+def dev_dax_probe(nr_pages: int) -> DevDax:
+    """dev_dax_probe() (drivers/dax/device.c, Linux 6.12): a device with `nr_pages` of memory appears."""
+    dev_dax = dax_devices.alloc()
+    dev_dax.pgmap = memremap_pages(nr_pages)
+    dev_dax.alive = True
+    return dev_dax
+
+
+def dax_mmap(dev_dax: DevDax, mm: Mm, va: Va, length: int, pgoff: Pgoff, shared: bool) -> int:
+    """mmap(2) of the device file, with dax_mmap(), check_vma() (drivers/dax/device.c, Linux 6.12).
+
+    -ENXIO when it is not alive, -EINVAL for a private mapping, else as `do_mmap`.
+    """
+    if not shared:
+        return -EINVAL
+    if not dev_dax.alive:
+        return -ENXIO
+    return do_mmap(mm, va, length, dev_dax, pgoff, True)
+
+
+def unregister_dev_dax(dev_dax: DevDax) -> None:
+    """Removal of the device (drivers/dax/bus.c and device.c, Linux 6.12): disable, invalidate, drain."""
+    kill_dev_dax(dev_dax)
+    with atomic:
+        pgmap = dev_dax.pgmap
+    if pgmap is not None:
+        memunmap_pages(pgmap)
+
+
+def kill_dev_dax(dev_dax: DevDax) -> None:
+    """kill_dev_dax() (drivers/dax/bus.c, Linux 6.12): disable, invalidate."""
+    kill_dax(dev_dax)
+    synchronize_dax(dev_dax)
+    dev_dax_invalidate(dev_dax)
+
+
+def kill_dax(dev_dax: DevDax) -> None:
+    """The first half of kill_dax() (drivers/dax/super.c, Linux 6.12): faults fail from now on ("disable")."""
+    dev_dax.alive = False
+
+
+def synchronize_dax(dev_dax: DevDax) -> None:
+    """The second half of kill_dax(): synchronize_srcu(), i.e. faults that saw it alive are over."""
+    wait_until(dev_dax.srcu == 0)
+
+
+def dev_dax_invalidate(dev_dax: DevDax) -> None:
+    """The unmap_mapping_range() of kill_dev_dax(): every mapping of the whole device loses its entries ("invalidate")."""
+    unmap_mapping_range(dev_dax, 0, 15)

@@ -1,0 +1,40 @@
+"""Where a device touches memory: the tracepoint, and the accesses that fire it.
+
+The kernel has no file for this: here hardware acts, by the tables its driver keeps. A device does not know whether
+what its table says is still true; rules (`contract/`) do.
+"""
+
+from __future__ import annotations
+
+from secondsight.lang import Char, atomic, tracepoint
+from secondsight.linux.mm_types import Driver, Frame, Va
+from secondsight.linux.page_alloc import frame_touch
+
+__all__ = ["device_access", "device_read", "device_write", "invalidation_waits"]
+
+
+@tracepoint
+def device_access(device: Driver, va: Va, frame: Frame, write: bool) -> None:
+    """A device is about to read or write `frame`, which its own table has for `va` of the mm it mirrors."""
+
+
+@atomic
+def device_read(device: Driver, va: Va, frame: Frame) -> int:
+    """The device reads `frame` as the page at `va`: its contents."""
+    device_access(device, va, frame, False)
+    frame_touch(frame, False)
+    return frame.contents
+
+
+@atomic
+def device_write(device: Driver, va: Va, frame: Frame, value: Char) -> None:
+    """The device writes `frame` as the page at `va`."""
+    device_access(device, va, frame, True)
+    frame_touch(frame, True)
+    frame.contents = value
+
+
+@atomic
+def invalidation_waits(device: Driver, va: Va) -> bool:
+    """For rules: whether an invalidation of `va` is going on that still waits for this driver's `invalidate` to return."""
+    return device.notifier.waiting & (1 << va) != 0

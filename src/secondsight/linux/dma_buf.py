@@ -1,0 +1,239 @@
+"""drivers/dma-buf/dma-buf.c: a buffer that one driver exports and others import.
+
+An *importer* attaches to the buffer, maps the attachment (the exporter says which frames it is: the sg table), and uses these
+frames until it unmaps. All of mapping, unmapping, pinning and moving happens under the buffer's reservation lock
+(`resv`).
+
+* A *dynamic* importer has `move_notify`: the exporter, holding `resv`, tells it that the buffer moves; it stops using its
+  mapping and maps again when it needs the buffer.
+* An importer that is not dynamic has its mapping made at attach and kept to the end; a dynamic exporter must pin for it.
+* An exporter is dynamic when it has `pin` and `unpin`. One that is not never moves the buffer.
+
+Drivers that export derive from `DmaBuf`; the importer's record is its driver's (`Driver.move_notify`).
+
+Lock order: the mmap lock, then `resv`. Left out: fences (a device's use ends at once), peer-to-peer, vmap,
+direction of mappings, begin and end of CPU access. Use by a fence still running may hide a bug.
+CONFIG_DMABUF_MOVE_NOTIFY is on.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from secondsight.lang import Array, Char, Mutex, Record, Ref, atomic, pool, require, tracepoint
+from secondsight.linux.errno import EINVAL
+from secondsight.linux.mm_types import VM_PFNMAP, AddressSpace, Driver, Frame, Mm, Pgoff, Va
+from secondsight.linux.mmap import do_mmap
+from secondsight.linux.page_alloc import frame_touch
+
+__all__ = [
+    "DmaBuf",
+    "DmaBufAttachment",
+    "attachments",
+    "dma_buf_attach",
+    "dma_buf_detach",
+    "dma_buf_dynamic_attach",
+    "dma_buf_map_attachment",
+    "dma_buf_mmap",
+    "dma_buf_move_notify",
+    "dma_buf_pin",
+    "dma_buf_unmap_attachment",
+    "dma_buf_unpin",
+    "importer_access",
+    "importer_read",
+    "importer_write",
+]
+
+
+class DmaBufAttachment(Record):
+    """struct dma_buf_attachment with its sg table. `mapped`: `sgt` is what the exporter last gave, and not yet unmapped."""
+
+    dmabuf: Ref[DmaBuf]
+    importer: Ref[Driver]
+    dynamic: bool
+    mapped: bool
+    sgt: Array[Ref[Frame], Literal["dmabuf_pages"]]
+
+
+class DmaBuf(AddressSpace):
+    """struct dma_buf and its dma_buf_ops, for an exporter to derive from. Mapped into a process it is a PFN mapping."""
+
+    resv: Mutex
+    nr_pages: Pgoff
+
+    def vm_flags(self) -> int:
+        """VM_PFNMAP: entries without references, that cannot be mirrored."""
+        return VM_PFNMAP
+
+    def is_dynamic(self) -> bool:
+        """dma_buf_is_dynamic(): whether the exporter has `pin` and `unpin`."""
+        return False
+
+    def cache_sgt_mapping(self) -> bool:
+        """dma_buf_ops.cache_sgt_mapping: an attachment is mapped once and stays so to the end."""
+        return False
+
+    def pin(self, attach: DmaBufAttachment) -> int:
+        """dma_buf_ops.pin: the buffer may not move until `unpin`. 0 or an error. `resv` is held."""
+        return 0
+
+    def unpin(self, attach: DmaBufAttachment) -> None:
+        """dma_buf_ops.unpin. `resv` is held."""
+
+    def map_dma_buf(self, attach: DmaBufAttachment) -> int:
+        """dma_buf_ops.map_dma_buf: fill `attach.sgt`. 0 or an error. `resv` is held."""
+        return -EINVAL
+
+    def unmap_dma_buf(self, attach: DmaBufAttachment) -> None:
+        """dma_buf_ops.unmap_dma_buf: `attach.sgt` is no longer used. `resv` is held."""
+
+
+attachments = pool(DmaBufAttachment, "attachments")
+
+
+@tracepoint
+def importer_access(attach: DmaBufAttachment, pgoff: Pgoff, frame: Frame, write: bool) -> None:
+    """An importer is about to read or write page `pgoff` of the buffer, which is `frame` by its mapping."""
+
+
+@atomic
+def importer_read(attach: DmaBufAttachment, pgoff: Pgoff) -> int:
+    """The importer's device reads page `pgoff` by its mapping: the contents; -EINVAL if it has no mapping."""
+    frame = attach.sgt[pgoff]
+    if not attach.mapped or frame is None:
+        return -EINVAL
+    importer_access(attach, pgoff, frame, False)
+    frame_touch(frame, False)
+    return frame.contents
+
+
+@atomic
+def importer_write(attach: DmaBufAttachment, pgoff: Pgoff, value: Char) -> int:
+    """The importer's device writes page `pgoff` by its mapping: 0; -EINVAL if it has no mapping."""
+    frame = attach.sgt[pgoff]
+    if not attach.mapped or frame is None:
+        return -EINVAL
+    importer_access(attach, pgoff, frame, True)
+    frame_touch(frame, True)
+    frame.contents = value
+    return 0
+
+
+def dma_buf_attach(dmabuf: DmaBuf, importer: Driver) -> Ref[DmaBufAttachment]:
+    """dma_buf_attach() (drivers/dma-buf/dma-buf.c, Linux 6.12): attach an importer that is not dynamic."""
+    return dma_buf_dynamic_attach(dmabuf, importer, False)
+
+
+def dma_buf_dynamic_attach(dmabuf: DmaBuf, importer: Driver, dynamic: bool) -> Ref[DmaBufAttachment]:
+    """dma_buf_dynamic_attach() (drivers/dma-buf/dma-buf.c, Linux 6.12): attach; `dynamic`: the importer has `move_notify`.
+
+    If exactly one of exporter and importer is dynamic, the attachment is mapped here and for good (pinned first, by a dynamic
+    exporter). None if that fails.
+    """
+    with atomic:
+        attach = attachments.alloc()
+        attach.importer = importer
+        attach.dynamic = dynamic
+    dmabuf.resv.lock()
+    attach.dmabuf = dmabuf
+    ret = 0
+    if dynamic != dmabuf.is_dynamic():
+        if dmabuf.is_dynamic():
+            ret = dmabuf.pin(attach)
+        if ret == 0:
+            ret = dmabuf.map_dma_buf(attach)
+            if ret == 0:
+                attach.mapped = True
+            elif dmabuf.is_dynamic():
+                dmabuf.unpin(attach)
+    if ret != 0:
+        attachments.free(attach)
+    dmabuf.resv.unlock()
+    return attach if ret == 0 else None
+
+
+def dma_buf_detach(dmabuf: DmaBuf, attach: DmaBufAttachment) -> None:
+    """dma_buf_detach() (drivers/dma-buf/dma-buf.c, Linux 6.12): unmap what is cached, unpin, forget the attachment."""
+    dmabuf.resv.lock()
+    with atomic:
+        mapped = attach.mapped
+        pinned = attach.mapped and not attach.dynamic
+    if mapped:
+        dmabuf.unmap_dma_buf(attach)
+    if pinned and dmabuf.is_dynamic():
+        dmabuf.unpin(attach)
+    attachments.free(attach)
+    dmabuf.resv.unlock()
+
+
+def dma_buf_map_attachment(dmabuf: DmaBuf, attach: DmaBufAttachment) -> int:
+    """dma_buf_map_attachment() (drivers/dma-buf/dma-buf.c, Linux 6.12): learn the frames (`attach.sgt`); `resv` is
+    held.
+
+    0 or the exporter's error. What is mapped already is returned as it is.
+    """
+    with atomic:
+        require(dmabuf.resv.held_by_me(), "lock-not-held", "maps an attachment without the reservation lock")
+        mapped = attach.mapped
+    if mapped:
+        return 0
+    ret = dmabuf.map_dma_buf(attach)
+    if ret == 0:
+        attach.mapped = True
+    return ret
+
+
+def dma_buf_unmap_attachment(dmabuf: DmaBuf, attach: DmaBufAttachment) -> None:
+    """dma_buf_unmap_attachment() (drivers/dma-buf/dma-buf.c, Linux 6.12): give the frames back; `resv` is held.
+
+    Does nothing for a cached mapping: one made at attach, or by an exporter with `cache_sgt_mapping`.
+    """
+    with atomic:
+        require(dmabuf.resv.held_by_me(), "lock-not-held", "unmaps an attachment without the reservation lock")
+        cached = dmabuf.cache_sgt_mapping() or attach.dynamic != dmabuf.is_dynamic()
+    if not cached:
+        dmabuf.unmap_dma_buf(attach)
+        with atomic:
+            attach.mapped = False
+            for i in range(len(attach.sgt)):
+                attach.sgt[i] = None
+
+
+def dma_buf_pin(dmabuf: DmaBuf, attach: DmaBufAttachment) -> int:
+    """dma_buf_pin() (drivers/dma-buf/dma-buf.c, Linux 6.12): a dynamic importer asks that the buffer does not move."""
+    require(dmabuf.resv.held_by_me(), "lock-not-held", "pins a buffer without the reservation lock")
+    return dmabuf.pin(attach)
+
+
+def dma_buf_unpin(dmabuf: DmaBuf, attach: DmaBufAttachment) -> None:
+    """dma_buf_unpin() (drivers/dma-buf/dma-buf.c, Linux 6.12)."""
+    require(dmabuf.resv.held_by_me(), "lock-not-held", "unpins a buffer without the reservation lock")
+    dmabuf.unpin(attach)
+
+
+def dma_buf_move_notify(dmabuf: DmaBuf) -> None:
+    """dma_buf_move_notify() (drivers/dma-buf/dma-buf.c, Linux 6.12): tell every dynamic importer; `resv` is held.
+
+    The list of attachments cannot change meanwhile.
+    """
+    require(dmabuf.resv.held_by_me(), "lock-not-held", "notifies importers without the reservation lock")
+    for i in range(len(attachments)):
+        with atomic:
+            importer: Ref[Driver] = None
+            if attachments[i].dmabuf is dmabuf and attachments[i].dynamic:
+                importer = attachments[i].importer
+        if importer is not None:
+            importer.move_notify()
+
+
+def dma_buf_mmap(dmabuf: DmaBuf, mm: Mm, va: Va, length: int, pgoff: Pgoff, shared: bool) -> int:
+    """mmap(2) of the buffer, with dma_buf_mmap_internal() (drivers/dma-buf/dma-buf.c, Linux 6.12).
+
+    -EINVAL beyond the end of the buffer or for a private mapping (udmabuf's mmap_udmabuf() says so), else as
+    `do_mmap`.
+    """
+    if not shared:
+        return -EINVAL
+    if pgoff + length > dmabuf.nr_pages:
+        return -EINVAL
+    return do_mmap(mm, va, length, dmabuf, pgoff, True)

@@ -1,0 +1,38 @@
+"""include/uapi/asm-generic/errno-base.h and errno.h: the error numbers the modelled functions return.
+
+Functions return them negated, as the kernel does. `SIGSEGV` and `SIGBUS` are what a CPU access ends in when the
+kernel can do nothing for it; `cpu_read` and `cpu_write` return them negated too.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+__all__ = [
+    "EAGAIN",
+    "EBADFD",
+    "EBUSY",
+    "EEXIST",
+    "EFAULT",
+    "EINVAL",
+    "ENOENT",
+    "ENOMEM",
+    "ENXIO",
+    "EPERM",
+    "SIGBUS",
+    "SIGSEGV",
+]
+
+EPERM: Final = 1
+ENOENT: Final = 2
+ENXIO: Final = 6
+EAGAIN: Final = 11
+ENOMEM: Final = 12
+EFAULT: Final = 14
+EBUSY: Final = 16
+EEXIST: Final = 17
+EINVAL: Final = 22
+EBADFD: Final = 77
+
+SIGBUS: Final = 7
+SIGSEGV: Final = 11

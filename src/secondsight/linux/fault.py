@@ -1,0 +1,88 @@
+"""arch/x86/mm/fault.c: a CPU's access to memory, and the page fault when the page tables do not allow it.
+
+The hardware looks the entry up and accesses the frame: one step. If it cannot, the fault handler takes the mmap
+lock, makes the entry right, and the access is tried again. This is what a device access is compared with.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from secondsight.lang import Char, atomic
+from secondsight.linux.errno import SIGBUS, SIGSEGV
+from secondsight.linux.memory import (
+    FAULT_FLAG_ALLOW_RETRY,
+    FAULT_FLAG_WRITE,
+    VM_FAULT_RETRY,
+    VM_FAULT_SIGBUS,
+    VM_FAULT_SIGSEGV,
+    handle_mm_fault,
+)
+from secondsight.linux.mm_types import Mm, Va
+from secondsight.linux.page_alloc import frame_touch
+
+__all__ = ["FAULT", "cpu_read", "cpu_write", "do_user_addr_fault", "mmu_load", "mmu_store"]
+
+FAULT: Final = -1
+"""The page tables do not allow the access."""
+
+
+def cpu_read(mm: Mm, va: Va) -> int:
+    """A load instruction: the contents of the page at `va`, or -SIGSEGV, -SIGBUS."""
+    while True:
+        value = mmu_load(mm, va)
+        if value != FAULT:
+            return value
+        ret = do_user_addr_fault(mm, va, False)
+        if ret != 0:
+            return ret
+
+
+def cpu_write(mm: Mm, va: Va, value: Char) -> int:
+    """A store instruction: 0, or -SIGSEGV, -SIGBUS."""
+    while True:
+        if mmu_store(mm, va, value) != FAULT:
+            return 0
+        ret = do_user_addr_fault(mm, va, True)
+        if ret != 0:
+            return ret
+
+
+@atomic
+def mmu_load(mm: Mm, va: Va) -> int:
+    """The hardware's page walk and load: the contents, or `FAULT`."""
+    frame = mm.ptes[va].frame
+    if frame is None:
+        return FAULT
+    frame_touch(frame, False)
+    return frame.contents
+
+
+@atomic
+def mmu_store(mm: Mm, va: Va, value: Char) -> int:
+    """The hardware's page walk and store: 0, or `FAULT`."""
+    frame = mm.ptes[va].frame
+    if frame is None or not mm.ptes[va].writable:
+        return FAULT
+    frame_touch(frame, True)
+    frame.contents = value
+    return 0
+
+
+def do_user_addr_fault(mm: Mm, va: Va, write: bool) -> int:
+    """do_user_addr_fault() (arch/x86/mm/fault.c, Linux 6.12): 0 when the access is to be tried again, or the
+    signal, negated.
+
+    Left out: per-vma locks, so every fault takes the mmap lock; FAULT_FLAG_TRIED, that a fault gives the lock up
+    only once.
+    """
+    mm.mmap_lock.read_lock()
+    ret = handle_mm_fault(mm, va, FAULT_FLAG_ALLOW_RETRY | (FAULT_FLAG_WRITE if write else 0))
+    if ret & VM_FAULT_RETRY != 0:
+        return 0
+    mm.mmap_lock.read_unlock()
+    if ret & VM_FAULT_SIGSEGV != 0:
+        return -SIGSEGV
+    if ret & VM_FAULT_SIGBUS != 0:
+        return -SIGBUS
+    return 0

@@ -1,0 +1,228 @@
+"""include/linux/mm_types.h: the records that the machinery keeps, and nothing that acts on them.
+
+A process's address space is an `Mm`: page-table entries (`Pte`), what is mapped at each page (`Vma`), the mmap
+lock, and who wants to hear of changes (`Subscriptions`). Physical pages are `Frame`s. What a file mapping maps is
+an `AddressSpace`; memfds, device-dax files and dma-bufs derive from it. Drivers derive from `Driver`.
+
+Locks, and what they cover here:
+
+* `mmap_lock` (sleeping, reader-writer): `vmas`. Writers: mmap, the first part of munmap, the end of exit.
+* the page-table lock: `ptes`. It is a spinlock, so whatever happens under one hold of it is one `@atomic` step.
+* `AddressSpace.i_mmap` (sleeping, reader-writer): which pages map the file, `Vma.state` and `Vma.file`.
+* `Frame.locked` is the folio lock, held across steps only by truncation.
+* `Subscriptions` has a spinlock of its own in the kernel: again, `@atomic`.
+
+Order: `mmap_lock`, then `i_mmap`, then the page-table lock.
+
+Records of include/linux/mmu_notifier.h (`Subscriptions`, `IntervalNotifier`, ...) are here because they and `Mm`
+refer to each other; what acts on them is in `mmu_notifier.py`.
+
+Left out: the TLB. A cleared entry is gone for every CPU at once. May hide a bug in which a stale TLB entry takes
+part.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from typing import Annotated, Literal
+
+from secondsight.lang import U8, Array, Bounds, Char, Record, Ref, RwLock, Value
+
+__all__ = [
+    "VM_DEVMAP",
+    "VM_PFNMAP",
+    "AddressSpace",
+    "Count",
+    "Driver",
+    "Event",
+    "Frame",
+    "IntervalNotifier",
+    "Mm",
+    "MmuNotifier",
+    "PageBits",
+    "Pfn",
+    "Pgoff",
+    "Pte",
+    "Range",
+    "Subscriptions",
+    "Va",
+    "VaEnd",
+    "Vma",
+    "VmaState",
+]
+
+Va = Annotated[int, Bounds(0, 13)]
+"""A virtual page number: addresses are counted in pages."""
+VaEnd = Annotated[int, Bounds(0, 14)]
+"""A virtual page number just past a range."""
+Pgoff = Annotated[int, Bounds(0, 15)]
+"""A page's place in a file, or a number of such pages."""
+Pfn = Annotated[int, Bounds(-128, 127, "pfn")]
+"""A frame's number, or a negative errno in its stead."""
+PageBits = Annotated[int, Bounds(0, 16383)]
+"""One bit for each page of an address space."""
+Count = Annotated[int, Bounds(0, 15)]
+
+VM_PFNMAP = 1
+"""vm_flags: the pages mapped are nobody's to count and cannot be mirrored."""
+VM_DEVMAP = 2
+"""The entries are `pte_devmap`: the pages belong to a `dev_pagemap` and a mapping takes no reference."""
+
+
+class Event(IntEnum):
+    """enum mmu_notifier_event: why a range is invalidated."""
+
+    UNMAP = 0
+    CLEAR = 1
+    PROTECTION_VMA = 2
+    PROTECTION_PAGE = 3
+    SOFT_DIRTY = 4
+    RELEASE = 5
+    MIGRATE = 6
+    EXCLUSIVE = 7
+
+
+class Range(Value):
+    """struct mmu_notifier_range: the pages `start` to before `end`, why, and whether callbacks may sleep.
+
+    Left out: the mm, which every function takes beside it, and the owner (no device-private pages yet).
+    """
+
+    start: Va
+    end: VaEnd
+    event: Event
+    blockable: bool
+
+
+class Frame(Record):
+    """struct page (folio): one physical page.
+
+    `refcount` counts everything that keeps it: page cache, page-table entries, pins. At 0 it is free. `pins` are
+    those of FOLL_PIN; the kernel adds 1024 to the one counter for each, here they are a count of their own and one
+    reference each.
+    """
+
+    refcount: Count
+    pins: Count
+    contents: Char
+    locked: bool
+
+
+class AddressSpace(Record):
+    """struct address_space with its vm_operations: something that can be mapped. `fault` is `vm_ops->fault`."""
+
+    i_mmap: RwLock
+
+    def fault(self, mm: Mm, va: Va, pgoff: Pgoff, flags: int) -> int:
+        """Put page `pgoff` at `va`; `flags` are FAULT_FLAG_, the result VM_FAULT_. The mmap lock is held."""
+        return 2
+
+    def vm_flags(self) -> int:
+        """VM_PFNMAP, VM_DEVMAP or neither."""
+        return 0
+
+
+class VmaState(IntEnum):
+    """How far a mapping is from existing."""
+
+    NONE = 0
+    MAPPED = 1
+    """In the mm's tree: a fault finds it."""
+    DETACHED = 2
+    """munmap took it out of the tree; page tables and the file's interval tree still know it."""
+
+
+class Vma(Record):
+    """struct vm_area_struct, the part of it that covers one page; `file` None is anonymous memory.
+
+    Kept by page so that splitting and merging need no records: neighbours that continue each other are one vma,
+    which is what vma_merge makes of them anyway. Shared mappings of files, private anonymous ones.
+    """
+
+    state: VmaState
+    write: bool
+    file: Ref[AddressSpace]
+    pgoff: Pgoff
+
+
+class Pte(Record):
+    """pte_t: which frame the CPU finds, and whether it may write. `frame` None is pte_none."""
+
+    frame: Ref[Frame]
+    writable: bool
+
+
+class Subscriptions(Record):
+    """struct mmu_notifier_subscriptions (mm/mmu_notifier.c). Every mm has one from the start.
+
+    In the kernel the first registration makes it, with every lock of the mm held, so that no invalidation can be
+    halfway.
+    """
+
+    invalidate_seq: U8 = 2
+    active_invalidate_ranges: Count
+    itree: Array[Ref[Driver], Literal["subscribers"]]
+    deferred_list: Array[Ref[Driver], Literal["subscribers"]]
+    list: Array[Ref[MmuNotifier], Literal["mmu_notifiers"]]
+
+
+class Mm(Record):
+    """struct mm_struct: an address space. `users` is mm_users, `unstable` is MMF_UNSTABLE."""
+
+    mmap_lock: RwLock
+    users: Count
+    unstable: bool
+    vmas: Array[Vma, Literal["pages"]]
+    ptes: Array[Pte, Literal["pages"]]
+    subscriptions: Subscriptions
+
+
+class IntervalNotifier(Record):
+    """struct mmu_interval_notifier: which part of which mm a driver mirrors, and the sequence number it last
+    stored.
+
+    `in_tree` is !RB_EMPTY_NODE. `waiting` is a ghost, for rules only: the pages of running invalidations whose
+    call to this driver has not yet returned.
+    """
+
+    mm: Ref[Mm]
+    start: Va
+    end: VaEnd
+    invalidate_seq: U8
+    in_tree: bool
+    waiting: PageBits
+
+
+class MmuNotifier(Record):
+    """struct mmu_notifier with its mmu_notifier_ops: a subscriber to everything that happens in an mm."""
+
+    def invalidate_range_start(self, mm: Mm, rng: Range) -> int:
+        """The pages of `rng` are about to change. 0, or -EAGAIN if `rng` is not blockable and this would have to."""
+        return 0
+
+    def invalidate_range_end(self, mm: Mm, rng: Range) -> None:
+        """The pages of `rng` have changed."""
+
+    def release(self, mm: Mm) -> None:
+        """The mm is about to go."""
+
+
+class Driver(MmuNotifier):
+    """What a driver's own record derives from: the callbacks of every interface here, each doing nothing.
+
+    It is the `container_of` of its one interval notifier. A driver with several ranges has a record for each.
+    `notifier.mm` is the mm it mirrors under the 2019 interface too.
+    """
+
+    notifier: IntervalNotifier
+
+    def invalidate(self, rng: Range, seq: int) -> bool:
+        """mmu_interval_notifier_ops.invalidate: drop what is mirrored of `rng`. False only if `rng` is not blockable."""
+        return True
+
+    def sync_cpu_device_pagetables(self, rng: Range) -> int:
+        """hmm_mirror_ops (2019): drop what is mirrored of `rng`. 0, or -EAGAIN if `rng` is not blockable."""
+        return 0
+
+    def move_notify(self) -> None:
+        """dma_buf_attach_ops.move_notify: stop using the buffer this record is attached to, and ask for it again."""

@@ -1,0 +1,83 @@
+"""mm/mmap.c: mapping, unmapping, and the end of an address space.
+
+Exit: first every subscriber is told (`mmu_notifier_release`), with no lock held; then, under the mmap lock for
+reading, all is unmapped in one bracket that calls those still subscribed again; then, under the mmap lock for
+writing, the references are dropped and the vmas go.
+"""
+
+from __future__ import annotations
+
+from secondsight.lang import Ref, atomic
+from secondsight.linux.errno import EEXIST, ENOMEM
+from secondsight.linux.memory import tlb_finish_mmu, unmap_vmas
+from secondsight.linux.mm_types import AddressSpace, Mm, Pgoff, Va, VmaState
+from secondsight.linux.mmu_notifier import mmu_notifier_release
+from secondsight.linux.vma import do_vmi_align_munmap, free_pgtables
+
+__all__ = ["do_mmap", "exit_mmap", "get_unmapped_area", "vm_munmap"]
+
+
+def do_mmap(mm: Mm, va: Va, length: int, file: Ref[AddressSpace], pgoff: Pgoff, write: bool) -> int:
+    """do_mmap() (mm/mmap.c, Linux 6.12), MAP_FIXED_NOREPLACE: map `length` pages of `file` (None: anonymous) at
+    `va`.
+
+    `va`, or -EEXIST when something is there, -ENOMEM beyond the end of the address space. Shared if a file, else
+    private. The file's own mmap checks are its caller's (`udmabuf`, `dax`). Left out: MAP_FIXED, protections other
+    than read and write.
+    """
+    if length <= 0 or va + length > len(mm.vmas):
+        return -ENOMEM
+    mm.mmap_lock.write_lock()
+    ret = mmap_region(mm, va, length, file, pgoff, write)
+    mm.mmap_lock.write_unlock()
+    return ret
+
+
+@atomic
+def mmap_region(mm: Mm, va: Va, length: int, file: Ref[AddressSpace], pgoff: Pgoff, write: bool) -> int:
+    """mmap_region() (mm/mmap.c, Linux 6.12): the vma into the tree and, under `i_mmap`, into the file's."""
+    for i in range(va, va + length):
+        if mm.vmas[i].state != VmaState.NONE:
+            return -EEXIST
+    if file is not None:
+        file.i_mmap.write_lock()
+    for i in range(va, va + length):
+        vma = mm.vmas[i]
+        vma.state = VmaState.MAPPED
+        vma.write = write
+        vma.file = file
+        if file is not None:
+            vma.pgoff = pgoff + i - va
+    if file is not None:
+        file.i_mmap.write_unlock()
+    return va
+
+
+@atomic
+def get_unmapped_area(mm: Mm, length: int) -> int:
+    """get_unmapped_area() (mm/mmap.c, Linux 6.12): the lowest free place for `length` pages, or -ENOMEM.
+
+    Lowest first, where the kernel goes from the top: addresses in traces stay small.
+    """
+    for va in range(len(mm.vmas) - length + 1):
+        if all(mm.vmas[i].state == VmaState.NONE for i in range(va, va + length)):
+            return va
+    return -ENOMEM
+
+
+def vm_munmap(mm: Mm, va: Va, length: int) -> int:
+    """vm_munmap() (mm/mmap.c, Linux 6.12): unmap `length` pages from `va`."""
+    return do_vmi_align_munmap(mm, va, va + length)
+
+
+def exit_mmap(mm: Mm) -> None:
+    """exit_mmap() (mm/mmap.c, Linux 6.12): the last user has gone; unmap everything."""
+    mmu_notifier_release(mm)
+    mm.mmap_lock.read_lock()
+    gather = unmap_vmas(mm, 0, len(mm.vmas))
+    mm.mmap_lock.read_unlock()
+    mm.mmap_lock.write_lock()
+    with atomic:
+        free_pgtables(mm, 0, len(mm.vmas))
+        tlb_finish_mmu(gather)
+    mm.mmap_lock.write_unlock()

@@ -1,0 +1,139 @@
+"""mm/page_alloc.c, and the reference counting of include/linux/mm.h: frames and their free list.
+
+A frame is free when its reference count is 0. The last `put_page` puts it on top of the free list and the next
+`alloc_page` takes it from there, as the per-CPU lists do: so that a frame used after it was freed is soon somebody
+else's. A freed frame keeps its contents; a new one is zeroed (user pages always are).
+
+Frame 0 is the shared zero page: never allocated, never freed, its references not counted.
+
+Left out: zones, orders, reclaim, failure. Running out of frames is a bound of the model, not -ENOMEM: may hide a
+bug in a driver's handling of VM_FAULT_OOM.
+"""
+
+from __future__ import annotations
+
+from typing import Final, Literal
+
+from secondsight.lang import U8, Array, Record, Ref, atomic, require, shared, shared_array, tracepoint
+from secondsight.linux.mm_types import Frame, Pfn
+
+__all__ = [
+    "ZERO_PFN",
+    "Zone",
+    "alloc_page",
+    "frame_alloc",
+    "frame_free",
+    "frame_touch",
+    "frames",
+    "free_page",
+    "get_page",
+    "is_zero_page",
+    "mem_init",
+    "page_to_pfn",
+    "put_page",
+    "put_zone_device_page",
+    "zone",
+]
+
+ZERO_PFN: Final = 0
+
+
+class Zone(Record):
+    """struct zone, struct per_cpu_pages: the free frames, the last freed on top."""
+
+    free: Array[Ref[Frame], Literal["frames"]]
+    nr_free: U8
+
+
+frames = shared_array(Frame, "frames")
+zone = shared(Zone)
+
+
+@tracepoint
+def frame_alloc(frame: Frame) -> None:
+    """A frame was allocated."""
+
+
+@tracepoint
+def frame_free(frame: Frame) -> None:
+    """A frame's last reference is gone: it is free, or (device memory) removed."""
+
+
+@tracepoint
+def frame_touch(frame: Frame, write: bool) -> None:
+    """The contents of a frame are about to be read or written, by a CPU, a device or a driver."""
+
+
+def mem_init() -> None:
+    """mm_core_init() (mm/mm_init.c, Linux 6.12): put every frame but the zero page on the free list, lowest on top.
+
+    Part of setting a machine up; call it once, first.
+    """
+    frames[ZERO_PFN].refcount = 1
+    zone.nr_free = len(frames) - 1
+    for i in range(len(frames) - 1):
+        zone.free[i] = frames[len(frames) - 1 - i]
+
+
+@atomic
+def alloc_page() -> Frame:
+    """alloc_page() (include/linux/gfp.h, Linux 6.12): the frame freed last, zeroed, with one reference.
+
+    Left out: everything about where from and how hard to try; failure.
+    """
+    require(zone.nr_free > 0, "out-of-records", "OutOfRecords: frames, all in use; raise with frames=")
+    zone.nr_free -= 1
+    frame = zone.free[zone.nr_free]
+    assert frame is not None
+    zone.free[zone.nr_free] = None
+    frame.refcount = 1
+    frame.contents = 0
+    frame_alloc(frame)
+    return frame
+
+
+@atomic
+def get_page(frame: Frame) -> None:
+    """get_page() (include/linux/mm.h, Linux 6.12): one more reference; the caller knows that there is one."""
+    require(frame.refcount > 0, "use-after-free", "takes a reference to a free frame")
+    frame.refcount += 1
+
+
+@atomic
+def put_page(frame: Frame) -> None:
+    """put_page() (include/linux/mm.h, Linux 6.12): one reference less; the last one frees. Not for the zero page.
+
+    Left out: the lists on which the kernel keeps frames for a while before they are free.
+    """
+    require(frame.refcount > 0, "use-after-free", "drops a reference to a free frame")
+    frame.refcount -= 1
+    if frame.refcount == 0:
+        free_page(frame)
+
+
+@atomic
+def free_page(frame: Frame) -> None:
+    """__folio_put() and free_unref_page() (mm/swap.c, mm/page_alloc.c, Linux 6.12): onto the top of the free list."""
+    frame.locked = False
+    zone.free[zone.nr_free] = frame
+    zone.nr_free += 1
+    frame_free(frame)
+
+
+@atomic
+def put_zone_device_page(frame: Frame) -> None:
+    """What pageunmap_range() (mm/memremap.c, Linux 6.12) means to a frame: the memory is gone and never comes back."""
+    frame.refcount = 0
+    frame_free(frame)
+
+
+@atomic
+def is_zero_page(frame: Frame) -> bool:
+    """is_zero_page() (include/linux/mm.h, Linux 6.12)."""
+    return frame is frames[ZERO_PFN]
+
+
+@atomic
+def page_to_pfn(frame: Frame) -> Pfn:
+    """page_to_pfn() (include/asm-generic/memory_model.h): the frame's number."""
+    return frames.index(frame)

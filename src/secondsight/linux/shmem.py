@@ -1,0 +1,185 @@
+"""mm/shmem.c: files that are memory. A memfd is one; its pages are the page cache and nothing else.
+
+A page is in the file or it is not (a hole). A fault, reading or writing, fills a hole with a zeroed page. Punching
+a hole:
+
+    inode lock; seals looked at; the punch is published (`falloc`), so that faults on the range wait for its end
+    unmap_mapping_range(range): every mapping of it loses its entries, in notifier brackets
+    each page: folio lock; if a fault has mapped it again meanwhile, unmapped again; out of the file; reference
+    dropped the punch is withdrawn; waiters go on; inode unlock
+
+Nothing looks at pins: a pinned page leaves the file like any other and lives on as long as its pin, a page of its
+own.
+
+A fault first looks, without a lock, whether a punch is going on, and only then looks for the page: so it can map a
+page after `unmap_mapping_range` has passed. Truncation finds it mapped then. Looking the page up, locking it,
+mapping it and unlocking it are one step: the folio lock is held throughout, and everybody who would look waits for
+it.
+
+Left out: swap, huge pages, partial pages, growing and shrinking, preallocation by fallocate, read(2) and write(2),
+quotas. None of these raises a false alarm.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Final, Literal
+
+from secondsight.lang import Array, Bounds, Ref, RwLock, atomic, pool, wait_until
+from secondsight.linux.errno import EPERM
+from secondsight.linux.fork import mms
+from secondsight.linux.memory import (
+    FAULT_FLAG_ALLOW_RETRY,
+    VM_FAULT_NOPAGE,
+    VM_FAULT_RETRY,
+    VM_FAULT_SIGBUS,
+    insert_page,
+    unmap_mapping_range,
+)
+from secondsight.linux.mm_types import AddressSpace, Frame, Mm, Pgoff, Va
+from secondsight.linux.page_alloc import alloc_page, put_page
+
+__all__ = [
+    "F_SEAL_FUTURE_WRITE",
+    "F_SEAL_GROW",
+    "F_SEAL_SEAL",
+    "F_SEAL_SHRINK",
+    "F_SEAL_WRITE",
+    "Seals",
+    "ShmemFile",
+    "shmem_fallocate_punch_hole",
+    "shmem_files",
+    "shmem_get_folio",
+]
+
+F_SEAL_SEAL: Final = 1
+F_SEAL_SHRINK: Final = 2
+F_SEAL_GROW: Final = 4
+F_SEAL_WRITE: Final = 8
+F_SEAL_FUTURE_WRITE: Final = 16
+
+Seals = Annotated[int, Bounds(0, 31)]
+
+
+class ShmemFile(AddressSpace):
+    """struct shmem_inode_info with its page cache. `falloc_start` to before `falloc_next` is being punched (i_private)."""
+
+    i_rwsem: RwLock
+    seals: Seals
+    nr_pages: Pgoff
+    pages: Array[Ref[Frame], Literal["file_pages"]]
+    falloc_start: Pgoff
+    falloc_next: Pgoff
+
+    def fault(self, mm: Mm, va: Va, pgoff: Pgoff, flags: int) -> int:
+        """shmem_fault(), shmem_falloc_wait() (mm/shmem.c, Linux 6.12): map page `pgoff`, after any punch of it has
+        ended.
+
+        To wait, the mmap lock is given up if the fault allows it. The kernel wakes at the end of that very punch,
+        here at a moment when none covers the page.
+        """
+        if self.falloc_start <= pgoff < self.falloc_next:
+            if flags & FAULT_FLAG_ALLOW_RETRY != 0:
+                mm.mmap_lock.read_unlock()
+                wait_until(not self.falloc_start <= pgoff < self.falloc_next)
+                return VM_FAULT_RETRY
+            wait_until(not self.falloc_start <= pgoff < self.falloc_next)
+            return VM_FAULT_NOPAGE
+        return shmem_map_folio(self, mm, va, pgoff)
+
+
+shmem_files = pool(ShmemFile, "files")
+
+
+@atomic
+def shmem_map_folio(file: ShmemFile, mm: Mm, va: Va, pgoff: Pgoff) -> int:
+    """The rest of shmem_fault(), and finish_fault() (mm/shmem.c, mm/memory.c, Linux 6.12), under the folio lock."""
+    if pgoff >= file.nr_pages:
+        return VM_FAULT_SIGBUS
+    return insert_page(mm, va, shmem_get_folio(file, pgoff))
+
+
+@atomic
+def shmem_get_folio(file: ShmemFile, pgoff: Pgoff) -> Frame:
+    """shmem_get_folio(SGP_CACHE) (mm/shmem.c, Linux 6.12): the file's page, unlocked; a hole is filled with a
+    zeroed one.
+
+    The reference is the file's own: to keep the page, take one in the same step.
+    """
+    folio = file.pages[pgoff]
+    if folio is None:
+        folio = alloc_page()
+        file.pages[pgoff] = folio
+    wait_until(not folio.locked)
+    return folio
+
+
+def shmem_fallocate_punch_hole(file: ShmemFile, first: Pgoff, length: int) -> int:
+    """shmem_fallocate(FALLOC_FL_PUNCH_HOLE) (mm/shmem.c, Linux 6.12): remove `length` pages from the file.
+
+    0, or -EPERM for a file sealed against writing.
+    """
+    file.i_rwsem.write_lock()
+    with atomic:
+        sealed = file.seals & (F_SEAL_WRITE | F_SEAL_FUTURE_WRITE) != 0
+        if not sealed:
+            file.falloc_start = first
+            file.falloc_next = first + length
+    if sealed:
+        file.i_rwsem.write_unlock()
+        return -EPERM
+    unmap_mapping_range(file, first, first + length - 1)
+    for pgoff in range(first, first + length):
+        mapped = shmem_truncate_folio(file, pgoff)
+        if mapped:
+            unmap_mapping_range(file, pgoff, pgoff)
+            shmem_remove_folio(file, pgoff)
+    with atomic:
+        file.falloc_start = 0
+        file.falloc_next = 0
+    file.i_rwsem.write_unlock()
+    return 0
+
+
+@atomic
+def shmem_truncate_folio(file: ShmemFile, pgoff: Pgoff) -> bool:
+    """shmem_undo_range(), truncate_inode_folio() (mm/shmem.c, mm/truncate.c, Linux 6.12) for one page that may be
+    there.
+
+    Locks it. True: it is mapped; unmap it, then `shmem_remove_folio`. Else it is removed in the same step.
+    """
+    folio = file.pages[pgoff]
+    if folio is None:
+        return False
+    wait_until(not folio.locked)
+    if folio_mapped(folio):
+        folio.locked = True
+        return True
+    file.pages[pgoff] = None
+    put_page(folio)
+    return False
+
+
+@atomic
+def shmem_remove_folio(file: ShmemFile, pgoff: Pgoff) -> None:
+    """filemap_remove_folio() (mm/filemap.c, Linux 6.12), unlock and put."""
+    folio = file.pages[pgoff]
+    assert folio is not None
+    file.pages[pgoff] = None
+    folio.locked = False
+    put_page(folio)
+
+
+@atomic
+def folio_mapped(folio: Frame) -> bool:
+    """folio_mapped() (include/linux/mm.h, Linux 6.12), for file pages; a PFN mapping does not count.
+
+    The kernel keeps a count; here the page tables are looked through.
+    """
+    for i in range(len(mms)):
+        mm = mms[i]
+        for va in range(len(mm.ptes)):
+            if mm.ptes[va].frame is folio:
+                file = mm.vmas[va].file
+                if file is not None and file.vm_flags() == 0:
+                    return True
+    return False

@@ -1,0 +1,179 @@
+"""drivers/dma-buf/udmabuf.c: a dma-buf made of pages of memfds.
+
+    create     seals are looked at; each page is found in the memfd, or made there, and pinned: until release
+    mmap       a fault maps the pinned page; the memfd is never looked at again
+    map        the sg table is the pinned pages
+
+So the buffer is the pages that the memfd had at creation. After a hole is punched the memfd has other pages there,
+or none, and nobody is told: the exporter is not dynamic and never calls move_notify.
+
+Seals: F_SEAL_SHRINK is wanted, F_SEAL_WRITE and F_SEAL_FUTURE_WRITE are refused, both -EINVAL. Holes may be
+punched all the same.
+
+Left out: size limits (list_limit, size_limit_mb; bounds of the model instead), hugetlb memfds, alignment (all is
+counted in pages), begin and end of CPU access, vmap. The inode lock around the check and the pinning is of later
+6.12.y.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from secondsight.lang import Array, Record, Ref, atomic, pool, require
+from secondsight.linux.dma_buf import DmaBuf, DmaBufAttachment
+from secondsight.linux.errno import EBADFD, EINVAL
+from secondsight.linux.gup import memfd_pin_folio, memfd_pin_valid, unpin_folio
+from secondsight.linux.memory import VM_FAULT_NOPAGE, VM_FAULT_SIGBUS, insert_pfn
+from secondsight.linux.mm_types import Frame, Mm, Pgoff, Va
+from secondsight.linux.shmem import F_SEAL_FUTURE_WRITE, F_SEAL_SHRINK, F_SEAL_WRITE, ShmemFile
+
+__all__ = [
+    "Udmabuf",
+    "UdmabufCreateItem",
+    "check_memfd_seals",
+    "create_items",
+    "release_udmabuf",
+    "udmabuf_create",
+    "udmabuf_create_list",
+    "udmabufs",
+]
+
+
+class Udmabuf(DmaBuf):
+    """struct udmabuf: the pinned pages, in the buffer's order."""
+
+    folios: Array[Ref[Frame], Literal["dmabuf_pages"]]
+
+    def fault(self, mm: Mm, va: Va, pgoff: Pgoff, flags: int) -> int:
+        """udmabuf_vm_fault() (drivers/dma-buf/udmabuf.c, Linux 6.12): map the pinned page."""
+        return udmabuf_insert(self, mm, va, pgoff)
+
+    def cache_sgt_mapping(self) -> bool:
+        """An attachment is mapped once."""
+        return True
+
+    def map_dma_buf(self, attach: DmaBufAttachment) -> int:
+        """map_udmabuf(), get_sg_table() (drivers/dma-buf/udmabuf.c, Linux 6.12): the pinned pages."""
+        with atomic:
+            for i in range(self.nr_pages):
+                attach.sgt[i] = self.folios[i]
+        return 0
+
+    def unmap_dma_buf(self, attach: DmaBufAttachment) -> None:
+        """unmap_udmabuf(), put_sg_table() (drivers/dma-buf/udmabuf.c, Linux 6.12)."""
+
+
+class UdmabufCreateItem(Record):
+    """struct udmabuf_create_item, in the caller's memory: `size` pages of `memfd` from `offset`. None: not a memfd."""
+
+    memfd: Ref[ShmemFile]
+    offset: Pgoff
+    size: Pgoff
+
+
+udmabufs = pool(Udmabuf, "udmabufs")
+create_items = pool(UdmabufCreateItem, "create_items")
+
+
+@atomic
+def udmabuf_insert(ubuf: Udmabuf, mm: Mm, va: Va, pgoff: Pgoff) -> int:
+    """vmf_insert_pfn() of the buffer's page."""
+    if pgoff >= ubuf.nr_pages:
+        return VM_FAULT_SIGBUS
+    frame = ubuf.folios[pgoff]
+    assert frame is not None
+    insert_pfn(mm, va, frame)
+    return VM_FAULT_NOPAGE
+
+
+@atomic
+def check_memfd_seals(memfd: ShmemFile) -> int:
+    """check_memfd_seals() (drivers/dma-buf/udmabuf.c, Linux 6.12): 0 or -EINVAL."""
+    if memfd.seals & F_SEAL_SHRINK == 0 or memfd.seals & (F_SEAL_WRITE | F_SEAL_FUTURE_WRITE) != 0:
+        return -EINVAL
+    return 0
+
+
+def udmabuf_create(memfd: Ref[ShmemFile], offset: Pgoff, size: Pgoff) -> int:
+    """UDMABUF_CREATE, udmabuf_create() (drivers/dma-buf/udmabuf.c, Linux 6.12): a buffer of `size` pages of a
+    memfd.
+
+    Its place in `udmabufs`, or: -EINVAL for no pages, wrong seals, or pages beyond the end of the file; -EBADFD
+    for no memfd.
+    """
+    if size == 0:
+        return -EINVAL
+    with atomic:
+        ubuf = udmabufs.alloc()
+    ret = udmabuf_pin_folios(ubuf, memfd, offset, size)
+    if ret != 0:
+        release_udmabuf(ubuf)
+        return ret
+    return udmabufs.index(ubuf)
+
+
+def udmabuf_create_list(count: int) -> int:
+    """UDMABUF_CREATE_LIST, udmabuf_create() (drivers/dma-buf/udmabuf.c, Linux 6.12): a buffer of the first
+    `create_items`.
+
+    As `udmabuf_create`; one item's error is the whole call's, and what was pinned is unpinned.
+    """
+    with atomic:
+        total = 0
+        for i in range(count):
+            total += create_items[i].size
+    if total == 0:
+        return -EINVAL
+    with atomic:
+        ubuf = udmabufs.alloc()
+    for i in range(count):
+        with atomic:
+            memfd = create_items[i].memfd
+            offset = create_items[i].offset
+            size = create_items[i].size
+        ret = udmabuf_pin_folios(ubuf, memfd, offset, size)
+        if ret != 0:
+            release_udmabuf(ubuf)
+            return ret
+    return udmabufs.index(ubuf)
+
+
+def udmabuf_pin_folios(ubuf: Udmabuf, memfd: Ref[ShmemFile], offset: Pgoff, size: Pgoff) -> int:
+    """udmabuf_pin_folios() and the checks before it (drivers/dma-buf/udmabuf.c, Linux 6.12), under the inode lock."""
+    if memfd is None:
+        return -EBADFD
+    memfd.i_rwsem.read_lock()
+    with atomic:
+        ret = check_memfd_seals(memfd)
+        if ret == 0:
+            ret = memfd_pin_valid(memfd, offset, size)
+    if ret == 0:
+        for pgoff in range(offset, offset + size):
+            udmabuf_add_folio(ubuf, memfd, pgoff)
+    memfd.i_rwsem.read_unlock()
+    return ret
+
+
+@atomic
+def udmabuf_add_folio(ubuf: Udmabuf, memfd: ShmemFile, pgoff: Pgoff) -> None:
+    """One page of udmabuf_pin_folios(): pinned, and put at the end of the buffer."""
+    require(
+        ubuf.nr_pages < len(ubuf.folios),
+        "out-of-records",
+        "OutOfRecords: dmabuf_pages, all in use; raise with dmabuf_pages=",
+    )
+    ubuf.folios[ubuf.nr_pages] = memfd_pin_folio(memfd, pgoff)
+    ubuf.nr_pages += 1
+
+
+@atomic
+def release_udmabuf(ubuf: Udmabuf) -> None:
+    """release_udmabuf(), unpin_all_folios() (drivers/dma-buf/udmabuf.c, Linux 6.12): the last user is gone; unpin.
+
+    The caller sees to it that nobody maps the buffer or is attached: files are not counted here.
+    """
+    for i in range(ubuf.nr_pages):
+        frame = ubuf.folios[i]
+        if frame is not None:
+            unpin_folio(frame)
+    udmabufs.free(ubuf)
