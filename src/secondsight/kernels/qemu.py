@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import ctypes
 import json
+import re
 import shutil
 import signal
 import socket
@@ -30,6 +31,8 @@ COMMAND_LINE = (
     "transparent_hugepage=never numa_balancing=disable"
 )
 TAIL_LINES = 30
+PANIC_LINES = 60
+PANIC = re.compile("Kernel panic|Oops:|BUG: ")
 PR_SET_PDEATHSIG = 1
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -140,7 +143,7 @@ class Guest:
             self._fail(f"the guest closed its line while {self.doing}")
         said = (Path(self._folder.name) / "qemu").read_text(errors="replace").strip()
         console = self._tail()
-        if "Kernel panic" in console or "Oops" in console:
+        if PANIC.search(console):
             self._fail(f"the guest's kernel panicked while {self.doing}")
         status = self._process.returncode
         how = f"by {signal.Signals(-status).name}" if status < 0 else f"with status {status}"
@@ -152,12 +155,15 @@ class Guest:
         raise KernelError(reason, console=console)
 
     def _tail(self) -> str:
+        """The console's last lines; after a panic, from a few lines before its first."""
         try:
             text = self._console.read_text(errors="replace")
         except OSError:
             return ""
-        lines = [line.rstrip() for line in text.replace("\r", "\n").split("\n")]
-        return "\n".join([line for line in lines if line][-TAIL_LINES:])
+        lines = [line for line in (raw.rstrip() for raw in text.replace("\r", "\n").split("\n")) if line]
+        bad = next((i for i, line in enumerate(lines) if PANIC.search(line)), None)
+        start = max(len(lines) - TAIL_LINES, 0) if bad is None else max(bad - 5, 0)
+        return "\n".join(lines[start : start + (TAIL_LINES if bad is None else PANIC_LINES)])
 
 
 def _die_with_parent() -> None:

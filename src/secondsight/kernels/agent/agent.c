@@ -516,11 +516,12 @@ static void read_scenario(char *line)
 		return;
 	}
 	/* In the kernel's log: when it crashes, the console shows whose it was. */
+	char note[128];
 	int log = open("/dev/kmsg", O_WRONLY | O_CLOEXEC);
-	if (log >= 0) {
-		dprintf(log, "<1>secondsight: scenario %s\n", scenario.name);
-		close(log);
-	}
+	int length = sprintf(note, "<1>secondsight: scenario %s\n", scenario.name);
+	if (log < 0 || write(log, note, length) != length)
+		puts("secondsight: no notes in the kernel's log");
+	close(log);
 	for (int i = 0; i < scenario.expected; i++) {
 		const char *found = read_op(next_line(), &scenario.op[i]);
 		problem = problem ? problem : found;

@@ -1,0 +1,247 @@
+"""The host's side without a guest: the cache of kernels, the agent's build, the encoding."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import threading
+from pathlib import Path
+
+import pytest
+
+from secondsight.kernels import Kernel, KernelError, boot, fetch, get
+from secondsight.kernels.encode import encode, shape, value_of
+from secondsight.kernels.initramfs import AGENT_SOURCE, cpio, initramfs
+from secondsight.scenario import OPS, Recorder, scenario
+
+RELEASE = "6.12.99-test"
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("SECONDSIGHT_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+def image(release: str = RELEASE) -> bytes:
+    """The smallest thing that looks like a bzImage."""
+    header = bytearray(0x400)
+    header[0x202:0x206] = b"HdrS"
+    header[0x20E:0x210] = (0x100).to_bytes(2, "little")
+    header[0x300 : 0x300 + len(release) + 5] = release.encode() + b" (x)\0"
+    return bytes(header)
+
+
+def entry(folder: Path) -> Path:
+    folder.mkdir(parents=True)
+    (folder / "vmlinuz").write_bytes(image())
+    facts = {"size": len(image()), "sha256": hashlib.sha256(image()).hexdigest()}
+    (folder / "kernel.json").write_text(json.dumps(facts))
+    return folder
+
+
+@pytest.fixture
+def fetched(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Stands in for the package client; lists what was fetched."""
+    calls: list[str] = []
+
+    def fake(version: str, scratch: Path, progress: fetch.Progress) -> Path:
+        calls.append(version)
+        progress("downloading", 1, 2)
+        return entry(scratch / "made")
+
+    monkeypatch.setattr(fetch, "_fetch", fake)
+    return calls
+
+
+@pytest.mark.parametrize("name", ["6.12", "linux-6.12"])
+def test_a_cached_kernel_is_found_under_both_names_without_fetching(
+    name: str, cache: Path, fetched: list[str]
+) -> None:
+    entry(cache / "kernels" / "6.12")
+    assert Kernel.find(name) == Kernel("linux-6.12", cache / "kernels" / "6.12" / "vmlinuz", RELEASE)
+    assert get(name) == Kernel.find(name)
+    assert fetched == []
+
+
+def test_get_fetches_once_and_reports_progress(fetched: list[str]) -> None:
+    reports: list[tuple[str, int, int]] = []
+    assert get("6.12", lambda *report: reports.append(report)).release == RELEASE
+    get("6.12")
+    assert fetched == ["6.12"]
+    assert reports == [("downloading", 1, 2)]
+
+
+@pytest.mark.parametrize("damage", ["short", "changed", "gone", "unrecorded"])
+def test_a_damaged_entry_is_not_used_and_is_fetched_again(damage: str, cache: Path, fetched: list[str]) -> None:
+    folder = entry(cache / "kernels" / "6.12")
+    vmlinuz = folder / "vmlinuz"
+    match damage:
+        case "short":
+            vmlinuz.write_bytes(image()[:-1])
+        case "changed":
+            vmlinuz.write_bytes(image()[:-1] + b"x")
+        case "gone":
+            vmlinuz.unlink()
+        case "unrecorded":
+            (folder / "kernel.json").write_text("{")
+    with pytest.raises(KernelError, match=r"damaged(.|\n)*secondsight kernel get 6\.12"):
+        Kernel.find("6.12")
+    assert get("6.12").release == RELEASE
+    assert fetched == ["6.12"]
+
+
+def test_a_failed_fetch_leaves_no_entry(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(version: str, scratch: Path, progress: fetch.Progress) -> Path:
+        (scratch / "half").write_bytes(b"x")
+        raise KernelError("no network")
+
+    monkeypatch.setattr(fetch, "_fetch", fail)
+    with pytest.raises(KernelError, match="no network"):
+        get("6.12")
+    assert [path.name for path in (cache / "kernels").iterdir()] == ["6.12.lock"]
+
+
+def test_two_that_fetch_at_once_fetch_once(fetched: list[str]) -> None:
+    threads = [threading.Thread(target=get, args=("6.12",)) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert fetched == ["6.12"]
+
+
+def test_unknown_kernels_name_what_there_is(cache: Path) -> None:
+    entry(cache / "kernels" / "6.12")
+    with pytest.raises(KernelError, match=r"no kernel linux-5\.0: fetched so far: linux-6\.12; can be fetched: "):
+        Kernel.find("linux-5.0")
+    with pytest.raises(KernelError, match=r"there are: 6\.12"):
+        get("5.0")
+    with pytest.raises(KernelError, match="named by their release"):
+        Kernel.find("../../etc")
+
+
+def test_a_kernel_not_fetched_yet_says_how() -> None:
+    with pytest.raises(KernelError, match=r"run: secondsight kernel get 6\.12"):
+        Kernel.find("6.12")
+
+
+def test_missing_tools_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(KernelError, match="apt-get is not there"):
+        get("6.12")
+    with pytest.raises(KernelError, match="install gcc"):
+        initramfs()
+    own = tmp_path / "bzImage"
+    own.write_bytes(image())
+    monkeypatch.setattr("secondsight.kernels.run.initramfs", lambda: own)
+    with pytest.raises(KernelError, match="apt-get install qemu-system-x86"):
+        boot(Kernel.from_path(own))
+
+
+def test_a_missing_static_library_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    compiler = tmp_path / "cc"
+    compiler.write_text("#!/bin/sh\n[ \"$1\" = --version ] || { echo 'ld: cannot find -lc' >&2; exit 1; }\n")
+    compiler.chmod(0o755)
+    monkeypatch.setenv("CC", str(compiler))
+    with pytest.raises(KernelError, match=r"static C library(.|\n)*libc6-dev"):
+        initramfs()
+
+
+def test_own_images_are_looked_at(tmp_path: Path) -> None:
+    with pytest.raises(KernelError, match="no kernel image at"):
+        Kernel.from_path(tmp_path / "none")
+    (tmp_path / "text").write_text("hello")
+    with pytest.raises(KernelError, match="not a bootable x86 kernel image"):
+        Kernel.from_path(tmp_path / "text")
+    (tmp_path / "bzImage").write_bytes(image("6.13.0-mine"))
+    assert Kernel.from_path(tmp_path / "bzImage").release == "6.13.0-mine"
+
+
+PACKAGES = """\
+linux-image-6.12-amd64 - Linux for 64-bit PCs (meta-package)
+linux-image-6.12.9+deb12-amd64 - Linux 6.12 for 64-bit PCs (signed)
+linux-image-6.12.107+deb12-amd64-unsigned - Linux 6.12 for 64-bit PCs
+linux-image-6.12.107+deb12-amd64-dbg - Debug symbols
+linux-image-6.12.108+deb12-cloud-amd64-unsigned - Linux 6.12 for x86-64 cloud
+linux-image-6.12.108+deb12-rt-amd64 - Linux 6.12 for 64-bit PCs (signed), PREEMPT_RT
+"""
+
+
+def test_the_newest_plain_package_is_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fetch, "_run", lambda command: PACKAGES)
+    assert fetch._newest("6.12", []) == "linux-image-6.12.107+deb12-amd64-unsigned"
+    assert fetch._newest("6.13", []) is None
+
+
+def test_backports_are_looked_at_beside_the_configured_sources(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    targets = "Codename: stable1\nComponent: main\nRelease: stable1\nRepo-URI: http://mirror.example/d/\nSigned-By: /k\n"
+    ran: list[str] = []
+
+    def fake(command: list[str]) -> str:
+        ran.append(" ".join(command))
+        if "indextargets" in command:
+            return targets
+        return PACKAGES if command[0] == "apt-cache" and "-o" in command else ""
+
+    monkeypatch.setattr(fetch, "_run", fake)
+    options, package = fetch._find_package("6.12", tmp_path)
+    assert package == "linux-image-6.12.107+deb12-amd64-unsigned"
+    assert f"Dir::State::Lists={tmp_path / 'lists'}" in options
+    assert (tmp_path / "sources.list").read_text().splitlines() == [
+        "deb [signed-by=/k] http://mirror.example/d/ stable1 main",
+        "deb [signed-by=/k] http://mirror.example/d/ stable1-backports main",
+    ]
+
+
+def test_the_agent_and_the_table_know_the_same_operations() -> None:
+    table = AGENT_SOURCE.read_text().split("kinds[] = {")[1].split("};")[0]
+    rows = dict(re.findall(r'\{"(\w+)", "(\w*)", \w+\}', table))
+    assert rows == {kind: shape(kind) for kind in OPS}
+
+
+def test_the_lines_of_a_scenario() -> None:
+    @scenario
+    def small(s: Recorder) -> None:
+        fd = s.memfd_create(pages=2, seals="shrink|write")
+        a = s.mmap(fd)
+
+        @s.thread
+        def one() -> None:
+            s.write(a + 1, "b")
+            s.mmap(pages=1, at=a)
+
+        with s.after():
+            s.udmabuf_create_list([(fd, 0, 1), (fd, 1, 1)], into="made")
+
+    assert encode(small).splitlines() == [
+        "scenario small 4 1 5",
+        "op s memfd_create 0 2 10",
+        "op s mmap 1 0 0 2 -1 -1",
+        "op 0 write -1 1 1 98 1",
+        "op 0 mmap 2 -1 0 1 1 0",
+        "op f udmabuf_create_list 3 2 0 0 1 0 1 1",
+    ]
+
+
+def test_results_as_values() -> None:
+    results = ["none", "ok", "skipped", "torn", "page:0", "page:97", "errno:22", "signal:11"]
+    assert [value_of(result) for result in results] == [
+        *(None, "ok", "skipped", "torn"),
+        *("\0", "a", "-EINVAL", "SIGSEGV"),
+    ]
+
+
+def test_the_archive_is_aligned_and_complete() -> None:
+    archive = cpio(b"#!/bin/true\n")
+    assert len(archive) % 4 == 0
+    names, at = [], 0
+    while "TRAILER!!!" not in names:
+        assert archive[at : at + 6] == b"070701"
+        fields = [int(archive[at + 6 + 8 * i : at + 14 + 8 * i], 16) for i in range(13)]
+        names.append(archive[at + 110 : at + 110 + fields[11] - 1].decode())
+        at += (110 + fields[11] + 3) // 4 * 4 + (fields[6] + 3) // 4 * 4
+    assert names == ["dev", "proc", "dev/console", "init", "TRAILER!!!"]
