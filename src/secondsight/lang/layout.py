@@ -120,6 +120,50 @@ class Layout:
                 for i, flag in enumerate(thing._used):
                     out[used + i] = flag
 
+    def decode(self, state: bytes) -> None:
+        """Make the machine that this layout was made for be as a state says."""
+        objects: dict[int, list[Any]] = {}
+        for declaration in self.declarations:
+            self._objects(self.machine.state(declaration), objects)
+        for declaration in self.declarations:
+            self._decode(self.machine.state(declaration), declaration.kind, self.base[declaration], state, objects)
+
+    def _objects(self, thing: Any, objects: dict[int, list[Any]]) -> None:
+        if isinstance(thing, Record):
+            objects.setdefault(self.addresses[id(thing)], []).append(thing)
+            for inner in thing.__dict__.values():
+                if isinstance(inner, Array) or (isinstance(inner, Record) and inner.__dict__.get("_path", "").startswith(thing.__dict__["_path"] + ".")):
+                    self._objects(inner, objects)
+        elif isinstance(thing, Array) and isinstance(thing._type.element, RecordType):
+            for item in thing._items:
+                self._objects(item, objects)
+
+    def _scalar(self, kind: IntType | RefType, at: int, state: bytes, objects: dict[int, list[Any]]) -> Any:
+        if isinstance(kind, IntType):
+            value = int.from_bytes(state[at : at + kind.width], "big") + kind.low
+            return bool(value) if kind.display == "bool" else value
+        number = int.from_bytes(state[at : at + self.ref_width], "big")
+        return next(o for o in objects[number] if isinstance(o, kind.record)) if number else None
+
+    def _decode(self, thing: Any, kind: Type, at: int, state: bytes, objects: dict[int, list[Any]]) -> None:
+        if isinstance(kind, RecordType):
+            for name, inner in type(thing).fields().items():
+                place = at + self.offset(type(thing), name)
+                if isinstance(inner, (IntType, RefType)):
+                    setattr(thing, name, self._scalar(inner, place, state, objects))
+                else:
+                    self._decode(thing.__dict__[name], inner, place, state, objects)
+        elif isinstance(kind, ArrayType):
+            stride = self.size(kind.element)
+            for i, item in enumerate(thing._items):
+                if isinstance(kind.element, (IntType, RefType)):
+                    thing[i] = self._scalar(kind.element, at + i * stride, state, objects)
+                else:
+                    self._decode(item, kind.element, at + i * stride, state, objects)
+            if kind.pool:
+                used = self.used_base(at, kind)
+                thing._used[:] = [bool(b) for b in state[used : used + len(thing._items)]]
+
     def fresh(self, record: type[Record]) -> bytes:
         """A zeroed record (its defaults) as bytes."""
         out = bytearray(self.record_size(record))

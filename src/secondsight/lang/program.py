@@ -85,7 +85,7 @@ class Program:
         if len(threads) > MAX_THREADS:
             raise LangError(f"{len(threads)} threads; the limit is {MAX_THREADS}")
         self.machine, self.threads, self.rules = machine, list(threads), list(rules)
-        machine.rules = self.rules  # type: ignore[attr-defined]
+        machine.rules = self.rules
         self.frontend = Frontend(machine, self.rules)
         with machine:
             self.roots = [self._root(t) for t in self.threads]

@@ -12,7 +12,7 @@ import typing
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import GenericAlias, TracebackType
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar, cast, dataclass_transform
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar, cast, dataclass_transform, overload
 
 from secondsight.lang.errors import BadIndex, LangError, LeftRange, ModelError, OutOfRecords
 from secondsight.lang.runtime import runtime
@@ -337,10 +337,14 @@ def _element(cls: Any) -> Type:
     return kind
 
 
-def shared_array(cls: type[T] | Any, bound: int | str) -> Array[T, Any]:
+@overload
+def shared_array(cls: type[T], bound: int | str) -> Array[T, Any]: ...
+@overload
+def shared_array(cls: Any, bound: int | str) -> Array[Any, Any]: ...
+def shared_array(cls: Any, bound: int | str) -> Array[Any, Any]:
     """An array that every machine has; `bound` is its size or the name of one (`Machine(bounds={name: size})`)."""
     declaration = _declare(ArrayType(_element(cls), bound), _caller_name(str(bound)) if isinstance(bound, str) else _caller_name("array"))
-    return cast("Array[T, Any]", _SharedArray(declaration))
+    return cast("Array[Any, Any]", _SharedArray(declaration))
 
 
 def pool(cls: type[T], bound: int | str) -> Pool[T, Any]:
@@ -390,6 +394,7 @@ class Machine:
         self.data = {name: tuple(int(v) for v in row) for name, row in (data or {}).items()}
         self.pools = {cls: Shared(ArrayType(RecordType(cls), count, pool=True), cls.__name__) for cls, count in (pools or {}).items()}
         self._states: dict[Shared, Any] = {}
+        self.rules: list[Any] = []
 
     def bound(self, size: int | str) -> int:
         """The number behind a size. Raises `LangError` when a named bound was not given."""

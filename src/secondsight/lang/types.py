@@ -54,7 +54,7 @@ Char = Annotated[int, Bounds(0, 127, "char")]
 Errno = Annotated[int, Bounds(-128, 127, "errno")]
 """0 or a small result, or a negative errno."""
 
-Ref = Optional  # noqa: UP045 - an alias, so that Ref[Mm] reads as a reference and mypy sees Optional[Mm]
+Ref = Optional[T]  # noqa: UP045 - a generic alias: Ref[Mm] is Mm | None to mypy
 
 
 @dataclass(frozen=True, slots=True)

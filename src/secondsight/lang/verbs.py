@@ -72,7 +72,7 @@ def tracepoint(function: F) -> F:
     """A function without a body, called where rules may want to look; see `rule`."""
 
     def fire(*args: Any, **named: Any) -> None:
-        for probe in getattr(runtime.machines[-1], "rules", ()) if runtime.machines else ():
+        for probe in runtime.machines[-1].rules if runtime.machines else ():
             if probe.__on__ is fire:
                 with atomic:
                     probe(*args, **named)

@@ -1,0 +1,88 @@
+"""What a search found: the verdict, how much was seen, and a trace that can be replayed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import Enum
+
+from secondsight.lang.errors import LangError, Position
+
+__all__ = ["Limits", "Progress", "Result", "Step", "Trace", "Verdict", "Violation"]
+
+
+class Verdict(Enum):
+    """*holds*: every state was seen and no rule is broken. *broken*: a trace shows it. *not finished*: a bound was hit."""
+
+    HOLDS = "holds"
+    BROKEN = "broken"
+    NOT_FINISHED = "not finished"
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One step of a trace: which thread (from 0) and what it chose, if it chose."""
+
+    thread: int
+    choices: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Trace:
+    """A way from the initial state: the steps, and the state after each (the last may be missing: the step broke a rule)."""
+
+    steps: tuple[Step, ...]
+    states: tuple[bytes, ...]
+
+    def __len__(self) -> int:
+        return len(self.steps)
+
+
+@dataclass(frozen=True, slots=True)
+class Violation:
+    """A broken rule: its name, what went wrong, where in the source, and the trace that leads there."""
+
+    rule: str
+    message: str
+    where: Position | None
+    trace: Trace
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """When to stop short: states seen, seconds, bytes of memory. None: no limit."""
+
+    states: int | None = None
+    seconds: float | None = None
+    memory: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a search is: states and transitions seen, states of the present level still to expand, depth, seconds."""
+
+    states: int
+    transitions: int
+    frontier: int
+    depth: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """A search's result.
+
+    `reason` says, when the verdict is *not finished*, which bound was hit (`states`, `seconds`, `memory`, `interrupted`)
+    or which error of the model stopped it (`error`). `outcomes` are the distinct values of the watched part of the state
+    in all final states seen. `exact`: whole states were compared, so no state can have been missed.
+    """
+
+    verdict: Verdict
+    states: int
+    transitions: int
+    depth: int
+    seconds: float
+    violation: Violation | None = None
+    reason: str | None = None
+    error: LangError | None = None
+    outcomes: frozenset[bytes] = field(default_factory=frozenset)
+    exact: bool = True
