@@ -1,13 +1,13 @@
-"""The udmabuf selftest as the 2023-07 thread gives it, made small: the
-memfd has 4 pages for its 1024, the list 2 entries of a page each for its 4 of 4 pages. The hole is in
-the middle, at the first page of an entry, as there."""
+"""The udmabuf selftest as the 2023-07 thread gives it, made small: the memfd has 4 pages for its
+1024, the list 2 entries of a page each for its 4 of 4 pages. The hole is in the middle, at the first
+page of an entry, as there."""
 
 from secondsight.scenario import Recorder, scenario
 
 
 @scenario
 def thread_2023_selftest(s: Recorder) -> None:
-    """Write a, make a udmabuf of a list, punch a hole, write b: is the hole's page seen through the udmabuf?"""
+    """Write a, make a udmabuf of a list, punch a hole, write b: does the udmabuf see the hole's page?"""
     memfd = s.memfd_create(pages=4, seals="shrink")
     addr1 = s.mmap(memfd)
     s.write(addr1, "a")

@@ -12,7 +12,7 @@ import pytest
 
 from secondsight.kernels import Kernel, KernelError, boot, fetch, get
 from secondsight.kernels.encode import encode, shape, value_of
-from secondsight.kernels.initramfs import AGENT_SOURCE, cpio, initramfs
+from secondsight.kernels.initramfs import AGENT, cpio, initramfs
 from secondsight.scenario import OPS, Recorder, scenario
 
 RELEASE = "6.12.99-test"
@@ -74,7 +74,9 @@ def test_get_fetches_once_and_reports_progress(fetched: list[str]) -> None:
 
 
 @pytest.mark.parametrize("damage", ["short", "changed", "gone", "unrecorded"])
-def test_a_damaged_entry_is_not_used_and_is_fetched_again(damage: str, cache: Path, fetched: list[str]) -> None:
+def test_a_damaged_entry_is_not_used_and_is_fetched_again(
+    damage: str, cache: Path, fetched: list[str]
+) -> None:
     folder = entry(cache / "kernels" / "6.12")
     vmlinuz = folder / "vmlinuz"
     match damage:
@@ -114,7 +116,9 @@ def test_two_that_fetch_at_once_fetch_once(fetched: list[str]) -> None:
 
 def test_unknown_kernels_name_what_there_is(cache: Path) -> None:
     entry(cache / "kernels" / "6.12")
-    with pytest.raises(KernelError, match=r"no kernel linux-5\.0: fetched so far: linux-6\.12; can be fetched: "):
+    with pytest.raises(
+        KernelError, match=r"no kernel linux-5\.0: fetched so far: linux-6\.12; can be fetched: "
+    ):
         Kernel.find("linux-5.0")
     with pytest.raises(KernelError, match=r"there are: 6\.12"):
         get("5.0")
@@ -178,7 +182,9 @@ def test_the_newest_plain_package_is_chosen(monkeypatch: pytest.MonkeyPatch) -> 
 def test_backports_are_looked_at_beside_the_configured_sources(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    targets = "Codename: stable1\nComponent: main\nRelease: stable1\nRepo-URI: http://mirror.example/d/\nSigned-By: /k\n"
+    target = {"Codename": "stable1", "Component": "main", "Release": "stable1", "Signed-By": "/k"}
+    target["Repo-URI"] = "http://mirror.example/d/"
+    targets = "\n".join(f"{key}: {value}" for key, value in target.items())
     ran: list[str] = []
 
     def fake(command: list[str]) -> str:
@@ -198,7 +204,7 @@ def test_backports_are_looked_at_beside_the_configured_sources(
 
 
 def test_the_agent_and_the_table_know_the_same_operations() -> None:
-    table = AGENT_SOURCE.read_text().split("kinds[] = {")[1].split("};")[0]
+    table = (AGENT / "ops.c").read_text().split("kinds[] = {")[1].split("};")[0]
     rows = dict(re.findall(r'\{"(\w+)", "(\w*)", \w+\}', table))
     assert rows == {kind: shape(kind) for kind in OPS}
 

@@ -10,7 +10,15 @@ import pytest
 
 from secondsight.kernels import VM, Kernel, observe
 from secondsight.kernels.run import Observation
-from secondsight.scenario import Outcome, Recorder, Scenario, load_expected, load_scenarios, scenario, show_outcome
+from secondsight.scenario import (
+    Outcome,
+    Recorder,
+    Scenario,
+    load_expected,
+    load_scenarios,
+    scenario,
+    show_outcome,
+)
 
 REPO = Path(__file__).parents[2]
 FILES = [*sorted((REPO / "scenarios").glob("*.py")), REPO / "examples" / "hole_refilled.py"]
@@ -48,10 +56,14 @@ def test_races_show_more_than_one_outcome(vm: VM) -> None:
     path = REPO / "scenarios" / "munmap_races.py"
     recorded = next(found for found in load_scenarios(path) if found.name == "remap_vs_read")
     seen = vm.observe(recorded, runs=200)
-    assert shown(frozenset(seen.outcomes)) == shown(load_expected(path.with_suffix(".expected.json"))[recorded.name])
+    assert shown(frozenset(seen.outcomes)) == shown(
+        load_expected(path.with_suffix(".expected.json"))[recorded.name]
+    )
 
 
-def test_two_hundred_runs_take_well_below_two_seconds(vm: VM, record_property: Callable[[str, object], None]) -> None:
+def test_two_hundred_runs_take_well_below_two_seconds(
+    vm: VM, record_property: Callable[[str, object], None]
+) -> None:
     recorded = load_scenarios(REPO / "examples" / "hole_refilled.py")[0]
     seconds = min(vm.observe(recorded, runs=200).seconds for _ in range(3))
     record_property("kernel: seconds for 200 runs", f"{seconds:.2f}")

@@ -59,7 +59,10 @@ def _words(type_: ArgType, value: Value, number: dict[str, int]) -> list[int]:
     if isinstance(value, Ref):
         return [number[value.handle], value.page] if type_ is ArgType.ADDRESS else [number[value.handle]]
     if isinstance(value, tuple):
-        return [len(value), *(word for ref, page, pages in value for word in (number[ref.handle], page, pages))]
+        return [
+            len(value),
+            *(word for ref, page, pages in value for word in (number[ref.handle], page, pages)),
+        ]
     if type_ is ArgType.SEALS:
         return [sum(SEALS[name] for name in set(str(value).split("|")) if name)]
     return [ord(value) if isinstance(value, str) else value]

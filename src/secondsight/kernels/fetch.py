@@ -48,7 +48,9 @@ class Kernel:
             here = ", ".join(f"linux-{found}" for found in _cached()) or "none"
             can = ", ".join(f"linux-{gettable}" for gettable in GETTABLE)
             if version in GETTABLE:
-                raise KernelError(f"kernel linux-{version} is not here", f"run: secondsight kernel get {version}")
+                raise KernelError(
+                    f"kernel linux-{version} is not here", f"run: secondsight kernel get {version}"
+                )
             raise KernelError(
                 f"no kernel {name}: fetched so far: {here}; can be fetched: {can}",
                 "or give your own image with --kernel PATH",
@@ -56,7 +58,8 @@ class Kernel:
         problem = _damage(folder)
         if problem:
             raise KernelError(
-                f"the cached kernel linux-{version} is damaged: {problem}", f"run: secondsight kernel get {version}"
+                f"the cached kernel linux-{version} is damaged: {problem}",
+                f"run: secondsight kernel get {version}",
             )
         image = folder / "vmlinuz"
         return Kernel(f"linux-{version}", image, _release(image))
@@ -98,7 +101,9 @@ def _version(name: str) -> str:
 
 def _folder(version: str) -> Path:
     if not re.fullmatch(r"[0-9][\w.+-]*", version):
-        raise KernelError(f"no kernel {version}", f"kernels are named by their release: {', '.join(GETTABLE)}")
+        raise KernelError(
+            f"no kernel {version}", f"kernels are named by their release: {', '.join(GETTABLE)}"
+        )
     return cache_folder() / "kernels" / version
 
 
@@ -161,7 +166,7 @@ def _find_package(version: str, scratch: Path) -> tuple[list[str], str]:
     if package is None:
         raise KernelError(
             f"the configured package sources have no linux-image-{version}",
-            "add a source that has it (Debian's security or backports suite), or give an image with --kernel PATH",
+            "add a source that has it (Debian's security or backports suite), or use --kernel PATH",
         )
     return options, package
 
@@ -171,7 +176,11 @@ def _newest(version: str, options: list[str]) -> str | None:
     found = _run(["apt-cache", *options, "search", "--names-only", f"^linux-image-{re.escape(version)}"])
     names = [line.split(" ")[0] for line in found.splitlines()]
     names = [name for name in names if re.fullmatch(pattern, name) and not re.search(r"-(cloud|rt)-", name)]
-    return max(names, key=lambda name: [int(n) for n in re.findall(r"\d+", name.removesuffix("-amd64"))], default=None)
+    return max(
+        names,
+        key=lambda name: [int(n) for n in re.findall(r"\d+", name.removesuffix("-amd64"))],
+        default=None,
+    )
 
 
 def _own_lists(scratch: Path) -> list[str]:
@@ -184,7 +193,9 @@ def _own_lists(scratch: Path) -> list[str]:
         if "-" not in suite:
             lines.add(f"deb {trust}{uri} {target['Codename']}-backports {component}")
     if not lines:
-        raise KernelError("the package client has no sources configured", "configure apt, or use --kernel PATH")
+        raise KernelError(
+            "the package client has no sources configured", "configure apt, or use --kernel PATH"
+        )
     (scratch / "sources.list").write_text("\n".join(sorted(lines)) + "\n")
     for folder in ("lists/partial", "archives/partial"):
         (scratch / folder).mkdir(parents=True)
@@ -210,14 +221,21 @@ def _offer(options: list[str], package: str) -> tuple[str, int]:
     offer = _run(["apt-get", *options, "download", "--print-uris", package])
     found = re.search(r"^'[^']*' (\S+) (\d+) ", offer, re.MULTILINE)
     if found is None:
-        raise KernelError(f"the package client offers no file for {package}: {offer.strip()}", "run apt-get update")
+        raise KernelError(
+            f"the package client offers no file for {package}: {offer.strip()}", "run apt-get update"
+        )
     return found[1], int(found[2])
 
 
 def _download(options: list[str], package: str, target: Path, size: int, progress: Progress) -> None:
     command = ["apt-get", *options, "-q", "-o", "APT::Sandbox::User=", "download", package]
     with subprocess.Popen(
-        command, cwd=target.parent, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, process_group=0
+        command,
+        cwd=target.parent,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        process_group=0,
     ) as client:
         try:
             while client.poll() is None:
@@ -231,7 +249,9 @@ def _download(options: list[str], package: str, target: Path, size: int, progres
             raise
         said = client.stdout.read() if client.stdout else ""
     if client.returncode or _size_now(target) != size:
-        raise KernelError(f"{package} could not be downloaded: {said.strip()[-1500:]}", "run apt-get update, try again")
+        raise KernelError(
+            f"{package} could not be downloaded: {said.strip()[-1500:]}", "run apt-get update, try again"
+        )
 
 
 def _size_now(target: Path) -> int:
@@ -245,7 +265,9 @@ def _size_now(target: Path) -> int:
 def _unpack(package_file: Path, package: str, made: Path) -> Path:
     """Take the kernel and its configuration out of the package, and record what they are."""
     made.mkdir()
-    with subprocess.Popen(["dpkg-deb", "--fsys-tarfile", str(package_file)], stdout=subprocess.PIPE) as unpacker:
+    with subprocess.Popen(
+        ["dpkg-deb", "--fsys-tarfile", str(package_file)], stdout=subprocess.PIPE
+    ) as unpacker:
         assert unpacker.stdout is not None
         with tarfile.open(fileobj=unpacker.stdout, mode="r|") as archive:
             for member in archive:
@@ -255,7 +277,9 @@ def _unpack(package_file: Path, package: str, made: Path) -> Path:
                     (made / kind[1]).write_bytes(content.read())
     image = made / "vmlinuz"
     if unpacker.returncode or not image.exists():
-        raise KernelError(f"the package {package} has no kernel image in it", "report this, with the package's name")
+        raise KernelError(
+            f"the package {package} has no kernel image in it", "report this, with the package's name"
+        )
     data = image.read_bytes()
     entry = {
         "package": package,
@@ -269,7 +293,9 @@ def _unpack(package_file: Path, package: str, made: Path) -> Path:
 
 
 def _run(command: list[str]) -> str:
-    done = subprocess.run(command, capture_output=True, text=True, check=False, env={**os.environ, "LC_ALL": "C"})
+    done = subprocess.run(
+        command, capture_output=True, text=True, check=False, env={**os.environ, "LC_ALL": "C"}
+    )
     if done.returncode:
         raise KernelError(f"{' '.join(command[:1])} failed: {(done.stderr or done.stdout).strip()[-1500:]}")
     return done.stdout

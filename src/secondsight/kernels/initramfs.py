@@ -18,7 +18,7 @@ from secondsight.kernels.errors import KernelError
 
 __all__ = ["initramfs"]
 
-AGENT_SOURCE = Path(__file__).parent / "agent" / "agent.c"
+AGENT = Path(__file__).parent / "agent"
 FLAGS = ("-static", "-O2", "-pthread")
 
 
@@ -27,8 +27,8 @@ def initramfs() -> Path:
     Raises KernelError when there is no C compiler or no static C library."""
     compiler = _compiler()
     version = subprocess.run([compiler, "--version"], capture_output=True, text=True, check=False).stdout
-    source = AGENT_SOURCE.read_bytes()
-    key = hashlib.sha256(b"\0".join([source, compiler.encode(), version.encode(), *map(str.encode, FLAGS)]))
+    sources = [path.read_bytes() for path in sorted(AGENT.glob("*.[ch]"))]
+    key = hashlib.sha256(b"\0".join([*sources, compiler.encode(), version.encode(), *map(str.encode, FLAGS)]))
     made = cache_folder() / "agent" / f"{key.hexdigest()[:16]}.cpio"
     with locked(made):
         if not made.exists():
@@ -50,7 +50,7 @@ def _compiler() -> str:
 
 def _compile(compiler: str, folder: Path) -> Path:
     agent = folder / "init"
-    command = [compiler, *FLAGS, "-o", str(agent), str(AGENT_SOURCE)]
+    command = [compiler, *FLAGS, "-o", str(agent), *map(str, sorted(AGENT.glob("*.c")))]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         if "cannot find -l" in done.stderr:
@@ -58,7 +58,9 @@ def _compile(compiler: str, folder: Path) -> Path:
                 "the guest agent needs a static C library, which is missing",
                 "install libc6-dev (Debian) or glibc-static (Fedora)",
             )
-        raise KernelError(f"the guest agent does not compile: {' '.join(command)}", done.stderr.strip()[-2000:])
+        raise KernelError(
+            f"the guest agent does not compile: {' '.join(command)}", done.stderr.strip()[-2000:]
+        )
     return agent
 
 
@@ -75,7 +77,7 @@ def cpio(init: bytes) -> bytes:
 
 
 def _entry(inode: int, name: str, mode: int, data: bytes = b"", device: tuple[int, int] = (0, 0)) -> bytes:
-    # inode, mode, uid, gid, nlink, mtime, size, device of the file (2), device it is (2), name's size, checksum
+    # inode, mode, uid, gid, nlink, mtime, size, device it is on, device it is, name's size, checksum
     numbers = (inode, mode, 0, 0, 1, 0, len(data), 0, 0, *device, len(name) + 1, 0)
     header = b"070701" + "".join(f"{n:08x}" for n in numbers).encode() + name.encode() + b"\0"
     return _padded(header) + _padded(data)

@@ -47,7 +47,9 @@ class Guest:
 
     def __init__(self, image: Path, initramfs: Path, *, boot_timeout: float = 60) -> None:
         if shutil.which(QEMU) is None:
-            raise KernelError(f"{QEMU} is not there", "install QEMU (Debian: apt-get install qemu-system-x86)")
+            raise KernelError(
+                f"{QEMU} is not there", "install QEMU (Debian: apt-get install qemu-system-x86)"
+            )
         self.doing = "booting"
         self._folder = tempfile.TemporaryDirectory(prefix="secondsight-")
         self._console = Path(self._folder.name) / "console"
@@ -95,7 +97,7 @@ class Guest:
             self._ended()
 
     def receive(self, timeout: float) -> dict[str, Any]:
-        """The agent's next line. Raises KernelError after `timeout` seconds without one, or when the guest ends."""
+        """The agent's next line. Raises KernelError when there is none in `timeout` seconds or the guest ends."""
         deadline = time.monotonic() + timeout
         while b"\n" not in self._buffer:
             left = deadline - time.monotonic()
@@ -132,7 +134,9 @@ class Guest:
     def __enter__(self) -> Guest:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
+    ) -> None:
         self.close()
 
     def _ended(self) -> NoReturn:

@@ -55,7 +55,9 @@ class VM:
     as hung. After a KernelError the guest is gone.
     """
 
-    def __init__(self, kernel: Kernel, *, boot_seconds: float = 60, answer_seconds: float = ANSWER_SECONDS) -> None:
+    def __init__(
+        self, kernel: Kernel, *, boot_seconds: float = 60, answer_seconds: float = ANSWER_SECONDS
+    ) -> None:
         self.kernel = kernel
         self._answer_seconds = answer_seconds
         self._guest = Guest(kernel.image, initramfs(), boot_timeout=boot_seconds)
@@ -90,11 +92,15 @@ class VM:
     def __enter__(self) -> VM:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
+    ) -> None:
         self.close()
 
     def _load(self, scenario: Scenario) -> None:
-        if not self._guest.hello["udmabuf"] and any(p.op.kind.startswith("udmabuf") for p in scenario.places()):
+        if not self._guest.hello["udmabuf"] and any(
+            p.op.kind.startswith("udmabuf") for p in scenario.places()
+        ):
             raise KernelError(
                 f"kernel {self.release} has no /dev/udmabuf, which {scenario.name} needs",
                 "use a kernel with CONFIG_UDMABUF=y, such as linux-6.12",

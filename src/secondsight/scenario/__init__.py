@@ -1,4 +1,8 @@
-"""Scenarios: recorded once, and data from then on. `@scenario` records one; see `recorder.py`, `data.py`, `ops.py`."""
+"""Scenarios: recorded once, and data from then on.
+
+`@scenario` records one (`recorder.py`); `ops.py` has the table of operations, `data.py` what a scenario
+and an outcome are.
+"""
 
 from secondsight.scenario.data import (
     EXITED,

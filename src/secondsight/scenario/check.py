@@ -102,9 +102,14 @@ class Checker:
                 return f"{value!r} is not {kind.value}", f"give a number from {low} to {high}"
         elif kind is ArgType.VALUE:
             if not isinstance(value, str) or len(value) != 1 or not "!" <= value <= "~" or value == "0":
-                return f"{value!r} is not {kind.value}", "give one printable ASCII character other than 0 (0 is the zero page)"
+                return (
+                    f"{value!r} is not {kind.value}",
+                    "give one printable ASCII character other than 0 (0 is the zero page)",
+                )
         elif kind is ArgType.SEALS:
-            unknown = [s for s in value.split("|") if s and s not in SEALS] if isinstance(value, str) else [value]
+            unknown = (
+                [s for s in value.split("|") if s and s not in SEALS] if isinstance(value, str) else [value]
+            )
             if unknown:
                 return f"unknown seal {unknown[0]!r}", f"join names with |: {', '.join(SEALS)}"
         elif kind is ArgType.RANGES:
@@ -123,7 +128,9 @@ class Checker:
         return None
 
     def _ref_problem(self, section: str, kind: ArgType, value: object) -> tuple[str, str] | None:
-        maker = {ArgType.ADDRESS: "mmap()", ArgType.MEMFD: "memfd_create()"}.get(kind, "memfd_create() or udmabuf_create()")
+        maker = {ArgType.ADDRESS: "mmap()", ArgType.MEMFD: "memfd_create()"}.get(
+            kind, "memfd_create() or udmabuf_create()"
+        )
         remedy = f"give what {maker} of this scenario returned"
         handle = self.handles.get(value.handle) if isinstance(value, Ref) else None
         if not isinstance(value, Ref) or handle is None:
@@ -134,7 +141,10 @@ class Checker:
         ):
             return f"{value} is a {handle.type.value}, not {kind.value}", remedy
         if is_mapping and not 0 <= value.page < handle.pages:
-            return f"page {value.page} is outside {handle.name} (0 to {handle.pages - 1})", "stay inside the mapping"
+            return (
+                f"page {value.page} is outside {handle.name} (0 to {handle.pages - 1})",
+                "stay inside the mapping",
+            )
         if handle.section not in ("setup", section) and section != "final":
             return (
                 f"{value} is made in thread {handle.section}, and may not exist yet in thread {section}",
@@ -150,7 +160,10 @@ class Checker:
         if isinstance(addr, Ref):
             size = self.handles[addr.handle].pages
             if addr.page + pages > size:
-                return f"{pages} pages from {addr} reach past its end ({size} pages)", "stay inside the mapping"
+                return (
+                    f"{pages} pages from {addr} reach past its end ({size} pages)",
+                    "stay inside the mapping",
+                )
         if op.kind == "fallocate_punch_hole" and isinstance(fd, Ref):
             size, page = self.handles[fd.handle].pages, op.args["page"]
             assert isinstance(page, int)

@@ -62,7 +62,7 @@ class Place:
 
     @property
     def name(self) -> str:
-        """The outcome name of this operation's result: its `into`, or an automatic one such as `guest[1].munmap`."""
+        """The outcome name of its result: its `into`, or an automatic one such as `guest[1].munmap`."""
         return self.op.into or f"{self.section}[{self.index}].{self.op.kind}"
 
 
@@ -116,7 +116,8 @@ class Scenario:
                 doc=_text(data["doc"]),
                 setup=tuple(_op_from_json(op) for op in data["setup"]),
                 threads=tuple(
-                    Thread(_text(t["name"]), tuple(_op_from_json(op) for op in t["ops"])) for t in data["threads"]
+                    Thread(_text(t["name"]), tuple(_op_from_json(op) for op in t["ops"]))
+                    for t in data["threads"]
                 ),
                 final=tuple(_op_from_json(op) for op in data["final"]),
             )
@@ -132,7 +133,7 @@ class Scenario:
 
 
 def freeze(values: Mapping[str, str]) -> Outcome:
-    """A mapping of names to values as an outcome that can be a member of a set. A zero page may be given as `0`."""
+    """Names and values as an outcome that can be a member of a set. A zero page may be given as `0`."""
     return tuple(sorted((name, ZERO if value == "0" else value) for name, value in values.items()))
 
 
@@ -166,7 +167,9 @@ def load_expected(path: Path) -> dict[str, frozenset[Outcome]]:
     try:
         data = json.loads(path.read_text())
         return {
-            name: frozenset(freeze({_text(k): _text(v) for k, v in outcome.items()}) for outcome in entry["outcomes"])
+            name: frozenset(
+                freeze({_text(k): _text(v) for k, v in outcome.items()}) for outcome in entry["outcomes"]
+            )
             for name, entry in data.items()
         }
     except OSError as error:

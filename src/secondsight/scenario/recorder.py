@@ -17,8 +17,8 @@ from types import TracebackType
 from typing import Any
 
 from secondsight.scenario.check import Checker, Handle
-from secondsight.scenario.data import Scenario, Thread, check
-from secondsight.scenario.ops import OPS, HandleType, Op, Ref, ScenarioError, Value
+from secondsight.scenario.data import Scenario, Thread
+from secondsight.scenario.ops import MAX_THREADS, OPS, HandleType, Op, Ref, ScenarioError, Value
 
 __all__ = ["Address", "File", "Mapping", "Recorder", "load_scenarios", "scenario"]
 
@@ -77,7 +77,9 @@ class _After:
     def __enter__(self) -> None:
         self._recorder._enter("final", "after()")
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
+    ) -> None:
         self._recorder._section = "done"
 
     def __call__(self, body: Callable[[], object]) -> Callable[[], object]:
@@ -111,8 +113,16 @@ class Recorder:
         """Decorator: the operations that `body` calls are a thread of that name, run together with
         the other threads once the setup is done."""
         name = body.__name__
+        if not name.isidentifier():
+            raise ScenarioError(
+                f"thread {name}: not a name", "give s.thread a function made with def", _site()
+            )
         if name in self._threads or name in ("setup", "final"):
             raise ScenarioError(f"thread {name}: the name is taken", "name the thread differently", _site())
+        if len(self._threads) == MAX_THREADS:
+            raise ScenarioError(
+                f"thread {name}: there are {MAX_THREADS} already", "use fewer threads", _site()
+            )
         self._enter(name, f"thread {name}")
         self._threads[name] = []
         body()
@@ -120,7 +130,7 @@ class Recorder:
         return body
 
     def after(self, body: Callable[[], object] | None = None) -> _After:
-        """The operations that run when every thread has ended: `with s.after():`, or a decorator on a function."""
+        """What runs when every thread has ended: `with s.after():`, or a decorator on a function."""
         block = _After(self)
         if body is not None:
             block(body)
@@ -187,15 +197,19 @@ class Recorder:
         contents. Fails with -ENOMEM (not mapped), -EINVAL (a udmabuf's mapping)."""
         self._call("madvise_dontneed", into, addr=addr, pages=_span(addr, pages))
 
-    def udmabuf_create(self, fd: File, *, page: int = 0, pages: int | None = None, into: str | None = None) -> File:
+    def udmabuf_create(
+        self, fd: File, *, page: int = 0, pages: int | None = None, into: str | None = None
+    ) -> File:
         """A udmabuf of a memfd's pages, by default all of them. Fails with -EINVAL (no shrink seal, a
         write or future_write seal, past the end) and -EBADFD (closed, or not a memfd)."""
         if pages is None and isinstance(fd, File):
             pages = fd.pages - page
         return self._file("udmabuf_create", into, fd=fd, page=page, pages=pages)
 
-    def udmabuf_create_list(self, ranges: Sequence[tuple[File, int, int]], *, into: str | None = None) -> File:
-        """A udmabuf of up to 8 ranges (fd, page, pages), one after the other. Fails as `udmabuf_create` does."""
+    def udmabuf_create_list(
+        self, ranges: Sequence[tuple[File, int, int]], *, into: str | None = None
+    ) -> File:
+        """A udmabuf of up to 8 ranges (fd, page, pages), in order. Fails as `udmabuf_create` does."""
         return self._file("udmabuf_create_list", into, ranges=ranges)
 
     def add_seals(self, fd: File, seals: str, *, into: str | None = None) -> None:
@@ -272,7 +286,9 @@ class Recorder:
             return Ref(value._handle.name, value.page if isinstance(value, Address) else 0)
         if isinstance(value, list | tuple):
             return tuple(
-                tuple(self._value(kind, part, site) for part in item) if isinstance(item, list | tuple) else item
+                tuple(self._value(kind, part, site) for part in item)
+                if isinstance(item, list | tuple)
+                else item
                 for item in value
             )
         return value
@@ -287,9 +303,7 @@ def scenario(body: Callable[[Recorder], object]) -> Scenario:
     the `Scenario`, its docstring the scenario's."""
     recorder = Recorder()
     body(recorder)
-    result = recorder._scenario(body.__name__, (body.__doc__ or "").strip())
-    check(result)
-    return result
+    return recorder._scenario(body.__name__, (body.__doc__ or "").strip())
 
 
 def load_scenarios(path: str | Path) -> list[Scenario]:
@@ -297,7 +311,9 @@ def load_scenarios(path: str | Path) -> list[Scenario]:
     own line, when it cannot be read, does not run, or defines none."""
     path = Path(path)
     if not path.is_file():
-        raise ScenarioError("no such file", "give the path of a Python file with @scenario functions", (str(path), 0))
+        raise ScenarioError(
+            "no such file", "give the path of a Python file with @scenario functions", (str(path), 0)
+        )
     spec = importlib.util.spec_from_file_location(f"secondsight_scenarios.{path.stem}", path)
     if spec is None or spec.loader is None:
         raise ScenarioError("not a Python file", "give a .py file with @scenario functions", (str(path), 0))
@@ -309,7 +325,9 @@ def load_scenarios(path: str | Path) -> list[Scenario]:
     except SyntaxError as error:
         raise ScenarioError(f"syntax error: {error.msg}", "", (str(path), error.lineno or 0)) from error
     except (Exception, SystemExit) as error:
-        raise ScenarioError(f"{type(error).__name__}: {error}", "", (str(path), _line_in(path, error))) from error
+        raise ScenarioError(
+            f"{type(error).__name__}: {error}", "", (str(path), _line_in(path, error))
+        ) from error
     found = {id(value): value for value in vars(module).values() if isinstance(value, Scenario)}
     if not found:
         raise ScenarioError("defines no scenario", "decorate a function with @scenario", (str(path), 0))
@@ -333,5 +351,7 @@ def _site() -> tuple[str, int]:
 def _line_in(path: Path, error: BaseException) -> int:
     """The last line of `path` on the way to the error."""
     wanted = path.resolve()
-    lines = [f.lineno for f in traceback.extract_tb(error.__traceback__) if Path(f.filename).resolve() == wanted]
+    lines = [
+        f.lineno for f in traceback.extract_tb(error.__traceback__) if Path(f.filename).resolve() == wanted
+    ]
     return (lines[-1] or 0) if lines else 0

@@ -1,0 +1,260 @@
+/*
+ * The operations of a scenario: what each does to the process it runs in, and the table of them.
+ */
+#define _GNU_SOURCE
+#include "agent.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/udmabuf.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdint.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+enum { PAGE = 4096 };
+
+/* Handle h, when it is a mapping, lies in a window of its own: no address is ever used twice. */
+#define WINDOW(h) ((char *)0x200000000000 + ((long)(h) << 21))
+/* Handle h, when it is a file, is this descriptor: a closed number is never used again. */
+#define DESCRIPTOR(h) (100 + (h))
+
+static struct handle {
+	atomic_int alive;
+	char *addr; /* of a mapping */
+} handles[MAX_HANDLES]; /* each run's own: the child has a copy */
+
+static int udmabuf = -1;
+
+/* Faults: an access that faults is a result, not the end of the thread */
+
+static __thread sigjmp_buf fault_exit;
+static __thread volatile sig_atomic_t fault_expected;
+
+static void on_fault(int signal_number)
+{
+	if (fault_expected)
+		siglongjmp(fault_exit, signal_number);
+	signal(signal_number, SIG_DFL);
+	raise(signal_number);
+}
+
+void catch_faults(void)
+{
+	struct sigaction action = {.sa_handler = on_fault, .sa_flags = SA_NODEFER};
+
+	sigaction(SIGSEGV, &action, NULL);
+	sigaction(SIGBUS, &action, NULL);
+}
+
+/* The operations: each gets its arguments and returns a result */
+
+static int failed(void) { return ERRNO | errno; }
+
+static char *address(const long *arg) { return handles[arg[0]].addr + arg[1] * PAGE; }
+
+/* Give a new file its descriptor. */
+static int keep_file(int fd, int makes)
+{
+	if (fd < 0)
+		return failed();
+	dup2(fd, DESCRIPTOR(makes));
+	close(fd);
+	return DONE;
+}
+
+static int do_memfd_create(const long *arg, int makes)
+{
+	int fd = memfd_create("secondsight", MFD_ALLOW_SEALING | MFD_CLOEXEC);
+	if (fd < 0 || ftruncate(fd, arg[0] * PAGE) || (arg[1] && fcntl(fd, F_ADD_SEALS, arg[1])))
+		return failed();
+	return keep_file(fd, makes);
+}
+
+static int do_mmap(const long *arg, int makes)
+{
+	int fd = arg[0] < 0 ? -1 : DESCRIPTOR(arg[0]);
+	long file_page = arg[1], pages = arg[2];
+	char *at = arg[3] < 0 ? WINDOW(makes) : address(arg + 3);
+	int flags = (fd < 0 ? MAP_PRIVATE | MAP_ANONYMOUS : MAP_SHARED) | (arg[3] < 0 ? MAP_FIXED_NOREPLACE : MAP_FIXED);
+	void *got = mmap(at, pages * PAGE, PROT_READ | PROT_WRITE, flags, fd, file_page * PAGE);
+	if (got == MAP_FAILED)
+		return failed();
+	handles[makes].addr = got;
+	return DONE;
+}
+
+static int do_munmap(const long *arg, int makes)
+{
+	(void)makes;
+	return munmap(address(arg), arg[2] * PAGE) ? failed() : DONE;
+}
+
+static int do_write(const long *arg, int makes)
+{
+	(void)makes;
+	char *addr = address(arg);
+	int fault = sigsetjmp(fault_exit, 0);
+	if (fault) {
+		fault_expected = 0;
+		return SIGNAL | fault;
+	}
+	fault_expected = 1;
+	for (long i = 0; i < arg[3]; i++)
+		*(volatile char *)(addr + i * PAGE) = arg[2];
+	fault_expected = 0;
+	return DONE;
+}
+
+static int do_read(const long *arg, int makes)
+{
+	(void)makes;
+	char *addr = address(arg);
+	volatile int result = NONE;
+	int fault = sigsetjmp(fault_exit, 0);
+	if (fault) {
+		/* A fault after the value was read is another access's, and none of the scenario's. */
+		fault_expected = 0;
+		return result != NONE ? result : (SIGNAL | fault);
+	}
+	fault_expected = 1;
+	result = PAGE_VALUE | *(volatile unsigned char *)addr;
+	uint64_t rest = 0;
+	for (int i = 8; i < PAGE; i += 8)
+		rest |= *(volatile uint64_t *)(addr + i);
+	if (rest)
+		result = TORN;
+	fault_expected = 0;
+	return result;
+}
+
+static int do_punch_hole(const long *arg, int makes)
+{
+	(void)makes;
+	int mode = FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE;
+	return fallocate(DESCRIPTOR(arg[0]), mode, arg[1] * PAGE, arg[2] * PAGE) ? failed() : DONE;
+}
+
+static int do_dontneed(const long *arg, int makes)
+{
+	(void)makes;
+	return madvise(address(arg), arg[2] * PAGE, MADV_DONTNEED) ? failed() : DONE;
+}
+
+static int do_udmabuf_create(const long *arg, int makes)
+{
+	struct udmabuf_create create = {
+		.memfd = DESCRIPTOR(arg[0]),
+		.flags = UDMABUF_FLAGS_CLOEXEC,
+		.offset = arg[1] * PAGE,
+		.size = arg[2] * PAGE,
+	};
+	return keep_file(ioctl(udmabuf, UDMABUF_CREATE, &create), makes);
+}
+
+static int do_udmabuf_create_list(const long *arg, int makes)
+{
+	struct {
+		struct udmabuf_create_list head;
+		struct udmabuf_create_item item[8];
+	} list = {.head = {.flags = UDMABUF_FLAGS_CLOEXEC, .count = arg[0]}};
+	for (long i = 0; i < arg[0]; i++)
+		list.item[i] = (struct udmabuf_create_item){
+			.memfd = DESCRIPTOR(arg[1 + 3 * i]),
+			.offset = arg[2 + 3 * i] * PAGE,
+			.size = arg[3 + 3 * i] * PAGE,
+		};
+	return keep_file(ioctl(udmabuf, UDMABUF_CREATE_LIST, &list), makes);
+}
+
+static int do_add_seals(const long *arg, int makes)
+{
+	(void)makes;
+	return fcntl(DESCRIPTOR(arg[0]), F_ADD_SEALS, arg[1]) ? failed() : DONE;
+}
+
+static int do_close(const long *arg, int makes)
+{
+	(void)makes;
+	return close(DESCRIPTOR(arg[0])) ? failed() : DONE;
+}
+
+static int do_exit(const long *arg, int makes)
+{
+	(void)arg, (void)makes;
+	_exit(0);
+}
+
+/* `shape` is the arguments' encoding: n a number, h a handle, a an address (handle, page), r ranges. */
+static const struct {
+	const char *name, *shape;
+	int (*run)(const long *arg, int makes);
+} kinds[] = {
+	{"memfd_create", "nn", do_memfd_create},
+	{"mmap", "hnna", do_mmap},
+	{"munmap", "an", do_munmap},
+	{"write", "ann", do_write},
+	{"read", "a", do_read},
+	{"fallocate_punch_hole", "hnn", do_punch_hole},
+	{"madvise_dontneed", "an", do_dontneed},
+	{"udmabuf_create", "hnn", do_udmabuf_create},
+	{"udmabuf_create_list", "r", do_udmabuf_create_list},
+	{"add_seals", "hn", do_add_seals},
+	{"close", "h", do_close},
+	{"exit", "", do_exit},
+};
+enum { KINDS = sizeof kinds / sizeof *kinds };
+
+/* Call `each` on every handle an operation uses, and give the number of its arguments; -1: malformed. */
+static int for_handles(const struct op *op, int (*each)(long handle))
+{
+	int at = 0, good = 1;
+
+	for (const char *shape = kinds[op->kind].shape; *shape; shape++) {
+		if (*shape == 'r') {
+			long ranges = at < op->count ? op->arg[at++] : 0;
+			if (ranges < 1 || ranges > 8 || at + 3 * ranges > op->count)
+				return -1;
+			for (; ranges--; at += 3)
+				good &= each(op->arg[at]);
+		} else {
+			if (*shape != 'n' && at < op->count)
+				good &= each(op->arg[at]);
+			at += *shape == 'a' ? 2 : 1;
+		}
+	}
+	return at == op->count && good ? at : -1;
+}
+
+int open_devices(void)
+{
+	udmabuf = open("/dev/udmabuf", O_RDWR | O_CLOEXEC);
+	return udmabuf >= 0;
+}
+
+int find_kind(const char *name)
+{
+	for (int kind = 0; kind < KINDS; kind++)
+		if (!strcmp(kinds[kind].name, name))
+			return kind;
+	return -1;
+}
+
+static int is_handle(long handle) { return handle >= -1 && handle < scenario.handles; }
+static int is_alive(long handle) { return handle < 0 || handles[handle].alive; }
+
+int is_well_formed(const struct op *op) { return is_handle(op->makes) && for_handles(op, is_handle) >= 0; }
+
+int perform(const struct op *op)
+{
+	if (for_handles(op, is_alive) < 0)
+		return SKIPPED;
+	int result = kinds[op->kind].run(op->arg, op->makes);
+	if (op->makes >= 0 && result == DONE)
+		handles[op->makes].alive = 1;
+	return result;
+}
+
