@@ -103,12 +103,13 @@ def device(me: U8, operations: U8) -> None:
             with atomic:
                 wait_until(mm.sequence & 1 == 0)
                 sequence = mm.sequence
-            with mm.mmap_lock.reading(), atomic:
-                if mm.entries[page] is None:
-                    fresh = choose(f for f in frames if not f.used)
-                    fresh.used = True
-                    mm.entries[page] = fresh
-                frame = mm.entries[page]
+            with mm.mmap_lock.reading():
+                with atomic:
+                    if mm.entries[page] is None:
+                        fresh = choose(f for f in frames if not f.used)
+                        fresh.used = True
+                        mm.entries[page] = fresh
+                    frame = mm.entries[page]
             with devices[me].lock:
                 if mm.sequence != sequence:
                     continue

@@ -144,7 +144,11 @@ class ExpressionLowering:
                     cls, parts = self.bundles[node.id]
                     return Bundle(cls, {f: ir.Local(v) for f, v in parts.items()})
                 if node.id in self.locals:
-                    raise self.refuse(node, f"{node.id} is used before it has a value on every path", f"{node.id} = ... first (with a type: {node.id}: U8 = 0)")
+                    raise self.refuse(
+                        node,
+                        f"{node.id} is used before it has a value on every path",
+                        f"{node.id} = ... first (with a type: {node.id}: U8 = 0)",
+                    )
                 raise self.refuse(node, f"{node.id} is not defined", "import it, or define it at module level")
             case ast.Attribute():
                 return self.attribute(node)
@@ -179,9 +183,15 @@ class ExpressionLowering:
             case ast.ListComp() | ast.SetComp() | ast.DictComp() | ast.GeneratorExp():
                 raise self.refuse(node, "a comprehension outside any(), all(), count() and choose()", "a for loop")
             case ast.List() | ast.Tuple() | ast.Dict() | ast.Set():
-                raise self.refuse(node, f"a {type(node).__name__.lower()} is not in the language", "an Array in a record, or a Value")
+                raise self.refuse(
+                    node, f"a {type(node).__name__.lower()} is not in the language", "an Array in a record, or a Value"
+                )
             case ast.Await() | ast.Yield() | ast.YieldFrom():
-                raise self.refuse(node, "generators and coroutines are not in the language", "a plain function: it is cut at its steps by itself")
+                raise self.refuse(
+                    node,
+                    "generators and coroutines are not in the language",
+                    "a plain function: it is cut at its steps by itself",
+                )
         raise self.refuse(node, f"{type(node).__name__} is not in the language", "see docs/language.md for what is")
 
     def lower_value(self, node: ast.expr) -> Lowered:
@@ -214,7 +224,11 @@ class ExpressionLowering:
                 return ir.Constant(int(value), IntType(int(value), int(value), "enum", type(value)))
             if isinstance(value, int):
                 return ir.Constant(value, IntType(value, value))
-            raise self.refuse(node, f"{describe(node)} ({type(value).__name__}) is not a value of the language", "integers, truth values, enums, records")
+            raise self.refuse(
+                node,
+                f"{describe(node)} ({type(value).__name__}) is not a value of the language",
+                "integers, truth values, enums, records",
+            )
         return lowered
 
     def truth(self, node: ast.expr) -> ir.Expr:
@@ -264,15 +278,30 @@ class ExpressionLowering:
         if var is None:
             if isinstance(kind, RefType) and kind.record is Record:
                 raise self.refuse(target, f"the type of {target.id} is not known", f"{target.id}: Ref[SomeRecord] = None")
-            if isinstance(kind, IntType) and kind.display == "int" and not isinstance(value, (ir.Local, ir.Load, ir.Call, ir.Choose, ir.TableItem, ir.ChooseWhere)):
+            if (
+                isinstance(kind, IntType)
+                and kind.display == "int"
+                and not isinstance(value, (ir.Local, ir.Load, ir.Call, ir.Choose, ir.TableItem, ir.ChooseWhere))
+            ):
                 kind = IntType(min(kind.low, PLAIN_INT.low), max(kind.high, PLAIN_INT.high))
             elif isinstance(kind, IntType) and kind.enum is not None:
                 members = [int(m) for m in kind.enum]
-                kind = IntType(min(0, *members) if len(members) > 1 else min(members), max(kind.high, *members, sum(members) if issubclass(kind.enum, enum.IntFlag) else 0), "enum", kind.enum)
+                kind = IntType(
+                    min(0, *members) if len(members) > 1 else min(members),
+                    max(kind.high, *members, sum(members) if issubclass(kind.enum, enum.IntFlag) else 0),
+                    "enum",
+                    kind.enum,
+                )
             elif isinstance(value, ir.Constant) and isinstance(kind, IntType) and kind.display == "int":
                 kind = PLAIN_INT
             var = self.vars[target.id] = ir.Var(target.id, kind)
-        elif isinstance(var.type, RefType) and isinstance(kind, RefType) and kind.nullable and not var.type.nullable and var not in self.parameters():
+        elif (
+            isinstance(var.type, RefType)
+            and isinstance(kind, RefType)
+            and kind.nullable
+            and not var.type.nullable
+            and var not in self.parameters()
+        ):
             var.type = RefType(var.type.record, True)
         return var
 
@@ -336,7 +365,9 @@ class ExpressionLowering:
         if isinstance(base, Place) and isinstance(base.addr.type, ArrayType):
             array = base.addr.type
             return Place(base.addr.then(ir.IndexStep(index, array, describe(node.value), where), array.element, where))
-        raise self.refuse(node, f"{describe(node.value)} is not an array", "an Array field, or a name declared with shared_array or pool")
+        raise self.refuse(
+            node, f"{describe(node.value)} is not an array", "an Array field, or a name declared with shared_array or pool"
+        )
 
     # Operators.
 
@@ -378,7 +409,9 @@ class ExpressionLowering:
         for operator, right_node in zip(node.ops, node.comparators, strict=True):
             if isinstance(operator, (ast.In, ast.NotIn)):
                 if not isinstance(right_node, (ast.Tuple, ast.List, ast.Set)):
-                    raise self.refuse(right_node, "`in` something else than a tuple of values", "x in (A, B), or any(x is y for y in array)")
+                    raise self.refuse(
+                        right_node, "`in` something else than a tuple of values", "x in (A, B), or any(x is y for y in array)"
+                    )
                 members = [self.compare_two(node, "==", left, self.expr(m)) for m in right_node.elts]
                 found: ir.Expr = ir.Logic("or", members) if members else ir.Constant(0, BOOL)
                 links.append(found if isinstance(operator, ast.In) else ir.Unary("not", found, BOOL))
@@ -425,9 +458,13 @@ class ExpressionLowering:
     def interrupted(self, node: ast.Call, function: ir.Function, arguments: list[ir.Expr]) -> ir.Local:
         """A call that has step boundaries: it runs first, and its result is used in the rest of the statement."""
         if self.pending is not None:
-            raise self.refuse(node, f"a second call in one statement that can be interrupted ({function.name})", "one such call a statement")
+            raise self.refuse(
+                node, f"a second call in one statement that can be interrupted ({function.name})", "one such call a statement"
+            )
         if self.conditional:
-            raise self.refuse(node, f"{function.name} can be interrupted and would be called only sometimes", "an if statement around the call")
+            raise self.refuse(
+                node, f"{function.name} can be interrupted and would be called only sometimes", "an if statement around the call"
+            )
         assert function.result is not None
         var = ir.Var("result", function.result, transient=True)
         self.pending = ir.YieldCall(var, function, arguments, self.where(node))
@@ -436,7 +473,10 @@ class ExpressionLowering:
     def effect(self, node: ast.Call, where: Position) -> list[ir.Stmt]:
         """A call as a statement: the statements that stand for it (a call that can be interrupted goes to `pending`)."""
         known, callee = self.static(node.func)
-        if known and (callee in (choose, current, count, any, all, len, min, max) or (isinstance(callee, type) and issubclass(callee, Value))):
+        if known and (
+            callee in (choose, current, count, any, all, len, min, max)
+            or (isinstance(callee, type) and issubclass(callee, Value))
+        ):
             raise self.refuse(node, f"{describe(node.func)}(...) without using its value", "x = ...")
         if isinstance(node.func, ast.Attribute):
             found = self.array_method(node)
@@ -449,7 +489,9 @@ class ExpressionLowering:
         """The statements for a call whose result is not used."""
         if function.yields:
             if self.pending is not None:
-                raise self.refuse(node, f"a second call in one statement that can be interrupted ({function.name})", "one such call a statement")
+                raise self.refuse(
+                    node, f"a second call in one statement that can be interrupted ({function.name})", "one such call a statement"
+                )
             self.pending = ir.YieldCall(None, function, arguments, where)
             return []
         inlined = inline.statements(function, arguments)
@@ -474,7 +516,9 @@ class ExpressionLowering:
                 owner = self.owner_of(node.func, target)
                 if owner is not None:
                     if not node.args:
-                        raise self.refuse(node, f"{describe(node.func)} needs the record as its first argument", "Base.method(self, ...)")
+                        raise self.refuse(
+                            node, f"{describe(node.func)} needs the record as its first argument", "Base.method(self, ...)"
+                        )
                     receiver = self.expr(node.args[0])
                     assert isinstance(receiver.type, RefType)
                     function = self.frontend.instance(target, receiver.type.record, inside, where)
@@ -484,7 +528,11 @@ class ExpressionLowering:
                 return function, self.arguments(node, function, [], target)
             if target is super:
                 raise self.refuse(node, "super() is not in the language", "Base.method(self, ...)")
-            raise self.refuse(node, f"{describe(node.func)} cannot be called here", "functions of the model, and the builtins that docs/language.md lists")
+            raise self.refuse(
+                node,
+                f"{describe(node.func)} cannot be called here",
+                "functions of the model, and the builtins that docs/language.md lists",
+            )
         if not isinstance(node.func, ast.Attribute):
             raise self.refuse(node, f"{describe(node.func)} is not a function known when the model is loaded", "a call by name")
         if isinstance(node.func.value, ast.Call) and self.static(node.func.value.func) == (True, super):
@@ -505,7 +553,12 @@ class ExpressionLowering:
         else:
             receiver = addr.root
             parameters = self.parameters()
-            exact = self.receiver is not None and isinstance(receiver, ir.Local) and bool(parameters) and receiver.var is parameters[0]
+            exact = (
+                self.receiver is not None
+                and isinstance(receiver, ir.Local)
+                and bool(parameters)
+                and receiver.var is parameters[0]
+            )
         if exact:
             function = self.frontend.instance(method, record, inside, where)
         else:
@@ -525,16 +578,22 @@ class ExpressionLowering:
         original = getattr(source, "__wrapped__", source)
         names = [p for p in inspect.signature(original).parameters]
         given: dict[str, ast.expr] = {}
-        for name, argument in zip(names[len(first):], node.args, strict=False):
+        for name, argument in zip(names[len(first) :], node.args, strict=False):
             given[name] = argument
         if len(node.args) > len(names) - len(first):
-            raise self.refuse(node, f"{function.name} takes {len(names) - len(first)} arguments, not {len(node.args)}", "as many as its definition has")
+            raise self.refuse(
+                node,
+                f"{function.name} takes {len(names) - len(first)} arguments, not {len(node.args)}",
+                "as many as its definition has",
+            )
         for keyword in node.keywords:
             if keyword.arg is None or keyword.arg not in names or keyword.arg in given:
-                raise self.refuse(node, f"{function.name} has no parameter {keyword.arg} left to give", f"one of {', '.join(names)}")
+                raise self.refuse(
+                    node, f"{function.name} has no parameter {keyword.arg} left to give", f"one of {', '.join(names)}"
+                )
             given[keyword.arg] = keyword.value
         lowered = list(first)
-        for name in names[len(first):]:
+        for name in names[len(first) :]:
             wanted = [v for v in function.params if v.name == name or v.name.startswith(f"{name}.")]
             value: Lowered
             if name in given:
@@ -600,7 +659,11 @@ class ExpressionLowering:
             return ir.Alloc(base.addr, RefType(array.element.record, False), where)
         if name == "is_used" and array.pool and isinstance(array.element, RecordType) and len(node.args) == 1:
             return ir.IsUsed(base.addr, self.fit(self.expr(node.args[0]), RefType(array.element.record, False), node), where)
-        raise self.refuse(node, f"{describe(node)}: not something this array can do", "index(record); alloc(), free(record), is_used(record) on a pool")
+        raise self.refuse(
+            node,
+            f"{describe(node)}: not something this array can do",
+            "index(record); alloc(), free(record), is_used(record) on a pool",
+        )
 
     # Builtins and verbs used as values.
 
@@ -618,7 +681,9 @@ class ExpressionLowering:
             return values[0], values[1], 1
         return ir.Constant(0, IntType(0, 0)), values[0], 1
 
-    def domain(self, node: ast.AST, generator: ast.expr) -> tuple[ir.Var, ir.Expr, ir.Expr, list[tuple[ir.Var, ir.Expr]], ir.Expr | None, ast.expr]:
+    def domain(
+        self, node: ast.AST, generator: ast.expr
+    ) -> tuple[ir.Var, ir.Expr, ir.Expr, list[tuple[ir.Var, ir.Expr]], ir.Expr | None, ast.expr]:
         """The parts of a generator over an array or range; the loop variable is bound while `finish_domain` is not called."""
         if not isinstance(generator, ast.GeneratorExp) or len(generator.generators) != 1:
             raise self.refuse(node, "not one generator", "any(x.field for x in array)")
@@ -701,7 +766,9 @@ class ExpressionLowering:
             array = lowered.addr.type
             size = self.frontend.machine.bound(array.size)
             index = ir.Choose(ir.Constant(size, IntType(size, size)), IntType(0, max(0, size - 1)), where)
-            return self.scalar(Place(lowered.addr.then(ir.IndexStep(index, array, describe(node.args[0]), where), array.element, where)), node)
+            return self.scalar(
+                Place(lowered.addr.then(ir.IndexStep(index, array, describe(node.args[0]), where), array.element, where)), node
+            )
         number = self.scalar(lowered, node.args[0])
         if not isinstance(number.type, IntType):
             raise self.refuse(node, f"choose among {number.type}", "a number, an array or a generator")
@@ -739,7 +806,9 @@ class ExpressionLowering:
         zero = ir.Constant(0, IntType(0, 0))
         assert isinstance(value.type, IntType)
         kind = IntType(0, max(abs(value.type.low), abs(value.type.high)))
-        return ir.Conditional(ir.Compare("<", value, zero), ir.Unary("-", value, IntType(-value.type.high, -value.type.low)), value, kind)
+        return ir.Conditional(
+            ir.Compare("<", value, zero), ir.Unary("-", value, IntType(-value.type.high, -value.type.low)), value, kind
+        )
 
     def _builtin_int(self, node: ast.Call) -> ir.Expr:
         value = self.integer(node.args[0])
@@ -772,7 +841,7 @@ def _range(operator: str, a: IntType, b: IntType) -> IntType:
     results = []
     for x in (a.low, a.high):
         for y in shifts:
-            results.append({"+": x + y, "-": x - y, "*": x * y}.get(operator, (x << y) if operator == "<<" else (x >> y) if y >= 0 else x))
+            results.append(
+                {"+": x + y, "-": x - y, "*": x * y}.get(operator, (x << y) if operator == "<<" else (x >> y) if y >= 0 else x)
+            )
     return IntType(min(results), max(results))
-
-

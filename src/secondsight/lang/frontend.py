@@ -13,13 +13,13 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from secondsight.lang import ir
-from secondsight.lang.errors import LangError, Position, Refused
+from secondsight.lang.errors import LangError, OutOfRecords, Position, Refused
 from secondsight.lang.expressions import Bundle, ExpressionLowering, Place, describe
 from secondsight.lang.locks import Lock, RwLock
 from secondsight.lang.records import Machine, Record, Shared
 from secondsight.lang.source import function_tree, line_of, position
-from secondsight.lang.types import ArrayType, IntType, RecordType, RefType, ValueType, resolve
-from secondsight.lang.verbs import atomic, require, wait_until
+from secondsight.lang.types import BOOL, ArrayType, IntType, RecordType, RefType, ValueType, resolve
+from secondsight.lang.verbs import atomic, out_of_records, require, wait_until
 
 __all__ = ["Frontend"]
 
@@ -49,7 +49,9 @@ class Frontend:
         self.instances: dict[tuple[Any, type[Record] | None, bool], ir.Function] = {}
         self.stack: list[tuple[Any, type[Record] | None, bool]] = []
 
-    def instance(self, function: Any, receiver: type[Record] | None, is_atomic: bool, where: Position | None = None) -> ir.Function:
+    def instance(
+        self, function: Any, receiver: type[Record] | None, is_atomic: bool, where: Position | None = None
+    ) -> ir.Function:
         """The lowered form of `function`; made when first asked for. Raises `Refused` for recursion."""
         is_atomic = is_atomic or bool(getattr(function, "__atomic__", False))
         key = (function, receiver, is_atomic)
@@ -180,16 +182,22 @@ class FunctionLowering(ExpressionLowering):
                 self.bind_parameter(argument.arg, RefType(self.receiver, nullable=False))
                 continue
             if argument.arg not in hints:
-                raise self.refuse(argument, f"parameter {argument.arg} has no annotation", f"{argument.arg}: U8 (or another type)")
+                raise self.refuse(
+                    argument, f"parameter {argument.arg} has no annotation", f"{argument.arg}: U8 (or another type)"
+                )
             kind = self.type_of(argument, hints[argument.arg])
             if kind is None or isinstance(kind, (RecordType, ArrayType)):
                 raise self.refuse(argument, f"a parameter cannot be {kind}", "pass a record and take its array there")
             self.bind_parameter(argument.arg, kind)
         if "return" not in hints:
-            raise self.refuse(self.tree, f"{self.tree.name} has no return annotation", "-> None, or -> the type of what it returns")
+            raise self.refuse(
+                self.tree, f"{self.tree.name} has no return annotation", "-> None, or -> the type of what it returns"
+            )
         result = self.type_of(self.tree, hints["return"])
         if isinstance(result, (ValueType, ArrayType, RecordType)):
-            raise self.refuse(self.tree, f"a function cannot return {result}", "return an integer or a reference; pass a record to fill in")
+            raise self.refuse(
+                self.tree, f"a function cannot return {result}", "return an integer or a reference; pass a record to fill in"
+            )
         self.function.result = result
 
     def type_of(self, node: ast.AST, annotation: Any) -> Any:
@@ -273,7 +281,11 @@ class FunctionLowering(ExpressionLowering):
                 self.leave(self.loops[-1])
                 self.out.append(ir.Break() if isinstance(node, ast.Break) else ir.Continue())
             case ast.Assert():
-                message = node.msg.value if isinstance(node.msg, ast.Constant) and isinstance(node.msg.value, str) else ast.unparse(node.test)
+                message = (
+                    node.msg.value
+                    if isinstance(node.msg, ast.Constant) and isinstance(node.msg.value, str)
+                    else ast.unparse(node.test)
+                )
                 self.finish(where, [ir.Require(self.truth(node.test), "assertion", message, where)])
             case _:
                 for kind, (what, instead) in _INSTEAD.items():
@@ -282,7 +294,9 @@ class FunctionLowering(ExpressionLowering):
                 if isinstance(node, ast.Assign):
                     raise self.refuse(node, "assignment to several targets", "one assignment a statement")
                 if isinstance(node, ast.AnnAssign):
-                    raise self.refuse(node, "an annotation without a value, or on a field", "x: U8 = 0; fields are annotated in the class")
+                    raise self.refuse(
+                        node, "an annotation without a value, or on a field", "x: U8 = 0; fields are annotated in the class"
+                    )
                 raise self.refuse(node, f"{type(node).__name__} is not in the language", "see docs/language.md for what is")
 
     def call_statement(self, node: ast.Call, where: Position) -> None:
@@ -291,6 +305,9 @@ class FunctionLowering(ExpressionLowering):
         if known and callee is require:
             name, message = (self.text(a) for a in (*node.args[1:], *([node.args[1]] if len(node.args) == 2 else [])))
             self.finish(where, [ir.Require(self.truth(node.args[0]), name, message, where)])
+        elif known and callee is out_of_records:
+            bound = self.text(node.args[0])
+            self.finish(where, [ir.Require(ir.Constant(0, BOOL), OutOfRecords.rule, bound, where)])
         elif known and (callee is wait_until or getattr(callee, "__name__", "") == "spin_until"):
             self.finish(where, [ir.Wait(self.truth(node.args[0]), callee is wait_until, where)], always=True)
         elif known and getattr(callee, "__tracepoint__", False):
@@ -301,7 +318,11 @@ class FunctionLowering(ExpressionLowering):
                     arguments = self.arguments(node, probe, [], callee)
                     made.append(ir.Eval(ir.Call(probe, arguments, IntType(0, 0)), where))
             self.finish(where, made, always=True)
-        elif isinstance(node.func, ast.Attribute) and node.func.attr == "free" and (found := self.pool_of(node.func.value)) is not None:
+        elif (
+            isinstance(node.func, ast.Attribute)
+            and node.func.attr == "free"
+            and (found := self.pool_of(node.func.value)) is not None
+        ):
             self.finish(where, [ir.Free(found, self.expr(node.args[0]), where)])
         else:
             made = self.effect(node, where)
@@ -339,7 +360,9 @@ class FunctionLowering(ExpressionLowering):
         """A store, with its type checked."""
         kind = place.addr.type
         if not isinstance(kind, (IntType, RefType)):
-            raise self.refuse(node, f"{describe(node)} is {kind}: it cannot be assigned as a whole", "assign its fields or elements")
+            raise self.refuse(
+                node, f"{describe(node)} is {kind}: it cannot be assigned as a whole", "assign its fields or elements"
+            )
         return ir.Store(place.addr, self.fit(value, kind, node), where)
 
     def annotated(self, target: ast.Name, annotation: ast.expr, value: ast.expr, where: Position) -> None:
@@ -384,7 +407,9 @@ class FunctionLowering(ExpressionLowering):
         loop = ir.While(ir.Constant(1, IntType(0, 1, "bool")), [], [], where)
         test = self.truth(node.test)
         if self.pending is not None:
-            raise self.refuse(node.test, "a while test that calls a function which can be interrupted", "while True: and an if with break")
+            raise self.refuse(
+                node.test, "a while test that calls a function which can be interrupted", "while True: and an if with break"
+            )
         self.loops.append(len(self.exits))
         if ir.touches(test) and not self.depth:
             saved, self.out = self.out, loop.body
@@ -412,8 +437,14 @@ class FunctionLowering(ExpressionLowering):
             counter_type = IntType(low, high)
         else:
             place = self.lower_value(node.iter)
-            if not (isinstance(place, Place) and isinstance(place.addr.type, ArrayType) and isinstance(place.addr.type.element, RecordType)):
-                raise self.refuse(node.iter, "a loop over something else than range(...) or an array of records", "for i in range(len(a)): a[i]")
+            if not (
+                isinstance(place, Place)
+                and isinstance(place.addr.type, ArrayType)
+                and isinstance(place.addr.type.element, RecordType)
+            ):
+                raise self.refuse(
+                    node.iter, "a loop over something else than range(...) or an array of records", "for i in range(len(a)): a[i]"
+                )
             count = self.frontend.machine.bound(place.addr.type.size)
             start, stop, stride = ir.Constant(0, IntType(0, 0)), ir.Constant(count, IntType(count, count)), 1
             counter_type = IntType(0, count)
@@ -435,7 +466,13 @@ class FunctionLowering(ExpressionLowering):
         setup.append(ir.SetVar(counter, start, where))
         self.finish(where, setup)
         loop = ir.While(ir.Compare("<" if stride > 0 else ">", ir.Local(counter), limit), [], [], where)
-        loop.step.append(ir.SetVar(counter, ir.Binary("+", ir.Local(counter), ir.Constant(stride, IntType(stride, stride)), counter_type, where), where))
+        loop.step.append(
+            ir.SetVar(
+                counter,
+                ir.Binary("+", ir.Local(counter), ir.Constant(stride, IntType(stride, stride)), counter_type, where),
+                where,
+            )
+        )
         if not own:
             if isinstance(node.iter, ast.Call) and known:
                 value: ir.Expr = ir.Local(counter)
@@ -484,12 +521,21 @@ class FunctionLowering(ExpressionLowering):
             return
         take, release = "lock", "unlock"
         target = what
-        if isinstance(what, ast.Call) and isinstance(what.func, ast.Attribute) and what.func.attr in ("reading", "writing") and not what.args:
+        if (
+            isinstance(what, ast.Call)
+            and isinstance(what.func, ast.Attribute)
+            and what.func.attr in ("reading", "writing")
+            and not what.args
+        ):
             take, release = ("read_lock", "read_unlock") if what.func.attr == "reading" else ("write_lock", "write_unlock")
             target = what.func.value
         lock = self.expr(target)
         if not (isinstance(lock.type, RefType) and issubclass(lock.type.record, Lock if take == "lock" else RwLock)):
-            raise self.refuse(what, f"with something else than atomic or a lock ({describe(what)})", "with self.lock:, with rw.reading():, with atomic:")
+            raise self.refuse(
+                what,
+                f"with something else than atomic or a lock ({describe(what)})",
+                "with self.lock:, with rw.reading():, with atomic:",
+            )
         held = lock
         prologue: list[ir.Stmt] = []
         if ir.touches(lock):
@@ -579,5 +625,3 @@ def has_break(body: list[ir.Stmt]) -> bool:
         if isinstance(stmt, ir.If) and (has_break(stmt.then) or has_break(stmt.other)):
             return True
     return False
-
-

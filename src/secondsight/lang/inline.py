@@ -71,9 +71,7 @@ def _simple(node: ir.Expr) -> bool:
 def _table(function: ir.Function, arguments: list[ir.Expr], body: list[ir.Stmt]) -> dict[ir.Var, ir.Expr] | None:
     table: dict[ir.Var, ir.Expr] = {}
     for var, value in zip(function.params, arguments, strict=True):
-        uses = sum(
-            1 for s in body for e in ir.expressions(s) for n in ir.walk(e) if isinstance(n, ir.Local) and n.var is var
-        )
+        uses = sum(1 for s in body for e in ir.expressions(s) for n in ir.walk(e) if isinstance(n, ir.Local) and n.var is var)
         if not _simple(value) or (isinstance(var.type, IntType) and not _inside(value, var.type)):
             return None
         if uses > 8:

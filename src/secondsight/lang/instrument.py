@@ -144,7 +144,9 @@ def _cut(function: Callable[..., Any], places: set[tuple[int, int]]) -> types.Co
     module: ast.Module = ast.Module([tree], [])
     free = function.__code__.co_freevars
     if free:
-        outer = ast.FunctionDef("outer", ast.arguments([], [ast.arg(n) for n in free], None, [], [], None, []), [tree], [], None, None)
+        outer = ast.FunctionDef(
+            "outer", ast.arguments([], [ast.arg(n) for n in free], None, [], [], None, []), [tree], [], None, None
+        )
         module = ast.Module([ast.copy_location(outer, tree)], [])
     ast.fix_missing_locations(module)
     flags = function.__code__.co_flags & (0xFFF << 17)

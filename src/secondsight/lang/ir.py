@@ -389,9 +389,7 @@ class YieldCall:
     where: Position
 
 
-Stmt = (
-    Boundary | SetVar | Store | Free | Eval | If | While | Break | Continue | Return | Require | Wait | YieldCall
-)
+Stmt = Boundary | SetVar | Store | Free | Eval | If | While | Break | Continue | Return | Require | Wait | YieldCall
 
 
 @dataclass(eq=False, slots=True)
@@ -517,7 +515,8 @@ def statements(body: list[Stmt]) -> Iterator[Stmt]:
 def touches(node: Expr) -> bool:
     """Whether evaluating it reads or writes shared state (or chooses): then its statement is a step."""
     return any(
-        isinstance(n, (Load, Choose, ChooseWhere, Alloc, IsUsed)) or (isinstance(n, Call) and n.function.touches) for n in walk(node)
+        isinstance(n, (Load, Choose, ChooseWhere, Alloc, IsUsed)) or (isinstance(n, Call) and n.function.touches)
+        for n in walk(node)
     )
 
 

@@ -132,7 +132,9 @@ class Layout:
         if isinstance(thing, Record):
             objects.setdefault(self.addresses[id(thing)], []).append(thing)
             for inner in thing.__dict__.values():
-                if isinstance(inner, Array) or (isinstance(inner, Record) and inner.__dict__.get("_path", "").startswith(thing.__dict__["_path"] + ".")):
+                if isinstance(inner, Array) or (
+                    isinstance(inner, Record) and inner.__dict__.get("_path", "").startswith(thing.__dict__["_path"] + ".")
+                ):
                     self._objects(inner, objects)
         elif isinstance(thing, Array) and isinstance(thing._type.element, RecordType):
             for item in thing._items:

@@ -280,7 +280,9 @@ def compare(run: PlainRun, state: bytes) -> None:
         at = (thread.line, thread.column)
         wanted = (counter.where.line, counter.where.column) if counter.kind == "statement" else (0, 0)
         if at != wanted:
-            raise Disagreement(f"{name} stands at line {at[0]} in plain execution, at line {counter.where.line} ({counter.kind}) in the reference")
+            raise Disagreement(
+                f"{name} stands at line {at[0]} in plain execution, at line {counter.where.line} ({counter.kind}) in the reference"
+            )
         frames = run.frames(index)
         if len(frames) != len(expected):
             raise Disagreement(f"{name} is {len(frames)} calls deep in plain execution, {len(expected)} in the reference")
@@ -288,7 +290,9 @@ def compare(run: PlainRun, state: bytes) -> None:
             for variable, value in values.items():
                 seen = _local(program, frame, variable)
                 if seen is not None and seen != value:
-                    raise Disagreement(f"{name}: {variable} in {function.name} is {seen} in plain execution, {value} in the reference")
+                    raise Disagreement(
+                        f"{name}: {variable} in {function.name} is {seen} in plain execution, {value} in the reference"
+                    )
 
 
 def _local(program: Program, frame: FrameType, name: str) -> int | None:

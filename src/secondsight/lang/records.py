@@ -343,13 +343,17 @@ def shared_array(cls: type[T], bound: int | str) -> Array[T, Any]: ...
 def shared_array(cls: Any, bound: int | str) -> Array[Any, Any]: ...
 def shared_array(cls: Any, bound: int | str) -> Array[Any, Any]:
     """An array that every machine has; `bound` is its size or the name of one (`Machine(bounds={name: size})`)."""
-    declaration = _declare(ArrayType(_element(cls), bound), _caller_name(str(bound)) if isinstance(bound, str) else _caller_name("array"))
+    declaration = _declare(
+        ArrayType(_element(cls), bound), _caller_name(str(bound)) if isinstance(bound, str) else _caller_name("array")
+    )
     return cast("Array[Any, Any]", _SharedArray(declaration))
 
 
 def pool(cls: type[T], bound: int | str) -> Pool[T, Any]:
     """A pool (see `Pool`) that every machine has; `bound` as in `shared_array`."""
-    declaration = _declare(ArrayType(_element(cls), bound, pool=True), str(bound) if isinstance(bound, str) else _caller_name("pool"))
+    declaration = _declare(
+        ArrayType(_element(cls), bound, pool=True), str(bound) if isinstance(bound, str) else _caller_name("pool")
+    )
     return cast("Pool[T, Any]", _SharedArray(declaration))
 
 
@@ -392,7 +396,9 @@ class Machine:
     ) -> None:
         self.bounds = dict(bounds or {})
         self.data = {name: tuple(int(v) for v in row) for name, row in (data or {}).items()}
-        self.pools = {cls: Shared(ArrayType(RecordType(cls), count, pool=True), cls.__name__) for cls, count in (pools or {}).items()}
+        self.pools = {
+            cls: Shared(ArrayType(RecordType(cls), count, pool=True), cls.__name__) for cls, count in (pools or {}).items()
+        }
         self._states: dict[Shared, Any] = {}
         self.rules: list[Any] = []
 

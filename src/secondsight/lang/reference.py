@@ -13,7 +13,7 @@ from typing import Any
 
 from secondsight.lang import ir, support
 from secondsight.lang.cfg import Block, Branch, CallTo, Exit, Jump
-from secondsight.lang.errors import LangError, ModelError, Position, RuleBroken
+from secondsight.lang.errors import LangError, ModelError, OutOfRecords, Position, RuleBroken
 from secondsight.lang.inline import substitute
 from secondsight.lang.locks import Lock, RwLock, SpinLock
 from secondsight.lang.program import Frame, Program, is_head
@@ -155,10 +155,11 @@ class _Renderer:
             for block in frame.flow.blocks:
                 if is_head(frame.flow, block) and not (block is frame.flow.entry and not self._needs_own(frame, block)):
                     self._head(block)
-            self._returns(frame, numbers[id(frame)])
         self.frame = None
         while self.queue:
             self._plain_function(self.queue.pop())
+        for frame in frames:
+            self._returns(frame, numbers[id(frame)])
         return "\n".join(self.lines) + "\n"
 
     def _needs_own(self, frame: Frame, block: Block) -> bool:
@@ -360,11 +361,18 @@ class _Renderer:
                 self._return(depth, stmt)
             case ir.Require():
                 copied = self._own(depth, copied, mutates(stmt.test))
-                self.out(depth, f"if not {self.expr(stmt.test)}: broken({stmt.rule!r}, {stmt.message!r}, {self.site(stmt.where)})")
+                site = self.site(stmt.where)
+                if stmt.rule == OutOfRecords.rule:
+                    self.out(depth, f"full({stmt.message!r}, {self.program.machine.bound(stmt.message)}, {site})")
+                else:
+                    self.out(depth, f"if not {self.expr(stmt.test)}: broken({stmt.rule!r}, {stmt.message!r}, {site})")
             case ir.Wait():
                 copied = self._own(depth, copied, mutates(stmt.test))
                 if stmt.sleeps and self.spinlocks:
-                    self.out(depth, f"if spinning(s, t): broken('sleep-in-atomic', 'sleeps while it holds a spinlock', {self.site(stmt.where)})")
+                    self.out(
+                        depth,
+                        f"if spinning(s, t): broken('sleep-in-atomic', 'sleeps while it holds a spinlock', {self.site(stmt.where)})",
+                    )
                 self.out(depth, f"if not {self.expr(stmt.test)}: {'raise Blocked' if self.frame is None else 'return None'}")
             case _:
                 raise AssertionError(f"{type(stmt).__name__} inside a step")
@@ -387,7 +395,11 @@ class _Renderer:
     def _ranged(self, value: ir.Expr, kind: IntType | RefType, name: str, where: Position) -> str:
         """A value, with a check if it may leave the range of where it goes."""
         text = self.expr(value)
-        if isinstance(kind, IntType) and isinstance(value.type, IntType) and not (kind.low <= value.type.low and value.type.high <= kind.high):
+        if (
+            isinstance(kind, IntType)
+            and isinstance(value.type, IntType)
+            and not (kind.low <= value.type.low and value.type.high <= kind.high)
+        ):
             return f"rg({text}, {kind.low}, {kind.high}, {self.site(where, name)})"
         return text
 
@@ -491,9 +503,17 @@ class _Renderer:
                 left, right = self.expr(node.left), self.expr(node.right)
                 if node.op in ("min", "max"):
                     return f"{node.op}({left}, {right})"
-                if node.op in ("//", "%") and isinstance(node.right.type, IntType) and node.right.type.low <= 0 <= node.right.type.high:
+                if (
+                    node.op in ("//", "%")
+                    and isinstance(node.right.type, IntType)
+                    and node.right.type.low <= 0 <= node.right.type.high
+                ):
                     right = f"nz({right}, {self.site(node.where)})"
-                if node.op in ("<<", ">>") and isinstance(node.right.type, IntType) and not 0 <= node.right.type.low <= node.right.type.high <= 64:
+                if (
+                    node.op in ("<<", ">>")
+                    and isinstance(node.right.type, IntType)
+                    and not 0 <= node.right.type.low <= node.right.type.high <= 64
+                ):
                     right = f"sh({right}, {self.site(node.where)})"
                 return f"({left} {node.op} {right})"
             case ir.Compare():

@@ -127,6 +127,9 @@ def functions(sites: list[tuple[Position, str]], choices: Choices) -> dict[str, 
     def broken(rule: str, message: str, site: int) -> None:
         raise RuleBroken(rule, message, sites[site][0])
 
+    def full(bound: str, size: int, site: int) -> None:
+        raise OutOfRecords(bound, size, sites[site][0])
+
     def still(rounds: int, site: int) -> int:
         if rounds >= MAX_ROUNDS:
             raise ModelError(f"a loop without a step boundary went round {MAX_ROUNDS} times", sites[site][0])

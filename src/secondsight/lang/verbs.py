@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any, TypeVar, cast
 
-from secondsight.lang.errors import LangError, ModelError, RuleBroken
+from secondsight.lang.errors import LangError, ModelError, OutOfRecords, RuleBroken
 from secondsight.lang.runtime import runtime
 
-__all__ = ["atomic", "choose", "count", "current", "require", "rule", "tracepoint", "wait_until"]
+__all__ = ["atomic", "choose", "count", "current", "out_of_records", "require", "rule", "tracepoint", "wait_until"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 T = TypeVar("T")
@@ -56,6 +56,11 @@ def require(condition: bool, rule: str, message: str = "") -> None:
     """The rule named `rule` is broken unless `condition` holds."""
     if not condition:
         raise RuleBroken(rule, message or rule)
+
+
+def out_of_records(bound: str) -> None:
+    """Everything of the named bound is in use: the bound must be raised; never a verdict."""
+    raise OutOfRecords(bound, runtime.machine.bound(bound))
 
 
 def current() -> int:

@@ -75,7 +75,15 @@ class _Search:
         verdict = Verdict.BROKEN if self.violation else Verdict.NOT_FINISHED if reason else Verdict.HOLDS
         seconds = time.perf_counter() - self.started
         return Result(
-            verdict, len(self.parents), self.transitions, self.depth, seconds, self.violation, reason, error, frozenset(self.outcomes)
+            verdict,
+            len(self.parents),
+            self.transitions,
+            self.depth,
+            seconds,
+            self.violation,
+            reason,
+            error,
+            frozenset(self.outcomes),
         )
 
     def _levels(self) -> None:
@@ -168,7 +176,9 @@ class _Search:
             number = self.parents[number]
         state, steps, states = self.reference.initial, [], []
         for ordinal in reversed(ordinals):
-            found = [s for t in self.threads for s in self.reference.thread_successors(state, t[0]) if s.state is not None][ordinal]
+            found = [s for t in self.threads for s in self.reference.thread_successors(state, t[0]) if s.state is not None][
+                ordinal
+            ]
             assert found.state is not None
             state = found.state
             steps.append(Step(found.thread, found.choices))
