@@ -53,6 +53,8 @@ def test_a_panic_is_reported_with_the_console_and_the_scenario(own_vm: VM) -> No
     assert "secondsight: scenario hole_refilled" in caught.value.console
     assert "Kernel panic" in caught.value.console
     assert caught.value.console in str(caught.value)
+    with pytest.raises(KernelError, match="the guest is gone"):
+        own_vm.observe(recorded, runs=1)
 
 
 def test_a_hang_is_reported_after_the_timeout(kernel_6_12: Kernel) -> None:

@@ -13,6 +13,7 @@ import pytest
 from secondsight.kernels import Kernel, KernelError, boot, fetch, get
 from secondsight.kernels.encode import encode, shape, value_of
 from secondsight.kernels.initramfs import AGENT, cpio, initramfs
+from secondsight.kernels.run import outcome_of
 from secondsight.scenario import OPS, Recorder, scenario
 
 RELEASE = "6.12.99-test"
@@ -146,10 +147,26 @@ def test_missing_tools_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 def test_a_missing_static_library_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     compiler = tmp_path / "cc"
-    compiler.write_text("#!/bin/sh\n[ \"$1\" = --version ] || { echo 'ld: cannot find -lc' >&2; exit 1; }\n")
+    compiler.write_text(
+        "#!/bin/sh\n"
+        "case $1 in\n"
+        "    --version) ;;\n"
+        "    -dumpmachine) echo x86_64-linux-gnu ;;\n"
+        "    *) echo 'ld: cannot find -lc' >&2; exit 1 ;;\n"
+        "esac\n"
+    )
     compiler.chmod(0o755)
     monkeypatch.setenv("CC", str(compiler))
     with pytest.raises(KernelError, match=r"static C library(.|\n)*libc6-dev"):
+        initramfs()
+
+
+def test_a_compiler_for_another_machine_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    compiler = tmp_path / "cc"
+    compiler.write_text("#!/bin/sh\necho aarch64-linux-gnu\n")
+    compiler.chmod(0o755)
+    monkeypatch.setenv("CC", str(compiler))
+    with pytest.raises(KernelError, match="compiles for aarch64-linux-gnu"):
         initramfs()
 
 
@@ -239,6 +256,20 @@ def test_results_as_values() -> None:
         *(None, "ok", "skipped", "torn"),
         *("\0", "a", "-EINVAL", "SIGSEGV"),
     ]
+
+
+def test_a_run_that_did_not_end_by_itself_says_so() -> None:
+    @scenario
+    def small(s: Recorder) -> None:
+        s.mmap(pages=1, into="mapped")
+
+    def outcome(ended: str) -> dict[str, str]:
+        return dict(outcome_of(small, {"results": ["ok"], "ended": ended}))
+
+    assert outcome("exit") == {"mapped": "ok"}
+    assert outcome("signal:14") == {"mapped": "ok", "process": "hung"}
+    assert outcome("signal:9") == {"mapped": "ok", "process": "SIGKILL"}
+    assert outcome("failed") == {"mapped": "ok", "process": "failed"}
 
 
 def test_the_archive_is_aligned_and_complete() -> None:

@@ -45,6 +45,14 @@ def _compiler() -> str:
     found = shutil.which(wanted)
     if found is None:
         raise KernelError(f"no C compiler: {wanted} is not there", "install gcc and libc6-dev, or set CC")
+    target = subprocess.run(
+        [found, "-dumpmachine"], capture_output=True, text=True, check=False
+    ).stdout.strip()
+    if not target.startswith("x86_64"):
+        raise KernelError(
+            f"{wanted} compiles for {target or 'an unknown machine'}, and the guests are x86-64",
+            "set CC to a compiler for x86-64, such as x86_64-linux-gnu-gcc",
+        )
     return found
 
 

@@ -1,15 +1,16 @@
 """One booted guest: QEMU, its console, and the line to the agent. Nothing is left running.
 
 The guest has one CPU under software emulation, no disk and no network. The agent's line is a
-virtio-serial port on one end of a socket pair; the console is a file, so that its tail is there when
-the guest is not. QEMU is killed when the `Guest` closes, when this process dies however it dies
-(PDEATHSIG), and the guest ends itself when its line closes.
+virtio-serial port on one end of a socket pair; the console is a nameless file, so that its tail is
+there when the guest is not. QEMU is killed when the `Guest` closes and when the thread that made it
+ends, with its process or without (PDEATHSIG); and the guest ends itself when its line closes.
 """
 
 from __future__ import annotations
 
 import ctypes
 import json
+import os
 import re
 import shutil
 import signal
@@ -17,9 +18,10 @@ import socket
 import subprocess
 import tempfile
 import time
+from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
-from typing import Any, NoReturn
+from typing import IO, Any, NoReturn
 
 from secondsight.kernels.errors import KernelError
 
@@ -51,19 +53,21 @@ class Guest:
                 f"{QEMU} is not there", "install QEMU (Debian: apt-get install qemu-system-x86)"
             )
         self.doing = "booting"
-        self._folder = tempfile.TemporaryDirectory(prefix="secondsight-")
-        self._console = Path(self._folder.name) / "console"
+        self._files = ExitStack()
+        self._console = self._files.enter_context(tempfile.TemporaryFile())
+        self._said = self._files.enter_context(tempfile.TemporaryFile())  # QEMU's own messages
+        self._process: subprocess.Popen[bytes] | None = None
         self._buffer = b""
         self._line, theirs = socket.socketpair()
         start = time.monotonic()
         try:
-            with theirs, open(Path(self._folder.name) / "qemu", "wb") as said:
+            with theirs:
                 self._process = subprocess.Popen(
                     self._command(image, initramfs, theirs.fileno()),
                     stdin=subprocess.DEVNULL,
-                    stdout=said,
-                    stderr=said,
-                    pass_fds=[theirs.fileno()],
+                    stdout=self._said,
+                    stderr=self._said,
+                    pass_fds=[theirs.fileno(), self._console.fileno()],
                     process_group=0,  # Ctrl-C is for this process; it then ends QEMU
                     preexec_fn=_die_with_parent,
                 )
@@ -79,7 +83,12 @@ class Guest:
             *(QEMU, "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"),
             *("-machine", "pc", "-accel", "tcg", "-smp", "1", "-m", "512"),
             *("-kernel", str(image), "-initrd", str(initramfs), "-append", COMMAND_LINE),
-            *("-chardev", f"file,id=console,path={self._console}", "-serial", "chardev:console"),
+            *(
+                "-chardev",
+                f"file,id=console,path=/dev/fd/{self._console.fileno()}",
+                "-serial",
+                "chardev:console",
+            ),
             *("-device", "virtio-serial-pci", "-chardev", f"socket,id=agent,fd={line}"),
             *("-device", "virtserialport,chardev=agent,name=secondsight"),
         ]
@@ -87,17 +96,20 @@ class Guest:
     @property
     def pid(self) -> int:
         """QEMU's process id."""
+        assert self._process is not None
         return self._process.pid
 
     def send(self, text: str) -> None:
-        """Send lines to the agent."""
+        """Send lines to the agent. Raises KernelError when the guest has ended."""
+        if self._line.fileno() < 0:
+            raise KernelError("the guest is gone", "boot another one")
         try:
             self._line.sendall(text.encode())
         except OSError:
             self._ended()
 
     def receive(self, timeout: float) -> dict[str, Any]:
-        """The agent's next line. Raises KernelError when there is none in `timeout` seconds or the guest ends."""
+        """The agent's next line. Raises KernelError when there is none in `timeout` seconds."""
         deadline = time.monotonic() + timeout
         while b"\n" not in self._buffer:
             left = deadline - time.monotonic()
@@ -125,11 +137,10 @@ class Guest:
     def close(self) -> None:
         """Kill QEMU and wait for its end. Closing twice is fine."""
         self._line.close()
-        process = getattr(self, "_process", None)
-        if process is not None and process.poll() is None:
-            process.kill()
-            process.wait()
-        self._folder.cleanup()
+        if self._process is not None and self._process.poll() is None:
+            self._process.kill()
+            self._process.wait()
+        self._files.close()
 
     def __enter__(self) -> Guest:
         return self
@@ -141,11 +152,12 @@ class Guest:
 
     def _ended(self) -> NoReturn:
         """The line is closed: the guest panicked, or never came up. Raises KernelError."""
+        assert self._process is not None
         try:
             self._process.wait(10)
         except subprocess.TimeoutExpired:
             self._fail(f"the guest closed its line while {self.doing}")
-        said = (Path(self._folder.name) / "qemu").read_text(errors="replace").strip()
+        said = _contents(self._said).strip()
         console = self._tail()
         if PANIC.search(console):
             self._fail(f"the guest's kernel panicked while {self.doing}")
@@ -160,14 +172,15 @@ class Guest:
 
     def _tail(self) -> str:
         """The console's last lines; after a panic, from a few lines before its first."""
-        try:
-            text = self._console.read_text(errors="replace")
-        except OSError:
-            return ""
-        lines = [line for line in (raw.rstrip() for raw in text.replace("\r", "\n").split("\n")) if line]
+        text = _contents(self._console).replace("\r", "\n")
+        lines = [line for line in (raw.rstrip() for raw in text.split("\n")) if line]
         bad = next((i for i, line in enumerate(lines) if PANIC.search(line)), None)
         start = max(len(lines) - TAIL_LINES, 0) if bad is None else max(bad - 5, 0)
         return "\n".join(lines[start : start + (TAIL_LINES if bad is None else PANIC_LINES)])
+
+
+def _contents(file: IO[bytes]) -> str:
+    return os.pread(file.fileno(), os.fstat(file.fileno()).st_size, 0).decode(errors="replace")
 
 
 def _die_with_parent() -> None:

@@ -8,7 +8,6 @@ The outcomes observed are those that happened to happen: each must be among the 
 
 from __future__ import annotations
 
-import signal
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -79,7 +78,7 @@ class VM:
         while (done := counts.total()) < runs:
             self._guest.send(f"run {(seed % (1 << 31) << 32) + done} {min(BATCH, runs - done)}\n")
             while "done" not in (answer := self._guest.receive(self._answer_seconds)):
-                counts[_outcome(scenario, answer)] += answer["count"]
+                counts[outcome_of(scenario, answer)] += answer["count"]
             if progress:
                 progress(self._observation(scenario, counts, start))
         self._guest.doing = "waiting for work"
@@ -128,12 +127,11 @@ def observe(
         return vm.observe(scenario, runs, seed, progress)
 
 
-def _outcome(scenario: Scenario, answer: dict[str, Any]) -> Outcome:
+def outcome_of(scenario: Scenario, answer: dict[str, Any]) -> Outcome:
+    """An outcome in the scenario's names, from the agent's answer."""
     outcome = dict(collect(scenario, [value_of(result) for result in answer["results"]]))
-    kind, _, number = answer["ended"].partition(":")
-    if kind == "signal":
-        number = int(number)
-        outcome["process"] = "hung" if number == signal.SIGALRM else signal.Signals(number).name
-    elif kind != "exit":
-        outcome["process"] = kind
+    ended = str(answer["ended"])
+    if ended != "exit":
+        how = value_of(ended) if ended.startswith("signal:") else ended
+        outcome["process"] = "hung" if how == "SIGALRM" else str(how)
     return freeze(outcome)
