@@ -14,7 +14,7 @@ from secondsight.lang import Ref, atomic, pool, wait_until
 from secondsight.linux.errno import EINVAL, ENXIO
 from secondsight.linux.memory import VM_FAULT_NOPAGE, VM_FAULT_SIGBUS, insert_pfn, unmap_mapping_range
 from secondsight.linux.memremap import DevPagemap, memremap_pages, memunmap_pages
-from secondsight.linux.mm_types import VM_DEVMAP, AddressSpace, Count, Mm, Pgoff, Va
+from secondsight.linux.mm_types import VM_DEVMAP, AddressSpace, Count, Flags, Mm, Pgoff, Result, Va
 from secondsight.linux.mmap import do_mmap
 
 __all__ = [
@@ -37,11 +37,11 @@ class DevDax(AddressSpace):
     srcu: Count
     pgmap: Ref[DevPagemap]
 
-    def vm_flags(self) -> int:
+    def vm_flags(self) -> Flags:
         """Entries are pte_devmap."""
         return VM_DEVMAP
 
-    def fault(self, mm: Mm, va: Va, pgoff: Pgoff, flags: int) -> int:
+    def fault(self, mm: Mm, va: Va, pgoff: Pgoff, flags: Flags) -> Flags:
         """dev_dax_fault(), __dev_dax_pte_fault() (drivers/dax/device.c, Linux 6.12): map page `pgoff`, if still
         alive.
 
@@ -66,7 +66,7 @@ def dax_read_lock_alive(dev_dax: DevDax) -> bool:
 
 
 @atomic
-def dax_insert_unlock(dev_dax: DevDax, mm: Mm, va: Va, pgoff: Pgoff) -> int:
+def dax_insert_unlock(dev_dax: DevDax, mm: Mm, va: Va, pgoff: Pgoff) -> Flags:
     """vmf_insert_mixed() and dax_read_unlock()."""
     dev_dax.srcu -= 1
     pgmap = dev_dax.pgmap
@@ -80,7 +80,7 @@ def dax_insert_unlock(dev_dax: DevDax, mm: Mm, va: Va, pgoff: Pgoff) -> int:
 
 
 @atomic
-def dev_dax_probe(nr_pages: int) -> DevDax:
+def dev_dax_probe(nr_pages: Pgoff) -> DevDax:
     """dev_dax_probe() (drivers/dax/device.c, Linux 6.12): a device with `nr_pages` of memory appears."""
     dev_dax = dax_devices.alloc()
     dev_dax.pgmap = memremap_pages(nr_pages)
@@ -88,7 +88,7 @@ def dev_dax_probe(nr_pages: int) -> DevDax:
     return dev_dax
 
 
-def dax_mmap(dev_dax: DevDax, mm: Mm, va: Va, length: int, pgoff: Pgoff, shared: bool) -> int:
+def dax_mmap(dev_dax: DevDax, mm: Mm, va: Va, length: Pgoff, pgoff: Pgoff, shared: bool) -> Result:
     """mmap(2) of the device file, with dax_mmap(), check_vma() (drivers/dax/device.c, Linux 6.12).
 
     -ENXIO when it is not alive, -EINVAL for a private mapping, else as `do_mmap`.

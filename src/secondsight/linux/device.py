@@ -7,7 +7,7 @@ what its table says is still true; rules (`contract/`) do.
 from __future__ import annotations
 
 from secondsight.lang import Char, atomic, tracepoint
-from secondsight.linux.mm_types import Driver, Frame, Va
+from secondsight.linux.mm_types import Driver, Frame, Result, Va
 from secondsight.linux.page_alloc import frame_touch
 
 __all__ = ["device_access", "device_read", "device_write", "invalidation_waits"]
@@ -19,7 +19,7 @@ def device_access(device: Driver, va: Va, frame: Frame, write: bool) -> None:
 
 
 @atomic
-def device_read(device: Driver, va: Va, frame: Frame) -> int:
+def device_read(device: Driver, va: Va, frame: Frame) -> Result:
     """The device reads `frame` as the page at `va`: its contents."""
     device_access(device, va, frame, False)
     frame_touch(frame, False)

@@ -20,9 +20,9 @@ from __future__ import annotations
 
 from typing import Literal
 
-from secondsight.lang import Array, Char, Mutex, Record, Ref, atomic, pool, require, tracepoint
+from secondsight.lang import Array, Char, Errno, Mutex, Record, Ref, atomic, pool, require, tracepoint
 from secondsight.linux.errno import EINVAL
-from secondsight.linux.mm_types import VM_PFNMAP, AddressSpace, Driver, Frame, Mm, Pgoff, Va
+from secondsight.linux.mm_types import VM_PFNMAP, AddressSpace, Driver, Flags, Frame, Mm, Pgoff, Result, Va
 from secondsight.linux.mmap import do_mmap
 from secondsight.linux.page_alloc import frame_touch
 
@@ -61,7 +61,7 @@ class DmaBuf(AddressSpace):
     resv: Mutex
     nr_pages: Pgoff
 
-    def vm_flags(self) -> int:
+    def vm_flags(self) -> Flags:
         """VM_PFNMAP: entries without references, that cannot be mirrored."""
         return VM_PFNMAP
 
@@ -73,14 +73,14 @@ class DmaBuf(AddressSpace):
         """dma_buf_ops.cache_sgt_mapping: an attachment is mapped once and stays so to the end."""
         return False
 
-    def pin(self, attach: DmaBufAttachment) -> int:
+    def pin(self, attach: DmaBufAttachment) -> Errno:
         """dma_buf_ops.pin: the buffer may not move until `unpin`. 0 or an error. `resv` is held."""
         return 0
 
     def unpin(self, attach: DmaBufAttachment) -> None:
         """dma_buf_ops.unpin. `resv` is held."""
 
-    def map_dma_buf(self, attach: DmaBufAttachment) -> int:
+    def map_dma_buf(self, attach: DmaBufAttachment) -> Errno:
         """dma_buf_ops.map_dma_buf: fill `attach.sgt`. 0 or an error. `resv` is held."""
         return -EINVAL
 
@@ -97,7 +97,7 @@ def importer_access(attach: DmaBufAttachment, pgoff: Pgoff, frame: Frame, write:
 
 
 @atomic
-def importer_read(attach: DmaBufAttachment, pgoff: Pgoff) -> int:
+def importer_read(attach: DmaBufAttachment, pgoff: Pgoff) -> Result:
     """The importer's device reads page `pgoff` by its mapping: the contents; -EINVAL if it has no mapping."""
     frame = attach.sgt[pgoff]
     if not attach.mapped or frame is None:
@@ -108,7 +108,7 @@ def importer_read(attach: DmaBufAttachment, pgoff: Pgoff) -> int:
 
 
 @atomic
-def importer_write(attach: DmaBufAttachment, pgoff: Pgoff, value: Char) -> int:
+def importer_write(attach: DmaBufAttachment, pgoff: Pgoff, value: Char) -> Errno:
     """The importer's device writes page `pgoff` by its mapping: 0; -EINVAL if it has no mapping."""
     frame = attach.sgt[pgoff]
     if not attach.mapped or frame is None:
@@ -166,7 +166,7 @@ def dma_buf_detach(dmabuf: DmaBuf, attach: DmaBufAttachment) -> None:
     dmabuf.resv.unlock()
 
 
-def dma_buf_map_attachment(dmabuf: DmaBuf, attach: DmaBufAttachment) -> int:
+def dma_buf_map_attachment(dmabuf: DmaBuf, attach: DmaBufAttachment) -> Errno:
     """dma_buf_map_attachment() (drivers/dma-buf/dma-buf.c, Linux 6.12): learn the frames (`attach.sgt`); `resv` is
     held.
 
@@ -199,7 +199,7 @@ def dma_buf_unmap_attachment(dmabuf: DmaBuf, attach: DmaBufAttachment) -> None:
                 attach.sgt[i] = None
 
 
-def dma_buf_pin(dmabuf: DmaBuf, attach: DmaBufAttachment) -> int:
+def dma_buf_pin(dmabuf: DmaBuf, attach: DmaBufAttachment) -> Errno:
     """dma_buf_pin() (drivers/dma-buf/dma-buf.c, Linux 6.12): a dynamic importer asks that the buffer does not move."""
     require(dmabuf.resv.held_by_me(), "lock-not-held", "pins a buffer without the reservation lock")
     return dmabuf.pin(attach)
@@ -226,7 +226,7 @@ def dma_buf_move_notify(dmabuf: DmaBuf) -> None:
             importer.move_notify()
 
 
-def dma_buf_mmap(dmabuf: DmaBuf, mm: Mm, va: Va, length: int, pgoff: Pgoff, shared: bool) -> int:
+def dma_buf_mmap(dmabuf: DmaBuf, mm: Mm, va: Va, length: Pgoff, pgoff: Pgoff, shared: bool) -> Result:
     """mmap(2) of the buffer, with dma_buf_mmap_internal() (drivers/dma-buf/dma-buf.c, Linux 6.12).
 
     -EINVAL beyond the end of the buffer or for a private mapping (udmabuf's mmap_udmabuf() says so), else as

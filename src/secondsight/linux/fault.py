@@ -18,7 +18,7 @@ from secondsight.linux.memory import (
     VM_FAULT_SIGSEGV,
     handle_mm_fault,
 )
-from secondsight.linux.mm_types import Mm, Va
+from secondsight.linux.mm_types import Mm, Result, Va
 from secondsight.linux.page_alloc import frame_touch
 
 __all__ = ["FAULT", "cpu_read", "cpu_write", "do_user_addr_fault", "mmu_load", "mmu_store"]
@@ -27,7 +27,7 @@ FAULT: Final = -1
 """The page tables do not allow the access."""
 
 
-def cpu_read(mm: Mm, va: Va) -> int:
+def cpu_read(mm: Mm, va: Va) -> Result:
     """A load instruction: the contents of the page at `va`, or -SIGSEGV, -SIGBUS."""
     while True:
         value = mmu_load(mm, va)
@@ -38,7 +38,7 @@ def cpu_read(mm: Mm, va: Va) -> int:
             return ret
 
 
-def cpu_write(mm: Mm, va: Va, value: Char) -> int:
+def cpu_write(mm: Mm, va: Va, value: Char) -> Result:
     """A store instruction: 0, or -SIGSEGV, -SIGBUS."""
     while True:
         if mmu_store(mm, va, value) != FAULT:
@@ -49,7 +49,7 @@ def cpu_write(mm: Mm, va: Va, value: Char) -> int:
 
 
 @atomic
-def mmu_load(mm: Mm, va: Va) -> int:
+def mmu_load(mm: Mm, va: Va) -> Result:
     """The hardware's page walk and load: the contents, or `FAULT`."""
     frame = mm.ptes[va].frame
     if frame is None:
@@ -59,7 +59,7 @@ def mmu_load(mm: Mm, va: Va) -> int:
 
 
 @atomic
-def mmu_store(mm: Mm, va: Va, value: Char) -> int:
+def mmu_store(mm: Mm, va: Va, value: Char) -> Result:
     """The hardware's page walk and store: 0, or `FAULT`."""
     frame = mm.ptes[va].frame
     if frame is None or not mm.ptes[va].writable:
@@ -69,7 +69,7 @@ def mmu_store(mm: Mm, va: Va, value: Char) -> int:
     return 0
 
 
-def do_user_addr_fault(mm: Mm, va: Va, write: bool) -> int:
+def do_user_addr_fault(mm: Mm, va: Va, write: bool) -> Result:
     """do_user_addr_fault() (arch/x86/mm/fault.c, Linux 6.12): 0 when the access is to be tried again, or the
     signal, negated.
 

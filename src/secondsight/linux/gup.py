@@ -5,7 +5,7 @@ Left out: pinning by address (pin_user_pages), moving pages out of movable zones
 
 from __future__ import annotations
 
-from secondsight.lang import atomic, require
+from secondsight.lang import Errno, atomic, require
 from secondsight.linux.errno import EINVAL
 from secondsight.linux.mm_types import Frame, Pgoff
 from secondsight.linux.page_alloc import get_page, put_page
@@ -30,7 +30,7 @@ def unpin_folio(folio: Frame) -> None:
 
 
 @atomic
-def memfd_pin_valid(file: ShmemFile, start: int, length: int) -> int:
+def memfd_pin_valid(file: ShmemFile, start: Pgoff, length: Pgoff) -> Errno:
     """The checks of memfd_pin_folios() (mm/gup.c, Linux 6.12): 0, or -EINVAL beyond the end of the file."""
     if length <= 0 or start + length > file.nr_pages:
         return -EINVAL

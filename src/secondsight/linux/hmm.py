@@ -22,7 +22,7 @@ from secondsight.lang import atomic, require
 from secondsight.linux.errno import EBUSY, EFAULT, ENOENT, EPERM
 from secondsight.linux.fork import mmget_not_zero, mmput
 from secondsight.linux.memory import FAULT_FLAG_WRITE, VM_FAULT_ERROR, handle_mm_fault, vma_flags
-from secondsight.linux.mm_types import VM_PFNMAP, IntervalNotifier, Mm, Pfn, Va, VmaState
+from secondsight.linux.mm_types import VM_PFNMAP, Flags, IntervalNotifier, Mm, Pfn, Seq, Va, VmaState
 from secondsight.linux.page_alloc import page_to_pfn
 
 __all__ = [
@@ -94,7 +94,7 @@ def hmm_range_snapshot(notifier: IntervalNotifier, va: Va) -> Pfn:
     return pfn
 
 
-def hmm_range_fault_locked(notifier: IntervalNotifier, notifier_seq: int, va: Va, request: int) -> Pfn:
+def hmm_range_fault_locked(notifier: IntervalNotifier, notifier_seq: Seq, va: Va, request: Flags) -> Pfn:
     """hmm_range_fault() (mm/hmm.c, Linux 6.12), for one page; the caller holds the mmap lock.
 
     `notifier_seq` is from `mmu_interval_read_begin`, `request` HMM_PFN_REQ_ flags or 0 for a snapshot. Each time
@@ -116,7 +116,7 @@ def hmm_range_fault_locked(notifier: IntervalNotifier, notifier_seq: int, va: Va
 
 
 @atomic
-def hmm_vma_walk(mm: Mm, va: Va, request: int) -> Pfn:
+def hmm_vma_walk(mm: Mm, va: Va, request: Flags) -> Pfn:
     """hmm_vma_walk_test(), hmm_vma_walk_hole(), hmm_vma_handle_pte() (mm/hmm.c, Linux 6.12): one look at one entry.
 
     The vma is stable under the mmap lock; the entry is read without its lock, once.

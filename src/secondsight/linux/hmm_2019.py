@@ -31,7 +31,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from secondsight.lang import Array, Record, Ref, RwLock, atomic, pool, require, wait_until
+from secondsight.lang import Array, Errno, Record, Ref, RwLock, atomic, out_of_records, pool, require, wait_until
 from secondsight.linux.errno import EAGAIN, EBUSY, EFAULT, ENOENT, EPERM
 from secondsight.linux.fork import mmget_not_zero, mmput
 from secondsight.linux.memory import FAULT_FLAG_WRITE, VM_FAULT_ERROR, handle_mm_fault, vma_flags
@@ -89,7 +89,7 @@ class Hmm(MmuNotifier):
     mirrors_sem: RwLock
     mirrors: Array[Ref[Driver], Literal["mirrors"]]
 
-    def invalidate_range_start(self, mm: Mm, rng: Range) -> int:
+    def invalidate_range_start(self, mm: Mm, rng: Range) -> Errno:
         """hmm_invalidate_range_start() (mm/hmm.c, Linux 5.3): mark ranges not valid, then call the mirrors."""
         hmm_ranges_invalidate(self, rng)
         if rng.blockable:
@@ -112,9 +112,7 @@ class Hmm(MmuNotifier):
             if mirror is not None and ret == 0:
                 rc = mirror.sync_cpu_device_pagetables(rng)
                 if rc != 0:
-                    require(
-                        not rng.blockable and rc == -EAGAIN, "notifier-failed", "sync_cpu_device_pagetables() fails"
-                    )
+                    require(not rng.blockable and rc == -EAGAIN, "notifier-failed", "sync_cpu_device_pagetables() fails")
                     ret = -EAGAIN
         self.mirrors_sem.read_unlock()
         if ret != 0:
@@ -169,7 +167,7 @@ def mm_get_hmm(mm: Mm) -> Ref[Hmm]:
     return None
 
 
-def hmm_mirror_register(mirror: Driver, mm: Mm) -> int:
+def hmm_mirror_register(mirror: Driver, mm: Mm) -> Errno:
     """hmm_mirror_register(), hmm_get_or_create() (mm/hmm.c, Linux 5.3): call `mirror` for everything in `mm` from now on."""
     with atomic:
         mirror.notifier.mm = mm
@@ -194,7 +192,8 @@ def hmm_mirror_add(hmm: Hmm, mirror: Driver) -> None:
         if hmm.mirrors[i] is None and not placed:
             hmm.mirrors[i] = mirror
             placed = True
-    require(placed, "out-of-records", "OutOfRecords: mirrors, all in use; raise with mirrors=")
+    if not placed:
+        out_of_records("mirrors")
     notifier_registered(mirror)
     hmm.mirrors_sem.write_unlock()
 

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from secondsight.lang import atomic
+from secondsight.lang import Errno, atomic
 from secondsight.linux.errno import EINVAL, ENOMEM
 from secondsight.linux.memory import vma_flags, zap_page_range_single
-from secondsight.linux.mm_types import VM_PFNMAP, Mm, Va, VaEnd, VmaState
+from secondsight.linux.mm_types import VM_PFNMAP, Mm, Pgoff, Va, VaEnd, VmaState
 
 __all__ = ["madvise_dontneed"]
 
 
-def madvise_dontneed(mm: Mm, va: Va, length: int) -> int:
+def madvise_dontneed(mm: Mm, va: Va, length: Pgoff) -> Errno:
     """madvise_dontneed_free(), madvise_dontneed_single_vma() (mm/madvise.c, Linux 6.12): forget what `length`
     pages hold.
 
@@ -27,7 +27,7 @@ def madvise_dontneed(mm: Mm, va: Va, length: int) -> int:
 
 
 @atomic
-def madvise_dontneed_valid(mm: Mm, start: Va, end: VaEnd) -> int:
+def madvise_dontneed_valid(mm: Mm, start: Va, end: VaEnd) -> Errno:
     """madvise_dontneed_free_valid_vma() (mm/madvise.c, Linux 6.12)."""
     for i in range(start, end):
         vma = mm.vmas[i]

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from secondsight.lang import atomic
+from secondsight.lang import Errno, atomic
 from secondsight.linux.errno import EBUSY, EPERM
 from secondsight.linux.fork import mms
-from secondsight.linux.mm_types import VmaState
+from secondsight.linux.mm_types import Pgoff, VmaState
 from secondsight.linux.shmem import F_SEAL_SEAL, F_SEAL_WRITE, Seals, ShmemFile, shmem_files
 
 __all__ = ["memfd_add_seals", "memfd_create"]
 
 
 @atomic
-def memfd_create(nr_pages: int, seals: Seals) -> ShmemFile:
+def memfd_create(nr_pages: Pgoff, seals: Seals) -> ShmemFile:
     """memfd_create(MFD_ALLOW_SEALING), ftruncate and F_ADD_SEALS (mm/memfd.c, Linux 6.12) in one: a file of holes."""
     file = shmem_files.alloc()
     file.nr_pages = nr_pages
@@ -21,7 +21,7 @@ def memfd_create(nr_pages: int, seals: Seals) -> ShmemFile:
 
 
 @atomic
-def memfd_add_seals(file: ShmemFile, seals: Seals) -> int:
+def memfd_add_seals(file: ShmemFile, seals: Seals) -> Errno:
     """memfd_add_seals() (mm/memfd.c, Linux 6.12): 0, -EPERM when sealed, -EBUSY for F_SEAL_WRITE on a file mapped
     for writing.
 

@@ -33,7 +33,9 @@ from secondsight.linux.mm_types import (
     VM_PFNMAP,
     AddressSpace,
     Event,
+    Flags,
     Frame,
+    FrameBits,
     Mm,
     Pgoff,
     Range,
@@ -65,10 +67,11 @@ __all__ = [
     "zap_pte_range",
 ]
 
+# The kernel's own values of these bits do not all fit a byte.
 VM_FAULT_SIGBUS: Final = 2
 VM_FAULT_SIGSEGV: Final = 64
-VM_FAULT_NOPAGE: Final = 256
-VM_FAULT_RETRY: Final = 1024
+VM_FAULT_NOPAGE: Final = 8
+VM_FAULT_RETRY: Final = 16
 """The mmap lock was given up; try the access again."""
 VM_FAULT_ERROR: Final = 66
 """Any of the bits that mean the access cannot be made."""
@@ -92,7 +95,7 @@ def find_vma(mm: Mm, va: Va) -> bool:
 
 
 @atomic
-def vma_flags(vma: Vma) -> int:
+def vma_flags(vma: Vma) -> Flags:
     """`vma->vm_flags`: VM_PFNMAP, VM_DEVMAP or neither."""
     file = vma.file
     if file is None:
@@ -103,7 +106,7 @@ def vma_flags(vma: Vma) -> int:
 # Faults.
 
 
-def handle_mm_fault(mm: Mm, va: Va, flags: int) -> int:
+def handle_mm_fault(mm: Mm, va: Va, flags: Flags) -> Flags:
     """handle_mm_fault(), handle_pte_fault(), do_pte_missing(), do_fault() (mm/memory.c, Linux 6.12): make `va`
     accessible.
 
@@ -124,7 +127,7 @@ def handle_mm_fault(mm: Mm, va: Va, flags: int) -> int:
 
 
 @atomic
-def handle_pte_fault(mm: Mm, va: Va, write: bool) -> int:
+def handle_pte_fault(mm: Mm, va: Va, write: bool) -> Flags:
     """handle_pte_fault() (mm/memory.c, Linux 6.12): what the entry needs; anonymous memory is supplied at once."""
     vma = mm.vmas[va]
     pte = mm.ptes[va]
@@ -140,7 +143,7 @@ def handle_pte_fault(mm: Mm, va: Va, write: bool) -> int:
 
 
 @atomic
-def do_anonymous_page(mm: Mm, va: Va, write: bool) -> int:
+def do_anonymous_page(mm: Mm, va: Va, write: bool) -> Flags:
     """do_anonymous_page() (mm/memory.c, Linux 6.12): a new zeroed page for a write, the shared zero page for a read."""
     pte = mm.ptes[va]
     if mm.unstable:
@@ -154,7 +157,7 @@ def do_anonymous_page(mm: Mm, va: Va, write: bool) -> int:
     return DONE
 
 
-def wp_page_copy(mm: Mm, va: Va) -> int:
+def wp_page_copy(mm: Mm, va: Va) -> Flags:
     """wp_page_copy() (mm/memory.c, Linux 6.12): a private page of its own instead of one that may not be written.
 
     Here that is always the zero page: the new one is zeroed, and there is no old reference to drop.
@@ -179,7 +182,7 @@ def replace_zero_page(mm: Mm, va: Va) -> None:
 
 
 @atomic
-def insert_page(mm: Mm, va: Va, frame: Frame) -> int:
+def insert_page(mm: Mm, va: Va, frame: Frame) -> Flags:
     """finish_fault() (mm/memory.c, Linux 6.12) for a page-cache page: the entry takes a reference of its own."""
     pte = mm.ptes[va]
     if pte.frame is not None:
@@ -191,7 +194,7 @@ def insert_page(mm: Mm, va: Va, frame: Frame) -> int:
 
 
 @atomic
-def insert_pfn(mm: Mm, va: Va, frame: Frame) -> int:
+def insert_pfn(mm: Mm, va: Va, frame: Frame) -> Flags:
     """insert_pfn() (mm/memory.c, Linux 6.12), under vmf_insert_pfn() and vmf_insert_mixed(): an entry without a reference."""
     pte = mm.ptes[va]
     if pte.frame is None:
@@ -204,13 +207,13 @@ def insert_pfn(mm: Mm, va: Va, frame: Frame) -> int:
 
 
 @atomic
-def zap_pte_range(mm: Mm, start: Va, end: VaEnd) -> int:
+def zap_pte_range(mm: Mm, start: Va, end: VaEnd) -> FrameBits:
     """zap_pte_range() (mm/memory.c, Linux 6.12): clear the entries of a range under the page-table lock.
 
     The frames whose references are now to be dropped, one bit each: the mmu_gather. Entries of a PFN mapping, of
     device memory and of the zero page held none.
     """
-    gather = 0
+    gather: FrameBits = 0
     for va in range(start, end):
         pte = mm.ptes[va]
         frame = pte.frame
@@ -226,7 +229,7 @@ def zap_pte_range(mm: Mm, start: Va, end: VaEnd) -> int:
 
 
 @atomic
-def tlb_finish_mmu(gather: int) -> None:
+def tlb_finish_mmu(gather: FrameBits) -> None:
     """tlb_finish_mmu() (mm/mmu_gather.c, Linux 6.12): drop the references that zapped entries held."""
     for pfn in range(len(frames)):
         if gather & (1 << pfn) != 0:
@@ -243,7 +246,7 @@ def zap_page_range_single(mm: Mm, start: Va, end: VaEnd) -> None:
         tlb_finish_mmu(gather)
 
 
-def unmap_vmas(mm: Mm, start: Va, end: VaEnd) -> int:
+def unmap_vmas(mm: Mm, start: Va, end: VaEnd) -> FrameBits:
     """unmap_vmas() (mm/memory.c, Linux 6.12): take away the entries of a range, for munmap and exit.
 
     Returns the mmu_gather: the caller drops the references (`tlb_finish_mmu`).
@@ -264,7 +267,7 @@ def unmap_mapping_range(mapping: AddressSpace, first: Pgoff, last: Pgoff) -> Non
     mapping.i_mmap.read_lock()
     for i in range(len(mms)):
         mm = mms[i]
-        start = 0
+        start: VaEnd = 0
         while start < len(mm.vmas):
             with atomic:
                 start = vma_interval_tree_next(mm, mapping, start, first, last)

@@ -53,7 +53,7 @@ pagemaps = pool(DevPagemap, "pagemaps")
 
 
 @atomic
-def memremap_pages(nr_pages: int) -> DevPagemap:
+def memremap_pages(nr_pages: Pgoff) -> DevPagemap:
     """memremap_pages() (mm/memremap.c, Linux 6.12): `nr_pages` frames become a device's. They come off the free list for good."""
     pgmap = pagemaps.alloc()
     percpu_ref_init(pgmap.ref)

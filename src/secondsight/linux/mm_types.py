@@ -26,7 +26,7 @@ from __future__ import annotations
 from enum import IntEnum
 from typing import Annotated, Literal
 
-from secondsight.lang import U8, Array, Bounds, Char, Record, Ref, RwLock, Value
+from secondsight.lang import U8, U16, Array, Bounds, Char, Errno, Record, Ref, RwLock, Value
 
 __all__ = [
     "VM_DEVMAP",
@@ -35,7 +35,9 @@ __all__ = [
     "Count",
     "Driver",
     "Event",
+    "Flags",
     "Frame",
+    "FrameBits",
     "IntervalNotifier",
     "Mm",
     "MmuNotifier",
@@ -44,6 +46,8 @@ __all__ = [
     "Pgoff",
     "Pte",
     "Range",
+    "Result",
+    "Seq",
     "Subscriptions",
     "Va",
     "VaEnd",
@@ -62,6 +66,15 @@ Pfn = Annotated[int, Bounds(-128, 127, "pfn")]
 PageBits = Annotated[int, Bounds(0, 16383)]
 """One bit for each page of an address space."""
 Count = Annotated[int, Bounds(0, 15)]
+"""How many of something there are."""
+Seq = U8
+"""A sequence number of `Subscriptions.invalidate_seq`. The kernel's is a long and wraps; this one must not."""
+Flags = U8
+"""A few flag bits: FAULT_FLAG_, VM_FAULT_, VM_, HMM_PFN_REQ_."""
+FrameBits = U16
+"""One bit for each frame: so there are at most 16."""
+Result = Annotated[int, Bounds(-128, 127)]
+"""A page's contents or another small number, or a negative errno."""
 
 VM_PFNMAP = 1
 """vm_flags: the pages mapped are nobody's to count and cannot be mirrored."""
@@ -113,11 +126,11 @@ class AddressSpace(Record):
 
     i_mmap: RwLock
 
-    def fault(self, mm: Mm, va: Va, pgoff: Pgoff, flags: int) -> int:
+    def fault(self, mm: Mm, va: Va, pgoff: Pgoff, flags: Flags) -> Flags:
         """Put page `pgoff` at `va`; `flags` are FAULT_FLAG_, the result VM_FAULT_. The mmap lock is held."""
         return 2
 
-    def vm_flags(self) -> int:
+    def vm_flags(self) -> Flags:
         """VM_PFNMAP, VM_DEVMAP or neither."""
         return 0
 
@@ -159,7 +172,7 @@ class Subscriptions(Record):
     halfway.
     """
 
-    invalidate_seq: U8 = 2
+    invalidate_seq: Seq = 2
     active_invalidate_ranges: Count
     itree: Array[Ref[Driver], Literal["subscribers"]]
     deferred_list: Array[Ref[Driver], Literal["subscribers"]]
@@ -188,7 +201,7 @@ class IntervalNotifier(Record):
     mm: Ref[Mm]
     start: Va
     end: VaEnd
-    invalidate_seq: U8
+    invalidate_seq: Seq
     in_tree: bool
     waiting: PageBits
 
@@ -196,7 +209,7 @@ class IntervalNotifier(Record):
 class MmuNotifier(Record):
     """struct mmu_notifier with its mmu_notifier_ops: a subscriber to everything that happens in an mm."""
 
-    def invalidate_range_start(self, mm: Mm, rng: Range) -> int:
+    def invalidate_range_start(self, mm: Mm, rng: Range) -> Errno:
         """The pages of `rng` are about to change. 0, or -EAGAIN if `rng` is not blockable and this would have to."""
         return 0
 
@@ -216,11 +229,11 @@ class Driver(MmuNotifier):
 
     notifier: IntervalNotifier
 
-    def invalidate(self, rng: Range, seq: int) -> bool:
+    def invalidate(self, rng: Range, seq: Seq) -> bool:
         """mmu_interval_notifier_ops.invalidate: drop what is mirrored of `rng`. False only if `rng` is not blockable."""
         return True
 
-    def sync_cpu_device_pagetables(self, rng: Range) -> int:
+    def sync_cpu_device_pagetables(self, rng: Range) -> Errno:
         """hmm_mirror_ops (2019): drop what is mirrored of `rng`. 0, or -EAGAIN if `rng` is not blockable."""
         return 0
 

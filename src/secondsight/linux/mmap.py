@@ -10,14 +10,14 @@ from __future__ import annotations
 from secondsight.lang import Ref, atomic
 from secondsight.linux.errno import EEXIST, ENOMEM
 from secondsight.linux.memory import tlb_finish_mmu, unmap_vmas
-from secondsight.linux.mm_types import AddressSpace, Mm, Pgoff, Va, VmaState
+from secondsight.linux.mm_types import AddressSpace, Mm, Pgoff, Result, Va, VmaState
 from secondsight.linux.mmu_notifier import mmu_notifier_release
 from secondsight.linux.vma import do_vmi_align_munmap, free_pgtables
 
 __all__ = ["do_mmap", "exit_mmap", "get_unmapped_area", "vm_munmap"]
 
 
-def do_mmap(mm: Mm, va: Va, length: int, file: Ref[AddressSpace], pgoff: Pgoff, write: bool) -> int:
+def do_mmap(mm: Mm, va: Va, length: Pgoff, file: Ref[AddressSpace], pgoff: Pgoff, write: bool) -> Result:
     """do_mmap() (mm/mmap.c, Linux 6.12), MAP_FIXED_NOREPLACE: map `length` pages of `file` (None: anonymous) at
     `va`.
 
@@ -34,7 +34,7 @@ def do_mmap(mm: Mm, va: Va, length: int, file: Ref[AddressSpace], pgoff: Pgoff, 
 
 
 @atomic
-def mmap_region(mm: Mm, va: Va, length: int, file: Ref[AddressSpace], pgoff: Pgoff, write: bool) -> int:
+def mmap_region(mm: Mm, va: Va, length: Pgoff, file: Ref[AddressSpace], pgoff: Pgoff, write: bool) -> Result:
     """mmap_region() (mm/mmap.c, Linux 6.12): the vma into the tree and, under `i_mmap`, into the file's."""
     for i in range(va, va + length):
         if mm.vmas[i].state != VmaState.NONE:
@@ -54,7 +54,7 @@ def mmap_region(mm: Mm, va: Va, length: int, file: Ref[AddressSpace], pgoff: Pgo
 
 
 @atomic
-def get_unmapped_area(mm: Mm, length: int) -> int:
+def get_unmapped_area(mm: Mm, length: Pgoff) -> Result:
     """get_unmapped_area() (mm/mmap.c, Linux 6.12): the lowest free place for `length` pages, or -ENOMEM.
 
     Lowest first, where the kernel goes from the top: addresses in traces stay small.
@@ -65,7 +65,7 @@ def get_unmapped_area(mm: Mm, length: int) -> int:
     return -ENOMEM
 
 
-def vm_munmap(mm: Mm, va: Va, length: int) -> int:
+def vm_munmap(mm: Mm, va: Va, length: Pgoff) -> Result:
     """vm_munmap() (mm/mmap.c, Linux 6.12): unmap `length` pages from `va`."""
     return do_vmi_align_munmap(mm, va, va + length)
 

@@ -36,17 +36,20 @@ driver that relies on the last two cannot be written yet.
 
 from __future__ import annotations
 
-from secondsight.lang import Record, Ref, SpinLock, atomic, require, shared, tracepoint, wait_until
+from secondsight.lang import Errno, Record, Ref, SpinLock, atomic, out_of_records, require, shared, tracepoint, wait_until
 from secondsight.linux.errno import EAGAIN, EINVAL
 from secondsight.linux.mm_types import (
     Count,
     Driver,
     Event,
+    Flags,
     IntervalNotifier,
     Mm,
     MmuNotifier,
     PageBits,
+    Pgoff,
     Range,
+    Seq,
     Subscriptions,
     Va,
     VaEnd,
@@ -58,6 +61,7 @@ __all__ = [
     "IntervalNotifier",
     "MmuNotifier",
     "Range",
+    "Seq",
     "mmu_interval_check_retry",
     "mmu_interval_notifier_insert",
     "mmu_interval_notifier_remove",
@@ -110,7 +114,7 @@ def notifier_unregistered(subscriber: MmuNotifier) -> None:
 # The reader's side.
 
 
-def mmu_interval_read_begin(interval_sub: IntervalNotifier) -> int:
+def mmu_interval_read_begin(interval_sub: IntervalNotifier) -> Seq:
     """mmu_interval_read_begin() (mm/mmu_notifier.c, Linux 6.12): the sequence number to give to
     `mmu_interval_read_retry`.
 
@@ -127,7 +131,7 @@ def mmu_interval_read_begin(interval_sub: IntervalNotifier) -> int:
     return seq
 
 
-def mmu_interval_read_retry(interval_sub: IntervalNotifier, seq: int) -> bool:
+def mmu_interval_read_retry(interval_sub: IntervalNotifier, seq: Seq) -> bool:
     """mmu_interval_read_retry() (include/linux/mmu_notifier.h, Linux 6.12): whether an invalidation came in
     between.
 
@@ -136,7 +140,7 @@ def mmu_interval_read_retry(interval_sub: IntervalNotifier, seq: int) -> bool:
     return interval_sub.invalidate_seq != seq
 
 
-def mmu_interval_check_retry(interval_sub: IntervalNotifier, seq: int) -> bool:
+def mmu_interval_check_retry(interval_sub: IntervalNotifier, seq: Seq) -> bool:
     """mmu_interval_check_retry() (include/linux/mmu_notifier.h, Linux 6.12): the same test without the lock.
 
     True is reliable, False is not.
@@ -144,7 +148,7 @@ def mmu_interval_check_retry(interval_sub: IntervalNotifier, seq: int) -> bool:
     return interval_sub.invalidate_seq != seq
 
 
-def mmu_interval_set_seq(interval_sub: IntervalNotifier, cur_seq: int) -> None:
+def mmu_interval_set_seq(interval_sub: IntervalNotifier, cur_seq: Seq) -> None:
     """mmu_interval_set_seq() (include/linux/mmu_notifier.h, Linux 6.12): called by every `invalidate`, under its lock."""
     interval_sub.invalidate_seq = cur_seq
 
@@ -153,7 +157,7 @@ def mmu_interval_set_seq(interval_sub: IntervalNotifier, cur_seq: int) -> None:
 
 
 @atomic
-def mmu_interval_notifier_insert(interval_sub: Driver, mm: Mm, start: Va, length: int) -> int:
+def mmu_interval_notifier_insert(interval_sub: Driver, mm: Mm, start: Va, length: Pgoff) -> Errno:
     """mmu_interval_notifier_insert() (mm/mmu_notifier.c, Linux 6.12): watch `length` pages from `start` for this
     driver.
 
@@ -216,7 +220,7 @@ def interval_tree_insert(subs: Subscriptions, sub: Driver) -> None:
             subs.itree[i] = sub
             sub.notifier.in_tree = True
             return
-    require(False, "out-of-records", "OutOfRecords: subscribers, all in use; raise with subscribers=")
+    out_of_records("subscribers")
 
 
 @atomic
@@ -235,7 +239,7 @@ def deferred_add(subs: Subscriptions, sub: Driver) -> None:
         if subs.deferred_list[i] is None:
             subs.deferred_list[i] = sub
             return
-    require(False, "out-of-records", "OutOfRecords: subscribers, all in use; raise with subscribers=")
+    out_of_records("subscribers")
 
 
 @atomic
@@ -311,7 +315,7 @@ def mn_itree_inv_end(subs: Subscriptions) -> None:
             subs.deferred_list[i] = None
 
 
-def mn_itree_invalidate(mm: Mm, rng: Range) -> int:
+def mn_itree_invalidate(mm: Mm, rng: Range) -> Errno:
     """mn_itree_invalidate() (mm/mmu_notifier.c, Linux 6.12): open a bracket and call every subscription that `rng`
     hits.
 
@@ -392,14 +396,14 @@ def leave_callback(rng: Range) -> None:
 # The invalidating side, mmu notifiers.
 
 
-def mn_hlist_invalidate_range_start(mm: Mm, rng: Range) -> int:
+def mn_hlist_invalidate_range_start(mm: Mm, rng: Range) -> Errno:
     """mn_hlist_invalidate_range_start() (mm/mmu_notifier.c, Linux 6.12): call every mmu notifier of the mm.
 
     All are called even if one fails; then those that did not fail are told that it is over, and -EAGAIN is
     returned.
     """
     subs = mm.subscriptions
-    failed = 0
+    failed: Flags = 0
     srcu.readers += 1
     for i in range(len(subs.list)):
         with atomic:
@@ -472,7 +476,7 @@ def mmu_notifier_invalidate_range_start(mm: Mm, rng: Range) -> None:
         mn_hlist_invalidate_range_start(mm, rng)
 
 
-def mmu_notifier_invalidate_range_start_nonblock(mm: Mm, rng: Range) -> int:
+def mmu_notifier_invalidate_range_start_nonblock(mm: Mm, rng: Range) -> Errno:
     """mmu_notifier_invalidate_range_start_nonblock() (include/linux/mmu_notifier.h, Linux 6.12): the same without
     sleeping.
 
@@ -506,7 +510,7 @@ def mmu_notifier_release(mm: Mm) -> None:
 # Registering and unregistering mmu notifiers.
 
 
-def mmu_notifier_register(subscription: MmuNotifier, mm: Mm) -> int:
+def mmu_notifier_register(subscription: MmuNotifier, mm: Mm) -> Errno:
     """mmu_notifier_register() (mm/mmu_notifier.c, Linux 6.12): call `subscription` for everything in `mm` from now
     on.
 
@@ -529,7 +533,7 @@ def hlist_add(subs: Subscriptions, subscription: MmuNotifier) -> None:
         if subs.list[i] is None:
             subs.list[i] = subscription
             return
-    require(False, "out-of-records", "OutOfRecords: mmu_notifiers, all in use; raise with mmu_notifiers=")
+    out_of_records("mmu_notifiers")
 
 
 def mmu_notifier_unregister(subscription: MmuNotifier, mm: Mm) -> None:

@@ -30,7 +30,7 @@ def oom_reap_task_mm(mm: Mm) -> bool:
     if not locked:
         return False
     ret = True
-    start = 0
+    start: VaEnd = 0
     while start < len(mm.vmas):
         with atomic:
             start = next_private(mm, start)

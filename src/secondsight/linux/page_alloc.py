@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from typing import Final, Literal
 
-from secondsight.lang import U8, Array, Record, Ref, atomic, require, shared, shared_array, tracepoint
+from secondsight.lang import U8, Array, Record, Ref, atomic, out_of_records, require, shared, shared_array, tracepoint
 from secondsight.linux.mm_types import Frame, Pfn
 
 __all__ = [
@@ -81,7 +81,8 @@ def alloc_page() -> Frame:
 
     Left out: everything about where from and how hard to try; failure.
     """
-    require(zone.nr_free > 0, "out-of-records", "OutOfRecords: frames, all in use; raise with frames=")
+    if zone.nr_free == 0:
+        out_of_records("frames")
     zone.nr_free -= 1
     frame = zone.free[zone.nr_free]
     assert frame is not None

@@ -24,7 +24,7 @@ from __future__ import annotations
 
 from typing import Annotated, Final, Literal
 
-from secondsight.lang import Array, Bounds, Ref, RwLock, atomic, pool, wait_until
+from secondsight.lang import Array, Bounds, Errno, Ref, RwLock, atomic, pool, wait_until
 from secondsight.linux.errno import EPERM
 from secondsight.linux.fork import mms
 from secondsight.linux.memory import (
@@ -35,7 +35,7 @@ from secondsight.linux.memory import (
     insert_page,
     unmap_mapping_range,
 )
-from secondsight.linux.mm_types import AddressSpace, Frame, Mm, Pgoff, Va
+from secondsight.linux.mm_types import AddressSpace, Flags, Frame, Mm, Pgoff, Va
 from secondsight.linux.page_alloc import alloc_page, put_page
 
 __all__ = [
@@ -70,7 +70,7 @@ class ShmemFile(AddressSpace):
     falloc_start: Pgoff
     falloc_next: Pgoff
 
-    def fault(self, mm: Mm, va: Va, pgoff: Pgoff, flags: int) -> int:
+    def fault(self, mm: Mm, va: Va, pgoff: Pgoff, flags: Flags) -> Flags:
         """shmem_fault(), shmem_falloc_wait() (mm/shmem.c, Linux 6.12): map page `pgoff`, after any punch of it has
         ended.
 
@@ -91,7 +91,7 @@ shmem_files = pool(ShmemFile, "files")
 
 
 @atomic
-def shmem_map_folio(file: ShmemFile, mm: Mm, va: Va, pgoff: Pgoff) -> int:
+def shmem_map_folio(file: ShmemFile, mm: Mm, va: Va, pgoff: Pgoff) -> Flags:
     """The rest of shmem_fault(), and finish_fault() (mm/shmem.c, mm/memory.c, Linux 6.12), under the folio lock."""
     if pgoff >= file.nr_pages:
         return VM_FAULT_SIGBUS
@@ -113,7 +113,7 @@ def shmem_get_folio(file: ShmemFile, pgoff: Pgoff) -> Frame:
     return folio
 
 
-def shmem_fallocate_punch_hole(file: ShmemFile, first: Pgoff, length: int) -> int:
+def shmem_fallocate_punch_hole(file: ShmemFile, first: Pgoff, length: Pgoff) -> Errno:
     """shmem_fallocate(FALLOC_FL_PUNCH_HOLE) (mm/shmem.c, Linux 6.12): remove `length` pages from the file.
 
     0, or -EPERM for a file sealed against writing.

@@ -19,12 +19,12 @@ from __future__ import annotations
 
 from typing import Literal
 
-from secondsight.lang import Array, Record, Ref, atomic, pool, require
+from secondsight.lang import Array, Errno, Record, Ref, atomic, out_of_records, pool
 from secondsight.linux.dma_buf import DmaBuf, DmaBufAttachment
 from secondsight.linux.errno import EBADFD, EINVAL
 from secondsight.linux.gup import memfd_pin_folio, memfd_pin_valid, unpin_folio
 from secondsight.linux.memory import VM_FAULT_NOPAGE, VM_FAULT_SIGBUS, insert_pfn
-from secondsight.linux.mm_types import Frame, Mm, Pgoff, Va
+from secondsight.linux.mm_types import Count, Flags, Frame, Mm, Pgoff, Result, Va
 from secondsight.linux.shmem import F_SEAL_FUTURE_WRITE, F_SEAL_SHRINK, F_SEAL_WRITE, ShmemFile
 
 __all__ = [
@@ -44,7 +44,7 @@ class Udmabuf(DmaBuf):
 
     folios: Array[Ref[Frame], Literal["dmabuf_pages"]]
 
-    def fault(self, mm: Mm, va: Va, pgoff: Pgoff, flags: int) -> int:
+    def fault(self, mm: Mm, va: Va, pgoff: Pgoff, flags: Flags) -> Flags:
         """udmabuf_vm_fault() (drivers/dma-buf/udmabuf.c, Linux 6.12): map the pinned page."""
         return udmabuf_insert(self, mm, va, pgoff)
 
@@ -52,7 +52,7 @@ class Udmabuf(DmaBuf):
         """An attachment is mapped once."""
         return True
 
-    def map_dma_buf(self, attach: DmaBufAttachment) -> int:
+    def map_dma_buf(self, attach: DmaBufAttachment) -> Errno:
         """map_udmabuf(), get_sg_table() (drivers/dma-buf/udmabuf.c, Linux 6.12): the pinned pages."""
         with atomic:
             for i in range(self.nr_pages):
@@ -76,7 +76,7 @@ create_items = pool(UdmabufCreateItem, "create_items")
 
 
 @atomic
-def udmabuf_insert(ubuf: Udmabuf, mm: Mm, va: Va, pgoff: Pgoff) -> int:
+def udmabuf_insert(ubuf: Udmabuf, mm: Mm, va: Va, pgoff: Pgoff) -> Flags:
     """vmf_insert_pfn() of the buffer's page."""
     if pgoff >= ubuf.nr_pages:
         return VM_FAULT_SIGBUS
@@ -87,14 +87,14 @@ def udmabuf_insert(ubuf: Udmabuf, mm: Mm, va: Va, pgoff: Pgoff) -> int:
 
 
 @atomic
-def check_memfd_seals(memfd: ShmemFile) -> int:
+def check_memfd_seals(memfd: ShmemFile) -> Errno:
     """check_memfd_seals() (drivers/dma-buf/udmabuf.c, Linux 6.12): 0 or -EINVAL."""
     if memfd.seals & F_SEAL_SHRINK == 0 or memfd.seals & (F_SEAL_WRITE | F_SEAL_FUTURE_WRITE) != 0:
         return -EINVAL
     return 0
 
 
-def udmabuf_create(memfd: Ref[ShmemFile], offset: Pgoff, size: Pgoff) -> int:
+def udmabuf_create(memfd: Ref[ShmemFile], offset: Pgoff, size: Pgoff) -> Result:
     """UDMABUF_CREATE, udmabuf_create() (drivers/dma-buf/udmabuf.c, Linux 6.12): a buffer of `size` pages of a
     memfd.
 
@@ -112,7 +112,7 @@ def udmabuf_create(memfd: Ref[ShmemFile], offset: Pgoff, size: Pgoff) -> int:
     return udmabufs.index(ubuf)
 
 
-def udmabuf_create_list(count: int) -> int:
+def udmabuf_create_list(count: Count) -> Result:
     """UDMABUF_CREATE_LIST, udmabuf_create() (drivers/dma-buf/udmabuf.c, Linux 6.12): a buffer of the first
     `create_items`.
 
@@ -138,7 +138,7 @@ def udmabuf_create_list(count: int) -> int:
     return udmabufs.index(ubuf)
 
 
-def udmabuf_pin_folios(ubuf: Udmabuf, memfd: Ref[ShmemFile], offset: Pgoff, size: Pgoff) -> int:
+def udmabuf_pin_folios(ubuf: Udmabuf, memfd: Ref[ShmemFile], offset: Pgoff, size: Pgoff) -> Result:
     """udmabuf_pin_folios() and the checks before it (drivers/dma-buf/udmabuf.c, Linux 6.12), under the inode lock."""
     if memfd is None:
         return -EBADFD
@@ -157,11 +157,8 @@ def udmabuf_pin_folios(ubuf: Udmabuf, memfd: Ref[ShmemFile], offset: Pgoff, size
 @atomic
 def udmabuf_add_folio(ubuf: Udmabuf, memfd: ShmemFile, pgoff: Pgoff) -> None:
     """One page of udmabuf_pin_folios(): pinned, and put at the end of the buffer."""
-    require(
-        ubuf.nr_pages < len(ubuf.folios),
-        "out-of-records",
-        "OutOfRecords: dmabuf_pages, all in use; raise with dmabuf_pages=",
-    )
+    if ubuf.nr_pages == len(ubuf.folios):
+        out_of_records("dmabuf_pages")
     ubuf.folios[ubuf.nr_pages] = memfd_pin_folio(memfd, pgoff)
     ubuf.nr_pages += 1
 

@@ -11,14 +11,14 @@ faults run beside the zap and find nothing mapped, and nothing can be mapped the
 
 from __future__ import annotations
 
-from secondsight.lang import atomic
+from secondsight.lang import Errno, atomic
 from secondsight.linux.memory import tlb_finish_mmu, unmap_vmas
 from secondsight.linux.mm_types import Mm, Va, VaEnd, VmaState
 
 __all__ = ["do_vmi_align_munmap", "free_pgtables"]
 
 
-def do_vmi_align_munmap(mm: Mm, start: Va, end: VaEnd) -> int:
+def do_vmi_align_munmap(mm: Mm, start: Va, end: VaEnd) -> Errno:
     """do_vmi_align_munmap(), vms_complete_munmap_vmas() (mm/vma.c, Linux 6.12): unmap a range. 0, mapped or not.
 
     Left out: limits, accounting, locked memory.

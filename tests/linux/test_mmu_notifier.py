@@ -1,0 +1,271 @@
+"""The sequence protocol, number by number; who is called, when; what is deferred."""
+
+from __future__ import annotations
+
+import pytest
+from linux_world import A, Mirror, device_main, free_frames, load, mirror_of, search, world
+
+from secondsight.lang import U8, ModelError, RuleBroken
+from secondsight.linux import EAGAIN, EINVAL
+from secondsight.linux import mmu_notifier as mn
+from secondsight.linux.exit import exit_mm
+from secondsight.linux.fault import cpu_read, cpu_write
+from secondsight.linux.mm_types import Driver, Event, Mm, MmuNotifier, Range, Seq
+from secondsight.linux.mmap import do_mmap, vm_munmap
+from secondsight.linux.oom_kill import oom_reap_task_mm
+
+
+class Watcher(MmuNotifier):
+    """An mmu notifier that counts, and can be told to refuse what it may refuse."""
+
+    starts: U8
+    ends: U8
+    releases: U8
+    refuse: bool
+
+    def invalidate_range_start(self, mm: Mm, rng: Range) -> int:
+        if self.refuse and not rng.blockable:
+            return -EAGAIN
+        self.starts += 1
+        return 0
+
+    def invalidate_range_end(self, mm: Mm, rng: Range) -> None:
+        self.ends += 1
+
+    def release(self, mm: Mm) -> None:
+        self.releases += 1
+
+
+class Refuser(Mirror):
+    """A mirror that can never do without sleeping."""
+
+    def invalidate(self, rng: Range, seq: Seq) -> bool:
+        if not rng.blockable:
+            return False
+        return Mirror.invalidate(self, rng, seq)
+
+
+def rng(start: int = 0, end: int = 1, event: Event = Event.CLEAR, blockable: bool = True) -> Range:
+    return Range(start, end, event, blockable)
+
+
+def test_at_rest_a_subscription_is_one_behind_and_odd() -> None:
+    with world({Mirror: 1}) as (machine, mm):
+        mirror = mirror_of(machine, mm)
+        assert mm.subscriptions.invalidate_seq == 2
+        assert mirror.notifier.invalidate_seq == 1
+        assert mn.mmu_interval_read_begin(mirror.notifier) == 1
+        assert not mn.mmu_interval_read_retry(mirror.notifier, 1)
+
+
+def test_a_bracket_makes_the_number_odd_and_its_end_even() -> None:
+    with world({Mirror: 1}) as (machine, mm):
+        mirror = mirror_of(machine, mm)
+        mn.mmu_notifier_invalidate_range_start(mm, rng())
+        assert mm.subscriptions.invalidate_seq == 3
+        assert mirror.notifier.invalidate_seq == 3
+        assert mirror.calls == 1
+        assert mn.mmu_interval_read_retry(mirror.notifier, 1)
+        with pytest.raises(ModelError, match="wait"):
+            mn.mmu_interval_read_begin(mirror.notifier)
+        mn.mmu_notifier_invalidate_range_end(mm, rng())
+        assert mm.subscriptions.invalidate_seq == 4
+        assert mn.mmu_interval_read_begin(mirror.notifier) == 3
+
+
+def test_overlapping_brackets_share_one_number() -> None:
+    with world({Mirror: 1}) as (machine, mm):
+        mirror = mirror_of(machine, mm)
+        mn.mmu_notifier_invalidate_range_start(mm, rng())
+        mn.mmu_notifier_invalidate_range_start(mm, rng(1, 2))
+        assert mm.subscriptions.active_invalidate_ranges == 2
+        assert mirror.calls == 2
+        mn.mmu_notifier_invalidate_range_end(mm, rng())
+        assert mm.subscriptions.invalidate_seq == 3
+        mn.mmu_notifier_invalidate_range_end(mm, rng(1, 2))
+        assert mm.subscriptions.invalidate_seq == 4
+
+
+def test_a_bracket_that_nobody_watches_leaves_the_number_alone() -> None:
+    with world({Mirror: 1}) as (machine, mm):
+        mirror = machine.pool(Mirror).alloc()
+        assert mn.mmu_interval_notifier_insert(mirror, mm, 1, 1) == 0
+        mn.mmu_notifier_invalidate_range_start(mm, rng(0, 1))
+        assert mm.subscriptions.invalidate_seq == 2
+        assert mirror.calls == 0
+        mn.mmu_notifier_invalidate_range_end(mm, rng(0, 1))
+        assert mm.subscriptions.invalidate_seq == 2
+
+
+def test_insertion_into_an_unwatched_bracket_counts_as_being_invalidated() -> None:
+    with world({Mirror: 1}) as (machine, mm):
+        mirror = machine.pool(Mirror).alloc()
+        mn.mmu_notifier_invalidate_range_start(mm, rng())
+        assert mn.mmu_interval_notifier_insert(mirror, mm, 0, 2) == 0
+        assert mirror.notifier.in_tree
+        assert mirror.notifier.invalidate_seq == mm.subscriptions.invalidate_seq == 3
+        mn.mmu_notifier_invalidate_range_end(mm, rng())
+        assert mn.mmu_interval_read_begin(mirror.notifier) == 3
+
+
+def test_insertion_into_a_watched_bracket_is_deferred_to_its_end() -> None:
+    with world({Mirror: 2}, subscribers=2) as (machine, mm):
+        mirror_of(machine, mm)
+        mn.mmu_notifier_invalidate_range_start(mm, rng())
+        late = machine.pool(Mirror).alloc()
+        assert mn.mmu_interval_notifier_insert(late, mm, 0, 2) == 0
+        assert not late.notifier.in_tree
+        assert late.notifier.invalidate_seq == 3
+        mn.mmu_notifier_invalidate_range_end(mm, rng())
+        assert late.notifier.in_tree
+        assert all(d is None for d in mm.subscriptions.deferred_list)
+
+
+def test_removal_before_a_deferred_insertion_happened_takes_it_back_at_once() -> None:
+    with world({Mirror: 2}, subscribers=2) as (machine, mm):
+        mirror_of(machine, mm)
+        mn.mmu_notifier_invalidate_range_start(mm, rng())
+        late = machine.pool(Mirror).alloc()
+        mn.mmu_interval_notifier_insert(late, mm, 0, 2)
+        mn.mmu_interval_notifier_remove(late)
+        mn.mmu_notifier_invalidate_range_end(mm, rng())
+        assert not late.notifier.in_tree
+        assert late.calls == 0
+
+
+def test_removal_during_a_bracket_waits_for_its_end() -> None:
+    with world({Mirror: 1}) as (machine, mm):
+        mirror = mirror_of(machine, mm)
+        mn.mmu_notifier_invalidate_range_start(mm, rng())
+        with pytest.raises(ModelError, match="wait"):
+            mn.mmu_interval_notifier_remove(mirror)
+        assert mirror.notifier.in_tree
+        mn.mmu_notifier_invalidate_range_end(mm, rng())
+        assert not mirror.notifier.in_tree
+
+
+def test_insertion_needs_pages_and_a_process() -> None:
+    with world({Mirror: 1}) as (machine, mm):
+        mirror = machine.pool(Mirror).alloc()
+        assert mn.mmu_interval_notifier_insert(mirror, mm, 0, 0) == -EINVAL
+        exit_mm(mm)
+        assert mn.mmu_interval_notifier_insert(mirror, mm, 0, 1) == -EINVAL
+
+
+def test_a_refusal_closes_the_bracket_and_nothing_changes() -> None:
+    with world({Mirror: 1, Refuser: 1}, subscribers=2) as (machine, mm):
+        first = mirror_of(machine, mm)
+        second = mirror_of(machine, mm, Refuser)
+        do_mmap(mm, 0, 1, None, 0, True)
+        cpu_write(mm, 0, A)
+        frame = mm.ptes[0].frame
+        assert not oom_reap_task_mm(mm)
+        assert mm.ptes[0].frame is frame
+        assert (first.calls, second.calls) == (1, 0)
+        assert mm.subscriptions.active_invalidate_ranges == 0
+        assert mm.subscriptions.invalidate_seq == 4
+        assert (first.notifier.waiting, second.notifier.waiting) == (0, 0)
+
+
+def test_refusing_in_a_blockable_range_breaks_a_rule() -> None:
+    class Never(Driver):
+        def invalidate(self, rng: Range, seq: Seq) -> bool:
+            return False
+
+    with world({Never: 1}) as (machine, mm):
+        mirror_of(machine, mm, Never)
+        with pytest.raises(RuleBroken, match="notifier-failed"):
+            mn.mmu_notifier_invalidate_range_start(mm, rng())
+
+
+def test_mmu_notifiers_hear_start_and_end_of_everything() -> None:
+    with world({Watcher: 1}, mmu_notifiers=1) as (machine, mm):
+        watcher = machine.pool(Watcher).alloc()
+        assert mn.mmu_notifier_register(watcher, mm) == 0
+        do_mmap(mm, 0, 1, None, 0, True)
+        cpu_read(mm, 0)
+        cpu_write(mm, 0, A)  # replaces the zero page: one bracket
+        assert (watcher.starts, watcher.ends) == (1, 1)
+        vm_munmap(mm, 0, 1)
+        assert (watcher.starts, watcher.ends) == (2, 2)
+
+
+def test_when_one_mmu_notifier_refuses_the_others_are_told_that_it_is_over() -> None:
+    with world({Watcher: 2}, mmu_notifiers=2) as (machine, mm):
+        willing, unwilling = machine.pool(Watcher).alloc(), machine.pool(Watcher).alloc()
+        mn.mmu_notifier_register(willing, mm)
+        mn.mmu_notifier_register(unwilling, mm)
+        unwilling.refuse = True
+        assert mn.mmu_notifier_invalidate_range_start_nonblock(mm, rng(blockable=False)) == -EAGAIN
+        assert (willing.starts, willing.ends) == (1, 1)
+        assert (unwilling.starts, unwilling.ends) == (0, 0)
+
+
+def test_exit_releases_before_it_frees_and_unregistering_releases_once() -> None:
+    with world({Watcher: 2, Mirror: 1}, mmu_notifiers=2) as (machine, mm):
+        stays, goes = machine.pool(Watcher).alloc(), machine.pool(Watcher).alloc()
+        mirror = mirror_of(machine, mm)
+        mn.mmu_notifier_register(stays, mm)
+        mn.mmu_notifier_register(goes, mm)
+        mn.mmu_notifier_unregister(goes, mm)
+        assert goes.releases == 1
+        before = free_frames()
+        do_mmap(mm, 0, 1, None, 0, True)
+        cpu_write(mm, 0, A)
+        assert mirror.map_page(0, False) == 0
+        exit_mm(mm)
+        assert (stays.releases, goes.releases) == (1, 1)
+        assert load(mirror, 0) == -1
+        assert mirror.calls == 2  # RELEASE, then UNMAP: it is still in the tree
+        assert free_frames() == before
+
+
+# Every interleaving.
+
+
+class Leaver(Mirror):
+    """A mirror that unregisters; `gone` once that has returned."""
+
+    gone: bool
+
+    def invalidate(self, rng: Range, seq: Seq) -> bool:
+        assert not self.gone, "called after unregistering"
+        return Mirror.invalidate(self, rng, seq)
+
+    def leave(self) -> None:
+        """Unregister."""
+        mn.mmu_interval_notifier_remove(self)
+        self.gone = True
+
+
+def unmap_main(mm: Mm) -> None:
+    vm_munmap(mm, 0, 1)
+    do_mmap(mm, 0, 1, None, 0, True)
+    cpu_write(mm, 0, A)
+
+
+def leave_main(leaver: Leaver) -> None:
+    leaver.leave()
+
+
+def join_main(late: Mirror, mm: Mm) -> None:
+    mn.mmu_interval_notifier_insert(late, mm, 0, 1)
+    device_main(late, 0, 1)
+
+
+def test_no_callback_runs_once_removal_has_returned() -> None:
+    with world({Leaver: 1}, pages=1) as (machine, mm):
+        leaver = mirror_of(machine, mm, Leaver)
+        do_mmap(mm, 0, 1, None, 0, True)
+        found = search(machine, (unmap_main, (mm,)), (leave_main, (leaver,)))
+    assert found.verdict.value == "holds", found
+
+
+def test_a_driver_that_joins_in_the_middle_of_an_invalidation_is_right() -> None:
+    with world({Mirror: 2}, pages=1, subscribers=2) as (machine, mm):
+        early = mirror_of(machine, mm)
+        late = machine.pool(Mirror).alloc()
+        do_mmap(mm, 0, 1, None, 0, True)
+        cpu_write(mm, 0, A)
+        found = search(machine, (unmap_main, (mm,)), (device_main, (early, 0, 1)), (join_main, (late, mm)))
+    assert found.verdict.value == "holds", found
