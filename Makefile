@@ -1,0 +1,44 @@
+# secondsight: `make demo` shows what it does, `make test` checks that it does it.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+
+.PHONY: demo test bench install lint clean
+
+demo: install  ## The two threads' decision tables, and one broken cell's trace
+	@$(BIN)/secondsight settle
+
+test: $(VENV)/.dev  ## Everything: ruff, mypy --strict, the tests (pytest's status is kept for .ci/run)
+	@rm -f $(VENV)/pytest-status
+	@$(BIN)/python -m pytest -n 2; status=$$?; echo $$status > $(VENV)/pytest-status; exit $$status
+
+lint: $(VENV)/.dev  ## ruff and mypy alone; the tests run them too
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+
+bench: install  ## States a second of the mirror protocol
+	@$(BIN)/python bench/speed.py
+
+install: $(VENV)/.installed
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "secondsight needs Python 3.11 or newer, and $(PYTHON) is `$(PYTHON) --version 2>&1`;" \
+	       "name a newer one: make PYTHON=python3.12" >&2; exit 1; }
+	@echo "creating $(VENV)"
+	@$(PYTHON) -m venv $(VENV) || { echo "$(PYTHON) has no venv module: on Debian, apt-get install python3-venv" >&2; exit 1; }
+
+$(VENV)/.installed: pyproject.toml | $(VENV)/bin/python
+	@echo "installing secondsight into $(VENV)"
+	@$(PIP) --editable .
+	@touch $@
+
+$(VENV)/.dev: pyproject.toml | $(VENV)/bin/python
+	@echo "installing secondsight and its test tools into $(VENV)"
+	@$(PIP) --editable '.[dev]'
+	@touch $@ $(VENV)/.installed
+
+clean:
+	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
