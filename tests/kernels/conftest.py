@@ -37,7 +37,10 @@ def vm(kernel_6_12: Kernel) -> Iterator[VM]:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Print the figures that tests recorded about the real kernel."""
+    """Print the figures that tests recorded about the real kernel, and once why tests were skipped."""
+    reasons = [r.longrepr[2] for r in terminalreporter.getreports("skipped") if "tests/kernels/" in r.nodeid]
+    for reason in dict.fromkeys(reasons):
+        terminalreporter.write_line(f"kernel tests skipped: {reason.removeprefix('Skipped: ')}")
     for report in terminalreporter.getreports("passed"):
         for name, value in report.user_properties:
             if name.startswith("kernel: "):

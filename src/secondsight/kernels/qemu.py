@@ -16,12 +16,10 @@ import shutil
 import signal
 import socket
 import subprocess
-import tempfile
 import time
-from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any, NoReturn
+from typing import Any, NoReturn
 
 from secondsight.kernels.errors import KernelError
 
@@ -53,9 +51,8 @@ class Guest:
                 f"{QEMU} is not there", "install QEMU (Debian: apt-get install qemu-system-x86)"
             )
         self.doing = "booting"
-        self._files = ExitStack()
-        self._console = self._files.enter_context(tempfile.TemporaryFile())
-        self._said = self._files.enter_context(tempfile.TemporaryFile())  # QEMU's own messages
+        self._console = os.memfd_create("secondsight-console")
+        self._said = os.memfd_create("secondsight-qemu")  # QEMU's own messages
         self._process: subprocess.Popen[bytes] | None = None
         self._buffer = b""
         self._line, theirs = socket.socketpair()
@@ -67,7 +64,7 @@ class Guest:
                     stdin=subprocess.DEVNULL,
                     stdout=self._said,
                     stderr=self._said,
-                    pass_fds=[theirs.fileno(), self._console.fileno()],
+                    pass_fds=[theirs.fileno(), self._console],
                     process_group=0,  # Ctrl-C is for this process; it then ends QEMU
                     preexec_fn=_die_with_parent,
                 )
@@ -83,12 +80,7 @@ class Guest:
             *(QEMU, "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"),
             *("-machine", "pc", "-accel", "tcg", "-smp", "1", "-m", "512"),
             *("-kernel", str(image), "-initrd", str(initramfs), "-append", COMMAND_LINE),
-            *(
-                "-chardev",
-                f"file,id=console,path=/dev/fd/{self._console.fileno()}",
-                "-serial",
-                "chardev:console",
-            ),
+            *("-chardev", f"file,id=console,path=/dev/fd/{self._console}", "-serial", "chardev:console"),
             *("-device", "virtio-serial-pci", "-chardev", f"socket,id=agent,fd={line}"),
             *("-device", "virtserialport,chardev=agent,name=secondsight"),
         ]
@@ -136,11 +128,13 @@ class Guest:
 
     def close(self) -> None:
         """Kill QEMU and wait for its end. Closing twice is fine."""
-        self._line.close()
-        if self._process is not None and self._process.poll() is None:
-            self._process.kill()
-            self._process.wait()
-        self._files.close()
+        if self._line.fileno() >= 0:
+            self._line.close()
+            if self._process is not None:
+                self._process.kill()
+                self._process.wait()
+            os.close(self._console)
+            os.close(self._said)
 
     def __enter__(self) -> Guest:
         return self
@@ -179,8 +173,8 @@ class Guest:
         return "\n".join(lines[start : start + (TAIL_LINES if bad is None else PANIC_LINES)])
 
 
-def _contents(file: IO[bytes]) -> str:
-    return os.pread(file.fileno(), os.fstat(file.fileno()).st_size, 0).decode(errors="replace")
+def _contents(file: int) -> str:
+    return os.pread(file, os.fstat(file).st_size, 0).decode(errors="replace")
 
 
 def _die_with_parent() -> None:

@@ -69,18 +69,23 @@ class VM:
     ) -> Observation:
         """Run a scenario `runs` times (each in a fresh process) and count its outcomes. `seed` decides
         the random pauses between operations; the kernel's timing is its own, so that equal seeds give
-        similar counts, not equal ones. Raises KernelError, with the console's tail."""
+        similar counts, not equal ones. Raises KernelError, with the console's tail; any error, Ctrl-C
+        too, ends the guest."""
         if runs < 1:
             raise ValueError(f"runs={runs}: at least one")
         self._load(scenario)
         start = time.monotonic()
         counts: Counter[Outcome] = Counter()
-        while (done := counts.total()) < runs:
-            self._guest.send(f"run {(seed % (1 << 31) << 32) + done} {min(BATCH, runs - done)}\n")
-            while "done" not in (answer := self._guest.receive(self._answer_seconds)):
-                counts[outcome_of(scenario, answer)] += answer["count"]
-            if progress:
-                progress(self._observation(scenario, counts, start))
+        try:
+            while (done := counts.total()) < runs:
+                self._guest.send(f"run {(seed % (1 << 31) << 32) + done} {min(BATCH, runs - done)}\n")
+                while "done" not in (answer := self._guest.receive(self._answer_seconds)):
+                    counts[outcome_of(scenario, answer)] += answer["count"]
+                if progress:
+                    progress(self._observation(scenario, counts, start))
+        except BaseException:  # Ctrl-C too: half an answer may be on the line
+            self.close()
+            raise
         self._guest.doing = "waiting for work"
         return self._observation(scenario, counts, start)
 
