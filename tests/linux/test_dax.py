@@ -1,0 +1,150 @@
+"""Device memory: references, removal in the right order, and in wrong ones."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from linux_world import A, Mirror, device_main, free_frames, mirror_of, search, world
+
+from secondsight.lang import ModelError
+from secondsight.linux import EINVAL, ENXIO, SIGBUS, hmm
+from secondsight.linux.dax import (
+    DevDax,
+    dax_mmap,
+    dev_dax_invalidate,
+    dev_dax_probe,
+    kill_dax,
+    synchronize_dax,
+    unregister_dev_dax,
+)
+from secondsight.linux.fault import cpu_read, cpu_write
+from secondsight.linux.memremap import (
+    dev_pagemap_drain,
+    dev_pagemap_kill,
+    dev_pagemap_remove,
+    get_dev_pagemap,
+    memunmap_pages,
+    put_dev_pagemap,
+)
+from secondsight.linux.mm_types import Mm
+from secondsight.linux.mmap import vm_munmap
+from secondsight.linux.page_alloc import page_to_pfn
+
+SIZES = {"pages": 1, "file_pages": 1, "pagemaps": 1, "dax_devices": 1}
+
+
+def test_mapping_writing_and_unmapping_takes_no_reference() -> None:
+    with world(**SIZES) as (_, mm):
+        dax = dev_dax_probe(1)
+        assert dax_mmap(dax, mm, 0, 1, 0, False) == -EINVAL
+        assert dax_mmap(dax, mm, 0, 1, 0, True) == 0
+        cpu_write(mm, 0, A)
+        frame = mm.ptes[0].frame
+        assert frame is not None
+        assert frame.refcount == 1
+        before = free_frames()
+        vm_munmap(mm, 0, 1)
+        assert (frame.refcount, frame.contents, free_frames()) == (1, A, before)
+
+
+def test_after_removal_nothing_can_be_mapped_or_reached() -> None:
+    with world(**SIZES) as (_, mm):
+        dax = dev_dax_probe(1)
+        dax_mmap(dax, mm, 0, 1, 0, True)
+        cpu_write(mm, 0, A)
+        frame = mm.ptes[0].frame
+        assert frame is not None
+        unregister_dev_dax(dax)
+        assert mm.ptes[0].frame is None
+        assert frame.refcount == 0
+        assert cpu_read(mm, 0) == -SIGBUS
+        vm_munmap(mm, 0, 1)
+        assert dax_mmap(dax, mm, 0, 1, 0, True) == -ENXIO
+
+
+def test_a_killed_pagemap_gives_no_references_and_drains_those_it_gave() -> None:
+    with world(**SIZES):
+        dax = dev_dax_probe(1)
+        assert dax.pgmap is not None
+        frame = dax.pgmap.pages[0]
+        assert frame is not None
+        held = get_dev_pagemap(frame)
+        assert held is dax.pgmap
+        dev_pagemap_kill(held)
+        assert get_dev_pagemap(frame) is None
+        with pytest.raises(ModelError, match="wait"):
+            dev_pagemap_drain(held)
+        put_dev_pagemap(held)
+        dev_pagemap_drain(held)
+        dev_pagemap_remove(held)
+        assert frame.refcount == 0
+
+
+def test_device_memory_can_be_mirrored() -> None:
+    with world({Mirror: 1}, **SIZES) as (machine, mm):
+        mirror = mirror_of(machine, mm)
+        dax = dev_dax_probe(1)
+        dax_mmap(dax, mm, 0, 1, 0, True)
+        assert dax.pgmap is not None
+        frame = dax.pgmap.pages[0]
+        assert frame is not None
+        assert hmm.hmm_range_fault(mirror.notifier, 0, True) == page_to_pfn(frame)
+
+
+# Every interleaving of a removal with a CPU and with a right mirror.
+
+
+def right_order(dax: DevDax) -> None:
+    unregister_dev_dax(dax)
+
+
+def drain_before_invalidate(dax: DevDax) -> None:
+    pgmap = dax.pgmap
+    kill_dax(dax)
+    synchronize_dax(dax)
+    if pgmap is not None:
+        memunmap_pages(pgmap)
+    dev_dax_invalidate(dax)
+
+
+def invalidate_before_disable(dax: DevDax) -> None:
+    pgmap = dax.pgmap
+    dev_dax_invalidate(dax)
+    kill_dax(dax)
+    synchronize_dax(dax)
+    if pgmap is not None:
+        memunmap_pages(pgmap)
+
+
+def no_waiting_for_faults(dax: DevDax) -> None:
+    pgmap = dax.pgmap
+    kill_dax(dax)
+    dev_dax_invalidate(dax)
+    if pgmap is not None:
+        memunmap_pages(pgmap)
+
+
+def cpu_main(mm: Mm) -> None:
+    cpu_read(mm, 0)
+    cpu_read(mm, 0)
+
+
+def nobody(mm: Mm) -> None:
+    pass
+
+
+@pytest.mark.parametrize("order", [right_order, drain_before_invalidate, invalidate_before_disable, no_waiting_for_faults])
+@pytest.mark.parametrize("device", [False, True])
+def test_only_disable_invalidate_drain_is_safe(order: Callable[[DevDax], None], device: bool) -> None:
+    with world({Mirror: 1}, **SIZES) as (machine, mm):
+        mirror = mirror_of(machine, mm)
+        dax = dev_dax_probe(1)
+        dax_mmap(dax, mm, 0, 1, 0, True)
+        user = (device_main, (mirror, 0, 2)) if device else (cpu_main, (mm,))
+        found = search(machine, (order, (dax,)), user)
+    if order is right_order:
+        assert found.verdict.value == "holds"
+    else:
+        assert found.violation is not None
+        assert found.violation.rule == "no-use-after-free"
