@@ -1,0 +1,19 @@
+"""The threads' design questions as decision tables."""
+
+from secondsight.cases.table import CaseTable, Cell, Entry, Finding, search_cell, settle
+
+TABLES: dict[str, CaseTable] = {}
+"""Every table by its name."""
+
+
+def _register() -> None:
+    from importlib import import_module
+
+    for module in ("thread_2019_hmm", "thread_2023_udmabuf"):
+        table: CaseTable = import_module(f"secondsight.cases.{module}").TABLE
+        TABLES[table.name] = table
+
+
+_register()
+
+__all__ = ["TABLES", "CaseTable", "Cell", "Entry", "Finding", "search_cell", "settle"]

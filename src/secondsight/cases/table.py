@@ -1,0 +1,141 @@
+"""A decision table: alternatives against adversaries or properties, each cell a search.
+
+A table is data: named rows and columns, and a function that builds the checked program of a cell. `settle` runs the cells
+(over processes, when there are several cores) and returns a `Cell` for each; a program is built again where a trace is
+wanted, since building is the same every time.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from dataclasses import dataclass, field
+from multiprocessing import get_context
+
+from secondsight.lang.program import Program
+from secondsight.lang.reference import Reference
+from secondsight.search import Limits, Progress, Result, Verdict, breadth_first
+
+__all__ = ["CaseTable", "Cell", "Entry", "Finding", "search_cell", "settle"]
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A row or a column: a short name (it heads the row or column) and a sentence that says what it stands for."""
+
+    name: str
+    summary: str
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What a table says about a claim made in its thread.
+
+    `holds_when` maps cells (row, column) to the verdict each must have for the claim to stand; the sentence that is
+    printed is `stands` or `falls` accordingly.
+    """
+
+    claim: str
+    needs: Mapping[tuple[str, str], Verdict]
+    stands: str
+    falls: str
+
+    def verdict(self, cells: Mapping[tuple[str, str], Verdict]) -> str | None:
+        """The sentence to print, or None while a cell that is needed has not finished."""
+        if any(cells.get(k, Verdict.NOT_FINISHED) is Verdict.NOT_FINISHED for k in self.needs):
+            return None
+        return self.stands if all(cells[k] is v for k, v in self.needs.items()) else self.falls
+
+
+@dataclass(frozen=True, slots=True)
+class CaseTable:
+    """A thread's question as a table.
+
+    `program(row, column)` builds a cell's checked program (names of entries), or None where the question makes no sense.
+    `expected` are the verdicts that were reviewed by hand: tests compare them.
+    """
+
+    name: str
+    title: str
+    question: str
+    rows: tuple[Entry, ...]
+    columns: tuple[Entry, ...]
+    program: Callable[[str, str], Program | None]
+    findings: tuple[Finding, ...] = ()
+    expected: Mapping[tuple[str, str], Verdict] = field(default_factory=dict)
+
+    def cells(self) -> Iterator[tuple[str, str]]:
+        """Row and column names of all cells, row by row."""
+        for row in self.rows:
+            for column in self.columns:
+                yield row.name, column.name
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """A settled cell: its names and what the search found; `result` None: the question makes no sense there."""
+
+    row: str
+    column: str
+    result: Result | None
+
+    @property
+    def verdict(self) -> Verdict | None:
+        """The search's verdict."""
+        return None if self.result is None else self.result.verdict
+
+
+def search_cell(
+    table: CaseTable, row: str, column: str, limits: Limits | None = None, on_progress: Callable[[Progress], None] | None = None
+) -> Cell:
+    """Build and search one cell."""
+    program = table.program(row, column)
+    if program is None:
+        return Cell(row, column, None)
+    return Cell(row, column, breadth_first(Reference(program), limits, on_progress))
+
+
+def _work(name: str, row: str, column: str, limits: Limits | None) -> Cell:
+    from secondsight.cases import TABLES
+
+    return search_cell(TABLES[name], row, column, limits)
+
+
+def settle(
+    table: CaseTable,
+    limits: Limits | None = None,
+    on_cell: Callable[[Cell], None] | None = None,
+    jobs: int | None = None,
+    only: Sequence[tuple[str, str]] | None = None,
+) -> list[Cell]:
+    """Search every cell (or those in `only`), in the order of the table. `on_cell` is called as cells finish.
+
+    `jobs`: processes, by default one for each core. Ctrl-C returns the cells that have finished.
+    """
+    wanted = list(only) if only is not None else list(table.cells())
+    jobs = min(len(wanted), jobs or len(os.sched_getaffinity(0))) or 1
+    done: dict[tuple[str, str], Cell] = {}
+
+    def take(cell: Cell) -> None:
+        done[cell.row, cell.column] = cell
+        if on_cell is not None:
+            on_cell(cell)
+
+    if jobs == 1:
+        try:
+            for row, column in wanted:
+                take(search_cell(table, row, column, limits))
+        except KeyboardInterrupt:
+            pass
+    else:
+        with ProcessPoolExecutor(jobs, mp_context=get_context("fork")) as pool:
+            futures = {pool.submit(_work, table.name, row, column, limits) for row, column in wanted}
+            try:
+                while futures:
+                    finished, futures = wait(futures, return_when=FIRST_COMPLETED)
+                    for future in finished:
+                        take(future.result())
+            except KeyboardInterrupt:
+                pool.shutdown(wait=False, cancel_futures=True)
+    return [done[c] for c in wanted if c in done]

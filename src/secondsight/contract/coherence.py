@@ -1,0 +1,35 @@
+"""The rule that everything hangs on: a device access is as if it were a CPU access to the same address."""
+
+from __future__ import annotations
+
+from secondsight.lang import require, rule
+from secondsight.linux.device import device_access, invalidation_waits
+from secondsight.linux.mm_types import Driver, Frame, Va
+
+__all__ = ["as_if_cpu", "isolation"]
+
+
+@rule("as-if-cpu", on=device_access)
+def as_if_cpu(device: Driver, va: Va, frame: Frame, write: bool) -> None:
+    """A device uses the frame, with the permission, that the CPU's page table has for the address.
+
+    Until an invalidation that covers the address has called the driver and the call has returned, the old frame is allowed:
+    the invalidation is not over, and it waits for this driver. Broken by the use of a frame (or a permission) that the CPU
+    would not have. Source: Documentation/mm/hmm.rst and the 2019 thread ("exactly as if it were a CPU access").
+    """
+    mm = device.notifier.mm
+    if mm is not None and not invalidation_waits(device, va):
+        require(mm.ptes[va].frame is frame, "as-if-cpu", "stale access: the device used a frame that the CPU no longer has there")
+        require(not write or mm.ptes[va].writable, "as-if-cpu", "stale permission: the device wrote where the CPU may not")
+
+
+@rule("isolation", on=device_access)
+def isolation(device: Driver, va: Va, frame: Frame, write: bool) -> None:
+    """A device never uses a frame that by now belongs to another process or another address.
+
+    Weaker than as-if-cpu: broken only when the frame is somebody else's, so that data leaks or is overwritten.
+    """
+    mm = device.notifier.mm
+    if mm is not None and not invalidation_waits(device, va) and mm.ptes[va].frame is not frame:
+        elsewhere = any(pte.frame is frame for pte in mm.ptes)
+        require(not elsewhere, "isolation", "the device used a frame that is mapped at another address by now")
