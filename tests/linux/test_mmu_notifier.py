@@ -201,6 +201,18 @@ def test_when_one_mmu_notifier_refuses_the_others_are_told_that_it_is_over() -> 
         assert (unwilling.starts, unwilling.ends) == (0, 0)
 
 
+def test_a_refusing_mmu_notifier_leaves_the_interval_notifiers_bracket_open() -> None:
+    """As in Linux 6.12: nobody closes what mn_itree_invalidate() has opened, so the next reader waits for ever."""
+    with world({Watcher: 1, Mirror: 1}, mmu_notifiers=1) as (machine, mm):
+        mirror, unwilling = mirror_of(machine, mm), machine.pool(Watcher).alloc()
+        mn.mmu_notifier_register(unwilling, mm)
+        unwilling.refuse = True
+        assert mn.mmu_notifier_invalidate_range_start_nonblock(mm, rng(blockable=False)) == -EAGAIN
+        assert mm.subscriptions.active_invalidate_ranges == 1
+        with pytest.raises(ModelError, match="wait"):
+            mn.mmu_interval_read_begin(mirror.notifier)
+
+
 def test_exit_releases_before_it_frees_and_unregistering_releases_once() -> None:
     with world({Watcher: 2, Mirror: 1}, mmu_notifiers=2) as (machine, mm):
         stays, goes = machine.pool(Watcher).alloc(), machine.pool(Watcher).alloc()

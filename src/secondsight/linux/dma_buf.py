@@ -156,12 +156,11 @@ def dma_buf_detach(dmabuf: DmaBuf, attach: DmaBufAttachment) -> None:
     """dma_buf_detach() (drivers/dma-buf/dma-buf.c, Linux 6.12): unmap what is cached, unpin, forget the attachment."""
     dmabuf.resv.lock()
     with atomic:
-        mapped = attach.mapped
-        pinned = attach.mapped and not attach.dynamic
-    if mapped:
+        cached = attach.mapped and (dmabuf.cache_sgt_mapping() or attach.dynamic != dmabuf.is_dynamic())
+    if cached:
         dmabuf.unmap_dma_buf(attach)
-    if pinned and dmabuf.is_dynamic():
-        dmabuf.unpin(attach)
+        if dmabuf.is_dynamic():
+            dmabuf.unpin(attach)
     attachments.free(attach)
     dmabuf.resv.unlock()
 
