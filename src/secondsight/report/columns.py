@@ -1,0 +1,52 @@
+"""Columns of text, one for each thread, in the form that kernel commit messages use; never wider than a mail."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Sequence
+
+from secondsight.report.story import Entry
+
+__all__ = ["WIDTH", "columns"]
+
+WIDTH = 80
+_MARGIN = 4
+_INDENT = 2
+
+
+def columns(names: Sequence[str], entries: Sequence[Entry]) -> list[str]:
+    """The lines of the table: a head with the threads' names, then the entries in order, each in its thread's column.
+
+    A line holds one entry, so a long one may reach under the next column's head; only its own start is fixed.
+    """
+    starts = _starts(len(names), entries)
+    head, rule = "", ""
+    for start, name in zip(starts, names, strict=True):
+        name = name[: WIDTH - start]
+        head, rule = head.ljust(start) + name, rule.ljust(start) + "-" * len(name)
+    lines = [head.rstrip(), rule.rstrip()]
+    for entry in entries:
+        lines += _entry(entry, starts[entry.thread])
+    return lines
+
+
+def _starts(count: int, entries: Sequence[Entry]) -> list[int]:
+    """Where the columns start: evenly, but the last far enough left for its longest line."""
+    margin = _MARGIN if count < 3 else _INDENT
+    if count == 1:
+        return [margin]
+    longest = max((entry.depth * _INDENT + len(entry.text) for entry in entries if entry.thread == count - 1), default=0)
+    even = margin + (WIDTH - margin) * (count - 1) // count
+    last = max(min(even, WIDTH - longest), margin + 16 * (count - 1))
+    return [margin + (last - margin) * i // (count - 1) for i in range(count)]
+
+
+def _entry(entry: Entry, start: int) -> list[str]:
+    indent = start + min(entry.depth * _INDENT, max(0, WIDTH - start - 24))
+    lines = [
+        " " * indent + line
+        for line in textwrap.wrap(entry.text, WIDTH - indent, subsequent_indent=" " * (2 * _INDENT), break_long_words=True)
+    ] or [" " * indent]
+    if entry.where and len(lines[-1]) + 2 + len(entry.where) <= WIDTH:
+        lines[-1] = lines[-1].ljust(WIDTH - len(entry.where)) + entry.where
+    return lines

@@ -1,0 +1,288 @@
+"""A trace as a story: which calls each thread made, in which order, and which of them are worth a line.
+
+The trace is replayed in plain execution (so it is checked once more), and every step's call stack and events are
+gathered into a tree of calls for each thread. Worth a line are: what a thread was asked to do, a driver's own functions
+and statements, what a driver calls, and the milestones of the machinery (`words.MILESTONES`). Steps without a line are
+told by `...` where another thread goes on after them.
+"""
+
+from __future__ import annotations
+
+import linecache
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import CodeType, FrameType
+from typing import Any
+
+from secondsight.lang import Mutex, Record, RwLock, SpinLock
+from secondsight.lang.plain import Event, PlainStep, replay
+from secondsight.lang.program import Program
+from secondsight.report.words import MILESTONES, call_text, is_machinery, is_written_by_hand, lock_text, result
+from secondsight.search import Trace
+
+__all__ = ["Entry", "tell"]
+
+_LOCKS = (Mutex, SpinLock, RwLock)
+_TAKES_AND_DROPS = {"lock", "unlock", "trylock", "read_lock", "read_unlock", "write_lock", "write_unlock"}
+ELSEWHERE = "..."
+BENEATH_NOTICE = {"access", "read_again"}
+
+
+@dataclass(slots=True)
+class Entry:
+    """A line of the story: by which thread, how deep in its calls, the text, the place in the driver's source."""
+
+    thread: int
+    depth: int
+    text: str
+    where: str = ""
+    step: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """A step with the frames it began in, outermost first, their lines, its choices, and its thread's frames afterwards."""
+
+    number: int
+    step: PlainStep
+    frames: list[FrameType]
+    lines: list[int]
+    choices: tuple[int, ...]
+    afterwards: list[FrameType]
+
+
+@dataclass(slots=True, eq=False)
+class Call:
+    """A call that is going on: its function, its frame once it has one, and its line once it has one."""
+
+    function: Callable[..., Any] | None
+    name: str
+    arguments: dict[str, Any]
+    parent: Call | None
+    frame: FrameType | None = None
+    entry: Entry | None = None
+    begun: bool = False
+    ended: bool = False
+    hidden: bool = False
+    value: Any = None
+    told: bool = False
+
+    @property
+    def depth(self) -> int:
+        """How far its line is indented: one for each caller that has a line."""
+        depth, call = 0, self.parent
+        while call is not None:
+            depth, call = depth + (call.entry is not None), call.parent
+        return depth
+
+
+def tell(program: Program, trace: Trace) -> tuple[list[Entry], list[PlainStep]]:
+    """The trace's lines, and its steps as they ran. Raises `Disagreement` if plain execution does not take the trace."""
+    stacks: list[list[FrameType]] = []
+    codes: set[CodeType] = set()
+
+    def on_step(number: int, frame: FrameType) -> None:
+        if not codes:
+            codes.update(f.source.__code__ for f in program.frontend.instances.values() if f.source is not None)
+        stack: list[FrameType] = []
+        at: FrameType | None = frame
+        while at is not None:
+            if at.f_code in codes:
+                stack.insert(0, at)
+            at = at.f_back
+        stacks.append(stack)
+        lines.append([f.f_lineno for f in stack])
+
+    lines: list[list[int]] = []
+    steps = replay(program, [(s.thread, s.choices) for s in trace.steps], trace.states, on_step)
+    teller = _Teller(program)
+    for number, step in enumerate(steps):
+        again = next((n for n in range(number + 1, len(steps)) if steps[n].thread == step.thread), None)
+        moment = Moment(number, step, stacks[number], lines[number], trace.steps[number].choices, stacks[again] if again else [])
+        teller.tell(moment)
+    return teller.entries, steps
+
+
+@dataclass(slots=True)
+class _Teller:
+    """Builds the story step by step."""
+
+    program: Program
+    entries: list[Entry] = field(default_factory=list)
+    stacks: dict[int, list[Call]] = field(default_factory=dict)
+    silent: set[int] = field(default_factory=set)
+    """The threads that have taken a step without a line since their last line."""
+    functions: dict[str, list[Callable[..., Any]]] = field(default_factory=dict)
+    by_code: dict[tuple[str, int], Callable[..., Any]] = field(default_factory=dict)
+    last: int | None = None
+
+    def __post_init__(self) -> None:
+        for instance in self.program.frontend.instances.values():
+            source = instance.source
+            if source is not None:
+                known = self.functions.setdefault(source.__qualname__, [])
+                if source not in known:
+                    known.append(source)
+                self.by_code[source.__code__.co_filename, source.__code__.co_firstlineno] = source
+
+    # One step.
+
+    def tell(self, now: Moment) -> None:
+        """Tell one step."""
+        thread = now.step.thread
+        if self.last is not None and self.last != thread and self.last in self.silent:
+            self._elsewhere(self.last, now.number)
+        self.last = thread
+        stack = self._synchronise(now)
+        before = len(self.entries)
+        for depth, call in enumerate(stack):
+            if not call.begun:
+                self._begin(call, now, now.lines[depth - 1] if depth else 0)
+        leaving = now.step.line == 0
+        for place, event in enumerate(now.step.events):
+            if event.kind == "call":
+                self._called(stack, event, now, leaving, _returns_at_once(now.step.events, place))
+                leaving = False
+            else:
+                self._returned(stack, event, now)
+        for call in reversed(stack):
+            if call.ended and call.frame not in now.afterwards:
+                self._result(call)
+        if len(self.entries) == before:
+            self._statement(stack, now)
+        if len(self.entries) == before:
+            self.silent.add(thread)
+        else:
+            self.silent.discard(thread)
+
+    def _synchronise(self, now: Moment) -> list[Call]:
+        """The thread's open calls, brought in line with its frames: those that are gone have ended."""
+        stack = self.stacks.setdefault(now.step.thread, [])
+        for depth, frame in enumerate(now.frames):
+            if depth < len(stack) and (stack[depth].frame is frame or (stack[depth].frame is None and not stack[depth].ended)):
+                stack[depth].frame = frame
+                continue
+            del stack[depth:]
+            code = frame.f_code
+            function = self.by_code.get((code.co_filename, code.co_firstlineno))
+            given = {name: frame.f_locals[name] for name in code.co_varnames[: code.co_argcount] if name in frame.f_locals}
+            stack.append(Call(function, code.co_qualname, given, stack[-1] if stack else None, frame))
+        del stack[len(now.frames) :]
+        return stack
+
+    # Calls.
+
+    def _called(self, stack: list[Call], event: Event, now: Moment, leaving: bool, at_once: bool) -> None:
+        while not leaving and stack and stack[-1].ended:
+            self._result(stack.pop())
+        parent = stack[-1] if stack else None
+        function = self._function(event)
+        call = Call(function, event.name, event.arguments, parent)
+        stack.append(call)
+        lock = event.arguments.get("self")
+        if isinstance(lock, _LOCKS):
+            call.hidden = True
+            self._lock(call, lock, now)
+        elif hasattr(function, "__on__") or (parent is not None and parent.hidden):
+            call.hidden = True
+        elif at_once or getattr(function, "__atomic__", False):
+            self._begin(call, now, now.step.line)
+
+    def _returned(self, stack: list[Call], event: Event, now: Moment) -> None:
+        call = next((c for c in reversed(stack) if not c.ended and c.name == event.name), None)
+        if call is None:
+            return
+        call.ended, call.value = True, event.value
+        if call.frame is None:
+            self._result(call)
+            while stack and stack[-1].ended and stack[-1].frame is None:
+                stack.pop()
+
+    def _begin(self, call: Call, now: Moment, line: int) -> None:
+        """A call begins: give it its line if it is worth one."""
+        call.begun = True
+        caller = call.parent
+        if caller is None or not self._worth(call):
+            return
+        asked = caller.parent is None
+        by_machinery = is_machinery(caller.function) and not asked
+        named = asked or not is_machinery(call.function)
+        text = call_text(call.function, call.name, call.arguments, named=named, of_class=by_machinery)
+        self._add(call, text, now, line if is_written_by_hand(caller.function) else 0)
+
+    def _worth(self, call: Call) -> bool:
+        """Whether a call is worth a line; see the module."""
+        function, caller = call.function, call.parent
+        assert caller is not None
+        name = call.name.rpartition(".")[2]
+        if function is None or name.startswith("_") or name in BENEATH_NOTICE:
+            return False
+        if caller.parent is None or name in MILESTONES or is_written_by_hand(function):
+            return True
+        return is_written_by_hand(caller.function) and (not is_machinery(function) or name in _exported(function))
+
+    def _result(self, call: Call) -> None:
+        """A call has returned: say what, on its own line if something came in between."""
+        text = result(call.function, call.value)
+        if call.entry is None or text is None or call.told:
+            return
+        call.told = True
+        if self.entries[-1] is call.entry:
+            call.entry.text += f" = {text}"
+        elif call.parent is not None and (call.parent.parent is None or is_written_by_hand(call.parent.function)):
+            name = call.entry.text.partition("(")[0]
+            self.entries.append(Entry(call.entry.thread, call.entry.depth, f"{name}() = {text}", step=call.entry.step))
+
+    # Locks, statements, silence.
+
+    def _lock(self, call: Call, lock: Record, now: Moment) -> None:
+        name = call.name.rpartition(".")[2]
+        caller = call.parent
+        if name in _TAKES_AND_DROPS and caller is not None and now.frames and is_written_by_hand(caller.function):
+            text = lock_text(name, lock, now.frames[-1].f_locals)
+            self._add(call, text, now, now.step.line)
+            call.entry = None
+
+    def _statement(self, stack: list[Call], now: Moment) -> None:
+        """A step of hand-written code that called nothing worth a line: its statement, and what it chose."""
+        step = now.step
+        if not stack or not is_written_by_hand(stack[-1].function) or not step.line:
+            return
+        text = linecache.getline(step.file, step.line).strip()
+        if text.startswith("with atomic"):
+            text = linecache.getline(step.file, step.line + 1).strip() + " ..."
+        if now.choices:
+            text += f" = {', '.join(map(str, now.choices))}"
+        depth = stack[-1].depth + (stack[-1].entry is not None)
+        self.entries.append(Entry(step.thread, depth, text.rstrip(":"), f"{Path(step.file).name}:{step.line}", now.number))
+
+    def _elsewhere(self, thread: int, number: int) -> None:
+        """Another thread goes on, and this one has taken steps without a line since its last."""
+        depth = max((c.depth + 1 for c in self.stacks[thread] if c.entry is not None), default=0)
+        self.entries.append(Entry(thread, depth, ELSEWHERE, step=number - 1))
+        self.silent.discard(thread)
+
+    def _add(self, call: Call, text: str, now: Moment, line: int) -> None:
+        where = ""
+        if line and call.parent is not None and call.parent.function is not None:
+            where = f"{Path(call.parent.function.__code__.co_filename).name}:{line}"
+        call.entry = Entry(now.step.thread, call.depth, text, where, now.number)
+        self.entries.append(call.entry)
+
+    def _function(self, event: Event) -> Callable[..., Any] | None:
+        """The function of an event: by its name, and by its parameters where two share the name."""
+        known = self.functions.get(event.name, [])
+        given = list(event.arguments)
+        fitting = [f for f in known if list(f.__code__.co_varnames[: f.__code__.co_argcount]) == given]
+        return (fitting or known or [None])[0]
+
+
+def _returns_at_once(events: list[Event], place: int) -> bool:
+    """Whether the call at a place among a step's events returns within that step."""
+    call = events[place]
+    return any(e.kind == "return" and e.name == call.name and e.depth == call.depth for e in events[place + 1 :])
+
+
+def _exported(function: Callable[..., Any]) -> set[str]:
+    return set(function.__globals__.get("__all__", ())) or {function.__name__}

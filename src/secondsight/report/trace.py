@@ -1,0 +1,182 @@
+"""A broken rule as something one can paste into a mail, and as JSON that can be replayed.
+
+    MyGpu: stale access: the device used a frame that the CPU no longer has there
+    rule: as-if-cpu (contract/coherence.py)   shortest of 219 states, 18 steps
+
+    cpu                                   gpu
+    ---                                   ---
+                                          read(va=0)
+                                            fault(va=0)
+    ...
+"""
+
+from __future__ import annotations
+
+import inspect
+import linecache
+import textwrap
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import secondsight
+from secondsight.lang import Char, LangError, Record
+from secondsight.lang.plain import PlainStep
+from secondsight.lang.program import Program
+from secondsight.lang.reference import Reference
+from secondsight.lang.types import resolve
+from secondsight.report.columns import WIDTH, columns
+from secondsight.report.story import Entry, tell
+from secondsight.report.untangle import untangle
+from secondsight.report.words import short
+from secondsight.search import Result, Step, Trace, Violation
+
+__all__ = ["SCHEMA", "mail", "trace_from_json", "trace_to_json"]
+
+SCHEMA = 1
+"""The version of the JSON forms (docs/json.md)."""
+
+_HOUSE = Path(secondsight.__file__).parent
+
+
+def mail(title: str, program: Program, result: Result) -> str:
+    """The result's trace in the two-column form, at most 80 columns wide. `title` is the driver's name.
+
+    The trace is replayed in plain execution on the way. Raises `Disagreement` if that does not take it.
+    """
+    found = result.violation
+    if found is None:
+        raise ValueError("this result has no broken rule to tell")
+    violation = untangle(Reference(program), found)
+    entries, steps = tell(program, violation.trace)
+    entries += _end(program, violation, steps, entries)
+    lines = textwrap.wrap(f"{title}: {violation.message}", WIDTH)
+    lines += _source_line(program, violation, result)
+    lines += ["", *columns([thread.name for thread in program.threads], entries)]
+    return "\n".join(line.rstrip() for line in lines) + "\n"
+
+
+def _source_line(program: Program, violation: Violation, result: Result) -> list[str]:
+    """The rule, the file it is written in, and how the trace was found."""
+    rule = f"rule: {violation.rule}"
+    place = _rule_file(program, violation)
+    if place:
+        rule += f" ({place})"
+    found = f"shortest of {result.states:,} states, {len(violation.trace)} steps"
+    if len(rule) + 2 + len(found) > WIDTH:
+        return [rule, found]
+    return [f"{rule.ljust(WIDTH - len(found))}{found}" if len(rule) < 46 else f"{rule}   {found}"]
+
+
+def _rule_file(program: Program, violation: Violation) -> str:
+    for probe in program.rules:
+        if getattr(probe, "__rule__", None) == violation.rule:
+            return _short_path(inspect.getsourcefile(inspect.unwrap(probe)) or "")
+    return _short_path(violation.where.file) if violation.where else ""
+
+
+def _short_path(file: str) -> str:
+    """A path as a reader of this project would write it: from the package on, else the file's name."""
+    path = Path(file)
+    return str(path.relative_to(_HOUSE)) if path.is_relative_to(_HOUSE) else path.name
+
+
+# The end of a trace.
+
+
+def _end(program: Program, violation: Violation, steps: list[PlainStep], told: list[Entry]) -> list[Entry]:
+    """The last lines: what was broken, in the column of the thread that broke it; or where everybody waits."""
+    if not steps or steps[-1].error is None:
+        return _waiting(program, violation)
+    last = steps[-1]
+    number, own = len(steps) - 1, []
+    here = told[-1].depth if told and told[-1].thread == last.thread else 0
+    if not told or told[-1].step != number:
+        text = linecache.getline(last.file, last.line).strip() or "(the last step)"
+        own.append(Entry(last.thread, here, text, f"{Path(last.file).name}:{last.line}", number))
+    broken = f"^ {violation.rule}"
+    if violation.where and violation.where.file == last.file and violation.where.line != last.line:
+        broken += f", line {violation.where.line}"
+    own += [Entry(last.thread, here, text, step=number) for text in (broken, *_beside_the_cpu(last))]
+    return own
+
+
+def _waiting(program: Program, violation: Violation) -> list[Entry]:
+    """For a deadlock: the statement that each thread waits at."""
+    found = []
+    state = violation.trace.states[-1] if violation.trace.states else b""
+    for index, base in enumerate(program.bases):
+        number = int.from_bytes(state[base : base + program.counter_width], "big")
+        if number:
+            where = program.counters[number - 1].where
+            text = linecache.getline(where.file, where.line).strip().rstrip(":")
+            found.append(Entry(index, 0, f"^ waits: {text}", f"{Path(where.file).name}:{where.line}"))
+    return found
+
+
+def _beside_the_cpu(last: PlainStep) -> list[str]:
+    """What a CPU would have found where the device's last access broke a rule; the machine is as that step left it."""
+    for event in reversed(last.events):
+        given = event.arguments
+        if event.kind == "call" and {"device", "va", "frame", "write"} <= set(given):
+            frame, mm = given["frame"], given["device"].notifier.mm
+            device = f"device: {_frame(frame)}"
+            return [device] if mm is None else [device, f"CPU:    {_cpu(mm, given['va'], given['write'])}"]
+    return []
+
+
+def _frame(frame: Record) -> str:
+    shown = resolve(Char)
+    contents = shown.show(frame.contents) if hasattr(frame, "contents") and shown is not None else "?"  # type: ignore[union-attr]
+    free = ", free" if getattr(frame, "refcount", 1) == 0 else ""
+    return f"{short(frame)} (contents {contents}{free})"
+
+
+def _cpu(mm: Any, va: int, write: bool) -> str:
+    if mm.vmas[va].state.name != "MAPPED":
+        return "SIGSEGV"
+    pte = mm.ptes[va]
+    if pte.frame is None:
+        return "page fault"
+    return _frame(pte.frame) + (", read-only" if write and not pte.writable else "")
+
+
+# JSON.
+
+
+def trace_to_json(program: Program, violation: Violation, made_by: Mapping[str, Any]) -> dict[str, Any]:
+    """A trace as data: `made_by` says how to build its program again; see docs/json.md."""
+    _, steps = tell(program, violation.trace)
+    names = [thread.name for thread in program.threads]
+    return {
+        "schema": SCHEMA,
+        "kind": "trace",
+        "made_by": dict(made_by),
+        "rule": violation.rule,
+        "message": violation.message,
+        "threads": names,
+        "steps": [
+            {
+                "thread": names[taken.thread],
+                "choices": list(taken.choices),
+                "file": _short_path(seen.file),
+                "line": seen.line,
+                "calls": [event.name for event in seen.events if event.kind == "call"],
+            }
+            for taken, seen in zip(violation.trace.steps, steps, strict=False)
+        ],
+        "states": [state.hex() for state in violation.trace.states],
+    }
+
+
+def trace_from_json(data: Any) -> tuple[dict[str, Any], list[str], Trace]:
+    """What `trace_to_json` wrote: how the program was made, its threads' names, the trace. Raises LangError."""
+    try:
+        if data["kind"] != "trace" or data["schema"] != SCHEMA:
+            raise LangError(f"a trace of schema {SCHEMA} is wanted; this is {data['kind']} of schema {data['schema']}")
+        names = [str(name) for name in data["threads"]]
+        steps = tuple(Step(names.index(s["thread"]), tuple(int(c) for c in s["choices"])) for s in data["steps"])
+        states = tuple(bytes.fromhex(state) for state in data["states"])
+        return dict(data["made_by"]), names, Trace(steps, states)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise LangError(f"not a trace: {type(error).__name__}: {error}; write one with secondsight check --json") from None

@@ -1,0 +1,82 @@
+"""The same trace with fewer switches between threads: easier to read, and it breaks the same rule.
+
+Breadth-first search gives a shortest trace, but among the shortest it takes any: steps that do not depend on each other
+come out shuffled. Here runs of one thread's steps are moved together wherever the program still takes them and the end
+stays what it was. Nothing is dropped and nothing added.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from itertools import groupby
+
+from secondsight.lang.reference import Reference
+from secondsight.search import Step, Trace, Violation
+
+__all__ = ["untangle"]
+
+Run = tuple[Step, ...]
+
+
+def untangle(reference: Reference, violation: Violation) -> Violation:
+    """The violation with its trace in an order of fewer switches. The trace is as long as before."""
+    wanted = _end(reference, violation.trace.steps)
+    if wanted is None:
+        return violation
+    runs = _runs(violation.trace.steps)
+    while True:
+        better = next((found for found in _merged(runs) if _end(reference, _steps(found)) == wanted), None)
+        if better is None:
+            break
+        runs = _runs(_steps(better))
+    steps = _steps(runs)
+    states = _states(reference, steps)
+    return replace(violation, trace=Trace(steps, tuple(states)))
+
+
+def _runs(steps: tuple[Step, ...]) -> list[Run]:
+    return [tuple(run) for _, run in groupby(steps, key=lambda step: step.thread)]
+
+
+def _steps(runs: list[Run]) -> tuple[Step, ...]:
+    return tuple(step for run in runs for step in run)
+
+
+def _merged(runs: list[Run]) -> list[list[Run]]:
+    """Every order in which one run has joined the run of the same thread before it, or that one has come to it."""
+    found = []
+    for later in range(len(runs) - 1, 0, -1):
+        thread = runs[later][0].thread
+        earlier = next((i for i in range(later - 1, -1, -1) if runs[i][0].thread == thread), None)
+        if earlier is None:
+            continue
+        both = runs[earlier] + runs[later]
+        between, after = runs[earlier + 1 : later], runs[later + 1 :]
+        found.append([*runs[:earlier], *between, both, *after])
+        if after:  # the last step stays the last
+            found.append([*runs[:earlier], both, *between, *after])
+    return found
+
+
+def _end(reference: Reference, steps: tuple[Step, ...]) -> str | bytes | None:
+    """What a schedule ends in: the broken rule's text, or the last state. None: the program does not take it."""
+    state = reference.initial
+    for number, step in enumerate(steps, 1):
+        taken = next((s for s in reference.thread_successors(state, step.thread) if s.choices == step.choices), None)
+        if taken is None:
+            return None
+        if taken.state is None:
+            return str(taken.error) if number == len(steps) else None
+        state = taken.state
+    return state
+
+
+def _states(reference: Reference, steps: tuple[Step, ...]) -> list[bytes]:
+    state, states = reference.initial, []
+    for step in steps:
+        taken = next(s for s in reference.thread_successors(state, step.thread) if s.choices == step.choices)
+        if taken.state is None:
+            break
+        state = taken.state
+        states.append(state)
+    return states

@@ -1,0 +1,150 @@
+"""How things are called in a trace: functions, arguments, results, frames and locks, in the words of kernel mails."""
+
+from __future__ import annotations
+
+import re
+import typing
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+from secondsight.lang import LangError, Record, Value
+from secondsight.lang.types import IntType, Type, resolve
+from secondsight.linux import SIGBUS, SIGSEGV
+
+__all__ = ["MILESTONES", "arguments", "call_text", "is_machinery", "is_written_by_hand", "lock_text", "result", "short"]
+
+MILESTONES = frozenset(
+    "alloc_page free_page put_zone_device_page zap_pte_range do_anonymous_page insert_page wp_page_copy "
+    "device_read device_write mmu_load mmu_store "
+    "mmu_notifier_invalidate_range_start mmu_notifier_invalidate_range_start_nonblock mmu_notifier_invalidate_range_end "
+    "mmu_notifier_release mmu_interval_notifier_insert mmu_interval_notifier_remove "
+    "hmm_range_fault hmm_range_snapshot shmem_fallocate shmem_undo_range shmem_add_to_page_cache unmap_mapping_range "
+    "dma_buf_move_notify dma_buf_map_attachment dma_buf_unmap_attachment udmabuf_create memfd_pin_folios "
+    "dev_pagemap_kill memunmap_pages kill_dev_dax get_dev_pagemap put_dev_pagemap percpu_ref_kill "
+    "exit_mmap oom_reap_task_mm pin_user_pages unpin_user_page".split()
+)
+"""Functions of `linux/` that have a line of their own wherever they are called; others only when a driver calls them."""
+
+_MACHINERY = ("secondsight.linux.", "secondsight.lang.", "secondsight.contract.", "secondsight.scenario.")
+_QUIET_RESULTS = {"zap_pte_range", "do_anonymous_page", "insert_page", "wp_page_copy"}
+_FRAME = re.compile(r"\bframes\[(\d+)\]$")
+
+
+def is_machinery(function: Callable[..., Any] | None) -> bool:
+    """Whether a function is Linux's, the language's or a rule's: shown by its name, never by its statements."""
+    return function is not None and (function.__module__ + ".").startswith(_MACHINERY)
+
+
+def is_written_by_hand(function: Callable[..., Any] | None) -> bool:
+    """Whether a function is a driver's or a test's own text, whose lines are worth showing."""
+    return function is not None and not is_machinery(function) and function.__module__ != "secondsight.devices.device"
+
+
+@cache
+def _types(function: Callable[..., Any]) -> dict[str, Type | None]:
+    """The types of a function's parameters and of its result (`return`), where they can be told."""
+    try:
+        hints = typing.get_type_hints(function, include_extras=True)
+    except (NameError, TypeError):
+        return {}
+    found: dict[str, Type | None] = {}
+    for name, hint in hints.items():
+        try:
+            found[name] = resolve(hint)
+        except LangError:
+            continue
+    return found
+
+
+def short(value: Any, kind: Type | None = None) -> str | None:
+    """A value in few words; None for what says nothing to a reader (a record that is the only one of its kind)."""
+    if isinstance(value, Record):
+        path = repr(value).strip("<>")
+        frame = _FRAME.search(path)
+        return f"P{frame[1]}" if frame else None
+    if isinstance(value, Value):
+        return _bundle(value)
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if value is None:
+        return "none" if kind is not None else None
+    if isinstance(kind, IntType):
+        return kind.show(int(value))
+    return str(getattr(value, "name", value))
+
+
+def _bundle(value: Value) -> str:
+    """A `Value`, such as a notifier's range: pages, event, and whether it may not block."""
+    fields = {name: getattr(value, name) for name in type(value).value_fields()}
+    words = []
+    if {"start", "end"} <= set(fields):
+        start, end = fields.pop("start"), fields.pop("end")
+        words.append(str(start) if end == start + 1 else f"{start}-{end - 1}")
+    if fields.pop("blockable", True) is False:
+        fields["nonblock"] = True
+    for name, item in fields.items():
+        if isinstance(item, bool):
+            words += [name] if item else []
+        else:
+            words.append(short(item, type(value).value_fields()[name]) or name)
+    return ", ".join(words)
+
+
+def arguments(function: Callable[..., Any] | None, given: dict[str, Any], named: bool) -> str:
+    """A call's arguments: records that say nothing are left out, a flag is its name when true."""
+    types = _types(function) if function is not None else {}
+    words = []
+    for name, value in given.items():
+        if name == "self":
+            continue
+        if isinstance(value, bool):
+            words += [name] if value else []
+            continue
+        text = short(value, types.get(name))
+        if text is not None and value is not None:
+            words.append(f"{name}={text}" if named and not isinstance(value, (Record, Value)) else text)
+    return ", ".join(words)
+
+
+def call_text(function: Callable[..., Any] | None, name: str, given: dict[str, Any], named: bool, of_class: bool) -> str:
+    """A call as a mail would write it: `fault(va=0)`, `page_table.map(0, P1)`, `MyGpu.invalidate(0, UNMAP)`."""
+    plain = name.rpartition(".")[2]
+    owner = given.get("self")
+    if isinstance(owner, Record):
+        path = repr(owner).strip("<>")
+        if path.rpartition("]")[2].startswith("."):
+            plain = f"{path.rpartition('.')[2]}.{plain}"
+        elif of_class:
+            plain = f"{type(owner).__name__}.{plain}"
+    return f"{plain}({arguments(function, given, named)})"
+
+
+def result(function: Callable[..., Any] | None, value: Any) -> str | None:
+    """What a call gave back: `P1`, `-EBUSY`, `'a'`; None for nothing worth saying."""
+    if value is None or function is None or function.__name__ in _QUIET_RESULTS:
+        return None
+    kind = _types(function).get("return")
+    if isinstance(kind, IntType) and (kind.low, kind.high, kind.display) == (-128, 127, "int"):
+        return _page_or_error(int(value), function)
+    return short(value, kind)
+
+
+def _page_or_error(value: int, function: Callable[..., Any]) -> str:
+    """A `linux.mm_types.Result`: a page's contents, a small number, a negative errno, or a signal from a CPU access."""
+    if value < 0:
+        if function.__module__.endswith(".fault") and value in (-SIGSEGV, -SIGBUS):
+            return "SIGSEGV" if value == -SIGSEGV else "SIGBUS"
+        return IntType(-128, 127, "errno").show(value)
+    return repr(chr(value)) if value > 31 else str(value)
+
+
+def lock_text(name: str, lock: Any, known: dict[str, Any]) -> str:
+    """`lock(self.lock)` for a lock that the locals of the code at hand lead to; else by its place."""
+    for local, value in known.items():
+        if isinstance(value, Record):
+            for field in type(value).fields():
+                if value.__dict__.get(field) is lock:
+                    return f"{name}({local}.{field})"
+    path = repr(lock).strip("<>")
+    return f"{name}({path.partition('.')[2] if path.count('.') > 1 else path})"
