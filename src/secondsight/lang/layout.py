@@ -84,7 +84,7 @@ class Layout:
     # A plain machine as a vector.
 
     def _number(self, thing: Any, kind: Type, at: int) -> None:
-        if isinstance(thing, Record):
+        if isinstance(thing, Record) and isinstance(kind, RecordType):
             self.addresses[id(thing)] = at
             for name, inner in type(thing).fields().items():
                 self._number(thing.__dict__[name], inner, at + self.offset(type(thing), name))
@@ -124,21 +124,18 @@ class Layout:
         """Make the machine that this layout was made for be as a state says."""
         objects: dict[int, list[Any]] = {}
         for declaration in self.declarations:
-            self._objects(self.machine.state(declaration), objects)
+            self._objects(self.machine.state(declaration), declaration.kind, objects)
         for declaration in self.declarations:
             self._decode(self.machine.state(declaration), declaration.kind, self.base[declaration], state, objects)
 
-    def _objects(self, thing: Any, objects: dict[int, list[Any]]) -> None:
-        if isinstance(thing, Record):
+    def _objects(self, thing: Any, kind: Type, objects: dict[int, list[Any]]) -> None:
+        if isinstance(thing, Record) and isinstance(kind, RecordType):
             objects.setdefault(self.addresses[id(thing)], []).append(thing)
-            for inner in thing.__dict__.values():
-                if isinstance(inner, Array) or (
-                    isinstance(inner, Record) and inner.__dict__.get("_path", "").startswith(thing.__dict__["_path"] + ".")
-                ):
-                    self._objects(inner, objects)
-        elif isinstance(thing, Array) and isinstance(thing._type.element, RecordType):
+            for name, inner in type(thing).fields().items():
+                self._objects(thing.__dict__[name], inner, objects)
+        elif isinstance(thing, Array) and isinstance(kind, ArrayType) and isinstance(kind.element, RecordType):
             for item in thing._items:
-                self._objects(item, objects)
+                self._objects(item, kind.element, objects)
 
     def _scalar(self, kind: IntType | RefType, at: int, state: bytes, objects: dict[int, list[Any]]) -> Any:
         if isinstance(kind, IntType):

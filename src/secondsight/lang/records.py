@@ -157,7 +157,7 @@ class Array(Generic[T, N]):
 
     def _reset(self) -> None:
         for i, item in enumerate(self._items):
-            if isinstance(item, Record):
+            if isinstance(self._type.element, RecordType):
                 item._reset()
             else:
                 self._items[i] = None if isinstance(self._type.element, RefType) else cast(IntType, self._type.element).zero
