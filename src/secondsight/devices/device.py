@@ -10,7 +10,8 @@ is this file's; the table is right or wrong by what the driver does.
 
 from __future__ import annotations
 
-from typing import Final, Literal
+from collections.abc import Mapping
+from typing import ClassVar, Final, Literal
 
 from secondsight.lang import Array, Char, Errno, Record, Ref, atomic
 from secondsight.linux import mmu_notifier as mn
@@ -58,6 +59,9 @@ class Device(Driver):
     """
 
     page_table: DevicePageTable
+
+    bounds: ClassVar[Mapping[str, int]] = {"subscribers": 1}
+    """What one such driver needs of the machinery's bounds (`secondsight.linux.bounds`)."""
 
     def open(self, mm: Mm, start: Va, length: Pgoff) -> Errno:
         """Begin to mirror `length` pages from `start` of `mm`. 0 or an error."""

@@ -8,6 +8,9 @@ mmap lock is held for reading from before hmm_range_fault() until the table is p
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import ClassVar
+
 from secondsight.devices.device import Device, DevicePageTable
 from secondsight.lang import Errno, Mutex, atomic
 from secondsight.linux import hmm_2019 as hmm
@@ -30,6 +33,8 @@ class Mirror2019(Device):
 
     lock: Mutex
     page_table: DevicePageTable
+
+    bounds: ClassVar[Mapping[str, int]] = {"mmu_notifiers": 1, "hmms": 1, "hmm_ranges": 1, "mirrors": 1}
 
     def open(self, mm: Mm, start: Va, length: Pgoff) -> Errno:
         """hmm_mirror_register()."""

@@ -16,7 +16,7 @@ from secondsight.lang import ir
 from secondsight.lang.errors import LangError, OutOfRecords, Position, Refused
 from secondsight.lang.expressions import Bundle, ExpressionLowering, Place, describe
 from secondsight.lang.locks import Lock, RwLock
-from secondsight.lang.records import Machine, Record, Shared
+from secondsight.lang.records import Machine, Record
 from secondsight.lang.source import function_tree, line_of, position
 from secondsight.lang.types import BOOL, ArrayType, IntType, RecordType, RefType, ValueType, resolve
 from secondsight.lang.verbs import atomic, out_of_records, require, wait_until
@@ -47,6 +47,7 @@ class Frontend:
         self.machine = machine
         self.rules = list(rules)
         self.instances: dict[tuple[Any, type[Record] | None, bool], ir.Function] = {}
+        self.dispatched: dict[type[Record], list[type[Record]]] = {}
         self.stack: list[tuple[Any, type[Record] | None, bool]] = []
 
     def instance(
@@ -83,14 +84,11 @@ class Frontend:
         declarations = [*self.machine.pools.values(), *self.machine._states]
         for declaration in declarations:
             visit(declaration.kind)
-        if not found:
-            for declaration in Shared.declared:
-                visit(declaration.kind)
         return list(found)
 
     def dispatch(self, record: type[Record], name: str, is_atomic: bool, where: Position) -> ir.Function:
         """A method called through a reference: the one of the record's own class."""
-        concretes = self.concretes(record)
+        concretes = self.dispatched[record] = self.concretes(record)
         if not concretes:
             concretes = [record]
         if len(concretes) == 1:

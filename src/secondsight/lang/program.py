@@ -18,7 +18,7 @@ from secondsight.lang.errors import LangError, Position
 from secondsight.lang.frontend import Frontend
 from secondsight.lang.layout import Layout
 from secondsight.lang.locks import MAX_THREADS
-from secondsight.lang.records import Machine, Record, unwrap
+from secondsight.lang.records import Machine, Record, Shared, unwrap
 from secondsight.lang.types import RefType
 
 __all__ = ["Counter", "Program", "Thread", "build"]
@@ -86,10 +86,8 @@ class Program:
             raise LangError(f"{len(threads)} threads; the limit is {MAX_THREADS}")
         self.machine, self.threads, self.rules = machine, list(threads), list(rules)
         machine.rules = self.rules
-        self.frontend = Frontend(machine, self.rules)
-        with machine:
-            self.roots = [self._root(t) for t in self.threads]
-        self.layout = self._layout()
+        self._reach()
+        self.layout = Layout(machine)
         self._link()
         self.initial_shared = self.layout.encode()
 
@@ -108,20 +106,31 @@ class Program:
             raise LangError(f"thread {thread.name}: {made.name} takes {len(made.params)} arguments, not {len(arguments)}")
         return made, arguments
 
-    def _layout(self) -> Layout:
-        """The layout of all state that was reached: touched while setting up, or by any function."""
-        from secondsight.lang.records import Shared
+    def _reach(self) -> None:
+        """Lower everything from the roots on, and make all state that is reached part of the machine.
 
-        reached: list[Any] = []
+        Which functions a call through a reference may mean depends on the classes of the records there are. A declaration
+        that is reached late can add one: then everything is lowered again, until nothing is added.
+        """
+        while True:
+            self.frontend = Frontend(self.machine, self.rules)
+            with self.machine:
+                self.roots = [self._root(t) for t in self.threads]
+            for declaration in self._reached():
+                self.machine.state(declaration)
+            if all(self.frontend.concretes(record) == found for record, found in self.frontend.dispatched.items()):
+                return
+
+    def _reached(self) -> list[Shared]:
+        """The declarations that any function lowered so far mentions."""
+        reached: list[Shared] = []
         for function in self.frontend.instances.values():
             for stmt in ir.statements(function.body):
                 addrs = [getattr(stmt, n) for n in ("addr", "pool") if hasattr(stmt, n)]
                 for node in (n for e in ir.expressions(stmt) for n in ir.walk(e)):
                     addrs += [getattr(node, n) for n in ("addr", "pool", "array") if isinstance(getattr(node, n, None), ir.Addr)]
                 reached += [a.root for a in addrs if isinstance(a.root, Shared)]
-        for declaration in reached:
-            self.machine.state(declaration)
-        return Layout(self.machine)
+        return reached
 
     # Linking.
 

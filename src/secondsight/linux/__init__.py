@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from secondsight.linux.errno import (
     EAGAIN,
+    EBADF,
     EBADFD,
     EBUSY,
     EEXIST,
@@ -25,6 +26,7 @@ from secondsight.linux.errno import (
 
 __all__ = [
     "EAGAIN",
+    "EBADF",
     "EBADFD",
     "EBUSY",
     "EEXIST",

@@ -10,6 +10,7 @@ from typing import Final
 
 __all__ = [
     "EAGAIN",
+    "EBADF",
     "EBADFD",
     "EBUSY",
     "EEXIST",
@@ -26,6 +27,7 @@ __all__ = [
 EPERM: Final = 1
 ENOENT: Final = 2
 ENXIO: Final = 6
+EBADF: Final = 9
 EAGAIN: Final = 11
 ENOMEM: Final = 12
 EFAULT: Final = 14

@@ -12,9 +12,9 @@ from secondsight.linux.errno import EEXIST, ENOMEM
 from secondsight.linux.memory import tlb_finish_mmu, unmap_vmas
 from secondsight.linux.mm_types import AddressSpace, Mm, Pgoff, Result, Va, VmaState
 from secondsight.linux.mmu_notifier import mmu_notifier_release
-from secondsight.linux.vma import do_vmi_align_munmap, free_pgtables
+from secondsight.linux.vma import do_vmi_align_munmap, free_pgtables, vms_gather_munmap_vmas
 
-__all__ = ["do_mmap", "exit_mmap", "get_unmapped_area", "vm_munmap"]
+__all__ = ["do_mmap", "do_mmap_fixed", "exit_mmap", "get_unmapped_area", "vm_munmap"]
 
 
 def do_mmap(mm: Mm, va: Va, length: Pgoff, file: Ref[AddressSpace], pgoff: Pgoff, write: bool) -> Result:
@@ -28,6 +28,26 @@ def do_mmap(mm: Mm, va: Va, length: Pgoff, file: Ref[AddressSpace], pgoff: Pgoff
     if length <= 0 or va + length > len(mm.vmas):
         return -ENOMEM
     mm.mmap_lock.write_lock()
+    ret = mmap_region(mm, va, length, file, pgoff, write)
+    mm.mmap_lock.write_unlock()
+    return ret
+
+
+def do_mmap_fixed(mm: Mm, va: Va, length: Pgoff, file: Ref[AddressSpace], pgoff: Pgoff, write: bool) -> Result:
+    """do_mmap(), mmap_region() (mm/mmap.c, Linux 6.12), MAP_FIXED: map over whatever is there.
+
+    The old mapping goes and the new one comes under one hold of the mmap lock, so no access finds a gap.
+    """
+    if length <= 0 or va + length > len(mm.vmas):
+        return -ENOMEM
+    mm.mmap_lock.write_lock()
+    with atomic:
+        found = vms_gather_munmap_vmas(mm, va, va + length)
+    if found:
+        gather = unmap_vmas(mm, va, va + length)
+        free_pgtables(mm, va, va + length)
+        if gather != 0:
+            tlb_finish_mmu(gather)
     ret = mmap_region(mm, va, length, file, pgoff, write)
     mm.mmap_lock.write_unlock()
     return ret

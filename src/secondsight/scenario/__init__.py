@@ -21,7 +21,7 @@ from secondsight.scenario.data import (
     show_value,
 )
 from secondsight.scenario.ops import OPS, ArgType, HandleType, Op, OpSpec, Ref, ScenarioError
-from secondsight.scenario.recorder import Address, File, Mapping, Recorder, load_scenarios, scenario
+from secondsight.scenario.recorder import Address, DeviceHandle, File, Mapping, Recorder, load_scenarios, scenario
 
 __all__ = [
     "EXITED",
@@ -32,6 +32,7 @@ __all__ = [
     "ZERO",
     "Address",
     "ArgType",
+    "DeviceHandle",
     "File",
     "HandleType",
     "Mapping",

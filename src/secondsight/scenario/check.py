@@ -25,6 +25,15 @@ from secondsight.scenario.ops import (
 
 __all__ = ["Checker", "Handle"]
 
+_ALLOWED = {
+    ArgType.ADDRESS: ((HandleType.MAPPING,), "mmap()"),
+    ArgType.MEMFD: ((HandleType.MEMFD,), "memfd_create()"),
+    ArgType.FD: ((HandleType.MEMFD, HandleType.UDMABUF, HandleType.DAX), "memfd_create() or udmabuf_create()"),
+    ArgType.DEVICE: ((HandleType.DEVICE,), "device()"),
+    ArgType.DAX: ((HandleType.DAX,), "dax()"),
+}
+"""What an argument may refer to, and the operations that make it."""
+
 
 @dataclass
 class Handle:
@@ -107,9 +116,7 @@ class Checker:
                     "give one printable ASCII character other than 0 (0 is the zero page)",
                 )
         elif kind is ArgType.SEALS:
-            unknown = (
-                [s for s in value.split("|") if s and s not in SEALS] if isinstance(value, str) else [value]
-            )
+            unknown = [s for s in value.split("|") if s and s not in SEALS] if isinstance(value, str) else [value]
             if unknown:
                 return f"unknown seal {unknown[0]!r}", f"join names with |: {', '.join(SEALS)}"
         elif kind is ArgType.RANGES:
@@ -128,17 +135,13 @@ class Checker:
         return None
 
     def _ref_problem(self, section: str, kind: ArgType, value: object) -> tuple[str, str] | None:
-        maker = {ArgType.ADDRESS: "mmap()", ArgType.MEMFD: "memfd_create()"}.get(
-            kind, "memfd_create() or udmabuf_create()"
-        )
+        allowed, maker = _ALLOWED[kind]
         remedy = f"give what {maker} of this scenario returned"
         handle = self.handles.get(value.handle) if isinstance(value, Ref) else None
         if not isinstance(value, Ref) or handle is None:
             return f"{value!r} is not {kind.value} of this scenario", remedy
         is_mapping = handle.type is HandleType.MAPPING
-        if is_mapping != (kind is ArgType.ADDRESS) or (
-            kind is ArgType.MEMFD and handle.type is not HandleType.MEMFD
-        ):
+        if handle.type not in allowed:
             return f"{value} is a {handle.type.value}, not {kind.value}", remedy
         if is_mapping and not 0 <= value.page < handle.pages:
             return (
@@ -174,6 +177,6 @@ class Checker:
     @staticmethod
     def _pages_made(op: Op) -> int:
         ranges = op.args.get("ranges")
-        pages = sum(r[2] for r in ranges) if isinstance(ranges, tuple) else op.args["pages"]
+        pages = sum(r[2] for r in ranges) if isinstance(ranges, tuple) else op.args.get("pages", 0)
         assert isinstance(pages, int)
         return pages

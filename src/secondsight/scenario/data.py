@@ -115,10 +115,7 @@ class Scenario:
                 name=_text(data["name"]),
                 doc=_text(data["doc"]),
                 setup=tuple(_op_from_json(op) for op in data["setup"]),
-                threads=tuple(
-                    Thread(_text(t["name"]), tuple(_op_from_json(op) for op in t["ops"]))
-                    for t in data["threads"]
-                ),
+                threads=tuple(Thread(_text(t["name"]), tuple(_op_from_json(op) for op in t["ops"])) for t in data["threads"]),
                 final=tuple(_op_from_json(op) for op in data["final"]),
             )
         except (ValueError, KeyError, TypeError, IndexError) as error:
@@ -167,9 +164,7 @@ def load_expected(path: Path) -> dict[str, frozenset[Outcome]]:
     try:
         data = json.loads(path.read_text())
         return {
-            name: frozenset(
-                freeze({_text(k): _text(v) for k, v in outcome.items()}) for outcome in entry["outcomes"]
-            )
+            name: frozenset(freeze({_text(k): _text(v) for k, v in outcome.items()}) for outcome in entry["outcomes"])
             for name, entry in data.items()
         }
     except OSError as error:

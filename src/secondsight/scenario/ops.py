@@ -57,6 +57,8 @@ class HandleType(Enum):
     MEMFD = "memfd"
     UDMABUF = "udmabuf"
     MAPPING = "mapping"
+    DEVICE = "device"
+    DAX = "dax device"
 
 
 class ArgType(Enum):
@@ -66,7 +68,9 @@ class ArgType(Enum):
     PAGE = "a page's number in a file"  # int
     VALUE = "a page's value"  # str of one character
     SEALS = "seals"  # str, names joined by |
-    FD = "a memfd or udmabuf"  # Ref
+    FD = "a memfd, udmabuf or dax device"  # Ref
+    DEVICE = "a device"  # Ref
+    DAX = "a dax device"  # Ref
     MEMFD = "a memfd"  # Ref
     ADDRESS = "an address"  # Ref with a page
     RANGES = "ranges of memfds"  # tuple of (Ref, page, pages)
@@ -86,10 +90,11 @@ class OpSpec:
     args: tuple[Arg, ...]
     makes: HandleType | None
     doc: str
+    model_only: bool = False  # no real kernel can run it yet
 
 
-def _op(doc: str, *args: Arg, makes: HandleType | None = None) -> OpSpec:
-    return OpSpec(args, makes, doc)
+def _op(doc: str, *args: Arg, makes: HandleType | None = None, model_only: bool = False) -> OpSpec:
+    return OpSpec(args, makes, doc, model_only)
 
 
 OPS: dict[str, OpSpec] = {
@@ -121,9 +126,7 @@ OPS: dict[str, OpSpec] = {
         Arg("page", ArgType.PAGE),
         Arg("pages", ArgType.COUNT),
     ),
-    "madvise_dontneed": _op(
-        "MADV_DONTNEED on a range", Arg("addr", ArgType.ADDRESS), Arg("pages", ArgType.COUNT)
-    ),
+    "madvise_dontneed": _op("MADV_DONTNEED on a range", Arg("addr", ArgType.ADDRESS), Arg("pages", ArgType.COUNT)),
     "udmabuf_create": _op(
         "UDMABUF_CREATE: a dma-buf of a memfd's pages",
         Arg("fd", ArgType.FD),
@@ -139,6 +142,26 @@ OPS: dict[str, OpSpec] = {
     "add_seals": _op("fcntl(F_ADD_SEALS)", Arg("fd", ArgType.MEMFD), Arg("seals", ArgType.SEALS)),
     "close": _op("close a file descriptor; mappings of it stay", Arg("fd", ArgType.FD)),
     "exit": _op("end the process, with all its threads"),
+    "oom_reap": _op("the OOM reaper takes the process's private memory, without sleeping", model_only=True),
+    "device": _op("a device that mirrors the process's memory", makes=HandleType.DEVICE, model_only=True),
+    "device_read": _op(
+        "the device loads one page's value",
+        Arg("device", ArgType.DEVICE),
+        Arg("addr", ArgType.ADDRESS),
+        model_only=True,
+    ),
+    "device_write": _op(
+        "the device stores a value to one page",
+        Arg("device", ArgType.DEVICE),
+        Arg("addr", ArgType.ADDRESS),
+        Arg("value", ArgType.VALUE),
+        model_only=True,
+    ),
+    "device_close": _op("the driver unsubscribes from the process", Arg("device", ArgType.DEVICE), model_only=True),
+    "dax": _op("device memory with a file to map", Arg("pages", ArgType.COUNT), makes=HandleType.DAX, model_only=True),
+    "dax_disable": _op("teardown: no new faults, no new references to the dev_pagemap", Arg("dax", ArgType.DAX), model_only=True),
+    "dax_invalidate": _op("teardown: every mapping of the device memory is zapped", Arg("dax", ArgType.DAX), model_only=True),
+    "dax_drain": _op("teardown: wait for the last reference, then the memory is gone", Arg("dax", ArgType.DAX), model_only=True),
 }
 
 

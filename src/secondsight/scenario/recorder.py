@@ -20,7 +20,7 @@ from secondsight.scenario.check import Checker, Handle
 from secondsight.scenario.data import Scenario, Thread
 from secondsight.scenario.ops import MAX_THREADS, OPS, HandleType, Op, Ref, ScenarioError, Value
 
-__all__ = ["Address", "File", "Mapping", "Recorder", "load_scenarios", "scenario"]
+__all__ = ["Address", "DeviceHandle", "File", "Mapping", "Recorder", "load_scenarios", "scenario"]
 
 
 class File:
@@ -32,6 +32,31 @@ class File:
 
     def __repr__(self) -> str:
         return self._handle.name
+
+
+class DeviceHandle:
+    """A device that mirrors the process's memory: what it reads and writes, it does through a page table of its own.
+
+    Which driver it has is said when the scenario is run (`secondsight check FILE`). On the model only.
+    """
+
+    def __init__(self, recorder: Recorder, handle: Handle) -> None:
+        self._recorder, self._handle = recorder, handle
+
+    def __repr__(self) -> str:
+        return self._handle.name
+
+    def read(self, addr: Address, *, into: str | None = None) -> None:
+        """The device loads one page's value. Fails with what the driver's `fault` returns."""
+        self._recorder.device_read(self, addr, into=into)
+
+    def write(self, addr: Address, value: str, *, into: str | None = None) -> None:
+        """The device stores `value` to one page."""
+        self._recorder.device_write(self, addr, value, into=into)
+
+    def close(self, *, into: str | None = None) -> None:
+        """The driver unsubscribes: no callback runs once this has returned."""
+        self._recorder.device_close(self, into=into)
 
 
 class Address:
@@ -77,9 +102,7 @@ class _After:
     def __enter__(self) -> None:
         self._recorder._enter("final", "after()")
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
         self._recorder._section = "done"
 
     def __call__(self, body: Callable[[], object]) -> Callable[[], object]:
@@ -114,15 +137,11 @@ class Recorder:
         the other threads once the setup is done."""
         name = body.__name__
         if not name.isidentifier():
-            raise ScenarioError(
-                f"thread {name}: not a name", "give s.thread a function made with def", _site()
-            )
+            raise ScenarioError(f"thread {name}: not a name", "give s.thread a function made with def", _site())
         if name in self._threads or name in ("setup", "final"):
             raise ScenarioError(f"thread {name}: the name is taken", "name the thread differently", _site())
         if len(self._threads) == MAX_THREADS:
-            raise ScenarioError(
-                f"thread {name}: there are {MAX_THREADS} already", "use fewer threads", _site()
-            )
+            raise ScenarioError(f"thread {name}: there are {MAX_THREADS} already", "use fewer threads", _site())
         self._enter(name, f"thread {name}")
         self._threads[name] = []
         body()
@@ -197,18 +216,14 @@ class Recorder:
         contents. Fails with -ENOMEM (not mapped), -EINVAL (a udmabuf's mapping)."""
         self._call("madvise_dontneed", into, addr=addr, pages=_span(addr, pages))
 
-    def udmabuf_create(
-        self, fd: File, *, page: int = 0, pages: int | None = None, into: str | None = None
-    ) -> File:
+    def udmabuf_create(self, fd: File, *, page: int = 0, pages: int | None = None, into: str | None = None) -> File:
         """A udmabuf of a memfd's pages, by default all of them. Fails with -EINVAL (no shrink seal, a
         write or future_write seal, past the end) and -EBADFD (closed, or not a memfd)."""
         if pages is None and isinstance(fd, File):
             pages = fd.pages - page
         return self._file("udmabuf_create", into, fd=fd, page=page, pages=pages)
 
-    def udmabuf_create_list(
-        self, ranges: Sequence[tuple[File, int, int]], *, into: str | None = None
-    ) -> File:
+    def udmabuf_create_list(self, ranges: Sequence[tuple[File, int, int]], *, into: str | None = None) -> File:
         """A udmabuf of up to 8 ranges (fd, page, pages), in order. Fails as `udmabuf_create` does."""
         return self._file("udmabuf_create_list", into, ranges=ranges)
 
@@ -220,6 +235,43 @@ class Recorder:
     def close(self, fd: File, *, into: str | None = None) -> None:
         """Close a file descriptor. Its mappings stay. Fails with -EBADF (closed already)."""
         self._call("close", into, fd=fd)
+
+    def device(self) -> DeviceHandle:
+        """A device that mirrors the process's whole address space (in the setup)."""
+        return DeviceHandle(self, self._record("device", None))
+
+    def device_read(self, device: DeviceHandle, addr: Address, *, into: str | None = None) -> None:
+        """`device.read(addr)`: the device loads one page's value."""
+        self._call("device_read", into, device=device, addr=addr)
+
+    def device_write(self, device: DeviceHandle, addr: Address, value: str, *, into: str | None = None) -> None:
+        """`device.write(addr, value)`: the device stores `value` to one page."""
+        self._call("device_write", into, device=device, addr=addr, value=value)
+
+    def device_close(self, device: DeviceHandle, *, into: str | None = None) -> None:
+        """`device.close()`: the driver unsubscribes."""
+        self._call("device_close", into, device=device)
+
+    def oom_reap(self) -> None:
+        """The OOM reaper takes the process's private memory, without sleeping. On the model only."""
+        self._call("oom_reap", None)
+
+    def dax_disable(self, dax: File) -> None:
+        """Teardown of device memory: no new faults, no new references to its dev_pagemap. On the model only."""
+        self._call("dax_disable", None, dax=dax)
+
+    def dax_invalidate(self, dax: File) -> None:
+        """Teardown of device memory: every mapping of it is zapped. On the model only."""
+        self._call("dax_invalidate", None, dax=dax)
+
+    def dax_drain(self, dax: File) -> None:
+        """Teardown of device memory: wait for the last reference, then the memory is gone. On the model only."""
+        self._call("dax_drain", None, dax=dax)
+
+    def dax(self, pages: int) -> File:
+        """Device memory (`dev_pagemap`) of `pages` pages, with a file to map. Taken away by `dax_disable`,
+        `dax_invalidate` and `dax_drain`."""
+        return self._file("dax", None, pages=pages)
 
     def exit(self) -> None:
         """End the process and all its threads. Results that are missing then read `exited`."""
@@ -279,16 +331,14 @@ class Recorder:
 
     def _value(self, kind: str, value: Any, site: tuple[str, int]) -> Any:
         """The argument as data. What is no Value is left for the checker to refuse."""
-        if isinstance(value, File | Address):
+        if isinstance(value, File | Address | DeviceHandle):
             if value._recorder is not self:
                 reason = f"{kind}: {value!r} belongs to another scenario"
                 raise ScenarioError(reason, "make the handle in this scenario", site)
             return Ref(value._handle.name, value.page if isinstance(value, Address) else 0)
         if isinstance(value, list | tuple):
             return tuple(
-                tuple(self._value(kind, part, site) for part in item)
-                if isinstance(item, list | tuple)
-                else item
+                tuple(self._value(kind, part, site) for part in item) if isinstance(item, list | tuple) else item
                 for item in value
             )
         return value
@@ -311,9 +361,7 @@ def load_scenarios(path: str | Path) -> list[Scenario]:
     own line, when it cannot be read, does not run, or defines none."""
     path = Path(path)
     if not path.is_file():
-        raise ScenarioError(
-            "no such file", "give the path of a Python file with @scenario functions", (str(path), 0)
-        )
+        raise ScenarioError("no such file", "give the path of a Python file with @scenario functions", (str(path), 0))
     spec = importlib.util.spec_from_file_location(f"secondsight_scenarios.{path.stem}", path)
     if spec is None or spec.loader is None:
         raise ScenarioError("not a Python file", "give a .py file with @scenario functions", (str(path), 0))
@@ -325,9 +373,7 @@ def load_scenarios(path: str | Path) -> list[Scenario]:
     except SyntaxError as error:
         raise ScenarioError(f"syntax error: {error.msg}", "", (str(path), error.lineno or 0)) from error
     except (Exception, SystemExit) as error:
-        raise ScenarioError(
-            f"{type(error).__name__}: {error}", "", (str(path), _line_in(path, error))
-        ) from error
+        raise ScenarioError(f"{type(error).__name__}: {error}", "", (str(path), _line_in(path, error))) from error
     found = {id(value): value for value in vars(module).values() if isinstance(value, Scenario)}
     if not found:
         raise ScenarioError("defines no scenario", "decorate a function with @scenario", (str(path), 0))
@@ -351,7 +397,5 @@ def _site() -> tuple[str, int]:
 def _line_in(path: Path, error: BaseException) -> int:
     """The last line of `path` on the way to the error."""
     wanted = path.resolve()
-    lines = [
-        f.lineno for f in traceback.extract_tb(error.__traceback__) if Path(f.filename).resolve() == wanted
-    ]
+    lines = [f.lineno for f in traceback.extract_tb(error.__traceback__) if Path(f.filename).resolve() == wanted]
     return (lines[-1] or 0) if lines else 0

@@ -1,0 +1,286 @@
+"""A scenario on the model: its program, and every outcome it can have.
+
+`program` makes the machine as the setup leaves it (run in plain execution, operation by operation, by the same interpreter
+that the threads run) and the checked program of its threads. `outcomes` searches all interleavings and reads the results
+in every final state.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+from secondsight.devices.device import Device
+from secondsight.devices.mirror import Mirror
+from secondsight.lang.program import Program, Thread
+from secondsight.lang.records import Machine
+from secondsight.lang.reference import Reference
+from secondsight.linux import bounds
+from secondsight.linux.dax import dev_dax_probe
+from secondsight.linux.errno import SIGBUS, SIGSEGV
+from secondsight.linux.fork import mm_alloc
+from secondsight.linux.page_alloc import mem_init
+from secondsight.scenario import interpreter
+from secondsight.scenario.data import OK, SKIPPED, Outcome, Place, Scenario, collect
+from secondsight.scenario.interpreter import OpKind
+from secondsight.scenario.ops import SEALS, HandleType, Op, Ref, ScenarioError
+from secondsight.search import Limits, Progress, Result, breadth_first
+
+__all__ = ["outcomes", "program", "read_outcome"]
+
+_KINDS = {
+    "memfd_create": OpKind.MEMFD_CREATE,
+    "munmap": OpKind.MUNMAP,
+    "write": OpKind.WRITE,
+    "read": OpKind.READ,
+    "fallocate_punch_hole": OpKind.PUNCH_HOLE,
+    "madvise_dontneed": OpKind.DONTNEED,
+    "udmabuf_create": OpKind.UDMABUF_CREATE,
+    "udmabuf_create_list": OpKind.UDMABUF_CREATE_LIST,
+    "add_seals": OpKind.ADD_SEALS,
+    "close": OpKind.CLOSE,
+    "exit": OpKind.EXIT,
+    "oom_reap": OpKind.OOM_REAP,
+    "device_read": OpKind.DEVICE_READ,
+    "device_write": OpKind.DEVICE_WRITE,
+    "device_close": OpKind.DEVICE_CLOSE,
+    "dax_disable": OpKind.DAX_DISABLE,
+    "dax_invalidate": OpKind.DAX_INVALIDATE,
+    "dax_drain": OpKind.DAX_DRAIN,
+}
+_MMAPS = {
+    None: OpKind.MMAP_ANONYMOUS,
+    HandleType.MEMFD: OpKind.MMAP_MEMFD,
+    HandleType.UDMABUF: OpKind.MMAP_UDMABUF,
+    HandleType.DAX: OpKind.MMAP_DAX,
+}
+_OUTSIDERS = {"device_read", "device_write", "device_close", "oom_reap", "dax_disable", "dax_invalidate", "dax_drain"}
+"""Operations that are not the process's own: a thread of only these outlives it."""
+
+_TABLES = ("kind", "address", "pages", "value", "page", "needs", "makes", "fixed", "range_first")
+
+
+class _Encoder:
+    """A scenario as the interpreter's tables, and the bounds that it needs."""
+
+    def __init__(self, scenario: Scenario) -> None:
+        self.scenario = scenario
+        self.places = _ordered(scenario)
+        self.types: dict[str, HandleType] = {}
+        self.numbers: dict[str, int] = {}
+        self.address: dict[str, int] = {}
+        self.pages = 0
+        self.rows: dict[str, list[int]] = {name: [] for name in _TABLES}
+        self.ranges: dict[str, list[int]] = {"handle": [], "page": [], "pages": []}
+        from secondsight.scenario.ops import OPS
+
+        for place in self.places:
+            made = OPS[place.op.kind].makes
+            if place.op.makes is not None and made is not None:
+                self.numbers[place.op.makes] = len(self.numbers)
+                self.types[place.op.makes] = made
+        for place in self.places:
+            self._row(place.op)
+
+    def _row(self, op: Op) -> None:
+        kind: OpKind = _KINDS.get(op.kind, OpKind.MEMFD_CREATE)
+        row = dict.fromkeys(_TABLES, 0) | {"needs": -1, "makes": -1}
+        needed = next((op.args[n] for n in ("fd", "addr", "dax") if isinstance(op.args.get(n), Ref)), None)
+        if op.kind == "mmap":
+            fd = op.args["fd"]
+            kind = _MMAPS[self.types[fd.handle] if isinstance(fd, Ref) else None]
+            needed = fd
+        if isinstance(needed, Ref):
+            row["needs"] = self.numbers[needed.handle]
+        if op.makes is not None:
+            row["makes"] = self.numbers[op.makes]
+        pages, page, value = op.args.get("pages"), op.args.get("page"), op.args.get("value")
+        row["pages"] = pages if isinstance(pages, int) else 1
+        row["page"] = page if isinstance(page, int) else 0
+        if isinstance(value, str):
+            row["value"] = ord(value)
+        seals = op.args.get("seals")
+        if isinstance(seals, str):
+            row["value"] = sum(SEALS[name] for name in set(seals.split("|")) if name)
+        address = op.args.get("addr")
+        if isinstance(address, Ref):
+            row["address"] = self.address[address.handle] + address.page
+        if op.kind == "mmap":
+            row["address"] = self._place_mapping(op, row["pages"])
+            row["fixed"] = int(op.args["at"] is not None)
+        ranges = op.args.get("ranges")
+        if isinstance(ranges, tuple):
+            row["range_first"], row["pages"] = len(self.ranges["handle"]), len(ranges)
+            for ref, first, count in ranges:
+                self.ranges["handle"].append(self.numbers[ref.handle])
+                self.ranges["page"].append(first)
+                self.ranges["pages"].append(count)
+        row["kind"] = kind
+        for name in _TABLES:
+            self.rows[name].append(row[name])
+
+    def _place_mapping(self, op: Op, pages: int) -> int:
+        """Each mapping has an address of its own, unless it is made over another."""
+        assert op.makes is not None
+        at = op.args["at"]
+        if isinstance(at, Ref):
+            self.address[op.makes] = self.address[at.handle] + at.page
+        else:
+            self.address[op.makes] = self.pages
+            self.pages += pages
+        return self.address[op.makes]
+
+    def data(self, waits: bool) -> dict[str, Sequence[int]]:
+        """The `const` tables."""
+        tables: dict[str, Sequence[int]] = {f"op.{name}": row for name, row in self.rows.items()}
+        tables |= {f"range.{name}": row or [0] for name, row in self.ranges.items()}
+        return tables | {"program.counts": [int(waits)]}
+
+    def bounds(self, driver: type[Device] | None, wanted: dict[str, int]) -> dict[str, int]:
+        """Enough of everything for this scenario; `wanted` overrides."""
+        ops = [p.op for p in self.places]
+
+        def of(kind: str) -> list[Op]:
+            return [o for o in ops if o.kind == kind]
+
+        def total(kinds: Iterable[str]) -> int:
+            return sum(n for k in kinds for o in of(k) if isinstance(n := o.args.get("pages"), int))
+
+        anonymous = sum(n for o in of("mmap") if o.args["fd"] is None and isinstance(n := o.args["pages"], int))
+        file_pages = [n for o in ops if o.kind in ("memfd_create", "dax") and isinstance(n := o.args["pages"], int)]
+        buffers = [sum(r[2] for r in o.args["ranges"]) for o in of("udmabuf_create_list") if isinstance(o.args["ranges"], tuple)]
+        buffers += [n for o in of("udmabuf_create") if isinstance(n := o.args["pages"], int)]
+        lists = [len(o.args["ranges"]) for o in of("udmabuf_create_list") if isinstance(o.args["ranges"], tuple)]
+        in_flight = len(self.scenario.threads)
+        frames = 1 + anonymous + sum(file_pages) + total(["fallocate_punch_hole"]) + in_flight
+        derived = {
+            "frames": min(16, max(3, frames)),
+            "mms": 1,
+            "pages": max(1, self.pages),
+            "files": len(of("memfd_create")),
+            "file_pages": max(file_pages, default=0),
+            "pagemaps": len(of("dax")),
+            "dax_devices": len(of("dax")),
+            "udmabufs": len(buffers),
+            "dmabuf_pages": max(buffers, default=0),
+            "create_items": max(lists, default=0),
+            "subscribers": 0,
+        }
+        if driver is not None:
+            derived |= driver.bounds
+        return bounds(**(derived | wanted)) | {"ops": max(1, len(self.places)), "handles": max(1, len(self.numbers))}
+
+
+def _ordered(scenario: Scenario) -> list[Place]:
+    return list(scenario.places())
+
+
+def program(
+    scenario: Scenario,
+    driver: type[Device] | None = None,
+    rules: Iterable[Callable[..., Any]] = (),
+    wanted: dict[str, int] | None = None,
+) -> Program:
+    """The checked program of a scenario; its device, if it has one, is driven by `driver` (default: the reference mirror).
+
+    `wanted` raises bounds. Raises `LangError` for a bound that is too small or a driver outside the language.
+    """
+    encoder = _Encoder(scenario)
+    places = encoder.places
+    has_device = any(p.op.kind == "device" for p in places)
+    driver = (driver or Mirror) if has_device else None
+    if encoder.pages > 14:
+        raise ScenarioError(f"{scenario.name}: maps {encoder.pages} pages; the model's limit is 14", "map fewer pages")
+    waits = bool(scenario.final) or any(p.op.kind == "exit" for p in places)
+    machine = Machine(
+        encoder.bounds(driver, wanted or {}), pools={driver: 1} if driver is not None else {}, data=encoder.data(waits)
+    )
+    machine.rules = list(rules)
+    alone = not scenario.threads
+    with machine:
+        mem_init()
+        mm = mm_alloc()
+        device = machine.pool(driver).alloc() if driver is not None else None
+        threads = [Thread("main", interpreter.run_ops, (0, len(places), mm, device, True))] if alone else []
+        for i, place in enumerate(places):
+            if place.section == "setup" and (not alone or place.op.kind in ("device", "dax")):
+                _set_up(place.op, i, encoder, mm, device)
+        if not alone:
+            threads = _threads(scenario, places, mm, device)
+            interpreter.process.running = sum(1 for t in threads if t.function is interpreter.run_ops and t.arguments[-1])
+            interpreter.process.others = sum(1 for t in threads if t.function is interpreter.run_ops and not t.arguments[-1])
+        else:
+            interpreter.process.running = 1
+    return Program(machine, threads, rules)
+
+
+def _threads(scenario: Scenario, places: list[Place], mm: Any, device: Any) -> list[Thread]:
+    threads = []
+    first = sum(1 for p in places if p.section == "setup")
+    for number, thread in enumerate(scenario.threads):
+        count = sum(1 for p in places if p.thread == number)
+        own = not thread.ops or any(op.kind not in _OUTSIDERS for op in thread.ops)
+        threads.append(Thread(thread.name, interpreter.run_ops, (first, first + count, mm, device, own)))
+        first += count
+    if scenario.final:
+        threads.append(Thread("after", interpreter.run_final, (first, len(places), mm, device)))
+    return threads
+
+
+def _set_up(op: Op, i: int, encoder: _Encoder, mm: Any, device: Any) -> None:
+    """One operation of the setup, in plain execution."""
+    if op.kind in ("device", "dax"):
+        assert op.makes is not None
+        handle = interpreter.handles[encoder.numbers[op.makes]]
+        handle.made = True
+        interpreter.results[i].value = 0
+        if op.kind == "device":
+            device.open(mm, 0, len(mm.vmas))
+        else:
+            pages = op.args["pages"]
+            assert isinstance(pages, int)
+            handle.dax = dev_dax_probe(pages)
+        return
+    interpreter.results[i].value = interpreter.run_op(i, mm, device)
+
+
+def outcomes(
+    scenario: Scenario,
+    driver: type[Device] | None = None,
+    rules: Iterable[Callable[..., Any]] = (),
+    limits: Limits | None = None,
+    on_progress: Callable[[Progress], None] | None = None,
+    wanted: dict[str, int] | None = None,
+) -> tuple[Result, frozenset[Outcome]]:
+    """Every outcome that a scenario can have, and the search's result: only if that *holds* is the set complete."""
+    made = program(scenario, driver, rules, wanted)
+    result = breadth_first(Reference(made), limits, on_progress, watch=_watched(made))
+    return result, frozenset(read_outcome(scenario, seen) for seen in result.outcomes)
+
+
+def _watched(made: Program) -> tuple[int, int]:
+    """Where the results lie in a state."""
+    declaration = next(d for d in made.layout.declarations if d.name == "interpreter.ops")
+    start = made.layout.base[declaration]
+    return start, start + made.layout.size(declaration.kind)
+
+
+def read_outcome(scenario: Scenario, seen: bytes) -> Outcome:
+    """An outcome from the results' part of a final state."""
+    places = list(scenario.places())
+    values = [byte - 128 for byte in seen[: len(places)]]
+    return collect(scenario, [_value(p.op, v) for p, v in zip(places, values, strict=True)])
+
+
+def _value(op: Op, value: int) -> str | None:
+    """One result in an outcome's words."""
+    if value == interpreter.NOT_RUN:
+        return None
+    if value == interpreter.SKIPPED:
+        return SKIPPED
+    if value >= 0:
+        return chr(value) if op.kind in ("read", "device_read") else OK
+    if op.kind in ("read", "write"):
+        return {SIGSEGV: "SIGSEGV", SIGBUS: "SIGBUS"}[-value]
+    return f"-{errno.errorcode.get(-value, -value)}"
