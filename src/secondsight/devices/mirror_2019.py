@@ -34,7 +34,7 @@ class Mirror2019(Device):
     lock: Mutex
     page_table: DevicePageTable
 
-    bounds: ClassVar[Mapping[str, int]] = {"mmu_notifiers": 1, "hmms": 1, "hmm_ranges": 1, "mirrors": 1}
+    bounds: ClassVar[Mapping[str, int]] = {"mmu_notifiers": 1, "hmms": 1, "hmm_ranges": 2, "mirrors": 1}
 
     def open(self, mm: Mm, start: Va, length: Pgoff) -> Errno:
         """hmm_mirror_register()."""

@@ -50,10 +50,10 @@ from secondsight.linux.mm_types import (
     VmaState,
 )
 from secondsight.linux.mmu_notifier import (
+    is_unregistered,
     mmu_notifier_callback,
     mmu_notifier_register,
     notifier_registered,
-    notifier_unregistered,
 )
 from secondsight.linux.page_alloc import page_to_pfn
 
@@ -194,6 +194,7 @@ def hmm_mirror_add(hmm: Hmm, mirror: Driver) -> None:
             placed = True
     if not placed:
         out_of_records("mirrors")
+    mirror.unregistered = False
     notifier_registered(mirror)
     hmm.mirrors_sem.write_unlock()
 
@@ -210,7 +211,7 @@ def hmm_mirror_unregister(mirror: Driver) -> None:
         if hmm.mirrors[i] is mirror:
             hmm.mirrors[i] = None
     hmm.mirrors_sem.write_unlock()
-    notifier_unregistered(mirror)
+    is_unregistered(mirror)
 
 
 @atomic

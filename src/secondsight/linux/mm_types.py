@@ -73,7 +73,7 @@ Flags = U8
 """A few flag bits: FAULT_FLAG_, VM_FAULT_, VM_, HMM_PFN_REQ_."""
 FrameBits = U16
 """One bit for each frame: so there are at most 16."""
-Result = Annotated[int, Bounds(-128, 127)]
+Result = Annotated[int, Bounds(-128, 127, "result")]
 """A page's contents or another small number, or a negative errno."""
 
 VM_PFNMAP = 1
@@ -207,7 +207,12 @@ class IntervalNotifier(Record):
 
 
 class MmuNotifier(Record):
-    """struct mmu_notifier with its mmu_notifier_ops: a subscriber to everything that happens in an mm."""
+    """struct mmu_notifier with its mmu_notifier_ops: a subscriber to everything that happens in an mm.
+
+    `unregistered` is a ghost, for rules only: unregistering it has returned.
+    """
+
+    unregistered: bool
 
     def invalidate_range_start(self, mm: Mm, rng: Range) -> Errno:
         """The pages of `rng` are about to change. 0, or -EAGAIN if `rng` is not blockable and this would have to."""

@@ -62,6 +62,7 @@ __all__ = [
     "MmuNotifier",
     "Range",
     "Seq",
+    "is_unregistered",
     "mmu_interval_check_retry",
     "mmu_interval_notifier_insert",
     "mmu_interval_notifier_remove",
@@ -109,6 +110,13 @@ def notifier_registered(subscriber: MmuNotifier) -> None:
 @tracepoint
 def notifier_unregistered(subscriber: MmuNotifier) -> None:
     """Unregistering a subscriber has returned; it is not called from here on."""
+
+
+@atomic
+def is_unregistered(subscriber: MmuNotifier) -> None:
+    """Unregistering a subscriber returns: the tracepoint, and the ghost that rules look at."""
+    subscriber.unregistered = True
+    notifier_unregistered(subscriber)
 
 
 # The reader's side.
@@ -184,6 +192,7 @@ def mmu_interval_notifier_insert(interval_sub: Driver, mm: Mm, start: Va, length
     else:
         node.invalidate_seq = subs.invalidate_seq - 1
         interval_tree_insert(subs, interval_sub)
+    interval_sub.unregistered = False
     notifier_registered(interval_sub)
     return 0
 
@@ -209,7 +218,7 @@ def mmu_interval_notifier_remove(interval_sub: Driver) -> None:
             interval_tree_remove(mm.subscriptions, interval_sub)
     if seq != 0:
         wait_until(mm.subscriptions.invalidate_seq != seq)
-    notifier_unregistered(interval_sub)
+    is_unregistered(interval_sub)
 
 
 @atomic
@@ -521,6 +530,7 @@ def mmu_notifier_register(subscription: MmuNotifier, mm: Mm) -> Errno:
         mm.mmap_lock.write_lock()
         wait_until(mm.subscriptions.active_invalidate_ranges == 0)
         hlist_add(mm.subscriptions, subscription)
+        subscription.unregistered = False
         notifier_registered(subscription)
         mm.mmap_lock.write_unlock()
     return 0
@@ -548,7 +558,7 @@ def mmu_notifier_unregister(subscription: MmuNotifier, mm: Mm) -> None:
         subscription.release(mm)
         hlist_del(mm.subscriptions, subscription)
     wait_until(srcu.readers == 0)
-    notifier_unregistered(subscription)
+    is_unregistered(subscription)
 
 
 @atomic

@@ -343,7 +343,8 @@ class Recorder:
             )
         return value
 
-    def _scenario(self, name: str, doc: str) -> Scenario:
+    def scenario(self, name: str, doc: str) -> Scenario:
+        """What was recorded so far, as data. (`@scenario` does this for you.)"""
         threads = tuple(Thread(name, tuple(ops)) for name, ops in self._threads.items())
         return Scenario(name, doc, tuple(self._setup), threads, tuple(self._final))
 
@@ -353,7 +354,7 @@ def scenario(body: Callable[[Recorder], object]) -> Scenario:
     the `Scenario`, its docstring the scenario's."""
     recorder = Recorder()
     body(recorder)
-    return recorder._scenario(body.__name__, (body.__doc__ or "").strip())
+    return recorder.scenario(body.__name__, (body.__doc__ or "").strip())
 
 
 def load_scenarios(path: str | Path) -> list[Scenario]:

@@ -1,0 +1,162 @@
+"""The adversaries: what the rest of the kernel and the process do while a device uses the memory.
+
+Each is a thread that does something to two pages that hold `A`, while a device uses them: reading, writing, reading with
+two engines at once, or reading and then unsubscribing. A driver that keeps the contract survives every interleaving of every one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from secondsight.scenario import Address, DeviceHandle, File, Recorder, Scenario
+
+__all__ = ["ADVERSARIES", "Adversary"]
+
+
+@dataclass(frozen=True, slots=True)
+class Adversary:
+    """A named adversary: what it does, and its scenarios, one for each way in which the device uses the pages."""
+
+    name: str
+    summary: str
+    scenarios: tuple[Scenario, ...]
+
+
+ADVERSARIES: dict[str, Adversary] = {}
+"""Every adversary by its name."""
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """What an adversary acts on: two pages at `pages`, of a memfd, of device memory, or anonymous; the device."""
+
+    pages: Address
+    gpu: DeviceHandle
+    memfd: File | None = None
+    dax: File | None = None
+
+
+def _reads(s: Recorder, memory: Memory) -> None:
+    @s.thread
+    def device() -> None:
+        memory.gpu.read(memory.pages + 1, into="first")
+        memory.gpu.read(memory.pages + 1, into="second")
+
+
+def _writes(s: Recorder, memory: Memory) -> None:
+    @s.thread
+    def device() -> None:
+        memory.gpu.write(memory.pages + 1, "D", into="written")
+        memory.gpu.read(memory.pages + 1, into="read")
+
+
+def _two_engines(s: Recorder, memory: Memory) -> None:
+    @s.thread
+    def engine1() -> None:
+        memory.gpu.read(memory.pages, into="one")
+
+    @s.thread
+    def engine2() -> None:
+        memory.gpu.read(memory.pages, into="two")
+
+
+def _closes(s: Recorder, memory: Memory) -> None:
+    @s.thread
+    def device() -> None:
+        memory.gpu.read(memory.pages + 1, into="first")
+        memory.gpu.close()
+
+
+_USES: dict[str, Callable[[Recorder, Memory], None]] = {
+    "reads": _reads,
+    "writes": _writes,
+    "two engines": _two_engines,
+    "closes": _closes,
+}
+
+Act = Callable[[Recorder, Memory], None]
+
+
+def _adversary(summary: str, of: str = "", thread: str = "cpu") -> Callable[[Act], Act]:
+    """Make an adversary of what the function does, in a thread of its own. `of`: anonymous memory, `memfd` or `dax`."""
+
+    def make(act: Act) -> Act:
+        name = act.__name__.rstrip("_").replace("_", "-")
+        scenarios = []
+        for use, using in _USES.items():
+            s = Recorder()
+            memfd = s.memfd_create(pages=2) if of == "memfd" else None
+            dax = s.dax(pages=2) if of == "dax" else None
+            pages = s.mmap(memfd or dax, pages=2)
+            s.write(pages, "A")
+            memory = Memory(pages, s.device(), memfd, dax)
+
+            def cpu(s: Recorder = s, memory: Memory = memory) -> None:
+                act(s, memory)
+
+            cpu.__name__ = thread
+            s.thread(cpu)
+            using(s, memory)
+            scenarios.append(s.scenario(f"{name}: {use}", summary))
+        ADVERSARIES[name] = Adversary(name, summary, tuple(scenarios))
+        return act
+
+    return make
+
+
+@_adversary("the process unmaps the pages")
+def munmap(s: Recorder, memory: Memory) -> None:
+    s.munmap(memory.pages, pages=2)
+
+
+@_adversary("the process unmaps the pages, maps new ones at the same address, and writes them")
+def munmap_mmap(s: Recorder, memory: Memory) -> None:
+    s.munmap(memory.pages, pages=2)
+    s.mmap(pages=2, at=memory.pages)
+    s.write(memory.pages, "B", pages=2)
+
+
+@_adversary("the process forgets the pages' contents by MADV_DONTNEED, then writes them")
+def madvise_dontneed(s: Recorder, memory: Memory) -> None:
+    s.madvise_dontneed(memory.pages, pages=2)
+    s.write(memory.pages, "B", pages=2)
+
+
+@_adversary("the process forgets the pages' contents twice, reading (the zero page) and writing in between")
+def zero_page(s: Recorder, memory: Memory) -> None:
+    s.madvise_dontneed(memory.pages, pages=2)
+    s.read(memory.pages + 1)
+    s.write(memory.pages, "B", pages=2)
+    s.madvise_dontneed(memory.pages, pages=2)
+
+
+@_adversary("the process maps over the pages (MAP_FIXED)")
+def mmap_fixed(s: Recorder, memory: Memory) -> None:
+    s.mmap(pages=2, at=memory.pages)
+    s.write(memory.pages, "B", pages=2)
+
+
+@_adversary("the process exits")
+def exit_(s: Recorder, memory: Memory) -> None:
+    s.exit()
+
+
+@_adversary("the OOM reaper takes the process's memory, in a context that must not sleep")
+def oom_reaper(s: Recorder, memory: Memory) -> None:
+    s.oom_reap()
+
+
+@_adversary("a hole is punched in the memfd that the pages belong to, then they are written", of="memfd")
+def punch_hole(s: Recorder, memory: Memory) -> None:
+    assert memory.memfd is not None
+    s.fallocate_punch_hole(memory.memfd, page=0, pages=2)
+    s.write(memory.pages, "B", pages=2)
+
+
+@_adversary("device memory (dev_pagemap) is taken away: disable, invalidate, drain", of="dax", thread="teardown")
+def dax_teardown(s: Recorder, memory: Memory) -> None:
+    assert memory.dax is not None
+    s.dax_disable(memory.dax)
+    s.dax_invalidate(memory.dax)
+    s.dax_drain(memory.dax)

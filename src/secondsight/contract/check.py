@@ -1,0 +1,177 @@
+"""Checking a driver: every adversary against it, under the rules of the contract."""
+
+from __future__ import annotations
+
+import importlib.util
+import inspect
+import linecache
+import sys
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from secondsight.contract.adversaries import ADVERSARIES, Adversary
+from secondsight.contract.coherence import as_if_cpu, isolation
+from secondsight.contract.lifetime import no_use_after_free
+from secondsight.contract.teardown import no_callback_after_unregister
+from secondsight.devices.device import Device
+from secondsight.lang.errors import LangError
+from secondsight.lang.program import Program
+from secondsight.lang.reference import Reference
+from secondsight.scenario import Scenario
+from secondsight.scenario.model import program
+from secondsight.search import Limits, Progress, Result, breadth_first
+
+__all__ = ["RULES", "Checked", "Rule", "check", "check_scenario", "driver_program", "load_drivers", "pick"]
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """A rule of the contract: its name, what it means, and the functions that watch for it.
+
+    `probes` is empty for rules that the executors check by themselves (deadlock, misuse of locks): those are always on.
+    """
+
+    name: str
+    summary: str
+    probes: tuple[Callable[..., Any], ...] = ()
+    file: str = ""
+
+
+def _rule(name: str, *probes: Callable[..., Any]) -> Rule:
+    summary = (probes[0].__doc__ or "").strip().splitlines()[0]
+    file = Path(probes[0].__code__.co_filename)
+    return Rule(name, summary, probes, f"{file.parent.name}/{file.name}")
+
+
+RULES: dict[str, Rule] = {
+    r.name: r
+    for r in (
+        _rule("as-if-cpu", as_if_cpu),
+        _rule("no-use-after-free", no_use_after_free),
+        _rule("isolation", isolation),
+        _rule("teardown", no_callback_after_unregister),
+        Rule("progress", "Nobody waits for ever, sleeps where sleeping is forbidden, or misuses a lock (always checked).", ()),
+    )
+}
+"""The contract's rules by name."""
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """One driver against one scenario of one adversary."""
+
+    driver: str
+    adversary: str
+    scenario: str
+    rules: tuple[str, ...]
+    result: Result
+    rebuild: Callable[[], Program]
+    """Builds the same program again: to replay and print a trace."""
+
+
+def pick(kind: str, table: dict[str, Any], names: Sequence[str] | None) -> list[Any]:
+    """The entries of a table by name; all of them for None. Raises `LangError` that lists the names there are."""
+    if not names:
+        return list(table.values())
+    unknown = [n for n in names if n not in table]
+    if unknown:
+        raise LangError(f"no {kind} is called {unknown[0]!r}; there are: {', '.join(table)}")
+    return [table[n] for n in names]
+
+
+def driver_program(
+    driver: type[Device], scenario: Scenario, rules: Sequence[Rule] | None = None, bounds: dict[str, int] | None = None
+) -> Program:
+    """The checked program of a driver in a scenario, watched by `rules` (default: all)."""
+    watching = RULES.values() if rules is None else rules
+    return program(scenario, driver, [p for r in watching for p in r.probes], bounds)
+
+
+def check(
+    driver: type[Device],
+    adversaries: Sequence[str] | None = None,
+    rules: Sequence[str] | None = None,
+    limits: Limits | None = None,
+    on_progress: Callable[[str, Progress], None] | None = None,
+    bounds: dict[str, int] | None = None,
+) -> Iterator[Checked]:
+    """Run `driver` against every adversary (or those named), one result a scenario, as they finish.
+
+    `rules` narrows the rules that are watched. `bounds` raises bounds of the machine. Raises `LangError` for unknown names
+    and for a driver outside the language.
+    """
+    picked: list[Adversary] = pick("adversary", ADVERSARIES, adversaries)
+    watching: list[Rule] = pick("rule", RULES, rules)
+    for adversary in picked:
+        for scenario in adversary.scenarios:
+            yield check_scenario(driver, adversary.name, scenario, watching, limits, on_progress, bounds)
+
+
+def check_scenario(
+    driver: type[Device],
+    adversary: str,
+    scenario: Scenario,
+    rules: Sequence[Rule],
+    limits: Limits | None = None,
+    on_progress: Callable[[str, Progress], None] | None = None,
+    bounds: dict[str, int] | None = None,
+) -> Checked:
+    """One driver in one scenario."""
+
+    def rebuild() -> Program:
+        return driver_program(driver, scenario, rules, bounds)
+
+    def tell(progress: Progress) -> None:
+        if on_progress is not None:
+            on_progress(scenario.name, progress)
+
+    result = breadth_first(Reference(rebuild()), limits, tell)
+    return Checked(driver.__name__, adversary, scenario.name, tuple(r.name for r in rules), result, rebuild)
+
+
+def load_drivers(path: str | Path) -> list[type[Device]]:
+    """The driver classes that a file defines, in its order: classes derived from `Device` that nothing in it derives from.
+
+    Raises `LangError` when the file cannot be read or run (with the lines of the user's own file), or defines none.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise LangError(f"{path}: no such file; give a Python file with a class derived from secondsight.Device")
+    module = _import(path)
+    found = [
+        value
+        for value in vars(module).values()
+        if isinstance(value, type) and issubclass(value, Device) and value.__module__ == module.__name__
+    ]
+    found = list(dict.fromkeys(found))
+    if not found:
+        raise LangError(f"{path}: no driver in it; define a class derived from secondsight.Device")
+    return sorted(found, key=lambda c: inspect.getsourcelines(c)[1])
+
+
+def _import(path: Path) -> ModuleType:
+    name = f"_secondsight_driver_{abs(hash(path.resolve()))}"
+    linecache.checkcache(str(path))
+    spec = importlib.util.spec_from_file_location(name, path.resolve())
+    if spec is None or spec.loader is None:
+        raise LangError(f"{path}: not a Python file")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    sys.path.insert(0, str(path.resolve().parent))
+    try:
+        spec.loader.exec_module(module)
+    except SyntaxError as error:
+        raise LangError(f"{path}:{error.lineno}: {error.msg}\n    {(error.text or '').strip()}") from None
+    except LangError:
+        raise
+    except (Exception, SystemExit) as error:
+        own = [f for f in traceback.extract_tb(error.__traceback__) if Path(f.filename).resolve() == path.resolve()]
+        lines = "".join(f"\n  {path}:{f.lineno}: {f.line}" for f in own)
+        raise LangError(f"{path}: cannot be run: {type(error).__name__}: {error}{lines}") from None
+    finally:
+        sys.path.pop(0)
+    return module
