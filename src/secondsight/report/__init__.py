@@ -1,5 +1,5 @@
 """Verdicts and traces for people and for machines: the mail form, tables, JSON."""
 
-from secondsight.report.trace import mail, trace_from_json, trace_to_json
+from secondsight.report.trace import SCHEMA, mail, mail_of, result_to_json, trace_from_json, trace_to_json
 
-__all__ = ["mail", "trace_from_json", "trace_to_json"]
+__all__ = ["SCHEMA", "mail", "mail_of", "result_to_json", "trace_from_json", "trace_to_json"]

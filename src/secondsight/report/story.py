@@ -18,7 +18,7 @@ from typing import Any
 from secondsight.lang import Mutex, Record, RwLock, SpinLock
 from secondsight.lang.plain import Event, PlainStep, replay
 from secondsight.lang.program import Program
-from secondsight.report.words import MILESTONES, call_text, is_machinery, is_written_by_hand, lock_text, result
+from secondsight.report.words import MILESTONES, call_text, is_harness, is_machinery, is_written_by_hand, lock_text, result
 from secondsight.search import Trace
 
 __all__ = ["Entry", "tell"]
@@ -116,6 +116,8 @@ class _Teller:
     functions: dict[str, list[Callable[..., Any]]] = field(default_factory=dict)
     by_code: dict[tuple[str, int], Callable[..., Any]] = field(default_factory=dict)
     last: int | None = None
+    spoke: bool = False
+    """Whether the present step has added to a line that was there."""
 
     def __post_init__(self) -> None:
         for instance in self.program.frontend.instances.values():
@@ -133,7 +135,7 @@ class _Teller:
         thread = now.step.thread
         if self.last is not None and self.last != thread and self.last in self.silent:
             self._elsewhere(self.last, now.number)
-        self.last = thread
+        self.last, self.spoke = thread, False
         stack = self._synchronise(now)
         before = len(self.entries)
         for depth, call in enumerate(stack):
@@ -151,10 +153,10 @@ class _Teller:
                 self._result(call)
         if len(self.entries) == before:
             self._statement(stack, now)
-        if len(self.entries) == before:
-            self.silent.add(thread)
-        else:
+        if len(self.entries) > before or self.spoke:
             self.silent.discard(thread)
+        else:
+            self.silent.add(thread)
 
     def _synchronise(self, now: Moment) -> list[Call]:
         """The thread's open calls, brought in line with its frames: those that are gone have ended."""
@@ -205,7 +207,7 @@ class _Teller:
         caller = call.parent
         if caller is None or not self._worth(call):
             return
-        asked = caller.parent is None
+        asked = caller.parent is None or is_harness(caller.function)
         by_machinery = is_machinery(caller.function) and not asked
         named = asked or not is_machinery(call.function)
         text = call_text(call.function, call.name, call.arguments, named=named, of_class=by_machinery)
@@ -218,7 +220,9 @@ class _Teller:
         name = call.name.rpartition(".")[2]
         if function is None or name.startswith("_") or name in BENEATH_NOTICE:
             return False
-        if caller.parent is None or name in MILESTONES or is_written_by_hand(function):
+        if is_harness(function):
+            return False
+        if caller.parent is None or is_harness(caller.function) or name in MILESTONES or is_written_by_hand(function):
             return True
         return is_written_by_hand(caller.function) and (not is_machinery(function) or name in _exported(function))
 
@@ -230,7 +234,10 @@ class _Teller:
         call.told = True
         if self.entries[-1] is call.entry:
             call.entry.text += f" = {text}"
-        elif call.parent is not None and (call.parent.parent is None or is_written_by_hand(call.parent.function)):
+            self.spoke = True
+        elif call.parent is not None and (
+            call.parent.parent is None or is_harness(call.parent.function) or is_written_by_hand(call.parent.function)
+        ):
             name = call.entry.text.partition("(")[0]
             self.entries.append(Entry(call.entry.thread, call.entry.depth, f"{name}() = {text}", step=call.entry.step))
 
@@ -275,7 +282,7 @@ class _Teller:
         known = self.functions.get(event.name, [])
         given = list(event.arguments)
         fitting = [f for f in known if list(f.__code__.co_varnames[: f.__code__.co_argcount]) == given]
-        return (fitting or known or [None])[0]
+        return next(iter(fitting or known), None)
 
 
 def _returns_at_once(events: list[Event], place: int) -> bool:

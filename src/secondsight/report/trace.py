@@ -16,22 +16,23 @@ import inspect
 import linecache
 import textwrap
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import secondsight
 from secondsight.lang import Char, LangError, Record
-from secondsight.lang.plain import PlainStep
+from secondsight.lang.plain import PlainStep, replay
 from secondsight.lang.program import Program
 from secondsight.lang.reference import Reference
 from secondsight.lang.types import resolve
 from secondsight.report.columns import WIDTH, columns
 from secondsight.report.story import Entry, tell
 from secondsight.report.untangle import untangle
-from secondsight.report.words import short
+from secondsight.report.words import is_harness, short
 from secondsight.search import Result, Step, Trace, Violation
 
-__all__ = ["SCHEMA", "mail", "trace_from_json", "trace_to_json"]
+__all__ = ["SCHEMA", "mail", "mail_of", "result_to_json", "trace_from_json", "trace_to_json"]
 
 SCHEMA = 1
 """The version of the JSON forms (docs/json.md)."""
@@ -44,28 +45,37 @@ def mail(title: str, program: Program, result: Result) -> str:
 
     The trace is replayed in plain execution on the way. Raises `Disagreement` if that does not take it.
     """
-    found = result.violation
-    if found is None:
+    if result.violation is None:
         raise ValueError("this result has no broken rule to tell")
-    violation = untangle(Reference(program), found)
+    violation = untangle(Reference(program), result.violation)
+    return _letter(title, program, violation, f"shortest of {result.states:,} states, ")
+
+
+def mail_of(title: str, program: Program, violation: Violation) -> str:
+    """A saved trace in the same form; its steps are told in the order they have."""
+    trace = violation.trace
+    steps = replay(program, [(s.thread, s.choices) for s in trace.steps], trace.states)
+    return _letter(title, program, replace(violation, where=getattr(steps[-1].error, "where", None) if steps else None), "")
+
+
+def _letter(title: str, program: Program, violation: Violation, found: str) -> str:
     entries, steps = tell(program, violation.trace)
     entries += _end(program, violation, steps, entries)
     lines = textwrap.wrap(f"{title}: {violation.message}", WIDTH)
-    lines += _source_line(program, violation, result)
+    lines += _rule_line(program, violation, f"{found}{len(violation.trace)} steps")
     lines += ["", *columns([thread.name for thread in program.threads], entries)]
     return "\n".join(line.rstrip() for line in lines) + "\n"
 
 
-def _source_line(program: Program, violation: Violation, result: Result) -> list[str]:
+def _rule_line(program: Program, violation: Violation, found: str) -> list[str]:
     """The rule, the file it is written in, and how the trace was found."""
     rule = f"rule: {violation.rule}"
     place = _rule_file(program, violation)
     if place:
         rule += f" ({place})"
-    found = f"shortest of {result.states:,} states, {len(violation.trace)} steps"
-    if len(rule) + 2 + len(found) > WIDTH:
+    if len(rule) + 3 + len(found) > WIDTH:
         return [rule, found]
-    return [f"{rule.ljust(WIDTH - len(found))}{found}" if len(rule) < 46 else f"{rule}   {found}"]
+    return [rule.ljust(WIDTH - len(found)) + found]
 
 
 def _rule_file(program: Program, violation: Violation) -> str:
@@ -86,7 +96,7 @@ def _short_path(file: str) -> str:
 
 def _end(program: Program, violation: Violation, steps: list[PlainStep], told: list[Entry]) -> list[Entry]:
     """The last lines: what was broken, in the column of the thread that broke it; or where everybody waits."""
-    if not steps or steps[-1].error is None:
+    if len(violation.trace.states) == len(steps):
         return _waiting(program, violation)
     last = steps[-1]
     number, own = len(steps) - 1, []
@@ -108,7 +118,9 @@ def _waiting(program: Program, violation: Violation) -> list[Entry]:
     for index, base in enumerate(program.bases):
         number = int.from_bytes(state[base : base + program.counter_width], "big")
         if number:
-            where = program.counters[number - 1].where
+            where, function = program.counters[number - 1].where, program.counters[number - 1].function.source
+            if is_harness(function):
+                continue
             text = linecache.getline(where.file, where.line).strip().rstrip(":")
             found.append(Entry(index, 0, f"^ waits: {text}", f"{Path(where.file).name}:{where.line}"))
     return found
@@ -144,8 +156,32 @@ def _cpu(mm: Any, va: int, write: bool) -> str:
 # JSON.
 
 
-def trace_to_json(program: Program, violation: Violation, made_by: Mapping[str, Any]) -> dict[str, Any]:
+def result_to_json(result: Result) -> dict[str, Any]:
+    """A search's result as data, without its trace; see docs/json.md."""
+    violation = result.violation
+    return {
+        "verdict": result.verdict.value,
+        "states": result.states,
+        "transitions": result.transitions,
+        "depth": result.depth,
+        "seconds": round(result.seconds, 3),
+        "exact": result.exact,
+        "reason": result.reason,
+        "error": str(result.error) if result.error else None,
+        "broken": None
+        if violation is None
+        else {
+            "rule": violation.rule,
+            "message": violation.message,
+            "file": _short_path(violation.where.file) if violation.where else None,
+            "line": violation.where.line if violation.where else None,
+        },
+    }
+
+
+def trace_to_json(program: Program, found: Violation, made_by: Mapping[str, Any]) -> dict[str, Any]:
     """A trace as data: `made_by` says how to build its program again; see docs/json.md."""
+    violation = untangle(Reference(program), found)
     _, steps = tell(program, violation.trace)
     names = [thread.name for thread in program.threads]
     return {
@@ -169,14 +205,15 @@ def trace_to_json(program: Program, violation: Violation, made_by: Mapping[str, 
     }
 
 
-def trace_from_json(data: Any) -> tuple[dict[str, Any], list[str], Trace]:
-    """What `trace_to_json` wrote: how the program was made, its threads' names, the trace. Raises LangError."""
+def trace_from_json(data: Any) -> tuple[dict[str, Any], list[str], Violation]:
+    """What `trace_to_json` wrote: how the program was made, its threads' names, what it breaks. Raises LangError."""
     try:
         if data["kind"] != "trace" or data["schema"] != SCHEMA:
             raise LangError(f"a trace of schema {SCHEMA} is wanted; this is {data['kind']} of schema {data['schema']}")
         names = [str(name) for name in data["threads"]]
         steps = tuple(Step(names.index(s["thread"]), tuple(int(c) for c in s["choices"])) for s in data["steps"])
         states = tuple(bytes.fromhex(state) for state in data["states"])
-        return dict(data["made_by"]), names, Trace(steps, states)
+        violation = Violation(str(data["rule"]), str(data["message"]), None, Trace(steps, states))
+        return dict(data["made_by"]), names, violation
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise LangError(f"not a trace: {type(error).__name__}: {error}; write one with secondsight check --json") from None

@@ -2,7 +2,8 @@
 
 Breadth-first search gives a shortest trace, but among the shortest it takes any: steps that do not depend on each other
 come out shuffled. Here runs of one thread's steps are moved together wherever the program still takes them and the end
-stays what it was. Nothing is dropped and nothing added.
+stays what it was; then each run takes over as much as it can of its thread's next one, so that functions are left half
+way only where the race needs it. Nothing is dropped and nothing added.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ def untangle(reference: Reference, violation: Violation) -> Violation:
         if better is None:
             break
         runs = _runs(_steps(better))
-    steps = _steps(runs)
+    steps = _steps(_early(reference, runs, wanted))
     states = _states(reference, steps)
     return replace(violation, trace=Trace(steps, tuple(states)))
 
@@ -56,6 +57,22 @@ def _merged(runs: list[Run]) -> list[list[Run]]:
         if after:  # the last step stays the last
             found.append([*runs[:earlier], both, *between, *after])
     return found
+
+
+def _early(reference: Reference, runs: list[Run], wanted: str | bytes) -> list[Run]:
+    """Each run lengthened by as many steps of the same thread's next run as can be taken that early."""
+    for earlier in range(len(runs)):
+        later = next((i for i in range(earlier + 1, len(runs)) if runs[i][0].thread == runs[earlier][0].thread), None)
+        if later is None:
+            continue
+        last = len(runs[later]) - (later == len(runs) - 1)  # the last step stays the last
+        for count in range(last - 1, 0, -1):
+            tried = list(runs)
+            tried[earlier], tried[later] = runs[earlier] + runs[later][:count], runs[later][count:]
+            if _end(reference, _steps(tried)) == wanted:
+                runs = tried
+                break
+    return runs
 
 
 def _end(reference: Reference, steps: tuple[Step, ...]) -> str | bytes | None:

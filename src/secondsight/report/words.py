@@ -12,21 +12,65 @@ from secondsight.lang import LangError, Record, Value
 from secondsight.lang.types import IntType, Type, resolve
 from secondsight.linux import SIGBUS, SIGSEGV
 
-__all__ = ["MILESTONES", "arguments", "call_text", "is_machinery", "is_written_by_hand", "lock_text", "result", "short"]
+__all__ = ["MILESTONES", "arguments", "call_text", "is_harness", "is_machinery", "is_written_by_hand", "lock_text", "result", "short"]
 
 MILESTONES = frozenset(
-    "alloc_page free_page put_zone_device_page zap_pte_range do_anonymous_page insert_page wp_page_copy "
-    "device_read device_write mmu_load mmu_store "
-    "mmu_notifier_invalidate_range_start mmu_notifier_invalidate_range_start_nonblock mmu_notifier_invalidate_range_end "
-    "mmu_notifier_release mmu_interval_notifier_insert mmu_interval_notifier_remove "
-    "hmm_range_fault hmm_range_snapshot shmem_fallocate shmem_undo_range shmem_add_to_page_cache unmap_mapping_range "
-    "dma_buf_move_notify dma_buf_map_attachment dma_buf_unmap_attachment udmabuf_create memfd_pin_folios "
-    "dev_pagemap_kill memunmap_pages kill_dev_dax get_dev_pagemap put_dev_pagemap percpu_ref_kill "
-    "exit_mmap oom_reap_task_mm pin_user_pages unpin_user_page".split()
+    (
+        "alloc_page",
+        "free_page",
+        "put_zone_device_page",
+        "zap_pte_range",
+        "do_anonymous_page",
+        "insert_page",
+        "wp_page_copy",
+        "device_read",
+        "device_write",
+        "mmu_load",
+        "mmu_store",
+        "mmu_notifier_invalidate_range_start",
+        "mmu_notifier_invalidate_range_start_nonblock",
+        "mmu_notifier_invalidate_range_end",
+        "mmu_notifier_release",
+        "mmu_interval_notifier_insert",
+        "mmu_interval_notifier_remove",
+        "hmm_range_fault",
+        "hmm_range_snapshot",
+        "shmem_fallocate",
+        "shmem_undo_range",
+        "shmem_add_to_page_cache",
+        "unmap_mapping_range",
+        "dma_buf_move_notify",
+        "dma_buf_map_attachment",
+        "dma_buf_unmap_attachment",
+        "udmabuf_create",
+        "memfd_pin_folios",
+        "dev_pagemap_kill",
+        "memunmap_pages",
+        "kill_dev_dax",
+        "get_dev_pagemap",
+        "put_dev_pagemap",
+        "percpu_ref_kill",
+        "exit_mmap",
+        "oom_reap_task_mm",
+        "pin_user_pages",
+        "unpin_user_page",
+    )
 )
 """Functions of `linux/` that have a line of their own wherever they are called; others only when a driver calls them."""
 
+_HARNESS = ("secondsight.scenario.", "secondsight.contract.", "secondsight.cases.")
 _MACHINERY = ("secondsight.linux.", "secondsight.lang.", "secondsight.contract.", "secondsight.scenario.")
+_ASKED = {
+    "vm_munmap": "munmap",
+    "do_mmap": "mmap",
+    "do_mmap_fixed": "mmap_fixed",
+    "madvise_dontneed": "madvise_dontneed",
+    "exit_mm": "exit",
+    "cpu_read": "read",
+    "cpu_write": "write",
+}
+"""What a thread does, in the words of its program."""
+
 _QUIET_RESULTS = {"zap_pte_range", "do_anonymous_page", "insert_page", "wp_page_copy"}
 _FRAME = re.compile(r"\bframes\[(\d+)\]$")
 
@@ -34,6 +78,11 @@ _FRAME = re.compile(r"\bframes\[(\d+)\]$")
 def is_machinery(function: Callable[..., Any] | None) -> bool:
     """Whether a function is Linux's, the language's or a rule's: shown by its name, never by its statements."""
     return function is not None and (function.__module__ + ".").startswith(_MACHINERY)
+
+
+def is_harness(function: Callable[..., Any] | None) -> bool:
+    """Whether a function only carries out what a scenario asks for: not part of the story."""
+    return function is not None and (function.__module__ + ".").startswith(_HARNESS)
 
 
 def is_written_by_hand(function: Callable[..., Any] | None) -> bool:
@@ -101,7 +150,8 @@ def arguments(function: Callable[..., Any] | None, given: dict[str, Any], named:
         if isinstance(value, bool):
             words += [name] if value else []
             continue
-        text = short(value, types.get(name))
+        brief = function is not None and function.__module__ == "secondsight.devices.device"
+        text = short(value, types.get(name)) if not (brief and isinstance(value, Value)) else _bundle(value).partition(",")[0]
         if text is not None and value is not None:
             words.append(f"{name}={text}" if named and not isinstance(value, (Record, Value)) else text)
     return ", ".join(words)
@@ -110,6 +160,8 @@ def arguments(function: Callable[..., Any] | None, given: dict[str, Any], named:
 def call_text(function: Callable[..., Any] | None, name: str, given: dict[str, Any], named: bool, of_class: bool) -> str:
     """A call as a mail would write it: `fault(va=0)`, `page_table.map(0, P1)`, `MyGpu.invalidate(0, UNMAP)`."""
     plain = name.rpartition(".")[2]
+    if named:
+        plain = _ASKED.get(plain, plain)
     owner = given.get("self")
     if isinstance(owner, Record):
         path = repr(owner).strip("<>")

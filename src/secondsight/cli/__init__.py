@@ -1,0 +1,68 @@
+"""The commands: `secondsight check`, `settle`, `run`, `kernel`, `replay`; bad input is a message and exit code 2."""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+
+import typer
+
+from secondsight.cli import check, kernel, replay, run, settle
+from secondsight.cli.common import BAD_INPUT, EXIT_CODES, HOLDS, INTERRUPTED, warn
+from secondsight.kernels import KernelError
+from secondsight.lang import LangError
+from secondsight.scenario import ScenarioError
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(
+    help="Settle questions about sharing process memory with devices: on a model of Linux's machinery, through every "
+    "interleaving, and on real kernels.",
+    epilog=EXIT_CODES,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command("check", epilog=EXIT_CODES)(check.check)
+app.command("settle", epilog=EXIT_CODES)(settle.settle)
+app.command("run", epilog=EXIT_CODES)(run.run)
+app.command("replay", epilog=EXIT_CODES)(replay.replay)
+app.add_typer(kernel.app, name="kernel")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command line and give its exit code. Never a traceback for bad input."""
+    try:
+        code = app(args=arguments, standalone_mode=False)
+        sys.stdout.flush()
+        return code if isinstance(code, int) else HOLDS
+    except (KeyboardInterrupt, typer.Abort):
+        warn("interrupted")
+        return INTERRUPTED
+    except (LangError, ScenarioError, KernelError) as error:
+        warn(f"secondsight: {error}")
+        return BAD_INPUT
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + 13
+    except OSError as error:
+        return _system(error)
+    except Exception as error:
+        if hasattr(error, "format_message"):  # a usage error of the command line
+            error.show()  # type: ignore[attr-defined]
+            return BAD_INPUT
+        raise
+
+
+def _system(error: OSError) -> int:
+    """The system said no: which file, and why."""
+    where = f"{error.filename}: " if error.filename else ""
+    hint = "; make room and try again" if error.errno in (errno.ENOSPC, errno.EDQUOT) else ""
+    warn(f"secondsight: {where}{error.strerror or error}{hint}")
+    return BAD_INPUT
+
+
+if __name__ == "__main__":
+    sys.exit(main())

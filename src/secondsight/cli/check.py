@@ -1,0 +1,162 @@
+"""`secondsight check FILE`: a user's driver against every adversary of the contract."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import groupby
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from secondsight.cli.common import Running, bounds, exit_code, limits, out, search_progress, write_json
+from secondsight.lang import LangError
+from secondsight.lang.program import Program
+from secondsight.report import SCHEMA, mail, result_to_json, trace_to_json
+from secondsight.report.tables import STYLES, figures
+from secondsight.search import Progress, Verdict
+
+if TYPE_CHECKING:
+    from secondsight.contract import Checked
+
+__all__ = ["check", "program_of"]
+
+
+def check(
+    file: Annotated[Path, typer.Argument(help="A Python file with a driver: a subclass of secondsight.Device.")],
+    driver: Annotated[list[str] | None, typer.Option("--class", help="Only this class of the file (may be repeated).")] = None,
+    rule: Annotated[list[str] | None, typer.Option(help="Only this rule of the contract (may be repeated).")] = None,
+    adversary: Annotated[list[str] | None, typer.Option(help="Only this adversary (may be repeated).")] = None,
+    bound: Annotated[list[str] | None, typer.Option(metavar="NAME=N", help="Raise a bound of the machine: frames=8.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON (docs/json.md).")] = False,
+    states: Annotated[int | None, typer.Option(min=1, help="Stop each search after so many states.")] = None,
+    seconds: Annotated[float | None, typer.Option(min=0, help="Stop each search after so many seconds.")] = None,
+    memory: Annotated[str | None, typer.Option(help="Stop when so much memory is in use: 500M, 8G.")] = "8G",
+) -> None:
+    """Run a driver through every interleaving with each adversary; a broken rule comes back as a shortest trace."""
+    from secondsight import contract
+
+    stops, raised = limits(states, seconds, memory), bounds(bound)
+    found: list[Checked] = []
+    drivers = _drivers(file, driver)
+    with Running() as running:
+
+        def on_progress(scenario: str, progress: Progress) -> None:
+            running.say(search_progress(scenario, progress))
+
+        for kind in drivers:
+            if not as_json:
+                out().print(f"{kind.__name__} ({file.name})", style="bold")
+            results = contract.check(kind, adversary, rule, stops, on_progress, raised)
+            for _, group in groupby(results, key=lambda checked: checked.adversary):
+                against = list(_until_interrupted(group))
+                found += against
+                if not as_json:
+                    _line(against)
+                if _was_interrupted(against):
+                    break
+            if _was_interrupted(found):
+                break
+    if as_json:
+        write_json(_as_json(file, found, raised))
+    else:
+        _traces(found)
+    raise typer.Exit(exit_code((checked.result.verdict for checked in found), _was_interrupted(found)))
+
+
+def _drivers(file: Path, wanted: list[str] | None) -> list[type[Any]]:
+    """The file's drivers, or those named by `--class`."""
+    from secondsight.contract import load_drivers
+
+    found = {kind.__name__: kind for kind in load_drivers(file)}
+    for name in wanted or ():
+        if name not in found:
+            raise LangError(f"{file} has no driver {name}; it has {', '.join(found)}")
+    return [kind for name, kind in found.items() if not wanted or name in wanted]
+
+
+def _until_interrupted(results: Iterable[Checked]) -> Iterator[Checked]:
+    """Results up to the one that Ctrl-C ended."""
+    for checked in results:
+        yield checked
+        if checked.result.reason == "interrupted":
+            return
+
+
+def _was_interrupted(found: list[Checked]) -> bool:
+    return any(checked.result.reason == "interrupted" for checked in found)
+
+
+# For people.
+
+
+def _line(against: list[Checked]) -> None:
+    """An adversary in a line: the worst verdict of its scenarios, all their states and seconds."""
+    worst = _worst([checked.result.verdict for checked in against])
+    results = [checked.result for checked in against if checked.result.verdict is worst]
+    told = worst.value
+    reasons = [r.violation.rule if r.violation else r.reason for r in results if r.violation or (r.reason and not r.error)]
+    if reasons:
+        told += f": {', '.join(dict.fromkeys(str(reason) for reason in reasons))}"
+    states, seconds = sum(c.result.states for c in against), sum(c.result.seconds for c in against)
+    console = out()
+    console.print(f"  {against[0].adversary:<18} ", end="")
+    console.print(f"{told:<36}", style=STYLES[worst], end="")
+    console.print(f" {figures(states, seconds):>22}")
+    for text in dict.fromkeys(str(r.error) for r in results if r.error is not None):
+        console.print(f"    {text}")
+
+
+def _traces(found: list[Checked]) -> None:
+    """The shortest trace of each broken rule, in full."""
+    by_rule: dict[tuple[str, str], list[tuple[int, int, Checked]]] = {}
+    for number, checked in enumerate(found):
+        violation = checked.result.violation
+        if violation is not None:
+            by_rule.setdefault((checked.driver, violation.rule), []).append((len(violation.trace), number, checked))
+    console = out()
+    for broken in by_rule.values():
+        _, _, shown = min(broken)
+        console.print()
+        console.print(mail(shown.driver, shown.rebuild(), shown.result), end="", soft_wrap=True)
+    if any(len(broken) > 1 for broken in by_rule.values()):
+        console.print("\nAbove is the shortest trace of each broken rule; --adversary NAME shows another's.")
+
+
+# For machines.
+
+
+def _worst(verdicts: Sequence[Verdict]) -> Verdict:
+    return next((v for v in (Verdict.BROKEN, Verdict.NOT_FINISHED) if v in verdicts), Verdict.HOLDS)
+
+
+def _as_json(file: Path, found: list[Checked], raised: dict[str, int]) -> dict[str, Any]:
+    return {
+        "schema": SCHEMA,
+        "kind": "check",
+        "file": str(file),
+        "verdict": _worst([c.result.verdict for c in found]).value,
+        "results": [_result(file, checked, raised) for checked in found],
+    }
+
+
+def _result(file: Path, checked: Checked, raised: dict[str, int]) -> dict[str, Any]:
+    names = {"driver": checked.driver, "adversary": checked.adversary, "scenario": checked.scenario}
+    data: dict[str, Any] = {**names, "rules": list(checked.rules), **result_to_json(checked.result)}
+    if checked.result.violation is not None:
+        made_by = {"command": "check", "file": str(file.resolve()), **names, "rules": list(checked.rules), "bounds": raised}
+        data["trace"] = trace_to_json(checked.rebuild(), checked.result.violation, made_by)
+    return data
+
+
+def program_of(made_by: dict[str, Any]) -> tuple[str, Program]:
+    """The program of a saved trace, built again, and its driver's name."""
+    from secondsight import contract
+
+    (driver,) = _drivers(Path(made_by["file"]), [made_by["driver"]])
+    adversary = contract.ADVERSARIES.get(made_by["adversary"])
+    scenario = next((s for s in adversary.scenarios if s.name == made_by["scenario"]), None) if adversary else None
+    rules = [contract.RULES[name] for name in made_by["rules"] if name in contract.RULES]
+    if scenario is None or len(rules) != len(made_by["rules"]):
+        raise LangError("the trace is of an adversary or a rule that is not there any more")
+    return driver.__name__, contract.driver_program(driver, scenario, rules, made_by["bounds"] or None)

@@ -1,0 +1,126 @@
+"""What the commands share: exit codes, consoles, progress on stderr, limits, and errors as messages."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+import time
+from collections.abc import Iterable
+from types import TracebackType
+from typing import Any
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, TextColumn
+from rich.progress import Progress as Bar
+
+from secondsight.report.columns import WIDTH
+from secondsight.search import Limits, Progress, Verdict
+
+__all__ = [
+    "BAD_INPUT", "BROKEN", "EXIT_CODES", "HOLDS", "INTERRUPTED", "NOT_FINISHED",
+    "Running", "bounds", "exit_code", "limits", "out", "search_progress", "warn", "write_json",
+]  # fmt: skip
+
+HOLDS, BROKEN, BAD_INPUT, NOT_FINISHED, INTERRUPTED = 0, 1, 2, 3, 130
+
+EXIT_CODES = (
+    "Exit code: 0 holds, 1 broken, 2 bad input, 3 not finished (a limit was reached), "
+    "130 interrupted (Ctrl-C; what was seen so far is printed). Of several verdicts the worst counts: "
+    "broken, then not finished, then holds."
+)
+
+_SHOW_AFTER = 1.0
+_LINE_EVERY = 10.0
+
+
+def out() -> Console:
+    """The console for results: stdout, never wider than a mail."""
+    console = Console(highlight=False, soft_wrap=False, emoji=False, markup=False)
+    console.width = WIDTH if not console.is_terminal else min(WIDTH, console.width)
+    return console
+
+
+def warn(message: str) -> None:
+    """A message for people, on stderr."""
+    print(message, file=sys.stderr)
+
+
+def write_json(data: Any) -> None:
+    """A result for machines, on stdout."""
+    print(json.dumps(data, indent=1))
+
+
+def exit_code(verdicts: Iterable[Verdict | None], interrupted: bool = False) -> int:
+    """The worst verdict's exit code; see `EXIT_CODES`."""
+    if interrupted:
+        return INTERRUPTED
+    seen = set(verdicts)
+    if Verdict.BROKEN in seen:
+        return BROKEN
+    return NOT_FINISHED if Verdict.NOT_FINISHED in seen else HOLDS
+
+
+def limits(states: int | None, seconds: float | None, memory: str | None) -> Limits:
+    """The search's limits from the command line: `--memory` takes 500M, 8G or bytes."""
+    return Limits(states, seconds, _bytes(memory) if memory is not None else None)
+
+
+def bounds(given: Iterable[str] | None) -> dict[str, int]:
+    """The machine's bounds that `--bound NAME=N` raises."""
+    found = {}
+    for text in given or ():
+        name, equals, number = text.partition("=")
+        if not equals or not number.isdecimal():
+            raise typer.BadParameter(f"--bound {text}: NAME=N is wanted, such as frames=8")
+        found[name] = int(number)
+    return found
+
+
+def _bytes(text: str) -> int:
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kmgt]?)(?:i?b)?", text.strip().lower())
+    if found is None or float(found[1]) == 0:
+        raise typer.BadParameter(f"--memory {text}: a size is wanted, such as 500M or 8G")
+    return int(float(found[1]) * 1024 ** " kmgt".index(found[2] or " "))
+
+
+class Running:
+    """Progress on stderr for whatever takes more than a second: a bar on a terminal, else a line now and then."""
+
+    def __init__(self) -> None:
+        self.console = Console(stderr=True, highlight=False, emoji=False, markup=False)
+        self.started = self.told = time.monotonic()
+        self.bar: Bar | None = None
+
+    def __enter__(self) -> Running:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        if self.bar is not None:
+            self.bar.stop()
+            self.bar = None
+
+    def say(self, text: str, done: float | None = None, total: float | None = None) -> None:
+        """How far it is, `done` of `total` where that is known; shown when it is time."""
+        now = time.monotonic()
+        if now - self.started < _SHOW_AFTER:
+            return
+        if self.console.is_terminal:
+            if self.bar is None:
+                self.bar = Bar(BarColumn(20), TextColumn("{task.description}"), console=self.console, transient=True)
+                self.bar.add_task(text, total=None)
+                self.bar.start()
+            self.bar.update(self.bar.task_ids[0], description=text, completed=done, total=total)
+        elif now - self.told >= _LINE_EVERY:
+            self.told = now
+            warn(text)
+
+
+def search_progress(label: str, progress: Progress) -> str:
+    """A search's progress in a line: `munmap: 1,234,567 states, 310,000/s, frontier 41,310, depth 22, 4 s`."""
+    rate = progress.states / progress.seconds if progress.seconds else 0
+    return (
+        f"{label}: {progress.states:,} states, {rate:,.0f}/s, frontier {progress.frontier:,}, "
+        f"depth {progress.depth}, {progress.seconds:.0f} s"
+    )

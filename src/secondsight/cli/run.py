@@ -1,0 +1,169 @@
+"""`secondsight run FILE`: a scenario's possible outcomes on the model, beside those observed on a real kernel."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich import box
+from rich.table import Table
+from rich.text import Text
+
+from secondsight.cli.common import BROKEN, Running, exit_code, limits, out, search_progress, write_json
+from secondsight.cli.kernel import find_kernel
+from secondsight.kernels import Kernel, Observation, boot
+from secondsight.report import SCHEMA, result_to_json
+from secondsight.report.columns import WIDTH
+from secondsight.scenario import Outcome, Scenario, load_scenarios, show_outcome, show_value
+from secondsight.search import Limits, Result, Verdict
+
+__all__ = ["run"]
+
+
+@dataclass(frozen=True)
+class Compared:
+    """A scenario with what can happen on the model and what did happen on a kernel."""
+
+    scenario: Scenario
+    result: Result
+    possible: frozenset[Outcome]
+    observed: Observation | None
+
+    @property
+    def impossible(self) -> dict[Outcome, int]:
+        """What was observed though the model, searched to its end, does not have it."""
+        if self.observed is None or self.result.verdict is not Verdict.HOLDS:
+            return {}
+        return {o: n for o, n in self.observed.outcomes.items() if o not in self.possible}
+
+
+def run(
+    file: Annotated[Path, typer.Argument(help="A Python file with @scenario functions.")],
+    on: Annotated[str | None, typer.Option(help="Also run it on this kernel, in QEMU: linux-6.12.")] = None,
+    kernel: Annotated[Path | None, typer.Option(help="Also run it on a kernel image of your own (a bzImage).")] = None,
+    runs: Annotated[int, typer.Option(min=1, help="How often to run it on the kernel, in one boot.")] = 200,
+    seed: Annotated[int, typer.Option(help="Decides the random pauses between operations.")] = 1,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON (docs/json.md).")] = False,
+    states: Annotated[int | None, typer.Option(min=1, help="Stop the model's search after so many states.")] = None,
+    seconds: Annotated[float | None, typer.Option(min=0, help="Stop the model's search after so many seconds.")] = None,
+    memory: Annotated[str | None, typer.Option(help="Stop when so much memory is in use: 500M, 8G.")] = "8G",
+) -> None:
+    """Print every possible outcome of a scenario, and with --on how often a real kernel showed each.
+
+    An outcome that was observed and is not possible means that the model is wrong: exit code 1.
+    """
+    scenarios = load_scenarios(file)
+    bounds = limits(states, seconds, memory)
+    target = find_kernel(on, kernel)
+    with Running() as running:
+        compared = [_model(scenario, bounds, running) for scenario in scenarios]
+        if target is not None:
+            compared = _on_kernel(compared, target, runs, seed, running)
+    if as_json:
+        write_json({"schema": SCHEMA, "kind": "run", "file": str(file), "scenarios": [_as_json(c) for c in compared]})
+    else:
+        for one in compared:
+            _print(one)
+    interrupted = any(c.result.reason == "interrupted" for c in compared)
+    if any(c.impossible for c in compared):
+        raise typer.Exit(BROKEN)
+    raise typer.Exit(exit_code((c.result.verdict for c in compared), interrupted))
+
+
+def _model(scenario: Scenario, bounds: Limits, running: Running) -> Compared:
+    from secondsight.scenario.model import outcomes
+
+    def on_progress(progress: Any) -> None:
+        running.say(search_progress(scenario.name, progress))
+
+    result, possible = outcomes(scenario, limits=bounds, on_progress=on_progress)
+    return Compared(scenario, result, possible, None)
+
+
+def _on_kernel(compared: list[Compared], kernel: Kernel, runs: int, seed: int, running: Running) -> list[Compared]:
+    """The same with what one boot of the kernel showed of every scenario."""
+    running.say(f"booting {kernel.name}")
+    with boot(kernel) as vm:
+        found = []
+        for one in compared:
+            name = one.scenario.name
+
+            def on_progress(seen: Observation, name: str = name) -> None:
+                running.say(f"{kernel.name}: {name}: {seen.runs} of {runs} runs", seen.runs, runs)
+
+            observed = vm.observe(one.scenario, runs, seed, on_progress)
+            found.append(Compared(one.scenario, one.result, one.possible, observed))
+        return found
+
+
+# For people.
+
+
+def _print(one: Compared) -> None:
+    console = out()
+    console.print(one.scenario.name, style="bold")
+    if one.scenario.doc:
+        console.print(f"  {one.scenario.doc.strip().splitlines()[0]}")
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, width=WIDTH, padding=(0, 2, 0, 0))
+    table.add_column("outcome", ratio=1, overflow="fold")
+    table.add_column("model", width=14)
+    observed = one.observed
+    if observed is not None:
+        table.add_column(f"Linux {observed.kernel_release}", width=22, overflow="fold")
+    known = one.possible | (set(observed.outcomes) if observed else set())
+    for outcome in sorted(known):
+        table.add_row(*_row(one, outcome))
+    console.print(table)
+    console.print(_summary(one))
+    for outcome, count in sorted(one.impossible.items()):
+        console.print(
+            f"IMPOSSIBLE OUTCOME OBSERVED: {show_outcome(outcome)} ({count} times). The model says that this cannot happen: "
+            "the model is wrong, or the kernel is. Please report it.",
+            style="bold red",
+        )
+    console.print()
+
+
+def _row(one: Compared, outcome: Outcome) -> list[Text]:
+    complete = one.result.verdict is Verdict.HOLDS
+    if outcome in one.possible:
+        model = Text("possible")
+    else:
+        model = Text("IMPOSSIBLE", "bold red") if complete else Text("not seen yet", "yellow")
+    row = [Text(show_outcome(outcome) or "(nothing to tell)"), model]
+    if one.observed is not None:
+        count = one.observed.outcomes.get(outcome, 0)
+        row.append(Text(f"{count} times" if count else "not observed", "" if count else "dim"))
+    return row
+
+
+def _summary(one: Compared) -> str:
+    result = one.result
+    text = f"model: {len(one.possible)} possible outcomes, {result.states:,} states, {result.seconds:.1f} s"
+    if result.verdict is not Verdict.HOLDS:
+        why = result.error or (result.violation.message if result.violation else result.reason)
+        text += f"; {result.verdict.value}: {why}; there may be more"
+    if one.observed is not None:
+        text += f"\nkernel: {one.observed.runs} runs in {one.observed.seconds:.1f} s"
+        if not one.impossible and result.verdict is Verdict.HOLDS:
+            text += "; every observed outcome is possible"
+    return text
+
+
+def _as_json(one: Compared) -> dict[str, Any]:
+    data: dict[str, Any] = {"name": one.scenario.name, "model": result_to_json(one.result)}
+    data["possible"] = [_outcome(o) for o in sorted(one.possible)]
+    if one.observed is not None:
+        data["observed"] = {
+            "kernel": one.observed.kernel_release,
+            "runs": one.observed.runs,
+            "outcomes": [{"outcome": _outcome(o), "count": n} for o, n in sorted(one.observed.outcomes.items())],
+        }
+        data["impossible"] = [_outcome(o) for o in sorted(one.impossible)]
+    return data
+
+
+def _outcome(outcome: Outcome) -> dict[str, str]:
+    return {name: show_value(value) for name, value in outcome}

@@ -1,0 +1,199 @@
+"""`secondsight settle`: the threads' questions as decision tables."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.padding import Padding
+
+from secondsight.cli.common import Running, exit_code, limits, out, write_json
+from secondsight.lang import LangError
+from secondsight.lang.program import Program
+from secondsight.report import SCHEMA, mail, result_to_json, trace_to_json
+from secondsight.report.tables import decision_table
+from secondsight.search import Limits, Verdict
+
+if TYPE_CHECKING:
+    from secondsight.cases import CaseTable, Cell
+
+__all__ = ["program_of", "settle"]
+
+
+def settle(
+    table: Annotated[str | None, typer.Argument(help="One table by its name; without it, all of them.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON (docs/json.md).")] = False,
+    trace: Annotated[
+        str | None, typer.Option(metavar="ROW:COLUMN", help="Settle only this cell and print its trace in full.")
+    ] = None,
+    states: Annotated[int | None, typer.Option(min=1, help="Stop each cell after so many states.")] = None,
+    seconds: Annotated[float | None, typer.Option(min=0, help="Stop each cell after so many seconds.")] = None,
+    memory: Annotated[str | None, typer.Option(help="Stop when so much memory is in use: 500M, 8G.")] = "8G",
+) -> None:
+    """Settle the design questions of the mail threads: alternatives against adversaries and properties.
+
+    Each cell is a search through every interleaving. A table that comes out as it was reviewed exits with 0, though it
+    has broken cells: they are its answer.
+    """
+    from secondsight.cases import TABLES
+
+    if table is not None and table not in TABLES:
+        raise LangError(f"there is no table {table}; there are {', '.join(TABLES)}")
+    chosen = [t for t in TABLES.values() if table is None or t.name == table]
+    bounds = limits(states, seconds, memory)
+    if trace is not None:
+        raise typer.Exit(_one_cell(chosen, trace, bounds, as_json))
+    settled: list[tuple[CaseTable, list[Cell]]] = []
+    for one in chosen:
+        cells = _settle(one, bounds)
+        settled.append((one, cells))
+        if not as_json:
+            _print_table(one, cells)
+        if len(cells) < len(list(one.cells())):
+            break
+    if as_json:
+        write_json({"schema": SCHEMA, "kind": "settle", "tables": [_as_json(t, cells) for t, cells in settled]})
+    else:
+        _print_example(settled)
+    interrupted = len(settled) < len(chosen) or any(_interrupted(t, cells) for t, cells in settled)
+    raise typer.Exit(exit_code((v for t, cells in settled for v in _verdicts(t, cells)), interrupted))
+
+
+def _settle(table: CaseTable, bounds: Limits) -> list[Cell]:
+    from secondsight.cases import settle as settle_table
+
+    total, done, seen, started = len(list(table.cells())), 0, 0, time.monotonic()
+    with Running() as running:
+
+        def on_cell(cell: Cell) -> None:
+            nonlocal done, seen
+            done += 1
+            seen += cell.result.states if cell.result else 0
+            elapsed = time.monotonic() - started
+            text = f"{table.name}: {done} of {total} cells, {seen:,} states, {seen / elapsed:,.0f}/s, {elapsed:.0f} s"
+            running.say(text, done, total)
+
+        return settle_table(table, bounds, on_cell)
+
+
+def _interrupted(table: CaseTable, cells: list[Cell]) -> bool:
+    return len(cells) < len(list(table.cells())) or any(c.result is not None and c.result.reason == "interrupted" for c in cells)
+
+
+def _verdicts(table: CaseTable, cells: list[Cell]) -> list[Verdict]:
+    """For the exit code: *holds* where a cell is as reviewed, *broken* where it differs, else its own verdict."""
+    found = []
+    for cell in cells:
+        expected = table.expected.get((cell.row, cell.column))
+        if cell.verdict is None or cell.verdict is expected:
+            found.append(Verdict.HOLDS)
+        elif cell.verdict is Verdict.NOT_FINISHED:
+            found.append(Verdict.NOT_FINISHED)
+        else:
+            found.append(Verdict.BROKEN if expected is not None else Verdict.HOLDS)
+    return found
+
+
+# For people.
+
+
+def _print_table(table: CaseTable, cells: list[Cell]) -> None:
+    console = out()
+    results = {(c.row, c.column): c.result for c in cells}
+    console.print(decision_table(table.title, table.question, table.rows, table.columns, results))
+    for cell in cells:
+        if cell.result is not None and cell.result.error is not None:
+            console.print(f"{cell.row}, {cell.column}: {cell.result.error}")
+    verdicts = {(c.row, c.column): c.verdict for c in cells if c.verdict is not None}
+    console.print()
+    for finding in table.findings:
+        sentence = finding.verdict(verdicts)
+        console.print(f'"{finding.claim}"', style="italic")
+        console.print(Padding(sentence or "Not settled: cells that it needs have not finished.", (0, 0, 1, 2)))
+    for cell in cells:
+        expected = table.expected.get((cell.row, cell.column))
+        if expected is not None and cell.verdict not in (expected, Verdict.NOT_FINISHED):
+            told = cell.verdict.value if cell.verdict else "no search"
+            console.print(f"{cell.row}, {cell.column}: {told}, though it was reviewed as {expected.value}", style="bold red")
+
+
+def _print_example(settled: Sequence[tuple[CaseTable, list[Cell]]]) -> None:
+    """The shortest trace of the first table that has a broken cell."""
+    for table, cells in settled:
+        broken = [c for c in cells if c.result is not None and c.result.violation is not None]
+        if broken:
+            shortest = min(broken, key=lambda c: len(c.result.violation.trace) if c.result and c.result.violation else 0)
+            _print_trace(table, shortest)
+            out().print(f'\nAny other: secondsight settle {table.name} --trace "ROW:COLUMN"')
+            return
+
+
+def _print_trace(table: CaseTable, cell: Cell) -> None:
+    program = table.program(cell.row, cell.column)
+    assert program is not None and cell.result is not None
+    out().print(mail(f"{cell.row}, {cell.column}", program, cell.result), end="", soft_wrap=True)
+
+
+# One cell, and JSON.
+
+
+def _one_cell(tables: list[CaseTable], wanted: str, bounds: Limits, as_json: bool) -> int:
+    """`--trace`: settle one cell and show its trace."""
+    from secondsight.cases import search_cell
+
+    places = [(t, row, column) for t in tables for row, column in t.cells() if f"{row}:{column}" == wanted]
+    if not places:
+        names = "\n".join(f"  {row}:{column}" for t in tables for row, column in t.cells())
+        raise LangError(f"there is no cell {wanted}; there are\n{names}")
+    table, row, column = places[0]
+    with Running() as running:
+        cell = search_cell(table, row, column, bounds, lambda p: running.say(f"{wanted}: {p.states:,} states"))
+    if as_json:
+        write_json({"schema": SCHEMA, "kind": "settle", "tables": [_as_json(table, [cell])]})
+    elif cell.result is None:
+        out().print(f"{wanted}: makes no sense")
+    elif cell.result.violation is None:
+        out().print(f"{wanted}: {cell.result.verdict.value}, {cell.result.states:,} states, {cell.result.seconds:.1f} s")
+    else:
+        _print_trace(table, cell)
+    return exit_code([cell.verdict])
+
+
+def _as_json(table: CaseTable, cells: list[Cell]) -> dict[str, Any]:
+    verdicts = {(c.row, c.column): c.verdict for c in cells if c.verdict is not None}
+    return {
+        "table": table.name,
+        "title": table.title,
+        "question": table.question,
+        "rows": [{"name": e.name, "summary": e.summary} for e in table.rows],
+        "columns": [{"name": e.name, "summary": e.summary} for e in table.columns],
+        "cells": [_cell_json(table, cell) for cell in cells],
+        "findings": [{"claim": f.claim, "result": f.verdict(verdicts)} for f in table.findings],
+    }
+
+
+def _cell_json(table: CaseTable, cell: Cell) -> dict[str, Any]:
+    data: dict[str, Any] = {"row": cell.row, "column": cell.column, "verdict": None}
+    if cell.result is None:
+        return data
+    data |= result_to_json(cell.result)
+    if cell.result.violation is not None:
+        program = table.program(cell.row, cell.column)
+        assert program is not None
+        made_by = {"command": "settle", "table": table.name, "row": cell.row, "column": cell.column}
+        data["trace"] = trace_to_json(program, cell.result.violation, made_by)
+    return data
+
+
+def program_of(made_by: dict[str, Any]) -> tuple[str, Program]:
+    """The program of a saved trace, built again, and its cell's name."""
+    from secondsight.cases import TABLES
+
+    row, column = made_by["row"], made_by["column"]
+    table = TABLES.get(made_by["table"])
+    program = table.program(row, column) if table is not None and (row, column) in table.cells() else None
+    if program is None:
+        raise LangError("the trace is of a table's cell that is not there any more")
+    return f"{row}, {column}", program

@@ -1,0 +1,114 @@
+"""A decision table in the terminal: alternatives against adversaries or properties, legible without colour, 80 columns."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+from rich import box
+from rich.console import Console, Group, RenderableType
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from secondsight.report.columns import WIDTH
+from secondsight.search import Result, Verdict
+
+__all__ = ["STYLES", "decision_table", "figures", "verdict_text"]
+
+STYLES = {Verdict.HOLDS: "green", Verdict.BROKEN: "bold red", Verdict.NOT_FINISHED: "yellow"}
+_NAME_WIDTH = 17
+
+
+class Heading(Protocol):
+    """A row or a column: `cases.Entry`."""
+
+    @property
+    def name(self) -> str:
+        """What heads it."""
+
+    @property
+    def summary(self) -> str:
+        """A sentence that says what it stands for."""
+
+
+def verdict_text(result: Result | None) -> Text:
+    """The verdict as one styled word; `-` where the question makes no sense."""
+    if result is None:
+        return Text("-", "dim")
+    return Text(result.verdict.value, STYLES[result.verdict])
+
+
+def figures(states: int, seconds: float) -> str:
+    """States and seconds: `41,310 states  0.4 s`."""
+    return f"{_count(states)} states {_seconds(seconds):>6}"
+
+
+def _count(number: int) -> str:
+    return f"{number:,}" if number < 1_000_000 else f"{number / 1_000_000:.1f}M"
+
+
+def _seconds(seconds: float) -> str:
+    return f"{seconds:.1f}s" if seconds < 10 else f"{seconds:.0f}s"
+
+
+def decision_table(
+    title: str,
+    question: str,
+    rows: Sequence[Heading],
+    columns: Sequence[Heading],
+    results: Mapping[tuple[str, str], Result | None],
+) -> RenderableType:
+    """The table with its title and question above, and below what rows and columns stand for.
+
+    A cell that `results` lacks has not been searched.
+    """
+    table = Table(box=box.SIMPLE_HEAD, width=WIDTH, padding=(0, 1, 0, 0), show_edge=False, show_lines=False)
+    table.add_column("", width=_NAME_WIDTH, overflow="fold", vertical="top")
+    width = (WIDTH - _NAME_WIDTH - 2) // max(1, len(columns)) - 1
+    for column in columns:
+        table.add_column(_breakable(column.name, width), width=width, overflow="fold", vertical="bottom")
+    for number, row in enumerate(rows):
+        if number:
+            table.add_row()
+        cells = [_cell(results, row.name, column.name, width) for column in columns]
+        table.add_row(Text(_breakable(row.name, _NAME_WIDTH)), *cells)
+    parts: list[RenderableType] = [Text(title, "bold"), Text(question), Text(), table, Text()]
+    parts += [_legend("rows", rows), _legend("columns", columns)]
+    return Group(*parts)
+
+
+def _cell(results: Mapping[tuple[str, str], Result | None], row: str, column: str, width: int) -> Text:
+    if (row, column) not in results:
+        return Text("?", "dim")
+    result = results[row, column]
+    text = verdict_text(result)
+    if result is not None:
+        count, seconds = _count(result.states), _seconds(result.seconds)
+        text.append(f"\n{count} {seconds}" if len(count) + len(seconds) < width else f"\n{count}\n{seconds}", "dim")
+    return text
+
+
+def _breakable(name: str, width: int) -> str:
+    """A name whose long words may be broken at their hyphens and underscores."""
+    return " ".join(
+        word if len(word) <= width else word.replace("_", "_\u200b").replace("-", "-\u200b") for word in name.split(" ")
+    )
+
+
+def _legend(what: str, entries: Sequence[Heading]) -> RenderableType:
+    """What each name stands for."""
+    table = Table(box=None, show_header=False, width=WIDTH - 2, padding=(0, 1, 0, 0))
+    table.add_column(width=24, overflow="fold")
+    table.add_column(overflow="fold")
+    for entry in entries:
+        table.add_row(entry.name, entry.summary)
+    return Group(Text(f"{what}:", "dim"), Padding(table, (0, 0, 0, 2)))
+
+
+def plain(renderable: RenderableType) -> str:
+    """As text without colour, for files and tests."""
+    console = Console(width=WIDTH, color_system=None, force_terminal=False, highlight=False, legacy_windows=False)
+    with console.capture() as capture:
+        console.print(renderable)
+    return "\n".join(line.rstrip() for line in capture.get().splitlines()) + "\n"
