@@ -17,6 +17,7 @@ from typing import Literal
 from secondsight.lang import Array, Errno, Ref, atomic
 from secondsight.linux import mmu_notifier as mn
 from secondsight.linux.dma_buf import DmaBuf, DmaBufAttachment
+from secondsight.linux.errno import EINVAL
 from secondsight.linux.gup import memfd_pin_folio, try_grab_folio
 from secondsight.linux.mm_types import Driver, Frame, Mm, Pgoff, Va
 from secondsight.linux.shmem import ShmemFile
@@ -52,8 +53,12 @@ class WatchedUdmabuf(DmaBuf):
     watch: Watch
 
     def is_dynamic(self) -> bool:
-        """The buffer moves; who imports it must have `move_notify`."""
+        """The buffer moves."""
         return True
+
+    def pin(self, attach: DmaBufAttachment) -> Errno:
+        """Refused: an importer without `move_notify` cannot have this buffer."""
+        return -EINVAL
 
     def open(self, memfd: ShmemFile, size: Pgoff, mm: Mm, va: Va) -> None:
         """Make a buffer of the first `size` pages of `memfd`, mapped at `va` of `mm`. Part of setting up."""

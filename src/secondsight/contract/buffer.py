@@ -1,0 +1,30 @@
+"""Rules for who imports a buffer: the frames that a mapping names must still be the buffer's."""
+
+from __future__ import annotations
+
+from secondsight.lang import require, rule
+from secondsight.linux.dma_buf import DmaBufAttachment, importer_access
+from secondsight.linux.fork import mms
+from secondsight.linux.mm_types import Frame, Mm, Pgoff, VmaState
+
+__all__ = ["no_freed_frame"]
+
+
+@rule("no-freed-frame", on=importer_access)
+def no_freed_frame(attach: DmaBufAttachment, pgoff: Pgoff, frame: Frame, write: bool) -> None:
+    """An importer uses no frame that is free, and none that is a process's anonymous memory by now.
+
+    At no moment: the frame of a page that moves is freed only after move_notify has returned. Source:
+    include/linux/dma-buf.h (move_notify) and Documentation/driver-api/dma-buf.rst.
+    """
+    require(frame.refcount > 0, "no-freed-frame", "the importer used a frame that was freed")
+    for mm in mms:
+        require(not is_anonymous(mm, frame), "no-freed-frame", "the importer used a frame that is somebody's anonymous memory")
+
+
+def is_anonymous(mm: Mm, frame: Frame) -> bool:
+    """Whether the process has the frame as anonymous memory."""
+    return any(
+        mm.ptes[va].frame is frame and mm.vmas[va].state == VmaState.MAPPED and mm.vmas[va].file is None
+        for va in range(len(mm.ptes))
+    )
