@@ -1,1 +1,12 @@
-"""secondsight: settle questions about sharing process memory with devices."""
+"""secondsight: settle questions about sharing process memory with devices.
+
+What a driver is written with; the rest is in `secondsight.lang` (the language), `secondsight.linux` (the machinery),
+`secondsight.scenario` (recording scenarios) and `secondsight.contract` (the rules and the adversaries).
+"""
+
+from secondsight.devices import Device, DevicePageTable
+from secondsight.lang import Errno, Mutex, SpinLock, atomic
+from secondsight.linux.mm_types import Va
+from secondsight.scenario import scenario
+
+__all__ = ["Device", "DevicePageTable", "Errno", "Mutex", "SpinLock", "Va", "atomic", "scenario"]

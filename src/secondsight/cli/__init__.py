@@ -5,11 +5,12 @@ from __future__ import annotations
 import errno
 import os
 import sys
+import traceback
 
 import typer
 
 from secondsight.cli import check, kernel, replay, run, settle
-from secondsight.cli.common import BAD_INPUT, EXIT_CODES, HOLDS, INTERRUPTED, warn
+from secondsight.cli.common import BAD_INPUT, EXIT_CODES, HOLDS, INTERRUPTED, OUR_FAULT, warn
 from secondsight.kernels import KernelError
 from secondsight.lang import LangError
 from secondsight.scenario import ScenarioError
@@ -53,7 +54,9 @@ def main(arguments: list[str] | None = None) -> int:
         if hasattr(error, "format_message"):  # a usage error of the command line
             error.show()  # type: ignore[attr-defined]
             return BAD_INPUT
-        raise
+        traceback.print_exc()
+        warn("secondsight: this is an error in secondsight itself, not in your input; please report it with the lines above")
+        return OUR_FAULT
 
 
 def _system(error: OSError) -> int:

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from rich.text import Text
 
-from secondsight.cli.common import Running, bounds, exit_code, limits, out, search_progress, write_json
+from secondsight.cli.common import Running, bounds, exit_code, limits, search_progress, show, write_json
 from secondsight.lang import LangError
 from secondsight.lang.program import Program
 from secondsight.report import SCHEMA, mail, result_to_json, trace_to_json
@@ -45,13 +46,13 @@ def check(
             running.say(search_progress(scenario, progress))
 
         for kind in drivers:
-            if not as_json:
-                out().print(f"{kind.__name__} ({file.name})", style="bold")
             results = contract.check(kind, adversary, rule, stops, on_progress, raised)
-            for _, group in groupby(results, key=lambda checked: checked.adversary):
+            for number, (_, group) in enumerate(groupby(results, key=lambda checked: checked.adversary)):
                 against = list(_until_interrupted(group))
                 found += against
                 if not as_json:
+                    if number == 0:
+                        show(f"{kind.__name__} ({file.name})", style="bold")
                     _line(against)
                 if _was_interrupted(against):
                     break
@@ -61,7 +62,7 @@ def check(
         write_json(_as_json(file, found, raised))
     else:
         _traces(found)
-    raise typer.Exit(exit_code((checked.result.verdict for checked in found), _was_interrupted(found)))
+    raise typer.Exit(exit_code(checked.result for checked in found))
 
 
 def _drivers(file: Path, wanted: list[str] | None) -> list[type[Any]]:
@@ -99,12 +100,12 @@ def _line(against: list[Checked]) -> None:
     if reasons:
         told += f": {', '.join(dict.fromkeys(str(reason) for reason in reasons))}"
     states, seconds = sum(c.result.states for c in against), sum(c.result.seconds for c in against)
-    console = out()
-    console.print(f"  {against[0].adversary:<18} ", end="")
-    console.print(f"{told:<36}", style=STYLES[worst], end="")
-    console.print(f" {figures(states, seconds):>22}")
+    line = Text(f"  {against[0].adversary:<18} ")
+    line.append(f"{told:<36}", STYLES[worst])
+    line.append(f" {figures(states, seconds):>22}")
+    show(line)
     for text in dict.fromkeys(str(r.error) for r in results if r.error is not None):
-        console.print(f"    {text}")
+        show(f"    {text}")
 
 
 def _traces(found: list[Checked]) -> None:
@@ -114,13 +115,12 @@ def _traces(found: list[Checked]) -> None:
         violation = checked.result.violation
         if violation is not None:
             by_rule.setdefault((checked.driver, violation.rule), []).append((len(violation.trace), number, checked))
-    console = out()
     for broken in by_rule.values():
         _, _, shown = min(broken)
-        console.print()
-        console.print(mail(shown.driver, shown.rebuild(), shown.result), end="", soft_wrap=True)
+        print()
+        print(mail(shown.driver, shown.rebuild(), shown.result), end="")
     if any(len(broken) > 1 for broken in by_rule.values()):
-        console.print("\nAbove is the shortest trace of each broken rule; --adversary NAME shows another's.")
+        show("\nAbove is the shortest trace of each broken rule; --adversary NAME shows another's.")
 
 
 # For machines.

@@ -11,24 +11,26 @@ from types import TracebackType
 from typing import Any
 
 import typer
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.progress import BarColumn, TextColumn
 from rich.progress import Progress as Bar
 
+from secondsight.linux import SMALLEST
 from secondsight.report.columns import WIDTH
-from secondsight.search import Limits, Progress, Verdict
+from secondsight.report.tables import plain
+from secondsight.search import Limits, Progress, Result, Verdict
 
 __all__ = [
-    "BAD_INPUT", "BROKEN", "EXIT_CODES", "HOLDS", "INTERRUPTED", "NOT_FINISHED",
-    "Running", "bounds", "exit_code", "limits", "out", "search_progress", "warn", "write_json",
+    "BAD_INPUT", "BROKEN", "EXIT_CODES", "HOLDS", "INTERRUPTED", "NOT_FINISHED", "OUR_FAULT",
+    "Running", "bounds", "exit_code", "limits", "out", "search_progress", "show", "warn", "write_json",
 ]  # fmt: skip
 
-HOLDS, BROKEN, BAD_INPUT, NOT_FINISHED, INTERRUPTED = 0, 1, 2, 3, 130
+HOLDS, BROKEN, BAD_INPUT, NOT_FINISHED, OUR_FAULT, INTERRUPTED = 0, 1, 2, 3, 70, 130
 
 EXIT_CODES = (
-    "Exit code: 0 holds, 1 broken, 2 bad input, 3 not finished (a limit was reached), "
-    "130 interrupted (Ctrl-C; what was seen so far is printed). Of several verdicts the worst counts: "
-    "broken, then not finished, then holds."
+    "Exit code: 0 holds, 1 broken, 2 bad input, 3 not finished (a limit was reached), 70 an error in secondsight itself, "
+    "130 interrupted (Ctrl-C; what was seen so far is printed). Of several results the worst counts: "
+    "broken, then bad input (such as a bound that is too small), then not finished, then holds."
 )
 
 _SHOW_AFTER = 1.0
@@ -42,6 +44,15 @@ def out() -> Console:
     return console
 
 
+def show(renderable: RenderableType, style: str | None = None) -> None:
+    """Print text or a table: styled on a terminal, bare otherwise."""
+    console = out()
+    if console.is_terminal:
+        console.print(renderable, style=style)
+    else:
+        print(plain(renderable), end="")
+
+
 def warn(message: str) -> None:
     """A message for people, on stderr."""
     print(message, file=sys.stderr)
@@ -52,14 +63,16 @@ def write_json(data: Any) -> None:
     print(json.dumps(data, indent=1))
 
 
-def exit_code(verdicts: Iterable[Verdict | None], interrupted: bool = False) -> int:
-    """The worst verdict's exit code; see `EXIT_CODES`."""
-    if interrupted:
+def exit_code(results: Iterable[Result | None]) -> int:
+    """The exit code of several searches; see `EXIT_CODES`."""
+    seen = [result for result in results if result is not None]
+    if any(result.reason == "interrupted" for result in seen):
         return INTERRUPTED
-    seen = set(verdicts)
-    if Verdict.BROKEN in seen:
+    if any(result.verdict is Verdict.BROKEN for result in seen):
         return BROKEN
-    return NOT_FINISHED if Verdict.NOT_FINISHED in seen else HOLDS
+    if any(result.error is not None for result in seen):
+        return BAD_INPUT
+    return NOT_FINISHED if any(result.verdict is Verdict.NOT_FINISHED for result in seen) else HOLDS
 
 
 def limits(states: int | None, seconds: float | None, memory: str | None) -> Limits:
@@ -74,6 +87,8 @@ def bounds(given: Iterable[str] | None) -> dict[str, int]:
         name, equals, number = text.partition("=")
         if not equals or not number.isdecimal():
             raise typer.BadParameter(f"--bound {text}: NAME=N is wanted, such as frames=8")
+        if name not in SMALLEST:
+            raise typer.BadParameter(f"--bound {text}: there is no bound {name}; there are {', '.join(SMALLEST)}")
         found[name] = int(number)
     return found
 

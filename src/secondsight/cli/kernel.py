@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from secondsight.cli.common import EXIT_CODES, Running, out
+from secondsight.cli.common import EXIT_CODES, Running
 from secondsight.kernels import GETTABLE, Kernel, KernelError, get
 
 __all__ = ["app", "find_kernel"]
@@ -26,7 +26,7 @@ def fetch(
     else:
         with Running() as running:
             found = get(name, lambda what, done, total: running.say(_progress(what, done, total), done, total or None))
-    out().print(f"{found.name}: Linux {found.release}\n{found.image}", soft_wrap=True)
+    print(f"{found.name}: Linux {found.release}\n{found.image}")
 
 
 def _progress(what: str, done: int, total: int) -> str:
@@ -40,9 +40,9 @@ def show() -> None:
         try:
             found = Kernel.find(name)
         except KernelError as error:
-            out().print(f"linux-{name}  {error.reason}; {error.remedy}", soft_wrap=True)
+            print(f"linux-{name}  {error.reason}; {error.remedy}")
         else:
-            out().print(f"{found.name}  Linux {found.release}  {found.image}", soft_wrap=True)
+            print(f"{found.name}  Linux {found.release}  {found.image}")
 
 
 def find_kernel(name: str | None, path: Path | None) -> Kernel | None:

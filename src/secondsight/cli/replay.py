@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from secondsight.cli import check, settle
-from secondsight.cli.common import HOLDS, out
+from secondsight.cli.common import HOLDS
 from secondsight.lang import LangError
 from secondsight.lang.plain import Disagreement
 from secondsight.lang.plain import replay as replay_plain
@@ -39,7 +39,7 @@ def replay(
         text = mail_of(title, program, violation)
     except Disagreement as error:
         raise LangError(f"the trace does not fit the program any more; was the driver edited since? {error}") from None
-    out().print(text, end="", soft_wrap=True)
+    print(text, end="")
 
 
 def _read(file: Path) -> Any:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich import box
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from secondsight.cli.common import BROKEN, Running, exit_code, limits, out, search_progress, write_json
+from secondsight.cli.common import BROKEN, Running, exit_code, limits, search_progress, show, write_json
 from secondsight.cli.kernel import find_kernel
 from secondsight.kernels import Kernel, Observation, boot
 from secondsight.report import SCHEMA, result_to_json
@@ -58,18 +60,26 @@ def run(
     bounds = limits(states, seconds, memory)
     target = find_kernel(on, kernel)
     with Running() as running:
-        compared = [_model(scenario, bounds, running) for scenario in scenarios]
-        if target is not None:
+        compared = list(_models(scenarios, bounds, running))
+        if target is not None and compared[-1].result.reason != "interrupted":
             compared = _on_kernel(compared, target, runs, seed, running)
     if as_json:
         write_json({"schema": SCHEMA, "kind": "run", "file": str(file), "scenarios": [_as_json(c) for c in compared]})
     else:
         for one in compared:
             _print(one)
-    interrupted = any(c.result.reason == "interrupted" for c in compared)
     if any(c.impossible for c in compared):
         raise typer.Exit(BROKEN)
-    raise typer.Exit(exit_code((c.result.verdict for c in compared), interrupted))
+    raise typer.Exit(exit_code(c.result for c in compared))
+
+
+def _models(scenarios: list[Scenario], bounds: Limits, running: Running) -> Iterator[Compared]:
+    """Every scenario on the model, up to one that Ctrl-C ended."""
+    for scenario in scenarios:
+        found = _model(scenario, bounds, running)
+        yield found
+        if found.result.reason == "interrupted":
+            return
 
 
 def _model(scenario: Scenario, bounds: Limits, running: Running) -> Compared:
@@ -102,10 +112,9 @@ def _on_kernel(compared: list[Compared], kernel: Kernel, runs: int, seed: int, r
 
 
 def _print(one: Compared) -> None:
-    console = out()
-    console.print(one.scenario.name, style="bold")
+    show(one.scenario.name, style="bold")
     if one.scenario.doc:
-        console.print(f"  {one.scenario.doc.strip().splitlines()[0]}")
+        show(Padding(" ".join(one.scenario.doc.split("\n\n")[0].split()), (0, 0, 1, 2)))
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, width=WIDTH, padding=(0, 2, 0, 0))
     table.add_column("outcome", ratio=1, overflow="fold")
     table.add_column("model", width=14)
@@ -115,15 +124,15 @@ def _print(one: Compared) -> None:
     known = one.possible | (set(observed.outcomes) if observed else set())
     for outcome in sorted(known):
         table.add_row(*_row(one, outcome))
-    console.print(table)
-    console.print(_summary(one))
+    show(table)
+    show(_summary(one))
     for outcome, count in sorted(one.impossible.items()):
-        console.print(
+        show(
             f"IMPOSSIBLE OUTCOME OBSERVED: {show_outcome(outcome)} ({count} times). The model says that this cannot happen: "
             "the model is wrong, or the kernel is. Please report it.",
             style="bold red",
         )
-    console.print()
+    print()
 
 
 def _row(one: Compared, outcome: Outcome) -> list[Text]:
@@ -141,10 +150,13 @@ def _row(one: Compared, outcome: Outcome) -> list[Text]:
 
 def _summary(one: Compared) -> str:
     result = one.result
-    text = f"model: {len(one.possible)} possible outcomes, {result.states:,} states, {result.seconds:.1f} s"
+    text = f"model: {len(one.possible)} possible outcomes"
+    if result.verdict is not Verdict.HOLDS:
+        text += " so far"
+    text += f", {result.states:,} states, {result.seconds:.1f} s"
     if result.verdict is not Verdict.HOLDS:
         why = result.error or (result.violation.message if result.violation else result.reason)
-        text += f"; {result.verdict.value}: {why}; there may be more"
+        text += f"; {result.verdict.value}: {why}"
     if one.observed is not None:
         text += f"\nkernel: {one.observed.runs} runs in {one.observed.seconds:.1f} s"
         if not one.impossible and result.verdict is Verdict.HOLDS:

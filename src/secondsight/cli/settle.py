@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.padding import Padding
 
-from secondsight.cli.common import Running, exit_code, limits, out, write_json
+from secondsight.cli.common import BROKEN, INTERRUPTED, Running, exit_code, limits, show, write_json
 from secondsight.lang import LangError
 from secondsight.lang.program import Program
 from secondsight.report import SCHEMA, mail, result_to_json, trace_to_json
@@ -57,8 +57,7 @@ def settle(
         write_json({"schema": SCHEMA, "kind": "settle", "tables": [_as_json(t, cells) for t, cells in settled]})
     else:
         _print_example(settled)
-    interrupted = len(settled) < len(chosen) or any(_interrupted(t, cells) for t, cells in settled)
-    raise typer.Exit(exit_code((v for t, cells in settled for v in _verdicts(t, cells)), interrupted))
+    raise typer.Exit(INTERRUPTED if any(_was_interrupted(t, cells) for t, cells in settled) else _exit_code(settled))
 
 
 def _settle(table: CaseTable, bounds: Limits) -> list[Cell]:
@@ -78,45 +77,37 @@ def _settle(table: CaseTable, bounds: Limits) -> list[Cell]:
         return settle_table(table, bounds, on_cell)
 
 
-def _interrupted(table: CaseTable, cells: list[Cell]) -> bool:
+def _was_interrupted(table: CaseTable, cells: list[Cell]) -> bool:
     return len(cells) < len(list(table.cells())) or any(c.result is not None and c.result.reason == "interrupted" for c in cells)
 
 
-def _verdicts(table: CaseTable, cells: list[Cell]) -> list[Verdict]:
-    """For the exit code: *holds* where a cell is as reviewed, *broken* where it differs, else its own verdict."""
-    found = []
-    for cell in cells:
-        expected = table.expected.get((cell.row, cell.column))
-        if cell.verdict is None or cell.verdict is expected:
-            found.append(Verdict.HOLDS)
-        elif cell.verdict is Verdict.NOT_FINISHED:
-            found.append(Verdict.NOT_FINISHED)
-        else:
-            found.append(Verdict.BROKEN if expected is not None else Verdict.HOLDS)
-    return found
+def _exit_code(settled: list[tuple[CaseTable, list[Cell]]]) -> int:
+    """0 when every cell came out as reviewed, broken ones too; 1 when one came out the other way."""
+    unlike = [cell for table, cells in settled for cell in cells if cell.verdict is not table.expected.get((cell.row, cell.column))]
+    finished = [cell for cell in unlike if cell.verdict in (Verdict.HOLDS, Verdict.BROKEN)]
+    return BROKEN if finished else exit_code(cell.result for cell in unlike)
 
 
 # For people.
 
 
 def _print_table(table: CaseTable, cells: list[Cell]) -> None:
-    console = out()
     results = {(c.row, c.column): c.result for c in cells}
-    console.print(decision_table(table.title, table.question, table.rows, table.columns, results))
+    show(decision_table(table.title, table.question, table.rows, table.columns, results))
     for cell in cells:
         if cell.result is not None and cell.result.error is not None:
-            console.print(f"{cell.row}, {cell.column}: {cell.result.error}")
+            show(f"{cell.row}, {cell.column}: {cell.result.error}")
     verdicts = {(c.row, c.column): c.verdict for c in cells if c.verdict is not None}
-    console.print()
+    print()
     for finding in table.findings:
         sentence = finding.verdict(verdicts)
-        console.print(f'"{finding.claim}"', style="italic")
-        console.print(Padding(sentence or "Not settled: cells that it needs have not finished.", (0, 0, 1, 2)))
+        show(f'"{finding.claim}"', style="italic")
+        show(Padding(sentence or "Not settled: cells that it needs have not finished.", (0, 0, 1, 2)))
     for cell in cells:
         expected = table.expected.get((cell.row, cell.column))
         if expected is not None and cell.verdict not in (expected, Verdict.NOT_FINISHED):
             told = cell.verdict.value if cell.verdict else "no search"
-            console.print(f"{cell.row}, {cell.column}: {told}, though it was reviewed as {expected.value}", style="bold red")
+            show(f"{cell.row}, {cell.column}: {told}, though it was reviewed as {expected.value}", style="bold red")
 
 
 def _print_example(settled: Sequence[tuple[CaseTable, list[Cell]]]) -> None:
@@ -126,14 +117,14 @@ def _print_example(settled: Sequence[tuple[CaseTable, list[Cell]]]) -> None:
         if broken:
             shortest = min(broken, key=lambda c: len(c.result.violation.trace) if c.result and c.result.violation else 0)
             _print_trace(table, shortest)
-            out().print(f'\nAny other: secondsight settle {table.name} --trace "ROW:COLUMN"')
+            show(f'\nAny other: secondsight settle {table.name} --trace "ROW:COLUMN"')
             return
 
 
 def _print_trace(table: CaseTable, cell: Cell) -> None:
     program = table.program(cell.row, cell.column)
     assert program is not None and cell.result is not None
-    out().print(mail(f"{cell.row}, {cell.column}", program, cell.result), end="", soft_wrap=True)
+    print(mail(f"{cell.row}, {cell.column}", program, cell.result), end="")
 
 
 # One cell, and JSON.
@@ -153,12 +144,12 @@ def _one_cell(tables: list[CaseTable], wanted: str, bounds: Limits, as_json: boo
     if as_json:
         write_json({"schema": SCHEMA, "kind": "settle", "tables": [_as_json(table, [cell])]})
     elif cell.result is None:
-        out().print(f"{wanted}: makes no sense")
+        show(f"{wanted}: makes no sense")
     elif cell.result.violation is None:
-        out().print(f"{wanted}: {cell.result.verdict.value}, {cell.result.states:,} states, {cell.result.seconds:.1f} s")
+        show(f"{wanted}: {cell.result.verdict.value}, {cell.result.states:,} states, {cell.result.seconds:.1f} s")
     else:
         _print_trace(table, cell)
-    return exit_code([cell.verdict])
+    return exit_code([cell.result])
 
 
 def _as_json(table: CaseTable, cells: list[Cell]) -> dict[str, Any]:

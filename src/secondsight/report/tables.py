@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
@@ -14,7 +15,7 @@ from rich.text import Text
 from secondsight.report.columns import WIDTH
 from secondsight.search import Result, Verdict
 
-__all__ = ["STYLES", "decision_table", "figures", "verdict_text"]
+__all__ = ["STYLES", "decision_table", "figures", "plain", "verdict_text"]
 
 STYLES = {Verdict.HOLDS: "green", Verdict.BROKEN: "bold red", Verdict.NOT_FINISHED: "yellow"}
 _NAME_WIDTH = 17
@@ -67,12 +68,12 @@ def decision_table(
     table.add_column("", width=_NAME_WIDTH, overflow="fold", vertical="top")
     width = (WIDTH - _NAME_WIDTH - 2) // max(1, len(columns)) - 1
     for column in columns:
-        table.add_column(_breakable(column.name, width), width=width, overflow="fold", vertical="bottom")
+        table.add_column(_broken(column.name, width), width=width, overflow="fold", vertical="bottom")
     for number, row in enumerate(rows):
         if number:
             table.add_row()
         cells = [_cell(results, row.name, column.name, width) for column in columns]
-        table.add_row(Text(_breakable(row.name, _NAME_WIDTH)), *cells)
+        table.add_row(Text(_broken(row.name, _NAME_WIDTH)), *cells)
     parts: list[RenderableType] = [Text(title, "bold"), Text(question), Text(), table, Text()]
     parts += [_legend("rows", rows), _legend("columns", columns)]
     return Group(*parts)
@@ -89,11 +90,10 @@ def _cell(results: Mapping[tuple[str, str], Result | None], row: str, column: st
     return text
 
 
-def _breakable(name: str, width: int) -> str:
-    """A name whose long words may be broken at their hyphens and underscores."""
-    return " ".join(
-        word if len(word) <= width else word.replace("_", "_\u200b").replace("-", "-\u200b") for word in name.split(" ")
-    )
+def _broken(name: str, width: int) -> str:
+    """A name over as many lines as it needs, broken at spaces, hyphens and underscores."""
+    words = textwrap.wrap(name.replace("_", "_ "), width, break_on_hyphens=True) or [""]
+    return "\n".join(line.replace("_ ", "_") for line in words)
 
 
 def _legend(what: str, entries: Sequence[Heading]) -> RenderableType:
@@ -107,8 +107,8 @@ def _legend(what: str, entries: Sequence[Heading]) -> RenderableType:
 
 
 def plain(renderable: RenderableType) -> str:
-    """As text without colour, for files and tests."""
-    console = Console(width=WIDTH, color_system=None, force_terminal=False, highlight=False, legacy_windows=False)
+    """As text without colour and without spaces at the ends of lines, for pipes, files and mails."""
+    console = Console(width=WIDTH, color_system=None, force_terminal=False, highlight=False, emoji=False, markup=False)
     with console.capture() as capture:
         console.print(renderable)
-    return "\n".join(line.rstrip() for line in capture.get().splitlines()) + "\n"
+    return "".join(line.rstrip() + "\n" for line in capture.get().splitlines())
