@@ -13,11 +13,13 @@ Why the cells that surprise are as they are:
 * invalidate+hmm, *told without writer* and *reads new data* hold although nobody hears of the refill: when the importer asks
   in the meantime, hmm_range_fault() fills the hole itself, and the guest then writes to that very page.
 * invalidate+hmm, *no unwritten zero* is broken for the same reason. A CPU that reads the hole sees zeros as well.
+* not present, *no unwritten zero* is broken: a page is in the VMM's page table, all zeros, before the store that faulted is
+  made; and a guest CPU that only reads puts one there as well. So is keep-old for that reason: nothing tells such a page
+  from a refill.
 * new-mapping notifier, *no unwritten zero* is broken: it is called when the entry is set, and the store that faulted is
   made after that. *Never older* is broken because the entry is set before the call: another CPU's store goes to the new page
   while the buffer still has the old one. With one guest CPU that column holds.
-* keep-old, *no unwritten zero* is broken: between the fault and the store there is a page in the hole, all zeros, and nothing
-  tells it from a refill. *Never older*: one page of the buffer is the memfd's and shows new data while another is kept.
+* keep-old, *never older* is broken: one page of the buffer is the memfd's and shows new data while another is kept.
 * prepare ioctl, *never older* is broken: what the VMM writes to pages without a hole shows before the call, what it wrote
   before that to the refilled page does not.
 * hmm under resv, *goes on* is broken: the importer holds `resv` and faults, which waits for the end of the punch; the punch
@@ -45,7 +47,7 @@ from secondsight.cases.udmabuf_story import (
     vmm,
 )
 from secondsight.contract.buffer import no_freed_frame
-from secondsight.devices.udmabuf_hmm import ImporterFaultsFirst, UdmabufHmm, UdmabufHmmUnderResv
+from secondsight.devices.udmabuf_hmm import ImporterFaultsFirst, UdmabufHmm, UdmabufHmmUnderResv, UdmabufNotPresent
 from secondsight.devices.udmabuf_importer import Importer
 from secondsight.devices.udmabuf_keep_old import UdmabufKeepOld
 from secondsight.devices.udmabuf_prepare import UdmabufPrepare
@@ -95,6 +97,8 @@ def reuse(page: int, letter: str) -> Event:
     return Event(Action.REUSE, page, letter)
 
 
+MAY_END = Event(Action.MAY_END)
+"""The VMM goes on, or does not: what breaks in the first part alone comes back as a trace that ends there."""
 PREPARE = Event(Action.PREPARE)
 """The VMM calls UDMABUF_PREPARE, in the row that has it."""
 
@@ -139,6 +143,11 @@ ROWS: tuple[Row, ...] = (
         UdmabufHmmUnderResv,
     ),
     Row(
+        Entry("not present", "the same as invalidate+hmm without faulting anything in: in a hole the importer gets an error"),
+        UdmabufNotPresent,
+        ImporterFaultsFirst,
+    ),
+    Row(
         Entry(
             "new-mapping notifier",
             "the RFC: a notifier tells of new pages in the VMM's page table; the buffer takes them and calls move_notify",
@@ -158,7 +167,7 @@ ROWS: tuple[Row, ...] = (
     ),
 )
 
-TWO_HOLES = (write(0, "b"), punch(0), write(0, "c"), PREPARE, punch(0), write(0, "d"), PREPARE)
+TWO_HOLES = (write(0, "b"), punch(0), write(0, "c"), PREPARE, MAY_END, punch(0), write(0, "d"), PREPARE)
 
 COLUMNS: tuple[Column, ...] = (
     Column(
@@ -311,6 +320,7 @@ EXPECTED = {
     "pinned": (HOLDS, BROKEN, HOLDS, BROKEN, BROKEN, HOLDS),
     "invalidate+hmm": (HOLDS, HOLDS, BROKEN, HOLDS, HOLDS, HOLDS),
     "hmm under resv": (HOLDS, HOLDS, BROKEN, HOLDS, HOLDS, BROKEN),
+    "not present": (HOLDS, HOLDS, BROKEN, HOLDS, HOLDS, HOLDS),
     "new-mapping notifier": (HOLDS, HOLDS, BROKEN, BROKEN, HOLDS, HOLDS),
     "keep-old": (HOLDS, BROKEN, BROKEN, BROKEN, BROKEN, HOLDS),
     "prepare ioctl": (HOLDS, HOLDS, HOLDS, BROKEN, BROKEN, HOLDS),
@@ -338,15 +348,16 @@ FINDINGS = (
     Finding(
         "during the hole the importer can be given old pages or zero pages, nothing else",
         {
-            ("pinned", "no unwritten zero"): HOLDS,
             ("pinned", "never older"): BROKEN,
             ("invalidate+hmm", "no unwritten zero"): BROKEN,
-            ("invalidate+hmm", "never older"): HOLDS,
-            ("prepare ioctl", "no unwritten zero"): HOLDS,
+            ("hmm under resv", "no unwritten zero"): BROKEN,
+            ("not present", "no unwritten zero"): BROKEN,
+            ("new-mapping notifier", "no unwritten zero"): BROKEN,
+            ("keep-old", "no unwritten zero"): BROKEN,
             ("prepare ioctl", "never older"): BROKEN,
         },
-        "stands: a design either shows unwritten zeros or shows data older than what was read before; "
-        "the new-mapping notifier and keep-old do both",
+        "stands: every design shows unwritten zeros, or data older than what was read before; even `not present`, which shows "
+        "neither in the hole, shows the zeros of a page that was faulted in and not yet written",
         "falls: some design does neither",
     ),
     Finding(

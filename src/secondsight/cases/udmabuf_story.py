@@ -12,7 +12,7 @@ from enum import IntEnum
 
 from secondsight.devices.udmabuf_importer import Importer
 from secondsight.devices.udmabuf_prepare import UdmabufPrepare
-from secondsight.lang import U8, Char, Record, Ref, atomic, const, require, rule, shared, tracepoint, wait_until
+from secondsight.lang import U8, Char, Record, Ref, atomic, choose, const, require, rule, shared, tracepoint, wait_until
 from secondsight.linux.dma_buf import DmaBufAttachment, importer_access
 from secondsight.linux.fault import cpu_read, cpu_write
 from secondsight.linux.mm_types import Frame, Mm, Pgoff, Va
@@ -46,6 +46,8 @@ class Action(IntEnum):
     """A store to anonymous memory of the VMM's: it takes the frame that was freed last."""
     PREPARE = 3
     """The UDMABUF_PREPARE ioctl, where the design has it."""
+    MAY_END = 4
+    """The VMM goes on, or does not."""
 
 
 class Story(Record):
@@ -76,6 +78,9 @@ def vmm(mm: Mm, memfd: ShmemFile, first: U8, prepares: Ref[UdmabufPrepare]) -> N
         elif actions[i] == Action.PREPARE:
             if prepares is not None:
                 prepares.prepare()
+        elif actions[i] == Action.MAY_END:
+            if choose(2) == 1:
+                break
         else:
             cpu_write(mm, pages[i], data[i])
     story.running -= 1
@@ -101,7 +106,8 @@ def importer_reads_until_quiet(importer: Importer, times: U8) -> None:
     attach = importer.attach
     assert attach is not None
     all_is_quiet(attach)
-    importer.read(0)
+    last = importer.read(0)
+    require(last >= 0, "reads-new-data", "the importer cannot read what the VMM has written")
 
 
 def importer_compares(importer: Importer, times: U8) -> None:

@@ -1,7 +1,8 @@
 """The adversaries: what the rest of the kernel and the process do while a device uses the memory.
 
 Each is a thread that does something to two pages that hold `A`, while a device uses them: reading, writing, reading with
-two engines at once, or reading and then unsubscribing. A driver that keeps the contract survives every interleaving of every one.
+two engines at once, or reading and then unsubscribing. A driver that keeps the contract survives every interleaving of every one,
+and when all is quiet the device's access ends as the CPU's does: with the same value, or both fail.
 """
 
 from __future__ import annotations
@@ -98,6 +99,9 @@ def _adversary(summary: str, of: str = "", thread: str = "cpu") -> Callable[[Act
             cpu.__name__ = thread
             s.thread(cpu)
             using(s, memory)
+            if use != "closes":
+                with s.after():
+                    memory.gpu.compare(memory.pages + 1)
             scenarios.append(s.scenario(f"{name}: {use}", summary))
         ADVERSARIES[name] = Adversary(name, summary, tuple(scenarios))
         return act

@@ -11,7 +11,7 @@ from enum import IntEnum
 from typing import Annotated, Final
 
 from secondsight.devices.device import Device
-from secondsight.lang import Bounds, Record, Ref, atomic, const, shared, shared_array, wait_until
+from secondsight.lang import Bounds, Record, Ref, atomic, const, require, shared, shared_array, wait_until
 from secondsight.linux.dax import DevDax, dax_mmap, dev_dax_invalidate, kill_dax, synchronize_dax
 from secondsight.linux.dma_buf import dma_buf_mmap
 from secondsight.linux.errno import EBADF, EBADFD, EPERM
@@ -57,10 +57,11 @@ class OpKind(IntEnum):
     OOM_REAP = 15
     DEVICE_READ = 16
     DEVICE_WRITE = 17
-    DEVICE_CLOSE = 18
-    DAX_DISABLE = 19
-    DAX_INVALIDATE = 20
-    DAX_DRAIN = 21
+    DEVICE_COMPARE = 18
+    DEVICE_CLOSE = 19
+    DAX_DISABLE = 20
+    DAX_INVALIDATE = 21
+    DAX_DRAIN = 22
 
 
 class Outcome(Record):
@@ -177,7 +178,7 @@ def run_op(i: RowNumber, mm: Mm, device: Ref[Device]) -> Result:
         oom_reap_task_mm(mm)
         return 0
     if kind[i] <= OpKind.DEVICE_CLOSE:
-        return run_device_op(i, device)
+        return run_device_op(i, mm, device)
     return run_dax_op(i)
 
 
@@ -286,13 +287,22 @@ def made_udmabuf(i: RowNumber, ret: Result) -> Result:
     return 0
 
 
-def run_device_op(i: RowNumber, device: Ref[Device]) -> Result:
+def run_device_op(i: RowNumber, mm: Mm, device: Ref[Device]) -> Result:
     """The device's loads and stores, and the driver's end."""
     assert device is not None
     if kind[i] == OpKind.DEVICE_READ:
         return device.read(address[i])
     if kind[i] == OpKind.DEVICE_WRITE:
         return device.write(address[i], value[i])
+    if kind[i] == OpKind.DEVICE_COMPARE:
+        cpu = cpu_read(mm, address[i])
+        found = device.read(address[i])
+        require(
+            cpu == found or (cpu < 0 and found < 0),
+            "as-if-cpu",
+            "with nothing else going on, the device's access and the CPU's end differently",
+        )
+        return 0
     device.close()
     return 0
 

@@ -44,6 +44,7 @@ _KINDS = {
     "oom_reap": OpKind.OOM_REAP,
     "device_read": OpKind.DEVICE_READ,
     "device_write": OpKind.DEVICE_WRITE,
+    "device_compare": OpKind.DEVICE_COMPARE,
     "device_close": OpKind.DEVICE_CLOSE,
     "dax_disable": OpKind.DAX_DISABLE,
     "dax_invalidate": OpKind.DAX_INVALIDATE,
@@ -55,7 +56,7 @@ _MMAPS = {
     HandleType.UDMABUF: OpKind.MMAP_UDMABUF,
     HandleType.DAX: OpKind.MMAP_DAX,
 }
-_OUTSIDERS = {"device_read", "device_write", "device_close", "oom_reap", "dax_disable", "dax_invalidate", "dax_drain"}
+_OUTSIDERS = {"device_read", "device_write", "device_compare", "device_close", "oom_reap", "dax_disable", "dax_invalidate", "dax_drain"}
 """Operations that are not the process's own: a thread of only these outlives it."""
 
 _TABLES = ("kind", "address", "pages", "value", "page", "needs", "makes", "fixed", "range_first")

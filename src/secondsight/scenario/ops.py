@@ -157,6 +157,12 @@ OPS: dict[str, OpSpec] = {
         Arg("value", ArgType.VALUE),
         model_only=True,
     ),
+    "device_compare": _op(
+        "the device's access and the CPU's, with nothing else going on, must end alike",
+        Arg("device", ArgType.DEVICE),
+        Arg("addr", ArgType.ADDRESS),
+        model_only=True,
+    ),
     "device_close": _op("the driver unsubscribes from the process", Arg("device", ArgType.DEVICE), model_only=True),
     "dax": _op("device memory with a file to map", Arg("pages", ArgType.COUNT), makes=HandleType.DAX, model_only=True),
     "dax_disable": _op("teardown: no new faults, no new references to the dev_pagemap", Arg("dax", ArgType.DAX), model_only=True),

@@ -54,6 +54,10 @@ class DeviceHandle:
         """The device stores `value` to one page."""
         self._recorder.device_write(self, addr, value, into=into)
 
+    def compare(self, addr: Address, *, into: str | None = None) -> None:
+        """The CPU reads the page, then the device does: they must end alike. For `after()`."""
+        self._recorder.device_compare(self, addr, into=into)
+
     def close(self, *, into: str | None = None) -> None:
         """The driver unsubscribes: no callback runs once this has returned."""
         self._recorder.device_close(self, into=into)
@@ -247,6 +251,11 @@ class Recorder:
     def device_write(self, device: DeviceHandle, addr: Address, value: str, *, into: str | None = None) -> None:
         """`device.write(addr, value)`: the device stores `value` to one page."""
         self._call("device_write", into, device=device, addr=addr, value=value)
+
+    def device_compare(self, device: DeviceHandle, addr: Address, *, into: str | None = None) -> None:
+        """The CPU reads the page, then the device does: both get the same value, or both fail (rule as-if-cpu). For
+        `after()`, when nothing else goes on."""
+        self._call("device_compare", into, device=device, addr=addr)
 
     def device_close(self, device: DeviceHandle, *, into: str | None = None) -> None:
         """`device.close()`: the driver unsubscribes."""

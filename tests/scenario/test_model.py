@@ -1,0 +1,65 @@
+"""Every scenario in the repo, on the model: exactly the outcomes that were written down and seen on Linux 6.12."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from secondsight.scenario import Recorder, Scenario, load_expected, load_scenarios, scenario, show_outcome
+from secondsight.scenario.model import outcomes, program
+from secondsight.search import Limits, Verdict
+
+ROOT = Path(__file__).parents[2]
+FILES = sorted([*(ROOT / "scenarios").glob("*.py"), *(p for p in (ROOT / "examples").glob("*.py") if p.with_suffix(".expected.json").exists())])
+SCENARIOS = [(s, p) for p in FILES for s in load_scenarios(p)]
+
+
+@pytest.mark.parametrize(("recorded", "path"), SCENARIOS, ids=[s.name for s, _ in SCENARIOS])
+def test_the_model_has_exactly_the_expected_outcomes(recorded: Scenario, path: Path) -> None:
+    result, possible = outcomes(recorded)
+    assert result.verdict is Verdict.HOLDS, result
+    expected = load_expected(path.with_suffix(".expected.json"))[recorded.name]
+    assert {show_outcome(o) for o in possible} == {show_outcome(o) for o in expected}
+
+
+def test_a_search_cut_short_says_so() -> None:
+    recorded = next(s for s, _ in SCENARIOS if s.name == "remap_vs_read")
+    result, _ = outcomes(recorded, limits=Limits(states=10))
+    assert result.verdict is Verdict.NOT_FINISHED
+
+
+def test_the_outcome_set_does_not_depend_on_how_the_file_was_made() -> None:
+    recorded = next(s for s, _ in SCENARIOS if s.name == "punch_vs_read")
+    again = Scenario.from_json(recorded.to_json())
+    assert outcomes(again)[1] == outcomes(recorded)[1]
+
+
+def test_a_bound_that_is_too_small_is_named() -> None:
+    recorded = next(s for s, _ in SCENARIOS if s.name == "punch_vs_udmabuf_create")
+    result, _ = outcomes(recorded, wanted={"frames": 3})
+    assert result.verdict is Verdict.NOT_FINISHED
+    assert "raise with frames=" in str(result.error)
+
+
+def test_one_program_runs_every_operation() -> None:
+    @scenario
+    def device_and_dax(s: Recorder) -> None:
+        dax = s.dax(pages=1)
+        a = s.mmap(dax)
+        s.write(a, "A")
+        gpu = s.device()
+
+        @s.thread
+        def device() -> None:
+            gpu.read(a, into="seen")
+            gpu.write(a, "D")
+
+        with s.after():
+            gpu.compare(a)
+            s.read(a, into="cpu")
+
+    assert program(device_and_dax).size > 0
+    result, possible = outcomes(device_and_dax)
+    assert result.verdict is Verdict.HOLDS
+    assert {show_outcome(o) for o in possible} == {"cpu=D, seen=A"}
