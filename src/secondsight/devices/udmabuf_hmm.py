@@ -13,6 +13,9 @@ move_notify. Two readings:
   in the callback, for `resv`.
 
 In both, what an invalidation does comes from `Watch`: set the sequence number and move_notify, under `resv`.
+
+`UdmabufNotPresent` is what the reviewer suggests to those who cannot have zeros: no page is faulted in, and in a hole the
+importer is told that there is nothing. dma-buf has no such answer.
 """
 
 from __future__ import annotations
@@ -26,10 +29,10 @@ from secondsight.linux import hmm
 from secondsight.linux import mmu_notifier as mn
 from secondsight.linux.dma_buf import DmaBufAttachment, dma_buf_move_notify
 from secondsight.linux.errno import EBUSY
-from secondsight.linux.mm_types import Frame
+from secondsight.linux.mm_types import Frame, Pfn, Va
 from secondsight.linux.page_alloc import frames
 
-__all__ = ["ImporterFaultsFirst", "UdmabufHmm", "UdmabufHmmUnderResv"]
+__all__ = ["ImporterFaultsFirst", "UdmabufHmm", "UdmabufHmmUnderResv", "UdmabufNotPresent"]
 
 
 class UdmabufHmm(WatchedUdmabuf):
@@ -52,12 +55,16 @@ class UdmabufHmm(WatchedUdmabuf):
             pages = self.nr_pages
             start = self.watch.notifier.start
         for i in range(pages):
-            pfn = hmm.hmm_range_fault(self.watch.notifier, start + i, True)
+            pfn = self.collect(start + i)
             if pfn < 0:
                 return pfn
             self.found[i] = frames[pfn]
         self.seq = seq
         return 0
+
+    def collect(self, va: Va) -> Pfn:
+        """The frame at `va` of the VMM, faulted in."""
+        return hmm.hmm_range_fault(self.watch.notifier, va, True)
 
     def map_dma_buf(self, attach: DmaBufAttachment) -> Errno:
         """The pages that were found, if nothing was invalidated since. `resv` is held, and is the driver's lock."""
@@ -69,6 +76,17 @@ class UdmabufHmm(WatchedUdmabuf):
                 self.found[i] = None
             self.seq = 0
         return -EBUSY if retry else 0
+
+
+class UdmabufNotPresent(UdmabufHmm):
+    """Importers get -ENOENT while there is a hole, and have to ask again.
+
+    Also where the memfd has a page that the VMM has not touched since it mapped the memfd: only its page table is looked at.
+    """
+
+    def collect(self, va: Va) -> Pfn:
+        """The frame at `va` of the VMM, or -ENOENT."""
+        return hmm.hmm_range_snapshot(self.watch.notifier, va)
 
 
 class ImporterFaultsFirst(Importer):
