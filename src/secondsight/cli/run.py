@@ -120,7 +120,7 @@ def _print(one: Compared) -> None:
     table.add_column("model", width=14)
     observed = one.observed
     if observed is not None:
-        table.add_column(f"Linux {observed.kernel_release}", width=22, overflow="fold")
+        table.add_column("observed", width=14)
     known = one.possible | (set(observed.outcomes) if observed else set())
     for outcome in sorted(known):
         table.add_row(*_row(one, outcome))
@@ -150,7 +150,7 @@ def _row(one: Compared, outcome: Outcome) -> list[Text]:
 
 def _summary(one: Compared) -> str:
     result = one.result
-    text = f"model: {len(one.possible)} possible outcomes"
+    text = f"model: {len(one.possible)} possible outcome{'s' if len(one.possible) != 1 else ''}"
     if result.verdict is not Verdict.HOLDS:
         text += " so far"
     text += f", {result.states:,} states, {result.seconds:.1f} s"
@@ -158,7 +158,7 @@ def _summary(one: Compared) -> str:
         why = result.error or (result.violation.message if result.violation else result.reason)
         text += f"; {result.verdict.value}: {why}"
     if one.observed is not None:
-        text += f"\nkernel: {one.observed.runs} runs in {one.observed.seconds:.1f} s"
+        text += f"\nLinux {one.observed.kernel_release}: {one.observed.runs} runs, {one.observed.seconds:.1f} s"
         if not one.impossible and result.verdict is Verdict.HOLDS:
             text += "; every observed outcome is possible"
     return text

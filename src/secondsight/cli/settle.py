@@ -111,12 +111,11 @@ def _print_table(table: CaseTable, cells: list[Cell]) -> None:
 
 
 def _print_example(settled: Sequence[tuple[CaseTable, list[Cell]]]) -> None:
-    """The shortest trace of the first table that has a broken cell."""
+    """The trace of the first broken cell."""
     for table, cells in settled:
         broken = [c for c in cells if c.result is not None and c.result.violation is not None]
         if broken:
-            shortest = min(broken, key=lambda c: len(c.result.violation.trace) if c.result and c.result.violation else 0)
-            _print_trace(table, shortest)
+            _print_trace(table, broken[0])
             show(f'\nAny other: secondsight settle {table.name} --trace "ROW:COLUMN"')
             return
 

@@ -113,6 +113,8 @@ class _Teller:
     stacks: dict[int, list[Call]] = field(default_factory=dict)
     silent: set[int] = field(default_factory=set)
     """The threads that have taken a step without a line since their last line."""
+    heard: set[int] = field(default_factory=set)
+    """The threads that have had a line."""
     functions: dict[str, list[Callable[..., Any]]] = field(default_factory=dict)
     by_code: dict[tuple[str, int], Callable[..., Any]] = field(default_factory=dict)
     last: int | None = None
@@ -133,10 +135,11 @@ class _Teller:
     def tell(self, now: Moment) -> None:
         """Tell one step."""
         thread = now.step.thread
-        if self.last is not None and self.last != thread and self.last in self.silent:
+        if self.last is not None and self.last != thread and self.last in self.silent & self.heard:
             self._elsewhere(self.last, now.number)
         self.last, self.spoke = thread, False
         stack = self._synchronise(now)
+        inmost = stack[-1] if stack else None
         before = len(self.entries)
         for depth, call in enumerate(stack):
             if not call.begun:
@@ -152,9 +155,10 @@ class _Teller:
             if call.ended and call.frame not in now.afterwards:
                 self._result(call)
         if len(self.entries) == before:
-            self._statement(stack, now)
+            self._statement(inmost, now)
         if len(self.entries) > before or self.spoke:
             self.silent.discard(thread)
+            self.heard.add(thread)
         else:
             self.silent.add(thread)
 
@@ -235,7 +239,7 @@ class _Teller:
         if self.entries[-1] is call.entry:
             call.entry.text += f" = {text}"
             self.spoke = True
-        elif call.parent is not None and (
+        elif call.value and call.parent is not None and (
             call.parent.parent is None or is_harness(call.parent.function) or is_written_by_hand(call.parent.function)
         ):
             name = call.entry.text.partition("(")[0]
@@ -251,17 +255,17 @@ class _Teller:
             self._add(call, text, now, now.step.line)
             call.entry = None
 
-    def _statement(self, stack: list[Call], now: Moment) -> None:
+    def _statement(self, call: Call | None, now: Moment) -> None:
         """A step of hand-written code that called nothing worth a line: its statement, and what it chose."""
         step = now.step
-        if not stack or not is_written_by_hand(stack[-1].function) or not step.line:
+        if call is None or not is_written_by_hand(call.function) or not step.line:
             return
         text = linecache.getline(step.file, step.line).strip()
         if text.startswith("with atomic"):
             text = linecache.getline(step.file, step.line + 1).strip() + " ..."
         if now.choices:
             text += f" = {', '.join(map(str, now.choices))}"
-        depth = stack[-1].depth + (stack[-1].entry is not None)
+        depth = call.depth + (call.entry is not None)
         self.entries.append(Entry(step.thread, depth, text.rstrip(":"), f"{Path(step.file).name}:{step.line}", now.number))
 
     def _elsewhere(self, thread: int, number: int) -> None:

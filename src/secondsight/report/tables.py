@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import textwrap
+import re
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
@@ -18,7 +18,10 @@ from secondsight.search import Result, Verdict
 __all__ = ["STYLES", "decision_table", "figures", "plain", "verdict_text"]
 
 STYLES = {Verdict.HOLDS: "green", Verdict.BROKEN: "bold red", Verdict.NOT_FINISHED: "yellow"}
-_NAME_WIDTH = 17
+_NAMES, _NAMES_MOST = 10, 24
+"""The least and the greatest width of the rows' names."""
+_LEAST, _MOST = 6, 13
+"""The least and the greatest width of a column: `broken`, `not finished`."""
 
 
 class Heading(Protocol):
@@ -45,8 +48,11 @@ def figures(states: int, seconds: float) -> str:
     return f"{_count(states)} states {_seconds(seconds):>6}"
 
 
-def _count(number: int) -> str:
-    return f"{number:,}" if number < 1_000_000 else f"{number / 1_000_000:.1f}M"
+def _count(number: int, width: int = WIDTH) -> str:
+    full = f"{number:,}"
+    if len(full) <= width:
+        return full
+    return f"{number / 1000:.0f}k" if number < 1_000_000 else f"{number / 1_000_000:.1f}M"
 
 
 def _seconds(seconds: float) -> str:
@@ -64,16 +70,17 @@ def decision_table(
 
     A cell that `results` lacks has not been searched.
     """
-    table = Table(box=box.SIMPLE_HEAD, width=WIDTH, padding=(0, 1, 0, 0), show_edge=False, show_lines=False)
-    table.add_column("", width=_NAME_WIDTH, overflow="fold", vertical="top")
-    width = (WIDTH - _NAME_WIDTH - 2) // max(1, len(columns)) - 1
+    width = max(_LEAST, min(_MOST, (WIDTH - _NAMES) // max(1, len(columns)) - 1))
+    names = min(_NAMES_MOST, WIDTH - len(columns) * (width + 1))
+    table = Table(box=box.SIMPLE_HEAD, padding=0, pad_edge=False, show_edge=False)
+    table.add_column("", width=names - 1, overflow="fold")
     for column in columns:
-        table.add_column(_broken(column.name, width), width=width, overflow="fold", vertical="bottom")
+        table.add_column(_broken(column.name, width), width=width, overflow="fold")
     for number, row in enumerate(rows):
         if number:
             table.add_row()
         cells = [_cell(results, row.name, column.name, width) for column in columns]
-        table.add_row(Text(_broken(row.name, _NAME_WIDTH)), *cells)
+        table.add_row(Text(_broken(row.name, names - 1)), *cells)
     parts: list[RenderableType] = [Text(title, "bold"), Text(question), Text(), table, Text()]
     parts += [_legend("rows", rows), _legend("columns", columns)]
     return Group(*parts)
@@ -85,15 +92,23 @@ def _cell(results: Mapping[tuple[str, str], Result | None], row: str, column: st
     result = results[row, column]
     text = verdict_text(result)
     if result is not None:
-        count, seconds = _count(result.states), _seconds(result.seconds)
+        text.plain = _broken(text.plain, width)
+        count, seconds = _count(result.states, width), _seconds(result.seconds)
         text.append(f"\n{count} {seconds}" if len(count) + len(seconds) < width else f"\n{count}\n{seconds}", "dim")
     return text
 
 
 def _broken(name: str, width: int) -> str:
-    """A name over as many lines as it needs, broken at spaces, hyphens and underscores."""
-    words = textwrap.wrap(name.replace("_", "_ "), width, break_on_hyphens=True) or [""]
-    return "\n".join(line.replace("_ ", "_") for line in words)
+    """A name over as many lines as it needs: broken at spaces, hyphens, underscores and before `+`, else in the middle."""
+    lines = [""]
+    for part in re.split(r"(?<=[ _-])|(?=[+])", name):
+        pieces = -(-len(part.rstrip()) // width)
+        size = -(-len(part.rstrip()) // max(1, pieces))
+        for piece in (part[i : i + size] for i in range(0, len(part.rstrip()), size)) if pieces > 1 else [part]:
+            if lines[-1] and len((lines[-1] + piece).rstrip()) > width:
+                lines.append("")
+            lines[-1] += piece
+    return "\n".join(line.rstrip() for line in lines)
 
 
 def _legend(what: str, entries: Sequence[Heading]) -> RenderableType:

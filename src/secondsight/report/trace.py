@@ -15,15 +15,15 @@ from __future__ import annotations
 import inspect
 import linecache
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import secondsight
-from secondsight.lang import Char, LangError, Record
+from secondsight.lang import Char, LangError, Position, Record
 from secondsight.lang.plain import PlainStep, replay
-from secondsight.lang.program import Program
+from secondsight.lang.program import Counter, Program
 from secondsight.lang.reference import Reference
 from secondsight.lang.types import resolve
 from secondsight.report.columns import WIDTH, columns
@@ -61,10 +61,16 @@ def mail_of(title: str, program: Program, violation: Violation) -> str:
 def _letter(title: str, program: Program, violation: Violation, found: str) -> str:
     entries, steps = tell(program, violation.trace)
     entries += _end(program, violation, steps, entries)
-    lines = textwrap.wrap(f"{title}: {violation.message}", WIDTH)
+    lines = textwrap.wrap(f"{title}: {_message(program, violation)}", WIDTH)
     lines += _rule_line(program, violation, f"{found}{len(violation.trace)} steps")
-    lines += ["", *columns([thread.name for thread in program.threads], entries)]
+    lines += ["", *columns(*_busy([thread.name for thread in program.threads], entries))]
     return "\n".join(line.rstrip() for line in lines) + "\n"
+
+
+def _busy(names: list[str], entries: list[Entry]) -> tuple[list[str], list[Entry]]:
+    """Without the threads that have no line."""
+    busy = sorted({entry.thread for entry in entries})
+    return [names[i] for i in busy], [replace(entry, thread=busy.index(entry.thread)) for entry in entries]
 
 
 def _rule_line(program: Program, violation: Violation, found: str) -> list[str]:
@@ -113,17 +119,31 @@ def _end(program: Program, violation: Violation, steps: list[PlainStep], told: l
 
 def _waiting(program: Program, violation: Violation) -> list[Entry]:
     """For a deadlock: the statement that each thread waits at."""
-    found = []
-    state = violation.trace.states[-1] if violation.trace.states else b""
-    for index, base in enumerate(program.bases):
+    return [
+        Entry(thread, 0, f"^ waits: {linecache.getline(c.where.file, c.where.line).strip().rstrip(':')}", _place(c.where))
+        for thread, c in _stuck(program, violation.trace)
+    ]
+
+
+def _stuck(program: Program, trace: Trace) -> Iterator[tuple[int, Counter]]:
+    """The threads that have not ended in the last state, and where each stands; without those that only wait for others."""
+    state = trace.states[-1] if trace.states else b""
+    for thread, base in enumerate(program.bases):
         number = int.from_bytes(state[base : base + program.counter_width], "big")
-        if number:
-            where, function = program.counters[number - 1].where, program.counters[number - 1].function.source
-            if is_harness(function):
-                continue
-            text = linecache.getline(where.file, where.line).strip().rstrip(":")
-            found.append(Entry(index, 0, f"^ waits: {text}", f"{Path(where.file).name}:{where.line}"))
-    return found
+        if number and not is_harness(program.counters[number - 1].function.source):
+            yield thread, program.counters[number - 1]
+
+
+def _message(program: Program, violation: Violation) -> str:
+    """What went wrong; for a deadlock, who waits where."""
+    if violation.rule != "deadlock":
+        return violation.message
+    waits = [f"{program.threads[t].name} in {c.function.name}()" for t, c in _stuck(program, violation.trace)]
+    return f"nobody can go on: {', '.join(waits) or 'all threads'} waits for ever"
+
+
+def _place(where: Position) -> str:
+    return f"{Path(where.file).name}:{where.line}"
 
 
 def _beside_the_cpu(last: PlainStep) -> list[str]:

@@ -25,8 +25,6 @@ MILESTONES = frozenset(
         "wp_page_copy",
         "device_read",
         "device_write",
-        "mmu_load",
-        "mmu_store",
         "mmu_notifier_invalidate_range_start",
         "mmu_notifier_invalidate_range_start_nonblock",
         "mmu_notifier_invalidate_range_end",
@@ -87,7 +85,9 @@ def is_harness(function: Callable[..., Any] | None) -> bool:
 
 def is_written_by_hand(function: Callable[..., Any] | None) -> bool:
     """Whether a function is a driver's or a test's own text, whose lines are worth showing."""
-    return function is not None and not is_machinery(function) and function.__module__ != "secondsight.devices.device"
+    if function is None or is_machinery(function) or is_harness(function):
+        return False
+    return function.__module__ != "secondsight.devices.device"
 
 
 @cache
@@ -177,7 +177,7 @@ def result(function: Callable[..., Any] | None, value: Any) -> str | None:
     if value is None or function is None or function.__name__ in _QUIET_RESULTS:
         return None
     kind = _types(function).get("return")
-    if isinstance(kind, IntType) and (kind.low, kind.high, kind.display) == (-128, 127, "int"):
+    if isinstance(kind, IntType) and kind.display == "result":
         return _page_or_error(int(value), function)
     return short(value, kind)
 
