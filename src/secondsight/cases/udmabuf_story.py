@@ -185,7 +185,7 @@ def page_of_memfd(pgoff: Pgoff) -> Ref[Frame]:
 
 
 def outcome_of(pgoff: Pgoff, contents: Char) -> U8:
-    """The event that left the page with these contents: a write, or for 0 the last punch."""
+    """The event that left the page with these contents: a write, or for 0 the page's punch (the story has one a page)."""
     found = 0
     for i in range(len(actions)):
         if pages[i] == pgoff and data[i] == contents and actions[i] <= Action.PUNCH:
