@@ -265,8 +265,7 @@ def test_prepare_without_an_invalidation_does_nothing() -> None:
         assert on.importer.read(0) == ord("a")
 
 
-def test_prepare_after_a_call_that_was_too_early_does_not_look_again() -> None:
-    """The call during the hole spends the note: the next one, after the write, changes nothing. An argument for a better note."""
+def test_prepare_too_early_does_no_harm() -> None:
     on = stage(DESIGN["prepare ioctl"], 1)
     assert isinstance(on.buffer, UdmabufPrepare)
     with on.machine:
@@ -274,7 +273,22 @@ def test_prepare_after_a_call_that_was_too_early_does_not_look_again() -> None:
         on.buffer.prepare()
         cpu_write(on.mm, 0, ord("b"))
         on.buffer.prepare()
-        assert on.importer.read(0) == ord("a")
+        assert on.importer.read(0) == ord("b")
+
+
+def prepares(buffer: UdmabufPrepare) -> None:
+    """Another thread of the VMM, which has written something somewhere."""
+    buffer.prepare()
+
+
+def test_a_prepare_by_another_thread_during_the_punch_spends_the_note() -> None:
+    """The invalidation comes before the page leaves the memfd: a call in between finds nothing new and forgets that there was one."""
+    column = ASKED["reads new data"]
+    made = program_of(DESIGN["prepare ioctl"], column)
+    other = Thread("other", prepares, (made.threads[0].arguments[3],))
+    result = breadth_first(Reference(build(made.machine, [*made.threads, other], rules=made.rules)))
+    assert result.violation is not None
+    assert result.violation.rule == "reads-new-data"
 
 
 def writes_and_prepares(mm: Mm, memfd: ShmemFile, buffer: UdmabufPrepare, page: Pgoff) -> None:

@@ -4,7 +4,9 @@ An invalidation is only noted; the pages stay pinned and in use. After the VMM h
 was noted since the last call, the pages are looked up again and the importers are told (move_notify).
 
 Most favourable readings of what is left open: where the memfd still has a hole the buffer keeps its old page (looking up
-fills none, so nobody reads zeros); importers are told only when a page has changed.
+fills none, so nobody reads zeros) and remembers that something was noted; importers are told only when a page has changed; the
+VMM calls only when no other of its threads punches or writes. The last is not the design's to decide, and matters: an
+invalidation is noted before the page leaves the memfd, and a call in between finds the old page and forgets the note.
 """
 
 from __future__ import annotations
@@ -31,9 +33,9 @@ class UdmabufPrepare(PinnedUdmabuf):
         self.resv.lock()
         with atomic:
             noted = self.noted
-            self.noted = False
             pages = self.nr_pages
         if noted:
+            self.noted = self.has_hole()
             for pgoff in range(pages):
                 old = self.look_up(pgoff)
                 if old is not None:

@@ -105,6 +105,13 @@ class PinnedUdmabuf(WatchedUdmabuf):
         self.folios[pgoff] = folio
         return old
 
+    @atomic
+    def has_hole(self) -> bool:
+        """Whether the memfd has a hole where the buffer has a page."""
+        memfd = self.memfd
+        assert memfd is not None
+        return any(memfd.pages[pgoff] is None for pgoff in range(self.nr_pages))
+
     def map_dma_buf(self, attach: DmaBufAttachment) -> Errno:
         """The pages that the buffer has now."""
         with atomic:
