@@ -1,0 +1,39 @@
+"""A driver for a device that mirrors one process's memory. Check it: secondsight check examples/my_gpu.py"""
+
+from __future__ import annotations
+
+from secondsight import Device, DevicePageTable, Mutex, Va
+from secondsight.linux import EBUSY, hmm
+from secondsight.linux import mmu_notifier as mn
+
+
+class MyGpu(Device):
+    """Mirrors one address space; the pattern of Documentation/mm/hmm.rst."""
+
+    lock: Mutex
+    page_table: DevicePageTable
+    notifier: mn.IntervalNotifier
+
+    def fault(self, va: Va, write: bool) -> int:
+        while True:
+            seq = mn.mmu_interval_read_begin(self.notifier)
+            pfn = hmm.hmm_range_fault(self.notifier, va, write)
+            if pfn == -EBUSY:
+                continue
+            if pfn < 0:
+                return pfn
+            with self.lock:
+                if mn.mmu_interval_read_retry(self.notifier, seq):
+                    continue
+                self.page_table.map(va, pfn, write)
+                return 0
+
+    def invalidate(self, rng: mn.Range, seq: int) -> bool:
+        if rng.blockable:
+            self.lock.lock()
+        elif not self.lock.trylock():
+            return False  # the OOM reaper must not sleep: it tries again later
+        mn.mmu_interval_set_seq(self.notifier, seq)
+        self.page_table.unmap(rng)
+        self.lock.unlock()
+        return True
