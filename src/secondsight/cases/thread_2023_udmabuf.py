@@ -14,8 +14,8 @@ Why the cells that surprise are as they are:
   in the meantime, hmm_range_fault() fills the hole itself, and the guest then writes to that very page.
 * invalidate+hmm, *no unwritten zero* is broken for the same reason. A CPU that reads the hole sees zeros as well.
 * not present, *no unwritten zero* is broken: a page is in the VMM's page table, all zeros, before the store that faulted is
-  made; and a guest CPU that only reads puts one there as well. So is keep-old for that reason: nothing tells such a page
-  from a refill.
+  made; and a guest CPU that only reads puts one there as well. Nothing tells such a page from a refill, so keep-old is
+  broken in the same way.
 * new-mapping notifier, *no unwritten zero* is broken: it is called when the entry is set, and the store that faulted is
   made after that. *Never older* is broken because the entry is set before the call: another CPU's store goes to the new page
   while the buffer still has the old one. With one guest CPU that column holds.
@@ -24,6 +24,13 @@ Why the cells that surprise are as they are:
   before that to the refilled page does not.
 * hmm under resv, *goes on* is broken: the importer holds `resv` and faults, which waits for the end of the punch; the punch
   waits in the notifier callback for `resv`.
+
+No design frees what an importer uses: *no freed frame* holds everywhere, and only wrong forms of the designs break it
+(tests/devices/test_udmabuf_designs.py).
+
+Left out, each to the advantage of the proposals (may hide a bug): several importers; importers that write; a VMM that unmaps
+the memfd; refills by write(2) or by another process's mapping, which the RFC's notifier, on the VMM's mm, would not see. Left
+out, to nobody's advantage: pages of different buffers, several memfds in one.
 """
 
 from __future__ import annotations
