@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from secondsight.lang import ir
+from secondsight.lang import ir, tree
 from secondsight.lang.errors import Position
 
 __all__ = ["Block", "Branch", "CallTo", "Exit", "Flow", "Jump"]
@@ -247,13 +247,13 @@ class Flow:
     def dirty_out(self, block: Block) -> set[ir.Var]:
         """The locals that may not be zero after the statements of a block."""
         return block.dirty_in | {
-            s.var for s in ir.statements(block.statements) if isinstance(s, ir.SetVar) and not s.var.transient
+            s.var for s in tree.statements(block.statements) if isinstance(s, ir.SetVar) and not s.var.transient
         }
 
 
 def _cut(stmt: ir.Stmt) -> bool:
     """Whether a statement cannot stay whole: a boundary inside, or control that leaves it."""
-    return any(isinstance(s, (ir.Boundary, ir.YieldCall, ir.Return)) for s in ir.statements([stmt])) or _escapes([stmt])
+    return any(isinstance(s, (ir.Boundary, ir.YieldCall, ir.Return)) for s in tree.statements([stmt])) or _escapes([stmt])
 
 
 def _escapes(body: list[ir.Stmt]) -> bool:
@@ -270,7 +270,7 @@ def reads(node: ir.Expr) -> set[ir.Var]:
     """The locals of the function that an expression reads (not the loop variables of a generator)."""
     found: set[ir.Var] = set()
     bound: set[ir.Var] = set()
-    for part in ir.walk(node):
+    for part in tree.walk(node):
         if isinstance(part, ir.Local) and not part.var.transient:
             found.add(part.var)
         elif isinstance(part, (ir.Quantifier, ir.ChooseWhere)):
@@ -283,7 +283,7 @@ def live_before(
 ) -> set[ir.Var]:
     """The locals needed before a statement, given those needed after it and, in a loop, where it may be left to."""
     used: set[ir.Var] = set()
-    for node in ir.expressions(stmt):
+    for node in tree.expressions(stmt):
         used |= reads(node)
     match stmt:
         case ir.SetVar():

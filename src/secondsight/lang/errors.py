@@ -23,7 +23,7 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True, order=True)
 class Position:
-    """A place in a source file; `line` counts from 1, `column` from 1, `length` in characters (0: unknown)."""
+    """A place in a source file; `line` and `column` count from 1; 0 is unknown."""
 
     file: str = "?"
     line: int = 0

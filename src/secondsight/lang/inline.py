@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 
-from secondsight.lang import ir
+from secondsight.lang import ir, tree
 from secondsight.lang.records import Shared
 from secondsight.lang.types import IntType
 
@@ -20,8 +20,10 @@ def expression(function: ir.Function, arguments: list[ir.Expr]) -> ir.Expr | Non
     if function.yields or len(function.body) != 1:
         return None
     only = function.body[0]
-    if not isinstance(only, ir.Return) or only.value is None or _keeps_range(function, only.value) is False:
+    if not isinstance(only, ir.Return) or only.value is None or not _keeps_range(function, only.value):
         return None
+    if function.touches and not tree.touches(only.value):
+        return None  # an @atomic function is a step, whatever it does
     table = _table(function, arguments, [only])
     return None if table is None else substitute(only.value, table)
 
@@ -34,7 +36,7 @@ def statements(function: ir.Function, arguments: list[ir.Expr]) -> list[ir.Stmt]
     if not (isinstance(body[-1], ir.Return) and body[-1].value is None):
         return None
     straight = body[:-1]
-    if not all(isinstance(s, (ir.Require, ir.Wait, ir.Store)) for s in straight):
+    if not straight or not all(isinstance(s, (ir.Require, ir.Wait, ir.Store)) for s in straight):
         return None
     table = _table(function, arguments, straight)
     if table is None:
@@ -63,21 +65,34 @@ def _simple(node: ir.Expr) -> bool:
     """Cheap, and the same whenever it is evaluated within the step."""
     if isinstance(node, (ir.Constant, ir.Local, ir.Current)):
         return True
-    if isinstance(node, ir.AddressOf):
-        return all(_simple(p) for p in ir.addr_parts(node.addr))
-    return False
+    return isinstance(node, ir.AddressOf) and all(_simple(p) for p in tree.addr_parts(node.addr))
 
 
 def _table(function: ir.Function, arguments: list[ir.Expr], body: list[ir.Stmt]) -> dict[ir.Var, ir.Expr] | None:
+    """What each parameter stands for; None if putting it in place could change anything."""
     table: dict[ir.Var, ir.Expr] = {}
     for var, value in zip(function.params, arguments, strict=True):
-        uses = sum(1 for s in body for e in ir.expressions(s) for n in ir.walk(e) if isinstance(n, ir.Local) and n.var is var)
-        if not _simple(value) or (isinstance(var.type, IntType) and not _inside(value, var.type)):
+        uses = sum(1 for s in body for e in tree.expressions(s) for n in tree.walk(e) if isinstance(n, ir.Local) and n.var is var)
+        if not _simple(value) or uses > 8 or (isinstance(var.type, IntType) and not _inside(value, var.type)):
             return None
-        if uses > 8:
-            return None
+        indexed = isinstance(value, ir.AddressOf) and any(isinstance(s, ir.IndexStep) for s in value.addr.path)
+        if indexed and not any(_surely_reads(e, var) for e in tree.expressions(body[0])):
+            return None  # an index outside must be found at the call
         table[var] = value
     return table
+
+
+def _surely_reads(node: ir.Expr, var: ir.Var) -> bool:
+    """Whether evaluating an expression surely evaluates a local."""
+    if isinstance(node, ir.Local):
+        return node.var is var
+    if isinstance(node, ir.Logic):
+        return _surely_reads(node.items[0], var)
+    if isinstance(node, ir.Conditional):
+        return _surely_reads(node.test, var)
+    if isinstance(node, (ir.Quantifier, ir.ChooseWhere)):
+        return False
+    return any(_surely_reads(p, var) for p in tree.parts(node))
 
 
 def _inside(value: ir.Expr, kind: IntType) -> bool:

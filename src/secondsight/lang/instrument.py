@@ -1,7 +1,8 @@
 """Cutting the user's own functions at their step boundaries, for plain execution.
 
 Each function of a program gets, while a plain run lasts, a code object compiled from its own syntax tree with calls
-inserted: `step` before every statement that begins a step, `enter` and `leave` for traces. File name and line numbers
+inserted: `step` before every statement that begins a step, `enter` and `leave` for traces, `fit` where a local, an argument
+or a result has a type. File name and line numbers
 stay, so tracebacks, `pdb` and coverage speak of the user's lines. Nothing is lowered here.
 """
 
@@ -12,72 +13,107 @@ import copy
 import types
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, ClassVar
 
-from secondsight.lang import ir
-from secondsight.lang.errors import LangError
+from secondsight.lang import ir, tree
+from secondsight.lang.errors import LangError, LeftRange, ModelError, NoneFollowed, Position
+from secondsight.lang.ir import Scalar
+from secondsight.lang.lowering import join
 from secondsight.lang.program import Program
+from secondsight.lang.records import as_stored, unwrap
 from secondsight.lang.runtime import runtime
-from secondsight.lang.source import function_tree
-from secondsight.lang.verbs import atomic
+from secondsight.lang.source import function_tree, position
+from secondsight.lang.types import RefType
+from secondsight.lang.verbs import atomic, require
 
 __all__ = ["instrumented"]
 
 _HOOKS = "__secondsight__"
 
+Places = set[tuple[int, int]]
+
 
 class _Hooks:
-    """What instrumented code calls."""
+    """What instrumented code calls; `kinds` are the types that `fit` checks, by number."""
 
     step = staticmethod(runtime.step)
     enter = staticmethod(runtime.enter)
     leave = staticmethod(runtime.leave)
     atomic = atomic
+    require = staticmethod(require)
+    kinds: ClassVar[list[tuple[Scalar, str, Position]]] = []
+
+    @classmethod
+    def fit(cls, value: Any, number: int) -> Any:
+        """`value` as a local, argument or result of a declared type holds it; raises the language's named errors."""
+        kind, name, where = cls.kinds[number]
+        if isinstance(kind, RefType):
+            value = unwrap(value)
+            if value is None and not kind.nullable:
+                raise NoneFollowed(name, where)
+            if value is not None and not isinstance(value, kind.record):
+                raise ModelError(f"{name} is a record of another class", where)
+            return value
+        if isinstance(value, int) and not kind.low <= value <= kind.high:
+            raise LeftRange(name, int(value), kind.low, kind.high, where)
+        return as_stored(kind, value)
 
 
 @contextmanager
 def instrumented(program: Program) -> Iterator[None]:
     """Within the block every function of the program is cut at its step boundaries."""
     kept: list[tuple[Any, types.CodeType]] = []
+    kinds = len(_Hooks.kinds)
     try:
-        for function, places in _boundaries(program).items():
+        for function, (places, scalars, result) in _instances(program).items():
+            code = _cut(function, _Cutter(function, places, scalars, result))
             kept.append((function, function.__code__))
             function.__globals__[_HOOKS] = _Hooks
-            function.__code__ = _cut(function, places)
+            function.__code__ = code
         yield
     finally:
         for function, code in kept:
             function.__code__ = code
+            function.__globals__.pop(_HOOKS, None)
+        del _Hooks.kinds[kinds:]
 
 
-def _boundaries(program: Program) -> dict[Any, set[tuple[int, int]]]:
-    """The statements, by line and column, at which steps begin in each source function."""
-    found: dict[Any, set[tuple[int, int]]] = {}
-    made: dict[Any, set[tuple[int, int]]] = {}
+def _instances(program: Program) -> dict[Any, tuple[Places, dict[str, Scalar], Scalar | None]]:
+    """For each source function the statements, by line and column, at which steps begin, the types of its locals, its result's."""
+    places: dict[Any, Places] = {}
+    made: dict[Any, Places] = {}
+    locals_: dict[Any, dict[str, Scalar | None]] = {}
+    results: dict[Any, Scalar | None] = {}
     for instance in program.frontend.instances.values():
-        if instance.source is None:
-            continue
-        places = {
+        source = instance.source
+        begins = {
             (s.where.line, s.where.column)
-            for s in ir.statements(instance.body)
+            for s in tree.statements(instance.body)
             if isinstance(s, ir.Boundary) and s.kind == "statement"
         }
-        found.setdefault(instance.source, set()).update(places)
-        if not instance.atomic and made.setdefault(instance.source, places) != places:
+        places.setdefault(source, set()).update(begins)
+        if not instance.atomic and made.setdefault(source, begins) != begins:
             raise LangError(
                 f"{instance.where}: {instance.name} has its steps at other statements for another class; "
                 "give the two classes functions of their own"
             )
-    return found
+        known = locals_.setdefault(source, {})
+        for name, kind in instance.locals.items():
+            before = known.get(name, kind)
+            known[name] = None if before is None else join(before, kind)
+        results[source] = instance.result
+    return {f: (p, {n: k for n, k in locals_[f].items() if k is not None}, results[f]) for f, p in places.items()}
 
 
 class _Cutter(ast.NodeTransformer):
     """Inserts the calls into one function."""
 
-    def __init__(self, places: set[tuple[int, int]]) -> None:
-        self.places = places
+    def __init__(self, function: Any, places: Places, scalars: dict[str, Scalar], result: Scalar | None) -> None:
+        self.file, self.name = function.__code__.co_filename, function.__name__
+        self.places, self.scalars, self.result = places, scalars, result
 
-    def _call(self, name: str, at: ast.AST, *arguments: ast.expr) -> ast.Call:
+    def call(self, name: str, at: ast.AST, *arguments: ast.expr) -> ast.Call:
+        """A call of a hook."""
         hook = ast.Attribute(ast.Name(_HOOKS, ast.Load()), name, ast.Load())
         call = ast.copy_location(ast.Call(hook, list(arguments), []), at)
         for node in ast.walk(call):
@@ -85,8 +121,14 @@ class _Cutter(ast.NodeTransformer):
                 ast.copy_location(node, at)
         return call
 
-    def _step(self, node: ast.stmt) -> ast.Call:
-        return self._call("step", node, ast.Constant(node.lineno), ast.Constant(node.col_offset + 1))
+    def fit(self, value: ast.expr, kind: Scalar, name: str, at: ast.AST) -> ast.Call:
+        """The value, checked against a type."""
+        _Hooks.kinds.append((kind, name, position(self.file, at)))
+        return self.call("fit", at, value, ast.Constant(len(_Hooks.kinds) - 1))
+
+    def step(self, node: ast.stmt) -> ast.Call:
+        """The call that ends a step and begins the next."""
+        return self.call("step", node, ast.Constant(node.lineno), ast.Constant(node.col_offset + 1))
 
     def suite(self, body: list[ast.stmt]) -> list[ast.stmt]:
         """A list of statements with the steps before them."""
@@ -94,9 +136,37 @@ class _Cutter(ast.NodeTransformer):
         for node in body:
             begins = (node.lineno, node.col_offset + 1) in self.places
             if begins and not isinstance(node, ast.While):
-                out.append(ast.copy_location(ast.Expr(self._step(node)), node))
+                out.append(ast.copy_location(ast.Expr(self.step(node)), node))
             out.append(self.visit(node))
+            if isinstance(node, ast.AugAssign) and isinstance(node.target, ast.Name):
+                out.append(self.again(node.target, node))
         return out
+
+    def again(self, target: ast.Name, node: ast.stmt) -> ast.stmt:
+        """`x = fit(x)`: for what sets a local otherwise than by an assignment."""
+        kind = self.scalars.get(target.id)
+        if kind is None:
+            return ast.copy_location(ast.Pass(), node)
+        read = ast.copy_location(ast.Name(target.id, ast.Load()), node)
+        name = ast.copy_location(ast.Name(target.id, ast.Store()), node)
+        return ast.copy_location(ast.Assign([name], self.fit(read, kind, target.id, node)), node)
+
+    def visit_Assign(self, node: ast.Assign) -> ast.Assign:
+        (target,) = node.targets
+        kind = self.scalars.get(target.id) if isinstance(target, ast.Name) else None
+        if kind is not None and isinstance(target, ast.Name):
+            node.value = self.fit(node.value, kind, target.id, node)
+        return node
+
+    def visit_AnnAssign(self, node: ast.AnnAssign) -> ast.AnnAssign:
+        kind = self.scalars.get(node.target.id) if isinstance(node.target, ast.Name) else None
+        if kind is not None and node.value is not None and isinstance(node.target, ast.Name):
+            node.value = self.fit(node.value, kind, node.target.id, node)
+        return node
+
+    def visit_Assert(self, node: ast.Assert) -> ast.Expr:
+        message = node.msg or ast.Constant(ast.unparse(node.test))
+        return ast.copy_location(ast.Expr(self.call("require", node, node.test, ast.Constant("assertion"), message)), node)
 
     def visit_If(self, node: ast.If) -> ast.If:
         node.body, node.orelse = self.suite(node.body), self.suite(node.orelse)
@@ -104,6 +174,8 @@ class _Cutter(ast.NodeTransformer):
 
     def visit_For(self, node: ast.For) -> ast.For:
         node.body = self.suite(node.body)
+        if isinstance(node.target, ast.Name) and node.target.id in self.scalars:
+            node.body.insert(0, self.again(node.target, node))
         return node
 
     def visit_With(self, node: ast.With) -> ast.With:
@@ -113,15 +185,17 @@ class _Cutter(ast.NodeTransformer):
     def visit_While(self, node: ast.While) -> ast.While:
         node.body = self.suite(node.body)
         if (node.lineno, node.col_offset + 1) in self.places:
-            node.test = ast.copy_location(ast.BoolOp(ast.Or(), [self._step(node), node.test]), node.test)
+            node.test = ast.copy_location(ast.BoolOp(ast.Or(), [self.step(node), node.test]), node.test)
         return node
 
     def visit_Return(self, node: ast.Return) -> ast.Return:
-        node.value = self._call("leave", node, *([node.value] if node.value is not None else []))
+        if node.value is not None and self.result is not None:
+            node.value = self.fit(node.value, self.result, f"the result of {self.name}", node)
+        node.value = self.call("leave", node, *([node.value] if node.value is not None else []))
         return node
 
 
-def _cut(function: Callable[..., Any], places: set[tuple[int, int]]) -> types.CodeType:
+def _cut(function: Callable[..., Any], cutter: _Cutter) -> types.CodeType:
     """The function's code with its steps cut."""
     assert isinstance(function, types.FunctionType)
     tree = copy.deepcopy(function_tree(function))
@@ -129,18 +203,20 @@ def _cut(function: Callable[..., Any], places: set[tuple[int, int]]) -> types.Co
     tree.returns = None
     for argument in tree.args.args:
         argument.annotation = None
-    cutter = _Cutter(places)
+    defaults, tree.args.defaults = tree.args.defaults, []
     body = cutter.suite(tree.body)
     names = [a.arg for a in tree.args.args]
     here: ast.AST = tree.body[0]
     known = ast.Dict([ast.Constant(n) for n in names], [ast.Name(n, ast.Load()) for n in names])
-    enter = ast.Expr(cutter._call("enter", here, ast.Constant(function.__qualname__), known))
-    leave = ast.Expr(cutter._call("leave", tree.body[-1]))
-    whole: list[ast.stmt] = [ast.copy_location(enter, here), *body, ast.copy_location(leave, tree.body[-1])]
+    enter = ast.Expr(cutter.call("enter", here, ast.Constant(function.__qualname__), known))
+    leave = ast.Expr(cutter.call("leave", tree.body[-1]))
+    fits = [f for n in names if isinstance(f := cutter.again(ast.Name(n, ast.Store()), tree), ast.Assign)]
+    whole: list[ast.stmt] = [*fits, ast.copy_location(enter, here), *body, ast.copy_location(leave, tree.body[-1])]
     if getattr(function, "__atomic__", False):
         hook = ast.Attribute(ast.Name(_HOOKS, ast.Load()), "atomic", ast.Load())
         whole = [ast.copy_location(ast.With([ast.withitem(hook)], whole), here)]
     tree.body = whole
+    tree.args.defaults = defaults
     module: ast.Module = ast.Module([tree], [])
     free = function.__code__.co_freevars
     if free:

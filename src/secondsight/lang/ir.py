@@ -8,7 +8,7 @@ turns them into offsets.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -75,14 +75,15 @@ class Constant:
 
 @dataclass(eq=False, slots=True)
 class Local:
-    """The value of a local."""
+    """The value of a local; `known`: a narrower range than its variable's, that it surely has here."""
 
     var: Var
+    known: Scalar | None = None
 
     @property
     def type(self) -> Scalar:
-        """Its variable's."""
-        return self.var.type
+        """Its variable's, unless more is known."""
+        return self.known or self.var.type
 
 
 @dataclass(eq=False, slots=True)
@@ -109,6 +110,26 @@ class NonNull:
     name: str
     where: Position
     type: RefType
+
+
+@dataclass(eq=False, slots=True)
+class Narrow:
+    """A reference used as one to a subclass: `ModelError` unless it is None or its record is of that class or below."""
+
+    value: Expr
+    name: str
+    where: Position
+    type: RefType
+
+
+@dataclass(eq=False, slots=True)
+class Fits:
+    """An integer that must be in a range within an expression (`Event(x)`): `LeftRange` otherwise."""
+
+    value: Expr
+    name: str
+    where: Position
+    type: IntType
 
 
 @dataclass(eq=False, slots=True)
@@ -273,7 +294,7 @@ class Call:
 
 
 Expr = (
-    Constant | Local | Load | AddressOf | NonNull | Unary | Binary | Compare | Logic | Conditional | TableItem | TableSize | Current
+    Constant | Local | Load | AddressOf | NonNull | Narrow | Fits | Unary | Binary | Compare | Logic | Conditional | TableItem | TableSize | Current
     | ClassIs | IndexOf | Quantifier | Choose | ChooseWhere | Alloc | IsUsed | Call
 )  # fmt: skip
 
@@ -394,7 +415,11 @@ Stmt = Boundary | SetVar | Store | Free | Eval | If | While | Break | Continue |
 
 @dataclass(eq=False, slots=True)
 class Function:
-    """One instance of a source function: for a receiver's class, within a step (`atomic`) or not."""
+    """One instance of a source function: for a receiver's class, within a step (`atomic`) or not.
+
+    `locals`: the types of its own named locals. `yields`: it has step boundaries. `touches`: a call of it is a step.
+    `effects`: evaluating a call twice, or not at all, is not the same as once (it writes, chooses or waits).
+    """
 
     name: str
     source: Callable[..., Any] | None
@@ -404,120 +429,10 @@ class Function:
     result: Scalar | None
     where: Position
     body: list[Stmt] = field(default_factory=list)
+    locals: dict[str, Scalar] = field(default_factory=dict)
     yields: bool = False
     touches: bool = False
-    blocks: bool = False
-    chooses: bool = False
+    effects: bool = False
 
 
-@dataclass(eq=False, slots=True)
-class ThreadCode:
-    """One thread: its name, its root function and the constant arguments of that."""
-
-    name: str
-    function: Function
-    arguments: list[int]
-
-
-# Walking.
-
-
-def parts(node: Expr) -> Iterator[Expr]:
-    """The direct sub-expressions of an expression."""
-    match node:
-        case Load() | AddressOf():
-            yield from addr_parts(node.addr)
-        case NonNull() | Unary() | ClassIs():
-            yield node.value
-        case IndexOf(array=place) | IsUsed(pool=place):
-            yield from addr_parts(place)
-            yield node.value
-        case Binary() | Compare():
-            yield node.left
-            yield node.right
-        case Logic():
-            yield from node.items
-        case Conditional():
-            yield from (node.test, node.then, node.other)
-        case TableItem():
-            yield node.index
-        case Quantifier():
-            yield from (node.start, node.stop)
-            yield from (value for _, value in node.bindings)
-            if node.condition is not None:
-                yield node.condition
-            yield node.test
-        case ChooseWhere():
-            yield from (node.start, node.stop)
-            yield from (value for _, value in node.bindings)
-            yield from (node.condition, node.result)
-        case Choose():
-            yield node.count
-        case Alloc():
-            yield from addr_parts(node.pool)
-        case Call():
-            yield from node.arguments
-        case _:
-            return
-
-
-def addr_parts(addr: Addr) -> Iterator[Expr]:
-    """The expressions that a place is computed from."""
-    if not isinstance(addr.root, Shared):
-        yield addr.root
-    for step in addr.path:
-        if isinstance(step, IndexStep):
-            yield step.index
-
-
-def walk(node: Expr) -> Iterator[Expr]:
-    """An expression and everything below it."""
-    yield node
-    for part in parts(node):
-        yield from walk(part)
-
-
-def expressions(stmt: Stmt) -> Iterator[Expr]:
-    """The expressions that a statement itself evaluates (not those of statements inside it)."""
-    match stmt:
-        case SetVar() | Eval():
-            yield stmt.value
-        case Store():
-            yield stmt.value
-            yield from addr_parts(stmt.addr)
-        case Free():
-            yield stmt.value
-            yield from addr_parts(stmt.pool)
-        case If() | While() | Require() | Wait():
-            yield stmt.test
-        case Return():
-            if stmt.value is not None:
-                yield stmt.value
-        case YieldCall():
-            yield from stmt.arguments
-        case _:
-            return
-
-
-def statements(body: list[Stmt]) -> Iterator[Stmt]:
-    """Every statement of a body, nested ones included."""
-    for stmt in body:
-        yield stmt
-        match stmt:
-            case If():
-                yield from statements(stmt.then)
-                yield from statements(stmt.other)
-            case While():
-                yield from statements(stmt.body)
-                yield from statements(stmt.step)
-
-
-def touches(node: Expr) -> bool:
-    """Whether evaluating it reads or writes shared state (or chooses): then its statement is a step."""
-    return any(
-        isinstance(n, (Load, Choose, ChooseWhere, Alloc, IsUsed)) or (isinstance(n, Call) and n.function.touches)
-        for n in walk(node)
-    )
-
-
-__all__ = [n for n in dir() if n[0].isupper()] + ["addr_parts", "expressions", "parts", "statements", "touches", "walk"]
+__all__ = [n for n in dir() if n[0].isupper()]

@@ -2,12 +2,13 @@
 
 A state is bytes: one unused byte (offset 0 is what a None reference holds), the shared state, then one region for each
 thread. An integer of range low..high is stored as value - low in as many bytes as it needs, most significant first; a
-reference is the offset of its record. `Layout` also converts a plain `Machine` to a vector and shows a vector's parts.
+reference is the offset of its record, or, where that would need two bytes and there are few enough records, the record's
+number (`to_offset`, `to_number`). `Layout` also converts a plain `Machine` to a vector and shows a vector's parts.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from secondsight.lang.errors import LangError
@@ -28,22 +29,54 @@ class Layout:
         )
         for declaration in self.declarations:
             machine.state(declaration)
-        for self.ref_width in (1, 2):
-            self._sizes: dict[type[Record], int] = {}
-            self._offsets: dict[type[Record], dict[str, int]] = {}
-            self.base: dict[Shared, int] = {}
-            at = 1
-            for declaration in self.declarations:
-                self.base[declaration] = at
-                at += self.size(declaration.kind)
-            self.shared_size = at
-            if at <= 256:
-                break
+        self.ref_width = 1
+        self._place()
+        self.numbered = self.shared_size > 256
+        starts = self._starts() if self.numbered else []
+        if len(starts) > 255:
+            self.ref_width, self.numbered = 2, False
+            self._place()
         if self.shared_size > 65535:
             raise LangError(f"the machine's state takes {self.shared_size} bytes; the limit is 65535: lower its bounds")
+        self.to_offset: Sequence[int] = (0, *starts) if self.numbered else range(self.shared_size)
+        self.to_number: Sequence[int | None] = range(self.shared_size)
+        if self.numbered:
+            numbers = {offset: number for number, offset in enumerate(self.to_offset)}
+            self.to_number = tuple(numbers.get(offset) for offset in range(self.shared_size))
+        self.records = list(self._records())
         self.addresses: dict[int, int] = {}
         for declaration in self.declarations:
             self._number(machine.state(declaration), declaration.kind, self.base[declaration])
+
+    def _place(self) -> None:
+        """Give everything its place, with references of the present width."""
+        self._sizes: dict[type[Record], int] = {}
+        self._offsets: dict[type[Record], dict[str, int]] = {}
+        self.base: dict[Shared, int] = {}
+        self.shared_size = 1
+        for declaration in self.declarations:
+            self.base[declaration] = self.shared_size
+            self.shared_size += self.size(declaration.kind)
+
+    def _starts(self) -> list[int]:
+        """The offsets of all records."""
+        return sorted({at for at, _ in self._records()})
+
+    def _records(self) -> Iterator[tuple[int, type[Record]]]:
+        """Every record's offset and class."""
+
+        def visit(kind: Type, at: int) -> Iterator[tuple[int, type[Record]]]:
+            if isinstance(kind, RecordType):
+                yield at, kind.record
+                for name, inner in kind.record.fields().items():
+                    yield from visit(inner, at + self.offset(kind.record, name))
+            elif isinstance(kind, ArrayType):
+                stride = self.size(kind.element)
+                for i in range(self.machine.bound(kind.size)):
+                    yield from visit(kind.element, at + i * stride)
+
+        for declaration in self.declarations:
+            yield from visit(declaration.kind, self.base[declaration])
 
     # Sizes.
 
@@ -70,7 +103,7 @@ class Layout:
     def offset(self, record: type[Record], name: str | None) -> int:
         """The offset of a field in its record."""
         if record not in self._sizes:
-            at, offsets = 0, {}
+            at, offsets = int(_ambiguous(record)), {}
             for field, kind in record.fields().items():
                 offsets[field] = at
                 at += self.size(kind)
@@ -107,7 +140,9 @@ class Layout:
             number = 0 if thing is None else self.addresses.get(id(thing))
             if number is None:
                 raise LangError(f"{thing!r} is not part of this machine's state")
-            out[at : at + self.ref_width] = number.to_bytes(self.ref_width, "big")
+            stored = self.to_number[number]
+            assert stored is not None
+            out[at : at + self.ref_width] = stored.to_bytes(self.ref_width, "big")
         elif isinstance(kind, RecordType):
             for name, inner in type(thing).fields().items():
                 self._encode(thing.__dict__[name], inner, at + self.offset(type(thing), name), out)
@@ -141,8 +176,12 @@ class Layout:
         if isinstance(kind, IntType):
             value = int.from_bytes(state[at : at + kind.width], "big") + kind.low
             return bool(value) if kind.display == "bool" else value
-        number = int.from_bytes(state[at : at + self.ref_width], "big")
-        return next(o for o in objects[number] if isinstance(o, kind.record)) if number else None
+        offset = self.reference(state, at)
+        return next(o for o in objects[offset] if isinstance(o, kind.record)) if offset else None
+
+    def reference(self, state: bytes, at: int) -> int:
+        """The offset of the record that the reference at `at` refers to; 0: None."""
+        return self.to_offset[int.from_bytes(state[at : at + self.ref_width], "big")]
 
     def _decode(self, thing: Any, kind: Type, at: int, state: bytes, objects: dict[int, list[Any]]) -> None:
         if isinstance(kind, RecordType):
@@ -193,8 +232,8 @@ class Layout:
             value = int.from_bytes(state[at : at + kind.width], "big") + kind.low
             yield path, value, kind.show(value)
         elif isinstance(kind, RefType):
-            number = int.from_bytes(state[at : at + self.ref_width], "big")
-            yield path, number or None, self.name_of(number)
+            offset = self.reference(state, at)
+            yield path, offset or None, self.name_of(offset)
         elif isinstance(kind, RecordType):
             for name, inner in kind.record.fields().items():
                 yield from self._fields(state, inner, at + self.offset(kind.record, name), f"{path}.{name}")
@@ -235,19 +274,28 @@ class Layout:
 
     def instances(self, record: type[Record]) -> list[int]:
         """The offsets of all records of exactly this class."""
-        found: list[int] = []
+        return [at for at, kind in self.records if kind is record]
 
-        def visit(kind: Type, at: int) -> None:
+    def instances_below(self, record: type[Record]) -> list[int]:
+        """The offsets of all records of this class and its subclasses."""
+        return [at for at, kind in self.records if issubclass(kind, record)]
+
+
+def _ambiguous(record: type[Record]) -> bool:
+    """Whether the record and one embedded in it would lie at one offset although one reference can mean either."""
+    mine = [c for c in record.__mro__ if c not in (Record, object)]
+
+    def clashes(inner: type[Record]) -> bool:
+        return any(c in inner.__mro__ for c in mine) or first_clashes(inner)
+
+    def first_clashes(of: type[Record]) -> bool:
+        for kind in of.fields().values():
             if isinstance(kind, RecordType):
-                if kind.record is record:
-                    found.append(at)
-                for name, inner in kind.record.fields().items():
-                    visit(inner, at + self.offset(kind.record, name))
-            elif isinstance(kind, ArrayType):
-                stride = self.size(kind.element)
-                for i in range(self.machine.bound(kind.size)):
-                    visit(kind.element, at + i * stride)
+                return clashes(kind.record)
+            if not isinstance(kind, ArrayType):
+                return False
+            if isinstance(kind.element, RecordType) and clashes(kind.element.record):
+                return True
+        return False
 
-        for declaration in self.declarations:
-            visit(declaration.kind, self.base[declaration])
-        return found
+    return first_clashes(record)

@@ -157,7 +157,7 @@ def thread_bit() -> ReaderBits:
 def spin_until(condition: bool) -> None:
     """`wait_until` that does not sleep: the front end knows it too."""
     if runtime.scheduler is not None:
-        runtime.scheduler.wait(bool(condition))
+        runtime.scheduler.wait(bool(condition), False)
     else:
         wait_until(condition)
 

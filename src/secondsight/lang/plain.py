@@ -10,27 +10,28 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from types import FrameType
+from types import CodeType, FrameType
 from typing import Any
 
 from greenlet import getcurrent, greenlet
 
-from secondsight.lang.errors import LangError, ModelError, NoneFollowed, RuleBroken
+from secondsight.lang.errors import LangError, ModelError, NoneFollowed, Position, RuleBroken
 from secondsight.lang.instrument import instrumented
+from secondsight.lang.locks import Lock, RwLock, SpinLock
 from secondsight.lang.program import Counter, Program
-from secondsight.lang.records import Record, Value, unwrap
+from secondsight.lang.records import Record, Value, records_in, unwrap
 from secondsight.lang.runtime import SETUP_THREAD, runtime
 from secondsight.lang.types import IntType
 
-__all__ = ["Disagreement", "Event", "PlainRun", "PlainStep", "replay"]
+__all__ = ["Disagreement", "Event", "PlainRun", "PlainStep", "WouldBlock", "compare", "replay"]
 
 
 class Disagreement(LangError):
     """Plain execution and another executor differ: a bug in secondsight, never in the model that was run."""
 
 
-class _WouldBlock(Exception):
-    """`wait_until` does not hold in plain execution."""
+class WouldBlock(Exception):
+    """A step cannot be taken now: something it waits for does not hold. The run is spent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +91,8 @@ class PlainRun:
         self._instrumented.__enter__()
         self.program.machine.__enter__()
         self.program.layout.decode(self.program.initial_shared)
+        state = self.program.machine.state
+        self._locks = [r for d in self.program.layout.declarations for r in records_in(state(d)) if isinstance(r, (Lock, RwLock))]
         self._kept = (runtime.scheduler, runtime.thread, runtime.atomic_depth)
         runtime.scheduler = _Adapter(self)
         runtime.atomic_depth = 0
@@ -113,9 +116,13 @@ class PlainRun:
         self.program.machine.__exit__(None, None, None)
         self._instrumented.__exit__(None, None, None)
 
-    @staticmethod
-    def _body(function: Callable[..., Any], arguments: Iterable[Any]) -> Callable[[], Any]:
-        return lambda: function(*arguments)
+    def _body(self, function: Callable[..., Any], arguments: Iterable[Any]) -> Callable[[], Any]:
+        def whole() -> None:
+            function(*arguments)
+            if any(held(lock, runtime.thread) for lock in self._locks):
+                raise RuleBroken("lock-held-at-exit", "the thread ends with a lock held")
+
+        return whole
 
     def _resume(self, index: int) -> None:
         """Let a thread run to its next boundary or its end; errors come out here."""
@@ -135,7 +142,8 @@ class PlainRun:
     def step(self, index: int, choices: Iterable[int] = ()) -> PlainStep:
         """One step of a thread, with the choices it makes. A broken rule is in the step's `error`.
 
-        Raises `Disagreement` when the thread has ended or cannot take the step.
+        Raises `WouldBlock` when the thread cannot take the step now, `Disagreement` when it has ended or makes other
+        choices than these.
         """
         thread = self.threads[index]
         if thread.ended:
@@ -147,21 +155,28 @@ class PlainRun:
             self._resume(index)
         except (RuleBroken, ModelError) as error:
             self.now.error = error
+            if error.where is None:
+                error.where = self._raised_at(error)
         except AttributeError as error:
             if error.obj is not None:
                 raise
-            self.now.error = NoneFollowed(str(error.name))
+            self.now.error = NoneFollowed(str(error.name), self._raised_at(error))
+        except ZeroDivisionError as error:
+            self.now.error = ModelError("division by zero", self._raised_at(error))
+        if self.choices and self.now.error is None:
+            raise Disagreement(f"plain execution leaves {len(self.choices)} choices of the schedule unmade")
         self.now.shared = self.program.layout.encode()
         self.steps.append(self.now)
         return self.now
 
-    def can_step(self, index: int) -> bool:
-        """Whether a thread's next step runs to its end (tried, so the run is spent afterwards)."""
-        try:
-            self.step(index)
-        except _WouldBlock:
-            return False
-        return True
+    def _raised_at(self, error: BaseException) -> Position | None:
+        """The innermost line of the model that an error came from."""
+        codes, found, at = self._codes(), None, error.__traceback__
+        while at is not None:
+            if at.tb_frame.f_code in codes:
+                found = Position(at.tb_frame.f_code.co_filename, at.tb_lineno)
+            at = at.tb_next
+        return found
 
     # What instrumented code asks (the runtime's scheduler).
 
@@ -176,15 +191,19 @@ class PlainRun:
             frame = sys._getframe(3)
             self.on_step(self.started, frame)
 
-    def wait(self, condition: bool) -> None:
+    def wait(self, condition: bool, sleeps: bool) -> None:
         """`wait_until`: a schedule never runs a step that cannot be taken."""
+        if sleeps and any(isinstance(lock, SpinLock) and held(lock, runtime.thread) for lock in self._locks):
+            raise RuleBroken("sleep-in-atomic", "sleeps while it holds a spinlock")
         if not condition:
-            raise _WouldBlock
+            raise WouldBlock
 
     def choose(self, count: int) -> int:
         """The next choice of the schedule."""
         if not self.choices:
             raise Disagreement("plain execution makes a choice that the schedule does not have")
+        if not 0 <= self.choices[0] < count:
+            raise Disagreement(f"the schedule chooses number {self.choices[0]} of {count}")
         return self.choices.pop(0)
 
     def enter(self, function: Any, arguments: dict[str, Any]) -> None:
@@ -201,10 +220,13 @@ class PlainRun:
 
     # Where threads stand.
 
+    def _codes(self) -> set[CodeType]:
+        return {f.source.__code__ for f in self.program.frontend.instances.values() if f.source is not None}
+
     def frames(self, index: int) -> list[FrameType]:
         """The frames of a suspended thread's own functions, innermost first."""
         frame = self.threads[index].glet.gr_frame
-        mine = {f.source.__code__ for f in self.program.frontend.instances.values() if f.source is not None}
+        mine = self._codes()
         found: list[FrameType] = []
         while frame is not None:
             if frame.f_code in mine:
@@ -226,6 +248,11 @@ class _Adapter:
         self.run.begin(line, column)
 
 
+def held(lock: Lock | RwLock, thread: int) -> bool:
+    """Whether a thread holds a lock, in whatever way."""
+    return lock.owner == thread or (isinstance(lock, RwLock) and bool(lock.readers & 1 << (thread - 1)))
+
+
 def expected_stack(program: Program, state: bytes, thread: int) -> list[tuple[Counter | None, dict[str, int], Any]]:
     """Where the reference says a thread stands: for each frame, innermost first, its live locals by name."""
     base = program.bases[thread]
@@ -240,9 +267,11 @@ def expected_stack(program: Program, state: bytes, thread: int) -> list[tuple[Co
         values: dict[str, int] = {}
         for var in live:
             if var in frame.slots:
-                at, width = base + frame.slots[var], program.layout.width(var.type)
-                low = var.type.low if isinstance(var.type, IntType) else 0
-                values[var.name] = int.from_bytes(state[at : at + width], "big") + low
+                at = base + frame.slots[var]
+                if isinstance(var.type, IntType):
+                    values[var.name] = int.from_bytes(state[at : at + var.type.width], "big") + var.type.low
+                else:
+                    values[var.name] = program.layout.reference(state, at)
         if frame.flow.function.source is not None:
             found.append((counter, values, frame.flow.function))
         counter = None
@@ -318,21 +347,24 @@ def replay(
     states: Iterable[bytes] = (),
     on_step: Callable[[int, FrameType], None] | None = None,
 ) -> list[PlainStep]:
-    """Run a schedule in plain execution and compare with `states`, one for each step (the last may be missing).
+    """Run a schedule in plain execution and compare with `states`: one for each step, but for a last one that breaks a rule.
 
-    Returns the steps as they ran; the last one's `error` is the broken rule, if it broke one. Raises `Disagreement`.
+    Without any states nothing is compared. Returns the steps as they ran; the last one's `error` is the broken rule, if it
+    broke one. Raises `Disagreement`.
     """
-    expected = list(states)
+    schedule, expected = list(steps), list(states)
     with PlainRun(program, on_step) as run:
-        for i, (thread, choices) in enumerate(steps):
+        for i, (thread, choices) in enumerate(schedule):
             try:
                 done = run.step(thread, choices)
-            except _WouldBlock:
+            except WouldBlock:
                 raise Disagreement(f"step {i + 1} ({program.threads[thread].name}) blocks in plain execution") from None
-            if done.error is None and i < len(expected):
-                compare(run, expected[i])
             if done.error is not None:
                 if i < len(expected):
                     raise Disagreement(f"step {i + 1} breaks a rule in plain execution only: {done.error}")
                 break
+            if i < len(expected):
+                compare(run, expected[i])
+            elif expected:
+                raise Disagreement(f"step {i + 1} breaks no rule in plain execution")
         return run.steps

@@ -8,11 +8,11 @@ function's frame lies at one fixed offset: behind the deepest of its callers' fr
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from secondsight.lang import ir
+from secondsight.lang import ir, tree
 from secondsight.lang.cfg import Block, CallTo, Flow
 from secondsight.lang.errors import LangError, Position
 from secondsight.lang.frontend import Frontend
@@ -86,12 +86,34 @@ class Program:
             raise LangError(f"{len(threads)} threads; the limit is {MAX_THREADS}")
         self.machine, self.threads, self.rules = machine, list(threads), list(rules)
         machine.rules = self.rules
-        self._reach()
+        with machine:
+            self._lower()
         self.layout = Layout(machine)
         self._link()
         self.initial_shared = self.layout.encode()
 
     # From threads to functions.
+
+    def _lower(self) -> None:
+        """Lower everything that the threads reach; again if that reached state whose classes a dispatch did not know."""
+        while True:
+            self.frontend = Frontend(self.machine, self.rules)
+            self.roots = [self._root(t) for t in self.threads]
+            for declaration in self._reached():
+                self.machine.state(declaration)
+            if self.frontend.is_settled():
+                return
+
+    def _reached(self) -> Iterator[Shared]:
+        """The declarations that any function names."""
+        for function in self.frontend.instances.values():
+            for stmt in tree.statements(function.body):
+                things: list[Any] = [stmt, *(n for e in tree.expressions(stmt) for n in tree.walk(e))]
+                for thing in things:
+                    for name in ("addr", "pool", "array"):
+                        addr = getattr(thing, name, None)
+                        if isinstance(addr, ir.Addr) and isinstance(addr.root, Shared):
+                            yield addr.root
 
     def _root(self, thread: Thread) -> tuple[ir.Function, list[Any]]:
         function, arguments = thread.function, list(thread.arguments)
@@ -102,35 +124,13 @@ class Program:
             function = function.__func__  # type: ignore[attr-defined]
             receiver, arguments = type(owner), [owner, *arguments]
         made = self.frontend.instance(function, receiver, False)
+        if made.atomic:
+            raise LangError(
+                f"thread {thread.name}: {made.name} is @atomic: call it from a plain function, or it would run before the first step"
+            )
         if len(arguments) != len(made.params):
             raise LangError(f"thread {thread.name}: {made.name} takes {len(made.params)} arguments, not {len(arguments)}")
         return made, arguments
-
-    def _reach(self) -> None:
-        """Lower everything from the roots on, and make all state that is reached part of the machine.
-
-        Which functions a call through a reference may mean depends on the classes of the records there are. A declaration
-        that is reached late can add one: then everything is lowered again, until nothing is added.
-        """
-        while True:
-            self.frontend = Frontend(self.machine, self.rules)
-            with self.machine:
-                self.roots = [self._root(t) for t in self.threads]
-            for declaration in self._reached():
-                self.machine.state(declaration)
-            if all(self.frontend.concretes(record) == found for record, found in self.frontend.dispatched.items()):
-                return
-
-    def _reached(self) -> list[Shared]:
-        """The declarations that any function lowered so far mentions."""
-        reached: list[Shared] = []
-        for function in self.frontend.instances.values():
-            for stmt in ir.statements(function.body):
-                addrs = [getattr(stmt, n) for n in ("addr", "pool") if hasattr(stmt, n)]
-                for node in (n for e in ir.expressions(stmt) for n in ir.walk(e)):
-                    addrs += [getattr(node, n) for n in ("addr", "pool", "array") if isinstance(getattr(node, n, None), ir.Addr)]
-                reached += [a.root for a in addrs if isinstance(a.root, Shared)]
-        return reached
 
     # Linking.
 
@@ -198,13 +198,17 @@ class Program:
 
     # Arguments.
 
-    def argument(self, value: Any, var: ir.Var) -> int:
-        """A thread's constant argument as a number."""
-        value = unwrap(value)
-        if isinstance(var.type, RefType):
-            if value is None:
+    def argument(self, thread: Thread, value: Any, var: ir.Var) -> int:
+        """A thread's constant argument as a number. Raises `LangError` if it is not of the parameter's type."""
+        value, kind = unwrap(value), var.type
+        if isinstance(kind, RefType):
+            if value is None and kind.nullable:
                 return 0
+            if not isinstance(value, kind.record) or id(value) not in self.layout.addresses:
+                raise LangError(f"thread {thread.name}: {var.name} is {kind}, not {value!r} (a record of this machine)")
             return self.layout.addresses[id(value)]
+        if not isinstance(value, int) or not kind.low <= value <= kind.high:
+            raise LangError(f"thread {thread.name}: {var.name} is {kind}, not {value!r}")
         return int(value)
 
 

@@ -8,13 +8,14 @@ vectors (`lang.layout`); they serve hand-driven use, the setting up of a scenari
 
 from __future__ import annotations
 
+import inspect
 import typing
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import GenericAlias, TracebackType
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar, cast, dataclass_transform, overload
 
-from secondsight.lang.errors import BadIndex, LangError, LeftRange, ModelError, OutOfRecords
+from secondsight.lang.errors import BadIndex, LangError, LeftRange, ModelError, NoneFollowed, OutOfRecords
 from secondsight.lang.runtime import runtime
 from secondsight.lang.types import ArrayType, IntType, RecordType, RefType, Type, resolve
 
@@ -38,7 +39,7 @@ class Record:
                 hints = typing.get_type_hints(cls, include_extras=True)
             except NameError as error:
                 raise LangError(f"{cls.__module__}.{cls.__name__}: annotation not found: {error}") from None
-            names = [n for c in reversed(cls.__mro__) for n in c.__dict__.get("__annotations__", {})]
+            names = [n for c in reversed(cls.__mro__) for n in inspect.get_annotations(c)]
             for name in dict.fromkeys(names):
                 hint = hints[name]
                 if name.startswith("__") or typing.get_origin(hint) is ClassVar or hint is ClassVar:
@@ -110,6 +111,13 @@ def _as_enum(kind: IntType, value: int) -> int:
     return value
 
 
+def as_stored(kind: IntType, value: int) -> int:
+    """A number in the form of its type: a truth value, an enum's member, a plain integer."""
+    if kind.display == "bool":
+        return bool(value)
+    return int(value) if kind.enum is None else _as_enum(kind, int(value))
+
+
 def _checked(kind: Type, value: Any, name: str) -> Any:
     """`value` as it may be stored in a place of type `kind`; raises the language's named errors."""
     if isinstance(kind, IntType):
@@ -117,9 +125,7 @@ def _checked(kind: Type, value: Any, name: str) -> Any:
             raise ModelError(f"{name} is {kind}; {value!r} is not an integer")
         if not kind.low <= value <= kind.high:
             raise LeftRange(name, int(value), kind.low, kind.high)
-        if kind.display == "bool":
-            return bool(value)
-        return int(value) if kind.enum is None else _as_enum(kind, int(value))
+        return as_stored(kind, value)
     if isinstance(kind, RefType):
         value = unwrap(value)
         if value is not None and not isinstance(value, kind.record):
@@ -182,6 +188,8 @@ class Array(Generic[T, N]):
     def index(self, record: T) -> int:
         """The place of a record in this array. A record of another array is an error."""
         record = unwrap(record)
+        if record is None:
+            raise NoneFollowed(f"the argument of {self._path}.index()")
         for i, item in enumerate(self._items):
             if item is record:
                 return i
@@ -201,6 +209,10 @@ class Pool(Array[T, N]):
         self = super()._make(machine, kind, path)
         self._used = [False] * len(self._items)
         return self
+
+    def _reset(self) -> None:
+        super()._reset()
+        self._used[:] = [False] * len(self._used)
 
     def alloc(self) -> T:
         """The first free record, zeroed. None free: `OutOfRecords`, which names the bound to raise."""
@@ -247,6 +259,18 @@ class Value:
             object.__setattr__(self, name, _checked(kind, getattr(self, name), f"{type(self).__name__}.{name}"))
 
 
+def records_in(thing: Any) -> Iterator[Record]:
+    """A record or array's records, embedded ones included."""
+    if isinstance(thing, Record):
+        yield thing
+        for name, kind in type(thing).fields().items():
+            if isinstance(kind, (RecordType, ArrayType)):
+                yield from records_in(thing.__dict__[name])
+    elif isinstance(thing, Array) and isinstance(thing._type.element, RecordType):
+        for item in thing._items:
+            yield from records_in(item)
+
+
 # State declared at module level.
 
 
@@ -276,6 +300,12 @@ class _SharedRecord:
 
     def __setattr__(self, name: str, value: Any) -> None:
         setattr(object.__getattribute__(self, "_target")(), name, value)
+
+    def __eq__(self, other: object) -> bool:
+        return object.__getattribute__(self, "_target")() is unwrap(other)
+
+    def __hash__(self) -> int:
+        return hash(object.__getattribute__(self, "_target")())
 
     def __enter__(self) -> Any:
         return object.__getattribute__(self, "_target")().__enter__()

@@ -28,8 +28,8 @@ class Scheduler(Protocol):
     def choose(self, count: int) -> int:
         """Which of `count` possibilities to take."""
 
-    def wait(self, condition: bool) -> None:
-        """`wait_until` was called."""
+    def wait(self, condition: bool, sleeps: bool) -> None:
+        """`wait_until` was called (`sleeps`), or a spinlock is waited for."""
 
     def enter(self, function: Any, arguments: dict[str, Any]) -> None:
         """A function of the model was entered."""

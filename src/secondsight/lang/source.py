@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import functools
+import inspect
 import linecache
 import types
 from collections.abc import Callable
@@ -41,6 +42,9 @@ def function_tree(function: Callable[..., Any]) -> ast.FunctionDef:
     if not isinstance(function, types.FunctionType):
         raise LangError(f"{function!r} is not a plain Python function: the language calls functions and methods defined with def")
     code = function.__code__
+    if inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function):
+        where = Position(code.co_filename, code.co_firstlineno, 1)
+        raise refuse(where, "async is not in the language", "a plain function: every thread of the model is one already")
     tree = _functions(code.co_filename).get(code.co_firstlineno)
     if tree is None or tree.name != function.__name__:
         raise LangError(f"{code.co_filename}:{code.co_firstlineno}: {function.__qualname__} is not defined there with def")

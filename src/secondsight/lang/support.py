@@ -73,6 +73,11 @@ def functions(sites: list[tuple[Position, str]], choices: Choices) -> dict[str, 
             return reference
         raise NoneFollowed(sites[site][1], sites[site][0])
 
+    def na(reference: int, allowed: set[int], site: int) -> int:
+        if reference in allowed:
+            return reference
+        raise ModelError(f"{sites[site][1]} is a record of another class", sites[site][0])
+
     def nz(value: int, site: int) -> int:
         if value:
             return value
@@ -83,14 +88,14 @@ def functions(sites: list[tuple[Position, str]], choices: Choices) -> dict[str, 
             return value
         raise ModelError(f"a shift by {value} bits", sites[site][0])
 
-    def io(reference: int, base: int, stride: int, count: int, site: int) -> int:
+    def io(base: int, reference: int, stride: int, count: int, site: int) -> int:
         place, rest = divmod(reference - base, stride)
         if rest or not 0 <= place < count:
             raise ModelError("index(): the record is not in this array", sites[site][0])
         return place
 
-    def us(s: Any, reference: int, base: int, stride: int, count: int, site: int) -> bool:
-        return bool(s[base + stride * count + io(reference, base, stride, count, site)])
+    def us(s: Any, base: int, reference: int, stride: int, count: int, site: int) -> bool:
+        return bool(s[base + stride * count + io(base, reference, stride, count, site)])
 
     def al(s: Any, base: int, stride: int, count: int, bound: str, site: int) -> int:
         used = base + stride * count
@@ -100,8 +105,8 @@ def functions(sites: list[tuple[Position, str]], choices: Choices) -> dict[str, 
         s[place] = 1
         return base + (place - used) * stride
 
-    def fr(s: Any, reference: int, base: int, stride: int, count: int, fresh: bytes, site: int) -> None:
-        place = io(reference, base, stride, count, site)
+    def fr(s: Any, base: int, reference: int, stride: int, count: int, fresh: bytes, site: int) -> None:
+        place = io(base, reference, stride, count, site)
         used = base + stride * count + place
         if not s[used]:
             raise ModelError("a record of a pool is freed twice", sites[site][0])
@@ -111,7 +116,11 @@ def functions(sites: list[tuple[Position, str]], choices: Choices) -> dict[str, 
     def ld(s: Any, at: int, width: int) -> int:
         return int.from_bytes(s[at : at + width], "big")
 
-    def st(s: Any, at: int, width: int, value: int) -> None:
+    def l2(s: Any, at: int) -> int:
+        number: int = s[at] << 8 | s[at + 1]
+        return number
+
+    def st(s: Any, value: int, at: int, width: int) -> None:
         s[at : at + width] = value.to_bytes(width, "big")
 
     def ch(count: int, site: int) -> int:

@@ -39,7 +39,8 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """The range of an integer, both ends included, and how to show it: `int`, `char`, `errno` or `pfn`."""
+    """The range of an integer, both ends included, and how to show it: `int`, `char`, `errno`, `pfn`,
+    or `result` (a negative errno, a small number, or from 32 on a character)."""
 
     low: int
     high: int
@@ -88,10 +89,12 @@ class IntType:
             return "true" if value else "false"
         if self.display == "char":
             return repr(chr(value)) if value else "0"
-        if self.display in ("errno", "pfn") and value < 0:
+        if self.display in ("errno", "pfn", "result") and value < 0:
             import errno
 
             return f"-{errno.errorcode.get(-value, str(-value))}"
+        if self.display == "result" and value >= 32:
+            return repr(chr(value))
         if self.display == "pfn":
             return f"P{value}"
         if self.enum is not None:

@@ -47,7 +47,7 @@ def choose(among: Any) -> Any:
 def wait_until(condition: bool) -> None:
     """Go on only when `condition` holds; sleeps, so not with a spinlock held."""
     if runtime.scheduler is not None:
-        runtime.scheduler.wait(bool(condition))
+        runtime.scheduler.wait(bool(condition), True)
     elif not condition:
         raise ModelError("this call would wait for ever: nothing else runs")
 

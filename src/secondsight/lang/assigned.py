@@ -1,0 +1,146 @@
+"""Names that may have no value yet: in CPython reading one raises `UnboundLocalError`, so the front end refuses it.
+
+A name must be assigned on every path that leads to a use of it. A loop may run no round at all, unless it is
+`while True` or a `for` over a range that is surely not empty.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Callable
+
+__all__ = ["first_unassigned", "generator_targets", "surely_runs"]
+
+Names = frozenset[str]
+
+
+def generator_targets(tree: ast.AST) -> set[ast.AST]:
+    """The loop variables of generators: they are no locals of the function."""
+    return {
+        target
+        for node in ast.walk(tree)
+        if isinstance(node, ast.comprehension)
+        for target in ast.walk(node.target)
+        if isinstance(target, ast.Name)
+    }
+
+
+def surely_runs(loop: ast.For, constant: Callable[[ast.AST], int | None]) -> bool:
+    """Whether a loop over a range has at least one round; `constant` tells the numbers known when the model is loaded."""
+    call = loop.iter
+    if not (isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and call.func.id == "range"):
+        return False
+    numbers = [constant(a) for a in call.args]
+    if not numbers or any(n is None for n in numbers) or (len(numbers) == 3 and numbers[2] == 0):
+        return False
+    return bool(range(*(n for n in numbers if n is not None)))
+
+
+def first_unassigned(tree: ast.FunctionDef, constant: Callable[[ast.AST], int | None]) -> ast.Name | None:
+    """The first use of a local that may have no value, or None."""
+    return _Paths(tree, constant).found
+
+
+class _Paths:
+    """Walks the statements with the names that surely have a value; None where control does not come."""
+
+    def __init__(self, tree: ast.FunctionDef, constant: Callable[[ast.AST], int | None]) -> None:
+        self.constant = constant
+        self.found: ast.Name | None = None
+        scoped = generator_targets(tree)
+        self.locals = {
+            n.id for n in ast.walk(tree) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store) and n not in scoped
+        }
+        self.breaks: list[list[Names]] = []
+        parameters = frozenset(a.arg for a in tree.args.args)
+        self.locals -= parameters
+        self.block(tree.body, parameters)
+
+    def uses(self, node: ast.AST | None, known: Names) -> None:
+        """Look at the names that an expression reads."""
+        if node is None or self.found is not None:
+            return
+        if isinstance(node, (ast.GeneratorExp, ast.ListComp, ast.SetComp, ast.DictComp)):
+            inner = known | {t.id for g in node.generators for t in ast.walk(g.target) if isinstance(t, ast.Name)}
+            for part in ast.iter_child_nodes(node):
+                self.uses(part, inner)
+        elif isinstance(node, ast.Name):
+            if isinstance(node.ctx, ast.Load) and node.id in self.locals and node.id not in known:
+                self.found = node
+        else:
+            for part in ast.iter_child_nodes(node):
+                self.uses(part, known)
+
+    def block(self, body: list[ast.stmt], known: Names | None) -> Names | None:
+        """The names known after a list of statements."""
+        for node in body:
+            if known is None or self.found is not None:
+                return known
+            known = self.statement(node, known)
+        return known
+
+    def statement(self, node: ast.stmt, known: Names) -> Names | None:
+        """The names known after one statement."""
+        match node:
+            case ast.Assign():
+                self.uses(node.value, known)
+                for target in node.targets:
+                    self.uses(target, known)
+                return known | {n.id for t in node.targets for n in ast.walk(t) if isinstance(n, ast.Name) and _stores(n)}
+            case ast.AnnAssign(target=ast.Name() as name):
+                self.uses(node.value, known)
+                return known | {name.id} if node.value is not None else known
+            case ast.AugAssign():
+                self.uses(node.value, known)
+                if isinstance(node.target, ast.Name):
+                    self.uses(ast.copy_location(ast.Name(node.target.id, ast.Load()), node.target), known)
+                else:
+                    self.uses(node.target, known)
+                return known
+            case ast.If():
+                self.uses(node.test, known)
+                return _both(self.block(node.body, known), self.block(node.orelse, known))
+            case ast.While():
+                self.uses(node.test, known)
+                self.breaks.append([])
+                self.block(node.body, known)
+                ways = self.breaks.pop()
+                forever = self.constant(node.test)
+                return _all(ways if forever else [known, *ways])
+            case ast.For():
+                self.uses(node.iter, known)
+                self.breaks.append([])
+                inside = known | ({node.target.id} if isinstance(node.target, ast.Name) else set())
+                self.block(node.body, inside)
+                ways = self.breaks.pop()
+                return _all([inside if surely_runs(node, self.constant) else known, *ways])
+            case ast.With():
+                for item in node.items:
+                    self.uses(item.context_expr, known)
+                return self.block(node.body, known)
+            case ast.Return():
+                self.uses(node.value, known)
+                return None
+            case ast.Break():
+                if self.breaks:
+                    self.breaks[-1].append(known)
+                return None
+            case ast.Continue():
+                return None
+        self.uses(node, known)
+        return known
+
+
+def _stores(node: ast.Name) -> bool:
+    return isinstance(node.ctx, ast.Store)
+
+
+def _both(a: Names | None, b: Names | None) -> Names | None:
+    return b if a is None else a if b is None else a & b
+
+
+def _all(ways: list[Names]) -> Names | None:
+    known: Names | None = None
+    for way in ways:
+        known = _both(known, way)
+    return known

@@ -1,0 +1,293 @@
+"""The front end's loops and `with` blocks: what is kept while they run, and how they are left."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Callable
+from typing import Any
+
+from secondsight.lang import ir, tree
+from secondsight.lang.assigned import surely_runs
+from secondsight.lang.calls import CallLowering
+from secondsight.lang.errors import Position
+from secondsight.lang.locks import Lock, RwLock
+from secondsight.lang.lowering import ZERO, Lowering, Place, describe
+from secondsight.lang.types import BOOL, ArrayType, IntType, RecordType, RefType
+from secondsight.lang.verbs import atomic
+
+__all__ = ["BlockLowering", "ends"]
+
+
+class BlockLowering(CallLowering):
+    """Lowers loops and with-blocks of one function."""
+
+    def __init__(self, *arguments: Any) -> None:
+        Lowering.__init__(self, *arguments)
+        self.out: list[ir.Stmt] = []
+        self.exits: list[Callable[[], None]] = []
+        self.loops: list[int] = []
+        self.own: set[str] = set()
+
+    def block(self, nodes: list[ast.stmt], out: list[ir.Stmt]) -> None:
+        """Lower statements into `out`."""
+        saved, self.out = self.out, out
+        for node in nodes:
+            self.statement(node)
+        self.out = saved
+
+    def statement(self, node: ast.stmt) -> None:
+        """Lower one source statement."""
+        raise NotImplementedError
+
+    def finish(self, where: Position, made: list[ir.Stmt], always: bool = False) -> None:
+        """Append statements made from one source statement, after its step boundary and the call it makes."""
+        raise NotImplementedError
+
+    def kept(self, value: ir.Expr, name: str, where: Position, setup: list[ir.Stmt]) -> ir.Local:
+        """A hidden local that holds a value while a block runs."""
+        self.hidden += 1
+        var = ir.Var(f"{name}{self.hidden}", value.type)
+        setup.append(ir.SetVar(var, value, where))
+        return ir.Local(var)
+
+    # Loops.
+
+    def while_loop(self, node: ast.While, where: Position) -> None:
+        """`while test:` tests before every round; a test that touches shared state is a step of its own."""
+        if node.orelse:
+            raise self.refuse(node, "while ... else", "a flag and an if")
+        loop = ir.While(ir.Constant(1, BOOL), [], [], where)
+        test = self.truth(node.test)
+        if self.pending is not None:
+            raise self.refuse(
+                node.test, "a while test that calls a function which can be interrupted", "while True: and an if with break"
+            )
+        self.loops.append(len(self.exits))
+        if tree.touches(test) and not self.depth:
+            saved, self.out = self.out, loop.body
+            self.finish(where, [ir.If(ir.Unary("not", test, BOOL), [ir.Break()], [])])
+            self.out = saved
+        else:
+            loop.test = test
+        self.out.append(loop)
+        self.block(node.body, loop.body)
+        self.loops.pop()
+
+    def for_loop(self, node: ast.For, where: Position) -> None:
+        """`for i in range(...)` and `for record in array`: what is looped over is evaluated once."""
+        if node.orelse or not isinstance(node.target, ast.Name):
+            raise self.refuse(node, "for ... else, or several loop variables", "one variable, and a flag")
+        name = node.target.id
+        if name in self.bundles:
+            raise self.refuse(node.target, f"{name} is a Value elsewhere", "another name")
+        setup: list[ir.Stmt] = []
+        place: ir.Addr | None = None
+        if isinstance(node.iter, ast.Call) and self.static(node.iter.func) == (True, range):
+            start, stop, stride = self.range_of(node.iter)
+        else:
+            place = self.looped_array(node.iter, where, setup)
+            assert isinstance(place.type, ArrayType)
+            count = self.frontend.machine.bound(place.type.size)
+            start, stop, stride = ZERO, ir.Constant(count, IntType(count, count)), 1
+        counter_type, inside = counter_types(start, stop, stride)
+        own = place is None and self.is_own(name, node)
+        self.hidden += 1
+        counter = ir.Var(name if own else f"{name}.place{self.hidden}", counter_type)
+        limit = stop if isinstance(stop, ir.Constant) else self.kept(stop, f"{name}.stop", where, setup)
+        setup.append(ir.SetVar(counter, start, where))
+        loop = ir.While(ir.Compare("<" if stride > 0 else ">", ir.Local(counter), limit), [], [], where)
+        further = ir.Binary("+", ir.Local(counter), ir.Constant(stride, IntType(stride, stride)), counter_type, where)
+        loop.step.append(ir.SetVar(counter, further, where))
+        saved = self.vars.get(name)
+        if own:
+            self.vars[name] = counter
+            self.known[name] = inside
+            self.own.add(name)
+        else:
+            value: ir.Expr = ir.Local(counter, inside)
+            if place is not None:
+                array = place.type
+                assert isinstance(array, ArrayType) and isinstance(array.element, RecordType)
+                step = ir.IndexStep(value, array, describe(node.iter), where)
+                value = ir.AddressOf(place.then(step, array.element, where), RefType(array.element.record, False))
+            var = self.local_for(node.target, value)
+            loop.body.append(ir.SetVar(var, self.fit(value, var.type, node), where))
+            if surely_runs(node, self.constant):  # it has a value after the loop
+                setup.append(ir.SetVar(var, self.fit(start, var.type, node), where))
+        self.finish(where, setup)
+        self.out.append(loop)
+        self.loops.append(len(self.exits))
+        self.block(node.body, loop.body)
+        self.loops.pop()
+        if own:
+            del self.vars[name], self.known[name]
+            if saved is not None:
+                self.vars[name] = saved
+
+    def constant(self, node: ast.AST) -> int | None:
+        """The number that an expression is known to be when the model is loaded."""
+        known, value = self.static(node)
+        return int(value) if known and isinstance(value, int) else None
+
+    def looped_array(self, node: ast.expr, where: Position, setup: list[ir.Stmt]) -> ir.Addr:
+        """The place of the array that a loop runs over; the way to it is taken once, before the first round."""
+        lowered = self.lower_value(node)
+        if not (
+            isinstance(lowered, Place)
+            and isinstance(lowered.addr.type, ArrayType)
+            and isinstance(lowered.addr.type.element, RecordType)
+        ):
+            raise self.refuse(
+                node, "a loop over something else than range(...) or an array of records", "for i in range(len(a)): a[i]"
+            )
+        addr = lowered.addr
+        way = [p for p in tree.addr_parts(addr) if not isinstance(p, ir.Constant)]
+        if not way or (not addr.path[:-1] and isinstance(addr.root, ir.Local) and self.stays(addr.root.var)):
+            return addr
+        *before, last = addr.path
+        assert isinstance(last, ir.FieldStep)
+        record = RefType(last.record, False)
+        owner: ir.Expr = ir.AddressOf(ir.Addr(addr.root, tuple(before), RecordType(last.record), addr.where), record)
+        if not before and isinstance(addr.root, ir.Expr):
+            owner = addr.root
+        return ir.Addr(self.kept(owner, "over", where, setup), (last,), addr.type, addr.where)
+
+    def stays(self, var: ir.Var) -> bool:
+        """Whether a local is a parameter that is never assigned."""
+        return var in self.function.params and var.name not in self.stored
+
+    def is_own(self, name: str, loop: ast.For) -> bool:
+        """Whether a loop variable can be the counter itself: nothing but this loop's body reads or sets it.
+
+        Other loops over ranges with a variable of that name have one of their own.
+        """
+        if any(v.name == name for v in self.function.params):
+            return False
+        mine = {id(n) for part in loop.body for n in ast.walk(part)}
+        others: set[int] = set()
+        for node in ast.walk(self.tree):
+            if isinstance(node, ast.For) and node is not loop and isinstance(node.target, ast.Name) and node.target.id == name:
+                if id(node) in mine or any(n is loop for n in ast.walk(node)):
+                    return False
+                others |= {id(n) for part in [node.target, *node.body] for n in ast.walk(part)}
+        scoped: set[int] = set()
+        for node in ast.walk(self.tree):
+            if isinstance(node, ast.GeneratorExp) and any(
+                isinstance(g.target, ast.Name) and g.target.id == name for g in node.generators
+            ):
+                scoped |= {id(n) for n in ast.walk(node)} - {id(n) for n in ast.walk(node.generators[0].iter)}
+        for node in ast.walk(self.tree):
+            if isinstance(node, ast.Name) and node.id == name and node is not loop.target and id(node) not in scoped:
+                if id(node) in mine:
+                    if not isinstance(node.ctx, ast.Load):
+                        return False
+                elif id(node) not in others:
+                    return False
+        return True
+
+    # With.
+
+    def with_block(self, node: ast.With, where: Position) -> None:
+        """`with atomic:`, `with lock:`, `with lock.reading():`."""
+        if len(node.items) != 1 or node.items[0].optional_vars is not None:
+            raise self.refuse(node, "with several things, or with ... as", "one with inside another")
+        what = node.items[0].context_expr
+        known, value = self.static(what)
+        if known and value is atomic:
+            self.atomic_block(node, where)
+            return
+        take, release, target = "lock", "unlock", what
+        if isinstance(what, ast.Call) and isinstance(what.func, ast.Attribute) and what.func.attr in ("reading", "writing"):
+            self.counted(what, 0, 0, "with rw.reading():")
+            take, release = ("read_lock", "read_unlock") if what.func.attr == "reading" else ("write_lock", "write_unlock")
+            target = what.func.value
+        lock = self.expr(target)
+        if not (isinstance(lock.type, RefType) and issubclass(lock.type.record, Lock if take == "lock" else RwLock)):
+            raise self.refuse(
+                what,
+                f"with something else than atomic or a lock ({describe(what)})",
+                "with self.lock:, with rw.reading():, with atomic:",
+            )
+        if not hasattr(lock.type.record, take):
+            raise self.refuse(what, f"a {lock.type.record.__name__} cannot be taken", "a Mutex or a SpinLock")
+        setup: list[ir.Stmt] = []
+        sure = self.fit(lock, RefType(lock.type.record, False), what)
+        held: ir.Expr = sure if self.lock_stays(sure, node) else self.kept(sure, "held", where, setup)
+        self.finish(where, [*setup, *self.method_effect(held, take, where)], always=True)
+
+        def leave() -> None:
+            if not self.depth:
+                self.out.append(ir.Boundary(where, "leave"))
+            self.out += self.method_effect(held, release, where)
+
+        self.exits.append(leave)
+        self.block(node.body, self.out)
+        self.exits.pop()
+        if not ends(self.out):
+            leave()
+
+    def lock_stays(self, lock: ir.Expr, node: ast.With) -> bool:
+        """Whether evaluating the way to a lock again, when it is released, surely gives the same lock."""
+        if tree.touches(lock) or not isinstance(lock, (ir.AddressOf, ir.Local)):
+            return False
+        stored = {n.id for part in node.body for n in ast.walk(part) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
+        return not any(isinstance(n, ir.Local) and n.var.name in stored for n in tree.walk(lock))
+
+    def atomic_block(self, node: ast.With, where: Position) -> None:
+        """`with atomic:`: one step, with what comes after it in a step of its own."""
+        if not self.depth:
+            self.out.append(ir.Boundary(where))
+
+        def leave() -> None:
+            self.depth -= 1
+
+        self.depth += 1
+        self.exits.append(leave)
+        self.block(node.body, self.out)
+        self.exits.pop()
+        self.depth -= 1
+
+    def leave(self, down_to: int) -> None:
+        """Leave the with-blocks entered since, innermost first."""
+        kept, depth = self.exits, self.depth
+        for i in range(len(kept) - 1, down_to - 1, -1):
+            self.exits = kept[:i]
+            kept[i]()
+        self.exits, self.depth = kept, depth
+
+
+def counter_types(start: ir.Expr, stop: ir.Expr, stride: int) -> tuple[IntType, IntType]:
+    """The ranges of a loop's counter: with the value that ends the loop, and within its body."""
+    a, b = start.type, stop.type
+    assert isinstance(a, IntType) and isinstance(b, IntType)
+    if stride > 0:
+        inside = IntType(a.low, max(a.low, b.high - 1))
+        return IntType(a.low, max(a.high, inside.high + stride)), inside
+    inside = IntType(min(a.high, b.low + 1), a.high)
+    return IntType(min(a.low, inside.low + stride), a.high), inside
+
+
+def ends(body: list[ir.Stmt]) -> bool:
+    """Whether control never leaves the end of a body."""
+    if not body:
+        return False
+    last = body[-1]
+    match last:
+        case ir.Return() | ir.Break() | ir.Continue():
+            return True
+        case ir.If():
+            return ends(last.then) and ends(last.other)
+        case ir.While():
+            forever = isinstance(last.test, ir.Constant) and last.test.value == 1
+            return forever and not has_break(last.body)
+    return False
+
+
+def has_break(body: list[ir.Stmt]) -> bool:
+    """Whether a `break` of this loop (not of one inside) occurs."""
+    for stmt in body:
+        if isinstance(stmt, ir.Break):
+            return True
+        if isinstance(stmt, ir.If) and (has_break(stmt.then) or has_break(stmt.other)):
+            return True
+    return False

@@ -1,0 +1,344 @@
+"""The checked program as Python text, for the reference executor.
+
+Each step boundary, function entry, return site and join of control becomes one Python function `(s, B, t)`: the state,
+the start of the thread's region and the thread's number. It runs to the next boundary and returns the changed state, or
+None (or raises `Blocked`) if the step cannot run to its end now. The state it is given stays as it is: it is copied
+before the first change.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from secondsight.lang import ir, tree
+from secondsight.lang.cfg import Block, Branch, CallTo, Exit, Jump
+from secondsight.lang.errors import OutOfRecords, Position
+from secondsight.lang.locks import Lock, RwLock, SpinLock
+from secondsight.lang.program import Frame, Program, is_head
+from secondsight.lang.render_expressions import ExpressionRenderer
+from secondsight.lang.types import IntType, RefType
+
+__all__ = ["render"]
+
+
+def render(program: Program) -> tuple[str, list[tuple[Position, str]], dict[str, Any]]:
+    """The text, the places in the source that its checks name by number, and the constants that it uses by name."""
+    renderer = _Renderer(program)
+    text = renderer.render()
+    layout = program.layout
+    constants: dict[str, Any] = {name: program.machine.data[table] for table, name in renderer.tables.items()}
+    constants |= {"REF": layout.to_offset, "NUM": layout.to_number}
+    return text, renderer.sites, constants
+
+
+class _Renderer(ExpressionRenderer):
+    """Writes the functions."""
+
+    def __init__(self, program: Program) -> None:
+        super().__init__(program)
+        self.lines: list[str] = []
+        self.blocks: dict[Block, str] = {}
+        self.result: IntType | RefType | None = None
+        self.loops: list[ir.While] = []
+        self.rounds = 0
+        self.spinlocks = self.layout.instances_below(SpinLock)
+        self.locks = self.layout.instances_below(Lock)
+        self.rwlocks = self.layout.instances_below(RwLock)
+
+    # The whole.
+
+    def render(self) -> str:
+        """The whole text."""
+        frames = list(self.program.frames.values())
+        numbers = {id(f): i for i, f in enumerate(frames)}
+        count = 0
+        for frame in frames:
+            for block in frame.flow.blocks:
+                if block in self.program.number:
+                    self.blocks[block] = f"p{self.program.number[block]}"
+                elif is_head(frame.flow, block):
+                    count += 1
+                    self.blocks[block] = f"b{count}"
+        self._finish_function()
+        for frame in frames:
+            self.frame = frame
+            self._entry(frame, numbers[id(frame)])
+            for block in frame.flow.blocks:
+                if is_head(frame.flow, block) and not (block is frame.flow.entry and not self._needs_own(frame, block)):
+                    self._head(block)
+        self.frame = None
+        while self.queue:
+            self._plain_function(self.queue.pop())
+        for frame in frames:
+            self._returns(frame, numbers[id(frame)])
+        return "\n".join(self.lines) + "\n"
+
+    def _needs_own(self, frame: Frame, block: Block) -> bool:
+        """Whether an entry block is also reached otherwise."""
+        return block.boundary is not None or any(block in b.successors() for b in frame.flow.blocks)
+
+    def out(self, depth: int, text: str) -> None:
+        """Write a line."""
+        self.lines.append("    " * depth + text)
+
+    def _finish_function(self) -> None:
+        """What happens when a thread ends."""
+        self.out(0, "def finish(s, B, t, rv=None):")
+        for at in self.locks:
+            self.out(1, f"if s[{at}] == t: left_held(t)")
+        for at in self.rwlocks:
+            owner, readers = at + self.layout.offset(RwLock, "owner"), at + self.layout.offset(RwLock, "readers")
+            self.out(1, f"if s[{owner}] == t or s[{readers}] & (1 << (t - 1)): left_held(t)")
+        self.out(1, "s[B] = 0" if self.program.counter_width == 1 else "s[B] = s[B + 1] = 0")
+        self.out(1, "return s")
+        self.out(0, "def spinning(s, t):")
+        test = " or ".join(f"s[{at}] == t" for at in self.spinlocks) or "False"
+        self.out(1, f"return {test}")
+
+    def _number(self, function: ir.Function) -> int:
+        return list(self.program.frames).index(function)
+
+    def _entry(self, frame: Frame, number: int) -> None:
+        """Entering a function: arguments to their places, then its first block."""
+        flow = frame.flow
+        params = [self.name(p) for p in flow.function.params]
+        self.out(0, f"def e{number}({', '.join(['s', 'B', 't', *(f'a_{p}' for p in params)])}):  # {flow.function.name}")
+        for var, param in zip(flow.function.params, params, strict=True):
+            value = f"a_{param}"
+            if isinstance(var.type, IntType):
+                value = f"rg({value}, {var.type.low}, {var.type.high}, {self.site(flow.function.where, var.name)})"
+            self._set(1, var, value)
+        self._jump(1, flow.entry, set(flow.function.params), True, entering=True)
+
+    def _returns(self, frame: Frame, number: int) -> None:
+        """The table of return sites of a function that is called from several places."""
+        if frame.return_slot is not None:
+            names = ["finish", *(self.blocks[c.after] for c in frame.sites)]
+            self.out(0, f"R{number} = ({', '.join(names)},)")
+
+    def _head(self, block: Block) -> None:
+        name = self.blocks[block]
+        where = block.boundary.where if block.boundary else None
+        extra = ", rv=None" if block.after_call is not None else ""
+        comment = f"  # {where.file}:{where.line} {self.frame.flow.function.name}" if where and self.frame else ""
+        self.out(0, f"def {name}(s, B, t{extra}):{comment}")
+        call = block.after_call
+        if call is not None and call.target is not None and not call.target.transient:
+            assert isinstance(call.target.type, (IntType, RefType))
+            self._set(1, call.target, "rv")
+        self._block(1, block, block.boundary is None)
+
+    # Blocks.
+
+    def _block(self, depth: int, block: Block, copied: bool) -> None:
+        """The statements of a block and its end. `copied`: the state is already our own to change."""
+        assert self.frame is not None
+        for stmt in block.statements:
+            copied = self._statement(depth, stmt, copied)
+        dirty = self.frame.flow.dirty_out(block)
+        end = block.end
+        match end:
+            case Jump():
+                self._jump(depth, end.target, dirty, copied)
+            case Branch():
+                copied = self._own(depth, copied, mutates(end.test))
+                self.out(depth, f"if {self.expr(end.test)}:")
+                self._jump(depth + 1, end.then, dirty, copied)  # which returns
+                self._jump(depth, end.other, dirty, copied)
+            case CallTo():
+                self._call_to(depth, end, dirty, copied)
+            case Exit():
+                self._exit(depth, end, dirty, copied)
+            case None:
+                raise AssertionError("a block without an end")
+
+    def _own(self, depth: int, copied: bool, needed: bool = True) -> bool:
+        """Make the state our own before it is changed."""
+        if needed and not copied:
+            self.out(depth, "s = bytearray(s)")
+        return copied or needed
+
+    def _jump(self, depth: int, target: Block, dirty: set[ir.Var], copied: bool, entering: bool = False) -> None:
+        assert self.frame is not None
+        if target.boundary is not None:
+            self._own(depth, copied)
+            self._zero(depth, dirty - target.live_in)
+            self._set_counter(depth, self.program.number[target])
+            self.out(depth, "return s")
+        elif target in self.blocks and not (entering and not self._needs_own(self.frame, target)):
+            self._own(depth, copied)
+            self.out(depth, f"return {self.blocks[target]}(s, B, t)")
+        else:
+            self._block(depth, target, copied)
+
+    def _set_counter(self, depth: int, number: int) -> None:
+        if self.program.counter_width == 1:
+            self.out(depth, f"s[B] = {number}")
+        else:
+            self.out(depth, f"s[B] = {number >> 8}; s[B + 1] = {number & 255}")
+
+    def _zero(self, depth: int, dead: set[ir.Var]) -> None:
+        assert self.frame is not None
+        places = []
+        for var in dead:
+            if var in self.frame.slots:
+                places += [self.frame.slots[var] + i for i in range(self.layout.width(var.type))]
+        if places:
+            self.out(depth, " = ".join(f"s[B + {p}]" for p in sorted(places)) + " = 0")
+
+    def _call_to(self, depth: int, call: CallTo, dirty: set[ir.Var], copied: bool) -> None:
+        assert self.frame is not None
+        callee = self.program.frames[call.function]
+        self._own(depth, copied)
+        arguments = []
+        for i, value in enumerate(call.arguments):
+            self.out(depth, f"c{i} = {self.expr(value)}")
+            arguments.append(f"c{i}")
+        self._zero(depth, dirty - self.frame.flow.live_across(call))
+        if callee.return_slot is not None:
+            self.out(depth, f"s[B + {callee.return_slot}] = {callee.sites.index(call) + 1}")
+        self.out(depth, f"return e{self._number(call.function)}({', '.join(['s', 'B', 't', *arguments])})")
+
+    def _exit(self, depth: int, end: Exit, dirty: set[ir.Var], copied: bool) -> None:
+        assert self.frame is not None
+        frame, result = self.frame, self.frame.flow.function.result
+        self._own(depth, copied)
+        value = "None"
+        if end.value is not None and result is not None:
+            self.out(depth, f"rv = {self.ranged(end.value, result, 'the result of ' + frame.flow.function.name, end.where)}")
+            value = "rv"
+        if frame.return_slot is not None:
+            self.out(depth, f"r = s[B + {frame.return_slot}]; s[B + {frame.return_slot}] = 0")
+        self._zero(depth, dirty)
+        if frame.return_slot is not None:
+            self.out(depth, f"return R{self._number(frame.flow.function)}[r](s, B, t, {value})")
+        elif frame.is_root:
+            self.out(depth, "return finish(s, B, t)")
+        else:
+            self.out(depth, f"return {self.blocks[frame.sites[0].after]}(s, B, t, {value})")
+
+    # Functions without boundaries.
+
+    def _plain_function(self, function: ir.Function) -> None:
+        params = [self.name(p) for p in function.params]
+        self.out(0, f"def {self.calls[function]}({', '.join(['s', 'B', 't', *params])}):  # {function.name}")
+        self.result = function.result
+        for stmt in function.body:
+            self._statement(1, stmt, True)
+        self.out(1, "return None")
+
+    # Statements.
+
+    def _statement(self, depth: int, stmt: ir.Stmt, copied: bool) -> bool:
+        """Write one statement; returns whether the state is our own afterwards."""
+        match stmt:
+            case ir.SetVar():
+                slot = self.frame is not None and stmt.var in self.frame.slots
+                copied = self._own(depth, copied, slot or mutates(stmt.value))
+                self._set(depth, stmt.var, self.ranged(stmt.value, stmt.var.type, stmt.var.name, stmt.where))
+            case ir.Store():
+                copied = self._own(depth, copied)
+                kind = stmt.addr.type
+                assert isinstance(kind, (IntType, RefType))
+                value = self.ranged(stmt.value, kind, _path_name(stmt.addr), stmt.where)
+                self.out(depth, self.stored(self.place(stmt.addr), kind, value))
+            case ir.Free():
+                copied = self._own(depth, copied)
+                base, stride, count, fresh = self.pool(stmt.pool)
+                self.out(depth, f"fr(s, {base}, {self.expr(stmt.value)}, {stride}, {count}, {fresh!r}, {self.site(stmt.where)})")
+            case ir.Eval():
+                copied = self._own(depth, copied, mutates(stmt.value))
+                self.out(depth, self.expr(stmt.value))
+            case ir.If():
+                copied = self._own(depth, copied, _changes([stmt], self.frame))
+                self.out(depth, f"if {self.expr(stmt.test)}:")
+                self._suite(depth + 1, stmt.then)
+                if stmt.other:
+                    self.out(depth, "else:")
+                    self._suite(depth + 1, stmt.other)
+            case ir.While():
+                copied = self._own(depth, copied, _changes([stmt], self.frame))
+                self.rounds += 1
+                rounds = f"rounds{self.rounds}"
+                if not stmt.step:
+                    self.out(depth, f"{rounds} = 0")
+                self.out(depth, f"while {self.expr(stmt.test)}:")
+                if not stmt.step:
+                    self.out(depth + 1, f"{rounds} = still({rounds}, {self.site(stmt.where)})")
+                self.loops.append(stmt)
+                self._suite(depth + 1, [*stmt.body, *stmt.step])
+                self.loops.pop()
+            case ir.Break():
+                self.out(depth, "break")
+            case ir.Continue():
+                for step in self.loops[-1].step:
+                    self._statement(depth, step, True)
+                self.out(depth, "continue")
+            case ir.Return():
+                self._return(depth, stmt)
+            case ir.Require():
+                copied = self._own(depth, copied, mutates(stmt.test))
+                site = self.site(stmt.where)
+                if stmt.rule == OutOfRecords.rule:
+                    self.out(depth, f"full({stmt.message!r}, {self.program.machine.bound(stmt.message)}, {site})")
+                else:
+                    self.out(depth, f"if not {self.expr(stmt.test)}: broken({stmt.rule!r}, {stmt.message!r}, {site})")
+            case ir.Wait():
+                copied = self._own(depth, copied, mutates(stmt.test))
+                if stmt.sleeps and self.spinlocks:
+                    self.out(
+                        depth,
+                        f"if spinning(s, t): broken('sleep-in-atomic', 'sleeps while it holds a spinlock', {self.site(stmt.where)})",
+                    )
+                self.out(depth, f"if not {self.expr(stmt.test)}: {'raise Blocked' if self.frame is None else 'return None'}")
+            case _:
+                raise AssertionError(f"{type(stmt).__name__} inside a step")
+        return copied
+
+    def _suite(self, depth: int, body: list[ir.Stmt]) -> None:
+        for stmt in body:
+            self._statement(depth, stmt, True)
+        if not body:
+            self.out(depth, "pass")
+
+    def _return(self, depth: int, stmt: ir.Return) -> None:
+        """A return from a function without boundaries."""
+        if stmt.value is None:
+            self.out(depth, "return None")
+        else:
+            assert self.result is not None
+            self.out(depth, f"return {self.ranged(stmt.value, self.result, 'the result', stmt.where)}")
+
+    def _set(self, depth: int, var: ir.Var, text: str) -> None:
+        """Assign to a local: its place in the state, or a Python local."""
+        if self.frame is not None and var in self.frame.slots:
+            self.out(depth, self.stored(f"B + {self.frame.slots[var]}", var.type, text))
+        else:
+            self.out(depth, f"{self.name(var)} = {text}")
+
+
+def mutates(node: ir.Expr) -> bool:
+    """Whether evaluating an expression may change the state."""
+    return any(isinstance(n, ir.Alloc) or (isinstance(n, ir.Call) and _function_mutates(n.function)) for n in tree.walk(node))
+
+
+def _function_mutates(function: ir.Function) -> bool:
+    return any(
+        isinstance(s, (ir.Store, ir.Free)) or any(mutates(e) for e in tree.expressions(s)) for s in tree.statements(function.body)
+    )
+
+
+def _changes(body: list[ir.Stmt], frame: Frame | None) -> bool:
+    """Whether statements may change the state, a local kept in it included."""
+    return any(
+        isinstance(s, (ir.Store, ir.Free)) or (isinstance(s, ir.SetVar) and frame is not None and s.var in frame.slots)
+        or any(mutates(e) for e in tree.expressions(s))
+        for s in tree.statements(body)
+    )  # fmt: skip
+
+
+def _path_name(addr: ir.Addr) -> str:
+    names = []
+    for step in addr.path:
+        names.append(f"{step.record.__name__}.{step.name}" if isinstance(step, ir.FieldStep) else f"{step.name}[...]")
+    return names[-1] if names else "?"

@@ -1,0 +1,252 @@
+"""Expressions of the checked program as Python text: places folded to constants where they can be, checks where needed."""
+
+from __future__ import annotations
+
+from secondsight.lang import ir
+from secondsight.lang.errors import Position
+from secondsight.lang.inline import substitute
+from secondsight.lang.program import Frame, Program
+from secondsight.lang.ranges import MAX_SHIFT
+from secondsight.lang.records import Shared
+from secondsight.lang.types import BOOL, ArrayType, IntType, RefType
+
+__all__ = ["ExpressionRenderer", "safe"]
+
+UNROLL = 8
+"""A generator over at most this many elements is written out."""
+
+
+def safe(name: str) -> str:
+    """A name as a part of a Python name."""
+    return "".join(c if c.isalnum() else "_" for c in name)
+
+
+class ExpressionRenderer:
+    """Writes expressions; `frame` is that of the function with boundaries being written, None in one without."""
+
+    def __init__(self, program: Program) -> None:
+        self.program, self.layout = program, program.layout
+        self.sites: list[tuple[Position, str]] = []
+        self.site_numbers: dict[tuple[Position, str], int] = {}
+        self.calls: dict[ir.Function, str] = {}
+        self.queue: list[ir.Function] = []
+        self.names: dict[ir.Var, str] = {}
+        self.tables = {name: f"T{i}_{safe(name)}" for i, name in enumerate(program.machine.data)}
+        self.frame: Frame | None = None
+
+    def site(self, where: Position, name: str = "") -> int:
+        """The number of a place in the source, for errors."""
+        key = (where, name)
+        if key not in self.site_numbers:
+            self.site_numbers[key] = len(self.sites)
+            self.sites.append(key)
+        return self.site_numbers[key]
+
+    def name(self, var: ir.Var) -> str:
+        """The Python name of a local."""
+        if var.transient:
+            return "rv"
+        if var not in self.names:
+            self.names[var] = f"v{len(self.names)}_{safe(var.name)}"
+        return self.names[var]
+
+    # Places.
+
+    def place(self, addr: ir.Addr) -> str:
+        """An offset as Python text: constants folded."""
+        constant, terms = self._terms(addr)
+        if not terms:
+            return str(constant)
+        return " + ".join([*terms, str(constant)] if constant else terms)
+
+    def _terms(self, addr: ir.Addr) -> tuple[int, list[str]]:
+        terms: list[str] = []
+        constant = 0
+        if isinstance(addr.root, Shared):
+            constant = self.layout.base[addr.root]
+        elif isinstance(addr.root, ir.AddressOf):
+            constant, terms = self._terms(addr.root.addr)
+        else:
+            terms = [self.expr(addr.root)]
+        for step in addr.path:
+            if isinstance(step, ir.FieldStep):
+                constant += self.layout.offset(step.record, step.name)
+                continue
+            count, stride = self.program.machine.bound(step.array.size), self.layout.size(step.array.element)
+            index, kind = step.index, step.index.type
+            assert isinstance(kind, IntType)
+            if isinstance(index, ir.Constant) and 0 <= index.value < count:
+                constant += index.value * stride
+                continue
+            text = self.expr(index)
+            if not (kind.low >= 0 and kind.high < count):
+                text = f"ix({text}, {count}, {self.site(step.where, step.name)})"
+            terms = [*terms, text if stride == 1 else f"{text} * {stride}"]
+        return constant, terms
+
+    def pool(self, addr: ir.Addr) -> tuple[str, int, int, bytes]:
+        """Base, stride, size and a zeroed record of a pool or array of records."""
+        kind = addr.type
+        assert isinstance(kind, ArrayType)
+        record = kind.element.record  # type: ignore[union-attr]
+        return self.place(addr), self.layout.size(kind.element), self.program.machine.bound(kind.size), self.layout.fresh(record)
+
+    def load(self, place: str, kind: IntType | RefType) -> str:
+        """What lies at a place."""
+        width = self.layout.width(kind)
+        if isinstance(kind, RefType):
+            return f"REF[s[{place}]]" if self.layout.numbered else f"s[{place}]" if width == 1 else f"l2(s, {place})"
+        text = f"s[{place}]" if width == 1 else f"l2(s, {place})" if width == 2 else f"ld(s, {place}, {width})"
+        return text if kind.low == 0 else f"({text} + {kind.low})" if kind.low > 0 else f"({text} - {-kind.low})"
+
+    def stored(self, place: str, kind: IntType | RefType, text: str) -> str:
+        """The statement that puts a value at a place; the value is evaluated first, as in CPython."""
+        width = self.layout.width(kind)
+        if isinstance(kind, RefType):
+            value = f"NUM[{text}]" if self.layout.numbered and text != "0" else text
+        else:
+            value = text if kind.low == 0 else f"{text} - {kind.low}" if kind.low > 0 else f"{text} + {-kind.low}"
+            if kind.low and text.strip("()").lstrip("-").isdigit():
+                value = str(int(text.strip("()")) - kind.low)
+        if width == 1:
+            return f"s[{place}] = {value}"
+        return f"st(s, {value}, {place}, {width})"
+
+    def ranged(self, value: ir.Expr, kind: IntType | RefType, name: str, where: Position) -> str:
+        """A value, with a check if it may leave the range of where it goes."""
+        text = self.expr(value)
+        given = value.type
+        if isinstance(kind, IntType) and isinstance(given, IntType) and not (kind.low <= given.low and given.high <= kind.high):
+            return f"rg({text}, {kind.low}, {kind.high}, {self.site(where, name)})"
+        return text
+
+    # Expressions.
+
+    def expr(self, node: ir.Expr) -> str:
+        """An expression as Python text; always safe to put next to an operator."""
+        match node:
+            case ir.Constant():
+                return str(node.value) if node.value >= 0 else f"({node.value})"
+            case ir.Local():
+                if self.frame is not None and node.var in self.frame.slots:
+                    return self.load(f"B + {self.frame.slots[node.var]}", node.var.type)
+                return self.name(node.var)
+            case ir.Load():
+                return self.load(self.place(node.addr), node.type)
+            case ir.AddressOf():
+                constant, terms = self._terms(node.addr)
+                return str(constant) if not terms else f"({self.place(node.addr)})"
+            case ir.NonNull():
+                return f"nn({self.expr(node.value)}, {self.site(node.where, node.name)})"
+            case ir.Narrow():
+                offsets = self.layout.instances_below(node.type.record)
+                return (
+                    f"na({self.expr(node.value)}, {self.constant(frozenset([0, *offsets]))}, {self.site(node.where, node.name)})"
+                )
+            case ir.Fits():
+                return self.ranged(node.value, node.type, node.name, node.where)
+            case ir.Unary():
+                return f"(not {self.expr(node.value)})" if node.op == "not" else f"({node.op}{self.expr(node.value)})"
+            case ir.Binary():
+                return self.binary(node)
+            case ir.Compare():
+                if isinstance(node.right, ir.Constant) and node.right.value == 0 and node.op == "!=":
+                    return f"({self.expr(node.left)} != 0)"
+                return f"({self.expr(node.left)} {node.op} {self.expr(node.right)})"
+            case ir.Logic():
+                return "(" + f" {node.op} ".join(self.expr(i) for i in node.items) + ")"
+            case ir.Conditional():
+                return f"({self.expr(node.then)} if {self.expr(node.test)} else {self.expr(node.other)})"
+            case ir.TableItem():
+                table = self.tables[node.table]
+                return f"{table}[ix({self.expr(node.index)}, len({table}), {self.site(node.where, node.table)})]"
+            case ir.TableSize():
+                return f"len({self.tables[node.table]})"
+            case ir.Current():
+                return "t"
+            case ir.ClassIs():
+                offsets = self.layout.instances(node.record)
+                return f"({self.expr(node.value)} in {self.constant(frozenset(offsets))})"
+            case ir.IndexOf():
+                base, stride, count, _ = self.pool(node.array)
+                return f"io({base}, {self.expr(node.value)}, {stride}, {count}, {self.site(node.where)})"
+            case ir.IsUsed():
+                base, stride, count, _ = self.pool(node.pool)
+                return f"us(s, {base}, {self.expr(node.value)}, {stride}, {count}, {self.site(node.where)})"
+            case ir.Alloc():
+                base, stride, count, _ = self.pool(node.pool)
+                kind = node.pool.type
+                assert isinstance(kind, ArrayType)
+                return f"al(s, {base}, {stride}, {count}, {str(kind.size)!r}, {self.site(node.where)})"
+            case ir.Choose():
+                return f"ch({self.expr(node.count)}, {self.site(node.where)})"
+            case ir.ChooseWhere():
+                return f"cw([{self.expr(node.result)} {self._generator(node)}], {self.site(node.where)})"
+            case ir.Quantifier():
+                return self._quantifier(node)
+            case ir.Call():
+                return self._call(node)
+        raise AssertionError(node)
+
+    def constant(self, value: frozenset[int]) -> str:
+        """A set of numbers as a constant that CPython makes once."""
+        return "{" + ", ".join(str(v) for v in sorted(value)) + "}" if value else "()"
+
+    def binary(self, node: ir.Binary) -> str:
+        """Arithmetic, with the checks of division and shifts."""
+        left, right, kind = self.expr(node.left), self.expr(node.right), node.right.type
+        assert isinstance(kind, IntType)
+        if node.op in ("min", "max"):
+            return f"{node.op}({left}, {right})"
+        if node.op in ("//", "%") and kind.low <= 0 <= kind.high:
+            right = f"nz({right}, {self.site(node.where)})"
+        if node.op in ("<<", ">>") and not 0 <= kind.low <= kind.high <= MAX_SHIFT:
+            right = f"sh({right}, {self.site(node.where)})"
+        if node.op in ("+", "-") and right == "0":
+            return f"(+{left})"  # int() of a truth value
+        return f"({left} {node.op} {right})"
+
+    def _call(self, node: ir.Call) -> str:
+        """A call of a function without step boundaries."""
+        if node.function not in self.calls:
+            self.calls[node.function] = f"f{len(self.calls)}_{safe(node.function.name)}"
+            self.queue.append(node.function)
+        arguments = [
+            self.ranged(a, p.type, p.name, node.function.where) for a, p in zip(node.arguments, node.function.params, strict=True)
+        ]
+        return f"{self.calls[node.function]}({', '.join(['s', 'B', 't', *arguments])})"
+
+    def _generator(self, node: ir.Quantifier | ir.ChooseWhere) -> str:
+        text = f"for {self.name(node.var)} in range({self.expr(node.start)}, {self.expr(node.stop)})"
+        for var, value in node.bindings:
+            text += f" for {self.name(var)} in ({self.expr(value)},)"
+        return text + (f" if {self.expr(node.condition)}" if node.condition is not None else "")
+
+    def _quantifier(self, node: ir.Quantifier) -> str:
+        start, stop = node.start, node.stop
+        if isinstance(start, ir.Constant) and isinstance(stop, ir.Constant) and stop.value - start.value <= UNROLL:
+            return self._unrolled(node, range(start.value, stop.value))
+        kind = "sum" if node.kind == "count" else node.kind
+        item = f"bool({self.expr(node.test)})" if node.kind == "count" else self.expr(node.test)
+        return f"{kind}({item} {self._generator(node)})"
+
+    def _unrolled(self, node: ir.Quantifier, numbers: range) -> str:
+        """`any`, `all` or `count`, written out element by element."""
+        items = []
+        for i in numbers:
+            table: dict[ir.Var, ir.Expr] = {node.var: ir.Constant(i, IntType(i, i))}
+            for var, value in node.bindings:
+                table[var] = substitute(value, table)
+            test = substitute(node.test, table)
+            if node.condition is not None:
+                condition = substitute(node.condition, table)
+                if node.kind == "all":
+                    test = ir.Logic("or", [ir.Unary("not", condition, BOOL), test])
+                else:
+                    test = ir.Logic("and", [condition, test])
+            items.append(self.expr(test))
+        if node.kind == "count":
+            return "(" + " + ".join(f"bool({i})" for i in items) + ")" if items else "0"
+        if not items:
+            return "True" if node.kind == "all" else "False"
+        return "(" + (" and " if node.kind == "all" else " or ").join(items) + ")"
