@@ -1,0 +1,138 @@
+"""The native executor: the checked program compiled to machine code.
+
+`Native` has the interface of `lang.reference.Reference` (`initial`, `successors`, `counter`, `finished`), so that the two
+can be compared state by state; the search itself runs in `search/engine.c`, compiled together with the model
+(`search.native`). A program's tables and its threads' arguments are handed over at run time, so scenarios that differ only in
+these share one library.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Iterator
+from importlib import resources
+
+from secondsight.lang.compiler import load
+from secondsight.lang.errors import BadIndex, LangError, LeftRange, ModelError, NoneFollowed, OutOfRecords, Position, RuleBroken
+from secondsight.lang.program import Program
+from secondsight.lang.reference import Successor
+from secondsight.lang.render_c import render_c
+
+__all__ = ["Native", "StepResult"]
+
+MAX_CHOICES = 64
+
+RULE, RANGE, INDEX, NONE, CLASS, DIVISION, SHIFT, NOT_IN_ARRAY, FULL, FREED, NO_CHOICE, ROUNDS, CHOICES = range(1, 14)
+
+
+class StepResult(ctypes.Structure):
+    """`ss_x` of the rendered text: how a step stopped, and the choices it made."""
+
+    _fields_ = [  # noqa: RUF012
+        ("stop", ctypes.c_int32), ("kind", ctypes.c_int32), ("site", ctypes.c_int32),
+        ("value", ctypes.c_int64), ("low", ctypes.c_int64), ("high", ctypes.c_int64),
+        ("made", ctypes.c_int32), ("at", ctypes.c_int32),
+        ("script", ctypes.c_int32 * MAX_CHOICES), ("sizes", ctypes.c_int32 * MAX_CHOICES),
+    ]  # fmt: skip
+
+
+def engine_text() -> str:
+    """The C text of the search engine."""
+    return resources.files("secondsight.search").joinpath("engine.c").read_text()
+
+
+class Native:
+    """A checked program as machine code; see the module. Raises `CompilerMissing` or `LangError` from the compiler."""
+
+    def __init__(self, program: Program) -> None:
+        self.program = program
+        self.rendered = render_c(program)
+        self.source = self.rendered.text
+        self.library = load(self.source + engine_text())
+        if self.library.ss_size_of_x() != ctypes.sizeof(StepResult):
+            raise LangError("the compiled model does not fit this version")
+        self.threads = [(i, base, i + 1) for i, base in enumerate(program.bases)]
+        self._tables = []
+        for i, name in enumerate(self.rendered.tables):
+            row = program.machine.data[name]
+            self._tables.append((ctypes.c_int64 * max(1, len(row)))(*row))
+            self.sizes = len(row)
+        self.bind()
+        self.initial = self._initial()
+
+    def bind(self) -> None:
+        """Hand the program's tables to the library: before every use, for another program may share it."""
+        for i, name in enumerate(self.rendered.tables):
+            self.library.ss_set_table(i, self._tables[i], ctypes.c_int64(len(self.program.machine.data[name])))
+        self.library.ss_set_daemons(sum(1 << i for i, t in enumerate(self.program.threads) if t.daemon))
+
+    def _initial(self) -> bytes:
+        program = self.program
+        whole = program.initial_shared + bytes(program.region * len(self.threads))
+        state = ctypes.create_string_buffer(whole, len(whole))
+        for (index, base, number), (root, arguments) in zip(self.threads, program.roots, strict=True):
+            thread = program.threads[index]
+            values = [program.argument(thread, v, p) for v, p in zip(arguments, root.params, strict=True)]
+            row = (ctypes.c_int64 * max(1, len(values)))(*values)
+            result = StepResult()
+            done = self.library.ss_enter(
+                state, self.rendered.entries[root], ctypes.c_int64(base), ctypes.c_int64(number), row, ctypes.byref(result)
+            )
+            if result.stop == 2:
+                raise self.error(result.kind, result.site, result.value, result.low, result.high)
+            if done != 1 or result.stop:
+                raise ModelError(f"thread {thread.name} blocks before its first step")
+        return state.raw
+
+    def error(self, kind: int, site: int, value: int, low: int, high: int) -> LangError:
+        """The named error that a step ended in."""
+        where, name = self.rendered.sites[site] if site >= 0 else (None, "")
+        if kind == RULE:
+            rule, message = self.rendered.rules[value]
+            return RuleBroken(rule, message, where)
+        if kind == RANGE:
+            return LeftRange(name, value, low, high, where)
+        if kind == INDEX:
+            return BadIndex(name, value, high, where)
+        if kind == NONE:
+            return NoneFollowed(name, where)
+        if kind == FULL:
+            bound = self.rendered.bounds[low - 1][0] if low else name
+            return OutOfRecords(bound, value, where)
+        said = {
+            CLASS: f"{name} is a record of another class", DIVISION: "division by zero", SHIFT: f"a shift by {value} bits",
+            NOT_IN_ARRAY: "index(): the record is not in this array", FREED: "a record of a pool is freed twice",
+            NO_CHOICE: "choose() has nothing to choose from", CHOICES: f"more than {MAX_CHOICES} choices in one step",
+            ROUNDS: "a loop without a step boundary went round 100000 times",
+        }  # fmt: skip
+        return ModelError(said[kind], where if isinstance(where, Position) else None)
+
+    def counter(self, state: bytes, thread: int) -> int:
+        """The program counter of a thread (0: ended)."""
+        base = self.program.bases[thread]
+        return int.from_bytes(state[base : base + self.program.counter_width], "big")
+
+    def successors(self, state: bytes) -> list[Successor]:
+        """Every step that can be taken from a state, in the order of threads and choices."""
+        return [s for index in range(len(self.threads)) for s in self.thread_successors(state, index)]
+
+    def thread_successors(self, state: bytes, thread: int) -> Iterator[Successor]:
+        """The steps that one thread can take."""
+        self.bind()
+        if not self.counter(state, thread):
+            return
+        result, room = StepResult(), ctypes.create_string_buffer(len(state))
+        while True:
+            done = self.library.ss_one_step(state, room, thread, ctypes.byref(result))
+            choices = tuple(result.script[: result.made])
+            if done < 0:
+                error = self.error(result.kind, result.site, result.value, result.low, result.high)
+                yield Successor(thread, choices, None, error)
+            elif done:
+                yield Successor(thread, choices, room.raw)
+            if not result.made or not self.library.ss_next_choices(ctypes.byref(result)):
+                return
+
+    def finished(self, state: bytes) -> bool:
+        """Whether every thread that is not a daemon has ended."""
+        return all(t.daemon or not self.counter(state, i) for i, t in enumerate(self.program.threads))
