@@ -90,19 +90,20 @@ class BlockLowering(CallLowering):
             count = self.frontend.machine.bound(place.type.size)
             start, stop, stride = ZERO, ir.Constant(count, IntType(count, count)), 1
         counter_type, inside = counter_types(start, stop, stride)
-        own = place is None and self.is_own(name, node)
+        own = self.is_own(name, node)
         self.hidden += 1
-        counter = ir.Var(name if own else f"{name}.place{self.hidden}", counter_type)
+        counter = ir.Var(name if own and place is None else f"{name}.place{self.hidden}", counter_type)
         limit = stop if isinstance(stop, ir.Constant) else self.kept(stop, f"{name}.stop", where, setup)
         setup.append(ir.SetVar(counter, start, where))
         loop = ir.While(ir.Compare("<" if stride > 0 else ">", ir.Local(counter), limit), [], [], where)
         further = ir.Binary("+", ir.Local(counter), ir.Constant(stride, IntType(stride, stride)), counter_type, where)
         loop.step.append(ir.SetVar(counter, further, where))
-        saved = self.vars.get(name)
+        saved = self.vars.pop(name, None) if own else None
         if own:
+            self.own.add(name)
+        if own and place is None:
             self.vars[name] = counter
             self.known[name] = inside
-            self.own.add(name)
         else:
             value: ir.Expr = ir.Local(counter, inside)
             if place is not None:
@@ -110,7 +111,10 @@ class BlockLowering(CallLowering):
                 assert isinstance(array, ArrayType) and isinstance(array.element, RecordType)
                 step = ir.IndexStep(value, array, describe(node.iter), where)
                 value = ir.AddressOf(place.then(step, array.element, where), RefType(array.element.record, False))
-            var = self.local_for(node.target, value)
+            if own:
+                var = self.vars[name] = ir.Var(name, value.type)
+            else:
+                var = self.local_for(node.target, value)
             loop.body.append(ir.SetVar(var, self.fit(value, var.type, node), where))
             if surely_runs(node, self.constant):  # it has a value after the loop
                 setup.append(ir.SetVar(var, self.fit(start, var.type, node), where))
@@ -120,7 +124,8 @@ class BlockLowering(CallLowering):
         self.block(node.body, loop.body)
         self.loops.pop()
         if own:
-            del self.vars[name], self.known[name]
+            del self.vars[name]
+            self.known.pop(name, None)
             if saved is not None:
                 self.vars[name] = saved
 
@@ -157,9 +162,9 @@ class BlockLowering(CallLowering):
         return var in self.function.params and var.name not in self.stored
 
     def is_own(self, name: str, loop: ast.For) -> bool:
-        """Whether a loop variable can be the counter itself: nothing but this loop's body reads or sets it.
+        """Whether a loop variable is this loop's own: nothing but its body reads it, nothing else sets it.
 
-        Other loops over ranges with a variable of that name have one of their own.
+        Other loops with a variable of that name have one of their own.
         """
         if any(v.name == name for v in self.function.params):
             return False

@@ -199,8 +199,7 @@ def _cut(function: Callable[..., Any], cutter: _Cutter) -> types.CodeType:
     """The function's code with its steps cut."""
     assert isinstance(function, types.FunctionType)
     tree = copy.deepcopy(function_tree(function))
-    tree.decorator_list = []
-    tree.returns = None
+    tree.returns = None  # decorators stay (the module is never run): the code object starts at their line
     for argument in tree.args.args:
         argument.annotation = None
     defaults, tree.args.defaults = tree.args.defaults, []
@@ -228,7 +227,7 @@ def _cut(function: Callable[..., Any], cutter: _Cutter) -> types.CodeType:
     flags = function.__code__.co_flags & (0xFFF << 17)
     code = compile(module, function.__code__.co_filename, "exec", flags=flags, dont_inherit=True)
     made = _find(code, function.__name__)
-    return made.replace(co_firstlineno=function.__code__.co_firstlineno, co_qualname=function.__qualname__)
+    return made.replace(co_qualname=function.__qualname__)
 
 
 def _find(code: types.CodeType, name: str) -> types.CodeType:

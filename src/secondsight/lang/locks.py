@@ -27,6 +27,7 @@ class Lock(Record):
 
     owner: ThreadNumber
 
+    @atomic
     def held_by_me(self) -> bool:
         """Whether this thread holds it."""
         return self.owner == current()

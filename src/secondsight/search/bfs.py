@@ -1,23 +1,24 @@
 """Breadth-first search over a program's states with the reference executor: the first counterexample is a shortest one.
 
 Whole states are kept in a hash set, so no state is missed. For each state its parent and which of the parent's successors
-it was are remembered, five or six bytes; a trace is rebuilt by walking back and running forward.
+it was are remembered, ten bytes; a trace is rebuilt by walking back and running forward.
 """
 
 from __future__ import annotations
 
-import resource
+import os
 import time
 from array import array
 from collections.abc import Callable, Sequence
 
 from secondsight.lang.errors import Blocked, LangError, ModelError, NoneFollowed, RuleBroken
 from secondsight.lang.reference import Reference
+from secondsight.search.lock_order import LockOrder
 from secondsight.search.result import Limits, Progress, Result, Step, Trace, Verdict, Violation
 
 __all__ = ["breadth_first"]
 
-_CHECK_EVERY = 512
+_CHUNK = 512
 """States between two looks at the clock."""
 
 
@@ -28,14 +29,16 @@ def breadth_first(
     watch: tuple[int, int] | None = None,
     order: Sequence[int] | None = None,
     deadlock: bool = True,
+    lock_order: bool = True,
 ) -> Result:
     """Visit every state that can be reached, or stop at the first broken rule.
 
-    `watch`: the part of the state, from and to, whose values in final states are collected as outcomes. `order`: the order
-    in which threads are tried (any order visits the same states). `deadlock`: a state in which nobody can go on although
-    a thread has not ended is a broken rule. Ctrl-C ends the search with what was seen.
+    `watch`: the part of the state, from and to, whose values in final states are collected as outcomes (a state is final
+    when every thread but the daemons has ended). `order`: the order in which threads are tried (any order visits the same
+    states). `deadlock`: a state in which nobody can go on although a thread has not ended is a broken rule. `lock_order`:
+    so is taking locks in two orders (see `search.lock_order`). Ctrl-C ends the search with what was seen.
     """
-    return _Search(reference, limits or Limits(), on_progress, watch, order, deadlock).run()
+    return _Search(reference, limits or Limits(), on_progress, watch, order, deadlock, lock_order).run()
 
 
 class _Stop(Exception):
@@ -45,20 +48,26 @@ class _Stop(Exception):
 class _Search:
     def __init__(
         self, reference: Reference, limits: Limits, on_progress: Callable[[Progress], None] | None,
-        watch: tuple[int, int] | None, order: Sequence[int] | None, deadlock: bool,
+        watch: tuple[int, int] | None, order: Sequence[int] | None, deadlock: bool, lock_order: bool,
     ) -> None:  # fmt: skip
         self.reference, self.limits, self.on_progress = reference, limits, on_progress
         self.watch, self.deadlock = watch, deadlock
-        self.threads = [reference.threads[i] for i in (order or range(len(reference.threads)))]
+        self.threads = [reference.threads[i] for i in (range(len(reference.threads)) if order is None else order)]
+        if sorted(i for i, _, _ in self.threads) != list(range(len(reference.threads))):
+            raise ValueError(f"order={order}: each thread once")
+        self.lock_order = LockOrder(reference.program) if lock_order else None
+        self.has_daemons = any(t.daemon for t in reference.program.threads)
         self.seen: set[bytes] = {reference.initial}
         self.parents = array("Q", [0])
         self.how = array("H", [0])
         self.outcomes: set[bytes] = set()
         self.transitions = self.depth = 0
         self.violation: Violation | None = None
+        self.error_trace: Trace | None = None
         self.started = self.told = time.perf_counter()
 
     def run(self) -> Result:
+        """The whole search."""
         reason: str | None = None
         error: LangError | None = None
         try:
@@ -67,11 +76,12 @@ class _Search:
             reason = str(stop)
         except KeyboardInterrupt:
             reason = "interrupted"
-            self.reference.choices.reset()
         except MemoryError:
             reason = "memory"
         except ModelError as raised:
             reason, error = "error", raised
+        finally:
+            self.reference.choices.reset()
         verdict = Verdict.BROKEN if self.violation else Verdict.NOT_FINISHED if reason else Verdict.HOLDS
         seconds = time.perf_counter() - self.started
         return Result(
@@ -84,29 +94,39 @@ class _Search:
             reason,
             error,
             frozenset(self.outcomes),
+            error_trace=self.error_trace,
         )
 
     def _levels(self) -> None:
+        chunk = _CHUNK if self.limits.states is None else max(1, min(_CHUNK, self.limits.states // 4))
         level = [self.reference.initial]
         first = 0  # the number of the level's first state, in order of discovery
         while level and self.violation is None:
             following: list[bytes] = []
-            self._expand(level, first, following)
+            for start in range(0, len(level), chunk):
+                self._expand(level[start : start + chunk], first + start, following)
+                if self.violation is not None:
+                    return
+                self._look(len(level) - start + len(following), following or start + chunk < len(level))
             first += len(level)
             level = following
             if level:
                 self.depth += 1
 
-    def _expand(self, level: list[bytes], first: int, following: list[bytes]) -> None:
-        """Every step from every state of a level. Written out flat: this is the loop that takes the time."""
+    def _expand(self, states: list[bytes], first: int, following: list[bytes]) -> None:
+        """Every step from every one of some states. Written out flat: this is the loop that takes the time."""
         seen, parents, how, steps = self.seen, self.parents, self.how, self.reference.steps
         choices, threads, wide = self.reference.choices, self.threads, self.reference.wide
         script = choices.script
-        transitions = self.transitions
-        for number, state in enumerate(level, first):
+        taking: frozenset[int] = frozenset()
+        if self.lock_order is not None:
+            taking, look, holders = self.lock_order.counters, self.lock_order.look, self.lock_order.holders
+        final = self.has_daemons
+        for number, state in enumerate(states, first):
             ordinal = 0
             for index, base, thread in threads:
-                step = steps[state[base] << 8 | state[base + 1] if wide else state[base]]
+                counter = state[base] << 8 | state[base + 1] if wide else state[base]
+                step = steps[counter]
                 if step is None:
                     continue
                 while True:
@@ -114,14 +134,9 @@ class _Search:
                         result = step(state, base, thread)
                     except Blocked:
                         result = None
-                    except NoneFollowed as error:
-                        self._found(number, index, NoneFollowed.rule, str(error), error)
+                    except (ModelError, RuleBroken, RecursionError) as error:
+                        self._found(number, index, error)
                         return
-                    except RuleBroken as error:
-                        self._found(number, index, error.rule, error.message, error)
-                        return
-                    except RecursionError:
-                        raise ModelError("a loop without a step boundary does not end") from None
                     if result is not None:
                         ordinal += 1
                         new = bytes(result)
@@ -130,25 +145,26 @@ class _Search:
                             following.append(new)
                             parents.append(number)
                             how.append(ordinal - 1)
-                    if not script or not choices.advance():
-                        choices.at = 0
+                        if counter in taking and thread in holders[look(state)]:
+                            if self._inverts(state, new, thread, counter, number, index):
+                                return
+                    if not script:
                         break
-            transitions += ordinal
-            self.transitions = transitions
-            if not ordinal and not self._final(number, state):
+                    if not choices.advance():
+                        break
+            self.transitions += ordinal
+            if (final or not ordinal) and not self._final(number, state, ordinal):
                 return
-            if not number % _CHECK_EVERY:
-                self._look(len(level) - (number - first), len(following))
 
     # The end of a path.
 
-    def _final(self, number: int, state: bytes) -> bool:
-        """A state without successors: an outcome, or a deadlock (then False)."""
+    def _final(self, number: int, state: bytes, successors: int) -> bool:
+        """A state without successors, or with daemons' only: an outcome, or a deadlock (then False)."""
         if self.reference.finished(state):
             if self.watch is not None:
                 self.outcomes.add(state[self.watch[0] : self.watch[1]])
             return True
-        if not self.deadlock:
+        if successors or not self.deadlock:
             return True
         program = self.reference.program
         waiting = []
@@ -160,13 +176,34 @@ class _Search:
         self.violation = Violation("deadlock", "nobody can go on: " + ", ".join(waiting) + " waits", None, self._trace(number))
         return False
 
-    def _found(self, number: int, thread: int, rule: str, message: str, error: LangError) -> None:
-        """A step broke a rule."""
-        choices = tuple(self.reference.choices.script)
+    def _inverts(self, state: bytes, new: bytes, thread: int, counter: int, number: int, index: int) -> bool:
+        """Whether a step took a lock against the order that other steps took locks in."""
+        assert self.lock_order is not None
+        found = self.lock_order.note(state, new, thread, counter)
+        if found is None:
+            return False
+        message, where = found
+        last = Step(index, tuple(self.reference.choices.script))
         self.reference.choices.reset()
         trace = self._trace(number)
-        last = Step(thread, choices)
-        self.violation = Violation(rule, message, getattr(error, "where", None), Trace((*trace.steps, last), trace.states))
+        whole = Trace((*trace.steps, last), (*trace.states, new))
+        self.violation = Violation("lock-order", message, where, whole)
+        return True
+
+    def _found(self, number: int, thread: int, error: ModelError | RuleBroken | RecursionError) -> None:
+        """A step broke a rule: the violation. Or the model is wrong or its bounds are too small: raised again."""
+        last = Step(thread, tuple(self.reference.choices.script))
+        self.reference.choices.reset()
+        trace = self._trace(number)
+        whole = Trace((*trace.steps, last), trace.states)
+        if isinstance(error, RecursionError):
+            self.error_trace = whole
+            raise ModelError("a loop without a step boundary does not end") from None
+        if isinstance(error, ModelError) and not isinstance(error, NoneFollowed):
+            self.error_trace = whole
+            raise error
+        message = error.message if isinstance(error, RuleBroken) else str(error)
+        self.violation = Violation(error.rule, message, error.where, whole)
 
     def _trace(self, number: int) -> Trace:
         """The way to a state, by its number in order of discovery."""
@@ -176,27 +213,35 @@ class _Search:
             number = self.parents[number]
         state, steps, states = self.reference.initial, [], []
         for ordinal in reversed(ordinals):
-            found = [s for t in self.threads for s in self.reference.thread_successors(state, t[0]) if s.state is not None][
-                ordinal
-            ]
-            assert found.state is not None
-            state = found.state
-            steps.append(Step(found.thread, found.choices))
+            found = [s for t in self.threads for s in self.reference.thread_successors(state, t[0]) if s.state is not None]
+            state = found[ordinal].state or b""
+            steps.append(Step(found[ordinal].thread, found[ordinal].choices))
             states.append(state)
         return Trace(tuple(steps), tuple(states))
 
     # Limits and progress.
 
-    def _look(self, left: int, following: int) -> None:
-        """Tell how far the search is; stop it at a limit."""
+    def _look(self, frontier: int, more: object) -> None:
+        """Tell how far the search is; stop it at a limit if there is more to see."""
         limits, count = self.limits, len(self.parents)
         now = time.perf_counter()
-        if limits.states is not None and count >= limits.states:
+        if more and limits.states is not None and count >= limits.states:
             raise _Stop("states")
-        if limits.seconds is not None and now - self.started >= limits.seconds:
+        if more and limits.seconds is not None and now - self.started >= limits.seconds:
             raise _Stop("seconds")
-        if limits.memory is not None and resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 >= limits.memory:
+        if more and limits.memory is not None and _memory() >= limits.memory:
             raise _Stop("memory")
         if self.on_progress is not None and now - self.told >= 0.1:
             self.told = now
-            self.on_progress(Progress(count, self.transitions, left + following, self.depth, now - self.started))
+            self.on_progress(Progress(count, self.transitions, frontier, self.depth, now - self.started))
+
+
+def _memory() -> int:
+    """Bytes of memory that this process has now (where that is not known, the most it ever had)."""
+    try:
+        with open("/proc/self/statm", encoding="ascii") as file:
+            return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except OSError:
+        import resource
+
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

@@ -28,7 +28,7 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Trace:
-    """A way from the initial state: the steps, and the state after each (the last may be missing: the step broke a rule)."""
+    """A way from the initial state: the steps, and the state after each (the last is missing where the step broke a rule)."""
 
     steps: tuple[Step, ...]
     states: tuple[bytes, ...]
@@ -72,7 +72,7 @@ class Result:
     """A search's result.
 
     `reason` says, when the verdict is *not finished*, which bound was hit (`states`, `seconds`, `memory`, `interrupted`)
-    or which error of the model stopped it (`error`). `outcomes` are the distinct values of the watched part of the state
+    or which error of the model stopped it (`error`: then `error_trace` leads to it). `outcomes` are the distinct values of the watched part of the state
     in all final states seen. `exact`: whole states were compared, so no state can have been missed.
     """
 
@@ -86,3 +86,4 @@ class Result:
     error: LangError | None = None
     outcomes: frozenset[bytes] = field(default_factory=frozenset)
     exact: bool = True
+    error_trace: Trace | None = None

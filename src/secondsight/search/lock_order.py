@@ -1,0 +1,155 @@
+"""`lock-order`: locks taken in one order here and in another there, over the whole search, as Linux's lockdep looks at it.
+
+Each step that takes a lock while others are held notes an edge from every lock held to the one taken. Locks of one
+declaration or field are one class (`Mm.mmap_lock`); between locks of one class the edges are those of the locks
+themselves. An edge that closes a cycle is a broken rule: two threads that come along the two ways at once would wait for
+each other, even where the search's own threads never do. A `trylock` waits for nothing and so makes no edge, but what is
+taken after it does.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable
+
+from secondsight.lang import ir, tree
+from secondsight.lang.cfg import Block, CallTo, Exit
+from secondsight.lang.errors import Position
+from secondsight.lang.locks import Lock, RwLock
+from secondsight.lang.program import Program
+
+__all__ = ["LockOrder"]
+
+
+class LockOrder:
+    """The edges seen so far; `counters` are the program counters whose steps may take a lock."""
+
+    def __init__(self, program: Program) -> None:
+        self.program = program
+        layout = program.layout
+        self.locks: list[tuple[int, int | None, str, str]] = []  # owner's and readers' offsets, class, name
+        kinds = {offset: kind for offset, kind in layout.records if issubclass(kind, (Lock, RwLock))}
+        for offset, kind in sorted(kinds.items()):
+            name = layout.name_of(offset)
+            readers = offset + layout.offset(kind, "readers") if issubclass(kind, RwLock) else None
+            self.locks.append((offset + layout.offset(kind, "owner"), readers, _class_of(name), name))
+        self.counters = self._taking() if len(self.locks) > 1 else frozenset()
+        places = [p for owner, readers, _, _ in self.locks for p in (owner, readers) if p is not None]
+        self.look: Callable[[bytes], tuple[int, ...]] = operator.itemgetter(*places, 0)
+        self.holders = _Holders(places, [readers for _, readers, _, _ in self.locks if readers is not None])
+        self.seen: set[tuple[tuple[int, ...], tuple[int, ...], int]] = set()
+        self.edges: dict[str, dict[str, Position]] = {}
+
+    def _taking(self) -> frozenset[int]:
+        """The counters of steps that may wait and then take a lock."""
+        found: set[int] = set()
+        for counter in self.program.counters:
+            todo, visited = [counter.block], {counter.block}
+            waits = takes = False
+            for block in todo:
+                does = _does(block)
+                waits, takes = waits or does[0], takes or does[1]
+                for following in self._following(block):
+                    if following.boundary is None and following not in visited:
+                        visited.add(following)
+                        todo.append(following)
+            if waits and takes:
+                found.add(counter.number)
+        return frozenset(found)
+
+    def _following(self, block: Block) -> list[Block]:
+        """Where control may go from a block within a step: into calls and back to callers too."""
+        if isinstance(block.end, CallTo):
+            return [self.program.frames[block.end.function].flow.entry]
+        if isinstance(block.end, Exit):
+            frame = next(f for f in self.program.frames.values() if block in f.flow.blocks)
+            return [site.after for site in frame.sites]
+        return block.successors()
+
+    def note(self, before: bytes, after: bytes, thread: int, counter: int) -> tuple[str, Position] | None:
+        """Take a step of a thread that holds a lock into account: what is wrong and where, if it closes a cycle."""
+        key = (self.look(before), self.look(after), thread)
+        if key in self.seen:
+            return None
+        self.seen.add(key)
+        held = [lock for lock in self.locks if _holds(before, lock, thread)]
+        taken = [lock for lock in self.locks if _holds(after, lock, thread) and lock not in held]
+        where = self.program.counters[counter - 1].where
+        for lock in taken:
+            for other in held:
+                a, b = (other[3], lock[3]) if other[2] == lock[2] else (other[2], lock[2])
+                way = self._way(b, a)
+                if way is not None:
+                    others = "; ".join(f"{y} is taken with {x} held at line {self.edges[x][y].line}" for x, y in way)
+                    return f"takes {b} with {a} held; elsewhere {others}", where
+                self.edges.setdefault(a, {}).setdefault(b, where)
+        return None
+
+    def _way(self, start: str, goal: str) -> list[tuple[str, str]] | None:
+        """A path along the edges, or None."""
+        came: dict[str, str] = {start: ""}
+        todo = [start]
+        for name in todo:
+            if name == goal:
+                path = []
+                while came[name]:
+                    path.append((came[name], name))
+                    name = came[name]
+                return path[::-1]
+            for following in self.edges.get(name, {}):
+                if following not in came:
+                    came[following] = name
+                    todo.append(following)
+        return None
+
+
+def _class_of(name: str) -> str:
+    """A lock's path without the places in arrays: `devices[2].lock` is of the class `devices[].lock`."""
+    out, inside = "", False
+    for c in name:
+        inside = (inside or c == "[") and c != "]"
+        if not inside or c == "[":
+            out += c
+    return out
+
+
+def _holds(state: bytes, lock: tuple[int, int | None, str, str], thread: int) -> bool:
+    owner, readers, _, _ = lock
+    return state[owner] == thread or (readers is not None and bool(state[readers] & 1 << (thread - 1)))
+
+
+class _Holders(dict[tuple[int, ...], frozenset[int]]):
+    """For what lies in the locks' bytes, the threads that hold any; worked out when first asked for."""
+
+    def __init__(self, places: list[int], readers: list[int]) -> None:
+        super().__init__()
+        self.bits = [p in readers for p in places]
+
+    def __missing__(self, key: tuple[int, ...]) -> frozenset[int]:
+        found: set[int] = set()
+        for value, bits in zip(key, self.bits, strict=False):
+            found |= {i + 1 for i in range(8) if value >> i & 1} if bits else {value} - {0}
+        self[key] = frozenset(found)
+        return self[key]
+
+
+def _does(block: Block) -> tuple[bool, bool]:
+    """Whether the statements of a block, those of the functions they call included, may wait, and may take a lock."""
+    seen: set[ir.Function] = set()
+    waits = takes = False
+    todo = [block.statements]
+    for body in todo:
+        for stmt in tree.statements(body):
+            waits = waits or isinstance(stmt, ir.Wait)
+            takes = takes or (isinstance(stmt, ir.Store) and _is_lock(stmt.addr))
+            for node in (n for e in tree.expressions(stmt) for n in tree.walk(e)):
+                if isinstance(node, ir.Call) and node.function not in seen:
+                    seen.add(node.function)
+                    todo.append(node.function.body)
+    return waits, takes
+
+
+def _is_lock(addr: ir.Addr) -> bool:
+    """Whether a place says who holds a lock."""
+    last = addr.path[-1] if addr.path else None
+    return isinstance(last, ir.FieldStep) and issubclass(last.record, (Lock, RwLock)) and last.name in ("owner", "readers")
