@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: demo test bench install lint clean
+.PHONY: demo test docs bench install lint clean
 
 demo: install  ## The two threads' decision tables, and one broken cell's trace
 	@$(BIN)/secondsight settle
@@ -20,6 +20,9 @@ lint: $(VENV)/.dev  ## ruff and mypy alone; the tests run them too
 
 bench: install  ## States a second of the mirror protocol
 	@$(BIN)/python bench/speed.py
+
+docs: $(VENV)/.dev  ## Write the present output of their examples into the documents
+	@$(BIN)/python tests/cli/documents.py README.md docs/tutorial.md
 
 install: $(VENV)/.installed
 

@@ -7,6 +7,7 @@ What a driver is written with; the rest is in `secondsight.lang` (the language),
 from secondsight.devices import Device, DevicePageTable
 from secondsight.lang import Errno, Mutex, SpinLock, atomic
 from secondsight.linux.mm_types import Va
+from secondsight.machine import Machine
 from secondsight.scenario import scenario
 
-__all__ = ["Device", "DevicePageTable", "Errno", "Mutex", "SpinLock", "Va", "atomic", "scenario"]
+__all__ = ["Device", "DevicePageTable", "Errno", "Machine", "Mutex", "SpinLock", "Va", "atomic", "scenario"]

@@ -119,8 +119,8 @@ def _traces(found: list[Checked]) -> None:
         _, _, shown = min(broken)
         print()
         print(mail(shown.driver, shown.rebuild(), shown.result), end="")
-    if any(len(broken) > 1 for broken in by_rule.values()):
-        show("\nAbove is the shortest trace of each broken rule; --adversary NAME shows another's.")
+    if len({checked.adversary for broken in by_rule.values() for _, _, checked in broken}) > len(by_rule):
+        show("\nThis is the shortest trace of each broken rule; --adversary NAME shows another's.")
 
 
 # For machines.

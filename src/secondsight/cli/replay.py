@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import bdb
+import contextlib
 import json
+import pdb as pdb_module
+import sys
+from collections.abc import Iterator
 from pathlib import Path
+from types import FrameType
 from typing import Annotated, Any
 
 import typer
@@ -24,11 +30,13 @@ def replay(
     file: Annotated[Path, typer.Argument(help="A trace, or a result of check or settle with one, as --json wrote it.")],
     pdb: Annotated[int | None, typer.Option(min=1, help="Stop in pdb where this step begins (they count from 1).")] = None,
 ) -> None:
-    """Run a saved trace again, the driver's own Python functions step by step, and compare every state with the saved one."""
-    data = _trace_in(_read(file))
-    if data is None:
+    """Run a saved trace again (of several, the shortest): your own Python functions, step by step; every state is compared.
+
+    The numbers at the left are those of the steps, for --pdb."""
+    traces = [trace_from_json(data) for data in _traces_in(_read(file))]
+    if not traces:
         raise LangError(f"{file} has no trace: nothing in it is broken")
-    made_by, names, violation = trace_from_json(data)
+    made_by, names, violation = min(traces, key=lambda trace: len(trace[2].trace))
     title, program = _program(made_by)
     if [thread.name for thread in program.threads] != names:
         raise LangError(f"{file} is a trace of another program: its threads are {', '.join(names)}")
@@ -49,15 +57,13 @@ def _read(file: Path) -> Any:
         raise LangError(f"{file} is not JSON: {error}") from None
 
 
-def _trace_in(data: Any) -> Any:
-    """The first trace in a document."""
-    if isinstance(data, dict):
-        if data.get("kind") == "trace":
-            return data
-        data = list(data.values())
-    if isinstance(data, list):
-        return next((found for item in data if (found := _trace_in(item)) is not None), None)
-    return None
+def _traces_in(data: Any) -> Iterator[Any]:
+    """Every trace in a document."""
+    if isinstance(data, dict) and data.get("kind") == "trace":
+        yield data
+    elif isinstance(data, dict | list):
+        for item in data.values() if isinstance(data, dict) else data:
+            yield from _traces_in(item)
 
 
 def _program(made_by: dict[str, Any]) -> tuple[str, Program]:
@@ -74,14 +80,28 @@ def _program(made_by: dict[str, Any]) -> tuple[str, Program]:
 
 def _debug(program: Program, trace: Trace, number: int) -> None:
     """Stop in pdb, in the thread's own code, where a step begins."""
-    import pdb
-    from types import FrameType
-
     if number > len(trace):
         raise LangError(f"the trace has {len(trace)} steps; there is no step {number}")
 
     def on_step(step: int, frame: FrameType) -> None:
         if step == number:
-            pdb.Pdb().set_trace(frame)
+            print(f"step {number} of {len(trace)}: {program.threads[trace.steps[step - 1].thread].name}")
+            _stop(frame)
 
-    replay_plain(program, [(s.thread, s.choices) for s in trace.steps], trace.states, on_step)
+    with contextlib.suppress(bdb.BdbQuit):
+        replay_plain(program, [(s.thread, s.choices) for s in trace.steps], trace.states, on_step)
+
+
+def _stop(frame: FrameType) -> None:
+    """A prompt of pdb in a frame, before it goes on; `next`, `step` and `continue` work from there."""
+    debugger = pdb_module.Pdb()
+    debugger.reset()
+    caller: FrameType | None = frame
+    while caller is not None:
+        caller.f_trace = debugger.trace_dispatch
+        debugger.botframe = caller
+        caller = caller.f_back
+    debugger.interaction(frame, None)
+    if debugger.quitting:
+        raise bdb.BdbQuit
+    sys.settrace(debugger.trace_dispatch)

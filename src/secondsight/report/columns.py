@@ -14,25 +14,29 @@ _MARGIN = 4
 _INDENT = 2
 
 
-def columns(names: Sequence[str], entries: Sequence[Entry]) -> list[str]:
+def columns(names: Sequence[str], entries: Sequence[Entry], numbered: bool = False) -> list[str]:
     """The lines of the table: a head with the threads' names, then the entries in order, each in its thread's column.
 
-    A line holds one entry, so a long one may reach under the next column's head; only its own start is fixed.
+    A line holds one entry, so a long one may reach under the next column's head; only its own start is fixed. `numbered`: with
+    the number of its step at the left.
     """
-    starts = _starts(len(names), entries)
+    starts = _starts(len(names), entries, _INDENT if len(names) > 2 and not numbered else _MARGIN)
     head, rule = "", ""
     for start, name in zip(starts, names, strict=True):
         name = name[: WIDTH - start]
         head, rule = head.ljust(start) + name, rule.ljust(start) + "-" * len(name)
     lines = [head.rstrip(), rule.rstrip()]
+    told = -1
     for entry in entries:
-        lines += _entry(entry, starts[entry.thread])
+        first, *rest = _entry(entry, starts[entry.thread])
+        number = f"{entry.step + 1:>{_MARGIN - 1}}" if numbered and entry.step > told else ""
+        told = entry.step
+        lines += [number + first[len(number) :], *rest]
     return lines
 
 
-def _starts(count: int, entries: Sequence[Entry]) -> list[int]:
+def _starts(count: int, entries: Sequence[Entry], margin: int) -> list[int]:
     """Where the columns start: evenly, but the last far enough left for its longest line."""
-    margin = _MARGIN if count < 3 else _INDENT
     if count == 1:
         return [margin]
     longest = max((entry.depth * _INDENT + len(entry.text) for entry in entries if entry.thread == count - 1), default=0)

@@ -48,22 +48,22 @@ def mail(title: str, program: Program, result: Result) -> str:
     if result.violation is None:
         raise ValueError("this result has no broken rule to tell")
     violation = untangle(Reference(program), result.violation)
-    return _letter(title, program, violation, f"shortest of {result.states:,} states, ")
+    return _letter(title, program, violation, f"shortest of {result.states:,} states, ", numbered=False)
 
 
 def mail_of(title: str, program: Program, violation: Violation) -> str:
-    """A saved trace in the same form; its steps are told in the order they have."""
+    """A saved trace in the same form; its steps are told in the order they have, each with its number."""
     trace = violation.trace
     steps = replay(program, [(s.thread, s.choices) for s in trace.steps], trace.states)
-    return _letter(title, program, replace(violation, where=getattr(steps[-1].error, "where", None) if steps else None), "")
+    return _letter(title, program, replace(violation, where=getattr(steps[-1].error, "where", None) if steps else None), "", numbered=True)
 
 
-def _letter(title: str, program: Program, violation: Violation, found: str) -> str:
+def _letter(title: str, program: Program, violation: Violation, found: str, numbered: bool) -> str:
     entries, steps = tell(program, violation.trace)
     entries += _end(program, violation, steps, entries)
     lines = textwrap.wrap(f"{title}: {_message(program, violation)}", WIDTH)
     lines += _rule_line(program, violation, f"{found}{len(violation.trace)} steps")
-    lines += ["", *columns(*_busy([thread.name for thread in program.threads], entries))]
+    lines += ["", *columns(*_busy([thread.name for thread in program.threads], entries), numbered)]
     return "\n".join(line.rstrip() for line in lines) + "\n"
 
 

@@ -1,0 +1,118 @@
+"""Documents whose examples are run: what `README.md` and `docs/tutorial.md` show is what one gets.
+
+A `console` block holds commands (`$ ...`) and their output, a `pycon` block a session of Python, a `python` block that
+begins with a comment of a file's name is that file. All run in order in one folder that has `examples/` in it. Seconds
+and kernel releases may differ. `python tests/cli/documents.py README.md` writes the present output into a document.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import doctest
+import io
+import os
+import re
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+HOUSE = Path(__file__).parent.parent.parent
+_BLOCK = re.compile(r"^```(console|pycon|python)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+_VARIES = [
+    (re.compile(r"\b\d+(\.\d+)? ?s\b"), "N s"),
+    (re.compile(r"\b6\.12\.\d+[\w.+-]*"), "6.12"),
+    (re.compile(r"[\d,]+ states"), "N states"),
+    (re.compile(r"[ ─]+"), " "),
+]
+
+
+@dataclass
+class Block:
+    """A block of a document: its language, its text, where the text lies, and what it gives now."""
+
+    language: str
+    text: str
+    start: int
+    end: int
+    now: str = ""
+
+
+def blocks(document: Path) -> list[Block]:
+    """The document's blocks, in order."""
+    return [Block(m[1], m[2], m.start(2), m.end(2)) for m in _BLOCK.finditer(document.read_text())]
+
+
+def same(text: str) -> str:
+    """A text without what varies from run to run."""
+    for pattern, instead in _VARIES:
+        text = pattern.sub(instead, text)
+    return text
+
+
+def run(document: Path, kernel: bool) -> Iterator[Block]:
+    """Run a document's blocks in a folder of their own; `kernel`: also those that need a real kernel."""
+    with tempfile.TemporaryDirectory() as folder:
+        here = Path(folder)
+        (here / "examples").symlink_to(HOUSE / "examples")
+        session: dict[str, Any] = {}
+        for block in blocks(document):
+            if block.language == "console":
+                if "--on" in block.text and not kernel:
+                    continue
+                block.now = _console(block.text, here)
+            elif block.language == "pycon":
+                block.now = _session(block.text, here, session)
+            else:
+                block.now = block.text
+                name = re.match(r"# (\w+\.py)\n", block.text)
+                if name:
+                    (here / name[1]).write_text(block.text)
+            yield block
+
+
+def _console(text: str, folder: Path) -> str:
+    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "COLUMNS": "80"}
+    shown = ""
+    for command in re.findall(r"^\$ (.*)$", text, re.MULTILINE):
+        done = subprocess.run(
+            ["bash", "-c", command], cwd=folder, env=environment, capture_output=True, text=True, timeout=300, check=False
+        )
+        assert done.returncode in (0, 1, 2, 3), (command, done.returncode, done.stderr)
+        error = done.stderr if done.returncode == 2 else ""
+        shown += f"$ {command}\n{done.stdout}{error}"
+    return shown
+
+
+def _session(text: str, folder: Path, session: dict[str, Any]) -> str:
+    shown = ""
+    sys.path[:0] = [str(folder / "examples"), str(folder)]
+    try:
+        for example in doctest.DocTestParser().get_examples(text):
+            first, *rest = example.source.rstrip("\n").split("\n")
+            shown += "\n".join([f">>> {first}", *(f"... {line}" for line in rest)]) + "\n"
+            with contextlib.redirect_stdout(io.StringIO()) as output:
+                try:
+                    exec(compile(example.source, "<document>", "single"), session)
+                except Exception as error:
+                    print(f"Traceback (most recent call last):\n  ...\n{type(error).__module__}.{type(error).__name__}: {error}")
+            shown += output.getvalue()
+    finally:
+        del sys.path[:2]
+    return shown
+
+
+def write(document: Path) -> None:
+    """Put the present output into the document."""
+    text = document.read_text()
+    for block in reversed(list(run(document, kernel=True))):
+        text = text[: block.start] + block.now + text[block.end :]
+    document.write_text(text)
+
+
+if __name__ == "__main__":
+    for name in sys.argv[1:]:
+        write(Path(name))

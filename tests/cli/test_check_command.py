@@ -1,0 +1,177 @@
+"""`secondsight check` and `replay`, through the command line."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from cli_world import MY_GPU, WITHOUT_TEST, Done, narrow, secondsight
+
+
+@pytest.fixture
+def right(tmp_path: Path) -> Path:
+    path = tmp_path / "right.py"
+    path.write_text(MY_GPU)
+    return path
+
+
+@pytest.fixture
+def wrong(tmp_path: Path) -> Path:
+    path = tmp_path / "wrong.py"
+    path.write_text(WITHOUT_TEST)
+    return path
+
+
+def test_a_right_driver_holds(right: Path) -> None:
+    done = secondsight("check", right, "--adversary", "munmap", "--adversary", "exit")
+    assert done.code == 0
+    assert [line.split()[:2] for line in done.out.splitlines()[1:]] == [["munmap", "holds"], ["exit", "holds"]]
+    assert done.err == ""
+
+
+def test_a_wrong_driver_is_broken_with_a_trace_for_a_mail(wrong: Path) -> None:
+    done = secondsight("check", wrong, "--adversary", "munmap")
+    assert done.code == 1
+    assert narrow(done.out)
+    assert "MyGpu: stale access" in done.out
+    assert "rule: as-if-cpu (contract/coherence.py)" in done.out
+    assert "MyGpu.invalidate(" in done.out
+    assert "wrong.py:" in done.out
+    assert "^ as-if-cpu" in done.out
+    assert done.err == ""
+
+
+def test_a_rule_narrows_what_is_watched(wrong: Path) -> None:
+    assert secondsight("check", wrong, "--adversary", "munmap", "--rule", "teardown").code == 0
+
+
+def test_a_class_is_picked(right: Path) -> None:
+    right.write_text(MY_GPU + "\n\nclass Other(MyGpu):\n    def fault(self, va: Va, write: bool) -> int:\n        return -EBUSY\n")
+    done = secondsight("check", right, "--class", "Other", "--adversary", "exit")
+    assert done.code == 0
+    assert "Other" in done.out and "MyGpu" not in done.out
+
+
+def test_a_limit_is_not_finished(right: Path) -> None:
+    done = secondsight("check", right, "--adversary", "munmap-mmap", "--states", "1000")
+    assert done.code == 3
+    assert "not finished: states" in done.out
+
+
+def test_json_has_every_result(wrong: Path) -> None:
+    done = secondsight("check", wrong, "--adversary", "munmap", "--json")
+    assert done.code == 1
+    data = done.json
+    assert (data["kind"], data["schema"], data["verdict"]) == ("check", 1, "broken")
+    for result in data["results"]:
+        assert result["verdict"] == "broken"
+        assert result["broken"]["rule"] == "as-if-cpu"
+        trace = result["trace"]
+        assert {step["thread"] for step in trace["steps"]} <= set(trace["threads"])
+        assert len(trace["states"]) == len(trace["steps"]) - 1
+
+
+# Replaying.
+
+
+@pytest.fixture
+def saved(wrong: Path) -> Path:
+    path = wrong.with_suffix(".json")
+    path.write_text(secondsight("check", wrong, "--adversary", "munmap", "--json").out)
+    return path
+
+
+def test_a_saved_trace_replays(saved: Path) -> None:
+    done = secondsight("replay", saved)
+    assert done.code == 0
+    assert narrow(done.out)
+    assert "^ as-if-cpu" in done.out
+
+
+def test_a_saved_trace_stops_in_pdb_at_a_step(saved: Path) -> None:
+    last = min(len(r["trace"]["steps"]) for r in json.loads(saved.read_text())["results"])
+    done = secondsight("replay", saved, "--pdb", str(last - 1), typed="where\nc\n")
+    assert done.code == 0
+    assert "wrong.py" in done.out
+    assert secondsight("replay", saved, "--pdb", str(last), typed="q\n").code == 0
+    assert secondsight("replay", saved, "--pdb", str(last + 1)).code == 2
+
+
+def test_a_trace_of_an_edited_driver_says_so(saved: Path, wrong: Path) -> None:
+    wrong.write_text(MY_GPU)
+    done = secondsight("replay", saved)
+    assert done.code == 2
+    assert "edited" in done.err
+    refused(done)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "{", "[]", '{"kind": "trace"}', '{"kind": "trace", "schema": 99}', "\x00", '{"trace": {"kind": "trace", "schema": 1}}']
+)
+def test_what_is_no_trace_is_refused(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "trace.json"
+    path.write_text(text)
+    refused(secondsight("replay", path))
+
+
+# Bad input.
+
+
+def refused(done: Done) -> None:
+    """Exit code 2, a message on stderr, and nobody's traceback."""
+    assert done.code == 2, done
+    assert done.err.strip()
+    assert "Traceback" not in done.err + done.out
+
+
+def test_no_such_file(tmp_path: Path) -> None:
+    done = secondsight("check", tmp_path / "none.py")
+    refused(done)
+    assert "none.py" in done.err
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("x = (", "driver.py:1"),
+        ("x = 1", "no driver"),
+        ("import os\n\nos.environ['SURELY_NOT_SET']\n", "driver.py:3"),
+        ("raise SystemExit(0)", "SystemExit"),
+        (MY_GPU.replace("            if pfn < 0:", "            seen = {}\n            if pfn < 0:"), "instead:"),
+        (MY_GPU.replace("-> bool:", "-> str:"), "driver.py"),
+    ],
+    ids=["syntax error", "no driver", "an error of the file's own", "exit", "a refused construct", "a refused type"],
+)
+def test_a_bad_file_is_refused(tmp_path: Path, text: str, says: str) -> None:
+    path = tmp_path / "driver.py"
+    path.write_text(text)
+    done = secondsight("check", path, "--adversary", "munmap")
+    refused(done)
+    assert says in done.err
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["--adversary", "bogus"],
+        ["--rule", "bogus"],
+        ["--class", "Bogus"],
+        ["--bound", "frames"],
+        ["--bound", "bogus=3"],
+        ["--bound", "frames=1", "--adversary", "munmap"],
+        ["--memory", "much"],
+        ["--states", "0"],
+        ["--bogus"],
+    ],
+    ids=" ".join,
+)
+def test_a_bad_option_is_refused(right: Path, options: list[str]) -> None:
+    refused(secondsight("check", right, *options))
+
+
+def test_a_bound_that_is_too_small_is_named(right: Path) -> None:
+    done = secondsight("check", right, "--adversary", "munmap-mmap", "--bound", "frames=2")
+    assert done.code == 2
+    assert "frames" in done.out + done.err
+    assert "raise" in done.out + done.err

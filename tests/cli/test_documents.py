@@ -1,0 +1,38 @@
+"""What the documents show is what one gets."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+from documents import HOUSE, run, same
+
+from secondsight.kernels import Kernel, KernelError
+
+
+def _kernel() -> bool:
+    try:
+        Kernel.find("linux-6.12")
+    except KernelError:
+        return False
+    return shutil.which("qemu-system-x86_64") is not None
+
+
+@pytest.mark.parametrize("name", ["README.md", "docs/tutorial.md"])
+def test_examples_are_true(name: str) -> None:
+    for block in run(HOUSE / name, _kernel()):
+        assert same(block.now) == same(block.text), f"{name} shows something else; `make docs` writes what is true now"
+
+
+@pytest.mark.parametrize("path", [HOUSE / "README.md", HOUSE / "ARCHITECTURE.md", *(HOUSE / "docs").glob("*.md")], ids=lambda p: p.name)
+def test_links_lead_somewhere(path: Path) -> None:
+    for target in re.findall(r"\]\(([^)#:]+)\)", path.read_text()):
+        assert (path.parent / target).exists(), target
+
+
+def test_architecture_names_every_folder() -> None:
+    text = (HOUSE / "ARCHITECTURE.md").read_text()
+    folders = [p.name for p in (HOUSE / "src" / "secondsight").iterdir() if (p / "__init__.py").exists()]
+    assert [name for name in folders if f"`{name}/`" not in text and f"`cli/`" not in text] == []

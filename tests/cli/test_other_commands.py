@@ -1,0 +1,128 @@
+"""`secondsight run`, `settle`, `kernel`, and how every command ends: Ctrl-C, a closed pipe, a full disk."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+from cli_world import BIG, HOUSE, command, narrow, secondsight
+
+HOLE = HOUSE / "examples" / "hole_refilled.py"
+
+
+def test_run_prints_every_possible_outcome() -> None:
+    done = secondsight("run", HOLE)
+    assert done.code == 0
+    assert narrow(done.out)
+    assert "seen=a" in done.out
+
+
+def test_run_as_json() -> None:
+    (scenario,) = secondsight("run", HOLE, "--json").json["scenarios"]
+    assert scenario["possible"] == [{"seen": "a"}]
+    assert scenario["model"]["verdict"] == "holds"
+
+
+def test_run_says_when_it_has_not_seen_everything(tmp_path: Path) -> None:
+    path = tmp_path / "big.py"
+    path.write_text(BIG)
+    done = secondsight("run", path, "--states", "2000")
+    assert done.code == 3
+    assert "not finished" in done.out
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["run", "none.py"],
+        ["run", str(HOLE), "--on", "linux-0.1"],
+        ["run", str(HOLE), "--kernel", __file__],
+        ["run", str(HOLE), "--runs", "0"],
+        ["run", str(HOUSE / "examples" / "my_gpu.py")],
+        ["settle", "bogus"],
+        ["settle", "--trace", "bogus"],
+        ["kernel", "get", "0.1"],
+        ["kernel", "get", "../../etc"],
+        ["replay", "none.json"],
+        ["replay", str(HOUSE)],
+        ["check", str(HOUSE)],
+        ["bogus"],
+    ],
+    ids=lambda arguments: " ".join(Path(a).name for a in arguments),
+)
+def test_bad_input_is_a_message(arguments: list[str]) -> None:
+    done = secondsight(*arguments)
+    assert done.code == 2
+    assert done.err.strip()
+    assert "Traceback" not in done.err + done.out
+
+
+def test_settle_one_cell_with_its_trace() -> None:
+    data = secondsight("settle", "--json", "--states", "2000").json
+    broken = [(t["table"], c) for t in data["tables"] for c in t["cells"] if c["verdict"] == "broken"]
+    assert broken
+    table, cell = broken[0]
+    done = secondsight("settle", table, "--trace", f"{cell['row']}:{cell['column']}")
+    assert done.code == 1
+    assert narrow(done.out)
+    assert cell["broken"]["rule"] in done.out
+
+
+def test_a_cells_trace_replays(tmp_path: Path) -> None:
+    data = secondsight("settle", "--json", "--states", "2000").json
+    path = tmp_path / "settled.json"
+    path.write_text(json.dumps(next(c for t in data["tables"] for c in t["cells"] if c["verdict"] == "broken")))
+    assert secondsight("replay", path).code == 0
+
+
+@pytest.mark.parametrize("name", ["", "check", "settle", "run", "replay", "kernel"])
+def test_help_tells_the_exit_codes(name: str) -> None:
+    done = secondsight(*filter(None, [name, "--help"]))
+    assert done.code == 0
+    assert "Exit code" in done.out
+    assert narrow(done.out)
+
+
+# How it ends.
+
+
+@pytest.mark.parametrize("options", [[], ["--json"]], ids=["text", "json"])
+def test_ctrl_c_prints_what_was_seen(tmp_path: Path, options: list[str]) -> None:
+    path = tmp_path / "big.py"
+    path.write_text(BIG)
+    with subprocess.Popen(
+        command("run", path, *options), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+    ) as process:
+        time.sleep(4)
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert "interrupted" in out
+    assert "Traceback" not in out + err
+    if options:
+        assert json.loads(out)["scenarios"][0]["model"]["reason"] == "interrupted"
+
+
+def test_a_closed_pipe_is_no_error() -> None:
+    with subprocess.Popen(
+        command("settle", "--json", "--states", "500"), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None and process.stderr is not None
+        process.stdout.close()
+        err = process.stderr.read()
+    assert "Traceback" not in err and "Exception" not in err
+
+
+def test_a_full_disk_is_a_message() -> None:
+    full = Path("/dev/full")
+    if not full.exists():
+        pytest.skip("/dev/full is not there: needs Linux")
+    with full.open("w") as file:
+        done = subprocess.run(command("run", HOLE), stdout=file, stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == 2
+    assert "No space left" in done.stderr
+    assert "Traceback" not in done.stderr
