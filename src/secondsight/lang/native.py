@@ -28,7 +28,7 @@ RULE, RANGE, INDEX, NONE, CLASS, DIVISION, SHIFT, NOT_IN_ARRAY, FULL, FREED, NO_
 class StepResult(ctypes.Structure):
     """`ss_x` of the rendered text: how a step stopped, and the choices it made."""
 
-    _fields_ = [  # noqa: RUF012
+    _fields_ = [
         ("stop", ctypes.c_int32), ("kind", ctypes.c_int32), ("site", ctypes.c_int32),
         ("value", ctypes.c_int64), ("low", ctypes.c_int64), ("high", ctypes.c_int64),
         ("made", ctypes.c_int32), ("at", ctypes.c_int32),
@@ -53,10 +53,9 @@ class Native:
             raise LangError("the compiled model does not fit this version")
         self.threads = [(i, base, i + 1) for i, base in enumerate(program.bases)]
         self._tables = []
-        for i, name in enumerate(self.rendered.tables):
+        for name in self.rendered.tables:
             row = program.machine.data[name]
             self._tables.append((ctypes.c_int64 * max(1, len(row)))(*row))
-            self.sizes = len(row)
         self.bind()
         self.initial = self._initial()
 

@@ -11,8 +11,8 @@ as statements of its own, and operands that were read earlier are kept in tempor
 
 from __future__ import annotations
 
-from contextlib import contextmanager
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from secondsight.lang import ir

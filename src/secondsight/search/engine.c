@@ -109,6 +109,20 @@ static u64 ss_fingerprint(const u8 *state)
 	return hash ? hash : 1;
 }
 
+/* What a state is known by: with SS_CANONICAL the model's own `canonical(u8 *)` first makes equal what is interchangeable.
+ * The state that is kept, expanded and shown is the one that was found. */
+static u64 ss_known_by(const u8 *state)
+{
+#ifdef SS_CANONICAL
+	u8 other[STRIDE] __attribute__((aligned(8)));
+	memcpy(other, state, STRIDE);
+	canonical(other);
+	return ss_fingerprint(other);
+#else
+	return ss_fingerprint(state);
+#endif
+}
+
 static double ss_elapsed(const struct timespec *since)
 {
 	struct timespec now;
@@ -276,7 +290,7 @@ static int ss_expand(ss_worker *w, size_t at)
 				return 0;
 			}
 			if (done) {
-				p->print = ss_fingerprint(p->state);
+				p->print = ss_known_by(p->state);
 				p->parent = number;
 				p->ordinal = (u16)ordinal++;
 				__builtin_prefetch(&run->table[(p->print >> 20) & run->mask], 1);
@@ -476,7 +490,7 @@ void ss_search(ss_run *run)
 	memcpy(first, run->initial, STATE_SIZE);
 	run->mask = (1u << 16) - 1;
 	run->table = ss_table(run->mask + 1);
-	ss_insert(run, ss_fingerprint(first));
+	ss_insert(run, ss_known_by(first));
 	ss_push(&run->level, first, ss_number(&run->crew[0], 0, 0));
 	for (int i = 1; i < run->workers; i++)
 		ss_number(&run->crew[i], 0, 0); /* nobody has numbers 1 to workers - 1: 0 stays the initial state's alone */

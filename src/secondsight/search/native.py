@@ -20,7 +20,7 @@ _REASONS = {1: "states", 2: "seconds", 3: "memory", 4: "interrupted"}
 class _Run(ctypes.Structure):
     """The public part of `ss_run` in search/engine.c; what is behind it is the engine's own."""
 
-    _fields_ = [  # noqa: RUF012
+    _fields_ = [
         ("initial", ctypes.c_char_p),
         ("max_states", ctypes.c_uint64), ("max_memory", ctypes.c_uint64), ("max_seconds", ctypes.c_double),
         ("workers", ctypes.c_int32), ("watch_from", ctypes.c_int32), ("watch_to", ctypes.c_int32), ("deadlock", ctypes.c_int32),
