@@ -132,7 +132,7 @@ REFUSED = [
     (f"{A_FILE}; s.udmabuf_create_list([(f, 0)])", "is not a range", "(fd, page, pages)"),
     (f"{A_FILE}; s.udmabuf_create_list([(f, 0, 0)])", "0 is not a number of pages", "from 1"),
     (f"{A_FILE}; s.read(f)", "memfd0 is a memfd, not an address", "mmap() of this scenario"),
-    (f"{A_MAPPING}; s.close(a)", "mapping0 is a mapping, not a memfd or udmabuf", "memfd_create()"),
+    (f"{A_MAPPING}; s.close(a)", "mapping0 is a mapping, not a memfd, udmabuf or dax device", "memfd_create()"),
     (
         f"{A_FILE}; s.fallocate_punch_hole(s.udmabuf_create(f), page=0)",
         "udmabuf0 is a udmabuf, not a memfd",
@@ -275,9 +275,7 @@ def test_collecting_an_outcome() -> None:
     assert collect(small, ["ok", "\0", "ok", "\0", "torn"]) == freeze({"x": "0", "y": "torn"})
 
 
-@pytest.mark.parametrize(
-    "text", ["", "[]", '{"x": 1}', '{"x": {"outcomes": [{"a": 1}]}}', '{"x": {"outcomes": [3]}}']
-)
+@pytest.mark.parametrize("text", ["", "[]", '{"x": 1}', '{"x": {"outcomes": [{"a": 1}]}}', '{"x": {"outcomes": [3]}}'])
 def test_bad_files_of_expected_outcomes(text: str, tmp_path: Path) -> None:
     file = tmp_path / "x.expected.json"
     file.write_text(text)

@@ -105,9 +105,7 @@ def test_nothing_is_left_when_the_tool_is_killed(how: signal.Signals, kernel_6_1
         "    print(vm.pid, flush=True)\n"
         "    vm.observe(recorded, runs=1_000_000)\n"
     )
-    with subprocess.Popen(
-        [sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
-    ) as tool:
+    with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as tool:
         assert tool.stdout is not None
         pid = int(tool.stdout.readline())
         assert is_running(pid)

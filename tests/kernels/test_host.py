@@ -57,9 +57,7 @@ def fetched(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 @pytest.mark.parametrize("name", ["6.12", "linux-6.12"])
-def test_a_cached_kernel_is_found_under_both_names_without_fetching(
-    name: str, cache: Path, fetched: list[str]
-) -> None:
+def test_a_cached_kernel_is_found_under_both_names_without_fetching(name: str, cache: Path, fetched: list[str]) -> None:
     entry(cache / "kernels" / "6.12")
     assert Kernel.find(name) == Kernel("linux-6.12", cache / "kernels" / "6.12" / "vmlinuz", RELEASE)
     assert get(name) == Kernel.find(name)
@@ -75,9 +73,7 @@ def test_get_fetches_once_and_reports_progress(fetched: list[str]) -> None:
 
 
 @pytest.mark.parametrize("damage", ["short", "changed", "gone", "unrecorded"])
-def test_a_damaged_entry_is_not_used_and_is_fetched_again(
-    damage: str, cache: Path, fetched: list[str]
-) -> None:
+def test_a_damaged_entry_is_not_used_and_is_fetched_again(damage: str, cache: Path, fetched: list[str]) -> None:
     folder = entry(cache / "kernels" / "6.12")
     vmlinuz = folder / "vmlinuz"
     match damage:
@@ -117,9 +113,7 @@ def test_two_that_fetch_at_once_fetch_once(fetched: list[str]) -> None:
 
 def test_unknown_kernels_name_what_there_is(cache: Path) -> None:
     entry(cache / "kernels" / "6.12")
-    with pytest.raises(
-        KernelError, match=r"no kernel linux-5\.0: fetched so far: linux-6\.12; can be fetched: "
-    ):
+    with pytest.raises(KernelError, match=r"no kernel linux-5\.0: fetched so far: linux-6\.12; can be fetched: "):
         Kernel.find("linux-5.0")
     with pytest.raises(KernelError, match=r"there are: 6\.12"):
         get("5.0")
@@ -196,9 +190,7 @@ def test_the_newest_plain_package_is_chosen(monkeypatch: pytest.MonkeyPatch) -> 
     assert fetch._newest("6.13", []) is None
 
 
-def test_backports_are_looked_at_beside_the_configured_sources(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_backports_are_looked_at_beside_the_configured_sources(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     target = {"Codename": "stable1", "Component": "main", "Release": "stable1", "Signed-By": "/k"}
     target["Repo-URI"] = "http://mirror.example/d/"
     targets = "\n".join(f"{key}: {value}" for key, value in target.items())
@@ -223,7 +215,7 @@ def test_backports_are_looked_at_beside_the_configured_sources(
 def test_the_agent_and_the_table_know_the_same_operations() -> None:
     table = (AGENT / "ops.c").read_text().split("kinds[] = {")[1].split("};")[0]
     rows = dict(re.findall(r'\{"(\w+)", "(\w*)", \w+\}', table))
-    assert rows == {kind: shape(kind) for kind in OPS}
+    assert rows == {kind: shape(kind) for kind, spec in OPS.items() if not spec.model_only}
 
 
 def test_the_lines_of_a_scenario() -> None:
@@ -282,3 +274,10 @@ def test_the_archive_is_aligned_and_complete() -> None:
         names.append(archive[at + 110 : at + 110 + fields[11] - 1].decode())
         at += (110 + fields[11] + 3) // 4 * 4 + (fields[6] + 3) // 4 * 4
     assert names == ["dev", "proc", "dev/console", "init", "TRAILER!!!"]
+
+
+def test_an_operation_that_only_the_model_has_is_refused_before_any_guest_is_asked() -> None:
+    s = Recorder()
+    s.device()
+    with pytest.raises(KernelError, match="device cannot run on a real kernel yet"):
+        encode(s.scenario("with_a_device", ""))

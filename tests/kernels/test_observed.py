@@ -56,14 +56,10 @@ def test_races_show_more_than_one_outcome(vm: VM) -> None:
     path = REPO / "scenarios" / "munmap_races.py"
     recorded = next(found for found in load_scenarios(path) if found.name == "remap_vs_read")
     seen = vm.observe(recorded, runs=200)
-    assert shown(frozenset(seen.outcomes)) == shown(
-        load_expected(path.with_suffix(".expected.json"))[recorded.name]
-    )
+    assert shown(frozenset(seen.outcomes)) == shown(load_expected(path.with_suffix(".expected.json"))[recorded.name])
 
 
-def test_two_hundred_runs_take_well_below_two_seconds(
-    vm: VM, record_property: Callable[[str, object], None]
-) -> None:
+def test_two_hundred_runs_take_well_below_two_seconds(vm: VM, record_property: Callable[[str, object], None]) -> None:
     recorded = load_scenarios(REPO / "examples" / "hole_refilled.py")[0]
     seconds = min(vm.observe(recorded, runs=200).seconds for _ in range(3))
     record_property("kernel: seconds for 200 runs", f"{seconds:.2f}")

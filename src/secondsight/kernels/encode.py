@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import signal
 
+from secondsight.kernels.errors import KernelError
 from secondsight.scenario.data import OK, SKIPPED, TORN, Scenario
 from secondsight.scenario.ops import OPS, SEALS, ArgType, Op, Ref, Value
 
@@ -33,8 +34,14 @@ def shape(kind: str) -> str:
 
 
 def encode(scenario: Scenario) -> str:
-    """The lines that load a scenario into the agent."""
+    """The lines that load a scenario into the agent. Raises KernelError for an operation that only the model has."""
     places = list(scenario.places())
+    for place in places:
+        if OPS[place.op.kind].model_only:
+            raise KernelError(
+                f"{scenario.name}: {place.op.kind} cannot run on a real kernel yet",
+                "run it on the model: secondsight run without --on",
+            )
     made = [place.op.makes for place in places if place.op.makes]
     number = {name: i for i, name in enumerate(made)}
     lines = [f"scenario {scenario.name[:63]} {len(made)} {len(scenario.threads)} {len(places)}"]

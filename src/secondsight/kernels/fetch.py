@@ -48,9 +48,7 @@ class Kernel:
             here = ", ".join(f"linux-{found}" for found in _cached()) or "none"
             can = ", ".join(f"linux-{gettable}" for gettable in GETTABLE)
             if version in GETTABLE:
-                raise KernelError(
-                    f"kernel linux-{version} is not here", f"run: secondsight kernel get {version}"
-                )
+                raise KernelError(f"kernel linux-{version} is not here", f"run: secondsight kernel get {version}")
             raise KernelError(
                 f"no kernel {name}: fetched so far: {here}; can be fetched: {can}",
                 "or give your own image with --kernel PATH",
@@ -101,9 +99,7 @@ def _version(name: str) -> str:
 
 def _folder(version: str) -> Path:
     if not re.fullmatch(r"[0-9][\w.+-]*", version):
-        raise KernelError(
-            f"no kernel {version}", f"kernels are named by their release: {', '.join(GETTABLE)}"
-        )
+        raise KernelError(f"no kernel {version}", f"kernels are named by their release: {', '.join(GETTABLE)}")
     return cache_folder() / "kernels" / version
 
 
@@ -193,9 +189,7 @@ def _own_lists(scratch: Path) -> list[str]:
         if "-" not in suite:
             lines.add(f"deb {trust}{uri} {target['Codename']}-backports {component}")
     if not lines:
-        raise KernelError(
-            "the package client has no sources configured", "configure apt, or use --kernel PATH"
-        )
+        raise KernelError("the package client has no sources configured", "configure apt, or use --kernel PATH")
     (scratch / "sources.list").write_text("\n".join(sorted(lines)) + "\n")
     for folder in ("lists/partial", "archives/partial"):
         (scratch / folder).mkdir(parents=True)
@@ -221,9 +215,7 @@ def _offer(options: list[str], package: str) -> tuple[str, int]:
     offer = _run(["apt-get", *options, "download", "--print-uris", package])
     found = re.search(r"^'[^']*' (\S+) (\d+) ", offer, re.MULTILINE)
     if found is None:
-        raise KernelError(
-            f"the package client offers no file for {package}: {offer.strip()}", "run apt-get update"
-        )
+        raise KernelError(f"the package client offers no file for {package}: {offer.strip()}", "run apt-get update")
     return found[1], int(found[2])
 
 
@@ -249,9 +241,7 @@ def _download(options: list[str], package: str, target: Path, size: int, progres
             raise
         said = client.stdout.read() if client.stdout else ""
     if client.returncode or _size_now(target) != size:
-        raise KernelError(
-            f"{package} could not be downloaded: {said.strip()[-1500:]}", "run apt-get update, try again"
-        )
+        raise KernelError(f"{package} could not be downloaded: {said.strip()[-1500:]}", "run apt-get update, try again")
 
 
 def _size_now(target: Path) -> int:
@@ -265,9 +255,7 @@ def _size_now(target: Path) -> int:
 def _unpack(package_file: Path, package: str, made: Path) -> Path:
     """Take the kernel and its configuration out of the package, and record what they are."""
     made.mkdir()
-    with subprocess.Popen(
-        ["dpkg-deb", "--fsys-tarfile", str(package_file)], stdout=subprocess.PIPE
-    ) as unpacker:
+    with subprocess.Popen(["dpkg-deb", "--fsys-tarfile", str(package_file)], stdout=subprocess.PIPE) as unpacker:
         assert unpacker.stdout is not None
         with tarfile.open(fileobj=unpacker.stdout, mode="r|") as archive:
             for member in archive:
@@ -277,9 +265,7 @@ def _unpack(package_file: Path, package: str, made: Path) -> Path:
                     (made / kind[1]).write_bytes(content.read())
     image = made / "vmlinuz"
     if unpacker.returncode or not image.exists():
-        raise KernelError(
-            f"the package {package} has no kernel image in it", "report this, with the package's name"
-        )
+        raise KernelError(f"the package {package} has no kernel image in it", "report this, with the package's name")
     data = image.read_bytes()
     entry = {
         "package": package,
@@ -293,9 +279,7 @@ def _unpack(package_file: Path, package: str, made: Path) -> Path:
 
 
 def _run(command: list[str]) -> str:
-    done = subprocess.run(
-        command, capture_output=True, text=True, check=False, env={**os.environ, "LC_ALL": "C"}
-    )
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env={**os.environ, "LC_ALL": "C"})
     if done.returncode:
         raise KernelError(f"{' '.join(command[:1])} failed: {(done.stderr or done.stdout).strip()[-1500:]}")
     return done.stdout

@@ -45,9 +45,7 @@ def _compiler() -> str:
     found = shutil.which(wanted)
     if found is None:
         raise KernelError(f"no C compiler: {wanted} is not there", "install gcc and libc6-dev, or set CC")
-    target = subprocess.run(
-        [found, "-dumpmachine"], capture_output=True, text=True, check=False
-    ).stdout.strip()
+    target = subprocess.run([found, "-dumpmachine"], capture_output=True, text=True, check=False).stdout.strip()
     if not target.startswith("x86_64"):
         raise KernelError(
             f"{wanted} compiles for {target or 'an unknown machine'}, and the guests are x86-64",
@@ -66,9 +64,7 @@ def _compile(compiler: str, folder: Path) -> Path:
                 "the guest agent needs a static C library, which is missing",
                 "install libc6-dev (Debian) or glibc-static (Fedora)",
             )
-        raise KernelError(
-            f"the guest agent does not compile: {' '.join(command)}", done.stderr.strip()[-2000:]
-        )
+        raise KernelError(f"the guest agent does not compile: {' '.join(command)}", done.stderr.strip()[-2000:])
     return agent
 
 

@@ -47,9 +47,7 @@ class Guest:
 
     def __init__(self, image: Path, initramfs: Path, *, boot_timeout: float = 60) -> None:
         if shutil.which(QEMU) is None:
-            raise KernelError(
-                f"{QEMU} is not there", "install QEMU (Debian: apt-get install qemu-system-x86)"
-            )
+            raise KernelError(f"{QEMU} is not there", "install QEMU (Debian: apt-get install qemu-system-x86)")
         self.doing = "booting"
         self._console = os.memfd_create("secondsight-console")
         self._said = os.memfd_create("secondsight-qemu")  # QEMU's own messages
@@ -139,9 +137,7 @@ class Guest:
     def __enter__(self) -> Guest:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
         self.close()
 
     def _ended(self) -> NoReturn:

@@ -54,9 +54,7 @@ class VM:
     as hung. After a KernelError the guest is gone.
     """
 
-    def __init__(
-        self, kernel: Kernel, *, boot_seconds: float = 60, answer_seconds: float = ANSWER_SECONDS
-    ) -> None:
+    def __init__(self, kernel: Kernel, *, boot_seconds: float = 60, answer_seconds: float = ANSWER_SECONDS) -> None:
         self.kernel = kernel
         self._answer_seconds = answer_seconds
         self._guest = Guest(kernel.image, initramfs(), boot_timeout=boot_seconds)
@@ -64,9 +62,7 @@ class VM:
         self.boot_seconds = self._guest.boot_seconds
         self.pid = self._guest.pid
 
-    def observe(
-        self, scenario: Scenario, runs: int = 200, seed: int = 1, progress: Progress | None = None
-    ) -> Observation:
+    def observe(self, scenario: Scenario, runs: int = 200, seed: int = 1, progress: Progress | None = None) -> Observation:
         """Run a scenario `runs` times (each in a fresh process) and count its outcomes. `seed` decides
         the random pauses between operations; the kernel's timing is its own, so that equal seeds give
         similar counts, not equal ones. Raises KernelError, with the console's tail; any error, Ctrl-C
@@ -96,15 +92,11 @@ class VM:
     def __enter__(self) -> VM:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
         self.close()
 
     def _load(self, scenario: Scenario) -> None:
-        if not self._guest.hello["udmabuf"] and any(
-            p.op.kind.startswith("udmabuf") for p in scenario.places()
-        ):
+        if not self._guest.hello["udmabuf"] and any(p.op.kind.startswith("udmabuf") for p in scenario.places()):
             raise KernelError(
                 f"kernel {self.release} has no /dev/udmabuf, which {scenario.name} needs",
                 "use a kernel with CONFIG_UDMABUF=y, such as linux-6.12",
@@ -124,9 +116,7 @@ def boot(kernel: Kernel, *, boot_seconds: float = 60, answer_seconds: float = AN
     return VM(kernel, boot_seconds=boot_seconds, answer_seconds=answer_seconds)
 
 
-def observe(
-    scenario: Scenario, kernel: Kernel, runs: int = 200, seed: int = 1, progress: Progress | None = None
-) -> Observation:
+def observe(scenario: Scenario, kernel: Kernel, runs: int = 200, seed: int = 1, progress: Progress | None = None) -> Observation:
     """Boot a kernel and observe one scenario on it; see `VM.observe`."""
     with boot(kernel) as vm:
         return vm.observe(scenario, runs, seed, progress)
