@@ -48,8 +48,8 @@ def _reads(s: Recorder, memory: Memory) -> None:
 def _writes(s: Recorder, memory: Memory) -> None:
     @s.thread
     def device() -> None:
-        memory.gpu.write(memory.pages + 1, "D", into="written")
         memory.gpu.read(memory.pages + 1, into="read")
+        memory.gpu.write(memory.pages + 1, "D", into="written")
 
 
 def _two_engines(s: Recorder, memory: Memory) -> None:

@@ -1,0 +1,163 @@
+"""Checking drivers: the right one survives, each wrong one is caught, every trace replays, every rule can be broken."""
+
+from __future__ import annotations
+
+import textwrap
+from pathlib import Path
+
+import pytest
+
+from secondsight.contract import ADVERSARIES, RULES, check, load_drivers
+from secondsight.devices import mirror, mirror_2019
+from secondsight.devices.device import Device, DevicePageTable
+from secondsight.lang import Errno, LangError, Mutex, Refused
+from secondsight.lang.plain import replay
+from secondsight.linux import hmm
+from secondsight.linux import mmu_notifier as mn
+from secondsight.linux.errno import EBUSY
+from secondsight.linux.mm_types import Va
+from secondsight.search import Limits, Verdict
+
+ROOT = Path(__file__).parents[2]
+
+
+class AlwaysWritable(mirror.Mirror):
+    """Maps every page writable, also for a read."""
+
+    lock: Mutex
+    page_table: DevicePageTable
+
+    def fault(self, va: Va, write: bool) -> Errno:
+        while True:
+            seq = mn.mmu_interval_read_begin(self.notifier)
+            pfn = hmm.hmm_range_fault(self.notifier, va, write)
+            if pfn == -EBUSY:
+                continue
+            if pfn < 0:
+                return pfn
+            with self.lock:
+                if mn.mmu_interval_read_retry(self.notifier, seq):
+                    continue
+                self.page_table.map(va, pfn, True)
+                return 0
+
+
+class ForgetsToUnsubscribe(mirror.Mirror):
+    """Says that it has unsubscribed, and has not."""
+
+    def close(self) -> None:
+        mn.is_unregistered(self)
+
+
+class NeverFaults(Device):
+    """Fails every access: no rule of safety is broken, but the CPU would have got the page."""
+
+
+def broken_by(driver: type[Device], rules: list[str] | None = None, adversaries: list[str] | None = None) -> set[str]:
+    """The rules that a driver breaks; each trace is replayed."""
+    found = set()
+    for checked in check(driver, adversaries, rules):
+        violation = checked.result.violation
+        if violation is None:
+            assert checked.result.verdict is Verdict.HOLDS, checked.result
+            continue
+        found.add(violation.rule)
+        steps = [(s.thread, s.choices) for s in violation.trace.steps]
+        assert len(replay(checked.rebuild(), steps, violation.trace.states)) == len(steps)
+    return found
+
+
+@pytest.mark.parametrize("adversary", list(ADVERSARIES))
+def test_the_reference_mirror_survives(adversary: str) -> None:
+    assert broken_by(mirror.Mirror, adversaries=[adversary]) == set()
+
+
+def test_the_example_driver_survives() -> None:
+    (driver,) = load_drivers(ROOT / "examples" / "my_gpu.py")
+    assert broken_by(driver, adversaries=["munmap", "oom-reaper", "madvise-dontneed", "punch-hole"]) == set()
+
+
+@pytest.mark.parametrize("name", [n for m in (mirror, mirror_2019) for n in m.__all__ if n != "Mirror"])
+def test_every_wrong_form_is_caught_and_its_traces_replay(name: str) -> None:
+    driver = getattr(mirror, name, None) or getattr(mirror_2019, name)
+    assert broken_by(driver, adversaries=["madvise-dontneed", "dax-teardown"]) != set()
+
+
+def test_every_rule_can_be_broken() -> None:
+    broken = {
+        "as-if-cpu": broken_by(mirror.MirrorWithoutTest, ["as-if-cpu"], ["munmap"]),
+        "no-use-after-free": broken_by(mirror.MirrorDereferencesLater, ["no-use-after-free"], ["munmap"]),
+        "isolation": broken_by(mirror.MirrorWithoutTest, ["isolation"], ["madvise-dontneed", "munmap-mmap", "punch-hole"]),
+        "teardown": broken_by(ForgetsToUnsubscribe, ["teardown"], ["munmap"]),
+        "progress": broken_by(mirror_2019.Mirror2019, ["progress"], ["oom-reaper"]),
+    }
+    assert set(broken) == set(RULES)
+    assert all(broken.values()), broken
+    assert all(rule in rules for rule, rules in broken.items() if rule != "progress"), broken
+    assert broken["progress"] == {"sleep-in-atomic"}
+
+
+def test_a_permission_that_the_cpu_does_not_have_is_as_bad_as_a_frame() -> None:
+    assert broken_by(AlwaysWritable, adversaries=["madvise-dontneed"]) == {"as-if-cpu"}
+
+
+def test_a_device_that_fails_where_the_cpu_does_not_is_caught() -> None:
+    assert broken_by(NeverFaults, adversaries=["madvise-dontneed"]) == {"as-if-cpu"}
+
+
+def test_names_are_checked_and_listed() -> None:
+    with pytest.raises(LangError, match="no adversary is called 'nobody'; there are: munmap"):
+        list(check(mirror.Mirror, ["nobody"]))
+    with pytest.raises(LangError, match="no rule is called 'none'; there are: as-if-cpu"):
+        list(check(mirror.Mirror, None, ["none"]))
+
+
+def test_a_search_cut_short_is_not_finished() -> None:
+    (checked,) = [
+        c for c in check(mirror.Mirror, ["munmap-mmap"], limits=Limits(states=600)) if c.scenario.endswith("two engines")
+    ]
+    assert checked.result.verdict is Verdict.NOT_FINISHED
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("x = 1\n", "no driver in it"),
+        ("def f(:\n", "1"),
+        ("import nothing_of_this_name\n", "ModuleNotFoundError"),
+        ("1 / 0\n", "ZeroDivisionError"),
+    ],
+)
+def test_a_file_that_cannot_be_used_says_why(tmp_path: Path, text: str, says: str) -> None:
+    path = tmp_path / "driver.py"
+    path.write_text(text)
+    with pytest.raises(LangError, match=says):
+        load_drivers(path)
+
+
+def test_a_missing_file_says_so(tmp_path: Path) -> None:
+    with pytest.raises(LangError, match="no such file"):
+        load_drivers(tmp_path / "none.py")
+
+
+def test_a_refused_construct_names_the_users_line(tmp_path: Path) -> None:
+    path = tmp_path / "driver.py"
+    path.write_text(
+        textwrap.dedent(
+            """
+            from secondsight import Device, Errno, Va
+
+            class Gpu(Device):
+                def fault(self, va: Va, write: bool) -> Errno:
+                    try:
+                        return 0
+                    finally:
+                        pass
+            """
+        )
+    )
+    (driver,) = load_drivers(path)
+    with pytest.raises(Refused) as caught:
+        list(check(driver, ["munmap"]))
+    assert str(caught.value).startswith(f"{path}:6:9: ")
+    assert "try" in str(caught.value)
