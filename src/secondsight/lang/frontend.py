@@ -119,18 +119,18 @@ class Frontend:
         `method`: this one whatever the class (`Base.method(record)`).
         """
         concretes = [record] if exact else self.concretes(record) or [record]
-        if len(concretes) == 1:
-            return self.instance(method or getattr(concretes[0], name), concretes[0], is_atomic, where)
+        methods = {cls: method or getattr(cls, name) for cls in concretes}
+        for cls, one in methods.items():
+            if parameters(one) != parameters(method or getattr(record, name)):
+                raise refuse(
+                    where,
+                    f"{cls.__name__}.{name} has other parameters than {record.__name__}.{name}",
+                    "the same names and defaults in every class: the call is by reference to any of them",
+                )
+        if len(methods) == 1:
+            return self.instance(methods[concretes[0]], concretes[0], is_atomic, where)
         key = (method or name, record, is_atomic)
         if key not in self.dispatches:
-            methods = {cls: method or getattr(cls, name) for cls in concretes}
-            for cls, one in methods.items():
-                if parameters(one) != parameters(getattr(record, name)):
-                    raise refuse(
-                        where,
-                        f"{cls.__name__}.{name} has other parameters than {record.__name__}.{name}",
-                        "the same names and defaults in every class: the call is by reference to any of them",
-                    )
             targets = [(cls, self.instance(one, cls, is_atomic, where)) for cls, one in methods.items()]
             self.dispatches[key] = self._dispatcher(record, name, is_atomic, where, targets)
         return self.dispatches[key]

@@ -163,6 +163,10 @@ class PlainRun:
             self.now.error = NoneFollowed(str(error.name), self._raised_at(error))
         except ZeroDivisionError as error:
             self.now.error = ModelError("division by zero", self._raised_at(error))
+        except ValueError as error:
+            if "shift" not in str(error):
+                raise
+            self.now.error = ModelError(str(error), self._raised_at(error))
         if self.choices and self.now.error is None:
             raise Disagreement(f"plain execution leaves {len(self.choices)} choices of the schedule unmade")
         self.now.shared = self.program.layout.encode()

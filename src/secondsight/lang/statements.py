@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import inspect
 import typing
 from typing import Any
 
@@ -238,17 +239,23 @@ class StatementLowering(BlockLowering):
     def fire(self, node: ast.Call, callee: Any, where: Position) -> list[ir.Stmt]:
         """A tracepoint: the rules attached to it, with its arguments."""
         made: list[ir.Stmt] = []
+        names = list(inspect.signature(callee.__wrapped__).parameters)
+        missing = [n for n in names if n not in self.given(node, names, callee.__name__)]
+        if missing:
+            raise self.refuse(node, f"{callee.__name__} needs {', '.join(missing)}", f"({', '.join(names)})")
         for rule in self.frontend.rules:
             if getattr(rule, "__on__", None) is callee:
                 probe = self.frontend.instance(rule, None, True, where)
-                self.same_parameters(node, rule, getattr(callee, "__wrapped__"))  # noqa: B009
+                self.same_parameters(node, rule, callee.__wrapped__)
                 arguments = [self.pure(a, node, "as a tracepoint's argument") for a in self.arguments(node, probe, [], callee)]
                 made.append(ir.Eval(ir.Call(probe, arguments, IntType(0, 0)), where))
         if not made:  # in CPython the arguments are evaluated all the same
             for argument in [*node.args, *(k.value for k in node.keywords)]:
-                value = self.lower_value(argument)
-                if isinstance(value, ir.Expr) and not isinstance(value, (ir.Local, ir.Constant)):
-                    made.append(ir.Eval(self.pure(value, argument, "as a tracepoint's argument"), where))
+                lowered = self.lower(argument)
+                values = list(lowered.parts.values()) if isinstance(lowered, Bundle) else [self.scalar(lowered, argument)]
+                for value in values:
+                    if not isinstance(value, (ir.Local, ir.Constant)):
+                        made.append(ir.Eval(self.pure(value, argument, "as a tracepoint's argument"), where))
         return made
 
     def same_parameters(self, node: ast.AST, rule: Any, tracepoint: Any) -> None:
