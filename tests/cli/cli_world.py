@@ -60,9 +60,7 @@ class Done:
 
 def secondsight(*arguments: str | Path, cwd: Path | None = None, typed: str = "") -> Done:
     """Run a command in a process of its own."""
-    done = subprocess.run(
-        command(*arguments), cwd=cwd, input=typed, capture_output=True, text=True, timeout=120, check=False
-    )
+    done = subprocess.run(command(*arguments), cwd=cwd, input=typed, capture_output=True, text=True, timeout=120, check=False)
     return Done(done.returncode, done.stdout, done.stderr)
 
 

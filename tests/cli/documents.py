@@ -84,7 +84,7 @@ def _console(text: str, folder: Path) -> str:
         assert done.returncode in (0, 1, 2, 3), (command, done.returncode, done.stderr)
         error = done.stderr if done.returncode == 2 else ""
         shown += f"$ {command}\n{done.stdout}{error}"
-    return shown
+    return shown.replace(f"{folder}/", "")
 
 
 def _session(text: str, folder: Path, session: dict[str, Any]) -> str:

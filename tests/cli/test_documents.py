@@ -26,7 +26,9 @@ def test_examples_are_true(name: str) -> None:
         assert same(block.now) == same(block.text), f"{name} shows something else; `make docs` writes what is true now"
 
 
-@pytest.mark.parametrize("path", [HOUSE / "README.md", HOUSE / "ARCHITECTURE.md", *(HOUSE / "docs").glob("*.md")], ids=lambda p: p.name)
+@pytest.mark.parametrize(
+    "path", [HOUSE / "README.md", HOUSE / "ARCHITECTURE.md", *(HOUSE / "docs").glob("*.md")], ids=lambda p: p.name
+)
 def test_links_lead_somewhere(path: Path) -> None:
     for target in re.findall(r"\]\(([^)#:]+)\)", path.read_text()):
         assert (path.parent / target).exists(), target

@@ -141,7 +141,7 @@ def _one_cell(tables: list[CaseTable], wanted: str, bounds: Limits, as_json: boo
     with Running() as running:
         cell = search_cell(table, row, column, bounds, lambda p: running.say(f"{wanted}: {p.states:,} states"))
     if as_json:
-        write_json({"schema": SCHEMA, "kind": "settle", "tables": [_as_json(table, [cell])]})
+        write_json({"schema": SCHEMA, "kind": "settle", "tables": [_as_json(table, [cell], traces=True)]})
     elif cell.result is None:
         show(f"{wanted}: makes no sense")
     elif cell.result.violation is None:
@@ -151,7 +151,7 @@ def _one_cell(tables: list[CaseTable], wanted: str, bounds: Limits, as_json: boo
     return exit_code([cell.result])
 
 
-def _as_json(table: CaseTable, cells: list[Cell]) -> dict[str, Any]:
+def _as_json(table: CaseTable, cells: list[Cell], traces: bool = False) -> dict[str, Any]:
     verdicts = {(c.row, c.column): c.verdict for c in cells if c.verdict is not None}
     return {
         "table": table.name,
@@ -159,17 +159,17 @@ def _as_json(table: CaseTable, cells: list[Cell]) -> dict[str, Any]:
         "question": table.question,
         "rows": [{"name": e.name, "summary": e.summary} for e in table.rows],
         "columns": [{"name": e.name, "summary": e.summary} for e in table.columns],
-        "cells": [_cell_json(table, cell) for cell in cells],
+        "cells": [_cell_json(table, cell, traces) for cell in cells],
         "findings": [{"claim": f.claim, "result": f.verdict(verdicts)} for f in table.findings],
     }
 
 
-def _cell_json(table: CaseTable, cell: Cell) -> dict[str, Any]:
+def _cell_json(table: CaseTable, cell: Cell, traces: bool) -> dict[str, Any]:
     data: dict[str, Any] = {"row": cell.row, "column": cell.column, "verdict": None}
     if cell.result is None:
         return data
     data |= result_to_json(cell.result)
-    if cell.result.violation is not None:
+    if traces and cell.result.violation is not None:
         program = table.program(cell.row, cell.column)
         assert program is not None
         made_by = {"command": "settle", "table": table.name, "row": cell.row, "column": cell.column}
