@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from secondsight.lang import Machine
 from secondsight.lang.program import Program, Thread, build
 
-HEADER = '''
+HEADER = """
 from __future__ import annotations
 from enum import IntEnum, IntFlag
 from typing import Annotated, Literal
@@ -103,7 +103,7 @@ def seen(node: Node, n: Small) -> None: ...
 @rule("seen-small", on=seen)
 def seen_small(node: Node, n: Small) -> None:
     require(n < 4 or node.small < 3, "seen-small", "too big")
-'''
+"""
 
 
 class Scope:
@@ -207,7 +207,9 @@ class Writer:
     def truth(self, scope: Scope, touch: bool, depth: int = 1) -> str:
         """A truth value."""
         forms = [
-            lambda: f"{self.number(scope, touch, depth)} {self.pick('<', '<=', '==', '!=', '>', '>=')} {self.number(scope, touch, depth)}",
+            lambda: (
+                f"{self.number(scope, touch, depth)} {self.pick('<', '<=', '==', '!=', '>', '>=')} {self.number(scope, touch, depth)}"
+            ),
             lambda: f"{self.number(scope, touch, 0)} in ({self.draw(3)}, {self.number(scope, touch, 0)}, 4)",
             lambda: f"{self.draw(2)} <= {self.number(scope, touch, 0)} < {self.number(scope, touch, 0)}",
         ]
@@ -406,7 +408,7 @@ class Writer:
             limit = self.pick("2", "len(nodes)", "1, 3", "2, 0, -1", "world.turn", f"min({self.number(scope, False, 0)}, 2)")
             fixed = scope.fixed if self.chance(20) else {*scope.fixed, name}
             lines = self.nested(f"for {name} in range({limit}):", scope, ints=[*scope.ints, name], fixed=fixed, **inside)
-            if limit in ("2", "len(nodes)", "1, 3", "2, 0, -1") and "len" not in limit and self.chance(30):
+            if name[0] == "x" and limit in ("2", "1, 3", "2, 0, -1") and self.chance(50):
                 after = self.fresh()
                 outer.ints.append(after)
                 lines.append(f"{after} = {name}")
@@ -428,12 +430,13 @@ class Writer:
         return [f"{count} = 0", body[0], f"    {count} += 1", f"    if {count} > {1 + self.draw(2)}:", "        break", *body[1:]]
 
     def lock(self, scope: Scope) -> list[str]:
-        mine = ["nodes[1].lock", "fasts[0].lock"] if self.is_helper else ["world.lock", "world.rw.reading()", "world.rw.writing()"]
+        mine = (
+            ["nodes[1].lock", "fasts[0].lock"] if self.is_helper else ["world.lock", "world.rw.reading()", "world.rw.writing()"]
+        )
         if scope.locked and self.chance(95):
             return self.store(scope)
         if self.chance(15):
-            body = self.nested("with world.spin:", scope, spinning=True, locked=True)
-            return body
+            return self.nested("with world.spin:", scope, spinning=True, locked=True)
         free = [n for n in scope.ints if n not in scope.fixed]
         if free and self.is_helper and self.chance(40):
             name = self.pick(*free)

@@ -298,7 +298,7 @@ def test_a_machine_that_lacks_something_says_so() -> None:
     with pytest.raises(LangError, match="table 'elsewhere' was not given: pass data="):
         with model("more = const('elsewhere', U8)\ndef main() -> None:\n    world.n = more[0]"):
             pass
-    with pytest.raises(LangError, match="outside int 0..3"):
+    with pytest.raises(LangError, match=r"outside int 0\.\.3"):
         with model("more = const('table', Annotated[int, Bounds(0, 3)])\ndef main() -> None:\n    world.n = more[0]"):
             pass
     with pytest.raises(LangError, match=r"Bad\.x: .*float"):

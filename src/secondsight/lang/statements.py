@@ -239,14 +239,15 @@ class StatementLowering(BlockLowering):
     def fire(self, node: ast.Call, callee: Any, where: Position) -> list[ir.Stmt]:
         """A tracepoint: the rules attached to it, with its arguments."""
         made: list[ir.Stmt] = []
-        names = list(inspect.signature(callee.__wrapped__).parameters)
+        original = callee.__wrapped__
+        names = list(inspect.signature(original).parameters)
         missing = [n for n in names if n not in self.given(node, names, callee.__name__)]
         if missing:
             raise self.refuse(node, f"{callee.__name__} needs {', '.join(missing)}", f"({', '.join(names)})")
         for rule in self.frontend.rules:
             if getattr(rule, "__on__", None) is callee:
                 probe = self.frontend.instance(rule, None, True, where)
-                self.same_parameters(node, rule, callee.__wrapped__)
+                self.same_parameters(node, rule, original)
                 arguments = [self.pure(a, node, "as a tracepoint's argument") for a in self.arguments(node, probe, [], callee)]
                 made.append(ir.Eval(ir.Call(probe, arguments, IntType(0, 0)), where))
         if not made:  # in CPython the arguments are evaluated all the same
