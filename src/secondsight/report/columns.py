@@ -37,7 +37,7 @@ def columns(names: Sequence[str], entries: Sequence[Entry], numbered: bool = Fal
 
 def _starts(count: int, entries: Sequence[Entry], margin: int) -> list[int]:
     """Where the columns start: evenly, but the last far enough left for its longest line."""
-    if count == 1:
+    if count < 2:
         return [margin]
     longest = max((entry.depth * _INDENT + len(entry.text) for entry in entries if entry.thread == count - 1), default=0)
     even = margin + (WIDTH - margin) * (count - 1) // count

@@ -114,7 +114,7 @@ def _broken(name: str, width: int) -> str:
 def _legend(what: str, entries: Sequence[Heading]) -> RenderableType:
     """What each name stands for."""
     table = Table(box=None, show_header=False, width=WIDTH - 2, padding=(0, 1, 0, 0))
-    table.add_column(width=24, overflow="fold")
+    table.add_column(width=26, overflow="fold")
     table.add_column(overflow="fold")
     for entry in entries:
         table.add_row(entry.name, entry.summary)

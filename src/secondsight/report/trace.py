@@ -102,7 +102,7 @@ def _short_path(file: str) -> str:
 
 def _end(program: Program, violation: Violation, steps: list[PlainStep], told: list[Entry]) -> list[Entry]:
     """The last lines: what was broken, in the column of the thread that broke it; or where everybody waits."""
-    if len(violation.trace.states) == len(steps):
+    if violation.rule == "deadlock":
         return _waiting(program, violation)
     last = steps[-1]
     number, own = len(steps) - 1, []
@@ -127,7 +127,7 @@ def _waiting(program: Program, violation: Violation) -> list[Entry]:
 
 def _stuck(program: Program, trace: Trace) -> Iterator[tuple[int, Counter]]:
     """The threads that have not ended in the last state, and where each stands; without those that only wait for others."""
-    state = trace.states[-1] if trace.states else b""
+    state = trace.states[-1] if trace.states else Reference(program).initial
     for thread, base in enumerate(program.bases):
         number = int.from_bytes(state[base : base + program.counter_width], "big")
         if number and not is_harness(program.counters[number - 1].function.source):

@@ -1,0 +1,147 @@
+"""A trace in the two-column form: what it must never lose, and how wide it may be."""
+
+from __future__ import annotations
+
+import itertools
+import json
+
+import pytest
+from report_world import chooser, deadlock, driver, lock_order, search, three_threads
+
+from secondsight.devices import mirror, mirror_2019
+from secondsight.lang import LangError
+from secondsight.lang.plain import replay
+from secondsight.lang.program import Program
+from secondsight.lang.reference import Reference
+from secondsight.report import mail, mail_of, trace_from_json, trace_to_json
+from secondsight.report.untangle import untangle
+from secondsight.search import Result
+
+WRONG = [
+    (mirror.MirrorWithoutTest, "munmap"),
+    (mirror.MirrorTestsBeforeLock, "munmap-mmap"),
+    (mirror.MirrorCallbackWithoutLock, "madvise-dontneed"),
+    (mirror.MirrorDereferencesLater, "munmap"),
+    (mirror_2019.Mirror2019WithoutTest, "munmap"),
+    (mirror_2019.Mirror2019, "munmap"),
+]
+
+
+def told(program: Program, title: str = "Title") -> tuple[str, Result]:
+    result = search(program)
+    assert result.violation is not None
+    return mail(title, program, result), result
+
+
+@pytest.mark.parametrize(("kind", "adversary"), WRONG, ids=lambda value: getattr(value, "__name__", value))
+def test_a_wrong_drivers_trace_fits_a_mail_and_says_what_broke(kind: type[mirror.Mirror], adversary: str) -> None:
+    program = driver(kind, adversary)
+    text, result = told(program, kind.__name__)
+    assert result.violation is not None
+    lines = text.splitlines()
+    assert all(len(line) <= 80 for line in lines)
+    assert all(line == line.rstrip() for line in lines)
+    assert " ".join(text.split()).startswith(f"{kind.__name__}: {result.violation.message}")
+    assert f"rule: {result.violation.rule}" in text
+    assert f"{len(result.violation.trace)} steps" in text
+    assert f"^ {result.violation.rule}" in text
+    assert "mmu_notifier_invalidate_range_start(" in text
+    assert "hmm_range_fault(" in text
+
+
+def test_the_trace_of_the_missing_test() -> None:
+    """The product's face, to the letter."""
+    text, _ = told(driver(mirror.MirrorWithoutTest, "munmap"), "MyGpu")
+    head, table = text.split("\n\n", 1)
+    assert head.startswith("MyGpu: stale access: the device used a frame that the CPU no longer has there\nrule: as-if-cpu")
+    calls = [line.split("  mirror.py:")[0].strip() for line in table.splitlines()[2:]]
+    assert calls[:4] == ["read(va=1)", "fault(va=1)", "mmu_interval_read_begin() = 1", "hmm_range_fault(1) = P2"]
+    assert calls[4] == "munmap(va=0, length=2)"
+    assert calls[5] == "mmu_notifier_invalidate_range_start(0-1, UNMAP)"
+    assert calls[6].startswith("MirrorWithoutTest.invalidate(0-1, UNMAP")
+    assert calls[-7:] == [
+        "lock(self.lock)",
+        "page_table.map(va=1, pfn=P2)",
+        "unlock(self.lock)",
+        "device_read(1, P2)",
+        "^ as-if-cpu",
+        "device: P2 (contents 'A')",
+        "CPU:    SIGSEGV",
+    ]
+
+
+def test_three_threads_written_by_hand() -> None:
+    text, _ = told(three_threads())
+    lines = text.splitlines()
+    assert all(len(line) <= 80 for line in lines)
+    assert lines[3].split() == ["one", "two", "looker"]
+    assert "seen = board.sum" in text
+    assert "board.sum = seen + amount" in text
+    assert 'require(board.sum != 3, "not-three"' in text
+    assert "report_world.py:" in text
+    assert text.rstrip().endswith("^ not-three")
+
+
+def test_a_choice_is_shown() -> None:
+    text, _ = told(chooser())
+    assert "choose(len(cells)) = 2" in text
+
+
+def test_a_deadlock_says_where_everybody_waits() -> None:
+    text, _ = told(deadlock())
+    assert "nobody can go on" in text and "waits for ever" in " ".join(text.split())
+    assert "^ waits: wait_until(cells[0].value == 1)" in text
+    assert "^ waits: wait_until(board.first.value == 1)" in text
+
+
+def test_an_inverted_lock_order_ends_at_the_lock() -> None:
+    text, _ = told(lock_order())
+    assert text.rstrip().endswith("^ lock-order")
+    assert "lock(board.second.lock)" in text and "lock(board.first.lock)" in text
+
+
+# The order of steps.
+
+
+@pytest.mark.parametrize(("kind", "adversary"), WRONG, ids=lambda value: getattr(value, "__name__", value))
+def test_untangling_keeps_the_length_and_the_end(kind: type[mirror.Mirror], adversary: str) -> None:
+    program = driver(kind, adversary)
+    found = search(program).violation
+    assert found is not None
+    clear = untangle(Reference(program), found)
+    assert len(clear.trace) == len(found.trace)
+    assert (clear.rule, clear.message) == (found.rule, found.message)
+    assert switches(clear.trace.steps) <= switches(found.trace.steps)
+    assert sorted(s.thread for s in clear.trace.steps) == sorted(s.thread for s in found.trace.steps)
+    steps = replay(program, [(s.thread, s.choices) for s in clear.trace.steps], clear.trace.states)
+    assert steps[-1].error is not None
+
+
+def switches(steps: tuple[object, ...]) -> int:
+    threads = [step.thread for step in steps]  # type: ignore[attr-defined]
+    return sum(a != b for a, b in itertools.pairwise(threads))
+
+
+# JSON.
+
+
+@pytest.mark.parametrize("make", [three_threads, chooser, deadlock, lock_order])
+def test_json_and_back(make: object) -> None:
+    program = make()  # type: ignore[operator]
+    found = search(program).violation
+    assert found is not None
+    data = json.loads(json.dumps(trace_to_json(program, found, {"command": "none"})))
+    made_by, names, violation = trace_from_json(data)
+    assert made_by == {"command": "none"}
+    assert names == [thread.name for thread in program.threads]
+    assert (violation.rule, violation.message, len(violation.trace)) == (found.rule, found.message, len(found.trace))
+    assert f"rule: {found.rule}" in mail_of("Title", program, violation)
+
+
+@pytest.mark.parametrize("change", [{"schema": 7}, {"kind": "x"}, {"steps": 1}, {"threads": []}, {"states": ["zz"]}])
+def test_damaged_json_is_refused(change: dict[str, object]) -> None:
+    program = three_threads()
+    found = search(program).violation
+    assert found is not None
+    with pytest.raises(LangError):
+        trace_from_json(trace_to_json(program, found, {}) | change)
