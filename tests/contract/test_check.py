@@ -105,6 +105,10 @@ def test_a_device_that_fails_where_the_cpu_does_not_is_caught() -> None:
     assert broken_by(NeverFaults, adversaries=["madvise-dontneed"]) == {"as-if-cpu"}
 
 
+def test_only_the_rules_that_are_named_are_watched() -> None:
+    assert broken_by(mirror.MirrorWithoutTest, ["teardown"], ["munmap"]) == set()
+
+
 def test_names_are_checked_and_listed() -> None:
     with pytest.raises(LangError, match="no adversary is called 'nobody'; there are: munmap"):
         list(check(mirror.Mirror, ["nobody"]))

@@ -11,7 +11,12 @@ from secondsight.scenario.model import outcomes, program
 from secondsight.search import Limits, Verdict
 
 ROOT = Path(__file__).parents[2]
-FILES = sorted([*(ROOT / "scenarios").glob("*.py"), *(p for p in (ROOT / "examples").glob("*.py") if p.with_suffix(".expected.json").exists())])
+FILES = sorted(
+    [
+        *(ROOT / "scenarios").glob("*.py"),
+        *(p for p in (ROOT / "examples").glob("*.py") if p.with_suffix(".expected.json").exists()),
+    ]
+)
 SCENARIOS = [(s, p) for p in FILES for s in load_scenarios(p)]
 
 

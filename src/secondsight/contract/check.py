@@ -14,7 +14,7 @@ from types import ModuleType
 from typing import Any
 
 from secondsight.contract.adversaries import ADVERSARIES, Adversary
-from secondsight.contract.coherence import as_if_cpu, isolation
+from secondsight.contract.coherence import as_if_cpu, isolation, same_at_rest
 from secondsight.contract.lifetime import no_use_after_free
 from secondsight.contract.teardown import no_callback_after_unregister
 from secondsight.devices.device import Device
@@ -50,7 +50,7 @@ def _rule(name: str, *probes: Callable[..., Any]) -> Rule:
 RULES: dict[str, Rule] = {
     r.name: r
     for r in (
-        _rule("as-if-cpu", as_if_cpu),
+        _rule("as-if-cpu", as_if_cpu, same_at_rest),
         _rule("no-use-after-free", no_use_after_free),
         _rule("isolation", isolation),
         _rule("teardown", no_callback_after_unregister),

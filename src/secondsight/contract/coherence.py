@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from secondsight.devices.device import accesses_compared
 from secondsight.lang import require, rule
 from secondsight.linux.device import device_access, invalidation_waits
-from secondsight.linux.mm_types import Driver, Frame, Va
+from secondsight.linux.mm_types import Driver, Frame, Result, Va
 
-__all__ = ["as_if_cpu", "isolation"]
+__all__ = ["as_if_cpu", "isolation", "same_at_rest"]
 
 
 @rule("as-if-cpu", on=device_access)
@@ -21,6 +22,19 @@ def as_if_cpu(device: Driver, va: Va, frame: Frame, write: bool) -> None:
     if mm is not None and not invalidation_waits(device, va):
         require(mm.ptes[va].frame is frame, "as-if-cpu", "stale access: the device used a frame that the CPU no longer has there")
         require(not write or mm.ptes[va].writable, "as-if-cpu", "stale permission: the device wrote where the CPU may not")
+
+
+@rule("as-if-cpu", on=accesses_compared)
+def same_at_rest(device: Driver, va: Va, cpu: Result, found: Result) -> None:
+    """With nothing else going on, the device's access ends as the CPU's does: the same value, or both fail.
+
+    Broken by a device that reads another value, that fails where the CPU would not, or that does not fail where it would.
+    """
+    require(
+        cpu == found or (cpu < 0 and found < 0),
+        "as-if-cpu",
+        "with nothing else going on, the device's access and the CPU's end differently",
+    )
 
 
 @rule("isolation", on=device_access)

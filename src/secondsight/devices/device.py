@@ -13,17 +13,22 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import ClassVar, Final, Literal
 
-from secondsight.lang import Array, Char, Errno, Record, Ref, atomic
+from secondsight.lang import Array, Char, Errno, Record, Ref, atomic, tracepoint
 from secondsight.linux import mmu_notifier as mn
 from secondsight.linux.device import device_read, device_write
 from secondsight.linux.errno import EFAULT
 from secondsight.linux.mm_types import Driver, Frame, Mm, Pfn, Pgoff, Range, Result, Va
 from secondsight.linux.page_alloc import frames
 
-__all__ = ["DEVICE_FAULT", "Device", "DeviceEntry", "DevicePageTable"]
+__all__ = ["DEVICE_FAULT", "Device", "DeviceEntry", "DevicePageTable", "accesses_compared"]
 
 DEVICE_FAULT: Final = -128
 """The device's page table does not allow the access: its driver must act."""
+
+
+@tracepoint
+def accesses_compared(device: Driver, va: Va, cpu: Result, found: Result) -> None:
+    """The CPU and then the device read the page at `va`, with nothing else going on: what each got, or its error."""
 
 
 class DeviceEntry(Record):

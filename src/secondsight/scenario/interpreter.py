@@ -10,8 +10,8 @@ from __future__ import annotations
 from enum import IntEnum
 from typing import Annotated, Final
 
-from secondsight.devices.device import Device
-from secondsight.lang import Bounds, Record, Ref, atomic, const, require, shared, shared_array, wait_until
+from secondsight.devices.device import Device, accesses_compared
+from secondsight.lang import Bounds, Record, Ref, atomic, const, shared, shared_array, wait_until
 from secondsight.linux.dax import DevDax, dax_mmap, dev_dax_invalidate, kill_dax, synchronize_dax
 from secondsight.linux.dma_buf import dma_buf_mmap
 from secondsight.linux.errno import EBADF, EBADFD, EPERM
@@ -297,11 +297,7 @@ def run_device_op(i: RowNumber, mm: Mm, device: Ref[Device]) -> Result:
     if kind[i] == OpKind.DEVICE_COMPARE:
         cpu = cpu_read(mm, address[i])
         found = device.read(address[i])
-        require(
-            cpu == found or (cpu < 0 and found < 0),
-            "as-if-cpu",
-            "with nothing else going on, the device's access and the CPU's end differently",
-        )
+        accesses_compared(device, address[i], cpu, found)
         return 0
     device.close()
     return 0

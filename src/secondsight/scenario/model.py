@@ -56,7 +56,16 @@ _MMAPS = {
     HandleType.UDMABUF: OpKind.MMAP_UDMABUF,
     HandleType.DAX: OpKind.MMAP_DAX,
 }
-_OUTSIDERS = {"device_read", "device_write", "device_compare", "device_close", "oom_reap", "dax_disable", "dax_invalidate", "dax_drain"}
+_OUTSIDERS = {
+    "device_read",
+    "device_write",
+    "device_compare",
+    "device_close",
+    "oom_reap",
+    "dax_disable",
+    "dax_invalidate",
+    "dax_drain",
+}
 """Operations that are not the process's own: a thread of only these outlives it."""
 
 _TABLES = ("kind", "address", "pages", "value", "page", "needs", "makes", "fixed", "range_first")
