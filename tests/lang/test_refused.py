@@ -260,6 +260,7 @@ def check(error: Refused, word: str) -> None:
     assert word.lower() in str(error).lower(), str(error)
 
 
+@pytest.mark.filterwarnings("ignore::SyntaxWarning")
 @pytest.mark.parametrize("body", BODIES)
 def test_statements_outside_the_language(body: str) -> None:
     error = refused(f"def main() -> None:\n    {body}\n")

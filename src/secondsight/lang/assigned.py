@@ -9,20 +9,11 @@ from __future__ import annotations
 import ast
 from collections.abc import Callable
 
-__all__ = ["first_unassigned", "generator_targets", "surely_runs"]
+from secondsight.lang.facts import facts_of
+
+__all__ = ["first_unassigned", "surely_runs"]
 
 Names = frozenset[str]
-
-
-def generator_targets(tree: ast.AST) -> set[ast.AST]:
-    """The loop variables of generators: they are no locals of the function."""
-    return {
-        target
-        for node in ast.walk(tree)
-        if isinstance(node, ast.comprehension)
-        for target in ast.walk(node.target)
-        if isinstance(target, ast.Name)
-    }
 
 
 def surely_runs(loop: ast.For, constant: Callable[[ast.AST], int | None]) -> bool:
@@ -47,10 +38,7 @@ class _Paths:
     def __init__(self, tree: ast.FunctionDef, constant: Callable[[ast.AST], int | None]) -> None:
         self.constant = constant
         self.found: ast.Name | None = None
-        scoped = generator_targets(tree)
-        self.locals = {
-            n.id for n in ast.walk(tree) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store) and n not in scoped
-        }
+        self.locals = set(facts_of(tree).stored)
         self.breaks: list[list[Names]] = []
         parameters = frozenset(a.arg for a in tree.args.args)
         self.locals -= parameters

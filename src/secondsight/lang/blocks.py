@@ -10,6 +10,7 @@ from secondsight.lang import ir, tree
 from secondsight.lang.assigned import surely_runs
 from secondsight.lang.calls import CallLowering
 from secondsight.lang.errors import Position
+from secondsight.lang.facts import facts_of, names_inside
 from secondsight.lang.locks import Lock, RwLock
 from secondsight.lang.lowering import ZERO, Lowering, Place, describe
 from secondsight.lang.types import BOOL, ArrayType, IntType, RecordType, RefType
@@ -168,26 +169,22 @@ class BlockLowering(CallLowering):
         """
         if any(v.name == name for v in self.function.params):
             return False
-        mine = {id(n) for part in loop.body for n in ast.walk(part)}
-        others: set[int] = set()
-        for node in ast.walk(self.tree):
-            if isinstance(node, ast.For) and node is not loop and isinstance(node.target, ast.Name) and node.target.id == name:
-                if id(node) in mine or any(n is loop for n in ast.walk(node)):
+        facts, mine = facts_of(self.tree), names_inside(loop)
+        others: set[ast.AST] = set()
+        for other in facts.loops:
+            if other is not loop and isinstance(other.target, ast.Name) and other.target.id == name:
+                if other.target in mine or loop.target in names_inside(other):
                     return False
-                others |= {id(n) for part in [node.target, *node.body] for n in ast.walk(part)}
-        scoped: set[int] = set()
-        for node in ast.walk(self.tree):
-            if isinstance(node, ast.GeneratorExp) and any(
-                isinstance(g.target, ast.Name) and g.target.id == name for g in node.generators
-            ):
-                scoped |= {id(n) for n in ast.walk(node)} - {id(n) for n in ast.walk(node.generators[0].iter)}
-        for node in ast.walk(self.tree):
-            if isinstance(node, ast.Name) and node.id == name and node is not loop.target and id(node) not in scoped:
-                if id(node) in mine:
-                    if not isinstance(node.ctx, ast.Load):
-                        return False
-                elif id(node) not in others:
-                    return False
+                others |= names_inside(other) | {other.target}
+        scoped: set[ast.AST] = set()
+        for generator in facts.generators:
+            if any(isinstance(g.target, ast.Name) and g.target.id == name for g in generator.generators):
+                scoped |= names_inside(generator) - names_inside(generator.generators[0].iter)
+        for node in facts.names[name]:
+            if node is loop.target or node in scoped:
+                continue
+            if not (isinstance(node.ctx, ast.Load) if node in mine else node in others):
+                return False
         return True
 
     # With.

@@ -9,6 +9,7 @@ from typing import Any
 from secondsight.lang import inline, ir
 from secondsight.lang.builtin_calls import BuiltinLowering
 from secondsight.lang.errors import Position
+from secondsight.lang.facts import parameters_of
 from secondsight.lang.locks import spin_until
 from secondsight.lang.lowering import Bundle, Lowered, Static, describe
 from secondsight.lang.records import Record, Value
@@ -197,7 +198,7 @@ class CallLowering(BuiltinLowering):
 
     def arguments(self, node: ast.Call, function: ir.Function, first: list[ir.Expr], source: Any) -> list[ir.Expr]:
         """The arguments of a call, in the order of the parameters; keywords and constant defaults filled in."""
-        signature = inspect.signature(getattr(source, "__wrapped__", source)).parameters
+        signature = parameters_of(source)
         names = list(signature)[len(first) :]
         given = self.given(node, names, function.name)
         lowered, values = list(first), {name: self.lower(argument) for name, argument in given.items()}

@@ -42,8 +42,10 @@ class ExpressionLowering(Lowering):
         if known:
             if isinstance(value, _SharedRecord):
                 declaration = object.__getattribute__(value, "_shared")
+                self.frontend.machine.state(declaration)
                 return Place(ir.Addr(declaration, (), declaration.kind, self.where(node)))
             if isinstance(value, _SharedArray):
+                self.frontend.machine.state(value._shared)
                 return Place(ir.Addr(value._shared, (), value._shared.kind, self.where(node)))
             return Static(value)
         match node:

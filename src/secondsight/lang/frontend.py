@@ -9,12 +9,12 @@ column, the source line, what is wrong and what to write instead.
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Iterable
 from typing import Any
 
 from secondsight.lang import ir
 from secondsight.lang.errors import LangError, Position, Refused
+from secondsight.lang.facts import parameters_of
 from secondsight.lang.lowering import Widened, join
 from secondsight.lang.records import Const, Machine, Record, Shared
 from secondsight.lang.source import function_tree, refuse
@@ -193,4 +193,4 @@ class Frontend:
 
 def parameters(function: Any) -> list[tuple[str, Any]]:
     """The names of a method's parameters but the first, with their defaults."""
-    return [(p.name, p.default) for p in inspect.signature(function).parameters.values()][1:]
+    return [(p.name, p.default) for p in parameters_of(function).values()][1:]

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from secondsight.lang.errors import Position
+from secondsight.lang.locks import MAX_THREADS
 from secondsight.lang.records import Record, Shared
 from secondsight.lang.types import BOOL, ArrayType, IntType, RefType, Type
 
@@ -203,7 +204,7 @@ class TableSize:
 class Current:
     """The running thread's number, 1 and up."""
 
-    type: IntType = field(default_factory=lambda: IntType(1, 255))
+    type: IntType = field(default_factory=lambda: IntType(1, MAX_THREADS))
 
 
 @dataclass(eq=False, slots=True)

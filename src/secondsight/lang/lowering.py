@@ -11,12 +11,13 @@ import ast
 import builtins
 import enum
 import inspect
+from collections import ChainMap
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from secondsight.lang import ir, tree
-from secondsight.lang.assigned import generator_targets
 from secondsight.lang.errors import Position, Refused
+from secondsight.lang.facts import facts_of
 from secondsight.lang.records import Record, Shared, Value
 from secondsight.lang.source import position, refuse
 from secondsight.lang.types import BOOL, PLAIN_INT, ArrayType, IntType, RecordType, RefType
@@ -95,15 +96,10 @@ class Lowering:
         self.depth = 0
         self.hidden = 0
         self.conditional = 0
-        closure = inspect.getclosurevars(source).nonlocals if source.__closure__ else {}
-        self.globals = {**vars(builtins), **source.__globals__, **closure}
-        scoped = generator_targets(function_tree)
-        self.stored = [
-            n.id
-            for n in ast.walk(function_tree)
-            if isinstance(n, ast.Name) and isinstance(n.ctx, (ast.Store, ast.Del)) and n not in scoped
-        ]
-        self.locals = {a.arg for a in function_tree.args.args} | set(self.stored)
+        closure = dict(inspect.getclosurevars(source).nonlocals) if source.__closure__ else {}
+        self.globals = ChainMap(closure, source.__globals__, vars(builtins))
+        self.stored = facts_of(function_tree).stored
+        self.locals = {a.arg for a in function_tree.args.args} | self.stored
 
     # Errors.
 

@@ -8,17 +8,17 @@ function's frame lies at one fixed offset: behind the deepest of its callers' fr
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from secondsight.lang import ir, tree
+from secondsight.lang import ir
 from secondsight.lang.cfg import Block, CallTo, Flow
 from secondsight.lang.errors import LangError, Position
 from secondsight.lang.frontend import Frontend
 from secondsight.lang.layout import Layout
 from secondsight.lang.locks import MAX_THREADS
-from secondsight.lang.records import Machine, Record, Shared, unwrap
+from secondsight.lang.records import Machine, Record, unwrap
 from secondsight.lang.types import RefType
 
 __all__ = ["Counter", "Program", "Thread", "build"]
@@ -99,21 +99,8 @@ class Program:
         while True:
             self.frontend = Frontend(self.machine, self.rules)
             self.roots = [self._root(t) for t in self.threads]
-            for declaration in self._reached():
-                self.machine.state(declaration)
             if self.frontend.is_settled():
                 return
-
-    def _reached(self) -> Iterator[Shared]:
-        """The declarations that any function names."""
-        for function in self.frontend.instances.values():
-            for stmt in tree.statements(function.body):
-                things: list[Any] = [stmt, *(n for e in tree.expressions(stmt) for n in tree.walk(e))]
-                for thing in things:
-                    for name in ("addr", "pool", "array"):
-                        addr = getattr(thing, name, None)
-                        if isinstance(addr, ir.Addr) and isinstance(addr.root, Shared):
-                            yield addr.root
 
     def _root(self, thread: Thread) -> tuple[ir.Function, list[Any]]:
         function, arguments = thread.function, list(thread.arguments)

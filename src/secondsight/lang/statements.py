@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import ast
-import inspect
-import typing
+import functools
+from types import CodeType
 from typing import Any
 
 from secondsight.lang import ir, tree
 from secondsight.lang.assigned import first_unassigned
 from secondsight.lang.blocks import BlockLowering, ends
 from secondsight.lang.errors import LangError, OutOfRecords, Position, Refused
+from secondsight.lang.facts import hints_of, parameters_of
 from secondsight.lang.locks import spin_until
 from secondsight.lang.lowering import Bundle, Place, describe
 from secondsight.lang.source import line_of
@@ -72,7 +73,7 @@ class StatementLowering(BlockLowering):
             if not (known and (value is atomic or getattr(value, "__name__", "") in ("rule", "tracepoint"))):
                 raise self.refuse(decorator, "a decorator other than @atomic, @rule, @tracepoint", "a plain function")
         try:
-            hints = typing.get_type_hints(source, include_extras=True)
+            hints = hints_of(source)
         except Exception as error:
             raise self.refuse(self.tree, f"an annotation has no meaning: {error}", "import or define the name") from None
         for i, argument in enumerate(arguments.args):
@@ -240,7 +241,7 @@ class StatementLowering(BlockLowering):
         """A tracepoint: the rules attached to it, with its arguments."""
         made: list[ir.Stmt] = []
         original = callee.__wrapped__
-        names = list(inspect.signature(original).parameters)
+        names = list(parameters_of(original))
         missing = [n for n in names if n not in self.given(node, names, callee.__name__)]
         if missing:
             raise self.refuse(node, f"{callee.__name__} needs {', '.join(missing)}", f"({', '.join(names)})")
@@ -261,7 +262,7 @@ class StatementLowering(BlockLowering):
 
     def same_parameters(self, node: ast.AST, rule: Any, tracepoint: Any) -> None:
         """Refuse a rule whose parameters are not those of its tracepoint."""
-        mine, its = (list(typing.get_type_hints(f)) for f in (rule, tracepoint))
+        mine, its = (list(hints_of(f)) for f in (rule, tracepoint))
         if mine != its:
             raise self.refuse(
                 node,
@@ -309,9 +310,9 @@ class StatementLowering(BlockLowering):
     def annotated(self, target: ast.Name, annotation: ast.expr, value: ast.expr, where: Position) -> None:
         """`x: U8 = value`."""
         try:
-            hint = eval(ast.unparse(annotation), {**self.globals})
+            hint = eval(compiled(annotation), self.source.__globals__, self.globals.maps[0])
             if isinstance(hint, str):
-                hint = eval(hint, {**self.globals})
+                hint = eval(hint, self.source.__globals__, self.globals.maps[0])
         except Exception as error:
             raise self.refuse(annotation, f"the annotation is not defined: {error}", "a type of the language") from None
         kind = self.type_of(annotation, hint)
@@ -382,6 +383,12 @@ class StatementLowering(BlockLowering):
             value = ir.Local(kept)
         self.leave(0)
         self.out.append(ir.Return(value, where))
+
+
+@functools.cache
+def compiled(annotation: ast.expr) -> CodeType:
+    """An annotation's code."""
+    return compile(ast.Expression(annotation), "<annotation>", "eval")
 
 
 def stmt_touches(stmt: ir.Stmt) -> bool:

@@ -1,0 +1,66 @@
+"""What depends on a function's source alone, worked out once however often the function is lowered."""
+
+from __future__ import annotations
+
+import ast
+import functools
+import inspect
+import types
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+__all__ = ["Facts", "facts_of", "hints_of", "names_inside", "parameters_of"]
+
+
+@dataclass(eq=False, slots=True)
+class Facts:
+    """The names, loops and generators of a function's tree; `scoped` are the loop variables of generators, no locals of it."""
+
+    names: dict[str, list[ast.Name]] = field(default_factory=dict)
+    loops: list[ast.For] = field(default_factory=list)
+    generators: list[ast.GeneratorExp] = field(default_factory=list)
+    scoped: set[ast.AST] = field(default_factory=set)
+    stored: frozenset[str] = frozenset()
+
+
+@functools.cache
+def facts_of(tree: ast.FunctionDef) -> Facts:
+    """The facts of a function."""
+    found = Facts()
+    for node in ast.walk(tree):
+        match node:
+            case ast.Name():
+                found.names.setdefault(node.id, []).append(node)
+            case ast.For():
+                found.loops.append(node)
+            case ast.GeneratorExp():
+                found.generators.append(node)
+            case ast.comprehension():
+                found.scoped |= {n for n in ast.walk(node.target) if isinstance(n, ast.Name)}
+    found.stored = frozenset(
+        name
+        for name, nodes in found.names.items()
+        if any(isinstance(n.ctx, (ast.Store, ast.Del)) and n not in found.scoped for n in nodes)
+    )
+    return found
+
+
+@functools.cache
+def names_inside(node: ast.AST) -> frozenset[ast.AST]:
+    """The names anywhere under a node; of a loop, those in its body."""
+    parts: list[Any] = list(node.body) if isinstance(node, ast.For) else [node]
+    return frozenset(n for part in parts for n in ast.walk(part) if isinstance(n, ast.Name))
+
+
+@functools.lru_cache(maxsize=4096)
+def hints_of(function: types.FunctionType) -> dict[str, Any]:
+    """The annotations of a function, evaluated."""
+    return typing.get_type_hints(function, include_extras=True)
+
+
+@functools.lru_cache(maxsize=4096)
+def parameters_of(function: Any) -> Mapping[str, inspect.Parameter]:
+    """The parameters of a function (of the one that a tracepoint wraps)."""
+    return inspect.signature(getattr(function, "__wrapped__", function)).parameters
