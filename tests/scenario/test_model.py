@@ -41,10 +41,18 @@ def test_the_outcome_set_does_not_depend_on_how_the_file_was_made() -> None:
 
 
 def test_a_bound_that_is_too_small_is_named() -> None:
-    recorded = next(s for s, _ in SCENARIOS if s.name == "punch_vs_udmabuf_create")
-    result, _ = outcomes(recorded, wanted={"frames": 3})
+    @scenario
+    def two_pages(s: Recorder) -> None:
+        a = s.mmap(pages=2)
+
+        @s.thread
+        def writer() -> None:
+            s.write(a, "x")
+
+    result, _ = outcomes(two_pages, wanted={"frames": 2})
     assert result.verdict is Verdict.NOT_FINISHED
-    assert "raise with frames=" in str(result.error)
+    assert "OutOfRecords: frames (2)" in str(result.error)
+    assert "raise with frames=3" in str(result.error)
 
 
 def test_one_program_runs_every_operation() -> None:
