@@ -39,12 +39,16 @@ class Trace:
 
 @dataclass(frozen=True, slots=True)
 class Violation:
-    """A broken rule: its name, what went wrong, where in the source, and the trace that leads there."""
+    """A broken rule: its name, what went wrong, where in the source, and the trace that leads there.
+
+    `loop`: of a livelock, how many steps at the end of the trace go round for ever; 0 for everything else.
+    """
 
     rule: str
     message: str
     where: Position | None
     trace: Trace
+    loop: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,8 +76,10 @@ class Result:
     """A search's result.
 
     `reason` says, when the verdict is *not finished*, which bound was hit (`states`, `seconds`, `memory`, `interrupted`)
-    or which error of the model stopped it (`error`: then `error_trace` leads to it). `outcomes` are the distinct values of the watched part of the state
-    in all final states seen. `exact`: whole states were compared, so no state can have been missed.
+    or which error of the model stopped it (`error`: then `error_trace` leads to it). `outcomes` are the distinct values of
+    the watched part of the state in all final states seen. `exact`: whole states were compared, so no state can have been
+    missed; otherwise `missed` is the number of states expected to have been taken for another. `violations`: where a
+    search goes on after the first broken rule, one for each rule. `peak`: bytes of memory that the search took (0: unknown).
     """
 
     verdict: Verdict
@@ -87,3 +93,6 @@ class Result:
     outcomes: frozenset[bytes] = field(default_factory=frozenset)
     exact: bool = True
     error_trace: Trace | None = None
+    missed: float = 0.0
+    violations: tuple[Violation, ...] = ()
+    peak: int = 0
