@@ -38,8 +38,10 @@ Invalid = Annotated[int, Bounds(0, 8)]
 CONFIGURATIONS = {
     "A": (2, 1, 2, 2, 2, 328_225, 761_924),
     "B": (2, 2, 2, 2, 1, 5_733_426, 16_772_256),
+    "F": (3, 1, 2, 3, 3, 45_315_809, 115_574_028),
+    "E": (2, 2, 2, 2, 2, 55_770_177, 165_914_476),
 }
-"""N, D, C, K, L and the numbers of states and transitions that every executor must find."""
+"""N, D, C, K, L and the numbers of states and transitions that every executor must find without reductions."""
 
 
 class Frame(Record):
@@ -122,9 +124,31 @@ def device(me: U8, operations: U8) -> None:
             break
 
 
-def mirror(pages: int, device_count: int, cpus: int, operations: int, device_operations: int) -> Program:
-    """The protocol at one size."""
+def device_without_test(me: U8, operations: U8) -> None:
+    """The mutant: as `device`, but it installs what it read whether the sequence moved or not."""
+    for _ in range(operations):
+        page = choose(len(mm.entries))
+        wait_until(mm.sequence & 1 == 0)
+        with mm.mmap_lock.reading():
+            with atomic:
+                if mm.entries[page] is None:
+                    fresh = choose(f for f in frames if not f.used)
+                    fresh.used = True
+                    mm.entries[page] = fresh
+                frame = mm.entries[page]
+        with devices[me].lock:
+            devices[me].entries[page] = frame
+        with atomic:
+            entry = devices[me].entries[page]
+            if entry is not None:
+                require(entry.used, "use-after-free", "the device used a frame that was freed")
+                require(mm.entries[page] is entry or mm.invalid == page + 1, "as-if-cpu", "the device used a stale frame")
+
+
+def mirror(pages: int, device_count: int, cpus: int, operations: int, device_operations: int, retry_test: bool = True) -> Program:
+    """The protocol at one size; without `retry_test` the mutant."""
+    mirrors = device if retry_test else device_without_test
     machine = Machine({"pages": pages, "devices": device_count, "frames": pages + 1})
     threads = [Thread(f"cpu{i}", cpu, (operations,)) for i in range(cpus)]
-    threads += [Thread(f"dev{i}", device, (i, device_operations)) for i in range(device_count)]
+    threads += [Thread(f"dev{i}", mirrors, (i, device_operations)) for i in range(device_count)]
     return build(machine, threads)

@@ -1,0 +1,98 @@
+"""Our side, each run in a process of its own: `python -m bench.ours build|search|load|mutant ...`, figures as JSON on one line.
+
+`mutant` prints the trace instead, as a user would see it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import resource
+import tempfile
+import time
+from itertools import pairwise
+from typing import Any
+
+from bench.mirror import mirror
+from bench.sizes import SIZES, TINY, Size
+from secondsight.contract import ADVERSARIES, driver_program
+from secondsight.devices.mirror import Mirror
+from secondsight.lang.native import Native
+from secondsight.lang.program import Program
+from secondsight.lang.reference import Reference
+from secondsight.report import mail
+from secondsight.search import breadth_first
+from secondsight.search.native import native_search
+
+
+def _peak() -> int:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def search(size: Size, executor: str, workers: int) -> dict[str, Any]:
+    """One full search; `bytes` is the growth of the process's peak memory."""
+    program = mirror(*size.program)
+    made = Reference(program) if executor == "reference" else Native(program)
+    before, began, began_cpu = _peak(), time.perf_counter(), time.process_time()
+    result = native_search(made, workers=workers) if isinstance(made, Native) else breadth_first(made)
+    return {
+        "verdict": result.verdict.value, "states": result.states, "transitions": result.transitions,
+        "seconds": time.perf_counter() - began, "cpu": time.process_time() - began_cpu, "bytes": _peak() - before,
+    }  # fmt: skip
+
+
+def build(size: Size) -> dict[str, Any]:
+    """From Python source to loaded machine code, and how many bytes a state's vector has."""
+    began = time.perf_counter()
+    native = Native(mirror(*size.program))
+    return {"seconds": time.perf_counter() - began, "vector": len(native.initial)}
+
+
+def load() -> dict[str, Any]:
+    """Front end, compile and load, and load from the cache: the yardstick, and the reference mirror driver on the whole model."""
+    scenario = ADVERSARIES["munmap"].scenarios[0]
+    programs = {"yardstick": lambda: mirror(*SIZES["B"].program), "reference mirror": lambda: driver_program(Mirror, scenario)}
+    return {name: _load(make) for name, make in programs.items()}
+
+
+def _load(make: Any) -> dict[str, float]:
+    with tempfile.TemporaryDirectory(prefix="secondsight-bench-") as folder:
+        os.environ["SECONDSIGHT_CACHE"] = folder
+        times = [time.perf_counter()]
+        program: Program = make()
+        times.append(time.perf_counter())
+        for _ in range(2):
+            Native(program)
+            times.append(time.perf_counter())
+    front, cold, cached = (b - a for a, b in pairwise(times))
+    return {"front end": front, "cold": cold, "from cache": cached}
+
+
+def mutant(size: Size, workers: int) -> str:
+    """The trace that shows why the retry test is there."""
+    program = mirror(*size.program, retry_test=False)
+    return mail("the mirror without its retry test", program, native_search(Native(program), workers=workers))
+
+
+def main() -> None:
+    """See the module."""
+    arguments = argparse.ArgumentParser(
+        prog="python -m bench.ours", description="One run of our executors on the mirror protocol."
+    )
+    arguments.add_argument("what", choices=["build", "search", "load", "mutant"])
+    arguments.add_argument("--size", choices=[TINY.name, *SIZES], default="A")
+    arguments.add_argument("--executor", choices=["native", "reference"], default="native")
+    arguments.add_argument("--workers", type=int, default=1)
+    given = arguments.parse_args()
+    size = {**SIZES, TINY.name: TINY}[given.size]
+    if given.what == "mutant":
+        print(mutant(size, given.workers))
+    elif given.what == "search":
+        print(json.dumps(search(size, given.executor, given.workers)))
+    else:
+        print(json.dumps(build(size) if given.what == "build" else load()))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,40 @@
+"""The sizes of the mirror protocol, and the numbers of states that everybody must find."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from bench.mirror import CONFIGURATIONS
+
+__all__ = ["SIZES", "TINY", "Size"]
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """One configuration; `states` and `transitions` are those without reductions."""
+
+    name: str
+    pages: int
+    devices: int
+    cpus: int
+    operations: int
+    """Operations of each CPU thread."""
+    device_operations: int
+    states: int
+    transitions: int
+
+    @property
+    def frames(self) -> int:
+        return self.pages + 1
+
+    @property
+    def program(self) -> tuple[int, int, int, int, int]:
+        """The arguments of `bench.mirror.mirror`."""
+        return self.pages, self.devices, self.cpus, self.operations, self.device_operations
+
+
+TINY = Size("T", 1, 1, 1, 2, 1, 522, 821)
+"""For tests: seen whole in no time by anybody."""
+
+SIZES = {name: Size(name, *row) for name, row in CONFIGURATIONS.items()}
+"""The published sizes, smallest first."""

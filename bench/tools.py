@@ -1,0 +1,96 @@
+"""Other people's programs: found, installed, run and measured."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryFile
+
+__all__ = ["Failed", "Ran", "ensure", "run"]
+
+
+class Failed(Exception):
+    """A program did not do what was asked; the message says which and what it printed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ran:
+    """One run of a program: what it printed, wall and processor seconds, peak memory in bytes. `late`: it was stopped."""
+
+    output: str
+    seconds: float
+    cpu: float
+    peak: int
+    late: bool = False
+
+
+def run(command: Sequence[str | Path], folder: Path, limit: float | None = None, env: Mapping[str, str] | None = None) -> Ran:
+    """Run to the end, or stop it and all its children after `limit` seconds. Raises `Failed` if it ends with an error."""
+    words = [str(w) for w in command]
+    with TemporaryFile() as kept:
+        began = time.perf_counter()
+        child = subprocess.Popen(
+            words, cwd=folder, stdin=subprocess.DEVNULL, stdout=kept, stderr=kept, start_new_session=True,
+            env={**os.environ, **(env or {})},
+        )  # fmt: skip
+        late = False
+        try:
+            while not os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT | os.WNOHANG):
+                if limit is not None and time.perf_counter() - began > limit:
+                    late = True
+                    break
+                time.sleep(min(0.02, (time.perf_counter() - began) / 50 + 0.0002))
+        finally:
+            seconds = time.perf_counter() - began
+            with suppress(ProcessLookupError):
+                os.killpg(child.pid, signal.SIGKILL)  # also children that a stopped or failed parent has left behind
+            _, status, used = os.wait4(child.pid, 0)
+            child.returncode = os.waitstatus_to_exitcode(status)
+        kept.seek(0)
+        output = kept.read().decode(errors="replace")
+    if child.returncode != 0 and not late:
+        raise Failed(f"{' '.join(words)} ended with {child.returncode}:\n{output[-2000:]}")
+    return Ran(output, seconds, used.ru_utime + used.ru_stime, used.ru_maxrss * 1024, late)
+
+
+_PACKAGES = {
+    "apt-get": (["apt-get", "install", "-y", "--no-install-recommends"], ["apt-get", "update"]),
+    "dnf": (["dnf", "install", "-y"], None),
+    "zypper": (["zypper", "--non-interactive", "install"], None),
+    "pacman": (["pacman", "-S", "--noconfirm"], None),
+    "brew": (["brew", "install"], None),
+}
+
+
+def ensure(programs: Mapping[str, str]) -> list[str]:
+    """Make programs available: a command's name to its package's. Returns the commands that are missing in the end.
+
+    Installs with the system's package client when the user is root (Homebrew: when not); says what to install otherwise.
+    """
+    missing = [p for p in programs if not shutil.which(p)]
+    if not missing:
+        return []
+    client = next((c for c in _PACKAGES if shutil.which(c)), None)
+    packages = [programs[p] for p in missing]
+    if client is None or (os.geteuid() == 0) == (client == "brew"):
+        how = f": {' '.join(_PACKAGES[client][0])} {' '.join(packages)}, as root" if client else ""
+        print(f"not found: {', '.join(missing)}. They are left out; to compare with them, install {', '.join(packages)}{how}.")
+        return missing
+    install, refresh = _PACKAGES[client]
+    print(f"installing {', '.join(packages)} with {client}", file=sys.stderr)
+    done = subprocess.run([*install, *packages], capture_output=True, text=True, check=False)
+    if done.returncode != 0 and refresh:
+        subprocess.run(refresh, capture_output=True, check=False)
+        done = subprocess.run([*install, *packages], capture_output=True, text=True, check=False)
+    missing = [p for p in missing if not shutil.which(p)]
+    if missing:
+        print(f"{client} could not install {', '.join(missing)}; they are left out:\n{done.stderr[-500:]}")
+    return missing
