@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import time
 from pathlib import Path
 
 import pytest
-from cli_world import BIG, HOUSE, command, narrow, secondsight
+from cli_world import BIG, HOUSE, MY_GPU, command, narrow, secondsight
 
 from secondsight.cases import TABLES
+from secondsight.cli import main, run
+from secondsight.kernels import Kernel, Observation
+from secondsight.scenario import Scenario, freeze
 from secondsight.search import Verdict
 
 HOLE = HOUSE / "examples" / "hole_refilled.py"
@@ -71,6 +75,35 @@ def _broken_cell() -> tuple[str, str]:
     return table.name, f"{row}:{column}"
 
 
+class FakeMachine:
+    """Stands for a booted kernel: shows one outcome, always."""
+
+    seen = "z"
+
+    def __enter__(self) -> FakeMachine:
+        return self
+
+    def __exit__(self, *_: object) -> None: ...
+
+    def observe(self, scenario: Scenario, runs: int, seed: int, progress: object) -> Observation:
+        return Observation(scenario.name, {freeze({"seen": self.seen}): runs}, runs, "9.9-fake", 1.0)
+
+
+@pytest.mark.parametrize(("seen", "code"), [("z", 1), ("a", 0)])
+def test_an_impossible_outcome_is_a_loud_failure(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], seen: str, code: int
+) -> None:
+    machine = FakeMachine()
+    machine.seen = seen
+    monkeypatch.setattr(run, "find_kernel", lambda name, path: Kernel("fake", HOLE, "9.9-fake"))
+    monkeypatch.setattr(run, "boot", lambda kernel: machine)
+    assert main(["run", str(HOLE), "--on", "fake", "--runs", "7"]) == code
+    out = capsys.readouterr().out
+    assert narrow(out)
+    assert ("IMPOSSIBLE OUTCOME OBSERVED: seen=z (7 times)" in out) == (code == 1)
+    assert "7 times" in out
+
+
 def test_settle_one_cell_with_its_trace() -> None:
     table, cell = _broken_cell()
     done = secondsight("settle", table, "--trace", cell)
@@ -98,21 +131,47 @@ def test_help_tells_the_exit_codes(name: str) -> None:
 # How it ends.
 
 
-@pytest.mark.parametrize("options", [[], ["--json"]], ids=["text", "json"])
-def test_ctrl_c_prints_what_was_seen(tmp_path: Path, options: list[str]) -> None:
+def interrupted(seconds: float, *arguments: str | Path) -> tuple[str, str]:
+    """Stdout and stderr of a command that got Ctrl-C, as a terminal sends it, after some seconds."""
+    with subprocess.Popen(
+        command(*arguments), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+    ) as process:
+        time.sleep(seconds)
+        os.killpg(process.pid, signal.SIGINT)
+        try:
+            out, err = process.communicate(timeout=60)
+        finally:
+            process.kill()
+    assert process.returncode == 130
+    assert "Traceback" not in out + err
+    assert "interrupted" in err
+    return out, err
+
+
+def test_ctrl_c_prints_what_a_search_has_seen(tmp_path: Path) -> None:
     path = tmp_path / "big.py"
     path.write_text(BIG)
-    with subprocess.Popen(
-        command("run", path, *options), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
-    ) as process:
-        time.sleep(4)
-        process.send_signal(signal.SIGINT)
-        out, err = process.communicate(timeout=30)
-    assert process.returncode == 130
-    assert "interrupted" in out
-    assert "Traceback" not in out + err
-    if options:
-        assert json.loads(out)["scenarios"][0]["model"]["reason"] == "interrupted"
+    out, _ = interrupted(6, "run", path)
+    assert "not finished: interrupted" in " ".join(out.split())
+
+
+def test_ctrl_c_still_writes_json(tmp_path: Path) -> None:
+    path = tmp_path / "big.py"
+    path.write_text(BIG)
+    out, _ = interrupted(6, "run", path, "--json")
+    assert json.loads(out)["scenarios"][0]["model"]["reason"] == "interrupted"
+
+
+def test_ctrl_c_ends_a_check(tmp_path: Path) -> None:
+    path = tmp_path / "driver.py"
+    path.write_text(MY_GPU)
+    out, _ = interrupted(4, "check", path, "--json")
+    assert json.loads(out)["verdict"] == "not finished"
+
+
+def test_ctrl_c_ends_settling_and_leaves_no_process() -> None:
+    out, _ = interrupted(5, "settle", "2019-08-hmm")
+    assert "2019-08" in out
 
 
 def test_a_closed_pipe_is_no_error() -> None:

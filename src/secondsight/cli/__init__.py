@@ -38,9 +38,11 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         code = app(args=arguments, standalone_mode=False)
         sys.stdout.flush()
+        if code == INTERRUPTED:
+            warn("secondsight: interrupted")
         return code if isinstance(code, int) else HOLDS
     except (KeyboardInterrupt, typer.Abort):
-        warn("interrupted")
+        warn("secondsight: interrupted")
         return INTERRUPTED
     except (LangError, ScenarioError, KernelError) as error:
         warn(f"secondsight: {error}")

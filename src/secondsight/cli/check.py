@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from itertools import groupby
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.text import Text
 
-from secondsight.cli.common import Running, bounds, exit_code, limits, search_progress, show, write_json
+from secondsight.cli.common import INTERRUPTED, Running, bounds, exit_code, limits, search_progress, show, write_json
 from secondsight.lang import LangError
 from secondsight.lang.program import Program
 from secondsight.report import SCHEMA, mail, result_to_json, trace_to_json
@@ -38,31 +37,30 @@ def check(
     from secondsight import contract
 
     stops, raised = limits(states, seconds, memory), bounds(bound)
-    found: list[Checked] = []
     drivers = _drivers(file, driver)
+    found: list[Checked] = []
+    interrupted = False
     with Running() as running:
 
         def on_progress(scenario: str, progress: Progress) -> None:
             running.say(search_progress(scenario, progress))
 
-        for kind in drivers:
-            results = contract.check(kind, adversary, rule, stops, on_progress, raised)
-            for number, (_, group) in enumerate(groupby(results, key=lambda checked: checked.adversary)):
-                against = list(_until_interrupted(group))
-                found += against
-                if not as_json:
-                    if number == 0:
-                        show(f"{kind.__name__} ({file.name})", style="bold")
-                    _line(against)
-                if _was_interrupted(against):
-                    break
-            if _was_interrupted(found):
-                break
+        results = (c for kind in drivers for c in contract.check(kind, adversary, rule, stops, on_progress, raised))
+        try:
+            for checked in results:
+                if found and not as_json and _group(found[-1]) != _group(checked):
+                    _line(file, found)
+                found.append(checked)
+                if checked.result.reason == "interrupted":
+                    raise KeyboardInterrupt
+        except KeyboardInterrupt:
+            interrupted = True
     if as_json:
-        write_json(_as_json(file, found, raised))
-    else:
+        write_json(_as_json(file, found, raised, interrupted))
+    elif found:
+        _line(file, found)
         _traces(found)
-    raise typer.Exit(exit_code(checked.result for checked in found))
+    raise typer.Exit(INTERRUPTED if interrupted else exit_code(checked.result for checked in found))
 
 
 def _drivers(file: Path, wanted: list[str] | None) -> list[type[Any]]:
@@ -76,23 +74,18 @@ def _drivers(file: Path, wanted: list[str] | None) -> list[type[Any]]:
     return [kind for name, kind in found.items() if not wanted or name in wanted]
 
 
-def _until_interrupted(results: Iterable[Checked]) -> Iterator[Checked]:
-    """Results up to the one that Ctrl-C ended."""
-    for checked in results:
-        yield checked
-        if checked.result.reason == "interrupted":
-            return
-
-
-def _was_interrupted(found: list[Checked]) -> bool:
-    return any(checked.result.reason == "interrupted" for checked in found)
-
-
 # For people.
 
 
-def _line(against: list[Checked]) -> None:
-    """An adversary in a line: the worst verdict of its scenarios, all their states and seconds."""
+def _group(checked: Checked) -> tuple[str, str]:
+    return checked.driver, checked.adversary
+
+
+def _line(file: Path, found: list[Checked]) -> None:
+    """The last adversary in a line: the worst verdict of its scenarios, all their states and seconds."""
+    against = [checked for checked in found if _group(checked) == _group(found[-1])]
+    if not any(checked.driver == found[-1].driver for checked in found if checked not in against):
+        show(f"{found[-1].driver} ({file.name})", style="bold")
     worst = _worst([checked.result.verdict for checked in against])
     results = [checked.result for checked in against if checked.result.verdict is worst]
     told = worst.value
@@ -130,12 +123,13 @@ def _worst(verdicts: Sequence[Verdict]) -> Verdict:
     return next((v for v in (Verdict.BROKEN, Verdict.NOT_FINISHED) if v in verdicts), Verdict.HOLDS)
 
 
-def _as_json(file: Path, found: list[Checked], raised: dict[str, int]) -> dict[str, Any]:
+def _as_json(file: Path, found: list[Checked], raised: dict[str, int], interrupted: bool) -> dict[str, Any]:
+    verdicts = [c.result.verdict for c in found] + [Verdict.NOT_FINISHED] * interrupted
     return {
         "schema": SCHEMA,
         "kind": "check",
         "file": str(file),
-        "verdict": _worst([c.result.verdict for c in found]).value,
+        "verdict": _worst(verdicts).value,
         "results": [_result(file, checked, raised) for checked in found],
     }
 

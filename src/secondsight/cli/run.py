@@ -61,7 +61,7 @@ def run(
     target = find_kernel(on, kernel)
     with Running() as running:
         compared = list(_models(scenarios, bounds, running))
-        if target is not None and compared[-1].result.reason != "interrupted":
+        if target is not None and not any(c.result.reason == "interrupted" for c in compared):
             compared = _on_kernel(compared, target, runs, seed, running)
     if as_json:
         write_json({"schema": SCHEMA, "kind": "run", "file": str(file), "scenarios": [_as_json(c) for c in compared]})
