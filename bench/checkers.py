@@ -56,6 +56,11 @@ class Checker:
         """The name and the mode, as the table's rows have them."""
         return f"{self.name} {self.mode}".strip()
 
+    @property
+    def title(self) -> str:
+        """All of it: `Spin depth first, none, 2`."""
+        return f"{self.label}, {self.reduction}, {self.threads}"
+
     def build(self, size: Size, folder: Path) -> float:
         """Make it ready to search; the seconds that took. Raises `Failed`."""
         raise NotImplementedError
@@ -183,11 +188,11 @@ CHECKERS: tuple[Checker, ...] = (
     Ours("native", "", "none", 1, ANY),
     Ours("native", "", "none", 2, ANY),
     Spin("Spin", "depth first", "none", 1, ANY, defines=_FULL),
-    Spin("Spin", "depth first", "none", 2, ANY, defines=(*_FULL, *_MANY)),
-    Spin("Spin", "breadth first", "none", 2, ANY, exact=False, defines=(*_FULL, "-DBFS_PAR")),
+    Spin("Spin", "depth first", "none", 2, MIDDLE, defines=(*_FULL, *_MANY)),
+    Spin("Spin", "breadth first", "none", 2, MIDDLE, exact=False, defines=(*_FULL, "-DBFS_PAR")),
     Spin("Spin", "depth first", "partial order", 1, ANY),
-    Spin("Spin", "depth first", "partial order", 2, ANY, defines=_MANY),
-    Spin("Spin", "breadth first", "partial order", 2, ANY, exact=False, defines=("-DBFS_PAR",)),
+    Spin("Spin", "depth first", "partial order", 2, MIDDLE, defines=_MANY),
+    Spin("Spin", "breadth first", "partial order", 2, MIDDLE, exact=False, defines=("-DBFS_PAR",)),
     Rumur("Rumur", "", "none", 1, MIDDLE),
     Rumur("Rumur", "", "none", 2, MIDDLE),
     Rumur("Rumur", "", "frames", 1, MIDDLE, symmetry="heuristic"),

@@ -11,7 +11,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,41 +22,74 @@ from bench.sizes import SIZES, Size
 from bench.table import HEADS, Measured, disagreements, rendered, table
 from bench.tools import Failed, ensure, run
 
-__all__ = ["main", "measure"]
+__all__ = ["Pace", "main", "measure"]
 
 QUICK, FULL = ("A", "B"), ("B", "F", "E")
 PACKAGES = {"spin": "spin", "rumur": "rumur", "gcc": "gcc"}
 
 
-def measure(
-    sizes: Sequence[Size], checkers: Sequence[Checker], folder: Path, rounds: int, patience: float, limit: float
-) -> list[Measured]:
-    """Build everybody, then run them in turn, `rounds` times; who took over `patience` seconds is not asked again.
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How often everybody has a turn. Who took over `patience` seconds has no other; a run is stopped after `limit` seconds."""
 
-    A run is stopped after `limit` seconds. Sizes one after the other, so that a row's neighbours saw the same machine.
+    rounds: int
+    patience: float
+    limit: float
+
+
+class _Turns:
+    """The checkers' runs at one size, in turn."""
+
+    def __init__(self, size: Size, checkers: Sequence[Checker], folder: Path, pace: Pace) -> None:
+        self.size, self.checkers, self.folder, self.pace = size, checkers, folder, pace
+        self.runs: dict[Checker, list[Figures]] = {c: [] for c in checkers}
+        self.built: dict[Checker, float] = {}
+        self.failed: dict[Checker, str] = {}
+
+    def take(self) -> None:
+        """Everybody's runs."""
+        for turn in range(self.pace.rounds):
+            for checker in self.checkers:
+                runs = self.runs[checker]
+                if checker not in self.failed and (turn == 0 or (runs and runs[0].seconds <= self.pace.patience)):
+                    self._one(checker)
+
+    def _one(self, checker: Checker) -> None:
+        _say(f"{self.size.name}: {checker.title}")
+        try:
+            if checker not in self.built:
+                self.built[checker] = checker.build(self.size, self.folder)
+            figures = checker.search(self.size, self.folder, self.pace.limit)
+        except Failed as why:
+            self.failed[checker] = str(why)
+            return
+        if figures is not None:
+            self.runs[checker].append(figures)
+
+    def rows(self, interrupted: bool) -> list[Measured]:
+        """What was measured; of an interrupted bench only who had a turn."""
+        return [
+            Measured(c, self.size, self.built.get(c, 0.0), tuple(self.runs[c]), self.pace.limit, self.failed.get(c))
+            for c in self.checkers
+            if self.runs[c] or not interrupted
+        ]
+
+
+def measure(plan: Sequence[tuple[Size, Sequence[Checker]]], folder: Path, pace: Pace) -> tuple[list[Measured], bool]:
+    """Everybody's runs, size after size, so that a row's neighbours saw the same machine; and whether that was all.
+
+    Ctrl-C ends it early, with what there is.
     """
     found: list[Measured] = []
-    for size in sizes:
-        runs: dict[Checker, list[Figures]] = {c: [] for c in checkers}
-        built: dict[Checker, float] = {}
-        failed: dict[Checker, str] = {}
-        for turn in range(rounds):
-            for checker in checkers:
-                if checker in failed or (turn and (not runs[checker] or runs[checker][0].seconds > patience)):
-                    continue
-                _say(f"{size.name}, round {turn + 1} of {rounds}: {checker.label}, {checker.reduction}, {checker.threads}")
-                try:
-                    if checker not in built:
-                        built[checker] = checker.build(size, folder)
-                    figures = checker.search(size, folder, limit)
-                except Failed as why:
-                    failed[checker] = str(why)
-                    continue
-                if figures is not None:
-                    runs[checker].append(figures)
-        found += [Measured(c, size, built.get(c, 0.0), tuple(runs[c]), limit, failed.get(c)) for c in checkers]
+    for size, checkers in plan:
+        turns = _Turns(size, checkers, folder, pace)
+        try:
+            turns.take()
+        except KeyboardInterrupt:
+            return found + turns.rows(interrupted=True), False
+        found += turns.rows(interrupted=False)
     _say("")
-    return found
+    return found, True
 
 
 def _say(text: str) -> None:
@@ -130,13 +163,24 @@ def _arguments() -> argparse.Namespace:
         "--full", action="store_true", help=f"sizes {', '.join(FULL)}: runs of 5 s and more; 16 GiB, a quarter of an hour"
     )
     known.add_argument("--size", action="append", choices=list(SIZES), help="this size, everybody; may be repeated")
-    known.add_argument("--checker", action="append", metavar="NAME", help="only rows whose name contains this; may be repeated")
+    known.add_argument("--checker", action="append", metavar="NAME", help="only who has this in its name; may be repeated")
     known.add_argument("--rounds", type=int, default=3, help="how often everybody has its turn (default 3)")
     known.add_argument("--limit", type=float, help="seconds for one search (default 40, with --full 900)")
     known.add_argument(
         "--json", type=Path, default=Path("build/bench/latest.json"), help="where the figures go (default %(default)s)"
     )
     return known.parse_args()
+
+
+def _who(given: argparse.Namespace, size: Size, missing: Sequence[str]) -> list[Checker]:
+    """Who takes part at a size: whose programs are there, who was asked for, and, unless the size was, who is fast enough."""
+    return [
+        c
+        for c in CHECKERS
+        if not set(c.needs) & set(missing)
+        and (given.size or size.states <= c.largest)
+        and (not given.checker or any(n.lower() in c.title.lower() for n in given.checker))
+    ]
 
 
 def main() -> int:
@@ -146,16 +190,14 @@ def main() -> int:
     sizes = [SIZES[n] for n in given.size or (FULL if given.full else QUICK)]
     missing = ensure(PACKAGES)
     print("TLC is left out: it comes as a jar, not as a package.")
-    checkers = [c for c in CHECKERS if not set(c.needs) & set(missing)]
-    checkers = [c for c in checkers if not given.checker or any(n.lower() in c.label.lower() for n in given.checker)]
     machine, folder = _machine(), Path("build/bench").resolve()
-    rows: list[Measured] = []
-    for size in sizes:
-        fit = [c for c in checkers if given.size or size.states <= c.largest]
-        limit = given.limit or (900 if given.full else 40)
-        rows += measure([size], fit, folder, given.rounds, 60 if given.full else 3, limit)
+    pace = Pace(given.rounds, 60 if given.full else 3, given.limit or (900 if given.full else 40))
+    rows, all_done = measure([(s, _who(given, s, missing)) for s in sizes], folder, pace)
+    load: dict[str, dict[str, float]] = {}
+    mutants: dict[str, float] = {}
     try:
-        load, mutants = (_load(), _mutants(sizes)) if not given.checker else ({}, {})
+        if all_done and not given.checker:
+            load, mutants = _load(), _mutants(sizes)
     except Failed as failed:
         print(failed, file=sys.stderr)
         return 2
@@ -172,6 +214,8 @@ def main() -> int:
     data = {"machine": machine, "rows": figures, "load": load, "mutant": mutants, "targets": [asdict(g) for g in goals]}
     given.json.write_text(json.dumps(data, indent=1) + "\n")
     print(f"\nfigures: {given.json}\n{draw(rows, given.json.with_suffix('.png'))}\n{time.perf_counter() - began:.0f} s in all")
+    if not all_done:
+        print("interrupted: not everybody has been asked", file=sys.stderr)
     wrong = disagreements(rows)
     for row in rows:
         if row.failed:

@@ -1,0 +1,8 @@
+"""`bench` is a package beside `src`, not installed."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent.parent.parent))
