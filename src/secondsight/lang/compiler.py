@@ -1,11 +1,17 @@
-"""Compiling C text to a shared library, once: kept in the user's cache folder under the hash of text and compiler.
+"""Compiling C text to a shared library, once: kept in the user's cache folder under the hash of text, flags and compiler.
 
-Safe for several processes at once (each builds a file of its own and renames it), and a file that cannot be loaded is made
-again. `SECONDSIGHT_SANITIZE=1` compiles with the address and undefined-behaviour sanitizers and aborts at the first report.
+Safe for several processes at once: each builds a file of its own and renames it. A library carries its checksum at its end,
+and one that is cut short or garbled is made again. The folder is kept below `MAX_BYTES` and `MAX_FILES`: what was not
+used for longest goes first.
+
+`SECONDSIGHT_SANITIZE=1` compiles with the undefined-behaviour sanitizer and aborts at the first report. The address sanitizer
+joins it where its runtime is in the process, which takes `LD_PRELOAD=$(cc -print-file-name=libasan.so)` and, as Python
+frees little at its end, `ASAN_OPTIONS=detect_leaks=0`.
 """
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import functools
 import hashlib
@@ -20,7 +26,9 @@ from secondsight.lang.errors import LangError
 
 __all__ = ["CompilerMissing", "cache_folder", "compiler", "load"]
 
-FLAGS = ("-std=gnu11", "-O2", "-fPIC", "-shared", "-pthread", "-fno-strict-aliasing", "-Wno-unused")
+FLAGS = ("-std=gnu11", "-O1", "-fPIC", "-shared", "-pthread", "-fno-strict-aliasing", "-Wno-unused")
+MAX_BYTES, MAX_FILES = 500_000_000, 2_000
+_SUM = hashlib.sha256().digest_size
 
 
 class CompilerMissing(LangError):
@@ -57,9 +65,10 @@ def _version(command: tuple[str, ...]) -> str:
 
 
 def _flags() -> tuple[str, ...]:
-    if os.environ.get("SECONDSIGHT_SANITIZE") == "1":
-        return (*FLAGS, "-g", "-fsanitize=undefined", "-fno-sanitize-recover=all")
-    return FLAGS
+    if os.environ.get("SECONDSIGHT_SANITIZE", "0") in ("", "0"):
+        return FLAGS
+    kinds = "address,undefined" if hasattr(ctypes.CDLL(None), "__asan_init") else "undefined"
+    return (*FLAGS, "-g", f"-fsanitize={kinds}", "-fno-sanitize-recover=all")
 
 
 def load(text: str) -> ctypes.CDLL:
@@ -69,21 +78,56 @@ def load(text: str) -> ctypes.CDLL:
     key = hashlib.sha256("\0".join([version, *flags, text]).encode()).hexdigest()[:32]
     folder = cache_folder()
     library = folder / f"{key}.so"
-    if library.exists():
-        try:
-            return ctypes.CDLL(str(library))
-        except OSError:
-            library.unlink(missing_ok=True)  # broken: made again
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder, prefix="build-") as scratch:
-            source, made = Path(scratch) / "model.c", Path(scratch) / "model.so"
-            source.write_text(text)
-            done = subprocess.run([*command, *flags, "-o", str(made), str(source)], capture_output=True, text=True, check=False)
-            if done.returncode != 0:
-                raise LangError(f"the C compiler failed ({' '.join(command)}):\n{done.stderr[:2000]}")
-            source.replace(folder / f"{key}.c")
-            made.replace(library)
+        if not _is_whole(library):
+            folder.mkdir(parents=True, exist_ok=True)
+            _build([*command, *flags], text, library)
+            _tidy(folder, library)
+        return ctypes.CDLL(str(library))
     except OSError as error:
-        raise LangError(f"{folder}: {error.strerror}; set SECONDSIGHT_CACHE to a folder that can be written") from None
-    return ctypes.CDLL(str(library))
+        said = error.strerror or str(error)
+        raise LangError(f"{folder}: {said}; set SECONDSIGHT_CACHE to a folder that can be written and loaded from") from None
+
+
+def _build(command: list[str], text: str, library: Path) -> None:
+    with tempfile.TemporaryDirectory(dir=library.parent, prefix="build-") as scratch:
+        source, made = Path(scratch) / "model.c", Path(scratch) / "model.so"
+        source.write_text(text)
+        done = subprocess.run([*command, "-o", str(made), str(source)], capture_output=True, text=True, check=False)
+        if done.returncode != 0:
+            raise LangError(f"the C compiler failed ({' '.join(command)}):\n{done.stderr[:2000]}")
+        content = made.read_bytes()
+        with made.open("ab") as file:
+            file.write(hashlib.sha256(content).digest())
+        source.replace(library.with_suffix(".c"))
+        made.replace(library)
+
+
+def _is_whole(library: Path) -> bool:
+    """Whether a library is there as it was built; then it is marked as used. (Loading half a file can kill the process.)"""
+    try:
+        content = library.read_bytes()
+    except OSError:
+        return False
+    if len(content) <= _SUM or hashlib.sha256(content[:-_SUM]).digest() != content[-_SUM:]:
+        return False
+    with contextlib.suppress(OSError):
+        os.utime(library)
+    return True
+
+
+def _tidy(folder: Path, keep: Path) -> None:
+    """Remove what was not used for longest, until the folder is as small as it must be."""
+    found = []
+    for path in folder.glob("*.so"):
+        with contextlib.suppress(OSError):  # another process may be at it, too
+            sizes = [p.stat().st_size for p in (path, path.with_suffix(".c")) if p.exists()]
+            found.append((path.stat().st_mtime, sum(sizes), path))
+    total, count = sum(size for _, size, _ in found), len(found)
+    for _, size, path in sorted(found):
+        if total <= MAX_BYTES and count <= MAX_FILES // 2:
+            return
+        if path != keep:
+            path.unlink(missing_ok=True)
+            path.with_suffix(".c").unlink(missing_ok=True)
+            total, count = total - size, count - 1

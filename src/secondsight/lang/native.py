@@ -9,6 +9,7 @@ these share one library.
 from __future__ import annotations
 
 import ctypes
+import functools
 from collections.abc import Iterator
 from importlib import resources
 
@@ -36,9 +37,14 @@ class StepResult(ctypes.Structure):
     ]  # fmt: skip
 
 
+ENGINE = ("engine.c", "engine_progress.c", "engine_walks.c", "engine_search.c")
+
+
+@functools.cache
 def engine_text() -> str:
     """The C text of the search engine."""
-    return resources.files("secondsight.search").joinpath("engine.c").read_text()
+    folder = resources.files("secondsight.search")
+    return "".join(folder.joinpath(name).read_text() for name in ENGINE)
 
 
 class Native:
@@ -101,7 +107,8 @@ class Native:
         said = {
             CLASS: f"{name} is a record of another class", DIVISION: "division by zero", SHIFT: f"a shift by {value} bits",
             NOT_IN_ARRAY: "index(): the record is not in this array", FREED: "a record of a pool is freed twice",
-            NO_CHOICE: "choose() has nothing to choose from", CHOICES: f"more than {MAX_CHOICES} choices in one step",
+            NO_CHOICE: "choose() has nothing to choose from",
+            CHOICES: "more than 8192 steps from one state" if value else f"more than {MAX_CHOICES} choices in one step",
             ROUNDS: "a loop without a step boundary went round 100000 times",
         }  # fmt: skip
         return ModelError(said[kind], where if isinstance(where, Position) else None)

@@ -6,7 +6,7 @@ from typing import Protocol
 
 from secondsight.lang.program import Program
 
-__all__ = ["Executor", "deadlock_message"]
+__all__ = ["Executor", "deadlock_message", "livelock_message"]
 
 
 class Executor(Protocol):
@@ -28,3 +28,10 @@ def deadlock_message(executor: Executor, state: bytes) -> str:
             at = program.counters[counter - 1]
             waiting.append(f"{thread.name} in {at.function.name} (line {at.where.line})")
     return "nobody can go on: " + ", ".join(waiting) + (" waits" if len(waiting) == 1 else " wait")
+
+
+def livelock_message(executor: Executor, state: bytes) -> str:
+    """Who cannot end any more, from a state from which no schedule leads to an end."""
+    threads = executor.program.threads
+    names = [t.name for i, t in enumerate(threads) if not t.daemon and executor.counter(state, i)]
+    return f"from here no schedule lets {' and '.join(names)} end"

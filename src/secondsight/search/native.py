@@ -1,20 +1,44 @@
-"""Breadth-first search by the native engine: the same graph, verdict and trace as `search.bfs`, at the speed of compiled code."""
+"""Search by the native engine: the same graph, verdict and trace as `search.bfs`, at the speed of compiled code."""
 
 from __future__ import annotations
 
 import ctypes
 import os
+import tempfile
 import threading
 from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
 
-from secondsight.lang.errors import LangError, ModelError, NoneFollowed, RuleBroken
+from secondsight.lang.errors import LangError, ModelError, NoneFollowed, Position, RuleBroken
 from secondsight.lang.native import MAX_CHOICES, Native
-from secondsight.search.messages import deadlock_message
+from secondsight.search.lock_order import LockOrder
+from secondsight.search.messages import deadlock_message, livelock_message
 from secondsight.search.result import Limits, Progress, Result, Step, Trace, Verdict, Violation
+from secondsight.search.strategy import BreadthFirst, DepthFirst, RandomWalks, Strategy
 
 __all__ = ["native_search"]
 
-_REASONS = {1: "states", 2: "seconds", 3: "memory", 4: "interrupted"}
+_REASONS = {1: "states", 2: "seconds", 3: "memory", 4: "interrupted", 5: "disk", 6: "depth", 7: "walks"}
+_STEP_FAILED, _DEADLOCK, _LOCK_ORDER, _LIVELOCK = 1, 2, 3, 4
+_MAX_FOUND = 64
+
+_Note = ctypes.CFUNCTYPE(
+    ctypes.c_int32, ctypes.POINTER(ctypes.c_uint8), ctypes.POINTER(ctypes.c_uint8), ctypes.c_int32, ctypes.c_int32
+)
+
+
+class _Found(ctypes.Structure):
+    """`ss_found` in search/engine.c."""
+
+    _fields_ = [
+        ("how", ctypes.c_int32), ("thread", ctypes.c_int32), ("kind", ctypes.c_int32), ("site", ctypes.c_int32),
+        ("value", ctypes.c_int64), ("low", ctypes.c_int64), ("high", ctypes.c_int64),
+        ("made", ctypes.c_int32), ("choices", ctypes.c_int32 * MAX_CHOICES),
+        ("number", ctypes.c_uint32), ("trace_length", ctypes.c_uint32), ("trace", ctypes.POINTER(ctypes.c_uint16)),
+    ]  # fmt: skip
 
 
 class _Run(ctypes.Structure):
@@ -22,17 +46,37 @@ class _Run(ctypes.Structure):
 
     _fields_ = [
         ("initial", ctypes.c_char_p),
-        ("max_states", ctypes.c_uint64), ("max_memory", ctypes.c_uint64), ("max_seconds", ctypes.c_double),
+        ("max_states", ctypes.c_uint64), ("max_memory", ctypes.c_uint64), ("max_frontier", ctypes.c_uint64),
+        ("max_seconds", ctypes.c_double),
         ("workers", ctypes.c_int32), ("watch_from", ctypes.c_int32), ("watch_to", ctypes.c_int32), ("deadlock", ctypes.c_int32),
+        ("exact", ctypes.c_int32), ("collect", ctypes.c_int32), ("progress", ctypes.c_int32), ("files", ctypes.c_int32 * 2),
+        ("lock_count", ctypes.c_int32), ("locks", ctypes.POINTER(ctypes.c_int32)), ("taking", ctypes.c_char_p), ("note", _Note),
+        ("max_depth", ctypes.c_uint64), ("walks", ctypes.c_uint64), ("seed", ctypes.c_uint64),
         ("states", ctypes.c_uint64), ("transitions", ctypes.c_uint64), ("frontier", ctypes.c_uint64), ("depth", ctypes.c_uint64),
         ("seconds", ctypes.c_double), ("ask_stop", ctypes.c_int32),
-        ("reason", ctypes.c_int32), ("violated", ctypes.c_int32), ("thread", ctypes.c_int32),
-        ("failed_kind", ctypes.c_int32), ("failed_site", ctypes.c_int32),
-        ("failed_value", ctypes.c_int64), ("failed_low", ctypes.c_int64), ("failed_high", ctypes.c_int64),
-        ("choices_made", ctypes.c_int32), ("choices", ctypes.c_int32 * MAX_CHOICES),
-        ("trace_length", ctypes.c_uint32), ("trace", ctypes.POINTER(ctypes.c_uint16)),
-        ("outcomes", ctypes.POINTER(ctypes.c_uint8)), ("outcome_count", ctypes.c_uint64), ("bytes", ctypes.c_uint64),
+        ("reason", ctypes.c_int32), ("found_count", ctypes.c_int32),
+        ("outcomes", ctypes.POINTER(ctypes.c_uint8)), ("outcome_count", ctypes.c_uint64),
+        ("bytes", ctypes.c_uint64), ("peak", ctypes.c_uint64), ("on_disk", ctypes.c_uint64),
+        ("found", _Found * _MAX_FOUND),
     ]  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    """What a search is asked for; see `native_search`."""
+
+    limits: Limits
+    on_progress: Callable[[Progress], None] | None
+    watch: tuple[int, int] | None
+    deadlock: bool
+    lock_order: bool
+    workers: int
+    strategy: Strategy
+    exact: bool
+    collect: bool
+    progress: bool
+    frontier: int | None
+    folder: Path | None
 
 
 def native_search(
@@ -41,86 +85,211 @@ def native_search(
     on_progress: Callable[[Progress], None] | None = None,
     watch: tuple[int, int] | None = None,
     deadlock: bool = True,
+    lock_order: bool = True,
     workers: int | None = None,
+    strategy: Strategy | None = None,
+    exact: bool = False,
+    collect: bool = False,
+    progress: bool = False,
+    frontier: int | None = None,
+    folder: Path | None = None,
 ) -> Result:
     """As `search.breadth_first`, with `workers` threads (default: one for each core).
 
-    States are remembered by 64-bit fingerprints; `Result.missed` is the expected number of states taken for another. With
-    several workers a violation is looked for once more with one, so that the trace is always the same one.
+    States are remembered by 64-bit fingerprints (`Result.missed` is the expected number of states taken for another), or,
+    if `exact`, whole. With several workers a violation is looked for once more with one, so that the trace is always the
+    same one. `collect`: go on after a broken rule, and return the first violation of each rule. `progress`: a state from which
+    no schedule leads to an end is a broken rule, `livelock`. The part of the frontier that needs more than `frontier` bytes
+    (default: an eighth of the memory) goes to a file in `folder` (default: the system's folder for temporary files).
     """
-    wanted = workers or len(os.sched_getaffinity(0))
-    result = _once(native, limits or Limits(), on_progress, watch, deadlock, wanted)
-    if wanted > 1 and result.verdict is Verdict.BROKEN:
-        return _once(native, limits or Limits(), on_progress, watch, deadlock, 1)
+    memory = (limits or Limits()).memory or _memory()
+    wanted = _Wanted(
+        replace(limits or Limits(), memory=memory), on_progress, watch, deadlock, lock_order,
+        workers or len(os.sched_getaffinity(0)), strategy or BreadthFirst(), exact, collect, progress,
+        frontier or memory // 8, folder,
+    )  # fmt: skip
+    result = _Search(native, wanted).run()
+    if result.verdict is Verdict.BROKEN and wanted.workers > 1 and isinstance(wanted.strategy, BreadthFirst):
+        again = _Search(native, replace(wanted, workers=1)).run()
+        return again if again.verdict is Verdict.BROKEN else result
     return result
 
 
-def _once(
-    native: Native,
-    limits: Limits,
-    on_progress: Callable[[Progress], None] | None,
-    watch: tuple[int, int] | None,
-    deadlock: bool,
-    workers: int,
-) -> Result:
-    native.bind()
-    size = native.library.ss_size_of_run()
-    memory = ctypes.create_string_buffer(size + 64)
-    run = _Run.from_buffer(memory)
-    run.initial = native.initial
-    run.max_states, run.max_memory = limits.states or 0, limits.memory or 0
-    run.max_seconds = limits.seconds or 0.0
-    run.workers, run.deadlock = workers, int(deadlock)
-    run.watch_from, run.watch_to = watch or (0, 0)
-    worker = threading.Thread(target=native.library.ss_search, args=(ctypes.byref(run),), daemon=True)
-    worker.start()
-    while worker.is_alive():
-        try:
-            worker.join(0.1)
-            if on_progress is not None and worker.is_alive():
-                on_progress(Progress(run.states, run.transitions, run.frontier, run.depth, run.seconds))
-        except KeyboardInterrupt:
-            run.ask_stop = 1
+def _memory() -> int:
+    """Nine tenths of the memory that is available now."""
     try:
-        return _result(native, run, watch)
-    finally:
-        native.library.ss_release(ctypes.byref(run))
+        with open("/proc/meminfo", encoding="ascii") as file:
+            lines = dict(line.split(":") for line in file)
+        return int(lines["MemAvailable"].split()[0]) * 1024 // 10 * 9
+    except (OSError, KeyError, ValueError):
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
 
 
-def _result(native: Native, run: _Run, watch: tuple[int, int] | None) -> Result:
-    width = watch[1] - watch[0] if watch else 0
-    raw = ctypes.string_at(run.outcomes, run.outcome_count * width) if run.outcome_count else b""
-    outcomes = frozenset(raw[i : i + width] for i in range(0, len(raw), width)) if width else frozenset()
-    reason: str | None = _REASONS.get(run.reason)
-    error: LangError | None = None
-    violation: Violation | None = None
-    if run.violated:
-        steps, states = _trace(native, [run.trace[i] for i in range(run.trace_length)])
-        if run.violated == 2:
-            last = states[-1] if states else native.initial
-            violation = Violation("deadlock", deadlock_message(native, last), None, Trace(tuple(steps), tuple(states)))
-        else:
-            raised = native.error(run.failed_kind, run.failed_site, run.failed_value, run.failed_low, run.failed_high)
-            steps.append(Step(run.thread, tuple(run.choices[: run.choices_made])))
-            trace = Trace(tuple(steps), tuple(states))
-            where = getattr(raised, "where", None)
-            if isinstance(raised, NoneFollowed):
-                violation = Violation(NoneFollowed.rule, str(raised), where, trace)
-            elif isinstance(raised, RuleBroken):
-                violation = Violation(raised.rule, raised.message, where, trace)
-            elif isinstance(raised, ModelError):
-                reason, error = "error", raised
-    verdict = Verdict.BROKEN if violation else Verdict.NOT_FINISHED if reason else Verdict.HOLDS
-    return Result(verdict, run.states, run.transitions, run.depth, run.seconds, violation, reason, error, outcomes, exact=False)
+class _Search:
+    def __init__(self, native: Native, wanted: _Wanted) -> None:
+        self.native, self.wanted = native, wanted
+        self.against: list[tuple[str, Position]] = []
+        native.bind()
+        self.memory = ctypes.create_string_buffer(native.library.ss_size_of_run() + 64)
+        run = self.raw = _Run.from_buffer(self.memory)
+        run.initial = native.initial
+        limits = wanted.limits
+        run.max_states, run.max_memory, run.max_seconds = limits.states or 0, limits.memory or 0, limits.seconds or 0.0
+        run.max_frontier = wanted.frontier or 0
+        run.workers, run.deadlock = wanted.workers, int(wanted.deadlock)
+        run.exact, run.collect, run.progress = int(wanted.exact), int(wanted.collect), int(wanted.progress)
+        run.watch_from, run.watch_to = wanted.watch or (0, 0)
+        if wanted.lock_order:
+            self._watch_locks()
+        match wanted.strategy:
+            case DepthFirst(depth):
+                run.max_depth = depth
+            case RandomWalks(walks, depth, seed):
+                run.walks, run.max_depth, run.seed = walks, depth, seed
+
+    def _watch_locks(self) -> None:
+        """Have the engine show new ways of taking locks to `LockOrder`."""
+        order = LockOrder(self.native.program)
+        if not order.counters:
+            return
+        size = self.native.program.size
+
+        def note(before: Any, after: Any, thread: int, counter: int) -> int:
+            found = order.note(ctypes.string_at(before, size), ctypes.string_at(after, size), thread, counter)
+            if found is not None:
+                self.against.append(found)
+            return int(found is not None)
+
+        self.note = _Note(note)
+        places = [p for owner, readers, _, _ in order.locks for p in (owner, -1 if readers is None else readers)]
+        self.places = (ctypes.c_int32 * len(places))(*places)
+        self.raw.lock_count, self.raw.locks, self.raw.note = len(order.locks), self.places, self.note
+        self.taking = bytes(int(i in order.counters) for i in range(len(self.native.program.counters) + 1))
+        self.raw.taking = self.taking
+
+    def run(self) -> Result:
+        """The whole search."""
+        with ExitStack() as stack:
+            self.raw.files[0] = self.raw.files[1] = -1
+            if isinstance(self.wanted.strategy, BreadthFirst):
+                for i in range(2):
+                    try:
+                        file = stack.enter_context(tempfile.TemporaryFile(dir=self.wanted.folder, prefix="secondsight-"))
+                    except OSError as error:
+                        raise LangError(f"{self.wanted.folder or tempfile.gettempdir()}: {error.strerror}") from None
+                    self.raw.files[i] = file.fileno()
+            self._engine()
+        try:
+            return self._result()
+        finally:
+            self.native.library.ss_release(ctypes.byref(self.raw))
+
+    def _engine(self) -> None:
+        """Run the engine in a thread of its own; tell how far it is; pass Ctrl-C on to it."""
+        raw, library = self.raw, self.native.library
+        search = library.ss_search if isinstance(self.wanted.strategy, BreadthFirst) else library.ss_search_deep
+        worker = threading.Thread(target=search, args=(ctypes.byref(raw),), daemon=True)
+        worker.start()
+        while worker.is_alive():
+            try:
+                worker.join(0.1)
+                if self.wanted.on_progress is not None and worker.is_alive():
+                    self.wanted.on_progress(Progress(raw.states, raw.transitions, raw.frontier, raw.depth, raw.seconds))
+            except KeyboardInterrupt:
+                raw.ask_stop = 1
+            except BaseException:
+                raw.ask_stop = 1
+                worker.join()
+                library.ss_release(ctypes.byref(raw))
+                raise
+
+    # What was found.
+
+    def _result(self) -> Result:
+        raw, watch = self.raw, self.wanted.watch
+        width = watch[1] - watch[0] if watch else 0
+        data = ctypes.string_at(raw.outcomes, raw.outcome_count * width) if raw.outcome_count else b""
+        outcomes = frozenset(data[i : i + width] for i in range(0, len(data), width)) if width else frozenset()
+        reason: str | None = _REASONS.get(raw.reason)
+        error: ModelError | None = None
+        error_trace: Trace | None = None
+        violations: dict[str, Violation] = {}
+        for found in raw.found[: raw.found_count]:
+            if not found.how:
+                continue
+            made = self._found(found)
+            if isinstance(made, Violation):
+                violations.setdefault(made.rule, made)
+            else:
+                reason, error, error_trace = "error", *made
+        first = next(iter(violations.values()), None)
+        verdict = Verdict.BROKEN if first else Verdict.NOT_FINISHED if reason else Verdict.HOLDS
+        exact = bool(raw.exact)
+        missed = 0.0 if exact or isinstance(self.wanted.strategy, RandomWalks) else raw.states**2 / 2**65
+        return Result(
+            verdict, raw.states, raw.transitions, raw.depth, raw.seconds, first, None if first and not error else reason, error,
+            outcomes, exact, error_trace, missed, tuple(violations.values()), raw.peak,
+        )  # fmt: skip
+
+    def _found(self, found: _Found) -> Violation | tuple[ModelError, Trace]:
+        """What the engine found, as the reference would tell it."""
+        native = self.native
+        steps, states = self._way(found)
+        last = states[-1] if states else native.initial
+        where: Position | None
+        if found.how == _DEADLOCK:
+            return Violation("deadlock", deadlock_message(native, last), None, Trace(tuple(steps), tuple(states)))
+        if found.how == _LIVELOCK:
+            loop = self._loop(last)
+            trace = Trace((*steps, *(s for s, _ in loop)), (*states, *(s for _, s in loop)))
+            return Violation("livelock", livelock_message(native, last), None, trace, _length(last, loop))
+        step = Step(found.thread, tuple(found.choices[: found.made]))
+        steps.append(step)
+        if found.how == _LOCK_ORDER:
+            after = next(s.state for s in native.thread_successors(last, step.thread) if s.choices == step.choices)
+            message, where = self.against[0]
+            return Violation("lock-order", message, where, Trace(tuple(steps), (*states, after or b"")))
+        trace = Trace(tuple(steps), tuple(states))
+        raised = native.error(found.kind, found.site, found.value, found.low, found.high)
+        if isinstance(raised, NoneFollowed):
+            return Violation(NoneFollowed.rule, str(raised), raised.where, trace)
+        if isinstance(raised, RuleBroken):
+            return Violation(raised.rule, raised.message, raised.where, trace)
+        assert isinstance(raised, ModelError)
+        return raised, trace
+
+    def _way(self, found: _Found) -> tuple[list[Step], list[bytes]]:
+        """Run forward from the initial state, each time to the successor that the engine noted."""
+        state, steps, states = self.native.initial, [], []
+        for ordinal in found.trace[: found.trace_length]:
+            ways = [s for s in self.native.successors(state) if s.state is not None]
+            state = ways[ordinal].state or b""
+            steps.append(Step(ways[ordinal].thread, ways[ordinal].choices))
+            states.append(state)
+        return steps, states
+
+    def _loop(self, state: bytes) -> list[tuple[Step, bytes]]:
+        """Steps from a state on, the threads by turns, until a state comes again."""
+        way: list[tuple[Step, bytes]] = []
+        seen = {(state, -1)}
+        turn = -1
+        while True:
+            ways = [s for s in self.native.successors(state) if s.state is not None]
+            if not ways:
+                return way
+            count = len(self.native.threads)
+            taken = min(ways, key=lambda s: (s.thread - turn - 1) % count)
+            turn, state = taken.thread, taken.state or b""
+            way.append((Step(taken.thread, taken.choices), state))
+            if (state, turn) in seen:
+                return way
+            seen.add((state, turn))
 
 
-def _trace(native: Native, ordinals: list[int]) -> tuple[list[Step], list[bytes]]:
-    """Run forward from the initial state, each time to the successor that the engine noted."""
-    state, steps, states = native.initial, [], []
-    for ordinal in ordinals:
-        found = [s for s in native.successors(state) if s.state is not None][ordinal]
-        assert found.state is not None
-        state = found.state
-        steps.append(Step(found.thread, found.choices))
-        states.append(state)
-    return steps, states
+def _length(first: bytes, way: list[tuple[Step, bytes]]) -> int:
+    """How many steps at the end of a way lead from its last state back to it."""
+    states = [first, *(s for _, s in way)]
+    for length in range(1, len(states)):
+        if states[-1 - length] == states[-1]:
+            return length
+    return 0

@@ -1,0 +1,54 @@
+/*
+ * The engine's entry points: what the caller of the compiled library uses.
+ */
+
+/* Search breadth first. Everything that is not handed out is freed; `ss_release` frees the rest. */
+void ss_search(ss_run *run)
+{
+	if (ss_begin(run)) {
+		ss_first_state(run);
+		run->depth = (u64)-1; /* the first level, of that state alone, is level 0 */
+		ss_between(run);
+		ss_work(&run->crew[0]);
+		for (int i = 1; i < run->crowd; i++)
+			pthread_join(run->threads[i], NULL);
+		if (run->crowd > 1)
+			pthread_barrier_destroy(&run->barrier);
+		ss_look(run);
+		if (run->progress && !run->stop)
+			ss_progress(run);
+		for (int i = 0; i < run->found_count; i++)
+			ss_find_trace(run, &run->found[i]);
+	}
+	ss_clean_up(run);
+}
+
+void ss_release(ss_run *run)
+{
+	for (int i = 0; i < run->found_count; i++)
+		free(run->found[i].trace);
+	free(run->outcomes);
+	run->outcomes = NULL;
+	run->found_count = 0;
+}
+
+/*
+ * One step of one thread, with choices followed as in `x` (ss_advance goes to the next): for traces and comparisons.
+ * -1 failed, 0 cannot be taken, 1 done: the new state is in `room`.
+ */
+int ss_one_step(const u8 *state, u8 *room, int thread, ss_x *x)
+{
+	u8 padded[STRIDE] __attribute__((aligned(8))), after[STRIDE] __attribute__((aligned(8)));
+	memset(padded, 0, sizeof padded);
+	memcpy(padded, state, STATE_SIZE);
+	int counter = counter_of(padded, BASE[thread]);
+	if (!counter)
+		return 0;
+	int done = ss_step(padded, after, thread, counter, x);
+	memcpy(room, after, STATE_SIZE);
+	return done;
+}
+
+int ss_next_choices(ss_x *x) { return ss_advance(x); }
+int ss_size_of_x(void) { return sizeof(ss_x); }
+int ss_size_of_run(void) { return sizeof(ss_run); }

@@ -1,0 +1,275 @@
+"""The native engine: on what the repo has, the same as the reference; on all cores, with every option, within its limits."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+from typing import Annotated, Any
+
+import pytest
+
+from secondsight.cases import TABLES
+from secondsight.contract import ADVERSARIES, driver_program
+from secondsight.devices import mirror as mirrors
+from secondsight.lang import Bounds, LangError, Machine, Mutex, Record, atomic, choose, require, shared_array, wait_until
+from secondsight.lang.compiler import CompilerMissing, compiler
+from secondsight.lang.native import Native
+from secondsight.lang.plain import replay
+from secondsight.lang.program import Program, Thread, build
+from secondsight.lang.reference import Reference
+from secondsight.scenario import load_scenarios
+from secondsight.scenario.model import _watched, program
+from secondsight.search import Limits, Result, Verdict, breadth_first
+from secondsight.search.native import native_search
+from secondsight.search.strategy import DepthFirst, RandomWalks, Strategy
+
+try:
+    compiler()
+except CompilerMissing:
+    pytest.skip("no C compiler", allow_module_level=True)
+
+HOUSE = Path(__file__).parents[2]
+Small = Annotated[int, Bounds(0, 60)]
+
+
+def told(result: Result) -> tuple[object, ...]:
+    """What a search says; its counts only if it saw everything."""
+    whole = (result.states, result.transitions, result.depth) if result.verdict is Verdict.HOLDS else None
+    found = result.violation
+    broken = found and (found.rule, found.where, found.trace, found.rule == "deadlock" or found.message)
+    return result.verdict, whole, str(result.error), result.reason, result.error_trace, broken, result.outcomes
+
+
+def assert_same(made: Program, watch: tuple[int, int] | None = None) -> Result:
+    """Native with one and with two workers is as the reference; a violation's trace replays in plain execution."""
+    slow = breadth_first(Reference(made), watch=watch)
+    native = Native(made)
+    for workers in (1, 2):
+        assert told(native_search(native, watch=watch, workers=workers)) == told(slow)
+    if slow.violation is not None:
+        trace = slow.violation.trace
+        replay(made, [(s.thread, s.choices) for s in trace.steps], trace.states)
+    return slow
+
+
+@pytest.mark.parametrize("file", sorted(HOUSE.glob("scenarios/*.py")), ids=lambda f: f.stem)
+def test_scenarios(file: Path) -> None:
+    for scenario in load_scenarios(file)[:1]:
+        made = program(scenario)
+        assert_same(made, _watched(made))
+
+
+@pytest.mark.parametrize("driver", ["Mirror", "MirrorWithoutTest"])
+@pytest.mark.parametrize("adversary", ["munmap", "exit"])
+def test_drivers(driver: str, adversary: str) -> None:
+    for scenario in ADVERSARIES[adversary].scenarios[:1]:
+        assert_same(driver_program(getattr(mirrors, driver), scenario))
+
+
+@pytest.mark.parametrize("table", sorted(TABLES))
+def test_cells_of_the_tables(table: str) -> None:
+    cells = [TABLES[table].program(*cell) for cell in list(TABLES[table].cells())[::13]]
+    for made in [c for c in cells if c is not None][:3]:
+        assert_same(made)
+
+
+# The options, on a small program whose graph is known: two counters, a lock, an order of locks.
+
+
+class Cell(Record):
+    lock: Mutex
+    value: Small
+    total: Small
+
+
+cells = shared_array(Cell, "cells")
+
+
+def adds(n: Small) -> None:
+    """Adds to every cell, in an order of its own choice."""
+    for _ in range(n):
+        cell = choose(cells)
+        with cell.lock:
+            seen = cell.value
+            cell.value = seen + 1
+        cell.total = (cell.total + 1) % 60
+
+
+def loses(n: Small) -> None:
+    """An update is lost; at the end the cell must have all."""
+    for _ in range(n):
+        seen = cells[0].value
+        cells[0].value = seen + 1
+        cells[0].total = cells[0].total + 1
+    with atomic:
+        wait_until(cells[0].total == 2 * n)
+        require(cells[0].value > n, "many-lost", "many updates were lost")
+        require(cells[0].value == 2 * n, "lost-update", "an update was lost")
+
+
+def spins() -> None:
+    """Goes round for ever once the other has taken the lock."""
+    if cells[0].lock.held_by_me():
+        return
+    while True:
+        with atomic:
+            if cells[0].value == 0:
+                break
+
+
+def stays() -> None:
+    """Never puts the value back."""
+    cells[0].value = 1
+
+
+def first_then_second() -> None:
+    with cells[0].lock:
+        with cells[1].lock:
+            cells[0].value = 1
+
+
+def second_then_first() -> None:
+    wait_until(cells[0].value == 1)
+    with cells[1].lock:
+        with cells[0].lock:
+            cells[0].value = 2
+
+
+def program_of(*functions: tuple[Any, ...]) -> Program:
+    machine = Machine({"cells": 2})
+    return build(machine, [Thread(f"t{i}", f[0], f[1:]) for i, f in enumerate(functions)])
+
+
+@cache
+def holding() -> Native:
+    return Native(program_of((adds, 3), (adds, 3), (adds, 2)))
+
+
+@cache
+def broken() -> Native:
+    return Native(program_of((loses, 3), (loses, 3)))
+
+
+def counts(result: Result) -> tuple[object, ...]:
+    return result.verdict, result.states, result.transitions
+
+
+def test_one_and_two_workers_and_whole_states_see_the_same() -> None:
+    slow = breadth_first(Reference(holding().program))
+    assert slow.states > 1 << 15  # so that the second worker joins in
+    for workers in (1, 2, 3):
+        for exact in (False, True):
+            found = native_search(holding(), workers=workers, exact=exact)
+            assert told(found) == told(slow)
+            assert found.exact is exact
+            assert (found.missed == 0) is exact
+    assert native_search(holding()).missed == pytest.approx(slow.states**2 / 2**65)
+
+
+@pytest.mark.parametrize("limit", [1, 10, 300, 40_000])
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_limit_of_states_is_kept(limit: int, workers: int) -> None:
+    found = native_search(holding(), Limits(states=limit), workers=workers)
+    assert (found.verdict, found.reason) == (Verdict.NOT_FINISHED, "states")
+    assert limit <= found.states <= limit + 32 * workers
+
+
+def test_a_limit_that_is_the_whole_graph_is_no_limit() -> None:
+    assert native_search(holding(), Limits(states=native_search(holding()).states + 1)).verdict is Verdict.HOLDS
+
+
+@pytest.mark.parametrize("exact", [False, True])
+@pytest.mark.parametrize("memory", [1, 1_000_000, 1_700_000])
+def test_a_limit_of_memory_is_kept(memory: int, exact: bool) -> None:
+    found = native_search(holding(), Limits(memory=memory), workers=2, exact=exact)
+    assert (found.verdict, found.reason) == (Verdict.NOT_FINISHED, "memory")
+    assert found.peak <= memory
+
+
+def test_a_limit_of_time_is_kept() -> None:
+    found = native_search(holding(), Limits(seconds=1e-6))
+    assert (found.verdict, found.reason) == (Verdict.NOT_FINISHED, "seconds")
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_frontier_too_large_for_memory_goes_to_a_file(workers: int, tmp_path: Path) -> None:
+    found = native_search(holding(), workers=workers, frontier=1, folder=tmp_path)
+    assert counts(found) == counts(native_search(holding(), workers=1))
+    assert not list(tmp_path.iterdir())
+    with pytest.raises(LangError, match="No such file"):
+        native_search(holding(), folder=tmp_path / "nowhere")
+
+
+def test_ctrl_c_gives_what_was_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(progress: object) -> None:
+        raise KeyboardInterrupt
+
+    native = Native(program_of((adds, 6), (adds, 6), (adds, 5)))
+    found = native_search(native, on_progress=interrupt, workers=2)
+    assert (found.verdict, found.reason) == (Verdict.NOT_FINISHED, "interrupted")
+    assert found.states > 1
+
+    def fails(progress: object) -> None:
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        native_search(native, on_progress=fails)
+
+
+def test_depth_first_sees_everything_or_says_that_it_was_cut() -> None:
+    whole = native_search(holding(), strategy=DepthFirst())
+    assert counts(whole) == counts(native_search(holding()))
+    cut = native_search(holding(), strategy=DepthFirst(depth=12))
+    assert (cut.verdict, cut.reason) == (Verdict.NOT_FINISHED, "depth")
+    assert cut.depth < 12
+    assert cut.states < whole.states
+
+
+@pytest.mark.parametrize("strategy", [DepthFirst(), RandomWalks(seed=1), RandomWalks(seed=2)])
+def test_what_other_strategies_find_replays(strategy: Strategy) -> None:
+    found = native_search(broken(), strategy=strategy)
+    assert found.violation is not None
+    assert found.violation.rule in ("lost-update", "many-lost")
+    trace = found.violation.trace
+    replay(broken().program, [(s.thread, s.choices) for s in trace.steps], trace.states)
+    again = native_search(broken(), strategy=strategy)
+    assert again.violation == found.violation
+
+
+def test_random_walks_never_say_holds() -> None:
+    found = native_search(holding(), strategy=RandomWalks(walks=5, seed=3))
+    assert (found.verdict, found.reason) == (Verdict.NOT_FINISHED, "walks")
+
+
+def test_all_broken_rules_are_collected_when_asked_for() -> None:
+    assert len(native_search(broken()).violations) == 1
+    for workers in (1, 2):
+        found = native_search(broken(), collect=True, workers=workers)
+        assert found.verdict is Verdict.BROKEN
+        assert sorted(v.rule for v in found.violations) == ["lost-update", "many-lost"]
+        for violation in found.violations:
+            trace = violation.trace
+            replay(broken().program, [(s.thread, s.choices) for s in trace.steps], trace.states)
+
+
+@pytest.mark.parametrize("exact", [False, True])
+def test_livelock(exact: bool) -> None:
+    assert native_search(holding(), progress=True, exact=exact).verdict is Verdict.HOLDS
+    native = Native(program_of((spins,), (stays,)))
+    assert native_search(native).verdict is Verdict.HOLDS
+    found = native_search(native, progress=True, exact=exact)
+    assert found.violation is not None
+    assert found.violation.rule == "livelock"
+    assert "lets t0 end" in found.violation.message
+    trace, loop = found.violation.trace, found.violation.loop
+    assert loop > 0
+    assert trace.states[-1] == trace.states[-1 - loop]
+    assert len(trace) - loop <= 2
+
+
+def test_the_order_of_locks() -> None:
+    made = program_of((first_then_second,), (second_then_first,))
+    found = assert_same(made)
+    assert found.violation is not None
+    assert found.violation.rule == "lock-order"
+    assert native_search(Native(made), lock_order=False).verdict is Verdict.HOLDS
