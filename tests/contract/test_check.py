@@ -49,6 +49,13 @@ class ForgetsToUnsubscribe(mirror.Mirror):
         mn.is_unregistered(self)
 
 
+class NeverMaps(mirror.Mirror):
+    """Finds the page and forgets to map it: the device faults for ever."""
+
+    def fault(self, va: Va, write: bool) -> Errno:
+        return 0
+
+
 class NeverFaults(Device):
     """Fails every access: no rule of safety is broken, but the CPU would have got the page."""
 
@@ -103,6 +110,10 @@ def test_a_permission_that_the_cpu_does_not_have_is_as_bad_as_a_frame() -> None:
 
 def test_a_device_that_fails_where_the_cpu_does_not_is_caught() -> None:
     assert broken_by(NeverFaults, adversaries=["madvise-dontneed"]) == {"as-if-cpu"}
+
+
+def test_a_device_that_faults_for_ever_is_a_livelock() -> None:
+    assert broken_by(NeverMaps, adversaries=["munmap"]) == {"livelock"}
 
 
 def test_only_the_rules_that_are_named_are_watched() -> None:

@@ -93,7 +93,7 @@ def search_cell(
     program = table.program(row, column)
     if program is None:
         return Cell(row, column, None)
-    return Cell(row, column, breadth_first(Reference(program), limits, on_progress))
+    return Cell(row, column, breadth_first(Reference(program), limits, on_progress, progress=True))
 
 
 def _work(name: str, row: str, column: str, limits: Limits | None) -> Cell:

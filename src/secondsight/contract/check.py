@@ -54,7 +54,7 @@ RULES: dict[str, Rule] = {
         _rule("no-use-after-free", no_use_after_free),
         _rule("isolation", isolation),
         _rule("teardown", no_callback_after_unregister),
-        Rule("progress", "Nobody waits for ever, sleeps where sleeping is forbidden, or misuses a lock (always checked).", ()),
+        Rule("progress", "Nobody waits or goes round for ever, sleeps where sleeping is forbidden, or misuses a lock (always checked).", ()),
     )
 }
 """The contract's rules by name."""
@@ -129,7 +129,7 @@ def check_scenario(
         if on_progress is not None:
             on_progress(scenario.name, progress)
 
-    result = breadth_first(Reference(rebuild()), limits, tell)
+    result = breadth_first(Reference(rebuild()), limits, tell, progress=True)
     return Checked(driver.__name__, adversary, scenario.name, tuple(r.name for r in rules), result, rebuild)
 
 

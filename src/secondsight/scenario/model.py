@@ -265,7 +265,7 @@ def outcomes(
 ) -> tuple[Result, frozenset[Outcome]]:
     """Every outcome that a scenario can have, and the search's result: only if that *holds* is the set complete."""
     made = program(scenario, driver, rules, wanted)
-    result = breadth_first(Reference(made), limits, on_progress, watch=_watched(made))
+    result = breadth_first(Reference(made), limits, on_progress, watch=_watched(made), progress=True)
     return result, frozenset(read_outcome(scenario, seen) for seen in result.outcomes)
 
 

@@ -14,6 +14,8 @@ from collections.abc import Callable, Sequence
 from secondsight.lang.errors import Blocked, LangError, ModelError, NoneFollowed, RuleBroken
 from secondsight.lang.reference import Reference
 from secondsight.search.lock_order import LockOrder
+from secondsight.search.messages import deadlock_message, livelock_message
+from secondsight.search.progress import Edges
 from secondsight.search.result import Limits, Progress, Result, Step, Trace, Verdict, Violation
 
 __all__ = ["breadth_first"]
@@ -30,15 +32,18 @@ def breadth_first(
     order: Sequence[int] | None = None,
     deadlock: bool = True,
     lock_order: bool = True,
+    progress: bool = False,
 ) -> Result:
     """Visit every state that can be reached, or stop at the first broken rule.
 
     `watch`: the part of the state, from and to, whose values in final states are collected as outcomes (a state is final
     when every thread but the daemons has ended). `order`: the order in which threads are tried (any order visits the same
     states). `deadlock`: a state in which nobody can go on although a thread has not ended is a broken rule. `lock_order`:
-    so is taking locks in two orders (see `search.lock_order`). Ctrl-C ends the search with what was seen.
+    so is taking locks in two orders (see `search.lock_order`). `progress`: so is a state from which no schedule lets every
+    thread end (`livelock`, see `search.progress`); it takes memory for every transition. Ctrl-C ends the search with what
+    was seen.
     """
-    return _Search(reference, limits or Limits(), on_progress, watch, order, deadlock, lock_order).run()
+    return _Search(reference, limits or Limits(), on_progress, watch, order, deadlock, lock_order, progress).run()
 
 
 class _Stop(Exception):
@@ -48,7 +53,7 @@ class _Stop(Exception):
 class _Search:
     def __init__(
         self, reference: Reference, limits: Limits, on_progress: Callable[[Progress], None] | None,
-        watch: tuple[int, int] | None, order: Sequence[int] | None, deadlock: bool, lock_order: bool,
+        watch: tuple[int, int] | None, order: Sequence[int] | None, deadlock: bool, lock_order: bool, progress: bool,
     ) -> None:  # fmt: skip
         self.reference, self.limits, self.on_progress = reference, limits, on_progress
         self.watch, self.deadlock = watch, deadlock
@@ -57,7 +62,8 @@ class _Search:
             raise ValueError(f"order={order}: each thread once")
         self.lock_order = LockOrder(reference.program) if lock_order else None
         self.has_daemons = any(t.daemon for t in reference.program.threads)
-        self.seen: set[bytes] = {reference.initial}
+        self.edges = Edges() if progress else None
+        self.seen: dict[bytes, int] = {reference.initial: 0}
         self.parents = array("Q", [0])
         self.how = array("H", [0])
         self.outcomes: set[bytes] = set()
@@ -72,6 +78,8 @@ class _Search:
         error: LangError | None = None
         try:
             self._levels()
+            if self.edges is not None and self.violation is None:
+                self._goes_round(self.edges)
         except _Stop as stop:
             reason = str(stop)
         except KeyboardInterrupt:
@@ -115,7 +123,7 @@ class _Search:
 
     def _expand(self, states: list[bytes], first: int, following: list[bytes]) -> None:
         """Every step from every one of some states. Written out flat: this is the loop that takes the time."""
-        seen, parents, how, steps = self.seen, self.parents, self.how, self.reference.steps
+        seen, parents, how, steps, edges = self.seen, self.parents, self.how, self.reference.steps, self.edges
         choices, threads, wide = self.reference.choices, self.threads, self.reference.wide
         script = choices.script
         taking: frozenset[int] = frozenset()
@@ -124,6 +132,8 @@ class _Search:
         final = self.has_daemons
         for number, state in enumerate(states, first):
             ordinal = 0
+            if edges is not None:
+                edges.starts.append(len(edges.targets))
             for index, base, thread in threads:
                 counter = state[base] << 8 | state[base + 1] if wide else state[base]
                 step = steps[counter]
@@ -141,10 +151,12 @@ class _Search:
                         ordinal += 1
                         new = bytes(result)
                         if new not in seen:
-                            seen.add(new)
+                            seen[new] = len(parents)
                             following.append(new)
                             parents.append(number)
                             how.append(ordinal - 1)
+                        if edges is not None:
+                            edges.targets.append(seen[new])
                         if counter in taking and thread in holders[look(state)]:
                             if self._inverts(state, new, thread, counter, number, index):
                                 return
@@ -161,20 +173,23 @@ class _Search:
     def _final(self, number: int, state: bytes, successors: int) -> bool:
         """A state without successors, or with daemons' only: an outcome, or a deadlock (then False)."""
         if self.reference.finished(state):
+            if self.edges is not None:
+                self.edges.final.append(number)
             if self.watch is not None:
                 self.outcomes.add(state[self.watch[0] : self.watch[1]])
             return True
         if successors or not self.deadlock:
             return True
-        program = self.reference.program
-        waiting = []
-        for index, thread in enumerate(program.threads):
-            counter = self.reference.counter(state, index)
-            if counter:
-                where = program.counters[counter - 1].where
-                waiting.append(f"{thread.name} in {program.counters[counter - 1].function.name} (line {where.line})")
-        self.violation = Violation("deadlock", "nobody can go on: " + ", ".join(waiting) + " waits", None, self._trace(number))
+        self.violation = Violation("deadlock", deadlock_message(self.reference, state), None, self._trace(number))
         return False
+
+    def _goes_round(self, edges: Edges) -> None:
+        """A state from which nobody can help some thread to end is a livelock."""
+        stuck = edges.stuck()
+        if stuck is not None:
+            trace = self._trace(stuck)
+            last = trace.states[-1] if trace.states else self.reference.initial
+            self.violation = Violation("livelock", livelock_message(self.reference, last), None, trace)
 
     def _inverts(self, state: bytes, new: bytes, thread: int, counter: int, number: int, index: int) -> bool:
         """Whether a step took a lock against the order that other steps took locks in."""
