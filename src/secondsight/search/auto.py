@@ -1,0 +1,90 @@
+"""One search for every caller: by the reference executor while it is small, by the native one when it has grown.
+
+`auto` begins with the reference, which starts at once, and goes over to native code (from the beginning: both see the same
+graph) when `SWITCH` states have been seen and a C compiler is there. Results are the same either way; `Result.exact` says
+whether whole states were compared.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Literal
+
+from secondsight.lang.compiler import CompilerMissing, compiler
+from secondsight.lang.errors import LangError
+from secondsight.lang.native import Native
+from secondsight.lang.program import Program
+from secondsight.lang.reference import Reference
+from secondsight.search.bfs import breadth_first
+from secondsight.search.native import native_search
+from secondsight.search.result import Limits, Progress, Result
+from secondsight.search.strategy import BreadthFirst, Strategy
+
+__all__ = ["SWITCH", "Executor", "search", "why_not_native"]
+
+Executor = Literal["auto", "reference", "native"]
+
+SWITCH = 50_000
+"""States after which `auto` goes over to native code."""
+
+
+def why_not_native() -> str | None:
+    """Why large searches run on the reference executor, in one line; None if they do not have to."""
+    try:
+        compiler()
+    except CompilerMissing as error:
+        return str(error)
+    return None
+
+
+def search(
+    program: Program,
+    executor: Executor = "auto",
+    limits: Limits | None = None,
+    on_progress: Callable[[Progress], None] | None = None,
+    watch: tuple[int, int] | None = None,
+    *,
+    deadlock: bool = True,
+    lock_order: bool = True,
+    progress: bool = False,
+    workers: int | None = None,
+    strategy: Strategy | None = None,
+    exact: bool = False,
+    collect: bool = False,
+) -> Result:
+    """Search a program's states; see `breadth_first` and `native_search` for what the arguments mean.
+
+    Limits hold for both parts of an `auto` search together. Other strategies than breadth first, and `collect`, are the native
+    executor's alone. Raises `CompilerMissing` where it is asked for and there is none.
+    """
+    limits = limits or Limits()
+    native_only = collect or not isinstance(strategy or BreadthFirst(), BreadthFirst)
+    if native_only and executor == "reference":
+        raise LangError("the reference executor searches breadth first, up to the first broken rule: use the native executor")
+
+    def slow(within: Limits) -> Result:
+        return breadth_first(
+            Reference(program), within, on_progress, watch, deadlock=deadlock, lock_order=lock_order, progress=progress
+        )
+
+    def fast(within: Limits) -> Result:
+        return native_search(
+            Native(program), within, on_progress, watch, deadlock=deadlock, lock_order=lock_order, progress=progress,
+            workers=workers, strategy=strategy, exact=exact, collect=collect,
+        )  # fmt: skip
+
+    if executor == "native" or native_only:
+        return fast(limits)
+    if executor == "reference" or why_not_native() or (limits.states is not None and limits.states <= SWITCH):
+        return slow(limits)
+    begun = time.perf_counter()
+    result = slow(replace(limits, states=SWITCH))
+    if result.reason != "states":
+        return result
+    spent = time.perf_counter() - begun
+    if limits.seconds is not None:
+        limits = replace(limits, seconds=max(1e-3, limits.seconds - spent))
+    result = fast(limits)
+    return replace(result, seconds=result.seconds + spent)

@@ -1,0 +1,121 @@
+"""Compiling: once, in a cache that mends itself and that processes share; with sanitizers; without a compiler."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import subprocess
+import sys
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+
+import pytest
+
+from secondsight.lang import LangError, compiler
+from secondsight.lang.compiler import CompilerMissing, load
+
+try:
+    compiler.compiler()
+except CompilerMissing:
+    pytest.skip("no C compiler", allow_module_level=True)
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("SECONDSIGHT_CACHE", str(tmp_path))
+    return tmp_path / "native"
+
+
+def text(n: int) -> str:
+    return f"int number(void) {{ return {n}; }}\n"
+
+
+def number(n: int) -> int:
+    made: int = load(text(n)).number()
+    return made
+
+
+def test_a_text_is_compiled_once(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert number(1) == 1
+    monkeypatch.setattr(compiler, "_build", None)
+    assert number(1) == 1
+    assert len(list(cache.iterdir())) == 2
+
+
+@pytest.mark.parametrize("damage", ["cut", "garbage", "empty", "one byte"])
+def test_a_broken_library_is_made_again(damage: str, cache: Path) -> None:
+    code = f"from test_native_compiler import number; assert number({len(damage)}) == {len(damage)}"
+    run = [sys.executable, "-c", code]
+    subprocess.run(run, check=True, cwd=Path(__file__).parent)  # in other processes: what is loaded here stays as it is
+    library = next(cache.glob("*.so"))
+    content = library.read_bytes()
+    middle = len(content) // 2
+    flipped = content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :]
+    library.write_bytes({"cut": content[:-2000], "garbage": b"garbage" * 999, "empty": b"", "one byte": flipped}[damage])
+    subprocess.run(run, check=True, cwd=Path(__file__).parent)
+    assert library.read_bytes() == content or compiler._is_whole(library)
+
+
+def test_processes_share_the_cache(cache: Path) -> None:
+    with ProcessPoolExecutor(4, mp_context=get_context("spawn")) as pool:
+        assert list(pool.map(number, [7] * 8)) == [7] * 8
+    assert len(list(cache.glob("*.so"))) == 1
+    assert not list(cache.glob("build-*"))
+
+
+def test_a_folder_that_cannot_be_used_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("SECONDSIGHT_CACHE", str(tmp_path / "file"))
+    with pytest.raises(LangError, match="set SECONDSIGHT_CACHE to a folder that can be written"):
+        load(text(2))
+
+
+@pytest.mark.skipif(os.geteuid() == 0 or sys.platform == "win32", reason="root may write everywhere")
+def test_a_folder_without_permission_is_named(cache: Path) -> None:
+    cache.mkdir()
+    cache.chmod(0o500)
+    with pytest.raises(LangError, match="Permission denied; set SECONDSIGHT_CACHE"):
+        load(text(3))
+
+
+def test_what_the_compiler_says_is_told() -> None:
+    with pytest.raises(LangError, match="the C compiler failed"):
+        load("this is not C\n")
+
+
+def test_the_cache_stays_small(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(compiler, "MAX_FILES", 6)
+    for n in range(3):
+        load(text(n))
+    first = compiler._is_whole(next(p.with_suffix(".so") for p in cache.glob("*.c") if p.read_text() == text(0)))
+    assert first  # and so it was used last
+    for path in cache.glob("*.so"):
+        if path.with_suffix(".c").read_text() == text(1):
+            os.utime(path, (1, 1))
+    load(text(3))
+    assert {p.read_text() for p in cache.glob("*.c")} == {text(0), text(2), text(3)}
+    assert len(list(cache.iterdir())) == 6
+
+
+def test_the_sanitizer_stops_the_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    shift = "int shifted(int by) { return 1 << by; }\n"
+    run = f"import ctypes; from secondsight.lang.compiler import load; print(load({shift!r}).shifted(ctypes.c_int(99)))"
+    for wanted, stops in (("0", False), ("1", True)):
+        env = os.environ | {"SECONDSIGHT_SANITIZE": wanted}
+        done = subprocess.run([sys.executable, "-c", run], env=env, capture_output=True, text=True, check=False)
+        if stops and "cannot find" in done.stderr:
+            pytest.skip("the compiler has no sanitizers")
+        assert (done.returncode != 0) is stops
+        assert ("shift exponent 99" in done.stderr) is stops
+
+
+def test_without_a_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
+    compiler.compiler.cache_clear()
+    monkeypatch.setenv("PATH", "")
+    monkeypatch.delenv("CC", raising=False)
+    monkeypatch.setitem(sys.modules, "ziglang", None)
+    with pytest.raises(CompilerMissing, match="install cc"):
+        compiler.compiler()
+    compiler.compiler.cache_clear()
+    assert isinstance(ctypes.CDLL(None), ctypes.CDLL)
