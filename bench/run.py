@@ -6,6 +6,7 @@ import argparse
 import json
 import os
 import platform
+import signal
 import subprocess
 import sys
 import tempfile
@@ -16,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from bench import targets
-from bench.checkers import CHECKERS, HOUSE, Checker, Figures
+from bench.checkers import CHECKERS, HOUSE, Checker, Figures, Ours
 from bench.plot import draw
 from bench.sizes import SIZES, Size
 from bench.table import HEADS, Measured, disagreements, rendered, table
@@ -186,6 +187,8 @@ def _who(given: argparse.Namespace, size: Size, missing: Sequence[str]) -> list[
 def main() -> int:
     """See the module. 1 if counts disagree, 2 if a checker failed."""
     given = _arguments()
+    for name in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(name, signal.default_int_handler)  # also in the background, and so that no verifier outlives us
     began = time.perf_counter()
     sizes = [SIZES[n] for n in given.size or (FULL if given.full else QUICK)]
     missing = ensure(PACKAGES)
@@ -196,7 +199,7 @@ def main() -> int:
     load: dict[str, dict[str, float]] = {}
     mutants: dict[str, float] = {}
     try:
-        if all_done and not given.checker:
+        if all_done and any(isinstance(r.checker, Ours) for r in rows):
             load, mutants = _load(), _mutants(sizes)
     except Failed as failed:
         print(failed, file=sys.stderr)
