@@ -182,7 +182,7 @@ def read_rumur(ran: Ran) -> Figures:
 
 _FULL = ("-DNOREDUCE",)
 _MANY = ("-DNCORE=2", "-DVMAX=64", "-DMEMLIM=8000")
-ANY, MIDDLE, SMALL = 10**12, 50_000_000, 1_000_000
+ANY, MIDDLE, LITTLE, SMALL = 10**12, 50_000_000, 10_000_000, 1_000_000
 
 CHECKERS: tuple[Checker, ...] = (
     Ours("native", "", "none", 1, ANY),
@@ -193,8 +193,8 @@ CHECKERS: tuple[Checker, ...] = (
     Spin("Spin", "depth first", "partial order", 1, ANY),
     Spin("Spin", "depth first", "partial order", 2, MIDDLE, defines=_MANY),
     Spin("Spin", "breadth first", "partial order", 2, MIDDLE, exact=False, defines=("-DBFS_PAR",)),
-    Rumur("Rumur", "", "none", 1, MIDDLE),
-    Rumur("Rumur", "", "none", 2, MIDDLE),
+    Rumur("Rumur", "", "none", 1, LITTLE),
+    Rumur("Rumur", "", "none", 2, LITTLE),
     Rumur("Rumur", "", "frames", 1, MIDDLE, symmetry="heuristic"),
     Rumur("Rumur", "", "frames", 2, MIDDLE, symmetry="heuristic"),
     Ours("reference", "", "none", 1, SMALL, executor="reference"),
