@@ -18,8 +18,8 @@ lint: $(VENV)/.dev  ## ruff and mypy alone; the tests run them too
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
 
-bench: install  ## States a second of the mirror protocol
-	@$(BIN)/python bench/speed.py
+bench: install  ## The mirror protocol on our executors, Spin and Rumur, side by side; ARGS=--full for the long runs
+	@$(BIN)/python -m bench.run $(ARGS)
 
 docs: $(VENV)/.dev  ## Write the present output of their examples into the documents
 	@$(BIN)/python tests/cli/documents.py README.md docs/tutorial.md
