@@ -102,6 +102,7 @@ typedef struct {
 	u64 transitions, inserted, expanded, pushed;
 	ss_edges *edges;
 	int first, waiting;
+	ss_pending *latest; /* its print is not made yet */
 	ss_x x;
 	u64 noted[256]; /* what the caller was lately asked to note */
 	ss_pending pending[DELAY];
@@ -624,6 +625,19 @@ static inline void ss_take(ss_worker *w)
 	}
 }
 
+/*
+ * The print of a state is made when the next one is there: its bytes have only just been written one by one, and to read
+ * them back as words at once would have to wait for that.
+ */
+static inline void ss_print(ss_worker *w)
+{
+	ss_pending *p = w->latest;
+	if (p) {
+		p->print = ss_known_by(p->state);
+		__builtin_prefetch(&w->run->table[p->print >> w->run->shift], 1);
+	}
+}
+
 /* The next script of choices: 0 when all have been followed. */
 static int ss_advance(ss_x *x)
 {
@@ -685,10 +699,10 @@ static inline void ss_expand(ss_worker *w, const u8 *state, u32 number)
 				if (!ss_tell(w, A_STEP_FAILED, thread, number))
 					return;
 			} else if (done) {
-				p->print = ss_known_by(p->state);
+				ss_print(w);
+				w->latest = p;
 				p->parent = number;
 				p->ordinal = (u16)ordinal++;
-				__builtin_prefetch(&run->table[p->print >> run->shift], 1);
 				w->waiting++;
 				if (ordinal == MAX_SUCCESSORS) {
 					fail(&w->x, CHOICES, -1, 1, 0, 0);
@@ -753,6 +767,8 @@ static void ss_phase(ss_worker *w)
 			w->current = NULL;
 		}
 	}
+	ss_print(w);
+	w->latest = NULL;
 	while (w->waiting)
 		ss_take(w);
 }
