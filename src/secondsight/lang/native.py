@@ -15,6 +15,7 @@ from importlib import resources
 
 from secondsight.lang.compiler import load
 from secondsight.lang.errors import BadIndex, LangError, LeftRange, ModelError, NoneFollowed, OutOfRecords, Position, RuleBroken
+from secondsight.lang.movers import Reductions
 from secondsight.lang.program import Program
 from secondsight.lang.reference import Successor
 from secondsight.lang.render_c import render_c
@@ -50,12 +51,13 @@ def engine_text() -> str:
 class Native:
     """A checked program as machine code; see the module. Raises `CompilerMissing` or `LangError` from the compiler."""
 
-    def __init__(self, program: Program) -> None:
-        self.program = program
-        self.rendered = render_c(program)
+    def __init__(self, program: Program, reductions: Reductions | None = None) -> None:
+        self.program, self.reductions = program, reductions or Reductions.none()
+        self.rendered = render_c(program, self.reductions)
         self.source = self.rendered.text
         self.library = load(self.source + engine_text())
-        if self.library.ss_size_of_x() != ctypes.sizeof(StepResult):
+        self.result_size = self.library.ss_size_of_x()
+        if self.result_size < ctypes.sizeof(StepResult):
             raise LangError("the compiled model does not fit this version")
         self.threads = [(i, base, i + 1) for i, base in enumerate(program.bases)]
         self._tables = []
@@ -71,6 +73,14 @@ class Native:
             self.library.ss_set_table(i, self._tables[i], ctypes.c_int64(len(self.program.machine.data[name])))
         self.library.ss_set_daemons(sum(1 << i for i, t in enumerate(self.program.threads) if t.daemon))
 
+    def _step_result(self) -> StepResult:
+        """Room for what a step leaves behind: with reductions the rendered structure goes on behind the public part."""
+        return StepResult.from_buffer(ctypes.create_string_buffer(self.result_size))
+
+    def is_stale(self) -> bool:
+        """Whether a reduction guessed wrong since its search began: what was found is void, and the search begins again."""
+        return self.reductions.merge and bool(self.library.ss_is_stale())
+
     def _initial(self) -> bytes:
         program = self.program
         whole = program.initial_shared + bytes(program.region * len(self.threads))
@@ -79,7 +89,7 @@ class Native:
             thread = program.threads[index]
             values = [program.argument(thread, v, p) for v, p in zip(arguments, root.params, strict=True)]
             row = (ctypes.c_int64 * max(1, len(values)))(*values)
-            result = StepResult()
+            result = self._step_result()
             done = self.library.ss_enter(
                 state, self.rendered.entries[root], ctypes.c_int64(base), ctypes.c_int64(number), row, ctypes.byref(result)
             )
@@ -127,7 +137,7 @@ class Native:
         self.bind()
         if not self.counter(state, thread):
             return
-        result, room = StepResult(), ctypes.create_string_buffer(len(state))
+        result, room = self._step_result(), ctypes.create_string_buffer(len(state))
         while True:
             done = self.library.ss_one_step(state, room, thread, ctypes.byref(result))
             choices = tuple(result.script[: result.made])

@@ -20,6 +20,7 @@ from secondsight.lang.cfg import Block, Branch, CallTo, Exit, Jump
 from secondsight.lang.errors import OutOfRecords, Position
 from secondsight.lang.inline import substitute
 from secondsight.lang.locks import Lock, RwLock, SpinLock
+from secondsight.lang.movers import LOCKS_FILE, Reductions, merged_steps, notes_before
 from secondsight.lang.program import Frame, Program, is_head
 from secondsight.lang.ranges import MAX_SHIFT
 from secondsight.lang.records import Shared
@@ -41,6 +42,13 @@ typedef uint64_t u64;
 typedef int32_t i32;
 typedef int64_t i64;
 
+#ifndef SS_NOTED
+#define SS_NOTED
+#define RD(place) (place)
+#define WR(place) (place)
+#define FIRST_CHOICE(count) 0
+#endif
+
 enum { SS_CHOICES = 64 };
 enum { SS_BLOCKED = 1, SS_FAILED = 2 };
 enum { RULE = 1, RANGE, INDEX, NONE, CLASS, DIVISION, SHIFT, NOT_IN_ARRAY, FULL, FREED, NO_CHOICE, ROUNDS, CHOICES };
@@ -51,6 +59,7 @@ typedef struct {
 	i64 value, low, high;
 	i32 made, at;
 	i32 script[SS_CHOICES], sizes[SS_CHOICES];
+	SS_NOTED
 } ss_x;
 
 static void fail(ss_x *x, i32 kind, i32 site, i64 value, i64 low, i64 high)
@@ -94,8 +103,8 @@ static i64 io(ss_x *x, i64 base, i64 ref, i64 stride, i64 count, i32 site)
 static i64 al(ss_x *x, u8 *s, i64 base, i64 stride, i64 count, i32 site)
 {
 	for (i64 i = 0; i < count; i++)
-		if (!s[base + stride * count + i]) {
-			s[base + stride * count + i] = 1;
+		if (!s[RD(base + stride * count + i)]) {
+			s[WR(base + stride * count + i)] = 1;
 			return base + i * stride;
 		}
 	fail(x, FULL, site, count, 0, 0);
@@ -106,12 +115,13 @@ static void fr(ss_x *x, u8 *s, i64 base, i64 ref, i64 stride, i64 count, const u
 	i64 i = io(x, base, ref, stride, count, site);
 	if (x->stop)
 		return;
-	if (!s[base + stride * count + i]) {
+	if (!s[RD(base + stride * count + i)]) {
 		fail(x, FREED, site, 0, 0, 0);
 		return;
 	}
-	s[base + stride * count + i] = 0;
-	memcpy(s + ref, fresh, stride);
+	s[WR(base + stride * count + i)] = 0;
+	for (i64 j = 0; j < stride; j++)
+		s[WR(ref + j)] = fresh[j];
 }
 static i64 ch(ss_x *x, i64 count, i32 site)
 {
@@ -126,7 +136,7 @@ static i64 ch(ss_x *x, i64 count, i32 site)
 			fail(x, CHOICES, site, 0, 0, 0);
 			return 0;
 		}
-		x->script[x->made] = 0;
+		x->script[x->made] = FIRST_CHOICE(count);
 		x->sizes[x->made++] = (i32)count;
 	}
 	return x->script[x->at++];
@@ -146,16 +156,17 @@ class CText:
     entries: dict[ir.Function, int] = field(default_factory=dict)
 
 
-def render_c(program: Program) -> CText:
+def render_c(program: Program, reductions: Reductions | None = None) -> CText:
     """The model of a program in C. The engine's text goes behind it (`search/engine.c`)."""
-    return _CRenderer(program).render()
+    return _CRenderer(program, reductions or Reductions.none()).render()
 
 
 class _CRenderer:
     """Writes the functions; `frame` is that of the function with boundaries being written, None in one without."""
 
-    def __init__(self, program: Program) -> None:
-        self.program, self.layout = program, program.layout
+    def __init__(self, program: Program, reductions: Reductions) -> None:
+        self.program, self.layout, self.reductions = program, program.layout, reductions
+        self.observes = False
         self.sites: list[tuple[Position, str]] = []
         self.site_numbers: dict[tuple[Position, str], int] = {}
         self.rules: list[tuple[str, str]] = []
@@ -243,7 +254,8 @@ class _CRenderer:
         for i, frame in enumerate(self.frames):
             self._returns(frame, i)
         self._interface()
-        head = [PRELUDE, *self._tables(), *self.constants, *self.prototypes, ""]
+        noting = notes_before(self.layout) if self.reductions.merge else []
+        head = [*noting, PRELUDE, *self._tables(), *self.constants, *self.prototypes, ""]
         text = "\n".join([*head, *self.lines]) + "\n"
         return CText(text, self.sites, self.rules, self.bounds, list(self.tables), self.numbers)
 
@@ -270,6 +282,8 @@ class _CRenderer:
         self.out("static int finish(u8 *s, i64 B, i64 t, ss_x *x, i64 rv)")
         self.out("{")
         with self.indented():
+            for at in self._lock_bytes() if self.reductions.merge else []:
+                self.out(f"ss_touch(x, {at}, QUERY);")
             if locks:
                 held = self.rule("lock-held-at-exit", "the thread ends with a lock held")
                 self.out(f"if ({' || '.join(locks)})")
@@ -278,6 +292,13 @@ class _CRenderer:
             self.out("return 1;")
         self.out("}")
         self.spinlocks = " || ".join(f"s[{at}] == t" for at in self.layout.instances_below(SpinLock))
+
+    def _lock_bytes(self) -> list[int]:
+        """Where it is written who holds a lock."""
+        places = [at + self.layout.offset(Lock, "owner") for at in self.layout.instances_below(Lock)]
+        for at in self.layout.instances_below(RwLock):
+            places += [at + self.layout.offset(RwLock, name) for name in ("owner", "readers")]
+        return places
 
     def _needs_own(self, frame: Frame, block: Block) -> bool:
         """Whether an entry block is also reached otherwise."""
@@ -338,7 +359,8 @@ class _CRenderer:
         """What the engine and the caller use."""
         steps = ", ".join(["0", *(f"p{c.number}" for c in self.program.counters)])
         self.out(f"static int (*const STEPS[])(u8 *, i64, i64, ss_x *) = {{ {steps} }};")
-        self.out("static inline int step_at(int counter, u8 *s, i64 B, i64 t, ss_x *x) { return STEPS[counter](s, B, t, x); }")
+        if not self.reductions.merge:
+            self.out("static inline int step_at(int counter, u8 *s, i64 B, i64 t, ss_x *x) { return STEPS[counter](s, B, t, x); }")
         load = "s[B]" if self.program.counter_width == 1 else "(int)l2(s + B)"
         self.out(f"static inline int counter_of(const u8 *s, i64 B) {{ return {load}; }}")
         self.out("static u32 daemons;")
@@ -358,6 +380,8 @@ class _CRenderer:
                 arguments = "".join(f", a[{k}]" for k in range(len(frame.flow.function.params)))
                 self.out(f"\tcase {i}: return e{i}(s, B, t, x{arguments});")
         self.out("\t}\n\treturn -1;\n}")
+        if self.reductions.merge:
+            self.lines += merged_steps(self.layout)
 
     # Blocks.
 
@@ -435,8 +459,10 @@ class _CRenderer:
         self._open(f"i64 {self.calls[function]}(u8 *s, i64 B, i64 t, ss_x *x{parameters})", function.name)
         self.result = function.result
         self.parameters = set(function.params)
+        self.observes = function.source is not None and function.source.__name__ == "trylock"
         for stmt in function.body:
             self._statement(stmt)
+        self.observes = False
         self.out("return 0;")
         self.declared -= self.parameters
         self._close()
@@ -451,7 +477,7 @@ class _CRenderer:
                 kind = stmt.addr.type
                 assert isinstance(kind, (IntType, RefType))
                 value = self.temp(self.ranged(stmt.value, kind, _path_name(stmt.addr), stmt.where))
-                self._stored(self.place(stmt.addr), kind, value)
+                self._stored(self._noted(stmt.addr, "WR"), kind, value)
             case ir.Free():
                 base, stride, count = self.pool(stmt.pool)
                 record = stmt.pool.type.element.record  # type: ignore[union-attr]
@@ -489,8 +515,15 @@ class _CRenderer:
             case ir.Wait():
                 if stmt.sleeps and self.spinlocks:
                     rule = self.rule("sleep-in-atomic", "sleeps while it holds a spinlock")
+                    if self.reductions.merge:
+                        for at in self.layout.instances_below(SpinLock):
+                            self.out(f"ss_touch(x, {at}, QUERY);")
                     self.out(f"if ({self.spinlocks}) {{ fail(x, RULE, {self.site(stmt.where)}, {rule}, 0, 0); return 0; }}")
+                if self.reductions.merge:
+                    self.out(f"x->{'acquires' if stmt.where.file == LOCKS_FILE else 'waits'}++;")
                 self.out(f"if (!({self.expr(stmt.test)})) return block(x);")
+                if self.reductions.merge and stmt.where.file == LOCKS_FILE:
+                    self.out("x->inside = x->noted;")
             case _:
                 raise AssertionError(f"{type(stmt).__name__} inside a step")
 
@@ -550,6 +583,16 @@ class _CRenderer:
         """An offset as C text."""
         constant, terms = self._terms(addr)
         return " + ".join([*terms, str(constant)] if constant or not terms else terms)
+
+    def _noted(self, addr: ir.Addr, how: str) -> str:
+        """A place that is about to be read or written: noted, when steps are to be merged."""
+        if not self.reductions.merge:
+            return self.place(addr)
+        last = addr.path[-1] if addr.path else None
+        lock = isinstance(last, ir.FieldStep) and issubclass(last.record, (Lock, RwLock)) and addr.where.file == LOCKS_FILE
+        if lock and not (self.observes and how == "RD"):
+            how = "LK"
+        return f"{how}({self.place(addr)})"
 
     def _terms(self, addr: ir.Addr) -> tuple[int, list[str]]:
         terms: list[str] = []
@@ -649,7 +692,7 @@ class _CRenderer:
                     self.declared.add(node.var)
                 return self.name(node.var)
             case ir.Load():
-                return self.load(self.place(node.addr), node.type)
+                return self.load(self._noted(node.addr, "RD"), node.type)
             case ir.AddressOf():
                 return f"({self.place(node.addr)})"
             case ir.NonNull():
@@ -713,7 +756,7 @@ class _CRenderer:
         if len(self.lines) != mark and not _constant(base):
             base = self._keep_at(mark, base)
         at = f"io(x, {base}, {value}, {stride}, {count}, {self.site(node.where)})"
-        return at if isinstance(node, ir.IndexOf) else f"(s[{base} + {stride * count} + {at}] != 0)"
+        return at if isinstance(node, ir.IndexOf) else f"(s[RD({base} + {stride * count} + {at})] != 0)"
 
     def _binary(self, node: ir.Binary) -> str:
         """Arithmetic as Python does it, with the checks of division and shifts."""

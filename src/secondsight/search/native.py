@@ -207,6 +207,8 @@ class _Search:
 
     def _result(self) -> Result:
         raw, watch = self.raw, self.wanted.watch
+        if self.native.is_stale():
+            return Result(Verdict.NOT_FINISHED, raw.states, raw.transitions, raw.depth, raw.seconds, None, "stale", exact=False)
         width = watch[1] - watch[0] if watch else 0
         data = ctypes.string_at(raw.outcomes, raw.outcome_count * width) if raw.outcome_count else b""
         outcomes = frozenset(data[i : i + width] for i in range(0, len(data), width)) if width else frozenset()

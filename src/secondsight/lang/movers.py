@@ -1,0 +1,95 @@
+"""Merged steps in the rendered text: what is noted of a step, and where the locks lie. See `search/movers.c`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib import resources
+
+from secondsight.lang import locks
+from secondsight.lang.layout import Layout
+from secondsight.lang.locks import Lock, RwLock
+
+__all__ = ["LOCKS_FILE", "MOST_LOCKS", "Reductions", "merged_steps", "notes_before"]
+
+LOCKS_FILE = locks.__file__
+MOST_LOCKS = 63
+
+NOTES = """\
+#include <stdint.h>
+#include <stdlib.h>
+#define SS_NOTED \\
+	int noted, waits, acquires, inside, merged; \\
+	uint64_t dice; \\
+	uint16_t places[SHARED_SIZE]; \\
+	uint8_t ways[SHARED_SIZE];
+#define RD(place) ss_touch(x, place, READ)
+#define WR(place) ss_touch(x, place, WRITE)
+#define LK(place) ss_touch(x, place, LOCK)
+#define FIRST_CHOICE(count) (x->dice ? (i32)(ss_roll(x) % (u64)(count)) : 0)
+#define ss_touch(x, place, way) noting(&(x)->noted, (x)->places, (x)->ways, place, way)
+#define ss_roll(x) rolled(&(x)->dice)
+enum { READ, WRITE, LOCK, QUERY, WAYS };
+
+/* Keep in mind that a step touches a byte of the shared state, and how; the place itself. */
+static inline int64_t noting(int *noted, uint16_t *places, uint8_t *ways, int64_t place, int way)
+{
+	if ((uint64_t)place < SHARED_SIZE && !(ways[place] >> way & 1)) {
+		if (!ways[place])
+			places[(*noted)++] = (uint16_t)place;
+		ways[place] |= (uint8_t)(1 << way);
+	}
+	return place;
+}
+static inline uint64_t rolled(uint64_t *dice)
+{
+	*dice ^= *dice << 13;
+	*dice ^= *dice >> 7;
+	*dice ^= *dice << 17;
+	return *dice >> 11;
+}
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Reductions:
+    """Which reductions a search makes: `merge` of steps that others cannot tell apart, `symmetry` of interchangeable records."""
+
+    merge: bool = True
+    symmetry: bool = True
+
+    @classmethod
+    def none(cls) -> Reductions:
+        """No reduction at all."""
+        return cls(merge=False, symmetry=False)
+
+
+def notes_before(layout: Layout) -> list[str]:
+    """What comes before the rendered model: how a step notes what it touches."""
+    return [f"enum {{ SHARED_SIZE = {layout.shared_size} }};", NOTES]
+
+
+def lock_places(layout: Layout) -> list[tuple[int, int]]:
+    """Each lock's bytes: its owner's, its readers' (0 if it has none). Those beyond the most that are looked at protect nothing."""
+    found = [(at + layout.offset(Lock, "owner"), 0) for at in layout.instances_below(Lock)]
+    found += [
+        (at + layout.offset(RwLock, "owner"), at + layout.offset(RwLock, "readers")) for at in layout.instances_below(RwLock)
+    ]
+    return sorted(found)[:MOST_LOCKS]
+
+
+def merged_steps(layout: Layout) -> list[str]:
+    """What comes after the rendered model: the locks, and `step_at` that merges."""
+    places = lock_places(layout)
+    at = [0] * layout.shared_size
+    for number, (owner, readers) in enumerate(places, 1):
+        at[owner] = number
+        if readers:
+            at[readers] = number
+    owners, readers_ = ", ".join(str(o) for o, _ in places), ", ".join(str(r) for _, r in places)
+    return [
+        f"enum {{ LOCKS = {len(places)} }};",
+        f"static const u16 LOCK_OWNER[] = {{ {owners or 0} }}, LOCK_READERS[] = {{ {readers_ or 0} }};",
+        f"static const u8 LOCK_AT[] = {{ {', '.join(map(str, at))} }};",
+        "#define SAME_AS(place) (place)",
+        resources.files("secondsight.search").joinpath("movers.c").read_text(),
+    ]

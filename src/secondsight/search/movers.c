@@ -1,0 +1,326 @@
+/*
+ * Merged steps: what a thread does between two places where others could tell is one step of the search.
+ *
+ * A step is a *right mover* if it may as well be taken later than another thread's step that follows it, a *left mover* if it
+ * may as well be taken earlier than another thread's step before it. A merged step is
+ *
+ *     right movers, then at most one step that is neither, then left movers
+ *
+ * of one thread (Lipton). Which step is a mover is found out while searching. Every step notes the bytes of shared state that
+ * it touches, those that it only tried included. For each byte, each thread and each way of touching it (`READ`, `WRITE`) it
+ * is kept which locks the thread held every time: HELD. A step of t moves past every step of u if on each byte that they
+ * both touch, one of them writing, there is a lock that t holds now and u held each time, one of the two exclusively: while t
+ * holds it u cannot be there. Taking a lock moves right and giving it back moves left, as long as nobody looks at the lock
+ * in another way than by waiting for it (`LOCK` against `READ`, `WRITE`); that a thread holds a lock can only be changed by
+ * itself (a lock where that is not so protects nothing: UNSURE).
+ *
+ * HELD is a guess, refined by every access. A decision notes what it relied on; when that turns out to be wrong, the search is
+ * begun again with what is known by then (`stale`). So a search that ends has made all its decisions by facts that hold for
+ * every access that it made, and therefore for every access of the program: take the first step of the whole graph that
+ * would contradict; all before it move as decided, so a path of merged steps leads to where that step is tried.
+ *
+ * What keeps verdicts and final states:
+ *   - A step that waits for what others may change (a lock, an unprotected condition) is always the first of a merged
+ *     step. So in a deadlock every thread is between two merged steps, and the deadlock is found.
+ *   - A step that cannot be taken, or that moves the wrong way, is undone: the merged step ends before it.
+ *   - With `while_alive`, accesses count against t only while t has not ended. Then the step that ends a thread is never merged
+ *     with those before it: by this rule a thread is alive for the others in the search whenever it is so in the whole graph.
+ *   - Daemons are never merged: a final state may catch them anywhere.
+ *   - After MOST steps a merged step ends: none goes on for ever, and every state in which one ends is looked at by all threads.
+ *   - A rule that is broken inside is broken: the thread ran there from a state that can be reached.
+ */
+
+#include <pthread.h>
+
+enum { MOST = 64, STALE = 14 };
+enum { RIGHT = 1, LEFT = 2 };
+enum { FREE, BEFORE, AFTER }; /* nothing yet but steps that move both ways; right movers; the one step was taken */
+
+typedef struct {
+	u64 alone, at_all; /* the locks held exclusively; held in any way. All ones: never touched */
+} ss_held;
+
+#define ALWAYS (1ull << 63)
+
+static ss_held HELD[THREADS][THREADS][SHARED_SIZE][WAYS]; /* of one thread while another is alive */
+static u8 RELIED[THREADS][THREADS][SHARED_SIZE][WAYS];
+static u64 UNSURE;
+static u64 TAKEN_AFTER[64]; /* for each lock those that were taken with it held */
+static volatile i32 stale;
+static u32 never_merged;
+static int while_alive; /* accesses count only against threads that have not ended */
+
+/* For each set of ways of touching a byte, the ways of another thread that it does not commute with. */
+static const u8 AGAINST[16] = {
+#define A(w) (((w) & 1 << READ ? 1 << WRITE | 1 << LOCK : 0) \
+	| ((w) & 1 << WRITE ? 1 << READ | 1 << WRITE | 1 << LOCK | 1 << QUERY : 0) \
+	| ((w) & 1 << LOCK ? 1 << READ | 1 << WRITE : 0) | ((w) & 1 << QUERY ? 1 << WRITE : 0))
+	A(0), A(1), A(2), A(3), A(4), A(5), A(6), A(7), A(8), A(9), A(10), A(11), A(12), A(13), A(14), A(15)
+#undef A
+};
+
+static inline void one_held(const u8 *s, int i, i64 t, ss_held *held)
+{
+	u8 owner = s[LOCK_OWNER[i]], readers = LOCK_READERS[i] ? s[LOCK_READERS[i]] : 0;
+	if (owner == t) {
+		held->at_all |= 1ull << i;
+		if (!readers)
+			held->alone |= 1ull << i;
+	} else if (readers >> (t - 1) & 1) {
+		held->at_all |= 1ull << i;
+	}
+}
+
+static inline ss_held held_by(const u8 *s, i64 t)
+{
+	ss_held held = { 0, 0 };
+	for (int i = 0; i < LOCKS; i++)
+		one_held(s, i, t, &held);
+	return held;
+}
+
+/* Somebody wrote into a lock by hand: if that changed what another thread holds, the lock protects nothing. */
+static void written_lock(const u8 *before, const u8 *after, int lock, i64 t)
+{
+	for (i64 u = 1; u <= THREADS; u++) {
+		ss_held b = { 0, 0 }, a = { 0, 0 };
+		if (u == t)
+			continue;
+		one_held(before, lock, u, &b);
+		one_held(after, lock, u, &a);
+		if ((a.alone != b.alone || a.at_all != b.at_all) && !(__atomic_load_n(&UNSURE, __ATOMIC_SEQ_CST) >> lock & 1)) {
+			__atomic_or_fetch(&UNSURE, 1ull << lock, __ATOMIC_SEQ_CST);
+			stale = 1;
+		}
+	}
+}
+
+static inline void narrow(ss_held *entry, const ss_held *held, const u8 *relied)
+{
+	if (!((entry->alone & ~held->alone) | (entry->at_all & ~held->at_all)))
+		return;
+	__atomic_and_fetch(&entry->alone, held->alone, __ATOMIC_SEQ_CST);
+	__atomic_and_fetch(&entry->at_all, held->at_all, __ATOMIC_SEQ_CST);
+	if (__atomic_load_n(relied, __ATOMIC_SEQ_CST))
+		stale = 1;
+}
+
+/*
+ * Take what a step has touched into account, and say which way it moves. `held` before and `then` after it; `after` is NULL
+ * for one that was only tried.
+ */
+static int moves(ss_x *x, const u8 *before, const u8 *after, i64 t, ss_held held, ss_held then)
+{
+	u64 sure = ~UNSURE;
+	ss_held known = { held.alone & sure, held.at_all & sure }, within = known;
+	ss_held right = { (then.alone & sure) | ALWAYS, (then.at_all & sure) | ALWAYS };
+	ss_held left = { (held.alone & sure) | ALWAYS, (held.at_all & sure) | ALWAYS };
+	u64 risen = then.at_all & ~held.at_all;
+	int way = RIGHT | LEFT;
+	if (risen)
+		way &= ~LEFT;
+	if ((held.at_all & ~then.at_all) | (held.alone & ~then.alone))
+		way &= ~RIGHT;
+	if (x->acquires && x->acquires != __builtin_popcountll(risen))
+		way = 0;
+	if (after && risen)
+		for (int i = 0; i < LOCKS; i++)
+			if (held.at_all >> i & 1 && risen & ~TAKEN_AFTER[i])
+				__atomic_or_fetch(&TAKEN_AFTER[i], risen, __ATOMIC_RELAXED);
+	if (x->acquires) { /* what is touched once the last lock was waited for counts as touched with it held */
+		u64 waited = sure;
+		for (int i = 0; i < x->noted; i++)
+			if (LOCK_AT[x->places[i]] && x->ways[x->places[i]] & (1 << READ | 1 << WRITE))
+				waited &= ~(1ull << (LOCK_AT[x->places[i]] - 1));
+		within.alone |= then.alone & waited;
+		within.at_all |= then.at_all & waited;
+	}
+	for (int i = 0; i < x->noted; i++) {
+		int at = x->places[i], ways = x->ways[at], against = AGAINST[ways];
+		if (after && ways & 1 << WRITE && LOCK_AT[at])
+			written_lock(before, after, LOCK_AT[at] - 1, t);
+		at = SAME_AS(at);
+		for (int u = 0; u < THREADS; u++) {
+			if (u == t - 1)
+				continue;
+			if (!while_alive || counter_of(before, BASE[u]))
+				for (int w = 0; w < WAYS; w++)
+					if (ways >> w & 1)
+						narrow(&HELD[t - 1][u][at][w], x->acquires && i >= x->inside ? &within : &known, &RELIED[t - 1][u][at][w]);
+			for (int w = 0; w < WAYS && way; w++)
+				if (against >> w & 1) {
+					ss_held *theirs = &HELD[u][t - 1][at][w];
+					u64 alone = theirs->alone, at_all = theirs->at_all;
+					if (!((right.alone & at_all) | (right.at_all & alone)))
+						way &= ~RIGHT;
+					if (!((left.alone & at_all) | (left.at_all & alone)))
+						way &= ~LEFT;
+				}
+		}
+	}
+	int again = 0;
+	for (int i = 0; i < x->noted; i++) {
+		int place = x->places[i], against = AGAINST[x->ways[place]], at = SAME_AS(place);
+		for (int u = 0; u < THREADS && way; u++)
+			for (int w = 0; w < WAYS && u != t - 1; w++)
+				if (against >> w & 1 && !RELIED[u][t - 1][at][w]) {
+					__atomic_store_n(&RELIED[u][t - 1][at][w], 1, __ATOMIC_SEQ_CST);
+					again = 1;
+				}
+	}
+	if (again) /* somebody may have narrowed what was looked at before it said that it is relied on */
+		return moves(x, before, after, t, held, then);
+	for (int i = 0; i < x->noted; i++)
+		x->ways[x->places[i]] = 0;
+	x->noted = x->waits = x->acquires = x->inside = 0;
+	return way;
+}
+
+static int some_way(int counter, const u8 *start, i64 B, i64 t, ss_x *x, int chosen);
+
+/* `look`: only to see whether it leads further than local steps. */
+static int merged_step(int counter, u8 *s, i64 B, i64 t, ss_x *x, int look)
+{
+	u8 before[STATE_SIZE], start[STATE_SIZE];
+	int number = 0, phase = FREE, first = counter;
+	ss_held held = held_by(s, t);
+	x->merged = 0;
+	if (stale && !x->dice) {
+		fail(x, STALE, -1, 0, 0, 0);
+		return 0;
+	}
+	memcpy(start, s, STATE_SIZE);
+	for (;;) {
+		int chosen = x->at, waits, acquires;
+		memcpy(before, s, STATE_SIZE);
+		int done = STEPS[counter](s, B, t, x);
+		waits = x->waits;
+		acquires = x->acquires;
+		if (!done || x->stop) {
+			moves(x, before, NULL, t, held, held);
+			if (!number || (x->stop == SS_FAILED && x->kind != CHOICES))
+				return 0;
+			if (phase == FREE && x->stop != SS_FAILED && (look || !some_way(first, start, B, t, x, chosen)))
+				return 0; /* as good as blocked where it began */
+			goto undo;
+		}
+		ss_held then = held_by(s, t);
+		int way = moves(x, before, s, t, held, then);
+		counter = counter_of(s, B);
+		if (number) {
+			if (!counter && while_alive)
+				goto undo;
+			if (phase == BEFORE && way != (RIGHT | LEFT) && (waits || acquires))
+				goto undo;
+			if (phase == AFTER && (!(way & LEFT) || (x->at != chosen && !held.at_all)))
+				goto undo;
+		}
+		phase = phase == AFTER || !(way & RIGHT) ? AFTER : phase == BEFORE || way != (RIGHT | LEFT) ? BEFORE : FREE;
+		number++;
+		x->merged = number;
+		if (look && phase != FREE)
+			return 1;
+		if (!counter || number == MOST || x->made > SS_CHOICES / 2 || never_merged >> (t - 1) & 1 || x->dice)
+			return 1;
+		held = then;
+		continue;
+	undo:
+		memcpy(s, before, STATE_SIZE);
+		x->stop = 0;
+		x->made = x->at = chosen;
+		return 1;
+	}
+}
+
+static int ss_advance(ss_x *x);
+
+/*
+ * Whether any other choice in the local steps that `x` took (the first `chosen` of its choices) leads further. If none does, the
+ * thread is as good as blocked before them; if one does, the state after them is one in which it may be blocked for ever.
+ */
+static int some_way(int counter, const u8 *start, i64 B, i64 t, ss_x *x, int chosen)
+{
+	u8 s[STATE_SIZE];
+	i32 script[SS_CHOICES], ways = 1, found = 0;
+	i32 stop = x->stop, made = x->made, at = x->at;
+	for (int i = 0; i < chosen; i++)
+		ways *= x->sizes[i];
+	if (ways == 1)
+		return 0;
+	if (ways > 8)
+		return 1;
+	i32 sizes[SS_CHOICES];
+	memcpy(script, x->script, sizeof script);
+	memcpy(sizes, x->sizes, sizeof sizes);
+	x->made = 0;
+	do {
+		memcpy(s, start, STATE_SIZE);
+		x->at = x->stop = 0;
+		found = merged_step(counter, s, B, t, x, 1) || x->stop == SS_FAILED;
+	} while (!found && x->made && ss_advance(x));
+	memcpy(x->script, script, sizeof script);
+	memcpy(x->sizes, sizes, sizeof sizes);
+	x->stop = stop;
+	x->made = made;
+	x->at = at;
+	return found;
+}
+
+static inline int step_at(int counter, u8 *s, i64 B, i64 t, ss_x *x) { return merged_step(counter, s, B, t, x, 0); }
+
+/*
+ * Forget all, for another program or other data. `alone`: a bit for each thread whose steps are never merged.
+ * `only_while_alive`: worth it where a thread begins when others have ended; it costs a merge at the end of each thread.
+ */
+void ss_forget(u32 alone, int only_while_alive)
+{
+	memset(HELD, 0xff, sizeof HELD);
+	memset(RELIED, 0, sizeof RELIED);
+	memset(TAKEN_AFTER, 0, sizeof TAKEN_AFTER);
+	UNSURE = 0;
+	stale = 0;
+	never_merged = alone;
+	while_alive = only_while_alive;
+}
+
+/* Begin again with what is known. */
+void ss_begin_again(void)
+{
+	memset(RELIED, 0, sizeof RELIED);
+	stale = 0;
+}
+
+int ss_is_stale(void) { return stale; }
+void ss_taken_after(u64 *out) { memcpy(out, TAKEN_AFTER, sizeof TAKEN_AFTER); }
+u64 ss_unsure(void) { return UNSURE; }
+
+/* Learn from `walks` random schedules of single steps, or fewer when nothing new was seen for long. */
+void ss_learn(const u8 *initial, int walks, u64 seed)
+{
+	u8 s[STATE_SIZE], kept[STATE_SIZE];
+	ss_x *x = calloc(1, sizeof *x);
+	x->dice = seed * 2 + 1;
+	for (int walk = 0; walk < walks; walk++) {
+		memcpy(s, initial, STATE_SIZE);
+		for (int length = 0; length < 2000; length++) {
+			int first = (int)(ss_roll(x) % THREADS), tried = 0, failed = 0;
+			for (; tried < THREADS; tried++) {
+				int u = (first + tried) % THREADS, counter = counter_of(s, BASE[u]);
+				if (!counter)
+					continue;
+				memcpy(kept, s, STATE_SIZE);
+				x->made = x->at = x->stop = 0;
+				int done = step_at(counter, s, BASE[u], u + 1, x);
+				if (done && !x->stop)
+					break;
+				failed = x->stop == SS_FAILED;
+				memcpy(s, kept, STATE_SIZE);
+				if (failed)
+					break;
+			}
+			if (failed || tried == THREADS)
+				break;
+		}
+	}
+	free(x);
+}

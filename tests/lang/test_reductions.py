@@ -1,0 +1,194 @@
+"""Reductions keep verdicts, rules, outcomes and shortest traces: on every kind of program, each way of getting it wrong by hand.
+
+`SECONDSIGHT_LAW=5000` tries so many small programs.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import random
+from functools import cache
+
+import pytest
+from generated import module_of, program_of, sources
+from hypothesis import HealthCheck, Phase, assume, given, settings
+from tiny_programs import Op, Row, random_rows, retarget, tiny, watched
+
+from secondsight.cases import TABLES
+from secondsight.contract import ADVERSARIES, driver_program
+from secondsight.devices import mirror
+from secondsight.lang import LangError
+from secondsight.lang.movers import Reductions
+from secondsight.lang.native import Native
+from secondsight.lang.program import Program
+from secondsight.search import Limits, Verdict
+from secondsight.search import reduced as reduced_module
+from secondsight.search.native import native_search
+from secondsight.search.reduced import Reduced, reduced_search, search_both
+
+COUNT = int(os.environ.get("SECONDSIGHT_LAW", "600"))
+
+
+@cache
+def executors(threads: int) -> tuple[Program, Native, Native]:
+    """One compilation of the interpreter of small programs for each number of threads: with merged steps and without."""
+    program = tiny([[(Op.ADD, 0, 0)]] * threads)
+    return program, Native(program, Reductions(symmetry=False)), Native(program)
+
+
+def both(rows: list[list[Row]], daemons: int = 0) -> tuple[Program, Native, Native]:
+    program, native, plain = executors(len(rows))
+    retarget(program, rows, daemons)
+    for one in (native, plain):
+        data = [program.machine.data[name] for name in one.rendered.tables]
+        one._tables = [(ctypes.c_int64 * max(1, len(row)))(*row) for row in data]
+        one.bind()
+        one.initial = one._initial()
+    return program, native, plain
+
+
+def assert_same(plain: Native, reduced: Reduced, watch: tuple[int, int] | None) -> None:
+    """All that a user sees is as without reductions, and the reduced search itself saw whether anything is wrong."""
+    known, found, merged = native_search(plain, watch=watch, workers=1), reduced.result, reduced.merged
+    assert (found.verdict, str(found.error), found.reason) == (known.verdict, str(known.error), known.reason)
+    assert (found.violation is None) == (known.violation is None)
+    if known.violation is not None and found.violation is not None:
+        assert found.violation == known.violation
+    if known.verdict is Verdict.HOLDS:
+        assert found.outcomes == known.outcomes
+        assert found.states <= known.states
+    if merged is not None and (known.violation is None or known.violation.rule != "lock-order"):
+        assert (merged.verdict is Verdict.HOLDS) == (known.verdict is Verdict.HOLDS)
+
+
+def compare_rows(rows: list[list[Row]], daemons: int = 0, workers: int = 1) -> Reduced:
+    program, native, plain = both(rows, daemons)
+    reduced = search_both(native, plain, watch=watched(program), workers=workers)
+    assert_same(plain, reduced, watched(program))
+    return reduced
+
+
+def test_thousands_of_small_programs() -> None:
+    for seed in range(COUNT):
+        chance = random.Random(seed)
+        rows = random_rows(chance, chance.choice([2, 2, 3]), chance.choice([0.0, 0.0, 0.1, 0.3]))
+        try:
+            compare_rows(rows, chance.choice([0, 0, 0, 1]), chance.choice([1, 1, 2]))
+        except AssertionError as error:
+            raise AssertionError(f"seed {seed}: {rows}") from error
+
+
+SECTION: list[Row] = [(Op.LOCK, 0, 0), (Op.ADD, 0, 0), (Op.ADD, 0, 0), (Op.UNLOCK, 0, 0)]
+
+HAND_MADE: dict[str, tuple[list[list[Row]], str | None]] = {
+    "everything under one lock": ([SECTION, SECTION, SECTION], None),
+    "read without the lock": ([SECTION, [(Op.READ, 0, 0)]], None),
+    "a rule reads without the lock": ([SECTION, [(Op.REQUIRE, 0, 0)]], "cell"),
+    "two locks taken in two orders": (
+        [
+            [(Op.LOCK, 0, 0), (Op.LOCK, 1, 0), (Op.UNLOCK, 1, 0), (Op.UNLOCK, 0, 0)],
+            [(Op.LOCK, 1, 0), (Op.LOCK, 0, 0), (Op.UNLOCK, 0, 0), (Op.UNLOCK, 1, 0)],
+        ],
+        "lock-order",
+    ),
+    "a lock handed over": (
+        [
+            [(Op.LOCK, 0, 0), (Op.ADD, 0, 0), (Op.GIVE, 0, 2), (Op.ADD, 0, 0)],
+            [(Op.WAIT, 0, 1), (Op.READ, 0, 0), (Op.UNLOCK, 0, 0)],
+        ],
+        None,
+    ),
+    "a lock broken": ([SECTION, [(Op.GIVE, 0, 0), (Op.ADD, 0, 0)]], "not-owner"),
+    "a wait for protected state": ([[*SECTION], [(Op.WAIT, 0, 1), (Op.SET, 1, 1)]], "deadlock"),
+    "trylock sees the lock": ([SECTION, [(Op.TRY, 0, 0), (Op.UNLOCK_IF, 0, 0), (Op.REQUIRE_R, 0, 1)]], "register"),
+    "somebody looks at the lock": ([SECTION, [(Op.LOOK, 0, 0), (Op.REQUIRE_R, 0, 0)]], "register"),
+    "somebody waits for a lock without taking it": ([SECTION, [(Op.WAIT_UNLOCKED, 0, 0), (Op.READ, 0, 0)]], None),
+    "writes with the lock for reading": (
+        [[(Op.READ_LOCK, 0, 0), (Op.READ, 0, 0), (Op.SET, 0, 1), (Op.READ_UNLOCK, 0, 0)]] * 2,
+        None,
+    ),
+    "somebody looks at the readers": ([[(Op.READ_LOCK, 0, 0), (Op.READ_UNLOCK, 0, 0)], [(Op.LOOK_RW, 0, 0)]], None),
+    "downgraded, then written": (
+        [
+            [(Op.WRITE_LOCK, 0, 0), (Op.SET, 0, 1), (Op.DOWNGRADE, 0, 0), (Op.SET, 0, 2), (Op.READ_UNLOCK, 0, 0)],
+            [(Op.READ_LOCK, 0, 0), (Op.READ, 0, 0), (Op.READ_UNLOCK, 0, 0)],
+        ],
+        None,
+    ),
+    "blocked for ever by one of two choices": (
+        [[(Op.CHOOSE, 0, 0), (Op.WRITE, 0, 0), (Op.WAIT, 0, 1)], [(Op.SET, 1, 1)]],
+        "deadlock",
+    ),
+    "a flag makes the access possible after the end of the other": (
+        [[(Op.SET, 0, 1), (Op.SET, 1, 1)], [(Op.WAIT, 0, 1), (Op.READ, 1, 0), (Op.REQUIRE_R, 0, 1)]],
+        "register",
+    ),
+    "trylock that fails only inside what is merged": (
+        [[(Op.TRY, 0, 0), (Op.SET, 0, 0), (Op.UNLOCK_IF, 0, 0)], [(Op.SET, 0, 1), (Op.LOCK_ADD, 0, 3), (Op.UNLOCK, 0, 0)]],
+        None,
+    ),
+    "freed with its lock held": ([[(Op.ALLOC, 0, 0), (Op.ADD, 0, 0)], [(Op.WAIT, 0, 1), (Op.FREE, 0, 0)]], None),
+    "goes round for ever": ([[(Op.LOAD, 0, 1), (Op.ADD, 0, 0), (Op.JUMP_IF, 0, 1)], [(Op.REQUIRE, 0, 0)]], "cell"),
+}
+
+
+@pytest.mark.parametrize("name", HAND_MADE)
+def test_programs_that_break_a_careless_reduction(name: str) -> None:
+    rows, rule = HAND_MADE[name]
+    reduced = compare_rows(rows)
+    if rule is not None:
+        assert reduced.result.violation is not None and reduced.result.violation.rule == rule
+
+
+def test_sections_are_one_step() -> None:
+    rows = [SECTION, SECTION, SECTION]
+    _, _, plain = both(rows)
+    assert compare_rows(rows).result.states * 3 < native_search(plain).states
+
+
+def test_a_trace_of_merged_steps_is_expanded(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = [[*SECTION, *SECTION, (Op.CHOOSE, 0, 0), (Op.WRITE, 1, 0)], [(Op.READ, 1, 0), (Op.REQUIRE_R, 0, 0)]]
+    monkeypatch.setattr(reduced_module, "native_search", _short_without_reductions)
+    _, native, plain = both(rows)
+    reduced = search_both(native, plain)
+    assert reduced.note and reduced.result.violation is not None
+    trace, state = reduced.result.violation.trace, plain.initial
+    for i, step in enumerate(trace.steps):
+        way = next(w for w in plain.thread_successors(state, step.thread) if w.choices == step.choices)
+        assert way.state == (trace.states[i] if i < len(trace.states) else None)
+        state = way.state or b""
+
+
+def _short_without_reductions(native: Native, limits: Limits | None = None, *rest: object) -> object:
+    return native_search(native, limits if native.reductions.merge else Limits(states=2), *rest)  # type: ignore[arg-type]
+
+
+@settings(max_examples=6, deadline=None, suppress_health_check=list(HealthCheck), phases=[Phase.generate], derandomize=True)
+@given(sources())
+def test_generated_programs(text: str) -> None:
+    with module_of(text) as module:
+        program = program_of(module)
+        try:
+            plain = Native(program)
+        except LangError:
+            assume(False)
+        watch = (1, program.layout.shared_size)
+        limits = Limits(states=20000)
+        if native_search(plain, limits, workers=1).reason != "states":
+            assert_same(plain, reduced_search(program, watch=watch, workers=1), watch)
+
+
+@pytest.mark.parametrize(
+    "adversary, which, driver", [("munmap", 0, "Mirror"), ("exit", 2, "Mirror"), ("munmap", 0, "MirrorWithoutTest")]
+)
+def test_drivers(adversary: str, which: int, driver: str) -> None:
+    program = driver_program(getattr(mirror, driver), ADVERSARIES[adversary].scenarios[which])
+    assert_same(Native(program), reduced_search(program, workers=1), None)
+
+
+def test_cells_of_tables() -> None:
+    for table in TABLES.values():
+        cells = [p for p in (table.program(r, c) for r, c in list(table.cells())[::9]) if p is not None]
+        for program in cells[:2]:
+            assert_same(Native(program), reduced_search(program, workers=1), None)
