@@ -8,14 +8,15 @@ wanted, since building is the same every time.
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from contextlib import suppress
 from dataclasses import dataclass, field
 from multiprocessing import get_context
 
 from secondsight.lang.program import Program
-from secondsight.lang.reference import Reference
-from secondsight.search import Limits, Progress, Result, Verdict, breadth_first
+from secondsight.search import Limits, Progress, Result, Verdict
+from secondsight.search.auto import Executor, search
 
 __all__ = ["CaseTable", "Cell", "Entry", "Finding", "search_cell", "settle"]
 
@@ -87,19 +88,30 @@ class Cell:
 
 
 def search_cell(
-    table: CaseTable, row: str, column: str, limits: Limits | None = None, on_progress: Callable[[Progress], None] | None = None
+    table: CaseTable,
+    row: str,
+    column: str,
+    limits: Limits | None = None,
+    on_progress: Callable[[Progress], None] | None = None,
+    executor: Executor = "auto",
 ) -> Cell:
     """Build and search one cell."""
     program = table.program(row, column)
     if program is None:
         return Cell(row, column, None)
-    return Cell(row, column, breadth_first(Reference(program), limits, on_progress, progress=True))
+    return Cell(row, column, search(program, executor, limits, on_progress, progress=True, workers=1))
 
 
-def _work(name: str, row: str, column: str, limits: Limits | None) -> Cell:
+def _leave_ctrl_c_to_the_parent() -> None:
+    """In a worker: Ctrl-C reaches every process of the terminal; only the parent acts on it, and ends the workers."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def _work(cell: tuple[str, str, str, Limits | None, Executor]) -> Cell:
     from secondsight.cases import TABLES
 
-    return search_cell(TABLES[name], row, column, limits)
+    name, row, column, limits, executor = cell
+    return search_cell(TABLES[name], row, column, limits, executor=executor)
 
 
 def settle(
@@ -108,6 +120,7 @@ def settle(
     on_cell: Callable[[Cell], None] | None = None,
     jobs: int | None = None,
     only: Sequence[tuple[str, str]] | None = None,
+    executor: Executor = "auto",
 ) -> list[Cell]:
     """Search every cell (or those in `only`), in the order of the table. `on_cell` is called as cells finish.
 
@@ -123,19 +136,12 @@ def settle(
             on_cell(cell)
 
     if jobs == 1:
-        try:
+        with suppress(KeyboardInterrupt):
             for row, column in wanted:
-                take(search_cell(table, row, column, limits))
-        except KeyboardInterrupt:
-            pass
+                take(search_cell(table, row, column, limits, executor=executor))
     else:
-        with ProcessPoolExecutor(jobs, mp_context=get_context("fork")) as pool:
-            futures = {pool.submit(_work, table.name, row, column, limits) for row, column in wanted}
-            try:
-                while futures:
-                    finished, futures = wait(futures, return_when=FIRST_COMPLETED)
-                    for future in finished:
-                        take(future.result())
-            except KeyboardInterrupt:
-                pool.shutdown(wait=False, cancel_futures=True)
+        work = [(table.name, row, column, limits, executor) for row, column in wanted]
+        with get_context("fork").Pool(jobs, initializer=_leave_ctrl_c_to_the_parent) as pool, suppress(KeyboardInterrupt):
+            for cell in pool.imap_unordered(_work, work):
+                take(cell)
     return [done[c] for c in wanted if c in done]

@@ -112,7 +112,12 @@ ROWS = tuple(
 COLUMNS = (
     *(Entry(name, summary) for name, (summary, _) in _ACTS.items()),
     *(
-        Entry(name, "teardown of device memory: " + ", ".join(_STEPS[x] for x in order) + ("" if order == ("D", "I", "R") else " (wrong)"))
+        Entry(
+            name,
+            "teardown of device memory: "
+            + ", ".join(_STEPS[x] for x in order)
+            + ("" if order == ("D", "I", "R") else " (wrong)"),
+        )
         for name, order in _ORDERS.items()
     ),
 )

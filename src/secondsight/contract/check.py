@@ -20,10 +20,10 @@ from secondsight.contract.teardown import no_callback_after_unregister
 from secondsight.devices.device import Device
 from secondsight.lang.errors import LangError
 from secondsight.lang.program import Program
-from secondsight.lang.reference import Reference
 from secondsight.scenario import Scenario
 from secondsight.scenario.model import program
-from secondsight.search import Limits, Progress, Result, breadth_first
+from secondsight.search import Limits, Progress, Result
+from secondsight.search.auto import Executor, search
 
 __all__ = ["RULES", "Checked", "Rule", "check", "check_scenario", "driver_program", "load_drivers", "pick"]
 
@@ -54,7 +54,11 @@ RULES: dict[str, Rule] = {
         _rule("no-use-after-free", no_use_after_free),
         _rule("isolation", isolation),
         _rule("teardown", no_callback_after_unregister),
-        Rule("progress", "Nobody waits or goes round for ever, sleeps where sleeping is forbidden, or misuses a lock (always checked).", ()),
+        Rule(
+            "progress",
+            "Nobody waits or goes round for ever, sleeps where sleeping is forbidden, or misuses a lock (always checked).",
+            (),
+        ),
     )
 }
 """The contract's rules by name."""
@@ -98,17 +102,19 @@ def check(
     limits: Limits | None = None,
     on_progress: Callable[[str, Progress], None] | None = None,
     bounds: dict[str, int] | None = None,
+    executor: Executor = "auto",
 ) -> Iterator[Checked]:
     """Run `driver` against every adversary (or those named), one result a scenario, as they finish.
 
-    `rules` narrows the rules that are watched. `bounds` raises bounds of the machine. Raises `LangError` for unknown names
+    `rules` narrows the rules that are watched. `bounds` raises bounds of the machine. `executor`: see
+    `search.auto`. Raises `LangError` for unknown names
     and for a driver outside the language.
     """
     picked: list[Adversary] = pick("adversary", ADVERSARIES, adversaries)
     watching: list[Rule] = pick("rule", RULES, rules)
     for adversary in picked:
         for scenario in adversary.scenarios:
-            yield check_scenario(driver, adversary.name, scenario, watching, limits, on_progress, bounds)
+            yield check_scenario(driver, adversary.name, scenario, watching, limits, on_progress, bounds, executor)
 
 
 def check_scenario(
@@ -119,6 +125,7 @@ def check_scenario(
     limits: Limits | None = None,
     on_progress: Callable[[str, Progress], None] | None = None,
     bounds: dict[str, int] | None = None,
+    executor: Executor = "auto",
 ) -> Checked:
     """One driver in one scenario."""
 
@@ -129,7 +136,7 @@ def check_scenario(
         if on_progress is not None:
             on_progress(scenario.name, progress)
 
-    result = breadth_first(Reference(rebuild()), limits, tell, progress=True)
+    result = search(rebuild(), executor, limits, tell, progress=True)
     return Checked(driver.__name__, adversary, scenario.name, tuple(r.name for r in rules), result, rebuild)
 
 

@@ -15,7 +15,6 @@ from secondsight.devices.device import Device
 from secondsight.devices.mirror import Mirror
 from secondsight.lang.program import Program, Thread
 from secondsight.lang.records import Machine
-from secondsight.lang.reference import Reference
 from secondsight.linux import bounds
 from secondsight.linux.dax import dev_dax_probe
 from secondsight.linux.errno import SIGBUS, SIGSEGV
@@ -25,7 +24,8 @@ from secondsight.scenario import interpreter
 from secondsight.scenario.data import OK, SKIPPED, Outcome, Place, Scenario, collect
 from secondsight.scenario.interpreter import OpKind
 from secondsight.scenario.ops import SEALS, HandleType, Op, Ref, ScenarioError
-from secondsight.search import Limits, Progress, Result, breadth_first
+from secondsight.search import Limits, Progress, Result
+from secondsight.search.auto import Executor, search
 
 __all__ = ["outcomes", "program", "read_outcome"]
 
@@ -262,10 +262,11 @@ def outcomes(
     limits: Limits | None = None,
     on_progress: Callable[[Progress], None] | None = None,
     wanted: dict[str, int] | None = None,
+    executor: Executor = "auto",
 ) -> tuple[Result, frozenset[Outcome]]:
     """Every outcome that a scenario can have, and the search's result: only if that *holds* is the set complete."""
     made = program(scenario, driver, rules, wanted)
-    result = breadth_first(Reference(made), limits, on_progress, watch=_watched(made), progress=True)
+    result = search(made, executor, limits, on_progress, _watched(made), progress=True)
     return result, frozenset(read_outcome(scenario, seen) for seen in result.outcomes)
 
 

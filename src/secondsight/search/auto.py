@@ -26,8 +26,8 @@ __all__ = ["SWITCH", "Executor", "search", "why_not_native"]
 
 Executor = Literal["auto", "reference", "native"]
 
-SWITCH = 50_000
-"""States after which `auto` goes over to native code."""
+SWITCH = 500_000
+"""States after which `auto` goes over to native code: seconds of search, where compiling a driver takes one or two."""
 
 
 def why_not_native() -> str | None:
