@@ -23,7 +23,7 @@ from typing import Any
 HOUSE = Path(__file__).parent.parent.parent
 _BLOCK = re.compile(r"^```(console|pycon|python)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _VARIES = [
-    (re.compile(r"\b\d+(\.\d+)? ?s\b"), "N s"),
+    (re.compile(r"<?\b\d+(\.\d+)? ?s\b"), "N s"),
     (re.compile(r"\b6\.12\.\d+[\w.+-]*"), "6.12"),
     (re.compile(r"[\d,]+ states"), "N states"),
     (re.compile(r"[ ─]+"), " "),

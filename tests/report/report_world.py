@@ -86,3 +86,13 @@ def driver(kind: type[Device], adversary: str) -> Program:
 
 def search(program: Program) -> Result:
     return breadth_first(Reference(program))
+
+
+def spins() -> None:
+    """Waits for what nobody will do, by looking again and again."""
+    while board.sum == 0:
+        cells[0].value = 1 - cells[0].value
+
+
+def livelock() -> Program:
+    return build(Machine({"cells": 1}), [Thread("spinner", spins)])

@@ -32,9 +32,9 @@ def test_it_fits_and_says_everything(count: int) -> None:
     assert all(len(line) <= 80 for line in text.splitlines())
     assert "\x1b" not in text
     body = text.split("rows:")[0]
-    if count <= 6:
+    if True:
         assert body.count("holds") + body.count("broken") == 2 * count
-    assert "41,310" in body
+    assert "41,310" in body or "41k" in body
     assert "0.4s" in body
     for entry in [*rows, *columns]:
         assert entry.name in text.split("rows:")[1]

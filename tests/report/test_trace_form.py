@@ -6,7 +6,7 @@ import itertools
 import json
 
 import pytest
-from report_world import chooser, deadlock, driver, lock_order, search, three_threads
+from report_world import chooser, deadlock, driver, livelock, lock_order, search, three_threads
 
 from secondsight.devices import mirror, mirror_2019
 from secondsight.lang import LangError
@@ -15,7 +15,7 @@ from secondsight.lang.program import Program
 from secondsight.lang.reference import Reference
 from secondsight.report import mail, mail_of, trace_from_json, trace_to_json
 from secondsight.report.untangle import untangle
-from secondsight.search import Result
+from secondsight.search import Result, Step, Trace, Verdict, Violation, breadth_first
 
 WRONG = [
     (mirror.MirrorWithoutTest, "munmap"),
@@ -92,6 +92,34 @@ def test_a_deadlock_says_where_everybody_waits() -> None:
     assert "nobody can go on" in text and "waits for ever" in " ".join(text.split())
     assert "^ waits: wait_until(cells[0].value == 1)" in text
     assert "^ waits: wait_until(board.first.value == 1)" in text
+
+
+def test_a_livelock_says_who_runs_for_ever() -> None:
+    program = livelock()
+    result = breadth_first(Reference(program), progress=True)
+    text = mail("Title", program, result)
+    assert "no schedule lets spinner end" in text
+    assert "^ never ends: while board.sum == 0" in text
+
+
+def test_a_livelock_with_its_loop_shows_where_it_begins() -> None:
+    program = livelock()
+    reference = Reference(program)
+    steps, states, state = [], [], reference.initial
+    for _ in range(6):
+        (taken,) = reference.thread_successors(state, 0)
+        assert taken.state is not None
+        state = taken.state
+        steps.append(Step(0))
+        states.append(state)
+    violation = Violation("livelock", "round for ever", None, Trace(tuple(steps), tuple(states)), 4)
+    lines = mail("Title", program, Result(Verdict.BROKEN, 4, 4, 4, 0.0, violation)).splitlines()
+    (start,) = [n for n, line in enumerate(lines) if "(from here round for ever:)" in line]
+    assert lines[-1].strip() == "(and round again)"
+    assert len(lines) - start == 6
+    data = trace_to_json(program, violation, {})
+    assert data["loop"] == 4
+    assert trace_from_json(data)[2].loop == 4
 
 
 def test_an_inverted_lock_order_ends_at_the_lock() -> None:

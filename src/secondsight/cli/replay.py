@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-import bdb
-import contextlib
 import json
-import pdb as pdb_module
-import sys
 from collections.abc import Iterator
 from pathlib import Path
-from types import FrameType
 from typing import Annotated, Any
 
 import typer
@@ -17,8 +12,8 @@ import typer
 from secondsight.cli import check, settle
 from secondsight.cli.common import HOLDS
 from secondsight.lang import LangError
+from secondsight.lang.debug import stop_at
 from secondsight.lang.plain import Disagreement
-from secondsight.lang.plain import replay as replay_plain
 from secondsight.lang.program import Program
 from secondsight.report import mail_of, trace_from_json
 from secondsight.search import Trace
@@ -80,28 +75,6 @@ def _program(made_by: dict[str, Any]) -> tuple[str, Program]:
 
 def _debug(program: Program, trace: Trace, number: int) -> None:
     """Stop in pdb, in the thread's own code, where a step begins."""
-    if number > len(trace):
-        raise LangError(f"the trace has {len(trace)} steps; there is no step {number}")
-
-    def on_step(step: int, frame: FrameType) -> None:
-        if step == number:
-            print(f"step {number} of {len(trace)}: {program.threads[trace.steps[step - 1].thread].name}")
-            _stop(frame)
-
-    with contextlib.suppress(bdb.BdbQuit):
-        replay_plain(program, [(s.thread, s.choices) for s in trace.steps], trace.states, on_step)
-
-
-def _stop(frame: FrameType) -> None:
-    """A prompt of pdb in a frame, before it goes on; `next`, `step` and `continue` work from there."""
-    debugger = pdb_module.Pdb()
-    debugger.reset()
-    caller: FrameType | None = frame
-    while caller is not None:
-        caller.f_trace = debugger.trace_dispatch
-        debugger.botframe = caller
-        caller = caller.f_back
-    debugger.interaction(frame, None)
-    if debugger.quitting:
-        raise bdb.BdbQuit
-    sys.settrace(debugger.trace_dispatch)
+    if number <= len(trace):
+        print(f"step {number} of {len(trace)}: {program.threads[trace.steps[number - 1].thread].name}", flush=True)
+    stop_at(program, [(s.thread, s.choices) for s in trace.steps], number)

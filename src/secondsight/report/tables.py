@@ -18,10 +18,12 @@ from secondsight.search import Result, Verdict
 __all__ = ["STYLES", "decision_table", "figures", "plain", "verdict_text"]
 
 STYLES = {Verdict.HOLDS: "green", Verdict.BROKEN: "bold red", Verdict.NOT_FINISHED: "yellow"}
-_NAMES, _NAMES_MOST = 10, 24
+_PANEL = 6
+"""The most columns beside each other: a verdict and a column's name are never broken within a word."""
+_NAMES, _NAMES_MOST = 12, 24
 """The least and the greatest width of the rows' names."""
-_LEAST, _MOST = 6, 13
-"""The least and the greatest width of a column: `broken`, `not finished`."""
+_MOST = 13
+"""The greatest width of a column: `not finished`."""
 
 
 class Heading(Protocol):
@@ -56,6 +58,8 @@ def _count(number: int, width: int = WIDTH) -> str:
 
 
 def _seconds(seconds: float) -> str:
+    if seconds < 0.05:
+        return "<0.1s"
     return f"{seconds:.1f}s" if seconds < 10 else f"{seconds:.0f}s"
 
 
@@ -68,22 +72,33 @@ def decision_table(
 ) -> RenderableType:
     """The table with its title and question above, and below what rows and columns stand for.
 
-    A cell that `results` lacks has not been searched.
+    A table that is too wide comes in panels, each with all rows. A cell that `results` lacks has not been searched.
     """
-    width = max(_LEAST, min(_MOST, (WIDTH - _NAMES) // max(1, len(columns)) - 1))
-    names = min(_NAMES_MOST, WIDTH - len(columns) * (width + 1))
+    count = -(-len(columns) // _PANEL)
+    size = -(-len(columns) // max(1, count))
+    panels = [_panel(rows, columns[i : i + size], size, results) for i in range(0, len(columns), size)]
+    parts: list[RenderableType] = [Text(title, "bold"), Text(question), Text()]
+    for panel in panels:
+        parts += [panel, Text()]
+    return Group(*parts, _legend("rows", rows), _legend("columns", columns))
+
+
+def _panel(
+    rows: Sequence[Heading], columns: Sequence[Heading], size: int, results: Mapping[tuple[str, str], Result | None]
+) -> Table:
+    """Some of the columns, as wide as `size` of them may be."""
+    width = min(_MOST, (WIDTH - _NAMES) // size - 1)
+    names = WIDTH - size * (width + 1)
     table = Table(box=box.SIMPLE_HEAD, padding=0, pad_edge=False, show_edge=False)
-    table.add_column("", width=names - 1, overflow="fold")
+    table.add_column("", width=min(_NAMES_MOST, names - 1), overflow="fold")
     for column in columns:
         table.add_column(_broken(column.name, width), width=width, overflow="fold")
     for number, row in enumerate(rows):
         if number:
             table.add_row()
         cells = [_cell(results, row.name, column.name, width) for column in columns]
-        table.add_row(Text(_broken(row.name, names - 1)), *cells)
-    parts: list[RenderableType] = [Text(title, "bold"), Text(question), Text(), table, Text()]
-    parts += [_legend("rows", rows), _legend("columns", columns)]
-    return Group(*parts)
+        table.add_row(Text(_broken(row.name, min(_NAMES_MOST, names - 1))), *cells)
+    return table
 
 
 def _cell(results: Mapping[tuple[str, str], Result | None], row: str, column: str, width: int) -> Text:
@@ -93,8 +108,8 @@ def _cell(results: Mapping[tuple[str, str], Result | None], row: str, column: st
     text = verdict_text(result)
     if result is not None:
         text.plain = _broken(text.plain, width)
-        count, seconds = _count(result.states, width), _seconds(result.seconds)
-        text.append(f"\n{count} {seconds}" if len(count) + len(seconds) < width else f"\n{count}\n{seconds}", "dim")
+        seconds = _seconds(result.seconds)
+        text.append(f"\n{_count(result.states, width - len(seconds) - 1)} {seconds}", "dim")
     return text
 
 

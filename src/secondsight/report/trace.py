@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import secondsight
-from secondsight.lang import Char, LangError, Position, Record
+from secondsight.lang import Char, LangError, Record
 from secondsight.lang.plain import PlainStep, replay
 from secondsight.lang.program import Counter, Program
 from secondsight.lang.reference import Reference
@@ -61,6 +61,10 @@ def mail_of(title: str, program: Program, violation: Violation) -> str:
 def _letter(title: str, program: Program, violation: Violation, found: str, numbered: bool) -> str:
     entries, steps = tell(program, violation.trace)
     entries += _end(program, violation, steps, entries)
+    if violation.loop:
+        start = len(violation.trace) - violation.loop
+        place = next((i for i, entry in enumerate(entries) if entry.step >= start), len(entries))
+        entries.insert(place, Entry(violation.trace.steps[start].thread, 0, "(from here round for ever:)", step=start))
     lines = textwrap.wrap(f"{title}: {_message(program, violation)}", WIDTH)
     lines += _rule_line(program, violation, f"{found}{len(violation.trace)} steps")
     lines += ["", *columns(*_busy([thread.name for thread in program.threads], entries), numbered)]
@@ -103,7 +107,11 @@ def _short_path(file: str) -> str:
 def _end(program: Program, violation: Violation, steps: list[PlainStep], told: list[Entry]) -> list[Entry]:
     """The last lines: what was broken, in the column of the thread that broke it; or where everybody waits."""
     if violation.rule == "deadlock":
-        return _waiting(program, violation)
+        return _standing(program, violation, "waits")
+    if violation.rule == "livelock" and not violation.loop:
+        return _standing(program, violation, "never ends")
+    if violation.rule == "livelock":
+        return [Entry(steps[-1].thread, 0, "(and round again)", step=len(steps) - 1)]
     last = steps[-1]
     number, own = len(steps) - 1, []
     here = told[-1].depth if told and told[-1].thread == last.thread else 0
@@ -117,12 +125,15 @@ def _end(program: Program, violation: Violation, steps: list[PlainStep], told: l
     return own
 
 
-def _waiting(program: Program, violation: Violation) -> list[Entry]:
-    """For a deadlock: the statement that each thread waits at."""
-    return [
-        Entry(thread, 0, f"^ waits: {linecache.getline(c.where.file, c.where.line).strip().rstrip(':')}", _place(c.where))
-        for thread, c in _stuck(program, violation.trace)
-    ]
+def _standing(program: Program, violation: Violation, what: str) -> list[Entry]:
+    """For those who wait or run for ever: the statement that each thread stands at."""
+    found = []
+    for thread, counter in _stuck(program, violation.trace):
+        where = counter.where
+        text = linecache.getline(where.file, where.line).strip().rstrip(":")
+        place = f"{Path(where.file).name}:{where.line}"
+        found.append(Entry(thread, 0, f"^ {what}: {text}", place, len(violation.trace)))
+    return found
 
 
 def _stuck(program: Program, trace: Trace) -> Iterator[tuple[int, Counter]]:
@@ -140,10 +151,6 @@ def _message(program: Program, violation: Violation) -> str:
         return violation.message
     waits = [f"{program.threads[t].name} in {c.function.name}()" for t, c in _stuck(program, violation.trace)]
     return f"nobody can go on: {', '.join(waits) or 'all threads'} waits for ever"
-
-
-def _place(where: Position) -> str:
-    return f"{Path(where.file).name}:{where.line}"
 
 
 def _beside_the_cpu(last: PlainStep) -> list[str]:
@@ -186,6 +193,7 @@ def result_to_json(result: Result) -> dict[str, Any]:
         "depth": result.depth,
         "seconds": round(result.seconds, 3),
         "exact": result.exact,
+        "missed": result.missed,
         "reason": result.reason,
         "error": str(result.error) if result.error else None,
         "broken": None
@@ -210,6 +218,7 @@ def trace_to_json(program: Program, found: Violation, made_by: Mapping[str, Any]
         "made_by": dict(made_by),
         "rule": violation.rule,
         "message": violation.message,
+        "loop": violation.loop,
         "threads": names,
         "steps": [
             {
@@ -233,7 +242,7 @@ def trace_from_json(data: Any) -> tuple[dict[str, Any], list[str], Violation]:
         names = [str(name) for name in data["threads"]]
         steps = tuple(Step(names.index(s["thread"]), tuple(int(c) for c in s["choices"])) for s in data["steps"])
         states = tuple(bytes.fromhex(state) for state in data["states"])
-        violation = Violation(str(data["rule"]), str(data["message"]), None, Trace(steps, states))
+        violation = Violation(str(data["rule"]), str(data["message"]), None, Trace(steps, states), int(data.get("loop", 0)))
         return dict(data["made_by"]), names, violation
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise LangError(f"not a trace: {type(error).__name__}: {error}; write one with secondsight check --json") from None

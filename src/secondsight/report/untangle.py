@@ -20,17 +20,19 @@ Run = tuple[Step, ...]
 
 
 def untangle(reference: Reference, violation: Violation) -> Violation:
-    """The violation with its trace in an order of fewer switches. The trace is as long as before."""
-    wanted = _end(reference, violation.trace.steps)
+    """The violation with its trace in an order of fewer switches. The trace is as long as before; a loop stays as it is."""
+    before, loop = violation.trace.steps, violation.trace.steps[len(violation.trace) - violation.loop :]
+    before = before[: len(before) - violation.loop]
+    wanted = _end(reference, before)
     if wanted is None:
         return violation
-    runs = _runs(violation.trace.steps)
+    runs = _runs(before)
     while True:
         better = next((found for found in _merged(runs) if _end(reference, _steps(found)) == wanted), None)
         if better is None:
             break
         runs = _runs(_steps(better))
-    steps = _steps(_early(reference, runs, wanted))
+    steps = _steps(_early(reference, runs, wanted)) + loop
     states = _states(reference, steps)
     return replace(violation, trace=Trace(steps, tuple(states)))
 
