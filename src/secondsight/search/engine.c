@@ -15,7 +15,7 @@
  * The frontier is made of chunks. Each worker fills chunks of its own for the next level and takes any worker's of the
  * present one, so that nothing is copied between levels; a chunk that is too much for memory goes to a file. Workers meet at
  * the ends of phases: a phase ends with the level, or when the table must grow, or when a limit is reached. The table is
- * indexed by the fingerprint's high bits, so that growing it reads and writes from front to back.
+ * in the order of the fingerprints, so that growing it reads and writes from front to back.
  *
  * An insertion is delayed by a few successors, its slot fetched ahead: the table is far larger than any cache, and this is
  * the largest single gain there is.
@@ -134,8 +134,8 @@ struct ss_run {
 	ss_found found[MAX_FOUND];
 	/* inside */
 	u64 *table, *old_table;
-	u64 mask, old_mask;
-	i32 shift, crowd, phase;
+	u64 slots, old_slots;
+	i32 crowd, phase;
 	volatile i32 stop;
 	u64 share;
 	volatile u64 taken, rehashed, chunk_bytes;
@@ -425,10 +425,20 @@ static inline void ss_log_state(ss_worker *w, const ss_pending *p)
 
 /* The table. */
 
+static inline u64 ss_slot(const ss_run *run, u64 print)
+{
+	return (u64)((unsigned __int128)print * run->slots >> 64);
+}
+
+static inline u64 ss_after(const ss_run *run, u64 slot)
+{
+	return slot + 1 == run->slots ? 0 : slot + 1;
+}
+
 /* Put a fingerprint into the table: 1 if it was not there. */
 static inline int ss_insert(ss_run *run, u64 print)
 {
-	u64 at = print >> run->shift;
+	u64 at = ss_slot(run, print);
 	for (;;) {
 		u64 there = __atomic_load_n(&run->table[at], __ATOMIC_RELAXED);
 		if (there == print)
@@ -443,11 +453,11 @@ static inline int ss_insert(ss_run *run, u64 print)
 			if (there == print)
 				return 0;
 		}
-		at = (at + 1) & run->mask;
+		at = ss_after(run, at);
 	}
 }
 
-/* The same with whole states: an entry is the fingerprint's low half and the state's number plus one. */
+/* The same with whole states: an entry is the low half of the fingerprint and the state's number plus one. */
 static int ss_insert_exact(ss_worker *w, const ss_pending *p, u32 number)
 {
 	ss_run *run = w->run;
@@ -455,7 +465,7 @@ static int ss_insert_exact(ss_worker *w, const ss_pending *p, u32 number)
 	const u8 *known = ss_known_as(p->state, room);
 	ss_log *log = &w->logs[w->found / LOG_SIZE];
 	memcpy(log->states + w->found % LOG_SIZE * STRIDE, known, STRIDE);
-	u64 entry = p->print << 32 | (number + 1), at = p->print >> run->shift;
+	u64 entry = p->print << 32 | (number + 1), at = ss_slot(run, p->print);
 	for (;;) {
 		u64 there = __atomic_load_n(&run->table[at], __ATOMIC_ACQUIRE);
 		if (!there && __atomic_compare_exchange_n(&run->table[at], &there, entry, 0, __ATOMIC_RELEASE, __ATOMIC_ACQUIRE))
@@ -466,7 +476,7 @@ static int ss_insert_exact(ss_worker *w, const ss_pending *p, u32 number)
 			if (!memcmp(other->states + (u64)place * STRIDE, known, STRIDE))
 				return 0;
 		}
-		at = (at + 1) & run->mask;
+		at = ss_after(run, at);
 	}
 }
 
@@ -481,7 +491,7 @@ static u64 ss_print_of(const ss_run *run, u64 entry)
 
 static int ss_grow(ss_run *run)
 {
-	u64 slots = run->mask + 1, more = slots * (slots < 1 << 22 ? 4 : 2);
+	u64 slots = run->slots, more = slots < 1 << 22 ? slots * 4 : slots / 2 * 3;
 	/* old pages go as new ones come, so only the difference counts */
 	if (!ss_count(run, (more - slots) * 8))
 		return 0;
@@ -491,10 +501,9 @@ static int ss_grow(ss_run *run)
 		return 0;
 	}
 	run->old_table = run->table;
-	run->old_mask = run->mask;
+	run->old_slots = slots;
 	run->table = new;
-	run->mask = more - 1;
-	run->shift = 64 - __builtin_ctzll(more);
+	run->slots = more;
 	run->rehashed = 0;
 	return 1;
 }
@@ -502,22 +511,24 @@ static int ss_grow(ss_run *run)
 static void ss_rehash(ss_worker *w)
 {
 	ss_run *run = w->run;
-	u64 *old = run->old_table, part = run->old_mask < 1 << 22 ? 1 << 15 : 1 << 18;
+	u64 *old = run->old_table, part = run->old_slots <= 1 << 22 ? 1 << 15 : 1 << 18;
 	for (;;) {
 		u64 at = __atomic_fetch_add(&run->rehashed, part, __ATOMIC_RELAXED), end = at + part;
-		if (at > run->old_mask)
+		if (at >= run->old_slots)
 			return;
+		if (end > run->old_slots)
+			end = run->old_slots;
 		for (u64 i = at; i < end; i++) {
 			u64 entry = old[i];
 			if (!entry)
 				continue;
-			u64 to = ss_print_of(run, entry) >> run->shift, none = 0;
+			u64 to = ss_slot(run, ss_print_of(run, entry)), none = 0;
 			while (!__atomic_compare_exchange_n(&run->table[to], &none, entry, 0, __ATOMIC_RELAXED, __ATOMIC_RELAXED)) {
-				to = (to + 1) & run->mask;
+				to = ss_after(run, to);
 				none = 0;
 			}
 		}
-		madvise(old + at, part * 8, MADV_DONTNEED);
+		madvise(old + at, (end - at) * 8, MADV_DONTNEED);
 	}
 }
 
@@ -634,7 +645,7 @@ static inline void ss_print(ss_worker *w)
 	ss_pending *p = w->latest;
 	if (p) {
 		p->print = ss_known_by(p->state);
-		__builtin_prefetch(&w->run->table[p->print >> w->run->shift], 1);
+		__builtin_prefetch(&w->run->table[ss_slot(w->run, p->print)], 1);
 	}
 }
 
@@ -824,7 +835,7 @@ static void ss_call_others(ss_run *run)
 static void ss_between(ss_run *run)
 {
 	if (run->phase == REHASH) {
-		munmap(run->old_table, (run->old_mask + 1) * 8);
+		munmap(run->old_table, run->old_slots * 8);
 		run->old_table = NULL;
 	}
 	ss_look(run);
@@ -843,7 +854,7 @@ static void ss_between(ss_run *run)
 	if (run->crowd == 1 && run->workers > 1 && run->states > ALONE)
 		ss_call_others(run);
 	/* up to three quarters are filled; the last quarter is for what a phase may insert beyond its share */
-	u64 slots = run->mask + 1, full = slots / 4 * 3;
+	u64 slots = run->slots, full = slots / 4 * 3;
 	if (run->states + 4096 > full || slots / 4 < (u64)run->crowd * (MAX_SUCCESSORS + DELAY)) {
 		if (ss_grow(run))
 			run->phase = REHASH;
@@ -920,8 +931,7 @@ static int ss_begin(ss_run *run)
 		if (!run->crew[i].logs)
 			ss_stop(run, BECAUSE_MEMORY);
 	}
-	run->mask = FIRST_SLOTS - 1;
-	run->shift = 64 - __builtin_ctz(FIRST_SLOTS);
+	run->slots = FIRST_SLOTS;
 	run->table = ss_count(run, FIRST_SLOTS * 8) ? ss_map(FIRST_SLOTS) : NULL;
 	if (!run->crew || !run->table)
 		ss_stop(run, BECAUSE_MEMORY);
@@ -957,9 +967,9 @@ static void ss_free_chunks(ss_chunk *chunk)
 static void ss_clean_up(ss_run *run)
 {
 	if (run->table)
-		munmap(run->table, (run->mask + 1) * 8);
+		munmap(run->table, run->slots * 8);
 	if (run->old_table)
-		munmap(run->old_table, (run->old_mask + 1) * 8);
+		munmap(run->old_table, run->old_slots * 8);
 	for (int i = 0; run->crew && i < run->workers; i++) {
 		ss_worker *w = &run->crew[i];
 		for (size_t k = 0; k < w->level.count; k++)

@@ -16,7 +16,7 @@ typedef struct {
 
 static u32 ss_number_of(const ss_run *run, const ss_back *b, u64 print)
 {
-	for (u64 at = print >> run->shift;; at = (at + 1) & run->mask) {
+	for (u64 at = ss_slot(run, print);; at = ss_after(run, at)) {
 		u32 place, number = run->exact ? (u32)run->table[at] - 1 : b->numbers[at];
 		if (run->table[at] && ss_log_of(run, number, &place)->prints[place] == print)
 			return number;
@@ -28,11 +28,11 @@ static void ss_note_numbers(const ss_run *run, const ss_back *b)
 	for (int i = 0; i < run->workers; i++) {
 		const ss_worker *w = &run->crew[i];
 		for (size_t k = 0; k < w->found; k++) {
-			u64 print = w->logs[k / LOG_SIZE].prints[k % LOG_SIZE], at = print >> run->shift;
+			u64 print = w->logs[k / LOG_SIZE].prints[k % LOG_SIZE], at = ss_slot(run, print);
 			if (!print)
 				continue;
 			while (run->table[at] != print)
-				at = (at + 1) & run->mask;
+				at = ss_after(run, at);
 			b->numbers[at] = (u32)(k * run->workers + i);
 		}
 	}
@@ -88,7 +88,7 @@ static void ss_progress(ss_run *run)
 			edges += e->count;
 	}
 	u64 count = most * run->workers;
-	b.numbers = ss_room(run, run->exact ? 8 : (run->mask + 1) * sizeof(u32));
+	b.numbers = ss_room(run, run->exact ? 8 : run->slots * sizeof(u32));
 	b.starts = ss_room(run, (count + 2) * sizeof(u64));
 	b.from = ss_room(run, (edges + 1) * sizeof(u32));
 	b.todo = ss_room(run, count * sizeof(u32));

@@ -92,13 +92,13 @@ static int ss_spread(ss_worker *w, const u8 *state, ss_stack *stack, u32 depth, 
 static int ss_larger_table(ss_worker *w)
 {
 	ss_run *run = w->run;
-	u64 slots = run->mask + 1;
+	u64 slots = run->slots;
 	if (w->inserted + MAX_SUCCESSORS < slots / 4 * 3)
 		return 1;
 	if (!ss_grow(run))
 		return 0;
 	ss_rehash(w);
-	munmap(run->old_table, (run->old_mask + 1) * 8);
+	munmap(run->old_table, run->old_slots * 8);
 	run->old_table = NULL;
 	return 1;
 }

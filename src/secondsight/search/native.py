@@ -15,6 +15,7 @@ from typing import Any
 from secondsight.lang.errors import LangError, ModelError, NoneFollowed, Position, RuleBroken
 from secondsight.lang.native import MAX_CHOICES, Native
 from secondsight.search.lock_order import LockOrder
+from secondsight.search.loop import with_loop
 from secondsight.search.messages import deadlock_message, livelock_message
 from secondsight.search.result import Limits, Progress, Result, Step, Trace, Verdict, Violation
 from secondsight.search.strategy import BreadthFirst, DepthFirst, RandomWalks, Strategy
@@ -242,9 +243,8 @@ class _Search:
         if found.how == _DEADLOCK:
             return Violation("deadlock", deadlock_message(native, last), None, Trace(tuple(steps), tuple(states)))
         if found.how == _LIVELOCK:
-            loop = self._loop(last)
-            trace = Trace((*steps, *(s for s, _ in loop)), (*states, *(s for _, s in loop)))
-            return Violation("livelock", livelock_message(native, last), None, trace, _length(last, loop))
+            trace, loop = with_loop(native, Trace(tuple(steps), tuple(states)), last)
+            return Violation("livelock", livelock_message(native, last), None, trace, loop)
         step = Step(found.thread, tuple(found.choices[: found.made]))
         steps.append(step)
         if found.how == _LOCK_ORDER:
@@ -269,29 +269,3 @@ class _Search:
             steps.append(Step(ways[ordinal].thread, ways[ordinal].choices))
             states.append(state)
         return steps, states
-
-    def _loop(self, state: bytes) -> list[tuple[Step, bytes]]:
-        """Steps from a state on, the threads by turns, until a state comes again."""
-        way: list[tuple[Step, bytes]] = []
-        seen = {(state, -1)}
-        turn = -1
-        while True:
-            ways = [s for s in self.native.successors(state) if s.state is not None]
-            if not ways:
-                return way
-            count = len(self.native.threads)
-            taken = min(ways, key=lambda s: (s.thread - turn - 1) % count)
-            turn, state = taken.thread, taken.state or b""
-            way.append((Step(taken.thread, taken.choices), state))
-            if (state, turn) in seen:
-                return way
-            seen.add((state, turn))
-
-
-def _length(first: bytes, way: list[tuple[Step, bytes]]) -> int:
-    """How many steps at the end of a way lead from its last state back to it."""
-    states = [first, *(s for _, s in way)]
-    for length in range(1, len(states)):
-        if states[-1 - length] == states[-1]:
-            return length
-    return 0
