@@ -59,32 +59,38 @@ def search(
     Limits hold for both parts of an `auto` search together. Other strategies than breadth first, and `collect`, are the native
     executor's alone. Raises `CompilerMissing` where it is asked for and there is none.
     """
-    limits = limits or Limits()
+    limits, spent = limits or Limits(), 0.0
     native_only = collect or not isinstance(strategy or BreadthFirst(), BreadthFirst)
     if native_only and executor == "reference":
         raise LangError("the reference executor searches breadth first, up to the first broken rule: use the native executor")
+
+    def tell(done: Progress) -> None:
+        """How far the native part is, once it is further than the first part was."""
+        if on_progress is not None and (spent == 0 or done.states > SWITCH):
+            on_progress(replace(done, seconds=done.seconds + spent))
 
     def slow(within: Limits) -> Result:
         return breadth_first(
             Reference(program), within, on_progress, watch, deadlock=deadlock, lock_order=lock_order, progress=progress
         )
 
-    def fast(within: Limits) -> Result:
+    def fast(native: Native, within: Limits) -> Result:
         return native_search(
-            Native(program), within, on_progress, watch, deadlock=deadlock, lock_order=lock_order, progress=progress,
+            native, within, tell, watch, deadlock=deadlock, lock_order=lock_order, progress=progress,
             workers=workers, strategy=strategy, exact=exact, collect=collect,
         )  # fmt: skip
 
     if executor == "native" or native_only:
-        return fast(limits)
+        return fast(Native(program), limits)
     if executor == "reference" or why_not_native() or (limits.states is not None and limits.states <= SWITCH):
         return slow(limits)
     begun = time.perf_counter()
     result = slow(replace(limits, states=SWITCH))
     if result.reason != "states":
         return result
+    native = Native(program)
     spent = time.perf_counter() - begun
     if limits.seconds is not None:
         limits = replace(limits, seconds=max(1e-3, limits.seconds - spent))
-    result = fast(limits)
+    result = fast(native, limits)
     return replace(result, seconds=result.seconds + spent)

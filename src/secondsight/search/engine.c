@@ -129,13 +129,14 @@ struct ss_run {
 	/* how it ended */
 	i32 reason; /* 0: all states seen or something found */
 	i32 found_count;
+	i32 crowd; /* workers that took part */
 	u8 *outcomes; /* watch_to - watch_from bytes each */
 	u64 outcome_count, bytes, peak, on_disk;
 	ss_found found[MAX_FOUND];
 	/* inside */
 	u64 *table, *old_table;
 	u64 slots, old_slots;
-	i32 crowd, phase;
+	i32 phase;
 	volatile i32 stop;
 	u64 share;
 	volatile u64 taken, rehashed, chunk_bytes;

@@ -55,7 +55,7 @@ class _Run(ctypes.Structure):
         ("max_depth", ctypes.c_uint64), ("walks", ctypes.c_uint64), ("seed", ctypes.c_uint64),
         ("states", ctypes.c_uint64), ("transitions", ctypes.c_uint64), ("frontier", ctypes.c_uint64), ("depth", ctypes.c_uint64),
         ("seconds", ctypes.c_double), ("ask_stop", ctypes.c_int32),
-        ("reason", ctypes.c_int32), ("found_count", ctypes.c_int32),
+        ("reason", ctypes.c_int32), ("found_count", ctypes.c_int32), ("crowd", ctypes.c_int32),
         ("outcomes", ctypes.POINTER(ctypes.c_uint8)), ("outcome_count", ctypes.c_uint64),
         ("bytes", ctypes.c_uint64), ("peak", ctypes.c_uint64), ("on_disk", ctypes.c_uint64),
         ("found", _Found * _MAX_FOUND),
@@ -109,8 +109,9 @@ def native_search(
         workers or len(os.sched_getaffinity(0)), strategy or BreadthFirst(), exact, collect, progress,
         frontier or memory // 8, folder,
     )  # fmt: skip
-    result = _Search(native, wanted).run()
-    if result.verdict is Verdict.BROKEN and wanted.workers > 1 and isinstance(wanted.strategy, BreadthFirst):
+    search = _Search(native, wanted)
+    result = search.run()
+    if result.verdict is Verdict.BROKEN and search.raw.crowd > 1:
         again = _Search(native, replace(wanted, workers=1)).run()
         return again if again.verdict is Verdict.BROKEN else result
     return result
