@@ -45,6 +45,7 @@ CONFIGURATIONS = {
 
 
 class Frame(Record):
+    interchangeable = True
     used: bool
 
 

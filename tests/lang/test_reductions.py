@@ -48,9 +48,10 @@ def both(rows: list[list[Row]], daemons: int = 0) -> tuple[Program, Native, Nati
     return program, native, plain
 
 
-def assert_same(plain: Native, reduced: Reduced, watch: tuple[int, int] | None) -> None:
+def assert_same(plain: Native, reduced: Reduced, watch: tuple[int, int] | None, lock_order: bool = True) -> None:
     """All that a user sees is as without reductions, and the reduced search itself saw whether anything is wrong."""
-    known, found, merged = native_search(plain, watch=watch, workers=1), reduced.result, reduced.merged
+    known = native_search(plain, watch=watch, lock_order=lock_order, workers=1)
+    found, merged = reduced.result, reduced.merged
     assert (found.verdict, str(found.error), found.reason) == (known.verdict, str(known.error), known.reason)
     assert (found.violation is None) == (known.violation is None)
     if known.violation is not None and found.violation is not None:
@@ -62,19 +63,24 @@ def assert_same(plain: Native, reduced: Reduced, watch: tuple[int, int] | None) 
         assert (merged.verdict is Verdict.HOLDS) == (known.verdict is Verdict.HOLDS)
 
 
-def compare_rows(rows: list[list[Row]], daemons: int = 0, workers: int = 1) -> Reduced:
+def compare_rows(rows: list[list[Row]], daemons: int = 0, workers: int = 1, lock_order: bool = True) -> Reduced:
     program, native, plain = both(rows, daemons)
-    reduced = search_both(native, plain, watch=watched(program), workers=workers)
-    assert_same(plain, reduced, watched(program))
+    reduced = search_both(native, plain, watch=watched(program), lock_order=lock_order, workers=workers)
+    assert_same(plain, reduced, watched(program), lock_order)
     return reduced
 
 
-def test_thousands_of_small_programs() -> None:
-    for seed in range(COUNT):
+@pytest.mark.parametrize("alive", [False, True])
+def test_thousands_of_small_programs(alive: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    def forget(native: Native, plain: Native) -> None:
+        native.library.ss_forget(sum(1 << i for i, t in enumerate(native.program.threads) if t.daemon), int(alive))
+
+    monkeypatch.setattr(reduced_module, "_forget", forget)
+    for seed in range(COUNT // 2 * alive, COUNT // 2 * (1 + alive)):
         chance = random.Random(seed)
         rows = random_rows(chance, chance.choice([2, 2, 3]), chance.choice([0.0, 0.0, 0.1, 0.3]))
         try:
-            compare_rows(rows, chance.choice([0, 0, 0, 1]), chance.choice([1, 1, 2]))
+            compare_rows(rows, chance.choice([0, 0, 0, 1]), chance.choice([1, 1, 2]), chance.random() < 0.5)
         except AssertionError as error:
             raise AssertionError(f"seed {seed}: {rows}") from error
 
@@ -136,6 +142,7 @@ HAND_MADE: dict[str, tuple[list[list[Row]], str | None]] = {
 @pytest.mark.parametrize("name", HAND_MADE)
 def test_programs_that_break_a_careless_reduction(name: str) -> None:
     rows, rule = HAND_MADE[name]
+    compare_rows(rows, lock_order=False)
     reduced = compare_rows(rows)
     if rule is not None:
         assert reduced.result.violation is not None and reduced.result.violation.rule == rule

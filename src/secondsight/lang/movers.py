@@ -8,6 +8,7 @@ from importlib import resources
 from secondsight.lang import locks
 from secondsight.lang.layout import Layout
 from secondsight.lang.locks import Lock, RwLock
+from secondsight.lang.symmetry import Symmetry
 
 __all__ = ["LOCKS_FILE", "MOST_LOCKS", "Reductions", "merged_steps", "notes_before"]
 
@@ -77,7 +78,7 @@ def lock_places(layout: Layout) -> list[tuple[int, int]]:
     return sorted(found)[:MOST_LOCKS]
 
 
-def merged_steps(layout: Layout) -> list[str]:
+def merged_steps(layout: Layout, symmetry: Symmetry | None = None) -> list[str]:
     """What comes after the rendered model: the locks, and `step_at` that merges."""
     places = lock_places(layout)
     at = [0] * layout.shared_size
@@ -86,10 +87,14 @@ def merged_steps(layout: Layout) -> list[str]:
         if readers:
             at[readers] = number
     owners, readers_ = ", ".join(str(o) for o, _ in places), ", ".join(str(r) for _, r in places)
+    same = ["#define SAME_AS(place) (place)"]
+    if symmetry is not None:  # what is learned of one record holds for all that it may be renamed to
+        numbers = ", ".join(map(str, symmetry.same_as(layout.shared_size)))
+        same = [f"static const u16 STANDS_FOR[] = {{ {numbers} }};", "#define SAME_AS(place) STANDS_FOR[place]"]
     return [
         f"enum {{ LOCKS = {len(places)} }};",
         f"static const u16 LOCK_OWNER[] = {{ {owners or 0} }}, LOCK_READERS[] = {{ {readers_ or 0} }};",
         f"static const u8 LOCK_AT[] = {{ {', '.join(map(str, at))} }};",
-        "#define SAME_AS(place) (place)",
+        *same,
         resources.files("secondsight.search").joinpath("movers.c").read_text(),
     ]

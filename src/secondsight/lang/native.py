@@ -19,6 +19,7 @@ from secondsight.lang.movers import Reductions
 from secondsight.lang.program import Program
 from secondsight.lang.reference import Successor
 from secondsight.lang.render_c import render_c
+from secondsight.lang.symmetry import Symmetry
 
 __all__ = ["Native", "StepResult"]
 
@@ -51,9 +52,9 @@ def engine_text() -> str:
 class Native:
     """A checked program as machine code; see the module. Raises `CompilerMissing` or `LangError` from the compiler."""
 
-    def __init__(self, program: Program, reductions: Reductions | None = None) -> None:
+    def __init__(self, program: Program, reductions: Reductions | None = None, symmetry: Symmetry | None = None) -> None:
         self.program, self.reductions = program, reductions or Reductions.none()
-        self.rendered = render_c(program, self.reductions)
+        self.rendered = render_c(program, self.reductions, symmetry)
         self.source = self.rendered.text
         self.library = load(self.source + engine_text())
         self.result_size = self.library.ss_size_of_x()

@@ -24,6 +24,7 @@ from secondsight.lang.movers import LOCKS_FILE, Reductions, merged_steps, notes_
 from secondsight.lang.program import Frame, Program, is_head
 from secondsight.lang.ranges import MAX_SHIFT
 from secondsight.lang.records import Shared
+from secondsight.lang.symmetry import Symmetry, canonical
 from secondsight.lang.types import BOOL, ArrayType, IntType, RefType
 
 __all__ = ["CText", "render_c"]
@@ -156,16 +157,16 @@ class CText:
     entries: dict[ir.Function, int] = field(default_factory=dict)
 
 
-def render_c(program: Program, reductions: Reductions | None = None) -> CText:
+def render_c(program: Program, reductions: Reductions | None = None, symmetry: Symmetry | None = None) -> CText:
     """The model of a program in C. The engine's text goes behind it (`search/engine.c`)."""
-    return _CRenderer(program, reductions or Reductions.none()).render()
+    return _CRenderer(program, reductions or Reductions.none(), symmetry).render()
 
 
 class _CRenderer:
     """Writes the functions; `frame` is that of the function with boundaries being written, None in one without."""
 
-    def __init__(self, program: Program, reductions: Reductions) -> None:
-        self.program, self.layout, self.reductions = program, program.layout, reductions
+    def __init__(self, program: Program, reductions: Reductions, symmetry: Symmetry | None) -> None:
+        self.program, self.layout, self.reductions, self.symmetry = program, program.layout, reductions, symmetry
         self.observes = False
         self.sites: list[tuple[Position, str]] = []
         self.site_numbers: dict[tuple[Position, str], int] = {}
@@ -360,7 +361,9 @@ class _CRenderer:
         steps = ", ".join(["0", *(f"p{c.number}" for c in self.program.counters)])
         self.out(f"static int (*const STEPS[])(u8 *, i64, i64, ss_x *) = {{ {steps} }};")
         if not self.reductions.merge:
-            self.out("static inline int step_at(int counter, u8 *s, i64 B, i64 t, ss_x *x) { return STEPS[counter](s, B, t, x); }")
+            self.out(
+                "static inline int step_at(int counter, u8 *s, i64 B, i64 t, ss_x *x) { return STEPS[counter](s, B, t, x); }"
+            )
         load = "s[B]" if self.program.counter_width == 1 else "(int)l2(s + B)"
         self.out(f"static inline int counter_of(const u8 *s, i64 B) {{ return {load}; }}")
         self.out("static u32 daemons;")
@@ -381,7 +384,9 @@ class _CRenderer:
                 self.out(f"\tcase {i}: return e{i}(s, B, t, x{arguments});")
         self.out("\t}\n\treturn -1;\n}")
         if self.reductions.merge:
-            self.lines += merged_steps(self.layout)
+            self.lines += merged_steps(self.layout, self.symmetry)
+        if self.symmetry is not None:
+            self.lines += canonical(self.program, self.symmetry)
 
     # Blocks.
 

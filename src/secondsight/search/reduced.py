@@ -16,6 +16,7 @@ from secondsight.lang.errors import LangError
 from secondsight.lang.movers import MOST_LOCKS, Reductions
 from secondsight.lang.native import Native
 from secondsight.lang.program import Program
+from secondsight.lang.symmetry import symmetry_of
 from secondsight.search.lock_order import LockOrder
 from secondsight.search.messages import deadlock_message
 from secondsight.search.native import native_search
@@ -50,9 +51,11 @@ def reduced_search(
     """As `native_search`, breadth first, with reductions (default: all)."""
     wanted = reductions or Reductions()
     plain = Native(program)
-    if not wanted.merge:
+    symmetry = symmetry_of(program, watch)[0] if wanted.symmetry else None
+    if not wanted.merge and symmetry is None:
         return Reduced(native_search(plain, limits, on_progress, watch, deadlock, lock_order, workers))
-    return search_both(Native(program, wanted), plain, limits, on_progress, watch, deadlock, lock_order, workers)
+    native = Native(program, wanted, symmetry)
+    return search_both(native, plain, limits, on_progress, watch, deadlock, lock_order, workers)
 
 
 def search_both(
@@ -70,9 +73,10 @@ def search_both(
     if len(order.locks) > MOST_LOCKS:
         note = f"more than {MOST_LOCKS} locks: steps are not merged"
         return Reduced(native_search(plain, limits, on_progress, watch, deadlock, lock_order, workers), note=note)
-    _forget(native, plain)
+    if native.reductions.merge:
+        _forget(native, plain)
     begun = 0
-    while True:
+    while native.reductions.merge:
         begun += 1
         native.library.ss_learn(native.initial, WALKS, ctypes.c_uint64(begun))
         native.library.ss_begin_again()
@@ -82,7 +86,9 @@ def search_both(
         if begun == MOST_BEGINNINGS:
             note = "what protects the shared state keeps changing: steps are not merged"
             return Reduced(native_search(plain, limits, on_progress, watch, deadlock, lock_order, workers), merged, begun, note)
-    against_order = lock_order and _has_cycle(_edges(native, order))
+    else:
+        merged = native_search(native, limits, on_progress, watch, deadlock, lock_order, workers)
+    against_order = lock_order and native.reductions.merge and _has_cycle(_edges(native, order))
     if merged.violation is None and merged.error is None and not against_order:
         return Reduced(merged, merged, begun)
     again = limits or Limits()

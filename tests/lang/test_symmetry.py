@@ -1,0 +1,315 @@
+"""Interchangeable records: states up to renaming give the same verdicts and outcomes, and what tells records apart turns it off."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import random
+from enum import IntEnum
+from functools import cache
+from typing import Annotated, Literal
+
+import pytest
+
+from secondsight.lang import (
+    Array,
+    Bounds,
+    Machine,
+    Mutex,
+    Record,
+    Ref,
+    atomic,
+    choose,
+    const,
+    count,
+    pool,
+    require,
+    shared,
+    shared_array,
+)
+from secondsight.lang.movers import Reductions
+from secondsight.lang.native import Native
+from secondsight.lang.program import Program, Thread, build
+from secondsight.lang.symmetry import symmetry_of
+from secondsight.lang.types import RecordType
+from secondsight.search import Verdict
+from secondsight.search.native import native_search
+from secondsight.search.reduced import search_both
+
+COUNT = int(os.environ.get("SECONDSIGHT_LAW", "300"))
+Small = Annotated[int, Bounds(0, 3)]
+RowNumber = Annotated[int, Bounds(0, 40)]
+
+
+class Op(IntEnum):
+    TAKE = 0  # r = any page that is not used
+    PUT = 1  # slots[a] = r
+    GET = 2  # r = slots[a]
+    FREE = 3  # r.used = False
+    MARK = 4  # r.mark = b
+    LINK = 5  # r.next = slots[a]
+    FOLLOW = 6  # r = r.next
+    USED = 7  # r must be used
+    APART = 8  # slots[a] and slots[b] must not be the same
+    FEW = 9  # at most two may be used
+    LOCK = 10
+    UNLOCK = 11
+    MARKED = 12  # seen.values[a] = how many have the mark b
+    SWAP = 13  # slots[a] and slots[b]
+    ANY = 14  # r = any page
+    FIRST = 15  # r = pages[0], in the variant that has it
+
+
+class Page(Record):
+    interchangeable = True
+    used: bool
+    mark: Small
+    next: Ref[Page]
+
+
+class World(Record):
+    lock: Mutex
+    slots: Array[Ref[Page], Literal[3]]
+
+
+class Seen(Record):
+    values: Array[Small, Literal[4]]
+
+
+pages = shared_array(Page, "pages")
+world = shared(World)
+seen = shared(Seen)
+op = const("op", Op)
+first_number = const("a")
+second_number = const("b")
+
+
+def run(first: RowNumber, end: RowNumber) -> None:
+    """One thread: the rows `first` to before `end`; the register is live across calls."""
+    r: Ref[Page] = None
+    for i in range(first, end):
+        r = statement(i, r)
+
+
+def run_fixed(first: RowNumber, end: RowNumber) -> None:
+    """The same, where one page has a name."""
+    r: Ref[Page] = None
+    for i in range(first, end):
+        if op[i] == Op.FIRST:
+            r = first_page()
+        else:
+            r = statement(i, r)
+
+
+@atomic
+def first_page() -> Ref[Page]:
+    """The page that stays."""
+    return pages[0]
+
+
+def statement(i: RowNumber, r: Ref[Page]) -> Ref[Page]:
+    """One row; the register afterwards."""
+    a = first_number[i]
+    b = second_number[i]
+    if op[i] == Op.LOCK:
+        world.lock.lock()
+    elif op[i] == Op.UNLOCK:
+        world.lock.unlock()
+    elif op[i] == Op.PUT:
+        world.slots[a] = r
+    elif op[i] == Op.GET:
+        return world.slots[a]
+    elif op[i] == Op.APART:
+        require(world.slots[a] is None or world.slots[a] is not world.slots[b], "apart", "two slots have the same page")
+    elif op[i] == Op.SWAP:
+        with atomic:
+            kept = world.slots[a]
+            world.slots[a] = world.slots[b]
+            world.slots[b] = kept
+    elif op[i] <= Op.FEW:
+        return with_page(i, r)
+    elif op[i] == Op.MARKED:
+        with atomic:
+            seen.values[a] = min(3, count(page.mark == b for page in pages))
+    elif op[i] == Op.ANY:
+        return choose(pages)
+    return r
+
+
+def with_page(i: RowNumber, r: Ref[Page]) -> Ref[Page]:
+    """What is done to a page."""
+    if op[i] == Op.TAKE:
+        with atomic:
+            if any(not page.used for page in pages):
+                r = choose(page for page in pages if not page.used)
+                r.used = True
+    elif op[i] == Op.FEW:
+        require(count(page.used for page in pages) <= 2, "few", "three pages are used")
+    elif r is not None:
+        if op[i] == Op.FREE:
+            r.used = False
+        elif op[i] == Op.MARK:
+            r.mark = second_number[i]
+        elif op[i] == Op.LINK:
+            with atomic:
+                r.next = world.slots[first_number[i]]
+        elif op[i] == Op.FOLLOW:
+            return r.next
+        elif op[i] == Op.USED:
+            require(r.used, "used", "a page is not used")
+    return r
+
+
+@cache
+def executors(fixed: bool) -> tuple[Program, Native, list[Native]]:
+    machine = Machine({"pages": 3 + int(fixed)}, data={"op": [0], "a": [0], "b": [0]})
+    threads = [Thread(f"t{i}", run_fixed if fixed else run, (0, 1)) for i in range(2)]
+    program = build(machine, threads)
+    watch = watched(program)
+    symmetry, why = symmetry_of(program, watch)
+    assert symmetry is not None, why
+    assert symmetry.fixed == ({0} if fixed else set())
+    return program, Native(program), [Native(program, Reductions(m, True), symmetry) for m in (False, True)]
+
+
+def watched(program: Program) -> tuple[int, int]:
+    base = next(at for d, at in program.layout.base.items() if d.kind == RecordType(Seen))
+    return base, base + 4
+
+
+def retarget(fixed: bool, rows: list[list[tuple[Op, int, int]]]) -> None:
+    program, plain, others = executors(fixed)
+    flat = [r for own in rows for r in own]
+    program.machine.data.update(op=[int(r[0]) for r in flat], a=[r[1] for r in flat], b=[r[2] for r in flat])
+    at = 0
+    for i, own in enumerate(rows):
+        program.roots[i] = (program.roots[i][0], [at, at + len(own)])
+        at += len(own)
+    for one in (plain, *others):
+        data = [program.machine.data[name] for name in one.rendered.tables]
+        one._tables = [(ctypes.c_int64 * max(1, len(row)))(*row) for row in data]
+        one.bind()
+        one.initial = one._initial()
+
+
+def random_rows(chance: random.Random) -> list[list[tuple[Op, int, int]]]:
+    out = []
+    for _ in range(2):
+        own: list[tuple[Op, int, int]] = []
+        for _ in range(chance.randint(3, 8)):
+            own.append((chance.choice([*Op, Op.TAKE, Op.PUT, Op.GET]), chance.randint(0, 2), chance.randint(0, 2)))
+        if chance.random() < 0.9:
+            own = [r for r in own if r[0] not in (Op.LOCK, Op.UNLOCK)]
+        if chance.random() < 0.4:
+            own = [(Op.LOCK, 0, 0), *(r for r in own if r[0] not in (Op.LOCK, Op.UNLOCK)), (Op.UNLOCK, 0, 0)]
+        if chance.random() < 0.7:
+            own = [r for r in own if r[0] not in (Op.USED, Op.APART, Op.FEW)] or [(Op.TAKE, 0, 0)]
+        out.append(own or [(Op.TAKE, 0, 0)])
+    return out
+
+
+def test_hundreds_of_small_programs() -> None:
+    total = reduced_total = 0
+    for seed in range(COUNT):
+        chance = random.Random(seed)
+        fixed = chance.random() < 0.5
+        rows = random_rows(chance)
+        retarget(fixed, rows)
+        program, plain, others = executors(fixed)
+        known = native_search(plain, watch=watched(program), workers=1)
+        for native in others:
+            reduced = search_both(native, plain, watch=watched(program), workers=1)
+            merged, found = reduced.merged, reduced.result
+            assert merged is not None
+            if known.violation is None or known.violation.rule != "lock-order":
+                assert (merged.verdict is Verdict.HOLDS) == (known.verdict is Verdict.HOLDS), (seed, rows)
+            assert (found.verdict, found.violation) == (known.verdict, known.violation), (seed, rows)
+            if known.verdict is Verdict.HOLDS:
+                assert merged.outcomes == known.outcomes, (seed, rows)
+        if known.verdict is Verdict.HOLDS:
+            total += known.states
+            reduced_total += native_search(others[0], workers=1).states
+    assert reduced_total < total * 0.75
+
+
+# What tells records apart.
+
+
+def by_index() -> None:
+    """A page's place becomes a number."""
+    with atomic:
+        page = choose(pages)
+        seen.values[pages.index(page)] = 1
+
+
+def by_loop() -> None:
+    """The first one that is not used."""
+    with atomic:
+        for page in pages:
+            if not page.used:
+                page.used = True
+                break
+
+
+def by_number() -> None:
+    """A place that is computed."""
+    i = choose(2)
+    pages[i + 1].used = True
+
+
+def by_part() -> None:
+    """Only some of them can be chosen."""
+    with atomic:
+        page = choose(pages[i] for i in range(2))
+        page.used = True
+
+
+def by_failure() -> None:
+    """Which one fails first depends on the order."""
+    with atomic:
+        seen.values[0] = 1 if any(page.next is not None and page.next.used for page in pages) else 0
+
+
+def by_value() -> None:
+    """The number of one in a generator is used as a number."""
+    with atomic:
+        seen.values[0] = 1 if any(pages[i].used and i > 1 for i in range(len(pages))) else 0
+
+
+@pytest.mark.parametrize("function", [by_index, by_loop, by_number, by_part, by_failure, by_value])
+def test_what_tells_records_apart_turns_it_off(function: object) -> None:
+    program = build(Machine({"pages": 3}), [Thread("t", function), Thread("u", function)])  # type: ignore[arg-type]
+    symmetry, why = symmetry_of(program)
+    assert symmetry is None and why.startswith("Page: ")
+
+
+def test_what_is_watched_turns_it_off() -> None:
+    program = build(Machine({"pages": 3}), [Thread("t", first_page_only)])
+    assert symmetry_of(program)[0] is not None
+    assert symmetry_of(program, (1, program.layout.shared_size))[0] is None
+
+
+def first_page_only() -> None:
+    """One by its place: it stays, the others may be renamed."""
+    pages[0].used = True
+    world.slots[0] = choose(pages)
+
+
+class Token(Record):
+    interchangeable = True
+    on: bool
+
+
+tokens = pool(Token, "tokens")
+
+
+def from_pool() -> None:
+    """The first free one."""
+    with atomic:
+        token = tokens.alloc()
+        token.on = True
+
+
+def test_a_pool_turns_it_off() -> None:
+    program = build(Machine({"tokens": 3}), [Thread("t", from_pool)])
+    assert symmetry_of(program)[0] is None
