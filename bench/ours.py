@@ -11,6 +11,8 @@ import os
 import resource
 import tempfile
 import time
+from collections.abc import Callable
+from functools import partial
 from itertools import pairwise
 from typing import Any
 
@@ -18,34 +20,43 @@ from bench.mirror import mirror
 from bench.sizes import SIZES, TINY, Size
 from secondsight.contract import ADVERSARIES, driver_program
 from secondsight.devices.mirror import Mirror
+from secondsight.lang.movers import Reductions
 from secondsight.lang.native import Native
 from secondsight.lang.program import Program
 from secondsight.lang.reference import Reference
 from secondsight.report import mail
-from secondsight.search import breadth_first
+from secondsight.search import Result, breadth_first
 from secondsight.search.native import native_search
+from secondsight.search.reduced import search_both
 
 
 def _peak() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
-def search(size: Size, executor: str, workers: int) -> dict[str, Any]:
+def search(size: Size, executor: str, workers: int, reductions: Reductions) -> dict[str, Any]:
     """One full search; `bytes` is the growth of the process's peak memory."""
     program = mirror(*size.program)
-    made = Reference(program) if executor == "reference" else Native(program)
+    find: Callable[[], Result]
+    if executor == "reference":
+        find = partial(breadth_first, Reference(program))
+    elif reductions == Reductions.none():
+        find = partial(native_search, Native(program), workers=workers)
+    else:
+        merged, plain = Native(program, reductions), Native(program)
+        find = lambda: search_both(merged, plain, workers=workers).result  # noqa: E731
     before, began, began_cpu = _peak(), time.perf_counter(), time.process_time()
-    result = native_search(made, workers=workers) if isinstance(made, Native) else breadth_first(made)
+    result = find()
     return {
         "verdict": result.verdict.value, "states": result.states, "transitions": result.transitions,
         "seconds": time.perf_counter() - began, "cpu": time.process_time() - began_cpu, "bytes": _peak() - before,
     }  # fmt: skip
 
 
-def build(size: Size) -> dict[str, Any]:
+def build(size: Size, reductions: Reductions) -> dict[str, Any]:
     """From Python source to loaded machine code, and how many bytes a state's vector has."""
     began = time.perf_counter()
-    native = Native(mirror(*size.program))
+    native = Native(mirror(*size.program), reductions)
     return {"seconds": time.perf_counter() - began, "vector": len(native.initial)}
 
 
@@ -84,14 +95,16 @@ def main() -> None:
     arguments.add_argument("--size", choices=[TINY.name, *SIZES], default="A")
     arguments.add_argument("--executor", choices=["native", "reference"], default="native")
     arguments.add_argument("--workers", type=int, default=1)
+    arguments.add_argument("--reduction", choices=["none", "all"], default="none")
     given = arguments.parse_args()
+    reductions = Reductions() if given.reduction == "all" else Reductions.none()
     size = {**SIZES, TINY.name: TINY}[given.size]
     if given.what == "mutant":
         print(mutant(size, given.workers))
     elif given.what == "search":
-        print(json.dumps(search(size, given.executor, given.workers)))
+        print(json.dumps(search(size, given.executor, given.workers, reductions)))
     else:
-        print(json.dumps(build(size) if given.what == "build" else load()))
+        print(json.dumps(build(size, reductions) if given.what == "build" else load()))
 
 
 if __name__ == "__main__":

@@ -113,6 +113,13 @@ def test_an_unfinished_search_of_spins_is_no_figure(text: str) -> None:
         read_spin(Ran(text, 1, 1, 1))
 
 
+def test_spin_prints_eight_digits() -> None:
+    text = SPIN.replace("433700 states, matched", "1.1014430e+08 states, matched").replace("328225", "55770177")
+    found = read_spin(Ran(text, 1.0, 1.0, 10))
+    assert (found.states, found.transitions, found.rounding) == (55_770_177, 165_914_476, 10)
+    assert not disagreements([Measured(BY_KEY["Spin depth first", "none", 1], SIZES["E"], 0.5, (found,), 60.0)])
+
+
 def test_what_rumur_prints_is_read() -> None:
     assert read_rumur(Ran(RUMUR, 2.0, 1.9, 1000)) == Figures(328_225, 761_924, 2.0, 1000, 1.9)
     with pytest.raises(Failed, match="did not finish"):
