@@ -196,6 +196,7 @@ ANY, MIDDLE, LITTLE, SMALL = 10**12, 50_000_000, 10_000_000, 1_000_000
 CHECKERS: tuple[Checker, ...] = (
     Ours("native", "", "none", 1, ANY),
     Ours("native", "", "none", 2, ANY),
+    Ours("native", "", "frames", 1, ANY),
     Ours("native", "", "all", 1, ANY),
     Ours("native", "", "all", 2, ANY),
     Spin("Spin", "depth first", "none", 1, ANY, defines=_FULL),

@@ -25,9 +25,12 @@ from secondsight.lang.native import Native
 from secondsight.lang.program import Program
 from secondsight.lang.reference import Reference
 from secondsight.report import mail
-from secondsight.search import Result, breadth_first
+from secondsight.search import Limits, Result, breadth_first
 from secondsight.search.native import native_search
-from secondsight.search.reduced import search_both
+from secondsight.search.reduced import reduced_search
+
+REDUCTIONS = {"none": Reductions.none(), "frames": Reductions(merge=False), "all": Reductions()}
+"""By the names in the table: `frames`, as Rumur's, takes states that differ only by renamed frames for one."""
 
 
 def _peak() -> int:
@@ -43,8 +46,7 @@ def search(size: Size, executor: str, workers: int, reductions: Reductions) -> d
     elif reductions == Reductions.none():
         find = partial(native_search, Native(program), workers=workers)
     else:
-        merged, plain = Native(program, reductions), Native(program)
-        find = lambda: search_both(merged, plain, workers=workers).result  # noqa: E731
+        find = partial(_reduced, program, reductions, workers)
     before, began, began_cpu = _peak(), time.perf_counter(), time.process_time()
     result = find()
     return {
@@ -53,10 +55,17 @@ def search(size: Size, executor: str, workers: int, reductions: Reductions) -> d
     }  # fmt: skip
 
 
+def _reduced(program: Program, reductions: Reductions, workers: int, limits: Limits | None = None) -> Result:
+    return reduced_search(program, reductions, limits, workers=workers).result
+
+
 def build(size: Size, reductions: Reductions) -> dict[str, Any]:
     """From Python source to loaded machine code, and how many bytes a state's vector has."""
     began = time.perf_counter()
-    native = Native(mirror(*size.program), reductions)
+    program = mirror(*size.program)
+    native = Native(program)
+    if reductions != Reductions.none():
+        _reduced(program, reductions, 1, Limits(states=1))
     return {"seconds": time.perf_counter() - began, "vector": len(native.initial)}
 
 
@@ -95,9 +104,9 @@ def main() -> None:
     arguments.add_argument("--size", choices=[TINY.name, *SIZES], default="A")
     arguments.add_argument("--executor", choices=["native", "reference"], default="native")
     arguments.add_argument("--workers", type=int, default=1)
-    arguments.add_argument("--reduction", choices=["none", "all"], default="none")
+    arguments.add_argument("--reduction", choices=list(REDUCTIONS), default="none")
     given = arguments.parse_args()
-    reductions = Reductions() if given.reduction == "all" else Reductions.none()
+    reductions = REDUCTIONS[given.reduction]
     size = {**SIZES, TINY.name: TINY}[given.size]
     if given.what == "mutant":
         print(mutant(size, given.workers))
