@@ -9,7 +9,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.text import Text
 
-from secondsight.cli.common import INTERRUPTED, Running, bounds, exit_code, limits, search_progress, show, write_json
+from secondsight.cli import common
+from secondsight.cli.common import (
+    EXECUTOR_HELP,
+    INTERRUPTED,
+    Running,
+    bounds,
+    exit_code,
+    limits,
+    search_progress,
+    show,
+    write_json,
+)
 from secondsight.lang import LangError
 from secondsight.lang.program import Program
 from secondsight.report import SCHEMA, mail, result_to_json, trace_to_json
@@ -32,11 +43,12 @@ def check(
     states: Annotated[int | None, typer.Option(min=1, help="Stop each search after so many states.")] = None,
     seconds: Annotated[float | None, typer.Option(min=0, help="Stop each search after so many seconds.")] = None,
     memory: Annotated[str | None, typer.Option(help="Stop when so much memory is in use: 500M, 8G.")] = "8G",
+    executor: Annotated[str, typer.Option(metavar="auto|reference|native", help=EXECUTOR_HELP)] = "auto",
 ) -> None:
     """Run a driver through every interleaving with each adversary; a broken rule comes back as a shortest trace."""
     from secondsight import contract
 
-    stops, raised = limits(states, seconds, memory), bounds(bound)
+    stops, raised, by = limits(states, seconds, memory), bounds(bound), common.executor(executor)
     drivers = _drivers(file, driver)
     found: list[Checked] = []
     interrupted = False
@@ -45,7 +57,7 @@ def check(
         def on_progress(scenario: str, progress: Progress) -> None:
             running.say(search_progress(scenario, progress))
 
-        results = (c for kind in drivers for c in contract.check(kind, adversary, rule, stops, on_progress, raised))
+        results = (c for kind in drivers for c in contract.check(kind, adversary, rule, stops, on_progress, raised, by))
         try:
             for checked in results:
                 if found and not as_json and _group(found[-1]) != _group(checked):

@@ -8,7 +8,7 @@ import sys
 import time
 from collections.abc import Iterable
 from types import TracebackType
-from typing import Any
+from typing import Any, cast, get_args
 
 import typer
 from rich.console import Console, RenderableType
@@ -19,10 +19,11 @@ from secondsight.linux import SMALLEST
 from secondsight.report.columns import WIDTH
 from secondsight.report.tables import plain
 from secondsight.search import Limits, Progress, Result, Verdict
+from secondsight.search.auto import Executor, why_not_native
 
 __all__ = [
     "BAD_INPUT", "BROKEN", "EXIT_CODES", "HOLDS", "INTERRUPTED", "NOT_FINISHED", "OUR_FAULT",
-    "Running", "bounds", "exit_code", "limits", "out", "search_progress", "show", "warn", "write_json",
+    "EXECUTOR_HELP", "Running", "bounds", "executor", "exit_code", "limits", "out", "search_progress", "show", "warn", "write_json",
 ]  # fmt: skip
 
 HOLDS, BROKEN, BAD_INPUT, NOT_FINISHED, OUR_FAULT, INTERRUPTED = 0, 1, 2, 3, 70, 130
@@ -32,6 +33,8 @@ EXIT_CODES = (
     "130 interrupted (Ctrl-C; what was seen so far is printed). Of several results the worst counts: "
     "broken, then bad input (such as a bound that is too small), then not finished, then holds."
 )
+
+EXECUTOR_HELP = "reference (Python), native (compiled C), or auto: reference, then native where a search grows large."
 
 _SHOW_AFTER = 1.0
 _LINE_EVERY = 10.0
@@ -78,6 +81,15 @@ def exit_code(results: Iterable[Result | None]) -> int:
 def limits(states: int | None, seconds: float | None, memory: str | None) -> Limits:
     """The search's limits from the command line: `--memory` takes 500M, 8G or bytes."""
     return Limits(states, seconds, _bytes(memory) if memory is not None else None)
+
+
+def executor(name: str) -> Executor:
+    """The executor that `--executor` names."""
+    if name not in get_args(Executor):
+        raise typer.BadParameter(f"--executor {name}: one of {', '.join(get_args(Executor))} is wanted")
+    if name == "auto" and (why := why_not_native()):
+        warn(f"large searches run on the reference executor: {why}")
+    return cast(Executor, name)
 
 
 def bounds(given: Iterable[str] | None) -> dict[str, int]:

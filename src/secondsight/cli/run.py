@@ -13,13 +13,15 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from secondsight.cli.common import BROKEN, Running, exit_code, limits, search_progress, show, write_json
+from secondsight.cli import common
+from secondsight.cli.common import BROKEN, EXECUTOR_HELP, Running, exit_code, limits, search_progress, show, write_json
 from secondsight.cli.kernel import find_kernel
 from secondsight.kernels import Kernel, Observation, boot
 from secondsight.report import SCHEMA, result_to_json
 from secondsight.report.columns import WIDTH
 from secondsight.scenario import Outcome, Scenario, load_scenarios, show_outcome, show_value
 from secondsight.search import Limits, Result, Verdict
+from secondsight.search.auto import Executor
 
 __all__ = ["run"]
 
@@ -51,16 +53,17 @@ def run(
     states: Annotated[int | None, typer.Option(min=1, help="Stop the model's search after so many states.")] = None,
     seconds: Annotated[float | None, typer.Option(min=0, help="Stop the model's search after so many seconds.")] = None,
     memory: Annotated[str | None, typer.Option(help="Stop when so much memory is in use: 500M, 8G.")] = "8G",
+    executor: Annotated[str, typer.Option(metavar="auto|reference|native", help=EXECUTOR_HELP)] = "auto",
 ) -> None:
     """Print every possible outcome of a scenario, and with --on how often a real kernel showed each.
 
     An outcome that was observed and is not possible means that the model is wrong: exit code 1.
     """
     scenarios = load_scenarios(file)
-    bounds = limits(states, seconds, memory)
+    bounds, by = limits(states, seconds, memory), common.executor(executor)
     target = find_kernel(on, kernel)
     with Running() as running:
-        compared = list(_models(scenarios, bounds, running))
+        compared = list(_models(scenarios, bounds, by, running))
         if target is not None and not any(c.result.reason == "interrupted" for c in compared):
             compared = _on_kernel(compared, target, runs, seed, running)
     if as_json:
@@ -73,22 +76,22 @@ def run(
     raise typer.Exit(exit_code(c.result for c in compared))
 
 
-def _models(scenarios: list[Scenario], bounds: Limits, running: Running) -> Iterator[Compared]:
+def _models(scenarios: list[Scenario], bounds: Limits, by: Executor, running: Running) -> Iterator[Compared]:
     """Every scenario on the model, up to one that Ctrl-C ended."""
     for scenario in scenarios:
-        found = _model(scenario, bounds, running)
+        found = _model(scenario, bounds, by, running)
         yield found
         if found.result.reason == "interrupted":
             return
 
 
-def _model(scenario: Scenario, bounds: Limits, running: Running) -> Compared:
+def _model(scenario: Scenario, bounds: Limits, by: Executor, running: Running) -> Compared:
     from secondsight.scenario.model import outcomes
 
     def on_progress(progress: Any) -> None:
         running.say(search_progress(scenario.name, progress))
 
-    result, possible = outcomes(scenario, limits=bounds, on_progress=on_progress)
+    result, possible = outcomes(scenario, limits=bounds, on_progress=on_progress, executor=by)
     return Compared(scenario, result, possible, None)
 
 

@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.padding import Padding
 
-from secondsight.cli.common import BROKEN, INTERRUPTED, Running, exit_code, limits, show, write_json
+from secondsight.cli import common
+from secondsight.cli.common import BROKEN, EXECUTOR_HELP, INTERRUPTED, Running, exit_code, limits, show, write_json
 from secondsight.lang import LangError
 from secondsight.lang.program import Program
 from secondsight.report import SCHEMA, mail, result_to_json, trace_to_json
 from secondsight.report.tables import decision_table
 from secondsight.search import Limits, Verdict
+from secondsight.search.auto import Executor
 
 if TYPE_CHECKING:
     from secondsight.cases import CaseTable, Cell
@@ -31,6 +33,7 @@ def settle(
     states: Annotated[int | None, typer.Option(min=1, help="Stop each cell after so many states.")] = None,
     seconds: Annotated[float | None, typer.Option(min=0, help="Stop each cell after so many seconds.")] = None,
     memory: Annotated[str | None, typer.Option(help="Stop when so much memory is in use: 500M, 8G.")] = "8G",
+    executor: Annotated[str, typer.Option(metavar="auto|reference|native", help=EXECUTOR_HELP)] = "auto",
 ) -> None:
     """Settle the design questions of the mail threads: alternatives against adversaries and properties.
 
@@ -42,12 +45,12 @@ def settle(
     if table is not None and table not in TABLES:
         raise LangError(f"there is no table {table}; there are {', '.join(TABLES)}")
     chosen = [t for t in TABLES.values() if table is None or t.name == table]
-    bounds = limits(states, seconds, memory)
+    bounds, by = limits(states, seconds, memory), common.executor(executor)
     if trace is not None:
-        raise typer.Exit(_one_cell(chosen, trace, bounds, as_json))
+        raise typer.Exit(_one_cell(chosen, trace, bounds, as_json, by))
     settled: list[tuple[CaseTable, list[Cell]]] = []
     for one in chosen:
-        cells = _settle(one, bounds)
+        cells = _settle(one, bounds, by)
         settled.append((one, cells))
         if not as_json:
             _print_table(one, cells)
@@ -60,7 +63,7 @@ def settle(
     raise typer.Exit(INTERRUPTED if any(_was_interrupted(t, cells) for t, cells in settled) else _exit_code(settled))
 
 
-def _settle(table: CaseTable, bounds: Limits) -> list[Cell]:
+def _settle(table: CaseTable, bounds: Limits, by: Executor) -> list[Cell]:
     from secondsight.cases import settle as settle_table
 
     total, done, seen, started = len(list(table.cells())), 0, 0, time.monotonic()
@@ -74,7 +77,7 @@ def _settle(table: CaseTable, bounds: Limits) -> list[Cell]:
             text = f"{table.name}: {done} of {total} cells, {seen:,} states, {seen / elapsed:,.0f}/s, {elapsed:.0f} s"
             running.say(text, done, total)
 
-        return settle_table(table, bounds, on_cell)
+        return settle_table(table, bounds, on_cell, executor=by)
 
 
 def _was_interrupted(table: CaseTable, cells: list[Cell]) -> bool:
@@ -83,7 +86,9 @@ def _was_interrupted(table: CaseTable, cells: list[Cell]) -> bool:
 
 def _exit_code(settled: list[tuple[CaseTable, list[Cell]]]) -> int:
     """0 when every cell came out as reviewed, broken ones too; 1 when one came out the other way."""
-    unlike = [cell for table, cells in settled for cell in cells if cell.verdict is not table.expected.get((cell.row, cell.column))]
+    unlike = [
+        cell for table, cells in settled for cell in cells if cell.verdict is not table.expected.get((cell.row, cell.column))
+    ]
     finished = [cell for cell in unlike if cell.verdict in (Verdict.HOLDS, Verdict.BROKEN)]
     return BROKEN if finished else exit_code(cell.result for cell in unlike)
 
@@ -129,7 +134,7 @@ def _print_trace(table: CaseTable, cell: Cell) -> None:
 # One cell, and JSON.
 
 
-def _one_cell(tables: list[CaseTable], wanted: str, bounds: Limits, as_json: bool) -> int:
+def _one_cell(tables: list[CaseTable], wanted: str, bounds: Limits, as_json: bool, by: Executor) -> int:
     """`--trace`: settle one cell and show its trace."""
     from secondsight.cases import search_cell
 
@@ -139,7 +144,7 @@ def _one_cell(tables: list[CaseTable], wanted: str, bounds: Limits, as_json: boo
         raise LangError(f"there is no cell {wanted}; there are\n{names}")
     table, row, column = places[0]
     with Running() as running:
-        cell = search_cell(table, row, column, bounds, lambda p: running.say(f"{wanted}: {p.states:,} states"))
+        cell = search_cell(table, row, column, bounds, lambda p: running.say(f"{wanted}: {p.states:,} states"), by)
     if as_json:
         write_json({"schema": SCHEMA, "kind": "settle", "tables": [_as_json(table, [cell], traces=True)]})
     elif cell.result is None:

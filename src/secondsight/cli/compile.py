@@ -1,0 +1,42 @@
+"""`secondsight compile FILE`: a driver's checked program as C, to read or to have compiled ahead of time."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from secondsight.cli.common import show
+from secondsight.lang import LangError
+from secondsight.lang.native import Native
+from secondsight.lang.render_c import render_c
+
+__all__ = ["compile_"]
+
+
+def compile_(
+    file: Annotated[Path, typer.Argument(help="A Python file with a driver: a subclass of secondsight.Device.")],
+    driver: Annotated[str | None, typer.Option("--class", help="This class of the file (default: its first).")] = None,
+    adversary: Annotated[str, typer.Option(help="Together with this adversary's first scenario.")] = "munmap",
+    text: Annotated[bool, typer.Option("--show", help="Print the C: names kept, the Python line at each step.")] = False,
+) -> None:
+    """Compile a driver for the native executor; the result is kept in the cache folder."""
+    from secondsight import contract
+
+    found = {kind.__name__: kind for kind in contract.load_drivers(file)}
+    if driver is not None and driver not in found:
+        raise LangError(f"{file} has no driver {driver}; it has {', '.join(found)}")
+    if adversary not in contract.ADVERSARIES:
+        raise LangError(f"no adversary is called {adversary!r}; there are: {', '.join(contract.ADVERSARIES)}")
+    name = driver or next(iter(found))
+    program = contract.driver_program(found[name], contract.ADVERSARIES[adversary].scenarios[0])
+    if text:
+        print(render_c(program).text, end="")
+        return
+    begun = time.perf_counter()
+    Native(program)
+    show(
+        f"{name}: {len(program.counters)} steps, {program.size} bytes a state; compiled and loaded in {time.perf_counter() - begun:.1f} s"
+    )
