@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any
@@ -198,6 +199,16 @@ def test_a_frontier_too_large_for_memory_goes_to_a_file(workers: int, tmp_path: 
     assert not list(tmp_path.iterdir())
     with pytest.raises(LangError, match="No such file"):
         native_search(holding(), folder=tmp_path / "nowhere")
+
+
+def test_a_file_that_cannot_grow_ends_the_search(tmp_path: Path) -> None:
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, before[1]))
+    try:
+        found = native_search(holding(), frontier=1, folder=tmp_path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert (found.verdict, found.reason) == (Verdict.NOT_FINISHED, "disk")
 
 
 def test_ctrl_c_gives_what_was_seen(monkeypatch: pytest.MonkeyPatch) -> None:

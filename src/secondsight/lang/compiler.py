@@ -5,8 +5,8 @@ and one that is cut short or garbled is made again. The folder is kept below `MA
 used for longest goes first.
 
 `SECONDSIGHT_SANITIZE=1` compiles with the undefined-behaviour sanitizer and aborts at the first report. The address sanitizer
-joins it where its runtime is in the process, which takes `LD_PRELOAD=$(cc -print-file-name=libasan.so)` and, as Python
-frees little at its end, `ASAN_OPTIONS=detect_leaks=0`.
+joins it where its runtime is in the process. That takes `ASAN_OPTIONS=detect_leaks=0`, as Python frees little at its end, and
+`LD_PRELOAD="$(cc -print-file-name=libasan.so) $(cc -print-file-name=libstdc++.so.6)"`, the second for greenlet's sake.
 """
 
 from __future__ import annotations

@@ -178,7 +178,9 @@ class _Search:
                     try:
                         file = stack.enter_context(tempfile.TemporaryFile(dir=self.wanted.folder, prefix="secondsight-"))
                     except OSError as error:
-                        raise LangError(f"{self.wanted.folder or tempfile.gettempdir()}: {error.strerror}") from None
+                        if self.wanted.folder is None:
+                            break  # only a frontier larger than memory would need it
+                        raise LangError(f"{self.wanted.folder}: {error.strerror}") from None
                     self.raw.files[i] = file.fileno()
             self._engine()
         try:
