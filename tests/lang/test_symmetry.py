@@ -34,7 +34,7 @@ from secondsight.lang.symmetry import symmetry_of
 from secondsight.lang.types import RecordType
 from secondsight.search import Verdict
 from secondsight.search.native import native_search
-from secondsight.search.reduced import search_both
+from secondsight.search.reduced import reduced_search, search_both
 
 COUNT = int(os.environ.get("SECONDSIGHT_LAW", "300"))
 Small = Annotated[int, Bounds(0, 3)]
@@ -281,6 +281,13 @@ def test_what_tells_records_apart_turns_it_off(function: object) -> None:
     program = build(Machine({"pages": 3}), [Thread("t", function), Thread("u", function)])  # type: ignore[arg-type]
     symmetry, why = symmetry_of(program)
     assert symmetry is None and why.startswith("Page: ")
+
+
+def test_the_result_says_why_it_was_turned_off() -> None:
+    program = build(Machine({"pages": 3}), [Thread("t", by_index)])
+    reduced = reduced_search(program, workers=1)
+    assert reduced.result.verdict is Verdict.HOLDS
+    assert reduced.note == "not interchangeable: Page: index() makes a number of one"
 
 
 def test_what_is_watched_turns_it_off() -> None:

@@ -51,11 +51,15 @@ def reduced_search(
     """As `native_search`, breadth first, with reductions (default: all)."""
     wanted = reductions or Reductions()
     plain = Native(program)
-    symmetry = symmetry_of(program, watch)[0] if wanted.symmetry else None
+    symmetry, why = symmetry_of(program, watch) if wanted.symmetry else (None, "")
     if not wanted.merge and symmetry is None:
-        return Reduced(native_search(plain, limits, on_progress, watch, deadlock, lock_order, workers))
-    native = Native(program, wanted, symmetry)
-    return search_both(native, plain, limits, on_progress, watch, deadlock, lock_order, workers)
+        found = Reduced(native_search(plain, limits, on_progress, watch, deadlock, lock_order, workers))
+    else:
+        native = Native(program, wanted, symmetry)
+        found = search_both(native, plain, limits, on_progress, watch, deadlock, lock_order, workers)
+    if why:
+        return replace(found, note="; ".join(n for n in (found.note, f"not interchangeable: {why}") if n))
+    return found
 
 
 def search_both(

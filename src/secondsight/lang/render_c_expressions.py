@@ -1,0 +1,433 @@
+"""Expressions and places of the checked program as C text.
+
+Evaluation order is CPython's: what must happen before the rest of an expression (calls, choices, allocations) is written
+as statements of its own, and operands that were read earlier are kept in temporaries.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from secondsight.lang import ir
+from secondsight.lang.cfg import Block
+from secondsight.lang.errors import Position
+from secondsight.lang.inline import substitute
+from secondsight.lang.locks import Lock, RwLock
+from secondsight.lang.movers import LOCKS_FILE, Reductions
+from secondsight.lang.program import Frame, Program
+from secondsight.lang.ranges import MAX_SHIFT
+from secondsight.lang.records import Shared
+from secondsight.lang.symmetry import Symmetry
+from secondsight.lang.types import BOOL, ArrayType, IntType, RefType
+
+__all__ = ["CExpressions", "path_name", "safe_name"]
+
+UNROLL = 16
+"""A generator over at most this many elements is written out."""
+
+
+class CExpressions:
+    """What is being written, and how expressions are; `frame` is that of the function with boundaries, None in one without."""
+
+    def __init__(self, program: Program, reductions: Reductions, symmetry: Symmetry | None) -> None:
+        self.program, self.layout, self.reductions, self.symmetry = program, program.layout, reductions, symmetry
+        self.observes = False
+        self.sites: list[tuple[Position, str]] = []
+        self.site_numbers: dict[tuple[Position, str], int] = {}
+        self.rules: list[tuple[str, str]] = []
+        self.bounds: list[tuple[str, int]] = []
+        self.names: dict[ir.Var, str] = {}
+        self.calls: dict[ir.Function, str] = {}
+        self.queue: list[ir.Function] = []
+        self.tables = {name: f"T{i}_{safe_name(name)}" for i, name in enumerate(program.machine.data)}
+        self.blocks: dict[Block, str] = {}
+        self.frame: Frame | None = None
+        self.result: IntType | RefType | None = None
+        self.loops: list[ir.While] = []
+        self.lines: list[str] = []
+        self.prototypes: list[str] = []
+        self.constants: list[str] = []
+        self.depth = 0
+        self.temps = 0
+        self.frames = list(program.frames.values())
+        self.numbers = {f.flow.function: i for i, f in enumerate(self.frames)}
+        self.declared: set[ir.Var] = set()
+
+    # Writing.
+
+    def out(self, text: str) -> None:
+        """Write a line."""
+        self.lines.append("\t" * self.depth + text)
+
+    @contextmanager
+    def indented(self) -> Iterator[None]:
+        """Write deeper."""
+        self.depth += 1
+        yield
+        self.depth -= 1
+
+    def temp(self, text: str) -> str:
+        """Keep a value in a new temporary; its name."""
+        self.temps += 1
+        self.out(f"i64 t{self.temps} = {text};")
+        return f"t{self.temps}"
+
+    def site(self, where: Position, name: str = "") -> int:
+        """The number of a place in the source, for errors."""
+        key = (where, name)
+        if key not in self.site_numbers:
+            self.site_numbers[key] = len(self.sites)
+            self.sites.append(key)
+        return self.site_numbers[key]
+
+    def rule(self, rule: str, message: str) -> int:
+        """The number of a rule and its message."""
+        if (rule, message) not in self.rules:
+            self.rules.append((rule, message))
+        return self.rules.index((rule, message))
+
+    def name(self, var: ir.Var) -> str:
+        """The C name of a local."""
+        if var.transient:
+            return "rv"
+        if var not in self.names:
+            self.names[var] = f"v{len(self.names)}_{safe_name(var.name)}"
+        return self.names[var]
+
+    # Places.
+
+    def place(self, addr: ir.Addr) -> str:
+        """An offset as C text."""
+        constant, terms = self._terms(addr)
+        return " + ".join([*terms, str(constant)] if constant or not terms else terms)
+
+    def _noted(self, addr: ir.Addr, how: str) -> str:
+        """A place that is about to be read or written: noted, when steps are to be merged."""
+        if not self.reductions.merge:
+            return self.place(addr)
+        last = addr.path[-1] if addr.path else None
+        lock = isinstance(last, ir.FieldStep) and issubclass(last.record, (Lock, RwLock)) and addr.where.file == LOCKS_FILE
+        if lock and not (self.observes and how == "RD"):
+            how = "LK"
+        return f"{how}({self.place(addr)})"
+
+    def _terms(self, addr: ir.Addr) -> tuple[int, list[str]]:
+        terms: list[str] = []
+        constant = 0
+        if isinstance(addr.root, Shared):
+            constant = self.layout.base[addr.root]
+        elif isinstance(addr.root, ir.AddressOf):
+            constant, terms = self._terms(addr.root.addr)
+        else:
+            terms = [self.expr(addr.root)]
+        for step in addr.path:
+            if isinstance(step, ir.FieldStep):
+                constant += self.layout.offset(step.record, step.name)
+                continue
+            count, stride = self.program.machine.bound(step.array.size), self.layout.size(step.array.element)
+            index, kind = step.index, step.index.type
+            assert isinstance(kind, IntType)
+            if isinstance(index, ir.Constant) and 0 <= index.value < count:
+                constant += index.value * stride
+                continue
+            mark = len(self.lines)
+            text = self.expr(index)
+            if len(self.lines) != mark:
+                terms = [self._keep_at(mark, " + ".join(terms))] if terms else []
+            if not (kind.low >= 0 and kind.high < count):
+                text = f"ix(x, {text}, {count}, {self.site(step.where, step.name)})"
+            terms = [*terms, text if stride == 1 else f"{text} * {stride}"]
+        return constant, terms
+
+    def pool(self, addr: ir.Addr) -> tuple[str, int, int]:
+        """Base, stride and size of a pool or array of records."""
+        kind = addr.type
+        assert isinstance(kind, ArrayType)
+        return self.place(addr), self.layout.size(kind.element), self.program.machine.bound(kind.size)
+
+    def load(self, place: str, kind: IntType | RefType) -> str:
+        """What lies at a place."""
+        width = self.layout.width(kind)
+        if isinstance(kind, RefType):
+            return f"REF[s[{place}]]" if self.layout.numbered else f"s[{place}]" if width == 1 else f"l2(s + {place})"
+        text = f"s[{place}]" if width == 1 else f"l2(s + {place})" if width == 2 else f"ldn(s + {place}, {width})"
+        return text if kind.low == 0 else f"({text} + ({kind.low}))"
+
+    def ranged(self, value: ir.Expr, kind: IntType | RefType, name: str, where: Position) -> str:
+        """A value, with a check if it may leave the range of where it goes."""
+        text, given = self.expr(value), value.type
+        if isinstance(kind, IntType) and isinstance(given, IntType) and not (kind.low <= given.low and given.high <= kind.high):
+            return f"rg(x, {text}, {kind.low}, {kind.high}, {self.site(where, name)})"
+        return text
+
+    # Order of evaluation.
+
+    def _keep_at(self, mark: int, text: str) -> str:
+        """Keep a value in a temporary that is written at line `mark`: before what was written since."""
+        self.temps += 1
+        self.lines.insert(mark, "\t" * self.depth + f"i64 t{self.temps} = {text};")
+        return f"t{self.temps}"
+
+    def operands(self, nodes: list[ir.Expr]) -> list[str]:
+        """Texts of operands evaluated from left to right: one that writes statements finds the earlier ones kept."""
+        texts: list[str] = []
+        for node in nodes:
+            mark = len(self.lines)
+            text = self.expr(node)
+            if len(self.lines) != mark:
+                for i, earlier in enumerate(texts):
+                    if not _constant(earlier):
+                        texts[i] = self._keep_at(mark, earlier)
+                        mark += 1
+            texts.append(text)
+        return texts
+
+    def kept(self, texts: list[str]) -> list[str]:
+        """Texts that were computed in this order, each in a temporary unless it is a constant."""
+        return [t if _constant(t) else self.temp(t) for t in texts]
+
+    def captured(self, node: ir.Expr) -> tuple[list[str], str]:
+        """The statements that an expression needs before it, not yet written, and its text."""
+        saved, self.lines = self.lines, []
+        self.depth += 1
+        text = self.expr(node)
+        self.depth -= 1
+        written, self.lines = self.lines, saved
+        return written, text
+
+    # Expressions.
+
+    def expr(self, node: ir.Expr) -> str:
+        """An expression as C text; always safe to put next to an operator."""
+        match node:
+            case ir.Constant():
+                return str(node.value) if node.value >= 0 else f"({node.value})"
+            case ir.Local():
+                if self.frame is not None and node.var in self.frame.slots:
+                    return self.load(f"B + {self.frame.slots[node.var]}", node.var.type)
+                if not node.var.transient:
+                    self.declared.add(node.var)
+                return self.name(node.var)
+            case ir.Load():
+                return self.load(self._noted(node.addr, "RD"), node.type)
+            case ir.AddressOf():
+                return f"({self.place(node.addr)})"
+            case ir.NonNull():
+                return f"nn(x, {self.expr(node.value)}, {self.site(node.where, node.name)})"
+            case ir.Narrow():
+                value = self.temp(self.expr(node.value))
+                allowed = [f"{value} == {at}" for at in (0, *self.layout.instances_below(node.type.record))]
+                self.out(f"if (!({' || '.join(allowed)})) fail(x, CLASS, {self.site(node.where, node.name)}, 0, 0, 0);")
+                return value
+            case ir.Fits():
+                return self.ranged(node.value, node.type, node.name, node.where)
+            case ir.Unary():
+                return f"({'!' if node.op == 'not' else node.op}{self.expr(node.value)})"
+            case ir.Binary():
+                return self._binary(node)
+            case ir.Compare():
+                left, right = self.operands([node.left, node.right])
+                return f"({left} {node.op} {right})"
+            case ir.Logic():
+                return self._logic(node)
+            case ir.Conditional():
+                return self._conditional(node)
+            case ir.TableItem():
+                table = self.tables[node.table]
+                return f"{table}[ix(x, {self.expr(node.index)}, {table}_size, {self.site(node.where, node.table)})]"
+            case ir.TableSize():
+                return f"{self.tables[node.table]}_size"
+            case ir.Current():
+                return "t"
+            case ir.ClassIs():
+                value = self.temp(self.expr(node.value))
+                return "(" + (" || ".join(f"{value} == {at}" for at in self.layout.instances(node.record)) or "0") + ")"
+            case ir.IndexOf() | ir.IsUsed():
+                return self._in_array(node)
+            case ir.Alloc():
+                base, stride, count = self.pool(node.pool)
+                kind = node.pool.type
+                assert isinstance(kind, ArrayType)
+                return self.stopping(f"al(x, s, {base}, {stride}, {count}, {self.site(node.where, str(kind.size))})")
+            case ir.Choose():
+                return self.stopping(f"ch(x, {self.expr(node.count)}, {self.site(node.where)})")
+            case ir.ChooseWhere():
+                return self._choose_where(node)
+            case ir.Quantifier():
+                return self._quantifier(node)
+            case ir.Call():
+                return self._call(node)
+        raise AssertionError(node)
+
+    def stopping(self, text: str) -> str:
+        """A value whose computation may end the step."""
+        made = self.temp(text)
+        self.out("if (x->stop) return 0;")
+        return made
+
+    def _in_array(self, node: ir.IndexOf | ir.IsUsed) -> str:
+        place = node.array if isinstance(node, ir.IndexOf) else node.pool
+        base, stride, count = self.pool(place)
+        mark = len(self.lines)
+        value = self.expr(node.value)
+        if len(self.lines) != mark and not _constant(base):
+            base = self._keep_at(mark, base)
+        at = f"io(x, {base}, {value}, {stride}, {count}, {self.site(node.where)})"
+        return at if isinstance(node, ir.IndexOf) else f"(s[RD({base} + {stride * count} + {at})] != 0)"
+
+    def _binary(self, node: ir.Binary) -> str:
+        """Arithmetic as Python does it, with the checks of division and shifts."""
+        left, right = self.operands([node.left, node.right])
+        kind = node.right.type
+        assert isinstance(kind, IntType)
+        if node.op in ("min", "max"):
+            return f"{node.op}64({left}, {right})"
+        if node.op in ("//", "%"):
+            if kind.low <= 0 <= kind.high:
+                right = f"nz(x, {right}, {self.site(node.where)})"
+            return f"floor_{'div' if node.op == '//' else 'mod'}({left}, {right})"
+        if node.op in ("<<", ">>"):
+            if not 0 <= kind.low <= kind.high <= MAX_SHIFT or kind.high > 62:
+                right = f"sh(x, {right}, {self.site(node.where)})"
+            return f"((i64){left} * (1LL << {right}))" if node.op == "<<" else f"((i64){left} >> {right})"
+        return f"((i64){left} {node.op} {right})"
+
+    def _logic(self, node: ir.Logic) -> str:
+        """`and`, `or`: statements that a later item needs run only if it is reached."""
+        text = self.expr(node.items[0])
+        operator = " && " if node.op == "and" else " || "
+        kept = ""
+        for item in node.items[1:]:
+            written, other = self.captured(item)
+            if not written:
+                text = f"{text}{operator}{other}"
+                continue
+            if not kept:
+                kept = self.temp(f"({text})")
+            elif text != kept:
+                self.out(f"{kept} = {text};")
+            self.out(f"if ({'' if node.op == 'and' else '!'}{kept}) {{")
+            self.lines += written
+            self.out(f"\t{kept} = {other};")
+            self.out("}")
+            text = kept
+        return f"({text})"
+
+    def _conditional(self, node: ir.Conditional) -> str:
+        test = self.expr(node.test)
+        (first, then), (second, other) = self.captured(node.then), self.captured(node.other)
+        if not first and not second:
+            return f"({test} ? {then} : {other})"
+        made = self.temp("0")
+        self.out(f"if ({test}) {{")
+        self.lines += first
+        self.out(f"\t{made} = {then};")
+        self.out("} else {")
+        self.lines += second
+        self.out(f"\t{made} = {other};")
+        self.out("}")
+        return made
+
+    def _call(self, node: ir.Call) -> str:
+        """A call of a function without step boundaries."""
+        if node.function not in self.calls:
+            self.calls[node.function] = f"f{len(self.calls)}_{safe_name(node.function.name)}"
+            self.queue.append(node.function)
+        texts = self.operands(node.arguments)
+        arguments = []
+        for text, argument, parameter in zip(texts, node.arguments, node.function.params, strict=True):
+            kind, given = parameter.type, argument.type
+            if (
+                isinstance(kind, IntType)
+                and isinstance(given, IntType)
+                and not (kind.low <= given.low and given.high <= kind.high)
+            ):
+                text = f"rg(x, {text}, {kind.low}, {kind.high}, {self.site(node.function.where, parameter.name)})"
+            arguments.append(text)
+        return self.stopping(f"{self.calls[node.function]}({', '.join(['s', 'B', 't', 'x', *arguments])})")
+
+    def _loop(self, node: ir.Quantifier | ir.ChooseWhere) -> None:
+        """Open the loop of a generator."""
+        start, stop = self.kept(self.operands([node.start, node.stop]))
+        name = self.name(node.var)
+        self.declared.add(node.var)
+        self.out(f"for ({name} = {start}; {name} < {stop}; {name}++) {{")
+        self.depth += 1
+        for var, value in node.bindings:
+            self.declared.add(var)
+            self.out(f"{self.name(var)} = {self.expr(value)};")
+        if node.condition is not None:
+            self.out(f"if (!({self.expr(node.condition)})) continue;")
+
+    def _choose_where(self, node: ir.ChooseWhere) -> str:
+        """Any of those that satisfy a condition: counted, chosen, found again."""
+        count = self.temp("0")
+        self._loop(node)
+        self.out(f"{count}++;")
+        self.depth -= 1
+        self.out("}")
+        chosen = self.stopping(f"ch(x, {count}, {self.site(node.where)})")
+        made = self.temp("0")
+        self._loop(node)
+        self.out(f"if ({chosen}-- == 0) {{ {made} = {self.expr(node.result)}; break; }}")
+        self.depth -= 1
+        self.out("}")
+        return made
+
+    def _quantifier(self, node: ir.Quantifier) -> str:
+        start, stop = node.start, node.stop
+        if isinstance(start, ir.Constant) and isinstance(stop, ir.Constant) and stop.value - start.value <= UNROLL:
+            unrolled = self._unrolled(node, range(start.value, stop.value))
+            return self.expr(unrolled)
+        made = self.temp("1" if node.kind == "all" else "0")
+        self._loop(node)
+        test = self.expr(node.test)
+        if node.kind == "count":
+            self.out(f"{made} += {test} != 0;")
+        else:
+            self.out(f"if ({'!' if node.kind == 'all' else ''}({test})) {{ {made} = {int(node.kind == 'any')}; break; }}")
+        self.depth -= 1
+        self.out("}")
+        return made
+
+    def _unrolled(self, node: ir.Quantifier, numbers: range) -> ir.Expr:
+        """`any`, `all` or `count`, written out element by element."""
+        items: list[ir.Expr] = []
+        for i in numbers:
+            table: dict[ir.Var, ir.Expr] = {node.var: ir.Constant(i, IntType(i, i))}
+            for var, value in node.bindings:
+                table[var] = substitute(value, table)
+            test = substitute(node.test, table)
+            if node.condition is not None:
+                condition = substitute(node.condition, table)
+                if node.kind == "all":
+                    test = ir.Logic("or", [ir.Unary("not", condition, BOOL), test])
+                else:
+                    test = ir.Logic("and", [condition, test])
+            items.append(test)
+        if node.kind == "count":
+            total: ir.Expr = ir.Constant(0, IntType(0, 0))
+            for item in items:
+                one = ir.Compare("!=", item, ir.Constant(0, IntType(0, 0)))
+                total = ir.Binary("+", total, one, IntType(0, len(items)), Position())
+            return total
+        if not items:
+            return ir.Constant(int(node.kind == "all"), BOOL)
+        return ir.Logic("and" if node.kind == "all" else "or", items)
+
+
+def _constant(text: str) -> bool:
+    """Whether a text is a number or a temporary: nothing that runs later changes it."""
+    return text.lstrip("-(").rstrip(")").isdigit() or (text[:1] == "t" and text[1:].isdigit()) or text == "t"
+
+
+def safe_name(name: str) -> str:
+    return "".join(c if c.isalnum() else "_" for c in name)
+
+
+def path_name(addr: ir.Addr) -> str:
+    names = []
+    for step in addr.path:
+        names.append(f"{step.record.__name__}.{step.name}" if isinstance(step, ir.FieldStep) else f"{step.name}[...]")
+    return names[-1] if names else "?"

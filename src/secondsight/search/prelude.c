@@ -1,0 +1,109 @@
+#include <stdint.h>
+#include <string.h>
+
+typedef uint8_t u8;
+typedef uint16_t u16;
+typedef uint32_t u32;
+typedef uint64_t u64;
+typedef int32_t i32;
+typedef int64_t i64;
+
+#ifndef SS_NOTED
+#define SS_NOTED
+#define RD(place) (place)
+#define WR(place) (place)
+#define FIRST_CHOICE(count) 0
+#endif
+
+enum { SS_CHOICES = 64 };
+enum { SS_BLOCKED = 1, SS_FAILED = 2 };
+enum { RULE = 1, RANGE, INDEX, NONE, CLASS, DIVISION, SHIFT, NOT_IN_ARRAY, FULL, FREED, NO_CHOICE, ROUNDS, CHOICES };
+
+/* What a step leaves behind: how it stopped, and the choices it made. */
+typedef struct {
+	i32 stop, kind, site;
+	i64 value, low, high;
+	i32 made, at;
+	i32 script[SS_CHOICES], sizes[SS_CHOICES];
+	SS_NOTED
+} ss_x;
+
+static void fail(ss_x *x, i32 kind, i32 site, i64 value, i64 low, i64 high)
+{
+	if (!x->stop) {
+		x->stop = SS_FAILED;
+		x->kind = kind;
+		x->site = site;
+		x->value = value;
+		x->low = low;
+		x->high = high;
+	}
+}
+static inline int block(ss_x *x) { if (!x->stop) x->stop = SS_BLOCKED; return 0; }
+static inline i64 rg(ss_x *x, i64 v, i64 low, i64 high, i32 site)
+{ if (v >= low && v <= high) return v; fail(x, RANGE, site, v, low, high); return low; }
+static inline i64 ix(ss_x *x, i64 i, i64 count, i32 site)
+{ if ((u64)i < (u64)count) return i; fail(x, INDEX, site, i, 0, count); return 0; }
+static inline i64 nn(ss_x *x, i64 ref, i32 site)
+{ if (ref) return ref; fail(x, NONE, site, 0, 0, 0); return 0; }
+static inline i64 nz(ss_x *x, i64 v, i32 site)
+{ if (v) return v; fail(x, DIVISION, site, 0, 0, 0); return 1; }
+static inline i64 sh(ss_x *x, i64 v, i32 site)
+{ if (v >= 0 && v <= 64) return v < 63 ? v : 62; fail(x, SHIFT, site, v, 0, 0); return 0; }
+static inline i64 floor_div(i64 a, i64 b) { i64 q = a / b; return q - ((a % b != 0) & ((a < 0) != (b < 0))); }
+static inline i64 floor_mod(i64 a, i64 b) { i64 r = a % b; return r + (((r != 0) & ((r < 0) != (b < 0))) ? b : 0); }
+static inline i64 min64(i64 a, i64 b) { return b < a ? b : a; }
+static inline i64 max64(i64 a, i64 b) { return b > a ? b : a; }
+static inline i64 l2(const u8 *p) { return p[0] << 8 | p[1]; }
+static inline void s2(u8 *p, i64 v) { p[0] = (u8)(v >> 8); p[1] = (u8)v; }
+static inline i64 ldn(const u8 *p, int width) { i64 v = 0; for (int i = 0; i < width; i++) v = v << 8 | p[i]; return v; }
+static inline void stn(u8 *p, i64 v, int width) { for (int i = width - 1; i >= 0; i--, v >>= 8) p[i] = (u8)v; }
+static i64 io(ss_x *x, i64 base, i64 ref, i64 stride, i64 count, i32 site)
+{
+	i64 at = ref - base;
+	if (at >= 0 && at % stride == 0 && at / stride < count)
+		return at / stride;
+	fail(x, NOT_IN_ARRAY, site, 0, 0, 0);
+	return 0;
+}
+static i64 al(ss_x *x, u8 *s, i64 base, i64 stride, i64 count, i32 site)
+{
+	for (i64 i = 0; i < count; i++)
+		if (!s[RD(base + stride * count + i)]) {
+			s[WR(base + stride * count + i)] = 1;
+			return base + i * stride;
+		}
+	fail(x, FULL, site, count, 0, 0);
+	return base;
+}
+static void fr(ss_x *x, u8 *s, i64 base, i64 ref, i64 stride, i64 count, const u8 *fresh, i32 site)
+{
+	i64 i = io(x, base, ref, stride, count, site);
+	if (x->stop)
+		return;
+	if (!s[RD(base + stride * count + i)]) {
+		fail(x, FREED, site, 0, 0, 0);
+		return;
+	}
+	s[WR(base + stride * count + i)] = 0;
+	for (i64 j = 0; j < stride; j++)
+		s[WR(ref + j)] = fresh[j];
+}
+static i64 ch(ss_x *x, i64 count, i32 site)
+{
+	if (x->stop)
+		return 0;
+	if (count <= 0) {
+		fail(x, NO_CHOICE, site, 0, 0, 0);
+		return 0;
+	}
+	if (x->at == x->made) {
+		if (x->made == SS_CHOICES) {
+			fail(x, CHOICES, site, 0, 0, 0);
+			return 0;
+		}
+		x->script[x->made] = FIRST_CHOICE(count);
+		x->sizes[x->made++] = (i32)count;
+	}
+	return x->script[x->at++];
+}
