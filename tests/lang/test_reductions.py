@@ -70,13 +70,22 @@ def compare_rows(rows: list[list[Row]], daemons: int = 0, workers: int = 1, lock
     return reduced
 
 
-@pytest.mark.parametrize("alive", [False, True])
-def test_thousands_of_small_programs(alive: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+def alive_or_not(alive: bool, walks: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have accesses count for threads that are alive only, or for all; learn from so many walks before a search."""
+
     def forget(native: Native, plain: Native) -> None:
         native.library.ss_forget(sum(1 << i for i, t in enumerate(native.program.threads) if t.daemon), int(alive))
 
     monkeypatch.setattr(reduced_module, "_forget", forget)
-    for seed in range(COUNT // 2 * alive, COUNT // 2 * (1 + alive)):
+    monkeypatch.setattr(reduced_module, "WALKS", walks)
+
+
+@pytest.mark.parametrize("walks", [0, 200])
+@pytest.mark.parametrize("alive", [False, True])
+def test_thousands_of_small_programs(alive: bool, walks: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    alive_or_not(alive, walks, monkeypatch)
+    part = 2 * alive + (walks > 0)
+    for seed in range(COUNT // 4 * part, COUNT // 4 * (1 + part)):
         chance = random.Random(seed)
         rows = random_rows(chance, chance.choice([2, 2, 3]), chance.choice([0.0, 0.0, 0.1, 0.3]))
         try:
@@ -135,12 +144,22 @@ HAND_MADE: dict[str, tuple[list[list[Row]], str | None]] = {
         None,
     ),
     "freed with its lock held": ([[(Op.ALLOC, 0, 0), (Op.ADD, 0, 0)], [(Op.WAIT, 0, 1), (Op.FREE, 0, 0)]], None),
+    "a lock stolen between two accesses": (
+        [
+            [(Op.LOCK, 0, 0), (Op.ADD, 0, 0), (Op.ADD, 0, 0), (Op.MINE, 0, 0), (Op.UNLOCK_IF, 0, 0)],
+            [(Op.GIVE, 0, 2), (Op.SET, 0, 0), (Op.UNLOCK, 0, 0)],
+        ],
+        None,
+    ),
     "goes round for ever": ([[(Op.LOAD, 0, 1), (Op.ADD, 0, 0), (Op.JUMP_IF, 0, 1)], [(Op.REQUIRE, 0, 0)]], "cell"),
 }
 
 
+@pytest.mark.parametrize("walks", [0, 200])
+@pytest.mark.parametrize("alive", [False, True])
 @pytest.mark.parametrize("name", HAND_MADE)
-def test_programs_that_break_a_careless_reduction(name: str) -> None:
+def test_programs_that_break_a_careless_reduction(name: str, alive: bool, walks: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    alive_or_not(alive, walks, monkeypatch)
     rows, rule = HAND_MADE[name]
     compare_rows(rows, lock_order=False)
     reduced = compare_rows(rows)
