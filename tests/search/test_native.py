@@ -203,7 +203,7 @@ def test_a_frontier_too_large_for_memory_goes_to_a_file(workers: int, tmp_path: 
 
 def test_a_file_that_cannot_grow_ends_the_search(tmp_path: Path) -> None:
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, before[1]))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, before[1]))
     try:
         found = native_search(holding(), frontier=1, folder=tmp_path)
     finally:

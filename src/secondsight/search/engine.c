@@ -621,8 +621,7 @@ static inline void ss_take(ss_worker *w)
 		w->inserted++;
 		ss_log_state(w, p);
 		ss_push(w, p->state, number);
-	}
-	if (run->progress && p->parent != MAX_NUMBER) {
+	} else if (run->progress) {
 		ss_edges *edges = w->edges;
 		if (!edges || edges->count == LOG_SIZE) {
 			edges = ss_room(run, sizeof *edges);
