@@ -146,8 +146,8 @@ HAND_MADE: dict[str, tuple[list[list[Row]], str | None]] = {
     "freed with its lock held": ([[(Op.ALLOC, 0, 0), (Op.ADD, 0, 0)], [(Op.WAIT, 0, 1), (Op.FREE, 0, 0)]], None),
     "a lock stolen between two accesses": (
         [
-            [(Op.LOCK, 0, 0), (Op.ADD, 0, 0), (Op.ADD, 0, 0), (Op.MINE, 0, 0), (Op.UNLOCK_IF, 0, 0)],
-            [(Op.GIVE, 0, 2), (Op.SET, 0, 0), (Op.UNLOCK, 0, 0)],
+            [(Op.LOCK, 0, 0), (Op.SET, 2, 1), (Op.ADD, 0, 0), (Op.ADD, 0, 0), (Op.WAIT, 1, 1)],
+            [(Op.WAIT, 2, 1), (Op.GIVE, 0, 2), (Op.SET, 0, 0), (Op.UNLOCK, 0, 0), (Op.SET, 1, 1)],
         ],
         None,
     ),
