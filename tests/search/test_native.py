@@ -215,8 +215,8 @@ def test_ctrl_c_gives_what_was_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupt(progress: object) -> None:
         raise KeyboardInterrupt
 
-    native = Native(program_of((adds, 6), (adds, 6), (adds, 5)))
-    found = native_search(native, on_progress=interrupt, workers=2)
+    native, limits = Native(program_of((adds, 20), (adds, 20), (adds, 20))), Limits(seconds=20)
+    found = native_search(native, limits, on_progress=interrupt, workers=2)
     assert (found.verdict, found.reason) == (Verdict.NOT_FINISHED, "interrupted")
     assert found.states > 1
 
@@ -224,7 +224,7 @@ def test_ctrl_c_gives_what_was_seen(monkeypatch: pytest.MonkeyPatch) -> None:
         raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
-        native_search(native, on_progress=fails)
+        native_search(native, limits, on_progress=fails)
 
 
 def test_depth_first_sees_everything_or_says_that_it_was_cut() -> None:

@@ -39,7 +39,9 @@ class StepResult(ctypes.Structure):
     ]  # fmt: skip
 
 
-ENGINE = ("engine.c", "engine_progress.c", "engine_walks.c", "engine_search.c")
+ENGINE = (
+    "engine.c", "engine_store.c", "engine_steps.c", "engine_phases.c", "engine_progress.c", "engine_walks.c", "engine_search.c",
+)  # fmt: skip
 
 
 @functools.cache

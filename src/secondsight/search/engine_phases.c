@@ -1,0 +1,271 @@
+/*
+ * The course of a search breadth first: phases, between which the workers meet; its beginning and its end.
+ */
+
+/* Phases. */
+
+/* How far it is, and whether to stop short; called by worker 0 between chunks and between phases. */
+static void ss_look(ss_run *run)
+{
+	u64 states = 0, transitions = 0, pushed = 0, expanded = 0;
+	for (int i = 0; i < run->workers; i++) {
+		states += run->crew[i].inserted;
+		transitions += run->crew[i].transitions;
+		pushed += run->crew[i].pushed;
+		expanded += run->crew[i].expanded;
+	}
+	run->states = states;
+	run->transitions = transitions;
+	run->frontier = run->level_states + pushed - expanded;
+	run->seconds = ss_elapsed(&run->started);
+	if (run->ask_stop)
+		ss_stop(run, BECAUSE_ASKED);
+	else if (run->max_seconds > 0 && run->seconds >= run->max_seconds)
+		ss_stop(run, BECAUSE_SECONDS);
+}
+
+/* A part of a level: until it is used up, this worker has had its share of the table, or the search is over. */
+static void ss_phase(ss_worker *w)
+{
+	ss_run *run = w->run;
+	u64 begun = w->inserted;
+	while (!run->stop && w->inserted - begun < run->share) {
+		if (!w->current) {
+			w->position = 0;
+			w->current = ss_chunk_take(w);
+			if (!w->current)
+				break;
+			if (w->me == 0)
+				ss_look(run);
+		}
+		ss_chunk *chunk = w->current;
+		while (w->position < chunk->count && !run->stop && w->inserted - begun < run->share) {
+			u32 at = w->position++;
+			w->expanded++;
+			ss_expand(w, chunk->states + at * STRIDE, chunk->numbers[at]);
+		}
+		if (w->position == chunk->count) {
+			ss_chunk_spare(w, chunk);
+			w->current = NULL;
+		}
+	}
+	ss_print(w);
+	w->latest = NULL;
+	while (w->waiting)
+		ss_take(w);
+}
+
+/* The next level becomes the present one. */
+static void ss_next_level(ss_run *run)
+{
+	run->level_states = run->level_chunks = 0;
+	for (int i = 0; i < run->workers; i++) {
+		ss_worker *w = &run->crew[i];
+		ss_chunk_close(w);
+		ss_list level = w->level;
+		w->level = w->next;
+		w->next = level;
+		w->next.count = 0;
+		run->level_states += w->pushed;
+		run->level_chunks += w->level.count;
+		w->pushed = w->expanded = 0;
+	}
+	if (run->file_end[run->file] && ftruncate(run->files[run->file], 0))
+		ss_stop(run, BECAUSE_DISK);
+	run->file_end[run->file] = 0;
+	run->file = !run->file;
+	run->taken = 0;
+	if (run->level_states)
+		run->depth++;
+}
+
+static int ss_level_is_used_up(const ss_run *run)
+{
+	for (int i = 0; i < run->workers; i++)
+		if (run->crew[i].current)
+			return 0;
+	return run->taken >= run->level_chunks;
+}
+
+static void *ss_work(void *argument);
+
+/* The other workers join in once there is something for them to do. */
+static void ss_call_others(ss_run *run)
+{
+	int made = 1;
+	pthread_mutex_lock(&run->lock); /* they wait at it until it is known how many came */
+	while (made < run->workers && !pthread_create(&run->threads[made], NULL, ss_work, &run->crew[made]))
+		made++;
+	if (made > 1)
+		pthread_barrier_init(&run->barrier, NULL, made);
+	run->crowd = made;
+	pthread_mutex_unlock(&run->lock);
+}
+
+/* Between phases, worker 0 alone: the next level, a larger table, the end. */
+static void ss_between(ss_run *run)
+{
+	if (run->phase == REHASH) {
+		munmap(run->old_table, run->old_slots * 8);
+		run->old_table = NULL;
+	}
+	ss_look(run);
+	run->phase = OVER;
+	if (run->stop)
+		return;
+	if (ss_level_is_used_up(run)) {
+		ss_next_level(run);
+		if (!run->level_states)
+			return;
+	}
+	if (run->max_states && run->states >= run->max_states) {
+		ss_stop(run, BECAUSE_STATES);
+		return;
+	}
+	if (run->crowd == 1 && run->workers > 1 && run->states > ALONE)
+		ss_call_others(run);
+	/* up to three quarters are filled; the last quarter is for what a phase may insert beyond its share */
+	u64 slots = run->slots, full = slots / 4 * 3;
+	if (run->states + 4096 > full || slots / 4 < (u64)run->crowd * (MAX_SUCCESSORS + DELAY)) {
+		if (ss_grow(run))
+			run->phase = REHASH;
+		return;
+	}
+	u64 room = full - run->states;
+	if (run->max_states && room > run->max_states - run->states)
+		room = run->max_states - run->states;
+	run->share = room / run->crowd ? room / run->crowd : 1;
+	run->phase = EXPAND;
+}
+
+static void ss_meet(ss_run *run)
+{
+	if (run->crowd > 1)
+		pthread_barrier_wait(&run->barrier);
+}
+
+static void *ss_work(void *argument)
+{
+	ss_worker *w = argument;
+	ss_run *run = w->run;
+	if (w->me) {
+		pthread_mutex_lock(&run->lock);
+		pthread_mutex_unlock(&run->lock);
+	}
+	for (;;) {
+		ss_meet(run);
+		if (run->phase == OVER)
+			return NULL;
+		if (run->phase == REHASH)
+			ss_rehash(w);
+		else
+			ss_phase(w);
+		ss_meet(run);
+		if (w->me == 0)
+			ss_between(run);
+	}
+}
+
+/* The beginning and the end. */
+
+static void ss_find_trace(ss_run *run, ss_found *found)
+{
+	u32 length = 0, at;
+	for (u32 n = found->number; n; length++)
+		n = ss_log_of(run, n, &at)->parents[at];
+	found->trace = malloc((length + 1) * sizeof(u16));
+	if (!found->trace) {
+		found->how = 0;
+		ss_stop(run, BECAUSE_MEMORY);
+		return;
+	}
+	found->trace_length = length;
+	for (u32 n = found->number; n;) {
+		ss_log *log = ss_log_of(run, n, &at);
+		found->trace[--length] = log->ordinals[at];
+		n = log->parents[at];
+	}
+}
+
+static int ss_begin(ss_run *run)
+{
+	clock_gettime(CLOCK_MONOTONIC, &run->started);
+	pthread_mutex_init(&run->lock, NULL);
+	if (run->workers > MAX_WORKERS)
+		run->workers = MAX_WORKERS;
+	run->crowd = 1;
+	run->crew = calloc(run->workers, sizeof(ss_worker));
+	for (int i = 0; run->crew && i < run->workers; i++) {
+		run->crew[i].run = run;
+		run->crew[i].me = i;
+		run->crew[i].logs = calloc(LOG_BLOCKS, sizeof(ss_log));
+		if (!run->crew[i].logs)
+			ss_stop(run, BECAUSE_MEMORY);
+	}
+	run->slots = FIRST_SLOTS;
+	run->table = ss_count(run, FIRST_SLOTS * 8) ? ss_map(FIRST_SLOTS) : NULL;
+	if (!run->crew || !run->table)
+		ss_stop(run, BECAUSE_MEMORY);
+	return !run->stop;
+}
+
+/* The initial state, number 0: nobody else has 0, and the others' first numbers stay unused. */
+static void ss_first_state(ss_run *run)
+{
+	ss_worker *w = &run->crew[0];
+	ss_pending *p = &w->pending[0];
+	for (int i = 1; i < run->workers; i++)
+		if (ss_next_number(&run->crew[i]) != MAX_NUMBER)
+			ss_log_state(&run->crew[i], p);
+	memcpy(p->state, run->initial, STATE_SIZE);
+	p->print = ss_known_by(p->state);
+	p->parent = MAX_NUMBER;
+	w->waiting = 1;
+	if (ss_next_number(w) != MAX_NUMBER)
+		ss_take(w);
+	w->first = 0;
+}
+
+static void ss_free_chunks(ss_chunk *chunk)
+{
+	while (chunk) {
+		ss_chunk *next = chunk->next;
+		free(chunk);
+		chunk = next;
+	}
+}
+
+static void ss_clean_up(ss_run *run)
+{
+	if (run->table)
+		munmap(run->table, run->slots * 8);
+	if (run->old_table)
+		munmap(run->old_table, run->old_slots * 8);
+	for (int i = 0; run->crew && i < run->workers; i++) {
+		ss_worker *w = &run->crew[i];
+		for (size_t k = 0; k < w->level.count; k++)
+			free(w->level.places[k].chunk);
+		for (size_t k = 0; k < w->next.count; k++)
+			free(w->next.places[k].chunk);
+		free(w->level.places);
+		free(w->next.places);
+		free(w->open);
+		free(w->current);
+		ss_free_chunks(w->spare);
+		for (int k = 0; w->logs && k < LOG_BLOCKS && w->logs[k].parents; k++) {
+			free(w->logs[k].parents);
+			free(w->logs[k].ordinals);
+			free(w->logs[k].states);
+			free(w->logs[k].prints);
+			free(w->logs[k].ends);
+		}
+		free(w->logs);
+		while (w->edges) {
+			ss_edges *next = w->edges->next;
+			free(w->edges);
+			w->edges = next;
+		}
+	}
+	free(run->crew);
+	pthread_mutex_destroy(&run->lock);
+}

@@ -1,0 +1,201 @@
+/*
+ * Expanding a state: every step from it, and what is found on the way: outcomes, broken rules, states in which nobody can go on.
+ */
+
+/* What is found. */
+
+static void ss_outcome(ss_run *run, const u8 *state)
+{
+	size_t width = run->watch_to - run->watch_from;
+	const u8 *seen = state + run->watch_from;
+	u64 i;
+	pthread_mutex_lock(&run->lock);
+	for (i = run->outcome_count; i > 0; i--)
+		if (!memcmp(run->outcomes + (i - 1) * width, seen, width))
+			break;
+	if (!i && ss_more(run, (void **)&run->outcomes, run->outcome_count, &run->outcome_room, width))
+		memcpy(run->outcomes + run->outcome_count++ * width, seen, width);
+	pthread_mutex_unlock(&run->lock);
+}
+
+/* Something to tell was found in the state of this number. 0: and the search is over. */
+static int ss_tell(ss_worker *w, int how, int thread, u32 number)
+{
+	ss_run *run = w->run;
+	const ss_x *x = &w->x;
+	int rule = how == A_STEP_FAILED && x->kind == RULE;
+	int goes_on = run->collect && (how != A_STEP_FAILED || x->kind == RULE || x->kind == NONE);
+	pthread_mutex_lock(&run->lock);
+	int i;
+	for (i = 0; i < run->found_count; i++) {
+		ss_found *f = &run->found[i];
+		if (f->how == how && (how != A_STEP_FAILED || (f->kind == x->kind && (!rule || f->value == x->value))))
+			break;
+	}
+	if (i == run->found_count && i < MAX_FOUND && (run->collect || !i)) {
+		ss_found *f = &run->found[run->found_count++];
+		memset(f, 0, sizeof *f);
+		f->how = how;
+		f->thread = thread;
+		f->number = number;
+		if (how == A_STEP_FAILED || how == NOTED) {
+			f->kind = x->kind;
+			f->site = x->site;
+			f->value = x->value;
+			f->low = x->low;
+			f->high = x->high;
+			f->made = x->made;
+			memcpy(f->choices, x->script, sizeof f->choices);
+		}
+	}
+	pthread_mutex_unlock(&run->lock);
+	if (!goes_on)
+		ss_stop(run, 0);
+	return goes_on;
+}
+
+/* A step that may have taken a lock: whether against the order, which is for the caller to say. */
+static int ss_note(ss_worker *w, const u8 *before, const u8 *after, int thread, int counter)
+{
+	ss_run *run = w->run;
+	u64 held = 0, key = thread + 1;
+	for (int i = 0; i < run->lock_count; i++) {
+		int owner = run->locks[2 * i], readers = run->locks[2 * i + 1];
+		int had = before[owner] == thread + 1 || (readers >= 0 && before[readers] >> thread & 1);
+		int has = after[owner] == thread + 1 || (readers >= 0 && after[readers] >> thread & 1);
+		held |= had;
+		key = ss_mixed(key * 4 + had * 2 + has);
+	}
+	if (!held || w->noted[key % 256] == key)
+		return 0;
+	pthread_mutex_lock(&run->lock);
+	int against = run->note(before, after, thread + 1, counter);
+	pthread_mutex_unlock(&run->lock);
+	w->noted[key % 256] = key;
+	return against;
+}
+
+/* Expanding. */
+
+static inline void ss_take(ss_worker *w)
+{
+	ss_run *run = w->run;
+	const ss_pending *p = &w->pending[w->first];
+	w->first = (w->first + 1) % DELAY;
+	w->waiting--;
+	u32 number = ss_next_number(w);
+	if (number == MAX_NUMBER)
+		return;
+	if (run->exact ? ss_insert_exact(w, p, number) : ss_insert(run, p->print)) {
+		w->inserted++;
+		ss_log_state(w, p);
+		ss_push(w, p->state, number);
+	} else if (run->progress) {
+		ss_edges *edges = w->edges;
+		if (!edges || edges->count == LOG_SIZE) {
+			edges = ss_room(run, sizeof *edges);
+			if (!edges)
+				return;
+			edges->next = w->edges;
+			edges->count = 0;
+			w->edges = edges;
+		}
+		edges->from[edges->count] = p->parent;
+		edges->to[edges->count++] = p->print;
+	}
+}
+
+/*
+ * The print of a state is made when the next one is there: its bytes have only just been written one by one, and to read
+ * them back as words at once would have to wait for that.
+ */
+static inline void ss_print(ss_worker *w)
+{
+	ss_pending *p = w->latest;
+	if (p) {
+		p->print = ss_known_by(p->state);
+		__builtin_prefetch(&w->run->table[ss_slot(w->run, p->print)], 1);
+	}
+}
+
+/* The next script of choices: 0 when all have been followed. */
+static int ss_advance(ss_x *x)
+{
+	x->at = 0;
+	while (x->made) {
+		if (x->script[x->made - 1] + 1 < x->sizes[x->made - 1]) {
+			x->script[x->made - 1]++;
+			return 1;
+		}
+		x->made--;
+	}
+	return 0;
+}
+
+static inline int ss_step(const u8 *state, u8 *room, int thread, int counter, ss_x *x)
+{
+	memcpy(room, state, STRIDE);
+	x->stop = 0;
+	int done = step_at(counter, room, BASE[thread], thread + 1, x);
+	return x->stop == SS_FAILED ? -1 : x->stop == SS_BLOCKED ? 0 : done;
+}
+
+/* A state from which `steps` can be taken, or can be tried: an outcome, a deadlock. */
+static void ss_end(ss_worker *w, const u8 *state, u32 number, u32 steps)
+{
+	ss_run *run = w->run;
+	if (finished(state)) {
+		if (run->watch_to > run->watch_from)
+			ss_outcome(run, state);
+		if (run->progress) {
+			u32 at;
+			ss_log *log = ss_log_of(run, number, &at);
+			log->ends[at] = 1;
+		}
+	} else if (!steps && run->deadlock) {
+		ss_tell(w, NOBODY_CAN_GO_ON, 0, number);
+	}
+}
+
+/* Every step from one state of the frontier. */
+static inline void ss_expand(ss_worker *w, const u8 *state, u32 number)
+{
+	ss_run *run = w->run;
+	u32 ordinal = 0;
+	int running = 0, failed = 0;
+	for (int thread = 0; thread < THREADS; thread++) {
+		int counter = counter_of(state, BASE[thread]);
+		if (!counter)
+			continue;
+		running |= !(daemons >> thread & 1);
+		w->x.made = w->x.at = 0;
+		do {
+			if (w->waiting == DELAY)
+				ss_take(w);
+			ss_pending *p = &w->pending[(w->first + w->waiting) % DELAY];
+			int done = ss_step(state, p->state, thread, counter, &w->x);
+			if (done < 0) {
+				failed = 1;
+				if (!ss_tell(w, A_STEP_FAILED, thread, number))
+					return;
+			} else if (done) {
+				ss_print(w);
+				w->latest = p;
+				p->parent = number;
+				p->ordinal = (u16)ordinal++;
+				w->waiting++;
+				if (ordinal == MAX_SUCCESSORS) {
+					fail(&w->x, CHOICES, -1, 1, 0, 0);
+					ss_tell(w, A_STEP_FAILED, thread, number);
+					return;
+				}
+				if (run->note && run->taking[counter] && ss_note(w, state, p->state, thread, counter)
+				    && !ss_tell(w, NOTED, thread, number))
+					return;
+			}
+		} while (w->x.made && ss_advance(&w->x));
+	}
+	w->transitions += ordinal;
+	if (!running || !ordinal)
+		ss_end(w, state, number, ordinal + failed);
+}

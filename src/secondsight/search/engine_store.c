@@ -1,0 +1,267 @@
+/*
+ * What the engine remembers: the frontier's chunks, what is known of each state by its number, and the table of fingerprints.
+ */
+
+/* Chunks. */
+
+static ss_chunk *ss_chunk_room(ss_worker *w)
+{
+	ss_chunk *chunk = w->spare;
+	if (chunk) {
+		w->spare = chunk->next;
+	} else {
+		chunk = ss_room(w->run, sizeof *chunk);
+		if (!chunk)
+			return NULL;
+		__atomic_add_fetch(&w->run->chunk_bytes, sizeof *chunk, __ATOMIC_RELAXED);
+	}
+	chunk->count = 0;
+	return chunk;
+}
+
+static void ss_chunk_spare(ss_worker *w, ss_chunk *chunk)
+{
+	chunk->next = w->spare;
+	w->spare = chunk;
+}
+
+static int ss_file_io(int writing, int file, void *bytes, size_t size, u64 at)
+{
+	while (size) {
+		ssize_t done = writing ? pwrite(file, bytes, size, (off_t)at) : pread(file, bytes, size, (off_t)at);
+		if (done <= 0)
+			return 0;
+		bytes = (u8 *)bytes + done;
+		size -= done;
+		at += done;
+	}
+	return 1;
+}
+
+/* The chunk that is being filled goes to the next level: to memory, or to the file if memory has its share. */
+static void ss_chunk_close(ss_worker *w)
+{
+	ss_run *run = w->run;
+	ss_chunk *chunk = w->open;
+	ss_place place = { chunk, 0 };
+	if (!chunk || !ss_more(run, (void **)&w->next.places, w->next.count, &w->next.room, sizeof(ss_place)))
+		return;
+	int file = run->files[!run->file];
+	if (run->max_frontier && run->chunk_bytes > run->max_frontier && file >= 0) {
+		place.chunk = NULL;
+		place.at = __atomic_fetch_add(&run->file_end[!run->file], sizeof *chunk, __ATOMIC_RELAXED);
+		if (!ss_file_io(1, file, chunk, sizeof *chunk, place.at)) {
+			ss_stop(run, BECAUSE_DISK);
+			return;
+		}
+		__atomic_add_fetch(&run->on_disk, chunk->count, __ATOMIC_RELAXED);
+		ss_chunk_spare(w, chunk);
+	}
+	w->next.places[w->next.count++] = place;
+	w->open = NULL;
+}
+
+static inline void ss_push(ss_worker *w, const u8 *state, u32 number)
+{
+	if (!w->open && !(w->open = ss_chunk_room(w)))
+		return;
+	ss_chunk *chunk = w->open;
+	memcpy(chunk->states + chunk->count * STRIDE, state, STRIDE);
+	chunk->numbers[chunk->count++] = number;
+	w->pushed++;
+	if (chunk->count == CHUNK)
+		ss_chunk_close(w);
+}
+
+/* The next chunk of the level, whoever made it; NULL: there is none, or it could not be read. */
+static ss_chunk *ss_chunk_take(ss_worker *w)
+{
+	ss_run *run = w->run;
+	size_t at = __atomic_fetch_add(&run->taken, 1, __ATOMIC_RELAXED);
+	for (int i = 0; i < run->workers; i++) {
+		ss_list *list = &run->crew[i].level;
+		if (at >= list->count) {
+			at -= list->count;
+			continue;
+		}
+		ss_place *place = &list->places[at];
+		ss_chunk *chunk = place->chunk;
+		if (chunk) {
+			place->chunk = NULL;
+			return chunk;
+		}
+		chunk = ss_chunk_room(w);
+		if (chunk && !ss_file_io(0, run->files[run->file], chunk, sizeof *chunk, place->at)) {
+			ss_stop(run, BECAUSE_DISK);
+			ss_chunk_spare(w, chunk);
+			return NULL;
+		}
+		return chunk;
+	}
+	return NULL;
+}
+
+/* Numbers. */
+
+static inline ss_log *ss_log_of(const ss_run *run, u32 number, u32 *at)
+{
+	u32 place = number / run->workers;
+	*at = place % LOG_SIZE;
+	return &run->crew[number % run->workers].logs[place / LOG_SIZE];
+}
+
+static int ss_log_room(ss_worker *w, size_t block)
+{
+	ss_run *run = w->run;
+	ss_log *log = &w->logs[block];
+	if (block >= LOG_BLOCKS || (u64)(block + 1) * LOG_SIZE * run->workers > MAX_NUMBER) {
+		ss_stop(run, BECAUSE_MEMORY);
+		return 0;
+	}
+	log->parents = ss_room(run, LOG_SIZE * sizeof(u32));
+	log->ordinals = ss_room(run, LOG_SIZE * sizeof(u16));
+	if (run->exact)
+		log->states = ss_room(run, (u64)LOG_SIZE * STRIDE);
+	if (run->progress) {
+		log->prints = ss_room(run, LOG_SIZE * sizeof(u64));
+		log->ends = ss_room(run, LOG_SIZE);
+		if (log->ends)
+			memset(log->ends, 0, LOG_SIZE);
+	}
+	if (log->parents && log->ordinals && (log->states || !run->exact) && ((log->prints && log->ends) || !run->progress))
+		return 1;
+	free(log->parents);
+	free(log->ordinals);
+	free(log->states);
+	free(log->prints);
+	free(log->ends);
+	memset(log, 0, sizeof *log);
+	return 0;
+}
+
+/* The number that this worker gives out next; MAX_NUMBER: there is no room for it. */
+static inline u32 ss_next_number(ss_worker *w)
+{
+	if (w->found % LOG_SIZE == 0 && !w->logs[w->found / LOG_SIZE].parents && !ss_log_room(w, w->found / LOG_SIZE))
+		return MAX_NUMBER;
+	return (u32)(w->found * w->run->workers + w->me);
+}
+
+static inline void ss_log_state(ss_worker *w, const ss_pending *p)
+{
+	ss_log *log = &w->logs[w->found / LOG_SIZE];
+	size_t at = w->found++ % LOG_SIZE;
+	log->parents[at] = p->parent;
+	log->ordinals[at] = p->ordinal;
+	if (log->prints)
+		log->prints[at] = p->print;
+}
+
+/* The table. */
+
+static inline u64 ss_slot(const ss_run *run, u64 print)
+{
+	return (u64)((unsigned __int128)print * run->slots >> 64);
+}
+
+static inline u64 ss_after(const ss_run *run, u64 slot)
+{
+	return slot + 1 == run->slots ? 0 : slot + 1;
+}
+
+/* Put a fingerprint into the table: 1 if it was not there. */
+static inline int ss_insert(ss_run *run, u64 print)
+{
+	u64 at = ss_slot(run, print);
+	for (;;) {
+		u64 there = __atomic_load_n(&run->table[at], __ATOMIC_RELAXED);
+		if (there == print)
+			return 0;
+		if (!there) {
+			if (run->crowd == 1) {
+				run->table[at] = print;
+				return 1;
+			}
+			if (__atomic_compare_exchange_n(&run->table[at], &there, print, 0, __ATOMIC_RELAXED, __ATOMIC_RELAXED))
+				return 1;
+			if (there == print)
+				return 0;
+		}
+		at = ss_after(run, at);
+	}
+}
+
+/* The same with whole states: an entry is the low half of the fingerprint and the state's number plus one. */
+static int ss_insert_exact(ss_worker *w, const ss_pending *p, u32 number)
+{
+	ss_run *run = w->run;
+	u8 room[STRIDE] __attribute__((aligned(8)));
+	const u8 *known = ss_known_as(p->state, room);
+	ss_log *log = &w->logs[w->found / LOG_SIZE];
+	memcpy(log->states + w->found % LOG_SIZE * STRIDE, known, STRIDE);
+	u64 entry = p->print << 32 | (number + 1), at = ss_slot(run, p->print);
+	for (;;) {
+		u64 there = __atomic_load_n(&run->table[at], __ATOMIC_ACQUIRE);
+		if (!there && __atomic_compare_exchange_n(&run->table[at], &there, entry, 0, __ATOMIC_RELEASE, __ATOMIC_ACQUIRE))
+			return 1;
+		if (there >> 32 == entry >> 32) {
+			u32 place;
+			ss_log *other = ss_log_of(run, (u32)there - 1, &place);
+			if (!memcmp(other->states + (u64)place * STRIDE, known, STRIDE))
+				return 0;
+		}
+		at = ss_after(run, at);
+	}
+}
+
+static u64 ss_print_of(const ss_run *run, u64 entry)
+{
+	if (!run->exact)
+		return entry;
+	u32 place;
+	ss_log *log = ss_log_of(run, (u32)entry - 1, &place);
+	return ss_fingerprint(log->states + (u64)place * STRIDE);
+}
+
+static int ss_grow(ss_run *run)
+{
+	u64 slots = run->slots, more = slots < 1 << 22 ? slots * 4 : slots / 2 * 3;
+	/* old pages go as new ones come, so only the difference counts */
+	if (!ss_count(run, (more - slots) * 8))
+		return 0;
+	u64 *new = ss_map(more);
+	if (!new) {
+		ss_stop(run, BECAUSE_MEMORY);
+		return 0;
+	}
+	run->old_table = run->table;
+	run->old_slots = slots;
+	run->table = new;
+	run->slots = more;
+	run->rehashed = 0;
+	return 1;
+}
+
+static void ss_rehash(ss_worker *w)
+{
+	ss_run *run = w->run;
+	u64 *old = run->old_table, part = run->old_slots <= 1 << 22 ? 1 << 15 : 1 << 18;
+	for (;;) {
+		u64 at = __atomic_fetch_add(&run->rehashed, part, __ATOMIC_RELAXED), end = at + part;
+		if (at >= run->old_slots)
+			return;
+		if (end > run->old_slots)
+			end = run->old_slots;
+		for (u64 i = at; i < end; i++) {
+			u64 entry = old[i];
+			if (!entry)
+				continue;
+			u64 to = ss_slot(run, ss_print_of(run, entry)), none = 0;
+			while (!__atomic_compare_exchange_n(&run->table[to], &none, entry, 0, __ATOMIC_RELAXED, __ATOMIC_RELAXED)) {
+				to = ss_after(run, to);
+				none = 0;
+			}
+		}
+		madvise(old + at, (end - at) * 8, MADV_DONTNEED);
+	}
+}
