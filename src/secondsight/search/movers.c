@@ -25,7 +25,8 @@
  *   - A step that cannot be taken, or that moves the wrong way, is undone: the merged step ends before it.
  *   - With `while_alive`, accesses count against t only while t has not ended. Then the step that ends a thread is never merged
  *     with those before it: by this rule a thread is alive for the others in the search whenever it is so in the whole graph.
- *   - Daemons are never merged: a final state may catch them anywhere.
+ *   - Daemons are not merged where final states are watched: a final state may catch them anywhere. (Without that nothing is
+ *     asked of a final state but that it is no deadlock, and that it is final depends on the other threads alone.)
  *   - After MOST steps a merged step ends: none goes on for ever, and every state in which one ends is looked at by all threads.
  *   - A rule that is broken inside is broken: the thread ran there from a state that can be reached.
  */

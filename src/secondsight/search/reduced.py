@@ -78,7 +78,7 @@ def search_both(
         note = f"more than {MOST_LOCKS} locks: steps are not merged"
         return Reduced(native_search(plain, limits, on_progress, watch, deadlock, lock_order, workers), note=note)
     if native.reductions.merge:
-        _forget(native, plain)
+        _forget(native, plain, watch is not None)
     begun = 0
     while native.reductions.merge:
         begun += 1
@@ -111,10 +111,13 @@ def search_both(
     return Reduced(replace(merged, violation=violation, violations=(violation,)), merged, begun, note)
 
 
-def _forget(native: Native, plain: Native) -> None:
-    """Begin with no knowledge; that a thread waits for others to end makes it worth while to know who is alive."""
+def _forget(native: Native, plain: Native, outcomes: bool) -> None:
+    """Begin with no knowledge; that a thread waits for others to end makes it worth while to know who is alive.
+
+    A final state may catch a daemon anywhere: where `outcomes` of final states count, daemons' steps are not merged.
+    """
     threads = native.program.threads
-    daemons = sum(1 << i for i, t in enumerate(threads) if t.daemon)
+    daemons = sum(1 << i for i, t in enumerate(threads) if t.daemon and outcomes)
     waits = any(not t.daemon and not list(plain.thread_successors(plain.initial, i)) for i, t in enumerate(threads))
     native.library.ss_forget(daemons, int(waits))
 
