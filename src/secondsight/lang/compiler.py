@@ -17,6 +17,7 @@ import functools
 import hashlib
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -67,6 +68,19 @@ def _version(command: tuple[str, ...]) -> str:
     return f"{' '.join(command)} {done.stdout.splitlines()[0] if done.stdout else done.stderr[:80]}"
 
 
+def _run(command: list[str]) -> tuple[int, str]:
+    """Exit code and messages of a compiler, in a session of its own: Ctrl-C is for us, and ends it with what it started."""
+    with subprocess.Popen(
+        command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, start_new_session=True
+    ) as process:
+        try:
+            _, said = process.communicate()
+        except BaseException:
+            os.killpg(process.pid, signal.SIGKILL)
+            raise
+    return process.returncode, said
+
+
 def _flags(text: str) -> tuple[str, ...]:
     base = (*FLAGS, "-Og" if len(text) > LARGE else "-O1")
     if os.environ.get("SECONDSIGHT_SANITIZE", "0") in ("", "0"):
@@ -97,9 +111,9 @@ def _build(command: list[str], text: str, library: Path) -> None:
     with tempfile.TemporaryDirectory(dir=library.parent, prefix="build-") as scratch:
         source, made = Path(scratch) / "model.c", Path(scratch) / "model.so"
         source.write_text(text)
-        done = subprocess.run([*command, "-o", str(made), str(source)], capture_output=True, text=True, check=False)
-        if done.returncode != 0:
-            raise LangError(f"the C compiler failed ({' '.join(command)}):\n{done.stderr[:2000]}")
+        code, said = _run([*command, "-o", str(made), str(source)])
+        if code != 0:
+            raise LangError(f"the C compiler failed ({' '.join(command)}):\n{said[:2000]}")
         content = made.read_bytes()
         with made.open("ab") as file:
             file.write(hashlib.sha256(content).digest())

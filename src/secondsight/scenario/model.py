@@ -162,7 +162,12 @@ class _Encoder:
         buffers = [sum(r[2] for r in o.args["ranges"]) for o in of("udmabuf_create_list") if isinstance(o.args["ranges"], tuple)]
         buffers += [n for o in of("udmabuf_create") if isinstance(n := o.args["pages"], int)]
         lists = [len(o.args["ranges"]) for o in of("udmabuf_create_list") if isinstance(o.args["ranges"], tuple)]
-        in_flight = len(self.scenario.threads)
+        # A zap takes entries away first and drops their frames later: meanwhile others may be given new ones.
+        zaps = ("munmap", "madvise_dontneed", "fallocate_punch_hole", "mmap")
+        in_flight = sum(
+            max([1, *(n for o in t.ops if o.kind in zaps and isinstance(n := o.args.get("pages"), int))])
+            for t in self.scenario.threads
+        )
         frames = 1 + anonymous + sum(file_pages) + total(["fallocate_punch_hole"]) + in_flight
         derived = {
             "frames": min(16, max(3, frames)),

@@ -88,7 +88,10 @@ def search(
     result = slow(replace(limits, states=SWITCH))
     if result.reason != "states":
         return result
-    native = Native(program)
+    try:
+        native = Native(program)
+    except KeyboardInterrupt:  # while it was compiled
+        return replace(result, reason="interrupted", seconds=time.perf_counter() - begun)
     spent = time.perf_counter() - begun
     if limits.seconds is not None:
         limits = replace(limits, seconds=max(1e-3, limits.seconds - spent))

@@ -130,6 +130,7 @@ def _memory() -> int:
 class _Search:
     def __init__(self, native: Native, wanted: _Wanted) -> None:
         self.native, self.wanted = native, wanted
+        self.interrupted = False
         self.against: list[tuple[str, Position]] = []
         native.bind()
         self.memory = ctypes.create_string_buffer(native.library.ss_size_of_run() + 64)
@@ -192,18 +193,26 @@ class _Search:
         """Run the engine in a thread of its own; tell how far it is; pass Ctrl-C on to it."""
         raw, library = self.raw, self.native.library
         search = library.ss_search if isinstance(self.wanted.strategy, BreadthFirst) else library.ss_search_deep
-        worker = threading.Thread(target=search, args=(ctypes.byref(raw),), daemon=True)
-        worker.start()
-        while worker.is_alive():
+        over = threading.Event()
+
+        def run() -> None:
             try:
-                worker.join(0.1)
-                if self.wanted.on_progress is not None and worker.is_alive():
+                search(ctypes.byref(raw))
+            finally:
+                over.set()
+
+        # Not `Thread.join`: interrupted by Ctrl-C it takes a thread that still runs for one that has ended.
+        threading.Thread(target=run, daemon=True).start()
+        while not over.is_set():
+            try:
+                if not over.wait(0.1) and self.wanted.on_progress is not None:
                     self.wanted.on_progress(Progress(raw.states, raw.transitions, raw.frontier, raw.depth, raw.seconds))
             except KeyboardInterrupt:
                 raw.ask_stop = 1
+                self.interrupted = True
             except BaseException:
                 raw.ask_stop = 1
-                worker.join()
+                over.wait()
                 library.ss_release(ctypes.byref(raw))
                 raise
 
@@ -216,7 +225,9 @@ class _Search:
         width = watch[1] - watch[0] if watch else 0
         data = ctypes.string_at(raw.outcomes, raw.outcome_count * width) if raw.outcome_count else b""
         outcomes = frozenset(data[i : i + width] for i in range(0, len(data), width)) if width else frozenset()
-        reason: str | None = _REASONS.get(raw.reason)
+        reason: str | None = _REASONS[raw.reason] if raw.reason else "interrupted" if self.interrupted else None
+        if reason is None and isinstance(self.wanted.strategy, BreadthFirst) and raw.frontier and not raw.found_count:
+            reason = "unknown"  # the engine left states unexpanded and does not say why: never *holds*
         error: ModelError | None = None
         error_trace: Trace | None = None
         violations: dict[str, Violation] = {}
