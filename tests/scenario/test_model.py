@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from secondsight.lang import LangError
 from secondsight.scenario import Recorder, Scenario, load_expected, load_scenarios, scenario, show_outcome
 from secondsight.scenario.model import outcomes, program
 from secondsight.search import Limits, Verdict
@@ -53,6 +54,14 @@ def test_a_bound_that_is_too_small_is_named() -> None:
     assert result.verdict is Verdict.NOT_FINISHED
     assert "OutOfRecords: frames (2)" in str(result.error)
     assert "raise with frames=3" in str(result.error)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "says"), [({"frames": 99}, "frames=99: the machine can have 0 to 16"), ({"framse": 3}, "no bound framse")]
+)
+def test_a_bound_that_cannot_be_is_refused(wanted: dict[str, int], says: str) -> None:
+    with pytest.raises(LangError, match=says):
+        outcomes(SCENARIOS[0][0], wanted=wanted)
 
 
 def test_one_program_runs_every_operation() -> None:

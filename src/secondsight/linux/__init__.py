@@ -8,6 +8,7 @@ are named by every function; unless it says otherwise, Linux 6.12.
 
 from __future__ import annotations
 
+from secondsight.lang.errors import LangError
 from secondsight.linux.errno import (
     EAGAIN,
     EBADF,
@@ -62,13 +63,22 @@ SMALLEST = {
 """Every bound of the machinery, and the least that the reference mirror of anonymous memory needs."""
 
 
+LARGEST = {"frames": 16, "pages": 14, "file_pages": 15, "dmabuf_pages": 15, "mmu_notifiers": 8, "subscribers": 15}
+"""What a bound may be at most: frames and pages of an address space are kept in bit masks, counts end at 15."""
+
+
 def bounds(**wanted: int) -> dict[str, int]:
-    """All bounds for `Machine(bounds=...)`: `SMALLEST` with what is wanted instead. An unknown name is an error.
+    """All bounds for `Machine(bounds=...)`: `SMALLEST` with what is wanted instead.
+
+    Raises `LangError` for an unknown name or a number that is too large.
 
     >>> bounds(frames=5, pages=3)["pages"]
     3
     """
-    unknown = set(wanted) - set(SMALLEST)
-    if unknown:
-        raise ValueError(f"no such bound: {', '.join(sorted(unknown))}; there are {', '.join(SMALLEST)}")
+    for name, number in wanted.items():
+        if name not in SMALLEST:
+            raise LangError(f"there is no bound {name}; there are {', '.join(SMALLEST)}")
+        largest = LARGEST.get(name, 15)
+        if not 0 <= number <= largest:
+            raise LangError(f"{name}={number}: the machine can have 0 to {largest}")
     return SMALLEST | wanted
