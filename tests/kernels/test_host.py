@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import re
 import threading
 from pathlib import Path
 
 import pytest
 
-from secondsight.kernels import Kernel, KernelError, boot, fetch, get
+from secondsight.kernels import Kernel, KernelError, boot, cache, catalog, debian, get, headers, packages
 from secondsight.kernels.encode import encode, shape, value_of
 from secondsight.kernels.initramfs import AGENT, cpio, initramfs
 from secondsight.kernels.run import outcome_of
@@ -19,8 +17,8 @@ from secondsight.scenario import OPS, Recorder, scenario
 RELEASE = "6.12.99-test"
 
 
-@pytest.fixture(autouse=True)
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+@pytest.fixture(autouse=True, name="cache")
+def cache_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("SECONDSIGHT_CACHE", str(tmp_path / "cache"))
     return tmp_path / "cache"
 
@@ -35,10 +33,13 @@ def image(release: str = RELEASE) -> bytes:
 
 
 def entry(folder: Path) -> Path:
-    folder.mkdir(parents=True)
+    tree = folder / "headers/tree"
+    tree.mkdir(parents=True)
+    (folder / "modules").mkdir()
     (folder / "vmlinuz").write_bytes(image())
-    facts = {"size": len(image()), "sha256": hashlib.sha256(image()).hexdigest()}
-    (folder / "kernel.json").write_text(json.dumps(facts))
+    (folder / "config").write_text("CONFIG_X86=y\n")
+    (tree / "Makefile").write_text("modules:\n\ttouch $(M)/a.ko\n")
+    cache.write_record(folder, ("vmlinuz", "config", "modules", "headers"), release=RELEASE, headers="headers/tree")
     return folder
 
 
@@ -47,19 +48,20 @@ def fetched(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Stands in for the package client; lists what was fetched."""
     calls: list[str] = []
 
-    def fake(version: str, scratch: Path, progress: fetch.Progress) -> Path:
-        calls.append(version)
+    def fake(scratch: Path, progress: packages.Progress) -> Path:
+        calls.append("6.12")
         progress("downloading", 1, 2)
         return entry(scratch / "made")
 
-    monkeypatch.setattr(fetch, "_fetch", fake)
+    monkeypatch.setitem(catalog.GETTABLE, "6.12", fake)
     return calls
 
 
 @pytest.mark.parametrize("name", ["6.12", "linux-6.12"])
 def test_a_cached_kernel_is_found_under_both_names_without_fetching(name: str, cache: Path, fetched: list[str]) -> None:
     entry(cache / "kernels" / "6.12")
-    assert Kernel.find(name) == Kernel("linux-6.12", cache / "kernels" / "6.12" / "vmlinuz", RELEASE)
+    folder = cache / "kernels" / "6.12"
+    assert Kernel.find(name) == Kernel("linux-6.12", folder / "vmlinuz", RELEASE, (), folder / "headers/tree")
     assert get(name) == Kernel.find(name)
     assert fetched == []
 
@@ -72,7 +74,7 @@ def test_get_fetches_once_and_reports_progress(fetched: list[str]) -> None:
     assert reports == [("downloading", 1, 2)]
 
 
-@pytest.mark.parametrize("damage", ["short", "changed", "gone", "unrecorded"])
+@pytest.mark.parametrize("damage", ["short", "changed", "gone", "unrecorded", "other form", "a module more", "config"])
 def test_a_damaged_entry_is_not_used_and_is_fetched_again(damage: str, cache: Path, fetched: list[str]) -> None:
     folder = entry(cache / "kernels" / "6.12")
     vmlinuz = folder / "vmlinuz"
@@ -85,18 +87,44 @@ def test_a_damaged_entry_is_not_used_and_is_fetched_again(damage: str, cache: Pa
             vmlinuz.unlink()
         case "unrecorded":
             (folder / "kernel.json").write_text("{")
+        case "other form":
+            (folder / "kernel.json").write_text('{"size": 1, "sha256": "x"}')
+        case "a module more":
+            (folder / "modules/0-evil.ko").write_bytes(b"x")
+        case "config":
+            (folder / "config").write_text("")
     with pytest.raises(KernelError, match=r"damaged(.|\n)*secondsight kernel get 6\.12"):
         Kernel.find("6.12")
     assert get("6.12").release == RELEASE
     assert fetched == ["6.12"]
 
 
+@pytest.mark.parametrize("damage", ["changed", "more", "gone", "mode"])
+def test_damaged_headers_are_not_built_against_and_are_fetched_again(damage: str, cache: Path, fetched: list[str]) -> None:
+    makefile = entry(cache / "kernels" / "6.12") / "headers/tree/Makefile"
+    match damage:
+        case "changed":
+            makefile.write_text(makefile.read_text() + "#")
+        case "more":
+            (makefile.parent / "GNUmakefile").write_text("")
+        case "gone":
+            makefile.unlink()
+        case "mode":
+            makefile.chmod(0o755)
+    assert Kernel.find("6.12").release == RELEASE, "a boot does not need the headers"
+    with pytest.raises(KernelError, match=r"damaged: headers(.|\n)*secondsight kernel get 6\.12"):
+        headers("6.12")
+    get("6.12")
+    assert fetched == ["6.12"]
+    assert headers("6.12") == makefile.parent
+
+
 def test_a_failed_fetch_leaves_no_entry(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(version: str, scratch: Path, progress: fetch.Progress) -> Path:
+    def fail(scratch: Path, progress: packages.Progress) -> Path:
         (scratch / "half").write_bytes(b"x")
         raise KernelError("no network")
 
-    monkeypatch.setattr(fetch, "_fetch", fail)
+    monkeypatch.setitem(catalog.GETTABLE, "6.12", fail)
     with pytest.raises(KernelError, match="no network"):
         get("6.12")
     assert [path.name for path in (cache / "kernels").iterdir()] == ["6.12.lock"]
@@ -185,27 +213,35 @@ linux-image-6.12.108+deb12-rt-amd64 - Linux 6.12 for 64-bit PCs (signed), PREEMP
 
 
 def test_the_newest_plain_package_is_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fetch, "_run", lambda command: PACKAGES)
-    assert fetch._newest("6.12", []) == "linux-image-6.12.107+deb12-amd64-unsigned"
-    assert fetch._newest("6.13", []) is None
+    monkeypatch.setattr(packages, "run", lambda command: PACKAGES)
+    assert debian._image_package(packages.CONFIGURED, "6.12") == "linux-image-6.12.107+deb12-amd64-unsigned"
+    assert debian._image_package(packages.CONFIGURED, "6.13") is None
+
+
+def test_the_headers_of_an_image_are_those_that_its_package_depends_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    shown = "Package: x\nDepends: linux-base (>= 4), linux-headers-6.1.0-5-common (= 6.1.9-1), a | b, linux-kbuild-6.1, gcc-12\n"
+    monkeypatch.setattr(packages, "run", lambda command: shown)
+    assert debian._headers_of(packages.CONFIGURED, "linux-image-6.1.0-5-amd64-unsigned") == [
+        "linux-headers-6.1.0-5-amd64",
+        "linux-headers-6.1.0-5-common",
+        "linux-kbuild-6.1",
+    ]
 
 
 def test_backports_are_looked_at_beside_the_configured_sources(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     target = {"Codename": "stable1", "Component": "main", "Release": "stable1", "Signed-By": "/k"}
     target["Repo-URI"] = "http://mirror.example/d/"
     targets = "\n".join(f"{key}: {value}" for key, value in target.items())
-    ran: list[str] = []
 
     def fake(command: list[str]) -> str:
-        ran.append(" ".join(command))
         if "indextargets" in command:
             return targets
         return PACKAGES if command[0] == "apt-cache" and "-o" in command else ""
 
-    monkeypatch.setattr(fetch, "_run", fake)
-    options, package = fetch._find_package("6.12", tmp_path)
+    monkeypatch.setattr(packages, "run", fake)
+    source, package = debian._find("6.12", tmp_path)
     assert package == "linux-image-6.12.107+deb12-amd64-unsigned"
-    assert f"Dir::State::Lists={tmp_path / 'lists'}" in options
+    assert f"Dir::State::Lists={tmp_path / 'lists'}" in source.options
     assert (tmp_path / "sources.list").read_text().splitlines() == [
         "deb [signed-by=/k] http://mirror.example/d/ stable1 main",
         "deb [signed-by=/k] http://mirror.example/d/ stable1-backports main",

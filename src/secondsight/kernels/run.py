@@ -15,9 +15,9 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
 
+from secondsight.kernels.catalog import Kernel
 from secondsight.kernels.encode import encode, value_of
 from secondsight.kernels.errors import KernelError
-from secondsight.kernels.fetch import Kernel
 from secondsight.kernels.initramfs import initramfs
 from secondsight.kernels.qemu import Guest
 from secondsight.scenario.data import Outcome, Scenario, collect, freeze
