@@ -39,7 +39,7 @@ def entry(folder: Path) -> Path:
     (folder / "vmlinuz").write_bytes(image())
     (folder / "config").write_text("CONFIG_X86=y\n")
     (tree / "Makefile").write_text("modules:\n\ttouch $(M)/a.ko\n")
-    cache.write_record(folder, ("vmlinuz", "config", "modules", "headers"), release=RELEASE, headers="headers/tree")
+    cache.write_record(folder, ("vmlinuz", "config", "modules", "headers"), release=RELEASE, modules=[], headers="headers/tree")
     return folder
 
 
@@ -143,7 +143,7 @@ def test_unknown_kernels_name_what_there_is(cache: Path) -> None:
     entry(cache / "kernels" / "6.12")
     with pytest.raises(KernelError, match=r"no kernel linux-5\.0: fetched so far: linux-6\.12; can be fetched: "):
         Kernel.find("linux-5.0")
-    with pytest.raises(KernelError, match=r"there are: 6\.12"):
+    with pytest.raises(KernelError, match=r"there are: 6\.1, 6\.12"):
         get("5.0")
     with pytest.raises(KernelError, match="named by their release"):
         Kernel.find("../../etc")
@@ -162,7 +162,7 @@ def test_missing_tools_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         initramfs()
     own = tmp_path / "bzImage"
     own.write_bytes(image())
-    monkeypatch.setattr("secondsight.kernels.run.initramfs", lambda: own)
+    monkeypatch.setattr("secondsight.kernels.run.initramfs", lambda modules: own)
     with pytest.raises(KernelError, match="apt-get install qemu-system-x86"):
         boot(Kernel.from_path(own))
 
@@ -248,6 +248,31 @@ def test_backports_are_looked_at_beside_the_configured_sources(tmp_path: Path, m
     ]
 
 
+def test_modules_are_loaded_after_those_that_they_depend_on(tmp_path: Path) -> None:
+    depends = {"a_user": "z-base,middle", "middle": "z-base", "z_base": "", "lone": ""}
+    for name, needs in depends.items():
+        (tmp_path / f"{name}.ko").write_bytes(b"\x7fELF\0license=GPL\0depends=" + needs.encode() + b"\0name=x\0")
+    assert debian.load_order(tmp_path) == ["z_base.ko", "middle.ko", "a_user.ko", "lone.ko"]
+    (tmp_path / "z_base.ko").unlink()
+    with pytest.raises(KernelError, match="depends on z_base, which was not taken along"):
+        debian.load_order(tmp_path)
+
+
+def test_a_changed_archive_is_written_again() -> None:
+    made = initramfs()
+    good = made.read_bytes()
+    made.write_bytes(good[:-4] + b"evil")
+    assert initramfs() == made
+    assert made.read_bytes() == good
+
+
+def test_a_changed_agent_is_compiled_again(cache: Path) -> None:
+    made = initramfs()
+    (agent,) = (cache / "agent").glob("*/init")
+    agent.write_bytes(b"#!/bin/false\n")
+    assert initramfs() == made
+
+
 def test_the_agent_and_the_table_know_the_same_operations() -> None:
     table = (AGENT / "ops.c").read_text().split("kinds[] = {")[1].split("};")[0]
     rows = dict(re.findall(r'\{"(\w+)", "(\w*)", \w+\}', table))
@@ -301,7 +326,7 @@ def test_a_run_that_did_not_end_by_itself_says_so() -> None:
 
 
 def test_the_archive_is_aligned_and_complete() -> None:
-    archive = cpio(b"#!/bin/true\n")
+    archive = cpio(b"#!/bin/true\n", [("virtio_ring.ko", b"x"), ("virtio.ko", b"abcde")])
     assert len(archive) % 4 == 0
     names, at = [], 0
     while "TRAILER!!!" not in names:
@@ -309,7 +334,10 @@ def test_the_archive_is_aligned_and_complete() -> None:
         fields = [int(archive[at + 6 + 8 * i : at + 14 + 8 * i], 16) for i in range(13)]
         names.append(archive[at + 110 : at + 110 + fields[11] - 1].decode())
         at += (110 + fields[11] + 3) // 4 * 4 + (fields[6] + 3) // 4 * 4
-    assert names == ["dev", "proc", "dev/console", "init", "TRAILER!!!"]
+    assert names == [
+        *("dev", "proc", "dev/console", "init"),
+        *("modules", "modules/00-virtio_ring.ko", "modules/01-virtio.ko", "TRAILER!!!"),
+    ]
 
 
 def test_an_operation_that_only_the_model_has_is_refused_before_any_guest_is_asked() -> None:

@@ -20,7 +20,7 @@ from typing import Any
 __all__ = ["RECORD", "cache_folder", "checksum", "damage", "locked", "make_entry", "record", "write_record"]
 
 RECORD = "kernel.json"
-FORM = 2  # of the record; an entry in another form is made again
+FORM = 3  # of the record; an entry in another form is made again
 
 
 def cache_folder() -> Path:

@@ -4,7 +4,7 @@
     --kernel PATH [--headers DIR]: the user's own
 
 A cached kernel is an entry (`cache`) with the image, its configuration, the modules that the agent
-loads before it can speak (`modules/`, numbered in their order), and the headers (`headers`, see there).
+loads before it can speak, and the headers (`headers`, see there).
 The image and the modules are checked whenever the kernel is looked up, the headers when a module is built.
 """
 
@@ -23,6 +23,7 @@ from secondsight.kernels.packages import Progress
 __all__ = ["GETTABLE", "Kernel", "get"]
 
 GETTABLE: dict[str, Callable[[Path, Progress], Path]] = {
+    "6.1": lambda scratch, progress: debian.fetch("6.1", scratch, progress),
     "6.12": lambda scratch, progress: debian.fetch("6.12", scratch, progress),
 }
 """How each kernel that `get` knows is made, in a scratch folder."""
@@ -61,7 +62,7 @@ class Kernel:
         _check(version, parts)
         known = cache.record(folder)
         image = folder / "vmlinuz"
-        modules = tuple(sorted((folder / "modules").iterdir()))
+        modules = tuple(folder / "modules" / module for module in known["modules"])
         headers = folder / known["headers"] if known.get("headers") else None
         return Kernel(f"linux-{version}", image, release_of(image), modules, headers)
 

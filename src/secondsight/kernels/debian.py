@@ -19,8 +19,8 @@ from secondsight.kernels.packages import CONFIGURED, Progress, Source, check_cli
 
 __all__ = ["fetch"]
 
-LINE_MODULES = ("virtio", "virtio_ring", "virtio_pci_legacy_dev", "virtio_pci_modern_dev", "virtio_pci", "virtio_console")
-"""What carries the agent's line, in an order in which it can be loaded."""
+LINE_MODULES = {"virtio", "virtio_ring", "virtio_pci_legacy_dev", "virtio_pci_modern_dev", "virtio_pci", "virtio_console"}
+"""What carries the agent's line, where it is not built in."""
 
 
 def fetch(version: str, scratch: Path, progress: Progress) -> Path:
@@ -42,6 +42,7 @@ def fetch(version: str, scratch: Path, progress: Progress) -> Path:
         ("vmlinuz", "config", "modules", "headers"),
         packages=[file.name for file in files],
         release=release_of(made / "vmlinuz"),
+        modules=load_order(made / "modules"),
         headers=str(tree.relative_to(made)),
     )
     return made
@@ -85,7 +86,7 @@ def _take_image(package_file: Path, made: Path) -> None:
             return made / kind[1]
         module = re.fullmatch(r"(?:usr/)?lib/modules/[^/]+/kernel/.*/([^/]+)\.ko(\.xz)?", name)
         if module and (base := module[1].replace("-", "_")) in LINE_MODULES:
-            return modules / f"{LINE_MODULES.index(base)}-{base}.ko{module[2] or ''}"
+            return modules / f"{base}.ko{module[2] or ''}"
         return None
 
     members(package_file, wanted)
@@ -94,6 +95,28 @@ def _take_image(package_file: Path, made: Path) -> None:
         packed.unlink()
     if not (made / "vmlinuz").exists() or not (made / "config").exists():
         raise KernelError(f"the package {package_file.name} has no kernel image in it", "report this, with the package's name")
+
+
+def load_order(folder: Path) -> list[str]:
+    """The names of the modules in a folder, each after those that it says it depends on. Raises KernelError
+    when one of them is not there."""
+    needs = {}
+    for path in sorted(folder.glob("*.ko")):
+        said = re.search(rb"\0depends=([\w,-]*)\0", path.read_bytes())
+        needs[path.stem] = [name.replace("-", "_") for name in said[1].decode().split(",") if name] if said else []
+    order: list[str] = []
+
+    def add(name: str, user: str) -> None:
+        if name not in needs:
+            raise KernelError(f"the module {user} depends on {name}, which was not taken along", "report this, with the kernel's name")
+        if f"{name}.ko" not in order:
+            for needed in needs[name]:
+                add(needed, name)
+            order.append(f"{name}.ko")
+
+    for name in needs:
+        add(name, name)
+    return order
 
 
 def settle_headers(root: Path) -> Path:

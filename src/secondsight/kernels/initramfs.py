@@ -1,6 +1,6 @@
-"""The guest's whole file system: the agent, compiled on demand, in a cpio archive written here.
+"""The guest's whole file system: the agent, compiled on demand, and modules, in a cpio archive written here.
 
-Both are kept in the cache folder under a hash of what they are made from.
+The agent is kept in the cache folder under a hash of what it is made from, the archive under its own.
 """
 
 from __future__ import annotations
@@ -11,9 +11,10 @@ import shutil
 import stat
 import subprocess
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
-from secondsight.kernels.cache import cache_folder, locked
+from secondsight.kernels import cache
 from secondsight.kernels.errors import KernelError
 
 __all__ = ["initramfs"]
@@ -22,22 +23,39 @@ AGENT = Path(__file__).parent / "agent"
 FLAGS = ("-static", "-O2", "-pthread")
 
 
-def initramfs() -> Path:
-    """The path of an initramfs with the agent as /init, built if it is not in the cache.
+def initramfs(modules: Sequence[Path] = ()) -> Path:
+    """The path of an initramfs with the agent as /init, which loads these modules, in this order, before
+    anything else. It lies in the cache under its own checksum; what differs from that is written again.
     Raises KernelError when there is no C compiler or no static C library."""
+    archive = cpio(_agent().read_bytes(), [(path.name, path.read_bytes()) for path in modules])
+    name = hashlib.sha256(archive).hexdigest()
+    made = cache.cache_folder() / "agent" / f"{name[:32]}.cpio"
+    with cache.locked(made.with_name("initramfs")):
+        if not made.exists() or cache.checksum(made) != name:
+            with tempfile.TemporaryDirectory(dir=made.parent) as folder:
+                new = Path(folder) / "initramfs.cpio"
+                new.write_bytes(archive)
+                os.replace(new, made)
+    return made
+
+
+def _agent() -> Path:
+    """The agent's program, compiled if it is not in the cache."""
     compiler = _compiler()
     version = subprocess.run([compiler, "--version"], capture_output=True, text=True, check=False).stdout
     sources = [path.read_bytes() for path in sorted(AGENT.glob("*.[ch]"))]
     key = hashlib.sha256(b"\0".join([*sources, compiler.encode(), version.encode(), *map(str.encode, FLAGS)]))
-    made = cache_folder() / "agent" / f"{key.hexdigest()[:16]}.cpio"
-    with locked(made):
-        if not made.exists():
-            with tempfile.TemporaryDirectory(dir=made.parent) as folder:
-                agent = _compile(compiler, Path(folder))
-                archive = Path(folder) / "initramfs.cpio"
-                archive.write_bytes(cpio(agent.read_bytes()))
-                os.replace(archive, made)
-    return made
+    folder = cache.cache_folder() / "agent" / key.hexdigest()[:16]
+
+    def make(scratch: Path) -> Path:
+        made = scratch / "made"
+        made.mkdir()
+        _compile(compiler, made)
+        cache.write_record(made, ["init"], what="the guest agent")
+        return made
+
+    cache.make_entry(folder, make)
+    return folder / "init"
 
 
 def _compiler() -> str:
@@ -68,15 +86,19 @@ def _compile(compiler: str, folder: Path) -> Path:
     return agent
 
 
-def cpio(init: bytes) -> bytes:
-    """A newc cpio archive: /init, the folders it mounts on, and a console for it to speak to."""
+def cpio(init: bytes, modules: Sequence[tuple[str, bytes]] = ()) -> bytes:
+    """A newc cpio archive: /init, the folders it mounts on, a console for it to speak to, and the modules, with
+    names and contents, numbered in /modules."""
     entries = [
         _entry(1, "dev", stat.S_IFDIR | 0o755),
         _entry(2, "proc", stat.S_IFDIR | 0o755),
         _entry(3, "dev/console", stat.S_IFCHR | 0o600, device=(5, 1)),
         _entry(4, "init", stat.S_IFREG | 0o755, init),
-        _entry(5, "TRAILER!!!", 0),
+        _entry(5, "modules", stat.S_IFDIR | 0o755),
     ]
+    for number, (name, content) in enumerate(modules):
+        entries.append(_entry(6 + number, f"modules/{number:02}-{name}", stat.S_IFREG | 0o644, content))
+    entries.append(_entry(6 + len(modules), "TRAILER!!!", 0))
     return b"".join(entries)
 
 

@@ -57,7 +57,7 @@ class VM:
     def __init__(self, kernel: Kernel, *, boot_seconds: float = 60, answer_seconds: float = ANSWER_SECONDS) -> None:
         self.kernel = kernel
         self._answer_seconds = answer_seconds
-        self._guest = Guest(kernel.image, initramfs(), boot_timeout=boot_seconds)
+        self._guest = Guest(kernel.image, initramfs(kernel.modules), boot_timeout=boot_seconds)
         self.release = str(self._guest.hello["release"])
         self.boot_seconds = self._guest.boot_seconds
         self.pid = self._guest.pid

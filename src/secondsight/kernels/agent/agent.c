@@ -309,7 +309,8 @@ static void open_port(void)
 			return;
 		usleep(5000);
 	}
-	puts("secondsight: no virtio-serial port /dev/vport0p1 in this kernel (CONFIG_VIRTIO_PCI=y and CONFIG_VIRTIO_CONSOLE=y are needed)");
+	puts("secondsight: no virtio-serial port /dev/vport0p1 in this kernel "
+	     "(CONFIG_VIRTIO_PCI=y and CONFIG_VIRTIO_CONSOLE=y are needed)");
 	reboot(RB_AUTOBOOT);
 }
 
@@ -319,6 +320,7 @@ int main(void)
 
 	mount("devtmpfs", "/dev", "devtmpfs", 0, NULL);
 	mount("proc", "/proc", "proc", 0, NULL);
+	load_modules();
 	open_port();
 	results = mmap(NULL, sizeof(int) * MAX_OPS, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	uname(&kernel);

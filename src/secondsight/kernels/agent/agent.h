@@ -33,6 +33,9 @@ struct scenario {
 
 extern struct scenario scenario;
 
+/* Load the modules that lie in /modules, in the order of their names, and say on the console which cannot be. */
+void load_modules(void);
+
 /* Open the devices that operations need. Returns whether there is a udmabuf device. */
 int open_devices(void);
 
