@@ -19,6 +19,8 @@
  *
  * An insertion is delayed by a few successors, its slot fetched ahead: the table is far larger than any cache, and this is
  * the largest single gain there is.
+ *
+ * With SS_CLUSTER defined this is one member of a search by several machines: see engine_cluster.c.
  */
 
 #include <pthread.h>
@@ -63,6 +65,9 @@ typedef struct {
 	u8 *states;
 	u64 *prints;
 	u8 *ends;
+#ifdef SS_CLUSTER
+	u16 *owners; /* whose the parent is */
+#endif
 } ss_log;
 
 typedef struct ss_edges {
@@ -76,6 +81,9 @@ typedef struct {
 	u64 print;
 	u32 parent;
 	u16 ordinal;
+#ifdef SS_CLUSTER
+	u16 from; /* whose the parent is */
+#endif
 	u8 state[STRIDE] __attribute__((aligned(8)));
 } ss_pending;
 
@@ -148,7 +156,17 @@ struct ss_run {
 	pthread_mutex_t lock;
 	u64 outcome_room;
 	struct timespec started;
+#ifdef SS_CLUSTER
+	struct ss_member *member;
+#endif
 };
+
+#ifdef SS_CLUSTER
+static inline int ss_is_anothers(ss_worker *w, const ss_pending *p);
+static inline void ss_fetch_sent(const ss_run *run, u64 print);
+static inline u16 ss_me(const ss_run *run);
+static __thread u32 ss_expanding; /* the number of the state that this thread expands */
+#endif
 
 /* Fingerprints: sums of products of pairs of words, the keys fixed odd numbers. */
 

@@ -258,6 +258,9 @@ static void ss_clean_up(ss_run *run)
 			free(w->logs[k].states);
 			free(w->logs[k].prints);
 			free(w->logs[k].ends);
+#ifdef SS_CLUSTER
+			free(w->logs[k].owners);
+#endif
 		}
 		free(w->logs);
 		while (w->edges) {

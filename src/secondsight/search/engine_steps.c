@@ -25,6 +25,9 @@ static int ss_tell(ss_worker *w, int how, int thread, u32 number)
 	const ss_x *x = &w->x;
 	int rule = how == A_STEP_FAILED && x->kind == RULE;
 	int goes_on = run->collect && (how != A_STEP_FAILED || x->kind == RULE || x->kind == NONE);
+#ifdef SS_CLUSTER
+	goes_on = 1; /* to the end of the level: all that it has is found, whatever the order in which members come to it */
+#endif
 	pthread_mutex_lock(&run->lock);
 	int i;
 	for (i = 0; i < run->found_count; i++) {
@@ -83,6 +86,10 @@ static inline void ss_take(ss_worker *w)
 	const ss_pending *p = &w->pending[w->first];
 	w->first = (w->first + 1) % DELAY;
 	w->waiting--;
+#ifdef SS_CLUSTER
+	if (ss_is_anothers(w, p))
+		return;
+#endif
 	u32 number = ss_next_number(w);
 	if (number == MAX_NUMBER)
 		return;
@@ -114,6 +121,9 @@ static inline void ss_print(ss_worker *w)
 	ss_pending *p = w->latest;
 	if (p) {
 		p->print = ss_known_by(p->state);
+#ifdef SS_CLUSTER
+		ss_fetch_sent(w->run, p->print);
+#endif
 		__builtin_prefetch(&w->run->table[ss_slot(w->run, p->print)], 1);
 	}
 }
@@ -163,6 +173,9 @@ static inline void ss_expand(ss_worker *w, const u8 *state, u32 number)
 	ss_run *run = w->run;
 	u32 ordinal = 0;
 	int running = 0, failed = 0;
+#ifdef SS_CLUSTER
+	ss_expanding = number;
+#endif
 	for (int thread = 0; thread < THREADS; thread++) {
 		int counter = counter_of(state, BASE[thread]);
 		if (!counter)
@@ -183,6 +196,9 @@ static inline void ss_expand(ss_worker *w, const u8 *state, u32 number)
 				w->latest = p;
 				p->parent = number;
 				p->ordinal = (u16)ordinal++;
+#ifdef SS_CLUSTER
+				p->from = ss_me(run);
+#endif
 				w->waiting++;
 				if (ordinal == MAX_SUCCESSORS) {
 					fail(&w->x, CHOICES, -1, 1, 0, 0);

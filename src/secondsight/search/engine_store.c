@@ -128,6 +128,13 @@ static int ss_log_room(ss_worker *w, size_t block)
 		if (log->ends)
 			memset(log->ends, 0, LOG_SIZE);
 	}
+#ifdef SS_CLUSTER
+	log->owners = ss_room(run, LOG_SIZE * sizeof(u16));
+	if (!log->owners) {
+		free(log->parents);
+		log->parents = NULL;
+	}
+#endif
 	if (log->parents && log->ordinals && (log->states || !run->exact) && ((log->prints && log->ends) || !run->progress))
 		return 1;
 	free(log->parents);
@@ -135,6 +142,9 @@ static int ss_log_room(ss_worker *w, size_t block)
 	free(log->states);
 	free(log->prints);
 	free(log->ends);
+#ifdef SS_CLUSTER
+	free(log->owners);
+#endif
 	memset(log, 0, sizeof *log);
 	return 0;
 }
@@ -155,6 +165,9 @@ static inline void ss_log_state(ss_worker *w, const ss_pending *p)
 	log->ordinals[at] = p->ordinal;
 	if (log->prints)
 		log->prints[at] = p->print;
+#ifdef SS_CLUSTER
+	log->owners[at] = p->from;
+#endif
 }
 
 /* The table. */

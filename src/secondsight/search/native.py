@@ -6,11 +6,11 @@ import ctypes
 import os
 import tempfile
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from secondsight.lang.errors import LangError, ModelError, NoneFollowed, Position, RuleBroken
 from secondsight.lang.native import MAX_CHOICES, Native
@@ -20,18 +20,38 @@ from secondsight.search.messages import deadlock_message, livelock_message
 from secondsight.search.result import Limits, Progress, Result, Step, Trace, Verdict, Violation
 from secondsight.search.strategy import BreadthFirst, DepthFirst, RandomWalks, Strategy
 
-__all__ = ["native_search"]
+__all__ = [
+    "DEADLOCK", "LIVELOCK", "LOCK_ORDER", "STEP_FAILED",
+    "Found", "Note", "Run", "against_order", "available_memory", "native_search", "reason_name", "told", "way",
+]  # fmt: skip
 
 _REASONS = {1: "states", 2: "seconds", 3: "memory", 4: "interrupted", 5: "disk", 6: "depth", 7: "walks"}
-_STEP_FAILED, _DEADLOCK, _LOCK_ORDER, _LIVELOCK = 1, 2, 3, 4
+STEP_FAILED, DEADLOCK, LOCK_ORDER, LIVELOCK = 1, 2, 3, 4
 _MAX_FOUND = 64
 
-_Note = ctypes.CFUNCTYPE(
+Note = ctypes.CFUNCTYPE(
     ctypes.c_int32, ctypes.POINTER(ctypes.c_uint8), ctypes.POINTER(ctypes.c_uint8), ctypes.c_int32, ctypes.c_int32
 )
 
 
-class _Found(ctypes.Structure):
+class Told(Protocol):
+    """What there is to know of something found, but for the way there."""
+
+    @property
+    def how(self) -> int: ...
+    @property
+    def kind(self) -> int: ...
+    @property
+    def site(self) -> int: ...
+    @property
+    def value(self) -> int: ...
+    @property
+    def low(self) -> int: ...
+    @property
+    def high(self) -> int: ...
+
+
+class Found(ctypes.Structure):
     """`ss_found` in search/engine.c."""
 
     _fields_ = [
@@ -42,7 +62,7 @@ class _Found(ctypes.Structure):
     ]  # fmt: skip
 
 
-class _Run(ctypes.Structure):
+class Run(ctypes.Structure):
     """The public part of `ss_run` in search/engine.c; what is behind it is the engine's own."""
 
     _fields_ = [
@@ -51,14 +71,14 @@ class _Run(ctypes.Structure):
         ("max_seconds", ctypes.c_double),
         ("workers", ctypes.c_int32), ("watch_from", ctypes.c_int32), ("watch_to", ctypes.c_int32), ("deadlock", ctypes.c_int32),
         ("exact", ctypes.c_int32), ("collect", ctypes.c_int32), ("progress", ctypes.c_int32), ("files", ctypes.c_int32 * 2),
-        ("lock_count", ctypes.c_int32), ("locks", ctypes.POINTER(ctypes.c_int32)), ("taking", ctypes.c_char_p), ("note", _Note),
+        ("lock_count", ctypes.c_int32), ("locks", ctypes.POINTER(ctypes.c_int32)), ("taking", ctypes.c_char_p), ("note", Note),
         ("max_depth", ctypes.c_uint64), ("walks", ctypes.c_uint64), ("seed", ctypes.c_uint64),
         ("states", ctypes.c_uint64), ("transitions", ctypes.c_uint64), ("frontier", ctypes.c_uint64), ("depth", ctypes.c_uint64),
         ("seconds", ctypes.c_double), ("ask_stop", ctypes.c_int32),
         ("reason", ctypes.c_int32), ("found_count", ctypes.c_int32), ("crowd", ctypes.c_int32),
         ("outcomes", ctypes.POINTER(ctypes.c_uint8)), ("outcome_count", ctypes.c_uint64),
         ("bytes", ctypes.c_uint64), ("peak", ctypes.c_uint64), ("on_disk", ctypes.c_uint64),
-        ("found", _Found * _MAX_FOUND),
+        ("found", Found * _MAX_FOUND),
     ]  # fmt: skip
 
 
@@ -103,7 +123,7 @@ def native_search(
     no schedule leads to an end is a broken rule, `livelock`. The part of the frontier that needs more than `frontier` bytes
     (default: an eighth of the memory) goes to a file in `folder` (default: the system's folder for temporary files).
     """
-    memory = (limits or Limits()).memory or _memory()
+    memory = (limits or Limits()).memory or available_memory()
     wanted = _Wanted(
         replace(limits or Limits(), memory=memory), on_progress, watch, deadlock, lock_order,
         workers or len(os.sched_getaffinity(0)), strategy or BreadthFirst(), exact, collect, progress,
@@ -117,7 +137,12 @@ def native_search(
     return result
 
 
-def _memory() -> int:
+def reason_name(number: int) -> str:
+    """Why the engine stopped short, as `Result.reason` has it."""
+    return _REASONS[number]
+
+
+def available_memory() -> int:
     """Nine tenths of the memory that is available now."""
     try:
         with open("/proc/meminfo", encoding="ascii") as file:
@@ -134,7 +159,7 @@ class _Search:
         self.against: list[tuple[str, Position]] = []
         native.bind()
         self.memory = ctypes.create_string_buffer(native.library.ss_size_of_run() + 64)
-        run = self.raw = _Run.from_buffer(self.memory)
+        run = self.raw = Run.from_buffer(self.memory)
         run.initial = native.initial
         limits = wanted.limits
         run.max_states, run.max_memory, run.max_seconds = limits.states or 0, limits.memory or 0, limits.seconds or 0.0
@@ -163,7 +188,7 @@ class _Search:
                 self.against.append(found)
             return int(found is not None)
 
-        self.note = _Note(note)
+        self.note = Note(note)
         places = [p for owner, readers, _, _ in order.locks for p in (owner, -1 if readers is None else readers)]
         self.places = (ctypes.c_int32 * len(places))(*places)
         self.raw.lock_count, self.raw.locks, self.raw.note = len(order.locks), self.places, self.note
@@ -248,38 +273,47 @@ class _Search:
             outcomes, exact, error_trace, missed, tuple(violations.values()), raw.peak,
         )  # fmt: skip
 
-    def _found(self, found: _Found) -> Violation | tuple[ModelError, Trace]:
+    def _found(self, found: Found) -> Violation | tuple[ModelError, Trace]:
         """What the engine found, as the reference would tell it."""
         native = self.native
-        steps, states = self._way(found)
-        last = states[-1] if states else native.initial
-        where: Position | None
-        if found.how == _DEADLOCK:
-            return Violation("deadlock", deadlock_message(native, last), None, Trace(tuple(steps), tuple(states)))
-        if found.how == _LIVELOCK:
-            trace, loop = with_loop(native, Trace(tuple(steps), tuple(states)), last)
-            return Violation("livelock", livelock_message(native, last), None, trace, loop)
+        trace = way(native, found.trace[: found.trace_length])
+        last = trace.states[-1] if trace.states else native.initial
+        if found.how == LIVELOCK:
+            whole, loop = with_loop(native, trace, last)
+            return Violation("livelock", livelock_message(native, last), None, whole, loop)
         step = Step(found.thread, tuple(found.choices[: found.made]))
-        steps.append(step)
-        if found.how == _LOCK_ORDER:
-            after = next(s.state for s in native.thread_successors(last, step.thread) if s.choices == step.choices)
-            message, where = self.against[0]
-            return Violation("lock-order", message, where, Trace(tuple(steps), (*states, after or b"")))
-        trace = Trace(tuple(steps), tuple(states))
-        raised = native.error(found.kind, found.site, found.value, found.low, found.high)
-        if isinstance(raised, NoneFollowed):
-            return Violation(NoneFollowed.rule, str(raised), raised.where, trace)
-        if isinstance(raised, RuleBroken):
-            return Violation(raised.rule, raised.message, raised.where, trace)
-        assert isinstance(raised, ModelError)
-        return raised, trace
+        if found.how == LOCK_ORDER:
+            return against_order(native, trace, step, *self.against[0])
+        return told(native, found, trace, step)
 
-    def _way(self, found: _Found) -> tuple[list[Step], list[bytes]]:
-        """Run forward from the initial state, each time to the successor that the engine noted."""
-        state, steps, states = self.native.initial, [], []
-        for ordinal in found.trace[: found.trace_length]:
-            ways = [s for s in self.native.successors(state) if s.state is not None]
-            state = ways[ordinal].state or b""
-            steps.append(Step(ways[ordinal].thread, ways[ordinal].choices))
-            states.append(state)
-        return steps, states
+
+def told(native: Native, found: Told, trace: Trace, step: Step) -> Violation | tuple[ModelError, Trace]:
+    """A deadlock at the end of `trace`, or what `step`, taken there, ended in."""
+    if found.how == DEADLOCK:
+        return Violation("deadlock", deadlock_message(native, trace.states[-1] if trace.states else native.initial), None, trace)
+    trace = Trace((*trace.steps, step), trace.states)
+    raised = native.error(found.kind, found.site, found.value, found.low, found.high)
+    if isinstance(raised, NoneFollowed):
+        return Violation(NoneFollowed.rule, str(raised), raised.where, trace)
+    if isinstance(raised, RuleBroken):
+        return Violation(raised.rule, raised.message, raised.where, trace)
+    assert isinstance(raised, ModelError)
+    return raised, trace
+
+
+def against_order(native: Native, trace: Trace, step: Step, message: str, where: Position) -> Violation:
+    """A lock that `step` takes against the order of others."""
+    last = trace.states[-1] if trace.states else native.initial
+    after = next(s.state for s in native.thread_successors(last, step.thread) if s.choices == step.choices)
+    return Violation("lock-order", message, where, Trace((*trace.steps, step), (*trace.states, after or b"")))
+
+
+def way(native: Native, ordinals: Iterable[int]) -> Trace:
+    """Run forward from the initial state, each time to the successor that the engine noted."""
+    state, steps, states = native.initial, [], []
+    for ordinal in ordinals:
+        ways = [s for s in native.successors(state) if s.state is not None]
+        state = ways[ordinal].state or b""
+        steps.append(Step(ways[ordinal].thread, ways[ordinal].choices))
+        states.append(state)
+    return Trace(tuple(steps), tuple(states))

@@ -1,0 +1,228 @@
+"""One member of a search by several machines: it owns the states whose fingerprints name it, remembers and expands them.
+
+`Member` drives `search/engine_cluster.c` and knows nothing of the others but how many there are: what is theirs it hands to
+its caller in batches. `search.cluster_levels` carries the batches over.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib import resources
+from typing import Any
+
+from secondsight.lang.compiler import load
+from secondsight.lang.native import Native, engine_text
+from secondsight.search.native import Found as RawFound
+from secondsight.search.native import Note as RawNote
+from secondsight.search.native import Run, available_memory, reason_name
+
+__all__ = ["Found", "Job", "Member", "Note", "Report"]
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A search, as every member is told of it.
+
+    `text` is the model in C with the engine; `tables` and `daemons` the program's data. `watch`, `deadlock` and `exact` as
+    for `native_search`. `locks`: for each lock whose order counts, its owner's byte and its readers' byte or -1;
+    `taking`: by program counter, whether the step may take one. `memory`: bytes for all members of one machine together
+    (0: nine tenths of what it has). `batch`: bytes for one other member that end a turn.
+    """
+
+    text: str
+    initial: bytes
+    tables: tuple[tuple[int, ...], ...]
+    daemons: int
+    watch: tuple[int, int] | None
+    deadlock: bool
+    exact: bool
+    locks: tuple[int, ...]
+    taking: bytes
+    memory: int
+    batch: int
+
+    @staticmethod
+    def of(
+        native: Native, watch: tuple[int, int] | None, deadlock: bool, exact: bool, locks: tuple[int, ...], taking: bytes,
+        memory: int, batch: int,
+    ) -> Job:  # fmt: skip
+        """The job that a compiled program makes."""
+        program = native.program
+        engine = resources.files("secondsight.search").joinpath("engine_cluster.c").read_text()
+        return Job(
+            "#define SS_CLUSTER 1\n" + native.source + engine_text() + engine, native.initial,
+            tuple(tuple(program.machine.data[name]) for name in native.rendered.tables),
+            sum(1 << i for i, t in enumerate(program.threads) if t.daemon),
+            watch, deadlock, exact, locks, taking, memory, batch,
+        )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Found:
+    """Something to tell, as `ss_found` of the engine has it; `number`: the state that it was found in, at this member."""
+
+    how: int
+    kind: int
+    value: int
+    thread: int
+    site: int
+    low: int
+    high: int
+    choices: tuple[int, ...]
+    number: int
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Note:
+    """A step that took a lock with others held, in a way that this member had not seen yet."""
+
+    key: bytes
+    before: bytes
+    after: bytes
+    thread: int
+    counter: int
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """How far a member is: states of the level to expand, states of the next one, all states and transitions, peak memory.
+
+    `sizes`: the bytes that are handed out for each member. `reason`: why it had to stop, if so. The rest is what was found
+    since the last report.
+    """
+
+    left: int
+    following: int
+    states: int
+    transitions: int
+    peak: int
+    sizes: tuple[int, ...]
+    reason: str | None = None
+    found: tuple[Found, ...] = ()
+    notes: tuple[Note, ...] = ()
+    outcomes: tuple[bytes, ...] = ()
+
+
+class Member:
+    """Member `me` of `members`, with `workers` threads; `share` members use this machine's memory together."""
+
+    def __init__(self, job: Job, me: int, members: int, workers: int, share: int = 1) -> None:
+        self.job, self.me, self.members, self.level = job, me, members, -1
+        self.told = self.outcomes = self.notes_told = 0
+        self.notes: list[Note] = []
+        self.keys: set[bytes] = set()
+        self.stack = contextlib.ExitStack()
+        self.library = _library(job.text)
+        self.tables = [(ctypes.c_int64 * max(1, len(row)))(*row) for row in job.tables]
+        self.bind()
+        self.memory = ctypes.create_string_buffer(self.library.ss_size_of_run() + 64)
+        run = self.run = Run.from_buffer(self.memory)
+        run.initial = job.initial
+        run.max_memory = (job.memory or available_memory()) // share
+        run.max_frontier = run.max_memory // 8
+        run.workers, run.deadlock, run.exact, run.collect = workers, int(job.deadlock), int(job.exact), 1
+        run.watch_from, run.watch_to = job.watch or (0, 0)
+        if job.locks:
+            self._watch_locks()
+        run.files[0] = run.files[1] = -1
+        with contextlib.suppress(OSError):  # only a frontier larger than memory would need them
+            for i in range(2):
+                run.files[i] = self.stack.enter_context(tempfile.TemporaryFile(prefix="secondsight-")).fileno()  # noqa: SIM115
+        self.begun = bool(self.library.ss_cluster_begin(ctypes.byref(run), me, members, ctypes.c_uint64(job.batch)))
+
+    def bind(self) -> None:
+        """Hand the program's tables to the library, which others in this process may share."""
+        for i, (table, row) in enumerate(zip(self.tables, self.job.tables, strict=True)):
+            self.library.ss_set_table(i, table, ctypes.c_int64(len(row)))
+        self.library.ss_set_daemons(self.job.daemons)
+
+    def _watch_locks(self) -> None:
+        """Gather the ways in which locks are taken; whether they go together is for the caller, who hears of all members'."""
+        size, locks = len(self.job.initial), self.job.locks
+        places = [p for p in locks if p >= 0]
+
+        def note(before: Any, after: Any, thread: int, counter: int) -> int:
+            was, now = ctypes.string_at(before, size), ctypes.string_at(after, size)
+            key = bytes([thread, *(was[p] for p in places), *(now[p] for p in places)])
+            if key not in self.keys:
+                self.keys.add(key)
+                self.notes.append(Note(key, was, now, thread, counter, self.library.ss_cluster_expanding()))
+            return 0
+
+        self.note, self.places = RawNote(note), (ctypes.c_int32 * len(locks))(*locks)
+        self.run.lock_count, self.run.locks, self.run.note = len(locks) // 2, self.places, self.note
+        self.run.taking = self.job.taking
+
+    def turn(
+        self, level: int, sources: Sequence[int], batches: Sequence[bytes], most: int, seconds: float
+    ) -> tuple[Report, list[bytes]]:
+        """Take in `batches` from the members `sources`, then expand up to `most` states a thread of `level`.
+
+        The second is what belongs to each other member. Raises `ValueError` at a batch that does not belong here.
+        """
+        library, run = self.library, ctypes.byref(self.run)
+        if self.begun and level > self.level:
+            library.ss_cluster_next(run)
+            self.level = level
+        record = library.ss_cluster_record()
+        for source, batch in zip(sources, batches, strict=True):
+            if not self.begun or len(batch) % record or not library.ss_cluster_absorb(run, source, batch, len(batch) // record):
+                raise ValueError(f"a batch of {len(batch)} bytes from member {source} does not belong to member {self.me}")
+        if self.begun and most:
+            library.ss_cluster_turn(run, ctypes.c_uint64(most), ctypes.c_double(seconds))
+        out = [self._taken_out(i) for i in range(self.members)] if self.begun else [b""] * self.members
+        return self._report(tuple(map(len, out))), out
+
+    def _taken_out(self, to: int) -> bytes:
+        place = ctypes.c_char_p()
+        size = self.library.ss_cluster_box(ctypes.byref(self.run), to, ctypes.byref(place))
+        return ctypes.string_at(place, size) if size else b""
+
+    def _report(self, sizes: tuple[int, ...]) -> Report:
+        raw, run = self.run, ctypes.byref(self.run)
+        found = tuple(_found(f) for f in raw.found[self.told : raw.found_count])
+        width = raw.watch_to - raw.watch_from
+        outcomes: tuple[bytes, ...] = ()
+        if raw.outcome_count > self.outcomes:
+            data = ctypes.string_at(raw.outcomes, raw.outcome_count * width)
+            outcomes = tuple(data[i * width : (i + 1) * width] for i in range(self.outcomes, raw.outcome_count))
+        notes = tuple(self.notes[self.notes_told :])
+        self.told, self.outcomes, self.notes_told = raw.found_count, raw.outcome_count, len(self.notes)
+        left, following = (self.library.ss_cluster_left(run), self.library.ss_cluster_pushed(run)) if self.begun else (0, 0)
+        reason = reason_name(raw.reason) if raw.reason else None if self.begun else "memory"
+        return Report(left, following, raw.states, raw.transitions, raw.peak, sizes, reason, found, notes, outcomes)
+
+    def back(self, number: int) -> tuple[list[int], int, int]:
+        """The way back from a state: ordinals, the last step's first; whose the state before is (-1: none), and its number."""
+        room = 1 << 16
+        ordinals, source, following = (ctypes.c_uint16 * room)(), ctypes.c_int32(), ctypes.c_uint32()
+        count = self.library.ss_cluster_back(
+            ctypes.byref(self.run), number, ordinals, ctypes.c_uint64(room), ctypes.byref(source), ctypes.byref(following)
+        )
+        return ordinals[:count], source.value, following.value
+
+    def end(self) -> None:
+        """Give everything back."""
+        self.library.ss_cluster_end(ctypes.byref(self.run))
+        self.begun = False
+        self.stack.close()
+
+
+def _library(text: str) -> ctypes.CDLL:
+    library = load(text)
+    for name in ("ss_cluster_next", "ss_cluster_left", "ss_cluster_pushed", "ss_cluster_box", "ss_cluster_back"):
+        getattr(library, name).restype = ctypes.c_uint64
+    library.ss_cluster_expanding.restype = ctypes.c_uint32
+    library.ss_cluster_absorb.argtypes = [ctypes.c_void_p, ctypes.c_int, ctypes.c_char_p, ctypes.c_uint64]
+    return library
+
+
+def _found(raw: RawFound) -> Found:
+    return Found(
+        raw.how, raw.kind, raw.value, raw.thread, raw.site, raw.low, raw.high, tuple(raw.choices[: raw.made]), raw.number
+    )
