@@ -103,10 +103,12 @@ def model(text: str, *names: str, rules: tuple[str, ...] = (), **more: Any) -> I
         yield program(module, names or ("main",), rules, **more)
 
 
-def program(module: types.ModuleType, names: tuple[str, ...], rules: tuple[str, ...] = (), daemons: int = 0) -> Program:
+def program(
+    module: types.ModuleType, names: tuple[str, ...], rules: tuple[str, ...] = (), daemons: int = 0, holds: bool = False
+) -> Program:
     machine = Machine({"items": 2, "jobs": 1, "nothing": 0}, data={"table": [4, 5]})
     threads = [Thread(name, getattr(module, name), (), i >= len(names) - daemons) for i, name in enumerate(names)]
-    return build(machine, threads, [getattr(module, r) for r in rules])
+    return build(machine, threads, [getattr(module, r) for r in rules], holds)
 
 
 def verdict(text: str, *names: str, rules: tuple[str, ...] = (), **more: Any) -> Result:

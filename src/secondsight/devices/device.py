@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import ClassVar, Final, Literal
 
-from secondsight.lang import Array, Char, Errno, Record, Ref, atomic, tracepoint
+from secondsight.lang import Array, Char, Errno, Record, Ref, atomic, hold_point, tracepoint
 from secondsight.linux import mmu_notifier as mn
 from secondsight.linux.device import device_read, device_write
 from secondsight.linux.errno import EFAULT
@@ -83,6 +83,7 @@ class Device(Driver):
     def read(self, va: Va) -> Result:
         """The device reads the page at `va`: its contents, or the driver's error."""
         while True:
+            hold_point("accessing")
             value = self.access(va, False, 0)
             if value != DEVICE_FAULT:
                 return value
@@ -93,6 +94,7 @@ class Device(Driver):
     def write(self, va: Va, value: Char) -> Result:
         """The device writes the page at `va`: 0, or the driver's error."""
         while True:
+            hold_point("accessing")
             done = self.access(va, True, value)
             if done != DEVICE_FAULT:
                 return done

@@ -2,12 +2,14 @@
 
 `Mirror` is the pattern of Documentation/mm/hmm.rst (Linux 6.12). Each other class leaves out or misplaces one thing that
 somebody has once argued to be unnecessary.
+
+A `hold_point` is where a forced run can hold the thread, here and in the real device's code; it is no step otherwise.
 """
 
 from __future__ import annotations
 
 from secondsight.devices.device import Device, DevicePageTable
-from secondsight.lang import Errno, Mutex, atomic
+from secondsight.lang import Errno, Mutex, atomic, hold_point
 from secondsight.linux import hmm
 from secondsight.linux import mmu_notifier as mn
 from secondsight.linux.errno import EBUSY
@@ -34,16 +36,23 @@ class Mirror(Device):
         """Fault `va` in through hmm_range_fault()."""
         while True:
             seq = mn.mmu_interval_read_begin(self.notifier)
+            hold_point("read_begun")
             pfn = hmm.hmm_range_fault(self.notifier, va, write)
             if pfn == -EBUSY:
                 continue
             if pfn < 0:
                 return pfn
+            hold_point("range_faulted")
+            hold_point("before_lock")
             with self.lock:
+                hold_point("locked")
                 if mn.mmu_interval_read_retry(self.notifier, seq):
                     continue
+                hold_point("tested")
                 self.page_table.map(va, pfn, write)
-                return 0
+                hold_point("installed")
+            hold_point("unlocked")
+            return 0
 
     def invalidate(self, rng: mn.Range, seq: mn.Seq) -> bool:
         """Store the sequence number and clear, under the lock."""
@@ -66,14 +75,20 @@ class MirrorWithoutTest(Mirror):
         """Without mmu_interval_read_retry()."""
         while True:
             mn.mmu_interval_read_begin(self.notifier)
+            hold_point("read_begun")
             pfn = hmm.hmm_range_fault(self.notifier, va, write)
             if pfn == -EBUSY:
                 continue
             if pfn < 0:
                 return pfn
+            hold_point("range_faulted")
+            hold_point("before_lock")
             with self.lock:
+                hold_point("locked")
                 self.page_table.map(va, pfn, write)
-                return 0
+                hold_point("installed")
+            hold_point("unlocked")
+            return 0
 
 
 class MirrorTestsBeforeLock(Mirror):
@@ -83,16 +98,23 @@ class MirrorTestsBeforeLock(Mirror):
         """mmu_interval_read_retry() before the lock."""
         while True:
             seq = mn.mmu_interval_read_begin(self.notifier)
+            hold_point("read_begun")
             pfn = hmm.hmm_range_fault(self.notifier, va, write)
             if pfn == -EBUSY:
                 continue
             if pfn < 0:
                 return pfn
+            hold_point("range_faulted")
             if mn.mmu_interval_read_retry(self.notifier, seq):
                 continue
+            hold_point("tested")
+            hold_point("before_lock")
             with self.lock:
+                hold_point("locked")
                 self.page_table.map(va, pfn, write)
-                return 0
+                hold_point("installed")
+            hold_point("unlocked")
+            return 0
 
 
 class MirrorCallbackWithoutLock(Mirror):
@@ -112,17 +134,24 @@ class MirrorDereferencesLater(Mirror):
         """Uses the struct page after everything was dropped."""
         while True:
             seq = mn.mmu_interval_read_begin(self.notifier)
+            hold_point("read_begun")
             pfn = hmm.hmm_range_fault(self.notifier, va, write)
             if pfn == -EBUSY:
                 continue
             if pfn < 0:
                 return pfn
+            hold_point("range_faulted")
+            hold_point("before_lock")
             with self.lock:
+                hold_point("locked")
                 retry = mn.mmu_interval_read_retry(self.notifier, seq)
                 if not retry:
+                    hold_point("tested")
                     self.page_table.map(va, pfn, write)
+                    hold_point("installed")
             if retry:
                 continue
+            hold_point("unlocked")
             with atomic:
                 frame_touch(frames[pfn], False)
             return 0

@@ -14,7 +14,18 @@ from secondsight.lang.errors import (
 from secondsight.lang.locks import Mutex, RwLock, SpinLock
 from secondsight.lang.records import Array, Const, Machine, Pool, Record, Value, const, pool, shared, shared_array
 from secondsight.lang.types import I16, U8, U16, Bounds, Char, Errno, Ref
-from secondsight.lang.verbs import atomic, choose, count, current, out_of_records, require, rule, tracepoint, wait_until
+from secondsight.lang.verbs import (
+    atomic,
+    choose,
+    count,
+    current,
+    hold_point,
+    out_of_records,
+    require,
+    rule,
+    tracepoint,
+    wait_until,
+)
 
 __all__ = [
     "I16",
@@ -47,6 +58,7 @@ __all__ = [
     "const",
     "count",
     "current",
+    "hold_point",
     "out_of_records",
     "pool",
     "require",

@@ -14,11 +14,22 @@ from secondsight.lang.locks import spin_until
 from secondsight.lang.lowering import Bundle, Lowered, Static, describe
 from secondsight.lang.records import Record, Value
 from secondsight.lang.types import IntType, RecordType, RefType
-from secondsight.lang.verbs import atomic, choose, count, current, out_of_records, require, rule, tracepoint, wait_until
+from secondsight.lang.verbs import (
+    atomic,
+    choose,
+    count,
+    current,
+    hold_point,
+    out_of_records,
+    require,
+    rule,
+    tracepoint,
+    wait_until,
+)
 
 __all__ = ["CallLowering"]
 
-_STATEMENTS = (require, wait_until, spin_until, out_of_records, atomic, rule, tracepoint)
+_STATEMENTS = (require, wait_until, spin_until, hold_point, out_of_records, atomic, rule, tracepoint)
 _VALUES = (choose, current, count, any, all, len, min, max, abs, int, bool)
 
 

@@ -27,10 +27,13 @@ _ROUNDS = 200
 
 
 class Frontend:
-    """Lowers functions for one machine (its bounds, pools and rules); instances are made once and shared."""
+    """Lowers functions for one machine (its bounds, pools and rules); instances are made once and shared.
 
-    def __init__(self, machine: Machine, rules: Iterable[Callable[..., Any]] = ()) -> None:
-        self.machine = machine
+    `holds`: hold points are step boundaries; else they are nothing.
+    """
+
+    def __init__(self, machine: Machine, rules: Iterable[Callable[..., Any]] = (), holds: bool = False) -> None:
+        self.machine, self.holds = machine, holds
         self.rules = list(rules)
         self.instances: dict[tuple[Any, type[Record] | None, bool], ir.Function] = {}
         self.dispatches: dict[tuple[Any, type[Record], bool], ir.Function] = {}

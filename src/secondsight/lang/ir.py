@@ -304,10 +304,14 @@ Expr = (
 
 @dataclass(eq=False, slots=True)
 class Boundary:
-    """A step ends here and the next begins; `kind` is `statement` or `leave` (the end of a `with lock:` block)."""
+    """A step ends here and the next begins; `kind` is `statement` or `leave` (the end of a `with lock:` block).
+
+    `hold`: the name of the hold point that the step begins with, if it is one.
+    """
 
     where: Position
     kind: str = "statement"
+    hold: str | None = None
 
 
 @dataclass(eq=False, slots=True)

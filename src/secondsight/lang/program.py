@@ -71,20 +71,28 @@ class Counter:
         return self.block.boundary.kind
 
     @property
+    def hold(self) -> str | None:
+        """The name of the hold point that the step begins with."""
+        assert self.block.boundary is not None
+        return self.block.boundary.hold
+
+    @property
     def function(self) -> ir.Function:
         """The function it is in."""
         return self.frame.flow.function
 
 
 class Program:
-    """A checked program; made by `build`."""
+    """A checked program; made by `build`. `holds`: its hold points are step boundaries."""
 
-    def __init__(self, machine: Machine, threads: Sequence[Thread], rules: Iterable[Callable[..., Any]] = ()) -> None:
+    def __init__(
+        self, machine: Machine, threads: Sequence[Thread], rules: Iterable[Callable[..., Any]] = (), holds: bool = False
+    ) -> None:
         if not threads:
             raise LangError("a program needs a thread")
         if len(threads) > MAX_THREADS:
             raise LangError(f"{len(threads)} threads; the limit is {MAX_THREADS}")
-        self.machine, self.threads, self.rules = machine, list(threads), list(rules)
+        self.machine, self.threads, self.rules, self.holds = machine, list(threads), list(rules), holds
         machine.rules = self.rules
         with machine:
             self._lower()
@@ -97,7 +105,7 @@ class Program:
     def _lower(self) -> None:
         """Lower everything that the threads reach; again if that reached state whose classes a dispatch did not know."""
         while True:
-            self.frontend = Frontend(self.machine, self.rules)
+            self.frontend = Frontend(self.machine, self.rules, self.holds)
             self.roots = [self._root(t) for t in self.threads]
             if self.frontend.is_settled():
                 return
@@ -211,9 +219,11 @@ def _looped(flow: Flow, entry: Block) -> bool:
     return flow.predecessors.get(entry, 0) > 0 or entry.boundary is not None
 
 
-def build(machine: Machine, threads: Sequence[Thread], rules: Iterable[Callable[..., Any]] = ()) -> Program:
-    """The checked program of `threads` on `machine`, whose present state is the initial one.
+def build(
+    machine: Machine, threads: Sequence[Thread], rules: Iterable[Callable[..., Any]] = (), holds: bool = False
+) -> Program:
+    """The checked program of `threads` on `machine`, whose present state is the initial one; `holds`: with hold points.
 
     Raises `Refused` for a construct outside the language, `LangError` for bad threads or bounds.
     """
-    return Program(machine, threads, rules)
+    return Program(machine, threads, rules, holds)

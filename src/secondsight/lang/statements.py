@@ -16,7 +16,7 @@ from secondsight.lang.locks import spin_until
 from secondsight.lang.lowering import Bundle, Place, describe
 from secondsight.lang.source import line_of
 from secondsight.lang.types import BOOL, ArrayType, IntType, RecordType, RefType, ValueType, resolve
-from secondsight.lang.verbs import atomic, out_of_records, require, wait_until
+from secondsight.lang.verbs import atomic, hold_point, out_of_records, require, wait_until
 
 __all__ = ["StatementLowering"]
 
@@ -36,6 +36,10 @@ _INSTEAD: dict[type[ast.stmt], tuple[str, str]] = {
     ast.AsyncFor: ("async for", "for"),
     ast.AsyncWith: ("async with", "with"),
 }
+
+
+_SAFE = (ir.Local, ir.Constant, ir.Compare, ir.Logic, ir.Unary)
+"""Expressions on locals that cannot fail."""
 
 
 class StatementLowering(BlockLowering):
@@ -175,6 +179,8 @@ class StatementLowering(BlockLowering):
                 self.finish(where, [branch])
                 self.block(node.body, branch.then)
                 self.block(node.orelse, branch.other)
+                if not branch.then and not branch.other and all(isinstance(e, _SAFE) for e in tree.walk(branch.test)):
+                    self.out.remove(branch)  # around a hold point: its locals need not live for it
             case ast.While():
                 self.while_loop(node, where)
             case ast.For():
@@ -221,6 +227,8 @@ class StatementLowering(BlockLowering):
             self.counted(node, 1, 1, "wait_until(cond)")
             test = self.pure(self.truth(node.args[0]), node.args[0], "as the condition of a wait")
             self.finish(where, [ir.Wait(test, callee is wait_until, where)], always=True)
+        elif known and callee is hold_point:
+            self.hold(node, where)
         elif known and getattr(callee, "__tracepoint__", False):
             self.finish(where, self.fire(node, callee, where), always=True)
         elif (
@@ -236,6 +244,15 @@ class StatementLowering(BlockLowering):
         else:
             made = self.effect(node, where)
             self.finish(where, made)
+
+    def hold(self, node: ast.Call, where: Position) -> None:
+        """`hold_point("name")`: a step boundary, in a program that has them; within another's atomic step it is nothing."""
+        self.counted(node, 1, 1, 'hold_point("name")')
+        name = self.text(node.args[0])
+        if self.depth > int(self.function.atomic) or getattr(self.source, "__atomic__", False):
+            raise self.refuse(node, "a hold point inside an atomic step", "before or after the step")
+        if self.frontend.holds and not self.depth:
+            self.out.append(ir.Boundary(where, hold=name))
 
     def fire(self, node: ast.Call, callee: Any, where: Position) -> list[ir.Stmt]:
         """A tracepoint: the rules attached to it, with its arguments."""

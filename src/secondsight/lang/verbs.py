@@ -11,7 +11,7 @@ from typing import Any, TypeVar, cast
 from secondsight.lang.errors import LangError, ModelError, OutOfRecords, RuleBroken
 from secondsight.lang.runtime import runtime
 
-__all__ = ["atomic", "choose", "count", "current", "out_of_records", "require", "rule", "tracepoint", "wait_until"]
+__all__ = ["atomic", "choose", "count", "current", "hold_point", "out_of_records", "require", "rule", "tracepoint", "wait_until"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 T = TypeVar("T")
@@ -61,6 +61,11 @@ def require(condition: bool, rule: str, message: str = "") -> None:
 def out_of_records(bound: str) -> None:
     """Everything of the named bound is in use: the bound must be raised; never a verdict."""
     raise OutOfRecords(bound, runtime.machine.bound(bound))
+
+
+def hold_point(name: str) -> None:
+    """A place where a forced run can hold the thread. Nothing at all, but in a program built with `holds=True`: there a step
+    begins here, and the thread's place says which hold point it is."""
 
 
 def current() -> int:

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from secondsight.lang import atomic, require
+from secondsight.lang import atomic, hold_point, require
 from secondsight.linux.errno import EBUSY, EFAULT, ENOENT, EPERM
 from secondsight.linux.fork import mmget_not_zero, mmput
 from secondsight.linux.memory import FAULT_FLAG_WRITE, VM_FAULT_ERROR, handle_mm_fault, vma_flags
@@ -67,7 +67,9 @@ def hmm_range_fault(notifier: IntervalNotifier, va: Va, write: bool) -> Pfn:
         return -EFAULT
     mm.mmap_lock.read_lock()
     request = HMM_PFN_REQ_FAULT | HMM_PFN_REQ_WRITE if write else HMM_PFN_REQ_FAULT
+    hold_point("hmm_range_fault:enter")
     pfn = hmm_range_fault_locked(notifier, notifier_seq, va, request)
+    hold_point("hmm_range_fault:exit")
     mm.mmap_lock.read_unlock()
     mmput(mm)
     return pfn

@@ -36,7 +36,19 @@ driver that relies on the last two cannot be written yet.
 
 from __future__ import annotations
 
-from secondsight.lang import Errno, Record, Ref, SpinLock, atomic, out_of_records, require, shared, tracepoint, wait_until
+from secondsight.lang import (
+    Errno,
+    Record,
+    Ref,
+    SpinLock,
+    atomic,
+    hold_point,
+    out_of_records,
+    require,
+    shared,
+    tracepoint,
+    wait_until,
+)
 from secondsight.linux.errno import EAGAIN, EINVAL
 from secondsight.linux.mm_types import (
     Count,
@@ -337,7 +349,11 @@ def mn_itree_invalidate(mm: Mm, rng: Range) -> Errno:
         cur_seq = subs.invalidate_seq
         enter_callback(sub, rng)
     while sub is not None:
+        if rng.blockable and rng.event != Event.RELEASE:
+            hold_point("invalidate_enter")
         done = sub.invalidate(rng, cur_seq)
+        if rng.blockable and rng.event != Event.RELEASE:
+            hold_point("invalidate_leave")
         with atomic:
             leave_callback(rng)
             require(done or not rng.blockable, "notifier-failed", "invalidate() fails in a blockable range")
@@ -502,10 +518,12 @@ def mmu_notifier_invalidate_range_start_nonblock(mm: Mm, rng: Range) -> Errno:
 
 def mmu_notifier_invalidate_range_end(mm: Mm, rng: Range) -> None:
     """mmu_notifier_invalidate_range_end() (include/linux/mmu_notifier.h, Linux 6.12): after entries of `rng` changed."""
+    hold_point("__mmu_notifier_invalidate_range_end:enter")
     if len(mm.subscriptions.itree) > 0:
         mn_itree_inv_end(mm.subscriptions)
     if len(mm.subscriptions.list) > 0:
         mn_hlist_invalidate_end(mm, rng)
+    hold_point("__mmu_notifier_invalidate_range_end:exit")
 
 
 def mmu_notifier_release(mm: Mm) -> None:

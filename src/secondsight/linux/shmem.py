@@ -24,7 +24,7 @@ from __future__ import annotations
 
 from typing import Annotated, Final, Literal
 
-from secondsight.lang import Array, Bounds, Errno, Ref, RwLock, atomic, pool, wait_until
+from secondsight.lang import Array, Bounds, Errno, Ref, RwLock, atomic, hold_point, pool, wait_until
 from secondsight.linux.errno import EPERM
 from secondsight.linux.fork import mms
 from secondsight.linux.memory import (
@@ -77,6 +77,7 @@ class ShmemFile(AddressSpace):
         To wait, the mmap lock is given up if the fault allows it. The kernel wakes at the end of that very punch,
         here at a moment when none covers the page.
         """
+        hold_point("shmem_fault:enter")
         if self.falloc_start <= pgoff < self.falloc_next:
             if flags & FAULT_FLAG_ALLOW_RETRY != 0:
                 mm.mmap_lock.read_unlock()

@@ -12,7 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 
-__all__ = ["HOLDS", "HoldPoint", "Where", "by_number", "hold"]
+__all__ = ["HOLDS", "USUAL", "HoldPoint", "Where", "by_number", "hold"]
 
 
 class Where(Enum):
@@ -69,11 +69,14 @@ _TABLE = (
         "when the invalidation has ended", "mmap_lock",
     ),
     HoldPoint("shmem_fault:enter", 36, Where.ENTRY, "shmem_fault", "at the entry of shmem_fault()", "mmap_lock"),
-    HoldPoint("shmem_fault:exit", 37, Where.EXIT, "shmem_fault", "when shmem_fault() has found its page", "mmap_lock, the folio's lock"),
 )  # fmt: skip
 
 HOLDS: dict[str, HoldPoint] = {point.name: point for point in _TABLE}
 """Every hold point by its name."""
+
+
+USUAL: tuple[str, ...] = tuple(point.name for point in _TABLE if point.where in (Where.AGENT, Where.MODULE))
+"""The points at which every thread is held in a forced run that asks for nothing else."""
 
 
 def hold(name: str) -> HoldPoint:

@@ -11,7 +11,7 @@ from enum import IntEnum
 from typing import Annotated, Final
 
 from secondsight.devices.device import Device, accesses_compared
-from secondsight.lang import Bounds, Record, Ref, atomic, const, shared, shared_array, wait_until
+from secondsight.lang import Bounds, Record, Ref, atomic, const, hold_point, shared, shared_array, wait_until
 from secondsight.linux.dax import DevDax, dax_mmap, dev_dax_invalidate, kill_dax, synchronize_dax
 from secondsight.linux.dma_buf import dma_buf_mmap
 from secondsight.linux.errno import EBADF, EBADFD, EPERM
@@ -112,6 +112,7 @@ counts = const("program.counts")
 def run_ops(first: RowNumber, end: RowNumber, mm: Mm, device: Ref[Device], own: bool) -> None:
     """One thread: the rows `first` to before `end`. `own`: a thread of the process, that ends with it."""
     for i in range(first, end):
+        hold_point("op")
         if counts[0] != 0 and own:
             if process.exiting:
                 break

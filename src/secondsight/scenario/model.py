@@ -196,10 +196,11 @@ def program(
     driver: type[Device] | None = None,
     rules: Iterable[Callable[..., Any]] = (),
     wanted: dict[str, int] | None = None,
+    holds: bool = False,
 ) -> Program:
     """The checked program of a scenario; its device, if it has one, is driven by `driver` (default: the reference mirror).
 
-    `wanted` raises bounds. Raises `LangError` for a bound that is too small or a driver outside the language.
+    `wanted` raises bounds; `holds`: with hold points, for forced runs. Raises `LangError` for a bound that is too small or a driver outside the language.
     """
     encoder = _Encoder(scenario)
     places = encoder.places
@@ -227,7 +228,7 @@ def program(
             interpreter.process.others = sum(1 for t in threads if t.function is interpreter.run_ops and not t.arguments[-1])
         else:
             interpreter.process.running = 1
-    return Program(machine, threads, rules)
+    return Program(machine, threads, rules, holds)
 
 
 def _threads(scenario: Scenario, places: list[Place], mm: Any, device: Any) -> list[Thread]:
