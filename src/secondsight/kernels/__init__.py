@@ -2,7 +2,7 @@
 
 from secondsight.kernels.catalog import GETTABLE, Kernel, get
 from secondsight.kernels.errors import KernelError
-from secondsight.kernels.headers import build_module, headers
+from secondsight.kernels.modules import build_module, headers
 from secondsight.kernels.run import VM, Observation, boot, observe
 
 __all__ = ["GETTABLE", "VM", "Kernel", "KernelError", "Observation", "boot", "build_module", "get", "headers", "observe"]

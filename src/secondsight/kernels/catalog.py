@@ -4,7 +4,7 @@
     --kernel PATH [--headers DIR]: the user's own
 
 A cached kernel is an entry (`cache`) with the image, its configuration, the modules that the agent
-loads before it can speak, and the headers (`headers`, see there).
+loads before it can speak, and the headers (see `modules`).
 The image and the modules are checked whenever the kernel is looked up, the headers when a module is built.
 """
 
@@ -25,6 +25,7 @@ __all__ = ["GETTABLE", "Kernel", "get"]
 GETTABLE: dict[str, Callable[[Path, Progress], Path]] = {
     "6.1": lambda scratch, progress: debian.fetch("6.1", scratch, progress),
     "6.12": lambda scratch, progress: debian.fetch("6.12", scratch, progress),
+    "7.2": lambda scratch, progress: debian.fetch_unstable("7.2", scratch, progress),
 }
 """How each kernel that `get` knows is made, in a scratch folder."""
 
@@ -35,6 +36,7 @@ class Kernel:
 
     `modules` are files that the agent loads, in this order, before it has a line to the host.
     `headers` is the tree against which modules are built (`make -C headers M=...`); None: there is none.
+    `root`, when there is one, is a system around that tree, in which (chroot) its modules have to be built.
     """
 
     name: str
@@ -42,6 +44,7 @@ class Kernel:
     release: str
     modules: tuple[Path, ...] = ()
     headers: Path | None = None
+    root: Path | None = None
 
     @staticmethod
     def find(name: str) -> Kernel:
@@ -63,8 +66,8 @@ class Kernel:
         known = cache.record(folder)
         image = folder / "vmlinuz"
         modules = tuple(folder / "modules" / module for module in known["modules"])
-        headers = folder / known["headers"] if known.get("headers") else None
-        return Kernel(f"linux-{version}", image, release_of(image), modules, headers)
+        headers, root = (folder / known[part] if part in known else None for part in ("headers", "root"))
+        return Kernel(f"linux-{version}", image, release_of(image), modules, headers, root)
 
     @staticmethod
     def from_path(path: str | Path, headers: str | Path | None = None) -> Kernel:

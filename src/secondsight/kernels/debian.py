@@ -1,23 +1,42 @@
 """Debian's packaged kernels as cache entries: the image with what the agent needs, and the headers.
 
-When the configured lists do not have the release, the backports suite beside them is looked at too.
-Of the image's package are kept the image, its configuration, and those of the virtio modules that
-are not built in. The headers' packages are unpacked whole, but for the type information that would ask
-for another tool when a module is built.
+`fetch`: a release of the configured lists, or of the backports suite beside them. Of the image's
+package are kept the image, its configuration, and those of the virtio modules that are not built in.
+The headers' packages are unpacked whole, but for the type information that would ask for another tool
+when a module is built.
+
+`fetch_unstable`: a release that only the unstable suite has. Its headers want that suite's compiler and
+C library, so `headers/` is a small system of that suite, in which its modules are built (`modules`).
 """
 
 from __future__ import annotations
 
 import lzma
 import re
+import shutil
 from pathlib import Path
 
 from secondsight.kernels import cache
 from secondsight.kernels.errors import KernelError
 from secondsight.kernels.image import release_of
-from secondsight.kernels.packages import CONFIGURED, Progress, Source, check_client, members, newest, unpack, with_backports
+from secondsight.kernels.packages import (
+    CONFIGURED,
+    Progress,
+    Source,
+    check_client,
+    members,
+    newest,
+    unpack,
+    unstable,
+    with_backports,
+)
 
-__all__ = ["fetch"]
+__all__ = ["fetch", "fetch_unstable"]
+
+TOOLS = ("make", "dash", "coreutils", "findutils", "grep", "mawk", "sed")
+"""What building a module takes besides the packages that the headers depend on."""
+
+MOUNT_POINTS = ("proc", "dev", "work")
 
 LINE_MODULES = {"virtio", "virtio_ring", "virtio_pci_legacy_dev", "virtio_pci_modern_dev", "virtio_pci", "virtio_console"}
 """What carries the agent's line, where it is not built in."""
@@ -32,19 +51,47 @@ def fetch(version: str, scratch: Path, progress: Progress) -> Path:
     files = source.download(names, scratch / "packages", progress)
     progress("unpacking", 0, 0)
     made = scratch / "made"
-    made.mkdir()
     _take_image(files[0], made)
     for file in files[1:]:
         unpack(file, made / "headers")
-    tree = settle_headers(made / "headers")
-    cache.write_record(
-        made,
-        ("vmlinuz", "config", "modules", "headers"),
-        packages=[file.name for file in files],
-        release=release_of(made / "vmlinuz"),
-        modules=load_order(made / "modules"),
-        headers=str(tree.relative_to(made)),
-    )
+    tree = _tree(made / "headers")
+    makefile = tree / "Makefile"
+    # The tree includes its common half by an absolute path: make that a path from where the Makefile is.
+    here = "include $(dir $(lastword $(MAKEFILE_LIST)))../"
+    makefile.write_text(re.sub(r"^include /usr/src/", here, makefile.read_text(), flags=re.MULTILINE))
+    _record(made, files, tree)
+    return made
+
+
+def fetch_unstable(version: str, scratch: Path, progress: Progress) -> Path:
+    """Make the entry of the unstable suite's kernel, of this release or a newer one, in a scratch folder.
+    Raises KernelError."""
+    check_client()
+    progress("looking for the packages", 0, 0)
+    source = unstable(scratch)
+    at_least = [int(n) for n in version.split(".")]
+    binary = newest(source.names(r"^linux-binary-[0-9.]+"), r"linux-binary-(\d+[.]){2}\d+[^-]*-amd64")
+    if binary is None or [int(n) for n in re.findall(r"\d+", binary)[:2]] < at_least:
+        raise KernelError(f"Debian's unstable suite has no kernel {version} or newer: its newest is {binary}")
+    release = binary.removeprefix("linux-binary-")
+    files = source.closure([binary, f"linux-base-{release}", f"linux-headers-{release}", *TOOLS], scratch / "packages", progress)
+    progress("unpacking", 0, 0)
+    made = scratch / "made"
+    root = made / "headers"
+    for name in ("bin", "sbin", "lib", "lib64"):
+        (root / "usr" / name).mkdir(parents=True)
+        (root / name).symlink_to(f"usr/{name}")
+    for name in MOUNT_POINTS:
+        (root / name).mkdir()
+    for file in files:
+        if file.name.startswith(("linux-binary-", "linux-base-")):
+            _take_image(file, made)
+        else:
+            unpack(file, root)
+    for name in ("doc", "man", "locale"):
+        shutil.rmtree(root / "usr/share" / name, ignore_errors=True)
+    (root / "usr/bin/awk").symlink_to("mawk")
+    _record(made, files, _tree(root), root="headers")
     return made
 
 
@@ -77,13 +124,13 @@ def _headers_of(source: Source, image: str) -> list[str]:
 
 
 def _take_image(package_file: Path, made: Path) -> None:
-    """Take the kernel, its configuration and the modules of the agent's line out of a package."""
+    """Take the kernel, its configuration and the modules of the agent's line out of a package, where it has them."""
     modules = made / "modules"
-    modules.mkdir()
+    modules.mkdir(parents=True, exist_ok=True)
 
     def wanted(name: str) -> Path | None:
-        if kind := re.fullmatch(r"boot/(vmlinuz|config)-.*", name):
-            return made / kind[1]
+        if kind := re.fullmatch(r"boot/(vmlinuz|config)-.*|usr/lib/modules/[^/]+/(vmlinuz|config)", name):
+            return made / (kind[1] or kind[2])
         module = re.fullmatch(r"(?:usr/)?lib/modules/[^/]+/kernel/.*/([^/]+)\.ko(\.xz)?", name)
         if module and (base := module[1].replace("-", "_")) in LINE_MODULES:
             return modules / f"{base}.ko{module[2] or ''}"
@@ -93,8 +140,22 @@ def _take_image(package_file: Path, made: Path) -> None:
     for packed in modules.glob("*.xz"):
         packed.with_suffix("").write_bytes(lzma.decompress(packed.read_bytes()))
         packed.unlink()
-    if not (made / "vmlinuz").exists() or not (made / "config").exists():
-        raise KernelError(f"the package {package_file.name} has no kernel image in it", "report this, with the package's name")
+
+
+def _record(made: Path, files: list[Path], tree: Path, **more: str) -> None:
+    """Write the entry's record."""
+    for name in ("vmlinuz", "config"):
+        if not (made / name).exists():
+            raise KernelError(f"there is no {name} in {', '.join(file.name for file in files)}", "report this")
+    cache.write_record(
+        made,
+        ("vmlinuz", "config", "modules", "headers"),
+        packages=[file.name for file in files],
+        release=release_of(made / "vmlinuz"),
+        modules=load_order(made / "modules"),
+        headers=str(tree.relative_to(made)),
+        **more,
+    )
 
 
 def load_order(folder: Path) -> list[str]:
@@ -119,15 +180,11 @@ def load_order(folder: Path) -> list[str]:
     return order
 
 
-def settle_headers(root: Path) -> Path:
-    """Make headers that were unpacked below `root` usable there, and return the tree for `make -C`."""
+def _tree(root: Path) -> Path:
+    """The tree for `make -C` among headers that were unpacked below `root`."""
     trees = [path for path in root.glob("usr/src/linux-headers-*") if (path / ".config").exists()]
     if len(trees) != 1:
         raise KernelError("the headers' packages have no tree in them", "report this, with the kernel's name")
-    tree = trees[0]
-    makefile = tree / "Makefile"
-    # The tree includes its common half by an absolute path: make that a path from where the Makefile is.
-    makefile.write_text(re.sub(r"^include /usr/src/", "include $(dir $(lastword $(MAKEFILE_LIST)))../", makefile.read_text(), flags=re.M))
     # With vmlinux there, each module would get type information (BTF), which takes a tool (pahole) and has no user here.
-    (tree / "vmlinux").unlink(missing_ok=True)
-    return tree
+    (trees[0] / "vmlinux").unlink(missing_ok=True)
+    return trees[0]

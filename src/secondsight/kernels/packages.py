@@ -18,7 +18,9 @@ from pathlib import Path
 
 from secondsight.kernels.errors import KernelError
 
-__all__ = ["CONFIGURED", "Progress", "Source", "check_client", "members", "newest", "unpack", "with_backports"]
+__all__ = [
+    "CONFIGURED", "Progress", "Source", "check_client", "members", "newest", "run", "unpack", "unstable", "with_backports",
+]  # fmt: skip
 
 Progress = Callable[[str, int, int], None]  # what is being done, how much so far, how much in all (0: not known)
 
@@ -55,36 +57,50 @@ class Source:
         offers = self.offers(names)
         folder.mkdir()
         command = ["apt-get", *self.options, "-q", "-o", "APT::Sandbox::User=", "download", *names]
-        self.fetch(command, folder, sum(size for _, size in offers), progress)
+        _download(command, folder, sum(size for _, size in offers), progress)
         for file_name, size in offers:
             if not (folder / file_name).is_file() or (folder / file_name).stat().st_size != size:
                 raise KernelError(f"{file_name} did not arrive whole", "run apt-get update, try again")
         file_of = {file_name.split("_")[0]: folder / file_name for file_name, _ in offers}
         return [file_of[name] for name in names]
 
-    def fetch(self, command: list[str], folder: Path, size: int, progress: Progress) -> None:
-        """Run a command of the client that downloads `size` bytes into a folder."""
-        with subprocess.Popen(
-            command,
-            cwd=folder,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            process_group=0,
-        ) as client:
-            try:
-                while client.poll() is None:
-                    progress("downloading", min(_bytes_in(folder), size), size)
-                    try:
-                        client.wait(0.2)
-                    except subprocess.TimeoutExpired:
-                        continue
-            except BaseException:
-                client.terminate()
-                raise
-            said = client.stdout.read() if client.stdout else ""
-        if client.returncode:
-            raise KernelError(f"the download failed: {said.strip()[-1500:]}", "run apt-get update, try again")
+    def closure(self, packages: Iterable[str], folder: Path, progress: Progress) -> list[Path]:
+        """Download packages with all that they depend on into a new folder; every file. For a source with an
+        empty status: elsewhere what the machine has installed is left out. Raises KernelError."""
+        (folder / "archives/partial").mkdir(parents=True)
+        command = ["apt-get", *self.options, "-o", f"Dir::Cache={folder}", "-q", "-y", "--no-install-recommends", "install"]
+        offer = run([*command, "--print-uris", *packages])
+        sizes = [int(size) for size in re.findall(r"^'[^']*' \S+ (\d+) ", offer, re.MULTILINE)]
+        _download([*command, "--download-only", *packages], folder / "archives", sum(sizes), progress)
+        files = sorted((folder / "archives").glob("*.deb"))
+        if sorted(path.stat().st_size for path in files) != sorted(sizes):
+            raise KernelError(f"of {len(sizes)} packages {len(files)} arrived, or not whole", "try again")
+        return files
+
+
+def _download(command: list[str], folder: Path, size: int, progress: Progress) -> None:
+    """Run a command of the package client that downloads `size` bytes into a folder."""
+    with subprocess.Popen(
+        command,
+        cwd=folder,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        process_group=0,
+    ) as client:
+        try:
+            while client.poll() is None:
+                progress("downloading", min(_bytes_in(folder), size), size)
+                try:
+                    client.wait(0.2)
+                except subprocess.TimeoutExpired:
+                    continue
+        except BaseException:
+            client.terminate()
+            raise
+        said = client.stdout.read() if client.stdout else ""
+    if client.returncode:
+        raise KernelError(f"the download failed: {said.strip()[-1500:]}", "run apt-get update, try again")
 
 
 CONFIGURED = Source()
@@ -119,15 +135,23 @@ def with_backports(scratch: Path) -> Source:
     return _own_lists(scratch, lines)
 
 
+def unstable(scratch: Path) -> Source:
+    """Debian's unstable suite, from where the configured sources have Debian's main archive, with lists of our
+    own and as if nothing were installed."""
+    lines = {_line(target, "unstable") for target in _targets() if "-" not in target["Release"] and target["Component"] == "main"}
+    (scratch / "status").write_text("")
+    return _own_lists(scratch, lines, {"Dir::State::status": scratch / "status"})
+
+
 def _line(target: dict[str, str], suite: str) -> str:
     trust = f"[signed-by={target['Signed-By']}] " if target.get("Signed-By") else ""
     return f"deb {trust}{target['Repo-URI']} {suite} {target['Component']}"
 
 
-def _own_lists(scratch: Path, lines: set[str], **more: str | Path) -> Source:
+def _own_lists(scratch: Path, lines: set[str], more: dict[str, Path] | None = None) -> Source:
     """A source with these lines, its lists fetched into the scratch folder."""
     if not lines:
-        raise KernelError("the package client has no sources configured", "configure apt, or use --kernel PATH")
+        raise KernelError("the package client has no sources of Debian configured", "configure apt, or use --kernel PATH")
     (scratch / "sources.list").write_text("\n".join(sorted(lines)) + "\n")
     for folder in ("lists/partial", "archives/partial"):
         (scratch / folder).mkdir(parents=True)
@@ -137,7 +161,7 @@ def _own_lists(scratch: Path, lines: set[str], **more: str | Path) -> Source:
         "Dir::State::Lists": scratch / "lists",
         "Dir::Cache": scratch,
         "APT::Sandbox::User": "",
-        **more,
+        **(more or {}),
     }
     options = tuple(word for key, value in settings.items() for word in ("-o", f"{key}={value}"))
     run(["apt-get", *options, "update"])
@@ -145,10 +169,10 @@ def _own_lists(scratch: Path, lines: set[str], **more: str | Path) -> Source:
 
 
 def _targets() -> Iterator[dict[str, str]]:
-    """What the machine's sources are, as the package client tells."""
+    """Debian's archives among the machine's sources, as the package client tells."""
     for stanza in run(["apt-get", "indextargets", "Created-By: Packages"]).split("\n\n"):
         fields = dict(line.split(": ", 1) for line in stanza.splitlines() if ": " in line)
-        if {"Repo-URI", "Release", "Codename", "Component"} <= fields.keys():
+        if {"Repo-URI", "Release", "Codename", "Component"} <= fields.keys() and fields.get("Origin", "Debian") == "Debian":
             yield fields
 
 
