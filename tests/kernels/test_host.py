@@ -53,7 +53,7 @@ def fetched(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         progress("downloading", 1, 2)
         return entry(scratch / "made")
 
-    monkeypatch.setitem(catalog.GETTABLE, "6.12", fake)
+    monkeypatch.setitem(catalog.GETTABLE, "6.12", catalog.Known(fake, "secondsight kernel get 6.12"))
     return calls
 
 
@@ -124,7 +124,7 @@ def test_a_failed_fetch_leaves_no_entry(cache: Path, monkeypatch: pytest.MonkeyP
         (scratch / "half").write_bytes(b"x")
         raise KernelError("no network")
 
-    monkeypatch.setitem(catalog.GETTABLE, "6.12", fail)
+    monkeypatch.setitem(catalog.GETTABLE, "6.12", catalog.Known(fail, "secondsight kernel get 6.12"))
     with pytest.raises(KernelError, match="no network"):
         get("6.12")
     assert [path.name for path in (cache / "kernels").iterdir()] == ["6.12.lock"]
@@ -141,7 +141,7 @@ def test_two_that_fetch_at_once_fetch_once(fetched: list[str]) -> None:
 
 def test_unknown_kernels_name_what_there_is(cache: Path) -> None:
     entry(cache / "kernels" / "6.12")
-    with pytest.raises(KernelError, match=r"no kernel linux-5\.0: fetched so far: linux-6\.12; can be fetched: "):
+    with pytest.raises(KernelError, match=r"no kernel linux-5\.0: made so far: linux-6\.12; can be fetched or built: "):
         Kernel.find("linux-5.0")
     with pytest.raises(KernelError, match=r"there are: 6\.1, 6\.12, 7\.2"):
         get("5.0")

@@ -41,11 +41,11 @@ def locked(path: Path) -> Iterator[None]:
         yield
 
 
-def make_entry(folder: Path, make: Callable[[Path], Path]) -> None:
-    """Make an entry unless it is there and whole. `make(scratch)` returns the folder it made, in `scratch`,
-    with its record; it then takes the entry's place. Whoever asks at the same time waits."""
+def make_entry(folder: Path, make: Callable[[Path], Path], **facts: str) -> None:
+    """Make an entry unless it is there, whole and made from these `facts`. `make(scratch)` returns the folder it made,
+    in `scratch`, with its record; it then takes the entry's place. Whoever asks at the same time waits."""
     with locked(folder):
-        if damage(folder) is None:
+        if damage(folder, **facts) is None:
             return
         with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as scratch:
             made = make(Path(scratch))
@@ -70,11 +70,15 @@ def record(folder: Path) -> dict[str, Any]:
     return found if isinstance(found, dict) and found.get("form") == FORM else {}
 
 
-def damage(folder: Path, parts: Iterable[str] | None = None) -> str | None:
-    """What is wrong with an entry; None: these parts (or all) are what was recorded when it was made."""
+def damage(folder: Path, parts: Iterable[str] | None = None, **facts: str) -> str | None:
+    """What is wrong with an entry; None: these parts (or all) are what was recorded when it was made, and so
+    are the facts."""
     found = record(folder)
     if not found:
-        return f"{RECORD} is not there or cannot be read"
+        return f"{RECORD} is not there, cannot be read, or is another version's"
+    for name, wanted in facts.items():
+        if found.get(name) != wanted:
+            return f"it was made from another {name}"
     recorded = found.get("parts")
     if not isinstance(recorded, dict):
         return f"{RECORD} lists no parts"

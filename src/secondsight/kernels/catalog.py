@@ -1,7 +1,8 @@
-"""The kernels there are: `Kernel.find` finds one in the cache, `get` puts it there.
+"""The kernels there are: `Kernel.find` finds one, `get` and `build` put one into the cache.
 
-    GETTABLE: Debian's packaged kernels, by release       secondsight kernel get 6.12
-    --kernel PATH [--headers DIR]: the user's own
+    6.1, 6.12, 7.2                    Debian's packaged kernels     secondsight kernel get 6.12
+    6.12-own                          built for the purpose         secondsight kernel build 6.12
+    --kernel PATH [--headers DIR]     the user's own
 
 A cached kernel is an entry (`cache`) with the image, its configuration, the modules that the agent
 loads before it can speak, and the headers (see `modules`).
@@ -12,22 +13,43 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from secondsight.kernels import cache, debian
+from secondsight.kernels import cache, debian, own
 from secondsight.kernels.errors import KernelError
 from secondsight.kernels.image import release_of
 from secondsight.kernels.packages import Progress
 
-__all__ = ["GETTABLE", "Kernel", "get"]
+__all__ = ["BUILDABLE", "GETTABLE", "Kernel", "build", "get", "selftest_sources"]
 
-GETTABLE: dict[str, Callable[[Path, Progress], Path]] = {
-    "6.1": lambda scratch, progress: debian.fetch("6.1", scratch, progress),
-    "6.12": lambda scratch, progress: debian.fetch("6.12", scratch, progress),
-    "7.2": lambda scratch, progress: debian.fetch_unstable("7.2", scratch, progress),
+Make = Callable[[Path, Progress], Path]
+
+
+@dataclass(frozen=True)
+class Known:
+    """A kernel that can be had: how its entry is made in a scratch folder, by which command, and from what."""
+
+    make: Make
+    command: str
+    facts: dict[str, str] = field(default_factory=dict)
+
+
+def _get(version: str, make: Callable[[str, Path, Progress], Path]) -> Known:
+    return Known(lambda scratch, progress: make(version, scratch, progress), f"secondsight kernel get {version}")
+
+
+def _build(version: str) -> Known:
+    facts = {"fragment": cache.checksum(own.fragment(version))}
+    return Known(lambda scratch, progress: own.build(version, scratch, progress), f"secondsight kernel build {version}", facts)
+
+
+GETTABLE = {
+    "6.1": _get("6.1", debian.fetch),
+    "6.12": _get("6.12", debian.fetch),
+    "7.2": _get("7.2", debian.fetch_unstable),
 }
-"""How each kernel that `get` knows is made, in a scratch folder."""
+BUILDABLE = {f"{version}-own": _build(version) for version in own.BUILDABLE}
 
 
 @dataclass(frozen=True)
@@ -53,20 +75,20 @@ class Kernel:
         version = _version(name)
         folder = _folder(version)
         if not folder.exists():
+            if known := _known().get(version):
+                raise KernelError(f"kernel linux-{version} is not here", f"run: {known.command}")
             here = ", ".join(f"linux-{found}" for found in _cached()) or "none"
-            can = ", ".join(f"linux-{gettable}" for gettable in GETTABLE)
-            if version in GETTABLE:
-                raise KernelError(f"kernel linux-{version} is not here", f"run: secondsight kernel get {version}")
+            can = ", ".join(f"linux-{known}" for known in _known())
             raise KernelError(
-                f"no kernel {name}: fetched so far: {here}; can be fetched: {can}",
+                f"no kernel {name}: made so far: {here}; can be fetched or built: {can}",
                 "or give your own image with --kernel PATH",
             )
         parts = ("vmlinuz", "config", "modules")
         _check(version, parts)
-        known = cache.record(folder)
+        entry = cache.record(folder)
         image = folder / "vmlinuz"
-        modules = tuple(folder / "modules" / module for module in known["modules"])
-        headers, root = (folder / known[part] if part in known else None for part in ("headers", "root"))
+        modules = tuple(folder / "modules" / module for module in entry["modules"])
+        headers, root = (folder / entry[part] if part in entry else None for part in ("headers", "root"))
         return Kernel(f"linux-{version}", image, release_of(image), modules, headers, root)
 
     @staticmethod
@@ -86,6 +108,16 @@ class Kernel:
         return Kernel(path.name, path, release_of(path), (), tree)
 
 
+    @property
+    def config(self) -> dict[str, str]:
+        """What the kernel's configuration sets, without CONFIG_, as far as it is known: {"UDMABUF": "y"}."""
+        paths = [self.image.with_name("config"), self.image.with_name(self.image.name.replace("vmlinuz", "config"))]
+        for path in [*paths, *([self.headers / ".config"] if self.headers else [])]:
+            if path != self.image and path.is_file():
+                return dict(re.findall(r"^CONFIG_(\w+)=(.*)$", path.read_text(errors="replace"), re.MULTILINE))
+        return {}
+
+
 def get(name: str, progress: Progress | None = None) -> Kernel:
     """Fetch a kernel with its headers into the cache, unless it is there and passes its check, and return it.
 
@@ -96,9 +128,34 @@ def get(name: str, progress: Progress | None = None) -> Kernel:
     version = _version(name)
     if version not in GETTABLE:
         raise KernelError(f"no kernel {name} to fetch", f"there are: {', '.join(GETTABLE)}")
+    return _make(version, GETTABLE[version], progress)
+
+
+def build(name: str, progress: Progress | None = None) -> Kernel:
+    """Build the kernel of our own of a release (`6.12`), unless it is in the cache, passes its check and has the
+    present configuration, and return it. `progress(what, done, total)` counts bytes, then steps of the build.
+    Some minutes, and 3 GB of disk meanwhile. Raises KernelError."""
+    version = _version(name).removesuffix("-own") + "-own"
+    if version not in BUILDABLE:
+        raise KernelError(f"no kernel {name} to build", f"there are: {', '.join(own.BUILDABLE)}")
+    return _make(version, BUILDABLE[version], progress)
+
+
+def _make(version: str, known: Known, progress: Progress | None) -> Kernel:
     tell = progress or (lambda what, done, total: None)
-    cache.make_entry(_folder(version), lambda scratch: GETTABLE[version](scratch, tell))
+    cache.make_entry(_folder(version), lambda scratch: known.make(scratch, tell), **known.facts)
     return Kernel.find(version)
+
+
+def selftest_sources(kernel: Kernel) -> Path:
+    """The folder with the sources of the kernel's own tests, after its check. Raises KernelError: only a kernel
+    of our own has them."""
+    version = _version(kernel.name)
+    if version not in BUILDABLE:
+        can = ", ".join(f"linux-{name}" for name in BUILDABLE)
+        raise KernelError(f"{kernel.name} comes without the kernel's own tests", f"those that have them: {can}")
+    _check(version, ("selftests",))
+    return kernel.image.with_name("selftests")
 
 
 def checked_headers(kernel: Kernel) -> Path:
@@ -112,12 +169,16 @@ def checked_headers(kernel: Kernel) -> Path:
 
 
 def _check(version: str, parts: tuple[str, ...]) -> None:
-    problem = cache.damage(_folder(version), parts)
+    known = _known().get(version)
+    problem = cache.damage(_folder(version), parts, **(known.facts if known else {}))
     if problem:
-        raise KernelError(
-            f"the cached kernel linux-{version} is damaged: {problem}",
-            f"run: secondsight kernel get {version}",
-        )
+        folder = _folder(version)
+        remedy = f"run: {known.command}" if known else f"remove the folder {folder}, which this version has no use for"
+        raise KernelError(f"the cached kernel linux-{version} is damaged: {problem}", remedy)
+
+
+def _known() -> dict[str, Known]:
+    return {**GETTABLE, **BUILDABLE}
 
 
 def _version(name: str) -> str:
@@ -126,7 +187,7 @@ def _version(name: str) -> str:
 
 def _folder(version: str) -> Path:
     if not re.fullmatch(r"[0-9][\w.+-]*", version):
-        raise KernelError(f"no kernel {version}", f"kernels are named by their release: {', '.join(GETTABLE)}")
+        raise KernelError(f"no kernel {version}", f"kernels are named by their release: {', '.join(_known())}")
     return cache.cache_folder() / "kernels" / version
 
 

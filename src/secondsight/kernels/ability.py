@@ -1,0 +1,39 @@
+"""What a kernel can run, told from its configuration and its headers."""
+
+from __future__ import annotations
+
+from secondsight.kernels.catalog import Kernel
+
+__all__ = ["ABILITIES", "abilities"]
+
+ABILITIES = {
+    "system calls": "scenarios of memory, files and threads",
+    "udmabuf": "scenarios with udmabufs",
+    "device": "secondsight.ko: a device's mirror, pins, an importer, and hold points",
+    "exclusive": "device-private and device-exclusive pages",
+    "ftrace holds": "hold points inside the kernel's own functions",
+    "own tests": "the kernel's own tests of HMM: secondsight kernel selftest",
+    "lockdep": "lock order and sleeping while atomic are checked by the kernel itself",
+}
+
+_WANTED = {
+    "udmabuf": ("UDMABUF",),
+    "device": ("HMM_MIRROR", "MMU_NOTIFIER", "MODULES", "KPROBES"),
+    "exclusive": ("DEVICE_PRIVATE",),
+    "ftrace holds": ("FUNCTION_TRACER", "DYNAMIC_FTRACE", "KALLSYMS", "KPROBES"),
+    "own tests": ("TEST_HMM",),
+    "lockdep": ("PROVE_LOCKING",),
+}
+_WITH_HEADERS = ("device", "exclusive", "ftrace holds")
+
+
+def abilities(kernel: Kernel) -> list[str]:
+    """Which of `ABILITIES` a kernel has. Of one whose configuration is not known: system calls alone."""
+    config = kernel.config
+    found = ["system calls"]
+    for ability, options in _WANTED.items():
+        if ability in _WITH_HEADERS and kernel.headers is None:
+            continue
+        if all(config.get(option) in ("y", "m") for option in options):
+            found.append(ability)
+    return found
