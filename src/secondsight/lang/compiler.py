@@ -21,11 +21,12 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 from pathlib import Path
 
 from secondsight.lang.errors import LangError
 
-__all__ = ["CompilerMissing", "cache_folder", "compiler", "load"]
+__all__ = ["CompilerMissing", "Library", "cache_folder", "compiler", "load"]
 
 FLAGS = ("-std=gnu11", "-fPIC", "-shared", "-pthread", "-fno-strict-aliasing", "-Wno-unused")
 LARGE = 100_000
@@ -81,6 +82,11 @@ def _run(command: list[str]) -> tuple[int, str]:
     return process.returncode, said
 
 
+def settings() -> tuple[object, ...]:
+    """All that decides beside its text which library is loaded."""
+    return compiler(), _flags(""), cache_folder()
+
+
 def _flags(text: str) -> tuple[str, ...]:
     base = (*FLAGS, "-Og" if len(text) > LARGE else "-O1")
     if os.environ.get("SECONDSIGHT_SANITIZE", "0") in ("", "0"):
@@ -89,19 +95,35 @@ def _flags(text: str) -> tuple[str, ...]:
     return (*base, "-g", f"-fsanitize={kinds}", "-fno-sanitize-recover=all")
 
 
-def load(text: str) -> ctypes.CDLL:
+class Library(ctypes.CDLL):
+    """A loaded library. It is in the process once: `tables` are those that it has now, `lock` is held by who works with it."""
+
+    tables: object = None
+
+    def __init__(self, path: str) -> None:
+        super().__init__(path)
+        self.lock = threading.RLock()
+
+
+_loaded: dict[str, Library] = {}
+
+
+def load(text: str) -> Library:
     """The library that `text` compiles to. Raises `CompilerMissing`, or `LangError` with what the compiler said."""
     command, version = compiler()
     flags = _flags(text)
     key = hashlib.sha256("\0".join([version, *flags, text]).encode()).hexdigest()[:32]
     folder = cache_folder()
     library = folder / f"{key}.so"
+    if str(library) in _loaded:
+        return _loaded[str(library)]
     try:
         if not _is_whole(library):
             folder.mkdir(parents=True, exist_ok=True)
             _build([*command, *flags], text, library)
             _tidy(folder, library)
-        return ctypes.CDLL(str(library))
+        _loaded[str(library)] = Library(str(library))
+        return _loaded[str(library)]
     except OSError as error:
         said = error.strerror or str(error)
         raise LangError(f"{folder}: {said}; set SECONDSIGHT_CACHE to a folder that can be written and loaded from") from None

@@ -39,6 +39,7 @@ class Frontend:
         self.dispatches: dict[tuple[Any, type[Record], bool], ir.Function] = {}
         self.stack: list[tuple[Any, type[Record] | None]] = []
         self._concretes: dict[type[Record], list[type[Record]]] = {}
+        self.tables: dict[Const, Position] = {}
 
     def instance(
         self, function: Any, receiver: type[Record] | None, is_atomic: bool, where: Position | None = None
@@ -77,12 +78,19 @@ class Frontend:
         return made
 
     def table(self, table: Const, where: Position) -> None:
-        """Check that a table was given, and that its values are in the range of its type."""
-        for i, value in enumerate(self.machine.table(table)):
-            if not table.kind.low <= value <= table.kind.high:
-                raise LangError(f"{where}: {table.name}[{i}] is {value}, outside {table.kind}")
-        if len(self.machine.table(table)) > 32767:
-            raise LangError(f"{where}: the table {table.name} has more than 32767 elements")
+        """Note that a table is read, and check that it was given."""
+        self.machine.table(table)
+        self.tables.setdefault(table, where)
+
+    def check_tables(self, machine: Machine) -> None:
+        """Check that the tables that are read have values in the range of their types."""
+        for table, where in self.tables.items():
+            row, kind = machine.table(table), table.kind
+            if row and not (kind.low <= min(row) and max(row) <= kind.high):
+                i, value = next((i, v) for i, v in enumerate(row) if not kind.low <= v <= kind.high)
+                raise LangError(f"{where}: {table.name}[{i}] is {value}, outside {kind}")
+            if len(row) > 32767:
+                raise LangError(f"{where}: the table {table.name} has more than 32767 elements")
 
     # Methods of references.
 

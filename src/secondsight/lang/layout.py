@@ -8,6 +8,7 @@ number (`to_offset`, `to_number`). `Layout` also converts a plain `Machine` to a
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -44,9 +45,16 @@ class Layout:
             numbers = {offset: number for number, offset in enumerate(self.to_offset)}
             self.to_number = tuple(numbers.get(offset) for offset in range(self.shared_size))
         self.records = list(self._records())
+        self.known = frozenset(self.declarations)
         self.addresses: dict[int, int] = {}
-        for declaration in self.declarations:
-            self._number(machine.state(declaration), declaration.kind, self.base[declaration])
+        self._number_all()
+
+    def of(self, machine: Machine) -> Layout:
+        """The same layout for another machine of the same bounds, pools and declarations."""
+        made = copy.copy(self)
+        made.machine, made.addresses = machine, {}
+        made._number_all()
+        return made
 
     def _place(self) -> None:
         """Give everything its place, with references of the present width."""
@@ -115,6 +123,11 @@ class Layout:
         return base + self.machine.bound(kind.size) * self.size(kind.element)
 
     # A plain machine as a vector.
+
+    def _number_all(self) -> None:
+        """Note where the records of the machine lie."""
+        for declaration in self.declarations:
+            self._number(self.machine.state(declaration), declaration.kind, self.base[declaration])
 
     def _number(self, thing: Any, kind: Type, at: int) -> None:
         if isinstance(thing, Record) and isinstance(kind, RecordType):

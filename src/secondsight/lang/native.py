@@ -11,9 +11,10 @@ from __future__ import annotations
 import ctypes
 import functools
 from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import resources
 
-from secondsight.lang.compiler import load
+from secondsight.lang.compiler import load, settings
 from secondsight.lang.errors import BadIndex, LangError, LeftRange, ModelError, NoneFollowed, OutOfRecords, Position, RuleBroken
 from secondsight.lang.movers import Reductions
 from secondsight.lang.program import Program
@@ -56,9 +57,10 @@ class Native:
 
     def __init__(self, program: Program, reductions: Reductions | None = None, symmetry: Symmetry | None = None) -> None:
         self.program, self.reductions = program, reductions or Reductions.none()
-        self.rendered = render_c(program, self.reductions, symmetry)
+        form = (self.reductions, symmetry and symmetry.name)
+        self.rendered = program.code.keep(("C", form), lambda: render_c(program, self.reductions, symmetry))
         self.source = self.rendered.text
-        self.library = load(self.source + engine_text())
+        self.library = program.code.keep(("library", form, settings()), lambda: load(self.source + engine_text()))
         self.result_size = self.library.ss_size_of_x()
         if self.result_size < ctypes.sizeof(StepResult):
             raise LangError("the compiled model does not fit this version")
@@ -72,9 +74,19 @@ class Native:
 
     def bind(self) -> None:
         """Hand the program's tables to the library: before every use, for another program may share it."""
+        if self.library.tables is self._tables:
+            return
+        self.library.tables = self._tables
         for i, name in enumerate(self.rendered.tables):
             self.library.ss_set_table(i, self._tables[i], ctypes.c_int64(len(self.program.machine.data[name])))
         self.library.ss_set_daemons(sum(1 << i for i, t in enumerate(self.program.threads) if t.daemon))
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Within the block the library works for this program only: others that share it wait."""
+        with self.library.lock:
+            self.bind()
+            yield
 
     def _step_result(self) -> StepResult:
         """Room for what a step leaves behind: with reductions the rendered structure goes on behind the public part."""
@@ -86,7 +98,7 @@ class Native:
 
     def _initial(self) -> bytes:
         program = self.program
-        whole = program.initial_shared + bytes(program.region * len(self.threads))
+        whole = program.blank()
         state = ctypes.create_string_buffer(whole, len(whole))
         for (index, base, number), (root, arguments) in zip(self.threads, program.roots, strict=True):
             thread = program.threads[index]
@@ -137,12 +149,12 @@ class Native:
 
     def thread_successors(self, state: bytes, thread: int) -> Iterator[Successor]:
         """The steps that one thread can take."""
-        self.bind()
         if not self.counter(state, thread):
             return
         result, room = self._step_result(), ctypes.create_string_buffer(len(state))
         while True:
-            done = self.library.ss_one_step(state, room, thread, ctypes.byref(result))
+            with self.alone():
+                done = self.library.ss_one_step(state, room, thread, ctypes.byref(result))
             choices = tuple(result.script[: result.made])
             if done < 0:
                 error = self.error(result.kind, result.site, result.value, result.low, result.high)

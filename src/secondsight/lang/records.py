@@ -8,6 +8,7 @@ vectors (`lang.layout`); they serve hand-driven use, the setting up of a scenari
 
 from __future__ import annotations
 
+import functools
 import inspect
 import typing
 from collections.abc import Iterator, Mapping, Sequence
@@ -411,6 +412,12 @@ def const(name: str, kind: Any = int) -> Const:
     return Const(name, element)
 
 
+@functools.lru_cache(maxsize=1024)
+def _pool_declaration(kind: RecordType, count: int) -> Shared:
+    """The pool of a class that declares none of its own: the same one for every machine, which may share a layout."""
+    return Shared(ArrayType(kind, count, pool=True), kind.record.__name__)
+
+
 class Machine:
     """One whole state as plain objects.
 
@@ -426,9 +433,7 @@ class Machine:
     ) -> None:
         self.bounds = dict(bounds or {})
         self.data = {name: tuple(int(v) for v in row) for name, row in (data or {}).items()}
-        self.pools = {
-            cls: Shared(ArrayType(RecordType(cls), count, pool=True), cls.__name__) for cls, count in (pools or {}).items()
-        }
+        self.pools = {cls: _pool_declaration(RecordType(cls), count) for cls, count in (pools or {}).items()}
         self._states: dict[Shared, Any] = {}
         self.rules: list[Any] = []
 

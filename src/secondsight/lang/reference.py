@@ -36,24 +36,32 @@ class Reference:
 
     def __init__(self, program: Program) -> None:
         self.program = program
-        self.source, sites, constants = render(program)
+        self.rendered = program.code.keep("python", lambda: render(program))
+        layout, rendered = program.layout, self.rendered
         self.choices = support.Choices()
         self.namespace: dict[str, Any] = {
-            **support.functions(sites, self.choices), **constants, "Blocked": support.Blocked,
+            **support.functions(rendered.sites, self.choices),
+            **{name: program.machine.data[table] for table, name in rendered.tables.items()},
+            "REF": layout.to_offset, "NUM": layout.to_number, "Blocked": support.Blocked,
         }  # fmt: skip
-        exec(compile(self.source, "<reference executor>", "exec"), self.namespace)
+        exec(rendered.compiled, self.namespace)
         self.steps: list[StepFunction | None] = [None, *(self.namespace[f"p{c.number}"] for c in program.counters)]
         self.threads = [(i, base, i + 1) for i, base in enumerate(program.bases)]
         self.wide = program.counter_width == 2
         self.initial = self._initial()
 
+    @property
+    def source(self) -> str:
+        """The rendered text."""
+        return self.rendered.text
+
     def _initial(self) -> bytes:
         """Every thread run to its first boundary; that part must touch nothing shared."""
-        state = bytearray(self.program.initial_shared + bytes(self.program.region * len(self.threads)))
+        state = bytearray(self.program.blank())
         for (index, base, number), (root, arguments) in zip(self.threads, self.program.roots, strict=True):
             thread = self.program.threads[index]
             values = [self.program.argument(thread, v, p) for v, p in zip(arguments, root.params, strict=True)]
-            entry = self.namespace[f"e{list(self.program.frames).index(root)}"]
+            entry = self.namespace[self.rendered.entries[root]]
             try:
                 result = entry(state, base, number, *values)
             except RecursionError:

@@ -8,7 +8,9 @@ before the first change.
 
 from __future__ import annotations
 
-from typing import Any
+import functools
+from dataclasses import dataclass
+from types import CodeType
 
 from secondsight.lang import ir, tree
 from secondsight.lang.cfg import Block, Branch, CallTo, Exit, Jump
@@ -18,17 +20,29 @@ from secondsight.lang.program import Frame, Program, is_head
 from secondsight.lang.render_expressions import ExpressionRenderer
 from secondsight.lang.types import IntType, RefType
 
-__all__ = ["render"]
+__all__ = ["PythonText", "render"]
 
 
-def render(program: Program) -> tuple[str, list[tuple[Position, str]], dict[str, Any]]:
-    """The text, the places in the source that its checks name by number, and the constants that it uses by name."""
+@dataclass
+class PythonText:
+    """The Python text, and what its numbers and names stand for: places in the source, tables by the name of their constant."""
+
+    text: str
+    sites: list[tuple[Position, str]]
+    tables: dict[str, str]
+    entries: dict[ir.Function, str]
+
+    @functools.cached_property
+    def compiled(self) -> CodeType:
+        """Ready to be run."""
+        return compile(self.text, "<reference executor>", "exec")
+
+
+def render(program: Program) -> PythonText:
+    """The text of a program; good for every program that shares its code."""
     renderer = _Renderer(program)
-    text = renderer.render()
-    layout = program.layout
-    constants: dict[str, Any] = {name: program.machine.data[table] for table, name in renderer.tables.items()}
-    constants |= {"REF": layout.to_offset, "NUM": layout.to_number}
-    return text, renderer.sites, constants
+    entries = {function: f"e{number}" for number, function in enumerate(program.frames)}
+    return PythonText(renderer.render(), renderer.sites, dict(renderer.tables), entries)
 
 
 class _Renderer(ExpressionRenderer):

@@ -81,9 +81,10 @@ class _CRenderer(CExpressions):
 
     def _tables(self) -> list[str]:
         program, layout = self.program, self.layout
+        bases = [layout.shared_size + i * program.region for i in range(program.code.capacity)]
         lines = [
-            f"enum {{ STATE_SIZE = {program.size}, THREADS = {len(program.threads)} }};",
-            f"static const i64 BASE[] = {{ {', '.join(str(b) for b in program.bases)} }};",
+            f"enum {{ STATE_SIZE = {program.size}, THREADS = {len(bases)} }};",
+            f"static const i64 BASE[] = {{ {', '.join(map(str, bases))} }};",
         ]
         lines += [f"static const i64 *{name};\nstatic i64 {name}_size;" for name in self.tables.values()]
         if layout.numbered:

@@ -47,6 +47,11 @@ class Symmetry:
     count: int
     fixed: set[int] = field(default_factory=set)
 
+    @property
+    def name(self) -> tuple[object, ...]:
+        """Everything that the rendered text depends on."""
+        return self.record, self.base, self.stride, self.count, tuple(sorted(self.fixed))
+
     def inside(self, offset: int) -> bool:
         """Whether a byte of the shared state is within the array."""
         return self.base <= offset < self.base + self.stride * self.count

@@ -26,19 +26,24 @@ class LockOrder:
 
     def __init__(self, program: Program) -> None:
         self.program = program
-        layout = program.layout
-        self.locks: list[tuple[int, int | None, str, str]] = []  # owner's and readers' offsets, class, name
-        kinds = {offset: kind for offset, kind in layout.records if issubclass(kind, (Lock, RwLock))}
-        for offset, kind in sorted(kinds.items()):
-            name = layout.name_of(offset)
-            readers = offset + layout.offset(kind, "readers") if issubclass(kind, RwLock) else None
-            self.locks.append((offset + layout.offset(kind, "owner"), readers, _class_of(name), name))
-        self.counters = self._taking() if len(self.locks) > 1 else frozenset()
+        self.locks = program.code.keep("locks", self._locks)
+        self.counters = program.code.keep("taking", self._taking) if len(self.locks) > 1 else frozenset()
         places = [p for owner, readers, _, _ in self.locks for p in (owner, readers) if p is not None]
         self.look: Callable[[bytes], tuple[int, ...]] = operator.itemgetter(*places, 0)
         self.holders = _Holders(places, [readers for _, readers, _, _ in self.locks if readers is not None])
         self.seen: set[tuple[tuple[int, ...], tuple[int, ...], int]] = set()
         self.edges: dict[str, dict[str, Position]] = {}
+
+    def _locks(self) -> list[tuple[int, int | None, str, str]]:
+        """Every lock: its owner's and its readers' offsets, its class, its name."""
+        layout = self.program.layout
+        found: list[tuple[int, int | None, str, str]] = []
+        kinds = {offset: kind for offset, kind in layout.records if issubclass(kind, (Lock, RwLock))}
+        for offset, kind in sorted(kinds.items()):
+            name = layout.name_of(offset)
+            readers = offset + layout.offset(kind, "readers") if issubclass(kind, RwLock) else None
+            found.append((offset + layout.offset(kind, "owner"), readers, _class_of(name), name))
+        return found
 
     def _taking(self) -> frozenset[int]:
         """The counters of steps that may wait and then take a lock."""

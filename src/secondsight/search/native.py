@@ -157,7 +157,6 @@ class _Search:
         self.native, self.wanted = native, wanted
         self.interrupted = False
         self.against: list[tuple[str, Position]] = []
-        native.bind()
         self.memory = ctypes.create_string_buffer(native.library.ss_size_of_run() + 64)
         run = self.raw = Run.from_buffer(self.memory)
         run.initial = native.initial
@@ -198,6 +197,7 @@ class _Search:
     def run(self) -> Result:
         """The whole search."""
         with ExitStack() as stack:
+            stack.enter_context(self.native.alone())
             self.raw.files[0] = self.raw.files[1] = -1
             if isinstance(self.wanted.strategy, BreadthFirst):
                 for i in range(2):
