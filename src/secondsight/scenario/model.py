@@ -13,12 +13,14 @@ from typing import Any
 
 from secondsight.devices.device import Device
 from secondsight.devices.mirror import Mirror
-from secondsight.lang.program import Program, Thread
+from secondsight.lang.locks import MAX_THREADS
+from secondsight.lang.program import Program, Room, Thread
 from secondsight.lang.records import Machine
 from secondsight.linux import bounds
-from secondsight.linux.dax import dev_dax_probe
+from secondsight.linux.dax import dax_devices, dev_dax_probe
 from secondsight.linux.errno import SIGBUS, SIGSEGV
 from secondsight.linux.fork import mm_alloc
+from secondsight.linux.memremap import pagemaps
 from secondsight.linux.page_alloc import mem_init
 from secondsight.scenario import interpreter
 from secondsight.scenario.data import OK, SKIPPED, Outcome, Place, Scenario, collect
@@ -69,6 +71,28 @@ _OUTSIDERS = {
 """Operations that are not the process's own: a thread of only these outlives it."""
 
 _TABLES = ("kind", "address", "pages", "value", "page", "needs", "makes", "fixed", "range_first")
+
+
+_OWN = ("ops", "handles")
+"""The interpreter's own bounds: not the machinery's, and not for the user to say."""
+
+
+def _size(frames: int, files: int, dax: int, buffers: int, rows: int) -> dict[str, int]:
+    pages, items = 2 * files, buffers and max(2, buffers)
+    return {
+        "frames": frames, "files": files, "file_pages": min(15, pages), "pagemaps": dax, "dax_devices": dax, "udmabufs": buffers,
+        "dmabuf_pages": min(15, 2 * items), "create_items": items, "ops": rows, "handles": rows // 2,
+    }  # fmt: skip
+
+
+_LARGE = _size(16, 15, 2, 15, 64)
+_SIZES = (_size(8, 2, 0, 2, 16), _size(16, 4, 1, 4, 32), _LARGE)
+_DRIVEN = (_size(10, 1, 1, 0, 12), _size(16, 4, 1, 4, 32), _LARGE)
+"""
+Bounds are rounded up to the first of these sizes that is enough, without a device and with one, so that many scenarios share
+one shape. What is not used of them adds bytes to a state and no states. Only bounds of which that is true are here: a
+larger address space (`pages`) has more steps, so it is as large as the scenario's own.
+"""
 
 
 class _Encoder:
@@ -184,7 +208,10 @@ class _Encoder:
         }
         if driver is not None:
             derived |= driver.bounds
-        return bounds(**(derived | wanted)) | {"ops": max(1, len(self.places)), "handles": max(1, len(self.numbers))}
+        derived |= {"ops": max(1, len(self.places)), "handles": max(1, len(self.numbers))}
+        size = next((s for s in (_DRIVEN if driver is not None else _SIZES) if all(derived[n] <= s[n] for n in s)), {})
+        own = {name: number for name, number in (derived | size).items() if name in _OWN}
+        return bounds(**{n: number for n, number in (derived | size | wanted).items() if n not in _OWN}) | own
 
 
 def _ordered(scenario: Scenario) -> list[Place]:
@@ -215,6 +242,8 @@ def program(
     machine.rules = list(rules)
     alone = not scenario.threads
     with machine:
+        if machine.bound("dax_devices"):  # there from the start, used or not: what is there is part of the shape
+            len(dax_devices), len(pagemaps)
         mem_init()
         mm = mm_alloc()
         device = machine.pool(driver).alloc() if driver is not None else None
@@ -228,7 +257,8 @@ def program(
             interpreter.process.others = sum(1 for t in threads if t.function is interpreter.run_ops and not t.arguments[-1])
         else:
             interpreter.process.running = 1
-    return Program(machine, threads, rules, holds)
+    room = Room(1 if alone else 4 if len(threads) <= 4 else MAX_THREADS, (interpreter.run_ops, interpreter.run_final))
+    return Program(machine, threads, rules, holds, room)
 
 
 def _threads(scenario: Scenario, places: list[Place], mm: Any, device: Any) -> list[Thread]:
