@@ -73,10 +73,6 @@ _OUTSIDERS = {
 _TABLES = ("kind", "address", "pages", "value", "page", "needs", "makes", "fixed", "range_first")
 
 
-_OWN = ("ops", "handles")
-"""The interpreter's own bounds: not the machinery's, and not for the user to say."""
-
-
 def _size(frames: int, files: int, dax: int, buffers: int, rows: int) -> dict[str, int]:
     pages, items = 2 * files, buffers and max(2, buffers)
     return {
@@ -210,8 +206,9 @@ class _Encoder:
             derived |= driver.bounds
         derived |= {"ops": max(1, len(self.places)), "handles": max(1, len(self.numbers))}
         size = next((s for s in (_DRIVEN if driver is not None else _SIZES) if all(derived[n] <= s[n] for n in s)), {})
-        own = {name: number for name, number in (derived | size).items() if name in _OWN}
-        return bounds(**{n: number for n, number in (derived | size | wanted).items() if n not in _OWN}) | own
+        rounded = derived | size
+        own = {name: rounded.pop(name) for name in ("ops", "handles")}
+        return bounds(**(rounded | wanted)) | own
 
 
 def _ordered(scenario: Scenario) -> list[Place]:
