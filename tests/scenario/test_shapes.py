@@ -49,8 +49,7 @@ def test_rounding_changes_no_graph(file: str, monkeypatch: pytest.MonkeyPatch) -
         assert [graph(s) for s in scenarios(file)] == rounded
 
 
-@pytest.mark.parametrize("driver", [Mirror, MirrorWithoutTest])
-@pytest.mark.parametrize("adversary", ["munmap", "dax-teardown"])
+@pytest.mark.parametrize(("driver", "adversary"), [(Mirror, "dax-teardown"), (MirrorWithoutTest, "munmap")])
 def test_rounding_changes_no_graph_of_a_driver(driver: type[Mirror], adversary: str, monkeypatch: pytest.MonkeyPatch) -> None:
     def graphs() -> list[tuple[object, ...]]:
         found = [breadth_first(Reference(driver_program(driver, s))) for s in ADVERSARIES[adversary].scenarios]
@@ -67,8 +66,8 @@ def test_a_bound_that_the_user_gives_is_kept() -> None:
     assert program(scenario, wanted={"frames": 12, "files": 1}).machine.bound("frames") == 12
     with pytest.raises(LangError, match="there is no bound ops"):
         program(scenario, wanted={"ops": 1})
-    result, _ = outcomes(scenario, wanted={"frames": 3}, executor="reference")
-    assert "frames" in str(result.error)
+    with pytest.raises(LangError, match="frames"):  # while it is set up
+        program(scenario, wanted={"frames": 2})
 
 
 def test_another_shape_has_other_code() -> None:

@@ -69,8 +69,8 @@ class Native:
         for name in self.rendered.tables:
             row = program.machine.data[name]
             self._tables.append((ctypes.c_int64 * max(1, len(row)))(*row))
-        self.bind()
-        self.initial = self._initial()
+        with self.alone():
+            self.initial = self._initial()
 
     def bind(self) -> None:
         """Hand the program's tables to the library: before every use, for another program may share it."""

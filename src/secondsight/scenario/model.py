@@ -8,6 +8,7 @@ in every final state.
 from __future__ import annotations
 
 import errno
+import threading
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -238,7 +239,7 @@ def program(
     )
     machine.rules = list(rules)
     alone = not scenario.threads
-    with machine:
+    with _one_at_a_time, machine:
         if machine.bound("dax_devices"):  # there from the start, used or not: what is there is part of the shape
             len(dax_devices), len(pagemaps)
         mem_init()
@@ -254,8 +255,12 @@ def program(
             interpreter.process.others = sum(1 for t in threads if t.function is interpreter.run_ops and not t.arguments[-1])
         else:
             interpreter.process.running = 1
-    room = Room(1 if alone else 4 if len(threads) <= 4 else MAX_THREADS, (interpreter.run_ops, interpreter.run_final))
-    return Program(machine, threads, rules, holds, room)
+        room = Room(1 if alone else 4 if len(threads) <= 4 else MAX_THREADS, (interpreter.run_ops, interpreter.run_final))
+        return Program(machine, threads, rules, holds, room)
+
+
+_one_at_a_time = threading.RLock()
+"""The current machine is one for the process: while one scenario is set up, another thread waits."""
 
 
 def _threads(scenario: Scenario, places: list[Place], mm: Any, device: Any) -> list[Thread]:
