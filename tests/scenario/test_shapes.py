@@ -11,13 +11,13 @@ import pytest
 from secondsight.contract import ADVERSARIES, check, driver_program
 from secondsight.devices.mirror import Mirror, MirrorWithoutTest
 from secondsight.lang import LangError, compiler
-from secondsight.lang.native import Native
+from secondsight.lang.native import Native, is_loaded
 from secondsight.lang.reference import Reference
 from secondsight.scenario import Scenario, load_scenarios
 from secondsight.scenario import model as scenario_model
 from secondsight.scenario.data import Outcome
 from secondsight.scenario.model import outcomes, program
-from secondsight.search import Limits, Verdict, breadth_first
+from secondsight.search import Limits, Verdict, auto, breadth_first
 from secondsight.search.auto import why_not_native
 from secondsight.search.native import native_search
 
@@ -128,3 +128,15 @@ def test_a_thread_that_is_not_there_has_ended() -> None:
     assert (len(made.threads), made.code.capacity) == (2, 4)
     slow, fast = breadth_first(Reference(made)), native_search(Native(made), workers=1)
     assert (fast.verdict, fast.states, fast.transitions) == (Verdict.HOLDS, slow.states, slow.transitions)
+
+
+@has_compiler
+def test_compiled_code_that_is_there_is_used_sooner(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = driver_program(Mirror, ADVERSARIES["munmap"].scenarios[0], bounds={"frames": 11})
+    monkeypatch.setattr(auto, "SWITCH", 700)
+    monkeypatch.setattr(auto, "SWITCH_READY", 40)
+    assert not is_loaded(made)
+    assert [auto.search(made, limits=Limits(states=500)).exact for _ in range(3)] == [True, False, False]
+    assert is_loaded(made)
+    other = driver_program(MirrorWithoutTest, ADVERSARIES["munmap"].scenarios[0], bounds={"frames": 11})
+    assert not is_loaded(other)

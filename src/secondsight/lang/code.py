@@ -88,6 +88,7 @@ class Code:
         self.machine, self.entries, self.rules = machine, list(dict.fromkeys(entries)), list(rules)
         self.capacity, self.holds = capacity, holds
         self.made: dict[Hashable, Any] = {}
+        self.searched = 0  # states, by the reference executor
         with machine:
             self._lower()
         self.layout = Layout(machine)

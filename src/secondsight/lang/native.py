@@ -52,6 +52,12 @@ def engine_text() -> str:
     return "".join(folder.joinpath(name).read_text() for name in ENGINE)
 
 
+def is_loaded(program: Program, reductions: Reductions | None = None, symmetry: Symmetry | None = None) -> bool:
+    """Whether the library of a program is there already, because a program of the same shape had it."""
+    form = (reductions or Reductions.none(), symmetry and symmetry.name)
+    return any(name[:2] == ("library", form) for name in program.code.made if isinstance(name, tuple))
+
+
 class Native:
     """A checked program as machine code; see the module. Raises `CompilerMissing` or `LangError` from the compiler."""
 

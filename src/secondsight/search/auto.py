@@ -1,7 +1,7 @@
 """One search for every caller: by the reference executor while it is small, by the native one when it has grown.
 
 `auto` begins with the reference, which starts at once, and goes over to native code (from the beginning: both see the same
-graph) when `SWITCH` states have been seen and a C compiler is there. Results are the same either way; `Result.exact` says
+graph) when `SWITCH` states have been seen and a C compiler is there; sooner where the compiled code is there already. Results are the same either way; `Result.exact` says
 whether whole states were compared.
 """
 
@@ -14,7 +14,7 @@ from typing import Literal
 
 from secondsight.lang.compiler import CompilerMissing, compiler
 from secondsight.lang.errors import LangError
-from secondsight.lang.native import Native
+from secondsight.lang.native import Native, is_loaded
 from secondsight.lang.program import Program
 from secondsight.lang.reference import Reference
 from secondsight.search.bfs import breadth_first
@@ -28,6 +28,16 @@ Executor = Literal["auto", "reference", "native"]
 
 SWITCH = 500_000
 """States after which `auto` goes over to native code: seconds of search, where compiling a driver takes one or two."""
+
+SWITCH_READY = 2_000
+"""The same where the compiled code is there already, from another program of the same shape: 20 ms of search."""
+
+
+def switch_at(program: Program) -> int:
+    """After how many states `auto` goes over; what was searched on the reference of one shape counts together."""
+    if is_loaded(program):
+        return min(SWITCH, SWITCH_READY)
+    return max(min(SWITCH, SWITCH_READY), SWITCH - program.code.searched)
 
 
 def why_not_native() -> str | None:
@@ -59,20 +69,22 @@ def search(
     Limits hold for both parts of an `auto` search together. Other strategies than breadth first, and `collect`, are the native
     executor's alone. Raises `CompilerMissing` where it is asked for and there is none.
     """
-    limits, spent = limits or Limits(), 0.0
+    limits, spent, switch = limits or Limits(), 0.0, switch_at(program)
     native_only = collect or not isinstance(strategy or BreadthFirst(), BreadthFirst)
     if native_only and executor == "reference":
         raise LangError("the reference executor searches breadth first, up to the first broken rule: use the native executor")
 
     def tell(done: Progress) -> None:
         """How far the native part is, once it is further than the first part was."""
-        if on_progress is not None and (spent == 0 or done.states > SWITCH):
+        if on_progress is not None and (spent == 0 or done.states > switch):
             on_progress(replace(done, seconds=done.seconds + spent))
 
     def slow(within: Limits) -> Result:
-        return breadth_first(
+        found = breadth_first(
             Reference(program), within, on_progress, watch, deadlock=deadlock, lock_order=lock_order, progress=progress
         )
+        program.code.searched += found.states
+        return found
 
     def fast(native: Native, within: Limits) -> Result:
         return native_search(
@@ -82,10 +94,10 @@ def search(
 
     if executor == "native" or native_only:
         return fast(Native(program), limits)
-    if executor == "reference" or why_not_native() or (limits.states is not None and limits.states <= SWITCH):
+    if executor == "reference" or why_not_native() or (limits.states is not None and limits.states <= switch):
         return slow(limits)
     begun = time.perf_counter()
-    result = slow(replace(limits, states=SWITCH))
+    result = slow(replace(limits, states=switch))
     if result.reason != "states":
         return result
     try:
