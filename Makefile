@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: demo test docs bench install lint clean
+.PHONY: demo test test-cluster docs bench install lint clean
 
 demo: install  ## The two threads' decision tables, and one broken cell's trace
 	@$(BIN)/secondsight settle
@@ -13,6 +13,11 @@ demo: install  ## The two threads' decision tables, and one broken cell's trace
 test: $(VENV)/.dev  ## Everything: ruff, mypy --strict, the tests (pytest's status is kept for .ci/run)
 	@rm -f $(VENV)/pytest-status
 	@$(BIN)/python -m pytest -n 2; status=$$?; echo $$status > $(VENV)/pytest-status; exit $$status
+
+test-cluster: $(VENV)/.cluster  ## A search on a local Ray cluster of two nodes, one of which is killed; Ray is installed for it
+	@rm -f $(VENV)/cluster-status
+	@SECONDSIGHT_REQUIRE_RAY=1 $(BIN)/python -m pytest -n 0 tests/search/test_cluster_ray.py; \
+	  status=$$?; echo $$status > $(VENV)/cluster-status; exit $$status
 
 lint: $(VENV)/.dev  ## ruff and mypy alone; the tests run them too
 	@$(BIN)/ruff check .
@@ -42,6 +47,11 @@ $(VENV)/.dev: pyproject.toml | $(VENV)/bin/python
 	@echo "installing secondsight and its test tools into $(VENV)"
 	@$(PIP) --editable '.[dev]'
 	@touch $@ $(VENV)/.installed
+
+$(VENV)/.cluster: pyproject.toml | $(VENV)/.dev
+	@echo "installing Ray into $(VENV)"
+	@$(PIP) --editable '.[dev,cluster]'
+	@touch $@
 
 clean:
 	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

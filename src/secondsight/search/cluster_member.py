@@ -9,18 +9,18 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from typing import Any
 
-from secondsight.lang.compiler import load
+from secondsight.lang.compiler import Library, load
 from secondsight.lang.native import Native, engine_text
 from secondsight.search.native import Found as RawFound
 from secondsight.search.native import Note as RawNote
 from secondsight.search.native import Run, available_memory, reason_name
 
-__all__ = ["Found", "Job", "Member", "Note", "Report"]
+__all__ = ["Found", "Host", "Job", "Member", "Note", "Report"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,11 +119,10 @@ class Member:
         self.stack = contextlib.ExitStack()
         self.library = _library(job.text)
         self.tables = [(ctypes.c_int64 * max(1, len(row)))(*row) for row in job.tables]
-        self.bind()
         self.memory = ctypes.create_string_buffer(self.library.ss_size_of_run() + 64)
         run = self.run = Run.from_buffer(self.memory)
         run.initial = job.initial
-        run.max_memory = (job.memory or available_memory()) // share
+        run.max_memory = max(1, (job.memory or available_memory()) // share)
         run.max_frontier = run.max_memory // 8
         run.workers, run.deadlock, run.exact, run.collect = workers, int(job.deadlock), int(job.exact), 1
         run.watch_from, run.watch_to = job.watch or (0, 0)
@@ -133,10 +132,19 @@ class Member:
         with contextlib.suppress(OSError):  # only a frontier larger than memory would need them
             for i in range(2):
                 run.files[i] = self.stack.enter_context(tempfile.TemporaryFile(prefix="secondsight-")).fileno()  # noqa: SIM115
-        self.begun = bool(self.library.ss_cluster_begin(ctypes.byref(run), me, members, ctypes.c_uint64(job.batch)))
+        with self._alone():
+            self.begun = bool(self.library.ss_cluster_begin(ctypes.byref(run), me, members, ctypes.c_uint64(job.batch)))
 
-    def bind(self) -> None:
-        """Hand the program's tables to the library, which others in this process may share."""
+    @contextlib.contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Within the block the library works for this member's program, whoever shares it."""
+        with self.library.lock:
+            if self.library.tables is not self.tables:
+                self.library.tables = self.tables
+                self._hand_over_tables()
+            yield
+
+    def _hand_over_tables(self) -> None:
         for i, (table, row) in enumerate(zip(self.tables, self.job.tables, strict=True)):
             self.library.ss_set_table(i, table, ctypes.c_int64(len(row)))
         self.library.ss_set_daemons(self.job.daemons)
@@ -159,7 +167,7 @@ class Member:
         self.run.taking = self.job.taking
 
     def turn(
-        self, level: int, sources: Sequence[int], batches: Sequence[bytes], most: int, seconds: float
+        self, level: int, sources: Sequence[int], most: int, seconds: float, batches: Sequence[bytes]
     ) -> tuple[Report, list[bytes]]:
         """Take in `batches` from the members `sources`, then expand up to `most` states a thread of `level`.
 
@@ -174,7 +182,8 @@ class Member:
             if not self.begun or len(batch) % record or not library.ss_cluster_absorb(run, source, batch, len(batch) // record):
                 raise ValueError(f"a batch of {len(batch)} bytes from member {source} does not belong to member {self.me}")
         if self.begun and most:
-            library.ss_cluster_turn(run, ctypes.c_uint64(most), ctypes.c_double(seconds))
+            with self._alone():
+                library.ss_cluster_turn(run, ctypes.c_uint64(most), ctypes.c_double(seconds))
         out = [self._taken_out(i) for i in range(self.members)] if self.begun else [b""] * self.members
         return self._report(tuple(map(len, out))), out
 
@@ -213,7 +222,38 @@ class Member:
         self.stack.close()
 
 
-def _library(text: str) -> ctypes.CDLL:
+class Host:
+    """A process on a node that is a member of one search after another."""
+
+    def __init__(self) -> None:
+        self.member: Member | None = None
+
+    def begin(self, job: Job, me: int, members: int, workers: int, share: int) -> None:
+        """Become a member. Raises `LangError` where the model cannot be compiled."""
+        self.end()
+        self.member = Member(job, me, members, workers, share)
+
+    def turn(
+        self, level: int, sources: Sequence[int], most: int, seconds: float, *batches: bytes
+    ) -> tuple[Report | bytes | None, ...]:
+        """`Member.turn`: the report, and the batch for each member, None where there is nothing for it."""
+        assert self.member is not None
+        report, out = self.member.turn(level, sources, most, seconds, batches)
+        return report, *(batch or None for batch in out)
+
+    def back(self, number: int) -> tuple[list[int], int, int]:
+        """`Member.back`."""
+        assert self.member is not None
+        return self.member.back(number)
+
+    def end(self) -> None:
+        """Give back what the last search took."""
+        if self.member is not None:
+            self.member.end()
+        self.member = None
+
+
+def _library(text: str) -> Library:
     library = load(text)
     for name in ("ss_cluster_next", "ss_cluster_left", "ss_cluster_pushed", "ss_cluster_box", "ss_cluster_back"):
         getattr(library, name).restype = ctypes.c_uint64

@@ -41,7 +41,8 @@ typedef struct ss_member {
 	u64 most;
 	double until;
 	/* of a batch that comes in */
-	const u8 *records;
+	const u8 *records; /* NULL: there is none */
+	volatile i32 strays; /* some of it belongs to others */
 	u64 count;
 	volatile u64 absorbed;
 	i32 from;
@@ -106,6 +107,8 @@ static inline int ss_is_anothers(ss_worker *w, const ss_pending *p)
 	int to = ss_owner(m, p->print);
 	if (to == m->me)
 		return 0;
+	if (m->records)
+		m->strays = 1;
 	if (m->sent) {
 		u64 *slot = ss_sent_slot(m, p->print);
 		if (__atomic_load_n(slot, __ATOMIC_RELAXED) == p->print)
@@ -295,10 +298,8 @@ int ss_cluster_absorb(ss_run *run, int from, const u8 *records, u64 count)
 	m->absorbed = 0;
 	if (!run->stop)
 		ss_together(run, ss_absorb_some, count > 4 * SLICE ? run->workers : 1);
-	for (int i = 0; i < m->members; i++)
-		if (m->boxes[i].used)
-			return 0;
-	return 1;
+	m->records = NULL;
+	return !m->strays;
 }
 
 /* Expand until the level is used up, a box is full, each worker has expanded `most`, or `seconds` are over. */

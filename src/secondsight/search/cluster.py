@@ -1,0 +1,184 @@
+"""Search by several machines: the states shared out over the nodes of a Ray cluster.
+
+The same graph, verdict and outcomes as `search.native_search`, breadth first. Each node owns the states that fingerprints
+give it (`search.cluster_member`); batches of new states go from node to node, level by level (`search.cluster_levels`).
+Nothing here imports Ray: that is done in a process of its own (`search.cluster_driver`), and only when a cluster is asked for.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import replace
+
+from secondsight.lang.errors import LangError, ModelError, Position
+from secondsight.lang.native import CHOICES, Native
+from secondsight.search.cluster_levels import Hosts, Levels, Lost, may_go_on
+from secondsight.search.cluster_member import Found, Job, Note
+from secondsight.search.cluster_ray import hosts_at
+from secondsight.search.lock_order import LockOrder
+from secondsight.search.native import DEADLOCK, against_order, told, way
+from secondsight.search.result import Limits, Progress, Result, Step, Trace, Verdict, Violation
+
+__all__ = ["TURN_BYTES", "cluster_search", "job_of", "search_by"]
+
+TURN_BYTES = 4 << 20
+"""Bytes for other members that a member gathers, about, before its turn ends."""
+
+
+def cluster_search(
+    native: Native,
+    address: str,
+    limits: Limits | None = None,
+    on_progress: Callable[[Progress], None] | None = None,
+    watch: tuple[int, int] | None = None,
+    deadlock: bool = True,
+    lock_order: bool = True,
+    exact: bool = False,
+    collect: bool = False,
+    progress: bool = False,
+    patience: float = 120.0,
+) -> Result:
+    """As `native_search`, on the Ray cluster at `address` (`auto`: this machine's, or else one of this machine alone).
+
+    Every node with a CPU takes part, with a thread for each of its CPUs. `Limits.memory` is for each machine. The trace is a
+    shortest one, though not always the same one of several. A node that is lost, or does not answer for `patience` seconds,
+    ends the search: *not finished*, with its name and what was seen. Raises `LangError` where there is no Ray or no such
+    cluster, where a node cannot take part, and if `progress` is asked for.
+    """
+    if progress:
+        raise LangError("a search on a cluster does not look for livelocks: leave out --cluster, or the progress rules")
+    begun = time.monotonic()
+    hosts = hosts_at(address)
+    settled = False
+    try:
+        count = len(hosts.names)
+        order = LockOrder(native.program) if lock_order else None
+        hosts.open(job_of(native, order, (limits or Limits()).memory, TURN_BYTES // max(1, count - 1), watch, deadlock, exact))
+        result, settled = search_by(hosts, native, order, limits, on_progress, watch, exact, collect, patience)
+    except KeyboardInterrupt:  # before the search had begun
+        result = Result(Verdict.NOT_FINISHED, 0, 0, 0, 0.0, reason="interrupted", exact=exact)
+    finally:
+        if settled:
+            hosts.end()
+        else:
+            hosts.close(2.0)
+    return replace(result, seconds=time.monotonic() - begun)
+
+
+def job_of(
+    native: Native, order: LockOrder | None, memory: int | None, batch: int,
+    watch: tuple[int, int] | None = None, deadlock: bool = True, exact: bool = False,
+) -> Job:  # fmt: skip
+    """What members are told of a search."""
+    places: tuple[int, ...] = ()
+    taking = b""
+    if order is not None and order.counters:
+        places = tuple(p for owner, readers, _, _ in order.locks for p in (owner, -1 if readers is None else readers))
+        taking = bytes(int(i in order.counters) for i in range(len(native.program.counters) + 1))
+    return Job.of(native, watch, deadlock, exact, places, taking, memory or 0, max(1, batch))
+
+
+def search_by(
+    hosts: Hosts,
+    native: Native,
+    order: LockOrder | None = None,
+    limits: Limits | None = None,
+    on_progress: Callable[[Progress], None] | None = None,
+    watch: tuple[int, int] | None = None,
+    exact: bool = False,
+    collect: bool = False,
+    patience: float = 120.0,
+    batch: int = TURN_BYTES,
+) -> tuple[Result, bool]:
+    """Search with members that have begun; the second says whether they are ready for another search."""
+    search = _Search(native, order, collect)
+    levels = Levels(hosts, batch, limits or Limits(), on_progress, search.judge, collect, patience)
+    begun, settled = time.monotonic(), False
+    try:
+        levels.run()
+        settled = levels.is_settled()
+        if settled:
+            search.tell(levels)
+    except Lost as lost:
+        levels.seen.reason = str(lost)
+        search.violations.clear()
+    except KeyboardInterrupt:
+        levels.seen.reason = "interrupted"
+        search.violations.clear()
+    return search.result(levels, exact, time.monotonic() - begun), settled
+
+
+class _Search:
+    """What a search on a cluster found, in the words of all searches."""
+
+    def __init__(self, native: Native, order: LockOrder | None, collect: bool) -> None:
+        self.native, self.order, self.collect = native, order, collect
+        self.against: list[tuple[int, Note, str, Position]] = []
+        self.violations: list[Violation] = []
+        self.error: tuple[ModelError, Trace] | None = None
+
+    def judge(self, notes: list[tuple[int, Note]]) -> bool:
+        """Take the locks of a level into account: whether some are taken against the order, and that is the end."""
+        if self.order is None:
+            return False
+        for member, note in notes:
+            found = self.order.note(note.before, note.after, note.thread, note.counter)
+            if found is not None and not self.against:
+                self.against.append((member, note, *found))
+        return bool(self.against) and not self.collect
+
+    def tell(self, levels: Levels) -> None:
+        """Find the ways to what was found: what breaks a rule first, a shortest first, and always in the same order."""
+        for member, found in sorted(levels.seen.found, key=_rank):
+            trace = way(self.native, levels.way(member, found.number))
+            made = told(self.native, found, trace, Step(found.thread, found.choices))
+            if not isinstance(made, Violation):
+                self.error = self.error or made
+                self._repeats(trace, found)
+            elif all(v.rule != made.rule for v in self.violations):
+                self._repeats(trace, found)
+                self.violations.append(made)
+            if not self.collect:
+                return
+        for member, note, message, where in self.against:
+            trace = way(self.native, levels.way(member, note.number))
+            last = trace.states[-1] if trace.states else self.native.initial
+            choices = [s.choices for s in self.native.thread_successors(last, note.thread - 1) if s.state == note.after]
+            if last != note.before or not choices:
+                raise _not_ours()
+            self.violations.append(against_order(self.native, trace, Step(note.thread - 1, choices[0]), message, where))
+
+    def _repeats(self, trace: Trace, found: Found) -> None:
+        """Check that it ends here as it did on the other machine."""
+        last = trace.states[-1] if trace.states else self.native.initial
+        ways = self.native.successors(last)
+        if found.how == DEADLOCK:
+            ends_so = not any(s.state for s in ways)
+        else:
+            ends_so = any((s.thread, s.choices) == (found.thread, found.choices) and s.error for s in ways)
+        too_many_steps = found.kind == CHOICES and found.value  # from one state: only the engine counts them
+        if not ends_so and not too_many_steps:
+            raise _not_ours()
+
+    def result(self, levels: Levels, exact: bool, seconds: float) -> Result:
+        """As `native_search` would say it."""
+        seen = levels.seen
+        first = self.violations[0] if self.violations else None
+        reason = "error" if self.error else None if first else seen.reason
+        verdict = Verdict.BROKEN if first else Verdict.NOT_FINISHED if reason else Verdict.HOLDS
+        error, error_trace = self.error or (None, None)
+        missed = 0.0 if exact else seen.states**2 / 2**65
+        return Result(
+            verdict, seen.states, seen.transitions, seen.depth, seconds, first, reason, error, frozenset(seen.outcomes), exact,
+            error_trace, missed, tuple(self.violations), seen.peak,
+        )  # fmt: skip
+
+
+def _rank(item: tuple[int, Found]) -> tuple[bool, bool, Found, int]:
+    member, found = item
+    return not may_go_on(found), found.how != DEADLOCK, found, member
+
+
+def _not_ours() -> LangError:
+    return LangError("internal: what another machine found does not happen here; are all nodes of one architecture?")

@@ -1,0 +1,192 @@
+"""Search by several machines with Ray: two local nodes, of which one is killed, or stopped, or all are left at once.
+
+`make test-cluster` installs Ray and runs this alone: each cluster is half a dozen processes. What needs no Ray is in
+test_cluster.py.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from functools import cache
+from typing import Any
+
+import pytest
+
+if importlib.util.find_spec("ray") is None or os.environ.get("PYTEST_XDIST_WORKER"):
+    if os.environ.get("SECONDSIGHT_REQUIRE_RAY"):
+        raise RuntimeError("this needs Ray, and to run alone: make test-cluster")
+    pytest.skip("needs Ray, and to run alone: make test-cluster", allow_module_level=True)
+
+os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+
+from bench.mirror import CONFIGURATIONS, mirror
+from ray.cluster_utils import Cluster
+from test_cluster import ENDS, HOUSE, assert_replays, holding, mirror_a, program_of, told
+
+from secondsight.lang import LangError
+from secondsight.lang.native import Native
+from secondsight.scenario import load_scenarios
+from secondsight.scenario.model import _watched, program
+from secondsight.search import Limits, Progress, Result, Verdict
+from secondsight.search.cluster import cluster_search, job_of
+from secondsight.search.cluster_ray import _open, hosts_at
+from secondsight.search.native import native_search
+
+SMALL: dict[str, Any] = {"num_cpus": 1, "object_store_memory": 80 << 20, "include_dashboard": False}
+SOON = 40.0
+"""Seconds within which a search ends that something has happened to, on a machine with much else to do."""
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Cluster]:
+    made = Cluster(initialize_head=True, head_node_args=SMALL)
+    made.add_node(**SMALL)
+    yield made
+    for hosts in list(_open.values()):
+        hosts.close()
+    made.shutdown()
+
+
+@cache
+def large() -> Native:
+    """Nobody waits for the end of this one."""
+    return Native(mirror(*CONFIGURATIONS["E"][:5]))
+
+
+def after(states: int, happens: Callable[[], object]) -> tuple[Callable[[Progress], None], list[float]]:
+    """Progress that has something happen, once, when so many states were seen; and when it did."""
+    since: list[float] = []
+
+    def on_progress(progress: Progress) -> None:
+        if progress.states >= states and not since:
+            since.append(time.monotonic())
+            happens()
+
+    return on_progress, since
+
+
+def assert_cut(found: Result, since: list[float], within: float = SOON) -> None:
+    """It was not finished, soon after something happened, and says what was seen."""
+    assert since, "the search was over before anything happened"
+    assert time.monotonic() - since[0] < within
+    assert found.verdict is Verdict.NOT_FINISHED
+    assert 300_000 <= found.states < CONFIGURATIONS["E"][5]
+    assert found.transitions > found.states
+
+
+# Two nodes see what one machine sees.
+
+
+def test_two_nodes_take_part(cluster: Cluster) -> None:
+    hosts = hosts_at(cluster.address)
+    assert len(set(hosts.names)) == 2
+    assert hosts.workers == [1, 1]
+
+
+@pytest.mark.parametrize("exact", [False, True])
+def test_the_mirror_protocol_has_the_known_counts(cluster: Cluster, exact: bool) -> None:
+    found = cluster_search(mirror_a(True), cluster.address, exact=exact)
+    assert (found.verdict, found.states, found.transitions) == (Verdict.HOLDS, *CONFIGURATIONS["A"][5:])
+    assert found.exact is exact
+
+
+def test_a_broken_one_is_broken_by_as_short_a_trace(cluster: Cluster) -> None:
+    found = cluster_search(mirror_a(False), cluster.address)
+    assert told(found) == told(native_search(mirror_a(False), workers=1))
+    assert_replays(mirror_a(False), found)
+
+
+@pytest.mark.parametrize("functions, ends", ENDS)
+def test_every_end(cluster: Cluster, functions: list[tuple[Any, ...]], ends: str | None) -> None:
+    native = Native(program_of(*functions))
+    found = cluster_search(native, cluster.address)
+    assert told(found) == told(native_search(native, workers=1))
+    assert (found.violation.rule if found.violation else found.reason) == ends
+    assert_replays(native, found)
+
+
+@pytest.mark.parametrize("name", ["punch_races", "thread_2023_sequence", "munmap_races"])
+def test_outcomes(cluster: Cluster, name: str) -> None:
+    made = program(load_scenarios(HOUSE / "scenarios" / f"{name}.py")[0])
+    native, watch = Native(made), _watched(made)
+    found = cluster_search(native, cluster.address, watch=watch)
+    assert told(found) == told(native_search(native, watch=watch, workers=1))
+    assert found.outcomes
+
+
+# Limits.
+
+
+@pytest.mark.parametrize("limits, reason", [(Limits(states=300_000), "states"), (Limits(seconds=1.5), "seconds")])
+def test_limits(cluster: Cluster, limits: Limits, reason: str) -> None:
+    found = cluster_search(large(), cluster.address, limits)
+    assert (found.verdict, found.reason) == (Verdict.NOT_FINISHED, reason)
+    assert limits.states is None or limits.states <= found.states < 1.3 * limits.states
+
+
+def test_memory_is_for_all_members_of_a_machine_together(cluster: Cluster) -> None:
+    found = cluster_search(large(), cluster.address, Limits(memory=60 << 20))
+    assert (found.verdict, found.reason) == (Verdict.NOT_FINISHED, "memory")
+    assert 30 << 20 < found.peak <= 60 << 20
+
+
+def test_ctrl_c(cluster: Cluster) -> None:
+    on_progress, since = after(300_000, lambda: os.kill(os.getpid(), signal.SIGINT))
+    found = cluster_search(large(), cluster.address, on_progress=on_progress)
+    assert_cut(found, since)
+    assert found.reason == "interrupted"
+
+
+# What goes wrong.
+
+
+def test_a_model_that_a_node_cannot_compile(cluster: Cluster) -> None:
+    job = job_of(holding(), None, None, 1 << 20)
+    with pytest.raises(LangError, match=r"node \S+ \(\w+\): the C compiler failed"):
+        hosts_at(cluster.address).open(replace(job, text="#error not here"))
+    assert cluster_search(holding(), cluster.address).verdict is Verdict.HOLDS
+
+
+def test_rays_own_process_is_killed(cluster: Cluster) -> None:
+    on_progress, since = after(300_000, lambda: os.kill(hosts_at(cluster.address).process.pid, signal.SIGKILL))
+    found = cluster_search(large(), cluster.address, on_progress=on_progress)
+    assert_cut(found, since)
+    assert (found.reason or "").startswith(f"lost the cluster at {cluster.address}")
+
+
+def test_a_member_that_does_not_answer(cluster: Cluster) -> None:
+    stopped: list[int] = []
+
+    def stop() -> None:
+        listed = subprocess.run(["ps", "-eo", "pid,command"], capture_output=True, text=True, check=True).stdout
+        stopped.append(next(int(line.split()[0]) for line in listed.splitlines() if "ray::Host" in line))
+        os.kill(stopped[0], signal.SIGSTOP)
+
+    on_progress, since = after(300_000, stop)
+    try:
+        found = cluster_search(large(), cluster.address, on_progress=on_progress, patience=5)
+        assert_cut(found, since)
+        assert "has not answered for 5 s" in (found.reason or "")
+    finally:
+        os.kill(stopped[0], signal.SIGKILL)
+
+
+def test_a_node_is_killed_during_a_run_and_the_next_search_does_without_it(cluster: Cluster) -> None:
+    nodes = set(hosts_at(cluster.address).names)
+    victim = next(iter(cluster.worker_nodes))
+    on_progress, since = after(300_000, lambda: cluster.remove_node(victim, allow_graceful=False))
+    found = cluster_search(large(), cluster.address, on_progress=on_progress)
+    assert_cut(found, since)
+    lost = (found.reason or "").removeprefix("lost ")
+    assert lost in nodes
+    assert victim.node_id[:8] in lost
+
+    whole = cluster_search(mirror_a(True), cluster.address)
+    assert (whole.verdict, whole.states, whole.transitions) == (Verdict.HOLDS, *CONFIGURATIONS["A"][5:])
+    assert set(hosts_at(cluster.address).names) == nodes - {lost}
