@@ -10,7 +10,7 @@ from rich import box
 from rich.table import Table
 
 from secondsight.cli.common import BAD_INPUT, EXIT_CODES, Running, show, warn, write_json
-from secondsight.kernels import BUILDABLE, GETTABLE, Kernel, KernelError, build, get
+from secondsight.kernels import BUILDABLE, GETTABLE, HOST, Kernel, KernelError, build, get
 from secondsight.kernels.ability import ABILITIES, abilities
 from secondsight.report import SCHEMA
 from secondsight.report.columns import WIDTH
@@ -55,6 +55,7 @@ def catalog(
 ) -> None:
     """The kernels that there can be: which are here, what each can run, and how to get it."""
     found = [_entry(name, known.command) for name, known in {**GETTABLE, **BUILDABLE}.items()]
+    found.append(_entry(HOST, "it is running"))
     if as_json:
         write_json({"schema": SCHEMA, "kind": "kernels", "kernels": found})
         return
@@ -73,14 +74,14 @@ def catalog(
 
 def _entry(name: str, command: str) -> dict[str, Any]:
     """What there is to say of a kernel; `problem` when it is here and cannot be used."""
-    entry: dict[str, Any] = {"name": f"linux-{name}", "release": None, "image": None, "can_run": [], "problem": None, "get": command}
+    entry: dict[str, Any] = {"name": name if name == HOST else f"linux-{name}", "release": None, "image": None, "can_run": [], "problem": None, "get": command}
     try:
         found = Kernel.find(name)
     except KernelError as error:
         if "is not here" not in error.reason:
             entry["problem"] = error.reason
     else:
-        entry |= {"release": found.release, "image": str(found.image), "can_run": abilities(found)}
+        entry |= {"release": found.release, "image": str(found.image) if found.image else None, "can_run": abilities(found)}
     return entry
 
 

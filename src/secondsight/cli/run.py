@@ -45,8 +45,9 @@ class Compared:
 
 def run(
     file: Annotated[Path, typer.Argument(help="A Python file with @scenario functions.")],
-    on: Annotated[str | None, typer.Option(help="Also run it on this kernel, in QEMU: linux-6.12.")] = None,
+    on: Annotated[str | None, typer.Option(help="Also run it on this kernel: linux-6.12, as kernel list has it, or host.")] = None,
     kernel: Annotated[Path | None, typer.Option(help="Also run it on a kernel image of your own (a bzImage).")] = None,
+    headers: Annotated[Path | None, typer.Option(help="That kernel's headers, for scenarios with devices.")] = None,
     runs: Annotated[int, typer.Option(min=1, help="How often to run it on the kernel, in one boot.")] = 200,
     seed: Annotated[int, typer.Option(help="Decides the random pauses between operations.")] = 1,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON (docs/json.md).")] = False,
@@ -61,7 +62,7 @@ def run(
     """
     scenarios = load_scenarios(file)
     bounds, by = limits(states, seconds, memory), common.executor(executor)
-    target = find_kernel(on, kernel)
+    target = find_kernel(on, kernel, headers)
     with Running() as running:
         compared = list(_models(scenarios, bounds, by, running))
         if target is not None and not any(c.result.reason == "interrupted" for c in compared):

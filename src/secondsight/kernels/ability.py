@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 from secondsight.kernels.catalog import Kernel
 
 __all__ = ["ABILITIES", "abilities"]
@@ -29,6 +31,8 @@ _WITH_HEADERS = ("device", "exclusive", "ftrace holds")
 
 def abilities(kernel: Kernel) -> list[str]:
     """Which of `ABILITIES` a kernel has. Of one whose configuration is not known: system calls alone."""
+    if kernel.image is None:
+        return ["system calls", *(["udmabuf"] if os.access("/dev/udmabuf", os.R_OK | os.W_OK) else [])]
     config = kernel.config
     found = ["system calls"]
     for ability, options in _WANTED.items():

@@ -2,6 +2,7 @@
 
     6.1, 6.12, 7.2                    Debian's packaged kernels     secondsight kernel get 6.12
     6.12-own                          built for the purpose         secondsight kernel build 6.12
+    host                              the running kernel
     --kernel PATH [--headers DIR]     the user's own
 
 A cached kernel is an entry (`cache`) with the image, its configuration, the modules that the agent
@@ -11,6 +12,7 @@ The image and the modules are checked whenever the kernel is looked up, the head
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -21,7 +23,9 @@ from secondsight.kernels.errors import KernelError
 from secondsight.kernels.image import release_of
 from secondsight.kernels.packages import Progress
 
-__all__ = ["BUILDABLE", "GETTABLE", "Kernel", "build", "get", "selftest_sources"]
+__all__ = ["BUILDABLE", "GETTABLE", "HOST", "Kernel", "build", "get", "selftest_sources"]
+
+HOST = "host"
 
 Make = Callable[[Path, Progress], Path]
 
@@ -56,13 +60,13 @@ BUILDABLE = {f"{version}-own": _build(version) for version in own.BUILDABLE}
 class Kernel:
     """A kernel that can be booted: `name` as the user gives it, and `release` as it calls itself.
 
-    `modules` are files that the agent loads, in this order, before it has a line to the host.
+    `image` is None for the running kernel, which is not booted. `modules` are files that the agent loads, in this order, before it has a line to the host.
     `headers` is the tree against which modules are built (`make -C headers M=...`); None: there is none.
     `root`, when there is one, is a system around that tree, in which (chroot) its modules have to be built.
     """
 
     name: str
-    image: Path
+    image: Path | None
     release: str
     modules: tuple[Path, ...] = ()
     headers: Path | None = None
@@ -70,9 +74,11 @@ class Kernel:
 
     @staticmethod
     def find(name: str) -> Kernel:
-        """The kernel of that name in the cache: `linux-6.12` and `6.12` mean the same. Raises KernelError
-        when it is not there, or does not pass its check."""
+        """The kernel of that name in the cache, or the running one for `host`; `linux-6.12` and `6.12` mean the
+        same. Raises KernelError when it is not there, or does not pass its check."""
         version = _version(name)
+        if version == HOST:
+            return Kernel(HOST, None, os.uname().release)
         folder = _folder(version)
         if not folder.exists():
             if known := _known().get(version):
@@ -111,9 +117,12 @@ class Kernel:
     @property
     def config(self) -> dict[str, str]:
         """What the kernel's configuration sets, without CONFIG_, as far as it is known: {"UDMABUF": "y"}."""
-        paths = [self.image.with_name("config"), self.image.with_name(self.image.name.replace("vmlinuz", "config"))]
+        paths = [Path(f"/boot/config-{self.release}")]
+        if self.image is not None:
+            beside = self.image.name.replace("vmlinuz", "config") if "vmlinuz" in self.image.name else "config"
+            paths = [self.image.with_name(beside)]
         for path in [*paths, *([self.headers / ".config"] if self.headers else [])]:
-            if path != self.image and path.is_file():
+            if path.is_file():
                 return dict(re.findall(r"^CONFIG_(\w+)=(.*)$", path.read_text(errors="replace"), re.MULTILINE))
         return {}
 
@@ -151,7 +160,7 @@ def selftest_sources(kernel: Kernel) -> Path:
     """The folder with the sources of the kernel's own tests, after its check. Raises KernelError: only a kernel
     of our own has them."""
     version = _version(kernel.name)
-    if version not in BUILDABLE:
+    if version not in BUILDABLE or kernel.image is None:
         can = ", ".join(f"linux-{name}" for name in BUILDABLE)
         raise KernelError(f"{kernel.name} comes without the kernel's own tests", f"those that have them: {can}")
     _check(version, ("selftests",))

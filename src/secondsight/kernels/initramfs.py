@@ -17,9 +17,10 @@ from pathlib import Path
 from secondsight.kernels import cache
 from secondsight.kernels.errors import KernelError
 
-__all__ = ["initramfs"]
+__all__ = ["agent", "initramfs"]
 
 AGENT = Path(__file__).parent / "agent"
+HALVES = {"guest": ("guest.c", "modules.c"), "host": ("host.c",)}  # what only one machine's agent has
 FLAGS = ("-static", "-O2", "-pthread")
 
 
@@ -27,7 +28,7 @@ def initramfs(modules: Sequence[Path] = ()) -> Path:
     """The path of an initramfs with the agent as /init, which loads these modules, in this order, before
     anything else. It lies in the cache under its own checksum; what differs from that is written again.
     Raises KernelError when there is no C compiler or no static C library."""
-    archive = cpio(_agent().read_bytes(), [(path.name, path.read_bytes()) for path in modules])
+    archive = cpio(agent("guest").read_bytes(), [(path.name, path.read_bytes()) for path in modules])
     name = hashlib.sha256(archive).hexdigest()
     made = cache.cache_folder() / "agent" / f"{name[:32]}.cpio"
     with cache.locked(made.with_name("initramfs")):
@@ -39,19 +40,19 @@ def initramfs(modules: Sequence[Path] = ()) -> Path:
     return made
 
 
-def _agent() -> Path:
-    """The agent's program, compiled if it is not in the cache."""
+def agent(machine: str) -> Path:
+    """The agent's program for a machine, `guest` or `host`, compiled if it is not in the cache. Raises KernelError."""
     compiler = _compiler()
     version = subprocess.run([compiler, "--version"], capture_output=True, text=True, check=False).stdout
     sources = [path.read_bytes() for path in sorted(AGENT.glob("*.[ch]"))]
-    key = hashlib.sha256(b"\0".join([*sources, compiler.encode(), version.encode(), *map(str.encode, FLAGS)]))
+    key = hashlib.sha256(b"\0".join([*sources, machine.encode(), compiler.encode(), version.encode(), *map(str.encode, FLAGS)]))
     folder = cache.cache_folder() / "agent" / key.hexdigest()[:16]
 
     def make(scratch: Path) -> Path:
         made = scratch / "made"
         made.mkdir()
-        _compile(compiler, made)
-        cache.write_record(made, ["init"], what="the guest agent")
+        _compile(compiler, machine, made)
+        cache.write_record(made, ["init"], what=f"the {machine}'s agent")
         return made
 
     cache.make_entry(folder, make)
@@ -72,9 +73,10 @@ def _compiler() -> str:
     return found
 
 
-def _compile(compiler: str, folder: Path) -> Path:
-    agent = folder / "init"
-    command = [compiler, *FLAGS, "-o", str(agent), *map(str, sorted(AGENT.glob("*.c")))]
+def _compile(compiler: str, machine: str, folder: Path) -> None:
+    others = {name for half in HALVES.values() for name in half} - set(HALVES[machine])
+    sources = [str(path) for path in sorted(AGENT.glob("*.c")) if path.name not in others]
+    command = [compiler, *FLAGS, "-o", str(folder / "init"), *sources]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         if "cannot find -l" in done.stderr:
@@ -82,8 +84,7 @@ def _compile(compiler: str, folder: Path) -> Path:
                 "the guest agent needs a static C library, which is missing",
                 "install libc6-dev (Debian) or glibc-static (Fedora)",
             )
-        raise KernelError(f"the guest agent does not compile: {' '.join(command)}", done.stderr.strip()[-2000:])
-    return agent
+        raise KernelError(f"the agent does not compile: {' '.join(command)}", done.stderr.strip()[-2000:])
 
 
 def cpio(init: bytes, modules: Sequence[tuple[str, bytes]] = ()) -> bytes:

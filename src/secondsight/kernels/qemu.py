@@ -17,6 +17,7 @@ import signal
 import socket
 import subprocess
 import time
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NoReturn
@@ -45,9 +46,15 @@ class Guest:
     answer in time; each but the first with the end of the console. After an error the guest is gone.
     """
 
+    process = "QEMU"
+
     def __init__(self, image: Path, initramfs: Path, *, boot_timeout: float = 60) -> None:
         if shutil.which(QEMU) is None:
             raise KernelError(f"{QEMU} is not there", "install QEMU (Debian: apt-get install qemu-system-x86)")
+        self._start(lambda line: self._command(image, initramfs, line), boot_timeout)
+
+    def _start(self, command: Callable[[int], list[str]], timeout: float) -> None:
+        """Start the machine's process, by the command for a descriptor of the agent's line, and wait for `hello`."""
         self.doing = "booting"
         self._console = os.memfd_create("secondsight-console")
         self._said = os.memfd_create("secondsight-qemu")  # QEMU's own messages
@@ -58,7 +65,7 @@ class Guest:
         try:
             with theirs:
                 self._process = subprocess.Popen(
-                    self._command(image, initramfs, theirs.fileno()),
+                    command(theirs.fileno()),
                     stdin=subprocess.DEVNULL,
                     stdout=self._said,
                     stderr=self._said,
@@ -66,7 +73,7 @@ class Guest:
                     process_group=0,  # Ctrl-C is for this process; it then ends QEMU
                     preexec_fn=_die_with_parent,
                 )
-            self.hello = self.receive(boot_timeout)
+            self.hello = self.receive(timeout)
         except BaseException:
             self.close()
             raise
@@ -153,7 +160,7 @@ class Guest:
             self._fail(f"the guest's kernel panicked while {self.doing}")
         status = self._process.returncode
         how = f"by {signal.Signals(-status).name}" if status < 0 else f"with status {status}"
-        self._fail(f"QEMU ended {how} while {self.doing}" + (f": {said[-1500:]}" if said else ""))
+        self._fail(f"{self.process} ended {how} while {self.doing}" + (f": {said[-1500:]}" if said else ""))
 
     def _fail(self, reason: str) -> NoReturn:
         console = self._tail()

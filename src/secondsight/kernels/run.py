@@ -18,7 +18,8 @@ from typing import Any
 from secondsight.kernels.catalog import Kernel
 from secondsight.kernels.encode import encode, value_of
 from secondsight.kernels.errors import KernelError
-from secondsight.kernels.initramfs import initramfs
+from secondsight.kernels.host import Host
+from secondsight.kernels.initramfs import agent, initramfs
 from secondsight.kernels.qemu import Guest
 from secondsight.scenario.data import Outcome, Scenario, collect, freeze
 
@@ -57,7 +58,11 @@ class VM:
     def __init__(self, kernel: Kernel, *, boot_seconds: float = 60, answer_seconds: float = ANSWER_SECONDS) -> None:
         self.kernel = kernel
         self._answer_seconds = answer_seconds
-        self._guest = Guest(kernel.image, initramfs(kernel.modules), boot_timeout=boot_seconds)
+        self._guest: Guest
+        if kernel.image is None:
+            self._guest = Host(agent("host"), timeout=boot_seconds)
+        else:
+            self._guest = Guest(kernel.image, initramfs(kernel.modules), boot_timeout=boot_seconds)
         self.release = str(self._guest.hello["release"])
         self.boot_seconds = self._guest.boot_seconds
         self.pid = self._guest.pid

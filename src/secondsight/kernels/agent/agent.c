@@ -1,7 +1,7 @@
 /*
- * The guest agent: /init of a kernel booted to run scenarios.
+ * The agent: /init of a kernel booted to run scenarios (guest.c), or a plain process on the running one (host.c).
  *
- * It reads lines from the virtio-serial port and answers with JSON lines on the same port:
+ * It reads lines from its port and answers with JSON lines on the same port:
  *
  *   scenario NAME HANDLES THREADS OPS       begins a scenario; OPS lines follow
  *   op SECTION KIND MAKES ARG...            SECTION: s (setup), f (final) or a thread's number;
@@ -14,7 +14,7 @@
  *   crash, hang                             panic the kernel, or stop answering: tests of the host side
  *
  * Anything else, or a scenario that does not fit, is answered with {"error":"..."}. No scenario is
- * compiled in: an operation is a row of the table in ops.c. The host closing the port powers the guest off.
+ * compiled in: an operation is a row of the table in ops.c. The other side closing the port ends the machine.
  *
  * One run is one forked child, so that nothing outlives it: memory, files, a crash. The results lie
  * in memory shared with the parent and survive the child. There is one CPU; interleavings vary by
@@ -34,10 +34,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/mount.h>
 #include <sys/prctl.h>
-#include <sys/reboot.h>
-#include <sys/stat.h>
 #include <sys/utsname.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -65,7 +62,7 @@ static void say(const char *format, ...)
 	for (int done = 0; done < length;) {
 		ssize_t n = write(port, line + done, length - done);
 		if (n <= 0)
-			reboot(RB_AUTOBOOT);
+			end_machine();
 		done += n;
 	}
 }
@@ -88,7 +85,7 @@ static char *next_line(void)
 		start = 0;
 		ssize_t n = end < sizeof buffer ? read(port, buffer + end, sizeof buffer - end) : 0;
 		if (n <= 0)
-			reboot(RB_AUTOBOOT); /* the host is gone; with -no-reboot this ends the machine */
+			end_machine(); /* the other side is gone */
 		end += n;
 	}
 }
@@ -275,13 +272,7 @@ static void read_scenario(char *line)
 		say("{\"error\":\"a scenario that does not fit this agent\"}\n");
 		return;
 	}
-	/* In the kernel's log: when it crashes, the console shows whose it was. */
-	char note[128];
-	int log = open("/dev/kmsg", O_WRONLY | O_CLOEXEC);
-	int length = sprintf(note, "<1>secondsight: scenario %s\n", scenario.name);
-	if (log < 0 || write(log, note, length) != length)
-		puts("secondsight: no notes in the kernel's log");
-	close(log);
+	note_scenario(scenario.name);
 	for (int i = 0; i < scenario.expected; i++) {
 		const char *found = read_op(next_line(), &scenario.op[i]);
 		problem = problem ? problem : found;
@@ -294,37 +285,16 @@ static void read_scenario(char *line)
 	say("{\"ready\":\"%s\"}\n", scenario.name);
 }
 
-static void crash(void)
-{
-	int trigger = open("/proc/sysrq-trigger", O_WRONLY);
-	if (write(trigger, "c", 1) != 1)
-		abort(); /* init's end is a panic too */
-}
-
-static void open_port(void)
-{
-	for (int i = 0; i < 2000; i++) {
-		port = open("/dev/vport0p1", O_RDWR | O_CLOEXEC);
-		if (port >= 0)
-			return;
-		usleep(5000);
-	}
-	puts("secondsight: no virtio-serial port /dev/vport0p1 in this kernel "
-	     "(CONFIG_VIRTIO_PCI=y and CONFIG_VIRTIO_CONSOLE=y are needed)");
-	reboot(RB_AUTOBOOT);
-}
-
-int main(void)
+int main(int count, char **words)
 {
 	struct utsname kernel;
 
-	mount("devtmpfs", "/dev", "devtmpfs", 0, NULL);
-	mount("proc", "/proc", "proc", 0, NULL);
-	load_modules();
-	open_port();
+	port = begin_machine(count, words);
 	results = mmap(NULL, sizeof(int) * MAX_OPS, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	uname(&kernel);
-	say("{\"agent\":1,\"release\":\"%s\",\"udmabuf\":%s}\n", kernel.release, open_devices() ? "true" : "false");
+	int udmabuf = open_devices();
+	drop_rights();
+	say("{\"agent\":1,\"release\":\"%s\",\"udmabuf\":%s}\n", kernel.release, udmabuf ? "true" : "false");
 	for (;;) {
 		char *line = next_line();
 		unsigned long long seed;
@@ -334,7 +304,7 @@ int main(void)
 		else if (sscanf(line, "run %llu %d", &seed, &runs) == 2 && scenario.ops && runs > 0 && runs <= MAX_OUTCOMES)
 			run(seed, runs);
 		else if (!strcmp(line, "crash"))
-			crash();
+			crash_machine();
 		else if (!strcmp(line, "hang"))
 			for (;;)
 				pause();

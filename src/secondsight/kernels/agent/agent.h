@@ -33,6 +33,23 @@ struct scenario {
 
 extern struct scenario scenario;
 
+/* The machine that the agent runs on: guest.c, or host.c. Of the two, one is compiled in. */
+
+/* Make the machine ready, and return the port to the other side. */
+int begin_machine(int count, char **words);
+
+/* Give up what only opening the devices took. */
+void drop_rights(void);
+
+/* Leave a note of what comes now, for whoever looks for the cause of a crash. */
+void note_scenario(const char *name);
+
+/* The other side is gone: leave nothing behind. */
+void end_machine(void) __attribute__((noreturn));
+
+/* Panic the kernel: a test of the other side. */
+void crash_machine(void);
+
 /* Load the modules that lie in /modules, in the order of their names, and say on the console which cannot be. */
 void load_modules(void);
 

@@ -1,0 +1,56 @@
+/*
+ * The agent's machine when it is /init of a guest: the port is virtio-serial's, the end is the machine's.
+ */
+#define _GNU_SOURCE
+#include "agent.h"
+
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/mount.h>
+#include <sys/reboot.h>
+#include <unistd.h>
+
+int begin_machine(int count, char **words)
+{
+	(void)count, (void)words;
+	mount("devtmpfs", "/dev", "devtmpfs", 0, NULL);
+	mount("proc", "/proc", "proc", 0, NULL);
+	load_modules();
+	for (int i = 0; i < 2000; i++) {
+		int port = open("/dev/vport0p1", O_RDWR | O_CLOEXEC);
+		if (port >= 0)
+			return port;
+		usleep(5000);
+	}
+	puts("secondsight: no virtio-serial port /dev/vport0p1 in this kernel "
+	     "(CONFIG_VIRTIO_PCI=y and CONFIG_VIRTIO_CONSOLE=y are needed)");
+	end_machine();
+}
+
+void drop_rights(void) {}
+
+/* In the kernel's log: when it crashes, the console shows whose it was. */
+void note_scenario(const char *name)
+{
+	char note[128];
+	int log = open("/dev/kmsg", O_WRONLY | O_CLOEXEC);
+	int length = snprintf(note, sizeof note, "<1>secondsight: scenario %s\n", name);
+
+	if (log < 0 || write(log, note, length) != length)
+		puts("secondsight: no notes in the kernel's log");
+	close(log);
+}
+
+void end_machine(void)
+{
+	for (;;)
+		reboot(RB_AUTOBOOT); /* with -no-reboot this ends the machine */
+}
+
+void crash_machine(void)
+{
+	int trigger = open("/proc/sysrq-trigger", O_WRONLY);
+	if (write(trigger, "c", 1) != 1)
+		abort(); /* init's end is a panic too */
+}
