@@ -59,6 +59,7 @@ SMALLEST = {
     "dmabuf_pages": 0,
     "attachments": 0,
     "create_items": 0,
+    "quarantine": 0,
 }
 """Every bound of the machinery, and the least that the reference mirror of anonymous memory needs."""
 

@@ -39,10 +39,16 @@ ZERO_PFN: Final = 0
 
 
 class Zone(Record):
-    """struct zone, struct per_cpu_pages: the free frames, the last freed on top."""
+    """struct zone, struct per_cpu_pages: the free frames, the last freed on top.
+
+    `quarantine` (in the manner of mm/kasan/quarantine.c, which keeps slab objects so): freed frames that are not to be
+    used again soon, the oldest first. Ordinary machines have none (the bound is 0). Forced runs do: a real device whose
+    driver is wrong keeps a reference to what it uses, lest it does harm, so a frame that it still uses is nobody else's.
+    """
 
     free: Array[Ref[Frame], Literal["frames"]]
     nr_free: U8
+    quarantine: Array[Ref[Frame], Literal["quarantine"]]
 
 
 frames = shared_array(Frame, "frames")
@@ -116,9 +122,23 @@ def put_page(frame: Frame) -> None:
 def free_page(frame: Frame) -> None:
     """__folio_put() and free_unref_page() (mm/swap.c, mm/page_alloc.c, Linux 6.12): onto the top of the free list."""
     frame.locked = False
-    zone.free[zone.nr_free] = frame
-    zone.nr_free += 1
+    freed: Ref[Frame] = frame
+    if len(zone.quarantine) > 0:
+        freed = quarantine_put(frame)
+    if freed is not None:
+        zone.free[zone.nr_free] = freed
+        zone.nr_free += 1
     frame_free(frame)
+
+
+@atomic
+def quarantine_put(frame: Frame) -> Ref[Frame]:
+    """Put a freed frame last into the quarantine; what has been in it longest leaves it (None while it is not full)."""
+    oldest = zone.quarantine[0]
+    for i in range(len(zone.quarantine) - 1):
+        zone.quarantine[i] = zone.quarantine[i + 1]
+    zone.quarantine[len(zone.quarantine) - 1] = frame
+    return oldest
 
 
 @atomic

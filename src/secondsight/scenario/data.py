@@ -3,8 +3,9 @@
 An *outcome* is what one run left behind: a name and a value for every `into=`, and one for every
 operation that failed without being asked for its result. Values are one character (a page's value),
 `ok`, an errno name (`-EINVAL`), a signal name (`SIGSEGV`), `skipped` (a handle it needs never came
-into being), `exited` (the process was gone before the operation ran) or `torn` (the page holds
-bytes that nobody wrote). Frozen as a sorted tuple, an outcome can be kept in a set.
+into being), `exited` (the process was gone before the operation ran), `torn` (the page holds
+bytes that nobody wrote) or `differs` (`device_compare`: the device's access ended otherwise than
+the CPU's). Frozen as a sorted tuple, an outcome can be kept in a set.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from secondsight.scenario.check import Checker
 from secondsight.scenario.ops import MAX_THREADS, Op, Ref, ScenarioError, Value
 
 __all__ = [
+    "DIFFERS",
     "EXITED",
     "OK",
     "SKIPPED",
@@ -37,7 +39,7 @@ __all__ = [
 ]
 
 ZERO = "\0"  # a page of zeros; printed and written in files as 0
-OK, SKIPPED, EXITED, TORN = "ok", "skipped", "exited", "torn"
+OK, SKIPPED, EXITED, TORN, DIFFERS = "ok", "skipped", "exited", "torn", "differs"
 
 Outcome = tuple[tuple[str, str], ...]
 

@@ -26,12 +26,15 @@ from secondsight.linux.oom_kill import oom_reap_task_mm
 from secondsight.linux.shmem import F_SEAL_FUTURE_WRITE, F_SEAL_WRITE, ShmemFile, shmem_fallocate_punch_hole
 from secondsight.linux.udmabuf import Udmabuf, create_items, udmabuf_create, udmabuf_create_list, udmabufs
 
-__all__ = ["NOT_RUN", "SKIPPED", "Handle", "OpKind", "handles", "process", "results", "run_ops", "run_final"]
+__all__ = ["DIFFERS", "NOT_RUN", "SKIPPED", "Handle", "OpKind", "handles", "process", "results", "run_ops", "run_final"]
 
 NOT_RUN: Final = -127
 """The operation was never reached: the process had ended."""
 SKIPPED: Final = -126
 """A handle that the operation needs never came into being."""
+
+DIFFERS: Final = -125
+"""Of `device_compare`: the device's access ended otherwise than the CPU's."""
 
 RowNumber = Annotated[int, Bounds(0, 64)]
 
@@ -299,7 +302,7 @@ def run_device_op(i: RowNumber, mm: Mm, device: Ref[Device]) -> Result:
         cpu = cpu_read(mm, address[i])
         found = device.read(address[i])
         accesses_compared(device, address[i], cpu, found)
-        return 0
+        return 0 if cpu == found or (cpu < 0 and found < 0) else DIFFERS
     device.close()
     return 0
 

@@ -24,13 +24,14 @@ from secondsight.linux.fork import mm_alloc
 from secondsight.linux.memremap import pagemaps
 from secondsight.linux.page_alloc import mem_init
 from secondsight.scenario import interpreter
-from secondsight.scenario.data import OK, SKIPPED, Outcome, Place, Scenario, collect
+from secondsight.scenario.data import DIFFERS, OK, SKIPPED, Outcome, Place, Scenario, collect
+from secondsight.scenario.data import Thread as ScenarioThread
 from secondsight.scenario.interpreter import OpKind
 from secondsight.scenario.ops import SEALS, HandleType, Op, Ref, ScenarioError
 from secondsight.search import Limits, Progress, Result
 from secondsight.search.auto import Executor, search
 
-__all__ = ["outcomes", "program", "read_outcome"]
+__all__ = ["Encoder", "is_own", "outcomes", "program", "read_outcome", "value_of", "watched"]
 
 _KINDS = {
     "memfd_create": OpKind.MEMFD_CREATE,
@@ -92,7 +93,7 @@ larger address space (`pages`) has more steps, so it is as large as the scenario
 """
 
 
-class _Encoder:
+class Encoder:
     """A scenario as the interpreter's tables, and the bounds that it needs."""
 
     def __init__(self, scenario: Scenario) -> None:
@@ -225,9 +226,10 @@ def program(
 ) -> Program:
     """The checked program of a scenario; its device, if it has one, is driven by `driver` (default: the reference mirror).
 
-    `wanted` raises bounds; `holds`: with hold points, for forced runs. Raises `LangError` for a bound that is too small or a driver outside the language.
+    `wanted` raises bounds; `holds`: with hold points, for forced runs. Raises `LangError` for a bound that is too
+    small or a driver outside the language.
     """
-    encoder = _Encoder(scenario)
+    encoder = Encoder(scenario)
     places = encoder.places
     has_device = any(p.op.kind == "device" for p in places)
     driver = (driver or Mirror) if has_device else None
@@ -268,15 +270,19 @@ def _threads(scenario: Scenario, places: list[Place], mm: Any, device: Any) -> l
     first = sum(1 for p in places if p.section == "setup")
     for number, thread in enumerate(scenario.threads):
         count = sum(1 for p in places if p.thread == number)
-        own = not thread.ops or any(op.kind not in _OUTSIDERS for op in thread.ops)
-        threads.append(Thread(thread.name, interpreter.run_ops, (first, first + count, mm, device, own)))
+        threads.append(Thread(thread.name, interpreter.run_ops, (first, first + count, mm, device, is_own(thread))))
         first += count
     if scenario.final:
         threads.append(Thread("after", interpreter.run_final, (first, len(places), mm, device)))
     return threads
 
 
-def _set_up(op: Op, i: int, encoder: _Encoder, mm: Any, device: Any) -> None:
+def is_own(thread: ScenarioThread) -> bool:
+    """Whether a thread is the process's own: it does something that a device or the rest of the kernel does not do."""
+    return not thread.ops or any(op.kind not in _OUTSIDERS for op in thread.ops)
+
+
+def _set_up(op: Op, i: int, encoder: Encoder, mm: Any, device: Any) -> None:
     """One operation of the setup, in plain execution."""
     if op.kind in ("device", "dax"):
         assert op.makes is not None
@@ -304,11 +310,11 @@ def outcomes(
 ) -> tuple[Result, frozenset[Outcome]]:
     """Every outcome that a scenario can have, and the search's result: only if that *holds* is the set complete."""
     made = program(scenario, driver, rules, wanted)
-    result = search(made, executor, limits, on_progress, _watched(made), progress=True)
+    result = search(made, executor, limits, on_progress, watched(made), progress=True)
     return result, frozenset(read_outcome(scenario, seen) for seen in result.outcomes)
 
 
-def _watched(made: Program) -> tuple[int, int]:
+def watched(made: Program) -> tuple[int, int]:
     """Where the results lie in a state."""
     declaration = next(d for d in made.layout.declarations if d.name == "interpreter.ops")
     start = made.layout.base[declaration]
@@ -319,15 +325,17 @@ def read_outcome(scenario: Scenario, seen: bytes) -> Outcome:
     """An outcome from the results' part of a final state."""
     places = list(scenario.places())
     values = [byte - 128 for byte in seen[: len(places)]]
-    return collect(scenario, [_value(p.op, v) for p, v in zip(places, values, strict=True)])
+    return collect(scenario, [value_of(p.op, v) for p, v in zip(places, values, strict=True)])
 
 
-def _value(op: Op, value: int) -> str | None:
+def value_of(op: Op, value: int) -> str | None:
     """One result in an outcome's words."""
     if value == interpreter.NOT_RUN:
         return None
     if value == interpreter.SKIPPED:
         return SKIPPED
+    if value == interpreter.DIFFERS:
+        return DIFFERS
     if value >= 0:
         return chr(value) if op.kind in ("read", "device_read") else OK
     if op.kind in ("read", "write"):

@@ -1,0 +1,287 @@
+"""Settled states and coarse steps: a scenario's program under holds, on the reference executor.
+
+A state is *settled* when every thread of the scenario is held at a hold point, blocked, or has ended. `ForcedModel.start`
+gives the settled states in which a run begins, `release` those in which one coarse step can end: every interleaving of the
+threads that run is tried, the released one and those that it wakes.
+
+Not held: what runs after the threads (`final`), and a thread of the process once the process exits. An exit ends the others
+where they are: an operation that was under way has its effects, and nobody hears its result.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from secondsight.devices.device import Device, DeviceEntry, DevicePageTable
+from secondsight.devices.mirror import MirrorDereferencesLater
+from secondsight.lang.errors import LangError, NoneFollowed, Position, RuleBroken
+from secondsight.lang.program import Counter
+from secondsight.lang.records import unwrap
+from secondsight.lang.reference import Reference
+from secondsight.lang.types import IntType, RecordType
+from secondsight.linux import LARGEST
+from secondsight.linux.mm_types import Mm, Pte
+from secondsight.linux.page_alloc import frames
+from secondsight.scenario import interpreter
+from secondsight.scenario.data import Scenario, collect
+from secondsight.scenario.holds import USUAL
+from secondsight.scenario.model import Encoder, is_own, program, value_of, watched
+from secondsight.scenario.schedule import BLOCKED, ENDED, Forced
+
+__all__ = ["Broken", "Coarse", "ForcedModel", "Node", "TooManyInterleavings"]
+
+Node = tuple[bytes, tuple[int, ...]]
+"""A state, and what was counted on the way: for each operation the retries, then the late uses, then whether an exit cut it off."""
+
+_MOST = 20_000
+"""States within one coarse step."""
+
+
+class TooManyInterleavings(LangError):
+    """One coarse step has too many interleavings to look at them all: too many threads run at once."""
+
+
+@dataclass(frozen=True, slots=True)
+class Broken:
+    """A rule that is broken within a coarse step: by which thread, and where."""
+
+    rule: str
+    message: str
+    thread: str
+    where: Position | None
+
+
+@dataclass(frozen=True, slots=True)
+class Coarse:
+    """How one coarse step can end: settled states, and rules that are broken on the way."""
+
+    settled: tuple[Node, ...]
+    broken: tuple[Broken, ...]
+
+
+class ForcedModel:
+    """A scenario under holds; see the module. `driver`, `rules`, `wanted` as in `model.program`; `points`: where threads are held.
+
+    `quarantine`: freed frames are not used again, as on a real kernel whose device keeps references to what it uses.
+    """
+
+    def __init__(
+        self,
+        scenario: Scenario,
+        driver: type[Device] | None = None,
+        rules: Iterable[Callable[..., Any]] = (),
+        wanted: dict[str, int] | None = None,
+        points: Iterable[str] = USUAL,
+        quarantine: bool = True,
+    ) -> None:
+        self.scenario, self.points = scenario, frozenset(points)
+        most = {"frames": LARGEST["frames"], "quarantine": LARGEST["frames"] - 1} if quarantine else {}
+        self.program = program(scenario, driver, rules, most | (wanted or {}), holds=True)
+        self.reference = Reference(self.program)
+        self.encoder = Encoder(scenario)
+        self.mm, self.device = self.program.threads[0].arguments[2:4]
+        self.places = self.encoder.places
+        self.rows = len(self.places)
+        self.names = [thread.name for thread in scenario.threads]
+        self.own = [is_own(thread) for thread in scenario.threads]
+        sections = [p.section for p in self.places]
+        self.first = [sections.index(name) if name in sections else self.rows for name in self.names]
+        self._find()
+
+    def _find(self) -> None:
+        """Where things lie in a state."""
+        program, layout, machine = self.program, self.program.layout, self.program.machine
+        self.holds: list[str | None] = [None, *(c.hold if c.hold in self.points else None for c in program.counters)]
+        self.begun = [False, *(c.hold == "read_begun" for c in program.counters)]
+        self.rooted = [True, *(c.frame.is_root for c in program.counters)]
+        self.row_at: list[tuple[int, int, int]] = []
+        for base, (root, _) in zip(program.bases, program.roots, strict=True):
+            slots = program.frames[root].slots
+            row = next(v for v in slots if v.name == "i")
+            assert isinstance(row.type, IntType)
+            self.row_at.append((base + slots[row], layout.width(row.type), row.type.low))
+        with machine:
+            process = layout.addresses[id(unwrap(interpreter.process))]
+            self.frames_at = [layout.addresses[id(frame)] for frame in frames]
+        self.exiting_at = process + layout.offset(interpreter.Process, "exiting")
+        mm = layout.addresses[id(unwrap(self.mm))]
+        self.pte_at = mm + layout.offset(Mm, "ptes")
+        self.pte_size, self.pte_frame = layout.size(RecordType(Pte)), layout.offset(Pte, "frame")
+        self.results_at = watched(program)
+        self.late_at = {c.number: found for c in program.counters if (found := _late_use(c)) is not None}
+
+    # Where a state stands.
+
+    def place(self, state: bytes, thread: int) -> str:
+        """Where a thread stands in a settled state: a hold point's name, `op:N`, `blocked` or `ended`."""
+        counter = self.reference.counter(state, thread)
+        if not counter:
+            return ENDED
+        name = self._held(state, thread, counter)
+        if name is None:
+            return BLOCKED
+        return f"op:{self._row(state, thread) - self.first[thread]}" if name == "op" else name
+
+    def places_of(self, node: Node) -> dict[str, str]:
+        """Where every thread of the scenario stands, by name."""
+        return {name: self.place(node[0], thread) for thread, name in enumerate(self.names)}
+
+    def held(self, node: Node) -> list[str]:
+        """The threads that can be released, in the scenario's order."""
+        state = node[0]
+        return [n for i, n in enumerate(self.names) if self._held(state, i, self.reference.counter(state, i)) is not None]
+
+    def ended(self, node: Node) -> bool:
+        """Whether every thread has ended."""
+        return self.reference.finished(node[0])
+
+    def _held(self, state: bytes, thread: int, counter: int) -> str | None:
+        """The hold point that a thread is held at."""
+        if thread >= len(self.names) or (self.own[thread] and state[self.exiting_at]):
+            return None
+        return self.holds[counter]
+
+    def _row(self, state: bytes, thread: int) -> int:
+        """The number of the operation that a thread is at, in the order of `scenario.places()`."""
+        at, width, low = self.row_at[thread]
+        return int.from_bytes(state[at : at + width], "big") + low
+
+    # Coarse steps.
+
+    def start(self) -> Coarse:
+        """The settled states in which a run begins: every thread has run to its first place."""
+        return self._settle([(self.reference.initial, (0,) * (3 * self.rows))], None)
+
+    def release(self, node: Node, thread: str) -> Coarse:
+        """How the coarse step that releases a held thread can end. Raises `TooManyInterleavings`, or `ModelError` as a
+        search does (a bound that is too small)."""
+        index = self.names.index(thread)
+        if self._held(node[0], index, self.reference.counter(node[0], index)) is None:
+            raise ValueError(f"{thread} is not held")
+        return self._settle([node], index)
+
+    def free(self, node: Node) -> Coarse:
+        """All the ways to the end if nobody is held any more."""
+        kept, self.holds = self.holds, [None] * len(self.holds)
+        try:
+            return self._settle([node], None)
+        finally:
+            self.holds = kept
+
+    def _settle(self, todo: list[Node], released: int | None) -> Coarse:
+        """Every settled state that can be reached while nobody who is held goes on, `released` but for its first step."""
+        seen = set(todo if released is None else ())
+        settled: dict[Node, None] = {}
+        broken: dict[tuple[str, str], Broken] = {}
+        counter, successors, count = self.reference.counter, self.reference.thread_successors, len(self.reference.threads)
+        first = released
+        while todo:
+            node = todo.pop()
+            state = node[0]
+            moved = False
+            for thread in range(count) if first is None else (first,):
+                number = counter(state, thread)
+                if not number or (first is None and self._held(state, thread, number) is not None):
+                    continue
+                for way in successors(state, thread):
+                    moved = True
+                    if way.state is None:
+                        found = self._broken(way.error, thread)
+                        broken.setdefault((found.rule, found.message), found)
+                        continue
+                    after = (way.state, self._counted(node, thread, number, way.state))
+                    if after not in seen:
+                        seen.add(after)
+                        todo.append(after)
+            first = None
+            if not moved:
+                settled[node] = None
+                self._stuck(node, broken)
+            if len(seen) > _MOST:
+                raise TooManyInterleavings(f"{self.scenario.name}: more than {_MOST:,} states within one coarse step")
+        return Coarse(tuple(settled), tuple(broken.values()))
+
+    def _counted(self, node: Node, thread: int, number: int, after: bytes) -> tuple[int, ...]:
+        """What is counted, after a step of a thread from the boundary `number`."""
+        state, counts = node
+        rows = self.rows
+        if self.begun[self.reference.counter(after, thread)]:
+            counts = _plus(counts, self._row(after, thread))
+        late = self.late_at.get(number)
+        if late is not None and self._is_late(state, thread, *late):
+            counts = _plus(counts, rows + self._row(state, thread))
+        if after[self.exiting_at] and not state[self.exiting_at]:
+            for other in range(len(self.names)):
+                at = self.reference.counter(after, other)
+                if other != thread and self.own[other] and at and not self.rooted[at]:
+                    counts = _plus(counts, 2 * rows + self._row(after, other))
+        return counts
+
+    def _is_late(self, state: bytes, thread: int, at: int, low: int) -> bool:
+        """Whether the frame that a driver is about to use is not the CPU's at the operation's address."""
+        va = self.encoder.rows["address"][self._row(state, thread)]
+        pfn = state[self.program.bases[thread] + at] + low
+        entry = self.program.layout.reference(state, self.pte_at + va * self.pte_size + self.pte_frame)
+        return entry != self.frames_at[pfn]
+
+    def _broken(self, error: LangError | None, thread: int) -> Broken:
+        """A step's error as a broken rule; what is wrong with the model itself is raised."""
+        assert error is not None
+        name = self.program.threads[thread].name
+        if isinstance(error, RuleBroken):
+            return Broken(error.rule, error.message, name, error.where)
+        if isinstance(error, NoneFollowed):
+            return Broken(error.rule, str(error), name, error.where)
+        raise error
+
+    def _stuck(self, node: Node, broken: dict[tuple[str, str], Broken]) -> None:
+        """A settled state from which nobody can be released although somebody has not ended is a deadlock."""
+        if self.ended(node) or self.held(node):
+            return
+        waiting = [t.name for i, t in enumerate(self.program.threads) if self.reference.counter(node[0], i)]
+        broken.setdefault(("deadlock", ""), Broken("deadlock", f"{' and '.join(waiting)} wait for ever", waiting[0], None))
+
+    # What a run leaves behind.
+
+    def left(self, node: Node) -> Forced:
+        """What a run that ended so leaves behind."""
+        state, counts = node
+        rows = self.rows
+        values = [byte - 128 for byte in state[self.results_at[0] : self.results_at[0] + rows]]
+        gone = counts[2 * rows :]
+        words = [None if cut else value_of(p.op, v) for p, v, cut in zip(self.places, values, gone, strict=True)]
+        return Forced(collect(self.scenario, words), counts[:rows], self._probe(state), counts[rows : 2 * rows])
+
+    def _probe(self, state: bytes) -> tuple[str, ...]:
+        """The device's table beside the CPU's."""
+        device = self.device
+        if device is None:
+            return ()
+        layout = self.program.layout
+        table = layout.addresses[id(unwrap(device))] + layout.offset(type(device), "page_table")
+        table += layout.offset(DevicePageTable, "entries")
+        size, writable = layout.size(RecordType(DeviceEntry)), layout.offset(DeviceEntry, "writable")
+        found = []
+        for va in range(self.encoder.pages):
+            frame = layout.reference(state, table + va * size + layout.offset(DeviceEntry, "frame"))
+            cpu = layout.reference(state, self.pte_at + va * self.pte_size + self.pte_frame)
+            word = "none" if not frame else "same" if frame == cpu else "other"
+            found.append(word + ("+w" if frame and state[table + va * size + writable] else ""))
+        return tuple(found)
+
+
+def _plus(counts: tuple[int, ...], at: int) -> tuple[int, ...]:
+    """One more at a place."""
+    return (*counts[:at], counts[at] + 1, *counts[at + 1 :])
+
+
+def _late_use(counter: Counter) -> tuple[int, int] | None:
+    """Where `pfn` lies in the thread's region, and its least value, where a driver goes on to use a frame that nothing holds."""
+    receiver = counter.function.receiver
+    if counter.hold != "unlocked" or receiver is None or not issubclass(receiver, MirrorDereferencesLater):
+        return None
+    var = next(var for var in counter.frame.slots if var.name == "pfn")
+    assert isinstance(var.type, IntType)
+    return counter.frame.slots[var], var.type.low
