@@ -24,7 +24,7 @@ from secondsight.lang.plain import replay
 from secondsight.lang.program import Program, Thread, build
 from secondsight.lang.symmetry import symmetry_of
 from secondsight.scenario import load_scenarios
-from secondsight.scenario.model import _watched, program
+from secondsight.scenario.model import program, watched
 from secondsight.search import Limits, Progress, Result, Verdict
 from secondsight.search.cluster import cluster_search, job_of, search_by
 from secondsight.search.cluster_levels import Answer, Levels, LocalHosts, Lost
@@ -107,7 +107,7 @@ def mirror_a(right: bool) -> Native:
 @pytest.mark.parametrize("file", sorted(HOUSE.glob("scenarios/*.py"))[::4], ids=lambda f: f.stem)
 def test_scenarios(file: Path) -> None:
     made = program(load_scenarios(file)[0])
-    assert_same(Native(made), _watched(made))
+    assert_same(Native(made), watched(made))
 
 
 def test_interchangeable_records_stay_so() -> None:

@@ -32,7 +32,7 @@ from test_cluster import ENDS, HOUSE, assert_replays, holding, mirror_a, program
 from secondsight.lang import LangError
 from secondsight.lang.native import Native
 from secondsight.scenario import load_scenarios
-from secondsight.scenario.model import _watched, program
+from secondsight.scenario.model import program, watched
 from secondsight.search import Limits, Progress, Result, Verdict
 from secondsight.search.cluster import cluster_search, job_of
 from secondsight.search.cluster_ray import _open, hosts_at
@@ -114,7 +114,7 @@ def test_every_end(cluster: Cluster, functions: list[tuple[Any, ...]], ends: str
 @pytest.mark.parametrize("name", ["punch_races", "thread_2023_sequence", "munmap_races"])
 def test_outcomes(cluster: Cluster, name: str) -> None:
     made = program(load_scenarios(HOUSE / "scenarios" / f"{name}.py")[0])
-    native, watch = Native(made), _watched(made)
+    native, watch = Native(made), watched(made)
     found = cluster_search(native, cluster.address, watch=watch)
     assert told(found) == told(native_search(native, watch=watch, workers=1))
     assert found.outcomes

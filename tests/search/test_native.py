@@ -19,7 +19,7 @@ from secondsight.lang.plain import replay
 from secondsight.lang.program import Program, Thread, build
 from secondsight.lang.reference import Reference
 from secondsight.scenario import load_scenarios
-from secondsight.scenario.model import _watched, program
+from secondsight.scenario.model import program, watched
 from secondsight.search import Limits, Result, Verdict, breadth_first
 from secondsight.search.native import native_search
 from secondsight.search.strategy import DepthFirst, RandomWalks, Strategy
@@ -57,7 +57,7 @@ def assert_same(made: Program, watch: tuple[int, int] | None = None) -> Result:
 def test_scenarios(file: Path) -> None:
     for scenario in load_scenarios(file)[:1]:
         made = program(scenario)
-        assert_same(made, _watched(made))
+        assert_same(made, watched(made))
 
 
 @pytest.mark.parametrize("driver", ["Mirror", "MirrorWithoutTest"])
