@@ -22,7 +22,8 @@ from typing import Literal
 
 from secondsight.lang import Array, Char, Errno, Mutex, Record, Ref, atomic, pool, require, tracepoint
 from secondsight.linux.errno import EINVAL
-from secondsight.linux.mm_types import VM_PFNMAP, AddressSpace, Driver, Flags, Frame, Mm, Pgoff, Result, Va
+from secondsight.linux.fork import mms
+from secondsight.linux.mm_types import VM_PFNMAP, AddressSpace, Count, Driver, Flags, Frame, Mm, Pgoff, Result, Va
 from secondsight.linux.mmap import do_mmap
 from secondsight.linux.page_alloc import frame_touch
 
@@ -33,6 +34,8 @@ __all__ = [
     "dma_buf_attach",
     "dma_buf_detach",
     "dma_buf_dynamic_attach",
+    "dma_buf_fget",
+    "dma_buf_fput",
     "dma_buf_map_attachment",
     "dma_buf_mmap",
     "dma_buf_move_notify",
@@ -56,14 +59,32 @@ class DmaBufAttachment(Record):
 
 
 class DmaBuf(AddressSpace):
-    """struct dma_buf and its dma_buf_ops, for an exporter to derive from. Mapped into a process it is a PFN mapping."""
+    """struct dma_buf and its dma_buf_ops, for an exporter to derive from. Mapped into a process it is a PFN mapping.
+
+    `f_count` is that of its file, less its mappings, which are counted by looking: a file descriptor, a call under way.
+    When nothing refers to the file any more, the buffer is released. Left out: attachments do not count.
+    """
 
     resv: Mutex
     nr_pages: Pgoff
+    f_count: Count
 
     def vm_flags(self) -> Flags:
         """VM_PFNMAP: entries without references, that cannot be mirrored."""
         return VM_PFNMAP
+
+    def mmap(self, length: Pgoff, pgoff: Pgoff) -> Errno:
+        """dma_buf_mmap_internal() (drivers/dma-buf/dma-buf.c, Linux 6.12): -EINVAL beyond the end of the buffer."""
+        if pgoff + length > self.nr_pages:
+            return -EINVAL
+        return 0
+
+    def unlinked(self) -> None:
+        """A mapping has gone; see `dma_buf_fput`."""
+        dma_buf_released(self)
+
+    def release(self) -> None:
+        """dma_buf_ops.release: nothing refers to the buffer any more."""
 
     def is_dynamic(self) -> bool:
         """dma_buf_is_dynamic(): whether the exporter has `pin` and `unpin`."""
@@ -233,6 +254,31 @@ def dma_buf_mmap(dmabuf: DmaBuf, mm: Mm, va: Va, length: Pgoff, pgoff: Pgoff, sh
     """
     if not shared:
         return -EINVAL
-    if pgoff + length > dmabuf.nr_pages:
-        return -EINVAL
     return do_mmap(mm, va, length, dmabuf, pgoff, True)
+
+
+@atomic
+def dma_buf_fget(dmabuf: DmaBuf) -> None:
+    """fget() (fs/file.c, Linux 6.12) of a buffer's file: it stays while the caller uses it."""
+    dmabuf.f_count += 1
+
+
+@atomic
+def dma_buf_fput(dmabuf: DmaBuf) -> None:
+    """fput() (fs/file_table.c, Linux 6.12) of a buffer's file; the last reference releases the buffer."""
+    require(dmabuf.f_count > 0, "use-after-free", "drops a file that nobody holds")
+    dmabuf.f_count -= 1
+    dma_buf_released(dmabuf)
+
+
+@atomic
+def dma_buf_released(dmabuf: DmaBuf) -> None:
+    """dma_buf_release() (drivers/dma-buf/dma-buf.c, Linux 6.12), if nothing holds the file and nothing maps it."""
+    if dmabuf.f_count > 0:
+        return
+    for i in range(len(mms)):
+        mm = mms[i]
+        for va in range(len(mm.vmas)):
+            if mm.vmas[va].file is dmabuf:
+                return
+    dmabuf.release()

@@ -11,28 +11,52 @@ __all__ = ["madvise_dontneed"]
 
 
 def madvise_dontneed(mm: Mm, va: Va, length: Pgoff) -> Errno:
-    """madvise_dontneed_free(), madvise_dontneed_single_vma() (mm/madvise.c, Linux 6.12): forget what `length`
-    pages hold.
+    """madvise_walk_vmas(), madvise_dontneed_free() (mm/madvise.c, Linux 6.12): forget what `length` pages hold.
 
-    Private anonymous memory reads as zero afterwards; a file's page is found again in the file. -EINVAL for
-    VM_PFNMAP, -ENOMEM where nothing is mapped; in both cases nothing is done. Left out: ranges of several vmas
-    (one bracket for all here), locked and huge pages.
+    Private anonymous memory reads as zero afterwards; a file's page is found again in the file. Vma by vma: where nothing
+    is mapped it goes on, and says -ENOMEM at the end; at a VM_PFNMAP one it stops with -EINVAL. Left out: locked and huge
+    pages.
     """
     mm.mmap_lock.read_lock()
-    ret = madvise_dontneed_valid(mm, va, va + length)
-    if ret == 0:
-        zap_page_range_single(mm, va, va + length)
+    ret = 0
+    start: VaEnd = va
+    while start < va + length:
+        with atomic:
+            first = find_vma_from(mm, start, va + length)
+            end = first
+            invalid = False
+            if first != start:
+                ret = -ENOMEM
+            if first < va + length:
+                end = vma_end(mm, first, va + length)
+                invalid = vma_flags(mm.vmas[first]) & VM_PFNMAP != 0
+        if invalid:
+            ret = -EINVAL
+            break
+        if first < end:
+            zap_page_range_single(mm, first, end)
+        start = end
     mm.mmap_lock.read_unlock()
     return ret
 
 
 @atomic
-def madvise_dontneed_valid(mm: Mm, start: Va, end: VaEnd) -> Errno:
-    """madvise_dontneed_free_valid_vma() (mm/madvise.c, Linux 6.12)."""
+def find_vma_from(mm: Mm, start: VaEnd, end: VaEnd) -> VaEnd:
+    """find_vma() (mm/mmap.c, Linux 6.12): the first mapped page from `start` on; `end` if there is none before."""
     for i in range(start, end):
+        if mm.vmas[i].state == VmaState.MAPPED:
+            return i
+    return end
+
+
+@atomic
+def vma_end(mm: Mm, start: Va, end: VaEnd) -> VaEnd:
+    """`vma->vm_end`, or `end` if that is less: where the vma at `start` ends."""
+    for i in range(start + 1, end):
         vma = mm.vmas[i]
-        if vma.state != VmaState.MAPPED:
-            return -ENOMEM
-        if vma_flags(vma) & VM_PFNMAP != 0:
-            return -EINVAL
-    return 0
+        before = mm.vmas[i - 1]
+        if vma.state != VmaState.MAPPED or vma.file is not before.file or vma.write != before.write:
+            return i
+        if vma.file is not None and vma.pgoff != before.pgoff + 1:
+            return i
+    return end

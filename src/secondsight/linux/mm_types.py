@@ -134,6 +134,21 @@ class AddressSpace(Record):
         """VM_PFNMAP, VM_DEVMAP or neither."""
         return 0
 
+    def map_writable(self) -> Errno:
+        """memfd_check_seals_mmap() and mapping_map_writable(): whether a shared mapping that may write can be made: 0 or
+        an error, before anything is done. 0: `unmap_writable` follows, when it is made or has failed."""
+        return 0
+
+    def unmap_writable(self) -> None:
+        """mapping_unmap_writable()."""
+
+    def mmap(self, length: Pgoff, pgoff: Pgoff) -> Errno:
+        """file_operations.mmap: the file's own look at a new mapping, when what was there has gone: 0 or an error."""
+        return 0
+
+    def unlinked(self) -> None:
+        """remove_vma(): a mapping of the file has gone and its reference to the file with it."""
+
 
 class VmaState(IntEnum):
     """How far a mapping is from existing."""

@@ -7,7 +7,7 @@ writing, the references are dropped and the vmas go.
 
 from __future__ import annotations
 
-from secondsight.lang import Ref, atomic
+from secondsight.lang import Errno, Ref, atomic
 from secondsight.linux.errno import EEXIST, ENOMEM
 from secondsight.linux.memory import tlb_finish_mmu, unmap_vmas
 from secondsight.linux.mm_types import AddressSpace, Mm, Pgoff, Result, Va, VmaState
@@ -21,45 +21,67 @@ def do_mmap(mm: Mm, va: Va, length: Pgoff, file: Ref[AddressSpace], pgoff: Pgoff
     """do_mmap() (mm/mmap.c, Linux 6.12), MAP_FIXED_NOREPLACE: map `length` pages of `file` (None: anonymous) at
     `va`.
 
-    `va`, or -EEXIST when something is there, -ENOMEM beyond the end of the address space. Shared if a file, else
-    private. The file's own mmap checks are its caller's (`udmabuf`, `dax`). Left out: MAP_FIXED, protections other
-    than read and write.
-    """
-    if length <= 0 or va + length > len(mm.vmas):
-        return -ENOMEM
-    mm.mmap_lock.write_lock()
-    ret = mmap_region(mm, va, length, file, pgoff, write)
-    mm.mmap_lock.write_unlock()
-    return ret
-
-
-def do_mmap_fixed(mm: Mm, va: Va, length: Pgoff, file: Ref[AddressSpace], pgoff: Pgoff, write: bool) -> Result:
-    """do_mmap(), mmap_region() (mm/mmap.c, Linux 6.12), MAP_FIXED: map over whatever is there.
-
-    The old mapping goes and the new one comes under one hold of the mmap lock, so no access finds a gap.
+    `va`, or -EEXIST when something is there, -ENOMEM beyond the end of the address space, or the file's own error.
+    Shared if a file, else private. Left out: protections other than read and write.
     """
     if length <= 0 or va + length > len(mm.vmas):
         return -ENOMEM
     mm.mmap_lock.write_lock()
     with atomic:
-        found = vms_gather_munmap_vmas(mm, va, va + length)
+        ret = 0
+        for i in range(va, va + length):
+            if mm.vmas[i].state != VmaState.NONE:
+                ret = -EEXIST
+        if ret == 0:
+            ret = map_writable(file)
+        if ret == 0:
+            ret = mmap_region(mm, va, length, file, pgoff, write)
+    mm.mmap_lock.write_unlock()
+    return ret
+
+
+def do_mmap_fixed(mm: Mm, va: Va, length: Pgoff, file: Ref[AddressSpace], pgoff: Pgoff, write: bool) -> Result:
+    """do_mmap(), mmap_region(), __mmap_region() (mm/mmap.c, Linux 6.12), MAP_FIXED: map over whatever is there.
+
+    The old mapping goes and the new one comes under one hold of the mmap lock, so no access finds a gap. A write seal is
+    looked at before the old mapping goes; but when the file's own mmap refuses, it has gone (vms_abort_munmap_vmas()).
+    """
+    if length <= 0 or va + length > len(mm.vmas):
+        return -ENOMEM
+    mm.mmap_lock.write_lock()
+    with atomic:
+        ret: Result = map_writable(file)
+        found = ret == 0 and vms_gather_munmap_vmas(mm, va, va + length)
     if found:
         gather = unmap_vmas(mm, va, va + length)
         free_pgtables(mm, va, va + length)
         if gather != 0:
             tlb_finish_mmu(gather)
-    ret = mmap_region(mm, va, length, file, pgoff, write)
+    if ret == 0:
+        ret = mmap_region(mm, va, length, file, pgoff, write)
     mm.mmap_lock.write_unlock()
     return ret
 
 
 @atomic
+def map_writable(file: Ref[AddressSpace]) -> Errno:
+    """The part of do_mmap() and mmap_region() that asks whether `file` may be mapped for writing; anonymous memory may."""
+    if file is None:
+        return 0
+    return file.map_writable()
+
+
+@atomic
 def mmap_region(mm: Mm, va: Va, length: Pgoff, file: Ref[AddressSpace], pgoff: Pgoff, write: bool) -> Result:
-    """mmap_region() (mm/mmap.c, Linux 6.12): the vma into the tree and, under `i_mmap`, into the file's."""
-    for i in range(va, va + length):
-        if mm.vmas[i].state != VmaState.NONE:
-            return -EEXIST
+    """__mmap_region() (mm/mmap.c, Linux 6.12): the vma into the tree and, under `i_mmap`, into the file's.
+
+    Nothing is mapped there. `va`, or the error of the file's own mmap.
+    """
     if file is not None:
+        ret = file.mmap(length, pgoff)
+        if ret != 0:
+            file.unmap_writable()
+            return ret
         file.i_mmap.write_lock()
     for i in range(va, va + length):
         vma = mm.vmas[i]
@@ -70,6 +92,7 @@ def mmap_region(mm: Mm, va: Va, length: Pgoff, file: Ref[AddressSpace], pgoff: P
             vma.pgoff = pgoff + i - va
     if file is not None:
         file.i_mmap.write_unlock()
+        file.unmap_writable()
     return va
 
 

@@ -35,7 +35,7 @@ from secondsight.linux.memory import (
     insert_page,
     unmap_mapping_range,
 )
-from secondsight.linux.mm_types import AddressSpace, Flags, Frame, Mm, Pgoff, Va
+from secondsight.linux.mm_types import AddressSpace, Count, Flags, Frame, Mm, Pgoff, Va
 from secondsight.linux.page_alloc import alloc_page, put_page
 
 __all__ = [
@@ -46,6 +46,7 @@ __all__ = [
     "F_SEAL_WRITE",
     "Seals",
     "ShmemFile",
+    "folio_mapcount",
     "shmem_fallocate_punch_hole",
     "shmem_files",
     "shmem_get_folio",
@@ -61,10 +62,16 @@ Seals = Annotated[int, Bounds(0, 31)]
 
 
 class ShmemFile(AddressSpace):
-    """struct shmem_inode_info with its page cache. `falloc_start` to before `falloc_next` is being punched (i_private)."""
+    """struct shmem_inode_info with its page cache. `falloc_start` to before `falloc_next` is being punched (i_private).
+
+    `i_mmap_writable` counts mappings being made; those that are there are counted by looking. `deny_writable` is
+    mapping_deny_writable(): sealed against writing, or about to be.
+    """
 
     i_rwsem: RwLock
     seals: Seals
+    i_mmap_writable: Count
+    deny_writable: bool
     nr_pages: Pgoff
     pages: Array[Ref[Frame], Literal["file_pages"]]
     falloc_start: Pgoff
@@ -86,6 +93,17 @@ class ShmemFile(AddressSpace):
             wait_until(not self.falloc_start <= pgoff < self.falloc_next)
             return VM_FAULT_NOPAGE
         return shmem_map_folio(self, mm, va, pgoff)
+
+    def map_writable(self) -> Errno:
+        """memfd_check_seals_mmap() (mm/memfd.c), mapping_map_writable() (include/linux/fs.h, Linux 6.12): 0 or -EPERM."""
+        if self.deny_writable or self.seals & (F_SEAL_WRITE | F_SEAL_FUTURE_WRITE) != 0:
+            return -EPERM
+        self.i_mmap_writable += 1
+        return 0
+
+    def unmap_writable(self) -> None:
+        """mapping_unmap_writable() (include/linux/fs.h, Linux 6.12)."""
+        self.i_mmap_writable -= 1
 
 
 shmem_files = pool(ShmemFile, "files")
@@ -172,15 +190,22 @@ def shmem_remove_folio(file: ShmemFile, pgoff: Pgoff) -> None:
 
 @atomic
 def folio_mapped(folio: Frame) -> bool:
-    """folio_mapped() (include/linux/mm.h, Linux 6.12), for file pages; a PFN mapping does not count.
+    """folio_mapped() (include/linux/mm.h, Linux 6.12), for file pages."""
+    return folio_mapcount(folio) != 0
+
+
+@atomic
+def folio_mapcount(folio: Frame) -> Count:
+    """folio_mapcount() (include/linux/mm.h, Linux 6.12), for file pages; a PFN mapping does not count.
 
     The kernel keeps a count; here the page tables are looked through.
     """
+    found: Count = 0
     for i in range(len(mms)):
         mm = mms[i]
         for va in range(len(mm.ptes)):
             if mm.ptes[va].frame is folio:
                 file = mm.vmas[va].file
                 if file is not None and file.vm_flags() == 0:
-                    return True
-    return False
+                    found += 1
+    return found

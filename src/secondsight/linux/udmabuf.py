@@ -52,6 +52,10 @@ class Udmabuf(DmaBuf):
         """An attachment is mapped once."""
         return True
 
+    def release(self) -> None:
+        """release_udmabuf()."""
+        release_udmabuf(self)
+
     def map_dma_buf(self, attach: DmaBufAttachment) -> Errno:
         """map_udmabuf(), get_sg_table() (drivers/dma-buf/udmabuf.c, Linux 6.12): the pinned pages."""
         with atomic:
@@ -98,13 +102,14 @@ def udmabuf_create(memfd: Ref[ShmemFile], offset: Pgoff, size: Pgoff) -> Result:
     """UDMABUF_CREATE, udmabuf_create() (drivers/dma-buf/udmabuf.c, Linux 6.12): a buffer of `size` pages of a
     memfd.
 
-    Its place in `udmabufs`, or: -EINVAL for no pages, wrong seals, or pages beyond the end of the file; -EBADFD
+    Its place in `udmabufs`, with the reference of a new file descriptor, or: -EINVAL for no pages, wrong seals, or pages beyond the end of the file; -EBADFD
     for no memfd.
     """
     if size == 0:
         return -EINVAL
     with atomic:
         ubuf = udmabufs.alloc()
+        ubuf.f_count = 1
     ret = udmabuf_pin_folios(ubuf, memfd, offset, size)
     if ret != 0:
         release_udmabuf(ubuf)
@@ -126,6 +131,7 @@ def udmabuf_create_list(count: Count) -> Result:
         return -EINVAL
     with atomic:
         ubuf = udmabufs.alloc()
+        ubuf.f_count = 1
     for i in range(count):
         with atomic:
             memfd = create_items[i].memfd
@@ -167,7 +173,8 @@ def udmabuf_add_folio(ubuf: Udmabuf, memfd: ShmemFile, pgoff: Pgoff) -> None:
 def release_udmabuf(ubuf: Udmabuf) -> None:
     """release_udmabuf(), unpin_all_folios() (drivers/dma-buf/udmabuf.c, Linux 6.12): the last user is gone; unpin.
 
-    The caller sees to it that nobody maps the buffer or is attached: files are not counted here.
+    Called by `dma_buf_fput` and by the last munmap. Whoever is attached keeps the frames without a reference: the caller
+    sees to it that nobody is.
     """
     for i in range(ubuf.nr_pages):
         frame = ubuf.folios[i]

@@ -49,9 +49,11 @@ def vms_gather_munmap_vmas(mm: Mm, start: Va, end: VaEnd) -> bool:
 
 @atomic
 def free_pgtables(mm: Mm, start: Va, end: VaEnd) -> None:
-    """free_pgtables() (mm/memory.c, Linux 6.12), for its unlink_file_vma(): files forget the range's vmas.
+    """free_pgtables() (mm/memory.c), for its unlink_file_vma(), and remove_vma() (mm/vma.c, Linux 6.12): files forget the
+    range's vmas, which drop their references to the files.
 
-    Taking `i_mmap`, unlinking and releasing it is one step. Left out: the page tables themselves.
+    Taking `i_mmap`, unlinking and releasing it is one step. A file's last reference is dropped here; in the kernel the
+    thread that dropped it does the rest on its way back to its program. Left out: the page tables themselves.
     """
     for va in range(start, end):
         vma = mm.vmas[va]
@@ -60,6 +62,7 @@ def free_pgtables(mm: Mm, start: Va, end: VaEnd) -> None:
             file.i_mmap.write_lock()
             vma.file = None
             file.i_mmap.write_unlock()
+            file.unlinked()
         vma.state = VmaState.NONE
         vma.pgoff = 0
         vma.write = False

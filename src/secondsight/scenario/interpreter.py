@@ -13,8 +13,8 @@ from typing import Annotated, Final
 from secondsight.devices.device import Device, accesses_compared
 from secondsight.lang import Bounds, Record, Ref, atomic, const, hold_point, shared, shared_array, wait_until
 from secondsight.linux.dax import DevDax, dax_mmap, dev_dax_invalidate, kill_dax, synchronize_dax
-from secondsight.linux.dma_buf import dma_buf_mmap
-from secondsight.linux.errno import EBADF, EBADFD, EPERM
+from secondsight.linux.dma_buf import dma_buf_fget, dma_buf_fput, dma_buf_mmap
+from secondsight.linux.errno import EBADF, EBADFD
 from secondsight.linux.exit import exit_mm
 from secondsight.linux.fault import cpu_read, cpu_write
 from secondsight.linux.madvise import madvise_dontneed
@@ -23,7 +23,7 @@ from secondsight.linux.memremap import dev_pagemap_drain, dev_pagemap_kill, dev_
 from secondsight.linux.mm_types import Count, Mm, Result
 from secondsight.linux.mmap import do_mmap, do_mmap_fixed, vm_munmap
 from secondsight.linux.oom_kill import oom_reap_task_mm
-from secondsight.linux.shmem import F_SEAL_FUTURE_WRITE, F_SEAL_WRITE, ShmemFile, shmem_fallocate_punch_hole
+from secondsight.linux.shmem import ShmemFile, shmem_fallocate_punch_hole
 from secondsight.linux.udmabuf import Udmabuf, create_items, udmabuf_create, udmabuf_create_list, udmabufs
 
 __all__ = ["DIFFERS", "NOT_RUN", "SKIPPED", "Handle", "OpKind", "handles", "process", "results", "run_ops", "run_final"]
@@ -101,7 +101,8 @@ pages = const("op.pages")
 value = const("op.value")
 page = const("op.page")
 needs = const("op.needs")
-"""The handle that must have come into being, or -1."""
+"""The handle that must have come into being, or -1; the ranges of a list and the mapping that `at` names must have too."""
+needs_at = const("op.needs_at")
 makes = const("op.makes")
 fixed = const("op.fixed")
 range_first = const("op.range_first")
@@ -158,15 +159,18 @@ def exit_group(mm: Mm) -> None:
 
 @atomic
 def made(i: RowNumber) -> bool:
-    """Whether the handle that row `i` needs came into being."""
-    if needs[i] < 0:
-        return True
-    return handles[needs[i]].made
+    """Whether the handles that row `i` needs came into being."""
+    if kind[i] == OpKind.UDMABUF_CREATE_LIST:
+        return all(handles[range_memfd[range_first[i] + k]].made for k in range(pages[i]))
+    if needs_at[i] >= 0:
+        if not handles[needs_at[i]].made:
+            return False
+    return needs[i] < 0 or handles[needs[i]].made
 
 
 def run_op(i: RowNumber, mm: Mm, device: Ref[Device]) -> Result:
     """One operation; its result."""
-    if needs[i] >= 0:
+    if needs[i] >= 0 or needs_at[i] >= 0 or kind[i] == OpKind.UDMABUF_CREATE_LIST:
         there = made(i)
         if not there:
             return SKIPPED
@@ -208,19 +212,21 @@ def run_mmap(i: RowNumber, mm: Mm) -> Result:
             memfd = handles[needs[i]].memfd
             udmabuf = handles[needs[i]].udmabuf
             dax = handles[needs[i]].dax
+            if udmabuf is not None and not closed:
+                dma_buf_fget(udmabuf)
         if closed:
             return -EBADF
         if memfd is not None:
-            with atomic:
-                sealed = memfd.seals & (F_SEAL_WRITE | F_SEAL_FUTURE_WRITE) != 0
-            if sealed:
-                return -EPERM
             if fixed[i] != 0:
                 ret = do_mmap_fixed(mm, address[i], pages[i], memfd, page[i], True)
             else:
                 ret = do_mmap(mm, address[i], pages[i], memfd, page[i], True)
         elif udmabuf is not None:
-            ret = dma_buf_mmap(udmabuf, mm, address[i], pages[i], page[i], True)
+            if fixed[i] != 0:
+                ret = do_mmap_fixed(mm, address[i], pages[i], udmabuf, page[i], True)
+            else:
+                ret = dma_buf_mmap(udmabuf, mm, address[i], pages[i], page[i], True)
+            dma_buf_fput(udmabuf)
         elif dax is not None:
             ret = dax_mmap(dax, mm, address[i], pages[i], page[i], True)
     if ret < 0:
@@ -254,6 +260,9 @@ def run_file_op(i: RowNumber, mm: Mm) -> Result:
         memfd = handles[needs[i]].memfd
         if not closed and kind[i] == OpKind.CLOSE:
             handles[needs[i]].closed = True
+            udmabuf = handles[needs[i]].udmabuf
+            if udmabuf is not None:
+                dma_buf_fput(udmabuf)
     if kind[i] == OpKind.UDMABUF_CREATE:
         if closed:
             return -EBADFD

@@ -72,7 +72,7 @@ _OUTSIDERS = {
 }
 """Operations that are not the process's own: a thread of only these outlives it."""
 
-_TABLES = ("kind", "address", "pages", "value", "page", "needs", "makes", "fixed", "range_first")
+_TABLES = ("kind", "address", "pages", "value", "page", "needs", "needs_at", "makes", "fixed", "range_first")
 
 
 def _size(frames: int, files: int, dax: int, buffers: int, rows: int) -> dict[str, int]:
@@ -96,8 +96,9 @@ larger address space (`pages`) has more steps, so it is as large as the scenario
 class Encoder:
     """A scenario as the interpreter's tables, and the bounds that it needs."""
 
-    def __init__(self, scenario: Scenario) -> None:
+    def __init__(self, scenario: Scenario, release: str | None = None) -> None:
         self.scenario = scenario
+        self.release = release
         self.places = _ordered(scenario)
         self.types: dict[str, HandleType] = {}
         self.numbers: dict[str, int] = {}
@@ -117,7 +118,7 @@ class Encoder:
 
     def _row(self, op: Op) -> None:
         kind: OpKind = _KINDS.get(op.kind, OpKind.MEMFD_CREATE)
-        row = dict.fromkeys(_TABLES, 0) | {"needs": -1, "makes": -1}
+        row = dict.fromkeys(_TABLES, 0) | {"needs": -1, "needs_at": -1, "makes": -1}
         needed = next((op.args[n] for n in ("fd", "addr", "dax") if isinstance(op.args.get(n), Ref)), None)
         if op.kind == "mmap":
             fd = op.args["fd"]
@@ -140,7 +141,9 @@ class Encoder:
             row["address"] = self.address[address.handle] + address.page
         if op.kind == "mmap":
             row["address"] = self._place_mapping(op, row["pages"])
-            row["fixed"] = int(op.args["at"] is not None)
+            at = op.args["at"]
+            if isinstance(at, Ref):
+                row["fixed"], row["needs_at"] = 1, self.numbers[at.handle]
         ranges = op.args.get("ranges")
         if isinstance(ranges, tuple):
             row["range_first"], row["pages"] = len(self.ranges["handle"]), len(ranges)
@@ -217,19 +220,26 @@ def _ordered(scenario: Scenario) -> list[Place]:
     return list(scenario.places())
 
 
+def encoded(scenario: Scenario, release: str | None = None) -> tuple[dict[str, int], dict[str, Sequence[int]], int]:
+    """For running a scenario without threads in plain execution: the machine's bounds, its tables, the number of rows."""
+    encoder = Encoder(scenario, release)
+    return encoder.bounds(None, {}), encoder.data(True), len(encoder.places)
+
+
 def program(
     scenario: Scenario,
     driver: type[Device] | None = None,
     rules: Iterable[Callable[..., Any]] = (),
     wanted: dict[str, int] | None = None,
     holds: bool = False,
+    release: str | None = None,
 ) -> Program:
     """The checked program of a scenario; its device, if it has one, is driven by `driver` (default: the reference mirror).
 
-    `wanted` raises bounds; `holds`: with hold points, for forced runs. Raises `LangError` for a bound that is too
-    small or a driver outside the language.
+    `wanted` raises bounds; `holds`: with hold points, for forced runs; `release`: see `outcomes`. Raises `LangError` for a
+    bound that is too small or a driver outside the language.
     """
-    encoder = Encoder(scenario)
+    encoder = Encoder(scenario, release)
     places = encoder.places
     has_device = any(p.op.kind == "device" for p in places)
     driver = (driver or Mirror) if has_device else None
@@ -307,9 +317,14 @@ def outcomes(
     on_progress: Callable[[Progress], None] | None = None,
     wanted: dict[str, int] | None = None,
     executor: Executor = "auto",
+    release: str | None = None,
 ) -> tuple[Result, frozenset[Outcome]]:
-    """Every outcome that a scenario can have, and the search's result: only if that *holds* is the set complete."""
-    made = program(scenario, driver, rules, wanted)
+    """Every outcome that a scenario can have, and the search's result: only if that *holds* is the set complete.
+
+    `release` is a kernel's name for itself, such as `6.1.0-50-amd64`: the model then answers as that one does (see
+    `linux.releases`); None: as Linux 6.12.
+    """
+    made = program(scenario, driver, rules, wanted, release=release)
     result = search(made, executor, limits, on_progress, watched(made), progress=True)
     return result, frozenset(read_outcome(scenario, seen) for seen in result.outcomes)
 

@@ -1,0 +1,65 @@
+"""What drawn scenarios found wrong in the model (`secondsight agree`), as small as they were made; the kernel was right."""
+
+from secondsight.scenario import Recorder, scenario
+
+
+@scenario
+def dontneed_over_a_gap(s: Recorder) -> None:
+    """MADV_DONTNEED goes on behind what is not mapped, and says -ENOMEM at the end."""
+    a = s.mmap(pages=3)
+    s.write(a, "a")
+    s.munmap(a + 1)
+    s.madvise_dontneed(a, into="forgot")
+    s.read(a, into="before")
+    s.read(a + 2, into="behind")
+
+
+@scenario
+def dontneed_into_a_udmabuf(s: Recorder) -> None:
+    """MADV_DONTNEED stops at a mapping that it cannot do; what lies before is forgotten already."""
+    fd = s.memfd_create(pages=1, seals="shrink")
+    a = s.mmap(pages=3)
+    s.write(a, "a")
+    s.mmap(s.udmabuf_create(fd), at=a + 1)
+    s.madvise_dontneed(a, into="forgot")
+    s.read(a, into="before")
+    s.read(a + 2, into="behind")
+
+
+@scenario
+def udmabuf_mapped_over(s: Recorder) -> None:
+    """MAP_FIXED of a udmabuf: what was there goes. Also when the udmabuf is too short, and nothing comes."""
+    fd = s.memfd_create(pages=2, seals="shrink")
+    a = s.mmap(fd)
+    s.write(a, "a")
+    buf = s.udmabuf_create(fd, page=1, pages=1)
+    s.mmap(pages=1, at=a + 1)
+    s.read(a + 1, into="anonymous")
+    s.mmap(buf, at=a + 1, into="mapped")
+    s.read(a + 1, into="udmabuf")
+    s.mmap(buf, pages=2, at=a, into="too_short")
+    s.read(a, into="first")
+    s.read(a + 1, into="second")
+
+
+@scenario
+def sealed_file_mapped_over(s: Recorder) -> None:
+    """MAP_FIXED of a write-sealed memfd is refused, and what was there stays."""
+    sealed = s.memfd_create(pages=1, seals="write")
+    future = s.memfd_create(pages=1, seals="future_write")
+    a = s.mmap(pages=1)
+    s.write(a, "a")
+    s.mmap(sealed, at=a, into="of_sealed")
+    s.read(a, into="after_sealed")
+    s.mmap(future, at=a, into="of_future")
+    s.read(a, into="after_future")
+
+
+@scenario
+def over_a_mapping_that_never_was(s: Recorder) -> None:
+    """What names a mapping or a udmabuf that did not come into being is skipped."""
+    fd = s.memfd_create(pages=1)
+    buf = s.udmabuf_create(fd, into="created")
+    a = s.mmap(buf, into="mapped")
+    s.mmap(pages=1, at=a, into="over")
+    s.udmabuf_create_list([(fd, 0, 1), (buf, 0, 1)], into="in_list")

@@ -1,0 +1,211 @@
+"""Campaigns: thousands of drawn scenarios on the model and on a kernel, compared, and what was found kept.
+
+The scenarios of a campaign are cut into batches; worker processes, each with a boot of the kernel of its own, run them and
+judge them while the kernel runs the next. This process alone writes the file, a batch at a time. Killed at any moment, it
+loses the batches under way and nothing else: the next run does what is missing, beginning with what did not agree.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import multiprocessing
+import os
+import signal
+import time
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from multiprocessing.connection import Connection, wait
+from typing import Any
+
+from secondsight.agree.generate import Kind, scenario_of
+from secondsight.agree.judge import Answer, ask, both_answers, judge, signature_of
+from secondsight.agree.shrink import renumbered, shrink
+from secondsight.agree.sides import Booted, Seen
+from secondsight.agree.store import DIED, DISAGREES, Campaign, Finding, Result, Store
+from secondsight.kernels import Kernel, KernelError
+from secondsight.scenario import Scenario
+
+__all__ = ["BATCH", "RUNS", "Progress", "examine", "run_campaign", "shrink_findings"]
+
+RUNS: dict[Kind, int] = {"sequential": 1, "free": 25}
+"""How often a scenario runs on the kernel."""
+BATCH: dict[Kind, int] = {"sequential": 100, "free": 10}
+PR_SET_PDEATHSIG = 1
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a campaign is: `fresh` scenarios now, `done` with those from before."""
+
+    campaign: Campaign
+    fresh: int
+    done: int
+    total: int
+    disagree: int
+    seconds: float
+
+
+def examine(booted: Booted, scenarios: dict[int, Scenario], kind: Kind) -> list[Result]:
+    """Run scenarios on a kernel and on the model, and judge each. The numbers are theirs in the campaign."""
+    numbers = {scenario.name: number for number, scenario in scenarios.items()}
+    answers: dict[str, Answer] = {}
+    results = []
+
+    def think(scenario: Scenario) -> None:
+        answers[scenario.name] = ask(scenario, booted.release)
+
+    for scenario, seen in booted.answers(list(scenarios.values()), RUNS[kind], think):
+        results.append(_judged(numbers[scenario.name], scenario, answers[scenario.name], seen))
+    return results
+
+
+def _judged(number: int, scenario: Scenario, answer: Answer, seen: Seen) -> Result:
+    runs = sum(seen.outcomes.values())
+    answers = both_answers(answer, seen.outcomes)
+    if seen.died:
+        finding = Finding(f"the guest died: {seen.died.split(' while ')[0]}", scenario, answers, seen.console)
+        return Result(number, DIED, runs, answer.states, seen.outcomes, finding)
+    verdict, signature = judge(scenario, answer, seen.outcomes)
+    found = Finding(signature, scenario, answers) if signature else None
+    return Result(number, verdict, runs, answer.states, seen.outcomes, found)
+
+
+def run_campaign(
+    store: Store,
+    kernel: Kernel,
+    kind: Kind,
+    seed: int,
+    count: int,
+    boots: int = 1,
+    seconds: float | None = None,
+    on_progress: Callable[[Progress], None] | None = None,
+) -> Campaign:
+    """Run what is missing of the first `count` scenarios of a seed, in `boots` boots at once, no new batch after `seconds`.
+
+    Raises KernelError when the kernel does not boot. Ctrl-C ends the workers; what they had finished is kept.
+    """
+    campaign = store.campaign(kernel.name, kernel.release, kind, seed)
+    numbers = store.to_do(campaign, count)
+    size = max(1, min(BATCH[kind], -(-len(numbers) // boots)))
+    batches = [numbers[i : i + size] for i in range(0, len(numbers), size)]
+    start, fresh, wrong = time.monotonic(), 0, 0
+    with _Workers(kernel, kind, seed, min(boots, len(batches))) as workers:
+        for results in workers.run(batches, None if seconds is None else start + seconds):
+            store.add(campaign, results)
+            fresh += len(results)
+            wrong += sum(1 for one in results if one.finding is not None)
+            if on_progress:
+                on_progress(Progress(campaign, fresh, count - len(numbers) + fresh, count, wrong, time.monotonic() - start))
+    return campaign
+
+
+def shrink_findings(store: Store, campaign: Campaign, kernel: Kernel, most: int = 10) -> None:
+    """Make one disagreement of each signature small, on the kernel, and keep what is left; at most `most` of them."""
+    found = [one for one in store.results(campaign, [DISAGREES]) if one.finding is not None]
+    small = {one.finding.signature for one in found if one.finding is not None and one.finding.shrunk}
+    todo: dict[str, Result] = {}
+    for one in found:
+        if one.finding is not None and one.finding.signature not in small:
+            todo.setdefault(one.finding.signature, one)
+    if not todo:
+        return
+    with Booted(kernel) as booted:
+        for one in list(todo.values())[:most]:
+            assert one.finding is not None
+            store.add(campaign, [replace(one, finding=shrunk(booted, one.finding, campaign.kind))])
+
+
+def shrunk(booted: Booted, finding: Finding, kind: Kind) -> Finding:
+    """The finding with the smallest scenario found on which kernel and model still differ in the same way."""
+    runs = 1 if kind == "sequential" else 8 * RUNS[kind]  # a race may not show at once
+    last = finding
+
+    def still(candidate: Scenario) -> bool:
+        nonlocal last
+        answer = ask(candidate, booted.release)
+        if answer.problem or not answer.complete:
+            return False
+        seen = booted.answer(candidate, runs)
+        wrong = [outcome for outcome in seen.outcomes if outcome not in answer.possible]
+        same = any(signature_of(candidate, answer, outcome) == finding.signature for outcome in wrong)
+        if same:
+            last = replace(finding, scenario=candidate, answers=both_answers(answer, seen.outcomes), shrunk=True)
+        return same
+
+    if not still(renumbered(finding.scenario)):
+        return finding  # it did not show again: the drawn scenario is all there is
+    shrink(last.scenario, still, most=200 if kind == "sequential" else 80)
+    return last
+
+
+# The worker processes.
+
+
+class _Workers:
+    """Processes with a boot each. They end when this one does, however that ends."""
+
+    def __init__(self, kernel: Kernel, kind: Kind, seed: int, count: int) -> None:
+        context = multiprocessing.get_context("spawn")
+        self._processes = []
+        self._lines: list[Connection] = []
+        for _ in range(count):
+            ours, theirs = context.Pipe()
+            process = context.Process(target=_work, args=(theirs, kernel, kind, seed, os.getpid()), daemon=True)
+            process.start()
+            theirs.close()
+            self._processes.append(process)
+            self._lines.append(ours)
+
+    def run(self, batches: list[list[int]], until: float | None) -> Any:
+        """Give batches to whoever is free, and their results as they come; in no order."""
+        left = list(reversed(batches))
+        busy = 0
+        idle = list(self._lines)
+        while busy or left:
+            while idle and left and (until is None or time.monotonic() < until):
+                idle.pop().send(left.pop())
+                busy += 1
+            if not busy:
+                return
+            for line in wait([line for line in self._lines if line not in idle]):
+                assert isinstance(line, Connection)
+                try:
+                    answer = line.recv()
+                except EOFError:
+                    raise KernelError("a worker process ended", "was it killed? run the same command again to go on") from None
+                if isinstance(answer, tuple):
+                    raise KernelError(*answer)
+                busy -= 1
+                idle.append(line)
+                yield answer
+
+    def __enter__(self) -> _Workers:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for line in self._lines:
+            line.close()
+        for process in self._processes:
+            process.terminate()
+            process.join()
+
+
+def _work(line: Connection, kernel: Kernel, kind: Kind, seed: int, parent: int) -> None:
+    """A worker: batches of numbers come, results go, until the line closes."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        return
+    try:
+        with Booted(kernel) as booted:
+            while True:
+                numbers = line.recv()
+                drawn = {number: booted.fitted(scenario_of(kind, seed, number)) for number in numbers}
+                line.send(examine(booted, drawn, kind))
+    except (EOFError, BrokenPipeError):
+        return
+    except KernelError as error:
+        line.send((error.reason, error.remedy))
+    except Exception:
+        line.send((f"an error in secondsight itself, in a worker\n{traceback.format_exc()}", "please report it"))

@@ -1,0 +1,298 @@
+"""Scenarios that nobody wrote: drawn operation by operation over what the model and the kernels both have.
+
+`scenario_of(kind, seed, index)` is always the same scenario. Kinds:
+
+* `sequential`: one thread, 4 to 18 operations with what they may fail of: closed files, seals, holes in mappings, pages
+  beyond a file's end. Often everything that is mapped is read at the end.
+* `free`: a setup, two or three threads of one to three operations on shared files and mappings, and a look at the end.
+
+A drawn scenario always fits the model: pages of address space, frames and buffers are counted while it is drawn.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from functools import cache
+from typing import Literal, get_args
+
+from secondsight.agree.draw import Draw, Seeded, chance, choice, weighted
+from secondsight.scenario import Address, File, Mapping, Recorder, Scenario
+
+__all__ = ["KINDS", "Kind", "fingerprint", "generate", "scenario_of"]
+
+Kind = Literal["sequential", "free"]
+KINDS: tuple[Kind, ...] = get_args(Kind)
+
+PAGES = 14  # of address space: secondsight.linux.LARGEST
+FRAMES = 14  # that the operations may come to hold, beside the zero page and one in flight
+LETTERS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"  # each store has a value of its own
+SEALS = ("shrink", "", "shrink|grow", "seal|shrink", "write", "shrink|write", "future_write", "shrink|future_write", "seal", "grow")
+ADDED = ("write", "shrink", "future_write", "seal", "grow", "shrink|write", "")
+
+
+@dataclass
+class _Budget:
+    """What is left of the machine; one for the whole scenario."""
+
+    pages: int = PAGES
+    frames: int = FRAMES
+    buffers: int = 3
+    values: int = 0
+    names: int = 0
+
+    def value(self) -> str:
+        self.values += 1
+        return LETTERS[(self.values - 1) % len(LETTERS)]
+
+    def name(self) -> str:
+        self.names += 1
+        return f"r{self.names}"
+
+
+@dataclass
+class _World:
+    """What a section may use: handles by what they are. `memfds` are (file, does a udmabuf take its seals)."""
+
+    s: Recorder
+    draw: Draw
+    budget: _Budget
+    memfds: list[tuple[File, bool]] = field(default_factory=list)
+    udmabufs: list[File] = field(default_factory=list)
+    mappings: list[Mapping] = field(default_factory=list)
+    most: int = 3  # pages of one file or mapping
+
+    def inside(self) -> _World:
+        """For a thread: what it makes is its own, what there was it shares."""
+        return replace(self, memfds=list(self.memfds), udmabufs=list(self.udmabufs), mappings=list(self.mappings))
+
+    def file(self) -> File:
+        """Any file; mostly a memfd."""
+        if self.udmabufs and chance(self.draw, 25):
+            return choice(self.draw, self.udmabufs)
+        return choice(self.draw, self.memfds)[0]
+
+    def buffer_of(self) -> File:
+        """A memfd for a udmabuf: mostly one whose seals are right, now and then any file."""
+        good = [fd for fd, right in self.memfds if right]
+        return choice(self.draw, good) if good and chance(self.draw, 80) else self.file()
+
+    def span(self) -> tuple[Address, int]:
+        """Pages of a mapping: where from and how many."""
+        mapping = choice(self.draw, self.mappings)
+        first = self.draw.integer(0, mapping.pages - 1)
+        return mapping + first, self.draw.integer(1, mapping.pages - first)
+
+    def part(self, fd: File, past: int) -> tuple[int, int]:
+        """Pages of a file, in `past` of 100 draws reaching past its end."""
+        page = self.draw.integer(0, fd.pages - 1)
+        if chance(self.draw, past):
+            return page, self.draw.integer(1, self.most)
+        return page, self.draw.integer(1, fd.pages - page)
+
+
+# The operations. Each draws its arguments; those that cannot be drawn now are left out by `possible`.
+
+
+def _memfd_create(w: _World) -> None:
+    pages = w.draw.integer(1, min(w.most, w.budget.frames))
+    seals = choice(w.draw, SEALS) if chance(w.draw, 50) else "shrink"
+    w.budget.frames -= pages
+    w.memfds.append((w.s.memfd_create(pages, seals), "shrink" in seals and "write" not in seals))
+
+
+def _map(w: _World, fd: File | None) -> None:
+    if fd is None:
+        page, pages = 0, w.draw.integer(1, min(w.most, w.budget.frames))
+        w.budget.frames -= pages
+    else:
+        page, pages = w.part(fd, 20)
+    if w.mappings and chance(w.draw, 25):
+        at, room = w.span()
+        w.mappings.append(w.s.mmap(fd, page=page, pages=min(pages, room), at=at))
+        return
+    pages = min(pages, w.budget.pages)
+    w.budget.pages -= pages
+    w.mappings.append(w.s.mmap(fd, page=page, pages=pages))
+
+
+def _mmap_file(w: _World) -> None:
+    _map(w, w.file())
+
+
+def _mmap_anonymous(w: _World) -> None:
+    _map(w, None)
+
+
+def _munmap(w: _World) -> None:
+    addr, pages = w.span()
+    w.s.munmap(addr, pages=pages)
+
+
+def _write(w: _World) -> None:
+    addr, pages = w.span()
+    w.s.write(addr, w.budget.value(), pages=pages)
+
+
+def _read(w: _World) -> None:
+    w.s.read(w.span()[0], into=w.budget.name())
+
+
+def _punch(w: _World) -> None:
+    fd = choice(w.draw, w.memfds)[0]
+    page, pages = w.part(fd, 0)
+    pages = min(pages, w.budget.frames)
+    w.budget.frames -= pages
+    w.s.fallocate_punch_hole(fd, page=page, pages=pages)
+
+
+def _dontneed(w: _World) -> None:
+    addr, pages = w.span()
+    w.s.madvise_dontneed(addr, pages=pages)
+
+
+def _udmabuf_create(w: _World) -> None:
+    fd = w.buffer_of()
+    page, pages = w.part(fd, 15)
+    w.budget.buffers -= 1
+    w.udmabufs.append(w.s.udmabuf_create(fd, page=page, pages=pages))
+
+
+def _udmabuf_create_list(w: _World) -> None:
+    ranges = []
+    for _ in range(w.draw.integer(1, 3)):
+        fd = w.buffer_of()
+        ranges.append((fd, *w.part(fd, 10)))
+    w.budget.buffers -= 1
+    w.udmabufs.append(w.s.udmabuf_create_list(ranges))
+
+
+def _add_seals(w: _World) -> None:
+    w.s.add_seals(choice(w.draw, w.memfds)[0], choice(w.draw, ADDED))
+
+
+def _close(w: _World) -> None:
+    w.s.close(w.file())
+
+
+def _exit(w: _World) -> None:
+    w.s.exit()
+
+
+_Weights = list[tuple[int, Callable[[_World], None]]]
+
+_ANY: _Weights = [
+    (6, _memfd_create),
+    (12, _mmap_file),
+    (6, _mmap_anonymous),
+    (10, _munmap),
+    (16, _write),
+    (14, _read),
+    (9, _punch),
+    (9, _dontneed),
+    (9, _udmabuf_create),
+    (4, _udmabuf_create_list),
+    (8, _add_seals),
+    (5, _close),
+    (1, _exit),
+]
+_RACES: _Weights = [
+    (4, _mmap_file),
+    (2, _mmap_anonymous),
+    (9, _munmap),
+    (16, _write),
+    (16, _read),
+    (12, _punch),
+    (9, _dontneed),
+    (6, _udmabuf_create),
+    (4, _add_seals),
+    (2, _close),
+    (1, _exit),
+]
+
+
+def _possible(w: _World, act: Callable[[_World], None]) -> bool:
+    left = w.budget
+    if act is _memfd_create:
+        return left.frames >= 1 and len(w.memfds) < 3
+    if act is _mmap_anonymous:
+        return left.frames >= 1 and left.pages >= 1
+    if act is _mmap_file:
+        return bool(w.memfds) and left.pages >= 1
+    if act in (_munmap, _write, _read, _dontneed):
+        return bool(w.mappings)
+    if act is _punch:
+        return bool(w.memfds) and left.frames >= 1
+    if act in (_udmabuf_create, _udmabuf_create_list):
+        return bool(w.memfds) and left.buffers >= 1
+    if act in (_add_seals, _close):
+        return bool(w.memfds)
+    return True
+
+
+def _draw_ops(w: _World, count: int, weights: _Weights) -> None:
+    for _ in range(count):
+        weighted(w.draw, [(n, act) for n, act in weights if _possible(w, act)])(w)
+
+
+def _look(w: _World) -> None:
+    """Read every page of every mapping."""
+    for mapping in w.mappings:
+        for page in range(mapping.pages):
+            w.s.read(mapping + page, into=w.budget.name())
+
+
+def _sequential(draw: Draw, s: Recorder) -> None:
+    w = _World(s, draw, _Budget())
+    _memfd_create(w)
+    _draw_ops(w, draw.integer(3, 17), _ANY)
+    if chance(draw, 60):
+        _look(w)
+
+
+def _free(draw: Draw, s: Recorder) -> None:
+    w = _World(s, draw, _Budget(pages=8, frames=9, buffers=2), most=2)
+    _memfd_create(w)
+    _mmap_file(w)
+    if chance(draw, 60):
+        _write(w)
+    _draw_ops(w, draw.integer(0, 3), _ANY[:-1])
+    threads = 3 if chance(draw, 25) else 2
+    for number in range(threads):
+        inner = w.inside()
+
+        def body(inner: _World = inner) -> None:
+            _draw_ops(inner, draw.integer(1, 3 if threads == 2 else 2), _RACES)
+
+        body.__name__ = f"t{number}"
+        s.thread(body)
+    if chance(draw, 60):
+        with s.after():
+            _look(w)
+
+
+_DRAWN: dict[Kind, Callable[[Draw, Recorder], None]] = {"sequential": _sequential, "free": _free}
+
+
+def generate(kind: Kind, draw: Draw, name: str = "drawn") -> Scenario:
+    """A scenario of a kind, from the choices of `draw`."""
+    s = Recorder()
+    _DRAWN[kind](draw, s)
+    return s.scenario(name, "")
+
+
+def scenario_of(kind: Kind, seed: int, index: int) -> Scenario:
+    """Scenario `index` of a seed: always the same one, whatever was drawn before."""
+    return generate(kind, Seeded(f"{kind}/{seed}/{index}"), f"{kind}_{seed}_{index}")
+
+
+@cache
+def fingerprint(kind: Kind) -> str:
+    """What tells one version of this generator from another: its first 50 scenarios of seed 0, hashed."""
+    hashed = hashlib.sha256()
+    for index in range(50):
+        made = scenario_of(kind, 0, index)
+        for place in made.places():
+            hashed.update(f"{place.section} {place.op}\n".encode())
+    return hashed.hexdigest()[:16]

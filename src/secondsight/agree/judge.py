@@ -1,0 +1,113 @@
+"""What the model says of a scenario, and whether a kernel's answer agrees.
+
+A scenario without threads has one outcome: it is had by running the operations in plain execution, in CPython, without a
+search: thousands in the time that one search takes to begin. The kernel's must equal it, error codes included. (The search
+is asked about a sample all the same, and must say the same: `tests/agree`.)
+
+A scenario with threads has a set of outcomes: the search's. What the kernel showed must be among them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from secondsight.agree.store import AGREES, DISAGREES, NO_VERDICT, REFUSED
+from secondsight.lang import LangError
+from secondsight.lang.records import Machine
+from secondsight.linux.fork import mm_alloc
+from secondsight.linux.page_alloc import mem_init
+from secondsight.scenario import Outcome, Scenario, interpreter, show_outcome, show_value
+from secondsight.scenario.model import encoded, outcomes, read_outcome
+from secondsight.search import Limits, Verdict
+
+__all__ = ["Answer", "ask", "both_answers", "judge", "only_outcome", "signature_of"]
+
+MOST = 8  # outcomes told
+_NOTHING = "(nothing failed, nothing to tell)"
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the model says: the possible outcomes; `complete`: all of them. `problem`: why it says nothing."""
+
+    possible: frozenset[Outcome]
+    states: int = 0
+    complete: bool = True
+    problem: str = ""
+
+
+def ask(scenario: Scenario, release: str | None = None, states: int = 300_000) -> Answer:
+    """Ask the model about a scenario, as a kernel of that release would answer; searches end after so many states."""
+    try:
+        if not scenario.threads:
+            return Answer(frozenset([only_outcome(scenario, release)]))
+        result, possible = outcomes(scenario, limits=Limits(states=states), release=release)
+    except LangError as error:
+        return Answer(frozenset(), problem=f"{type(error).__name__}: {error}")
+    if result.error is not None:
+        return Answer(frozenset(), result.states, problem=str(result.error))
+    if result.verdict is Verdict.BROKEN and result.violation is not None:
+        return Answer(possible, result.states, problem=f"{result.violation.rule}: {result.violation.message}")
+    return Answer(possible, result.states, result.verdict is Verdict.HOLDS)
+
+
+def only_outcome(scenario: Scenario, release: str | None = None) -> Outcome:
+    """The outcome of a scenario without threads. Raises `LangError` where it does not fit the model."""
+    if scenario.threads:
+        raise ValueError(f"{scenario.name} has threads: it may have several outcomes")
+    bounds, data, count = encoded(scenario, release)
+    machine = Machine(bounds, data=data)
+    with machine:
+        mem_init()
+        mm = mm_alloc()
+        interpreter.process.running = 1
+        interpreter.run_ops(0, count, mm, None, True)
+        return read_outcome(scenario, bytes(128 + result.value for result in interpreter.results))
+
+
+def judge(scenario: Scenario, answer: Answer, seen: Iterable[Outcome]) -> tuple[str, str]:
+    """The verdict, and for one other than `agrees` its signature."""
+    if answer.problem:
+        return REFUSED, answer.problem
+    wrong = [outcome for outcome in seen if outcome not in answer.possible]
+    if not wrong:
+        return AGREES, ""
+    if not answer.complete:
+        return NO_VERDICT, f"more than {answer.states:,} states"
+    return DISAGREES, signature_of(scenario, answer, wrong[0])
+
+
+def both_answers(answer: Answer, seen: Iterable[Outcome]) -> str:
+    """Both answers in words: what the kernel showed that is not possible, and what the model calls possible."""
+    if answer.problem:
+        return f"model: {answer.problem}"
+    wrong = [outcome for outcome in seen if outcome not in answer.possible]
+    lines = [f"kernel: {show_outcome(outcome) or _NOTHING}" for outcome in wrong]
+    says = [f"model:  {show_outcome(outcome) or _NOTHING}" for outcome in sorted(answer.possible)]
+    more = [f"        ... {len(says) - MOST} more" for _ in says[MOST : MOST + 1]]
+    return "\n".join([*lines, *says[:MOST], *more])
+
+
+def signature_of(scenario: Scenario, answer: Answer, outcome: Outcome) -> str:
+    """What an outcome that is not possible has that the nearest possible one has not: the first operation that differs."""
+    seen = dict(outcome)
+
+    def differing(possible: Outcome) -> list[str]:
+        says = dict(possible)
+        return [name for name in seen.keys() | says.keys() if seen.get(name) != says.get(name)]
+
+    nearest = min(sorted(answer.possible), key=lambda possible: len(differing(possible)), default=())
+    says, names = dict(nearest), set(differing(nearest))
+    first = next((place for place in scenario.places() if place.name in names), None)
+    name = first.name if first else "process"
+    what = first.op.kind if first else "the process"
+    return f"{what}: model {_word(says.get(name))}, kernel {_word(seen.get(name))}"
+
+
+def _word(value: str | None) -> str:
+    """A value in a signature: any page's contents count as the same."""
+    if value is None:
+        return "ok"
+    shown = show_value(value)
+    return "a value" if len(shown) == 1 and shown != "0" else shown

@@ -1,0 +1,66 @@
+"""A scenario as the Python source that records it: what a user can save, read, change and run."""
+
+from __future__ import annotations
+
+from secondsight.scenario import Op, Ref, Scenario
+from secondsight.scenario.ops import Value
+
+__all__ = ["refs", "source_of"]
+
+
+def source_of(scenario: Scenario, comment: str = "") -> str:
+    """A file that records the scenario; `comment` becomes its head. Loading it gives an equal scenario back, places apart."""
+    used = {ref.handle for place in scenario.places() for ref in refs(place.op)}
+    lines = [f"# {line}".rstrip() for line in comment.splitlines()]
+    lines += ["from secondsight import scenario", "from secondsight.scenario import Recorder", "", ""]
+    lines += ["@scenario", f"def {scenario.name}(s: Recorder) -> None:"]
+    if scenario.doc:
+        lines.append(f'    """{scenario.doc}"""')
+    lines += [f"    {_call(op, used)}" for op in scenario.setup]
+    for thread in scenario.threads:
+        lines += ["", "    @s.thread", f"    def {thread.name}() -> None:"]
+        lines += [f"        {_call(op, used)}" for op in thread.ops] or ["        pass"]
+    if scenario.final:
+        lines += ["", "    with s.after():"]
+        lines += [f"        {_call(op, used)}" for op in scenario.final]
+    if not scenario.setup and not scenario.threads and not scenario.final:
+        lines.append("    pass")
+    return "\n".join(lines) + "\n"
+
+
+def refs(op: Op) -> list[Ref]:
+    """The handles that an operation uses."""
+    found: list[Ref] = []
+    for value in op.args.values():
+        if isinstance(value, Ref):
+            found.append(value)
+        elif isinstance(value, tuple):
+            found += [ref for ref, _, _ in value]
+    return found
+
+
+def _variable(handle: str) -> str:
+    return handle.replace(" ", "_")
+
+
+def _call(op: Op, used: set[str]) -> str:
+    words: list[str] = []
+    for name, value in op.args.items():
+        if value is None or (op.kind == "mmap" and name == "page" and value == 0):
+            continue
+        words.append(_shown(value) if isinstance(value, Ref) and not words else f"{name}={_shown(value)}")
+    if op.into is not None:
+        words.append(f'into="{op.into}"')
+    target = f"{_variable(op.makes)} = " if op.makes in used and op.makes is not None else ""
+    return f"{target}s.{op.kind}({', '.join(words)})"
+
+
+def _shown(value: Value) -> str:
+    if isinstance(value, Ref):
+        return f"{_variable(value.handle)} + {value.page}" if value.page else _variable(value.handle)
+    if isinstance(value, tuple):
+        return "[" + ", ".join(f"({_variable(ref.handle)}, {page}, {pages})" for ref, page, pages in value) + "]"
+    if isinstance(value, str):
+        quoted = value.replace("\\", "\\\\").replace('"', '\\"')
+        return f'"{quoted}"'
+    return str(value)

@@ -1,0 +1,149 @@
+"""`secondsight agree`: thousands of scenarios that nobody wrote, on the model and on real kernels, compared."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich import box
+from rich.table import Table
+
+from secondsight.agree.campaign import Progress, run_campaign, shrink_findings
+from secondsight.agree.generate import KINDS, Kind
+from secondsight.agree.source import source_of
+from secondsight.agree.store import AGREES, DIED, DISAGREES, NO_VERDICT, REFUSED, Campaign, Result, Store, Totals
+from secondsight.cli.common import BROKEN, HOLDS, NOT_FINISHED, Running, show, write_json
+from secondsight.kernels import Kernel
+from secondsight.kernels.cache import cache_folder
+from secondsight.report.columns import WIDTH
+from secondsight.scenario import show_value
+
+__all__ = ["agree"]
+
+SHOWN = 5  # findings of a campaign
+
+
+def agree(
+    on: Annotated[str | None, typer.Option(help="Kernels, joined by commas: linux-6.12,linux-6.1. Without: what is recorded.")] = None,
+    runs: Annotated[int, typer.Option(help="Scenarios of each kind, on each kernel.", min=1)] = 1000,
+    seed: Annotated[int, typer.Option(help="Which scenarios: number i of a seed is always the same.")] = 1,
+    kinds: Annotated[str, typer.Option(help=f"Which kinds, joined by commas: {', '.join(KINDS)}.")] = ",".join(KINDS),
+    boots: Annotated[int | None, typer.Option(help="Boots of a kernel at once; as many as there are processors.", min=1)] = None,
+    seconds: Annotated[float | None, typer.Option(help="No new work after so long, for each kernel and kind.")] = None,
+    db: Annotated[Path | None, typer.Option(help="The SQLite file of campaigns; agree.sqlite in the cache folder.")] = None,
+    json: Annotated[bool, typer.Option("--json", help="Results for machines.")] = False,
+) -> int:
+    """Run drawn scenarios on the model and on kernels. One thread: the outcome must be equal, error codes included. Several:
+    what is observed must be possible. Disagreements are made small and printed as scenarios. What was done is kept in a file,
+    and the same command goes on from there."""
+    wanted = _kinds(kinds)
+    path = db or cache_folder() / "agree.sqlite"
+    with Store(path) as store:
+        campaigns: list[Campaign] = []
+        kernels = [Kernel.find(name) for name in dict.fromkeys((on or "").split(",")) if name]
+        if not kernels and not store.totals():
+            raise typer.BadParameter(f"nothing is recorded in {path}: give --on KERNEL to run something")
+        with Running() as running:
+            for kernel in kernels:
+                for kind in wanted:
+                    campaign = _run(store, kernel, kind, seed, runs, boots or os.cpu_count() or 1, seconds, running)
+                    campaigns.append(campaign)
+        found = [one for one in store.totals() if not kernels or one.campaign in campaigns]
+        results = {one.campaign: store.results(one.campaign, _NOT_AGREED) for one in found}
+        if json:
+            write_json({"file": str(path), "campaigns": [_as_json(one, results[one.campaign]) for one in found]})
+        else:
+            _print(found, results)
+            print(f"recorded in {path}")
+    if any(one.verdicts.keys() & {DISAGREES, DIED, REFUSED} for one in found):
+        return BROKEN
+    missing = any(one.scenarios < runs for one in found if kernels)
+    return NOT_FINISHED if missing or any(NO_VERDICT in one.verdicts for one in found) else HOLDS
+
+
+_NOT_AGREED = (DISAGREES, DIED, REFUSED, NO_VERDICT)
+
+
+def _kinds(text: str) -> list[Kind]:
+    wanted: list[Kind] = [kind for kind in KINDS if kind in text.split(",")]
+    unknown = [name for name in text.split(",") if name not in KINDS]
+    if unknown or not wanted:
+        raise typer.BadParameter(f"--kinds {text}: there are {', '.join(KINDS)}")
+    return wanted
+
+
+def _run(
+    store: Store, kernel: Kernel, kind: Kind, seed: int, runs: int, boots: int, seconds: float | None, running: Running
+) -> Campaign:
+    running.say(f"booting {kernel.name}")
+
+    def on_progress(now: Progress) -> None:
+        rate = 60 * now.fresh / now.seconds if now.seconds else 0
+        text = f"{kernel.name}, {kind}: {now.done:,} of {now.total:,} scenarios, {rate:,.0f} a minute, {now.disagree} not agreeing"
+        running.say(text, now.done, now.total)
+
+    campaign = run_campaign(store, kernel, kind, seed, runs, boots, seconds, on_progress)
+    shrink_findings(store, campaign, kernel)
+    return campaign
+
+
+# For people.
+
+
+def _print(found: list[Totals], results: dict[Campaign, list[Result]]) -> None:
+    for release, seed in dict.fromkeys((one.campaign.release, one.campaign.seed) for one in found):
+        show(f"Linux {release}, seed {seed}", style="bold")
+        table = Table(box=box.SIMPLE_HEAD, show_edge=False, width=WIDTH, padding=(0, 2, 0, 0))
+        table.add_column("kind", ratio=1)
+        for name in ("scenarios", "runs", "agree", "disagree", "died", "no verdict"):
+            table.add_column(name, justify="right")
+        for one in found:
+            if (one.campaign.release, one.campaign.seed) == (release, seed):
+                counts = Counter(one.verdicts)
+                wrong = counts[DISAGREES] + counts[REFUSED]
+                numbers = (one.scenarios, one.runs, counts[AGREES], wrong, counts[DIED], counts[NO_VERDICT])
+                table.add_row(one.campaign.kind, *(f"{n:,}" for n in numbers))
+        show(table)
+        print()
+    for campaign, findings in results.items():
+        _print_findings(campaign, findings)
+
+
+def _print_findings(campaign: Campaign, findings: list[Result]) -> None:
+    """One of each signature, those that were made small first."""
+    signatures = Counter(one.finding.signature for one in findings if one.finding and one.verdict != NO_VERDICT)
+    for signature, count in signatures.most_common(SHOWN):
+        same = [one for one in findings if one.finding and one.finding.signature == signature]
+        one = min(same, key=lambda result: (result.finding is None or not result.finding.shrunk, result.number))
+        assert one.finding is not None
+        print(f"\n{campaign.release}: {one.verdict}: {signature} ({count} scenario{'s' if count > 1 else ''})")
+        number = f"scenario {one.number} of seed {campaign.seed}, {campaign.kind}" + (", made small" if one.finding.shrunk else "")
+        print(source_of(one.finding.scenario, f"{number}\n{one.finding.answers}"))
+        if one.finding.console:
+            print(one.finding.console)
+    if len(signatures) > SHOWN:
+        print(f"... and {len(signatures) - SHOWN} more kinds of finding")
+
+
+# For machines.
+
+
+def _as_json(one: Totals, findings: list[Result]) -> dict[str, Any]:
+    campaign = one.campaign
+    data: dict[str, Any] = {"kernel": campaign.kernel, "release": campaign.release, "kind": campaign.kind, "seed": campaign.seed}
+    data |= {"scenarios": one.scenarios, "runs": one.runs, "verdicts": one.verdicts, "findings": []}
+    for result in findings:
+        if result.finding is not None:
+            found = result.finding
+            entry: dict[str, Any] = {"number": result.number, "verdict": result.verdict, "signature": found.signature}
+            entry |= {"answers": found.answers, "kernel": [_words(outcome) for outcome in result.seen]}
+            entry |= {"source": source_of(found.scenario), "console": found.console}
+            data["findings"].append(entry)
+    return data
+
+
+def _words(outcome: tuple[tuple[str, str], ...]) -> dict[str, str]:
+    return {name: show_value(value) for name, value in outcome}

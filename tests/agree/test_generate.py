@@ -1,0 +1,134 @@
+"""Drawn scenarios: the same for the same seed and number, within the model's limits, and small again when they are shrunk."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+
+from secondsight.agree.draw import Seeded
+from secondsight.agree.generate import KINDS, Kind, fingerprint, scenario_of
+from secondsight.agree.judge import ask, only_outcome
+from secondsight.agree.shrink import renumbered, shrink, without
+from secondsight.agree.source import source_of
+from secondsight.agree.strategies import scenarios
+from secondsight.scenario import Op, Ref, Scenario, load_scenarios
+from secondsight.scenario.data import check
+from secondsight.scenario.model import outcomes
+
+QUICK = settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+
+
+def texts(scenario: Scenario) -> list[str]:
+    """The operations with their sections, without where they were written."""
+    return [f"{place.section}: {place.op}" for place in scenario.places()]
+
+
+def test_choices_from_a_seed_are_the_same_everywhere() -> None:
+    draw = Seeded("a seed")
+    assert [draw.integer(0, 9) for _ in range(12)] == [3, 0, 7, 4, 8, 9, 6, 0, 2, 1, 0, 9]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_number_of_a_seed_is_always_the_same_scenario(kind: Kind) -> None:
+    first = [texts(scenario_of(kind, 7, i)) for i in range(30)]
+    assert first == [texts(scenario_of(kind, 7, i)) for i in reversed(range(30))][::-1]
+    assert first != [texts(scenario_of(kind, 8, i)) for i in range(30)]
+    assert len({tuple(text) for text in first}) == 30
+    assert len(fingerprint(kind)) == 16
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_operation_is_drawn_and_every_failure_can_happen(kind: Kind) -> None:
+    drawn = {place.op.kind for i in range(400) for place in scenario_of(kind, 1, i).places()}
+    expected = {"memfd_create", "mmap", "munmap", "write", "read", "fallocate_punch_hole", "madvise_dontneed", "udmabuf_create"}
+    assert drawn >= expected | {"udmabuf_create_list", "add_seals", "close", "exit"}
+
+
+def test_failures_of_every_kind_come_up() -> None:
+    words = {value for i in range(400) for _, value in only_outcome(scenario_of("sequential", 1, i)) if len(value) > 1}
+    errors = {"-EBADF", "-EBADFD", "-EBUSY", "-EINVAL", "-ENOMEM", "-EPERM"}
+    assert words >= errors | {"SIGSEGV", "SIGBUS", "skipped", "exited"}
+
+
+@given(scenarios("sequential"))
+@QUICK
+def test_a_drawn_scenario_fits_the_model(drawn: Scenario) -> None:
+    check(drawn)
+    answer = ask(drawn)
+    assert not answer.problem
+    assert len(answer.possible) == 1
+
+
+@given(scenarios("free"))
+@settings(QUICK, max_examples=6)
+def test_a_drawn_scenario_with_threads_fits_the_model(drawn: Scenario) -> None:
+    check(drawn)
+    assert 2 <= len(drawn.threads) <= 3
+    assert not ask(drawn, states=20_000).problem
+
+
+@pytest.mark.parametrize("number", range(8))
+def test_plain_execution_and_search_give_the_same_outcome(number: int) -> None:
+    drawn = scenario_of("sequential", 3, number)
+    result, possible = outcomes(drawn, executor="reference")
+    assert result.verdict.value == "holds"
+    assert possible == {only_outcome(drawn)}
+
+
+@given(scenarios("free"))
+@QUICK
+def test_the_source_of_a_scenario_records_it(tmp_path_factory: pytest.TempPathFactory, drawn: Scenario) -> None:
+    drawn = renumbered(drawn)
+    path: Path = tmp_path_factory.mktemp("source") / "drawn.py"
+    path.write_text(source_of(drawn, "two\nlines"))
+    (loaded,) = load_scenarios(path)
+    assert texts(loaded) == texts(drawn)
+    assert [t.name for t in loaded.threads] == [t.name for t in drawn.threads]
+
+
+def test_what_needs_a_handle_goes_with_it() -> None:
+    drawn = scenario_of("sequential", 1, 6)
+    left = without(drawn, lambda place: place.op.kind.startswith("udmabuf"))
+    check(left)
+    assert "udmabuf" not in " ".join(texts(left))
+    assert any(place.op.kind == "read" for place in left.places())
+
+
+@given(scenarios("free"))
+@settings(QUICK, max_examples=30)
+def test_shrinking_ends_at_what_matters(drawn: Scenario) -> None:
+    def still(candidate: Scenario) -> bool:
+        check(candidate)
+        return any(place.op.kind == "mmap" and place.op.args["fd"] is not None for place in candidate.places())
+
+    small = shrink(drawn, still)
+    assert len(small.threads) <= 1
+    assert [place.op.kind for place in small.places()] in (["memfd_create", "mmap"], ["memfd_create", "udmabuf_create", "mmap"])
+    assert all(place.op.args["pages"] == 1 for place in small.places())
+
+
+def test_shrinking_tries_no_more_than_it_may() -> None:
+    tried = 0
+
+    def never(_: Scenario) -> bool:
+        nonlocal tried
+        tried += 1
+        return False
+
+    drawn = scenario_of("sequential", 1, 6)
+    assert shrink(drawn, never, most=9) == drawn
+    assert tried == 9
+
+
+def test_renumbering_gives_the_names_that_a_recorder_would() -> None:
+    drawn = scenario_of("free", 1, 3)
+    odd = replace(drawn, setup=tuple(_renamed(op) for op in drawn.setup), threads=(), final=())
+    assert texts(renumbered(odd)) == texts(renumbered(replace(drawn, threads=(), final=())))
+
+
+def _renamed(op: Op) -> Op:
+    args = {name: replace(value, handle=value.handle + "7") if isinstance(value, Ref) else value for name, value in op.args.items()}
+    return replace(op, args=args, makes=None if op.makes is None else op.makes + "7")

@@ -1,0 +1,109 @@
+"""What campaigns against Linux 6.12 found wrong in the model: each as the smallest calls that show it."""
+
+from __future__ import annotations
+
+import pytest
+from linux_world import A, B, free_frames, world
+
+from secondsight.lang import RuleBroken
+from secondsight.linux import EBUSY, EINVAL, ENOMEM, EPERM, SIGSEGV
+from secondsight.linux.dma_buf import dma_buf_fget, dma_buf_fput, dma_buf_mmap
+from secondsight.linux.fault import cpu_read, cpu_write
+from secondsight.linux.madvise import madvise_dontneed
+from secondsight.linux.memfd import memfd_add_seals, memfd_create
+from secondsight.linux.mmap import do_mmap, do_mmap_fixed, vm_munmap
+from secondsight.linux.shmem import F_SEAL_FUTURE_WRITE, F_SEAL_SHRINK, F_SEAL_WRITE
+from secondsight.linux.udmabuf import udmabuf_create, udmabufs
+
+SIZES = {"files": 3, "file_pages": 3, "udmabufs": 2, "dmabuf_pages": 4, "create_items": 2, "pages": 6, "frames": 9}
+
+
+def test_a_write_seal_waits_for_pins_in_vain() -> None:
+    with world(**SIZES):
+        file = memfd_create(2, F_SEAL_SHRINK)
+        buf = udmabufs[udmabuf_create(file, 1, 1)]
+        assert memfd_add_seals(file, F_SEAL_WRITE) == -EBUSY
+        assert not file.deny_writable
+        assert memfd_add_seals(file, F_SEAL_FUTURE_WRITE) == 0
+        dma_buf_fput(buf)
+        assert memfd_add_seals(file, F_SEAL_WRITE) == 0
+
+
+def test_a_buffer_is_released_with_its_descriptor_and_its_last_mapping() -> None:
+    with world(**SIZES) as (_, mm):
+        file = memfd_create(2, F_SEAL_SHRINK)
+        before = free_frames()
+        buf = udmabufs[udmabuf_create(file, 0, 2)]
+        assert dma_buf_mmap(buf, mm, 0, 2, 0, True) == 0
+        dma_buf_fput(buf)
+        vm_munmap(mm, 0, 1)
+        assert udmabufs.is_used(buf)
+        assert memfd_add_seals(file, F_SEAL_WRITE) == -EBUSY
+        vm_munmap(mm, 1, 1)
+        assert not udmabufs.is_used(buf)
+        assert free_frames() == before - 2  # the file keeps its pages
+        assert memfd_add_seals(file, F_SEAL_WRITE) == 0
+
+
+def test_a_buffer_stays_while_a_call_uses_its_file() -> None:
+    with world(**SIZES) as (_, mm):
+        buf = udmabufs[udmabuf_create(memfd_create(2, F_SEAL_SHRINK), 0, 2)]
+        dma_buf_fget(buf)
+        dma_buf_fput(buf)
+        dma_buf_mmap(buf, mm, 0, 1, 0, True)
+        dma_buf_fput(buf)
+        assert udmabufs.is_used(buf)
+        vm_munmap(mm, 0, 1)
+        assert not udmabufs.is_used(buf)
+        with pytest.raises(RuleBroken, match="nobody holds"):
+            dma_buf_fput(buf)
+
+
+def test_a_sealed_file_is_refused_before_the_old_mapping_goes() -> None:
+    with world(**SIZES) as (_, mm):
+        do_mmap(mm, 0, 1, None, 0, True)
+        cpu_write(mm, 0, A)
+        for seal in (F_SEAL_WRITE, F_SEAL_FUTURE_WRITE):
+            assert do_mmap_fixed(mm, 0, 1, memfd_create(1, seal), 0, True) == -EPERM
+        assert cpu_read(mm, 0) == A
+
+
+def test_a_buffer_that_is_too_short_is_refused_after_the_old_mapping_went() -> None:
+    with world(**SIZES) as (_, mm):
+        do_mmap(mm, 0, 2, None, 0, True)
+        cpu_write(mm, 0, A)
+        buf = udmabufs[udmabuf_create(memfd_create(2, F_SEAL_SHRINK), 0, 1)]
+        assert do_mmap_fixed(mm, 0, 2, buf, 0, True) == -EINVAL
+        assert cpu_read(mm, 0) == -SIGSEGV
+        assert do_mmap(mm, 0, 1, None, 0, True) == 0
+
+
+def test_a_buffer_is_mapped_over_what_is_there() -> None:
+    with world(**SIZES) as (_, mm):
+        file = memfd_create(2, F_SEAL_SHRINK)
+        do_mmap(mm, 0, 2, file, 0, True)
+        cpu_write(mm, 1, B)
+        buf = udmabufs[udmabuf_create(file, 1, 1)]
+        assert do_mmap_fixed(mm, 0, 1, buf, 0, True) == 0
+        assert cpu_read(mm, 0) == B
+
+
+def test_dontneed_goes_on_behind_a_gap_and_says_so_at_the_end() -> None:
+    with world(**SIZES) as (_, mm):
+        do_mmap(mm, 0, 3, None, 0, True)
+        for va in range(3):
+            cpu_write(mm, va, A)
+        vm_munmap(mm, 1, 1)
+        assert madvise_dontneed(mm, 0, 3) == -ENOMEM
+        assert [cpu_read(mm, va) for va in range(3)] == [0, -SIGSEGV, 0]
+
+
+def test_dontneed_stops_at_a_buffer_and_has_forgotten_what_lies_before() -> None:
+    with world(**SIZES) as (_, mm):
+        do_mmap(mm, 0, 3, None, 0, True)
+        for va in range(3):
+            cpu_write(mm, va, A)
+        buf = udmabufs[udmabuf_create(memfd_create(1, F_SEAL_SHRINK), 0, 1)]
+        do_mmap_fixed(mm, 1, 1, buf, 0, True)
+        assert madvise_dontneed(mm, 0, 3) == -EINVAL
+        assert [cpu_read(mm, va) for va in range(3)] == [0, 0, A]
