@@ -326,7 +326,7 @@ def test_a_run_that_did_not_end_by_itself_says_so() -> None:
 
 
 def test_the_archive_is_aligned_and_complete() -> None:
-    archive = cpio(b"#!/bin/true\n", [("virtio_ring.ko", b"x"), ("virtio.ko", b"abcde")])
+    archive = cpio(b"#!/bin/true\n", [("modules/00-virtio_ring.ko", 0o644, b"x"), ("programs/test", 0o755, b"abcde")])
     assert len(archive) % 4 == 0
     names, at = [], 0
     while "TRAILER!!!" not in names:
@@ -335,8 +335,8 @@ def test_the_archive_is_aligned_and_complete() -> None:
         names.append(archive[at + 110 : at + 110 + fields[11] - 1].decode())
         at += (110 + fields[11] + 3) // 4 * 4 + (fields[6] + 3) // 4 * 4
     assert names == [
-        *("dev", "proc", "dev/console", "init"),
-        *("modules", "modules/00-virtio_ring.ko", "modules/01-virtio.ko", "TRAILER!!!"),
+        *("dev", "proc", "sys", "tmp", "modules", "programs", "init"),
+        *("modules/00-virtio_ring.ko", "programs/test", "dev/console", "TRAILER!!!"),
     ]
 
 

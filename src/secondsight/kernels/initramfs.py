@@ -17,18 +17,21 @@ from pathlib import Path
 from secondsight.kernels import cache
 from secondsight.kernels.errors import KernelError
 
-__all__ = ["agent", "initramfs"]
+__all__ = ["agent", "compiler", "initramfs"]
 
 AGENT = Path(__file__).parent / "agent"
-HALVES = {"guest": ("guest.c", "modules.c"), "host": ("host.c",)}  # what only one machine's agent has
+FOLDERS = ("dev", "proc", "sys", "tmp", "modules", "programs")
+HALVES = {"guest": ("guest.c", "modules.c", "programs.c"), "host": ("host.c",)}  # what only one machine's agent has
 FLAGS = ("-static", "-O2", "-pthread")
 
 
-def initramfs(modules: Sequence[Path] = ()) -> Path:
+def initramfs(modules: Sequence[Path] = (), programs: Sequence[Path] = ()) -> Path:
     """The path of an initramfs with the agent as /init, which loads these modules, in this order, before
-    anything else. It lies in the cache under its own checksum; what differs from that is written again.
-    Raises KernelError when there is no C compiler or no static C library."""
-    archive = cpio(agent("guest").read_bytes(), [(path.name, path.read_bytes()) for path in modules])
+    anything else, and can run these programs. It lies in the cache under its own checksum; what differs from
+    that is written again. Raises KernelError when there is no C compiler or no static C library."""
+    numbered = [(f"modules/{number:02}-{path.name}", 0o644, path) for number, path in enumerate(modules)]
+    files = [*numbered, *((f"programs/{path.name}", 0o755, path) for path in programs)]
+    archive = cpio(agent("guest").read_bytes(), [(name, mode, path.read_bytes()) for name, mode, path in files])
     name = hashlib.sha256(archive).hexdigest()
     made = cache.cache_folder() / "agent" / f"{name[:32]}.cpio"
     with cache.locked(made.with_name("initramfs")):
@@ -42,16 +45,16 @@ def initramfs(modules: Sequence[Path] = ()) -> Path:
 
 def agent(machine: str) -> Path:
     """The agent's program for a machine, `guest` or `host`, compiled if it is not in the cache. Raises KernelError."""
-    compiler = _compiler()
-    version = subprocess.run([compiler, "--version"], capture_output=True, text=True, check=False).stdout
+    cc = compiler()
+    version = subprocess.run([cc, "--version"], capture_output=True, text=True, check=False).stdout
     sources = [path.read_bytes() for path in sorted(AGENT.glob("*.[ch]"))]
-    key = hashlib.sha256(b"\0".join([*sources, machine.encode(), compiler.encode(), version.encode(), *map(str.encode, FLAGS)]))
+    key = hashlib.sha256(b"\0".join([*sources, machine.encode(), cc.encode(), version.encode(), *map(str.encode, FLAGS)]))
     folder = cache.cache_folder() / "agent" / key.hexdigest()[:16]
 
     def make(scratch: Path) -> Path:
         made = scratch / "made"
         made.mkdir()
-        _compile(compiler, machine, made)
+        _compile(cc, machine, made)
         cache.write_record(made, ["init"], what=f"the {machine}'s agent")
         return made
 
@@ -59,7 +62,8 @@ def agent(machine: str) -> Path:
     return folder / "init"
 
 
-def _compiler() -> str:
+def compiler() -> str:
+    """The C compiler for programs of the guests. Raises KernelError."""
     wanted = os.environ.get("CC", "cc")
     found = shutil.which(wanted)
     if found is None:
@@ -73,10 +77,10 @@ def _compiler() -> str:
     return found
 
 
-def _compile(compiler: str, machine: str, folder: Path) -> None:
+def _compile(cc: str, machine: str, folder: Path) -> None:
     others = {name for half in HALVES.values() for name in half} - set(HALVES[machine])
     sources = [str(path) for path in sorted(AGENT.glob("*.c")) if path.name not in others]
-    command = [compiler, *FLAGS, "-o", str(folder / "init"), *sources]
+    command = [cc, *FLAGS, "-o", str(folder / "init"), *sources]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         if "cannot find -l" in done.stderr:
@@ -87,20 +91,13 @@ def _compile(compiler: str, machine: str, folder: Path) -> None:
         raise KernelError(f"the agent does not compile: {' '.join(command)}", done.stderr.strip()[-2000:])
 
 
-def cpio(init: bytes, modules: Sequence[tuple[str, bytes]] = ()) -> bytes:
-    """A newc cpio archive: /init, the folders it mounts on, a console for it to speak to, and the modules, with
-    names and contents, numbered in /modules."""
-    entries = [
-        _entry(1, "dev", stat.S_IFDIR | 0o755),
-        _entry(2, "proc", stat.S_IFDIR | 0o755),
-        _entry(3, "dev/console", stat.S_IFCHR | 0o600, device=(5, 1)),
-        _entry(4, "init", stat.S_IFREG | 0o755, init),
-        _entry(5, "modules", stat.S_IFDIR | 0o755),
-    ]
-    for number, (name, content) in enumerate(modules):
-        entries.append(_entry(6 + number, f"modules/{number:02}-{name}", stat.S_IFREG | 0o644, content))
-    entries.append(_entry(6 + len(modules), "TRAILER!!!", 0))
-    return b"".join(entries)
+def cpio(init: bytes, files: Sequence[tuple[str, int, bytes]] = ()) -> bytes:
+    """A newc cpio archive: /init, the folders it mounts on, a console for it to speak to, and files in /modules
+    and /programs: name, mode, contents."""
+    folders = [(name, stat.S_IFDIR | 0o755, b"") for name in FOLDERS]
+    whole = [*folders, ("init", stat.S_IFREG | 0o755, init), *((name, stat.S_IFREG | mode, data) for name, mode, data in files)]
+    entries = [_entry(number, *entry) for number, entry in enumerate(whole, 2)]
+    return b"".join([*entries, _entry(1, "dev/console", stat.S_IFCHR | 0o600, device=(5, 1)), _entry(len(whole) + 2, "TRAILER!!!", 0)])
 
 
 def _entry(inode: int, name: str, mode: int, data: bytes = b"", device: tuple[int, int] = (0, 0)) -> bytes:

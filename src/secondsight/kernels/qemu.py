@@ -44,14 +44,15 @@ class Guest:
 
     Raises KernelError when QEMU is missing, when the guest ends or panics, and when it gives no
     answer in time; each but the first with the end of the console. After an error the guest is gone.
+    `memory` is in MiB.
     """
 
     process = "QEMU"
 
-    def __init__(self, image: Path, initramfs: Path, *, boot_timeout: float = 60) -> None:
+    def __init__(self, image: Path, initramfs: Path, *, boot_timeout: float = 60, memory: int = 512) -> None:
         if shutil.which(QEMU) is None:
             raise KernelError(f"{QEMU} is not there", "install QEMU (Debian: apt-get install qemu-system-x86)")
-        self._start(lambda line: self._command(image, initramfs, line), boot_timeout)
+        self._start(lambda line: self._command(image, initramfs, line, memory), boot_timeout)
 
     def _start(self, command: Callable[[int], list[str]], timeout: float) -> None:
         """Start the machine's process, by the command for a descriptor of the agent's line, and wait for `hello`."""
@@ -80,10 +81,10 @@ class Guest:
         self.boot_seconds = time.monotonic() - start
         self.doing = "waiting for work"
 
-    def _command(self, image: Path, initramfs: Path, line: int) -> list[str]:
+    def _command(self, image: Path, initramfs: Path, line: int, memory: int) -> list[str]:
         return [
             *(QEMU, "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"),
-            *("-machine", "pc", "-accel", "tcg", "-smp", "1", "-m", "512"),
+            *("-machine", "pc", "-accel", "tcg", "-smp", "1", "-m", str(memory)),
             *("-kernel", str(image), "-initrd", str(initramfs), "-append", COMMAND_LINE),
             *("-chardev", f"file,id=console,path=/dev/fd/{self._console}", "-serial", "chardev:console"),
             *("-device", "virtio-serial-pci", "-chardev", f"socket,id=agent,fd={line}"),

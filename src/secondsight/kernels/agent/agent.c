@@ -11,7 +11,8 @@
  *   run SEED RUNS                           runs it; one line for each distinct outcome, then done
  *       -> {"count":N,"ended":"exit","results":["ok","page:97","errno:22","signal:11","skipped","none"]}
  *       -> {"done":N}                       fewer than RUNS after a run that hung
- *   crash, hang                             panic the kernel, or stop answering: tests of the host side
+ *   hang                                    stop answering: a test of the other side
+ *   crash, program NAME                     in a guest: see guest.c
  *
  * Anything else, or a scenario that does not fit, is answered with {"error":"..."}. No scenario is
  * compiled in: an operation is a row of the table in ops.c. The other side closing the port ends the machine.
@@ -51,7 +52,7 @@ static int port;
 
 /* Talking to the host */
 
-static void say(const char *format, ...)
+void say(const char *format, ...)
 {
 	static char line[8192];
 	va_list args;
@@ -303,11 +304,11 @@ int main(int count, char **words)
 			read_scenario(line);
 		else if (sscanf(line, "run %llu %d", &seed, &runs) == 2 && scenario.ops && runs > 0 && runs <= MAX_OUTCOMES)
 			run(seed, runs);
-		else if (!strcmp(line, "crash"))
-			crash_machine();
 		else if (!strcmp(line, "hang"))
 			for (;;)
 				pause();
+		else if (machine_command(line))
+			continue;
 		else
 			say("{\"error\":\"a command this agent does not know\"}\n");
 	}

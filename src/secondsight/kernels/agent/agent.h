@@ -47,8 +47,14 @@ void note_scenario(const char *name);
 /* The other side is gone: leave nothing behind. */
 void end_machine(void) __attribute__((noreturn));
 
-/* Panic the kernel: a test of the other side. */
-void crash_machine(void);
+/* A command to the machine: whether it is one. */
+int machine_command(const char *line);
+
+/* Run a program that lies in /programs, and answer with its output and how it ended. */
+void run_program(const char *name);
+
+/* agent.c: a line to the other side */
+void say(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
 /* Load the modules that lie in /modules, in the order of their names, and say on the console which cannot be. */
 void load_modules(void);

@@ -1,5 +1,10 @@
 /*
  * The agent's machine when it is /init of a guest: the port is virtio-serial's, the end is the machine's.
+ *
+ *   crash                  panic the kernel: a test of the host's side
+ *   program NAME           run /programs/NAME, one line of its output an answer, then how it ended
+ *       -> {"line":"ok 1 open_close"}
+ *       -> {"ended":"exit:0"} or {"ended":"signal:11"}
  */
 #define _GNU_SOURCE
 #include "agent.h"
@@ -7,6 +12,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/mount.h>
 #include <sys/reboot.h>
 #include <unistd.h>
@@ -48,9 +54,20 @@ void end_machine(void)
 		reboot(RB_AUTOBOOT); /* with -no-reboot this ends the machine */
 }
 
-void crash_machine(void)
+static void crash(void)
 {
 	int trigger = open("/proc/sysrq-trigger", O_WRONLY);
 	if (write(trigger, "c", 1) != 1)
 		abort(); /* init's end is a panic too */
+}
+
+int machine_command(const char *line)
+{
+	if (!strcmp(line, "crash"))
+		crash();
+	else if (!strncmp(line, "program ", 8))
+		run_program(line + 8);
+	else
+		return 0;
+	return 1;
 }

@@ -53,4 +53,8 @@ void note_scenario(const char *name) { (void)name; }
 
 void end_machine(void) { exit(1); }
 
-void crash_machine(void) { end_machine(); }
+int machine_command(const char *line)
+{
+	(void)line;
+	return 0;
+}
