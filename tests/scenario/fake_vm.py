@@ -54,7 +54,7 @@ class _Run:
         self.places = list(self.scenario.places())
         self.taken: list[int] = []
         self.retries = [0] * len(self.places)
-        self.late = [0] * len(self.places)
+        self.late = [""] * len(self.places)
         self.cut: set[int] = set()
         self.holding = True
 
@@ -121,7 +121,7 @@ class _Run:
         assert done.error is None, done.error
         self.taken.append(thread)
         if device_use is not None:
-            self.late[device_use] += 1
+            self.late[device_use[0]] = device_use[1]
         self.met(thread)
         if interpreter.process.exiting and not exiting:
             for other, info in enumerate(self.scenario.threads):
@@ -134,13 +134,14 @@ class _Run:
         if self.hold_name(thread) == "read_begun":
             self.retries[self.row(thread)] += 1
 
-    def late_use(self, thread: int) -> int | None:
+    def late_use(self, thread: int) -> tuple[int, str] | None:
         frame = self.run.frames(thread)[0]
         if "Later" not in type(frame.f_locals["self"]).__name__:
             return None
         device = frame.f_locals["self"]
         entry = device.notifier.mm.ptes[frame.f_locals["va"]]
-        return self.row(thread) if entry.frame is not frames[frame.f_locals["pfn"]] else None
+        found = "none" if entry.frame is None else "same" if entry.frame is frames[frame.f_locals["pfn"]] else "other"
+        return self.row(thread), found
 
     # Where threads stand.
 

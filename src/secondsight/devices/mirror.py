@@ -3,7 +3,8 @@
 `Mirror` is the pattern of Documentation/mm/hmm.rst (Linux 6.12). Each other class leaves out or misplaces one thing that
 somebody has once argued to be unnecessary.
 
-A `hold_point` is where a forced run can hold the thread, here and in the real device's code; it is no step otherwise.
+A `hold_point` is where a forced run can hold the thread, here and in the real device's code; it is no step otherwise. The
+functions of `linux/` that every such driver calls have theirs within.
 """
 
 from __future__ import annotations
@@ -36,19 +37,16 @@ class Mirror(Device):
         """Fault `va` in through hmm_range_fault()."""
         while True:
             seq = mn.mmu_interval_read_begin(self.notifier)
-            hold_point("read_begun")
             pfn = hmm.hmm_range_fault(self.notifier, va, write)
             if pfn == -EBUSY:
                 continue
             if pfn < 0:
                 return pfn
-            hold_point("range_faulted")
             hold_point("before_lock")
             with self.lock:
                 hold_point("locked")
                 if mn.mmu_interval_read_retry(self.notifier, seq):
                     continue
-                hold_point("tested")
                 self.page_table.map(va, pfn, write)
                 hold_point("installed")
             hold_point("unlocked")
@@ -75,13 +73,11 @@ class MirrorWithoutTest(Mirror):
         """Without mmu_interval_read_retry()."""
         while True:
             mn.mmu_interval_read_begin(self.notifier)
-            hold_point("read_begun")
             pfn = hmm.hmm_range_fault(self.notifier, va, write)
             if pfn == -EBUSY:
                 continue
             if pfn < 0:
                 return pfn
-            hold_point("range_faulted")
             hold_point("before_lock")
             with self.lock:
                 hold_point("locked")
@@ -98,16 +94,13 @@ class MirrorTestsBeforeLock(Mirror):
         """mmu_interval_read_retry() before the lock."""
         while True:
             seq = mn.mmu_interval_read_begin(self.notifier)
-            hold_point("read_begun")
             pfn = hmm.hmm_range_fault(self.notifier, va, write)
             if pfn == -EBUSY:
                 continue
             if pfn < 0:
                 return pfn
-            hold_point("range_faulted")
             if mn.mmu_interval_read_retry(self.notifier, seq):
                 continue
-            hold_point("tested")
             hold_point("before_lock")
             with self.lock:
                 hold_point("locked")
@@ -134,19 +127,16 @@ class MirrorDereferencesLater(Mirror):
         """Uses the struct page after everything was dropped."""
         while True:
             seq = mn.mmu_interval_read_begin(self.notifier)
-            hold_point("read_begun")
             pfn = hmm.hmm_range_fault(self.notifier, va, write)
             if pfn == -EBUSY:
                 continue
             if pfn < 0:
                 return pfn
-            hold_point("range_faulted")
             hold_point("before_lock")
             with self.lock:
                 hold_point("locked")
                 retry = mn.mmu_interval_read_retry(self.notifier, seq)
                 if not retry:
-                    hold_point("tested")
                     self.page_table.map(va, pfn, write)
                     hold_point("installed")
             if retry:

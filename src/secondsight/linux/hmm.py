@@ -72,6 +72,8 @@ def hmm_range_fault(notifier: IntervalNotifier, va: Va, write: bool) -> Pfn:
     hold_point("hmm_range_fault:exit")
     mm.mmap_lock.read_unlock()
     mmput(mm)
+    if pfn >= 0:
+        hold_point("range_faulted")
     return pfn
 
 

@@ -148,6 +148,7 @@ def mmu_interval_read_begin(interval_sub: IntervalNotifier) -> Seq:
         is_invalidating = seq == mm.subscriptions.invalidate_seq
     if is_invalidating:
         wait_until(mm.subscriptions.invalidate_seq != seq)
+    hold_point("read_begun")
     return seq
 
 
@@ -157,7 +158,10 @@ def mmu_interval_read_retry(interval_sub: IntervalNotifier, seq: Seq) -> bool:
 
     The caller holds the lock under which its `invalidate` calls `mmu_interval_set_seq`.
     """
-    return interval_sub.invalidate_seq != seq
+    retry = interval_sub.invalidate_seq != seq
+    if not retry:
+        hold_point("tested")
+    return retry
 
 
 def mmu_interval_check_retry(interval_sub: IntervalNotifier, seq: Seq) -> bool:

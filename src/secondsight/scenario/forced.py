@@ -213,17 +213,22 @@ def schedule_of(
     violation: Violation,
     rules: Iterable[Callable[..., Any]],
     bounds: dict[str, int] | None = None,
-    points: Iterable[str] = USUAL,
+    points: Iterable[str] | None = None,
 ) -> Schedule | CannotForce:
     """A shortest schedule that breaks the rule of `violation`, and goes on from there to the end of the run.
 
-    `rules` are the functions that watched when the violation was found, `bounds` the machine's raised bounds. Of the
+    `rules` are the functions that watched when the violation was found, `bounds` the machine's raised bounds, `points` where
+    threads are held (by default: at the usual points that the driver passes). Of the
     schedules that are equally short one is taken whose end *shows* what was broken (`shows`), if there is one; else a longer
     one that does; else the shortest.
     """
     if violation.rule in _UNFORCEABLE:
         return CannotForce(_UNFORCEABLE[violation.rule])
-    rules, points = tuple(rules), tuple(points)
+    rules = tuple(rules)
+    if points is None:
+        marked = ForcedModel(scenario, driver).marked
+        points = [point for point in USUAL if point in marked]
+    points = tuple(points)
     watched = ForcedModel(scenario, driver, rules, bounds, points, quarantine=False)
     plain = ForcedModel(scenario, driver, (), bounds, points)
     unseen: Schedule | None = None
@@ -324,4 +329,4 @@ def _endings(model: ForcedModel, nodes: Nodes, last: str, seen: set[Any]) -> Ite
 def shows(forced: Forced) -> bool:
     """Whether what a run left behind shows by itself that the device is out of step with the CPU."""
     values = dict(forced.outcome).values()
-    return DIFFERS in values or any(forced.late) or any(page.startswith("other") for page in forced.probe)
+    return DIFFERS in values or any(w in ("none", "other") for w in forced.late) or any(page.startswith("other") for page in forced.probe)

@@ -20,6 +20,7 @@ from secondsight.scenario.ops import ScenarioError
 __all__ = [
     "BLOCKED",
     "ENDED",
+    "LATE",
     "SCHEDULE_SCHEMA",
     "CannotForce",
     "Forced",
@@ -30,6 +31,8 @@ __all__ = [
 ]
 
 BLOCKED, ENDED = "blocked", "ended"
+LATE = ("", "none", "same", "other")
+"""What the CPU's table has at an address when a driver uses, late, the page that it found there: nothing, that page, another."""
 SCHEDULE_SCHEMA = 1
 """The version of a schedule's JSON form (docs/json.md)."""
 
@@ -81,13 +84,14 @@ class Forced:
     `retries`: for each operation, in the order of `scenario.places()`, how often it met the hold point `read_begun`: each
     time after the first the driver started over. `probe`: for each page, in the order in which pages were mapped, what the
     device's table had at the end: `none`, `same` (the frame that the CPU's table has there) or `other`, with `+w` if it may
-    be written. `late`: for each operation, how often a driver used a page's struct when the address was no longer its.
+    be written. `late`: for each operation, what the CPU's table had when the driver last used a page after it held nothing any
+    more that keeps it (`LATE`; "" for no such use).
     """
 
     outcome: Outcome
     retries: tuple[int, ...]
     probe: tuple[str, ...]
-    late: tuple[int, ...] = ()
+    late: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         parts = [show_outcome(self.outcome) or "nothing to tell"]
@@ -96,7 +100,7 @@ class Forced:
         if any(self.retries):
             parts.append("fault rounds: " + " ".join(map(str, self.retries)))
         if any(self.late):
-            parts.append("late uses: " + " ".join(map(str, self.late)))
+            parts.append("late use of a page where the CPU has: " + " ".join(word for word in self.late if word))
         return "; ".join(parts)
 
 

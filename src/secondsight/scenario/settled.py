@@ -28,12 +28,13 @@ from secondsight.scenario import interpreter
 from secondsight.scenario.data import Scenario, collect
 from secondsight.scenario.holds import USUAL
 from secondsight.scenario.model import Encoder, is_own, program, value_of, watched
-from secondsight.scenario.schedule import BLOCKED, ENDED, Forced
+from secondsight.scenario.schedule import BLOCKED, ENDED, LATE, Forced
 
 __all__ = ["Broken", "Coarse", "ForcedModel", "Node", "TooManyInterleavings"]
 
 Node = tuple[bytes, tuple[int, ...]]
-"""A state, and what was counted on the way: for each operation the retries, then the late uses, then whether an exit cut it off."""
+"""A state, and what was noted on the way: for each operation the retries, then what its last late use found, then whether an
+exit cut it off."""
 
 _MOST = 20_000
 """States within one coarse step."""
@@ -111,6 +112,11 @@ class ForcedModel:
         self.pte_size, self.pte_frame = layout.size(RecordType(Pte)), layout.offset(Pte, "frame")
         self.results_at = watched(program)
         self.late_at = {c.number: found for c in program.counters if (found := _late_use(c)) is not None}
+
+    @property
+    def marked(self) -> frozenset[str]:
+        """The hold points that the program has, armed or not."""
+        return frozenset(c.hold for c in self.program.counters if c.hold is not None)
 
     # Where a state stands.
 
@@ -208,23 +214,24 @@ class ForcedModel:
         state, counts = node
         rows = self.rows
         if self.begun[self.reference.counter(after, thread)]:
-            counts = _plus(counts, self._row(after, thread))
+            row = self._row(after, thread)
+            counts = _with(counts, row, counts[row] + 1)
         late = self.late_at.get(number)
-        if late is not None and self._is_late(state, thread, *late):
-            counts = _plus(counts, rows + self._row(state, thread))
+        if late is not None:
+            counts = _with(counts, rows + self._row(state, thread), self._found_late(state, thread, *late))
         if after[self.exiting_at] and not state[self.exiting_at]:
             for other in range(len(self.names)):
                 at = self.reference.counter(after, other)
                 if other != thread and self.own[other] and at and not self.rooted[at]:
-                    counts = _plus(counts, 2 * rows + self._row(after, other))
+                    counts = _with(counts, 2 * rows + self._row(after, other), 1)
         return counts
 
-    def _is_late(self, state: bytes, thread: int, at: int, low: int) -> bool:
-        """Whether the frame that a driver is about to use is not the CPU's at the operation's address."""
+    def _found_late(self, state: bytes, thread: int, at: int, low: int) -> int:
+        """What a late use finds, as a place in `LATE`: whether the frame is still the CPU's at the operation's address."""
         va = self.encoder.rows["address"][self._row(state, thread)]
         pfn = state[self.program.bases[thread] + at] + low
         entry = self.program.layout.reference(state, self.pte_at + va * self.pte_size + self.pte_frame)
-        return entry != self.frames_at[pfn]
+        return LATE.index("same" if entry == self.frames_at[pfn] else "other" if entry else "none")
 
     def _broken(self, error: LangError | None, thread: int) -> Broken:
         """A step's error as a broken rule; what is wrong with the model itself is raised."""
@@ -252,7 +259,8 @@ class ForcedModel:
         values = [byte - 128 for byte in state[self.results_at[0] : self.results_at[0] + rows]]
         gone = counts[2 * rows :]
         words = [None if cut else value_of(p.op, v) for p, v, cut in zip(self.places, values, gone, strict=True)]
-        return Forced(collect(self.scenario, words), counts[:rows], self._probe(state), counts[rows : 2 * rows])
+        late = tuple(LATE[n] for n in counts[rows : 2 * rows])
+        return Forced(collect(self.scenario, words), counts[:rows], self._probe(state), late)
 
     def _probe(self, state: bytes) -> tuple[str, ...]:
         """The device's table beside the CPU's."""
@@ -272,9 +280,9 @@ class ForcedModel:
         return tuple(found)
 
 
-def _plus(counts: tuple[int, ...], at: int) -> tuple[int, ...]:
-    """One more at a place."""
-    return (*counts[:at], counts[at] + 1, *counts[at + 1 :])
+def _with(counts: tuple[int, ...], at: int, number: int) -> tuple[int, ...]:
+    """The same with another number at a place."""
+    return (*counts[:at], number, *counts[at + 1 :])
 
 
 def _late_use(counter: Counter) -> tuple[int, int] | None:
