@@ -163,7 +163,7 @@ struct ss_run {
 
 #ifdef SS_CLUSTER
 static inline int ss_is_anothers(ss_worker *w, const ss_pending *p);
-static inline void ss_fetch_sent(const ss_run *run, u64 print);
+static inline int ss_fetch_sent(const ss_run *run, u64 print);
 static inline u16 ss_me(const ss_run *run);
 static __thread u32 ss_expanding; /* the number of the state that this thread expands */
 #endif

@@ -15,7 +15,7 @@
  */
 
 enum { STAGE = 32 }; /* records that a worker gathers before it takes a box's lock */
-enum { SENT = 1 << 20 };
+enum { SENT = 1 << 18 };
 enum { RECORD = STATE_SIZE + 6 };
 enum { SLICE = 2048 }; /* records of a batch that a worker takes at once */
 
@@ -66,10 +66,14 @@ static inline u64 *ss_sent_slot(const ss_member *m, u64 print)
 	return &m->sent[(print >> 32) % SENT];
 }
 
-static inline void ss_fetch_sent(const ss_run *run, u64 print)
+/* Have what tells whether it was sent at hand soon; 0: it is ours. */
+static inline int ss_fetch_sent(const ss_run *run, u64 print)
 {
-	if (run->member->sent && ss_owner(run->member, print) != run->member->me)
+	if (ss_owner(run->member, print) == run->member->me)
+		return 0;
+	if (run->member->sent)
 		__builtin_prefetch(ss_sent_slot(run->member, print), 1);
+	return 1;
 }
 
 /* Sending. */

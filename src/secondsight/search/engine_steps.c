@@ -122,7 +122,8 @@ static inline void ss_print(ss_worker *w)
 	if (p) {
 		p->print = ss_known_by(p->state);
 #ifdef SS_CLUSTER
-		ss_fetch_sent(w->run, p->print);
+		if (ss_fetch_sent(w->run, p->print))
+			return;
 #endif
 		__builtin_prefetch(&w->run->table[ss_slot(w->run, p->print)], 1);
 	}
