@@ -12,6 +12,7 @@ from secondsight.linux.fault import cpu_read, cpu_write
 from secondsight.linux.madvise import madvise_dontneed
 from secondsight.linux.memfd import memfd_add_seals, memfd_create
 from secondsight.linux.mmap import do_mmap, do_mmap_fixed, vm_munmap
+from secondsight.linux.releases import DIFFERENCES, differs
 from secondsight.linux.shmem import F_SEAL_FUTURE_WRITE, F_SEAL_SHRINK, F_SEAL_WRITE
 from secondsight.linux.udmabuf import udmabuf_create, udmabufs
 
@@ -107,3 +108,18 @@ def test_dontneed_stops_at_a_buffer_and_has_forgotten_what_lies_before() -> None
         do_mmap_fixed(mm, 1, 1, buf, 0, True)
         assert madvise_dontneed(mm, 0, 3) == -EINVAL
         assert [cpu_read(mm, va) for va in range(3)] == [0, 0, A]
+
+
+def test_older_releases_ask_for_the_future_write_seal_late() -> None:
+    with world(**SIZES) as (_, mm):
+        for seal, left in ((F_SEAL_WRITE, A), (F_SEAL_FUTURE_WRITE, -SIGSEGV)):
+            do_mmap_fixed(mm, 0, 1, None, 0, True)
+            cpu_write(mm, 0, A)
+            assert do_mmap_fixed(mm, 0, 1, memfd_create(1, seal), 0, True, True) == -EPERM
+            assert cpu_read(mm, 0) == left
+    assert differs("future-write-seal-is-asked-late", "6.1.0-56-amd64")
+    assert not differs("future-write-seal-is-asked-late", "linux-6.12")
+    assert not differs("future-write-seal-is-asked-late", None)
+    with pytest.raises(ValueError, match="no kernel release"):
+        differs("future-write-seal-is-asked-late", "newest")
+    assert all(found.mechanism == name for name, found in DIFFERENCES.items())

@@ -73,7 +73,7 @@ class DmaBuf(AddressSpace):
         """VM_PFNMAP: entries without references, that cannot be mirrored."""
         return VM_PFNMAP
 
-    def mmap(self, length: Pgoff, pgoff: Pgoff) -> Errno:
+    def mmap(self, length: Pgoff, pgoff: Pgoff, seals_late: bool) -> Errno:
         """dma_buf_mmap_internal() (drivers/dma-buf/dma-buf.c, Linux 6.12): -EINVAL beyond the end of the buffer."""
         if pgoff + length > self.nr_pages:
             return -EINVAL

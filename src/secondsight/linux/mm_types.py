@@ -134,15 +134,16 @@ class AddressSpace(Record):
         """VM_PFNMAP, VM_DEVMAP or neither."""
         return 0
 
-    def map_writable(self) -> Errno:
+    def map_writable(self, seals_late: bool) -> Errno:
         """memfd_check_seals_mmap() and mapping_map_writable(): whether a shared mapping that may write can be made: 0 or
-        an error, before anything is done. 0: `unmap_writable` follows, when it is made or has failed."""
+        an error, before anything is done. 0: `unmap_writable` follows, when it is made or has failed. `seals_late`: see
+        `releases` (future-write-seal-is-asked-late)."""
         return 0
 
     def unmap_writable(self) -> None:
         """mapping_unmap_writable()."""
 
-    def mmap(self, length: Pgoff, pgoff: Pgoff) -> Errno:
+    def mmap(self, length: Pgoff, pgoff: Pgoff, seals_late: bool) -> Errno:
         """file_operations.mmap: the file's own look at a new mapping, when what was there has gone: 0 or an error."""
         return 0
 

@@ -33,24 +33,27 @@ def do_mmap(mm: Mm, va: Va, length: Pgoff, file: Ref[AddressSpace], pgoff: Pgoff
             if mm.vmas[i].state != VmaState.NONE:
                 ret = -EEXIST
         if ret == 0:
-            ret = map_writable(file)
+            ret = map_writable(file, False)
         if ret == 0:
-            ret = mmap_region(mm, va, length, file, pgoff, write)
+            ret = mmap_region(mm, va, length, file, pgoff, write, False)
     mm.mmap_lock.write_unlock()
     return ret
 
 
-def do_mmap_fixed(mm: Mm, va: Va, length: Pgoff, file: Ref[AddressSpace], pgoff: Pgoff, write: bool) -> Result:
+def do_mmap_fixed(
+    mm: Mm, va: Va, length: Pgoff, file: Ref[AddressSpace], pgoff: Pgoff, write: bool, seals_late: bool = False
+) -> Result:
     """do_mmap(), mmap_region(), __mmap_region() (mm/mmap.c, Linux 6.12), MAP_FIXED: map over whatever is there.
 
     The old mapping goes and the new one comes under one hold of the mmap lock, so no access finds a gap. A write seal is
     looked at before the old mapping goes; but when the file's own mmap refuses, it has gone (vms_abort_munmap_vmas()).
+    `seals_late`: as in older releases, F_SEAL_FUTURE_WRITE is for the file's own mmap (see `releases`).
     """
     if length <= 0 or va + length > len(mm.vmas):
         return -ENOMEM
     mm.mmap_lock.write_lock()
     with atomic:
-        ret: Result = map_writable(file)
+        ret: Result = map_writable(file, seals_late)
         found = ret == 0 and vms_gather_munmap_vmas(mm, va, va + length)
     if found:
         gather = unmap_vmas(mm, va, va + length)
@@ -58,27 +61,29 @@ def do_mmap_fixed(mm: Mm, va: Va, length: Pgoff, file: Ref[AddressSpace], pgoff:
         if gather != 0:
             tlb_finish_mmu(gather)
     if ret == 0:
-        ret = mmap_region(mm, va, length, file, pgoff, write)
+        ret = mmap_region(mm, va, length, file, pgoff, write, seals_late)
     mm.mmap_lock.write_unlock()
     return ret
 
 
 @atomic
-def map_writable(file: Ref[AddressSpace]) -> Errno:
+def map_writable(file: Ref[AddressSpace], seals_late: bool) -> Errno:
     """The part of do_mmap() and mmap_region() that asks whether `file` may be mapped for writing; anonymous memory may."""
     if file is None:
         return 0
-    return file.map_writable()
+    return file.map_writable(seals_late)
 
 
 @atomic
-def mmap_region(mm: Mm, va: Va, length: Pgoff, file: Ref[AddressSpace], pgoff: Pgoff, write: bool) -> Result:
+def mmap_region(
+    mm: Mm, va: Va, length: Pgoff, file: Ref[AddressSpace], pgoff: Pgoff, write: bool, seals_late: bool
+) -> Result:
     """__mmap_region() (mm/mmap.c, Linux 6.12): the vma into the tree and, under `i_mmap`, into the file's.
 
     Nothing is mapped there. `va`, or the error of the file's own mmap.
     """
     if file is not None:
-        ret = file.mmap(length, pgoff)
+        ret = file.mmap(length, pgoff, seals_late)
         if ret != 0:
             file.unmap_writable()
             return ret

@@ -94,9 +94,11 @@ class ShmemFile(AddressSpace):
             return VM_FAULT_NOPAGE
         return shmem_map_folio(self, mm, va, pgoff)
 
-    def map_writable(self) -> Errno:
+    def map_writable(self, seals_late: bool) -> Errno:
         """memfd_check_seals_mmap() (mm/memfd.c), mapping_map_writable() (include/linux/fs.h, Linux 6.12): 0 or -EPERM."""
-        if self.deny_writable or self.seals & (F_SEAL_WRITE | F_SEAL_FUTURE_WRITE) != 0:
+        if self.deny_writable or self.seals & F_SEAL_WRITE != 0:
+            return -EPERM
+        if self.seals & F_SEAL_FUTURE_WRITE != 0 and not seals_late:
             return -EPERM
         self.i_mmap_writable += 1
         return 0
@@ -104,6 +106,12 @@ class ShmemFile(AddressSpace):
     def unmap_writable(self) -> None:
         """mapping_unmap_writable() (include/linux/fs.h, Linux 6.12)."""
         self.i_mmap_writable -= 1
+
+    def mmap(self, length: Pgoff, pgoff: Pgoff, seals_late: bool) -> Errno:
+        """shmem_mmap(), seal_check_write() (mm/shmem.c, Linux 6.1), with `seals_late` alone: 0 or -EPERM."""
+        if seals_late and self.seals & F_SEAL_FUTURE_WRITE != 0:
+            return -EPERM
+        return 0
 
 
 shmem_files = pool(ShmemFile, "files")

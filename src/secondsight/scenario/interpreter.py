@@ -36,6 +36,9 @@ SKIPPED: Final = -126
 DIFFERS: Final = -125
 """Of `device_compare`: the device's access ended otherwise than the CPU's."""
 
+SEALS_LATE: Final = 2
+"""The difference `future-write-seal-is-asked-late` of `linux.releases`."""
+
 RowNumber = Annotated[int, Bounds(0, 64)]
 
 
@@ -105,6 +108,7 @@ needs = const("op.needs")
 needs_at = const("op.needs_at")
 makes = const("op.makes")
 fixed = const("op.fixed")
+"""0, 1 for MAP_FIXED, or `SEALS_LATE`: MAP_FIXED as older releases do it."""
 range_first = const("op.range_first")
 range_memfd = const("range.handle")
 range_page = const("range.page")
@@ -218,7 +222,7 @@ def run_mmap(i: RowNumber, mm: Mm) -> Result:
             return -EBADF
         if memfd is not None:
             if fixed[i] != 0:
-                ret = do_mmap_fixed(mm, address[i], pages[i], memfd, page[i], True)
+                ret = do_mmap_fixed(mm, address[i], pages[i], memfd, page[i], True, fixed[i] == SEALS_LATE)
             else:
                 ret = do_mmap(mm, address[i], pages[i], memfd, page[i], True)
         elif udmabuf is not None:

@@ -23,6 +23,7 @@ from secondsight.linux.errno import SIGBUS, SIGSEGV
 from secondsight.linux.fork import mm_alloc
 from secondsight.linux.memremap import pagemaps
 from secondsight.linux.page_alloc import mem_init
+from secondsight.linux.releases import differs
 from secondsight.scenario import interpreter
 from secondsight.scenario.data import DIFFERS, OK, SKIPPED, Outcome, Place, Scenario, collect
 from secondsight.scenario.data import Thread as ScenarioThread
@@ -143,7 +144,8 @@ class Encoder:
             row["address"] = self._place_mapping(op, row["pages"])
             at = op.args["at"]
             if isinstance(at, Ref):
-                row["fixed"], row["needs_at"] = 1, self.numbers[at.handle]
+                late = differs("future-write-seal-is-asked-late", self.release)
+                row["fixed"], row["needs_at"] = interpreter.SEALS_LATE if late else 1, self.numbers[at.handle]
         ranges = op.args.get("ranges")
         if isinstance(ranges, tuple):
             row["range_first"], row["pages"] = len(self.ranges["handle"]), len(ranges)

@@ -1,0 +1,59 @@
+"""Where kernel releases differ in what the model can see: one table, found by running the same scenarios on all of them.
+
+The model is Linux 6.12. Asked for another release (`scenario.model.outcomes(..., release="6.1.0-50-amd64")`, `secondsight
+run --release 6.1`), it answers as that one does, as far as this table goes. A difference has a `mechanism` (its name), the
+first release that behaves as the model does (`since`, major and minor), what older ones do, and where that was read and
+seen. What a kernel's configuration lacks is no difference of releases: `kernels.ability` knows it.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+__all__ = ["DIFFERENCES", "Difference", "differs", "version_of"]
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One mechanism that changed. `since`: the first release like the model; `older`: what those before do."""
+
+    mechanism: str
+    since: tuple[int, int]
+    older: str
+    newer: str
+    read: str
+    seen: str
+
+
+DIFFERENCES: dict[str, Difference] = {
+    found.mechanism: found
+    for found in (
+        Difference(
+            "future-write-seal-is-asked-late",
+            since=(6, 12),
+            older="mmap(MAP_FIXED) of a memfd with F_SEAL_FUTURE_WRITE fails with -EPERM when what was mapped there has gone",
+            newer="it fails with -EPERM before anything is unmapped, as with F_SEAL_WRITE on all releases",
+            read="shmem_mmap() calls seal_check_write() (mm/shmem.c, Linux 6.1.192); do_mmap() calls memfd_check_seals_mmap() "
+            "(mm/mmap.c, mm/memfd.c, Linux 6.12.117). Releases in between were not looked at.",
+            seen="6.1.0-56-amd64 against 6.12.117+deb12-amd64, 6.18, 7.2.13+deb14-amd64 (scenarios/found_by_agreement.py)",
+        ),
+    )
+}
+
+
+def differs(mechanism: str, release: str | None) -> bool:
+    """Whether a release is older than the model in that mechanism. None: the model's own release."""
+    return release is not None and version_of(release) < DIFFERENCES[mechanism].since
+
+
+def version_of(release: str) -> tuple[int, int]:
+    """Major and minor of a release's name, such as `6.1.0-50-amd64`, `linux-6.1` or `6.1`. Raises ValueError.
+
+    >>> version_of("linux-6.12")
+    (6, 12)
+    """
+    found = re.match(r"(?:linux-)?(\d+)\.(\d+)", release)
+    if found is None:
+        raise ValueError(f"{release!r} is no kernel release: 6.1 or linux-6.12 or 6.1.0-50-amd64 is one")
+    return int(found[1]), int(found[2])
