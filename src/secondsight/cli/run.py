@@ -17,6 +17,7 @@ from secondsight.cli import common
 from secondsight.cli.common import BROKEN, EXECUTOR_HELP, Running, exit_code, limits, search_progress, show, write_json
 from secondsight.cli.kernel import find_kernel
 from secondsight.kernels import Kernel, Observation, boot
+from secondsight.linux.releases import version_of
 from secondsight.report import SCHEMA, result_to_json
 from secondsight.report.columns import WIDTH
 from secondsight.scenario import Outcome, Scenario, load_scenarios, show_outcome, show_value
@@ -50,6 +51,7 @@ def run(
     headers: Annotated[Path | None, typer.Option(help="That kernel's headers, for scenarios with devices.")] = None,
     runs: Annotated[int, typer.Option(min=1, help="How often to run it on the kernel, in one boot.")] = 200,
     seed: Annotated[int, typer.Option(help="Decides the random pauses between operations.")] = 1,
+    release: Annotated[str | None, typer.Option(help="The model answers as this release: 6.1. Default: that of --on, or 6.12.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON (docs/json.md).")] = False,
     states: Annotated[int | None, typer.Option(min=1, help="Stop the model's search after so many states.")] = None,
     seconds: Annotated[float | None, typer.Option(min=0, help="Stop the model's search after so many seconds.")] = None,
@@ -63,8 +65,11 @@ def run(
     scenarios = load_scenarios(file)
     bounds, by = limits(states, seconds, memory), common.executor(executor)
     target = find_kernel(on, kernel, headers)
+    if release is not None:
+        _checked(release)
     with Running() as running:
-        compared = list(_models(scenarios, bounds, by, running))
+        answers_as = release or (target.release if target is not None else None)
+        compared = list(_models(scenarios, bounds, by, running, answers_as))
         if target is not None and not any(c.result.reason == "interrupted" for c in compared):
             compared = _on_kernel(compared, target, runs, seed, running)
     if as_json:
@@ -77,22 +82,31 @@ def run(
     raise typer.Exit(exit_code(c.result for c in compared))
 
 
-def _models(scenarios: list[Scenario], bounds: Limits, by: Executor, running: Running) -> Iterator[Compared]:
+def _checked(release: str) -> None:
+    try:
+        version_of(release)
+    except ValueError as error:
+        raise typer.BadParameter(f"--release {error}") from error
+
+
+def _models(
+    scenarios: list[Scenario], bounds: Limits, by: Executor, running: Running, release: str | None
+) -> Iterator[Compared]:
     """Every scenario on the model, up to one that Ctrl-C ended."""
     for scenario in scenarios:
-        found = _model(scenario, bounds, by, running)
+        found = _model(scenario, bounds, by, running, release)
         yield found
         if found.result.reason == "interrupted":
             return
 
 
-def _model(scenario: Scenario, bounds: Limits, by: Executor, running: Running) -> Compared:
+def _model(scenario: Scenario, bounds: Limits, by: Executor, running: Running, release: str | None) -> Compared:
     from secondsight.scenario.model import outcomes
 
     def on_progress(progress: Any) -> None:
         running.say(search_progress(scenario.name, progress))
 
-    result, possible = outcomes(scenario, limits=bounds, on_progress=on_progress, executor=by)
+    result, possible = outcomes(scenario, limits=bounds, on_progress=on_progress, executor=by, release=release)
     return Compared(scenario, result, possible, None)
 
 
