@@ -11,7 +11,7 @@ import pytest
 from secondsight.contract import ADVERSARIES, check, driver_program
 from secondsight.devices.mirror import Mirror, MirrorWithoutTest
 from secondsight.lang import LangError, compiler
-from secondsight.lang.native import Native, is_loaded
+from secondsight.lang.native import Native, is_ready
 from secondsight.lang.reference import Reference
 from secondsight.scenario import Scenario, load_scenarios
 from secondsight.scenario import model as scenario_model
@@ -135,8 +135,8 @@ def test_compiled_code_that_is_there_is_used_sooner(monkeypatch: pytest.MonkeyPa
     made = driver_program(Mirror, ADVERSARIES["munmap"].scenarios[0], bounds={"frames": 11})
     monkeypatch.setattr(auto, "SWITCH", 700)
     monkeypatch.setattr(auto, "SWITCH_READY", 40)
-    assert not is_loaded(made)
+    assert not is_ready(made)
     assert [auto.search(made, limits=Limits(states=500)).exact for _ in range(3)] == [True, False, False]
-    assert is_loaded(made)
+    assert is_ready(made)
     other = driver_program(MirrorWithoutTest, ADVERSARIES["munmap"].scenarios[0], bounds={"frames": 11})
-    assert not is_loaded(other)
+    assert not is_ready(other)

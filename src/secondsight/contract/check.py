@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
 import inspect
 import linecache
@@ -161,7 +162,7 @@ def load_drivers(path: str | Path) -> list[type[Device]]:
 
 
 def _import(path: Path) -> ModuleType:
-    name = f"_secondsight_driver_{abs(hash(path.resolve()))}"
+    name = f"_secondsight_driver_{hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:16]}"  # the same in every process
     linecache.checkcache(str(path))
     spec = importlib.util.spec_from_file_location(name, path.resolve())
     if spec is None or spec.loader is None:

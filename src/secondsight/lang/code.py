@@ -1,98 +1,119 @@
 """What programs of one shape share: their functions lowered and linked, and what was made of them since.
 
 A *shape* is everything that the lowered functions depend on: the functions that threads begin with, the rules, the bounds
-and pools of the machine, the names of its tables, room for so many threads. Programs that differ only in what their
-tables hold, in their initial state, in which thread runs what and with which arguments have one shape, and one `Code`.
-
-Linking: every step boundary gets a number (a thread's program counter while it waits there; 0 when it has ended), every
-call of a function with boundaries a return site, every local that lives across a step a place in the thread's region.
-There is no recursion, so each function's frame lies at one fixed offset: behind the deepest of its callers' frames.
+and pools of the machine, the names of its tables, room for so many threads, and the source of all of it. Programs that
+differ only in what their tables hold, in their initial state, in which thread runs what and with which arguments have one
+shape, and one `Code`. The code of a shape that other processes had before comes from the cache folder (`lang.stored`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from secondsight.lang import ir
-from secondsight.lang.cfg import Block, CallTo, Flow
+from secondsight.lang import ir, stored
 from secondsight.lang.errors import LangError, Position
-from secondsight.lang.frontend import Frontend
 from secondsight.lang.layout import Layout
-from secondsight.lang.records import Machine, Record
+from secondsight.lang.link import Entry, Linked
+from secondsight.lang.origin import Origin
+from secondsight.lang.records import Machine
 from secondsight.lang.types import ArrayType
 
-__all__ = ["Code", "Counter", "Entry", "Frame", "is_head", "shared_code"]
+__all__ = ["Code", "Place", "Root", "shared_code"]
 
 T = TypeVar("T")
-
-Entry = tuple[Callable[..., Any], "type[Record] | None"]
-"""A function that a thread begins with, and the class of the record that it is a method of."""
 
 MOST_SHARED = 32
 """Shapes that are kept for the programs to come; what was not used for longest goes first."""
 
 
-@dataclass(eq=False)
-class Frame:
-    """Where a function's locals lie: offsets from the start of the thread's region."""
+@dataclass(frozen=True, slots=True)
+class Root:
+    """A function that a thread begins with: its name, its parameters, the number of its frame."""
 
-    flow: Flow
-    start: int = 0
-    size: int = 0
-    return_slot: int | None = None
-    slots: dict[ir.Var, int] = field(default_factory=dict)
-    sites: list[CallTo] = field(default_factory=list)
-    is_root: bool = False
-
-
-@dataclass(eq=False)
-class Counter:
-    """One value of a program counter: the step boundary that a thread waits at."""
-
+    name: str
+    atomic: bool
+    params: tuple[ir.Var, ...]
     number: int
-    frame: Frame
-    block: Block
 
-    @property
-    def where(self) -> Position:
-        """The statement that the step begins with."""
-        assert self.block.boundary is not None
-        return self.block.boundary.where
 
-    @property
-    def kind(self) -> str:
-        """`statement`, or `leave`: the end of a `with lock:` block."""
-        assert self.block.boundary is not None
-        return self.block.boundary.kind
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a program counter stands."""
 
-    @property
-    def hold(self) -> str | None:
-        """The name of the hold point that the step begins with."""
-        assert self.block.boundary is not None
-        return self.block.boundary.hold
+    where: Position
+    function: str
 
-    @property
-    def function(self) -> ir.Function:
-        """The function it is in."""
-        return self.frame.flow.function
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A table that is read: its name, the range of its numbers, and where it is read."""
+
+    name: str
+    low: int
+    high: int
+    kind: str
+    where: str
 
 
 class Code:
-    """The lowered and linked functions of a shape, made for `machine` and good for every machine of its bounds and pools."""
+    """The lowered and linked functions of a shape, made for `machine` and good for every machine of its bounds and pools.
+
+    With an `origin` it may come from the cache folder: then nothing is lowered before somebody asks for what only lowering
+    can tell, to print a trace for instance.
+    """
 
     def __init__(
-        self, machine: Machine, entries: Iterable[Entry], rules: Iterable[Callable[..., Any]], capacity: int, holds: bool
-    ) -> None:
+        self, machine: Machine, entries: Iterable[Entry], rules: Iterable[Callable[..., Any]], capacity: int, holds: bool,
+        origin: Origin | None = None,
+    ) -> None:  # fmt: skip
         self.machine, self.entries, self.rules = machine, list(dict.fromkeys(entries)), list(rules)
-        self.capacity, self.holds = capacity, holds
+        self.capacity, self.holds, self.origin = capacity, holds, origin
         self.made: dict[Hashable, Any] = {}
         self.searched = 0  # states, by the reference executor
-        with machine:
-            self._lower()
-        self.layout = Layout(machine)
-        self._link()
+        self._linked: Linked | None = None
+        self.region: int
+        self.counter_width: int
+        self.facts: dict[str, Any] = {}
+        self.texts: dict[str, Any] = {}
+        self.changed = True
+        self.known = None if origin is None else stored.find(origin, machine)
+        if self.known is None:
+            self._link()
+        else:
+            data = self.known.data
+            self.layout: Layout = self.known.layout
+            self.region, self.counter_width = data["region"], data["counter_width"]
+            self.places = [Place(*place) for place in self.known.places]
+            self.tables = [Table(*table) for table in data["tables"]]
+            self.roots = {entry: Root(*root) for entry, root in zip(self.entries, self.known.roots, strict=True)}
+            self.facts, self.texts, self.changed = data["facts"], data["texts"], False
+
+    def _link(self) -> Linked:
+        linked = self._linked = Linked(self.machine, self.entries, self.rules, self.holds)
+        numbers = {function: number for number, function in enumerate(linked.frames)}
+        places = [Place(c.where, c.function.name) for c in linked.counters]
+        if self.known is not None:
+            if (places, linked.region, linked.layout.shared_size) != (self.places, self.region, self.layout.shared_size):
+                raise LangError("the source has changed since this search began: begin it again")
+            return linked
+        self.layout, self.region, self.counter_width, self.places = linked.layout, linked.region, linked.counter_width, places
+        self.roots = {e: Root(f.name, f.atomic, tuple(f.params), numbers[f]) for e, f in linked.roots.items()}
+        self.tables = [
+            Table(t.name, t.kind.low, t.kind.high, str(t.kind), str(where)) for t, where in linked.frontend.tables.items()
+        ]
+        return linked
+
+    @property
+    def linked(self) -> Linked:
+        """The lowered functions."""
+        return self._linked or self._link()
+
+    @property
+    def is_lowered(self) -> bool:
+        """Whether that is there already."""
+        return self._linked is not None
 
     def keep(self, name: Hashable, make: Callable[[], T]) -> T:
         """What `make` returns, made once: `name` must say everything that it depends on beside the code."""
@@ -101,93 +122,27 @@ class Code:
         found: T = self.made[name]
         return found
 
+    def fact(self, name: str, make: Callable[[], Any]) -> Any:
+        """As `keep`, for what JSON can say: it is kept for other processes too."""
+        if name not in self.facts:
+            self.facts[name], self.changed = make(), True
+        return self.facts[name]
+
     def fits(self, machine: Machine) -> bool:
-        """Whether a machine has no other state than the one that the code was made for."""
-        return self.layout.known.issuperset(machine._states)
+        """Whether a machine has no other state than the one that the code was made for, and the source is as it was."""
+        return self.layout.known.issuperset(machine._states) and (self.origin is None or self.origin.stands())
 
-    # From entries to functions.
-
-    def _lower(self) -> None:
-        """Lower everything that the threads reach; again if that reached state whose classes a dispatch did not know."""
-        while True:
-            self.frontend = Frontend(self.machine, self.rules, self.holds)
-            self.roots = {entry: self.frontend.instance(*entry, False) for entry in self.entries}
-            if self.frontend.is_settled():
-                return
-
-    # Linking.
-
-    def _link(self) -> None:
-        self.frames: dict[ir.Function, Frame] = {}
-        self.counters: list[Counter] = []
-        order: list[Frame] = []
-
-        def visit(function: ir.Function) -> None:
-            if function in self.frames:
-                return
-            frame = self.frames[function] = Frame(Flow(function))
-            for block in frame.flow.blocks:
-                if isinstance(block.end, CallTo):
-                    visit(block.end.function)
-            order.append(frame)
-
-        for root in self.roots.values():
-            visit(root)
-            self.frames[root].is_root = True
-        order.reverse()  # callers before those they call
-        for frame in order:
-            for block in frame.flow.blocks:
-                if isinstance(block.end, CallTo):
-                    self.frames[block.end.function].sites.append(block.end)
-        for frame in order:
-            for block in frame.flow.blocks:
-                if block.boundary is not None:
-                    self.counters.append(Counter(len(self.counters) + 1, frame, block))
-        self.number = {c.block: c.number for c in self.counters}
-        self.counter_width = 1 if len(self.counters) < 256 else 2
-        for frame in order:
-            frame.start = max(frame.start, self.counter_width)
-            self._place(frame)
-            for block in frame.flow.blocks:
-                if isinstance(block.end, CallTo):
-                    callee = self.frames[block.end.function]
-                    callee.start = max(callee.start, frame.start + frame.size)
-        self.region = max([f.start + f.size for f in order], default=self.counter_width)
-
-    def _place(self, frame: Frame) -> None:
-        """Give a place to every local that outlives a step or a join of control."""
-        at = frame.start
-        if len(frame.sites) > 1 or (frame.is_root and frame.sites):
-            frame.return_slot, at = at, at + 1
-            if len(frame.sites) > 254:
-                raise LangError(f"{frame.flow.function.name} is called from more than 254 places")
-        for var in kept(frame.flow):
-            frame.slots[var] = at
-            at += self.layout.width(var.type)
-        frame.size = at - frame.start
-
-
-def kept(flow: Flow) -> list[ir.Var]:
-    """The locals that live where a rendered piece of code starts, in a fixed order."""
-    found: dict[ir.Var, None] = {}
-    for block in flow.blocks:
-        if is_head(flow, block):
-            for var in sorted(block.live_in, key=lambda v: v.name):
-                if not var.transient and not (block is flow.entry and not _looped(flow, block)):
-                    found[var] = None
-    return list(found)
-
-
-def is_head(flow: Flow, block: Block) -> bool:
-    """Whether a block is rendered as a piece of its own: a step's start, a return, an entry, or where control joins."""
-    return (
-        block.boundary is not None or block.after_call is not None or block is flow.entry or flow.predecessors.get(block, 0) > 1
-    )
-
-
-def _looped(flow: Flow, entry: Block) -> bool:
-    """Whether control can come back to the entry block."""
-    return flow.predecessors.get(entry, 0) > 0 or entry.boundary is not None
+    def check_tables(self, machine: Machine) -> None:
+        """Check that the tables that are read were given, with values in the range of their types."""
+        for table in self.tables:
+            if table.name not in machine.data:
+                raise LangError(f"the table {table.name!r} was not given: pass data={{{table.name!r}: [...]}}")
+            row = machine.data[table.name]
+            if row and not (table.low <= min(row) and max(row) <= table.high):
+                i, value = next((i, v) for i, v in enumerate(row) if not table.low <= v <= table.high)
+                raise LangError(f"{table.where}: {table.name}[{i}] is {value}, outside {table.kind}")
+            if len(row) > 32767:
+                raise LangError(f"{table.where}: the table {table.name} has more than 32767 elements")
 
 
 _shared: dict[Hashable, Code] = {}
@@ -197,14 +152,18 @@ def shared_code(
     machine: Machine, entries: Sequence[Entry], rules: Sequence[Callable[..., Any]], capacity: int, holds: bool
 ) -> Code:
     """The code of a shape, made when it is first asked for."""
-    key = (
-        tuple(dict.fromkeys(entries)), tuple(rules), tuple(sorted(machine.bounds.items())),
-        tuple((cls, d.kind.size) for cls, d in machine.pools.items() if isinstance(d.kind, ArrayType)), tuple(machine.data),
-        capacity, holds,
-    )  # fmt: skip
+    entries = list(dict.fromkeys(entries))
+    sizes = [(cls, d.kind.size) for cls, d in machine.pools.items() if isinstance(d.kind, ArrayType)]
+    rest = (sorted(machine.bounds.items()), list(machine.data), capacity, holds)
+    key = (tuple(entries), tuple(rules), tuple(sizes), repr(rest))
     found = _shared.pop(key, None)
     if found is None or not found.fits(machine):
-        found = Code(machine, entries, rules, capacity, holds)
+        pools = [(f"{cls.__module__}.{cls.__qualname__}", size) for cls, size in sizes]
+        begin = [(f"{f.__module__}.{f.__qualname__}", cls and cls.__qualname__) for f, cls in entries]
+        shape = repr((rest, pools, begin))
+        roots = [*(part for entry in entries for part in entry), *rules]
+        states = sorted(machine._states, key=lambda d: d.name)
+        found = Code(machine, entries, rules, capacity, holds, Origin(shape, roots, [*machine.pools.values(), *states]))
     _shared[key] = found
     while len(_shared) > MOST_SHARED:
         del _shared[next(iter(_shared))]

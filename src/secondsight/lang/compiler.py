@@ -55,18 +55,20 @@ def compiler() -> tuple[tuple[str, ...], str]:
     for name in (named, "cc", "gcc", "clang"):
         found = shutil.which(name) if name else None
         if found:
-            return (found,), _version((found,))
+            return (found,), _identity((found,), Path(found))
     try:
-        import ziglang  # type: ignore[import-not-found]  # noqa: F401
+        import ziglang  # type: ignore[import-not-found]
     except ImportError:
         raise CompilerMissing("no C compiler: install cc (gcc or clang), or pip install secondsight[compiler]") from None
     command = (sys.executable, "-m", "ziglang", "cc")
-    return command, _version(command)
+    return command, _identity(command, Path(ziglang.__file__).parent)
 
 
-def _version(command: tuple[str, ...]) -> str:
-    done = subprocess.run([*command, "--version"], capture_output=True, text=True, check=False)
-    return f"{' '.join(command)} {done.stdout.splitlines()[0] if done.stdout else done.stderr[:80]}"
+def _identity(command: tuple[str, ...], file: Path) -> str:
+    """What identifies a compiler: where its program really lies, how large it is, when it was put there."""
+    real = file.resolve()
+    found = real.stat()
+    return f"{' '.join(command)} {real} {found.st_size} {found.st_mtime_ns}"
 
 
 def _run(command: list[str]) -> tuple[int, str]:
@@ -102,10 +104,22 @@ class Library(ctypes.CDLL):
 
     def __init__(self, path: str) -> None:
         super().__init__(path)
+        self.name = Path(path).stem
         self.lock = threading.RLock()
 
 
 _loaded: dict[str, Library] = {}
+
+
+def kept_library(name: str) -> Library | None:
+    """The library of that name, if it is there and whole."""
+    path = str(cache_folder() / f"{name}.so")
+    try:
+        if path not in _loaded and _is_whole(Path(path)):
+            _loaded[path] = Library(path)
+        return _loaded.get(path)
+    except OSError:
+        return None
 
 
 def load(text: str) -> Library:
@@ -159,15 +173,15 @@ def _is_whole(library: Path) -> bool:
 def _tidy(folder: Path, keep: Path) -> None:
     """Remove what was not used for longest, until the folder is as small as it must be."""
     found = []
-    for path in folder.glob("*.so"):
+    for path in (*folder.glob("*.so"), *folder.glob("*.json")):
         with contextlib.suppress(OSError):  # another process may be at it, too
-            sizes = [p.stat().st_size for p in (path, path.with_suffix(".c")) if p.exists()]
-            found.append((path.stat().st_mtime, sum(sizes), path))
-    total, count = sum(size for _, size, _ in found), len(found)
-    for _, size, path in sorted(found):
-        if total <= MAX_BYTES and count <= MAX_FILES // 2:
+            files = [p for p in (path, path.with_suffix(".c")) if p.exists()]
+            found.append((path.stat().st_mtime, sum(p.stat().st_size for p in files), len(files), files))
+    total, count = sum(size for _, size, _, _ in found), sum(number for _, _, number, _ in found)
+    for _, size, number, files in sorted(found):
+        if total <= MAX_BYTES and count <= MAX_FILES:
             return
-        if path != keep:
-            path.unlink(missing_ok=True)
-            path.with_suffix(".c").unlink(missing_ok=True)
-            total, count = total - size, count - 1
+        if keep not in files:
+            for file in files:
+                file.unlink(missing_ok=True)
+            total, count = total - size, count - number

@@ -82,16 +82,6 @@ class Frontend:
         self.machine.table(table)
         self.tables.setdefault(table, where)
 
-    def check_tables(self, machine: Machine) -> None:
-        """Check that the tables that are read have values in the range of their types."""
-        for table, where in self.tables.items():
-            row, kind = machine.table(table), table.kind
-            if row and not (kind.low <= min(row) and max(row) <= kind.high):
-                i, value = next((i, v) for i, v in enumerate(row) if not kind.low <= v <= kind.high)
-                raise LangError(f"{where}: {table.name}[{i}] is {value}, outside {kind}")
-            if len(row) > 32767:
-                raise LangError(f"{where}: the table {table.name} has more than 32767 elements")
-
     # Methods of references.
 
     def concretes(self, record: type[Record]) -> list[type[Record]]:

@@ -14,12 +14,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import resources
 
-from secondsight.lang.compiler import load, settings
+from secondsight.lang import stored
+from secondsight.lang.compiler import Library, kept_library, load, settings
 from secondsight.lang.errors import BadIndex, LangError, LeftRange, ModelError, NoneFollowed, OutOfRecords, Position, RuleBroken
 from secondsight.lang.movers import Reductions
 from secondsight.lang.program import Program
 from secondsight.lang.reference import Successor
-from secondsight.lang.render_c import render_c
+from secondsight.lang.render_c import CText, render_c
 from secondsight.lang.symmetry import Symmetry
 
 __all__ = ["Native", "StepResult"]
@@ -52,10 +53,16 @@ def engine_text() -> str:
     return "".join(folder.joinpath(name).read_text() for name in ENGINE)
 
 
-def is_loaded(program: Program, reductions: Reductions | None = None, symmetry: Symmetry | None = None) -> bool:
-    """Whether the library of a program is there already, because a program of the same shape had it."""
-    form = (reductions or Reductions.none(), symmetry and symmetry.name)
-    return any(name[:2] == ("library", form) for name in program.code.made if isinstance(name, tuple))
+def is_ready(program: Program) -> bool:
+    """Whether a compiled library of a program is there already: in this process, or from the cache folder."""
+    code = program.code
+    loaded = any(name[0] == "library" for name in code.made if isinstance(name, tuple))
+    return loaded or (bool(code.texts) and any(name.endswith(f"{settings()!r})") for name in code.texts))
+
+
+def _form(reductions: Reductions, symmetry: Symmetry | None) -> str:
+    """What the compiled text depends on beside the code."""
+    return f"{reductions} {symmetry and symmetry.name}"
 
 
 class Native:
@@ -63,10 +70,8 @@ class Native:
 
     def __init__(self, program: Program, reductions: Reductions | None = None, symmetry: Symmetry | None = None) -> None:
         self.program, self.reductions = program, reductions or Reductions.none()
-        form = (self.reductions, symmetry and symmetry.name)
-        self.rendered = program.code.keep(("C", form), lambda: render_c(program, self.reductions, symmetry))
-        self.source = self.rendered.text
-        self.library = program.code.keep(("library", form, settings()), lambda: load(self.source + engine_text()))
+        self.symmetry, form = symmetry, ("library", _form(self.reductions, symmetry), settings())
+        self.rendered, self.library = program.code.keep(form, lambda: self._compiled(repr(form)))
         self.result_size = self.library.ss_size_of_x()
         if self.result_size < ctypes.sizeof(StepResult):
             raise LangError("the compiled model does not fit this version")
@@ -77,6 +82,30 @@ class Native:
             self._tables.append((ctypes.c_int64 * max(1, len(row)))(*row))
         with self.alone():
             self.initial = self._initial()
+
+    def _compiled(self, name: str) -> tuple[CText, Library]:
+        """The library, and what its text says: from the cache folder, or written and compiled now."""
+        code = self.program.code
+        kept = code.texts.get(name)
+        library = None if kept is None else kept_library(kept["library"])
+        if kept is not None and library is not None:
+            sites = [(Position(*where), what) for where, what in kept["sites"]]
+            rules, bounds = [(rule, said) for rule, said in kept["rules"]], [(bound, size) for bound, size in kept["bounds"]]
+            return CText("", sites, rules, bounds, kept["tables"]), library
+        text = render_c(self.program, self.reductions, self.symmetry)
+        library = load(text.text + engine_text())
+        places = [[[w.file, w.line, w.column], what] for w, what in text.sites]
+        code.texts[name] = {
+            "library": library.name, "sites": places, "rules": text.rules, "bounds": text.bounds, "tables": text.tables,
+        }  # fmt: skip
+        code.changed = True
+        stored.keep(code)
+        return text, library
+
+    @property
+    def source(self) -> str:
+        """The model as C text."""
+        return self.rendered.text or render_c(self.program, self.reductions, self.symmetry).text
 
     def bind(self) -> None:
         """Hand the program's tables to the library: before every use, for another program may share it."""
@@ -112,7 +141,7 @@ class Native:
             row = (ctypes.c_int64 * max(1, len(values)))(*values)
             result = self._step_result()
             done = self.library.ss_enter(
-                state, self.rendered.entries[root], ctypes.c_int64(base), ctypes.c_int64(number), row, ctypes.byref(result)
+                state, root.number, ctypes.c_int64(base), ctypes.c_int64(number), row, ctypes.byref(result)
             )
             if result.stop == 2:
                 raise self.error(result.kind, result.site, result.value, result.low, result.high)

@@ -12,9 +12,10 @@ from typing import Any
 
 from secondsight.lang import ir
 from secondsight.lang.cfg import Block
-from secondsight.lang.code import Code, Counter, Entry, Frame, is_head, shared_code
+from secondsight.lang.code import Code, Root, shared_code
 from secondsight.lang.errors import LangError
 from secondsight.lang.frontend import Frontend
+from secondsight.lang.link import Counter, Entry, Frame, is_head
 from secondsight.lang.locks import MAX_THREADS
 from secondsight.lang.records import Machine, Record, unwrap
 from secondsight.lang.types import RefType
@@ -75,7 +76,7 @@ class Program:
             (self._root(thread, self.code.roots[entry], arguments), arguments)
             for thread, (entry, arguments) in zip(self.threads, begin, strict=True)
         ]
-        self.code.frontend.check_tables(machine)
+        self.code.check_tables(machine)
         self.region, self.counter_width = self.code.region, self.code.counter_width
         self.bases = [self.layout.shared_size + i * self.region for i in range(len(self.threads))]
         self.size = self.layout.shared_size + self.region * self.code.capacity
@@ -84,22 +85,22 @@ class Program:
     @property
     def frontend(self) -> Frontend:
         """The lowered functions."""
-        return self.code.frontend
+        return self.code.linked.frontend
 
     @property
     def frames(self) -> dict[ir.Function, Frame]:
         """Each function with boundaries, and where its locals lie."""
-        return self.code.frames
+        return self.code.linked.frames
 
     @property
     def counters(self) -> list[Counter]:
         """The step boundaries, in the order of their numbers."""
-        return self.code.counters
+        return self.code.linked.counters
 
     @property
     def number(self) -> dict[Block, int]:
         """The program counter of each block that a step starts with."""
-        return self.code.number
+        return self.code.linked.number
 
     def blank(self) -> bytes:
         """The initial state before any thread was entered."""
@@ -108,7 +109,7 @@ class Program:
     # Arguments.
 
     @staticmethod
-    def _root(thread: Thread, made: ir.Function, arguments: Sequence[Any]) -> ir.Function:
+    def _root(thread: Thread, made: Root, arguments: Sequence[Any]) -> Root:
         if made.atomic:
             raise LangError(
                 f"thread {thread.name}: {made.name} is @atomic: call it from a plain function, or it would run before the first step"

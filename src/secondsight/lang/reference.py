@@ -61,7 +61,7 @@ class Reference:
         for (index, base, number), (root, arguments) in zip(self.threads, self.program.roots, strict=True):
             thread = self.program.threads[index]
             values = [self.program.argument(thread, v, p) for v, p in zip(arguments, root.params, strict=True)]
-            entry = self.namespace[self.rendered.entries[root]]
+            entry = self.namespace[f"e{root.number}"]
             try:
                 result = entry(state, base, number, *values)
             except RecursionError:

@@ -30,7 +30,6 @@ class PythonText:
     text: str
     sites: list[tuple[Position, str]]
     tables: dict[str, str]
-    entries: dict[ir.Function, str]
 
     @functools.cached_property
     def compiled(self) -> CodeType:
@@ -41,8 +40,7 @@ class PythonText:
 def render(program: Program) -> PythonText:
     """The text of a program; good for every program that shares its code."""
     renderer = _Renderer(program)
-    entries = {function: f"e{number}" for number, function in enumerate(program.frames)}
-    return PythonText(renderer.render(), renderer.sites, dict(renderer.tables), entries)
+    return PythonText(renderer.render(), renderer.sites, dict(renderer.tables))
 
 
 class _Renderer(ExpressionRenderer):

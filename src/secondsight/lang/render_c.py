@@ -8,7 +8,7 @@ when the step is over: what is computed in between goes to a copy that is thrown
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from importlib import resources
 
 from secondsight.lang import ir
@@ -33,7 +33,6 @@ class CText:
     rules: list[tuple[str, str]]
     bounds: list[tuple[str, int]]
     tables: list[str]
-    entries: dict[ir.Function, int] = field(default_factory=dict)
 
 
 def prelude() -> str:
@@ -77,7 +76,7 @@ class _CRenderer(CExpressions):
         noting = notes_before(self.layout) if self.reductions.merge else []
         head = [*noting, prelude(), *self._tables(), *self.constants, *self.prototypes, ""]
         text = "\n".join([*head, *self.lines]) + "\n"
-        return CText(text, self.sites, self.rules, self.bounds, list(self.tables), self.numbers)
+        return CText(text, self.sites, self.rules, self.bounds, list(self.tables))
 
     def _tables(self) -> list[str]:
         program, layout = self.program, self.layout

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import ast
 import functools
+import hashlib
 import inspect
+import io
 import linecache
+import tokenize
 import types
 from collections.abc import Callable
 from typing import Any
@@ -16,13 +19,21 @@ __all__ = ["function_tree", "line_of", "position", "refuse"]
 
 FunctionTree = ast.FunctionDef
 
+read: dict[str, str] = {}
+"""The files that functions were read from, each with the hash of its text."""
 
-@functools.cache
+
 def _functions(file: str) -> dict[int, ast.FunctionDef]:
-    """The functions of a file by the line their code object starts at (that of the first decorator)."""
+    """The functions of a file, as it is now known, by the line their code object starts at (that of the first decorator)."""
     text = "".join(linecache.getlines(file))
     if not text:
         raise LangError(f"{file}: the source is not there; the language reads it (a model cannot be typed in at a prompt)")
+    return _functions_of(file, text)
+
+
+@functools.lru_cache(maxsize=512)
+def _functions_of(file: str, text: str) -> dict[int, ast.FunctionDef]:
+    read[file] = hash_of(text)
     try:
         tree = ast.parse(text, file)
     except SyntaxError as error:
@@ -35,6 +46,21 @@ def _functions(file: str) -> dict[int, ast.FunctionDef]:
                 continue
             found[first] = node
     return found
+
+
+def hash_of(text: str) -> str:
+    """The hash of a source text."""
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def as_read(raw: bytes) -> str:
+    """A file's bytes as the text that would be read from it; empty if they are no source text."""
+    try:
+        encoding, _ = tokenize.detect_encoding(io.BytesIO(raw).readline)
+        text = io.TextIOWrapper(io.BytesIO(raw), encoding, line_buffering=True).read()
+    except (SyntaxError, UnicodeDecodeError):
+        return ""
+    return text if text.endswith("\n") or not text else text + "\n"
 
 
 def function_tree(function: Callable[..., Any]) -> ast.FunctionDef:

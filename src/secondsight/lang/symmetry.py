@@ -50,7 +50,7 @@ class Symmetry:
     @property
     def name(self) -> tuple[object, ...]:
         """Everything that the rendered text depends on."""
-        return self.record, self.base, self.stride, self.count, tuple(sorted(self.fixed))
+        return self.record.__qualname__, self.base, self.stride, self.count, tuple(sorted(self.fixed))
 
     def inside(self, offset: int) -> bool:
         """Whether a byte of the shared state is within the array."""
@@ -111,7 +111,7 @@ def _declared(kind: Type) -> bool:
 
 def _reached(program: Program) -> Iterator[ir.Function]:
     """Every function that the threads can come to."""
-    todo = [root for root, _ in program.roots]
+    todo = list(program.code.linked.roots.values())
     seen = set(todo)
     for function in todo:
         yield function

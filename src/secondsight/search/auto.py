@@ -14,7 +14,7 @@ from typing import Literal
 
 from secondsight.lang.compiler import CompilerMissing, compiler
 from secondsight.lang.errors import LangError
-from secondsight.lang.native import Native, is_loaded
+from secondsight.lang.native import Native, is_ready
 from secondsight.lang.program import Program
 from secondsight.lang.reference import Reference
 from secondsight.search.bfs import breadth_first
@@ -34,10 +34,14 @@ SWITCH_READY = 2_000
 
 
 def switch_at(program: Program) -> int:
-    """After how many states `auto` goes over; what was searched on the reference of one shape counts together."""
-    if is_loaded(program):
-        return min(SWITCH, SWITCH_READY)
-    return max(min(SWITCH, SWITCH_READY), SWITCH - program.code.searched)
+    """After how many states `auto` goes over, if there is a compiler.
+
+    What was searched on the reference of one shape counts together. Where nothing has been lowered, because all is in the
+    cache folder, native code starts sooner than the reference would.
+    """
+    if not is_ready(program):
+        return max(min(SWITCH, SWITCH_READY), SWITCH - program.code.searched)
+    return min(SWITCH, SWITCH_READY) if program.code.is_lowered else 0
 
 
 def why_not_native() -> str | None:
@@ -69,7 +73,9 @@ def search(
     Limits hold for both parts of an `auto` search together. Other strategies than breadth first, and `collect`, are the native
     executor's alone. Raises `CompilerMissing` where it is asked for and there is none.
     """
-    limits, spent, switch = limits or Limits(), 0.0, switch_at(program)
+    limits, spent = limits or Limits(), 0.0
+    missing = executor == "auto" and why_not_native()
+    switch = 0 if executor != "auto" or missing else switch_at(program)
     native_only = collect or not isinstance(strategy or BreadthFirst(), BreadthFirst)
     if native_only and executor == "reference":
         raise LangError("the reference executor searches breadth first, up to the first broken rule: use the native executor")
@@ -92,9 +98,9 @@ def search(
             workers=workers, strategy=strategy, exact=exact, collect=collect,
         )  # fmt: skip
 
-    if executor == "native" or native_only:
+    if executor == "native" or native_only or (executor == "auto" and not missing and not switch):
         return fast(Native(program), limits)
-    if executor == "reference" or why_not_native() or (limits.states is not None and limits.states <= switch):
+    if executor == "reference" or missing or (limits.states is not None and limits.states <= switch):
         return slow(limits)
     begun = time.perf_counter()
     result = slow(replace(limits, states=switch))

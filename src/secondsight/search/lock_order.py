@@ -27,7 +27,7 @@ class LockOrder:
     def __init__(self, program: Program) -> None:
         self.program = program
         self.locks = program.code.keep("locks", self._locks)
-        self.counters = program.code.keep("taking", self._taking) if len(self.locks) > 1 else frozenset()
+        self.counters = frozenset(program.code.fact("taking", lambda: sorted(self._taking())) if len(self.locks) > 1 else ())
         places = [p for owner, readers, _, _ in self.locks for p in (owner, readers) if p is not None]
         self.look: Callable[[bytes], tuple[int, ...]] = operator.itemgetter(*places, 0)
         self.holders = _Holders(places, [readers for _, readers, _, _ in self.locks if readers is not None])
@@ -79,7 +79,7 @@ class LockOrder:
         self.seen.add(key)
         held = [lock for lock in self.locks if _holds(before, lock, thread)]
         taken = [lock for lock in self.locks if _holds(after, lock, thread) and lock not in held]
-        where = self.program.counters[counter - 1].where
+        where = self.program.code.places[counter - 1].where
         for lock in taken:
             for other in held:
                 a, b = (other[3], lock[3]) if other[2] == lock[2] else (other[2], lock[2])

@@ -25,8 +25,8 @@ def deadlock_message(executor: Executor, state: bytes) -> str:
     for index, thread in enumerate(program.threads):
         counter = executor.counter(state, index)
         if counter:
-            at = program.counters[counter - 1]
-            waiting.append(f"{thread.name} in {at.function.name} (line {at.where.line})")
+            at = program.code.places[counter - 1]
+            waiting.append(f"{thread.name} in {at.function} (line {at.where.line})")
     return "nobody can go on: " + ", ".join(waiting) + (" waits" if len(waiting) == 1 else " wait")
 
 

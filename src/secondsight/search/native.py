@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
+from secondsight.lang import stored
 from secondsight.lang.errors import LangError, ModelError, NoneFollowed, Position, RuleBroken
 from secondsight.lang.native import MAX_CHOICES, Native
 from secondsight.search.lock_order import LockOrder
@@ -177,6 +178,7 @@ class _Search:
     def _watch_locks(self) -> None:
         """Have the engine show new ways of taking locks to `LockOrder`."""
         order = LockOrder(self.native.program)
+        stored.keep(self.native.program.code)
         if not order.counters:
             return
         size = self.native.program.size
@@ -191,7 +193,7 @@ class _Search:
         places = [p for owner, readers, _, _ in order.locks for p in (owner, -1 if readers is None else readers)]
         self.places = (ctypes.c_int32 * len(places))(*places)
         self.raw.lock_count, self.raw.locks, self.raw.note = len(order.locks), self.places, self.note
-        self.taking = bytes(int(i in order.counters) for i in range(len(self.native.program.counters) + 1))
+        self.taking = bytes(int(i in order.counters) for i in range(len(self.native.program.code.places) + 1))
         self.raw.taking = self.taking
 
     def run(self) -> Result:

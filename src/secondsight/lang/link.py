@@ -1,0 +1,155 @@
+"""Lowered functions linked: every step boundary numbered, every local that outlives a step at its place.
+
+Every step boundary gets a number (a thread's program counter while it waits there; 0 when it has ended), every call of a
+function with boundaries a return site, every local that lives across a step a place in the thread's region. There is no
+recursion, so each function's frame lies at one fixed offset: behind the deepest of its callers' frames.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from secondsight.lang import ir
+from secondsight.lang.cfg import Block, CallTo, Flow
+from secondsight.lang.errors import LangError, Position
+from secondsight.lang.frontend import Frontend
+from secondsight.lang.layout import Layout
+from secondsight.lang.records import Machine, Record
+
+__all__ = ["Counter", "Entry", "Frame", "Linked", "is_head"]
+
+Entry = tuple[Callable[..., Any], "type[Record] | None"]
+"""A function that a thread begins with, and the class of the record that it is a method of."""
+
+
+@dataclass(eq=False)
+class Frame:
+    """Where a function's locals lie: offsets from the start of the thread's region."""
+
+    flow: Flow
+    start: int = 0
+    size: int = 0
+    return_slot: int | None = None
+    slots: dict[ir.Var, int] = field(default_factory=dict)
+    sites: list[CallTo] = field(default_factory=list)
+    is_root: bool = False
+
+
+@dataclass(eq=False)
+class Counter:
+    """One value of a program counter: the step boundary that a thread waits at."""
+
+    number: int
+    frame: Frame
+    block: Block
+
+    @property
+    def where(self) -> Position:
+        """The statement that the step begins with."""
+        assert self.block.boundary is not None
+        return self.block.boundary.where
+
+    @property
+    def kind(self) -> str:
+        """`statement`, or `leave`: the end of a `with lock:` block."""
+        assert self.block.boundary is not None
+        return self.block.boundary.kind
+
+    @property
+    def hold(self) -> str | None:
+        """The name of the hold point that the step begins with."""
+        assert self.block.boundary is not None
+        return self.block.boundary.hold
+
+    @property
+    def function(self) -> ir.Function:
+        """The function it is in."""
+        return self.frame.flow.function
+
+
+class Linked:
+    """What threads that begin with `entries` can reach, lowered for `machine` and linked."""
+
+    def __init__(self, machine: Machine, entries: Sequence[Entry], rules: Iterable[Callable[..., Any]], holds: bool) -> None:
+        with machine:
+            while True:  # again if that reached state whose classes a dispatch did not know
+                self.frontend = Frontend(machine, rules, holds)
+                self.roots = {entry: self.frontend.instance(*entry, False) for entry in entries}
+                if self.frontend.is_settled():
+                    break
+        self.layout = Layout(machine)
+        self._link()
+
+    def _link(self) -> None:
+        self.frames: dict[ir.Function, Frame] = {}
+        self.counters: list[Counter] = []
+        order: list[Frame] = []
+
+        def visit(function: ir.Function) -> None:
+            if function in self.frames:
+                return
+            frame = self.frames[function] = Frame(Flow(function))
+            for block in frame.flow.blocks:
+                if isinstance(block.end, CallTo):
+                    visit(block.end.function)
+            order.append(frame)
+
+        for root in self.roots.values():
+            visit(root)
+            self.frames[root].is_root = True
+        order.reverse()  # callers before those they call
+        for frame in order:
+            for block in frame.flow.blocks:
+                if isinstance(block.end, CallTo):
+                    self.frames[block.end.function].sites.append(block.end)
+        for frame in order:
+            for block in frame.flow.blocks:
+                if block.boundary is not None:
+                    self.counters.append(Counter(len(self.counters) + 1, frame, block))
+        self.number = {c.block: c.number for c in self.counters}
+        self.counter_width = 1 if len(self.counters) < 256 else 2
+        for frame in order:
+            frame.start = max(frame.start, self.counter_width)
+            self._place(frame)
+            for block in frame.flow.blocks:
+                if isinstance(block.end, CallTo):
+                    callee = self.frames[block.end.function]
+                    callee.start = max(callee.start, frame.start + frame.size)
+        self.region = max([f.start + f.size for f in order], default=self.counter_width)
+
+    def _place(self, frame: Frame) -> None:
+        """Give a place to every local that outlives a step or a join of control."""
+        at = frame.start
+        if len(frame.sites) > 1 or (frame.is_root and frame.sites):
+            frame.return_slot, at = at, at + 1
+            if len(frame.sites) > 254:
+                raise LangError(f"{frame.flow.function.name} is called from more than 254 places")
+        for var in kept(frame.flow):
+            frame.slots[var] = at
+            at += self.layout.width(var.type)
+        frame.size = at - frame.start
+
+
+def kept(flow: Flow) -> list[ir.Var]:
+    """The locals that live where a rendered piece of code starts, in a fixed order."""
+    found: dict[ir.Var, None] = {}
+    for block in flow.blocks:
+        if is_head(flow, block):
+            for var in sorted(block.live_in, key=lambda v: v.name):
+                if not var.transient and not (block is flow.entry and not _looped(flow, block)):
+                    found[var] = None
+    return list(found)
+
+
+def is_head(flow: Flow, block: Block) -> bool:
+    """Whether a block is rendered as a piece of its own: a step's start, a return, an entry, or where control joins."""
+    return (
+        block.boundary is not None or block.after_call is not None or block is flow.entry or flow.predecessors.get(block, 0) > 1
+    )
+
+
+def _looped(flow: Flow, entry: Block) -> bool:
+    """Whether control can come back to the entry block."""
+    return flow.predecessors.get(entry, 0) > 0 or entry.boundary is not None

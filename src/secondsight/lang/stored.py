@@ -1,0 +1,180 @@
+"""What is known of a shape's code, kept beside the compiled libraries: so that another process need not lower anything.
+
+One file for each shape, `DIGEST.json` in the cache folder: where everything lies in a state, where each program counter
+stands, what threads begin with, what the numbers in the compiled text stand for. `DIGEST` is that of `lang.origin`. The
+files that were read to make it are named with their hashes, and looked at again: an edited driver finds nothing here. Nor
+does a file that is cut short, garbled, of another version, or about other state: then everything is made again, and the file
+written anew, as a whole.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from secondsight.lang import ir, source
+from secondsight.lang.compiler import cache_folder
+from secondsight.lang.errors import LangError, Position
+from secondsight.lang.layout import Layout
+from secondsight.lang.origin import Origin
+from secondsight.lang.records import Machine, Record
+from secondsight.lang.types import IntType, RefType
+
+if TYPE_CHECKING:
+    from secondsight.lang.code import Code
+
+__all__ = ["Known", "find", "keep"]
+
+VERSION = 1
+_SUM = 64
+
+
+@dataclass(slots=True)
+class Known:
+    """What a file says, and the layout that it is about."""
+
+    data: dict[str, Any]
+    layout: Layout
+    roots: list[tuple[str, bool, tuple[ir.Var, ...], int]]
+    places: list[tuple[Position, str]]
+
+
+def find(origin: Origin, machine: Machine) -> Known | None:
+    """What is known of the code that `origin` stands for; None if that is nothing, or not to be trusted."""
+    data = _read(_path(origin))
+    if data is None:
+        return None
+    try:
+        declared = [origin.declarations[name] for name in data["declarations"]]
+        if not set(machine._states) <= set(declared):
+            return None
+        if any(_hash(file) != wanted for file, wanted in data["files"].items()):
+            return None
+        places = [(Position(*where), function) for *where, function in data["places"]]
+        roots = [
+            (name, atomic, tuple(_variable(p, origin) for p in params), number) for name, atomic, params, number in data["roots"]
+        ]
+        for declaration in declared:
+            machine.state(declaration)
+        layout = Layout(machine)
+        if [layout.shared_size, layout.ref_width] != data["sizes"]:
+            return None
+        return Known(data, layout, roots, places)
+    except (KeyError, TypeError, ValueError, AttributeError, LangError):
+        return None
+
+
+def keep(code: Code) -> None:
+    """Keep what is known of some code. A folder that cannot be written, or code whose origin is unclear, is no error."""
+    origin = code.origin
+    if origin is None or not code.changed:
+        return
+    if code.known is None:
+        data = _told(code, origin)
+        if data is None:
+            return
+    else:
+        data = code.known.data
+    path = _path(origin)
+    there = _read(path)
+    if there is not None and there["files"] == data["files"]:  # another process may have learned something else
+        for part in ("facts", "texts"):
+            data[part] = there[part] | data[part]
+    data["facts"] |= code.facts
+    data["texts"] |= code.texts
+    code.changed = False
+    text = json.dumps(data, separators=(",", ":")).encode()
+    with contextlib.suppress(OSError):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=path.parent, prefix="build-", delete=False) as file:
+            file.write(hashlib.sha256(text).hexdigest().encode() + text)
+        os.replace(file.name, path)
+
+
+def _path(origin: Origin) -> Path:
+    return cache_folder() / f"{origin.digest}.json"
+
+
+def _read(path: Path) -> dict[str, Any] | None:
+    """A file's contents, if it is whole and of this version; then it is marked as used."""
+    try:
+        content = path.read_bytes()
+        if hashlib.sha256(content[_SUM:]).hexdigest().encode() != content[:_SUM]:
+            return None
+        data = json.loads(content[_SUM:])
+        with contextlib.suppress(OSError):
+            os.utime(path)
+        return data if isinstance(data, dict) and data.get("version") == VERSION else None
+    except (OSError, ValueError):
+        return None
+
+
+def _hash(file: str) -> str | None:
+    try:
+        return hashlib.sha256(Path(file).read_bytes()).hexdigest()
+    except OSError:
+        return None
+
+
+def _told(code: Code, origin: Origin) -> dict[str, Any] | None:
+    """What there is to keep of lowered code; None where `origin` may not say everything that it depends on."""
+    linked = code.linked
+    sources = {i.source for i in linked.frontend.instances.values() if i.source is not None}
+    ours = {f for f in sources if not f.__module__.startswith("secondsight.lang.")}
+    declared = linked.layout.declarations
+    names = [d.name for d in declared]
+    if not ours <= origin.functions or any(origin.declarations.get(d.name) is not d for d in declared) or origin.unclear:
+        return None
+    files = {}
+    for file in sorted({f.__code__.co_filename for f in sources}):
+        try:
+            raw = Path(file).read_bytes()
+        except OSError:
+            return None
+        if source.hash_of(source.as_read(raw)) != source.read.get(file):
+            return None  # it is not any more what was lowered
+        files[file] = hashlib.sha256(raw).hexdigest()
+    roots = []
+    for root in code.roots.values():
+        params = [_told_variable(p, origin) for p in root.params]
+        if any(p is None for p in params):
+            return None
+        roots.append([root.name, root.atomic, params, root.number])
+    return {
+        "version": VERSION,
+        "files": files,
+        "declarations": names,
+        "sizes": [code.layout.shared_size, code.layout.ref_width],
+        "region": code.region,
+        "counter_width": code.counter_width,
+        "places": [[p.where.file, p.where.line, p.where.column, p.function] for p in code.places],
+        "roots": roots,
+        "tables": [[t.name, t.low, t.high, t.kind, t.where] for t in code.tables],
+        "facts": {},
+        "texts": {},
+    }
+
+
+def _told_variable(var: ir.Var, origin: Origin) -> list[Any] | None:
+    kind = var.type
+    if isinstance(kind, IntType):
+        return [var.name, kind.low, kind.high, kind.display]
+    name = f"{kind.record.__module__}:{kind.record.__qualname__}"
+    return [var.name, name, kind.nullable] if origin.classes.get(name) is kind.record else None
+
+
+def _variable(told: list[Any], origin: Origin) -> ir.Var:
+    if len(told) == 4:
+        name, low, high, display = told
+        return ir.Var(name, IntType(low, high, display))
+    name, cls, nullable = told
+    record = origin.classes[cls]
+    if not issubclass(record, Record):
+        raise TypeError(cls)
+    return ir.Var(name, RefType(record, nullable))

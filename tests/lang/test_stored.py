@@ -1,0 +1,342 @@
+"""What is kept of a program's code for other processes: used when nothing has changed, and never otherwise."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import json
+import linecache
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from multiprocessing import get_context
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from secondsight.lang import Machine, compiler, native
+from secondsight.lang.code import _shared
+from secondsight.lang.native import Native, is_ready
+from secondsight.lang.program import Program, Room, Thread, build
+from secondsight.search import Result
+from secondsight.search.auto import why_not_native
+from secondsight.search.native import native_search
+
+pytestmark = pytest.mark.skipif(why_not_native() is not None, reason="no C compiler")
+
+HELPERS = "LIMIT = 2\n\n\ndef helper(n: int) -> int:\n    return n + 1\n"
+MODEL = """
+from __future__ import annotations
+from enum import IntEnum
+from typing import Annotated
+from secondsight.lang import Bounds, Record, atomic, const, hold_point, require, rule, shared, tracepoint
+from kept_helpers import LIMIT, helper
+
+Small = Annotated[int, Bounds(0, 40)]
+step = const("step")
+
+
+class Mode(IntEnum):
+    OFF = 0
+    ON = 1
+
+
+class Cell(Record):
+    value: Small
+    top: Annotated[int, Bounds(0, 60)] = 30
+    mode: Mode
+
+
+cell = shared(Cell)
+
+
+def made(extra: int):
+    def bump(n: Small) -> int:
+        return helper(n) + extra
+
+    return bump
+
+
+bump = made(0)
+
+
+@tracepoint
+def seen(value: Small) -> None: ...
+
+
+@rule("too-much", on=seen)
+def too_much(value: Small) -> None:
+    require(value <= cell.top, "too-much", "too much")
+
+
+def counts(n: Small) -> None:
+    for _ in range(n):
+        hold_point("round")
+        now = cell.value
+        with atomic:
+            cell.value = bump(now) + step[0] + Mode.ON - 1
+            seen(cell.value)
+
+
+def ends() -> None:
+    require(cell.value <= LIMIT * 100, "never", "never")
+"""
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("SECONDSIGHT_CACHE", str(tmp_path / "cache"))
+    (tmp_path / "kept_helpers.py").write_text(HELPERS)
+    (tmp_path / "kept_model.py").write_text(MODEL)
+    return tmp_path
+
+
+def load(folder: Path) -> ModuleType:
+    """The model as another process would find it: nothing of it is known here."""
+    _shared.clear()
+    for name in ("kept_helpers", "kept_model"):
+        file = folder / f"{name}.py"
+        linecache.checkcache(str(file))
+        spec = importlib.util.spec_from_file_location(name, file)
+        assert spec is not None
+        assert spec.loader is not None
+        sys.modules[name] = module = importlib.util.module_from_spec(spec)
+        exec(compile(file.read_text(), str(file), "exec"), module.__dict__)
+    return module
+
+
+def program(
+    module: ModuleType,
+    bound: int = 1,
+    holds: bool = False,
+    threads: int = 2,
+    tables: tuple[str, ...] = ("step",),
+    rules: bool = True,
+) -> Program:
+    machine = Machine({"unused": bound}, data={name: [0] for name in tables})
+    with machine:
+        module.cell.value = 0
+    running = [Thread("one", module.counts, (3,)), Thread("two", module.counts, (2,))]
+    watching = [module.too_much] if rules else []
+    return build(machine, running, watching, holds, Room(threads, (module.counts, module.ends)))
+
+
+def searched(made: Program) -> Result:
+    return native_search(Native(made), workers=1, watch=(1, made.layout.shared_size))
+
+
+def told(result: Result) -> tuple[object, ...]:
+    return result.verdict, result.states, result.transitions, result.outcomes, result.violation
+
+
+def kept(folder: Path) -> list[Path]:
+    return sorted((folder / "cache" / "native").glob("*.json"))
+
+
+def test_nothing_is_lowered_again(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = program(load(folder))
+    result = searched(first)
+    assert first.code.is_lowered
+    monkeypatch.setattr(native, "render_c", None)
+    monkeypatch.setattr(compiler, "_build", None)
+    again = program(load(folder))
+    assert is_ready(again)
+    assert told(searched(again)) == told(result)
+    assert not again.code.is_lowered
+    assert again.code.places == first.code.places
+    assert [c.number for c in again.counters] == [c.number for c in first.counters]  # lowered for who asks
+    assert again.code.is_lowered
+
+
+def test_an_error_is_told_from_the_same_place(folder: Path) -> None:
+    (folder / "kept_model.py").write_text(MODEL.replace("= 30", "= 2"))
+    first = searched(program(load(folder))).violation
+    again = program(load(folder))
+    found = searched(again).violation
+    assert found is not None
+    assert found.rule == "too-much"
+    assert found == first
+    assert not again.code.is_lowered
+
+
+CHANGES: dict[str, tuple[str, str, str]] = {
+    "a function": ("kept_model", "for _ in range(n)", "for _ in range(min(n, 1))"),
+    "a helper in another file": ("kept_helpers", "n + 1", "n + 2"),
+    "a constant in another file": ("kept_helpers", "LIMIT = 2", "LIMIT = 3"),
+    "a closure's constant": ("kept_model", "made(0)", "made(1)"),
+    "a field's range": ("kept_model", "Bounds(0, 60)", "Bounds(0, 50)"),
+    "a field's default": ("kept_model", "= 30", "= 31"),
+    "an annotation's name": ("kept_model", "Bounds(0, 40)", "Bounds(0, 39)"),
+    "an enum": ("kept_model", "ON = 1", "ON = 2"),
+    "a rule": ("kept_model", "value <= cell.top", "value < cell.top"),
+    "a line": ("kept_model", "def counts", "\ndef counts"),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_changed_source_is_another_key(change: str, folder: Path) -> None:
+    before = program(load(folder))
+    Native(before)
+    name, old, new = CHANGES[change]
+    file = folder / f"{name}.py"
+    text = file.read_text()
+    assert old in text
+    file.write_text(text.replace(old, new))
+    after = program(load(folder))
+    assert after.code.is_lowered
+    assert before.code.origin is not None
+    assert after.code.origin is not None
+    assert before.code.origin.digest != after.code.origin.digest
+    file.write_text(text)
+    assert not program(load(folder)).code.is_lowered
+
+
+VARIANTS: dict[str, dict[str, Any]] = {
+    "a bound": {"bound": 2}, "hold points": {"holds": True}, "room": {"threads": 3}, "tables": {"tables": ("step", "other")}, "rules": {"rules": False},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_another_shape_is_another_key(variant: str, folder: Path) -> None:
+    Native(program(load(folder)))
+    assert not program(load(folder)).code.is_lowered
+    assert program(load(folder), **VARIANTS[variant]).code.is_lowered
+
+
+def test_the_language_and_its_flags_are_part_of_the_key(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    Native(program(load(folder)))
+    monkeypatch.setenv("SECONDSIGHT_SANITIZE", "1")
+    assert not is_ready(program(load(folder)))
+    monkeypatch.setattr("secondsight.lang.origin.language_digest", lambda: "another version")
+    assert program(load(folder)).code.is_lowered
+
+
+def test_replaced_in_this_process(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A function of the model that somebody replaces: what was lowered before is not used, in this process nor in another."""
+    module = load(folder)
+    first = program(module)
+    Native(first)
+    assert program(module).code is first.code
+    monkeypatch.setattr(module, "bump", module.made(2))
+    other = program(module)
+    assert other.code is not first.code
+    assert searched(other).outcomes != searched(first).outcomes
+
+
+def test_a_file_edited_while_it_was_used(folder: Path) -> None:
+    """The front end reads the new text of functions that were imported as they were: nobody gets that who has the old text."""
+    module = load(folder)
+    file = folder / "kept_model.py"
+    file.write_text(MODEL.replace("bump(now) +", "bump(now) * 2 +"))
+    linecache.checkcache(str(file))
+    mixed = searched(program(module))
+    file.write_text(MODEL)
+    again = program(load(folder))
+    assert again.code.is_lowered
+    assert searched(again).outcomes != mixed.outcomes
+
+
+def cut(file: Path) -> None:
+    file.write_bytes(file.read_bytes()[:-100])
+
+
+def flipped(file: Path) -> None:
+    content = file.read_bytes()
+    file.write_bytes(content[:500] + bytes([content[500] ^ 1]) + content[501:])
+
+
+def signed(change: Callable[[dict[str, Any]], object]) -> Callable[[Path], None]:
+    def damage(file: Path) -> None:
+        data = json.loads(file.read_bytes()[64:])
+        change(data)
+        text = json.dumps(data).encode()
+        file.write_bytes(hashlib.sha256(text).hexdigest().encode() + text)
+
+    return damage
+
+
+DAMAGES: dict[str, Callable[[Path], object]] = {
+    "cut short": cut,
+    "one bit": flipped,
+    "empty": lambda file: file.write_bytes(b""),
+    "garbage": lambda file: file.write_bytes(b"garbage" * 99),
+    "another version": signed(lambda data: data.update(version=0)),
+    "a part is missing": signed(lambda data: data.pop("roots")),
+    "other sizes": signed(lambda data: data.update(sizes=[1, 1])),
+    "other state": signed(lambda data: data.update(declarations=["nothing"])),
+    "a file that is gone": signed(lambda data: data["files"].update({"/nowhere.py": ""})),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_what_is_broken_is_made_again(damage: str, folder: Path) -> None:
+    result = searched(program(load(folder)))
+    (file,) = kept(folder)
+    DAMAGES[damage](file)
+    mended = program(load(folder))
+    assert mended.code.is_lowered
+    assert told(searched(mended)) == told(result)
+    assert not program(load(folder)).code.is_lowered
+
+
+@pytest.mark.parametrize("gone", [True, False])
+def test_a_library_that_is_gone_or_broken_is_made_again(gone: bool, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    result = searched(program(load(folder)))
+    monkeypatch.setattr(compiler, "_loaded", {})
+    (library,) = (folder / "cache" / "native").glob("*.so")
+    library.unlink()
+    if not gone:
+        library.write_bytes(b"broken" * 99)
+    assert told(searched(program(load(folder)))) == told(result)
+    assert library.stat().st_size > 5000
+
+
+def test_a_folder_that_cannot_be_written_is_no_error(folder: Path) -> None:
+    result = searched(program(load(folder)))
+    (file,) = kept(folder)
+    file.unlink()
+    file.mkdir()
+    assert told(searched(program(load(folder)))) == told(result)
+
+
+def test_processes_share_what_is_kept(folder: Path) -> None:
+    with get_context("fork").Pool(4) as pool:
+        results = pool.map(in_a_process, [folder] * 12)
+    assert len(set(results)) == 1
+    assert len(kept(folder)) == 1
+    assert not list((folder / "cache" / "native").glob("build-*"))
+    assert not program(load(folder)).code.is_lowered
+
+
+def in_a_process(folder: Path) -> tuple[object, ...]:
+    return told(searched(program(load(folder))))[:4]
+
+
+def test_a_driver_file_in_two_processes(folder: Path) -> None:
+    """The command itself: the second process lowers nothing, and an edited driver is seen at once."""
+    example = Path(__file__).parents[2] / "examples" / "my_gpu.py"
+    driver = folder / "driver.py"
+    driver.write_text(example.read_text())
+    code = (
+        "import sys; from secondsight.contract import ADVERSARIES, driver_program, load_drivers;"
+        "from secondsight.search.auto import search;"
+        "made = driver_program(load_drivers(sys.argv[1])[0], ADVERSARIES['munmap'].scenarios[0]);"
+        "result = search(made, 'native'); print(result.verdict.value, result.states, made.code.is_lowered)"
+    )
+
+    def run() -> str:
+        env = os.environ | {"SECONDSIGHT_CACHE": str(folder / "cache")}
+        done = subprocess.run([sys.executable, "-c", code, str(driver)], env=env, capture_output=True, text=True, check=True)
+        return done.stdout.strip()
+
+    assert [run(), run()] == ["holds 851 True", "holds 851 False"]
+    text = driver.read_text()
+    driver.write_text(re.sub(r".*mmu_interval_read_retry.*\n.*\n", "", text))
+    assert driver.read_text() != text
+    assert run().startswith("broken")
+    driver.write_text(text)
+    assert run() == "holds 851 False"
