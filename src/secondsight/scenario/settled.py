@@ -98,8 +98,9 @@ class ForcedModel:
         self.begun = [False, *(c.hold == "read_begun" for c in program.counters)]
         self.rooted = [True, *(c.frame.is_root for c in program.counters)]
         self.row_at: list[tuple[int, int, int]] = []
+        rooms = list(program.frames.values())
         for base, (root, _) in zip(program.bases, program.roots, strict=True):
-            slots = program.frames[root].slots
+            slots = rooms[root.number].slots
             row = next(v for v in slots if v.name == "i")
             assert isinstance(row.type, IntType)
             self.row_at.append((base + slots[row], layout.width(row.type), row.type.low))
