@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * Where 6.1, 6.12 and 7.2 differ: each name on the left is used as the newest release has it.
+ */
+#ifndef SS_COMPAT_H
+#define SS_COMPAT_H
+
+#include <linux/dma-buf.h>
+#include <linux/ftrace.h>
+#include <linux/module.h>
+#include <linux/sched.h>
+#include <linux/version.h>
+
+/* 6.13: the namespace is a string. */
+#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 13, 0)
+#define SS_IMPORT_DMA_BUF MODULE_IMPORT_NS(DMA_BUF)
+#else
+#define SS_IMPORT_DMA_BUF MODULE_IMPORT_NS("DMA_BUF")
+#endif
+
+/* 6.2: the caller no longer holds the reservation lock. */
+#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 2, 0)
+#define dma_buf_map_attachment_unlocked dma_buf_map_attachment
+#define dma_buf_unmap_attachment_unlocked dma_buf_unmap_attachment
+#define ftrace_regs_set_instruction_pointer ftrace_instruction_pointer_set
+#endif
+
+/* 6.12: a task that sleeps may stay on its run queue until it would be picked. */
+static inline bool ss_asleep(struct task_struct *task)
+{
+	if (READ_ONCE(task->__state) == TASK_RUNNING)
+		return false;
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 12, 0)
+	if (READ_ONCE(task->se.sched_delayed))
+		return true;
+#endif
+	return !READ_ONCE(task->on_rq);
+}
+
+#endif
