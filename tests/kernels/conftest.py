@@ -39,6 +39,15 @@ def vm(kernel_6_12: Kernel) -> Iterator[VM]:
         yield machine
 
 
+@pytest.fixture(scope="session")
+def module_vm(kernel_6_12: Kernel) -> Iterator[VM]:
+    """A kernel with secondsight.ko."""
+    if kernel_6_12.headers is None or shutil.which("make") is None:
+        unavailable("the module needs make and the kernel's headers: secondsight kernel get 6.12")
+    with boot(kernel_6_12, module=True) as machine:
+        yield machine
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Print the figures that tests recorded about the real kernel, and once why tests were skipped."""
     reasons = [r.longrepr[2] for r in terminalreporter.getreports("skipped") if "tests/kernels/" in r.nodeid]

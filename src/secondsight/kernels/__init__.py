@@ -1,11 +1,13 @@
-"""Real kernels: fetched (`get`), booted in QEMU (`boot`), and scenarios run on them (`observe`)."""
+"""Real kernels: fetched (`get`), booted in QEMU (`boot`), and scenarios run on them (`observe`; more by the `VM` that `boot` gives)."""
 
 from secondsight.kernels.catalog import BUILDABLE, GETTABLE, HOST, Kernel, build, get
 from secondsight.kernels.errors import KernelError
+from secondsight.kernels.jobs import Died, Differs, Forced, Job, Observation
 from secondsight.kernels.modules import build_module, headers
-from secondsight.kernels.run import VM, Observation, boot, observe
+from secondsight.kernels.real_device import needs_module, variant_of
+from secondsight.kernels.run import VM, boot, observe
 
 __all__ = [
-    "BUILDABLE", "GETTABLE", "HOST", "VM", "Kernel", "KernelError", "Observation", "boot", "build", "build_module", "get", "headers",
-    "observe",
+    "BUILDABLE", "GETTABLE", "HOST", "VM", "Died", "Differs", "Forced", "Job", "Kernel", "KernelError", "Observation", "boot",
+    "build", "build_module", "get", "headers", "needs_module", "observe", "variant_of",
 ]  # fmt: skip

@@ -2,19 +2,32 @@
 
 The encoding follows the types in `scenario.ops.OPS`: a number of pages, a page, seals and a page's
 value are one number, a file is its handle's number, an address is handle and page, ranges are their
-count and three numbers each. -1 stands for an argument that is absent.
+count and three numbers each, a flag is 0 or 1. -1 stands for an argument that is absent.
+
+A forced run is a line `forced STEPS POINTS` and a `step` line for each step of its schedule (agent/forced.c).
 """
 
 from __future__ import annotations
 
 import errno
 import signal
+from collections.abc import Iterable, Mapping, Sequence
 
 from secondsight.kernels.errors import KernelError
-from secondsight.scenario.data import OK, SKIPPED, TORN, Scenario
+from secondsight.scenario.data import OK, SKIPPED, TORN, Scenario, show_value
+from secondsight.scenario.holds import by_number, hold
 from secondsight.scenario.ops import OPS, SEALS, ArgType, Op, Ref, Value
 
-__all__ = ["encode", "value_of"]
+__all__ = ["Steps", "encode", "encode_steps", "pages_of", "place_of", "value_of"]
+
+Steps = Sequence[tuple[str, Mapping[str, str]]]
+"""A schedule: for each step the thread that is let go, and where the threads that moved have settled then: a hold point's
+name, `op:N` (before operation N of the thread), `blocked` or `ended`."""
+
+BLOCKED, ENDED, RUNNING = "blocked", "ended", "running"
+_SHORT = {"b": BLOCKED, "e": ENDED, "r": RUNNING}
+
+_ERRORS: dict[int, str] = dict(errno.errorcode) | {errno.EOPNOTSUPP: "EOPNOTSUPP"}  # the kernel's name; the C library has two for it
 
 _SHAPES = {
     ArgType.COUNT: "n",
@@ -25,6 +38,11 @@ _SHAPES = {
     ArgType.MEMFD: "h",
     ArgType.ADDRESS: "a",
     ArgType.RANGES: "r",
+    ArgType.FLAG: "n",
+    ArgType.DEVICE: "h",
+    ArgType.PIN: "h",
+    ArgType.UDMABUF: "h",
+    ArgType.IMPORTER: "h",
 }
 
 
@@ -33,8 +51,9 @@ def shape(kind: str) -> str:
     return "".join(_SHAPES[arg.type] for arg in OPS[kind].args)
 
 
-def encode(scenario: Scenario) -> str:
-    """The lines that load a scenario into the agent. Raises KernelError for an operation that only the model has."""
+def encode(scenario: Scenario, variant: str = "") -> str:
+    """The lines that load a scenario into the agent. `variant`: the form of secondsight.ko's mirror that its device is.
+    Raises KernelError for an operation that only the model has."""
     places = list(scenario.places())
     for place in places:
         if OPS[place.op.kind].model_only:
@@ -45,12 +64,56 @@ def encode(scenario: Scenario) -> str:
     made = [place.op.makes for place in places if place.op.makes]
     number = {name: i for i, name in enumerate(made)}
     lines = [f"scenario {scenario.name[:63]} {len(made)} {len(scenario.threads)} {len(places)}"]
+    if variant:
+        lines.append(f"driver {variant}")
+    if any(place.op.kind == "device" for place in places):
+        lines.append("probe " + " ".join(f"{number[handle]}+{page}" for handle, page in pages_of(scenario)))
     for place in places:
         section = place.section[0] if place.thread is None else place.thread
         makes = number[place.op.makes] if place.op.makes else -1
         words = [section, place.op.kind, makes, *_arguments(place.op, number)]
         lines.append("op " + " ".join(str(word) for word in words))
     return "\n".join(lines) + "\n"
+
+
+def pages_of(scenario: Scenario) -> list[tuple[str, int]]:
+    """The pages that a scenario's mappings can have, each once, as the model numbers them: mapping and page."""
+    pages = []
+    for place in scenario.places():
+        count = place.op.args.get("pages")
+        if place.op.kind == "mmap" and place.op.args["at"] is None and place.op.makes and isinstance(count, int):
+            pages += [(place.op.makes, page) for page in range(count)]
+    return pages
+
+
+def encode_steps(scenario: Scenario, steps: Steps, points: Iterable[str]) -> str:
+    """The lines that run the loaded scenario by a schedule, with these hold points armed.
+    Raises KernelError for a thread or a place that there is not."""
+    number = {thread.name: i for i, thread in enumerate(scenario.threads)}
+
+    def word(thread: str, where: str) -> str:
+        if where in (BLOCKED, ENDED):
+            return where[0]
+        if where.startswith("op:"):
+            return where
+        try:
+            return str(hold(where).number)
+        except KeyError as error:
+            raise KernelError(f"{scenario.name}: thread {thread}: {error.args[0]}", "look at the schedule") from None
+
+    lines = [f"forced {len(steps)} {sum(1 << hold(point).number for point in points):x}"]
+    for release, then in steps:
+        unknown = {release, *then} - number.keys()
+        if unknown:
+            raise KernelError(f"{scenario.name} has no thread {unknown.pop()}", "look at the schedule: is it of this scenario?")
+        settled = [f"{number[thread]} {word(thread, where)}" for thread, where in then.items()]
+        lines.append(" ".join(["step", str(number[release]), *settled]))
+    return "\n".join(lines) + "\n"
+
+
+def place_of(word: str | int) -> str:
+    """Where a thread is, in a schedule's words, from the agent's."""
+    return by_number(word).name if isinstance(word, int) else _SHORT.get(word, word)
 
 
 def _arguments(op: Op, number: dict[str, int]) -> list[int]:
@@ -72,7 +135,7 @@ def _words(type_: ArgType, value: Value, number: dict[str, int]) -> list[int]:
         ]
     if type_ is ArgType.SEALS:
         return [sum(SEALS[name] for name in set(str(value).split("|")) if name)]
-    return [ord(value) if isinstance(value, str) else value]
+    return [ord(value) if isinstance(value, str) else int(value)]
 
 
 def value_of(result: str) -> str | None:
@@ -81,7 +144,10 @@ def value_of(result: str) -> str | None:
     if kind == "page":
         return chr(int(number))
     if kind == "errno":
-        return "-" + errno.errorcode.get(int(number), number)
+        return "-" + _ERRORS.get(int(number), number)
+    if kind == "differs":
+        cpu, device = (show_value(chr(n)) if n < 255 else "fails" for n in divmod(int(number), 256))
+        return f"cpu={cpu},device={device}"
     if kind == "signal":
         return signal.Signals(int(number)).name
     return {"none": None, "ok": OK, "skipped": SKIPPED, "torn": TORN}[kind]

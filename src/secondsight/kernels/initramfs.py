@@ -22,6 +22,7 @@ __all__ = ["agent", "compiler", "initramfs"]
 AGENT = Path(__file__).parent / "agent"
 FOLDERS = ("dev", "proc", "sys", "tmp", "modules", "programs")
 HALVES = {"guest": ("guest.c", "modules.c", "programs.c"), "host": ("host.c",)}  # what only one machine's agent has
+MODULE_CALLS = Path(__file__).parent / "module" / "secondsight.h"  # what the agent and secondsight.ko say to each other
 FLAGS = ("-static", "-O2", "-pthread")
 
 
@@ -47,7 +48,7 @@ def agent(machine: str) -> Path:
     """The agent's program for a machine, `guest` or `host`, compiled if it is not in the cache. Raises KernelError."""
     cc = compiler()
     version = subprocess.run([cc, "--version"], capture_output=True, text=True, check=False).stdout
-    sources = [path.read_bytes() for path in sorted(AGENT.glob("*.[ch]"))]
+    sources = [path.read_bytes() for path in [*sorted(AGENT.glob("*.[ch]")), MODULE_CALLS]]
     key = hashlib.sha256(b"\0".join([*sources, machine.encode(), cc.encode(), version.encode(), *map(str.encode, FLAGS)]))
     folder = cache.cache_folder() / "agent" / key.hexdigest()[:16]
 
@@ -80,7 +81,7 @@ def compiler() -> str:
 def _compile(cc: str, machine: str, folder: Path) -> None:
     others = {name for half in HALVES.values() for name in half} - set(HALVES[machine])
     sources = [str(path) for path in sorted(AGENT.glob("*.c")) if path.name not in others]
-    command = [cc, *FLAGS, "-o", str(folder / "init"), *sources]
+    command = [cc, *FLAGS, f"-I{MODULE_CALLS.parent}", "-o", str(folder / "init"), *sources]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         if "cannot find -l" in done.stderr:

@@ -8,6 +8,7 @@ ends, with its process or without (PDEATHSIG); and the guest ends itself when it
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import json
 import os
@@ -31,6 +32,7 @@ COMMAND_LINE = (
     "console=ttyS0 quiet oops=panic panic=-1 preempt=full mitigations=off nokaslr "
     "transparent_hugepage=never numa_balancing=disable"
 )
+TOKEN = "secondsight.guest=1"  # without it secondsight.ko does not load
 TAIL_LINES = 30
 PANIC_LINES = 60
 PANIC = re.compile("Kernel panic|Oops:|BUG: ")
@@ -45,14 +47,15 @@ class Guest:
     Raises KernelError when QEMU is missing, when the guest ends or panics, and when it gives no
     answer in time; each but the first with the end of the console. After an error the guest is gone.
     `memory` is in MiB.
+    `token`: a word on its command line, by which secondsight.ko knows that the tool has started the machine.
     """
 
     process = "QEMU"
 
-    def __init__(self, image: Path, initramfs: Path, *, boot_timeout: float = 60, memory: int = 512) -> None:
+    def __init__(self, image: Path, initramfs: Path, *, boot_timeout: float = 60, memory: int = 512, token: str = TOKEN) -> None:
         if shutil.which(QEMU) is None:
             raise KernelError(f"{QEMU} is not there", "install QEMU (Debian: apt-get install qemu-system-x86)")
-        self._start(lambda line: self._command(image, initramfs, line, memory), boot_timeout)
+        self._start(lambda line: self._command(image, initramfs, line, memory, token), boot_timeout)
 
     def _start(self, command: Callable[[int], list[str]], timeout: float) -> None:
         """Start the machine's process, by the command for a descriptor of the agent's line, and wait for `hello`."""
@@ -81,11 +84,11 @@ class Guest:
         self.boot_seconds = time.monotonic() - start
         self.doing = "waiting for work"
 
-    def _command(self, image: Path, initramfs: Path, line: int, memory: int) -> list[str]:
+    def _command(self, image: Path, initramfs: Path, line: int, memory: int, token: str) -> list[str]:
         return [
             *(QEMU, "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"),
             *("-machine", "pc", "-accel", "tcg", "-smp", "1", "-m", str(memory)),
-            *("-kernel", str(image), "-initrd", str(initramfs), "-append", COMMAND_LINE),
+            *("-kernel", str(image), "-initrd", str(initramfs), "-append", f"{COMMAND_LINE} {token}"),
             *("-chardev", f"file,id=console,path=/dev/fd/{self._console}", "-serial", "chardev:console"),
             *("-device", "virtio-serial-pci", "-chardev", f"socket,id=agent,fd={line}"),
             *("-device", "virtserialport,chardev=agent,name=secondsight"),
@@ -97,6 +100,10 @@ class Guest:
         assert self._process is not None
         return self._process.pid
 
+    def console(self) -> str:
+        """The end of what the guest's kernel has said so far."""
+        return self._tail()
+
     def send(self, text: str) -> None:
         """Send lines to the agent. Raises KernelError when the guest has ended."""
         if self._line.fileno() < 0:
@@ -105,6 +112,11 @@ class Guest:
             self._line.sendall(text.encode())
         except OSError:
             self._ended()
+
+    def try_send(self, text: str) -> None:
+        """Send lines, or not if the guest has ended: what it said before can still be received, and then why it ended."""
+        with contextlib.suppress(OSError):
+            self._line.sendall(text.encode())
 
     def receive(self, timeout: float) -> dict[str, Any]:
         """The agent's next line. Raises KernelError when there is none in `timeout` seconds."""

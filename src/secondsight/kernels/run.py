@@ -1,87 +1,100 @@
 """Running scenarios on a real kernel: `observe`, and `boot` for many scenarios in one boot.
 
-    with boot(Kernel.find("linux-6.12")) as vm:
+    with boot(Kernel.find("linux-6.12"), module=True) as vm:
         seen = vm.observe(scenario, runs=200)
+        forced = vm.force(scenario, steps)
+        for answer in vm.batch(jobs): ...
 
-The outcomes observed are those that happened to happen: each must be among the possible ones.
+The outcomes observed are those that happened to happen: each must be among the possible ones. A forced run has one
+interleaving, the schedule's, if the kernel does what the schedule says.
 """
 
 from __future__ import annotations
 
+import os
 import time
-from collections import Counter
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator
 from types import TracebackType
 from typing import Any
 
+from secondsight.devices.device import Device
 from secondsight.kernels.catalog import Kernel
-from secondsight.kernels.encode import encode, value_of
+from secondsight.kernels.encode import Steps
 from secondsight.kernels.errors import KernelError
 from secondsight.kernels.host import Host
 from secondsight.kernels.initramfs import agent, initramfs
+from secondsight.kernels.jobs import Answer, Died, Forced, Job, Observation, counted, forced_of, outcome_of
 from secondsight.kernels.qemu import Guest
-from secondsight.scenario.data import Outcome, Scenario, collect, freeze
+from secondsight.kernels.real_device import built_for, needs_module
+from secondsight.scenario.data import Outcome, Scenario
+from secondsight.scenario.holds import USUAL
 
-__all__ = ["VM", "Observation", "boot", "observe"]
+__all__ = ["VM", "Observation", "boot", "observe", "outcome_of"]
 
-BATCH = 25  # runs in one request: a tenth of a second
+PROGRESS_RUNS = 25  # in one request of `observe`: a tenth of a second
 ANSWER_SECONDS = 60.0
+AHEAD = 16  # jobs that the guest has been sent and has not answered: it never waits for the host
+AHEAD_BYTES = 48 << 10  # of them: the agent's buffer takes them, so that neither side waits for the other
 
-
-@dataclass(frozen=True)
-class Observation:
-    """What was seen of one scenario on one kernel: how often each outcome came up in `runs` runs.
-
-    A run whose process did not end by itself has `process` in its outcome: the signal it died of, or
-    `hung`.
-    """
-
-    scenario: str
-    outcomes: dict[Outcome, int]
-    runs: int
-    kernel_release: str
-    seconds: float
-
-
-Progress = Callable[[Observation], None]  # called after every batch with what was seen so far
+Progress = Callable[[Observation], None]  # called after every request with what was seen so far
 
 
 class VM:
     """A booted kernel that runs scenarios, one after another. A context manager; `boot` makes one.
 
     `release` is the kernel's own name, `boot_seconds` the time from QEMU's start to the agent's first
-    word, `pid` QEMU's process. `answer_seconds` is how long the guest may be silent before it counts
-    as hung. After a KernelError the guest is gone.
+    word, `pid` QEMU's process, `has_module` whether secondsight.ko is loaded. `answer_seconds` is how long the
+    guest may be silent before it counts as hung. After a KernelError the guest is gone.
     """
 
-    def __init__(self, kernel: Kernel, *, boot_seconds: float = 60, answer_seconds: float = ANSWER_SECONDS) -> None:
+    def __init__(
+        self, kernel: Kernel, *, module: bool = False, boot_seconds: float = 60, answer_seconds: float = ANSWER_SECONDS
+    ) -> None:
         self.kernel = kernel
-        self._answer_seconds = answer_seconds
-        self._guest: Guest
-        if kernel.image is None:
-            self._guest = Host(agent("host"), timeout=boot_seconds)
-        else:
-            self._guest = Guest(kernel.image, initramfs(kernel.modules), boot_timeout=boot_seconds)
+        if module and kernel.image is None:
+            raise KernelError("secondsight.ko is for virtual machines, and not for the running kernel", "name a kernel to boot")
+        self._answer_seconds, self._boot_seconds = answer_seconds, boot_seconds
+        self._modules = (*kernel.modules, built_for(kernel)) if module else kernel.modules
+        self._boot()
         self.release = str(self._guest.hello["release"])
+        self.has_module = bool(self._guest.hello["module"])
+        if module and not self.has_module:
+            console = self._guest.console()
+            self.close()
+            raise KernelError(f"secondsight.ko does not load on kernel {self.release}", console=console)
+
+    def _boot(self) -> None:
+        self._guest: Guest
+        if self.kernel.image is None:
+            self._guest = Host(agent("host"), timeout=self._boot_seconds)
+        else:
+            self._guest = Guest(self.kernel.image, initramfs(self._modules), boot_timeout=self._boot_seconds)
         self.boot_seconds = self._guest.boot_seconds
         self.pid = self._guest.pid
 
-    def observe(self, scenario: Scenario, runs: int = 200, seed: int = 1, progress: Progress | None = None) -> Observation:
+    def observe(
+        self,
+        scenario: Scenario,
+        runs: int = 200,
+        seed: int = 1,
+        progress: Progress | None = None,
+        driver: type[Device] | None = None,
+    ) -> Observation:
         """Run a scenario `runs` times (each in a fresh process) and count its outcomes. `seed` decides
         the random pauses between operations; the kernel's timing is its own, so that equal seeds give
-        similar counts, not equal ones. Raises KernelError, with the console's tail; any error, Ctrl-C
-        too, ends the guest."""
+        similar counts, not equal ones. `driver`: that of the scenario's device, one that secondsight.ko has (default:
+        the reference mirror). Raises KernelError, with the console's tail; any error, Ctrl-C too, ends the guest."""
         if runs < 1:
             raise ValueError(f"runs={runs}: at least one")
-        self._load(scenario)
+        job = Job(scenario, runs, seed, driver)
         start = time.monotonic()
         counts: Counter[Outcome] = Counter()
         try:
-            while (done := counts.total()) < runs:
-                self._guest.send(f"run {(seed % (1 << 31) << 32) + done} {min(BATCH, runs - done)}\n")
-                while "done" not in (answer := self._guest.receive(self._answer_seconds)):
-                    counts[outcome_of(scenario, answer)] += answer["count"]
+            self._load(job)
+            while counts.total() < runs:
+                self._guest.send(job.request(counts.total(), PROGRESS_RUNS))
+                counts += counted(scenario, self._answers())
                 if progress:
                     progress(self._observation(scenario, counts, start))
         except BaseException:  # Ctrl-C too: half an answer may be on the line
@@ -89,6 +102,57 @@ class VM:
             raise
         self._guest.doing = "waiting for work"
         return self._observation(scenario, counts, start)
+
+    def force(
+        self,
+        scenario: Scenario,
+        steps: Steps,
+        driver: type[Device] | None = None,
+        points: Iterable[str] = USUAL,
+    ) -> Forced:
+        """Run a scenario once, by a schedule: every thread is held at each hold point that it meets and is armed (`points`,
+        by their names), and the steps let one thread go at a time. Raises KernelError as `observe` does."""
+        job = Job(scenario, driver=driver, steps=steps, points=tuple(points))
+        try:
+            self._load(job)
+            self._guest.send(job.request())
+            answer = forced_of(scenario, next(self._answers()))
+        except BaseException:
+            self.close()
+            raise
+        self._guest.doing = "waiting for work"
+        return answer
+
+    def batch(self, jobs: Iterable[Job]) -> Iterator[Answer]:
+        """Run many jobs and give their answers, in order. The guest is sent some ahead, and does not wait for the host.
+
+        A guest that dies costs the job it was at, whose answer is `Died`; another is booted, and the campaign goes on.
+        Raises KernelError when none can be booted, or a job is one that no real kernel can run.
+        """
+        todo = ((job, self._text(job)) for job in jobs)
+        sent, again = deque[tuple[Job, str]](), deque[tuple[Job, str]]()
+        try:
+            while True:
+                while len(sent) < AHEAD and (entry := again.popleft() if again else next(todo, None)):
+                    sent.append(entry)
+                    self._guest.try_send(entry[1])
+                    if sum(len(text) for _, text in sent) > AHEAD_BYTES:
+                        break
+                if not sent:
+                    break
+                job, _ = sent.popleft()
+                try:
+                    answer = self._answer(job)
+                except KernelError as error:
+                    answer = Died(job.scenario.name, error.reason, error.console)
+                    again.extendleft(reversed(sent))
+                    sent.clear()
+                    self._boot()
+                yield answer
+        except BaseException:  # also when nobody wants more answers: there may be some on the line
+            self.close()
+            raise
+        self._guest.doing = "waiting for work"
 
     def close(self) -> None:
         """End the guest. Closing twice is fine."""
@@ -100,38 +164,68 @@ class VM:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
         self.close()
 
-    def _load(self, scenario: Scenario) -> None:
+    def _text(self, job: Job) -> str:
+        self._check(job)
+        return job.loading() + job.request()
+
+    def _check(self, job: Job) -> None:
+        """Raise KernelError for what this kernel cannot run, before the guest is asked."""
+        scenario = job.scenario
         if not self._guest.hello["udmabuf"] and any(p.op.kind.startswith("udmabuf") for p in scenario.places()):
             raise KernelError(
                 f"kernel {self.release} has no /dev/udmabuf, which {scenario.name} needs",
                 "use a kernel with CONFIG_UDMABUF=y, such as linux-6.12",
             )
-        self._guest.doing = f"running {scenario.name}"
-        self._guest.send(encode(scenario))
-        self._guest.receive(self._answer_seconds)
+        if not self.has_module and (job.steps is not None or needs_module(scenario)):
+            raise KernelError(f"{scenario.name} needs secondsight.ko, which is not loaded", "boot(kernel, module=True)")
+
+    def _load(self, job: Job) -> None:
+        text = job.loading()
+        self._check(job)
+        self._guest.send(text)
+        self._loaded(job)
+
+    def _loaded(self, job: Job) -> None:
+        """Wait until the agent has the job's scenario, and its hold points are in place."""
+        self._guest.doing = f"running {job.scenario.name}"
+        for answer in self._answers():
+            if "ready" in answer:
+                return
+            if answer["errno"]:
+                why = os.strerror(answer["errno"])
+                raise KernelError(f"kernel {self.release}: no hold points at {answer['hooked']}(): {why}", "leave them out")
+
+    def _answer(self, job: Job) -> Answer:
+        self._loaded(job)
+        if job.steps is not None:
+            return forced_of(job.scenario, next(self._answers()))
+        start = time.monotonic()
+        return self._observation(job.scenario, counted(job.scenario, self._answers()), start)
+
+    def _answers(self) -> Iterator[dict[str, Any]]:
+        while True:
+            yield self._guest.receive(self._answer_seconds)
 
     def _observation(self, scenario: Scenario, counts: Counter[Outcome], start: float) -> Observation:
         seconds = time.monotonic() - start
         return Observation(scenario.name, dict(counts), counts.total(), self.release, seconds)
 
 
-def boot(kernel: Kernel, *, boot_seconds: float = 60, answer_seconds: float = ANSWER_SECONDS) -> VM:
-    """Boot a kernel in QEMU, ready to run scenarios: `with boot(kernel) as vm:`. Raises KernelError when
-    QEMU or the C compiler for the agent is missing, or the guest does not come up in `boot_seconds`."""
-    return VM(kernel, boot_seconds=boot_seconds, answer_seconds=answer_seconds)
+def boot(kernel: Kernel, *, module: bool = False, boot_seconds: float = 60, answer_seconds: float = ANSWER_SECONDS) -> VM:
+    """Boot a kernel in QEMU, ready to run scenarios: `with boot(kernel) as vm:`. `module`: with secondsight.ko, for
+    scenarios with devices and for forced runs. Raises KernelError when QEMU or the C compiler for the agent is missing,
+    the module does not build or load, or the guest does not come up in `boot_seconds`."""
+    return VM(kernel, module=module, boot_seconds=boot_seconds, answer_seconds=answer_seconds)
 
 
-def observe(scenario: Scenario, kernel: Kernel, runs: int = 200, seed: int = 1, progress: Progress | None = None) -> Observation:
+def observe(
+    scenario: Scenario,
+    kernel: Kernel,
+    runs: int = 200,
+    seed: int = 1,
+    progress: Progress | None = None,
+    driver: type[Device] | None = None,
+) -> Observation:
     """Boot a kernel and observe one scenario on it; see `VM.observe`."""
-    with boot(kernel) as vm:
-        return vm.observe(scenario, runs, seed, progress)
-
-
-def outcome_of(scenario: Scenario, answer: dict[str, Any]) -> Outcome:
-    """An outcome in the scenario's names, from the agent's answer."""
-    outcome = dict(collect(scenario, [value_of(result) for result in answer["results"]]))
-    ended = str(answer["ended"])
-    if ended != "exit":
-        how = value_of(ended) if ended.startswith("signal:") else ended
-        outcome["process"] = "hung" if how == "SIGALRM" else str(how)
-    return freeze(outcome)
+    with boot(kernel, module=needs_module(scenario)) as vm:
+        return vm.observe(scenario, runs, seed, progress, driver)

@@ -31,6 +31,9 @@ _ALLOWED = {
     ArgType.FD: ((HandleType.MEMFD, HandleType.UDMABUF, HandleType.DAX), "memfd_create() or udmabuf_create()"),
     ArgType.DEVICE: ((HandleType.DEVICE,), "device()"),
     ArgType.DAX: ((HandleType.DAX,), "dax()"),
+    ArgType.PIN: ((HandleType.PIN,), "pin()"),
+    ArgType.UDMABUF: ((HandleType.UDMABUF,), "udmabuf_create()"),
+    ArgType.IMPORTER: ((HandleType.IMPORTER,), "importer()"),
 }
 """What an argument may refer to, and the operations that make it."""
 
@@ -87,7 +90,11 @@ class Checker:
             fail(f"handle {op.makes} exists already")
         if len(self.handles) == MAX_HANDLES:
             fail(f"a scenario has at most {MAX_HANDLES} handles", "split it into several scenarios")
-        handle = Handle(op.makes, spec.makes, self._pages_made(op), section)
+        pages = self._pages_made(op)
+        udmabuf = op.args.get("udmabuf")
+        if isinstance(udmabuf, Ref):
+            pages = self.handles[udmabuf.handle].pages
+        handle = Handle(op.makes, spec.makes, pages, section)
         self.handles[op.makes] = handle
         return handle
 
@@ -115,6 +122,9 @@ class Checker:
                     f"{value!r} is not {kind.value}",
                     "give one printable ASCII character other than 0 (0 is the zero page)",
                 )
+        elif kind is ArgType.FLAG:
+            if not isinstance(value, bool):
+                return f"{value!r} is not {kind.value}", "give True or False"
         elif kind is ArgType.SEALS:
             unknown = [s for s in value.split("|") if s and s not in SEALS] if isinstance(value, str) else [value]
             if unknown:
@@ -156,7 +166,11 @@ class Checker:
         return None
 
     def _range_problem(self, op: Op) -> tuple[str, str] | None:
-        """Ranges that reach past the end of their mapping or file."""
+        """Ranges that reach past the end of their mapping, file or pin."""
+        for arg, page in (("pin", op.args.get("page")), ("importer", op.args.get("page"))):
+            ref = op.args.get(arg)
+            if isinstance(ref, Ref) and isinstance(page, int) and page >= self.handles[ref.handle].pages:
+                return f"page {page} is outside {ref} (0 to {self.handles[ref.handle].pages - 1})", f"stay inside the {arg}"
         pages, addr, fd = op.args.get("pages", 1), op.args.get("addr") or op.args.get("at"), op.args.get("fd")
         if not isinstance(pages, int):
             return None

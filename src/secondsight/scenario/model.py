@@ -28,7 +28,7 @@ from secondsight.scenario import interpreter
 from secondsight.scenario.data import DIFFERS, OK, SKIPPED, Outcome, Place, Scenario, collect
 from secondsight.scenario.data import Thread as ScenarioThread
 from secondsight.scenario.interpreter import OpKind
-from secondsight.scenario.ops import SEALS, HandleType, Op, Ref, ScenarioError
+from secondsight.scenario.ops import OPS, SEALS, HandleType, Op, Ref, ScenarioError
 from secondsight.search import Limits, Progress, Result
 from secondsight.search.auto import Executor, search
 
@@ -107,8 +107,6 @@ class Encoder:
         self.pages = 0
         self.rows: dict[str, list[int]] = {name: [] for name in _TABLES}
         self.ranges: dict[str, list[int]] = {"handle": [], "page": [], "pages": []}
-        from secondsight.scenario.ops import OPS
-
         for place in self.places:
             made = OPS[place.op.kind].makes
             if place.op.makes is not None and made is not None:
@@ -118,6 +116,9 @@ class Encoder:
             self._row(place.op)
 
     def _row(self, op: Op) -> None:
+        if OPS[op.kind].kernel_only:
+            reason = f"{self.scenario.name}: {op.kind} cannot run on the model yet"
+            raise ScenarioError(reason, "run it on a real kernel: secondsight run --on linux-6.12", op.site)
         kind: OpKind = _KINDS.get(op.kind, OpKind.MEMFD_CREATE)
         row = dict.fromkeys(_TABLES, 0) | {"needs": -1, "needs_at": -1, "makes": -1}
         needed = next((op.args[n] for n in ("fd", "addr", "dax") if isinstance(op.args.get(n), Ref)), None)

@@ -59,6 +59,8 @@ class HandleType(Enum):
     MAPPING = "mapping"
     DEVICE = "device"
     DAX = "dax device"
+    PIN = "pin"
+    IMPORTER = "importer"
 
 
 class ArgType(Enum):
@@ -71,6 +73,10 @@ class ArgType(Enum):
     FD = "a memfd, udmabuf or dax device"  # Ref
     DEVICE = "a device"  # Ref
     DAX = "a dax device"  # Ref
+    PIN = "a pin"  # Ref
+    IMPORTER = "an importer"  # Ref
+    FLAG = "yes or no"  # bool
+    UDMABUF = "a udmabuf"  # Ref
     MEMFD = "a memfd"  # Ref
     ADDRESS = "an address"  # Ref with a page
     RANGES = "ranges of memfds"  # tuple of (Ref, page, pages)
@@ -91,10 +97,13 @@ class OpSpec:
     makes: HandleType | None
     doc: str
     model_only: bool = False  # no real kernel can run it yet
+    kernel_only: bool = False  # the model cannot run it yet
 
 
-def _op(doc: str, *args: Arg, makes: HandleType | None = None, model_only: bool = False) -> OpSpec:
-    return OpSpec(args, makes, doc, model_only)
+def _op(
+    doc: str, *args: Arg, makes: HandleType | None = None, model_only: bool = False, kernel_only: bool = False
+) -> OpSpec:
+    return OpSpec(args, makes, doc, model_only, kernel_only)
 
 
 OPS: dict[str, OpSpec] = {
@@ -143,27 +152,66 @@ OPS: dict[str, OpSpec] = {
     "close": _op("close a file descriptor; mappings of it stay", Arg("fd", ArgType.FD)),
     "exit": _op("end the process, with all its threads"),
     "oom_reap": _op("the OOM reaper takes the process's private memory, without sleeping", model_only=True),
-    "device": _op("a device that mirrors the process's memory", makes=HandleType.DEVICE, model_only=True),
-    "device_read": _op(
-        "the device loads one page's value",
-        Arg("device", ArgType.DEVICE),
-        Arg("addr", ArgType.ADDRESS),
-        model_only=True,
-    ),
+    "device": _op("a device that mirrors the process's memory", makes=HandleType.DEVICE),
+    "device_read": _op("the device loads one page's value", Arg("device", ArgType.DEVICE), Arg("addr", ArgType.ADDRESS)),
     "device_write": _op(
         "the device stores a value to one page",
         Arg("device", ArgType.DEVICE),
         Arg("addr", ArgType.ADDRESS),
         Arg("value", ArgType.VALUE),
-        model_only=True,
     ),
     "device_compare": _op(
         "the device's access and the CPU's, with nothing else going on, must end alike",
         Arg("device", ArgType.DEVICE),
         Arg("addr", ArgType.ADDRESS),
-        model_only=True,
     ),
-    "device_close": _op("the driver unsubscribes from the process", Arg("device", ArgType.DEVICE), model_only=True),
+    "device_close": _op("the driver unsubscribes from the process", Arg("device", ArgType.DEVICE)),
+    "device_snapshot": _op(
+        "what the driver finds at a page without a fault: r, w (writable as well) or - (nothing)",
+        Arg("device", ArgType.DEVICE),
+        Arg("addr", ArgType.ADDRESS),
+        kernel_only=True,
+    ),
+    "device_exclusive": _op(
+        "the device exchanges a page's value while no CPU can reach it; the result is the old one",
+        Arg("device", ArgType.DEVICE),
+        Arg("addr", ArgType.ADDRESS),
+        Arg("value", ArgType.VALUE),
+        kernel_only=True,
+    ),
+    "pin": _op(
+        "pin_user_pages: a device keeps the pages that are at an address now",
+        Arg("addr", ArgType.ADDRESS),
+        Arg("pages", ArgType.COUNT),
+        Arg("longterm", ArgType.FLAG),
+        Arg("write", ArgType.FLAG),
+        makes=HandleType.PIN,
+        kernel_only=True,
+    ),
+    "pin_read": _op("load the value of a pinned page", Arg("pin", ArgType.PIN), Arg("page", ArgType.PAGE), kernel_only=True),
+    "pin_write": _op(
+        "store a value to a pinned page",
+        Arg("pin", ArgType.PIN),
+        Arg("page", ArgType.PAGE),
+        Arg("value", ArgType.VALUE),
+        kernel_only=True,
+    ),
+    "unpin": _op("unpin_user_pages", Arg("pin", ArgType.PIN), kernel_only=True),
+    "importer": _op(
+        "a device that is attached to a udmabuf",
+        Arg("udmabuf", ArgType.UDMABUF),
+        makes=HandleType.IMPORTER,
+        kernel_only=True,
+    ),
+    "importer_map": _op("dma_buf_map_attachment", Arg("importer", ArgType.IMPORTER), kernel_only=True),
+    "importer_unmap": _op("dma_buf_unmap_attachment", Arg("importer", ArgType.IMPORTER), kernel_only=True),
+    "importer_read": _op(
+        "load one page's value through the mapping of the attachment",
+        Arg("importer", ArgType.IMPORTER),
+        Arg("page", ArgType.PAGE),
+        kernel_only=True,
+    ),
+    "importer_close": _op("dma_buf_detach", Arg("importer", ArgType.IMPORTER), kernel_only=True),
     "dax": _op("device memory with a file to map", Arg("pages", ArgType.COUNT), makes=HandleType.DAX, model_only=True),
     "dax_disable": _op("teardown: no new faults, no new references to the dev_pagemap", Arg("dax", ArgType.DAX), model_only=True),
     "dax_invalidate": _op("teardown: every mapping of the device memory is zapped", Arg("dax", ArgType.DAX), model_only=True),

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import difflib
 import importlib.util
-import sys
 import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -18,83 +17,12 @@ from typing import Any
 
 from secondsight.scenario.check import Checker, Handle
 from secondsight.scenario.data import Scenario, Thread
+from secondsight.scenario.handles import INSIDE, Address, DeviceHandle, File, Importer, Mapping, Pin, caller, span
 from secondsight.scenario.ops import MAX_THREADS, OPS, HandleType, Op, Ref, ScenarioError, Value
 
-__all__ = ["Address", "DeviceHandle", "File", "Mapping", "Recorder", "load_scenarios", "scenario"]
+__all__ = ["Address", "DeviceHandle", "File", "Importer", "Mapping", "Pin", "Recorder", "load_scenarios", "scenario"]
 
-
-class File:
-    """A file descriptor of the scenario: a memfd or a udmabuf of `pages` pages."""
-
-    def __init__(self, recorder: Recorder, handle: Handle) -> None:
-        self._recorder, self._handle = recorder, handle
-        self.pages = handle.pages
-
-    def __repr__(self) -> str:
-        return self._handle.name
-
-
-class DeviceHandle:
-    """A device that mirrors the process's memory: what it reads and writes, it does through a page table of its own.
-
-    Which driver it has is said when the scenario is run (`secondsight check FILE`). On the model only.
-    """
-
-    def __init__(self, recorder: Recorder, handle: Handle) -> None:
-        self._recorder, self._handle = recorder, handle
-
-    def __repr__(self) -> str:
-        return self._handle.name
-
-    def read(self, addr: Address, *, into: str | None = None) -> None:
-        """The device loads one page's value. Fails with what the driver's `fault` returns."""
-        self._recorder.device_read(self, addr, into=into)
-
-    def write(self, addr: Address, value: str, *, into: str | None = None) -> None:
-        """The device stores `value` to one page."""
-        self._recorder.device_write(self, addr, value, into=into)
-
-    def compare(self, addr: Address, *, into: str | None = None) -> None:
-        """The CPU reads the page, then the device does: they must end alike. For `after()`."""
-        self._recorder.device_compare(self, addr, into=into)
-
-    def close(self, *, into: str | None = None) -> None:
-        """The driver unsubscribes: no callback runs once this has returned."""
-        self._recorder.device_close(self, into=into)
-
-
-class Address:
-    """A page's address: a mapping's start plus a number of pages. `a + 1` is the address one page on."""
-
-    def __init__(self, recorder: Recorder, handle: Handle, page: int) -> None:
-        self._recorder, self._handle, self.page = recorder, handle, page
-
-    def __add__(self, pages: int) -> Address:
-        page = self.page + pages
-        if not 0 <= page < self._handle.pages:
-            name, last = self._handle.name, self._handle.pages - 1
-            reason = f"page {page} is outside {name} (0 to {last})"
-            raise ScenarioError(reason, "stay inside the mapping, or map more pages", _site())
-        return Address(self._recorder, self._handle, page)
-
-    def __repr__(self) -> str:
-        return str(Ref(self._handle.name, self.page))
-
-    def _span(self) -> int:
-        """How many pages an operation means that gives no number."""
-        return 1
-
-
-class Mapping(Address):
-    """What `mmap` returned: the address of its first page. An operation on it that gives no number
-    of pages means all of its `pages`; on `a + k`, one page."""
-
-    def __init__(self, recorder: Recorder, handle: Handle) -> None:
-        super().__init__(recorder, handle, 0)
-        self.pages = handle.pages
-
-    def _span(self) -> int:
-        return self.pages
+INSIDE.add(__file__)
 
 
 class _After:
@@ -141,11 +69,11 @@ class Recorder:
         the other threads once the setup is done."""
         name = body.__name__
         if not name.isidentifier():
-            raise ScenarioError(f"thread {name}: not a name", "give s.thread a function made with def", _site())
+            raise ScenarioError(f"thread {name}: not a name", "give s.thread a function made with def", caller())
         if name in self._threads or name in ("setup", "final"):
-            raise ScenarioError(f"thread {name}: the name is taken", "name the thread differently", _site())
+            raise ScenarioError(f"thread {name}: the name is taken", "name the thread differently", caller())
         if len(self._threads) == MAX_THREADS:
-            raise ScenarioError(f"thread {name}: there are {MAX_THREADS} already", "use fewer threads", _site())
+            raise ScenarioError(f"thread {name}: there are {MAX_THREADS} already", "use fewer threads", caller())
         self._enter(name, f"thread {name}")
         self._threads[name] = []
         body()
@@ -187,20 +115,20 @@ class Recorder:
             if isinstance(fd, File):
                 pages = fd.pages - page
             elif at is not None:
-                pages = _span(at)
+                pages = span(at)
             elif fd is None:
-                raise ScenarioError("mmap: how many pages?", "give pages= for anonymous memory", _site())
+                raise ScenarioError("mmap: how many pages?", "give pages= for anonymous memory", caller())
         return Mapping(self, self._record("mmap", into, fd=fd, page=page, pages=pages, at=at))
 
     def munmap(self, addr: Address, *, pages: int | None = None, into: str | None = None) -> None:
         """Unmap. Unmapping what is not mapped succeeds."""
-        self._call("munmap", into, addr=addr, pages=_span(addr, pages))
+        self._call("munmap", into, addr=addr, pages=span(addr, pages))
 
     def write(self, addr: Address, value: str, *, pages: int | None = None, into: str | None = None) -> None:
         """Store `value` (one printable character, not 0) to each page in turn, one byte a page: a
         store is a single step that nothing can come into the middle of. The first store that faults
         ends it: SIGSEGV (not mapped), SIGBUS (past the end of the file)."""
-        self._call("write", into, addr=addr, value=value, pages=_span(addr, pages))
+        self._call("write", into, addr=addr, value=value, pages=span(addr, pages))
 
     def read(self, addr: Address, *, into: str | None = None) -> None:
         """Load one page's value: the last one stored, or `0` for a page of zeros. Fails as `write` does.
@@ -218,7 +146,7 @@ class Recorder:
     def madvise_dontneed(self, addr: Address, *, pages: int | None = None, into: str | None = None) -> None:
         """MADV_DONTNEED: anonymous pages read as zeros afterwards; a memfd's pages keep their
         contents. Fails with -ENOMEM (not mapped), -EINVAL (a udmabuf's mapping)."""
-        self._call("madvise_dontneed", into, addr=addr, pages=_span(addr, pages))
+        self._call("madvise_dontneed", into, addr=addr, pages=span(addr, pages))
 
     def udmabuf_create(self, fd: File, *, page: int = 0, pages: int | None = None, into: str | None = None) -> File:
         """A udmabuf of a memfd's pages, by default all of them. Fails with -EINVAL (no shrink seal, a
@@ -261,6 +189,54 @@ class Recorder:
         """`device.close()`: the driver unsubscribes."""
         self._call("device_close", into, device=device)
 
+    def pin(
+        self, addr: Address, *, pages: int | None = None, longterm: bool = False, write: bool = True, into: str | None = None
+    ) -> Pin:
+        """pin_user_pages(), with FOLL_LONGTERM or without, for writing or for reading only. -EFAULT: not mapped."""
+        args: dict[str, object] = {"addr": addr, "pages": span(addr, pages), "longterm": longterm, "write": write}
+        return Pin(self, self._record("pin", into, **args))
+
+    def importer(self, udmabuf: File, *, into: str | None = None) -> Importer:
+        """A device attached to a udmabuf (dma_buf_attach). -EBADF: closed."""
+        return Importer(self, self._record("importer", into, udmabuf=udmabuf))
+
+    def device_snapshot(self, device: DeviceHandle, addr: Address, *, into: str | None = None) -> None:
+        """`device.snapshot(addr)`: what the driver finds at the page without a fault. On a real kernel only."""
+        self._call("device_snapshot", into, device=device, addr=addr)
+
+    def device_exclusive(self, device: DeviceHandle, addr: Address, value: str, *, into: str | None = None) -> None:
+        """`device.exclusive(addr, value)`: the device exchanges a page's value while no CPU can reach it. On a real
+        kernel only."""
+        self._call("device_exclusive", into, device=device, addr=addr, value=value)
+
+    def pin_read(self, pin: Pin, page: int, *, into: str | None = None) -> None:
+        """`pin.read(page)`: the device loads the value of a pinned page. On a real kernel only."""
+        self._call("pin_read", into, pin=pin, page=page)
+
+    def pin_write(self, pin: Pin, page: int, value: str, *, into: str | None = None) -> None:
+        """`pin.write(page, value)`: the device stores `value` to a pinned page. On a real kernel only."""
+        self._call("pin_write", into, pin=pin, page=page, value=value)
+
+    def unpin(self, pin: Pin, *, into: str | None = None) -> None:
+        """`pin.unpin()`: the device gives the pages back. On a real kernel only."""
+        self._call("unpin", into, pin=pin)
+
+    def importer_map(self, importer: Importer, *, into: str | None = None) -> None:
+        """`importer.map()`: dma_buf_map_attachment(). On a real kernel only."""
+        self._call("importer_map", into, importer=importer)
+
+    def importer_unmap(self, importer: Importer, *, into: str | None = None) -> None:
+        """`importer.unmap()`: dma_buf_unmap_attachment(). On a real kernel only."""
+        self._call("importer_unmap", into, importer=importer)
+
+    def importer_read(self, importer: Importer, page: int, *, into: str | None = None) -> None:
+        """`importer.read(page)`: load the value of one page of the dma-buf. On a real kernel only."""
+        self._call("importer_read", into, importer=importer, page=page)
+
+    def importer_close(self, importer: Importer, *, into: str | None = None) -> None:
+        """`importer.close()`: dma_buf_detach(). On a real kernel only."""
+        self._call("importer_close", into, importer=importer)
+
     def oom_reap(self) -> None:
         """The OOM reaper takes the process's private memory, without sleeping. On the model only."""
         self._call("oom_reap", None)
@@ -293,7 +269,7 @@ class Recorder:
         if kind not in OPS:
             near = difflib.get_close_matches(kind, OPS, n=1)
             remedy = f"did you mean {near[0]}?" if near else f"there are: {', '.join(OPS)}"
-            raise ScenarioError(f"no operation {kind}", remedy, _site())
+            raise ScenarioError(f"no operation {kind}", remedy, caller())
 
         def record(*, into: str | None = None, **args: object) -> object:
             handle = self._call(kind, into, **args)
@@ -307,7 +283,7 @@ class Recorder:
 
     def _enter(self, section: str, what: str) -> None:
         if self._section not in ("setup", "done"):
-            raise ScenarioError(f"{what} inside {self._section}", "threads and after() do not nest", _site())
+            raise ScenarioError(f"{what} inside {self._section}", "threads and after() do not nest", caller())
         self._section = section
 
     def _file(self, kind: str, into: str | None, **args: object) -> File:
@@ -319,7 +295,7 @@ class Recorder:
         return handle
 
     def _call(self, kind: str, into: str | None, **args: object) -> Handle | None:
-        site = _site()
+        site = caller()
         if self._section == "done":
             reason = f"{kind}: after a thread, outside every thread"
             raise ScenarioError(reason, "put what runs after the threads in `with s.after():`", site)
@@ -340,7 +316,7 @@ class Recorder:
 
     def _value(self, kind: str, value: Any, site: tuple[str, int]) -> Any:
         """The argument as data. What is no Value is left for the checker to refuse."""
-        if isinstance(value, File | Address | DeviceHandle):
+        if isinstance(value, File | Address | DeviceHandle | Pin | Importer):
             if value._recorder is not self:
                 reason = f"{kind}: {value!r} belongs to another scenario"
                 raise ScenarioError(reason, "make the handle in this scenario", site)
@@ -388,20 +364,6 @@ def load_scenarios(path: str | Path) -> list[Scenario]:
     if not found:
         raise ScenarioError("defines no scenario", "decorate a function with @scenario", (str(path), 0))
     return list(found.values())
-
-
-def _span(addr: object, pages: int | None = None) -> int:
-    if pages is not None:
-        return pages
-    return addr._span() if isinstance(addr, Address) else 1
-
-
-def _site() -> tuple[str, int]:
-    """The file and line of the nearest caller outside this file."""
-    frame = sys._getframe(1)
-    while frame.f_code.co_filename == __file__ and frame.f_back is not None:
-        frame = frame.f_back
-    return frame.f_code.co_filename, frame.f_lineno
 
 
 def _line_in(path: Path, error: BaseException) -> int:

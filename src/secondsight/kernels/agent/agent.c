@@ -11,6 +11,11 @@
  *   run SEED RUNS                           runs it; one line for each distinct outcome, then done
  *       -> {"count":N,"ended":"exit","results":["ok","page:97","errno:22","signal:11","skipped","none"]}
  *       -> {"done":N}                       fewer than RUNS after a run that hung
+ *                                           `driver NAME` before its ops: the form of secondsight.ko's mirror;
+ *                                           `probe H+P...`: the pages (handle and page) that a forced run looks at in the end
+ *   forced STEPS POINTS                     runs it once by a schedule; see forced.c
+ *   hook FUNCTION                           hold points at a kernel function's entry and exit
+ *       -> {"hooked":"FUNCTION","errno":N}
  *   hang                                    stop answering: a test of the other side
  *   crash, program NAME                     in a guest: see guest.c
  *
@@ -23,6 +28,7 @@
  */
 #define _GNU_SOURCE
 #include "agent.h"
+#include "secondsight.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -34,6 +40,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/utsname.h>
@@ -45,30 +52,38 @@ enum { MAX_OUTCOMES = 256, RUN_SECONDS = 5 };
 
 struct scenario scenario;
 
-static atomic_int *results; /* shared with the parent, one an operation */
+struct left_behind *left;
+
 static atomic_int waiting;
 static uint64_t run_seed;
 static int port;
 
 /* Talking to the host */
 
+/* An answer is a line; it goes out when it is whole. */
 void say(const char *format, ...)
 {
-	static char line[8192];
+	static char line[1 << 15];
+	static int length;
 	va_list args;
 
 	va_start(args, format);
-	int length = vsnprintf(line, sizeof line, format, args);
+	length += vsnprintf(line + length, sizeof line - length, format, args);
 	va_end(args);
+	if (length >= (int)sizeof line)
+		abort(); /* init's end is a panic */
+	if (!length || line[length - 1] != '\n')
+		return;
 	for (int done = 0; done < length;) {
 		ssize_t n = write(port, line + done, length - done);
 		if (n <= 0)
 			end_machine();
 		done += n;
 	}
+	length = 0;
 }
 
-static char *next_line(void)
+char *next_line(void)
 {
 	static char buffer[1 << 16];
 	static size_t start, end;
@@ -138,7 +153,7 @@ static void run_section(int section, uint64_t *state)
 		if (scenario.op[i].section == section) {
 			if (state)
 				pause_a_little(state);
-			results[i] = perform(&scenario.op[i]);
+			left->result[i] = perform(&scenario.op[i]);
 		}
 }
 
@@ -157,24 +172,45 @@ static void *thread_main(void *number)
 	return NULL;
 }
 
-static void child(void)
+/* A thread that secondsight.ko holds before each operation, and at the points that are armed. */
+static void *forced_thread_main(void *number)
+{
+	long thread = (long)number, done = 0;
+
+	populate_stack();
+	if (ioctl(session, SS_THREAD, thread))
+		_exit(1);
+	for (int i = 0; i < scenario.ops; i++)
+		if (scenario.op[i].section == thread) {
+			ioctl(session, SS_BEFORE, done++);
+			left->result[i] = perform(&scenario.op[i]);
+		}
+	ioctl(session, SS_END);
+	return NULL;
+}
+
+void child(int forced)
 {
 	pthread_t thread[MAX_THREADS];
 	uint64_t state = seed_of(1000);
-	int first = draw(&state) % MAX_THREADS;
+	int first = forced ? 0 : draw(&state) % MAX_THREADS;
 
 	catch_faults();
 	alarm(RUN_SECONDS);
 	run_section(SETUP, NULL);
+	if (forced)
+		populate_memory();
 	waiting = scenario.threads;
 	for (int i = 0; i < scenario.threads; i++) {
 		long number = (i + first) % scenario.threads;
-		if (pthread_create(&thread[i], NULL, thread_main, (void *)number))
+		if (pthread_create(&thread[i], NULL, forced ? forced_thread_main : thread_main, (void *)number))
 			_exit(1);
 	}
 	for (int i = 0; i < scenario.threads; i++)
 		pthread_join(thread[i], NULL);
 	run_section(FINAL, NULL);
+	if (forced)
+		probe_devices();
 	_exit(0);
 }
 
@@ -182,28 +218,35 @@ static void child(void)
 
 static struct outcome {
 	int count, status;
-	int result[MAX_OPS];
+	struct left_behind left;
 } outcomes[MAX_OUTCOMES];
 
-static void say_outcome(const struct outcome *outcome)
+void say_results(int status, const struct left_behind *run)
 {
 	char text[MAX_OPS * 16], *at = text;
 
 	*at = 0;
 	for (int i = 0; i < scenario.ops; i++) {
-		static const char *const what[] = {"none", "ok", "skipped", "page", "errno", "signal", "torn"};
-		int result = outcome->result[i], kind = result >> 16;
+		static const char *const what[] = {"none", "ok", "skipped", "page", "errno", "signal", "torn", "differs"};
+		int result = run->result[i], kind = result >> 16;
 		at += sprintf(at, "%s\"%s", i ? "," : "", what[kind]);
-		if (kind >= PAGE_VALUE >> 16 && kind <= SIGNAL >> 16)
+		if (result & 0xffff || kind == PAGE_VALUE >> 16)
 			at += sprintf(at, ":%d", result & 0xffff);
 		at += sprintf(at, "\"");
 	}
 	char ended[16] = "exit";
-	if (WIFSIGNALED(outcome->status))
-		sprintf(ended, "signal:%d", WTERMSIG(outcome->status));
-	else if (WEXITSTATUS(outcome->status))
+	if (WIFSIGNALED(status))
+		sprintf(ended, "signal:%d", WTERMSIG(status));
+	else if (WEXITSTATUS(status))
 		sprintf(ended, "failed");
-	say("{\"count\":%d,\"ended\":\"%s\",\"results\":[%s]}\n", outcome->count, ended, text);
+	say("\"ended\":\"%s\",\"results\":[%s]", ended, text);
+}
+
+static void say_outcome(const struct outcome *outcome)
+{
+	say("{\"count\":%d,", outcome->count);
+	say_results(outcome->status, &outcome->left);
+	say("}\n");
 }
 
 static void run(uint64_t seed, int runs)
@@ -211,27 +254,31 @@ static void run(uint64_t seed, int runs)
 	int distinct = 0, hung = 0, n;
 
 	for (n = 0; n < runs && !hung; n++) {
-		memset((void *)results, 0, sizeof(int) * MAX_OPS);
+		memset((void *)left, 0, sizeof *left);
 		run_seed = seed + n;
-		pid_t pid = fork();
+		session = scenario.needs_module ? open(SS_DEVICE, O_RDWR) : -1;
+		pid_t pid = scenario.needs_module && session < 0 ? -1 : fork();
 		if (pid < 0) {
-			say("{\"error\":\"fork: %s\"}\n", strerror(errno));
+			say("{\"error\":\"cannot run %s: %s\"}\n", scenario.name, strerror(errno));
 			return;
 		}
 		if (!pid)
-			child();
-		struct outcome now = {.count = 1};
-		waitpid(pid, &now.status, 0);
-		hung = WIFSIGNALED(now.status) && WTERMSIG(now.status) == SIGALRM;
-		memcpy(now.result, (void *)results, sizeof now.result);
-		int i = 0;
-		while (i < distinct && (outcomes[i].status != now.status ||
-					memcmp(outcomes[i].result, now.result, sizeof now.result)))
+			child(0);
+		int status, i = 0;
+		waitpid(pid, &status, 0);
+		if (session >= 0)
+			close(session);
+		hung = WIFSIGNALED(status) && WTERMSIG(status) == SIGALRM;
+		while (i < distinct && (outcomes[i].status != status ||
+					memcmp((void *)outcomes[i].left.result, (void *)left->result, sizeof left->result)))
 			i++;
-		if (i < distinct)
+		if (i < distinct) {
 			outcomes[i].count++;
-		else
-			outcomes[distinct++] = now;
+			continue;
+		}
+		outcomes[distinct].count = 1;
+		outcomes[distinct].status = status;
+		memcpy((void *)&outcomes[distinct++].left, (void *)left, sizeof *left);
 	}
 	for (int i = 0; i < distinct; i++)
 		say_outcome(&outcomes[i]);
@@ -260,6 +307,21 @@ static const char *read_op(char *line, struct op *op)
 	}
 	if (op->section >= scenario.threads || !is_well_formed(op))
 		return "an op that does not fit its scenario";
+	scenario.needs_module |= needs_module(op->kind);
+	return NULL;
+}
+
+static const char *read_probes(char *line)
+{
+	char *save, *word = strtok_r(line, " ", &save);
+
+	while ((word = strtok_r(NULL, " ", &save))) {
+		int handle, page;
+		if (scenario.probes == MAX_PROBES || sscanf(word, "%d+%d", &handle, &page) != 2 || handle < 0 || page < 0 ||
+		    handle >= scenario.handles || page >= SS_WINDOW_PAGES)
+			return "a probe that does not fit its scenario";
+		scenario.probe[scenario.probes++] = handle << 8 | page;
+	}
 	return NULL;
 }
 
@@ -267,17 +329,27 @@ static void read_scenario(char *line)
 {
 	const char *problem = NULL;
 
-	scenario.ops = 0;
+	memset(&scenario, 0, sizeof scenario);
+	strcpy(scenario.driver, "right");
 	if (sscanf(line, "scenario %63s %d %d %d", scenario.name, &scenario.handles, &scenario.threads, &scenario.expected) != 4 ||
 	    scenario.handles > MAX_HANDLES || scenario.threads > MAX_THREADS || scenario.expected > MAX_OPS) {
 		say("{\"error\":\"a scenario that does not fit this agent\"}\n");
 		return;
 	}
 	note_scenario(scenario.name);
-	for (int i = 0; i < scenario.expected; i++) {
-		const char *found = read_op(next_line(), &scenario.op[i]);
+	for (int i = 0; i < scenario.expected;) {
+		char *next = next_line();
+		const char *found = NULL;
+		if (!strncmp(next, "driver ", 7))
+			snprintf(scenario.driver, sizeof scenario.driver, "%s", next + 7);
+		else if (!strncmp(next, "probe ", 6))
+			found = read_probes(next);
+		else
+			found = read_op(next, &scenario.op[i++]);
 		problem = problem ? problem : found;
 	}
+	if (!problem && scenario.needs_module && !has_module())
+		problem = "an op that needs secondsight.ko, which is not loaded";
 	if (problem) {
 		say("{\"error\":\"%s\"}\n", problem);
 		return;
@@ -286,24 +358,41 @@ static void read_scenario(char *line)
 	say("{\"ready\":\"%s\"}\n", scenario.name);
 }
 
+static void hook(const char *function)
+{
+	struct ss_hook hook = {0};
+	int file = open(SS_DEVICE, O_RDWR | O_CLOEXEC);
+
+	snprintf(hook.function, sizeof hook.function, "%s", function);
+	int problem = file < 0 || ioctl(file, SS_HOOK, &hook) ? errno : 0;
+	close(file);
+	say("{\"hooked\":\"%s\",\"errno\":%d}\n", hook.function, problem);
+}
+
 int main(int count, char **words)
 {
 	struct utsname kernel;
 
 	port = begin_machine(count, words);
-	results = mmap(NULL, sizeof(int) * MAX_OPS, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	left = mmap(NULL, sizeof *left, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	uname(&kernel);
 	int udmabuf = open_devices();
 	drop_rights();
-	say("{\"agent\":1,\"release\":\"%s\",\"udmabuf\":%s}\n", kernel.release, udmabuf ? "true" : "false");
+	note_memory();
+	say("{\"agent\":1,\"release\":\"%s\",\"udmabuf\":%s,\"module\":%s}\n", kernel.release, udmabuf ? "true" : "false",
+	    has_module() ? "true" : "false");
 	for (;;) {
 		char *line = next_line();
-		unsigned long long seed;
-		int runs;
+		unsigned long long seed, points;
+		int runs, steps;
 		if (!strncmp(line, "scenario ", 9))
 			read_scenario(line);
 		else if (sscanf(line, "run %llu %d", &seed, &runs) == 2 && scenario.ops && runs > 0 && runs <= MAX_OUTCOMES)
 			run(seed, runs);
+		else if (sscanf(line, "forced %d %llx", &steps, &points) == 2 && scenario.ops)
+			run_forced(steps, points);
+		else if (!strncmp(line, "hook ", 5))
+			hook(line + 5);
 		else if (!strcmp(line, "hang"))
 			for (;;)
 				pause();

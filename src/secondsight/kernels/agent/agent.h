@@ -3,8 +3,12 @@
  */
 #include <stdatomic.h>
 
-enum { MAX_OPS = 64, MAX_THREADS = 8, MAX_HANDLES = 32, MAX_ARGS = 26 };
+enum { MAX_OPS = 64, MAX_THREADS = 8, MAX_HANDLES = 32, MAX_ARGS = 26, MAX_PROBES = 64 };
 enum { SETUP = -1, FINAL = -2 };
+enum { PAGE = 4096 };
+
+/* Handle h, when it is a mapping, lies in a window of its own: no address is ever used twice. */
+#define WINDOW(h) ((char *)0x200000000000 + ((long)(h) << 21))
 
 /* A result: what happened in the upper half, the value in the lower. NONE: the operation never ran. */
 enum {
@@ -15,6 +19,7 @@ enum {
 	ERRNO = 4 << 16,
 	SIGNAL = 5 << 16,
 	TORN = 6 << 16,
+	DIFFERS = 7 << 16, /* the CPU's value times 256 and the device's; 255 for an access that failed */
 };
 
 struct op {
@@ -27,11 +32,79 @@ struct op {
 
 struct scenario {
 	char name[64];
+	char driver[24]; /* the form of secondsight.ko's mirror that its device is */
 	int handles, threads, ops, expected;
+	int needs_module;
+	int probes; /* pages of which the device's table is looked at in the end: handle times 256 and page */
+	int probe[MAX_PROBES];
 	struct op op[MAX_OPS];
 };
 
 extern struct scenario scenario;
+
+/* What a run leaves behind, in memory that the child shares with its parent. */
+struct left_behind {
+	atomic_int result[MAX_OPS];
+	atomic_int begun[MAX_OPS]; /* how often a device's fault handler began */
+	atomic_int late[MAX_OPS];  /* what a late dereference touched, an ss_probe value */
+	atomic_int probe[MAX_PROBES];
+};
+
+extern struct left_behind *left;
+
+/* The run's session with secondsight.ko, or -1. */
+extern int session;
+
+/* agent.c: a line to the host; the next line from it */
+void say(const char *format, ...) __attribute__((format(printf, 1, 2)));
+char *next_line(void);
+
+/* agent.c: what a run left behind, as the JSON members `ended` and `results` */
+void say_results(int status, const struct left_behind *run);
+
+/* The setup, the threads and what comes after them, in the child. `forced`: held by secondsight.ko before each
+ * operation, and with nothing left to be faulted in but the scenario's own memory. */
+void child(int forced) __attribute__((noreturn));
+
+/* forced.c: run the scenario once, by the schedule that follows in STEPS lines */
+void run_forced(int steps, unsigned long long points);
+
+/* forced.c: note what memory this process has, for its children to populate */
+void note_memory(void);
+
+/* forced.c, in a child: populate all memory that is not the scenario's; a thread's own stack */
+void populate_memory(void);
+void populate_stack(void);
+
+/* devices.c: the operations on secondsight.ko's devices */
+int do_device(const long *arg, int makes);
+int do_device_read(const long *arg, int makes);
+int do_device_write(const long *arg, int makes);
+int do_device_compare(const long *arg, int makes);
+int do_device_close(const long *arg, int makes);
+int do_device_snapshot(const long *arg, int makes);
+int do_device_exclusive(const long *arg, int makes);
+int do_pin(const long *arg, int makes);
+int do_pin_read(const long *arg, int makes);
+int do_pin_write(const long *arg, int makes);
+int do_unpin(const long *arg, int makes);
+int do_importer(const long *arg, int makes);
+int do_importer_map(const long *arg, int makes);
+int do_importer_unmap(const long *arg, int makes);
+int do_importer_read(const long *arg, int makes);
+int do_importer_close(const long *arg, int makes);
+
+/* devices.c: look at the device's table, for each of the scenario's probes */
+void probe_devices(void);
+
+/* ops.c, for devices.c: the address of handle and page; the number of the operation that the caller performs; the CPU's load */
+char *address(const long *arg);
+extern __thread int current_op;
+int do_read(const long *arg, int makes);
+int descriptor(long handle);
+
+/* Whether a kind of operation needs secondsight.ko. */
+int needs_module(int kind);
 
 /* The machine that the agent runs on: guest.c, or host.c. Of the two, one is compiled in. */
 
@@ -61,6 +134,9 @@ void load_modules(void);
 
 /* Open the devices that operations need. Returns whether there is a udmabuf device. */
 int open_devices(void);
+
+/* Whether secondsight.ko is there. */
+int has_module(void);
 
 /* Make faults on scenario memory results; for the process that runs operations. */
 void catch_faults(void);

@@ -15,10 +15,6 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-enum { PAGE = 4096 };
-
-/* Handle h, when it is a mapping, lies in a window of its own: no address is ever used twice. */
-#define WINDOW(h) ((char *)0x200000000000 + ((long)(h) << 21))
 /* Handle h, when it is a file, is this descriptor: a closed number is never used again. */
 #define DESCRIPTOR(h) (100 + (h))
 
@@ -28,6 +24,8 @@ static struct handle {
 } handles[MAX_HANDLES]; /* each run's own: the child has a copy */
 
 static int udmabuf = -1;
+
+__thread int current_op;
 
 /* Faults: an access that faults is a result, not the end of the thread */
 
@@ -54,7 +52,9 @@ void catch_faults(void)
 
 static int failed(void) { return ERRNO | errno; }
 
-static char *address(const long *arg) { return handles[arg[0]].addr + arg[1] * PAGE; }
+char *address(const long *arg) { return handles[arg[0]].addr + arg[1] * PAGE; }
+
+int descriptor(long handle) { return DESCRIPTOR(handle); }
 
 /* Give a new file its descriptor. */
 static int keep_file(int fd, int makes)
@@ -109,7 +109,7 @@ static int do_write(const long *arg, int makes)
 	return DONE;
 }
 
-static int do_read(const long *arg, int makes)
+int do_read(const long *arg, int makes)
 {
 	(void)makes;
 	char *addr = address(arg);
@@ -192,6 +192,7 @@ static int do_exit(const long *arg, int makes)
 static const struct {
 	const char *name, *shape;
 	int (*run)(const long *arg, int makes);
+	int needs_module;
 } kinds[] = {
 	{"memfd_create", "nn", do_memfd_create},
 	{"mmap", "hnna", do_mmap},
@@ -205,6 +206,22 @@ static const struct {
 	{"add_seals", "hn", do_add_seals},
 	{"close", "h", do_close},
 	{"exit", "", do_exit},
+	{"device", "", do_device, 1},
+	{"device_read", "ha", do_device_read, 1},
+	{"device_write", "han", do_device_write, 1},
+	{"device_compare", "ha", do_device_compare, 1},
+	{"device_close", "h", do_device_close, 1},
+	{"device_snapshot", "ha", do_device_snapshot, 1},
+	{"device_exclusive", "han", do_device_exclusive, 1},
+	{"pin", "annn", do_pin, 1},
+	{"pin_read", "hn", do_pin_read, 1},
+	{"pin_write", "hnn", do_pin_write, 1},
+	{"unpin", "h", do_unpin, 1},
+	{"importer", "h", do_importer, 1},
+	{"importer_map", "h", do_importer_map, 1},
+	{"importer_unmap", "h", do_importer_unmap, 1},
+	{"importer_read", "hn", do_importer_read, 1},
+	{"importer_close", "h", do_importer_close, 1},
 };
 enum { KINDS = sizeof kinds / sizeof *kinds };
 
@@ -235,6 +252,8 @@ int open_devices(void)
 	return udmabuf >= 0;
 }
 
+int needs_module(int kind) { return kinds[kind].needs_module; }
+
 int find_kind(const char *name)
 {
 	for (int kind = 0; kind < KINDS; kind++)
@@ -252,6 +271,7 @@ int perform(const struct op *op)
 {
 	if (for_handles(op, is_alive) < 0)
 		return SKIPPED;
+	current_op = op - scenario.op;
 	int result = kinds[op->kind].run(op->arg, op->makes);
 	if (op->makes >= 0 && result == DONE)
 		handles[op->makes].alive = 1;

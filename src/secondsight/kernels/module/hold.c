@@ -72,7 +72,7 @@ long ss_arm(struct ss_session *session, const struct ss_arm *arm)
 	if (ss_armed || session->threads) {
 		ret = -EBUSY;
 	} else {
-		session->points = arm->points;
+		session->points = arm->points & ~1ULL; /* 0 is no point */
 		session->threads = arm->threads;
 		session->hold_jiffies = msecs_to_jiffies(arm->hold_ms);
 		session->free = false;
@@ -132,7 +132,9 @@ void ss_hold(struct ss_session *session, int point)
 {
 	struct ss_thread *thread;
 
-	if (READ_ONCE(session->free) || !(session->points & BIT_ULL(point)) || (current->flags & PF_EXITING))
+	if (READ_ONCE(session->free) || !(session->points & BIT_ULL(point)))
+		return;
+	if ((current->flags & PF_EXITING) || fatal_signal_pending(current))
 		return;
 	thread = thread_of(session);
 	if (thread && !thread->ended)

@@ -19,9 +19,11 @@
 typedef unsigned long (*ss_function)(unsigned long a, unsigned long b, unsigned long c, unsigned long d, unsigned long e,
 				     unsigned long f);
 
+enum { NO_POINT = 0 }; /* never armed */
+
 struct ss_hooked {
 	const char *name;
-	int enter, exit; /* hold points */
+	int enter, exit; /* hold points, or NO_POINT */
 	ss_function stub;
 	struct ftrace_ops ops;
 	unsigned long at; /* the function's ftrace location */
@@ -76,19 +78,20 @@ STUB(0)
 STUB(1)
 STUB(2)
 
-#define HOOK(number, function, point)                                                                                  \
+#define HOOK(number, function, enter_point, exit_point)                                                                \
 	[number] = {                                                                                                   \
 		.name = #function,                                                                                     \
-		.enter = SS_POINT_##point##_ENTER,                                                                     \
-		.exit = SS_POINT_##point##_EXIT,                                                                       \
+		.enter = enter_point,                                                                                  \
+		.exit = exit_point,                                                                                    \
 		.stub = stub_##number,                                                                                 \
 		.ops = { .func = redirect, .flags = FTRACE_OPS_FL_SAVE_REGS | FTRACE_OPS_FL_IPMODIFY },                 \
 	}
 
 static struct ss_hooked hooks[3] = {
-	HOOK(0, hmm_range_fault, HMM_RANGE_FAULT),
-	HOOK(1, __mmu_notifier_invalidate_range_end, MMU_NOTIFIER_INVALIDATE_RANGE_END),
-	HOOK(2, shmem_fault, SHMEM_FAULT),
+	HOOK(0, hmm_range_fault, SS_POINT_HMM_RANGE_FAULT_ENTER, SS_POINT_HMM_RANGE_FAULT_EXIT),
+	HOOK(1, __mmu_notifier_invalidate_range_end, SS_POINT_MMU_NOTIFIER_INVALIDATE_RANGE_END_ENTER,
+	     SS_POINT_MMU_NOTIFIER_INVALIDATE_RANGE_END_EXIT),
+	HOOK(2, shmem_fault, SS_POINT_SHMEM_FAULT_ENTER, NO_POINT),
 };
 
 long ss_hook(struct ss_hook *hook)

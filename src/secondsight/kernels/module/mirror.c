@@ -156,32 +156,34 @@ static int keep_page(struct hmm_range *range, unsigned long pfn, struct page **k
 /* hmm_range_fault() with what drivers put around it: the frame at @addr, and the driver's reference if it keeps one. */
 static int range_fault(struct ss_mirror *mirror, unsigned long addr, bool write, unsigned long *pfn, struct page **kept)
 {
-	unsigned long found = write ? HMM_PFN_REQ_FAULT | HMM_PFN_REQ_WRITE : HMM_PFN_REQ_FAULT;
+	unsigned long found = 0;
 	struct hmm_range range = {
 		.notifier = &mirror->notifier,
 		.start = addr,
 		.end = addr + PAGE_SIZE,
 		.hmm_pfns = &found,
+		.default_flags = write ? HMM_PFN_REQ_FAULT | HMM_PFN_REQ_WRITE : HMM_PFN_REQ_FAULT,
 		.dev_private_owner = mirror,
 	};
-	int ret;
+	int ret = -EFAULT;
 
 	*kept = NULL;
 	/* As in linux/hmm.py: read here and not passed; the earlier one would only say -EBUSY more often. */
 	range.notifier_seq = READ_ONCE(mirror->notifier.invalidate_seq);
-	if (!mmget_not_zero(mirror->mm))
-		return -EFAULT;
-	mmap_read_lock(mirror->mm);
-	ret = hmm_range_fault(&range);
-	if (!ret) {
-		*pfn = hmm_pfn_to_page(found) ? page_to_pfn(hmm_pfn_to_page(found)) : 0;
-		if (mirror->driver->keeps)
-			ret = keep_page(&range, *pfn, kept);
+	if (mmget_not_zero(mirror->mm)) {
+		mmap_read_lock(mirror->mm);
+		ret = hmm_range_fault(&range);
+		if (!ret && WARN_ON_ONCE(!(found & HMM_PFN_VALID)))
+			ret = -EFAULT;
+		if (!ret) {
+			*pfn = page_to_pfn(hmm_pfn_to_page(found));
+			if (mirror->driver->keeps)
+				ret = keep_page(&range, *pfn, kept);
+		}
+		mmap_read_unlock(mirror->mm);
+		mmput(mirror->mm);
 	}
-	mmap_read_unlock(mirror->mm);
-	mmput(mirror->mm);
-	if (!ret)
-		ss_hold(mirror->session, SS_POINT_RANGE_FAULTED);
+	ss_hold(mirror->session, SS_POINT_RANGE_FAULTED);
 	return ret;
 }
 

@@ -1,0 +1,187 @@
+/*
+ * The operations on the devices of secondsight.ko, and the probe of a device's table.
+ */
+#define _GNU_SOURCE
+#include "agent.h"
+#include "secondsight.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+int session = -1;
+
+int has_module(void)
+{
+	return !access(SS_DEVICE, R_OK | W_OK);
+}
+
+static int outcome(int failed) { return failed ? ERRNO | errno : DONE; }
+
+static int loaded(const struct ss_access *access)
+{
+	return access->value == SS_TORN ? TORN : PAGE_VALUE | (int)access->value;
+}
+
+/* Do an access, and note what it tells beside its result. */
+static int do_access(unsigned long command, struct ss_access *access)
+{
+	int ret = ioctl(session, command, access);
+
+	left->begun[current_op] = access->begun;
+	if (access->late)
+		left->late[current_op] = access->late;
+	return ret;
+}
+
+/* A mirror */
+
+int do_device(const long *arg, int makes)
+{
+	struct ss_mirror_open open = {.handle = makes};
+
+	(void)arg;
+	memcpy(open.variant, scenario.driver, sizeof open.variant);
+	return outcome(ioctl(session, SS_MIRROR_OPEN, &open));
+}
+
+int do_device_read(const long *arg, int makes)
+{
+	struct ss_access access = {.handle = arg[0], .addr = (unsigned long)address(arg + 1)};
+
+	(void)makes;
+	return do_access(SS_MIRROR_ACCESS, &access) ? ERRNO | errno : loaded(&access);
+}
+
+int do_device_write(const long *arg, int makes)
+{
+	struct ss_access access = {.handle = arg[0], .addr = (unsigned long)address(arg + 1), .write = 1, .value = arg[3]};
+
+	(void)makes;
+	return outcome(do_access(SS_MIRROR_ACCESS, &access));
+}
+
+static int short_value(int result)
+{
+	return (result & ~0xffff) == PAGE_VALUE ? result & 0xff : 255;
+}
+
+int do_device_compare(const long *arg, int makes)
+{
+	int cpu = short_value(do_read(arg + 1, makes)), device = short_value(do_device_read(arg, makes));
+
+	return cpu == device ? DONE : DIFFERS | cpu << 8 | device;
+}
+
+int do_device_close(const long *arg, int makes)
+{
+	(void)makes;
+	return outcome(ioctl(session, SS_MIRROR_CLOSE, arg[0]));
+}
+
+int do_device_snapshot(const long *arg, int makes)
+{
+	struct ss_access access = {.handle = arg[0], .addr = (unsigned long)address(arg + 1)};
+
+	(void)makes;
+	if (do_access(SS_MIRROR_SNAPSHOT, &access))
+		return ERRNO | errno;
+	return PAGE_VALUE | "-rw"[access.value];
+}
+
+int do_device_exclusive(const long *arg, int makes)
+{
+	struct ss_access access = {.handle = arg[0], .addr = (unsigned long)address(arg + 1), .write = 1, .value = arg[3]};
+
+	(void)makes;
+	return do_access(SS_MIRROR_EXCLUSIVE, &access) ? ERRNO | errno : loaded(&access);
+}
+
+void probe_devices(void)
+{
+	int device = -1;
+
+	for (int i = 0; i < scenario.ops && device < 0; i++)
+		if (scenario.op[i].kind == find_kind("device") && left->result[i] == DONE)
+			device = scenario.op[i].makes;
+	for (int i = 0; i < scenario.probes && device >= 0; i++) {
+		char *at = WINDOW(scenario.probe[i] >> 8) + (scenario.probe[i] & 255) * PAGE;
+		struct ss_probe probe = {.handle = device, .addr = (unsigned long)at};
+		if (!ioctl(session, SS_MIRROR_PROBE, &probe))
+			left->probe[i] = probe.found;
+	}
+}
+
+/* A pin */
+
+int do_pin(const long *arg, int makes)
+{
+	struct ss_pin pin = {
+		.handle = makes,
+		.addr = (unsigned long)address(arg),
+		.pages = arg[2],
+		.longterm = arg[3],
+		.write = arg[4],
+	};
+
+	return outcome(ioctl(session, SS_PIN, &pin));
+}
+
+int do_pin_read(const long *arg, int makes)
+{
+	struct ss_access access = {.handle = arg[0], .addr = arg[1]};
+
+	(void)makes;
+	return do_access(SS_PIN_ACCESS, &access) ? ERRNO | errno : loaded(&access);
+}
+
+int do_pin_write(const long *arg, int makes)
+{
+	struct ss_access access = {.handle = arg[0], .addr = arg[1], .write = 1, .value = arg[2]};
+
+	(void)makes;
+	return outcome(do_access(SS_PIN_ACCESS, &access));
+}
+
+int do_unpin(const long *arg, int makes)
+{
+	(void)makes;
+	return outcome(ioctl(session, SS_UNPIN, arg[0]));
+}
+
+/* An importer of a dma-buf */
+
+int do_importer(const long *arg, int makes)
+{
+	struct ss_attach attach = {.handle = makes, .fd = descriptor(arg[0])};
+
+	return outcome(ioctl(session, SS_ATTACH, &attach));
+}
+
+int do_importer_map(const long *arg, int makes)
+{
+	(void)makes;
+	return outcome(ioctl(session, SS_MAP, arg[0]));
+}
+
+int do_importer_unmap(const long *arg, int makes)
+{
+	(void)makes;
+	return outcome(ioctl(session, SS_UNMAP, arg[0]));
+}
+
+int do_importer_read(const long *arg, int makes)
+{
+	struct ss_access access = {.handle = arg[0], .addr = arg[1]};
+
+	(void)makes;
+	return do_access(SS_IMPORTER_READ, &access) ? ERRNO | errno : loaded(&access);
+}
+
+int do_importer_close(const long *arg, int makes)
+{
+	(void)makes;
+	return outcome(ioctl(session, SS_DETACH, arg[0]));
+}

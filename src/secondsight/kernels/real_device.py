@@ -1,0 +1,61 @@
+"""secondsight.ko, the device on a real kernel: built for a kernel, and which form of its mirror a driver class is.
+
+Its C files lie in `kernels/module/`. The numbers of its hold points come from `scenario.holds`, so that both have one table.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from pathlib import Path
+
+from secondsight.devices import mirror
+from secondsight.devices.device import Device
+from secondsight.kernels.catalog import Kernel
+from secondsight.kernels.modules import build_module
+from secondsight.scenario.data import Scenario
+from secondsight.scenario.holds import HOLDS
+
+__all__ = ["VARIANTS", "built_for", "needs_module", "points_header", "variant_of"]
+
+SOURCE = Path(__file__).parent / "module"
+
+VARIANTS: dict[type[Device], str] = {
+    mirror.Mirror: "right",
+    mirror.MirrorWithoutTest: "no-test",
+    mirror.MirrorTestsBeforeLock: "test-before-lock",
+    mirror.MirrorCallbackWithoutLock: "callback-unlocked",
+    mirror.MirrorDereferencesLater: "late-deref",
+}
+"""The drivers that the module has too, line by line, and what it calls them."""
+
+_NEEDING = ("device", "pin", "unpin", "importer")
+
+
+def variant_of(driver: type[Device] | None) -> str | None:
+    """The module's name for a driver class (None: the reference mirror); None: the module does not have it."""
+    return VARIANTS.get(driver or mirror.Mirror)
+
+
+def needs_module(scenario: Scenario) -> bool:
+    """Whether a scenario has operations on the module's devices."""
+    return any(place.op.kind.split("_")[0] in _NEEDING for place in scenario.places())
+
+
+def built_for(kernel: Kernel) -> Path:
+    """The module built for a kernel, from the cache if it was built before. Raises KernelError, as `build_module` does."""
+    with tempfile.TemporaryDirectory(prefix="secondsight-module-") as folder:
+        for path in SOURCE.iterdir():
+            if path.suffix in (".c", ".h") or path.name == "Makefile":
+                shutil.copy(path, folder)
+        (Path(folder) / "points.h").write_text(points_header())
+        return build_module(kernel, Path(folder))
+
+
+def points_header() -> str:
+    """The C header with the numbers of the hold points."""
+    points = "".join(f"\tSS_POINT_{point.symbol} = {point.number},\n" for point in HOLDS.values())
+    return (
+        "/* SPDX-License-Identifier: GPL-2.0 */\n/* Made from scenario/holds.py. */\n"
+        f"#ifndef SS_POINTS_H\n#define SS_POINTS_H\n\nenum {{\n{points}}};\n\n#endif\n"
+    )
