@@ -197,7 +197,7 @@ static u32 where(struct ss_session *session, struct ss_thread *thread, bool *asl
 
 	*asleep = false;
 	spin_lock(&session->lock);
-	if (thread->point)
+	if (thread->point && !fatal_signal_pending(task))
 		at = thread->point == SS_POINT_OP ? SS_OP + thread->op : thread->point;
 	else if (thread->ended || (task && READ_ONCE(task->exit_state)))
 		at = SS_ENDED;
