@@ -88,10 +88,12 @@ class VM:
         if runs < 1:
             raise ValueError(f"runs={runs}: at least one")
         job = Job(scenario, runs, seed, driver)
+        loading = self._loading(job)
         start = time.monotonic()
         counts: Counter[Outcome] = Counter()
         try:
-            self._load(job)
+            self._guest.send(loading)
+            self._loaded(job)
             while counts.total() < runs:
                 self._guest.send(job.request(counts.total(), PROGRESS_RUNS))
                 counts += counted(scenario, self._answers())
@@ -113,9 +115,10 @@ class VM:
         """Run a scenario once, by a schedule: every thread is held at each hold point that it meets and is armed (`points`,
         by their names), and the steps let one thread go at a time. Raises KernelError as `observe` does."""
         job = Job(scenario, driver=driver, steps=steps, points=tuple(points))
+        text = self._loading(job) + job.request()
         try:
-            self._load(job)
-            self._guest.send(job.request())
+            self._guest.send(text)
+            self._loaded(job)
             answer = forced_of(scenario, next(self._answers()))
         except BaseException:
             self.close()
@@ -129,7 +132,7 @@ class VM:
         A guest that dies costs the job it was at, whose answer is `Died`; another is booted, and the campaign goes on.
         Raises KernelError when none can be booted, or a job is one that no real kernel can run.
         """
-        todo = ((job, self._text(job)) for job in jobs)
+        todo = ((job, self._loading(job) + job.request()) for job in jobs)
         sent, again = deque[tuple[Job, str]](), deque[tuple[Job, str]]()
         try:
             while True:
@@ -164,12 +167,8 @@ class VM:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
         self.close()
 
-    def _text(self, job: Job) -> str:
-        self._check(job)
-        return job.loading() + job.request()
-
-    def _check(self, job: Job) -> None:
-        """Raise KernelError for what this kernel cannot run, before the guest is asked."""
+    def _loading(self, job: Job) -> str:
+        """The lines that load a job. Raises KernelError for one that this kernel cannot run; the guest is not asked."""
         scenario = job.scenario
         if not self._guest.hello["udmabuf"] and any(p.op.kind.startswith("udmabuf") for p in scenario.places()):
             raise KernelError(
@@ -178,12 +177,7 @@ class VM:
             )
         if not self.has_module and (job.steps is not None or needs_module(scenario)):
             raise KernelError(f"{scenario.name} needs secondsight.ko, which is not loaded", "boot(kernel, module=True)")
-
-    def _load(self, job: Job) -> None:
-        text = job.loading()
-        self._check(job)
-        self._guest.send(text)
-        self._loaded(job)
+        return job.loading()
 
     def _loaded(self, job: Job) -> None:
         """Wait until the agent has the job's scenario, and its hold points are in place."""
