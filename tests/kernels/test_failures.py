@@ -8,11 +8,12 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from secondsight.kernels import VM, Kernel, KernelError, boot
+from secondsight.kernels import VM, Kernel, KernelError, boot, build_module
 from secondsight.kernels.qemu import Guest
 from secondsight.scenario import Recorder, load_scenarios, scenario
 
@@ -76,6 +77,29 @@ def test_a_kernel_that_never_reaches_the_agent(kernel_6_12: Kernel, tmp_path: Pa
     with pytest.raises(KernelError, match="panicked while booting") as caught:
         Guest(kernel_6_12.image, nothing)
     assert "VFS" in caught.value.console
+
+
+COMPLAINS = """\
+#include <linux/module.h>
+static int __init complain(void) {{ {what}; return 0; }}
+module_init(complain);
+MODULE_LICENSE("GPL");
+"""
+
+
+@pytest.mark.parametrize(
+    ("what", "message"),
+    [
+        ('pr_warn("WARNING: possible recursive locking detected\\n")', "complains while booting: WARNING: possible recursive locking"),
+        ("WARN_ON(1)", "panicked while booting"),
+    ],
+)
+def test_a_kernel_that_only_warns_is_believed(what: str, message: str, kernel_6_12: Kernel, tmp_path: Path) -> None:
+    (tmp_path / "complain.c").write_text(COMPLAINS.format(what=what))
+    (tmp_path / "Makefile").write_text("obj-m := complain.o\n")
+    with pytest.raises(KernelError, match=message) as caught:
+        boot(replace(kernel_6_12, modules=(build_module(kernel_6_12, tmp_path),)))
+    assert "WARNING: " in caught.value.console
 
 
 def test_a_boot_that_takes_too_long(kernel_6_12: Kernel) -> None:

@@ -14,10 +14,10 @@ from secondsight.kernels import VM, Kernel, KernelError, boot
 from secondsight.kernels.initramfs import agent
 from secondsight.kernels.qemu import QEMU
 from secondsight.scenario import load_expected, load_scenarios, show_outcome
+from secondsight.scenario.model import outcomes
 
 REPO = Path(__file__).parents[2]
 FILES = [*sorted((REPO / "scenarios").glob("*.py")), REPO / "examples" / "hole_refilled.py"]
-
 
 @pytest.fixture(scope="module", params=["linux-6.1", "linux-7.2", "linux-6.12-own", "host"])
 def other(request: pytest.FixtureRequest) -> Iterator[VM]:
@@ -44,7 +44,10 @@ def test_observed_is_possible_on_every_kernel(other: VM) -> None:
                 assert other.kernel.name in ("linux-6.1", "host")
                 continue
             ran += 1
-            assert not sorted(show_outcome(outcome) for outcome in set(seen.outcomes) - expected[recorded.name])
+            if others := set(seen.outcomes) - expected[recorded.name]:
+                # What is written is the model's own release; where another differs is known to the model (linux/releases.py).
+                _, possible = outcomes(recorded, release=other.release)
+                assert not sorted(show_outcome(outcome) for outcome in others - possible)
     assert ran >= 14
 
 

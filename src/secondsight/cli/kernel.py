@@ -45,7 +45,8 @@ def make(name: Annotated[str, typer.Argument(help=f"Which release: {', '.join(n.
     It takes 6 minutes on two cores, and 4 GB of disk meanwhile."""
 
     def tell(what: str, done: int, total: int) -> None:
-        running.say(_megabytes(what, done, total) if what == "downloading" else what, done, total or None)
+        steps = f"{what}: {done:,} of about {total:,} steps" if what == "building" else _megabytes(what, done, total)
+        running.say(steps, done, total or None)
 
     with Running() as running:
         found = build(name, tell)

@@ -29,13 +29,15 @@ __all__ = ["Guest"]
 
 QEMU = "qemu-system-x86_64"
 COMMAND_LINE = (
-    "console=ttyS0 quiet oops=panic panic=-1 preempt=full mitigations=off nokaslr "
-    "transparent_hugepage=never numa_balancing=disable"
+    "console=ttyS0 loglevel=5 panic_on_warn=1 oops=panic panic=-1 preempt=full mitigations=off nokaslr "
+    "no_timer_check transparent_hugepage=never numa_balancing=disable"
 )
 TOKEN = "secondsight.guest=1"  # without it secondsight.ko does not load
 TAIL_LINES = 30
-PANIC_LINES = 60
+PANIC_LINES = 100
 PANIC = re.compile("Kernel panic|Oops:|BUG: ")
+COMPLAINT = re.compile("WARNING: (?!CPU)[^\n]*|BUG: (?:sleeping|scheduling|Bad|Invalid)[^\n]*")
+"""What a kernel says and goes on: lockdep's findings, sleeping while atomic, bad pages. A WARN() is a panic here."""
 PR_SET_PDEATHSIG = 1
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -44,8 +46,8 @@ _libc = ctypes.CDLL(None, use_errno=True)
 class Guest:
     """A guest that boots a kernel with an initramfs. A context manager; `hello` is the agent's first line.
 
-    Raises KernelError when QEMU is missing, when the guest ends or panics, and when it gives no
-    answer in time; each but the first with the end of the console. After an error the guest is gone.
+    Raises KernelError when QEMU is missing, when the guest ends, panics or complains (`COMPLAINT`), and when it gives
+    no answer in time; each but the first with the end of the console. After an error the guest is gone.
     `memory` is in MiB.
     `token`: a word on its command line, by which secondsight.ko knows that the tool has started the machine.
     """
@@ -60,6 +62,7 @@ class Guest:
     def _start(self, command: Callable[[int], list[str]], timeout: float) -> None:
         """Start the machine's process, by the command for a descriptor of the agent's line, and wait for `hello`."""
         self.doing = "booting"
+        self._heard = 0  # how much of the console was looked through for complaints
         self._console = os.memfd_create("secondsight-console")
         self._said = os.memfd_create("secondsight-qemu")  # QEMU's own messages
         self._process: subprocess.Popen[bytes] | None = None
@@ -135,6 +138,7 @@ class Guest:
             if not data:
                 self._ended()
             self._buffer += data
+        self._listen()
         line, self._buffer = self._buffer.split(b"\n", 1)
         try:
             answer = json.loads(line)
@@ -160,6 +164,15 @@ class Guest:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
         self.close()
 
+    def _listen(self) -> None:
+        """Look for complaints in what the console has said since the last time. Raises KernelError."""
+        size = os.fstat(self._console).st_size
+        if size > self._heard:
+            new = os.pread(self._console, size - self._heard, self._heard).decode(errors="replace")
+            self._heard = max(size - 200, 0)  # a line that is not whole yet is looked at again
+            if found := COMPLAINT.search(new):
+                self._fail(f"the guest's kernel complains while {self.doing}: {found[0].strip()}")
+
     def _ended(self) -> NoReturn:
         """The line is closed: the guest panicked, or never came up. Raises KernelError."""
         assert self._process is not None
@@ -184,7 +197,7 @@ class Guest:
         """The console's last lines; after a panic, from a few lines before its first."""
         text = _contents(self._console).replace("\r", "\n")
         lines = [line for line in (raw.rstrip() for raw in text.split("\n")) if line]
-        bad = next((i for i, line in enumerate(lines) if PANIC.search(line)), None)
+        bad = next((i for i, line in enumerate(lines) if PANIC.search(line) or "WARNING: " in line), None)
         start = max(len(lines) - TAIL_LINES, 0) if bad is None else max(bad - 5, 0)
         return "\n".join(lines[start : start + (TAIL_LINES if bad is None else PANIC_LINES)])
 
