@@ -54,10 +54,9 @@ def engine_text() -> str:
 
 
 def is_ready(program: Program) -> bool:
-    """Whether a compiled library of a program is there already: in this process, or from the cache folder."""
-    code = program.code
-    loaded = any(name[0] == "library" for name in code.made if isinstance(name, tuple))
-    return loaded or (bool(code.texts) and any(name.endswith(f"{settings()!r})") for name in code.texts))
+    """Whether the compiled library of a program, without reductions, is there: in this process, or in the cache folder."""
+    name = ("library", _form(Reductions.none(), None), settings())
+    return name in program.code.made or repr(name) in program.code.texts
 
 
 def _form(reductions: Reductions, symmetry: Symmetry | None) -> str:
