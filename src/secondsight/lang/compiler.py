@@ -15,6 +15,7 @@ import contextlib
 import ctypes
 import functools
 import hashlib
+import importlib.util
 import os
 import shutil
 import signal
@@ -56,12 +57,11 @@ def compiler() -> tuple[tuple[str, ...], str]:
         found = shutil.which(name) if name else None
         if found:
             return (found,), _identity((found,), Path(found))
-    try:
-        import ziglang  # type: ignore[import-not-found]
-    except ImportError:
-        raise CompilerMissing("no C compiler: install cc (gcc or clang), or pip install secondsight[compiler]") from None
+    zig = importlib.util.find_spec("ziglang")
+    if zig is None or zig.origin is None:
+        raise CompilerMissing("no C compiler: install cc (gcc or clang), or pip install secondsight[compiler]")
     command = (sys.executable, "-m", "ziglang", "cc")
-    return command, _identity(command, Path(ziglang.__file__).parent)
+    return command, _identity(command, Path(zig.origin).parent)
 
 
 def _identity(command: tuple[str, ...], file: Path) -> str:
@@ -91,10 +91,9 @@ def settings() -> tuple[object, ...]:
 
 def _flags(text: str) -> tuple[str, ...]:
     base = (*FLAGS, "-Og" if len(text) > LARGE else "-O1")
-    if "ziglang" in compiler()[0]:  # which adds checks of its own where it is not told otherwise: five times slower to run
-        base = (*base, "-fno-sanitize=all", "-fno-stack-protector")
     if os.environ.get("SECONDSIGHT_SANITIZE", "0") in ("", "0"):
-        return base
+        # zig adds checks of its own where it is not told otherwise: five times slower to run
+        return (*base, "-fno-sanitize=all", "-fno-stack-protector") if "ziglang" in compiler()[0] else base
     kinds = "address,undefined" if hasattr(ctypes.CDLL(None), "__asan_init") else "undefined"
     return (*base, "-g", f"-fsanitize={kinds}", "-fno-sanitize-recover=all")
 
