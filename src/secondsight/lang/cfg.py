@@ -53,7 +53,11 @@ class Exit:
 
 @dataclass(eq=False, slots=True)
 class Block:
-    """Straight code. `boundary`: a step starts here. `after_call`: the call whose return leads here."""
+    """Straight code. `boundary`: a step starts here. `after_call`: the call whose return leads here.
+
+    `goes_round`: control comes here to begin another round of a `while` loop. `in_loop`: it is inside of one. A `for` loop
+    does not count: its rounds are counted, so that no thread goes round in it for ever.
+    """
 
     number: int
     statements: list[ir.Stmt] = field(default_factory=list)
@@ -62,6 +66,8 @@ class Block:
     after_call: CallTo | None = None
     live_in: set[ir.Var] = field(default_factory=set)
     dirty_in: set[ir.Var] = field(default_factory=set)
+    goes_round: bool = False
+    in_loop: bool = False
 
     def successors(self) -> list[Block]:
         """The blocks that control may reach next within this function."""
@@ -81,6 +87,7 @@ class Flow:
     def __init__(self, function: ir.Function) -> None:
         self.function = function
         self.blocks: list[Block] = []
+        self._whiles = 0  # how many `while` loops are open
         self.entry = self._new()
         self._current: Block | None = self.entry
         self._loops: list[tuple[Block, Block]] = []
@@ -99,7 +106,7 @@ class Flow:
     # Cutting.
 
     def _new(self) -> Block:
-        block = Block(len(self.blocks))
+        block = Block(len(self.blocks), in_loop=self._whiles > 0)
         self.blocks.append(block)
         return block
 
@@ -137,7 +144,10 @@ class Flow:
                         self._current.end = Jump(join)
                 self._current = join
             case ir.While() if _cut(stmt):
-                head, body, step, after = self._new(), self._new(), self._new(), self._new()
+                after = self._new()
+                self._whiles += not stmt.step
+                head, body, step = self._new(), self._new(), self._new()
+                step.goes_round = not stmt.step
                 current.end = Jump(head)
                 if isinstance(stmt.test, ir.Constant) and stmt.test.value == 1:
                     head.end = Jump(body)
@@ -152,6 +162,7 @@ class Flow:
                 self._current = step
                 self._body(stmt.step)
                 step.end = Jump(head)
+                self._whiles -= not stmt.step
                 self._current = after
             case _:
                 current.statements.append(stmt)
@@ -162,7 +173,7 @@ class Flow:
         def final(block: Block) -> Block:
             seen = set()
             while (
-                not block.statements and block.boundary is None and block.after_call is None
+                not block.statements and block.boundary is None and block.after_call is None and not block.goes_round
                 and isinstance(block.end, Jump) and block not in seen
             ):  # fmt: skip
                 seen.add(block)

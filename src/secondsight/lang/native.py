@@ -37,7 +37,7 @@ class StepResult(ctypes.Structure):
         ("stop", ctypes.c_int32), ("kind", ctypes.c_int32), ("site", ctypes.c_int32),
         ("value", ctypes.c_int64), ("low", ctypes.c_int64), ("high", ctypes.c_int64),
         ("made", ctypes.c_int32), ("at", ctypes.c_int32),
-        ("script", ctypes.c_int32 * MAX_CHOICES), ("sizes", ctypes.c_int32 * MAX_CHOICES),
+        ("script", ctypes.c_int32 * MAX_CHOICES), ("sizes", ctypes.c_int32 * MAX_CHOICES), ("round", ctypes.c_int32),
     ]  # fmt: skip
 
 

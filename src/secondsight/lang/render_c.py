@@ -212,6 +212,8 @@ class _CRenderer(CExpressions):
     def _block(self, block: Block) -> None:
         """The statements of a block and its end, which returns."""
         assert self.frame is not None
+        if block.goes_round:
+            self.out("x->round = 1;")
         for stmt in block.statements:
             self._statement(stmt)
         dirty = self.frame.flow.dirty_out(block)

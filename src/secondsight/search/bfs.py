@@ -14,8 +14,9 @@ from collections.abc import Callable, Sequence
 from secondsight.lang.errors import Blocked, LangError, ModelError, NoneFollowed, RuleBroken
 from secondsight.lang.reference import Reference
 from secondsight.search.lock_order import LockOrder
-from secondsight.search.messages import deadlock_message, livelock_message
-from secondsight.search.progress import Edges
+from secondsight.search.loop import livelock
+from secondsight.search.messages import deadlock_message
+from secondsight.search.progress import Edges, lock_steps
 from secondsight.search.result import Limits, Progress, Result, Step, Trace, Verdict, Violation
 
 __all__ = ["breadth_first"]
@@ -39,9 +40,10 @@ def breadth_first(
     `watch`: the part of the state, from and to, whose values in final states are collected as outcomes (a state is final
     when every thread but the daemons has ended). `order`: the order in which threads are tried (any order visits the same
     states). `deadlock`: a state in which nobody can go on although a thread has not ended is a broken rule. `lock_order`:
-    so is taking locks in two orders (see `search.lock_order`). `progress`: so is a state from which no schedule lets every
-    thread end (`livelock`, see `search.progress`); it takes memory for every transition. Ctrl-C ends the search with what
-    was seen.
+    so is taking locks in two orders (see `search.lock_order`). `progress`: so is a way to go on for ever although every thread
+    is scheduled fairly (`livelock`, see `search.progress`); the trace leads to the first state, in order of discovery, that
+    lies on such a loop, and goes once round a shortest one. That takes memory for every transition. Ctrl-C ends the search
+    with what was seen.
     """
     return _Search(reference, limits or Limits(), on_progress, watch, order, deadlock, lock_order, progress).run()
 
@@ -61,8 +63,9 @@ class _Search:
         if sorted(i for i, _, _ in self.threads) != list(range(len(reference.threads))):
             raise ValueError(f"order={order}: each thread once")
         self.lock_order = LockOrder(reference.program) if lock_order else None
-        self.has_daemons = any(t.daemon for t in reference.program.threads)
-        self.edges = Edges() if progress else None
+        self.daemons = sum(1 << i for i, t in enumerate(reference.program.threads) if t.daemon)
+        self.edges = Edges(self.daemons) if progress else None
+        self.lock_steps = lock_steps(reference.program) if progress else frozenset()
         self.seen: dict[bytes, int] = {reference.initial: 0}
         self.parents = array("Q", [0])
         self.how = array("H", [0])
@@ -129,11 +132,11 @@ class _Search:
         taking: frozenset[int] = frozenset()
         if self.lock_order is not None:
             taking, look, holders = self.lock_order.counters, self.lock_order.look, self.lock_order.holders
-        final = self.has_daemons
+        final = self.daemons
         for number, state in enumerate(states, first):
             ordinal = 0
             if edges is not None:
-                edges.starts.append(len(edges.targets))
+                edges.state(self._standing(state))
             for index, base, thread in threads:
                 counter = state[base] << 8 | state[base + 1] if wide else state[base]
                 step = steps[counter]
@@ -156,7 +159,7 @@ class _Search:
                             parents.append(number)
                             how.append(ordinal - 1)
                         if edges is not None:
-                            edges.targets.append(seen[new])
+                            edges.step(index, seen[new])
                         if counter in taking and thread in holders[look(state)]:
                             if self._inverts(state, new, thread, counter, number, index):
                                 return
@@ -173,8 +176,6 @@ class _Search:
     def _final(self, number: int, state: bytes, successors: int) -> bool:
         """A state without successors, or with daemons' only: an outcome, or a deadlock (then False)."""
         if self.reference.finished(state):
-            if self.edges is not None:
-                self.edges.final.append(number)
             if self.watch is not None:
                 self.outcomes.add(state[self.watch[0] : self.watch[1]])
             return True
@@ -183,13 +184,21 @@ class _Search:
         self.violation = Violation("deadlock", deadlock_message(self.reference, state), None, self._trace(number))
         return False
 
+    def _standing(self, state: bytes) -> tuple[int, int]:
+        """Which threads have not ended, and which stand at a lock; bit t is thread t."""
+        alive = locking = 0
+        for index in range(len(self.threads)):
+            counter = self.reference.counter(state, index)
+            alive |= (counter > 0) << index
+            locking |= (counter in self.lock_steps) << index
+        return alive, locking
+
     def _goes_round(self, edges: Edges) -> None:
-        """A state from which nobody can help some thread to end is a livelock."""
-        stuck = edges.stuck()
-        if stuck is not None:
-            trace = self._trace(stuck)
-            last = trace.states[-1] if trace.states else self.reference.initial
-            self.violation = Violation("livelock", livelock_message(self.reference, last), None, trace)
+        """A fair cycle in which a thread has not ended is a livelock."""
+        found = edges.livelocked()
+        if found:
+            first = self._trace(min(found))
+            self.violation = livelock(self.reference, first, lambda state: self.seen.get(state) in found)
 
     def _inverts(self, state: bytes, new: bytes, thread: int, counter: int, number: int, index: int) -> bool:
         """Whether a step took a lock against the order that other steps took locks in."""

@@ -33,7 +33,7 @@ enum { DELAY = 16, MAX_WORKERS = 64, MAX_FOUND = 64, MAX_SUCCESSORS = 8192 };
 enum { ALONE = 1 << 15 }; /* states up to which one worker goes on alone: a small search is over before the others wake */
 enum { FIRST_SLOTS = 1 << 17, LOG_SIZE = 1 << 16, LOG_BLOCKS = 1 << 16 };
 enum { BECAUSE_STATES = 1, BECAUSE_SECONDS, BECAUSE_MEMORY, BECAUSE_ASKED, BECAUSE_DISK, BECAUSE_DEPTH, BECAUSE_WALKS };
-enum { A_STEP_FAILED = 1, NOBODY_CAN_GO_ON, NOTED, NO_WAY_TO_AN_END };
+enum { A_STEP_FAILED = 1, NOBODY_CAN_GO_ON, NOTED, A_GOAL };
 enum { EXPAND, REHASH, OVER };
 
 #define WORDS ((STATE_SIZE + 7) / 8)
@@ -58,24 +58,15 @@ typedef struct {
 	size_t count, room;
 } ss_list;
 
-/* What is known of LOG_SIZE states, by number. The last three only when they are wanted. */
+/* What is known of LOG_SIZE states, by number. The states only when they are wanted. */
 typedef struct {
 	u32 *parents;
 	u16 *ordinals;
 	u8 *states;
-	u64 *prints;
-	u8 *ends;
 #ifdef SS_CLUSTER
 	u16 *owners; /* whose the parent is */
 #endif
 } ss_log;
-
-typedef struct ss_edges {
-	struct ss_edges *next;
-	u32 count;
-	u32 from[LOG_SIZE];
-	u64 to[LOG_SIZE];
-} ss_edges;
 
 typedef struct {
 	u64 print;
@@ -108,7 +99,8 @@ typedef struct {
 	ss_log *logs;  /* by place: number = place * workers + me */
 	size_t found;
 	u64 transitions, inserted, expanded, pushed;
-	ss_edges *edges;
+	u8 *rounds; /* states in which a round of a loop was begun; see engine_progress.c */
+	size_t round_count, round_room;
 	int first, waiting;
 	ss_pending *latest; /* its print is not made yet */
 	ss_x x;
@@ -128,6 +120,12 @@ struct ss_run {
 	const i32 *locks;
 	const u8 *taking; /* by counter: whether the step may take a lock */
 	i32 (*note)(const u8 *before, const u8 *after, i32 thread, i32 counter); /* 1: against the order */
+	/* with `progress`: by thread and counter, whether it is inside of a loop, and at a lock */
+	const u8 *loops;
+	u64 loop_width;
+	/* states of which the first that is found ends the search; nothing else does, then */
+	const u8 *goals;
+	u64 goal_count;
 	/* of depth first and random walks */
 	u64 max_depth, walks, seed;
 	/* how far it is; written while it runs */
@@ -140,6 +138,8 @@ struct ss_run {
 	i32 crowd; /* workers that took part */
 	u8 *outcomes; /* watch_to - watch_from bytes each */
 	u64 outcome_count, bytes, peak, on_disk;
+	u8 *livelocked; /* with `progress`: the states that lie on fair cycles, STATE_SIZE bytes each */
+	u64 livelocked_count;
 	ss_found found[MAX_FOUND];
 	/* inside */
 	u64 *table, *old_table;
@@ -155,6 +155,8 @@ struct ss_run {
 	pthread_barrier_t barrier;
 	pthread_mutex_t lock;
 	u64 outcome_room;
+	u64 *wanted; /* the goals' fingerprints, by their low bits */
+	u64 wanted_slots;
 	struct timespec started;
 #ifdef SS_CLUSTER
 	struct ss_member *member;

@@ -206,6 +206,8 @@ static int ss_begin(ss_run *run)
 	run->table = ss_count(run, FIRST_SLOTS * 8) ? ss_map(FIRST_SLOTS) : NULL;
 	if (!run->crew || !run->table)
 		ss_stop(run, BECAUSE_MEMORY);
+	else if (run->goal_count)
+		ss_want(run);
 	return !run->stop;
 }
 
@@ -235,12 +237,15 @@ static void ss_free_chunks(ss_chunk *chunk)
 	}
 }
 
-static void ss_clean_up(ss_run *run)
+/* Give back all that a search breadth first needs but the workers, and what they kept for `ss_progress`. */
+static void ss_forget_states(ss_run *run)
 {
+	u64 kept = run->outcome_room * (u64)(run->watch_to - run->watch_from);
 	if (run->table)
 		munmap(run->table, run->slots * 8);
 	if (run->old_table)
 		munmap(run->old_table, run->old_slots * 8);
+	run->table = run->old_table = NULL;
 	for (int i = 0; run->crew && i < run->workers; i++) {
 		ss_worker *w = &run->crew[i];
 		for (size_t k = 0; k < w->level.count; k++)
@@ -249,26 +254,34 @@ static void ss_clean_up(ss_run *run)
 			free(w->next.places[k].chunk);
 		free(w->level.places);
 		free(w->next.places);
+		memset(&w->level, 0, sizeof w->level);
+		memset(&w->next, 0, sizeof w->next);
 		free(w->open);
 		free(w->current);
 		ss_free_chunks(w->spare);
+		w->open = w->current = w->spare = NULL;
 		for (int k = 0; w->logs && k < LOG_BLOCKS && w->logs[k].parents; k++) {
 			free(w->logs[k].parents);
 			free(w->logs[k].ordinals);
 			free(w->logs[k].states);
-			free(w->logs[k].prints);
-			free(w->logs[k].ends);
 #ifdef SS_CLUSTER
 			free(w->logs[k].owners);
 #endif
 		}
 		free(w->logs);
-		while (w->edges) {
-			ss_edges *next = w->edges->next;
-			free(w->edges);
-			w->edges = next;
-		}
+		w->logs = NULL;
+		kept += w->round_room * STRIDE;
 	}
+	run->bytes = kept;
+}
+
+static void ss_clean_up(ss_run *run)
+{
+	ss_forget_states(run);
+	for (int i = 0; run->crew && i < run->workers; i++)
+		free(run->crew[i].rounds);
 	free(run->crew);
+	free(run->wanted);
+	run->wanted = NULL;
 	pthread_mutex_destroy(&run->lock);
 }

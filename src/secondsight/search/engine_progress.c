@@ -1,121 +1,358 @@
 /*
- * Progress: a state from which no schedule leads to an end.
+ * Livelock: the states that lie on cycles which a fair scheduler allows. What these are, search/progress.py says.
  *
- * With `progress` the search keeps the transitions to states that were there already: the number of the state where each
- * begins, and the fingerprint of the one where it ends; that every state is reached from its parent is known anyway. When all
- * states have been seen, whatever leads to a final state is marked. Most transitions lead to states that were found later,
- * so few rounds from the last to the first are enough; a transition from a marked state is not looked at, and then dropped.
+ * Few states lie on cycles. A thread that takes steps for ever begins rounds of `while` loops for ever, and from some time on
+ * takes only steps from a place inside of such loops to another. So the search keeps every state in which a round has just
+ * begun; on each cycle lies one of them. When it is over, and its table and its logs are given back, the states that
+ * can be reached from these by steps inside of loops are all that is looked at, whole. Those that lie on no cycle are peeled
+ * off, the rest is cut into its strongly connected parts.
  */
 
+enum { INSIDE = 1, AT_LOCK = 2 }; /* in `loops` */
+
+/* The part of the graph that is looked at: states by number, steps from state n those from starts[n] on. */
 typedef struct {
-	u32 *numbers; /* by slot of the table */
-	u8 *reached;  /* by number: from here there is a way to an end */
-} ss_back;
+	u8 *states;
+	u32 *starts, *targets;
+	u8 *movers;
+	size_t count, room, start_room, steps, target_room, mover_room;
+	u32 *table; /* of numbers plus one */
+	u64 slots;
+	u32 *label; /* which part a state belongs to */
+	u32 labels;
+	u8 *fair;
+} ss_graph;
 
-static u32 ss_number_of(const ss_run *run, const ss_back *b, u64 print)
+typedef struct {
+	u32 *states;
+	size_t count;
+	u32 label;
+} ss_part;
+
+static void ss_give_back(ss_run *run, void *room, u64 bytes)
 {
-	for (u64 at = ss_slot(run, print);; at = ss_after(run, at)) {
-		u32 place;
-		if (!run->exact && run->table[at] == print)
-			return b->numbers[at];
-		if (run->exact && ss_log_of(run, (u32)run->table[at] - 1, &place)->prints[place] == print)
-			return (u32)run->table[at] - 1;
-	}
+	if (room)
+		__atomic_sub_fetch(&run->bytes, bytes, __ATOMIC_RELAXED);
+	free(room);
 }
 
-static void ss_note_numbers(const ss_run *run, const ss_back *b)
+static inline int ss_place_of(const ss_run *run, const u8 *state, int thread)
 {
-	for (int i = 0; i < run->workers; i++) {
-		const ss_worker *w = &run->crew[i];
-		for (size_t k = 0; k < w->found; k++) {
-			u64 print = w->logs[k / LOG_SIZE].prints[k % LOG_SIZE], at = ss_slot(run, print);
-			if (k % LOG_SIZE + DELAY < LOG_SIZE) { /* what lies behind the last is read, but only to fetch a slot */
-				u64 later = ss_slot(run, w->logs[k / LOG_SIZE].prints[k % LOG_SIZE + DELAY]);
-				__builtin_prefetch(&run->table[later]);
-				__builtin_prefetch(&b->numbers[later], 1);
-			}
-			if (!print)
+	return run->loops[thread * run->loop_width + counter_of(state, BASE[thread])];
+}
+
+static int ss_wider(ss_run *run, ss_graph *g)
+{
+	u64 slots = g->slots ? g->slots * 2 : 1 << 10;
+	u32 *table = ss_room(run, slots * sizeof(u32));
+	if (!table)
+		return 0;
+	memset(table, 0, slots * sizeof(u32));
+	for (size_t n = 0; n < g->count; n++) {
+		u64 at = ss_fingerprint(g->states + n * STRIDE) & (slots - 1);
+		while (table[at])
+			at = (at + 1) & (slots - 1);
+		table[at] = (u32)n + 1;
+	}
+	ss_give_back(run, g->table, g->slots * sizeof(u32));
+	g->table = table;
+	g->slots = slots;
+	return 1;
+}
+
+/* The number of a state, which is new if it was not there; MAX_NUMBER: there is no room for it. */
+static u32 ss_place(ss_run *run, ss_graph *g, const u8 *state)
+{
+	u8 room[STRIDE] __attribute__((aligned(8)));
+	const u8 *known = ss_known_as(state, room);
+	if (g->count >= g->slots / 4 * 3 && !ss_wider(run, g))
+		return MAX_NUMBER;
+	u64 at = ss_fingerprint(known) & (g->slots - 1);
+	for (; g->table[at]; at = (at + 1) & (g->slots - 1))
+		if (!memcmp(g->states + (u64)(g->table[at] - 1) * STRIDE, known, STRIDE))
+			return g->table[at] - 1;
+	if (g->count >= MAX_NUMBER || !ss_more(run, (void **)&g->states, g->count, &g->room, STRIDE)) {
+		ss_stop(run, BECAUSE_MEMORY);
+		return MAX_NUMBER;
+	}
+	memcpy(g->states + g->count * STRIDE, known, STRIDE);
+	g->table[at] = (u32)++g->count;
+	return (u32)g->count - 1;
+}
+
+/* Every state that can be reached from those kept, by steps inside of loops. */
+static void ss_find_graph(ss_run *run, ss_graph *g)
+{
+	ss_x *x = &run->crew[0].x;
+	u8 state[STRIDE] __attribute__((aligned(8))), after[STRIDE] __attribute__((aligned(8)));
+	for (int i = 0; i < run->workers && !run->stop; i++) {
+		ss_worker *w = &run->crew[i];
+		for (size_t k = 0; k < w->round_count && !run->stop; k++)
+			ss_place(run, g, w->rounds + k * STRIDE);
+		ss_give_back(run, w->rounds, w->round_room * STRIDE);
+		w->rounds = NULL;
+		w->round_room = w->round_count = 0;
+	}
+	for (size_t n = 0; n <= g->count && !run->stop; n++) {
+		if (!ss_more(run, (void **)&g->starts, n, &g->start_room, sizeof(u32)))
+			return;
+		g->starts[n] = (u32)g->steps;
+		if (n == g->count)
+			return;
+		if (n % 1024 == 0)
+			ss_look(run);
+		memcpy(state, g->states + n * STRIDE, STRIDE);
+		for (int thread = 0; thread < THREADS; thread++) {
+			if (!(ss_place_of(run, state, thread) & INSIDE))
 				continue;
-			while (run->table[at] != print)
-				at = ss_after(run, at);
-			b->numbers[at] = (u32)(k * run->workers + i);
-		}
-	}
-}
-
-/* Mark a state and those that it was found from. */
-static void ss_mark(const ss_run *run, const ss_back *b, u32 number)
-{
-	u32 place;
-	while (number != MAX_NUMBER && !b->reached[number]) {
-		b->reached[number] = 1;
-		number = ss_log_of(run, number, &place)->parents[place];
-	}
-}
-
-/* A round over all transitions; how many are left. In the first their ends are looked up. */
-static u64 ss_round(const ss_run *run, const ss_back *b, int first)
-{
-	u64 left = 0;
-	for (int i = 0; i < run->workers; i++)
-		for (ss_edges *e = run->crew[i].edges; e; e = e->next) {
-			for (u32 k = e->count; k-- > 0;) {
-				if (first && k >= DELAY) {
-					u64 later = ss_slot(run, e->to[k - DELAY]);
-					__builtin_prefetch(&run->table[later]);
-					__builtin_prefetch(run->exact ? (void *)&run->table[later] : (void *)&b->numbers[later]);
-				}
-				if (b->reached[e->from[k]])
+			x->made = x->at = 0;
+			do {
+				int done = ss_step(state, after, thread, counter_of(state, BASE[thread]), x);
+				if (done <= 0 || !(ss_place_of(run, after, thread) & INSIDE))
 					continue;
-				if (first)
-					e->to[k] = ss_number_of(run, b, e->to[k]);
-				if (b->reached[e->to[k]])
-					ss_mark(run, b, e->from[k]);
-			}
-			u32 kept = 0;
-			for (u32 k = 0; k < e->count; k++)
-				if (!b->reached[e->from[k]]) {
-					e->from[kept] = e->from[k];
-					e->to[kept++] = e->to[k];
+				u32 to = ss_place(run, g, after);
+				if (to == MAX_NUMBER || g->steps >= MAX_NUMBER
+				    || !ss_more(run, (void **)&g->targets, g->steps, &g->target_room, sizeof(u32))
+				    || !ss_more(run, (void **)&g->movers, g->steps, &g->mover_room, 1)) {
+					ss_stop(run, BECAUSE_MEMORY);
+					return;
 				}
-			e->count = kept;
-			left += kept;
+				g->targets[g->steps] = to;
+				g->movers[g->steps++] = (u8)thread;
+			} while (x->made && ss_advance(x));
 		}
+	}
+}
+
+/* Label with 1 all states to which no cycle leads; how many are left. */
+static size_t ss_peel(ss_run *run, ss_graph *g)
+{
+	size_t bytes = (g->count + 1) * sizeof(u32), done = 0, found = 0;
+	u32 *ways_in = ss_room(run, bytes), *bare = ss_room(run, bytes);
+	if (ways_in && bare) {
+		memset(ways_in, 0, bytes);
+		for (size_t k = 0; k < g->steps; k++)
+			ways_in[g->targets[k]]++;
+		for (size_t n = 0; n < g->count; n++)
+			if (!ways_in[n])
+				bare[found++] = (u32)n;
+		for (; done < found; done++) {
+			u32 n = bare[done];
+			g->label[n] = 1;
+			for (u32 k = g->starts[n]; k < g->starts[n + 1]; k++)
+				if (!--ways_in[g->targets[k]])
+					bare[found++] = g->targets[k];
+			if (done % (1 << 20) == 0)
+				ss_look(run);
+			if (run->stop)
+				break;
+		}
+	}
+	ss_give_back(run, ways_in, bytes);
+	ss_give_back(run, bare, bytes);
+	return g->count - found;
+}
+
+static int ss_able(ss_run *run, const u8 *state, int thread)
+{
+	u8 after[STRIDE] __attribute__((aligned(8)));
+	ss_x *x = &run->crew[0].x;
+	int done;
+	x->made = x->at = 0;
+	do
+		done = ss_step(state, after, thread, counter_of(state, BASE[thread]), x);
+	while (!done && x->made && ss_advance(x));
+	return done != 0;
+}
+
+/*
+ * The states of a part, all of one label, in which its fair cycles lie come to the front; how many they are: all if the part is
+ * fair.
+ */
+static size_t ss_fair_states(ss_run *run, const ss_graph *g, u32 *part, size_t count)
+{
+	const u8 *first = g->states + (u64)part[0] * STRIDE; /* who has ended, and where those stand that take no step: the same in all */
+	u32 moving = 0, kept = 0;
+	size_t left = 0;
+	if (finished(first))
+		return 0;
+	for (size_t i = 0; i < count; i++)
+		for (u32 k = g->starts[part[i]]; k < g->starts[part[i] + 1]; k++)
+			if (g->label[g->targets[k]] == g->label[part[i]])
+				moving |= 1u << g->movers[k];
+	for (size_t i = 0; i < count; i++) {
+		const u8 *state = g->states + (u64)part[i] * STRIDE;
+		int good = 1;
+		for (int t = 0; t < THREADS; t++) {
+			if (moving >> t & 1 || !counter_of(state, BASE[t]))
+				continue;
+			int able = ss_able(run, state, t);
+			if (!able)
+				kept |= 1u << t;
+			else if (ss_place_of(run, state, t) & AT_LOCK)
+				good = 0;
+		}
+		if (i % 1024 == 0)
+			ss_look(run);
+		if (run->stop)
+			return 0;
+		if (good) {
+			u32 n = part[left];
+			part[left++] = part[i];
+			part[i] = n;
+		}
+	}
+	for (int t = 0; t < THREADS; t++)
+		if (!((moving | kept) >> t & 1) && counter_of(first, BASE[t]) && !(ss_place_of(run, first, t) & AT_LOCK))
+			return 0;
 	return left;
 }
 
-/* The first state, in order of discovery, from which there is no way to an end. */
-static void ss_progress(ss_run *run)
+/* The strongly connected parts of the states of one label (Gabow's way), and which of them are fair; further parts go to `todo`. */
+static void ss_cut(ss_run *run, ss_graph *g, const ss_part *whole, u32 *order, u32 *rooms[3], ss_part **todo, size_t *waiting, size_t *room)
 {
-	ss_back b = { 0 };
-	u64 count = 0, left, before = ~0ull;
-	for (int i = 0; i < run->workers; i++)
-		if (run->crew[i].found * run->workers > count)
-			count = run->crew[i].found * run->workers;
-	b.numbers = ss_room(run, run->exact ? 8 : run->slots * sizeof(u32));
-	b.reached = ss_room(run, count);
-	if (b.numbers && b.reached) {
-		memset(b.reached, 0, count);
-		if (!run->exact)
-			ss_note_numbers(run, &b);
-		for (int i = 0; i < run->workers; i++)
-			for (size_t k = 0; k < run->crew[i].found; k++)
-				if (run->crew[i].logs[k / LOG_SIZE].ends[k % LOG_SIZE])
-					ss_mark(run, &b, (u32)(k * run->workers + i));
-		for (left = ss_round(run, &b, 1); left && left < before;) {
-			before = left;
-			left = ss_round(run, &b, 0);
-		}
-		for (u64 n = 0; n < count; n++) {
-			u32 place;
-			if (n / run->workers >= run->crew[n % run->workers].found || b.reached[n])
+	u32 *open = rooms[0], *roots = rooms[1], *path = rooms[2], came = 0;
+	size_t opened = 0, rooted = 0;
+	for (size_t i = 0; i < whole->count; i++)
+		order[whole->states ? whole->states[i] : i] = 0;
+	for (size_t i = 0; i < whole->count && !run->stop; i++) {
+		size_t depth = 0;
+		u32 root = whole->states ? whole->states[i] : (u32)i;
+		if (order[root] || g->label[root] != whole->label)
+			continue;
+		path[0] = root;
+		path[1] = g->starts[root];
+		depth = 1;
+		order[root] = ++came;
+		open[opened++] = roots[rooted++] = root;
+		while (depth && !run->stop) {
+			u32 n = path[2 * depth - 2], *step = &path[2 * depth - 1];
+			if (*step < g->starts[n + 1]) {
+				u32 to = g->targets[(*step)++];
+				if (g->label[to] != whole->label)
+					continue;
+				if (!order[to]) {
+					path[2 * depth] = to;
+					path[2 * depth + 1] = g->starts[to];
+					depth++;
+					order[to] = ++came;
+					open[opened++] = roots[rooted++] = to;
+					if (came % (1 << 16) == 0)
+						ss_look(run);
+				} else {
+					while (order[roots[rooted - 1]] > order[to])
+						rooted--;
+				}
 				continue;
-			if (!ss_log_of(run, (u32)n, &place)->prints[place])
+			}
+			depth--;
+			if (roots[rooted - 1] != n)
 				continue;
-			ss_tell(&run->crew[0], NO_WAY_TO_AN_END, 0, (u32)n);
-			break;
+			rooted--;
+			size_t end = opened;
+			g->labels++;
+			do
+				g->label[open[--opened]] = g->labels;
+			while (open[opened] != n);
+			size_t count = end - opened, left;
+			int cycle = count > 1;
+			for (u32 k = g->starts[n]; k < g->starts[n + 1] && !cycle; k++)
+				cycle = g->targets[k] == n;
+			if (!cycle || !(left = ss_fair_states(run, g, open + opened, count)))
+				continue;
+			if (left == count) {
+				for (size_t k = 0; k < count; k++)
+					g->fair[open[opened + k]] = 1;
+				continue;
+			}
+			ss_part part = { ss_room(run, left * sizeof(u32)), left, ++g->labels };
+			if (!part.states || !ss_more(run, (void **)todo, *waiting, room, sizeof part)) {
+				free(part.states);
+				return;
+			}
+			memcpy(part.states, open + opened, left * sizeof(u32));
+			for (size_t k = 0; k < left; k++)
+				g->label[part.states[k]] = part.label;
+			(*todo)[(*waiting)++] = part;
 		}
 	}
-	free(b.numbers);
-	free(b.reached);
+}
+
+static void ss_find_fair(ss_run *run, ss_graph *g)
+{
+	size_t words = g->count * sizeof(u32), waiting = 0, room = 0;
+	u32 *order = ss_room(run, words), *rooms[3] = { ss_room(run, words), ss_room(run, words), ss_room(run, 2 * words) };
+	ss_part *todo = NULL, part = { NULL, g->count, 0 };
+	g->fair = ss_room(run, g->count);
+	if (order && rooms[0] && rooms[1] && rooms[2] && g->fair) {
+		memset(g->fair, 0, g->count);
+		for (;;) {
+			ss_cut(run, g, &part, order, rooms, &todo, &waiting, &room);
+			ss_give_back(run, part.states, part.count * sizeof(u32));
+			if (!waiting || run->stop)
+				break;
+			part = todo[--waiting];
+		}
+	}
+	while (waiting)
+		free(todo[--waiting].states);
+	free(todo);
+	free(order);
+	for (int i = 0; i < 3; i++)
+		free(rooms[i]);
+}
+
+/* Hand the states over for which g->fair is set. */
+static void ss_hand_over(ss_run *run, const ss_graph *g)
+{
+	u64 count = 0;
+	for (size_t n = 0; n < g->count; n++)
+		count += g->fair[n];
+	run->livelocked = count ? ss_room(run, count * STATE_SIZE) : NULL;
+	for (size_t n = 0; n < g->count && run->livelocked; n++)
+		if (g->fair[n])
+			memcpy(run->livelocked + run->livelocked_count++ * STATE_SIZE, g->states + n * STRIDE, STATE_SIZE);
+}
+
+/* After a search that saw everything: the states on fair cycles, to `run->livelocked`. */
+static void ss_progress(ss_run *run)
+{
+	ss_graph g = { .labels = 1 };
+	ss_find_graph(run, &g);
+	if (g.count && !run->stop && (g.label = ss_room(run, g.count * sizeof(u32)))) {
+		memset(g.label, 0, g.count * sizeof(u32));
+		if (ss_peel(run, &g) && !run->stop)
+			ss_find_fair(run, &g);
+		if (g.fair && !run->stop)
+			ss_hand_over(run, &g);
+	}
+	free(g.states);
+	free(g.starts);
+	free(g.targets);
+	free(g.movers);
+	free(g.table);
+	free(g.label);
+	free(g.fair);
+}
+
+/* To find one of given states again, the first in order of discovery: a table of their fingerprints. */
+
+static void ss_want(ss_run *run)
+{
+	u8 state[STRIDE] __attribute__((aligned(8)));
+	run->wanted_slots = 64;
+	while (run->wanted_slots < run->goal_count * 2)
+		run->wanted_slots *= 2;
+	run->wanted = ss_room(run, run->wanted_slots * 8);
+	if (!run->wanted)
+		return;
+	memset(run->wanted, 0, run->wanted_slots * 8);
+	memset(state, 0, sizeof state);
+	for (u64 i = 0; i < run->goal_count; i++) {
+		memcpy(state, run->goals + i * STATE_SIZE, STATE_SIZE);
+		u64 print = ss_known_by(state), at = print & (run->wanted_slots - 1);
+		while (run->wanted[at])
+			at = (at + 1) & (run->wanted_slots - 1);
+		run->wanted[at] = print;
+	}
 }

@@ -15,10 +15,13 @@ void ss_search(ss_run *run)
 		if (run->crowd > 1)
 			pthread_barrier_destroy(&run->barrier);
 		ss_look(run);
-		if (run->progress && !run->stop)
-			ss_progress(run);
 		for (int i = 0; i < run->found_count; i++)
 			ss_find_trace(run, &run->found[i]);
+		if (run->progress && !run->stop) {
+			ss_forget_states(run);
+			ss_progress(run);
+			ss_look(run);
+		}
 	}
 	ss_clean_up(run);
 }
@@ -28,7 +31,8 @@ void ss_release(ss_run *run)
 	for (int i = 0; i < run->found_count; i++)
 		free(run->found[i].trace);
 	free(run->outcomes);
-	run->outcomes = NULL;
+	free(run->livelocked);
+	run->outcomes = run->livelocked = NULL;
 	run->found_count = 0;
 }
 

@@ -23,6 +23,8 @@ static int ss_tell(ss_worker *w, int how, int thread, u32 number)
 {
 	ss_run *run = w->run;
 	const ss_x *x = &w->x;
+	if (run->wanted && how != A_GOAL)
+		return 1;
 	int rule = how == A_STEP_FAILED && x->kind == RULE;
 	int goes_on = run->collect && (how != A_STEP_FAILED || x->kind == RULE || x->kind == NONE);
 #ifdef SS_CLUSTER
@@ -80,6 +82,26 @@ static int ss_note(ss_worker *w, const u8 *before, const u8 *after, int thread, 
 
 /* Expanding. */
 
+static inline int ss_is_goal(const ss_run *run, u64 print)
+{
+	u64 at = print & (run->wanted_slots - 1);
+	while (run->wanted[at] && run->wanted[at] != print)
+		at = (at + 1) & (run->wanted_slots - 1);
+	return run->wanted[at] == print;
+}
+
+/* A step that began a round of a `while` loop, from one place inside of loops to another: keep the state after it. */
+static void ss_keep_round(ss_worker *w, const u8 *state, int thread, int counter)
+{
+	ss_run *run = w->run;
+	const u8 *loops = run->loops + thread * run->loop_width;
+	u8 room[STRIDE] __attribute__((aligned(8)));
+	if (!(loops[counter] & loops[counter_of(state, BASE[thread])] & 1))
+		return;
+	if (ss_more(run, (void **)&w->rounds, w->round_count, &w->round_room, STRIDE))
+		memcpy(w->rounds + w->round_count++ * STRIDE, ss_known_as(state, room), STRIDE);
+}
+
 static inline void ss_take(ss_worker *w)
 {
 	ss_run *run = w->run;
@@ -97,18 +119,8 @@ static inline void ss_take(ss_worker *w)
 		w->inserted++;
 		ss_log_state(w, p);
 		ss_push(w, p->state, number);
-	} else if (run->progress) {
-		ss_edges *edges = w->edges;
-		if (!edges || edges->count == LOG_SIZE) {
-			edges = ss_room(run, sizeof *edges);
-			if (!edges)
-				return;
-			edges->next = w->edges;
-			edges->count = 0;
-			w->edges = edges;
-		}
-		edges->from[edges->count] = p->parent;
-		edges->to[edges->count++] = p->print;
+		if (run->wanted && ss_is_goal(run, p->print))
+			ss_tell(w, A_GOAL, 0, number);
 	}
 }
 
@@ -146,7 +158,7 @@ static int ss_advance(ss_x *x)
 static inline int ss_step(const u8 *state, u8 *room, int thread, int counter, ss_x *x)
 {
 	memcpy(room, state, STRIDE);
-	x->stop = 0;
+	x->stop = x->round = 0;
 	int done = step_at(counter, room, BASE[thread], thread + 1, x);
 	return x->stop == SS_FAILED ? -1 : x->stop == SS_BLOCKED ? 0 : done;
 }
@@ -158,11 +170,6 @@ static void ss_end(ss_worker *w, const u8 *state, u32 number, u32 steps)
 	if (finished(state)) {
 		if (run->watch_to > run->watch_from)
 			ss_outcome(run, state);
-		if (run->progress) {
-			u32 at;
-			ss_log *log = ss_log_of(run, number, &at);
-			log->ends[at] = 1;
-		}
 	} else if (!steps && run->deadlock) {
 		ss_tell(w, NOBODY_CAN_GO_ON, 0, number);
 	}
@@ -206,6 +213,8 @@ static inline void ss_expand(ss_worker *w, const u8 *state, u32 number)
 					ss_tell(w, A_STEP_FAILED, thread, number);
 					return;
 				}
+				if (w->x.round && run->progress)
+					ss_keep_round(w, p->state, thread, counter);
 				if (run->note && run->taking[counter] && ss_note(w, state, p->state, thread, counter)
 				    && !ss_tell(w, NOTED, thread, number))
 					return;

@@ -122,12 +122,6 @@ static int ss_log_room(ss_worker *w, size_t block)
 	log->ordinals = ss_room(run, LOG_SIZE * sizeof(u16));
 	if (run->exact)
 		log->states = ss_room(run, (u64)LOG_SIZE * STRIDE);
-	if (run->progress) {
-		log->prints = ss_room(run, LOG_SIZE * sizeof(u64));
-		log->ends = ss_room(run, LOG_SIZE);
-		if (log->ends)
-			memset(log->ends, 0, LOG_SIZE);
-	}
 #ifdef SS_CLUSTER
 	log->owners = ss_room(run, LOG_SIZE * sizeof(u16));
 	if (!log->owners) {
@@ -135,13 +129,11 @@ static int ss_log_room(ss_worker *w, size_t block)
 		log->parents = NULL;
 	}
 #endif
-	if (log->parents && log->ordinals && (log->states || !run->exact) && ((log->prints && log->ends) || !run->progress))
+	if (log->parents && log->ordinals && (log->states || !run->exact))
 		return 1;
 	free(log->parents);
 	free(log->ordinals);
 	free(log->states);
-	free(log->prints);
-	free(log->ends);
 #ifdef SS_CLUSTER
 	free(log->owners);
 #endif
@@ -163,8 +155,6 @@ static inline void ss_log_state(ss_worker *w, const ss_pending *p)
 	size_t at = w->found++ % LOG_SIZE;
 	log->parents[at] = p->parent;
 	log->ordinals[at] = p->ordinal;
-	if (log->prints)
-		log->prints[at] = p->print;
 #ifdef SS_CLUSTER
 	log->owners[at] = p->from;
 #endif

@@ -30,8 +30,18 @@ def deadlock_message(executor: Executor, state: bytes) -> str:
     return "nobody can go on: " + ", ".join(waiting) + (" waits" if len(waiting) == 1 else " wait")
 
 
-def livelock_message(executor: Executor, state: bytes) -> str:
-    """Who cannot end any more, from a state from which no schedule leads to an end."""
+def livelock_message(executor: Executor, state: bytes, going: set[int], leads_out: bool) -> str:
+    """Who need not, or cannot, end any more; `going`: the threads that take steps in the loop, `leads_out`: it can be left."""
     threads = executor.program.threads
-    names = [t.name for i, t in enumerate(threads) if not t.daemon and executor.counter(state, i)]
-    return f"from here no schedule lets {' and '.join(names)} end"
+    alive = [i for i, t in enumerate(threads) if not t.daemon and executor.counter(state, i)]
+    names = _and([threads[i].name for i in alive])
+    if not leads_out:
+        return f"from here no schedule lets {names} end"
+    rounds = _and([threads[i].name for i in alive if i in going])
+    waits = _and([threads[i].name for i in alive if i not in going])
+    said = [f"{rounds} can go round for ever" if rounds else "", f"{waits} can wait for ever" if waits else ""]
+    return f"{' and '.join(s for s in said if s)}, though no thread is left out"
+
+
+def _and(names: list[str]) -> str:
+    return " and ".join(names)

@@ -25,6 +25,7 @@ typedef struct {
 	i64 value, low, high;
 	i32 made, at;
 	i32 script[SS_CHOICES], sizes[SS_CHOICES];
+	i32 round; /* it began another round of a `while` loop */
 	SS_NOTED
 } ss_x;
 

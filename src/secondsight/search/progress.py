@@ -1,39 +1,213 @@
-"""Progress: from every state some schedule lets every thread end.
+"""Livelock: what it is, and how the reference executor finds it.
 
-A search that wants to know keeps the edges it saw (`Edges`). When no rule was broken, a backward look finds the states
-from which no final state can be reached, whatever the scheduler does: a thread goes round for ever there. (A deadlock is a
-state without any step at all; the search reports it when it sees it.) A loop that a fair scheduler would leave is not
-found by this: it *can* be left.
+A *cycle* is a way of at least one step through the reachable states that ends where it began: threads can follow it for
+ever. It is *fair* if each thread that has not ended
+
+* takes a step in it, or
+* cannot take one in some state of it; one that stands at a lock (`lock_steps`) cannot take one in any state of it.
+
+The first is *weak fairness*: a thread that could always go on does go on. The second is *strong fairness*, for those who wait
+for a lock: the kernel's mutexes and rw_semaphores hand themselves over and its spinlocks have queues, so that a thread
+that waits for a lock that is free again and again does get it. It is not assumed of `trylock`, which waits for nothing (a loop
+around it goes round), nor of `wait_until`: who is woken may find the condition gone again. What `choose` gives is not the
+scheduler's doing: it may be the same for ever. Daemons are scheduled as fairly as all others.
+
+A fair cycle in which a thread other than a daemon has not ended is a *livelock*. If from some state no final state can be
+reached, whatever the scheduler does, then there is a deadlock or a livelock by this: from there the fairest scheduler of
+all goes on for ever.
+
+Every fair cycle lies in a strongly connected part of the graph. One in which each thread that takes no step is kept from it as
+it must be is fair as a whole: take the cycle through all of it. If a thread that stands at a lock and takes no step could
+take one in some of the states, these are left out, and what remains is cut into parts again.
 """
 
 from __future__ import annotations
 
 from array import array
+from collections.abc import Iterable, Iterator
 
-__all__ = ["Edges"]
+from secondsight.lang import ir, tree
+from secondsight.lang.cfg import Block, CallTo, Exit
+from secondsight.lang.locks import __file__ as LOCKS_FILE
+from secondsight.lang.program import Program
+
+__all__ = ["Edges", "inside_loops", "lock_steps"]
 
 
 class Edges:
-    """The graph that a search saw, states by their numbers in order of discovery."""
+    """The graph that a search saw, states by their numbers in order of discovery; in `can` and so on bit t is thread t.
 
-    def __init__(self) -> None:
+    targets: where each step leads, the steps from state n from `starts[n]` on; movers: whose step it is. For each state, `can`:
+    who can take a step; `alive`: who has not ended; `locking`: who stands at a lock.
+    """
+
+    def __init__(self, daemons: int) -> None:
+        self.daemons = daemons
         self.targets = array("L")
+        self.movers = bytearray()
         self.starts = array("L")
-        self.final: list[int] = []
+        self.can = bytearray()
+        self.alive = bytearray()
+        self.locking = bytearray()
 
-    def stuck(self) -> int | None:
-        """The first state, in order of discovery, from which no final state can be reached; None if there is none."""
-        count = len(self.starts)
-        starts, targets = [*self.starts, len(self.targets)], self.targets
-        ends = bytearray(count)
-        for number in self.final:
-            ends[number] = 1
-        changed = True
-        while changed:  # nearly all edges lead to later states, so few rounds from the back suffice
-            changed = False
-            for number in range(count - 1, -1, -1):
-                if not ends[number] and any(ends[t] for t in targets[starts[number] : starts[number + 1]]):
-                    ends[number] = 1
-                    changed = True
-        stuck = ends.find(0)
-        return None if stuck < 0 else stuck
+    def state(self, standing: tuple[int, int]) -> None:
+        """The next state, in order: who has not ended, and who stands at a lock."""
+        self.starts.append(len(self.targets))
+        alive, locking = standing
+        self.alive.append(alive)
+        self.locking.append(locking)
+        self.can.append(0)
+
+    def step(self, thread: int, target: int) -> None:
+        """A step from the state given last."""
+        self.targets.append(target)
+        self.movers.append(thread)
+        self.can[-1] |= 1 << thread
+
+    def livelocked(self) -> set[int]:
+        """The states that lie on a fair cycle in which a thread other than a daemon has not ended."""
+        self.starts.append(len(self.targets))
+        label = array("L", bytes(array("L").itemsize * len(self.can)))  # which part a state belongs to
+        labels = 0
+        found: set[int] = set()
+        todo: list[tuple[Iterable[int], int]] = [(range(len(self.can)), 0)]
+        while todo:
+            states, within = todo.pop()
+            for part in self._parts(states, label, within):
+                labels += 1
+                for n in part:
+                    label[n] = labels
+                left = self._fair(part, label)
+                if left is None:
+                    continue
+                if len(left) == len(part):
+                    found |= set(part)
+                else:
+                    labels += 1
+                    for n in left:
+                        label[n] = labels
+                    todo.append((left, labels))
+        return found
+
+    def _fair(self, part: list[int], label: array[int]) -> list[int] | None:
+        """A part's states in which the fair cycles lie: all of them if it is fair, fewer if only some can be, None for none."""
+        alive = self.alive[part[0]]  # the same in all of it: who has ended does not begin again
+        if not alive & ~self.daemons:
+            return None
+        moving = 0
+        for n in part:
+            for edge in range(self.starts[n], self.starts[n + 1]):
+                if label[self.targets[edge]] == label[n]:
+                    moving |= 1 << self.movers[edge]
+        resting = alive & ~moving  # these stand where they stand
+        locking = resting & self.locking[part[0]]
+        always = resting & ~locking
+        for n in part:
+            always &= self.can[n]
+        if always:
+            return None
+        return [n for n in part if not self.can[n] & locking]
+
+    def _parts(self, states: Iterable[int], label: array[int], within: int) -> Iterator[list[int]]:
+        """The strongly connected parts, those without a cycle left out, of the states with one label (Tarjan)."""
+        targets, starts, count = self.targets, self.starts, len(self.can)
+        order, low = array("L", [0]) * count, array("L", [0]) * count  # order: when it was come to, from 1 on
+        waiting = bytearray(count)
+        stack: list[int] = []
+        came = 0
+        for root in states:
+            if order[root]:
+                continue
+            path = [(root, starts[root])]
+            while path:
+                n, edge = path.pop()
+                if not order[n]:
+                    came += 1
+                    order[n] = low[n] = came
+                    stack.append(n)
+                    waiting[n] = 1
+                if edge < starts[n + 1]:
+                    path.append((n, edge + 1))
+                    to = targets[edge]
+                    if not order[to] and label[to] == within:
+                        path.append((to, starts[to]))
+                    elif waiting[to]:
+                        low[n] = min(low[n], order[to])
+                    continue
+                if path:
+                    low[path[-1][0]] = min(low[path[-1][0]], low[n])
+                if low[n] == order[n]:
+                    part = []
+                    while not part or part[-1] != n:
+                        part.append(stack.pop())
+                        waiting[part[-1]] = 0
+                    if len(part) > 1 or n in targets[starts[n] : starts[n + 1]]:
+                        yield part
+
+
+def lock_steps(program: Program) -> frozenset[int]:
+    """The counters at which a thread waits for a lock: the step may wait, and for nothing but locks."""
+    found = set()
+    for counter in program.counters:
+        waits = [wait for block in _step(program, counter.block) for wait in _waits(block)]
+        if waits and all(wait.where.file == LOCKS_FILE for wait in waits):
+            found.add(counter.number)
+    return frozenset(found)
+
+
+def inside_loops(program: Program) -> list[frozenset[int]]:
+    """For each thread the counters between two of which it may go for ever: those inside of `while` loops.
+
+    What the functions called there do is inside too. A thread that takes infinitely many steps takes, from some time on,
+    only steps from one of these to another, and begins infinitely many rounds of a `while` loop: there is no recursion, and
+    the rounds of a `for` loop are counted before the first.
+    """
+    found = []
+    for root, _ in program.roots:
+        reached, looped = {root: False}, [root]
+        for function in looped:
+            for block in program.frames[function].flow.blocks:
+                if isinstance(block.end, CallTo):
+                    inside = block.in_loop or reached[function]
+                    callee = block.end.function
+                    if callee not in reached or inside > reached[callee]:
+                        reached[callee] = inside
+                        looped.append(callee)
+        found.append(
+            frozenset(
+                c.number
+                for c in program.counters
+                if c.function in reached and (reached[c.function] or c.block.in_loop)
+            )
+        )
+    return found
+
+
+def _step(program: Program, first: Block) -> list[Block]:
+    """The blocks that a step may run through: into calls, and back to callers."""
+    step = [first]
+    for block in step:
+        if isinstance(block.end, CallTo):
+            following = [program.frames[block.end.function].flow.entry]
+        elif isinstance(block.end, Exit):
+            frame = next(f for f in program.frames.values() if block in f.flow.blocks)
+            following = [site.after for site in frame.sites]
+        else:
+            following = block.successors()
+        step += [b for b in dict.fromkeys(following) if b.boundary is None and b not in step]
+    return step
+
+
+def _waits(block: Block) -> list[ir.Wait]:
+    """Where the statements of a block may wait, those of the functions that they call included."""
+    found: list[ir.Wait] = []
+    todo, seen = [block.statements], set()
+    for body in todo:
+        for stmt in tree.statements(body):
+            if isinstance(stmt, ir.Wait):
+                found.append(stmt)
+            for node in (n for e in tree.expressions(stmt) for n in tree.walk(e)):
+                if isinstance(node, ir.Call) and node.function not in seen:
+                    seen.add(node.function)
+                    todo.append(node.function.body)
+    return found
