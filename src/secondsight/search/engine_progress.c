@@ -41,9 +41,8 @@ static inline int ss_place_of(const ss_run *run, const u8 *state, int thread)
 	return run->loops[thread * run->loop_width + counter_of(state, BASE[thread])];
 }
 
-static int ss_wider(ss_run *run, ss_graph *g)
+static int ss_wider(ss_run *run, ss_graph *g, u64 slots)
 {
-	u64 slots = g->slots ? g->slots * 2 : 1 << 10;
 	u32 *table = ss_room(run, slots * sizeof(u32));
 	if (!table)
 		return 0;
@@ -61,13 +60,11 @@ static int ss_wider(ss_run *run, ss_graph *g)
 }
 
 /* The number of a state, which is new if it was not there; MAX_NUMBER: there is no room for it. */
-static u32 ss_place(ss_run *run, ss_graph *g, const u8 *state)
+static u32 ss_number_of(ss_run *run, ss_graph *g, const u8 *known, u64 print)
 {
-	u8 room[STRIDE] __attribute__((aligned(8)));
-	const u8 *known = ss_known_as(state, room);
-	if (g->count >= g->slots / 4 * 3 && !ss_wider(run, g))
+	if (g->count >= g->slots / 4 * 3 && !ss_wider(run, g, g->slots * 2))
 		return MAX_NUMBER;
-	u64 at = ss_fingerprint(known) & (g->slots - 1);
+	u64 at = print & (g->slots - 1);
 	for (; g->table[at]; at = (at + 1) & (g->slots - 1))
 		if (!memcmp(g->states + (u64)(g->table[at] - 1) * STRIDE, known, STRIDE))
 			return g->table[at] - 1;
@@ -80,23 +77,81 @@ static u32 ss_place(ss_run *run, ss_graph *g, const u8 *state)
 	return (u32)g->count - 1;
 }
 
+/* What is looked for is fetched ahead: first its slot in the table, then the state that the slot names. */
+static inline void ss_fetch_slot(const ss_graph *g, u64 print)
+{
+	__builtin_prefetch(&g->table[print & (g->slots - 1)], 1);
+}
+
+static inline void ss_fetch_row(const ss_graph *g, u64 print)
+{
+	u32 number = g->table[print & (g->slots - 1)];
+	if (number)
+		__builtin_prefetch(g->states + (u64)(number - 1) * STRIDE);
+}
+
+/* The states that a worker kept become the first ones. */
+static void ss_begin_graph(ss_run *run, ss_graph *g, ss_worker *w)
+{
+	u64 prints[2 * DELAY];
+	for (size_t k = 0; k < w->round_count + 2 * DELAY && !run->stop; k++) {
+		if (k >= 2 * DELAY)
+			ss_number_of(run, g, w->rounds + (k - 2 * DELAY) * STRIDE, prints[k % (2 * DELAY)]);
+		if (k < w->round_count) {
+			prints[k % (2 * DELAY)] = ss_fingerprint(w->rounds + k * STRIDE);
+			ss_fetch_slot(g, prints[k % (2 * DELAY)]);
+		}
+		if (k >= DELAY && k - DELAY < w->round_count)
+			ss_fetch_row(g, prints[(k - DELAY) % (2 * DELAY)]);
+	}
+	ss_give_back(run, w->rounds, w->round_room * STRIDE);
+	w->rounds = NULL;
+	w->round_room = w->round_count = 0;
+}
+
+typedef struct {
+	u64 print;
+	u8 mover;
+	u8 state[STRIDE] __attribute__((aligned(8)));
+} ss_target;
+
+/* The oldest of the steps that were made gets the number of its target. */
+static void ss_aim(ss_run *run, ss_graph *g, const ss_target *last)
+{
+	u32 to = ss_number_of(run, g, last->state, last->print);
+	if (to == MAX_NUMBER || g->steps >= MAX_NUMBER
+	    || !ss_more(run, (void **)&g->targets, g->steps, &g->target_room, sizeof(u32))
+	    || !ss_more(run, (void **)&g->movers, g->steps, &g->mover_room, 1)) {
+		ss_stop(run, BECAUSE_MEMORY);
+		return;
+	}
+	g->targets[g->steps] = to;
+	g->movers[g->steps++] = last->mover;
+}
+
 /* Every state that can be reached from those kept, by steps inside of loops. */
 static void ss_find_graph(ss_run *run, ss_graph *g)
 {
 	ss_x *x = &run->crew[0].x;
 	u8 state[STRIDE] __attribute__((aligned(8))), after[STRIDE] __attribute__((aligned(8)));
-	for (int i = 0; i < run->workers && !run->stop; i++) {
-		ss_worker *w = &run->crew[i];
-		for (size_t k = 0; k < w->round_count && !run->stop; k++)
-			ss_place(run, g, w->rounds + k * STRIDE);
-		ss_give_back(run, w->rounds, w->round_room * STRIDE);
-		w->rounds = NULL;
-		w->round_room = w->round_count = 0;
-	}
-	for (size_t n = 0; n <= g->count && !run->stop; n++) {
-		if (!ss_more(run, (void **)&g->starts, n, &g->start_room, sizeof(u32)))
+	u8 room[STRIDE] __attribute__((aligned(8)));
+	ss_target made[2 * DELAY];
+	size_t taken = 0, kept = 0;
+	u64 slots = 1 << 10;
+	for (int i = 0; i < run->workers; i++)
+		kept += run->crew[i].round_count;
+	while (kept && slots < 2 * kept)
+		slots *= 2;
+	if (!kept || !ss_wider(run, g, slots))
+		return;
+	for (int i = 0; i < run->workers && !run->stop; i++)
+		ss_begin_graph(run, g, &run->crew[i]);
+	for (size_t n = 0; !run->stop; n++) {
+		while (n == g->count && g->steps < taken && !run->stop)
+			ss_aim(run, g, &made[g->steps % (2 * DELAY)]);
+		if (run->stop || !ss_more(run, (void **)&g->starts, n, &g->start_room, sizeof(u32)))
 			return;
-		g->starts[n] = (u32)g->steps;
+		g->starts[n] = (u32)taken;
 		if (n == g->count)
 			return;
 		if (n % 1024 == 0)
@@ -110,15 +165,17 @@ static void ss_find_graph(ss_run *run, ss_graph *g)
 				int done = ss_step(state, after, thread, counter_of(state, BASE[thread]), x);
 				if (done <= 0 || !(ss_place_of(run, after, thread) & INSIDE))
 					continue;
-				u32 to = ss_place(run, g, after);
-				if (to == MAX_NUMBER || g->steps >= MAX_NUMBER
-				    || !ss_more(run, (void **)&g->targets, g->steps, &g->target_room, sizeof(u32))
-				    || !ss_more(run, (void **)&g->movers, g->steps, &g->mover_room, 1)) {
-					ss_stop(run, BECAUSE_MEMORY);
+				if (taken - g->steps == 2 * DELAY)
+					ss_aim(run, g, &made[g->steps % (2 * DELAY)]);
+				if (run->stop)
 					return;
-				}
-				g->targets[g->steps] = to;
-				g->movers[g->steps++] = (u8)thread;
+				ss_target *target = &made[taken++ % (2 * DELAY)];
+				memcpy(target->state, ss_known_as(after, room), STRIDE);
+				target->print = ss_fingerprint(target->state);
+				target->mover = (u8)thread;
+				ss_fetch_slot(g, target->print);
+				if (taken - g->steps > DELAY)
+					ss_fetch_row(g, made[(taken - 1 - DELAY) % (2 * DELAY)].print);
 			} while (x->made && ss_advance(x));
 		}
 	}
@@ -333,26 +390,4 @@ static void ss_progress(ss_run *run)
 	free(g.table);
 	free(g.label);
 	free(g.fair);
-}
-
-/* To find one of given states again, the first in order of discovery: a table of their fingerprints. */
-
-static void ss_want(ss_run *run)
-{
-	u8 state[STRIDE] __attribute__((aligned(8)));
-	run->wanted_slots = 64;
-	while (run->wanted_slots < run->goal_count * 2)
-		run->wanted_slots *= 2;
-	run->wanted = ss_room(run, run->wanted_slots * 8);
-	if (!run->wanted)
-		return;
-	memset(run->wanted, 0, run->wanted_slots * 8);
-	memset(state, 0, sizeof state);
-	for (u64 i = 0; i < run->goal_count; i++) {
-		memcpy(state, run->goals + i * STATE_SIZE, STATE_SIZE);
-		u64 print = ss_known_by(state), at = print & (run->wanted_slots - 1);
-		while (run->wanted[at])
-			at = (at + 1) & (run->wanted_slots - 1);
-		run->wanted[at] = print;
-	}
 }

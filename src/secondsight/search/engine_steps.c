@@ -80,7 +80,27 @@ static int ss_note(ss_worker *w, const u8 *before, const u8 *after, int thread, 
 	return against;
 }
 
-/* Expanding. */
+/* To find one of given states again, the first in order of discovery: a table of their fingerprints. */
+
+static void ss_want(ss_run *run)
+{
+	u8 state[STRIDE] __attribute__((aligned(8)));
+	run->wanted_slots = 64;
+	while (run->wanted_slots < run->goal_count * 2)
+		run->wanted_slots *= 2;
+	run->wanted = ss_room(run, run->wanted_slots * 8);
+	if (!run->wanted)
+		return;
+	memset(run->wanted, 0, run->wanted_slots * 8);
+	memset(state, 0, sizeof state);
+	for (u64 i = 0; i < run->goal_count; i++) {
+		memcpy(state, run->goals + i * STATE_SIZE, STATE_SIZE);
+		u64 print = ss_known_by(state), at = print & (run->wanted_slots - 1);
+		while (run->wanted[at])
+			at = (at + 1) & (run->wanted_slots - 1);
+		run->wanted[at] = print;
+	}
+}
 
 static inline int ss_is_goal(const ss_run *run, u64 print)
 {
@@ -89,6 +109,8 @@ static inline int ss_is_goal(const ss_run *run, u64 print)
 		at = (at + 1) & (run->wanted_slots - 1);
 	return run->wanted[at] == print;
 }
+
+/* Expanding. */
 
 /* A step that began a round of a `while` loop, from one place inside of loops to another: keep the state after it. */
 static void ss_keep_round(ss_worker *w, const u8 *state, int thread, int counter)

@@ -14,20 +14,22 @@ from typing import Any, Protocol
 
 from secondsight.lang import stored
 from secondsight.lang.errors import LangError, ModelError, NoneFollowed, Position, RuleBroken
+from secondsight.lang.movers import Reductions
 from secondsight.lang.native import MAX_CHOICES, Native
 from secondsight.search.lock_order import LockOrder
-from secondsight.search.loop import with_loop
-from secondsight.search.messages import deadlock_message, livelock_message
+from secondsight.search.loop import livelock
+from secondsight.search.messages import deadlock_message
+from secondsight.search.progress import inside_loops, lock_steps
 from secondsight.search.result import Limits, Progress, Result, Step, Trace, Verdict, Violation
 from secondsight.search.strategy import BreadthFirst, DepthFirst, RandomWalks, Strategy
 
 __all__ = [
-    "DEADLOCK", "LIVELOCK", "LOCK_ORDER", "STEP_FAILED",
+    "DEADLOCK", "GOAL", "LOCK_ORDER", "STEP_FAILED",
     "Found", "Note", "Run", "against_order", "available_memory", "native_search", "reason_name", "told", "way",
 ]  # fmt: skip
 
 _REASONS = {1: "states", 2: "seconds", 3: "memory", 4: "interrupted", 5: "disk", 6: "depth", 7: "walks"}
-STEP_FAILED, DEADLOCK, LOCK_ORDER, LIVELOCK = 1, 2, 3, 4
+STEP_FAILED, DEADLOCK, LOCK_ORDER, GOAL = 1, 2, 3, 4
 _MAX_FOUND = 64
 
 Note = ctypes.CFUNCTYPE(
@@ -73,12 +75,14 @@ class Run(ctypes.Structure):
         ("workers", ctypes.c_int32), ("watch_from", ctypes.c_int32), ("watch_to", ctypes.c_int32), ("deadlock", ctypes.c_int32),
         ("exact", ctypes.c_int32), ("collect", ctypes.c_int32), ("progress", ctypes.c_int32), ("files", ctypes.c_int32 * 2),
         ("lock_count", ctypes.c_int32), ("locks", ctypes.POINTER(ctypes.c_int32)), ("taking", ctypes.c_char_p), ("note", Note),
+        ("loops", ctypes.c_char_p), ("loop_width", ctypes.c_uint64), ("goals", ctypes.c_char_p), ("goal_count", ctypes.c_uint64),
         ("max_depth", ctypes.c_uint64), ("walks", ctypes.c_uint64), ("seed", ctypes.c_uint64),
         ("states", ctypes.c_uint64), ("transitions", ctypes.c_uint64), ("frontier", ctypes.c_uint64), ("depth", ctypes.c_uint64),
         ("seconds", ctypes.c_double), ("ask_stop", ctypes.c_int32),
         ("reason", ctypes.c_int32), ("found_count", ctypes.c_int32), ("crowd", ctypes.c_int32),
         ("outcomes", ctypes.POINTER(ctypes.c_uint8)), ("outcome_count", ctypes.c_uint64),
         ("bytes", ctypes.c_uint64), ("peak", ctypes.c_uint64), ("on_disk", ctypes.c_uint64),
+        ("livelocked", ctypes.POINTER(ctypes.c_uint8)), ("livelocked_count", ctypes.c_uint64),
         ("found", Found * _MAX_FOUND),
     ]  # fmt: skip
 
@@ -99,6 +103,7 @@ class _Wanted:
     progress: bool
     frontier: int | None
     folder: Path | None
+    goals: bytes = b""
 
 
 def native_search(
@@ -120,10 +125,14 @@ def native_search(
 
     States are remembered by 64-bit fingerprints (`Result.missed` is the expected number of states taken for another), or,
     if `exact`, whole. With several workers a violation is looked for once more with one, so that the trace is always the
-    same one. `collect`: go on after a broken rule, and return the first violation of each rule. `progress`: a state from which
-    no schedule leads to an end is a broken rule, `livelock`. The part of the frontier that needs more than `frontier` bytes
+    same one. `collect`: go on after a broken rule, and return the first violation of each rule. `progress`: a way to go on
+    for ever although every thread is scheduled fairly is a broken rule, `livelock` (see `search.progress`), looked for breadth
+    first only; the states that can be gone round in are looked for when all have been seen, and then the first of them once
+    more from the beginning. The part of the frontier that needs more than `frontier` bytes
     (default: an eighth of the memory) goes to a file in `folder` (default: the system's folder for temporary files).
     """
+    if progress and not isinstance(strategy or BreadthFirst(), BreadthFirst):
+        raise LangError("livelocks are looked for breadth first only: search without another strategy, or without progress")
     memory = (limits or Limits()).memory or available_memory()
     wanted = _Wanted(
         replace(limits or Limits(), memory=memory), on_progress, watch, deadlock, lock_order,
@@ -132,7 +141,7 @@ def native_search(
     )  # fmt: skip
     search = _Search(native, wanted)
     result = search.run()
-    if result.verdict is Verdict.BROKEN and search.raw.crowd > 1:
+    if search.raw.crowd > 1 and any(v.rule != "livelock" for v in result.violations):  # a livelock's trace is found by one
         again = _Search(native, replace(wanted, workers=1)).run()
         return again if again.verdict is Verdict.BROKEN else result
     return result
@@ -165,7 +174,11 @@ class _Search:
         run.max_states, run.max_memory, run.max_seconds = limits.states or 0, limits.memory or 0, limits.seconds or 0.0
         run.max_frontier = wanted.frontier or 0
         run.workers, run.deadlock = wanted.workers, int(wanted.deadlock)
-        run.exact, run.collect, run.progress = int(wanted.exact), int(wanted.collect), int(wanted.progress)
+        run.exact, run.collect = int(wanted.exact), int(wanted.collect)
+        if wanted.progress:
+            self._watch_loops()
+        self.goals = run.goals = wanted.goals
+        run.goal_count = len(wanted.goals) // native.program.size
         run.watch_from, run.watch_to = wanted.watch or (0, 0)
         if wanted.lock_order:
             self._watch_locks()
@@ -174,6 +187,15 @@ class _Search:
                 run.max_depth = depth
             case RandomWalks(walks, depth, seed):
                 run.walks, run.max_depth, run.seed = walks, depth, seed
+
+    def _watch_loops(self) -> None:
+        """Have the engine keep the states in which a round of a loop begins, if there are loops that could go on for ever."""
+        program = self.native.program
+        locks, width = lock_steps(program), len(program.counters) + 1
+        rows = [bytes((n in inside) + 2 * (n in locks) for n in range(width)) for inside in inside_loops(program)]
+        self.raw.progress = int(any(row.translate(None, b"\0\2") for row in rows))
+        self.loops = self.raw.loops = b"".join(rows)
+        self.raw.loop_width = width
 
     def _watch_locks(self) -> None:
         """Have the engine show new ways of taking locks to `LockOrder`."""
@@ -198,6 +220,14 @@ class _Search:
 
     def run(self) -> Result:
         """The whole search."""
+        self._with_files()
+        try:
+            return self._result()
+        finally:
+            self.native.library.ss_release(ctypes.byref(self.raw))
+
+    def _with_files(self) -> None:
+        """Run the engine with files for the frontier."""
         with ExitStack() as stack:
             stack.enter_context(self.native.alone())
             self.raw.files[0] = self.raw.files[1] = -1
@@ -211,10 +241,6 @@ class _Search:
                         raise LangError(f"{self.wanted.folder}: {error.strerror}") from None
                     self.raw.files[i] = file.fileno()
             self._engine()
-        try:
-            return self._result()
-        finally:
-            self.native.library.ss_release(ctypes.byref(self.raw))
 
     def _engine(self) -> None:
         """Run the engine in a thread of its own; tell how far it is; pass Ctrl-C on to it."""
@@ -266,6 +292,12 @@ class _Search:
                 violations.setdefault(made.rule, made)
             else:
                 reason, error, error_trace = "error", *made
+        if raw.livelocked_count and reason is None:
+            livelocked = self._livelock()
+            if isinstance(livelocked, Violation):
+                violations["livelock"] = livelocked
+            else:
+                reason = livelocked
         first = next(iter(violations.values()), None)
         verdict = Verdict.BROKEN if first else Verdict.NOT_FINISHED if reason else Verdict.HOLDS
         exact = bool(raw.exact)
@@ -275,14 +307,40 @@ class _Search:
             outcomes, exact, error_trace, missed, tuple(violations.values()), raw.peak,
         )  # fmt: skip
 
+    def _livelock(self) -> Violation | str:
+        """The states on fair cycles were found: the way to the first of them, and once round; or why that was not found."""
+        raw, native = self.raw, self.native
+        size = native.program.size
+        data = ctypes.string_at(raw.livelocked, raw.livelocked_count * size)
+        if native.reductions != Reductions.none():
+            message = "some thread need not end: a search without reductions shows how"
+            return Violation("livelock", message, None, Trace((), ()))
+        again = _Search(native, replace(
+            self.wanted, limits=replace(self.wanted.limits, seconds=None, states=None), watch=None, lock_order=False,
+            workers=1, collect=False, progress=False, goals=data,
+        ))  # fmt: skip
+        trace = again.way_to_goal()
+        if isinstance(trace, str):
+            return trace
+        inside = {data[i : i + size] for i in range(0, len(data), size)}
+        return livelock(native, trace, inside.__contains__)
+
+    def way_to_goal(self) -> Trace | str:
+        """The way to the first of the wanted states; or why the search ended before."""
+        self._with_files()
+        try:
+            for found in self.raw.found[: self.raw.found_count]:
+                if found.how == GOAL:
+                    return way(self.native, found.trace[: found.trace_length])
+            return _REASONS[self.raw.reason] if self.raw.reason else "interrupted"
+        finally:
+            self.native.library.ss_release(ctypes.byref(self.raw))
+
     def _found(self, found: Found) -> Violation | tuple[ModelError, Trace]:
         """What the engine found, as the reference would tell it."""
         native = self.native
         trace = way(native, found.trace[: found.trace_length])
         last = trace.states[-1] if trace.states else native.initial
-        if found.how == LIVELOCK:
-            whole, loop = with_loop(native, trace, last)
-            return Violation("livelock", livelock_message(native, last), None, whole, loop)
         step = Step(found.thread, tuple(found.choices[: found.made]))
         if found.how == LOCK_ORDER:
             return against_order(native, trace, step, *self.against[0])

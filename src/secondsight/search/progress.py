@@ -137,7 +137,7 @@ class Edges:
                 if path:
                     low[path[-1][0]] = min(low[path[-1][0]], low[n])
                 if low[n] == order[n]:
-                    part = []
+                    part: list[int] = []
                     while not part or part[-1] != n:
                         part.append(stack.pop())
                         waiting[part[-1]] = 0
