@@ -58,12 +58,12 @@ class LoopWriter:
         return [
             [f"gate.{self.pick('a', 'b')} = {self.pick('0', '1', '2', '(gate.a + 1) % 3', '1 - min(gate.b, 1)')}"],
             [f"wait_until({self.test()})"],
-            [f"with gate.lock:", f"    gate.a = {self.pick('0', '1', '2')}"],
+            ["with gate.lock:", f"    gate.a = {self.pick('0', '1', '2')}"],
             [f"with gate.rw.{self.pick('reading', 'writing')}():", f"    gate.b = {self.pick('0', '1', '2')}"],
             [f"{got} = gate.lock.trylock()", f"if {got}:", "    gate.lock.unlock()"],
             [f"{got} = flip({self.pick('0', '1', '2')})"],
             [f"if claim({self.pick('1', '2')}):", "    gate.b = 0"],
-            [f"with atomic:", f"    wait_until({self.test()})", f"    gate.b = {self.pick('0', '1', '2')}"],
+            ["with atomic:", f"    wait_until({self.test()})", f"    gate.b = {self.pick('0', '1', '2')}"],
             [f"{got} = choose(2)", f"gate.a = {got}"],
         ][self.draw(9)]
 
@@ -79,7 +79,7 @@ class LoopWriter:
             [f"if claim({self.pick('1', '2')}):", "    break"],
             [f"{got} = flip(1)", f"if {got} == {self.draw(3)}:", "    break"],
             [f"{got} = choose(2)", f"if {got} == 1:", "    break"],
-            [f"with gate.rw.reading():", f"    if {self.test()}:", "        break"],
+            ["with gate.rw.reading():", f"    if {self.test()}:", "        break"],
         ][self.draw(7)]
         parts = [*leave, *body] if self.draw(2) else [*body, *leave]
         if self.draw(6) == 0:

@@ -6,8 +6,11 @@ Each program is compiled, so few are tried by default; `SECONDSIGHT_LAW=2000` ma
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Callable
+from random import Random
 
+import pytest
 from generated import module_of
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
@@ -76,19 +79,34 @@ def assert_round(program: Program, found: Violation) -> None:
             assert not any(able) if at_lock else not all(able), f"thread {thread} is left out"
 
 
-@settings(
-    max_examples=CAMPAIGN or 25,
+law = settings(
     deadline=None,
     suppress_health_check=list(HealthCheck),
     phases=[Phase.explicit, Phase.reuse, Phase.generate, Phase.shrink] if CAMPAIGN else [Phase.explicit, Phase.generate],
     derandomize=not CAMPAIGN,
 )
+
+
+@settings(law, max_examples=10 * CAMPAIGN or 150)
 @given(st.data())
-def test_livelocks_are_those_of_the_definition(data: st.DataObject) -> None:
-    check(lambda n: data.draw(st.integers(0, n - 1)))
+def test_livelocks_of_the_reference_are_those_of_the_definition(data: st.DataObject) -> None:
+    check(lambda n: data.draw(st.integers(0, n - 1)), native=False)
 
 
-def check(draw: Callable[[int], int]) -> str:
+@pytest.mark.skipif(not NATIVE, reason="no C compiler")
+@settings(law, max_examples=CAMPAIGN or 8)
+@given(st.data())
+def test_livelocks_of_the_native_engine_are_those_of_the_definition(data: st.DataObject) -> None:
+    check(lambda n: data.draw(st.integers(0, n - 1)), native=True)
+
+
+def test_the_generated_programs_are_of_all_kinds() -> None:
+    random = Random(1)
+    found = Counter(check(random.randrange, native=False) for _ in range(60))
+    assert min(found["holds"], found["livelock"], found["deadlock"]) >= 5
+
+
+def check(draw: Callable[[int], int], native: bool) -> str:
     """One program; what it came to."""
     count = 2 + (draw(3) == 0)
     text = LoopWriter(draw).program(count)
@@ -101,10 +119,10 @@ def check(draw: Callable[[int], int]) -> str:
         reference = Reference(program)
         plain = breadth_first(reference, lock_order=False)
         found = breadth_first(reference, lock_order=False, progress=True)
-        if NATIVE:
-            native = Native(program)
+        if native:
+            compiled = Native(program)
             for exact in (False, True):
-                fast = native_search(native, lock_order=False, progress=True, exact=exact, workers=1 + exact)
+                fast = native_search(compiled, lock_order=False, progress=True, exact=exact, workers=1 + exact)
                 assert (fast.verdict, fast.violation, fast.reason) == (found.verdict, found.violation, found.reason)
         if plain.verdict is not Verdict.HOLDS:
             assert found.violation == plain.violation

@@ -193,6 +193,7 @@ class _Search:
         program = self.native.program
         locks, width = lock_steps(program), len(program.counters) + 1
         rows = [bytes((n in inside) + 2 * (n in locks) for n in range(width)) for inside in inside_loops(program)]
+        rows += [bytes(width)] * (program.code.capacity - len(rows))  # threads that are not there
         self.raw.progress = int(any(row.translate(None, b"\0\2") for row in rows))
         self.loops = self.raw.loops = b"".join(rows)
         self.raw.loop_width = width
@@ -340,7 +341,6 @@ class _Search:
         """What the engine found, as the reference would tell it."""
         native = self.native
         trace = way(native, found.trace[: found.trace_length])
-        last = trace.states[-1] if trace.states else native.initial
         step = Step(found.thread, tuple(found.choices[: found.made]))
         if found.how == LOCK_ORDER:
             return against_order(native, trace, step, *self.against[0])

@@ -25,6 +25,7 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Iterable, Iterator
+from functools import partial
 
 from secondsight.lang import ir, tree
 from secondsight.lang.cfg import Block, CallTo, Exit
@@ -147,6 +148,10 @@ class Edges:
 
 def lock_steps(program: Program) -> frozenset[int]:
     """The counters at which a thread waits for a lock: the step may wait, and for nothing but locks."""
+    return program.code.keep("lock steps", lambda: _lock_steps(program))
+
+
+def _lock_steps(program: Program) -> frozenset[int]:
     found = set()
     for counter in program.counters:
         waits = [wait for block in _step(program, counter.block) for wait in _waits(block)]
@@ -162,25 +167,19 @@ def inside_loops(program: Program) -> list[frozenset[int]]:
     only steps from one of these to another, and begins infinitely many rounds of a `while` loop: there is no recursion, and
     the rounds of a `for` loop are counted before the first.
     """
-    found = []
-    for root, _ in program.roots:
-        reached, looped = {root: False}, [root]
-        for function in looped:
-            for block in program.frames[function].flow.blocks:
-                if isinstance(block.end, CallTo):
-                    inside = block.in_loop or reached[function]
-                    callee = block.end.function
-                    if callee not in reached or inside > reached[callee]:
-                        reached[callee] = inside
-                        looped.append(callee)
-        found.append(
-            frozenset(
-                c.number
-                for c in program.counters
-                if c.function in reached and (reached[c.function] or c.block.in_loop)
-            )
-        )
-    return found
+    return [program.code.keep(("inside loops", root), partial(_inside_loops, program, root)) for root, _ in program.roots]
+
+
+def _inside_loops(program: Program, root: ir.Function) -> frozenset[int]:
+    reached, todo = {root: False}, [root]  # by function: whether it may have been called inside of a loop
+    for function in todo:
+        for block in program.frames[function].flow.blocks:
+            if isinstance(block.end, CallTo):
+                callee, inside = block.end.function, block.in_loop or reached[function]
+                if callee not in reached or inside > reached[callee]:
+                    reached[callee] = inside
+                    todo.append(callee)
+    return frozenset(c.number for c in program.counters if reached.get(c.function, False) or (c.function in reached and c.block.in_loop))
 
 
 def _step(program: Program, first: Block) -> list[Block]:

@@ -1,0 +1,399 @@
+"""Livelock: what is fair and what is not, case by case; the same by both executors; within limits; the 2021 thread's."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Annotated, Any, Literal
+
+import pytest
+
+from secondsight.lang import (
+    Array,
+    Bounds,
+    LangError,
+    Machine,
+    Mutex,
+    Record,
+    RwLock,
+    SpinLock,
+    atomic,
+    choose,
+    shared,
+    wait_until,
+)
+from secondsight.lang.compiler import CompilerMissing, compiler
+from secondsight.lang.native import Native
+from secondsight.lang.plain import replay
+from secondsight.lang.program import Program, Thread, build
+from secondsight.lang.reference import Reference
+from secondsight.search import Limits, Progress, Result, Verdict, breadth_first
+from secondsight.search import loop as loops
+from secondsight.search.native import native_search
+from secondsight.search.progress import inside_loops, lock_steps
+from secondsight.search.strategy import DepthFirst
+
+try:
+    compiler()
+    NATIVE = True
+except CompilerMissing:
+    NATIVE = False
+
+native_only = pytest.mark.skipif(not NATIVE, reason="no C compiler")
+Small = Annotated[int, Bounds(0, 60)]
+
+
+class Desk(Record):
+    lock: Mutex
+    other: Mutex
+    spin: SpinLock
+    rw: RwLock
+    flag: bool
+    bell: bool
+    count: Small
+    row: Array[Small, Literal[4]]
+
+
+desk = shared(Desk)
+
+
+# Threads.
+
+
+def sets() -> None:
+    desk.flag = True
+
+
+def sets_under_lock() -> None:
+    with desk.lock:
+        desk.flag = True
+
+
+def sets_spinning() -> None:
+    with desk.spin:
+        desk.flag = True
+
+
+def sets_writing() -> None:
+    with desk.rw.writing():
+        desk.flag = True
+
+
+def sets_by_trylock() -> None:
+    while True:
+        if desk.lock.trylock():
+            break
+    desk.flag = True
+    desk.lock.unlock()
+
+
+def sets_when_the_bell_rings() -> None:
+    wait_until(desk.bell)
+    desk.flag = True
+
+
+def polls() -> None:
+    while not desk.flag:
+        pass
+
+
+def polls_under_lock() -> None:
+    while True:
+        with desk.lock:
+            if desk.flag:
+                break
+
+
+def polls_spinning() -> None:
+    while True:
+        with desk.spin:
+            if desk.flag:
+                break
+
+
+def polls_reading() -> None:
+    while True:
+        with desk.rw.reading():
+            if desk.flag:
+                break
+
+
+def polls_ringing() -> None:
+    """Rings a bell each round, for a moment."""
+    while not desk.flag:
+        desk.bell = True
+        desk.bell = False
+
+
+def tries_both(first: bool) -> None:
+    """Takes two locks, each in another order; steps back if it gets only one."""
+    while True:
+        if first:
+            mine = desk.lock.trylock()
+            yours = desk.other.trylock()
+        else:
+            yours = desk.other.trylock()
+            mine = desk.lock.trylock()
+        if mine and yours:
+            break
+        if mine:
+            desk.lock.unlock()
+        if yours:
+            desk.other.unlock()
+    desk.lock.unlock()
+    desk.other.unlock()
+
+
+def chooses() -> None:
+    while True:
+        if choose(2) == 1:
+            break
+
+
+def counts(n: Small) -> None:
+    """Many rounds, but counted."""
+    for _ in range(n):
+        desk.count = (desk.count + 1) % 60
+    i = 0
+    while i < n:
+        desk.count = (desk.count + 1) % 60
+        i += 1
+
+
+def looks_at_each() -> None:
+    """A `for` loop inside of a `while` loop that is left, and a call between."""
+    while True:
+        done = look()
+        if done:
+            break
+
+
+def look() -> bool:
+    for i in range(4):
+        desk.row[i] = (desk.row[i] + 1) % 3
+    return desk.row[3] == 2
+
+
+def waits_for_nothing() -> None:
+    wait_until(desk.flag)
+
+
+def serves() -> None:
+    """A daemon: rings for ever."""
+    while True:
+        desk.bell = not desk.bell
+
+
+def ends() -> None:
+    desk.count = 1
+
+
+def takes_the_lock() -> None:
+    with desk.lock:
+        desk.count = 1
+
+
+def program_of(*threads: Any, daemons: int = 0) -> Program:
+    """The last `daemons` threads are daemons; a thread is a function, or a tuple of one and its arguments."""
+    rows = [t if isinstance(t, tuple) else (t,) for t in threads]
+    return build(
+        Machine({}), [Thread(f"t{i}", row[0], row[1:], i >= len(rows) - daemons) for i, row in enumerate(rows)]
+    )
+
+
+def searched(program: Program) -> Result:
+    """By the reference; native must say the same, with any number of workers."""
+    slow = breadth_first(Reference(program), progress=True)
+    if NATIVE:
+        native = Native(program)
+        for workers, exact in itertools.product((1, 2), (False, True)):
+            fast = native_search(native, progress=True, workers=workers, exact=exact)
+            assert (fast.verdict, fast.violation) == (slow.verdict, slow.violation)
+            assert slow.verdict is Verdict.BROKEN or (fast.states, fast.transitions) == (slow.states, slow.transitions)
+    if slow.violation is not None:
+        trace, loop = slow.violation.trace, slow.violation.loop
+        replay(program, [(s.thread, s.choices) for s in trace.steps], trace.states)
+        states = [Reference(program).initial, *trace.states]
+        assert loop == 0 or states[-1] == states[-1 - loop]
+    return slow
+
+
+@pytest.mark.parametrize(
+    ("threads", "daemons"),
+    [
+        ((polls, sets), 0),  # weak fairness: who can always set the flag sets it
+        ((polls, sets), 1),
+        ((polls_under_lock, sets_under_lock), 0),  # strong fairness: the lock is free again and again
+        ((polls_spinning, sets_spinning), 0),
+        ((polls_reading, sets_writing), 0),
+        ((polls_under_lock, polls_under_lock, sets_under_lock), 0),
+        (((counts, 5), (counts, 5)), 0),
+        ((looks_at_each,), 0),
+        ((ends, serves), 1),  # a daemon may go on for ever
+        ((takes_the_lock, serves), 1),
+        ((sets_by_trylock, takes_the_lock), 0),
+    ],
+)
+def test_holds(threads: tuple[Any, ...], daemons: int) -> None:
+    assert searched(program_of(*threads, daemons=daemons)).verdict is Verdict.HOLDS
+
+
+@pytest.mark.parametrize(
+    ("threads", "daemons", "said"),
+    [
+        ((polls, ends), 0, "from here no schedule lets t0 end"),
+        ((polls_under_lock, sets_by_trylock), 0, "t0 and t1 can go round for ever, though no thread is left out"),
+        ((polls_ringing, sets_when_the_bell_rings), 0, "t0 can go round for ever and t1 can wait for ever, though no thread is left out"),
+        (((tries_both, True), (tries_both, False)), 0, "t0 and t1 can go round for ever, though no thread is left out"),
+        ((chooses,), 0, "t0 can go round for ever, though no thread is left out"),
+        ((waits_for_nothing, serves), 1, "from here no schedule lets t0 end"),
+        ((polls_reading, polls_reading, sets_writing), 0, "t0 and t1 can go round for ever and t2 can wait for ever, though no thread is left out"),
+    ],
+)  # fmt: skip
+def test_livelock(threads: tuple[Any, ...], daemons: int, said: str) -> None:
+    found = searched(program_of(*threads, daemons=daemons)).violation
+    assert found is not None
+    assert (found.rule, found.message) == ("livelock", said)
+    assert found.loop > 0
+
+
+def test_the_trace_is_a_shortest_way_and_a_shortest_round() -> None:
+    found = searched(program_of((tries_both, True), (tries_both, False))).violation
+    assert found is not None
+    assert (len(found.trace) - found.loop, found.loop) == (0, 6)
+
+
+def test_a_loop_too_wide_for_the_shortest_is_still_fair(monkeypatch: pytest.MonkeyPatch) -> None:
+    program = program_of(polls_ringing, sets_when_the_bell_rings, ends)
+    shortest = searched(program).violation
+    monkeypatch.setattr(loops, "MOST_WAYS", 1)
+    found = searched(program).violation
+    assert shortest is not None
+    assert found is not None
+    assert found.loop >= shortest.loop
+    assert found.message == shortest.message
+
+
+def test_where_threads_wait_for_locks_and_where_they_go_round() -> None:
+    program = program_of(polls_under_lock, sets_when_the_bell_rings, sets_by_trylock, (counts, 2))
+    at = {program.counters[n - 1].function.name for n in lock_steps(program)}
+    assert at == {"polls_under_lock"}
+    inside = [{program.counters[n - 1].where.line for n in row} for row in inside_loops(program)]
+    assert len(inside[0]) == 2
+    assert not inside[1]
+    assert len(inside[3]) == 1
+
+
+# The thread of 2021 on device-exclusive access: a driver that maps a page for itself alone invalidates it for everybody; unless
+# its own callback looks away, that makes it start over for ever. And two that take the page from each other may do so for ever.
+
+
+class Page(Record):
+    sequence: Annotated[int, Bounds(0, 1)]
+    """Changes with every invalidation; two numbers are enough to notice one."""
+    owner: Annotated[int, Bounds(0, 2)]
+    """The device that has the page for itself; 0: the CPU's tables have it."""
+
+
+page = shared(Page)
+
+
+@atomic
+def make_device_exclusive(me: Small) -> None:
+    """Every subscriber is told (MMU_NOTIFY_EXCLUSIVE): the sequence moves."""
+    page.sequence = 1 - page.sequence
+    page.owner = me
+
+
+def exclusive_access(me: Small, tell_own_from_others: bool) -> None:
+    """A device's atomic access: marks the page, and starts over if it was invalidated meanwhile."""
+    while True:
+        seen = page.sequence
+        with atomic:
+            make_device_exclusive(me)
+            if tell_own_from_others:
+                seen = page.sequence
+        with atomic:
+            if page.sequence == seen and page.owner == me:
+                break
+
+
+def cpu_access() -> None:
+    """A fault on a device-exclusive entry gives the page back to the CPU's tables, and the access is tried again."""
+    while True:
+        with atomic:
+            if page.owner == 0:
+                break
+        with atomic:
+            page.sequence = 1 - page.sequence
+            page.owner = 0
+
+
+def test_infinite_retries_of_a_device_that_invalidates_itself() -> None:
+    found = searched(program_of((exclusive_access, 1, False))).violation
+    assert found is not None
+    assert found.message == "from here no schedule lets t0 end"
+    assert searched(program_of((exclusive_access, 1, True))).verdict is Verdict.HOLDS
+
+
+@pytest.mark.parametrize("other", [(exclusive_access, 2, True), (cpu_access,)])
+def test_two_may_take_a_page_from_each_other_for_ever(other: tuple[Any, ...]) -> None:
+    found = searched(program_of((exclusive_access, 1, True), other)).violation
+    assert found is not None
+    assert found.message == "t0 and t1 can go round for ever, though no thread is left out"
+    assert {s.thread for s in found.trace.steps[-found.loop :]} == {0, 1}
+
+
+# Limits.
+
+
+def bounces(n: Small) -> None:
+    """Goes round while it moves through many states, and can always leave."""
+    while True:
+        i = choose(4)
+        desk.row[i] = (desk.row[i] + 1) % (n + 1)
+        if desk.flag:
+            break
+
+
+@pytest.fixture(scope="module")
+def wide() -> Native:
+    """Some 100,000 states, all of them on cycles."""
+    return Native(program_of((bounces, 12), sets))
+
+
+@native_only
+def test_a_limit_of_memory_is_kept_when_loops_are_looked_for(wide: Native) -> None:
+    whole = native_search(wide, progress=True, workers=1)
+    plain = native_search(wide, workers=1)
+    assert (whole.verdict, plain.verdict) == (Verdict.HOLDS, Verdict.HOLDS)
+    assert whole.peak > plain.peak
+    between = native_search(wide, Limits(memory=(plain.peak + whole.peak) // 2), progress=True, workers=1)
+    assert (between.verdict, between.reason) == (Verdict.NOT_FINISHED, "memory")
+    assert between.peak <= (plain.peak + whole.peak) // 2
+
+
+@native_only
+@pytest.mark.parametrize("seconds", [0.02, 0.05, 0.1, 0.2])
+def test_a_limit_of_time_is_kept_when_loops_are_looked_for(wide: Native, seconds: float) -> None:
+    found = native_search(wide, Limits(seconds=seconds), progress=True, workers=1)
+    assert found.verdict is Verdict.HOLDS or found.reason == "seconds"
+
+
+@native_only
+def test_ctrl_c_when_loops_are_looked_for() -> None:
+    native, told = Native(program_of((bounces, 22), sets)), []
+
+    def interrupt(progress: Progress) -> None:
+        if progress.frontier == 0 and progress.states > 1000:  # all states were seen
+            told.append(progress)
+            raise KeyboardInterrupt
+
+    found = native_search(native, on_progress=interrupt, progress=True, workers=1)
+    assert told
+    assert (found.verdict, found.reason) == (Verdict.NOT_FINISHED, "interrupted")
+
+
+@native_only
+def test_other_strategies_do_not_pretend_to_look_for_livelocks(wide: Native) -> None:
+    with pytest.raises(LangError, match="breadth first only"):
+        native_search(wide, strategy=DepthFirst(), progress=True)
