@@ -57,7 +57,8 @@ RULES: dict[str, Rule] = {
         _rule("teardown", no_callback_after_unregister),
         Rule(
             "progress",
-            "Nobody waits or goes round for ever, sleeps where sleeping is forbidden, or misuses a lock (always checked).",
+            "Nobody waits for ever, goes round for ever under a fair scheduler, sleeps where sleeping is forbidden, or misuses a lock "
+            "(always checked).",
             (),
         ),
     )
