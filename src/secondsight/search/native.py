@@ -191,7 +191,7 @@ class _Search:
     def _watch_loops(self) -> None:
         """Have the engine keep the states in which a round of a loop begins, if there are loops that could go on for ever."""
         program = self.native.program
-        locks, width = lock_steps(program), len(program.counters) + 1
+        locks, width = lock_steps(program), len(program.code.places) + 1
         rows = [bytes((n in inside) + 2 * (n in locks) for n in range(width)) for inside in inside_loops(program)]
         rows += [bytes(width)] * (program.code.capacity - len(rows))  # threads that are not there
         self.raw.progress = int(any(row.translate(None, b"\0\2") for row in rows))

@@ -25,7 +25,6 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Iterable, Iterator
-from functools import partial
 
 from secondsight.lang import ir, tree
 from secondsight.lang.cfg import Block, CallTo, Exit
@@ -148,16 +147,16 @@ class Edges:
 
 def lock_steps(program: Program) -> frozenset[int]:
     """The counters at which a thread waits for a lock: the step may wait, and for nothing but locks."""
-    return program.code.keep("lock steps", lambda: _lock_steps(program))
+    return frozenset(program.code.fact("lock steps", lambda: _lock_steps(program)))
 
 
-def _lock_steps(program: Program) -> frozenset[int]:
-    found = set()
+def _lock_steps(program: Program) -> list[int]:
+    found = []
     for counter in program.counters:
         waits = [wait for block in _step(program, counter.block) for wait in _waits(block)]
         if waits and all(wait.where.file == LOCKS_FILE for wait in waits):
-            found.add(counter.number)
-    return frozenset(found)
+            found.append(counter.number)
+    return found
 
 
 def inside_loops(program: Program) -> list[frozenset[int]]:
@@ -167,10 +166,17 @@ def inside_loops(program: Program) -> list[frozenset[int]]:
     only steps from one of these to another, and begins infinitely many rounds of a `while` loop: there is no recursion, and
     the rounds of a `for` loop are counted before the first.
     """
-    return [program.code.keep(("inside loops", root), partial(_inside_loops, program, root)) for root, _ in program.roots]
+    known = dict(program.code.fact("inside loops", lambda: _inside_loops(program)))
+    return [frozenset(known[root.number]) for root, _ in program.roots]
 
 
-def _inside_loops(program: Program, root: ir.Function) -> frozenset[int]:
+def _inside_loops(program: Program) -> list[tuple[int, list[int]]]:
+    """For each function that a thread may begin with, by the number of its frame."""
+    numbers = {function: number for number, function in enumerate(program.frames)}
+    return [(numbers[root], _inside(program, root)) for root in program.code.linked.roots.values()]
+
+
+def _inside(program: Program, root: ir.Function) -> list[int]:
     reached, todo = {root: False}, [root]  # by function: whether it may have been called inside of a loop
     for function in todo:
         for block in program.frames[function].flow.blocks:
@@ -179,7 +185,7 @@ def _inside_loops(program: Program, root: ir.Function) -> frozenset[int]:
                 if callee not in reached or inside > reached[callee]:
                     reached[callee] = inside
                     todo.append(callee)
-    return frozenset(c.number for c in program.counters if reached.get(c.function, False) or (c.function in reached and c.block.in_loop))
+    return [c.number for c in program.counters if c.function in reached and (reached[c.function] or c.block.in_loop)]
 
 
 def _step(program: Program, first: Block) -> list[Block]:
