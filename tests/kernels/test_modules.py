@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from secondsight.kernels import Kernel, KernelError, build_module
+from secondsight.kernels.catalog import checked_headers
 
 HELLO = """\
 #include <linux/module.h>
@@ -68,3 +69,13 @@ def test_own_headers_are_looked_at(kernel: Kernel, tmp_path: Path) -> None:
     with pytest.raises(KernelError, match="is not a tree that modules can be built against"):
         Kernel.from_path(kernel.image, headers=tmp_path)
     assert Kernel.from_path(kernel.image, headers=kernel.headers).headers == kernel.headers
+    (tmp_path / "include/config").mkdir(parents=True)
+    (tmp_path / "Makefile").write_text("")
+    (tmp_path / "include/config/kernel.release").write_text("6.99-other\n")
+    with pytest.raises(KernelError, match=r"is of Linux 6\.99-other, and .* is Linux 6\.12"):
+        Kernel.from_path(kernel.image, headers=tmp_path)
+
+
+def test_a_cached_kernel_given_as_ones_own_is_checked_all_the_same(kernel_6_12: Kernel) -> None:
+    own = Kernel.from_path(kernel_6_12.image, headers=kernel_6_12.headers)
+    assert checked_headers(own) == kernel_6_12.headers

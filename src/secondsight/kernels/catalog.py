@@ -106,12 +106,17 @@ class Kernel:
         if not path.is_file():
             raise KernelError(f"no kernel image at {path}", "give the path of a bzImage")
         tree = Path(headers) if headers is not None else None
-        if tree is not None and not ((tree / "Makefile").is_file() and (tree / "include/config/auto.conf").is_file()):
+        if tree is not None and not ((tree / "Makefile").is_file() and (tree / "include/config/kernel.release").is_file()):
             raise KernelError(
                 f"{tree} is not a tree that modules can be built against",
                 "give a kernel's headers (/lib/modules/RELEASE/build) or a source tree after make modules_prepare",
             )
-        return Kernel(path.name, path, release_of(path), (), tree)
+        release = release_of(path)
+        if tree is not None:
+            theirs = (tree / "include/config/kernel.release").read_text().strip()
+            if theirs != release:
+                raise KernelError(f"{tree} is of Linux {theirs}, and {path} is Linux {release}", "a kernel loads modules of its own release")
+        return Kernel(path.name, path, release, (), tree.absolute() if tree else None)
 
 
     @property
@@ -171,9 +176,9 @@ def checked_headers(kernel: Kernel) -> Path:
     """The tree against which a kernel's modules are built, after its check. Raises KernelError."""
     if kernel.headers is None:
         raise KernelError(f"there are no headers for {kernel.name}", "give its tree with --headers DIR")
-    version = _version(kernel.name)
-    if kernel.headers.is_relative_to(cache.cache_folder() / "kernels"):
-        _check(version, ("headers",))
+    entries = cache.cache_folder() / "kernels"
+    if kernel.headers.is_relative_to(entries):
+        _check(kernel.headers.relative_to(entries).parts[0], ("headers",))
     return kernel.headers
 
 
