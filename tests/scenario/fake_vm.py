@@ -121,7 +121,8 @@ class _Run:
         assert done.error is None, done.error
         self.taken.append(thread)
         if device_use is not None:
-            self.late[device_use[0]] = device_use[1]
+            row, found = device_use
+            self.late[row] = found if found != "same" or not self.late[row] else self.late[row]
         self.met(thread)
         if interpreter.process.exiting and not exiting:
             for other, info in enumerate(self.scenario.threads):

@@ -14,11 +14,13 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from multiprocessing import get_context
 
+from secondsight.devices.device import Device
 from secondsight.lang.program import Program
-from secondsight.search import Limits, Progress, Result, Verdict
+from secondsight.scenario.schedule import CannotForce, Schedule
+from secondsight.search import Limits, Progress, Result, Verdict, Violation
 from secondsight.search.auto import Executor, search
 
-__all__ = ["CaseTable", "Cell", "Entry", "Finding", "search_cell", "settle"]
+__all__ = ["CaseTable", "Cell", "Entry", "Finding", "Question", "search_cell", "settle"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,11 +52,20 @@ class Finding:
 
 
 @dataclass(frozen=True, slots=True)
+class Question:
+    """A broken cell as a question to a real kernel: a schedule, and the driver of its scenario's device."""
+
+    schedule: Schedule
+    driver: type[Device] | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class CaseTable:
     """A thread's question as a table.
 
     `program(row, column)` builds a cell's checked program (names of entries), or None where the question makes no sense.
-    `expected` are the verdicts that were reviewed by hand: tests compare them.
+    `expected` are the verdicts that were reviewed by hand: tests compare them. `on_kernel(row, column, violation)` makes a
+    broken cell a question to a real kernel, or says why it cannot be one.
     """
 
     name: str
@@ -65,6 +76,7 @@ class CaseTable:
     program: Callable[[str, str], Program | None]
     findings: tuple[Finding, ...] = ()
     expected: Mapping[tuple[str, str], Verdict] = field(default_factory=dict)
+    on_kernel: Callable[[str, str, Violation], Question | CannotForce] | None = None
 
     def cells(self) -> Iterator[tuple[str, str]]:
         """Row and column names of all cells, row by row."""

@@ -40,6 +40,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from secondsight.cases.table import CaseTable, Entry, Finding
+from secondsight.cases.udmabuf_on_kernel import on_kernel
 from secondsight.cases.udmabuf_story import (
     Action,
     importer_compares,
@@ -419,4 +420,5 @@ TABLE = CaseTable(
         for row, verdicts in EXPECTED.items()
         for column, verdict in zip(COLUMNS, verdicts, strict=True)
     },
+    on_kernel=on_kernel,
 )

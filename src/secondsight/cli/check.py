@@ -21,6 +21,7 @@ from secondsight.cli.common import (
     show,
     write_json,
 )
+from secondsight.cli.confirming import CONFIRM_HELP, asking, confirmation_json, question_of_checked, show_confirmation
 from secondsight.lang import LangError
 from secondsight.lang.program import Program
 from secondsight.report import SCHEMA, mail, result_to_json, trace_to_json
@@ -29,6 +30,7 @@ from secondsight.search import Progress, Verdict
 
 if TYPE_CHECKING:
     from secondsight.contract import Checked
+    from secondsight.kernels.confirm import Confirmation
 
 __all__ = ["check", "program_of"]
 
@@ -44,6 +46,7 @@ def check(
     seconds: Annotated[float | None, typer.Option(min=0, help="Stop each search after so many seconds.")] = None,
     memory: Annotated[str | None, typer.Option(help="Stop when so much memory is in use: 500M, 8G.")] = "8G",
     executor: Annotated[str, typer.Option(metavar="auto|reference|native", help=EXECUTOR_HELP)] = "auto",
+    on: Annotated[str | None, typer.Option("--confirm", metavar="KERNEL", help=CONFIRM_HELP)] = None,
 ) -> None:
     """Run a driver through every interleaving with each adversary; a broken rule comes back as a shortest trace."""
     from secondsight import contract
@@ -67,11 +70,14 @@ def check(
                     raise KeyboardInterrupt
         except KeyboardInterrupt:
             interrupted = True
+    answers = {} if interrupted or on is None else _confirmed(on, drivers, found, raised)
     if as_json:
-        write_json(_as_json(file, found, raised, interrupted))
+        write_json(_as_json(file, found, raised, interrupted, {n: confirmation_json(str(on), a) for n, a in answers.items()}))
     elif found:
         _line(file, found)
         _traces(found)
+        for number, answer in answers.items():
+            show_confirmation(f"{on}, {found[number].driver}, {found[number].scenario}", answer)
     raise typer.Exit(INTERRUPTED if interrupted else exit_code(checked.result for checked in found))
 
 
@@ -84,6 +90,27 @@ def _drivers(file: Path, wanted: list[str] | None) -> list[type[Any]]:
         if name not in found:
             raise LangError(f"{file} has no driver {name}; it has {', '.join(found)}")
     return [kind for name, kind in found.items() if not wanted or name in wanted]
+
+
+def _confirmed(
+    on: str, drivers: list[type[Any]], found: list[Checked], raised: dict[str, int]
+) -> dict[int, Confirmation]:
+    """What a real kernel says to the shortest counterexample against each adversary, by its place in `found`."""
+    by_name = {kind.__name__: kind for kind in drivers}
+    shortest: dict[tuple[str, str], tuple[int, int]] = {}
+    for number, checked in enumerate(found):
+        if checked.result.violation is not None:
+            length = len(checked.result.violation.trace)
+            shortest[_group(checked)] = min(shortest.get(_group(checked), (length, number)), (length, number))
+    answers = {}
+    with asking(on) as ask:
+        assert ask is not None
+        for _, number in shortest.values():
+            one, violation = found[number], found[number].result.violation
+            assert violation is not None
+            question = question_of_checked(by_name[one.driver], one.adversary, one.scenario, one.rules, raised, violation)
+            answers[number] = ask(one.scenario, question)
+    return answers
 
 
 # For people.
@@ -135,14 +162,18 @@ def _worst(verdicts: Sequence[Verdict]) -> Verdict:
     return next((v for v in (Verdict.BROKEN, Verdict.NOT_FINISHED) if v in verdicts), Verdict.HOLDS)
 
 
-def _as_json(file: Path, found: list[Checked], raised: dict[str, int], interrupted: bool) -> dict[str, Any]:
+def _as_json(
+    file: Path, found: list[Checked], raised: dict[str, int], interrupted: bool, answers: dict[int, Any]
+) -> dict[str, Any]:
     verdicts = [c.result.verdict for c in found] + [Verdict.NOT_FINISHED] * interrupted
     return {
         "schema": SCHEMA,
         "kind": "check",
         "file": str(file),
         "verdict": _worst(verdicts).value,
-        "results": [_result(file, checked, raised) for checked in found],
+        "results": [
+            _result(file, checked, raised) | ({"on_kernel": answers[n]} if n in answers else {}) for n, checked in enumerate(found)
+        ],
     }
 
 

@@ -11,6 +11,8 @@ from rich.padding import Padding
 
 from secondsight.cli import common
 from secondsight.cli.common import BROKEN, EXECUTOR_HELP, INTERRUPTED, Running, exit_code, limits, show, write_json
+from secondsight.cli.confirming import CONFIRM_HELP, asking, confirmation_json, show_confirmation
+from secondsight.kernels.confirm import Confirmation, Confirmed
 from secondsight.lang import LangError
 from secondsight.lang.program import Program
 from secondsight.report import SCHEMA, mail, result_to_json, trace_to_json
@@ -23,6 +25,11 @@ if TYPE_CHECKING:
 
 __all__ = ["program_of", "settle"]
 
+Answers = dict[tuple[str, str], Confirmation]
+"""What a real kernel said to the broken cells of a table, by row and column."""
+
+_MARKS = {Confirmed.CONFIRMED: "confirmed", Confirmed.REFUTED: "REFUTED", Confirmed.CANNOT: "not forced"}
+
 
 def settle(
     table: Annotated[str | None, typer.Argument(help="One table by its name; without it, all of them.")] = None,
@@ -34,6 +41,7 @@ def settle(
     seconds: Annotated[float | None, typer.Option(min=0, help="Stop each cell after so many seconds.")] = None,
     memory: Annotated[str | None, typer.Option(help="Stop when so much memory is in use: 500M, 8G.")] = "8G",
     executor: Annotated[str, typer.Option(metavar="auto|reference|native", help=EXECUTOR_HELP)] = "auto",
+    on: Annotated[str | None, typer.Option("--confirm", metavar="KERNEL", help=CONFIRM_HELP)] = None,
 ) -> None:
     """Settle the design questions of the mail threads: alternatives against adversaries and properties.
 
@@ -49,17 +57,23 @@ def settle(
     if trace is not None:
         raise typer.Exit(_one_cell(chosen, trace, bounds, as_json, by))
     settled: list[tuple[CaseTable, list[Cell]]] = []
+    answers: dict[str, Answers] = {}
     for one in chosen:
         cells = _settle(one, bounds, by)
         settled.append((one, cells))
+        whole = len(cells) == len(list(one.cells()))
+        answers[one.name] = _confirmed(on, one, cells) if on is not None and whole else {}
         if not as_json:
-            _print_table(one, cells)
+            _print_table(one, cells, answers[one.name])
+            _print_answers(str(on), answers[one.name])
         if len(cells) < len(list(one.cells())):
             break
     if as_json:
-        write_json({"schema": SCHEMA, "kind": "settle", "tables": [_as_json(t, cells) for t, cells in settled]})
+        write_json({"schema": SCHEMA, "kind": "settle", "tables": [_as_json(t, cells, answers=answers[t.name], on=on) for t, cells in settled]})
     else:
         _print_example(settled)
+    if any(answer.verdict is Confirmed.REFUTED for of_table in answers.values() for answer in of_table.values()):
+        raise typer.Exit(BROKEN)
     raise typer.Exit(INTERRUPTED if any(_was_interrupted(t, cells) for t, cells in settled) else _exit_code(settled))
 
 
@@ -80,6 +94,18 @@ def _settle(table: CaseTable, bounds: Limits, by: Executor) -> list[Cell]:
         return settle_table(table, bounds, on_cell, executor=by)
 
 
+def _confirmed(on: str, table: CaseTable, cells: list[Cell]) -> Answers:
+    """What a real kernel says to every broken cell."""
+    answers: Answers = {}
+    with asking(on) as ask:
+        assert ask is not None
+        for cell in cells:
+            if cell.result is not None and cell.result.violation is not None and table.on_kernel is not None:
+                question = table.on_kernel(cell.row, cell.column, cell.result.violation)
+                answers[cell.row, cell.column] = ask(f"{cell.row}, {cell.column}", question)
+    return answers
+
+
 def _was_interrupted(table: CaseTable, cells: list[Cell]) -> bool:
     return len(cells) < len(list(table.cells())) or any(c.result is not None and c.result.reason == "interrupted" for c in cells)
 
@@ -96,9 +122,10 @@ def _exit_code(settled: list[tuple[CaseTable, list[Cell]]]) -> int:
 # For people.
 
 
-def _print_table(table: CaseTable, cells: list[Cell]) -> None:
+def _print_table(table: CaseTable, cells: list[Cell], answers: Answers) -> None:
     results = {(c.row, c.column): c.result for c in cells}
-    show(decision_table(table.title, table.question, table.rows, table.columns, results))
+    marks = {place: _MARKS[answer.verdict] for place, answer in answers.items()}
+    show(decision_table(table.title, table.question, table.rows, table.columns, results, marks))
     for cell in cells:
         if cell.result is not None and cell.result.error is not None:
             show(f"{cell.row}, {cell.column}: {cell.result.error}")
@@ -113,6 +140,23 @@ def _print_table(table: CaseTable, cells: list[Cell]) -> None:
         if expected is not None and cell.verdict not in (expected, Verdict.NOT_FINISHED):
             told = cell.verdict.value if cell.verdict else "no search"
             show(f"{cell.row}, {cell.column}: {told}, though it was reviewed as {expected.value}", style="bold red")
+
+
+def _print_answers(on: str, answers: Answers) -> None:
+    """What a real kernel said, the same sentence once: first what it confirmed, then the rest."""
+    said: dict[tuple[Confirmed, str], list[str]] = {}
+    for (row, column), answer in answers.items():
+        if answer.verdict is Confirmed.REFUTED:
+            show_confirmation(f"{on}: {row}, {column}", answer)
+        else:
+            said.setdefault((answer.verdict, answer.why), []).append(f"{row}, {column}")
+    for (verdict, why), cells in sorted(said.items(), key=lambda item: item[0][0] is not Confirmed.CONFIRMED):
+        show(f"{on}: {verdict.value}: {why}:")
+        shown = cells if verdict is Confirmed.CONFIRMED or len(cells) <= 3 else [f"{len(cells)} cells"]
+        for cell in shown:
+            show(f"  {cell}")
+    if answers:
+        print()
 
 
 def _print_example(settled: Sequence[tuple[CaseTable, list[Cell]]]) -> None:
@@ -156,7 +200,9 @@ def _one_cell(tables: list[CaseTable], wanted: str, bounds: Limits, as_json: boo
     return exit_code([cell.result])
 
 
-def _as_json(table: CaseTable, cells: list[Cell], traces: bool = False) -> dict[str, Any]:
+def _as_json(
+    table: CaseTable, cells: list[Cell], traces: bool = False, answers: Answers | None = None, on: str | None = None
+) -> dict[str, Any]:
     verdicts = {(c.row, c.column): c.verdict for c in cells if c.verdict is not None}
     return {
         "table": table.name,
@@ -164,16 +210,18 @@ def _as_json(table: CaseTable, cells: list[Cell], traces: bool = False) -> dict[
         "question": table.question,
         "rows": [{"name": e.name, "summary": e.summary} for e in table.rows],
         "columns": [{"name": e.name, "summary": e.summary} for e in table.columns],
-        "cells": [_cell_json(table, cell, traces) for cell in cells],
+        "cells": [_cell_json(table, cell, traces, (answers or {}).get((cell.row, cell.column)), on) for cell in cells],
         "findings": [{"claim": f.claim, "result": f.verdict(verdicts)} for f in table.findings],
     }
 
 
-def _cell_json(table: CaseTable, cell: Cell, traces: bool) -> dict[str, Any]:
+def _cell_json(table: CaseTable, cell: Cell, traces: bool, answer: Confirmation | None, on: str | None) -> dict[str, Any]:
     data: dict[str, Any] = {"row": cell.row, "column": cell.column, "verdict": None}
     if cell.result is None:
         return data
     data |= result_to_json(cell.result)
+    if answer is not None:
+        data["on_kernel"] = confirmation_json(str(on), answer)
     if traces and cell.result.violation is not None:
         program = table.program(cell.row, cell.column)
         assert program is not None

@@ -69,14 +69,15 @@ def decision_table(
     rows: Sequence[Heading],
     columns: Sequence[Heading],
     results: Mapping[tuple[str, str], Result | None],
+    marks: Mapping[tuple[str, str], str] | None = None,
 ) -> RenderableType:
     """The table with its title and question above, and below what rows and columns stand for.
 
-    A table that is too wide comes in panels, each with all rows. A cell that `results` lacks has not been searched.
+    `marks`: a word more for some cells. A table that is too wide comes in panels, each with all rows. A cell that `results` lacks has not been searched.
     """
     count = -(-len(columns) // _PANEL)
     size = -(-len(columns) // max(1, count))
-    panels = [_panel(rows, columns[i : i + size], size, results) for i in range(0, len(columns), size)]
+    panels = [_panel(rows, columns[i : i + size], size, results, marks or {}) for i in range(0, len(columns), size)]
     parts: list[RenderableType] = [Text(title, "bold"), Text(question), Text()]
     for panel in panels:
         parts += [panel, Text()]
@@ -84,8 +85,9 @@ def decision_table(
 
 
 def _panel(
-    rows: Sequence[Heading], columns: Sequence[Heading], size: int, results: Mapping[tuple[str, str], Result | None]
-) -> Table:
+    rows: Sequence[Heading], columns: Sequence[Heading], size: int, results: Mapping[tuple[str, str], Result | None],
+    marks: Mapping[tuple[str, str], str],
+) -> Table:  # fmt: skip
     """Some of the columns, as wide as `size` of them may be."""
     width = min(_MOST, (WIDTH - _NAMES) // size - 1)
     names = WIDTH - size * (width + 1)
@@ -97,6 +99,9 @@ def _panel(
         if number:
             table.add_row()
         cells = [_cell(results, row.name, column.name, width) for column in columns]
+        for cell, column in zip(cells, columns, strict=True):
+            if (row.name, column.name) in marks:
+                cell.append("\n" + _broken(marks[row.name, column.name], width), "bold")
         table.add_row(Text(_broken(row.name, min(_NAMES_MOST, names - 1))), *cells)
     return table
 

@@ -84,8 +84,8 @@ class Forced:
     `retries`: for each operation, in the order of `scenario.places()`, how often it met the hold point `read_begun`: each
     time after the first the driver started over. `probe`: for each page, in the order in which pages were mapped, what the
     device's table had at the end: `none`, `same` (the frame that the CPU's table has there) or `other`, with `+w` if it may
-    be written. `late`: for each operation, what the CPU's table had when the driver last used a page after it held nothing any
-    more that keeps it (`LATE`; "" for no such use).
+    be written. `late`: for each operation, what the CPU's table had when the driver used a page after it held nothing any more that
+    keeps it (`LATE`; "" for no such use; of several, the last that found anything else than `same`).
     """
 
     outcome: Outcome

@@ -33,8 +33,8 @@ from secondsight.scenario.schedule import BLOCKED, ENDED, LATE, Forced
 __all__ = ["Broken", "Coarse", "ForcedModel", "Node", "TooManyInterleavings"]
 
 Node = tuple[bytes, tuple[int, ...]]
-"""A state, and what was noted on the way: for each operation the retries, then what its last late use found, then whether an
-exit cut it off."""
+"""A state, and what was noted on the way: for each operation the retries, then what its late use found, then whether an exit
+cut it off."""
 
 _MOST = 20_000
 """States within one coarse step."""
@@ -219,7 +219,9 @@ class ForcedModel:
             counts = _with(counts, row, counts[row] + 1)
         late = self.late_at.get(number)
         if late is not None:
-            counts = _with(counts, rows + self._row(state, thread), self._found_late(state, thread, *late))
+            row, found = rows + self._row(state, thread), self._found_late(state, thread, *late)
+            if LATE[found] != "same" or not counts[row]:
+                counts = _with(counts, row, found)
         if after[self.exiting_at] and not state[self.exiting_at]:
             for other in range(len(self.names)):
                 at = self.reference.counter(after, other)

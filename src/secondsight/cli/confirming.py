@@ -1,0 +1,178 @@
+"""`--confirm KERNEL` and `--schedule FILE`: the model's counterexamples, forced on a real kernel."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from secondsight.cases import TABLES, Question
+from secondsight.cli.common import Running, show
+from secondsight.cli.kernel import find_kernel
+from secondsight.devices.device import Device
+from secondsight.kernels import Kernel, boot
+from secondsight.kernels.confirm import Confirmation, Confirmed, confirm
+from secondsight.kernels.real_device import VARIANTS
+from secondsight.lang import LangError
+from secondsight.report import trace_from_json
+from secondsight.scenario import ScenarioError
+from secondsight.scenario.forced import CannotForce, schedule_of
+from secondsight.scenario.schedule import Forced, schedule_of_json
+from secondsight.search import Violation
+
+__all__ = ["CONFIRM_HELP", "Asking", "asking", "confirmation_json", "question_of_checked", "question_of_file", "show_confirmation"]
+
+CONFIRM_HELP = "Force each counterexample on this kernel, in QEMU: did it do the same? linux-6.12."
+
+STYLES = {Confirmed.CONFIRMED: "green", Confirmed.REFUTED: "bold red", Confirmed.CANNOT: "yellow"}
+
+
+class Asking:
+    """Asks one kernel, which is booted when there is something to force. `kernel` names it in sentences."""
+
+    def __init__(self, kernel: Kernel, running: Running) -> None:
+        self._kernel, self._running = kernel, running
+        self._vm: Any = None
+        self.kernel = kernel.name
+
+    def __call__(self, label: str, question: Question | CannotForce) -> Confirmation:
+        """The kernel's answer. Raises KernelError when it cannot be booted, or dies."""
+        if isinstance(question, CannotForce):
+            return confirm(self._vm, question)
+        if self._vm is None:
+            self._running.say(f"booting {self._kernel.name}")
+            self._vm = boot(self._kernel, module=True)
+        self._running.say(f"{self._kernel.name}: {label}")
+        return confirm(self._vm, question.schedule, question.driver)
+
+    def close(self) -> None:
+        """End the guest."""
+        if self._vm is not None:
+            self._vm.close()
+
+
+@contextmanager
+def asking(name: str | None, image: Path | None = None) -> Iterator[Asking | None]:
+    """Ask the kernel of a name (or an image of one's own); None without either."""
+    kernel = find_kernel(name, image)
+    if kernel is None:
+        yield None
+        return
+    with Running() as running:
+        asks = Asking(kernel, running)
+        try:
+            yield asks
+        finally:
+            asks.close()
+
+
+# Questions.
+
+
+def question_of_checked(
+    driver: type[Device], adversary: str, scenario: str, rules: Iterable[str], bounds: dict[str, int], violation: Violation
+) -> Question | CannotForce:
+    """What `check` found, as a question."""
+    from secondsight import contract
+
+    found = next((s for s in contract.ADVERSARIES[adversary].scenarios if s.name == scenario), None)
+    if found is None:
+        raise LangError(f"{adversary} has no scenario {scenario} any more")
+    probes = [probe for name in rules for probe in contract.RULES[name].probes]
+    schedule = schedule_of(found, driver, violation, probes, bounds or None)
+    return schedule if isinstance(schedule, CannotForce) else Question(schedule, driver)
+
+
+def question_of_file(path: Path, drivers: Callable[[], Iterable[type[Device]]]) -> Question | CannotForce:
+    """A saved schedule, or a saved trace (the shortest of a document's) made into one.
+
+    `drivers`: the classes that a schedule's driver may be besides those that the real device has.
+    """
+    try:
+        data = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise ScenarioError(f"cannot be read as JSON: {error}", "give a schedule, or a trace that --json wrote", (str(path), 0)) from error
+    if isinstance(data, dict) and data.get("kind") == "schedule":
+        return _saved_schedule(path, data, drivers)
+    traces = [trace_from_json(part) for part in _parts(data, "trace")]
+    if not traces:
+        raise ScenarioError("has neither a schedule nor a trace", "give a schedule, or a trace that --json wrote", (str(path), 0))
+    made_by, _, violation = min(traces, key=lambda trace: len(trace[2].trace))
+    try:
+        return _of_trace(made_by, violation)
+    except KeyError as error:
+        raise ScenarioError(f"the trace does not say how its program is made: {error}", site=(str(path), 0)) from error
+
+
+def _saved_schedule(path: Path, data: Any, drivers: Callable[[], Iterable[type[Device]]]) -> Question:
+    try:
+        schedule = schedule_of_json(data)
+    except ScenarioError as error:
+        raise ScenarioError(error.reason, error.remedy, (str(path), 0)) from error
+    if schedule.driver is None:
+        return Question(schedule)
+    known = {kind.__name__: kind for kind in (*drivers(), *VARIANTS)}
+    if schedule.driver not in known:
+        raise ScenarioError(
+            f"the schedule's driver {schedule.driver} is not known here",
+            f"name the file that has it before --schedule; the real device has {', '.join(v.__name__ for v in VARIANTS)}",
+            (str(path), 0),
+        )
+    return Question(schedule, known[schedule.driver])
+
+
+def _parts(data: Any, kind: str) -> Iterator[Any]:
+    """Every part of a document that is of a kind."""
+    if isinstance(data, dict) and data.get("kind") == kind:
+        yield data
+    elif isinstance(data, dict | list):
+        for item in data.values() if isinstance(data, dict) else data:
+            yield from _parts(item, kind)
+
+
+def _of_trace(made_by: dict[str, Any], violation: Violation) -> Question | CannotForce:
+    from secondsight.contract import load_drivers
+
+    if made_by["command"] == "settle":
+        table = TABLES.get(made_by["table"])
+        if table is None or table.on_kernel is None:
+            return CannotForce(f"nothing of {made_by['table']} is on a real kernel")
+        return table.on_kernel(made_by["row"], made_by["column"], violation)
+    driver = next((kind for kind in load_drivers(made_by["file"]) if kind.__name__ == made_by["driver"]), None)
+    if driver is None:
+        raise LangError(f"{made_by['file']} has no driver {made_by['driver']} any more")
+    return question_of_checked(driver, made_by["adversary"], made_by["scenario"], made_by["rules"], made_by["bounds"], violation)
+
+
+# Answers.
+
+
+def show_confirmation(label: str, found: Confirmation) -> None:
+    """An answer for people."""
+    show(f"{label}: {found.verdict.value}: {found.why}", style=STYLES[found.verdict])
+    if found.verdict is Confirmed.REFUTED and found.schedule is not None:
+        for number, step in enumerate(found.schedule.steps, 1):
+            show(f"  {number:>3}  {step}")
+        for expected in found.expected:
+            show(f"  expected: {expected}")
+        if found.seen is not None:
+            show(f"  seen:     {found.seen}")
+
+
+def confirmation_json(kernel: str, found: Confirmation) -> dict[str, Any]:
+    """An answer as data (docs/json.md)."""
+    data: dict[str, Any] = {"kernel": kernel, "verdict": found.verdict.value, "why": found.why, "form": found.form}
+    if found.schedule is not None:
+        data["schedule"] = json.loads(found.schedule.to_json())
+    data["expected"] = [_forced_json(one) for one in sorted(found.expected, key=str)]
+    data["seen"] = None if found.seen is None else _forced_json(found.seen)
+    return data
+
+
+def _forced_json(one: Forced) -> dict[str, Any]:
+    from secondsight.scenario import show_value
+
+    outcome = {name: show_value(value) for name, value in one.outcome}
+    return {"outcome": outcome, "retries": list(one.retries), "late": list(one.late), "probe": list(one.probe)}
