@@ -40,12 +40,12 @@ class Asking:
     def __call__(self, label: str, question: Question | CannotForce) -> Confirmation:
         """The kernel's answer. Raises KernelError when it cannot be booted, or dies."""
         if isinstance(question, CannotForce):
-            return confirm(self._vm, question)
+            return Confirmation(Confirmed.CANNOT, question.why)
         if self._vm is None:
             self._running.say(f"booting {self._kernel.name}")
             self._vm = boot(self._kernel, module=True)
         self._running.say(f"{self._kernel.name}: {label}")
-        return confirm(self._vm, question.schedule, question.driver)
+        return confirm(self._vm, question.schedule, question.driver, self._kernel.release)
 
     def close(self) -> None:
         """End the guest."""
@@ -54,9 +54,9 @@ class Asking:
 
 
 @contextmanager
-def asking(name: str | None, image: Path | None = None) -> Iterator[Asking | None]:
-    """Ask the kernel of a name (or an image of one's own); None without either."""
-    kernel = find_kernel(name, image)
+def asking(name: str | None, image: Path | None = None, headers: Path | None = None) -> Iterator[Asking | None]:
+    """Ask the kernel of a name, or an image of one's own (with its headers); None without either."""
+    kernel = find_kernel(name, image, headers)
     if kernel is None:
         yield None
         return

@@ -13,14 +13,30 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from secondsight.cases import Question
 from secondsight.cli import common
-from secondsight.cli.common import BROKEN, EXECUTOR_HELP, Running, exit_code, limits, search_progress, show, write_json
+from secondsight.cli.common import (
+    BROKEN,
+    EXECUTOR_HELP,
+    HOLDS,
+    NOT_FINISHED,
+    Running,
+    exit_code,
+    limits,
+    search_progress,
+    show,
+    write_json,
+)
+from secondsight.cli.confirming import asking, confirmation_json, question_of_file, show_confirmation
 from secondsight.cli.kernel import find_kernel
+from secondsight.devices.device import Device
 from secondsight.kernels import Kernel, Observation, boot
+from secondsight.kernels.confirm import Confirmed
+from secondsight.lang import LangError
 from secondsight.linux.releases import version_of
 from secondsight.report import SCHEMA, result_to_json
 from secondsight.report.columns import WIDTH
-from secondsight.scenario import Outcome, Scenario, load_scenarios, show_outcome, show_value
+from secondsight.scenario import Outcome, Scenario, ScenarioError, load_scenarios, show_outcome, show_value
 from secondsight.search import Limits, Result, Verdict
 from secondsight.search.auto import Executor
 
@@ -57,11 +73,17 @@ def run(
     seconds: Annotated[float | None, typer.Option(min=0, help="Stop the model's search after so many seconds.")] = None,
     memory: Annotated[str | None, typer.Option(help="Stop when so much memory is in use: 500M, 8G.")] = "8G",
     executor: Annotated[str, typer.Option(metavar="auto|reference|native", help=EXECUTOR_HELP)] = "auto",
+    schedule: Annotated[
+        Path | None, typer.Option(help="Force this schedule, or this trace's, on the kernel: did it do as the model says?")
+    ] = None,
 ) -> None:
     """Print every possible outcome of a scenario, and with --on how often a real kernel showed each.
 
-    An outcome that was observed and is not possible means that the model is wrong: exit code 1.
+    An outcome that was observed and is not possible means that the model is wrong: exit code 1. With --schedule the file may
+    also be the driver's, and only that schedule is run, forced: exit code 0 confirmed, 1 refuted, 3 cannot be forced.
     """
+    if schedule is not None:
+        raise typer.Exit(_forced(file, schedule, on, kernel, headers, as_json))
     scenarios = load_scenarios(file)
     bounds, by = limits(states, seconds, memory), common.executor(executor)
     target = find_kernel(on, kernel, headers)
@@ -80,6 +102,46 @@ def run(
     if any(c.impossible for c in compared):
         raise typer.Exit(BROKEN)
     raise typer.Exit(exit_code(c.result for c in compared))
+
+
+def _forced(file: Path, schedule: Path, on: str | None, kernel: Path | None, headers: Path | None, as_json: bool) -> int:
+    """`--schedule`: one schedule, forced; the exit code."""
+    question = question_of_file(schedule, lambda: _drivers(file))
+    if isinstance(question, Question):
+        _is_of(file, question.schedule.scenario)
+    with asking(on, kernel, headers) as ask:
+        if ask is None:
+            raise typer.BadParameter("--schedule FILE is forced on a kernel: name it by --on or --kernel")
+        found, name = ask(schedule.name, question), ask.kernel
+    if as_json:
+        write_json({"schema": SCHEMA, "kind": "forced", "file": str(file), **confirmation_json(name, found)})
+    else:
+        label = f"{name}, {found.schedule.scenario.name}" if found.schedule is not None else name
+        show_confirmation(label, found)
+        if found.seen is not None and found.verdict is Confirmed.CONFIRMED:
+            show(f"  {found.seen}")
+    return {Confirmed.CONFIRMED: HOLDS, Confirmed.REFUTED: BROKEN, Confirmed.CANNOT: NOT_FINISHED}[found.verdict]
+
+
+def _drivers(file: Path) -> list[type[Device]]:
+    """The drivers that a file has; none where it is a file of scenarios."""
+    from secondsight.contract import load_drivers
+
+    try:
+        return load_drivers(file)
+    except LangError:
+        return []
+
+
+def _is_of(file: Path, scenario: Scenario) -> None:
+    """Refuse a schedule of another scenario than the file has. A driver's file has none: its scenarios are the contract's."""
+    if _drivers(file):
+        return
+    known = {one.name: one for one in load_scenarios(file)}
+    if scenario.name not in known:
+        raise ScenarioError(f"has no scenario {scenario.name}, which the schedule is of", f"it has {', '.join(known)}", (str(file), 0))
+    if known[scenario.name].to_json() != scenario.to_json():
+        raise ScenarioError(f"{scenario.name} is not as it was when the schedule was saved", "save it again", (str(file), 0))
 
 
 def _checked(release: str) -> None:

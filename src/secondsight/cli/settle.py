@@ -55,7 +55,7 @@ def settle(
     chosen = [t for t in TABLES.values() if table is None or t.name == table]
     bounds, by = limits(states, seconds, memory), common.executor(executor)
     if trace is not None:
-        raise typer.Exit(_one_cell(chosen, trace, bounds, as_json, by))
+        raise typer.Exit(_one_cell(chosen, trace, bounds, as_json, by, on))
     settled: list[tuple[CaseTable, list[Cell]]] = []
     answers: dict[str, Answers] = {}
     for one in chosen:
@@ -69,7 +69,8 @@ def settle(
         if len(cells) < len(list(one.cells())):
             break
     if as_json:
-        write_json({"schema": SCHEMA, "kind": "settle", "tables": [_as_json(t, cells, answers=answers[t.name], on=on) for t, cells in settled]})
+        tables = [_as_json(t, cells, answers=answers[t.name], on=on) for t, cells in settled]
+        write_json({"schema": SCHEMA, "kind": "settle", "tables": tables})
     else:
         _print_example(settled)
     if any(answer.verdict is Confirmed.REFUTED for of_table in answers.values() for answer in of_table.values()):
@@ -178,7 +179,7 @@ def _print_trace(table: CaseTable, cell: Cell) -> None:
 # One cell, and JSON.
 
 
-def _one_cell(tables: list[CaseTable], wanted: str, bounds: Limits, as_json: bool, by: Executor) -> int:
+def _one_cell(tables: list[CaseTable], wanted: str, bounds: Limits, as_json: bool, by: Executor, on: str | None) -> int:
     """`--trace`: settle one cell and show its trace."""
     from secondsight.cases import search_cell
 
@@ -189,14 +190,16 @@ def _one_cell(tables: list[CaseTable], wanted: str, bounds: Limits, as_json: boo
     table, row, column = places[0]
     with Running() as running:
         cell = search_cell(table, row, column, bounds, lambda p: running.say(f"{wanted}: {p.states:,} states"), by)
+    answers = {} if on is None else _confirmed(on, table, [cell])
     if as_json:
-        write_json({"schema": SCHEMA, "kind": "settle", "tables": [_as_json(table, [cell], traces=True)]})
+        write_json({"schema": SCHEMA, "kind": "settle", "tables": [_as_json(table, [cell], True, answers, on)]})
     elif cell.result is None:
         show(f"{wanted}: makes no sense")
     elif cell.result.violation is None:
         show(f"{wanted}: {cell.result.verdict.value}, {cell.result.states:,} states, {cell.result.seconds:.1f} s")
     else:
         _print_trace(table, cell)
+        _print_answers(str(on), answers)
     return exit_code([cell.result])
 
 

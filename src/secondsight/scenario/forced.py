@@ -109,13 +109,15 @@ def random_schedule(
     driver: type[Device] | None,
     choose: Callable[[int], int],
     points: Iterable[str] = USUAL,
+    release: str | None = None,
 ) -> Schedule | CannotForce:
     """A schedule that releases threads in an order of `choose`'s choosing: `choose(n)` gives one of 0..n-1.
 
     Only steps that settle in one way are taken; where no thread has one, the rest runs freely. `CannotForce` where that
     would break something (a deadlock, say). Raises `ModelError` for a bound that is too small.
     """
-    model = ForcedModel(scenario, driver, points=points)
+    points = tuple(points)
+    model = ForcedModel(scenario, driver, points=points, release=release)
     nodes = _begin(model)
     if nodes is None:
         return CannotForce(f"the threads of {scenario.name} can settle in more than one way before the first step")
@@ -146,12 +148,13 @@ def _schedule(scenario: Scenario, driver: type[Device] | None, steps: list[Step]
 # What a schedule leaves behind.
 
 
-def run_forced(schedule: Schedule, driver: type[Device] | None = None) -> frozenset[Forced]:
-    """Everything that a run of a schedule can leave behind: one thing, unless some of it is up to timing.
+def run_forced(schedule: Schedule, driver: type[Device] | None = None, release: str | None = None) -> frozenset[Forced]:
+    """Everything that a run of a schedule can leave behind: one thing, unless some of it is up to timing. `release`: on which
+    kernel release, as in `model.outcomes`.
 
     Raises `NotFollowed` where the model cannot do as the schedule says, `ModelError` for a bound that is too small.
     """
-    model = ForcedModel(schedule.scenario, driver, points=schedule.points)
+    model = ForcedModel(schedule.scenario, driver, points=schedule.points, release=release)
     nodes: Nodes = model.start().settled
     for number, step in enumerate(schedule.steps, 1):
         nodes = _follow(model, nodes, step, number)

@@ -63,7 +63,8 @@ class Coarse:
 
 
 class ForcedModel:
-    """A scenario under holds; see the module. `driver`, `rules`, `wanted` as in `model.program`; `points`: where threads are held.
+    """A scenario under holds; see the module. `driver`, `rules`, `wanted`, `release` as in `model.program`; `points`: where
+    threads are held.
 
     `quarantine`: freed frames are not used again, as on a real kernel whose device keeps references to what it uses.
     """
@@ -76,12 +77,13 @@ class ForcedModel:
         wanted: dict[str, int] | None = None,
         points: Iterable[str] = USUAL,
         quarantine: bool = True,
+        release: str | None = None,
     ) -> None:
         self.scenario, self.points = scenario, frozenset(points)
         most = {"frames": LARGEST["frames"], "quarantine": LARGEST["frames"] - 1} if quarantine else {}
-        self.program = program(scenario, driver, rules, most | (wanted or {}), holds=True)
+        self.program = program(scenario, driver, rules, most | (wanted or {}), holds=True, release=release)
         self.reference = Reference(self.program)
-        self.encoder = Encoder(scenario)
+        self.encoder = Encoder(scenario, release)
         self.mm, self.device = self.program.threads[0].arguments[2:4]
         self.places = self.encoder.places
         self.rows = len(self.places)
