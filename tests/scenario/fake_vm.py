@@ -186,8 +186,9 @@ class _Run:
         if device is not None:
             mm = self.program.threads[0].arguments[2]
             pages = sum(int(p.op.args["pages"]) for p in self.places if p.op.kind == "mmap" and p.op.args["at"] is None)  # type: ignore[arg-type]
+            closed = any(p.op.kind == "device_close" and v == 0 for p, v in zip(self.places, values, strict=True))
             for va in range(pages):
                 entry = device.page_table.entries[va]
-                word = "none" if entry.frame is None else "same" if entry.frame is mm.ptes[va].frame else "other"
-                probe.append(word + ("+w" if entry.frame is not None and entry.writable else ""))
+                word = "none" if entry.frame is None or closed else "same" if entry.frame is mm.ptes[va].frame else "other"
+                probe.append(word + ("+w" if word != "none" and entry.writable else ""))
         return Forced(collect(self.scenario, words), tuple(self.retries), tuple(probe), tuple(self.late))

@@ -14,7 +14,7 @@ import signal
 from collections.abc import Iterable, Mapping, Sequence
 
 from secondsight.kernels.errors import KernelError
-from secondsight.scenario.data import OK, SKIPPED, TORN, Scenario, show_value
+from secondsight.scenario.data import DIFFERS, OK, SKIPPED, TORN, Scenario
 from secondsight.scenario.holds import by_number, hold
 from secondsight.scenario.ops import OPS, SEALS, ArgType, Op, Ref, Value
 
@@ -63,7 +63,8 @@ def encode(scenario: Scenario, variant: str = "") -> str:
             )
     made = [place.op.makes for place in places if place.op.makes]
     number = {name: i for i, name in enumerate(made)}
-    lines = [f"scenario {scenario.name[:63]} {len(made)} {len(scenario.threads)} {len(places)}"]
+    name = "_".join(scenario.name.split())[:63]
+    lines = [f"scenario {name} {len(made)} {len(scenario.threads)} {len(places)}"]
     if variant:
         lines.append(f"driver {variant}")
     if any(place.op.kind == "device" for place in places):
@@ -146,8 +147,7 @@ def value_of(result: str) -> str | None:
     if kind == "errno":
         return "-" + _ERRORS.get(int(number), number)
     if kind == "differs":
-        cpu, device = (show_value(chr(n)) if n < 255 else "fails" for n in divmod(int(number), 256))
-        return f"cpu={cpu},device={device}"
+        return DIFFERS
     if kind == "signal":
         return signal.Signals(int(number)).name
     return {"none": None, "ok": OK, "skipped": SKIPPED, "torn": TORN}[kind]

@@ -268,10 +268,13 @@ class ForcedModel:
         return Forced(collect(self.scenario, words), counts[:rows], self._probe(state), late)
 
     def _probe(self, state: bytes) -> tuple[str, ...]:
-        """The device's table beside the CPU's."""
+        """The device's table beside the CPU's. A device that was closed has none."""
         device = self.device
         if device is None:
             return ()
+        closes = [row for row, place in enumerate(self.places) if place.op.kind == "device_close"]
+        if any(state[self.results_at[0] + row] == 128 for row in closes):
+            return ("none",) * self.encoder.pages
         layout = self.program.layout
         table = layout.addresses[id(unwrap(device))] + layout.offset(type(device), "page_table")
         table += layout.offset(DevicePageTable, "entries")

@@ -183,7 +183,8 @@ static int range_fault(struct ss_mirror *mirror, unsigned long addr, bool write,
 		mmap_read_unlock(mirror->mm);
 		mmput(mirror->mm);
 	}
-	ss_hold(mirror->session, SS_POINT_RANGE_FAULTED);
+	if (!ret)
+		ss_hold(mirror->session, SS_POINT_RANGE_FAULTED);
 	return ret;
 }
 
@@ -320,6 +321,7 @@ static int late_deref_fault(struct ss_mirror *mirror, unsigned long addr, bool w
 		unsigned long seq, pfn;
 		struct page *kept;
 		bool retry;
+		u32 found;
 		int ret;
 
 		seq = read_begin(mirror, access);
@@ -343,7 +345,9 @@ static int late_deref_fault(struct ss_mirror *mirror, unsigned long addr, bool w
 			continue;
 		}
 		ss_hold(mirror->session, SS_POINT_UNLOCKED);
-		access->late = touched(kept, addr);
+		found = touched(kept, addr);
+		if (found != SS_PROBE_SAME || !access->late)
+			access->late = found;
 		drop(kept);
 		return 0;
 	}
