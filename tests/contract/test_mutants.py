@@ -45,9 +45,9 @@ def places() -> list[tuple[int, int]]:
 
 
 def skipped(stmt: ast.stmt) -> bool:
-    """Docstrings, and what only says where control goes."""
+    """Docstrings, what only says where control goes, and hold points, which are nothing."""
     return isinstance(stmt, ast.Continue | ast.Return | ast.While | ast.FunctionDef) or (
-        isinstance(stmt, ast.Expr) and isinstance(stmt.value, ast.Constant)
+        isinstance(stmt, ast.Expr) and (isinstance(stmt.value, ast.Constant) or ast.unparse(stmt).startswith("hold_point("))
     )
 
 
