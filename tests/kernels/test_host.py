@@ -130,6 +130,14 @@ def test_a_failed_fetch_leaves_no_entry(cache: Path, monkeypatch: pytest.MonkeyP
     assert [path.name for path in (cache / "kernels").iterdir()] == ["6.12.lock"]
 
 
+def test_what_a_killed_process_left_is_cleared_away(cache: Path, fetched: list[str]) -> None:
+    left = cache / "kernels/6.12.making/made"
+    left.mkdir(parents=True)
+    (left / "vmlinuz").write_bytes(b"half")
+    assert get("6.12").release == RELEASE
+    assert sorted(path.name for path in (cache / "kernels").iterdir()) == ["6.12", "6.12.lock"]
+
+
 def test_two_that_fetch_at_once_fetch_once(fetched: list[str]) -> None:
     threads = [threading.Thread(target=get, args=("6.12",)) for _ in range(4)]
     for thread in threads:

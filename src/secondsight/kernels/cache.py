@@ -11,7 +11,7 @@ import fcntl
 import hashlib
 import json
 import os
-import tempfile
+import shutil
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -47,11 +47,16 @@ def make_entry(folder: Path, make: Callable[[Path], Path], **facts: str) -> None
     with locked(folder):
         if damage(folder, **facts) is None:
             return
-        with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as scratch:
-            made = make(Path(scratch))
+        scratch = folder.with_name(f"{folder.name}.making")
+        shutil.rmtree(scratch, ignore_errors=True)  # of a process that was killed: the lock is ours
+        scratch.mkdir()
+        try:
+            made = make(scratch)
             if folder.exists():
-                os.rename(folder, Path(scratch) / "damaged")
+                os.rename(folder, scratch / "damaged")
             os.rename(made, folder)
+        finally:
+            shutil.rmtree(scratch)
 
 
 def write_record(folder: Path, parts: Iterable[str], **facts: Any) -> None:
