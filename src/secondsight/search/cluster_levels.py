@@ -17,6 +17,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from secondsight.lang.errors import LangError
 from secondsight.lang.native import NONE, RULE
 from secondsight.search.cluster_member import Found, Job, Member, Note, Report
 from secondsight.search.native import STEP_FAILED
@@ -223,6 +224,8 @@ class Levels:
                 answer = self.hosts.answer(1.0)
             some, member, number = answer.value
             ordinals += some
+            if len(ordinals) > self.seen.depth + 1:
+                raise LangError("internal: the way back to a state is longer than the search is deep")
         return ordinals[::-1]
 
 
