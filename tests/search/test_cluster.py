@@ -17,7 +17,7 @@ from bench.mirror import CONFIGURATIONS, mirror
 from hypothesis import HealthCheck, Phase, assume, given, settings
 from hypothesis import strategies as st
 
-from secondsight.lang import Bounds, LangError, Machine, Mutex, Record, choose, require, shared_array, wait_until
+from secondsight.lang import Bounds, LangError, Machine, Mutex, Record, atomic, choose, require, shared_array, wait_until
 from secondsight.lang.compiler import CompilerMissing, compiler
 from secondsight.lang.native import Native
 from secondsight.lang.plain import replay
@@ -26,7 +26,7 @@ from secondsight.lang.symmetry import symmetry_of
 from secondsight.scenario import load_scenarios
 from secondsight.scenario.model import program, watched
 from secondsight.search import Limits, Progress, Result, Verdict
-from secondsight.search.cluster import cluster_search, job_of, search_by
+from secondsight.search.cluster import job_of, search_by
 from secondsight.search.cluster_levels import Answer, Levels, LocalHosts, Lost
 from secondsight.search.cluster_ray import hosts_at
 from secondsight.search.lock_order import LockOrder
@@ -53,10 +53,11 @@ def by_members(
     """A search by so many members with so many threads each, in this process."""
     order = LockOrder(native.program) if more.pop("lock_order", True) else None
     limits, deadlock = more.get("limits"), more.pop("deadlock", True)
-    job = job_of(native, order, limits and limits.memory, batch, more.get("watch"), deadlock, more.get("exact", False))
-    made = hosts(job, members, workers)
+    told = more.pop("watch", None), deadlock, more.pop("exact", False), more.pop("progress", False)
+    job = job_of(native, order, limits and limits.memory, batch, *told)
+    made = hosts(members, workers)
     try:
-        return search_by(made, native, order, batch=batch, **more)[0]
+        return search_by(made, native, job, order, **more)[0]
     finally:
         made.end()
 
@@ -296,7 +297,8 @@ def test_batches_that_wait_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_batch_that_belongs_to_another_is_refused() -> None:
-    hosts = LocalHosts(job_of(holding(), None, None, 1 << 16), 2)
+    hosts = LocalHosts(2)
+    hosts.open(job_of(holding(), None, None, 1 << 16))
     first = next(m for m in hosts.members if m.turn(0, [], 0, 1.0, [])[0].left)
     _, out = first.turn(0, [], 1, 1.0, [])
     while not any(out):
@@ -310,9 +312,31 @@ def test_a_batch_that_belongs_to_another_is_refused() -> None:
     hosts.end()
 
 
-def test_what_a_cluster_cannot_do_is_refused() -> None:
-    with pytest.raises(LangError, match="does not look for livelocks"):
-        cluster_search(holding(), "auto", progress=True)
+def spins() -> None:
+    """Goes round for ever once the other has put the value there."""
+    while True:
+        with atomic:
+            if cells[0].value == 0:
+                break
+
+
+def stays() -> None:
+    cells[0].value = 1
+
+
+@pytest.mark.parametrize("members, batch", [(1, 1000), (2, 30), (3, 1 << 20)])
+def test_livelock(members: int, batch: int) -> None:
+    assert by_members(holding(), members, 1, batch, progress=True).verdict is Verdict.HOLDS
+    native = Native(program_of((spins,), (stays,), (adds, 2)))
+    assert by_members(native, members, 2, batch).verdict is Verdict.HOLDS
+    one, found = native_search(native, progress=True, workers=1), by_members(native, members, 2, batch, progress=True)
+    assert one.violation is not None
+    assert found.violation is not None
+    assert (found.violation.rule, found.violation.loop) == ("livelock", one.violation.loop)
+    assert len(found.violation.trace) == len(one.violation.trace)
+    trace, loop = found.violation.trace, found.violation.loop
+    assert trace.states[-1] == trace.states[-1 - loop]
+    assert_replays(native, found)
 
 
 def test_without_ray_there_is_a_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -344,9 +368,9 @@ def test_generated_programs(text: str, members: int, workers: int, batch: int, e
             native = Native(generated_program(module))
         except LangError:
             assume(False)
-        one = native_search(native, Limits(states=3000), workers=1)
+        one = native_search(native, Limits(states=3000), workers=1, progress=True)
         assume(one.reason != "states")
-        found = by_members(native, members, workers, batch, exact=exact, limits=Limits(states=100_000))
+        found = by_members(native, members, workers, batch, exact=exact, progress=True, limits=Limits(states=100_000))
         if one.verdict is Verdict.HOLDS or found.verdict is Verdict.HOLDS:
             assert told(found) == told(one)
         else:  # several things may be wrong in one level, and which comes first is not said

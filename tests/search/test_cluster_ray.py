@@ -27,7 +27,7 @@ os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
 
 from bench.mirror import CONFIGURATIONS, mirror
 from ray.cluster_utils import Cluster
-from test_cluster import ENDS, HOUSE, assert_replays, holding, mirror_a, program_of, told
+from test_cluster import ENDS, HOUSE, adds, assert_replays, holding, mirror_a, program_of, spins, stays, told
 
 from secondsight.lang import LangError
 from secondsight.lang.native import Native
@@ -100,6 +100,15 @@ def test_a_broken_one_is_broken_by_as_short_a_trace(cluster: Cluster) -> None:
     found = cluster_search(mirror_a(False), cluster.address)
     assert told(found) == told(native_search(mirror_a(False), workers=1))
     assert_replays(mirror_a(False), found)
+
+
+def test_livelock(cluster: Cluster) -> None:
+    native = Native(program_of((spins,), (stays,), (adds, 2)))
+    found, one = cluster_search(native, cluster.address, progress=True), native_search(native, progress=True, workers=1)
+    assert told(found) == told(one)
+    assert found.violation is not None
+    assert found.violation.rule == "livelock"
+    assert_replays(native, found)
 
 
 @pytest.mark.parametrize("functions, ends", ENDS)

@@ -14,10 +14,11 @@ from dataclasses import replace
 from secondsight.lang.errors import LangError, ModelError, Position
 from secondsight.lang.native import CHOICES, Native
 from secondsight.search.cluster_levels import Hosts, Levels, Lost, may_go_on
+from secondsight.search.cluster_livelock import livelock_by
 from secondsight.search.cluster_member import Found, Job, Note
 from secondsight.search.cluster_ray import hosts_at
 from secondsight.search.lock_order import LockOrder
-from secondsight.search.native import DEADLOCK, against_order, told, way
+from secondsight.search.native import DEADLOCK, against_order, loop_rows, told, way
 from secondsight.search.result import Limits, Progress, Result, Step, Trace, Verdict, Violation
 
 __all__ = ["TURN_BYTES", "cluster_search", "job_of", "search_by"]
@@ -44,18 +45,19 @@ def cluster_search(
     Every node with a CPU takes part, with a thread for each of its CPUs. `Limits.memory` is for each machine. The trace is a
     shortest one, though not always the same one of several. A node that is lost, or does not answer for `patience` seconds,
     ends the search: *not finished*, with its name and what was seen. Raises `LangError` where there is no Ray or no such
-    cluster, where a node cannot take part, and if `progress` is asked for.
+    cluster, and where a node cannot take part.
     """
-    if progress:
-        raise LangError("a search on a cluster does not look for livelocks: leave out --cluster, or the progress rules")
-    begun = time.monotonic()
+    begun, settled = time.monotonic(), False
     hosts = hosts_at(address)
-    settled = False
     try:
-        count = len(hosts.names)
         order = LockOrder(native.program) if lock_order else None
-        hosts.open(job_of(native, order, (limits or Limits()).memory, TURN_BYTES // max(1, count - 1), watch, deadlock, exact))
-        result, settled = search_by(hosts, native, order, limits, on_progress, watch, exact, collect, patience)
+        batch = TURN_BYTES // max(1, len(hosts.names) - 1)
+        job = job_of(native, order, (limits or Limits()).memory, batch, watch, deadlock, exact, progress)
+        result, settled = search_by(hosts, native, job, order, limits, on_progress, collect, patience)
+        if native.symmetry is not None and any(v.rule == "livelock" for v in result.violations):
+            plain = Native(native.program)  # states come again byte by byte only where records keep their names
+            job = job_of(plain, order, (limits or Limits()).memory, batch, watch, deadlock, exact, progress)
+            result, settled = search_by(hosts, plain, job, order, limits, on_progress, collect, patience)
     except KeyboardInterrupt:  # before the search had begun
         result = Result(Verdict.NOT_FINISHED, 0, 0, 0, 0.0, reason="interrupted", exact=exact)
     finally:
@@ -68,45 +70,56 @@ def cluster_search(
 
 def job_of(
     native: Native, order: LockOrder | None, memory: int | None, batch: int,
-    watch: tuple[int, int] | None = None, deadlock: bool = True, exact: bool = False,
+    watch: tuple[int, int] | None = None, deadlock: bool = True, exact: bool = False, progress: bool = False,
 ) -> Job:  # fmt: skip
     """What members are told of a search."""
     places: tuple[int, ...] = ()
     taking = b""
     if order is not None and order.counters:
         places = tuple(p for owner, readers, _, _ in order.locks for p in (owner, -1 if readers is None else readers))
-        taking = bytes(int(i in order.counters) for i in range(len(native.program.counters) + 1))
-    return Job.of(native, watch, deadlock, exact, places, taking, memory or 0, max(1, batch))
+        taking = bytes(int(i in order.counters) for i in range(len(native.program.code.places) + 1))
+    job = Job.of(native, watch, deadlock, exact, places, taking, memory or 0, max(1, batch))
+    if progress:
+        loops, width = loop_rows(native.program)
+        job = replace(job, loops=loops, loop_width=width)
+    return job
 
 
 def search_by(
     hosts: Hosts,
     native: Native,
+    job: Job,
     order: LockOrder | None = None,
     limits: Limits | None = None,
     on_progress: Callable[[Progress], None] | None = None,
-    watch: tuple[int, int] | None = None,
-    exact: bool = False,
     collect: bool = False,
     patience: float = 120.0,
-    batch: int = TURN_BYTES,
 ) -> tuple[Result, bool]:
-    """Search with members that have begun; the second says whether they are ready for another search."""
+    """Search with these members; the second says whether they are ready for another search."""
+    hosts.open(job)
+    limits = limits or Limits()
     search = _Search(native, order, collect)
-    levels = Levels(hosts, batch, limits or Limits(), on_progress, search.judge, collect, patience)
+    levels = Levels(hosts, job.batch, limits, on_progress, search.judge, collect, patience)
     begun, settled = time.monotonic(), False
     try:
         levels.run()
         settled = levels.is_settled()
         if settled:
             search.tell(levels)
+        if job.loops and levels.is_whole() and search.error is None:
+            left = None if limits.seconds is None else max(1e-3, limits.seconds - (time.monotonic() - begun))
+            ends = livelock_by(levels, native, job, left)
+            if isinstance(ends, Violation):
+                search.violations.append(ends)
+            else:
+                levels.seen.reason = ends
     except Lost as lost:
-        levels.seen.reason = str(lost)
+        levels.seen.reason, settled = str(lost), False
         search.violations.clear()
     except KeyboardInterrupt:
-        levels.seen.reason = "interrupted"
+        levels.seen.reason, settled = "interrupted", False
         search.violations.clear()
-    return search.result(levels, exact, time.monotonic() - begun), settled
+    return search.result(levels, job.exact, time.monotonic() - begun), settled
 
 
 class _Search:

@@ -54,6 +54,9 @@ class Hosts(Protocol):
     workers: Sequence[int]
     """Threads of each member."""
 
+    def open(self, job: Job) -> None:
+        """Begin a search: every member is new. Raises `LangError` if one cannot take part."""
+
     def ask(self, member: int, method: str, *arguments: Any) -> None:
         """Begin a call of a member; its calls are answered in order. `turn`'s batches come last."""
 
@@ -185,7 +188,7 @@ class Levels:
         limits, seconds = self.limits, now - self.started
         for i in self.members:
             if self.asked[i] and now - self.asked[i][0][0] > self.patience:
-                raise Lost(f"{self.hosts.names[i]} has not answered for {self.patience:.0f} s")
+                raise self._silent(i)
         if limits.states is not None and self.seen.states >= limits.states and self._is_more():
             self.seen.reason = "states"
         elif limits.seconds is not None and seconds >= limits.seconds and self._is_more():
@@ -212,17 +215,28 @@ class Levels:
         """Whether no turn is under way."""
         return not any(self.asked)
 
+    def is_whole(self) -> bool:
+        """Whether every state was seen."""
+        return self.seen.reason is None and self.is_settled() and not any(r.left or r.following for r in self.reports)
+
+    def call(self, member: int, method: str, *arguments: Any) -> Any:
+        """Call a member while no turn is under way, and wait for its answer."""
+        self.hosts.ask(member, method, *arguments)
+        answer, since = None, time.monotonic()
+        while answer is None:
+            if time.monotonic() - since > self.patience:
+                raise self._silent(member)
+            answer = self.hosts.answer(1.0)
+        return answer.value
+
+    def _silent(self, member: int) -> Lost:
+        return Lost(f"{self.hosts.names[member]} has not answered for {self.patience:.0f} s")
+
     def way(self, member: int, number: int) -> list[int]:
         """The ordinals that lead from the initial state to a state of a member."""
         ordinals: list[int] = []
         while member >= 0:
-            self.hosts.ask(member, "back", number)
-            answer, since = None, time.monotonic()
-            while answer is None:
-                if time.monotonic() - since > self.patience:
-                    raise Lost(f"{self.hosts.names[member]} has not answered for {self.patience:.0f} s")
-                answer = self.hosts.answer(1.0)
-            some, member, number = answer.value
+            some, member, number = self.call(member, "back", number)
             ordinals += some
             if len(ordinals) > self.seen.depth + 1:
                 raise LangError("internal: the way back to a state is longer than the search is deep")
@@ -241,10 +255,17 @@ def _key(item: tuple[int, Note]) -> bytes:
 class LocalHosts:
     """Members in this process, one after the other: what is tested without a cluster."""
 
-    def __init__(self, job: Job, members: int, workers: int = 1) -> None:
+    def __init__(self, members: int, workers: int = 1) -> None:
         self.names, self.workers = [f"member {i}" for i in range(members)], [workers] * members
-        self.members = [Member(job, i, members, workers, members) for i in range(members)]
+        self.members: list[Member] = []
         self.answers: deque[Answer] = deque()
+
+    def open(self, job: Job) -> None:
+        """Begin a search."""
+        self.end()
+        count = len(self.names)
+        self.members = [Member(job, i, count, self.workers[i], count) for i in range(count)]
+        self.answers.clear()
 
     def ask(self, member: int, method: str, *arguments: Any) -> None:
         """Call a member now."""
@@ -258,3 +279,4 @@ class LocalHosts:
         """Give everything back."""
         for member in self.members:
             member.end()
+        self.members = []

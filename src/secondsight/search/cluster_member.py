@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import tempfile
+import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib import resources
@@ -23,13 +24,18 @@ from secondsight.search.native import Run, available_memory, reason_name
 __all__ = ["Found", "Host", "Job", "Member", "Note", "Report"]
 
 
+PIECE = 4 << 20
+"""Bytes of states that are handed out at once, about."""
+
+
 @dataclass(frozen=True, slots=True)
 class Job:
     """A search, as every member is told of it.
 
     `text` is the model in C with the engine; `tables` and `daemons` the program's data. `watch`, `deadlock` and `exact` as
     for `native_search`. `locks`: for each lock whose order counts, its owner's byte and its readers' byte or -1;
-    `taking`: by program counter, whether the step may take one. `memory`: bytes for all members of one machine together
+    `taking`: by program counter, whether the step may take one. `loops`, `loop_width`: where loops are, as `loop_rows` says it,
+    if states on them are to be kept. `goals`: states one after the other, of which the first that is found is told. `memory`: bytes for all members of one machine together
     (0: nine tenths of what it has). `batch`: bytes for one other member that end a turn.
     """
 
@@ -44,6 +50,9 @@ class Job:
     taking: bytes
     memory: int
     batch: int
+    loops: bytes = b""
+    loop_width: int = 0
+    goals: bytes = b""
 
     @staticmethod
     def of(
@@ -126,6 +135,8 @@ class Member:
         run.max_frontier = run.max_memory // 8
         run.workers, run.deadlock, run.exact, run.collect = workers, int(job.deadlock), int(job.exact), 1
         run.watch_from, run.watch_to = job.watch or (0, 0)
+        run.loops, run.loop_width, run.progress = job.loops, job.loop_width, int(bool(job.loops))
+        run.goals, run.goal_count = job.goals, len(job.goals) // len(job.initial)
         if job.locks:
             self._watch_locks()
         run.files[0] = run.files[1] = -1
@@ -215,6 +226,38 @@ class Member:
         )
         return ordinals[:count], source.value, following.value
 
+    def rounds(self, worker: int, at: int) -> bytes:
+        """A piece, from byte `at` on, of the states that a worker kept because a round of a loop begins there; empty: the end."""
+        place = ctypes.c_char_p()
+        size = self.library.ss_cluster_rounds(ctypes.byref(self.run), worker, ctypes.byref(place))
+        start, stride = ctypes.cast(place, ctypes.c_void_p).value, (len(self.job.initial) + 7) // 8 * 8
+        return ctypes.string_at(start + at, min(PIECE // stride * stride, size - at)) if start and at < size else b""
+
+    def keep_rounds(self, states: bytes) -> bool:
+        """Keep such states of others; whether there was room for them."""
+        return bool(self.library.ss_cluster_keep_rounds(ctypes.byref(self.run), states, ctypes.c_uint64(len(states))))
+
+    def livelocked(self, seconds: float | None) -> bytes | str:
+        """Of all states kept, those on fair cycles, one after the other; or why they were not found. It is this member's end."""
+        run = self.run
+        run.max_seconds = seconds or 0.0
+        over = threading.Event()
+
+        def look() -> None:
+            with self._alone():
+                self.library.ss_cluster_progress(ctypes.byref(run))
+            over.set()
+
+        threading.Thread(target=look, daemon=True).start()
+        while not over.is_set():
+            try:
+                over.wait(0.1)
+            except KeyboardInterrupt:
+                run.ask_stop = 1
+        if run.reason:
+            return reason_name(run.reason)
+        return ctypes.string_at(run.livelocked, run.livelocked_count * len(self.job.initial)) if run.livelocked_count else b""
+
     def end(self) -> None:
         """Give everything back."""
         self.library.ss_cluster_end(ctypes.byref(self.run))
@@ -246,6 +289,11 @@ class Host:
         assert self.member is not None
         return self.member.back(number)
 
+    def rounds(self, worker: int, at: int) -> bytes:
+        """`Member.rounds`."""
+        assert self.member is not None
+        return self.member.rounds(worker, at)
+
     def end(self) -> None:
         """Give back what the last search took."""
         if self.member is not None:
@@ -255,7 +303,14 @@ class Host:
 
 def _library(text: str) -> Library:
     library = load(text)
-    for name in ("ss_cluster_next", "ss_cluster_left", "ss_cluster_pushed", "ss_cluster_box", "ss_cluster_back"):
+    for name in (
+        "ss_cluster_next",
+        "ss_cluster_left",
+        "ss_cluster_pushed",
+        "ss_cluster_box",
+        "ss_cluster_back",
+        "ss_cluster_rounds",
+    ):
         getattr(library, name).restype = ctypes.c_uint64
     library.ss_cluster_expanding.restype = ctypes.c_uint32
     library.ss_cluster_absorb.argtypes = [ctypes.c_void_p, ctypes.c_int, ctypes.c_char_p, ctypes.c_uint64]

@@ -379,6 +379,34 @@ u64 ss_cluster_back(ss_run *run, u32 number, u16 *ordinals, u64 room, i32 *from,
 	}
 }
 
+/* The states that a worker kept because a round of a loop begins there, STRIDE bytes each. */
+u64 ss_cluster_rounds(ss_run *run, int worker, const u8 **states)
+{
+	*states = run->crew[worker].rounds;
+	return run->crew[worker].round_count * STRIDE;
+}
+
+/* Keep such states that others sent: bytes as `ss_cluster_rounds` gave them. 0: there is not enough memory. */
+int ss_cluster_keep_rounds(ss_run *run, const u8 *states, u64 bytes)
+{
+	ss_worker *w = &run->crew[0];
+	for (; bytes; bytes -= STRIDE, states += STRIDE) {
+		if (!ss_more(run, (void **)&w->rounds, w->round_count, &w->round_room, STRIDE))
+			return 0;
+		memcpy(w->rounds + w->round_count++ * STRIDE, states, STRIDE);
+	}
+	return 1;
+}
+
+/* Of all states kept, those on fair cycles: to `run->livelocked`. What else was remembered is given back first. */
+void ss_cluster_progress(ss_run *run)
+{
+	run->max_seconds = run->max_seconds ? run->max_seconds + ss_elapsed(&run->started) : 0;
+	ss_forget_states(run);
+	ss_progress(run);
+	ss_look(run);
+}
+
 u32 ss_cluster_expanding(void) { return ss_expanding; }
 int ss_cluster_record(void) { return RECORD; }
 
@@ -398,6 +426,7 @@ void ss_cluster_end(ss_run *run)
 	free(m);
 	run->member = NULL;
 	free(run->outcomes);
-	run->outcomes = NULL;
+	free(run->livelocked);
+	run->outcomes = run->livelocked = NULL;
 	ss_clean_up(run);
 }

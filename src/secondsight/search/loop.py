@@ -125,7 +125,9 @@ class _Rounds:
 
     def _kept(self, state: bytes, thread: int) -> bool:
         """Whether a thread is kept from a step in a state where that is enough."""
-        return not self.locking >> thread & 1 and all(s.state is None or s.thread != thread for s in self.executor.successors(state))
+        return not self.locking >> thread & 1 and all(
+            s.state is None or s.thread != thread for s in self.executor.successors(state)
+        )
 
     def _nearest(self, state: bytes, last: Callable[[Successor], bool]) -> list[Successor]:
         """The shortest way on that ends with a step as wanted; empty if there is none."""

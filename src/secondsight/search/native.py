@@ -16,6 +16,7 @@ from secondsight.lang import stored
 from secondsight.lang.errors import LangError, ModelError, NoneFollowed, Position, RuleBroken
 from secondsight.lang.movers import Reductions
 from secondsight.lang.native import MAX_CHOICES, Native
+from secondsight.lang.program import Program
 from secondsight.search.lock_order import LockOrder
 from secondsight.search.loop import livelock
 from secondsight.search.messages import deadlock_message
@@ -25,7 +26,7 @@ from secondsight.search.strategy import BreadthFirst, DepthFirst, RandomWalks, S
 
 __all__ = [
     "DEADLOCK", "GOAL", "LOCK_ORDER", "STEP_FAILED",
-    "Found", "Note", "Run", "against_order", "available_memory", "native_search", "reason_name", "told", "way",
+    "Found", "Note", "Run", "against_order", "available_memory", "native_search", "loop_rows", "reason_name", "told", "way",
 ]  # fmt: skip
 
 _REASONS = {1: "states", 2: "seconds", 3: "memory", 4: "interrupted", 5: "disk", 6: "depth", 7: "walks"}
@@ -190,13 +191,8 @@ class _Search:
 
     def _watch_loops(self) -> None:
         """Have the engine keep the states in which a round of a loop begins, if there are loops that could go on for ever."""
-        program = self.native.program
-        locks, width = lock_steps(program), len(program.code.places) + 1
-        rows = [bytes((n in inside) + 2 * (n in locks) for n in range(width)) for inside in inside_loops(program)]
-        rows += [bytes(width)] * (program.code.capacity - len(rows))  # threads that are not there
-        self.raw.progress = int(any(row.translate(None, b"\0\2") for row in rows))
-        self.loops = self.raw.loops = b"".join(rows)
-        self.raw.loop_width = width
+        self.loops, self.raw.loop_width = loop_rows(self.native.program)
+        self.raw.loops, self.raw.progress = self.loops, int(bool(self.loops))
 
     def _watch_locks(self) -> None:
         """Have the engine show new ways of taking locks to `LockOrder`."""
@@ -345,6 +341,17 @@ class _Search:
         if found.how == LOCK_ORDER:
             return against_order(native, trace, step, *self.against[0])
         return told(native, found, trace, step)
+
+
+def loop_rows(program: Program) -> tuple[bytes, int]:
+    """By thread and counter, whether a place is inside of a loop (1) and at a lock (2); and how many counters a thread has.
+
+    Nothing where no loop could go on for ever.
+    """
+    locks, width = lock_steps(program), len(program.code.places) + 1
+    rows = [bytes((n in inside) + 2 * (n in locks) for n in range(width)) for inside in inside_loops(program)]
+    rows += [bytes(width)] * (program.code.capacity - len(rows))  # threads that are not there
+    return (b"".join(rows) if any(row.translate(None, b"\0\2") for row in rows) else b""), width
 
 
 def told(native: Native, found: Told, trace: Trace, step: Step) -> Violation | tuple[ModelError, Trace]:

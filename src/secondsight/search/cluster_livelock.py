@@ -1,0 +1,56 @@
+"""Livelock in a search by several machines: the states that rounds of loops begin in come together on this one.
+
+Members keep them while they search (`search/engine_progress.c` says which, and why they are few). When all states were seen,
+they are looked at here; where some lie on fair cycles, the members search once more, for the first of these.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from secondsight.lang.native import Native
+from secondsight.search.cluster_levels import Levels
+from secondsight.search.cluster_member import Job, Member
+from secondsight.search.loop import livelock
+from secondsight.search.native import GOAL, way
+from secondsight.search.result import Limits, Trace, Violation
+
+__all__ = ["livelock_by"]
+
+
+def livelock_by(levels: Levels, native: Native, job: Job, seconds: float | None) -> Violation | str | None:
+    """After a search that saw every state: the livelock, or why none could be looked for, or None if there is none.
+
+    With interchangeable records the violation says only that there is one. Raises `Lost`.
+    """
+    member = Member(job, 0, 1, 1)
+    try:
+        for i in levels.members:
+            for worker in range(levels.hosts.workers[i]):
+                at = 0
+                while piece := levels.call(i, "rounds", worker, at):
+                    at += len(piece)
+                    if not member.keep_rounds(piece):
+                        return "memory"
+        found = member.livelocked(seconds)
+    finally:
+        member.end()
+    if not found or isinstance(found, str):
+        return found or None
+    if native.symmetry is not None:
+        return Violation("livelock", "some thread need not end: a search without reductions shows how", None, Trace((), ()))
+    return _shown(levels, native, job, found)
+
+
+def _shown(levels: Levels, native: Native, job: Job, goals: bytes) -> Violation | str:
+    """The way to the first of these states, and once round."""
+    levels.hosts.open(replace(job, loops=b"", goals=goals, watch=None, locks=(), taking=b""))
+    again = Levels(levels.hosts, job.batch, Limits(), levels.on_progress, patience=levels.patience)
+    seen = again.run()
+    first = min(((member, found) for member, found in seen.found if found.how == GOAL), default=None)
+    if first is None:
+        return seen.reason or "unknown"
+    trace = way(native, again.way(first[0], first[1].number))
+    size = len(job.initial)
+    inside = {goals[i : i + size] for i in range(0, len(goals), size)}
+    return livelock(native, trace, inside.__contains__)
