@@ -47,7 +47,7 @@ def question_of(table: str, row: str, column: str) -> Question:
 ROWS = [row for row in DRIVERS if row.startswith("today") and row != "today loop"]
 
 
-@pytest.mark.parametrize("column", ["munmap", "munmap+mmap", "DONTNEED"])
+@pytest.mark.parametrize("column", ["munmap", "munmap+mmap", "DONTNEED", "exit"])
 @pytest.mark.parametrize("row", ROWS)
 def test_every_broken_cell_of_todays_interface_is_confirmed(vm: VM, row: str, column: str) -> None:
     question = question_of("2019-08-hmm", row, column)

@@ -234,7 +234,7 @@ def test_a_hold_inside_an_unmodified_kernel_function(vm: VM) -> None:
     assert (other.differs.step, other.differs.got) == (1, "accessing")
 
 
-def test_an_exit_ends_threads_that_are_held(vm: VM) -> None:
+def test_an_exit_ends_threads_that_are_held_and_the_device_goes_on(vm: VM) -> None:
     @scenario
     def leaves(s: Recorder) -> None:
         a = s.mmap(pages=1)
@@ -245,13 +245,17 @@ def test_an_exit_ends_threads_that_are_held(vm: VM) -> None:
             s.exit()
 
         @s.thread
+        def other() -> None:
+            s.write(a, "A", into="written")
+
+        @s.thread
         def device() -> None:
             gpu.read(a, into="seen")
 
-    answer = vm.force(leaves, [*COLLECTED, ("cpu", {"cpu": "ended", "device": "ended"})])
-    assert answer.differs is None
-    assert dict(answer.outcome) == {"seen": "exited"}
-    assert answer.timed_out == 0
+    steps = [*COLLECTED, ("cpu", {"cpu": "ended", "other": "ended"}), *device("before_lock", "locked", "read_begun", "ended")]
+    answer = forced_times(vm, leaves, steps, None, 10)
+    assert dict(answer.outcome) == {"written": "exited", "seen": "-EFAULT"}
+    assert answer.probe == ("none",)
 
 
 # Free runs

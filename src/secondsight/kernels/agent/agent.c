@@ -189,11 +189,46 @@ static void *forced_thread_main(void *number)
 	return NULL;
 }
 
+int is_apart(int thread)
+{
+	int exits = 0, accesses = 0;
+
+	for (int i = 0; i < scenario.ops; i++) {
+		int kind = scenario.op[i].kind;
+		exits |= kind == find_kind("exit");
+		if (scenario.op[i].section != thread)
+			continue;
+		if (kind != find_kind("device_read") && kind != find_kind("device_write") && kind != find_kind("device_close"))
+			return 0;
+		accesses = 1;
+	}
+	return exits && accesses;
+}
+
+void child_apart(void)
+{
+	pthread_t thread[MAX_THREADS];
+
+	alarm(RUN_SECONDS);
+	while (!left->is_set_up)
+		sched_yield();
+	adopt_handles();
+	populate_memory();
+	for (long number = 0; number < scenario.threads; number++)
+		if (is_apart(number) && pthread_create(&thread[number], NULL, forced_thread_main, (void *)number))
+			_exit(1);
+	for (int number = 0; number < scenario.threads; number++)
+		if (is_apart(number))
+			pthread_join(thread[number], NULL);
+	left->apart_over = 1;
+	_exit(0);
+}
+
 void child(int forced)
 {
 	pthread_t thread[MAX_THREADS];
 	uint64_t state = seed_of(1000);
-	int first = forced ? 0 : draw(&state) % MAX_THREADS;
+	int first = forced ? 0 : draw(&state) % MAX_THREADS, apart = 0;
 
 	catch_faults();
 	alarm(RUN_SECONDS);
@@ -201,13 +236,21 @@ void child(int forced)
 	if (forced)
 		populate_memory();
 	waiting = scenario.threads;
+	left->is_set_up = 1;
 	for (int i = 0; i < scenario.threads; i++) {
 		long number = (i + first) % scenario.threads;
+		if (forced && is_apart(number)) {
+			apart = 1;
+			continue;
+		}
 		if (pthread_create(&thread[i], NULL, forced ? forced_thread_main : thread_main, (void *)number))
 			_exit(1);
 	}
 	for (int i = 0; i < scenario.threads; i++)
-		pthread_join(thread[i], NULL);
+		if (!forced || !is_apart(i))
+			pthread_join(thread[i], NULL);
+	while (apart && !left->apart_over)
+		sched_yield();
 	run_section(FINAL, NULL);
 	if (forced)
 		probe_devices();

@@ -48,6 +48,9 @@ struct left_behind {
 	atomic_int begun[MAX_OPS]; /* how often a device's fault handler began */
 	atomic_int late[MAX_OPS];  /* what a late dereference touched, an ss_probe value */
 	atomic_int probe[MAX_PROBES];
+	atomic_int probed;     /* the run has looked at the device's table itself */
+	atomic_int is_set_up;  /* the setup is done: who lives in another process may begin */
+	atomic_int apart_over; /* those have ended */
 };
 
 extern struct left_behind *left;
@@ -65,6 +68,16 @@ void say_results(int status, const struct left_behind *run);
 /* The setup, the threads and what comes after them, in the child. `forced`: held by secondsight.ko before each
  * operation, and with nothing left to be faulted in but the scenario's own memory. */
 void child(int forced) __attribute__((noreturn));
+
+/* Whether a thread of the scenario lives apart: a device goes on when the process has exited, so where one exits the
+ * threads of nothing but a device's accesses live in a process of their own. */
+int is_apart(int thread);
+
+/* The threads that live apart, in their process, when the setup is done in the other. */
+void child_apart(void) __attribute__((noreturn));
+
+/* ops.c, there: the handles that the setup has made */
+void adopt_handles(void);
 
 /* forced.c: run the scenario once, by the schedule that follows in STEPS lines */
 void run_forced(int steps, unsigned long long points);

@@ -103,6 +103,7 @@ void probe_devices(void)
 {
 	int device = -1;
 
+	left->probed = 1;
 	for (int i = 0; i < scenario.ops && device < 0; i++)
 		if (scenario.op[i].kind == find_kind("device") && left->result[i] == DONE)
 			device = scenario.op[i].makes;

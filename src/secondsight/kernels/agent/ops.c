@@ -267,6 +267,20 @@ static int is_alive(long handle) { return handle < 0 || handles[handle].alive; }
 
 int is_well_formed(const struct op *op) { return is_handle(op->makes) && for_handles(op, is_handle) >= 0; }
 
+void adopt_handles(void)
+{
+	int maps = find_kind("mmap");
+
+	for (int i = 0; i < scenario.ops; i++) {
+		const struct op *op = &scenario.op[i];
+		if (op->makes < 0)
+			continue;
+		if (op->kind == maps)
+			handles[op->makes].addr = op->arg[3] < 0 ? WINDOW(op->makes) : address(op->arg + 3);
+		handles[op->makes].alive = left->result[i] == DONE;
+	}
+}
+
 int perform(const struct op *op)
 {
 	if (for_handles(op, is_alive) < 0)

@@ -189,6 +189,28 @@ long ss_end(struct ss_session *session)
 	return 0;
 }
 
+/*
+ * Whether a task's process is over, its memory torn down: whichever of its threads is the last to leave does that, so
+ * all have to be gone. *asleep when those that are left sleep.
+ */
+static bool is_over(struct task_struct *task, bool *asleep)
+{
+	struct task_struct *other;
+	bool over = true;
+
+	*asleep = true;
+	rcu_read_lock();
+	for_each_thread(task, other) {
+		if (READ_ONCE(other->exit_state))
+			continue;
+		over = false;
+		if (!ss_asleep(other))
+			*asleep = false;
+	}
+	rcu_read_unlock();
+	return over;
+}
+
 /* Where a thread is; *asleep when it may be blocked. */
 static u32 where(struct ss_session *session, struct ss_thread *thread, bool *asleep)
 {
@@ -199,7 +221,9 @@ static u32 where(struct ss_session *session, struct ss_thread *thread, bool *asl
 	spin_lock(&session->lock);
 	if (thread->point && !fatal_signal_pending(task))
 		at = thread->point == SS_POINT_OP ? SS_OP + thread->op : thread->point;
-	else if (thread->ended || (task && READ_ONCE(task->exit_state)))
+	else if (task && (READ_ONCE(task->flags) & PF_EXITING))
+		at = is_over(task, asleep) ? SS_ENDED : SS_RUNNING;
+	else if (thread->ended)
 		at = SS_ENDED;
 	else if (task)
 		*asleep = ss_asleep(task);

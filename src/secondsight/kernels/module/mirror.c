@@ -313,7 +313,8 @@ static bool unlocked_invalidate(struct ss_mirror *mirror, const struct mmu_notif
 
 /* MirrorDereferencesLater: the reference is for the last line. */
 
-static u32 touched(struct page *page, unsigned long addr);
+static u32 touched(struct ss_mirror *mirror, struct page *page, unsigned long addr);
+static bool cpu_maps(struct mm_struct *mm, unsigned long addr, unsigned long *pfn);
 
 static int late_deref_fault(struct ss_mirror *mirror, unsigned long addr, bool write, struct ss_access *access)
 {
@@ -345,7 +346,7 @@ static int late_deref_fault(struct ss_mirror *mirror, unsigned long addr, bool w
 			continue;
 		}
 		ss_hold(mirror->session, SS_POINT_UNLOCKED);
-		found = touched(kept, addr);
+		found = touched(mirror, kept, addr);
 		if (found != SS_PROBE_SAME || !access->late)
 			access->late = found;
 		drop(kept);
@@ -357,13 +358,17 @@ static int late_deref_fault(struct ss_mirror *mirror, unsigned long addr, bool w
  * What a late dereference finds: the page that the CPU's table has at the address, another, or one
  * that is there no longer. Looked at without waiting for anybody.
  */
-static u32 touched(struct page *page, unsigned long addr)
+static u32 touched(struct ss_mirror *mirror, struct page *page, unsigned long addr)
 {
 	struct page *now;
 	u32 found = SS_PROBE_NONE;
+	unsigned long pfn = 0;
 
 	ss_page_load(page);
-	if (get_user_pages_fast_only(addr, 1, 0, &now) == 1) {
+	if (mirror->mm != current->mm) {
+		if (cpu_maps(mirror->mm, addr, &pfn))
+			found = pfn == page_to_pfn(page) ? SS_PROBE_SAME : SS_PROBE_OTHER;
+	} else if (get_user_pages_fast_only(addr, 1, 0, &now) == 1) {
 		found = now == page ? SS_PROBE_SAME : SS_PROBE_OTHER;
 		put_page(now);
 	}
@@ -444,7 +449,7 @@ long ss_mirror_access(struct ss_session *session, struct ss_access *access)
 	struct ss_mirror *mirror = mirror_of(session, access->handle);
 	int ret;
 
-	if (!mirror || mirror->mm != current->mm || !entry_of(mirror, access->addr))
+	if (!mirror || !entry_of(mirror, access->addr))
 		return -EINVAL;
 	for (;;) {
 		ss_hold(session, SS_POINT_ACCESSING);
@@ -580,7 +585,7 @@ long ss_mirror_close(struct ss_session *session, unsigned long handle)
 	struct ss_mirror *mirror = mirror_of(session, handle);
 	bool closed;
 
-	if (!mirror || mirror->mm != current->mm)
+	if (!mirror)
 		return -EINVAL;
 	spin_lock(&mirror->hardware);
 	closed = mirror->closed;
@@ -628,6 +633,20 @@ static bool cpu_pfn(struct mm_struct *mm, unsigned long addr, unsigned long *pfn
 	return pte_present(pte);
 }
 
+/* The same without the lock, for any process; one that has exited has nothing. */
+static bool cpu_maps(struct mm_struct *mm, unsigned long addr, unsigned long *pfn)
+{
+	bool there;
+
+	if (!mmget_not_zero(mm))
+		return false;
+	mmap_read_lock(mm);
+	there = cpu_pfn(mm, addr, pfn);
+	mmap_read_unlock(mm);
+	mmput(mm);
+	return there;
+}
+
 /* What the device's table has at an address. For when nothing else goes on. */
 long ss_mirror_probe(struct ss_session *session, struct ss_probe *probe)
 {
@@ -636,14 +655,12 @@ long ss_mirror_probe(struct ss_session *session, struct ss_probe *probe)
 	unsigned long pfn = 0;
 	bool there;
 
-	if (!mirror || mirror->mm != current->mm)
+	if (!mirror)
 		return -EINVAL;
 	entry = entry_of(mirror, probe->addr);
 	if (!entry)
 		return -EINVAL;
-	mmap_read_lock(mirror->mm);
-	there = cpu_pfn(mirror->mm, probe->addr, &pfn);
-	mmap_read_unlock(mirror->mm);
+	there = cpu_maps(mirror->mm, probe->addr, &pfn);
 	spin_lock(&mirror->hardware);
 	if (!entry->present)
 		probe->found = SS_PROBE_NONE;
