@@ -279,6 +279,20 @@ def test_a_member_that_is_lost_or_silent_ends_the_search_and_nothing_is_said_to_
     assert found.states > 5
 
 
+def test_a_batch_that_gets_lost_is_noticed() -> None:
+    class Loses(LocalHosts):
+        lost = 0
+
+        def ask(self, member: int, method: str, *arguments: Any) -> None:
+            if method == "turn" and any(arguments[-1]) and not self.lost:
+                self.lost += 1
+                arguments = (arguments[0], (), *arguments[2:-1], ())
+            super().ask(member, method, *arguments)
+
+    found = by_members(holding(), 2, hosts=Loses)
+    assert (found.verdict, found.reason) == (Verdict.NOT_FINISHED, "unknown")
+
+
 def test_batches_that_wait_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     most = 0
     answered = Levels._answered
@@ -322,6 +336,14 @@ def spins() -> None:
 
 def stays() -> None:
     cells[0].value = 1
+
+
+def test_a_livelock_is_found_whoever_has_its_states() -> None:
+    native = Native(program_of((spins,), (stays,)))
+    for members in range(1, 9):
+        found = by_members(native, members, progress=True)
+        assert found.violation is not None
+        assert found.violation.rule == "livelock"
 
 
 @pytest.mark.parametrize("members, batch", [(1, 1000), (2, 30), (3, 1 << 20)])

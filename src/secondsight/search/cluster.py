@@ -106,7 +106,7 @@ def search_by(
         settled = levels.is_settled()
         if settled:
             search.tell(levels)
-        if job.loops and levels.is_whole() and search.error is None:
+        if job.loops and levels.seen.reason is None and levels.is_whole() and search.error is None:
             left = None if limits.seconds is None else max(1e-3, limits.seconds - (time.monotonic() - begun))
             ends = livelock_by(levels, native, job, left)
             if isinstance(ends, Violation):
@@ -179,6 +179,8 @@ class _Search:
         seen = levels.seen
         first = self.violations[0] if self.violations else None
         reason = "error" if self.error else None if first else seen.reason
+        if reason is None and first is None and not levels.is_whole():
+            reason = "unknown"  # states are left, and it was not said why: never *holds*
         verdict = Verdict.BROKEN if first else Verdict.NOT_FINISHED if reason else Verdict.HOLDS
         error, error_trace = self.error or (None, None)
         missed = 0.0 if exact else seen.states**2 / 2**65

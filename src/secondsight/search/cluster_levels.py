@@ -95,7 +95,7 @@ class Levels:
         self.collect, self.patience = collect, patience
         self.members = range(count)
         self.allowed = 4 * count * count * batch
-        self.reports = [Report(0, 0, 0, 0, 0, ())] * count
+        self.reports = [Report(0, 0, 0, 0, 0, (), 0, 0)] * count
         self.inbox: list[deque[tuple[int, int, Any]]] = [deque() for _ in self.members]  # from whom, bytes, the batch
         self.asked: list[deque[tuple[float, int]]] = [deque() for _ in self.members]  # since when, bytes to take in
         self.waiting = 0  # bytes that are not taken in yet
@@ -216,8 +216,10 @@ class Levels:
         return not any(self.asked)
 
     def is_whole(self) -> bool:
-        """Whether every state was seen."""
-        return self.seen.reason is None and self.is_settled() and not any(r.left or r.following for r in self.reports)
+        """Whether every state was seen: nothing is left to expand, nothing on its way, and nothing got lost there."""
+        reports = self.reports
+        is_over = self.is_settled() and not self.waiting and not any(r.left or r.following or r.reason for r in reports)
+        return is_over and sum(r.given for r in reports) == sum(r.taken for r in reports) and self.seen.states > 0
 
     def call(self, member: int, method: str, *arguments: Any) -> Any:
         """Call a member while no turn is under way, and wait for its answer."""

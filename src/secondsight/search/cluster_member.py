@@ -101,7 +101,7 @@ class Note:
 class Report:
     """How far a member is: states of the level to expand, states of the next one, all states and transitions, peak memory.
 
-    `sizes`: the bytes that are handed out for each member. `reason`: why it had to stop, if so. The rest is what was found
+    `sizes`: the bytes that are handed out for each member; `given`, `taken`: records, in all, for and from others. `reason`: why it had to stop, if so. The rest is what was found
     since the last report.
     """
 
@@ -111,6 +111,8 @@ class Report:
     transitions: int
     peak: int
     sizes: tuple[int, ...]
+    given: int
+    taken: int
     reason: str | None = None
     found: tuple[Found, ...] = ()
     notes: tuple[Note, ...] = ()
@@ -215,7 +217,9 @@ class Member:
         self.told, self.outcomes, self.notes_told = raw.found_count, raw.outcome_count, len(self.notes)
         left, following = (self.library.ss_cluster_left(run), self.library.ss_cluster_pushed(run)) if self.begun else (0, 0)
         reason = reason_name(raw.reason) if raw.reason else None if self.begun else "memory"
-        return Report(left, following, raw.states, raw.transitions, raw.peak, sizes, reason, found, notes, outcomes)
+        given, taken = (self.library.ss_cluster_given(run), self.library.ss_cluster_taken(run)) if self.begun else (0, 0)
+        counts = left, following, raw.states, raw.transitions, raw.peak, sizes, given, taken
+        return Report(*counts, reason, found, notes, outcomes)
 
     def back(self, number: int) -> tuple[list[int], int, int]:
         """The way back from a state: ordinals, the last step's first; whose the state before is (-1: none), and its number."""
@@ -303,15 +307,8 @@ class Host:
 
 def _library(text: str) -> Library:
     library = load(text)
-    for name in (
-        "ss_cluster_next",
-        "ss_cluster_left",
-        "ss_cluster_pushed",
-        "ss_cluster_box",
-        "ss_cluster_back",
-        "ss_cluster_rounds",
-    ):
-        getattr(library, name).restype = ctypes.c_uint64
+    for name in ("next", "left", "pushed", "given", "taken", "box", "back", "rounds"):
+        getattr(library, f"ss_cluster_{name}").restype = ctypes.c_uint64
     library.ss_cluster_expanding.restype = ctypes.c_uint32
     library.ss_cluster_absorb.argtypes = [ctypes.c_void_p, ctypes.c_int, ctypes.c_char_p, ctypes.c_uint64]
     return library

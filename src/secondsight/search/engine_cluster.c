@@ -36,6 +36,7 @@ typedef struct ss_member {
 	ss_box *boxes;
 	ss_stage *stages; /* by worker and member */
 	u64 *sent;
+	u64 given, taken; /* records, to others and from others */
 	/* of this turn */
 	volatile i32 full;
 	u64 most;
@@ -98,6 +99,7 @@ static void ss_flush(ss_run *run, ss_stage *stage, int to)
 		memcpy(box->bytes + box->used, stage->bytes, size);
 		box->used += size;
 	}
+	__atomic_add_fetch(&m->given, stage->count, __ATOMIC_RELAXED);
 	if (box->used >= m->batch)
 		m->full = 1;
 	pthread_mutex_unlock(&box->lock);
@@ -303,6 +305,7 @@ int ss_cluster_absorb(ss_run *run, int from, const u8 *records, u64 count)
 	if (!run->stop)
 		ss_together(run, ss_absorb_some, count > 4 * SLICE ? run->workers : 1);
 	m->records = NULL;
+	m->taken += count;
 	return !m->strays;
 }
 
@@ -348,6 +351,9 @@ u64 ss_cluster_pushed(ss_run *run)
 		pushed += run->crew[i].pushed;
 	return pushed;
 }
+
+u64 ss_cluster_given(ss_run *run) { return run->member->given; }
+u64 ss_cluster_taken(ss_run *run) { return run->member->taken; }
 
 /* What is in the box for a member; it counts as taken out. */
 u64 ss_cluster_box(ss_run *run, int to, const u8 **bytes)
