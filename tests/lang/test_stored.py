@@ -22,7 +22,8 @@ from secondsight.lang import Machine, compiler, native
 from secondsight.lang.code import _shared
 from secondsight.lang.native import Native, is_ready
 from secondsight.lang.program import Program, Room, Thread, build
-from secondsight.search import Result
+from secondsight.lang.reference import Reference
+from secondsight.search import Result, breadth_first
 from secondsight.search.auto import why_not_native
 from secondsight.search.native import native_search
 
@@ -150,6 +151,36 @@ def test_nothing_is_lowered_again(folder: Path, monkeypatch: pytest.MonkeyPatch)
     assert again.code.places == first.code.places
     assert [c.number for c in again.counters] == [c.number for c in first.counters]  # lowered for who asks
     assert again.code.is_lowered
+
+
+def test_the_rendered_python_is_kept_too(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = Reference(program(load(folder)))
+    result = breadth_first(first)
+    again = Reference(program(load(folder)))
+    assert told(breadth_first(again)) == told(result)
+    assert not again.program.code.is_lowered  # nor by the search
+    assert again.source == first.source
+    (file,) = (folder / "cache" / "native").glob("*.python")
+    for damaged in (b"", file.read_bytes()[:-9], b"garbage" * 99):
+        file.write_bytes(damaged)
+        mended = Reference(program(load(folder)))
+        assert mended.program.code.is_lowered
+        assert told(breadth_first(mended)) == told(result)
+        assert not Reference(program(load(folder))).program.code.is_lowered
+
+
+def test_rendered_python_of_other_source_is_not_used(folder: Path) -> None:
+    """Left over from a file that was edited while it was used: beside what is now known it counts for nothing."""
+    module = load(folder)
+    file = folder / "kept_model.py"
+    file.write_text(MODEL.replace("bump(now) +", "bump(now) * 2 +"))
+    linecache.checkcache(str(file))
+    mixed = breadth_first(Reference(program(module)), watch=(1, 4))
+    file.write_text(MODEL)
+    made = program(load(folder))
+    Native(made)  # writes the one file anew, and not the other
+    again = Reference(program(load(folder)))
+    assert breadth_first(again, watch=(1, 4)).outcomes != mixed.outcomes
 
 
 def test_an_error_is_told_from_the_same_place(folder: Path) -> None:

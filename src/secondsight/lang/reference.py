@@ -10,10 +10,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from secondsight.lang import support
+from secondsight.lang import stored, support
 from secondsight.lang.errors import LangError, ModelError, RuleBroken
 from secondsight.lang.program import Program
-from secondsight.lang.render import render
+from secondsight.lang.render import PythonText, render
 
 __all__ = ["Reference", "Successor"]
 
@@ -36,7 +36,7 @@ class Reference:
 
     def __init__(self, program: Program) -> None:
         self.program = program
-        self.rendered = program.code.keep("python", lambda: render(program))
+        self.rendered = program.code.keep("python", self._rendered)
         layout, rendered = program.layout, self.rendered
         self.choices = support.Choices()
         self.namespace: dict[str, Any] = {
@@ -45,15 +45,26 @@ class Reference:
             "REF": layout.to_offset, "NUM": layout.to_number, "Blocked": support.Blocked,
         }  # fmt: skip
         exec(rendered.compiled, self.namespace)
-        self.steps: list[StepFunction | None] = [None, *(self.namespace[f"p{c.number}"] for c in program.counters)]
+        self.steps: list[StepFunction | None] = [None, *(self.namespace[f"p{i + 1}"] for i in range(len(program.code.places)))]
         self.threads = [(i, base, i + 1) for i, base in enumerate(program.bases)]
         self.wide = program.counter_width == 2
         self.initial = self._initial()
 
+    def _rendered(self) -> PythonText:
+        """The rendered text: from the cache folder, or written now."""
+        code = self.program.code
+        found = stored.find_python(code)
+        if found is not None:
+            text, sites, tables = found
+            return PythonText("", sites, tables, text)
+        made = render(self.program)
+        stored.keep_python(code, made.compiled, made.sites, made.tables)
+        return made
+
     @property
     def source(self) -> str:
         """The rendered text."""
-        return self.rendered.text
+        return self.rendered.text or render(self.program).text
 
     def _initial(self) -> bytes:
         """Every thread run to its first boundary; that part must touch nothing shared."""

@@ -8,7 +8,6 @@ before the first change.
 
 from __future__ import annotations
 
-import functools
 from dataclasses import dataclass
 from types import CodeType
 
@@ -25,22 +24,21 @@ __all__ = ["PythonText", "render"]
 
 @dataclass
 class PythonText:
-    """The Python text, and what its numbers and names stand for: places in the source, tables by the name of their constant."""
+    """The Python text, ready to be run too, and what its numbers and names stand for: places in the source, tables by the name
+    of their constant. `text` is empty where it came from the cache folder."""
 
     text: str
     sites: list[tuple[Position, str]]
     tables: dict[str, str]
 
-    @functools.cached_property
-    def compiled(self) -> CodeType:
-        """Ready to be run."""
-        return compile(self.text, "<reference executor>", "exec")
+    compiled: CodeType
 
 
 def render(program: Program) -> PythonText:
     """The text of a program; good for every program that shares its code."""
     renderer = _Renderer(program)
-    return PythonText(renderer.render(), renderer.sites, dict(renderer.tables))
+    text = renderer.render()
+    return PythonText(text, renderer.sites, dict(renderer.tables), compile(text, "<reference executor>", "exec"))
 
 
 class _Renderer(ExpressionRenderer):

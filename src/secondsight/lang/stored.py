@@ -1,6 +1,6 @@
 """What is known of a shape's code, kept beside the compiled libraries: so that another process need not lower anything.
 
-One file for each shape, `DIGEST.json` in the cache folder: where everything lies in a state, where each program counter
+One file for each shape, `DIGEST.json` in the cache folder (and `DIGEST.python`, the rendered Python): where everything lies in a state, where each program counter
 stands, what threads begin with, what the numbers in the compiled text stand for. `DIGEST` is that of `lang.origin`. The
 files that were read to make it are named with their hashes, and looked at again: an edited driver finds nothing here. Nor
 does a file that is cut short, garbled, of another version, or about other state: then everything is made again, and the file
@@ -12,10 +12,12 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import marshal
 import os
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
+from types import CodeType
 from typing import TYPE_CHECKING, Any
 
 from secondsight.lang import ir, source
@@ -29,7 +31,7 @@ from secondsight.lang.types import IntType, RefType
 if TYPE_CHECKING:
     from secondsight.lang.code import Code
 
-__all__ = ["Known", "find", "keep"]
+__all__ = ["Known", "find", "find_python", "has_python", "keep", "keep_python"]
 
 VERSION = 1
 _SUM = 64
@@ -90,10 +92,50 @@ def keep(code: Code) -> None:
     data["texts"] |= code.texts
     code.changed = False
     text = json.dumps(data, separators=(",", ":")).encode()
+    _write(path, hashlib.sha256(text).hexdigest().encode() + text)
+
+
+def find_python(code: Code) -> tuple[CodeType, list[tuple[Position, str]], dict[str, str]] | None:
+    """The rendered Python of some code that was found here, compiled: with its sites and its tables; None if it is not there."""
+    if code.known is None or code.origin is None:
+        return None
+    try:
+        content = _path(code.origin).with_suffix(".python").read_bytes()
+        if _signed(code.known.data, content[_SUM:]) != content[:_SUM]:
+            return None
+        text, sites, tables = marshal.loads(content[_SUM:])
+        return text, [(Position(*where), name) for where, name in sites], tables
+    except (OSError, ValueError, EOFError, TypeError):
+        return None
+
+
+def has_python(code: Code) -> bool:
+    """Whether `find_python` will probably find something."""
+    return code.known is not None and code.origin is not None and _path(code.origin).with_suffix(".python").exists()
+
+
+def keep_python(code: Code, text: CodeType, sites: list[tuple[Position, str]], tables: dict[str, str]) -> None:
+    """Keep rendered Python, for `find_python`."""
+    keep(code)
+    if code.origin is None:
+        return
+    data = code.known.data if code.known is not None else None if code.changed else _read(_path(code.origin))
+    if data is not None:
+        content = marshal.dumps((text, [((w.file, w.line, w.column), name) for w, name in sites], tables))
+        _write(_path(code.origin).with_suffix(".python"), _signed(data, content) + content)
+
+
+def _signed(data: dict[str, Any], content: bytes) -> bytes:
+    """What a file beside the first begins with: it was made from the same source."""
+    return hashlib.sha256(json.dumps(data["files"], sort_keys=True).encode() + content).hexdigest().encode()
+
+
+def _write(path: Path, content: bytes) -> None:
+    """Write a file as a whole, if the folder can be written."""
     with contextlib.suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile(dir=path.parent, prefix="build-", delete=False) as file:
-            file.write(hashlib.sha256(text).hexdigest().encode() + text)
+            file.write(content)
         os.replace(file.name, path)
 
 

@@ -17,6 +17,7 @@ from secondsight.lang.errors import LangError
 from secondsight.lang.native import Native, is_ready
 from secondsight.lang.program import Program
 from secondsight.lang.reference import Reference
+from secondsight.lang.stored import has_python
 from secondsight.search.bfs import breadth_first
 from secondsight.search.native import native_search
 from secondsight.search.result import Limits, Progress, Result
@@ -36,12 +37,12 @@ SWITCH_READY = 2_000
 def switch_at(program: Program) -> int:
     """After how many states `auto` goes over, if there is a compiler.
 
-    What was searched on the reference of one shape counts together. Where nothing has been lowered, because all is in the
-    cache folder, native code starts sooner than the reference would.
+    What was searched on the reference of one shape counts together. Where nothing has been lowered, because it is in the
+    cache folder, and the rendered Python is not, native code starts sooner than the reference would.
     """
     if not is_ready(program):
         return max(min(SWITCH, SWITCH_READY), SWITCH - program.code.searched)
-    return min(SWITCH, SWITCH_READY) if program.code.is_lowered else 0
+    return min(SWITCH, SWITCH_READY) if program.code.is_lowered or has_python(program.code) else 0
 
 
 def why_not_native() -> str | None:

@@ -12,7 +12,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
-from secondsight.lang import stored
 from secondsight.lang.errors import LangError, ModelError, NoneFollowed, Position, RuleBroken
 from secondsight.lang.movers import Reductions
 from secondsight.lang.native import MAX_CHOICES, Native
@@ -197,7 +196,6 @@ class _Search:
     def _watch_locks(self) -> None:
         """Have the engine show new ways of taking locks to `LockOrder`."""
         order = LockOrder(self.native.program)
-        stored.keep(self.native.program.code)
         if not order.counters:
             return
         size = self.native.program.size
