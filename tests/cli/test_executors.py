@@ -6,11 +6,13 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 ROOT = Path(__file__).parents[2]
 GPU = ROOT / "examples" / "my_gpu.py"
+PLAIN = ("--no-merge", "--no-symmetry")
 
 
 def secondsight(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -20,11 +22,47 @@ def secondsight(*arguments: str) -> subprocess.CompletedProcess[str]:
 def test_every_executor_gives_the_same_result() -> None:
     results = []
     for executor in ("reference", "native", "auto"):
-        done = secondsight("check", str(GPU), "--adversary", "oom-reaper", "--json", "--executor", executor)
+        done = secondsight("check", str(GPU), "--adversary", "oom-reaper", "--json", "--executor", executor, *PLAIN)
         assert done.returncode == 0, done.stderr
         found = json.loads(done.stdout)["results"]
         results.append([(r["scenario"], r["verdict"], r["states"], r["transitions"]) for r in found])
     assert results[0] == results[1] == results[2]
+
+
+def results_of(driver: Path, *options: str) -> list[dict[str, Any]]:
+    done = secondsight("check", str(driver), "--adversary", "munmap", "--json", "--executor", "native", *options)
+    assert done.returncode in (0, 1, 3), done.stderr
+    found: list[dict[str, Any]] = json.loads(done.stdout)["results"]
+    return found
+
+
+def test_reductions_can_be_turned_off_one_by_one() -> None:
+    plain, merged, every = results_of(GPU, *PLAIN), results_of(GPU, "--no-symmetry"), results_of(GPU)
+    assert [r["verdict"] for r in plain] == [r["verdict"] for r in merged] == [r["verdict"] for r in every]
+    assert all(r["reduced"] == [] for r in plain) and all(r["reduced"] == ["merge"] for r in merged)
+    assert sum(r["states"] for r in every) <= sum(r["states"] for r in merged) < sum(r["states"] for r in plain)
+    done = secondsight("check", str(GPU), "--adversary", "munmap", "--executor", "native")
+    assert "holds (reduced)" in done.stdout
+
+
+def without_test(folder: Path) -> Path:
+    """The example's driver without the two lines that look for an invalidation."""
+    lines = GPU.read_text().splitlines(keepends=True)
+    at = next(i for i, line in enumerate(lines) if "mmu_interval_read_retry" in line)
+    path = folder / "my_gpu.py"
+    path.write_text("".join(lines[:at] + lines[at + 2 :]))
+    return path
+
+
+def test_other_ways_through_the_states(tmp_path: Path) -> None:
+    broken = without_test(tmp_path)
+    for options in (["--depth-first", "500"], ["--walks", "3000", "--seed", "7"], ["--collect"], ["--exact"], ["--workers", "1"]):
+        found = results_of(broken, *options)
+        assert {r["broken"]["rule"] for r in found if r["broken"]} == {"as-if-cpu"}, options
+    deep = results_of(GPU, "--depth-first", "500")
+    assert {(r["verdict"], r["reason"]) for r in deep} == {("not finished", "progress")}
+    both = secondsight("check", str(GPU), "--depth-first", "5", "--walks", "5")
+    assert both.returncode == 2 and "one way through the states" in both.stderr
 
 
 def test_an_unknown_executor_is_refused() -> None:

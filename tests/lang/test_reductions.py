@@ -9,6 +9,7 @@ import ctypes
 import os
 import random
 from functools import cache
+from typing import Any
 
 import pytest
 from generated import module_of, program_of, sources
@@ -22,7 +23,7 @@ from secondsight.lang import LangError
 from secondsight.lang.movers import Reductions
 from secondsight.lang.native import Native
 from secondsight.lang.program import Program
-from secondsight.search import Limits, Verdict
+from secondsight.search import Limits, Result, Verdict
 from secondsight.search import reduced as reduced_module
 from secondsight.search.native import native_search
 from secondsight.search.reduced import Reduced, reduced_search, search_both
@@ -48,9 +49,9 @@ def both(rows: list[list[Row]], daemons: int = 0) -> tuple[Program, Native, Nati
     return program, native, plain
 
 
-def assert_same(plain: Native, reduced: Reduced, watch: tuple[int, int] | None, lock_order: bool = True) -> None:
+def assert_same(plain: Native, reduced: Reduced, watch: tuple[int, int] | None, **options: Any) -> None:
     """All that a user sees is as without reductions, and the reduced search itself saw whether anything is wrong."""
-    known = native_search(plain, watch=watch, lock_order=lock_order, workers=1)
+    known = native_search(plain, watch=watch, workers=1, **options)
     found, merged = reduced.result, reduced.merged
     assert (found.verdict, str(found.error), found.reason) == (known.verdict, str(known.error), known.reason)
     assert (found.violation is None) == (known.violation is None)
@@ -65,17 +66,18 @@ def assert_same(plain: Native, reduced: Reduced, watch: tuple[int, int] | None, 
 
 def compare_rows(rows: list[list[Row]], daemons: int = 0, workers: int = 1, lock_order: bool = True) -> Reduced:
     program, native, plain = both(rows, daemons)
-    reduced = search_both(native, plain, lock_order=lock_order, workers=workers)
-    assert_same(plain, reduced, None, lock_order)
-    reduced = search_both(native, plain, watch=watched(program), lock_order=lock_order, workers=workers)
-    assert_same(plain, reduced, watched(program), lock_order)
+    for watch in (None, watched(program)):
+        for progress, deadlock in ((True, False), (True, True), (False, True)):
+            options = {"lock_order": lock_order, "progress": progress, "deadlock": deadlock}
+            reduced = search_both(native, plain, watch=watch, workers=workers, **options)
+            assert_same(plain, reduced, watch, **options)
     return reduced
 
 
 def alive_or_not(alive: bool, walks: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Have accesses count for threads that are alive only, or for all; learn from so many walks before a search."""
 
-    def forget(native: Native, plain: Native, outcomes: bool) -> None:
+    def forget(native: Native, outcomes: bool) -> None:
         daemons = sum(1 << i for i, t in enumerate(native.program.threads) if t.daemon and outcomes)
         native.library.ss_forget(daemons, int(alive))
 
@@ -189,8 +191,8 @@ def test_a_trace_of_merged_steps_is_expanded(monkeypatch: pytest.MonkeyPatch) ->
         state = way.state or b""
 
 
-def _short_without_reductions(native: Native, limits: Limits | None = None, *rest: object) -> object:
-    return native_search(native, limits if native.reductions.merge else Limits(states=2), *rest)  # type: ignore[arg-type]
+def _short_without_reductions(native: Native, limits: Limits | None = None, *rest: Any, **options: Any) -> Result:
+    return native_search(native, limits if native.reductions.merge else Limits(states=2), *rest, **options)
 
 
 @settings(max_examples=6, deadline=None, suppress_health_check=list(HealthCheck), phases=[Phase.generate], derandomize=True)

@@ -69,6 +69,7 @@ class Op(IntEnum):
     LOCK_ADD = 28  # atomically: lock mutex a and cells[b] += 1
     ADD_UNLOCK = 29  # atomically: cells[b] += 1 and unlock mutex a
     MINE = 30  # r = mutexes[a].held_by_me()
+    AGAIN = 31  # while cells[a] == r: the row b
 
 
 Row = tuple[Op, int, int]
@@ -112,6 +113,9 @@ def run(first: Row_, end: Row_, me: Small) -> None:
                 i = second_number[i]
             else:
                 i += 1
+        elif op[i] == Op.AGAIN:
+            again = world.cells[first_number[i]] == r
+            i = second_number[i] if again else i + 1
         else:
             r = statement(i, r)
             i += 1
@@ -240,7 +244,7 @@ def watched(program: Program) -> tuple[int, int]:
     return 1, program.layout.shared_size
 
 
-_PLAIN = [Op.READ, Op.WRITE, Op.SET, Op.ADD, Op.LOAD, Op.REQUIRE, Op.WAIT, Op.CHOOSE, Op.REQUIRE_R, Op.JUMP_IF]
+_PLAIN = [Op.READ, Op.WRITE, Op.SET, Op.ADD, Op.LOAD, Op.REQUIRE, Op.WAIT, Op.CHOOSE, Op.REQUIRE_R, Op.JUMP_IF, Op.AGAIN]
 _HAND = [Op.GIVE, Op.LOOK, Op.LOOK_RW, Op.ALLOC, Op.FREE, Op.WAIT_UNLOCKED, Op.MINE]
 _PAIRS = [
     (Op.LOCK, Op.UNLOCK), (Op.TRY, Op.UNLOCK_IF), (Op.READ_LOCK, Op.READ_UNLOCK), (Op.WRITE_LOCK, Op.WRITE_UNLOCK),
@@ -315,7 +319,7 @@ class _Writer:
         if (sleeps or again) and chance.random() > self.wild / 4:
             return
         b = chance.randint(0, 3)
-        if kind is Op.JUMP_IF:
+        if kind in (Op.JUMP_IF, Op.AGAIN):
             if self.held:
                 return
             b = self.at + chance.choice(self.tops)

@@ -6,17 +6,19 @@ from typing import Annotated
 
 import pytest
 
-from secondsight.lang import Bounds, LangError, Machine, Record, shared
+from secondsight.lang import Bounds, LangError, Machine, Mutex, Record, shared
 from secondsight.lang import compiler as compilers
+from secondsight.lang.movers import Reductions
 from secondsight.lang.program import Program, Thread, build
 from secondsight.search import Limits, Progress, Verdict, auto
-from secondsight.search.auto import search, why_not_native
+from secondsight.search.auto import Executor, search, why_not_native
 from secondsight.search.strategy import DepthFirst
 
 Small = Annotated[int, Bounds(0, 90)]
 
 
 class Counter(Record):
+    lock: Mutex
     value: Small
 
 
@@ -28,6 +30,14 @@ def counts(n: Small) -> None:
     for _ in range(n):
         seen = counter.value
         counter.value = seen + 1
+
+
+def counts_under_a_lock(n: Small) -> None:
+    """The same, and none is lost."""
+    for _ in range(n):
+        with counter.lock:
+            seen = counter.value
+            counter.value = seen + 1
 
 
 def program_of(n: int = 6) -> Program:
@@ -42,6 +52,7 @@ def no_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(auto, "compiler", missing)
 
 
+EXECUTORS: tuple[Executor, ...] = ("auto", "reference", "native")
 has_compiler = pytest.mark.skipif(why_not_native() is not None, reason="no C compiler")
 
 
@@ -53,7 +64,7 @@ def test_a_small_search_stays_with_the_reference() -> None:
 def test_a_large_search_goes_over(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(auto, "SWITCH", 100)
     whole = search(program_of(), "reference")
-    found = search(program_of())
+    found = search(program_of(), reductions=Reductions.none())
     assert not found.exact
     assert (found.verdict, found.states, found.transitions) == (Verdict.HOLDS, whole.states, whole.transitions)
     for limits, reason in ((Limits(states=150), "states"), (Limits(seconds=1e-9), "seconds"), (Limits(memory=1), "memory")):
@@ -63,10 +74,30 @@ def test_a_large_search_goes_over(monkeypatch: pytest.MonkeyPatch) -> None:
 @has_compiler
 def test_every_executor_says_the_same() -> None:
     seen: list[Progress] = []
-    results = [search(program_of(), e, on_progress=seen.append, progress=True) for e in ("auto", "reference", "native")]
+    results = [
+        search(program_of(), executor, on_progress=seen.append, progress=True, reductions=Reductions.none())
+        for executor in EXECUTORS
+    ]
     assert len({(r.verdict, r.states, r.transitions, r.depth) for r in results}) == 1
     assert search(program_of(), "native", exact=True).exact
     assert search(program_of(), strategy=DepthFirst()).verdict is Verdict.HOLDS
+
+
+@has_compiler
+def test_reductions_are_made_by_the_native_executor_alone_and_are_named() -> None:
+    program = build(Machine(), [Thread(f"t{i}", counts_under_a_lock, (4,)) for i in range(2)])
+    slow, fast = (search(program, executor, progress=True) for executor in EXECUTORS[1:])
+    assert (slow.verdict, slow.reduced) == (Verdict.HOLDS, ())
+    assert (fast.verdict, fast.reduced) == (Verdict.HOLDS, ("merge",))
+    assert fast.states * 2 < slow.states
+    assert search(program, "native", reductions=Reductions.none()).states == slow.states
+
+
+@has_compiler
+def test_depth_first_never_says_holds_where_livelocks_are_asked_for() -> None:
+    found = search(program_of(), strategy=DepthFirst(), progress=True)
+    assert (found.verdict, found.reason) == (Verdict.NOT_FINISHED, "progress")
+    assert found.note == "livelocks are looked for breadth first only"
 
 
 @pytest.mark.usefixtures("no_compiler")

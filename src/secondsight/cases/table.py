@@ -18,7 +18,7 @@ from secondsight.devices.device import Device
 from secondsight.lang.program import Program
 from secondsight.scenario.schedule import CannotForce, Schedule
 from secondsight.search import Limits, Progress, Result, Verdict, Violation
-from secondsight.search.auto import Executor, search
+from secondsight.search.auto import By, search
 
 __all__ = ["CaseTable", "Cell", "Entry", "Finding", "Question", "search_cell", "settle"]
 
@@ -105,7 +105,7 @@ def search_cell(
     column: str,
     limits: Limits | None = None,
     on_progress: Callable[[Progress], None] | None = None,
-    executor: Executor = "auto",
+    executor: By = "auto",
 ) -> Cell:
     """Build and search one cell."""
     program = table.program(row, column)
@@ -119,7 +119,7 @@ def _leave_ctrl_c_to_the_parent() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
-def _work(cell: tuple[str, str, str, Limits | None, Executor]) -> Cell:
+def _work(cell: tuple[str, str, str, Limits | None, By]) -> Cell:
     from secondsight.cases import TABLES
 
     name, row, column, limits, executor = cell
@@ -132,7 +132,7 @@ def settle(
     on_cell: Callable[[Cell], None] | None = None,
     jobs: int | None = None,
     only: Sequence[tuple[str, str]] | None = None,
-    executor: Executor = "auto",
+    executor: By = "auto",
 ) -> list[Cell]:
     """Search every cell (or those in `only`), in the order of the table. `on_cell` is called as cells finish.
 

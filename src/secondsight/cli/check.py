@@ -3,30 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.text import Text
 
-from secondsight.cli import common
-from secondsight.cli.common import (
-    EXECUTOR_HELP,
-    INTERRUPTED,
-    Running,
-    bounds,
-    exit_code,
-    limits,
-    search_progress,
-    show,
-    write_json,
-)
+from secondsight.cli.common import INTERRUPTED, Running, bounds, exit_code, search_progress, show, write_json
 from secondsight.cli.confirming import CONFIRM_HELP, asking, confirmation_json, question_of_checked, show_confirmation
+from secondsight.cli.searching import Searching, notes, searches
 from secondsight.lang import LangError
 from secondsight.lang.program import Program
 from secondsight.report import SCHEMA, mail, result_to_json, trace_to_json
 from secondsight.report.tables import STYLES, figures
-from secondsight.search import Progress, Verdict
+from secondsight.search import Progress, Verdict, Violation
 
 if TYPE_CHECKING:
     from secondsight.contract import Checked
@@ -35,23 +26,21 @@ if TYPE_CHECKING:
 __all__ = ["check", "program_of"]
 
 
+@searches
 def check(
     file: Annotated[Path, typer.Argument(help="A Python file with a driver: a subclass of secondsight.Device.")],
+    searching: Searching,
     driver: Annotated[list[str] | None, typer.Option("--class", help="Only this class of the file (may be repeated).")] = None,
     rule: Annotated[list[str] | None, typer.Option(help="Only this rule of the contract (may be repeated).")] = None,
     adversary: Annotated[list[str] | None, typer.Option(help="Only this adversary (may be repeated).")] = None,
     bound: Annotated[list[str] | None, typer.Option(metavar="NAME=N", help="Raise a bound of the machine: frames=8.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON (docs/json.md).")] = False,
-    states: Annotated[int | None, typer.Option(min=1, help="Stop each search after so many states.")] = None,
-    seconds: Annotated[float | None, typer.Option(min=0, help="Stop each search after so many seconds.")] = None,
-    memory: Annotated[str | None, typer.Option(help="Stop when so much memory is in use: 500M, 8G.")] = "8G",
-    executor: Annotated[str, typer.Option(metavar="auto|reference|native", help=EXECUTOR_HELP)] = "auto",
     on: Annotated[str | None, typer.Option("--confirm", metavar="KERNEL", help=CONFIRM_HELP)] = None,
 ) -> None:
     """Run a driver through every interleaving with each adversary; a broken rule comes back as a shortest trace."""
     from secondsight import contract
 
-    stops, raised, by = limits(states, seconds, memory), bounds(bound), common.executor(executor)
+    raised = bounds(bound)
     drivers = _drivers(file, driver)
     found: list[Checked] = []
     interrupted = False
@@ -60,7 +49,8 @@ def check(
         def on_progress(scenario: str, progress: Progress) -> None:
             running.say(search_progress(scenario, progress))
 
-        results = (c for kind in drivers for c in contract.check(kind, adversary, rule, stops, on_progress, raised, by))
+        limits, how = searching.limits, searching.how
+        results = (c for kind in drivers for c in contract.check(kind, adversary, rule, limits, on_progress, raised, how))
         try:
             for checked in results:
                 if found and not as_json and _group(found[-1]) != _group(checked):
@@ -75,6 +65,8 @@ def check(
         write_json(_as_json(file, found, raised, interrupted, {n: confirmation_json(str(on), a) for n, a in answers.items()}))
     elif found:
         _line(file, found)
+        for note in notes(checked.result for checked in found):
+            show(note)
         _traces(found)
         for number, answer in answers.items():
             show_confirmation(f"{on}, {found[number].driver}, {found[number].scenario}", answer)
@@ -128,9 +120,12 @@ def _line(file: Path, found: list[Checked]) -> None:
     worst = _worst([checked.result.verdict for checked in against])
     results = [checked.result for checked in against if checked.result.verdict is worst]
     told = worst.value
-    reasons = [r.violation.rule if r.violation else r.reason for r in results if r.violation or (r.reason and not r.error)]
+    if any(c.result.reduced for c in against):
+        told += " (reduced)"
+    reasons = [v.rule for r in results for v in r.broken]
+    reasons += [r.reason for r in results if r.reason and not r.broken and not r.error]
     if reasons:
-        told += f": {', '.join(dict.fromkeys(str(reason) for reason in reasons))}"
+        told += f": {', '.join(dict.fromkeys(reasons))}"
     states, seconds = sum(c.result.states for c in against), sum(c.result.seconds for c in against)
     line = Text(f"  {against[0].adversary:<18} ")
     line.append(f"{told:<36}", STYLES[worst])
@@ -142,16 +137,15 @@ def _line(file: Path, found: list[Checked]) -> None:
 
 def _traces(found: list[Checked]) -> None:
     """The shortest trace of each broken rule, in full."""
-    by_rule: dict[tuple[str, str], list[tuple[int, int, Checked]]] = {}
+    by_rule: dict[tuple[str, str], list[tuple[int, int, Checked, Violation]]] = {}
     for number, checked in enumerate(found):
-        violation = checked.result.violation
-        if violation is not None:
-            by_rule.setdefault((checked.driver, violation.rule), []).append((len(violation.trace), number, checked))
+        for violation in checked.result.broken:
+            by_rule.setdefault((checked.driver, violation.rule), []).append((len(violation.trace), number, checked, violation))
     for broken in by_rule.values():
-        _, _, shown = min(broken)
+        _, _, shown, violation = min(broken, key=lambda one: one[:2])
         print()
-        print(mail(shown.driver, shown.rebuild(), shown.result), end="")
-    if len({checked.adversary for broken in by_rule.values() for _, _, checked in broken}) > len(by_rule):
+        print(mail(shown.driver, shown.rebuild(), replace(shown.result, violation=violation)), end="")
+    if len({checked.adversary for broken in by_rule.values() for _, _, checked, _ in broken}) > len(by_rule):
         show("\nThis is the shortest trace of each broken rule; --adversary NAME shows another's.")
 
 

@@ -1,14 +1,13 @@
-"""What the commands share: exit codes, consoles, progress on stderr, limits, and errors as messages."""
+"""What the commands share: exit codes, consoles, progress on stderr, and errors as messages."""
 
 from __future__ import annotations
 
 import json
-import re
 import sys
 import time
 from collections.abc import Iterable
 from types import TracebackType
-from typing import Any, cast, get_args
+from typing import Any
 
 import typer
 from rich.console import Console, RenderableType
@@ -18,12 +17,11 @@ from rich.progress import Progress as Bar
 from secondsight.linux import SMALLEST
 from secondsight.report.columns import WIDTH
 from secondsight.report.tables import plain
-from secondsight.search import Limits, Progress, Result, Verdict
-from secondsight.search.auto import Executor, why_not_native
+from secondsight.search import Progress, Result, Verdict
 
 __all__ = [
     "BAD_INPUT", "BROKEN", "EXIT_CODES", "HOLDS", "INTERRUPTED", "NOT_FINISHED", "OUR_FAULT",
-    "EXECUTOR_HELP", "Running", "bounds", "executor", "exit_code", "limits", "out", "search_progress", "show", "warn", "write_json",
+    "Running", "bounds", "exit_code", "out", "search_progress", "show", "warn", "write_json",
 ]  # fmt: skip
 
 HOLDS, BROKEN, BAD_INPUT, NOT_FINISHED, OUR_FAULT, INTERRUPTED = 0, 1, 2, 3, 70, 130
@@ -33,8 +31,6 @@ EXIT_CODES = (
     "130 interrupted (Ctrl-C; what was seen so far is printed). Of several results the worst counts: "
     "broken, then bad input (such as a bound that is too small), then not finished, then holds."
 )
-
-EXECUTOR_HELP = "reference (Python), native (compiled C), or auto: reference, then native where a search grows large."
 
 _SHOW_AFTER = 1.0
 _LINE_EVERY = 10.0
@@ -78,20 +74,6 @@ def exit_code(results: Iterable[Result | None]) -> int:
     return NOT_FINISHED if any(result.verdict is Verdict.NOT_FINISHED for result in seen) else HOLDS
 
 
-def limits(states: int | None, seconds: float | None, memory: str | None) -> Limits:
-    """The search's limits from the command line: `--memory` takes 500M, 8G or bytes."""
-    return Limits(states, seconds, _bytes(memory) if memory is not None else None)
-
-
-def executor(name: str) -> Executor:
-    """The executor that `--executor` names."""
-    if name not in get_args(Executor):
-        raise typer.BadParameter(f"--executor {name}: one of {', '.join(get_args(Executor))} is wanted")
-    if name == "auto" and (why := why_not_native()):
-        warn(f"large searches run on the reference executor: {why}")
-    return cast(Executor, name)
-
-
 def bounds(given: Iterable[str] | None) -> dict[str, int]:
     """The machine's bounds that `--bound NAME=N` raises."""
     found = {}
@@ -103,13 +85,6 @@ def bounds(given: Iterable[str] | None) -> dict[str, int]:
             raise typer.BadParameter(f"--bound {text}: there is no bound {name}; there are {', '.join(SMALLEST)}")
         found[name] = int(number)
     return found
-
-
-def _bytes(text: str) -> int:
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kmgt]?)(?:i?b)?", text.strip().lower())
-    if found is None or float(found[1]) == 0:
-        raise typer.BadParameter(f"--memory {text}: a size is wanted, such as 500M or 8G")
-    return int(float(found[1]) * 1024 ** " kmgt".index(found[2] or " "))
 
 
 class Running:

@@ -12,6 +12,7 @@ from secondsight.cli.common import show
 from secondsight.lang import LangError
 from secondsight.lang.native import Native
 from secondsight.lang.render_c import render_c
+from secondsight.search.reduced import reduced_native
 
 __all__ = ["compile_"]
 
@@ -37,6 +38,7 @@ def compile_(
         return
     begun = time.perf_counter()
     Native(program)
+    reduced_native(program)
     show(
         f"{name}: {len(program.counters)} steps, {program.size} bytes a state; compiled and loaded in {time.perf_counter() - begun:.1f} s"
     )

@@ -14,21 +14,10 @@ from rich.table import Table
 from rich.text import Text
 
 from secondsight.cases import Question
-from secondsight.cli import common
-from secondsight.cli.common import (
-    BROKEN,
-    EXECUTOR_HELP,
-    HOLDS,
-    NOT_FINISHED,
-    Running,
-    exit_code,
-    limits,
-    search_progress,
-    show,
-    write_json,
-)
+from secondsight.cli.common import BROKEN, HOLDS, NOT_FINISHED, Running, exit_code, search_progress, show, write_json
 from secondsight.cli.confirming import asking, confirmation_json, question_of_file, show_confirmation
 from secondsight.cli.kernel import find_kernel
+from secondsight.cli.searching import Searching, notes, searches, told
 from secondsight.devices.device import Device
 from secondsight.kernels import Kernel, Observation, boot
 from secondsight.kernels.confirm import Confirmed
@@ -37,8 +26,7 @@ from secondsight.linux.releases import version_of
 from secondsight.report import SCHEMA, result_to_json
 from secondsight.report.columns import WIDTH
 from secondsight.scenario import Outcome, Scenario, ScenarioError, load_scenarios, show_outcome, show_value
-from secondsight.search import Limits, Result, Verdict
-from secondsight.search.auto import Executor
+from secondsight.search import Result, Verdict
 
 __all__ = ["run"]
 
@@ -60,19 +48,17 @@ class Compared:
         return {o: n for o, n in self.observed.outcomes.items() if o not in self.possible}
 
 
+@searches
 def run(
     file: Annotated[Path, typer.Argument(help="A Python file with @scenario functions.")],
+    searching: Searching,
     on: Annotated[str | None, typer.Option(help="Also run it on this kernel: linux-6.12, as kernel list has it, or host.")] = None,
     kernel: Annotated[Path | None, typer.Option(help="Also run it on a kernel image of your own (a bzImage).")] = None,
     headers: Annotated[Path | None, typer.Option(help="That kernel's headers, for scenarios with devices.")] = None,
     runs: Annotated[int, typer.Option(min=1, help="How often to run it on the kernel, in one boot.")] = 200,
-    seed: Annotated[int, typer.Option(help="Decides the random pauses between operations.")] = 1,
+    seed: Annotated[int, typer.Option(min=0, help="Decides the random pauses between operations, and random walks.")] = 1,
     release: Annotated[str | None, typer.Option(help="The model answers as this release: 6.1. Default: that of --on, or 6.12.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON (docs/json.md).")] = False,
-    states: Annotated[int | None, typer.Option(min=1, help="Stop the model's search after so many states.")] = None,
-    seconds: Annotated[float | None, typer.Option(min=0, help="Stop the model's search after so many seconds.")] = None,
-    memory: Annotated[str | None, typer.Option(help="Stop when so much memory is in use: 500M, 8G.")] = "8G",
-    executor: Annotated[str, typer.Option(metavar="auto|reference|native", help=EXECUTOR_HELP)] = "auto",
     schedule: Annotated[
         Path | None, typer.Option(help="Force this schedule, or this trace's, on the kernel: did it do as the model says?")
     ] = None,
@@ -85,13 +71,12 @@ def run(
     if schedule is not None:
         raise typer.Exit(_forced(file, schedule, on, kernel, headers, as_json))
     scenarios = load_scenarios(file)
-    bounds, by = limits(states, seconds, memory), common.executor(executor)
     target = find_kernel(on, kernel, headers)
     if release is not None:
         _checked(release)
     with Running() as running:
         answers_as = release or (target.release if target is not None else None)
-        compared = list(_models(scenarios, bounds, by, running, answers_as))
+        compared = list(_models(scenarios, searching, running, answers_as))
         if target is not None and not any(c.result.reason == "interrupted" for c in compared):
             compared = _on_kernel(compared, target, runs, seed, running)
     if as_json:
@@ -152,23 +137,24 @@ def _checked(release: str) -> None:
 
 
 def _models(
-    scenarios: list[Scenario], bounds: Limits, by: Executor, running: Running, release: str | None
+    scenarios: list[Scenario], searching: Searching, running: Running, release: str | None
 ) -> Iterator[Compared]:
     """Every scenario on the model, up to one that Ctrl-C ended."""
     for scenario in scenarios:
-        found = _model(scenario, bounds, by, running, release)
+        found = _model(scenario, searching, running, release)
         yield found
         if found.result.reason == "interrupted":
             return
 
 
-def _model(scenario: Scenario, bounds: Limits, by: Executor, running: Running, release: str | None) -> Compared:
+def _model(scenario: Scenario, searching: Searching, running: Running, release: str | None) -> Compared:
     from secondsight.scenario.model import outcomes
 
     def on_progress(progress: Any) -> None:
         running.say(search_progress(scenario.name, progress))
 
-    result, possible = outcomes(scenario, limits=bounds, on_progress=on_progress, executor=by, release=release)
+    limits, how = searching.limits, searching.how
+    result, possible = outcomes(scenario, limits=limits, on_progress=on_progress, executor=how, release=release)
     return Compared(scenario, result, possible, None)
 
 
@@ -233,10 +219,11 @@ def _summary(one: Compared) -> str:
     text = f"model: {len(one.possible)} possible outcome{'s' if len(one.possible) != 1 else ''}"
     if result.verdict is not Verdict.HOLDS:
         text += " so far"
-    text += f", {result.states:,} states, {result.seconds:.1f} s"
+    text += f", {told(result)}"
     if result.verdict is not Verdict.HOLDS:
         why = result.error or (result.violation.message if result.violation else result.reason)
         text += f"; {result.verdict.value}: {why}"
+    text += "".join(f"\n{note}" for note in notes([result]))
     if one.observed is not None:
         text += f"\nLinux {one.observed.kernel_release}: {one.observed.runs} runs, {one.observed.seconds:.1f} s"
         if not one.impossible and result.verdict is Verdict.HOLDS:

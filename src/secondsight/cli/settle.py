@@ -9,16 +9,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.padding import Padding
 
-from secondsight.cli import common
-from secondsight.cli.common import BROKEN, EXECUTOR_HELP, INTERRUPTED, Running, exit_code, limits, show, write_json
+from secondsight.cli.common import BROKEN, INTERRUPTED, Running, exit_code, show, write_json
 from secondsight.cli.confirming import CONFIRM_HELP, asking, confirmation_json, show_confirmation
+from secondsight.cli.searching import Searching, notes, searches, told
 from secondsight.kernels.confirm import Confirmation, Confirmed
 from secondsight.lang import LangError
 from secondsight.lang.program import Program
 from secondsight.report import SCHEMA, mail, result_to_json, trace_to_json
 from secondsight.report.tables import decision_table
-from secondsight.search import Limits, Verdict
-from secondsight.search.auto import Executor
+from secondsight.search import Progress, Verdict
 
 if TYPE_CHECKING:
     from secondsight.cases import CaseTable, Cell
@@ -31,16 +30,14 @@ Answers = dict[tuple[str, str], Confirmation]
 _MARKS = {Confirmed.CONFIRMED: "confirmed", Confirmed.REFUTED: "REFUTED", Confirmed.CANNOT: "not forced"}
 
 
+@searches
 def settle(
+    searching: Searching,
     table: Annotated[str | None, typer.Argument(help="One table by its name; without it, all of them.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON (docs/json.md).")] = False,
     trace: Annotated[
         str | None, typer.Option(metavar="ROW:COLUMN", help="Settle only this cell and print its trace in full.")
     ] = None,
-    states: Annotated[int | None, typer.Option(min=1, help="Stop each cell after so many states.")] = None,
-    seconds: Annotated[float | None, typer.Option(min=0, help="Stop each cell after so many seconds.")] = None,
-    memory: Annotated[str | None, typer.Option(help="Stop when so much memory is in use: 500M, 8G.")] = "8G",
-    executor: Annotated[str, typer.Option(metavar="auto|reference|native", help=EXECUTOR_HELP)] = "auto",
     on: Annotated[str | None, typer.Option("--confirm", metavar="KERNEL", help=CONFIRM_HELP)] = None,
 ) -> None:
     """Settle the design questions of the mail threads: alternatives against adversaries and properties.
@@ -53,13 +50,12 @@ def settle(
     if table is not None and table not in TABLES:
         raise LangError(f"there is no table {table}; there are {', '.join(TABLES)}")
     chosen = [t for t in TABLES.values() if table is None or t.name == table]
-    bounds, by = limits(states, seconds, memory), common.executor(executor)
     if trace is not None:
-        raise typer.Exit(_one_cell(chosen, trace, bounds, as_json, by, on))
+        raise typer.Exit(_one_cell(chosen, trace, searching, as_json, on))
     settled: list[tuple[CaseTable, list[Cell]]] = []
     answers: dict[str, Answers] = {}
     for one in chosen:
-        cells = _settle(one, bounds, by)
+        cells = _settle(one, searching)
         settled.append((one, cells))
         whole = len(cells) == len(list(one.cells()))
         answers[one.name] = _confirmed(on, one, cells) if on is not None and whole else {}
@@ -78,7 +74,7 @@ def settle(
     raise typer.Exit(INTERRUPTED if any(_was_interrupted(t, cells) for t, cells in settled) else _exit_code(settled))
 
 
-def _settle(table: CaseTable, bounds: Limits, by: Executor) -> list[Cell]:
+def _settle(table: CaseTable, searching: Searching) -> list[Cell]:
     from secondsight.cases import settle as settle_table
 
     total, done, seen, started = len(list(table.cells())), 0, 0, time.monotonic()
@@ -92,7 +88,7 @@ def _settle(table: CaseTable, bounds: Limits, by: Executor) -> list[Cell]:
             text = f"{table.name}: {done} of {total} cells, {seen:,} states, {seen / elapsed:,.0f}/s, {elapsed:.0f} s"
             running.say(text, done, total)
 
-        return settle_table(table, bounds, on_cell, executor=by)
+        return settle_table(table, searching.limits, on_cell, executor=searching.how)
 
 
 def _confirmed(on: str, table: CaseTable, cells: list[Cell]) -> Answers:
@@ -130,6 +126,11 @@ def _print_table(table: CaseTable, cells: list[Cell], answers: Answers) -> None:
     for cell in cells:
         if cell.result is not None and cell.result.error is not None:
             show(f"{cell.row}, {cell.column}: {cell.result.error}")
+    reduced = sum(1 for c in cells if c.result is not None and c.result.reduced)
+    if reduced:
+        show(f"{reduced} of the cells are reduced: their states are those of the reduced graph (--no-merge, --no-symmetry)")
+    for note in notes(c.result for c in cells):
+        show(note)
     verdicts = {(c.row, c.column): c.verdict for c in cells if c.verdict is not None}
     print()
     for finding in table.findings:
@@ -179,7 +180,7 @@ def _print_trace(table: CaseTable, cell: Cell) -> None:
 # One cell, and JSON.
 
 
-def _one_cell(tables: list[CaseTable], wanted: str, bounds: Limits, as_json: bool, by: Executor, on: str | None) -> int:
+def _one_cell(tables: list[CaseTable], wanted: str, searching: Searching, as_json: bool, on: str | None) -> int:
     """`--trace`: settle one cell and show its trace."""
     from secondsight.cases import search_cell
 
@@ -189,14 +190,18 @@ def _one_cell(tables: list[CaseTable], wanted: str, bounds: Limits, as_json: boo
         raise LangError(f"there is no cell {wanted}; there are\n{names}")
     table, row, column = places[0]
     with Running() as running:
-        cell = search_cell(table, row, column, bounds, lambda p: running.say(f"{wanted}: {p.states:,} states"), by)
+
+        def on_progress(progress: Progress) -> None:
+            running.say(f"{wanted}: {progress.states:,} states")
+
+        cell = search_cell(table, row, column, searching.limits, on_progress, searching.how)
     answers = {} if on is None else _confirmed(on, table, [cell])
     if as_json:
         write_json({"schema": SCHEMA, "kind": "settle", "tables": [_as_json(table, [cell], True, answers, on)]})
     elif cell.result is None:
         show(f"{wanted}: makes no sense")
     elif cell.result.violation is None:
-        show(f"{wanted}: {cell.result.verdict.value}, {cell.result.states:,} states, {cell.result.seconds:.1f} s")
+        show(f"{wanted}: {cell.result.verdict.value}, {told(cell.result)}")
     else:
         _print_trace(table, cell)
         _print_answers(str(on), answers)

@@ -24,7 +24,7 @@ from secondsight.lang.program import Program
 from secondsight.scenario import Scenario
 from secondsight.scenario.model import program
 from secondsight.search import Limits, Progress, Result
-from secondsight.search.auto import Executor, search
+from secondsight.search.auto import By, search
 
 __all__ = ["RULES", "Checked", "Rule", "check", "check_scenario", "driver_program", "load_drivers", "pick"]
 
@@ -104,7 +104,7 @@ def check(
     limits: Limits | None = None,
     on_progress: Callable[[str, Progress], None] | None = None,
     bounds: dict[str, int] | None = None,
-    executor: Executor = "auto",
+    executor: By = "auto",
 ) -> Iterator[Checked]:
     """Run `driver` against every adversary (or those named), one result a scenario, as they finish.
 
@@ -127,7 +127,7 @@ def check_scenario(
     limits: Limits | None = None,
     on_progress: Callable[[str, Progress], None] | None = None,
     bounds: dict[str, int] | None = None,
-    executor: Executor = "auto",
+    executor: By = "auto",
 ) -> Checked:
     """One driver in one scenario."""
 

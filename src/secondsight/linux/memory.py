@@ -35,7 +35,7 @@ from secondsight.linux.mm_types import (
     Event,
     Flags,
     Frame,
-    FrameBits,
+    Gather,
     Mm,
     Pgoff,
     Range,
@@ -207,33 +207,30 @@ def insert_pfn(mm: Mm, va: Va, frame: Frame) -> Flags:
 
 
 @atomic
-def zap_pte_range(mm: Mm, start: Va, end: VaEnd) -> FrameBits:
+def zap_pte_range(mm: Mm, start: Va, end: VaEnd) -> Gather:
     """zap_pte_range() (mm/memory.c, Linux 6.12): clear the entries of a range under the page-table lock.
 
-    The frames whose references are now to be dropped, one bit each: the mmu_gather. Entries of a PFN mapping, of
-    device memory and of the zero page held none.
+    The frames whose references are now to be dropped, in the order of addresses: the mmu_gather. Entries of a PFN
+    mapping, of device memory and of the zero page held none.
     """
-    gather: FrameBits = 0
-    for va in range(start, end):
+    gather: Gather = 0
+    for va in range(end - 1, start - 1, -1):
         pte = mm.ptes[va]
         frame = pte.frame
         if frame is not None:
             if not is_zero_page(frame) and vma_flags(mm.vmas[va]) & (VM_PFNMAP | VM_DEVMAP) == 0:
-                bit = 1 << page_to_pfn(frame)
-                if gather & bit != 0:
-                    put_page(frame)
-                gather |= bit
+                gather = gather * 16 + page_to_pfn(frame)
             pte.frame = None
             pte.writable = False
     return gather
 
 
 @atomic
-def tlb_finish_mmu(gather: FrameBits) -> None:
+def tlb_finish_mmu(gather: Gather) -> None:
     """tlb_finish_mmu() (mm/mmu_gather.c, Linux 6.12): drop the references that zapped entries held."""
-    for pfn in range(len(frames)):
-        if gather & (1 << pfn) != 0:
-            put_page(frames[pfn])
+    while gather != 0:
+        put_page(frames[gather % 16])
+        gather = gather // 16
 
 
 def zap_page_range_single(mm: Mm, start: Va, end: VaEnd) -> None:
@@ -246,7 +243,7 @@ def zap_page_range_single(mm: Mm, start: Va, end: VaEnd) -> None:
         tlb_finish_mmu(gather)
 
 
-def unmap_vmas(mm: Mm, start: Va, end: VaEnd) -> FrameBits:
+def unmap_vmas(mm: Mm, start: Va, end: VaEnd) -> Gather:
     """unmap_vmas() (mm/memory.c, Linux 6.12): take away the entries of a range, for munmap and exit.
 
     Returns the mmu_gather: the caller drops the references (`tlb_finish_mmu`).

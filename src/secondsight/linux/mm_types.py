@@ -26,7 +26,7 @@ from __future__ import annotations
 from enum import IntEnum
 from typing import Annotated, Literal
 
-from secondsight.lang import U8, U16, Array, Bounds, Char, Errno, Record, Ref, RwLock, Value
+from secondsight.lang import U8, Array, Bounds, Char, Errno, Record, Ref, RwLock, Value
 
 __all__ = [
     "VM_DEVMAP",
@@ -37,7 +37,7 @@ __all__ = [
     "Event",
     "Flags",
     "Frame",
-    "FrameBits",
+    "Gather",
     "IntervalNotifier",
     "Mm",
     "MmuNotifier",
@@ -71,8 +71,11 @@ Seq = U8
 """A sequence number of `Subscriptions.invalidate_seq`. The kernel's is a long and wraps; this one must not."""
 Flags = U8
 """A few flag bits: FAULT_FLAG_, VM_FAULT_, VM_, HMM_PFN_REQ_."""
-FrameBits = U16
-"""One bit for each frame: so there are at most 16."""
+Gather = Annotated[int, Bounds(0, 16**14 - 1)]
+"""struct mmu_gather: the numbers of frames whose references are to be dropped, a hexadecimal digit each, the first lowest.
+
+So there are at most 16 frames; the zero page, 0, is never among them.
+"""
 Result = Annotated[int, Bounds(-128, 127, "result")]
 """A page's contents or another small number, or a negative errno."""
 
@@ -112,9 +115,10 @@ class Frame(Record):
 
     `refcount` counts everything that keeps it: page cache, page-table entries, pins. At 0 it is free. `pins` are
     those of FOLL_PIN; the kernel adds 1024 to the one counter for each, here they are a count of their own and one
-    reference each.
+    reference each. Which frame is which does not matter to anything: a search may rename them.
     """
 
+    interchangeable = True
     refcount: Count
     pins: Count
     contents: Char

@@ -48,7 +48,8 @@ def mail(title: str, program: Program, result: Result) -> str:
     if result.violation is None:
         raise ValueError("this result has no broken rule to tell")
     violation = untangle(Reference(program), result.violation)
-    return _letter(title, program, violation, f"shortest of {result.states:,} states, ", numbered=False)
+    seen = f"shortest of {result.states:,} states, " if result.shortest else f"found in {result.states:,} states, "
+    return _letter(title, program, violation, seen, numbered=False)
 
 
 def mail_of(title: str, program: Program, violation: Violation) -> str:
@@ -194,16 +195,22 @@ def result_to_json(result: Result) -> dict[str, Any]:
         "seconds": round(result.seconds, 3),
         "exact": result.exact,
         "missed": result.missed,
+        "reduced": list(result.reduced),
+        "note": result.note or None,
         "reason": result.reason,
         "error": str(result.error) if result.error else None,
-        "broken": None
-        if violation is None
-        else {
-            "rule": violation.rule,
-            "message": violation.message,
-            "file": _short_path(violation.where.file) if violation.where else None,
-            "line": violation.where.line if violation.where else None,
-        },
+        "broken": None if violation is None else _broken(violation),
+        "also_broken": [_broken(other) for other in result.broken[1:]],
+    }
+
+
+def _broken(violation: Violation) -> dict[str, Any]:
+    """Which rule, and where it is demanded."""
+    return {
+        "rule": violation.rule,
+        "message": violation.message,
+        "file": _short_path(violation.where.file) if violation.where else None,
+        "line": violation.where.line if violation.where else None,
     }
 
 

@@ -30,7 +30,7 @@ from secondsight.scenario.data import Thread as ScenarioThread
 from secondsight.scenario.interpreter import OpKind
 from secondsight.scenario.ops import OPS, SEALS, HandleType, Op, Ref, ScenarioError
 from secondsight.search import Limits, Progress, Result
-from secondsight.search.auto import Executor, search
+from secondsight.search.auto import By, search
 
 __all__ = ["Encoder", "is_own", "outcomes", "program", "read_outcome", "value_of", "watched"]
 
@@ -319,7 +319,7 @@ def outcomes(
     limits: Limits | None = None,
     on_progress: Callable[[Progress], None] | None = None,
     wanted: dict[str, int] | None = None,
-    executor: Executor = "auto",
+    executor: By = "auto",
     release: str | None = None,
 ) -> tuple[Result, frozenset[Outcome]]:
     """Every outcome that a scenario can have, and the search's result: only if that *holds* is the set complete.

@@ -1,29 +1,31 @@
 """One search for every caller: by the reference executor while it is small, by the native one when it has grown.
 
 `auto` begins with the reference, which starts at once, and goes over to native code (from the beginning: both see the same
-graph) when `SWITCH` states have been seen and a C compiler is there; sooner where the compiled code is there already. Results are the same either way; `Result.exact` says
-whether whole states were compared.
+graph) when `SWITCH` states have been seen and a C compiler is there; sooner where the compiled code is there already. Results
+are the same either way; `Result.exact` says whether whole states were compared. A search that is larger than `SWITCH` is made
+with reductions, which `Result.reduced` names: its figures are then those of the reduced graph.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from secondsight.lang.compiler import CompilerMissing, compiler
 from secondsight.lang.errors import LangError
-from secondsight.lang.native import Native, is_ready
+from secondsight.lang.movers import Reductions
+from secondsight.lang.native import is_ready
 from secondsight.lang.program import Program
 from secondsight.lang.reference import Reference
 from secondsight.lang.stored import has_python
 from secondsight.search.bfs import breadth_first
-from secondsight.search.native import native_search
-from secondsight.search.result import Limits, Progress, Result
+from secondsight.search.reduced import reduced_search
+from secondsight.search.result import Limits, Progress, Result, Verdict
 from secondsight.search.strategy import BreadthFirst, Strategy
 
-__all__ = ["SWITCH", "Executor", "search", "why_not_native"]
+__all__ = ["SWITCH", "By", "Executor", "How", "search", "why_not_native"]
 
 Executor = Literal["auto", "reference", "native"]
 
@@ -54,9 +56,28 @@ def why_not_native() -> str | None:
     return None
 
 
+@dataclass(frozen=True, slots=True)
+class How:
+    """How a user wants searches to be made, whatever is searched, in place of an executor's name; see `search`.
+
+    `workers` None: the caller decides.
+    """
+
+    executor: Executor = "auto"
+    reductions: Reductions = field(default_factory=Reductions)
+    workers: int | None = None
+    strategy: Strategy = field(default_factory=BreadthFirst)
+    exact: bool = False
+    collect: bool = False
+
+
+By = Executor | How
+"""Who searches, and how."""
+
+
 def search(
     program: Program,
-    executor: Executor = "auto",
+    executor: By = "auto",
     limits: Limits | None = None,
     on_progress: Callable[[Progress], None] | None = None,
     watch: tuple[int, int] | None = None,
@@ -68,12 +89,20 @@ def search(
     strategy: Strategy | None = None,
     exact: bool = False,
     collect: bool = False,
+    reductions: Reductions | None = None,
 ) -> Result:
     """Search a program's states; see `breadth_first` and `native_search` for what the arguments mean.
 
     Limits hold for both parts of an `auto` search together. Other strategies than breadth first, and `collect`, are the native
-    executor's alone. Raises `CompilerMissing` where it is asked for and there is none.
+    executor's alone. So are `reductions` (default: all, see `search.reduced`); the reference sees every state. A livelock is
+    looked for breadth first only: with another strategy and `progress` the verdict is never *holds*. Raises `CompilerMissing`
+    where native code is asked for and there is no compiler.
+
+    An `auto` search of up to `SWITCH` states has the same figures whoever makes it: up to there nothing is reduced.
     """
+    if isinstance(executor, How):
+        strategy, exact, collect, reductions = executor.strategy, executor.exact, executor.collect, executor.reductions
+        workers, executor = executor.workers or workers, executor.executor
     limits, spent = limits or Limits(), 0.0
     missing = executor == "auto" and why_not_native()
     switch = 0 if executor != "auto" or missing else switch_at(program)
@@ -93,26 +122,39 @@ def search(
         program.code.searched += found.states
         return found
 
-    def fast(native: Native, within: Limits) -> Result:
-        return native_search(
-            native, within, tell, watch, deadlock=deadlock, lock_order=lock_order, progress=progress,
+    def fast(within: Limits, made: Reductions | None = reductions) -> Result:
+        result = reduced_search(
+            program, made, within, tell, watch, deadlock=deadlock, lock_order=lock_order, progress=progress,
             workers=workers, strategy=strategy, exact=exact, collect=collect,
-        )  # fmt: skip
+        ).result  # fmt: skip
+        if progress and result.verdict is Verdict.HOLDS and not isinstance(strategy or BreadthFirst(), BreadthFirst):
+            note = "; ".join(n for n in (result.note, "livelocks are looked for breadth first only") if n)
+            return replace(result, verdict=Verdict.NOT_FINISHED, reason="progress", note=note)
+        return result
 
-    if executor == "native" or native_only or (executor == "auto" and not missing and not switch):
-        return fast(Native(program), limits)
+    if executor == "native" or native_only:
+        return fast(limits)
     if executor == "reference" or missing or (limits.states is not None and limits.states <= switch):
         return slow(limits)
     begun = time.perf_counter()
-    result = slow(replace(limits, states=switch))
-    if result.reason != "states":
+    result = slow(replace(limits, states=switch)) if switch else None
+    if result is not None and result.reason != "states":
         return result
     try:
-        native = Native(program)
+        if switch < SWITCH:
+            spent = time.perf_counter() - begun
+            result = fast(_less(limits, spent, min(SWITCH, limits.states or SWITCH)), Reductions.none())
+        if result is None or (result.reason == "states" and (limits.states is None or limits.states > SWITCH)):
+            spent = time.perf_counter() - begun
+            result = fast(_less(limits, spent, limits.states))
     except KeyboardInterrupt:  # while it was compiled
-        return replace(result, reason="interrupted", seconds=time.perf_counter() - begun)
-    spent = time.perf_counter() - begun
-    if limits.seconds is not None:
-        limits = replace(limits, seconds=max(1e-3, limits.seconds - spent))
-    result = fast(native, limits)
-    return replace(result, seconds=result.seconds + spent)
+        if result is None:
+            raise
+        result = replace(result, reason="interrupted")
+    return replace(result, seconds=time.perf_counter() - begun)
+
+
+def _less(limits: Limits, spent: float, states: int | None) -> Limits:
+    """What is left of some limits after `spent` seconds, and as many states."""
+    seconds = None if limits.seconds is None else max(1e-3, limits.seconds - spent)
+    return replace(limits, seconds=seconds, states=states)

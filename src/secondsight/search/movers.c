@@ -28,7 +28,23 @@
  *   - Daemons are not merged where final states are watched: a final state may catch them anywhere. (Without that nothing is
  *     asked of a final state but that it is no deadlock, and that it is final depends on the other threads alone.)
  *   - After MOST steps a merged step ends: none goes on for ever, and every state in which one ends is looked at by all threads.
- *   - A rule that is broken inside is broken: the thread ran there from a state that can be reached.
+ *   - A rule that is broken inside is broken: the thread ran there from a state that can be reached. But a step that fails
+ *     ends the merged step before it, and is then taken alone: so what was done before it is seen by all, and a search that
+ *     goes on after a broken rule finds the rules that this hides or uncovers.
+ *
+ * What keeps livelocks (a state from which no schedule leads to a final state): call such a state *stuck*, in either graph.
+ *   - A state between merged steps is stuck in the reduced graph if and only if it is so in the whole one: merged steps are
+ *     paths of the whole graph; and any path from it to a final state is one from a state where all are between merged
+ *     steps, to one where all threads but daemons have ended, so it can be put in the order of merged steps (daemons that
+ *     are in the middle of one finish it or never begin it, and that a state is final does not depend on them).
+ *   - If a stuck state can be reached, so can one between merged steps: from the stuck state let every thread in the middle
+ *     of a merged step finish it, alone, by the choices it likes (each ends: before a step that blocks or fails, after MOST
+ *     at last). Where that leads can only be stuck as well, and the whole path, now of complete merged steps, has an order
+ *     in which they come one after another.
+ *   - A thread that is treated as blocked before its local steps, because after them it is (`some_way`): if it can never
+ *     get further, then the state before them is as stuck as that after them. If some choice gets further at last, because
+ *     of others' steps, then these steps are found from the state before, and there the state after each other choice is
+ *     one of the search; local steps move both ways, so it is stuck if it was without the others' steps.
  */
 
 #include <pthread.h>
@@ -199,7 +215,7 @@ static int merged_step(int counter, u8 *s, i64 B, i64 t, ss_x *x, int look)
 		acquires = x->acquires;
 		if (!done || x->stop) {
 			moves(x, before, NULL, t, held, held);
-			if (!number || (x->stop == SS_FAILED && x->kind != CHOICES))
+			if (!number)
 				return 0;
 			if (phase == FREE && x->stop != SS_FAILED && (look || !some_way(first, start, B, t, x, chosen)))
 				return 0; /* as good as blocked where it began */
@@ -294,6 +310,23 @@ void ss_begin_again(void)
 int ss_is_stale(void) { return stale; }
 void ss_taken_after(u64 *out) { memcpy(out, TAKEN_AFTER, sizeof TAKEN_AFTER); }
 u64 ss_unsure(void) { return UNSURE; }
+
+/* Whether a thread cannot take its first step now, whatever it chooses. */
+int ss_waits(const u8 *state, int thread)
+{
+	u8 s[STATE_SIZE];
+	int counter = counter_of(state, BASE[thread]), waits = counter != 0;
+	ss_x *x = calloc(1, sizeof *x);
+	while (waits) {
+		memcpy(s, state, STATE_SIZE);
+		x->at = x->stop = 0;
+		waits = (!STEPS[counter](s, BASE[thread], thread + 1, x) || x->stop) && x->stop != SS_FAILED;
+		if (!x->made || !ss_advance(x))
+			break;
+	}
+	free(x);
+	return waits;
+}
 
 /* Learn from `walks` random schedules of single steps, or fewer when nothing new was seen for long. */
 void ss_learn(const u8 *initial, int walks, u64 seed)

@@ -268,12 +268,14 @@ class _Search:
 
     def _result(self) -> Result:
         raw, watch = self.raw, self.wanted.watch
+        reason: str | None
         if self.native.is_stale():
-            return Result(Verdict.NOT_FINISHED, raw.states, raw.transitions, raw.depth, raw.seconds, None, "stale", exact=False)
+            reason = "interrupted" if self.interrupted else "stale"
+            return Result(Verdict.NOT_FINISHED, raw.states, raw.transitions, raw.depth, raw.seconds, None, reason, exact=False)
         width = watch[1] - watch[0] if watch else 0
         data = ctypes.string_at(raw.outcomes, raw.outcome_count * width) if raw.outcome_count else b""
         outcomes = frozenset(data[i : i + width] for i in range(0, len(data), width)) if width else frozenset()
-        reason: str | None = _REASONS[raw.reason] if raw.reason else "interrupted" if self.interrupted else None
+        reason = _REASONS[raw.reason] if raw.reason else "interrupted" if self.interrupted else None
         if reason is None and isinstance(self.wanted.strategy, BreadthFirst) and raw.frontier and not raw.found_count:
             reason = "unknown"  # the engine left states unexpanded and does not say why: never *holds*
         error: ModelError | None = None
@@ -300,6 +302,7 @@ class _Search:
         return Result(
             verdict, raw.states, raw.transitions, raw.depth, raw.seconds, first, None if first and not error else reason, error,
             outcomes, exact, error_trace, missed, tuple(violations.values()), raw.peak,
+            shortest=isinstance(self.wanted.strategy, BreadthFirst),
         )  # fmt: skip
 
     def _livelock(self) -> Violation | str:

@@ -1,16 +1,19 @@
 """The native search with reductions: the same verdicts and outcomes from fewer states.
 
-`search/movers.c` says how steps are merged and why that is sound. Here: beginning again when a guess was wrong, the order of
-locks, and the shortest trace. A violation that was found with merged steps is looked for once more without them, level by
-level: the trace is then a shortest one in steps of the program, and all the rest of the result is that of the plain search.
-Where that takes too long, the merged trace is expanded into its steps, and a note says what it is the shortest of.
+`search/movers.c` says how steps are merged and why that is sound, `lang/symmetry.py` the same of interchangeable records. Here:
+beginning again when a guess was wrong, the order of locks, and the shortest trace. A violation that was found breadth first
+with reductions is looked for once more without them: the trace is then a shortest one in steps of the program, and all the
+rest of the result is that of the plain search. Where that takes too long, the merged trace is expanded into its steps, and a
+note says what it is the shortest of.
 """
 
 from __future__ import annotations
 
 import ctypes
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Any
 
 from secondsight.lang.errors import LangError
 from secondsight.lang.movers import MOST_LOCKS, Reductions
@@ -20,9 +23,10 @@ from secondsight.lang.symmetry import symmetry_of
 from secondsight.search.lock_order import LockOrder
 from secondsight.search.messages import deadlock_message
 from secondsight.search.native import native_search
-from secondsight.search.result import Limits, Progress, Result, Step, Trace, Verdict
+from secondsight.search.result import Limits, Progress, Result, Step, Trace, Verdict, Violation
+from secondsight.search.strategy import BreadthFirst, RandomWalks, Strategy
 
-__all__ = ["Reduced", "reduced_search", "search_both"]
+__all__ = ["Reduced", "reduced_native", "reduced_search", "search_both"]
 
 WALKS = 200
 MOST_BEGINNINGS = 100
@@ -30,12 +34,34 @@ MOST_BEGINNINGS = 100
 
 @dataclass(frozen=True, slots=True)
 class Reduced:
-    """The result; `merged`: the reduced search's own, None if there was none; `begun`: how often that began; `note`: for people."""
+    """The result; `merged`: the reduced search's own, None if there was none; `begun`: how often that began."""
 
     result: Result
     merged: Result | None = None
     begun: int = 0
-    note: str = ""
+
+    @property
+    def note(self) -> str:
+        """What there is to say about the reductions; see `Result.note`."""
+        return self.result.note
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """What a search is asked for; see `native_search`."""
+
+    limits: Limits
+    on_progress: Callable[[Progress], None] | None
+    watch: tuple[int, int] | None
+    options: dict[str, Any]
+    begun: float
+
+    def search(self, native: Native, seconds: float | None = None, **options: Any) -> Result:
+        """Search, within what is left of the time, and `seconds` at most."""
+        spent = time.perf_counter() - self.begun
+        left = [s for s in (self.limits.seconds and self.limits.seconds - spent, seconds) if s is not None]
+        limits = replace(self.limits, seconds=max(1e-3, min(left)) if left else None)
+        return native_search(native, limits, self.on_progress, self.watch, **(self.options | options))
 
 
 def reduced_search(
@@ -47,78 +73,126 @@ def reduced_search(
     deadlock: bool = True,
     lock_order: bool = True,
     workers: int | None = None,
+    strategy: Strategy | None = None,
+    exact: bool = False,
+    collect: bool = False,
+    progress: bool = False,
 ) -> Reduced:
-    """As `native_search`, breadth first, with reductions (default: all)."""
-    wanted = reductions or Reductions()
-    plain = Native(program)
+    """As `native_search`, with reductions (default: all).
+
+    `Result.reduced` names those that were made: counts of states are then of the reduced graph. `Result.note` says why one
+    was not. A broken rule's result is that of a search without them. Random walks take single steps: nothing is reduced.
+    """
+    options = {
+        "deadlock": deadlock, "lock_order": lock_order, "workers": workers, "strategy": strategy, "exact": exact,
+        "collect": collect, "progress": progress,
+    }  # fmt: skip
+    asked = _Asked(limits or Limits(), on_progress, watch, options, time.perf_counter())
+    wanted = Reductions.none() if isinstance(strategy, RandomWalks) else reductions or Reductions()
+    native, told = reduced_native(program, wanted, watch)
+    if native.reductions == Reductions.none():
+        return _noted(Reduced(asked.search(native)), told)
+    with native.alone():
+        return _noted(_both(native, None, asked), told)
+
+
+def reduced_native(
+    program: Program, reductions: Reductions | None = None, watch: tuple[int, int] | None = None
+) -> tuple[Native, list[str]]:
+    """The native executor with those of some reductions that the program allows, and why it does not allow the others."""
+    wanted, told = reductions or Reductions(), []
     symmetry, why = symmetry_of(program, watch) if wanted.symmetry else (None, "")
-    if not wanted.merge and symmetry is None:
-        found = Reduced(native_search(plain, limits, on_progress, watch, deadlock, lock_order, workers))
-    else:
-        native = Native(program, wanted, symmetry)
-        found = search_both(native, plain, limits, on_progress, watch, deadlock, lock_order, workers)
     if why:
-        return replace(found, note="; ".join(n for n in (found.note, f"not interchangeable: {why}") if n))
-    return found
+        told.append(f"records are not interchangeable: {why}")
+    merge = wanted.merge and len(LockOrder(program).locks) <= MOST_LOCKS
+    if merge is not wanted.merge:
+        told.append(f"steps are not merged: more than {MOST_LOCKS} locks")
+    return Native(program, Reductions(merge, symmetry is not None), symmetry), told
 
 
 def search_both(
     native: Native,
-    plain: Native,
+    plain: Native | None = None,
     limits: Limits | None = None,
     on_progress: Callable[[Progress], None] | None = None,
     watch: tuple[int, int] | None = None,
-    deadlock: bool = True,
-    lock_order: bool = True,
-    workers: int | None = None,
+    **options: Any,
 ) -> Reduced:
     """The search by both executors of one program: `native` with reductions; `plain`, without, where that finds something."""
-    order = LockOrder(native.program)
-    if len(order.locks) > MOST_LOCKS:
-        note = f"more than {MOST_LOCKS} locks: steps are not merged"
-        return Reduced(native_search(plain, limits, on_progress, watch, deadlock, lock_order, workers), note=note)
-    if native.reductions.merge:
-        _forget(native, plain, watch is not None)
+    with native.alone():
+        return _both(native, plain, _Asked(limits or Limits(), on_progress, watch, options, time.perf_counter()))
+
+
+def _noted(found: Reduced, told: list[str]) -> Reduced:
+    note = "; ".join([n for n in (*told, found.result.note) if n])
+    return replace(found, result=replace(found.result, note=note))
+
+
+def _both(native: Native, known: Native | None, asked: _Asked) -> Reduced:
+    """The reduced search; and where it found something, the plain one, compiled only then. The library is this program's."""
+    reductions = native.reductions
+    names = tuple(n for n, on in (("merge", reductions.merge), ("symmetry", reductions.symmetry)) if on)
+    lock_order = asked.options.get("lock_order", True)
     begun = 0
-    while native.reductions.merge:
+    if reductions.merge:
+        _forget(native, asked.watch is not None)
+    while True:
         begun += 1
-        native.library.ss_learn(native.initial, WALKS, ctypes.c_uint64(begun))
-        native.library.ss_begin_again()
-        merged = native_search(native, limits, on_progress, watch, deadlock, False, workers)
+        if reductions.merge:
+            native.library.ss_learn(native.initial, WALKS, ctypes.c_uint64(begun))
+            native.library.ss_begin_again()
+        merged = asked.search(native, lock_order=lock_order and not reductions.merge)
         if merged.reason != "stale":
             break
         if begun == MOST_BEGINNINGS:
-            note = "what protects the shared state keeps changing: steps are not merged"
-            return Reduced(native_search(plain, limits, on_progress, watch, deadlock, lock_order, workers), merged, begun, note)
-    else:
-        merged = native_search(native, limits, on_progress, watch, deadlock, lock_order, workers)
-    against_order = lock_order and native.reductions.merge and _has_cycle(_edges(native, order))
-    if merged.violation is None and merged.error is None and not against_order:
+            result = asked.search(known or Native(native.program))
+            note = "steps are not merged: what protects the shared state keeps changing"
+            return Reduced(replace(result, note=note), merged, begun)
+    merged = replace(merged, reduced=names)
+    against_order = lock_order and reductions.merge and _has_cycle(_edges(native, LockOrder(native.program)))
+    if not merged.violations and merged.error is None and not against_order:
         return Reduced(merged, merged, begun)
-    again = limits or Limits()
-    if merged.violation is not None:  # it is known to be broken: what remains to be found is a shorter trace
-        seconds = max(2.0, 5 * merged.seconds)
-        again = replace(again, seconds=seconds if again.seconds is None else min(seconds, again.seconds))
-    exact = native_search(plain, again, on_progress, watch, deadlock, lock_order, workers)
-    if merged.violation is None or exact.violation is not None or exact.error is not None:
-        return Reduced(exact, merged, begun)
-    if exact.verdict is Verdict.HOLDS:
-        raise LangError("internal: what is broken with merged steps holds without: please report this, with the model")
-    trace = expanded(plain, merged.violation.trace, merged.violation.rule == "deadlock")
-    message = deadlock_message(plain, trace.states[-1]) if merged.violation.rule == "deadlock" else merged.violation.message
-    violation = replace(merged.violation, trace=trace, message=message)
-    note = "the trace is one with the fewest merged steps: there may be one with fewer single steps"
-    return Reduced(replace(merged, violation=violation, violations=(violation,)), merged, begun, note)
+    return Reduced(_without(known or Native(native.program), merged, asked), merged, begun)
 
 
-def _forget(native: Native, plain: Native, outcomes: bool) -> None:
+def _without(plain: Native, merged: Result, asked: _Asked) -> Result:
+    """What was found, looked for without reductions: that is the result, unless it takes too long and is known anyway.
+
+    What a merged search finds of a livelock or of the order of locks is only a reason to look: a thread's turn, and what it
+    waits for, are matters of single steps.
+    """
+    known = merged.error is not None or any(v.rule != "livelock" for v in merged.violations)
+    in_levels = isinstance(asked.options.get("strategy") or BreadthFirst(), BreadthFirst)
+    interrupted = False
+    if in_levels or not known:
+        exact = asked.search(plain, max(2.0, 5 * merged.seconds) if known else None)
+        whole = exact.reason in (None, "error") or not asked.options.get("collect")
+        if not known or (whole and (exact.violation is not None or exact.error is not None)):
+            return exact
+        if exact.verdict is Verdict.HOLDS:
+            raise LangError("internal: what is broken with reductions holds without: please report this, with the model")
+        interrupted = exact.reason == "interrupted"
+    violations = tuple(_in_single_steps(plain, v) for v in merged.violations if v.rule != "livelock")
+    note = "the trace is one with the fewest merged steps: there may be one with fewer single steps" if in_levels else ""
+    return replace(
+        merged,
+        violation=violations[0] if violations else None,
+        violations=violations,
+        error_trace=merged.error_trace and expanded(plain, merged.error_trace, False),
+        reason="interrupted" if interrupted else merged.reason,
+        note=note,
+        shortest=False,
+    )
+
+
+def _forget(native: Native, outcomes: bool) -> None:
     """Begin with no knowledge; that a thread waits for others to end makes it worth while to know who is alive.
 
     A final state may catch a daemon anywhere: where `outcomes` of final states count, daemons' steps are not merged.
     """
     threads = native.program.threads
+    waits = any(not t.daemon and native.library.ss_waits(native.initial, i) for i, t in enumerate(threads))
     daemons = sum(1 << i for i, t in enumerate(threads) if t.daemon and outcomes)
-    waits = any(not t.daemon and not list(plain.thread_successors(plain.initial, i)) for i, t in enumerate(threads))
     native.library.ss_forget(daemons, int(waits))
 
 
@@ -150,6 +224,15 @@ def _has_cycle(edges: dict[str, set[str]]) -> bool:
 
 
 # Traces.
+
+
+def _in_single_steps(plain: Native, violation: Violation) -> Violation:
+    """A violation with its trace in the program's own steps."""
+    trace = expanded(plain, violation.trace, violation.rule == "deadlock")
+    message = violation.message
+    if violation.rule == "deadlock":
+        message = deadlock_message(plain, trace.states[-1] if trace.states else plain.initial)
+    return replace(violation, trace=trace, message=message)
 
 
 def expanded(plain: Native, trace: Trace, deadlock: bool) -> Trace:

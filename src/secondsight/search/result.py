@@ -80,6 +80,9 @@ class Result:
     the watched part of the state in all final states seen. `exact`: whole states were compared, so no state can have been
     missed; otherwise `missed` is the number of states expected to have been taken for another. `violations`: where a
     search goes on after the first broken rule, one for each rule. `peak`: bytes of memory that the search took (0: unknown).
+    `reduced`: the reductions that were made, `merge` and `symmetry` (see `search.reduced`): states, transitions and depth are
+    then those of the reduced graph. `note`: for people, why a reduction was not made, or what a trace is the shortest of.
+    `shortest`: no trace to the first broken rule has fewer steps.
     """
 
     verdict: Verdict
@@ -96,3 +99,11 @@ class Result:
     missed: float = 0.0
     violations: tuple[Violation, ...] = ()
     peak: int = 0
+    reduced: tuple[str, ...] = ()
+    note: str = ""
+    shortest: bool = True
+
+    @property
+    def broken(self) -> tuple[Violation, ...]:
+        """Every violation that was found, the first one first."""
+        return self.violations or ((self.violation,) if self.violation is not None else ())

@@ -1,0 +1,106 @@
+"""The options of every command that searches: limits, the executor, its reductions, cores, and the way through the states."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Annotated, Any, cast, get_args, get_type_hints
+
+import typer
+
+from secondsight.cli.common import warn
+from secondsight.lang.movers import Reductions
+from secondsight.search import Limits, Result
+from secondsight.search.auto import Executor, How, why_not_native
+from secondsight.search.strategy import BreadthFirst, DepthFirst, RandomWalks, Strategy
+
+__all__ = ["Searching", "notes", "searches", "told"]
+
+_EXECUTOR = "reference (Python), native (compiled C), or auto: reference, then native where a search grows large."
+
+
+@dataclass(frozen=True, slots=True)
+class Searching:
+    """What a command line says about its searches."""
+
+    limits: Limits
+    how: How
+
+
+def searches(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command these options; its argument `searching` is what they say.
+
+    An option that the command has under the same name is its own, and is taken into account too.
+    """
+    own = inspect.signature(command)
+    shared = inspect.signature(_searching)
+    added = [p for name, p in shared.parameters.items() if name not in own.parameters]
+    kept = [p for name, p in own.parameters.items() if name != "searching"]
+
+    @functools.wraps(command)
+    def run(**given: Any) -> None:
+        searching = _searching(**{name: given[name] for name in shared.parameters})
+        command(**{p.name: given[p.name] for p in kept}, searching=searching)
+
+    hints = get_type_hints(_searching, include_extras=True) | get_type_hints(command, include_extras=True)
+    whole = [p.replace(annotation=hints[p.name]) for p in (*kept, *added)]
+    run.__signature__ = inspect.Signature(whole)  # type: ignore[attr-defined]
+    run.__annotations__ = {p.name: p.annotation for p in whole}
+    return run
+
+
+def _searching(
+    states: Annotated[int | None, typer.Option(min=1, help="Stop each search after so many states.")] = None,
+    seconds: Annotated[float | None, typer.Option(min=0, help="Stop each search after so many seconds.")] = None,
+    memory: Annotated[str | None, typer.Option(help="Stop when so much memory is in use: 500M, 8G.")] = "8G",
+    executor: Annotated[str, typer.Option(metavar="auto|reference|native", help=_EXECUTOR)] = "auto",
+    workers: Annotated[int | None, typer.Option(min=1, max=64, help="Threads of a native search; default: one a core.")] = None,
+    no_merge: Annotated[bool, typer.Option("--no-merge", help="Native: every step by itself, none merged.")] = False,
+    no_symmetry: Annotated[bool, typer.Option("--no-symmetry", help="Native: tell interchangeable records apart.")] = False,
+    exact: Annotated[bool, typer.Option("--exact", help="Native: compare whole states, not 64 bits of them.")] = False,
+    collect: Annotated[
+        bool, typer.Option("--collect", help="Native: go on after a broken rule; each broken rule once in the result.")
+    ] = False,
+    depth_first: Annotated[
+        int | None, typer.Option(metavar="DEPTH", min=1, help="Native: depth first, no deeper than DEPTH steps.")
+    ] = None,
+    walks: Annotated[int | None, typer.Option(min=1, help="Native: so many random walks instead of a search.")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Decides the random walks.")] = 0,
+) -> Searching:
+    """What the options say."""
+    if executor not in get_args(Executor):
+        raise typer.BadParameter(f"--executor {executor}: one of {', '.join(get_args(Executor))} is wanted")
+    if depth_first is not None and walks is not None:
+        raise typer.BadParameter("--depth-first and --walks: one way through the states is wanted")
+    strategy: Strategy = BreadthFirst()
+    if depth_first is not None:
+        strategy = DepthFirst(depth_first)
+    elif walks is not None:
+        strategy = RandomWalks(walks, seed=seed)
+    if executor == "auto" and (why := why_not_native()):
+        warn(f"large searches run on the reference executor: {why}")
+    how = How(cast(Executor, executor), Reductions(not no_merge, not no_symmetry), workers, strategy, exact, collect)
+    return Searching(Limits(states, seconds, _bytes(memory) if memory is not None else None), how)
+
+
+def _bytes(text: str) -> int:
+    """`--memory` takes 500M, 8G or bytes."""
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kmgt]?)(?:i?b)?", text.strip().lower())
+    if found is None or float(found[1]) == 0:
+        raise typer.BadParameter(f"--memory {text}: a size is wanted, such as 500M or 8G")
+    return int(float(found[1]) * 1024 ** " kmgt".index(found[2] or " "))
+
+
+def told(result: Result) -> str:
+    """A result's figures in a sentence: `12,345 states, reduced, 0.4 s`."""
+    reduced = ", reduced" if result.reduced else ""
+    return f"{result.states:,} states{reduced}, {result.seconds:.1f} s"
+
+
+def notes(results: Iterable[Result | None]) -> list[str]:
+    """What is to be said about the reductions of some results, each once."""
+    given = [r.note for r in results if r is not None]
+    return list(dict.fromkeys(f"note: {part}" for note in given if note for part in note.split("; ")))

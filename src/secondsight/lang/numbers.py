@@ -1,0 +1,288 @@
+"""Integers that are places of interchangeable records: where a program has them, and that it does nothing else with them.
+
+`array.index(record)` makes a number of a record, `array[number]` a record again: `page_to_pfn()` and `pfn_to_page()`. A
+renaming of the records changes such numbers as it changes references, so every one that lies in a live local must be known.
+What a local, a parameter or a result may hold is found out over the whole program:
+
+* a *place*: what `index()` gave, or a negative number (an errno in its stead). It may be assigned, passed, returned, used to
+  find a record, compared with another place, with a negative number, and with 0 by `<` and `>=`;
+* a *list* of places, the last one in the lowest digit: `list * 16 + place`, `list // 16`, `list % 16`, and whether it is 0.
+  Record 0 must be one that stays, and there are at most 16: a digit 0 is none.
+
+Within `if number < 0:` (until it is assigned again) a number is no place. Everything else that is done with one, and a
+local that holds now a place and now another number, turns the reduction off.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from enum import Enum
+
+from secondsight.lang import ir, tree
+from secondsight.lang.types import IntType, Type
+
+__all__ = ["BASE", "Kind", "Numbers", "Told"]
+
+BASE = 16
+"""A digit of a list is one of so many."""
+
+
+class Told(Exception):
+    """The program can tell the records apart; why."""
+
+
+class Kind(Enum):
+    """What an integer may be."""
+
+    NEGATIVE = "a negative number"
+    ZERO = "0"
+    PLAIN = "a number"
+    FOUND = "a place, never negative"
+    PLACE = "a place or a negative number"
+    LIST = "a list of places"
+    MIXED = "now a place, now another number"
+
+
+_PLAIN = frozenset({Kind.PLAIN, Kind.NEGATIVE, Kind.ZERO})
+_PLACES = frozenset({Kind.FOUND, Kind.PLACE})
+_LISTS = frozenset({Kind.LIST, Kind.ZERO})
+
+_JOINED = {
+    frozenset({Kind.NEGATIVE, Kind.ZERO}): Kind.PLAIN,
+    frozenset({Kind.NEGATIVE, Kind.PLAIN}): Kind.PLAIN,
+    frozenset({Kind.ZERO, Kind.PLAIN}): Kind.PLAIN,
+    frozenset({Kind.NEGATIVE, Kind.FOUND}): Kind.PLACE,
+    frozenset({Kind.NEGATIVE, Kind.PLACE}): Kind.PLACE,
+    frozenset({Kind.FOUND, Kind.PLACE}): Kind.PLACE,
+    frozenset({Kind.ZERO, Kind.LIST}): Kind.LIST,
+}
+
+
+def _join(a: Kind | None, b: Kind | None) -> Kind | None:
+    """What may be either; None: nothing is known yet."""
+    if a is None or b is None or a is b:
+        return a or b
+    return _JOINED.get(frozenset({a, b}), Kind.MIXED)
+
+
+Known = frozenset[ir.Var]
+"""Locals that are surely negative at some place of a function."""
+
+
+class Numbers:
+    """The places among the integers of some functions. Raises `Told` where they are used for anything else."""
+
+    def __init__(self, functions: Iterable[ir.Function], mine: Callable[[Type], bool], roots: Iterable[ir.Function]) -> None:
+        self.mine = mine
+        self.vars: dict[ir.Var, Kind] = {p: Kind.PLAIN for root in roots for p in root.params}
+        self.results: dict[ir.Function, Kind] = {}
+        self.lists = False
+        self.changed, self.checking = True, False
+        every = list(functions)
+        while self.changed:
+            self.changed = False
+            self._all(every)
+        self.checking = True
+        self._all(every)
+
+    def kind(self, var: ir.Var) -> Kind | None:
+        """What a local may hold; None: it is never assigned."""
+        return self.vars.get(var)
+
+    def _all(self, functions: list[ir.Function]) -> None:
+        for function in functions:
+            self.function = function
+            self._body(function.body, frozenset())
+
+    # Statements.
+
+    def _body(self, body: list[ir.Stmt], known: Known) -> Known:
+        for stmt in body:
+            known = self._statement(stmt, known)
+        return known
+
+    def _statement(self, stmt: ir.Stmt, known: Known) -> Known:
+        match stmt:
+            case ir.SetVar():
+                self._set(stmt.var, self.of(stmt.value, known))
+                return known - {stmt.var}
+            case ir.YieldCall():
+                self._pass(stmt.function, stmt.arguments, known)
+                if stmt.target is not None:
+                    self._set(stmt.target, self.results.get(stmt.function))
+                    return known - {stmt.target}
+            case ir.Return():
+                if stmt.value is not None:
+                    kind = _join(self.results.get(self.function), self.of(stmt.value, known))
+                    self._note(kind, self.function.name)
+                    if kind is not None and self.results.get(self.function) is not kind:
+                        self.results[self.function] = kind
+                        self.changed = True
+            case ir.If():
+                self._plain(stmt.test, known)
+                self._body(stmt.then, known | _negative(stmt.test))
+                self._body(stmt.other, known)
+                return known - _assigned([*stmt.then, *stmt.other])
+            case ir.While():
+                known -= _assigned([*stmt.body, *stmt.step])
+                self._plain(stmt.test, known)
+                self._body(stmt.body, known)
+                self._body(stmt.step, known)
+            case ir.Store():
+                self._addr(stmt.addr, known)
+                self._plain(stmt.value, known)
+            case ir.Eval():
+                self.of(stmt.value, known)
+            case _:
+                for node in tree.expressions(stmt):
+                    self._plain(node, known)
+        return known
+
+    def _set(self, var: ir.Var, kind: Kind | None) -> None:
+        kind = _join(self.vars.get(var), kind)
+        self._note(kind, var.name)
+        if kind is not None and self.vars.get(var) is not kind:
+            self.vars[var] = kind
+            self.changed = True
+
+    def _note(self, kind: Kind | None, name: str) -> None:
+        if kind is Kind.MIXED:
+            raise Told(f"{name} is now the number of one, now another number")
+        self.lists = self.lists or kind is Kind.LIST
+
+    def _pass(self, function: ir.Function, arguments: list[ir.Expr], known: Known) -> None:
+        for param, argument in zip(function.params, arguments, strict=True):
+            self._set(param, self.of(argument, known))
+
+    # Expressions.
+
+    def _plain(self, node: ir.Expr, known: Known) -> None:
+        """An expression whose value must not be a place."""
+        self._must(self.of(node, known), _PLAIN, "the number of one is used as a number")
+
+    def _must(self, kind: Kind | None, kinds: frozenset[Kind], why: str) -> None:
+        if self.checking and kind is not None and kind not in kinds:
+            raise Told(why)
+
+    def _addr(self, addr: ir.Addr, known: Known) -> None:
+        if isinstance(addr.root, ir.Expr):
+            self._plain(addr.root, known)
+        for step in addr.path:
+            if isinstance(step, ir.IndexStep):
+                kind = self.of(step.index, known)
+                self._must(kind, _PLAIN | _PLACES if self.mine(step.array) else _PLAIN, "the number of one is used as a number")
+
+    def of(self, node: ir.Expr, known: Known = frozenset()) -> Kind | None:
+        """What the value of an expression may be; references and truth values are plain."""
+        match node:
+            case ir.Local():
+                if node.var in known:
+                    return Kind.NEGATIVE
+                return self.vars.get(node.var)
+            case ir.Constant():
+                return _constant(node.value) if isinstance(node.type, IntType) else Kind.PLAIN
+            case ir.IndexOf():
+                self._addr(node.array, known)
+                self._plain(node.value, known)
+                return Kind.FOUND if self.mine(node.array.type) else Kind.PLAIN
+            case ir.Load() | ir.AddressOf():
+                self._addr(node.addr, known)
+                return Kind.PLAIN
+            case ir.Call():
+                self._pass(node.function, node.arguments, known)
+                return self.results.get(node.function, None if node.function.result is not None else Kind.PLAIN)
+            case ir.Conditional():
+                self._plain(node.test, known)
+                return _join(self.of(node.then, known), self.of(node.other, known))
+            case ir.Fits():
+                return self.of(node.value, known)
+            case ir.Binary():
+                return self._binary(node, known)
+            case ir.Compare():
+                self._compare(node, known)
+                return Kind.PLAIN
+            case ir.Quantifier() | ir.ChooseWhere():
+                return self._generator(node, known)
+            case _:
+                for part in tree.parts(node):
+                    self._plain(part, known)
+                return _range(node)
+
+    def _generator(self, node: ir.Quantifier | ir.ChooseWhere, known: Known) -> Kind:
+        for part in (node.start, node.stop):
+            self._plain(part, known)
+        self._set(node.var, Kind.PLAIN)
+        for var, value in node.bindings:
+            self._set(var, self.of(value, known))
+        for item in (node.condition, node.test if isinstance(node, ir.Quantifier) else node.result):
+            if item is not None:
+                self._plain(item, known)
+        return Kind.PLAIN
+
+    def _binary(self, node: ir.Binary, known: Known) -> Kind | None:
+        left, right = node.left, node.right
+        by_base = isinstance(right, ir.Constant) and right.value == BASE
+        if node.op == "+" and isinstance(left, ir.Binary) and left.op == "*" and _is(left.right, BASE):
+            first, last = self.of(left.left, known), self.of(right, known)
+            if first in _LISTS and last is Kind.FOUND:
+                return Kind.LIST
+            if (first is None or first in _LISTS) and last is None:
+                return None
+        kind = self.of(left, known)
+        if by_base and node.op in ("//", "%") and (kind is None or kind in _LISTS):
+            return kind if node.op == "//" else Kind.FOUND if kind is Kind.LIST else None  # not a list yet: nothing is known
+        self._must(kind, _PLAIN, "the number of one is used as a number")
+        self._plain(right, known)
+        return _range(node)
+
+    def _compare(self, node: ir.Compare, known: Known) -> None:
+        left, right = self.of(node.left, known), self.of(node.right, known)
+        if left in _PLACES or right in _PLACES:
+            op = node.op if left in _PLACES else _TURNED[node.op]
+            other = right if left in _PLACES else left
+            equal = op in ("==", "!=") and other in _PLACES
+            sign = op in ("<", ">=") and other is Kind.ZERO
+            if not (equal or sign or other is Kind.NEGATIVE or other is None):
+                self._must(left if left in _PLACES else right, _PLAIN, "the number of one is compared with another number")
+        elif Kind.LIST in (left, right):
+            if node.op not in ("==", "!=") or not {left, right} <= _LISTS | {None}:
+                self._must(Kind.LIST, _PLAIN, "a list of numbers of them is compared")
+
+
+_TURNED = {"==": "==", "!=": "!=", "<": ">", ">": "<", "<=": ">=", ">=": "<="}
+
+
+def _is(node: ir.Expr, value: int) -> bool:
+    return isinstance(node, ir.Constant) and node.value == value
+
+
+def _constant(value: int) -> Kind:
+    return Kind.NEGATIVE if value < 0 else Kind.ZERO if value == 0 else Kind.PLAIN
+
+
+def _range(node: ir.Expr) -> Kind:
+    """A plain number, surely negative or not."""
+    kind = node.type
+    return Kind.NEGATIVE if isinstance(kind, IntType) and kind.high < 0 else Kind.PLAIN
+
+
+def _negative(test: ir.Expr) -> Known:
+    """The locals that are negative where a test is true."""
+    if isinstance(test, ir.Logic) and test.op == "and":
+        return frozenset(v for item in test.items for v in _negative(item))
+    if isinstance(test, ir.Compare) and isinstance(test.left, ir.Local) and isinstance(test.right, ir.Constant):
+        value = test.right.value
+        if isinstance(test.left.type, IntType) and ((test.op == "<" and value <= 0) or (test.op in ("<=", "==") and value < 0)):
+            return frozenset({test.left.var})
+    return frozenset()
+
+
+def _assigned(body: list[ir.Stmt]) -> Known:
+    """The locals that some statements assign."""
+    found = set()
+    for stmt in tree.statements(body):
+        if isinstance(stmt, ir.SetVar):
+            found.add(stmt.var)
+        elif isinstance(stmt, ir.YieldCall) and stmt.target is not None:
+            found.add(stmt.target)
+    return frozenset(found)
