@@ -117,7 +117,7 @@ def kept_library(name: str) -> Library | None:
     path = str(cache_folder() / f"{name}.so")
     try:
         if path not in _loaded and _is_whole(Path(path)):
-            _loaded[path] = Library(path)
+            _loaded.setdefault(path, Library(path))
         return _loaded.get(path)
     except OSError:
         return None
@@ -137,8 +137,7 @@ def load(text: str) -> Library:
             folder.mkdir(parents=True, exist_ok=True)
             _build([*command, *flags], text, library)
             _tidy(folder, library)
-        _loaded[str(library)] = Library(str(library))
-        return _loaded[str(library)]
+        return _loaded.setdefault(str(library), Library(str(library)))  # two threads may come here at once
     except OSError as error:
         said = error.strerror or str(error)
         raise LangError(f"{folder}: {said}; set SECONDSIGHT_CACHE to a folder that can be written and loaded from") from None
