@@ -23,6 +23,10 @@ lint: $(VENV)/.dev  ## ruff and mypy alone; the tests run them too
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
 
+reductions: $(VENV)/.dev  ## Reductions against plain searches on everything here, and on thousands of small programs; an hour
+	@SECONDSIGHT_REDUCTIONS=all SECONDSIGHT_LAW=6000 $(BIN)/python -m pytest -n 2 tests/lang/test_reductions_everywhere.py \
+	  tests/lang/test_reductions.py tests/lang/test_symmetry.py
+
 bench: install  ## The mirror protocol on our executors, Spin and Rumur, side by side; ARGS=--full for the long runs
 	@$(BIN)/python -m bench.run $(ARGS)
 
