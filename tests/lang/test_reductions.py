@@ -61,7 +61,8 @@ def assert_same(plain: Native, reduced: Reduced, watch: tuple[int, int] | None, 
         assert found.outcomes == known.outcomes
         assert found.states <= known.states
     if merged is not None and (known.violation is None or known.violation.rule != "lock-order"):
-        assert (merged.verdict is Verdict.HOLDS) == (known.verdict is Verdict.HOLDS)
+        only_a_reason_to_look = merged.violation is not None and merged.violation.rule == "livelock"
+        assert only_a_reason_to_look or (merged.verdict is Verdict.HOLDS) == (known.verdict is Verdict.HOLDS)
 
 
 def compare_rows(rows: list[list[Row]], daemons: int = 0, workers: int = 1, lock_order: bool = True) -> Reduced:

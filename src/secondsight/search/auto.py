@@ -123,11 +123,12 @@ def search(
         return found
 
     def fast(within: Limits, made: Reductions | None = reductions) -> Result:
+        in_levels = isinstance(strategy or BreadthFirst(), BreadthFirst)
         result = reduced_search(
-            program, made, within, tell, watch, deadlock=deadlock, lock_order=lock_order, progress=progress,
+            program, made, within, tell, watch, deadlock=deadlock, lock_order=lock_order, progress=progress and in_levels,
             workers=workers, strategy=strategy, exact=exact, collect=collect,
         ).result  # fmt: skip
-        if progress and result.verdict is Verdict.HOLDS and not isinstance(strategy or BreadthFirst(), BreadthFirst):
+        if progress and not in_levels and result.verdict is Verdict.HOLDS:
             note = "; ".join(n for n in (result.note, "livelocks are looked for breadth first only") if n)
             return replace(result, verdict=Verdict.NOT_FINISHED, reason="progress", note=note)
         return result
