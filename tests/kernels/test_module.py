@@ -234,28 +234,43 @@ def test_a_hold_inside_an_unmodified_kernel_function(vm: VM) -> None:
     assert (other.differs.step, other.differs.got) == (1, "accessing")
 
 
-def test_an_exit_ends_threads_that_are_held_and_the_device_goes_on(vm: VM) -> None:
-    @scenario
-    def leaves(s: Recorder) -> None:
-        a = s.mmap(pages=1)
-        gpu = s.device()
+@scenario
+def leaves(s: Recorder) -> None:
+    a = s.mmap(pages=1)
+    s.write(a, "A")
+    gpu = s.device()
 
-        @s.thread
-        def cpu() -> None:
-            s.exit()
+    @s.thread
+    def cpu() -> None:
+        s.exit()
 
-        @s.thread
-        def other() -> None:
-            s.write(a, "A", into="written")
+    @s.thread
+    def reader() -> None:
+        s.read(a, into="cpu")
 
-        @s.thread
-        def device() -> None:
-            gpu.read(a, into="seen")
+    @s.thread
+    def device() -> None:
+        gpu.read(a, into="seen")
 
-    steps = [*COLLECTED, ("cpu", {"cpu": "ended", "other": "ended"}), *device("before_lock", "locked", "read_begun", "ended")]
-    answer = forced_times(vm, leaves, steps, None, 10)
-    assert dict(answer.outcome) == {"written": "exited", "seen": "-EFAULT"}
-    assert answer.probe == ("none",)
+
+def test_an_exit_ends_the_threads_of_the_process_and_not_the_device(vm: VM) -> None:
+    steps = [*COLLECTED, ("cpu", {"cpu": "ended", "reader": "ended"}), *LOCKED, *device("read_begun", "ended")]
+    right = vm.force(leaves, steps)
+    assert right.differs is None
+    assert dict(right.outcome) == {"cpu": "exited", "seen": "-EFAULT"}
+    assert right.timed_out == 0
+    assert right.probe == ("none",)
+    wrong = vm.force(leaves, [*steps[:4], *LOCKED, *INSTALLED], MirrorWithoutTest)
+    assert wrong.differs is None
+    assert dict(wrong.outcome) == {"cpu": "exited", "seen": "A"}
+    assert wrong.probe == ("other",)
+
+
+def test_an_exit_waits_for_the_driver_that_is_installing(vm: VM) -> None:
+    steps = [*COLLECTED, *LOCKED, ("cpu", {"cpu": "blocked", "reader": "ended"}), *device("tested", "installed")]
+    answer = vm.force(leaves, [*steps, ("device", {"device": "unlocked", "cpu": "ended"}), *device("accessing", "read_begun", "ended")])
+    assert answer.differs is None
+    assert dict(answer.outcome) == {"cpu": "exited", "seen": "-EFAULT"}
 
 
 # Free runs
@@ -268,6 +283,11 @@ def test_free_runs_of_a_right_mirror_stay_among_the_possible_ones(vm: VM, driver
     seen = vm.observe(remap, runs=150, driver=driver)
     assert frozenset(seen.outcomes) <= possible
     assert len(seen.outcomes) > 1
+
+
+def test_free_runs_with_an_exit_stay_among_the_possible_ones(vm: VM) -> None:
+    seen = vm.observe(leaves, runs=100)
+    assert frozenset(seen.outcomes) <= outcomes(leaves)[1]
 
 
 def test_a_device_reads_and_writes_what_the_process_does(vm: VM) -> None:

@@ -146,8 +146,6 @@ def value_of(result: str) -> str | None:
         return chr(int(number))
     if kind == "errno":
         return "-" + _ERRORS.get(int(number), number)
-    if kind == "differs":
-        return DIFFERS
     if kind == "signal":
         return signal.Signals(int(number)).name
-    return {"none": None, "ok": OK, "skipped": SKIPPED, "torn": TORN}[kind]
+    return {"none": None, "ok": OK, "skipped": SKIPPED, "torn": TORN, "differs": DIFFERS}[kind]

@@ -54,7 +54,6 @@ struct scenario scenario;
 
 struct left_behind *left;
 
-static atomic_int waiting;
 static uint64_t run_seed;
 static int port;
 
@@ -162,8 +161,8 @@ static void *thread_main(void *number)
 	uint64_t state = seed_of((long)number);
 
 	prctl(PR_SET_TIMERSLACK, 1);
-	waiting--;
-	while (waiting > 0)
+	left->waiting--;
+	while (left->waiting > 0)
 		sched_yield();
 	/* Sometimes a thread that wakes takes the CPU at once, wherever the others are. */
 	if (draw(&state) % 3 == 0)
@@ -189,68 +188,59 @@ static void *forced_thread_main(void *number)
 	return NULL;
 }
 
-int is_apart(int thread)
+/* Whether a thread is the device's alone. When the process exits it goes on: then it lives in a process of its own. */
+static int outlives(int thread)
 {
-	int exits = 0, accesses = 0;
+	int exits = 0, ops = 0, outside = 0;
 
 	for (int i = 0; i < scenario.ops; i++) {
-		int kind = scenario.op[i].kind;
-		exits |= kind == find_kind("exit");
-		if (scenario.op[i].section != thread)
-			continue;
-		if (kind != find_kind("device_read") && kind != find_kind("device_write") && kind != find_kind("device_close"))
-			return 0;
-		accesses = 1;
+		const struct op *op = &scenario.op[i];
+		exits |= op->kind == find_kind("exit");
+		ops += op->section == thread;
+		outside += op->section == thread && is_outside(op->kind);
 	}
-	return exits && accesses;
+	return exits && ops && ops == outside;
 }
 
-void child_apart(void)
+static pid_t start_outside(void *(*body)(void *), long number)
 {
-	pthread_t thread[MAX_THREADS];
+	pid_t pid = fork();
 
+	if (pid)
+		return pid;
 	alarm(RUN_SECONDS);
-	while (!left->is_set_up)
-		sched_yield();
-	adopt_handles();
-	populate_memory();
-	for (long number = 0; number < scenario.threads; number++)
-		if (is_apart(number) && pthread_create(&thread[number], NULL, forced_thread_main, (void *)number))
-			_exit(1);
-	for (int number = 0; number < scenario.threads; number++)
-		if (is_apart(number))
-			pthread_join(thread[number], NULL);
-	left->apart_over = 1;
+	body((void *)number);
 	_exit(0);
 }
 
 void child(int forced)
 {
 	pthread_t thread[MAX_THREADS];
+	pid_t outside[MAX_THREADS] = {0};
 	uint64_t state = seed_of(1000);
-	int first = forced ? 0 : draw(&state) % MAX_THREADS, apart = 0;
+	int first = forced ? 0 : draw(&state) % MAX_THREADS;
+	void *(*body)(void *) = forced ? forced_thread_main : thread_main;
 
 	catch_faults();
 	alarm(RUN_SECONDS);
 	run_section(SETUP, NULL);
+	left->waiting = scenario.threads;
+	for (int i = 0; i < scenario.threads; i++)
+		if (outlives(i) && (outside[i] = start_outside(body, i)) < 0)
+			_exit(1);
 	if (forced)
 		populate_memory();
-	waiting = scenario.threads;
-	left->is_set_up = 1;
 	for (int i = 0; i < scenario.threads; i++) {
 		long number = (i + first) % scenario.threads;
-		if (forced && is_apart(number)) {
-			apart = 1;
-			continue;
-		}
-		if (pthread_create(&thread[i], NULL, forced ? forced_thread_main : thread_main, (void *)number))
+		if (!outside[number] && pthread_create(&thread[number], NULL, body, (void *)number))
 			_exit(1);
 	}
-	for (int i = 0; i < scenario.threads; i++)
-		if (!forced || !is_apart(i))
+	for (int i = 0; i < scenario.threads; i++) {
+		if (outside[i])
+			waitpid(outside[i], NULL, 0);
+		else
 			pthread_join(thread[i], NULL);
-	while (apart && !left->apart_over)
-		sched_yield();
+	}
 	run_section(FINAL, NULL);
 	if (forced)
 		probe_devices();
@@ -285,6 +275,13 @@ void say_results(int status, const struct left_behind *run)
 	say("\"ended\":\"%s\",\"results\":[%s]", ended, text);
 }
 
+/* Processes that outlived the one under test are this one's by now. */
+void wait_for_others(void)
+{
+	while (waitpid(-1, NULL, 0) > 0)
+		;
+}
+
 static void say_outcome(const struct outcome *outcome)
 {
 	say("{\"count\":%d,", outcome->count);
@@ -309,6 +306,7 @@ static void run(uint64_t seed, int runs)
 			child(0);
 		int status, i = 0;
 		waitpid(pid, &status, 0);
+		wait_for_others();
 		if (session >= 0)
 			close(session);
 		hung = WIFSIGNALED(status) && WTERMSIG(status) == SIGALRM;

@@ -19,7 +19,7 @@ enum {
 	ERRNO = 4 << 16,
 	SIGNAL = 5 << 16,
 	TORN = 6 << 16,
-	DIFFERS = 7 << 16, /* the CPU's value times 256 and the device's; 255 for an access that failed */
+	DIFFERS = 7 << 16, /* the device's access did not end as the CPU's */
 };
 
 struct op {
@@ -48,9 +48,8 @@ struct left_behind {
 	atomic_int begun[MAX_OPS]; /* how often a device's fault handler began */
 	atomic_int late[MAX_OPS];  /* what a late dereference touched, an ss_probe value */
 	atomic_int probe[MAX_PROBES];
-	atomic_int probed;     /* the run has looked at the device's table itself */
-	atomic_int is_set_up;  /* the setup is done: who lives in another process may begin */
-	atomic_int apart_over; /* those have ended */
+	atomic_int probed;
+	atomic_int waiting; /* threads that are not at their start yet */
 };
 
 extern struct left_behind *left;
@@ -69,15 +68,7 @@ void say_results(int status, const struct left_behind *run);
  * operation, and with nothing left to be faulted in but the scenario's own memory. */
 void child(int forced) __attribute__((noreturn));
 
-/* Whether a thread of the scenario lives apart: a device goes on when the process has exited, so where one exits the
- * threads of nothing but a device's accesses live in a process of their own. */
-int is_apart(int thread);
-
-/* The threads that live apart, in their process, when the setup is done in the other. */
-void child_apart(void) __attribute__((noreturn));
-
-/* ops.c, there: the handles that the setup has made */
-void adopt_handles(void);
+void wait_for_others(void);
 
 /* forced.c: run the scenario once, by the schedule that follows in STEPS lines */
 void run_forced(int steps, unsigned long long points);
@@ -116,8 +107,9 @@ extern __thread int current_op;
 int do_read(const long *arg, int makes);
 int descriptor(long handle);
 
-/* Whether a kind of operation needs secondsight.ko. */
+/* Whether a kind of operation needs secondsight.ko; whether it is the device's alone, and needs no thread of the process. */
 int needs_module(int kind);
+int is_outside(int kind);
 
 /* The machine that the agent runs on: guest.c, or host.c. Of the two, one is compiled in. */
 

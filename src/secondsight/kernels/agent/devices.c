@@ -63,16 +63,17 @@ int do_device_write(const long *arg, int makes)
 	return outcome(do_access(SS_MIRROR_ACCESS, &access));
 }
 
-static int short_value(int result)
+/* What an access ended with: a value, or -1 for any failure. */
+static int value_or_failure(int result)
 {
-	return (result & ~0xffff) == PAGE_VALUE ? result & 0xff : 255;
+	return (result & ~0xffff) == PAGE_VALUE || result == TORN ? result : -1;
 }
 
 int do_device_compare(const long *arg, int makes)
 {
-	int cpu = short_value(do_read(arg + 1, makes)), device = short_value(do_device_read(arg, makes));
+	int cpu = value_or_failure(do_read(arg + 1, makes)), device = value_or_failure(do_device_read(arg, makes));
 
-	return cpu == device ? DONE : DIFFERS | cpu << 8 | device;
+	return cpu == device ? DONE : DIFFERS;
 }
 
 int do_device_close(const long *arg, int makes)
@@ -103,7 +104,6 @@ void probe_devices(void)
 {
 	int device = -1;
 
-	left->probed = 1;
 	for (int i = 0; i < scenario.ops && device < 0; i++)
 		if (scenario.op[i].kind == find_kind("device") && left->result[i] == DONE)
 			device = scenario.op[i].makes;
@@ -113,6 +113,7 @@ void probe_devices(void)
 		if (!ioctl(session, SS_MIRROR_PROBE, &probe))
 			left->probe[i] = probe.found;
 	}
+	left->probed = 1;
 }
 
 /* A pin */

@@ -218,14 +218,9 @@ void run_forced(int steps, unsigned long long points)
 	if (!problem && (session < 0 || ioctl(session, SS_ARM, &arm)))
 		problem = strerror(errno);
 	memset((void *)left, 0, sizeof *left);
-	int apart = 0;
-	for (int i = 0; i < scenario.threads; i++)
-		apart |= is_apart(i);
-	pid_t pid = problem ? -1 : fork(), pid_apart = -1;
+	pid_t pid = problem ? -1 : fork();
 	if (!pid)
 		child(1);
-	if (pid > 0 && apart && !(pid_apart = fork()))
-		child_apart();
 	if (pid < 0) {
 		say("{\"error\":\"forced: %s\"}\n", problem ? problem : strerror(errno));
 		close(session);
@@ -239,8 +234,7 @@ void run_forced(int steps, unsigned long long points)
 	ioctl(session, SS_FREE);
 	int status;
 	waitpid(pid, &status, 0);
-	if (pid_apart > 0)
-		waitpid(pid_apart, NULL, 0);
+	wait_for_others();
 	if (!left->probed)
 		probe_devices();
 	say_forced(status);

@@ -3,6 +3,7 @@
  */
 #define _GNU_SOURCE
 #include "agent.h"
+#include "secondsight.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -185,14 +186,19 @@ static int do_close(const long *arg, int makes)
 static int do_exit(const long *arg, int makes)
 {
 	(void)arg, (void)makes;
+	if (session >= 0)
+		ioctl(session, SS_EXITS);
 	_exit(0);
 }
+
+/* Operations on secondsight.ko's devices: by a thread of the process, or by nobody of it. */
+enum { INSIDE = 1, OUTSIDE };
 
 /* `shape` is the arguments' encoding: n a number, h a handle, a an address (handle, page), r ranges. */
 static const struct {
 	const char *name, *shape;
 	int (*run)(const long *arg, int makes);
-	int needs_module;
+	int module; /* INSIDE or OUTSIDE: needs it */
 } kinds[] = {
 	{"memfd_create", "nn", do_memfd_create},
 	{"mmap", "hnna", do_mmap},
@@ -206,22 +212,22 @@ static const struct {
 	{"add_seals", "hn", do_add_seals},
 	{"close", "h", do_close},
 	{"exit", "", do_exit},
-	{"device", "", do_device, 1},
-	{"device_read", "ha", do_device_read, 1},
-	{"device_write", "han", do_device_write, 1},
-	{"device_compare", "ha", do_device_compare, 1},
-	{"device_close", "h", do_device_close, 1},
-	{"device_snapshot", "ha", do_device_snapshot, 1},
-	{"device_exclusive", "han", do_device_exclusive, 1},
-	{"pin", "annn", do_pin, 1},
-	{"pin_read", "hn", do_pin_read, 1},
-	{"pin_write", "hnn", do_pin_write, 1},
-	{"unpin", "h", do_unpin, 1},
-	{"importer", "h", do_importer, 1},
-	{"importer_map", "h", do_importer_map, 1},
-	{"importer_unmap", "h", do_importer_unmap, 1},
-	{"importer_read", "hn", do_importer_read, 1},
-	{"importer_close", "h", do_importer_close, 1},
+	{"device", "", do_device, INSIDE},
+	{"device_read", "ha", do_device_read, OUTSIDE},
+	{"device_write", "han", do_device_write, OUTSIDE},
+	{"device_compare", "ha", do_device_compare, INSIDE},
+	{"device_close", "h", do_device_close, OUTSIDE},
+	{"device_snapshot", "ha", do_device_snapshot, INSIDE},
+	{"device_exclusive", "han", do_device_exclusive, INSIDE},
+	{"pin", "annn", do_pin, INSIDE},
+	{"pin_read", "hn", do_pin_read, INSIDE},
+	{"pin_write", "hnn", do_pin_write, INSIDE},
+	{"unpin", "h", do_unpin, INSIDE},
+	{"importer", "h", do_importer, INSIDE},
+	{"importer_map", "h", do_importer_map, INSIDE},
+	{"importer_unmap", "h", do_importer_unmap, INSIDE},
+	{"importer_read", "hn", do_importer_read, INSIDE},
+	{"importer_close", "h", do_importer_close, INSIDE},
 };
 enum { KINDS = sizeof kinds / sizeof *kinds };
 
@@ -252,7 +258,8 @@ int open_devices(void)
 	return udmabuf >= 0;
 }
 
-int needs_module(int kind) { return kinds[kind].needs_module; }
+int needs_module(int kind) { return kinds[kind].module; }
+int is_outside(int kind) { return kinds[kind].module == OUTSIDE; }
 
 int find_kind(const char *name)
 {
@@ -266,20 +273,6 @@ static int is_handle(long handle) { return handle >= -1 && handle < scenario.han
 static int is_alive(long handle) { return handle < 0 || handles[handle].alive; }
 
 int is_well_formed(const struct op *op) { return is_handle(op->makes) && for_handles(op, is_handle) >= 0; }
-
-void adopt_handles(void)
-{
-	int maps = find_kind("mmap");
-
-	for (int i = 0; i < scenario.ops; i++) {
-		const struct op *op = &scenario.op[i];
-		if (op->makes < 0)
-			continue;
-		if (op->kind == maps)
-			handles[op->makes].addr = op->arg[3] < 0 ? WINDOW(op->makes) : address(op->arg + 3);
-		handles[op->makes].alive = left->result[i] == DONE;
-	}
-}
 
 int perform(const struct op *op)
 {

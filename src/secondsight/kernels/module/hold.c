@@ -189,42 +189,46 @@ long ss_end(struct ss_session *session)
 	return 0;
 }
 
-/*
- * Whether a task's process is over, its memory torn down: whichever of its threads is the last to leave does that, so
- * all have to be gone. *asleep when those that are left sleep.
- */
-static bool is_over(struct task_struct *task, bool *asleep)
+long ss_exits(struct ss_session *session)
 {
-	struct task_struct *other;
-	bool over = true;
+	struct ss_thread *thread = thread_of(session);
 
-	*asleep = true;
-	rcu_read_lock();
-	for_each_thread(task, other) {
-		if (READ_ONCE(other->exit_state))
-			continue;
-		over = false;
-		if (!ss_asleep(other))
-			*asleep = false;
-	}
-	rcu_read_unlock();
-	return over;
+	if (!thread)
+		return -EINVAL;
+	WRITE_ONCE(thread->exits, true);
+	return 0;
+}
+
+/*
+ * The task to look at for a thread. When one that ends its process is gone, another takes the memory down: the last of the
+ * process to go, whichever that is. The caller holds the RCU read lock; the leader is not reaped before the coordinator has
+ * done with the session.
+ */
+static struct task_struct *task_of(struct ss_thread *thread)
+{
+	struct task_struct *task = READ_ONCE(thread->task), *other;
+
+	if (task && READ_ONCE(thread->exits) && READ_ONCE(task->exit_state))
+		for_each_thread(task->group_leader, other)
+			if (!READ_ONCE(other->exit_state))
+				return other;
+	return task;
 }
 
 /* Where a thread is; *asleep when it may be blocked. */
 static u32 where(struct ss_session *session, struct ss_thread *thread, bool *asleep)
 {
-	struct task_struct *task = READ_ONCE(thread->task);
+	struct task_struct *task = task_of(thread);
 	u32 at = SS_RUNNING;
 
 	*asleep = false;
 	spin_lock(&session->lock);
 	if (thread->point && !fatal_signal_pending(task))
 		at = thread->point == SS_POINT_OP ? SS_OP + thread->op : thread->point;
-	else if (task && (READ_ONCE(task->flags) & PF_EXITING))
-		at = is_over(task, asleep) ? SS_ENDED : SS_RUNNING;
-	else if (thread->ended)
+	else if (thread->ended || (task && READ_ONCE(task->exit_state)))
 		at = SS_ENDED;
+	else if (task && !thread->exits && (READ_ONCE(task->flags) & PF_EXITING))
+		at = SS_ENDED; /* what is left to do is the exit's, and whoever called it waits for it */
 	else if (task)
 		*asleep = ss_asleep(task);
 	spin_unlock(&session->lock);
@@ -254,6 +258,7 @@ static bool look(struct ss_session *session, struct ss_settle *settle, bool *tol
 
 	*told = true;
 	*switches = 0;
+	rcu_read_lock();
 	for (i = 0; i < session->threads; i++) {
 		struct ss_thread *thread = &session->thread[i];
 		bool asleep;
@@ -267,8 +272,9 @@ static bool look(struct ss_session *session, struct ss_settle *settle, bool *tol
 		}
 		settle->where[i] = SS_BLOCKED;
 		*told &= READ_ONCE(thread->waits);
-		*switches += thread->task->nvcsw + thread->task->nivcsw;
+		*switches += task_of(thread)->nvcsw + task_of(thread)->nivcsw;
 	}
+	rcu_read_unlock();
 	return quiet;
 }
 

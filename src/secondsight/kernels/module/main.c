@@ -92,6 +92,8 @@ static long call(struct ss_session *session, unsigned int command, unsigned long
 		return ss_before(session, number);
 	case SS_END:
 		return ss_end(session);
+	case SS_EXITS:
+		return ss_exits(session);
 	case SS_MIRROR_OPEN:
 		return ss_mirror_open(session, &arg->open);
 	case SS_MIRROR_ACCESS:

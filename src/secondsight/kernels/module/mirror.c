@@ -314,7 +314,6 @@ static bool unlocked_invalidate(struct ss_mirror *mirror, const struct mmu_notif
 /* MirrorDereferencesLater: the reference is for the last line. */
 
 static u32 touched(struct ss_mirror *mirror, struct page *page, unsigned long addr);
-static bool cpu_maps(struct mm_struct *mm, unsigned long addr, unsigned long *pfn);
 
 static int late_deref_fault(struct ss_mirror *mirror, unsigned long addr, bool write, struct ss_access *access)
 {
@@ -322,7 +321,6 @@ static int late_deref_fault(struct ss_mirror *mirror, unsigned long addr, bool w
 		unsigned long seq, pfn;
 		struct page *kept;
 		bool retry;
-		u32 found;
 		int ret;
 
 		seq = read_begin(mirror, access);
@@ -346,33 +344,21 @@ static int late_deref_fault(struct ss_mirror *mirror, unsigned long addr, bool w
 			continue;
 		}
 		ss_hold(mirror->session, SS_POINT_UNLOCKED);
-		found = touched(mirror, kept, addr);
-		if (found != SS_PROBE_SAME || !access->late)
-			access->late = found;
+		/* An access may fault more than once: the first touch that was wrong is the one to tell. */
+		if (!access->late || access->late == SS_PROBE_SAME)
+			access->late = touched(mirror, kept, addr);
 		drop(kept);
 		return 0;
 	}
 }
 
-/*
- * What a late dereference finds: the page that the CPU's table has at the address, another, or one
- * that is there no longer. Looked at without waiting for anybody.
- */
+static u32 against_cpu(struct ss_mirror *mirror, unsigned long addr, unsigned long pfn, u32 if_none);
+
+/* What a late dereference finds: the page that the CPU's table has at the address, another, or one that is there no longer. */
 static u32 touched(struct ss_mirror *mirror, struct page *page, unsigned long addr)
 {
-	struct page *now;
-	u32 found = SS_PROBE_NONE;
-	unsigned long pfn = 0;
-
 	ss_page_load(page);
-	if (mirror->mm != current->mm) {
-		if (cpu_maps(mirror->mm, addr, &pfn))
-			found = pfn == page_to_pfn(page) ? SS_PROBE_SAME : SS_PROBE_OTHER;
-	} else if (get_user_pages_fast_only(addr, 1, 0, &now) == 1) {
-		found = now == page ? SS_PROBE_SAME : SS_PROBE_OTHER;
-		put_page(now);
-	}
-	return found;
+	return against_cpu(mirror, addr, page_to_pfn(page), SS_PROBE_NONE);
 }
 
 static const struct ss_driver drivers[] = {
@@ -469,7 +455,7 @@ long ss_mirror_snapshot(struct ss_session *session, struct ss_access *access)
 	unsigned long found;
 	long ret;
 
-	if (!mirror || mirror->mm != current->mm || !entry_of(mirror, access->addr))
+	if (!mirror || !entry_of(mirror, access->addr))
 		return -EINVAL;
 	for (;;) {
 		struct hmm_range range = {
@@ -482,9 +468,12 @@ long ss_mirror_snapshot(struct ss_session *session, struct ss_access *access)
 
 		found = 0;
 		range.notifier_seq = read_begin(mirror, access);
+		if (!mmget_not_zero(mirror->mm))
+			return -EFAULT;
 		mmap_read_lock(mirror->mm);
 		ret = hmm_range_fault(&range);
 		mmap_read_unlock(mirror->mm);
+		mmput(mirror->mm);
 		if (ret == -EBUSY)
 			continue;
 		if (ret)
@@ -525,14 +514,17 @@ long ss_mirror_exclusive(struct ss_session *session, struct ss_access *access)
 	struct page *page;
 	long ret;
 
-	if (!mirror || mirror->mm != current->mm || !entry_of(mirror, access->addr))
+	if (!mirror || !entry_of(mirror, access->addr))
 		return -EINVAL;
 	for (;;) {
 		unsigned long seq = read_begin(mirror, access);
 
+		if (!mmget_not_zero(mirror->mm))
+			return -EFAULT;
 		mmap_read_lock(mirror->mm);
 		page = exclusive_page(mirror, access->addr);
 		mmap_read_unlock(mirror->mm);
+		mmput(mirror->mm);
 		if (IS_ERR(page))
 			return PTR_ERR(page);
 		ss_hold(session, SS_POINT_BEFORE_LOCK);
@@ -608,7 +600,10 @@ void ss_mirror_free(struct ss_mirror *mirror)
 
 /* The probe */
 
-/* Whether the CPU's table has a page at @addr, and which frame; the mmap lock is held. No huge pages: there are none in a window. */
+/*
+ * Whether the CPU's table has a page at @addr, and which frame; interrupts are off, so that no table goes away, as for
+ * get_user_pages_fast(). Nobody is waited for. No huge pages: there are none in a window.
+ */
 static bool cpu_pfn(struct mm_struct *mm, unsigned long addr, unsigned long *pfn)
 {
 	pgd_t *pgd = pgd_offset(mm, addr);
@@ -633,39 +628,32 @@ static bool cpu_pfn(struct mm_struct *mm, unsigned long addr, unsigned long *pfn
 	return pte_present(pte);
 }
 
-/* The same without the lock, for any process; one that has exited has nothing. */
-static bool cpu_maps(struct mm_struct *mm, unsigned long addr, unsigned long *pfn)
+/* What a frame is to the CPU's table at @addr: the frame there, another, or @if_none when there is none. */
+static u32 against_cpu(struct ss_mirror *mirror, unsigned long addr, unsigned long pfn, u32 if_none)
 {
+	unsigned long flags, now = 0;
 	bool there;
 
-	if (!mmget_not_zero(mm))
-		return false;
-	mmap_read_lock(mm);
-	there = cpu_pfn(mm, addr, pfn);
-	mmap_read_unlock(mm);
-	mmput(mm);
-	return there;
+	local_irq_save(flags);
+	there = cpu_pfn(mirror->mm, addr, &now);
+	local_irq_restore(flags);
+	if (!there)
+		return if_none;
+	return now == pfn ? SS_PROBE_SAME : SS_PROBE_OTHER;
 }
 
 /* What the device's table has at an address. For when nothing else goes on. */
 long ss_mirror_probe(struct ss_session *session, struct ss_probe *probe)
 {
 	struct ss_mirror *mirror = mirror_of(session, probe->handle);
-	struct ss_entry *entry;
-	unsigned long pfn = 0;
-	bool there;
+	struct ss_entry *entry = mirror ? entry_of(mirror, probe->addr) : NULL;
 
-	if (!mirror)
-		return -EINVAL;
-	entry = entry_of(mirror, probe->addr);
 	if (!entry)
 		return -EINVAL;
-	there = cpu_maps(mirror->mm, probe->addr, &pfn);
 	spin_lock(&mirror->hardware);
-	if (!entry->present)
-		probe->found = SS_PROBE_NONE;
-	else
-		probe->found = there && pfn == entry->pfn ? SS_PROBE_SAME : SS_PROBE_OTHER;
+	probe->found = SS_PROBE_NONE;
+	if (entry->present)
+		probe->found = against_cpu(mirror, probe->addr, entry->pfn, SS_PROBE_OTHER);
 	if (entry->present && entry->writable)
 		probe->found |= SS_PROBE_WRITABLE;
 	spin_unlock(&mirror->hardware);

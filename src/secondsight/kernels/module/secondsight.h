@@ -104,6 +104,7 @@ struct ss_hook {
 #define SS_THREAD _IO('S', 8) /* the caller is the scenario's thread of that number */
 #define SS_BEFORE _IO('S', 9) /* the caller comes to its operation of that number */
 #define SS_END _IO('S', 10) /* the caller has done all its operations; returns when all are free */
+#define SS_EXITS _IO('S', 11) /* the caller ends its process now: it has ended when that has */
 #define SS_MIRROR_OPEN _IOW('S', 16, struct ss_mirror_open)
 #define SS_MIRROR_ACCESS _IOWR('S', 17, struct ss_access)
 #define SS_MIRROR_SNAPSHOT _IOWR('S', 18, struct ss_access)

@@ -23,6 +23,7 @@ struct ss_importer;
  * @point: the hold point where it is held, 0 when it runs
  * @op: the number of the operation it is before or in
  * @ended: it has done all its operations
+ * @exits: it ends its process, and has ended when the process's memory is gone
  * @waits: it is about to sleep for something that only another thread of the scenario can give, and
  *	   that wakes it directly
  * @passes: the function that it is about to enter by a hook's own call
@@ -33,6 +34,7 @@ struct ss_thread {
 	int point;
 	u32 op;
 	bool ended;
+	bool exits;
 	bool waits;
 	unsigned long passes;
 };
@@ -64,6 +66,7 @@ long ss_settle(struct ss_session *session, struct ss_settle *settle);
 long ss_thread(struct ss_session *session, unsigned long number);
 long ss_before(struct ss_session *session, unsigned long op);
 long ss_end(struct ss_session *session);
+long ss_exits(struct ss_session *session);
 
 /* Hold the calling thread at a point, if it is a thread of the scenario and the point is armed. May sleep. */
 void ss_hold(struct ss_session *session, int point);
