@@ -321,6 +321,7 @@ static int late_deref_fault(struct ss_mirror *mirror, unsigned long addr, bool w
 		unsigned long seq, pfn;
 		struct page *kept;
 		bool retry;
+		u32 found;
 		int ret;
 
 		seq = read_begin(mirror, access);
@@ -344,9 +345,10 @@ static int late_deref_fault(struct ss_mirror *mirror, unsigned long addr, bool w
 			continue;
 		}
 		ss_hold(mirror->session, SS_POINT_UNLOCKED);
-		/* An access may fault more than once: the first touch that was wrong is the one to tell. */
-		if (!access->late || access->late == SS_PROBE_SAME)
-			access->late = touched(mirror, kept, addr);
+		/* An access may fault more than once: a touch that was wrong is the one to tell. */
+		found = touched(mirror, kept, addr);
+		if (found != SS_PROBE_SAME || !access->late)
+			access->late = found;
 		drop(kept);
 		return 0;
 	}
