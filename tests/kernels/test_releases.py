@@ -6,13 +6,17 @@ import os
 import shutil
 import signal
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from test_module import NO_TEST, RIGHT, forced_times, remap
 
-from secondsight.kernels import VM, Kernel, KernelError, boot
+from secondsight.devices.mirror import MirrorWithoutTest
+from secondsight.kernels import VM, Kernel, KernelError, boot, build_module
 from secondsight.kernels.initramfs import agent
 from secondsight.kernels.qemu import QEMU
+from secondsight.kernels.real_device import built_for
 from secondsight.scenario import load_expected, load_scenarios, show_outcome
 from secondsight.scenario.model import outcomes
 
@@ -27,8 +31,20 @@ def other(request: pytest.FixtureRequest) -> Iterator[VM]:
         pytest.skip(f"{error.reason}: {error.remedy}")
     if kernel.image is not None and shutil.which(QEMU) is None:
         pytest.skip(f"{QEMU} is not there")
-    with boot(kernel) as machine:
+    with boot(kernel, module=has_module(kernel)) as machine:
         yield machine
+
+
+def has_module(kernel: Kernel) -> bool:
+    """Whether secondsight.ko can be built for a kernel here; 7.2's wants a namespace, which not everybody may have."""
+    if kernel.headers is None or shutil.which("make") is None:
+        return False
+    try:
+        built_for(kernel)
+    except KernelError as error:
+        assert "may not make a namespace" in error.reason
+        return False
+    return True
 
 
 def test_observed_is_possible_on_every_kernel(other: VM) -> None:
@@ -49,6 +65,48 @@ def test_observed_is_possible_on_every_kernel(other: VM) -> None:
                 _, possible = outcomes(recorded, release=other.release)
                 assert not sorted(show_outcome(outcome) for outcome in others - possible)
     assert ran >= 14
+
+
+def test_an_interleaving_is_forced_on_every_kernel(other: VM) -> None:
+    """The 2019 thread's first question: the retry test is what keeps the old page from being read."""
+    if other.kernel.image is None:
+        return  # no module there: see the next test
+    if not other.has_module:
+        pytest.skip(f"no module for {other.kernel.name}")
+    assert dict(forced_times(other, remap, RIGHT, None, 20).outcome) == {"seen": "B"}
+    assert dict(forced_times(other, remap, NO_TEST, MirrorWithoutTest, 20).outcome) == {"seen": "A"}
+
+
+def test_on_the_running_kernel_no_module_is_loaded() -> None:
+    with pytest.raises(KernelError, match="not for the running kernel"):
+        boot(Kernel.find("host"), module=True)
+
+
+INVERTED = """\
+#include <linux/module.h>
+#include <linux/mutex.h>
+static DEFINE_MUTEX(a);
+static DEFINE_MUTEX(b);
+static int __init invert(void)
+{
+	mutex_lock(&a); mutex_lock(&b); mutex_unlock(&b); mutex_unlock(&a);
+	mutex_lock(&b); mutex_lock(&a); mutex_unlock(&a); mutex_unlock(&b);
+	return 0;
+}
+module_init(invert);
+MODULE_LICENSE("GPL");
+"""
+
+
+def test_a_kernel_of_our_own_finds_locks_in_two_orders(tmp_path: Path) -> None:
+    try:
+        kernel = Kernel.find("linux-6.12-own")
+    except KernelError as error:
+        pytest.skip(f"{error.reason}: {error.remedy}")
+    (tmp_path / "invert.c").write_text(INVERTED)
+    (tmp_path / "Makefile").write_text("obj-m := invert.o\n")
+    with pytest.raises(KernelError, match="complains while booting: WARNING: possible circular locking dependency detected"):
+        boot(replace(kernel, modules=(build_module(kernel, tmp_path),)))
 
 
 @pytest.fixture
