@@ -261,12 +261,12 @@ static void *ss_room(ss_run *run, u64 bytes)
 	return room;
 }
 
-/* An array that grows by doubling; 0: it cannot. */
+/* An array that grows by doubling, a large one by an eighth: then only pages move. 0: it cannot. */
 static int ss_more(ss_run *run, void **items, size_t count, size_t *room, size_t width)
 {
 	if (count < *room)
 		return 1;
-	size_t more = *room ? *room : 64;
+	size_t more = !*room ? 64 : *room < 1 << 16 ? *room : *room / 8;
 	void *new = ss_count(run, more * width) ? realloc(*items, (*room + more) * width) : NULL;
 	if (!new) {
 		ss_stop(run, BECAUSE_MEMORY);
