@@ -56,6 +56,18 @@ def sealed_file_mapped_over(s: Recorder) -> None:
 
 
 @scenario
+def sealed_file_beside_itself(s: Recorder) -> None:
+    """MAP_FIXED of a file that takes no new writers, continuing a mapping from before: refused (not so on Linux 6.1)."""
+    fd = s.memfd_create(pages=2)
+    a = s.mmap(fd)
+    s.mmap(pages=1, at=a)
+    s.add_seals(fd, "future_write")
+    s.mmap(fd, page=0, pages=1, at=a, into="mapped")
+    s.write(a + 0, "a", into="wrote")
+    s.read(a + 1, into="beside")
+
+
+@scenario
 def over_a_mapping_that_never_was(s: Recorder) -> None:
     """What names a mapping or a udmabuf that did not come into being is skipped."""
     fd = s.memfd_create(pages=1)

@@ -21,6 +21,8 @@ def test_run_as_a_release(release: str, left: str, capsys: pytest.CaptureFixture
     one = next(found for found in told["scenarios"] if found["name"] == "sealed_file_mapped_over")
     assert one["possible"][0]["after_future"] == left
     assert one["possible"][0]["after_sealed"] == "a"
+    two = next(found for found in told["scenarios"] if found["name"] == "sealed_file_beside_itself")
+    assert two["possible"] == [{"mapped": "ok" if release == "6.1" else "-EPERM", "wrote": "ok", "beside": "0"}]
 
 
 def test_a_release_that_is_none_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
@@ -45,4 +47,4 @@ def test_with_threads_too() -> None:
     for release, seen in (("6.1.0-56-amd64", {"0", "SIGSEGV"}), (None, {"0"})):
         assert {dict(outcome)["seen"] for outcome in ask(raced, release).possible} == {show if show != "0" else "\0" for show in seen}
     assert {show_outcome(outcome) for outcome in ask(raced).possible} == {"mapped=-EPERM, seen=0"}
-    assert len(load_scenarios(FOUND)) == 5
+    assert len(load_scenarios(FOUND)) == 6

@@ -5,6 +5,8 @@
 * `sequential`: one thread, 4 to 18 operations with what they may fail of: closed files, seals, holes in mappings, pages
   beyond a file's end. Often everything that is mapped is read at the end.
 * `free`: a setup, two or three threads of one to three operations on shared files and mappings, and a look at the end.
+* `forced`: memory and a device that mirrors it; one or two threads of the process beside one of the device. With it goes a
+  driver and a schedule (`forced.py`): both sides run that one interleaving.
 
 A drawn scenario always fits the model: pages of address space, frames and buffers are counted while it is drawn.
 """
@@ -18,11 +20,11 @@ from functools import cache
 from typing import Literal, get_args
 
 from secondsight.agree.draw import Draw, Seeded, chance, choice, weighted
-from secondsight.scenario import Address, File, Mapping, Recorder, Scenario
+from secondsight.scenario import Address, DeviceHandle, File, Mapping, Recorder, Scenario
 
 __all__ = ["KINDS", "Kind", "fingerprint", "generate", "scenario_of"]
 
-Kind = Literal["sequential", "free"]
+Kind = Literal["sequential", "free", "forced"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
 PAGES = 14  # of address space: secondsight.linux.LARGEST
@@ -61,6 +63,7 @@ class _World:
     memfds: list[tuple[File, bool]] = field(default_factory=list)
     udmabufs: list[File] = field(default_factory=list)
     mappings: list[Mapping] = field(default_factory=list)
+    device: DeviceHandle | None = None
     most: int = 3  # pages of one file or mapping
 
     def inside(self) -> _World:
@@ -180,6 +183,16 @@ def _exit(w: _World) -> None:
     w.s.exit()
 
 
+def _device_read(w: _World) -> None:
+    assert w.device is not None
+    w.device.read(w.span()[0], into=w.budget.name())
+
+
+def _device_write(w: _World) -> None:
+    assert w.device is not None
+    w.device.write(w.span()[0], w.budget.value(), into=w.budget.name())
+
+
 _Weights = list[tuple[int, Callable[[_World], None]]]
 
 _ANY: _Weights = [
@@ -210,6 +223,20 @@ _RACES: _Weights = [
     (2, _close),
     (1, _exit),
 ]
+
+_AGAINST_A_DEVICE: _Weights = [
+    (5, _mmap_file),
+    (5, _mmap_anonymous),
+    (12, _munmap),
+    (14, _write),
+    (8, _read),
+    (8, _punch),
+    (12, _dontneed),
+    (2, _udmabuf_create),
+    (3, _add_seals),
+    (1, _close),
+]
+_BY_THE_DEVICE: _Weights = [(3, _device_read), (2, _device_write)]
 
 
 def _possible(w: _World, act: Callable[[_World], None]) -> bool:
@@ -260,19 +287,44 @@ def _free(draw: Draw, s: Recorder) -> None:
     _draw_ops(w, draw.integer(0, 3), _ANY[:-1])
     threads = 3 if chance(draw, 25) else 2
     for number in range(threads):
-        inner = w.inside()
-
-        def body(inner: _World = inner) -> None:
-            _draw_ops(inner, draw.integer(1, 3 if threads == 2 else 2), _RACES)
-
-        body.__name__ = f"t{number}"
-        s.thread(body)
+        _thread(s, w, f"t{number}", draw.integer(1, 3 if threads == 2 else 2), _RACES)
     if chance(draw, 60):
         with s.after():
             _look(w)
 
 
-_DRAWN: dict[Kind, Callable[[Draw, Recorder], None]] = {"sequential": _sequential, "free": _free}
+def _forced(draw: Draw, s: Recorder) -> None:
+    w = _World(s, draw, _Budget(pages=5, frames=6, buffers=1), most=2)
+    if chance(draw, 50):
+        _memfd_create(w)
+        _mmap_file(w)
+    else:
+        _mmap_anonymous(w)
+    if chance(draw, 70):
+        _write(w)
+    _draw_ops(w, draw.integer(0, 2), [(2, _write), (1, _read), (1, _dontneed), (1, _mmap_anonymous), (1, _munmap)])
+    w.device = s.device()
+    if chance(draw, 25):
+        _device_read(w)
+    for number in range(2 if chance(draw, 20) else 1):
+        _thread(s, w, f"cpu{number}", draw.integer(1, 3), _AGAINST_A_DEVICE)
+    _thread(s, w, "device", draw.integer(1, 2), _BY_THE_DEVICE)
+    if chance(draw, 60):
+        with s.after():
+            _look(w)
+
+
+def _thread(s: Recorder, w: _World, name: str, count: int, weights: _Weights) -> None:
+    inner = w.inside()
+
+    def body() -> None:
+        _draw_ops(inner, count, weights)
+
+    body.__name__ = name
+    s.thread(body)
+
+
+_DRAWN: dict[Kind, Callable[[Draw, Recorder], None]] = {"sequential": _sequential, "free": _free, "forced": _forced}
 
 
 def generate(kind: Kind, draw: Draw, name: str = "drawn") -> Scenario:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from secondsight.lang import Errno, Ref, atomic
 from secondsight.linux.errno import EEXIST, ENOMEM
 from secondsight.linux.memory import tlb_finish_mmu, unmap_vmas
-from secondsight.linux.mm_types import AddressSpace, Mm, Pgoff, Result, Va, VmaState
+from secondsight.linux.mm_types import AddressSpace, Mm, Pgoff, Result, Va, VaEnd, VmaState
 from secondsight.linux.mmu_notifier import mmu_notifier_release
 from secondsight.linux.vma import do_vmi_align_munmap, free_pgtables, vms_gather_munmap_vmas
 
@@ -41,13 +41,23 @@ def do_mmap(mm: Mm, va: Va, length: Pgoff, file: Ref[AddressSpace], pgoff: Pgoff
 
 
 def do_mmap_fixed(
-    mm: Mm, va: Va, length: Pgoff, file: Ref[AddressSpace], pgoff: Pgoff, write: bool, seals_late: bool = False
+    mm: Mm,
+    va: Va,
+    length: Pgoff,
+    file: Ref[AddressSpace],
+    pgoff: Pgoff,
+    write: bool,
+    seals_late: bool = False,
+    low: Va = 0,
+    high: VaEnd = 0,
 ) -> Result:
     """do_mmap(), mmap_region(), __mmap_region() (mm/mmap.c, Linux 6.12), MAP_FIXED: map over whatever is there.
 
     The old mapping goes and the new one comes under one hold of the mmap lock, so no access finds a gap. A write seal is
     looked at before the old mapping goes; but when the file's own mmap refuses, it has gone (vms_abort_munmap_vmas()).
-    `seals_late`: as in older releases, F_SEAL_FUTURE_WRITE is for the file's own mmap (see `releases`).
+    `seals_late`: as in older releases, F_SEAL_FUTURE_WRITE is for the file's own mmap, which is not asked when the new
+    mapping continues a neighbour (see `releases`). Neighbours are looked for between `low` and `high`: mappings lie side by
+    side in the model that the kernel keeps apart.
     """
     if length <= 0 or va + length > len(mm.vmas):
         return -ENOMEM
@@ -61,9 +71,28 @@ def do_mmap_fixed(
         if gather != 0:
             tlb_finish_mmu(gather)
     if ret == 0:
-        ret = mmap_region(mm, va, length, file, pgoff, write, seals_late)
+        with atomic:
+            late = seals_late and not continues(mm, va, length, file, pgoff, low, high)
+            ret = mmap_region(mm, va, length, file, pgoff, write, late)
     mm.mmap_lock.write_unlock()
     return ret
+
+
+@atomic
+def continues(mm: Mm, va: Va, length: Pgoff, file: Ref[AddressSpace], pgoff: Pgoff, low: Va, high: VaEnd) -> bool:
+    """can_vma_merge_before(), can_vma_merge_after() (mm/mmap.c, Linux 6.1) for a file's mapping: whether a neighbour maps the
+    file's pages just before or just behind."""
+    if file is None:
+        return False
+    if va > low and pgoff > 0:
+        before = mm.vmas[va - 1]
+        if before.state == VmaState.MAPPED and before.file is file and before.pgoff == pgoff - 1:
+            return True
+    if va + length < high:
+        behind = mm.vmas[va + length]
+        if behind.state == VmaState.MAPPED and behind.file is file and behind.pgoff == pgoff + length:
+            return True
+    return False
 
 
 @atomic

@@ -38,6 +38,16 @@ DIFFERENCES: dict[str, Difference] = {
             "(mm/mmap.c, mm/memfd.c, Linux 6.12.117). Releases in between were not looked at.",
             seen="6.1.0-56-amd64 against 6.12.117+deb12-amd64, 6.18, 7.2.13+deb14-amd64 (scenarios/found_by_agreement.py)",
         ),
+        Difference(
+            "merged-mapping-ignores-the-seal",
+            since=(6, 12),
+            older="mmap(MAP_FIXED) of a memfd with F_SEAL_FUTURE_WRITE succeeds, and may write, when it continues a mapping of the "
+            "file beside it: the two become one and nobody asks for the seal",
+            newer="it fails with -EPERM, whatever lies beside it",
+            read="__mmap_region() merges before it calls mmap_file() (mm/mmap.c, Linux 6.1.192); see the one above. Releases in "
+            "between were not looked at.",
+            seen="6.1.0-56-amd64 against 6.12.117+deb12-amd64, 6.18, 7.2.13+deb14-amd64 (scenarios/found_by_agreement.py)",
+        ),
     )
 }
 

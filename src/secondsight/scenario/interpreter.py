@@ -37,7 +37,7 @@ DIFFERS: Final = -125
 """Of `device_compare`: the device's access ended otherwise than the CPU's."""
 
 SEALS_LATE: Final = 2
-"""The difference `future-write-seal-is-asked-late` of `linux.releases`."""
+"""The differences `future-write-seal-is-asked-late` and `merged-mapping-ignores-the-seal` of `linux.releases`."""
 
 RowNumber = Annotated[int, Bounds(0, 64)]
 
@@ -109,6 +109,9 @@ needs_at = const("op.needs_at")
 makes = const("op.makes")
 fixed = const("op.fixed")
 """0, 1 for MAP_FIXED, or `SEALS_LATE`: MAP_FIXED as older releases do it."""
+low = const("op.low")
+"""For MAP_FIXED: where the mapping that it maps over begins, and in `high` where it ends."""
+high = const("op.high")
 range_first = const("op.range_first")
 range_memfd = const("range.handle")
 range_page = const("range.page")
@@ -222,7 +225,9 @@ def run_mmap(i: RowNumber, mm: Mm) -> Result:
             return -EBADF
         if memfd is not None:
             if fixed[i] != 0:
-                ret = do_mmap_fixed(mm, address[i], pages[i], memfd, page[i], True, fixed[i] == SEALS_LATE)
+                ret = do_mmap_fixed(
+                    mm, address[i], pages[i], memfd, page[i], True, fixed[i] == SEALS_LATE, low[i], high[i]
+                )
             else:
                 ret = do_mmap(mm, address[i], pages[i], memfd, page[i], True)
         elif udmabuf is not None:

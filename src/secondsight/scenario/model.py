@@ -73,7 +73,7 @@ _OUTSIDERS = {
 }
 """Operations that are not the process's own: a thread of only these outlives it."""
 
-_TABLES = ("kind", "address", "pages", "value", "page", "needs", "needs_at", "makes", "fixed", "range_first")
+_TABLES = ("kind", "address", "pages", "value", "page", "needs", "needs_at", "makes", "fixed", "low", "high", "range_first")
 
 
 def _size(frames: int, files: int, dax: int, buffers: int, rows: int) -> dict[str, int]:
@@ -104,6 +104,7 @@ class Encoder:
         self.types: dict[str, HandleType] = {}
         self.numbers: dict[str, int] = {}
         self.address: dict[str, int] = {}
+        self.windows: list[tuple[int, int]] = []
         self.pages = 0
         self.rows: dict[str, list[int]] = {name: [] for name in _TABLES}
         self.ranges: dict[str, list[int]] = {"handle": [], "page": [], "pages": []}
@@ -146,6 +147,8 @@ class Encoder:
             at = op.args["at"]
             if isinstance(at, Ref):
                 late = differs("future-write-seal-is-asked-late", self.release)
+                start = row["address"]
+                row["low"], row["high"] = next(w for w in self.windows if w[0] <= start < w[1])
                 row["fixed"], row["needs_at"] = interpreter.SEALS_LATE if late else 1, self.numbers[at.handle]
         ranges = op.args.get("ranges")
         if isinstance(ranges, tuple):
@@ -166,6 +169,7 @@ class Encoder:
             self.address[op.makes] = self.address[at.handle] + at.page
         else:
             self.address[op.makes] = self.pages
+            self.windows.append((self.pages, self.pages + pages))
             self.pages += pages
         return self.address[op.makes]
 
