@@ -13,24 +13,27 @@ import os
 import signal
 import time
 import traceback
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
+from secondsight.agree.forced import WAITS_BEHIND_A_WRITER, Plan, both_told, judge_forced, plan_of, replanned
 from secondsight.agree.generate import Kind, scenario_of
 from secondsight.agree.judge import Answer, ask, both_answers, judge, signature_of
 from secondsight.agree.shrink import renumbered, shrink
 from secondsight.agree.sides import Booted, Seen
-from secondsight.agree.store import DIED, DISAGREES, Campaign, Finding, Result, Store
+from secondsight.agree.store import AGREES, DIED, DISAGREES, NO_VERDICT, Campaign, Finding, Result, Store
+from secondsight.devices.device import Device
 from secondsight.kernels import Kernel, KernelError
 from secondsight.scenario import Scenario
 
 __all__ = ["BATCH", "RUNS", "Progress", "examine", "run_campaign", "shrink_findings"]
 
-RUNS: dict[Kind, int] = {"sequential": 1, "free": 25}
+RUNS: dict[Kind, int] = {"sequential": 1, "free": 25, "forced": 1}
 """How often a scenario runs on the kernel."""
-BATCH: dict[Kind, int] = {"sequential": 100, "free": 10}
+BATCH: dict[Kind, int] = {"sequential": 100, "free": 20, "forced": 25}
 PR_SET_PDEATHSIG = 1
 
 
@@ -46,8 +49,10 @@ class Progress:
     seconds: float
 
 
-def examine(booted: Booted, scenarios: dict[int, Scenario], kind: Kind) -> list[Result]:
-    """Run scenarios on a kernel and on the model, and judge each. The numbers are theirs in the campaign."""
+def examine(booted: Booted, scenarios: dict[int, Scenario], kind: Kind, seed: int = 1) -> list[Result]:
+    """Run scenarios on a kernel and on the model, and judge each. The numbers are theirs in the campaign of that seed."""
+    if kind == "forced":
+        return list(_forced(booted, scenarios, seed))
     numbers = {scenario.name: number for number, scenario in scenarios.items()}
     answers: dict[str, Answer] = {}
     results = []
@@ -58,6 +63,38 @@ def examine(booted: Booted, scenarios: dict[int, Scenario], kind: Kind) -> list[
     for scenario, seen in booted.answers(list(scenarios.values()), RUNS[kind], think):
         results.append(_judged(numbers[scenario.name], scenario, answers[scenario.name], seen))
     return results
+
+
+def _forced(booted: Booted, scenarios: dict[int, Scenario], seed: int) -> Iterator[Result]:
+    """Forced scenarios: each with its plan."""
+    todo: deque[tuple[int, Plan]] = deque()
+    without_plan: list[Result] = []
+
+    def plans() -> Iterator[Plan]:
+        for number, scenario in scenarios.items():
+            plan = plan_of(scenario, seed, number)
+            if plan.problem:
+                finding = Finding(plan.problem, scenario, f"model: {plan.problem}")
+                without_plan.append(Result(number, NO_VERDICT, 0, 0, {}, finding))
+            else:
+                todo.append((number, plan))
+                yield plan
+
+    for seen in booted.force(plans()):
+        number, plan = todo.popleft()
+        yield _judged_forced(number, plan, seen)
+    yield from without_plan
+
+
+def _judged_forced(number: int, plan: Plan, seen: Seen) -> Result:
+    if seen.forced is None:
+        finding = Finding(f"the guest died: {seen.died.split(' while ')[0]}", plan.scenario, str(plan), seen.console)
+        return Result(number, DIED, 0, 0, {}, finding)
+    signature = judge_forced(plan, seen.forced)
+    if not signature:
+        return Result(number, AGREES, 1, 0, seen.outcomes)
+    verdict = NO_VERDICT if signature == WAITS_BEHIND_A_WRITER else DISAGREES
+    return Result(number, verdict, 1, 0, seen.outcomes, Finding(signature, plan.scenario, both_told(plan, seen.forced)))
 
 
 def _judged(number: int, scenario: Scenario, answer: Answer, seen: Seen) -> Result:
@@ -103,17 +140,38 @@ def run_campaign(
 def shrink_findings(store: Store, campaign: Campaign, kernel: Kernel, most: int = 10) -> None:
     """Make one disagreement of each signature small, on the kernel, and keep what is left; at most `most` of them."""
     found = [one for one in store.results(campaign, [DISAGREES]) if one.finding is not None]
-    small = {one.finding.signature for one in found if one.finding is not None and one.finding.shrunk}
+    known = {one.finding.signature for one in found if one.finding is not None and one.finding.shrunk}
     todo: dict[str, Result] = {}
     for one in found:
-        if one.finding is not None and one.finding.signature not in small:
+        if one.finding is not None and one.finding.signature not in known:
             todo.setdefault(one.finding.signature, one)
     if not todo:
         return
-    with Booted(kernel) as booted:
+    with Booted(kernel, campaign.kind == "forced") as booted:
         for one in list(todo.values())[:most]:
             assert one.finding is not None
-            store.add(campaign, [replace(one, finding=shrunk(booted, one.finding, campaign.kind))])
+            if campaign.kind == "forced":
+                driver = plan_of(scenario_of("forced", campaign.seed, one.number), campaign.seed, one.number).driver
+                small = shrunk_forced(booted, one.finding, driver)
+            else:
+                small = shrunk(booted, one.finding, campaign.kind)
+            store.add(campaign, [replace(one, finding=small)])
+
+
+def shrunk_forced(booted: Booted, finding: Finding, driver: type[Device]) -> Finding:
+    """The same for a forced scenario: each smaller one is tried under a few schedules of its own."""
+    last = finding
+
+    def still(candidate: Scenario) -> bool:
+        nonlocal last
+        plans = [plan for plan in (replanned(candidate, driver, i) for i in range(6)) if not plan.problem]
+        for seen, plan in zip(booted.force(plans), plans, strict=False):
+            if seen.forced is not None and judge_forced(plan, seen.forced) == finding.signature:
+                last = replace(finding, scenario=candidate, answers=both_told(plan, seen.forced), shrunk=True)
+        return last.scenario == candidate
+
+    shrink(renumbered(finding.scenario), still, most=60)
+    return last
 
 
 def shrunk(booted: Booted, finding: Finding, kind: Kind) -> Finding:
@@ -198,11 +256,11 @@ def _work(line: Connection, kernel: Kernel, kind: Kind, seed: int, parent: int) 
     if os.getppid() != parent:
         return
     try:
-        with Booted(kernel) as booted:
+        with Booted(kernel, kind == "forced") as booted:
             while True:
                 numbers = line.recv()
                 drawn = {number: booted.fitted(scenario_of(kind, seed, number)) for number in numbers}
-                line.send(examine(booted, drawn, kind))
+                line.send(examine(booted, drawn, kind, seed))
     except (EOFError, BrokenPipeError):
         return
     except KernelError as error:

@@ -6,6 +6,7 @@ than one way, say), another order is tried, a few times.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from secondsight.agree.draw import Draw, Seeded, choice
@@ -17,11 +18,14 @@ from secondsight.devices.mirror import (
     MirrorTestsBeforeLock,
     MirrorWithoutTest,
 )
+from secondsight.kernels.jobs import Differs
+from secondsight.kernels.jobs import Forced as Run
 from secondsight.lang import LangError
-from secondsight.scenario import Outcome, Scenario
-from secondsight.scenario.forced import CannotForce, Forced, Schedule, random_schedule, run_forced
+from secondsight.scenario import Outcome, Scenario, show_value
+from secondsight.scenario.forced import CannotForce, Forced, Schedule, Step, random_schedule, run_forced
+from secondsight.scenario.schedule import BLOCKED
 
-__all__ = ["DRIVERS", "Plan", "plan_of", "replanned"]
+__all__ = ["DRIVERS", "WAITS_BEHIND_A_WRITER", "Plan", "both_told", "judge_forced", "plan_of", "replanned"]
 
 DRIVERS: tuple[type[Device], ...] = (
     Mirror, Mirror, Mirror, MirrorWithoutTest, MirrorTestsBeforeLock, MirrorCallbackWithoutLock, MirrorDereferencesLater,
@@ -56,9 +60,93 @@ def plan_of(scenario: Scenario, seed: int, index: int) -> Plan:
     return _plan(scenario, choice(draw, DRIVERS), draw)
 
 
-def replanned(scenario: Scenario, driver: type[Device]) -> Plan:
-    """A plan for a scenario that was made smaller."""
-    return _plan(scenario, driver, Seeded("again"))
+def replanned(scenario: Scenario, driver: type[Device], again: int) -> Plan:
+    """A plan for a scenario that was made smaller; another one for each number."""
+    return _plan(scenario, driver, Seeded(f"again/{again}"))
+
+
+WAITS_BEHIND_A_WRITER = "a reader waits behind a writer that waits: the kernel's rw_semaphore is fair, the model's lock is not"
+"""Not a disagreement: the model allows more. The run has left its schedule, and its values cannot be compared."""
+_WRITERS = ("mmap", "munmap")
+_READERS = ("read", "write", "madvise_dontneed", "device_read", "device_write", "device_compare")
+
+
+def judge_forced(plan: Plan, got: Run) -> str:
+    """Where a forced run on a kernel is not what the model left behind under the schedule: its signature; "" where it is.
+
+    Compared are where every thread settled after each step, every result, how often each operation of the threads began a
+    fault, what the device's table has in the end, and what was touched late.
+    """
+    if got.timed_out:
+        return "a hold was given up"
+    if got.differs is not None:
+        if _waits_behind_a_writer(plan, got.differs):
+            return WAITS_BEHIND_A_WRITER
+        return f"a thread settles elsewhere: model {_kind(got.differs.expected)}, kernel {_kind(got.differs.got)}"
+    parts = [_differing(plan, expected, got) for expected in plan.expected]
+    return "" if "" in parts else min(parts, key=len)
+
+
+def _waits_behind_a_writer(plan: Plan, differs: Differs) -> bool:
+    """Whether a thread that takes the mmap lock for reading is blocked while one that takes it for writing is, and the schedule
+    says that only the writer is."""
+    if differs.got != BLOCKED or plan.schedule is None:
+        return False
+    steps = plan.schedule.steps[: differs.step + 1]
+    last = {name: place for step in steps for name, place in step.then.items()}
+    now = {name: _operation(plan, steps, name) for name in (thread.name for thread in plan.scenario.threads)}
+    blocked = [name for name, place in last.items() if place == BLOCKED and name != differs.thread]
+    return now.get(differs.thread) in _READERS and any(now[name] in _WRITERS for name in blocked)
+
+
+def _operation(plan: Plan, steps: Sequence[Step], name: str) -> str:
+    """The kind of the operation that a thread is in when it last moved: the one before which it was last held, if it is not
+    there now."""
+    thread = next(thread for thread in plan.scenario.threads if thread.name == name)
+    number = 0
+    for i, step in enumerate(steps):
+        place = step.then.get(name, "")
+        if place.startswith("op:") and i + 1 < len(steps):
+            number = int(place.removeprefix("op:"))
+    return thread.ops[number].kind if number < len(thread.ops) else ""
+
+
+def _kind(where: str) -> str:
+    return where.partition(":")[0] if where.startswith("op:") else where
+
+
+def _differing(plan: Plan, expected: Forced, got: Run) -> str:
+    """The first thing in which a run is not the expected one; "" if there is none."""
+    places = list(plan.scenario.places())
+    says, seen = dict(expected.outcome), dict(got.outcome)
+    for place in places:
+        if says.get(place.name) != seen.get(place.name):
+            return f"{place.op.kind}: model {_value(says.get(place.name))}, kernel {_value(seen.get(place.name))}"
+    if says != seen:
+        return f"the process: kernel {seen.get('process')}"
+    for place, wanted, found in zip(places, expected.retries, got.retries, strict=False):
+        if place.section != "setup" and wanted != found:
+            return f"{place.op.kind}: model {wanted} fault rounds, kernel {found}"
+    if expected.probe != got.probe:
+        wrong = [(a, b) for a, b in zip(expected.probe, got.probe, strict=False) if a != b]
+        return "the device's table: " + (f"model {wrong[0][0]}, kernel {wrong[0][1]}" if wrong else "of another size")
+    late = [(a, b) for p, a, b in zip(places, expected.late, got.late, strict=False) if p.section != "setup" and a != b]
+    return f"late use: model {late[0][0] or 'none at all'}, kernel {late[0][1] or 'none at all'}" if late else ""
+
+
+def _value(value: str | None) -> str:
+    if value is None:
+        return "ok"
+    shown = show_value(value)
+    return "a value" if len(shown) == 1 and shown != "0" else shown
+
+
+def both_told(plan: Plan, got: Run) -> str:
+    """The plan and both answers, in words."""
+    told = Forced(got.outcome, got.retries, got.probe, got.late)
+    where = f"; step {got.differs.step + 1}: {got.differs.thread} at {got.differs.got}" if got.differs else ""
+    lines = [str(plan), f"kernel: {told}{where}", *(f"model:  {expected}" for expected in sorted(plan.expected, key=str)[:4])]
+    return "\n".join(lines)
 
 
 def _plan(scenario: Scenario, driver: type[Device], draw: Draw) -> Plan:

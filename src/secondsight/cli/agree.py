@@ -15,8 +15,9 @@ from secondsight.agree.campaign import Progress, run_campaign, shrink_findings
 from secondsight.agree.generate import KINDS, Kind
 from secondsight.agree.source import source_of
 from secondsight.agree.store import AGREES, DIED, DISAGREES, NO_VERDICT, REFUSED, Campaign, Result, Store, Totals
-from secondsight.cli.common import BROKEN, HOLDS, NOT_FINISHED, Running, show, write_json
+from secondsight.cli.common import BROKEN, HOLDS, NOT_FINISHED, Running, show, warn, write_json
 from secondsight.kernels import Kernel
+from secondsight.kernels.ability import abilities
 from secondsight.kernels.cache import cache_folder
 from secondsight.report.columns import WIDTH
 from secondsight.scenario import show_value
@@ -49,6 +50,9 @@ def agree(
         with Running() as running:
             for kernel in kernels:
                 for kind in wanted:
+                    if kind == "forced" and "device" not in abilities(kernel):
+                        warn(f"{kernel.name} cannot run forced scenarios: secondsight.ko is for kernels that this tool boots")
+                        continue
                     campaign = _run(store, kernel, kind, seed, runs, boots or os.cpu_count() or 1, seconds, running)
                     campaigns.append(campaign)
         found = [one for one in store.totals() if not kernels or one.campaign in campaigns]

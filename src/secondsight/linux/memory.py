@@ -14,7 +14,7 @@ is a bracket too.
 
 `unmap_mapping_range` takes no mmap lock: it runs beside faults of the same process.
 
-Left out: huge pages, swap, migration entries, userfaultfd, fault-around (several entries in one fault), private
+Left out: huge pages, swap, migration entries, userfaultfd, private
 file mappings, fork (so the only read-only private page is the zero page), per-vma locks (a fault on one vma waits
 here while another vma is being mapped or unmapped: may hide a bug), the early flush of large batches and of dirty
 file pages, which drops references already before the end of the bracket (a driver that is late is caught all the
@@ -24,9 +24,9 @@ its page back unseen.
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Annotated, Final
 
-from secondsight.lang import atomic, require
+from secondsight.lang import Bounds, atomic, require
 from secondsight.linux.fork import mms
 from secondsight.linux.mm_types import (
     VM_DEVMAP,
@@ -80,6 +80,9 @@ FAULT_FLAG_WRITE: Final = 1
 FAULT_FLAG_ALLOW_RETRY: Final = 4
 """The handler may give up the mmap lock to wait, and say VM_FAULT_RETRY."""
 
+Key = Annotated[int, Bounds(0, 255)]
+"""A vma in the order of a file's interval tree; 0 is none."""
+
 DONE: Final = 0
 COPY: Final = 1
 FILE: Final = 4
@@ -118,6 +121,8 @@ def handle_mm_fault(mm: Mm, va: Va, flags: Flags) -> Flags:
         what = handle_pte_fault(mm, va, flags & FAULT_FLAG_WRITE != 0)
         file = mm.vmas[va].file
         pgoff = mm.vmas[va].pgoff
+        if what == FILE and flags & FAULT_FLAG_WRITE == 0:
+            what = do_fault_around(mm, va)
     if what == COPY:
         return wp_page_copy(mm, va)
     if what == FILE:
@@ -140,6 +145,35 @@ def handle_pte_fault(mm: Mm, va: Va, write: bool) -> Flags:
     if write and not pte.writable:
         return COPY
     return DONE
+
+
+@atomic
+def do_fault_around(mm: Mm, va: Va) -> Flags:
+    """do_read_fault(), do_fault_around() (mm/memory.c, Linux 6.12): map what the file has at hand, at `va` and around it.
+
+    VM_FAULT_NOPAGE if the access can be made now; else `FILE`: the file's own fault is needed. Around is the vma: the
+    kernel's window of 16 pages is no smaller than an address space here.
+    """
+    file = mm.vmas[va].file
+    assert file is not None
+    start = va
+    while start > 0 and continues_vma(mm, start):
+        start -= 1
+    end = va + 1
+    while end < len(mm.vmas) and continues_vma(mm, end):
+        end += 1
+    file.map_pages(mm, start, end)
+    return FILE if mm.ptes[va].frame is None else VM_FAULT_NOPAGE
+
+
+@atomic
+def continues_vma(mm: Mm, va: Va) -> bool:
+    """Whether the page at `va` (not 0) belongs to the same vma of a file as the one before it."""
+    vma = mm.vmas[va]
+    before = mm.vmas[va - 1]
+    if vma.state != VmaState.MAPPED or before.state != VmaState.MAPPED or vma.write != before.write:
+        return False
+    return vma.file is before.file and vma.pgoff == before.pgoff + 1
 
 
 @atomic
@@ -264,36 +298,63 @@ def unmap_mapping_range(mapping: AddressSpace, first: Pgoff, last: Pgoff) -> Non
     mapping.i_mmap.read_lock()
     for i in range(len(mms)):
         mm = mms[i]
-        start: VaEnd = 0
-        while start < len(mm.vmas):
+        key: Key = 0
+        while True:
+            start: VaEnd = 0
+            end: VaEnd = 0
             with atomic:
-                start = vma_interval_tree_next(mm, mapping, start, first, last)
-                end = start
-                if start < len(mm.vmas):
+                key = vma_interval_tree_next(mm, mapping, key, first, last)
+                if key != 0:
+                    start = vma_first(mm, (key - 1) % 16, first)
                     end = vma_interval_tree_end(mm, mapping, start, last)
-            if start < len(mm.vmas):
-                zap_page_range_single(mm, start, end)
-            start = end
+            if key == 0:
+                break
+            zap_page_range_single(mm, start, end)
     mapping.i_mmap.read_unlock()
 
 
 @atomic
-def vma_interval_tree_next(mm: Mm, mapping: AddressSpace, start: VaEnd, first: Pgoff, last: Pgoff) -> VaEnd:
-    """vma_interval_tree_foreach(): the first page from `start` on where the file's pages are mapped; the end if none."""
-    for va in range(start, len(mm.vmas)):
+def vma_interval_tree_next(mm: Mm, mapping: AddressSpace, after: Key, first: Pgoff, last: Pgoff) -> Key:
+    """vma_interval_tree_foreach() (mm/interval_tree.c, Linux 6.12): the next vma that maps some of the file's pages; 0: none.
+
+    In the order of the tree: by the file's page that a vma begins with; of those that begin with the same one by address,
+    where the kernel takes them as they came. A vma is known by 1 + 16 times that page + its address.
+    """
+    found: Key = 0
+    for va in range(len(mm.vmas)):
         vma = mm.vmas[va]
-        if vma.file is mapping and first <= vma.pgoff <= last:
-            return va
-    return len(mm.vmas)
+        if vma.file is mapping and (va == 0 or not linked_with(mm, va)):
+            key = 1 + 16 * vma.pgoff + va
+            if key > after and (found == 0 or key < found) and vma.pgoff <= last:
+                end = va + 1
+                while end < len(mm.vmas) and linked_with(mm, end):
+                    end += 1
+                if vma.pgoff + end - va > first:
+                    found = key
+    return found
 
 
 @atomic
-def vma_interval_tree_end(mm: Mm, mapping: AddressSpace, start: VaEnd, last: Pgoff) -> VaEnd:
-    """Where the vma found by `vma_interval_tree_next` ends, or the file's pages up to `last` do."""
-    pgoff = mm.vmas[start].pgoff
-    for va in range(start + 1, len(mm.vmas)):
-        vma = mm.vmas[va]
-        pgoff += 1
-        if vma.file is not mapping or vma.pgoff != pgoff or pgoff > last:
-            return va
-    return len(mm.vmas)
+def linked_with(mm: Mm, va: Va) -> bool:
+    """Whether the page at `va` (not 0) belongs to the same vma as the one before it, in a file's tree."""
+    vma = mm.vmas[va]
+    before = mm.vmas[va - 1]
+    return vma.file is before.file and vma.state == before.state and vma.write == before.write and vma.pgoff == before.pgoff + 1
+
+
+@atomic
+def vma_first(mm: Mm, va: Va, first: Pgoff) -> VaEnd:
+    """Where a vma that begins at `va` maps the file's page `first`, or its beginning if that is a later page."""
+    pgoff = mm.vmas[va].pgoff
+    return va + first - pgoff if pgoff < first else va
+
+
+@atomic
+def vma_interval_tree_end(mm: Mm, mapping: AddressSpace, start: Va, last: Pgoff) -> VaEnd:
+    """Where the vma that `start` lies in ends, or the file's pages up to `last` do."""
+    end: VaEnd = start + 1
+    while end < len(mm.vmas):
+        if mm.vmas[end].file is not mapping or not linked_with(mm, end) or mm.vmas[end].pgoff > last:
+            break
+        end += 1
+    return end

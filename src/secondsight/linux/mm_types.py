@@ -134,6 +134,9 @@ class AddressSpace(Record):
         """Put page `pgoff` at `va`; `flags` are FAULT_FLAG_, the result VM_FAULT_. The mmap lock is held."""
         return 2
 
+    def map_pages(self, mm: Mm, start: Va, end: VaEnd) -> None:
+        """`vm_ops->map_pages`: enter what can be had at once into the empty entries `start` to before `end` of one vma."""
+
     def vm_flags(self) -> Flags:
         """VM_PFNMAP, VM_DEVMAP or neither."""
         return 0

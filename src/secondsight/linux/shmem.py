@@ -35,7 +35,7 @@ from secondsight.linux.memory import (
     insert_page,
     unmap_mapping_range,
 )
-from secondsight.linux.mm_types import AddressSpace, Count, Flags, Frame, Mm, Pgoff, Va
+from secondsight.linux.mm_types import AddressSpace, Count, Flags, Frame, Mm, Pgoff, Va, VaEnd
 from secondsight.linux.page_alloc import alloc_page, put_page
 
 __all__ = [
@@ -93,6 +93,19 @@ class ShmemFile(AddressSpace):
             wait_until(not self.falloc_start <= pgoff < self.falloc_next)
             return VM_FAULT_NOPAGE
         return shmem_map_folio(self, mm, va, pgoff)
+
+    def map_pages(self, mm: Mm, start: Va, end: VaEnd) -> None:
+        """filemap_map_pages(), next_uptodate_folio() (mm/filemap.c, Linux 6.12): pages that are in the file and not locked.
+
+        It waits for nobody: not for a punch either.
+        """
+        for va in range(start, end):
+            pgoff = mm.vmas[va].pgoff
+            if pgoff < self.nr_pages:
+                folio = self.pages[pgoff]
+                if folio is not None and mm.ptes[va].frame is None:
+                    if not folio.locked:
+                        insert_page(mm, va, folio)
 
     def map_writable(self, seals_late: bool) -> Errno:
         """memfd_check_seals_mmap() (mm/memfd.c), mapping_map_writable() (include/linux/fs.h, Linux 6.12): 0 or -EPERM."""

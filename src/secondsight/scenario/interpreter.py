@@ -157,11 +157,14 @@ def thread_ends(own: bool) -> None:
 
 
 def exit_group(mm: Mm) -> None:
-    """do_exit() of all threads: those of the process end at their next operation, then the address space goes."""
+    """do_group_exit(): the threads of the process end at their next operation, then the address space goes. One that calls
+    it when another has done so just ends."""
     with atomic:
+        first = not process.exiting
         process.exiting = True
-    wait_until(process.running == 1)
-    exit_mm(mm)
+    if first:
+        wait_until(process.running == 1)
+        exit_mm(mm)
 
 
 @atomic

@@ -17,7 +17,7 @@ from secondsight.devices.mirror import Mirror
 from secondsight.lang.locks import MAX_THREADS
 from secondsight.lang.program import Program, Room, Thread
 from secondsight.lang.records import Machine
-from secondsight.linux import bounds
+from secondsight.linux import LARGEST, bounds
 from secondsight.linux.dax import dax_devices, dev_dax_probe
 from secondsight.linux.errno import SIGBUS, SIGSEGV
 from secondsight.linux.fork import mm_alloc
@@ -61,6 +61,8 @@ _MMAPS = {
     HandleType.UDMABUF: OpKind.MMAP_UDMABUF,
     HandleType.DAX: OpKind.MMAP_DAX,
 }
+MOST_PAGES = LARGEST["pages"]
+
 _OUTSIDERS = {
     "device_read",
     "device_write",
@@ -105,6 +107,7 @@ class Encoder:
         self.numbers: dict[str, int] = {}
         self.address: dict[str, int] = {}
         self.windows: list[tuple[int, int]] = []
+        self.continued: tuple[str, int] | None = None
         self.pages = 0
         self.rows: dict[str, list[int]] = {name: [] for name in _TABLES}
         self.ranges: dict[str, list[int]] = {"handle": [], "page": [], "pages": []}
@@ -168,6 +171,11 @@ class Encoder:
         if isinstance(at, Ref):
             self.address[op.makes] = self.address[at.handle] + at.page
         else:
+            fd, page = op.args["fd"], op.args["page"]
+            first = (fd.handle, page) if isinstance(fd, Ref) and isinstance(page, int) else None
+            if first is not None and first == self.continued and self.pages + pages < MOST_PAGES:
+                self.pages += 1  # a gap: the kernel keeps mappings apart, and these two would be one vma
+            self.continued = None if first is None else (first[0], first[1] + pages)
             self.address[op.makes] = self.pages
             self.windows.append((self.pages, self.pages + pages))
             self.pages += pages
@@ -250,8 +258,8 @@ def program(
     places = encoder.places
     has_device = any(p.op.kind == "device" for p in places)
     driver = (driver or Mirror) if has_device else None
-    if encoder.pages > 14:
-        raise ScenarioError(f"{scenario.name}: maps {encoder.pages} pages; the model's limit is 14", "map fewer pages")
+    if encoder.pages > MOST_PAGES:
+        raise ScenarioError(f"{scenario.name}: maps {encoder.pages} pages; the model's limit is {MOST_PAGES}", "map fewer pages")
     waits = bool(scenario.final) or any(p.op.kind == "exit" for p in places)
     machine = Machine(
         encoder.bounds(driver, wanted or {}), pools={driver: 1} if driver is not None else {}, data=encoder.data(waits)

@@ -280,7 +280,7 @@ class ForcedModel:
         table += layout.offset(DevicePageTable, "entries")
         size, writable = layout.size(RecordType(DeviceEntry)), layout.offset(DeviceEntry, "writable")
         found = []
-        for va in range(self.encoder.pages):
+        for va in (page for low, high in self.encoder.windows for page in range(low, high)):
             frame = layout.reference(state, table + va * size + layout.offset(DeviceEntry, "frame"))
             cpu = layout.reference(state, self.pte_at + va * self.pte_size + self.pte_frame)
             word = "none" if not frame else "same" if frame == cpu else "other"
