@@ -24,7 +24,7 @@ class Fake:
 
     how = ""
 
-    def __init__(self, kernel: Kernel) -> None:
+    def __init__(self, kernel: Kernel, module: bool = False) -> None:
         self.release = kernel.release
         print(os.getpid(), flush=True)
 
@@ -49,7 +49,7 @@ class Fake:
             if self.how == "slow":
                 time.sleep(0.005)
             if self.how == "dies" and one.name.endswith("_77"):
-                yield one, Seen({}, "panicked while running it", "a console's last words")
+                yield one, Seen({}, died="panicked while running it", console="a console's last words")
                 continue
             outcome = only_outcome(one)
             if self.how == "fault":  # punching a write-sealed file is not refused

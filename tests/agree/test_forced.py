@@ -1,0 +1,85 @@
+"""Forced scenarios: the same plan for the same seed, and every way in which a kernel's run can differ is seen."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from secondsight.agree.forced import WAITS_BEHIND_A_WRITER, Plan, both_told, judge_forced, plan_of, replanned
+from secondsight.agree.generate import scenario_of
+from secondsight.devices.mirror import Mirror
+from secondsight.kernels.jobs import Differs
+from secondsight.kernels.jobs import Forced as Run
+from secondsight.scenario import Recorder, scenario
+from secondsight.scenario.forced import Step
+
+
+def plan(number: int) -> Plan:
+    found = plan_of(scenario_of("forced", 1, number), 1, number)
+    assert not found.problem
+    return found
+
+
+def as_run(found: Plan) -> Run:
+    """The run that the model expects, as a kernel would answer it."""
+    (expected,) = found.expected
+    assert found.schedule is not None
+    late = expected.late
+    return Run("x", len(found.schedule.steps), None, expected.outcome, expected.retries, expected.probe, late)
+
+
+def test_a_plan_is_always_the_same() -> None:
+    assert str(plan(2)) == str(plan(2))
+    assert "release" in str(plan(2))
+    assert {plan(n).driver.__name__ for n in range(30)} >= {"Mirror", "MirrorWithoutTest", "MirrorDereferencesLater"}
+
+
+def test_nearly_all_can_be_forced_and_have_one_end() -> None:
+    plans = [plan_of(scenario_of("forced", 1, n), 1, n) for n in range(40)]
+    assert sum(1 for one in plans if one.problem) <= 2
+    assert sum(1 for one in plans if len(one.expected) == 1) >= 36
+
+
+def test_what_the_model_expects_agrees() -> None:
+    assert judge_forced(plan(2), as_run(plan(2))) == ""
+
+
+def test_every_difference_is_seen() -> None:
+    found = plan(2)
+    run = as_run(found)
+    other = tuple((name, "x" if name == "r2" else value) for name, value in run.outcome)
+    assert judge_forced(found, replace(run, outcome=other)) == "device_write: model ok, kernel a value"
+    assert judge_forced(found, replace(run, retries=tuple(n + 1 for n in run.retries))).endswith("fault rounds, kernel 1")
+    assert judge_forced(found, replace(run, probe=("other",))) == "the device's table: model same+w, kernel other"
+    assert judge_forced(found, replace(run, late=("same",) * len(run.late))) == "late use: model none at all, kernel same"
+    assert judge_forced(found, replace(run, timed_out=1)) == "a hold was given up"
+    differs = Differs(0, "device", "op:1", "range_faulted")
+    assert judge_forced(found, replace(run, differs=differs)) == "a thread settles elsewhere: model op, kernel range_faulted"
+    killed = replace(run, outcome=(*run.outcome, ("process", "SIGKILL")))
+    assert judge_forced(found, killed) == "the process: kernel SIGKILL"
+    assert "step 1: device at range_faulted" in both_told(found, replace(run, differs=differs))
+
+
+@pytest.mark.parametrize(("first", "told"), [("munmap", WAITS_BEHIND_A_WRITER), ("madvise", None)])
+def test_a_reader_behind_a_writer_that_waits_is_no_verdict(first: str, told: str | None) -> None:
+    @scenario
+    def queued(s: Recorder) -> None:
+        a = s.mmap(pages=1)
+        device = s.device()
+
+        @s.thread
+        def cpu() -> None:
+            s.munmap(a) if first == "munmap" else s.madvise_dontneed(a)
+
+        @s.thread
+        def gpu() -> None:
+            device.read(a, into="r1")
+
+    found = replanned(queued, Mirror, 0)
+    assert found.schedule is not None
+    steps = (Step("cpu", {"cpu": "blocked"}), Step("gpu", {"gpu": "range_faulted"}))
+    found = replace(found, schedule=replace(found.schedule, steps=steps))
+    run = Run("queued", 1, Differs(1, "gpu", "range_faulted", "blocked"), (), (), ())
+    verdict = judge_forced(found, run)
+    assert verdict == told if told else verdict.startswith("a thread settles elsewhere")
