@@ -28,6 +28,7 @@ from secondsight.lang.program import Program, Thread, build
 from secondsight.lang.reference import Reference
 from secondsight.search import Limits, Progress, Result, Verdict, breadth_first
 from secondsight.search import loop as loops
+from secondsight.search import native as native_module
 from secondsight.search.native import native_search
 from secondsight.search.progress import inside_loops, lock_steps
 from secondsight.search.strategy import DepthFirst
@@ -390,6 +391,16 @@ def test_ctrl_c_when_loops_are_looked_for() -> None:
 
     found = native_search(native, on_progress=interrupt, progress=True, workers=1)
     assert told
+    assert (found.verdict, found.reason) == (Verdict.NOT_FINISHED, "interrupted")
+
+
+@native_only
+def test_ctrl_c_when_the_loop_is_looked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(native_module, "livelock", interrupted)
+    found = native_search(Native(program_of(polls, ends)), progress=True)
     assert (found.verdict, found.reason) == (Verdict.NOT_FINISHED, "interrupted")
 
 

@@ -317,11 +317,14 @@ class _Search:
             self.wanted, limits=replace(self.wanted.limits, seconds=None, states=None), watch=None, lock_order=False,
             workers=1, collect=False, progress=False, goals=data,
         ))  # fmt: skip
-        trace = again.way_to_goal()
-        if isinstance(trace, str):
-            return trace
-        inside = {data[i : i + size] for i in range(0, len(data), size)}
-        return livelock(native, trace, inside.__contains__)
+        try:
+            trace = again.way_to_goal()
+            if isinstance(trace, str):
+                return trace
+            inside = {data[i : i + size] for i in range(0, len(data), size)}
+            return livelock(native, trace, inside.__contains__)
+        except KeyboardInterrupt:
+            return "interrupted"
 
     def way_to_goal(self) -> Trace | str:
         """The way to the first of the wanted states; or why the search ended before."""
