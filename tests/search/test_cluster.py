@@ -26,11 +26,13 @@ from secondsight.lang.symmetry import symmetry_of
 from secondsight.scenario import load_scenarios
 from secondsight.scenario.model import program, watched
 from secondsight.search import Limits, Progress, Result, Verdict
+from secondsight.search.auto import How, search
 from secondsight.search.cluster import job_of, search_by
 from secondsight.search.cluster_levels import Answer, Levels, LocalHosts, Lost
 from secondsight.search.cluster_ray import hosts_at
 from secondsight.search.lock_order import LockOrder
 from secondsight.search.native import native_search
+from secondsight.search.strategy import DepthFirst
 
 HOUSE = Path(__file__).parents[2]
 sys.path.append(str(HOUSE / "tests" / "lang"))
@@ -359,6 +361,16 @@ def test_livelock(members: int, batch: int) -> None:
     trace, loop = found.violation.trace, found.violation.loop
     assert trace.states[-1] == trace.states[-1 - loop]
     assert_replays(native, found)
+
+
+def test_what_a_cluster_cannot_do_is_refused() -> None:
+    for how in (How("reference", cluster="auto"), How("native", strategy=DepthFirst(), cluster="auto")):
+        with pytest.raises(LangError, match="a cluster searches breadth first, with the native executor"):
+            search(holding().program, how)
+
+
+def test_a_small_search_does_without_the_cluster() -> None:
+    assert search(program_of((adds, 1), (adds, 1)), How(cluster="nowhere:1")).verdict is Verdict.HOLDS
 
 
 def test_without_ray_there_is_a_remedy(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,9 +7,11 @@ test_cluster.py.
 from __future__ import annotations
 
 import importlib.util
+import json
 import os
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -48,9 +50,13 @@ def cluster() -> Iterator[Cluster]:
     made = Cluster(initialize_head=True, head_node_args=SMALL)
     made.add_node(**SMALL)
     yield made
+    leave()
+    made.shutdown()
+
+
+def leave() -> None:
     for hosts in list(_open.values()):
         hosts.close()
-    made.shutdown()
 
 
 @cache
@@ -127,6 +133,21 @@ def test_outcomes(cluster: Cluster, name: str) -> None:
     found = cluster_search(native, cluster.address, watch=watch)
     assert told(found) == told(native_search(native, watch=watch, workers=1))
     assert found.outcomes
+
+
+def test_a_command_searches_on_the_cluster(cluster: Cluster) -> None:
+    leave()  # the nodes' CPUs are one search's at a time
+
+    def checked(*options: str) -> dict[str, Any]:
+        command = [sys.executable, "-m", "secondsight", "check", "examples/my_gpu.py", "--adversary", "munmap", "--json"]
+        done = subprocess.run([*command, "--executor", "native", *options], cwd=HOUSE, capture_output=True, text=True, check=True)
+        data: dict[str, Any] = json.loads(done.stdout)
+        return data
+
+    def figures(data: dict[str, Any]) -> list[tuple[object, ...]]:
+        return [(c["verdict"], c["states"], c["transitions"]) for c in data["results"]]
+
+    assert figures(checked("--cluster", cluster.address)) == figures(checked("--no-merge"))
 
 
 # Limits.

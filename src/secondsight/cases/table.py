@@ -18,7 +18,7 @@ from secondsight.devices.device import Device
 from secondsight.lang.program import Program
 from secondsight.scenario.schedule import CannotForce, Schedule
 from secondsight.search import Limits, Progress, Result, Verdict, Violation
-from secondsight.search.auto import By, search
+from secondsight.search.auto import By, How, search
 
 __all__ = ["CaseTable", "Cell", "Entry", "Finding", "Question", "search_cell", "settle"]
 
@@ -136,10 +136,12 @@ def settle(
 ) -> list[Cell]:
     """Search every cell (or those in `only`), in the order of the table. `on_cell` is called as cells finish.
 
-    `jobs`: processes, by default one for each core. Ctrl-C returns the cells that have finished.
+    `jobs`: processes, by default one for each core, on a cluster one. Ctrl-C returns the cells that have finished.
     """
     wanted = list(only) if only is not None else list(table.cells())
     jobs = min(len(wanted), jobs or len(os.sched_getaffinity(0))) or 1
+    if isinstance(executor, How) and executor.cluster is not None:
+        jobs = 1  # the cells' searches have the whole cluster, one after the other
     done: dict[tuple[str, str], Cell] = {}
 
     def take(cell: Cell) -> None:

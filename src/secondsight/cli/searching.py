@@ -69,12 +69,17 @@ def _searching(
     ] = None,
     walks: Annotated[int | None, typer.Option(min=1, help="Native: so many random walks instead of a search.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Decides the random walks.")] = 0,
+    cluster: Annotated[
+        str | None, typer.Option(metavar="HOST:PORT|auto", help="Native: share large searches out over a Ray cluster's machines.")
+    ] = None,
 ) -> Searching:
     """What the options say."""
     if executor not in get_args(Executor):
         raise typer.BadParameter(f"--executor {executor}: one of {', '.join(get_args(Executor))} is wanted")
     if depth_first is not None and walks is not None:
         raise typer.BadParameter("--depth-first and --walks: one way through the states is wanted")
+    if cluster is not None and workers is not None:
+        raise typer.BadParameter("--cluster and --workers: a cluster's machines search with all the CPUs that they offer")
     strategy: Strategy = BreadthFirst()
     if depth_first is not None:
         strategy = DepthFirst(depth_first)
@@ -82,7 +87,7 @@ def _searching(
         strategy = RandomWalks(walks, seed=seed)
     if executor == "auto" and (why := why_not_native()):
         warn(f"large searches run on the reference executor: {why}")
-    how = How(cast(Executor, executor), Reductions(not no_merge, not no_symmetry), workers, strategy, exact, collect)
+    how = How(cast(Executor, executor), Reductions(not no_merge, not no_symmetry), workers, strategy, exact, collect, cluster)
     return Searching(Limits(states, seconds, _bytes(memory) if memory is not None else None), how)
 
 

@@ -69,6 +69,8 @@ class How:
     strategy: Strategy = field(default_factory=BreadthFirst)
     exact: bool = False
     collect: bool = False
+    cluster: str | None = None
+    """The address of a Ray cluster for what grows large; see `search.cluster`."""
 
 
 By = Executor | How
@@ -90,25 +92,29 @@ def search(
     exact: bool = False,
     collect: bool = False,
     reductions: Reductions | None = None,
+    cluster: str | None = None,
 ) -> Result:
     """Search a program's states; see `breadth_first` and `native_search` for what the arguments mean.
 
     Limits hold for both parts of an `auto` search together. Other strategies than breadth first, and `collect`, are the native
     executor's alone. So are `reductions` (default: all, see `search.reduced`); the reference sees every state. A livelock is
     looked for breadth first only: with another strategy and `progress` the verdict is never *holds*. Raises `CompilerMissing`
-    where native code is asked for and there is no compiler.
+    where native code is asked for and there is no compiler. On a `cluster` steps are not merged; a search is made there when
+    it is larger than `SWITCH` states, or the native executor is asked for.
 
     An `auto` search of up to `SWITCH` states has the same figures whoever makes it: up to there nothing is reduced.
     """
     if isinstance(executor, How):
         strategy, exact, collect, reductions = executor.strategy, executor.exact, executor.collect, executor.reductions
-        workers, executor = executor.workers or workers, executor.executor
+        workers, cluster, executor = executor.workers or workers, executor.cluster, executor.executor
     limits, spent = limits or Limits(), 0.0
     missing = executor == "auto" and why_not_native()
     switch = 0 if executor != "auto" or missing else switch_at(program)
     native_only = collect or not isinstance(strategy or BreadthFirst(), BreadthFirst)
     if native_only and executor == "reference":
         raise LangError("the reference executor searches breadth first, up to the first broken rule: use the native executor")
+    if cluster is not None and (executor == "reference" or not isinstance(strategy or BreadthFirst(), BreadthFirst)):
+        raise LangError("a cluster searches breadth first, with the native executor: leave out --cluster, or what asks for else")
 
     def tell(done: Progress) -> None:
         """How far the native part is, once it is further than the first part was."""
@@ -133,8 +139,18 @@ def search(
             return replace(result, verdict=Verdict.NOT_FINISHED, reason="progress", note=note)
         return result
 
+    def large(within: Limits) -> Result:
+        if cluster is None:
+            return fast(within)
+        from secondsight.search.cluster import reduced_cluster_search
+
+        return reduced_cluster_search(
+            program, cluster, reductions, within, tell, watch, deadlock=deadlock, lock_order=lock_order, progress=progress,
+            exact=exact, collect=collect,
+        )  # fmt: skip
+
     if executor == "native" or native_only:
-        return fast(limits)
+        return large(limits)
     if executor == "reference" or missing or (limits.states is not None and limits.states <= switch):
         return slow(limits)
     begun = time.perf_counter()
@@ -147,7 +163,7 @@ def search(
             result = fast(_less(limits, spent, min(SWITCH, limits.states or SWITCH)), Reductions.none())
         if result is None or (result.reason == "states" and (limits.states is None or limits.states > SWITCH)):
             spent = time.perf_counter() - begun
-            result = fast(_less(limits, spent, limits.states))
+            result = large(_less(limits, spent, limits.states))
     except KeyboardInterrupt:  # while it was compiled
         if result is None:
             raise

@@ -10,18 +10,22 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 from secondsight.lang.errors import LangError, ModelError, Position
+from secondsight.lang.movers import Reductions
 from secondsight.lang.native import CHOICES, Native
+from secondsight.lang.program import Program
 from secondsight.search.cluster_levels import Hosts, Levels, Lost, may_go_on
 from secondsight.search.cluster_livelock import livelock_by
 from secondsight.search.cluster_member import Found, Job, Note
 from secondsight.search.cluster_ray import hosts_at
 from secondsight.search.lock_order import LockOrder
 from secondsight.search.native import DEADLOCK, against_order, loop_rows, told, way
+from secondsight.search.reduced import reduced_native
 from secondsight.search.result import Limits, Progress, Result, Step, Trace, Verdict, Violation
 
-__all__ = ["TURN_BYTES", "cluster_search", "job_of", "search_by"]
+__all__ = ["TURN_BYTES", "cluster_search", "job_of", "reduced_cluster_search", "search_by"]
 
 TURN_BYTES = 4 << 20
 """Bytes for other members that a member gathers, about, before its turn ends."""
@@ -66,6 +70,25 @@ def cluster_search(
         else:
             hosts.close(2.0)
     return replace(result, seconds=time.monotonic() - begun)
+
+
+def reduced_cluster_search(
+    program: Program,
+    address: str,
+    reductions: Reductions | None = None,
+    limits: Limits | None = None,
+    on_progress: Callable[[Progress], None] | None = None,
+    watch: tuple[int, int] | None = None,
+    **options: Any,
+) -> Result:
+    """As `cluster_search`, with interchangeable records renamed; steps are not merged on a cluster, and a note says so."""
+    wanted = reductions or Reductions()
+    native, told = reduced_native(program, Reductions(merge=False, symmetry=wanted.symmetry), watch)
+    result = cluster_search(native, address, limits, on_progress, watch, **options)
+    if wanted.merge:
+        told.append("steps are not merged on a cluster")
+    renamed = ("symmetry",) if native.symmetry is not None and all(v.rule != "livelock" for v in result.violations) else ()
+    return replace(result, reduced=renamed, note="; ".join(told))
 
 
 def job_of(
