@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -272,6 +274,16 @@ def test_a_changed_archive_is_written_again() -> None:
     made.write_bytes(good[:-4] + b"evil")
     assert initramfs() == made
     assert made.read_bytes() == good
+
+
+def test_an_archive_that_nobody_uses_goes_after_a_week(cache: Path) -> None:
+    made = initramfs()
+    old, young = made.with_name("old.cpio"), made.with_name("young.cpio")
+    for path, days in ((old, 8), (young, 6), (made, 8)):
+        path.touch()
+        os.utime(path, (0, time.time() - days * 24 * 3600))
+    assert initramfs() == made
+    assert (made.exists(), young.exists(), old.exists()) == (True, True, False)
 
 
 def test_a_changed_agent_is_compiled_again(cache: Path) -> None:

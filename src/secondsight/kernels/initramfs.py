@@ -11,6 +11,7 @@ import shutil
 import stat
 import subprocess
 import tempfile
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from secondsight.kernels.errors import KernelError
 __all__ = ["agent", "compiler", "initramfs"]
 
 AGENT = Path(__file__).parent / "agent"
+KEPT_SECONDS = 7 * 24 * 3600  # since an archive was last used
 FOLDERS = ("dev", "proc", "sys", "tmp", "modules", "programs")
 HALVES = {"guest": ("guest.c", "modules.c", "programs.c"), "host": ("host.c",)}  # what only one machine's agent has
 MODULE_CALLS = Path(__file__).parent / "module" / "secondsight.h"  # what the agent and secondsight.ko say to each other
@@ -41,6 +43,10 @@ def initramfs(modules: Sequence[Path] = (), programs: Sequence[Path] = ()) -> Pa
                 new = Path(folder) / "initramfs.cpio"
                 new.write_bytes(archive)
                 os.replace(new, made)
+        os.utime(made)
+        for path in made.parent.glob("*.cpio"):
+            if path.stat().st_mtime < time.time() - KEPT_SECONDS:
+                path.unlink(missing_ok=True)
     return made
 
 
