@@ -309,6 +309,28 @@ def test_hundreds_of_small_programs() -> None:
     assert reduced_total < total * 0.97
 
 
+TAKEN = [(Op.ALLOC, 0, 0)] * 3
+SEEN = [(Op.ANY, 0, 0), (Op.PUT, 0, 0), (Op.FIRST, 0, 0), (Op.SAME, 1, 0)]
+"""Any page goes to a place that is looked at before the registers; whether it is the one that stays is seen."""
+ROWS = {
+    "a number": [*TAKEN, (Op.NUMBER, 0, 0), *SEEN, (Op.BY_NUMBER, 0, 0), (Op.SAME, 0, 0)],
+    "a list": [*TAKEN, (Op.PUSH, 0, 0), *SEEN, (Op.POP, 0, 0), (Op.SAME, 0, 0)],
+}
+
+
+@pytest.mark.parametrize("what", ROWS)
+def test_what_is_remembered_is_renamed_with_the_pages(what: str) -> None:
+    """A thread remembers a page, and any page is put aside: that one, the one that stays, or another."""
+    retarget(True, [ROWS[what], [(Op.FEW, 0, 0)]])
+    program, plain, others = executors(True)
+    known = native_search(plain, watch=watched(program), workers=1)
+    assert {row[:2] for row in known.outcomes} == {bytes([1, 2]), bytes([2, 1]), bytes([1, 1])}
+    for native in others:
+        merged = search_both(native, plain, watch=watched(program), workers=1).merged
+        assert merged is not None and merged.outcomes == known.outcomes
+        assert merged.states < known.states
+
+
 # What tells records apart.
 
 
