@@ -22,6 +22,7 @@ from secondsight.scenario.data import collect
 from secondsight.scenario.forced import Forced, Schedule
 from secondsight.scenario.model import program, value_of
 
+READ, WRITE = re.compile(r"(\w+)\.read_lock\(\)"), re.compile(r"(\w+)\.write_lock\(\)")
 HOLD = re.compile(r'\s*hold_point\("([^"]+)"\)')
 
 
@@ -100,10 +101,32 @@ class _Run:
             if not running:
                 return
             thread = self.random.choice(running)
+            writer = self.waiting_writer(thread)
+            if writer is not None:  # readers come after writers that wait
+                thread = writer if writer not in blocked else thread
+                if thread != writer:
+                    blocked.add(thread)
+                    continue
             if self.take(thread):
                 blocked.clear()
             else:
                 blocked.add(thread)
+
+    def line(self, thread: int) -> str:
+        """The source line that a thread stands at."""
+        stack = self.run.frames(thread)
+        if self.run.threads[thread].ended or not stack:
+            return ""
+        return linecache.getline(stack[0].f_code.co_filename, self.run.threads[thread].line)
+
+    def waiting_writer(self, thread: int) -> int | None:
+        """A thread that stands where it takes the lock for writing that this one is about to read."""
+        lock = READ.search(self.line(thread))
+        for other in range(len(self.run.threads)) if lock else ():
+            found = WRITE.search(self.line(other))
+            if other != thread and found and lock and found[1] == lock[1]:
+                return other
+        return None
 
     def take(self, thread: int) -> bool:
         """One step of a thread; False if it blocks (then the run is made again up to here)."""
@@ -148,10 +171,7 @@ class _Run:
 
     def hold_name(self, thread: int) -> str | None:
         """The hold point on the line that a thread stands at."""
-        stack = self.run.frames(thread)
-        if self.run.threads[thread].ended or not stack:
-            return None
-        found = HOLD.match(linecache.getline(stack[0].f_code.co_filename, self.run.threads[thread].line))
+        found = HOLD.match(self.line(thread))
         return found[1] if found else None
 
     def hold(self, thread: int) -> str | None:

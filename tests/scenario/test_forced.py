@@ -93,6 +93,30 @@ def test_who_waits_for_a_lock_is_blocked_and_goes_on_when_it_is_free() -> None:
     assert run_forced(schedule)
 
 
+def test_who_comes_to_read_waits_behind_a_writer_that_waits() -> None:
+    """MADV_DONTNEED is held with the mmap lock for reading, munmap waits for it, and so the device's fault waits as well."""
+    s = Recorder()
+    a = s.mmap(pages=1)
+    s.write(a, "A")
+    gpu = s.device()
+
+    @s.thread
+    def forgets() -> None:
+        s.madvise_dontneed(a)
+
+    @s.thread
+    def unmaps() -> None:
+        s.munmap(a)
+
+    @s.thread
+    def device() -> None:
+        gpu.read(a, into="read")
+
+    behind = ("forgets invalidate_enter", "unmaps blocked", "device accessing", "device read_begun", "device blocked")
+    schedule = Schedule(s.scenario("fair", ""), "Mirror", steps(*behind))
+    assert run_forced(schedule) and isinstance(FakeVM().force(schedule), Forced)
+
+
 def test_a_schedule_that_cannot_be_followed_says_at_which_step() -> None:
     scenario = device_scenario("munmap")
     with pytest.raises(NotFollowed, match=r"step 2 .*device settles at read_begun, not at installed"):
