@@ -95,7 +95,7 @@ def test_an_impossible_outcome_is_a_loud_failure(
 ) -> None:
     machine = FakeMachine()
     machine.seen = seen
-    monkeypatch.setattr(run, "find_kernel", lambda name, path: Kernel("fake", HOLE, "9.9-fake"))
+    monkeypatch.setattr(run, "find_kernel", lambda name, path, headers=None: Kernel("fake", HOLE, "9.9-fake"))
     monkeypatch.setattr(run, "boot", lambda kernel: machine)
     assert main(["run", str(HOLE), "--on", "fake", "--runs", "7"]) == code
     out = capsys.readouterr().out

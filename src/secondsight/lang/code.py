@@ -126,6 +126,7 @@ class Code:
         """As `keep`, for what JSON can say: it is kept for other processes too."""
         if name not in self.facts:
             self.facts[name], self.changed = make(), True
+            stored.keep(self)
         return self.facts[name]
 
     def fits(self, machine: Machine) -> bool:

@@ -103,16 +103,32 @@ def symmetry_of(program: Program, watch: tuple[int, int] | None = None) -> tuple
                     at = program.argument(program.threads[0], value, var)
                     if made.inside(at):
                         made.fixed.add((at - made.base) // made.stride)
-        functions = list(_reached(program))
-        made.numbers = Numbers(functions, made.mine, program.code.linked.roots.values())
-        for function in functions:
-            _Checker(made).body(function.body)
-        _fits(made, functions)
+        why_not, fixed = program.code.fact(f"told apart, but for {sorted(made.fixed)}", lambda: _looked(program, made))
+        if why_not:
+            raise Told(why_not)
+        made.fixed.update(fixed)
     except Told as why:
         return None, f"{record.__name__}: {why}"
     if made.count - len(made.fixed) < 2:
         return None, f"{record.__name__}: fewer than two can be renamed"
     return made, ""
+
+
+def _looked(program: Program, symmetry: Symmetry) -> tuple[str, list[int]]:
+    """What in the code tells the records apart, if anything does; those that stay where they are."""
+    functions = list(_reached(program))
+    try:
+        symmetry.numbers = _numbers_in(program, symmetry, functions)
+        for function in functions:
+            _Checker(symmetry).body(function.body)
+        _fits(symmetry, functions)
+    except Told as why:
+        return str(why), []
+    return "", sorted(symmetry.fixed)
+
+
+def _numbers_in(program: Program, symmetry: Symmetry, functions: list[ir.Function]) -> Numbers:
+    return Numbers(functions, symmetry.mine, program.code.linked.roots.values())
 
 
 def _fits(symmetry: Symmetry, functions: list[ir.Function]) -> None:
@@ -311,6 +327,8 @@ def _numbers(symmetry: Symmetry) -> Picked:
 def canonical(program: Program, symmetry: Symmetry) -> list[str]:
     """`canonical(u8 *)` as C text."""
     layout = program.layout
+    if symmetry.numbers is None:  # what is known of the records came from the cache folder
+        symmetry.numbers = _numbers_in(program, symmetry, list(_reached(program)))
     width = layout.ref_width
     outside = [p for p in _references(layout, symmetry) if not symmetry.inside(p)]
     within = [p - symmetry.base for p in _references(layout, symmetry) if symmetry.base <= p < symmetry.base + symmetry.stride]

@@ -12,7 +12,7 @@ from __future__ import annotations
 import operator
 from collections.abc import Callable
 
-from secondsight.lang import ir, stored, tree
+from secondsight.lang import ir, tree
 from secondsight.lang.cfg import Block, CallTo, Exit
 from secondsight.lang.errors import Position
 from secondsight.lang.locks import Lock, RwLock
@@ -28,7 +28,6 @@ class LockOrder:
         self.program = program
         self.locks = program.code.keep("locks", self._locks)
         self.counters = frozenset(program.code.fact("taking", lambda: sorted(self._taking())) if len(self.locks) > 1 else ())
-        stored.keep(program.code)
         places = [p for owner, readers, _, _ in self.locks for p in (owner, readers) if p is not None]
         self.look: Callable[[bytes], tuple[int, ...]] = operator.itemgetter(*places, 0)
         self.holders = _Holders(places, [readers for _, readers, _, _ in self.locks if readers is not None])
