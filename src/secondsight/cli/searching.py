@@ -86,7 +86,7 @@ def _searching(
     elif walks is not None:
         strategy = RandomWalks(walks, seed=seed)
     if executor == "auto" and (why := why_not_native()):
-        warn(f"large searches run on the reference executor: {why}")
+        warn(f"searches run on the reference executor, which is slow on large ones: {why}")
     how = How(cast(Executor, executor), Reductions(not no_merge, not no_symmetry), workers, strategy, exact, collect, cluster)
     return Searching(Limits(states, seconds, _bytes(memory) if memory is not None else None), how)
 
