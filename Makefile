@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: demo test test-cluster docs bench install lint clean
+.PHONY: demo test agree test-cluster docs bench install lint clean
 
 demo: install  ## The two threads' decision tables, and one broken cell's trace
 	@$(BIN)/secondsight settle
@@ -18,6 +18,9 @@ test-cluster: $(VENV)/.cluster  ## A search on a local Ray cluster of two nodes,
 	@rm -f $(VENV)/cluster-status
 	@SECONDSIGHT_REQUIRE_RAY=1 $(BIN)/python -m pytest -n 0 tests/search/test_cluster_ray.py; \
 	  status=$$?; echo $$status > $(VENV)/cluster-status; exit $$status
+
+agree: install  ## Drawn scenarios on the model and on a real kernel, compared; ARGS='--on linux-6.12,linux-6.1 --runs 20000'
+	@$(BIN)/secondsight agree --on linux-6.12 --runs 2000 $(ARGS)
 
 lint: $(VENV)/.dev  ## ruff and mypy alone; the tests run them too
 	@$(BIN)/ruff check .

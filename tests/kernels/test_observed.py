@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from secondsight.kernels import VM, Kernel, observe
+from secondsight.kernels.real_device import needs_module
 from secondsight.kernels.run import Observation
 from secondsight.scenario import (
     Outcome,
@@ -44,8 +45,9 @@ def test_expected_outcomes_fit_their_scenarios(path: Path) -> None:
 
 
 @pytest.mark.parametrize(("path", "recorded"), SCENARIOS, ids=[found.name for _, found in SCENARIOS])
-def test_observed_is_possible(path: Path, recorded: Scenario, vm: VM) -> None:
+def test_observed_is_possible(path: Path, recorded: Scenario, request: pytest.FixtureRequest) -> None:
     possible = load_expected(path.with_suffix(".expected.json"))[recorded.name]
+    vm: VM = request.getfixturevalue("module_vm" if needs_module(recorded) else "vm")
     seen = vm.observe(recorded, runs=200)
     assert sum(seen.outcomes.values()) == seen.runs == 200
     assert not shown(frozenset(seen.outcomes) - possible)

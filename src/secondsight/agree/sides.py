@@ -15,6 +15,8 @@ from secondsight.scenario import Outcome, Scenario
 
 __all__ = ["Booted", "Seen"]
 
+BOOT_SECONDS = 240.0  # campaigns run on busy machines
+
 
 @dataclass(frozen=True)
 class Seen:
@@ -35,7 +37,7 @@ class Booted:
     """
 
     def __init__(self, kernel: Kernel, module: bool = False, answer_seconds: float = 60, vm: VM | None = None) -> None:
-        self._vm = vm or boot(kernel, module=module, answer_seconds=answer_seconds)
+        self._vm = vm or boot(kernel, module=module, boot_seconds=BOOT_SECONDS, answer_seconds=answer_seconds)
         self.release = self._vm.release
         self.lacks = frozenset() if self._vm._guest.hello["udmabuf"] else frozenset({"udmabuf"})
 

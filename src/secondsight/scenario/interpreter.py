@@ -68,6 +68,8 @@ class OpKind(IntEnum):
     DAX_DISABLE = 20
     DAX_INVALIDATE = 21
     DAX_DRAIN = 22
+    READY = 23
+    """A device: it is there from the start."""
 
 
 class Outcome(Record):
@@ -197,6 +199,8 @@ def run_op(i: RowNumber, mm: Mm, device: Ref[Device]) -> Result:
         return 0
     if kind[i] <= OpKind.DEVICE_CLOSE:
         return run_device_op(i, mm, device)
+    if kind[i] == OpKind.READY:
+        return 0
     return run_dax_op(i)
 
 

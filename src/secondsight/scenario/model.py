@@ -123,7 +123,7 @@ class Encoder:
         if OPS[op.kind].kernel_only:
             reason = f"{self.scenario.name}: {op.kind} cannot run on the model yet"
             raise ScenarioError(reason, "run it on a real kernel: secondsight run --on linux-6.12", op.site)
-        kind: OpKind = _KINDS.get(op.kind, OpKind.MEMFD_CREATE)
+        kind: OpKind = _KINDS.get(op.kind, OpKind.READY)
         row = dict.fromkeys(_TABLES, 0) | {"needs": -1, "needs_at": -1, "makes": -1}
         needed = next((op.args[n] for n in ("fd", "addr", "dax") if isinstance(op.args.get(n), Ref)), None)
         if op.kind == "mmap":

@@ -1,0 +1,76 @@
+"""What the kernel's own HMM tests assert (tools/testing/selftests/mm/hmm-tests.c, Linux 6.12), as far as the model has the
+operations; docs/hmm-tests.md has them all. Buffers of two pages for theirs of many."""
+
+from secondsight.scenario import Recorder, scenario
+
+
+@scenario
+def hmm_open_close(s: Recorder) -> None:
+    """open_close: a device comes and goes."""
+    s.device().close(into="closed")
+
+
+@scenario
+def hmm_anon_write(s: Recorder) -> None:
+    """anon_write: the device writes memory that nobody touched; the CPU reads what it wrote."""
+    a = s.mmap(pages=2)
+    device = s.device()
+    device.write(a, "a", into="first")
+    device.write(a + 1, "b", into="second")
+    s.read(a, into="cpu_first")
+    s.read(a + 1, into="cpu_second")
+
+
+@scenario
+def hmm_file_read(s: Recorder) -> None:
+    """file_read: the device reads a file's pages, mapped shared. Theirs lies on a disk, this one is a memfd."""
+    fd = s.memfd_create(pages=2)
+    a = s.mmap(fd)
+    s.write(a, "a")
+    b = s.mmap(fd)
+    device = s.device()
+    device.read(b, into="first")
+    device.read(b + 1, into="second")
+
+
+@scenario
+def hmm_file_write(s: Recorder) -> None:
+    """file_write: the device writes a file's pages, mapped shared; the mapping and the file have what it wrote."""
+    fd = s.memfd_create(pages=2)
+    a = s.mmap(fd)
+    s.write(a, "a")
+    device = s.device()
+    device.write(a, "b", into="first")
+    device.write(a + 1, "c", into="second")
+    s.read(a, into="cpu_first")
+    s.read(a + 1, into="cpu_second")
+    s.read(s.mmap(fd, page=1, pages=1), into="in_file")
+
+
+@scenario
+def hmm_anon_read_multiple(s: Recorder) -> None:
+    """anon_read_multiple: mapped, written, read by the device, unmapped, again and again: never an old value."""
+    device_reads = ["first", "second"]
+    a = s.mmap(pages=1)
+    device = s.device()
+    for value, name in zip("ab", device_reads, strict=True):
+        s.mmap(pages=1, at=a)
+        s.write(a, value)
+        device.read(a, into=name)
+        s.munmap(a)
+
+
+@scenario
+def hmm_anon_teardown(s: Recorder) -> None:
+    """anon_teardown: the device reads while the memory is unmapped: what was written, or an error."""
+    a = s.mmap(pages=1)
+    s.write(a, "a")
+    device = s.device()
+
+    @s.thread
+    def reader() -> None:
+        device.read(a, into="seen")
+
+    @s.thread
+    def unmapper() -> None:
+        s.munmap(a)
