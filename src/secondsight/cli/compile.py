@@ -40,5 +40,5 @@ def compile_(
     Native(program)
     reduced_native(program)
     show(
-        f"{name}: {len(program.counters)} steps, {program.size} bytes a state; compiled and loaded in {time.perf_counter() - begun:.1f} s"
+        f"{name}: {len(program.code.places)} steps, {program.size} bytes a state; compiled and loaded in {time.perf_counter() - begun:.1f} s"
     )
