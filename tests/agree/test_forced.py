@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from secondsight.agree.forced import WAITS_BEHIND_A_WRITER, Plan, both_told, judge_forced, plan_of, replanned
+from secondsight.agree.forced import HAS_A_VMA_LOCK, WAITS_BEHIND_A_WRITER, Plan, both_told, judge_forced, plan_of, replanned
 from secondsight.agree.generate import scenario_of
 from secondsight.devices.mirror import Mirror
 from secondsight.kernels.jobs import Differs
@@ -59,6 +59,30 @@ def test_every_difference_is_seen() -> None:
     killed = replace(run, outcome=(*run.outcome, ("process", "SIGKILL")))
     assert judge_forced(found, killed) == "the process: kernel SIGKILL"
     assert "step 1: device at range_faulted" in both_told(found, replace(run, differs=differs))
+
+
+@pytest.mark.parametrize(("first", "told"), [("munmap", WAITS_BEHIND_A_WRITER), ("madvise", None)])
+def test_a_fault_beside_a_change_of_mappings_is_no_verdict(first: str, told: str | None) -> None:
+    @scenario
+    def beside(s: Recorder) -> None:
+        a, b = s.mmap(pages=1), s.mmap(pages=1)
+        s.device()
+
+        @s.thread
+        def cpu() -> None:
+            s.munmap(a) if first == "munmap" else s.madvise_dontneed(a)
+
+        @s.thread
+        def other() -> None:
+            s.read(b, into="r1")
+
+    found = replanned(beside, Mirror, 0)
+    assert found.schedule is not None
+    steps = (Step("cpu", {"cpu": "invalidate_enter"}), Step("other", {"other": "blocked"}))
+    found = replace(found, schedule=replace(found.schedule, steps=steps))
+    run = Run("beside", 1, Differs(1, "other", "blocked", "ended"), (), (), ())
+    verdict = judge_forced(found, run)
+    assert verdict == HAS_A_VMA_LOCK if told else verdict.startswith("a thread settles elsewhere")
 
 
 @pytest.mark.parametrize(("first", "told"), [("munmap", WAITS_BEHIND_A_WRITER), ("madvise", None)])

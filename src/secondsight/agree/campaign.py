@@ -19,7 +19,7 @@ from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
-from secondsight.agree.forced import WAITS_BEHIND_A_WRITER, Plan, both_told, judge_forced, plan_of, replanned
+from secondsight.agree.forced import NOT_COMPARED, Plan, both_told, judge_forced, plan_of, replanned
 from secondsight.agree.generate import Kind, scenario_of
 from secondsight.agree.judge import Answer, ask, both_answers, judge, signature_of
 from secondsight.agree.shrink import renumbered, shrink
@@ -93,7 +93,7 @@ def _judged_forced(number: int, plan: Plan, seen: Seen) -> Result:
     signature = judge_forced(plan, seen.forced)
     if not signature:
         return Result(number, AGREES, 1, 0, seen.outcomes)
-    verdict = NO_VERDICT if signature == WAITS_BEHIND_A_WRITER else DISAGREES
+    verdict = NO_VERDICT if signature in NOT_COMPARED else DISAGREES
     return Result(number, verdict, 1, 0, seen.outcomes, Finding(signature, plan.scenario, both_told(plan, seen.forced)))
 
 
