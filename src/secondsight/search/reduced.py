@@ -159,9 +159,9 @@ def _without(plain: Native, merged: Result, asked: _Asked) -> Result:
     """What was found, looked for without reductions: that is the result, unless it takes too long and is known anyway.
 
     What a merged search finds of a livelock or of the order of locks is only a reason to look: a thread's turn, and what it
-    waits for, are matters of single steps.
+    waits for, are matters of single steps. So is an error: one merged step may have more choices than a step can.
     """
-    known = merged.error is not None or any(v.rule != "livelock" for v in merged.violations)
+    known = any(v.rule != "livelock" for v in merged.violations)
     in_levels = isinstance(asked.options.get("strategy") or BreadthFirst(), BreadthFirst)
     interrupted = False
     if in_levels or not known:
