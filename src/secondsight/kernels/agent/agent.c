@@ -188,7 +188,8 @@ static void *forced_thread_main(void *number)
 	return NULL;
 }
 
-/* Whether a thread is the device's alone. When the process exits it goes on: then it lives in a process of its own. */
+/* Whether a thread is the device's alone. When the process exits it goes on: then it lives in a process of its own, made
+ * before the setup: what a fork shares copy-on-write would be invalidated at the next write. */
 static int outlives(int thread)
 {
 	int exits = 0, ops = 0, outside = 0;
@@ -209,6 +210,8 @@ static pid_t start_outside(void *(*body)(void *), long number)
 	if (pid)
 		return pid;
 	alarm(RUN_SECONDS);
+	while (!left->is_set_up)
+		sched_yield();
 	body((void *)number);
 	_exit(0);
 }
@@ -223,13 +226,14 @@ void child(int forced)
 
 	catch_faults();
 	alarm(RUN_SECONDS);
-	run_section(SETUP, NULL);
-	left->waiting = scenario.threads;
 	for (int i = 0; i < scenario.threads; i++)
 		if (outlives(i) && (outside[i] = start_outside(body, i)) < 0)
 			_exit(1);
+	run_section(SETUP, NULL);
+	left->waiting = scenario.threads;
 	if (forced)
 		populate_memory();
+	left->is_set_up = 1;
 	for (int i = 0; i < scenario.threads; i++) {
 		long number = (i + first) % scenario.threads;
 		if (!outside[number] && pthread_create(&thread[number], NULL, body, (void *)number))

@@ -42,13 +42,20 @@ struct scenario {
 
 extern struct scenario scenario;
 
-/* What a run leaves behind, in memory that the child shares with its parent. */
+struct handle {
+	atomic_int alive;
+	char *addr; /* of a mapping */
+};
+
+/* What a run leaves behind, in memory that its processes share. */
 struct left_behind {
+	struct handle handles[MAX_HANDLES];
 	atomic_int result[MAX_OPS];
 	atomic_int begun[MAX_OPS]; /* how often a device's fault handler began */
 	atomic_int late[MAX_OPS];  /* what a late dereference touched, an ss_probe value */
 	atomic_int probe[MAX_PROBES];
 	atomic_int probed;
+	atomic_int is_set_up;
 	atomic_int waiting; /* threads that are not at their start yet */
 };
 

@@ -19,11 +19,6 @@
 /* Handle h, when it is a file, is this descriptor: a closed number is never used again. */
 #define DESCRIPTOR(h) (100 + (h))
 
-static struct handle {
-	atomic_int alive;
-	char *addr; /* of a mapping */
-} handles[MAX_HANDLES]; /* each run's own: the child has a copy */
-
 static int udmabuf = -1;
 
 __thread int current_op;
@@ -53,7 +48,7 @@ void catch_faults(void)
 
 static int failed(void) { return ERRNO | errno; }
 
-char *address(const long *arg) { return handles[arg[0]].addr + arg[1] * PAGE; }
+char *address(const long *arg) { return left->handles[arg[0]].addr + arg[1] * PAGE; }
 
 int descriptor(long handle) { return DESCRIPTOR(handle); }
 
@@ -84,7 +79,7 @@ static int do_mmap(const long *arg, int makes)
 	void *got = mmap(at, pages * PAGE, PROT_READ | PROT_WRITE, flags, fd, file_page * PAGE);
 	if (got == MAP_FAILED)
 		return failed();
-	handles[makes].addr = got;
+	left->handles[makes].addr = got;
 	return DONE;
 }
 
@@ -270,7 +265,7 @@ int find_kind(const char *name)
 }
 
 static int is_handle(long handle) { return handle >= -1 && handle < scenario.handles; }
-static int is_alive(long handle) { return handle < 0 || handles[handle].alive; }
+static int is_alive(long handle) { return handle < 0 || left->handles[handle].alive; }
 
 int is_well_formed(const struct op *op) { return is_handle(op->makes) && for_handles(op, is_handle) >= 0; }
 
@@ -281,7 +276,7 @@ int perform(const struct op *op)
 	current_op = op - scenario.op;
 	int result = kinds[op->kind].run(op->arg, op->makes);
 	if (op->makes >= 0 && result == DONE)
-		handles[op->makes].alive = 1;
+		left->handles[op->makes].alive = 1;
 	return result;
 }
 
