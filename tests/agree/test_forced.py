@@ -85,6 +85,29 @@ def test_a_fault_beside_a_change_of_mappings_is_no_verdict(first: str, told: str
     assert verdict == HAS_A_VMA_LOCK if told else verdict.startswith("a thread settles elsewhere")
 
 
+@pytest.mark.parametrize(("first", "told"), [("write", True), ("madvise", False)])
+def test_a_change_of_mappings_beside_a_fault_is_no_verdict(first: str, told: bool) -> None:
+    @scenario
+    def beside(s: Recorder) -> None:
+        a = s.mmap(pages=1)
+        s.device()
+
+        @s.thread
+        def cpu() -> None:
+            s.write(a, "a") if first == "write" else s.madvise_dontneed(a)
+
+        @s.thread
+        def other() -> None:
+            s.mmap(pages=1)
+
+    found = replanned(beside, Mirror, 0)
+    assert found.schedule is not None
+    steps = (Step("cpu", {"cpu": "invalidate_enter"}), Step("other", {"other": "blocked"}))
+    found = replace(found, schedule=replace(found.schedule, steps=steps))
+    verdict = judge_forced(found, Run("beside", 1, Differs(1, "other", "blocked", "ended"), (), (), ()))
+    assert verdict == HAS_A_VMA_LOCK if told else verdict.startswith("a thread settles elsewhere")
+
+
 @pytest.mark.parametrize(("first", "told"), [("munmap", WAITS_BEHIND_A_WRITER), ("madvise", None)])
 def test_a_reader_behind_a_writer_that_waits_is_no_verdict(first: str, told: str | None) -> None:
     @scenario

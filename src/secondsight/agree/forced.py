@@ -71,6 +71,7 @@ HAS_A_VMA_LOCK = "a fault beside one that changes mappings does not wait: the ke
 """Not compared either, and said in the README: per-vma locks are left out."""
 NOT_COMPARED = (WAITS_BEHIND_A_WRITER, HAS_A_VMA_LOCK)
 _WRITERS = ("mmap", "munmap")
+_FAULTS = ("read", "write")
 _READERS = ("read", "write", "madvise_dontneed", "device_read", "device_write", "device_compare")
 
 
@@ -105,15 +106,16 @@ def _waits_behind_a_writer(plan: Plan, differs: Differs) -> bool:
 
 
 def _has_a_vma_lock(plan: Plan, differs: Differs) -> bool:
-    """Whether a CPU's access goes on that the model lets wait for a thread which is in the middle of mmap or munmap."""
+    """Whether a CPU's access goes on that the model lets wait for a thread which is in the middle of mmap or munmap, or mmap
+    or munmap does beside an access (of another vma) that is in the middle of its fault."""
     if differs.expected != BLOCKED or plan.schedule is None:
         return False
     steps = plan.schedule.steps[: differs.step + 1]
     last = {name: place for step in steps for name, place in step.then.items()}
     inside = [name for name, place in last.items() if name != differs.thread and place != ENDED and not place.startswith("op:")]
-    return _operation(plan, steps, differs.thread) in ("read", "write") and any(
-        _operation(plan, steps, name) in _WRITERS for name in inside
-    )
+    others = [_operation(plan, steps, name) for name in inside]
+    waits_for = {"read": _WRITERS, "write": _WRITERS, "mmap": _FAULTS, "munmap": _FAULTS}
+    return any(other in waits_for.get(_operation(plan, steps, differs.thread), ()) for other in others)
 
 
 def _operation(plan: Plan, steps: Sequence[Step], name: str) -> str:
