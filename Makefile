@@ -34,7 +34,7 @@ bench: install  ## The mirror protocol on our executors, Spin and Rumur, side by
 	@$(BIN)/python -m bench.run $(ARGS)
 
 docs: $(VENV)/.dev  ## Write the present output of their examples into the documents
-	@$(BIN)/python tests/cli/documents.py README.md docs/tutorial.md
+	@$(BIN)/python tests/cli/documents.py README.md docs/tutorial.md docs/hmm-tests.md
 
 install: $(VENV)/.installed
 

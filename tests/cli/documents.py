@@ -2,7 +2,8 @@
 
 A `console` block holds commands (`$ ...`) and their output, a `pycon` block a session of Python, a `python` block that
 begins with a comment of a file's name is that file. All run in order in one folder that has `examples/` in it. Seconds
-and kernel releases may differ. `python tests/cli/documents.py README.md` writes the present output into a document.
+and kernel releases may differ. `docs/hmm-tests.md` is a table of the program's, written out. `python tests/cli/documents.py
+README.md` writes the present output into a document.
 """
 
 from __future__ import annotations
@@ -19,6 +20,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from secondsight.kernels.selftest import PROGRAMS
+from secondsight.kernels.selftest_table import TABLE, Here
 
 HOUSE = Path(__file__).parent.parent.parent
 _BLOCK = re.compile(r"^```(console|pycon|python)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -105,8 +109,34 @@ def _session(text: str, folder: Path, session: dict[str, Any]) -> str:
     return shown
 
 
+HMM_TESTS = """\
+# The kernel's own tests of HMM and udmabuf
+
+Those of Linux 6.12, test by test. *Agrees*: what it asserts is a scenario too, with the same answer on the model and on the
+kernel, on which the original passes. *Missing*: what the model does not have yet. The originals, in C, run with `secondsight
+kernel selftest 6.12-own`, which has this table beside their verdicts. (`make docs` writes this page.)
+"""
+
+
+def hmm_tests() -> str:
+    """What docs/hmm-tests.md is to be."""
+    text = HMM_TESTS
+    for program, tests in TABLE.items():
+        text += f"\n`{PROGRAMS[program]}`\n\n| test | here |\n| --- | --- |\n"
+        text += "".join(f"| {name} | {_found(here)} |\n" for name, here in tests.items())
+    return text
+
+
+def _found(here: Here) -> str:
+    said = f"agrees: `{here.scenario}` in `scenarios/{here.file}.py`" if here.scenario else f"missing: {here.missing}"
+    return f"{said}. {here.note}" if here.note else said
+
+
 def write(document: Path) -> None:
     """Put the present output into the document."""
+    if document.name == "hmm-tests.md":
+        document.write_text(hmm_tests())
+        return
     text = document.read_text()
     for block in reversed(list(run(document, kernel=True))):
         text = text[: block.start] + block.now + text[block.end :]

@@ -8,7 +8,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from documents import HOUSE, run, same
+from documents import HOUSE, hmm_tests, run, same
 
 from secondsight.kernels import Kernel, KernelError
 
@@ -27,6 +27,10 @@ def _kernel() -> bool:
 def test_examples_are_true(name: str) -> None:
     for block in run(HOUSE / name, _kernel()):
         assert same(block.now) == same(block.text), f"{name} shows something else; `make docs` writes what is true now"
+
+
+def test_the_kernels_own_tests_are_as_in_the_table() -> None:
+    assert (HOUSE / "docs" / "hmm-tests.md").read_text() == hmm_tests(), "`make docs` writes what is true now"
 
 
 @pytest.mark.parametrize(

@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+import json
+import re
 import shutil
 from collections import Counter
+from pathlib import Path
 
 import pytest
+import typer
 
+from secondsight.cli.kernel import selftests
 from secondsight.kernels import Kernel, KernelError
+from secondsight.kernels.catalog import selftest_sources
 from secondsight.kernels.qemu import QEMU
-from secondsight.kernels.selftest import selftest
+from secondsight.kernels.selftest import PROGRAMS, Report, selftest
+from secondsight.kernels.selftest_table import TABLE, here
 from secondsight.kernels.tap import Verdict, verdicts
+from secondsight.scenario import load_expected, load_scenarios
+
+SCENARIOS = Path(__file__).parents[2] / "scenarios"
 
 OUTPUT = """\
 TAP version 13
@@ -62,16 +72,66 @@ def test_only_a_kernel_of_our_own_has_them(kernel_6_12: Kernel) -> None:
         selftest(kernel_6_12)
 
 
-def test_the_kernels_own_tests_pass_on_a_kernel_of_our_own() -> None:
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_every_scenario_of_the_table_exists(program: str) -> None:
+    for row in TABLE[program].values():
+        assert (row.scenario is None) is (row.file is None) is (row.missing is not None)
+        if row.file is not None:
+            path = SCENARIOS / f"{row.file}.py"
+            assert row.scenario in [found.name for found in load_scenarios(path)]
+            assert load_expected(path.with_suffix(".expected.json"))[row.scenario]
+
+
+def test_a_test_is_found_by_what_its_program_prints() -> None:
+    for kind in ("hmm.hmm_device_private", "hmm.hmm_device_coherent"):
+        assert str(here("hmm-tests", f"{kind}.anon_write")) == "scenario hmm_anon_write"
+        assert str(here("hmm-tests", f"{kind}.exclusive_cow")) == "missing: device-exclusive pages, fork"
+    assert here("udmabuf", "test-6") == here("udmabuf", "test 6") == TABLE["udmabuf"]["test-6"]
+    assert here("udmabuf", "test-7") is here("udmabuf", "anon_write") is here("another", "test-1") is None
+
+
+def test_what_stands_here_is_printed_beside_each_verdict(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    found = [("udmabuf", "test-1"), ("udmabuf", "test-4"), ("hmm-tests", "hmm.hmm_device_private.open_close"), ("hmm-tests", "hmm2.x.new")]
+    report = Report("6.12", tuple(Verdict(program, name, "pass") for program, name in found), {}, 1)
+    monkeypatch.setattr("secondsight.cli.kernel.selftest", lambda kernel, progress: report)
+    monkeypatch.setattr(Kernel, "find", lambda name: None)
+    with pytest.raises(typer.Exit):
+        selftests("6.12-own", as_json=True)
+    beside = ["missing: parts of a page (a scenario counts in pages)", "scenario udmabuf_whole_memfd", "scenario hmm_open_close", "not in the table"]
+    assert [one["here"] for one in json.loads(capsys.readouterr().out)["tests"]] == beside
+    with pytest.raises(typer.Exit):
+        selftests("6.12-own")
+    lines = [re.split("  +", line.strip()) for line in capsys.readouterr().out.splitlines()]
+    for (_, name), said in zip(found, beside, strict=True):
+        assert [name.rpartition(".")[2], "pass", said] in lines
+
+
+@pytest.fixture
+def own() -> Kernel:
     try:
-        kernel = Kernel.find("linux-6.12-own")
+        return Kernel.find("linux-6.12-own")
     except KernelError as error:
         pytest.skip(f"{error.reason}: {error.remedy}")
+
+
+def test_the_table_has_the_tests_of_the_kernels_source(own: Kernel) -> None:
+    hmm, udmabuf = ((selftest_sources(own) / PROGRAMS[name]).read_text() for name in ("hmm-tests", "udmabuf"))
+    assert list(TABLE["hmm-tests"]) == re.findall(r"^TEST_F\(\w+, (\w+)\)", hmm, re.MULTILINE)
+    assert list(TABLE["udmabuf"]) == re.findall(r"\[PASS,(test-\d+)\]", udmabuf)
+
+
+def test_the_kernels_own_tests_pass_on_a_kernel_of_our_own(own: Kernel) -> None:
     if shutil.which(QEMU) is None:
         pytest.skip(f"{QEMU} is not there")
-    report = selftest(kernel, boot_seconds=200)
+    report = selftest(own, boot_seconds=200)
     counts = Counter((found.program, found.verdict) for found in report.verdicts)
     assert counts["udmabuf", "pass"] >= 5
     assert counts["hmm-tests", "pass"] >= 28
     assert not [found for found in report.verdicts if found.verdict == "fail"]
     assert {found.said for found in report.verdicts if found.verdict == "skip"} == {"DEVICE_COHERENT not available"}
+    rows = {(found.program, found.name): here(found.program, found.name) for found in report.verdicts if found.verdict != "not run"}
+    assert [test for test, row in rows.items() if row is None] == []
+    # Agreement: these pass, and tests/kernels/test_releases.py runs their scenarios on this kernel, with what the model says.
+    ours = [row.scenario for row in TABLE["udmabuf"].values()] + [row.scenario for row in TABLE["hmm-tests"].values()]
+    passed = {row.scenario for found in report.verdicts if found.verdict == "pass" and (row := here(found.program, found.name))}
+    assert set(ours) - {None} <= passed

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import asdict
+from itertools import groupby
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,6 +16,8 @@ from secondsight.cli.common import BAD_INPUT, BROKEN, EXIT_CODES, HOLDS, Running
 from secondsight.kernels import BUILDABLE, GETTABLE, HOST, Kernel, KernelError, build, get
 from secondsight.kernels.ability import ABILITIES, abilities
 from secondsight.kernels.selftest import Report, selftest
+from secondsight.kernels.selftest_table import UNKNOWN, here
+from secondsight.kernels.tap import Verdict
 from secondsight.report import SCHEMA
 from secondsight.report.columns import WIDTH
 
@@ -81,28 +84,36 @@ def selftests(
     name: Annotated[str, typer.Argument(help=f"On which kernel: {', '.join(BUILDABLE)}.")],
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON (docs/json.md).")] = False,
 ) -> None:
-    """Build the kernel's own tests of HMM and udmabuf from its packaged source, and run them on it."""
+    """Build the kernel's own tests of HMM and udmabuf from its packaged source, and run them on it.
+
+    Beside each verdict stands the scenario that asserts the same, or what the model misses for one (docs/hmm-tests.md)."""
     with Running() as running:
         report = selftest(Kernel.find(name), lambda program, line: running.say(f"{program}: {line}"))
     failed = any(found.verdict == "fail" for found in report.verdicts)
     if as_json:
-        found = [asdict(verdict) for verdict in report.verdicts]
+        found = [{**asdict(verdict), "here": _here(verdict)} for verdict in report.verdicts]
         write_json({"schema": SCHEMA, "kind": "selftest", "kernel": report.kernel_release, "tests": found, "output": report.output})
     else:
         _print_report(report)
     raise typer.Exit(BROKEN if failed else HOLDS)
 
 
+def _here(verdict: Verdict) -> str:
+    return str(here(verdict.program, verdict.name) or UNKNOWN)
+
+
 def _print_report(report: Report) -> None:
-    table = Table(box=box.SIMPLE_HEAD, show_edge=False, width=WIDTH, padding=(0, 2, 0, 0))
-    for column, wide in (("program", True), ("test", False), ("verdict", True)):
-        table.add_column(column, no_wrap=wide, ratio=None if wide else 1, overflow="fold")
-    for one in report.verdicts:
-        table.add_row(one.program, one.name, one.verdict)
-    show(table)
+    for (program, fixture), verdicts in groupby(report.verdicts, lambda one: (one.program, one.name.rpartition(".")[0])):
+        table = Table(box=box.SIMPLE_HEAD, show_edge=False, width=WIDTH, padding=(0, 2, 0, 0))
+        for column, wide in ((fixture or program, True), ("verdict", True), ("here", False)):
+            table.add_column(column, no_wrap=wide, ratio=None if wide else 1, overflow="fold")
+        for one in verdicts:
+            table.add_row(one.name.rpartition(".")[2], one.verdict, _here(one))
+        show(table)
+        print()
     for said in dict.fromkeys((one.verdict, one.said) for one in report.verdicts if one.said):
         names = [one.name for one in report.verdicts if (one.verdict, one.said) == said]
-        print(f"\n{said[0]}: {names[0] if len(names) == 1 else f'{len(names)} tests'}: {said[1]}")
+        print(f"{said[0]}: {names[0] if len(names) == 1 else f'{len(names)} tests'}: {said[1]}")
     counts = Counter(one.verdict for one in report.verdicts)
     print(f"\nLinux {report.kernel_release}: {', '.join(f'{n} {verdict}' for verdict, n in counts.items())}, {report.seconds:.0f} s")
 

@@ -1,0 +1,90 @@
+"""The kernel's own tests of HMM and udmabuf beside the scenarios of this repository, test by test.
+
+Tools that run the tests look up `here`; docs/hmm-tests.md is the same table, to read.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+__all__ = ["TABLE", "UNKNOWN", "Here", "here"]
+
+UNKNOWN = "not in the table"
+"""What is said of a test that the table does not have: one of another release, or what a program says of itself."""
+
+
+@dataclass(frozen=True)
+class Here:
+    """What stands here for a test: the scenario that asserts the same, by its name and its file in scenarios/, or what is
+    missing for one. `note`: what else a reader may want to know."""
+
+    scenario: str | None = None
+    file: str | None = None
+    missing: str | None = None
+    note: str = ""
+
+    def __str__(self) -> str:
+        return f"scenario {self.scenario}" if self.scenario else f"missing: {self.missing}"
+
+
+def here(program: str, test: str) -> Here | None:
+    """What stands here for a test, by the name that the program prints: `hmm.hmm_device_private.open_close` (the fixture, the
+    kind of the device's memory, the test), `test-1`, or `test 1` for one that did not come to print it. None: unknown."""
+    return TABLE.get(program, {}).get(test.rpartition(".")[2].replace(" ", "-"))
+
+
+def _hmm(scenario: str, note: str = "") -> Here:
+    return Here(scenario, "hmm_tests", note=note)
+
+
+def _missing(what: str, note: str = "") -> Here:
+    return Here(missing=what, note=note)
+
+
+_MIGRATION = "migration to device memory"
+_EXCLUSIVE = "device-exclusive pages"
+_SNAPSHOT = "snapshots by hmm_range_fault"
+_PARTS = "parts of a page (a scenario counts in pages)"
+
+TABLE: dict[str, dict[str, Here]] = {
+    "udmabuf": {
+        "test-1": _missing(_PARTS, "An offset of half a page."),
+        "test-2": _missing(_PARTS, "A size of half a page."),
+        "test-3": Here("udmabuf_of_no_memfd", "udmabuf_refused", note="A udmabuf for their standard input."),
+        "test-4": Here("udmabuf_whole_memfd", "udmabuf_tests"),
+        "test-5": Here("udmabuf_list", "udmabuf_tests", note="With a hole, as the 2023 thread has it: `thread_2023_selftest`."),
+        "test-6": _missing("huge pages"),
+    },
+    "hmm-tests": {
+        "open_close": _hmm("hmm_open_close"),
+        "anon_read": _missing("mprotect", "Untouched and zero pages read by a device: adversary `zero-page`."),
+        "anon_read_prot": _missing("mprotect"),
+        "anon_write": _hmm("hmm_anon_write"),
+        "anon_write_prot": _missing("mprotect"),
+        "anon_write_child": _missing("fork, private copies"),
+        "anon_write_child_shared": _missing("fork"),
+        "anon_write_huge": _missing("huge pages"),
+        "anon_write_hugetlbfs": _missing("hugetlb"),
+        "file_read": _hmm("hmm_file_read", "A memfd for the file."),
+        "file_write": _hmm("hmm_file_write", "A memfd for the file."),
+        "migrate": _missing(_MIGRATION),
+        "migrate_file_private": _missing(f"{_MIGRATION}, private file mappings"),
+        "migrate_fault": _missing(_MIGRATION),
+        "migrate_release": _missing(_MIGRATION),
+        "migrate_shared": _missing(_MIGRATION, "The call is refused for shared memory."),
+        "migrate_mixed": _missing(f"{_MIGRATION}, two devices in a scenario, mprotect"),
+        "migrate_multiple": _missing(_MIGRATION),
+        "anon_read_multiple": _hmm("hmm_anon_read_multiple"),
+        "anon_teardown": _hmm("hmm_anon_teardown"),
+        "mixedmap": _missing(f"device memory in a VM_MIXEDMAP mapping, {_SNAPSHOT}"),
+        "snapshot": _missing(f"{_SNAPSHOT}, {_MIGRATION}, two devices in a scenario, mprotect"),
+        "compound": _missing(f"huge pages, {_SNAPSHOT}, mprotect"),
+        "double_map": _missing(f"two devices in a scenario, {_MIGRATION}, mprotect"),
+        "exclusive": _missing(_EXCLUSIVE),
+        "exclusive_mprotect": _missing(f"{_EXCLUSIVE}, mprotect"),
+        "exclusive_cow": _missing(f"{_EXCLUSIVE}, fork"),
+        "hmm_gup_test": _missing(f"pinning by address, {_MIGRATION}, {_SNAPSHOT}"),
+        "hmm_cow_in_device": _missing(f"{_MIGRATION}, {_SNAPSHOT}, fork"),
+    },
+}
+"""For each program its tests of Linux 6.12, in its order, by name without fixture."""
