@@ -170,7 +170,7 @@ def test_ctrl_c_ends_a_check(tmp_path: Path) -> None:
 
 
 def test_ctrl_c_ends_settling_and_leaves_no_process() -> None:
-    out, _ = interrupted(5, "settle", "2019-08-hmm")
+    out, _ = interrupted(2.5, "settle", "2019-08-hmm")
     assert "2019-08" in out
 
 

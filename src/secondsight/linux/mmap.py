@@ -17,25 +17,31 @@ from secondsight.linux.vma import do_vmi_align_munmap, free_pgtables, vms_gather
 __all__ = ["do_mmap", "do_mmap_fixed", "exit_mmap", "get_unmapped_area", "vm_munmap"]
 
 
-def do_mmap(mm: Mm, va: Va, length: Pgoff, file: Ref[AddressSpace], pgoff: Pgoff, write: bool) -> Result:
+def do_mmap(
+    mm: Mm, va: Va, length: Pgoff, file: Ref[AddressSpace], pgoff: Pgoff, write: bool, seals_late: bool = False
+) -> Result:
     """do_mmap() (mm/mmap.c, Linux 6.12), MAP_FIXED_NOREPLACE: map `length` pages of `file` (None: anonymous) at
     `va`.
 
     `va`, or -EEXIST when something is there, -ENOMEM beyond the end of the address space, or the file's own error.
-    Shared if a file, else private. Left out: protections other than read and write.
+    Shared if a file, else private. `seals_late`: see `do_mmap_fixed`. Left out: protections other than read and write.
     """
     if length <= 0 or va + length > len(mm.vmas):
         return -ENOMEM
     mm.mmap_lock.write_lock()
+    refused = False
     with atomic:
         ret = 0
         for i in range(va, va + length):
             if mm.vmas[i].state != VmaState.NONE:
                 ret = -EEXIST
         if ret == 0:
-            ret = map_writable(file, False)
+            ret = map_writable(file, seals_late)
         if ret == 0:
-            ret = mmap_region(mm, va, length, file, pgoff, write, False)
+            ret = mmap_region(mm, va, length, file, pgoff, write, seals_late)
+            refused = ret < 0
+    if refused:
+        unmap_region(mm, va, length)
     mm.mmap_lock.write_unlock()
     return ret
 
@@ -74,8 +80,19 @@ def do_mmap_fixed(
         with atomic:
             late = seals_late and not continues(mm, va, length, file, pgoff, low, high)
             ret = mmap_region(mm, va, length, file, pgoff, write, late)
+            refused = ret < 0
+        if refused:
+            unmap_region(mm, va, length)
     mm.mmap_lock.write_unlock()
     return ret
+
+
+def unmap_region(mm: Mm, va: Va, length: Pgoff) -> None:
+    """unmap_region() (mm/vma.c, Linux 6.12; mm/mmap.c in 6.1) of a mapping that its file's own mmap has refused: subscribers
+    are called, for a driver might have mapped something already. Nothing is there."""
+    gather = unmap_vmas(mm, va, va + length)
+    if gather != 0:
+        tlb_finish_mmu(gather)
 
 
 @atomic

@@ -36,6 +36,7 @@ SKIPPED: Final = -126
 DIFFERS: Final = -125
 """Of `device_compare`: the device's access ended otherwise than the CPU's."""
 
+FIXED: Final = 1
 SEALS_LATE: Final = 2
 """The differences `future-write-seal-is-asked-late` and `merged-mapping-ignores-the-seal` of `linux.releases`."""
 
@@ -110,7 +111,7 @@ needs = const("op.needs")
 needs_at = const("op.needs_at")
 makes = const("op.makes")
 fixed = const("op.fixed")
-"""0, 1 for MAP_FIXED, or `SEALS_LATE`: MAP_FIXED as older releases do it."""
+"""`FIXED` for MAP_FIXED, `SEALS_LATE` where the release asks for seals late, both, or 0."""
 low = const("op.low")
 """For MAP_FIXED: where the mapping that it maps over begins, and in `high` where it ends."""
 high = const("op.high")
@@ -216,7 +217,7 @@ def run_mmap(i: RowNumber, mm: Mm) -> Result:
     """mmap() of anonymous memory or a file."""
     ret: Result = 0
     if kind[i] == OpKind.MMAP_ANONYMOUS:
-        if fixed[i] != 0:
+        if fixed[i] & FIXED != 0:
             ret = do_mmap_fixed(mm, address[i], pages[i], None, 0, True)
         else:
             ret = do_mmap(mm, address[i], pages[i], None, 0, True)
@@ -231,14 +232,14 @@ def run_mmap(i: RowNumber, mm: Mm) -> Result:
         if closed:
             return -EBADF
         if memfd is not None:
-            if fixed[i] != 0:
+            if fixed[i] & FIXED != 0:
                 ret = do_mmap_fixed(
-                    mm, address[i], pages[i], memfd, page[i], True, fixed[i] == SEALS_LATE, low[i], high[i]
+                    mm, address[i], pages[i], memfd, page[i], True, fixed[i] & SEALS_LATE != 0, low[i], high[i]
                 )
             else:
-                ret = do_mmap(mm, address[i], pages[i], memfd, page[i], True)
+                ret = do_mmap(mm, address[i], pages[i], memfd, page[i], True, fixed[i] & SEALS_LATE != 0)
         elif udmabuf is not None:
-            if fixed[i] != 0:
+            if fixed[i] & FIXED != 0:
                 ret = do_mmap_fixed(mm, address[i], pages[i], udmabuf, page[i], True)
             else:
                 ret = dma_buf_mmap(udmabuf, mm, address[i], pages[i], page[i], True)

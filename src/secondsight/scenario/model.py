@@ -148,11 +148,13 @@ class Encoder:
         if op.kind == "mmap":
             row["address"] = self._place_mapping(op, row["pages"])
             at = op.args["at"]
+            late = differs("future-write-seal-is-asked-late", self.release)
+            row["fixed"] = interpreter.SEALS_LATE if late else 0
             if isinstance(at, Ref):
-                late = differs("future-write-seal-is-asked-late", self.release)
                 start = row["address"]
                 row["low"], row["high"] = next(w for w in self.windows if w[0] <= start < w[1])
-                row["fixed"], row["needs_at"] = interpreter.SEALS_LATE if late else 1, self.numbers[at.handle]
+                row["fixed"] |= interpreter.FIXED
+                row["needs_at"] = self.numbers[at.handle]
         ranges = op.args.get("ranges")
         if isinstance(ranges, tuple):
             row["range_first"], row["pages"] = len(self.ranges["handle"]), len(ranges)

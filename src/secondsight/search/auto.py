@@ -29,7 +29,7 @@ __all__ = ["SWITCH", "By", "Executor", "How", "search", "why_not_native"]
 
 Executor = Literal["auto", "reference", "native"]
 
-SWITCH = 500_000
+SWITCH = 1_000_000
 """States after which `auto` goes over to native code: seconds of search, where compiling a driver takes one or two."""
 
 SWITCH_READY = 2_000

@@ -12,7 +12,7 @@ from secondsight.devices.mirror import Mirror
 from secondsight.kernels.jobs import Differs
 from secondsight.kernels.jobs import Forced as Run
 from secondsight.scenario import Recorder, scenario
-from secondsight.scenario.forced import Step
+from secondsight.scenario.forced import Schedule, Step, random_schedule
 
 
 def plan(number: int) -> Plan:
@@ -130,3 +130,23 @@ def test_a_reader_behind_a_writer_that_waits_is_no_verdict(first: str, told: str
     run = Run("queued", 1, Differs(1, "gpu", "range_faulted", "blocked"), (), (), ())
     verdict = judge_forced(found, run)
     assert verdict == told if told else verdict.startswith("a thread settles elsewhere")
+
+
+@pytest.mark.parametrize(("sealed", "release", "told"), [(False, None, True), (True, "6.1", True), (True, None, False)])
+def test_a_mapping_that_its_file_refuses_is_told_to_subscribers(sealed: bool, release: str | None, told: bool) -> None:
+    """unmap_region() undoes what a driver might have mapped; found on 6.1, whose F_SEAL_FUTURE_WRITE is the file's own business."""
+
+    @scenario
+    def refused(s: Recorder) -> None:
+        file = s.memfd_create(pages=1, seals="future_write" if sealed else "shrink")
+        buf = file if sealed else s.udmabuf_create(file, pages=1)
+        s.mmap(pages=1)
+        s.device()
+
+        @s.thread
+        def cpu() -> None:
+            s.mmap(buf, pages=1 if sealed else 2)
+
+    schedule = random_schedule(refused, Mirror, lambda among: 0, release=release)
+    assert isinstance(schedule, Schedule)
+    assert any("invalidate_enter" in step.then.values() for step in schedule.steps) == told
