@@ -132,6 +132,29 @@ def test_a_reader_behind_a_writer_that_waits_is_no_verdict(first: str, told: str
     assert verdict == told if told else verdict.startswith("a thread settles elsewhere")
 
 
+@pytest.mark.parametrize(("release", "told"), [("7.2.13+deb14-amd64", True), ("6.12.117+deb12-amd64", False)])
+def test_later_kernels_forget_contents_under_the_vmas_lock(release: str, told: bool) -> None:
+    @scenario
+    def beside(s: Recorder) -> None:
+        a = s.mmap(pages=1)
+        s.device()
+
+        @s.thread
+        def cpu() -> None:
+            s.madvise_dontneed(a)
+
+        @s.thread
+        def other() -> None:
+            s.mmap(pages=1)
+
+    found = replanned(beside, Mirror, 0, release)
+    assert found.schedule is not None
+    steps = (Step("cpu", {"cpu": "invalidate_enter"}), Step("other", {"other": "blocked"}))
+    found = replace(found, schedule=replace(found.schedule, steps=steps))
+    verdict = judge_forced(found, Run("beside", 1, Differs(1, "other", "blocked", "ended"), (), (), ()))
+    assert verdict == HAS_A_VMA_LOCK if told else verdict.startswith("a thread settles elsewhere")
+
+
 @pytest.mark.parametrize(("sealed", "release", "told"), [(False, None, True), (True, "6.1", True), (True, None, False)])
 def test_a_mapping_that_its_file_refuses_is_told_to_subscribers(sealed: bool, release: str | None, told: bool) -> None:
     """unmap_region() undoes what a driver might have mapped; found on 6.1, whose F_SEAL_FUTURE_WRITE is the file's own business."""

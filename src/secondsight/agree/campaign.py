@@ -72,7 +72,7 @@ def _forced(booted: Booted, scenarios: dict[int, Scenario], seed: int) -> Iterat
 
     def plans() -> Iterator[Plan]:
         for number, scenario in scenarios.items():
-            plan = plan_of(scenario, seed, number)
+            plan = plan_of(scenario, seed, number, booted.release)
             if plan.problem:
                 finding = Finding(plan.problem, scenario, f"model: {plan.problem}")
                 without_plan.append(Result(number, NO_VERDICT, 0, 0, {}, finding))
@@ -151,7 +151,7 @@ def shrink_findings(store: Store, campaign: Campaign, kernel: Kernel, most: int 
         for one in list(todo.values())[:most]:
             assert one.finding is not None
             if campaign.kind == "forced":
-                driver = plan_of(scenario_of("forced", campaign.seed, one.number), campaign.seed, one.number).driver
+                driver = plan_of(scenario_of("forced", campaign.seed, one.number), campaign.seed, one.number, booted.release).driver
                 small = shrunk_forced(booted, one.finding, driver)
             else:
                 small = shrunk(booted, one.finding, campaign.kind)
@@ -164,7 +164,7 @@ def shrunk_forced(booted: Booted, finding: Finding, driver: type[Device]) -> Fin
 
     def still(candidate: Scenario) -> bool:
         nonlocal last
-        plans = [plan for plan in (replanned(candidate, driver, i) for i in range(6)) if not plan.problem]
+        plans = [plan for plan in (replanned(candidate, driver, i, booted.release) for i in range(6)) if not plan.problem]
         for seen, plan in zip(booted.force(plans), plans, strict=False):
             if seen.forced is not None and judge_forced(plan, seen.forced) == finding.signature:
                 last = replace(finding, scenario=candidate, answers=both_told(plan, seen.forced), shrunk=True)

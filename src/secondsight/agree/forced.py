@@ -21,6 +21,7 @@ from secondsight.devices.mirror import (
 from secondsight.kernels.jobs import Differs
 from secondsight.kernels.jobs import Forced as Run
 from secondsight.lang import LangError
+from secondsight.linux.releases import version_of
 from secondsight.scenario import Outcome, Scenario, show_value
 from secondsight.scenario.forced import CannotForce, Forced, Schedule, Step, random_schedule, run_forced
 from secondsight.scenario.schedule import BLOCKED, ENDED
@@ -43,6 +44,8 @@ class Plan:
     schedule: Schedule | None
     expected: frozenset[Forced]
     problem: str = ""
+    release: str | None = None
+    """The kernel release that the model has answered as; None: its own."""
 
     @property
     def possible(self) -> frozenset[Outcome]:
@@ -54,15 +57,15 @@ class Plan:
         return "\n".join([f"driver {self.driver.__name__}", *steps])
 
 
-def plan_of(scenario: Scenario, seed: int, index: int) -> Plan:
-    """The plan of scenario `index` of a seed: always the same one, as long as the model is."""
+def plan_of(scenario: Scenario, seed: int, index: int, release: str | None = None) -> Plan:
+    """The plan of scenario `index` of a seed on a kernel release: always the same one, as long as the model is."""
     draw = Seeded(f"schedule/{seed}/{index}")
-    return _plan(scenario, choice(draw, DRIVERS), draw)
+    return _plan(scenario, choice(draw, DRIVERS), draw, release)
 
 
-def replanned(scenario: Scenario, driver: type[Device], again: int) -> Plan:
+def replanned(scenario: Scenario, driver: type[Device], again: int, release: str | None = None) -> Plan:
     """A plan for a scenario that was made smaller; another one for each number."""
-    return _plan(scenario, driver, Seeded(f"again/{again}"))
+    return _plan(scenario, driver, Seeded(f"again/{again}"), release)
 
 
 WAITS_BEHIND_A_WRITER = "a reader waits behind a writer that waits: the kernel's rw_semaphore is fair, the model's lock is not"
@@ -114,8 +117,14 @@ def _has_a_vma_lock(plan: Plan, differs: Differs) -> bool:
     last = {name: place for step in steps for name, place in step.then.items()}
     inside = [name for name, place in last.items() if name != differs.thread and place != ENDED and not place.startswith("op:")]
     others = [_operation(plan, steps, name) for name in inside]
-    waits_for = {"read": _WRITERS, "write": _WRITERS, "mmap": _FAULTS, "munmap": _FAULTS}
+    beside = (*_FAULTS, "madvise_dontneed") if _madvise_locks_the_vma(plan.release) else _FAULTS
+    waits_for = dict.fromkeys(beside, _WRITERS) | {"mmap": beside, "munmap": beside}
     return any(other in waits_for.get(_operation(plan, steps, differs.thread), ()) for other in others)
+
+
+def _madvise_locks_the_vma(release: str | None) -> bool:
+    """Whether MADV_DONTNEED takes the vma's lock and not the mm's: seen on 7.2.13, not on 6.12; between them nobody looked."""
+    return release is not None and version_of(release) > (6, 12)
 
 
 def _operation(plan: Plan, steps: Sequence[Step], name: str) -> str:
@@ -168,15 +177,15 @@ def both_told(plan: Plan, got: Run) -> str:
     return "\n".join(lines)
 
 
-def _plan(scenario: Scenario, driver: type[Device], draw: Draw) -> Plan:
+def _plan(scenario: Scenario, driver: type[Device], draw: Draw, release: str | None) -> Plan:
     why = ""
     try:
         for _ in range(TRIES):
-            schedule = random_schedule(scenario, driver, lambda n: draw.integer(0, n - 1))
+            schedule = random_schedule(scenario, driver, lambda n: draw.integer(0, n - 1), release=release)
             if isinstance(schedule, CannotForce):
                 why = schedule.why
             else:
-                return Plan(scenario, driver, schedule, run_forced(schedule, driver))
+                return Plan(scenario, driver, schedule, run_forced(schedule, driver, release), release=release)
     except LangError as error:
         why = f"{type(error).__name__}: {error}"
-    return Plan(scenario, driver, None, frozenset(), why)
+    return Plan(scenario, driver, None, frozenset(), why, release)
