@@ -138,3 +138,25 @@ def test_nothing_is_left_when_the_tool_is_killed(how: signal.Signals, kernel_6_1
         assert ends_soon(pid)
         tool.wait(20)
     assert tool.returncode != 0
+
+
+@pytest.mark.parametrize(("panics", "reason"), [(1, ""), (2, "panicked while booting"), (1, "cannot be started")])
+def test_a_boot_that_panics_is_tried_once_more(panics: int, reason: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    tried: list[object] = []
+
+    def guest(image: object, archive: object, boot_timeout: float) -> str:
+        tried.append(image)
+        if len(tried) <= panics:
+            raise KernelError(f"the guest's kernel {reason or 'panicked while booting'}")
+        return "up"
+
+    monkeypatch.setattr("secondsight.kernels.run.Guest", guest)
+    monkeypatch.setattr("secondsight.kernels.run.initramfs", lambda modules: None)
+    machine = object.__new__(VM)
+    machine._modules, machine._boot_seconds = (), 1.0
+    if reason:
+        with pytest.raises(KernelError, match=reason):
+            machine._booted(Path("image"))
+    else:
+        assert machine._booted(Path("image")) == "up"
+    assert len(tried) == (1 if reason == "cannot be started" else 2)
