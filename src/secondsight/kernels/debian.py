@@ -36,7 +36,7 @@ __all__ = ["fetch", "fetch_unstable"]
 TOOLS = ("make", "dash", "coreutils", "findutils", "grep", "mawk", "sed")
 """What building a module takes besides the packages that the headers depend on."""
 
-MOUNT_POINTS = ("proc", "dev", "work")
+MOUNT_POINTS = ("proc", "dev", "module")
 
 LINE_MODULES = {"virtio", "virtio_ring", "virtio_pci_legacy_dev", "virtio_pci_modern_dev", "virtio_pci", "virtio_console"}
 """What carries the agent's line, where it is not built in."""

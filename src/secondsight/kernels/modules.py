@@ -117,8 +117,9 @@ root=$1 work=$2
 shift 2
 mount --rbind /proc "$root/proc"
 mount --rbind /dev "$root/dev"
-mount --bind "$work" "$root/work"
-exec chroot "$root" /usr/bin/env -i PATH=/usr/bin TMPDIR=/work "$@"
+mkdir -p "$root/module"
+mount --bind "$work" "$root/module"
+exec chroot "$root" /usr/bin/env -i PATH=/usr/bin TMPDIR=/module "$@"
 """
 
 
@@ -135,5 +136,5 @@ def _inside(root: Path, tree: Path, work: Path, compiler: str) -> list[str]:
             + tried.stderr.strip(),
             "run it as root, or with user namespaces allowed; linux-6.12's modules need neither",
         )
-    arguments = ["make", "-C", f"/{tree.relative_to(root)}", "M=/work", f"CC={compiler}", "KCFLAGS=-ffile-prefix-map=/work/=", "modules"]
+    arguments = ["make", "-C", f"/{tree.relative_to(root)}", "M=/module", f"CC={compiler}", "KCFLAGS=-ffile-prefix-map=/module/=", "modules"]
     return [*own, "sh", "-ec", INSIDE, "sh", str(root), str(work), *arguments]
