@@ -114,7 +114,7 @@ HMM_TESTS = """\
 
 Those of Linux 6.12, test by test. *Agrees*: what it asserts is a scenario too, with the same answer on the model and on the
 kernel, on which the original passes. *Missing*: what the model does not have yet. The originals, in C, run with `secondsight
-kernel selftest 6.12-own`, which has this table beside their verdicts. (`make docs` writes this page.)
+kernel selftest 6.12-own`, and the scenarios in the same boot; it prints both verdicts. (`make docs` writes this page.)
 """
 
 

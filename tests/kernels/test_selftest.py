@@ -5,20 +5,25 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import subprocess
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import typer
 
 from secondsight.cli.kernel import selftests
-from secondsight.kernels import Kernel, KernelError
+from secondsight.kernels import Kernel, KernelError, Observation, boot
 from secondsight.kernels.catalog import selftest_sources
-from secondsight.kernels.qemu import QEMU
-from secondsight.kernels.selftest import PROGRAMS, Report, selftest
+from secondsight.kernels.initramfs import compiler
+from secondsight.kernels.qemu import QEMU, Guest
+from secondsight.kernels.selftest import PROGRAMS, Ours, Report, our_scenarios, run_in, selftest
 from secondsight.kernels.selftest_table import TABLE, here
 from secondsight.kernels.tap import Verdict, verdicts
-from secondsight.scenario import load_expected, load_scenarios
+from secondsight.scenario import Outcome, load_expected, load_scenarios
+from secondsight.scenario.model import outcomes
 
 SCENARIOS = Path(__file__).parents[2] / "scenarios"
 
@@ -61,6 +66,7 @@ def test_verdicts_are_read_with_what_was_said_about_them() -> None:
         (["# no device"], "exit:4", "skip"),
         (["1..2", "ok 1 a"], "signal:6", "not run"),
         (["1..1", "ok 1 a"], "signal:11", "fail"),
+        (["1..1", "ok 1 a"], "the guest hangs", "fail"),
     ],
 )
 def test_a_program_that_says_too_little_has_not_passed(lines: list[str], ended: str, verdict: str) -> None:
@@ -92,18 +98,119 @@ def test_a_test_is_found_by_what_its_program_prints() -> None:
 
 def test_what_stands_here_is_printed_beside_each_verdict(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     found = [("udmabuf", "test-1"), ("udmabuf", "test-4"), ("hmm-tests", "hmm.hmm_device_private.open_close"), ("hmm-tests", "hmm2.x.new")]
-    report = Report("6.12", tuple(Verdict(program, name, "pass") for program, name in found), {}, 1)
+    ours = (Ours("udmabuf_whole_memfd", "agrees"), Ours("hmm_open_close", "differs", "closed=-EBADF"))
+    report = Report("6.12", tuple(Verdict(program, name, "pass") for program, name in found), {}, 1, ours, ("0c8d", "1f2e"))
     monkeypatch.setattr("secondsight.cli.kernel.selftest", lambda kernel, progress: report)
     monkeypatch.setattr(Kernel, "find", lambda name: None)
-    with pytest.raises(typer.Exit):
+    with pytest.raises(typer.Exit) as exited:
         selftests("6.12-own", as_json=True)
+    assert exited.value.exit_code == 1  # for a scenario of ours that differs
     beside = ["missing: parts of a page (a scenario counts in pages)", "scenario udmabuf_whole_memfd", "scenario hmm_open_close", "not in the table"]
-    assert [one["here"] for one in json.loads(capsys.readouterr().out)["tests"]] == beside
+    told = [None, "agrees", "differs", None]
+    data = json.loads(capsys.readouterr().out)
+    assert [(one["here"], one["ours"]) for one in data["tests"]] == list(zip(beside, told, strict=True))
+    assert (data["boots"], data["died"]) == (["0c8d", "1f2e"], None)
+    assert data["scenarios"][1] == {"scenario": "hmm_open_close", "verdict": "differs", "said": "closed=-EBADF"}
     with pytest.raises(typer.Exit):
         selftests("6.12-own")
-    lines = [re.split("  +", line.strip()) for line in capsys.readouterr().out.splitlines()]
-    for (_, name), said in zip(found, beside, strict=True):
-        assert [name.rpartition(".")[2], "pass", said] in lines
+    output = capsys.readouterr().out
+    lines = [re.split("  +", line.strip()) for line in output.splitlines()]
+    for (_, name), said, verdict in zip(found, beside, told, strict=True):
+        assert [name.rpartition(".")[2], "pass", said + (f": {verdict}" if verdict else "")] in lines
+    assert "scenario hmm_open_close: differs: closed=-EBADF" in output
+    assert "beside them 2 scenarios: 1 agree, 1 differ; all of it in 2 boots (0c8d, 1f2e)" in output
+
+
+class FakeVM:
+    """A guest of which each scenario and program says what it is told to say."""
+
+    release = "6.12"
+
+    def __init__(self, says: dict[str, Any]) -> None:
+        self.says = says
+        self.boots = iter(says["boots"])
+
+    def boot_id(self) -> str:
+        return str(next(self.boots))
+
+    def observe(self, scenario: Any, runs: int) -> Observation:
+        said: KernelError | Outcome | None = self.says.get(scenario.name)
+        if isinstance(said, KernelError):
+            raise said
+        expected = next(iter(outcomes(scenario)[1]))
+        return Observation(scenario.name, {said if said is not None else expected: runs}, runs, "6.12", 0)
+
+    def run_program(self, name: str, line: Callable[[str], None]) -> str:
+        for text in ["1..2", "ok 1 test-4"]:
+            line(text)
+        if isinstance(said := self.says.get(name), KernelError):
+            raise said
+        line("ok 2 test-5")
+        return "exit:0"
+
+
+def report_of(**says: Any) -> Report:
+    return run_in(FakeVM({"boots": ["one"] * 3, **says}), our_scenarios())  # type: ignore[arg-type]
+
+
+def test_a_scenario_that_does_what_the_model_does_not_differs() -> None:
+    report = report_of(hmm_open_close=(("closed", "-EBADF"),))
+    assert [one for one in report.ours if one.verdict != "agrees"] == [Ours("hmm_open_close", "differs", "closed=-EBADF")]
+    assert {one.verdict for one in report.verdicts} == {"pass"}
+    assert (report.boots, report.died) == (("one",), "")
+
+
+def test_every_part_is_asked_in_which_boot_it_ran() -> None:
+    assert report_of(boots=["one", "one", "two"]).boots == ("one", "two")
+    assert report_of(boots=["one", "two", "two"]).boots == ("one", "two")
+
+
+def test_when_the_guest_dies_what_ran_is_kept_and_the_rest_says_why() -> None:
+    names = [scenario.name for scenario in our_scenarios()]
+    dead = KernelError("the guest is dead", console="Oops")
+    early = report_of(**{names[1]: dead})
+    assert [one.verdict for one in early.ours] == ["agrees"] + ["not run"] * (len(names) - 1)
+    assert {one.said for one in early.ours[1:]} == {"the guest is dead"}
+    assert [(one.program, one.verdict, one.said) for one in early.verdicts] == [(name, "not run", "the guest is dead") for name in PROGRAMS]
+    assert "Oops" in early.died
+    late = report_of(udmabuf=dead)
+    assert {one.verdict for one in late.ours} == {"agrees"}
+    assert [(one.program, one.verdict) for one in late.verdicts] == [("udmabuf", "pass"), ("udmabuf", "not run"), ("hmm-tests", "not run")]
+    assert late.verdicts[1].said == "the guest is dead"
+    assert late.output == {"udmabuf": "1..2\nok 1 test-4"}
+
+
+PANICS = """\
+#include <fcntl.h>
+#include <stdio.h>
+#include <unistd.h>
+int main(void)
+{
+	printf("1..2\\nok 1 test-4\\n");
+	fflush(stdout);
+	sleep(1);
+	return write(open("/proc/sysrq-trigger", O_WRONLY), "c", 1);
+}
+"""
+
+
+def test_a_test_program_that_panics_the_kernel(kernel_6_12: Kernel, tmp_path: Path) -> None:
+    programs = []
+    for name in PROGRAMS:
+        (tmp_path / f"{name}.c").write_text(PANICS)
+        programs.append(tmp_path / name)
+        subprocess.run([compiler(), "-static", "-o", programs[-1], tmp_path / f"{name}.c"], check=True)
+    with boot(kernel_6_12, programs=programs) as machine:
+        report = run_in(machine, [scenario for scenario in our_scenarios() if scenario.name == "udmabuf_whole_memfd"])
+    assert report.ours == (Ours("udmabuf_whole_memfd", "agrees"),)
+    said = "the guest's kernel panicked while running the program udmabuf"
+    assert [(one.program, one.verdict, one.said) for one in report.verdicts] == [
+        ("udmabuf", "pass", ""),
+        ("udmabuf", "not run", said),
+        ("hmm-tests", "not run", said),
+    ]
+    assert "sysrq triggered crash" in report.died
+    assert len(report.boots) == 1
 
 
 @pytest.fixture
@@ -120,10 +227,14 @@ def test_the_table_has_the_tests_of_the_kernels_source(own: Kernel) -> None:
     assert list(TABLE["udmabuf"]) == re.findall(r"\[PASS,(test-\d+)\]", udmabuf)
 
 
-def test_the_kernels_own_tests_pass_on_a_kernel_of_our_own(own: Kernel) -> None:
+def test_the_kernels_own_tests_and_ours_pass_in_one_boot_of_a_kernel_of_our_own(own: Kernel, monkeypatch: pytest.MonkeyPatch) -> None:
     if shutil.which(QEMU) is None:
         pytest.skip(f"{QEMU} is not there")
+    guests = []
+    begin = Guest.__init__
+    monkeypatch.setattr(Guest, "__init__", lambda guest, *given, **named: (guests.append(guest), begin(guest, *given, **named))[1])
     report = selftest(own, boot_seconds=200)
+    assert len(report.boots) == len(guests) == 1
     counts = Counter((found.program, found.verdict) for found in report.verdicts)
     assert counts["udmabuf", "pass"] >= 5
     assert counts["hmm-tests", "pass"] >= 28
@@ -131,7 +242,8 @@ def test_the_kernels_own_tests_pass_on_a_kernel_of_our_own(own: Kernel) -> None:
     assert {found.said for found in report.verdicts if found.verdict == "skip"} == {"DEVICE_COHERENT not available"}
     rows = {(found.program, found.name): here(found.program, found.name) for found in report.verdicts if found.verdict != "not run"}
     assert [test for test, row in rows.items() if row is None] == []
-    # Agreement: these pass, and tests/kernels/test_releases.py runs their scenarios on this kernel, with what the model says.
-    ours = [row.scenario for row in TABLE["udmabuf"].values()] + [row.scenario for row in TABLE["hmm-tests"].values()]
+    # Agreement: these pass, and the scenarios that assert the same did as the model says, in the same boot.
+    ours = {row.scenario for rows in TABLE.values() for row in rows.values()} - {None}
     passed = {row.scenario for found in report.verdicts if found.verdict == "pass" and (row := here(found.program, found.name))}
-    assert set(ours) - {None} <= passed
+    assert ours <= passed
+    assert {one.scenario for one in report.ours if one.verdict == "agrees"} == ours

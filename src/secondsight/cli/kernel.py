@@ -15,9 +15,9 @@ from rich.table import Table
 from secondsight.cli.common import BAD_INPUT, BROKEN, EXIT_CODES, HOLDS, Running, show, warn, write_json
 from secondsight.kernels import BUILDABLE, GETTABLE, HOST, Kernel, KernelError, build, get
 from secondsight.kernels.ability import ABILITIES, abilities
-from secondsight.kernels.selftest import Report, selftest
+from secondsight.kernels.selftest import AGREES, DIFFERS, Report, selftest
 from secondsight.kernels.selftest_table import UNKNOWN, here
-from secondsight.kernels.tap import Verdict
+from secondsight.kernels.tap import FAIL, Verdict
 from secondsight.report import SCHEMA
 from secondsight.report.columns import WIDTH
 
@@ -86,13 +86,16 @@ def selftests(
 ) -> None:
     """Build the kernel's own tests of HMM and udmabuf from its packaged source, and run them on it.
 
-    Beside each verdict stands the scenario that asserts the same, or what the model misses for one (docs/hmm-tests.md)."""
+    Beside each verdict stands the scenario that asserts the same and what it did in the same boot, or what the model misses
+    for one (docs/hmm-tests.md)."""
     with Running() as running:
         report = selftest(Kernel.find(name), lambda program, line: running.say(f"{program}: {line}"))
-    failed = any(found.verdict == "fail" for found in report.verdicts)
+    failed = report.died or any(found.verdict == FAIL for found in report.verdicts) or any(one.verdict == DIFFERS for one in report.ours)
     if as_json:
-        found = [{**asdict(verdict), "here": _here(verdict)} for verdict in report.verdicts]
-        write_json({"schema": SCHEMA, "kind": "selftest", "kernel": report.kernel_release, "tests": found, "output": report.output})
+        found = [{**asdict(verdict), "here": _here(verdict), "ours": _ours(report, verdict)} for verdict in report.verdicts]
+        scenarios = [asdict(one) for one in report.ours]
+        data = {"schema": SCHEMA, "kind": "selftest", "kernel": report.kernel_release, "boots": list(report.boots), "tests": found}
+        write_json({**data, "scenarios": scenarios, "died": report.died or None, "output": report.output})
     else:
         _print_report(report)
     raise typer.Exit(BROKEN if failed else HOLDS)
@@ -102,20 +105,45 @@ def _here(verdict: Verdict) -> str:
     return str(here(verdict.program, verdict.name) or UNKNOWN)
 
 
+def _ours(report: Report, verdict: Verdict) -> str | None:
+    """What the scenario beside a test did in the report's boot; None: there is none, or it was not asked."""
+    row = here(verdict.program, verdict.name)
+    return next((one.verdict for one in report.ours if row is not None and one.scenario == row.scenario), None)
+
+
 def _print_report(report: Report) -> None:
     for (program, fixture), verdicts in groupby(report.verdicts, lambda one: (one.program, one.name.rpartition(".")[0])):
         table = Table(box=box.SIMPLE_HEAD, show_edge=False, width=WIDTH, padding=(0, 2, 0, 0))
         for column, wide in ((fixture or program, True), ("verdict", True), ("here", False)):
             table.add_column(column, no_wrap=wide, ratio=None if wide else 1, overflow="fold")
         for one in verdicts:
-            table.add_row(one.name.rpartition(".")[2], one.verdict, _here(one))
+            did = _ours(report, one)
+            table.add_row(one.name.rpartition(".")[2], one.verdict, _here(one) + (f": {did}" if did else ""))
         show(table)
         print()
     for said in dict.fromkeys((one.verdict, one.said) for one in report.verdicts if one.said):
         names = [one.name for one in report.verdicts if (one.verdict, one.said) == said]
         print(f"{said[0]}: {names[0] if len(names) == 1 else f'{len(names)} tests'}: {said[1]}")
-    counts = Counter(one.verdict for one in report.verdicts)
-    print(f"\nLinux {report.kernel_release}: {', '.join(f'{n} {verdict}' for verdict, n in counts.items())}, {report.seconds:.0f} s")
+    for ours in report.ours:
+        if ours.said:
+            show(f"scenario {ours.scenario}: {ours.verdict}: {ours.said}", style="bold red" if ours.verdict == DIFFERS else None)
+    theirs, own = (Counter(one.verdict for one in ran) for ran in (report.verdicts, report.ours))
+    print(f"\nLinux {report.kernel_release}: {_counted(theirs)}, {report.seconds:.0f} s")
+    print(f"beside them {sum(own.values())} scenarios: {_counted(own)}; {_boots(report)}")
+    if report.died:
+        show(f"the guest died: {report.died}", style="bold red")
+
+
+def _counted(counts: Counter[str]) -> str:
+    plural = {AGREES: "agree", DIFFERS: "differ"}
+    return ", ".join(f"{n} {plural.get(verdict, verdict)}" for verdict, n in counts.items())
+
+
+def _boots(report: Report) -> str:
+    if not report.boots:
+        return "the guest died before it was asked which boot it is"
+    many = "in one boot" if len(report.boots) == 1 else f"in {len(report.boots)} boots"
+    return f"all of it {many} ({', '.join(report.boots)})"
 
 
 def _entry(name: str, command: str) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from __future__ import annotations
 import os
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -35,6 +35,8 @@ __all__ = ["VM", "Observation", "boot", "observe", "outcome_of"]
 
 PROGRESS_RUNS = 25  # in one request of `observe`: a tenth of a second
 ANSWER_SECONDS = 60.0
+LINE_SECONDS = 300.0  # between two lines of a program: a test's own limit is 30 s, on a machine that is not emulated
+MEMORY = 512  # of a guest, in MiB
 AHEAD = 16  # jobs that the guest has been sent and has not answered: it never waits for the host
 AHEAD_BYTES = 48 << 10  # of them: the agent's buffer takes them, so that neither side waits for the other
 
@@ -50,9 +52,17 @@ class VM:
     """
 
     def __init__(
-        self, kernel: Kernel, *, module: bool = False, boot_seconds: float = 60, answer_seconds: float = ANSWER_SECONDS
+        self,
+        kernel: Kernel,
+        *,
+        module: bool = False,
+        boot_seconds: float = 60,
+        answer_seconds: float = ANSWER_SECONDS,
+        programs: Sequence[Path] = (),
+        memory: int = MEMORY,
     ) -> None:
         self.kernel = kernel
+        self._programs, self._memory = tuple(programs), memory
         if module and kernel.image is None:
             raise KernelError("secondsight.ko is for virtual machines, and not for the running kernel", "name a kernel to boot")
         self._answer_seconds, self._boot_seconds = answer_seconds, boot_seconds
@@ -77,13 +87,13 @@ class VM:
     def _booted(self, image: Path) -> Guest:
         """A guest that has come up. Under load an emulated machine's clocks now and then fail a kernel that boots the next
         time: it has a second try, and what that dies of is the answer."""
-        archive = initramfs(self._modules)
+        archive = initramfs(self._modules, self._programs)
         try:
-            return Guest(image, archive, boot_timeout=self._boot_seconds)
+            return Guest(image, archive, boot_timeout=self._boot_seconds, memory=self._memory)
         except KernelError as error:
             if "panicked while booting" not in error.reason:
                 raise
-        return Guest(image, archive, boot_timeout=self._boot_seconds)
+        return Guest(image, archive, boot_timeout=self._boot_seconds, memory=self._memory)
 
     def observe(
         self,
@@ -169,6 +179,25 @@ class VM:
             raise
         self._guest.doing = "waiting for work"
 
+    def run_program(self, name: str, line: Callable[[str], None]) -> str:
+        """Run one of the guest's programs, and return how it ended, such as `exit:0` or `signal:11`. `line` is called with
+        each line that it prints. Raises KernelError as `observe` does."""
+        self._guest.doing = f"running the program {name}"
+        try:
+            self._guest.send(f"program {name}\n")
+            while "ended" not in (answer := self._guest.receive(LINE_SECONDS)):
+                line(str(answer["line"]))
+        except BaseException:
+            self.close()
+            raise
+        self._guest.doing = "waiting for work"
+        return str(answer["ended"])
+
+    def boot_id(self) -> str:
+        """Which boot the guest is in now, by its kernel's own mark. Raises KernelError as `observe` does."""
+        self._guest.send("boot\n")
+        return str(self._guest.receive(self._answer_seconds)["boot"])
+
     def close(self) -> None:
         """End the guest. Closing twice is fine."""
         self._guest.close()
@@ -217,11 +246,19 @@ class VM:
         return Observation(scenario.name, dict(counts), counts.total(), self.release, seconds)
 
 
-def boot(kernel: Kernel, *, module: bool = False, boot_seconds: float = 60, answer_seconds: float = ANSWER_SECONDS) -> VM:
+def boot(
+    kernel: Kernel,
+    *,
+    module: bool = False,
+    boot_seconds: float = 60,
+    answer_seconds: float = ANSWER_SECONDS,
+    programs: Sequence[Path] = (),
+    memory: int = MEMORY,
+) -> VM:
     """Boot a kernel in QEMU, ready to run scenarios: `with boot(kernel) as vm:`. `module`: with secondsight.ko, for
-    scenarios with devices and for forced runs. Raises KernelError when QEMU or the C compiler for the agent is missing,
+    scenarios with devices and for forced runs. `programs`: static ones, for `VM.run_program`; `memory` in MiB. Raises KernelError when QEMU or the C compiler for the agent is missing,
     the module does not build or load, or the guest does not come up in `boot_seconds`."""
-    return VM(kernel, module=module, boot_seconds=boot_seconds, answer_seconds=answer_seconds)
+    return VM(kernel, module=module, boot_seconds=boot_seconds, answer_seconds=answer_seconds, programs=programs, memory=memory)
 
 
 def observe(

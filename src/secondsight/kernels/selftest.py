@@ -1,7 +1,9 @@
-"""The kernel's own tests of HMM and udmabuf, on a kernel of our own.
+"""The kernel's own tests of HMM and udmabuf, and the scenarios that assert the same, in one boot of a kernel of our own.
 
 Their C sources lie in the kernel's entry, as its packaged source has them; they are compiled here when
-they are wanted, run by the agent, and their verdicts read from what they print.
+they are wanted, run by the agent, and their verdicts read from what they print. Before them the same guest runs
+the scenarios that stand in `selftest_table`, on secondsight.ko's device: each observed outcome must be one that the
+model gives. When the guest dies, what ran before is kept, and the rest says why it did not run.
 """
 
 from __future__ import annotations
@@ -10,17 +12,21 @@ import re
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from secondsight.kernels.catalog import Kernel, selftest_sources
 from secondsight.kernels.errors import KernelError
-from secondsight.kernels.initramfs import compiler, initramfs
-from secondsight.kernels.qemu import Guest
-from secondsight.kernels.tap import Verdict, verdicts
+from secondsight.kernels.initramfs import compiler
+from secondsight.kernels.run import VM, boot
+from secondsight.kernels.selftest_table import TABLE
+from secondsight.kernels.tap import NOT_RUN, Verdict, verdicts
+from secondsight.scenario import Scenario, load_scenarios, show_outcome
+from secondsight.scenario.model import outcomes
+from secondsight.search import Verdict as Searched
 
-__all__ = ["PROGRAMS", "Report", "selftest"]
+__all__ = ["AGREES", "DIFFERS", "PROGRAMS", "Ours", "Report", "our_scenarios", "run_in", "selftest"]
 
 PROGRAMS = {
     "udmabuf": "tools/testing/selftests/drivers/dma-buf/udmabuf.c",
@@ -28,41 +34,125 @@ PROGRAMS = {
 }
 """The test programs, and their sources in the kernel's source."""
 
-LINE_SECONDS = 300.0  # a test's own limit is 30 s, on a machine that is not emulated
-
 MEMORY, LESS_MEMORY = 3072, 512
 """What the guest has, in MiB: one test of udmabuf wants 2 GiB of huge pages, and does not run with less."""
 
-Progress = Callable[[str, str], None]  # a program, and the line that it has just printed
+RUNS = 25
+"""How often each of our scenarios runs."""
+
+AGREES, DIFFERS = "agrees", "differs"
+
+Progress = Callable[[str, str], None]  # what is running, and the line that it has just printed
+
+
+@dataclass(frozen=True)
+class Ours:
+    """What a scenario of ours said on the guest: `agrees` (every outcome observed is one that the model gives), `differs`, or
+    `not run`; `said` is the outcome that is not, or why it did not run."""
+
+    scenario: str
+    verdict: str
+    said: str = ""
 
 
 @dataclass(frozen=True)
 class Report:
-    """What the kernel's own tests said, in their order; `output` is everything that each program printed."""
+    """What the kernel's own tests said, in their order, and what ours did; `output` is everything that each program printed.
+
+    `boots`: the kernel's mark of each boot in which any of it ran, asked after each part: there is
+    one, for all runs in one.
+    `died`: why the guest did, with the end of its console; "" when it did not.
+    """
 
     kernel_release: str
     verdicts: tuple[Verdict, ...]
     output: dict[str, str]
     seconds: float
+    ours: tuple[Ours, ...] = ()
+    boots: tuple[str, ...] = ()
+    died: str = ""
 
 
 def selftest(kernel: Kernel, progress: Progress | None = None, boot_seconds: float = 60) -> Report:
-    """Compile and run the kernel's own tests on a kernel that has them. Raises KernelError: it has none, they do
-    not compile, or the guest died, with its console."""
+    """Compile the kernel's own tests and run them, after the scenarios that assert the same, on a kernel that has them.
+    Raises KernelError: it has none, they or the module do not compile, or the guest does not come up."""
     sources = selftest_sources(kernel)
-    assert kernel.image is not None
     with tempfile.TemporaryDirectory() as folder:
         programs = [_compiled(sources, name, Path(folder)) for name in PROGRAMS]
-        archive = initramfs(kernel.modules, programs)
+        guest = boot(kernel, module=True, boot_seconds=boot_seconds, programs=programs, memory=_memory())
+    with guest:
+        return run_in(guest, our_scenarios(), progress)
+
+
+def run_in(vm: VM, scenarios: Sequence[Scenario], progress: Progress | None = None) -> Report:
+    """Run our scenarios, then the programs, on a booted kernel that has them."""
+    tell = progress or (lambda what, line: None)
     start = time.monotonic()
+    ours: list[Ours] = []
     found: list[Verdict] = []
-    output = {}
-    with Guest(kernel.image, archive, boot_timeout=boot_seconds, memory=_memory()) as guest:
+    output: dict[str, list[str]] = {}
+    boots: dict[str, None] = {}
+    died = ""
+    try:
+        for scenario in scenarios:
+            tell("scenario", scenario.name)
+            ours.append(_ours(vm, scenario))
+        boots[vm.boot_id()] = None
         for name in PROGRAMS:
-            lines, ended = _run(guest, name, progress or (lambda program, line: None))
-            output[name] = "\n".join(lines)
-            found += verdicts(name, lines, ended)
-        return Report(str(guest.hello["release"]), tuple(found), output, time.monotonic() - start)
+            output[name] = []
+            ended = vm.run_program(name, _heard(name, output[name], tell))
+            found += verdicts(name, output[name], ended)
+            boots[vm.boot_id()] = None
+    except KernelError as error:
+        died = str(error)
+        ours += [Ours(scenario.name, NOT_RUN, error.reason) for scenario in scenarios[len(ours) :]]
+        found += _cut_off(output, {one.program for one in found}, error.reason)
+    seconds = time.monotonic() - start
+    return Report(vm.release, tuple(found), {n: "\n".join(lines) for n, lines in output.items()}, seconds, tuple(ours), tuple(boots), died)
+
+
+def _heard(program: str, lines: list[str], tell: Progress) -> Callable[[str], None]:
+    """What to do with each line of a program."""
+
+    def hear(line: str) -> None:
+        lines.append(line)
+        tell(program, line)
+
+    return hear
+
+
+def _ours(vm: VM, scenario: Scenario) -> Ours:
+    """What a scenario does on the guest, beside what the model says that it can do there. Raises KernelError: the guest died."""
+    result, possible = outcomes(scenario, release=vm.release)
+    if result.verdict is not Searched.HOLDS:
+        return Ours(scenario.name, NOT_RUN, f"the model's own answer: {result.verdict.value}")
+    seen = vm.observe(scenario, RUNS)
+    impossible = sorted(show_outcome(outcome) for outcome in set(seen.outcomes) - possible)
+    return Ours(scenario.name, DIFFERS if impossible else AGREES, "; ".join(impossible))
+
+
+def _cut_off(output: dict[str, list[str]], done: set[str], reason: str) -> Iterator[Verdict]:
+    """The verdicts of the programs that did not come to their end, or not to their beginning."""
+    for name in PROGRAMS:
+        if name in done:
+            continue
+        if name in output:
+            yield from verdicts(name, output[name], reason)
+        else:
+            yield Verdict(name, "the whole program", NOT_RUN, reason)
+
+
+def our_scenarios() -> list[Scenario]:
+    """The scenarios of the table, each once, in its order."""
+    wanted = {row.scenario: row.file for rows in TABLE.values() for row in rows.values() if row.scenario and row.file}
+    loaded = {file: {s.name: s for s in load_scenarios(_folder() / f"{file}.py")} for file in dict.fromkeys(wanted.values())}
+    return [loaded[file][name] for name, file in wanted.items()]
+
+
+def _folder() -> Path:
+    """Where the scenarios lie: in the package as it is installed, or in the repository that it is run from."""
+    package = Path(__file__).parents[1]
+    return next(path for path in (package / "scenarios", package.parents[1] / "scenarios") if path.is_dir())
 
 
 def _compiled(sources: Path, name: str, folder: Path) -> Path:
@@ -74,17 +164,6 @@ def _compiled(sources: Path, name: str, folder: Path) -> Path:
     if done.returncode:
         raise KernelError(f"the kernel's test {name} does not compile: {' '.join(command)}", done.stderr.strip()[-2000:])
     return made
-
-
-def _run(guest: Guest, name: str, progress: Progress) -> tuple[list[str], str]:
-    """A program's output, and how it ended."""
-    guest.doing = f"running the kernel's test {name}"
-    guest.send(f"program {name}\n")
-    lines: list[str] = []
-    while "ended" not in (answer := guest.receive(LINE_SECONDS)):
-        lines.append(str(answer["line"]))
-        progress(name, lines[-1])
-    return lines, str(answer["ended"])
 
 
 def _memory() -> int:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-__all__ = ["Verdict", "verdicts"]
+__all__ = ["FAIL", "NOT_RUN", "PASS", "SKIP", "Verdict", "verdicts"]
 
 PASS, FAIL, SKIP, NOT_RUN = "pass", "fail", "skip", "not run"
 
@@ -23,8 +23,9 @@ class Verdict:
 
 
 def verdicts(program: str, lines: Iterable[str], ended: str) -> list[Verdict]:
-    """The verdicts in a program's output. `ended` is how it ended, such as exit:0 or signal:11: a program that
-    ended early leaves tests that were announced and did not run, and one that says nothing is itself a failure."""
+    """The verdicts in a program's output. `ended` is how it ended, such as exit:0 or signal:11, or why it never did (its
+    machine died): a program that ended early leaves tests that were announced and did not run, and one that says nothing is
+    itself a failure."""
     found: list[Verdict] = []
     announced = 0
     before: list[str] = []
@@ -41,11 +42,12 @@ def verdicts(program: str, lines: Iterable[str], ended: str) -> list[Verdict]:
             before = []
         elif line.startswith("#"):
             before.append(line.lstrip("# "))
-    rest = "\n".join([*before, f"the program ended with {ended}"])
+    by_itself = ended.startswith("exit:")
+    rest = "\n".join([*before, f"the program ended with {ended}" if by_itself or ended.startswith("signal:") else ended])
     found += [Verdict(program, f"test {number + 1}", NOT_RUN, rest) for number in range(len(found), announced)]
     if not found:
         found = [Verdict(program, "the whole program", SKIP if ended == "exit:4" else FAIL, rest)]
-    elif ended.startswith("signal:") and not any(v.verdict in (FAIL, NOT_RUN) for v in found):
+    elif not by_itself and not any(v.verdict in (FAIL, NOT_RUN) for v in found):
         found.append(Verdict(program, "the program's end", FAIL, rest))
     return found
 

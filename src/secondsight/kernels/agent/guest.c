@@ -5,6 +5,8 @@
  *   program NAME           run /programs/NAME, one line of its output an answer, then how it ended
  *       -> {"line":"ok 1 open_close"}
  *       -> {"ended":"exit:0"} or {"ended":"signal:11"}
+ *   boot                   which boot this is, by the kernel's own mark, another after each
+ *       -> {"boot":"0c8d5d4e-9bbd-4e2f-b6b5-0e1a5b8f6f3d"}
  */
 #define _GNU_SOURCE
 #include "agent.h"
@@ -61,10 +63,24 @@ static void crash(void)
 		abort(); /* init's end is a panic too */
 }
 
+static void tell_boot(void)
+{
+	char id[64] = "";
+	int file = open("/proc/sys/kernel/random/boot_id", O_RDONLY | O_CLOEXEC);
+
+	if (file < 0 || read(file, id, sizeof id - 1) <= 0)
+		say("{\"error\":\"this kernel does not tell its boots apart: no /proc/sys/kernel/random/boot_id\"}\n");
+	else
+		say("{\"boot\":\"%.*s\"}\n", (int)strcspn(id, "\n"), id);
+	close(file);
+}
+
 int machine_command(const char *line)
 {
 	if (!strcmp(line, "crash"))
 		crash();
+	else if (!strcmp(line, "boot"))
+		tell_boot();
 	else if (!strncmp(line, "program ", 8))
 		run_program(line + 8);
 	else
