@@ -30,7 +30,9 @@ STYLES = {Confirmed.CONFIRMED: "green", Confirmed.REFUTED: "bold red", Confirmed
 
 
 class Asking:
-    """Asks one kernel, which is booted when there is something to force. `kernel` names it in sentences."""
+    """Asks one kernel, which is booted when there is something to force, and again when an answer has cost it.
+
+    `kernel` names it in sentences."""
 
     def __init__(self, kernel: Kernel, running: Running) -> None:
         self._kernel, self._running = kernel, running
@@ -41,7 +43,7 @@ class Asking:
         """The kernel's answer. Raises KernelError when it cannot be booted, or dies."""
         if isinstance(question, CannotForce):
             return Confirmation(Confirmed.CANNOT, question.why)
-        if self._vm is None:
+        if self._vm is None or not self._vm.is_up:
             self._running.say(f"booting {self._kernel.name}")
             self._vm = boot(self._kernel, module=True)
         self._running.say(f"{self._kernel.name}: {label}")

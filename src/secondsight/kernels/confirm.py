@@ -24,6 +24,7 @@ from secondsight.kernels.real_device import VARIANTS
 from secondsight.lang import LangError
 from secondsight.scenario.data import DIFFERS, Scenario, show_value
 from secondsight.scenario.forced import NotFollowed, run_forced
+from secondsight.scenario.holds import INSIDE, hold
 from secondsight.scenario.ops import OPS
 from secondsight.scenario.schedule import Forced, Schedule
 
@@ -126,7 +127,7 @@ def _compared(schedule: Schedule, expected: frozenset[Forced], seen: Forced, dif
         )
     wrong = [_difference(schedule.scenario, one, seen) for one in expected]
     if None in wrong:
-        return Confirmed.CONFIRMED, _shown(seen)
+        return Confirmed.CONFIRMED, _shown(schedule, seen)
     return Confirmed.REFUTED, wrong[0] or ""
 
 
@@ -156,8 +157,8 @@ def _value(value: str | None) -> str:
     return "ok" if value is None else show_value(value)
 
 
-def _shown(seen: Forced) -> str:
-    """What a confirmed run has shown."""
+def _shown(schedule: Schedule, seen: Forced) -> str:
+    """What a confirmed run has shown, and what it took beyond the usual holds."""
     told = []
     if any(word in ("none", "other") for word in seen.late):
         told.append("the driver used a page that the CPU's table did not have there any more")
@@ -165,4 +166,7 @@ def _shown(seen: Forced) -> str:
         told.append("in the end the device's table had a page that the CPU's did not")
     if DIFFERS in dict(seen.outcome).values():
         told.append("the device's access and the CPU's ended differently")
+    met = {place for step in schedule.steps for place in step.then.values()}
+    if inside := dict.fromkeys(f"{hold(point).function}()" for point in INSIDE if point in met):
+        told.append(f"held inside {' and '.join(inside)}")
     return "; ".join(["same places, same values, same rounds", *told])

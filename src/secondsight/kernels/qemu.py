@@ -103,13 +103,18 @@ class Guest:
         assert self._process is not None
         return self._process.pid
 
+    @property
+    def is_up(self) -> bool:
+        """Whether it has not been closed yet."""
+        return self._line.fileno() >= 0
+
     def console(self) -> str:
         """The end of what the guest's kernel has said so far."""
         return self._tail()
 
     def send(self, text: str) -> None:
         """Send lines to the agent. Raises KernelError when the guest has ended."""
-        if self._line.fileno() < 0:
+        if not self.is_up:
             raise KernelError("the guest is gone", "boot another one")
         try:
             self._line.sendall(text.encode())
@@ -150,7 +155,7 @@ class Guest:
 
     def close(self) -> None:
         """Kill QEMU and wait for its end. Closing twice is fine."""
-        if self._line.fileno() >= 0:
+        if self.is_up:
             self._line.close()
             if self._process is not None:
                 self._process.kill()

@@ -198,6 +198,11 @@ class VM:
         self._guest.send("boot\n")
         return str(self._guest.receive(self._answer_seconds)["boot"])
 
+    @property
+    def is_up(self) -> bool:
+        """Whether the guest is there: after a KernelError from it, it is not."""
+        return self._guest.is_up
+
     def close(self) -> None:
         """End the guest. Closing twice is fine."""
         self._guest.close()

@@ -67,9 +67,7 @@ def hmm_range_fault(notifier: IntervalNotifier, va: Va, write: bool) -> Pfn:
         return -EFAULT
     mm.mmap_lock.read_lock()
     request = HMM_PFN_REQ_FAULT | HMM_PFN_REQ_WRITE if write else HMM_PFN_REQ_FAULT
-    hold_point("hmm_range_fault:enter")
     pfn = hmm_range_fault_locked(notifier, notifier_seq, va, request)
-    hold_point("hmm_range_fault:exit")
     mm.mmap_lock.read_unlock()
     mmput(mm)
     if pfn >= 0:
@@ -104,18 +102,22 @@ def hmm_range_fault_locked(notifier: IntervalNotifier, notifier_seq: Seq, va: Va
     `notifier_seq` is from `mmu_interval_read_begin`, `request` HMM_PFN_REQ_ flags or 0 for a snapshot. Each time
     something had to be faulted in it looks again, and says -EBUSY if the range was invalidated meanwhile.
     """
+    hold_point("hmm_range_fault:enter")
     while True:
         with atomic:
             mm = notifier.mm
             collided = notifier.invalidate_seq != notifier_seq
         if collided:
+            hold_point("hmm_range_fault:exit")
             return -EBUSY
         assert mm is not None
         pfn = hmm_vma_walk(mm, va, request)
         if pfn > NEED_FAULT:
+            hold_point("hmm_range_fault:exit")
             return pfn
         ret = handle_mm_fault(mm, va, FAULT_FLAG_WRITE if pfn == NEED_WRITE_FAULT else 0)
         if ret & VM_FAULT_ERROR != 0:
+            hold_point("hmm_range_fault:exit")
             return -EFAULT
 
 

@@ -521,13 +521,18 @@ def mmu_notifier_invalidate_range_start_nonblock(mm: Mm, rng: Range) -> Errno:
 
 
 def mmu_notifier_invalidate_range_end(mm: Mm, rng: Range) -> None:
-    """mmu_notifier_invalidate_range_end() (include/linux/mmu_notifier.h, Linux 6.12): after entries of `rng` changed."""
-    hold_point("__mmu_notifier_invalidate_range_end:enter")
+    """mmu_notifier_invalidate_range_end() (include/linux/mmu_notifier.h, Linux 6.12): after entries of `rng` changed.
+
+    __mmu_notifier_invalidate_range_end() (mm/mmu_notifier.c) is called where somebody has ever subscribed.
+    """
+    if len(mm.subscriptions.itree) + len(mm.subscriptions.list) > 0:
+        hold_point("__mmu_notifier_invalidate_range_end:enter")
     if len(mm.subscriptions.itree) > 0:
         mn_itree_inv_end(mm.subscriptions)
     if len(mm.subscriptions.list) > 0:
         mn_hlist_invalidate_end(mm, rng)
-    hold_point("__mmu_notifier_invalidate_range_end:exit")
+    if len(mm.subscriptions.itree) + len(mm.subscriptions.list) > 0:
+        hold_point("__mmu_notifier_invalidate_range_end:exit")
 
 
 def mmu_notifier_release(mm: Mm) -> None:

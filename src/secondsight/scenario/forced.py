@@ -12,14 +12,14 @@ not to the kernel's timing. The model that says what is left behind has no rules
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from secondsight.devices.device import Device
 from secondsight.devices.mirror import Mirror
 from secondsight.lang.errors import LangError, ModelError
 from secondsight.scenario.data import DIFFERS, Scenario
-from secondsight.scenario.holds import USUAL
+from secondsight.scenario.holds import INSIDE, USUAL, hold
 from secondsight.scenario.schedule import CannotForce, Forced, Schedule, Step, load_schedule
 from secondsight.scenario.settled import Coarse, ForcedModel, Node, TooManyInterleavings
 from secondsight.search import Violation
@@ -221,17 +221,40 @@ def schedule_of(
     """A shortest schedule that breaks the rule of `violation`, and goes on from there to the end of the run.
 
     `rules` are the functions that watched when the violation was found, `bounds` the machine's raised bounds, `points` where
-    threads are held (by default: at the usual points that the driver passes). Of the
-    schedules that are equally short one is taken whose end *shows* what was broken (`shows`), if there is one; else a longer
-    one that does; else the shortest.
+    threads are held (by default: at the usual points that the driver passes; where the counterexample cannot be ordered by
+    those, inside one of the kernel's own functions as well, or inside all). Of the schedules that are equally short one is taken whose end *shows*
+    what was broken (`shows`), if there is one; else a longer one that does; else the shortest.
     """
     if violation.rule in _UNFORCEABLE:
         return CannotForce(_UNFORCEABLE[violation.rule])
     rules = tuple(rules)
-    if points is None:
-        marked = ForcedModel(scenario, driver).marked
-        points = [point for point in USUAL if point in marked]
-    points = tuple(points)
+    if points is not None:
+        return _schedule_at(tuple(points), scenario, driver, violation, rules, bounds)
+    marked = ForcedModel(scenario, driver).marked
+    usual, inside = (tuple(point for point in some if point in marked) for some in (USUAL, INSIDE))
+    functions = {hold(point).function: tuple(p for p in inside if hold(p).function == hold(point).function) for point in inside}
+    for more in ((), *functions.values(), inside):
+        found = _schedule_at(usual + more, scenario, driver, violation, rules, bounds)
+        if isinstance(found, Schedule):
+            return _without_unused(found)
+    return found
+
+
+def _without_unused(schedule: Schedule) -> Schedule:
+    """The same schedule without the points inside the kernel at which nobody is ever held: installing one takes a while."""
+    met = {place for step in schedule.steps for place in step.then.values()}
+    return replace(schedule, points=tuple(point for point in schedule.points if point not in INSIDE or point in met))
+
+
+def _schedule_at(
+    points: tuple[str, ...],
+    scenario: Scenario,
+    driver: type[Device] | None,
+    violation: Violation,
+    rules: tuple[Callable[..., Any], ...],
+    bounds: dict[str, int] | None,
+) -> Schedule | CannotForce:
+    """`schedule_of` with threads held at these points."""
     watched = ForcedModel(scenario, driver, rules, bounds, points, quarantine=False)
     plain = ForcedModel(scenario, driver, (), bounds, points)
     unseen: Schedule | None = None

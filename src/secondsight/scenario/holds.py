@@ -12,7 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 
-__all__ = ["HOLDS", "USUAL", "HoldPoint", "Where", "by_number", "hold"]
+__all__ = ["HOLDS", "INSIDE", "USUAL", "HoldPoint", "Where", "by_number", "hold"]
 
 
 class Where(Enum):
@@ -77,6 +77,9 @@ HOLDS: dict[str, HoldPoint] = {point.name: point for point in _TABLE}
 
 USUAL: tuple[str, ...] = tuple(point.name for point in _TABLE if point.where in (Where.AGENT, Where.MODULE))
 """The points at which every thread is held in a forced run that asks for nothing else."""
+
+INSIDE: tuple[str, ...] = tuple(point.name for point in _TABLE if point.where in (Where.ENTRY, Where.EXIT))
+"""The points inside the kernel's own functions, for what cannot be ordered by the usual ones."""
 
 
 def hold(name: str) -> HoldPoint:

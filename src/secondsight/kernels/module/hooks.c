@@ -24,6 +24,8 @@ enum { NO_POINT = 0 }; /* never armed */
 struct ss_hooked {
 	const char *name;
 	int enter, exit; /* hold points, or NO_POINT */
+	/* What its caller does before it is held at the exit: with the first argument, and what was returned. */
+	void (*returned)(struct ss_thread *thread, unsigned long a, unsigned long ret);
 	ss_function stub;
 	struct ftrace_ops ops;
 	unsigned long at; /* the function's ftrace location */
@@ -61,6 +63,8 @@ static unsigned long notrace around(struct ss_hooked *hooked, unsigned long a, u
 	ret = ((ss_function)hooked->at)(a, b, c, d, e, f);
 	if (thread) {
 		thread->passes = 0;
+		if (hooked->returned)
+			hooked->returned(thread, a, ret);
 		ss_hold(session, hooked->exit);
 	}
 	return ret;
@@ -78,20 +82,21 @@ STUB(0)
 STUB(1)
 STUB(2)
 
-#define HOOK(number, function, enter_point, exit_point)                                                                \
+#define HOOK(number, function, enter_point, exit_point, after)                                                         \
 	[number] = {                                                                                                   \
 		.name = #function,                                                                                     \
 		.enter = enter_point,                                                                                  \
 		.exit = exit_point,                                                                                    \
+		.returned = after,                                                                                     \
 		.stub = stub_##number,                                                                                 \
 		.ops = { .func = redirect, .flags = FTRACE_OPS_FL_SAVE_REGS | FTRACE_OPS_FL_IPMODIFY },                 \
 	}
 
 static struct ss_hooked hooks[3] = {
-	HOOK(0, hmm_range_fault, SS_POINT_HMM_RANGE_FAULT_ENTER, SS_POINT_HMM_RANGE_FAULT_EXIT),
+	HOOK(0, hmm_range_fault, SS_POINT_HMM_RANGE_FAULT_ENTER, SS_POINT_HMM_RANGE_FAULT_EXIT, ss_collected),
 	HOOK(1, __mmu_notifier_invalidate_range_end, SS_POINT_MMU_NOTIFIER_INVALIDATE_RANGE_END_ENTER,
-	     SS_POINT_MMU_NOTIFIER_INVALIDATE_RANGE_END_EXIT),
-	HOOK(2, shmem_fault, SS_POINT_SHMEM_FAULT_ENTER, NO_POINT),
+	     SS_POINT_MMU_NOTIFIER_INVALIDATE_RANGE_END_EXIT, NULL),
+	HOOK(2, shmem_fault, SS_POINT_SHMEM_FAULT_ENTER, NO_POINT, NULL),
 };
 
 long ss_hook(struct ss_hook *hook)

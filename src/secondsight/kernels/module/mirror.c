@@ -134,58 +134,96 @@ static unsigned long read_begin(struct ss_mirror *mirror, struct ss_access *acce
 	return seq;
 }
 
+/* One page collected by hmm_range_fault(): the entry that it gave, and the reference to it of a driver that keeps one. */
+struct ss_collecting {
+	struct hmm_range range;
+	unsigned long found;
+	bool keeps;
+	bool done;
+	int ret;
+	struct page *kept;
+};
+
 /*
- * A reference to what was collected at an address, for a wrong driver; the mmap lock is held. -EBUSY:
- * invalidated since, and perhaps nobody's page or another's by now.
+ * A reference to what was collected, for a wrong driver; the mmap lock is held. -EBUSY: invalidated since, and perhaps
+ * nobody's page or another's by now.
  */
-static int keep_page(struct hmm_range *range, unsigned long pfn, struct page **kept)
+static int keep_page(struct ss_collecting *collecting)
 {
-	struct page *page = pfn_to_page(pfn);
+	struct page *page = hmm_pfn_to_page(collecting->found);
 	struct folio *folio = page_folio(page);
 
 	if (!folio_try_get(folio))
 		return -EBUSY;
-	if (page_folio(page) != folio || mmu_interval_check_retry(range->notifier, range->notifier_seq)) {
+	if (page_folio(page) != folio || mmu_interval_check_retry(collecting->range.notifier, collecting->range.notifier_seq)) {
 		folio_put(folio);
 		return -EBUSY;
 	}
-	*kept = page;
+	collecting->kept = page;
 	return 0;
+}
+
+/* hmm_range_fault() has returned @ret: at once, or before the hold at its exit. */
+static void collected(struct ss_collecting *collecting, int ret)
+{
+	if (collecting->done)
+		return;
+	collecting->done = true;
+	if (!ret && WARN_ON_ONCE(!(collecting->found & HMM_PFN_VALID)))
+		ret = -EFAULT;
+	if (!ret && collecting->keeps)
+		ret = keep_page(collecting);
+	collecting->ret = ret;
+}
+
+void ss_collected(struct ss_thread *thread, unsigned long range, unsigned long ret)
+{
+	if (thread->collecting && &thread->collecting->range == (struct hmm_range *)range)
+		collected(thread->collecting, ret);
+}
+
+static void collect(struct ss_collecting *collecting)
+{
+	struct ss_session *session;
+	struct ss_thread *thread = ss_current_thread(&session);
+
+	if (thread)
+		thread->collecting = collecting;
+	collected(collecting, hmm_range_fault(&collecting->range));
+	if (thread)
+		thread->collecting = NULL;
 }
 
 /* hmm_range_fault() with what drivers put around it: the frame at @addr, and the driver's reference if it keeps one. */
 static int range_fault(struct ss_mirror *mirror, unsigned long addr, bool write, unsigned long *pfn, struct page **kept)
 {
-	unsigned long found = 0;
-	struct hmm_range range = {
-		.notifier = &mirror->notifier,
-		.start = addr,
-		.end = addr + PAGE_SIZE,
-		.hmm_pfns = &found,
-		.default_flags = write ? HMM_PFN_REQ_FAULT | HMM_PFN_REQ_WRITE : HMM_PFN_REQ_FAULT,
-		.dev_private_owner = mirror,
+	struct ss_collecting collecting = {
+		.range = {
+			.notifier = &mirror->notifier,
+			.start = addr,
+			.end = addr + PAGE_SIZE,
+			.hmm_pfns = &collecting.found,
+			.default_flags = write ? HMM_PFN_REQ_FAULT | HMM_PFN_REQ_WRITE : HMM_PFN_REQ_FAULT,
+			.dev_private_owner = mirror,
+		},
+		.keeps = mirror->driver->keeps,
+		.ret = -EFAULT,
 	};
-	int ret = -EFAULT;
 
-	*kept = NULL;
 	/* As in linux/hmm.py: read here and not passed; the earlier one would only say -EBUSY more often. */
-	range.notifier_seq = READ_ONCE(mirror->notifier.invalidate_seq);
+	collecting.range.notifier_seq = READ_ONCE(mirror->notifier.invalidate_seq);
 	if (mmget_not_zero(mirror->mm)) {
 		mmap_read_lock(mirror->mm);
-		ret = hmm_range_fault(&range);
-		if (!ret && WARN_ON_ONCE(!(found & HMM_PFN_VALID)))
-			ret = -EFAULT;
-		if (!ret) {
-			*pfn = page_to_pfn(hmm_pfn_to_page(found));
-			if (mirror->driver->keeps)
-				ret = keep_page(&range, *pfn, kept);
-		}
+		collect(&collecting);
 		mmap_read_unlock(mirror->mm);
 		mmput(mirror->mm);
 	}
-	if (!ret)
-		ss_hold(mirror->session, SS_POINT_RANGE_FAULTED);
-	return ret;
+	*kept = collecting.kept;
+	if (collecting.ret)
+		return collecting.ret;
+	*pfn = page_to_pfn(hmm_pfn_to_page(collecting.found));
+	ss_hold(mirror->session, SS_POINT_RANGE_FAULTED);
+	return 0;
 }
 
 static void drop(struct page *kept)

@@ -13,6 +13,7 @@
 #include "points.h"
 #include "secondsight.h"
 
+struct ss_collecting;
 struct ss_mirror;
 struct ss_pinned;
 struct ss_importer;
@@ -27,6 +28,8 @@ struct ss_importer;
  * @waits: it is about to sleep for something that only another thread of the scenario can give, and
  *	   that wakes it directly
  * @passes: the function that it is about to enter by a hook's own call
+ * @collecting: what its driver is collecting by hmm_range_fault(), of which it takes a reference before a hold at that
+ *		function's exit
  */
 struct ss_thread {
 	struct task_struct *task;
@@ -37,6 +40,7 @@ struct ss_thread {
 	bool exits;
 	bool waits;
 	unsigned long passes;
+	struct ss_collecting *collecting;
 };
 
 struct ss_session {
@@ -85,6 +89,9 @@ long ss_mirror_exclusive(struct ss_session *session, struct ss_access *access);
 long ss_mirror_close(struct ss_session *session, unsigned long handle);
 long ss_mirror_probe(struct ss_session *session, struct ss_probe *probe);
 void ss_mirror_free(struct ss_mirror *mirror);
+
+/* hmm_range_fault() has returned to a thread, and is about to be held at its exit. */
+void ss_collected(struct ss_thread *thread, unsigned long range, unsigned long ret);
 
 /* pin.c */
 long ss_pin(struct ss_session *session, const struct ss_pin *pin);
