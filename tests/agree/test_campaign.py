@@ -138,12 +138,32 @@ def test_another_file_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[s
         Store(tmp_path / "text")
     with sqlite3.connect(tmp_path / "other") as db:
         db.execute("CREATE TABLE t (x)")
+    before = (tmp_path / "other").read_bytes()
     with pytest.raises(ScenarioError, match="no campaigns of this version"):
         Store(tmp_path / "other")
+    assert (tmp_path / "other").read_bytes() == before
     assert main(["agree", "--db", str(tmp_path / "other")]) == 2
     assert main(["agree", "--db", str(tmp_path / "new"), "--kinds", "parallel"]) == 2
     assert main(["agree", "--db", str(tmp_path / "new")]) == 2
     assert "give --on KERNEL" in capsys.readouterr().err
+
+
+def test_what_the_database_cannot_do_is_a_message(tmp_path: Path) -> None:
+    with pytest.raises(ScenarioError, match="full"), Store(tmp_path / "a.sqlite"):
+        raise sqlite3.OperationalError("database or disk is full")
+
+
+def test_nothing_done_is_not_finished(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(Kernel, "find", lambda name: KERNEL)
+    command = ["agree", "--on", "fake", "--kinds", "sequential", "--db", str(tmp_path / "a.sqlite")]
+    assert main([*command, "--seconds", "0"]) == 3
+
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("secondsight.cli.agree.run_campaign", interrupted)
+    assert main(command) == 130
+    assert "recorded in" in capsys.readouterr().out
 
 
 def test_a_batch_is_kept_whole_or_not_at_all(tmp_path: Path) -> None:

@@ -7,14 +7,16 @@ import os
 import signal
 import subprocess
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from cli_world import BIG, HOUSE, MY_GPU, command, narrow, secondsight
+from cli_world import BIG, HOUSE, MY_GPU, WITHOUT_TEST, command, narrow, secondsight
 
 from secondsight.cases import TABLES
-from secondsight.cli import main, run
-from secondsight.kernels import Kernel, Observation
+from secondsight.cli import check, main, run, settle
+from secondsight.kernels import Kernel, KernelError, Observation
 from secondsight.scenario import Scenario, freeze
 from secondsight.search import Verdict
 
@@ -131,13 +133,13 @@ def test_help_tells_the_exit_codes(name: str) -> None:
 # How it ends.
 
 
-def interrupted(seconds: float, *arguments: str | Path) -> tuple[str, str]:
-    """Stdout and stderr of a command that got Ctrl-C, as a terminal sends it, after some seconds."""
+def interrupted(seconds: float, *arguments: str | Path, by: signal.Signals = signal.SIGINT) -> tuple[str, str]:
+    """Stdout and stderr of a command that got Ctrl-C, as a terminal sends it, or another signal, after some seconds."""
     with subprocess.Popen(
         command(*arguments), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
     ) as process:
         time.sleep(seconds)
-        os.killpg(process.pid, signal.SIGINT)
+        os.killpg(process.pid, by)
         try:
             out, err = process.communicate(timeout=60)
         finally:
@@ -148,10 +150,11 @@ def interrupted(seconds: float, *arguments: str | Path) -> tuple[str, str]:
     return out, err
 
 
-def test_ctrl_c_prints_what_a_search_has_seen(tmp_path: Path) -> None:
+@pytest.mark.parametrize("by", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_prints_what_a_search_has_seen(by: signal.Signals, tmp_path: Path) -> None:
     path = tmp_path / "big.py"
     path.write_text(BIG)
-    out, _ = interrupted(6, "run", path)
+    out, _ = interrupted(6, "run", path, by=by)
     assert "not finished: interrupted" in " ".join(out.split())
 
 
@@ -172,6 +175,46 @@ def test_ctrl_c_ends_a_check(tmp_path: Path) -> None:
 def test_ctrl_c_ends_settling_and_leaves_no_process() -> None:
     out, _ = interrupted(4, "settle", "2023-07-udmabuf")
     assert "2023-07" in out
+
+
+@contextmanager
+def stops(error: BaseException) -> Iterator[None]:
+    """Stands for `asking`: a kernel that does not come so far as to be asked."""
+    raise error
+    yield
+
+
+STOPS = [(KeyboardInterrupt(), 130), (KernelError("the guest hangs", "wait"), 2)]
+
+
+@pytest.mark.parametrize(("error", "code"), STOPS, ids=["ctrl-c", "no boot"])
+def test_what_stops_a_kernel_loses_nothing_of_the_model(
+    error: BaseException, code: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.setattr(run, "find_kernel", lambda name, path, headers=None: Kernel("fake", HOLE, "9.9-fake"))
+    monkeypatch.setattr(run, "boot", lambda kernel: stops(error))
+    assert main(["run", str(HOLE), "--on", "fake"]) == code
+    assert "seen=a" in capsys.readouterr().out
+
+    for asks in (check, settle):
+        monkeypatch.setattr(asks, "find_kernel", lambda name, path, headers=None: None)
+        monkeypatch.setattr(asks, "asking", lambda name: stops(error))
+    assert main(["settle", "2019-08-hmm", "--confirm", "fake", "--states", "10"]) == code
+    assert "not finished" in " ".join(capsys.readouterr().out.split())
+
+    path = tmp_path / "driver.py"
+    path.write_text(WITHOUT_TEST)
+    assert main(["check", str(path), "--confirm", "fake", "--adversary", "munmap"]) == code
+    out = capsys.readouterr().out
+    assert "broken: as-if-cpu" in out and "^ as-if-cpu" in out
+
+
+def test_an_unknown_kernel_is_refused_before_the_search(tmp_path: Path) -> None:
+    path = tmp_path / "big.py"
+    path.write_text("import time\ntime.sleep(100)")
+    for arguments in (["check", path], ["settle"], ["settle", "--trace", "today loop:exit"]):
+        done = secondsight(*arguments, "--confirm", "linux-0.1")
+        assert done.code == 2 and "linux-0.1" in done.err
 
 
 def test_a_closed_pipe_is_no_error() -> None:

@@ -35,6 +35,15 @@ def looks() -> None:
     require(board.sum != 3, "not-three", "the sum is three")
 
 
+def adds_four() -> None:
+    board.sum = board.sum + 4
+    require(board.sum == 0, "none", "there is a sum")
+
+
+def calls_adds_four() -> None:
+    adds_four()
+
+
 def picks() -> None:
     which = choose(len(cells))
     cells[which].value += 1
@@ -94,5 +103,5 @@ def spins() -> None:
         cells[0].value = 1 - cells[0].value
 
 
-def livelock() -> Program:
-    return build(Machine({"cells": 1}), [Thread("spinner", spins)])
+def livelock(*others: Thread) -> Program:
+    return build(Machine({"cells": 1}), [Thread("spinner", spins), *others])

@@ -6,12 +6,22 @@ import itertools
 import json
 
 import pytest
-from report_world import chooser, deadlock, driver, livelock, lock_order, search, three_threads
+from report_world import (
+    calls_adds_four,
+    chooser,
+    deadlock,
+    driver,
+    livelock,
+    lock_order,
+    search,
+    three_threads,
+    waits_for_first,
+)
 
 from secondsight.devices import mirror, mirror_2019
-from secondsight.lang import LangError
+from secondsight.lang import LangError, Machine
 from secondsight.lang.plain import replay
-from secondsight.lang.program import Program
+from secondsight.lang.program import Program, Thread, build
 from secondsight.lang.reference import Reference
 from secondsight.report import mail, mail_of, trace_from_json, trace_to_json
 from secondsight.report.untangle import untangle
@@ -121,6 +131,23 @@ def test_a_livelock_with_its_loop_shows_where_it_begins() -> None:
     data = trace_to_json(program, violation, {})
     assert data["loop"] == 4
     assert trace_from_json(data)[2].loop == 4
+
+
+def test_a_livelock_says_who_waits_meanwhile() -> None:
+    program = livelock(Thread("waiter", waits_for_first))
+    text = mail("Title", program, breadth_first(Reference(program), progress=True))
+    last, waits = text.splitlines()[-2:]
+    assert last.strip() == "(and round again)"
+    assert "^ waits: wait_until(board.first.value == 1)" in waits
+
+
+def test_a_functions_first_statement_has_a_line_beside_the_call() -> None:
+    text, _ = told(build(Machine({"cells": 1}), [Thread("one", calls_adds_four)]))
+    assert [line.split("report_world")[0].strip() for line in text.splitlines()[5:8]] == [
+        "adds_four()",
+        "board.sum = board.sum + 4",
+        'require(board.sum == 0, "none", "there is a sum")',
+    ]
 
 
 def test_an_inverted_lock_order_ends_at_the_lock() -> None:

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import resource
+import shutil
+import signal
+import subprocess
+import sys
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any
@@ -211,6 +216,19 @@ def test_a_file_that_cannot_grow_ends_the_search(tmp_path: Path) -> None:
     assert (found.verdict, found.reason) == (Verdict.NOT_FINISHED, "disk")
 
 
+def test_a_search_cut_short_writes_nowhere_else(tmp_path: Path) -> None:
+    if shutil.which("cc") is None:
+        pytest.skip("no cc")
+    libraries = [subprocess.check_output(["cc", f"-print-file-name={name}"], text=True).strip() for name in ("libasan.so", "libstdc++.so.6")]
+    if not all(os.path.isabs(name) for name in libraries):
+        pytest.skip("the compiler has no address sanitizer")
+    env = os.environ | {"SECONDSIGHT_SANITIZE": "1", "ASAN_OPTIONS": "detect_leaks=0", "LD_PRELOAD": " ".join(libraries)}
+    command = [sys.executable, str(Path(__file__).with_name("cut_short.py")), str(tmp_path)]
+    done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[:3000]
+    assert done.stdout.split() == ["disk"] * 2 + ["memory"] * 3
+
+
 def test_ctrl_c_gives_what_was_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupt(progress: object) -> None:
         raise KeyboardInterrupt
@@ -219,6 +237,10 @@ def test_ctrl_c_gives_what_was_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     found = native_search(native, limits, on_progress=interrupt, workers=2)
     assert (found.verdict, found.reason) == (Verdict.NOT_FINISHED, "interrupted")
     assert found.states > 1
+
+    found = native_search(native, limits, on_progress=lambda progress: signal.raise_signal(signal.SIGINT), workers=2)
+    assert (found.verdict, found.reason) == (Verdict.NOT_FINISHED, "interrupted")
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
     def fails(progress: object) -> None:
         raise ZeroDivisionError

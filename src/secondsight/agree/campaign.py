@@ -222,7 +222,7 @@ class _Workers:
         idle = list(self._lines)
         while busy or left:
             while idle and left and (until is None or time.monotonic() < until):
-                idle.pop().send(left.pop())
+                _asked(idle.pop(), left.pop())
                 busy += 1
             if not busy:
                 return
@@ -230,8 +230,8 @@ class _Workers:
                 assert isinstance(line, Connection)
                 try:
                     answer = line.recv()
-                except EOFError:
-                    raise KernelError("a worker process ended", "was it killed? run the same command again to go on") from None
+                except (EOFError, OSError):
+                    raise _ended() from None
                 if isinstance(answer, tuple):
                     raise KernelError(*answer)
                 busy -= 1
@@ -247,6 +247,17 @@ class _Workers:
         for process in self._processes:
             process.terminate()
             process.join()
+
+
+def _asked(line: Connection, numbers: list[int]) -> None:
+    try:
+        line.send(numbers)
+    except OSError:
+        raise _ended() from None
+
+
+def _ended() -> KernelError:
+    return KernelError("a worker process ended", "was it killed? run the same command again to go on")
 
 
 def _work(line: Connection, kernel: Kernel, kind: Kind, seed: int, parent: int) -> None:

@@ -101,12 +101,13 @@ class Store:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             self._db = sqlite3.connect(path, timeout=60, isolation_level=None)
-            self._db.execute("PRAGMA journal_mode = WAL")
             version = self._db.execute("PRAGMA user_version").fetchone()[0]
-            if version == 0 and not self._db.execute("SELECT 1 FROM sqlite_master").fetchone():
-                self._db.executescript(f"BEGIN; {_SCHEMA} PRAGMA user_version = {VERSION}; COMMIT;")
-            elif version != VERSION:
+            new = version == 0 and not self._db.execute("SELECT 1 FROM sqlite_master").fetchone()
+            if not new and version != VERSION:
                 raise ScenarioError("holds no campaigns of this version", "give another file with --db", (str(path), 0))
+            self._db.execute("PRAGMA journal_mode = WAL")  # only now: it changes the file
+            if new:
+                self._db.executescript(f"BEGIN; {_SCHEMA} PRAGMA user_version = {VERSION}; COMMIT;")
         except sqlite3.Error as error:
             raise ScenarioError(f"cannot be used: {error}", "give another file with --db", (str(path), 0)) from error
 
@@ -184,8 +185,14 @@ class Store:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
-        self.close()
-
+        """Close the file. Raises `ScenarioError` for what the database did not do, such as on a full disk."""
+        try:
+            self.close()
+        except sqlite3.Error as failed:
+            error = error or failed
+        if isinstance(error, sqlite3.Error):
+            remedy = "make room, or give another file with --db; the same command goes on from what is in it"
+            raise ScenarioError(f"cannot be used: {error}", remedy, (str(self.path), 0)) from error
 
 
 def _counts(seen: dict[Outcome, int]) -> str:

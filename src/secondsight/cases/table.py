@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
-from multiprocessing import get_context
 
+from secondsight.cases.crew import shared_out
 from secondsight.devices.device import Device
 from secondsight.lang.program import Program
 from secondsight.scenario.schedule import CannotForce, Schedule
@@ -114,16 +114,19 @@ def search_cell(
     return Cell(row, column, search(program, executor, limits, on_progress, progress=True, workers=1))
 
 
-def _leave_ctrl_c_to_the_parent() -> None:
-    """In a worker: Ctrl-C reaches every process of the terminal; only the parent acts on it, and ends the workers."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-
-
 def _work(cell: tuple[str, str, str, Limits | None, By]) -> Cell:
     from secondsight.cases import TABLES
 
     name, row, column, limits, executor = cell
     return search_cell(TABLES[name], row, column, limits, executor=executor)
+
+
+def _lost(cell: tuple[str, str, str, Limits | None, By], status: int) -> Cell:
+    """A cell whose process is gone: by a signal, mostly the system's, which sends it where memory runs out."""
+    _, row, column, _, _ = cell
+    how = signal.Signals(-status).name if status < 0 else f"status {status}"
+    note = f"{row}, {column}: the process that searched it was killed ({how}): out of memory? --memory makes a search stop before that"
+    return Cell(row, column, Result(Verdict.NOT_FINISHED, 0, 0, 0, 0.0, reason="killed", note=note))
 
 
 def settle(
@@ -136,7 +139,8 @@ def settle(
 ) -> list[Cell]:
     """Search every cell (or those in `only`), in the order of the table. `on_cell` is called as cells finish.
 
-    `jobs`: processes, by default one for each core, on a cluster one. Ctrl-C returns the cells that have finished.
+    `jobs`: processes, by default one for each core, on a cluster one. Ctrl-C returns the cells that have finished. A cell whose
+    process is killed is *not finished*, for the reason `killed`.
     """
     wanted = list(only) if only is not None else list(table.cells())
     jobs = min(len(wanted), jobs or len(os.sched_getaffinity(0))) or 1
@@ -144,18 +148,19 @@ def settle(
         jobs = 1  # the cells' searches have the whole cluster, one after the other
     done: dict[tuple[str, str], Cell] = {}
 
-    def take(cell: Cell) -> None:
-        done[cell.row, cell.column] = cell
-        if on_cell is not None:
-            on_cell(cell)
+    def one_after_the_other() -> Generator[Cell, None, None]:
+        for row, column in wanted:
+            yield (cell := search_cell(table, row, column, limits, executor=executor))
+            if cell.result is not None and cell.result.reason == "interrupted":
+                return
 
     if jobs == 1:
-        with suppress(KeyboardInterrupt):
-            for row, column in wanted:
-                take(search_cell(table, row, column, limits, executor=executor))
+        cells = one_after_the_other()
     else:
-        work = [(table.name, row, column, limits, executor) for row, column in wanted]
-        with get_context("fork").Pool(jobs, initializer=_leave_ctrl_c_to_the_parent) as pool, suppress(KeyboardInterrupt):
-            for cell in pool.imap_unordered(_work, work):
-                take(cell)
+        cells = shared_out([(table.name, row, column, limits, executor) for row, column in wanted], _work, jobs, _lost)
+    with suppress(KeyboardInterrupt), closing(cells):
+        for cell in cells:
+            done[cell.row, cell.column] = cell
+            if on_cell is not None:
+                on_cell(cell)
     return [done[c] for c in wanted if c in done]

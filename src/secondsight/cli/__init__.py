@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
 import sys
+import threading
 import traceback
 
 import typer
@@ -37,6 +39,8 @@ app.add_typer(kernel.app, name="kernel")
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command line and give its exit code. Never a traceback for bad input."""
+    if threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+        signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends as Ctrl-C does: what was seen is printed
     try:
         code = app(args=arguments, standalone_mode=False)
         sys.stdout.flush()

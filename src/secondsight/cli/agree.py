@@ -16,7 +16,7 @@ from secondsight.agree.generate import KINDS, Kind
 from secondsight.agree.source import source_of
 from secondsight.agree.store import AGREES, DIED, DISAGREES, NO_VERDICT, REFUSED, Campaign, Result, Store, Totals
 from secondsight.cli.common import BROKEN, HOLDS, NOT_FINISHED, Running, show, warn, write_json
-from secondsight.kernels import Kernel
+from secondsight.kernels import Kernel, KernelError
 from secondsight.kernels.ability import abilities
 from secondsight.kernels.cache import cache_folder
 from secondsight.report.columns import WIDTH
@@ -47,14 +47,19 @@ def agree(
         kernels = [Kernel.find(name) for name in dict.fromkeys((on or "").split(",")) if name]
         if not kernels and not store.totals():
             raise typer.BadParameter(f"nothing is recorded in {path}: give --on KERNEL to run something")
+        todo = [(kernel, kind) for kernel in kernels for kind in wanted]
+        stopped: BaseException | None = None
         with Running() as running:
-            for kernel in kernels:
-                for kind in wanted:
-                    if kind == "forced" and "device" not in abilities(kernel):
-                        warn(f"{kernel.name} cannot run forced scenarios: secondsight.ko is for kernels that this tool boots")
-                        continue
-                    campaign = _run(store, kernel, kind, seed, runs, boots or os.cpu_count() or 1, seconds, running)
-                    campaigns.append(campaign)
+            for kernel, kind in todo:
+                if kind == "forced" and "device" not in abilities(kernel):
+                    warn(f"{kernel.name} cannot run forced scenarios: secondsight.ko is for kernels that this tool boots")
+                    continue
+                campaigns.append(store.campaign(kernel.name, kernel.release, kind, seed))
+                try:
+                    _run(store, kernel, kind, seed, runs, boots or os.cpu_count() or 1, seconds, running)
+                except (KeyboardInterrupt, KernelError) as error:
+                    stopped = error  # to be raised when what is recorded was told
+                    break
         found = [one for one in store.totals() if not kernels or one.campaign in campaigns]
         results = {one.campaign: store.results(one.campaign, _NOT_AGREED) for one in found}
         if json:
@@ -62,9 +67,12 @@ def agree(
         else:
             _print(found, results)
             print(f"recorded in {path}")
+    if stopped is not None:
+        raise stopped
     if any(one.verdicts.keys() & {DISAGREES, DIED, REFUSED} for one in found):
         return BROKEN
-    missing = any(one.scenarios < runs for one in found if kernels)
+    done = {one.campaign: one.scenarios for one in found}
+    missing = any(done.get(campaign, 0) < runs for campaign in campaigns)
     return NOT_FINISHED if missing or any(NO_VERDICT in one.verdicts for one in found) else HOLDS
 
 
@@ -81,7 +89,7 @@ def _kinds(text: str) -> list[Kind]:
 
 def _run(
     store: Store, kernel: Kernel, kind: Kind, seed: int, runs: int, boots: int, seconds: float | None, running: Running
-) -> Campaign:
+) -> None:
     running.say(f"booting {kernel.name}")
 
     def on_progress(now: Progress) -> None:
@@ -91,7 +99,6 @@ def _run(
 
     campaign = run_campaign(store, kernel, kind, seed, runs, boots, seconds, on_progress)
     shrink_findings(store, campaign, kernel)
-    return campaign
 
 
 # For people.

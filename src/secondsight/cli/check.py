@@ -12,11 +12,14 @@ from rich.text import Text
 
 from secondsight.cli.common import INTERRUPTED, Running, bounds, exit_code, search_progress, show, write_json
 from secondsight.cli.confirming import CONFIRM_HELP, asking, confirmation_json, question_of_checked, show_confirmation
+from secondsight.cli.kernel import find_kernel
 from secondsight.cli.searching import Searching, notes, searches
+from secondsight.kernels import KernelError
 from secondsight.lang import LangError
 from secondsight.lang.program import Program
 from secondsight.report import SCHEMA, mail, result_to_json, trace_to_json
 from secondsight.report.tables import STYLES, figures
+from secondsight.scenario import ScenarioError
 from secondsight.search import Progress, Verdict, Violation
 
 if TYPE_CHECKING:
@@ -41,6 +44,7 @@ def check(
     from secondsight import contract
 
     raised = bounds(bound)
+    find_kernel(on, None, None)  # before minutes of searching
     drivers = _drivers(file, driver)
     found: list[Checked] = []
     interrupted = False
@@ -60,7 +64,8 @@ def check(
                     raise KeyboardInterrupt
         except KeyboardInterrupt:
             interrupted = True
-    answers = {} if interrupted or on is None else _confirmed(on, drivers, found, raised)
+    answers: dict[int, Confirmation] = {}
+    stopped = None if on is None or interrupted else _confirm(on, drivers, found, raised, answers)
     if as_json:
         write_json(_as_json(file, found, raised, interrupted, {n: confirmation_json(str(on), a) for n, a in answers.items()}))
     elif found:
@@ -70,6 +75,8 @@ def check(
         _traces(found)
         for number, answer in answers.items():
             show_confirmation(f"{on}, {found[number].driver}, {found[number].scenario}", answer)
+    if stopped is not None:
+        raise stopped
     raise typer.Exit(INTERRUPTED if interrupted else exit_code(checked.result for checked in found))
 
 
@@ -84,25 +91,29 @@ def _drivers(file: Path, wanted: list[str] | None) -> list[type[Any]]:
     return [kind for name, kind in found.items() if not wanted or name in wanted]
 
 
-def _confirmed(
-    on: str, drivers: list[type[Any]], found: list[Checked], raised: dict[str, int]
-) -> dict[int, Confirmation]:
-    """What a real kernel says to the shortest counterexample against each adversary, by its place in `found`."""
+def _confirm(
+    on: str, drivers: list[type[Any]], found: list[Checked], raised: dict[str, int], answers: dict[int, Confirmation]
+) -> BaseException | None:
+    """What a real kernel says to the shortest counterexample against each adversary, by its place in `found`, goes to `answers`;
+    what has cut that short, to be raised when they are shown.
+    """
     by_name = {kind.__name__: kind for kind in drivers}
     shortest: dict[tuple[str, str], tuple[int, int]] = {}
     for number, checked in enumerate(found):
         if checked.result.violation is not None:
             length = len(checked.result.violation.trace)
             shortest[_group(checked)] = min(shortest.get(_group(checked), (length, number)), (length, number))
-    answers = {}
-    with asking(on) as ask:
-        assert ask is not None
-        for _, number in shortest.values():
-            one, violation = found[number], found[number].result.violation
-            assert violation is not None
-            question = question_of_checked(by_name[one.driver], one.adversary, one.scenario, one.rules, raised, violation)
-            answers[number] = ask(one.scenario, question)
-    return answers
+    try:
+        with asking(on) as ask:
+            assert ask is not None
+            for _, number in shortest.values():
+                one, violation = found[number], found[number].result.violation
+                assert violation is not None
+                question = question_of_checked(by_name[one.driver], one.adversary, one.scenario, one.rules, raised, violation)
+                answers[number] = ask(one.scenario, question)
+    except (KeyboardInterrupt, KernelError, ScenarioError) as error:
+        return error
+    return None
 
 
 # For people.

@@ -28,7 +28,7 @@ HOLDS, BROKEN, BAD_INPUT, NOT_FINISHED, OUR_FAULT, INTERRUPTED = 0, 1, 2, 3, 70,
 
 EXIT_CODES = (
     "Exit code: 0 holds, 1 broken, 2 bad input, 3 not finished (a limit was reached), 70 an error in secondsight itself, "
-    "130 interrupted (Ctrl-C; what was seen so far is printed). Of several results the worst counts: "
+    "130 interrupted (Ctrl-C or SIGTERM; what was seen so far is printed). Of several results the worst counts: "
     "broken, then bad input (such as a bound that is too small), then not finished, then holds."
 )
 

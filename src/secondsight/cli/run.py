@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -19,7 +19,7 @@ from secondsight.cli.confirming import asking, confirmation_json, question_of_fi
 from secondsight.cli.kernel import find_kernel
 from secondsight.cli.searching import Searching, notes, searches, told
 from secondsight.devices.device import Device
-from secondsight.kernels import Kernel, Observation, boot
+from secondsight.kernels import Kernel, KernelError, Observation, boot
 from secondsight.kernels.confirm import Confirmed
 from secondsight.lang import LangError
 from secondsight.linux.releases import version_of
@@ -76,9 +76,14 @@ def run(
         _checked(release)
     with Running() as running:
         answers_as = release or (target.release if target is not None else None)
-        compared = list(_models(scenarios, searching, running, answers_as))
-        if target is not None and not any(c.result.reason == "interrupted" for c in compared):
-            compared = _on_kernel(compared, target, runs, seed, running)
+        compared: list[Compared] = []
+        stopped: BaseException | None = None
+        try:
+            compared.extend(_models(scenarios, searching, running, answers_as))
+        except KeyboardInterrupt as error:
+            stopped = error
+        if target is not None and stopped is None and not any(c.result.reason == "interrupted" for c in compared):
+            stopped = _on_kernel(compared, target, runs, seed, running)
     if as_json:
         write_json({"schema": SCHEMA, "kind": "run", "file": str(file), "scenarios": [_as_json(c) for c in compared]})
     else:
@@ -86,6 +91,8 @@ def run(
             _print(one)
     if any(c.impossible for c in compared):
         raise typer.Exit(BROKEN)
+    if stopped is not None:
+        raise stopped
     raise typer.Exit(exit_code(c.result for c in compared))
 
 
@@ -158,20 +165,21 @@ def _model(scenario: Scenario, searching: Searching, running: Running, release: 
     return Compared(scenario, result, possible, None)
 
 
-def _on_kernel(compared: list[Compared], kernel: Kernel, runs: int, seed: int, running: Running) -> list[Compared]:
-    """The same with what one boot of the kernel showed of every scenario."""
+def _on_kernel(compared: list[Compared], kernel: Kernel, runs: int, seed: int, running: Running) -> BaseException | None:
+    """What one boot of the kernel showed of every scenario goes to `compared`; what has cut that short, to be raised later."""
     running.say(f"booting {kernel.name}")
-    with boot(kernel) as vm:
-        found = []
-        for one in compared:
-            name = one.scenario.name
+    try:
+        with boot(kernel) as vm:
+            for number, one in enumerate(compared):
+                name = one.scenario.name
 
-            def on_progress(seen: Observation, name: str = name) -> None:
-                running.say(f"{kernel.name}: {name}: {seen.runs} of {runs} runs", seen.runs, runs)
+                def on_progress(seen: Observation, name: str = name) -> None:
+                    running.say(f"{kernel.name}: {name}: {seen.runs} of {runs} runs", seen.runs, runs)
 
-            observed = vm.observe(one.scenario, runs, seed, on_progress)
-            found.append(Compared(one.scenario, one.result, one.possible, observed))
-        return found
+                compared[number] = replace(one, observed=vm.observe(one.scenario, runs, seed, on_progress))
+    except (KeyboardInterrupt, KernelError, ScenarioError) as error:
+        return error
+    return None
 
 
 # For people.

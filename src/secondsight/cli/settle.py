@@ -11,12 +11,15 @@ from rich.padding import Padding
 
 from secondsight.cli.common import BROKEN, INTERRUPTED, Running, exit_code, show, write_json
 from secondsight.cli.confirming import CONFIRM_HELP, asking, confirmation_json, show_confirmation
+from secondsight.cli.kernel import find_kernel
 from secondsight.cli.searching import Searching, notes, searches, told
+from secondsight.kernels import KernelError
 from secondsight.kernels.confirm import Confirmation, Confirmed
 from secondsight.lang import LangError
 from secondsight.lang.program import Program
 from secondsight.report import SCHEMA, mail, result_to_json, trace_to_json
 from secondsight.report.tables import decision_table
+from secondsight.scenario import ScenarioError
 from secondsight.search import Progress, Verdict
 
 if TYPE_CHECKING:
@@ -50,28 +53,34 @@ def settle(
     if table is not None and table not in TABLES:
         raise LangError(f"there is no table {table}; there are {', '.join(TABLES)}")
     chosen = [t for t in TABLES.values() if table is None or t.name == table]
+    find_kernel(on, None, None)  # before minutes of searching
     if trace is not None:
         raise typer.Exit(_one_cell(chosen, trace, searching, as_json, on))
     settled: list[tuple[CaseTable, list[Cell]]] = []
     answers: dict[str, Answers] = {}
+    interrupted, stopped = False, None
     for one in chosen:
         cells = _settle(one, searching)
         settled.append((one, cells))
-        whole = len(cells) == len(list(one.cells()))
-        answers[one.name] = _confirmed(on, one, cells) if on is not None and whole else {}
+        interrupted = _was_interrupted(one, cells)
+        answers[one.name] = {}
+        if on is not None and not interrupted:
+            stopped = _confirm(on, one, cells, answers[one.name])
         if not as_json:
             _print_table(one, cells, answers[one.name])
             _print_answers(str(on), answers[one.name])
-        if len(cells) < len(list(one.cells())):
+        if interrupted or stopped:
             break
     if as_json:
         tables = [_as_json(t, cells, answers=answers[t.name], on=on) for t, cells in settled]
         write_json({"schema": SCHEMA, "kind": "settle", "tables": tables})
     else:
         _print_example(settled)
+    if stopped is not None:
+        raise stopped
     if any(answer.verdict is Confirmed.REFUTED for of_table in answers.values() for answer in of_table.values()):
         raise typer.Exit(BROKEN)
-    raise typer.Exit(INTERRUPTED if any(_was_interrupted(t, cells) for t, cells in settled) else _exit_code(settled))
+    raise typer.Exit(INTERRUPTED if interrupted else _exit_code(settled))
 
 
 def _settle(table: CaseTable, searching: Searching) -> list[Cell]:
@@ -91,16 +100,18 @@ def _settle(table: CaseTable, searching: Searching) -> list[Cell]:
         return settle_table(table, searching.limits, on_cell, executor=searching.how)
 
 
-def _confirmed(on: str, table: CaseTable, cells: list[Cell]) -> Answers:
-    """What a real kernel says to every broken cell."""
-    answers: Answers = {}
-    with asking(on) as ask:
-        assert ask is not None
-        for cell in cells:
-            if cell.result is not None and cell.result.violation is not None and table.on_kernel is not None:
-                question = table.on_kernel(cell.row, cell.column, cell.result.violation)
-                answers[cell.row, cell.column] = ask(f"{cell.row}, {cell.column}", question)
-    return answers
+def _confirm(on: str, table: CaseTable, cells: list[Cell], answers: Answers) -> BaseException | None:
+    """What a real kernel says to every broken cell goes to `answers`; what has cut that short, to be raised when they are shown."""
+    try:
+        with asking(on) as ask:
+            assert ask is not None
+            for cell in cells:
+                if cell.result is not None and cell.result.violation is not None and table.on_kernel is not None:
+                    question = table.on_kernel(cell.row, cell.column, cell.result.violation)
+                    answers[cell.row, cell.column] = ask(f"{cell.row}, {cell.column}", question)
+    except (KeyboardInterrupt, KernelError, ScenarioError) as error:
+        return error
+    return None
 
 
 def _was_interrupted(table: CaseTable, cells: list[Cell]) -> bool:
@@ -195,7 +206,8 @@ def _one_cell(tables: list[CaseTable], wanted: str, searching: Searching, as_jso
             running.say(f"{wanted}: {progress.states:,} states")
 
         cell = search_cell(table, row, column, searching.limits, on_progress, searching.how)
-    answers = {} if on is None else _confirmed(on, table, [cell])
+    answers: Answers = {}
+    stopped = None if on is None else _confirm(on, table, [cell], answers)
     if as_json:
         write_json({"schema": SCHEMA, "kind": "settle", "tables": [_as_json(table, [cell], True, answers, on)]})
     elif cell.result is None:
@@ -205,6 +217,8 @@ def _one_cell(tables: list[CaseTable], wanted: str, searching: Searching, as_jso
     else:
         _print_trace(table, cell)
         _print_answers(str(on), answers)
+    if stopped is not None:
+        raise stopped
     return exit_code([cell.result])
 
 

@@ -140,10 +140,11 @@ class _Teller:
         self.last, self.spoke = thread, False
         stack = self._synchronise(now)
         inmost = stack[-1] if stack else None
-        before = len(self.entries)
+        heard = len(self.entries)
         for depth, call in enumerate(stack):
             if not call.begun:
                 self._begin(call, now, now.lines[depth - 1] if depth else 0)
+        before = len(self.entries)  # a function's first statement has a line beside the call's
         leaving = now.step.line == 0
         for place, event in enumerate(now.step.events):
             if event.kind == "call":
@@ -156,7 +157,7 @@ class _Teller:
                 self._result(call)
         if len(self.entries) == before:
             self._statement(inmost, now)
-        if len(self.entries) > before or self.spoke:
+        if len(self.entries) > heard or self.spoke:
             self.silent.discard(thread)
             self.heard.add(thread)
         else:

@@ -112,7 +112,9 @@ def _end(program: Program, violation: Violation, steps: list[PlainStep], told: l
     if violation.rule == "livelock" and not violation.loop:
         return _standing(program, violation, "never ends")
     if violation.rule == "livelock":
-        return [Entry(steps[-1].thread, 0, "(and round again)", step=len(steps) - 1)]
+        going = {step.thread for step in violation.trace.steps[-violation.loop :]}
+        waiting = [entry for entry in _standing(program, violation, "waits") if entry.thread not in going]
+        return [Entry(steps[-1].thread, 0, "(and round again)", step=len(steps) - 1), *waiting]
     last = steps[-1]
     number, own = len(steps) - 1, []
     here = told[-1].depth if told and told[-1].thread == last.thread else 0

@@ -44,14 +44,19 @@ static void ss_chunk_close(ss_worker *w)
 	ss_run *run = w->run;
 	ss_chunk *chunk = w->open;
 	ss_place place = { chunk, 0 };
-	if (!chunk || !ss_more(run, (void **)&w->next.places, w->next.count, &w->next.room, sizeof(ss_place)))
+	if (!chunk)
 		return;
+	if (!ss_more(run, (void **)&w->next.places, w->next.count, &w->next.room, sizeof(ss_place))) {
+		chunk->count = 0; /* it is over: what comes until then has room */
+		return;
+	}
 	int file = run->files[!run->file];
 	if (run->max_frontier && run->chunk_bytes > run->max_frontier && file >= 0) {
 		place.chunk = NULL;
 		place.at = __atomic_fetch_add(&run->file_end[!run->file], sizeof *chunk, __ATOMIC_RELAXED);
 		if (!ss_file_io(1, file, chunk, sizeof *chunk, place.at)) {
 			ss_stop(run, BECAUSE_DISK);
+			chunk->count = 0;
 			return;
 		}
 		__atomic_add_fetch(&run->on_disk, chunk->count, __ATOMIC_RELAXED);

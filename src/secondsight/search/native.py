@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import ctypes
 import os
+import signal
 import tempfile
 import threading
-from collections.abc import Callable, Iterable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -162,6 +163,24 @@ def available_memory() -> int:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
 
 
+@contextmanager
+def _ctrl_c(asked: Callable[[], None]) -> Iterator[None]:
+    """Have Ctrl-C, and whatever else ends this program by a `KeyboardInterrupt`, call `asked` and raise nothing.
+
+    An exception could come anywhere, also where the engine's thread runs and nobody would wait for it any more.
+    """
+    handlers: dict[int, Any] = {}
+    if threading.current_thread() is threading.main_thread():
+        handlers = {n: h for n in (signal.SIGINT, signal.SIGTERM) if (h := signal.getsignal(n)) is signal.default_int_handler}
+    for number in handlers:
+        signal.signal(number, lambda *_: asked())
+    try:
+        yield
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+
+
 class _Search:
     def __init__(self, native: Native, wanted: _Wanted) -> None:
         self.native, self.wanted = native, wanted
@@ -249,20 +268,24 @@ class _Search:
             finally:
                 over.set()
 
+        def asked() -> None:
+            raw.ask_stop = 1
+            self.interrupted = True
+
         # Not `Thread.join`: interrupted by Ctrl-C it takes a thread that still runs for one that has ended.
-        threading.Thread(target=run, daemon=True).start()
-        while not over.is_set():
+        with _ctrl_c(asked):
+            threading.Thread(target=run, daemon=True).start()
             try:
-                if not over.wait(0.1) and self.wanted.on_progress is not None:
-                    self.wanted.on_progress(Progress(raw.states, raw.transitions, raw.frontier, raw.depth, raw.seconds))
-            except KeyboardInterrupt:
-                raw.ask_stop = 1
-                self.interrupted = True
-            except BaseException:
+                while not over.wait(0.1):
+                    if self.wanted.on_progress is not None:
+                        self.wanted.on_progress(Progress(raw.states, raw.transitions, raw.frontier, raw.depth, raw.seconds))
+            except BaseException as error:
                 raw.ask_stop = 1
                 over.wait()
-                library.ss_release(ctypes.byref(raw))
-                raise
+                if not isinstance(error, KeyboardInterrupt):
+                    library.ss_release(ctypes.byref(raw))
+                    raise
+                self.interrupted = True
 
     # What was found.
 

@@ -1,0 +1,117 @@
+"""Work shared out to processes, a piece at a time. Who is killed (by the system, where memory runs out) loses his piece alone."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable, Generator, Iterable
+from contextlib import suppress
+from multiprocessing import get_context
+from multiprocessing.connection import Connection, wait
+from typing import Any, TypeVar
+
+__all__ = ["shared_out"]
+
+PATIENCE = 5.0
+"""Seconds that a process has to end in when it is asked to."""
+
+Piece = TypeVar("Piece")
+Made = TypeVar("Made")
+
+
+def shared_out(
+    pieces: Iterable[Piece], do: Callable[[Piece], Made], processes: int, lost: Callable[[Piece, int], Made]
+) -> Generator[Made, None, None]:
+    """`do(piece)` of each, by so many processes, as they come. `lost(piece, status)` stands for what a process did not live to give.
+
+    `do` is a function that a module has, its results can be pickled. What it raises is raised here. The processes end when
+    this iterator does, however that is; Ctrl-C is for the caller alone.
+    """
+    left, crew = list(pieces)[::-1], _Crew(do)
+    try:
+        while left or crew.at_work:
+            while left and len(crew.at_work) < processes:
+                crew.give(left.pop())
+            for line in wait(list(crew.at_work)):
+                assert isinstance(line, Connection)
+                piece, answer, status = crew.take(line)
+                if answer is None:
+                    yield lost(piece, status)
+                elif isinstance(answer[0], BaseException):
+                    raise answer[0]
+                else:
+                    yield answer[0]
+    finally:
+        crew.end()
+
+
+class _Crew:
+    """The processes, each at the end of a line."""
+
+    def __init__(self, do: Callable[[Any], Any]) -> None:
+        self._do = do
+        self._context = get_context("fork")
+        self._processes: dict[Connection, Any] = {}
+        self.at_work: dict[Connection, Any] = {}
+        """Who has something to do, and what."""
+
+    def give(self, piece: Any) -> None:
+        """Have somebody do it: who is free, else somebody new."""
+        for line in [line for line in self._processes if line not in self.at_work]:
+            with suppress(OSError):
+                line.send(piece)
+                self.at_work[line] = piece
+                return
+            self._gone(line)
+        ours, theirs = self._context.Pipe()
+        others = [*self._processes, ours]
+        process = self._context.Process(target=_work, args=(theirs, others, self._do), daemon=True)
+        process.start()
+        theirs.close()
+        self._processes[ours] = process
+        ours.send(piece)
+        self.at_work[ours] = piece
+
+    def take(self, line: Connection) -> tuple[Any, tuple[Any] | None, int]:
+        """What somebody had to do, what he made of it (None: he is gone), and his exit status."""
+        piece = self.at_work.pop(line)
+        try:
+            return piece, line.recv(), 0
+        except (EOFError, OSError):
+            return piece, None, self._gone(line)
+
+    def _gone(self, line: Connection) -> int:
+        process = self._processes.pop(line)
+        line.close()
+        process.join()
+        status: int = process.exitcode
+        return status
+
+    def end(self) -> None:
+        """Ask all to end, and see to it."""
+        for line in self._processes:
+            line.close()
+        for process in self._processes.values():
+            process.terminate()
+        for process in self._processes.values():
+            process.join(PATIENCE)
+            if process.is_alive():
+                process.kill()
+                process.join()
+        self._processes.clear()
+        self.at_work.clear()
+
+
+def _work(line: Connection, others: list[Connection], do: Callable[[Any], Any]) -> None:
+    """In a process: pieces come, results go, until the line closes. Of Ctrl-C only the parent hears; SIGTERM ends what is done."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    for other in others:
+        other.close()  # or they would not be closed when the parent closes them, or is gone
+    with suppress(EOFError, OSError, KeyboardInterrupt):
+        while True:
+            piece = line.recv()
+            try:
+                answer = (do(piece),)
+            except Exception as error:
+                answer = (error,)
+            line.send(answer)
