@@ -192,6 +192,18 @@ def test_a_limit_of_memory_is_kept(memory: int, exact: bool) -> None:
     assert found.peak <= memory
 
 
+@pytest.mark.parametrize("exact", [False, True])
+def test_the_table_grows_as_far_as_memory_goes(exact: bool) -> None:
+    large = Native(program_of((adds, 6), (adds, 6), (adds, 4)))
+    whole = native_search(large, workers=2, exact=exact)
+    assert whole.states > 1_000_000
+    enough = native_search(large, Limits(memory=whole.peak * 97 // 100), workers=2, exact=exact)
+    assert counts(enough) == counts(whole)
+    short = native_search(large, Limits(memory=whole.peak * 6 // 10), workers=2, exact=exact)
+    assert (short.verdict, short.reason) == (Verdict.NOT_FINISHED, "memory")
+    assert whole.states // 2 < short.states < whole.states
+
+
 def test_a_limit_of_time_is_kept() -> None:
     found = native_search(holding(), Limits(seconds=1e-6))
     assert (found.verdict, found.reason) == (Verdict.NOT_FINISHED, "seconds")

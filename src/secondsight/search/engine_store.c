@@ -231,12 +231,22 @@ static u64 ss_print_of(const ss_run *run, u64 entry)
 	return ss_fingerprint(log->states + (u64)place * STRIDE);
 }
 
+/*
+ * A larger table: by half, a very large one by a quarter, and by less where the memory that is left would not have room for
+ * what is to be known of the new states too. Old pages go as new ones come, so only the difference counts.
+ */
 static int ss_grow(ss_run *run)
 {
-	u64 slots = run->slots, more = slots < 1 << 22 ? slots * 4 : slots / 2 * 3;
-	/* old pages go as new ones come, so only the difference counts */
-	if (!ss_count(run, (more - slots) * 8))
+	u64 slots = run->slots, more = slots < 1 << 22 ? slots * 3 : slots < 1 << 28 ? slots / 2 : slots / 4;
+	u64 state = sizeof(u32) + sizeof(u16) + (run->exact ? STRIDE : 0), each = 8 + state * 3 / 4; /* three in four slots are used */
+	if (run->max_memory) {
+		u64 left = run->max_memory > run->bytes ? (run->max_memory - run->bytes) / each : 0;
+		if (more > left)
+			more = left >= slots / 32 ? left : more;
+	}
+	if (!ss_count(run, more * 8))
 		return 0;
+	more += slots;
 	u64 *new = ss_map(more);
 	if (!new) {
 		ss_stop(run, BECAUSE_MEMORY);
