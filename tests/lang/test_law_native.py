@@ -10,8 +10,11 @@ import os
 import pytest
 from generated import module_of, program_of, sources
 from hypothesis import HealthCheck, Phase, assume, given, settings
+from hypothesis.strategies import booleans
 from law import graph_of, outcome
 
+from secondsight.lang import compiler as compiler_module
+from secondsight.lang import render_c
 from secondsight.lang.compiler import CompilerMissing, compiler
 from secondsight.lang.errors import LangError
 from secondsight.lang.native import Native
@@ -42,9 +45,12 @@ def plain(successor: Successor) -> Successor | tuple[object, ...]:
     phases=[Phase.explicit, Phase.reuse, Phase.generate, Phase.shrink] if CAMPAIGN else [Phase.explicit, Phase.generate],
     derandomize=not CAMPAIGN,
 )
-@given(sources())
-def test_native_and_reference_agree_on_every_state(text: str) -> None:
-    with module_of(text) as module:
+@given(sources(), booleans())
+def test_native_and_reference_agree_on_every_state(text: str, in_parts: bool) -> None:
+    with module_of(text) as module, pytest.MonkeyPatch.context() as patch:
+        if in_parts:
+            patch.setattr(compiler_module, "LARGE", 0)
+            patch.setattr(render_c, "ENGINE_LINES", 0)
         program = program_of(module)
         try:
             reference = Reference(program)

@@ -84,6 +84,19 @@ def test_what_the_compiler_says_is_told() -> None:
         load("this is not C\n")
 
 
+def test_a_large_text_is_compiled_in_two_parts(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    parts = "#ifdef SS_PART\n#define PART(n) (SS_PART == n)\n#else\n#define PART(n) 1\n#endif\nint two(void);\n"
+    whole = parts + "#if PART(1)\nint one(void) { return 1 + two(); }\n#endif\n#if PART(2)\nint two(void) { return 2; }\n#endif\n"
+    assert load(whole).one() == 3
+    monkeypatch.setattr(compiler, "LARGE", 0)
+    assert load(whole + "/* at once */\n").one() == 3
+    assert len(list(cache.glob("*.so"))) == 2
+    for wrong in ("1", "2"):
+        with pytest.raises(LangError, match=f"SS_PART={wrong}.*model.c(?s:.*)nonsense"):
+            load(whole + f"#if PART({wrong})\nnonsense\n#endif\n")
+    assert not list(cache.glob("build-*"))
+
+
 def test_the_cache_stays_small(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(compiler, "MAX_FILES", 6)
     for n in range(3):

@@ -50,7 +50,8 @@ ENGINE = (
 def engine_text() -> str:
     """The C text of the search engine."""
     folder = resources.files("secondsight.search")
-    return "".join(folder.joinpath(name).read_text() for name in ENGINE)
+    text = "".join(folder.joinpath(name).read_text() for name in ENGINE)
+    return f"#if PART(1)\n{text}#endif\n"
 
 
 def is_ready(program: Program) -> bool:

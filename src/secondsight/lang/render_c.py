@@ -23,6 +23,9 @@ from secondsight.lang.types import IntType, RefType
 
 __all__ = ["CText", "render_c"]
 
+ENGINE_LINES = 2900
+"""What it takes to compile the engine, in lines of a model."""
+
 
 @dataclass
 class CText:
@@ -60,6 +63,7 @@ class _CRenderer(CExpressions):
                 elif is_head(frame.flow, block):
                     joins += 1
                     self.blocks[block] = f"b{joins}"
+        self.ends: list[int] = []
         self._finish()
         for i, frame in enumerate(self.frames):
             self.frame = frame
@@ -70,13 +74,23 @@ class _CRenderer(CExpressions):
         self.frame = None
         while self.queue:
             self._plain_function(self.queue.pop())
+        self._part()
         for i, frame in enumerate(self.frames):
             self._returns(frame, i)
         self._interface()
+        self.out("#endif")
         noting = notes_before(self.layout) if self.reductions.merge else []
         head = [*noting, prelude(), *self._tables(), *self.constants, *self.prototypes, ""]
         text = "\n".join([*head, *self.lines]) + "\n"
         return CText(text, self.sites, self.rules, self.bounds, list(self.tables))
+
+    def _part(self) -> None:
+        """Divide the functions between two compilers that work at once (`compiler.load`): the engine is in the first part."""
+        wanted = max(0, len(self.lines) - ENGINE_LINES) // 2
+        end = min(self.ends, key=lambda at: abs(at - wanted), default=0)
+        self.lines[end:end] = ["#endif", "#if PART(2)"]
+        self.lines.insert(0, "#if PART(1)")
+        self.lines += ["#endif", "#if PART(1)"]
 
     def _tables(self) -> list[str]:
         program, layout = self.program, self.layout
@@ -85,7 +99,7 @@ class _CRenderer(CExpressions):
             f"enum {{ STATE_SIZE = {program.size}, THREADS = {len(bases)} }};",
             f"static const i64 BASE[] = {{ {', '.join(map(str, bases))} }};",
         ]
-        lines += [f"static const i64 *{name};\nstatic i64 {name}_size;" for name in self.tables.values()]
+        lines += [f"DATA const i64 *{name};\nDATA i64 {name}_size;" for name in self.tables.values()]
         if layout.numbered:
             references = [*layout.to_offset, *[0] * (256 - len(layout.to_offset))]
             lines.append(f"static const u16 REF[256] = {{ {', '.join(map(str, references))} }};")
@@ -98,8 +112,8 @@ class _CRenderer(CExpressions):
         for at in self.layout.instances_below(RwLock):
             owner, readers = at + self.layout.offset(RwLock, "owner"), at + self.layout.offset(RwLock, "readers")
             locks += [f"s[{owner}] == t", f"s[{readers}] & 1 << (t - 1)"]
-        self.prototypes.append("static int finish(u8 *s, i64 B, i64 t, ss_x *x, i64 rv);")
-        self.out("static int finish(u8 *s, i64 B, i64 t, ss_x *x, i64 rv)")
+        self.prototypes.append("MODEL int finish(u8 *s, i64 B, i64 t, ss_x *x, i64 rv);")
+        self.out("MODEL int finish(u8 *s, i64 B, i64 t, ss_x *x, i64 rv)")
         self.out("{")
         with self.indented():
             for at in self._lock_bytes() if self.reductions.merge else []:
@@ -125,10 +139,10 @@ class _CRenderer(CExpressions):
         return block.boundary is not None or any(block in b.successors() for b in frame.flow.blocks)
 
     def _open(self, signature: str, comment: str = "") -> None:
-        self.prototypes.append(f"static {signature};")
+        self.prototypes.append(f"MODEL {signature};")
         if comment:
             self.out(f"/* {comment} */")
-        self.out(f"static {signature}")
+        self.out(f"MODEL {signature}")
         self.out("{")
         self.depth += 1
         self.declared = set()
@@ -141,6 +155,7 @@ class _CRenderer(CExpressions):
         self.depth -= 1
         self.out("}")
         self.out("")
+        self.ends.append(len(self.lines))
 
     def _entry(self, frame: Frame, number: int) -> None:
         """Entering a function: arguments to their places, then its first block."""
@@ -159,9 +174,9 @@ class _CRenderer(CExpressions):
         """The table of return sites of a function that is called from several places."""
         if frame.return_slot is not None:
             names = ["finish", *(self.blocks[c.after] for c in frame.sites)]
-            declaration = f"static int (*const R{number}[{len(names)}])(u8 *, i64, i64, ss_x *, i64)"
-            self.prototypes.append(f"{declaration};")
-            self.out(f"{declaration} = {{ {', '.join(names)} }};")
+            declaration = f"int (*const R{number}[{len(names)}])(u8 *, i64, i64, ss_x *, i64)"
+            self.prototypes.append(f"LATER {declaration};")
+            self.out(f"MODEL {declaration} = {{ {', '.join(names)} }};")
 
     def _head(self, block: Block) -> None:
         assert self.frame is not None

@@ -1,3 +1,4 @@
+#if PART(1)
 /*
  * One member of a search by several machines.
  *
@@ -436,3 +437,4 @@ void ss_cluster_end(ss_run *run)
 	run->outcomes = run->livelocked = NULL;
 	ss_clean_up(run);
 }
+#endif

@@ -8,6 +8,22 @@ typedef uint64_t u64;
 typedef int32_t i32;
 typedef int64_t i64;
 
+/*
+ * A large text is compiled in two parts at once (lang/compiler.py): each has all of this head, its own part of the model's
+ * functions, and the first the rest.
+ */
+#ifdef SS_PART
+#define PART(number) (SS_PART == number)
+#define MODEL __attribute__((visibility("hidden")))
+#define LATER extern MODEL
+#define DATA __attribute__((common, visibility("hidden")))
+#else
+#define PART(number) 1
+#define MODEL static
+#define LATER static
+#define DATA static
+#endif
+
 #ifndef SS_NOTED
 #define SS_NOTED
 #define RD(place) (place)
