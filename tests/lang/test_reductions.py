@@ -179,11 +179,10 @@ def test_sections_are_one_step() -> None:
     assert compare_rows(rows).result.states * 3 < native_search(plain).states
 
 
-def test_a_trace_of_merged_steps_is_expanded(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_trace_of_merged_steps_is_expanded() -> None:
     rows = [[*SECTION, *SECTION, (Op.CHOOSE, 0, 0), (Op.WRITE, 1, 0)], [(Op.READ, 1, 0), (Op.REQUIRE_R, 0, 0)]]
-    monkeypatch.setattr(reduced_module, "native_search", _short_without_reductions)
     _, native, plain = both(rows)
-    reduced = search_both(native, plain)
+    reduced = search_both(native, plain, by=_short_without_reductions)
     assert reduced.note and reduced.result.violation is not None
     trace, state = reduced.result.violation.trace, plain.initial
     for i, step in enumerate(trace.steps):

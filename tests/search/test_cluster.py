@@ -315,16 +315,16 @@ def test_batches_that_wait_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_batch_that_belongs_to_another_is_refused() -> None:
     hosts = LocalHosts(2)
     hosts.open(job_of(holding(), None, None, 1 << 16))
-    first = next(m for m in hosts.members if m.turn(0, [], 0, 1.0, [])[0].left)
-    _, out = first.turn(0, [], 1, 1.0, [])
+    first = next(m for m in hosts.members if m.turn(0, [], 0, 1.0, b"", [])[0].left)
+    _, out = first.turn(0, [], 1, 1.0, b"", [])
     while not any(out):
-        first.turn(first.level + 1, [], 0, 1.0, [])
-        _, out = first.turn(first.level, [], 1000, 1.0, [])
+        first.turn(first.level + 1, [], 0, 1.0, b"", [])
+        _, out = first.turn(first.level, [], 1000, 1.0, b"", [])
     batch = next(b for b in out if b)
     with pytest.raises(ValueError, match="does not belong to member"):
-        first.turn(first.level, [0], 0, 1.0, [batch])
+        first.turn(first.level, [0], 0, 1.0, b"", [batch])
     with pytest.raises(ValueError, match="does not belong to member"):
-        hosts.members[1 - first.me].turn(0, [first.me], 0, 1.0, [batch[:-1]])
+        hosts.members[1 - first.me].turn(0, [first.me], 0, 1.0, b"", [batch[:-1]])
     hosts.end()
 
 

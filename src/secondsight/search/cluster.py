@@ -7,9 +7,11 @@ Nothing here imports Ray: that is done in a process of its own (`search.cluster_
 
 from __future__ import annotations
 
+import ctypes
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from secondsight.lang.errors import LangError, ModelError, Position
@@ -18,11 +20,11 @@ from secondsight.lang.native import CHOICES, Native
 from secondsight.lang.program import Program
 from secondsight.search.cluster_levels import Hosts, Levels, Lost, may_go_on
 from secondsight.search.cluster_livelock import livelock_by
-from secondsight.search.cluster_member import Found, Job, Note
+from secondsight.search.cluster_member import FACT, Found, Job, Note
 from secondsight.search.cluster_ray import hosts_at
 from secondsight.search.lock_order import LockOrder
 from secondsight.search.native import DEADLOCK, against_order, loop_rows, told, way
-from secondsight.search.reduced import reduced_native
+from secondsight.search.reduced import reduced_by
 from secondsight.search.result import Limits, Progress, Result, Step, Trace, Verdict, Violation
 
 __all__ = ["TURN_BYTES", "cluster_search", "job_of", "reduced_cluster_search", "search_by"]
@@ -58,10 +60,6 @@ def cluster_search(
         batch = TURN_BYTES // max(1, len(hosts.names) - 1)
         job = job_of(native, order, (limits or Limits()).memory, batch, watch, deadlock, exact, progress)
         result, settled = search_by(hosts, native, job, order, limits, on_progress, collect, patience)
-        if native.symmetry is not None and any(v.rule == "livelock" for v in result.violations):
-            plain = Native(native.program)  # states come again byte by byte only where records keep their names
-            job = job_of(plain, order, (limits or Limits()).memory, batch, watch, deadlock, exact, progress)
-            result, settled = search_by(hosts, plain, job, order, limits, on_progress, collect, patience)
     except KeyboardInterrupt:  # before the search had begun
         result = Result(Verdict.NOT_FINISHED, 0, 0, 0, 0.0, reason="interrupted", exact=exact)
     finally:
@@ -81,14 +79,12 @@ def reduced_cluster_search(
     watch: tuple[int, int] | None = None,
     **options: Any,
 ) -> Result:
-    """As `cluster_search`, with interchangeable records renamed; steps are not merged on a cluster, and a note says so."""
-    wanted = reductions or Reductions()
-    native, told = reduced_native(program, Reductions(merge=False, symmetry=wanted.symmetry), watch)
-    result = cluster_search(native, address, limits, on_progress, watch, **options)
-    if wanted.merge:
-        told.append("steps are not merged on a cluster")
-    renamed = ("symmetry",) if native.symmetry is not None and all(v.rule != "livelock" for v in result.violations) else ()
-    return replace(result, reduced=renamed, note="; ".join(told))
+    """As `search.reduced.reduced_search`, on the cluster at `address`; `options` are those of `cluster_search`."""
+    return reduced_by(partial(_at, address), program, reductions, limits, on_progress, watch, **options).result
+
+
+def _at(address: str, native: Native, *arguments: Any, **options: Any) -> Result:
+    return cluster_search(native, address, *arguments, **options)
 
 
 def job_of(
@@ -105,7 +101,17 @@ def job_of(
     if progress:
         loops, width = loop_rows(native.program)
         job = replace(job, loops=loops, loop_width=width)
+    if native.reductions.merge:
+        job = replace(job, facts=_facts(native))
     return job
+
+
+def _facts(native: Native) -> bytes:
+    """What the library of a program with merged steps knows of it."""
+    with native.alone():
+        room = ctypes.create_string_buffer(native.library.ss_size_of_facts())
+        native.library.ss_all_facts(room)
+    return room.raw
 
 
 def search_by(
@@ -118,20 +124,31 @@ def search_by(
     collect: bool = False,
     patience: float = 120.0,
 ) -> tuple[Result, bool]:
-    """Search with these members; the second says whether they are ready for another search."""
-    hosts.open(job)
-    limits = limits or Limits()
+    """Search with these members; the second says whether they are ready for another search.
+
+    Where steps are merged: see `reduced_by` for what becomes of the facts that the library of `native` has.
+    """
+    with native.alone():
+        hosts.open(job)
+        return _search_by(hosts, native, job, order, limits or Limits(), on_progress, collect, patience)
+
+
+def _search_by(
+    hosts: Hosts, native: Native, job: Job, order: LockOrder | None, limits: Limits,
+    on_progress: Callable[[Progress], None] | None, collect: bool, patience: float,
+) -> tuple[Result, bool]:  # fmt: skip
     search = _Search(native, order, collect)
-    levels = Levels(hosts, job.batch, limits, on_progress, search.judge, collect, patience)
+    levels = Levels(hosts, job.batch, limits, on_progress, search.judge, collect, patience, search.learn)
     begun, settled = time.monotonic(), False
     try:
         levels.run()
         settled = levels.is_settled()
-        if settled:
+        agreed = settled and search.agree(levels)
+        if agreed:
             search.tell(levels)
-        if job.loops and levels.seen.reason is None and levels.is_whole() and search.error is None:
+        if agreed and job.loops and levels.seen.reason is None and levels.is_whole() and search.error is None:
             left = None if limits.seconds is None else max(1e-3, limits.seconds - (time.monotonic() - begun))
-            ends = livelock_by(levels, native, job, left)
+            ends = livelock_by(levels, native, replace(job, facts=job.facts and _facts(native)), left)
             if isinstance(ends, Violation):
                 search.violations.append(ends)
             else:
@@ -150,23 +167,37 @@ class _Search:
 
     def __init__(self, native: Native, order: LockOrder | None, collect: bool) -> None:
         self.native, self.order, self.collect = native, order, collect
-        self.against: list[tuple[int, Note, str, Position]] = []
+        self.against: tuple[int, int, Note, str, Position] | None = None
         self.violations: list[Violation] = []
         self.error: tuple[ModelError, Trace] | None = None
 
-    def judge(self, notes: list[tuple[int, Note]]) -> bool:
+    def learn(self, learned: bytes) -> None:
+        """Take in what a member found out of the program, as every member does."""
+        self.native.library.ss_hear(learned, ctypes.c_uint64(len(learned) // FACT))
+
+    def agree(self, levels: Levels) -> bool:
+        """Where steps are merged, have all members know the same; whether what was seen is worth something."""
+        if not self.native.reductions.merge:
+            return True
+        levels.agree()
+        self.native.library.ss_begin_again()  # ways are found here with the same facts; nothing was relied on yet
+        return levels.seen.reason not in ("stale", "unknown")
+
+    def judge(self, level: int, notes: list[tuple[int, Note]]) -> bool:
         """Take the locks of a level into account: whether some are taken against the order, and that is the end."""
         if self.order is None:
             return False
         for member, note in notes:
             found = self.order.note(note.before, note.after, note.thread, note.counter)
-            if found is not None and not self.against:
-                self.against.append((member, note, *found))
-        return bool(self.against) and not self.collect
+            if found is not None and self.against is None:
+                self.against = (level, member, note, *found)
+        return self.against is not None and not self.collect
 
     def tell(self, levels: Levels) -> None:
-        """Find the ways to what was found: what breaks a rule first, a shortest first, and always in the same order."""
-        for member, found in sorted(levels.seen.found, key=_rank):
+        """Find the ways to what was found: a shortest first, what breaks a rule first, and always in the same order."""
+        for level, member, found in sorted(levels.seen.found, key=_rank):
+            if self.against is not None and self.against[0] < level:
+                self._tell_order(levels)
             trace = way(self.native, levels.way(member, found.number))
             made = told(self.native, found, trace, Step(found.thread, found.choices))
             if not isinstance(made, Violation):
@@ -177,7 +208,13 @@ class _Search:
                 self.violations.append(made)
             if not self.collect:
                 return
-        for member, note, message, where in self.against:
+        self._tell_order(levels)
+
+    def _tell_order(self, levels: Levels) -> None:
+        """Locks that are taken against the order of others."""
+        if self.against is not None:
+            _, member, note, message, where = self.against
+            self.against = None
             trace = way(self.native, levels.way(member, note.number))
             last = trace.states[-1] if trace.states else self.native.initial
             choices = [s.choices for s in self.native.thread_successors(last, note.thread - 1) if s.state == note.after]
@@ -213,9 +250,9 @@ class _Search:
         )  # fmt: skip
 
 
-def _rank(item: tuple[int, Found]) -> tuple[bool, bool, Found, int]:
-    member, found = item
-    return not may_go_on(found), found.how != DEADLOCK, found, member
+def _rank(item: tuple[int, int, Found]) -> tuple[int, bool, bool, Found, int]:
+    level, member, found = item
+    return level, not may_go_on(found), found.how != DEADLOCK, found, member
 
 
 def _not_ours() -> LangError:

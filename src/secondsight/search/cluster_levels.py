@@ -19,7 +19,7 @@ from typing import Any, Protocol
 
 from secondsight.lang.errors import LangError
 from secondsight.lang.native import NONE, RULE
-from secondsight.search.cluster_member import Found, Job, Member, Note, Report
+from secondsight.search.cluster_member import Agreed, Found, Job, Member, Note, Report
 from secondsight.search.native import STEP_FAILED
 from secondsight.search.result import Limits, Progress
 
@@ -66,7 +66,7 @@ class Hosts(Protocol):
 
 @dataclass(slots=True)
 class Seen:
-    """What was seen. `reason`: why it is not everything; `found`: by member, in the last level; `levels`: those with states."""
+    """What was seen. `reason`: why it is not everything; `found`: with its level and its member."""
 
     states: int = 0
     transitions: int = 0
@@ -74,11 +74,14 @@ class Seen:
     peak: int = 0
     reason: str | None = None
     outcomes: set[bytes] = field(default_factory=set)
-    found: list[tuple[int, Found]] = field(default_factory=list)
+    found: list[tuple[int, int, Found]] = field(default_factory=list)
 
 
 class Levels:
-    """One search. `judge` looks at the notes of a level, in the same order every time; true: the search is over."""
+    """One search. `judge` looks at a level and its notes, in the same order every time; true: the search is over.
+
+    `learn` hears of all facts of the program that members find out (where steps are merged), as all other members do.
+    """
 
     def __init__(
         self,
@@ -86,19 +89,21 @@ class Levels:
         batch: int,
         limits: Limits,
         on_progress: Callable[[Progress], None] | None = None,
-        judge: Callable[[list[tuple[int, Note]]], bool] | None = None,
+        judge: Callable[[int, list[tuple[int, Note]]], bool] | None = None,
         collect: bool = False,
         patience: float = 120.0,
+        learn: Callable[[bytes], None] | None = None,
     ) -> None:
         count = len(hosts.names)
         self.hosts, self.limits, self.on_progress, self.judge = hosts, limits, on_progress, judge
-        self.collect, self.patience = collect, patience
+        self.collect, self.patience, self.learn = collect, patience, learn
         self.members = range(count)
         self.allowed = 4 * count * count * batch
         self.reports = [Report(0, 0, 0, 0, 0, (), 0, 0)] * count
         self.inbox: list[deque[tuple[int, int, Any]]] = [deque() for _ in self.members]  # from whom, bytes, the batch
         self.asked: list[deque[tuple[float, int]]] = [deque() for _ in self.members]  # since when, bytes to take in
         self.waiting = 0  # bytes that are not taken in yet
+        self.facts = [bytearray() for _ in self.members]  # what each has not been told yet
         self.notes: list[tuple[int, Note]] = []
         self.seen = Seen()
         self.started = self.told = time.monotonic()
@@ -110,7 +115,7 @@ class Levels:
             self.seen.depth = level
             self._level(level)
             self._look()
-            if self.seen.reason is None and self.notes and self.judge is not None and self.judge(sorted(self.notes, key=_key)):
+            if self.seen.reason is None and self.notes and self.judge and self.judge(level, sorted(self.notes, key=_key)):
                 return self.seen
             self.notes = []
             following = sum(report.following for report in self.reports)
@@ -119,7 +124,7 @@ class Levels:
             level += 1
 
     def _goes_on(self) -> bool:
-        return self.collect and all(may_go_on(found) for _, found in self.seen.found)
+        return self.collect and all(may_go_on(found) for _, _, found in self.seen.found)
 
     # A level.
 
@@ -150,7 +155,21 @@ class Levels:
         self.inbox[member].clear()
         self.asked[member].append((time.monotonic(), sum(size for _, size, _ in batches)))
         most = 0 if full else self._most()
-        self.hosts.ask(member, "turn", level, [b[0] for b in batches], most, TURN, [b[2] for b in batches])
+        facts = self._facts_for(member)
+        self.hosts.ask(member, "turn", level, [b[0] for b in batches], most, TURN, facts, [b[2] for b in batches])
+
+    def _facts_for(self, member: int) -> bytes:
+        facts = bytes(self.facts[member])
+        self.facts[member].clear()
+        return facts
+
+    def _spread(self, member: int, learned: bytes) -> None:
+        """Everybody else is to hear of what a member found out."""
+        for i in self.members:
+            if i != member:
+                self.facts[i] += learned
+        if self.learn is not None:
+            self.learn(learned)
 
     def _most(self) -> int:
         """States for each thread to expand in a turn: few when the limit is near."""
@@ -168,10 +187,12 @@ class Levels:
                 self.inbox[to].append((member, size, batch))
                 self.waiting += size
         self.seen.outcomes.update(report.outcomes)
-        self.seen.found += [(member, found) for found in report.found]
+        self.seen.found += [(self.seen.depth, member, found) for found in report.found]
         self.notes += [(member, note) for note in report.notes]
-        if report.reason is not None and self.seen.reason is None:
-            self.seen.reason = report.reason
+        if report.learned:
+            self._spread(member, report.learned)
+        if self.seen.reason is None:
+            self.seen.reason = "stale" if report.stale else report.reason
         self._look()
 
     # Limits, progress, and the end.
@@ -220,6 +241,20 @@ class Levels:
         reports = self.reports
         is_over = self.is_settled() and not self.waiting and not any(r.left or r.following or r.reason for r in reports)
         return is_over and sum(r.given for r in reports) == sum(r.taken for r in reports) and self.seen.states > 0
+
+    def agree(self, learned: bytes = b"") -> None:
+        """Where steps are merged, with no turn under way: tell everybody of everything, and of what was `learned` here.
+
+        `seen.reason` is `stale` if anybody has relied on what is not so, whatever it was before; and what was seen is worth
+        nothing (`unknown`) where members do not know the same at last: then something was lost on the way.
+        """
+        if learned:
+            self._spread(-1, learned)
+        answers: list[Agreed] = [self.call(i, "agreed", self._facts_for(i)) for i in self.members]
+        if any(answer.stale for answer in answers):
+            self.seen.reason = "stale"
+        elif len({answer.sum for answer in answers}) > 1 or any(answer.learned for answer in answers):
+            self.seen.reason = "unknown"
 
     def call(self, member: int, method: str, *arguments: Any) -> Any:
         """Call a member while no turn is under way, and wait for its answer."""

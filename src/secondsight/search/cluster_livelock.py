@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from secondsight.lang.movers import Reductions
 from secondsight.lang.native import Native
 from secondsight.search.cluster_levels import Levels
 from secondsight.search.cluster_member import Job, Member
@@ -21,7 +22,7 @@ __all__ = ["livelock_by"]
 def livelock_by(levels: Levels, native: Native, job: Job, seconds: float | None) -> Violation | str | None:
     """After a search that saw every state: the livelock, or why none could be looked for, or None if there is none.
 
-    With interchangeable records the violation says only that there is one. Raises `Lost`.
+    `job.facts` is what is known by now. With reductions the violation says only that there is one. Raises `Lost`.
     """
     member = Member(job, 0, 1, 1)
     try:
@@ -33,11 +34,15 @@ def livelock_by(levels: Levels, native: Native, job: Job, seconds: float | None)
                     if not member.keep_rounds(piece):
                         return "memory"
         found = member.livelocked(seconds)
+        known = member.agreed(b"")
+        if known.stale or known.learned:  # a step that no member took?
+            levels.agree(known.learned)
+            return "stale"
     finally:
         member.end()
     if not found or isinstance(found, str):
         return found or None
-    if native.symmetry is not None:
+    if native.reductions != Reductions.none() or native.symmetry is not None:
         return Violation("livelock", "some thread need not end: a search without reductions shows how", None, Trace((), ()))
     return _shown(levels, native, job, found)
 
@@ -47,7 +52,7 @@ def _shown(levels: Levels, native: Native, job: Job, goals: bytes) -> Violation 
     levels.hosts.open(replace(job, loops=b"", goals=goals, watch=None, locks=(), taking=b""))
     again = Levels(levels.hosts, job.batch, Limits(), levels.on_progress, patience=levels.patience)
     seen = again.run()
-    first = min(((member, found) for member, found in seen.found if found.how == GOAL), default=None)
+    first = min(((member, found) for _, member, found in seen.found if found.how == GOAL), default=None)
     if first is None:
         return seen.reason or "unknown"
     trace = way(native, again.way(first[0], first[1].number))

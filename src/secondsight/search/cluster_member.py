@@ -21,8 +21,10 @@ from secondsight.search.native import Found as RawFound
 from secondsight.search.native import Note as RawNote
 from secondsight.search.native import Run, available_memory, reason_name
 
-__all__ = ["Found", "Host", "Job", "Member", "Note", "Report"]
+__all__ = ["FACT", "Agreed", "Found", "Host", "Job", "Member", "Note", "Report"]
 
+FACT = 24
+"""Bytes of one fact: `ss_fact` of search/movers.c."""
 
 PIECE = 4 << 20
 """Bytes of states that are handed out at once, about."""
@@ -35,8 +37,9 @@ class Job:
     `text` is the model in C with the engine; `tables` and `daemons` the program's data. `watch`, `deadlock` and `exact` as
     for `native_search`. `locks`: for each lock whose order counts, its owner's byte and its readers' byte or -1;
     `taking`: by program counter, whether the step may take one. `loops`, `loop_width`: where loops are, as `loop_rows` says it,
-    if states on them are to be kept. `goals`: states one after the other, of which the first that is found is told. `memory`: bytes for all members of one machine together
-    (0: nine tenths of what it has). `batch`: bytes for one other member that end a turn.
+    if states on them are to be kept. `goals`: states one after the other, of which the first that is found is told. `memory`:
+    bytes for all members of one machine together (0: nine tenths of what it has). `batch`: bytes for one other member that
+    end a turn. `facts`: what is known of the program, where steps are merged (`search/movers.c`).
     """
 
     text: str
@@ -53,6 +56,7 @@ class Job:
     loops: bytes = b""
     loop_width: int = 0
     goals: bytes = b""
+    facts: bytes = b""
 
     @staticmethod
     def of(
@@ -61,7 +65,8 @@ class Job:
     ) -> Job:  # fmt: skip
         """The job that a compiled program makes."""
         program = native.program
-        engine = resources.files("secondsight.search").joinpath("engine_cluster.c").read_text()
+        folder = resources.files("secondsight.search")
+        engine = "".join(folder.joinpath(name).read_text() for name in ("engine_cluster_facts.c", "engine_cluster.c"))
         return Job(
             "#define SS_CLUSTER 1\n" + native.source + engine_text() + engine, native.initial,
             tuple(tuple(program.machine.data[name]) for name in native.rendered.tables),
@@ -101,8 +106,9 @@ class Note:
 class Report:
     """How far a member is: states of the level to expand, states of the next one, all states and transitions, peak memory.
 
-    `sizes`: the bytes that are handed out for each member; `given`, `taken`: records, in all, for and from others. `reason`: why it had to stop, if so. The rest is what was found
-    since the last report.
+    `sizes`: the bytes that are handed out for each member; `given`, `taken`: records, in all, for and from others. `reason`:
+    why it had to stop, if so. `stale`: it has relied on what is not so. The rest is what was found since the last report;
+    `learned` are facts for all others.
     """
 
     left: int
@@ -117,6 +123,17 @@ class Report:
     found: tuple[Found, ...] = ()
     notes: tuple[Note, ...] = ()
     outcomes: tuple[bytes, ...] = ()
+    stale: bool = False
+    learned: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class Agreed:
+    """What a member knows: `sum` is the same where that is the same. `learned`: what it has not told yet."""
+
+    stale: bool
+    sum: int
+    learned: bytes
 
 
 class Member:
@@ -147,6 +164,8 @@ class Member:
                 run.files[i] = self.stack.enter_context(tempfile.TemporaryFile(prefix="secondsight-")).fileno()  # noqa: SIM115
         with self._alone():
             self.begun = bool(self.library.ss_cluster_begin(ctypes.byref(run), me, members, ctypes.c_uint64(job.batch)))
+            if self.begun and job.facts:
+                self.begun = bool(self.library.ss_cluster_know(ctypes.byref(run), job.facts))
 
     @contextlib.contextmanager
     def _alone(self) -> Iterator[None]:
@@ -180,12 +199,13 @@ class Member:
         self.run.taking = self.job.taking
 
     def turn(
-        self, level: int, sources: Sequence[int], most: int, seconds: float, batches: Sequence[bytes]
+        self, level: int, sources: Sequence[int], most: int, seconds: float, facts: bytes, batches: Sequence[bytes]
     ) -> tuple[Report, list[bytes]]:
-        """Take in `batches` from the members `sources`, then expand up to `most` states a thread of `level`.
+        """Take in `facts`, and `batches` from the members `sources`, then expand up to `most` states a thread of `level`.
 
         The second is what belongs to each other member. Raises `ValueError` at a batch that does not belong here.
         """
+        self.hear(facts)
         library, run = self.library, ctypes.byref(self.run)
         if self.begun and level > self.level:
             library.ss_cluster_next(run)
@@ -219,7 +239,25 @@ class Member:
         reason = reason_name(raw.reason) if raw.reason else None if self.begun else "memory"
         given, taken = (self.library.ss_cluster_given(run), self.library.ss_cluster_taken(run)) if self.begun else (0, 0)
         counts = left, following, raw.states, raw.transitions, raw.peak, sizes, given, taken
-        return Report(*counts, reason, found, notes, outcomes)
+        known = self.agreed(b"")
+        return Report(*counts, reason, found, notes, outcomes, known.stale, known.learned)
+
+    def hear(self, facts: bytes) -> None:
+        """Take in what others found out of the program."""
+        if facts and self.begun:
+            with self._alone():
+                if not self.library.ss_cluster_hear(ctypes.byref(self.run), facts, ctypes.c_uint64(len(facts) // FACT)):
+                    raise ValueError(f"member {self.me} was told what makes no sense")
+
+    def agreed(self, facts: bytes) -> Agreed:
+        """Take in what others found out, and say what is known then."""
+        if not self.job.facts or not self.begun:
+            return Agreed(stale=False, sum=0, learned=b"")
+        self.hear(facts)
+        run, news, count = ctypes.byref(self.run), ctypes.c_void_p(), ctypes.c_uint64()
+        self.library.ss_cluster_news(run, ctypes.byref(news), ctypes.byref(count))  # 0: the run's reason says so
+        learned = ctypes.string_at(news.value, count.value * FACT) if news.value and count.value else b""
+        return Agreed(bool(self.library.ss_cluster_is_stale(run)), self.library.ss_cluster_sum(run), learned)
 
     def back(self, number: int) -> tuple[list[int], int, int]:
         """The way back from a state: ordinals, the last step's first; whose the state before is (-1: none), and its number."""
@@ -281,17 +319,22 @@ class Host:
         self.member = Member(job, me, members, workers, share)
 
     def turn(
-        self, level: int, sources: Sequence[int], most: int, seconds: float, *batches: bytes
+        self, level: int, sources: Sequence[int], most: int, seconds: float, facts: bytes, *batches: bytes
     ) -> tuple[Report | bytes | None, ...]:
         """`Member.turn`: the report, and the batch for each member, None where there is nothing for it."""
         assert self.member is not None
-        report, out = self.member.turn(level, sources, most, seconds, batches)
+        report, out = self.member.turn(level, sources, most, seconds, facts, batches)
         return report, *(batch or None for batch in out)
 
     def back(self, number: int) -> tuple[list[int], int, int]:
         """`Member.back`."""
         assert self.member is not None
         return self.member.back(number)
+
+    def agreed(self, facts: bytes) -> Agreed:
+        """`Member.agreed`."""
+        assert self.member is not None
+        return self.member.agreed(facts)
 
     def rounds(self, worker: int, at: int) -> bytes:
         """`Member.rounds`."""
@@ -309,6 +352,9 @@ def _library(text: str) -> Library:
     library = load(text)
     for name in ("next", "left", "pushed", "given", "taken", "box", "back", "rounds"):
         getattr(library, f"ss_cluster_{name}").restype = ctypes.c_uint64
+    if hasattr(library, "ss_cluster_sum"):  # steps are merged
+        library.ss_cluster_sum.restype = ctypes.c_uint64
+        library.ss_cluster_hear.argtypes = [ctypes.c_void_p, ctypes.c_char_p, ctypes.c_uint64]
     library.ss_cluster_expanding.restype = ctypes.c_uint32
     library.ss_cluster_absorb.argtypes = [ctypes.c_void_p, ctypes.c_int, ctypes.c_char_p, ctypes.c_uint64]
     return library

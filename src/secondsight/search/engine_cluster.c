@@ -48,7 +48,15 @@ typedef struct ss_member {
 	u64 count;
 	volatile u64 absorbed;
 	i32 from;
+	ss_shared shared;
 } ss_member;
+
+#ifdef SS_MERGED
+static ss_shared *ss_shared_by(const ss_run *run)
+{
+	return &run->member->shared;
+}
+#endif
 
 /* Whose states are. */
 
@@ -186,7 +194,7 @@ static void *ss_expand_some(void *argument)
 	ss_run *run = w->run;
 	ss_member *m = run->member;
 	u64 begun = w->inserted, from = w->expanded;
-#define GOES_ON (!run->stop && !m->full && w->inserted - begun < run->share && w->expanded - from < m->most)
+#define GOES_ON (!run->stop && !m->full && !ss_is_void(&m->shared) && w->inserted - begun < run->share && w->expanded - from < m->most)
 	while (GOES_ON) {
 		if (!w->current) {
 			w->position = 0;
@@ -320,7 +328,8 @@ void ss_cluster_turn(ss_run *run, u64 most, double seconds)
 	u64 begun = 0;
 	for (int i = 0; i < run->workers; i++)
 		begun += run->crew[i].expanded;
-	while (!run->stop && !m->full && !ss_level_is_used_up(run)) {
+	ss_at_work(&m->shared);
+	while (!run->stop && !m->full && !ss_is_void(&m->shared) && !ss_level_is_used_up(run)) {
 		/* the last quarter of the table is for what a part of a turn may insert beyond its share */
 		u64 slack = 4096 + 3 * (u64)m->crew * (MAX_SUCCESSORS + DELAY);
 		if (!ss_make_room(run, slack))
@@ -408,6 +417,7 @@ int ss_cluster_keep_rounds(ss_run *run, const u8 *states, u64 bytes)
 /* Of all states kept, those on fair cycles: to `run->livelocked`. What else was remembered is given back first. */
 void ss_cluster_progress(ss_run *run)
 {
+	ss_at_work(&run->member->shared);
 	run->max_seconds = run->max_seconds ? run->max_seconds + ss_elapsed(&run->started) : 0;
 	ss_forget_states(run);
 	ss_progress(run);
@@ -429,6 +439,7 @@ void ss_cluster_end(ss_run *run)
 		free(m->boxes);
 		free(m->stages);
 		free(m->sent);
+		ss_forget_shared(&m->shared);
 	}
 	free(m);
 	run->member = NULL;

@@ -12,7 +12,7 @@
  * both touch, one of them writing, there is a lock that t holds now and u held each time, one of the two exclusively: while t
  * holds it u cannot be there. Taking a lock moves right and giving it back moves left, as long as nobody looks at the lock
  * in another way than by waiting for it (`LOCK` against `READ`, `WRITE`); that a thread holds a lock can only be changed by
- * itself (a lock where that is not so protects nothing: UNSURE).
+ * itself (a lock where that is not so protects nothing: `unsure`).
  *
  * HELD is a guess, refined by every access. A decision notes what it relied on; when that turns out to be wrong, the search is
  * begun again with what is known by then (`stale`). So a search that ends has made all its decisions by facts that hold for
@@ -48,6 +48,10 @@
  */
 
 #include <pthread.h>
+#include <stddef.h>
+
+#define SS_MERGED 1
+#include <stddef.h>
 
 enum { MOST = 64, STALE = 14 };
 enum { RIGHT = 1, LEFT = 2 };
@@ -59,13 +63,24 @@ typedef struct {
 
 #define ALWAYS (1ull << 63)
 
-static ss_held HELD[THREADS][THREADS][SHARED_SIZE][WAYS]; /* of one thread while another is alive */
-static u8 RELIED[THREADS][THREADS][SHARED_SIZE][WAYS];
-static u64 UNSURE;
-static u64 TAKEN_AFTER[64]; /* for each lock those that were taken with it held */
-static volatile i32 stale;
-static u32 never_merged;
-static int while_alive; /* accesses count only against threads that have not ended */
+/* What is known, and what the search relied on. */
+typedef struct {
+	ss_held held[THREADS][THREADS][SHARED_SIZE][WAYS]; /* of one thread while another is alive: HELD */
+	u64 unsure;
+	u64 taken_after[64]; /* for each lock those that were taken with it held */
+	u32 never_merged;
+	i32 while_alive; /* accesses count only against threads that have not ended */
+	volatile i32 stale;
+	volatile i32 news; /* something became known; only a search by several machines looks at it */
+	u8 relied[THREADS][THREADS][SHARED_SIZE][WAYS];
+} ss_facts;
+
+#ifdef SS_CLUSTER
+static ss_facts *facts; /* those of the member that is at work: several may be in one process */
+#else
+static ss_facts the_facts;
+#define facts (&the_facts)
+#endif
 
 /* For each set of ways of touching a byte, the ways of another thread that it does not commute with. */
 static const u8 AGAINST[16] = {
@@ -105,9 +120,10 @@ static void written_lock(const u8 *before, const u8 *after, int lock, i64 t)
 			continue;
 		one_held(before, lock, u, &b);
 		one_held(after, lock, u, &a);
-		if ((a.alone != b.alone || a.at_all != b.at_all) && !(__atomic_load_n(&UNSURE, __ATOMIC_SEQ_CST) >> lock & 1)) {
-			__atomic_or_fetch(&UNSURE, 1ull << lock, __ATOMIC_SEQ_CST);
-			stale = 1;
+		if ((a.alone != b.alone || a.at_all != b.at_all)
+		    && !(__atomic_load_n(&facts->unsure, __ATOMIC_SEQ_CST) >> lock & 1)) {
+			__atomic_or_fetch(&facts->unsure, 1ull << lock, __ATOMIC_SEQ_CST);
+			facts->stale = facts->news = 1;
 		}
 	}
 }
@@ -118,8 +134,9 @@ static inline void narrow(ss_held *entry, const ss_held *held, const u8 *relied)
 		return;
 	__atomic_and_fetch(&entry->alone, held->alone, __ATOMIC_SEQ_CST);
 	__atomic_and_fetch(&entry->at_all, held->at_all, __ATOMIC_SEQ_CST);
+	facts->news = 1;
 	if (__atomic_load_n(relied, __ATOMIC_SEQ_CST))
-		stale = 1;
+		facts->stale = 1;
 }
 
 /*
@@ -128,7 +145,7 @@ static inline void narrow(ss_held *entry, const ss_held *held, const u8 *relied)
  */
 static int moves(ss_x *x, const u8 *before, const u8 *after, i64 t, ss_held held, ss_held then)
 {
-	u64 sure = ~UNSURE;
+	u64 sure = ~facts->unsure;
 	ss_held known = { held.alone & sure, held.at_all & sure }, within = known;
 	ss_held right = { (then.alone & sure) | ALWAYS, (then.at_all & sure) | ALWAYS };
 	ss_held left = { (held.alone & sure) | ALWAYS, (held.at_all & sure) | ALWAYS };
@@ -142,8 +159,10 @@ static int moves(ss_x *x, const u8 *before, const u8 *after, i64 t, ss_held held
 		way = 0;
 	if (after && risen)
 		for (int i = 0; i < LOCKS; i++)
-			if (held.at_all >> i & 1 && risen & ~TAKEN_AFTER[i])
-				__atomic_or_fetch(&TAKEN_AFTER[i], risen, __ATOMIC_RELAXED);
+			if (held.at_all >> i & 1 && risen & ~facts->taken_after[i]) {
+				__atomic_or_fetch(&facts->taken_after[i], risen, __ATOMIC_RELAXED);
+				facts->news = 1;
+			}
 	if (x->acquires) { /* what is touched once the last lock was waited for counts as touched with it held */
 		u64 waited = sure;
 		for (int i = 0; i < x->noted; i++)
@@ -160,13 +179,13 @@ static int moves(ss_x *x, const u8 *before, const u8 *after, i64 t, ss_held held
 		for (int u = 0; u < THREADS; u++) {
 			if (u == t - 1)
 				continue;
-			if (!while_alive || counter_of(before, BASE[u]))
+			if (!facts->while_alive || counter_of(before, BASE[u]))
 				for (int w = 0; w < WAYS; w++)
 					if (ways >> w & 1)
-						narrow(&HELD[t - 1][u][at][w], x->acquires && i >= x->inside ? &within : &known, &RELIED[t - 1][u][at][w]);
+						narrow(&facts->held[t - 1][u][at][w], x->acquires && i >= x->inside ? &within : &known, &facts->relied[t - 1][u][at][w]);
 			for (int w = 0; w < WAYS && way; w++)
 				if (against >> w & 1) {
-					ss_held *theirs = &HELD[u][t - 1][at][w];
+					ss_held *theirs = &facts->held[u][t - 1][at][w];
 					u64 alone = theirs->alone, at_all = theirs->at_all;
 					if (!((right.alone & at_all) | (right.at_all & alone)))
 						way &= ~RIGHT;
@@ -180,8 +199,8 @@ static int moves(ss_x *x, const u8 *before, const u8 *after, i64 t, ss_held held
 		int place = x->places[i], against = AGAINST[x->ways[place]], at = SAME_AS(place);
 		for (int u = 0; u < THREADS && way; u++)
 			for (int w = 0; w < WAYS && u != t - 1; w++)
-				if (against >> w & 1 && !RELIED[u][t - 1][at][w]) {
-					__atomic_store_n(&RELIED[u][t - 1][at][w], 1, __ATOMIC_SEQ_CST);
+				if (against >> w & 1 && !facts->relied[u][t - 1][at][w]) {
+					__atomic_store_n(&facts->relied[u][t - 1][at][w], 1, __ATOMIC_SEQ_CST);
 					again = 1;
 				}
 	}
@@ -202,7 +221,7 @@ static int merged_step(int counter, u8 *s, i64 B, i64 t, ss_x *x, int look)
 	int number = 0, phase = FREE, first = counter;
 	ss_held held = held_by(s, t);
 	x->merged = 0;
-	if (stale && !x->dice) {
+	if (facts->stale && !x->dice) {
 		fail(x, STALE, -1, 0, 0, 0);
 		return 0;
 	}
@@ -225,7 +244,7 @@ static int merged_step(int counter, u8 *s, i64 B, i64 t, ss_x *x, int look)
 		int way = moves(x, before, s, t, held, then);
 		counter = counter_of(s, B);
 		if (number) {
-			if (!counter && while_alive)
+			if (!counter && facts->while_alive)
 				goto undo;
 			if (phase == BEFORE && way != (RIGHT | LEFT) && (waits || acquires))
 				goto undo;
@@ -237,7 +256,7 @@ static int merged_step(int counter, u8 *s, i64 B, i64 t, ss_x *x, int look)
 		x->merged = number;
 		if (look && phase != FREE)
 			return 1;
-		if (!counter || number == MOST || x->made > SS_CHOICES / 2 || never_merged >> (t - 1) & 1 || x->dice)
+		if (!counter || number == MOST || x->made > SS_CHOICES / 2 || facts->never_merged >> (t - 1) & 1 || x->dice)
 			return 1;
 		held = then;
 		continue;
@@ -291,25 +310,58 @@ static inline int step_at(int counter, u8 *s, i64 B, i64 t, ss_x *x) { return me
  */
 void ss_forget(u32 alone, int only_while_alive)
 {
-	memset(HELD, 0xff, sizeof HELD);
-	memset(RELIED, 0, sizeof RELIED);
-	memset(TAKEN_AFTER, 0, sizeof TAKEN_AFTER);
-	UNSURE = 0;
-	stale = 0;
-	never_merged = alone;
-	while_alive = only_while_alive;
+	memset(facts, 0, sizeof *facts);
+	memset(facts->held, 0xff, sizeof facts->held);
+	facts->never_merged = alone;
+	facts->while_alive = only_while_alive;
 }
 
 /* Begin again with what is known. */
 void ss_begin_again(void)
 {
-	memset(RELIED, 0, sizeof RELIED);
-	stale = 0;
+	memset(facts->relied, 0, sizeof facts->relied);
+	facts->stale = 0;
 }
 
-int ss_is_stale(void) { return stale; }
-void ss_taken_after(u64 *out) { memcpy(out, TAKEN_AFTER, sizeof TAKEN_AFTER); }
-u64 ss_unsure(void) { return UNSURE; }
+int ss_is_stale(void) { return facts->stale; }
+void ss_taken_after(u64 *out) { memcpy(out, facts->taken_after, sizeof facts->taken_after); }
+u64 ss_unsure(void) { return facts->unsure; }
+
+/*
+ * For a search by several machines: what one finds out counts for all, as if each had made the access itself. So a search that
+ * ends with everybody told of everything, and nobody stale, is as good as one on one machine (see engine_cluster.c).
+ */
+enum { HELDS = THREADS * THREADS * SHARED_SIZE * WAYS, LOCK_ROWS = 64 };
+
+typedef struct {
+	u64 at; /* a place in HELD; HELDS: `unsure`; those behind it: a row of `taken_after` */
+	u64 alone, at_all;
+} ss_fact;
+
+enum { KNOWN = offsetof(ss_facts, relied) };
+
+int ss_size_of_facts(void) { return KNOWN; }
+void ss_all_facts(u8 *out) { memcpy(out, facts, KNOWN); }
+
+/* Take into account what others found out. 0: it makes no sense. */
+int ss_hear(const ss_fact *fact, u64 count)
+{
+	for (; count; count--, fact++) {
+		if (fact->at > HELDS + LOCK_ROWS)
+			return 0;
+		if (fact->at > HELDS) {
+			facts->taken_after[fact->at - HELDS - 1] |= fact->alone;
+		} else if (fact->at == HELDS) {
+			if (fact->alone & ~facts->unsure)
+				facts->stale = 1;
+			facts->unsure |= fact->alone;
+		} else {
+			ss_held held = { fact->alone, fact->at_all };
+			narrow(&facts->held[0][0][0][0] + fact->at, &held, &facts->relied[0][0][0][0] + fact->at);
+		}
+	}
+	return 1;
+}
 
 /* Whether a thread cannot take its first step now, whatever it chooses. */
 int ss_waits(const u8 *state, int thread)

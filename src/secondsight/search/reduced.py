@@ -26,8 +26,9 @@ from secondsight.search.native import native_search
 from secondsight.search.result import Limits, Progress, Result, Step, Trace, Verdict, Violation
 from secondsight.search.strategy import BreadthFirst, RandomWalks, Strategy
 
-__all__ = ["Reduced", "reduced_native", "reduced_search", "search_both"]
+__all__ = ["Reduced", "reduced_by", "reduced_native", "reduced_search", "search_both"]
 
+_LIMITS = ("states", "seconds", "memory", "disk", "depth", "walks")
 WALKS = 200
 MOST_BEGINNINGS = 100
 
@@ -55,13 +56,14 @@ class _Asked:
     watch: tuple[int, int] | None
     options: dict[str, Any]
     begun: float
+    by: Callable[..., Result] = native_search
 
     def search(self, native: Native, seconds: float | None = None, **options: Any) -> Result:
         """Search, within what is left of the time, and `seconds` at most."""
         spent = time.perf_counter() - self.begun
         left = [s for s in (self.limits.seconds and self.limits.seconds - spent, seconds) if s is not None]
         limits = replace(self.limits, seconds=max(1e-3, min(left)) if left else None)
-        return native_search(native, limits, self.on_progress, self.watch, **(self.options | options))
+        return self.by(native, limits, self.on_progress, self.watch, **(self.options | options))
 
 
 def reduced_search(
@@ -87,9 +89,26 @@ def reduced_search(
         "deadlock": deadlock, "lock_order": lock_order, "workers": workers, "strategy": strategy, "exact": exact,
         "collect": collect, "progress": progress,
     }  # fmt: skip
-    asked = _Asked(limits or Limits(), on_progress, watch, options, time.perf_counter())
-    wanted = Reductions.none() if isinstance(strategy, RandomWalks) else reductions or Reductions()
-    native, told = reduced_native(program, wanted, watch)
+    wanted = Reductions.none() if isinstance(strategy, RandomWalks) else reductions
+    return reduced_by(native_search, program, wanted, limits, on_progress, watch, **options)
+
+
+def reduced_by(
+    by: Callable[..., Result],
+    program: Program,
+    reductions: Reductions | None = None,
+    limits: Limits | None = None,
+    on_progress: Callable[[Progress], None] | None = None,
+    watch: tuple[int, int] | None = None,
+    **options: Any,
+) -> Reduced:
+    """As `reduced_search`, with `by` in place of `native_search`, and its options.
+
+    Where steps are merged, `by` searches with the facts that the library of its `Native` has (`search/movers.c`), leaves there
+    all that was found out, and gives a result with the reason `stale` if the search relied on what is not so.
+    """
+    asked = _Asked(limits or Limits(), on_progress, watch, options, time.perf_counter(), by)
+    native, told = reduced_native(program, reductions, watch)
     if native.reductions == Reductions.none():
         return _noted(Reduced(asked.search(native)), told)
     with native.alone():
@@ -116,11 +135,15 @@ def search_both(
     limits: Limits | None = None,
     on_progress: Callable[[Progress], None] | None = None,
     watch: tuple[int, int] | None = None,
+    by: Callable[..., Result] = native_search,
     **options: Any,
 ) -> Reduced:
-    """The search by both executors of one program: `native` with reductions; `plain`, without, where that finds something."""
+    """The search by both executors of one program: `native` with reductions; `plain`, without, where that finds something.
+
+    `by`: see `reduced_by`.
+    """
     with native.alone():
-        return _both(native, plain, _Asked(limits or Limits(), on_progress, watch, options, time.perf_counter()))
+        return _both(native, plain, _Asked(limits or Limits(), on_progress, watch, options, time.perf_counter(), by))
 
 
 def _noted(found: Reduced, told: list[str]) -> Reduced:
@@ -149,6 +172,8 @@ def _both(native: Native, known: Native | None, asked: _Asked) -> Reduced:
             note = "steps are not merged: what protects the shared state keeps changing"
             return Reduced(replace(result, note=note), merged, begun)
     merged = replace(merged, reduced=names)
+    if _is_given_up(merged) and not merged.violations:
+        return Reduced(merged, merged, begun)
     against_order = lock_order and reductions.merge and _has_cycle(_edges(native, LockOrder(native.program)))
     if not merged.violations and merged.error is None and not against_order:
         return Reduced(merged, merged, begun)
@@ -163,7 +188,7 @@ def _without(plain: Native, merged: Result, asked: _Asked) -> Result:
     """
     known = any(v.rule != "livelock" for v in merged.violations)
     in_levels = isinstance(asked.options.get("strategy") or BreadthFirst(), BreadthFirst)
-    interrupted = False
+    given_up = None
     if in_levels or not known:
         exact = asked.search(plain, max(2.0, 5 * merged.seconds) if known else None)
         whole = exact.reason in (None, "error") or not asked.options.get("collect")
@@ -171,7 +196,7 @@ def _without(plain: Native, merged: Result, asked: _Asked) -> Result:
             return exact
         if exact.verdict is Verdict.HOLDS:
             raise LangError("internal: what is broken with reductions holds without: please report this, with the model")
-        interrupted = exact.reason == "interrupted"
+        given_up = exact.reason if _is_given_up(exact) else None
     violations = tuple(_in_single_steps(plain, v) for v in merged.violations if v.rule != "livelock")
     note = "the trace is one with the fewest merged steps: there may be one with fewer single steps" if in_levels else ""
     return replace(
@@ -179,10 +204,15 @@ def _without(plain: Native, merged: Result, asked: _Asked) -> Result:
         violation=violations[0] if violations else None,
         violations=violations,
         error_trace=merged.error_trace and expanded(plain, merged.error_trace, False),
-        reason="interrupted" if interrupted else merged.reason,
+        reason=given_up or merged.reason,
         note=note,
         shortest=False,
     )
+
+
+def _is_given_up(result: Result) -> bool:
+    """Whether something happened after which no other search is begun: Ctrl-C, or a machine of a cluster was lost."""
+    return result.verdict is Verdict.NOT_FINISHED and result.reason not in (*_LIMITS, "error", "unknown")
 
 
 def _forget(native: Native, outcomes: bool) -> None:
