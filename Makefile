@@ -26,9 +26,9 @@ lint: $(VENV)/.dev  ## ruff and mypy alone; the tests run them too
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
 
-reductions: $(VENV)/.dev  ## Reductions against plain searches on everything here, and on thousands of small programs; an hour
+reductions: $(VENV)/.dev  ## Reductions against plain searches on everything here, and on thousands of small programs; hours
 	@SECONDSIGHT_REDUCTIONS=all SECONDSIGHT_LAW=6000 $(BIN)/python -m pytest -n 2 tests/lang/test_reductions_everywhere.py \
-	  tests/lang/test_reductions.py tests/lang/test_symmetry.py
+	  tests/lang/test_reductions.py tests/lang/test_symmetry.py tests/search/test_cluster_reduced.py
 
 bench: install  ## The mirror protocol on our executors, Spin and Rumur, side by side; ARGS=--full for the long runs
 	@$(BIN)/python -m bench.run $(ARGS)

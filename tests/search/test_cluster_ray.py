@@ -30,15 +30,19 @@ os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
 from bench.mirror import CONFIGURATIONS, mirror
 from ray.cluster_utils import Cluster
 from test_cluster import ENDS, HOUSE, adds, assert_replays, holding, mirror_a, program_of, spins, stays, told
+from test_cluster_reduced import looking
 
 from secondsight.lang import LangError
+from secondsight.lang.movers import Reductions
 from secondsight.lang.native import Native
 from secondsight.scenario import load_scenarios
 from secondsight.scenario.model import program, watched
 from secondsight.search import Limits, Progress, Result, Verdict
-from secondsight.search.cluster import cluster_search, job_of
-from secondsight.search.cluster_ray import _open, hosts_at
+from secondsight.search import reduced as reduced_module
+from secondsight.search.cluster import cluster_search, job_of, reduced_cluster_search
+from secondsight.search.cluster_ray import RayHosts, _open, hosts_at
 from secondsight.search.native import native_search
+from secondsight.search.reduced import reduced_search
 
 SMALL: dict[str, Any] = {"num_cpus": 1, "object_store_memory": 80 << 20, "include_dashboard": False}
 SOON = 40.0
@@ -147,7 +151,35 @@ def test_a_command_searches_on_the_cluster(cluster: Cluster) -> None:
     def figures(data: dict[str, Any]) -> list[tuple[object, ...]]:
         return [(c["verdict"], c["states"], c["transitions"]) for c in data["results"]]
 
-    assert figures(checked("--cluster", cluster.address)) == figures(checked("--no-merge"))
+    for options in ((), ("--no-merge", "--exact")):
+        assert figures(checked("--cluster", cluster.address, *options)) == figures(checked(*options))
+
+
+# With reductions.
+
+
+@pytest.mark.parametrize("right", [True, False])
+def test_reductions(cluster: Cluster, right: bool) -> None:
+    program = mirror_a(right).program
+    one, found = reduced_search(program, workers=1).result, reduced_cluster_search(program, cluster.address)
+    assert told(found) == told(one)
+    assert (found.reduced, found.note) == (one.reduced, one.note)
+    assert found.reduced == (("merge", "symmetry") if right else ())
+    assert_replays(mirror_a(right), found)
+
+
+def test_an_assumption_that_one_node_sees_broken(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reduced_module, "WALKS", 0)
+    begun: list[bytes] = []
+    open_job = RayHosts.open
+    monkeypatch.setattr(RayHosts, "open", lambda hosts, job: (begun.append(job.facts), open_job(hosts, job))[1])
+    for n in (3, 4, 5):
+        begun.clear()
+        program = looking(n)
+        found = reduced_cluster_search(program, cluster.address)
+        assert told(found) == told(reduced_search(program, workers=1).result)
+        assert found.reduced == ("merge",)
+        assert len(set(begun)) == len(begun) > 1
 
 
 # Limits.
@@ -211,12 +243,17 @@ def test_a_node_is_killed_during_a_run_and_the_next_search_does_without_it(clust
     nodes = set(hosts_at(cluster.address).names)
     victim = next(iter(cluster.worker_nodes))
     on_progress, since = after(300_000, lambda: cluster.remove_node(victim, allow_graceful=False))
-    found = cluster_search(large(), cluster.address, on_progress=on_progress)
+    merged = Reductions(symmetry=False)
+    found = reduced_cluster_search(large().program, cluster.address, merged, on_progress=on_progress)
     assert_cut(found, since)
+    assert found.reduced == ("merge",)
     lost = (found.reason or "").removeprefix("lost ")
     assert lost in nodes
     assert victim.node_id[:8] in lost
 
+    whole = reduced_cluster_search(mirror_a(True).program, cluster.address)
+    one = reduced_search(mirror_a(True).program).result
+    assert (whole.verdict, whole.states, whole.transitions) == (Verdict.HOLDS, one.states, one.transitions)
     whole = cluster_search(mirror_a(True), cluster.address)
     assert (whole.verdict, whole.states, whole.transitions) == (Verdict.HOLDS, *CONFIGURATIONS["A"][5:])
     assert set(hosts_at(cluster.address).names) == nodes - {lost}

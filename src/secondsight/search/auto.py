@@ -99,8 +99,8 @@ def search(
     Limits hold for both parts of an `auto` search together. Other strategies than breadth first, and `collect`, are the native
     executor's alone. So are `reductions` (default: all, see `search.reduced`); the reference sees every state. A livelock is
     looked for breadth first only: with another strategy and `progress` the verdict is never *holds*. Raises `CompilerMissing`
-    where native code is asked for and there is no compiler. On a `cluster` steps are not merged; a search is made there when
-    it is larger than `SWITCH` states, or the native executor is asked for.
+    where native code is asked for and there is no compiler. A search is made on a `cluster` when it is larger than `SWITCH`
+    states, or the native executor is asked for.
 
     An `auto` search of up to `SWITCH` states has the same figures whoever makes it: up to there nothing is reduced.
     """

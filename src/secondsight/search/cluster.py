@@ -1,7 +1,8 @@
 """Search by several machines: the states shared out over the nodes of a Ray cluster.
 
-The same graph, verdict and outcomes as `search.native_search`, breadth first. Each node owns the states that fingerprints
-give it (`search.cluster_member`); batches of new states go from node to node, level by level (`search.cluster_levels`).
+The same graph, verdict and outcomes as `search.native_search`, breadth first, and with reductions as `search.reduced`. Each
+node owns the states that fingerprints give it (`search.cluster_member`); batches of new states go from node to node, level by
+level (`search.cluster_levels`). What merged steps rest on: search/engine_cluster_facts.c.
 Nothing here imports Ray: that is done in a process of its own (`search.cluster_driver`), and only when a cluster is asked for.
 """
 
