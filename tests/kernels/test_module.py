@@ -462,7 +462,7 @@ def test_the_module_refuses_a_machine_that_the_tool_has_not_started(kernel_6_12:
 
 
 def test_the_module_and_the_model_have_the_same_drivers_and_hold_points() -> None:
-    drivers = (SOURCE / "mirror.c").read_text().split("drivers[] = {")[1].split("};")[0]
+    drivers = (SOURCE / "drivers.c").read_text().split("drivers[] = {")[1].split("};")[0]
     assert re.findall(r'\{ "([\w-]+)"', drivers) == list(VARIANTS.values())
     header = points_header()
     used = set(re.findall(r"SS_POINT_\w+", "".join(path.read_text() for path in SOURCE.glob("*.c"))))

@@ -8,7 +8,8 @@
  *
  *	main.c		loading, and the calls of /dev/secondsight
  *	hold.c		threads, hold points, and waiting until all threads are settled
- *	mirror.c	a mirror of a process's memory by hmm_range_fault() (devices/mirror.py)
+ *	mirror.c	a mirror of a process's memory; exclusive.c and probe.c are parts of it
+ *	drivers.c	the mirror's drivers, by hmm_range_fault() (devices/mirror.py)
  *	pin.c		a device that pins pages
  *	importer.c	a device that imports a dma-buf
  *	hooks.c		hold points at the entry and exit of the kernel's own functions

@@ -81,7 +81,7 @@ void ss_waits(struct ss_session *session, bool waits);
 /* The session whose threads are held, and the caller's place in it; NULL when it is no thread of a scenario. */
 struct ss_thread *ss_current_thread(struct ss_session **session);
 
-/* mirror.c */
+/* mirror.c, exclusive.c, probe.c, drivers.c */
 long ss_mirror_open(struct ss_session *session, const struct ss_mirror_open *open);
 long ss_mirror_access(struct ss_session *session, struct ss_access *access);
 long ss_mirror_snapshot(struct ss_session *session, struct ss_access *access);

@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * A mirror: what its files share. mirror.c has the device's table and the calls, drivers.c the forms of its driver,
+ * exclusive.c device-exclusive access, probe.c what the CPU's table says to all that.
+ */
+#ifndef SS_MIRROR_H
+#define SS_MIRROR_H
+
+#include <linux/mm.h>
+#include <linux/mmu_notifier.h>
+
+#include "compat.h"
+#include "session.h"
+
+#define SS_ENTRIES (SS_MAX_HANDLES * SS_WINDOW_PAGES)
+#define SS_DEVICE_FAULT 1 /* the device's table does not allow the access */
+
+struct ss_entry {
+	unsigned long pfn;
+	struct page *kept; /* of wrong drivers: their reference */
+	bool present;
+	bool writable;
+};
+
+struct ss_mirror;
+
+struct ss_driver {
+	const char *name;
+	int (*fault)(struct ss_mirror *mirror, unsigned long addr, bool write, struct ss_access *access);
+	bool (*invalidate)(struct ss_mirror *mirror, const struct mmu_notifier_range *range, unsigned long seq);
+	bool keeps; /* a reference for each entry */
+};
+
+struct ss_mirror {
+	struct mmu_interval_notifier notifier;
+	struct ss_session *session;
+	struct mm_struct *mm;
+	const struct ss_driver *driver;
+	struct mutex lock;
+	spinlock_t hardware;
+	bool closed;
+	struct ss_entry entries[SS_ENTRIES];
+};
+
+/* mirror.c: an address's entry, or NULL for one that is in no window; stores to the table, one step each */
+struct ss_entry *ss_entry_of(struct ss_mirror *mirror, unsigned long addr);
+void ss_table_map(struct ss_mirror *mirror, unsigned long addr, unsigned long pfn, bool write, struct page *kept);
+void ss_table_unmap(struct ss_mirror *mirror, unsigned long start, unsigned long end);
+
+/* mirror.c: the mirror of a handle, or NULL */
+struct ss_mirror *ss_mirror_of(struct ss_session *session, u32 handle);
+
+/* drivers.c: a form of the driver by its name, or NULL; what every form begins with, and its lock */
+const struct ss_driver *ss_driver_of(const char *name, size_t size);
+unsigned long ss_read_begin(struct ss_mirror *mirror, struct ss_access *access);
+void ss_driver_lock(struct ss_mirror *mirror);
+
+/* probe.c: what a frame is to the CPU's table at @addr: the frame there, another, or @if_none when there is none */
+u32 ss_against_cpu(struct ss_mirror *mirror, unsigned long addr, unsigned long pfn, u32 if_none);
+
+#endif
