@@ -10,10 +10,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from test_confirm import question_of
 from test_module import NO_TEST, RIGHT, forced_times, remap
 
 from secondsight.devices.mirror import MirrorWithoutTest
 from secondsight.kernels import VM, Kernel, KernelError, boot, build_module
+from secondsight.kernels.confirm import Confirmed, confirm
 from secondsight.kernels.initramfs import agent
 from secondsight.kernels.qemu import QEMU
 from secondsight.kernels.real_device import built_for, needs_module
@@ -73,11 +75,37 @@ def test_observed_is_possible_on_every_kernel(other: VM) -> None:
 def test_an_interleaving_is_forced_on_every_kernel(other: VM) -> None:
     """The 2019 thread's first question: the retry test is what keeps the old page from being read."""
     if other.kernel.image is None:
-        return  # no module there: see the next test
+        return  # no module there: see test_on_the_running_kernel_no_module_is_loaded
     if not other.has_module:
         pytest.skip(f"no module for {other.kernel.name}")
     assert dict(forced_times(other, remap, RIGHT, None, 20).outcome) == {"seen": "B"}
     assert dict(forced_times(other, remap, NO_TEST, MirrorWithoutTest, 20).outcome) == {"seen": "A"}
+
+
+CELLS = [("today no test", "munmap"), ("today test before lock", "DONTNEED"), ("today callback unlocked", "exit"), ("today late deref", "munmap+mmap")]
+
+
+@pytest.mark.parametrize(("row", "column"), CELLS)
+def test_broken_cells_of_the_2019_table_are_confirmed_on_every_kernel(other: VM, row: str, column: str) -> None:
+    if other.kernel.image is None:
+        return
+    if not other.has_module:
+        pytest.skip(f"no module for {other.kernel.name}")
+    question = question_of("2019-08-hmm", row, column)
+    found = confirm(other, question.schedule, question.driver, other.release)
+    assert found.verdict is Confirmed.CONFIRMED, found.why
+
+
+def test_a_broken_cell_of_the_2023_table_is_confirmed_where_there_is_a_udmabuf(other: VM) -> None:
+    if other.kernel.image is None:
+        return
+    if not other.has_module:
+        pytest.skip(f"no module for {other.kernel.name}")
+    found = confirm(other, question_of("2023-07-udmabuf", "pinned", "reads new data").schedule, None, other.release)
+    if other.kernel.name == "linux-6.1":
+        assert (found.verdict, found.why) == (Confirmed.CANNOT, f"kernel {other.release} has no /dev/udmabuf, which reads_new_data needs")
+    else:
+        assert found.verdict is Confirmed.CONFIRMED, found.why
 
 
 def test_on_the_running_kernel_no_module_is_loaded() -> None:
