@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from cli_world import BIG, HOUSE, MY_GPU, WITHOUT_TEST, command, narrow, secondsight
 
-from secondsight.cases import TABLES
+from secondsight.cases import TABLES, CaseTable, Entry
 from secondsight.cli import check, main, run, settle
 from secondsight.kernels import Kernel, KernelError, Observation
 from secondsight.scenario import Scenario, freeze
@@ -199,8 +199,11 @@ def test_what_stops_a_kernel_loses_nothing_of_the_model(
     for asks in (check, settle):
         monkeypatch.setattr(asks, "find_kernel", lambda name, path, headers=None: None)
         monkeypatch.setattr(asks, "asking", lambda name: stops(error))
-    assert main(["settle", "2019-08-hmm", "--confirm", "fake", "--states", "10"]) == code
-    assert "not finished" in " ".join(capsys.readouterr().out.split())
+    row, column = Entry("today loop", "as the kernel does it"), Entry("munmap", "the process unmaps")
+    small = CaseTable("small", "Small", "?", (row,), (column,), TABLES["2019-08-hmm"].program)
+    monkeypatch.setitem(TABLES, "small", small)
+    assert main(["settle", "small", "--confirm", "fake"]) == code
+    assert "holds" in capsys.readouterr().out
 
     path = tmp_path / "driver.py"
     path.write_text(WITHOUT_TEST)
@@ -225,6 +228,24 @@ def test_a_closed_pipe_is_no_error() -> None:
         process.stdout.close()
         err = process.stderr.read()
     assert "Traceback" not in err and "Exception" not in err
+
+
+@pytest.mark.parametrize("closed", ["stdout", "stderr"])
+def test_a_closed_stream_is_no_error(closed: str) -> None:
+    number = {"stdout": 1, "stderr": 2}[closed]
+    done = subprocess.run(
+        ["sh", "-c", f'exec "$@" {number}>&-', "sh", *command("run", HOLE, "--json")], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert closed == "stdout" or json.loads(done.stdout)
+
+
+def test_a_terminal_without_a_character_is_no_error(tmp_path: Path) -> None:
+    path = tmp_path / "hole.py"
+    path.write_text(HOLE.read_text().replace("The guest", "The gu\u00ebst"), encoding="utf-8")
+    env = os.environ | {"PYTHONIOENCODING": "ascii"}
+    done = subprocess.run(command("run", path), env=env, capture_output=True, text=True, check=False)
+    assert done.returncode == 0 and "The gu\\xebst" in done.stdout
 
 
 def test_a_full_disk_is_a_message() -> None:

@@ -111,6 +111,17 @@ def test_the_cache_stays_small(cache: Path, monkeypatch: pytest.MonkeyPatch) -> 
     assert len(list(cache.iterdir())) == 6
 
 
+def test_what_killed_processes_left_goes(cache: Path) -> None:
+    for name in ("build-old", "build-new"):
+        (cache / name).mkdir(parents=True)
+        (cache / name / "model.c").write_text("")
+    (cache / "build-file").write_text("")
+    for name in ("build-old", "build-file"):
+        os.utime(cache / name, (1, 1))
+    load(text(4))
+    assert [p.name for p in cache.glob("build-*")] == ["build-new"]
+
+
 def test_the_sanitizer_stops_the_process(monkeypatch: pytest.MonkeyPatch) -> None:
     shift = "int shifted(int by) { return 1 << by; }\n"
     run = f"import ctypes; from secondsight.lang.compiler import load; print(load({shift!r}).shifted(ctypes.c_int(99)))"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import pytest
@@ -69,6 +70,30 @@ def test_a_large_search_goes_over(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (found.verdict, found.states, found.transitions) == (Verdict.HOLDS, whole.states, whole.transitions)
     for limits, reason in ((Limits(states=150), "states"), (Limits(seconds=1e-9), "seconds"), (Limits(memory=1), "memory")):
         assert search(program_of(), limits=limits).reason == reason
+
+
+@has_compiler
+@pytest.mark.parametrize("compiles", [True, False])
+def test_a_large_search_ends_on_the_reference_where_native_code_cannot_be_made(
+    compiles: bool, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("")
+    if compiles:
+        monkeypatch.setenv("SECONDSIGHT_CACHE", str(tmp_path / "file"))
+    else:
+        def fails(*commands: list[str]) -> None:
+            raise compilers.CompilerFailed("the C compiler failed: stdint.h: No such file; stop")
+
+        monkeypatch.setattr(compilers, "_run", fails)
+        monkeypatch.setenv("SECONDSIGHT_CACHE", str(tmp_path))
+    monkeypatch.setattr(auto, "SWITCH", 100)
+    whole = search(program_of(5), "reference")
+    found = search(program_of(5))
+    assert (found.verdict, found.states, found.exact) == (Verdict.HOLDS, whole.states, True)
+    assert "searched on the reference executor" in found.note and "; " not in found.note
+    assert search(program_of(5), limits=Limits(states=150)).reason == "states"
+    with pytest.raises(compilers.CompilerFailed):
+        search(program_of(5), "native")
 
 
 @has_compiler

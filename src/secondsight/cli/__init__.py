@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import io
 import os
 import signal
 import sys
@@ -41,6 +42,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Run one command line and give its exit code. Never a traceback for bad input."""
     if threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
         signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends as Ctrl-C does: what was seen is printed
+    _streams()
     try:
         code = app(args=arguments, standalone_mode=False)
         sys.stdout.flush()
@@ -65,6 +67,14 @@ def main(arguments: list[str] | None = None) -> int:
         traceback.print_exc()
         warn("secondsight: this is an error in secondsight itself, not in your input; please report it with the lines above")
         return OUR_FAULT
+
+
+def _streams() -> None:
+    """Somewhere to write to where a stream was closed; and no character that a terminal lacks is an error."""
+    sys.stdout = sys.stdout or open(os.devnull, "w")  # noqa: SIM115
+    sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: SIM115
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
 
 
 def _system(error: OSError) -> int:

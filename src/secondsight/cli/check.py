@@ -18,6 +18,7 @@ from secondsight.kernels import KernelError
 from secondsight.lang import LangError
 from secondsight.lang.program import Program
 from secondsight.report import SCHEMA, mail, result_to_json, trace_to_json
+from secondsight.report.columns import WIDTH
 from secondsight.report.tables import STYLES, figures
 from secondsight.scenario import ScenarioError
 from secondsight.search import Progress, Verdict, Violation
@@ -139,10 +140,10 @@ def _line(file: Path, found: list[Checked]) -> None:
         told += f": {', '.join(dict.fromkeys(reasons))}"
     states, seconds = sum(c.result.states for c in against), sum(c.result.seconds for c in against)
     line = Text(f"  {against[0].adversary:<18} ")
-    line.append(f"{told:<36}", STYLES[worst])
-    line.append(f" {figures(states, seconds):>22}")
+    line.append(told, STYLES[worst])
+    line.append(f" {figures(states, seconds)}".rjust(WIDTH - len(line)))
     show(line)
-    for text in dict.fromkeys(str(r.error) for r in results if r.error is not None):
+    for text in dict.fromkeys(str(c.result.error) for c in against if c.result.error is not None):
         show(f"    {text}")
 
 

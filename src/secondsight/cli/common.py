@@ -37,10 +37,8 @@ _LINE_EVERY = 10.0
 
 
 def out() -> Console:
-    """The console for results: stdout, never wider than a mail."""
-    console = Console(highlight=False, soft_wrap=False, emoji=False, markup=False)
-    console.width = WIDTH if not console.is_terminal else min(WIDTH, console.width)
-    return console
+    """The console for results: stdout, as wide as a mail; a terminal that is narrower wraps, so that nothing is cut off."""
+    return Console(width=WIDTH, highlight=False, soft_wrap=False, emoji=False, markup=False)
 
 
 def show(renderable: RenderableType, style: str | None = None) -> None:

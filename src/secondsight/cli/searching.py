@@ -15,11 +15,15 @@ from secondsight.cli.common import warn
 from secondsight.lang.movers import Reductions
 from secondsight.search import Limits, Result
 from secondsight.search.auto import Executor, How, why_not_native
-from secondsight.search.strategy import BreadthFirst, DepthFirst, RandomWalks, Strategy
+from secondsight.search.strategy import DEEPEST, MOST_WALKS, BreadthFirst, DepthFirst, RandomWalks, Strategy
 
 __all__ = ["Searching", "notes", "searches", "told"]
 
 _EXECUTOR = "reference (Python), native (compiled C), or auto: reference, then native where a search grows large."
+
+
+_MOST = 2**63 - 1
+"""The largest number that native code can be given."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +57,7 @@ def searches(command: Callable[..., None]) -> Callable[..., None]:
 
 
 def _searching(
-    states: Annotated[int | None, typer.Option(min=1, help="Stop each search after so many states.")] = None,
+    states: Annotated[int | None, typer.Option(min=1, max=_MOST, help="Stop each search after so many states.")] = None,
     seconds: Annotated[float | None, typer.Option(min=0, help="Stop each search after so many seconds.")] = None,
     memory: Annotated[str | None, typer.Option(help="Stop when so much memory is in use: 500M, 8G.")] = "8G",
     executor: Annotated[str, typer.Option(metavar="auto|reference|native", help=_EXECUTOR)] = "auto",
@@ -65,9 +69,9 @@ def _searching(
         bool, typer.Option("--collect", help="Native: go on after a broken rule; each broken rule once in the result.")
     ] = False,
     depth_first: Annotated[
-        int | None, typer.Option(metavar="DEPTH", min=1, help="Native: depth first, no deeper than DEPTH steps.")
+        int | None, typer.Option(metavar="DEPTH", min=1, max=DEEPEST, help="Native: depth first, no deeper than DEPTH steps.")
     ] = None,
-    walks: Annotated[int | None, typer.Option(min=1, help="Native: so many random walks instead of a search.")] = None,
+    walks: Annotated[int | None, typer.Option(min=1, max=MOST_WALKS, help="Native: so many random walks instead of a search.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Decides the random walks.")] = 0,
     cluster: Annotated[
         str | None, typer.Option(metavar="HOST:PORT|auto", help="Native: share large searches out over a Ray cluster's machines.")
@@ -78,6 +82,8 @@ def _searching(
         raise typer.BadParameter(f"--executor {executor}: one of {', '.join(get_args(Executor))} is wanted")
     if depth_first is not None and walks is not None:
         raise typer.BadParameter("--depth-first and --walks: one way through the states is wanted")
+    if exact and (depth_first is not None or walks is not None):
+        raise typer.BadParameter("--exact: whole states are kept breadth first only; leave out --depth-first and --walks")
     if cluster is not None and workers is not None:
         raise typer.BadParameter("--cluster and --workers: a cluster's machines search with all the CPUs that they offer")
     strategy: Strategy = BreadthFirst()
@@ -94,9 +100,10 @@ def _searching(
 def _bytes(text: str) -> int:
     """`--memory` takes 500M, 8G or bytes."""
     found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kmgt]?)(?:i?b)?", text.strip().lower())
-    if found is None or float(found[1]) == 0:
+    size = 0 if found is None else int(float(found[1]) * 1024 ** " kmgt".index(found[2] or " "))
+    if not 0 < size <= _MOST:
         raise typer.BadParameter(f"--memory {text}: a size is wanted, such as 500M or 8G")
-    return int(float(found[1]) * 1024 ** " kmgt".index(found[2] or " "))
+    return size
 
 
 def told(result: Result) -> str:

@@ -159,7 +159,31 @@ def load_drivers(path: str | Path) -> list[type[Device]]:
     found = list(dict.fromkeys(found))
     if not found:
         raise LangError(f"{path}: no driver in it; define a class derived from secondsight.Device")
-    return sorted(found, key=lambda c: inspect.getsourcelines(c)[1])
+    for driver in found:
+        _overrides_well(driver)
+    return sorted(found, key=lambda c: _line(path, c))
+
+
+def _line(path: Path, thing: Any) -> int:
+    """Where a class or a function of a file begins."""
+    try:
+        return inspect.getsourcelines(thing)[1]
+    except (OSError, TypeError):
+        raise LangError(f"{path}: {thing.__qualname__} has no source text there; write the class in the file itself") from None
+
+
+def _overrides_well(driver: type[Device]) -> None:
+    """Refuse a method with more or fewer parameters than the one that it overrides: it is called as that one is."""
+    for name, own in vars(driver).items():
+        other = next((vars(base)[name] for base in driver.__mro__[1:] if name in vars(base)), None)
+        if inspect.isfunction(own) and inspect.isfunction(other):
+            mine, theirs = inspect.signature(own).parameters, inspect.signature(inspect.unwrap(other)).parameters
+            if len(mine) != len(theirs):
+                raise LangError(
+                    f"{own.__code__.co_filename}:{own.__code__.co_firstlineno}: {driver.__name__}.{name}({', '.join(mine)}) does not "
+                    f"have the parameters of {other.__qualname__}({', '.join(theirs)}), which it overrides\n"
+                    f"  instead: def {name}({', '.join(theirs)})"
+                )
 
 
 def _import(path: Path) -> ModuleType:
@@ -172,9 +196,14 @@ def _import(path: Path) -> ModuleType:
     sys.modules[name] = module
     sys.path.insert(0, str(path.resolve().parent))
     try:
+        importlib.util.decode_source(path.read_bytes())  # Python looks at the bytes of comments only when it shows them
+    except (SyntaxError, UnicodeDecodeError) as error:
+        raise LangError(f"{path}: {error}; save it as UTF-8, or say in its first line how it is encoded") from None
+    try:
         spec.loader.exec_module(module)
     except SyntaxError as error:
-        raise LangError(f"{path}:{error.lineno}: {error.msg}\n    {(error.text or '').strip()}") from None
+        place = path if error.lineno is None else f"{path}:{error.lineno}"
+        raise LangError("\n    ".join(filter(None, [f"{place}: {error.msg}", (error.text or "").strip()]))) from None
     except LangError:
         raise
     except (Exception, SystemExit) as error:

@@ -23,11 +23,12 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 from pathlib import Path
 
 from secondsight.lang.errors import LangError
 
-__all__ = ["CompilerMissing", "Library", "cache_folder", "compiler", "load"]
+__all__ = ["CompilerFailed", "CompilerMissing", "Library", "cache_folder", "compiler", "load"]
 
 FLAGS = ("-std=gnu11", "-fPIC", "-pthread", "-fno-strict-aliasing", "-Wno-unused")
 LARGE = 100_000
@@ -35,11 +36,17 @@ LARGE = 100_000
 slower. A rendered text knows its parts by `SS_PART` (`search/prelude.c`)."""
 
 MAX_BYTES, MAX_FILES = 500_000_000, 2_000
+LEFT_BEHIND = 24 * 3600
+"""Seconds after which nobody builds any more in a folder that is there."""
 _SUM = hashlib.sha256().digest_size
 
 
 class CompilerMissing(LangError):
     """There is no C compiler: neither `cc` nor the package `ziglang`."""
+
+
+class CompilerFailed(LangError):
+    """There is a C compiler, but it did not compile, or what it made could not be kept or loaded."""
 
 
 def cache_folder() -> Path:
@@ -75,7 +82,7 @@ def _identity(command: tuple[str, ...], file: Path) -> str:
 def _run(*commands: list[str]) -> None:
     """Run commands of the compiler at once, each in a session of its own: Ctrl-C is for us, and ends what they started.
 
-    Raises `LangError` with what the first that failed said.
+    Raises `CompilerFailed` with what the first that failed said.
     """
     running: list[subprocess.Popen[str]] = []
     try:
@@ -92,7 +99,7 @@ def _run(*commands: list[str]) -> None:
         raise
     for process, words in zip(running, said, strict=True):
         if process.returncode:
-            raise LangError(f"the C compiler failed ({' '.join(map(str, process.args))}):\n{words[:2000]}")  # type: ignore[arg-type]
+            raise CompilerFailed(f"the C compiler failed ({' '.join(map(str, process.args))}):\n{words[:2000]}")  # type: ignore[arg-type]
 
 
 def settings() -> tuple[object, ...]:
@@ -135,7 +142,7 @@ def kept_library(name: str) -> Library | None:
 
 
 def load(text: str) -> Library:
-    """The library that `text` compiles to. Raises `CompilerMissing`, or `LangError` with what the compiler said."""
+    """The library that `text` compiles to. Raises `CompilerMissing`, or `CompilerFailed` with what the compiler said."""
     command, version = compiler()
     flags = _flags(text)
     key = hashlib.sha256("\0".join([version, *flags, text]).encode()).hexdigest()[:32]
@@ -151,13 +158,13 @@ def load(text: str) -> Library:
         return _loaded.setdefault(str(library), Library(str(library)))  # two threads may come here at once
     except OSError as error:
         said = error.strerror or str(error)
-        raise LangError(f"{folder}: {said}; set SECONDSIGHT_CACHE to a folder that can be written and loaded from") from None
+        raise CompilerFailed(f"{folder}: {said}; set SECONDSIGHT_CACHE to a folder that can be written and loaded from") from None
 
 
 def _build(command: list[str], text: str, library: Path) -> None:
     with tempfile.TemporaryDirectory(dir=library.parent, prefix="build-") as scratch:
         source, made = Path(scratch) / "model.c", Path(scratch) / "model.so"
-        source.write_text(text)
+        source.write_text(text, encoding="utf-8")
         if len(text) > LARGE:
             parts = [source.with_suffix(f".{part}.o") for part in (1, 2)]
             _run(*([*command, "-c", f"-DSS_PART={i}", "-o", str(part), str(source)] for i, part in enumerate(parts, 1)))
@@ -185,8 +192,12 @@ def _is_whole(library: Path) -> bool:
 
 
 def _tidy(folder: Path, keep: Path) -> None:
-    """Remove what was not used for longest, until the folder is as small as it must be."""
+    """Remove what was not used for longest, until the folder is as small as it must be, and what killed processes left."""
     found = []
+    for path in folder.glob("build-*"):
+        with contextlib.suppress(OSError):
+            if time.time() - path.stat().st_mtime > LEFT_BEHIND:
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
     for path in (*folder.glob("*.so"), *folder.glob("*.json")):
         with contextlib.suppress(OSError):  # another process may be at it, too
             files = [p for p in (path, path.with_suffix(".c"), path.with_suffix(".python")) if p.exists()]

@@ -39,7 +39,7 @@ class Record:
             try:
                 hints = typing.get_type_hints(cls, include_extras=True)
             except NameError as error:
-                raise LangError(f"{cls.__module__}.{cls.__name__}: annotation not found: {error}") from None
+                raise LangError(f"{_place(cls)}: annotation not found: {error}") from None
             names = [n for c in reversed(cls.__mro__) for n in inspect.get_annotations(c)]
             for name in dict.fromkeys(names):
                 hint = hints[name]
@@ -48,9 +48,9 @@ class Record:
                 try:
                     kind = resolve(hint, embedded=True)
                 except LangError as error:
-                    raise LangError(f"{cls.__module__}.{cls.__name__}.{name}: {error}") from None
+                    raise LangError(f"{_place(cls, name)}: {error}") from None
                 if kind is None:
-                    raise LangError(f"{cls.__module__}.{cls.__name__}.{name}: a field cannot be None")
+                    raise LangError(f"{_place(cls, name)}: a field cannot be None")
                 found[name] = kind
             cls._fields = found
         return cls._fields
@@ -89,6 +89,18 @@ class Record:
 
     def __repr__(self) -> str:
         return f"<{self.__dict__.get('_path', type(self).__name__)}>"
+
+
+def _place(cls: type, name: str = "") -> str:
+    """A class, or a field of it, for an error: with the file and the line where that is known."""
+    called = f"{cls.__name__}.{name}" if name else cls.__name__
+    owner = next((c for c in cls.__mro__ if name in inspect.get_annotations(c)), cls)
+    try:
+        lines, first = inspect.getsourcelines(owner)
+        at = next((i for i, line in enumerate(lines) if name and line.split(":")[0].strip() == name), 0)
+        return f"{inspect.getsourcefile(owner)}:{first + at}: {called}"
+    except (OSError, TypeError):
+        return f"{cls.__module__}.{called}"
 
 
 def _fresh(kind: Type, machine: Machine, path: str, default: int) -> Any:

@@ -131,12 +131,18 @@ def _signed(data: dict[str, Any], content: bytes) -> bytes:
 
 
 def _write(path: Path, content: bytes) -> None:
-    """Write a file as a whole, if the folder can be written."""
+    """Write a file as a whole, if the folder can be written; else leave nothing of it."""
     with contextlib.suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=path.parent, prefix="build-", delete=False) as file:
-            file.write(content)
-        os.replace(file.name, path)
+        file = tempfile.NamedTemporaryFile(dir=path.parent, prefix="build-", delete=False)  # noqa: SIM115
+        try:
+            with file:
+                file.write(content)
+            os.replace(file.name, path)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                os.unlink(file.name)
+            raise
 
 
 def _path(origin: Origin) -> Path:

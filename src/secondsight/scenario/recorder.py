@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import difflib
 import importlib.util
+import sys
 import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -352,6 +353,7 @@ def load_scenarios(path: str | Path) -> list[Scenario]:
     if spec is None or spec.loader is None:
         raise ScenarioError("not a Python file", "give a .py file with @scenario functions", (str(path), 0))
     module = importlib.util.module_from_spec(spec)
+    sys.path.insert(0, str(path.resolve().parent))  # what lies beside it can be imported, as beside a driver
     try:
         spec.loader.exec_module(module)
     except ScenarioError:
@@ -360,6 +362,8 @@ def load_scenarios(path: str | Path) -> list[Scenario]:
         raise ScenarioError(f"syntax error: {error.msg}", "", (str(path), error.lineno or 0)) from error
     except (Exception, SystemExit) as error:
         raise ScenarioError(f"{type(error).__name__}: {error}", "", (str(path), _line_in(path, error))) from error
+    finally:
+        sys.path.pop(0)
     found = {id(value): value for value in vars(module).values() if isinstance(value, Scenario)}
     if not found:
         raise ScenarioError("defines no scenario", "decorate a function with @scenario", (str(path), 0))

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from secondsight.lang.compiler import CompilerMissing, compiler
+from secondsight.lang.compiler import CompilerFailed, CompilerMissing, compiler
 from secondsight.lang.errors import LangError
 from secondsight.lang.movers import Reductions
 from secondsight.lang.native import is_ready
@@ -102,6 +102,8 @@ def search(
     where native code is asked for and there is no compiler. A search is made on a `cluster` when it is larger than `SWITCH`
     states, or the native executor is asked for.
 
+    Where native code cannot be made, although there is a compiler, an `auto` search ends on the reference; the note says why.
+
     An `auto` search of up to `SWITCH` states has the same figures whoever makes it: up to there nothing is reduced.
     """
     if isinstance(executor, How):
@@ -164,6 +166,13 @@ def search(
         if result is None or (result.reason == "states" and (limits.states is None or limits.states > SWITCH)):
             spent = time.perf_counter() - begun
             result = large(_less(limits, spent, limits.states))
+    except CompilerFailed as error:
+        if cluster is not None:
+            raise
+        spent = time.perf_counter() - begun
+        result = slow(_less(limits, spent, limits.states))
+        note = f"searched on the reference executor, which is slow: {error}"
+        result = replace(result, note="; ".join(n for n in (note.replace("; ", ": "), result.note) if n))
     except KeyboardInterrupt:  # while it was compiled
         if result is None:
             raise

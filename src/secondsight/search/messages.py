@@ -44,4 +44,4 @@ def livelock_message(executor: Executor, state: bytes, going: set[int], leads_ou
 
 
 def _and(names: list[str]) -> str:
-    return " and ".join(names)
+    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)

@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from secondsight.lang.errors import LangError
+
 __all__ = ["BreadthFirst", "DepthFirst", "RandomWalks", "Strategy"]
+
+
+DEEPEST, MOST_WALKS = 1_000_000_000, 2**63 - 1
+"""What native code has numbers for: the greatest depth, and the most walks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +27,9 @@ class DepthFirst:
 
     depth: int = 10_000
 
+    def __post_init__(self) -> None:
+        _within("depth", self.depth, DEEPEST)
+
 
 @dataclass(frozen=True, slots=True)
 class RandomWalks:
@@ -33,5 +42,14 @@ class RandomWalks:
     depth: int = 10_000
     seed: int = 0
 
+    def __post_init__(self) -> None:
+        _within("depth", self.depth, DEEPEST)
+        _within("walks", self.walks, MOST_WALKS)
+
 
 Strategy = BreadthFirst | DepthFirst | RandomWalks
+
+
+def _within(what: str, value: int, most: int) -> None:
+    if not 1 <= value <= most:
+        raise LangError(f"{what}: {value} is not between 1 and {most:,}")

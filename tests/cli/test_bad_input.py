@@ -1,0 +1,90 @@
+"""Bad input is a message that names the place, the reason and the remedy; never a traceback, never a verdict."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from cli_world import HOUSE
+
+from secondsight.cli import main
+from secondsight.contract import load_drivers
+from secondsight.lang import LangError
+from secondsight.scenario import load_scenarios
+from secondsight.search.strategy import DepthFirst, RandomWalks
+
+GPU = HOUSE / "examples" / "my_gpu.py"
+HEAD = "from secondsight import Device, Va\n\nclass Bad(Device):\n"
+FAULT = "    def fault(self, va: Va, write: bool) -> int:\n        return -14\n"
+
+
+@pytest.mark.parametrize(
+    ("options", "wrong"),
+    [
+        (["--walks", "5", "--exact"], "--exact"),
+        (["--depth-first", "5", "--exact"], "--exact"),
+        (["--depth-first", str(2**63)], "--depth-first"),
+        (["--walks", str(2**64)], "--walks"),
+        (["--states", str(2**64 + 1)], "--states"),
+        (["--seed", "x"], "--seed"),
+        (["--memory", "0.2"], "a size is wanted"),
+        (["--memory", "99999999999999999999G"], "a size is wanted"),
+        (["--memory", "much"], "a size is wanted"),
+        (["--workers", "0"], "--workers"),
+        (["--bound", "frames"], "NAME=N"),
+        (["--executor", "reference", "--collect"], "native executor"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_options_that_make_no_sense(options: list[str], wrong: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["check", str(GPU), "--adversary", "munmap", *options]) == 2
+    said = capsys.readouterr()
+    assert wrong in said.err and not said.out
+
+
+@pytest.mark.parametrize("make", [lambda n: DepthFirst(n), lambda n: RandomWalks(depth=n), lambda n: RandomWalks(walks=n)])
+def test_native_code_is_given_no_number_that_it_cannot_hold(make: type[DepthFirst]) -> None:
+    for wrong in (0, -1, 2**63, 2**64):
+        with pytest.raises(LangError, match="is not between"):
+            make(wrong)
+
+
+@pytest.mark.parametrize(
+    ("text", "wrong"),
+    [
+        (b"\0", "bad.py: source code"),
+        (b"# caf\xe9\n" + (HEAD + FAULT).encode(), "bad.py: .*save it as UTF-8"),
+        ((HEAD + FAULT).encode() + b"# caf\xe9\n", "bad.py: 'utf-8' codec.*save it as UTF-8"),
+        (b"class A(:\n", "bad.py:1: "),
+        ((HEAD + "    xs: list\n" + FAULT).encode(), r"bad.py:4: Bad.xs: .* is not a type of the language"),
+        ((HEAD + FAULT.replace(", write: bool", "")).encode(), r"bad.py:4: Bad.fault\(self, va\) does not have .*\(self, va, write\)"),
+        (f"from secondsight import Device, Va\nexec('''class Bad(Device):\n{FAULT}''')\n".encode(), "bad.py: Bad has no source text"),
+    ],
+)  # fmt: skip
+def test_a_file_that_is_no_driver(text: bytes, wrong: str, tmp_path: Path) -> None:
+    path = tmp_path / "bad.py"
+    path.write_bytes(text)
+    with pytest.raises(LangError, match=wrong):
+        for driver in load_drivers(path):
+            driver.fields()
+
+
+def test_a_driver_in_another_encoding_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "latin.py"
+    path.write_bytes(b"# -*- coding: latin-1 -*-\n# caf\xe9\n" + (HEAD + FAULT).encode())
+    assert [driver.__name__ for driver in load_drivers(path)] == ["Bad"]
+
+
+def test_an_error_is_told_beside_a_broken_rule(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "driver.py"
+    path.write_text(HEAD + FAULT.replace("-14", "va << 40"))  # too large at va 1; at va 0 it says for ever: try again
+    assert main(["check", str(path), "--adversary", "munmap"]) == 1
+    out = capsys.readouterr().out
+    assert "broken: livelock" in out and "LeftRange" in out
+
+
+def test_a_scenario_file_imports_what_lies_beside_it(tmp_path: Path) -> None:
+    (tmp_path / "beside_it.py").write_text("PAGES = 2\n")
+    path = tmp_path / "scenarios.py"
+    path.write_text("from beside_it import PAGES\nfrom secondsight import scenario\n\n@scenario\ndef maps(s):\n    s.mmap(pages=PAGES)\n")
+    assert [one.name for one in load_scenarios(path)] == ["maps"]
