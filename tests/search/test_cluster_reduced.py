@@ -6,6 +6,7 @@ adversary. With Ray: test_cluster_ray.py.
 
 from __future__ import annotations
 
+import itertools
 import os
 import random
 import sys
@@ -97,6 +98,8 @@ class Watched(LocalHosts):
     learned: ClassVar[list[int]] = []
     stale_by_others: ClassVar[list[int]] = []
     stale: ClassVar[list[int]] = []
+    when: ClassVar[set[str]] = set()
+    """What was asked of those members, then."""
 
     def ask(self, member: int, method: str, *arguments: Any) -> None:
         """A turn takes in facts first."""
@@ -107,6 +110,7 @@ class Watched(LocalHosts):
             assert not before.learned
             if asked.agreed(facts).stale and not any(m.agreed(b"").stale for m in self.members if m is not asked):
                 self.stale_by_others += [member] * (not before.stale)
+                self.when.add(method)
         super().ask(member, method, *arguments)
 
     def answer(self, seconds: float) -> Answer | None:
@@ -123,7 +127,7 @@ class Watched(LocalHosts):
     @classmethod
     def forget(cls) -> type[Watched]:
         """Begin to watch."""
-        cls.learned, cls.stale_by_others, cls.stale = [], [], []
+        cls.learned, cls.stale_by_others, cls.stale, cls.when = [], [], [], set()
         return cls
 
 
@@ -361,6 +365,37 @@ def test_an_assumption_that_only_member_1_sees_broken(monkeypatch: pytest.Monkey
         assert found.begun > 1
         cases += 0 in hosts.stale_by_others
     assert cases > 0
+
+
+def waits_for_ever(n: Small) -> None:
+    """Looks at the cell where the search ends, and goes no further."""
+    cells[2].value = n
+    wait_until(cells[1].value == 1)
+    wait_until(cells[0].value == 60)
+
+
+def section_only(n: Small) -> None:
+    with cells[0].lock:
+        cells[0].value = n
+        cells[0].value = 0
+    cells[1].value = 1
+
+
+def test_an_assumption_that_is_broken_in_the_last_level(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What member 1 sees there comes to others only when all is over."""
+    monkeypatch.setattr(reduced_module, "WALKS", 0)
+    hosts = Watched.forget()
+    for n, also in itertools.product(range(2, 20), (1, 2)):
+        threads = [Thread("section", section_only, (n,)), Thread("looks", waits_for_ever, (also,), daemon=True)]
+        program = build(Machine({"cells": 3}), threads)
+        watch = (1, program.layout.shared_size)  # so a daemon takes single steps
+        one = reduced_search(program, watch=watch, workers=1)
+        found = reduced_by(at(2, hosts=hosts), program, watch=watch)
+        assert_same(one, found, program)
+        assert found.result.verdict is Verdict.HOLDS
+        if "agreed" in hosts.when:
+            return
+    raise AssertionError("there is no such case")
 
 
 def rarely_looks() -> None:

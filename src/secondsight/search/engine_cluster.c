@@ -194,7 +194,7 @@ static void *ss_expand_some(void *argument)
 	ss_run *run = w->run;
 	ss_member *m = run->member;
 	u64 begun = w->inserted, from = w->expanded;
-#define GOES_ON (!run->stop && !m->full && !ss_is_void(&m->shared) && w->inserted - begun < run->share && w->expanded - from < m->most)
+#define GOES_ON (!run->stop && !m->full && w->inserted - begun < run->share && w->expanded - from < m->most)
 	while (GOES_ON) {
 		if (!w->current) {
 			w->position = 0;
@@ -329,7 +329,7 @@ void ss_cluster_turn(ss_run *run, u64 most, double seconds)
 	for (int i = 0; i < run->workers; i++)
 		begun += run->crew[i].expanded;
 	ss_at_work(&m->shared);
-	while (!run->stop && !m->full && !ss_is_void(&m->shared) && !ss_level_is_used_up(run)) {
+	while (!run->stop && !m->full && !ss_level_is_used_up(run)) {
 		/* the last quarter of the table is for what a part of a turn may insert beyond its share */
 		u64 slack = 4096 + 3 * (u64)m->crew * (MAX_SUCCESSORS + DELAY);
 		if (!ss_make_room(run, slack))

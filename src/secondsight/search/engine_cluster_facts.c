@@ -21,11 +21,6 @@ typedef struct {
 
 static ss_shared *ss_shared_by(const ss_run *run);
 
-static inline int ss_is_void(const ss_shared *shared)
-{
-	return shared->ours->stale;
-}
-
 /* This thread's process works for this member from now on. */
 static inline void ss_at_work(const ss_shared *shared)
 {
@@ -116,7 +111,7 @@ int ss_cluster_news(ss_run *run, const ss_fact **out, u64 *count)
 }
 
 /* Whether something that was relied on here turned out to be wrong. */
-int ss_cluster_is_stale(ss_run *run) { return ss_is_void(ss_shared_by(run)); }
+int ss_cluster_is_stale(ss_run *run) { return ss_shared_by(run)->ours->stale; }
 
 /* Of all that is known: members that know the same have the same. */
 u64 ss_cluster_sum(ss_run *run)
@@ -137,7 +132,6 @@ typedef struct {
 	char nothing;
 } ss_shared;
 
-static inline int ss_is_void(const ss_shared *shared) { (void)shared; return 0; }
 static inline void ss_at_work(const ss_shared *shared) { (void)shared; }
 static inline void ss_forget_shared(ss_shared *shared) { (void)shared; }
 
