@@ -19,6 +19,7 @@ from secondsight.contract import ADVERSARIES, driver_program
 from secondsight.devices import mirror as mirrors
 from secondsight.lang import Bounds, LangError, Machine, Mutex, Record, atomic, choose, require, shared_array, wait_until
 from secondsight.lang.compiler import CompilerMissing, compiler
+from secondsight.lang.movers import Reductions
 from secondsight.lang.native import Native
 from secondsight.lang.plain import replay
 from secondsight.lang.program import Program, Thread, build
@@ -27,7 +28,8 @@ from secondsight.scenario import load_scenarios
 from secondsight.scenario.model import program, watched
 from secondsight.search import Limits, Result, Verdict, breadth_first
 from secondsight.search.native import native_search
-from secondsight.search.strategy import DepthFirst, RandomWalks, Strategy
+from secondsight.search.reduced import reduced_search
+from secondsight.search.strategy import BreadthFirst, DepthFirst, RandomWalks, Strategy
 
 try:
     compiler()
@@ -259,6 +261,25 @@ def test_ctrl_c_gives_what_was_seen(monkeypatch: pytest.MonkeyPatch) -> None:
 
     with pytest.raises(ZeroDivisionError):
         native_search(native, limits, on_progress=fails)
+
+
+def early() -> None:
+    require(cells[0].value > 50, "early", "it is too early")
+
+
+@pytest.mark.parametrize("reductions", [Reductions(), Reductions.none()], ids=str)
+@pytest.mark.parametrize("strategy", [BreadthFirst(), DepthFirst()])
+def test_ctrl_c_is_told_beside_a_broken_rule(reductions: Reductions, strategy: Strategy) -> None:
+    def interrupt(progress: object) -> None:
+        raise KeyboardInterrupt
+
+    made = program_of((early,), (adds, 20), (adds, 20), (adds, 20))
+    found = reduced_search(made, reductions, Limits(seconds=60), interrupt, workers=2, strategy=strategy, collect=True).result
+    assert (found.verdict, found.reason) == (Verdict.BROKEN, "interrupted")
+    assert found.seconds < 20
+    cut = reduced_search(made, reductions, Limits(states=5000), strategy=strategy, collect=True).result
+    assert (cut.verdict, cut.reason) == (Verdict.BROKEN, "states")
+    assert reduced_search(program_of((early,), (adds, 1)), reductions, strategy=strategy, collect=True).result.reason is None
 
 
 def test_depth_first_sees_everything_or_says_that_it_was_cut() -> None:

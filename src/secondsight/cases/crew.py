@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import Callable, Generator, Iterable
 from contextlib import suppress
@@ -103,15 +104,26 @@ class _Crew:
 
 def _work(line: Connection, others: list[Connection], do: Callable[[Any], Any]) -> None:
     """In a process: pieces come, results go, until the line closes. Of Ctrl-C only the parent hears; SIGTERM ends what is done."""
+    doing = False
+
+    def end(*_: object) -> None:
+        nonlocal doing
+        if not doing:
+            os._exit(0)
+        doing = False
+        raise KeyboardInterrupt
+
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, end)
     for other in others:
         other.close()  # or they would not be closed when the parent closes them, or is gone
     with suppress(EOFError, OSError, KeyboardInterrupt):
         while True:
             piece = line.recv()
+            doing = True
             try:
                 answer = (do(piece),)
             except Exception as error:
                 answer = (error,)
+            doing = False
             line.send(answer)

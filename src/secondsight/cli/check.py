@@ -135,7 +135,7 @@ def _line(file: Path, found: list[Checked]) -> None:
     if any(c.result.reduced for c in against):
         told += " (reduced)"
     reasons = [v.rule for r in results for v in r.broken]
-    reasons += [r.reason for r in results if r.reason and not r.broken and not r.error]
+    reasons += [r.reason for r in results if r.reason and not r.error]
     if reasons:
         told += f": {', '.join(dict.fromkeys(reasons))}"
     states, seconds = sum(c.result.states for c in against), sum(c.result.seconds for c in against)

@@ -239,7 +239,7 @@ class _Search:
         """As `native_search` would say it."""
         seen = levels.seen
         first = self.violations[0] if self.violations else None
-        reason = "error" if self.error else None if first else seen.reason
+        reason = "error" if self.error else None if first and seen.reason != "interrupted" else seen.reason
         if reason is None and first is None and not levels.is_whole():
             reason = "unknown"  # states are left, and it was not said why: never *holds*
         verdict = Verdict.BROKEN if first else Verdict.NOT_FINISHED if reason else Verdict.HOLDS

@@ -142,7 +142,7 @@ def native_search(
     )  # fmt: skip
     search = _Search(native, wanted)
     result = search.run()
-    if search.raw.crowd > 1 and any(v.rule != "livelock" for v in result.violations):  # a livelock's trace is found by one
+    if search.raw.crowd > 1 and not search.interrupted and any(v.rule != "livelock" for v in result.violations):  # a livelock's trace is found by one
         again = _Search(native, replace(wanted, workers=1)).run()
         return again if again.verdict is Verdict.BROKEN else result
     return result
@@ -320,10 +320,11 @@ class _Search:
                 reason = livelocked
         first = next(iter(violations.values()), None)
         verdict = Verdict.BROKEN if first else Verdict.NOT_FINISHED if reason else Verdict.HOLDS
+        cut = not first or error is not None or self.interrupted or self.wanted.collect  # else a broken rule is all that is wanted
         exact = bool(raw.exact)
         missed = 0.0 if exact or isinstance(self.wanted.strategy, RandomWalks) else raw.states**2 / 2**65
         return Result(
-            verdict, raw.states, raw.transitions, raw.depth, raw.seconds, first, None if first and not error else reason, error,
+            verdict, raw.states, raw.transitions, raw.depth, raw.seconds, first, reason if cut else None, error,
             outcomes, exact, error_trace, missed, tuple(violations.values()), raw.peak,
             shortest=isinstance(self.wanted.strategy, BreadthFirst),
         )  # fmt: skip

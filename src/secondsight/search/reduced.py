@@ -189,7 +189,7 @@ def _without(plain: Native, merged: Result, asked: _Asked) -> Result:
     known = any(v.rule != "livelock" for v in merged.violations)
     in_levels = isinstance(asked.options.get("strategy") or BreadthFirst(), BreadthFirst)
     given_up = None
-    if in_levels or not known:
+    if not _is_given_up(merged) and (in_levels or not known):
         exact = asked.search(plain, max(2.0, 5 * merged.seconds) if known else None)
         whole = exact.reason in (None, "error") or not asked.options.get("collect")
         if not known or (whole and (exact.violation is not None or exact.error is not None)):
@@ -212,7 +212,8 @@ def _without(plain: Native, merged: Result, asked: _Asked) -> Result:
 
 def _is_given_up(result: Result) -> bool:
     """Whether something happened after which no other search is begun: Ctrl-C, or a machine of a cluster was lost."""
-    return result.verdict is Verdict.NOT_FINISHED and result.reason not in (*_LIMITS, "error", "unknown")
+    cut = result.verdict is Verdict.NOT_FINISHED and result.reason not in (*_LIMITS, "error", "unknown")
+    return cut or result.reason == "interrupted"
 
 
 def _forget(native: Native, outcomes: bool) -> None:

@@ -76,7 +76,8 @@ class Result:
     """A search's result.
 
     `reason` says, when the verdict is *not finished*, which bound was hit (`states`, `seconds`, `memory`, `interrupted`)
-    or which error of the model stopped it (`error`: then `error_trace` leads to it). `outcomes` are the distinct values of
+    or which error of the model stopped it (`error`: then `error_trace` leads to it). A search that is *broken* has one too
+    where Ctrl-C ended it, or where all broken rules were wanted and there may be more. `outcomes` are the distinct values of
     the watched part of the state in all final states seen. `exact`: whole states were compared, so no state can have been
     missed; otherwise `missed` is the number of states expected to have been taken for another. `violations`: where a
     search goes on after the first broken rule, one for each rule. `peak`: bytes of memory that the search took (0: unknown).
