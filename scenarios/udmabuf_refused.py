@@ -1,5 +1,5 @@
-"""What UDMABUF_CREATE accepts: the checks of the kernel's own udmabuf selftest that can be said in
-whole pages. Wanted is F_SEAL_SHRINK, refused are F_SEAL_WRITE and F_SEAL_FUTURE_WRITE."""
+"""What UDMABUF_CREATE accepts: the checks of the kernel's own udmabuf selftest, and more. Wanted are whole
+pages and F_SEAL_SHRINK, refused F_SEAL_WRITE and F_SEAL_FUTURE_WRITE."""
 
 from secondsight.scenario import Recorder, scenario
 
@@ -51,3 +51,22 @@ def udmabuf_of_no_memfd(s: Recorder) -> None:
     s.udmabuf_create(buf, into="of_udmabuf")
     s.close(fd)
     s.udmabuf_create(fd, into="of_closed")
+
+
+@scenario
+def udmabuf_from_half_a_page(s: Recorder) -> None:
+    """test-1: an offset of half a page."""
+    fd = s.memfd_create(pages=2, seals="shrink")
+    s.udmabuf_create_halves(fd, offset=1, size=2, into="created")
+
+
+@scenario
+def udmabuf_of_half_a_page(s: Recorder) -> None:
+    """test-2: a size of half a page; two halves are a page. Of a closed memfd the size is looked at first."""
+    fd = s.memfd_create(pages=2, seals="shrink")
+    s.udmabuf_create_halves(fd, offset=0, size=1, into="created")
+    whole = s.udmabuf_create_halves(fd, offset=2, size=2, into="whole")
+    s.read(s.mmap(whole), into="seen")
+    s.close(fd)
+    s.udmabuf_create_halves(fd, offset=0, size=1, into="of_closed")
+    s.udmabuf_create_halves(fd, offset=0, size=2, into="whole_of_closed")

@@ -131,6 +131,8 @@ REFUSED = [
     (f"{A_FILE}; s.udmabuf_create_list([])", "not a list of ranges", "1 to 8"),
     (f"{A_FILE}; s.udmabuf_create_list([(f, 0)])", "is not a range", "(fd, page, pages)"),
     (f"{A_FILE}; s.udmabuf_create_list([(f, 0, 0)])", "0 is not a number of pages", "from 1"),
+    (f"{A_FILE}; s.udmabuf_create_halves(f, offset=0.5, size=1)", "0.5 is not a number of half pages", "from 0 to 31"),
+    (f"{A_FILE}; s.udmabuf_create_halves(f, offset=0, size=32)", "32 is not a number of half pages", "from 0 to 31"),
     (f"{A_FILE}; s.read(f)", "memfd0 is a memfd, not an address", "mmap() of this scenario"),
     (f"{A_MAPPING}; s.close(a)", "mapping0 is a mapping, not a memfd, udmabuf or dax device", "memfd_create()"),
     (

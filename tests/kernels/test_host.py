@@ -172,7 +172,7 @@ def test_missing_tools_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         initramfs()
     own = tmp_path / "bzImage"
     own.write_bytes(image())
-    monkeypatch.setattr("secondsight.kernels.run.initramfs", lambda modules: own)
+    monkeypatch.setattr("secondsight.kernels.run.initramfs", lambda modules, programs: own)
     with pytest.raises(KernelError, match="apt-get install qemu-system-x86"):
         boot(Kernel.from_path(own))
 

@@ -104,6 +104,22 @@ def test_a_kernel_that_does_not_build_leaves_nothing_and_says_why(source: Path, 
     assert build("6.12").release == "6.12.1-own"
 
 
+def test_ctrl_c_says_that_it_is_stopping_and_leaves_nothing_and_the_next_build_goes_well(pack: Callable[[], None], tmp_path: Path) -> None:
+    pack()
+    reports: list[str] = []
+
+    def interrupt(what: str, done: int, total: int) -> None:
+        reports.append(what)
+        if what == "building":
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        build("6.12", interrupt)
+    assert reports[-2:] == ["building", "stopping: removing what was made so far"]
+    assert [path.name for path in (tmp_path / "cache/kernels").iterdir()] == ["6.12-own.lock"]
+    assert build("6.12").release == "6.12.1-own"
+
+
 def test_another_configuration_or_damage_means_another_build(pack: Callable[[], None], monkeypatch: pytest.MonkeyPatch) -> None:
     pack()
     build("6.12")

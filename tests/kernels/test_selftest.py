@@ -97,7 +97,7 @@ def test_a_test_is_found_by_what_its_program_prints() -> None:
 
 
 def test_what_stands_here_is_printed_beside_each_verdict(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    found = [("udmabuf", "test-1"), ("udmabuf", "test-4"), ("hmm-tests", "hmm.hmm_device_private.open_close"), ("hmm-tests", "hmm2.x.new")]
+    found = [("udmabuf", "test-6"), ("udmabuf", "test-4"), ("hmm-tests", "hmm.hmm_device_private.open_close"), ("hmm-tests", "hmm2.x.new")]
     ours = (Ours("udmabuf_whole_memfd", "agrees"), Ours("hmm_open_close", "differs", "closed=-EBADF"))
     report = Report("6.12", tuple(Verdict(program, name, "pass") for program, name in found), {}, 1, ours, ("0c8d", "1f2e"))
     monkeypatch.setattr("secondsight.cli.kernel.selftest", lambda kernel, progress: report)
@@ -105,7 +105,7 @@ def test_what_stands_here_is_printed_beside_each_verdict(monkeypatch: pytest.Mon
     with pytest.raises(typer.Exit) as exited:
         selftests("6.12-own", as_json=True)
     assert exited.value.exit_code == 1  # for a scenario of ours that differs
-    beside = ["missing: parts of a page (a scenario counts in pages)", "scenario udmabuf_whole_memfd", "scenario hmm_open_close", "not in the table"]
+    beside = ["missing: huge pages", "scenario udmabuf_whole_memfd", "scenario hmm_open_close", "not in the table"]
     told = [None, "agrees", "differs", None]
     data = json.loads(capsys.readouterr().out)
     assert [(one["here"], one["ours"]) for one in data["tests"]] == list(zip(beside, told, strict=True))

@@ -32,6 +32,7 @@ _ERRORS: dict[int, str] = dict(errno.errorcode) | {errno.EOPNOTSUPP: "EOPNOTSUPP
 _SHAPES = {
     ArgType.COUNT: "n",
     ArgType.PAGE: "n",
+    ArgType.HALVES: "n",
     ArgType.VALUE: "n",
     ArgType.SEALS: "n",
     ArgType.FD: "h",

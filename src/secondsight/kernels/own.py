@@ -63,12 +63,21 @@ def fragment(version: str) -> Path:
 
 def build(version: str, scratch: Path, progress: Progress) -> Path:
     """Make the entry of an own kernel in a scratch folder: some minutes and 3 GB. Raises KernelError."""
+    try:
+        return _build(version, scratch, progress)
+    except BaseException:  # Ctrl-C too: what was made is a hundred thousand files, and removing them takes a while
+        progress("stopping: removing what was made so far", 0, 0)
+        raise
+
+
+def _build(version: str, scratch: Path, progress: Progress) -> Path:
     check_client()
     _check_tools(scratch)
     source = _unpacked(version, scratch, progress)
+    progress("configuring", 0, 0)
     configure(source, fragment(version))
     _make(source, BUILDABLE[version], progress)
-    progress("packing", 0, 0)
+    progress("packing, and removing what it was made from", 0, 0)
     made = scratch / "made"
     (made / "modules").mkdir(parents=True)
     shutil.copy(source / "arch/x86/boot/bzImage", made / "vmlinuz")

@@ -44,12 +44,11 @@ def _missing(what: str, note: str = "") -> Here:
 _MIGRATION = "migration to device memory"
 _EXCLUSIVE = "device-exclusive pages"
 _SNAPSHOT = "snapshots by hmm_range_fault"
-_PARTS = "parts of a page (a scenario counts in pages)"
 
 TABLE: dict[str, dict[str, Here]] = {
     "udmabuf": {
-        "test-1": _missing(_PARTS, "An offset of half a page."),
-        "test-2": _missing(_PARTS, "A size of half a page."),
+        "test-1": Here("udmabuf_from_half_a_page", "udmabuf_refused"),
+        "test-2": Here("udmabuf_of_half_a_page", "udmabuf_refused"),
         "test-3": Here("udmabuf_of_no_memfd", "udmabuf_refused", note="A udmabuf for their standard input."),
         "test-4": Here("udmabuf_whole_memfd", "udmabuf_tests"),
         "test-5": Here("udmabuf_list", "udmabuf_tests", note="With a hole, as the 2023 thread has it: `thread_2023_selftest`."),

@@ -116,6 +116,9 @@ class Checker:
             low, high = (1, MAX_PAGES) if kind is ArgType.COUNT else (0, MAX_PAGES - 1)
             if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
                 return f"{value!r} is not {kind.value}", f"give a number from {low} to {high}"
+        elif kind is ArgType.HALVES:
+            if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < 2 * MAX_PAGES:
+                return f"{value!r} is not {kind.value}", f"give a number from 0 to {2 * MAX_PAGES - 1}"
         elif kind is ArgType.VALUE:
             if not isinstance(value, str) or len(value) != 1 or not "!" <= value <= "~" or value == "0":
                 return (
@@ -192,5 +195,9 @@ class Checker:
     def _pages_made(op: Op) -> int:
         ranges = op.args.get("ranges")
         pages = sum(r[2] for r in ranges) if isinstance(ranges, tuple) else op.args.get("pages", 0)
+        if op.kind == "udmabuf_create_halves":
+            size = op.args["size"]
+            assert isinstance(size, int)
+            pages = (size + 1) // 2  # there is none: it is refused
         assert isinstance(pages, int)
         return pages

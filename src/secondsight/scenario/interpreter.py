@@ -14,7 +14,7 @@ from secondsight.devices.device import Device, accesses_compared
 from secondsight.lang import Bounds, Record, Ref, atomic, const, hold_point, shared, shared_array, wait_until
 from secondsight.linux.dax import DevDax, dax_mmap, dev_dax_invalidate, kill_dax, synchronize_dax
 from secondsight.linux.dma_buf import dma_buf_fget, dma_buf_fput, dma_buf_mmap
-from secondsight.linux.errno import EBADF, EBADFD
+from secondsight.linux.errno import EBADF, EBADFD, EINVAL
 from secondsight.linux.exit import exit_mm
 from secondsight.linux.fault import cpu_read, cpu_write
 from secondsight.linux.madvise import madvise_dontneed
@@ -58,18 +58,19 @@ class OpKind(IntEnum):
     DONTNEED = 9
     UDMABUF_CREATE = 10
     UDMABUF_CREATE_LIST = 11
-    ADD_SEALS = 12
-    CLOSE = 13
-    EXIT = 14
-    OOM_REAP = 15
-    DEVICE_READ = 16
-    DEVICE_WRITE = 17
-    DEVICE_COMPARE = 18
-    DEVICE_CLOSE = 19
-    DAX_DISABLE = 20
-    DAX_INVALIDATE = 21
-    DAX_DRAIN = 22
-    READY = 23
+    UDMABUF_CREATE_HALVES = 12
+    ADD_SEALS = 13
+    CLOSE = 14
+    EXIT = 15
+    OOM_REAP = 16
+    DEVICE_READ = 17
+    DEVICE_WRITE = 18
+    DEVICE_COMPARE = 19
+    DEVICE_CLOSE = 20
+    DAX_DISABLE = 21
+    DAX_INVALIDATE = 22
+    DAX_DRAIN = 23
+    READY = 24
     """A device: it is there from the start."""
 
 
@@ -285,6 +286,8 @@ def run_file_op(i: RowNumber, mm: Mm) -> Result:
             return -EBADFD
         ret = udmabuf_create(memfd, page[i], pages[i])
         return made_udmabuf(i, ret)
+    if kind[i] == OpKind.UDMABUF_CREATE_HALVES:
+        return run_create_halves(i, memfd, closed)
     if closed:
         return -EBADF
     if kind[i] == OpKind.CLOSE:
@@ -293,6 +296,17 @@ def run_file_op(i: RowNumber, mm: Mm) -> Result:
     if kind[i] == OpKind.ADD_SEALS:
         return memfd_add_seals(memfd, value[i])
     return shmem_fallocate_punch_hole(memfd, page[i], pages[i])
+
+
+def run_create_halves(i: RowNumber, memfd: Ref[ShmemFile], closed: bool) -> Result:
+    """UDMABUF_CREATE of the row's half pages. udmabuf_create() (drivers/dma-buf/udmabuf.c, Linux 6.12) wants whole pages,
+    and looks for that before it looks for the file."""
+    if page[i] % 2 == 1 or pages[i] % 2 == 1:
+        return -EINVAL
+    if closed:
+        return -EBADFD
+    ret = udmabuf_create(memfd, page[i] // 2, pages[i] // 2)
+    return made_udmabuf(i, ret)
 
 
 def run_create_list(i: RowNumber) -> Result:

@@ -42,6 +42,7 @@ _KINDS = {
     "fallocate_punch_hole": OpKind.PUNCH_HOLE,
     "madvise_dontneed": OpKind.DONTNEED,
     "udmabuf_create": OpKind.UDMABUF_CREATE,
+    "udmabuf_create_halves": OpKind.UDMABUF_CREATE_HALVES,
     "udmabuf_create_list": OpKind.UDMABUF_CREATE_LIST,
     "add_seals": OpKind.ADD_SEALS,
     "close": OpKind.CLOSE,
@@ -155,6 +156,8 @@ class Encoder:
                 row["low"], row["high"] = next(w for w in self.windows if w[0] <= start < w[1])
                 row["fixed"] |= interpreter.FIXED
                 row["needs_at"] = self.numbers[at.handle]
+        if op.kind == "udmabuf_create_halves":
+            row["page"], row["pages"] = (half for name in ("offset", "size") if isinstance(half := op.args[name], int))
         ranges = op.args.get("ranges")
         if isinstance(ranges, tuple):
             row["range_first"], row["pages"] = len(self.ranges["handle"]), len(ranges)
@@ -203,6 +206,7 @@ class Encoder:
         file_pages = [n for o in ops if o.kind in ("memfd_create", "dax") and isinstance(n := o.args["pages"], int)]
         buffers = [sum(r[2] for r in o.args["ranges"]) for o in of("udmabuf_create_list") if isinstance(o.args["ranges"], tuple)]
         buffers += [n for o in of("udmabuf_create") if isinstance(n := o.args["pages"], int)]
+        buffers += [n // 2 for o in of("udmabuf_create_halves") if isinstance(n := o.args["size"], int)]
         lists = [len(o.args["ranges"]) for o in of("udmabuf_create_list") if isinstance(o.args["ranges"], tuple)]
         # A zap takes entries away first and drops their frames later: meanwhile others may be given new ones.
         zaps = ("munmap", "madvise_dontneed", "fallocate_punch_hole", "mmap")

@@ -68,6 +68,7 @@ class ArgType(Enum):
 
     COUNT = "a number of pages"  # int
     PAGE = "a page's number in a file"  # int
+    HALVES = "a number of half pages"  # int
     VALUE = "a page's value"  # str of one character
     SEALS = "seals"  # str, names joined by |
     FD = "a memfd, udmabuf or dax device"  # Ref
@@ -141,6 +142,13 @@ OPS: dict[str, OpSpec] = {
         Arg("fd", ArgType.FD),
         Arg("page", ArgType.PAGE),
         Arg("pages", ArgType.COUNT),
+        makes=HandleType.UDMABUF,
+    ),
+    "udmabuf_create_halves": _op(
+        "UDMABUF_CREATE with an offset and a size in half pages: only whole pages are taken",
+        Arg("fd", ArgType.FD),
+        Arg("offset", ArgType.HALVES),
+        Arg("size", ArgType.HALVES),
         makes=HandleType.UDMABUF,
     ),
     "udmabuf_create_list": _op(

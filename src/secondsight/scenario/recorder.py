@@ -156,6 +156,11 @@ class Recorder:
             pages = fd.pages - page
         return self._file("udmabuf_create", into, fd=fd, page=page, pages=pages)
 
+    def udmabuf_create_halves(self, fd: File, *, offset: int, size: int, into: str | None = None) -> File:
+        """`udmabuf_create` with its offset and size counted in half pages. Fails with -EINVAL for an odd one too,
+        whatever the file is."""
+        return self._file("udmabuf_create_halves", into, fd=fd, offset=offset, size=size)
+
     def udmabuf_create_list(self, ranges: Sequence[tuple[File, int, int]], *, into: str | None = None) -> File:
         """A udmabuf of up to 8 ranges (fd, page, pages), in order. Fails as `udmabuf_create` does."""
         return self._file("udmabuf_create_list", into, ranges=ranges)

@@ -151,6 +151,17 @@ static int do_udmabuf_create(const long *arg, int makes)
 	return keep_file(ioctl(udmabuf, UDMABUF_CREATE, &create), makes);
 }
 
+static int do_udmabuf_create_halves(const long *arg, int makes)
+{
+	struct udmabuf_create create = {
+		.memfd = DESCRIPTOR(arg[0]),
+		.flags = UDMABUF_FLAGS_CLOEXEC,
+		.offset = arg[1] * (PAGE / 2),
+		.size = arg[2] * (PAGE / 2),
+	};
+	return keep_file(ioctl(udmabuf, UDMABUF_CREATE, &create), makes);
+}
+
 static int do_udmabuf_create_list(const long *arg, int makes)
 {
 	struct {
@@ -203,6 +214,7 @@ static const struct {
 	{"fallocate_punch_hole", "hnn", do_punch_hole},
 	{"madvise_dontneed", "an", do_dontneed},
 	{"udmabuf_create", "hnn", do_udmabuf_create},
+	{"udmabuf_create_halves", "hnn", do_udmabuf_create_halves},
 	{"udmabuf_create_list", "r", do_udmabuf_create_list},
 	{"add_seals", "hn", do_add_seals},
 	{"close", "h", do_close},
