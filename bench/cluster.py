@@ -1,8 +1,8 @@
 """`python -m bench.cluster [--size B] [--rounds 3]`: two Ray nodes with one CPU each, on this machine, against one and two threads.
 
-In turn, so that what else the machine does hits all alike. The nodes exchange batches through Ray as they would over a
-network, so this is the price of the exchange; there is no more than this machine's memory and cores to be had. Needs the
-extra `cluster`.
+`--reductions none merge all`: which of these to compare. In turn, so that what else the machine does hits all alike. The
+nodes exchange batches through Ray as they would over a network, so this is the price of the exchange; there is no more than
+this machine's memory and cores to be had. Needs the extra `cluster`.
 """
 
 from __future__ import annotations
@@ -15,12 +15,17 @@ from statistics import median
 
 from bench.mirror import mirror
 from bench.sizes import SIZES
-from secondsight.lang.native import Native
-from secondsight.search import Result
-from secondsight.search.cluster import cluster_search
-from secondsight.search.native import native_search
+from secondsight.lang.movers import Reductions
+from secondsight.search import Limits, Result
+from secondsight.search.cluster import reduced_cluster_search
+from secondsight.search.reduced import reduced_search
 
-ROWS = ("native, 1 thread", "native, 2 threads", "2 nodes")
+WHO = ("1 thread", "2 threads", "2 nodes")
+HOW = {
+    "none": Reductions.none(),
+    "merge": Reductions(symmetry=False),
+    "all": Reductions(),
+}
 
 
 def processor_time() -> float:
@@ -50,34 +55,40 @@ def main() -> None:
     arguments = argparse.ArgumentParser(prog="python -m bench.cluster", description="Two nodes against one machine.")
     arguments.add_argument("--size", choices=list(SIZES), default="B")
     arguments.add_argument("--rounds", type=int, default=3)
+    arguments.add_argument("--reductions", choices=list(HOW), nargs="+", default=["none", "merge"])
     given = arguments.parse_args()
     size = SIZES[given.size]
-    native, small = Native(mirror(*size.program)), Native(mirror(*SIZES["A"].program))
+    program, one = mirror(*size.program), Limits(states=1)
     node = {"num_cpus": 1, "object_store_memory": 200 << 20, "include_dashboard": False}
     cluster = Cluster(initialize_head=True, head_node_args=node)
     cluster.add_node(**node)
-    runs: dict[str, list[tuple[float, float, Result]]] = {row: [] for row in ROWS}
+    rows = [(how, who) for how in given.reductions for who in WHO]
+    runs: dict[tuple[str, str], list[tuple[float, float, Result]]] = {row: [] for row in rows}
     try:
-        cluster_search(small, cluster.address)  # the members start
+        for how in given.reductions:  # the members start, and everybody compiles
+            reduced_search(program, HOW[how], one)
+            reduced_cluster_search(program, cluster.address, HOW[how], one)
         for _ in range(given.rounds):
-            for row in ROWS:
+            for how, who in rows:
                 began, used = time.perf_counter(), processor_time()
-                if row == "2 nodes":
-                    result = cluster_search(native, cluster.address)
+                if who == "2 nodes":
+                    result = reduced_cluster_search(program, cluster.address, HOW[how])
                 else:
-                    result = native_search(native, workers=1 + ("2" in row))
-                runs[row].append((time.perf_counter() - began, processor_time() - used, result))
-                if (result.states, result.transitions) != (size.states, size.transitions):
-                    raise SystemExit(f"{row}: {result.states} states and {result.transitions} transitions ({result.reason})")
+                    result = reduced_search(program, HOW[how], workers=int(who[0])).result
+                runs[how, who].append((time.perf_counter() - began, processor_time() - used, result))
+                known = runs[how, WHO[0]][0][2]
+                counts = (size.states, size.transitions) if how == "none" else (known.states, known.transitions)
+                if (result.states, result.transitions) != counts:
+                    raise SystemExit(f"{how}, {who}: {result.states} states, {result.transitions} transitions ({result.reason})")
     finally:
         cluster.shutdown()
-    print(f"size {size.name}: {size.states:,} states, load {os.getloadavg()[0]:.0f}; medians of {given.rounds} runs in turn\n")
-    print("|                   | seconds | cpu s | states/s | bytes/state |")
-    print("| ----------------- | ------: | ----: | -------: | ----------: |")
-    for row, of in runs.items():
+    print(f"size {size.name}, load {os.getloadavg()[0]:.0f}; medians of {given.rounds} runs in turn\n")
+    print("| reductions | who       | states     | seconds | cpu s | bytes/state |")
+    print("| ---------- | --------- | ---------: | ------: | ----: | ----------: |")
+    for (how, who), of in runs.items():
         seconds, used = median(r[0] for r in of), median(r[1] for r in of)
-        per_state = of[0][2].peak / size.states
-        print(f"| {row:<17} | {seconds:7.2f} | {used:5.2f} | {size.states / seconds:8,.0f} | {per_state:11.0f} |")
+        states, peak = of[0][2].states, of[0][2].peak
+        print(f"| {how:<10} | {who:<9} | {states:10,} | {seconds:7.2f} | {used:5.2f} | {peak / states:11.0f} |")
 
 
 if __name__ == "__main__":
