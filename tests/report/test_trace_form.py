@@ -194,7 +194,11 @@ def test_json_and_back(make: object) -> None:
     assert f"rule: {found.rule}" in mail_of("Title", program, violation)
 
 
-@pytest.mark.parametrize("change", [{"schema": 7}, {"kind": "x"}, {"steps": 1}, {"threads": []}, {"states": ["zz"]}])
+DAMAGE: list[dict[str, object]] = [{"schema": 7}, {"kind": "x"}, {"steps": 1}, {"threads": []}, {"states": ["zz"]}, {"loop": 9999}, {"loop": -1}]
+DAMAGE += [{"made_by": made_by} for made_by in (None, {"file": []}, {"rules": "as-if-cpu"}, {"rules": [1]}, {"bounds": {"frames": "9"}})]
+
+
+@pytest.mark.parametrize("change", DAMAGE)
 def test_damaged_json_is_refused(change: dict[str, object]) -> None:
     program = three_threads()
     found = search(program).violation

@@ -228,6 +228,7 @@ BAD = {
     "missing or wrong": {"steps": [{"then": {}}]},
     "not a scenario's JSON": {"scenario": {}},
     "no hold point 'nowhere'": {"points": ["nowhere"]},
+    "no thread ['gpu']": {"steps": [{"release": ["gpu"], "then": {}}]},
     "no thread 'gpu'": {"steps": [{"release": "gpu", "then": {}}]},
     "cannot settle at 'op:9'": {"steps": [{"release": "cpu", "then": {"cpu": "op:9"}}]},
     "cannot settle at 'shmem_fault:enter'": {"steps": [{"release": "cpu", "then": {"cpu": "shmem_fault:enter"}}]},

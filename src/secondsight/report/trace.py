@@ -251,7 +251,25 @@ def trace_from_json(data: Any) -> tuple[dict[str, Any], list[str], Violation]:
         names = [str(name) for name in data["threads"]]
         steps = tuple(Step(names.index(s["thread"]), tuple(int(c) for c in s["choices"])) for s in data["steps"])
         states = tuple(bytes.fromhex(state) for state in data["states"])
-        violation = Violation(str(data["rule"]), str(data["message"]), None, Trace(steps, states), int(data.get("loop", 0)))
-        return dict(data["made_by"]), names, violation
+        loop = int(data.get("loop", 0))
+        if not 0 <= loop <= len(steps):
+            raise ValueError(f"a loop of {loop} steps among {len(steps)}")
+        violation = Violation(str(data["rule"]), str(data["message"]), None, Trace(steps, states), loop)
+        return _made_by(data["made_by"]), names, violation
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise LangError(f"not a trace: {type(error).__name__}: {error}; write one with secondsight check --json") from None
+
+
+def _made_by(data: Any) -> dict[str, Any]:
+    """How a trace's program is made again, with values that are of the right type. Raises TypeError, ValueError."""
+    made_by: dict[str, Any] = dict(data)
+    for name, value in made_by.items():
+        if name == "rules":
+            fits = isinstance(value, list) and all(isinstance(rule, str) for rule in value)
+        elif name == "bounds":
+            fits = isinstance(value, dict) and all(type(size) is int for size in value.values())
+        else:
+            fits = isinstance(value, str)
+        if not fits:
+            raise TypeError(f"{name} of made_by is {value!r}")
+    return made_by

@@ -150,7 +150,7 @@ def schedule_of_json(data: Any) -> Schedule:
 def _check_step(step: Step, number: int, scenario: Scenario, points: tuple[str, ...]) -> None:
     lengths = {thread.name: len(thread.ops) for thread in scenario.threads}
     for name in (step.release, *step.then):
-        if name not in lengths:
+        if not isinstance(name, str) or name not in lengths:
             there = f"there are {', '.join(lengths)}" if lengths else "it has none"
             raise ScenarioError(f"step {number}: {scenario.name} has no thread {name!r}", there)
     for thread, place in step.then.items():
