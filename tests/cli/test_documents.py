@@ -41,6 +41,14 @@ def test_links_lead_somewhere(path: Path) -> None:
         assert (path.parent / target).exists(), target
 
 
+@pytest.mark.parametrize("name", ["README.md", "docs/language.md", "docs/tutorial.md"])
+def test_what_the_documents_import_is_there(name: str) -> None:
+    found = re.findall(r"^from secondsight\S* import (?:\([^)]*\)|[^\n(]+)$", (HOUSE / name).read_text(), re.MULTILINE)
+    assert found
+    for statement in found:
+        exec(statement, {})
+
+
 def test_the_architecture_page_names_every_folder() -> None:
     text = (HOUSE / "ARCHITECTURE.md").read_text()
     folders = [p.parent.name for p in (HOUSE / "src" / "secondsight").glob("*/__init__.py")]

@@ -228,6 +228,7 @@ def test_a_closed_pipe_is_no_error() -> None:
         process.stdout.close()
         err = process.stderr.read()
     assert "Traceback" not in err and "Exception" not in err
+    assert process.returncode == 128 + signal.SIGPIPE  # and nothing that is a verdict
 
 
 @pytest.mark.parametrize("closed", ["stdout", "stderr"])

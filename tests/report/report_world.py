@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from secondsight.contract import ADVERSARIES, RULES, driver_program
 from secondsight.devices import Device
-from secondsight.lang import U8, Machine, Mutex, Record, choose, require, shared, shared_array, wait_until
+from secondsight.lang import U8, Machine, Mutex, Record, atomic, choose, require, shared, shared_array, wait_until
 from secondsight.lang.program import Program, Thread, build
 from secondsight.lang.reference import Reference
 from secondsight.search import Result, breadth_first
@@ -70,6 +70,22 @@ def waits_for_one() -> None:
 def waits_for_first() -> None:
     wait_until(board.first.value == 1)
     cells[0].value = 1
+
+
+def takes(mine: U8, other: U8) -> None:
+    """Takes two cells, one after the other, and lets go."""
+    with atomic:
+        wait_until(cells[mine].value == 0)
+        cells[mine].value = 1
+    with atomic:
+        wait_until(cells[other].value == 0)
+        cells[other].value = 1
+    cells[other].value = 0
+    cells[mine].value = 0
+
+
+def ring() -> Program:
+    return build(Machine({"cells": 3}), [Thread(f"t{i}", takes, (i, (i + 1) % 3)) for i in range(3)])
 
 
 def three_threads() -> Program:

@@ -13,6 +13,7 @@ from report_world import (
     driver,
     livelock,
     lock_order,
+    ring,
     search,
     three_threads,
     waits_for_first,
@@ -99,9 +100,15 @@ def test_a_choice_is_shown() -> None:
 
 def test_a_deadlock_says_where_everybody_waits() -> None:
     text, _ = told(deadlock())
-    assert "nobody can go on" in text and "waits for ever" in " ".join(text.split())
+    assert "nobody can go on" in text and "wait for ever" in " ".join(text.split())
     assert "^ waits: wait_until(cells[0].value == 1)" in text
     assert "^ waits: wait_until(board.first.value == 1)" in text
+
+
+def test_a_deadlock_of_three_says_what_each_waits_for() -> None:
+    text, _ = told(ring())
+    assert "t0 in takes(), t1 in takes(), t2 in takes() wait for ever" in " ".join(text.split())
+    assert text.count("^ waits: wait_until(cells[other].value ==") == 3
 
 
 def test_a_livelock_says_who_runs_for_ever() -> None:

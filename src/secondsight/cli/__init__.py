@@ -55,7 +55,7 @@ def main(arguments: list[str] | None = None) -> int:
     except (LangError, ScenarioError, KernelError) as error:
         warn(f"secondsight: {error}")
         return BAD_INPUT
-    except BrokenPipeError:
+    except (BrokenPipeError, SystemExit):  # typer ends the program where a pipe was closed, and says 1, which is *broken* here
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 128 + 13
     except OSError as error:

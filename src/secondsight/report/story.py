@@ -8,7 +8,6 @@ told by `...` where another thread goes on after them.
 
 from __future__ import annotations
 
-import linecache
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,7 +17,16 @@ from typing import Any
 from secondsight.lang import Mutex, Record, RwLock, SpinLock
 from secondsight.lang.plain import Event, PlainStep, replay
 from secondsight.lang.program import Program
-from secondsight.report.words import MILESTONES, call_text, is_harness, is_machinery, is_written_by_hand, lock_text, result
+from secondsight.report.words import (
+    MILESTONES,
+    call_text,
+    is_harness,
+    is_machinery,
+    is_written_by_hand,
+    lock_text,
+    result,
+    statement,
+)
 from secondsight.search import Trace
 
 __all__ = ["Entry", "tell"]
@@ -261,13 +269,11 @@ class _Teller:
         step = now.step
         if call is None or not is_written_by_hand(call.function) or not step.line:
             return
-        text = linecache.getline(step.file, step.line).strip()
-        if text.startswith("with atomic"):
-            text = linecache.getline(step.file, step.line + 1).strip() + " ..."
+        text = statement(step.file, step.line)
         if now.choices:
             text += f" = {', '.join(map(str, now.choices))}"
         depth = call.depth + (call.entry is not None)
-        self.entries.append(Entry(step.thread, depth, text.rstrip(":"), f"{Path(step.file).name}:{step.line}", now.number))
+        self.entries.append(Entry(step.thread, depth, text, f"{Path(step.file).name}:{step.line}", now.number))
 
     def _elsewhere(self, thread: int, number: int) -> None:
         """Another thread goes on, and this one has taken steps without a line since its last."""

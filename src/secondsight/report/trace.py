@@ -29,7 +29,7 @@ from secondsight.lang.types import resolve
 from secondsight.report.columns import WIDTH, columns
 from secondsight.report.story import Entry, tell
 from secondsight.report.untangle import untangle
-from secondsight.report.words import is_harness, short
+from secondsight.report.words import is_harness, short, statement
 from secondsight.search import Result, Step, Trace, Violation
 
 __all__ = ["SCHEMA", "mail", "mail_of", "result_to_json", "trace_from_json", "trace_to_json"]
@@ -133,8 +133,7 @@ def _standing(program: Program, violation: Violation, what: str) -> list[Entry]:
     found = []
     for thread, counter in _stuck(program, violation.trace):
         where = counter.where
-        text = linecache.getline(where.file, where.line).strip().rstrip(":")
-        place = f"{Path(where.file).name}:{where.line}"
+        text, place = statement(where.file, where.line), f"{Path(where.file).name}:{where.line}"
         found.append(Entry(thread, 0, f"^ {what}: {text}", place, len(violation.trace)))
     return found
 
@@ -153,7 +152,7 @@ def _message(program: Program, violation: Violation) -> str:
     if violation.rule != "deadlock":
         return violation.message
     waits = [f"{program.threads[t].name} in {c.function.name}()" for t, c in _stuck(program, violation.trace)]
-    return f"nobody can go on: {', '.join(waits) or 'all threads'} waits for ever"
+    return f"nobody can go on: {', '.join(waits) or 'all threads'} {'waits' if len(waits) == 1 else 'wait'} for ever"
 
 
 def _beside_the_cpu(last: PlainStep) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import linecache
 import re
 import typing
 from collections.abc import Callable
@@ -12,7 +13,7 @@ from secondsight.lang import LangError, Record, Value
 from secondsight.lang.types import IntType, Type, resolve
 from secondsight.linux import SIGBUS, SIGSEGV
 
-__all__ = ["MILESTONES", "arguments", "call_text", "is_harness", "is_machinery", "is_written_by_hand", "lock_text", "result", "short"]
+__all__ = ["MILESTONES", "arguments", "call_text", "is_harness", "is_machinery", "is_written_by_hand", "lock_text", "result", "short", "statement"]
 
 MILESTONES = frozenset(
     (
@@ -200,3 +201,11 @@ def lock_text(name: str, lock: Any, known: dict[str, Any]) -> str:
                     return f"{name}({local}.{field})"
     path = repr(lock).strip("<>")
     return f"{name}({path.partition('.')[2] if path.count('.') > 1 else path})"
+
+
+def statement(file: str, line: int) -> str:
+    """The statement at a line of a source file; of `with atomic:` what it begins with."""
+    text = linecache.getline(file, line).strip()
+    if text.startswith("with atomic"):
+        text = linecache.getline(file, line + 1).strip() + " ..."
+    return text.rstrip(":")
