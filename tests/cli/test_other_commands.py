@@ -197,7 +197,7 @@ def test_what_stops_a_kernel_loses_nothing_of_the_model(
     assert "seen=a" in capsys.readouterr().out
 
     for asks in (check, settle):
-        monkeypatch.setattr(asks, "find_kernel", lambda name, path, headers=None: None)
+        monkeypatch.setattr(asks, "could_be_asked", lambda name: None)
         monkeypatch.setattr(asks, "asking", lambda name: stops(error))
     row, column = Entry("today loop", "as the kernel does it"), Entry("munmap", "the process unmaps")
     small = CaseTable("small", "Small", "?", (row,), (column,), TABLES["2019-08-hmm"].program)
@@ -218,6 +218,8 @@ def test_an_unknown_kernel_is_refused_before_the_search(tmp_path: Path) -> None:
     for arguments in (["check", path], ["settle"], ["settle", "--trace", "today loop:exit"]):
         done = secondsight(*arguments, "--confirm", "linux-0.1")
         assert done.code == 2 and "linux-0.1" in done.err
+    done = secondsight("check", path, "--confirm", "host")
+    assert done.code == 2 and "virtual machines" in done.err
 
 
 def test_a_closed_pipe_is_no_error() -> None:

@@ -27,6 +27,7 @@ from secondsight.lang.reference import Reference
 from secondsight.scenario import load_scenarios
 from secondsight.scenario.model import program, watched
 from secondsight.search import Limits, Result, Verdict, breadth_first
+from secondsight.search.lock_order import LockOrder
 from secondsight.search.native import native_search
 from secondsight.search.reduced import reduced_search
 from secondsight.search.strategy import BreadthFirst, DepthFirst, RandomWalks, Strategy
@@ -261,6 +262,15 @@ def test_ctrl_c_gives_what_was_seen(monkeypatch: pytest.MonkeyPatch) -> None:
 
     with pytest.raises(ZeroDivisionError):
         native_search(native, limits, on_progress=fails)
+
+
+def test_what_goes_wrong_with_the_order_of_locks_is_raised(monkeypatch: pytest.MonkeyPatch) -> None:
+    def note(*_: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(LockOrder, "note", note)
+    with pytest.raises(MemoryError):
+        native_search(Native(program_of((first_then_second,))))
 
 
 def early() -> None:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import pytest
 
-from secondsight.lang import Bounds, LangError, Machine, Mutex, Record, shared
+from secondsight.lang import Bounds, LangError, Machine, Mutex, Record, choose, shared
 from secondsight.lang import compiler as compilers
 from secondsight.lang.movers import Reductions
 from secondsight.lang.program import Program, Thread, build
@@ -94,6 +94,17 @@ def test_a_large_search_ends_on_the_reference_where_native_code_cannot_be_made(
     assert search(program_of(5), limits=Limits(states=150)).reason == "states"
     with pytest.raises(compilers.CompilerFailed):
         search(program_of(5), "native")
+
+
+def picks() -> None:
+    counter.value = choose(35_000) % 90
+
+
+def test_more_steps_from_one_state_than_two_bytes_can_number() -> None:
+    made = build(Machine(), [Thread(name, picks) for name in ("one", "two")])
+    assert search(made, "reference", Limits(states=4)).reason == "states"
+    if why_not_native() is None:
+        assert "more than 8192 steps from one state" in str(search(made, "native").error)
 
 
 @has_compiler

@@ -236,7 +236,7 @@ COLUMNS: tuple[Column, ...] = (
         2,
     ),
     Column(
-        Entry("goes on", "there is no deadlock (retrying without end is not looked for)"),
+        Entry("goes on", "nobody waits for ever, or goes round for ever"),
         None,
         TWO_HOLES,
         importer_reads,

@@ -11,8 +11,14 @@ import typer
 from rich.text import Text
 
 from secondsight.cli.common import INTERRUPTED, Running, bounds, exit_code, search_progress, show, write_json
-from secondsight.cli.confirming import CONFIRM_HELP, asking, confirmation_json, question_of_checked, show_confirmation
-from secondsight.cli.kernel import find_kernel
+from secondsight.cli.confirming import (
+    CONFIRM_HELP,
+    asking,
+    confirmation_json,
+    could_be_asked,
+    question_of_checked,
+    show_confirmation,
+)
 from secondsight.cli.searching import Searching, notes, searches
 from secondsight.kernels import KernelError
 from secondsight.lang import LangError
@@ -45,7 +51,7 @@ def check(
     from secondsight import contract
 
     raised = bounds(bound)
-    find_kernel(on, None, None)  # before minutes of searching
+    could_be_asked(on)
     drivers = _drivers(file, driver)
     found: list[Checked] = []
     interrupted = False

@@ -12,7 +12,7 @@ from secondsight.cases import TABLES, Question
 from secondsight.cli.common import Running, show
 from secondsight.cli.kernel import find_kernel
 from secondsight.devices.device import Device
-from secondsight.kernels import Kernel, boot
+from secondsight.kernels import Kernel, KernelError, boot
 from secondsight.kernels.confirm import Confirmation, Confirmed, confirm
 from secondsight.kernels.real_device import VARIANTS
 from secondsight.lang import LangError
@@ -22,7 +22,7 @@ from secondsight.scenario.forced import CannotForce, schedule_of
 from secondsight.scenario.schedule import Forced, schedule_of_json
 from secondsight.search import Violation
 
-__all__ = ["CONFIRM_HELP", "Asking", "asking", "confirmation_json", "question_of_checked", "question_of_file", "show_confirmation"]
+__all__ = ["CONFIRM_HELP", "Asking", "asking", "confirmation_json", "could_be_asked", "question_of_checked", "question_of_file", "show_confirmation"]
 
 CONFIRM_HELP = "Force each counterexample on this kernel, in QEMU: did it do the same? linux-6.12."
 
@@ -68,6 +68,13 @@ def asking(name: str | None, image: Path | None = None, headers: Path | None = N
             yield asks
         finally:
             asks.close()
+
+
+def could_be_asked(name: str | None) -> None:
+    """Raise KernelError for a kernel that is not there or cannot be asked: before minutes of searching, not after them."""
+    kernel = find_kernel(name, None)
+    if kernel is not None and kernel.image is None:
+        raise KernelError("secondsight.ko is for virtual machines, and not for the running kernel", "name a kernel to boot")
 
 
 # Questions.

@@ -10,8 +10,7 @@ import typer
 from rich.padding import Padding
 
 from secondsight.cli.common import BROKEN, INTERRUPTED, Running, exit_code, show, write_json
-from secondsight.cli.confirming import CONFIRM_HELP, asking, confirmation_json, show_confirmation
-from secondsight.cli.kernel import find_kernel
+from secondsight.cli.confirming import CONFIRM_HELP, asking, confirmation_json, could_be_asked, show_confirmation
 from secondsight.cli.searching import Searching, notes, searches, told
 from secondsight.kernels import KernelError
 from secondsight.kernels.confirm import Confirmation, Confirmed
@@ -53,7 +52,7 @@ def settle(
     if table is not None and table not in TABLES:
         raise LangError(f"there is no table {table}; there are {', '.join(TABLES)}")
     chosen = [t for t in TABLES.values() if table is None or t.name == table]
-    find_kernel(on, None, None)  # before minutes of searching
+    could_be_asked(on)
     if trace is not None:
         raise typer.Exit(_one_cell(chosen, trace, searching, as_json, on))
     settled: list[tuple[CaseTable, list[Cell]]] = []

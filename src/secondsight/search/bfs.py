@@ -1,7 +1,7 @@
 """Breadth-first search over a program's states with the reference executor: the first counterexample is a shortest one.
 
 Whole states are kept in a hash set, so no state is missed. For each state its parent and which of the parent's successors
-it was are remembered, ten bytes; a trace is rebuilt by walking back and running forward.
+it was are remembered, twelve bytes; a trace is rebuilt by walking back and running forward.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ class _Search:
         self.lock_steps = lock_steps(reference.program) if progress else frozenset()
         self.seen: dict[bytes, int] = {reference.initial: 0}
         self.parents = array("Q", [0])
-        self.how = array("H", [0])
+        self.how = array("I", [0])
         self.outcomes: set[bytes] = set()
         self.transitions = self.depth = 0
         self.violation: Violation | None = None

@@ -185,6 +185,7 @@ class _Search:
     def __init__(self, native: Native, wanted: _Wanted) -> None:
         self.native, self.wanted = native, wanted
         self.interrupted = False
+        self.failure: BaseException | None = None
         self.against: list[tuple[str, Position]] = []
         self.memory = ctypes.create_string_buffer(native.library.ss_size_of_run() + 64)
         run = self.raw = Run.from_buffer(self.memory)
@@ -220,7 +221,11 @@ class _Search:
         size = self.native.program.size
 
         def note(before: Any, after: Any, thread: int, counter: int) -> int:
-            found = order.note(ctypes.string_at(before, size), ctypes.string_at(after, size), thread, counter)
+            try:
+                found = order.note(ctypes.string_at(before, size), ctypes.string_at(after, size), thread, counter)
+            except BaseException as error:  # it would be printed and forgotten, and the lock be in order
+                self.failure, self.raw.ask_stop = error, 1
+                return 0
             if found is not None:
                 self.against.append(found)
             return int(found is not None)
@@ -236,6 +241,8 @@ class _Search:
         """The whole search."""
         self._with_files()
         try:
+            if self.failure is not None:
+                raise self.failure
             return self._result()
         finally:
             self.native.library.ss_release(ctypes.byref(self.raw))
