@@ -181,7 +181,7 @@ def test_programs_that_break_a_careless_reduction(name: str, monkeypatch: pytest
 def test_small_programs_with_interchangeable_records() -> None:
     for seed in range(COUNT // 5):
         chance = random.Random(seed)
-        fixed = chance.random() < 0.5
+        fixed = not CAMPAIGN or chance.random() < 0.5
         test_symmetry.retarget(fixed, test_symmetry.random_rows(chance))
         program, plain, others = test_symmetry.executors(fixed)
         for native in others:
@@ -196,7 +196,7 @@ ONCE: dict[str, Any] = {
 }  # fmt: skip
 
 
-@settings(max_examples=max(3, CAMPAIGN // 20), **ONCE)
+@settings(max_examples=max(2, CAMPAIGN // 20), **ONCE)
 @given(sources())
 def test_generated_programs(text: str) -> None:
     with module_of(text) as module:
@@ -208,7 +208,7 @@ def test_generated_programs(text: str) -> None:
         compare(program, watch=(1, program.layout.shared_size), progress=True)
 
 
-@settings(max_examples=max(3, CAMPAIGN // 20), **ONCE)
+@settings(max_examples=max(2, CAMPAIGN // 20), **ONCE)
 @given(st.data())
 def test_generated_programs_that_go_round(data: st.DataObject) -> None:
     def draw(n: int) -> int:
@@ -226,7 +226,7 @@ def test_generated_programs_that_go_round(data: st.DataObject) -> None:
         compare(program, watch=(1, program.layout.shared_size), progress=True)
 
 
-@pytest.mark.parametrize(("name", "make"), EVERY if ALL else EVERY[40::330], ids=lambda one: one if isinstance(one, str) else "")
+@pytest.mark.parametrize(("name", "make"), EVERY if ALL else EVERY[40:41], ids=lambda one: one if isinstance(one, str) else "")
 def test_everything_in_the_repository(name: str, make: Callable[[], Made | None]) -> None:
     made = make()
     if made is not None:

@@ -180,9 +180,8 @@ class _Search:
         """Where steps are merged, have all members know the same; whether what was seen is worth something."""
         if not self.native.reductions.merge:
             return True
-        levels.agree()
         self.native.library.ss_begin_again()  # ways are found here with the same facts; nothing was relied on yet
-        return levels.seen.reason not in ("stale", "unknown")
+        return levels.agree()
 
     def judge(self, level: int, notes: list[tuple[int, Note]]) -> bool:
         """Take the locks of a level into account: whether some are taken against the order, and that is the end."""

@@ -242,19 +242,22 @@ class Levels:
         is_over = self.is_settled() and not self.waiting and not any(r.left or r.following or r.reason for r in reports)
         return is_over and sum(r.given for r in reports) == sum(r.taken for r in reports) and self.seen.states > 0
 
-    def agree(self, learned: bytes = b"") -> None:
+    def agree(self, learned: bytes = b"") -> bool:
         """Where steps are merged, with no turn under way: tell everybody of everything, and of what was `learned` here.
 
-        `seen.reason` is `stale` if anybody has relied on what is not so, whatever it was before; and what was seen is worth
-        nothing (`unknown`) where members do not know the same at last: then something was lost on the way.
+        Whether what was seen is worth something: not if anybody has relied on what is not so (`seen.reason` is `stale`,
+        whatever it was before), nor if members do not know the same at last (`unknown`): then something was lost on the way.
         """
         if learned:
             self._spread(-1, learned)
         answers: list[Agreed] = [self.call(i, "agreed", self._facts_for(i)) for i in self.members]
         if any(answer.stale for answer in answers):
             self.seen.reason = "stale"
-        elif len({answer.sum for answer in answers}) > 1 or any(answer.learned for answer in answers):
-            self.seen.reason = "unknown"
+            return False
+        if len({answer.sum for answer in answers}) > 1 or any(answer.learned for answer in answers):
+            self.seen.reason = self.seen.reason or "unknown"
+            return False
+        return True
 
     def call(self, member: int, method: str, *arguments: Any) -> Any:
         """Call a member while no turn is under way, and wait for its answer."""
