@@ -149,8 +149,15 @@ def test_another_file_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[s
 
 
 def test_what_the_database_cannot_do_is_a_message(tmp_path: Path) -> None:
-    with pytest.raises(ScenarioError, match="full"), Store(tmp_path / "a.sqlite"):
-        raise sqlite3.OperationalError("database or disk is full")
+    path = tmp_path / "a.sqlite"
+    with pytest.raises(ScenarioError, match="full"), Store(path) as store:
+        campaign = store.campaign("linux-model", "6.12", "sequential", 1)
+        store._db.execute("PRAGMA max_page_count = 8")
+        store.add(campaign, [Result(n, AGREES, 1, 0, {(("a", "x" * 1000),): 1}) for n in range(100)])
+    with sqlite3.connect(path) as db:
+        db.execute("INSERT INTO result VALUES (1, 0, 'disagrees', 1, 1, 'no JSON')")
+    with pytest.raises(ScenarioError, match="cannot be used"), Store(path) as store:
+        store.results(campaign)
 
 
 def test_nothing_done_is_not_finished(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -108,7 +108,7 @@ class Store:
             self._db.execute("PRAGMA journal_mode = WAL")  # only now: it changes the file
             if new:
                 self._db.executescript(f"BEGIN; {_SCHEMA} PRAGMA user_version = {VERSION}; COMMIT;")
-        except sqlite3.Error as error:
+        except (sqlite3.Error, UnicodeDecodeError) as error:
             raise ScenarioError(f"cannot be used: {error}", "give another file with --db", (str(path), 0)) from error
 
     def campaign(self, kernel: str, release: str, kind: Kind, seed: int) -> Campaign:
@@ -141,7 +141,8 @@ class Store:
                     self._db.execute("INSERT INTO finding VALUES (?, ?, ?, ?, ?, ?, ?)", row)
             self._db.execute("COMMIT")
         except BaseException:
-            self._db.execute("ROLLBACK")
+            if self._db.in_transaction:  # not, where the disk is full
+                self._db.execute("ROLLBACK")
             raise
 
     def totals(self) -> list[Totals]:
@@ -190,7 +191,7 @@ class Store:
             self.close()
         except sqlite3.Error as failed:
             error = error or failed
-        if isinstance(error, sqlite3.Error):
+        if isinstance(error, sqlite3.Error | UnicodeDecodeError | json.JSONDecodeError):  # it also says so of what is garbled
             remedy = "make room, or give another file with --db; the same command goes on from what is in it"
             raise ScenarioError(f"cannot be used: {error}", remedy, (str(self.path), 0)) from error
 
