@@ -43,6 +43,8 @@ class _Budget:
     buffers: int = 3
     values: int = 0
     names: int = 0
+    continued: tuple[File, int] | None = None
+    """The file and the page that the last mapping ends with: one that goes on there costs a page more (`scenario.model`)."""
 
     def value(self) -> str:
         self.values += 1
@@ -115,8 +117,10 @@ def _map(w: _World, fd: File | None) -> None:
         at, room = w.span()
         w.mappings.append(w.s.mmap(fd, page=page, pages=min(pages, room), at=at))
         return
-    pages = min(pages, w.budget.pages)
-    w.budget.pages -= pages
+    gap = int(fd is not None and (fd, page) == w.budget.continued)
+    pages = min(pages, w.budget.pages - gap)
+    w.budget.pages -= gap + pages
+    w.budget.continued = None if fd is None else (fd, page + pages)
     w.mappings.append(w.s.mmap(fd, page=page, pages=pages))
 
 
@@ -246,7 +250,7 @@ def _possible(w: _World, act: Callable[[_World], None]) -> bool:
     if act is _mmap_anonymous:
         return left.frames >= 1 and left.pages >= 1
     if act is _mmap_file:
-        return bool(w.memfds) and left.pages >= 1
+        return bool(w.memfds) and left.pages >= 2  # one may be a gap
     if act in (_munmap, _write, _read, _dontneed):
         return bool(w.mappings)
     if act is _punch:

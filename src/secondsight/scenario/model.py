@@ -178,7 +178,7 @@ class Encoder:
         else:
             fd, page = op.args["fd"], op.args["page"]
             first = (fd.handle, page) if isinstance(fd, Ref) and isinstance(page, int) else None
-            if first is not None and first == self.continued and self.pages + pages < MOST_PAGES:
+            if first is not None and first == self.continued:
                 self.pages += 1  # a gap: the kernel keeps mappings apart, and these two would be one vma
             self.continued = None if first is None else (first[0], first[1] + pages)
             self.address[op.makes] = self.pages
@@ -193,7 +193,12 @@ class Encoder:
         return tables | {"program.counts": [int(waits)]}
 
     def bounds(self, driver: type[Device] | None, wanted: dict[str, int]) -> dict[str, int]:
-        """Enough of everything for this scenario; `wanted` overrides."""
+        """Enough of everything for this scenario; `wanted` overrides. Raises `ScenarioError` for more pages than there can be."""
+        if self.pages > MOST_PAGES:
+            gaps = self.pages - sum(end - start for start, end in self.windows)
+            between = f", {gaps} of them between mappings of one file that would be one" if gaps else ""
+            said = f"{self.scenario.name}: takes {self.pages} pages of address space{between}; the model's limit is {MOST_PAGES}"
+            raise ScenarioError(said, "map fewer pages")
         ops = [p.op for p in self.places]
 
         def of(kind: str) -> list[Op]:
@@ -264,8 +269,6 @@ def program(
     places = encoder.places
     has_device = any(p.op.kind == "device" for p in places)
     driver = (driver or Mirror) if has_device else None
-    if encoder.pages > MOST_PAGES:
-        raise ScenarioError(f"{scenario.name}: maps {encoder.pages} pages; the model's limit is {MOST_PAGES}", "map fewer pages")
     waits = bool(scenario.final) or any(p.op.kind == "exit" for p in places)
     machine = Machine(
         encoder.bounds(driver, wanted or {}), pools={driver: 1} if driver is not None else {}, data=encoder.data(waits)
