@@ -17,7 +17,7 @@ def draw(rows: Sequence[Measured], path: Path) -> str:
         figures = import_module("matplotlib.figure")
     except ImportError:
         return "no plot: matplotlib is not installed (pip install 'secondsight[bench]')"
-    figure = figures.Figure(figsize=(8, 6), layout="constrained")
+    figure = figures.Figure(figsize=(10, 6), layout="constrained")
     axes = figure.add_subplot()
     lines: dict[tuple[str, str, int], list[tuple[float, int]]] = {}
     for row in rows:
@@ -33,6 +33,6 @@ def draw(rows: Sequence[Measured], path: Path) -> str:
         xscale="log", yscale="log", xlabel="seconds to the verdict", ylabel="states of the configuration, without reductions"
     )
     axes.grid(alpha=0.3)
-    axes.legend(fontsize=7)
+    axes.legend(fontsize=7, loc="center left", bbox_to_anchor=(1, 0.5))
     figure.savefig(path, dpi=120)
     return f"plot: {path}"

@@ -176,7 +176,7 @@ def _arguments() -> argparse.Namespace:
         prog="python -m bench.run", description="The mirror protocol on our executors, Spin and Rumur."
     )
     known.add_argument("--quick", action="store_true", help=f"sizes {' and '.join(QUICK)}, under three minutes (the default)")
-    known.add_argument("--full", action="store_true", help=f"sizes {', '.join(FULL)}: runs of 5 s and more; 8 GiB, ten minutes")
+    known.add_argument("--full", action="store_true", help=f"sizes {', '.join(FULL)}: runs of 5 s and more; 8 GiB, half an hour")
     known.add_argument("--size", action="append", choices=list(SIZES), help="this size, everybody; may be repeated")
     known.add_argument("--checker", action="append", metavar="NAME", help="only who has this in its name; may be repeated")
     known.add_argument("--rounds", type=int, default=3, help="how often everybody has its turn (default 3)")

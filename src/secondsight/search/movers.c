@@ -51,7 +51,6 @@
 #include <stddef.h>
 
 #define SS_MERGED 1
-#include <stddef.h>
 
 enum { MOST = 64, STALE = 14 };
 enum { RIGHT = 1, LEFT = 2 };
