@@ -84,7 +84,8 @@ def test_the_published_table_has_the_right_counts() -> None:
     assert {r["checker"] for r in rows} >= {"native", "Spin depth first", "Rumur"}
     for row in rows:
         size = SIZES[row["size"]]
-        assert (row["states"], row["transitions"]) == (f"{size.states:,}", f"{size.transitions:,}")
+        assert row["states"] == f"{size.states:,}"
+        assert row["transitions"] in (f"{size.transitions:,}", f"{size.transitions:.8g}")  # Spin prints eight digits of many
 
 
 SPIN = """
