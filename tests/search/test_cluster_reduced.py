@@ -234,6 +234,24 @@ def test_everything_in_the_repository(name: str, make: Callable[[], Made | None]
         compare(program, watch=watch, progress=True)
 
 
+def gives(n: Small) -> None:
+    while True:
+        cells[0].value = n
+
+
+def takes() -> None:
+    while True:
+        cells[0].value = 0
+
+
+def test_a_livelock_in_which_the_initial_state_lies_begins_there() -> None:
+    """It is found together with the states after it, by whichever member has it."""
+    for n in range(1, 13):  # states that are owned in several ways
+        said = compare(program_of((gives, n), (takes,)), progress=True).result.violation
+        assert said is not None
+        assert (said.rule, len(said.trace)) == ("livelock", 2)
+
+
 @pytest.mark.parametrize("wanted", COMBINATIONS)
 def test_each_reduction_can_be_left_out(wanted: Reductions) -> None:
     one = compare(mirror_a(True), wanted, exact=True)

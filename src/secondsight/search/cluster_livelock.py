@@ -52,10 +52,11 @@ def _shown(levels: Levels, native: Native, job: Job, goals: bytes) -> Violation 
     levels.hosts.open(replace(job, loops=b"", goals=goals, watch=None, locks=(), taking=b""))
     again = Levels(levels.hosts, job.batch, Limits(), levels.on_progress, patience=levels.patience)
     seen = again.run()
-    first = min(((member, found) for _, member, found in seen.found if found.how == GOAL), default=None)
-    if first is None:
+    ways = [again.way(member, found.number) for _, member, found in seen.found if found.how == GOAL]
+    if not ways:
         return seen.reason or "unknown"
-    trace = way(native, again.way(first[0], first[1].number))
+    shortest = min(ways, key=len)  # the initial state may be found together with those after it
+    trace = way(native, shortest)
     size = len(job.initial)
     inside = {goals[i : i + size] for i in range(0, len(goals), size)}
     return livelock(native, trace, inside.__contains__)
