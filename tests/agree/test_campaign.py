@@ -20,12 +20,13 @@ import pytest
 
 from secondsight.agree import campaign as campaigns
 from secondsight.agree.campaign import run_campaign, shrink_findings
-from secondsight.agree.judge import Answer, judge
+from secondsight.agree.judge import THROUGH_THE_TLB, Answer, ask, judge
 from secondsight.agree.source import source_of
-from secondsight.agree.store import AGREES, DIED, DISAGREES, Result, Store
+from secondsight.agree.store import AGREES, DIED, DISAGREES, NO_VERDICT, Result, Store
 from secondsight.cli import main
 from secondsight.kernels import Kernel, KernelError
 from secondsight.scenario import Recorder, ScenarioError, freeze, scenario
+from secondsight.scenario.data import ZERO
 
 HERE = Path(__file__).parent
 KERNEL = Kernel("linux-model", Path("/nowhere"), "6.12.0-model")
@@ -199,3 +200,36 @@ def test_the_verdict_on_an_answer() -> None:
     assert judge(two_reads, Answer(frozenset(), problem="OutOfRecords"), [zero]) == ("refused", "OutOfRecords")
     assert judge(two_reads, Answer(frozenset([zero])), [freeze({"process": "SIGKILL"})])[0] == DISAGREES
     assert source_of(two_reads).count("s.read(mapping0") == 2
+
+
+def test_a_read_beside_munmap_may_go_through_the_tlb() -> None:
+    """Scenario 502 of seed 1, shorter, and what Linux 6.12 once showed: two writes fail, the read after them finds the page."""
+
+    @scenario
+    def unmaps(s: Recorder) -> None:
+        memfd = s.memfd_create(pages=1)
+        mapping = s.mmap(memfd)
+
+        @s.thread
+        def t0() -> None:
+            s.write(mapping, value="a")
+            s.read(mapping, into="seen")
+
+        @s.thread
+        def t1() -> None:
+            s.munmap(mapping)
+            s.read(mapping, into="own")
+
+        with s.after():
+            s.read(mapping, into="end")
+
+    answer = ask(unmaps)
+    usual = {"t0[0].write": "SIGSEGV", "seen": "SIGSEGV", "own": "SIGSEGV", "end": "SIGSEGV"}
+    assert judge(unmaps, answer, [freeze(usual)])[0] == AGREES
+    late = freeze(usual | {"seen": ZERO})
+    assert judge(unmaps, answer, [freeze(usual), late]) == (NO_VERDICT, THROUGH_THE_TLB)
+    for name in ("own", "end"):  # nobody else takes it away, or all is over
+        assert judge(unmaps, answer, [freeze(usual | {name: ZERO})])[0] == DISAGREES
+        assert judge(unmaps, answer, [late, freeze(usual | {name: ZERO})])[0] == DISAGREES
+    for wrong in ({"seen": "SIGBUS"}, {"t0[0].write": "-EINVAL"}, {"process": "SIGKILL"}):
+        assert judge(unmaps, answer, [freeze(usual | wrong)])[0] == DISAGREES
