@@ -231,5 +231,5 @@ def test_a_read_beside_munmap_may_go_through_the_tlb() -> None:
     for name in ("own", "end"):  # nobody else takes it away, or all is over
         assert judge(unmaps, answer, [freeze(usual | {name: ZERO})])[0] == DISAGREES
         assert judge(unmaps, answer, [late, freeze(usual | {name: ZERO})])[0] == DISAGREES
-    for wrong in ({"seen": "SIGBUS"}, {"t0[0].write": "-EINVAL"}, {"process": "SIGKILL"}):
+    for wrong in ({"seen": "SIGBUS"}, {"seen": "b"}, {"t0[0].write": "-EINVAL"}, {"process": "SIGKILL"}):
         assert judge(unmaps, answer, [freeze(usual | wrong)])[0] == DISAGREES

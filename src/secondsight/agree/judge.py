@@ -20,6 +20,7 @@ from secondsight.lang.records import Machine
 from secondsight.linux.fork import mm_alloc
 from secondsight.linux.page_alloc import mem_init
 from secondsight.scenario import Outcome, Scenario, interpreter, show_outcome, show_value
+from secondsight.scenario.data import ZERO
 from secondsight.scenario.model import encoded, outcomes, read_outcome
 from secondsight.search import Limits, Verdict
 
@@ -85,17 +86,18 @@ def judge(scenario: Scenario, answer: Answer, seen: Iterable[Outcome]) -> tuple[
 
 def _through_the_tlb(scenario: Scenario, answer: Answer, outcome: Outcome) -> bool:
     """Whether an outcome differs from a possible one only in reads that found a page where the model has SIGSEGV, each by a
-    thread beside which another takes mappings away."""
+    thread beside which another takes mappings away, and each of what a page may have held."""
     unmaps = {t.name for t in scenario.threads if any(o.kind == "munmap" or o.args.get("at") is not None for o in t.ops)}
     beside = {
         place.name
         for place in scenario.places()
         if place.thread is not None and place.op.kind == "read" and unmaps - {place.section}
     }
+    held = {ZERO} | {value for place in scenario.places() if isinstance(value := place.op.args.get("value"), str)}
     seen = dict(outcome)
 
     def found(name: str, says: str | None) -> bool:
-        return name in beside and says == "SIGSEGV" and len(show_value(seen.get(name, ""))) == 1
+        return name in beside and says == "SIGSEGV" and seen.get(name) in held
 
     for possible in answer.possible:
         says = dict(possible)
