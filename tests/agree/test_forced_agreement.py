@@ -11,7 +11,7 @@ from secondsight.agree.generate import scenario_of
 from secondsight.devices.mirror import Mirror
 from secondsight.kernels.jobs import Differs
 from secondsight.kernels.jobs import Forced as Run
-from secondsight.scenario import Recorder, scenario
+from secondsight.scenario import Recorder, Scenario, scenario
 from secondsight.scenario.forced import Schedule, Step, random_schedule
 
 
@@ -27,6 +27,20 @@ def as_run(found: Plan) -> Run:
     assert found.schedule is not None
     late = expected.late
     return Run("x", len(found.schedule.steps), None, expected.outcome, expected.retries, expected.probe, late)
+
+
+def verdict_of(made: Scenario, steps: dict[str, str], seen: str, release: str | None = None) -> str:
+    """What is said where the last of these threads (each released, and where it should settle) is seen elsewhere."""
+    found = replanned(made, Mirror, 0, release)
+    assert found.schedule is not None
+    wanted = tuple(Step(thread, {thread: place}) for thread, place in steps.items())
+    found = replace(found, schedule=replace(found.schedule, steps=wanted))
+    thread, place = list(steps.items())[-1]
+    verdict = judge_forced(found, Run(made.name, 1, Differs(len(steps) - 1, thread, place, seen), (), (), ()))
+    return ELSEWHERE if verdict.startswith(ELSEWHERE) else verdict
+
+
+ELSEWHERE = "a thread settles elsewhere"
 
 
 def test_a_plan_is_always_the_same() -> None:
@@ -61,8 +75,8 @@ def test_every_difference_is_seen() -> None:
     assert "step 1: device at range_faulted" in both_told(found, replace(run, differs=differs))
 
 
-@pytest.mark.parametrize(("first", "told"), [("munmap", WAITS_BEHIND_A_WRITER), ("madvise", None)])
-def test_a_fault_beside_a_change_of_mappings_is_no_verdict(first: str, told: str | None) -> None:
+@pytest.mark.parametrize(("first", "told"), [("munmap", HAS_A_VMA_LOCK), ("madvise", ELSEWHERE)])
+def test_a_fault_beside_a_change_of_mappings_is_no_verdict(first: str, told: str) -> None:
     @scenario
     def beside(s: Recorder) -> None:
         a, b = s.mmap(pages=1), s.mmap(pages=1)
@@ -76,17 +90,11 @@ def test_a_fault_beside_a_change_of_mappings_is_no_verdict(first: str, told: str
         def other() -> None:
             s.read(b, into="r1")
 
-    found = replanned(beside, Mirror, 0)
-    assert found.schedule is not None
-    steps = (Step("cpu", {"cpu": "invalidate_enter"}), Step("other", {"other": "blocked"}))
-    found = replace(found, schedule=replace(found.schedule, steps=steps))
-    run = Run("beside", 1, Differs(1, "other", "blocked", "ended"), (), (), ())
-    verdict = judge_forced(found, run)
-    assert verdict == HAS_A_VMA_LOCK if told else verdict.startswith("a thread settles elsewhere")
+    assert verdict_of(beside, {"cpu": "invalidate_enter", "other": "blocked"}, "ended") == told
 
 
-@pytest.mark.parametrize(("first", "told"), [("write", True), ("madvise", False)])
-def test_a_change_of_mappings_beside_a_fault_is_no_verdict(first: str, told: bool) -> None:
+@pytest.mark.parametrize(("first", "told"), [("write", HAS_A_VMA_LOCK), ("madvise", ELSEWHERE)])
+def test_a_change_of_mappings_beside_a_fault_is_no_verdict(first: str, told: str) -> None:
     @scenario
     def beside(s: Recorder) -> None:
         a = s.mmap(pages=1)
@@ -100,16 +108,11 @@ def test_a_change_of_mappings_beside_a_fault_is_no_verdict(first: str, told: boo
         def other() -> None:
             s.mmap(pages=1)
 
-    found = replanned(beside, Mirror, 0)
-    assert found.schedule is not None
-    steps = (Step("cpu", {"cpu": "invalidate_enter"}), Step("other", {"other": "blocked"}))
-    found = replace(found, schedule=replace(found.schedule, steps=steps))
-    verdict = judge_forced(found, Run("beside", 1, Differs(1, "other", "blocked", "ended"), (), (), ()))
-    assert verdict == HAS_A_VMA_LOCK if told else verdict.startswith("a thread settles elsewhere")
+    assert verdict_of(beside, {"cpu": "invalidate_enter", "other": "blocked"}, "ended") == told
 
 
-@pytest.mark.parametrize(("first", "told"), [("munmap", WAITS_BEHIND_A_WRITER), ("madvise", None)])
-def test_a_reader_behind_a_writer_that_waits_is_no_verdict(first: str, told: str | None) -> None:
+@pytest.mark.parametrize(("first", "told"), [("munmap", WAITS_BEHIND_A_WRITER), ("madvise", ELSEWHERE)])
+def test_a_reader_behind_a_writer_that_waits_is_no_verdict(first: str, told: str) -> None:
     @scenario
     def queued(s: Recorder) -> None:
         a = s.mmap(pages=1)
@@ -123,17 +126,11 @@ def test_a_reader_behind_a_writer_that_waits_is_no_verdict(first: str, told: str
         def gpu() -> None:
             device.read(a, into="r1")
 
-    found = replanned(queued, Mirror, 0)
-    assert found.schedule is not None
-    steps = (Step("cpu", {"cpu": "blocked"}), Step("gpu", {"gpu": "range_faulted"}))
-    found = replace(found, schedule=replace(found.schedule, steps=steps))
-    run = Run("queued", 1, Differs(1, "gpu", "range_faulted", "blocked"), (), (), ())
-    verdict = judge_forced(found, run)
-    assert verdict == told if told else verdict.startswith("a thread settles elsewhere")
+    assert verdict_of(queued, {"cpu": "blocked", "gpu": "range_faulted"}, "blocked") == told
 
 
-@pytest.mark.parametrize(("release", "told"), [("7.2.13+deb14-amd64", True), ("6.12.117+deb12-amd64", False)])
-def test_later_kernels_forget_contents_under_the_vmas_lock(release: str, told: bool) -> None:
+@pytest.mark.parametrize(("release", "told"), [("7.2.13+deb14-amd64", HAS_A_VMA_LOCK), ("6.12.117+deb12-amd64", ELSEWHERE)])
+def test_later_kernels_forget_contents_under_the_vmas_lock(release: str, told: str) -> None:
     @scenario
     def beside(s: Recorder) -> None:
         a = s.mmap(pages=1)
@@ -147,12 +144,7 @@ def test_later_kernels_forget_contents_under_the_vmas_lock(release: str, told: b
         def other() -> None:
             s.mmap(pages=1)
 
-    found = replanned(beside, Mirror, 0, release)
-    assert found.schedule is not None
-    steps = (Step("cpu", {"cpu": "invalidate_enter"}), Step("other", {"other": "blocked"}))
-    found = replace(found, schedule=replace(found.schedule, steps=steps))
-    verdict = judge_forced(found, Run("beside", 1, Differs(1, "other", "blocked", "ended"), (), (), ()))
-    assert verdict == HAS_A_VMA_LOCK if told else verdict.startswith("a thread settles elsewhere")
+    assert verdict_of(beside, {"cpu": "invalidate_enter", "other": "blocked"}, "ended", release) == told
 
 
 @pytest.mark.parametrize(("sealed", "release", "told"), [(False, None, True), (True, "6.1", True), (True, None, False)])

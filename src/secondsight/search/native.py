@@ -142,7 +142,8 @@ def native_search(
     )  # fmt: skip
     search = _Search(native, wanted)
     result = search.run()
-    if search.raw.crowd > 1 and not search.interrupted and any(v.rule != "livelock" for v in result.violations):  # a livelock's trace is found by one
+    by_several = any(v.rule != "livelock" for v in result.violations)  # a livelock's trace is found by one
+    if search.raw.crowd > 1 and not search.interrupted and by_several:
         again = _Search(native, replace(wanted, workers=1)).run()
         return again if again.verdict is Verdict.BROKEN else result
     return result
