@@ -5,12 +5,12 @@ from __future__ import annotations
 import pytest
 from linux_world import A, Mirror, device_main, free_frames, load, mirror_of, search, world
 
-from secondsight.lang import U8, ModelError, RuleBroken
+from secondsight.lang import U8, ModelError, Record, RuleBroken, shared
 from secondsight.linux import EAGAIN, EINVAL
 from secondsight.linux import mmu_notifier as mn
 from secondsight.linux.exit import exit_mm
 from secondsight.linux.fault import cpu_read, cpu_write
-from secondsight.linux.mm_types import Driver, Event, Mm, MmuNotifier, Range, Seq
+from secondsight.linux.mm_types import Driver, Event, Finish, Mm, MmuNotifier, Range, Seq
 from secondsight.linux.mmap import do_mmap, vm_munmap
 from secondsight.linux.oom_kill import oom_reap_task_mm
 
@@ -34,6 +34,13 @@ class Watcher(MmuNotifier):
 
     def release(self, mm: Mm) -> None:
         self.releases += 1
+
+
+class Unwilling(MmuNotifier):
+    """An mmu notifier that can never do without sleeping; as it may fail, it has no invalidate_range_end."""
+
+    def invalidate_range_start(self, mm: Mm, rng: Range) -> int:
+        return 0 if rng.blockable else -EAGAIN
 
 
 class Refuser(Mirror):
@@ -98,9 +105,10 @@ def test_a_bracket_that_nobody_watches_leaves_the_number_alone() -> None:
 
 
 def test_insertion_into_an_unwatched_bracket_counts_as_being_invalidated() -> None:
-    with world({Mirror: 1}) as (machine, mm):
-        mirror = machine.pool(Mirror).alloc()
-        mn.mmu_notifier_invalidate_range_start(mm, rng())
+    with world({Mirror: 2}, subscribers=2) as (machine, mm):
+        elsewhere, mirror = machine.pool(Mirror).alloc(), machine.pool(Mirror).alloc()
+        assert mn.mmu_interval_notifier_insert(elsewhere, mm, 1, 1) == 0
+        mn.mmu_notifier_invalidate_range_start(mm, rng(0, 1))
         assert mn.mmu_interval_notifier_insert(mirror, mm, 0, 2) == 0
         assert mirror.notifier.in_tree
         assert mirror.notifier.invalidate_seq == mm.subscriptions.invalidate_seq == 3
@@ -149,7 +157,8 @@ def test_insertion_needs_pages_and_a_process() -> None:
         mirror = machine.pool(Mirror).alloc()
         assert mn.mmu_interval_notifier_insert(mirror, mm, 0, 0) == -EINVAL
         exit_mm(mm)
-        assert mn.mmu_interval_notifier_insert(mirror, mm, 0, 1) == -EINVAL
+        with pytest.raises(RuleBroken, match="mm-without-users"):
+            mn.mmu_interval_notifier_insert(mirror, mm, 0, 1)
 
 
 def test_a_refusal_closes_the_bracket_and_nothing_changes() -> None:
@@ -191,22 +200,28 @@ def test_mmu_notifiers_hear_start_and_end_of_everything() -> None:
 
 
 def test_when_one_mmu_notifier_refuses_the_others_are_told_that_it_is_over() -> None:
-    with world({Watcher: 2}, mmu_notifiers=2) as (machine, mm):
-        willing, unwilling = machine.pool(Watcher).alloc(), machine.pool(Watcher).alloc()
+    with world({Watcher: 1, Unwilling: 1}, mmu_notifiers=2) as (machine, mm):
+        willing, unwilling = machine.pool(Watcher).alloc(), machine.pool(Unwilling).alloc()
         mn.mmu_notifier_register(willing, mm)
         mn.mmu_notifier_register(unwilling, mm)
-        unwilling.refuse = True
         assert mn.mmu_notifier_invalidate_range_start_nonblock(mm, rng(blockable=False)) == -EAGAIN
         assert (willing.starts, willing.ends) == (1, 1)
-        assert (unwilling.starts, unwilling.ends) == (0, 0)
+
+
+def test_an_mmu_notifier_that_may_fail_has_no_invalidate_range_end() -> None:
+    with world({Watcher: 1}, mmu_notifiers=1) as (machine, mm):
+        watcher = machine.pool(Watcher).alloc()
+        mn.mmu_notifier_register(watcher, mm)
+        watcher.refuse = True
+        with pytest.raises(RuleBroken, match="there is an invalidate_range_end"):
+            mn.mmu_notifier_invalidate_range_start_nonblock(mm, rng(blockable=False))
 
 
 def test_a_refusing_mmu_notifier_leaves_the_interval_notifiers_bracket_open() -> None:
     """As in Linux 6.12: nobody closes what mn_itree_invalidate() has opened, so the next reader waits for ever."""
-    with world({Watcher: 1, Mirror: 1}, mmu_notifiers=1) as (machine, mm):
-        mirror, unwilling = mirror_of(machine, mm), machine.pool(Watcher).alloc()
+    with world({Unwilling: 1, Mirror: 1}, mmu_notifiers=1) as (machine, mm):
+        mirror, unwilling = mirror_of(machine, mm), machine.pool(Unwilling).alloc()
         mn.mmu_notifier_register(unwilling, mm)
-        unwilling.refuse = True
         assert mn.mmu_notifier_invalidate_range_start_nonblock(mm, rng(blockable=False)) == -EAGAIN
         assert mm.subscriptions.active_invalidate_ranges == 1
         with pytest.raises(ModelError, match="wait"):
@@ -230,6 +245,150 @@ def test_exit_releases_before_it_frees_and_unregistering_releases_once() -> None
         assert load(mirror, 0) == -1
         assert mirror.calls == 2  # RELEASE, then UNMAP: it is still in the tree
         assert free_frames() == before
+
+
+# In which order.
+
+
+class Ordered(Driver):
+    """A driver that notes when it was called, after how many others."""
+
+    turn: U8
+
+    def invalidate(self, rng: Range, seq: Seq) -> bool:
+        calls.count += 1
+        self.turn = calls.count
+        mn.mmu_interval_set_seq(self.notifier, seq)
+        return True
+
+
+class Calls(Record):
+    count: U8
+
+
+calls = shared(Calls)
+
+
+def test_subscriptions_are_called_by_address_and_of_equal_ones_the_first_inserted_first() -> None:
+    with world({Ordered: 3}, subscribers=3) as (machine, mm):
+        drivers = [machine.pool(Ordered).alloc() for _ in range(3)]
+        for driver, start in zip(drivers, (1, 0, 0), strict=True):
+            assert mn.mmu_interval_notifier_insert(driver, mm, start, 1) == 0
+        mn.mmu_notifier_invalidate_range_start(mm, rng(0, 2))
+        assert [driver.turn for driver in drivers] == [3, 1, 2]
+
+
+def test_of_deferred_insertions_the_last_happens_first() -> None:
+    with world({Ordered: 4}, subscribers=4) as (machine, mm):
+        drivers = [machine.pool(Ordered).alloc() for _ in range(4)]
+        mn.mmu_interval_notifier_insert(drivers[0], mm, 0, 2)
+        mn.mmu_notifier_invalidate_range_start(mm, rng(0, 2))
+        for driver in drivers[1:]:
+            mn.mmu_interval_notifier_insert(driver, mm, 1, 1)
+        mn.mmu_interval_notifier_remove(drivers[2])
+        mn.mmu_notifier_invalidate_range_end(mm, rng(0, 2))
+        mn.mmu_notifier_invalidate_range_start(mm, rng(0, 2))
+        assert [driver.turn for driver in drivers] == [2, 4, 0, 3]
+
+
+class OrderedNotifier(MmuNotifier):
+    turn: U8
+
+    def invalidate_range_start(self, mm: Mm, rng: Range) -> int:
+        calls.count += 1
+        self.turn = calls.count
+        return 0
+
+
+def test_mmu_notifiers_are_called_newest_first_and_the_list_closes_over_a_gap() -> None:
+    with world({OrderedNotifier: 3}, mmu_notifiers=3) as (machine, mm):
+        notifiers = [machine.pool(OrderedNotifier).alloc() for _ in range(3)]
+        for notifier in notifiers:
+            mn.mmu_notifier_register(notifier, mm)
+        mn.mmu_notifier_invalidate_range_start(mm, rng())
+        assert [notifier.turn for notifier in notifiers] == [3, 2, 1]
+        mn.mmu_notifier_unregister(notifiers[1], mm)
+        mn.mmu_notifier_invalidate_range_start(mm, rng())
+        assert [notifier.turn for notifier in notifiers] == [5, 2, 4]
+        mn.mmu_notifier_register(notifiers[1], mm)
+        mn.mmu_notifier_invalidate_range_start(mm, rng())
+        assert [notifier.turn for notifier in notifiers] == [8, 6, 7]
+
+
+class TwoPasses(Driver):
+    """A driver that is finished in a second pass (Linux 7.2)."""
+
+    place: U8
+    started: U8
+    finished: U8
+
+    def invalidate_start(self, rng: Range, seq: Seq) -> int:
+        if not rng.blockable and self.place == 0:
+            return -EAGAIN
+        calls.count += 1
+        self.started = calls.count
+        mn.mmu_interval_set_seq(self.notifier, seq)
+        return self.place
+
+    def invalidate_finish(self, finish: Finish) -> None:
+        calls.count += 1
+        self.finished = calls.count
+
+
+def test_all_are_started_before_the_first_is_finished() -> None:
+    with world({TwoPasses: 3, Ordered: 1}, subscribers=4, finishes=2) as (machine, mm):
+        drivers = [machine.pool(TwoPasses).alloc() for _ in range(3)]
+        for driver, place in zip(drivers, (2, 0, 1), strict=True):
+            driver.place = place
+            mn.mmu_interval_notifier_insert(driver, mm, 0, 1)
+        one_pass = machine.pool(Ordered).alloc()
+        mn.mmu_interval_notifier_insert(one_pass, mm, 0, 1)
+        mn.mmu_notifier_invalidate_range_start(mm, rng(0, 1))
+        assert ([driver.started for driver in drivers], one_pass.turn) == ([1, 2, 3], 4)
+        assert [driver.finished for driver in drivers] == [5, 0, 6]
+        mn.mmu_notifier_invalidate_range_end(mm, rng(0, 1))
+        assert mn.mmu_notifier_invalidate_range_start_nonblock(mm, rng(0, 1, blockable=False)) == -EAGAIN
+        assert [driver.finished for driver in drivers] == [8, 0, 6]  # those that had begun are finished all the same
+        assert mm.subscriptions.active_invalidate_ranges == 0
+
+
+# What breaks the tree.
+
+
+def test_inserting_twice_and_removing_twice_break_a_rule() -> None:
+    with world({Mirror: 2}, subscribers=2) as (machine, mm):
+        mirror, late = mirror_of(machine, mm), machine.pool(Mirror).alloc()
+        with pytest.raises(RuleBroken, match="inserted-twice"):
+            mn.mmu_interval_notifier_insert(mirror, mm, 0, 1)
+        mn.mmu_notifier_invalidate_range_start(mm, rng())
+        mn.mmu_interval_notifier_insert(late, mm, 0, 1)
+        with pytest.raises(RuleBroken, match="inserted-twice"):
+            mn.mmu_interval_notifier_insert(late, mm, 0, 1)
+        mn.mmu_notifier_invalidate_range_end(mm, rng())
+        mn.mmu_interval_notifier_remove(late)
+        with pytest.raises(RuleBroken, match="removed-twice"):
+            mn.mmu_interval_notifier_remove(late)
+
+
+def test_unregistering_an_mmu_notifier_twice_breaks_a_rule() -> None:
+    with world({Watcher: 1}, mmu_notifiers=1) as (machine, mm):
+        watcher = machine.pool(Watcher).alloc()
+        mn.mmu_notifier_register(watcher, mm)
+        mn.mmu_notifier_unregister(watcher, mm)
+        with pytest.raises(RuleBroken, match="removed-twice"):
+            mn.mmu_notifier_unregister(watcher, mm)
+
+
+def test_the_first_insertion_takes_the_mmap_lock_and_later_ones_do_not() -> None:
+    with world({Mirror: 2}, subscribers=2) as (machine, mm):
+        first, second = machine.pool(Mirror).alloc(), machine.pool(Mirror).alloc()
+        mm.mmap_lock.read_lock()
+        with pytest.raises(RuleBroken, match="double-lock"):
+            mn.mmu_interval_notifier_insert(first, mm, 0, 1)
+        mm.mmap_lock.read_unlock()
+        mn.mmu_interval_notifier_insert(first, mm, 0, 1)
+        mm.mmap_lock.read_lock()
+        mn.mmu_interval_notifier_insert(second, mm, 0, 1)
 
 
 # Every interleaving.

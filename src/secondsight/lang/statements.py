@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import functools
+import operator
 from types import CodeType
 from typing import Any
 
@@ -40,6 +41,31 @@ _INSTEAD: dict[type[ast.stmt], tuple[str, str]] = {
 
 _SAFE = (ir.Local, ir.Constant, ir.Compare, ir.Logic, ir.Unary)
 """Expressions on locals that cannot fail."""
+
+
+def _decided(test: ir.Expr) -> bool | None:
+    """The truth of a test on constants alone, such as the size of an array; None: it depends on more."""
+    match test:
+        case ir.Constant(value=value):
+            return bool(value)
+        case ir.Compare(op=op, left=left, right=right):
+            a, b = _number(left), _number(right)
+            return None if a is None or b is None else bool(_COMPARE[op](a, b))
+    return None
+
+
+def _number(value: ir.Expr) -> int | None:
+    """What a sum of constants comes to."""
+    match value:
+        case ir.Constant(value=number):
+            return number
+        case ir.Binary(op="+", left=left, right=right):
+            a, b = _number(left), _number(right)
+            return None if a is None or b is None else a + b
+    return None
+
+
+_COMPARE = {"==": operator.eq, "!=": operator.ne, "<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge}
 
 
 class StatementLowering(BlockLowering):
@@ -175,7 +201,13 @@ class StatementLowering(BlockLowering):
             case ast.AugAssign():
                 self.augmented(node, where)
             case ast.If():
-                branch = ir.If(self.truth(node.test), [], [])
+                test = self.truth(node.test)
+                decided = _decided(test)
+                if decided is not None:  # by the bounds: what these bounds leave out is no part of the program
+                    self.finish(where, [])
+                    self.block(node.body if decided else node.orelse, self.out)
+                    return
+                branch = ir.If(test, [], [])
                 self.finish(where, [branch])
                 self.block(node.body, branch.then)
                 self.block(node.orelse, branch.other)

@@ -48,6 +48,7 @@ SMALLEST = {
     "pages": 2,
     "subscribers": 1,
     "mmu_notifiers": 0,
+    "finishes": 0,
     "files": 0,
     "file_pages": 0,
     "pagemaps": 0,

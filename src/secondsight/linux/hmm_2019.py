@@ -119,6 +119,10 @@ class Hmm(MmuNotifier):
             notifiers_decrement(self)
         return ret
 
+    def has_range_end(self) -> bool:
+        """Linux 5.3 had no call of `invalidate_range_end` after a failed start."""
+        return False
+
     def invalidate_range_end(self, mm: Mm, rng: Range) -> None:
         """hmm_invalidate_range_end() (mm/hmm.c, Linux 5.3)."""
         notifiers_decrement(self)

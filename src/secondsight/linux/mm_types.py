@@ -27,6 +27,7 @@ from enum import IntEnum
 from typing import Annotated, Literal
 
 from secondsight.lang import U8, Array, Bounds, Char, Errno, Record, Ref, RwLock, Value
+from secondsight.linux.errno import EAGAIN
 
 __all__ = [
     "VM_DEVMAP",
@@ -35,9 +36,11 @@ __all__ = [
     "Count",
     "Driver",
     "Event",
+    "Finish",
     "Flags",
     "Frame",
     "Gather",
+    "HlistNode",
     "IntervalNotifier",
     "Mm",
     "MmuNotifier",
@@ -188,18 +191,33 @@ class Pte(Record):
     writable: bool
 
 
-class Subscriptions(Record):
-    """struct mmu_notifier_subscriptions (mm/mmu_notifier.c). Every mm has one from the start.
+class HlistNode(Record):
+    """struct hlist_node of one mmu notifier. `hashed` is !hlist_unhashed; `next` stays when it is unhashed, for walkers.
 
-    In the kernel the first registration makes it, with every lock of the mm held, so that no invalidation can be
-    halfway.
+    A walk over the list that stands on a node when that is taken out goes on at `next` as it was then. `subscription` is
+    None where the node is not in use.
+    """
+
+    subscription: Ref[MmuNotifier]
+    next: Ref[HlistNode]
+    hashed: bool
+
+
+class Subscriptions(Record):
+    """struct mmu_notifier_subscriptions (mm/mmu_notifier.c). `has_itree`: an interval notifier was ever inserted.
+
+    In the kernel the first registration makes it; nothing can tell one that is not there from one that nobody uses.
+    `itree` is in the order of the interval tree: by start address, of equal ones as inserted. `deferred_list` ends with
+    the hlist's first. `nodes` are the mmu notifiers, `list` the number of the first one's node plus 1, 0 for none.
     """
 
     invalidate_seq: Seq = 2
     active_invalidate_ranges: Count
+    has_itree: bool
     itree: Array[Ref[Driver], Literal["subscribers"]]
     deferred_list: Array[Ref[Driver], Literal["subscribers"]]
-    list: Array[Ref[MmuNotifier], Literal["mmu_notifiers"]]
+    list: Count
+    nodes: Array[HlistNode, Literal["mmu_notifiers"]]
 
 
 class Mm(Record):
@@ -229,6 +247,17 @@ class IntervalNotifier(Record):
     waiting: PageBits
 
 
+class Finish(Record):
+    """struct mmu_interval_notifier_finish (Linux 7.2): a second pass that a driver has asked for, in a list of such.
+
+    `pending` is a ghost, for rules only: it is in a list.
+    """
+
+    notifier: Ref[Driver]
+    next: Ref[Finish]
+    pending: bool
+
+
 class MmuNotifier(Record):
     """struct mmu_notifier with its mmu_notifier_ops: a subscriber to everything that happens in an mm.
 
@@ -236,6 +265,15 @@ class MmuNotifier(Record):
     """
 
     unregistered: bool
+
+    def __init_subclass__(cls) -> None:
+        """Note whether mmu_notifier_ops.invalidate_range_end is set: `has_range_end`."""
+        if "invalidate_range_end" in cls.__dict__ and "has_range_end" not in cls.__dict__:
+            cls.has_range_end = always  # type: ignore[method-assign]
+
+    def has_range_end(self) -> bool:
+        """Whether there is an `invalidate_range_end`: then `invalidate_range_start` may not fail."""
+        return False
 
     def invalidate_range_start(self, mm: Mm, rng: Range) -> Errno:
         """The pages of `rng` are about to change. 0, or -EAGAIN if `rng` is not blockable and this would have to."""
@@ -246,6 +284,11 @@ class MmuNotifier(Record):
 
     def release(self, mm: Mm) -> None:
         """The mm is about to go."""
+
+
+def always(self: MmuNotifier) -> bool:
+    """`has_range_end` of a class that has its own `invalidate_range_end`."""
+    return True
 
 
 class Driver(MmuNotifier):
@@ -260,6 +303,18 @@ class Driver(MmuNotifier):
     def invalidate(self, rng: Range, seq: Seq) -> bool:
         """mmu_interval_notifier_ops.invalidate: drop what is mirrored of `rng`. False only if `rng` is not blockable."""
         return True
+
+    def invalidate_start(self, rng: Range, seq: Seq) -> Errno:
+        """mmu_interval_notifier_ops.invalidate_start (Linux 7.2), for drivers with two passes; else `invalidate`.
+
+        -EAGAIN: false, only if `rng` is not blockable. 0: all is done. n: `mmu_notifier.finishes[n - 1]` is to be given to
+        `invalidate_finish` when all others were called. Called where the bound `finishes` is not 0.
+        """
+        done = self.invalidate(rng, seq)
+        return 0 if done else -EAGAIN
+
+    def invalidate_finish(self, finish: Finish) -> None:
+        """mmu_interval_notifier_ops.invalidate_finish (Linux 7.2): the second pass of what `invalidate_start` began."""
 
     def sync_cpu_device_pagetables(self, rng: Range) -> Errno:
         """hmm_mirror_ops (2019): drop what is mirrored of `rng`. 0, or -EAGAIN if `rng` is not blockable."""

@@ -23,20 +23,31 @@ A subscription's number is always odd, `invalidate_seq` is even at rest: they di
 While the number is odd, insertion and removal are put on `deferred_list`; removal then waits for the number to
 move on.
 
-*mmu notifiers* (the older kind) watch a whole mm through `invalidate_range_start` and `invalidate_range_end`.
+An invalidation calls the subscriptions in the order of the interval tree: by start address, of equal ones as they were
+inserted. What was deferred happens last-in, first-out.
+
+*mmu notifiers* (the older kind) watch a whole mm through `invalidate_range_start` and `invalidate_range_end`. They are
+called newest first.
+
+A *two-pass* interval notifier (Linux 7.x) has `invalidate_start` and `invalidate_finish` in place of `invalidate`: all
+subscriptions are started before the first one is finished, so that several devices can be stopped at the same time.
 
 A range that is not blockable (the OOM reaper) allows a callback to give up: the start fails with -EAGAIN, the
 entries may not be changed and there is no end.
 
 What the kernel does under `subscriptions->lock`, a spinlock, is one step here.
-Left out: SRCU's grace periods are waits for the readers of one counter; mm_count; wrap-around of the sequence
-number; arch_invalidate_secondary_tlbs and the young/test_young callbacks. None of these raises a false alarm; a
-driver that relies on the last two cannot be written yet.
+Left out: mm_count; wrap-around of the sequence number; arch_invalidate_secondary_tlbs and the young/test_young
+callbacks; mmu_notifier_get() and mmu_notifier_put(). None of these raises a false alarm; a driver that relies on the last
+three cannot be written yet.
 """
 
 from __future__ import annotations
 
+from typing import Annotated, Literal
+
 from secondsight.lang import (
+    Array,
+    Bounds,
     Errno,
     Record,
     Ref,
@@ -46,6 +57,7 @@ from secondsight.lang import (
     out_of_records,
     require,
     shared,
+    shared_array,
     tracepoint,
     wait_until,
 )
@@ -54,7 +66,8 @@ from secondsight.linux.mm_types import (
     Count,
     Driver,
     Event,
-    Flags,
+    Finish,
+    HlistNode,
     IntervalNotifier,
     Mm,
     MmuNotifier,
@@ -93,10 +106,14 @@ __all__ = [
 ]
 
 
-class Srcu(Record):
-    """The file's `srcu`: how many walks over lists of mmu notifiers are running, in all mms."""
+SrcuIndex = Annotated[int, Bounds(0, 1)]
 
-    readers: Count
+
+class Srcu(Record):
+    """struct srcu_struct: walks over lists of mmu notifiers in all mms, in two generations. `idx` is that of new ones."""
+
+    idx: SrcuIndex
+    readers: Array[Count, Literal[2]]
 
 
 class NonBlock(Record):
@@ -107,6 +124,8 @@ class NonBlock(Record):
 
 srcu = shared(Srcu)
 non_block = shared(NonBlock)
+finishes = shared_array(Finish, "finishes")
+"""The `mmu_interval_notifier_finish` structures of all drivers; the bound is 0 where no driver has two passes."""
 
 
 @tracepoint
@@ -180,24 +199,45 @@ def mmu_interval_set_seq(interval_sub: IntervalNotifier, cur_seq: Seq) -> None:
 # Registering and unregistering interval notifiers.
 
 
-@atomic
 def mmu_interval_notifier_insert(interval_sub: Driver, mm: Mm, start: Va, length: Pgoff) -> Errno:
     """mmu_interval_notifier_insert() (mm/mmu_notifier.c, Linux 6.12): watch `length` pages from `start` for this
     driver.
 
-    0, or -EINVAL when no page is asked for or the mm has no users (the kernel's own codes are -EOVERFLOW and
-    -EINVAL). While an invalidation runs that somebody watches, the insertion is deferred to its end; the
-    subscription starts as if it were being invalidated in both cases where one runs.
-    Left out: the first insertion's wait for the mmap lock (see `Subscriptions`).
+    0, or -EINVAL when no page is asked for (the kernel's code is -EOVERFLOW). While an invalidation runs that somebody
+    watches, the insertion is deferred to its end; the subscription starts as if it were being invalidated in both cases
+    where one runs. The first insertion into an mm takes the mmap lock for writing.
     """
-    if length <= 0 or mm.users == 0:
-        return -EINVAL
+    with atomic:
+        ret = 0
+        first = not mm.subscriptions.has_itree
+        if not first:
+            ret = interval_notifier_insert(interval_sub, mm, start, length)
+    if first:
+        mmu_notifier_register(None, mm)
+        ret = interval_notifier_insert(interval_sub, mm, start, length)
+    return ret
+
+
+@atomic
+def interval_notifier_insert(interval_sub: Driver, mm: Mm, start: Va, length: Pgoff) -> Errno:
+    """__mmu_interval_notifier_insert() (mm/mmu_notifier.c, Linux 6.12).
+
+    The kernel inserts what is in the tree already without a look, and the tree becomes a circle: here it is the broken
+    rule `inserted-twice`. WARN_ON(mm_users <= 0) is the broken rule `mm-without-users`.
+    """
     subs = mm.subscriptions
     node = interval_sub.notifier
+    if length <= 0:
+        return -EINVAL
+    require(mm.users > 0, "mm-without-users", "inserts an interval notifier into an mm that has no users")
+    require(
+        not node.in_tree and not any(deferred is interval_sub for deferred in subs.deferred_list),
+        "inserted-twice",
+        "inserts an interval notifier that is inserted already: the tree becomes a circle",
+    )
     node.mm = mm
     node.start = start
     node.end = start + length
-    node.in_tree = False
     if subs.active_invalidate_ranges > 0:
         if mn_itree_is_invalidating(subs):
             deferred_add(subs, interval_sub)
@@ -224,14 +264,21 @@ def mmu_interval_notifier_remove(interval_sub: Driver) -> None:
     with atomic:
         mm = interval_sub.notifier.mm
         assert mm is not None
-        if mn_itree_is_invalidating(mm.subscriptions):
+        subs = mm.subscriptions
+        deferred = any(item is interval_sub for item in subs.deferred_list)
+        require(
+            interval_sub.notifier.in_tree != deferred,
+            "removed-twice",
+            "removes an interval notifier that is not inserted, or is being removed",
+        )
+        if mn_itree_is_invalidating(subs):
             if interval_sub.notifier.in_tree:
-                deferred_add(mm.subscriptions, interval_sub)
-                seq = mm.subscriptions.invalidate_seq
+                deferred_add(subs, interval_sub)
+                seq = subs.invalidate_seq
             else:
-                deferred_del(mm.subscriptions, interval_sub)
+                deferred_del(subs, interval_sub)
         else:
-            interval_tree_remove(mm.subscriptions, interval_sub)
+            interval_tree_remove(subs, interval_sub)
     if seq != 0:
         wait_until(mm.subscriptions.invalidate_seq != seq)
     is_unregistered(interval_sub)
@@ -239,27 +286,35 @@ def mmu_interval_notifier_remove(interval_sub: Driver) -> None:
 
 @atomic
 def interval_tree_insert(subs: Subscriptions, sub: Driver) -> None:
-    """interval_tree_insert(): the tree is an array here; its order is that of insertion, not of addresses."""
+    """interval_tree_insert() (lib/interval_tree.c, Linux 6.12): the tree is an array here, in the tree's order."""
+    if subs.itree[len(subs.itree) - 1] is not None:
+        out_of_records("subscribers")
+    at = 0
     for i in range(len(subs.itree)):
-        if subs.itree[i] is None:
-            subs.itree[i] = sub
-            sub.notifier.in_tree = True
-            return
-    out_of_records("subscribers")
+        other = subs.itree[i]
+        if other is not None and other.notifier.start <= sub.notifier.start:
+            at = i + 1
+    for i in range(len(subs.itree) - 1, at, -1):
+        subs.itree[i] = subs.itree[i - 1]
+    subs.itree[at] = sub
+    sub.notifier.in_tree = True
 
 
 @atomic
 def interval_tree_remove(subs: Subscriptions, sub: Driver) -> None:
-    """interval_tree_remove()."""
+    """interval_tree_remove() (lib/interval_tree.c, Linux 6.12)."""
+    gone = False
     for i in range(len(subs.itree)):
         if subs.itree[i] is sub:
-            subs.itree[i] = None
+            gone = True
+        if gone:
+            subs.itree[i] = subs.itree[i + 1] if i + 1 < len(subs.itree) else None
     sub.notifier.in_tree = False
 
 
 @atomic
 def deferred_add(subs: Subscriptions, sub: Driver) -> None:
-    """hlist_add_head() on `deferred_list`."""
+    """hlist_add_head() on `deferred_list`, whose first is the last here."""
     for i in range(len(subs.deferred_list)):
         if subs.deferred_list[i] is None:
             subs.deferred_list[i] = sub
@@ -270,9 +325,12 @@ def deferred_add(subs: Subscriptions, sub: Driver) -> None:
 @atomic
 def deferred_del(subs: Subscriptions, sub: Driver) -> None:
     """hlist_del() from `deferred_list`."""
+    gone = False
     for i in range(len(subs.deferred_list)):
         if subs.deferred_list[i] is sub:
-            subs.deferred_list[i] = None
+            gone = True
+        if gone:
+            subs.deferred_list[i] = subs.deferred_list[i + 1] if i + 1 < len(subs.deferred_list) else None
 
 
 # The invalidating side, interval notifiers.
@@ -291,6 +349,8 @@ def mn_itree_inv_start_range(subs: Subscriptions, rng: Range) -> Ref[Driver]:
 
     The caller reads `invalidate_seq` in the same step: the kernel hands it out under the same hold of the lock.
     """
+    if not subs.has_itree:
+        return None
     subs.active_invalidate_ranges += 1
     first: Ref[Driver] = None
     for i in range(len(subs.itree)):
@@ -326,11 +386,13 @@ def mn_itree_inv_end(subs: Subscriptions) -> None:
 
     Waiters wake by themselves: they wait for the number to change.
     """
+    if not subs.has_itree:
+        return
     subs.active_invalidate_ranges -= 1
     if subs.active_invalidate_ranges > 0 or not mn_itree_is_invalidating(subs):
         return
     subs.invalidate_seq += 1
-    for i in range(len(subs.deferred_list)):
+    for i in range(len(subs.deferred_list) - 1, -1, -1):
         sub = subs.deferred_list[i]
         if sub is not None:
             if sub.notifier.in_tree:
@@ -341,8 +403,8 @@ def mn_itree_inv_end(subs: Subscriptions) -> None:
 
 
 def mn_itree_invalidate(mm: Mm, rng: Range) -> Errno:
-    """mn_itree_invalidate() (mm/mmu_notifier.c, Linux 6.12): open a bracket and call every subscription that `rng`
-    hits.
+    """mn_itree_invalidate() (mm/mmu_notifier.c, Linux 6.12; 7.2 for drivers with two passes): open a bracket and call
+    every subscription that `rng` hits.
 
     0, or -EAGAIN when one could not without sleeping: then the bracket is closed again, although some were called.
     The kernel warns when a blockable call fails and goes on; here it is the broken rule `notifier-failed`.
@@ -352,10 +414,16 @@ def mn_itree_invalidate(mm: Mm, rng: Range) -> Errno:
         sub = mn_itree_inv_start_range(subs, rng)
         cur_seq = subs.invalidate_seq
         enter_callback(sub, rng)
+    first: Ref[Finish] = None
     while sub is not None:
         if rng.blockable and rng.event != Event.RELEASE:
             hold_point("invalidate_enter")
-        done = sub.invalidate(rng, cur_seq)
+        started: Errno = 0
+        if len(finishes) > 0:
+            started = sub.invalidate_start(rng, cur_seq)
+            done = started >= 0
+        else:
+            done = sub.invalidate(rng, cur_seq)
         if rng.blockable and rng.event != Event.RELEASE:
             hold_point("invalidate_leave")
         with atomic:
@@ -368,11 +436,51 @@ def mn_itree_invalidate(mm: Mm, rng: Range) -> Errno:
                 enter_callback(following, rng)
             else:
                 forget_waiting(subs, rng)
+            if len(finishes) > 0:
+                if started > 0:
+                    first = finish_add(first, finishes[started - 1], sub)
+                if not done and first is None:
+                    mn_itree_inv_end(subs)
+            elif not done:
                 mn_itree_inv_end(subs)
+        if len(finishes) > 0:
+            if following is None and first is not None:
+                mn_itree_finish_pass(first)
+                if not done:
+                    mn_itree_inv_end(subs)
         if not done:
             return -EAGAIN
         sub = following
     return 0
+
+
+@atomic
+def finish_add(first: Ref[Finish], finish: Finish, sub: Driver) -> Finish:
+    """__llist_add() on the list of second passes, which is turned round before they run; the list's first."""
+    require(not finish.pending, "finish-in-use", "starts a second pass with a structure that waits for one")
+    finish.notifier = sub
+    finish.pending = True
+    finish.next = None
+    if first is None:
+        return finish
+    last = first
+    while last.next is not None:
+        last = last.next
+    last.next = finish
+    return first
+
+
+def mn_itree_finish_pass(first: Ref[Finish]) -> None:
+    """mn_itree_finish_pass() (mm/mmu_notifier.c, Linux 7.2): the second pass of those that asked for it."""
+    finish = first
+    while finish is not None:
+        with atomic:
+            following = finish.next
+            sub = finish.notifier
+            finish.pending = False
+        assert sub is not None
+        sub.invalidate_finish(finish)
+        finish = following
 
 
 def mn_itree_release(mm: Mm) -> None:
@@ -425,73 +533,137 @@ def leave_callback(rng: Range) -> None:
 # The invalidating side, mmu notifiers.
 
 
+@atomic
+def srcu_read_lock() -> SrcuIndex:
+    """srcu_read_lock() (include/linux/srcu.h, Linux 6.12): which of the two counters the reader is in."""
+    srcu.readers[srcu.idx] += 1
+    return srcu.idx
+
+
+@atomic
+def srcu_read_unlock(idx: SrcuIndex) -> None:
+    """srcu_read_unlock() (include/linux/srcu.h, Linux 6.12)."""
+    srcu.readers[idx] -= 1
+
+
+def synchronize_srcu() -> None:
+    """synchronize_srcu() (kernel/rcu/srcutree.c, Linux 6.12): wait for the readers that are there now.
+
+    As there, readers that come later use the other counter. Left out: the kernel looks at both counters a second time, for
+    the sake of memory order, and lets waiters share a grace period.
+    """
+    wait_until(srcu.readers[1 - srcu.idx] == 0)
+    with atomic:
+        old = srcu.idx
+        srcu.idx = 1 - old
+    wait_until(srcu.readers[old] == 0)
+
+
+@atomic
+def hlist_first(subs: Subscriptions) -> Ref[HlistNode]:
+    """The list's first node."""
+    if subs.list == 0:
+        return None
+    return subs.nodes[subs.list - 1]
+
+
+@atomic
+def subscriber_of(node: Ref[HlistNode]) -> Ref[MmuNotifier]:
+    """hlist_entry_safe()."""
+    return None if node is None else node.subscription
+
+
 def mn_hlist_invalidate_range_start(mm: Mm, rng: Range) -> Errno:
     """mn_hlist_invalidate_range_start() (mm/mmu_notifier.c, Linux 6.12): call every mmu notifier of the mm.
 
-    All are called even if one fails; then those that did not fail are told that it is over, and -EAGAIN is
-    returned.
+    All are called even if one fails; then those that have an `invalidate_range_end` are told that it is over, and -EAGAIN
+    is returned. One that may fail must not have one; the kernel warns of that, as it does of another error than -EAGAIN
+    and of a failure in a blockable range: here it is the broken rule `notifier-failed`.
     """
     subs = mm.subscriptions
-    failed: Flags = 0
-    srcu.readers += 1
-    for i in range(len(subs.list)):
+    failed = False
+    idx = srcu_read_lock()
+    with atomic:
+        node = hlist_first(subs)
+        sub = subscriber_of(node)
+        enter_callback(sub, rng)
+    while sub is not None:
+        ret = sub.invalidate_range_start(mm, rng)
         with atomic:
-            sub = subs.list[i]
-            enter_callback(sub, rng)
-        if sub is not None:
-            ret = sub.invalidate_range_start(mm, rng)
-            with atomic:
-                leave_callback(rng)
+            leave_callback(rng)
+            if ret != 0:
                 require(
-                    ret == 0 or (ret == -EAGAIN and not rng.blockable),
+                    ret == -EAGAIN and not rng.blockable,
                     "notifier-failed",
                     "invalidate_range_start() fails in a blockable range, or with another error than -EAGAIN",
                 )
-            if ret != 0:
-                failed |= 1 << i
-    if failed != 0:
-        for i in range(len(subs.list)):
-            with atomic:
-                sub = subs.list[i]
-            if sub is not None and failed & (1 << i) == 0:
+                require(not sub.has_range_end(), "notifier-failed", "invalidate_range_start() fails and there is an invalidate_range_end()")
+                failed = True
+            assert node is not None
+            node = node.next
+            sub = subscriber_of(node)
+            enter_callback(sub, rng)
+    if failed:
+        with atomic:
+            node = hlist_first(subs)
+            sub = subscriber_of(node)
+        while sub is not None:
+            if sub.has_range_end():
                 sub.invalidate_range_end(mm, rng)
-    srcu.readers -= 1
-    return 0 if failed == 0 else -EAGAIN
+            with atomic:
+                assert node is not None
+                node = node.next
+                sub = subscriber_of(node)
+    srcu_read_unlock(idx)
+    return -EAGAIN if failed else 0
 
 
 def mn_hlist_invalidate_end(mm: Mm, rng: Range) -> None:
     """mn_hlist_invalidate_end() (mm/mmu_notifier.c, Linux 6.12)."""
-    subs = mm.subscriptions
-    srcu.readers += 1
-    for i in range(len(subs.list)):
+    idx = srcu_read_lock()
+    with atomic:
+        node = hlist_first(mm.subscriptions)
+        sub = subscriber_of(node)
+        enter_callback(sub, rng)
+    while sub is not None:
+        sub.invalidate_range_end(mm, rng)
         with atomic:
-            sub = subs.list[i]
-            enter_callback(sub, rng)
-        if sub is not None:
-            sub.invalidate_range_end(mm, rng)
             leave_callback(rng)
-    srcu.readers -= 1
+            assert node is not None
+            node = node.next
+            sub = subscriber_of(node)
+            enter_callback(sub, rng)
+    srcu_read_unlock(idx)
 
 
 def mn_hlist_release(mm: Mm) -> None:
     """mn_hlist_release() (mm/mmu_notifier.c, Linux 6.12): tell every mmu notifier that the mm goes, then forget
-    them.
-
-    Left out: the wait for an unregistration that has begun ->release itself.
-    """
+    them."""
     subs = mm.subscriptions
-    srcu.readers += 1
-    for i in range(len(subs.list)):
-        with atomic:
-            sub = subs.list[i]
-            if sub is not None:
-                mmu_notifier_callback(sub, 0, len(mm.vmas), Event.RELEASE)
-        if sub is not None:
-            sub.release(mm)
+    idx = srcu_read_lock()
     with atomic:
-        for i in range(len(subs.list)):
-            subs.list[i] = None
-        srcu.readers -= 1
+        node = hlist_first(subs)
+        sub = subscriber_of(node)
+        tell_release(sub, mm)
+    while sub is not None:
+        sub.release(mm)
+        with atomic:
+            assert node is not None
+            node = node.next
+            sub = subscriber_of(node)
+            tell_release(sub, mm)
+    with atomic:
+        while subs.list != 0:
+            hlist_del_init(subs, subs.nodes[subs.list - 1])
+    srcu_read_unlock(idx)
+    synchronize_srcu()
+
+
+@atomic
+def tell_release(sub: Ref[MmuNotifier], mm: Mm) -> None:
+    """The tracepoint before a subscriber's `release`."""
+    if sub is not None:
+        mmu_notifier_callback(sub, 0, len(mm.vmas), Event.RELEASE)
 
 
 # What the rest of mm/ calls.
@@ -501,7 +673,7 @@ def mmu_notifier_invalidate_range_start(mm: Mm, rng: Range) -> None:
     """mmu_notifier_invalidate_range_start() (include/linux/mmu_notifier.h, Linux 6.12): before entries of `rng` change."""
     if len(mm.subscriptions.itree) > 0:
         mn_itree_invalidate(mm, rng)
-    if len(mm.subscriptions.list) > 0:
+    if len(mm.subscriptions.nodes) > 0:
         mn_hlist_invalidate_range_start(mm, rng)
 
 
@@ -515,7 +687,7 @@ def mmu_notifier_invalidate_range_start_nonblock(mm: Mm, rng: Range) -> Errno:
     ret = 0
     if len(mm.subscriptions.itree) > 0:
         ret = mn_itree_invalidate(mm, rng)
-    if ret == 0 and len(mm.subscriptions.list) > 0:
+    if ret == 0 and len(mm.subscriptions.nodes) > 0:
         ret = mn_hlist_invalidate_range_start(mm, rng)
     return ret
 
@@ -525,13 +697,13 @@ def mmu_notifier_invalidate_range_end(mm: Mm, rng: Range) -> None:
 
     __mmu_notifier_invalidate_range_end() (mm/mmu_notifier.c) is called where somebody has ever subscribed.
     """
-    if len(mm.subscriptions.itree) + len(mm.subscriptions.list) > 0:
+    if len(mm.subscriptions.itree) + len(mm.subscriptions.nodes) > 0:
         hold_point("__mmu_notifier_invalidate_range_end:enter")
     if len(mm.subscriptions.itree) > 0:
         mn_itree_inv_end(mm.subscriptions)
-    if len(mm.subscriptions.list) > 0:
+    if len(mm.subscriptions.nodes) > 0:
         mn_hlist_invalidate_end(mm, rng)
-    if len(mm.subscriptions.itree) + len(mm.subscriptions.list) > 0:
+    if len(mm.subscriptions.itree) + len(mm.subscriptions.nodes) > 0:
         hold_point("__mmu_notifier_invalidate_range_end:exit")
 
 
@@ -539,64 +711,107 @@ def mmu_notifier_release(mm: Mm) -> None:
     """mmu_notifier_release() (include/linux/mmu_notifier.h, Linux 6.12): the mm is about to go; from exit_mmap()."""
     if len(mm.subscriptions.itree) > 0:
         mn_itree_release(mm)
-    if len(mm.subscriptions.list) > 0:
+    if len(mm.subscriptions.nodes) > 0:
         mn_hlist_release(mm)
 
 
 # Registering and unregistering mmu notifiers.
 
 
-def mmu_notifier_register(subscription: MmuNotifier, mm: Mm) -> Errno:
+def mmu_notifier_register(subscription: Ref[MmuNotifier], mm: Mm) -> Errno:
     """mmu_notifier_register() (mm/mmu_notifier.c, Linux 6.12): call `subscription` for everything in `mm` from now
     on.
 
-    Holding the mmap lock for writing and every rmap lock (mm_take_all_locks) keeps it out of running
-    invalidations: here the one step in which it happens waits until none runs.
+    None: interval notifiers may be inserted from now on. BUG_ON(mm_users <= 0) is the broken rule `mm-without-users`.
     """
+    mm.mmap_lock.write_lock()
     with atomic:
-        mm.mmap_lock.write_lock()
-        wait_until(mm.subscriptions.active_invalidate_ranges == 0)
-        hlist_add(mm.subscriptions, subscription)
-        subscription.unregistered = False
-        notifier_registered(subscription)
-        mm.mmap_lock.write_unlock()
+        require(mm.users > 0, "mm-without-users", "registers with an mm that has no users")
+        mm_take_all_locks(mm)
+        if subscription is None:
+            mm.subscriptions.has_itree = True
+        elif len(mm.subscriptions.nodes) > 0:
+            hlist_add(mm.subscriptions, subscription)
+            subscription.unregistered = False
+            notifier_registered(subscription)
+        else:
+            out_of_records("mmu_notifiers")
+    mm.mmap_lock.write_unlock()
     return 0
+
+
+@atomic
+def mm_take_all_locks(mm: Mm) -> None:
+    """mm_take_all_locks() (mm/vma.c, Linux 6.12): wait until nobody holds a lock of a reverse map of the mm.
+
+    With the mmap lock held for writing no invalidation runs in the mm then. In the kernel they are held until
+    mm_drop_all_locks(); here what happens meanwhile is in the same step.
+    """
+    wait_until(all(rmap_unlocked(mm, va) for va in range(len(mm.vmas))))
+
+
+@atomic
+def rmap_unlocked(mm: Mm, va: Va) -> bool:
+    """Whether nobody holds the i_mmap lock of the file that is mapped at `va`."""
+    file = mm.vmas[va].file
+    return file is None or (file.i_mmap.owner == 0 and file.i_mmap.readers == 0)
 
 
 @atomic
 def hlist_add(subs: Subscriptions, subscription: MmuNotifier) -> None:
     """hlist_add_head_rcu() on the list of mmu notifiers."""
-    for i in range(len(subs.list)):
-        if subs.list[i] is None:
-            subs.list[i] = subscription
+    for i in range(len(subs.nodes)):
+        if subs.nodes[i].subscription is None:
+            subs.nodes[i].subscription = subscription
+            subs.nodes[i].next = hlist_first(subs)
+            subs.nodes[i].hashed = True
+            subs.list = i + 1
             return
     out_of_records("mmu_notifiers")
+
+
+@atomic
+def hlist_node(subs: Subscriptions, subscription: MmuNotifier) -> Ref[HlistNode]:
+    """The `hlist` of an mmu notifier; None: it is not registered."""
+    for i in range(len(subs.nodes)):
+        if subs.nodes[i].subscription is subscription:
+            return subs.nodes[i]
+    return None
+
+
+@atomic
+def hlist_del_init(subs: Subscriptions, node: HlistNode) -> None:
+    """hlist_del_init_rcu() from the list of mmu notifiers: `next` stays, for those that stand on it."""
+    if not node.hashed:
+        return
+    node.hashed = False
+    if hlist_first(subs) is node:
+        following = node.next
+        subs.list = 0 if following is None else subs.nodes.index(following) + 1
+    for i in range(len(subs.nodes)):
+        if subs.nodes[i].hashed and subs.nodes[i].next is node:
+            subs.nodes[i].next = node.next
 
 
 def mmu_notifier_unregister(subscription: MmuNotifier, mm: Mm) -> None:
     """mmu_notifier_unregister() (mm/mmu_notifier.c, Linux 6.12): no callback runs or will run once this returns.
 
-    `release` runs first if the mm has not gone. synchronize_srcu() is a wait for a moment without readers; the
-    kernel's waits only for those that were there when it began.
+    `release` runs first if the mm has not gone.
     """
     with atomic:
-        hashed = is_hashed(mm.subscriptions, subscription)
+        node = hlist_node(mm.subscriptions, subscription)
+        require(node is not None, "removed-twice", "unregisters an mmu notifier that is not registered")
+        assert node is not None
+        hashed = node.hashed
+        idx: SrcuIndex = 0
+        if hashed:
+            idx = srcu_read_lock()
     if hashed:
         subscription.release(mm)
-        hlist_del(mm.subscriptions, subscription)
-    wait_until(srcu.readers == 0)
-    is_unregistered(subscription)
-
-
-@atomic
-def is_hashed(subs: Subscriptions, subscription: MmuNotifier) -> bool:
-    """!hlist_unhashed()."""
-    return any(subs.list[i] is subscription for i in range(len(subs.list)))
-
-
-@atomic
-def hlist_del(subs: Subscriptions, subscription: MmuNotifier) -> None:
-    """hlist_del_init_rcu() from the list of mmu notifiers."""
-    for i in range(len(subs.list)):
-        if subs.list[i] is subscription:
-            subs.list[i] = None
+        srcu_read_unlock(idx)
+        hlist_del_init(mm.subscriptions, node)
+    synchronize_srcu()
+    with atomic:
+        node.subscription = None
+        node.next = None
+        is_unregistered(subscription)
