@@ -119,7 +119,7 @@ class Hmm(MmuNotifier):
             notifiers_decrement(self)
         return ret
 
-    def has_range_end(self) -> bool:
+    def is_told_of_failure(self) -> bool:
         """Linux 5.3 had no call of `invalidate_range_end` after a failed start."""
         return False
 

@@ -272,8 +272,12 @@ class MmuNotifier(Record):
             cls.has_range_end = always  # type: ignore[method-assign]
 
     def has_range_end(self) -> bool:
-        """Whether there is an `invalidate_range_end`: then `invalidate_range_start` may not fail."""
+        """Whether there is an `invalidate_range_end`."""
         return False
+
+    def is_told_of_failure(self) -> bool:
+        """Whether `invalidate_range_end` is called when another one's start has failed: then its own may not fail."""
+        return self.has_range_end()
 
     def invalidate_range_start(self, mm: Mm, rng: Range) -> Errno:
         """The pages of `rng` are about to change. 0, or -EAGAIN if `rng` is not blockable and this would have to."""

@@ -573,6 +573,17 @@ def subscriber_of(node: Ref[HlistNode]) -> Ref[MmuNotifier]:
     return None if node is None else node.subscription
 
 
+@atomic
+def next_with_range_end(node: Ref[HlistNode], failed: bool) -> Ref[HlistNode]:
+    """The first from `node` on whose `mmu_notifier_ops` have an invalidate_range_end; `failed`: for a failed start."""
+    while node is not None:
+        sub = node.subscription
+        if sub is not None and (sub.is_told_of_failure() if failed else sub.has_range_end()):
+            return node
+        node = node.next
+    return None
+
+
 def mn_hlist_invalidate_range_start(mm: Mm, rng: Range) -> Errno:
     """mn_hlist_invalidate_range_start() (mm/mmu_notifier.c, Linux 6.12): call every mmu notifier of the mm.
 
@@ -582,8 +593,10 @@ def mn_hlist_invalidate_range_start(mm: Mm, rng: Range) -> Errno:
     """
     subs = mm.subscriptions
     failed = False
-    idx = srcu_read_lock()
     with atomic:
+        if subs.list == 0:
+            return 0
+        idx = srcu_read_lock()
         node = hlist_first(subs)
         sub = subscriber_of(node)
         enter_callback(sub, rng)
@@ -597,32 +610,32 @@ def mn_hlist_invalidate_range_start(mm: Mm, rng: Range) -> Errno:
                     "notifier-failed",
                     "invalidate_range_start() fails in a blockable range, or with another error than -EAGAIN",
                 )
-                require(not sub.has_range_end(), "notifier-failed", "invalidate_range_start() fails and there is an invalidate_range_end()")
+                require(not sub.is_told_of_failure(), "notifier-failed", "invalidate_range_start() fails and there is an invalidate_range_end()")
                 failed = True
             assert node is not None
             node = node.next
             sub = subscriber_of(node)
             enter_callback(sub, rng)
+            if sub is None and failed:
+                node = next_with_range_end(hlist_first(subs), True)
     if failed:
-        with atomic:
-            node = hlist_first(subs)
+        while node is not None:
             sub = subscriber_of(node)
-        while sub is not None:
-            if sub.has_range_end():
-                sub.invalidate_range_end(mm, rng)
-            with atomic:
-                assert node is not None
-                node = node.next
-                sub = subscriber_of(node)
+            assert sub is not None
+            sub.invalidate_range_end(mm, rng)
+            node = next_with_range_end(node.next, True)
     srcu_read_unlock(idx)
     return -EAGAIN if failed else 0
 
 
 def mn_hlist_invalidate_end(mm: Mm, rng: Range) -> None:
     """mn_hlist_invalidate_end() (mm/mmu_notifier.c, Linux 6.12)."""
-    idx = srcu_read_lock()
+    subs = mm.subscriptions
     with atomic:
-        node = hlist_first(mm.subscriptions)
+        if subs.list == 0:
+            return
+        idx = srcu_read_lock()
+        node = next_with_range_end(hlist_first(subs), False)
         sub = subscriber_of(node)
         enter_callback(sub, rng)
     while sub is not None:
@@ -630,7 +643,7 @@ def mn_hlist_invalidate_end(mm: Mm, rng: Range) -> None:
         with atomic:
             leave_callback(rng)
             assert node is not None
-            node = node.next
+            node = next_with_range_end(node.next, False)
             sub = subscriber_of(node)
             enter_callback(sub, rng)
     srcu_read_unlock(idx)
@@ -640,8 +653,10 @@ def mn_hlist_release(mm: Mm) -> None:
     """mn_hlist_release() (mm/mmu_notifier.c, Linux 6.12): tell every mmu notifier that the mm goes, then forget
     them."""
     subs = mm.subscriptions
-    idx = srcu_read_lock()
     with atomic:
+        if subs.list == 0:
+            return
+        idx = srcu_read_lock()
         node = hlist_first(subs)
         sub = subscriber_of(node)
         tell_release(sub, mm)
@@ -803,10 +818,8 @@ def mmu_notifier_unregister(subscription: MmuNotifier, mm: Mm) -> None:
         require(node is not None, "removed-twice", "unregisters an mmu notifier that is not registered")
         assert node is not None
         hashed = node.hashed
-        idx: SrcuIndex = 0
-        if hashed:
-            idx = srcu_read_lock()
     if hashed:
+        idx = srcu_read_lock()
         subscription.release(mm)
         srcu_read_unlock(idx)
         hlist_del_init(mm.subscriptions, node)
