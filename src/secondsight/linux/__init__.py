@@ -49,6 +49,7 @@ SMALLEST = {
     "subscribers": 1,
     "mmu_notifiers": 0,
     "finishes": 0,
+    "non_blocks": 1,
     "files": 0,
     "file_pages": 0,
     "pagemaps": 0,

@@ -235,7 +235,7 @@ class IntervalNotifier(Record):
     """struct mmu_interval_notifier: which part of which mm a driver mirrors, and the sequence number it last
     stored.
 
-    `in_tree` is !RB_EMPTY_NODE. `waiting` is a ghost, for rules only: the pages of running invalidations whose
+    `in_tree`: it is in the interval tree. `waiting` is a ghost, for rules only: the pages of running invalidations whose
     call to this driver has not yet returned.
     """
 

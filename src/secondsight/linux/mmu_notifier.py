@@ -49,6 +49,7 @@ from secondsight.lang import (
     Array,
     Bounds,
     Errno,
+    Mutex,
     Record,
     Ref,
     SpinLock,
@@ -110,16 +111,23 @@ SrcuIndex = Annotated[int, Bounds(0, 1)]
 
 
 class Srcu(Record):
-    """struct srcu_struct: walks over lists of mmu notifiers in all mms, in two generations. `idx` is that of new ones."""
+    """struct srcu_struct: walks over lists of mmu notifiers in all mms, in two generations. `idx` is that of new ones.
 
+    `grace_period` is held while those of the other generation are waited for.
+    """
+
+    grace_period: Mutex
     idx: SrcuIndex
     readers: Array[Count, Literal[2]]
 
 
 class NonBlock(Record):
-    """A ghost: held as a spinlock while a callback may not sleep, so that sleeping there breaks `sleep-in-atomic`."""
+    """A ghost: one is held as a spinlock while a callback may not sleep, so that sleeping there breaks `sleep-in-atomic`.
 
-    section: SpinLock
+    As many as there can be such callbacks at the same time.
+    """
+
+    sections: Array[SpinLock, Literal["non_blocks"]]
 
 
 srcu = shared(Srcu)
@@ -227,16 +235,16 @@ def interval_notifier_insert(interval_sub: Driver, mm: Mm, start: Va, length: Pg
     """
     subs = mm.subscriptions
     node = interval_sub.notifier
-    if length <= 0:
-        return -EINVAL
-    require(mm.users > 0, "mm-without-users", "inserts an interval notifier into an mm that has no users")
+    node.mm = mm
+    node.start = start
     require(
         not node.in_tree and not any(deferred is interval_sub for deferred in subs.deferred_list),
         "inserted-twice",
         "inserts an interval notifier that is inserted already: the tree becomes a circle",
     )
-    node.mm = mm
-    node.start = start
+    if length <= 0:
+        return -EINVAL
+    require(mm.users > 0, "mm-without-users", "inserts an interval notifier into an mm that has no users")
     node.end = start + length
     if subs.active_invalidate_ranges > 0:
         if mn_itree_is_invalidating(subs):
@@ -483,10 +491,16 @@ def mn_itree_finish_pass(first: Ref[Finish]) -> None:
         finish = following
 
 
-def mn_itree_release(mm: Mm) -> None:
-    """mn_itree_release() (mm/mmu_notifier.c, Linux 6.12): the mm goes; one bracket over all of it, event RELEASE."""
+def mn_itree_release(mm: Mm) -> bool:
+    """mn_itree_release() (mm/mmu_notifier.c, Linux 6.12): the mm goes; one bracket over all of it, event RELEASE.
+
+    Returns whether there are mmu notifiers, which __mmu_notifier_release() looks at next, without a lock.
+    """
     mn_itree_invalidate(mm, Range(0, len(mm.vmas), Event.RELEASE, True))
-    mn_itree_inv_end(mm.subscriptions)
+    with atomic:
+        mn_itree_inv_end(mm.subscriptions)
+        listed = mm.subscriptions.list != 0
+    return listed
 
 
 @atomic
@@ -520,14 +534,33 @@ def enter_callback(subscriber: Ref[MmuNotifier], rng: Range) -> None:
     if subscriber is not None:
         mmu_notifier_callback(subscriber, rng.start, rng.end, rng.event)
         if not rng.blockable:
-            non_block.section.lock()
+            non_block_start()
 
 
 @atomic
 def leave_callback(rng: Range) -> None:
     """After a subscriber was called: non_block_end()."""
     if not rng.blockable:
-        non_block.section.unlock()
+        non_block_end()
+
+
+@atomic
+def non_block_start() -> None:
+    """non_block_start() (include/linux/kernel.h, Linux 6.12): the thread may not sleep from here on."""
+    for section in non_block.sections:
+        if section.owner == 0:
+            section.lock()
+            return
+    out_of_records("non_blocks")
+
+
+@atomic
+def non_block_end() -> None:
+    """non_block_end() (include/linux/kernel.h, Linux 6.12)."""
+    for section in non_block.sections:
+        if section.held_by_me():
+            section.unlock()
+            return
 
 
 # The invalidating side, mmu notifiers.
@@ -549,14 +582,17 @@ def srcu_read_unlock(idx: SrcuIndex) -> None:
 def synchronize_srcu() -> None:
     """synchronize_srcu() (kernel/rcu/srcutree.c, Linux 6.12): wait for the readers that are there now.
 
-    As there, readers that come later use the other counter. Left out: the kernel looks at both counters a second time, for
-    the sake of memory order, and lets waiters share a grace period.
+    As there, readers that come later use the other counter, and one grace period runs at a time. Left out: the kernel
+    looks at both counters a second time, for the sake of memory order, and lets waiters share a grace period.
     """
-    wait_until(srcu.readers[1 - srcu.idx] == 0)
     with atomic:
+        srcu.grace_period.lock()
+        wait_until(srcu.readers[1 - srcu.idx] == 0)
         old = srcu.idx
         srcu.idx = 1 - old
-    wait_until(srcu.readers[old] == 0)
+    with atomic:
+        wait_until(srcu.readers[old] == 0)
+        srcu.grace_period.unlock()
 
 
 @atomic
@@ -654,8 +690,6 @@ def mn_hlist_release(mm: Mm) -> None:
     them."""
     subs = mm.subscriptions
     with atomic:
-        if subs.list == 0:
-            return
         idx = srcu_read_lock()
         node = hlist_first(subs)
         sub = subscriber_of(node)
@@ -724,10 +758,18 @@ def mmu_notifier_invalidate_range_end(mm: Mm, rng: Range) -> None:
 
 def mmu_notifier_release(mm: Mm) -> None:
     """mmu_notifier_release() (include/linux/mmu_notifier.h, Linux 6.12): the mm is about to go; from exit_mmap()."""
-    if len(mm.subscriptions.itree) > 0:
-        mn_itree_release(mm)
-    if len(mm.subscriptions.nodes) > 0:
-        mn_hlist_release(mm)
+    if len(mm.subscriptions.nodes) == 0:
+        if len(mm.subscriptions.itree) > 0:
+            mn_itree_release(mm)
+    else:
+        with atomic:
+            watched = mm.subscriptions.has_itree
+            listed = mm.subscriptions.list != 0
+        if len(mm.subscriptions.itree) > 0:
+            if watched:
+                listed = mn_itree_release(mm)
+        if listed:
+            mn_hlist_release(mm)
 
 
 # Registering and unregistering mmu notifiers.
@@ -740,9 +782,10 @@ def mmu_notifier_register(subscription: Ref[MmuNotifier], mm: Mm) -> Errno:
     None: interval notifiers may be inserted from now on. BUG_ON(mm_users <= 0) is the broken rule `mm-without-users`.
     """
     mm.mmap_lock.write_lock()
+    require(mm.users > 0, "mm-without-users", "registers with an mm that has no users")
     with atomic:
-        require(mm.users > 0, "mm-without-users", "registers with an mm that has no users")
         mm_take_all_locks(mm)
+        require(mm.users > 0, "mm-without-users", "the mm's last user goes while a subscriber is registered")
         if subscription is None:
             mm.subscriptions.has_itree = True
         elif len(mm.subscriptions.nodes) > 0:
@@ -774,7 +817,8 @@ def rmap_unlocked(mm: Mm, va: Va) -> bool:
 
 @atomic
 def hlist_add(subs: Subscriptions, subscription: MmuNotifier) -> None:
-    """hlist_add_head_rcu() on the list of mmu notifiers."""
+    """hlist_add_head_rcu() on the list of mmu notifiers. What is in it already would make it a circle."""
+    require(hlist_node(subs, subscription) is None, "inserted-twice", "registers an mmu notifier that is registered already")
     for i in range(len(subs.nodes)):
         if subs.nodes[i].subscription is None:
             subs.nodes[i].subscription = subscription

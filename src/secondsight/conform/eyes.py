@@ -1,0 +1,51 @@
+"""Reading a state of the model field by field, for a look that is compared with the C's."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from secondsight.lang.layout import Layout
+from secondsight.lang.program import Program
+from secondsight.lang.records import Record, unwrap
+from secondsight.lang.types import ArrayType, IntType, RefType
+
+__all__ = ["Eyes"]
+
+Read = Callable[[bytes], int]
+
+
+class Eyes:
+    """Readers of a program's state; a reference is read as the offset of its record (`offset`), 0 for None."""
+
+    def __init__(self, program: Program) -> None:
+        self.layout: Layout = program.layout
+
+    def offset(self, record: Record) -> int:
+        """Where a record of the machine lies: what references to it are read as."""
+        return self.layout.addresses[id(unwrap(record))]
+
+    def field(self, record: Record, name: str) -> Read:
+        """A reader of one field."""
+        record = unwrap(record)
+        kind = type(record).fields()[name]
+        return self._scalar(kind, self.offset(record) + self.layout.offset(type(record), name))
+
+    def array(self, record: Record, name: str) -> list[Read]:
+        """A reader of each element of an array of numbers or references."""
+        record = unwrap(record)
+        kind = type(record).fields()[name]
+        assert isinstance(kind, ArrayType)
+        at, stride = self.offset(record) + self.layout.offset(type(record), name), self.layout.size(kind.element)
+        return [self._scalar(kind.element, at + i * stride) for i in range(self.layout.machine.bound(kind.size))]
+
+    def _scalar(self, kind: object, at: int) -> Read:
+        if isinstance(kind, RefType):
+            reference = self.layout.reference
+            return lambda state: reference(state, at)
+        assert isinstance(kind, IntType)
+        low, width = kind.low, kind.width
+        if width == 1 and low == 0:
+            return lambda state: state[at]
+        return lambda state: int.from_bytes(state[at : at + width], "big") + low
+
+

@@ -1,0 +1,105 @@
+"""What a file of the kernel's needs so that it can be run beside the model: a `Target`, and the table of them.
+
+A target is one C file in `c/` (subscribers, callers, a look at the state) and one Python file (the same world in the
+language, which boundary stands for which place, the same look). What is common to all is not here: `side` runs the C, `walk`
+drives both, `build` compiles.
+"""
+
+from __future__ import annotations
+
+import random
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from secondsight.conform.place import Boundary, Stop
+from secondsight.lang.program import Program
+
+__all__ = ["Configuration", "Operation", "Scene", "Target"]
+
+
+@dataclass(frozen=True)
+class Operation:
+    """One call that a thread makes: the number that both sides know it by, its name, and its arguments."""
+
+    code: int
+    name: str
+    arguments: tuple[int, ...] = ()
+
+    def __str__(self) -> str:
+        return f"{self.name}({', '.join(map(str, self.arguments))})"
+
+
+@dataclass(frozen=True)
+class Configuration:
+    """A world and what its threads do in it: `setup` are numbers that the target's own two sides understand."""
+
+    setup: tuple[int, ...]
+    threads: tuple[tuple[Operation, ...], ...]
+
+    def __str__(self) -> str:
+        threads = "\n".join(f"  thread {i}: {', '.join(map(str, thread))}" for i, thread in enumerate(self.threads))
+        return f"  setup: {' '.join(map(str, self.setup))}\n{threads}"
+
+
+@dataclass
+class Scene:
+    """A configuration on the model: the program, and its look at a state."""
+
+    program: Program
+    look: Callable[[bytes], str]
+    poke: Callable[[bytes], list[str]] | None = None
+    """What the C is told before each step of what the model's other files own: `poke` commands without that word."""
+    given: Callable[[bytes, int], int] | None = None
+    """What a stub that stands for another file's function returns, once the model's has: of a state and a thread."""
+
+
+class Target(ABC):
+    """One file of the kernel's beside its model."""
+
+    file: str
+    """The kernel's file, such as mm/mmu_notifier.c."""
+    model: str
+    """The file of `linux/` that stands beside it."""
+    c: str
+    """The conformer's own C file in `c/`."""
+    functions: tuple[str, ...]
+    """The functions of the file that are compared; the document lists them."""
+    boundaries: Sequence[Boundary]
+    merged: Mapping[Stop, str]
+    """Places that the C may be left at and the model may not, with the reason why nothing is lost by that."""
+    rules: Mapping[str, tuple[str, ...]]
+    """Rules of the model, and what the C does where they break: `warning`, `BUG_ON`, `undefined` (the C is not asked), or the
+    kind of a place where it waits before it looks a second time. `RULE at FUNCTION: TEXT` is the rule at one boundary."""
+    differences: Sequence[Difference] = ()
+    linked: tuple[str, ...] = ()
+    """Other files of the kernel's that are linked to it as they are."""
+    releases: tuple[str, ...] = ("6.1", "6.12", "7.2")
+    heap: int = 256
+    """KiB of memory that the C side may allocate in one world."""
+
+    def definitions(self, release: str) -> tuple[str, ...]:
+        """What the C side is compiled with: names for -D."""
+        return ()
+
+    @abstractmethod
+    def draw(self, source: random.Random, release: str) -> Configuration:
+        """A configuration for a random walk."""
+
+    @abstractmethod
+    def bounded(self, release: str) -> Iterator[Configuration]:
+        """The configurations of which every transition is compared."""
+
+    @abstractmethod
+    def scene(self, configuration: Configuration) -> Scene:
+        """The configuration on the model."""
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A difference that is meant: what, why, and which way it errs (`may hide`, `may raise a false alarm`, `neither`)."""
+
+    what: str
+    reason: str
+    direction: str
+    extra: tuple[str, ...] = field(default=())

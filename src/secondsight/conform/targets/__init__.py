@@ -1,0 +1,1 @@
+"""The kernel files that are run beside their models."""
