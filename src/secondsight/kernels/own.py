@@ -18,7 +18,7 @@ from pathlib import Path
 from secondsight.kernels import cache
 from secondsight.kernels.errors import KernelError
 from secondsight.kernels.image import release_of
-from secondsight.kernels.packages import CONFIGURED, Progress, Source, check_client, run, unpack, with_backports
+from secondsight.kernels.packages import Progress, check_client, run, source_package, unpack
 
 __all__ = ["BUILDABLE", "build", "fragment"]
 
@@ -123,12 +123,7 @@ def _check_tools(scratch: Path) -> None:
 def _unpacked(version: str, scratch: Path, progress: Progress) -> Path:
     """The kernel's source, from its package."""
     progress("looking for the source", 0, 0)
-    name = f"linux-source-{version}"
-    source: Source = CONFIGURED
-    if name not in source.names(f"^{re.escape(name)}$"):
-        source = with_backports(scratch)
-        if name not in source.names(f"^{re.escape(name)}$"):
-            raise KernelError(f"the configured package sources have no {name}", "add a source that has it (Debian's backports suite)")
+    source, name = source_package(version, scratch)
     (file,) = source.download([name], scratch / "packages", progress)
     progress("unpacking the source", 0, 0)
     unpack(file, scratch / "source")

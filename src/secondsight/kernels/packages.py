@@ -19,7 +19,7 @@ from pathlib import Path
 from secondsight.kernels.errors import KernelError
 
 __all__ = [
-    "CONFIGURED", "Progress", "Source", "check_client", "members", "newest", "run", "unpack", "unstable", "with_backports",
+    "CONFIGURED", "Progress", "Source", "check_client", "members", "newest", "run", "source_package", "unpack", "unstable", "with_backports",
 ]  # fmt: skip
 
 Progress = Callable[[str, int, int], None]  # what is being done, how much so far, how much in all (0: not known)
@@ -174,6 +174,28 @@ def _targets() -> Iterator[dict[str, str]]:
         fields = dict(line.split(": ", 1) for line in stanza.splitlines() if ": " in line)
         if {"Repo-URI", "Release", "Codename", "Component"} <= fields.keys() and fields.get("Origin", "Debian") == "Debian":
             yield fields
+
+
+FROM_UNSTABLE = ("7.2",)
+"""Releases that only the unstable suite has."""
+
+
+def source_package(version: str, scratch: Path) -> tuple[Source, str]:
+    """The package with the source of a release, and where it comes from. Raises KernelError: there is none."""
+    name = f"linux-source-{version}"
+    if version in FROM_UNSTABLE:
+        source = unstable(scratch)
+        found = name in source.names(f"^{re.escape(name)}$")
+    else:
+        source = CONFIGURED
+        found = name in source.names(f"^{re.escape(name)}$")
+        if not found:
+            source = with_backports(scratch)
+            found = name in source.names(f"^{re.escape(name)}$")
+    if not found:
+        where = "Debian's unstable suite has" if version in FROM_UNSTABLE else "the configured package sources have"
+        raise KernelError(f"{where} no {name}", "add a source that has it (Debian's security or backports suite)")
+    return source, name
 
 
 def unpack(package_file: Path, folder: Path) -> None:

@@ -1,1 +1,11 @@
 """The kernel files that are run beside their models."""
+
+from __future__ import annotations
+
+from secondsight.conform.target import Target
+from secondsight.conform.targets.mmu_notifier import MmuNotifierFile
+
+__all__ = ["TARGETS"]
+
+TARGETS: tuple[type[Target], ...] = (MmuNotifierFile,)
+"""Every target, in the order in which they are run."""
