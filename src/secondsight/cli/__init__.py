@@ -1,4 +1,4 @@
-"""The commands: `secondsight check`, `settle`, `run`, `agree`, `compile`, `kernel`, `replay`; bad input is a message and exit code 2."""
+"""The commands: `secondsight check`, `settle`, `run`, `agree`, `conform`, `compile`, `kernel`, `replay`; bad input is a message and exit code 2."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import traceback
 
 import typer
 
-from secondsight.cli import agree, check, compile, kernel, replay, run, settle
+from secondsight.cli import agree, check, compile, conform, kernel, replay, run, settle
 from secondsight.cli.common import BAD_INPUT, EXIT_CODES, HOLDS, INTERRUPTED, OUR_FAULT, warn
 from secondsight.kernels import KernelError
 from secondsight.lang import LangError
@@ -33,6 +33,7 @@ app.command("check", epilog=EXIT_CODES)(check.check)
 app.command("settle", epilog=EXIT_CODES)(settle.settle)
 app.command("run", epilog=EXIT_CODES)(run.run)
 app.command("agree", epilog=EXIT_CODES)(agree.agree)
+app.command("conform", epilog=EXIT_CODES)(conform.conform)
 app.command("compile", epilog=EXIT_CODES)(compile.compile_)
 app.command("replay", epilog=EXIT_CODES)(replay.replay)
 app.add_typer(kernel.app, name="kernel")

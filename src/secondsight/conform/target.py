@@ -72,6 +72,10 @@ class Target(ABC):
     """Rules of the model, and what the C does where they break: `warning`, `BUG_ON`, `undefined` (the C is not asked), or the
     kind of a place where it waits before it looks a second time. `RULE at FUNCTION: TEXT` is the rule at one boundary."""
     differences: Sequence[Difference] = ()
+    equivalent: Mapping[str, str] = {}
+    """Mutants of the C that cannot be told from it, by `Mutant.name`, with the reason."""
+    equivalent_model: Mapping[str, str] = {}
+    """The same of the model."""
     linked: tuple[str, ...] = ()
     """Other files of the kernel's that are linked to it as they are."""
     releases: tuple[str, ...] = ("6.1", "6.12", "7.2")

@@ -255,9 +255,9 @@ static void catch_signals(void)
 		sigaction(numbers[i], &action, 0);
 }
 
-static void watch(void) /* a second of CPU for one batch of at most some thousand commands: only an endless loop takes that */
+static void watch(void) /* CPU time for one batch of some hundred commands: only an endless loop takes that */
 {
-	struct itimerval timer = {.it_value = {.tv_sec = 5}};
+	struct itimerval timer = {.it_value = {.tv_sec = 2}};
 	setitimer(ITIMER_VIRTUAL, &timer, 0);
 }
 

@@ -1,0 +1,121 @@
+"""`secondsight conform`: the kernel's own C beside the model, step by step."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+import typer
+
+from secondsight.cli.common import BROKEN, EXIT_CODES, HOLDS, INTERRUPTED, Running, warn, write_json
+from secondsight.conform.build import build
+from secondsight.conform.errors import ConformError
+from secondsight.conform.run import Report, run
+from secondsight.conform.story import tell
+from secondsight.conform.target import Target
+from secondsight.conform.targets import TARGETS
+from secondsight.kernels.sources import RELEASES, get_source
+from secondsight.report import SCHEMA
+
+__all__ = ["conform"]
+
+
+def conform(
+    releases: Annotated[list[str] | None, typer.Argument(help=f"Of which releases: {', '.join(f'linux-{r}' for r in RELEASES)}, or all.")] = None,
+    file: Annotated[list[str] | None, typer.Option(help="Only this file of the kernel's; may be given several times.")] = None,
+    seconds: Annotated[float, typer.Option(min=0, help="Seconds of random walks a file.")] = 10,
+    seed: Annotated[int, typer.Option(help="Where the drawing of the walks begins.")] = 0,
+    transitions: Annotated[bool, typer.Option(help="Every transition of the bounded configurations too.")] = True,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON (docs/json.md).")] = False,
+) -> int:
+    """Run the kernel's own C beside the model: every step, every state and every wake-up compared.
+
+    Debian's packaged source is fetched into the cache folder, the unmodified file is compiled for user space, and its threads
+    are driven as coroutines beside the reference executor. Exit code 1: they differ."""
+    chosen = _targets(file)
+    reports: list[Report] = []
+    stories: list[str] = []
+    for release in _releases(releases):
+        with Running() as running:
+            source = get_source(release, lambda what, done, total: running.say(what, done, total or None))
+        for target in chosen:
+            if release not in target.releases:
+                continue
+            name = f"linux-{release} {target.file}"
+            with Running() as running:
+                running.say(f"{name}: compiling")
+                program = build(target, source)
+                report = run(
+                    target, f"linux-{release}", program, seconds, seed, transitions,
+                    lambda text, name=name: running.say(f"{name}: {text}"),  # type: ignore[misc]
+                )  # fmt: skip
+            reports.append(report)
+            if not as_json:
+                print(_line(report), flush=True)
+            if report.disagreement is not None:
+                stories.append(tell(target, report.release, report.disagreement))
+            if report.interrupted:
+                break
+        if reports and reports[-1].interrupted:
+            break
+    if as_json:
+        write_json({"schema": SCHEMA, "kind": "conform", "reports": [_data(report) for report in reports]})
+    else:
+        for story in stories:
+            print(f"\n{story}")
+    if not reports:
+        warn("secondsight: none of these files is compared with these releases")
+    return INTERRUPTED if any(r.interrupted for r in reports) else BROKEN if stories else HOLDS
+
+
+def _targets(files: Sequence[str] | None) -> list[Target]:
+    made = [target() for target in TARGETS]
+    known = {target.file: target for target in made}
+    for name in files or ():
+        if name not in known:
+            raise ConformError(f"{name} is not run beside the model", f"there are: {', '.join(known)}")
+    return [known[name] for name in files] if files else made
+
+
+def _releases(names: Sequence[str] | None) -> list[str]:
+    found: list[str] = []
+    for name in names or ["linux-6.12"]:
+        if name == "all":
+            found += RELEASES
+        elif name.removeprefix("linux-") in RELEASES:
+            found.append(name.removeprefix("linux-"))
+        else:
+            raise ConformError(f"no kernel {name} to compare with", f"there are: {', '.join(f'linux-{r}' for r in RELEASES)}, all")
+    return list(dict.fromkeys(found))
+
+
+def _line(report: Report) -> str:
+    walks, every = report.walks, report.every
+    words = [f"{walks.steps:,} steps of {walks.walks:,} walks"] if walks.walks else []
+    if every.walks:
+        words.append(f"{every.steps:,} transitions of {every.states:,} states in {every.walks} configurations{', some cut' if every.cut else ''}")
+    verdict = "differ" if report.disagreement else "interrupted" if report.interrupted else "agree"
+    return f"{report.release:10} {report.file:26} {verdict}\n{'':11}{'; '.join(words) or 'nothing compared'}"
+
+
+def _data(report: Report) -> dict[str, Any]:
+    found = report.disagreement
+    return {
+        "release": report.release,
+        "file": report.file,
+        "verdict": "differ" if found else "interrupted" if report.interrupted else "agree",
+        "walks": report.walks.walks,
+        "steps": report.walks.steps,
+        "configurations": report.every.walks,
+        "states": report.every.states,
+        "transitions": report.every.steps,
+        "cut": report.every.cut,
+        "disagreement": None if found is None else {
+            "what": found.what,
+            "configuration": {"setup": found.configuration.setup, "threads": [[str(o) for o in t] for t in found.configuration.threads]},
+            "schedule": [[thread, list(choices)] for thread, choices in found.schedule],
+            "before": found.before,
+            "model": found.model,
+            "c": found.c,
+        },
+    }  # fmt: skip
