@@ -248,7 +248,8 @@ def _fate_of_model(kind: type[Target], source: KernelSource, mutant: Mutant) -> 
         copy = Path(folder) / "secondsight"
         shutil.copytree(package, copy, ignore=shutil.ignore_patterns("__pycache__", "*.pyc"))
         (copy / "linux" / target.model).write_text(mutant.text)
-        command = [sys.executable, "-m", "secondsight.cli", "conform", source.release, "--file", target.file, "--seconds", "8"]
+        start = "import sys; from secondsight.cli import main; sys.exit(main())"
+        command = [sys.executable, "-c", start, "conform", source.release, "--file", target.file, "--seconds", "8"]
         done = subprocess.run(
             command, capture_output=True, text=True, check=False, timeout=900, env={**os.environ, "PYTHONPATH": folder, "PYTHONDONTWRITEBYTECODE": "1"},
         )  # fmt: skip

@@ -6,7 +6,7 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from secondsight.conform.side import Side
@@ -107,7 +107,7 @@ def made_small(beside: Beside, found: Disagreement, seconds: float = 20) -> Disa
     smaller = True
     while smaller and time.monotonic() < until:
         smaller = False
-        for configuration in _without_one(found.configuration):
+        for configuration in beside.target.smaller(found.configuration):
             if time.monotonic() > until:
                 break
             other = _shows(beside, configuration, found)
@@ -121,18 +121,6 @@ def made_small(beside: Beside, found: Disagreement, seconds: float = 20) -> Disa
         if shorter is None or shorter.steps >= found.steps:
             break
         found = shorter
-    return found
-
-
-def _without_one(configuration: Configuration) -> list[Configuration]:
-    """The configuration with one operation less, in every way; a thread without any goes."""
-    found = []
-    for i, thread in enumerate(configuration.threads):
-        for j in range(len(thread)):
-            threads = [*configuration.threads]
-            threads[i] = thread[:j] + thread[j + 1 :]
-            if any(threads):
-                found.append(replace(configuration, threads=tuple(t for t in threads if t)))
     return found
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import random
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 
 from secondsight.conform.place import Boundary, Stop
 from secondsight.lang.program import Program
@@ -94,6 +94,15 @@ class Target(ABC):
     def bounded(self, release: str) -> Iterator[Configuration]:
         """The configurations of which every transition is compared."""
 
+    def smaller(self, configuration: Configuration) -> Iterator[Configuration]:
+        """Configurations with a little less: here, one operation; a thread without any goes."""
+        for i, thread in enumerate(configuration.threads):
+            for j in range(len(thread)):
+                threads = [*configuration.threads]
+                threads[i] = thread[:j] + thread[j + 1 :]
+                if any(threads):
+                    yield replace(configuration, threads=tuple(t for t in threads if t))
+
     @abstractmethod
     def scene(self, configuration: Configuration) -> Scene:
         """The configuration on the model."""
@@ -106,4 +115,3 @@ class Difference:
     what: str
     reason: str
     direction: str
-    extra: tuple[str, ...] = field(default=())

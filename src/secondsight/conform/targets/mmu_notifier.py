@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from enum import IntEnum
 from typing import Annotated, Literal
 
@@ -366,6 +367,14 @@ class MmuNotifierFile(Target):
 
     def bounded(self, release: str) -> Iterator[Configuration]:
         return _bounded(two_passes(release))
+
+    def smaller(self, configuration: Configuration) -> Iterator[Configuration]:
+        yield from super().smaller(configuration)
+        for at in (*range(2, SUBS * 3, 3), *range(SUBS * 3 + 1, SUBS * 3 + NOTIFIERS * 2, 2)):  # who is there from the start
+            if configuration.setup[at]:
+                setup = [*configuration.setup]
+                setup[at] = 0
+                yield replace(configuration, setup=tuple(setup))
 
     def definitions(self, release: str) -> tuple[str, ...]:
         return ("SS_TWO_PASSES",) if two_passes(release) else ()
