@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: demo test agree test-cluster docs bench install lint clean
+.PHONY: demo test agree conform conform-mutants test-cluster docs bench install lint clean
 
 demo: install  ## The two threads' decision tables, and one broken cell's trace
 	@$(BIN)/secondsight settle
@@ -21,6 +21,13 @@ test-cluster: $(VENV)/.cluster  ## A search on a local Ray cluster of two nodes,
 
 agree: install  ## Drawn scenarios on the model and on a real kernel, compared; ARGS='--on linux-6.12,linux-6.1 --runs 20000'
 	@$(BIN)/secondsight agree --on linux-6.12 --runs 2000 $(ARGS)
+
+conform: install  ## The kernel's own C beside the model, all files and releases, every transition of the bounded configurations
+	@$(BIN)/secondsight conform all --seconds 10 $(ARGS)
+
+conform-mutants: install  ## Is every mutant of the kernel's C, and of the model, noticed? Half an hour
+	@$(BIN)/secondsight conform linux-6.12 --mutants c $(ARGS)
+	@$(BIN)/secondsight conform linux-6.12 --mutants model $(ARGS)
 
 lint: $(VENV)/.dev  ## ruff and mypy alone; the tests run them too
 	@$(BIN)/ruff check .

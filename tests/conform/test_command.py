@@ -12,12 +12,13 @@ from pathlib import Path
 
 from conform_world import source_of
 
-
 COMMAND = [sys.executable, "-c", "import sys; from secondsight.cli import main; sys.exit(main())", "conform"]
 
 
 def conform(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([*COMMAND, *words], capture_output=True, text=True, check=False, timeout=300, env={**os.environ, **environment})
+    return subprocess.run(
+        [*COMMAND, *words], capture_output=True, text=True, check=False, timeout=300, env={**os.environ, **environment}
+    )
 
 
 def test_a_file_of_a_release_agrees() -> None:
@@ -35,7 +36,9 @@ def test_a_file_of_a_release_agrees() -> None:
 def is_comparing(pid: int) -> bool:
     """Whether the C side runs below a process."""
     children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    return any(Path(f"/proc/{child}/comm").read_text().strip() == "conform" for child in children if Path(f"/proc/{child}").exists())
+    return any(
+        Path(f"/proc/{child}/comm").read_text().strip() == "conform" for child in children if Path(f"/proc/{child}").exists()
+    )
 
 
 def test_ctrl_c_prints_what_was_seen() -> None:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import secondsight
 from conform_world import source_of
+
+import secondsight
 from secondsight.conform.mutants import fates, mutants_of_c, mutants_of_model
 from secondsight.conform.targets.mmu_notifier import MmuNotifierFile
 
@@ -37,7 +38,7 @@ def test_statements_are_dropped_and_swapped_tests_negated_numbers_moved() -> Non
     assert found == [
         ("drop", "t->lock = 1;", ";"),
         ("drop", "t->left--;", ";"),
-        ("drop", 'wake(t, );', ";"),
+        ("drop", "wake(t, );", ";"),
         ("drop", "n++;", ";"),
         ("swap", "t->lock = 1; t->left--;", "t->left--; t->lock = 1;"),
         ("negate", "t->left == most", "!(t->left == most)"),
@@ -62,7 +63,11 @@ def test_some_of_each_kind_are_noticed() -> None:
     source, target = source_of("6.12"), MmuNotifierFile()
     of_c = mutants_of_c((source.tree / target.file).read_text(), target.functions)
     assert len(of_c) > 150
-    chosen = [m for m in of_c if m.name in ("mn_itree_inv_end: negate 1", "mn_itree_inv_start_range: off by one 3", "mn_hlist_release: drop 5")]
+    chosen = [
+        m
+        for m in of_c
+        if m.name in ("mn_itree_inv_end: negate 1", "mn_itree_inv_start_range: off by one 3", "mn_hlist_release: drop 5")
+    ]
     assert [fate.fate for fate in fates(target, source, chosen)] == ["noticed"] * 3
     model = Path(secondsight.__file__).parent / "linux" / target.model
     of_model = [m for m in mutants_of_model(model.read_text(), target.functions) if m.name == "mn_itree_inv_start_range: drop 1"]

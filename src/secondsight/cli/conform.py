@@ -2,30 +2,39 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from secondsight.cli.common import BROKEN, EXIT_CODES, HOLDS, INTERRUPTED, Running, warn, write_json
+import secondsight
+from secondsight.cli.common import BROKEN, HOLDS, INTERRUPTED, Running, warn, write_json
 from secondsight.conform.build import build
 from secondsight.conform.errors import ConformError
+from secondsight.conform.mutants import Fate, fates, mutants_of_c, mutants_of_model
 from secondsight.conform.run import Report, run
 from secondsight.conform.story import tell
 from secondsight.conform.target import Target
 from secondsight.conform.targets import TARGETS
-from secondsight.kernels.sources import RELEASES, get_source
+from secondsight.kernels.sources import RELEASES, KernelSource, get_source
 from secondsight.report import SCHEMA
 
 __all__ = ["conform"]
 
 
 def conform(
-    releases: Annotated[list[str] | None, typer.Argument(help=f"Of which releases: {', '.join(f'linux-{r}' for r in RELEASES)}, or all.")] = None,
+    releases: Annotated[
+        list[str] | None, typer.Argument(help=f"Of which releases: {', '.join(f'linux-{r}' for r in RELEASES)}, or all.")
+    ] = None,
     file: Annotated[list[str] | None, typer.Option(help="Only this file of the kernel's; may be given several times.")] = None,
     seconds: Annotated[float, typer.Option(min=0, help="Seconds of random walks a file.")] = 10,
     seed: Annotated[int, typer.Option(help="Where the drawing of the walks begins.")] = 0,
     transitions: Annotated[bool, typer.Option(help="Every transition of the bounded configurations too.")] = True,
+    mutants: Annotated[
+        str | None, typer.Option(help="Instead: is each mutant noticed? Of the kernel's C (c) or of the model (model).")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON (docs/json.md).")] = False,
 ) -> int:
     """Run the kernel's own C beside the model: every step, every state and every wake-up compared.
@@ -33,8 +42,11 @@ def conform(
     Debian's packaged source is fetched into the cache folder, the unmodified file is compiled for user space, and its threads
     are driven as coroutines beside the reference executor. Exit code 1: they differ."""
     chosen = _targets(file)
+    if mutants not in (None, "c", "model"):
+        raise ConformError(f"--mutants {mutants}", "c: of the kernel's C; model: of the model")
     reports: list[Report] = []
     stories: list[str] = []
+    survivors = 0
     for release in _releases(releases):
         with Running() as running:
             source = get_source(release, lambda what, done, total: running.say(what, done, total or None))
@@ -42,6 +54,10 @@ def conform(
             if release not in target.releases:
                 continue
             name = f"linux-{release} {target.file}"
+            if mutants is not None:
+                found = _fates(target, source, mutants)
+                survivors += sum(fate.fate == "survives" for fate in found)
+                continue
             with Running() as running:
                 running.say(f"{name}: compiling")
                 program = build(target, source)
@@ -58,6 +74,8 @@ def conform(
                 break
         if reports and reports[-1].interrupted:
             break
+    if mutants is not None:
+        return BROKEN if survivors else HOLDS
     if as_json:
         write_json({"schema": SCHEMA, "kind": "conform", "reports": [_data(report) for report in reports]})
     else:
@@ -66,6 +84,35 @@ def conform(
     if not reports:
         warn("secondsight: none of these files is compared with these releases")
     return INTERRUPTED if any(r.interrupted for r in reports) else BROKEN if stories else HOLDS
+
+
+def _fates(target: Target, source: KernelSource, of: str) -> list[Fate]:
+    """Try the mutants of a target; a line for each that is not noticed, and one for all."""
+    if of == "c":
+        mutants = mutants_of_c((source.tree / target.file).read_text(), target.functions)
+    else:
+        mutants = mutants_of_model((Path(secondsight.__file__).parent / "linux" / target.model).read_text(), target.functions)
+    whose = target.file if of == "c" else f"linux/{target.model}"
+    with Running() as running:
+
+        def look(done: int, fate: Fate) -> None:
+            running.say(f"{source.release} {whose}: {done} of {len(mutants)} mutants", done, len(mutants))
+
+        found = fates(target, source, mutants, of == "model", look)
+    for fate in found:
+        if fate.fate in ("survives", "equivalent"):
+            print(
+                f"  {fate.fate}: {fate.mutant.name} (line {fate.mutant.line}){f': {fate.how}' if fate.how else f': {fate.mutant.was}'}"
+            )
+    count = Counter(fate.fate for fate in found)
+    steps = sorted(fate.steps for fate in found if fate.fate == "noticed") or [0]
+    print(
+        f"{source.release} {whose}: {count['noticed']} of {len(found) - count['no program']} mutants noticed (half of them within "
+        f"{steps[len(steps) // 2]:,} steps, all within {steps[-1]:,}), {count['equivalent']} equivalent, {count['survives']} survive; "
+        f"{count['no program']} more are no program",
+        flush=True,
+    )
+    return found
 
 
 def _targets(files: Sequence[str] | None) -> list[Target]:
@@ -85,7 +132,9 @@ def _releases(names: Sequence[str] | None) -> list[str]:
         elif name.removeprefix("linux-") in RELEASES:
             found.append(name.removeprefix("linux-"))
         else:
-            raise ConformError(f"no kernel {name} to compare with", f"there are: {', '.join(f'linux-{r}' for r in RELEASES)}, all")
+            raise ConformError(
+                f"no kernel {name} to compare with", f"there are: {', '.join(f'linux-{r}' for r in RELEASES)}, all"
+            )
     return list(dict.fromkeys(found))
 
 
@@ -93,7 +142,9 @@ def _line(report: Report) -> str:
     walks, every = report.walks, report.every
     words = [f"{walks.steps:,} steps of {walks.walks:,} walks"] if walks.walks else []
     if every.walks:
-        words.append(f"{every.steps:,} transitions of {every.states:,} states in {every.walks} configurations{', some cut' if every.cut else ''}")
+        words.append(
+            f"{every.steps:,} transitions of {every.states:,} states in {every.walks} configurations{', some cut' if every.cut else ''}"
+        )
     verdict = "differ" if report.disagreement else "interrupted" if report.interrupted else "agree"
     return f"{report.release:10} {report.file:26} {verdict}\n{'':11}{'; '.join(words) or 'nothing compared'}"
 

@@ -63,7 +63,18 @@ def build(target: Target, source: KernelSource, text: str | None = None) -> Path
             if text is not None:
                 kernel_file = scratch / kernel_file.name
                 kernel_file.write_text(text)
-            _compile(target, source, compiler, OURS / target.c, scratch / "file.o", [f'-DSS_KERNEL_FILE="{kernel_file}"'])
+            _compile(
+                target,
+                source,
+                compiler,
+                OURS / target.c,
+                scratch / "file.o",
+                [
+                    f'-DSS_KERNEL_FILE="{kernel_file}"',
+                    f"-fmacro-prefix-map={kernel_file.parent}=.",
+                    "-I" + str((source.tree / target.file).parent),
+                ],
+            )
             _link(target, source, compiler, [scratch / "file.o", *sorted(base.glob("*.o"))], scratch)
             for path in scratch.iterdir():
                 if path.name != "conform":
@@ -79,7 +90,14 @@ def _objects(target: Target, source: KernelSource, compiler: str) -> Path:
     """A folder with the objects that do not depend on the file itself: stubs, runtime, the kernel's other files."""
     parts = [(OURS / name).read_bytes() for name in ("conform.h", "runtime.c", "stubs.c")]
     linked = [source.tree / name for name in target.linked]
-    folder = _folder(_key(*parts, source.key.encode(), repr((target.linked, _definitions(target, source), target.heap, FLAGS)).encode(), _version(compiler)))
+    folder = _folder(
+        _key(
+            *parts,
+            source.key.encode(),
+            repr((target.linked, _definitions(target, source), target.heap, FLAGS)).encode(),
+            _version(compiler),
+        )
+    )
     with cache.locked(folder):
         if folder.exists():
             return folder
@@ -92,7 +110,10 @@ def _objects(target: Target, source: KernelSource, compiler: str) -> Path:
                 if file.is_file():  # of some releases only
                     _compile(target, source, compiler, file, scratch / f"kernel_{file.stem}.o", [])
             heap = f"-DSS_HEAP=({target.heap} << 10)"
-            _run([compiler, "-O2", "-fno-pie", heap, "-c", str(OURS / "runtime.c"), "-o", str(scratch / "runtime.o")], "the runtime")
+            _run(
+                [compiler, "-O2", "-fno-pie", heap, "-c", str(OURS / "runtime.c"), "-o", str(scratch / "runtime.o")],
+                "the runtime",
+            )
             os.rename(scratch, folder)
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
@@ -139,7 +160,9 @@ def _run(command: list[str], what: str) -> None:
         return
     missing = sorted(set(re.findall(r"undefined reference to `([^']+)'", done.stderr)))
     if missing:
-        raise ConformError(f"{what} calls what there is no stub for: {', '.join(missing)}", "add stubs to the target's C file in conform/c/")
+        raise ConformError(
+            f"{what} calls what there is no stub for: {', '.join(missing)}", "add stubs to the target's C file in conform/c/"
+        )
     errors = [line for line in done.stderr.splitlines() if "error" in line] or done.stderr.splitlines()
     raise ConformError(
         f"{what} does not compile for user space:\n  " + "\n  ".join(errors[:8]),
@@ -152,7 +175,10 @@ def _compiler() -> str:
     name = os.environ.get("CC") or "gcc"
     missing = [tool for tool in (name, "ld", "objcopy", "nm") if shutil.which(tool) is None]
     if missing:
-        raise ConformError(f"compiling a kernel's file takes {', '.join(missing)}, not to be found here", "Debian: apt-get install gcc libc6-dev binutils")
+        raise ConformError(
+            f"compiling a kernel's file takes {', '.join(missing)}, not to be found here",
+            "Debian: apt-get install gcc libc6-dev binutils",
+        )
     return name
 
 

@@ -47,5 +47,3 @@ class Eyes:
         if width == 1 and low == 0:
             return lambda state: state[at]
         return lambda state: int.from_bytes(state[at : at + width], "big") + low
-
-

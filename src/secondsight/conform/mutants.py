@@ -16,6 +16,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 
 import secondsight
@@ -87,21 +88,34 @@ def _mutants_of_c(text: str, functions: tuple[str, ...]) -> Iterator[Mutant]:
             statement = body[at:to]
             if not _is_declaration(statement) and not statement.startswith("return"):
                 yield _edit(text, name, start + at, start + to, ";", "drop")
-        for (a, b), (c, d) in zip(simple, simple[1:], strict=False):
+        for (a, b), (c, d) in pairwise(simple):
             between = body[b:c]
-            if not between.strip() and not any(_is_declaration(body[x:y]) or body[x:y].startswith("return") for x, y in ((a, b), (c, d))):
+            if not between.strip() and not any(
+                _is_declaration(body[x:y]) or body[x:y].startswith("return") for x, y in ((a, b), (c, d))
+            ):
                 yield _edit(text, name, start + a, start + d, body[c:d] + between + body[a:b], "swap")
         for at, to in _tests(body):
             yield _edit(text, name, start + at, start + to, f"!({body[at:to]})", "negate")
         for found in re.finditer(r"(\+\+|--)|(?<![\w.])(\d+)(?![\w.])|(?<![=!<>])(==|!=)(?!=)", body):
             now = {"++": "--", "--": "++", "==": "!=", "!=": "=="}.get(found[0]) or str(int(found[0]) + 1)
-            yield _edit(text, name, start + found.start(), start + found.end(), now, "off by one" if found[2] or found[1] else "turn round")
+            yield _edit(
+                text,
+                name,
+                start + found.start(),
+                start + found.end(),
+                now,
+                "off by one" if found[2] or found[1] else "turn round",
+            )
 
 
 def _edit(text: str, function: str, start: int, end: int, now: str, rule: str) -> Mutant:
     line = text.count("\n", 0, start) + 1
-    around = text[text.rfind("\n", 0, start) + 1 : (text.find("\n", end) if rule in ("negate", "off by one", "turn round") else end)]
-    was = " ".join(_without_comments(text[start:end] if rule in ("drop", "swap", "negate") else f"{text[start:end]} in {around}").split())
+    around = text[
+        text.rfind("\n", 0, start) + 1 : (text.find("\n", end) if rule in ("negate", "off by one", "turn round") else end)
+    ]
+    was = " ".join(
+        _without_comments(text[start:end] if rule in ("drop", "swap", "negate") else f"{text[start:end]} in {around}").split()
+    )
     return Mutant(function, line, rule, was, " ".join(now.split()), text[:start] + now + text[end:])
 
 
@@ -162,7 +176,10 @@ def _tests(body: str) -> Iterator[tuple[int, int]]:
 
 
 def _is_declaration(statement: str) -> bool:
-    return bool(re.match(r"(const |unsigned |struct |int |bool |long |static |enum |\w+_t |[A-Z_]+\()", statement)) and "WARN_ON" not in statement
+    return (
+        bool(re.match(r"(const |unsigned |struct |int |bool |long |static |enum |\w+_t |[A-Z_]+\()", statement))
+        and "WARN_ON" not in statement
+    )
 
 
 # The model.
@@ -198,7 +215,9 @@ def _mutants_of_model(text: str, functions: tuple[str, ...]) -> Iterator[Mutant]
                 start, end = span(node.test)
                 yield edit(function.name, start, end, f"not ({data[start:end].decode()})", "negate")
             if isinstance(node, ast.Assign | ast.AugAssign) or (isinstance(node, ast.Expr) and isinstance(node.value, ast.Call)):
-                if isinstance(node, ast.Expr) and ast.unparse(node).startswith(("hold_point", "out_of_records", "require", "mmu_notifier_callback", "notifier_")):
+                if isinstance(node, ast.Expr) and ast.unparse(node).startswith(
+                    ("hold_point", "out_of_records", "require", "mmu_notifier_callback", "notifier_")
+                ):
                     continue
                 yield edit(function.name, *span(node), "pass", "drop")
             if isinstance(node, ast.Constant) and type(node.value) is int:
@@ -209,12 +228,17 @@ def _mutants_of_model(text: str, functions: tuple[str, ...]) -> Iterator[Mutant]
 
 
 def fates(
-    target: Target, source: KernelSource, mutants: list[Mutant], of_model: bool = False, on_fate: Callable[[int, Fate], None] | None = None
+    target: Target,
+    source: KernelSource,
+    mutants: list[Mutant],
+    of_model: bool = False,
+    on_fate: Callable[[int, Fate], None] | None = None,
 ) -> list[Fate]:
     """What becomes of each mutant, in their order; on all cores."""
     found: dict[int, Fate] = {}
     work = _fate_of_model if of_model else _fate_of_c
     with ProcessPoolExecutor(max_workers=os.cpu_count()) as pool:
+        build(target, source)  # once, not in each process
         waiting = {pool.submit(work, type(target), source, mutant): i for i, mutant in enumerate(mutants)}
         for done in as_completed(waiting):
             found[waiting[done]] = done.result()
@@ -229,6 +253,8 @@ def _fate_of_c(kind: type[Target], source: KernelSource, mutant: Mutant) -> Fate
         program = build(target, source, mutant.text)
     except ConformError:
         return Fate(mutant, "no program")
+    if program.read_bytes() == build(target, source).read_bytes():
+        return Fate(mutant, "equivalent", 0, "it compiles to the same code")
     try:
         report = run(target, source.release, program, SECONDS, most_steps=STEPS, small=False)
     except ConformError as error:  # a function that nothing calls any more

@@ -11,6 +11,7 @@ import random
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 from secondsight.conform.place import Boundary, Stop
 from secondsight.lang.program import Program
@@ -57,29 +58,29 @@ class Scene:
 class Target(ABC):
     """One file of the kernel's beside its model."""
 
-    file: str
+    file: ClassVar[str]
     """The kernel's file, such as mm/mmu_notifier.c."""
-    model: str
+    model: ClassVar[str]
     """The file of `linux/` that stands beside it."""
-    c: str
+    c: ClassVar[str]
     """The conformer's own C file in `c/`."""
-    functions: tuple[str, ...]
+    functions: ClassVar[tuple[str, ...]]
     """The functions of the file that are compared; the document lists them."""
-    boundaries: Sequence[Boundary]
-    merged: Mapping[Stop, str]
+    boundaries: ClassVar[Sequence[Boundary]]
+    merged: ClassVar[Mapping[Stop, str]]
     """Places that the C may be left at and the model may not, with the reason why nothing is lost by that."""
-    rules: Mapping[str, tuple[str, ...]]
+    rules: ClassVar[Mapping[str, tuple[str, ...]]]
     """Rules of the model, and what the C does where they break: `warning`, `BUG_ON`, `undefined` (the C is not asked), or the
     kind of a place where it waits before it looks a second time. `RULE at FUNCTION: TEXT` is the rule at one boundary."""
-    differences: Sequence[Difference] = ()
-    equivalent: Mapping[str, str] = {}
+    differences: ClassVar[Sequence[Difference]] = ()
+    equivalent: ClassVar[Mapping[str, str]] = {}
     """Mutants of the C that cannot be told from it, by `Mutant.name`, with the reason."""
-    equivalent_model: Mapping[str, str] = {}
+    equivalent_model: ClassVar[Mapping[str, str]] = {}
     """The same of the model."""
-    linked: tuple[str, ...] = ()
+    linked: ClassVar[tuple[str, ...]] = ()
     """Other files of the kernel's that are linked to it as they are."""
-    releases: tuple[str, ...] = ("6.1", "6.12", "7.2")
-    heap: int = 256
+    releases: ClassVar[tuple[str, ...]] = ("6.1", "6.12", "7.2")
+    heap: ClassVar[int] = 256
     """KiB of memory that the C side may allocate in one world."""
 
     def definitions(self, release: str) -> tuple[str, ...]:

@@ -313,7 +313,9 @@ class _Run:
         if answer.look != want.look:
             return self._differ(schedule, "the states differ", want.look, answer.look, want.before)
         if answer.enabled != want.enabled:
-            return self._differ(schedule, "other threads can go on", f"{want.enabled} {want.look}", f"{answer.enabled} {answer.look}", want.before)
+            return self._differ(
+                schedule, "other threads can go on", f"{want.enabled} {want.look}", f"{answer.enabled} {answer.look}", want.before
+            )
         return True
 
     def _after(self, schedule: tuple[Step, ...]) -> bytes:

@@ -499,8 +499,7 @@ def mn_itree_release(mm: Mm) -> bool:
     mn_itree_invalidate(mm, Range(0, len(mm.vmas), Event.RELEASE, True))
     with atomic:
         mn_itree_inv_end(mm.subscriptions)
-        listed = mm.subscriptions.list != 0
-    return listed
+        return mm.subscriptions.list != 0
 
 
 @atomic

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from enum import IntEnum
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from secondsight.conform.eyes import Eyes, Read
 from secondsight.conform.place import Boundary, Stop
@@ -147,8 +147,7 @@ class OnlyStart(MmuNotifier):
     def invalidate_range_start(self, mm: Mm, rng: Range) -> int:
         with atomic:
             called(self.start, rng, 0)
-            ret = -EAGAIN if self.refuses > 0 and not rng.blockable else 0
-        return ret
+            return -EAGAIN if self.refuses > 0 and not rng.blockable else 0
 
     def release(self, mm: Mm) -> None:
         with atomic:
@@ -206,7 +205,17 @@ def leave(mm: Mm) -> None:
 
 
 def script(
-    mm: Mm, thread: Index, at: Index, end: Index, s0: Sub, s1: Sub, s2: Sub, s3: Sub, h0: MmuNotifier, h1: MmuNotifier, h2: MmuNotifier
+    mm: Mm,
+    thread: Index,
+    at: Index,
+    end: Index,
+    s0: Sub,
+    s1: Sub,
+    s2: Sub,
+    s3: Sub,
+    h0: MmuNotifier,
+    h1: MmuNotifier,
+    h2: MmuNotifier,
 ) -> None:
     """What a thread does: the operations from `at` to before `end`."""
     while at < end:
@@ -216,7 +225,9 @@ def script(
         if op == Op.READ:
             ret = read(s0 if a == 0 else s1 if a == 1 else s2 if a == 2 else s3)
         elif op == Op.INSERT:
-            ret = mn.mmu_interval_notifier_insert(s0 if a == 0 else s1 if a == 1 else s2 if a == 2 else s3, mm, second[at], third[at])
+            ret = mn.mmu_interval_notifier_insert(
+                s0 if a == 0 else s1 if a == 1 else s2 if a == 2 else s3, mm, second[at], third[at]
+            )
         elif op == Op.REMOVE:
             mn.mmu_interval_notifier_remove(s0 if a == 0 else s1 if a == 1 else s2 if a == 2 else s3)
         elif op == Op.REGISTER:
@@ -288,7 +299,9 @@ class MmuNotifierFile(Target):
         Boundary("mn_hlist_invalidate_range_start", "with atomic: leave_callback", Stop("range_started")),
         Boundary("mn_hlist_invalidate_range_start", "sub = subscriber_of(node)", None, (Stop("range_end"),)),
         Boundary("mn_hlist_invalidate_range_start", "node = next_with_range_end(", Stop("range_ended")),
-        Boundary("mn_hlist_invalidate_range_start", "srcu_read_unlock(", Stop("srcu_read_unlock", "mn_hlist_invalidate_range_start")),
+        Boundary(
+            "mn_hlist_invalidate_range_start", "srcu_read_unlock(", Stop("srcu_read_unlock", "mn_hlist_invalidate_range_start")
+        ),
         Boundary("OnlyStart.invalidate_range_start", "with atomic:", Stop("range_start")),
         Boundary("BothEnds.invalidate_range_start", "with atomic:", Stop("range_start")),
         Boundary("BothEnds.invalidate_range_end", "called(", Stop("range_end")),
@@ -314,21 +327,25 @@ class MmuNotifierFile(Target):
         Boundary("synchronize_srcu", "with atomic: srcu.grace_period.lock()", Stop("srcu_begin")),
         Boundary("synchronize_srcu", "with atomic: wait_until(srcu.readers[old]", Stop("srcu_end")),
     )
-    merged = {
+    merged: ClassVar[Mapping[Stop, str]] = {
         Stop("started"): "where our own caller is when the kernel's function has returned",
         ENDED: "the same, of the end",
         ITREE_START: "before it there is only a look at has_itree, which nobody can change then",
         ITREE_END: "after a callback that could not: nothing happens between it and the lock",
         INSERTING: "before it there is only a look at has_itree, which never goes back",
         Stop("spin_lock", "__mmu_notifier_register"): "with every lock of the mm held; only an unregistration could come here",
-        Stop("spin_lock", "mmu_interval_seq_released"): "woken, it looks again under the lock; what it waits for does not come back",
+        Stop(
+            "spin_lock", "mmu_interval_seq_released"
+        ): "woken, it looks again under the lock; what it waits for does not come back",
         Stop("released_one", "mmu_notifier_unregister"): "where our own callback returns; the way from there to SRCU is empty",
         HLIST_START: "the look at the list and the first step into it: between them it can only become shorter",
         HLIST_END: "the same",
-        Stop("srcu_read_unlock", "mn_hlist_invalidate_range_start"): "the list became empty after the look at it: nobody is called",
+        Stop(
+            "srcu_read_unlock", "mn_hlist_invalidate_range_start"
+        ): "the list became empty after the look at it: nobody is called",
         Stop("srcu_read_unlock", "mn_hlist_invalidate_end"): "the same",
     }
-    rules = {
+    rules: ClassVar[Mapping[str, tuple[str, ...]]] = {
         "notifier-failed": ("warning",),
         "mm-without-users": ("warning", "BUG_ON", "all_locks"),
         "mm-without-users at mmu_interval_notifier_insert: ret = interval_notifier_insert(": ("warning", "no warning"),
@@ -391,9 +408,12 @@ class MmuNotifierFile(Target):
         for column, task in zip(columns, tasks, strict=True):
             column[: len(task.arguments)] = task.arguments
         data = {"conform.operation": [Op(task.code) for task in tasks]} | {
-            f"conform.{name}": [column[i] for column in columns] for i, name in enumerate(("first", "second", "third", "fourth", "fifth"))
+            f"conform.{name}": [column[i] for column in columns]
+            for i, name in enumerate(("first", "second", "third", "fourth", "fifth"))
         }
-        sizes = bounds(pages=PAGES, subscribers=SUBS, mmu_notifiers=NOTIFIERS, finishes=SUBS if second_passes else 0, non_blocks=THREADS)
+        sizes = bounds(
+            pages=PAGES, subscribers=SUBS, mmu_notifiers=NOTIFIERS, finishes=SUBS if second_passes else 0, non_blocks=THREADS
+        )
         machine = Machine(bounds=sizes, pools=pools, data=data)
         with machine:
             mm = mm_alloc()
@@ -485,7 +505,9 @@ def _draw_operation(
         return task(Op.REGISTER if registered[which] else Op.UNREGISTER, which)
     start = source.randrange(PAGES)
     op = Op.NESTED if kind == "nested" else Op.BRACKET
-    return task(op, start, source.randint(start + 1, PAGES), int(source.random() < 0.6), source.randint(0, 1), source.randint(0, 1))
+    return task(
+        op, start, source.randint(start + 1, PAGES), int(source.random() < 0.6), source.randint(0, 1), source.randint(0, 1)
+    )
 
 
 def task(op: Op, *arguments: int) -> Operation:
@@ -503,22 +525,36 @@ def _bounded(second_passes: bool) -> Iterator[Configuration]:
     one, two = (0, 0, PAGES, *NOBODY[3:]), (0, 1, 2, 0, 0, 2, *NOBODY[6:])
     weak = (REFUSES, 1, 2, 0, 0, 2, *NOBODY[6:])
     try_low = (0, 2, 0, 0, 0)
-    yield Configuration((*one, *SILENT), ((task(Op.READ, 0), task(Op.READ, 0)), (task(Op.BRACKET, *everything),), (task(Op.BRACKET, *low),)))
+    yield Configuration(
+        (*one, *SILENT), ((task(Op.READ, 0), task(Op.READ, 0)), (task(Op.BRACKET, *everything),), (task(Op.BRACKET, *low),))
+    )
     yield Configuration((*two, *SILENT), ((task(Op.READ, 1),), (task(Op.BRACKET, *low),), (task(Op.BRACKET, *high),)))
-    yield Configuration((*NOBODY, *SILENT), ((task(Op.INSERT, 0, 0, 2), task(Op.READ, 0)), (task(Op.INSERT, 1, 1, 2),), (task(Op.BRACKET, *low),)))
-    yield Configuration((*one, *SILENT), ((task(Op.INSERT, 1, 0, 2), task(Op.REMOVE, 1)), (task(Op.INSERT, 2, 0, 1),), (task(Op.BRACKET, *low),)))
-    yield Configuration((*two, *SILENT), ((task(Op.REMOVE, 0), task(Op.INSERT, 0, 0, 1)), (task(Op.REMOVE, 1),), (task(Op.BRACKET, *everything),)))
+    yield Configuration(
+        (*NOBODY, *SILENT), ((task(Op.INSERT, 0, 0, 2), task(Op.READ, 0)), (task(Op.INSERT, 1, 1, 2),), (task(Op.BRACKET, *low),))
+    )
+    yield Configuration(
+        (*one, *SILENT), ((task(Op.INSERT, 1, 0, 2), task(Op.REMOVE, 1)), (task(Op.INSERT, 2, 0, 1),), (task(Op.BRACKET, *low),))
+    )
+    yield Configuration(
+        (*two, *SILENT), ((task(Op.REMOVE, 0), task(Op.INSERT, 0, 0, 1)), (task(Op.REMOVE, 1),), (task(Op.BRACKET, *everything),))
+    )
     yield Configuration((*weak, *SILENT), ((task(Op.BRACKET, *try_low),), (task(Op.READ, 0),), (task(Op.BRACKET, *everything),)))
     yield Configuration((*one, *SILENT), ((task(Op.NESTED, *everything),), (task(Op.READ, 0),), (task(Op.INSERT, 1, 0, 1),)))
-    yield Configuration((*NOBODY, BOTH, 1, 0, 1, 0, 0), ((task(Op.BRACKET, *low),), (task(Op.UNREGISTER, 0),), (task(Op.UNREGISTER, 1),)))
+    yield Configuration(
+        (*NOBODY, BOTH, 1, 0, 1, 0, 0), ((task(Op.BRACKET, *low),), (task(Op.UNREGISTER, 0),), (task(Op.UNREGISTER, 1),))
+    )
     yield Configuration((*NOBODY, BOTH, 1, REFUSES, 1, 0, 0), ((task(Op.BRACKET, *try_low),), (task(Op.BRACKET, *low),)))
-    yield Configuration((*NOBODY, BOTH, 1, 0, 0, 0, 0), ((task(Op.REGISTER, 1),), (task(Op.UNREGISTER, 0),), (task(Op.BRACKET, *high),)))
+    yield Configuration(
+        (*NOBODY, BOTH, 1, 0, 0, 0, 0), ((task(Op.REGISTER, 1),), (task(Op.UNREGISTER, 0),), (task(Op.BRACKET, *high),))
+    )
     yield Configuration((*NOBODY, BOTH, 1, 0, 1, 0, 0), ((task(Op.EXIT),), (task(Op.UNREGISTER, 1),), (task(Op.UNREGISTER, 0),)))
     yield Configuration((*two, BOTH, 1, 0, 0, 0, 0), ((task(Op.EXIT),), (task(Op.READ, 0),), (task(Op.REMOVE, 1),)))
     if second_passes:
         both = (ASKS_FOR_SECOND, 0, 2, ASKS_FOR_SECOND + REFUSES, 1, 2, 0, 0, 1, *NOBODY[9:])
         yield Configuration((*both, *SILENT), ((task(Op.BRACKET, *everything),), (task(Op.READ, 0),), (task(Op.BRACKET, *low),)))
-        yield Configuration((*both, *SILENT), ((task(Op.BRACKET, *try_low),), (task(Op.REMOVE, 1),), (task(Op.BRACKET, *everything),)))
+        yield Configuration(
+            (*both, *SILENT), ((task(Op.BRACKET, *try_low),), (task(Op.REMOVE, 1),), (task(Op.BRACKET, *everything),))
+        )
 
 
 def _look(program: Program, mm: Mm, subs: list[Sub], hears: list[OnlyStart], threads: int) -> Callable[[bytes], str]:
@@ -526,7 +562,10 @@ def _look(program: Program, mm: Mm, subs: list[Sub], hears: list[OnlyStart], thr
     eyes = Eyes(program)
     mmap, rmap = _semaphore(eyes, mm.mmap_lock), _semaphore(eyes, world.file.i_mmap)
     s = mm.subscriptions
-    users, seq, active, has_itree = eyes.field(mm, "users"), *(eyes.field(s, n) for n in ("invalidate_seq", "active_invalidate_ranges", "has_itree"))
+    users, seq, active, has_itree = (
+        eyes.field(mm, "users"),
+        *(eyes.field(s, n) for n in ("invalidate_seq", "active_invalidate_ranges", "has_itree")),
+    )
     itree, deferred, head = eyes.array(s, "itree"), eyes.array(s, "deferred_list"), eyes.field(s, "list")
     nodes = [tuple(eyes.field(node, name) for name in ("subscription", "next", "hashed")) for node in s.nodes]
     node_at = {eyes.offset(node): i for i, node in enumerate(s.nodes)}
@@ -535,7 +574,11 @@ def _look(program: Program, mm: Mm, subs: list[Sub], hears: list[OnlyStart], thr
     idx, readers = eyes.field(mn.srcu, "idx"), eyes.array(mn.srcu, "readers")
     turn = eyes.field(world, "turn")
     of = eyes.array(results, "of")[:threads]
-    each_sub = [(eyes.offset(sub), *(eyes.field(sub.notifier, n) for n in ("invalidate_seq", "in_tree", "start", "end")), _call(eyes, sub.call), eyes.field(sub, "finished")) for sub in subs]
+    notifiers = [[eyes.field(sub.notifier, n) for n in ("invalidate_seq", "in_tree", "start", "end")] for sub in subs]
+    each_sub = [
+        (eyes.offset(sub), reads, _call(eyes, sub.call), eyes.field(sub, "finished"))
+        for sub, reads in zip(subs, notifiers, strict=True)
+    ]
     each_one = [(eyes.offset(one), _call(eyes, one.start), _call(eyes, one.end), eyes.field(one, "releases")) for one in hears]
 
     def look(state: bytes) -> str:
@@ -554,7 +597,7 @@ def _look(program: Program, mm: Mm, subs: list[Sub], hears: list[OnlyStart], thr
             f"srcu={idx(state)}:{readers[0](state)}:{readers[1](state)} turn={turn(state)}"
         ]  # fmt: skip
         waiting = {read(state) for read in deferred}
-        for offset, number, in_tree, start, end, call, finished in each_sub:
+        for offset, (number, in_tree, start, end), call, finished in each_sub:
             where = "in" if in_tree(state) else "out"
             pages = f"{start(state)}-{end(state)}" if in_tree(state) or offset in waiting else ""
             parts.append(f"sub={number(state)}:{where}:{pages}:{call(state)}:{finished(state)}")

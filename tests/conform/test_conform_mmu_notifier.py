@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from typing import ClassVar
 
 import pytest
 from conform_world import source_of
 
 from secondsight.conform.build import build
 from secondsight.conform.errors import ConformError
+from secondsight.conform.place import Stop
 from secondsight.conform.run import Report, run
 from secondsight.conform.side import Side
 from secondsight.conform.story import tell
@@ -62,7 +64,12 @@ def test_a_wake_up_that_is_lost_is_shown_with_the_schedule_and_both_states() -> 
 
 
 def test_another_order_is_shown_field_by_field() -> None:
-    report = mutated(lambda text: text.replace("hlist_add_head(&interval_sub->deferred_item", "if (hlist_empty(&subscriptions->deferred_list)) hlist_add_head(&interval_sub->deferred_item"))
+    report = mutated(
+        lambda text: text.replace(
+            "hlist_add_head(&interval_sub->deferred_item",
+            "if (hlist_empty(&subscriptions->deferred_list)) hlist_add_head(&interval_sub->deferred_item",
+        )
+    )
     assert report.disagreement is not None
     story = tell(TARGET, report.release, report.disagreement)
     assert "before" in story
@@ -71,14 +78,23 @@ def test_another_order_is_shown_field_by_field() -> None:
 
 
 def test_a_crash_is_told_with_its_signal_and_never_taken_for_agreement() -> None:
-    report = mutated(lambda text: text.replace("seq = READ_ONCE(interval_sub->invalidate_seq);", "seq = *(volatile unsigned long *)8;"), small=False)
+    report = mutated(
+        lambda text: text.replace("seq = READ_ONCE(interval_sub->invalidate_seq);", "seq = *(volatile unsigned long *)8;"),
+        small=False,
+    )
     assert report.disagreement is not None
     assert "Segmentation fault in mmu_interval_read_begin" in report.disagreement.c
     assert report.disagreement.schedule
 
 
 def test_an_endless_loop_is_told() -> None:
-    report = mutated(lambda text: text.replace("node = interval_tree_iter_next(&interval_sub->interval_tree,", "for (;;) node = interval_tree_iter_next(&interval_sub->interval_tree,"), small=False)
+    report = mutated(
+        lambda text: text.replace(
+            "node = interval_tree_iter_next(&interval_sub->interval_tree,",
+            "for (;;) node = interval_tree_iter_next(&interval_sub->interval_tree,",
+        ),
+        small=False,
+    )
     assert report.disagreement is not None
     assert "does not come to a place" in report.disagreement.c
 
@@ -86,10 +102,14 @@ def test_an_endless_loop_is_told() -> None:
 def test_a_file_that_no_longer_compiles_is_named() -> None:
     source = source_of("6.12")
     text = (source.tree / TARGET.file).read_text()
-    with pytest.raises(ConformError, match=r"mm/mmu_notifier.c of linux-6.12 .* does not compile for user space(.|\n)*no_such_type"):
+    with pytest.raises(
+        ConformError, match=r"mm/mmu_notifier.c of linux-6.12 .* does not compile for user space(.|\n)*no_such_type"
+    ):
         build(TARGET, source, text + "\nno_such_type x;\n")
     with pytest.raises(ConformError, match="calls what there is no stub for: no_such_function"):
-        build(TARGET, source, text.replace("	might_sleep();", "	extern void no_such_function(void); no_such_function();", 1))
+        build(
+            TARGET, source, text.replace("	might_sleep();", "	extern void no_such_function(void); no_such_function();", 1)
+        )
 
 
 def test_a_boundary_without_a_place_is_named() -> None:
@@ -103,7 +123,7 @@ def test_a_boundary_without_a_place_is_named() -> None:
 
 def test_a_place_between_two_of_the_models_is_a_difference_unless_it_is_listed() -> None:
     class Strict(MmuNotifierFile):
-        merged = {}  # noqa: RUF012
+        merged: ClassVar[dict[Stop, str]] = {}
 
     source = source_of("6.12")
     report = run(Strict(), source.release, build(TARGET, source), seconds=20, transitions=False, small=False)
