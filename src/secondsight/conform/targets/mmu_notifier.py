@@ -549,6 +549,9 @@ def _bounded(second_passes: bool) -> Iterator[Configuration]:
     )
     yield Configuration((*NOBODY, BOTH, 1, 0, 1, 0, 0), ((task(Op.EXIT),), (task(Op.UNREGISTER, 1),), (task(Op.UNREGISTER, 0),)))
     yield Configuration((*two, BOTH, 1, 0, 0, 0, 0), ((task(Op.EXIT),), (task(Op.READ, 0),), (task(Op.REMOVE, 1),)))
+    never = (ALWAYS_REFUSES, 0, 2, 0, 0, 2, *NOBODY[6:])
+    yield Configuration((*never, *SILENT), ((task(Op.EXIT),), (task(Op.READ, 1),)))
+    yield Configuration((*never, *SILENT), ((task(Op.BRACKET, *low),), (task(Op.READ, 1),)))
     if second_passes:
         both = (ASKS_FOR_SECOND, 0, 2, ASKS_FOR_SECOND + REFUSES, 1, 2, 0, 0, 1, *NOBODY[9:])
         yield Configuration((*both, *SILENT), ((task(Op.BRACKET, *everything),), (task(Op.READ, 0),), (task(Op.BRACKET, *low),)))
