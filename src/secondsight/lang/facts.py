@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-__all__ = ["Facts", "facts_of", "hints_of", "names_inside", "parameters_of"]
+__all__ = ["Facts", "facts_of", "hints_of", "meaning_of", "names_inside", "parameters_of"]
 
 
 @dataclass(eq=False, slots=True)
@@ -58,6 +58,13 @@ def names_inside(node: ast.AST) -> frozenset[ast.AST]:
 def hints_of(function: types.FunctionType) -> dict[str, Any]:
     """The annotations of a function, evaluated."""
     return typing.get_type_hints(function, include_extras=True)
+
+
+def meaning_of(annotation: str | types.CodeType, function: types.FunctionType) -> Any:
+    """What the annotation of a local means within a function."""
+    closure = dict(inspect.getclosurevars(function).nonlocals) if function.__closure__ else {}
+    hint = eval(annotation, function.__globals__, closure)
+    return eval(hint, function.__globals__, closure) if isinstance(hint, str) else hint
 
 
 @functools.lru_cache(maxsize=4096)

@@ -40,6 +40,8 @@ class Frontend:
         self.stack: list[tuple[Any, type[Record] | None]] = []
         self._concretes: dict[type[Record], list[type[Record]]] = {}
         self.tables: dict[Const, Position] = {}
+        self.reads: dict[tuple[int, str], tuple[Any, str]] = {}
+        self.annotations: dict[tuple[Any, str], str] = {}
 
     def instance(
         self, function: Any, receiver: type[Record] | None, is_atomic: bool, where: Position | None = None
@@ -76,6 +78,10 @@ class Frontend:
             self.stack.pop()
         self.instances[key] = made
         return made
+
+    def read(self, space: Any, name: str) -> None:
+        """Note that the value of a name in a namespace, or of an attribute of a module or a class, was taken."""
+        self.reads.setdefault((id(space), name), (space, name))
 
     def table(self, table: Const, where: Position) -> None:
         """Note that a table is read, and check that it was given."""

@@ -121,11 +121,13 @@ class Lowering:
             case ast.Name():
                 if node.id in self.locals or node.id in self.vars or node.id not in self.globals:
                     return False, None
+                if node.id not in self.globals.maps[0] and node.id in self.source.__globals__:
+                    self.frontend.read(self.source.__globals__, node.id)
                 return True, self.globals[node.id]
             case ast.Attribute():
                 known, base = self.static(node.value)
-                if known and (inspect.ismodule(base) or isinstance(base, type)) and hasattr(base, node.attr):
-                    return True, getattr(base, node.attr)
+                if known and (inspect.ismodule(base) or isinstance(base, type)):
+                    return self.static_attribute(node, base)
             case ast.UnaryOp(op=ast.USub()):
                 known, value = self.static(node.operand)
                 if known and isinstance(value, int):
@@ -142,6 +144,17 @@ class Lowering:
             case ast.Call(func=ast.Name(id="ord"), args=[ast.Constant(value=str() as text)]) if len(text) == 1:
                 return True, ord(text)
         return False, None
+
+    def static_attribute(self, node: ast.Attribute, base: Any) -> tuple[bool, Any]:
+        """(True, value) for an attribute of a module or a class that has it; to ask may run their own code."""
+        try:
+            value = getattr(base, node.attr)
+        except AttributeError:
+            return False, None
+        except Exception as error:
+            raise self.refuse(node, f"{describe(node)}: {type(error).__name__}: {error}", "something that can be read") from None
+        self.frontend.read(base, node.attr)
+        return True, value
 
     # Forms of a value.
 
