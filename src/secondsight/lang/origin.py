@@ -77,7 +77,8 @@ class Origin:
 
     def covers(self, space: Any, name: str) -> bool:
         """Whether a name of a function's globals, or an attribute of a module or a class, was looked at."""
-        return (_id(space), name) in self._covered
+        holders = (base for base in space.__mro__ if name in vars(base)) if isinstance(space, type) else ()
+        return (_id(space), name) in self._covered or (id(next(iter(holders), None)), name) in self._covered
 
     # Following names.
 
@@ -266,6 +267,7 @@ class Origin:
                 continue
             self._tell("member", cls.__qualname__, name)
             self._assumed.append((vars(cls), name, value))
+            self._covered.add((id(cls), name))
             if isinstance(value, types.FunctionType) and value.__code__.co_filename.startswith("<"):
                 continue  # written by dataclass
             self._value(value, names)
