@@ -20,7 +20,7 @@ from secondsight.lang.errors import Position, Refused
 from secondsight.lang.facts import facts_of
 from secondsight.lang.records import Record, Shared, Value
 from secondsight.lang.source import position, refuse
-from secondsight.lang.types import BOOL, PLAIN_INT, ArrayType, IntType, RecordType, RefType
+from secondsight.lang.types import BOOL, LARGEST_NUMBER, PLAIN_INT, ArrayType, IntType, RecordType, RefType
 
 if TYPE_CHECKING:
     from secondsight.lang.frontend import Frontend
@@ -206,6 +206,8 @@ class Lowering:
             if isinstance(value, enum.IntEnum | enum.IntFlag):
                 return ir.Constant(int(value), IntType(int(value), int(value), "enum", type(value)))
             if isinstance(value, int):
+                if abs(value) > LARGEST_NUMBER:
+                    raise self.refuse(node, f"{describe(node)} is {value}, which needs more than 63 bits", "a smaller number")
                 return ir.Constant(value, IntType(value, value))
             raise self.refuse(
                 node,
