@@ -20,7 +20,7 @@ from secondsight.search.reduced import reduced_search
 
 sys.path.append(str(Path(__file__).parent))
 
-from test_cluster import by_members  # noqa: E402
+from test_cluster import by_members
 
 try:
     compiler()

@@ -152,9 +152,9 @@ def _drop_others(root: Path) -> None:
     else:
         return
     for name, module, _ in imported:
-        for value in list(vars(module).values()):
+        for value in [v for v in vars(module).values() if type(v) is type]:
             for look in (getattr(value, "fields", None), getattr(value, "value_fields", None)):
-                if isinstance(value, type) and callable(look):
+                if callable(look):
                     with contextlib.suppress(Exception):
                         look()
         del sys.modules[name]
