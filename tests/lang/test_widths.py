@@ -128,7 +128,11 @@ def test_arithmetic_is_pythons_or_an_error(tmp_path: Path) -> None:
     module: Any = modules.load("drawn_arithmetic", tmp_path / "arithmetic.py")
     ends = {"a": (0, 3, -3, 32767, -32768), "b": (0, 1, -32768, 77), "n": (0, 1, 7, 47, 61, 62, 63, 64), "big": (0, 2**62 - 1, 1 - 2**62, 2**40)}
     errors = 0
-    first: tuple[Reference, Native] | None = None
+    machine = Machine({})
+    with machine:
+        module.w.which = 0
+    program = build(machine, [Thread("t", module.main)])
+    executors = Reference(program), Native(program)
     for _ in range(8):
         for i, text in enumerate(texts):
             values = {name: draw.choice(options) for name, options in ends.items()}
@@ -137,15 +141,11 @@ def test_arithmetic_is_pythons_or_an_error(tmp_path: Path) -> None:
                 module.w.which = i
                 for name, value in values.items():
                     setattr(module.w, name, value)
-            program = build(machine, [Thread("t", module.main)])
-            if first is None:
-                first = Reference(program), Native(program)
-            reference, native = (one.successors for one in first)
-            state = program.initial_shared + first[0].initial[len(program.initial_shared) :]
+            shared_part = program.layout.of(machine).encode()
             want = python_says(text, values)
-            for successors in (reference, native):
-                last, error = state, None
-                while error is None and (found := successors(last)):
+            for executor in executors:
+                last, error = shared_part + executor.initial[len(shared_part) :], None
+                while error is None and (found := executor.successors(last)):
                     (step,) = found
                     last, error = step.state or b"", step.error
                 if want is None:

@@ -32,6 +32,8 @@ __all__ = ["TURN_BYTES", "cluster_search", "job_of", "reduced_cluster_search", "
 
 TURN_BYTES = 4 << 20
 """Bytes for other members that a member gathers, about, before its turn ends."""
+MOST_MEMBERS = 65535
+"""A state's owner is a number of two bytes."""
 
 
 def cluster_search(
@@ -129,6 +131,8 @@ def search_by(
 
     Where steps are merged: see `reduced_by` for what becomes of the facts that the library of `native` has.
     """
+    if len(hosts.names) > MOST_MEMBERS:
+        raise LangError(f"{len(hosts.names)} machines; the limit is {MOST_MEMBERS}")
     with native.alone():
         hosts.open(job)
         return _search_by(hosts, native, job, order, limits or Limits(), on_progress, collect, patience)
