@@ -227,22 +227,31 @@ def test_an_edited_type(way: str, future: str, tmp_path: Path) -> None:
 def test_what_is_replaced_in_the_same_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nor is a program of this process used again after somebody replaced a constant, or what a local's annotation means."""
     monkeypatch.setenv("SECONDSIGHT_CACHE", str(tmp_path / "cache"))
-    heads = "import pkg.a\nT = Annotated[int, Bounds(0, 9)]"
-    write(tmp_path, {"pkg/a.py": "K = 2", "model.py": MODEL.format(**PLAIN | {"head": heads, "in_helper": "pkg.a.K", "local": "x: T = n + 2"})}, 0)
+    head = "import pkg.a\nT = Annotated[int, Bounds(0, 9)]\ndef make(n):\n    def k() -> int:\n        return n\n    def put(m):\n        nonlocal n\n        n = m\n    return k, put\nk, put = make(2)\ndef default(n: int = 2) -> int:\n    return n"
+    model = {"head": head, "in_helper": "pkg.a.K + k() + default()", "local": "x: T = n + 2", "parameter": "T", "in_other": "0", "future": "from __future__ import annotations"}
+    write(tmp_path, {"pkg/a.py": "K = 0", "model.py": MODEL.format(**PLAIN | model)}, 0)
     module: Any = modules.load("stale_model", tmp_path / "model.py")
 
-    def outcome() -> object:
+    def outcome() -> tuple[str, object]:
         made = build(Machine({}), [Thread("t", module.ends)], [], room=Room(2, (module.ends,)))
-        return breadth_first(Reference(made)).verdict.value, made.code
+        result = breadth_first(Reference(made), watch=(1, made.layout.shared_size))
+        return result.verdict.value, (sorted(result.outcomes), str(result.error))
 
-    first, same = outcome(), outcome()
-    assert first == same
-    monkeypatch.setattr(module.pkg.a, "K", 99)
-    assert outcome() != first
-    monkeypatch.undo()
-    monkeypatch.setenv("SECONDSIGHT_CACHE", str(tmp_path / "cache"))
+    first = outcome()
+    assert first == outcome()
+    assert first[0] == "holds"
+    for replace in (
+        lambda: monkeypatch.setattr(module.pkg.a, "K", 1),
+        lambda: module.put(1),
+        lambda: monkeypatch.setattr(module.default, "__defaults__", (1,)),
+    ):
+        before = outcome()
+        replace()
+        assert outcome() != before
+    monkeypatch.setattr(module, "T", eval("Annotated[int, Bounds(0, 6)]", vars(module)))
+    assert outcome()[0] == "not finished"  # the parameter
     monkeypatch.setattr(module, "T", eval("Annotated[int, Bounds(0, 3)]", vars(module)))
-    assert outcome()[0] == "not finished"  # type: ignore[index]
+    assert "x = 6" in str(outcome()[1])  # the local
 
 
 def test_a_helper_edited_in_the_same_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

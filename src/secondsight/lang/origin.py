@@ -70,7 +70,8 @@ class Origin:
     def stands(self) -> bool:
         """Whether all names still mean what they meant: nobody has replaced a function, a constant, a method."""
         for space, name, value in self._assumed:
-            now = space.__code__ if name is None else space.get(name, _MISSING) if hasattr(space, "get") else _attribute(space, name)
+            mapping = isinstance(space, (dict, types.MappingProxyType))
+            now = space.__code__ if name is None else space.get(name, _MISSING) if mapping else _attribute(space, name)
             if now is not value and not (type(now) in _PLAIN and type(now) is type(value) and now == value):
                 return False
         return True
@@ -302,6 +303,7 @@ class Origin:
         if not is_ours(function.__module__ or ""):
             self._space(function.__globals__)
         self._assumed.append((function, None, function.__code__))
+        self._assumed += [(function, name, getattr(function, name)) for name in ("__defaults__", "__kwdefaults__")]
         names: dict[str, None] = {}
         self._code(function.__code__, names)
         for part in (function.__defaults__, function.__kwdefaults__, function.__dict__):
@@ -317,6 +319,7 @@ class Origin:
         for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
             self._tell("closure", name)
             try:
+                self._assumed.append((cell, "cell_contents", cell.cell_contents))
                 self._value(cell.cell_contents, names)
             except ValueError:  # empty
                 self.unclear.add(f"{function.__qualname__}: {name}")
