@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 import time
@@ -268,6 +269,22 @@ def test_a_helper_edited_in_the_same_process(tmp_path: Path, monkeypatch: pytest
     assert outcomes("one", 5) != outcomes("one", 6)
     assert outcomes("one", 6) != outcomes("two", 7)
     assert outcomes("one", 6) == outcomes("two", 6)
+
+
+@pytest.mark.parametrize("file", ["lang/cfg.py", "search/progress.py", "search/lock_order.py", "search/movers.c", "linux/hmm.py"])
+def test_every_file_of_the_package_is_part_of_the_key(file: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is kept of loops and locks is found out by `search`; so a change there is one, too."""
+    package = tmp_path / "package"
+    shutil.copytree(Path(modules.__file__).parents[1], package, ignore=shutil.ignore_patterns("__pycache__"))
+    monkeypatch.setattr(modules, "_BEGAN", time.time() + 1)
+    before = modules.digest_of(package)
+    with (package / file).open("a") as text:
+        text.write("\n")
+    after = modules.digest_of(package)
+    assert before is not None
+    assert after not in (None, before)
+    monkeypatch.setattr(modules, "_BEGAN", 0.0)
+    assert modules.digest_of(package) is None  # edited since this process began: what it is made of is not known
 
 
 DRIVER = (Path(__file__).parents[2] / "examples" / "my_gpu.py").read_text()

@@ -171,8 +171,12 @@ def _words(text: str) -> frozenset[str]:
 @functools.cache
 def package_digest() -> str | None:
     """A hash of this package and of the Python that runs it; None if a file was edited since this process began."""
+    return digest_of(Path(__file__).parents[1])
+
+
+def digest_of(folder: Path) -> str | None:
+    """The same of the package that lies in a folder."""
     total = hashlib.sha256(sys.version.encode())
-    folder = Path(__file__).parents[1]
     for file in sorted(f for end in ("py", "c", "h") for f in folder.rglob(f"*.{end}")):
         if _is_new(str(file)):
             return None

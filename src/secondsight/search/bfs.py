@@ -192,37 +192,51 @@ class _Search:
     def _judge(self, states: list[bytes], first: int) -> None:
         """Something is wrong in the first of these states: see what is wrong in it and in the rest of its level, and what counts."""
         found: dict[str, tuple[int, Successor | Violation | None]] = {}
-        error: tuple[int, Successor] | None = None
+        errors: list[tuple[int, Successor]] = []
+        interrupted = False
         if self.against is not None:
             found["lock-order"] = first, self.against
-        for number, state in enumerate(states, first):
-            steps = failed = 0
-            for index, _, thread in self.threads:
-                for way in self.reference.thread_successors(state, index):
-                    if isinstance(way.error, (RuleBroken, NoneFollowed)):
-                        found.setdefault(way.error.rule, (number, way))
-                    elif way.error is not None:
-                        error = error or (number, way)
-                    elif "lock-order" not in found and way.state is not None:
-                        against = self._takes(state, way, thread, number)
-                        if against is not None:
-                            found["lock-order"] = number, against
-                    failed += way.error is not None
-                    steps += way.error is None
-            if not steps and not failed and self.deadlock and not self.reference.finished(state):
-                found["deadlock"] = number, None
-                break  # nothing counts more
-            if number % _CHUNK == 0 and self.limits.seconds is not None:
-                if time.perf_counter() - self.started >= self.limits.seconds:
+        try:
+            for number, state in enumerate(states, first):
+                if self._look_through(number, state, found, errors):
                     break
+                late = number % _CHUNK == 0 and self.limits.seconds is not None
+                if late and time.perf_counter() - self.started >= (self.limits.seconds or 0):
+                    break
+        except KeyboardInterrupt:
+            interrupted = True
         if found:
             self.violation = self._violation(*found[reported(found)])
-        elif error is not None:
-            number, way = error
+        if interrupted:
+            raise KeyboardInterrupt
+        if errors and not found:
+            number, way = errors[0]
             assert isinstance(way.error, ModelError)
             trace = self._trace(number)
             self.error_trace = Trace((*trace.steps, Step(way.thread, way.choices)), trace.states)
             raise way.error
+
+    def _look_through(
+        self, number: int, state: bytes, found: dict[str, tuple[int, Successor | Violation | None]], errors: list[tuple[int, Successor]]
+    ) -> bool:
+        """What is wrong in a state; True where nothing counts more than what was found."""
+        steps = failed = 0
+        for index, _, thread in self.threads:
+            for way in self.reference.thread_successors(state, index):
+                failed += way.error is not None
+                steps += way.error is None
+                if isinstance(way.error, (RuleBroken, NoneFollowed)):
+                    found.setdefault(way.error.rule, (number, way))
+                elif way.error is not None:
+                    errors.append((number, way))
+                elif "lock-order" not in found:
+                    against = self._takes(state, way, thread, number)
+                    if against is not None:
+                        found["lock-order"] = number, against
+        if not steps and not failed and self.deadlock and not self.reference.finished(state):
+            found["deadlock"] = number, None
+            return True
+        return False
 
     def _takes(self, state: bytes, way: Successor, thread: int, number: int) -> Violation | None:
         """What is wrong with a step's taking a lock, if anything is."""
