@@ -1,7 +1,7 @@
 """A constant is edited, wherever a model can take one from: the next process gives the verdict of the new one, not a kept one.
 
-Each case runs its model in three processes: before the edit, twice (the second finds all in the cache folder), and after it;
-and once more with an empty cache folder, which says what is right.
+Each case runs its model in three processes: before the edit, twice (the second finds all in the cache folder), and after it: then
+the model must be lowered anew, with another result. Some run once more with an empty cache folder, to the same result.
 """
 
 from __future__ import annotations
@@ -183,7 +183,7 @@ def write(folder: Path, files: Files, number: int) -> None:
         path.write_text(re.sub(r"\bN\b", str(number), text))
 
 
-def judge(folder: Path, model: Files, files: Files) -> None:
+def judge(folder: Path, model: Files, files: Files, cold: bool = True) -> None:
     """Whatever is kept of the model with 6 says nothing of the one with 5."""
     files = {**files, "model.py": MODEL.format(**{**PLAIN, **model})}
     write(folder, {n: t for n, t in files.items() if n != "environment"}, 6)
@@ -192,9 +192,10 @@ def judge(folder: Path, model: Files, files: Files) -> None:
     assert again == (False, first[1]), "nothing was kept"
     write(folder, {n: t for n, t in files.items() if n != "environment"}, 5)
     after = run(folder, folder / "warm", 5)
-    right = run(folder, folder / "cold", 5)
-    assert after[1] == right[1], "stale"
-    assert right[1] != first[1], "the constant does not matter"
+    assert after[0], "stale"
+    assert after[1] != first[1], "the constant does not matter"
+    if cold:
+        assert after[1] == run(folder, folder / "cold", 5)[1]
 
 
 @pytest.mark.parametrize("way", VALUES)
@@ -202,14 +203,14 @@ def test_an_edited_constant(way: str, tmp_path: Path) -> None:
     head, use, files = VALUES[way]
     everywhere = list(VALUES).index(way) % 5 == 0
     for place, put in PLACES.items():
-        if not everywhere and place not in ("helper", "two functions"):
+        if not everywhere and place != "helper" and not (place == "two functions" and use.count(".") > 1):
             continue
         changed = {n: t.replace("K = N", "FIRST = 2\nK = N") for n, t in files.items()}
         if place == "two functions" and changed == files:
             continue
         folder = tmp_path / place.replace(" ", "_")
         indented = {n: t.replace("FIRST = 2\nK", "FIRST = 2; K") for n, t in changed.items()}
-        judge(folder, {"head": head, **put(use)}, indented)
+        judge(folder, {"head": head, **put(use)}, indented, cold=everywhere)
 
 
 @pytest.mark.parametrize("future", ["", "from __future__ import annotations"])
@@ -222,7 +223,7 @@ def test_an_edited_type(way: str, future: str, tmp_path: Path) -> None:
         model = put(use)
         if model.pop("take", None):
             model["head"] = f"{head}\n{model['head']}\ndef take(v: V) -> None:\n    require(v.also < 90, 'x', 'y')\n"
-        judge(tmp_path / place, {"head": head, "future": future, **model}, files)
+        judge(tmp_path / place, {"head": head, "future": future, **model}, files, cold=place == "local")
 
 
 def test_what_is_replaced_in_the_same_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
