@@ -19,7 +19,7 @@ from typing import Any
 
 import pytest
 
-from secondsight.lang import Machine, modules
+from secondsight.lang import LangError, Machine, modules
 from secondsight.lang.program import Program, Room, Thread, build
 from secondsight.lang.reference import Reference
 from secondsight.search import breadth_first
@@ -348,3 +348,19 @@ def command(folder: Path, *words: str) -> str:
     done = subprocess.run([sys.executable, "-m", "secondsight", *words], env=environment, cwd=folder, capture_output=True, text=True)
     assert done.returncode in (0, 1), done.stderr
     return done.stdout
+
+
+def test_what_a_file_does_to_the_path_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    before = [*sys.path]
+    write(tmp_path, {"model.py": "import sys\nsys.path.insert(0, '/nowhere')"}, 0)
+    modules.load("stale_path", tmp_path / "model.py")
+    assert sys.path == ["/nowhere", *before]
+
+
+def test_a_modules_own_code_that_fails_is_an_error_with_the_line(tmp_path: Path) -> None:
+    failing = {"conf.py": "def __getattr__(name):\n    raise ValueError(name.lower())"}
+    model = MODEL.format(**PLAIN | {"head": "import conf", "in_helper": "conf.K"})
+    write(tmp_path, failing | {"model.py": model}, 0)
+    with pytest.raises(LangError, match=r"model.py:\d+:\d+: conf.K: ValueError: k"):
+        program(tmp_path / "model.py")
