@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 import json
 import linecache
 import os
@@ -18,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from secondsight.lang import Machine, compiler, native
+from secondsight.lang import Machine, compiler, modules, native
 from secondsight.lang.code import _shared
 from secondsight.lang.native import Native, is_ready
 from secondsight.lang.program import Program, Room, Thread, build
@@ -99,15 +98,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def load(folder: Path) -> ModuleType:
     """The model as another process would find it: nothing of it is known here."""
     _shared.clear()
-    for name in ("kept_helpers", "kept_model"):
-        file = folder / f"{name}.py"
-        linecache.checkcache(str(file))
-        spec = importlib.util.spec_from_file_location(name, file)
-        assert spec is not None
-        assert spec.loader is not None
-        sys.modules[name] = module = importlib.util.module_from_spec(spec)
-        exec(compile(file.read_text(), str(file), "exec"), module.__dict__)
-    return module
+    return modules.load("kept_model", folder / "kept_model.py")
 
 
 def program(
@@ -242,7 +233,7 @@ def test_the_language_and_its_flags_are_part_of_the_key(folder: Path, monkeypatc
     Native(program(load(folder)))
     monkeypatch.setenv("SECONDSIGHT_SANITIZE", "1")
     assert not is_ready(program(load(folder)))
-    monkeypatch.setattr("secondsight.lang.origin.language_digest", lambda: "another version")
+    monkeypatch.setattr("secondsight.lang.origin.package_digest", lambda: "another version")
     assert program(load(folder)).code.is_lowered
 
 
@@ -299,7 +290,7 @@ DAMAGES: dict[str, Callable[[Path], object]] = {
     "a part is missing": signed(lambda data: data.pop("roots")),
     "other sizes": signed(lambda data: data.update(sizes=[1, 1])),
     "other state": signed(lambda data: data.update(declarations=["nothing"])),
-    "a file that is gone": signed(lambda data: data["files"].update({"/nowhere.py": ""})),
+    "another annotation": signed(lambda data: data.update(annotations=[[0, "Small", ""]])),
 }
 
 

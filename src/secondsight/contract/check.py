@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 import inspect
-import linecache
-import sys
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -20,6 +17,7 @@ from secondsight.contract.lifetime import no_use_after_free
 from secondsight.contract.teardown import no_callback_after_unregister
 from secondsight.devices.device import Device
 from secondsight.lang.errors import LangError
+from secondsight.lang.modules import load
 from secondsight.lang.program import Program
 from secondsight.scenario import Scenario
 from secondsight.scenario.model import program
@@ -188,19 +186,8 @@ def _overrides_well(driver: type[Device]) -> None:
 
 def _import(path: Path) -> ModuleType:
     name = f"_secondsight_driver_{hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:16]}"  # the same in every process
-    linecache.checkcache(str(path))
-    spec = importlib.util.spec_from_file_location(name, path.resolve())
-    if spec is None or spec.loader is None:
-        raise LangError(f"{path}: not a Python file")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    sys.path.insert(0, str(path.resolve().parent))
     try:
-        importlib.util.decode_source(path.read_bytes())  # Python looks at the bytes of comments only when it shows them
-    except (SyntaxError, UnicodeDecodeError) as error:
-        raise LangError(f"{path}: {error}; save it as UTF-8, or say in its first line how it is encoded") from None
-    try:
-        spec.loader.exec_module(module)
+        return load(name, path)
     except SyntaxError as error:
         place = path if error.lineno is None else f"{path}:{error.lineno}"
         raise LangError("\n    ".join(filter(None, [f"{place}: {error.msg}", (error.text or "").strip()]))) from None
@@ -210,6 +197,3 @@ def _import(path: Path) -> ModuleType:
         own = [f for f in traceback.extract_tb(error.__traceback__) if Path(f.filename).resolve() == path.resolve()]
         lines = "".join(f"\n  {path}:{f.lineno}: {f.line}" for f in own)
         raise LangError(f"{path}: cannot be run: {type(error).__name__}: {error}{lines}") from None
-    finally:
-        sys.path.pop(0)
-    return module

@@ -56,7 +56,8 @@ class Block:
     """Straight code. `boundary`: a step starts here. `after_call`: the call whose return leads here.
 
     `goes_round`: control comes here to begin another round of a `while` loop. `in_loop`: it is inside of one. A `for` loop
-    does not count: its rounds are counted, so that no thread goes round in it for ever.
+    does not count: its rounds are counted, so that no thread goes round in it for ever. `round_of`: control comes here to begin
+    another round of the loop there, of either kind, perhaps without a step boundary since the last.
     """
 
     number: int
@@ -68,6 +69,7 @@ class Block:
     dirty_in: set[ir.Var] = field(default_factory=set)
     goes_round: bool = False
     in_loop: bool = False
+    round_of: Position | None = None
 
     def successors(self) -> list[Block]:
         """The blocks that control may reach next within this function."""
@@ -100,8 +102,22 @@ class Flow:
         for block in self.blocks:
             for nxt in block.successors():
                 self.predecessors[nxt] = self.predecessors.get(nxt, 0) + 1
+        for block in self.blocks:
+            if block.round_of is not None and not self._comes_back(block):
+                block.round_of = None
         self._liveness()
         self._dirtiness()
+
+    @staticmethod
+    def _comes_back(start: Block) -> bool:
+        """Whether a way leads from a block to itself without a step boundary of this function."""
+        ways = start.successors()
+        for block in ways:
+            if block is start:
+                return True
+            if block.boundary is None:
+                ways += [b for b in block.successors() if b not in ways]
+        return False
 
     # Cutting.
 
@@ -147,7 +163,7 @@ class Flow:
                 after = self._new()
                 self._whiles += not stmt.step
                 head, body, step = self._new(), self._new(), self._new()
-                step.goes_round = not stmt.step
+                step.goes_round, step.round_of = not stmt.step, stmt.where
                 current.end = Jump(head)
                 if isinstance(stmt.test, ir.Constant) and stmt.test.value == 1:
                     head.end = Jump(body)

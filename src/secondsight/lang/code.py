@@ -14,11 +14,12 @@ from typing import Any, TypeVar
 
 from secondsight.lang import ir, stored
 from secondsight.lang.errors import LangError, Position
+from secondsight.lang.facts import meaning_of
 from secondsight.lang.layout import Layout
 from secondsight.lang.link import Entry, Linked
 from secondsight.lang.origin import Origin
 from secondsight.lang.records import Machine
-from secondsight.lang.types import ArrayType
+from secondsight.lang.types import ArrayType, resolve
 
 __all__ = ["Code", "Place", "Root", "shared_code"]
 
@@ -131,7 +132,14 @@ class Code:
 
     def fits(self, machine: Machine) -> bool:
         """Whether a machine has no other state than the one that the code was made for, and the source is as it was."""
-        return self.layout.known.issuperset(machine._states) and (self.origin is None or self.origin.stands())
+        known = self.layout.known.issuperset(machine._states)
+        return known and (self.origin is None or (self.origin.stands() and self._means_the_same(self.origin)))
+
+    def _means_the_same(self, origin: Origin) -> bool:
+        """Whether the annotations of locals mean what they meant."""
+        if self._linked is None:
+            return self.known is not None and stored.means_the_same(self.known.data["annotations"], list(origin.functions))
+        return all(repr(resolve(meaning_of(text, f))) == meant for (f, text), meant in self._linked.frontend.annotations.items())
 
     def check_tables(self, machine: Machine) -> None:
         """Check that the tables that are read were given, with values in the range of their types."""

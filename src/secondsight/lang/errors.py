@@ -18,6 +18,7 @@ __all__ = [
     "Position",
     "Refused",
     "RuleBroken",
+    "TooLarge",
 ]
 
 
@@ -84,6 +85,15 @@ class BadIndex(ModelError):
     def __init__(self, name: str, index: int, size: int, where: Position | None = None) -> None:
         self.name, self.index, self.size = name, index, size
         super().__init__(f"BadIndex: {name}[{index}], but it has {size} elements", where)
+
+
+class TooLarge(ModelError):
+    """A number became larger than any number of the language; `name` is how it was computed."""
+
+    rule = "too-large"
+
+    def __init__(self, name: str, where: Position | None = None) -> None:
+        super().__init__(f"TooLarge: {name} needs more than 63 bits; there are no larger numbers", where)
 
 
 class NoneFollowed(ModelError):

@@ -186,6 +186,9 @@ class ExpressionLowering(Lowering):
         if isinstance(node.op, ast.USub):
             return ir.Unary("-", value, IntType(-high, -low))
         if isinstance(node.op, ast.Invert):
+            if ranges.clipped(IntType(~high, ~low)) != IntType(~high, ~low):  # -x - 1 is looked at when it is run
+                minus, one = ir.Unary("-", value, IntType(-high, -low)), ir.Constant(1, IntType(1, 1))
+                return self.bounded(node, "-", minus, one)
             inverted = ir.Unary("~", value, IntType(~high, ~low))
             if flags is None or not issubclass(flags, enum.IntFlag):
                 return inverted
@@ -202,7 +205,14 @@ class ExpressionLowering(Lowering):
         a, b = left.type, right.type
         if not (isinstance(a, IntType) and isinstance(b, IntType)):
             raise self.refuse(node, f"arithmetic on {a if isinstance(a, RefType) else b}", "integers")
-        return ir.Binary(name, left, right, ranges.of_operation(name, a, b), self.where(node))
+        return self.bounded(node, name, left, right)
+
+    def bounded(self, node: ast.AST, name: str, left: ir.Expr, right: ir.Expr) -> ir.Binary:
+        """An operation, marked where its result may be larger than any number of the language."""
+        assert isinstance(left.type, IntType) and isinstance(right.type, IntType)
+        kind = ranges.of_operation(name, left.type, right.type)
+        bounded = ranges.clipped(kind)
+        return ir.Binary(name, left, right, bounded, self.where(node), describe(node) if bounded != kind else "")
 
     def logic(self, node: ast.BoolOp, values: bool) -> ir.Expr:
         """`and`, `or`. As a value (`values`) only of truth values: `a and 5` would be 5."""

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-__all__ = ["Facts", "facts_of", "hints_of", "names_inside", "parameters_of"]
+__all__ = ["Facts", "facts_of", "hints_of", "meaning_of", "names_inside", "parameters_of"]
 
 
 @dataclass(eq=False, slots=True)
@@ -54,13 +54,28 @@ def names_inside(node: ast.AST) -> frozenset[ast.AST]:
     return frozenset(n for part in parts for n in ast.walk(part) if isinstance(n, ast.Name))
 
 
-@functools.lru_cache(maxsize=4096)
 def hints_of(function: types.FunctionType) -> dict[str, Any]:
-    """The annotations of a function, evaluated."""
+    """The annotations of a function, evaluated now: what their names stand for may have been replaced."""
     return typing.get_type_hints(function, include_extras=True)
 
 
-@functools.lru_cache(maxsize=4096)
+def meaning_of(annotation: str | types.CodeType, function: types.FunctionType) -> Any:
+    """What the annotation of a local means within a function."""
+    closure = dict(inspect.getclosurevars(function).nonlocals) if function.__closure__ else {}
+    hint = eval(annotation, function.__globals__, closure)
+    return eval(hint, function.__globals__, closure) if isinstance(hint, str) else hint
+
+
 def parameters_of(function: Any) -> Mapping[str, inspect.Parameter]:
-    """The parameters of a function (of the one that a tracepoint wraps)."""
-    return inspect.signature(getattr(function, "__wrapped__", function)).parameters
+    """The parameters of a function (of the one that a tracepoint wraps), with their present defaults."""
+    function = getattr(function, "__wrapped__", function)
+    defaults = getattr(function, "__defaults__", None) or ()
+    try:
+        return _parameters(function, tuple((type(value), value) for value in defaults))
+    except TypeError:  # a default that has no hash
+        return inspect.signature(function).parameters
+
+
+@functools.lru_cache(maxsize=4096)
+def _parameters(function: Any, _defaults: tuple[tuple[type, object], ...]) -> Mapping[str, inspect.Parameter]:
+    return inspect.signature(function).parameters

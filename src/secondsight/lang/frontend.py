@@ -14,7 +14,7 @@ from typing import Any
 
 from secondsight.lang import ir
 from secondsight.lang.errors import LangError, Position, Refused
-from secondsight.lang.facts import parameters_of
+from secondsight.lang.facts import hints_of, parameters_of
 from secondsight.lang.lowering import Widened, join
 from secondsight.lang.records import Const, Machine, Record, Shared
 from secondsight.lang.source import function_tree, refuse
@@ -40,6 +40,9 @@ class Frontend:
         self.stack: list[tuple[Any, type[Record] | None]] = []
         self._concretes: dict[type[Record], list[type[Record]]] = {}
         self.tables: dict[Const, Position] = {}
+        self.reads: dict[tuple[int, str], tuple[Any, str]] = {}
+        self.annotations: dict[tuple[Any, str], str] = {}
+        self._hints: dict[Any, dict[str, Any]] = {}
 
     def instance(
         self, function: Any, receiver: type[Record] | None, is_atomic: bool, where: Position | None = None
@@ -76,6 +79,16 @@ class Frontend:
             self.stack.pop()
         self.instances[key] = made
         return made
+
+    def hints(self, function: Any) -> dict[str, Any]:
+        """The annotations of a function, evaluated."""
+        if function not in self._hints:
+            self._hints[function] = hints_of(function)
+        return self._hints[function]
+
+    def read(self, space: Any, name: str) -> None:
+        """Note that the value of a name in a namespace, or of an attribute of a module or a class, was taken."""
+        self.reads.setdefault((id(space), name), (space, name))
 
     def table(self, table: Const, where: Position) -> None:
         """Note that a table is read, and check that it was given."""

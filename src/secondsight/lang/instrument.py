@@ -2,8 +2,7 @@
 
 Each function of a program gets, while a plain run lasts, a code object compiled from its own syntax tree with calls
 inserted: `step` before every statement that begins a step, `enter` and `leave` for traces, `fit` where a local, an argument
-or a result has a type. File name and line numbers
-stay, so tracebacks, `pdb` and coverage speak of the user's lines. Nothing is lowered here.
+or a result has a type, `bounded` where a number may become too large. File name and line numbers stay, so tracebacks, `pdb` and coverage speak of the user's lines. Nothing is lowered here.
 """
 
 from __future__ import annotations
@@ -16,14 +15,14 @@ from contextlib import contextmanager
 from typing import Any, ClassVar
 
 from secondsight.lang import ir, tree
-from secondsight.lang.errors import LangError, LeftRange, ModelError, NoneFollowed, Position
+from secondsight.lang.errors import LangError, LeftRange, ModelError, NoneFollowed, Position, TooLarge
 from secondsight.lang.ir import Scalar
-from secondsight.lang.lowering import join
+from secondsight.lang.lowering import describe, join
 from secondsight.lang.program import Program
 from secondsight.lang.records import as_stored, unwrap
 from secondsight.lang.runtime import runtime
 from secondsight.lang.source import function_tree, position
-from secondsight.lang.types import RefType
+from secondsight.lang.types import LARGEST_NUMBER, RefType
 from secondsight.lang.verbs import atomic, require
 
 __all__ = ["instrumented"]
@@ -59,14 +58,23 @@ class _Hooks:
         return as_stored(kind, value)
 
 
+    @staticmethod
+    def bounded(value: Any, name: str, line: int, column: int, file: str) -> Any:
+        """The result of arithmetic, if that is a number of the language."""
+        if isinstance(value, int) and abs(value) > LARGEST_NUMBER:
+            raise TooLarge(name, Position(file, line, column))
+        return value
+
+
 @contextmanager
 def instrumented(program: Program) -> Iterator[None]:
     """Within the block every function of the program is cut at its step boundaries."""
     kept: list[tuple[Any, types.CodeType]] = []
     kinds = len(_Hooks.kinds)
     try:
+        wide = _wide(program)
         for function, (places, scalars, result) in _instances(program).items():
-            code = _cut(function, _Cutter(function, places, scalars, result))
+            code = _cut(function, _Cutter(function, places, scalars, result), wide)
             kept.append((function, function.__code__))
             function.__globals__[_HOOKS] = _Hooks
             function.__code__ = code
@@ -103,6 +111,34 @@ def _instances(program: Program) -> dict[Any, tuple[Places, dict[str, Scalar], S
             known[name] = None if before is None else join(before, kind)
         results[source] = instance.result
     return {f: (p, {n: k for n, k in locals_[f].items() if k is not None}, results[f]) for f, p in places.items()}
+
+
+def _wide(program: Program) -> set[Position]:
+    """Where a program computes what may be too large."""
+    bodies = [instance.body for instance in program.frontend.instances.values()]
+    nodes = (n for body in bodies for s in tree.statements(body) for e in tree.expressions(s) for n in tree.walk(e))
+    return {n.where for n in nodes if isinstance(n, ir.Binary) and n.wide}
+
+
+class _Bounder(ast.NodeTransformer):
+    """Inserts the checks of one function's arithmetic. What begins at the same place and cannot be too large is checked in vain."""
+
+    def __init__(self, cutter: _Cutter, wide: set[Position]) -> None:
+        self.cutter, self.wide = cutter, wide
+
+    def bounded(self, node: ast.expr) -> ast.expr:
+        where, name = position(self.cutter.file, node), describe(node)
+        self.generic_visit(node)
+        if where not in self.wide:
+            return node
+        told = [ast.Constant(part) for part in (name, where.line, where.column, where.file)]
+        return self.cutter.call("bounded", node, node, *told)
+
+    def visit_BinOp(self, node: ast.BinOp) -> ast.expr:
+        return self.bounded(node)
+
+    def visit_UnaryOp(self, node: ast.UnaryOp) -> ast.expr:
+        return self.bounded(node)
 
 
 class _Cutter(ast.NodeTransformer):
@@ -195,10 +231,12 @@ class _Cutter(ast.NodeTransformer):
         return node
 
 
-def _cut(function: Callable[..., Any], cutter: _Cutter) -> types.CodeType:
+def _cut(function: Callable[..., Any], cutter: _Cutter, wide: set[Position]) -> types.CodeType:
     """The function's code with its steps cut."""
     assert isinstance(function, types.FunctionType)
     tree = copy.deepcopy(function_tree(function))
+    if wide:
+        _Bounder(cutter, wide).visit(tree)
     tree.returns = None  # decorators stay (the module is never run): the code object starts at their line
     for argument in tree.args.args:
         argument.annotation = None

@@ -144,13 +144,17 @@ class Unary:
 
 @dataclass(eq=False, slots=True)
 class Binary:
-    """Integer arithmetic: `+ - * // % << >> & | ^`, `min`, `max`. Division by zero is an error at `where`."""
+    """Integer arithmetic: `+ - * // % << >> & | ^`, `min`, `max`. Division by zero is an error at `where`.
+
+    `wide`: what it is as written, if the result may be larger than any number; that too is an error, looked for when it is run.
+    """
 
     op: str
     left: Expr
     right: Expr
     type: IntType
     where: Position
+    wide: str = ""
 
 
 @dataclass(eq=False, slots=True)

@@ -24,6 +24,9 @@ Entry = tuple[Callable[..., Any], "type[Record] | None"]
 """A function that a thread begins with, and the class of the record that it is a method of."""
 
 
+MOST_COUNTERS = 65535
+
+
 @dataclass(eq=False)
 class Frame:
     """Where a function's locals lie: offsets from the start of the thread's region."""
@@ -109,6 +112,8 @@ class Linked:
                 if block.boundary is not None:
                     self.counters.append(Counter(len(self.counters) + 1, frame, block))
         self.number = {c.block: c.number for c in self.counters}
+        if len(self.counters) > MOST_COUNTERS:
+            raise LangError(f"{len(self.counters)} step boundaries; the limit is {MOST_COUNTERS}: let fewer functions be reached")
         self.counter_width = 1 if len(self.counters) < 256 else 2
         for frame in order:
             frame.start = max(frame.start, self.counter_width)

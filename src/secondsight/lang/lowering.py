@@ -20,7 +20,7 @@ from secondsight.lang.errors import Position, Refused
 from secondsight.lang.facts import facts_of
 from secondsight.lang.records import Record, Shared, Value
 from secondsight.lang.source import position, refuse
-from secondsight.lang.types import BOOL, PLAIN_INT, ArrayType, IntType, RecordType, RefType
+from secondsight.lang.types import BOOL, LARGEST_NUMBER, PLAIN_INT, ArrayType, IntType, RecordType, RefType
 
 if TYPE_CHECKING:
     from secondsight.lang.frontend import Frontend
@@ -121,11 +121,13 @@ class Lowering:
             case ast.Name():
                 if node.id in self.locals or node.id in self.vars or node.id not in self.globals:
                     return False, None
+                if node.id not in self.globals.maps[0] and node.id in self.source.__globals__:
+                    self.frontend.read(self.source.__globals__, node.id)
                 return True, self.globals[node.id]
             case ast.Attribute():
                 known, base = self.static(node.value)
-                if known and (inspect.ismodule(base) or isinstance(base, type)) and hasattr(base, node.attr):
-                    return True, getattr(base, node.attr)
+                if known and (inspect.ismodule(base) or isinstance(base, type)):
+                    return self.static_attribute(node, base)
             case ast.UnaryOp(op=ast.USub()):
                 known, value = self.static(node.operand)
                 if known and isinstance(value, int):
@@ -142,6 +144,17 @@ class Lowering:
             case ast.Call(func=ast.Name(id="ord"), args=[ast.Constant(value=str() as text)]) if len(text) == 1:
                 return True, ord(text)
         return False, None
+
+    def static_attribute(self, node: ast.Attribute, base: Any) -> tuple[bool, Any]:
+        """(True, value) for an attribute of a module or a class that has it; to ask may run their own code."""
+        try:
+            value = getattr(base, node.attr)
+        except AttributeError:
+            return False, None
+        except Exception as error:
+            raise self.refuse(node, f"{describe(node)}: {type(error).__name__}: {error}", "something that can be read") from None
+        self.frontend.read(base, node.attr)
+        return True, value
 
     # Forms of a value.
 
@@ -193,6 +206,8 @@ class Lowering:
             if isinstance(value, enum.IntEnum | enum.IntFlag):
                 return ir.Constant(int(value), IntType(int(value), int(value), "enum", type(value)))
             if isinstance(value, int):
+                if abs(value) > LARGEST_NUMBER:
+                    raise self.refuse(node, f"{describe(node)} is {value}, which needs more than 63 bits", "a smaller number")
                 return ir.Constant(value, IntType(value, value))
             raise self.refuse(
                 node,

@@ -16,7 +16,17 @@ from importlib import resources
 
 from secondsight.lang import stored
 from secondsight.lang.compiler import Library, kept_library, load, settings
-from secondsight.lang.errors import BadIndex, LangError, LeftRange, ModelError, NoneFollowed, OutOfRecords, Position, RuleBroken
+from secondsight.lang.errors import (
+    BadIndex,
+    LangError,
+    LeftRange,
+    ModelError,
+    NoneFollowed,
+    OutOfRecords,
+    Position,
+    RuleBroken,
+    TooLarge,
+)
 from secondsight.lang.movers import Reductions
 from secondsight.lang.program import Program
 from secondsight.lang.reference import Successor
@@ -27,7 +37,9 @@ __all__ = ["Native", "StepResult"]
 
 MAX_CHOICES = 64
 
-RULE, RANGE, INDEX, NONE, CLASS, DIVISION, SHIFT, NOT_IN_ARRAY, FULL, FREED, NO_CHOICE, ROUNDS, CHOICES = range(1, 14)
+(
+    RULE, RANGE, INDEX, NONE, CLASS, DIVISION, SHIFT, NOT_IN_ARRAY, FULL, FREED, NO_CHOICE, ROUNDS, CHOICES, STALE, TOO_LARGE,
+) = range(1, 16)  # fmt: skip
 
 
 class StepResult(ctypes.Structure):
@@ -37,7 +49,7 @@ class StepResult(ctypes.Structure):
         ("stop", ctypes.c_int32), ("kind", ctypes.c_int32), ("site", ctypes.c_int32),
         ("value", ctypes.c_int64), ("low", ctypes.c_int64), ("high", ctypes.c_int64),
         ("made", ctypes.c_int32), ("at", ctypes.c_int32),
-        ("script", ctypes.c_int32 * MAX_CHOICES), ("sizes", ctypes.c_int32 * MAX_CHOICES), ("round", ctypes.c_int32),
+        ("script", ctypes.c_int32 * MAX_CHOICES), ("sizes", ctypes.c_int32 * MAX_CHOICES), ("round", ctypes.c_int32), ("rounds", ctypes.c_int32),
     ]  # fmt: skip
 
 
@@ -161,6 +173,8 @@ class Native:
             return BadIndex(name, value, high, where)
         if kind == NONE:
             return NoneFollowed(name, where)
+        if kind == TOO_LARGE:
+            return TooLarge(name, where)
         if kind == FULL:
             bound = self.rendered.bounds[low - 1][0] if low else name
             return OutOfRecords(bound, value, where)
@@ -168,8 +182,10 @@ class Native:
             CLASS: f"{name} is a record of another class", DIVISION: "division by zero", SHIFT: f"a shift by {value} bits",
             NOT_IN_ARRAY: "index(): the record is not in this array", FREED: "a record of a pool is freed twice",
             NO_CHOICE: "choose() has nothing to choose from",
-            CHOICES: "more than 8192 steps from one state" if value else f"more than {MAX_CHOICES} choices in one step",
-            ROUNDS: "a loop without a step boundary went round 100000 times",
+            CHOICES: (
+                f"more than {MAX_CHOICES} choices in one step", "more than 8192 steps from one state", "choose() among more than 2147483647",
+            )[value if kind == CHOICES else 0],
+            ROUNDS: f"a loop without a step boundary went round {value} times",
         }  # fmt: skip
         return ModelError(said[kind], where if isinstance(where, Position) else None)
 

@@ -2,17 +2,17 @@
 
 `Origin` starts at the functions that threads begin with, the rules and the declared state, and follows names: those in a
 function's code and annotations to its globals and its closure, those in a record's annotations, the methods of a record's
-class. Its `digest` is a hash of all of it: of code, constants, annotations, classes and enums, wherever they were defined.
-So it changes with a driver's source, with a kernel model's, with a constant that another module computed, or with a function
-that somebody replaced. What belongs to the language itself counts as a whole, by its files.
+class. Its `digest` is a hash of all of it: of code, constants, annotations, classes and enums, wherever they were defined,
+and of the files of all modules that are reached so (`lang.modules`). So it changes with a driver's source, with whatever that
+imports, with a constant that was computed, or with a function that somebody replaced. This package counts as a whole.
 
 It is made for keys of a cache, and errs to one side: what it cannot make out it names in `unclear`, and then nothing is kept.
+Nor is anything kept if the front end took a value from somewhere that was not looked at here (`covers`).
 """
 
 from __future__ import annotations
 
 import enum
-import functools
 import hashlib
 import inspect
 import re
@@ -20,61 +20,66 @@ import sys
 import types
 import typing
 from collections.abc import Iterable
-from importlib import resources
 from typing import Any
 
+from secondsight.lang.facts import hints_of
+from secondsight.lang.modules import Files, is_installed, is_ours, package_digest
 from secondsight.lang.records import Const, Record, Shared, Value, _SharedArray, _SharedRecord
 from secondsight.lang.types import ArrayType, Bounds, IntType, RecordType, RefType
 
-__all__ = ["Origin", "language_digest"]
+__all__ = ["Origin"]
 
 _NAME = re.compile(r"[A-Za-z_]\w*")
 _PLAIN = (type(None), bool, int, float, str, bytes)
 _OURS = "secondsight.lang."
 _MISSING = object()
-_IGNORED = {"__module__", "__doc__", "__dict__", "__weakref__", "__annotations__", "_fields", "__qualname__", "__match_args__"}
+_IGNORED = {"__module__", "__doc__", "__dict__", "__weakref__", "__annotations__", "_fields", "_value_fields", "__qualname__", "__match_args__"}
 _BUILTIN = (types.BuiltinFunctionType, types.MethodDescriptorType, types.WrapperDescriptorType, types.GetSetDescriptorType)
-
-
-@functools.cache
-def language_digest() -> str:
-    """A hash of the language itself: the front end, the renderers, the engine, and the Python that runs them."""
-    made = hashlib.sha256(sys.version.encode())
-    for folder, ends in (("secondsight.lang", ".py"), ("secondsight.search", ".c")):
-        for file in sorted(resources.files(folder).iterdir(), key=lambda f: f.name):
-            if file.name.endswith(ends):
-                made.update(f"{file.name}\0".encode())
-                made.update(file.read_bytes())
-    return made.hexdigest()
 
 
 class Origin:
     """See the module. `shape`: what else the code depends on, as text."""
 
     def __init__(self, shape: str, roots: Iterable[Any], declarations: Iterable[Shared]) -> None:
-        self.functions: set[types.FunctionType] = set()
+        self.functions: dict[types.FunctionType, int] = {}
         self.classes: dict[str, type] = {}
         self.declarations: dict[str, Shared] = {}
         self.unclear: set[str] = set()
         self._seen: set[int] = set()
-        self._named_before: set[tuple[int, str]] = set()
+        self._covered: set[tuple[int, str]] = set()
+        self._asked: set[tuple[int, int]] = set()
         self._kept: list[Any] = []  # so that no two things looked at have one id
-        self._told: list[str] = [language_digest(), shape]
+        self._told: list[str] = [package_digest() or "", shape]
         self._assumed: list[tuple[Any, Any, Any]] = []
-        self._files: dict[str, bool] = {}
+        self._sources: dict[str, bool] = {}
+        self._spaces: dict[int, dict[str, Any]] = {}
+        if package_digest() is None:
+            self.unclear.add("files of this package were edited")
         for root in roots:
             self._value(root, ())
         for declaration in declarations:
             if id(declaration) not in self._seen:
                 self._declaration(declaration)
+        files = Files(self._spaces.values())
+        self.files = files.digests
+        self.unclear |= files.unclear
+        for file, content in sorted(self.files.items()):
+            self._tell("file", file, content)
         self.digest = hashlib.sha256("\n".join(self._told).encode("utf-8", "surrogatepass")).hexdigest()[:40]
 
     def stands(self) -> bool:
         """Whether all names still mean what they meant: nobody has replaced a function, a constant, a method."""
         for space, name, value in self._assumed:
-            if (space.__code__ if name is None else space.get(name, _MISSING)) is not value:
+            mapping = isinstance(space, (dict, types.MappingProxyType))
+            now = space.__code__ if name is None else space.get(name, _MISSING) if mapping else _attribute(space, name)
+            if now is not value and not (type(now) in _PLAIN and type(now) is type(value) and now == value):
                 return False
         return True
+
+    def covers(self, space: Any, name: str) -> bool:
+        """Whether a name of a function's globals, or an attribute of a module or a class, was looked at."""
+        holders = (base for base in space.__mro__ if name in vars(base)) if isinstance(space, type) else ()
+        return (_id(space), name) in self._covered or (id(next(iter(holders), None)), name) in self._covered
 
     # Following names.
 
@@ -135,6 +140,8 @@ class Origin:
             self._tell("type", getattr(typing.get_origin(value), "__qualname__", ""), *getattr(value, "__metadata__", ()))
             for part in typing.get_args(value):
                 self._value(part, names)
+        elif isinstance(value, typing.ForwardRef):
+            self._tell("forward", value.__forward_arg__)
         else:
             self._other(value, kind)
 
@@ -169,30 +176,90 @@ class Origin:
     def _module(self, module: types.ModuleType, names: Iterable[str]) -> None:
         """Of a module the attributes that the code names."""
         self._tell("module", module.__name__)
+        space = vars(module)
+        self._space(space)
         if module.__name__.startswith(_OURS[:-1]):
             return
-        space = vars(module)
-        for name in names:
-            if name in space and (id(space), name) not in self._named_before:
-                self._named_before.add((id(space), name))
-                self._assumed.append((space, name, space[name]))
-                self._tell("attribute", module.__name__, name)
-                self._value(space[name], names)
+        for name in self._to_ask(space, names):
+            plain = type(module) is types.ModuleType
+            value = space.get(name, _MISSING) if plain else _attribute(module, name)
+            if value is not _MISSING:
+                self._read(space if plain else module, space, name, value, names)
+            elif plain and "__getattr__" in space:
+                value = _attribute(module, name)
+                if value is not _MISSING:
+                    self._read(module, space, name, value, names)
+
+    def _to_ask(self, thing: Any, names: Iterable[str]) -> Iterable[str]:
+        """The names of some code, if a thing was not asked for those before."""
+        if (id(thing), id(names)) in self._asked:
+            return ()
+        self._asked.add((id(thing), id(names)))
+        self._kept.append((thing, names))
+        return names
+
+    def _read(self, holder: Any, space: Any, name: str, value: Any, names: Iterable[str]) -> None:
+        """What a name or an attribute stands for."""
+        if (_id(space), name) not in self._covered:
+            self._covered.add((_id(space), name))
+            self._kept.append(space)
+            self._assumed.append((holder, name, value))
+            self._tell("name", name)
+            self._value(value, names)
+        elif isinstance(value, types.ModuleType):
+            self._module(value, names)
+        elif isinstance(value, type):
+            self._attributes(value, names)
+
+    def _space(self, space: dict[str, Any]) -> None:
+        """The namespace of a module that is reached."""
+        self._spaces.setdefault(id(space), space)
 
     def _class(self, cls: type, names: Iterable[str]) -> None:
         self._tell("class", cls.__module__, cls.__qualname__)
-        if not self._first(cls) or cls.__module__.startswith(_OURS):
+        if self._first(cls) and not cls.__module__.startswith(_OURS):
+            self._members(cls, names)
+        self._attributes(cls, names)
+
+    def _attributes(self, cls: type, names: Iterable[str]) -> None:
+        """Those that the code names, of a class whose members are not all looked at: not a model's, or of a class of its own."""
+        if cls.__module__.startswith(_OURS) or cls.__module__ in ("builtins", "typing"):
             return
+        if type(cls) in (type, enum.EnumMeta) and all(self._is_model(base) for base in cls.__mro__):
+            return
+        for name in self._to_ask(cls, names):
+            value = _MISSING if name.startswith("__") else _attribute(cls, name)
+            if value is not _MISSING:
+                self._read(cls, cls, name, value, names)
+
+    def _is_model(self, cls: type) -> bool:
+        """Whether all members of a class are looked at."""
+        return issubclass(cls, (Record, Value, enum.Enum)) or cls is object or self._is_source(cls.__module__)
+
+    def _members(self, cls: type, names: Iterable[str]) -> None:
         self.classes[f"{cls.__module__}:{cls.__qualname__}"] = cls
-        model = issubclass(cls, (Record, Value, enum.Enum)) or self._is_source(cls.__module__)
-        if not model:
-            return  # a library's: what it is called says what it is
+        space = vars(sys.modules[cls.__module__]) if cls.__module__ in sys.modules else {}
+        if not is_ours(cls.__module__):
+            self._space(space)
+        if not self._is_model(cls):
+            return  # a library's: what it is called says what it is, and its attributes are asked for by name
         for base in cls.__mro__[1:]:
-            self._class(base, ())
+            self._class(base, names)
         if issubclass(cls, enum.Enum):
             self._tell("members", *((m.name, repr(m.value)) for m in cls))
             return
-        space = vars(sys.modules[cls.__module__]) if cls.__module__ in sys.modules else {}
+        try:
+            if issubclass(cls, Record):
+                for name, kind in cls.fields().items():
+                    self._tell("field", name, kind)
+                    self._type(kind)
+            elif issubclass(cls, Value):
+                for name, kind in cls.value_fields().items():
+                    self._tell("field", name, kind)
+                    self._type(kind)
+        except Exception as error:
+            self._tell("no fields", error)  # the front end says so
+            self.unclear.add(f"{cls.__qualname__}: {error}")
         for name, annotation in inspect.get_annotations(cls).items():
             self._tell("field", name)
             self._annotation(annotation, space)
@@ -201,45 +268,42 @@ class Origin:
                 continue
             self._tell("member", cls.__qualname__, name)
             self._assumed.append((vars(cls), name, value))
+            self._covered.add((id(cls), name))
             if isinstance(value, types.FunctionType) and value.__code__.co_filename.startswith("<"):
                 continue  # written by dataclass
             self._value(value, names)
 
     def _is_source(self, name: str) -> bool:
         """Whether a module may be somebody's model: not of Python itself, nor installed by others."""
-        if name not in self._files:
+        if name not in self._sources:
             file = getattr(sys.modules.get(name), "__file__", None) or ""
-            self._files[name] = bool(file) and not any(part in file for part in ("site-packages", f"{sys.base_prefix}/lib/"))
-        return self._files[name] or name.startswith("secondsight.")
+            self._sources[name] = is_ours(name) or (bool(file) and not is_installed(file))
+        return self._sources[name]
 
     def _annotation(self, annotation: Any, space: dict[str, Any]) -> None:
         if not isinstance(annotation, str):
             self._value(annotation, ())
             return
         self._tell(annotation)
-        for name in _NAME.findall(annotation):
-            self._named(space, name, ())
+        names = _NAME.findall(annotation)
+        for name in names:
+            self._named(space, name, names)
 
-    def _named(self, space: Any, name: str, names: Iterable[str]) -> bool:
+    def _named(self, space: dict[str, Any], name: str, names: Iterable[str]) -> None:
         """What a name stands for in a namespace, if it is in there."""
         value = space.get(name, _MISSING)
-        if value is _MISSING:
-            return False
-        if (id(space), name) not in self._named_before:
-            self._named_before.add((id(space), name))
-            self._assumed.append((space, name, value))
-            self._tell("name", name)
-            self._value(value, names)
-        elif isinstance(value, types.ModuleType):
-            self._module(value, names)
-        return True
+        if value is not _MISSING:
+            self._read(space, space, name, value, names)
 
     def _function(self, function: types.FunctionType) -> None:
         self._tell("function", function.__module__, function.__qualname__)
         if not self._first(function) or (function.__module__ or "").startswith(_OURS):
             return
-        self.functions.add(function)
+        self.functions[function] = len(self.functions)
+        if not is_ours(function.__module__ or ""):
+            self._space(function.__globals__)
         self._assumed.append((function, None, function.__code__))
+        self._assumed += [(function, name, getattr(function, name)) for name in ("__defaults__", "__kwdefaults__")]
         names: dict[str, None] = {}
         self._code(function.__code__, names)
         for part in (function.__defaults__, function.__kwdefaults__, function.__dict__):
@@ -247,9 +311,15 @@ class Origin:
         for name, annotation in function.__annotations__.items():
             self._tell("parameter", name)
             self._annotation(annotation, function.__globals__)
+        if not is_ours(function.__module__ or "") and function.__annotations__:
+            try:
+                self._value(hints_of(function), ())
+            except Exception as error:
+                self._tell("no meaning", error)  # the front end says so
         for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
             self._tell("closure", name)
             try:
+                self._assumed.append((cell, "cell_contents", cell.cell_contents))
                 self._value(cell.cell_contents, names)
             except ValueError:  # empty
                 self.unclear.add(f"{function.__qualname__}: {name}")
@@ -267,3 +337,16 @@ class Origin:
                 self._code(constant, names)
             else:
                 self._value(constant, ())
+
+
+def _id(space: Any) -> int:
+    """What a module or a namespace goes by."""
+    return id(vars(space)) if isinstance(space, types.ModuleType) else id(space)
+
+
+def _attribute(thing: Any, name: str) -> Any:
+    """An attribute as the front end asks for it, which may run a module's `__getattr__` or a metaclass's property."""
+    try:
+        return getattr(thing, name, _MISSING)
+    except Exception:
+        return _MISSING

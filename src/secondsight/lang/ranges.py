@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import enum
 
-from secondsight.lang.types import IntType
+from secondsight.lang.types import LARGEST_NUMBER, IntType
 
-__all__ = ["MAX_SHIFT", "of_operation"]
+__all__ = ["MAX_SHIFT", "clipped", "of_operation"]
 
 MAX_SHIFT = 64
 """A shift by more bits, or fewer than none, is an error when it is run."""
@@ -26,6 +26,14 @@ def of_operation(operator: str, a: IntType, b: IntType) -> IntType:
         ends = (min(MAX_SHIFT, max(0, b.low)), min(MAX_SHIFT, max(0, b.high)))
     results = [_apply(operator, x, y) for x in (a.low, a.high) for y in ends]
     return IntType(min(results), max(results))
+
+
+def clipped(kind: IntType) -> IntType:
+    """What of a range are numbers of the language."""
+    if kind.low >= -LARGEST_NUMBER and kind.high <= LARGEST_NUMBER:
+        return kind
+    low, high = (min(max(end, -LARGEST_NUMBER), LARGEST_NUMBER) for end in (kind.low, kind.high))
+    return IntType(low, high, kind.display, kind.enum)
 
 
 def _bits(operator: str, a: IntType, b: IntType) -> IntType:

@@ -259,12 +259,16 @@ class Value:
     @classmethod
     def value_fields(cls) -> dict[str, IntType | RefType]:
         """Names and types of the fields."""
+        if "_value_fields" in cls.__dict__:
+            known: dict[str, IntType | RefType] = cls.__dict__["_value_fields"]
+            return known
         fields: dict[str, IntType | RefType] = {}
         for name, hint in typing.get_type_hints(cls, include_extras=True).items():
             kind = resolve(hint)
             if not isinstance(kind, (IntType, RefType)):
                 raise LangError(f"{cls.__name__}.{name}: a Value holds integers, enums and references only")
             fields[name] = kind
+        type.__setattr__(cls, "_value_fields", fields)
         return fields
 
     def __post_init__(self) -> None:

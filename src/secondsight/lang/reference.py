@@ -6,8 +6,10 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from types import CodeType
 from typing import Any
 
 from secondsight.lang import stored, support
@@ -28,6 +30,8 @@ class Successor:
     error: LangError | None = None
 
 
+_DEPTH = 20 * support.MAX_PIECES
+
 StepFunction = Callable[[Any, int, int], Any]
 
 
@@ -45,6 +49,8 @@ class Reference:
             "REF": layout.to_offset, "NUM": layout.to_number, "Blocked": support.Blocked,
         }  # fmt: skip
         exec(rendered.compiled, self.namespace)
+        if any("again" in c.co_names for c in rendered.compiled.co_consts if isinstance(c, CodeType)):
+            sys.setrecursionlimit(max(sys.getrecursionlimit(), _DEPTH))  # each piece of such a loop calls the next
         self.steps: list[StepFunction | None] = [None, *(self.namespace[f"p{i + 1}"] for i in range(len(program.code.places)))]
         self.threads = [(i, base, i + 1) for i, base in enumerate(program.bases)]
         self.wide = program.counter_width == 2

@@ -143,6 +143,9 @@ class _Renderer(ExpressionRenderer):
     def _block(self, depth: int, block: Block, copied: bool) -> None:
         """The statements of a block and its end. `copied`: the state is already our own to change."""
         assert self.frame is not None
+        if block.round_of is not None:
+            copied = self._own(depth, copied)
+            self.out(depth, f"again(s, {self.site(block.round_of)})")
         for stmt in block.statements:
             copied = self._statement(depth, stmt, copied)
         dirty = self.frame.flow.dirty_out(block)

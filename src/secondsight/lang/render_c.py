@@ -229,6 +229,9 @@ class _CRenderer(CExpressions):
         assert self.frame is not None
         if block.goes_round:
             self.out("x->round = 1;")
+        if block.round_of is not None:
+            failed = f"fail(x, ROUNDS, {self.site(block.round_of)}, SS_ROUNDS, 0, 0)"
+            self.out(f"if (x->rounds++ >= SS_ROUNDS) {{ {failed}; return 0; }}")
         for stmt in block.statements:
             self._statement(stmt)
         dirty = self.frame.flow.dirty_out(block)
@@ -393,7 +396,7 @@ class _CRenderer(CExpressions):
         with self.indented():
             self.out(f"if (!({self.expr(stmt.test)})) break;")
             if not stmt.step:
-                self.out(f"if ({rounds}++ >= 100000) {{ fail(x, ROUNDS, {self.site(stmt.where)}, 0, 0, 0); return 0; }}")
+                self.out(f"if ({rounds}++ >= 100000) {{ fail(x, ROUNDS, {self.site(stmt.where)}, 100000, 0, 0); return 0; }}")
         self.loops.append(stmt)
         self._suite([*stmt.body, *stmt.step])
         self.loops.pop()

@@ -288,9 +288,14 @@ class CExpressions:
                 right = f"nz(x, {right}, {self.site(node.where)})"
             return f"floor_{'div' if node.op == '//' else 'mod'}({left}, {right})"
         if node.op in ("<<", ">>"):
-            if not 0 <= kind.low <= kind.high <= MAX_SHIFT or kind.high > 62:
-                right = f"sh(x, {right}, {self.site(node.where)})"
+            most = MAX_SHIFT if node.wide else 62 if node.op == "<<" else 63  # by more: 0 stays 0, a number its sign
+            if not 0 <= kind.low <= kind.high <= most:
+                right = f"sh(x, {right}, {most}, {self.site(node.where)})"
+            if node.wide:
+                return f"wd(x, (i128){left} * ((i128)1 << {right}), {self.site(node.where, node.wide)})"
             return f"((i64){left} * (1LL << {right}))" if node.op == "<<" else f"((i64){left} >> {right})"
+        if node.wide:
+            return f"wd(x, (i128){left} {node.op} {right}, {self.site(node.where, node.wide)})"
         return f"((i64){left} {node.op} {right})"
 
     def _logic(self, node: ir.Logic) -> str:

@@ -204,6 +204,8 @@ class ExpressionRenderer:
             right = f"sh({right}, {self.site(node.where)})"
         if node.op in ("+", "-") and right == "0":
             return f"(+{left})"  # int() of a truth value
+        if node.wide:
+            return f"wd({left} {node.op} {right}, {self.site(node.where, node.wide)})"
         return f"({left} {node.op} {right})"
 
     def _call(self, node: ir.Call) -> str:

@@ -12,7 +12,7 @@ from secondsight.lang import ir, tree
 from secondsight.lang.assigned import first_unassigned
 from secondsight.lang.blocks import BlockLowering, ends
 from secondsight.lang.errors import LangError, OutOfRecords, Position, Refused
-from secondsight.lang.facts import hints_of, parameters_of
+from secondsight.lang.facts import meaning_of, parameters_of
 from secondsight.lang.locks import spin_until
 from secondsight.lang.lowering import Bundle, Place, describe
 from secondsight.lang.source import line_of
@@ -103,7 +103,7 @@ class StatementLowering(BlockLowering):
             if not (known and (value is atomic or getattr(value, "__name__", "") in ("rule", "tracepoint"))):
                 raise self.refuse(decorator, "a decorator other than @atomic, @rule, @tracepoint", "a plain function")
         try:
-            hints = hints_of(source)
+            hints = self.frontend.hints(source)
         except Exception as error:
             raise self.refuse(self.tree, f"an annotation has no meaning: {error}", "import or define the name") from None
         for i, argument in enumerate(arguments.args):
@@ -311,7 +311,7 @@ class StatementLowering(BlockLowering):
 
     def same_parameters(self, node: ast.AST, rule: Any, tracepoint: Any) -> None:
         """Refuse a rule whose parameters are not those of its tracepoint."""
-        mine, its = (list(hints_of(f)) for f in (rule, tracepoint))
+        mine, its = (list(self.frontend.hints(f)) for f in (rule, tracepoint))
         if mine != its:
             raise self.refuse(
                 node,
@@ -359,12 +359,11 @@ class StatementLowering(BlockLowering):
     def annotated(self, target: ast.Name, annotation: ast.expr, value: ast.expr, where: Position) -> None:
         """`x: U8 = value`."""
         try:
-            hint = eval(compiled(annotation), self.source.__globals__, self.globals.maps[0])
-            if isinstance(hint, str):
-                hint = eval(hint, self.source.__globals__, self.globals.maps[0])
+            hint = meaning_of(compiled(annotation), self.source)
         except Exception as error:
             raise self.refuse(annotation, f"the annotation is not defined: {error}", "a type of the language") from None
         kind = self.type_of(annotation, hint)
+        self.frontend.annotations[self.source, ast.unparse(annotation)] = repr(kind)
         if not isinstance(kind, (IntType, RefType)):
             raise self.refuse(annotation, f"a local cannot be {kind}", "an integer type or Ref[Record]")
         if target.id in self.bundles:

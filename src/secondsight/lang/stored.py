@@ -15,26 +15,29 @@ import json
 import marshal
 import os
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import CodeType
+from types import CodeType, FunctionType, ModuleType
 from typing import TYPE_CHECKING, Any
 
 from secondsight.lang import ir, source
 from secondsight.lang.compiler import cache_folder
 from secondsight.lang.errors import LangError, Position
+from secondsight.lang.facts import meaning_of
 from secondsight.lang.layout import Layout
 from secondsight.lang.origin import Origin
 from secondsight.lang.records import Machine, Record
-from secondsight.lang.types import IntType, RefType
+from secondsight.lang.types import IntType, RefType, resolve
 
 if TYPE_CHECKING:
     from secondsight.lang.code import Code
 
 __all__ = ["Known", "find", "find_python", "has_python", "keep", "keep_python"]
 
-VERSION = 1
+VERSION = 2
 _SUM = 64
+_LANGUAGE = "secondsight.lang"
 
 
 @dataclass(slots=True)
@@ -49,14 +52,12 @@ class Known:
 
 def find(origin: Origin, machine: Machine) -> Known | None:
     """What is known of the code that `origin` stands for; None if that is nothing, or not to be trusted."""
-    data = _read(_path(origin))
-    if data is None:
+    data = None if origin.unclear else _read(_path(origin))
+    if data is None or not means_the_same(data["annotations"], list(origin.functions)):
         return None
     try:
         declared = [origin.declarations[name] for name in data["declarations"]]
         if not set(machine._states) <= set(declared):
-            return None
-        if any(_hash(file) != wanted for file, wanted in data["files"].items()):
             return None
         places = [(Position(*where), function) for *where, function in data["places"]]
         roots = [
@@ -72,6 +73,14 @@ def find(origin: Origin, machine: Machine) -> Known | None:
         return None
 
 
+def means_the_same(annotations: list[list[Any]], functions: Sequence[FunctionType]) -> bool:
+    """Whether the annotations of locals, each with its function's place among `functions`, mean what they meant."""
+    try:
+        return all(repr(resolve(meaning_of(text, functions[at]))) == meant for at, text, meant in annotations)
+    except Exception:
+        return False
+
+
 def keep(code: Code) -> None:
     """Keep what is known of some code. A folder that cannot be written, or code whose origin is unclear, is no error."""
     origin = code.origin
@@ -85,7 +94,7 @@ def keep(code: Code) -> None:
         data = code.known.data
     path = _path(origin)
     there = _read(path)
-    if there is not None and there["files"] == data["files"]:  # another process may have learned something else
+    if there is not None and there["annotations"] == data["annotations"]:  # another process may have learned something else
         for part in ("facts", "texts"):
             data[part] = there[part] | data[part]
     data["facts"] |= code.facts
@@ -101,7 +110,7 @@ def find_python(code: Code) -> tuple[CodeType, list[tuple[Position, str]], dict[
         return None
     try:
         content = _path(code.origin).with_suffix(".python").read_bytes()
-        if _signed(code.known.data, content[_SUM:]) != content[:_SUM]:
+        if _signed(code.origin, code.known.data, content[_SUM:]) != content[:_SUM]:
             return None
         text, sites, tables = marshal.loads(content[_SUM:])
         return text, [(Position(*where), name) for where, name in sites], tables
@@ -122,12 +131,13 @@ def keep_python(code: Code, text: CodeType, sites: list[tuple[Position, str]], t
     data = code.known.data if code.known is not None else None if code.changed else _read(_path(code.origin))
     if data is not None:
         content = marshal.dumps((text, [((w.file, w.line, w.column), name) for w, name in sites], tables))
-        _write(_path(code.origin).with_suffix(".python"), _signed(data, content) + content)
+        _write(_path(code.origin).with_suffix(".python"), _signed(code.origin, data, content) + content)
 
 
-def _signed(data: dict[str, Any], content: bytes) -> bytes:
+def _signed(origin: Origin, data: dict[str, Any], content: bytes) -> bytes:
     """What a file beside the first begins with: it was made from the same source."""
-    return hashlib.sha256(json.dumps(data["files"], sort_keys=True).encode() + content).hexdigest().encode()
+    made_from = json.dumps([origin.digest, data["annotations"]]).encode()
+    return hashlib.sha256(made_from + content).hexdigest().encode()
 
 
 def _write(path: Path, content: bytes) -> None:
@@ -163,13 +173,6 @@ def _read(path: Path) -> dict[str, Any] | None:
         return None
 
 
-def _hash(file: str) -> str | None:
-    try:
-        return hashlib.sha256(Path(file).read_bytes()).hexdigest()
-    except OSError:
-        return None
-
-
 def _told(code: Code, origin: Origin) -> dict[str, Any] | None:
     """What there is to keep of lowered code; None where `origin` may not say everything that it depends on."""
     linked = code.linked
@@ -177,17 +180,17 @@ def _told(code: Code, origin: Origin) -> dict[str, Any] | None:
     ours = {f for f in sources if not f.__module__.startswith("secondsight.lang.")}
     declared = linked.layout.declarations
     names = [d.name for d in declared]
-    if not ours <= origin.functions or any(origin.declarations.get(d.name) is not d for d in declared) or origin.unclear:
+    if not ours <= origin.functions.keys() or any(origin.declarations.get(d.name) is not d for d in declared) or origin.unclear:
         return None
-    files = {}
-    for file in sorted({f.__code__.co_filename for f in sources}):
-        try:
-            raw = Path(file).read_bytes()
-        except OSError:
-            return None
-        if source.hash_of(source.as_read(raw)) != source.read.get(file):
-            return None  # it is not any more what was lowered
-        files[file] = hashlib.sha256(raw).hexdigest()
+    if any(not _is_covered(origin, *read) for read in linked.frontend.reads.values()):
+        return None
+    for file in {f.__code__.co_filename for f in sources}:
+        if not _is_unchanged(file, origin):
+            return None  # it is not any more what was loaded
+    annotations = []
+    for (function, text), meant in linked.frontend.annotations.items():
+        if function in origin.functions:
+            annotations.append([origin.functions[function], text, meant])
     roots = []
     for root in code.roots.values():
         params = [_told_variable(p, origin) for p in root.params]
@@ -196,7 +199,7 @@ def _told(code: Code, origin: Origin) -> dict[str, Any] | None:
         roots.append([root.name, root.atomic, params, root.number])
     return {
         "version": VERSION,
-        "files": files,
+        "annotations": annotations,
         "declarations": names,
         "sizes": [code.layout.shared_size, code.layout.ref_width],
         "region": code.region,
@@ -207,6 +210,27 @@ def _told(code: Code, origin: Origin) -> dict[str, Any] | None:
         "facts": {},
         "texts": {},
     }
+
+
+def _is_covered(origin: Origin, space: Any, name: str) -> bool:
+    """Whether what the front end took is in the digest: as a value, or with the whole language."""
+    if origin.covers(space, name):
+        return True
+    if isinstance(space, dict):
+        value, module = space[name], space.get("__name__", "")
+        home = value.__name__ if isinstance(value, ModuleType) else getattr(value, "__module__", None) or ""
+        return str(module).startswith(_LANGUAGE) or (callable(value) and home.startswith(_LANGUAGE)) or home == "builtins"
+    return (space.__name__ if isinstance(space, ModuleType) else space.__module__).startswith((_LANGUAGE, "builtins"))
+
+
+def _is_unchanged(file: str, origin: Origin) -> bool:
+    """Whether the text that functions were lowered from is the one that the digest was made of."""
+    try:
+        raw = Path(file).read_bytes()
+    except OSError:
+        return False
+    same = source.hash_of(source.as_read(raw)) == source.read.get(file)
+    return same and origin.files.get(file, hashed := hashlib.sha256(raw).hexdigest()) == hashed
 
 
 def _told_variable(var: ir.Var, origin: Origin) -> list[Any] | None:

@@ -14,11 +14,15 @@ from secondsight.lang.errors import (
     OutOfRecords,
     Position,
     RuleBroken,
+    TooLarge,
 )
+from secondsight.lang.types import LARGEST_NUMBER
 
 __all__ = ["Blocked", "Choices", "functions"]
 
 MAX_ROUNDS = 100_000
+MAX_COUNT = 2**31 - 1
+MAX_PIECES = 1000
 
 
 class Choices:
@@ -88,6 +92,11 @@ def functions(sites: list[tuple[Position, str]], choices: Choices) -> dict[str, 
             return value
         raise ModelError(f"a shift by {value} bits", sites[site][0])
 
+    def wd(value: int, site: int) -> int:
+        if -LARGEST_NUMBER <= value <= LARGEST_NUMBER:
+            return value
+        raise TooLarge(sites[site][1], sites[site][0])
+
     def io(base: int, reference: int, stride: int, count: int, site: int) -> int:
         place, rest = divmod(reference - base, stride)
         if rest or not 0 <= place < count:
@@ -126,6 +135,8 @@ def functions(sites: list[tuple[Position, str]], choices: Choices) -> dict[str, 
     def ch(count: int, site: int) -> int:
         if count <= 0:
             raise ModelError("choose() has nothing to choose from", sites[site][0])
+        if count > MAX_COUNT:
+            raise ModelError(f"choose() among more than {MAX_COUNT}", sites[site][0])
         return choices.take(count)
 
     def cw(options: list[int], site: int) -> int:
@@ -143,6 +154,17 @@ def functions(sites: list[tuple[Position, str]], choices: Choices) -> dict[str, 
         if rounds >= MAX_ROUNDS:
             raise ModelError(f"a loop without a step boundary went round {MAX_ROUNDS} times", sites[site][0])
         return rounds + 1
+
+    step: Any = None
+    pieces = 0
+
+    def again(s: Any, site: int) -> None:
+        nonlocal step, pieces
+        if s is not step:  # each step has a state of its own
+            step, pieces = s, 0
+        if pieces >= MAX_PIECES:
+            raise ModelError(f"a loop without a step boundary went round {MAX_PIECES} times", sites[site][0])
+        pieces += 1
 
     def left_held(thread: int) -> None:
         raise RuleBroken("lock-held-at-exit", "the thread ends with a lock held")

@@ -302,7 +302,7 @@ def _slots(symmetry: Symmetry) -> Picked:
 
     def pick(frame: Frame, live: set[ir.Var]) -> list[str]:
         found = sorted(frame.slots[v] for v in live if v in frame.slots and symmetry.names(v.type))
-        return [f"(u16)(B + {at})" for at in found]
+        return [f"B + {at}" for at in found]
 
     return pick
 
@@ -317,8 +317,8 @@ def _numbers(symmetry: Symmetry) -> Picked:
         for var in sorted((v for v in live if v in frame.slots), key=lambda v: frame.slots[v]):
             kind = numbers.kind(var)
             if isinstance(var.type, IntType) and kind in (Kind.FOUND, Kind.PLACE, Kind.LIST):
-                parts = frame.slots[var], var.type.width, var.type.low, int(kind is Kind.LIST)
-                found.append("(ss_number){{ (u16)(B + {}), {}, {}, {} }}".format(*parts))
+                parts = frame.slots[var], var.type.low, var.type.width, int(kind is Kind.LIST)
+                found.append("(ss_number){{ B + {}, {}, {}, {} }}".format(*parts))
         return found
 
     return pick
@@ -343,8 +343,8 @@ def canonical(program: Program, symmetry: Symmetry) -> list[str]:
         f"static const u8 STAYS[] = {{ {', '.join(str(int(i in symmetry.fixed)) for i in range(symmetry.count))} }};",
         f"static inline i64 reference_at(const u8 *s, i64 at) {{ return {reference}; }}",
         f"static inline void refer_to(u8 *s, i64 at, i64 to) {{ {store}; }}",
-        "typedef struct { u16 at; u8 width; i32 low; u8 list; } ss_number;",
-        *_live(program, "live_references", "u16", _slots(symmetry)),
+        "typedef struct { i64 at, low; i32 width, list; } ss_number;",
+        *_live(program, "live_references", "i64", _slots(symmetry)),
         *_live(program, "live_numbers", "ss_number", _numbers(symmetry)),
         f"enum {{ MOST_REFERENCES = OUTSIDE + THREADS * {program.region} + 1, MOST_NUMBERS = THREADS * {program.region} + 1 }};",
         f"enum {{ LIST_BASE = {BASE} }};",
@@ -391,7 +391,7 @@ static inline int which(i64 reference)
 	return reference >= SAME && reference < SAME + SAME_SIZE * SAMES ? (int)((reference - SAME) / SAME_SIZE) : -1;
 }
 
-static inline void renamed(u8 *s, i64 at, const u8 *name)
+static inline void renamed(u8 *s, i64 at, const u16 *name)
 {
 	i64 to = reference_at(s, at);
 	int i = which(to);
@@ -404,9 +404,10 @@ static inline i64 number_at(const u8 *s, const ss_number *n) { return ldn(s + n-
 /* Rename the interchangeable records in the order of their first use. */
 static void canonical(u8 *s)
 {
-	u16 places[MOST_REFERENCES];
+	i64 places[MOST_REFERENCES];
 	ss_number numbers[MOST_NUMBERS];
-	u8 name[SAMES], known[SAMES], moved[SAME_SIZE * SAMES];
+	u16 name[SAMES];
+	u8 known[SAMES], moved[SAME_SIZE * SAMES];
 	int count = 0, counted = 0, next = 0, done = 0, changed = 0;
 	for (int i = 0; i < OUTSIDE; i++)
 		places[count++] = OUTSIDE_AT[i];
@@ -416,7 +417,7 @@ static void canonical(u8 *s)
 	}
 	for (int i = 0; i < SAMES; i++) {
 		known[i] = STAYS[i];
-		name[i] = (u8)i;
+		name[i] = (u16)i;
 	}
 	int queue[SAMES], queued = 0;
 	for (int i = 0; i < SAMES; i++)
@@ -453,7 +454,7 @@ static void canonical(u8 *s)
 		while (STAYS[next])
 			next++;
 		known[i] = 1;
-		name[i] = (u8)next++;
+		name[i] = (u16)next++;
 		queue[queued++] = i;
 	}
 	int rest[SAMES], left = 0;
@@ -470,7 +471,7 @@ static void canonical(u8 *s)
 	for (int j = 0; j < left; j++) {
 		while (STAYS[next])
 			next++;
-		name[rest[j]] = (u8)next++;
+		name[rest[j]] = (u16)next++;
 	}
 	for (int i = 0; i < SAMES; i++)
 		changed |= name[i] != i;

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "I16",
+    "LARGEST_NUMBER",
     "U8",
     "U16",
     "ArrayType",
@@ -151,6 +152,9 @@ class ValueType:
 
 Type = IntType | RefType | RecordType | ArrayType | ValueType
 
+LARGEST_NUMBER = (1 << 62) - 1
+"""No number of a program lies further from 0: whatever runs it has room for it, and for the difference of two."""
+
 BOOL = IntType(0, 1, "bool")
 PLAIN_INT = IntType(-32768, 32767)
 
@@ -170,6 +174,8 @@ def resolve(annotation: Any, *, embedded: bool = False) -> Type | None:
         base, *extras = typing.get_args(annotation)
         for extra in extras:
             if isinstance(extra, Bounds):
+                if not -LARGEST_NUMBER <= extra.low <= extra.high <= LARGEST_NUMBER:
+                    raise LangError(f"{extra}: a range from a low to a high bound is wanted, of numbers of 63 bits at most")
                 return IntType(extra.low, extra.high, extra.display)
         return resolve(base, embedded=embedded)
     if origin in (Union, UnionType):
@@ -191,6 +197,8 @@ def resolve(annotation: Any, *, embedded: bool = False) -> Type | None:
     if annotation is int:
         return PLAIN_INT
     if isinstance(annotation, type):
+        if issubclass(annotation, enum.Enum) and any(abs(m.value) > LARGEST_NUMBER for m in annotation if isinstance(m, int)):
+            raise LangError(f"{annotation.__name__} has a member of more than 63 bits")
         if issubclass(annotation, enum.IntFlag):
             return IntType(0, max(1, sum(m.value for m in annotation)), "enum", annotation)
         if issubclass(annotation, enum.IntEnum):

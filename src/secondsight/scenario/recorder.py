@@ -8,14 +8,15 @@ the real kernels run that data.
 from __future__ import annotations
 
 import difflib
-import importlib.util
-import sys
+import hashlib
 import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from secondsight.lang.errors import LangError
+from secondsight.lang.modules import load
 from secondsight.scenario.check import Checker, Handle
 from secondsight.scenario.data import Scenario, Thread
 from secondsight.scenario.handles import INSIDE, Address, DeviceHandle, File, Importer, Mapping, Pin, caller, span
@@ -354,21 +355,17 @@ def load_scenarios(path: str | Path) -> list[Scenario]:
     path = Path(path)
     if not path.is_file():
         raise ScenarioError("no such file", "give the path of a Python file with @scenario functions", (str(path), 0))
-    spec = importlib.util.spec_from_file_location(f"secondsight_scenarios.{path.stem}", path)
-    if spec is None or spec.loader is None:
-        raise ScenarioError("not a Python file", "give a .py file with @scenario functions", (str(path), 0))
-    module = importlib.util.module_from_spec(spec)
-    sys.path.insert(0, str(path.resolve().parent))  # what lies beside it can be imported, as beside a driver
+    name = f"_secondsight_scenarios_{hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:16]}"
     try:
-        spec.loader.exec_module(module)
+        module = load(name, path)
     except ScenarioError:
         raise
+    except LangError as error:
+        raise ScenarioError(str(error), "", (str(path), 0)) from error
     except SyntaxError as error:
         raise ScenarioError(f"syntax error: {error.msg}", "", (str(path), error.lineno or 0)) from error
     except (Exception, SystemExit) as error:
         raise ScenarioError(f"{type(error).__name__}: {error}", "", (str(path), _line_in(path, error))) from error
-    finally:
-        sys.path.pop(0)
     found = {id(value): value for value in vars(module).values() if isinstance(value, Scenario)}
     if not found:
         raise ScenarioError("defines no scenario", "decorate a function with @scenario", (str(path), 0))

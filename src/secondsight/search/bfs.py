@@ -1,4 +1,4 @@
-"""Breadth-first search over a program's states with the reference executor: the first counterexample is a shortest one.
+"""Breadth-first search over a program's states with the reference executor: the counterexample is a shortest one.
 
 Whole states are kept in a hash set, so no state is missed. For each state its parent and which of the parent's successors
 it was are remembered, twelve bytes; a trace is rebuilt by walking back and running forward.
@@ -12,12 +12,12 @@ from array import array
 from collections.abc import Callable, Sequence
 
 from secondsight.lang.errors import Blocked, LangError, ModelError, NoneFollowed, RuleBroken
-from secondsight.lang.reference import Reference
+from secondsight.lang.reference import Reference, Successor
 from secondsight.search.lock_order import LockOrder
 from secondsight.search.loop import livelock
 from secondsight.search.messages import deadlock_message
 from secondsight.search.progress import Edges, lock_steps
-from secondsight.search.result import Limits, Progress, Result, Step, Trace, Verdict, Violation
+from secondsight.search.result import Limits, Progress, Result, Step, Trace, Verdict, Violation, reported
 
 __all__ = ["breadth_first"]
 
@@ -35,7 +35,7 @@ def breadth_first(
     lock_order: bool = True,
     progress: bool = False,
 ) -> Result:
-    """Visit every state that can be reached, or stop at the first broken rule.
+    """Visit every state that can be reached, or stop with the level in which a rule is broken (`search.result.reported`).
 
     `watch`: the part of the state, from and to, whose values in final states are collected as outcomes (a state is final
     when every thread but the daemons has ended). `order`: the order in which threads are tried (any order visits the same
@@ -72,6 +72,8 @@ class _Search:
         self.outcomes: set[bytes] = set()
         self.transitions = self.depth = 0
         self.violation: Violation | None = None
+        self.stopped: int | None = None  # the state in which something was found
+        self.against: Violation | None = None
         self.error_trace: Trace | None = None
         self.started = self.told = time.perf_counter()
 
@@ -112,11 +114,12 @@ class _Search:
         chunk = _CHUNK if self.limits.states is None else max(1, min(_CHUNK, self.limits.states // 4))
         level = [self.reference.initial]
         first = 0  # the number of the level's first state, in order of discovery
-        while level and self.violation is None:
+        while level:
             following: list[bytes] = []
             for start in range(0, len(level), chunk):
                 self._expand(level[start : start + chunk], first + start, following)
-                if self.violation is not None:
+                if self.stopped is not None:
+                    self._judge(level[self.stopped - first :], self.stopped)
                     return
                 self._look(len(level) - start + len(following), following or start + chunk < len(level))
             first += len(level)
@@ -147,8 +150,9 @@ class _Search:
                         result = step(state, base, thread)
                     except Blocked:
                         result = None
-                    except (ModelError, RuleBroken, RecursionError) as error:
-                        self._found(number, index, error)
+                    except (ModelError, RuleBroken, RecursionError):
+                        choices.reset()
+                        self.stopped = number
                         return
                     if result is not None:
                         ordinal += 1
@@ -161,28 +165,100 @@ class _Search:
                         if edges is not None:
                             edges.step(index, seen[new])
                         if counter in taking and thread in holders[look(state)]:
-                            if self._inverts(state, new, thread, counter, number, index):
+                            self.against = self._inverts(state, new, thread, counter, number, Step(index, tuple(script)))
+                            if self.against is not None:
+                                choices.reset()
+                                self.stopped = number
                                 return
                     if not script:
                         break
                     if not choices.advance():
                         break
             self.transitions += ordinal
-            if (final or not ordinal) and not self._final(number, state, ordinal):
+            if (final or not ordinal) and not self._final(state, ordinal):
+                self.stopped = number
                 return
 
     # The end of a path.
 
-    def _final(self, number: int, state: bytes, successors: int) -> bool:
+    def _final(self, state: bytes, successors: int) -> bool:
         """A state without successors, or with daemons' only: an outcome, or a deadlock (then False)."""
         if self.reference.finished(state):
             if self.watch is not None:
                 self.outcomes.add(state[self.watch[0] : self.watch[1]])
             return True
-        if successors or not self.deadlock:
+        return bool(successors) or not self.deadlock
+
+    def _judge(self, states: list[bytes], first: int) -> None:
+        """Something is wrong in the first of these states: see what is wrong in it and in the rest of its level, and what counts."""
+        found: dict[str, tuple[int, Successor | Violation | None]] = {}
+        errors: list[tuple[int, Successor]] = []
+        interrupted = False
+        if self.against is not None:
+            found["lock-order"] = first, self.against
+        try:
+            for number, state in enumerate(states, first):
+                if self._look_through(number, state, found, errors):
+                    break
+                late = number % _CHUNK == 0 and self.limits.seconds is not None
+                if late and time.perf_counter() - self.started >= (self.limits.seconds or 0):
+                    break
+        except KeyboardInterrupt:
+            interrupted = True
+        if found:
+            self.violation = self._violation(*found[reported(found)])
+        if interrupted:
+            raise KeyboardInterrupt
+        if errors and not found:
+            number, way = errors[0]
+            assert isinstance(way.error, ModelError)
+            trace = self._trace(number)
+            self.error_trace = Trace((*trace.steps, Step(way.thread, way.choices)), trace.states)
+            raise way.error
+
+    def _look_through(
+        self, number: int, state: bytes, found: dict[str, tuple[int, Successor | Violation | None]], errors: list[tuple[int, Successor]]
+    ) -> bool:
+        """What is wrong in a state; True where nothing counts more than what was found."""
+        steps = failed = 0
+        for index, _, thread in self.threads:
+            for way in self.reference.thread_successors(state, index):
+                failed += way.error is not None
+                steps += way.error is None
+                if isinstance(way.error, (RuleBroken, NoneFollowed)):
+                    found.setdefault(way.error.rule, (number, way))
+                elif way.error is not None:
+                    errors.append((number, way))
+                elif "lock-order" not in found:
+                    against = self._takes(state, way, thread, number)
+                    if against is not None:
+                        found["lock-order"] = number, against
+        if not steps and not failed and self.deadlock and not self.reference.finished(state):
+            found["deadlock"] = number, None
             return True
-        self.violation = Violation("deadlock", deadlock_message(self.reference, state), None, self._trace(number))
         return False
+
+    def _takes(self, state: bytes, way: Successor, thread: int, number: int) -> Violation | None:
+        """What is wrong with a step's taking a lock, if anything is."""
+        counter = self.reference.counter(state, way.thread)
+        order = self.lock_order
+        if order is None or counter not in order.counters or thread not in order.holders[order.look(state)]:
+            return None
+        assert way.state is not None
+        return self._inverts(state, way.state, thread, counter, number, Step(way.thread, way.choices))
+
+    def _violation(self, number: int, what: Successor | Violation | None) -> Violation:
+        """A broken rule, with the trace to where it is broken; None: nobody can go on in that state."""
+        if isinstance(what, Violation):
+            return what
+        trace = self._trace(number)
+        if what is None:
+            last = trace.states[-1] if trace.states else self.reference.initial
+            return Violation("deadlock", deadlock_message(self.reference, last), None, trace)
+        error = what.error
+        assert isinstance(error, (RuleBroken, NoneFollowed))
+        message = error.message if isinstance(error, RuleBroken) else str(error)
+        return Violation(error.rule, message, error.where, Trace((*trace.steps, Step(what.thread, what.choices)), trace.states))
 
     def _standing(self, state: bytes) -> tuple[int, int]:
         """Which threads have not ended, and which stand at a lock; bit t is thread t."""
@@ -200,34 +276,19 @@ class _Search:
             first = self._trace(min(found))
             self.violation = livelock(self.reference, first, lambda state: self.seen.get(state) in found)
 
-    def _inverts(self, state: bytes, new: bytes, thread: int, counter: int, number: int, index: int) -> bool:
-        """Whether a step took a lock against the order that other steps took locks in."""
+    def _inverts(self, state: bytes, new: bytes, thread: int, counter: int, number: int, step: Step) -> Violation | None:
+        """The broken rule, if a step took a lock against the order that other steps took locks in."""
         assert self.lock_order is not None
         found = self.lock_order.note(state, new, thread, counter)
         if found is None:
-            return False
+            return None
         message, where = found
-        last = Step(index, tuple(self.reference.choices.script))
-        self.reference.choices.reset()
+        choices = self.reference.choices
+        kept = choices.script[:], choices.sizes[:], choices.at
+        choices.reset()
         trace = self._trace(number)
-        whole = Trace((*trace.steps, last), (*trace.states, new))
-        self.violation = Violation("lock-order", message, where, whole)
-        return True
-
-    def _found(self, number: int, thread: int, error: ModelError | RuleBroken | RecursionError) -> None:
-        """A step broke a rule: the violation. Or the model is wrong or its bounds are too small: raised again."""
-        last = Step(thread, tuple(self.reference.choices.script))
-        self.reference.choices.reset()
-        trace = self._trace(number)
-        whole = Trace((*trace.steps, last), trace.states)
-        if isinstance(error, RecursionError):
-            self.error_trace = whole
-            raise ModelError("a loop without a step boundary does not end") from None
-        if isinstance(error, ModelError) and not isinstance(error, NoneFollowed):
-            self.error_trace = whole
-            raise error
-        message = error.message if isinstance(error, RuleBroken) else str(error)
-        self.violation = Violation(error.rule, message, error.where, whole)
+        choices.script[:], choices.sizes[:], choices.at = kept
+        return Violation("lock-order", message, where, Trace((*trace.steps, step), (*trace.states, new)))
 
     def _trace(self, number: int) -> Trace:
         """The way to a state, by its number in order of discovery."""

@@ -26,12 +26,14 @@ from secondsight.search.cluster_ray import hosts_at
 from secondsight.search.lock_order import LockOrder
 from secondsight.search.native import DEADLOCK, against_order, loop_rows, told, way
 from secondsight.search.reduced import reduced_by
-from secondsight.search.result import Limits, Progress, Result, Step, Trace, Verdict, Violation
+from secondsight.search.result import Limits, Progress, Result, Step, Trace, Verdict, Violation, reported
 
 __all__ = ["TURN_BYTES", "cluster_search", "job_of", "reduced_cluster_search", "search_by"]
 
 TURN_BYTES = 4 << 20
 """Bytes for other members that a member gathers, about, before its turn ends."""
+MOST_MEMBERS = 65535
+"""A state's owner is a number of two bytes."""
 
 
 def cluster_search(
@@ -129,6 +131,8 @@ def search_by(
 
     Where steps are merged: see `reduced_by` for what becomes of the facts that the library of `native` has.
     """
+    if len(hosts.names) > MOST_MEMBERS:
+        raise LangError(f"{len(hosts.names)} machines; the limit is {MOST_MEMBERS}")
     with native.alone():
         hosts.open(job)
         return _search_by(hosts, native, job, order, limits or Limits(), on_progress, collect, patience)
@@ -195,9 +199,13 @@ class _Search:
 
     def tell(self, levels: Levels) -> None:
         """Find the ways to what was found: a shortest first, what breaks a rule first, and always in the same order."""
+        first = 0
         for level, member, found in sorted(levels.seen.found, key=_rank):
             if self.against is not None and self.against[0] < level:
                 self._tell_order(levels)
+            if not self.collect and (self.violations or self.error) and level > first:
+                break
+            first = level
             trace = way(self.native, levels.way(member, found.number))
             made = told(self.native, found, trace, Step(found.thread, found.choices))
             if not isinstance(made, Violation):
@@ -206,9 +214,11 @@ class _Search:
             elif all(v.rule != made.rule for v in self.violations):
                 self._repeats(trace, found)
                 self.violations.append(made)
-            if not self.collect:
-                return
-        self._tell_order(levels)
+        if self.against is not None and (self.collect or self.against[0] == first or not (self.violations or self.error)):
+            self._tell_order(levels)
+        if self.violations and not self.collect:
+            rule = reported(v.rule for v in self.violations)
+            self.violations, self.error = [v for v in self.violations if v.rule == rule], None
 
     def _tell_order(self, levels: Levels) -> None:
         """Locks that are taken against the order of others."""

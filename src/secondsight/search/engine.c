@@ -145,7 +145,7 @@ struct ss_run {
 	u64 *table, *old_table;
 	u64 slots, old_slots;
 	i32 phase;
-	volatile i32 stop;
+	volatile i32 stop, scanning; /* something was found: the rest of the level is looked through, and that is the end */
 	u64 share;
 	volatile u64 taken, rehashed, chunk_bytes;
 	u64 level_states, level_chunks, file_end[2];

@@ -114,6 +114,10 @@ static void ss_between(ss_run *run)
 	if (run->stop)
 		return;
 	if (ss_level_is_used_up(run)) {
+		if (run->scanning) {
+			ss_stop(run, 0);
+			return;
+		}
 		ss_next_level(run);
 		if (!run->level_states)
 			return;

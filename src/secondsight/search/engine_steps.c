@@ -18,7 +18,10 @@ static void ss_outcome(ss_run *run, const u8 *state)
 	pthread_mutex_unlock(&run->lock);
 }
 
-/* Something to tell was found in the state of this number. 0: and the search is over. */
+/*
+ * Something to tell was found in the state of this number. 0: and the search is over. Breadth first it goes on to the end of the
+ * level, for what is found there does not depend on the order in which states are come to: the caller says which counts.
+ */
 static int ss_tell(ss_worker *w, int how, int thread, u32 number)
 {
 	ss_run *run = w->run;
@@ -30,6 +33,8 @@ static int ss_tell(ss_worker *w, int how, int thread, u32 number)
 #ifdef SS_CLUSTER
 	goes_on = 1; /* to the end of the level: all that it has is found, whatever the order in which members come to it */
 #endif
+	if (!goes_on && how != A_GOAL && !run->max_depth)
+		goes_on = run->scanning = 1;
 	pthread_mutex_lock(&run->lock);
 	int i;
 	for (i = 0; i < run->found_count; i++) {
@@ -37,7 +42,7 @@ static int ss_tell(ss_worker *w, int how, int thread, u32 number)
 		if (f->how == how && (how != A_STEP_FAILED || (f->kind == x->kind && (!rule || f->value == x->value))))
 			break;
 	}
-	if (i == run->found_count && i < MAX_FOUND && (run->collect || !i)) {
+	if (i == run->found_count && i < MAX_FOUND && (run->collect || run->scanning || !i)) {
 		ss_found *f = &run->found[run->found_count++];
 		memset(f, 0, sizeof *f);
 		f->how = how;
@@ -180,7 +185,7 @@ static int ss_advance(ss_x *x)
 static inline int ss_step(const u8 *state, u8 *room, int thread, int counter, ss_x *x)
 {
 	memcpy(room, state, STRIDE);
-	x->stop = x->round = 0;
+	x->stop = x->round = x->rounds = 0;
 	int done = step_at(counter, room, BASE[thread], thread + 1, x);
 	return x->stop == SS_FAILED ? -1 : x->stop == SS_BLOCKED ? 0 : done;
 }
@@ -190,7 +195,7 @@ static void ss_end(ss_worker *w, const u8 *state, u32 number, u32 steps)
 {
 	ss_run *run = w->run;
 	if (finished(state)) {
-		if (run->watch_to > run->watch_from)
+		if (run->watch_to > run->watch_from && !run->scanning)
 			ss_outcome(run, state);
 	} else if (!steps && run->deadlock) {
 		ss_tell(w, NOBODY_CAN_GO_ON, 0, number);
@@ -222,20 +227,23 @@ static inline void ss_expand(ss_worker *w, const u8 *state, u32 number)
 				if (!ss_tell(w, A_STEP_FAILED, thread, number))
 					return;
 			} else if (done) {
-				ss_print(w);
-				w->latest = p;
-				p->parent = number;
-				p->ordinal = (u16)ordinal++;
+				ordinal++;
+				if (!run->scanning) {
+					ss_print(w);
+					w->latest = p;
+					p->parent = number;
+					p->ordinal = (u16)(ordinal - 1);
 #ifdef SS_CLUSTER
-				p->from = ss_me(run);
+					p->from = ss_me(run);
 #endif
-				w->waiting++;
+					w->waiting++;
+				}
 				if (ordinal == MAX_SUCCESSORS) {
 					fail(&w->x, CHOICES, -1, 1, 0, 0);
 					ss_tell(w, A_STEP_FAILED, thread, number);
 					return;
 				}
-				if (w->x.round && run->progress)
+				if (w->x.round && run->progress && !run->scanning)
 					ss_keep_round(w, p->state, thread, counter);
 				if (run->note && run->taking[counter] && ss_note(w, state, p->state, thread, counter)
 				    && !ss_tell(w, NOTED, thread, number))
@@ -243,7 +251,8 @@ static inline void ss_expand(ss_worker *w, const u8 *state, u32 number)
 			}
 		} while (w->x.made && ss_advance(&w->x));
 	}
-	w->transitions += ordinal;
+	if (!run->scanning)
+		w->transitions += ordinal;
 	if (!running || !ordinal)
 		ss_end(w, state, number, ordinal + failed);
 }

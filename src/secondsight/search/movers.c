@@ -52,7 +52,7 @@
 
 #define SS_MERGED 1
 
-enum { MOST = 64, STALE = 14 };
+enum { MOST = 64 };
 enum { RIGHT = 1, LEFT = 2 };
 enum { FREE, BEFORE, AFTER }; /* nothing yet but steps that move both ways; right movers; the one step was taken */
 
@@ -227,6 +227,7 @@ static int merged_step(int counter, u8 *s, i64 B, i64 t, ss_x *x, int look)
 	memcpy(start, s, STATE_SIZE);
 	for (;;) {
 		int chosen = x->at, waits, acquires;
+		x->rounds = 0;
 		memcpy(before, s, STATE_SIZE);
 		int done = STEPS[counter](s, B, t, x);
 		waits = x->waits;
@@ -255,7 +256,7 @@ static int merged_step(int counter, u8 *s, i64 B, i64 t, ss_x *x, int look)
 		x->merged = number;
 		if (look && phase != FREE)
 			return 1;
-		if (!counter || number == MOST || x->made > SS_CHOICES / 2 || facts->never_merged >> (t - 1) & 1 || x->dice)
+		if (!counter || number == MOST || x->at > SS_CHOICES / 2 || facts->never_merged >> (t - 1) & 1 || x->dice)
 			return 1;
 		held = then;
 		continue;
@@ -278,8 +279,8 @@ static int some_way(int counter, const u8 *start, i64 B, i64 t, ss_x *x, int cho
 	u8 s[STATE_SIZE];
 	i32 script[SS_CHOICES], ways = 1, found = 0;
 	i32 stop = x->stop, made = x->made, at = x->at;
-	for (int i = 0; i < chosen; i++)
-		ways *= x->sizes[i];
+	for (int i = 0; i < chosen && ways <= 8; i++)
+		ways = x->sizes[i] > 8 ? 9 : ways * x->sizes[i];
 	if (ways == 1)
 		return 0;
 	if (ways > 8)
@@ -370,7 +371,7 @@ int ss_waits(const u8 *state, int thread)
 	ss_x *x = calloc(1, sizeof *x);
 	while (waits) {
 		memcpy(s, state, STATE_SIZE);
-		x->at = x->stop = 0;
+		x->at = x->stop = x->rounds = 0;
 		waits = (!STEPS[counter](s, BASE[thread], thread + 1, x) || x->stop) && x->stop != SS_FAILED;
 		if (!x->made || !ss_advance(x))
 			break;

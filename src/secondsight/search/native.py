@@ -21,7 +21,7 @@ from secondsight.search.lock_order import LockOrder
 from secondsight.search.loop import livelock
 from secondsight.search.messages import deadlock_message
 from secondsight.search.progress import inside_loops, lock_steps
-from secondsight.search.result import Limits, Progress, Result, Step, Trace, Verdict, Violation
+from secondsight.search.result import Limits, Progress, Result, Step, Trace, Verdict, Violation, reported
 from secondsight.search.strategy import BreadthFirst, DepthFirst, RandomWalks, Strategy
 
 __all__ = [
@@ -142,10 +142,11 @@ def native_search(
     )  # fmt: skip
     search = _Search(native, wanted)
     result = search.run()
-    by_several = any(v.rule != "livelock" for v in result.violations)  # a livelock's trace is found by one
+    # a livelock's trace is found by one
+    by_several = result.error is not None or any(v.rule != "livelock" for v in result.violations)
     if search.raw.crowd > 1 and not search.interrupted and by_several:
         again = _Search(native, replace(wanted, workers=1)).run()
-        return again if again.verdict is Verdict.BROKEN else result
+        return again if again.verdict is Verdict.BROKEN or again.error is not None else result
     return result
 
 
@@ -326,6 +327,9 @@ class _Search:
                 violations["livelock"] = livelocked
             else:
                 reason = livelocked
+        if violations and not self.wanted.collect:
+            rule = reported(violations)
+            violations, error, error_trace = {rule: violations[rule]}, None, None
         first = next(iter(violations.values()), None)
         verdict = Verdict.BROKEN if first else Verdict.NOT_FINISHED if reason else Verdict.HOLDS
         cut = not first or error is not None or self.interrupted or self.wanted.collect  # else a broken rule is all that is wanted

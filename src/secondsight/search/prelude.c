@@ -7,6 +7,7 @@ typedef uint32_t u32;
 typedef uint64_t u64;
 typedef int32_t i32;
 typedef int64_t i64;
+typedef __int128 i128;
 
 /*
  * A large text is compiled in two parts at once (lang/compiler.py): each has all of this head, its own part of the model's
@@ -31,9 +32,9 @@ typedef int64_t i64;
 #define FIRST_CHOICE(count) 0
 #endif
 
-enum { SS_CHOICES = 64 };
+enum { SS_CHOICES = 64, SS_ROUNDS = 1000 };
 enum { SS_BLOCKED = 1, SS_FAILED = 2 };
-enum { RULE = 1, RANGE, INDEX, NONE, CLASS, DIVISION, SHIFT, NOT_IN_ARRAY, FULL, FREED, NO_CHOICE, ROUNDS, CHOICES };
+enum { RULE = 1, RANGE, INDEX, NONE, CLASS, DIVISION, SHIFT, NOT_IN_ARRAY, FULL, FREED, NO_CHOICE, ROUNDS, CHOICES, STALE, TOO_LARGE };
 
 /* What a step leaves behind: how it stopped, and the choices it made. */
 typedef struct {
@@ -42,6 +43,7 @@ typedef struct {
 	i32 made, at;
 	i32 script[SS_CHOICES], sizes[SS_CHOICES];
 	i32 round; /* it began another round of a `while` loop */
+	i32 rounds; /* of loops that are cut into pieces; each piece calls the next, so that there is room for so many only */
 	SS_NOTED
 } ss_x;
 
@@ -65,8 +67,10 @@ static inline i64 nn(ss_x *x, i64 ref, i32 site)
 { if (ref) return ref; fail(x, NONE, site, 0, 0, 0); return 0; }
 static inline i64 nz(ss_x *x, i64 v, i32 site)
 { if (v) return v; fail(x, DIVISION, site, 0, 0, 0); return 1; }
-static inline i64 sh(ss_x *x, i64 v, i32 site)
-{ if (v >= 0 && v <= 64) return v < 63 ? v : 62; fail(x, SHIFT, site, v, 0, 0); return 0; }
+static inline i64 sh(ss_x *x, i64 v, i64 most, i32 site)
+{ if (v >= 0 && v <= 64) return v < most ? v : most; fail(x, SHIFT, site, v, 0, 0); return 0; }
+static inline i64 wd(ss_x *x, i128 v, i32 site)
+{ if (v > -(1LL << 62) && v < 1LL << 62) return (i64)v; fail(x, TOO_LARGE, site, 0, 0, 0); return 0; }
 static inline i64 floor_div(i64 a, i64 b) { i64 q = a / b; return q - ((a % b != 0) & ((a < 0) != (b < 0))); }
 static inline i64 floor_mod(i64 a, i64 b) { i64 r = a % b; return r + (((r != 0) & ((r < 0) != (b < 0))) ? b : 0); }
 static inline i64 min64(i64 a, i64 b) { return b < a ? b : a; }
@@ -112,6 +116,10 @@ static i64 ch(ss_x *x, i64 count, i32 site)
 		return 0;
 	if (count <= 0) {
 		fail(x, NO_CHOICE, site, 0, 0, 0);
+		return 0;
+	}
+	if (count > INT32_MAX) {
+		fail(x, CHOICES, site, 2, 0, 0);
 		return 0;
 	}
 	if (x->at == x->made) {

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import Enum
 
 from secondsight.lang.errors import LangError, Position
 
-__all__ = ["Limits", "Progress", "Result", "Step", "Trace", "Verdict", "Violation"]
+__all__ = ["Limits", "Progress", "Result", "Step", "Trace", "Verdict", "Violation", "reported"]
 
 
 class Verdict(Enum):
@@ -71,6 +72,14 @@ class Progress:
     seconds: float
 
 
+def reported(rules: Iterable[str]) -> str:
+    """Which of several rules that are broken in one level of a search breadth first is reported, the same for every executor.
+
+    A deadlock, as its trace is a step shorter; else the first in the order of their names.
+    """
+    return min(rules, key=lambda rule: (rule != "deadlock", rule))
+
+
 @dataclass(frozen=True, slots=True)
 class Result:
     """A search's result.
@@ -83,7 +92,8 @@ class Result:
     search goes on after the first broken rule, one for each rule. `peak`: bytes of memory that the search took (0: unknown).
     `reduced`: the reductions that were made, `merge` and `symmetry` (see `search.reduced`): states, transitions and depth are
     then those of the reduced graph. `note`: for people, why a reduction was not made, or what a trace is the shortest of.
-    `shortest`: no trace to the first broken rule has fewer steps.
+    `shortest`: no trace to any broken rule has fewer steps. Of several rules that are broken after so many steps
+    `reported` says which is `violation`; any of them counts more than an error of the model at that depth.
     """
 
     verdict: Verdict
