@@ -5,27 +5,27 @@ from __future__ import annotations
 from dataclasses import dataclass
 from importlib import resources
 
-from secondsight.lang import locks
 from secondsight.lang.layout import Layout
 from secondsight.lang.locks import Lock, RwLock
 from secondsight.lang.symmetry import Symmetry
 
-__all__ = ["LOCKS_FILE", "MOST_LOCKS", "Reductions", "merged_steps", "notes_before"]
+__all__ = ["MOST_LOCKS", "Reductions", "merged_steps", "notes_before"]
 
-LOCKS_FILE = locks.__file__
 MOST_LOCKS = 63
 
 NOTES = """\
 #include <stdint.h>
 #include <stdlib.h>
 #define SS_NOTED \\
-	int noted, waits, acquires, inside, merged; \\
+	int noted, waits, acquires, queues, alone, inside, merged; \\
 	uint64_t dice; \\
 	uint16_t places[SHARED_SIZE]; \\
 	uint8_t ways[SHARED_SIZE];
 #define RD(place) ss_touch(x, place, READ)
 #define WR(place) ss_touch(x, place, WRITE)
 #define LK(place) ss_touch(x, place, LOCK)
+#define LO(place) ss_touch(x, place, x->alone ? READ : LOCK)
+#define QU(place) (x->queues = 1, ss_touch(x, place, x->alone ? WRITE : LOCK))
 #define FIRST_CHOICE(count) (x->dice ? (i32)(ss_roll(x) % (u64)(count)) : 0)
 #define ss_touch(x, place, way) noting(&(x)->noted, (x)->places, (x)->ways, place, way)
 #define ss_roll(x) rolled(&(x)->dice)

@@ -27,6 +27,11 @@
  *     with those before it: by this rule a thread is alive for the others in the search whenever it is so in the whole graph.
  *   - Daemons are not merged where final states are watched: a final state may catch them anywhere. (Without that nothing is
  *     asked of a final state but that it is no deadlock, and that it is final depends on the other threads alone.)
+ *   - A writer's step into the queue of a lock that others read (`QU`) is a merged step of its own, but touches the lock as who
+ *     waits for it does. It only keeps others back: take it later than all that follows, or not at all if its thread gets
+ *     the lock, and the rest of the path is the same. So to a broken rule or a final state a path leads without such steps, and
+ *     to a deadlock one that has them last, where all threads are between merged steps. (A `trylock`, which reads who has the lock, can tell, and
+ *     so can the final states that may catch a daemon in a queue: `alone`.)
  *   - After MOST steps a merged step ends: none goes on for ever, and every state in which one ends is looked at by all threads.
  *   - A rule that is broken inside is broken: the thread ran there from a state that can be reached. But a step that fails
  *     ends the merged step before it, and is then taken alone: so what was done before it is seen by all, and a search that
@@ -154,7 +159,7 @@ static int moves(ss_x *x, const u8 *before, const u8 *after, i64 t, ss_held held
 		way &= ~LEFT;
 	if ((held.at_all & ~then.at_all) | (held.alone & ~then.alone))
 		way &= ~RIGHT;
-	if (x->acquires && x->acquires != __builtin_popcountll(risen))
+	if (x->queues || (x->acquires && x->acquires != __builtin_popcountll(risen)))
 		way = 0;
 	if (after && risen)
 		for (int i = 0; i < LOCKS; i++)
@@ -207,7 +212,7 @@ static int moves(ss_x *x, const u8 *before, const u8 *after, i64 t, ss_held held
 		return moves(x, before, after, t, held, then);
 	for (int i = 0; i < x->noted; i++)
 		x->ways[x->places[i]] = 0;
-	x->noted = x->waits = x->acquires = x->inside = 0;
+	x->noted = x->waits = x->acquires = x->queues = x->inside = 0;
 	return way;
 }
 
@@ -220,6 +225,7 @@ static int merged_step(int counter, u8 *s, i64 B, i64 t, ss_x *x, int look)
 	int number = 0, phase = FREE, first = counter;
 	ss_held held = held_by(s, t);
 	x->merged = 0;
+	x->alone = facts->never_merged >> (t - 1) & 1;
 	if (facts->stale && !x->dice) {
 		fail(x, STALE, -1, 0, 0, 0);
 		return 0;
@@ -229,7 +235,7 @@ static int merged_step(int counter, u8 *s, i64 B, i64 t, ss_x *x, int look)
 		int chosen = x->at, waits, acquires;
 		memcpy(before, s, STATE_SIZE);
 		int done = STEPS[counter](s, B, t, x);
-		waits = x->waits;
+		waits = x->waits || x->queues;
 		acquires = x->acquires;
 		if (!done || x->stop) {
 			moves(x, before, NULL, t, held, held);
