@@ -17,7 +17,9 @@ NOTES = """\
 #include <stdint.h>
 #include <stdlib.h>
 #define SS_NOTED \\
-	int noted, waits, acquires, queues, alone, inside, merged; \\
+	int noted, waits, acquires, queues, alone, inside, merged, ward, kept, obstacle, stands; \\
+	const uint8_t *waits_at; \\
+	void *aside; \\
 	uint64_t dice; \\
 	uint16_t places[SHARED_SIZE]; \\
 	uint8_t ways[SHARED_SIZE];
@@ -87,12 +89,13 @@ def merged_steps(layout: Layout, symmetry: Symmetry | None = None) -> list[str]:
         if readers:
             at[readers] = number
     owners, readers_ = ", ".join(str(o) for o, _ in places), ", ".join(str(r) for _, r in places)
+    to_queue = layout.offset(RwLock, "waiting") - layout.offset(RwLock, "readers")
     same = ["#define SAME_AS(place) (place)"]
     if symmetry is not None:  # what is learned of one record holds for all that it may be renamed to
         numbers = ", ".join(map(str, symmetry.same_as(layout.shared_size)))
         same = [f"static const u16 STANDS_FOR[] = {{ {numbers} }};", "#define SAME_AS(place) STANDS_FOR[place]"]
     return [
-        f"enum {{ LOCKS = {len(places)} }};",
+        f"enum {{ LOCKS = {len(places)}, TO_QUEUE = {to_queue} }};",
         f"static const u16 LOCK_OWNER[] = {{ {owners or 0} }}, LOCK_READERS[] = {{ {readers_ or 0} }};",
         f"static const u8 LOCK_AT[] = {{ {', '.join(map(str, at))} }};",
         *same,
