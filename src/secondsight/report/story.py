@@ -269,7 +269,7 @@ class _Teller:
         if name not in _TAKES_AND_DROPS or caller is None or not now.frames:
             return
         text = lock_text(name, lock, now.frames[-1].f_locals)
-        if not at_once:
+        if not at_once and now.step.error is None:
             self.queued[now.step.thread] = call.name, call, text
             self._add(call, f"{text} {QUEUED}", now, now.step.line)
         elif is_written_by_hand(caller.function):
