@@ -217,7 +217,7 @@ def test_damaged_json_is_refused(change: dict[str, object]) -> None:
 
 def test_a_writer_in_a_queue_says_that_it_holds_up_readers_and_when_it_has_its_turn() -> None:
     program = queue()
-    text = mail("Title", program, breadth_first(Reference(program)))
+    text = " ".join(mail("Title", program, breadth_first(Reference(program))).split())
     queued = text.index("write_lock(board.rw) waits, and so do readers that come now")
     tried, left, turn = text.index("read_trylock(board.rw)"), text.index("read_unlock(board.rw)"), text.rindex("write_lock(board.rw)")
     assert queued < tried < left < turn
