@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from secondsight.agree.forced import HAS_A_VMA_LOCK, WAITS_BEHIND_A_WRITER, Plan, both_told, judge_forced, plan_of, replanned
+from secondsight.agree.forced import HAS_A_VMA_LOCK, Plan, both_told, judge_forced, plan_of, replanned
 from secondsight.agree.generate import scenario_of
 from secondsight.devices.mirror import Mirror
 from secondsight.kernels.jobs import Differs
@@ -109,24 +109,6 @@ def test_a_change_of_mappings_beside_a_fault_is_no_verdict(first: str, told: str
             s.mmap(pages=1)
 
     assert verdict_of(beside, {"cpu": "invalidate_enter", "other": "blocked"}, "ended") == told
-
-
-@pytest.mark.parametrize(("first", "told"), [("munmap", WAITS_BEHIND_A_WRITER), ("madvise", ELSEWHERE)])
-def test_a_reader_behind_a_writer_that_waits_is_no_verdict(first: str, told: str) -> None:
-    @scenario
-    def queued(s: Recorder) -> None:
-        a = s.mmap(pages=1)
-        device = s.device()
-
-        @s.thread
-        def cpu() -> None:
-            s.munmap(a) if first == "munmap" else s.madvise_dontneed(a)
-
-        @s.thread
-        def gpu() -> None:
-            device.read(a, into="r1")
-
-    assert verdict_of(queued, {"cpu": "blocked", "gpu": "range_faulted"}, "blocked") == told
 
 
 @pytest.mark.parametrize(("release", "told"), [("7.2.13+deb14-amd64", HAS_A_VMA_LOCK), ("6.12.117+deb12-amd64", ELSEWHERE)])

@@ -13,6 +13,7 @@ Bit = Annotated[int, Bounds(0, 2)]
 
 class Gate(Record):
     lock: Mutex
+    more: Mutex
     rw: RwLock
     a: Bit
     b: Bit
@@ -65,7 +66,24 @@ class LoopWriter:
             [f"if claim({self.pick('1', '2')}):", "    gate.b = 0"],
             ["with atomic:", f"    wait_until({self.test()})", f"    gate.b = {self.pick('0', '1', '2')}"],
             [f"{got} = choose(2)", f"gate.a = {got}"],
-        ][self.draw(9)]
+            self.tried("gate.rw", self.pick("read", "write"), got, [f"    gate.b = {self.pick('0', '1', '2')}"]),
+            ["gate.rw.write_lock()", f"gate.a = {self.pick('0', '1')}", "gate.rw.write_downgrade()", "gate.rw.read_unlock()"],
+            self.at_once(),
+        ][self.draw(12)]
+
+    def tried(self, lock: str, how: str, got: str, then: list[str]) -> list[str]:
+        """A lock that is taken if it can be had."""
+        return [f"{got} = {lock}.{how}_trylock()", f"if {got}:", *then, f"    {lock}.{how}_unlock()"]
+
+    def at_once(self) -> list[str]:
+        """A lock and a condition, or two locks, in one step."""
+        first, unlock, then = [
+            ("gate.lock.lock()", "gate.lock.unlock()", f"wait_until({self.test()})"),
+            ("gate.rw.write_lock()", "gate.rw.write_unlock()", f"gate.b = {self.pick('0', '1', '2')}"),
+            ("gate.lock.lock()", "gate.lock.unlock()", "gate.more.lock()"),
+        ][self.draw(3)]
+        more = ["gate.more.unlock()"] if "more" in then else []
+        return ["with atomic:", f"    {first}", f"    {then}", f"gate.a = {self.pick('0', '1', '2')}", *more, unlock]
 
     def retry(self) -> list[str]:
         """A loop that goes round until something holds."""
@@ -80,7 +98,10 @@ class LoopWriter:
             [f"{got} = flip(1)", f"if {got} == {self.draw(3)}:", "    break"],
             [f"{got} = choose(2)", f"if {got} == 1:", "    break"],
             ["with gate.rw.reading():", f"    if {self.test()}:", "        break"],
-        ][self.draw(7)]
+            ["with gate.more:", f"    if {self.test()}:", "        break"],
+            [*self.tried("gate.rw", self.pick("read", "write"), got, ["    gate.b = 1"]), f"if {got}:", "    break"],
+            ["with gate.lock:", "    gate.b = 1", "    gate.b = 0", f"    if {self.test()}:", "        break"],
+        ][self.draw(10)]
         parts = [*leave, *body] if self.draw(2) else [*body, *leave]
         if self.draw(6) == 0:
             return [f"while {self.test()}:", *indented(self.simple())]

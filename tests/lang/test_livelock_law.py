@@ -20,6 +20,7 @@ from loop_programs import LoopWriter
 from secondsight.lang import Machine
 from secondsight.lang.compiler import CompilerMissing, compiler
 from secondsight.lang.errors import LangError
+from secondsight.lang.movers import Reductions
 from secondsight.lang.native import Native
 from secondsight.lang.plain import replay
 from secondsight.lang.program import Program, Thread, build
@@ -27,6 +28,7 @@ from secondsight.lang.reference import Reference, Successor
 from secondsight.search import Verdict, Violation, breadth_first
 from secondsight.search.native import native_search
 from secondsight.search.progress import lock_steps
+from secondsight.search.reduced import search_both
 
 CAMPAIGN = int(os.environ.get("SECONDSIGHT_LAW", "0"))
 STATES = 250
@@ -124,6 +126,8 @@ def check(draw: Callable[[int], int], native: bool) -> str:
             for exact in (False, True):
                 fast = native_search(compiled, lock_order=False, progress=True, exact=exact, workers=1 + exact)
                 assert (fast.verdict, fast.violation, fast.reason) == (found.verdict, found.violation, found.reason)
+            merged = search_both(Native(program, Reductions(symmetry=False)), compiled, lock_order=False, progress=True, workers=1).result
+            assert (merged.verdict, merged.violation, merged.reason) == (found.verdict, found.violation, found.reason)
         if plain.verdict is not Verdict.HOLDS:
             assert found.violation == plain.violation
             return plain.violation.rule if plain.violation else "error"

@@ -157,6 +157,61 @@ HAND_MADE: dict[str, tuple[list[list[Row]], str | None]] = {
         ],
         None,
     ),
+    "a lock that a polling thread always has, or a condition that it always spoils": (
+        [
+            [(Op.LOCK, 0, 0), (Op.SET, 1, 1), (Op.SET, 1, 0), (Op.READ, 0, 0), (Op.UNLOCK, 0, 0), (Op.ROUND, 0, 0)],
+            [(Op.LOCK_WAIT, 0, 1), (Op.SET, 0, 1), (Op.UNLOCK, 0, 0)],
+        ],
+        "livelock",
+    ),
+    "two locks of which one is always taken": (
+        [
+            [(Op.LOCK, 0, 0), (Op.READ, 0, 0), (Op.UNLOCK, 0, 0), (Op.ROUND, 0, 0)],
+            [(Op.LOCK, 1, 0), (Op.READ, 0, 0), (Op.UNLOCK, 1, 0), (Op.ROUND, 0, 4)],
+            [(Op.LOCK_ALL, 0, 0), (Op.SET, 0, 1), (Op.UNLOCK, 0, 0), (Op.UNLOCK, 1, 0)],
+        ],
+        "livelock",
+    ),
+    "one lock that is free between two polling threads": (
+        [
+            [(Op.LOCK, 0, 0), (Op.READ, 0, 0), (Op.UNLOCK, 0, 0), (Op.ROUND, 0, 0)],
+            [(Op.LOCK, 0, 0), (Op.READ, 0, 0), (Op.UNLOCK, 0, 0), (Op.ROUND, 0, 4)],
+            [(Op.LOCK, 0, 0), (Op.SET, 0, 1), (Op.UNLOCK, 0, 0)],
+        ],
+        None,
+    ),
+    "readers that overlap, and a writer outside of the queue": (
+        [
+            [(Op.READ_LOCK, 0, 0), (Op.READ, 0, 0), (Op.READ_UNLOCK, 0, 0), (Op.ROUND, 0, 0)],
+            [(Op.READ_LOCK, 0, 0), (Op.READ, 0, 0), (Op.READ_UNLOCK, 0, 0), (Op.ROUND, 0, 4)],
+            [(Op.WRITE_LOCK_ADD, 0, 0), (Op.WRITE_UNLOCK, 0, 0)],
+        ],
+        "livelock",
+    ),
+    "readers that overlap, and a writer in the queue": (
+        [
+            [(Op.READ_LOCK, 0, 0), (Op.READ, 0, 0), (Op.READ_UNLOCK, 0, 0), (Op.ROUND, 0, 0)],
+            [(Op.READ_LOCK, 0, 0), (Op.READ, 0, 0), (Op.READ_UNLOCK, 0, 0), (Op.ROUND, 0, 4)],
+            [(Op.WRITE_LOCK, 0, 0), (Op.SET, 0, 1), (Op.WRITE_UNLOCK, 0, 0)],
+        ],
+        None,
+    ),
+    "a reader that waits for another behind a writer": (
+        [
+            [(Op.READ_LOCK, 0, 0), (Op.WAIT, 0, 1), (Op.READ_UNLOCK, 0, 0)],
+            [(Op.READ_LOCK, 0, 0), (Op.SET, 0, 1), (Op.READ_UNLOCK, 0, 0)],
+            [(Op.WRITE_LOCK, 0, 0), (Op.ADD, 1, 0), (Op.WRITE_UNLOCK, 0, 0)],
+        ],
+        "deadlock",
+    ),
+    "a trylock that sees the queue": (
+        [
+            [(Op.READ_LOCK, 0, 0), (Op.ADD, 1, 0), (Op.READ_UNLOCK, 0, 0)],
+            [(Op.WRITE_LOCK, 0, 0), (Op.SET, 0, 1), (Op.WRITE_UNLOCK, 0, 0)],
+            [(Op.READ_TRY, 0, 0), (Op.READ_UNLOCK_IF, 0, 0), (Op.WRITE, 2, 0), (Op.READ, 0, 0), (Op.REQUIRE, 2, 1)],
+        ],
+        "cell",
+    ),
     "goes round for ever": ([[(Op.LOAD, 0, 1), (Op.ADD, 0, 0), (Op.JUMP_IF, 0, 1)], [(Op.REQUIRE, 0, 0)]], "cell"),
 }
 
@@ -169,8 +224,20 @@ def test_programs_that_break_a_careless_reduction(name: str, alive: bool, walks:
     rows, rule = HAND_MADE[name]
     compare_rows(rows, lock_order=False)
     reduced = compare_rows(rows)
+    if rule == "livelock":
+        _, native, plain = both(rows)
+        reduced = search_both(native, plain, progress=True, lock_order=False)
     if rule is not None:
         assert reduced.result.violation is not None and reduced.result.violation.rule == rule
+
+
+@pytest.mark.parametrize("name", ["one lock that is free between two polling threads", "readers that overlap, and a writer in the queue"])
+def test_threads_that_poll_under_one_lock_are_no_reason_to_look(name: str) -> None:
+    """They end by the rules of fairness, and the search with merged steps can tell: no search without them is begun."""
+    _, native, plain = both(HAND_MADE[name][0])
+    reduced = search_both(native, plain, progress=True)
+    assert reduced.merged is not None
+    assert (reduced.merged.verdict, reduced.result) == (Verdict.HOLDS, reduced.merged)
 
 
 def test_sections_are_one_step() -> None:

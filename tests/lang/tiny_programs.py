@@ -70,6 +70,15 @@ class Op(IntEnum):
     ADD_UNLOCK = 29  # atomically: cells[b] += 1 and unlock mutex a
     MINE = 30  # r = mutexes[a].held_by_me()
     AGAIN = 31  # while cells[a] == r: the row b
+    ROUND = 32  # while r == a: the row b
+    READ_TRY = 33  # r = read_trylock
+    READ_UNLOCK_IF = 34
+    WRITE_TRY = 35
+    WRITE_UNLOCK_IF = 36
+    MINE_RW = 37  # r = rws[a].held_by_me()
+    LOCK_WAIT = 38  # atomically: lock mutex a, and wait until cells[b] == 0
+    LOCK_ALL = 39  # atomically: lock all mutexes
+    WRITE_LOCK_ADD = 40  # atomically: take rw a for writing and cells[b] += 1
 
 
 Row = tuple[Op, int, int]
@@ -116,6 +125,8 @@ def run(first: Row_, end: Row_, me: Small) -> None:
         elif op[i] == Op.AGAIN:
             again = world.cells[first_number[i]] == r
             i = second_number[i] if again else i + 1
+        elif op[i] == Op.ROUND:
+            i = second_number[i] if first_number[i] == r else i + 1
         else:
             r = statement(i, r)
             i += 1
@@ -224,6 +235,40 @@ def more(i: Row_, r: Small) -> Small:
     elif op[i] == Op.MINE:
         mine = world.mutexes[a].held_by_me()
         return 1 if mine else 0
+    elif op[i] <= Op.MINE_RW:
+        return tries(i, r)
+    elif op[i] == Op.LOCK_WAIT:
+        with atomic:
+            world.mutexes[a].lock()
+            wait_until(world.cells[b] == 0)
+    elif op[i] == Op.LOCK_ALL:
+        with atomic:
+            world.mutexes[0].lock()
+            world.mutexes[1].lock()
+    else:
+        with atomic:
+            world.rws[a].write_lock()
+            world.cells[b] = (world.cells[b] + 1) % 4
+    return r
+
+
+def tries(i: Row_, r: Small) -> Small:
+    """The reader-writer lock, if it can be had."""
+    a = first_number[i]
+    if op[i] == Op.READ_TRY:
+        got = world.rws[a].read_trylock()
+        return 1 if got else 0
+    if op[i] == Op.WRITE_TRY:
+        alone = world.rws[a].write_trylock()
+        return 1 if alone else 0
+    if op[i] == Op.MINE_RW:
+        mine = world.rws[a].held_by_me()
+        return 1 if mine else 0
+    if r != 0:
+        if op[i] == Op.READ_UNLOCK_IF:
+            world.rws[a].read_unlock()
+        else:
+            world.rws[a].write_unlock()
     return r
 
 
@@ -249,7 +294,11 @@ _HAND = [Op.GIVE, Op.LOOK, Op.LOOK_RW, Op.ALLOC, Op.FREE, Op.WAIT_UNLOCKED, Op.M
 _PAIRS = [
     (Op.LOCK, Op.UNLOCK), (Op.TRY, Op.UNLOCK_IF), (Op.READ_LOCK, Op.READ_UNLOCK), (Op.WRITE_LOCK, Op.WRITE_UNLOCK),
     (Op.SPIN, Op.UNSPIN), (Op.LOCK_ADD, Op.UNLOCK), (Op.LOCK, Op.ADD_UNLOCK), (Op.LOCK_ADD, Op.ADD_UNLOCK),
+    (Op.READ_TRY, Op.READ_UNLOCK_IF), (Op.WRITE_TRY, Op.WRITE_UNLOCK_IF), (Op.READ_LOCK, Op.READ_UNLOCK),
+    (Op.WRITE_LOCK_ADD, Op.WRITE_UNLOCK), (Op.LOCK_WAIT, Op.UNLOCK), (Op.LOCK_ALL, Op.UNLOCK),
 ]  # fmt: skip
+_MUTEX = (Op.LOCK, Op.TRY, Op.LOCK_ADD, Op.LOCK_WAIT, Op.LOCK_ALL)
+_TRIES = {Op.TRY: Op.MINE, Op.READ_TRY: Op.MINE_RW, Op.WRITE_TRY: Op.MINE_RW}
 
 
 def random_rows(chance: random.Random, count: int, wild: float) -> list[list[Row]]:
@@ -286,24 +335,44 @@ class _Writer:
         """Something between taking a lock and giving it back."""
         chance = self.chance
         take, give = chance.choice(_PAIRS)
-        kind = "m" if take in (Op.LOCK, Op.TRY, Op.LOCK_ADD) else "s" if take is Op.SPIN else "rw"
+        kind = "m" if take in _MUTEX else "s" if take is Op.SPIN else "rw"
         lock = chance.randint(0, 1) if kind == "m" else 0
-        asleep = ("s", 0) in self.held and take is not Op.TRY
-        if ((kind, lock) in self.held or asleep) and chance.random() > self.wild / 4:
+        locks = [("m", 0), ("m", 1)] if take is Op.LOCK_ALL else [(kind, lock)]
+        asleep = ("s", 0) in self.held and take not in _TRIES
+        if (any(one in self.held for one in locks) or asleep) and chance.random() > self.wild / 4:
             return self.single()
-        self.held.append((kind, lock))
+        top = self.at + len(self.rows)
+        self.held += locks
         self.rows.append((take, lock, chance.randint(0, 3)))
         for _ in range(chance.randint(0, 3)):
             self.piece(depth - 1)
+        if chance.random() < 0.2:
+            self.polls()
+        if take in (Op.LOCK, Op.READ_LOCK, Op.WRITE_LOCK) and depth == 2 and chance.random() < 0.3:
+            return self.goes_round(give, lock, top)
         if take is Op.WRITE_LOCK and chance.random() < 0.3:
             self.rows.append((Op.DOWNGRADE, 0, 0))
             give = Op.READ_UNLOCK
-        if take is Op.TRY:
-            self.rows.append((Op.MINE, lock, 0))
-        if chance.random() > self.wild / 5:
-            self.rows.append((give, lock, chance.randint(0, 3)))
-        self.held.remove((kind, lock))
+        if take in _TRIES:
+            self.rows.append((_TRIES[take], lock, 0))
+        for _, one in locks:
+            if chance.random() > self.wild / 5:
+                self.rows.append((give, one, chance.randint(0, 3)))
+        for held in locks:
+            self.held.remove(held)
         return None
+
+    def polls(self) -> None:
+        """Looks again and again at a cell, with the locks held that are."""
+        self.rows.append((Op.READ, self.chance.randint(0, 3), 0))
+        self.rows.append((Op.ROUND, self.chance.randint(0, 1), self.at + len(self.rows) - 1))
+
+    def goes_round(self, give: Op, lock: int, top: int) -> None:
+        """The section again and again, until a cell that is read at its end is another."""
+        self.rows.append((Op.READ, self.chance.randint(0, 3), 0))
+        self.rows.append((give, lock, 0))
+        self.rows.append((Op.ROUND, self.chance.randint(0, 1), top))
+        self.held.pop()
 
     def single(self) -> None:
         """One statement."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from secondsight.contract import ADVERSARIES, RULES, driver_program
 from secondsight.devices import Device
-from secondsight.lang import U8, Machine, Mutex, Record, atomic, choose, require, shared, shared_array, wait_until
+from secondsight.lang import U8, Machine, Mutex, Record, RwLock, atomic, choose, require, shared, shared_array, wait_until
 from secondsight.lang.program import Program, Thread, build
 from secondsight.lang.reference import Reference
 from secondsight.search import Result, breadth_first
@@ -19,6 +19,7 @@ class Board(Record):
     first: Cell
     second: Cell
     sum: U8
+    rw: RwLock
 
 
 board = shared(Board)
@@ -102,6 +103,29 @@ def deadlock() -> Program:
 
 def lock_order() -> Program:
     return build(Machine({"cells": 1}), [Thread("left", first_then_second), Thread("right", second_then_first)])
+
+
+def reads_for_long() -> None:
+    with board.rw.reading():
+        wait_until(board.sum != 0)
+
+
+def writes() -> None:
+    with board.rw.writing():
+        require(board.sum != 2, "not-two", "the sum is two")
+
+
+def tries_to_read() -> None:
+    if board.rw.read_trylock():
+        board.rw.read_unlock()
+        board.sum = 1
+    else:
+        wait_until(board.rw.owner == 0)
+        board.sum = 2
+
+
+def queue() -> Program:
+    return build(Machine({"cells": 1}), [Thread(f.__name__, f) for f in (reads_for_long, writes, tries_to_read)])
 
 
 def driver(kind: type[Device], adversary: str) -> Program:

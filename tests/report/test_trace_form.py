@@ -13,6 +13,7 @@ from report_world import (
     driver,
     livelock,
     lock_order,
+    queue,
     ring,
     search,
     three_threads,
@@ -212,3 +213,12 @@ def test_damaged_json_is_refused(change: dict[str, object]) -> None:
     assert found is not None
     with pytest.raises(LangError):
         trace_from_json(trace_to_json(program, found, {}) | change)
+
+
+def test_a_writer_in_a_queue_says_that_it_holds_up_readers_and_when_it_has_its_turn() -> None:
+    program = queue()
+    text = " ".join(mail("Title", program, breadth_first(Reference(program))).split())
+    queued = text.index("write_lock(board.rw) waits, and so do readers that come now")
+    tried, left, turn = text.index("read_trylock(board.rw)"), text.index("read_unlock(board.rw)"), text.rindex("write_lock(board.rw)")
+    assert queued < tried < left < turn
+    assert "thread_bit" not in text and "queue_for_writing" not in text

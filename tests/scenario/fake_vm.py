@@ -22,7 +22,6 @@ from secondsight.scenario.data import collect
 from secondsight.scenario.forced import Forced, Schedule
 from secondsight.scenario.model import program, value_of
 
-READ, WRITE = re.compile(r"(\w+)\.read_lock\(\)"), re.compile(r"(\w+)\.write_lock\(\)")
 HOLD = re.compile(r'\s*hold_point\("([^"]+)"\)')
 
 
@@ -87,8 +86,8 @@ class _Run:
     def begin(self) -> None:
         self.run = PlainRun(self.program)
         self.run.__enter__()
-        codes = self.run._codes()
-        self.run._codes = lambda: codes  # type: ignore[method-assign]
+        sources = list(self.run._sources())
+        self.run._sources = lambda: iter(sources)  # type: ignore[method-assign]
 
     def settle(self, released: int | None) -> None:
         """Step whoever is not held, in a random order, until nobody can."""
@@ -101,12 +100,6 @@ class _Run:
             if not running:
                 return
             thread = self.random.choice(running)
-            writer = self.waiting_writer(thread)
-            if writer is not None:  # readers come after writers that wait
-                thread = writer if writer not in blocked else thread
-                if thread != writer:
-                    blocked.add(thread)
-                    continue
             if self.take(thread):
                 blocked.clear()
             else:
@@ -118,15 +111,6 @@ class _Run:
         if self.run.threads[thread].ended or not stack:
             return ""
         return linecache.getline(stack[0].f_code.co_filename, self.run.threads[thread].line)
-
-    def waiting_writer(self, thread: int) -> int | None:
-        """A thread that stands where it takes the lock for writing that this one is about to read."""
-        lock = READ.search(self.line(thread))
-        for other in range(len(self.run.threads)) if lock else ():
-            found = WRITE.search(self.line(other))
-            if other != thread and found and lock and found[1] == lock[1]:
-                return other
-        return None
 
     def take(self, thread: int) -> bool:
         """One step of a thread; False if it blocks (then the run is made again up to here)."""

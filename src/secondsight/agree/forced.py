@@ -26,7 +26,7 @@ from secondsight.scenario import Outcome, Scenario, show_value
 from secondsight.scenario.forced import CannotForce, Forced, Schedule, Step, random_schedule, run_forced
 from secondsight.scenario.schedule import BLOCKED, ENDED
 
-__all__ = ["DRIVERS", "HAS_A_VMA_LOCK", "NOT_COMPARED", "WAITS_BEHIND_A_WRITER", "Plan", "both_told", "judge_forced", "plan_of", "replanned"]
+__all__ = ["DRIVERS", "HAS_A_VMA_LOCK", "NOT_COMPARED", "Plan", "both_told", "judge_forced", "plan_of", "replanned"]
 
 DRIVERS: tuple[type[Device], ...] = (
     Mirror, Mirror, Mirror, MirrorWithoutTest, MirrorTestsBeforeLock, MirrorCallbackWithoutLock, MirrorDereferencesLater,
@@ -68,14 +68,11 @@ def replanned(scenario: Scenario, driver: type[Device], again: int, release: str
     return _plan(scenario, driver, Seeded(f"again/{again}"), release)
 
 
-WAITS_BEHIND_A_WRITER = "a reader waits behind a writer that waits: the kernel's rw_semaphore is fair, the model's lock is not"
-"""Not a disagreement: the model allows more. The run has left its schedule, and its values cannot be compared."""
 HAS_A_VMA_LOCK = "a fault beside one that changes mappings does not wait: the kernel locks the vma alone, the model the whole mm"
-"""Not compared either, and said in the README: per-vma locks are left out."""
-NOT_COMPARED = (WAITS_BEHIND_A_WRITER, HAS_A_VMA_LOCK)
+"""Not compared, for the run has left its schedule, and said in the README: per-vma locks are left out."""
+NOT_COMPARED = (HAS_A_VMA_LOCK,)
 _WRITERS = ("mmap", "munmap")
 _FAULTS = ("read", "write")
-_READERS = ("read", "write", "madvise_dontneed", "device_read", "device_write", "device_compare")
 
 
 def judge_forced(plan: Plan, got: Run) -> str:
@@ -87,25 +84,11 @@ def judge_forced(plan: Plan, got: Run) -> str:
     if got.timed_out:
         return "a hold was given up"
     if got.differs is not None:
-        if _waits_behind_a_writer(plan, got.differs):
-            return WAITS_BEHIND_A_WRITER
         if _has_a_vma_lock(plan, got.differs):
             return HAS_A_VMA_LOCK
         return f"a thread settles elsewhere: model {_kind(got.differs.expected)}, kernel {_kind(got.differs.got)}"
     parts = [_differing(plan, expected, got) for expected in plan.expected]
     return "" if "" in parts else min(parts, key=len)
-
-
-def _waits_behind_a_writer(plan: Plan, differs: Differs) -> bool:
-    """Whether a thread that takes the mmap lock for reading is blocked while one that takes it for writing is, and the schedule
-    says that only the writer is."""
-    if differs.got != BLOCKED or plan.schedule is None:
-        return False
-    steps = plan.schedule.steps[: differs.step + 1]
-    last = {name: place for step in steps for name, place in step.then.items()}
-    now = {name: _operation(plan, steps, name) for name in (thread.name for thread in plan.scenario.threads)}
-    blocked = [name for name, place in last.items() if place == BLOCKED and name != differs.thread]
-    return now.get(differs.thread) in _READERS and any(now[name] in _WRITERS for name in blocked)
 
 
 def _has_a_vma_lock(plan: Plan, differs: Differs) -> bool:

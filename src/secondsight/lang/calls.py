@@ -6,14 +6,14 @@ import ast
 import inspect
 from typing import Any
 
-from secondsight.lang import inline, ir
+from secondsight.lang import inline, ir, tree
 from secondsight.lang.builtin_calls import BuiltinLowering
 from secondsight.lang.errors import Position
 from secondsight.lang.facts import parameters_of
-from secondsight.lang.locks import spin_until
+from secondsight.lang.locks import RwLock, spin_until, stand_in_queue
 from secondsight.lang.lowering import Bundle, Lowered, Static, describe
 from secondsight.lang.records import Record, Value
-from secondsight.lang.types import IntType, RecordType, RefType
+from secondsight.lang.types import BOOL, IntType, RecordType, RefType
 from secondsight.lang.verbs import (
     atomic,
     choose,
@@ -29,7 +29,7 @@ from secondsight.lang.verbs import (
 
 __all__ = ["CallLowering"]
 
-_STATEMENTS = (require, wait_until, spin_until, hold_point, out_of_records, atomic, rule, tracepoint)
+_STATEMENTS = (require, wait_until, spin_until, stand_in_queue, hold_point, out_of_records, atomic, rule, tracepoint)
 _VALUES = (choose, current, count, any, all, len, min, max, abs, int, bool)
 
 
@@ -97,6 +97,28 @@ class CallLowering(BuiltinLowering):
         if function.yields:
             self.pend(ir.YieldCall(None, function, arguments, where), node)
             return []
+        if function.source is RwLock.write_lock and not self.depth:
+            return self.take_in_turn(function, arguments[0], where)
+        return self.whole_call(function, arguments, where)
+
+    def take_in_turn(self, function: ir.Function, lock: ir.Expr, where: Position) -> list[ir.Stmt]:
+        """`rw.write_lock()` in a statement of its own: while others read, the thread first stands in the lock's queue."""
+        assert isinstance(lock.type, RefType)
+        held, made = lock, list[ir.Stmt]()
+        if tree.touches(lock):  # it stays in the queue of this lock, wherever the way leads by then
+            self.hidden += 1
+            var = ir.Var(f"held{self.hidden}", lock.type)
+            made.append(ir.SetVar(var, lock, where))
+            held = ir.Local(var)
+        looks, queues = (
+            self.frontend.instance(one, lock.type.record, True, where) for one in (RwLock.is_read_by_others, RwLock.queue_for_writing)
+        )
+        test = inline.expression(looks, [held]) or ir.Call(looks, [held], BOOL)
+        made.append(ir.If(test, [*self.whole_call(queues, [held], where), ir.Boundary(where)], [], queues=True))
+        return [*made, *self.whole_call(function, [held], where)]
+
+    def whole_call(self, function: ir.Function, arguments: list[ir.Expr], where: Position) -> list[ir.Stmt]:
+        """A call that cannot be interrupted, without its result."""
         inlined = inline.statements(function, arguments)
         if inlined is not None:
             return inlined

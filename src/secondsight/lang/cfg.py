@@ -86,8 +86,8 @@ class Block:
 class Flow:
     """The blocks of one function, and what lives in them."""
 
-    def __init__(self, function: ir.Function) -> None:
-        self.function = function
+    def __init__(self, function: ir.Function, queues: bool) -> None:
+        self.function, self.queues = function, queues
         self.blocks: list[Block] = []
         self._whiles = 0  # how many `while` loops are open
         self.entry = self._new()
@@ -150,6 +150,8 @@ class Flow:
             case ir.Break() | ir.Continue():
                 current.end = Jump(self._loops[-1][0 if isinstance(stmt, ir.Continue) else 1])
                 self._current = None
+            case ir.If(queues=True) if not self.queues:
+                return
             case ir.If() if _cut(stmt):
                 then, other, join = self._new(), self._new(), self._new()
                 current.end = Branch(stmt.test, then, other)

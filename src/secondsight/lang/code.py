@@ -69,7 +69,9 @@ class Code:
         self, machine: Machine, entries: Iterable[Entry], rules: Iterable[Callable[..., Any]], capacity: int, holds: bool,
         origin: Origin | None = None,
     ) -> None:  # fmt: skip
-        self.machine, self.entries, self.rules = machine, list(dict.fromkeys(entries)), list(rules)
+        begin = list(entries)
+        self.machine, self.entries, self.rules = machine, list(dict.fromkeys(begin)), list(rules)
+        self.threads = begin if origin is None else None
         self.capacity, self.holds, self.origin = capacity, holds, origin
         self.made: dict[Hashable, Any] = {}
         self.searched = 0  # states, by the reference executor
@@ -92,7 +94,7 @@ class Code:
             self.facts, self.texts, self.changed = data["facts"], data["texts"], False
 
     def _link(self) -> Linked:
-        linked = self._linked = Linked(self.machine, self.entries, self.rules, self.holds)
+        linked = self._linked = Linked(self.machine, self.entries, self.rules, self.holds, self.threads)
         numbers = {function: number for number, function in enumerate(linked.frames)}
         places = [Place(c.where, c.function.name) for c in linked.counters]
         if self.known is not None:

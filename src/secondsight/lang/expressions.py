@@ -121,7 +121,7 @@ class ExpressionLowering(Lowering):
         record = addr.type.record
         kind = record.fields().get(node.attr)
         if kind is not None:
-            return Place(addr.then(ir.FieldStep(record, node.attr), kind, self.where(node)))
+            return Place(addr.then(ir.FieldStep(record, node.attr, self.operation), kind, self.where(node)))
         constant = self.class_constant(node, addr, record)
         if constant is not None:
             return constant

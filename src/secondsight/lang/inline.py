@@ -47,7 +47,7 @@ def statements(function: ir.Function, arguments: list[ir.Expr]) -> list[ir.Stmt]
             case ir.Require():
                 made.append(ir.Require(substitute(stmt.test, table), stmt.rule, stmt.message, stmt.where))
             case ir.Wait():
-                made.append(ir.Wait(substitute(stmt.test, table), stmt.sleeps, stmt.where))
+                made.append(ir.Wait(substitute(stmt.test, table), stmt.sleeps, stmt.lock, stmt.where))
             case ir.Store():
                 made.append(ir.Store(_place(stmt.addr, table), substitute(stmt.value, table), stmt.where))
     return made

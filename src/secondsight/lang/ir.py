@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from secondsight.lang.errors import Position
-from secondsight.lang.locks import MAX_THREADS
+from secondsight.lang.locks import MAX_THREADS, Operation
 from secondsight.lang.records import Record, Shared
 from secondsight.lang.types import BOOL, ArrayType, IntType, RefType, Type
 
@@ -24,10 +24,11 @@ Scalar = IntType | RefType
 
 @dataclass(eq=False, slots=True)
 class FieldStep:
-    """To a field of a record of class `record`."""
+    """To a field of a record of class `record`; `operation`: in a lock's own function, which says what it does to the lock."""
 
     record: type[Record]
     name: str
+    operation: Operation | None = None
 
 
 @dataclass(eq=False, slots=True)
@@ -355,11 +356,12 @@ class Eval:
 
 @dataclass(eq=False, slots=True)
 class If:
-    """Branch."""
+    """Branch; `queues`: where a writer may stand in a lock's queue, which a program that cannot tell does without."""
 
     test: Expr
     then: list[Stmt]
     other: list[Stmt]
+    queues: bool = False
 
 
 @dataclass(eq=False, slots=True)
@@ -402,10 +404,11 @@ class Require:
 
 @dataclass(eq=False, slots=True)
 class Wait:
-    """The whole step is not enabled unless `test` holds; `sleeps`: not allowed with a spinlock held."""
+    """The whole step is not enabled unless `test` holds; `sleeps`: not allowed with a spinlock held; `lock`: for a lock."""
 
     test: Expr
     sleeps: bool
+    lock: bool
     where: Position
 
 

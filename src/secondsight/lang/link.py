@@ -11,11 +11,12 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from secondsight.lang import ir
+from secondsight.lang import ir, tree
 from secondsight.lang.cfg import Block, CallTo, Flow
 from secondsight.lang.errors import LangError, Position
 from secondsight.lang.frontend import Frontend
 from secondsight.lang.layout import Layout
+from secondsight.lang.locks import RwLock
 from secondsight.lang.records import Machine, Record
 
 __all__ = ["Counter", "Entry", "Frame", "Linked", "is_head"]
@@ -73,9 +74,16 @@ class Counter:
 
 
 class Linked:
-    """What threads that begin with `entries` can reach, lowered for `machine` and linked."""
+    """What threads that begin with `entries` can reach, lowered for `machine` and linked.
 
-    def __init__(self, machine: Machine, entries: Sequence[Entry], rules: Iterable[Callable[..., Any]], holds: bool) -> None:
+    `threads`: what each thread begins with; None: any of the entries may have several. `queues`: writers stand in the queues
+    of locks. They do where two threads can tell: one that reads, and one that comes to read then.
+    """
+
+    def __init__(
+        self, machine: Machine, entries: Sequence[Entry], rules: Iterable[Callable[..., Any]], holds: bool,
+        threads: Sequence[Entry] | None = None,
+    ) -> None:  # fmt: skip
         with machine:
             while True:  # again if that reached state whose classes a dispatch did not know
                 self.frontend = Frontend(machine, rules, holds)
@@ -83,6 +91,8 @@ class Linked:
                 if self.frontend.is_settled():
                     break
         self.layout = Layout(machine)
+        reading = {entry for entry, root in self.roots.items() if reads_locks(root)}
+        self.queues = bool(reading) if threads is None else sum(entry in reading for entry in threads) > 1
         self._link()
 
     def _link(self) -> None:
@@ -93,7 +103,7 @@ class Linked:
         def visit(function: ir.Function) -> None:
             if function in self.frames:
                 return
-            frame = self.frames[function] = Frame(Flow(function))
+            frame = self.frames[function] = Frame(Flow(function, self.queues))
             for block in frame.flow.blocks:
                 if isinstance(block.end, CallTo):
                     visit(block.end.function)
@@ -135,6 +145,34 @@ class Linked:
             frame.slots[var] = at
             at += self.layout.width(var.type)
         frame.size = at - frame.start
+
+
+def reads_locks(root: ir.Function) -> bool:
+    """Whether a function, with those it calls, can become a reader of an `RwLock` or try to take one: whatever a queue can show to."""
+    todo = [root]
+    for function in todo:
+        for stmt in tree.statements(function.body):
+            if isinstance(stmt, ir.Store) and is_readers(stmt.addr):
+                return True
+            called = [stmt.function] if isinstance(stmt, ir.YieldCall) else []
+            for node in (n for e in tree.expressions(stmt) for n in tree.walk(e)):
+                if isinstance(node, ir.Load) and is_tried(node.addr):
+                    return True
+                called += [node.function] if isinstance(node, ir.Call) else []
+            todo += [f for f in called if f not in todo]
+    return False
+
+
+def is_readers(addr: ir.Addr) -> bool:
+    """Whether a place says who reads a lock."""
+    last = addr.path[-1] if addr.path else None
+    return isinstance(last, ir.FieldStep) and issubclass(last.record, RwLock) and last.name == "readers"
+
+
+def is_tried(addr: ir.Addr) -> bool:
+    """Whether a lock's place is read in a `trylock`."""
+    last = addr.path[-1] if addr.path else None
+    return isinstance(last, ir.FieldStep) and issubclass(last.record, RwLock) and last.operation == "tries"
 
 
 def kept(flow: Flow) -> list[ir.Var]:

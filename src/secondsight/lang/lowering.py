@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from secondsight.lang import ir, tree
 from secondsight.lang.errors import Position, Refused
 from secondsight.lang.facts import facts_of
+from secondsight.lang.locks import Operation
 from secondsight.lang.records import Record, Shared, Value
 from secondsight.lang.source import position, refuse
 from secondsight.lang.types import BOOL, LARGEST_NUMBER, PLAIN_INT, ArrayType, IntType, RecordType, RefType
@@ -84,6 +85,7 @@ class Lowering:
     ) -> None:  # fmt: skip
         self.frontend, self.source, self.tree, self.receiver, self.types = frontend, source, function_tree, receiver, types
         self.file = source.__code__.co_filename
+        self.operation: Operation | None = getattr(source, "__operation__", None)
         self.function = ir.Function(
             f"{receiver.__name__}.{source.__name__}" if receiver else source.__name__,
             source, receiver, False, [], None, position(self.file, function_tree),

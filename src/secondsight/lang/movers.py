@@ -5,27 +5,29 @@ from __future__ import annotations
 from dataclasses import dataclass
 from importlib import resources
 
-from secondsight.lang import locks
 from secondsight.lang.layout import Layout
 from secondsight.lang.locks import Lock, RwLock
 from secondsight.lang.symmetry import Symmetry
 
-__all__ = ["LOCKS_FILE", "MOST_LOCKS", "Reductions", "merged_steps", "notes_before"]
+__all__ = ["MOST_LOCKS", "Reductions", "merged_steps", "notes_before"]
 
-LOCKS_FILE = locks.__file__
 MOST_LOCKS = 63
 
 NOTES = """\
 #include <stdint.h>
 #include <stdlib.h>
 #define SS_NOTED \\
-	int noted, waits, acquires, inside, merged; \\
+	int noted, waits, acquires, queues, alone, inside, merged, ward, kept, obstacle, stands; \\
+	const uint8_t *waits_at; \\
+	void *aside; \\
 	uint64_t dice; \\
 	uint16_t places[SHARED_SIZE]; \\
 	uint8_t ways[SHARED_SIZE];
 #define RD(place) ss_touch(x, place, READ)
 #define WR(place) ss_touch(x, place, WRITE)
 #define LK(place) ss_touch(x, place, LOCK)
+#define LO(place) ss_touch(x, place, x->alone ? READ : LOCK)
+#define QU(place) (x->queues = 1, ss_touch(x, place, x->alone ? WRITE : LOCK))
 #define FIRST_CHOICE(count) (x->dice ? (i32)(ss_roll(x) % (u64)(count)) : 0)
 #define ss_touch(x, place, way) noting(&(x)->noted, (x)->places, (x)->ways, place, way)
 #define ss_roll(x) rolled(&(x)->dice)
@@ -87,12 +89,13 @@ def merged_steps(layout: Layout, symmetry: Symmetry | None = None) -> list[str]:
         if readers:
             at[readers] = number
     owners, readers_ = ", ".join(str(o) for o, _ in places), ", ".join(str(r) for _, r in places)
+    to_queue = layout.offset(RwLock, "waiting") - layout.offset(RwLock, "readers")
     same = ["#define SAME_AS(place) (place)"]
     if symmetry is not None:  # what is learned of one record holds for all that it may be renamed to
         numbers = ", ".join(map(str, symmetry.same_as(layout.shared_size)))
         same = [f"static const u16 STANDS_FOR[] = {{ {numbers} }};", "#define SAME_AS(place) STANDS_FOR[place]"]
     return [
-        f"enum {{ LOCKS = {len(places)} }};",
+        f"enum {{ LOCKS = {len(places)}, TO_QUEUE = {to_queue} }};",
         f"static const u16 LOCK_OWNER[] = {{ {owners or 0} }}, LOCK_READERS[] = {{ {readers_ or 0} }};",
         f"static const u8 LOCK_AT[] = {{ {', '.join(map(str, at))} }};",
         *same,

@@ -8,7 +8,7 @@ each step, the whole shared state, where each thread stands, and the locals that
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from types import CodeType, FrameType
 from typing import Any
@@ -175,7 +175,7 @@ class PlainRun:
 
     def _raised_at(self, error: BaseException) -> Position | None:
         """The innermost line of the model that an error came from."""
-        codes, found, at = self._codes(), None, error.__traceback__
+        codes, found, at = {code for _, code in self._sources()}, None, error.__traceback__
         while at is not None:
             if at.tb_frame.f_code in codes:
                 found = Position(at.tb_frame.f_code.co_filename, at.tb_lineno)
@@ -202,6 +202,13 @@ class PlainRun:
         if not condition:
             raise WouldBlock
 
+    def stand_in_queue(self) -> None:
+        """End the step in the middle of a lock's function: the thread stands where it stood."""
+        self.hub.switch()
+        if self.on_step is not None:
+            self.started += 1
+            self.on_step(self.started, self._own(sys._getframe())[0])
+
     def choose(self, count: int) -> int:
         """The next choice of the schedule."""
         if not self.choices:
@@ -224,13 +231,19 @@ class PlainRun:
 
     # Where threads stand.
 
-    def _codes(self) -> set[CodeType]:
-        return {f.source.__code__ for f in self.program.frontend.instances.values() if f.source is not None}
+    def _sources(self) -> Iterator[tuple[Callable[..., Any], CodeType]]:
+        """The program's functions, with the code that they have now."""
+        for instance in self.program.frontend.instances.values():
+            if instance.source is not None:
+                yield instance.source, instance.source.__code__
 
     def frames(self, index: int) -> list[FrameType]:
         """The frames of a suspended thread's own functions, innermost first."""
-        frame = self.threads[index].glet.gr_frame
-        mine = self._codes()
+        return self._own(self.threads[index].glet.gr_frame)
+
+    def _own(self, frame: FrameType | None) -> list[FrameType]:
+        """Those of the model's functions from a frame on outwards; a thread in a lock's queue stands where it called the lock's."""
+        mine = {code for f, code in self._sources() if not hasattr(f, "__operation__")}
         found: list[FrameType] = []
         while frame is not None:
             if frame.f_code in mine:
@@ -244,8 +257,9 @@ class _Adapter:
     """Presents a `PlainRun` to the runtime."""
 
     def __init__(self, run: PlainRun) -> None:
-        self.run = run
-        self.wait, self.choose, self.enter, self.leave = run.wait, run.choose, run.enter, run.leave
+        self.run, self.queues = run, run.program.code.linked.queues
+        self.wait, self.choose, self.stand_in_queue = run.wait, run.choose, run.stand_in_queue
+        self.enter, self.leave = run.enter, run.leave
 
     def step(self, line: int, column: int) -> None:
         """A boundary was reached."""

@@ -15,7 +15,7 @@ from secondsight.lang import ir
 from secondsight.lang.cfg import Block, Branch, CallTo, Exit, Jump
 from secondsight.lang.errors import OutOfRecords, Position
 from secondsight.lang.locks import Lock, RwLock, SpinLock
-from secondsight.lang.movers import LOCKS_FILE, Reductions, merged_steps, notes_before
+from secondsight.lang.movers import Reductions, merged_steps, notes_before
 from secondsight.lang.program import Frame, Program, is_head
 from secondsight.lang.render_c_expressions import CExpressions, path_name
 from secondsight.lang.symmetry import Symmetry, canonical
@@ -303,10 +303,8 @@ class _CRenderer(CExpressions):
         self._open(f"i64 {self.calls[function]}(u8 *s, i64 B, i64 t, ss_x *x{parameters})", function.name)
         self.result = function.result
         self.parameters = set(function.params)
-        self.observes = function.source is not None and function.source.__name__ == "trylock"
         for stmt in function.body:
             self._statement(stmt)
-        self.observes = False
         self.out("return 0;")
         self.declared -= self.parameters
         self._close()
@@ -364,9 +362,9 @@ class _CRenderer(CExpressions):
                             self.out(f"ss_touch(x, {at}, QUERY);")
                     self.out(f"if ({self.spinlocks}) {{ fail(x, RULE, {self.site(stmt.where)}, {rule}, 0, 0); return 0; }}")
                 if self.reductions.merge:
-                    self.out(f"x->{'acquires' if stmt.where.file == LOCKS_FILE else 'waits'}++;")
+                    self.out(f"x->{'acquires' if stmt.lock else 'waits'}++;")
                 self.out(f"if (!({self.expr(stmt.test)})) return block(x);")
-                if self.reductions.merge and stmt.where.file == LOCKS_FILE:
+                if self.reductions.merge and stmt.lock:
                     self.out("x->inside = x->noted;")
             case _:
                 raise AssertionError(f"{type(stmt).__name__} inside a step")

@@ -13,8 +13,7 @@ from secondsight.lang import ir
 from secondsight.lang.cfg import Block
 from secondsight.lang.errors import Position
 from secondsight.lang.inline import substitute
-from secondsight.lang.locks import Lock, RwLock
-from secondsight.lang.movers import LOCKS_FILE, Reductions
+from secondsight.lang.movers import Reductions
 from secondsight.lang.program import Frame, Program
 from secondsight.lang.ranges import MAX_SHIFT
 from secondsight.lang.records import Shared
@@ -32,7 +31,6 @@ class CExpressions:
 
     def __init__(self, program: Program, reductions: Reductions, symmetry: Symmetry | None) -> None:
         self.program, self.layout, self.reductions, self.symmetry = program, program.layout, reductions, symmetry
-        self.observes = False
         self.sites: list[tuple[Position, str]] = []
         self.site_numbers: dict[tuple[Position, str], int] = {}
         self.rules: list[tuple[str, str]] = []
@@ -107,8 +105,10 @@ class CExpressions:
         if not self.reductions.merge:
             return self.place(addr)
         last = addr.path[-1] if addr.path else None
-        lock = isinstance(last, ir.FieldStep) and issubclass(last.record, (Lock, RwLock)) and addr.where.file == LOCKS_FILE
-        if lock and not (self.observes and how == "RD"):
+        done = last.operation if isinstance(last, ir.FieldStep) else None
+        if done in ("looks", "queues"):
+            how = "LO" if how == "RD" else "QU"
+        elif done is not None and not (done == "tries" and how == "RD"):
             how = "LK"
         return f"{how}({self.place(addr)})"
 

@@ -22,6 +22,9 @@ SETUP_THREAD = 255
 class Scheduler(Protocol):
     """Who decides in plain execution: `lang.plain` has one; without it calls run straight through."""
 
+    queues: bool
+    """Whether writers stand in the queues of locks."""
+
     def step(self, line: int, column: int) -> None:
         """A step boundary was reached."""
 
@@ -30,6 +33,9 @@ class Scheduler(Protocol):
 
     def wait(self, condition: bool, sleeps: bool) -> None:
         """`wait_until` was called (`sleeps`), or a spinlock is waited for."""
+
+    def stand_in_queue(self) -> None:
+        """The thread has come into a lock's queue: a step of its own, with what comes after it in another."""
 
     def enter(self, function: Any, arguments: dict[str, Any]) -> None:
         """A function of the model was entered."""

@@ -13,7 +13,7 @@ from secondsight.lang.assigned import first_unassigned
 from secondsight.lang.blocks import BlockLowering, ends
 from secondsight.lang.errors import LangError, OutOfRecords, Position, Refused
 from secondsight.lang.facts import meaning_of, parameters_of
-from secondsight.lang.locks import spin_until
+from secondsight.lang.locks import operation, spin_until, stand_in_queue
 from secondsight.lang.lowering import Bundle, Place, describe
 from secondsight.lang.source import line_of
 from secondsight.lang.types import BOOL, ArrayType, IntType, RecordType, RefType, ValueType, resolve
@@ -100,7 +100,7 @@ class StatementLowering(BlockLowering):
             raise self.refuse(self.tree, "*args, **kwargs, keyword-only or positional-only parameters", "plain parameters")
         for decorator in self.tree.decorator_list:
             known, value = self.static(decorator.func if isinstance(decorator, ast.Call) else decorator)
-            if not (known and (value is atomic or getattr(value, "__name__", "") in ("rule", "tracepoint"))):
+            if not (known and (value in (atomic, operation) or getattr(value, "__name__", "") in ("rule", "tracepoint"))):
                 raise self.refuse(decorator, "a decorator other than @atomic, @rule, @tracepoint", "a plain function")
         try:
             hints = self.frontend.hints(source)
@@ -258,7 +258,9 @@ class StatementLowering(BlockLowering):
         elif known and (callee is wait_until or callee is spin_until):
             self.counted(node, 1, 1, "wait_until(cond)")
             test = self.pure(self.truth(node.args[0]), node.args[0], "as the condition of a wait")
-            self.finish(where, [ir.Wait(test, callee is wait_until, where)], always=True)
+            self.finish(where, [ir.Wait(test, callee is wait_until, self.operation is not None, where)], always=True)
+        elif known and callee is stand_in_queue:
+            return  # the call of the lock's function did it: `BlockLowering.take_in_turn`
         elif known and callee is hold_point:
             self.hold(node, where)
         elif known and getattr(callee, "__tracepoint__", False):

@@ -96,10 +96,8 @@ class Hmm(MmuNotifier):
             self.mirrors_sem.read_lock()
         else:
             with atomic:
-                locked = self.mirrors_sem.owner == 0
-                if locked:
-                    self.mirrors_sem.read_lock()
-                else:
+                locked = self.mirrors_sem.read_trylock()
+                if not locked:
                     notifiers_decrement(self)
             if not locked:
                 return -EAGAIN

@@ -23,9 +23,8 @@ def oom_reap_task_mm(mm: Mm) -> bool:
     Left out: who is chosen and that it is being killed; the retries.
     """
     with atomic:
-        locked = mm.mmap_lock.owner == 0
+        locked = mm.mmap_lock.read_trylock()
         if locked:
-            mm.mmap_lock.read_lock()
             mm.unstable = True
     if not locked:
         return False

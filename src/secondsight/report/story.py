@@ -32,7 +32,11 @@ from secondsight.search import Trace
 __all__ = ["Entry", "tell"]
 
 _LOCKS = (Mutex, SpinLock, RwLock)
-_TAKES_AND_DROPS = {"lock", "unlock", "trylock", "read_lock", "read_unlock", "write_lock", "write_unlock"}
+_TAKES_AND_DROPS = {
+    "lock", "unlock", "trylock", "read_lock", "read_trylock", "read_unlock", "write_lock", "write_trylock", "write_unlock",
+    "write_downgrade",
+}  # fmt: skip
+QUEUED = "waits, and so do readers that come now"
 ELSEWHERE = "..."
 BENEATH_NOTICE = {"access", "read_again"}
 
@@ -125,6 +129,8 @@ class _Teller:
     """The threads that have had a line."""
     functions: dict[str, list[Callable[..., Any]]] = field(default_factory=dict)
     by_code: dict[tuple[str, int], Callable[..., Any]] = field(default_factory=dict)
+    queued: dict[int, tuple[str, Call, str]] = field(default_factory=dict)
+    """By thread, the lock's function in the middle of which it stands in a queue: its name, the call, its text."""
     last: int | None = None
     spoke: bool = False
     """Whether the present step has added to a line that was there."""
@@ -198,8 +204,8 @@ class _Teller:
         lock = event.arguments.get("self")
         if isinstance(lock, _LOCKS):
             call.hidden = True
-            self._lock(call, lock, now)
-        elif hasattr(function, "__on__") or (parent is not None and parent.hidden):
+            self._lock(call, lock, now, at_once)
+        elif hasattr(function, "__on__") or (parent is not None and parent.hidden) or now.step.thread in self.queued:
             call.hidden = True
         elif at_once or getattr(function, "__atomic__", False):
             self._begin(call, now, now.step.line)
@@ -207,6 +213,7 @@ class _Teller:
     def _returned(self, stack: list[Call], event: Event, now: Moment) -> None:
         call = next((c for c in reversed(stack) if not c.ended and c.name == event.name), None)
         if call is None:
+            self._had_its_turn(event, now)
             return
         call.ended, call.value = True, event.value
         if call.frame is None:
@@ -256,13 +263,27 @@ class _Teller:
 
     # Locks, statements, silence.
 
-    def _lock(self, call: Call, lock: Record, now: Moment) -> None:
+    def _lock(self, call: Call, lock: Record, now: Moment, at_once: bool) -> None:
         name = call.name.rpartition(".")[2]
         caller = call.parent
-        if name in _TAKES_AND_DROPS and caller is not None and now.frames and is_written_by_hand(caller.function):
-            text = lock_text(name, lock, now.frames[-1].f_locals)
+        if name not in _TAKES_AND_DROPS or caller is None or not now.frames:
+            return
+        text = lock_text(name, lock, now.frames[-1].f_locals)
+        if not at_once and now.step.error is None:
+            self.queued[now.step.thread] = call.name, call, text
+            self._add(call, f"{text} {QUEUED}", now, now.step.line)
+        elif is_written_by_hand(caller.function):
             self._add(call, text, now, now.step.line)
-            call.entry = None
+        call.entry = None
+
+    def _had_its_turn(self, event: Event, now: Moment) -> None:
+        """A lock's function returns that began in an earlier step: the thread has the lock."""
+        name, call, text = self.queued.get(now.step.thread, ("", None, ""))
+        if name == event.name and call is not None and call.parent is not None:
+            del self.queued[now.step.thread]
+            if is_written_by_hand(call.parent.function):
+                self._add(call, text, now, now.step.line)
+                call.entry = None
 
     def _statement(self, call: Call | None, now: Moment) -> None:
         """A step of hand-written code that called nothing worth a line: its statement, and what it chose."""

@@ -6,16 +6,10 @@ threads that run is tried, the released one and those that it wakes.
 
 Not held: what runs after the threads (`final`), and a thread of the process once the process exits. An exit ends the others
 where they are: an operation that was under way has its effects, and nobody hears its result.
-
-A reader-writer semaphore is fair on a real kernel: while readers have it and a writer waits, who comes to read waits as well
-(rwsem_down_read_slowpath(), kernel/locking/rwsem.c, Linux 6.12). The model's locks let readers in, which is more than can
-happen; where threads are held it decides who is blocked, so here readers wait.
 """
 
 from __future__ import annotations
 
-import linecache
-import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -41,8 +35,6 @@ __all__ = ["Broken", "Coarse", "ForcedModel", "Node", "TooManyInterleavings"]
 Node = tuple[bytes, tuple[int, ...]]
 """A state, and what was noted on the way: for each operation the retries, then what its late use found, then whether an exit
 cut it off."""
-
-_TAKES = re.compile(r"(\w+)\.(read_lock|reading|write_lock|writing)\(\)")
 
 _MOST = 20_000
 """States within one coarse step."""
@@ -122,9 +114,6 @@ class ForcedModel:
         self.pte_at = mm + layout.offset(Mm, "ptes")
         self.pte_size, self.pte_frame = layout.size(RecordType(Pte)), layout.offset(Pte, "frame")
         self.results_at = watched(program)
-        taken = {c.number: found for c in program.counters if (found := _taken(c)) is not None}
-        self.reads = {number: lock for number, (how, lock) in taken.items() if how.startswith("read")}
-        self.writes = {number: lock for number, (how, lock) in taken.items() if how.startswith("writ")}
         self.late_at = {c.number: late for c in program.counters if (late := _late_use(c)) is not None}
 
     @property
@@ -205,8 +194,6 @@ class ForcedModel:
                 number = counter(state, thread)
                 if not number or (first is None and self._held(state, thread, number) is not None):
                     continue
-                if number in self.reads and self._writer_waits(state, thread, self.reads[number]):
-                    continue
                 for way in successors(state, thread):
                     moved = True
                     if way.state is None:
@@ -224,14 +211,6 @@ class ForcedModel:
             if len(seen) > _MOST:
                 raise TooManyInterleavings(f"{self.scenario.name}: more than {_MOST:,} states within one coarse step")
         return Coarse(tuple(settled), tuple(broken.values()))
-
-    def _writer_waits(self, state: bytes, reader: int, lock: str) -> bool:
-        """Whether a thread that comes to read a lock finds a writer waiting there for other readers."""
-        for thread in range(len(self.reference.threads)):
-            if thread != reader and self.writes.get(self.reference.counter(state, thread)) == lock:
-                if not any(way.state is not None for way in self.reference.thread_successors(state, thread)):
-                    return True
-        return False
 
     def _counted(self, node: Node, thread: int, number: int, after: bytes) -> tuple[int, ...]:
         """What is counted, after a step of a thread from the boundary `number`."""
@@ -312,12 +291,6 @@ class ForcedModel:
 def _with(counts: tuple[int, ...], at: int, number: int) -> tuple[int, ...]:
     """The same with another number at a place."""
     return (*counts[:at], number, *counts[at + 1 :])
-
-
-def _taken(counter: Counter) -> tuple[str, str] | None:
-    """How a step takes a reader-writer lock, and which (the field that it is): by its source, for it is lowered inline."""
-    found = _TAKES.search(linecache.getline(counter.where.file, counter.where.line))
-    return (found[2], found[1]) if found is not None and counter.kind == "statement" else None
 
 
 def _late_use(counter: Counter) -> tuple[int, int] | None:

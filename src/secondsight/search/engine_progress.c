@@ -222,47 +222,115 @@ static int ss_able(ss_run *run, const u8 *state, int thread)
 	return done != 0;
 }
 
+#ifdef SS_MERGED
+/*
+ * What keeps a thread from a step in the middle of others' merged steps that begin in a state: 0 if nothing does, a lock
+ * (`obstacle_of`), or what `kept_by` gives. The states in the middle are states of the whole graph, in which cycles go through them.
+ */
+static int ss_kept_inside(ss_run *run, const u8 *state, int thread, u32 moving)
+{
+	u8 after[STRIDE] __attribute__((aligned(8)));
+	ss_x *x = &run->crew[0].x;
+	int kept = 0;
+	for (int u = 0; u < THREADS; u++) {
+		if (!(moving >> u & 1))
+			continue;
+		x->made = x->at = 0;
+		x->ward = thread + 1;
+		x->waits_at = run->loops + thread * run->loop_width;
+		do {
+			x->kept = 0;
+			ss_step(state, after, u, counter_of(state, BASE[u]), x);
+			kept = kept_by(kept, x->kept);
+		} while (x->made && ss_advance(x));
+		x->ward = 0;
+	}
+	return kept;
+}
+#else
+static inline int ss_kept_inside(ss_run *run, const u8 *state, int thread, u32 moving)
+{
+	(void)run, (void)state, (void)thread, (void)moving;
+	return 0;
+}
+static inline int kept_by(int one, int other) { return one | other; }
+#endif
+
+/* Of the threads that take no step in a part: those that cannot take one in some state, and what else keeps them. */
+typedef struct {
+	u32 kept;
+	int obstacle[THREADS]; /* in the middle of merged steps: see ss_kept_inside */
+} ss_resting;
+
+/*
+ * In which states of a part a thread cannot take a step, and in which it could, but not in the middle of a merged step that begins
+ * there: a byte of bits each for every state.
+ */
+static ss_resting ss_look_at_part(ss_run *run, const ss_graph *g, const u32 *part, size_t count, u32 moving, u8 (*held)[2])
+{
+	ss_resting all = { 0 };
+	for (size_t i = 0; i < count && !run->stop; i++) {
+		const u8 *state = g->states + (u64)part[i] * STRIDE;
+		held[i][0] = held[i][1] = 0;
+		for (int t = 0; t < THREADS; t++) {
+			if (moving >> t & 1 || !counter_of(state, BASE[t]))
+				continue;
+			int inside;
+			if (!ss_able(run, state, t)) {
+				held[i][0] |= 1u << t;
+			} else if ((inside = ss_kept_inside(run, state, t, moving))) {
+				held[i][1] |= 1u << t;
+				all.obstacle[t] = kept_by(all.obstacle[t], inside);
+			}
+		}
+		all.kept |= held[i][0];
+		if (i % 1024 == 0)
+			ss_look(run);
+	}
+	return all;
+}
+
 /*
  * The states of a part, all of one label, in which its fair cycles lie come to the front; how many they are: all if the part is
  * fair.
+ *
+ * Where steps are merged, these are the states that may lie on cycles of the whole graph which are fair there: see movers.c.
  */
 static size_t ss_fair_states(ss_run *run, const ss_graph *g, u32 *part, size_t count)
 {
 	const u8 *first = g->states + (u64)part[0] * STRIDE; /* who has ended, and where those stand that take no step: the same in all */
-	u32 moving = 0, kept = 0;
+	u32 moving = 0, at_lock = 0, strict = 0;
 	size_t left = 0;
+	int fair = 1;
+	u8 (*held)[2];
 	if (finished(first))
 		return 0;
 	for (size_t i = 0; i < count; i++)
 		for (u32 k = g->starts[part[i]]; k < g->starts[part[i] + 1]; k++)
 			if (g->label[g->targets[k]] == g->label[part[i]])
 				moving |= 1u << g->movers[k];
-	for (size_t i = 0; i < count; i++) {
-		const u8 *state = g->states + (u64)part[i] * STRIDE;
-		int good = 1;
-		for (int t = 0; t < THREADS; t++) {
-			if (moving >> t & 1 || !counter_of(state, BASE[t]))
-				continue;
-			int able = ss_able(run, state, t);
-			if (!able)
-				kept |= 1u << t;
-			else if (ss_place_of(run, state, t) & AT_LOCK)
-				good = 0;
+	if (!(held = ss_room(run, count * sizeof *held)))
+		return 0;
+	ss_resting all = ss_look_at_part(run, g, part, count, moving, held);
+	for (int t = 0; t < THREADS; t++) {
+		if (moving >> t & 1 || !counter_of(first, BASE[t]))
+			continue;
+		if (ss_place_of(run, first, t) & AT_LOCK) {
+			at_lock |= 1u << t;
+			if (!(all.kept >> t & 1) && all.obstacle[t] >= 0) /* one lock alone keeps it, which is free in between */
+				strict |= 1u << t;
+		} else if (!(all.kept >> t & 1) && all.obstacle[t] >= 0) { /* before local steps and a lock, or never kept */
+			fair = 0;
 		}
-		if (i % 1024 == 0)
-			ss_look(run);
-		if (run->stop)
-			return 0;
-		if (good) {
+	}
+	for (size_t i = 0; i < count && fair && !run->stop; i++)
+		if (!(at_lock & ~held[i][0] & ~(held[i][1] & ~strict))) {
 			u32 n = part[left];
 			part[left++] = part[i];
 			part[i] = n;
 		}
-	}
-	for (int t = 0; t < THREADS; t++)
-		if (!((moving | kept) >> t & 1) && counter_of(first, BASE[t]) && !(ss_place_of(run, first, t) & AT_LOCK))
-			return 0;
-	return left;
+	ss_give_back(run, held, count * sizeof *held);
+	return run->stop ? 0 : left;
 }
 
 /* The strongly connected parts of the states of one label (Gabow's way), and which of them are fair; further parts go to `todo`. */
@@ -375,6 +443,12 @@ static void ss_hand_over(ss_run *run, const ss_graph *g)
 static void ss_progress(ss_run *run)
 {
 	ss_graph g = { .labels = 1 };
+#ifdef SS_MERGED
+	ss_x *aside = run->crew[0].x.aside = ss_room(run, sizeof *aside);
+	if (!aside)
+		return;
+	memset(aside, 0, sizeof *aside);
+#endif
 	ss_find_graph(run, &g);
 	if (g.count && !run->stop && (g.label = ss_room(run, g.count * sizeof(u32)))) {
 		memset(g.label, 0, g.count * sizeof(u32));
@@ -390,4 +464,7 @@ static void ss_progress(ss_run *run)
 	free(g.table);
 	free(g.label);
 	free(g.fair);
+#ifdef SS_MERGED
+	free(aside);
+#endif
 }

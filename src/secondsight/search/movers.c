@@ -27,24 +27,36 @@
  *     with those before it: by this rule a thread is alive for the others in the search whenever it is so in the whole graph.
  *   - Daemons are not merged where final states are watched: a final state may catch them anywhere. (Without that nothing is
  *     asked of a final state but that it is no deadlock, and that it is final depends on the other threads alone.)
+ *   - A writer's step into the queue of a lock that others read (`QU`) is a merged step of its own, but touches the lock as who
+ *     waits for it does. It only keeps others back: take it later than all that follows, or not at all if its thread gets
+ *     the lock, and the rest of the path is the same. So to a broken rule or a final state a path leads without such steps, and
+ *     to a deadlock one that has them last, where all threads are between merged steps. (A `trylock`, which reads who has the lock, can tell, and
+ *     so can the final states that may catch a daemon in a queue: `alone`.)
  *   - After MOST steps a merged step ends: none goes on for ever, and every state in which one ends is looked at by all threads.
  *   - A rule that is broken inside is broken: the thread ran there from a state that can be reached. But a step that fails
  *     ends the merged step before it, and is then taken alone: so what was done before it is seen by all, and a search that
  *     goes on after a broken rule finds the rules that this hides or uncovers.
  *
- * What keeps livelocks (a state from which no schedule leads to a final state): call such a state *stuck*, in either graph.
- *   - A state between merged steps is stuck in the reduced graph if and only if it is so in the whole one: merged steps are
- *     paths of the whole graph; and any path from it to a final state is one from a state where all are between merged
- *     steps, to one where all threads but daemons have ended, so it can be put in the order of merged steps (daemons that
- *     are in the middle of one finish it or never begin it, and that a state is final does not depend on them).
- *   - If a stuck state can be reached, so can one between merged steps: from the stuck state let every thread in the middle
- *     of a merged step finish it, alone, by the choices it likes (each ends: before a step that blocks or fails, after MOST
- *     at last). Where that leads can only be stuck as well, and the whole path, now of complete merged steps, has an order
- *     in which they come one after another.
- *   - A thread that is treated as blocked before its local steps, because after them it is (`some_way`): if it can never
- *     get further, then the state before them is as stuck as that after them. If some choice gets further at last, because
- *     of others' steps, then these steps are found from the state before, and there the state after each other choice is
- *     one of the search; local steps move both ways, so it is stuck if it was without the others' steps.
+ * What keeps livelocks: of a fair cycle of the whole graph (search/progress.py) the reduced graph must show enough to look for
+ * it without merged steps. Take such a cycle C, the threads that move in it, and those that rest, each kept from its step as it
+ * must be. Follow C for ever, after a way to it, and put that path into the order of merged steps, by when the first step of each
+ * was taken that is no right mover. In each state s of C some threads are in the middle of a merged step: those that have
+ * only taken right movers in it take them later, those that lack only left movers have taken them. So to s belongs a state s'' of
+ * the reduced graph, and as there are finitely many of these, a cycle C'' of them, in which the same threads move.
+ *   - A thread that rests stands before a step that is blocked in some state of C. That step is the first of a merged step, or
+ *     comes after local steps before which the thread is treated as blocked where it is (`some_way`).
+ *   - What a resting thread touches when it tries its step in s is as it is in s'', or is protected by a lock that it waits for:
+ *     what moved on the way from s to s'' are movers. So it is blocked in s'', or at a lock that a thread u has which is in the
+ *     middle of a merged step in s: then u can take that merged step in s'', and in the middle of it the lock is u's. Therefore
+ *     `look_after` tries a resting thread's step in the middle of all merged steps that begin in a state of C'': it counts as
+ *     kept in that state if it is kept in one of these. That is more than is so in C, and so no cycle of the whole graph is
+ *     passed over; what is found is looked for without merged steps.
+ *   - A thread that waits for locks must be kept in every state of C. It is not if all that keeps it anywhere in C'', and only in
+ *     the middle of merged steps, is one lock that a single thread has at a time (`obstacle_of`): when u is between two merged
+ *     steps, either the lock is free, or another thread has it, and it was free before that took it. So threads that
+ *     poll under a lock for what another sets under it are no reason to look.
+ *   - Each merged step is one step at least and MOST at most, so C'' has steps of all threads that move in C, and those that
+ *     begin rounds of `while` loops.
  */
 
 #include <pthread.h>
@@ -54,6 +66,7 @@
 
 enum { MOST = 64 };
 enum { RIGHT = 1, LEFT = 2 };
+enum { WAITS_FOR_LOCKS = 2 }; /* in `waits_at` */
 enum { FREE, BEFORE, AFTER }; /* nothing yet but steps that move both ways; right movers; the one step was taken */
 
 typedef struct {
@@ -154,7 +167,7 @@ static int moves(ss_x *x, const u8 *before, const u8 *after, i64 t, ss_held held
 		way &= ~LEFT;
 	if ((held.at_all & ~then.at_all) | (held.alone & ~then.alone))
 		way &= ~RIGHT;
-	if (x->acquires && x->acquires != __builtin_popcountll(risen))
+	if (x->queues || (x->acquires && x->acquires != __builtin_popcountll(risen)))
 		way = 0;
 	if (after && risen)
 		for (int i = 0; i < LOCKS; i++)
@@ -207,11 +220,51 @@ static int moves(ss_x *x, const u8 *before, const u8 *after, i64 t, ss_held held
 		return moves(x, before, after, t, held, then);
 	for (int i = 0; i < x->noted; i++)
 		x->ways[x->places[i]] = 0;
-	x->noted = x->waits = x->acquires = x->inside = 0;
+	x->noted = x->waits = x->acquires = x->queues = x->inside = 0;
 	return way;
 }
 
 static int some_way(int counter, const u8 *start, i64 B, i64 t, ss_x *x, int chosen);
+static int ss_advance(ss_x *x);
+static inline int step_at(int counter, u8 *s, i64 B, i64 t, ss_x *x);
+
+/*
+ * The lock that a step which was blocked waits for, and for nothing else: the number of one that a single thread has, or whose
+ * queue the thread stands in, plus one. -1: something else, or nobody knows.
+ */
+static int obstacle_of(const ss_x *x, const u8 *s, i64 t)
+{
+	int lock = 0;
+	for (int i = 0; i < x->noted; i++) {
+		int other = x->ways[x->places[i]] >> LOCK & 1 ? LOCK_AT[x->places[i]] : 0;
+		if (other && lock && other != lock)
+			return -1;
+		lock = other ? other : lock;
+	}
+	if (!lock || x->waits || x->acquires != 1 || facts->unsure >> (lock - 1) & 1)
+		return -1;
+	int readers = LOCK_READERS[lock - 1];
+	return s[LOCK_OWNER[lock - 1]] || (readers && s[readers] && s[readers + TO_QUEUE] >> (t - 1) & 1) ? lock : -1;
+}
+
+/* What keeps a thread, by two of its waits: the same lock; several things (-1); not only locks (-2). */
+static inline int kept_by(int one, int other) { return !one || one == other ? other : one == -2 || other == -2 ? -2 : other ? -1 : one; }
+
+/* In the middle of a merged step: whether the thread that `x` looks after cannot take a step, and what keeps it. */
+static void look_after(ss_x *x, const u8 *s)
+{
+	u8 room[STATE_SIZE];
+	ss_x *y = x->aside;
+	int t = x->ward, counter = counter_of(s, BASE[t - 1]);
+	y->made = y->at = 0;
+	do {
+		memcpy(room, s, STATE_SIZE);
+		y->stop = 0;
+		if (step_at(counter, room, BASE[t - 1], t, y) || y->stop == SS_FAILED)
+			return;
+	} while (y->made && ss_advance(y));
+	x->kept = kept_by(x->kept, x->waits_at[y->stands] & WAITS_FOR_LOCKS ? y->obstacle : -2);
+}
 
 /* `look`: only to see whether it leads further than local steps. */
 static int merged_step(int counter, u8 *s, i64 B, i64 t, ss_x *x, int look)
@@ -220,6 +273,7 @@ static int merged_step(int counter, u8 *s, i64 B, i64 t, ss_x *x, int look)
 	int number = 0, phase = FREE, first = counter;
 	ss_held held = held_by(s, t);
 	x->merged = 0;
+	x->alone = facts->never_merged >> (t - 1) & 1;
 	if (facts->stale && !x->dice) {
 		fail(x, STALE, -1, 0, 0, 0);
 		return 0;
@@ -228,11 +282,15 @@ static int merged_step(int counter, u8 *s, i64 B, i64 t, ss_x *x, int look)
 	for (;;) {
 		int chosen = x->at, waits, acquires;
 		x->rounds = 0;
+		if (x->ward && number)
+			look_after(x, s);
 		memcpy(before, s, STATE_SIZE);
 		int done = STEPS[counter](s, B, t, x);
-		waits = x->waits;
+		waits = x->waits || x->queues;
 		acquires = x->acquires;
 		if (!done || x->stop) {
+			x->obstacle = obstacle_of(x, before, t);
+			x->stands = counter;
 			moves(x, before, NULL, t, held, held);
 			if (!number)
 				return 0;
@@ -267,8 +325,6 @@ static int merged_step(int counter, u8 *s, i64 B, i64 t, ss_x *x, int look)
 		return 1;
 	}
 }
-
-static int ss_advance(ss_x *x);
 
 /*
  * Whether any other choice in the local steps that `x` took (the first `chosen` of its choices) leads further. If none does, the

@@ -7,8 +7,8 @@ ever. It is *fair* if each thread that has not ended
 * cannot take one in some state of it; one that stands at a lock (`lock_steps`) cannot take one in any state of it.
 
 The first is *weak fairness*: a thread that could always go on does go on. The second is *strong fairness*, for those who wait
-for a lock: the kernel's mutexes and rw_semaphores hand themselves over and its spinlocks have queues, so that a thread
-that waits for a lock that is free again and again does get it. It is not assumed of `trylock`, which waits for nothing (a loop
+for a lock: the kernel's mutexes hand themselves over, its rw_semaphores keep others back for who waits, its spinlocks have
+queues, so that a thread that waits for a lock that is free again and again does get it. It is not assumed of `trylock`, which waits for nothing (a loop
 around it goes round), nor of `wait_until`: who is woken may find the condition gone again. What `choose` gives is not the
 scheduler's doing: it may be the same for ever. Daemons are scheduled as fairly as all others.
 
@@ -28,7 +28,6 @@ from collections.abc import Iterable, Iterator
 
 from secondsight.lang import ir, tree
 from secondsight.lang.cfg import Block, CallTo, Exit
-from secondsight.lang.locks import __file__ as LOCKS_FILE
 from secondsight.lang.program import Program
 
 __all__ = ["Edges", "inside_loops", "lock_steps"]
@@ -154,7 +153,7 @@ def _lock_steps(program: Program) -> list[int]:
     found = []
     for counter in program.counters:
         waits = [wait for block in _step(program, counter.block) for wait in _waits(block)]
-        if waits and all(wait.where.file == LOCKS_FILE for wait in waits):
+        if waits and all(wait.lock for wait in waits):
             found.append(counter.number)
     return found
 

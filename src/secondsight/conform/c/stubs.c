@@ -108,12 +108,31 @@ WEAK void __mutex_init(struct mutex *lock, const char *name, struct lock_class_k
 WEAK void mutex_init_generic(struct mutex *lock) { atomic_long_set(&lock->owner, 0); }
 #endif
 
-/* Semaphores of readers and writers: the count is that of the readers, -1 a writer. */
+/*
+ * Semaphores of readers and writers: the count is that of the readers, -1 a writer; the owner is how many writers stand in the
+ * queue. As in rwsem.c and the model, a writer that comes to readers stands in the queue, and readers that come then wait.
+ */
 
 #define HELD(sem) (*(long *)&(sem)->count)
+#define QUEUED(sem) (*(long *)&(sem)->owner)
 
-static int no_writer(void *sem) { return HELD((struct rw_semaphore *)sem) >= 0; }
+static int no_writer(void *sem)
+{
+	long held = HELD((struct rw_semaphore *)sem);
+	return held == 0 || (held > 0 && !QUEUED((struct rw_semaphore *)sem));
+}
 static int nobody(void *sem) { return HELD((struct rw_semaphore *)sem) == 0; }
+static int not_written(void *sem) { return HELD((struct rw_semaphore *)sem) >= 0; }
+
+#define TAKE_FOR_WRITING(sem) do { \
+	ss_stop("down_write", SS_FROM, not_written, sem); \
+	if (HELD(sem)) { \
+		QUEUED(sem)++; \
+		ss_stop("down_write", SS_FROM, nobody, sem); \
+		QUEUED(sem)--; \
+	} \
+	HELD(sem) = -1; \
+} while (0)
 
 #undef down_read
 #undef down_write
@@ -127,11 +146,7 @@ WEAK void up_read(struct rw_semaphore *sem)
 	ss_stop("up_read", SS_FROM, 0, 0);
 	HELD(sem)--;
 }
-WEAK void down_write(struct rw_semaphore *sem)
-{
-	ss_stop("down_write", SS_FROM, nobody, sem);
-	HELD(sem) = -1;
-}
+WEAK void down_write(struct rw_semaphore *sem) { TAKE_FOR_WRITING(sem); }
 WEAK void up_write(struct rw_semaphore *sem)
 {
 	ss_stop("up_write", SS_FROM, 0, 0);
@@ -139,14 +154,14 @@ WEAK void up_write(struct rw_semaphore *sem)
 }
 WEAK int down_read_trylock(struct rw_semaphore *sem)
 {
-	if (!no_writer(sem))
+	if (HELD(sem) < 0 || QUEUED(sem))
 		return 0;
 	HELD(sem)++;
 	return 1;
 }
 WEAK int down_write_trylock(struct rw_semaphore *sem)
 {
-	if (!nobody(sem))
+	if (HELD(sem) || QUEUED(sem))
 		return 0;
 	HELD(sem) = -1;
 	return 1;
@@ -154,8 +169,7 @@ WEAK int down_write_trylock(struct rw_semaphore *sem)
 WEAK void downgrade_write(struct rw_semaphore *sem) { HELD(sem) = 1; }
 WEAK int down_write_killable(struct rw_semaphore *sem)
 {
-	ss_stop("down_write", SS_FROM, nobody, sem);
-	HELD(sem) = -1;
+	TAKE_FOR_WRITING(sem);
 	return 0;
 }
 WEAK int down_read_killable(struct rw_semaphore *sem)
@@ -164,7 +178,7 @@ WEAK int down_read_killable(struct rw_semaphore *sem)
 	HELD(sem)++;
 	return 0;
 }
-WEAK void __init_rwsem(struct rw_semaphore *sem, const char *name, struct lock_class_key *key) { HELD(sem) = 0; }
+WEAK void __init_rwsem(struct rw_semaphore *sem, const char *name, struct lock_class_key *key) { HELD(sem) = QUEUED(sem) = 0; }
 
 /* Waiting: a thread sleeps until a wake-up of the queue that it is in, and then looks again. */
 
