@@ -310,6 +310,9 @@ class _Run:
             return False
         if answer.warnings:
             return self._differ(schedule, "the kernel warns", "no rule broken", f"{answer.warnings} warnings", want.before)
+        if answer.look != want.look and self._breaks_next(schedule, "undefined"):
+            self.ended = True
+            return False
         if answer.look != want.look:
             return self._differ(schedule, "the states differ", want.look, answer.look, want.before)
         if answer.enabled != want.enabled:
