@@ -24,7 +24,7 @@ from types import MethodType
 from typing import Any, Generic, TypeVar
 
 from secondsight.contract import RULES
-from secondsight.devices.device import Device
+from secondsight.devices.device import Device, open_device
 from secondsight.lang.errors import LangError
 from secondsight.lang.records import Machine as PlainMachine
 from secondsight.lang.records import Shared
@@ -92,7 +92,7 @@ class Machine:
             pools[driver] = Shared(ArrayType(RecordType(driver), 4, pool=True), driver.__name__)
         with self._plain:
             record = self._plain.pool(driver).alloc()
-            ret = record.open(process.mm, 0, len(process.mm.vmas))
+            ret = open_device(record, process.mm)
         if ret != 0:
             raise LangError(f"{driver.__name__}.open() failed: {_word(ret)}")
         made = DeviceByHand(self, record, process, f"{driver.__name__.lower()}{len(self.devices)}")

@@ -15,9 +15,18 @@ from types import ModuleType
 from typing import Any
 
 from secondsight.contract.adversaries import ADVERSARIES, Adversary
+from secondsight.contract.balance import all_is_given_back
 from secondsight.contract.coherence import as_if_cpu, isolation, same_at_rest
-from secondsight.contract.lifetime import no_use_after_free
-from secondsight.contract.teardown import no_callback_after_unregister
+from secondsight.contract.failures import (
+    access_ends,
+    access_is_watched,
+    fails_as_the_cpu,
+    goes_away_meanwhile,
+    is_being_closed,
+    opens_for_who_lives,
+)
+from secondsight.contract.lifetime import no_use_after_free, no_use_of_a_dead_mm
+from secondsight.contract.teardown import no_callback_after_unregister, unsubscribed_when_closed, unsubscribed_when_refused
 from secondsight.devices.device import Device
 from secondsight.lang.errors import LangError
 from secondsight.lang.program import Program
@@ -51,10 +60,14 @@ def _rule(name: str, *probes: Callable[..., Any]) -> Rule:
 RULES: dict[str, Rule] = {
     r.name: r
     for r in (
-        _rule("as-if-cpu", as_if_cpu, same_at_rest),
-        _rule("no-use-after-free", no_use_after_free),
+        _rule(
+            "as-if-cpu", as_if_cpu, same_at_rest, fails_as_the_cpu, access_is_watched, access_ends, goes_away_meanwhile,
+            is_being_closed, opens_for_who_lives,
+        ),
+        _rule("no-use-after-free", no_use_after_free, no_use_of_a_dead_mm),
         _rule("isolation", isolation),
-        _rule("teardown", no_callback_after_unregister),
+        _rule("teardown", no_callback_after_unregister, unsubscribed_when_closed, unsubscribed_when_refused),
+        _rule("balance", all_is_given_back),
         Rule(
             "progress",
             "Nobody waits for ever, goes round for ever under a fair scheduler, sleeps where sleeping is forbidden, or misuses a lock "
@@ -94,7 +107,7 @@ def driver_program(
 ) -> Program:
     """The checked program of a driver in a scenario, watched by `rules` (default: all)."""
     watching = RULES.values() if rules is None else rules
-    return program(scenario, driver, [p for r in watching for p in r.probes], bounds)
+    return program(scenario, driver, [p for r in watching for p in r.probes], bounds, closes=True)
 
 
 def check(
