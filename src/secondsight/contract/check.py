@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, get_args
 
 from secondsight.contract.adversaries import ADVERSARIES, Adversary
 from secondsight.contract.balance import all_is_given_back
@@ -26,8 +26,10 @@ from secondsight.contract.failures import (
     opens_for_who_lives,
 )
 from secondsight.contract.lifetime import no_use_after_free, no_use_of_a_dead_mm
+from secondsight.contract.pinned import access_to_a_pinned_frame
+from secondsight.contract.table import no_change_while_it_is_walked
 from secondsight.contract.teardown import no_callback_after_unregister, unsubscribed_when_closed, unsubscribed_when_refused
-from secondsight.devices.device import Device
+from secondsight.devices.device import Device, Promise
 from secondsight.lang.errors import LangError
 from secondsight.lang.program import Program
 from secondsight.scenario import Scenario
@@ -35,7 +37,7 @@ from secondsight.scenario.model import program
 from secondsight.search import Limits, Progress, Result
 from secondsight.search.auto import By, search
 
-__all__ = ["RULES", "Checked", "Rule", "check", "check_scenario", "driver_program", "load_drivers", "pick"]
+__all__ = ["RULES", "Checked", "Rule", "check", "check_scenario", "driver_program", "load_drivers", "pick", "rules_for"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,12 +51,17 @@ class Rule:
     summary: str
     probes: tuple[Callable[..., Any], ...] = ()
     file: str = ""
+    promises: tuple[Promise, ...] = get_args(Promise)
+    """Of whom it is asked; see `Device.promise`."""
 
 
-def _rule(name: str, *probes: Callable[..., Any]) -> Rule:
+def _rule(name: str, *probes: Callable[..., Any], promises: tuple[Promise, ...] = get_args(Promise)) -> Rule:
     summary = (probes[0].__doc__ or "").strip().splitlines()[0]
     file = Path(probes[0].__code__.co_filename)
-    return Rule(name, summary, probes, f"{file.parent.name}/{file.name}")
+    return Rule(name, summary, probes, f"{file.parent.name}/{file.name}", promises)
+
+
+AS_A_CPU: tuple[Promise, ...] = ("mirror", "process")
 
 
 RULES: dict[str, Rule] = {
@@ -62,12 +69,14 @@ RULES: dict[str, Rule] = {
     for r in (
         _rule(
             "as-if-cpu", as_if_cpu, same_at_rest, fails_as_the_cpu, access_is_watched, access_ends, goes_away_meanwhile,
-            is_being_closed, opens_for_who_lives,
+            is_being_closed, opens_for_who_lives, promises=AS_A_CPU,
         ),
+        _rule("pinned", access_to_a_pinned_frame, promises=("pinned",)),
         _rule("no-use-after-free", no_use_after_free, no_use_of_a_dead_mm),
-        _rule("isolation", isolation),
+        _rule("isolation", isolation, promises=AS_A_CPU),
         _rule("teardown", no_callback_after_unregister, unsubscribed_when_closed, unsubscribed_when_refused),
         _rule("balance", all_is_given_back),
+        _rule("table-lock", no_change_while_it_is_walked),
         Rule(
             "progress",
             "Nobody waits for ever, goes round for ever under a fair scheduler, sleeps where sleeping is forbidden, or misuses a lock "
@@ -102,11 +111,22 @@ def pick(kind: str, table: dict[str, Any], names: Sequence[str] | None) -> list[
     return [table[n] for n in names]
 
 
+def rules_for(driver: type[Device], names: Sequence[str] | None = None) -> list[Rule]:
+    """The rules that a driver is judged by, or those named. Raises `LangError` for one that its promise does not have."""
+    if driver.promise not in get_args(Promise):
+        raise LangError(f"{driver.__name__}.promise is {driver.promise!r}; there are: {', '.join(get_args(Promise))}")
+    table = {name: rule for name, rule in RULES.items() if driver.promise in rule.promises}
+    for name in names or ():
+        if name in RULES and name not in table:
+            raise LangError(f"the rule {name} is not asked of {driver.__name__}, whose promise is {driver.promise!r}")
+    return pick("rule", table, names)
+
+
 def driver_program(
     driver: type[Device], scenario: Scenario, rules: Sequence[Rule] | None = None, bounds: dict[str, int] | None = None
 ) -> Program:
-    """The checked program of a driver in a scenario, watched by `rules` (default: all)."""
-    watching = RULES.values() if rules is None else rules
+    """The checked program of a driver in a scenario, watched by `rules` (default: all that its promise has)."""
+    watching = rules_for(driver) if rules is None else rules
     return program(scenario, driver, [p for r in watching for p in r.probes], bounds, closes=True)
 
 
@@ -126,7 +146,7 @@ def check(
     and for a driver outside the language.
     """
     picked: list[Adversary] = pick("adversary", ADVERSARIES, adversaries)
-    watching: list[Rule] = pick("rule", RULES, rules)
+    watching = rules_for(driver, rules)
     for adversary in picked:
         for scenario in adversary.scenarios:
             yield check_scenario(driver, adversary.name, scenario, watching, limits, on_progress, bounds, executor)

@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import ClassVar, Final, Literal
 
-from secondsight.lang import Array, Char, Errno, Record, Ref, atomic, hold_point, tracepoint
+from secondsight.lang import U8, Array, Char, Errno, Record, Ref, atomic, current, hold_point, tracepoint
 from secondsight.linux import mmu_notifier as mn
 from secondsight.linux.device import device_read, device_write
 from secondsight.linux.errno import EBADF, EFAULT, EINVAL
@@ -28,6 +28,7 @@ __all__ = [
     "Device",
     "DeviceEntry",
     "DevicePageTable",
+    "Promise",
     "access_begins",
     "access_failed",
     "accesses_compared",
@@ -37,7 +38,10 @@ __all__ = [
     "device_closing",
     "device_opened",
     "open_device",
+    "table_changes",
 ]
+
+Promise = Literal["mirror", "pinned", "process"]
 
 DEVICE_FAULT: Final = -128
 """The device's page table does not allow the access: its driver must act."""
@@ -78,6 +82,11 @@ def all_quiet(device: Driver, mm: Mm, gone: bool) -> None:
     """The driver is closed, or was never opened, every thread has ended, and so has the process if it is `gone`."""
 
 
+@tracepoint
+def table_changes(table: DevicePageTable) -> None:
+    """The driver is about to change the device's page table."""
+
+
 class DeviceEntry(Record):
     """One entry of a device's page table: the frame, and whether the device may write it. `frame` None: not present."""
 
@@ -86,10 +95,16 @@ class DeviceEntry(Record):
 
 
 class DevicePageTable(Record):
-    """A device's page table. Each call is one store, or one run of stores that the device cannot look into: one step."""
+    """A device's page table.
+
+    `map` and `unmap` are one store each, or one run of stores that the device cannot look into: one step. A driver that looks
+    into the table itself (`is_mapped`) takes its time, and needs a lock that every change is made under: rule `table-lock`.
+    `walker` is a ghost: the thread that is looking.
+    """
 
     entries: Array[DeviceEntry, Literal["pages"]]
     disabled: bool
+    walker: U8
 
     @atomic
     def disable(self) -> None:
@@ -103,15 +118,26 @@ class DevicePageTable(Record):
     @atomic
     def map(self, va: Va, pfn: Pfn, write: bool) -> None:
         """Point `va` at frame `pfn`, writable or not."""
+        table_changes(self)
         self.entries[va].frame = frames[pfn]
         self.entries[va].writable = write
 
     @atomic
     def unmap(self, rng: Range) -> None:
         """Clear every entry of `rng`."""
+        table_changes(self)
         for va in range(rng.start, rng.end):
             self.entries[va].frame = None
             self.entries[va].writable = False
+
+
+    def is_mapped(self, va: Va, write: bool) -> bool:
+        """The driver walks the table: whether the device can read `va`, or write it. Two steps, as a walk takes time."""
+        self.walker = current()
+        with atomic:
+            self.walker = 0
+            entry = self.entries[va]
+            return entry.frame is not None and (entry.writable or not write)
 
 
 class Device(Driver):
@@ -122,6 +148,11 @@ class Device(Driver):
     """
 
     page_table: DevicePageTable
+
+    promise: ClassVar[Promise] = "mirror"
+    """By what the driver is judged: a *mirror* accesses as if it were a CPU. A *pinned* device keeps the pages that it has pinned,
+    whatever the process maps there by now. The accesses of a *process*'s own device are made by threads of the process (a vCPU
+    of KVM's) and end with it; else as a mirror."""
 
     bounds: ClassVar[Mapping[str, int]] = {"subscribers": 1}
     """What one such driver needs of the machinery's bounds (`secondsight.linux.bounds`)."""

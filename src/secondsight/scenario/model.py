@@ -81,6 +81,8 @@ _OUTSIDERS = {
 }
 """Operations that are not the process's own: a thread of only these outlives it."""
 
+_ACCESSES = {"device_read", "device_write"}
+
 _TABLES = ("kind", "address", "pages", "value", "page", "needs", "needs_at", "makes", "fixed", "low", "high", "range_first")
 
 
@@ -298,7 +300,7 @@ def program(
             if place.section == "setup" and (not alone or place.op.kind in ("device", "dax")):
                 _set_up(place.op, i, encoder, mm, device)
         if not alone:
-            threads = _threads(scenario, places, mm, device, closes)
+            threads = _threads(scenario, places, mm, device, closes, driver is not None and driver.promise == "process")
             interpreter.process.running = sum(1 for t in threads if t.function is interpreter.run_ops and t.arguments[-1])
             interpreter.process.others = sum(1 for t in threads if t.function is interpreter.run_ops and not t.arguments[-1])
         else:
@@ -311,21 +313,25 @@ _one_at_a_time = threading.RLock()
 """The current machine is one for the process: while one scenario is set up, another thread waits."""
 
 
-def _threads(scenario: Scenario, places: list[Place], mm: Any, device: Any, closes: bool) -> list[Thread]:
+def _threads(scenario: Scenario, places: list[Place], mm: Any, device: Any, closes: bool, accesses: bool) -> list[Thread]:
+    """The scenario's threads, and the one that comes after them. `accesses`: the device's are the process's own."""
     threads = []
     first = sum(1 for p in places if p.section == "setup")
     for number, thread in enumerate(scenario.threads):
         count = sum(1 for p in places if p.thread == number)
-        threads.append(Thread(thread.name, interpreter.run_ops, (first, first + count, mm, device, is_own(thread))))
+        threads.append(Thread(thread.name, interpreter.run_ops, (first, first + count, mm, device, is_own(thread, accesses))))
         first += count
     if scenario.final or closes:
         threads.append(Thread("after", interpreter.run_final, (first, len(places), mm, device)))
     return threads
 
 
-def is_own(thread: ScenarioThread) -> bool:
-    """Whether a thread is the process's own: it does something that a device or the rest of the kernel does not do."""
-    return not thread.ops or any(op.kind not in _OUTSIDERS for op in thread.ops)
+def is_own(thread: ScenarioThread, accesses: bool = False) -> bool:
+    """Whether a thread is the process's own: it does something that a device or the rest of the kernel does not do.
+
+    `accesses`: the device's accesses are the process's own.
+    """
+    return not thread.ops or any(op.kind not in _OUTSIDERS or (accesses and op.kind in _ACCESSES) for op in thread.ops)
 
 
 def _set_up(op: Op, i: int, encoder: Encoder, mm: Any, device: Any) -> None:
