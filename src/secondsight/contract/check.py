@@ -33,11 +33,11 @@ from secondsight.devices.device import Device, Promise
 from secondsight.lang.errors import LangError
 from secondsight.lang.program import Program
 from secondsight.scenario import Scenario
-from secondsight.scenario.model import program
+from secondsight.scenario.model import program, value_in, watched
 from secondsight.search import Limits, Progress, Result
 from secondsight.search.auto import By, search
 
-__all__ = ["RULES", "Checked", "Rule", "check", "check_scenario", "driver_program", "load_drivers", "pick", "rules_for"]
+__all__ = ["RULES", "Checked", "Rule", "check", "check_scenario", "driver_program", "load_drivers", "own_rules", "pick", "rules_for"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +99,8 @@ class Checked:
     result: Result
     rebuild: Callable[[], Program]
     """Builds the same program again: to replay and print a trace."""
+    accessed: bool = True
+    """Whether the device got at a page in any final state that was seen. Where it did not, *holds* says little."""
 
 
 def pick(kind: str, table: dict[str, Any], names: Sequence[str] | None) -> list[Any]:
@@ -112,14 +114,31 @@ def pick(kind: str, table: dict[str, Any], names: Sequence[str] | None) -> list[
 
 
 def rules_for(driver: type[Device], names: Sequence[str] | None = None) -> list[Rule]:
-    """The rules that a driver is judged by, or those named. Raises `LangError` for one that its promise does not have."""
+    """The rules that a driver is judged by: those of its promise and those of its own file; or, of them, those named.
+
+    Raises `LangError` for a name that is none of them.
+    """
     if driver.promise not in get_args(Promise):
         raise LangError(f"{driver.__name__}.promise is {driver.promise!r}; there are: {', '.join(get_args(Promise))}")
-    table = {name: rule for name, rule in RULES.items() if driver.promise in rule.promises}
+    table = {name: rule for name, rule in RULES.items() if driver.promise in rule.promises} | own_rules(driver)
     for name in names or ():
         if name in RULES and name not in table:
             raise LangError(f"the rule {name} is not asked of {driver.__name__}, whose promise is {driver.promise!r}")
     return pick("rule", table, names)
+
+
+def own_rules(driver: type[Device]) -> dict[str, Rule]:
+    """The rules that a driver's file has, by name: its functions with `@rule`. Raises `LangError` for a name of the contract's."""
+    known = {probe for rule in RULES.values() for probe in rule.probes}
+    own: dict[str, list[Callable[..., Any]]] = {}
+    for value in vars(sys.modules[driver.__module__]).values():
+        if inspect.isfunction(value) and hasattr(value, "__rule__") and value not in known:
+            own.setdefault(value.__rule__, []).append(value)
+    for name, (probe, *_) in own.items():
+        if name in RULES:
+            code = probe.__code__
+            raise LangError(f"{code.co_filename}:{code.co_firstlineno}: the contract has a rule {name}; give this one another name")
+    return {name: _rule(name, *probes) for name, probes in own.items()}
 
 
 def driver_program(
@@ -171,8 +190,16 @@ def check_scenario(
         if on_progress is not None:
             on_progress(scenario.name, progress)
 
-    result = search(rebuild(), executor, limits, tell, progress=True)
-    return Checked(driver.__name__, adversary, scenario.name, tuple(r.name for r in rules), result, rebuild)
+    made = rebuild()
+    result = search(made, executor, limits, tell, watched(made), progress=True)
+    names = tuple(r.name for r in rules)
+    return Checked(driver.__name__, adversary, scenario.name, names, result, rebuild, has_accessed(scenario, result))
+
+
+def has_accessed(scenario: Scenario, result: Result) -> bool:
+    """Whether an access of the device has succeeded in any final state that a search has seen."""
+    rows = [row for row, place in enumerate(scenario.places()) if place.op.kind in ("device_read", "device_write")]
+    return any(value_in(seen, row) >= 0 for seen in result.outcomes for row in rows)
 
 
 def load_drivers(path: str | Path) -> list[type[Device]]:

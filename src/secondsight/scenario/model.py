@@ -33,7 +33,7 @@ from secondsight.scenario.ops import OPS, SEALS, HandleType, Op, Ref, ScenarioEr
 from secondsight.search import Limits, Progress, Result
 from secondsight.search.auto import By, search
 
-__all__ = ["Encoder", "is_own", "outcomes", "program", "read_outcome", "value_of", "watched"]
+__all__ = ["Encoder", "is_own", "outcomes", "program", "read_outcome", "value_in", "value_of", "watched"]
 
 _KINDS = {
     "memfd_create": OpKind.MEMFD_CREATE,
@@ -382,10 +382,15 @@ def watched(made: Program) -> tuple[int, int]:
     return start, start + made.layout.size(declaration.kind)
 
 
+def value_in(seen: bytes, row: int) -> int:
+    """The result of an operation, by its row, in the results' part of a final state."""
+    return seen[row] - 128
+
+
 def read_outcome(scenario: Scenario, seen: bytes) -> Outcome:
     """An outcome from the results' part of a final state."""
     places = list(scenario.places())
-    values = [byte - 128 for byte in seen[: len(places)]]
+    values = [value_in(seen, row) for row in range(len(places))]
     return collect(scenario, [value_of(p.op, v) for p, v in zip(places, values, strict=True)])
 
 
