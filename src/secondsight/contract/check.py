@@ -144,8 +144,8 @@ def own_rules(driver: type[Device]) -> dict[str, Rule]:
 def driver_program(
     driver: type[Device], scenario: Scenario, rules: Sequence[Rule] | None = None, bounds: dict[str, int] | None = None
 ) -> Program:
-    """The checked program of a driver in a scenario, watched by `rules` (default: all that its promise has)."""
-    watching = rules_for(driver) if rules is None else rules
+    """The checked program of a driver in a scenario, watched by those of `rules` that its promise has (default: all)."""
+    watching = rules_for(driver) if rules is None else [r for r in rules if driver.promise in r.promises]
     return program(scenario, driver, [p for r in watching for p in r.probes], bounds, closes=True)
 
 

@@ -24,20 +24,20 @@ def no_callback_after_unregister(subscriber: MmuNotifier, start: Va, end: VaEnd,
 @rule("teardown", on=device_closed)
 def unsubscribed_when_closed(device: Driver, mm: Mm) -> None:
     """Nothing is subscribed when `close` has returned."""
-    require(not is_subscribed(mm), "teardown", "close() has returned and the driver is still subscribed")
+    require(not is_subscribed(device, mm), "teardown", "close() has returned and the driver is still subscribed")
 
 
 @rule("teardown", on=device_opened)
 def unsubscribed_when_refused(device: Driver, mm: Mm, error: Errno) -> None:
     """Nothing is subscribed when `open` has failed: `close` is not called."""
-    require(error == 0 or not is_subscribed(mm), "teardown", "open() has failed and the driver is still subscribed")
+    require(error == 0 or not is_subscribed(device, mm), "teardown", "open() has failed and the driver is still subscribed")
 
 
 @atomic
-def is_subscribed(mm: Mm) -> bool:
-    """Whether anybody subscribes to the mm: a scenario has one device, so who does is its driver's."""
+def is_subscribed(device: Driver, mm: Mm) -> bool:
+    """Whether the driver subscribes to the mm. Interval notifiers are its: a scenario has one device."""
     subs = mm.subscriptions
     for i in range(len(subs.itree)):
         if subs.itree[i] is not None or subs.deferred_list[i] is not None:
             return True
-    return any(subs.list[i] is not None for i in range(len(subs.list)))
+    return any(subs.list[i] is device for i in range(len(subs.list)))
