@@ -86,6 +86,13 @@ class PrefaultsBeforeItSubscribes(Mirror):
         pfn = hmm.hmm_range_fault(self.notifier, start, False)
         if pfn >= 0:
             self.page_table.map(start, pfn, False)
+        return Mirror.open(self, mm, start, length)
+
+
+class OpensWithoutBeingAUser(Mirror):
+    """Subscribes to an mm whose last user may have gone."""
+
+    def open(self, mm: Mm, start: Va, length: Pgoff) -> Errno:
         return mn.mmu_interval_notifier_insert(self, mm, start, length)
 
 
@@ -103,21 +110,19 @@ class RefusesAndStays(Mirror):
     """Finds out that the process has gone when it has subscribed, and leaves it at that."""
 
     def open(self, mm: Mm, start: Va, length: Pgoff) -> Errno:
-        ret = mn.mmu_interval_notifier_insert(self, mm, start, length)
+        ret = Mirror.open(self, mm, start, length)
         if ret != 0:
             return ret
-        alive = mmget_not_zero(mm)
-        if not alive:
+        if mm.users == 0:
             return -EINVAL
-        mmput(mm)
         return 0
 
 
 class RefusesWhileSomethingGoesOn(Mirror):
-    """Does not open while memory of the process is being invalidated."""
+    """Does not open while the process changes its mappings."""
 
     def open(self, mm: Mm, start: Va, length: Pgoff) -> Errno:
-        if mm.subscriptions.active_invalidate_ranges > 0:
+        if mm.mmap_lock.owner != 0:
             return -EBUSY
         return Mirror.open(self, mm, start, length)
 

@@ -40,4 +40,4 @@ def is_subscribed(device: Driver, mm: Mm) -> bool:
     for i in range(len(subs.itree)):
         if subs.itree[i] is not None or subs.deferred_list[i] is not None:
             return True
-    return any(subs.list[i] is device for i in range(len(subs.list)))
+    return any(node.subscription is device and node.hashed for node in subs.nodes)
