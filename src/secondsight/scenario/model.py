@@ -280,7 +280,10 @@ def program(
     """
     encoder = Encoder(scenario, release)
     places = encoder.places
-    has_device = any(p.op.kind in _DEVICES for p in places)
+    devices = [p.op for p in places if p.op.kind in _DEVICES]
+    if len(devices) > 1:
+        raise ScenarioError(f"{scenario.name}: {len(devices)} devices; the model has one", "use one device", devices[1].site)
+    has_device = bool(devices)
     driver = (driver or Mirror) if has_device else None
     closes = closes and has_device
     waits = bool(scenario.final) or closes or any(p.op.kind == "exit" for p in places)
