@@ -24,10 +24,10 @@ from types import MethodType
 from typing import Any, Generic, TypeVar
 
 from secondsight.contract import RULES
-from secondsight.devices.device import Device
+from secondsight.devices.device import Device, open_device
 from secondsight.lang.errors import LangError
 from secondsight.lang.records import Machine as PlainMachine
-from secondsight.lang.records import Shared
+from secondsight.lang.records import Shared, unwrap
 from secondsight.lang.types import ArrayType, RecordType
 from secondsight.linux import bounds
 from secondsight.linux.dma_buf import dma_buf_mmap
@@ -72,9 +72,9 @@ class Machine:
 
     def __init__(self, **wanted: int) -> None:
         self._plain = PlainMachine(bounds(**(DEFAULTS | wanted)))
-        self._plain.rules = [probe for rule in RULES.values() for probe in rule.probes]
         self.processes: list[Process] = []
         self.devices: list[DeviceByHand[Any]] = []
+        self._watch()
         with self._plain:
             mem_init()
 
@@ -92,12 +92,18 @@ class Machine:
             pools[driver] = Shared(ArrayType(RecordType(driver), 4, pool=True), driver.__name__)
         with self._plain:
             record = self._plain.pool(driver).alloc()
-            ret = record.open(process.mm, 0, len(process.mm.vmas))
+            ret = open_device(record, process.mm)
         if ret != 0:
             raise LangError(f"{driver.__name__}.open() failed: {_word(ret)}")
+        self._watch(driver)
         made = DeviceByHand(self, record, process, f"{driver.__name__.lower()}{len(self.devices)}")
         self.devices.append(made)
         return made
+
+    def _watch(self, *drivers: type[Device]) -> None:
+        """Let the rules watch that are asked of every driver here."""
+        promises = {kind.promise for kind in (*(type(unwrap(d.record)) for d in self.devices), *drivers)} or {"mirror"}
+        self._plain.rules = [probe for rule in RULES.values() if promises <= set(rule.promises) for probe in rule.probes]
 
     def __str__(self) -> str:
         with self._plain:

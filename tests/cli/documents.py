@@ -30,6 +30,7 @@ _VARIES = [
     (re.compile(r"<?\b\d+(\.\d+)? ?s\b"), "N s"),
     (re.compile(r"\b6\.12\.\d+[\w.+-]*"), "6.12"),
     (re.compile(r"[\d,]+ states"), "N states"),
+    (re.compile(r"\d+ interleavings"), "N interleavings"),
     (re.compile(r"[ ─]+"), " "),
 ]
 

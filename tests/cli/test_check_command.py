@@ -26,8 +26,46 @@ def wrong(tmp_path: Path) -> Path:
 def test_a_right_driver_holds(right: Path) -> None:
     done = secondsight("check", right, "--adversary", "munmap", "--adversary", "exit")
     assert done.code == 0
-    assert [line.split()[:2] for line in done.out.splitlines()[1:]] == [["munmap", "holds"], ["exit", "holds"]]
+    assert [line.split()[:2] for line in done.out.splitlines()[1:3]] == [["munmap", "holds"], ["exit", "holds"]]
+    assert done.out.splitlines()[3].strip().startswith("did not run: right.py:"), "the OOM reaper was not asked for"
+    assert "elif not self.lock.trylock():" in done.out.splitlines()[3]
+    assert narrow(done.out)
     assert done.err == ""
+
+
+def test_what_a_verdict_rests_on_is_in_the_json(right: Path) -> None:
+    right.write_text(MY_GPU.replace("def fault(", "def faultt("))
+    done = secondsight("check", right, "--adversary", "munmap", "--rule", "isolation", "--json")
+    assert done.code == 0
+    assert not any(result["accessed"] for result in done.json["results"])
+    rests = done.json["rests_on"]["MyGpu"]
+    assert rests["adversaries"]["munmap"] == {"called": True, "silent": ["isolation"]}
+    assert rests["unseen"][0]["method"] == "MyGpu.faultt"
+
+
+def test_a_device_that_gets_at_no_page_does_not_simply_hold(right: Path) -> None:
+    right.write_text(MY_GPU.replace("def fault(", "def faultt("))
+    done = secondsight("check", right, "--adversary", "munmap", "--rule", "isolation")
+    assert "munmap             holds: no page accessed" in done.out
+    assert "isolation never looked: munmap" in done.out
+    done = secondsight("check", right, "--adversary", "munmap")
+    assert (done.code, "failed where a CPU's would not have failed" in done.out) == (1, True)
+
+
+def test_a_rule_of_the_files_own_is_watched_and_replayed(right: Path) -> None:
+    right.write_text(
+        MY_GPU
+        + "from secondsight.lang import require, rule\nfrom secondsight.linux.device import device_access\n"
+        + "from secondsight.linux.mm_types import Driver, Frame\n\n\n"
+        + '@rule("first-page", on=device_access)\ndef mine(device: Driver, va: Va, frame: Frame, write: bool) -> None:\n'
+        + '    """The last page is left alone."""\n    require(va == 0, "first-page", "the last page was used")\n'
+    )
+    done = secondsight("check", right, "--adversary", "munmap", "--rule", "first-page", "--json")
+    assert done.code == 1
+    assert {r["broken"]["rule"] for r in done.json["results"] if r["broken"]} == {"first-page"}
+    saved = right.with_suffix(".json")
+    saved.write_text(done.out)
+    assert "rule: first-page (right.py)" in secondsight("replay", saved).out
 
 
 def test_a_wrong_driver_is_broken_with_a_trace_for_a_mail(wrong: Path) -> None:
@@ -49,7 +87,8 @@ def test_a_rule_narrows_what_is_watched(wrong: Path) -> None:
 
 def test_a_class_is_picked(right: Path) -> None:
     right.write_text(
-        MY_GPU + "\n\nclass Other(MyGpu):\n    def fault(self, va: Va, write: bool) -> int:\n        return -EBUSY\n"
+        MY_GPU + "\n\nclass Other(MyGpu):\n    def invalidate(self, rng: mn.Range, seq: int) -> bool:\n"
+        "        return MyGpu.invalidate(self, rng, seq)\n"
     )
     done = secondsight("check", right, "--class", "Other", "--adversary", "exit")
     assert done.code == 0

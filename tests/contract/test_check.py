@@ -5,6 +5,7 @@ from __future__ import annotations
 import textwrap
 from pathlib import Path
 
+import drivers
 import pytest
 
 from secondsight.contract import ADVERSARIES, RULES, check, load_drivers
@@ -96,6 +97,9 @@ def test_every_rule_can_be_broken() -> None:
         "no-use-after-free": broken_by(mirror.MirrorDereferencesLater, ["no-use-after-free"], ["munmap"]),
         "isolation": broken_by(mirror.MirrorWithoutTest, ["isolation"], ["madvise-dontneed", "munmap-mmap", "punch-hole"]),
         "teardown": broken_by(ForgetsToUnsubscribe, ["teardown"], ["munmap"]),
+        "balance": broken_by(drivers.KeepsReferences, ["balance"], ["open"]),
+        "table-lock": broken_by(drivers.ChangesOutsideTheLock, ["table-lock"], ["open"]),
+        "pinned": broken_by(drivers.UnpinsBeforeItStops, ["pinned"], ["close"]),
         "progress": broken_by(mirror_2019.Mirror2019, ["progress"], ["oom-reaper"]),
     }
     assert set(broken) == set(RULES)
@@ -114,6 +118,10 @@ def test_a_device_that_fails_where_the_cpu_does_not_is_caught() -> None:
 
 def test_a_device_that_faults_for_ever_is_a_livelock() -> None:
     assert broken_by(NeverMaps, adversaries=["munmap"]) == {"livelock"}
+
+
+def test_a_driver_that_does_nothing_fails_where_the_cpu_does_not() -> None:
+    assert broken_by(NeverFaults, adversaries=["munmap", "exit", "oom-reaper", "dax-teardown", "open"]) == {"as-if-cpu"}
 
 
 def test_only_the_rules_that_are_named_are_watched() -> None:

@@ -13,7 +13,7 @@ from secondsight.agree import forced
 from secondsight.agree.generate import scenario_of
 from secondsight.cases import Question
 from secondsight.cli import confirming
-from secondsight.contract import RULES, driver_program, load_drivers
+from secondsight.contract import driver_program, load_drivers, rules_for
 from secondsight.devices.mirror import Mirror
 from secondsight.kernels import VM, Kernel, KernelError
 from secondsight.kernels.confirm import Confirmed, confirm
@@ -236,7 +236,7 @@ def test_a_counterexample_that_needs_a_hold_inside_the_kernel_is_confirmed_with_
     scenario = s.scenario("forgotten", "")
     violation = breadth_first(Reference(driver_program(driver, scenario)), progress=True).violation
     assert violation is not None
-    probes = [probe for rule in RULES.values() for probe in rule.probes]
+    probes = [probe for rule in rules_for(Mirror) for probe in rule.probes]
     assert isinstance(counterexample(scenario, driver, violation, probes, points=USUAL), CannotForce)
     schedule = counterexample(scenario, driver, violation, probes)
     assert isinstance(schedule, Schedule)

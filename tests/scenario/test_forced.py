@@ -148,12 +148,12 @@ def test_when_the_process_exits_its_threads_are_not_held_and_the_device_is() -> 
 
 @pytest.mark.parametrize("driver", DRIVERS[1:])
 def test_the_counterexample_of_a_wrong_driver_has_a_schedule_that_shows_it(driver: type[mirror.Mirror]) -> None:
-    from secondsight.contract import RULES, driver_program
+    from secondsight.contract import driver_program, rules_for
 
     scenario = device_scenario("munmap", "mmap", "write")
     violation = breadth_first(Reference(driver_program(driver, scenario)), progress=True).violation
     assert violation is not None
-    probes = [probe for rule in RULES.values() for probe in rule.probes]
+    probes = [probe for rule in rules_for(driver) for probe in rule.probes]
     schedule = schedule_of(scenario, driver, violation, probes)
     assert isinstance(schedule, Schedule)
     expected = run_forced(schedule, driver)

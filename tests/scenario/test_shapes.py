@@ -123,9 +123,9 @@ def test_a_driver_is_compiled_once_for_all_adversaries(tmp_path: Path, monkeypat
 
 @has_compiler
 def test_a_thread_that_is_not_there_has_ended() -> None:
-    """Room for four threads, two of them used."""
+    """Room for four threads, three of them used."""
     made = driver_program(Mirror, ADVERSARIES["exit"].scenarios[3])
-    assert (len(made.threads), made.code.capacity) == (2, 4)
+    assert (len(made.threads), made.code.capacity) == (3, 4)
     slow, fast = breadth_first(Reference(made)), native_search(Native(made), workers=1)
     assert (fast.verdict, fast.states, fast.transitions) == (Verdict.HOLDS, slow.states, slow.transitions)
 

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from itertools import permutations
 
 from secondsight.cases.table import CaseTable, Entry, Finding, Question
-from secondsight.contract import RULES, driver_program
+from secondsight.contract import driver_program, rules_for
 from secondsight.devices import mirror, mirror_2019
 from secondsight.devices.device import Device
 from secondsight.lang.program import Program
@@ -135,7 +135,7 @@ def _on_kernel(row: str, column: str, violation: Violation) -> Question | Cannot
     if column in _ORDERS:
         return CannotForce("the real device has no device memory that could be torn down")
     scenario, driver = scenario_of(column), DRIVERS[row]
-    schedule = schedule_of(scenario, driver, violation, [probe for rule in RULES.values() for probe in rule.probes])
+    schedule = schedule_of(scenario, driver, violation, [probe for rule in rules_for(driver) for probe in rule.probes])
     return schedule if isinstance(schedule, CannotForce) else Question(schedule, driver)
 
 

@@ -23,14 +23,14 @@ from secondsight.cli.searching import Searching, notes, searches
 from secondsight.kernels import KernelError
 from secondsight.lang import LangError
 from secondsight.lang.program import Program
-from secondsight.report import SCHEMA, mail, result_to_json, trace_to_json
+from secondsight.report import SCHEMA, mail, rests_to_json, result_to_json, told_rests, trace_to_json
 from secondsight.report.columns import WIDTH
 from secondsight.report.tables import STYLES, figures
 from secondsight.scenario import ScenarioError
 from secondsight.search import Progress, Verdict, Violation
 
 if TYPE_CHECKING:
-    from secondsight.contract import Checked
+    from secondsight.contract import Checked, Rests
     from secondsight.kernels.confirm import Confirmation
 
 __all__ = ["check", "program_of"]
@@ -71,12 +71,16 @@ def check(
                     raise KeyboardInterrupt
         except KeyboardInterrupt:
             interrupted = True
+        rests = {} if interrupted else _rests(drivers, found, rule, raised, running)
     answers: dict[int, Confirmation] = {}
     stopped = None if on is None or interrupted else _confirm(on, drivers, found, raised, answers)
     if as_json:
-        write_json(_as_json(file, found, raised, interrupted, {n: confirmation_json(str(on), a) for n, a in answers.items()}))
+        write_json(_as_json(file, found, rests, raised, interrupted, {n: confirmation_json(str(on), a) for n, a in answers.items()}))
     elif found:
         _line(file, found)
+        for driver_name, rest in rests.items():
+            for text in told_rests(rest):
+                show(f"  {driver_name + ': ' if len(drivers) > 1 else ''}{text}")
         for note in notes(checked.result for checked in found):
             show(note)
         _traces(found)
@@ -96,6 +100,25 @@ def _drivers(file: Path, wanted: list[str] | None) -> list[type[Any]]:
         if name not in found:
             raise LangError(f"{file} has no driver {name}; it has {', '.join(found)}")
     return [kind for name, kind in found.items() if not wanted or name in wanted]
+
+
+def _rests(
+    drivers: list[type[Any]], found: list[Checked], rule: list[str] | None, raised: dict[str, int], running: Running
+) -> dict[str, Rests]:
+    """By driver, what its verdicts *holds* rest on."""
+    from secondsight import contract
+
+    rests = {}
+    for kind in drivers:
+        mine = [checked for checked in found if checked.driver == kind.__name__]
+        held = dict.fromkeys(c.adversary for c in mine)
+        for checked in mine:
+            if checked.result.verdict is not Verdict.HOLDS:
+                held.pop(checked.adversary, None)
+        if held:
+            running.say(f"{kind.__name__}: what the verdicts rest on")
+            rests[kind.__name__] = contract.rests_on(kind, list(held), rule, raised)
+    return rests
 
 
 def _confirm(
@@ -138,6 +161,8 @@ def _line(file: Path, found: list[Checked]) -> None:
     worst = _worst([checked.result.verdict for checked in against])
     results = [checked.result for checked in against if checked.result.verdict is worst]
     told = worst.value
+    if worst is Verdict.HOLDS and not any(c.accessed for c in against):
+        told += ": no page accessed"
     if any(c.result.reduced for c in against):
         told += " (reduced)"
     reasons = [v.rule for r in results for v in r.broken]
@@ -175,7 +200,12 @@ def _worst(verdicts: Sequence[Verdict]) -> Verdict:
 
 
 def _as_json(
-    file: Path, found: list[Checked], raised: dict[str, int], interrupted: bool, answers: dict[int, Any]
+    file: Path,
+    found: list[Checked],
+    rests: dict[str, Rests],
+    raised: dict[str, int],
+    interrupted: bool,
+    answers: dict[int, Any],
 ) -> dict[str, Any]:
     verdicts = [c.result.verdict for c in found] + [Verdict.NOT_FINISHED] * interrupted
     return {
@@ -183,6 +213,7 @@ def _as_json(
         "kind": "check",
         "file": str(file),
         "verdict": _worst(verdicts).value,
+        "rests_on": {name: rests_to_json(rest) for name, rest in rests.items()},
         "results": [
             _result(file, checked, raised) | ({"on_kernel": answers[n]} if n in answers else {}) for n, checked in enumerate(found)
         ],
@@ -191,7 +222,7 @@ def _as_json(
 
 def _result(file: Path, checked: Checked, raised: dict[str, int]) -> dict[str, Any]:
     names = {"driver": checked.driver, "adversary": checked.adversary, "scenario": checked.scenario}
-    data: dict[str, Any] = {**names, "rules": list(checked.rules), **result_to_json(checked.result)}
+    data: dict[str, Any] = {**names, "rules": list(checked.rules), "accessed": checked.accessed, **result_to_json(checked.result)}
     if checked.result.violation is not None:
         made_by = {"command": "check", "file": str(file.resolve()), **names, "rules": list(checked.rules), "bounds": raised}
         data["trace"] = trace_to_json(checked.rebuild(), checked.result.violation, made_by)
@@ -205,7 +236,8 @@ def program_of(made_by: dict[str, Any]) -> tuple[str, Program]:
     (driver,) = _drivers(Path(made_by["file"]), [made_by["driver"]])
     adversary = contract.ADVERSARIES.get(made_by["adversary"])
     scenario = next((s for s in adversary.scenarios if s.name == made_by["scenario"]), None) if adversary else None
-    rules = [contract.RULES[name] for name in made_by["rules"] if name in contract.RULES]
-    if scenario is None or len(rules) != len(made_by["rules"]):
+    there = {rule.name for rule in contract.rules_for(driver)}
+    if scenario is None or not there.issuperset(made_by["rules"]):
         raise LangError("the trace is of an adversary or a rule that is not there any more")
+    rules = contract.rules_for(driver, made_by["rules"])
     return driver.__name__, contract.driver_program(driver, scenario, rules, made_by["bounds"] or None)

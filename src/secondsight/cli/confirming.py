@@ -89,7 +89,7 @@ def question_of_checked(
     found = next((s for s in contract.ADVERSARIES[adversary].scenarios if s.name == scenario), None)
     if found is None:
         raise LangError(f"{adversary} has no scenario {scenario} any more")
-    probes = [probe for name in rules for probe in contract.RULES[name].probes]
+    probes = [probe for rule in contract.rules_for(driver, list(rules)) for probe in rule.probes]
     schedule = schedule_of(found, driver, violation, probes, bounds or None)
     return schedule if isinstance(schedule, CannotForce) else Question(schedule, driver)
 

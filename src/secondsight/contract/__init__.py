@@ -1,6 +1,20 @@
 """The contract between a driver and the memory manager: the rules, and the adversaries that try to break them."""
 
 from secondsight.contract.adversaries import ADVERSARIES, Adversary
-from secondsight.contract.check import RULES, Checked, Rule, check, check_scenario, driver_program, load_drivers
+from secondsight.contract.check import RULES, Checked, Rule, check, check_scenario, driver_program, load_drivers, rules_for
+from secondsight.contract.rests import Rests, rests_on
 
-__all__ = ["ADVERSARIES", "RULES", "Adversary", "Checked", "Rule", "check", "check_scenario", "driver_program", "load_drivers"]
+__all__ = [
+    "ADVERSARIES",
+    "RULES",
+    "Adversary",
+    "Checked",
+    "Rests",
+    "Rule",
+    "check",
+    "check_scenario",
+    "driver_program",
+    "load_drivers",
+    "rests_on",
+    "rules_for",
+]

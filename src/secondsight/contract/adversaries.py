@@ -1,8 +1,14 @@
 """The adversaries: what the rest of the kernel and the process do while a device uses the memory.
 
-Each is a thread that does something to two pages that hold `A`, while a device uses them: reading, writing, reading with
-two engines at once, or reading and then unsubscribing. A driver that keeps the contract survives every interleaving of every one,
-and when all is quiet the device's access ends as the CPU's does: with the same value, or both fail.
+Most are a thread that does something to two pages that hold `A`, while a device uses them: reading, writing, reading with
+two engines at once, or reading and then closing. Others need a setting of their own: `part`, `read-only`, `open`, `close`.
+
+A driver that keeps the contract survives every interleaving of every one. When all is quiet the device's access ends as the
+CPU's does, with the same value, or both fail. Then the driver is closed, and what it took must have been given back.
+
+Waiting for their machinery, and not here: mprotect, soft-dirty and write-protection (events PROTECTION_VMA, PROTECTION_PAGE and
+SOFT_DIRTY), migration (MIGRATE), exclusive access (EXCLUSIVE), writeback (a page that a device wrote and nobody marks dirty),
+fork, and a second process or device. A driver that ignores such an event, or shares state between two of them, is not found.
 """
 
 from __future__ import annotations
@@ -164,3 +170,209 @@ def dax_teardown(s: Recorder, memory: Memory) -> None:
     s.dax_disable(memory.dax)
     s.dax_invalidate(memory.dax)
     s.dax_drain(memory.dax)
+
+
+# Settings of their own.
+
+
+def _setting(adversary: str, summary: str, name: str) -> Callable[[Callable[[Recorder], None]], None]:
+    """One more scenario of an adversary: all that the function records."""
+
+    def make(record: Callable[[Recorder], None]) -> None:
+        before = ADVERSARIES.get(adversary, Adversary(adversary, summary, ()))
+        s = Recorder()
+        record(s)
+        ADVERSARIES[adversary] = Adversary(adversary, summary, (*before.scenarios, s.scenario(f"{adversary}: {name}", summary)))
+
+    return make
+
+
+def _two_pages(s: Recorder) -> Address:
+    pages = s.mmap(pages=2)
+    s.write(pages, "A")
+    return pages
+
+
+PART = "the process takes away one of two pages, and the device uses both"
+
+
+@_setting("part", PART, "the first page")
+def _part_first(s: Recorder) -> None:
+    pages = _two_pages(s)
+    gpu = s.device()
+
+    @s.thread
+    def cpu() -> None:
+        s.madvise_dontneed(pages, pages=1)
+        s.write(pages, "B", pages=1)
+
+    @s.thread
+    def device() -> None:
+        gpu.read(pages, into="first")
+        gpu.read(pages + 1, into="second")
+
+    with s.after():
+        gpu.compare(pages)
+        gpu.compare(pages + 1)
+
+
+@_setting("part", PART, "the last page")
+def _part_last(s: Recorder) -> None:
+    pages = _two_pages(s)
+    gpu = s.device()
+
+    @s.thread
+    def cpu() -> None:
+        s.munmap(pages + 1, pages=1)
+
+    @s.thread
+    def device() -> None:
+        gpu.read(pages + 1, into="second")
+        gpu.read(pages, into="first")
+
+    with s.after():
+        gpu.compare(pages)
+        gpu.compare(pages + 1)
+
+
+@_setting("part", PART, "two engines")
+def _part_two_engines(s: Recorder) -> None:
+    pages = _two_pages(s)
+    gpu = s.device()
+
+    @s.thread
+    def cpu() -> None:
+        s.munmap(pages + 1, pages=1)
+
+    @s.thread
+    def engine1() -> None:
+        gpu.read(pages, into="one")
+
+    @s.thread
+    def engine2() -> None:
+        gpu.read(pages + 1, into="two")
+
+    with s.after():
+        gpu.compare(pages)
+        gpu.compare(pages + 1)
+
+
+READ_ONLY = "the pages may be read and not written, by nobody; the process unmaps them, or makes them writable"
+
+
+@_setting("read-only", READ_ONLY, "unmapped")
+def _read_only_unmapped(s: Recorder) -> None:
+    memfd = s.memfd_create(pages=2)
+    pages = s.mmap(memfd)
+    s.write(pages, "A")
+    s.mmap_read_only(memfd, at=pages)
+    gpu = s.device()
+
+    @s.thread
+    def cpu() -> None:
+        s.munmap(pages, pages=2)
+
+    @s.thread
+    def device() -> None:
+        gpu.read(pages + 1, into="read")
+        gpu.write(pages + 1, "D", into="written")
+
+    with s.after():
+        gpu.compare(pages + 1)
+
+
+@_setting("read-only", READ_ONLY, "made writable")
+def _read_only_made_writable(s: Recorder) -> None:
+    memfd = s.memfd_create(pages=2)
+    pages = s.mmap(memfd)
+    s.write(pages, "A")
+    s.mmap_read_only(memfd, at=pages)
+    gpu = s.device()
+
+    @s.thread
+    def cpu() -> None:
+        s.mmap(memfd, at=pages)
+
+    @s.thread
+    def device() -> None:
+        gpu.read(pages + 1, into="read")
+        gpu.write(pages + 1, "D", into="written")
+
+    with s.after():
+        gpu.write(pages + 1, "E")
+        gpu.compare(pages + 1)
+
+
+OPEN = "somebody opens the device while the process unmaps the pages, or exits"
+
+
+@_setting("open", OPEN, "beside munmap")
+def _open_beside_munmap(s: Recorder) -> None:
+    pages = _two_pages(s)
+    gpu = s.closed_device()
+
+    @s.thread
+    def cpu() -> None:
+        s.munmap(pages, pages=2)
+
+    @s.thread
+    def device() -> None:
+        gpu.open(into="opened")
+        gpu.read(pages, into="first")
+        gpu.read(pages + 1, into="second")
+
+
+@_setting("open", OPEN, "beside exit")
+def _open_beside_exit(s: Recorder) -> None:
+    pages = _two_pages(s)
+    gpu = s.closed_device()
+
+    @s.thread
+    def cpu() -> None:
+        s.exit()
+
+    @s.thread
+    def device() -> None:
+        gpu.open(into="opened")
+        gpu.read(pages, into="first")
+
+
+CLOSE = "somebody closes the device while an engine of it goes on and the process unmaps the pages, or exits"
+
+
+@_setting("close", CLOSE, "beside munmap")
+def _close_beside_munmap(s: Recorder) -> None:
+    pages = _two_pages(s)
+    gpu = s.device()
+
+    @s.thread
+    def cpu() -> None:
+        s.munmap(pages, pages=2)
+
+    @s.thread
+    def engine() -> None:
+        gpu.read(pages + 1, into="first")
+        gpu.read(pages + 1, into="second")
+
+    @s.thread
+    def closer() -> None:
+        gpu.close()
+
+
+@_setting("close", CLOSE, "beside exit")
+def _close_beside_exit(s: Recorder) -> None:
+    pages = _two_pages(s)
+    gpu = s.device()
+
+    @s.thread
+    def cpu() -> None:
+        s.exit()
+
+    @s.thread
+    def engine() -> None:
+        gpu.read(pages + 1, into="first")
+        gpu.read(pages + 1, into="second")
+
+    @s.thread
+    def closer() -> None:
+        gpu.close()

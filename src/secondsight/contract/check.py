@@ -9,22 +9,33 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, get_args
 
 from secondsight.contract.adversaries import ADVERSARIES, Adversary
+from secondsight.contract.balance import all_is_given_back
 from secondsight.contract.coherence import as_if_cpu, isolation, same_at_rest
-from secondsight.contract.lifetime import no_use_after_free
-from secondsight.contract.teardown import no_callback_after_unregister
-from secondsight.devices.device import Device
+from secondsight.contract.failures import (
+    access_ends,
+    access_is_watched,
+    fails_as_the_cpu,
+    goes_away_meanwhile,
+    is_being_closed,
+    opens_for_who_lives,
+)
+from secondsight.contract.lifetime import no_use_after_free, no_use_of_a_dead_mm
+from secondsight.contract.pinned import access_to_a_pinned_frame
+from secondsight.contract.table import no_change_while_it_is_walked
+from secondsight.contract.teardown import no_callback_after_unregister, unsubscribed_when_closed, unsubscribed_when_refused
+from secondsight.devices.device import Device, Promise
 from secondsight.lang.errors import LangError
 from secondsight.lang.modules import load
 from secondsight.lang.program import Program
 from secondsight.scenario import Scenario
-from secondsight.scenario.model import program
+from secondsight.scenario.model import program, value_in, watched
 from secondsight.search import Limits, Progress, Result
 from secondsight.search.auto import By, search
 
-__all__ = ["RULES", "Checked", "Rule", "check", "check_scenario", "driver_program", "load_drivers", "pick"]
+__all__ = ["RULES", "Checked", "Rule", "check", "check_scenario", "driver_program", "load_drivers", "own_rules", "pick", "rules_for"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,21 +49,32 @@ class Rule:
     summary: str
     probes: tuple[Callable[..., Any], ...] = ()
     file: str = ""
+    promises: tuple[Promise, ...] = get_args(Promise)
+    """Of whom it is asked; see `Device.promise`."""
 
 
-def _rule(name: str, *probes: Callable[..., Any]) -> Rule:
+def _rule(name: str, *probes: Callable[..., Any], promises: tuple[Promise, ...] = get_args(Promise)) -> Rule:
     summary = (probes[0].__doc__ or "").strip().splitlines()[0]
     file = Path(probes[0].__code__.co_filename)
-    return Rule(name, summary, probes, f"{file.parent.name}/{file.name}")
+    return Rule(name, summary, probes, f"{file.parent.name}/{file.name}", promises)
+
+
+AS_A_CPU: tuple[Promise, ...] = ("mirror", "process")
 
 
 RULES: dict[str, Rule] = {
     r.name: r
     for r in (
-        _rule("as-if-cpu", as_if_cpu, same_at_rest),
-        _rule("no-use-after-free", no_use_after_free),
-        _rule("isolation", isolation),
-        _rule("teardown", no_callback_after_unregister),
+        _rule(
+            "as-if-cpu", as_if_cpu, same_at_rest, fails_as_the_cpu, access_is_watched, access_ends, goes_away_meanwhile,
+            is_being_closed, opens_for_who_lives, promises=AS_A_CPU,
+        ),
+        _rule("pinned", access_to_a_pinned_frame, promises=("pinned",)),
+        _rule("no-use-after-free", no_use_after_free, no_use_of_a_dead_mm),
+        _rule("isolation", isolation, promises=AS_A_CPU),
+        _rule("teardown", no_callback_after_unregister, unsubscribed_when_closed, unsubscribed_when_refused),
+        _rule("balance", all_is_given_back),
+        _rule("table-lock", no_change_while_it_is_walked),
         Rule(
             "progress",
             "Nobody waits for ever, goes round for ever under a fair scheduler, sleeps where sleeping is forbidden, or misuses a lock "
@@ -75,6 +97,8 @@ class Checked:
     result: Result
     rebuild: Callable[[], Program]
     """Builds the same program again: to replay and print a trace."""
+    accessed: bool = True
+    """Whether the device got at a page in any final state that was seen. Where it did not, *holds* says little."""
 
 
 def pick(kind: str, table: dict[str, Any], names: Sequence[str] | None) -> list[Any]:
@@ -87,12 +111,40 @@ def pick(kind: str, table: dict[str, Any], names: Sequence[str] | None) -> list[
     return [table[n] for n in names]
 
 
+def rules_for(driver: type[Device], names: Sequence[str] | None = None) -> list[Rule]:
+    """The rules that a driver is judged by: those of its promise and those of its own file; or, of them, those named.
+
+    Raises `LangError` for a name that is none of them.
+    """
+    if driver.promise not in get_args(Promise):
+        raise LangError(f"{driver.__name__}.promise is {driver.promise!r}; there are: {', '.join(get_args(Promise))}")
+    table = {name: rule for name, rule in RULES.items() if driver.promise in rule.promises} | own_rules(driver)
+    for name in names or ():
+        if name in RULES and name not in table:
+            raise LangError(f"the rule {name} is not asked of {driver.__name__}, whose promise is {driver.promise!r}")
+    return pick("rule", table, names)
+
+
+def own_rules(driver: type[Device]) -> dict[str, Rule]:
+    """The rules that a driver's file has, by name: its functions with `@rule`. Raises `LangError` for a name of the contract's."""
+    known = {probe for rule in RULES.values() for probe in rule.probes}
+    own: dict[str, list[Callable[..., Any]]] = {}
+    for value in vars(sys.modules[driver.__module__]).values():
+        if inspect.isfunction(value) and hasattr(value, "__rule__") and value not in known:
+            own.setdefault(value.__rule__, []).append(value)
+    for name, (probe, *_) in own.items():
+        if name in RULES:
+            code = probe.__code__
+            raise LangError(f"{code.co_filename}:{code.co_firstlineno}: the contract has a rule {name}; give this one another name")
+    return {name: _rule(name, *probes) for name, probes in own.items()}
+
+
 def driver_program(
     driver: type[Device], scenario: Scenario, rules: Sequence[Rule] | None = None, bounds: dict[str, int] | None = None
 ) -> Program:
-    """The checked program of a driver in a scenario, watched by `rules` (default: all)."""
-    watching = RULES.values() if rules is None else rules
-    return program(scenario, driver, [p for r in watching for p in r.probes], bounds)
+    """The checked program of a driver in a scenario, watched by those of `rules` that its promise has (default: all)."""
+    watching = rules_for(driver) if rules is None else [r for r in rules if driver.promise in r.promises]
+    return program(scenario, driver, [p for r in watching for p in r.probes], bounds, closes=True)
 
 
 def check(
@@ -111,7 +163,7 @@ def check(
     and for a driver outside the language.
     """
     picked: list[Adversary] = pick("adversary", ADVERSARIES, adversaries)
-    watching: list[Rule] = pick("rule", RULES, rules)
+    watching = rules_for(driver, rules)
     for adversary in picked:
         for scenario in adversary.scenarios:
             yield check_scenario(driver, adversary.name, scenario, watching, limits, on_progress, bounds, executor)
@@ -136,8 +188,16 @@ def check_scenario(
         if on_progress is not None:
             on_progress(scenario.name, progress)
 
-    result = search(rebuild(), executor, limits, tell, progress=True)
-    return Checked(driver.__name__, adversary, scenario.name, tuple(r.name for r in rules), result, rebuild)
+    made = rebuild()
+    result = search(made, executor, limits, tell, watched(made), progress=True)
+    names = tuple(r.name for r in rules)
+    return Checked(driver.__name__, adversary, scenario.name, names, result, rebuild, has_accessed(scenario, result))
+
+
+def has_accessed(scenario: Scenario, result: Result) -> bool:
+    """Whether an access of the device has succeeded in any final state that a search has seen."""
+    rows = [row for row, place in enumerate(scenario.places()) if place.op.kind in ("device_read", "device_write")]
+    return any(value_in(seen, row) >= 0 for seen in result.outcomes for row in rows)
 
 
 def load_drivers(path: str | Path) -> list[type[Device]]:

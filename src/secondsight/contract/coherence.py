@@ -44,6 +44,6 @@ def isolation(device: Driver, va: Va, frame: Frame, write: bool) -> None:
     Weaker than as-if-cpu: broken only when the frame is somebody else's, so that data leaks or is overwritten.
     """
     mm = device.notifier.mm
-    if mm is not None and not invalidation_waits(device, va) and mm.ptes[va].frame is not frame:
-        elsewhere = any(pte.frame is frame for pte in mm.ptes)
+    if mm is not None and not invalidation_waits(device, va):
+        elsewhere = mm.ptes[va].frame is not frame and any(pte.frame is frame for pte in mm.ptes)
         require(not elsewhere, "isolation", "the device used a frame that is mapped at another address by now")

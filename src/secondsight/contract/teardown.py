@@ -1,15 +1,43 @@
-"""Teardown: no callback runs once unsubscribing has returned."""
+"""Teardown: no callback runs once a driver has unsubscribed, and one that is closed has."""
 
 from __future__ import annotations
 
-from secondsight.lang import require, rule
-from secondsight.linux.mm_types import Event, MmuNotifier, Va, VaEnd
+from secondsight.devices.device import device_closed, device_opened
+from secondsight.lang import Errno, atomic, require, rule
+from secondsight.linux.mm_types import Driver, Event, Mm, MmuNotifier, Va, VaEnd
 from secondsight.linux.mmu_notifier import mmu_notifier_callback
 
-__all__ = ["no_callback_after_unregister"]
+__all__ = ["no_callback_after_unregister", "unsubscribed_when_closed", "unsubscribed_when_refused"]
 
 
 @rule("teardown", on=mmu_notifier_callback)
 def no_callback_after_unregister(subscriber: MmuNotifier, start: Va, end: VaEnd, event: Event) -> None:
-    """A subscriber that has been unregistered is not called. Broken by a callback after the unregistration returned."""
+    """A subscriber that has been unregistered is not called, and one that is closed is not subscribed.
+
+    Broken by a callback after the unregistration returned, and by a driver that leaves a subscription behind when its `close`
+    has returned or its `open` has failed: the callbacks that follow run into memory that is freed by then. Source:
+    mmu_notifier_unregister() and mmu_interval_notifier_remove() (mm/mmu_notifier.c, Linux 6.12).
+    """
     require(not subscriber.unregistered, "teardown", "a callback runs after the driver was unregistered")
+
+
+@rule("teardown", on=device_closed)
+def unsubscribed_when_closed(device: Driver, mm: Mm) -> None:
+    """Nothing is subscribed when `close` has returned."""
+    require(not is_subscribed(device, mm), "teardown", "close() has returned and the driver is still subscribed")
+
+
+@rule("teardown", on=device_opened)
+def unsubscribed_when_refused(device: Driver, mm: Mm, error: Errno) -> None:
+    """Nothing is subscribed when `open` has failed: `close` is not called."""
+    require(error == 0 or not is_subscribed(device, mm), "teardown", "open() has failed and the driver is still subscribed")
+
+
+@atomic
+def is_subscribed(device: Driver, mm: Mm) -> bool:
+    """Whether the driver subscribes to the mm. Interval notifiers are its: a scenario has one device."""
+    subs = mm.subscriptions
+    for i in range(len(subs.itree)):
+        if subs.itree[i] is not None or subs.deferred_list[i] is not None:
+            return True
+    return any(node.subscription is device and node.hashed for node in subs.nodes)

@@ -41,7 +41,8 @@ class Mirror2019(Device):
         return hmm.hmm_mirror_register(self, mm)
 
     def close(self) -> None:
-        """hmm_mirror_unregister()."""
+        """The device is stopped; hmm_mirror_unregister()."""
+        self.page_table.disable()
         hmm.hmm_mirror_unregister(self)
 
     def fault(self, va: Va, write: bool) -> Errno:

@@ -41,6 +41,10 @@ class DevDax(AddressSpace):
         """Entries are pte_devmap."""
         return VM_DEVMAP
 
+    def has_page(self, pgoff: Pgoff) -> bool:
+        """While the device is alive."""
+        return self.alive
+
     def fault(self, mm: Mm, va: Va, pgoff: Pgoff, flags: Flags) -> Flags:
         """dev_dax_fault(), __dev_dax_pte_fault() (drivers/dax/device.c, Linux 6.12): map page `pgoff`, if still
         alive.

@@ -10,12 +10,17 @@ callback takes is not found to deadlock: may hide a bug.
 
 from __future__ import annotations
 
-from secondsight.lang import Ref, atomic, pool, require
+from secondsight.lang import Ref, atomic, pool, require, tracepoint
 from secondsight.linux.mm_types import Mm
 
-__all__ = ["mm_alloc", "mmget_not_zero", "mmput", "mms"]
+__all__ = ["mm_alloc", "mm_touch", "mmget_not_zero", "mmput", "mms"]
 
 mms = pool(Mm, "mms")
+
+
+@tracepoint
+def mm_touch(mm: Mm) -> None:
+    """Somebody walks the page tables of an mm, or changes them, who must be a user of it."""
 
 
 @atomic

@@ -20,7 +20,7 @@ from typing import Final
 
 from secondsight.lang import atomic, hold_point, require
 from secondsight.linux.errno import EBUSY, EFAULT, ENOENT, EPERM
-from secondsight.linux.fork import mmget_not_zero, mmput
+from secondsight.linux.fork import mm_touch, mmget_not_zero, mmput
 from secondsight.linux.memory import FAULT_FLAG_WRITE, VM_FAULT_ERROR, handle_mm_fault, vma_flags
 from secondsight.linux.mm_types import VM_PFNMAP, Flags, IntervalNotifier, Mm, Pfn, Seq, Va, VmaState
 from secondsight.linux.page_alloc import page_to_pfn
@@ -128,6 +128,7 @@ def hmm_vma_walk(mm: Mm, va: Va, request: Flags) -> Pfn:
     The vma is stable under the mmap lock; the entry is read without its lock, once.
     """
     require(mm.mmap_lock.held_by_me(), "lock-not-held", "hmm_range_fault without the mmap lock")
+    mm_touch(mm)
     vma = mm.vmas[va]
     if vma.state != VmaState.MAPPED or vma_flags(vma) & VM_PFNMAP != 0:
         return HMM_PFN_ERROR

@@ -27,7 +27,7 @@ from __future__ import annotations
 from typing import Annotated, Final
 
 from secondsight.lang import Bounds, atomic, require
-from secondsight.linux.fork import mms
+from secondsight.linux.fork import mm_touch, mms
 from secondsight.linux.mm_types import (
     VM_DEVMAP,
     VM_PFNMAP,
@@ -118,6 +118,7 @@ def handle_mm_fault(mm: Mm, va: Va, flags: Flags) -> Flags:
     """
     with atomic:
         require(mm.mmap_lock.held_by_me(), "lock-not-held", "handles a fault without the mmap lock")
+        mm_touch(mm)
         what = handle_pte_fault(mm, va, flags & FAULT_FLAG_WRITE != 0)
         file = mm.vmas[va].file
         pgoff = mm.vmas[va].pgoff

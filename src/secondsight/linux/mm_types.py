@@ -144,6 +144,10 @@ class AddressSpace(Record):
         """VM_PFNMAP, VM_DEVMAP or neither."""
         return 0
 
+    def has_page(self, pgoff: Pgoff) -> bool:
+        """For rules: whether a fault on page `pgoff` could be answered now by a page, and not by SIGBUS."""
+        return True
+
     def map_writable(self, seals_late: bool) -> Errno:
         """memfd_check_seals_mmap() and mapping_map_writable(): whether a shared mapping that may write can be made: 0 or
         an error, before anything is done. 0: `unmap_writable` follows, when it is made or has failed. `seals_late`: see

@@ -12,7 +12,7 @@ from secondsight.linux.errno import EEXIST, ENOMEM
 from secondsight.linux.memory import tlb_finish_mmu, unmap_vmas
 from secondsight.linux.mm_types import AddressSpace, Mm, Pgoff, Result, Va, VaEnd, VmaState
 from secondsight.linux.mmu_notifier import mmu_notifier_release
-from secondsight.linux.vma import do_vmi_align_munmap, free_pgtables, vms_gather_munmap_vmas
+from secondsight.linux.vma import do_vmi_align_munmap, free_pgtables, vmas_changed, vms_gather_munmap_vmas
 
 __all__ = ["do_mmap", "do_mmap_fixed", "exit_mmap", "get_unmapped_area", "vm_munmap"]
 
@@ -132,6 +132,7 @@ def mmap_region(
         ret = file.mmap(length, pgoff, seals_late)
         if ret != 0:
             file.unmap_writable()
+            vmas_changed(mm, va, va + length)
             return ret
         file.i_mmap.write_lock()
     for i in range(va, va + length):
@@ -144,6 +145,7 @@ def mmap_region(
     if file is not None:
         file.i_mmap.write_unlock()
         file.unmap_writable()
+    vmas_changed(mm, va, va + length)
     return va
 
 

@@ -107,6 +107,10 @@ class ShmemFile(AddressSpace):
                     if not folio.locked:
                         insert_page(mm, va, folio)
 
+    def has_page(self, pgoff: Pgoff) -> bool:
+        """A hole is filled; past the end of the file there is none."""
+        return pgoff < self.nr_pages
+
     def map_writable(self, seals_late: bool) -> Errno:
         """memfd_check_seals_mmap() (mm/memfd.c), mapping_map_writable() (include/linux/fs.h, Linux 6.12): 0 or -EPERM."""
         if self.deny_writable or self.seals & F_SEAL_WRITE != 0:

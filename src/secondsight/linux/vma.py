@@ -11,11 +11,16 @@ faults run beside the zap and find nothing mapped, and nothing can be mapped the
 
 from __future__ import annotations
 
-from secondsight.lang import Errno, atomic
+from secondsight.lang import Errno, atomic, tracepoint
 from secondsight.linux.memory import tlb_finish_mmu, unmap_vmas
 from secondsight.linux.mm_types import Mm, Va, VaEnd, VmaState
 
-__all__ = ["do_vmi_align_munmap", "free_pgtables"]
+__all__ = ["do_vmi_align_munmap", "free_pgtables", "vmas_changed"]
+
+
+@tracepoint
+def vmas_changed(mm: Mm, start: Va, end: VaEnd) -> None:
+    """The vmas of a range are as they will be found by who takes the mmap lock next: there, gone, or others."""
 
 
 def do_vmi_align_munmap(mm: Mm, start: Va, end: VaEnd) -> Errno:
@@ -27,6 +32,7 @@ def do_vmi_align_munmap(mm: Mm, start: Va, end: VaEnd) -> Errno:
     with atomic:
         found = vms_gather_munmap_vmas(mm, start, end)
         mm.mmap_lock.write_downgrade()
+        vmas_changed(mm, start, end)
     if found:
         gather = unmap_vmas(mm, start, end)
         free_pgtables(mm, start, end)

@@ -29,7 +29,7 @@ from secondsight.lang.types import resolve
 from secondsight.report.columns import WIDTH, columns
 from secondsight.report.story import Entry, tell
 from secondsight.report.untangle import untangle
-from secondsight.report.words import is_harness, short, statement
+from secondsight.report.words import is_harness, page_or_error, short, statement
 from secondsight.search import Result, Step, Trace, Violation
 
 __all__ = ["SCHEMA", "mail", "mail_of", "result_to_json", "trace_from_json", "trace_to_json"]
@@ -90,9 +90,10 @@ def _rule_line(program: Program, violation: Violation, found: str) -> list[str]:
 
 
 def _rule_file(program: Program, violation: Violation) -> str:
-    for probe in program.rules:
-        if getattr(probe, "__rule__", None) == violation.rule:
-            return _short_path(inspect.getsourcefile(inspect.unwrap(probe)) or "")
+    of_rule = [probe for probe in program.rules if getattr(probe, "__rule__", None) == violation.rule]
+    files = [inspect.getsourcefile(inspect.unwrap(probe)) or "" for probe in of_rule]
+    if files and not (violation.where and violation.where.file in files):
+        return _short_path(files[0])
     return _short_path(violation.where.file) if violation.where else ""
 
 
@@ -159,6 +160,11 @@ def _beside_the_cpu(last: PlainStep) -> list[str]:
     """What a CPU would have found where the device's last access broke a rule; the machine is as that step left it."""
     for event in reversed(last.events):
         given = event.arguments
+        if event.kind == "call" and {"device", "va", "write", "error"} <= set(given) and given["device"].notifier.mm is not None:
+            cpu = _cpu(given["device"].notifier.mm, given["va"], given["write"])
+            return [f"device: {page_or_error(given['error'])}", f"CPU:    {cpu}"]
+        if event.kind == "call" and {"device", "va", "cpu", "found"} <= set(given):
+            return [f"device: {page_or_error(given['found'])}", f"CPU:    {page_or_error(given['cpu'], signals=True)}"]
         if event.kind == "call" and {"device", "va", "frame", "write"} <= set(given):
             frame, mm = given["frame"], given["device"].notifier.mm
             device = f"device: {_frame(frame)}"

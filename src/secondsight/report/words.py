@@ -13,7 +13,7 @@ from secondsight.lang import LangError, Record, Value
 from secondsight.lang.types import IntType, Type, resolve
 from secondsight.linux import SIGBUS, SIGSEGV
 
-__all__ = ["MILESTONES", "arguments", "call_text", "is_harness", "is_machinery", "is_written_by_hand", "lock_text", "result", "short", "statement"]
+__all__ = ["MILESTONES", "arguments", "call_text", "is_harness", "is_machinery", "is_written_by_hand", "lock_text", "page_or_error", "result", "short", "statement"]
 
 MILESTONES = frozenset(
     (
@@ -179,14 +179,14 @@ def result(function: Callable[..., Any] | None, value: Any) -> str | None:
         return None
     kind = _types(function).get("return")
     if isinstance(kind, IntType) and kind.display == "result":
-        return _page_or_error(int(value), function)
+        return page_or_error(int(value), function.__module__.endswith(".fault"))
     return short(value, kind)
 
 
-def _page_or_error(value: int, function: Callable[..., Any]) -> str:
-    """A `linux.mm_types.Result`: a page's contents, a small number, a negative errno, or a signal from a CPU access."""
+def page_or_error(value: int, signals: bool = False) -> str:
+    """A `linux.mm_types.Result`: a page's contents, a small number, a negative errno, or (`signals`) a signal, as of a CPU's."""
     if value < 0:
-        if function.__module__.endswith(".fault") and value in (-SIGSEGV, -SIGBUS):
+        if signals and value in (-SIGSEGV, -SIGBUS):
             return "SIGSEGV" if value == -SIGSEGV else "SIGBUS"
         return IntType(-128, 127, "errno").show(value)
     return repr(chr(value)) if value > 31 else str(value)

@@ -55,8 +55,12 @@ class DeviceHandle:
         """The CPU reads the page, then the device does: they must end alike. For `after()`."""
         self._recorder.device_compare(self, addr, into=into)
 
+    def open(self, *, into: str | None = None) -> None:
+        """Somebody opens the device for the process. Fails with what the driver's `open` returns. On the model only."""
+        self._recorder.device_open(self, into=into)
+
     def close(self, *, into: str | None = None) -> None:
-        """The driver unsubscribes: no callback runs once this has returned."""
+        """The driver's end: the device accesses nothing, and no callback runs, once this has returned."""
         self._recorder.device_close(self, into=into)
 
     def snapshot(self, addr: Address, *, into: str | None = None) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from enum import IntEnum
 from typing import Annotated, Final
 
-from secondsight.devices.device import Device, accesses_compared
+from secondsight.devices.device import Device, accesses_compared, all_quiet, close_device, open_device
 from secondsight.lang import Bounds, Record, Ref, atomic, const, hold_point, shared, shared_array, wait_until
 from secondsight.linux.dax import DevDax, dax_mmap, dev_dax_invalidate, kill_dax, synchronize_dax
 from secondsight.linux.dma_buf import dma_buf_fget, dma_buf_fput, dma_buf_mmap
@@ -39,6 +39,8 @@ DIFFERS: Final = -125
 FIXED: Final = 1
 SEALS_LATE: Final = 2
 """The differences `future-write-seal-is-asked-late` and `merged-mapping-ignores-the-seal` of `linux.releases`."""
+READ_ONLY: Final = 4
+"""PROT_READ without PROT_WRITE."""
 
 RowNumber = Annotated[int, Bounds(0, 64)]
 
@@ -66,11 +68,12 @@ class OpKind(IntEnum):
     DEVICE_READ = 17
     DEVICE_WRITE = 18
     DEVICE_COMPARE = 19
-    DEVICE_CLOSE = 20
-    DAX_DISABLE = 21
-    DAX_INVALIDATE = 22
-    DAX_DRAIN = 23
-    READY = 24
+    DEVICE_OPEN = 20
+    DEVICE_CLOSE = 21
+    DAX_DISABLE = 22
+    DAX_INVALIDATE = 23
+    DAX_DRAIN = 24
+    READY = 25
     """A device: it is there from the start."""
 
 
@@ -108,11 +111,13 @@ pages = const("op.pages")
 value = const("op.value")
 page = const("op.page")
 needs = const("op.needs")
-"""The handle that must have come into being, or -1; the ranges of a list and the mapping that `at` names must have too."""
+"""The handle that must have come into being, or -1; the ranges of a list must have too, and what `needs_at` names: the mapping
+that `at` is in, the device that an operation of the scenario opens."""
 needs_at = const("op.needs_at")
 makes = const("op.makes")
+"""The handle that comes into being, or -1; of `DEVICE_OPEN`, the device's."""
 fixed = const("op.fixed")
-"""`FIXED` for MAP_FIXED, `SEALS_LATE` where the release asks for seals late, both, or 0."""
+"""`FIXED` for MAP_FIXED, `SEALS_LATE` where the release asks for seals late, `READ_ONLY`: any of them, or 0."""
 low = const("op.low")
 """For MAP_FIXED: where the mapping that it maps over begins, and in `high` where it ends."""
 high = const("op.high")
@@ -122,6 +127,8 @@ range_page = const("range.page")
 range_pages = const("range.pages")
 counts = const("program.counts")
 """Whether anybody waits for threads to end: then each thread says so."""
+closes = const("program.closes")
+"""Whether the driver is closed in the end, if it is not closed by then, and looked at when all is quiet."""
 
 
 def run_ops(first: RowNumber, end: RowNumber, mm: Mm, device: Ref[Device], own: bool) -> None:
@@ -149,6 +156,24 @@ def run_final(first: RowNumber, end: RowNumber, mm: Mm, device: Ref[Device]) -> 
         for i in range(first, end):
             result = run_op(i, mm, device)
             results[i].value = result
+    if closes[0] != 0:
+        assert device is not None
+        open_still = is_open()
+        if open_still:
+            close_device(device, mm)
+        all_quiet(device, mm, gone)
+
+
+@atomic
+def is_open() -> bool:
+    """Whether the device was opened, if that is an operation, and not closed."""
+    for i in range(len(results)):
+        if i < len(kind):
+            if kind[i] == OpKind.DEVICE_OPEN and results[i].value != 0:
+                return False
+            if kind[i] == OpKind.DEVICE_CLOSE and results[i].value == 0:
+                return False
+    return True
 
 
 @atomic
@@ -217,11 +242,12 @@ def run_memfd_create(i: RowNumber) -> Result:
 def run_mmap(i: RowNumber, mm: Mm) -> Result:
     """mmap() of anonymous memory or a file."""
     ret: Result = 0
+    write = fixed[i] & READ_ONLY == 0
     if kind[i] == OpKind.MMAP_ANONYMOUS:
         if fixed[i] & FIXED != 0:
-            ret = do_mmap_fixed(mm, address[i], pages[i], None, 0, True)
+            ret = do_mmap_fixed(mm, address[i], pages[i], None, 0, write)
         else:
-            ret = do_mmap(mm, address[i], pages[i], None, 0, True)
+            ret = do_mmap(mm, address[i], pages[i], None, 0, write)
     else:
         with atomic:
             closed = handles[needs[i]].closed
@@ -235,10 +261,10 @@ def run_mmap(i: RowNumber, mm: Mm) -> Result:
         if memfd is not None:
             if fixed[i] & FIXED != 0:
                 ret = do_mmap_fixed(
-                    mm, address[i], pages[i], memfd, page[i], True, fixed[i] & SEALS_LATE != 0, low[i], high[i]
+                    mm, address[i], pages[i], memfd, page[i], write, fixed[i] & SEALS_LATE != 0, low[i], high[i]
                 )
             else:
-                ret = do_mmap(mm, address[i], pages[i], memfd, page[i], True, fixed[i] & SEALS_LATE != 0)
+                ret = do_mmap(mm, address[i], pages[i], memfd, page[i], write, fixed[i] & SEALS_LATE != 0)
         elif udmabuf is not None:
             if fixed[i] & FIXED != 0:
                 ret = do_mmap_fixed(mm, address[i], pages[i], udmabuf, page[i], True)
@@ -343,7 +369,14 @@ def run_device_op(i: RowNumber, mm: Mm, device: Ref[Device]) -> Result:
         found = device.read(address[i])
         accesses_compared(device, address[i], cpu, found)
         return 0 if cpu == found or (cpu < 0 and found < 0) else DIFFERS
-    device.close()
+    if kind[i] == OpKind.DEVICE_OPEN:
+        ret = open_device(device, mm)
+        if ret != 0:
+            return ret
+        with atomic:
+            handles[makes[i]].made = True
+        return 0
+    close_device(device, mm)
     return 0
 
 

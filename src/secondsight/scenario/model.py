@@ -12,11 +12,12 @@ import threading
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from secondsight.devices.device import Device
+from secondsight.devices.device import Device, open_device
 from secondsight.devices.mirror import Mirror
+from secondsight.lang.errors import LangError
 from secondsight.lang.locks import MAX_THREADS
 from secondsight.lang.program import Program, Room, Thread
-from secondsight.lang.records import Machine
+from secondsight.lang.records import Machine, unwrap
 from secondsight.linux import LARGEST, bounds
 from secondsight.linux.dax import dax_devices, dev_dax_probe
 from secondsight.linux.errno import SIGBUS, SIGSEGV
@@ -32,7 +33,7 @@ from secondsight.scenario.ops import OPS, SEALS, HandleType, Op, Ref, ScenarioEr
 from secondsight.search import Limits, Progress, Result
 from secondsight.search.auto import By, search
 
-__all__ = ["Encoder", "is_own", "outcomes", "program", "read_outcome", "value_of", "watched"]
+__all__ = ["Encoder", "is_own", "outcomes", "program", "read_outcome", "value_in", "value_of", "watched"]
 
 _KINDS = {
     "memfd_create": OpKind.MEMFD_CREATE,
@@ -51,6 +52,7 @@ _KINDS = {
     "device_read": OpKind.DEVICE_READ,
     "device_write": OpKind.DEVICE_WRITE,
     "device_compare": OpKind.DEVICE_COMPARE,
+    "device_open": OpKind.DEVICE_OPEN,
     "device_close": OpKind.DEVICE_CLOSE,
     "dax_disable": OpKind.DAX_DISABLE,
     "dax_invalidate": OpKind.DAX_INVALIDATE,
@@ -62,12 +64,15 @@ _MMAPS = {
     HandleType.UDMABUF: OpKind.MMAP_UDMABUF,
     HandleType.DAX: OpKind.MMAP_DAX,
 }
+_MAPS = ("mmap", "mmap_read_only")
+_DEVICES = ("device", "closed_device")
 MOST_PAGES = LARGEST["pages"]
 
 _OUTSIDERS = {
     "device_read",
     "device_write",
     "device_compare",
+    "device_open",
     "device_close",
     "oom_reap",
     "dax_disable",
@@ -75,6 +80,8 @@ _OUTSIDERS = {
     "dax_drain",
 }
 """Operations that are not the process's own: a thread of only these outlives it."""
+
+_ACCESSES = {"device_read", "device_write"}
 
 _TABLES = ("kind", "address", "pages", "value", "page", "needs", "needs_at", "makes", "fixed", "low", "high", "range_first")
 
@@ -112,6 +119,7 @@ class Encoder:
         self.pages = 0
         self.rows: dict[str, list[int]] = {name: [] for name in _TABLES}
         self.ranges: dict[str, list[int]] = {"handle": [], "page": [], "pages": []}
+        self.opened = {p.op.makes for p in self.places if p.op.kind == "closed_device"}
         for place in self.places:
             made = OPS[place.op.kind].makes
             if place.op.makes is not None and made is not None:
@@ -127,7 +135,7 @@ class Encoder:
         kind: OpKind = _KINDS.get(op.kind, OpKind.READY)
         row = dict.fromkeys(_TABLES, 0) | {"needs": -1, "needs_at": -1, "makes": -1}
         needed = next((op.args[n] for n in ("fd", "addr", "dax") if isinstance(op.args.get(n), Ref)), None)
-        if op.kind == "mmap":
+        if op.kind in _MAPS:
             fd = op.args["fd"]
             kind = _MMAPS[self.types[fd.handle] if isinstance(fd, Ref) else None]
             needed = fd
@@ -146,11 +154,14 @@ class Encoder:
         address = op.args.get("addr")
         if isinstance(address, Ref):
             row["address"] = self.address[address.handle] + address.page
-        if op.kind == "mmap":
+        device = op.args.get("device")
+        if isinstance(device, Ref) and device.handle in self.opened:
+            row["makes" if op.kind == "device_open" else "needs_at"] = self.numbers[device.handle]
+        if op.kind in _MAPS:
             row["address"] = self._place_mapping(op, row["pages"])
             at = op.args["at"]
             late = differs("future-write-seal-is-asked-late", self.release)
-            row["fixed"] = interpreter.SEALS_LATE if late else 0
+            row["fixed"] = (interpreter.SEALS_LATE if late else 0) | (interpreter.READ_ONLY if op.kind != "mmap" else 0)
             if isinstance(at, Ref):
                 start = row["address"]
                 row["low"], row["high"] = next(w for w in self.windows if w[0] <= start < w[1])
@@ -186,11 +197,11 @@ class Encoder:
             self.pages += pages
         return self.address[op.makes]
 
-    def data(self, waits: bool) -> dict[str, Sequence[int]]:
+    def data(self, waits: bool, closes: bool = False) -> dict[str, Sequence[int]]:
         """The `const` tables."""
         tables: dict[str, Sequence[int]] = {f"op.{name}": row for name, row in self.rows.items()}
         tables |= {f"range.{name}": row or [0] for name, row in self.ranges.items()}
-        return tables | {"program.counts": [int(waits)]}
+        return tables | {"program.counts": [int(waits)], "program.closes": [int(closes)]}
 
     def bounds(self, driver: type[Device] | None, wanted: dict[str, int]) -> dict[str, int]:
         """Enough of everything for this scenario; `wanted` overrides. Raises `ScenarioError` for more pages than there can be."""
@@ -207,14 +218,14 @@ class Encoder:
         def total(kinds: Iterable[str]) -> int:
             return sum(n for k in kinds for o in of(k) if isinstance(n := o.args.get("pages"), int))
 
-        anonymous = sum(n for o in of("mmap") if o.args["fd"] is None and isinstance(n := o.args["pages"], int))
+        anonymous = sum(n for k in _MAPS for o in of(k) if o.args["fd"] is None and isinstance(n := o.args["pages"], int))
         file_pages = [n for o in ops if o.kind in ("memfd_create", "dax") and isinstance(n := o.args["pages"], int)]
         buffers = [sum(r[2] for r in o.args["ranges"]) for o in of("udmabuf_create_list") if isinstance(o.args["ranges"], tuple)]
         buffers += [n for o in of("udmabuf_create") if isinstance(n := o.args["pages"], int)]
         buffers += [n // 2 for o in of("udmabuf_create_halves") if isinstance(n := o.args["size"], int)]
         lists = [len(o.args["ranges"]) for o in of("udmabuf_create_list") if isinstance(o.args["ranges"], tuple)]
         # A zap takes entries away first and drops their frames later: meanwhile others may be given new ones.
-        zaps = ("munmap", "madvise_dontneed", "fallocate_punch_hole", "mmap")
+        zaps = ("munmap", "madvise_dontneed", "fallocate_punch_hole", *_MAPS)
         in_flight = sum(
             max([1, *(n for o in t.ops if o.kind in zaps and isinstance(n := o.args.get("pages"), int))])
             for t in self.scenario.threads
@@ -259,19 +270,25 @@ def program(
     wanted: dict[str, int] | None = None,
     holds: bool = False,
     release: str | None = None,
+    closes: bool = False,
 ) -> Program:
     """The checked program of a scenario; its device, if it has one, is driven by `driver` (default: the reference mirror).
 
-    `wanted` raises bounds; `holds`: with hold points, for forced runs; `release`: see `outcomes`. Raises `LangError` for a
-    bound that is too small or a driver outside the language.
+    `wanted` raises bounds; `holds`: with hold points, for forced runs; `release`: see `outcomes`; `closes`: when all threads
+    have ended the driver is closed, if it is open still, and rules may look at what it holds (`all_quiet`). Raises `LangError`
+    for a bound that is too small, a driver outside the language, or one that cannot be opened.
     """
     encoder = Encoder(scenario, release)
     places = encoder.places
-    has_device = any(p.op.kind == "device" for p in places)
+    devices = [p.op for p in places if p.op.kind in _DEVICES]
+    if len(devices) > 1:
+        raise ScenarioError(f"{scenario.name}: {len(devices)} devices; the model has one", "use one device", devices[1].site)
+    has_device = bool(devices)
     driver = (driver or Mirror) if has_device else None
-    waits = bool(scenario.final) or any(p.op.kind == "exit" for p in places)
+    closes = closes and has_device
+    waits = bool(scenario.final) or closes or any(p.op.kind == "exit" for p in places)
     machine = Machine(
-        encoder.bounds(driver, wanted or {}), pools={driver: 1} if driver is not None else {}, data=encoder.data(waits)
+        encoder.bounds(driver, wanted or {}), pools={driver: 1} if driver is not None else {}, data=encoder.data(waits, closes)
     )
     machine.rules = list(rules)
     alone = not scenario.threads
@@ -286,7 +303,7 @@ def program(
             if place.section == "setup" and (not alone or place.op.kind in ("device", "dax")):
                 _set_up(place.op, i, encoder, mm, device)
         if not alone:
-            threads = _threads(scenario, places, mm, device)
+            threads = _threads(scenario, places, mm, device, closes, driver is not None and driver.promise == "process")
             interpreter.process.running = sum(1 for t in threads if t.function is interpreter.run_ops and t.arguments[-1])
             interpreter.process.others = sum(1 for t in threads if t.function is interpreter.run_ops and not t.arguments[-1])
         else:
@@ -299,32 +316,40 @@ _one_at_a_time = threading.RLock()
 """The current machine is one for the process: while one scenario is set up, another thread waits."""
 
 
-def _threads(scenario: Scenario, places: list[Place], mm: Any, device: Any) -> list[Thread]:
+def _threads(scenario: Scenario, places: list[Place], mm: Any, device: Any, closes: bool, accesses: bool) -> list[Thread]:
+    """The scenario's threads, and the one that comes after them. `accesses`: the device's are the process's own."""
     threads = []
     first = sum(1 for p in places if p.section == "setup")
     for number, thread in enumerate(scenario.threads):
         count = sum(1 for p in places if p.thread == number)
-        threads.append(Thread(thread.name, interpreter.run_ops, (first, first + count, mm, device, is_own(thread))))
+        threads.append(Thread(thread.name, interpreter.run_ops, (first, first + count, mm, device, is_own(thread, accesses))))
         first += count
-    if scenario.final:
+    if scenario.final or closes:
         threads.append(Thread("after", interpreter.run_final, (first, len(places), mm, device)))
     return threads
 
 
-def is_own(thread: ScenarioThread) -> bool:
-    """Whether a thread is the process's own: it does something that a device or the rest of the kernel does not do."""
-    return not thread.ops or any(op.kind not in _OUTSIDERS for op in thread.ops)
+def is_own(thread: ScenarioThread, accesses: bool = False) -> bool:
+    """Whether a thread is the process's own: it does something that a device or the rest of the kernel does not do.
+
+    `accesses`: the device's accesses are the process's own.
+    """
+    return not thread.ops or any(op.kind not in _OUTSIDERS or (accesses and op.kind in _ACCESSES) for op in thread.ops)
 
 
 def _set_up(op: Op, i: int, encoder: Encoder, mm: Any, device: Any) -> None:
     """One operation of the setup, in plain execution."""
-    if op.kind in ("device", "dax"):
+    if op.kind in (*_DEVICES, "dax"):
         assert op.makes is not None
         handle = interpreter.handles[encoder.numbers[op.makes]]
-        handle.made = True
+        handle.made = op.kind != "closed_device"
         interpreter.results[i].value = 0
-        if op.kind == "device":
-            device.open(mm, 0, len(mm.vmas))
+        if op.kind == "closed_device":
+            device.notifier.mm = mm
+        elif op.kind == "device":
+            ret = open_device(device, mm)
+            if ret != 0:
+                raise LangError(f"{type(unwrap(device)).__name__}.open() failed, with nothing else going on: {value_of(op, ret)}")
         else:
             pages = op.args["pages"]
             assert isinstance(pages, int)
@@ -360,10 +385,15 @@ def watched(made: Program) -> tuple[int, int]:
     return start, start + made.layout.size(declaration.kind)
 
 
+def value_in(seen: bytes, row: int) -> int:
+    """The result of an operation, by its row, in the results' part of a final state."""
+    return seen[row] - 128
+
+
 def read_outcome(scenario: Scenario, seen: bytes) -> Outcome:
     """An outcome from the results' part of a final state."""
     places = list(scenario.places())
-    values = [byte - 128 for byte in seen[: len(places)]]
+    values = [value_in(seen, row) for row in range(len(places))]
     return collect(scenario, [value_of(p.op, v) for p, v in zip(places, values, strict=True)])
 
 

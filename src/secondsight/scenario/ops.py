@@ -122,6 +122,15 @@ OPS: dict[str, OpSpec] = {
         Arg("at", ArgType.ADDRESS, optional=True),
         makes=HandleType.MAPPING,
     ),
+    "mmap_read_only": _op(
+        "map a file shared, or anonymous memory private; read only",
+        Arg("fd", ArgType.FD, optional=True),
+        Arg("page", ArgType.PAGE),
+        Arg("pages", ArgType.COUNT),
+        Arg("at", ArgType.ADDRESS, optional=True),
+        makes=HandleType.MAPPING,
+        model_only=True,
+    ),
     "munmap": _op("unmap pages", Arg("addr", ArgType.ADDRESS), Arg("pages", ArgType.COUNT)),
     "write": _op(
         "store a value to each page in turn",
@@ -161,6 +170,8 @@ OPS: dict[str, OpSpec] = {
     "exit": _op("end the process, with all its threads"),
     "oom_reap": _op("the OOM reaper takes the process's private memory, without sleeping", model_only=True),
     "device": _op("a device that mirrors the process's memory", makes=HandleType.DEVICE),
+    "closed_device": _op("a device that nobody has opened yet", makes=HandleType.DEVICE, model_only=True),
+    "device_open": _op("somebody opens the device for the process", Arg("device", ArgType.DEVICE), model_only=True),
     "device_read": _op("the device loads one page's value", Arg("device", ArgType.DEVICE), Arg("addr", ArgType.ADDRESS)),
     "device_write": _op(
         "the device stores a value to one page",

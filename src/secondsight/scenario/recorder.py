@@ -113,14 +113,31 @@ class Recorder:
         touch there is SIGBUS. Fails with -EBADF (closed), -EINVAL (past the end of a udmabuf),
         -EPERM (a write-sealed memfd).
         """
+        return self._mapping("mmap", fd, page, pages, at, into)
+
+    def mmap_read_only(
+        self,
+        fd: File | None = None,
+        *,
+        page: int = 0,
+        pages: int | None = None,
+        at: Address | None = None,
+        into: str | None = None,
+    ) -> Mapping:
+        """`mmap` with PROT_READ alone: a store to it is SIGSEGV. On the model only."""
+        return self._mapping("mmap_read_only", fd, page, pages, at, into)
+
+    def _mapping(
+        self, kind: str, fd: File | None, page: int, pages: int | None, at: Address | None, into: str | None
+    ) -> Mapping:
         if pages is None:
             if isinstance(fd, File):
                 pages = fd.pages - page
             elif at is not None:
                 pages = span(at)
             elif fd is None:
-                raise ScenarioError("mmap: how many pages?", "give pages= for anonymous memory", caller())
-        return Mapping(self, self._record("mmap", into, fd=fd, page=page, pages=pages, at=at))
+                raise ScenarioError(f"{kind}: how many pages?", "give pages= for anonymous memory", caller())
+        return Mapping(self, self._record(kind, into, fd=fd, page=page, pages=pages, at=at))
 
     def munmap(self, addr: Address, *, pages: int | None = None, into: str | None = None) -> None:
         """Unmap. Unmapping what is not mapped succeeds."""
@@ -178,6 +195,14 @@ class Recorder:
     def device(self) -> DeviceHandle:
         """A device that mirrors the process's whole address space (in the setup)."""
         return DeviceHandle(self, self._record("device", None))
+
+    def closed_device(self) -> DeviceHandle:
+        """A device that nobody has opened yet (in the setup); `device.open()` does. On the model only."""
+        return DeviceHandle(self, self._record("closed_device", None))
+
+    def device_open(self, device: DeviceHandle, *, into: str | None = None) -> None:
+        """`device.open()`: somebody opens the device for the process. On the model only."""
+        self._call("device_open", into, device=device)
 
     def device_read(self, device: DeviceHandle, addr: Address, *, into: str | None = None) -> None:
         """`device.read(addr)`: the device loads one page's value."""

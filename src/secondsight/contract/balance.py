@@ -1,0 +1,75 @@
+"""Balance: when a driver is closed and all is quiet, everything that it took has been given back."""
+
+from __future__ import annotations
+
+from secondsight.devices.device import all_quiet
+from secondsight.lang import atomic, count, require, rule
+from secondsight.linux.fork import mms
+from secondsight.linux.memory import vma_flags
+from secondsight.linux.memremap import pagemaps
+from secondsight.linux.mm_types import VM_DEVMAP, Count, Driver, Mm
+from secondsight.linux.page_alloc import ZERO_PFN, frames, is_zero_page
+from secondsight.linux.shmem import shmem_files
+
+__all__ = ["all_is_given_back"]
+
+
+@rule("balance", on=all_quiet)
+def all_is_given_back(device: Driver, mm: Mm, gone: bool) -> None:
+    """A driver that is closed holds no reference to a page, no pin, and is no user of the mm.
+
+    Broken by a page that has more references than page tables and page cache account for (it is never freed), by fewer (it is
+    freed too soon), by a pin that is left, and by an mm whose users are not its process alone (it is never torn down).
+    Sources: Documentation/core-api/pin_user_pages.rst, Documentation/mm/active_mm.rst (mm_users).
+    """
+    pinned = any(frame.pins > 0 for frame in frames)
+    require(not pinned, "balance", "the driver is closed, and a page is still pinned")
+    held = held_by_tables()
+    right = tables_hold_all(mm)
+    references = 0
+    for k in range(15):
+        references += count(frame.refcount > k for frame in frames)
+    references -= frames[ZERO_PFN].refcount
+    require(references <= held, "balance", "the driver is closed, and a page has a reference that nobody will drop")
+    require(references == held and right, "balance", "a page that is in use has lost a reference: it was dropped twice")
+    users = 0 if gone else 1
+    require(mm.users <= users, "balance", "the driver is closed, and the mm has a user that nobody accounts for")
+    require(mm.users == users, "balance", "the mm has lost a user: it was dropped twice")
+
+
+@atomic
+def held_by_tables() -> int:
+    """How many references page tables, page cache and device memory hold, all together. No zap is half done.
+
+    Entries of device memory and of the zero page hold none. Left out: pages that a udmabuf has pinned.
+    """
+    held = 0
+    for pgmap in pagemaps:
+        held += count(page is not None for page in pgmap.pages)
+    for file in shmem_files:
+        held += count(page is not None for page in file.pages)
+    for mm in mms:
+        for va in range(len(mm.ptes)):
+            frame = mm.ptes[va].frame
+            if frame is not None:
+                if not is_zero_page(frame) and vma_flags(mm.vmas[va]) & VM_DEVMAP == 0:
+                    held += 1
+    return held
+
+
+@atomic
+def tables_hold_all(mm: Mm) -> bool:
+    """Whether each page that the process maps has as many references as it is mapped and cached; with the sum of all
+    references right, so has every other."""
+    for va in range(len(mm.ptes)):
+        frame = mm.ptes[va].frame
+        if frame is not None:
+            if not is_zero_page(frame) and vma_flags(mm.vmas[va]) & VM_DEVMAP == 0:
+                held: Count = 0
+                for other in mms:
+                    held += count(pte.frame is frame for pte in other.ptes)
+                for file in shmem_files:
+                    held += count(page is frame for page in file.pages)
+                if frame.refcount != held:
+                    return False
+    return True

@@ -1,0 +1,114 @@
+"""As if it were the CPU, where it fails: a device's access fails only if a CPU's could have failed meanwhile.
+
+An access takes time, and the process changes its memory beside it. So it is enough that a CPU's access to the same address
+would have failed at *some* moment of it: when it began, when it failed, or in between. What lies in between is remembered
+here (`accesses`, a ghost): for each thread the access that it makes, and whether the CPU's has been refused since.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from secondsight.devices.device import access_begins, access_failed, device_closing, device_opened
+from secondsight.lang import Array, Errno, Record, atomic, current, require, rule, shared
+from secondsight.linux.device import device_access
+from secondsight.linux.mm_types import Driver, Frame, Mm, Result, Va, VaEnd, VmaState
+from secondsight.linux.vma import vmas_changed
+
+__all__ = ["access_ends", "access_is_watched", "fails_as_the_cpu", "goes_away_meanwhile", "is_being_closed", "opens_for_who_lives"]
+
+
+class Accesses(Record):
+    """A ghost. By number of thread: the page after the one that it accesses (0: none), whether it writes, and whether a CPU
+    would have been refused the same since it began. `closing`: somebody has begun to close the device."""
+
+    at: Array[VaEnd, Literal[8]]
+    writes: Array[bool, Literal[8]]
+    refused: Array[bool, Literal[8]]
+    closing: bool
+
+
+accesses = shared(Accesses)
+
+
+@atomic
+def is_not_there(mm: Mm, va: Va, write: bool) -> bool:
+    """Whether a CPU's access to `va` ends in a signal, once whoever holds the mmap lock for writing has dropped it.
+
+    No vma, or one that forbids it: SIGSEGV. No page, and none to be had (the OOM reaper came by, the device memory is gone,
+    past the end of the file): SIGBUS. Or there is no process any more that could access anything.
+    """
+    vma = mm.vmas[va]
+    if mm.users == 0 or vma.state != VmaState.MAPPED or (write and not vma.write):
+        return True
+    if mm.ptes[va].frame is not None:
+        return False
+    file = vma.file
+    if file is None:
+        return mm.unstable
+    has_page = file.has_page(vma.pgoff)
+    return not has_page
+
+
+@atomic
+def is_refused(mm: Mm, va: Va, write: bool) -> bool:
+    """Whether a CPU's access to `va` fails now. While the mmap lock is held for writing it waits."""
+    if mm.mmap_lock.owner != 0:
+        return mm.users == 0
+    return is_not_there(mm, va, write)
+
+
+@rule("as-if-cpu", on=access_begins)
+def access_is_watched(device: Driver, va: Va, write: bool) -> None:
+    """An access begins: whether a CPU would be refused it now is the first that is known of it."""
+    mm = device.notifier.mm
+    if mm is not None and current() < 8:
+        accesses.at[current()] = va + 1
+        accesses.writes[current()] = write
+        accesses.refused[current()] = is_refused(mm, va, write)
+
+
+@rule("as-if-cpu", on=device_access)
+def access_ends(device: Driver, va: Va, frame: Frame, write: bool) -> None:
+    """It has found its page."""
+    if current() < 8:
+        accesses.at[current()] = 0
+        accesses.writes[current()] = False
+        accesses.refused[current()] = False
+
+
+@rule("as-if-cpu", on=vmas_changed)
+def goes_away_meanwhile(mm: Mm, start: Va, end: VaEnd) -> None:
+    """What a CPU would be refused from now on, it is refused during every access that is going on there."""
+    for thread in range(1, 8):
+        if start < accesses.at[thread] <= end:
+            if is_not_there(mm, accesses.at[thread] - 1, accesses.writes[thread]):
+                accesses.refused[thread] = True
+
+
+@rule("as-if-cpu", on=device_closing)
+def is_being_closed(device: Driver, mm: Mm) -> None:
+    """From now on a device may refuse everything."""
+    accesses.closing = True
+
+
+@rule("as-if-cpu", on=access_failed)
+def fails_as_the_cpu(device: Driver, va: Va, write: bool, error: Result) -> None:
+    """A device's access fails only if a CPU's to the same address would have failed at some moment of it.
+
+    Broken by an error that says that something changed meanwhile: the driver has to begin again. A device that is being
+    closed may fail. Source: Documentation/mm/hmm.rst (hmm_range_fault's -EBUSY) and the 2019 thread ("same failure").
+    """
+    mm = device.notifier.mm
+    if mm is not None and current() < 8:
+        refused = accesses.refused[current()] or accesses.closing or is_refused(mm, va, write)
+        require(refused, "as-if-cpu", "the device's access failed where a CPU's would not have failed at any moment of it")
+        accesses.at[current()] = 0
+        accesses.writes[current()] = False
+        accesses.refused[current()] = False
+
+
+@rule("as-if-cpu", on=device_opened)
+def opens_for_who_lives(device: Driver, mm: Mm, error: Errno) -> None:
+    """`open` fails only for a process that has gone."""
+    require(error == 0 or mm.users == 0, "as-if-cpu", "open() fails although the process lives")

@@ -1,0 +1,131 @@
+"""What is said beside *holds*: what ran, what looked, and what did not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from drivers import Pins
+
+from secondsight.contract import check, load_drivers, rests_on, rules_for
+from secondsight.devices.device import Device
+from secondsight.devices.mirror import Mirror
+from secondsight.lang import Errno
+from secondsight.linux import hmm
+from secondsight.linux import mmu_notifier as mn
+from secondsight.linux.errno import EBUSY
+from secondsight.linux.mm_types import Mm, Pgoff, Va
+from secondsight.report import rests_to_json, told_rests
+from secondsight.search import Verdict
+
+HOUSE = Path(__file__).parents[2]
+
+
+class KnowsOtherEvents(Mirror):
+    """Looks at nothing but what today's adversaries raise."""
+
+    def invalidate(self, rng: mn.Range, seq: mn.Seq) -> bool:
+        if rng.event != mn.Event.UNMAP and rng.event != mn.Event.CLEAR and rng.event != mn.Event.RELEASE:
+            return True
+        return Mirror.invalidate(self, rng, seq)
+
+
+class NeverMaps(Mirror):
+    """Refuses everything: the device gets at no page."""
+
+    def fault(self, va: Va, write: bool) -> Errno:
+        pfn = hmm.hmm_range_fault(self.notifier, va, write)
+        if pfn == -EBUSY:
+            return 0
+        return -EBUSY
+
+
+def test_a_line_that_no_adversary_comes_to_is_said() -> None:
+    rests = rests_on(KnowsOtherEvents, ["munmap", "open", "oom-reaper"])
+    assert [line.text for line in rests.unseen] == ["return True"]
+    told = told_rests(rests)
+    assert told[0].startswith("did not run: test_rests.py:") and told[0].endswith(": return True")
+    assert "interleavings" in told[-1]
+    (unseen,) = rests_to_json(rests)["unseen"]
+    assert (unseen["text"], unseen["method"]) == ("return True", "KnowsOtherEvents.invalidate")
+
+
+def test_nothing_is_said_where_everything_ran() -> None:
+    (driver,) = load_drivers(HOUSE / "examples" / "my_gpu.py")
+    rests = rests_on(driver, ["munmap", "oom-reaper", "close"])
+    assert rests.unseen == ()
+    assert told_rests(rests) == []
+
+
+def test_the_same_is_seen_each_time() -> None:
+    assert rests_on(Mirror, ["munmap"]) == rests_on(Mirror, ["munmap"])
+
+
+def test_a_device_that_gets_at_no_page_does_not_simply_hold() -> None:
+    checked = list(check(NeverMaps, ["munmap"], ["isolation"]))
+    assert {c.result.verdict for c in checked} == {Verdict.HOLDS}
+    assert not any(c.accessed for c in checked)
+    assert rests_on(NeverMaps, ["munmap"], ["isolation"]).reach["munmap"].silent == ("isolation",)
+    assert all(c.accessed for c in check(Mirror, ["munmap"], ["isolation"]))
+
+
+class SubscribesToNothing(Mirror):
+    """Opens without a subscription."""
+
+    def open(self, mm: Mm, start: Va, length: Pgoff) -> Errno:
+        self.notifier.invalidate_seq = 1
+        return 0
+
+    def close(self) -> None:
+        self.page_table.disable()
+
+
+def test_an_adversary_that_calls_nobody_is_said() -> None:
+    rests = rests_on(SubscribesToNothing, ["munmap"], ["teardown"])
+    assert not rests.reach["munmap"].called
+    assert told_rests(rests)[0] == "no callback of the driver was called: munmap"
+    assert rests_on(Pins, ["munmap"]).reach["munmap"].called, "a driver that pins is not called"
+
+
+RULES = '''
+from secondsight.devices.mirror import Mirror
+from secondsight.lang import require, rule
+from secondsight.linux.device import device_access
+from secondsight.linux.mm_types import Driver, Frame, Va
+
+class Gpu(Mirror):
+    pass
+
+@rule("{name}", on=device_access)
+def mine(device: Driver, va: Va, frame: Frame, write: bool) -> None:
+    """The device leaves the last page alone."""
+    require(va == 0, "{name}", "the last page was used")
+'''
+
+
+def test_a_files_own_rules_are_watched(tmp_path: Path) -> None:
+    path = tmp_path / "own.py"
+    path.write_text(RULES.format(name="first-page"))
+    (driver,) = load_drivers(path)
+    assert [r.name for r in rules_for(driver)][-1] == "first-page"
+    found = {c.result.violation.rule for c in check(driver, ["munmap"]) if c.result.violation is not None}
+    assert found == {"first-page"}
+    assert {c.result.violation for c in check(driver, ["munmap"], ["as-if-cpu"])} == {None}
+
+
+def test_the_contracts_names_are_its_own(tmp_path: Path) -> None:
+    path = tmp_path / "own.py"
+    path.write_text(RULES.format(name="as-if-cpu"))
+    (driver,) = load_drivers(path)
+    try:
+        rules_for(driver)
+    except Exception as error:
+        assert "own.py:10: the contract has a rule as-if-cpu; give this one another name" in str(error)
+    else:
+        raise AssertionError("two rules of one name")
+
+
+def test_a_device_of_nobodys_own_text_has_no_lines() -> None:
+    class Bare(Device):
+        pass
+
+    assert rests_on(Bare, ["munmap"], ["isolation"]).unseen == ()

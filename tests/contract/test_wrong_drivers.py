@@ -1,0 +1,192 @@
+"""Each rule and each adversary against a small driver that only it catches, and the right driver beside it."""
+
+from __future__ import annotations
+
+import os
+from functools import cache
+
+import drivers
+import pytest
+from drivers import (
+    AlwaysAsksToWrite,
+    AsksAgainForEver,
+    AsksToWriteFirst,
+    ChangesOutsideTheLock,
+    ClosesAndStays,
+    ClosesByItsLock,
+    ClosesKeepingItsTable,
+    CollisionIsAnError,
+    CountsFromTheFirstPage,
+    DropsEverything,
+    FaultsUnderItsLock,
+    ForgetsThatItIsAUser,
+    GivesReferencesBack,
+    GivesUp,
+    IgnoresParts,
+    KeepsReferences,
+    KeepsThePagemap,
+    LooksIntoItsTable,
+    MayNotSleep,
+    OpensWithoutBeingAUser,
+    Pins,
+    PrefaultsAfterwards,
+    PrefaultsBeforeItSubscribes,
+    RefusesAndStays,
+    RefusesWhileSomethingGoesOn,
+    RemembersFailures,
+    StaysAUser,
+    StaysPinned,
+    StopsTheDeviceLast,
+    TakesAPartForNothing,
+    UnpinsBeforeItStops,
+    Vcpu,
+    VcpuWithoutCount,
+    WalksWithoutBeingAUser,
+    WritesAllTheSame,
+)
+
+from secondsight.contract import ADVERSARIES, check, rules_for
+from secondsight.contract.check import check_scenario
+from secondsight.devices.device import Device
+from secondsight.devices.mirror import Mirror
+from secondsight.lang import LangError
+from secondsight.lang.plain import replay
+from secondsight.search import Limits, Verdict
+
+RULES_BROKEN: list[tuple[str, str, type[Device], type[Device]]] = [
+    ("as-if-cpu", "close", ClosesKeepingItsTable, Mirror),
+    ("as-if-cpu", "close", StopsTheDeviceLast, ClosesByItsLock),
+    ("teardown", "close", ClosesAndStays, ClosesByItsLock),
+    ("as-if-cpu", "open", PrefaultsBeforeItSubscribes, PrefaultsAfterwards),
+    ("teardown", "open", RefusesAndStays, Mirror),
+    ("mm-without-users", "open", OpensWithoutBeingAUser, Mirror),
+    ("as-if-cpu", "open", RefusesWhileSomethingGoesOn, Mirror),
+    ("as-if-cpu", "read-only", CollisionIsAnError, Mirror),
+    ("as-if-cpu", "read-only", AlwaysAsksToWrite, AsksToWriteFirst),
+    ("as-if-cpu", "read-only", WritesAllTheSame, AsksToWriteFirst),
+    ("as-if-cpu", "part", TakesAPartForNothing, DropsEverything),
+    ("as-if-cpu", "part", IgnoresParts, DropsEverything),
+    ("as-if-cpu", "part", CountsFromTheFirstPage, DropsEverything),
+    ("balance", "open", KeepsReferences, GivesReferencesBack),
+    ("balance", "munmap", ForgetsThatItIsAUser, Mirror),
+    ("deadlock", "exit", StaysAUser, Mirror),
+    ("no-use-after-free", "open", WalksWithoutBeingAUser, Mirror),
+    ("table-lock", "open", ChangesOutsideTheLock, LooksIntoItsTable),
+    ("livelock", "munmap", AsksAgainForEver, Mirror),
+    ("pinned", "close", UnpinsBeforeItStops, Pins),
+    ("balance", "close", StaysPinned, Pins),
+    ("as-if-cpu", "open", VcpuWithoutCount, Vcpu),
+]
+"""A rule, an adversary, a driver that breaks it there, and a right one that looks much like it."""
+
+ONLY_HERE: dict[str, type[Device]] = {
+    "munmap-mmap": RemembersFailures,
+    "zero-page": GivesUp,
+    "oom-reaper": MayNotSleep,
+    "punch-hole": FaultsUnderItsLock,
+    "dax-teardown": KeepsThePagemap,
+    "part": TakesAPartForNothing,
+    "read-only": WritesAllTheSame,
+    "open": PrefaultsBeforeItSubscribes,
+    "close": StopsTheDeviceLast,
+}
+"""For an adversary a driver that no other makes fail."""
+
+KEPT = {
+    "munmap": "the smallest of all, so its traces are the shortest",
+    "madvise-dontneed": "the smallest in which the mapping stays and the page goes; `zero-page` is ten times as large",
+    "mmap-fixed": "the only one in which a page is unmapped and a CPU's access never fails: a driver that takes the event for the "
+    "end of the mapping (UnmappedIsAnError) fails there in the shortest way",
+    "exit": "the device is open from beginning to end; in `open` and `close` it is not, and more goes on",
+}
+"""Those whose drivers others make fail too, and why they are kept."""
+
+EVERYTHING = os.environ.get("SECONDSIGHT_CONTRACT") == "all"
+
+
+@cache
+def broken(driver: type[Device], adversary: str) -> set[str]:
+    """The rules that a driver breaks with an adversary; the first trace is replayed."""
+    found: set[str] = set()
+    for checked in check(driver, [adversary]):
+        violation = checked.result.violation
+        assert checked.result.error is None, checked.result.error
+        if violation is None:
+            assert checked.result.verdict is Verdict.HOLDS
+            continue
+        if not found:
+            steps = [(s.thread, s.choices) for s in violation.trace.steps]
+            assert len(replay(checked.rebuild(), steps, violation.trace.states)) == len(steps)
+        found.add(violation.rule)
+    return found
+
+
+@pytest.mark.parametrize(("rule", "adversary", "wrong", "right"), RULES_BROKEN, ids=lambda v: getattr(v, "__name__", v))
+def test_a_wrong_driver_breaks_the_rule_and_the_right_one_does_not(
+    rule: str, adversary: str, wrong: type[Device], right: type[Device]
+) -> None:
+    assert rule in broken(wrong, adversary)
+    assert broken(right, adversary) == set()
+
+
+@pytest.mark.parametrize("adversary", [a for a in ONLY_HERE if a not in ("zero-page", "punch-hole", "part", "open", "close", "read-only")])
+def test_an_adversary_catches_a_driver_that_no_other_does(adversary: str) -> None:
+    """Here: that it does. That no other does takes minutes: `make adversaries`."""
+    assert broken(ONLY_HERE[adversary], adversary)
+
+
+@pytest.mark.parametrize(("adversary", "name"), [("zero-page", "zero-page: writes"), ("punch-hole", "punch-hole: two engines")])
+def test_the_large_ones_catch_theirs_in_a_small_scenario(adversary: str, name: str) -> None:
+    (scenario,) = [s for s in ADVERSARIES[adversary].scenarios if s.name == name]
+    driver = ONLY_HERE[adversary]
+    result = check_scenario(driver, adversary, scenario, rules_for(driver), Limits(states=100_000)).result
+    assert result.verdict is Verdict.BROKEN
+
+
+def test_every_adversary_has_a_driver_or_a_reason() -> None:
+    assert set(ONLY_HERE) | set(KEPT) == set(ADVERSARIES)
+
+
+@pytest.mark.skipif(not EVERYTHING, reason="minutes: make adversaries")
+@pytest.mark.parametrize("adversary", list(ONLY_HERE))
+def test_no_other_adversary_catches_it(adversary: str) -> None:
+    assert [other for other in ADVERSARIES if broken(ONLY_HERE[adversary], other)] == [adversary]
+
+
+RIGHT: list[type[Device]] = [
+    ClosesByItsLock, PrefaultsAfterwards, AsksToWriteFirst, DropsEverything, GivesReferencesBack, LooksIntoItsTable, Pins, Vcpu,
+]  # fmt: skip
+
+
+@pytest.mark.skipif(not EVERYTHING, reason="minutes: make adversaries")
+@pytest.mark.parametrize("driver", RIGHT)
+def test_right_drivers_hold_against_everything(driver: type[Device]) -> None:
+    against = [a for a in ADVERSARIES if not (driver is GivesReferencesBack and a == "dax-teardown")]
+    assert [a for a in against if broken(driver, a)] == []
+
+
+def test_every_right_driver_that_is_compared_with_is_checked_against_everything() -> None:
+    assert {right for *_, right in RULES_BROKEN} - {Mirror} <= set(RIGHT)
+
+
+# Promises.
+
+
+class PromisesMuch(Mirror):
+    promise = "everything"  # type: ignore[assignment]
+
+
+def test_a_promise_has_its_rules() -> None:
+    assert "as-if-cpu" in [r.name for r in rules_for(Vcpu)]
+    assert "as-if-cpu" not in [r.name for r in rules_for(Pins)]
+    assert "pinned" not in [r.name for r in rules_for(Mirror)]
+    with pytest.raises(LangError, match=r"the rule pinned is not asked of Mirror, whose promise is 'mirror'"):
+        rules_for(Mirror, ["pinned"])
+    with pytest.raises(LangError, match=r"PromisesMuch.promise is 'everything'; there are: mirror, pinned, process"):
+        rules_for(PromisesMuch)
+
+
+def test_a_drivers_mm_is_known_whatever_it_subscribes_to() -> None:
+    """A driver without an interval notifier is watched too: the mm is the one that it was opened on."""
+    assert "as-if-cpu" in broken(VcpuWithoutCount, "munmap")
+    assert drivers.Vcpu.bounds["subscribers"] == 0
