@@ -1,0 +1,400 @@
+"""The laws: whatever `interpreter` and `explore` say of a program, every executor and every search of secondsight must say.
+
+`check_batch` takes a number of programs in one module, compiled together. A law that does not hold is an `Unequal` with its name and the
+program's number; anything else that is raised is a failure too.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from attack.description import Description, walk
+from attack.explore import Graph, Judgement, explore, has_cycle, judge, livelocked, shortest_round
+from attack.interpreter import END, Interpreter, State, Way, reads
+from attack.source import Text, module_of, program_of
+from secondsight.lang.compiler import CompilerMissing, compiler
+from secondsight.lang.movers import Reductions
+from secondsight.lang.native import Native
+from secondsight.lang.plain import PlainRun, WouldBlock
+from secondsight.lang.plain import compare as compare_plain
+from secondsight.lang.program import Program
+from secondsight.lang.reference import Reference, Successor
+from secondsight.search import Result, Verdict, breadth_first
+from secondsight.search.native import native_search
+from secondsight.search.reduced import reduced_search
+
+__all__ = ["Failure", "Tally", "Unequal", "check_batch", "has_compiler"]
+
+STATES = 1500
+"""States of the largest program that is compared."""
+
+
+class Unequal(Exception):
+    """A law does not hold."""
+
+    def __init__(self, law: str, what: str) -> None:
+        super().__init__(f"{law}: {what}")
+        self.law = law
+
+
+def has_compiler() -> bool:
+    """Whether native code can be made."""
+    try:
+        compiler()
+    except CompilerMissing:
+        return False
+    return True
+
+
+def equal(law: str, here: Any, there: Any, what: str = "") -> None:
+    """`here`: by the interpreter; `there`: by secondsight."""
+    if here != there:
+        raise Unequal(law, f"{what} {shown(here)} by the interpreter, {shown(there)} by secondsight".strip())
+
+
+def shown(value: Any) -> str:
+    """A value in a message."""
+    text = repr(value)
+    return text if len(text) < 400 else text[:400] + "..."
+
+
+@dataclass
+class Subject:
+    """One program of a batch, and what the interpreter says of it."""
+
+    number: int
+    description: Description
+    graph: Graph
+    judgement: Judgement
+    program: Program
+    sizes: dict[str, int] = field(default_factory=dict)
+    theirs: dict[bytes, list[tuple[int, tuple[int, ...], bytes | None, str]]] = field(default_factory=dict)
+
+    @property
+    def watch(self) -> tuple[int, int]:
+        """The whole shared state."""
+        return 1, self.program.layout.shared_size
+
+
+@dataclass
+class Tally:
+    """What was compared: programs by what they are, searches, states; and the first program for which a law failed."""
+
+    programs: int = 0
+    states: int = 0
+    searches: int = 0
+    kinds: dict[str, int] = field(default_factory=dict)
+    skipped: dict[str, int] = field(default_factory=dict)
+
+    def count(self, where: dict[str, int], what: str) -> None:
+        """One more."""
+        where[what] = where.get(what, 0) + 1
+
+
+class Failure(Exception):
+    """A program for which a law does not hold."""
+
+    def __init__(self, description: Description, law: str, message: str) -> None:
+        super().__init__(message)
+        self.description, self.law, self.message = description, law, message
+
+
+def check_batch(
+    descriptions: Sequence[Description], seed: int, native: bool, tally: Tally | None = None, only: str | None = None
+) -> Tally:
+    """Every law on every program of a batch; raises `Failure` for the first that does not hold.
+
+    Programs of a batch share their code, as those of one driver do; a single program has its own. `only`: of the native laws this
+    one, tried in every way.
+    """
+    tally = tally or Tally()
+    known = []
+    for description in descriptions:
+        assert description.world == descriptions[0].world
+        interpreter = Interpreter(description)
+        graph = explore(interpreter, STATES) if not interpreter.start_error else None
+        if graph is None or not graph.whole:
+            tally.count(tally.skipped, "fails before its first step" if graph is None else "large")
+        else:
+            known.append((description, graph))
+    if not known:
+        return tally
+    text = Text([d for d, _ in known])
+    with module_of(text.text) as module:
+        chance = random.Random(seed)
+        for number, (description, graph) in enumerate(known):
+            try:
+                program = program_of(module, number, description, len(known) > 1)
+                subject = Subject(number, description, graph, judge(graph), program)
+                reference = check(subject, text, chance, tally)
+                if native:
+                    check_native(subject, reference, chance, only, tally)
+            except Exception as error:
+                law = error.law if isinstance(error, Unequal) else f"raised {type(error).__name__}"
+                raise Failure(description, law, str(error) if isinstance(error, Unequal) else f"{law}: {error}") from error
+            tally.programs += 1
+            tally.states += len(graph.states)
+            for kind in subject.judgement.rules or {"holds": set()}:
+                tally.count(tally.kinds, kind)
+    return tally
+
+
+def check(subject: Subject, text: Text, chance: random.Random, tally: Tally) -> Reference:
+    """The laws of plain execution and of the reference."""
+    reference = Reference(subject.program)
+    matched = same_steps(subject, text, reference)
+    plain_walks(subject, matched, chance)
+    result = breadth_first(reference, lock_order=False, progress=True, watch=subject.watch)
+    assert_says(subject, "reference", result)
+    tally.searches += 1
+    if not subject.judgement.every:
+        ordered = breadth_first(reference, lock_order=True)
+        assert_ordered(subject, "order of locks, reference", ordered)
+        tally.searches += 1
+    return reference
+
+
+REDUCTIONS = {"merge": Reductions(True, False), "symmetry": Reductions(False, True), "merge+symmetry": Reductions()}
+
+
+def check_native(subject: Subject, reference: Reference, chance: random.Random, only: str | None, tally: Tally) -> None:
+    """The laws of native code, without reductions and with some."""
+    program = subject.program
+    plain = Native(program)
+    if only is None or not only.startswith(tuple(REDUCTIONS)):
+        equal("native, initial state", reference.initial, plain.initial)
+        states = list(subject.theirs)
+        for state in states if len(states) < 60 or only else chance.sample(states, 60):
+            theirs = [(s.thread, s.choices, s.state, rule_of(s)) for s in plain.successors(state)]
+            equal("native, steps", subject.theirs[state], theirs)
+        for workers, exact in ((1, False), (2, True)) if only else ((chance.choice([1, 1, 2]), chance.random() < 0.3),):
+            found = native_search(plain, workers=workers, exact=exact, lock_order=False, progress=True, watch=subject.watch)
+            assert_says(subject, "native", found)
+            tally.searches += 1
+    # Renaming makes another library: most programs do without it.
+    drawn = chance.choice(["merge", "merge+symmetry"] if subject.description.world.interchangeable else ["merge"])
+    for name in [drawn] if only is None else [n for n in REDUCTIONS if only.partition(",")[0] == n]:
+        for watched in (True, False) if only else (chance.random() < 0.7,):
+            for workers in (1, 2) if only else (chance.choice([1, 1, 2]),):
+                check_reduced(subject, name, watched, workers, tally)
+
+
+def check_reduced(subject: Subject, name: str, watched: bool, workers: int, tally: Tally) -> None:
+    """The laws of the reductions."""
+    watch = subject.watch if watched else None
+    options: dict[str, Any] = {"workers": workers, "progress": True, "watch": watch}
+    reduced = reduced_search(subject.program, REDUCTIONS[name], lock_order=False, **options)
+    assert_says(subject, name, reduced.result, watched)
+    tally.searches += 1
+    merged, rules = reduced.merged, subject.judgement.rules
+    if merged is not None and merged.reason != "stale":
+        # A livelock that only the merged search sees is a reason to look, no more. What is really wrong it must see.
+        seen = merged.verdict is not Verdict.HOLDS
+        if seen != bool(rules) and not (merged.violation is not None and merged.violation.rule == "livelock"):
+            raise Unequal(f"{name}, its own search", f"{sorted(rules)} is to be told, but the merged search says {told(merged)}")
+    if reduced.result.verdict is Verdict.HOLDS:
+        for made in reduced.result.reduced:
+            tally.count(tally.kinds, f"holds, reduced by {made}")
+    if not subject.judgement.every:
+        ordered = reduced_search(subject.program, REDUCTIONS[name], lock_order=True, workers=workers)
+        assert_ordered(subject, f"{name}, order of locks", ordered.result)
+        tally.searches += 1
+
+
+def assert_ordered(subject: Subject, law: str, result: Result) -> None:
+    """Two orders of locks are told where nothing else is wrong."""
+    wanted = has_cycle(subject.judgement.edges)
+    equal(law, wanted, result.violation is not None and result.violation.rule == "lock-order", "two orders:")
+
+
+# Step by step.
+
+
+def projected(subject: Subject, text: Text, state: State) -> tuple[dict[str, Any], list[int]]:
+    """A state of the interpreter as secondsight shows it: values by their paths, and the line where each thread stands."""
+    names = dict(zip(subject.graph.interpreter.keys, state[0], strict=True))
+    values: dict[str, Any] = {}
+    for name, value in names.items():
+        first, _, rest = name.partition(" ")
+        if name in ("slot0", "slot1", "world node"):
+            of = "nodes" if name == "world node" else "items"
+            values[f"world.{'node' if name == 'world node' else name}"] = None if value is None else f"{of}[{value}]"
+        elif first[:4] == "item":
+            values[f"items[{first[4:]}].{rest}"] = (None if value is None else f"items[{value}]") if rest == "next" else value
+        elif first[:3] == "box":
+            values[f"boxes[{first[3:]}].{'lock.owner' if rest else 'v'}"] = value
+        elif first[:4] == "node":
+            path = f"nodes[{first[4:]}]"
+            values[f"{path} used" if rest == "used" else f"{path}.{'lock.owner' if rest else 'v'}"] = value
+        else:
+            path = {"rw readers": "rw.readers", "rw": "rw.owner", "spin": "spin.owner", "m0": "m0.owner", "m1": "m1.owner"}
+            values[f"world.{path.get(name, name)}"] = value
+    lines = []
+    for todo, _ in state[1]:
+        entry = subject.graph.interpreter.entries[todo][0]
+        lines.append(0 if todo == END else text.lines[entry[1]])
+    return values, lines
+
+
+def seen_by(program: Program, reference: Reference, state: bytes) -> tuple[dict[str, Any], list[int]]:
+    """The same of a state of secondsight."""
+    values = dict(values_of(program, state))
+    lines = []
+    for thread in range(len(program.threads)):
+        counter = reference.counter(state, thread)
+        lines.append(program.code.places[counter - 1].where.line if counter else 0)
+    return values, lines
+
+
+def same_steps(subject: Subject, text: Text, reference: Reference) -> dict[State, bytes]:
+    """Both graphs at once: from every pair of states the same steps, with the same choices, lead to pairs, or break the same rule."""
+    program, graph = subject.program, subject.graph
+    number = {state: i for i, state in enumerate(graph.states)}
+    begin = (reference.initial, graph.interpreter.initial)
+    pairs, todo = {begin}, [begin]
+    for there, here in todo:
+        values, lines = projected(subject, text, here)
+        others, places = seen_by(program, reference, there)
+        unequal = {k: (v, others.get(k)) for k, v in values.items() if others.get(k) != v}
+        equal("shared state", {}, unequal, "values that differ:")
+        equal("step boundaries", lines, places, "the threads stand at lines")
+        ways = {(w.thread, w.choices): w for w in graph.ways[number[here]]}
+        successors = reference.successors(there)
+        subject.theirs[there] = [(s.thread, s.choices, s.state, rule_of(s)) for s in successors]
+        found = {(s.thread, s.choices): s for s in successors}
+        equal("steps", sorted(ways), sorted(found), f"with the threads at lines {lines}:")
+        for label, way in ways.items():
+            successor = found[label]
+            equal("rules", way.rule, rule_of(successor), f"with the threads at lines {lines}, the step {label} breaks")
+            if way.state is not None and successor.state is not None:
+                pair = (successor.state, way.state)
+                if pair not in pairs:
+                    pairs.add(pair)
+                    todo.append(pair)
+    subject.sizes["pairs"] = len(pairs)
+    subject.sizes["theirs"] = len({there for there, _ in pairs})
+    fewer, more = may_have(subject.description)
+    if not (fewer if subject.sizes["theirs"] < len(graph.states) else more):
+        equal("number of states", len(graph.states), subject.sizes["theirs"])
+    return {here: there for there, here in pairs}
+
+
+def may_have(description: Description) -> tuple[bool, bool]:
+    """Whether secondsight may have fewer states, or more, for reasons that change nothing.
+
+    Fewer: a loop without an end stands in one that counts its rounds: nobody needs the count any more then. More: a lock is
+    taken by `with` under a name that locals are part of; these stay known until it is released.
+    """
+    nodes = [node for body in description.bodies() for line in body for node in walk(line)]
+    kinds = {node[0] for node in nodes}
+    return "forever" in kinds and bool(kinds & {"for", "each"}), any(n[0] == "with" and reads(n[2]) for n in nodes)
+
+
+def rule_of(successor: Successor | Way) -> str:
+    """The rule that a step breaks, or the kind of its failure."""
+    if isinstance(successor, Way):
+        return successor.rule
+    return "" if successor.error is None else str(getattr(successor.error, "rule", type(successor.error).__name__))
+
+
+def plain_walks(subject: Subject, matched: dict[State, bytes], chance: random.Random) -> None:
+    """Some schedules in plain execution, compared with what both others say."""
+    graph = subject.graph
+    for _ in range(2):
+        state = graph.interpreter.initial
+        number = 0
+        known = {s: i for i, s in enumerate(graph.states)}
+        with PlainRun(subject.program) as run:
+            compare_plain(run, matched[state])
+            for _ in range(25):
+                ways = graph.ways[number]
+                if not ways:
+                    break
+                way = chance.choice(ways)
+                try:
+                    done = run.step(way.thread, way.choices)
+                except WouldBlock:
+                    raise Unequal("plain", f"thread {way.thread} blocks in plain execution") from None
+                equal("plain", way.rule, "" if done.error is None else getattr(done.error, "rule", "?"), "a step breaks")
+                if way.state is None:
+                    break
+                state = way.state
+                number = known[state]
+                compare_plain(run, matched[state])
+
+
+# Verdicts.
+
+
+def assert_says(subject: Subject, law: str, result: Result, watched: bool = True) -> None:
+    """A search's result is what the interpreter's graph says."""
+    judgement, graph = subject.judgement, subject.graph
+    rule = told(result)
+    if not judgement.rules:
+        equal(law, "holds", rule, "the verdict:")
+        if watched:
+            layout = subject.program.layout
+            size = layout.shared_size
+            theirs = set()
+            for outcome in result.outcomes:
+                theirs.add(frozenset(values_of(subject.program, bytes(1) + outcome + bytes(subject.program.size - size))))
+            ours = set()
+            for shared in judgement.outcomes:
+                ours.add(frozenset(projected_values(subject, shared)))
+            equal(law, len(ours - theirs) + len(theirs - ours), 0, "outcomes that only one has:")
+        if not result.reduced:
+            equal(law, (subject.sizes["theirs"], max(graph.depth)), (result.states, result.depth), "states and depth:")
+        elif result.states > len(graph.states):
+            raise Unequal(law, f"{result.states} states with reductions, {len(graph.states)} without")
+        return
+    if rule not in judgement.rules:
+        raise Unequal(law, f"one of {sorted(judgement.rules)} is to be told, but it is {rule}")
+    trace = result.violation.trace if result.violation is not None else result.error_trace
+    assert trace is not None
+    lengths = set(judgement.rules[rule])
+    if rule == "livelock":
+        assert result.violation is not None
+        equal(law, min(lengths), len(trace) - result.violation.loop, "the way to the loop has steps:")
+        rounds = subject.sizes.get("round")
+        if rounds is None:
+            states = livelocked(graph)
+            first = [n for n in states if graph.depth[n] == min(lengths)]
+            rounds = subject.sizes["round"] = min(shortest_round(graph, n, states) for n in first)
+            subject.sizes["longest round"] = max(shortest_round(graph, n, states) for n in first)
+        if rounds and not rounds <= result.violation.loop <= subject.sizes["longest round"]:
+            raise Unequal(law, f"a shortest loop has {rounds} steps, that of the trace {result.violation.loop}")
+    elif result.shortest and len(trace) not in lengths:
+        raise Unequal(law, f"a shortest trace to {rule} has {sorted(lengths)} steps, this one {len(trace)}")
+
+
+def told(result: Result) -> str:
+    """The verdict, or the rule."""
+    if result.violation is not None:
+        return result.violation.rule
+    if result.error is not None:
+        return str(getattr(result.error, "rule", type(result.error).__name__))
+    return "holds" if result.verdict is Verdict.HOLDS else f"not finished ({result.reason})"
+
+
+def values_of(program: Program, state: bytes) -> list[tuple[str, Any]]:
+    """The shared values of a state of secondsight."""
+    found = []
+    for path, value, said in program.layout.fields(state):
+        first, _, rest = path.partition(".")
+        name = rest if first.startswith("attacked_") else path
+        is_reference = path.endswith((".next", ".slot0", ".slot1", "world.node"))
+        found.append((name, (None if value is None else said.partition(".")[2] if said.startswith("attacked_") else said) if is_reference else value))
+    return found
+
+
+def projected_values(subject: Subject, shared: tuple[Any, ...]) -> list[tuple[str, Any]]:
+    """The same of the interpreter's."""
+    return list(projected(subject, _NoText(), (shared, ()))[0].items())  # type: ignore[arg-type]
+
+
+class _NoText:
+    def __init__(self) -> None:
+        self.lines: dict[int, int] = {}
