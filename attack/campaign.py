@@ -33,6 +33,8 @@ BATCH = 24
 """Programs of a batch: one compilation for each form is shared by so many."""
 PATIENCE = 300.0
 """Seconds after which a batch is said to hang."""
+MANY = 12
+"""Failures after which no more are looked for."""
 SHRINKING = 90.0
 """Seconds for making one program small."""
 
@@ -204,7 +206,7 @@ def run_campaign(campaign: Campaign, say: Callable[[str], None] = print) -> Camp
                     _add(campaign.tally, found)
                 else:
                     _note(campaign, found, number, folder, say)
-                if time.monotonic() < end and (campaign.batches is None or following < campaign.batches):
+                if time.monotonic() < end and len(campaign.findings) < MANY and (campaign.batches is None or following < campaign.batches):
                     if not worker.process.is_alive():
                         worker.end()
                         workers[workers.index(worker)] = worker = Worker(campaign)

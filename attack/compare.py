@@ -18,13 +18,16 @@ from attack.source import Text, module_of, program_of
 from secondsight.lang.compiler import CompilerMissing, compiler
 from secondsight.lang.movers import Reductions
 from secondsight.lang.native import Native
-from secondsight.lang.plain import PlainRun, WouldBlock
+from secondsight.lang.plain import PlainRun, WouldBlock, replay
 from secondsight.lang.plain import compare as compare_plain
 from secondsight.lang.program import Program
 from secondsight.lang.reference import Reference, Successor
-from secondsight.search import Result, Verdict, breadth_first
+from secondsight.search import Limits, Result, Verdict, breadth_first
+from secondsight.search.cluster import job_of, search_by
+from secondsight.search.cluster_levels import LocalHosts
 from secondsight.search.native import native_search
-from secondsight.search.reduced import reduced_search
+from secondsight.search.reduced import reduced_by, reduced_search
+from secondsight.search.strategy import DepthFirst
 
 __all__ = ["Failure", "Tally", "Unequal", "check_batch", "has_compiler"]
 
@@ -70,8 +73,8 @@ class Subject:
     graph: Graph
     judgement: Judgement
     program: Program
+    alone: Program
     sizes: dict[str, int] = field(default_factory=dict)
-    theirs: dict[bytes, list[tuple[int, tuple[int, ...], bytes | None, str]]] = field(default_factory=dict)
 
     @property
     def watch(self) -> tuple[int, int]:
@@ -107,8 +110,8 @@ def check_batch(
 ) -> Tally:
     """Every law on every program of a batch; raises `Failure` for the first that does not hold.
 
-    Programs of a batch share their code, as those of one driver do; a single program has its own. `only`: of the native laws this
-    one, tried in every way.
+    In native code programs of a batch share all that is compiled, as those of one driver do. `only`: of the native laws this one,
+    tried in every way.
     """
     tally = tally or Tally()
     known = []
@@ -127,11 +130,13 @@ def check_batch(
         chance = random.Random(seed)
         for number, (description, graph) in enumerate(known):
             try:
-                program = program_of(module, number, description, len(known) > 1)
-                subject = Subject(number, description, graph, judge(graph), program)
-                reference = check(subject, text, chance, tally)
+                alone = program_of(module, number, description, False)
+                subject = Subject(number, description, graph, judge(graph), alone, alone)
+                check(subject, text, chance, tally)
                 if native:
-                    check_native(subject, reference, chance, only, tally)
+                    if len(known) > 1:
+                        subject.program = program_of(module, number, description, True)
+                    check_native(subject, chance, only, tally)
             except Exception as error:
                 law = error.law if isinstance(error, Unequal) else f"raised {type(error).__name__}"
                 raise Failure(description, law, str(error) if isinstance(error, Unequal) else f"{law}: {error}") from error
@@ -142,7 +147,7 @@ def check_batch(
     return tally
 
 
-def check(subject: Subject, text: Text, chance: random.Random, tally: Tally) -> Reference:
+def check(subject: Subject, text: Text, chance: random.Random, tally: Tally) -> None:
     """The laws of plain execution and of the reference."""
     reference = Reference(subject.program)
     matched = same_steps(subject, text, reference)
@@ -154,26 +159,33 @@ def check(subject: Subject, text: Text, chance: random.Random, tally: Tally) -> 
         ordered = breadth_first(reference, lock_order=True)
         assert_ordered(subject, "order of locks, reference", ordered)
         tally.searches += 1
-    return reference
 
 
 REDUCTIONS = {"merge": Reductions(True, False), "symmetry": Reductions(False, True), "merge+symmetry": Reductions()}
 
 
-def check_native(subject: Subject, reference: Reference, chance: random.Random, only: str | None, tally: Tally) -> None:
+def check_native(subject: Subject, chance: random.Random, only: str | None, tally: Tally) -> None:
     """The laws of native code, without reductions and with some."""
     program = subject.program
     plain = Native(program)
+    if only is not None and only.partition(",")[0] not in (*REDUCTIONS, *OTHERS, "native"):
+        only = None
     if only is None or not only.startswith(tuple(REDUCTIONS)):
+        reference = Reference(program)
         equal("native, initial state", reference.initial, plain.initial)
-        states = list(subject.theirs)
-        for state in states if len(states) < 60 or only else chance.sample(states, 60):
-            theirs = [(s.thread, s.choices, s.state, rule_of(s)) for s in plain.successors(state)]
-            equal("native, steps", subject.theirs[state], theirs)
+        todo = [reference.initial]
+        for state in todo:
+            known = [(s.thread, s.choices, s.state, rule_of(s)) for s in reference.successors(state)]
+            equal("native, steps", known, [(s.thread, s.choices, s.state, rule_of(s)) for s in plain.successors(state)])
+            after = [s for _, _, s, _ in known if s is not None and s not in todo]
+            todo += after if only else after[:2] if len(todo) < 40 else []
         for workers, exact in ((1, False), (2, True)) if only else ((chance.choice([1, 1, 2]), chance.random() < 0.3),):
             found = native_search(plain, workers=workers, exact=exact, lock_order=False, progress=True, watch=subject.watch)
             assert_says(subject, "native", found)
             tally.searches += 1
+    for law in [only] * 12 if only in OTHERS else [] if only else others_of(chance):
+        OTHERS[law](subject, plain, chance)
+        tally.searches += 1
     # Renaming makes another library: most programs do without it.
     drawn = chance.choice(["merge", "merge+symmetry"] if subject.description.world.interchangeable else ["merge"])
     for name in [drawn] if only is None else [n for n in REDUCTIONS if only.partition(",")[0] == n]:
@@ -202,6 +214,82 @@ def check_reduced(subject: Subject, name: str, watched: bool, workers: int, tall
         ordered = reduced_search(subject.program, REDUCTIONS[name], lock_order=True, workers=workers)
         assert_ordered(subject, f"{name}, order of locks", ordered.result)
         tally.searches += 1
+
+
+# Searches in other ways.
+
+
+def cut_short(subject: Subject, plain: Native, chance: random.Random) -> None:
+    """A search that may see fewer states than there are never says that all is well, whoever makes it."""
+    most = chance.randrange(1, max(2, subject.sizes["theirs"]))
+    for law, search in (
+        ("reference", lambda limits: breadth_first(Reference(subject.program), limits, lock_order=False, progress=True)),
+        ("native", lambda limits: native_search(plain, limits, lock_order=False, progress=True, workers=chance.choice([1, 2]))),
+        ("merge", lambda limits: reduced_search(subject.program, REDUCTIONS["merge"], limits, lock_order=False, progress=True).result),
+    ):  # fmt: skip
+        result = search(Limits(states=most))
+        if result.verdict is Verdict.HOLDS and (subject.judgement.rules or (not result.reduced and most < subject.sizes["theirs"])):
+            raise Unequal("cut short", f"{law}: holds, after at most {most} of {subject.sizes['theirs']} states")
+        if result.violation is not None and result.violation.rule not in {*subject.judgement.every, *subject.judgement.rules}:
+            raise Unequal("cut short", f"{law}: {result.violation.rule}, after at most {most} states")
+
+
+def depth_first(subject: Subject, plain: Native, chance: random.Random) -> None:
+    """Depth first a rule is broken where breadth first one is; livelocks are not looked for."""
+    merge = chance.random() < 0.5
+    options: dict[str, Any] = {"lock_order": False, "watch": subject.watch, "strategy": DepthFirst(), "workers": 1}
+    if merge:
+        result = reduced_search(subject.program, REDUCTIONS["merge"], **options).result
+    else:
+        result = native_search(plain, **options)
+    wanted = subject.judgement.every or {"holds"}
+    if told(result) not in wanted:
+        raise Unequal("depth first", f"one of {sorted(wanted)} is to be told, but it is {told(result)}")
+    if result.verdict is Verdict.HOLDS:
+        equal("depth first", len(subject.judgement.outcomes), len(result.outcomes), "outcomes:")
+        if not merge:
+            equal("depth first", subject.sizes["theirs"], result.states, "states:")
+    elif result.violation is not None:
+        replay(subject.alone, [(s.thread, s.choices) for s in result.violation.trace.steps])
+
+
+def collected(subject: Subject, plain: Native, chance: random.Random) -> None:
+    """Every rule that is broken anywhere is found, if all are wanted."""
+    if subject.judgement.every & FAILURES:
+        return
+    result = native_search(plain, lock_order=False, collect=True, workers=chance.choice([1, 2]))
+    equal("collected", sorted(subject.judgement.every), sorted(v.rule for v in result.violations), "rules:")
+
+
+def by_members(subject: Subject, plain: Native, chance: random.Random) -> None:
+    """The states shared out to members of a cluster, in this process; with steps merged, or not."""
+    members, workers, batch = chance.choice([1, 2, 3]), chance.choice([1, 2]), chance.choice([300, 1 << 16])
+
+    def by(
+        native: Native, limits: Limits, on_progress: Any, watch: tuple[int, int] | None, deadlock: bool = True,
+        exact: bool = False, progress: bool = False, **_: Any,
+    ) -> Result:  # fmt: skip
+        job = job_of(native, None, None, batch, watch, deadlock, exact, progress)
+        hosts = LocalHosts(members, workers)
+        try:
+            return search_by(hosts, native, job, None, limits, on_progress)[0]
+        finally:
+            hosts.end()
+
+    wanted = REDUCTIONS["merge"] if chance.random() < 0.6 else Reductions.none()
+    exact = chance.random() < 0.3
+    result = reduced_by(by, subject.program, wanted, watch=subject.watch, lock_order=False, progress=True, exact=exact).result
+    assert_says(subject, "cluster", result)
+
+
+FAILURES = {"left-range", "bad-index", "out-of-records", "model-error"}
+"""What is no broken rule: the model is wrong, or its bounds are too small."""
+OTHERS = {"cut short": cut_short, "depth first": depth_first, "collected": collected, "cluster": by_members}
+
+
+def others_of(chance: random.Random) -> list[str]:
+    """Which of these laws a program is tried with: what takes long seldom."""
+    return [chance.choice(["cut short", "depth first", "collected"]), *(["cluster"] if chance.random() < 0.1 else [])]
 
 
 def assert_ordered(subject: Subject, law: str, result: Result) -> None:
@@ -262,9 +350,7 @@ def same_steps(subject: Subject, text: Text, reference: Reference) -> dict[State
         equal("shared state", {}, unequal, "values that differ:")
         equal("step boundaries", lines, places, "the threads stand at lines")
         ways = {(w.thread, w.choices): w for w in graph.ways[number[here]]}
-        successors = reference.successors(there)
-        subject.theirs[there] = [(s.thread, s.choices, s.state, rule_of(s)) for s in successors]
-        found = {(s.thread, s.choices): s for s in successors}
+        found = {(s.thread, s.choices): s for s in reference.successors(there)}
         equal("steps", sorted(ways), sorted(found), f"with the threads at lines {lines}:")
         for label, way in ways.items():
             successor = found[label]
@@ -307,7 +393,7 @@ def plain_walks(subject: Subject, matched: dict[State, bytes], chance: random.Ra
         state = graph.interpreter.initial
         number = 0
         known = {s: i for i, s in enumerate(graph.states)}
-        with PlainRun(subject.program) as run:
+        with PlainRun(subject.alone) as run:
             compare_plain(run, matched[state])
             for _ in range(25):
                 ways = graph.ways[number]
@@ -354,6 +440,11 @@ def assert_says(subject: Subject, law: str, result: Result, watched: bool = True
         raise Unequal(law, f"one of {sorted(judgement.rules)} is to be told, but it is {rule}")
     trace = result.violation.trace if result.violation is not None else result.error_trace
     assert trace is not None
+    steps = replay(subject.alone, [(s.thread, s.choices) for s in trace.steps], trace.states if law == "reference" else ())
+    if rule not in ("deadlock", "livelock"):
+        equal(law, rule, getattr(steps[-1].error, "rule", "nothing") if steps else "nothing", "the trace ends with")
+    elif rule == "deadlock":
+        equal(law, len(trace.steps), len(trace.states), "the trace of a deadlock has as many states as steps:")
     lengths = set(judgement.rules[rule])
     if rule == "livelock":
         assert result.violation is not None
