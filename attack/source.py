@@ -16,7 +16,7 @@ from attack.description import Description, Function, Thread, Tree, World, walk
 from secondsight.lang import Machine
 from secondsight.lang import program as program_module
 
-__all__ = ["Text", "module_of", "program_of", "render"]
+__all__ = ["Text", "begin_names", "module_of", "program_of", "render"]
 
 HEADER = """\
 from __future__ import annotations
@@ -320,13 +320,19 @@ def lock_of(lock: Tree) -> str:
     raise ValueError(lock)
 
 
-_COUNT = itertools.count()
+_count = itertools.count()
+
+
+def begin_names(number: int) -> None:
+    """Name modules from a number on: the same programs then have the same text everywhere."""
+    global _count
+    _count = itertools.count(number * 1000)
 
 
 @contextmanager
 def module_of(text: str) -> Iterator[types.ModuleType]:
     """A text as a module whose lines can be shown."""
-    name = f"attacked_{next(_COUNT)}"
+    name = f"attacked_{next(_count)}"
     module = types.ModuleType(name)
     module.__file__ = f"<{name}>"
     linecache.cache[module.__file__] = (len(text), None, text.splitlines(keepends=True), module.__file__)
