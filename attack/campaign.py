@@ -114,6 +114,8 @@ def run_batch(descriptions: list[Description], seed: int, native: bool, only: st
         return check_batch(descriptions, seed, native, only=only)
     except Failure as failure:
         return Finding(failure.law, failure.message, failure.description, native)
+    except Exception as error:  # not even a program
+        return Finding(f"raised {type(error).__name__} at once", str(error), descriptions[0], native)
 
 
 def outcome_of(descriptions: list[Description], seed: int, native: bool, only: str | None = None, patience: float = PATIENCE) -> Tally | Finding:

@@ -372,11 +372,15 @@ def may_have(description: Description) -> tuple[bool, bool]:
     """Whether secondsight may have fewer states, or more, for reasons that change nothing.
 
     Fewer: a loop without an end stands in one that counts its rounds: nobody needs the count any more then. More: a lock is
-    taken by `with` under a name that locals are part of; these stay known until it is released.
+    taken by `with` under a name that locals are part of, which stay known until it is released; or a jump leads out of a `with`,
+    and each has its own release.
     """
     nodes = [node for body in description.bodies() for line in body for node in walk(line)]
     kinds = {node[0] for node in nodes}
-    return "forever" in kinds and bool(kinds & {"for", "each"}), any(n[0] == "with" and reads(n[2]) for n in nodes)
+    return "forever" in kinds and bool(kinds & {"for", "each"}), any(
+        n[0] == "with" and (reads(n[2]) or any(m[0] in ("break", "continue", "return") for line in n[3] for m in walk(line)))
+        for n in nodes
+    )
 
 
 def rule_of(successor: Successor | Way) -> str:

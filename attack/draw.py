@@ -63,13 +63,15 @@ class Drawing:
 
     def program(self) -> Description:
         """All of it."""
+        if "polling" in self.uses and self.odds(0.6):
+            return self.pollers()
         if "calls" in self.uses:
             for i in range(self.pick(1, 2)):
                 self.functions[f"f{i}"] = self.function()
         count = self.pick(2, 2, 2, 3)
         threads = []
         for place in range(count):
-            self.left = self.pick(4, 6, 8) if count == 2 else self.pick(2, 3, 5)
+            self.left = self.pick(4, 6, 8, 11) if count == 2 else self.pick(2, 3, 5)
             self.held, self.nodes = [], []
             body = self.body(0, top=True)
             if self.odds(0.15) and "polling" in self.uses:
@@ -78,6 +80,38 @@ class Drawing:
         if self.odds(0.15):
             threads[-1] = Thread([*threads[0].body], threads[-1].daemon)
         return Description(self.world, threads, self.functions).copy()
+
+    def pollers(self) -> Description:
+        """Some threads look again and again under a lock for what another sets, or for the lock itself."""
+        threads = []
+        self.uses -= {"calls"}
+        for place in range(self.pick(2, 3, 3)):
+            self.held, self.nodes, self.left = [], [], self.pick(1, 2)
+            if place and self.odds(0.3):
+                threads.append(Thread([*threads[0].body], self.odds(0.2)))
+                continue
+            leave: Tree = ["if", ["cmp", "==", ["get", ["cell", self.pick("a", "a", "b")]], ["int", 1]], [self.pick(["break"], ["return"])], []]
+            more = self.body(2) if self.odds(0.4) else []
+            lock: tuple[str, Tree] = self.pick(("lock", ["m", 0]), ("lock", ["spin"]), ("read", ["rw"]), ("read", ["rw"]), ("write", ["rw"]))
+            name = str(lock[1][0]) + ("0" if lock[1][0] == "m" else "")
+            if self.odds(0.65):
+                inside = [self.pick(["put", ["cell", "b"], ["int", self.pick(0, 1)]], leave), *more, leave] if self.odds(0.4) else [leave]
+                self.held = [name]
+                look = self.pick(
+                    [["with", *lock, inside]], [["with", *lock, inside]], [["if try", ["m", 0], [*guarded(inside), ["do", "unlock", ["m", 0]]], []], leave],
+                    [["atomic", [["with", *lock, inside]]]], [leave, *more], [["wait", self.test(True, shared=True)], leave],
+                )  # fmt: skip
+                body: list[Tree] = [["forever", look]]
+            else:
+                method = {"lock": "lock", "read": "read_lock", "write": "write_lock"}[lock[0]]
+                then = [["put", ["cell", self.pick("a", "a", "b")], ["int", 1]], *more]
+                take: Tree = ["do", method, lock[1]]
+                if self.odds(0.4) and name != "spin":
+                    take = ["atomic", [take, ["wait", ["cmp", self.pick("==", "!="), ["get", ["cell", self.pick("a", "b")]], ["int", self.pick(0, 1)]]]]]
+                body = [take, *guarded(then), ["do", method.replace("lock", "unlock"), lock[1]]]
+                body = [*self.store(0), *body] if self.odds(0.3) else body
+            threads.append(Thread(body, place > 0 and self.odds(0.15)))
+        return Description(self.world, threads, {}).copy()
 
     def function(self) -> Function:
         """A helper; it may call none."""
