@@ -33,10 +33,6 @@ BATCH = 24
 """Programs of a batch: one compilation for each form is shared by so many."""
 PATIENCE = 300.0
 """Seconds after which a batch is said to hang."""
-MANY = 12
-"""Failures after which no more are looked for."""
-SHRINKING = 90.0
-"""Seconds for making one program small."""
 
 fork = multiprocessing.get_context("fork")
 
@@ -70,7 +66,10 @@ class Finding:
 
 @dataclass
 class Campaign:
-    """What is done: from which seed, for how long, by how many processes, with native code or without."""
+    """What is done: from which seed, for how long, by how many processes, with native code or without.
+
+    `most`: failures after which no more are looked for. `shrinking`: seconds for making one program small.
+    """
 
     seed: int
     seconds: float
@@ -78,6 +77,8 @@ class Campaign:
     native: bool = True
     folder: Path | None = None
     batches: int | None = None
+    most: int = 12
+    shrinking: float = 90.0
     tally: Tally = field(default_factory=Tally)
     findings: list[Finding] = field(default_factory=list)
 
@@ -190,7 +191,7 @@ def run_campaign(campaign: Campaign, say: Callable[[str], None] = print) -> Camp
     workers: list[Worker] = []
     try:
         _again(campaign, folder, say)
-        workers += [Worker(campaign) for _ in range(campaign.jobs)]
+        workers += [Worker(campaign) for _ in range(min(campaign.jobs, campaign.jobs if campaign.batches is None else campaign.batches))]
         following = 0
         for worker in workers:
             worker.ask(following)
@@ -208,7 +209,7 @@ def run_campaign(campaign: Campaign, say: Callable[[str], None] = print) -> Camp
                     _add(campaign.tally, found)
                 else:
                     _note(campaign, found, number, folder, say)
-                if time.monotonic() < end and len(campaign.findings) < MANY and (campaign.batches is None or following < campaign.batches):
+                if time.monotonic() < end and len(campaign.findings) < campaign.most and (campaign.batches is None or following < campaign.batches):
                     if not worker.process.is_alive():
                         worker.end()
                         workers[workers.index(worker)] = worker = Worker(campaign)
@@ -277,7 +278,7 @@ def _note(campaign: Campaign, found: Finding, number: int, folder: Path, say: Ca
 
     if fails(found.description):
         path.unlink()
-        small = shrink(found.description, fails, SHRINKING)
+        small = shrink(found.description, fails, campaign.shrinking)
         again = outcome_of([small], number, found.native, found.law)
         found = again if isinstance(again, Finding) else found
         path = found.keep(folder)

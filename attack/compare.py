@@ -222,12 +222,13 @@ def check_reduced(subject: Subject, name: str, watched: bool, workers: int, tall
 def cut_short(subject: Subject, plain: Native, chance: random.Random) -> None:
     """A search that may see fewer states than there are never says that all is well, whoever makes it."""
     most = chance.randrange(1, max(2, subject.sizes["theirs"]))
-    for law, search in (
-        ("reference", lambda limits: breadth_first(Reference(subject.program), limits, lock_order=False, progress=True)),
-        ("native", lambda limits: native_search(plain, limits, lock_order=False, progress=True, workers=chance.choice([1, 2]))),
-        ("merge", lambda limits: reduced_search(subject.program, REDUCTIONS["merge"], limits, lock_order=False, progress=True).result),
-    ):  # fmt: skip
-        result = search(Limits(states=most))
+    limits = Limits(states=most)
+    options: dict[str, Any] = {"lock_order": False, "progress": True}
+    for law, result in (
+        ("reference", breadth_first(Reference(subject.program), limits, **options)),
+        ("native", native_search(plain, limits, workers=chance.choice([1, 2]), **options)),
+        ("merge", reduced_search(subject.program, REDUCTIONS["merge"], limits, **options).result),
+    ):
         if result.verdict is Verdict.HOLDS and (subject.judgement.rules or (not result.reduced and most < subject.sizes["theirs"])):
             raise Unequal("cut short", f"{law}: holds, after at most {most} of {subject.sizes['theirs']} states")
         if result.violation is not None and result.violation.rule not in {*subject.judgement.every, *subject.judgement.rules}:
@@ -272,7 +273,7 @@ def by_members(subject: Subject, plain: Native, chance: random.Random) -> None:
         job = job_of(native, None, None, batch, watch, deadlock, exact, progress)
         hosts = LocalHosts(members, workers)
         try:
-            return search_by(hosts, native, job, None, limits, on_progress)[0]
+            return search_by(hosts, native, job, None, limits, on_progress)[0]  # type: ignore[arg-type]
         finally:
             hosts.end()
 
@@ -300,6 +301,9 @@ def assert_ordered(subject: Subject, law: str, result: Result) -> None:
 
 # Step by step.
 
+PATHS = {"rw readers": "rw.readers", "rw": "rw.owner", "spin": "spin.owner", "m0": "m0.owner", "m1": "m1.owner"}
+"""Names of ours that are others there."""
+
 
 def projected(subject: Subject, text: Text, state: State) -> tuple[dict[str, Any], list[int]]:
     """A state of the interpreter as secondsight shows it: values by their paths, and the line where each thread stands."""
@@ -318,8 +322,7 @@ def projected(subject: Subject, text: Text, state: State) -> tuple[dict[str, Any
             path = f"nodes[{first[4:]}]"
             values[f"{path} used" if rest == "used" else f"{path}.{'lock.owner' if rest else 'v'}"] = value
         else:
-            path = {"rw readers": "rw.readers", "rw": "rw.owner", "spin": "spin.owner", "m0": "m0.owner", "m1": "m1.owner"}
-            values[f"world.{path.get(name, name)}"] = value
+            values[f"world.{PATHS.get(name, name)}"] = value
     lines = []
     for todo, _ in state[1]:
         entry = subject.graph.interpreter.entries[todo][0]

@@ -6,6 +6,7 @@ victims are `attack.victim`, a search alone in its process, and the commands `ch
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import importlib.util
 import json
@@ -207,9 +208,8 @@ def full_folder() -> str:
     if done.returncode:
         os.rmdir(folder)
         return ""
-    import atexit
-
-    atexit.register(lambda: (subprocess.run(["umount", "-l", folder], check=False, capture_output=True), os.rmdir(folder)))
+    atexit.register(os.rmdir, folder)
+    atexit.register(subprocess.run, ["umount", "-l", folder], check=False, capture_output=True)
     return folder
 
 

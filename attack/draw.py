@@ -51,6 +51,10 @@ class Drawing:
         """True that often."""
         return self.chance.random() < share
 
+    def tree(self, *options: Tree) -> Tree:
+        """One of some parts of a program."""
+        return self.chance.choice(options)
+
     def pick(self, *options: Any) -> Any:
         """One of them."""
         return self.chance.choice(options)
@@ -83,7 +87,7 @@ class Drawing:
 
     def pollers(self) -> Description:
         """Some threads look again and again under a lock for what another sets, or for the lock itself."""
-        threads = []
+        threads: list[Thread] = []
         self.uses -= {"calls"}
         for place in range(self.pick(2, 3, 3)):
             self.held, self.nodes, self.left = [], [], self.pick(1, 2)
@@ -153,9 +157,11 @@ class Drawing:
             ):  # fmt: skip
                 if feature in self.uses:
                     makers += [make]
+        if "calls" in self.uses and self.functions:
+            makers += [self.call, self.call]
         for feature, make in (
             ("pool", self.pool), ("probe", self.probe), ("wait", self.wait), ("lock and wait", self.lock_and_wait),
-            ("choose", self.choose), ("items", self.items), ("items", self.items), ("calls", self.call), ("rules", self.rule),
+            ("choose", self.choose), ("items", self.items), ("items", self.items), ("rules", self.rule),
         ):  # fmt: skip
             if feature in self.uses:
                 makers += [make]
@@ -359,10 +365,17 @@ class Drawing:
         function = self.functions[name]
         if self.in_atomic and not function.atomic:
             return self.store(level)
-        if self.held and not self.odds(0.2):
+        if self.held and not self.odds(0.3):
             return self.store(level)
         gives = any(s[0] == "return" and len(s) > 1 for s in function.body)
-        return [["call", name, [self.small() for _ in range(function.parameters)], "x1" if gives and self.odds(0.8) else None]]
+        call: Tree = ["call", name, [self.small() for _ in range(function.parameters)], "x1" if gives and self.odds(0.8) else None]
+        if self.odds(0.4):
+            return [call]
+        # What is known before is needed afterwards.
+        before: Tree = self.pick(["let", "x0", self.small()], ["let", "x0", self.small()], ["rlet", "r0", ["slot", self.pick(0, 1)]])
+        if before[0] == "let":
+            return [before, call, ["put", ["cell", self.pick("a", "b")], self.kept(["bin", "+", ["local", "x0"], ["local", "x1"]])]]
+        return [before, call, ["slot", self.pick(0, 1), ["rlocal", "r0"]]]
 
     def pool(self, level: int) -> list[Tree]:
         """Records that come and go, each with a lock."""
@@ -454,7 +467,7 @@ class Drawing:
             return n
         if self.world.low > 0:
             return ["max", ["int", self.world.low], ["min", n, ["int", self.world.high]]]
-        return self.pick(["bin", "%", n, ["int", 3]], ["min", ["max", n, ["int", 0]], ["int", self.world.high]])
+        return self.tree(["bin", "%", n, ["int", 3]], ["min", ["max", n, ["int", 0]], ["int", self.world.high]])
 
     def number(self, shared: bool, depth: int) -> Tree:
         """A number."""
@@ -466,7 +479,7 @@ class Drawing:
         if depth <= 0 or self.odds(0.5):
             return self.chance.choice(forms)
         a, b = self.number(shared, depth - 1), self.number(shared, depth - 1)
-        return self.pick(
+        return self.tree(
             ["bin", self.pick("+", "-", "*"), a, b], ["bin", self.pick("//", "%"), a, ["int", self.pick(2, 3)]],
             ["bin", self.pick("&", "|", "^"), a, b], [self.pick("min", "max"), a, b], ["if", self.test(shared, depth - 1), a, b],
             ["bool", self.test(shared, depth - 1)], ["call", "pure", self.kept(a)] if self.world.low <= 0 else a,
@@ -483,7 +496,7 @@ class Drawing:
             forms += [["mine", self.pick(["m", 0], ["rw"], ["spin"])], ["cmp", "!=", ["get", ["owner", ["m", 0]]], ["int", 0]]]
         if depth > 0 and self.odds(0.25):
             a, b = self.test(shared_too, depth - 1, shared), self.test(shared_too, depth - 1)
-            return self.pick(["and", a, b], ["or", a, b], ["not", a])
+            return self.tree(["and", a, b], ["or", a, b], ["not", a])
         return self.chance.choice(forms)
 
 

@@ -110,7 +110,7 @@ def search_of(method: str, program: Program, limits: Limits) -> Result:
     native, hosts = Native(program), LocalHosts(2, 1)
     job = job_of(native, None, limits.memory, 1 << 16, None, True, False, True)
     try:
-        return search_by(hosts, native, job, None, limits)[0]
+        return search_by(hosts, native, job, None, limits)[0]  # type: ignore[arg-type]
     finally:
         hosts.end()
 
