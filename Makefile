@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: demo test agree conform conform-mutants test-cluster docs bench install lint clean
+.PHONY: demo test agree conform conform-mutants test-cluster docs attack mutants reductions bench install lint clean
 
 demo: install  ## The two threads' decision tables, and one broken cell's trace
 	@$(BIN)/secondsight settle
@@ -36,6 +36,12 @@ lint: $(VENV)/.dev  ## ruff and mypy alone; the tests run them too
 reductions: $(VENV)/.dev  ## Reductions against plain searches on everything here, and on thousands of small programs; hours
 	@SECONDSIGHT_REDUCTIONS=all SECONDSIGHT_LAW=6000 $(BIN)/python -m pytest -n 2 tests/lang/test_reductions_everywhere.py \
 	  tests/lang/test_reductions.py tests/lang/test_symmetry.py tests/search/test_cluster_reduced.py
+
+attack: install  ## Generated programs against an interpreter of their own, and searches cut short; ARGS='--seed 7 --seconds 60'
+	@$(BIN)/python -m attack $(ARGS)
+
+mutants: install  ## The executors with one thing changed, against the same laws, into docs/mutants.md; an hour or two
+	@$(BIN)/python -m attack.mutants --results $(VENV)/mutants.json --write docs/mutants.md $(ARGS)
 
 bench: install  ## The mirror protocol on our executors, Spin and Rumur, side by side; ARGS=--full for the long runs
 	@$(BIN)/python -m bench.run $(ARGS)

@@ -38,6 +38,7 @@ class Drawing:
         self.wild = chance.choice([0.0, 0.0, 0.02, 0.1])
         count = chance.choice([3, 4, 5, 7])
         self.uses = set(chance.sample(FEATURES, count)) | ({"mutex"} if chance.random() < 0.4 else set())
+        self.cells = chance.choice(["a", "ab", "aab", "aabc", "abc"])
         self.functions: dict[str, Function] = {}
         self.names = 0
         self.left = 0
@@ -67,7 +68,7 @@ class Drawing:
 
     def program(self) -> Description:
         """All of it."""
-        if "polling" in self.uses and self.odds(0.6):
+        if self.odds(0.15):
             return self.pollers()
         if "calls" in self.uses:
             for i in range(self.pick(1, 2)):
@@ -89,14 +90,16 @@ class Drawing:
         """Some threads look again and again under a lock for what another sets, or for the lock itself."""
         threads: list[Thread] = []
         self.uses -= {"calls"}
+        family = self.pick("m", "rw", "rw", "spin", "any")
         for place in range(self.pick(2, 3, 3)):
             self.held, self.nodes, self.left = [], [], self.pick(1, 2)
-            if place and self.odds(0.3):
-                threads.append(Thread([*threads[0].body], self.odds(0.2)))
+            if place and self.odds(0.4):
+                threads.append(Thread([*threads[0].body], self.odds(0.15)))
                 continue
-            leave: Tree = ["if", ["cmp", "==", ["get", ["cell", self.pick("a", "a", "b")]], ["int", 1]], [self.pick(["break"], ["return"])], []]
+            leave: Tree = ["if", ["cmp", "==", ["get", ["cell", self.pick("a", "a", "a", "b")]], ["int", 1]], [self.pick(["break"], ["return"])], []]
             more = self.body(2) if self.odds(0.4) else []
-            lock: tuple[str, Tree] = self.pick(("lock", ["m", 0]), ("lock", ["spin"]), ("read", ["rw"]), ("read", ["rw"]), ("write", ["rw"]))
+            ways: list[tuple[str, Tree]] = [("lock", ["m", 0]), ("lock", ["spin"]), ("read", ["rw"]), ("read", ["rw"]), ("write", ["rw"])]
+            lock = self.chance.choice([way for way in ways if family in ("any", way[1][0])])
             name = str(lock[1][0]) + ("0" if lock[1][0] == "m" else "")
             if self.odds(0.65):
                 inside = [self.pick(["put", ["cell", "b"], ["int", self.pick(0, 1)]], leave), *more, leave] if self.odds(0.4) else [leave]
@@ -108,7 +111,7 @@ class Drawing:
                 body: list[Tree] = [["forever", look]]
             else:
                 method = {"lock": "lock", "read": "read_lock", "write": "write_lock"}[lock[0]]
-                then = [["put", ["cell", self.pick("a", "a", "b")], ["int", 1]], *more]
+                then = [["put", ["cell", self.pick("a", "a", "a", "b")], ["int", 1]], *more]
                 take: Tree = ["do", method, lock[1]]
                 if self.odds(0.4) and name != "spin":
                     take = ["atomic", [take, ["wait", ["cmp", self.pick("==", "!="), ["get", ["cell", self.pick("a", "b")]], ["int", self.pick(0, 1)]]]]]
@@ -443,7 +446,7 @@ class Drawing:
 
     def place(self) -> Tree:
         """Where a number is stored."""
-        forms: list[Tree] = [["cell", "a"], ["cell", "a"], ["cell", "b"], ["cell", "c"]]
+        forms: list[Tree] = [["cell", name] for name in self.cells]
         if "boxes" in self.uses:
             forms.append(["box", self.place_number(2)])
         return self.chance.choice(forms)
