@@ -22,7 +22,7 @@ from secondsight.lang.plain import PlainRun, WouldBlock, replay
 from secondsight.lang.plain import compare as compare_plain
 from secondsight.lang.program import Program
 from secondsight.lang.reference import Reference, Successor
-from secondsight.search import Limits, Result, Verdict, breadth_first
+from secondsight.search import Limits, Result, Trace, Verdict, breadth_first
 from secondsight.search.cluster import job_of, search_by
 from secondsight.search.cluster_levels import LocalHosts
 from secondsight.search.native import native_search
@@ -251,7 +251,7 @@ def depth_first(subject: Subject, plain: Native, chance: random.Random) -> None:
         if not merge:
             equal("depth first", subject.sizes["theirs"], result.states, "states:")
     elif result.violation is not None:
-        replay(subject.alone, [(s.thread, s.choices) for s in result.violation.trace.steps])
+        assert_trace(subject, "depth first", result.violation.rule, result.violation.trace)
 
 
 def collected(subject: Subject, plain: Native, chance: random.Random) -> None:
@@ -260,6 +260,8 @@ def collected(subject: Subject, plain: Native, chance: random.Random) -> None:
         return
     result = native_search(plain, lock_order=False, collect=True, workers=chance.choice([1, 2]))
     equal("collected", sorted(subject.judgement.every), sorted(v.rule for v in result.violations), "rules:")
+    for violation in result.violations:
+        assert_trace(subject, "collected", violation.rule, violation.trace)
 
 
 def by_members(subject: Subject, plain: Native, chance: random.Random) -> None:
@@ -447,11 +449,7 @@ def assert_says(subject: Subject, law: str, result: Result, watched: bool = True
         raise Unequal(law, f"one of {sorted(judgement.rules)} is to be told, but it is {rule}")
     trace = result.violation.trace if result.violation is not None else result.error_trace
     assert trace is not None
-    steps = replay(subject.alone, [(s.thread, s.choices) for s in trace.steps], trace.states if law == "reference" else ())
-    if rule not in ("deadlock", "livelock"):
-        equal(law, rule, getattr(steps[-1].error, "rule", "nothing") if steps else "nothing", "the trace ends with")
-    elif rule == "deadlock":
-        equal(law, len(trace.steps), len(trace.states), "the trace of a deadlock has as many states as steps:")
+    assert_trace(subject, law, rule, trace)
     lengths = set(judgement.rules[rule])
     if rule == "livelock":
         assert result.violation is not None
@@ -466,6 +464,24 @@ def assert_says(subject: Subject, law: str, result: Result, watched: bool = True
             raise Unequal(law, f"a shortest loop has {rounds} steps, that of the trace {result.violation.loop}")
     elif result.shortest and len(trace) not in lengths:
         raise Unequal(law, f"a shortest trace to {rule} has {sorted(lengths)} steps, this one {len(trace)}")
+
+
+def assert_trace(subject: Subject, law: str, rule: str, trace: Trace) -> None:
+    """A trace happens in plain execution, and ends where it should."""
+    steps = replay(subject.alone, [(s.thread, s.choices) for s in trace.steps], trace.states if law == "reference" else ())
+    if rule not in ("deadlock", "livelock"):
+        equal(law, rule, getattr(steps[-1].error, "rule", "nothing") if steps else "nothing", "the trace ends with")
+        return
+    equal(law, len(trace.steps), len(trace.states), "the trace has as many states as steps:")
+    # The interpreter goes the same way.
+    graph, number = subject.graph, 0
+    for step in trace.steps:
+        ways = {(w.thread, w.choices): to for w, to in zip(graph.ways[number], graph.targets[number], strict=True)}
+        number = ways.get((step.thread, step.choices), -1)
+        if number < 0:
+            raise Unequal(law, f"the trace has a step {step} that there is not")
+    if rule == "deadlock":
+        equal(law, True, not graph.ways[number] and not graph.interpreter.is_final(graph.states[number]), "the trace ends in a deadlock:")
 
 
 def told(result: Result) -> str:

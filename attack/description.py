@@ -3,7 +3,7 @@
 Everything is a list that begins with its kind, so that JSON can keep it and `shrink` can cut it.
 
 Numbers:  ["int", 3]  ["local", "x0"]  ["me"]  ["get", PLACE]  ["bin", "+", N, N]  ["min", N, N]  ["max", N, N]  ["if", T, N, N]
-          ["bool", T]  ["count", T]: of the items `q`  ["index", R]: of an item  ["call", "pure", N]
+          ["bool", T]  ["count", T]: of the items `q`  ["index", R]: of an item  ["call", "pure", N]  ["call", "closed", N]
 Places:   ["cell", "a"]  ["box", N]  ["item", R]: its number  ["node", D]  ["owner", LOCK]  ["readers"]
 Tests:    ["cmp", "<", N, N]  ["and", T, T]  ["or", T, T]  ["not", T]  ["on", R]  ["is none", R]  ["same", R, R]  ["no node", D]
           ["mine", LOCK]  ["any", T]  ["all", T]: of the items `q`
@@ -16,7 +16,7 @@ Statements:
   ["slot", 0, R]  ["next", R, R]  ["world node", D or ["none"]]  ["if", T, BODY, BODY]  ["while", T, BODY]  ["forever", BODY]
   ["for", "i0", 2, BODY]  ["each", "q0", BODY]: every item  ["break"]  ["continue"]  ["return"]  ["return", N]
   ["do", METHOD, LOCK]  ["try", "x0", LOCK]  ["if try", LOCK, BODY, BODY]  ["with", HOW, LOCK, BODY]: HOW is lock, read or write
-  ["atomic", BODY]  ["wait", T]  ["choose", "x0", 2]  ["choose item", "r0", T or None]  ["require", T]  ["assert", T]
+  ["atomic", BODY]  ["wait", T]  ["choose", "x0", 2 or N]  ["choose item", "r0", T or None]  ["require", T]  ["assert", T]
   ["seen", N]  ["alloc", "d0"]  ["free", D]  ["call", "f0", [N...], "x0" or None]
 """
 

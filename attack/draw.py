@@ -316,6 +316,8 @@ class Drawing:
         """Anything may be."""
         if self.odds(0.3):
             return [["choose", "x0", 2], ["let", "x0", self.kept(["local", "x0"])], *self.store(level)]
+        if self.odds(0.15):  # it may be none
+            return [["choose", "x0", ["bin", "+", ["local", "x1"], ["int", self.pick(0, 1)]] if self.rarely() else ["max", ["int", 1], ["get", ["cell", "a"]]]]]
         return [["choose", self.pick("x0", "x1"), self.pick(2, 2, 3)]]
 
     def loop(self, level: int) -> list[Tree]:
@@ -485,7 +487,7 @@ class Drawing:
         return self.tree(
             ["bin", self.pick("+", "-", "*"), a, b], ["bin", self.pick("//", "%"), a, ["int", self.pick(2, 3)]],
             ["bin", self.pick("&", "|", "^"), a, b], [self.pick("min", "max"), a, b], ["if", self.test(shared, depth - 1), a, b],
-            ["bool", self.test(shared, depth - 1)], ["call", "pure", self.kept(a)] if self.world.low <= 0 else a,
+            ["bool", self.test(shared, depth - 1)], ["call", self.pick("pure", "closed"), self.kept(a)] if self.world.low <= 0 else a,
         )  # fmt: skip
 
     def test(self, shared_too: bool, depth: int = 1, shared: bool = False) -> Tree:

@@ -45,7 +45,7 @@ class Moment:
 
     def choose(self, count: int) -> int:
         """The next choice."""
-        if not count:
+        if count <= 0:
             raise Failed("model-error")
         place = len(self.made)
         self.made.append(self.script[place] if place < len(self.script) else 0)
@@ -268,7 +268,7 @@ class Interpreter:
                 if not value(test)(m):
                     raise Blocked
             case ["choose", name, count]:
-                m.own[name] = self.ranged(m.choose(count))
+                m.own[name] = self.ranged(m.choose(count if isinstance(count, int) else value(count)(m)))
             case ["choose item", name, test]:
                 among = [i for i in range(self.world.items) if test is None or self.of_item(m, test, i)]
                 m.own[name] = among[m.choose(len(among))]
@@ -395,7 +395,9 @@ class Interpreter:
         match s:
             case ["let" | "rlet" | "dlet" | "choose item" | "try", name, value]:
                 return (after - {name}) | reads(value)
-            case ["choose", name, _] | ["alloc", name]:
+            case ["choose", name, count]:
+                return (after - {name}) | reads(None if isinstance(count, int) else count)
+            case ["alloc", name]:
                 return after - {name}
             case ["if" | "if try", test, then, other]:
                 return reads(test) | inside(then, after, leave, again) | inside(other, after, leave, again)
@@ -513,9 +515,9 @@ class Interpreter:
             case ["index", r]:
                 of = value(r)
                 return lambda m: followed(of(m))
-            case ["call", "pure", n]:
-                given = value(n)
-                return lambda m: pure(self.ranged(given(m)), self.ranged)
+            case ["call", name, n]:
+                given, does = value(n), pure if name == "pure" else closed
+                return lambda m: does(self.ranged(given(m)), self.ranged)
             case ["and", a, b]:
                 first, second = value(a), value(b)
                 return lambda m: bool(first(m)) and bool(second(m))
@@ -570,6 +572,11 @@ def divided(a: int, b: int) -> tuple[int, int]:
 def pure(n: int, ranged: Callable[[int], int]) -> int:
     """The helper that every module has."""
     return ranged(n - 1) if n > 1 else ranged(1)
+
+
+def closed(n: int, ranged: Callable[[int], int]) -> int:
+    """Another, which has a number of the function around it."""
+    return ranged(min(max(n, 0), 2))
 
 
 def followed(reference: int | None) -> int:

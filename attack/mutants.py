@@ -193,7 +193,9 @@ def c_changes(text: str) -> Iterator[tuple[str, str]]:
             for match in list(re.finditer(pattern, line))[:2]:
                 yield rule, with_line(at, line[: match.start()] + instead + line[match.end() :])
         if at + 1 < len(lines) and simple and re.match(r"^\t+[\w>.\[\]\-]+ [|&+\-]?= .*;$", lines[at + 1]):
-            if line.count("\t") == lines[at + 1].count("\t"):
+            first, then = ([set(re.findall(r"\w+", side)) for side in re.split(r" [|&+\-]?= ", part, maxsplit=1)] for part in (line, lines[at + 1]))
+            depends = len(first) == len(then) == 2 and (first[0] & then[1] or then[0] & first[1] or first[0] & then[0])
+            if line.count("\t") == lines[at + 1].count("\t") and depends:
                 yield "statements swapped", "".join([*lines[:at], lines[at + 1], line, *lines[at + 2 :]])
 
 

@@ -63,6 +63,15 @@ def seen(n: Small) -> None: ...
 def seen_rule(n: Small) -> None:
     require(n < 2 or world.a < 2, "seen", "two at once")
 
+def limited(most: int):
+    def limit(n: Small) -> Small:
+        few: Small = min(max(n, 0), most)
+        return few
+
+    return limit
+
+closed = limited(2)
+
 def pure(n: Small) -> Small:
     if n > 1:
         return n - 1
@@ -190,7 +199,7 @@ def simple(s: Tree) -> str:
         case ["wait", test]:
             return f"wait_until({truth(test)})"
         case ["choose", name, count]:
-            return f"{name} = choose({count})"
+            return f"{name} = choose({count if isinstance(count, int) else number(count)})"
         case ["choose item", name, test]:
             return f"{name} = choose({'items' if test is None else f'q for q in items if {truth(test)}'})"
         case ["require", test]:
@@ -229,8 +238,8 @@ def number(n: Tree) -> str:
             return f"count({truth(test)} for q in items)"
         case ["index", of]:
             return f"items.index({item(of)})"
-        case ["call", "pure", value]:
-            return f"pure({number(value)})"
+        case ["call", name, value]:
+            return f"{name}({number(value)})"
     raise ValueError(n)
 
 
