@@ -13,8 +13,9 @@ from typing import Any
 
 from attack.description import Description, walk
 from attack.explore import Graph, Judgement, explore, has_cycle, judge, livelocked, shortest_round
-from attack.interpreter import END, Interpreter, State, Way, reads
+from attack.interpreter import END, Interpreter, State, Way
 from attack.source import Text, module_of, program_of
+from attack.values import reads
 from secondsight.lang.compiler import CompilerMissing, compiler
 from secondsight.lang.movers import Reductions
 from secondsight.lang.native import Native
