@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from attack.description import Description, walk
 from attack.explore import Graph, Judgement, explore, has_cycle, judge, livelocked, shortest_round
-from attack.interpreter import END, Interpreter, State, Way
+from attack.interpreter import END, Interpreter, State, Way, reads_lock
+from attack.locks import FAIR
 from attack.source import Text, module_of, program_of
 from attack.values import reads
 from secondsight.lang.compiler import CompilerMissing, compiler
@@ -136,6 +137,8 @@ def check_batch(
     if not known:
         return tally
     text = Text([d for d, _ in known])
+    # In code that is shared each function may be that of several threads.
+    queues = FAIR and any(reads_lock(d, thread.body) for d, _ in known for thread in d.threads)
     with module_of(text.text) as module:
         chance = random.Random(seed)
         for number, (description, graph) in enumerate(known):
@@ -145,7 +148,7 @@ def check_batch(
                 check(subject, text, chance, tally)
                 if native:
                     if len(known) > 1:
-                        subject.program = program_of(module, number, description, True)
+                        subject = shared_subject(subject, program_of(module, number, description, True), queues)
                     check_native(subject, chance, only, tally)
             except Exception as error:
                 law = error.law if isinstance(error, Unequal) else f"raised {type(error).__name__}"
@@ -155,6 +158,29 @@ def check_batch(
             for kind in subject.judgement.rules or {"holds": set()}:
                 tally.count(tally.kinds, kind)
     return tally
+
+
+def shared_subject(subject: Subject, program: Program, queues: bool) -> Subject:
+    """The same program with code that it shares with others: there writers may stand in queues that nobody sees."""
+    if queues == subject.graph.interpreter.queues:
+        return replace(subject, program=program)
+    graph = explore(Interpreter(subject.description, queues), 4 * STATES)
+    other = Subject(subject.number, subject.description, graph, judge(graph), program, subject.alone)
+    if graph.whole:
+        equal("queues", sorted(subject.judgement.rules), sorted(other.judgement.rules), "with a queue that nobody sees:")
+    reference = Reference(program)
+    todo = [reference.initial]
+    seen = set(todo)
+    for state in todo:
+        for successor in reference.successors(state):
+            if successor.state is not None and successor.state not in seen:
+                seen.add(successor.state)
+                todo.append(successor.state)
+    other.sizes["theirs"] = len(todo)
+    fewer, more = may_have(subject.description)
+    if not (fewer or more):
+        equal("number of states", len(graph.states), len(todo), "with a queue that nobody sees:")
+    return other
 
 
 def check(subject: Subject, text: Text, chance: random.Random, tally: Tally) -> None:
@@ -313,7 +339,7 @@ def assert_ordered(subject: Subject, law: str, result: Result) -> None:
 
 # Step by step.
 
-PATHS = {"rw readers": "rw.readers", "rw": "rw.owner", "spin": "spin.owner", "m0": "m0.owner", "m1": "m1.owner"}
+PATHS = {"rw readers": "rw.readers", "rw waiting": "rw.waiting", "rw": "rw.owner", "spin": "spin.owner", "m0": "m0.owner", "m1": "m1.owner"}
 """Names of ours that are others there."""
 
 
@@ -339,6 +365,8 @@ def projected(subject: Subject, text: Text, state: State) -> tuple[dict[str, Any
     for todo, _ in state[1]:
         entry = subject.graph.interpreter.entries[todo][0]
         lines.append(0 if todo == END else text.lines[entry[1]])
+    if not FAIR:
+        del values["world.rw.waiting"]
     return values, lines
 
 

@@ -15,7 +15,7 @@ Statements:
   ["let", "x0", N]  ["rlet", "r0", R]  ["dlet", "d0", D or ["none"]]  ["put", PLACE, N]  ["add", PLACE, N]  ["on", R, T]
   ["slot", 0, R]  ["next", R, R]  ["world node", D or ["none"]]  ["if", T, BODY, BODY]  ["while", T, BODY]  ["forever", BODY]
   ["for", "i0", 2, BODY]  ["each", "q0", BODY]: every item  ["break"]  ["continue"]  ["return"]  ["return", N]
-  ["do", METHOD, LOCK]  ["try", "x0", LOCK]  ["if try", LOCK, BODY, BODY]  ["with", HOW, LOCK, BODY]: HOW is lock, read or write
+  ["do", METHOD, LOCK]  ["try", "x0", LOCK]  ["if try", LOCK, BODY, BODY], both with `read_trylock` or `write_trylock` at the end  ["with", HOW, LOCK, BODY]: HOW is lock, read or write
   ["atomic", BODY]  ["wait", T]  ["choose", "x0", 2 or N]  ["choose item", "r0", T or None]  ["require", T]  ["assert", T]
   ["seen", N]  ["alloc", "d0"]  ["free", D]  ["call", "f0", [N...], "x0" or None]
 """

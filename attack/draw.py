@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from attack.description import Description, Function, Thread, Tree, World
+from attack.locks import FAIR
 
 __all__ = ["draw_program", "draw_world"]
 
@@ -249,6 +250,10 @@ class Drawing:
 
     def trying(self, level: int) -> list[Tree]:
         """`trylock`."""
+        if FAIR and self.odds(0.4) and "rw" not in self.held:
+            how = self.pick("read", "read", "write")
+            body = [*guarded(self.inside("rw", level)), ["do", f"{how}_unlock", ["rw"]]]
+            return [["if try", ["rw"], body, self.body(level + 1) if self.odds(0.3) else [], f"{how}_trylock"]]
         name, lock = self.pick(("m0", ["m", 0]), ("m0", ["m", 0]), ("m1", ["m", 1]), ("spin", ["spin"]))
         held = name in self.held
         body = self.inside(name, level)

@@ -12,11 +12,11 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from attack.description import Description, Tree, World
-from attack.locks import Blocked, Failed, held_at_end, lock, locks, trylock, unlock
+from attack.description import Description, Tree, World, walk
+from attack.locks import FAIR, Blocked, Failed, held_at_end, lock, locks, queue, trylock, unlock
 from attack.values import Moment, Values, followed, reads, touches
 
-__all__ = ["END", "Interpreter", "State", "Way"]
+__all__ = ["END", "Interpreter", "State", "Way", "has_queues", "reads_lock"]
 
 END = 0
 Locals = tuple[tuple[str, Any], ...]
@@ -38,7 +38,7 @@ def initial_state(world: World) -> dict[str, Any]:
     """The shared state, by names of our own."""
     zero = min(max(0, world.low), world.high)
     state: dict[str, Any] = {"a": zero, "b": zero, "c": zero, "slot0": None, "slot1": None, "world node": None}
-    state |= dict.fromkeys(locks(world), 0) | {"rw readers": 0}
+    state |= dict.fromkeys(locks(world), 0) | {"rw readers": 0, "rw waiting": 0}
     for i in range(world.items):
         state |= {f"item{i} n": zero, f"item{i} on": 0, f"item{i} next": None}
     for i in range(2):
@@ -51,9 +51,10 @@ def initial_state(world: World) -> dict[str, Any]:
 class Interpreter(Values):
     """Runs a description; see the module."""
 
-    def __init__(self, description: Description) -> None:
+    def __init__(self, description: Description, queues: bool | None = None) -> None:
         super().__init__(description.world)
         self.description = description
+        self.queues = has_queues(description) if queues is None else queues
         self.entries: list[tuple[tuple[Any, ...], int]] = [(("end",), END)]
         self.known: dict[tuple[tuple[Any, ...], int], int] = {}
         self.statements: dict[int, Tree] = {}
@@ -111,14 +112,14 @@ class Interpreter(Values):
         if todo == END:
             return False
         kind, statement = self.at(todo)
-        return kind == "statement" and self._waits(statement) == {"lock"}
+        return kind in ("statement", "queued") and self._waits(statement) == {"lock"}
 
     def takes_lock(self, todo: int) -> bool:
         """Whether the next step waits for a lock that it takes: what it holds then comes before that in the order of locks."""
         if todo == END:
             return False
         kind, statement = self.at(todo)
-        return kind == "statement" and "lock" in self._waits(statement)
+        return kind in ("statement", "queued") and "lock" in self._waits(statement)
 
     def _waits(self, s: Tree) -> set[str]:
         match s:
@@ -157,7 +158,7 @@ class Interpreter(Values):
 
     def _has_boundary(self, todo: int) -> bool:
         kind, *about = self.entries[todo][0]
-        if kind == "release":
+        if kind in ("release", "queued"):
             return True
         if kind not in ("statement", "loop"):
             return False
@@ -230,15 +231,13 @@ class Interpreter(Values):
                 if method.endswith("unlock") or method == "write_downgrade":
                     unlock(m.shared, m.me, key, method)
                 else:
-                    lock(m.shared, m.me, key, method)
-            case ["try", name, of]:
-                m.own[name] = self.ranged(int(trylock(m.shared, m.me, self.lock(m, of))))
-            case ["if try", of, then, other]:
-                return self.body(then if trylock(m.shared, m.me, self.lock(m, of)) else other, rest)
-            case ["with", how, of, body]:
-                key, method = self.lock(m, of), "lock" if how == "lock" else f"{how}_lock"
-                lock(m.shared, m.me, key, method)
-                return self.body(body, self.entry(("release", about, key, method.replace("lock", "unlock")), rest))
+                    return self._take(m, rest, about, key, method)
+            case ["try", name, of, *how]:
+                m.own[name] = self.ranged(int(trylock(m.shared, m.me, self.lock(m, of), *how)))
+            case ["if try", of, then, other, *how]:
+                return self.body(then if trylock(m.shared, m.me, self.lock(m, of), *how) else other, rest)
+            case ["with", how, of, _]:
+                return self._take(m, rest, about, self.lock(m, of), "lock" if how == "lock" else f"{how}_lock")
             case ["atomic", body]:
                 m.depth += 1
                 return self.body(body, self.entry(("leave",), rest))
@@ -279,6 +278,19 @@ class Interpreter(Values):
             case _:
                 raise ValueError(s)
         return rest
+
+    def _take(self, m: Moment, rest: int, about: int, key: str, method: str) -> int:
+        """Take a lock; or stand in its queue first, where the statement does nothing else."""
+        if method == "write_lock" and self.queues and m.depth == 0 and queue(m.shared, m.me):
+            return self.entry(("queued", about, key, method), rest)
+        return self._queued(m, rest, about, key, method)
+
+    def _queued(self, m: Moment, rest: int, about: int, key: str, method: str) -> int:
+        lock(m.shared, m.me, key, method)
+        s = self.statements[about]
+        if s[0] == "do":
+            return rest
+        return self.body(s[3], self.entry(("release", about, key, method.replace("lock", "unlock")), rest))
 
     def _loop(self, m: Moment, rest: int, about: int) -> int:
         s = self.statements[about]
@@ -345,7 +357,7 @@ class Interpreter(Values):
         if todo not in self.alive:
             entry, rest = self.entries[todo]
             match entry:
-                case ("statement" | "loop", about):
+                case ("statement" | "loop", about) | ("queued", about, _, _):
                     self.alive[todo] = self._before(self.statements[about], self.live(rest), *self._jumps(rest))
                 case ("for" | "each", about, _):
                     self.alive[todo] = self._before(self.statements[about], self.live(rest), frozenset(), frozenset())
@@ -373,13 +385,13 @@ class Interpreter(Values):
             return then
 
         match s:
-            case ["let" | "rlet" | "dlet" | "choose item" | "try", name, value]:
+            case ["let" | "rlet" | "dlet" | "choose item" | "try", name, value, *_]:
                 return (after - {name}) | reads(value)
             case ["choose", name, count]:
                 return (after - {name}) | reads(None if isinstance(count, int) else count)
             case ["alloc", name]:
                 return after - {name}
-            case ["if" | "if try", test, then, other]:
+            case ["if" | "if try", test, then, other, *_]:
                 return reads(test) | inside(then, after, leave, again) | inside(other, after, leave, again)
             case ["while" | "forever", *test, body]:
                 head = (reads(test[0]) | after) if test else frozenset()
@@ -404,6 +416,22 @@ class Interpreter(Values):
             case ["return", *value]:
                 return reads(value[0]) if value else frozenset()
         return after | reads(s)
+
+
+def has_queues(description: Description) -> bool:
+    """Whether two threads can read the lock or try it: one that has it, and one that comes. Only then writers stand in its queue."""
+    return FAIR and sum(reads_lock(description, thread.body) for thread in description.threads) > 1
+
+
+def reads_lock(description: Description, body: list[Tree]) -> bool:
+    """Whether something can become a reader, or stop to be one, or try the lock, in what it calls too."""
+    nodes = [node for line in body for node in walk(line)]
+    called = {node[1] for node in nodes if node[0] == "call" and node[1] in description.functions}
+    return any(
+        (node[0] == "do" and node[1] in ("read_lock", "read_unlock", "write_downgrade")) or node[:2] == ["with", "read"]
+        or (node[0] in ("try", "if try") and node[-1] in ("read_trylock", "write_trylock"))
+        for node in nodes
+    ) or any(reads_lock(description, description.functions[name].body) for name in called)  # fmt: skip
 
 
 def following(made: list[int], sizes: list[int]) -> list[int] | None:

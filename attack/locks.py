@@ -1,7 +1,7 @@
 """The locks of `docs/language.md`, over a dict state: the one place that says what taking and releasing them means.
 
 A lock's name is a key; its value is the number of the thread that holds it, 0 for nobody. The reader-writer lock `rw` has its
-readers under `rw readers`, one bit each.
+readers under `rw readers` and the writers in its queue under `rw waiting`, one bit each.
 """
 
 from __future__ import annotations
@@ -10,7 +10,11 @@ from typing import Any
 
 from attack.description import World
 
-__all__ = ["Blocked", "Failed", "held_at_end", "lock", "locks", "mine", "trylock", "unlock"]
+__all__ = ["FAIR", "Blocked", "Failed", "held_at_end", "lock", "locks", "mine", "queue", "trylock", "unlock"]
+
+
+FAIR = False
+"""Whether a writer that waits for readers holds up those that come to read after it."""
 
 
 class Failed(Exception):
@@ -45,19 +49,35 @@ def lock(state: dict[str, Any], me: int, key: str, method: str) -> None:
         raise Failed("double-lock")
     if key != "spin" and state["spin"] == me:
         raise Failed("sleep-in-atomic")
-    if state[key] or (method == "write_lock" and state["rw readers"]):
+    behind = method == "read_lock" and state["rw readers"] and state["rw waiting"]
+    if state[key] or behind or (method == "write_lock" and state["rw readers"]):
         raise Blocked
     if method == "read_lock":
         state["rw readers"] |= 1 << (me - 1)
     else:
         state[key] = me
+    if method == "write_lock":
+        state["rw waiting"] &= ~(1 << (me - 1))
 
 
-def trylock(state: dict[str, Any], me: int, key: str) -> bool:
-    """Take a lock if it is free."""
-    if state[key]:
+def queue(state: dict[str, Any], me: int) -> bool:
+    """A thread comes to write: whether others read, so that it stands in the queue, which is a step of its own."""
+    if not state["rw readers"] or _reads(state, me):
         return False
-    state[key] = me
+    state["rw waiting"] |= 1 << (me - 1)
+    return True
+
+
+def trylock(state: dict[str, Any], me: int, key: str, method: str = "trylock") -> bool:
+    """Take a lock if it is free: `trylock`, or `read_trylock` and `write_trylock` of the reader-writer lock."""
+    if method == "read_trylock" and _reads(state, me):
+        raise Failed("double-lock")
+    if state[key] or (key == "rw" and (state["rw waiting"] or (method == "write_trylock" and state["rw readers"]))):
+        return False
+    if method == "read_trylock":
+        state["rw readers"] |= 1 << (me - 1)
+    else:
+        state[key] = me
     return True
 
 

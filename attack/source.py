@@ -65,7 +65,7 @@ def seen_rule(n: Small) -> None:
 
 def limited(most: int):
     def limit(n: Small) -> Small:
-        few: Small = min(max(n, 0), most)
+        few: Annotated[int, Bounds(0, most)] = min(max(n, 0), most)
         return few
 
     return limit
@@ -144,8 +144,8 @@ class Text:
             case ["each", name, body]:
                 self._line(s, indent, f"for {name} in items:")
                 self._body(body, inner)
-            case ["if try", lock, body, other]:
-                self._line(s, indent, f"if {lock_of(lock)}.trylock():")
+            case ["if try", lock, body, other, *how]:
+                self._line(s, indent, f"if {lock_of(lock)}.{how[0] if how else 'trylock'}():")
                 self._body(body, inner)
                 if other:
                     self.out.append(indent + "else:")
@@ -194,8 +194,8 @@ def simple(s: Tree) -> str:
             return f"return {number(value)}"
         case ["do", method, lock]:
             return f"{lock_of(lock)}.{method}()"
-        case ["try", name, lock]:
-            return f"{name} = int({lock_of(lock)}.trylock())"
+        case ["try", name, lock, *how]:
+            return f"{name} = int({lock_of(lock)}.{how[0] if how else 'trylock'}())"
         case ["wait", test]:
             return f"wait_until({truth(test)})"
         case ["choose", name, count]:
