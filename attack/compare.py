@@ -186,8 +186,8 @@ def shared_subject(subject: Subject, program: Program, queues: bool) -> Subject:
 def check(subject: Subject, text: Text, chance: random.Random, tally: Tally) -> None:
     """The laws of plain execution and of the reference."""
     reference = Reference(subject.program)
-    matched = same_steps(subject, text, reference)
-    plain_walks(subject, matched, chance)
+    same_steps(subject, text, reference)
+    plain_walks(subject, reference, chance)
     result = breadth_first(reference, lock_order=False, progress=True, watch=subject.watch)
     assert_says(subject, "reference", result)
     tally.searches += 1
@@ -380,7 +380,7 @@ def seen_by(program: Program, reference: Reference, state: bytes) -> tuple[dict[
     return values, lines
 
 
-def same_steps(subject: Subject, text: Text, reference: Reference) -> dict[State, bytes]:
+def same_steps(subject: Subject, text: Text, reference: Reference) -> None:
     """Both graphs at once: from every pair of states the same steps, with the same choices, lead to pairs, or break the same rule."""
     program, graph = subject.program, subject.graph
     number = {state: i for i, state in enumerate(graph.states)}
@@ -408,19 +408,19 @@ def same_steps(subject: Subject, text: Text, reference: Reference) -> dict[State
     fewer, more = may_have(subject.description)
     if not (fewer if subject.sizes["theirs"] < len(graph.states) else more):
         equal("number of states", len(graph.states), subject.sizes["theirs"])
-    return {here: there for there, here in pairs}
 
 
 def may_have(description: Description) -> tuple[bool, bool]:
     """Whether secondsight may have fewer states, or more, for reasons that change nothing.
 
-    Fewer: a loop without an end stands in one that counts its rounds: nobody needs the count any more then. More: a lock is
-    taken by `with` under a name that locals are part of, which stay known until it is released; or a jump leads out of a `with`,
-    and each has its own release.
+    Fewer: nobody needs the count of a loop's rounds any more, for a loop without an end stands in it, or the way is out of it
+    already. More: a lock is taken by `with` under a name that locals are part of, which stay known until it is released; or a jump
+    leads out of a `with`, and each has its own release.
     """
     nodes = [node for body in description.bodies() for line in body for node in walk(line)]
     kinds = {node[0] for node in nodes}
-    return "forever" in kinds and bool(kinds & {"for", "each"}), any(
+    fewer = bool(kinds & {"for", "each"}) and bool(kinds & {"forever", "break", "return"})
+    return fewer, any(
         n[0] == "with" and (reads(n[2]) or any(m[0] in ("break", "continue", "return") for line in n[3] for m in walk(line)))
         for n in nodes
     )
@@ -433,20 +433,18 @@ def rule_of(successor: Successor | Way) -> str:
     return "" if successor.error is None else str(getattr(successor.error, "rule", type(successor.error).__name__))
 
 
-def plain_walks(subject: Subject, matched: dict[State, bytes], chance: random.Random) -> None:
+def plain_walks(subject: Subject, reference: Reference, chance: random.Random) -> None:
     """Some schedules in plain execution, compared with what both others say."""
     graph = subject.graph
     for _ in range(2):
-        state = graph.interpreter.initial
-        number = 0
-        known = {s: i for i, s in enumerate(graph.states)}
+        number, there = 0, reference.initial
         with PlainRun(subject.alone) as run:
-            compare_plain(run, matched[state])
+            compare_plain(run, there)
             for _ in range(25):
-                ways = graph.ways[number]
-                if not ways:
+                if not graph.ways[number]:
                     break
-                way = chance.choice(ways)
+                place = chance.randrange(len(graph.ways[number]))
+                way = graph.ways[number][place]
                 try:
                     done = run.step(way.thread, way.choices)
                 except WouldBlock:
@@ -454,9 +452,9 @@ def plain_walks(subject: Subject, matched: dict[State, bytes], chance: random.Ra
                 equal("plain", way.rule, "" if done.error is None else getattr(done.error, "rule", "?"), "a step breaks")
                 if way.state is None:
                     break
-                state = way.state
-                number = known[state]
-                compare_plain(run, matched[state])
+                number = graph.targets[number][place]
+                [there] = [s.state for s in reference.thread_successors(there, way.thread) if s.choices == way.choices and s.state]
+                compare_plain(run, there)
 
 
 # Verdicts.
