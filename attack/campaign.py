@@ -22,7 +22,7 @@ from typing import Any
 
 from attack.compare import Failure, Tally, check_batch, has_compiler
 from attack.description import Description
-from attack.draw import draw_program, draw_world
+from attack.draw import APART, draw_program, draw_world
 from attack.shrink import shrink
 from attack.source import Text
 from secondsight.lang.compiler import cache_folder
@@ -89,13 +89,13 @@ def kept_folder() -> Path:
 
 
 def batch_of(seed: int, number: int) -> list[Description]:
-    """The programs of a batch: of one world, all or none of them telling interchangeable records apart."""
+    """The programs of a batch: of one world, none or all of them telling interchangeable records apart, mostly in one way."""
     chance = random.Random(f"{seed}/{number}")
     world = draw_world(chance)
-    asymmetric = chance.random() < 0.4
-    programs = [draw_program(chance, world, asymmetric) for _ in range(1 if chance.random() < 0.08 else BATCH)]
-    if not asymmetric and len(programs) > 1 and chance.random() < 0.3:  # a single one among them does
-        programs[-1] = draw_program(chance, world, True)
+    apart = chance.choice([(), (), (chance.choice(APART),), (chance.choice(APART),), APART])
+    programs = [draw_program(chance, world, apart) for _ in range(1 if chance.random() < 0.08 else BATCH)]
+    if not apart and len(programs) > 1 and chance.random() < 0.3:  # a single one among them does
+        programs[-1] = draw_program(chance, world, (chance.choice(APART),))
     return programs
 
 

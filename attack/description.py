@@ -12,7 +12,7 @@ Nodes:    ["dlocal", "d0"]  ["world node"]  ["nodes", N]
 Locks:    ["m", 0]  ["rw"]  ["spin"]  ["box lock", N]  ["node lock", D]
 
 Statements:
-  ["let", "x0", N]  ["rlet", "r0", R]  ["dlet", "d0", D or ["none"]]  ["put", PLACE, N]  ["add", PLACE, N]  ["on", R, T]
+  ["let", "x0", N]  ["nlet", "n0", N]: an item's number, -1 for none  ["rlet", "r0", R]  ["dlet", "d0", D or ["none"]]  ["put", PLACE, N]  ["add", PLACE, N]  ["on", R, T]
   ["slot", 0, R]  ["next", R, R]  ["world node", D or ["none"]]  ["if", T, BODY, BODY]  ["while", T, BODY]  ["forever", BODY]
   ["for", "i0", 2, BODY]  ["each", "q0", BODY]: every item  ["break"]  ["continue"]  ["return"]  ["return", N]
   ["do", METHOD, LOCK]  ["try", "x0", LOCK]  ["if try", LOCK, BODY, BODY], both with `read_trylock` or `write_trylock` at the end  ["with", HOW, LOCK, BODY]: HOW is lock, read or write

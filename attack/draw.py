@@ -6,13 +6,13 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from attack.description import Description, Function, Thread, Tree, World
 from attack.locks import FAIR
 
-__all__ = ["draw_program", "draw_world"]
+__all__ = ["APART", "draw_program", "draw_world"]
 
 FEATURES = (
     "mutex", "try", "rw", "spin", "boxes", "pool", "hand", "probe", "wait", "lock and wait", "choose", "items", "loops", "atomic",
@@ -26,16 +26,20 @@ def draw_world(chance: random.Random) -> World:
     return World(chance.choice([2, 3, 3]), chance.random() < 0.5, low, high)
 
 
-def draw_program(chance: random.Random, world: World, asymmetric: bool) -> Description:
-    """One program. `asymmetric`: it may tell interchangeable records apart."""
-    return Drawing(chance, world, asymmetric).program()
+APART = ("one by its place", "a number from a place", "one by a number", "one after the other", "what may fail", "in an order")
+"""Ways of telling items apart."""
+
+
+def draw_program(chance: random.Random, world: World, apart: Sequence[str]) -> Description:
+    """One program. `apart`: how it may tell interchangeable records apart."""
+    return Drawing(chance, world, apart).program()
 
 
 class Drawing:
     """One program being drawn."""
 
-    def __init__(self, chance: random.Random, world: World, asymmetric: bool) -> None:
-        self.chance, self.world, self.asymmetric = chance, world, asymmetric
+    def __init__(self, chance: random.Random, world: World, apart: Sequence[str]) -> None:
+        self.chance, self.world, self.apart = chance, world, apart if world.interchangeable else APART
         self.wild = chance.choice([0.0, 0.0, 0.02, 0.1])
         count = chance.choice([3, 4, 5, 7])
         self.uses = set(chance.sample(FEATURES, count)) | ({"mutex"} if chance.random() < 0.4 else set())
@@ -71,6 +75,8 @@ class Drawing:
         """All of it."""
         if self.odds(0.15):
             return self.pollers()
+        if "hand" in self.uses and self.odds(0.5):
+            return self.handing()
         if "calls" in self.uses:
             for i in range(self.pick(1, 2)):
                 self.functions[f"f{i}"] = self.function()
@@ -119,6 +125,33 @@ class Drawing:
                 body = [take, *guarded(then), ["do", method.replace("lock", "unlock"), lock[1]]]
                 body = [*self.store(0), *body] if self.odds(0.3) else body
             threads.append(Thread(body, place > 0 and self.odds(0.15)))
+        return Description(self.world, threads, {}).copy()
+
+    def handing(self) -> Description:
+        """A lock that one thread takes becomes another's by hand, or nobody's, while what it protects is at work."""
+        self.uses -= {"calls"}
+        shape: tuple[Tree, str, str] = self.pick((["m", 0], "lock", "unlock"), (["m", 0], "lock", "unlock"), (["rw"], "write_lock", "write_unlock"))
+        lock, take, end = shape
+        says: list[Tree] = [["put", ["cell", "c"], ["int", 1]]]
+        hears: list[Tree] = [["wait", ["cmp", "==", ["get", ["cell", "c"]], ["int", 1]]]]
+        cell = ["cell", "a"]
+        work: list[Tree] = [["put", self.pick(cell, cell, cell, ["cell", "b"]), ["int", self.pick(1, 2)]] for _ in range(self.pick(1, 2, 2, 3))]
+        more: list[Tree] = [["put", self.pick(cell, ["cell", "b"]), self.small()] for _ in range(self.pick(0, 0, 0, 1))]
+        given: Tree = ["put", ["owner", lock], ["int", self.pick(2, 2, 2, 2, 2, 2, 1, 0)]]
+        first = [["do", take, lock], *(says if self.odds(0.9) else []), *work]
+        second = [*(hears if self.odds(0.9) else []), *more]
+        if self.odds(0.4):  # it is given
+            first += [given, *(more if self.odds(0.5) else [])]
+            second += [["wait", ["mine", lock]]] if self.odds(0.9) else []
+        else:  # it is taken
+            second += [given]
+            first += [["wait", ["not", ["mine", lock]]]] if self.odds(0.8) else [["if", ["mine", lock], [["do", end, lock]], []]]
+        second += [["put", self.pick(cell, cell, cell, ["cell", "b"]), ["int", self.world.low]], *([["do", end, lock]] if self.odds(0.95) else [])]
+        threads = [Thread(first), Thread(second)]
+        if self.odds(0.3):
+            self.left, self.held, self.nodes = self.pick(2, 3), [], []
+            seen = self.pick([["do", take, lock], *self.store(0), ["do", end, lock]], self.store(0), self.probe(0), [["require", self.test(True)]])
+            threads.append(Thread(seen, self.odds(0.2)))
         return Description(self.world, threads, {}).copy()
 
     def function(self) -> Function:
@@ -331,7 +364,7 @@ class Drawing:
         body = self.body(level + 1)
         self.in_loop = before
         form = self.pick(0, 1, 2)
-        if form == 0 and (self.asymmetric or not self.world.interchangeable) and not self.in_function:
+        if form == 0 and "one after the other" in self.apart and not self.in_function:
             return [["each", "q0", [["let", "x1", self.kept(["get", ["item", ["rlocal", "q0"]]])], *body]]]
         self.names += 1
         name = f"i{self.names}"
@@ -421,12 +454,14 @@ class Drawing:
         there: Tree = ["not", ["is none", own]]
         slot = self.pick(0, 1)
         free: Tree = ["not", ["on", ["rlocal", "q"]]]
-        form = self.chance.randrange(12 if self.asymmetric or not self.world.interchangeable else 9)
+        if self.apart and self.odds(0.25):
+            return self.item_apart(name)
+        form = self.chance.randrange(12)
         if form == 0:
             return [["choose item", name, None]]
         if form == 1:
             return [["atomic" if not self.in_atomic else "if", *([] if not self.in_atomic else [["any", free]]),
-                     [["if", ["any", free], [["choose item", name, free], ["on", own, ["cmp", "==", ["int", 1], ["int", 1]]]], []]],
+                     [["if", ["any", free], [["choose item", name, free], ["on", own, is_one(1)]], []]],
                      *([] if not self.in_atomic else [[]])]]  # fmt: skip
         if form == 2:
             return [["slot", slot, own]]
@@ -443,11 +478,32 @@ class Drawing:
             return [["put", ["cell", "b"], self.kept(counted)]]
         if form == 8:
             return [["let", "x1", ["if", ["same", own, ["slot", slot]], ["int", 2], ["int", 1]]]]
+        number = self.pick("n0", "n1")
         if form == 9:
-            return [["rlet", name, ["items", ["int", self.pick(0, 0, 1)]]]]
+            return [["if", there, [["nlet", number, ["index", own]]], []]]
         if form == 10:
+            return [["if", ["not", ["cmp", "<", ["local", number], ["int", 0]]], [["rlet", name, ["items", ["local", number]]]], []]]
+        same: Tree = self.pick(["cmp", self.pick("==", "!="), ["local", "n0"], ["local", "n1"]], ["cmp", "<", ["local", number], ["int", 0]])
+        return [["let", "x1", ["if", same, ["int", 2], ["int", 1]]]]
+
+    def item_apart(self, name: str) -> list[Tree]:
+        """Something that tells items apart."""
+        own: Tree = ["rlocal", name]
+        there: Tree = ["not", ["is none", own]]
+        q: Tree = ["rlocal", "q"]
+        how = self.chance.choice(list(self.apart))
+        if how == "one by its place":
+            return [["rlet", name, ["items", ["int", self.pick(0, 0, 1)]]]]
+        if how == "a number from a place":
             return [["if", there, [["put", ["cell", "b"], self.kept(["index", own])]], []]]
-        return [["put", ["item", ["items", self.place_number(self.world.items)]], self.small()]]
+        if how == "one by a number":
+            return [["put", ["item", ["items", self.place_number(self.world.items)]], self.small()]]
+        if how == "one after the other":
+            return [["each", "q0", [["if", ["not", ["on", ["rlocal", "q0"]]], [["on", ["rlocal", "q0"], is_one(1)], ["break"]], []]]]]
+        if how == "what may fail":
+            return [["if", [self.pick("any", "all"), ["on", ["next", q]]], self.store(2), []]]
+        first: Tree = ["cmp", self.pick("<", "<="), ["index", own], ["int", self.pick(0, 1)]]
+        return [["if", there, [["if", first, self.store(2), []]], []]]
 
     # Expressions.
 
@@ -508,6 +564,11 @@ class Drawing:
             a, b = self.test(shared_too, depth - 1, shared), self.test(shared_too, depth - 1)
             return self.tree(["and", a, b], ["or", a, b], ["not", a])
         return self.chance.choice(forms)
+
+
+def is_one(value: int) -> Tree:
+    """A test that is known."""
+    return ["cmp", "==", ["int", 1], ["int", value]]
 
 
 def guarded(body: list[Tree]) -> list[Tree]:

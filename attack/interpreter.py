@@ -163,7 +163,7 @@ class Interpreter(Values):
         if kind not in ("statement", "loop"):
             return False
         s = self.statements[about[0]]
-        if s[0] in ("let", "rlet", "dlet", "if", "while", "require", "assert", "return"):
+        if s[0] in ("let", "nlet", "rlet", "dlet", "if", "while", "require", "assert", "return"):
             return any(touches(part) for part in s[1:2] if isinstance(part, list)) or (s[0][-3:] == "let" and touches(s[2]))
         if s[0] == "call":
             return self.description.functions[s[1]].atomic or any(map(touches, s[2]))
@@ -190,14 +190,14 @@ class Interpreter(Values):
 
     def kept(self, m: Moment, names: Iterable[str]) -> Locals:
         """The values of some locals; those that have none yet are as at the beginning."""
-        return tuple((name, m.own.get(name, self.zero if name[0] == "x" else None)) for name in sorted(names))
+        return tuple((name, m.own.get(name, self.begun(name))) for name in sorted(names))
 
     def _statement(self, m: Moment, rest: int, about: int) -> int:
         s, value = self.statements[about], self.value
         match s:
             case ["let", name, n]:
                 m.own[name] = self.ranged(value(n)(m))
-            case ["rlet" | "dlet", name, r]:
+            case ["nlet" | "rlet" | "dlet", name, r]:
                 m.own[name] = value(r)(m)
             case ["put", place, n]:
                 number = value(n)(m)
@@ -385,7 +385,7 @@ class Interpreter(Values):
             return then
 
         match s:
-            case ["let" | "rlet" | "dlet" | "choose item" | "try", name, value, *_]:
+            case ["let" | "nlet" | "rlet" | "dlet" | "choose item" | "try", name, value, *_]:
                 return (after - {name}) | reads(value)
             case ["choose", name, count]:
                 return (after - {name}) | reads(None if isinstance(count, int) else count)

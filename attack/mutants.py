@@ -265,11 +265,7 @@ def run_mutants(
     mutants: Sequence[Mutant], seed: int, batches: Sequence[int], say: Callable[[str], None], results: Path, seconds: float = 150.0
 ) -> list[Trial]:
     """Each mutant against the laws; what is known already (in the file `results`) is not done again."""
-    known: dict[str, Trial] = {}
-    if results.exists():
-        for row in json.loads(results.read_text()):
-            trial = Trial(**row)
-            known[trial.key] = trial
+    known = {trial.key: trial for trial in known_trials(results)}
     trials = []
     with tempfile.TemporaryDirectory(prefix="mutants-") as folder:
         copy = Copy(Path(folder), Path(folder) / "cache")
@@ -300,6 +296,11 @@ def run_mutants(
     return trials
 
 
+def known_trials(results: Path) -> list[Trial]:
+    """What came of mutants before."""
+    return [Trial(**row) for row in json.loads(results.read_text())] if results.exists() else []
+
+
 # The table.
 
 
@@ -309,7 +310,7 @@ def reasons() -> dict[str, str]:
     return found
 
 
-def table(trials: Sequence[Trial], seed: int, programs: int) -> str:
+def table(trials: Sequence[Trial], programs: int) -> str:
     """The document."""
     why = reasons()
     caught = [t for t in trials if t.law]
@@ -318,7 +319,7 @@ def table(trials: Sequence[Trial], seed: int, programs: int) -> str:
     lines = [
         "# Mutants of the executors", "",
         "Each row is secondsight with one thing changed by rule, in a copy, and the law of [the attack](../attack) that noticed."
-        f" Drawn with seed {seed}; each had at most {programs:,} generated programs. `make mutants` makes this table again (an hour or two).", "",
+        f" Drawn by a seed; each had at most {programs:,} generated programs in a round. `make mutants` makes this table again (an hour or two).", "",
         f"{len(trials)} mutants: {len(caught)} caught, {len(same)} equivalent, {len(left)} not caught.", "",
         "| part | mutants | caught | equivalent | not caught |", "| --- | ---: | ---: | ---: | ---: |",
     ]  # fmt: skip
@@ -367,19 +368,26 @@ def main() -> int:
 
     parser = argparse.ArgumentParser(prog="attack.mutants", description=__doc__)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--programs", type=int, default=2, help="the seed of the programs")
     parser.add_argument("--each", type=int, default=13, help="mutants of each part")
     parser.add_argument("--batches", type=int, default=14, help="batches of programs for each")
     parser.add_argument("--seconds", type=float, default=150.0, help="the most for one mutant")
     parser.add_argument("--parts", default="", help="these parts alone, by commas")
+    parser.add_argument("--survivors", action="store_true", help="those of the results that nothing has caught yet, no others")
     parser.add_argument("--results", type=Path, required=True, help="a file for what is known, so that it can be interrupted")
     parser.add_argument("--write", type=Path, default=None, help="write the table there")
     asked = parser.parse_args()
     batches = list(range(asked.batches))
-    reach = reached_lines(batches[:4], 2)
-    mutants = [m for m in draw_mutants(asked.seed, asked.each, reach) if not asked.parts or m.part in asked.parts.split(",")]
-    trials = run_mutants(mutants, 2, batches, lambda text: print(text, flush=True), asked.results, asked.seconds)
+    if asked.survivors:
+        left = {t.key for t in known_trials(asked.results) if not t.law} - reasons().keys()
+        mutants = [m for part, files in PARTS.items() for file in files for m in mutants_of(part, file) if m.key in left]
+        mutants = list({m.key: m for m in mutants}.values())
+    else:
+        mutants = draw_mutants(asked.seed, asked.each, reached_lines(batches[:4], asked.programs))
+    mutants = [m for m in mutants if not asked.parts or m.part in asked.parts.split(",")]
+    run_mutants(mutants, asked.programs, batches, lambda text: print(text, flush=True), asked.results, asked.seconds)
     if asked.write is not None:
-        asked.write.write_text(table(trials, asked.seed, asked.batches * 24))
+        asked.write.write_text(table(known_trials(asked.results), asked.batches * 24))
     return 0
 
 

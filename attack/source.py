@@ -24,6 +24,7 @@ from typing import Annotated, Literal
 from secondsight.lang import *
 
 Small = Annotated[int, Bounds({low}, {high})]
+Number = Annotated[int, Bounds(-1, 5)]
 
 class Item(Record):
     interchangeable = {interchangeable}
@@ -113,6 +114,8 @@ class Text:
         for name in sorted(n for n in names if n[1:].isdigit()):
             if name[0] == "x":
                 self.out.append(f"    {name}: Small = {zero(self.descriptions[0].world)}")
+            elif name[0] == "n":
+                self.out.append(f"    {name}: Number = -1")
             elif name[0] in "rd":
                 self.out.append(f"    {name}: Ref[{'Item' if name[0] == 'r' else 'Node'}] = None")
 
@@ -172,8 +175,8 @@ def zero(world: World) -> int:
 def simple(s: Tree) -> str:
     """A statement of one line."""
     match s:
-        case ["let" | "rlet" | "dlet" as kind, name, value]:
-            return f"{name} = {(number if kind == 'let' else item if kind == 'rlet' else node)(value)}"
+        case ["let" | "nlet" | "rlet" | "dlet" as kind, name, value]:
+            return f"{name} = {(number if kind[-4:] in ('let', 'nlet') else item if kind == 'rlet' else node)(value)}"
         case ["put", place, value]:
             return f"{place_of(place)} = {number(value)}"
         case ["add", place, value]:

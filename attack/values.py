@@ -41,6 +41,10 @@ class Values:
         self.closures: dict[int, Number] = {}
         self.trees: list[Tree] = []  # so that their identities stay theirs
 
+    def begun(self, name: str) -> int | None:
+        """What a local is at the beginning."""
+        return self.zero if name[0] == "x" else -1 if name[0] == "n" else None
+
     def ranged(self, value: Any) -> int:
         """A number that is assigned, passed or returned."""
         if not self.world.low <= value <= self.world.high:
@@ -99,7 +103,8 @@ class Values:
             case ["int", number]:
                 return lambda m: number
             case ["local", name]:
-                return lambda m: m.own.get(name, self.zero)
+                begun = self.begun(name)
+                return lambda m: m.own.get(name, begun)
             case ["rlocal" | "dlocal", name]:
                 return lambda m: m.own.get(name)
             case ["none"]:
