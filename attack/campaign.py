@@ -20,9 +20,10 @@ from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any
 
-from attack.compare import Failure, Tally, check_batch, has_compiler
+from attack.compare import Failure, Tally, Unequal, check_batch, has_compiler
 from attack.description import Description
 from attack.draw import APART, draw_program, draw_world
+from attack.large import check_large
 from attack.shrink import shrink
 from attack.source import Text
 from secondsight.lang.compiler import cache_folder
@@ -112,7 +113,11 @@ def shown_program(description: Description) -> str:
 def run_batch(descriptions: list[Description], seed: int, native: bool, only: str | None) -> Tally | Finding:
     """The laws on a batch: what was compared, or the first failure."""
     try:
+        if native and len(descriptions) > 1:
+            check_large(random.Random(seed))
         return check_batch(descriptions, seed, native, only=only)
+    except Unequal as unequal:
+        return Finding(unequal.law, str(unequal), descriptions[0], native)
     except Failure as failure:
         return Finding(failure.law, failure.message, failure.description, native)
     except Exception as error:  # not even a program

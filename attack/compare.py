@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from attack.description import Description, walk
+from attack.draw import tells_apart
 from attack.explore import Graph, Judgement, explore, has_cycle, judge, livelocked, shortest_round
 from attack.interpreter import END, Interpreter, State, Way, reads_lock
 from attack.locks import FAIR
@@ -24,7 +25,7 @@ from secondsight.lang.plain import PlainRun, WouldBlock, replay
 from secondsight.lang.plain import compare as compare_plain
 from secondsight.lang.program import Program
 from secondsight.lang.reference import Reference, Successor
-from secondsight.lang.types import IntType
+from secondsight.lang.types import IntType, RecordType
 from secondsight.search import Limits, Result, Trace, Verdict, breadth_first
 from secondsight.search.cluster import job_of, search_by
 from secondsight.search.cluster_levels import LocalHosts
@@ -87,10 +88,20 @@ class Subject:
     @property
     def cells(self) -> tuple[int, int]:
         """The numbers `a`, `b` and `c`: what names no item, so that items can be renamed."""
+        first, layout = self.field("a"), self.program.layout
+        return first, first + 3 * layout.width(IntType(self.description.world.low, self.description.world.high))
+
+    @property
+    def slots(self) -> tuple[int, int]:
+        """The two references to items."""
+        return self.field("slot0"), self.field("slot1") + self.program.layout.ref_width
+
+    def field(self, name: str) -> int:
+        """Where a field of the world lies."""
         layout = self.program.layout
         [declared] = [d for d in layout.declarations if d.name.endswith("world")]
-        first = layout.base[declared]
-        return first, first + 3 * layout.width(IntType(self.description.world.low, self.description.world.high))
+        assert isinstance(declared.kind, RecordType)
+        return layout.base[declared] + layout.offset(declared.kind.record, name)
 
 
 @dataclass
@@ -137,18 +148,20 @@ def check_batch(
     if not known:
         return tally
     text = Text([d for d, _ in known])
+    # One program that tells items apart would do so for all that it shares its code with.
+    room = [i for i, (d, _) in enumerate(known) if not (d.world.interchangeable and tells_apart(d))]
     # In code that is shared each function may be that of several threads.
-    queues = FAIR and any(reads_lock(d, thread.body) for d, _ in known for thread in d.threads)
+    queues = FAIR and any(reads_lock(known[i][0], thread.body) for i in room for thread in known[i][0].threads)
     with module_of(text.text) as module:
         chance = random.Random(seed)
         for number, (description, graph) in enumerate(known):
             try:
-                alone = program_of(module, number, description, False)
+                alone = program_of(module, number, description)
                 subject = Subject(number, description, graph, judge(graph), alone, alone)
                 check(subject, text, chance, tally)
-                if native:
-                    if len(known) > 1:
-                        subject = shared_subject(subject, program_of(module, number, description, True), queues)
+                if native and number in room and len(known) > 1:
+                    subject = shared_subject(subject, program_of(module, number, description, room), queues)
+                if native and (number in room or len(known) == 1 or chance.random() < 0.25):
                     check_native(subject, chance, only, tally)
             except Exception as error:
                 law = error.law if isinstance(error, Unequal) else f"raised {type(error).__name__}"
@@ -226,7 +239,7 @@ def check_native(subject: Subject, chance: random.Random, only: str | None, tall
     drawn = chance.choice(["merge", "merge+symmetry", "merge+symmetry"] if subject.description.world.interchangeable else ["merge"])
     for name in [drawn] if only is None else [n for n in REDUCTIONS if only.partition(",")[0] == n]:
         some = subject.watch if name == "merge" else subject.cells
-        for watch in (some, subject.watch, None) if only else (chance.choice([some, some, some, subject.watch, None]),):
+        for watch in (some, subject.watch, subject.slots, None) if only else (chance.choice([some, some, some, subject.watch, subject.slots, None]),):
             for workers in (1, 2) if only else (chance.choice([1, 1, 2]),):
                 check_reduced(subject, name, watch, workers, tally)
 
@@ -470,10 +483,18 @@ def assert_says(subject: Subject, law: str, result: Result, watch: tuple[int, in
     if not judgement.rules:
         equal(law, "holds", rule, "the verdict:")
         if watch == subject.cells:
-            ours = {outcome[:3] for outcome in judgement.outcomes}
+            cells = {repr(outcome[:3]) for outcome in judgement.outcomes}
             size, low = (watch[1] - watch[0]) // 3, subject.description.world.low
-            theirs = {tuple(int.from_bytes(o[i : i + size], "big") + low for i in range(0, 3 * size, size)) for o in result.outcomes}
-            equal(law, sorted(ours), sorted(theirs), "outcomes:")
+            parts = range(0, 3 * size, size)
+            found = {repr(tuple(int.from_bytes(o[i : i + size], "big") + low for i in parts)) for o in result.outcomes}
+            equal(law, sorted(cells), sorted(found), "outcomes:")
+        elif watch == subject.slots:
+            before, after = bytes(watch[0]), bytes(subject.program.size - watch[1])
+            keys = graph.interpreter.keys
+            first, second = keys.index("slot0"), keys.index("slot1")
+            held = {repr([None if o[k] is None else f"items[{o[k]}]" for k in (first, second)]) for o in judgement.outcomes}
+            named = [dict(values_of(subject.program, before + outcome + after)) for outcome in result.outcomes]
+            equal(law, sorted(held), sorted({repr([n["world.slot0"], n["world.slot1"]]) for n in named}), "outcomes:")
         elif watch is not None:
             rest = bytes(subject.program.size - subject.program.layout.shared_size)
             all_theirs = {frozenset(values_of(subject.program, bytes(1) + outcome + rest)) for outcome in result.outcomes}
@@ -496,9 +517,9 @@ def assert_says(subject: Subject, law: str, result: Result, watch: tuple[int, in
         rounds = subject.sizes.get("round")
         if rounds is None:
             states = livelocked(graph)
-            first = [n for n in states if graph.depth[n] == min(lengths)]
-            rounds = subject.sizes["round"] = min(shortest_round(graph, n, states) for n in first)
-            subject.sizes["longest round"] = max(shortest_round(graph, n, states) for n in first)
+            nearest = [n for n in states if graph.depth[n] == min(lengths)]
+            rounds = subject.sizes["round"] = min(shortest_round(graph, n, states) for n in nearest)
+            subject.sizes["longest round"] = max(shortest_round(graph, n, states) for n in nearest)
         if rounds and not rounds <= result.violation.loop <= subject.sizes["longest round"]:
             raise Unequal(law, f"a shortest loop has {rounds} steps, that of the trace {result.violation.loop}")
     elif result.shortest and len(trace) not in lengths:

@@ -9,10 +9,10 @@ import random
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from attack.description import Description, Function, Thread, Tree, World
+from attack.description import Description, Function, Thread, Tree, World, walk
 from attack.locks import FAIR
 
-__all__ = ["APART", "draw_program", "draw_world"]
+__all__ = ["APART", "draw_program", "draw_world", "tells_apart"]
 
 FEATURES = (
     "mutex", "try", "rw", "spin", "boxes", "pool", "hand", "probe", "wait", "lock and wait", "choose", "items", "loops", "atomic",
@@ -482,9 +482,16 @@ class Drawing:
         if form == 9:
             return [["if", there, [["nlet", number, ["index", own]]], []]]
         if form == 10:
-            return [["if", ["not", ["cmp", "<", ["local", number], ["int", 0]]], [["rlet", name, ["items", ["local", number]]]], []]]
+            other = self.pick("r0", "r1")
+            known: Tree = ["not", ["cmp", "<", ["local", number], ["int", 0]]]
+            return [["if", there, [["nlet", number, ["index", own]]], []], *self.items_again(slot, name),
+                    ["if", known, [["rlet", other, ["items", ["local", number]]]], []]]  # fmt: skip
         same: Tree = self.pick(["cmp", self.pick("==", "!="), ["local", "n0"], ["local", "n1"]], ["cmp", "<", ["local", number], ["int", 0]])
         return [["let", "x1", ["if", same, ["int", 2], ["int", 1]]]]
+
+    def items_again(self, slot: int, name: str) -> list[Tree]:
+        """Another item comes into a local, or nothing happens."""
+        return self.tree([["slot", slot, ["rlocal", name]]], [["choose item", name, None]], [["rlet", name, ["slot", slot]]], [])
 
     def item_apart(self, name: str) -> list[Tree]:
         """Something that tells items apart."""
@@ -497,7 +504,10 @@ class Drawing:
         if how == "a number from a place":
             return [["if", there, [["put", ["cell", "b"], self.kept(["index", own])]], []]]
         if how == "one by a number":
-            return [["put", ["item", ["items", self.place_number(self.world.items)]], self.small()]]
+            found: Tree = ["items", self.place_number(self.world.items)]
+            if self.odds(0.3):  # what comes after it must be there
+                return [["put", ["item", ["next", found]], self.small()]]
+            return [["put", ["item", found], self.small()]] if self.odds(0.5) else [["rlet", name, found]]
         if how == "one after the other":
             return [["each", "q0", [["if", ["not", ["on", ["rlocal", "q0"]]], [["on", ["rlocal", "q0"], is_one(1)], ["break"]], []]]]]
         if how == "what may fail":
@@ -564,6 +574,18 @@ class Drawing:
             a, b = self.test(shared_too, depth - 1, shared), self.test(shared_too, depth - 1)
             return self.tree(["and", a, b], ["or", a, b], ["not", a])
         return self.chance.choice(forms)
+
+
+def tells_apart(description: Description) -> bool:
+    """Whether something in it tells items apart (but for one that has a place: that one stays)."""
+    for body in description.bodies():
+        for node in (node for line in body for node in walk(line)):
+            numbers = [part for part in node if isinstance(part, list) and part[:1] == ["index"] and node[0] != "nlet"]
+            by_number = node[0] == "items" and node[1][0] != "int" and not (node[1][0] == "local" and node[1][1][0] == "n")
+            fails = node[0] in ("any", "all") and any(part[0] == "next" for part in walk(node[1]))
+            if numbers or by_number or fails or node[0] == "each":
+                return True
+    return False
 
 
 def is_one(value: int) -> Tree:

@@ -356,8 +356,10 @@ def module_of(text: str) -> Iterator[types.ModuleType]:
         del sys.modules[name], linecache.cache[module.__file__]
 
 
-def program_of(module: types.ModuleType, number: int, description: Description, room: bool) -> program_module.Program:
-    """The program of a description in a module; `room`: its code is that of all programs there."""
+def program_of(
+    module: types.ModuleType, number: int, description: Description, room: Sequence[int] = ()
+) -> program_module.Program:
+    """The program of a description in a module; `room`: its code is that of all programs with these numbers."""
     machine = Machine({"items": description.world.items, "boxes": 2, "nodes": description.world.nodes})
     with machine:  # all of it is state, whatever of it this program uses
         _ = module.world.a, module.items[0].n, module.boxes[0].v, module.nodes[0].v
@@ -365,7 +367,8 @@ def program_of(module: types.ModuleType, number: int, description: Description, 
         program_module.Thread(f"t{i}", getattr(module, f"p{number}_t{i}"), (), daemon=thread.daemon)
         for i, thread in enumerate(description.threads)
     ]
-    functions = tuple(f for name, f in vars(module).items() if name[0] == "p" and "_t" in name)
+    among = [f"p{place}_t{i}" for place in room for i in range(3)]
+    functions = tuple(vars(module)[name] for name in among if name in vars(module))
     return program_module.build(machine, threads, [module.seen_rule], room=program_module.Room(3, functions) if room else None)
 
 
