@@ -77,6 +77,8 @@ class Drawing:
             return self.pollers()
         if "hand" in self.uses and self.odds(0.5):
             return self.handing()
+        if self.odds(0.08):
+            return self.nesting()
         if "calls" in self.uses:
             for i in range(self.pick(1, 2)):
                 self.functions[f"f{i}"] = self.function()
@@ -153,6 +155,30 @@ class Drawing:
             seen = self.pick([["do", take, lock], *self.store(0), ["do", end, lock]], self.store(0), self.probe(0), [["require", self.test(True)]])
             threads.append(Thread(seen, self.odds(0.2)))
         return Description(self.world, threads, {}).copy()
+
+    def nesting(self) -> Description:
+        """One thread takes locks in several orders, the others one at a time: nobody waits for ever, but the orders are two."""
+        self.uses -= {"calls"}
+        locks: list[tuple[str, Tree]] = [
+            ("lock", ["m", 0]), ("lock", ["m", 1]), ("read", ["rw"]), ("write", ["rw"]), ("lock", ["box lock", ["int", 0]]),
+            ("lock", ["box lock", ["int", 1]]), ("lock", ["node lock", ["nodes", ["int", 0]]]), ("lock", ["node lock", ["nodes", ["int", 1]]]),
+        ]  # fmt: skip
+        some = self.chance.sample(locks, self.pick(2, 2, 3))
+        body: list[Tree] = []
+        for _ in range(self.pick(1, 2, 2, 3)):
+            inside: list[Tree] = self.store(0)
+            chosen = self.chance.sample(some, min(len(some), self.pick(2, 2, 3)))
+            if len({lock[0] for _, lock in chosen if lock[0] == "rw"}) < sum(lock[0] == "rw" for _, lock in chosen):
+                continue
+            for how, lock in chosen:
+                if how == "lock" and self.odds(0.15):
+                    inside = [["if try", lock, [*guarded(inside), ["do", "unlock", lock]], []]]
+                else:
+                    inside = [["with", how, lock, inside]]
+            body += inside
+        how, lock = self.chance.choice(locks)
+        other = [[["with", how, lock, self.store(0)]], self.store(0)][self.odds(0.4)]
+        return Description(self.world, [Thread(body or self.store(0)), Thread(other)], {}).copy()
 
     def function(self) -> Function:
         """A helper; it may call none."""
