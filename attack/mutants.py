@@ -234,12 +234,14 @@ class Copy:
         if scenarios.is_dir():
             shutil.copytree(scenarios, folder / "scenarios", ignore=shutil.ignore_patterns("__pycache__"))
 
-    def run(self, batches: Sequence[int], seed: int, seconds: float, reach: Path | None = None) -> dict[str, object]:
+    def run(
+        self, batches: Sequence[int], seed: int, seconds: float, reach: Path | None = None, native: bool = True
+    ) -> dict[str, object]:
         """The laws on some batches, with the package as it is now."""
         environment = os.environ | {
             "PYTHONPATH": f"{self.folder}{os.pathsep}{HOUSE}", "PYTHONDONTWRITEBYTECODE": "1", "SECONDSIGHT_CACHE": str(self.cache),
         }  # fmt: skip
-        asked = [sys.executable, "-m", "attack.trial", str(seed), ",".join(map(str, batches)), str(reach or "")]
+        asked = [sys.executable, "-m", "attack.trial", str(seed), ",".join(map(str, batches)), str(reach or ""), "native" if native else "reference"]
         with subprocess.Popen(
             asked, cwd=HOUSE, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
         ) as process:

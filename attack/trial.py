@@ -1,8 +1,8 @@
 """The laws on some batches, in a process of its own, with whatever secondsight is on the path; one line of JSON at the end.
 
-    python -m attack.trial SEED BATCH,BATCH,... [FILE]
+    python -m attack.trial SEED BATCH,BATCH,... [FILE [reference]]
 
-FILE: the lines of secondsight that were run through are written there.
+FILE: the lines of secondsight that were run through are written there. `reference`: nothing is compiled.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ def main() -> None:
     """See the module."""
     seed, numbers = int(sys.argv[1]), [int(n) for n in sys.argv[2].split(",")]
     reach = sys.argv[3] if len(sys.argv) > 3 else ""
+    native = sys.argv[4:] != ["reference"]
     reached: dict[str, set[int]] = {}
     if reach:
         watch(reached)
@@ -33,13 +34,13 @@ def main() -> None:
         found: Any = None
         for number in numbers:
             source.begin_names(number)
-            found = run_batch(batch_of(seed, number), number, True, None)
+            found = run_batch(batch_of(seed, number), number, native, None)
             if not isinstance(found, Tally):
                 break
             programs += found.programs
         wrong = None if isinstance(found, Tally) else found
         if wrong is None:
-            for place, method in enumerate(METHODS):
+            for place, method in enumerate(METHODS if native else []):
                 for again in range(3):
                     check_large(random.Random(3 * place + again), method)
     except Exception as error:
