@@ -300,7 +300,7 @@ def depth_first(subject: Subject, plain: Native, chance: random.Random) -> None:
         if not merge:
             equal("depth first", subject.sizes["theirs"], result.states, "states:")
     elif result.violation is not None:
-        assert_trace(subject, "depth first", result.violation.rule, result.violation.trace)
+        assert_trace(subject, "depth first", result.violation.rule, result.violation.trace, result.violation.message)
 
 
 def collected(subject: Subject, plain: Native, chance: random.Random) -> None:
@@ -310,7 +310,7 @@ def collected(subject: Subject, plain: Native, chance: random.Random) -> None:
     result = native_search(plain, lock_order=False, collect=True, workers=chance.choice([1, 2]))
     equal("collected", sorted(subject.judgement.every), sorted(v.rule for v in result.violations), "rules:")
     for violation in result.violations:
-        assert_trace(subject, "collected", violation.rule, violation.trace)
+        assert_trace(subject, "collected", violation.rule, violation.trace, violation.message)
 
 
 def by_members(subject: Subject, plain: Native, chance: random.Random) -> None:
@@ -509,7 +509,7 @@ def assert_says(subject: Subject, law: str, result: Result, watch: tuple[int, in
         raise Unequal(law, f"one of {sorted(judgement.rules)} is to be told, but it is {rule}")
     trace = result.violation.trace if result.violation is not None else result.error_trace
     assert trace is not None
-    assert_trace(subject, law, rule, trace)
+    assert_trace(subject, law, rule, trace, result.violation.message if result.violation is not None else "")
     lengths = set(judgement.rules[rule])
     if rule == "livelock":
         assert result.violation is not None
@@ -526,8 +526,8 @@ def assert_says(subject: Subject, law: str, result: Result, watch: tuple[int, in
         raise Unequal(law, f"a shortest trace to {rule} has {sorted(lengths)} steps, this one {len(trace)}")
 
 
-def assert_trace(subject: Subject, law: str, rule: str, trace: Trace) -> None:
-    """A trace happens in plain execution, and ends where it should."""
+def assert_trace(subject: Subject, law: str, rule: str, trace: Trace, message: str = "") -> None:
+    """A trace happens in plain execution, and ends where it should; the message of a deadlock names those that wait."""
     steps = replay(subject.alone, [(s.thread, s.choices) for s in trace.steps], trace.states if law == "reference" else ())
     if rule not in ("deadlock", "livelock"):
         equal(law, rule, getattr(steps[-1].error, "rule", "nothing") if steps else "nothing", "the trace ends with")
@@ -542,6 +542,8 @@ def assert_trace(subject: Subject, law: str, rule: str, trace: Trace) -> None:
             raise Unequal(law, f"the trace has a step {step} that there is not")
     if rule == "deadlock":
         equal(law, True, not graph.ways[number] and not graph.interpreter.is_final(graph.states[number]), "the trace ends in a deadlock:")
+        for thread in range(len(subject.alone.threads)):
+            equal(law, thread in graph.alive(number), f"t{thread} in " in message, f"the message names thread {thread}:")
 
 
 def told(result: Result) -> str:
