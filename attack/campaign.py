@@ -23,7 +23,7 @@ from typing import Any
 from attack.compare import Failure, Tally, Unequal, check_batch, has_compiler
 from attack.description import Description
 from attack.draw import APART, draw_program, draw_world
-from attack.large import check_large
+from attack.large import check_large, check_two_locks
 from attack.shrink import shrink
 from attack.source import Text
 from secondsight.lang.compiler import cache_folder
@@ -114,6 +114,7 @@ def run_batch(descriptions: list[Description], seed: int, native: bool, only: st
     """The laws on a batch: what was compared, or the first failure."""
     try:
         if native and len(descriptions) > 1:
+            check_two_locks()
             check_large(random.Random(seed))
         return check_batch(descriptions, seed, native, only=only)
     except Unequal as unequal:

@@ -203,6 +203,9 @@ def check(subject: Subject, text: Text, chance: random.Random, tally: Tally) -> 
     result = breadth_first(reference, lock_order=False, progress=True, watch=subject.watch)
     assert_says(subject, "reference", result)
     tally.searches += 1
+    if subject.judgement.every == {"deadlock"}:  # nobody asks for it: then only those that go round are wrong
+        unasked = breadth_first(reference, deadlock=False, lock_order=False, progress=True)
+        equal("deadlocks not asked for", "livelock" if livelocked(subject.graph) else "holds", told(unasked))
     if not subject.judgement.every:
         ordered = breadth_first(reference, lock_order=True)
         assert_ordered(subject, "order of locks, reference", ordered)

@@ -6,10 +6,42 @@ import random
 
 from attack.compare import Unequal, equal
 from attack.victim import METHODS, program_of, search_of
+from secondsight.lang import Machine, Mutex, Record, shared
 from secondsight.lang.plain import replay
-from secondsight.search import Limits, Verdict
+from secondsight.lang.program import Thread, build
+from secondsight.lang.reference import Reference
+from secondsight.search import Limits, Verdict, breadth_first
 
-__all__ = ["check_large"]
+__all__ = ["check_large", "check_two_locks"]
+
+
+class Pair(Record):
+    """Two locks and no others."""
+
+    first: Mutex
+    second: Mutex
+
+
+pair = shared(Pair)
+
+
+def both_orders() -> None:
+    """One thread takes them in one order, then in the other."""
+    with pair.first:
+        with pair.second:
+            pass
+    with pair.second:
+        with pair.first:
+            pass
+
+
+def check_two_locks() -> None:
+    """Two orders of two locks are told where there are no other locks."""
+    machine = Machine({})
+    with machine:
+        assert pair.first.owner == 0
+    found = breadth_first(Reference(build(machine, [Thread("both", both_orders)]))).violation
+    equal("two locks", "lock-order", found.rule if found is not None else "nothing")
 
 
 def check_large(chance: random.Random, method: str | None = None) -> None:

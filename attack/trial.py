@@ -28,7 +28,7 @@ def main() -> None:
         from attack import source
         from attack.campaign import batch_of, run_batch
         from attack.compare import Tally
-        from attack.large import check_large
+        from attack.large import check_large, check_two_locks
         from attack.victim import METHODS
 
         found: Any = None
@@ -40,6 +40,7 @@ def main() -> None:
             programs += found.programs
         wrong = None if isinstance(found, Tally) else found
         if wrong is None:
+            check_two_locks()
             for place, method in enumerate(METHODS if native else []):
                 for again in range(3):
                     check_large(random.Random(3 * place + again), method)
