@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: demo test agree conform conform-mutants test-cluster adversaries docs bench install lint clean
+.PHONY: demo test agree conform conform-mutants adversaries attack mutants reductions test-cluster docs bench install lint clean
 
 demo: install  ## The two threads' decision tables, and one broken cell's trace
 	@$(BIN)/secondsight settle
@@ -39,6 +39,12 @@ reductions: $(VENV)/.dev  ## Reductions against plain searches on everything her
 
 adversaries: $(VENV)/.dev  ## Each adversary's wrong driver against all others, and right drivers against everything; minutes
 	@SECONDSIGHT_CONTRACT=all $(BIN)/python -m pytest -n 2 tests/contract/test_wrong_drivers.py
+
+attack: install  ## Generated programs against an interpreter of their own, and searches cut short; ARGS='--seed 7 --seconds 60'
+	@$(BIN)/python -m attack $(ARGS)
+
+mutants: install  ## The executors with one thing changed, against the same laws, into docs/mutants.md; an hour or two
+	@$(BIN)/python -m attack.mutants --results $(VENV)/mutants.json --write docs/mutants.md $(ARGS)
 
 bench: install  ## The mirror protocol on our executors, Spin and Rumur, side by side; ARGS=--full for the long runs
 	@$(BIN)/python -m bench.run $(ARGS)
