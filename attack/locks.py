@@ -13,7 +13,7 @@ from attack.description import World
 __all__ = ["FAIR", "Blocked", "Failed", "held_at_end", "lock", "locks", "mine", "queue", "trylock", "unlock"]
 
 
-FAIR = False
+FAIR = True
 """Whether a writer that waits for readers holds up those that come to read after it."""
 
 

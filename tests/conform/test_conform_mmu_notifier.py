@@ -74,7 +74,7 @@ def test_another_order_is_shown_field_by_field() -> None:
     story = tell(TARGET, report.release, report.disagreement)
     assert "before" in story
     assert "the kernel's C" in story
-    assert "deferred" in story
+    assert "deferred" in story or "itree" in story
 
 
 def test_a_crash_is_told_with_its_signal_and_never_taken_for_agreement() -> None:
