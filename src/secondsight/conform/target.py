@@ -50,9 +50,11 @@ class Scene:
     program: Program
     look: Callable[[bytes], str]
     poke: Callable[[bytes], list[str]] | None = None
-    """What the C is told before each step of what the model's other files own: `poke` commands without that word."""
-    given: Callable[[bytes, int], int] | None = None
-    """What a stub that stands for another file's function returns, once the model's has: of a state and a thread."""
+    """What the C is told before each step of what the model's other files own, as it is after the step: `poke` commands without
+    that word. So a step either changes that or lets the C look at it."""
+    given: Callable[[bytes, bytes, int], int] | None = None
+    """What the C's thread is given for a step, and a stub that stands for another file's function returns once the model's has:
+    of the states before and after, and the thread."""
 
 
 class Target(ABC):
