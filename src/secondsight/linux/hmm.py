@@ -38,7 +38,7 @@ __all__ = [
 HMM_PFN_REQ_FAULT: Final = 1
 """Fault in what is missing."""
 HMM_PFN_REQ_WRITE: Final = 2
-"""Fault until it can be written; together with HMM_PFN_REQ_FAULT."""
+"""Fault until it can be written; without HMM_PFN_REQ_FAULT it asks for nothing."""
 
 HMM_PFN_NONE: Final = -ENOENT
 """A snapshot's answer where nothing is present (the kernel leaves the entry 0)."""
@@ -106,11 +106,12 @@ def hmm_range_fault_locked(notifier: IntervalNotifier, notifier_seq: Seq, va: Va
     while True:
         with atomic:
             mm = notifier.mm
+            assert mm is not None
+            require(mm.mmap_lock.held_by_me(), "lock-not-held", "hmm_range_fault without the mmap lock")
             collided = notifier.invalidate_seq != notifier_seq
         if collided:
             hold_point("hmm_range_fault:exit")
             return -EBUSY
-        assert mm is not None
         pfn = hmm_vma_walk(mm, va, request)
         if pfn > NEED_FAULT:
             hold_point("hmm_range_fault:exit")
@@ -127,16 +128,16 @@ def hmm_vma_walk(mm: Mm, va: Va, request: Flags) -> Pfn:
 
     The vma is stable under the mmap lock; the entry is read without its lock, once.
     """
-    require(mm.mmap_lock.held_by_me(), "lock-not-held", "hmm_range_fault without the mmap lock")
     mm_touch(mm)
     vma = mm.vmas[va]
     if vma.state != VmaState.MAPPED or vma_flags(vma) & VM_PFNMAP != 0:
         return HMM_PFN_ERROR
     frame = mm.ptes[va].frame
-    if request & HMM_PFN_REQ_WRITE != 0 and (frame is None or not mm.ptes[va].writable):
-        if not vma.write:
-            return -EPERM
-        return NEED_WRITE_FAULT
-    if frame is None:
-        return NEED_FAULT if request & HMM_PFN_REQ_FAULT != 0 else HMM_PFN_NONE
-    return page_to_pfn(frame)
+    if request & HMM_PFN_REQ_FAULT != 0:
+        if request & HMM_PFN_REQ_WRITE != 0 and (frame is None or not mm.ptes[va].writable):
+            if not vma.write:
+                return -EPERM
+            return NEED_WRITE_FAULT
+        if frame is None:
+            return NEED_FAULT
+    return HMM_PFN_NONE if frame is None else page_to_pfn(frame)
