@@ -16,19 +16,30 @@
 #include "conform.h"
 
 #define PAGES 4
-#define BASE (2 * PMD_SIZE - 2 * PAGE_SIZE) /* the pages lie on both sides of a boundary between two page tables */
 #define FIRST_PFN 0x1000UL
 #define NOT_YET (-1L)
 
-#define ADDRESS(page) (BASE + (unsigned long)(page) * PAGE_SIZE)
+#define RANGES 3 /* one a thread */
+
+/* What an entry of hmm_pfns[] keeps whatever hmm_range_fault() writes to it. */
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(7, 0, 0)
+#define KEPT HMM_PFN_DMA_MAPPED
+#else
+#define KEPT 0UL
+#endif
+
+#define PFN(entry) ((entry) & 0xffffffUL)
+#define ADDRESS(page) (base + (unsigned long)(page) * PAGE_SIZE)
 
 enum { VMA_NONE, VMA_READ, VMA_WRITE, VMA_PFNMAP, VMA_DEVICE, VMA_FILE_READ, VMA_FILE_WRITE };
 
 static struct mm_struct *mm;
 static struct vm_area_struct *vma;
 static struct mmu_interval_notifier *notifier;
+static unsigned long base;
 static unsigned long *table[5]; /* pgd, pud, pmd, and two of entries */
 static int kind[PAGES];
+static unsigned long pfns[RANGES][PAGES];
 
 /* What a thread has called handle_mm_fault() with, while the model has not begun with it. */
 static struct { int asks; long page, write; } fault[SS_THREADS];
@@ -110,7 +121,7 @@ static vm_fault_t wait_for_fault(const void *from, unsigned long address, unsign
 	long given;
 
 	fault[self].asks = 1;
-	fault[self].page = (long)(address - BASE) >> PAGE_SHIFT;
+	fault[self].page = (long)(address - base) >> PAGE_SHIFT;
 	fault[self].write = !!(flags & FAULT_FLAG_WRITE);
 	given = ss_stop("handle_mm_fault", from, 0, 0);
 	fault[self].asks = 0;
@@ -151,24 +162,20 @@ struct page *vm_normal_page(struct vm_area_struct *of, unsigned long address, pt
 
 /* The world that the model owns. */
 
-static unsigned long *entry(int page)
-{
-	unsigned long address = ADDRESS(page);
-
-	return table[3 + (int)pmd_index(address) - (int)pmd_index(BASE)] + pte_index(address);
-}
+static unsigned long *last_table(int page) { return table[3 + (int)pmd_index(ADDRESS(page)) - (int)pmd_index(base)]; }
+static unsigned long *entry(int page) { return last_table(page) + pte_index(ADDRESS(page)); }
 
 /* Link the tables on the way to a page, `levels` of them below the first. */
 static void make_tables(int page, int levels)
 {
-	unsigned long address = ADDRESS(page), *last = table[3 + (int)pmd_index(address) - (int)pmd_index(BASE)];
+	unsigned long address = ADDRESS(page);
 
 	if (levels > 0)
 		table[0][pgd_index(address)] = (unsigned long)table[1] | _KERNPG_TABLE | _PAGE_USER;
 	if (levels > 1)
 		table[1][pud_index(address)] = (unsigned long)table[2] | _KERNPG_TABLE | _PAGE_USER;
 	if (levels > 2)
-		table[2][pmd_index(address)] = (unsigned long)last | _KERNPG_TABLE | _PAGE_USER;
+		table[2][pmd_index(address)] = (unsigned long)last_table(page) | _KERNPG_TABLE | _PAGE_USER;
 }
 
 /* An entry: 0, or 1 + 2 * its frame + whether it may be written. */
@@ -227,7 +234,7 @@ void ss_poke(int what, const long *arguments)
 	make_vmas();
 }
 
-/* Arguments: how many levels of empty page tables there are already below the first. */
+/* Arguments: how many levels of empty page tables there are already below the first; whether the pages lie in two of the last. */
 void ss_setup(const long *arguments)
 {
 	struct paravirt_callee_save identity = { ss_identity };
@@ -237,6 +244,7 @@ void ss_setup(const long *arguments)
 	pv_ops.mmu.pte_val = pv_ops.mmu.make_pte = pv_ops.mmu.pgd_val = pv_ops.mmu.make_pgd = identity;
 	pv_ops.mmu.pmd_val = pv_ops.mmu.make_pmd = pv_ops.mmu.pud_val = pv_ops.mmu.make_pud = identity;
 	pv_ops.mmu.p4d_val = pv_ops.mmu.make_p4d = identity;
+	base = 2 * PMD_SIZE - (arguments[1] ? PAGES / 2 : PAGES) * PAGE_SIZE;
 	mm = ss_alloc(sizeof(*mm));
 	vma = ss_alloc(PAGES * sizeof(*vma));
 	notifier = ss_alloc(sizeof(*notifier));
@@ -244,13 +252,15 @@ void ss_setup(const long *arguments)
 	for (i = 0; i < 5; i++)
 		table[i] = (unsigned long *)(memory + i * PAGE_SIZE);
 	mm->pgd = (pgd_t *)table[0];
+	for (i = 0; i < RANGES * PAGES; i++)
+		pfns[i / PAGES][i % PAGES] = KEPT;
 	for (i = 0; i < PAGES; i++)
 		make_tables(i, (int)arguments[0]);
 }
 
 /* Operations; their numbers are those of `Op` in conform/targets/hmm.py. */
 
-enum { OP_FAULT, OP_FAULT_UNLOCKED, OP_ZAP, OP_TOUCH, OP_UNMAP };
+enum { OP_FAULT, OP_FAULT_UNLOCKED, OP_ZAP, OP_TOUCH, OP_UNMAP, OP_RANGE };
 
 static void elsewhere(void)
 {
@@ -261,34 +271,65 @@ static void elsewhere(void)
 /* What an entry says, as the model writes it: a frame, or an errno. */
 static long answer(int ret, unsigned long pfn, long faults)
 {
+	if ((pfn & KEPT) != KEPT)
+		return -199;
+	pfn &= ~KEPT;
 	if (ret)
 		return ret;
 	if (pfn == HMM_PFN_ERROR)
-		return faults ? -1000 : -EFAULT;
+		return faults ? -198 : -EFAULT;
 	if (pfn == 0)
-		return faults ? -1001 : -ENOENT;
+		return faults ? -197 : -ENOENT;
 	if (!(pfn & HMM_PFN_VALID) || pfn & ~(HMM_PFN_VALID | HMM_PFN_WRITE | 0xffffffUL))
-		return -1002;
-	return (long)(pfn & 0xffffffUL) - (long)FIRST_PFN;
+		return -196;
+	return (long)PFN(pfn) - (long)FIRST_PFN;
 }
 
-static long range_fault(long page, long request)
+static unsigned long flags_of(long request)
 {
-	unsigned long pfn = 0;
+	return (request & 1 ? HMM_PFN_REQ_FAULT : 0) | (request & 2 ? HMM_PFN_REQ_WRITE : 0);
+}
+
+static int range_fault(struct hmm_range *range)
+{
+	ss_stop("read_seq", 0, 0, 0);
+	range->notifier_seq = notifier->invalidate_seq;
+	ss_stop("enter", 0, 0, 0);
+	return hmm_range_fault(range);
+}
+
+static long one_page(long page, long request)
+{
+	unsigned long pfn = KEPT;
 	struct hmm_range range = {
 		.notifier = notifier,
 		.start = ADDRESS(page),
 		.end = ADDRESS(page + 1),
 		.hmm_pfns = &pfn,
-		.default_flags = (request & 1 ? HMM_PFN_REQ_FAULT : 0) | (request & 2 ? HMM_PFN_REQ_WRITE : 0),
+		.default_flags = flags_of(request),
 	};
-	int ret;
+	int ret = range_fault(&range);
 
-	ss_stop("read_seq", 0, 0, 0);
-	range.notifier_seq = notifier->invalidate_seq;
-	ss_stop("enter", 0, 0, 0);
-	ret = hmm_range_fault(&range);
 	return answer(ret, pfn, request & 1);
+}
+
+/* Pages `at[0]` to before `at[1]`; the default flags, the mask of those of each page, and these, two bits a page. */
+static long several_pages(const long *at)
+{
+	struct hmm_range range = {
+		.notifier = notifier,
+		.start = ADDRESS(at[0]),
+		.end = ADDRESS(at[1]),
+		.hmm_pfns = pfns[ss_self()],
+		.default_flags = flags_of(at[2]),
+		.pfn_flags_mask = flags_of(at[3]),
+	};
+	int i;
+
+	ss_stop("fill_in", 0, 0, 0);
+	for (i = 0; i < PAGES; i++)
+		range.hmm_pfns[i] = flags_of(at[4] >> 2 * i) | KEPT;
+	return range_fault(&range);
 }
 
 long ss_operate(int operation, const long *at)
@@ -298,11 +339,16 @@ long ss_operate(int operation, const long *at)
 	switch (operation) {
 	case OP_FAULT:
 		mmap_read_lock(mm);
-		ret = range_fault(at[0], at[1]);
+		ret = one_page(at[0], at[1]);
+		mmap_read_unlock(mm);
+		return ret;
+	case OP_RANGE:
+		mmap_read_lock(mm);
+		ret = several_pages(at);
 		mmap_read_unlock(mm);
 		return ret;
 	case OP_FAULT_UNLOCKED:
-		return range_fault(at[0], at[1]);
+		return one_page(at[0], at[1]);
 	case OP_ZAP:
 		elsewhere();
 		return 0;
@@ -324,9 +370,26 @@ long ss_operate(int operation, const long *at)
 
 /* The look. */
 
+/* What was asked of a page, or what is said of it. */
+static void look_pfn(unsigned long entry)
+{
+	if ((entry & KEPT) != KEPT || entry & ~(KEPT | HMM_PFN_VALID | HMM_PFN_WRITE | HMM_PFN_ERROR | 0xffffffUL))
+		ss_text("?");
+	entry &= ~KEPT;
+	if (entry == HMM_PFN_ERROR) {
+		ss_text("E");
+	} else if (PFN(entry)) {
+		ss_number((long)PFN(entry) - (long)FIRST_PFN);
+		ss_text(!(entry & HMM_PFN_VALID) || entry & HMM_PFN_ERROR ? "?" : entry & HMM_PFN_WRITE ? "w" : "r");
+	} else {
+		ss_text(entry & HMM_PFN_ERROR ? "?" : "-");
+		ss_number((entry & HMM_PFN_REQ_FAULT ? 1 : 0) + (entry & HMM_PFN_REQ_WRITE ? 2 : 0));
+	}
+}
+
 void ss_look(void)
 {
-	int i;
+	int i, j;
 
 	ss_text("mmap=");
 	ss_number(*(long *)&mm->mmap_lock.count);
@@ -341,6 +404,13 @@ void ss_look(void)
 		if (value) {
 			ss_number((long)(value >> PAGE_SHIFT & 0xffffffUL) - (long)FIRST_PFN);
 			ss_text(value & _PAGE_RW ? "w" : "r");
+		}
+	}
+	for (i = 0; i < RANGES; i++) {
+		ss_text(" range=");
+		for (j = 0; j < PAGES; j++) {
+			ss_text(j ? "," : "");
+			look_pfn(pfns[i][j]);
 		}
 	}
 	for (i = 0; i < SS_THREADS; i++)

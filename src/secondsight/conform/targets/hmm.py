@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from enum import IntEnum
 from itertools import product
 from typing import Annotated, Literal
@@ -26,13 +26,13 @@ from secondsight.linux.memory import (
     insert_pfn,
     zap_page_range_single,
 )
-from secondsight.linux.mm_types import VM_DEVMAP, VM_PFNMAP, AddressSpace, Driver, Flags, Frame, Mm, Pgoff, Range, Result, Seq, Va, VmaState
+from secondsight.linux.mm_types import VM_DEVMAP, VM_PFNMAP, AddressSpace, Driver, Flags, Frame, Mm, Pgoff, Range, Result, Seq, Va, VaEnd, VmaState
 from secondsight.linux.page_alloc import ZERO_PFN, alloc_page, frames, mem_init
 from secondsight.linux.vma import do_vmi_align_munmap
 
 __all__ = ["HmmFile"]
 
-PAGES, THREADS, FRAMES = 4, 3, 10
+PAGES, THREADS, FRAMES = 4, 3, 12
 
 NOT_YET = -1
 """What the C is given in a function of another file until the model's has returned."""
@@ -49,6 +49,7 @@ class Op(IntEnum):
     ZAP = 2
     TOUCH = 3
     UNMAP = 4
+    RANGE = 5
 
 
 class Kind(IntEnum):
@@ -72,12 +73,16 @@ class Entry(IntEnum):
     ZERO = 3
 
 
-Value = Annotated[int, Bounds(-200, 200)]
+Value = Annotated[int, Bounds(-200, 255)]
 Index = Annotated[int, Bounds(0, 200)]
 
 operation = const("conform.hmm.operation", Op)
 first = const("conform.hmm.first", Value)
 second = const("conform.hmm.second", Value)
+third = const("conform.hmm.third", Value)
+fourth = const("conform.hmm.fourth", Value)
+fifth = const("conform.hmm.fifth", Value)
+COLUMNS = ("first", "second", "third", "fourth", "fifth")
 
 
 class Results(Record):
@@ -100,7 +105,7 @@ class Mirror(Driver):
 
 
 class Backing(AddressSpace):
-    """A file with one page, whose own fault does whatever a file's may do."""
+    """A file with the same frame for each page, whose own fault does whatever a file's may do."""
 
     kind: Kind
     frame: Ref[Frame]
@@ -137,6 +142,23 @@ def range_fault(mm: Mm, mirror: Mirror, va: Va, request: Flags, locked: bool) ->
     return pfn
 
 
+def pages_fault(mm: Mm, mirror: Mirror, item: hmm.HmmRange, start: Va, end: VaEnd, default: Flags, mask: Flags, asked: Value) -> Result:
+    """Ask for several pages; `asked` has two bits of each."""
+    mm.mmap_lock.read_lock()
+    with atomic:
+        item.start = start
+        item.end = end
+        item.default_flags = default
+        item.pfn_flags_mask = mask
+        for i in range(len(item.hmm_pfns)):
+            item.hmm_pfns[i] = asked % 4
+            asked = asked // 4
+    item.notifier_seq = mirror.notifier.invalidate_seq
+    ret = hmm.hmm_range_fault_pages(mirror.notifier, item)
+    mm.mmap_lock.read_unlock()
+    return ret
+
+
 def touch(mm: Mm, va: Va, write: bool) -> None:
     """A CPU's fault."""
     mm.mmap_lock.read_lock()
@@ -144,7 +166,7 @@ def touch(mm: Mm, va: Va, write: bool) -> None:
     mm.mmap_lock.read_unlock()
 
 
-def script(mm: Mm, mirror: Mirror, thread: Index, at: Index, end: Index) -> None:
+def script(mm: Mm, mirror: Mirror, item: hmm.HmmRange, thread: Index, at: Index, end: Index) -> None:
     """What a thread does: the operations from `at` to before `end`."""
     while at < end:
         op = operation[at]
@@ -153,6 +175,8 @@ def script(mm: Mm, mirror: Mirror, thread: Index, at: Index, end: Index) -> None
         ret: Value = 0
         if op == Op.FAULT or op == Op.FAULT_UNLOCKED:
             ret = range_fault(mm, mirror, a, b, op == Op.FAULT)
+        elif op == Op.RANGE:
+            ret = pages_fault(mm, mirror, item, a, b, third[at], fourth[at], fifth[at])
         elif op == Op.ZAP:
             zap_page_range_single(mm, a, b)
         elif op == Op.TOUCH:
@@ -182,8 +206,15 @@ class HmmFile(Target):
         Boundary("range_fault", "mm.mmap_lock.read_lock()", Stop("down_read")),
         Boundary("range_fault", "seq = ", Stop("read_seq")),
         Boundary("range_fault", "mm.mmap_lock.read_unlock()", Stop("up_read")),
+        Boundary("pages_fault", "mm.mmap_lock.read_lock()", Stop("down_read")),
+        Boundary("pages_fault", "with atomic:", Stop("fill_in")),
+        Boundary("pages_fault", "item.notifier_seq = ", Stop("read_seq")),
+        Boundary("pages_fault", "mm.mmap_lock.read_unlock()", Stop("up_read")),
         Boundary("hmm_range_fault_locked", "with atomic: mm = notifier.mm", Stop("enter"), (Stop("fault_handled", "hmm_vma_fault"),)),
         Boundary("hmm_range_fault_locked", "pfn = hmm_vma_walk(", Stop("find_vma")),
+        Boundary("hmm_range_fault_pages", "with atomic: mm = notifier.mm", Stop("enter")),
+        Boundary("hmm_range_fault_pages", "collided = mmu_interval_check_retry(", Stop("fault_handled", "hmm_vma_fault")),
+        Boundary("hmm_range_fault_pages", "found = hmm_walk(", Stop("find_vma")),
         Boundary("touch", "mm.mmap_lock.read_lock()", Stop("down_read")),
         Boundary("touch", "mm.mmap_lock.read_unlock()", Stop("up_read")),
         # Functions of other files: the thread waits where it called them.
@@ -229,54 +260,56 @@ class HmmFile(Target):
     def scene(self, configuration: Configuration) -> Scene:
         setup = configuration.setup
         tasks = [task for thread in configuration.threads for task in thread]
-        columns = [(*task.arguments, 0, 0)[:2] for task in tasks]
-        data = {
-            "conform.hmm.operation": [Op(task.code) for task in tasks],
-            "conform.hmm.first": [column[0] for column in columns],
-            "conform.hmm.second": [column[1] for column in columns],
-        }
+        columns = [(*task.arguments, 0, 0, 0, 0, 0)[:5] for task in tasks]
+        data: dict[str, Sequence[int]] = {"conform.hmm.operation": [Op(task.code) for task in tasks]}
+        data |= {f"conform.hmm.{name}": [column[i] for column in columns] for i, name in enumerate(COLUMNS)}
         sizes = bounds(pages=PAGES, frames=FRAMES, subscribers=1)
-        machine = Machine(bounds=sizes, pools={Mirror: 1, Backing: PAGES}, data=data)
+        machine = Machine(bounds=sizes, pools={Mirror: 1, Backing: PAGES, hmm.HmmRange: THREADS}, data=data)
         with machine:
             mem_init()
             mm = mm_alloc()
-            mm.unstable = setup[1] == 1
+            mm.unstable = setup[2] == 1
             mirror = machine.pool(Mirror).alloc()
             mn.mmu_interval_notifier_insert(mirror, mm, 0, PAGES)
-            backings = [_map(machine, mm, page, Kind(setup[2 + 2 * page]), Entry(setup[3 + 2 * page])) for page in range(PAGES)]
+            backings = _map(machine, mm, [(Kind(setup[3 + 2 * page]), Entry(setup[4 + 2 * page])) for page in range(PAGES)])
+            items = [machine.pool(hmm.HmmRange).alloc() for _ in range(THREADS)]
             threads, at = [], 0
             for number, thread in enumerate(configuration.threads):
-                threads.append(Thread(f"thread {number}", script, (mm, mirror, number, at, at + len(thread))))
+                threads.append(Thread(f"thread {number}", script, (mm, mirror, items[number], number, at, at + len(thread))))
                 at += len(thread)
             program = build(machine, threads, room=Room(THREADS, (script,)))
-            return _View(program, mm, mirror, backings, len(threads)).scene()
+            return _View(program, mm, mirror, backings, items, len(threads)).scene()
 
 
-def _map(machine: Machine, mm: Mm, page: int, kind: Kind, entry: Entry) -> Backing:
-    """Map a page, with or without an entry for it; the file of it, used or not."""
-    backing = machine.pool(Backing).alloc()
-    backing.kind = kind
-    backing.frame = frame = alloc_page()
-    if kind != Kind.NONE:
-        vma = mm.vmas[page]
-        vma.state = VmaState.MAPPED
-        vma.write = kind not in (Kind.READ, Kind.FILE_READ)
-        vma.file = backing if kind > Kind.WRITE else None
-    if entry != Entry.NONE:
-        pte = mm.ptes[page]
-        frame.refcount += 1
-        pte.frame = frames[ZERO_PFN] if entry == Entry.ZERO else frame
-        pte.writable = entry == Entry.WRITE
-    return backing
+def _map(machine: Machine, mm: Mm, pages: Sequence[tuple[Kind, Entry]]) -> list[Backing]:
+    """Map pages, with or without an entry for each; neighbours of a kind are of one vma. The files."""
+    backings: list[Backing] = []
+    for page, (kind, entry) in enumerate(pages):
+        vma, pte = mm.vmas[page], mm.ptes[page]
+        if kind != Kind.NONE:
+            vma.state = VmaState.MAPPED
+            vma.write = kind not in (Kind.READ, Kind.FILE_READ)
+            vma.pgoff = page
+        if kind > Kind.WRITE:
+            if not page or pages[page - 1][0] != kind:
+                backings.append(machine.pool(Backing).alloc())
+                backings[-1].kind = kind
+                backings[-1].frame = alloc_page()
+            vma.file = backings[-1]
+        if entry != Entry.NONE:
+            pte.frame = frames[ZERO_PFN] if entry == Entry.ZERO else alloc_page()
+            pte.writable = entry == Entry.WRITE
+    return backings
 
 
 class _View:
     """What both sides have of a state."""
 
-    def __init__(self, program: Program, mm: Mm, mirror: Mirror, backings: list[Backing], threads: int) -> None:
+    def __init__(self, program: Program, mm: Mm, mirror: Mirror, backings: list[Backing], items: list[hmm.HmmRange], threads: int) -> None:
         self.program, eyes = program, Eyes(program)
         self.mmap, self.seq = eyes.semaphore(mm.mmap_lock), eyes.field(mirror.notifier, "invalidate_seq")
         self.of, self.fault = eyes.array(results, "of")[:threads], eyes.array(results, "fault")
+        self.pfns = [eyes.array(item, "hmm_pfns") for item in items]
         self.unstable = eyes.field(mm, "unstable")
         self.frame_at = {eyes.offset(frame): i for i, frame in enumerate(frames)}
         self.kind_at = {eyes.offset(backing): backing.kind for backing in backings}
@@ -329,12 +362,30 @@ class _View:
         for number in range(PAGES):
             kind, entry = self.page(state, number)
             text += f" page={int(kind)}:" + (f"{(entry - 1) // 2}{'rw'[(entry - 1) % 2]}" if entry else "")
+        for pfns in self.pfns:
+            text += " range=" + ",".join(_pfn(read(state)) for read in pfns)
         for thread, counter in enumerate(self.counters):
             if self.kinds.get(counter(state)) == "handle_mm_fault":
                 va, flags = self.asks[thread]
                 text += f" fault={thread}:{va(state)}:{'w' if flags(state) & FAULT_FLAG_WRITE else 'r'}"
         return text
 
+
+def _pfn(entry: int) -> str:
+    """An entry of hmm_pfns as c/hmm.c writes it."""
+    if entry == hmm.HMM_PFN_NO_PAGE:
+        return "E"
+    if entry & hmm.HMM_PFN_VALID:
+        return f"{entry % 16}{'w' if entry & hmm.HMM_PFN_WRITE else 'r'}"
+    return f"-{entry}"
+
+
+LEVELS = 3
+"""Levels of page tables below the first. Where one is missing the kernel asks what any page of the hole wants, and the model,
+which has no page tables, what the first does: so each page is asked for alike there."""
+
+ONE_PAGE, ALIKE, OF_EACH = range(3)
+"""What threads ask for: one page, several that are asked for alike, several of which something of its own is asked."""
 
 SNAPSHOT, READING, WRITING = 0, hmm.HMM_PFN_REQ_FAULT, hmm.HMM_PFN_REQ_FAULT | hmm.HMM_PFN_REQ_WRITE
 REQUESTS = (SNAPSHOT, READING, hmm.HMM_PFN_REQ_WRITE, WRITING)
@@ -359,37 +410,51 @@ def _asserts(release: str) -> bool:
 
 def _draw(source: random.Random, release: str) -> Configuration:
     """One to three threads over four pages."""
-    setup = [source.randrange(4), int(source.random() < 0.1)]
-    for _ in range(PAGES):
-        kind = source.choice([*Kind, Kind.WRITE, Kind.WRITE, Kind.READ])
+    style = source.choice((ONE_PAGE, ALIKE, OF_EACH, OF_EACH))
+    levels = LEVELS if style == OF_EACH else source.randrange(LEVELS + 1)
+    setup = [levels, int(style == ONE_PAGE and source.random() < 0.5), int(source.random() < 0.1)]
+    kinds = [source.choice([*Kind, Kind.WRITE, Kind.WRITE, Kind.READ]) for _ in range(PAGES)]
+    if style != ONE_PAGE and source.random() < 0.5:
+        kinds[1:3] = [kinds[0], kinds[3]]
+    for kind in kinds:
         setup += [kind, source.choice(_entries(kind))]
     threads: list[list[Operation]] = [[] for _ in range(source.randint(1, THREADS))]
     for number, operations in enumerate(threads):
         for _ in range(source.randint(1, 4)):
             start = source.randrange(PAGES)
+            end = source.randint(start + 1, PAGES)
             what = "fault" if number == 0 else source.choice(["fault", "fault", "zap", "zap", "touch", "unmap"])
-            if what == "fault":
+            if what == "fault" and style != ONE_PAGE:
+                each = (source.choice((0, 0, *REQUESTS)), source.choice((WRITING, WRITING, *REQUESTS)))
+                operations.append(task(Op.RANGE, start, end, *(each if style == OF_EACH else (source.choice(REQUESTS), 0)), source.randrange(4**PAGES)))
+            elif what == "fault":
                 op = Op.FAULT_UNLOCKED if len(threads) == 1 and _asserts(release) and source.random() < 0.1 else Op.FAULT
                 operations.append(task(op, start, source.choice(REQUESTS)))
             elif what == "touch":
                 operations.append(task(Op.TOUCH, start, source.randint(0, 1)))
             else:
-                operations.append(task(Op.ZAP if what == "zap" else Op.UNMAP, start, source.randint(start + 1, PAGES)))
+                operations.append(task(Op.ZAP if what == "zap" else Op.UNMAP, start, end))
     return Configuration(tuple(setup), tuple(tuple(operations) for operations in threads))
 
 
+PAIRED = (
+    (Kind.NONE, Entry.NONE), (Kind.READ, Entry.NONE), (Kind.READ, Entry.READ), (Kind.WRITE, Entry.NONE), (Kind.WRITE, Entry.ZERO),
+    (Kind.WRITE, Entry.WRITE), (Kind.PFNMAP, Entry.WRITE), (Kind.DEVICE, Entry.WRITE), (Kind.FILE_WRITE, Entry.NONE),
+)  # fmt: skip
+"""What two neighbours are, of which every pair is tried."""
+
+
 def _bounded(release: str) -> Iterator[Configuration]:
-    """Every request for every kind of page, alone; and small worlds of two and three threads."""
-    for kind, request, levels in product(Kind, REQUESTS, (0, 3)):
+    """Every request for every kind of page and of every pair of pages, alone; and small worlds of two and three threads."""
+    for kind, request, levels in product(Kind, REQUESTS, range(LEVELS + 1)):
         for entry in _entries(kind):
-            for page in (0, 2):
-                yield Configuration(_setup(levels, {page: (kind, entry)}), ((task(Op.FAULT, page, request),),))
+            page = 2 * (levels % 2)
+            yield Configuration(_setup(levels, {page: (kind, entry)}, divided=levels % 2), ((task(Op.FAULT, page, request),),))
     for request in REQUESTS:
-        for levels in (1, 2):
-            yield Configuration(_setup(levels, {1: (Kind.WRITE, Entry.NONE)}), ((task(Op.FAULT, 1, request),),))
         yield Configuration(_setup(0, {0: (Kind.WRITE, Entry.NONE)}, unstable=1), ((task(Op.FAULT, 0, request),),))
         if _asserts(release):
             yield Configuration(_setup(0, {0: (Kind.WRITE, Entry.WRITE)}), ((task(Op.FAULT_UNLOCKED, 0, request),),))
+    yield from _bounded_ranges()
     for kind, request in product((Kind.WRITE, Kind.READ, Kind.FILE_WRITE, Kind.DEVICE), REQUESTS):
         for entry in _entries(kind):
             world = _setup(0, {0: (kind, entry)})
@@ -397,12 +462,31 @@ def _bounded(release: str) -> Iterator[Configuration]:
             yield Configuration(world, ((ask,), (task(Op.ZAP, 0, 1),)))
             yield Configuration(world, ((ask,), (task(Op.UNMAP, 0, 1),)))
             yield Configuration(world, ((ask,), (task(Op.TOUCH, 0, 1),)))
-            yield Configuration(world, ((ask,), (task(Op.TOUCH, 0, 0), task(Op.ZAP, 0, 2)), (task(Op.TOUCH, 0, 1),)))
+    for request in (READING, WRITING):
+        world = _setup(LEVELS, {0: (Kind.WRITE, Entry.NONE), 1: (Kind.WRITE, Entry.ZERO), 2: (Kind.FILE_WRITE, Entry.NONE)})
+        ask = task(Op.RANGE, 0, 3, request, 0, 0)
+        yield Configuration(world, ((ask,), (task(Op.ZAP, 1, 2),), (task(Op.TOUCH, 0, 1),)))
+        yield Configuration(world, ((ask,), (task(Op.UNMAP, 1, 2),), (task(Op.TOUCH, 0, 0),)))
 
 
-def _setup(levels: int, pages: dict[int, tuple[Kind, Entry]], unstable: int = 0) -> tuple[int, ...]:
-    """A configuration's numbers: how many levels of page tables there are already, and what is at each page."""
-    found = [levels, unstable]
+def _bounded_ranges() -> Iterator[Configuration]:
+    """Calls for several pages by one thread."""
+    for (one, two), request in product(product(PAIRED, PAIRED), REQUESTS):
+        yield Configuration(_setup(LEVELS * (request % 2), {0: one, 1: two}), ((task(Op.RANGE, 0, 2, request, 0, 0),),))
+    worlds = [{1: (Kind.WRITE, first), 2: (Kind.WRITE, second)} for first, second in product((Entry.NONE, Entry.ZERO), (Entry.NONE, Entry.WRITE))]
+    worlds += [{1: (Kind.PFNMAP, Entry.WRITE), 2: (Kind.PFNMAP, Entry.WRITE)}, {}, {1: (Kind.READ, Entry.READ), 2: (Kind.FILE_READ, Entry.NONE)}]
+    for world, default, mask, first, second in product(worlds, (SNAPSHOT, READING), REQUESTS, REQUESTS, REQUESTS):
+        yield Configuration(_setup(LEVELS, world), ((task(Op.RANGE, 1, 3, default, mask, first + 4 * second),),))
+    everything = dict(enumerate(((Kind.WRITE, Entry.WRITE), (Kind.WRITE, Entry.READ), (Kind.WRITE, Entry.NONE), (Kind.WRITE, Entry.ZERO))))
+    for levels, present in product(range(LEVELS + 1), ({}, everything, {1: (Kind.READ, Entry.READ)}, {3: (Kind.READ, Entry.READ)})):
+        for start, end in ((0, 4), (1, 3), (1, 4), (2, 4)):
+            yield Configuration(_setup(levels, present, divided=1), ((task(Op.RANGE, start, end, SNAPSHOT, 0, 255),),))
+
+
+def _setup(levels: int, pages: dict[int, tuple[Kind, Entry]], divided: int = 0, unstable: int = 0) -> tuple[int, ...]:
+    """A configuration's numbers: how many levels of page tables there are already, whether the pages lie in two of them, whether
+    an anonymous fault fails, and what is at each page."""
+    found = [levels, divided, unstable]
     for page in range(PAGES):
         found += pages.get(page, (Kind.NONE, Entry.NONE))
     return tuple(int(number) for number in found)
