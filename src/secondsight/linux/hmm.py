@@ -226,7 +226,7 @@ def hmm_walk(mm: Mm, item: HmmRange, start: VaEnd) -> Walk:
         if is_mirrored(mm, va):
             for i in range(va, end):
                 pfn = hmm_vma_walk(mm, i, requested(item, i))
-                if pfn == NEED_FAULT or pfn == NEED_WRITE_FAULT:
+                if pfn <= NEED_FAULT:
                     return faults_wanted(i, end, pfn == NEED_WRITE_FAULT)
                 if pfn == -EPERM:
                     return -EPERM

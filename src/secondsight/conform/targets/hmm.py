@@ -26,7 +26,22 @@ from secondsight.linux.memory import (
     insert_pfn,
     zap_page_range_single,
 )
-from secondsight.linux.mm_types import VM_DEVMAP, VM_PFNMAP, AddressSpace, Driver, Flags, Frame, Mm, Pgoff, Range, Result, Seq, Va, VaEnd, VmaState
+from secondsight.linux.mm_types import (
+    VM_DEVMAP,
+    VM_PFNMAP,
+    AddressSpace,
+    Driver,
+    Flags,
+    Frame,
+    Mm,
+    Pgoff,
+    Range,
+    Result,
+    Seq,
+    Va,
+    VaEnd,
+    VmaState,
+)
 from secondsight.linux.page_alloc import ZERO_PFN, alloc_page, frames, mem_init
 from secondsight.linux.vma import do_vmi_align_munmap
 
@@ -349,7 +364,7 @@ class _View:
         if then == "Backing.fault":
             return KERNELS_FAULT[self.fault[thread](after)]
         if then == "handle_mm_fault":
-            mapped, write, file, frame, writable = self.pages[self.asks[thread][0](before)]
+            mapped, write, file, frame, _ = self.pages[self.asks[thread][0](before)]
             if mapped(before) != VmaState.MAPPED or (self.asks[thread][1](before) & FAULT_FLAG_WRITE and not write(before)):
                 return KERNELS_FAULT[VM_FAULT_SIGSEGV]
             if not frame(before) and not file(before) and self.unstable(before):

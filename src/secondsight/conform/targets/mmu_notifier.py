@@ -8,10 +8,10 @@ from dataclasses import replace
 from enum import IntEnum
 from typing import Annotated, ClassVar, Literal
 
-from secondsight.conform.eyes import Eyes, Read
+from secondsight.conform.eyes import Eyes
 from secondsight.conform.place import Boundary, Stop
 from secondsight.conform.target import Configuration, Difference, Operation, Scene, Target
-from secondsight.lang import U8, Array, Bounds, Machine, Record, RwLock, atomic, const, shared
+from secondsight.lang import U8, Array, Bounds, Machine, Record, atomic, const, shared
 from secondsight.lang.program import Program, Room, Thread, build
 from secondsight.linux import EAGAIN, bounds
 from secondsight.linux import mmu_notifier as mn
