@@ -27,6 +27,7 @@ from secondsight.linux.page_alloc import page_to_pfn
 __all__ = [
     "HMM_PFN_ERROR",
     "HMM_PFN_NONE",
+    "HMM_PFN_NO_PAGE",
     "HMM_PFN_REQ_FAULT",
     "HMM_PFN_REQ_WRITE",
     "HMM_PFN_VALID",
