@@ -68,6 +68,8 @@ class Target(ABC):
     """The conformer's own C file in `c/`."""
     functions: ClassVar[tuple[str, ...]]
     """The functions of the file that are compared; the document lists them."""
+    model_functions: ClassVar[tuple[str, ...]] = ()
+    """The functions of the model that stand beside them, where their names are others."""
     boundaries: ClassVar[Sequence[Boundary]]
     merged: ClassVar[Mapping[Stop, str]]
     """Places that the C may be left at and the model may not, with the reason why nothing is lost by that."""

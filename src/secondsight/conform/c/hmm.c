@@ -39,6 +39,7 @@ static struct mmu_interval_notifier *notifier;
 static unsigned long base;
 static unsigned long *table[5]; /* pgd, pud, pmd, and two of entries */
 static int kind[PAGES];
+static long absent, unmirrored;
 static unsigned long pfns[RANGES][PAGES];
 
 /* What a thread has called handle_mm_fault() with, while the model has not begun with it. */
@@ -178,13 +179,23 @@ static void make_tables(int page, int levels)
 		table[2][pmd_index(address)] = (unsigned long)last_table(page) | _KERNPG_TABLE | _PAGE_USER;
 }
 
+/* What an entry without a page is: the model has only one such. */
+static unsigned long absent_entry(int page)
+{
+	if (!kind[page] || !absent)
+		return 0;
+	make_tables(page, 3);
+	return absent == 1 ? __swp_entry_to_pte(__swp_entry(0, 7)).pte :
+			     __swp_entry_to_pte(__swp_entry(SWP_PTE_MARKER, PTE_MARKER_UFFD_WP)).pte;
+}
+
 /* An entry: 0, or 1 + 2 * its frame + whether it may be written. */
 static void set_entry(int page, long value)
 {
 	unsigned long flags = _PAGE_PRESENT | _PAGE_USER | _PAGE_ACCESSED, frame = (unsigned long)(value - 1) / 2;
 
 	if (value == 0) {
-		*entry(page) = 0;
+		*entry(page) = absent_entry(page);
 		return;
 	}
 	make_tables(page, 3);
@@ -203,9 +214,10 @@ static void set_entry(int page, long value)
 static void make_vmas(void)
 {
 	static const unsigned long flags[] = {
-		0, VM_READ, VM_READ | VM_WRITE, VM_READ | VM_WRITE | VM_PFNMAP, VM_READ | VM_WRITE | VM_MIXEDMAP,
+		0, VM_READ, VM_READ | VM_WRITE, 0, VM_READ | VM_WRITE | VM_MIXEDMAP,
 		VM_READ, VM_READ | VM_WRITE
 	};
+	static const unsigned long not_mirrored[] = { VM_READ | VM_WRITE | VM_PFNMAP, VM_READ | VM_WRITE | VM_IO, 0 };
 	int page, count = 0;
 
 	memset(vma, 0, PAGES * sizeof(*vma));
@@ -215,7 +227,7 @@ static void make_vmas(void)
 		if (!page || kind[page] != kind[page - 1]) {
 			vma[count].vm_mm = mm;
 			vma[count].vm_start = ADDRESS(page);
-			*(unsigned long *)&vma[count++].vm_flags = flags[kind[page]];
+			*(unsigned long *)&vma[count++].vm_flags = kind[page] == VMA_PFNMAP ? not_mirrored[unmirrored] : flags[kind[page]];
 		}
 		vma[count - 1].vm_end = ADDRESS(page + 1);
 	}
@@ -234,7 +246,8 @@ void ss_poke(int what, const long *arguments)
 	make_vmas();
 }
 
-/* Arguments: how many levels of empty page tables there are already below the first; whether the pages lie in two of the last. */
+/* Arguments: how many levels of empty page tables there are already below the first; whether the pages lie in two of the last;
+ * (not used); what an absent entry is; what a vma is that is not mirrored. */
 void ss_setup(const long *arguments)
 {
 	struct paravirt_callee_save identity = { ss_identity };
@@ -245,6 +258,8 @@ void ss_setup(const long *arguments)
 	pv_ops.mmu.pmd_val = pv_ops.mmu.make_pmd = pv_ops.mmu.pud_val = pv_ops.mmu.make_pud = identity;
 	pv_ops.mmu.p4d_val = pv_ops.mmu.make_p4d = identity;
 	base = 2 * PMD_SIZE - (arguments[1] ? PAGES / 2 : PAGES) * PAGE_SIZE;
+	absent = arguments[3];
+	unmirrored = arguments[4];
 	mm = ss_alloc(sizeof(*mm));
 	vma = ss_alloc(PAGES * sizeof(*vma));
 	notifier = ss_alloc(sizeof(*notifier));
@@ -401,7 +416,7 @@ void ss_look(void)
 		ss_text(" page=");
 		ss_number(kind[i]);
 		ss_text(":");
-		if (value) {
+		if (value & _PAGE_PRESENT) {
 			ss_number((long)(value >> PAGE_SHIFT & 0xffffffUL) - (long)FIRST_PFN);
 			ss_text(value & _PAGE_RW ? "w" : "r");
 		}

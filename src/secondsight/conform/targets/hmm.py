@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from enum import IntEnum
 from itertools import product
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
-from secondsight.conform.eyes import Eyes
+from secondsight.conform.eyes import Eyes, Read
 from secondsight.conform.place import Boundary, Stop, stops_of
 from secondsight.conform.target import Configuration, Difference, Operation, Scene, Target
 from secondsight.lang import Array, Bounds, Machine, Record, Ref, atomic, choose, const, current, shared
@@ -216,6 +216,10 @@ class HmmFile(Target):
         "hmm_range_fault", "hmm_vma_walk_test", "hmm_vma_walk_hole", "hmm_vma_walk_pmd", "hmm_vma_handle_pte", "hmm_vma_fault",
         "hmm_pte_need_fault", "hmm_range_need_fault", "hmm_pfns_fill", "pte_to_hmm_pfn_flags",
     )  # fmt: skip
+    model_functions = (
+        "hmm_range_fault_locked", "hmm_range_fault_pages", "hmm_vma_walk", "hmm_walk", "requested", "faults_wanted", "is_mirrored",
+        "segment_end", "mmu_interval_check_retry",
+    )  # fmt: skip
     boundaries = (
         Boundary("script", "results.of[thread] = ret", Stop("result")),
         Boundary("range_fault", "mm.mmap_lock.read_lock()", Stop("down_read")),
@@ -246,12 +250,12 @@ class HmmFile(Target):
             )
         ),
     )  # fmt: skip
-    merged = {
+    merged: ClassVar[Mapping[Stop, str]] = {
         Stop("find_vma"): "the vma after the one that is looked at: under the mmap lock nothing is mapped or taken out",
         Stop("fault_handled"): "where our own handle_mm_fault() returns",
         ELSEWHERE: "where our own stub for another file's function is left at once",
     }
-    rules = {"lock-not-held": ("warning",)}
+    rules: ClassVar[Mapping[str, tuple[str, ...]]] = {"lock-not-held": ("warning",)}
     differences = (
         Difference(
             "handle_mm_fault()",
@@ -286,7 +290,7 @@ class HmmFile(Target):
             mm.unstable = setup[2] == 1
             mirror = machine.pool(Mirror).alloc()
             mn.mmu_interval_notifier_insert(mirror, mm, 0, PAGES)
-            backings = _map(machine, mm, [(Kind(setup[3 + 2 * page]), Entry(setup[4 + 2 * page])) for page in range(PAGES)])
+            backings = _map(machine, mm, [(Kind(setup[5 + 2 * page]), Entry(setup[6 + 2 * page])) for page in range(PAGES)])
             items = [machine.pool(hmm.HmmRange).alloc() for _ in range(THREADS)]
             threads, at = [], 0
             for number, thread in enumerate(configuration.threads):
@@ -332,6 +336,7 @@ class _View:
             tuple(eyes.field(vma, name) for name in ("state", "write", "file")) + tuple(eyes.field(pte, name) for name in ("frame", "writable"))
             for vma, pte in zip(mm.vmas, mm.ptes, strict=True)
         ]
+        self.last, self.last_mapped = b"", [(0, 0)]
         self.counters = [eyes.counter(i) for i in range(threads)]
         self.asks = [tuple(eyes.local(i, "handle_mm_fault", name) for name in ("va", "flags")) for i in range(threads)]
         self.kinds = {number: boundary.stop.kind for number, boundary in stops_of(program, HmmFile.boundaries, HmmFile.file).items() if boundary.stop}
@@ -341,9 +346,13 @@ class _View:
         """Looks, pokes, and what is given."""
         return Scene(self.program, self.look, self.poke, self.given)
 
-    def page(self, state: bytes, number: int) -> tuple[int, int]:
-        """The kind of vma and the entry of a page, as they are poked."""
-        mapped, write, file, frame, writable = self.pages[number]
+    def mapped(self, state: bytes) -> list[tuple[int, int]]:
+        """The kind of vma and the entry of each page, as they are poked."""
+        if state != self.last:
+            self.last, self.last_mapped = state, [self._page(state, *page) for page in self.pages]
+        return self.last_mapped
+
+    def _page(self, state: bytes, mapped: Read, write: Read, file: Read, frame: Read, writable: Read) -> tuple[int, int]:
         kind = 0
         if mapped(state) == VmaState.MAPPED:
             backing = self.kind_at.get(file(state))
@@ -353,7 +362,7 @@ class _View:
 
     def poke(self, state: bytes) -> list[str]:
         """The page tables, the vmas and the notifier's number."""
-        return [f"0 {self.seq(state)} " + " ".join(f"{kind} {entry}" for kind, entry in (self.page(state, i) for i in range(PAGES)))]
+        return [f"0 {self.seq(state)} " + " ".join(f"{kind} {entry}" for kind, entry in self.mapped(state))]
 
     def given(self, before: bytes, after: bytes, thread: int) -> int:
         """What handle_mm_fault() returned in this step, in the kernel's numbers; `NOT_YET`."""
@@ -374,8 +383,7 @@ class _View:
     def look(self, state: bytes) -> str:
         """The look that c/hmm.c has."""
         text = "".join(f"{read(state)} " for read in self.of) + f"mmap={self.mmap(state)} seq={self.seq(state)}"
-        for number in range(PAGES):
-            kind, entry = self.page(state, number)
+        for kind, entry in self.mapped(state):
             text += f" page={int(kind)}:" + (f"{(entry - 1) // 2}{'rw'[(entry - 1) % 2]}" if entry else "")
         for pfns in self.pfns:
             text += " range=" + ",".join(_pfn(read(state)) for read in pfns)
@@ -398,6 +406,11 @@ def _pfn(entry: int) -> str:
 LEVELS = 3
 """Levels of page tables below the first. Where one is missing the kernel asks what any page of the hole wants, and the model,
 which has no page tables, what the first does: so each page is asked for alike there."""
+
+ABSENT = (1, 2)
+"""What the C has for the model's absent entry in a vma, beside an empty one: a page in swap, a marker."""
+UNMIRRORED = (1, 2)
+"""What the C has for the model's VM_PFNMAP, beside that: VM_IO, and a vma that may not be read."""
 
 ONE_PAGE, ALIKE, OF_EACH = range(3)
 """What threads ask for: one page, several that are asked for alike, several of which something of its own is asked."""
@@ -427,7 +440,8 @@ def _draw(source: random.Random, release: str) -> Configuration:
     """One to three threads over four pages."""
     style = source.choice((ONE_PAGE, ALIKE, OF_EACH, OF_EACH))
     levels = LEVELS if style == OF_EACH else source.randrange(LEVELS + 1)
-    setup = [levels, int(style == ONE_PAGE and source.random() < 0.5), int(source.random() < 0.1)]
+    divided = int(style == ONE_PAGE and source.random() < 0.5)
+    setup = [levels, divided, int(source.random() < 0.1), source.choice((0, *ABSENT)), source.choice((0, *UNMIRRORED))]
     kinds = [source.choice([*Kind, Kind.WRITE, Kind.WRITE, Kind.READ]) for _ in range(PAGES)]
     if style != ONE_PAGE and source.random() < 0.5:
         kinds[1:3] = [kinds[0], kinds[3]]
@@ -466,6 +480,10 @@ def _bounded(release: str) -> Iterator[Configuration]:
             page = 2 * (levels % 2)
             yield Configuration(_setup(levels, {page: (kind, entry)}, divided=levels % 2), ((task(Op.FAULT, page, request),),))
     for request in REQUESTS:
+        for kind, absent in product((Kind.READ, Kind.WRITE, Kind.FILE_WRITE), ABSENT):
+            yield Configuration(_setup(0, {0: (kind, Entry.NONE)}, absent=absent), ((task(Op.FAULT, 0, request),),))
+        for unmirrored in UNMIRRORED:
+            yield Configuration(_setup(0, {0: (Kind.PFNMAP, Entry.READ)}, unmirrored=unmirrored), ((task(Op.FAULT, 0, request),),))
         yield Configuration(_setup(0, {0: (Kind.WRITE, Entry.NONE)}, unstable=1), ((task(Op.FAULT, 0, request),),))
         if _asserts(release):
             yield Configuration(_setup(0, {0: (Kind.WRITE, Entry.WRITE)}), ((task(Op.FAULT_UNLOCKED, 0, request),),))
@@ -482,6 +500,10 @@ def _bounded(release: str) -> Iterator[Configuration]:
         ask = task(Op.RANGE, 0, 3, request, 0, 0)
         yield Configuration(world, ((ask,), (task(Op.ZAP, 1, 2),), (task(Op.TOUCH, 0, 1),)))
         yield Configuration(world, ((ask,), (task(Op.UNMAP, 1, 2),), (task(Op.TOUCH, 0, 0),)))
+    empty = _setup(LEVELS, {page: (Kind.WRITE, Entry.NONE) for page in range(PAGES)})
+    second = task(Op.RANGE, 0, 2, SNAPSHOT, WRITING, 4 * READING)
+    yield Configuration(empty, ((second,), (task(Op.TOUCH, 0, 1),)))
+    yield Configuration(empty, ((second,), (task(Op.TOUCH, 0, 0), task(Op.ZAP, 1, 2))))
 
 
 def _bounded_ranges() -> Iterator[Configuration]:
@@ -498,10 +520,12 @@ def _bounded_ranges() -> Iterator[Configuration]:
             yield Configuration(_setup(levels, present, divided=1), ((task(Op.RANGE, start, end, SNAPSHOT, 0, 255),),))
 
 
-def _setup(levels: int, pages: dict[int, tuple[Kind, Entry]], divided: int = 0, unstable: int = 0) -> tuple[int, ...]:
+def _setup(
+    levels: int, pages: dict[int, tuple[Kind, Entry]], divided: int = 0, unstable: int = 0, absent: int = 0, unmirrored: int = 0
+) -> tuple[int, ...]:
     """A configuration's numbers: how many levels of page tables there are already, whether the pages lie in two of them, whether
-    an anonymous fault fails, and what is at each page."""
-    found = [levels, divided, unstable]
+    an anonymous fault fails, what the C has for an absent entry and for a vma that is not mirrored, and what is at each page."""
+    found = [levels, divided, unstable, absent, unmirrored]
     for page in range(PAGES):
         found += pages.get(page, (Kind.NONE, Entry.NONE))
     return tuple(int(number) for number in found)
