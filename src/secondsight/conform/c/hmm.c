@@ -45,6 +45,12 @@ static unsigned long pfns[RANGES][PAGES];
 /* What a thread has called handle_mm_fault() with, while the model has not begun with it. */
 static struct { int asks; long page, write; } fault[SS_THREADS];
 
+/* Read-side sections of RCU, which a mapped page table is: none may be open where the thread can be left. */
+static int rcu;
+
+void __rcu_read_lock(void) { rcu++; }
+void __rcu_read_unlock(void) { rcu--; }
+
 /* Variables of the kernel's: no encryption, four levels, and memory that is mapped where it is. */
 
 struct paravirt_patch_template pv_ops;
@@ -247,7 +253,7 @@ void ss_poke(int what, const long *arguments)
 }
 
 /* Arguments: how many levels of empty page tables there are already below the first; whether the pages lie in two of the last;
- * (not used); what an absent entry is; what a vma is that is not mirrored. */
+ * one for the model alone; what an absent entry is; what a vma is that is not mirrored. */
 void ss_setup(const long *arguments)
 {
 	struct paravirt_callee_save identity = { ss_identity };
@@ -420,6 +426,10 @@ void ss_look(void)
 			ss_number((long)(value >> PAGE_SHIFT & 0xffffffUL) - (long)FIRST_PFN);
 			ss_text(value & _PAGE_RW ? "w" : "r");
 		}
+	}
+	if (rcu) {
+		ss_text(" rcu=");
+		ss_number(rcu);
 	}
 	for (i = 0; i < RANGES; i++) {
 		ss_text(" range=");
