@@ -14,7 +14,16 @@ from secondsight.linux import mmu_notifier as mn
 from secondsight.linux.dma_buf import dma_buf_mmap
 from secondsight.linux.exit import exit_mm
 from secondsight.linux.fault import cpu_read, cpu_write
-from secondsight.linux.hmm import HMM_PFN_ERROR, HMM_PFN_NONE, HMM_PFN_REQ_FAULT
+from secondsight.linux.hmm import (
+    HMM_PFN_ERROR,
+    HMM_PFN_NO_PAGE,
+    HMM_PFN_NONE,
+    HMM_PFN_REQ_FAULT,
+    HMM_PFN_REQ_WRITE,
+    HMM_PFN_VALID,
+    HMM_PFN_WRITE,
+    HmmRange,
+)
 from secondsight.linux.madvise import madvise_dontneed
 from secondsight.linux.memfd import memfd_create
 from secondsight.linux.mm_types import Mm, Range, Result, Seq, Va
@@ -81,6 +90,77 @@ def test_a_number_that_has_moved_on_is_busy_and_the_lock_is_wanted() -> None:
             assert hmm.hmm_range_fault_locked(mirror.notifier, 1, 0, HMM_PFN_REQ_FAULT) == -EBUSY
         with pytest.raises(RuleBroken, match="lock-not-held"):
             hmm.hmm_range_fault_locked(mirror.notifier, 3, 0, HMM_PFN_REQ_FAULT)
+        with pytest.raises(RuleBroken, match="lock-not-held"):  # asked for before the number is looked at
+            hmm.hmm_range_fault_locked(mirror.notifier, 1, 0, HMM_PFN_REQ_FAULT)
+
+
+def test_a_wish_to_write_without_a_wish_for_a_fault_is_a_snapshot() -> None:
+    with world({Mirror: 1}) as (machine, mm):
+        mirror = mirror_of(machine, mm)
+        do_mmap(mm, 0, 1, None, 0, False)
+        with mm.mmap_lock.reading():
+            assert hmm.hmm_range_fault_locked(mirror.notifier, 1, 0, HMM_PFN_REQ_WRITE) == HMM_PFN_NONE
+        assert cpu_read(mm, 0) == 0
+        with mm.mmap_lock.reading():
+            assert hmm.hmm_range_fault_locked(mirror.notifier, 1, 0, HMM_PFN_REQ_WRITE) == ZERO_PFN
+
+
+# Several pages.
+
+
+def pages(mirror: Mirror, mm: Mm, item: HmmRange, *asked: int, default: int = 0, mask: int = 0) -> list[int] | int:
+    """What hmm_range_fault() says of the first pages, or its error."""
+    item.start, item.end, item.default_flags, item.pfn_flags_mask = 0, len(asked), default, mask
+    item.notifier_seq = mirror.notifier.invalidate_seq
+    for i, flags in enumerate(asked):
+        item.hmm_pfns[i] = flags
+    with mm.mmap_lock.reading():
+        ret = hmm.hmm_range_fault_pages(mirror.notifier, item)
+    return ret or [item.hmm_pfns[i] for i in range(len(asked))]
+
+
+def test_several_pages_are_told_of_as_they_are() -> None:
+    with world({Mirror: 1, HmmRange: 1}, pages=4) as (machine, mm):
+        mirror, item = mirror_of(machine, mm), machine.pool(HmmRange).alloc()
+        do_mmap(mm, 0, 2, None, 0, True)
+        do_mmap(mm, 2, 1, None, 0, False)
+        cpu_write(mm, 1, A)
+        assert cpu_read(mm, 2) == 0
+        frame = mm.ptes[1].frame
+        assert frame is not None
+        writable = page_to_pfn(frame) | HMM_PFN_VALID | HMM_PFN_WRITE
+        assert pages(mirror, mm, item, 1, 2, 3, 0) == [0, writable, ZERO_PFN | HMM_PFN_VALID, HMM_PFN_NO_PAGE]
+        assert pages(mirror, mm, item, 3, 3, 3, 3, mask=HMM_PFN_REQ_WRITE) == [0, writable, ZERO_PFN | HMM_PFN_VALID, HMM_PFN_NO_PAGE]
+        assert pages(mirror, mm, item, 0, 0, default=HMM_PFN_REQ_FAULT) == [ZERO_PFN | HMM_PFN_VALID, writable]
+        assert pages(mirror, mm, item, 0, 0, 0, 1, mask=HMM_PFN_REQ_FAULT) == -EFAULT
+        assert pages(mirror, mm, item, 0, 0, 3, 0, mask=3) == -EPERM
+        assert item.hmm_pfns[1] == writable  # what came before is filled in
+        assert item.hmm_pfns[2] == 3
+
+
+def test_a_fault_is_handled_for_the_rest_of_the_range_in_its_vma() -> None:
+    with world({Mirror: 1, HmmRange: 1}, pages=4, frames=6) as (machine, mm):
+        mirror, item = mirror_of(machine, mm), machine.pool(HmmRange).alloc()
+        do_mmap(mm, 0, 4, None, 0, True)
+        found = pages(mirror, mm, item, 0, 3, 0, mask=3)
+        assert isinstance(found, list)
+        assert found[0] == 0
+        assert all(pfn & HMM_PFN_WRITE for pfn in found[1:])
+        assert mm.ptes[3].frame is None
+        madvise_dontneed(mm, 0, 4)
+        mm.unstable = True
+        assert pages(mirror, mm, item, 0, 1, 0, mask=1) == -EFAULT
+
+
+def test_the_number_is_looked_at_again_after_a_fault() -> None:
+    with world({Mirror: 1, HmmRange: 1}, pages=3, frames=6) as (machine, mm):
+        mirror, item = mirror_of(machine, mm), machine.pool(HmmRange).alloc()
+        do_mmap(mm, 0, 2, None, 0, True)
+        assert cpu_read(mm, 0) == 0
+        assert pages(mirror, mm, item, 0, 0, default=3) == -EBUSY  # replacing the zero page was an invalidation
+        found = pages(mirror, mm, item, 0, 0, default=3)
+        assert isinstance(found, list)
+        assert all(pfn & HMM_PFN_WRITE for pfn in found)
 
 
 # Every interleaving: the right mirror, and three wrong ones.

@@ -91,7 +91,7 @@ def _fates(target: Target, source: KernelSource, of: str) -> list[Fate]:
     if of == "c":
         mutants = mutants_of_c((source.tree / target.file).read_text(), target.functions)
     else:
-        mutants = mutants_of_model((Path(secondsight.__file__).parent / "linux" / target.model).read_text(), target.functions)
+        mutants = mutants_of_model((Path(secondsight.__file__).parent / "linux" / target.model).read_text(), target.model_functions or target.functions)
     whose = target.file if of == "c" else f"linux/{target.model}"
     with Running() as running:
 

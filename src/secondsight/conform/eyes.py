@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from secondsight.lang import RwLock
 from secondsight.lang.layout import Layout
 from secondsight.lang.program import Program
 from secondsight.lang.records import Record, unwrap
@@ -18,6 +19,7 @@ class Eyes:
     """Readers of a program's state; a reference is read as the offset of its record (`offset`), 0 for None."""
 
     def __init__(self, program: Program) -> None:
+        self.program = program
         self.layout: Layout = program.layout
 
     def offset(self, record: Record) -> int:
@@ -37,6 +39,24 @@ class Eyes:
         assert isinstance(kind, ArrayType)
         at, stride = self.offset(record) + self.layout.offset(type(record), name), self.layout.size(kind.element)
         return [self._scalar(kind.element, at + i * stride) for i in range(self.layout.machine.bound(kind.size))]
+
+    def semaphore(self, lock: RwLock) -> Read:
+        """How c/stubs.c counts who holds a semaphore: the readers, or -1 for a writer."""
+        owner, readers = self.field(lock, "owner"), self.field(lock, "readers")
+        return lambda state: -1 if owner(state) else readers(state).bit_count()
+
+    def counter(self, thread: int) -> Read:
+        """A reader of a thread's program counter: the number of the boundary that it is at, 0 when it has ended."""
+        at, width = self.program.bases[thread], self.program.counter_width
+        return lambda state: int.from_bytes(state[at : at + width], "big")
+
+    def local(self, thread: int, function: str, name: str) -> Read:
+        """A reader of a local of a function that a thread is in, at a boundary where it is still needed."""
+        for where, frame in self.program.frames.items():
+            for var, slot in frame.slots.items():
+                if where.name == function and var.name == name:
+                    return self._scalar(var.type, self.program.bases[thread] + slot)
+        raise KeyError(f"{function} keeps no {name} from one step to the next")
 
     def _scalar(self, kind: object, at: int) -> Read:
         if isinstance(kind, RefType):

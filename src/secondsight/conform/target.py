@@ -50,9 +50,11 @@ class Scene:
     program: Program
     look: Callable[[bytes], str]
     poke: Callable[[bytes], list[str]] | None = None
-    """What the C is told before each step of what the model's other files own: `poke` commands without that word."""
-    given: Callable[[bytes, int], int] | None = None
-    """What a stub that stands for another file's function returns, once the model's has: of a state and a thread."""
+    """What the C is told before each step of what the model's other files own, as it is after the step: `poke` commands without
+    that word. So a step either changes that or lets the C look at it."""
+    given: Callable[[bytes, bytes, int], int] | None = None
+    """What the C's thread is given for a step, and a stub that stands for another file's function returns once the model's has:
+    of the states before and after, and the thread."""
 
 
 class Target(ABC):
@@ -66,6 +68,8 @@ class Target(ABC):
     """The conformer's own C file in `c/`."""
     functions: ClassVar[tuple[str, ...]]
     """The functions of the file that are compared; the document lists them."""
+    model_functions: ClassVar[tuple[str, ...]] = ()
+    """The functions of the model that stand beside them, where their names are others."""
     boundaries: ClassVar[Sequence[Boundary]]
     merged: ClassVar[Mapping[Stop, str]]
     """Places that the C may be left at and the model may not, with the reason why nothing is lost by that."""

@@ -259,8 +259,8 @@ class _Run:
             wanted = self.wanted[self.reference.counter(step.state, step.thread)]
         given = 0
         if self.scene.given is not None and step.state is not None:
-            given = self.scene.given(state, step.thread)
-        self._poke(state if step.state is None else step.state) if self.scene.poke is not None else None
+            given = self.scene.given(state, step.state, step.thread)
+        self._poke(state if step.state is None else step.state)
         self.commands.append(f"go {step.thread} {given} {wanted}")
         enabled, look = ("", "") if step.state is None else (self.enabled(step.state), self.look(step.state))
         self.last_look = look

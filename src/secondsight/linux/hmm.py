@@ -6,47 +6,80 @@ protocol (`mmu_notifier`), i.e. it may be used only under the driver's lock afte
 said no. The caller holds the mmap lock, so no vma goes away meanwhile; entries may.
 
     hmm_range_fault(notifier, va, write)                     takes and drops the mmap lock by itself
-    hmm_range_fault_locked(notifier, seq, va, request)       the kernel's own form: for those who hold the lock
-    already
+    hmm_range_fault_locked(notifier, seq, va, request)       one page, for those who hold the lock already
+    hmm_range_fault_pages(notifier, item)                    the kernel's own form: the pages of a struct hmm_range
 
-Left out: more than one page at a time (a driver that does so calls once for each page under one sequence number,
-which is the same but for -EBUSY in between); the per-page request flags; huge pages; device-private and
-device-exclusive pages.
+Left out: huge pages; device-private and device-exclusive pages; entries that say they have no page in a mapping of pages
+that do (VM_MIXEDMAP); the page tables themselves: an address space here lies in one, which is there.
 """
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Annotated, Final, Literal
 
-from secondsight.lang import atomic, hold_point, require
+from secondsight.lang import Array, Bounds, Errno, Record, atomic, hold_point, require
 from secondsight.linux.errno import EBUSY, EFAULT, ENOENT, EPERM
 from secondsight.linux.fork import mm_touch, mmget_not_zero, mmput
 from secondsight.linux.memory import FAULT_FLAG_WRITE, VM_FAULT_ERROR, handle_mm_fault, vma_flags
-from secondsight.linux.mm_types import VM_PFNMAP, Flags, IntervalNotifier, Mm, Pfn, Seq, Va, VmaState
+from secondsight.linux.mm_types import VM_PFNMAP, Flags, IntervalNotifier, Mm, Pfn, Seq, Va, VaEnd, VmaState
 from secondsight.linux.page_alloc import page_to_pfn
 
 __all__ = [
     "HMM_PFN_ERROR",
     "HMM_PFN_NONE",
+    "HMM_PFN_NO_PAGE",
     "HMM_PFN_REQ_FAULT",
     "HMM_PFN_REQ_WRITE",
+    "HMM_PFN_VALID",
+    "HMM_PFN_WRITE",
+    "HmmPfn",
+    "HmmRange",
     "hmm_range_fault",
     "hmm_range_fault_locked",
+    "hmm_range_fault_pages",
     "hmm_range_snapshot",
 ]
 
 HMM_PFN_REQ_FAULT: Final = 1
 """Fault in what is missing."""
 HMM_PFN_REQ_WRITE: Final = 2
-"""Fault until it can be written; together with HMM_PFN_REQ_FAULT."""
+"""Fault until it can be written; without HMM_PFN_REQ_FAULT it asks for nothing."""
 
 HMM_PFN_NONE: Final = -ENOENT
 """A snapshot's answer where nothing is present (the kernel leaves the entry 0)."""
 HMM_PFN_ERROR: Final = -EFAULT
 """A snapshot's answer where nothing can be mirrored: no vma, or a PFN mapping."""
 
+HMM_PFN_VALID: Final = 16
+"""An entry of `HmmRange.hmm_pfns`: there is a frame, whose number is in the lowest four bits."""
+HMM_PFN_WRITE: Final = 32
+"""And it may be written."""
+HMM_PFN_NO_PAGE: Final = 64
+"""HMM_PFN_ERROR in an entry: nothing can be mirrored there. 0 is an entry without a frame."""
+
 NEED_FAULT: Final = -100
 NEED_WRITE_FAULT: Final = -101
+
+
+HmmPfn = Annotated[int, Bounds(0, 127)]
+"""An entry of `HmmRange.hmm_pfns`: before a call HMM_PFN_REQ_ flags, after it a frame with HMM_PFN_ flags, or one of these."""
+Walk = Annotated[int, Bounds(-128, 511)]
+"""What a walk ended with: 0, a negative errno, or `faults_wanted`."""
+
+
+class HmmRange(Record):
+    """struct hmm_range (include/linux/hmm.h): the pages `start` to before `end`, what is asked of each, and what is there.
+
+    Of the first page `hmm_pfns[0]` tells. Asked for is what `hmm_pfns` has of `pfn_flags_mask`, and `default_flags`. The
+    notifier is given to the functions beside it. Left out: `dev_private_owner`.
+    """
+
+    notifier_seq: Seq
+    start: Va
+    end: VaEnd
+    hmm_pfns: Array[HmmPfn, Literal["pages"]]
+    default_flags: Flags
+    pfn_flags_mask: Flags
 
 
 def hmm_range_fault(notifier: IntervalNotifier, va: Va, write: bool) -> Pfn:
@@ -106,11 +139,12 @@ def hmm_range_fault_locked(notifier: IntervalNotifier, notifier_seq: Seq, va: Va
     while True:
         with atomic:
             mm = notifier.mm
+            assert mm is not None
+            require(mm.mmap_lock.held_by_me(), "lock-not-held", "hmm_range_fault without the mmap lock")
             collided = notifier.invalidate_seq != notifier_seq
         if collided:
             hold_point("hmm_range_fault:exit")
             return -EBUSY
-        assert mm is not None
         pfn = hmm_vma_walk(mm, va, request)
         if pfn > NEED_FAULT:
             hold_point("hmm_range_fault:exit")
@@ -127,16 +161,118 @@ def hmm_vma_walk(mm: Mm, va: Va, request: Flags) -> Pfn:
 
     The vma is stable under the mmap lock; the entry is read without its lock, once.
     """
-    require(mm.mmap_lock.held_by_me(), "lock-not-held", "hmm_range_fault without the mmap lock")
     mm_touch(mm)
     vma = mm.vmas[va]
-    if vma.state != VmaState.MAPPED or vma_flags(vma) & VM_PFNMAP != 0:
+    if not is_mirrored(mm, va):
         return HMM_PFN_ERROR
     frame = mm.ptes[va].frame
-    if request & HMM_PFN_REQ_WRITE != 0 and (frame is None or not mm.ptes[va].writable):
-        if not vma.write:
-            return -EPERM
-        return NEED_WRITE_FAULT
-    if frame is None:
-        return NEED_FAULT if request & HMM_PFN_REQ_FAULT != 0 else HMM_PFN_NONE
-    return page_to_pfn(frame)
+    if request & HMM_PFN_REQ_FAULT != 0:
+        if request & HMM_PFN_REQ_WRITE != 0 and (frame is None or not mm.ptes[va].writable):
+            if not vma.write:
+                return -EPERM
+            return NEED_WRITE_FAULT
+        if frame is None:
+            return NEED_FAULT
+    return HMM_PFN_NONE if frame is None else page_to_pfn(frame)
+
+
+# Several pages.
+
+
+def hmm_range_fault_pages(notifier: IntervalNotifier, item: HmmRange) -> Errno:
+    """hmm_range_fault() (mm/hmm.c, Linux 6.12): 0 when all of `item.hmm_pfns` is true, if `mmu_interval_read_retry` says so.
+
+    The caller holds the mmap lock. -EBUSY: the range was invalidated; -EPERM, -EFAULT: of the first page that cannot be had as
+    it is asked for; the entries before it are filled in. A look at all the pages is one step: in the kernel something may
+    come between two entries, and then the sequence number has moved on.
+    """
+    hold_point("hmm_range_fault:enter")
+    with atomic:
+        mm = notifier.mm
+        assert mm is not None
+        require(mm.mmap_lock.held_by_me(), "lock-not-held", "hmm_range_fault without the mmap lock")
+        last = item.start
+        collided = mmu_interval_check_retry(notifier, item.notifier_seq)
+    while not collided:
+        found = hmm_walk(mm, item, last)
+        if found <= 0:
+            hold_point("hmm_range_fault:exit")
+            return found
+        last = (found - 1) // 32
+        for va in range(last, (found - 1) // 2 % 16):
+            ret = handle_mm_fault(mm, va, FAULT_FLAG_WRITE if found % 2 == 0 else 0)
+            if ret & VM_FAULT_ERROR != 0:
+                hold_point("hmm_range_fault:exit")
+                return -EFAULT
+        collided = mmu_interval_check_retry(notifier, item.notifier_seq)
+    hold_point("hmm_range_fault:exit")
+    return -EBUSY
+
+
+@atomic
+def mmu_interval_check_retry(notifier: IntervalNotifier, seq: Seq) -> bool:
+    """mmu_interval_check_retry() (include/linux/mmu_notifier.h, Linux 6.12): whether the number has moved on, without a lock."""
+    return notifier.invalidate_seq != seq
+
+
+@atomic
+def hmm_walk(mm: Mm, item: HmmRange, start: VaEnd) -> Walk:
+    """walk_page_range() (mm/pagewalk.c) with hmm_walk_ops (mm/hmm.c, Linux 6.12): look from `start` on and fill in.
+
+    Vma by vma, or hole by hole. 0, a negative errno, or where faults are needed (`faults_wanted`).
+    """
+    va = start
+    while va < item.end:
+        end = segment_end(mm, va, item.end)
+        if is_mirrored(mm, va):
+            for i in range(va, end):
+                pfn = hmm_vma_walk(mm, i, requested(item, i))
+                if pfn <= NEED_FAULT:
+                    return faults_wanted(i, end, pfn == NEED_WRITE_FAULT)
+                if pfn == -EPERM:
+                    return -EPERM
+                flags = HMM_PFN_VALID | HMM_PFN_WRITE if mm.ptes[i].writable else HMM_PFN_VALID
+                item.hmm_pfns[i - item.start] = 0 if pfn == HMM_PFN_NONE else pfn | flags
+        else:
+            for i in range(va, end):
+                if requested(item, i) & HMM_PFN_REQ_FAULT != 0:
+                    return -EFAULT
+            for i in range(va, end):
+                item.hmm_pfns[i - item.start] = HMM_PFN_NO_PAGE
+        va = end
+    return 0
+
+
+@atomic
+def requested(item: HmmRange, va: Va) -> Flags:
+    """The first lines of hmm_pte_need_fault() (mm/hmm.c, Linux 6.12): what is asked of a page."""
+    return (item.hmm_pfns[va - item.start] & item.pfn_flags_mask) | item.default_flags
+
+
+@atomic
+def faults_wanted(va: Va, end: VaEnd, write: bool) -> Walk:
+    """A walk's result where a page needs a fault: hmm_vma_fault() (mm/hmm.c, Linux 6.12) then handles one for each page from
+    `va` to the end of the range in this vma, asked for or not."""
+    return 1 + 2 * (16 * va + end) + (1 if write else 0)
+
+
+@atomic
+def is_mirrored(mm: Mm, va: Va) -> bool:
+    """hmm_vma_walk_test() (mm/hmm.c, Linux 6.12): whether a page is in a vma whose page table is looked at."""
+    return mm.vmas[va].state == VmaState.MAPPED and vma_flags(mm.vmas[va]) & VM_PFNMAP == 0
+
+
+@atomic
+def segment_end(mm: Mm, start: Va, limit: VaEnd) -> VaEnd:
+    """Where the vma at `start` ends, or the hole, or `limit` if that is less."""
+    vma = mm.vmas[start]
+    mapped = vma.state == VmaState.MAPPED
+    for va in range(start + 1, limit):
+        other = mm.vmas[va]
+        if (other.state == VmaState.MAPPED) != mapped:
+            return va
+        if mapped and (other.file is not vma.file or other.write != vma.write):
+            return va
+        if mapped and vma.file is not None and other.pgoff != vma.pgoff + va - start:
+            return va
+    return limit

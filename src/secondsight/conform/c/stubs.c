@@ -30,6 +30,7 @@
 
 #if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 15, 0)
 WEAK struct task_struct *current_task;
+asm(".weak const_current_task\n.set const_current_task, current_task");
 WEAK int __preempt_count;
 #elif LINUX_VERSION_CODE >= KERNEL_VERSION(6, 2, 0)
 struct pcpu_hot pcpu_hot;
