@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from secondsight.lang import RwLock
 from secondsight.lang.layout import Layout
 from secondsight.lang.program import Program
 from secondsight.lang.records import Record, unwrap
@@ -37,6 +38,11 @@ class Eyes:
         assert isinstance(kind, ArrayType)
         at, stride = self.offset(record) + self.layout.offset(type(record), name), self.layout.size(kind.element)
         return [self._scalar(kind.element, at + i * stride) for i in range(self.layout.machine.bound(kind.size))]
+
+    def semaphore(self, lock: RwLock) -> Read:
+        """How c/stubs.c counts who holds a semaphore: -1 a writer, else the readers."""
+        owner, readers = self.field(lock, "owner"), self.field(lock, "readers")
+        return lambda state: -1 if owner(state) else readers(state).bit_count()
 
     def _scalar(self, kind: object, at: int) -> Read:
         if isinstance(kind, RefType):

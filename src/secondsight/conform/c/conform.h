@@ -29,6 +29,14 @@ void ss_warned(void);
 /* End the process: the kernel's file did what no stub stands for. */
 void ss_die(const char *what, const void *from) __attribute__((noreturn));
 
+/* A symbol of the kernel's that no way leads to: calling it ends the process. A file's own definition takes its place. */
+#define SS_NEVER(name) \
+	asm(".pushsection .text\n.weak " #name "\n" #name ":\n\tlea 1f(%rip), %rdi\n\tmov (%rsp), %rsi\n\tcall ss_die\n1:\t.asciz \"" #name \
+	    " is called, which no stub stands for\"\n.popsection")
+
+/* The same of a variable: it lies where nothing can be read. */
+#define SS_NEVER_DATA(name) asm(".weak " #name "\n.set " #name ", 0")
+
 /* What a file's conformer (and the stubs) give to the runtime. */
 void ss_setup(const long *arguments);                       /* make the world; `arguments` are the configuration's */
 long ss_operate(int operation, const long *arguments);      /* one operation of the running thread; its result */

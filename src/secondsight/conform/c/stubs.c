@@ -30,6 +30,7 @@
 
 #if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 15, 0)
 WEAK struct task_struct *current_task;
+asm(".weak const_current_task\n.set const_current_task, current_task");
 WEAK int __preempt_count;
 #elif LINUX_VERSION_CODE >= KERNEL_VERSION(6, 2, 0)
 struct pcpu_hot pcpu_hot;
@@ -315,4 +316,5 @@ void ss_stubs_reset(void)
 
 	for (i = 0; i < SS_THREADS; i++)
 		task[i] = ss_alloc(sizeof(struct task_struct));
+	ss_switch(0); /* the world is made by somebody */
 }

@@ -8,10 +8,10 @@ from dataclasses import replace
 from enum import IntEnum
 from typing import Annotated, ClassVar, Literal
 
-from secondsight.conform.eyes import Eyes, Read
+from secondsight.conform.eyes import Eyes
 from secondsight.conform.place import Boundary, Stop
 from secondsight.conform.target import Configuration, Difference, Operation, Scene, Target
-from secondsight.lang import U8, Array, Bounds, Machine, Record, RwLock, atomic, const, shared
+from secondsight.lang import U8, Array, Bounds, Machine, Record, atomic, const, shared
 from secondsight.lang.program import Program, Room, Thread, build
 from secondsight.linux import EAGAIN, bounds
 from secondsight.linux import mmu_notifier as mn
@@ -563,7 +563,7 @@ def _bounded(second_passes: bool) -> Iterator[Configuration]:
 def _look(program: Program, mm: Mm, subs: list[Sub], hears: list[OnlyStart], threads: int) -> Callable[[bytes], str]:
     """The look that c/mmu_notifier.c has."""
     eyes = Eyes(program)
-    mmap, rmap = _semaphore(eyes, mm.mmap_lock), _semaphore(eyes, world.file.i_mmap)
+    mmap, rmap = eyes.semaphore(mm.mmap_lock), eyes.semaphore(world.file.i_mmap)
     s = mm.subscriptions
     users, seq, active, has_itree = (
         eyes.field(mm, "users"),
@@ -609,12 +609,6 @@ def _look(program: Program, mm: Mm, subs: list[Sub], hears: list[OnlyStart], thr
         return " ".join(parts)
 
     return look
-
-
-def _semaphore(eyes: Eyes, lock: RwLock) -> Read:
-    """How c/stubs.c counts who holds a semaphore."""
-    owner, readers = eyes.field(lock, "owner"), eyes.field(lock, "readers")
-    return lambda state: -1 if owner(state) else readers(state).bit_count()
 
 
 def _call(eyes: Eyes, call: Call) -> Callable[[bytes], str]:
