@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from secondsight.conform.target import Target
+from secondsight.conform.targets.dma_buf import DmaBufFile
 from secondsight.conform.targets.memfd import MemfdFile
 from secondsight.conform.targets.mmu_notifier import MmuNotifierFile
 
 __all__ = ["TARGETS"]
 
-TARGETS: tuple[type[Target], ...] = (MmuNotifierFile, MemfdFile)
+TARGETS: tuple[type[Target], ...] = (MmuNotifierFile, MemfdFile, DmaBufFile)
 """Every target, in the order in which they are run."""
