@@ -257,6 +257,7 @@ void ss_look(void)
 }
 
 /* Files, descriptors, fences, and what else there is of a buffer. */
+SS_NEVER(mem_dump_obj);
 SS_NEVER(__dynamic_pr_debug);
 SS_NEVER(__fortify_panic);
 SS_NEVER(__wake_up_locked_key);

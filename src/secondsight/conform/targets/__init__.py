@@ -6,8 +6,9 @@ from secondsight.conform.target import Target
 from secondsight.conform.targets.dma_buf import DmaBufFile
 from secondsight.conform.targets.memfd import MemfdFile
 from secondsight.conform.targets.mmu_notifier import MmuNotifierFile
+from secondsight.conform.targets.udmabuf import UdmabufFile
 
 __all__ = ["TARGETS"]
 
-TARGETS: tuple[type[Target], ...] = (MmuNotifierFile, MemfdFile, DmaBufFile)
+TARGETS: tuple[type[Target], ...] = (MmuNotifierFile, MemfdFile, DmaBufFile, UdmabufFile)
 """Every target, in the order in which they are run."""
