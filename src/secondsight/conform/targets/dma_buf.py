@@ -326,7 +326,10 @@ class DmaBufFile(Target):
     def scene(self, configuration: Configuration) -> Scene:
         kind, refuses_pin, refuses_map = configuration.setup[:3]
         tasks = [task for thread in configuration.threads for task in thread]
-        data = {"conform.operation": [Op(task.code) for task in tasks], "conform.first": [task.arguments[0] for task in tasks]}
+        data: dict[str, list[int]] = {
+            "conform.operation": [Op(task.code) for task in tasks],
+            "conform.first": [task.arguments[0] for task in tasks],
+        }
         of_kind: type[Exporter] = (Exporter, Caching, Moving)[kind]
         sizes = bounds(attachments=SLOTS, dmabuf_pages=1)
         machine = Machine(bounds=sizes, pools={of_kind: 1, Importer: SLOTS}, data=data)

@@ -25,7 +25,6 @@ from secondsight.linux.shmem import (
     F_SEAL_SEAL,
     F_SEAL_SHRINK,
     F_SEAL_WRITE,
-    Seals,
     ShmemFile,
     shmem_get_folio,
 )
@@ -201,7 +200,10 @@ class MemfdFile(Target):
     def scene(self, configuration: Configuration) -> Scene:
         setup = configuration.setup
         tasks = [task for thread in configuration.threads for task in thread]
-        data = {"conform.operation": [Op(task.code) for task in tasks], "conform.first": [task.arguments[0] for task in tasks]}
+        data: dict[str, list[int]] = {
+            "conform.operation": [Op(task.code) for task in tasks],
+            "conform.first": [task.arguments[0] for task in tasks],
+        }
         machine = Machine(bounds=bounds(pages=PAGES, files=1, file_pages=PAGES, frames=PAGES + 1), data=data)
         with machine:
             mem_init()

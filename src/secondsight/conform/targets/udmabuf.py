@@ -259,7 +259,7 @@ class UdmabufFile(Target):
         setup = configuration.setup
         tasks = [task for thread in configuration.threads for task in thread]
         columns = [(*task.arguments, 0, 0, 0)[:4] for task in tasks]
-        data = {"conform.operation": [Op(task.code) for task in tasks]} | {
+        data: dict[str, list[int]] = {"conform.operation": [Op(task.code) for task in tasks]} | {
             f"conform.{name}": [column[i] for column in columns] for i, name in enumerate(("first", "second", "third", "fourth"))
         }
         sizes = bounds(
