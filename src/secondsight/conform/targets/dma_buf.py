@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from enum import IntEnum
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from secondsight.conform.eyes import Eyes
 from secondsight.conform.place import Boundary, Stop
@@ -258,8 +258,8 @@ class DmaBufFile(Target):
         Boundary("Moving.pin", "with atomic:", Stop("pin")),
         Boundary("Moving.unpin", "self.pins -= 1", Stop("unpin")),
     )
-    merged = {BACK: "where our own exporter returns; the way from there to the next place is empty"}
-    rules = {"not-dynamic": ("warning",)}
+    merged: ClassVar[Mapping[Stop, str]] = {BACK: "where our own exporter returns; the way from there to the next place is empty"}
+    rules: ClassVar[Mapping[str, tuple[str, ...]]] = {"not-dynamic": ("warning",)}
     differences = (
         Difference(
             "CONFIG_DMABUF_MOVE_NOTIFY",

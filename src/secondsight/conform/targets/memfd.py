@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from enum import IntEnum
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from secondsight.conform.eyes import Eyes
 from secondsight.conform.place import Boundary, Stop
@@ -140,10 +140,10 @@ class MemfdFile(Target):
         Boundary("memfd_wait_for_pins", "with atomic: pinned = memfd_scan_pins(", Stop("pins", "memfd_wait_for_pins")),
         Boundary("memfd_add_seals", "file.i_rwsem.write_unlock()", Stop("up_write")),
     )
-    merged = {
+    merged: ClassVar[Mapping[Stop, str]] = {
         Stop("spin_lock", "memfd_wait_for_pins"): "the lock of the page cache's tree, taken for one look: before it the thread only woke up",
     }
-    rules: dict[str, tuple[str, ...]] = {}
+    rules: ClassVar[Mapping[str, tuple[str, ...]]] = {}
     differences = (
         Difference(
             "memfd_create()",

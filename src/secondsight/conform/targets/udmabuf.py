@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from enum import IntEnum
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from secondsight.conform.eyes import Eyes
 from secondsight.conform.place import Boundary, Stop
@@ -180,13 +180,13 @@ class UdmabufFile(Target):
         Boundary("seal", "with atomic: file.i_rwsem.write_lock()", Stop("down_write")),
         Boundary("seal", "file.i_rwsem.write_unlock()", Stop("up_write")),
     )
-    merged = {
+    merged: ClassVar[Mapping[Stop, str]] = {
         Stop("fget"): "the file descriptor is looked up; nobody closes or replaces it here",
         Stop("ioctl"): "our own place before the call, where that refuses a size of nothing at once",
         UNPIN: "each page is given back on its own; in between somebody could see the first ones free and the others not, as he could "
         "see all of them held, or none, a moment earlier or later",
     }
-    rules = {}
+    rules: ClassVar[Mapping[str, tuple[str, ...]]] = {}
     differences = (
         Difference(
             "memfd_pin_folios(), memfd_fcntl(), dma_buf_export(), vmf_insert_pfn()",
@@ -259,9 +259,10 @@ class UdmabufFile(Target):
         setup = configuration.setup
         tasks = [task for thread in configuration.threads for task in thread]
         columns = [(*task.arguments, 0, 0, 0)[:4] for task in tasks]
-        data: dict[str, list[int]] = {"conform.operation": [Op(task.code) for task in tasks]} | {
+        data: dict[str, list[int]] = {
             f"conform.{name}": [column[i] for column in columns] for i, name in enumerate(("first", "second", "third", "fourth"))
         }
+        data["conform.operation"] = [Op(task.code) for task in tasks]
         sizes = bounds(
             pages=ENTRIES, frames=FRAMES, files=FILES, file_pages=PAGES, udmabufs=BUFFERS, dmabuf_pages=4, attachments=1, create_items=2
         )
