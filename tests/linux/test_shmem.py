@@ -7,9 +7,9 @@ from linux_world import A, B, free_frames, search, world
 from secondsight.lang import require
 from secondsight.linux import EBUSY, EPERM
 from secondsight.linux.fault import cpu_read, cpu_write
-from secondsight.linux.gup import memfd_pin_folio, unpin_folio
+from secondsight.linux.gup import memfd_pin_folio, try_grab_folio, unpin_folio
 from secondsight.linux.memfd import memfd_add_seals, memfd_create
-from secondsight.linux.mm_types import Mm
+from secondsight.linux.mm_types import Frame, Mm
 from secondsight.linux.mmap import do_mmap, vm_munmap
 from secondsight.linux.shmem import (
     F_SEAL_FUTURE_WRITE,
@@ -131,3 +131,36 @@ def test_faults_munmap_and_two_punches_leave_no_page_behind_and_never_deadlock()
         cpu_write(mm, 0, A)
         found = search(machine, (punch_main, (file,)), (punch_main, (file,)), (read_main, (mm,)), (unmap_main, (mm,)))
     assert found.verdict.value == "holds"
+
+
+# A seal against writing waits for who holds pages.
+
+
+def seal_main(file: ShmemFile) -> None:
+    """Some schedule must get the seal although at every moment somebody holds a page."""
+    ret = memfd_add_seals(file, F_SEAL_WRITE)
+    require(ret == -EBUSY, "sealed", "the seal was given")
+
+
+def hand_over_main(file: ShmemFile, first: Frame, second: Frame) -> None:
+    """Let the first page go for a moment, and the second one while the first is held again."""
+    unpin_folio(first)
+    try_grab_folio(first)
+    unpin_folio(second)
+
+
+def test_a_page_that_was_once_found_without_holders_is_not_looked_at_again() -> None:
+    with world(pages=1, files=1, file_pages=2) as (machine, _):
+        file = memfd_create(2, 0)
+        pins = [memfd_pin_folio(file, i) for i in range(2)]
+        found = search(machine, (seal_main, (file,)), (hand_over_main, (file, *pins)))
+        assert found.violation is not None and found.violation.rule == "sealed"
+
+
+def test_a_page_that_nobody_lets_go_refuses_the_seal() -> None:
+    with world(pages=1, files=1, file_pages=1) as (machine, mm):
+        file = memfd_create(1, 0)
+        memfd_pin_folio(file, 0)
+        assert memfd_add_seals(file, F_SEAL_WRITE) == -EBUSY
+        assert (file.seals, file.deny_writable) == (0, False)
+        assert search(machine, (seal_main, (file,)), (read_main, (mm,))).verdict.value == "holds"

@@ -17,6 +17,7 @@ from secondsight.linux.dma_buf import (
     dma_buf_map_attachment,
     dma_buf_mmap,
     dma_buf_move_notify,
+    dma_buf_pin,
     dma_buf_unmap_attachment,
     importer_read,
     importer_write,
@@ -230,6 +231,45 @@ def test_a_dynamic_importer_is_told_and_asks_again() -> None:
         with buf.resv:
             assert dma_buf_map_attachment(buf, attach) == 0
         assert importer_read(attach, 0) == B
+
+
+def test_the_last_to_attach_is_told_of_a_move_first() -> None:
+    with world({Importer: 3, Moving: 1}, attachments=3, dmabuf_pages=1) as (machine, _):
+        buf = machine.pool(Moving).alloc()
+        importers = [machine.pool(Importer).alloc() for _ in range(3)]
+        attached = [dma_buf_dynamic_attach(buf, importer, True) for importer in importers]
+        gone = attached[1]
+        assert gone is not None
+        dma_buf_detach(buf, gone)
+        listed = [one.importer for one in buf.attachments if one is not None]
+        assert len(listed) == 2
+        assert (listed[0] is importers[2], listed[1] is importers[0]) == (True, True)
+        with buf.resv:
+            dma_buf_move_notify(buf)
+        assert [importer.moves for importer in importers] == [1, 0, 1]
+
+
+def test_a_mapping_that_is_not_cached_is_asked_for_again() -> None:
+    with world({Importer: 1, Moving: 1}, attachments=1, dmabuf_pages=1) as (machine, _):
+        buf, importer = machine.pool(Moving).alloc(), machine.pool(Importer).alloc()
+        attach = dma_buf_dynamic_attach(buf, importer, True)
+        assert attach is not None
+        for contents in (A, B):
+            frame = alloc_page()
+            frame.contents = contents
+            buf.page.sgt[0] = frame
+            with buf.resv:
+                assert dma_buf_map_attachment(buf, attach) == 0
+            assert importer_read(attach, 0) == contents
+
+
+def test_pinning_is_for_dynamic_importers() -> None:
+    with world({Importer: 1, Moving: 1}, attachments=1, dmabuf_pages=1) as (machine, _):
+        buf, importer = machine.pool(Moving).alloc(), machine.pool(Importer).alloc()
+        attach = dma_buf_attach(buf, importer)
+        assert attach is not None
+        with buf.resv, pytest.raises(RuleBroken, match="not-dynamic"):
+            dma_buf_pin(buf, attach)
 
 
 def test_the_reservation_lock_is_wanted() -> None:

@@ -33,7 +33,8 @@ FLAGS = (
     "-fno-stack-protector", "-fcf-protection=none", "-fno-omit-frame-pointer", "-fno-zero-initialized-in-bss", "-O1",
     "-fno-inline-functions-called-once", "-fno-inline-small-functions", "-fno-inline-functions", "-fno-partial-inlining",
     "-fno-ipa-sra", "-fno-ipa-cp", "-fno-optimize-sibling-calls", '-DKBUILD_MODNAME="conform"', '-DKBUILD_BASENAME="conform"',
-    '-DKBUILD_MODFILE="conform"', "-D__KBUILD_MODNAME=kmod_conform", "-w",
+    '-DKBUILD_MODFILE="conform"', "-D__KBUILD_MODNAME=kmod_conform", "-DCC_USING_FENTRY",
+    "-w",
 )  # fmt: skip
 
 DISCARDED = (".discard.addressable", ".discard.reachable", ".discard.annotate_insn")

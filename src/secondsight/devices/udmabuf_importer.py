@@ -59,8 +59,12 @@ class Importer(Driver):
             attach = self.attach
         assert buffer is not None
         assert attach is not None
-        buffer.resv.lock()
-        ret = dma_buf_map_attachment(buffer, attach)
+        with atomic:
+            buffer.resv.lock()
+            mapped = attach.mapped
+        ret: Errno = 0
+        if not mapped:
+            ret = dma_buf_map_attachment(buffer, attach)
         buffer.resv.unlock()
         return ret
 

@@ -61,11 +61,12 @@ class DmaBufAttachment(Record):
 class DmaBuf(AddressSpace):
     """struct dma_buf and its dma_buf_ops, for an exporter to derive from. Mapped into a process it is a PFN mapping.
 
-    `f_count` is that of its file, less its mappings, which are counted by looking: a file descriptor, a call under way.
+    `attachments` begins with the newest. `f_count` is that of its file, less its mappings, which are counted by looking: a file descriptor, a call under way.
     When nothing refers to the file any more, the buffer is released. Left out: attachments do not count.
     """
 
     resv: Mutex
+    attachments: Array[Ref[DmaBufAttachment], Literal["attachments"]]
     nr_pages: Pgoff
     f_count: Count
 
@@ -149,40 +150,76 @@ def dma_buf_dynamic_attach(dmabuf: DmaBuf, importer: Driver, dynamic: bool) -> R
     """dma_buf_dynamic_attach() (drivers/dma-buf/dma-buf.c, Linux 6.12): attach; `dynamic`: the importer has `move_notify`.
 
     If exactly one of exporter and importer is dynamic, the attachment is mapped here and for good (pinned first, by a dynamic
-    exporter). None if that fails.
+    exporter). None if that fails. `resv` is free between the two: the importer may be told of a move before this returns.
     """
     with atomic:
         attach = attachments.alloc()
         attach.importer = importer
         attach.dynamic = dynamic
-    dmabuf.resv.lock()
-    attach.dmabuf = dmabuf
-    ret = 0
-    if dynamic != dmabuf.is_dynamic():
-        if dmabuf.is_dynamic():
-            ret = dmabuf.pin(attach)
-        if ret == 0:
-            ret = dmabuf.map_dma_buf(attach)
-            if ret == 0:
-                attach.mapped = True
-            elif dmabuf.is_dynamic():
-                dmabuf.unpin(attach)
-    if ret != 0:
-        attachments.free(attach)
+        attach.dmabuf = dmabuf
+    with atomic:
+        dmabuf.resv.lock()
+        attachments_add(dmabuf, attach)
     dmabuf.resv.unlock()
-    return attach if ret == 0 else None
+    if dynamic == dmabuf.is_dynamic():
+        return attach
+    dmabuf.resv.lock()
+    ret: Errno = 0
+    if dmabuf.is_dynamic():
+        ret = dmabuf.pin(attach)
+    if ret == 0:
+        ret = dmabuf.map_dma_buf(attach)
+        if ret != 0 and dmabuf.is_dynamic():
+            dmabuf.unpin(attach)
+    with atomic:
+        dmabuf.resv.unlock()
+        attach.mapped = ret == 0
+    if ret == 0:
+        return attach
+    dma_buf_detach(dmabuf, attach)
+    return None
+
+
+@atomic
+def attachments_add(dmabuf: DmaBuf, attach: DmaBufAttachment) -> None:
+    """list_add() to dma_buf.attachments: as the first."""
+    for i in range(len(dmabuf.attachments) - 1, 0, -1):
+        dmabuf.attachments[i] = dmabuf.attachments[i - 1]
+    dmabuf.attachments[0] = attach
+
+
+@atomic
+def attachments_del(dmabuf: DmaBuf, attach: DmaBufAttachment) -> None:
+    """list_del() from dma_buf.attachments, and the end of the attachment."""
+    at = 0
+    for i in range(len(dmabuf.attachments)):
+        one = dmabuf.attachments[i]
+        dmabuf.attachments[i] = None
+        if one is not attach:
+            dmabuf.attachments[at] = one
+            at += 1
+    attachments.free(attach)
+
+
+@atomic
+def is_cached(attach: DmaBufAttachment) -> bool:
+    """Whether `dma_buf_attachment.sgt` is set: the mapping is kept until the attachment ends."""
+    dmabuf = attach.dmabuf
+    return dmabuf is not None and attach.mapped and (dmabuf.cache_sgt_mapping() or attach.dynamic != dmabuf.is_dynamic())
 
 
 def dma_buf_detach(dmabuf: DmaBuf, attach: DmaBufAttachment) -> None:
     """dma_buf_detach() (drivers/dma-buf/dma-buf.c, Linux 6.12): unmap what is cached, unpin, forget the attachment."""
-    dmabuf.resv.lock()
     with atomic:
-        cached = attach.mapped and (dmabuf.cache_sgt_mapping() or attach.dynamic != dmabuf.is_dynamic())
+        dmabuf.resv.lock()
+        cached = is_cached(attach)
+        if not cached:
+            attachments_del(dmabuf, attach)
     if cached:
         dmabuf.unmap_dma_buf(attach)
         if dmabuf.is_dynamic():
             dmabuf.unpin(attach)
-    attachments.free(attach)
+        attachments_del(dmabuf, attach)
     dmabuf.resv.unlock()
 
 
@@ -190,12 +227,13 @@ def dma_buf_map_attachment(dmabuf: DmaBuf, attach: DmaBufAttachment) -> Errno:
     """dma_buf_map_attachment() (drivers/dma-buf/dma-buf.c, Linux 6.12): learn the frames (`attach.sgt`); `resv` is
     held.
 
-    0 or the exporter's error. What is mapped already is returned as it is.
+    0 or the exporter's error. A cached mapping is returned as it is. Otherwise the exporter is asked, whether there is
+    a mapping or not: the kernel then makes a second sg table; here the first one is forgotten.
     """
     with atomic:
         require(dmabuf.resv.held_by_me(), "lock-not-held", "maps an attachment without the reservation lock")
-        mapped = attach.mapped
-    if mapped:
+        cached = is_cached(attach)
+    if cached:
         return 0
     ret = dmabuf.map_dma_buf(attach)
     if ret == 0:
@@ -210,7 +248,7 @@ def dma_buf_unmap_attachment(dmabuf: DmaBuf, attach: DmaBufAttachment) -> None:
     """
     with atomic:
         require(dmabuf.resv.held_by_me(), "lock-not-held", "unmaps an attachment without the reservation lock")
-        cached = dmabuf.cache_sgt_mapping() or attach.dynamic != dmabuf.is_dynamic()
+        cached = is_cached(attach)
     if not cached:
         dmabuf.unmap_dma_buf(attach)
         with atomic:
@@ -220,30 +258,58 @@ def dma_buf_unmap_attachment(dmabuf: DmaBuf, attach: DmaBufAttachment) -> None:
 
 
 def dma_buf_pin(dmabuf: DmaBuf, attach: DmaBufAttachment) -> Errno:
-    """dma_buf_pin() (drivers/dma-buf/dma-buf.c, Linux 6.12): a dynamic importer asks that the buffer does not move."""
-    require(dmabuf.resv.held_by_me(), "lock-not-held", "pins a buffer without the reservation lock")
+    """dma_buf_pin() (drivers/dma-buf/dma-buf.c, Linux 6.12): a dynamic importer asks that the buffer does not move.
+
+    WARN_ON() for one that is not dynamic is the broken rule `not-dynamic`.
+    """
+    with atomic:
+        require(dmabuf.resv.held_by_me(), "lock-not-held", "pins a buffer without the reservation lock")
+        require(attach.dynamic, "not-dynamic", "pins a buffer for an importer that has no move_notify")
     return dmabuf.pin(attach)
 
 
 def dma_buf_unpin(dmabuf: DmaBuf, attach: DmaBufAttachment) -> None:
     """dma_buf_unpin() (drivers/dma-buf/dma-buf.c, Linux 6.12)."""
-    require(dmabuf.resv.held_by_me(), "lock-not-held", "unpins a buffer without the reservation lock")
+    with atomic:
+        require(dmabuf.resv.held_by_me(), "lock-not-held", "unpins a buffer without the reservation lock")
+        require(attach.dynamic, "not-dynamic", "unpins a buffer for an importer that has no move_notify")
     dmabuf.unpin(attach)
 
 
 def dma_buf_move_notify(dmabuf: DmaBuf) -> None:
     """dma_buf_move_notify() (drivers/dma-buf/dma-buf.c, Linux 6.12): tell every dynamic importer; `resv` is held.
 
-    The list of attachments cannot change meanwhile.
+    The last to attach is told first. The list of attachments cannot change meanwhile.
     """
-    require(dmabuf.resv.held_by_me(), "lock-not-held", "notifies importers without the reservation lock")
-    for i in range(len(attachments)):
+    with atomic:
+        require(dmabuf.resv.held_by_me(), "lock-not-held", "notifies importers without the reservation lock")
+        at = next_dynamic(dmabuf, 0)
+        importer = importer_at(dmabuf, at)
+    while importer is not None:
+        importer.move_notify()
         with atomic:
-            importer: Ref[Driver] = None
-            if attachments[i].dmabuf is dmabuf and attachments[i].dynamic:
-                importer = attachments[i].importer
-        if importer is not None:
-            importer.move_notify()
+            at = next_dynamic(dmabuf, at + 1)
+            importer = importer_at(dmabuf, at)
+
+
+@atomic
+def next_dynamic(dmabuf: DmaBuf, at: Count) -> Count:
+    """The place in the list of the next attachment of a dynamic importer, from `at` on; the end of the list if there is none."""
+    while at < len(dmabuf.attachments):
+        attach = dmabuf.attachments[at]
+        if attach is not None and attach.dynamic:
+            return at
+        at += 1
+    return at
+
+
+@atomic
+def importer_at(dmabuf: DmaBuf, at: Count) -> Ref[Driver]:
+    """The importer of the attachment at a place in the list; None at its end."""
+    if at >= len(dmabuf.attachments):
+        return None
+    attach = dmabuf.attachments[at]
+    return None if attach is None else attach.importer
 
 
 def dma_buf_mmap(dmabuf: DmaBuf, mm: Mm, va: Va, length: Pgoff, pgoff: Pgoff, shared: bool) -> Result:

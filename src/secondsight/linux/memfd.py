@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
-from secondsight.lang import Errno, atomic
+from typing import Annotated, Final
+
+from secondsight.lang import Bounds, Errno, Ref, atomic
 from secondsight.linux.errno import EBUSY, EPERM
 from secondsight.linux.fork import mms
-from secondsight.linux.mm_types import Pgoff, VmaState
+from secondsight.linux.mm_types import Frame, Pgoff, VmaState
 from secondsight.linux.shmem import F_SEAL_SEAL, F_SEAL_WRITE, Seals, ShmemFile, folio_mapcount, shmem_files
 
 __all__ = ["memfd_add_seals", "memfd_create"]
+
+LAST_SCAN: Final = 4
+
+FileBits = Annotated[int, Bounds(0, 32767)]
+"""One bit for each page of a file."""
 
 
 @atomic
@@ -27,33 +34,41 @@ def memfd_add_seals(file: ShmemFile, seals: Seals) -> Errno:
 
     While it waits for the holders nobody can map the file for writing.
     """
-    file.i_rwsem.write_lock()
     with atomic:
+        file.i_rwsem.write_lock()
         ret = memfd_seals_problem(file, seals)
-        held = False
-        if ret == 0 and seals & F_SEAL_WRITE != 0 and file.seals & F_SEAL_WRITE == 0:
+        waits = ret == 0 and seals & F_SEAL_WRITE != 0 and file.seals & F_SEAL_WRITE == 0
+        if waits:
             file.deny_writable = True
-            held = memfd_has_extra_refs(file)
-        if ret == 0 and not held:
+        elif ret == 0:
             file.seals |= seals
-    if held:
+    if waits:
         ret = memfd_wait_for_pins(file, seals)
     file.i_rwsem.write_unlock()
     return ret
 
 
-@atomic
 def memfd_wait_for_pins(file: ShmemFile, seals: Seals) -> Errno:
-    """memfd_wait_for_pins() (mm/memfd.c, Linux 6.12): look once more, some time later; and the seals, or -EBUSY.
+    """memfd_wait_for_pins() (mm/memfd.c, Linux 6.12): wait until each page was once without other holders; and the seals, or
+    -EBUSY.
 
-    The kernel looks up to five times in 155 ms and takes the first look that finds nobody, or the last. Here it is one
-    look at any time later, which is every one of them.
+    The pages that somebody holds are noted; up to five looks, in 155 ms, forget those that nobody holds any more, and
+    do not look at them again. Left out: a fatal signal, which makes the next look the last.
     """
-    if memfd_has_extra_refs(file):
-        file.deny_writable = False
-        return -EBUSY
-    file.seals |= seals
-    return 0
+    with atomic:
+        pinned = memfd_tag_pins(file)
+        if pinned == 0:
+            file.seals |= seals
+    for scan in range(LAST_SCAN + 1):
+        if pinned == 0:
+            break
+        with atomic:
+            pinned = memfd_scan_pins(file, pinned)
+            if pinned == 0:
+                file.seals |= seals
+            elif scan == LAST_SCAN:
+                file.deny_writable = False
+    return 0 if pinned == 0 else -EBUSY
 
 
 @atomic
@@ -67,14 +82,28 @@ def memfd_seals_problem(file: ShmemFile, seals: Seals) -> Errno:
 
 
 @atomic
-def memfd_has_extra_refs(file: ShmemFile) -> bool:
-    """memfd_folio_has_extra_refs() (mm/memfd.c, Linux 6.12) for any page of the file: somebody beside it and the page tables."""
+def memfd_tag_pins(file: ShmemFile) -> FileBits:
+    """memfd_tag_pins() (mm/memfd.c, Linux 6.12): the pages of the file that somebody holds, a bit each."""
+    pinned: FileBits = 0
     for i in range(file.nr_pages):
-        folio = file.pages[i]
-        if folio is not None:
-            if folio.refcount - folio_mapcount(folio) != 1:
-                return True
-    return False
+        if memfd_folio_has_extra_refs(file.pages[i]):
+            pinned |= 1 << i
+    return pinned
+
+
+@atomic
+def memfd_scan_pins(file: ShmemFile, pinned: FileBits) -> FileBits:
+    """One look of memfd_wait_for_pins() (mm/memfd.c, Linux 6.12) at the pages noted: those that somebody still holds."""
+    for i in range(file.nr_pages):
+        if pinned & (1 << i) != 0 and not memfd_folio_has_extra_refs(file.pages[i]):
+            pinned -= 1 << i
+    return pinned
+
+
+@atomic
+def memfd_folio_has_extra_refs(folio: Ref[Frame]) -> bool:
+    """memfd_folio_has_extra_refs() (mm/memfd.c, Linux 6.12): a page that somebody beside the file and the page tables holds."""
+    return folio is not None and folio.refcount - folio_mapcount(folio) != 1
 
 
 @atomic

@@ -127,9 +127,8 @@ def udmabuf_create_list(count: Count) -> Result:
         total = 0
         for i in range(count):
             total += create_items[i].size
-    if total == 0:
-        return -EINVAL
-    with atomic:
+        if total == 0:
+            return -EINVAL
         ubuf = udmabufs.alloc()
         ubuf.f_count = 1
     for i in range(count):
@@ -148,8 +147,8 @@ def udmabuf_pin_folios(ubuf: Udmabuf, memfd: Ref[ShmemFile], offset: Pgoff, size
     """udmabuf_pin_folios() and the checks before it (drivers/dma-buf/udmabuf.c, Linux 6.12), under the inode lock."""
     if memfd is None:
         return -EBADFD
-    memfd.i_rwsem.read_lock()
     with atomic:
+        memfd.i_rwsem.read_lock()
         ret = check_memfd_seals(memfd)
         if ret == 0:
             ret = memfd_pin_valid(memfd, offset, size)

@@ -60,26 +60,33 @@ int ss_is_warning(unsigned long address, int *length)
 
 static int spin_is_free(void *lock) { return atomic_read(&((raw_spinlock_t *)lock)->raw_lock.val) == 0; }
 
+static void give_back(raw_spinlock_t *lock, const void *from)
+{
+	if (spin_is_free(lock))
+		ss_die("a spinlock that nobody holds is given back", from);
+	atomic_set(&lock->raw_lock.val, 0);
+}
+
 WEAK void __lockfunc _raw_spin_lock(raw_spinlock_t *lock)
 {
 	ss_stop("spin_lock", SS_FROM, spin_is_free, lock);
 	atomic_set(&lock->raw_lock.val, 1);
 }
 
-WEAK void __lockfunc _raw_spin_unlock(raw_spinlock_t *lock) { atomic_set(&lock->raw_lock.val, 0); }
+WEAK void __lockfunc _raw_spin_unlock(raw_spinlock_t *lock) { give_back(lock, SS_FROM); }
 WEAK unsigned long __lockfunc _raw_spin_lock_irqsave(raw_spinlock_t *lock)
 {
 	ss_stop("spin_lock", SS_FROM, spin_is_free, lock);
 	atomic_set(&lock->raw_lock.val, 1);
 	return 0;
 }
-WEAK void __lockfunc _raw_spin_unlock_irqrestore(raw_spinlock_t *lock, unsigned long flags) { atomic_set(&lock->raw_lock.val, 0); }
+WEAK void __lockfunc _raw_spin_unlock_irqrestore(raw_spinlock_t *lock, unsigned long flags) { give_back(lock, SS_FROM); }
 WEAK void __lockfunc _raw_spin_lock_irq(raw_spinlock_t *lock)
 {
 	ss_stop("spin_lock", SS_FROM, spin_is_free, lock);
 	atomic_set(&lock->raw_lock.val, 1);
 }
-WEAK void __lockfunc _raw_spin_unlock_irq(raw_spinlock_t *lock) { atomic_set(&lock->raw_lock.val, 0); }
+WEAK void __lockfunc _raw_spin_unlock_irq(raw_spinlock_t *lock) { give_back(lock, SS_FROM); }
 
 /* Mutexes. */
 
@@ -316,4 +323,5 @@ void ss_stubs_reset(void)
 
 	for (i = 0; i < SS_THREADS; i++)
 		task[i] = ss_alloc(sizeof(struct task_struct));
+	ss_switch(0); /* the world is made by somebody */
 }

@@ -1,0 +1,68 @@
+"""The files of `linux/` that are not run beside the kernel's own: who judges each, and what a conformer of it would take.
+
+`agreement`: what scenarios do on real kernels must be among what the model does (`agree/`). `neither`: nothing but reading
+and the tests here. Numbers of outside symbols are those of Linux 6.12, counted by compiling the file for user space.
+"""
+
+from __future__ import annotations
+
+from typing import Final, Literal
+
+__all__ = ["WITHOUT", "Judge"]
+
+Judge = Literal["agreement", "neither"]
+
+WITHOUT: Final[dict[str, tuple[Judge, str]]] = {
+    "dax.py": (
+        "agreement",
+        "drivers/dax/device.c (36 outside symbols) and super.c (41) run removal and faults against each other under dax_read_lock() (SRCU, "
+        "which has a stub); needed are a device of the dax bus, its inode and cdev, and unmap_mapping_range() as a place",
+    ),
+    "device.py": ("neither", "stands for hardware, which no file of the kernel's is"),
+    "errno.py": ("neither", "numbers and names alone; a conformer that compares results compares them too"),
+    "exit.py": ("agreement", "kernel/exit.c (142 outside symbols): three lines of exit_mm() are modelled, and who waits for whom differs from the kernel"),
+    "fault.py": (
+        "agreement",
+        "arch/x86/mm/fault.c: the exception entry and the hardware's own walk have no counterpart in user space; what is modelled is the "
+        "mmap lock around handle_mm_fault(), and a step of the CPU",
+    ),
+    "fork.py": ("agreement", "kernel/fork.c (274 outside symbols): modelled is the count mm_users alone, two inline functions of a header"),
+    "gup.py": (
+        "agreement",
+        "mm/gup.c (80 outside symbols): memfd_pin_folios() needs the page cache's tree (linked for mm/memfd.c already), filemap_get_folios_contig() "
+        "and the migration out of movable zones as stubs",
+    ),
+    "hmm_2019.py": ("neither", "mm/hmm.c of Linux 5.3, a release that is packaged no more"),
+    "madvise.py": ("agreement", "mm/madvise.c (97 outside symbols): the walk over vmas needs the maple tree of mm/mmap.c and zap_page_range_single() as a place"),
+    "memory.py": (
+        "agreement",
+        "mm/memory.c (240 outside symbols): zaps and faults need real page tables (as mm/hmm.c's conformer has), the file's interval tree, "
+        "mmu_gather, rmap and memory accounting; the zap alone would be the first part",
+    ),
+    "memremap.py": (
+        "agreement",
+        "mm/memremap.c (45 outside symbols): memunmap_pages() is kill, wait, remove; needed are lib/percpu-refcount.c linked with CPU-local "
+        "counters as plain memory, a completion, and memory hotplug as stubs that do nothing",
+    ),
+    "mm_types.py": ("neither", "records and no functions; every conformer's look at the state compares the fields that its file uses"),
+    "mmap.py": ("agreement", "mm/mmap.c (135 outside symbols) with the maple tree, a file of 7,700 lines: the model keeps a vma by page instead"),
+    "oom_kill.py": ("agreement", "mm/oom_kill.c (120 outside symbols): the reaper's walk needs the maple tree and mm/memory.c's unmap_page_range() as a place"),
+    "page_alloc.py": (
+        "neither",
+        "mm/page_alloc.c (172 outside symbols): the model's free list is a stack, meant to make a freed frame somebody else's at once; the "
+        "kernel's order is another and no interface",
+    ),
+    "percpu_refcount.py": (
+        "neither",
+        "lib/percpu-refcount.c (27 outside symbols): the switch to the atomic counter is part of one step in the model; needed are "
+        "CPU-local memory and call_rcu() whose end is a place",
+    ),
+    "releases.py": ("agreement", "a table of what differs between releases, each line seen on booted kernels"),
+    "shmem.py": (
+        "agreement",
+        "mm/shmem.c (267 outside symbols): the punch and the fault's wait for it need the page cache's tree, truncation "
+        "(mm/truncate.c, 43) and unmap_mapping_range() as places; quotas, swap and huge pages as stubs",
+    ),
+    "vma.py": ("agreement", "mm/vma.c (60 outside symbols) with the maple tree; the model keeps a vma by page instead"),
+}
+"""By file of `linux/`: the judge that it has, and why it has no conformer."""
