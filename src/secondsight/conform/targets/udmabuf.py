@@ -189,6 +189,11 @@ class UdmabufFile(Target):
     rules: ClassVar[Mapping[str, tuple[str, ...]]] = {}
     differences = (
         Difference(
+            "memfd_add_seals() takes the inode's lock within a larger step of the model",
+            "its thread waits outside of the queue, so readers that come later may have the lock first (docs/language.md); the stub does the same",
+            "may hide",
+        ),
+        Difference(
             "memfd_pin_folios(), memfd_fcntl(), dma_buf_export(), vmf_insert_pfn()",
             "functions of other files: stubs with the meaning that the model's own have; each page is pinned in a step of its own",
             "neither",
@@ -207,6 +212,9 @@ class UdmabufFile(Target):
         Difference("Linux 6.1", "pins page by page with shmem_read_mapping_page(), and without the inode lock; the packaged kernel has no udmabuf", "may hide"),
         Difference("limits of size and of the list, hugetlb memfds, folios of several pages", "not in the model", "may hide"),
     )
+
+    def definitions(self, release: str) -> tuple[str, ...]:
+        return ("SS_UNQUEUED_WRITERS",)
 
     def draw(self, source: random.Random, release: str) -> Configuration:
         setup = []
