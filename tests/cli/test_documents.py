@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from documents import HOUSE, hmm_tests, run, same
 
+from secondsight.conform.page import page
 from secondsight.kernels import Kernel, KernelError
 
 
@@ -31,6 +32,13 @@ def test_examples_are_true(name: str) -> None:
 
 def test_the_kernels_own_tests_are_as_in_the_table() -> None:
     assert (HOUSE / "docs" / "hmm-tests.md").read_text() == hmm_tests(), "`make docs` writes what is true now"
+
+
+def test_the_judges_are_as_in_the_targets_and_every_file_has_one() -> None:
+    text = (HOUSE / "docs" / "judges.md").read_text()
+    assert text == page(), "`make docs` writes what is true now"
+    files = {path.name for path in (HOUSE / "src/secondsight/linux").glob("*.py")} - {"__init__.py"}
+    assert [name for name in sorted(files) if f"| `{name}` |" not in text] == []
 
 
 @pytest.mark.parametrize(
