@@ -364,3 +364,18 @@ def test_a_modules_own_code_that_fails_is_an_error_with_the_line(tmp_path: Path)
     write(tmp_path, failing | {"model.py": model}, 0)
     with pytest.raises(LangError, match=r"model.py:\d+:\d+: conf.K: ValueError: k"):
         program(tmp_path / "model.py")
+
+
+def test_what_the_process_imports_for_itself_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    theirs, own = tmp_path / "theirs", tmp_path / "own"
+    theirs.mkdir()
+    own.mkdir()
+    (theirs / "stale_user.py").write_text("from stale_helper import N\n")
+    (theirs / "stale_helper.py").write_text("N = 1\n")
+    (own / "stale_own.py").write_text("M = 1\n")
+    assert modules.load("stale_user_run", theirs / "stale_user.py").N == 1
+    monkeypatch.syspath_prepend(str(own))
+    mine = __import__("stale_own")
+    (theirs / "stale_helper.py").write_text("N = 22\n")
+    assert modules.load("stale_user_run", theirs / "stale_user.py").N == 22
+    assert sys.modules["stale_own"] is mine

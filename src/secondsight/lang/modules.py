@@ -38,6 +38,8 @@ _PYTHON = tuple(
 )
 _LARGE = 1_000_000
 _run: set[str] = set()  # the names under which users' files were run, not imported
+_imported: set[str] = set()  # the names of what they imported
+_running = 0  # users' files that are run at this moment, one out of another
 _folders: list[str] = []  # where these lie, the last one first
 
 
@@ -91,12 +93,15 @@ class _Finder:
     def find_spec(name: str, path: Sequence[str] | None = None, target: ModuleType | None = None) -> ModuleSpec | None:
         """Where a module is to be loaded from; None: that is nothing of ours."""
         spec = None if is_ours(name) else PathFinder.find_spec(name, path, target)
+        is_theirs = _running > 0
         if spec is None and path is None and not is_ours(name):  # imported by a module's `__getattr__`, later than the file was run
-            spec = PathFinder.find_spec(name, list(_folders))
+            spec, is_theirs = PathFinder.find_spec(name, list(_folders)), True
         if spec is None or type(spec.loader) is not SourceFileLoader or spec.origin is None or is_installed(spec.origin):
             return None
         spec.loader = FromText(spec.loader.name, spec.loader.path)
         spec.cached = None
+        if is_theirs:
+            _imported.add(name)
         return spec
 
 
@@ -122,12 +127,15 @@ def load(name: str, path: Path) -> ModuleType:
     _folders[:] = [folder, *(other for other in _folders if other != folder)]
     sys.path.insert(0, folder)
     importlib.invalidate_caches()
+    global _running
+    _running += 1
     try:
         loader.exec_module(module)
     except BaseException:
         sys.modules.pop(name, None)
         raise
     finally:
+        _running -= 1
         sys.path.remove(folder)
     return module
 
@@ -141,9 +149,10 @@ def _from_text() -> list[tuple[str, ModuleType, FromText]]:
 def _drop_others(root: Path) -> None:
     """Forget all modules that were imported here if one of them was edited, or is another one for a file in `root`.
 
-    All, as others may have taken its constants. What their classes need of their modules is looked up before.
+    All that users' files imported, as others may have taken its constants; what this process imported for itself stays. What
+    their classes need of their modules is looked up before.
     """
-    imported = [(name, module, loader) for name, module, loader in _from_text() if name not in _run]
+    imported = [(name, module, loader) for name, module, loader in _from_text() if name in _imported - _run]
     for name, _, loader in imported:
         if _digest(loader.path) != loader.digest:
             break

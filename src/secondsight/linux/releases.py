@@ -48,6 +48,15 @@ DIFFERENCES: dict[str, Difference] = {
             "between were not looked at.",
             seen="6.1.0-56-amd64 against 6.12.117+deb12-amd64, 6.18, 7.2.13+deb14-amd64 (scenarios/found_by_agreement.py)",
         ),
+        Difference(
+            "two-pass-interval-notifiers",
+            since=(7, 2),
+            older="an interval notifier has `invalidate` alone; a driver with two passes is refused",
+            newer="it may have `invalidate_start` and `invalidate_finish` instead: all are started before the first is finished",
+            read="mn_itree_invalidate(), mn_itree_finish_pass() (mm/mmu_notifier.c, Linux 6.1.192, 6.12.117, 7.2.13). Releases in "
+            "between were not looked at.",
+            seen="the file itself, of each of the three releases, beside the model (docs/conform.md)",
+        ),
     )
 }
 

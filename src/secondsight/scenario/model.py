@@ -245,6 +245,11 @@ class Encoder:
             "subscribers": 0,
         }
         if driver is not None:
+            if driver.bounds.get("finishes") and differs("two-pass-interval-notifiers", self.release):
+                raise ScenarioError(
+                    f"{driver.__name__} has two passes (the bound `finishes`), which Linux {self.release} has not",
+                    "ask for --release 7.2, or give the driver `invalidate` alone",
+                )
             derived |= driver.bounds
         derived |= {"ops": max(1, len(self.places)), "handles": max(1, len(self.numbers))}
         size = next((s for s in (_DRIVEN if driver is not None else _SIZES) if all(derived[n] <= s[n] for n in s)), {})

@@ -17,6 +17,7 @@ from secondsight.linux import EAGAIN, bounds
 from secondsight.linux import mmu_notifier as mn
 from secondsight.linux.fork import mm_alloc
 from secondsight.linux.mm_types import AddressSpace, Driver, Event, Finish, Mm, MmuNotifier, Range, Seq, VmaState
+from secondsight.linux.releases import differs
 
 __all__ = ["MmuNotifierFile"]
 
@@ -445,7 +446,7 @@ class MmuNotifierFile(Target):
 
 def two_passes(release: str) -> bool:
     """Whether a release has two-pass interval notifiers."""
-    return release == "7.2"
+    return not differs("two-pass-interval-notifiers", release)
 
 
 def _draw(source: random.Random, second_passes: bool) -> Configuration:
