@@ -221,6 +221,7 @@ def hmm_walk(mm: Mm, item: HmmRange, start: VaEnd) -> Walk:
 
     Vma by vma, or hole by hole. 0, a negative errno, or where faults are needed (`faults_wanted`).
     """
+    mm_touch(mm)
     va = start
     while va < item.end:
         end = segment_end(mm, va, item.end)
