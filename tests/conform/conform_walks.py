@@ -12,15 +12,15 @@ from secondsight.conform.target import Target
 from secondsight.conform.walk import Beside, Tally
 
 STEPS = 6_000
-"""Steps in which a change of the C has to be noticed."""
+"""Steps of random walks that are compared, and in which a change of the C has to be noticed."""
 
 
 def agreeing_walks(target: Target, release: str) -> Report:
-    """Two seconds of random walks that agree."""
+    """Random walks that agree."""
     source = source_of(release)
-    report = run(target, source.release, build(target, source), seconds=2, transitions=False)
+    report = run(target, source.release, build(target, source), seconds=60, transitions=False, most_steps=STEPS)
     assert report.disagreement is None, tell(target, source.release, report.disagreement)
-    assert report.steps > 100
+    assert report.steps >= STEPS
     assert set(report.walks.broken) <= set(target.rules)
     return report
 
@@ -37,10 +37,10 @@ def agreeing_transitions(target: Target, release: str, which: int) -> Tally:
 
 
 def noticed(target: Target, release: str, was: str, now: str) -> None:
-    """A change of the kernel's text is noticed."""
+    """A change of the kernel's text is noticed, by walks or in the bounded configurations."""
     source = source_of(release)
     text = (source.tree / target.file).read_text()
     assert was in text
     program = build(target, source, text.replace(was, now))
-    report = run(target, source.release, program, seconds=20, transitions=False, most_steps=STEPS, small=False)
+    report = run(target, source.release, program, seconds=20, most_steps=STEPS, small=False)
     assert report.disagreement is not None

@@ -150,6 +150,7 @@ def _link(target: Target, source: KernelSource, compiler: str, objects: Iterable
     sections = [
         "--set-section-flags", ".bss=alloc,load,contents,data", "--rename-section", ".bss=ss_data,alloc,load,contents,data",
         "--rename-section", ".data=ss_data",
+        "--rename-section", ".data.once=ss_data", "--rename-section", ".data..once=ss_data",  # what was warned of once
     ]  # fmt: skip
     _run(["objcopy", *removed, *sections, str(whole), str(half)], what)
     _run([compiler, "-no-pie", "-static", "-Wl,-z,noexecstack", str(runtime), str(half), "-o", str(scratch / "conform")], what)

@@ -52,11 +52,6 @@ WITHOUT: Final[dict[str, tuple[Judge, str]]] = {
         "mm/page_alloc.c (172 outside symbols): the model's free list is a stack, meant to make a freed frame somebody else's at once; the "
         "kernel's order is another and no interface",
     ),
-    "percpu_refcount.py": (
-        "neither",
-        "lib/percpu-refcount.c (27 outside symbols): the switch to the atomic counter is part of one step in the model; needed are "
-        "CPU-local memory and call_rcu() whose end is a place",
-    ),
     "releases.py": ("agreement", "a table of what differs between releases, each line seen on booted kernels"),
     "shmem.py": (
         "agreement",

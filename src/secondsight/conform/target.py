@@ -16,7 +16,7 @@ from typing import ClassVar
 from secondsight.conform.place import Boundary, Stop
 from secondsight.lang.program import Program
 
-__all__ = ["Configuration", "Operation", "Scene", "Target"]
+__all__ = ["Configuration", "Operation", "Scene", "Target", "each_name"]
 
 
 @dataclass(frozen=True)
@@ -120,3 +120,11 @@ class Difference:
     what: str
     reason: str
     direction: str
+
+
+def each_name(names: str) -> Iterator[str]:
+    """The names of mutants out of a list such as `f: drop 1, 2; g: swap 3`."""
+    for group in names.split("; "):
+        kind, _, numbers = group.rpartition(": ")
+        rule, _, first = numbers.partition(",")[0].rpartition(" ")
+        yield from (f"{kind}: {rule} {number.strip()}" for number in (first, *numbers.split(",")[1:]))

@@ -34,8 +34,8 @@ def memfd_add_seals(file: ShmemFile, seals: Seals) -> Errno:
 
     While it waits for the holders nobody can map the file for writing.
     """
+    file.i_rwsem.write_lock()
     with atomic:
-        file.i_rwsem.write_lock()
         ret = memfd_seals_problem(file, seals)
         waits = ret == 0 and seals & F_SEAL_WRITE != 0 and file.seals & F_SEAL_WRITE == 0
         if waits:

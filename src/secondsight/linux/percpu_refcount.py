@@ -38,7 +38,7 @@ def percpu_ref_init(ref: PercpuRef) -> None:
 @atomic
 def percpu_ref_tryget_live(ref: PercpuRef) -> bool:
     """percpu_ref_tryget_live() (include/linux/percpu-refcount.h, Linux 6.12): a reference, unless it was killed."""
-    if ref.dying or ref.count == 0:
+    if ref.dying:
         return False
     ref.count += 1
     return True
@@ -46,8 +46,12 @@ def percpu_ref_tryget_live(ref: PercpuRef) -> bool:
 
 @atomic
 def percpu_ref_put(ref: PercpuRef) -> None:
-    """percpu_ref_put() (include/linux/percpu-refcount.h, Linux 6.12)."""
-    require(ref.count > 0, "refcount", "drops a reference that nobody holds")
+    """percpu_ref_put() (include/linux/percpu-refcount.h, Linux 6.12).
+
+    The initial reference is dropped by `percpu_ref_kill` alone: before that the kernel counts on each CPU and does not
+    notice an end.
+    """
+    require(ref.count > 1 or (ref.dying and ref.count > 0), "refcount", "drops a reference that nobody holds")
     ref.count -= 1
 
 

@@ -132,12 +132,12 @@ static int no_writer(void *sem)
 static int nobody(void *sem) { return HELD((struct rw_semaphore *)sem) == 0; }
 static int not_written(void *sem) { return HELD((struct rw_semaphore *)sem) >= 0; }
 
-#ifdef SS_UNQUEUED_WRITERS /* a model that takes the lock within a larger step does not queue for it */
-#define TAKE_FOR_WRITING(sem) do { \
-	ss_stop("down_write", SS_FROM, nobody, sem); \
-	HELD(sem) = -1; \
-} while (0)
+#ifdef SS_WRITTEN_IS_A_PLACE /* where the model has a step between taking the lock and the next place */
+#define WRITTEN() ss_stop("written", SS_FROM, 0, 0)
 #else
+#define WRITTEN() do { } while (0)
+#endif
+
 #define TAKE_FOR_WRITING(sem) do { \
 	ss_stop("down_write", SS_FROM, not_written, sem); \
 	if (HELD(sem)) { \
@@ -146,8 +146,8 @@ static int not_written(void *sem) { return HELD((struct rw_semaphore *)sem) >= 0
 		QUEUED(sem)--; \
 	} \
 	HELD(sem) = -1; \
+	WRITTEN(); \
 } while (0)
-#endif
 
 #undef down_read
 #undef down_write

@@ -7,9 +7,10 @@ from secondsight.conform.targets.dma_buf import DmaBufFile
 from secondsight.conform.targets.hmm import HmmFile
 from secondsight.conform.targets.memfd import MemfdFile
 from secondsight.conform.targets.mmu_notifier import MmuNotifierFile
+from secondsight.conform.targets.percpu_refcount import PercpuRefcountFile
 from secondsight.conform.targets.udmabuf import UdmabufFile
 
 __all__ = ["TARGETS"]
 
-TARGETS: tuple[type[Target], ...] = (MmuNotifierFile, HmmFile, MemfdFile, DmaBufFile, UdmabufFile)
+TARGETS: tuple[type[Target], ...] = (MmuNotifierFile, HmmFile, MemfdFile, DmaBufFile, UdmabufFile, PercpuRefcountFile)
 """Every target, in the order in which they are run."""

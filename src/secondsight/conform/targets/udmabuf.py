@@ -123,9 +123,8 @@ def one(mm: Mm, at: Number) -> Value:
 
 def seal(file: ShmemFile, at: Number) -> None:
     """Add seals, as memfd_add_seals() does where it need not wait."""
-    with atomic:
-        file.i_rwsem.write_lock()
-        file.seals |= second[at]
+    file.i_rwsem.write_lock()
+    file.seals |= second[at]
     file.i_rwsem.write_unlock()
 
 
@@ -177,7 +176,8 @@ class UdmabufFile(Target):
         Boundary("udmabuf_pin_folios", "memfd.i_rwsem.read_unlock()", Stop("up_read")),
         Boundary("udmabuf_create", "release_udmabuf(ubuf)", UNPIN, (MADE,)),
         Boundary("udmabuf_create_list", "release_udmabuf(ubuf)", UNPIN, (MADE,)),
-        Boundary("seal", "with atomic: file.i_rwsem.write_lock()", Stop("down_write")),
+        Boundary("seal", "file.i_rwsem.write_lock()", Stop("down_write")),
+        Boundary("seal", "file.seals |= ", Stop("written")),
         Boundary("seal", "file.i_rwsem.write_unlock()", Stop("up_write")),
     )
     merged: ClassVar[Mapping[Stop, str]] = {
@@ -188,11 +188,6 @@ class UdmabufFile(Target):
     }
     rules: ClassVar[Mapping[str, tuple[str, ...]]] = {}
     differences = (
-        Difference(
-            "memfd_add_seals() takes the inode's lock within a larger step of the model",
-            "its thread waits outside of the queue, so readers that come later may have the lock first (docs/language.md); the stub does the same",
-            "may hide",
-        ),
         Difference(
             "memfd_pin_folios(), memfd_fcntl(), dma_buf_export(), vmf_insert_pfn()",
             "functions of other files: stubs with the meaning that the model's own have; each page is pinned in a step of its own",
@@ -214,7 +209,7 @@ class UdmabufFile(Target):
     )
 
     def definitions(self, release: str) -> tuple[str, ...]:
-        return ("SS_UNQUEUED_WRITERS",)
+        return ("SS_WRITTEN_IS_A_PLACE",)
 
     def draw(self, source: random.Random, release: str) -> Configuration:
         setup = []
