@@ -55,8 +55,10 @@ def conform(
                 continue
             name = f"linux-{release} {target.file}"
             if mutants is not None:
-                found = _fates(target, source, mutants)
+                found, is_all = _fates(target, source, mutants)
                 survivors += sum(fate.fate == "survives" for fate in found)
+                if not is_all:
+                    return INTERRUPTED
                 continue
             with Running() as running:
                 running.say(f"{name}: compiling")
@@ -86,8 +88,8 @@ def conform(
     return INTERRUPTED if any(r.interrupted for r in reports) else BROKEN if stories else HOLDS
 
 
-def _fates(target: Target, source: KernelSource, of: str) -> list[Fate]:
-    """Try the mutants of a target; a line for each that is not noticed, and one for all."""
+def _fates(target: Target, source: KernelSource, of: str) -> tuple[list[Fate], bool]:
+    """Try the mutants of a target; a line for each that is not noticed, and one for all. And whether that is all: no Ctrl-C."""
     if of == "c":
         mutants = mutants_of_c((source.tree / target.file).read_text(), target.functions)
     else:
@@ -106,13 +108,14 @@ def _fates(target: Target, source: KernelSource, of: str) -> list[Fate]:
             )
     count = Counter(fate.fate for fate in found)
     steps = sorted(fate.steps for fate in found if fate.fate == "noticed") or [0]
+    cut = "" if len(found) == len(mutants) else f" (interrupted after {len(found)} of {len(mutants)})"
     print(
-        f"{source.release} {whose}: {count['noticed']} of {len(found) - count['no program']} mutants noticed (half of them within "
+        f"{source.release} {whose}{cut}: {count['noticed']} of {len(found) - count['no program']} mutants noticed (half of them within "
         f"{steps[len(steps) // 2]:,} steps, all within {steps[-1]:,}), {count['equivalent']} equivalent, {count['survives']} survive; "
         f"{count['no program']} more are no program",
         flush=True,
     )
-    return found
+    return found, len(found) == len(mutants)
 
 
 def _targets(files: Sequence[str] | None) -> list[Target]:

@@ -25,7 +25,7 @@ __all__ = ["build"]
 
 OURS = Path(__file__).parent / "c"
 
-INCLUDED = ("compiler-version.h", "kconfig.h", "compiler_types.h")
+INCLUDED = ("compiler-version.h", "kconfig.h", "config.h", "compiler_types.h")
 
 FLAGS = (
     "-nostdinc", "-D__KERNEL__", "-std=gnu11", "-fms-extensions", "-fshort-wchar", "-funsigned-char", "-fno-common",
@@ -89,7 +89,7 @@ def build(target: Target, source: KernelSource, text: str | None = None) -> Path
 
 def _objects(target: Target, source: KernelSource, compiler: str) -> Path:
     """A folder with the objects that do not depend on the file itself: stubs, runtime, the kernel's other files."""
-    parts = [(OURS / name).read_bytes() for name in ("conform.h", "runtime.c", "stubs.c")]
+    parts = [(OURS / name).read_bytes() for name in ("conform.h", "config.h", "runtime.c", "stubs.c")]
     linked = [source.tree / name for name in target.linked]
     folder = _folder(
         _key(
@@ -130,7 +130,7 @@ def _compile(target: Target, source: KernelSource, compiler: str, file: Path, to
     folders = {tree / name.rpartition("/")[0] for name in (target.file, *target.linked)} | {file.parent}
     command = [compiler, *FLAGS, *(f"-I{path}" for path in includes)]
     for name in INCLUDED:
-        command += ["-include", str(tree / "include/linux" / name)]
+        command += ["-include", str(tree / "include/linux" / name if name != "config.h" else OURS / name)]
     command += [*(f"-I{path}" for path in sorted(folders)), f"-I{OURS}", *_definitions(target, source), *more]
     _run([*command, "-c", str(file), "-o", str(to)], f"{target.file} of {source.release} (with {file.name})")
 

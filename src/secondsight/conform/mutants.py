@@ -10,6 +10,7 @@ import ast
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -234,17 +235,23 @@ def fates(
     of_model: bool = False,
     on_fate: Callable[[int, Fate], None] | None = None,
 ) -> list[Fate]:
-    """What becomes of each mutant, in their order; on all cores."""
+    """What becomes of each mutant, in their order; on all cores. Ctrl-C ends it with those that are known."""
     found: dict[int, Fate] = {}
     work = _fate_of_model if of_model else _fate_of_c
-    with ProcessPoolExecutor(max_workers=os.cpu_count()) as pool:
-        build(target, source)  # once, not in each process
+    build(target, source)  # once, not in each process
+    pool = ProcessPoolExecutor(max_workers=os.cpu_count(), initializer=signal.signal, initargs=(signal.SIGINT, signal.SIG_IGN))
+    try:
         waiting = {pool.submit(work, type(target), source, mutant): i for i, mutant in enumerate(mutants)}
         for done in as_completed(waiting):
             found[waiting[done]] = done.result()
             if on_fate is not None:
                 on_fate(len(found), done.result())
-    return [found[i] for i in range(len(mutants))]
+    except KeyboardInterrupt:  # what was seen so far is the answer
+        for process in list(pool._processes.values()):
+            process.terminate()
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
+    return [found[i] for i in sorted(found)]
 
 
 def _fate_of_c(kind: type[Target], source: KernelSource, mutant: Mutant) -> Fate:
