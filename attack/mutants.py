@@ -47,6 +47,10 @@ PARTS: dict[str, tuple[str, ...]] = {
 }  # fmt: skip
 
 
+TESTS = {"symmetry": "tests/lang/test_symmetry.py"}
+"""Parts that a file of tests has laws of too: tried where the programs notice nothing."""
+
+
 @dataclass(frozen=True)
 class Mutant:
     """One change: in which file, at which line, by which rule, from which line of source to which."""
@@ -262,6 +266,19 @@ class Copy:
             return {"law": law, "message": last[0][:200], "programs": 0}
         return found
 
+    def test(self, file: str, seconds: float) -> str:
+        """The first test of a file that does not pass with the package as it is now; empty if there is none."""
+        environment = os.environ | {
+            "PYTHONPATH": f"{self.folder}{os.pathsep}{HOUSE}", "PYTHONDONTWRITEBYTECODE": "1", "SECONDSIGHT_CACHE": str(self.cache),
+        }  # fmt: skip
+        asked = [sys.executable, "-m", "pytest", "-x", "-n", "0", "-p", "no:cacheprovider", file]
+        try:
+            done = subprocess.run(asked, cwd=HOUSE, env=environment, capture_output=True, text=True, timeout=seconds, check=False)
+        except subprocess.TimeoutExpired:
+            return f"{file}: hangs"
+        failed = re.search(r"^(?:FAILED|ERROR) \S+?::(\w+)", done.stdout, re.MULTILINE)
+        return "" if done.returncode == 0 else f"{file}: {failed[1]}" if failed else file
+
 
 def run_mutants(
     mutants: Sequence[Mutant], seed: int, batches: Sequence[int], say: Callable[[str], None], results: Path, seconds: float = 150.0
@@ -276,6 +293,9 @@ def run_mutants(
         spent = time.monotonic() - begun
         if right["law"]:
             raise SystemExit(f"the laws do not hold without a mutant: {right['message']}")
+        for file in sorted({TESTS[m.part] for m in mutants if m.part in TESTS}):
+            if failing := copy.test(file, 3600.0):
+                raise SystemExit(f"a test does not pass without a mutant: {failing}")
         say(f"without a mutant: {right['programs']} programs in {spent:.0f} s; a mutant has {max(seconds, 2 * spent):.0f} s")
         for number, mutant in enumerate(mutants, 1):
             if mutant.key in known and known[mutant.key].law:
@@ -287,6 +307,8 @@ def run_mutants(
             try:
                 target.write_text(mutant.text)
                 found = copy.run(batches, seed, max(seconds, 2 * spent))
+                if not found["law"] and mutant.part in TESTS:
+                    found["law"] = copy.test(TESTS[mutant.part], seconds)
             finally:
                 target.write_text(original)
             fields = {k: v for k, v in asdict(mutant).items() if k != "text"}

@@ -28,7 +28,7 @@ def main() -> None:
         from attack import source
         from attack.campaign import batch_of, run_batch
         from attack.compare import Tally
-        from attack.large import check_large, check_two_locks
+        from attack.large import GROWS, check_collected, check_large, check_two_locks
         from attack.victim import METHODS
 
         found: Any = None
@@ -41,6 +41,10 @@ def main() -> None:
         wrong = None if isinstance(found, Tally) else found
         if wrong is None:
             check_two_locks()
+            if native:
+                check_collected()
+                for method in ("native", "exact"):
+                    check_large(random.Random(0), method, GROWS)
             for place, method in enumerate(METHODS if native else []):
                 for again in range(3):
                     check_large(random.Random(3 * place + again), method)

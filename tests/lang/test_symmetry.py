@@ -375,6 +375,12 @@ def by_value() -> None:
         seen.values[0] = 1 if any(pages[i].used and i > 1 for i in range(len(pages))) else 0
 
 
+def by_root_alone() -> None:
+    """A place that is computed, on the way to another record and nowhere else."""
+    i = choose(2)
+    pages[i + 1].next.used = True
+
+
 Few = Annotated[int, Bounds(-1, 1)]
 Uneven = Annotated[int, Bounds(0, 99)]
 
@@ -439,7 +445,7 @@ def by_uneven_list() -> None:
 
 
 TELLING = [
-    by_index, by_loop, by_number, by_part, by_failure, by_value, by_sum, by_order, by_mixture, by_return, by_range, by_list,
+    by_index, by_loop, by_number, by_part, by_failure, by_value, by_root_alone, by_sum, by_order, by_mixture, by_return, by_range, by_list,
     by_uneven_list,
 ]  # fmt: skip
 
@@ -468,6 +474,14 @@ def first_page_only() -> None:
     """One by its place: it stays, the others may be renamed."""
     pages[0].used = True
     world.slots[0] = choose(pages)
+
+
+def test_a_place_that_stays_does_so_in_every_search() -> None:
+    """What is known of the code is kept: the second search must hear of it too."""
+    program = build(Machine({"pages": 3}), [Thread("t", first_page_only)])
+    for _ in range(2):
+        symmetry = symmetry_of(program)[0]
+        assert symmetry is not None and symmetry.fixed == {0}
 
 
 def errno_of_a_page() -> None:
