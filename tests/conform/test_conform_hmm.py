@@ -8,6 +8,7 @@ import pytest
 from conform_world import source_of
 
 from secondsight.conform.build import build
+from secondsight.conform.mutants import mutants_of_c
 from secondsight.conform.run import Report, run
 from secondsight.conform.side import Side
 from secondsight.conform.story import tell
@@ -62,3 +63,10 @@ def test_a_function_that_no_stub_stands_for_is_named_when_it_is_called() -> None
     report = mutated("pte_t pte = ptep_get(ptep);", "pte_t pte = ptep_get(ptep); migration_entry_wait(walk->mm, pmdp, addr);")
     assert report.disagreement is not None
     assert "migration_entry_wait is called, which no stub stands for in hmm_vma_handle_pte" in report.disagreement.c
+
+
+def test_mutants_that_are_listed_as_equivalent_exist() -> None:
+    text = (source_of("6.12").tree / TARGET.file).read_text()
+    mutants = {mutant.name for mutant in mutants_of_c(text, TARGET.functions)}
+    assert set(TARGET.equivalent) <= mutants
+    assert len(mutants - set(TARGET.equivalent)) >= 80

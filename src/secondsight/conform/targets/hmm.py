@@ -205,6 +205,39 @@ def script(mm: Mm, mirror: Mirror, item: hmm.HmmRange, thread: Index, at: Index,
 ELSEWHERE = Stop("elsewhere")
 
 
+def _of_each(function: str, reason: str, **numbers: tuple[int, ...]) -> dict[str, str]:
+    """Mutants of a function that cannot be told from it for one reason: of each rule their numbers."""
+    return {f"{function}: {rule.replace('_', ' ')} {number}": reason for rule, those in numbers.items() for number in those}
+
+
+NO_FLAG = "1 has neither HMM_PFN_VALID nor HMM_PFN_WRITE, as 0"
+NO_ORDER = "neither uses what the other writes"
+NO_SUCH_ENTRY = "only for migration, device-private, device-exclusive and poisoned entries, which are not in the model"
+NO_SUCH_PAGE = "only for an entry without a page in a mapping of pages that have one, which is not in the model"
+NO_SUCH_TABLE = "only for huge pages and damaged page tables, which are not in the model"
+
+EQUIVALENT = {
+    **_of_each("hmm_vma_fault", "nobody calls it without a required fault", drop=(1,)),
+    **_of_each("hmm_vma_fault", NO_ORDER, swap=(1,)),
+    **_of_each("hmm_vma_walk_hole", NO_ORDER, swap=(1, 2)),
+    **_of_each("hmm_vma_walk_hole", NO_FLAG, off_by_one=(1,)),
+    **_of_each("pte_to_hmm_pfn_flags", f"only for a NUMA hint, which is not in the model; {NO_FLAG}", off_by_one=(1,)),
+    **_of_each("hmm_vma_handle_pte", NO_FLAG, off_by_one=(1, 5)),
+    **_of_each(
+        "hmm_vma_handle_pte", NO_SUCH_ENTRY, drop=(4, 5, 6, 10, 11, 12, 13, 14, 15), swap=(2, 3, 4), negate=(5, 8, 9, 10), turn_round=(1,),
+        off_by_one=(4,),
+    ),
+    **_of_each("hmm_vma_handle_pte", NO_SUCH_PAGE, drop=(19, 20), negate=(13,), off_by_one=(8, 9)),
+    **_of_each("hmm_vma_walk_pmd", NO_SUCH_TABLE, drop=(2, 3, 4, 5), swap=(1,), negate=(3, 5, 7, 9), off_by_one=(2, 3, 4, 5)),
+    **_of_each("hmm_vma_walk_pmd", "only where a page table goes while it is walked, which another CPU would have to do", drop=(7,), off_by_one=(1,)),
+    **_of_each("hmm_vma_walk_pmd", "pte_unmap() does not look at the address", off_by_one=(8,)),
+    **_of_each("hmm_vma_walk_test", NO_FLAG, off_by_one=(2,)),
+    **_of_each("hmm_vma_walk_test", "any positive number skips the vma", off_by_one=(3,)),
+    **_of_each("hmm_range_fault", "walk_page_range() asserts the same", drop=(1,)),
+}  # fmt: skip
+"""Mutants of Linux 6.12's file that nothing here can notice, with the reason."""
+
+
 class HmmFile(Target):
     """mm/hmm.c, with mm/pagewalk.c on real page tables."""
 
@@ -255,6 +288,7 @@ class HmmFile(Target):
         Stop("fault_handled"): "where our own handle_mm_fault() returns",
         ELSEWHERE: "where our own stub for another file's function is left at once",
     }
+    equivalent: ClassVar[Mapping[str, str]] = EQUIVALENT
     rules: ClassVar[Mapping[str, tuple[str, ...]]] = {"lock-not-held": ("warning",)}
     differences = (
         Difference(
