@@ -109,7 +109,7 @@ static int range_start(struct mmu_notifier *mn, const struct mmu_notifier_range 
 
 	ss_stop("range_start", SS_FROM, 0, 0);
 	called(&me->start, range, 0);
-	ret = me->refuses && !mmu_notifier_range_blockable(range) ? -EAGAIN : 0;
+	ret = me->refuses >= (mmu_notifier_range_blockable(range) ? 2 : 1) ? -EAGAIN : 0;
 	ss_stop("range_started", SS_FROM, 0, 0);
 	return ret;
 }

@@ -148,7 +148,7 @@ class OnlyStart(MmuNotifier):
     def invalidate_range_start(self, mm: Mm, rng: Range) -> int:
         with atomic:
             called(self.start, rng, 0)
-            return -EAGAIN if self.refuses > 0 and not rng.blockable else 0
+            return -EAGAIN if self.refuses >= (ALWAYS_REFUSES if rng.blockable else REFUSES) else 0
 
     def release(self, mm: Mm) -> None:
         with atomic:
@@ -251,6 +251,19 @@ HLIST_START = Stop("srcu_read_lock", "mn_hlist_invalidate_range_start")
 HLIST_END = Stop("srcu_read_lock", "mn_hlist_invalidate_end")
 HLIST_RELEASE = Stop("srcu_read_lock", "mn_hlist_release")
 ENDED = Stop("ended_bracket")
+
+
+# Why some mutants of the C cannot be told from it.
+INDEPENDENT = "two statements that do not depend on each other"
+ONE_STEP = "nobody can run between giving a spinlock back, or taking it, and what stands beside it: one CPU"
+WHOLE_PAGES = "ranges are whole pages: a byte less hits the same"
+WARNED = "the model's run ends where the kernel warns"
+ONLY_SAYS = "it only prints, or checks what the configurations never do wrong"
+ZEROED = "the memory is zeroed already, and the stubs have no more to make"
+NEVER_FAILS = "mm_take_all_locks() never fails here"
+LEFT_OUT = "mm_count, and the fields that mmu_notifier_put() alone uses, are not compared"
+NOT_ASKED = "removing what is not inserted is a broken rule of the model; the C is not asked"
+NEVER_ONE = "the number that it then waits for to change is never 1"
 
 
 class MmuNotifierFile(Target):
@@ -379,6 +392,51 @@ class MmuNotifierFile(Target):
             "neither",
         ),
     )
+
+    equivalent: ClassVar[Mapping[str, str]] = {
+        "mn_itree_inv_start_range: swap 2": INDEPENDENT,
+        "__mmu_notifier_register: swap 1": INDEPENDENT,
+        "__mmu_notifier_register: swap 2": INDEPENDENT,
+        "__mmu_notifier_register: swap 3": INDEPENDENT,
+        "__mmu_notifier_register: swap 4": INDEPENDENT,
+        "__mmu_notifier_register: swap 5": INDEPENDENT,
+        "__mmu_notifier_register: swap 6": INDEPENDENT,
+        "mmu_interval_notifier_remove: swap 2": INDEPENDENT,
+        "mn_hlist_invalidate_range_start: swap 3": INDEPENDENT,
+        "mn_hlist_invalidate_range_start: swap 4": INDEPENDENT,
+        "mn_itree_inv_start_range: swap 4": ONE_STEP,
+        "mn_itree_inv_end: swap 2": ONE_STEP,
+        "mmu_interval_read_begin: swap 3": ONE_STEP,
+        "__mmu_notifier_register: swap 7": ONE_STEP,
+        "__mmu_notifier_register: swap 8": ONE_STEP,
+        "mmu_notifier_unregister: swap 4": ONE_STEP,
+        "mn_itree_inv_start_range: off by one 2": WHOLE_PAGES,
+        "mn_itree_inv_next: off by one 1": WHOLE_PAGES,
+        "mn_itree_release: off by one 1": WHOLE_PAGES,
+        "mn_itree_invalidate: drop 2": WARNED,
+        "mn_hlist_invalidate_range_start: drop 5": ONLY_SAYS,
+        "__mmu_notifier_invalidate_range_end: swap 1": ONLY_SAYS,
+        "__mmu_notifier_register: drop 1": ONLY_SAYS,
+        "mmu_interval_notifier_remove: drop 1": ONLY_SAYS,
+        "mmu_interval_notifier_remove: swap 1": ONLY_SAYS,
+        "__mmu_notifier_register: drop 3": ZEROED,
+        "__mmu_notifier_register: drop 5": ZEROED,
+        "__mmu_notifier_register: drop 6": ZEROED,
+        "__mmu_notifier_register: drop 8": NEVER_FAILS,
+        "__mmu_notifier_register: drop 18": NEVER_FAILS,
+        "__mmu_notifier_register: drop 10": LEFT_OUT,
+        "__mmu_notifier_register: drop 11": LEFT_OUT,
+        "__mmu_notifier_register: drop 12": LEFT_OUT,
+        "__mmu_notifier_register: off by one 3": LEFT_OUT,
+        "mmu_notifier_unregister: drop 8": LEFT_OUT,
+        "mmu_notifier_unregister: off by one 1": LEFT_OUT,
+        "mmu_notifier_unregister: off by one 2": LEFT_OUT,
+        "mmu_interval_notifier_remove: drop 12": LEFT_OUT,
+        "mmu_interval_notifier_remove: swap 6": LEFT_OUT,
+        "mmu_interval_notifier_remove: drop 6": NOT_ASKED,
+        "mmu_interval_notifier_remove: swap 3": NOT_ASKED,
+        "mmu_interval_notifier_remove: off by one 1": NEVER_ONE,
+    }
 
     def draw(self, source: random.Random, release: str) -> Configuration:
         return _draw(source, two_passes(release))
@@ -552,6 +610,8 @@ def _bounded(second_passes: bool) -> Iterator[Configuration]:
     yield Configuration((*two, BOTH, 1, 0, 0, 0, 0), ((task(Op.EXIT),), (task(Op.READ, 0),), (task(Op.REMOVE, 1),)))
     never = (ALWAYS_REFUSES, 0, 2, 0, 0, 2, *NOBODY[6:])
     yield Configuration((*never, *SILENT), ((task(Op.EXIT),), (task(Op.READ, 1),)))
+    yield Configuration((*never[:3], *NOBODY[3:], *SILENT), ((task(Op.EXIT),), (task(Op.READ, 0),)))
+    yield Configuration((*NOBODY, ALWAYS_REFUSES, 1, 0, 1, 0, 0), ((task(Op.BRACKET, *low),), (task(Op.BRACKET, *try_low),)))
     yield Configuration((*never, *SILENT), ((task(Op.BRACKET, *low),), (task(Op.READ, 1),)))
     if second_passes:
         both = (ASKS_FOR_SECOND, 0, 2, ASKS_FOR_SECOND + REFUSES, 1, 2, 0, 0, 1, *NOBODY[9:])
