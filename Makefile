@@ -35,7 +35,7 @@ lint: $(VENV)/.dev  ## ruff and mypy alone; the tests run them too
 
 reductions: $(VENV)/.dev  ## Reductions against plain searches on everything here, and on thousands of small programs; hours
 	@SECONDSIGHT_REDUCTIONS=all SECONDSIGHT_LAW=6000 $(BIN)/python -m pytest -n 2 tests/lang/test_reductions_everywhere.py \
-	  tests/lang/test_reductions.py tests/lang/test_symmetry.py tests/search/test_cluster_reduced.py
+	  tests/lang/test_reductions.py tests/lang/test_symmetry.py tests/lang/test_symmetry_classes.py tests/search/test_cluster_reduced.py
 
 adversaries: $(VENV)/.dev  ## Each adversary's wrong driver against all others, and right drivers against everything; minutes
 	@SECONDSIGHT_CONTRACT=all $(BIN)/python -m pytest -n 2 tests/contract/test_wrong_drivers.py

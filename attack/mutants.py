@@ -38,7 +38,7 @@ PARTS: dict[str, tuple[str, ...]] = {
     "Python renderer": ("lang/render.py", "lang/render_expressions.py", "lang/reference.py", "lang/support.py"),
     "C renderer": ("lang/render_c.py", "lang/render_c_expressions.py", "search/prelude.c"),
     "movers": ("search/movers.c", "lang/movers.py", "search/reduced.py"),
-    "symmetry": ("lang/symmetry.py", "lang/numbers.py"),
+    "symmetry": ("lang/symmetry.py", "lang/canonical.py", "lang/numbers.py"),
     "engine": (
         "search/engine.c", "search/engine_store.c", "search/engine_steps.c", "search/engine_phases.c", "search/engine_search.c",
         "search/engine_progress.c", "search/native.py",

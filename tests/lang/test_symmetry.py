@@ -244,7 +244,7 @@ def executors(fixed: bool) -> tuple[Program, Native, list[Native]]:
     watch = watched(program)
     symmetry, why = symmetry_of(program, watch)
     assert symmetry is not None, why
-    assert symmetry.fixed == ({0} if fixed else set())
+    assert symmetry.arrays[0].fixed == ({0} if fixed else set())
     return program, Native(program), [Native(program, Reductions(m, True), symmetry) for m in (False, True)]
 
 
@@ -481,7 +481,7 @@ def test_a_place_that_stays_does_so_in_every_search() -> None:
     program = build(Machine({"pages": 3}), [Thread("t", first_page_only)])
     for _ in range(2):
         symmetry = symmetry_of(program)[0]
-        assert symmetry is not None and symmetry.fixed == {0}
+        assert symmetry is not None and symmetry.arrays[0].fixed == {0}
 
 
 def errno_of_a_page() -> None:
@@ -510,7 +510,7 @@ def test_frames_of_the_machinery_are_interchangeable(driver: type[Device]) -> No
         program = driver_program(driver, ADVERSARIES[adversary].scenarios[0])
         symmetry, why = symmetry_of(program)
         assert symmetry is not None, why
-        assert (symmetry.record, symmetry.fixed) == (Frame, {0})
+        assert [(a.record, a.fixed) for a in symmetry.arrays] == [(Frame, {0})]
 
 
 def test_frames_of_the_tables_are_interchangeable() -> None:

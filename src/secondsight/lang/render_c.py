@@ -12,13 +12,14 @@ from dataclasses import dataclass
 from importlib import resources
 
 from secondsight.lang import ir
+from secondsight.lang.canonical import canonical
 from secondsight.lang.cfg import Block, Branch, CallTo, Exit, Jump
 from secondsight.lang.errors import OutOfRecords, Position
 from secondsight.lang.locks import Lock, RwLock, SpinLock
 from secondsight.lang.movers import Reductions, merged_steps, notes_before
 from secondsight.lang.program import Frame, Program, is_head
 from secondsight.lang.render_c_expressions import CExpressions, path_name
-from secondsight.lang.symmetry import Symmetry, canonical
+from secondsight.lang.symmetry import Symmetry
 from secondsight.lang.types import IntType, RefType
 
 __all__ = ["CText", "render_c"]

@@ -1,0 +1,276 @@
+"""`canonical(u8 *)` as C text: of all states that are the same up to renaming interchangeable records, one.
+
+It renames in the order of first use: the shared references from the start of the state on, the threads' locals, the numbers
+in these, then the references within records already renamed; unused records go by their contents. Any renaming would be sound
+(`lang.symmetry` says why): the order only decides how many states fall together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import accumulate
+
+from secondsight.lang import ir
+from secondsight.lang.cfg import CallTo
+from secondsight.lang.numbers import BASE, Kind
+from secondsight.lang.program import Frame, Program
+from secondsight.lang.symmetry import Symmetry, numbers_of, references
+from secondsight.lang.types import IntType
+
+__all__ = ["canonical"]
+
+Picked = Callable[[Frame, set[ir.Var]], list[str]]
+"""Of a frame's live locals those that are wanted, as text."""
+
+
+def _slots(symmetry: Symmetry) -> Picked:
+    """Those that can refer to one of the records: where they lie."""
+
+    def pick(frame: Frame, live: set[ir.Var]) -> list[str]:
+        slots = sorted(frame.slots[v] for v in live if v in frame.slots and symmetry.names(v.type))
+        return [f"B + {at}" for at in slots]
+
+    return pick
+
+
+def _numbers(program: Program, symmetry: Symmetry) -> Picked:
+    """Those that are numbers of the records: where they lie, their least value, their width, whether a list, of which array."""
+    known = [numbers_of(program, array) for array in symmetry.arrays]
+
+    def pick(frame: Frame, live: set[ir.Var]) -> list[str]:
+        places = []
+        for var in sorted((v for v in live if v in frame.slots), key=lambda v: frame.slots[v]):
+            for array, numbers in enumerate(known):
+                kind = numbers.kind(var)
+                if isinstance(var.type, IntType) and kind in (Kind.FOUND, Kind.PLACE, Kind.LIST):
+                    parts = frame.slots[var], var.type.low, var.type.width, int(kind is Kind.LIST), array
+                    places.append("(ss_number){{ B + {}, {}, {}, {}, {} }}".format(*parts))
+        return places
+
+    return pick
+
+
+def _table(kind: str, name: str, values: list[int]) -> str:
+    return f"static const {kind} {name}[] = {{ {', '.join(map(str, values or [0]))} }};"
+
+
+def canonical(program: Program, symmetry: Symmetry) -> list[str]:
+    """The text of `canonical(u8 *)`."""
+    layout, arrays = program.layout, symmetry.arrays
+    width = layout.ref_width
+    places = list(references(layout, symmetry.names))
+    outside = [p for p in places if not symmetry.inside(p)]
+    within = [[p - a.base for p in places if a.base <= p < a.base + a.stride] for a in arrays]
+    firsts = [0, *accumulate(a.count for a in arrays)]
+    reference = "REF[s[at]]" if layout.numbered else "s[at]" if width == 1 else "l2(s + at)"
+    store = "s[at] = NUM[to]" if layout.numbered else "s[at] = (u8)to" if width == 1 else "s2(s + at, to)"
+    return [
+        "#define SS_CANONICAL",
+        "#define ALWAYS_INLINE inline __attribute__((always_inline))",
+        f"enum {{ ARRAYS = {len(arrays)}, SAMES = {sum(a.count for a in arrays)}, OUTSIDE = {len(outside)}, WITHIN = {sum(map(len, within))} }};",
+        _table("u16", "SAME_AT", [a.base for a in arrays]),
+        _table("u16", "SAME_SIZE", [a.stride for a in arrays]),
+        _table("u16", "SAME_COUNT", [a.count for a in arrays]),
+        "/* Records are numbered through all arrays: array a has SAME_FIRST[a] to before SAME_FIRST[a + 1]. */",
+        _table("u16", "SAME_FIRST", firsts),
+        _table("u16", "PLACE_OF", [a.base + i * a.stride for a in arrays for i in range(a.count)]),
+        _table("u8", "ARRAY_OF", [n for n, a in enumerate(arrays) for _ in range(a.count)]),
+        f"enum {{ LARGEST_ARRAY = {max(a.stride * a.count for a in arrays)} }};",
+        _table("u16", "OUTSIDE_AT", outside),
+        _table("u16", "WITHIN_AT", [p for own in within for p in own]),
+        _table("u16", "WITHIN_FIRST", [0, *accumulate(len(own) for own in within)]),
+        _table("u8", "STAYS", [int(i in a.fixed) for a in arrays for i in range(a.count)]),
+        f"static inline i64 reference_at(const u8 *s, i64 at) {{ return {reference}; }}",
+        f"static inline void refer_to(u8 *s, i64 at, i64 to) {{ {store}; }}",
+        "/* The record that a reference is to; -1: none of them. */",
+        "static ALWAYS_INLINE int which(i64 reference)",
+        "{",
+        *(
+            f"\tif (reference >= {a.base} && reference < {a.base + a.stride * a.count}) return {first} + (int)((reference - {a.base}) / {a.stride});"
+            for a, first in zip(arrays, firsts, strict=False)
+        ),
+        "\treturn -1;",
+        "}",
+        "typedef struct { i64 at, low; i32 width, list, array; } ss_number;",
+        *_live(program, "live_references", "i64", _slots(symmetry)),
+        *_live(program, "live_numbers", "ss_number", _numbers(program, symmetry)),
+        f"enum {{ MOST_REFERENCES = OUTSIDE + THREADS * {program.region} + 1, MOST_NUMBERS = THREADS * {program.region} + 1 }};",
+        f"enum {{ LIST_BASE = {BASE} }};",
+        _MOVE,
+        *_for_each("order_unused(const u8 *s, const u8 *known, u16 *name, const u16 *next)", "order(s, known, name, next[{n}], {at})", symmetry),
+        *_for_each("move_all(u8 *s, const u16 *name)", "move(s, name, {at})", symmetry),
+        _RENAME,
+    ]
+
+
+def _for_each(head: str, call: str, symmetry: Symmetry) -> list[str]:
+    """A function that does something with each array, of which the compiler knows the numbers."""
+    first = [0, *accumulate(a.count for a in symmetry.arrays)]
+    places = [f"{a.base}, {a.stride}, {first[n]}, {a.count}" for n, a in enumerate(symmetry.arrays)]
+    calls = [f"\t{call.format(n=n, at=at)};" for n, at in enumerate(places)]
+    return [f"static inline void {head}", "{", *calls, "}"]
+
+
+def _live(program: Program, name: str, kind: str, pick: Picked) -> list[str]:
+    """A function that gives some of a thread's live locals, those of its callers too."""
+    frames = list(program.frames.values())
+    number = {id(f): i for i, f in enumerate(frames)}
+    owner: dict[int, Frame] = {id(b.end): f for f in frames for b in f.flow.blocks if isinstance(b.end, CallTo)}
+
+    def outs(texts: list[str]) -> str:
+        return "".join(f" out[n++] = {text};" for text in texts)
+
+    lines = [
+        f"static int {name}(const u8 *s, i64 B, {kind} *out)",
+        "{",
+        "\tint n = 0, frame = -1;",
+        "\tswitch (counter_of(s, B)) {",
+    ]
+    for counter in program.counters:
+        slots = pick(counter.frame, counter.block.live_in)
+        lines.append(f"\tcase {counter.number}:{outs(slots)} frame = {number[id(counter.frame)]}; break;")
+    lines += ["\t}", "\tfor (;;)", "\t\tswitch (frame) {"]
+    for frame in frames:
+        if not frame.sites:
+            continue
+        lines += [f"\t\tcase {number[id(frame)]}:"]
+        place = f"s[B + {frame.return_slot}]" if frame.return_slot is not None else "1"
+        lines += [f"\t\t\tswitch ({place}) {{"]
+        for i, site in enumerate(frame.sites, 1):
+            caller = owner[id(site)]
+            slots = pick(caller, caller.flow.live_across(site))
+            lines.append(f"\t\t\tcase {i}:{outs(slots)} frame = {number[id(caller)]}; break;")
+        lines += ["\t\t\tdefault: return n;", "\t\t\t}", "\t\t\tbreak;"]
+    return [*lines, "\t\tdefault: return n;", "\t\t}", "}"]
+
+
+_MOVE = """\
+/* The records from `first` on, of an array at `at`: those that nobody refers to are named by their contents. */
+static ALWAYS_INLINE void order(const u8 *s, const u8 *known, u16 *name, u16 next, i64 at, int size, int first, int count)
+{
+	int rest[SAMES], left = 0;
+	for (int i = 0; i < count; i++) {
+		if (known[first + i])
+			continue;
+		int j = left++;
+		while (j > 0 && memcmp(s + at + rest[j - 1] * size, s + at + i * size, (size_t)size) > 0) {
+			rest[j] = rest[j - 1];
+			j--;
+		}
+		rest[j] = i;
+	}
+	for (int j = 0; j < left; j++) {
+		while (STAYS[next])
+			next++;
+		name[first + rest[j]] = next++;
+	}
+}
+
+/* The records of an array go where their names say. */
+static ALWAYS_INLINE void move(u8 *s, const u16 *name, i64 at, int size, int first, int count)
+{
+	u8 moved[LARGEST_ARRAY];
+	for (int i = 0; i < count; i++)
+		memcpy(moved + (name[first + i] - first) * size, s + at + i * size, (size_t)size);
+	memcpy(s + at, moved, (size_t)(size * count));
+}
+"""
+
+_RENAME = """\
+static ALWAYS_INLINE void renamed(u8 *s, i64 at, const u16 *name)
+{
+	int i = which(reference_at(s, at));
+	if (i >= 0)
+		refer_to(s, at, PLACE_OF[name[i]]);
+}
+
+static inline i64 number_at(const u8 *s, const ss_number *n) { return ldn(s + n->at, n->width) + n->low; }
+
+/* Rename the interchangeable records in the order of their first use. */
+static void canonical(u8 *s)
+{
+	i64 places[MOST_REFERENCES];
+	ss_number numbers[MOST_NUMBERS];
+	u16 name[SAMES], next[ARRAYS];
+	u8 known[SAMES];
+	int count = 0, counted = 0, looked = 0, within = 0, last = 0, changed = 0;
+	for (int i = 0; i < OUTSIDE; i++)
+		places[count++] = OUTSIDE_AT[i];
+	for (int t = 0; t < THREADS; t++) {
+		count += live_references(s, BASE[t], places + count);
+		counted += live_numbers(s, BASE[t], numbers + counted);
+	}
+	int queue[SAMES], queued = 0;
+	for (int i = 0; i < SAMES; i++) {
+		known[i] = STAYS[i];
+		name[i] = (u16)i;
+		if (STAYS[i])
+			queue[queued++] = i;
+	}
+	for (int a = 0; a < ARRAYS; a++)
+		next[a] = SAME_FIRST[a];
+	int k = 0, number = 0, own = 0;
+	i64 digits = 0, from = 0;
+	for (;;) {
+		int i, a;
+		if (k < count) {
+			i = which(reference_at(s, places[k++]));
+		} else if (digits || number < counted) {
+			if (!digits) {
+				const ss_number *n = &numbers[number++];
+				own = n->array;
+				digits = number_at(s, n);
+				if (!n->list)
+					digits = digits >= 0 && digits < SAME_COUNT[own] ? -1 - digits : 0;
+				if (!digits)
+					continue;
+			}
+			i = (int)(digits < 0 ? -1 - digits : digits % LIST_BASE);
+			i = i < SAME_COUNT[own] ? SAME_FIRST[own] + i : -1;
+			digits = digits < 0 ? 0 : digits / LIST_BASE;
+		} else if (within < last) {
+			i = which(reference_at(s, from + WITHIN_AT[within++]));
+		} else if (WITHIN && looked < queued) {
+			a = ARRAYS == 1 ? 0 : ARRAY_OF[queue[looked]];
+			from = PLACE_OF[queue[looked++]];
+			within = WITHIN_FIRST[a];
+			last = WITHIN_FIRST[a + 1];
+			continue;
+		} else
+			break;
+		if (i < 0 || known[i])
+			continue;
+		a = ARRAYS == 1 ? 0 : ARRAY_OF[i];
+		while (STAYS[next[a]])
+			next[a]++;
+		known[i] = 1;
+		name[i] = next[a]++;
+		queue[queued++] = i;
+	}
+	order_unused(s, known, name, next);
+	for (int i = 0; i < SAMES; i++)
+		changed |= name[i] != i;
+	if (!changed)
+		return;
+	move_all(s, name);
+	for (int a = 0; a < ARRAYS; a++)
+		for (int i = SAME_FIRST[a]; i < SAME_FIRST[a + 1]; i++)
+			for (int j = WITHIN_FIRST[a]; j < WITHIN_FIRST[a + 1]; j++)
+				renamed(s, PLACE_OF[i] + WITHIN_AT[j], name);
+	for (int i = 0; i < count; i++)
+		renamed(s, places[i], name);
+	for (int i = 0; i < counted; i++) {
+		const ss_number *n = &numbers[i];
+		int first = SAME_FIRST[n->array];
+		i64 old = number_at(s, n), new = old;
+		if (n->list) {
+			new = 0;
+			for (i64 unit = 1; old; old /= LIST_BASE, unit *= LIST_BASE)
+				new += unit * (old % LIST_BASE < SAME_COUNT[n->array] ? name[first + old % LIST_BASE] - first : old % LIST_BASE);
+		} else if (old >= 0 && old < SAME_COUNT[n->array]) {
+			new = name[first + old] - first;
+		}
+		stn(s + n->at, new - n->low, n->width);
+	}
+}
+"""
