@@ -34,10 +34,10 @@ from secondsight.linux.dma_buf import dma_buf_mmap
 from secondsight.linux.errno import SIGBUS, SIGSEGV
 from secondsight.linux.exit import exit_mm
 from secondsight.linux.fault import cpu_read, cpu_write
-from secondsight.linux.fork import mm_alloc
+from secondsight.linux.fork import mm_alloc, proc_caches_init
 from secondsight.linux.madvise import madvise_dontneed
 from secondsight.linux.memfd import memfd_create
-from secondsight.linux.mm_types import Mm, VmaState
+from secondsight.linux.mm_types import Mm, Vma
 from secondsight.linux.mmap import do_mmap, do_mmap_fixed, get_unmapped_area, vm_munmap
 from secondsight.linux.page_alloc import frames, mem_init
 from secondsight.linux.shmem import ShmemFile, shmem_fallocate_punch_hole
@@ -77,6 +77,7 @@ class Machine:
         self._watch()
         with self._plain:
             mem_init()
+            proc_caches_init()
 
     def process(self) -> Process:
         """A new process with an empty address space."""
@@ -119,10 +120,10 @@ class Machine:
             for device in devices:
                 lines.append(f"  {device}: notifier sequence {int(device.record.notifier.invalidate_seq)}")
             rows = [["page", "mapping", "CPU", *(str(d) for d in devices)]]
-            for va, vma in enumerate(mm.vmas):
+            for va, vma in enumerate(mm.mm_mt):
                 entries = [d.record.page_table.entries[va] for d in devices]
-                if vma.state != VmaState.NONE or mm.ptes[va].frame is not None or any(e.frame is not None for e in entries):
-                    what = "-" if vma.state == VmaState.NONE else "anonymous" if vma.file is None else f"{vma.file!r}".strip("<>") + f"+{vma.pgoff}"
+                if vma is not None or mm.ptes[va].frame is not None or any(e.frame is not None for e in entries):
+                    what = _mapping(vma, va)
                     rows.append([str(va), what, _entry(mm.ptes[va]), *(_entry(e) for e in entries)])
             lines += _columns(rows, "  ")
         return lines
@@ -268,6 +269,13 @@ def _word(result: int, signals: bool = False) -> str:
 
 def _contents(value: int) -> str:
     return chr(value) if value else "0"
+
+
+def _mapping(vma: Vma | None, va: int) -> str:
+    """What is mapped at a page."""
+    if vma is None:
+        return "-"
+    return "anonymous" if vma.vm_file is None else f"{vma.vm_file!r}".strip("<>") + f"+{vma.vm_pgoff + va - vma.vm_start}"
 
 
 def _entry(entry: Any) -> str:

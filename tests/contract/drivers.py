@@ -15,7 +15,7 @@ from secondsight.linux.fork import mmget_not_zero, mmput
 from secondsight.linux.gup import try_grab_folio, unpin_folio
 from secondsight.linux.memory import FAULT_FLAG_WRITE, VM_FAULT_ERROR, handle_mm_fault, vma_flags
 from secondsight.linux.memremap import get_dev_pagemap
-from secondsight.linux.mm_types import Count, Event, Frame, Mm, PageBits, Pfn, Pgoff, Range, Va, VaEnd, VmaState
+from secondsight.linux.mm_types import Count, Event, Frame, Mm, PageBits, Pfn, Pgoff, Range, Va, VaEnd
 from secondsight.linux.page_alloc import frames, get_page, is_zero_page, page_to_pfn, put_page
 
 # Closing.
@@ -627,9 +627,9 @@ class Pins(Device):
     @atomic
     def grab(self, mm: Mm, va: Va) -> Pfn:
         """follow_page_pte(): the page, pinned under the page-table lock. -EAGAIN: fault it in."""
-        vma = mm.vmas[va]
+        vma = mm.mm_mt[va]
         frame = mm.ptes[va].frame
-        if vma.state != VmaState.MAPPED or vma_flags(vma) != 0:
+        if vma is None or vma_flags(vma) != 0:
             return -EFAULT
         if frame is None or not mm.ptes[va].writable:
             return -EAGAIN
@@ -726,9 +726,9 @@ class Vcpu(Device):
     @atomic
     def look(self, mm: Mm, va: Va, write: bool) -> Pfn:
         """hva_to_pfn(): the page if it is there, -EAGAIN if it has to be faulted in."""
-        vma = mm.vmas[va]
+        vma = mm.mm_mt[va]
         frame = mm.ptes[va].frame
-        if vma.state != VmaState.MAPPED or (write and not vma.write):
+        if vma is None or (write and not vma.write):
             return -EFAULT
         if frame is None or (write and not mm.ptes[va].writable):
             return -EAGAIN

@@ -12,7 +12,7 @@ from secondsight.lang.reference import Reference
 from secondsight.linux import EBUSY, bounds, hmm
 from secondsight.linux import mmu_notifier as mn
 from secondsight.linux.device import device_access, device_read, invalidation_waits
-from secondsight.linux.fork import mm_alloc
+from secondsight.linux.fork import mm_alloc, proc_caches_init
 from secondsight.linux.mm_types import Driver, Frame, Mm, Range, Result, Seq, Va
 from secondsight.linux.page_alloc import frame_touch, frames, mem_init, zone
 from secondsight.search.bfs import breadth_first
@@ -111,13 +111,14 @@ def world(pools: dict[type[Record], int] | None = None, **wanted: int) -> Iterat
     """A machine with one process, to act on by hand."""
     with Machine(bounds=bounds(**wanted), pools=pools or {}) as machine:
         mem_init()
+        proc_caches_init()
         yield machine, mm_alloc()
 
 
 def mirror_of(machine: Machine, mm: Mm, kind: type[Any] = Mirror) -> Any:
     """A mirror of the whole of `mm`."""
     mirror = machine.pool(kind).alloc()
-    assert mn.mmu_interval_notifier_insert(mirror, mm, 0, len(mm.vmas)) == 0
+    assert mn.mmu_interval_notifier_insert(mirror, mm, 0, len(mm.ptes)) == 0
     return mirror
 
 

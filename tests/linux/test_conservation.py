@@ -12,8 +12,7 @@ from secondsight.linux.exit import exit_mm
 from secondsight.linux.fault import cpu_read, cpu_write
 from secondsight.linux.madvise import madvise_dontneed
 from secondsight.linux.memfd import memfd_create
-from secondsight.linux.memory import vma_flags
-from secondsight.linux.mm_types import VM_DEVMAP, VM_PFNMAP, Mm
+from secondsight.linux.mm_types import Mm
 from secondsight.linux.mmap import do_mmap, vm_munmap
 from secondsight.linux.page_alloc import ZERO_PFN, frames, zone
 from secondsight.linux.shmem import F_SEAL_SHRINK, shmem_fallocate_punch_hole, shmem_files
@@ -41,7 +40,7 @@ def check_references(mm: Mm) -> None:
         if pfn == ZERO_PFN:
             continue
         frame = frames[pfn]
-        held = sum(mm.ptes[va].frame is frame and vma_flags(mm.vmas[va]) & (VM_PFNMAP | VM_DEVMAP) == 0 for va in range(PAGES))
+        held = sum(mm.ptes[va].frame is frame and not mm.ptes[va].special for va in range(PAGES))
         held += sum(page is frame for page in shmem_files[0].pages)
         pins = sum(folio is frame for folio in udmabufs[0].folios)
         assert frame.pins == pins

@@ -13,7 +13,6 @@ from secondsight.linux.fault import cpu_read, cpu_write
 from secondsight.linux.fork import mmget_not_zero
 from secondsight.linux.madvise import madvise_dontneed
 from secondsight.linux.memfd import memfd_create
-from secondsight.linux.mm_types import VmaState
 from secondsight.linux.mmap import do_mmap, get_unmapped_area, vm_munmap
 from secondsight.linux.oom_kill import oom_reap_task_mm
 from secondsight.linux.page_alloc import ZERO_PFN, alloc_page, frames, get_page, put_page
@@ -150,7 +149,7 @@ def test_exit_leaves_nothing_behind() -> None:
         cpu_write(mm, 1, B)
         exit_mm(mm)
         assert free_frames() == before - 1  # the file keeps its page
-        assert all(vma.state == VmaState.NONE and vma.file is None for vma in mm.vmas)
+        assert all(vma is None for vma in mm.mm_mt) and file.i_mmap is None
         assert all(pte.frame is None for pte in mm.ptes)
         assert not mmget_not_zero(mm)
 

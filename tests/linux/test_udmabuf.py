@@ -123,7 +123,9 @@ def test_mmap_is_shared_and_within_the_buffer() -> None:
         assert dma_buf_mmap(buf, mm, 0, 2, 1, True) == -EINVAL
         assert dma_buf_mmap(buf, mm, 0, 1, 1, True) == 0
         assert cpu_read(mm, 0) == 0
-        mm.vmas[0].pgoff = 2
+        vma = mm.mm_mt[0]
+        assert vma is not None
+        vma.vm_pgoff = 2
         vm_munmap(mm, 0, 1)
 
 
@@ -290,5 +292,7 @@ def test_beyond_the_buffer_is_a_bus_error() -> None:
     with world(**SIZES) as (_, mm):
         buf = udmabufs[udmabuf_create(memfd_create(3, F_SEAL_SHRINK), 0, 1)]
         do_mmap(mm, 0, 1, buf, 0, True)
-        mm.vmas[0].pgoff = 1  # past the check that the mapping makes
+        vma = mm.mm_mt[0]
+        assert vma is not None
+        vma.vm_pgoff = 1  # past the check that the mapping makes
         assert cpu_read(mm, 0) == -SIGBUS

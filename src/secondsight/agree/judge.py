@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from secondsight.agree.store import AGREES, DISAGREES, NO_VERDICT, REFUSED
 from secondsight.lang import LangError
 from secondsight.lang.records import Machine
-from secondsight.linux.fork import mm_alloc
+from secondsight.linux.fork import mm_alloc, proc_caches_init
 from secondsight.linux.page_alloc import mem_init
 from secondsight.scenario import Outcome, Scenario, interpreter, show_outcome, show_value
 from secondsight.scenario.data import ZERO
@@ -64,6 +64,7 @@ def only_outcome(scenario: Scenario, release: str | None = None) -> Outcome:
     machine = Machine(bounds, data=data)
     with machine:
         mem_init()
+        proc_caches_init()
         mm = mm_alloc()
         interpreter.process.running = 1
         interpreter.run_ops(0, count, mm, None, True)

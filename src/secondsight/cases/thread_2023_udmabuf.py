@@ -66,7 +66,7 @@ from secondsight.lang.program import Program, Thread, build
 from secondsight.linux import bounds
 from secondsight.linux.dma_buf import DmaBuf
 from secondsight.linux.fault import cpu_write
-from secondsight.linux.fork import mm_alloc
+from secondsight.linux.fork import mm_alloc, proc_caches_init
 from secondsight.linux.memfd import memfd_create
 from secondsight.linux.mm_types import Mm
 from secondsight.linux.mmap import do_mmap
@@ -284,6 +284,7 @@ def stage(row: Row, memfd_pages: int, events: Sequence[Event] = ()) -> Stage:
     )
     with machine:
         mem_init()
+        proc_caches_init()
         mm = mm_alloc()
         memfd = shmem_file_updates(machine, memfd_pages) if updates else memfd_create(memfd_pages, F_SEAL_SHRINK)
         do_mmap(mm, 0, memfd_pages, memfd, 0, True)

@@ -5,9 +5,8 @@ from __future__ import annotations
 from secondsight.devices.device import all_quiet
 from secondsight.lang import atomic, count, require, rule
 from secondsight.linux.fork import mms
-from secondsight.linux.memory import vma_flags
 from secondsight.linux.memremap import pagemaps
-from secondsight.linux.mm_types import VM_DEVMAP, Count, Driver, Mm
+from secondsight.linux.mm_types import Count, Driver, Mm
 from secondsight.linux.page_alloc import ZERO_PFN, frames, is_zero_page
 from secondsight.linux.shmem import shmem_files
 
@@ -52,7 +51,7 @@ def held_by_tables() -> int:
         for va in range(len(mm.ptes)):
             frame = mm.ptes[va].frame
             if frame is not None:
-                if not is_zero_page(frame) and vma_flags(mm.vmas[va]) & VM_DEVMAP == 0:
+                if not is_zero_page(frame) and not mm.ptes[va].special:
                     held += 1
     return held
 
@@ -64,7 +63,7 @@ def tables_hold_all(mm: Mm) -> bool:
     for va in range(len(mm.ptes)):
         frame = mm.ptes[va].frame
         if frame is not None:
-            if not is_zero_page(frame) and vma_flags(mm.vmas[va]) & VM_DEVMAP == 0:
+            if not is_zero_page(frame) and not mm.ptes[va].special:
                 held: Count = 0
                 for other in mms:
                     held += count(pte.frame is frame for pte in other.ptes)

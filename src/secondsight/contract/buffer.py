@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from secondsight.lang import require, rule
+from secondsight.lang import atomic, require, rule
 from secondsight.linux.dma_buf import DmaBufAttachment, importer_access
 from secondsight.linux.fork import mms
-from secondsight.linux.mm_types import Frame, Mm, Pgoff, VmaState
+from secondsight.linux.mm_types import Frame, Mm, Pgoff, Va
 
 __all__ = ["no_freed_frame"]
 
@@ -24,7 +24,11 @@ def no_freed_frame(attach: DmaBufAttachment, pgoff: Pgoff, frame: Frame, write: 
 
 def is_anonymous(mm: Mm, frame: Frame) -> bool:
     """Whether the process has the frame as anonymous memory."""
-    return any(
-        mm.ptes[va].frame is frame and mm.vmas[va].state == VmaState.MAPPED and mm.vmas[va].file is None
-        for va in range(len(mm.ptes))
-    )
+    return any(mm.ptes[va].frame is frame and is_private(mm, va) for va in range(len(mm.ptes)))
+
+
+@atomic
+def is_private(mm: Mm, va: Va) -> bool:
+    """Whether anonymous memory is mapped at a page."""
+    vma = mm.mm_mt[va]
+    return vma is not None and vma.vm_file is None

@@ -12,7 +12,8 @@ from typing import Literal
 from secondsight.devices.device import access_begins, access_failed, device_closing, device_opened
 from secondsight.lang import Array, Errno, Record, atomic, current, require, rule, shared
 from secondsight.linux.device import device_access
-from secondsight.linux.mm_types import Driver, Frame, Mm, Result, Va, VaEnd, VmaState
+from secondsight.linux.interval_tree import linear_page_index
+from secondsight.linux.mm_types import Driver, Frame, Mm, Result, Va, VaEnd
 from secondsight.linux.vma import vmas_changed
 
 __all__ = ["access_ends", "access_is_watched", "fails_as_the_cpu", "goes_away_meanwhile", "is_being_closed", "opens_for_who_lives"]
@@ -38,15 +39,15 @@ def is_not_there(mm: Mm, va: Va, write: bool) -> bool:
     No vma, or one that forbids it: SIGSEGV. No page, and none to be had (the OOM reaper came by, the device memory is gone,
     past the end of the file): SIGBUS. Or there is no process any more that could access anything.
     """
-    vma = mm.vmas[va]
-    if mm.users == 0 or vma.state != VmaState.MAPPED or (write and not vma.write):
+    vma = mm.mm_mt[va]
+    if mm.users == 0 or vma is None or (write and not vma.write):
         return True
     if mm.ptes[va].frame is not None:
         return False
-    file = vma.file
+    file = vma.vm_file
     if file is None:
         return mm.unstable
-    has_page = file.has_page(vma.pgoff)
+    has_page = file.has_page(linear_page_index(vma, va))
     return not has_page
 
 

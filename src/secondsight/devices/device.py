@@ -229,7 +229,7 @@ class Device(Driver):
 def open_device(device: Device, mm: Mm) -> Errno:
     """Open a device on the whole address space of a process, as a process does: what the driver's `open` returns."""
     device.notifier.mm = mm
-    ret = device.open(mm, 0, len(mm.vmas))
+    ret = device.open(mm, 0, len(mm.ptes))
     device_opened(device, mm, ret)
     return ret
 

@@ -46,6 +46,7 @@ SMALLEST = {
     "frames": 4,
     "mms": 1,
     "pages": 2,
+    "vmas": 2,
     "subscribers": 1,
     "mmu_notifiers": 0,
     "finishes": 0,
@@ -63,10 +64,11 @@ SMALLEST = {
     "create_items": 0,
     "quarantine": 0,
 }
-"""Every bound of the machinery, and the least that the reference mirror of anonymous memory needs."""
+"""Every bound of the machinery, and the least that the reference mirror of anonymous memory needs. There are never more vmas
+than pages to map; `vmas` is for a machine with fewer."""
 
 
-LARGEST = {"frames": 16, "pages": 14, "file_pages": 15, "dmabuf_pages": 15, "mmu_notifiers": 8, "subscribers": 15}
+LARGEST = {"frames": 16, "pages": 14, "vmas": 56, "file_pages": 15, "dmabuf_pages": 15, "mmu_notifiers": 8, "subscribers": 15}
 """What a bound may be at most: frames and pages of an address space are kept in bit masks, counts end at 15."""
 
 
@@ -84,4 +86,5 @@ def bounds(**wanted: int) -> dict[str, int]:
         largest = LARGEST.get(name, 15)
         if not 0 <= number <= largest:
             raise LangError(f"{name}={number}: the machine can have 0 to {largest}")
-    return SMALLEST | wanted
+    sizes = SMALLEST | wanted
+    return sizes | {"vmas": min(wanted.get("vmas", LARGEST["vmas"]), sizes["pages"] * sizes["mms"])}

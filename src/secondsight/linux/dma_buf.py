@@ -22,7 +22,6 @@ from typing import Literal
 
 from secondsight.lang import Array, Char, Errno, Mutex, Record, Ref, atomic, pool, require, tracepoint
 from secondsight.linux.errno import EINVAL
-from secondsight.linux.fork import mms
 from secondsight.linux.mm_types import VM_PFNMAP, AddressSpace, Count, Driver, Flags, Frame, Mm, Pgoff, Result, Va
 from secondsight.linux.mmap import do_mmap
 from secondsight.linux.page_alloc import frame_touch
@@ -340,11 +339,5 @@ def dma_buf_fput(dmabuf: DmaBuf) -> None:
 @atomic
 def dma_buf_released(dmabuf: DmaBuf) -> None:
     """dma_buf_release() (drivers/dma-buf/dma-buf.c, Linux 6.12), if nothing holds the file and nothing maps it."""
-    if dmabuf.f_count > 0:
-        return
-    for i in range(len(mms)):
-        mm = mms[i]
-        for va in range(len(mm.vmas)):
-            if mm.vmas[va].file is dmabuf:
-                return
-    dmabuf.release()
+    if dmabuf.f_count == 0 and dmabuf.i_mmap is None:
+        dmabuf.release()

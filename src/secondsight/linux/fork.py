@@ -10,12 +10,21 @@ callback takes is not found to deadlock: may hide a bug.
 
 from __future__ import annotations
 
-from secondsight.lang import Ref, atomic, pool, require, tracepoint
-from secondsight.linux.mm_types import Mm
+from secondsight.lang import Record, Ref, atomic, out_of_records, pool, require, shared, shared_array, tracepoint
+from secondsight.linux.mm_types import Mm, Vma
 
-__all__ = ["mm_alloc", "mm_touch", "mmget_not_zero", "mmput", "mms"]
+__all__ = ["mm_alloc", "mm_touch", "mmget_not_zero", "mmput", "mms", "proc_caches_init", "vm_area_alloc", "vm_area_dup", "vm_area_free", "vmas"]
+
+
+class VmAreaCache(Record):
+    """vm_area_cachep: the free vmas, the last freed first."""
+
+    free: Ref[Vma]
+
 
 mms = pool(Mm, "mms")
+vmas = shared_array(Vma, "vmas")
+vm_area_cache = shared(VmAreaCache)
 
 
 @tracepoint
@@ -29,6 +38,54 @@ def mm_alloc() -> Mm:
     mm = mms.alloc()
     mm.users = 1
     return mm
+
+
+def proc_caches_init() -> None:
+    """proc_caches_init() (kernel/fork.c, Linux 6.12): all vmas are free. Part of setting a machine up; call it once, first."""
+    for i in range(len(vmas) - 1):
+        vmas[i].next = vmas[i + 1]
+    if len(vmas) > 0:
+        vm_area_cache.free = vmas[0]
+
+
+@atomic
+def vm_area_alloc(mm: Mm) -> Vma:
+    """vm_area_alloc() (kernel/fork.c, Linux 6.12): a vma that maps nothing yet, the one freed last."""
+    vma = vm_area_cache.free
+    if vma is None:
+        out_of_records("vmas")
+    assert vma is not None
+    vm_area_cache.free = vma.next
+    vma.next = None
+    vma.vm_mm = mm
+    return vma
+
+
+@atomic
+def vm_area_dup(orig: Vma) -> Vma:
+    """vm_area_dup() (kernel/fork.c, Linux 6.12): a vma that maps the same; it is in no tree."""
+    assert orig.vm_mm is not None
+    new = vm_area_alloc(orig.vm_mm)
+    new.vm_start = orig.vm_start
+    new.vm_end = orig.vm_end
+    new.vm_pgoff = orig.vm_pgoff
+    new.vm_file = orig.vm_file
+    new.write = orig.write
+    return new
+
+
+@atomic
+def vm_area_free(vma: Vma) -> None:
+    """vm_area_free() (kernel/fork.c, Linux 6.12). Left out: the grace period of SLAB_TYPESAFE_BY_RCU, for walks without a lock."""
+    vma.vm_mm = None
+    vma.vm_start = 0
+    vma.vm_end = 0
+    vma.vm_pgoff = 0
+    vma.vm_file = None
+    vma.write = False
+    vma.shared = None
+    vma.next = vm_area_cache.free
+    vm_area_cache.free = vma
 
 
 @atomic

@@ -21,7 +21,7 @@ from secondsight.lang import Array, Bounds, Errno, Record, atomic, hold_point, r
 from secondsight.linux.errno import EBUSY, EFAULT, ENOENT, EPERM
 from secondsight.linux.fork import mm_touch, mmget_not_zero, mmput
 from secondsight.linux.memory import FAULT_FLAG_WRITE, VM_FAULT_ERROR, handle_mm_fault, vma_flags
-from secondsight.linux.mm_types import VM_PFNMAP, Flags, IntervalNotifier, Mm, Pfn, Seq, Va, VaEnd, VmaState
+from secondsight.linux.mm_types import VM_PFNMAP, Flags, IntervalNotifier, Mm, Pfn, Seq, Va, VaEnd
 from secondsight.linux.page_alloc import page_to_pfn
 
 __all__ = [
@@ -162,8 +162,8 @@ def hmm_vma_walk(mm: Mm, va: Va, request: Flags) -> Pfn:
     The vma is stable under the mmap lock; the entry is read without its lock, once.
     """
     mm_touch(mm)
-    vma = mm.vmas[va]
-    if not is_mirrored(mm, va):
+    vma = mm.mm_mt[va]
+    if vma is None or not is_mirrored(mm, va):
         return HMM_PFN_ERROR
     frame = mm.ptes[va].frame
     if request & HMM_PFN_REQ_FAULT != 0:
@@ -260,20 +260,17 @@ def faults_wanted(va: Va, end: VaEnd, write: bool) -> Walk:
 @atomic
 def is_mirrored(mm: Mm, va: Va) -> bool:
     """hmm_vma_walk_test() (mm/hmm.c, Linux 6.12): whether a page is in a vma whose page table is looked at."""
-    return mm.vmas[va].state == VmaState.MAPPED and vma_flags(mm.vmas[va]) & VM_PFNMAP == 0
+    vma = mm.mm_mt[va]
+    return vma is not None and vma_flags(vma) & VM_PFNMAP == 0
 
 
 @atomic
 def segment_end(mm: Mm, start: Va, limit: VaEnd) -> VaEnd:
     """Where the vma at `start` ends, or the hole, or `limit` if that is less."""
-    vma = mm.vmas[start]
-    mapped = vma.state == VmaState.MAPPED
+    vma = mm.mm_mt[start]
+    if vma is not None:
+        return min(vma.vm_end, limit)
     for va in range(start + 1, limit):
-        other = mm.vmas[va]
-        if (other.state == VmaState.MAPPED) != mapped:
-            return va
-        if mapped and (other.file is not vma.file or other.write != vma.write):
-            return va
-        if mapped and vma.file is not None and other.pgoff != vma.pgoff + va - start:
+        if mm.mm_mt[va] is not None:
             return va
     return limit

@@ -47,7 +47,6 @@ from secondsight.linux.mm_types import (
     Range,
     Va,
     VaEnd,
-    VmaState,
 )
 from secondsight.linux.mmu_notifier import (
     is_unregistered,
@@ -305,8 +304,8 @@ def hmm_vma_walk(mm: Mm, va: Va, write: bool, pagemap: bool) -> Pfn:
     The reference to the pagemap is taken and dropped within it.
     """
     require(mm.mmap_lock.held_by_me(), "lock-not-held", "hmm_range_fault without the mmap lock")
-    vma = mm.vmas[va]
-    if vma.state != VmaState.MAPPED or vma_flags(vma) & VM_PFNMAP != 0:
+    vma = mm.mm_mt[va]
+    if vma is None or vma_flags(vma) & VM_PFNMAP != 0:
         return -EFAULT
     if write and not vma.write:
         return -EPERM

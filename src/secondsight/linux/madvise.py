@@ -5,7 +5,7 @@ from __future__ import annotations
 from secondsight.lang import Errno, atomic
 from secondsight.linux.errno import EINVAL, ENOMEM
 from secondsight.linux.memory import vma_flags, zap_page_range_single
-from secondsight.linux.mm_types import VM_PFNMAP, Mm, Pgoff, Va, VaEnd, VmaState
+from secondsight.linux.mm_types import VM_PFNMAP, Mm, Pgoff, Va, VaEnd
 
 __all__ = ["madvise_dontneed"]
 
@@ -28,8 +28,10 @@ def madvise_dontneed(mm: Mm, va: Va, length: Pgoff) -> Errno:
             if first != start:
                 ret = -ENOMEM
             if first < va + length:
-                end = vma_end(mm, first, va + length)
-                invalid = vma_flags(mm.vmas[first]) & VM_PFNMAP != 0
+                vma = mm.mm_mt[first]
+                assert vma is not None
+                end = min(vma.vm_end, va + length)
+                invalid = vma_flags(vma) & VM_PFNMAP != 0
         if invalid:
             ret = -EINVAL
             break
@@ -44,19 +46,6 @@ def madvise_dontneed(mm: Mm, va: Va, length: Pgoff) -> Errno:
 def find_vma_from(mm: Mm, start: VaEnd, end: VaEnd) -> VaEnd:
     """find_vma() (mm/mmap.c, Linux 6.12): the first mapped page from `start` on; `end` if there is none before."""
     for i in range(start, end):
-        if mm.vmas[i].state == VmaState.MAPPED:
-            return i
-    return end
-
-
-@atomic
-def vma_end(mm: Mm, start: Va, end: VaEnd) -> VaEnd:
-    """`vma->vm_end`, or `end` if that is less: where the vma at `start` ends."""
-    for i in range(start + 1, end):
-        vma = mm.vmas[i]
-        before = mm.vmas[i - 1]
-        if vma.state != VmaState.MAPPED or vma.file is not before.file or vma.write != before.write:
-            return i
-        if vma.file is not None and vma.pgoff != before.pgoff + 1:
+        if mm.mm_mt[i] is not None:
             return i
     return end

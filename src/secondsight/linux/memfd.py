@@ -6,8 +6,7 @@ from typing import Annotated, Final
 
 from secondsight.lang import Bounds, Errno, Ref, atomic
 from secondsight.linux.errno import EBUSY, EPERM
-from secondsight.linux.fork import mms
-from secondsight.linux.mm_types import Frame, Pgoff, VmaState
+from secondsight.linux.mm_types import Frame, Pgoff, Vma
 from secondsight.linux.shmem import F_SEAL_SEAL, F_SEAL_WRITE, Seals, ShmemFile, folio_mapcount, shmem_files
 
 __all__ = ["memfd_add_seals", "memfd_create"]
@@ -111,10 +110,9 @@ def mapped_writable(file: ShmemFile) -> bool:
     """mapping_writably_mapped() (include/linux/fs.h, Linux 6.12)."""
     if file.i_mmap_writable > 0:
         return True
-    for i in range(len(mms)):
-        mm = mms[i]
-        for va in range(len(mm.vmas)):
-            vma = mm.vmas[va]
-            if vma.state != VmaState.NONE and vma.file is file and vma.write:
-                return True
+    vma: Ref[Vma] = file.i_mmap
+    while vma is not None:
+        if vma.write:
+            return True
+        vma = vma.shared
     return False

@@ -24,13 +24,12 @@ its page back unseen.
 
 from __future__ import annotations
 
-from typing import Annotated, Final
+from typing import Final
 
-from secondsight.lang import Bounds, atomic, require
-from secondsight.linux.fork import mm_touch, mms
+from secondsight.lang import Ref, atomic, require
+from secondsight.linux.fork import mm_touch
+from secondsight.linux.interval_tree import linear_page_index, vma_interval_tree_iter_first, vma_interval_tree_iter_next
 from secondsight.linux.mm_types import (
-    VM_DEVMAP,
-    VM_PFNMAP,
     AddressSpace,
     Event,
     Flags,
@@ -42,7 +41,6 @@ from secondsight.linux.mm_types import (
     Va,
     VaEnd,
     Vma,
-    VmaState,
 )
 from secondsight.linux.mmu_notifier import mmu_notifier_invalidate_range_end, mmu_notifier_invalidate_range_start
 from secondsight.linux.page_alloc import ZERO_PFN, alloc_page, frames, get_page, is_zero_page, page_to_pfn, put_page
@@ -55,7 +53,6 @@ __all__ = [
     "VM_FAULT_RETRY",
     "VM_FAULT_SIGBUS",
     "VM_FAULT_SIGSEGV",
-    "find_vma",
     "handle_mm_fault",
     "insert_page",
     "insert_pfn",
@@ -63,6 +60,7 @@ __all__ = [
     "unmap_mapping_range",
     "unmap_vmas",
     "vma_flags",
+    "vma_lookup",
     "zap_page_range_single",
     "zap_pte_range",
 ]
@@ -80,9 +78,6 @@ FAULT_FLAG_WRITE: Final = 1
 FAULT_FLAG_ALLOW_RETRY: Final = 4
 """The handler may give up the mmap lock to wait, and say VM_FAULT_RETRY."""
 
-Key = Annotated[int, Bounds(0, 255)]
-"""A vma in the order of a file's interval tree; 0 is none."""
-
 DONE: Final = 0
 COPY: Final = 1
 FILE: Final = 4
@@ -92,15 +87,15 @@ FILE: Final = 4
 
 
 @atomic
-def find_vma(mm: Mm, va: Va) -> bool:
-    """vma_lookup() (include/linux/mm.h, Linux 6.12): whether anything is mapped at `va`."""
-    return mm.vmas[va].state == VmaState.MAPPED
+def vma_lookup(mm: Mm, va: Va) -> Ref[Vma]:
+    """vma_lookup() (include/linux/mm.h, Linux 6.12): the vma at `va`; None: nothing is mapped there."""
+    return mm.mm_mt[va]
 
 
 @atomic
 def vma_flags(vma: Vma) -> Flags:
     """`vma->vm_flags`: VM_PFNMAP, VM_DEVMAP or neither."""
-    file = vma.file
+    file = vma.vm_file
     if file is None:
         return 0
     return file.vm_flags()
@@ -119,11 +114,14 @@ def handle_mm_fault(mm: Mm, va: Va, flags: Flags) -> Flags:
     with atomic:
         require(mm.mmap_lock.held_by_me(), "lock-not-held", "handles a fault without the mmap lock")
         mm_touch(mm)
-        what = handle_pte_fault(mm, va, flags & FAULT_FLAG_WRITE != 0)
-        file = mm.vmas[va].file
-        pgoff = mm.vmas[va].pgoff
+        vma = mm.mm_mt[va]
+        if vma is None:
+            return VM_FAULT_SIGSEGV
+        what = handle_pte_fault(vma, va, flags & FAULT_FLAG_WRITE != 0)
+        file = vma.vm_file
+        pgoff = linear_page_index(vma, va)
         if what == FILE and flags & FAULT_FLAG_WRITE == 0:
-            what = do_fault_around(mm, va)
+            what = do_fault_around(vma, va)
     if what == COPY:
         return wp_page_copy(mm, va)
     if what == FILE:
@@ -133,14 +131,15 @@ def handle_mm_fault(mm: Mm, va: Va, flags: Flags) -> Flags:
 
 
 @atomic
-def handle_pte_fault(mm: Mm, va: Va, write: bool) -> Flags:
+def handle_pte_fault(vma: Vma, va: Va, write: bool) -> Flags:
     """handle_pte_fault() (mm/memory.c, Linux 6.12): what the entry needs; anonymous memory is supplied at once."""
-    vma = mm.vmas[va]
+    mm = vma.vm_mm
+    assert mm is not None
     pte = mm.ptes[va]
-    if vma.state != VmaState.MAPPED or (write and not vma.write):
+    if write and not vma.write:
         return VM_FAULT_SIGSEGV
     if pte.frame is None:
-        if vma.file is not None:
+        if vma.vm_file is not None:
             return FILE
         return do_anonymous_page(mm, va, write)
     if write and not pte.writable:
@@ -149,32 +148,17 @@ def handle_pte_fault(mm: Mm, va: Va, write: bool) -> Flags:
 
 
 @atomic
-def do_fault_around(mm: Mm, va: Va) -> Flags:
+def do_fault_around(vma: Vma, va: Va) -> Flags:
     """do_read_fault(), do_fault_around() (mm/memory.c, Linux 6.12): map what the file has at hand, at `va` and around it.
 
     VM_FAULT_NOPAGE if the access can be made now; else `FILE`: the file's own fault is needed. Around is the vma: the
     kernel's window of 16 pages is no smaller than an address space here.
     """
-    file = mm.vmas[va].file
-    assert file is not None
-    start = va
-    while start > 0 and continues_vma(mm, start):
-        start -= 1
-    end = va + 1
-    while end < len(mm.vmas) and continues_vma(mm, end):
-        end += 1
-    file.map_pages(mm, start, end)
+    mm = vma.vm_mm
+    file = vma.vm_file
+    assert mm is not None and file is not None
+    file.map_pages(vma, vma.vm_start, vma.vm_end)
     return FILE if mm.ptes[va].frame is None else VM_FAULT_NOPAGE
-
-
-@atomic
-def continues_vma(mm: Mm, va: Va) -> bool:
-    """Whether the page at `va` (not 0) belongs to the same vma of a file as the one before it."""
-    vma = mm.vmas[va]
-    before = mm.vmas[va - 1]
-    if vma.state != VmaState.MAPPED or before.state != VmaState.MAPPED or vma.write != before.write:
-        return False
-    return vma.file is before.file and vma.pgoff == before.pgoff + 1
 
 
 @atomic
@@ -223,8 +207,10 @@ def insert_page(mm: Mm, va: Va, frame: Frame) -> Flags:
     if pte.frame is not None:
         return VM_FAULT_NOPAGE
     get_page(frame)
+    vma = mm.mm_mt[va]
+    assert vma is not None
     pte.frame = frame
-    pte.writable = mm.vmas[va].write
+    pte.writable = vma.write
     return DONE
 
 
@@ -232,9 +218,12 @@ def insert_page(mm: Mm, va: Va, frame: Frame) -> Flags:
 def insert_pfn(mm: Mm, va: Va, frame: Frame) -> Flags:
     """insert_pfn() (mm/memory.c, Linux 6.12), under vmf_insert_pfn() and vmf_insert_mixed(): an entry without a reference."""
     pte = mm.ptes[va]
+    vma = mm.mm_mt[va]
+    assert vma is not None
     if pte.frame is None:
         pte.frame = frame
-        pte.writable = mm.vmas[va].write
+        pte.writable = vma.write
+        pte.special = True
     return VM_FAULT_NOPAGE
 
 
@@ -253,10 +242,11 @@ def zap_pte_range(mm: Mm, start: Va, end: VaEnd) -> Gather:
         pte = mm.ptes[va]
         frame = pte.frame
         if frame is not None:
-            if not is_zero_page(frame) and vma_flags(mm.vmas[va]) & (VM_PFNMAP | VM_DEVMAP) == 0:
+            if not is_zero_page(frame) and not pte.special:
                 gather = gather * 16 + page_to_pfn(frame)
             pte.frame = None
             pte.writable = False
+            pte.special = False
     return gather
 
 
@@ -294,68 +284,19 @@ def unmap_mapping_range(mapping: AddressSpace, first: Pgoff, last: Pgoff) -> Non
     """unmap_mapping_range(), unmap_mapping_range_tree() (mm/memory.c, Linux 6.12): zap pages `first` to `last` of
     a file.
 
-    Wherever any process maps them, one bracket for each vma, under `i_mmap` for reading. Takes no mmap lock.
+    Wherever any process maps them, one bracket for each vma in the order of the file's tree, under `i_mmap_rwsem` for reading.
+    Takes no mmap lock.
     """
-    mapping.i_mmap.read_lock()
-    for i in range(len(mms)):
-        mm = mms[i]
-        key: Key = 0
-        while True:
-            start: VaEnd = 0
-            end: VaEnd = 0
-            with atomic:
-                key = vma_interval_tree_next(mm, mapping, key, first, last)
-                if key != 0:
-                    start = vma_first(mm, (key - 1) % 16, first)
-                    end = vma_interval_tree_end(mm, mapping, start, last)
-            if key == 0:
+    mapping.i_mmap_rwsem.read_lock()
+    vma: Ref[Vma] = None
+    while True:
+        with atomic:
+            vma = vma_interval_tree_iter_first(mapping, first, last) if vma is None else vma_interval_tree_iter_next(vma, first, last)
+            if vma is None:
                 break
-            zap_page_range_single(mm, start, end)
-    mapping.i_mmap.read_unlock()
-
-
-@atomic
-def vma_interval_tree_next(mm: Mm, mapping: AddressSpace, after: Key, first: Pgoff, last: Pgoff) -> Key:
-    """vma_interval_tree_foreach() (mm/interval_tree.c, Linux 6.12): the next vma that maps some of the file's pages; 0: none.
-
-    In the order of the tree: by the file's page that a vma begins with; of those that begin with the same one by address,
-    where the kernel takes them as they came. A vma is known by 1 + 16 times that page + its address.
-    """
-    found: Key = 0
-    for va in range(len(mm.vmas)):
-        vma = mm.vmas[va]
-        if vma.file is mapping and (va == 0 or not linked_with(mm, va)):
-            key = 1 + 16 * vma.pgoff + va
-            if key > after and (found == 0 or key < found) and vma.pgoff <= last:
-                end = va + 1
-                while end < len(mm.vmas) and linked_with(mm, end):
-                    end += 1
-                if vma.pgoff + end - va > first:
-                    found = key
-    return found
-
-
-@atomic
-def linked_with(mm: Mm, va: Va) -> bool:
-    """Whether the page at `va` (not 0) belongs to the same vma as the one before it, in a file's tree."""
-    vma = mm.vmas[va]
-    before = mm.vmas[va - 1]
-    return vma.file is before.file and vma.state == before.state and vma.write == before.write and vma.pgoff == before.pgoff + 1
-
-
-@atomic
-def vma_first(mm: Mm, va: Va, first: Pgoff) -> VaEnd:
-    """Where a vma that begins at `va` maps the file's page `first`, or its beginning if that is a later page."""
-    pgoff = mm.vmas[va].pgoff
-    return va + first - pgoff if pgoff < first else va
-
-
-@atomic
-def vma_interval_tree_end(mm: Mm, mapping: AddressSpace, start: Va, last: Pgoff) -> VaEnd:
-    """Where the vma that `start` lies in ends, or the file's pages up to `last` do."""
-    end: VaEnd = start + 1
-    while end < len(mm.vmas):
-        if mm.vmas[end].file is not mapping or not linked_with(mm, end) or mm.vmas[end].pgoff > last:
-            break
-        end += 1
-    return end
+            mm = vma.vm_mm
+            assert mm is not None
+            start = vma.vm_start + first - vma.vm_pgoff if vma.vm_pgoff < first else vma.vm_start
+            end = min(vma.vm_end, vma.vm_start + last + 1 - vma.vm_pgoff)
+        zap_page_range_single(mm, start, end)
+    mapping.i_mmap_rwsem.read_unlock()

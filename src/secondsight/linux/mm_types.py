@@ -1,18 +1,18 @@
 """include/linux/mm_types.h: the records that the machinery keeps, and nothing that acts on them.
 
-A process's address space is an `Mm`: page-table entries (`Pte`), what is mapped at each page (`Vma`), the mmap
-lock, and who wants to hear of changes (`Subscriptions`). Physical pages are `Frame`s. What a file mapping maps is
+A process's address space is an `Mm`: page-table entries (`Pte`), the vmas by page (`mm_mt`), the mmap lock, and who
+wants to hear of changes (`Subscriptions`). Physical pages are `Frame`s. What a file mapping maps is
 an `AddressSpace`; memfds, device-dax files and dma-bufs derive from it. Drivers derive from `Driver`.
 
 Locks, and what they cover here:
 
-* `mmap_lock` (sleeping, reader-writer): `vmas`. Writers: mmap, the first part of munmap, the end of exit.
+* `mmap_lock` (sleeping, reader-writer): `mm_mt` and the vmas in it. Writers: mmap, the first part of munmap, the end of exit.
 * the page-table lock: `ptes`. It is a spinlock, so whatever happens under one hold of it is one `@atomic` step.
-* `AddressSpace.i_mmap` (sleeping, reader-writer): which pages map the file, `Vma.state` and `Vma.file`.
+* `AddressSpace.i_mmap_rwsem` (sleeping, reader-writer): `i_mmap`, the vmas that map the file, and what part of it each maps.
 * `Frame.locked` is the folio lock, held across steps only by truncation.
 * `Subscriptions` has a spinlock of its own in the kernel: again, `@atomic`.
 
-Order: `mmap_lock`, then `i_mmap`, then the page-table lock.
+Order: `mmap_lock`, then `i_mmap_rwsem`, then the page-table lock.
 
 Records of include/linux/mmu_notifier.h (`Subscriptions`, `IntervalNotifier`, ...) are here because they and `Mm`
 refer to each other; what acts on them is in `mmu_notifier.py`.
@@ -55,7 +55,6 @@ __all__ = [
     "Va",
     "VaEnd",
     "Vma",
-    "VmaState",
 ]
 
 Va = Annotated[int, Bounds(0, 13)]
@@ -129,15 +128,19 @@ class Frame(Record):
 
 
 class AddressSpace(Record):
-    """struct address_space with its vm_operations: something that can be mapped. `fault` is `vm_ops->fault`."""
+    """struct address_space with its vm_operations: something that can be mapped. `fault` is `vm_ops->fault`.
 
-    i_mmap: RwLock
+    `i_mmap` is the first of the interval tree of the vmas that map it; `Vma.shared` leads to the next.
+    """
+
+    i_mmap_rwsem: RwLock
+    i_mmap: Ref[Vma]
 
     def fault(self, mm: Mm, va: Va, pgoff: Pgoff, flags: Flags) -> Flags:
         """Put page `pgoff` at `va`; `flags` are FAULT_FLAG_, the result VM_FAULT_. The mmap lock is held."""
         return 2
 
-    def map_pages(self, mm: Mm, start: Va, end: VaEnd) -> None:
+    def map_pages(self, vma: Vma, start: Va, end: VaEnd) -> None:
         """`vm_ops->map_pages`: enter what can be had at once into the empty entries `start` to before `end` of one vma."""
 
     def vm_flags(self) -> Flags:
@@ -165,34 +168,34 @@ class AddressSpace(Record):
         """remove_vma(): a mapping of the file has gone and its reference to the file with it."""
 
 
-class VmaState(IntEnum):
-    """How far a mapping is from existing."""
-
-    NONE = 0
-    MAPPED = 1
-    """In the mm's tree: a fault finds it."""
-    DETACHED = 2
-    """munmap took it out of the tree; page tables and the file's interval tree still know it."""
-
-
 class Vma(Record):
-    """struct vm_area_struct, the part of it that covers one page; `file` None is anonymous memory.
+    """struct vm_area_struct: pages `vm_start` to before `vm_end` of `vm_mm`; `vm_file` None is anonymous memory.
 
-    Kept by page so that splitting and merging need no records: neighbours that continue each other are one vma,
-    which is what vma_merge makes of them anyway. Shared mappings of files, private anonymous ones.
+    `write` is VM_WRITE. `shared` (`shared.rb`) leads to the next vma in the tree of its file. `next` leads to the next of those
+    that munmap has taken out of the tree of its mm (`mas_detach`), or of those that are free. Which vma is which does not
+    matter to anything: a search may rename them.
     """
 
-    state: VmaState
+    interchangeable = True
+    vm_mm: Ref[Mm]
+    vm_start: Va
+    vm_end: VaEnd
+    vm_pgoff: Pgoff
+    vm_file: Ref[AddressSpace]
     write: bool
-    file: Ref[AddressSpace]
-    pgoff: Pgoff
+    shared: Ref[Vma]
+    next: Ref[Vma]
 
 
 class Pte(Record):
-    """pte_t: which frame the CPU finds, and whether it may write. `frame` None is pte_none."""
+    """pte_t: which frame the CPU finds, and whether it may write. `frame` None is pte_none.
+
+    `special` is pte_special or pte_devmap: the entry holds no reference.
+    """
 
     frame: Ref[Frame]
     writable: bool
+    special: bool
 
 
 class HlistNode(Record):
@@ -225,12 +228,15 @@ class Subscriptions(Record):
 
 
 class Mm(Record):
-    """struct mm_struct: an address space. `users` is mm_users, `unstable` is MMF_UNSTABLE."""
+    """struct mm_struct: an address space. `users` is mm_users, `unstable` is MMF_UNSTABLE.
+
+    `mm_mt` is the maple tree: the vma at each page. There are as many pages as `ptes`.
+    """
 
     mmap_lock: RwLock
     users: Count
     unstable: bool
-    vmas: Array[Vma, Literal["pages"]]
+    mm_mt: Array[Ref[Vma], Literal["pages"]]
     ptes: Array[Pte, Literal["pages"]]
     subscriptions: Subscriptions
 

@@ -9,12 +9,21 @@ from __future__ import annotations
 
 from secondsight.lang import Errno, Ref, atomic
 from secondsight.linux.errno import EEXIST, ENOMEM
+from secondsight.linux.fork import vm_area_alloc
+from secondsight.linux.interval_tree import vma_interval_tree_insert
 from secondsight.linux.memory import tlb_finish_mmu, unmap_vmas
-from secondsight.linux.mm_types import AddressSpace, Mm, Pgoff, Result, Va, VaEnd, VmaState
+from secondsight.linux.mm_types import AddressSpace, Mm, Pgoff, Result, Va, VaEnd
 from secondsight.linux.mmu_notifier import mmu_notifier_release
-from secondsight.linux.vma import do_vmi_align_munmap, free_pgtables, vmas_changed, vms_gather_munmap_vmas
+from secondsight.linux.vma import (
+    do_vmi_align_munmap,
+    free_pgtables,
+    vma_iter_store,
+    vma_merge_new_range,
+    vmas_changed,
+    vms_gather_munmap_vmas,
+)
 
-__all__ = ["do_mmap", "do_mmap_fixed", "exit_mmap", "get_unmapped_area", "vm_munmap"]
+__all__ = ["do_mmap", "do_mmap_fixed", "exit_mmap", "get_unmapped_area", "link_new_vma", "vm_munmap"]
 
 
 def do_mmap(
@@ -26,19 +35,19 @@ def do_mmap(
     `va`, or -EEXIST when something is there, -ENOMEM beyond the end of the address space, or the file's own error.
     Shared if a file, else private. `seals_late`: see `do_mmap_fixed`. Left out: protections other than read and write.
     """
-    if length <= 0 or va + length > len(mm.vmas):
+    if length <= 0 or va + length > len(mm.ptes):
         return -ENOMEM
     mm.mmap_lock.write_lock()
     refused = False
     with atomic:
         ret = 0
         for i in range(va, va + length):
-            if mm.vmas[i].state != VmaState.NONE:
+            if mm.mm_mt[i] is not None:
                 ret = -EEXIST
         if ret == 0:
             ret = map_writable(file, seals_late)
         if ret == 0:
-            ret = mmap_region(mm, va, length, file, pgoff, write, seals_late)
+            ret = mmap_region(mm, va, length, file, pgoff, write, seals_late, va, va + length)
             refused = ret < 0
     if refused:
         unmap_region(mm, va, length)
@@ -62,24 +71,22 @@ def do_mmap_fixed(
     The old mapping goes and the new one comes under one hold of the mmap lock, so no access finds a gap. A write seal is
     looked at before the old mapping goes; but when the file's own mmap refuses, it has gone (vms_abort_munmap_vmas()).
     `seals_late`: as in older releases, F_SEAL_FUTURE_WRITE is for the file's own mmap, which is not asked when the new
-    mapping continues a neighbour (see `releases`). Neighbours are looked for between `low` and `high`: mappings lie side by
-    side in the model that the kernel keeps apart.
+    mapping is merged with a neighbour (see `releases`). `low`, `high`: see `vma_merge_new_range`.
     """
-    if length <= 0 or va + length > len(mm.vmas):
+    if length <= 0 or va + length > len(mm.ptes):
         return -ENOMEM
     mm.mmap_lock.write_lock()
     with atomic:
         ret: Result = map_writable(file, seals_late)
-        found = ret == 0 and vms_gather_munmap_vmas(mm, va, va + length)
-    if found:
+        detached = vms_gather_munmap_vmas(mm, va, va + length) if ret == 0 else None
+    if detached is not None:
         gather = unmap_vmas(mm, va, va + length)
-        free_pgtables(mm, va, va + length)
+        free_pgtables(detached)
         if gather != 0:
             tlb_finish_mmu(gather)
     if ret == 0:
         with atomic:
-            late = seals_late and not continues(mm, va, length, file, pgoff, low, high)
-            ret = mmap_region(mm, va, length, file, pgoff, write, late)
+            ret = mmap_region(mm, va, length, file, pgoff, write, seals_late, low, high)
             refused = ret < 0
         if refused:
             unmap_region(mm, va, length)
@@ -96,23 +103,6 @@ def unmap_region(mm: Mm, va: Va, length: Pgoff) -> None:
 
 
 @atomic
-def continues(mm: Mm, va: Va, length: Pgoff, file: Ref[AddressSpace], pgoff: Pgoff, low: Va, high: VaEnd) -> bool:
-    """can_vma_merge_before(), can_vma_merge_after() (mm/mmap.c, Linux 6.1) for a file's mapping: whether a neighbour maps the
-    file's pages just before or just behind."""
-    if file is None:
-        return False
-    if va > low and pgoff > 0:
-        before = mm.vmas[va - 1]
-        if before.state == VmaState.MAPPED and before.file is file and before.pgoff == pgoff - 1:
-            return True
-    if va + length < high:
-        behind = mm.vmas[va + length]
-        if behind.state == VmaState.MAPPED and behind.file is file and behind.pgoff == pgoff + length:
-            return True
-    return False
-
-
-@atomic
 def map_writable(file: Ref[AddressSpace], seals_late: bool) -> Errno:
     """The part of do_mmap() and mmap_region() that asks whether `file` may be mapped for writing; anonymous memory may."""
     if file is None:
@@ -122,31 +112,40 @@ def map_writable(file: Ref[AddressSpace], seals_late: bool) -> Errno:
 
 @atomic
 def mmap_region(
-    mm: Mm, va: Va, length: Pgoff, file: Ref[AddressSpace], pgoff: Pgoff, write: bool, seals_late: bool
+    mm: Mm, va: Va, length: Pgoff, file: Ref[AddressSpace], pgoff: Pgoff, write: bool, seals_late: bool, low: Va, high: VaEnd
 ) -> Result:
-    """__mmap_region() (mm/mmap.c, Linux 6.12): the vma into the tree and, under `i_mmap`, into the file's.
+    """__mmap_region() (mm/mmap.c, Linux 6.12): a neighbour maps the range too, or a new vma goes into the tree and, under
+    `i_mmap_rwsem`, into the file's.
 
-    Nothing is mapped there. `va`, or the error of the file's own mmap.
+    Nothing is mapped there. `va`, or the error of the file's own mmap, which is asked for a new vma only.
     """
-    if file is not None:
-        ret = file.mmap(length, pgoff, seals_late)
-        if ret != 0:
-            file.unmap_writable()
-            vmas_changed(mm, va, va + length)
-            return ret
-        file.i_mmap.write_lock()
-    for i in range(va, va + length):
-        vma = mm.vmas[i]
-        vma.state = VmaState.MAPPED
-        vma.write = write
-        vma.file = file
+    expanded = vma_merge_new_range(mm, va, va + length, file, pgoff, write, low, high)
+    ret = 0
+    if expanded is None:
         if file is not None:
-            vma.pgoff = pgoff + i - va
+            ret = file.mmap(length, pgoff, seals_late)
+        if ret == 0:
+            link_new_vma(mm, va, length, file, pgoff, write)
     if file is not None:
-        file.i_mmap.write_unlock()
         file.unmap_writable()
     vmas_changed(mm, va, va + length)
-    return va
+    return va if ret == 0 else ret
+
+
+@atomic
+def link_new_vma(mm: Mm, va: Va, length: Pgoff, file: Ref[AddressSpace], pgoff: Pgoff, write: bool) -> None:
+    """The part of __mmap_region() (mm/mmap.c, Linux 6.12) that makes a vma: vma_set_range(), vma_iter_store(), vma_link_file()."""
+    vma = vm_area_alloc(mm)
+    vma.vm_start = va
+    vma.vm_end = va + length
+    vma.write = write
+    vma.vm_file = file
+    if file is not None:
+        vma.vm_pgoff = pgoff
+        file.i_mmap_rwsem.write_lock()
+        vma_interval_tree_insert(vma, file)
+        file.i_mmap_rwsem.write_unlock()
+    vma_iter_store(mm, vma)
 
 
 @atomic
@@ -155,8 +154,8 @@ def get_unmapped_area(mm: Mm, length: Pgoff) -> Result:
 
     Lowest first, where the kernel goes from the top: addresses in traces stay small.
     """
-    for va in range(len(mm.vmas) - length + 1):
-        if all(mm.vmas[i].state == VmaState.NONE for i in range(va, va + length)):
+    for va in range(len(mm.ptes) - length + 1):
+        if all(mm.mm_mt[i] is None for i in range(va, va + length)):
             return va
     return -ENOMEM
 
@@ -170,10 +169,10 @@ def exit_mmap(mm: Mm) -> None:
     """exit_mmap() (mm/mmap.c, Linux 6.12): the last user has gone; unmap everything."""
     mmu_notifier_release(mm)
     mm.mmap_lock.read_lock()
-    gather = unmap_vmas(mm, 0, len(mm.vmas))
+    gather = unmap_vmas(mm, 0, len(mm.ptes))
     mm.mmap_lock.read_unlock()
     mm.mmap_lock.write_lock()
     with atomic:
-        free_pgtables(mm, 0, len(mm.vmas))
+        free_pgtables(vms_gather_munmap_vmas(mm, 0, len(mm.ptes)))
         tlb_finish_mmu(gather)
     mm.mmap_lock.write_unlock()

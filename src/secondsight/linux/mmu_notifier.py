@@ -496,7 +496,7 @@ def mn_itree_release(mm: Mm) -> bool:
 
     Returns whether there are mmu notifiers, which __mmu_notifier_release() looks at next, without a lock.
     """
-    mn_itree_invalidate(mm, Range(0, len(mm.vmas), Event.RELEASE, True))
+    mn_itree_invalidate(mm, Range(0, len(mm.ptes), Event.RELEASE, True))
     with atomic:
         mn_itree_inv_end(mm.subscriptions)
         return mm.subscriptions.list != 0
@@ -711,7 +711,7 @@ def mn_hlist_release(mm: Mm) -> None:
 def tell_release(sub: Ref[MmuNotifier], mm: Mm) -> None:
     """The tracepoint before a subscriber's `release`."""
     if sub is not None:
-        mmu_notifier_callback(sub, 0, len(mm.vmas), Event.RELEASE)
+        mmu_notifier_callback(sub, 0, len(mm.ptes), Event.RELEASE)
 
 
 # What the rest of mm/ calls.
@@ -804,14 +804,17 @@ def mm_take_all_locks(mm: Mm) -> None:
     With the mmap lock held for writing no invalidation runs in the mm then. In the kernel they are held until
     mm_drop_all_locks(); here what happens meanwhile is in the same step.
     """
-    wait_until(all(rmap_unlocked(mm, va) for va in range(len(mm.vmas))))
+    wait_until(all(rmap_unlocked(mm, va) for va in range(len(mm.ptes))))
 
 
 @atomic
 def rmap_unlocked(mm: Mm, va: Va) -> bool:
-    """Whether nobody holds the i_mmap lock of the file that is mapped at `va`."""
-    file = mm.vmas[va].file
-    return file is None or (file.i_mmap.owner == 0 and file.i_mmap.readers == 0)
+    """Whether nobody holds the i_mmap_rwsem of the file that is mapped at `va`."""
+    vma = mm.mm_mt[va]
+    if vma is None:
+        return True
+    file = vma.vm_file
+    return file is None or (file.i_mmap_rwsem.owner == 0 and file.i_mmap_rwsem.readers == 0)
 
 
 @atomic

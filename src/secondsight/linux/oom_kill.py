@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from secondsight.lang import atomic
 from secondsight.linux.memory import tlb_finish_mmu, zap_pte_range
-from secondsight.linux.mm_types import Event, Mm, Range, VaEnd, VmaState
+from secondsight.linux.mm_types import Event, Mm, Range, VaEnd
 from secondsight.linux.mmu_notifier import (
     mmu_notifier_invalidate_range_end,
     mmu_notifier_invalidate_range_start_nonblock,
@@ -30,11 +30,15 @@ def oom_reap_task_mm(mm: Mm) -> bool:
         return False
     ret = True
     start: VaEnd = 0
-    while start < len(mm.vmas):
+    while start < len(mm.ptes):
         with atomic:
             start = next_private(mm, start)
-            end = private_end(mm, start)
-        if start < len(mm.vmas):
+            end = start
+            if start < len(mm.ptes):
+                vma = mm.mm_mt[start]
+                assert vma is not None
+                end = vma.vm_end
+        if start < len(mm.ptes):
             rng = Range(start, end, Event.UNMAP, False)
             if mmu_notifier_invalidate_range_start_nonblock(mm, rng) != 0:
                 ret = False
@@ -51,16 +55,8 @@ def oom_reap_task_mm(mm: Mm) -> bool:
 @atomic
 def next_private(mm: Mm, start: VaEnd) -> VaEnd:
     """The first page from `start` on that is private anonymous memory; the end of the address space if none."""
-    for va in range(start, len(mm.vmas)):
-        if mm.vmas[va].state == VmaState.MAPPED and mm.vmas[va].file is None:
+    for va in range(start, len(mm.ptes)):
+        vma = mm.mm_mt[va]
+        if vma is not None and vma.vm_file is None:
             return va
-    return len(mm.vmas)
-
-
-@atomic
-def private_end(mm: Mm, start: VaEnd) -> VaEnd:
-    """Where the private memory that begins at `start` ends."""
-    for va in range(start, len(mm.vmas)):
-        if mm.vmas[va].state != VmaState.MAPPED or mm.vmas[va].file is not None:
-            return va
-    return len(mm.vmas)
+    return len(mm.ptes)

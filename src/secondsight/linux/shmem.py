@@ -27,6 +27,7 @@ from typing import Annotated, Final, Literal
 from secondsight.lang import Array, Bounds, Errno, Ref, RwLock, atomic, hold_point, pool, wait_until
 from secondsight.linux.errno import EPERM
 from secondsight.linux.fork import mms
+from secondsight.linux.interval_tree import linear_page_index
 from secondsight.linux.memory import (
     FAULT_FLAG_ALLOW_RETRY,
     VM_FAULT_NOPAGE,
@@ -35,7 +36,7 @@ from secondsight.linux.memory import (
     insert_page,
     unmap_mapping_range,
 )
-from secondsight.linux.mm_types import AddressSpace, Count, Flags, Frame, Mm, Pgoff, Va, VaEnd
+from secondsight.linux.mm_types import AddressSpace, Count, Flags, Frame, Mm, Pgoff, Va, VaEnd, Vma
 from secondsight.linux.page_alloc import alloc_page, put_page
 
 __all__ = [
@@ -94,13 +95,15 @@ class ShmemFile(AddressSpace):
             return VM_FAULT_NOPAGE
         return shmem_map_folio(self, mm, va, pgoff)
 
-    def map_pages(self, mm: Mm, start: Va, end: VaEnd) -> None:
+    def map_pages(self, vma: Vma, start: Va, end: VaEnd) -> None:
         """filemap_map_pages(), next_uptodate_folio() (mm/filemap.c, Linux 6.12): pages that are in the file and not locked.
 
         It waits for nobody: not for a punch either.
         """
+        mm = vma.vm_mm
+        assert mm is not None
         for va in range(start, end):
-            pgoff = mm.vmas[va].pgoff
+            pgoff = linear_page_index(vma, va)
             if pgoff < self.nr_pages:
                 folio = self.pages[pgoff]
                 if folio is not None and mm.ptes[va].frame is None:
@@ -230,7 +233,6 @@ def folio_mapcount(folio: Frame) -> Count:
         mm = mms[i]
         for va in range(len(mm.ptes)):
             if mm.ptes[va].frame is folio:
-                file = mm.vmas[va].file
-                if file is not None and file.vm_flags() == 0:
+                if not mm.ptes[va].special:
                     found += 1
     return found

@@ -1,26 +1,122 @@
-"""mm/vma.c: taking mappings out of an address space.
+"""mm/vma.c: vmas are split, merged, and taken out of an address space.
 
 munmap holds the mmap lock for writing only while it takes the vmas out of the tree. Then it downgrades to reading:
 faults run beside the zap and find nothing mapped, and nothing can be mapped there before it is over.
 
     mmap_write_lock; vmas out of the tree; mmap_write_downgrade
     unmap_vmas: notifier bracket (UNMAP) around the zap
-    free_pgtables: the file forgets the vmas (i_mmap for writing); tlb_finish_mmu: references dropped
+    free_pgtables: the file forgets the vmas (i_mmap_rwsem for writing); tlb_finish_mmu: references dropped
     mmap_read_unlock
 """
 
 from __future__ import annotations
 
-from secondsight.lang import Errno, atomic, tracepoint
+from secondsight.lang import Errno, Ref, atomic, tracepoint
+from secondsight.linux.fork import vm_area_dup, vm_area_free
+from secondsight.linux.interval_tree import vma_interval_tree_insert, vma_interval_tree_remove
 from secondsight.linux.memory import tlb_finish_mmu, unmap_vmas
-from secondsight.linux.mm_types import Mm, Va, VaEnd, VmaState
+from secondsight.linux.mm_types import AddressSpace, Mm, Pgoff, Va, VaEnd, Vma
 
-__all__ = ["do_vmi_align_munmap", "free_pgtables", "vmas_changed"]
+__all__ = [
+    "do_vmi_align_munmap",
+    "free_pgtables",
+    "split_vma",
+    "vma_iter_store",
+    "vma_merge_new_range",
+    "vmas_changed",
+    "vms_gather_munmap_vmas",
+]
 
 
 @tracepoint
 def vmas_changed(mm: Mm, start: Va, end: VaEnd) -> None:
     """The vmas of a range are as they will be found by who takes the mmap lock next: there, gone, or others."""
+
+
+@atomic
+def vma_iter_store(mm: Mm, vma: Vma) -> None:
+    """vma_iter_store() (mm/vma.h, Linux 6.12): the vma is what is found at its pages."""
+    for va in range(vma.vm_start, vma.vm_end):
+        mm.mm_mt[va] = vma
+
+
+@atomic
+def split_vma(vma: Vma, addr: Va, new_below: bool) -> None:
+    """__split_vma() (mm/vma.c, Linux 6.12): in two at `addr`. A new vma is the lower part if `new_below`, else the upper one.
+
+    The new one comes into the file's tree before the other is put into it anew. Left out: vm_ops->may_split, failure.
+    """
+    mm = vma.vm_mm
+    file = vma.vm_file
+    assert mm is not None
+    new = vm_area_dup(vma)
+    below: Pgoff = 0 if file is None else addr - vma.vm_start
+    if new_below:
+        new.vm_end = addr
+    else:
+        new.vm_start = addr
+        new.vm_pgoff += below
+    if file is not None:
+        file.i_mmap_rwsem.write_lock()
+        vma_interval_tree_insert(new, file)
+        vma_interval_tree_remove(vma, file)
+    if new_below:
+        vma.vm_start = addr
+        vma.vm_pgoff += below
+    else:
+        vma.vm_end = addr
+    if file is not None:
+        vma_interval_tree_insert(vma, file)
+        file.i_mmap_rwsem.write_unlock()
+    vma_iter_store(mm, new)
+
+
+@atomic
+def vma_merge_new_range(
+    mm: Mm, start: Va, end: VaEnd, file: Ref[AddressSpace], pgoff: Pgoff, write: bool, low: Va, high: VaEnd
+) -> Ref[Vma]:
+    """vma_merge_new_range(), vma_expand() (mm/vma.c, Linux 6.12): make a neighbour map the range too; None: none can.
+
+    With neighbours on both sides the one before is expanded over all, and the one behind it goes. Those with VM_PFNMAP are
+    never merged. Neighbours are looked for between `low` and `high`: mappings lie side by side in the model that the kernel
+    keeps apart. Left out: anon_vmas that differ; device-dax mappings, which the kernel merges to the left.
+    """
+    if file is not None:
+        if file.vm_flags() != 0:
+            return None
+    prev: Ref[Vma] = None
+    following: Ref[Vma] = None
+    if start > low:
+        prev = mm.mm_mt[start - 1]
+    if end < high:
+        following = mm.mm_mt[end]
+    if prev is not None:
+        if prev.vm_file is not file or prev.write != write or (file is not None and prev.vm_pgoff + prev.vm_end - prev.vm_start != pgoff):
+            prev = None
+    if following is not None:
+        if following.vm_file is not file or following.write != write or (file is not None and following.vm_pgoff != pgoff + end - start):
+            following = None
+    expanded = following if prev is None else prev
+    if expanded is None:
+        return None
+    if file is not None:
+        file.i_mmap_rwsem.write_lock()
+        vma_interval_tree_remove(expanded, file)
+    if prev is None:
+        expanded.vm_start = start
+        if file is not None:
+            expanded.vm_pgoff = pgoff
+    else:
+        expanded.vm_end = end if following is None else following.vm_end
+    if file is not None:
+        vma_interval_tree_insert(expanded, file)
+        if following is not None and following is not expanded:
+            vma_interval_tree_remove(following, file)
+        file.i_mmap_rwsem.write_unlock()
+    vma_iter_store(mm, expanded)
+    if following is not None and following is not expanded:
+        vm_area_free(following)
+    return expanded
 
 
 def do_vmi_align_munmap(mm: Mm, start: Va, end: VaEnd) -> Errno:
@@ -30,12 +126,12 @@ def do_vmi_align_munmap(mm: Mm, start: Va, end: VaEnd) -> Errno:
     """
     mm.mmap_lock.write_lock()
     with atomic:
-        found = vms_gather_munmap_vmas(mm, start, end)
+        detached = vms_gather_munmap_vmas(mm, start, end)
         mm.mmap_lock.write_downgrade()
         vmas_changed(mm, start, end)
-    if found:
+    if detached is not None:
         gather = unmap_vmas(mm, start, end)
-        free_pgtables(mm, start, end)
+        free_pgtables(detached)
         if gather != 0:
             tlb_finish_mmu(gather)
     mm.mmap_lock.read_unlock()
@@ -43,32 +139,46 @@ def do_vmi_align_munmap(mm: Mm, start: Va, end: VaEnd) -> Errno:
 
 
 @atomic
-def vms_gather_munmap_vmas(mm: Mm, start: Va, end: VaEnd) -> bool:
-    """vms_gather_munmap_vmas() (mm/vma.c, Linux 6.12): take what is mapped out of the tree; whether anything was."""
-    found = False
+def vms_gather_munmap_vmas(mm: Mm, start: Va, end: VaEnd) -> Ref[Vma]:
+    """vms_gather_munmap_vmas() (mm/vma.c, Linux 6.12): take what is mapped out of the tree; the first of it, by address.
+
+    A vma of which only a part is in the range is split. `Vma.next` leads to the next.
+    """
+    detached: Ref[Vma] = None
+    last: Ref[Vma] = None
     for va in range(start, end):
-        if mm.vmas[va].state == VmaState.MAPPED:
-            mm.vmas[va].state = VmaState.DETACHED
-            found = True
-    return found
+        vma = mm.mm_mt[va]
+        if vma is not None:
+            if vma.vm_start < start:
+                split_vma(vma, start, True)
+            if vma.vm_end > end:
+                split_vma(vma, end, False)
+            if detached is None:
+                detached = vma
+            elif last is not vma:
+                assert last is not None
+                last.next = vma
+            last = vma
+            mm.mm_mt[va] = None
+    return detached
 
 
 @atomic
-def free_pgtables(mm: Mm, start: Va, end: VaEnd) -> None:
+def free_pgtables(vma: Ref[Vma]) -> None:
     """free_pgtables() (mm/memory.c), for its unlink_file_vma(), and remove_vma() (mm/vma.c, Linux 6.12): files forget the
-    range's vmas, which drop their references to the files.
+    vmas from `vma` on, which drop their references to the files.
 
-    Taking `i_mmap`, unlinking and releasing it is one step. A file's last reference is dropped here; in the kernel the
+    Taking `i_mmap_rwsem`, unlinking and releasing it is one step. A file's last reference is dropped here; in the kernel the
     thread that dropped it does the rest on its way back to its program. Left out: the page tables themselves.
     """
-    for va in range(start, end):
-        vma = mm.vmas[va]
-        file = vma.file
+    while vma is not None:
+        following = vma.next
+        file = vma.vm_file
         if file is not None:
-            file.i_mmap.write_lock()
-            vma.file = None
-            file.i_mmap.write_unlock()
+            file.i_mmap_rwsem.write_lock()
+            vma_interval_tree_remove(vma, file)
+            file.i_mmap_rwsem.write_unlock()
+        vm_area_free(vma)
+        if file is not None:
             file.unlinked()
-        vma.state = VmaState.NONE
-        vma.pgoff = 0
-        vma.write = False
+        vma = following

@@ -180,7 +180,7 @@ def _frame(frame: Record) -> str:
 
 
 def _cpu(mm: Any, va: int, write: bool) -> str:
-    if mm.vmas[va].state.name != "MAPPED":
+    if mm.mm_mt[va] is None:
         return "SIGSEGV"
     pte = mm.ptes[va]
     if pte.frame is None:

@@ -21,7 +21,7 @@ from secondsight.lang.records import Machine, unwrap
 from secondsight.linux import LARGEST, bounds
 from secondsight.linux.dax import dax_devices, dev_dax_probe
 from secondsight.linux.errno import SIGBUS, SIGSEGV
-from secondsight.linux.fork import mm_alloc
+from secondsight.linux.fork import mm_alloc, proc_caches_init
 from secondsight.linux.memremap import pagemaps
 from secondsight.linux.page_alloc import mem_init
 from secondsight.linux.releases import differs
@@ -86,17 +86,17 @@ _ACCESSES = {"device_read", "device_write"}
 _TABLES = ("kind", "address", "pages", "value", "page", "needs", "needs_at", "makes", "fixed", "low", "high", "range_first")
 
 
-def _size(frames: int, files: int, dax: int, buffers: int, rows: int) -> dict[str, int]:
+def _size(frames: int, vmas: int, files: int, dax: int, buffers: int, rows: int) -> dict[str, int]:
     pages, items = 2 * files, buffers and max(2, buffers)
     return {
-        "frames": frames, "files": files, "file_pages": min(15, pages), "pagemaps": dax, "dax_devices": dax, "udmabufs": buffers,
+        "frames": frames, "vmas": vmas, "files": files, "file_pages": min(15, pages), "pagemaps": dax, "dax_devices": dax, "udmabufs": buffers,
         "dmabuf_pages": min(15, 2 * items), "create_items": items, "ops": rows, "handles": rows // 2,
     }  # fmt: skip
 
 
-_LARGE = _size(16, 15, 2, 15, 64)
-_SIZES = (_size(8, 2, 0, 2, 16), _size(16, 4, 1, 4, 32), _LARGE)
-_DRIVEN = (_size(10, 1, 1, 0, 12), _size(16, 4, 1, 4, 32), _LARGE)
+_LARGE = _size(16, 40, 15, 2, 15, 64)
+_SIZES = (_size(8, 4, 2, 0, 2, 16), _size(16, 10, 4, 1, 4, 32), _LARGE)
+_DRIVEN = (_size(10, 3, 1, 1, 0, 12), _size(16, 10, 4, 1, 4, 32), _LARGE)
 """
 Bounds are rounded up to the first of these sizes that is enough, without a device and with one, so that many scenarios share
 one shape. What is not used of them adds bytes to a state and no states. Only bounds of which that is true are here: a
@@ -232,6 +232,7 @@ class Encoder:
         )
         frames = 1 + anonymous + sum(file_pages) + total(["fallocate_punch_hole"]) + in_flight
         derived = {
+            "vmas": sum(1 + 2 * self._splits(o) for k in _MAPS for o in of(k)) + 2 * sum(map(self._splits, of("munmap"))),
             "frames": min(16, max(3, frames)),
             "mms": 1,
             "pages": max(1, self.pages),
@@ -256,6 +257,15 @@ class Encoder:
         rounded = derived | size
         own = {name: rounded.pop(name) for name in ("ops", "handles")}
         return bounds(**(rounded | wanted)) | own
+
+
+    def _splits(self, op: Op) -> bool:
+        """Whether an operation takes only a part of a mapping away: a vma is split, or two."""
+        address, pages = op.args["at" if op.kind in _MAPS else "addr"], op.args["pages"]
+        if not isinstance(address, Ref) or not isinstance(pages, int):
+            return False
+        start = self.address[address.handle] + address.page
+        return (start, start + pages) not in self.windows
 
 
 def _ordered(scenario: Scenario) -> list[Place]:
@@ -301,6 +311,7 @@ def program(
         if machine.bound("dax_devices"):  # there from the start, used or not: what is there is part of the shape
             len(dax_devices), len(pagemaps)
         mem_init()
+        proc_caches_init()
         mm = mm_alloc()
         device = machine.pool(driver).alloc() if driver is not None else None
         threads = [Thread("main", interpreter.run_ops, (0, len(places), mm, device, True))] if alone else []

@@ -15,7 +15,7 @@ from secondsight.lang import Array, Bounds, Machine, Record, Ref, atomic, choose
 from secondsight.lang.program import Program, Room, Thread, build
 from secondsight.linux import bounds, hmm
 from secondsight.linux import mmu_notifier as mn
-from secondsight.linux.fork import mm_alloc
+from secondsight.linux.fork import mm_alloc, proc_caches_init, vmas
 from secondsight.linux.memory import (
     FAULT_FLAG_WRITE,
     VM_FAULT_NOPAGE,
@@ -40,8 +40,8 @@ from secondsight.linux.mm_types import (
     Seq,
     Va,
     VaEnd,
-    VmaState,
 )
+from secondsight.linux.mmap import link_new_vma
 from secondsight.linux.page_alloc import ZERO_PFN, alloc_page, frames, mem_init
 from secondsight.linux.vma import do_vmi_align_munmap
 
@@ -272,7 +272,7 @@ class HmmFile(Target):
         # Functions of other files: the thread waits where it called them.
         Boundary("handle_mm_fault", "with atomic: require(", Stop("handle_mm_fault")),
         Boundary("do_vmi_align_munmap", "mm.mmap_lock.write_lock()", Stop("down_write")),
-        Boundary("do_vmi_align_munmap", "with atomic: found = ", Stop("gather")),
+        Boundary("do_vmi_align_munmap", "with atomic: detached = ", Stop("gather")),
         Boundary("do_vmi_align_munmap", "mm.mmap_lock.read_unlock()", Stop("up_read")),
         *(
             Boundary(function, "", ELSEWHERE)
@@ -334,10 +334,11 @@ class HmmFile(Target):
         columns = [(*task.arguments, 0, 0, 0, 0, 0)[:5] for task in tasks]
         data: dict[str, Sequence[int]] = {"conform.hmm.operation": [Op(task.code) for task in tasks]}
         data |= {f"conform.hmm.{name}": [column[i] for column in columns] for i, name in enumerate(COLUMNS)}
-        sizes = bounds(pages=PAGES, frames=FRAMES, subscribers=1)
+        sizes = bounds(pages=PAGES, vmas=PAGES + 1, frames=FRAMES, subscribers=1)
         machine = Machine(bounds=sizes, pools={Mirror: 1, Backing: PAGES, hmm.HmmRange: THREADS}, data=data)
         with machine:
             mem_init()
+            proc_caches_init()
             mm = mm_alloc()
             mm.unstable = setup[2] == 1
             mirror = machine.pool(Mirror).alloc()
@@ -355,18 +356,18 @@ class HmmFile(Target):
 def _map(machine: Machine, mm: Mm, pages: Sequence[tuple[Kind, Entry]]) -> list[Backing]:
     """Map pages, with or without an entry for each; neighbours of a kind are of one vma. The files."""
     backings: list[Backing] = []
+    kinds = [kind for kind, _ in pages]
     for page, (kind, entry) in enumerate(pages):
-        vma, pte = mm.vmas[page], mm.ptes[page]
-        if kind != Kind.NONE:
-            vma.state = VmaState.MAPPED
-            vma.write = kind not in (Kind.READ, Kind.FILE_READ)
-            vma.pgoff = page
-        if kind > Kind.WRITE:
-            if not page or pages[page - 1][0] != kind:
+        pte = mm.ptes[page]
+        if kind != Kind.NONE and (not page or kinds[page - 1] != kind):
+            length = next((i for i in range(page, len(pages)) if kinds[i] != kind), len(pages)) - page
+            file = None
+            if kind > Kind.WRITE:
                 backings.append(machine.pool(Backing).alloc())
-                backings[-1].kind = kind
-                backings[-1].frame = alloc_page()
-            vma.file = backings[-1]
+                file = backings[-1]
+                file.kind = kind
+                file.frame = alloc_page()
+            link_new_vma(mm, page, length, file, page, kind not in (Kind.READ, Kind.FILE_READ))
         if entry != Entry.NONE:
             pte.frame = frames[ZERO_PFN] if entry == Entry.ZERO else alloc_page()
             pte.writable = entry == Entry.WRITE
@@ -384,9 +385,9 @@ class _View:
         self.unstable = eyes.field(mm, "unstable")
         self.frame_at = {eyes.offset(frame): i for i, frame in enumerate(frames)}
         self.kind_at = {eyes.offset(backing): backing.kind for backing in backings}
+        self.vma_at = {eyes.offset(vma): (eyes.field(vma, "write"), eyes.field(vma, "vm_file")) for vma in vmas}
         self.pages = [
-            tuple(eyes.field(vma, name) for name in ("state", "write", "file")) + tuple(eyes.field(pte, name) for name in ("frame", "writable"))
-            for vma, pte in zip(mm.vmas, mm.ptes, strict=True)
+            (vma, eyes.field(pte, "frame"), eyes.field(pte, "writable")) for vma, pte in zip(eyes.array(mm, "mm_mt"), mm.ptes, strict=True)
         ]
         self.last, self.last_mapped = b"", [(0, 0)]
         self.counters = [eyes.counter(i) for i in range(threads)]
@@ -404,9 +405,10 @@ class _View:
             self.last, self.last_mapped = state, [self._page(state, *page) for page in self.pages]
         return self.last_mapped
 
-    def _page(self, state: bytes, mapped: Read, write: Read, file: Read, frame: Read, writable: Read) -> tuple[int, int]:
+    def _page(self, state: bytes, vma: Read, frame: Read, writable: Read) -> tuple[int, int]:
         kind = 0
-        if mapped(state) == VmaState.MAPPED:
+        if vma(state):
+            write, file = self.vma_at[vma(state)]
             backing = self.kind_at.get(file(state))
             kind = backing if backing is not None else Kind.WRITE if write(state) else Kind.READ
         at = frame(state)
@@ -425,8 +427,11 @@ class _View:
         if then == "Backing.fault":
             return KERNELS_FAULT[self.fault[thread](after)]
         if then == "handle_mm_fault":
-            mapped, write, file, frame, _ = self.pages[self.asks[thread][0](before)]
-            if mapped(before) != VmaState.MAPPED or (self.asks[thread][1](before) & FAULT_FLAG_WRITE and not write(before)):
+            vma, frame, _ = self.pages[self.asks[thread][0](before)]
+            if not vma(before):
+                return KERNELS_FAULT[VM_FAULT_SIGSEGV]
+            write, file = self.vma_at[vma(before)]
+            if self.asks[thread][1](before) & FAULT_FLAG_WRITE and not write(before):
                 return KERNELS_FAULT[VM_FAULT_SIGSEGV]
             if not frame(before) and not file(before) and self.unstable(before):
                 return KERNELS_FAULT[VM_FAULT_SIGBUS]

@@ -13,11 +13,12 @@ from secondsight.conform.target import Configuration, Difference, Operation, Sce
 from secondsight.lang import Array, Bounds, Machine, Record, atomic, const, shared
 from secondsight.lang.program import Program, Room, Thread, build
 from secondsight.linux import bounds
-from secondsight.linux.fork import mm_alloc
+from secondsight.linux.fork import mm_alloc, proc_caches_init
 from secondsight.linux.gup import try_grab_folio, unpin_folio
 from secondsight.linux.memfd import memfd_add_seals, memfd_create
 from secondsight.linux.memory import insert_page, tlb_finish_mmu, zap_pte_range
-from secondsight.linux.mm_types import Mm, Va, VmaState
+from secondsight.linux.mm_types import Mm, Va
+from secondsight.linux.mmap import link_new_vma
 from secondsight.linux.page_alloc import mem_init
 from secondsight.linux.shmem import (
     F_SEAL_FUTURE_WRITE,
@@ -73,7 +74,8 @@ world = shared(World)
 def pages_do(mm: Mm, file: ShmemFile, op: Op, at: Va) -> Value:
     """What others do with a page of the file, which is mapped at that page of the mm; 1: it has no meaning now."""
     folio = file.pages[at]
-    vma = mm.vmas[at]
+    vma = mm.mm_mt[at]
+    assert vma is not None
     pte = mm.ptes[at]
     if op == Op.PIN:
         if folio is None:
@@ -229,16 +231,18 @@ class MemfdFile(Target):
             "conform.operation": [Op(task.code) for task in tasks],
             "conform.first": [task.arguments[0] for task in tasks],
         }
-        machine = Machine(bounds=bounds(pages=PAGES, files=1, file_pages=PAGES, frames=PAGES + 1), data=data)
+        machine = Machine(bounds=bounds(pages=PAGES, vmas=PAGES, files=1, file_pages=PAGES, frames=PAGES + 1), data=data)
         with machine:
             mem_init()
+            proc_caches_init()
             mm = mm_alloc()
             world.seals_late = bool(setup[0])
             file = memfd_create(PAGES, 0)
             for i in range(PAGES):
                 present, pins, mapped, writable = setup[2 + i * 4 : 6 + i * 4]
-                vma = mm.vmas[i]
-                vma.state, vma.file, vma.pgoff = VmaState.MAPPED, file, i
+                link_new_vma(mm, i, 1, file, i, False)
+                vma = mm.mm_mt[i]
+                assert vma is not None
                 if present:
                     folio = shmem_get_folio(file, i)
                     for _ in range(pins):
@@ -269,7 +273,7 @@ def _look(program: Program, mm: Mm, file: ShmemFile, threads: int) -> Callable[[
     eyes = Eyes(program)
     of = eyes.array(results, "of")[:threads]
     inode, seals, deny = eyes.semaphore(file.i_rwsem), eyes.field(file, "seals"), eyes.field(file, "deny_writable")
-    writes = [eyes.field(vma, "write") for vma in mm.vmas]
+    writes = [eyes.field(vma, "write") for vma in mm.mm_mt if vma is not None]
     folios = [file.pages[i] for i in range(PAGES)]
     refs = [eyes.field(folio, "refcount") if folio is not None else lambda state: 0 for folio in folios]
     entries = [eyes.field(pte, "frame") for pte in mm.ptes]

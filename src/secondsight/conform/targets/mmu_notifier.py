@@ -15,8 +15,9 @@ from secondsight.lang import U8, Array, Bounds, Machine, Record, atomic, const, 
 from secondsight.lang.program import Program, Room, Thread, build
 from secondsight.linux import EAGAIN, bounds
 from secondsight.linux import mmu_notifier as mn
-from secondsight.linux.fork import mm_alloc
-from secondsight.linux.mm_types import AddressSpace, Driver, Event, Finish, Mm, MmuNotifier, Range, Seq, VmaState
+from secondsight.linux.fork import mm_alloc, proc_caches_init
+from secondsight.linux.mm_types import AddressSpace, Driver, Event, Finish, Mm, MmuNotifier, Range, Seq
+from secondsight.linux.mmap import link_new_vma
 from secondsight.linux.releases import differs
 
 __all__ = ["MmuNotifierFile"]
@@ -183,7 +184,7 @@ def bracket(mm: Mm, rng: Range, way: int, nested: bool) -> int:
     if way == 0:
         mm.mmap_lock.read_lock()
     else:
-        world.file.i_mmap.read_lock()
+        world.file.i_mmap_rwsem.read_lock()
     ret = invalidate_start(mm, rng)
     if ret == 0:
         if nested:
@@ -195,7 +196,7 @@ def bracket(mm: Mm, rng: Range, way: int, nested: bool) -> int:
     if way == 0:
         mm.mmap_lock.read_unlock()
     else:
-        world.file.i_mmap.read_unlock()
+        world.file.i_mmap_rwsem.read_unlock()
     return ret
 
 
@@ -294,10 +295,10 @@ class MmuNotifierFile(Target):
         Boundary("mmu_interval_notifier_remove", "is_unregistered(", Stop("removed")),
         # Brackets.
         Boundary("bracket", "mm.mmap_lock.read_lock()", Stop("down_read")),
-        Boundary("bracket", "world.file.i_mmap.read_lock()", Stop("down_read")),
+        Boundary("bracket", "world.file.i_mmap_rwsem.read_lock()", Stop("down_read")),
         Boundary("bracket", "world.brackets += 1", Stop("between")),
         Boundary("bracket", "mm.mmap_lock.read_unlock()", Stop("up_read")),
-        Boundary("bracket", "world.file.i_mmap.read_unlock()", Stop("up_read")),
+        Boundary("bracket", "world.file.i_mmap_rwsem.read_unlock()", Stop("up_read")),
         Boundary("mn_itree_invalidate", "with atomic: sub = mn_itree_inv_start_range", Stop("start"), (ITREE_START,)),
         Boundary("mn_itree_invalidate", "with atomic: leave_callback", Stop("invalidated")),
         Boundary("mn_itree_invalidate", "mn_itree_inv_end(subs)", ITREE_END),
@@ -475,9 +476,9 @@ class MmuNotifierFile(Target):
         )
         machine = Machine(bounds=sizes, pools=pools, data=data)
         with machine:
+            proc_caches_init()
             mm = mm_alloc()
-            mm.vmas[0].state = VmaState.MAPPED
-            mm.vmas[0].file = world.file
+            link_new_vma(mm, 0, 1, world.file, 0, False)
             subs, hears = [], []
             for number, (kind, start, length) in enumerate(kinds):
                 sub = machine.pool(of_sub).alloc()
@@ -624,7 +625,7 @@ def _bounded(second_passes: bool) -> Iterator[Configuration]:
 def _look(program: Program, mm: Mm, subs: list[Sub], hears: list[OnlyStart], threads: int) -> Callable[[bytes], str]:
     """The look that c/mmu_notifier.c has."""
     eyes = Eyes(program)
-    mmap, rmap = eyes.semaphore(mm.mmap_lock), eyes.semaphore(world.file.i_mmap)
+    mmap, rmap = eyes.semaphore(mm.mmap_lock), eyes.semaphore(world.file.i_mmap_rwsem)
     s = mm.subscriptions
     users, seq, active, has_itree = (
         eyes.field(mm, "users"),

@@ -14,10 +14,11 @@ from secondsight.lang import Array, Bounds, Machine, Record, Ref, atomic, const,
 from secondsight.lang.program import Program, Room, Thread, build
 from secondsight.linux import bounds
 from secondsight.linux.dma_buf import attachments, dma_buf_fput
-from secondsight.linux.fork import mm_alloc
+from secondsight.linux.fork import mm_alloc, proc_caches_init
 from secondsight.linux.memfd import memfd_create
 from secondsight.linux.memory import VM_FAULT_NOPAGE
-from secondsight.linux.mm_types import Count, Mm, VmaState
+from secondsight.linux.mm_types import Count, Mm
+from secondsight.linux.mmap import link_new_vma
 from secondsight.linux.page_alloc import frames, mem_init, page_to_pfn, put_page
 from secondsight.linux.shmem import (
     F_SEAL_FUTURE_WRITE,
@@ -272,9 +273,9 @@ class UdmabufFile(Target):
         machine = Machine(bounds=sizes, data=data)
         with machine:
             mem_init()
+            proc_caches_init()
             mm = mm_alloc()
-            for vma in mm.vmas:
-                vma.state, vma.write = VmaState.MAPPED, True
+            link_new_vma(mm, 0, ENTRIES, None, 0, True)
             files = []
             for i in range(FILES):
                 seals, *present = setup[i * (1 + PAGES) : (i + 1) * (1 + PAGES)]
