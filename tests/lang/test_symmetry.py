@@ -304,9 +304,11 @@ def test_hundreds_of_small_programs() -> None:
             if known.verdict is Verdict.HOLDS:
                 assert merged.outcomes == known.outcomes, (seed, rows)
         if known.verdict is Verdict.HOLDS:
+            reduced_states = native_search(others[0], workers=1).states
+            assert reduced_states <= known.states, (seed, rows)
             total += known.states
-            reduced_total += native_search(others[0], workers=1).states
-    assert reduced_total < total * 0.97
+            reduced_total += reduced_states
+    assert reduced_total < total  # by how much is the draw's: most programs touch few pages, the first touches several
 
 
 TAKEN = [(Op.ALLOC, 0, 0)] * 3
