@@ -22,7 +22,8 @@ from typing import Any
 
 from attack.compare import Failure, Tally, Unequal, check_batch, has_compiler
 from attack.description import Description
-from attack.draw import APART, draw_program, draw_world
+from attack.draw import draw_program, draw_world
+from attack.draw_parts import APART
 from attack.large import check_large, check_two_locks
 from attack.shrink import shrink
 from attack.source import Text

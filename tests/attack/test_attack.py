@@ -14,7 +14,7 @@ from attack.campaign import Campaign, Finding, batch_of, run_campaign
 from attack.compare import Failure, Tally, check_batch, has_compiler
 from attack.cuts import Cuts, run_cuts, whole_search
 from attack.description import Description, Thread, Tree, World, lines_of, walk
-from attack.draw import FEATURES
+from attack.draw_parts import FEATURES
 from attack.explore import components, explore, judge
 from attack.interpreter import Interpreter
 from attack.mutants import SOURCE, Copy, mutants_of, reasons

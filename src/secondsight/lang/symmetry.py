@@ -451,7 +451,7 @@ static void canonical(u8 *s)
 	used:
 		if (i < 0 || i >= SAMES || known[i])
 			continue;
-		while (STAYS[next])
+		while (STAYS[next]) /* ends: i has no name yet, so a place is free */
 			next++;
 		known[i] = 1;
 		name[i] = (u16)next++;
