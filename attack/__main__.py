@@ -16,6 +16,7 @@ from pathlib import Path
 from attack.campaign import Campaign, kept_folder, run_campaign
 from attack.cluster_cuts import has_ray, run_cluster_cuts
 from attack.cuts import Cuts, run_cuts
+from attack.draw import FAMILIES
 
 
 def main() -> int:
@@ -25,6 +26,7 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=1200.0, help="how long (default: 20 minutes)")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes (default: one a CPU)")
     parser.add_argument("--batches", type=int, default=None, help="programs: so many batches of 24, and no more")
+    parser.add_argument("--family", choices=FAMILIES, default="", help="programs of this kind alone")
     parser.add_argument("--cuts", type=int, default=50, help="moments at which searches are cut short (default: 50)")
     parser.add_argument("--cluster-cuts", type=int, default=50, help="the same on a local cluster, if Ray is installed (default: 50)")
     parser.add_argument("--no-native", action="store_true", help="the reference alone: nothing is compiled")
@@ -33,7 +35,7 @@ def main() -> int:
     seed = random.SystemRandom().randrange(10**6) if asked.seed is None else asked.seed
     print(f"seed {seed}", flush=True)
     share = 0.8 if asked.cuts else 1.0
-    campaign = Campaign(seed, share * asked.seconds, max(1, asked.jobs), not asked.no_native, asked.keep, asked.batches)
+    campaign = Campaign(seed, share * asked.seconds, max(1, asked.jobs), not asked.no_native, asked.keep, asked.batches, asked.family)
     campaign.folder = asked.keep or kept_folder()
     signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
     on_cluster = Cuts(seed, asked.cluster_cuts if asked.cuts and has_ray() else 0, (1 - share) / 2 * asked.seconds)

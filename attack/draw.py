@@ -1,7 +1,7 @@
 """Programs drawn by chance.
 
 `draw_program` makes one for a world. What it may use is drawn first, so that each program has much of few things. A share of them
-are of a family (`Drawing.pollers` and what follows it), in which something is frequent that is rare otherwise.
+are of a family, in which something is frequent that is rare otherwise.
 """
 
 from __future__ import annotations
@@ -13,7 +13,10 @@ from attack.description import Description, Function, Thread, Tree, World
 from attack.draw_parts import is_one
 from attack.draw_statements import Statements, guarded
 
-__all__ = ["draw_program", "draw_world"]
+__all__ = ["FAMILIES", "draw_program", "draw_world"]
+
+FAMILIES = ("pollers", "handing", "nesting", "renaming")
+"""Methods of `Drawing` that make a whole program."""
 
 
 def draw_world(chance: random.Random) -> World:
@@ -22,9 +25,11 @@ def draw_world(chance: random.Random) -> World:
     return World(chance.choice([2, 3, 3, 4]), chance.random() < 0.5, low, high)
 
 
-def draw_program(chance: random.Random, world: World, apart: Sequence[str]) -> Description:
-    """One program. `apart`: how it may tell interchangeable records apart."""
-    return Drawing(chance, world, apart).program()
+def draw_program(chance: random.Random, world: World, apart: Sequence[str], family: str = "") -> Description:
+    """One program. `apart`: how it may tell interchangeable records apart. `family`: one of `FAMILIES`, or any program."""
+    drawing = Drawing(chance, world, apart)
+    makers = {"": drawing.program, "pollers": drawing.pollers, "handing": drawing.handing, "nesting": drawing.nesting, "renaming": drawing.renaming}
+    return makers[family]()
 
 
 class Drawing(Statements):
