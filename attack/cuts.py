@@ -101,7 +101,7 @@ def run_cuts(cuts: Cuts, say: Callable[[str], None] = print) -> Cuts:
 def search_cut(cuts: Cuts, chance: random.Random) -> None:
     """One search, cut somehow."""
     method, right = chance.choice(list(METHODS)), chance.random() < 0.5
-    states, takes = whole_search(method, right, METHODS[method])
+    states, takes = known_search(method, right)
     kind = chance.choice(["states", "seconds", "memory", "signal", "signal", "signal", "as", "fsize", "nofile", "cpu", "tmpfs"])
     limits: list[str] = []
     full, at, send = False, None, ""
@@ -120,7 +120,7 @@ def search_cut(cuts: Cuts, chance: random.Random) -> None:
             kind, limits = "fsize", [f"fsize={int(10 ** chance.uniform(2, 7.5))}"]
         else:
             method = "to a file"
-            states, takes = whole_search(method, right, METHODS[method])
+            states, takes = known_search(method, right)
     else:
         at, send = chance.uniform(0, takes * 1.1), chance.choice(SIGNALS)
         kind = f"signal {send}"
@@ -146,6 +146,11 @@ def judge(cuts: Cuts, label: str, ended: Ended, right: bool, states: int) -> Non
 
 
 @cache
+def known_search(method: str, right: bool) -> tuple[int, float]:
+    """`whole_search` of a method's own size, once."""
+    return whole_search(method, right, METHODS[method])
+
+
 def whole_search(method: str, right: bool, size: int, *more: str) -> tuple[int, float]:
     """The states of a search that nobody cuts, and its seconds from when it is ready."""
     ended = start([*victim(method, right, size), *more])
