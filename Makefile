@@ -14,9 +14,9 @@ test: $(VENV)/.dev  ## Everything: ruff, mypy --strict, the tests (pytest's stat
 	@rm -f $(VENV)/pytest-status
 	@$(BIN)/python -m pytest -n 2; status=$$?; echo $$status > $(VENV)/pytest-status; exit $$status
 
-test-cluster: $(VENV)/.cluster  ## A search on a local Ray cluster of two nodes, one of which is killed; Ray is installed for it
+test-cluster: $(VENV)/.cluster  ## Searches on a local Ray cluster of two nodes, whose processes are killed; Ray is installed for it
 	@rm -f $(VENV)/cluster-status
-	@SECONDSIGHT_REQUIRE_RAY=1 $(BIN)/python -m pytest -n 0 tests/search/test_cluster_ray.py; \
+	@SECONDSIGHT_REQUIRE_RAY=1 $(BIN)/python -m pytest -n 0 tests/search/test_cluster_ray.py tests/attack/test_cluster_cuts.py; \
 	  status=$$?; echo $$status > $(VENV)/cluster-status; exit $$status
 
 agree: install  ## Drawn scenarios on the model and on a real kernel, compared; ARGS='--on linux-6.12,linux-6.1 --runs 20000'

@@ -22,7 +22,8 @@ from typing import Any
 
 from attack.compare import Failure, Tally, Unequal, check_batch, has_compiler
 from attack.description import Description
-from attack.draw import APART, draw_program, draw_world
+from attack.draw import draw_program, draw_world
+from attack.draw_parts import APART
 from attack.large import check_large, check_two_locks
 from attack.shrink import shrink
 from attack.source import Text
@@ -69,7 +70,7 @@ class Finding:
 class Campaign:
     """What is done: from which seed, for how long, by how many processes, with native code or without.
 
-    `most`: failures after which no more are looked for. `shrinking`: seconds for making one program small.
+    `family`: programs of one family alone (see `draw_program`). `most`: failures after which no more are looked for. `shrinking`: seconds for making one program small.
     """
 
     seed: int
@@ -78,6 +79,7 @@ class Campaign:
     native: bool = True
     folder: Path | None = None
     batches: int | None = None
+    family: str = ""
     most: int = 12
     shrinking: float = 90.0
     tally: Tally = field(default_factory=Tally)
@@ -89,14 +91,14 @@ def kept_folder() -> Path:
     return cache_folder().parent / "attack"
 
 
-def batch_of(seed: int, number: int) -> list[Description]:
+def batch_of(seed: int, number: int, family: str = "") -> list[Description]:
     """The programs of a batch: of one world, none or all of them telling interchangeable records apart, mostly in one way."""
     chance = random.Random(f"{seed}/{number}")
     world = draw_world(chance)
     apart = chance.choice([(), (), (chance.choice(APART),), (chance.choice(APART),), APART])
-    programs = [draw_program(chance, world, apart) for _ in range(1 if chance.random() < 0.08 else BATCH)]
+    programs = [draw_program(chance, world, apart, family) for _ in range(1 if chance.random() < 0.08 else BATCH)]
     if not apart and len(programs) > 1 and chance.random() < 0.3:  # a single one among them does
-        programs[-1] = draw_program(chance, world, (chance.choice(APART),))
+        programs[-1] = draw_program(chance, world, (chance.choice(APART),), family)
     return programs
 
 
@@ -154,11 +156,11 @@ def outcome_of(descriptions: list[Description], seed: int, native: bool, only: s
         here.close()
 
 
-def _serve(requests: Connection, native: bool, seed: int) -> None:
+def _serve(requests: Connection, native: bool, seed: int, family: str) -> None:
     """A worker: batches by number, until there are no more."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     while (number := requests.recv()) is not None:
-        requests.send((number, run_batch(batch_of(seed, number), number, native, None)))
+        requests.send((number, run_batch(batch_of(seed, number, family), number, native, None)))
 
 
 class Worker:
@@ -166,7 +168,7 @@ class Worker:
 
     def __init__(self, campaign: Campaign) -> None:
         self.requests, there = fork.Pipe()
-        self.process = fork.Process(target=_serve, args=(there, campaign.native, campaign.seed), daemon=True)
+        self.process = fork.Process(target=_serve, args=(there, campaign.native, campaign.seed, campaign.family), daemon=True)
         self.process.start()
         there.close()
         self.number = -1
@@ -241,11 +243,11 @@ def _answer(worker: Worker, campaign: Campaign) -> Tally | Finding | None:
     except (EOFError, ConnectionError):
         worker.process.join()
         law = f"killed by signal {-(worker.process.exitcode or 0)}"
-        return Finding(law, "its process was killed", batch_of(campaign.seed, worker.number)[0], campaign.native)
+        return Finding(law, "its process was killed", batch_of(campaign.seed, worker.number, campaign.family)[0], campaign.native)
     if time.monotonic() - worker.since > PATIENCE:
         worker.process.kill()
         worker.process.join()
-        return Finding("hangs", "a batch does not end", batch_of(campaign.seed, worker.number)[0], campaign.native)
+        return Finding("hangs", "a batch does not end", batch_of(campaign.seed, worker.number, campaign.family)[0], campaign.native)
     return None
 
 
@@ -269,7 +271,7 @@ def _again(campaign: Campaign, folder: Path, say: Callable[[str], None]) -> None
 def _note(campaign: Campaign, found: Finding, number: int, folder: Path, say: Callable[[str], None]) -> None:
     """A failure: kept at once, then made small and kept in its place."""
     say(f"\nseed {campaign.seed}, batch {number}: {found.message}")
-    descriptions = batch_of(campaign.seed, number)
+    descriptions = batch_of(campaign.seed, number, campaign.family)
     if found.law == "hangs" or found.law.startswith("killed"):  # which of them is it?
         for description in descriptions:
             alone = outcome_of([description], number, campaign.native, patience=60.0)

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from attack.description import Description, walk
-from attack.draw import tells_apart
+from attack.draw_items import tells_apart
 from attack.explore import Graph, Judgement, explore, has_cycle, judge, livelocked, shortest_round
 from attack.interpreter import END, Interpreter, State, Way, reads_lock
 from attack.locks import FAIR

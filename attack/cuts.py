@@ -6,13 +6,13 @@ victims are `attack.victim`, a search alone in its process, and the commands `ch
 
 from __future__ import annotations
 
-import atexit
 import contextlib
-import importlib.util
 import json
 import os
 import random
 import re
+import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -26,7 +26,7 @@ from typing import Any
 
 from attack.victim import METHODS
 
-__all__ = ["Cuts", "run_cuts"]
+__all__ = ["Cuts", "Ended", "judge", "run_cuts", "start"]
 
 HOUSE = Path(__file__).parents[1]
 SIGNALS = ("INT", "TERM", "HUP", "KILL")
@@ -49,6 +49,12 @@ class Cuts:
     def count(self, what: str) -> None:
         """One more of a kind."""
         self.kinds[what] = self.kinds.get(what, 0) + 1
+
+    def shown(self) -> str:
+        """What came of it, in lines."""
+        lines = [f"{self.done} cuts; {len(self.failures)} failures; {len(self.untidy)} ended with a traceback"]
+        lines += [f"  {count:7,}  {name}" for name, count in sorted(self.kinds.items())]
+        return "\n".join([*lines, *(f"  {text}" for text in self.untidy[:5])])
 
 
 @dataclass(frozen=True)
@@ -94,15 +100,11 @@ def run_cuts(cuts: Cuts, say: Callable[[str], None] = print) -> Cuts:
 
 def search_cut(cuts: Cuts, chance: random.Random) -> None:
     """One search, cut somehow."""
-    methods = [*METHODS, *(["ray"] if importlib.util.find_spec("ray") else [])]
-    method, right = chance.choice(methods), chance.random() < 0.5
-    size = METHODS.get(method, 70)
-    whole, states, takes = whole_search(method, right, size)
+    method, right = chance.choice(list(METHODS)), chance.random() < 0.5
+    states, takes = known_search(method, right)
     kind = chance.choice(["states", "seconds", "memory", "signal", "signal", "signal", "as", "fsize", "nofile", "cpu", "tmpfs"])
-    if method == "ray":
-        kind = "signal"
     limits: list[str] = []
-    folder, at, send = "", None, ""
+    full, at, send = False, None, ""
     if kind == "states":
         limits = [f"states={chance.randrange(1, max(2, states))}"]
     elif kind == "seconds":
@@ -113,20 +115,24 @@ def search_cut(cuts: Cuts, chance: random.Random) -> None:
         value = {"as": 10 ** chance.uniform(8, 9.7), "fsize": 10 ** chance.uniform(2, 7.5), "nofile": chance.randrange(3, 24), "cpu": 1}[kind]
         limits = [f"{kind}={int(value)}"]
     elif kind == "tmpfs":
-        folder = full_folder()
-        if not folder:
+        full = can_fill()
+        if not full:
             kind, limits = "fsize", [f"fsize={int(10 ** chance.uniform(2, 7.5))}"]
         else:
             method = "to a file"
-            whole, states, takes = whole_search(method, right, METHODS[method])
-            size = METHODS[method]
+            states, takes = known_search(method, right)
     else:
         at, send = chance.uniform(0, takes * 1.1), chance.choice(SIGNALS)
         kind = f"signal {send}"
     label = f"{method}, {'right' if right else 'wrong'} program, {kind} {' '.join(limits)} {'' if at is None else f'after {at:.3f} s'}".strip()
-    ended = start([sys.executable, "-m", "attack.victim", method, "right" if right else "wrong", str(size), *limits], at, send, folder, method == "ray")
-    said = ended.said
+    ended = start([*victim(method, right, METHODS[method]), *limits], at, lambda process: kill(process, send), full)
     cuts.count(kind)
+    judge(cuts, label, ended, right, states)
+
+
+def judge(cuts: Cuts, label: str, ended: Ended, right: bool, states: int) -> None:
+    """What a search that was cut may say."""
+    said = ended.said
     cuts.count(f"then {'nothing' if said is None else said['verdict']}")
     if said is not None and said["verdict"] == "holds":
         if not right:
@@ -135,29 +141,42 @@ def search_cut(cuts: Cuts, chance: random.Random) -> None:
             cuts.failures.append(f"{label}: holds, with {said['states']} states of {states} (seed {cuts.seed}, moment {cuts.done})")
     if said is not None and said["verdict"] == "broken" and right:
         cuts.failures.append(f"{label}: broken, but the program is right (seed {cuts.seed}, moment {cuts.done})")
-    if whole and ended.status < 0 and -ended.status in (signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT, signal.SIGFPE):
+    if ended.status < 0 and -ended.status in (signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT, signal.SIGFPE):
         cuts.failures.append(f"{label}: killed by {signal.Signals(-ended.status).name} (seed {cuts.seed}, moment {cuts.done})")
 
 
 @cache
-def whole_search(method: str, right: bool, size: int) -> tuple[str, int, float]:
-    """What the search says when nobody cuts it: the verdict, the states, the seconds from when it is ready."""
-    ended = start([sys.executable, "-m", "attack.victim", method, "right" if right else "wrong", str(size)], None, "", "", False)
+def known_search(method: str, right: bool) -> tuple[int, float]:
+    """`whole_search` of a method's own size, once."""
+    return whole_search(method, right, METHODS[method])
+
+
+def whole_search(method: str, right: bool, size: int, *more: str) -> tuple[int, float]:
+    """The states of a search that nobody cuts, and its seconds from when it is ready."""
+    ended = start([*victim(method, right, size), *more])
     said = ended.said
     wanted = "holds" if right else "broken"
     if said is None or said["verdict"] != wanted:
         raise RuntimeError(f"{method}: {wanted} is to be told without a cut, but: {ended.out[-300:]} {ended.err[-1000:]}")
-    return wanted, said["states"], ended.seconds
+    return said["states"], ended.seconds
 
 
-def start(command: list[str], at: float | None, send: str, folder: str, descendants: bool) -> Ended:
-    """Run a victim; so many seconds after it is ready (or after its start) it gets a signal, or one of its descendants does."""
+def victim(method: str, right: bool, size: int) -> list[str]:
+    """The command of a search."""
+    return [sys.executable, "-m", "attack.victim", method, "right" if right else "wrong", str(size)]
+
+
+def start(
+    command: list[str], at: float | None = None, happens: Callable[[int], object] = lambda process: None, full: bool = False
+) -> Ended:
+    """Run a victim; so many seconds after it is ready (or after its start) something happens to it. `full`: see `filled`."""
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(HOUSE), os.environ.get("PYTHONPATH", "")])}
-    if folder:
-        environment["TMPDIR"] = folder
+    waits = "attack.victim" in command
+    if full:
+        environment["TMPDIR"] = str(small_folder())
+        command = [*filled(), *command]
     out, err = tempfile.TemporaryFile("w+"), tempfile.TemporaryFile("w+")  # noqa: SIM115
     with out, err, subprocess.Popen(command, stdout=out, stderr=err, env=environment, start_new_session=True) as process:
-        waits = "attack.victim" in command
         begun = time.monotonic()
         while waits and process.poll() is None and time.monotonic() - begun < LONGEST:
             if os.fstat(out.fileno()).st_size:
@@ -169,9 +188,7 @@ def start(command: list[str], at: float | None, send: str, folder: str, descenda
                 with contextlib.suppress(subprocess.TimeoutExpired):
                     process.wait(at)
                 if process.poll() is None:
-                    aimed_at = descendant(process.pid) if descendants else process.pid
-                    with contextlib.suppress(ProcessLookupError):
-                        os.kill(aimed_at, getattr(signal, f"SIG{send}"))
+                    happens(process.pid)
             process.wait(LONGEST)
         except subprocess.TimeoutExpired:
             pass
@@ -185,8 +202,14 @@ def start(command: list[str], at: float | None, send: str, folder: str, descenda
         return Ended(status, out.read(), err.read(), ended - ready)
 
 
-def descendant(process: int) -> int:
-    """A process that another started, or one that that did; the process itself if there is none."""
+def kill(process: int, send: str) -> None:
+    """Send a process a signal, if it is still there."""
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(process, getattr(signal, f"SIG{send}"))
+
+
+def descendants(process: int) -> list[int]:
+    """The processes that another started, and those that these did."""
     below, todo = [], [process]
     parents: dict[int, list[int]] = {}
     for entry in os.listdir("/proc"):
@@ -197,20 +220,26 @@ def descendant(process: int) -> int:
     for one in todo:
         todo += parents.get(one, [])
         below += parents.get(one, [])
-    return random.choice(below) if below else process
+    return below
+
+
+def filled() -> list[str]:
+    """What runs a command with a file system of 300 KB in `small_folder`: the command alone sees it, and it goes with the command."""
+    user = [] if os.geteuid() == 0 else ["--map-root-user"]
+    return ["unshare", *user, "--mount", "sh", "-c", f'mount -t tmpfs -o size=300k tmpfs {shlex.quote(str(small_folder()))} && exec "$@"', "sh"]
+
+
+def small_folder() -> Path:
+    """Where `filled` mounts it; empty otherwise, and the same each time."""
+    folder = Path(tempfile.gettempdir()) / f"attack-small-{os.getuid()}"
+    folder.mkdir(exist_ok=True)
+    return folder
 
 
 @cache
-def full_folder() -> str:
-    """A folder on a file system of 300 KB; empty where none can be mounted."""
-    folder = tempfile.mkdtemp(prefix="attack-small-")
-    done = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=300k", "tmpfs", folder], capture_output=True, check=False)
-    if done.returncode:
-        os.rmdir(folder)
-        return ""
-    atexit.register(os.rmdir, folder)
-    atexit.register(subprocess.run, ["umount", "-l", folder], check=False, capture_output=True)
-    return folder
+def can_fill() -> bool:
+    """Whether there can be such a file system."""
+    return bool(shutil.which("unshare")) and not subprocess.run([*filled(), "true"], capture_output=True, check=False).returncode
 
 
 # Commands.
@@ -228,7 +257,11 @@ def command_cut(cuts: Cuts, chance: random.Random) -> None:
     whole = whole_command(name)
     command = [sys.executable, "-m", "secondsight", *COMMANDS[name]]
     below, send, at = chance.random() < 0.5, chance.choice(SIGNALS), chance.uniform(0.2, whole.seconds * 1.05)
-    ended = start(command, at, send, "", below)
+    def happens(process: int) -> None:
+        others = descendants(process) if below else []
+        kill(chance.choice(others) if others else process, send)
+
+    ended = start(command, at, happens)
     label = f"{name}: {send} to {'a process below' if below else 'the command'} after {at:.2f} s"
     cuts.count(f"command, signal {send}")
     if whole.status and not ended.status:
@@ -243,7 +276,7 @@ def command_cut(cuts: Cuts, chance: random.Random) -> None:
 @cache
 def whole_command(name: str) -> Ended:
     """What a command says when nobody cuts it."""
-    ended = start([sys.executable, "-m", "secondsight", *COMMANDS[name]], None, "", "", False)
+    ended = start([sys.executable, "-m", "secondsight", *COMMANDS[name]])
     if ended.status not in (0, 1):
         raise RuntimeError(f"{name} does not run: {ended.err[-1000:]}")
     return ended

@@ -23,6 +23,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 __all__ = ["PARTS", "Mutant", "Trial", "draw_mutants", "mutants_of", "run_mutants", "table"]
 
@@ -285,6 +286,7 @@ def run_mutants(
 ) -> list[Trial]:
     """Each mutant against the laws; what is known already (in the file `results`) is not done again."""
     known = {trial.key: trial for trial in known_trials(results)}
+    same = reasons()
     trials = []
     with tempfile.TemporaryDirectory(prefix="mutants-") as folder:
         copy = Copy(Path(folder), Path(folder) / "cache")
@@ -301,6 +303,10 @@ def run_mutants(
             if mutant.key in known and known[mutant.key].law:
                 trials.append(known[mutant.key])
                 continue
+            if mutant.key in same:
+                trials.append(Trial(**described(mutant), law="", message="", programs=0, seconds=0.0))
+                known[mutant.key] = trials[-1]
+                continue
             target = copy.folder / "secondsight" / mutant.file
             original = target.read_text()
             begun = time.monotonic()
@@ -311,13 +317,17 @@ def run_mutants(
                     found["law"] = copy.test(TESTS[mutant.part], seconds)
             finally:
                 target.write_text(original)
-            fields = {k: v for k, v in asdict(mutant).items() if k != "text"}
-            trial = Trial(**fields, law=str(found["law"]), message=str(found["message"])[:300], programs=int(str(found["programs"])), seconds=round(time.monotonic() - begun, 1))
+            trial = Trial(**described(mutant), law=str(found["law"]), message=str(found["message"])[:300], programs=int(str(found["programs"])), seconds=round(time.monotonic() - begun, 1))
             trials.append(trial)
             known[trial.key] = trial
             results.write_text(json.dumps([asdict(t) for t in known.values()], indent=1))
             say(f"{number}/{len(mutants)} {mutant.file}:{mutant.line} {mutant.rule}: {trial.law or 'SURVIVES'} ({trial.programs} programs, {trial.seconds} s)")
     return trials
+
+
+def described(mutant: Mutant) -> dict[str, Any]:
+    """A mutant without the whole text."""
+    return {k: v for k, v in asdict(mutant).items() if k != "text"}
 
 
 def known_trials(results: Path) -> list[Trial]:
@@ -334,8 +344,8 @@ def reasons() -> dict[str, str]:
     return found
 
 
-def table(trials: Sequence[Trial], programs: int) -> str:
-    """The document."""
+def table(trials: Sequence[Trial], programs: int, source: str) -> str:
+    """The document. `source`: which source it is about."""
     why = reasons()
     caught = [t for t in trials if t.law]
     same = [t for t in trials if not t.law and t.key in why]
@@ -343,7 +353,9 @@ def table(trials: Sequence[Trial], programs: int) -> str:
     lines = [
         "# Mutants of the executors", "",
         "Each row is secondsight with one thing changed by rule, in a copy, and the law of [the attack](../attack) that noticed."
-        f" Drawn by a seed; each had at most {programs:,} generated programs in a round. `make mutants` makes this table again (an hour or two).", "",
+        f" Drawn by a seed; each had at most {programs:,} generated programs in a round. What `attack/equivalent.json` gives a reason for is not"
+        " run again. `make mutants` draws and makes a new table (an hour or two); with `ARGS='--again docs/mutants.md'` it tries these mutants"
+        f" on the source of today. Source: {source}.", "",
         f"{len(trials)} mutants: {len(caught)} caught, {len(same)} equivalent, {len(left)} not caught.", "",
         "| part | mutants | caught | equivalent | not caught |", "| --- | ---: | ---: | ---: | ---: |",
     ]  # fmt: skip
@@ -363,6 +375,23 @@ def table(trials: Sequence[Trial], programs: int) -> str:
                 said = law_name(t.law) if t.law else f"*equivalent*: {why[t.key]}" if t.key in why else "**not caught**"
                 lines.append(f"| {t.file} | {t.rule} | {change(t.before, t.after)} | {said} |")
     return "\n".join(lines) + "\n"
+
+
+def mutants_in(text: str) -> list[Mutant]:
+    """The mutants that a table has a row for, in its order."""
+    rows = re.findall(r"^\| ((?:lang|search)/\S+) \| ([^|]+) \| (.*) \| [^|]+ \|$", text, re.MULTILINE)
+    every: dict[tuple[str, str, str], Mutant] = {}
+    for part, files in PARTS.items():
+        for m in (m for file in files for m in mutants_of(part, file)):
+            every.setdefault((m.file, m.rule, change(m.before, m.after)), m)
+    return [every[row] for row in rows if row in every]
+
+
+def source_name() -> str:
+    """The commit of the source that is tried; with a plus sign if files of it were edited since."""
+    said = [subprocess.run(["git", *words], cwd=HOUSE, capture_output=True, text=True, check=False).stdout.strip()
+            for words in (["rev-parse", "--short", "HEAD"], ["status", "--porcelain", "--", "src", "attack"])]  # fmt: skip
+    return said[0] + ("+" if said[1] else "") if said[0] else "no commit"
 
 
 def law_name(law: str) -> str:
@@ -397,6 +426,7 @@ def main() -> int:
     parser.add_argument("--batches", type=int, default=14, help="batches of programs for each")
     parser.add_argument("--seconds", type=float, default=150.0, help="the most for one mutant")
     parser.add_argument("--parts", default="", help="these parts alone, by commas")
+    parser.add_argument("--again", type=Path, default=None, help="the mutants of a table, as far as the source still has them")
     parser.add_argument("--survivors", action="store_true", help="those of the results that nothing has caught yet, no others")
     parser.add_argument("--results", type=Path, required=True, help="a file for what is known, so that it can be interrupted")
     parser.add_argument("--write", type=Path, default=None, help="write the table there")
@@ -406,12 +436,14 @@ def main() -> int:
         left = {t.key for t in known_trials(asked.results) if not t.law} - reasons().keys()
         mutants = [m for part, files in PARTS.items() for file in files for m in mutants_of(part, file) if m.key in left]
         mutants = list({m.key: m for m in mutants}.values())
+    elif asked.again:
+        mutants = mutants_in(asked.again.read_text())
     else:
         mutants = draw_mutants(asked.seed, asked.each, reached_lines(batches[:4], asked.programs))
     mutants = [m for m in mutants if not asked.parts or m.part in asked.parts.split(",")]
     run_mutants(mutants, asked.programs, batches, lambda text: print(text, flush=True), asked.results, asked.seconds)
     if asked.write is not None:
-        asked.write.write_text(table(known_trials(asked.results), asked.batches * 24))
+        asked.write.write_text(table(known_trials(asked.results), asked.batches * 24, source_name()))
     return 0
 
 

@@ -1,9 +1,9 @@
 """A search that is there to be cut short: `cuts` starts it in a process of its own.
 
-    python -m attack.victim METHOD right|wrong SIZE [LIMIT=VALUE...]
+    python -m attack.victim METHOD right|wrong SIZE [LIMIT=VALUE...] [ADDRESS]
 
 Three threads count; in the wrong program the very last state breaks a rule. What the search says comes as one line of JSON.
-Limits: `states`, `seconds`, `memory` are the search's own, `as`, `fsize`, `nofile`, `cpu` the process's (`setrlimit`).
+The method `cluster` searches on the Ray cluster at an address. Limits: `states`, `seconds`, `memory` are the search's own, `as`, `fsize`, `nofile`, `cpu` the process's (`setrlimit`).
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from secondsight.search import Limits, Result, breadth_first
 from secondsight.search.auto import search
 from secondsight.search.cluster import cluster_search, job_of, search_by
 from secondsight.search.cluster_levels import LocalHosts
+from secondsight.search.cluster_ray import hosts_at
 from secondsight.search.native import native_search
 from secondsight.search.reduced import reduced_search
 from secondsight.search.strategy import DepthFirst
@@ -81,8 +82,8 @@ def program_of(size: int, right: bool) -> Program:
     return build(machine, [Thread(name, f, (size,)) for name, f in (("a", count_a), ("b", count_b), ("c", count_c))])
 
 
-def search_of(method: str, program: Program, limits: Limits) -> Result:
-    """One search."""
+def search_of(method: str, program: Program, limits: Limits, address: str = "") -> Result:
+    """One search; `address`: of a cluster."""
     options: dict[str, Any] = {"lock_order": False}
     match method:
         case "reference":
@@ -105,8 +106,8 @@ def search_of(method: str, program: Program, limits: Limits) -> Result:
             return native_search(Native(program), limits, workers=2, collect=True, **options)
         case "auto":
             return search(program, "auto", limits, progress=True, **options)
-        case "ray":
-            return cluster_search(Native(program), "auto", limits, progress=True, **options)
+        case "cluster":
+            return cluster_search(Native(program), address, limits, progress=True, **options)
     native, hosts = Native(program), LocalHosts(2, 1)
     job = job_of(native, None, limits.memory, 1 << 16, None, True, False, True)
     try:
@@ -118,7 +119,8 @@ def search_of(method: str, program: Program, limits: Limits) -> Result:
 def main() -> None:
     """See the module."""
     method, right, size = sys.argv[1], sys.argv[2] == "right", int(sys.argv[3])
-    asked = {name: float(value) for name, _, value in (word.partition("=") for word in sys.argv[4:])}
+    asked = {name: float(value) for name, _, value in (word.partition("=") for word in sys.argv[4:] if "=" in word)}
+    address = sys.argv[-1] if method == "cluster" else ""
     own: dict[str, Callable[[float], Any]] = {"states": int, "seconds": float, "memory": int}
     limits = Limits(**{name: own[name](value) for name, value in asked.items() if name in own})
     program = program_of(size, right)
@@ -128,9 +130,11 @@ def main() -> None:
         if name not in own:
             kind = getattr(resource, f"RLIMIT_{name.upper()}")
             resource.setrlimit(kind, (int(value), resource.getrlimit(kind)[1]))
+    if address:
+        hosts_at(address)
     print("ready", flush=True)
     try:
-        found = search_of(method, program, limits)
+        found = search_of(method, program, limits, address)
     except LangError as error:
         print(json.dumps({"verdict": "error", "reason": str(error)[:200], "states": 0}), flush=True)
         os._exit(2)

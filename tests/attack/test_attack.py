@@ -14,7 +14,8 @@ from attack.campaign import Campaign, Finding, batch_of, run_campaign
 from attack.compare import Failure, Tally, check_batch, has_compiler
 from attack.cuts import Cuts, run_cuts, whole_search
 from attack.description import Description, Thread, Tree, World, lines_of, walk
-from attack.draw import FEATURES
+from attack.draw import FAMILIES
+from attack.draw_parts import FEATURES
 from attack.explore import components, explore, judge
 from attack.interpreter import Interpreter
 from attack.mutants import SOURCE, Copy, mutants_of, reasons
@@ -93,6 +94,13 @@ def test_every_executor_says_what_the_interpreter_says() -> None:
         check_batch(batch_of(11, 2)[:8], 2, native=True, tally=tally)
     assert tally.programs > 25
     assert min(tally.kinds.get(kind, 0) for kind in ("holds", "deadlock")) > 0
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_laws_hold_for_programs_of_a_family(family: str) -> None:
+    number = next(i for i in range(9) if len(batch_of(12, i, family)) > 1 and batch_of(12, i)[0].world.interchangeable)
+    some = batch_of(12, number, family)[:6]
+    assert check_batch(some, number, native=has_compiler() and family == "renaming").programs >= 4
 
 
 def test_programs_of_every_kind_are_drawn() -> None:
@@ -188,4 +196,4 @@ def test_nothing_that_is_cut_short_holds(monkeypatch: pytest.MonkeyPatch) -> Non
     done = run_cuts(Cuts(seed=3, moments=6, commands=False))
     assert done.failures == []
     assert done.done == 6
-    assert whole_search("merge", True, 40)[0] == "holds"
+    assert whole_search("two workers", True, 40)[0] == 41**3

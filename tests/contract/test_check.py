@@ -10,37 +10,14 @@ import pytest
 
 from secondsight.contract import ADVERSARIES, RULES, check, load_drivers
 from secondsight.devices import mirror, mirror_2019
-from secondsight.devices.device import Device, DevicePageTable
-from secondsight.lang import Errno, LangError, Mutex, Refused
+from secondsight.devices.device import Device
+from secondsight.lang import Errno, LangError, Refused
 from secondsight.lang.plain import replay
-from secondsight.linux import hmm
 from secondsight.linux import mmu_notifier as mn
-from secondsight.linux.errno import EBUSY
 from secondsight.linux.mm_types import Va
 from secondsight.search import Limits, Verdict
 
 ROOT = Path(__file__).parents[2]
-
-
-class AlwaysWritable(mirror.Mirror):
-    """Maps every page writable, also for a read."""
-
-    lock: Mutex
-    page_table: DevicePageTable
-
-    def fault(self, va: Va, write: bool) -> Errno:
-        while True:
-            seq = mn.mmu_interval_read_begin(self.notifier)
-            pfn = hmm.hmm_range_fault(self.notifier, va, write)
-            if pfn == -EBUSY:
-                continue
-            if pfn < 0:
-                return pfn
-            with self.lock:
-                if mn.mmu_interval_read_retry(self.notifier, seq):
-                    continue
-                self.page_table.map(va, pfn, True)
-                return 0
 
 
 class ForgetsToUnsubscribe(mirror.Mirror):
@@ -109,7 +86,7 @@ def test_every_rule_can_be_broken() -> None:
 
 
 def test_a_permission_that_the_cpu_does_not_have_is_as_bad_as_a_frame() -> None:
-    assert broken_by(AlwaysWritable, adversaries=["madvise-dontneed"]) == {"as-if-cpu"}
+    assert broken_by(drivers.AlwaysWritable, adversaries=["madvise-dontneed"]) == {"as-if-cpu"}
 
 
 def test_a_device_that_fails_where_the_cpu_does_not_is_caught() -> None:

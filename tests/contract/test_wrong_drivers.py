@@ -27,6 +27,7 @@ from drivers import (
     KeepsThePagemap,
     LooksIntoItsTable,
     MayNotSleep,
+    MirrorInParts,
     OpensWithoutBeingAUser,
     Pins,
     PrefaultsAfterwards,
@@ -154,7 +155,7 @@ def test_no_other_adversary_catches_it(adversary: str) -> None:
 
 
 RIGHT: list[type[Device]] = [
-    ClosesByItsLock, PrefaultsAfterwards, AsksToWriteFirst, DropsEverything, GivesReferencesBack, LooksIntoItsTable, Pins, Vcpu,
+    MirrorInParts, ClosesByItsLock, PrefaultsAfterwards, AsksToWriteFirst, DropsEverything, GivesReferencesBack, LooksIntoItsTable, Pins, Vcpu,
 ]  # fmt: skip
 
 

@@ -304,9 +304,11 @@ def test_hundreds_of_small_programs() -> None:
             if known.verdict is Verdict.HOLDS:
                 assert merged.outcomes == known.outcomes, (seed, rows)
         if known.verdict is Verdict.HOLDS:
+            reduced_states = native_search(others[0], workers=1).states
+            assert reduced_states <= known.states, (seed, rows)
             total += known.states
-            reduced_total += native_search(others[0], workers=1).states
-    assert reduced_total < total * 0.97
+            reduced_total += reduced_states
+    assert reduced_total < total  # by how much is the draw's: most programs touch few pages, the first touches several
 
 
 TAKEN = [(Op.ALLOC, 0, 0)] * 3
@@ -329,6 +331,30 @@ def test_what_is_remembered_is_renamed_with_the_pages(what: str) -> None:
         merged = search_both(native, plain, watch=watched(program), workers=1).merged
         assert merged is not None and merged.outcomes == known.outcomes
         assert merged.states < known.states
+
+
+def keeps_a_number() -> None:
+    """A number that is no page's, kept while pages get other names."""
+    number: Small = choose(3)
+    world.slots[1] = choose(pages)
+    seen.values[0] = number
+
+
+def puts_a_page_first() -> None:
+    """Pages are named from here on."""
+    world.slots[0] = choose(pages)
+
+
+def test_other_numbers_are_not_renamed() -> None:
+    program = build(Machine({"pages": 3}), [Thread("keeps", keeps_a_number), Thread("puts", puts_a_page_first)])
+    symmetry, why = symmetry_of(program, watched(program))
+    assert symmetry is not None, why
+    known = native_search(Native(program), watch=watched(program), workers=1)
+    for merge in (False, True):
+        found = native_search(Native(program, Reductions(merge, True), symmetry), watch=watched(program), workers=1)
+        assert found.outcomes == known.outcomes
+        assert {row[0] for row in found.outcomes} == {0, 1, 2}
+        assert found.states < known.states
 
 
 # What tells records apart.

@@ -158,12 +158,22 @@ def test_arithmetic_is_pythons_or_an_error(tmp_path: Path) -> None:
     assert errors > 100
 
 
+BIG = """
+Huge = Annotated[int, Bounds(-(2**62 - 1), 2**62 - 1)]
+class Big(Record):
+    wide: Huge
+    row: Array[Huge, Literal[2]]
+big = shared(Big)
+"""
 HOLDS_BY_OVERFLOW = {
     "a shift": ("world.log[0] = 3\nworld.n = 62\nrequire((world.log[0] << world.n) <= 0, 'r', 'm')", "too-large", 4),
     "by 63": ("world.n = 63\nrequire((1 << world.n) % 7 == 4, 'r', 'm')", "too-large", 3),
     "what is lost": ("world.n = 62\nx = (world.n - 58) << world.n\nrequire(x == 0, 'r', 'm')", "too-large", 3),
     "a power": ("world.log[0] = 8192 * 3\nx = world.log[0]\nrequire(x * x * x * x * x < 1, 'r', 'm')", "too-large", 4),
     "a complement": ("world.n = 1\nx: Annotated[int, Bounds(0, 2**62 - 1)] = 2**62 - 1 if world.n else 0\nrequire(~x * 2 < 0, 'r', 'm')", "refused", 0),
+    "a local augmented": ("world.n = 62\nx: Annotated[int, Bounds(0, 2**62 - 1)] = world.n\nx <<= world.n\nrequire(x == 0, 'r', 'm')", "too-large", 4),
+    "a field augmented": ("big.wide = 4611686018427387903\nbig.wide += 1\nrequire(big.wide <= 0, 'r', 'm')", "too-large", 3),
+    "a field of many augmented": ("world.n = 1\nbig.row[world.n] = 2305843009213693952\nbig.row[world.n] *= 2\nrequire(big.row[1] <= 0, 'r', 'm')", "too-large", 4),
     "counted on": ("world.n = 250\nx = 1\nfor i in range(9):\n    x = x * world.n\nrequire(x < 5, 'r', 'm')", "left-range", 5),
 }  # fmt: skip
 
@@ -171,7 +181,7 @@ HOLDS_BY_OVERFLOW = {
 @pytest.mark.parametrize("name", [n for n, (_, rule, _) in HOLDS_BY_OVERFLOW.items() if rule != "refused"])
 def test_what_is_too_large_is_never_a_verdict(name: str) -> None:
     text, rule, line = HOLDS_BY_OVERFLOW[name]
-    whole = "def main() -> None:\n" + "".join(f"    {row}\n" for row in text.splitlines())
+    whole = "def main() -> None:\n" + "".join(f"    {row}\n" for row in text.splitlines()) + BIG
     assert broken(whole) == (rule, line)  # its trace replays in plain execution, too
     with model(whole) as program:
         result = same(program)

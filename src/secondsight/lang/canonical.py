@@ -241,7 +241,7 @@ static void canonical(u8 *s)
 		if (i < 0 || known[i])
 			continue;
 		a = ARRAYS == 1 ? 0 : ARRAY_OF[i];
-		while (STAYS[next[a]])
+		while (STAYS[next[a]]) /* ends: i has no name yet, so a place is free */
 			next[a]++;
 		known[i] = 1;
 		name[i] = next[a]++;

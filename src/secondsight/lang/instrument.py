@@ -129,16 +129,29 @@ class _Bounder(ast.NodeTransformer):
     def bounded(self, node: ast.expr) -> ast.expr:
         where, name = position(self.cutter.file, node), describe(node)
         self.generic_visit(node)
-        if where not in self.wide:
-            return node
+        return self.checked(node, where, name) if where in self.wide else node
+
+    def checked(self, value: ast.expr, where: Position, name: str) -> ast.expr:
+        """The value, if that is a number of the language."""
         told = [ast.Constant(part) for part in (name, where.line, where.column, where.file)]
-        return self.cutter.call("bounded", node, node, *told)
+        return self.cutter.call("bounded", value, value, *told)
 
     def visit_BinOp(self, node: ast.BinOp) -> ast.expr:
         return self.bounded(node)
 
     def visit_UnaryOp(self, node: ast.UnaryOp) -> ast.expr:
         return self.bounded(node)
+
+    def visit_AugAssign(self, node: ast.AugAssign) -> ast.stmt:
+        """`x += 1` as `x = x + 1`: the result is checked before it is stored, and the target is one that may be evaluated twice."""
+        where, name = position(self.cutter.file, node), describe(node)
+        self.generic_visit(node)
+        if where not in self.wide:
+            return node
+        before = copy.deepcopy(node.target)
+        before.ctx = ast.Load()
+        value = ast.copy_location(ast.BinOp(before, node.op, node.value), node)
+        return ast.copy_location(ast.Assign([node.target], self.checked(value, where, name)), node)
 
 
 class _Cutter(ast.NodeTransformer):

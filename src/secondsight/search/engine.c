@@ -29,7 +29,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { DELAY = 16, MAX_WORKERS = 64, MAX_FOUND = 64, MAX_SUCCESSORS = 8192 };
+enum { DELAY = 16, MAX_WORKERS = 64, MAX_SUCCESSORS = 8192 };
 enum { ALONE = 1 << 15 }; /* states up to which one worker goes on alone: a small search is over before the others wake */
 enum { FIRST_SLOTS = 1 << 17, LOG_SIZE = 1 << 16, LOG_BLOCKS = 1 << 16 };
 enum { BECAUSE_STATES = 1, BECAUSE_SECONDS, BECAUSE_MEMORY, BECAUSE_ASKED, BECAUSE_DISK, BECAUSE_DEPTH, BECAUSE_WALKS };
@@ -140,8 +140,9 @@ struct ss_run {
 	u64 outcome_count, bytes, peak, on_disk;
 	u8 *livelocked; /* with `progress`: the states that lie on fair cycles, STATE_SIZE bytes each */
 	u64 livelocked_count;
-	ss_found found[MAX_FOUND];
+	ss_found *found; /* one of each kind, found_count of them */
 	/* inside */
+	size_t found_room;
 	u64 *table, *old_table;
 	u64 slots, old_slots;
 	i32 phase;

@@ -443,6 +443,7 @@ void ss_cluster_end(ss_run *run)
 	}
 	free(m);
 	run->member = NULL;
+	free(run->found);
 	free(run->outcomes);
 	free(run->livelocked);
 	run->outcomes = run->livelocked = NULL;

@@ -244,7 +244,7 @@ static void ss_free_chunks(ss_chunk *chunk)
 /* Give back all that a search breadth first needs but the workers, and what they kept for `ss_progress`. */
 static void ss_forget_states(ss_run *run)
 {
-	u64 kept = run->outcome_room * (u64)(run->watch_to - run->watch_from);
+	u64 kept = run->outcome_room * (u64)(run->watch_to - run->watch_from) + run->found_room * sizeof *run->found;
 	if (run->table)
 		munmap(run->table, run->slots * 8);
 	if (run->old_table)

@@ -30,9 +30,11 @@ void ss_release(ss_run *run)
 {
 	for (int i = 0; i < run->found_count; i++)
 		free(run->found[i].trace);
+	free(run->found);
 	free(run->outcomes);
 	free(run->livelocked);
 	run->outcomes = run->livelocked = NULL;
+	run->found = NULL;
 	run->found_count = 0;
 }
 

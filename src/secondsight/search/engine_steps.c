@@ -42,7 +42,8 @@ static int ss_tell(ss_worker *w, int how, int thread, u32 number)
 		if (f->how == how && (how != A_STEP_FAILED || (f->kind == x->kind && (!rule || f->value == x->value))))
 			break;
 	}
-	if (i == run->found_count && i < MAX_FOUND && (run->collect || run->scanning || !i)) {
+	if (i == run->found_count && (run->collect || run->scanning || !i)
+	    && ss_more(run, (void **)&run->found, i, &run->found_room, sizeof *run->found)) {
 		ss_found *f = &run->found[run->found_count++];
 		memset(f, 0, sizeof *f);
 		f->how = how;

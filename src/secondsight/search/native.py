@@ -31,7 +31,6 @@ __all__ = [
 
 _REASONS = {1: "states", 2: "seconds", 3: "memory", 4: "interrupted", 5: "disk", 6: "depth", 7: "walks"}
 STEP_FAILED, DEADLOCK, LOCK_ORDER, GOAL = 1, 2, 3, 4
-_MAX_FOUND = 64
 
 Note = ctypes.CFUNCTYPE(
     ctypes.c_int32, ctypes.POINTER(ctypes.c_uint8), ctypes.POINTER(ctypes.c_uint8), ctypes.c_int32, ctypes.c_int32
@@ -84,7 +83,7 @@ class Run(ctypes.Structure):
         ("outcomes", ctypes.POINTER(ctypes.c_uint8)), ("outcome_count", ctypes.c_uint64),
         ("bytes", ctypes.c_uint64), ("peak", ctypes.c_uint64), ("on_disk", ctypes.c_uint64),
         ("livelocked", ctypes.POINTER(ctypes.c_uint8)), ("livelocked_count", ctypes.c_uint64),
-        ("found", Found * _MAX_FOUND),
+        ("found", ctypes.POINTER(Found)),
     ]  # fmt: skip
 
 

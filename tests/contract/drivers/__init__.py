@@ -1,0 +1,49 @@
+"""Small drivers: each wrong one misplaces one thing, and the right one beside it does not.
+
+Most are `MirrorInParts` with one part written otherwise. Where it is the order of everything that is wrong, the whole is there.
+"""
+
+from drivers.failing import (
+    AlwaysAsksToWrite,
+    AlwaysWritable,
+    AsksAgainForEver,
+    AsksToWriteFirst,
+    CollisionIsAnError,
+    GivesUp,
+    RemembersFailures,
+    UnmappedIsAnError,
+    WritesAllTheSame,
+)
+from drivers.locking import ChangesOutsideTheLock, FaultsUnderItsLock, LooksIntoItsTable, MayNotSleep
+from drivers.opening import (
+    ClosesAndStays,
+    ClosesByItsLock,
+    ClosesKeepingItsTable,
+    OpensWithoutBeingAUser,
+    PrefaultsAfterwards,
+    PrefaultsBeforeItSubscribes,
+    RefusesAndStays,
+    RefusesWhileSomethingGoesOn,
+    StopsTheDeviceLast,
+)
+from drivers.parts import MirrorInParts
+from drivers.pinning import Pins, StaysPinned, UnpinsBeforeItStops
+from drivers.ranges import CountsFromTheFirstPage, DropsEverything, IgnoresParts, TakesAPartForNothing
+from drivers.references import (
+    ForgetsThatItIsAUser,
+    GivesReferencesBack,
+    KeepsReferences,
+    KeepsThePagemap,
+    StaysAUser,
+    WalksWithoutBeingAUser,
+)
+from drivers.vcpu import Vcpu, VcpuWithoutCount
+
+__all__ = [
+    "AlwaysAsksToWrite", "AlwaysWritable", "AsksAgainForEver", "AsksToWriteFirst", "ChangesOutsideTheLock", "ClosesAndStays", "ClosesByItsLock",
+    "ClosesKeepingItsTable", "CollisionIsAnError", "CountsFromTheFirstPage", "DropsEverything", "FaultsUnderItsLock", "ForgetsThatItIsAUser",
+    "GivesReferencesBack", "GivesUp", "IgnoresParts", "KeepsReferences", "KeepsThePagemap", "LooksIntoItsTable", "MayNotSleep", "MirrorInParts",
+    "OpensWithoutBeingAUser", "Pins", "PrefaultsAfterwards", "PrefaultsBeforeItSubscribes", "RefusesAndStays", "RefusesWhileSomethingGoesOn",
+    "RemembersFailures", "StaysAUser", "StaysPinned", "StopsTheDeviceLast", "TakesAPartForNothing", "UnmappedIsAnError", "UnpinsBeforeItStops",
+    "Vcpu", "VcpuWithoutCount", "WalksWithoutBeingAUser", "WritesAllTheSame",
+]  # fmt: skip

@@ -1,0 +1,110 @@
+"""A driver that pins its pages, and such as give them back too early or never."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import ClassVar, Literal
+
+from secondsight.devices.device import Device, DevicePageTable, Promise
+from secondsight.lang import Array, Errno, Mutex, Ref, atomic
+from secondsight.linux import mmu_notifier as mn
+from secondsight.linux.errno import EAGAIN, EFAULT, ENOENT
+from secondsight.linux.fork import mmget_not_zero, mmput
+from secondsight.linux.gup import try_grab_folio, unpin_folio
+from secondsight.linux.memory import FAULT_FLAG_WRITE, VM_FAULT_ERROR, handle_mm_fault, vma_flags
+from secondsight.linux.mm_types import Frame, Mm, Pfn, Pgoff, Va
+from secondsight.linux.page_alloc import page_to_pfn
+
+__all__ = ["Pins", "StaysPinned", "UnpinsBeforeItStops"]
+
+
+class Pins(Device):
+    """Right: pins what it maps, and keeps it whatever the process does, until it is closed."""
+
+    promise: ClassVar[Promise] = "pinned"
+    lock: Mutex
+    page_table: DevicePageTable
+    notifier: mn.IntervalNotifier
+    pinned: Array[Ref[Frame], Literal["pages"]]
+    closed: bool
+    bounds: ClassVar[Mapping[str, int]] = {"subscribers": 0}
+
+    def open(self, mm: Mm, start: Va, length: Pgoff) -> Errno:
+        return 0
+
+    def fault(self, va: Va, write: bool) -> Errno:
+        with self.lock:
+            if self.closed:
+                return -ENOENT
+            with atomic:
+                frame = self.pinned[va]
+                mm = self.notifier.mm
+                assert mm is not None
+                alive = mmget_not_zero(mm)
+            if not alive:
+                return -EFAULT
+            if frame is None:
+                pfn = self.pin(mm, va)
+            else:
+                pfn = page_to_pfn(frame)
+            mmput(mm)
+            if pfn < 0:
+                return pfn
+            self.page_table.map(va, pfn, True)
+            return 0
+
+    def pin(self, mm: Mm, va: Va) -> Pfn:
+        """pin_user_pages(FOLL_WRITE): the page at `va`, faulted in and pinned. Device memory is refused."""
+        mm.mmap_lock.read_lock()
+        pfn: Pfn = -EAGAIN
+        while pfn == -EAGAIN:
+            pfn = self.grab(mm, va)
+            if pfn == -EAGAIN:
+                ret = handle_mm_fault(mm, va, FAULT_FLAG_WRITE)
+                if ret & VM_FAULT_ERROR != 0:
+                    pfn = -EFAULT
+        mm.mmap_lock.read_unlock()
+        return pfn
+
+    @atomic
+    def grab(self, mm: Mm, va: Va) -> Pfn:
+        """follow_page_pte(): the page, pinned under the page-table lock. -EAGAIN: fault it in."""
+        vma = mm.mm_mt[va]
+        frame = mm.ptes[va].frame
+        if vma is None or vma_flags(vma) != 0:
+            return -EFAULT
+        if frame is None or not mm.ptes[va].writable:
+            return -EAGAIN
+        try_grab_folio(frame)
+        self.pinned[va] = frame
+        return page_to_pfn(frame)
+
+    def close(self) -> None:
+        self.page_table.disable()
+        self.unpin()
+
+    def unpin(self) -> None:
+        """Give back all that is pinned, and pin nothing any more."""
+        with self.lock:
+            with atomic:
+                self.closed = True
+                for va in range(len(self.pinned)):
+                    frame = self.pinned[va]
+                    if frame is not None:
+                        unpin_folio(frame)
+                        self.pinned[va] = None
+
+
+class UnpinsBeforeItStops(Pins):
+    """Gives its pages back while the device goes on with them."""
+
+    def close(self) -> None:
+        self.unpin()
+        self.page_table.disable()
+
+
+class StaysPinned(Pins):
+    """Stops, and keeps its pins."""
+
+    def close(self) -> None:
+        self.page_table.disable()

@@ -1,0 +1,128 @@
+"""Drivers that keep references, or are users of an mm for too long or not at all; and one that gives all back."""
+
+from __future__ import annotations
+
+from drivers.parts import MirrorInParts
+from secondsight.devices.mirror import Mirror
+from secondsight.lang import Errno, atomic
+from secondsight.linux import hmm
+from secondsight.linux import mmu_notifier as mn
+from secondsight.linux.errno import EFAULT, EINVAL, ENOENT
+from secondsight.linux.fork import mmget_not_zero, mmput
+from secondsight.linux.memremap import get_dev_pagemap
+from secondsight.linux.mm_types import Count, Event, Mm, Pfn, Pgoff, Range, Va
+from secondsight.linux.page_alloc import frames, get_page, is_zero_page, put_page
+
+__all__ = [
+    "ForgetsThatItIsAUser",
+    "GivesReferencesBack",
+    "KeepsReferences",
+    "KeepsThePagemap",
+    "StaysAUser",
+    "WalksWithoutBeingAUser",
+]
+
+
+class KeepsReferences(MirrorInParts):
+    """Takes a reference to each page that it maps and never gives it back."""
+
+    def install(self, va: Va, pfn: Pfn, write: bool) -> Errno:
+        self.page_table.map(va, pfn, write)
+        if pfn != 0:
+            get_page(frames[pfn])
+        return 0
+
+
+class GivesReferencesBack(MirrorInParts):
+    """Right, but for device memory, whose pages go whoever has references: one for each entry, dropped with it."""
+
+    closed: bool
+
+    def install(self, va: Va, pfn: Pfn, write: bool) -> Errno:
+        if self.closed:
+            return -ENOENT
+        with atomic:
+            self.put(va)
+            self.page_table.map(va, pfn, write)
+            if pfn != 0:
+                get_page(frames[pfn])
+        return 0
+
+    def drop(self, rng: mn.Range) -> None:
+        with atomic:
+            for va in range(rng.start, rng.end):
+                self.put(va)
+            self.page_table.unmap(rng)
+
+    def close(self) -> None:
+        self.page_table.disable()
+        with self.lock:
+            self.closed = True
+            self.drop(Range(0, len(self.page_table.entries), Event.UNMAP, True))
+        mn.mmu_interval_notifier_remove(self)
+
+    @atomic
+    def put(self, va: Va) -> None:
+        """The reference of an entry."""
+        frame = self.page_table.entries[va].frame
+        if frame is not None:
+            if not is_zero_page(frame):
+                put_page(frame)
+
+
+class StaysAUser(Mirror):
+    """Becomes a user of the mm for each fault, and leaves it only when the device is closed."""
+
+    users: Count
+
+    def fault(self, va: Va, write: bool) -> Errno:
+        with atomic:
+            mm = self.notifier.mm
+            alive = mmget_not_zero(mm)
+            if alive:
+                self.users += 1
+        if not alive:
+            return -EFAULT
+        return Mirror.fault(self, va, write)
+
+    def close(self) -> None:
+        Mirror.close(self)
+        with atomic:
+            mm = self.notifier.mm
+            assert mm is not None
+            while self.users > 0:
+                self.users -= 1
+                mmput(mm)
+
+
+class ForgetsThatItIsAUser(Mirror):
+    """Becomes a user of the mm when it is opened, and never leaves it."""
+
+    def open(self, mm: Mm, start: Va, length: Pgoff) -> Errno:
+        alive = mmget_not_zero(mm)
+        if not alive:
+            return -EINVAL
+        return mn.mmu_interval_notifier_insert(self, mm, start, length)
+
+
+class WalksWithoutBeingAUser(MirrorInParts):
+    """Calls hmm_range_fault() with the mmap lock, and without mmget_not_zero()."""
+
+    def collect(self, seq: mn.Seq, va: Va, write: bool) -> Pfn:
+        with atomic:
+            mm = self.notifier.mm
+            assert mm is not None
+        mm.mmap_lock.read_lock()
+        flags = hmm.HMM_PFN_REQ_FAULT | (hmm.HMM_PFN_REQ_WRITE if write else 0)
+        pfn = hmm.hmm_range_fault_locked(self.notifier, seq, va, flags)
+        mm.mmap_lock.read_unlock()
+        return pfn
+
+
+class KeepsThePagemap(MirrorInParts):
+    """Takes a reference to the dev_pagemap of device memory and never gives it back: its teardown waits for ever."""
+
+    def install(self, va: Va, pfn: Pfn, write: bool) -> Errno:
+        self.page_table.map(va, pfn, write)
+        get_dev_pagemap(frames[pfn])
+        return 0

@@ -1,0 +1,112 @@
+"""A driver whose accesses are those of the process, as KVM does it, and one that counts wrongly."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, ClassVar
+
+from secondsight.devices.device import Device, DevicePageTable, Promise
+from secondsight.lang import Bounds, Errno, SpinLock, atomic
+from secondsight.linux import mmu_notifier as mn
+from secondsight.linux.errno import EAGAIN, EFAULT, EINVAL
+from secondsight.linux.fork import mmget_not_zero, mmput
+from secondsight.linux.memory import FAULT_FLAG_WRITE, VM_FAULT_ERROR, handle_mm_fault
+from secondsight.linux.mm_types import Count, Event, Mm, Pfn, Pgoff, Range, Va
+from secondsight.linux.page_alloc import page_to_pfn
+
+__all__ = ["Vcpu", "VcpuWithoutCount"]
+
+
+class Vcpu(Device):
+    """Right: as KVM does it. Invalidations are counted under a spinlock; its accesses are those of the process's threads."""
+
+    promise: ClassVar[Promise] = "process"
+    mmu_lock: SpinLock
+    in_progress: Count
+    invalidate_seq: Annotated[int, Bounds(0, 15)]
+    page_table: DevicePageTable
+    notifier: mn.IntervalNotifier
+    bounds: ClassVar[Mapping[str, int]] = {"subscribers": 0, "mmu_notifiers": 1}
+
+    def open(self, mm: Mm, start: Va, length: Pgoff) -> Errno:
+        alive = mmget_not_zero(mm)
+        if not alive:
+            return -EINVAL
+        ret = mn.mmu_notifier_register(self, mm)
+        mmput(mm)
+        return ret
+
+    def close(self) -> None:
+        self.page_table.disable()
+        with atomic:
+            mm = self.notifier.mm
+            assert mm is not None
+        mn.mmu_notifier_unregister(self, mm)
+
+    def fault(self, va: Va, write: bool) -> Errno:
+        """kvm_faultin_pfn() and what follows it: the page, then a look at the count under the lock."""
+        with atomic:
+            mm = self.notifier.mm
+            assert mm is not None
+        while True:
+            seq = self.invalidate_seq
+            mm.mmap_lock.read_lock()
+            pfn = self.look(mm, va, write)
+            if pfn == -EAGAIN:
+                ret = handle_mm_fault(mm, va, FAULT_FLAG_WRITE if write else 0)
+                if ret & VM_FAULT_ERROR != 0:
+                    pfn = -EFAULT
+            mm.mmap_lock.read_unlock()
+            if pfn == -EAGAIN:
+                continue
+            if pfn < 0:
+                return pfn
+            with self.mmu_lock:
+                with atomic:
+                    again = self.again(seq)
+                    if not again:
+                        self.page_table.map(va, pfn, write)
+            if not again:
+                return 0
+
+    @atomic
+    def look(self, mm: Mm, va: Va, write: bool) -> Pfn:
+        """hva_to_pfn(): the page if it is there, -EAGAIN if it has to be faulted in."""
+        vma = mm.mm_mt[va]
+        frame = mm.ptes[va].frame
+        if vma is None or (write and not vma.write):
+            return -EFAULT
+        if frame is None or (write and not mm.ptes[va].writable):
+            return -EAGAIN
+        return page_to_pfn(frame)
+
+    @atomic
+    def again(self, seq: Count) -> bool:
+        """mmu_invalidate_retry()."""
+        return self.in_progress > 0 or self.invalidate_seq != seq
+
+    def invalidate_range_start(self, mm: Mm, rng: Range) -> Errno:
+        with self.mmu_lock:
+            with atomic:
+                self.in_progress += 1
+                self.page_table.unmap(rng)
+        return 0
+
+    def invalidate_range_end(self, mm: Mm, rng: Range) -> None:
+        with self.mmu_lock:
+            with atomic:
+                self.in_progress -= 1
+                self.invalidate_seq += 1
+
+    def release(self, mm: Mm) -> None:
+        """kvm_mmu_notifier_release(): everything is zapped."""
+        with self.mmu_lock:
+            self.page_table.unmap(Range(0, len(self.page_table.entries), Event.RELEASE, True))
+
+
+class VcpuWithoutCount(Vcpu):
+    """Looks only at the sequence number, which moves when an invalidation ends: not at those that are going on."""
+
+    @atomic
+    def again(self, seq: Count) -> bool:
+        return self.invalidate_seq != seq
