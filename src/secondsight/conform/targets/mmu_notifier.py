@@ -280,6 +280,12 @@ class MmuNotifierFile(Target):
         "__mmu_notifier_invalidate_range_start", "__mmu_notifier_invalidate_range_end", "__mmu_notifier_release",
         "__mmu_notifier_register", "mmu_notifier_register", "mmu_notifier_unregister",
     )  # fmt: skip
+    model_functions = (
+        *functions, "interval_notifier_insert", "interval_tree_insert", "interval_tree_remove", "deferred_add", "deferred_del",
+        "mn_itree_is_invalidating", "hits", "finish_add", "hlist_first", "subscriber_of", "next_with_range_end", "hlist_add", "hlist_node",
+        "hlist_del_init", "mm_take_all_locks", "mmu_interval_set_seq", "mmu_notifier_invalidate_range_start",
+        "mmu_notifier_invalidate_range_start_nonblock", "mmu_notifier_invalidate_range_end", "mmu_notifier_release",
+    )  # fmt: skip
     boundaries = (
         Boundary("script", "results.of[thread] = ret", Stop("result")),
         # The reader's side.

@@ -81,6 +81,7 @@ class PercpuRefcountFile(Target):
         "percpu_ref_init", "percpu_ref_kill_and_confirm", "__percpu_ref_switch_mode", "__percpu_ref_switch_to_atomic",
         "percpu_ref_switch_to_atomic_rcu", "percpu_ref_call_confirm_rcu",
     )  # fmt: skip
+    model_functions = ("percpu_ref_init", "percpu_ref_tryget_live", "percpu_ref_put", "percpu_ref_kill", "percpu_ref_is_zero_wait")
     boundaries = (
         Boundary("script", "world.of[thread] = ret", Stop("result")),
         Boundary("script", "got = percpu_ref_tryget_live(", Stop("one")),

@@ -163,6 +163,9 @@ class UdmabufFile(Target):
         "udmabuf_create", "udmabuf_pin_folios", "check_memfd_seals", "add_to_unpin_list", "unpin_all_folios", "export_udmabuf",
         "release_udmabuf", "get_sg_table", "put_sg_table", "map_udmabuf", "unmap_udmabuf", "udmabuf_vm_fault",
     )  # fmt: skip
+    model_functions = (
+        "check_memfd_seals", "udmabuf_create", "udmabuf_create_list", "udmabuf_pin_folios", "udmabuf_add_folio", "udmabuf_insert", "release_udmabuf",
+    )  # fmt: skip
     boundaries = (
         Boundary("script", "world.of[thread] = ret", Stop("result")),
         Boundary("script", "ret = one(", Stop("one")),
