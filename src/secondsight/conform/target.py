@@ -97,7 +97,7 @@ class Target(ABC):
 
     @abstractmethod
     def bounded(self, release: str) -> Iterator[Configuration]:
-        """The configurations of which every transition is compared."""
+        """The configurations of which every transition is compared. In them nobody does what leaves the C undefined."""
 
     def smaller(self, configuration: Configuration) -> Iterator[Configuration]:
         """Configurations with a little less: here, one operation; a thread without any goes."""
