@@ -10,6 +10,7 @@ from typing import Annotated, ClassVar, Literal
 from secondsight.conform.eyes import Eyes
 from secondsight.conform.place import Boundary, Stop
 from secondsight.conform.target import Configuration, Difference, Operation, Scene, Target
+from secondsight.conform.targets.udmabuf_mutants import EQUIVALENT, EQUIVALENT_MODEL
 from secondsight.lang import Array, Bounds, Machine, Record, Ref, atomic, const, shared
 from secondsight.lang.program import Program, Room, Thread, build
 from secondsight.linux import bounds
@@ -210,6 +211,9 @@ class UdmabufFile(Target):
         Difference("Linux 6.1", "pins page by page with shmem_read_mapping_page(), and without the inode lock; the packaged kernel has no udmabuf", "may hide"),
         Difference("limits of size and of the list, hugetlb memfds, folios of several pages", "not in the model", "may hide"),
     )
+
+    equivalent: ClassVar[Mapping[str, str]] = EQUIVALENT
+    equivalent_model: ClassVar[Mapping[str, str]] = EQUIVALENT_MODEL
 
     def definitions(self, release: str) -> tuple[str, ...]:
         return ("SS_WRITTEN_IS_A_PLACE",)
