@@ -8,6 +8,7 @@ import json
 import signal
 import sys
 import time
+import traceback
 from pathlib import Path
 from typing import Any, Final
 
@@ -68,7 +69,7 @@ def _came(target: Target, job: dict[str, Any]) -> dict[str, Any]:
             steps += report.steps
             if report.disagreement is not None:
                 return _fate("noticed", steps, report.disagreement.what)
-    except Refused as error:
+    except (Refused, NameError) as error:  # a variable without a value is refused, or met first where the world is made
         return _fate("no program", 0, str(error).splitlines()[0])
     except NoEnd:
         return _fate("noticed", steps, "a step of the model does not end")
@@ -76,7 +77,16 @@ def _came(target: Target, job: dict[str, Any]) -> dict[str, Any]:
         return _fate("not noticed", steps, "the time was up")
     except (ConformError, LangError) as error:  # the model ends with an error; a place of the C is there no more
         return _fate("noticed", steps, str(error).splitlines()[0])
+    except Exception as error:
+        if not _is_in(error, job["text"]):
+            raise
+        return _fate("noticed", steps, f"{type(error).__name__} where the world is made")
     return _fate("not noticed", steps, "")
+
+
+def _is_in(error: BaseException, text: str) -> bool:
+    """Whether an error was raised in a file."""
+    return any(frame.filename == text for frame in traceback.extract_tb(error.__traceback__)[-1:])
 
 
 def _fate(fate: str, steps: int, how: str) -> dict[str, Any]:

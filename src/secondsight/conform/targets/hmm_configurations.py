@@ -64,7 +64,8 @@ def draw(source: random.Random, release: str) -> Configuration:
             what = "fault" if number == 0 else source.choice(["fault", "fault", "zap", "zap", "touch", "unmap"])
             if what == "fault" and style != ONE_PAGE:
                 each = (source.choice((0, 0, *REQUESTS)), source.choice((WRITING, WRITING, *REQUESTS)))
-                operations.append(task(Op.RANGE, start, end, *(each if style == OF_EACH else (source.choice(REQUESTS), 0)), source.randrange(4**PAGES)))
+                op = Op.RANGE_UNLOCKED if len(threads) == 1 and _asserts(release) and source.random() < 0.05 else Op.RANGE
+                operations.append(task(op, start, end, *(each if style == OF_EACH else (source.choice(REQUESTS), 0)), source.randrange(4**PAGES)))
             elif what == "fault":
                 op = Op.FAULT_UNLOCKED if len(threads) == 1 and _asserts(release) and source.random() < 0.1 else Op.FAULT
                 operations.append(task(op, start, source.choice(REQUESTS)))
@@ -96,6 +97,7 @@ def bounded(release: str) -> Iterator[Configuration]:
         yield Configuration(_setup(0, {0: (Kind.WRITE, Entry.NONE)}, unstable=1), ((task(Op.FAULT, 0, request),),))
         if _asserts(release):
             yield Configuration(_setup(0, {0: (Kind.WRITE, Entry.WRITE)}), ((task(Op.FAULT_UNLOCKED, 0, request),),))
+            yield Configuration(_setup(0, {0: (Kind.WRITE, Entry.WRITE)}), ((task(Op.RANGE_UNLOCKED, 0, 1, request, 0, 0),),))
     yield from _bounded_ranges()
     for kind, request in product((Kind.WRITE, Kind.READ, Kind.FILE_WRITE, Kind.DEVICE), REQUESTS):
         for entry in _entries(kind):

@@ -39,4 +39,15 @@ EQUIVALENT: Final[Mapping[str, str]] = by_name(
     }
 )
 
-EQUIVALENT_MODEL: Final[Mapping[str, str]] = {}
+EQUIVALENT_MODEL: Final[Mapping[str, str]] = by_name(
+    {
+        "a test of the model's own, for an mm that has gone: nobody here calls it then": "hmm_vma_walk: drop 1; hmm_walk: drop 1",
+        "neither uses what the other writes": (
+            "hmm_range_fault_locked: swap 1; hmm_range_fault_pages: swap 1, 2; hmm_vma_walk: swap 1; hmm_walk: swap 1"
+        ),
+        "what faults_wanted() returns is 3 at least": "hmm_range_fault_pages: off by one 1",
+        "the end, added to 32 times the page, is greater than the page: the division comes to the same": (
+            "hmm_range_fault_pages: off by one 2, 3"
+        ),
+    }
+)

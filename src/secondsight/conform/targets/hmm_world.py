@@ -32,7 +32,6 @@ from secondsight.linux.mm_types import (
     Result,
     Seq,
     Va,
-    VaEnd,
     VmaState,
 )
 from secondsight.linux.page_alloc import ZERO_PFN, alloc_page, frames
@@ -55,6 +54,7 @@ class Op(IntEnum):
     TOUCH = 3
     UNMAP = 4
     RANGE = 5
+    RANGE_UNLOCKED = 6
 
 
 class Kind(IntEnum):
@@ -147,20 +147,24 @@ def range_fault(mm: Mm, mirror: Mirror, va: Va, request: Flags, locked: bool) ->
     return pfn
 
 
-def pages_fault(mm: Mm, mirror: Mirror, item: hmm.HmmRange, start: Va, end: VaEnd, default: Flags, mask: Flags, asked: Value) -> Result:
-    """Ask for several pages; `asked` has two bits of each."""
-    mm.mmap_lock.read_lock()
+def pages_fault(mm: Mm, mirror: Mirror, item: hmm.HmmRange, at: Index) -> Result:
+    """Ask for several pages; `fifth` has two bits of each."""
+    locked = operation[at] == Op.RANGE
+    if locked:
+        mm.mmap_lock.read_lock()
     with atomic:
-        item.start = start
-        item.end = end
-        item.default_flags = default
-        item.pfn_flags_mask = mask
+        item.start = first[at]
+        item.end = second[at]
+        item.default_flags = third[at]
+        item.pfn_flags_mask = fourth[at]
+        asked = fifth[at]
         for i in range(len(item.hmm_pfns)):
             item.hmm_pfns[i] = asked % 4
             asked = asked // 4
     item.notifier_seq = mirror.notifier.invalidate_seq
     ret = hmm.hmm_range_fault_pages(mirror.notifier, item)
-    mm.mmap_lock.read_unlock()
+    if locked:
+        mm.mmap_lock.read_unlock()
     return ret
 
 
@@ -180,8 +184,8 @@ def script(mm: Mm, mirror: Mirror, item: hmm.HmmRange, thread: Index, at: Index,
         ret: Value = 0
         if op == Op.FAULT or op == Op.FAULT_UNLOCKED:
             ret = range_fault(mm, mirror, a, b, op == Op.FAULT)
-        elif op == Op.RANGE:
-            ret = pages_fault(mm, mirror, item, a, b, third[at], fourth[at], fifth[at])
+        elif op == Op.RANGE or op == Op.RANGE_UNLOCKED:
+            ret = pages_fault(mm, mirror, item, at)
         elif op == Op.ZAP:
             zap_page_range_single(mm, a, b)
         elif op == Op.TOUCH:
