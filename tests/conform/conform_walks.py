@@ -30,7 +30,7 @@ def agreeing_transitions(target: Target, release: str, which: int) -> Tally:
     source = source_of(release)
     tally = Tally()
     with Side(build(target, source)) as side:
-        Beside(target, side, release).all_transitions(list(target.bounded(release))[which], tally)
+        Beside(target, side, release).all_transitions(list(target.bounded(release))[which], tally, careful=True)
     assert tally.disagreement is None, tell(target, source.release, tally.disagreement)
     assert not tally.cut
     return tally

@@ -7,7 +7,8 @@ from pathlib import Path
 from conform_world import source_of
 
 import secondsight
-from secondsight.conform.mutants import fates, mutants_of_c, mutants_of_model
+from secondsight.conform.fates import fates
+from secondsight.conform.mutants import mutants_of_c, mutants_of_model
 from secondsight.conform.targets.mmu_notifier import MmuNotifierFile
 
 TEXT = """\
@@ -59,6 +60,24 @@ def test_the_models_mutants_keep_the_form_of_the_rest() -> None:
     assert ("off by one", text.replace("y = 2", "y = 3")) in found
 
 
+def test_two_statements_that_are_the_same_in_either_order_are_not_swapped() -> None:
+    text = """\
+def f(a: R, b: R) -> None:
+    a.one = 1
+    b.two = 2
+    with atomic:
+        a.one = 1
+        b.two = 2
+        b.one = b.two
+        g(a)
+"""
+    assert [(m.line, m.was) for m in mutants_of_model(text, ("f",)) if m.rule == "swap"] == [
+        (2, "a.one = 1 b.two = 2"),
+        (6, "b.two = 2 b.one = b.two"),
+        (7, "b.one = b.two g(a)"),
+    ]
+
+
 def test_some_of_each_kind_are_noticed() -> None:
     source, target = source_of("6.12"), MmuNotifierFile()
     of_c = mutants_of_c((source.tree / target.file).read_text(), target.functions)
@@ -68,7 +87,7 @@ def test_some_of_each_kind_are_noticed() -> None:
         for m in of_c
         if m.name in ("mn_itree_inv_end: negate 1", "mn_itree_inv_start_range: off by one 3", "mn_hlist_release: drop 5")
     ]
-    assert [fate.fate for fate in fates(target, source, chosen)] == ["noticed"] * 3
+    assert [fate.fate for fate in fates(target, [source], chosen)] == ["noticed"] * 3
     model = Path(secondsight.__file__).parent / "linux" / target.model
     of_model = [m for m in mutants_of_model(model.read_text(), target.functions) if m.name == "mn_itree_inv_start_range: drop 1"]
-    assert [fate.fate for fate in fates(target, source, of_model, of_model=True)] == ["noticed"]
+    assert [fate.fate for fate in fates(target, [source], of_model, of_model=True)] == ["noticed"]

@@ -13,7 +13,8 @@ import secondsight
 from secondsight.cli.common import BROKEN, HOLDS, INTERRUPTED, Running, warn, write_json
 from secondsight.conform.build import build
 from secondsight.conform.errors import ConformError
-from secondsight.conform.mutants import Fate, fates, mutants_of_c, mutants_of_model
+from secondsight.conform.fates import Fate, fates
+from secondsight.conform.mutants import mutants_of_c, mutants_of_model
 from secondsight.conform.run import Report, run
 from secondsight.conform.story import tell
 from secondsight.conform.target import Target
@@ -44,27 +45,24 @@ def conform(
     chosen = _targets(file)
     if mutants not in (None, "c", "model"):
         raise ConformError(f"--mutants {mutants}", "c: of the kernel's C; model: of the model")
-    reports: list[Report] = []
-    stories: list[str] = []
-    survivors = 0
+    sources: list[KernelSource] = []
     for release in _releases(releases):
         with Running() as running:
-            source = get_source(release, lambda what, done, total: running.say(what, done, total or None))
+            sources.append(get_source(release, lambda what, done, total: running.say(what, done, total or None)))
+    if mutants is not None:
+        return _mutants(chosen, sources, mutants)
+    reports: list[Report] = []
+    stories: list[str] = []
+    for source in sources:
         for target in chosen:
-            if release not in target.releases:
+            if not _is_of(target, source):
                 continue
-            name = f"linux-{release} {target.file}"
-            if mutants is not None:
-                found, is_all = _fates(target, source, mutants)
-                survivors += sum(fate.fate == "survives" for fate in found)
-                if not is_all:
-                    return INTERRUPTED
-                continue
+            name = f"{source.release} {target.file}"
             with Running() as running:
                 running.say(f"{name}: compiling")
                 program = build(target, source)
                 report = run(
-                    target, f"linux-{release}", program, seconds, seed, transitions,
+                    target, source.release, program, seconds, seed, transitions,
                     lambda text, name=name: running.say(f"{name}: {text}"),  # type: ignore[misc]
                 )  # fmt: skip
             reports.append(report)
@@ -76,8 +74,6 @@ def conform(
                 break
         if reports and reports[-1].interrupted:
             break
-    if mutants is not None:
-        return BROKEN if survivors else HOLDS
     if as_json:
         write_json({"schema": SCHEMA, "kind": "conform", "reports": [_data(report) for report in reports]})
     else:
@@ -88,19 +84,38 @@ def conform(
     return INTERRUPTED if any(r.interrupted for r in reports) else BROKEN if stories else HOLDS
 
 
-def _fates(target: Target, source: KernelSource, of: str) -> tuple[list[Fate], bool]:
+def _is_of(target: Target, source: KernelSource) -> bool:
+    """Whether a target is compared with a release."""
+    return source.release.removeprefix("linux-") in target.releases
+
+
+def _mutants(targets: Sequence[Target], sources: Sequence[KernelSource], of: str) -> int:
+    """Try the mutants of each target; the exit code. Those of the model are tried beside each release until they are noticed."""
+    survivors = 0
+    for target in targets:
+        beside = [source for source in sources if _is_of(target, source)]
+        for those in [beside] if of == "model" else [[source] for source in beside]:
+            found, is_all = _fates(target, those, of) if those else ([], True)
+            survivors += sum(fate.fate == "survives" for fate in found)
+            if not is_all:
+                return INTERRUPTED
+    return BROKEN if survivors else HOLDS
+
+
+def _fates(target: Target, sources: Sequence[KernelSource], of: str) -> tuple[list[Fate], bool]:
     """Try the mutants of a target; a line for each that is not noticed, and one for all. And whether that is all: no Ctrl-C."""
+    releases = ", ".join(source.release for source in sources)
     if of == "c":
-        mutants = mutants_of_c((source.tree / target.file).read_text(), target.functions)
+        mutants = mutants_of_c((sources[0].tree / target.file).read_text(), target.functions)
     else:
         mutants = mutants_of_model((Path(secondsight.__file__).parent / "linux" / target.model).read_text(), target.model_functions or target.functions)
     whose = target.file if of == "c" else f"linux/{target.model}"
     with Running() as running:
 
         def look(done: int, fate: Fate) -> None:
-            running.say(f"{source.release} {whose}: {done} of {len(mutants)} mutants", done, len(mutants))
+            running.say(f"{releases} {whose}: {done} of {len(mutants)} mutants", done, len(mutants))
 
-        found = fates(target, source, mutants, of == "model", look)
+        found = fates(target, sources, mutants, of == "model", look)
     for fate in found:
         if fate.fate in ("survives", "equivalent"):
             print(
@@ -110,7 +125,7 @@ def _fates(target: Target, source: KernelSource, of: str) -> tuple[list[Fate], b
     steps = sorted(fate.steps for fate in found if fate.fate == "noticed") or [0]
     cut = "" if len(found) == len(mutants) else f" (interrupted after {len(found)} of {len(mutants)})"
     print(
-        f"{source.release} {whose}{cut}: {count['noticed']} of {len(found) - count['no program']} mutants noticed (half of them within "
+        f"{releases} {whose}{cut}: {count['noticed']} of {len(found) - count['no program']} mutants noticed (half of them within "
         f"{steps[len(steps) // 2]:,} steps, all within {steps[-1]:,}), {count['equivalent']} equivalent, {count['survives']} survive; "
         f"{count['no program']} more are no program",
         flush=True,

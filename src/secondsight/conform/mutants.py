@@ -1,37 +1,18 @@
 """Mutants of the kernel's C, and of the model, made by rule: each must be noticed, or the comparison proves nothing.
 
 A mutant of the C is the file's text with one change in one of the functions that the target compares; one of the model is
-the model's file with one change, in a copy of this package. Neither is ever written into the source.
+the model's file with one change. Neither is ever written into the source; `fates` tries them.
 """
 
 from __future__ import annotations
 
 import ast
-import os
 import re
-import shutil
-import signal
-import subprocess
-import sys
-import tempfile
-from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from pathlib import Path
 
-import secondsight
-from secondsight.conform.build import build
-from secondsight.conform.errors import ConformError
-from secondsight.conform.run import run
-from secondsight.conform.target import Target
-from secondsight.kernels.sources import KernelSource
-
-__all__ = ["Fate", "Mutant", "fates", "mutants_of_c", "mutants_of_model"]
-
-STEPS = 40_000
-"""Steps of random walks in which a mutant has to be noticed; then every transition of the bounded configurations is tried."""
-SECONDS = 25.0
+__all__ = ["Mutant", "mutants_of_c", "mutants_of_model"]
 
 
 @dataclass(frozen=True)
@@ -50,16 +31,6 @@ class Mutant:
     def name(self) -> str:
         """The form in which a target lists those that are equivalent: of which function, by which rule, the how manieth of these."""
         return f"{self.function}: {self.rule} {self.number}"
-
-
-@dataclass(frozen=True)
-class Fate:
-    """What became of a mutant: `noticed` after so many steps, `equivalent` with the reason, `survives`, or `no program`."""
-
-    mutant: Mutant
-    fate: str
-    steps: int = 0
-    how: str = ""
 
 
 # The C.
@@ -187,8 +158,13 @@ def _is_declaration(statement: str) -> bool:
 
 
 def mutants_of_model(text: str, functions: tuple[str, ...]) -> list[Mutant]:
-    """The mutants of the functions of a model's file. Function names lose the kernel's leading underscores."""
+    """The mutants of the functions of a model's file; lines keep their numbers. Function names lose the kernel's leading
+    underscores."""
     return _numbered(_mutants_of_model(text, functions))
+
+
+NO_STEP = ("hold_point", "out_of_records", "mmu_notifier_callback", "notifier_registered", "notifier_unregistered")
+"""Calls that neither side of a conformer has: hold points, tracepoints, bounds."""
 
 
 def _mutants_of_model(text: str, functions: tuple[str, ...]) -> Iterator[Mutant]:
@@ -202,96 +178,74 @@ def _mutants_of_model(text: str, functions: tuple[str, ...]) -> Iterator[Mutant]
         assert node.end_lineno is not None and node.end_col_offset is not None
         return starts[node.lineno - 1] + node.col_offset, starts[node.end_lineno - 1] + node.end_col_offset
 
+    def source(start: int, end: int) -> str:
+        return data[start:end].decode()
+
     def edit(function: str, start: int, end: int, now: str, rule: str) -> Mutant:
-        was = " ".join(data[start:end].decode().split())
+        was = source(start, end)
+        now += "\n" * (was.count("\n") - now.count("\n"))
         line = data.count(b"\n", 0, start) + 1
-        return Mutant(function, line, rule, was, now, (data[:start] + now.encode() + data[end:]).decode())
+        return Mutant(function, line, rule, " ".join(was.split()), now.strip(), source(0, start) + now + data[end:].decode())
 
     wanted = {name.lstrip("_") for name in functions}
     for function in ast.parse(text).body:
         if not isinstance(function, ast.FunctionDef) or function.name not in wanted:
             continue
+        in_step = {id(node) for block in ast.walk(function) if _is_step(block) for node in ast.walk(block)}
         for node in ast.walk(function):
             if isinstance(node, ast.If | ast.While) and not isinstance(node.test, ast.Constant):
                 start, end = span(node.test)
-                yield edit(function.name, start, end, f"not ({data[start:end].decode()})", "negate")
-            if isinstance(node, ast.Assign | ast.AugAssign) or (isinstance(node, ast.Expr) and isinstance(node.value, ast.Call)):
-                if isinstance(node, ast.Expr) and ast.unparse(node).startswith(
-                    ("hold_point", "out_of_records", "require", "mmu_notifier_callback", "notifier_")
-                ):
-                    continue
+                yield edit(function.name, start, end, f"not ({source(start, end)})", "negate")
+            if isinstance(node, ast.stmt) and _is_simple(node):
                 yield edit(function.name, *span(node), "pass", "drop")
             if isinstance(node, ast.Constant) and type(node.value) is int:
                 yield edit(function.name, *span(node), str(node.value + 1), "off by one")
+            for first, second in _neighbours(node, id(node) in in_step):
+                (a, b), (c, d) = span(first), span(second)
+                yield edit(function.name, a, d, source(c, d) + source(b, c) + source(a, b), "swap")
 
 
-# What becomes of them.
+def _neighbours(node: ast.AST, is_step: bool) -> Iterator[tuple[ast.stmt, ast.stmt]]:
+    """Each two simple statements of a block that follow each other; not those of one step that touch nothing of each other's:
+    they are the same program in either order."""
+    for name in ("body", "orelse"):
+        block = getattr(node, name, None)
+        for one, two in pairwise(block) if isinstance(block, list) else ():
+            if _is_simple(one) and _is_simple(two) and not (is_step and _are_apart(one, two)):
+                yield one, two
 
 
-def fates(
-    target: Target,
-    source: KernelSource,
-    mutants: list[Mutant],
-    of_model: bool = False,
-    on_fate: Callable[[int, Fate], None] | None = None,
-) -> list[Fate]:
-    """What becomes of each mutant, in their order; on all cores. Ctrl-C ends it with those that are known."""
-    found: dict[int, Fate] = {}
-    work = _fate_of_model if of_model else _fate_of_c
-    build(target, source)  # once, not in each process
-    pool = ProcessPoolExecutor(max_workers=os.cpu_count(), initializer=signal.signal, initargs=(signal.SIGINT, signal.SIG_IGN))
-    try:
-        waiting = {pool.submit(work, type(target), source, mutant): i for i, mutant in enumerate(mutants)}
-        for done in as_completed(waiting):
-            found[waiting[done]] = done.result()
-            if on_fate is not None:
-                on_fate(len(found), done.result())
-    except KeyboardInterrupt:  # what was seen so far is the answer
-        for process in list(pool._processes.values()):
-            process.terminate()
-    finally:
-        pool.shutdown(wait=False, cancel_futures=True)
-    return [found[i] for i in sorted(found)]
+def _is_step(node: ast.AST) -> bool:
+    """Whether what is in it is one step: `with atomic`, or a function that is `@atomic`."""
+    if isinstance(node, ast.With):
+        return ast.unparse(node.items[0]) == "atomic"
+    return isinstance(node, ast.FunctionDef) and any(ast.unparse(decorator) == "atomic" for decorator in node.decorator_list)
 
 
-def _fate_of_c(kind: type[Target], source: KernelSource, mutant: Mutant) -> Fate:
-    target = kind()
-    try:
-        program = build(target, source, mutant.text)
-    except ConformError:
-        return Fate(mutant, "no program")
-    if program.read_bytes() == build(target, source).read_bytes():
-        return Fate(mutant, "equivalent", 0, "it compiles to the same code")
-    try:
-        report = run(target, source.release, program, SECONDS, most_steps=STEPS, small=False)
-    except ConformError as error:  # a function that nothing calls any more
-        return Fate(mutant, "noticed", 0, error.reason)
-    finally:
-        shutil.rmtree(program.parent, ignore_errors=True)
-    if report.disagreement is not None:
-        return Fate(mutant, "noticed", report.steps, report.disagreement.what)
-    reason = target.equivalent.get(mutant.name)
-    return Fate(mutant, "survives" if reason is None else "equivalent", report.steps, reason or "")
+def _are_apart(one: ast.stmt, two: ast.stmt) -> bool:
+    """Whether neither of two statements calls anything, or writes what the other reads or writes: a local, or a field of that name."""
+    if any(isinstance(node, ast.Call) for statement in (one, two) for node in ast.walk(statement)):
+        return False
+    return not (_written(one) & (_written(two) | _read(two)) or _written(two) & _read(one))
 
 
-def _fate_of_model(kind: type[Target], source: KernelSource, mutant: Mutant) -> Fate:
-    target = kind()
-    package = Path(secondsight.__file__).parent
-    with tempfile.TemporaryDirectory() as folder:
-        copy = Path(folder) / "secondsight"
-        shutil.copytree(package, copy, ignore=shutil.ignore_patterns("__pycache__", "*.pyc"))
-        (copy / "linux" / target.model).write_text(mutant.text)
-        start = "import sys; from secondsight.cli import main; sys.exit(main())"
-        command = [sys.executable, "-c", start, "conform", source.release, "--file", target.file, "--seconds", "8"]
-        done = subprocess.run(
-            command, capture_output=True, text=True, check=False, timeout=900, env={**os.environ, "PYTHONPATH": folder, "PYTHONDONTWRITEBYTECODE": "1"},
-        )  # fmt: skip
-    steps = re.search(r"([\d,]+) steps", done.stdout)
-    count = int(steps[1].replace(",", "")) if steps else 0
-    if done.returncode == 1:
-        what = re.search(r"differ: (.*)", done.stdout)
-        return Fate(mutant, "noticed", count, what[1] if what else "")
-    if done.returncode:
-        return Fate(mutant, "noticed", count, (done.stderr.strip().splitlines() or ["it does not run"])[-1])
-    reason = target.equivalent_model.get(mutant.name)
-    return Fate(mutant, "survives" if reason is None else "equivalent", count, reason or "")
+def _written(statement: ast.stmt) -> set[str]:
+    assert isinstance(statement, ast.Assign | ast.AugAssign | ast.AnnAssign)
+    return {_name(target) for target in (statement.targets if isinstance(statement, ast.Assign) else [statement.target])}
+
+
+def _name(node: ast.expr) -> str:
+    return _name(node.value) if isinstance(node, ast.Subscript) else node.attr if isinstance(node, ast.Attribute) else ast.unparse(node)
+
+
+def _read(statement: ast.stmt) -> set[str]:
+    """Every name in it; what it only writes is there too, which errs on the side of a mutant more."""
+    names = {node.attr for node in ast.walk(statement) if isinstance(node, ast.Attribute)}
+    return names | {node.id for node in ast.walk(statement) if isinstance(node, ast.Name)}
+
+
+def _is_simple(node: ast.stmt) -> bool:
+    """An assignment, or a call that either side could notice."""
+    if isinstance(node, ast.Expr):
+        return isinstance(node.value, ast.Call) and not ast.unparse(node).startswith(NO_STEP)
+    return isinstance(node, ast.Assign | ast.AugAssign) or (isinstance(node, ast.AnnAssign) and node.value is not None)

@@ -90,7 +90,7 @@ def _every(beside: Beside, tally: Tally, tell: OnProgress) -> None:
             tell(f"configuration {number} of {len(configurations)}: {states:,} states, {steps:,} transitions in all")
             return True
 
-        beside.all_transitions(configuration, tally, most=MOST_STATES, on_progress=look)
+        beside.all_transitions(configuration, tally, most=MOST_STATES, on_progress=look, careful=True)
         if tally.disagreement is not None:
             return
 

@@ -16,7 +16,7 @@ from typing import ClassVar
 from secondsight.conform.place import Boundary, Stop
 from secondsight.lang.program import Program
 
-__all__ = ["Configuration", "Operation", "Scene", "Target", "each_name"]
+__all__ = ["Configuration", "Difference", "Operation", "Scene", "Target", "by_name"]
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,7 @@ class Target(ABC):
 
     @abstractmethod
     def bounded(self, release: str) -> Iterator[Configuration]:
-        """The configurations of which every transition is compared."""
+        """The configurations of which every transition is compared. In them nobody does what leaves the C undefined."""
 
     def smaller(self, configuration: Configuration) -> Iterator[Configuration]:
         """Configurations with a little less: here, one operation; a thread without any goes."""
@@ -122,8 +122,12 @@ class Difference:
     direction: str
 
 
-def each_name(names: str) -> Iterator[str]:
-    """The names of mutants out of a list such as `f: drop 1, 2; g: swap 3`."""
+def by_name(reasons: Mapping[str, str]) -> dict[str, str]:
+    """The reason of each mutant, out of names by reason such as `f: drop 1, 2; g: swap 3`."""
+    return {name: reason for reason, names in reasons.items() for name in _each_name(names)}
+
+
+def _each_name(names: str) -> Iterator[str]:
     for group in names.split("; "):
         kind, _, numbers = group.rpartition(": ")
         rule, _, first = numbers.partition(",")[0].rpartition(" ")

@@ -101,14 +101,15 @@ class Beside:
 
     def all_transitions(
         self, configuration: Configuration, tally: Tally, deepest: int = 10_000, most: int = 10_000_000,
-        on_progress: Callable[[int, int], bool] | None = None,
+        on_progress: Callable[[int, int], bool] | None = None, careful: bool = False,
     ) -> None:  # fmt: skip
         """Every transition of the model's graph, depth first: the C is put back to the state that it starts from.
 
         `deepest` cuts ways that are longer; `most` cuts the number of states; then `tally.cut` is set. `on_progress(states,
-        steps)` says whether to go on.
+        steps)` says whether to go on. `careful`: nobody in the configuration does what leaves the C undefined, so the model may
+        break no rule that stands for that.
         """
-        run = _Run(self, configuration, tally)
+        run = _Run(self, configuration, tally, careful)
         initial = run.reference.initial
         run.begin(initial)
         run.commands.append("save 0")
@@ -184,8 +185,8 @@ class Beside:
 class _Run:
     """One configuration: commands that wait to be sent, and what their answers should be."""
 
-    def __init__(self, beside: Beside, configuration: Configuration, tally: Tally) -> None:
-        self.beside, self.configuration, self.tally = beside, configuration, tally
+    def __init__(self, beside: Beside, configuration: Configuration, tally: Tally, careful: bool = False) -> None:
+        self.beside, self.configuration, self.tally, self.careful = beside, configuration, tally, careful
         target, side = beside.target, beside.side
         self.scene = target.scene(configuration)
         program = self.scene.program
@@ -251,6 +252,9 @@ class _Run:
             self.tally.broken[step.error.rule] = self.tally.broken.get(step.error.rule, 0) + 1
             if rule is None:
                 self._differ(schedule, f"the model breaks the rule {step.error.rule}", str(step.error), "not asked", before)
+                return False
+            if rule == ("undefined",) and self.careful:
+                self._differ(schedule, f"the model breaks the rule {name}, and nobody does wrong", str(step.error), "not asked", before)
                 return False
             if rule == ("undefined",):
                 return False

@@ -281,7 +281,7 @@ void ss_setup(const long *arguments)
 
 /* Operations; their numbers are those of `Op` in conform/targets/hmm.py. */
 
-enum { OP_FAULT, OP_FAULT_UNLOCKED, OP_ZAP, OP_TOUCH, OP_UNMAP, OP_RANGE };
+enum { OP_FAULT, OP_FAULT_UNLOCKED, OP_ZAP, OP_TOUCH, OP_UNMAP, OP_RANGE, OP_RANGE_UNLOCKED };
 
 static void elsewhere(void)
 {
@@ -370,6 +370,8 @@ long ss_operate(int operation, const long *at)
 		return ret;
 	case OP_FAULT_UNLOCKED:
 		return one_page(at[0], at[1]);
+	case OP_RANGE_UNLOCKED:
+		return several_pages(at);
 	case OP_ZAP:
 		elsewhere();
 		return 0;

@@ -9,9 +9,10 @@
 #include "conform.h"
 
 static struct percpu_ref *ref;
-static int done;
+static int done, freed, confirmed, confirms;
 
-static void release(struct percpu_ref *of) { done = 1; }
+static void release(struct percpu_ref *of) { done++; }
+static void confirm(struct percpu_ref *of) { confirmed++; }
 
 /* One CPU: its counter lies where it is. A grace period of RCU is over at once. */
 
@@ -30,7 +31,7 @@ void *ss_percpu(size_t size) asm("pcpu_alloc_noprof");
 void *ss_percpu_older(size_t size) asm("__alloc_percpu_gfp");
 void *ss_percpu(size_t size) { return ss_alloc(size); }
 void *ss_percpu_older(size_t size) { return ss_alloc(size); }
-void free_percpu(void *of) { }
+void free_percpu(void *of) { freed++; }
 
 #if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 6, 0)
 void call_rcu_hurry(struct rcu_head *head, rcu_callback_t func) { func(head); }
@@ -65,13 +66,14 @@ long ss_operate(int operation, const long *at)
 		percpu_ref_put(ref);
 		return 0;
 	case OP_KILL:
-		percpu_ref_kill(ref);
+		percpu_ref_kill_and_confirm(ref, confirms ? confirm : NULL);
 		return 0;
 	}
 	return -1;
 }
 
-/* The world. Arguments: how many references there are beside the first. */
+/* The world. Arguments: how many references there are beside the first; 1: it is atomic from the start, 2: it may be used again
+ * after its end; whether whoever kills it asks to be told when that is done. */
 
 void ss_setup(const long *at)
 {
@@ -79,7 +81,8 @@ void ss_setup(const long *at)
 
 	cpumask_set_cpu(0, &__cpu_possible_mask);
 	ref = ss_alloc(sizeof(*ref));
-	percpu_ref_init(ref, release, 0, GFP_KERNEL);
+	confirms = at[2];
+	BUG_ON(percpu_ref_init(ref, release, at[1] == 1 ? PERCPU_REF_INIT_ATOMIC : at[1] == 2 ? PERCPU_REF_ALLOW_REINIT : 0, GFP_KERNEL));
 	while (more--)
 		percpu_ref_get(ref);
 }
@@ -99,4 +102,10 @@ void ss_look(void)
 	ss_number(percpu_ref_is_dying(ref));
 	ss_text(" zero=");
 	ss_number(done);
+	ss_text(" atomic=");
+	ss_number(!!(ref->percpu_count_ptr & __PERCPU_REF_ATOMIC));
+	ss_text(" freed=");
+	ss_number(freed);
+	ss_text(" confirmed=");
+	ss_number(confirmed);
 }

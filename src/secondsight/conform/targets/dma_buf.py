@@ -9,7 +9,8 @@ from typing import Annotated, ClassVar, Literal
 
 from secondsight.conform.eyes import Eyes
 from secondsight.conform.place import Boundary, Stop
-from secondsight.conform.target import Configuration, Difference, Operation, Scene, Target, each_name
+from secondsight.conform.target import Configuration, Difference, Operation, Scene, Target
+from secondsight.conform.targets.dma_buf_mutants import EQUIVALENT, EQUIVALENT_MODEL
 from secondsight.lang import Array, Bounds, Errno, Machine, Record, Ref, atomic, const, shared
 from secondsight.lang.program import Program, Room, Thread, build
 from secondsight.linux import EBUSY, EINVAL, bounds
@@ -283,24 +284,8 @@ class DmaBufFile(Target):
         Difference("dma_buf_export(), file descriptors, dma_buf_mmap(), vmap", "not run: files and mappings are other files' concern", "neither"),
     )
 
-    equivalent: ClassVar[Mapping[str, str]] = {
-        name: reason
-        for reason, names in (
-            ("fences: there are none", "__map_dma_buf: drop 3, 4; __map_dma_buf: negate 1, 2; __map_dma_buf: off by one 1"),
-            ("CONFIG_DMABUF_DEBUG and CONFIG_DMA_API_DEBUG are off", "__map_dma_buf: drop 5; __unmap_dma_buf: drop 1; __unmap_dma_buf: swap 1; "
-             "dma_buf_map_attachment: drop 9; dma_buf_map_attachment: negate 10, 11"),
-            ("without CONFIG_DMABUF_MOVE_NOTIFY alone", "dma_buf_map_attachment: drop 3, 6; dma_buf_map_attachment: negate 4, 6; dma_buf_unmap_attachment: drop 4"),
-            ("peer-to-peer, what an importer keeps for itself, the direction: nobody here looks", "dma_buf_dynamic_attach: drop 4, 6, 21; "
-             "dma_buf_dynamic_attach: swap 8; dma_buf_map_attachment: drop 8; dma_buf_map_attachment: swap 1; dma_buf_map_attachment: turn round 1, 2"),
-            ("an exporter with attach or detach of its own, or whose map_dma_buf returns nothing", "dma_buf_dynamic_attach: drop 7, 8, 16; "
-             "dma_buf_dynamic_attach: negate 6; dma_buf_detach: drop 6; dma_buf_map_attachment: drop 5"),
-            ("memory is not used again", "dma_buf_dynamic_attach: drop 22; dma_buf_detach: drop 7"),
-            ("asks lockdep, or whether it may sleep", "dma_buf_pin: drop 2; dma_buf_unpin: drop 2; dma_buf_pin: swap 1; dma_buf_unpin: swap 1; "
-             "dma_buf_map_attachment: drop 1, 2; dma_buf_unmap_attachment: drop 1, 2; dma_buf_move_notify: drop 1"),
-            ("neither depends on the other", "__map_dma_buf: swap 1; dma_buf_dynamic_attach: swap 1, 3"),
-        )
-        for name in each_name(names)
-    }
+    equivalent: ClassVar[Mapping[str, str]] = EQUIVALENT
+    equivalent_model: ClassVar[Mapping[str, str]] = EQUIVALENT_MODEL
 
     def definitions(self, release: str) -> tuple[str, ...]:
         return ("CONFIG_DMABUF_MOVE_NOTIFY=1",)

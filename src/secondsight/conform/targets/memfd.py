@@ -9,7 +9,8 @@ from typing import Annotated, ClassVar, Literal
 
 from secondsight.conform.eyes import Eyes
 from secondsight.conform.place import Boundary, Stop
-from secondsight.conform.target import Configuration, Difference, Operation, Scene, Target, each_name
+from secondsight.conform.target import Configuration, Difference, Operation, Scene, Target
+from secondsight.conform.targets.memfd_mutants import EQUIVALENT, EQUIVALENT_MODEL
 from secondsight.lang import Array, Bounds, Machine, Record, atomic, const, shared
 from secondsight.lang.program import Program, Room, Thread, build
 from secondsight.linux import bounds
@@ -162,26 +163,8 @@ class MemfdFile(Target):
         Difference("huge pages, hugetlb memfds", "not in the model", "may hide"),
     )
 
-    equivalent: ClassVar[Mapping[str, str]] = {
-        name: reason
-        for reason, names in (
-            (
-                "the pause after every 4096 pages: no file here has so many, and the lock that it gives up is merged",
-                "memfd_tag_pins: drop 5, 6, 7, 8, 9; memfd_tag_pins: swap 2, 3, 4, 5, 6; memfd_tag_pins: off by one 1, 2, 3; "
-                "memfd_wait_for_pins: drop 11, 12, 13, 14, 15, 16; memfd_wait_for_pins: swap 4, 5, 6, 7, 8; "
-                "memfd_wait_for_pins: negate 7; memfd_wait_for_pins: off by one 5, 8, 9",
-            ),
-            ("a CPU's list of pages that are to be put on the LRU: there is none", "memfd_tag_pins: drop 1; memfd_tag_pins: swap 1"),
-            ("how long, and for what, it sleeps: there is no time here, and no fatal signal", "memfd_wait_for_pins: drop 5; "
-             "memfd_wait_for_pins: negate 2; memfd_wait_for_pins: off by one 6"),
-            ("neither depends on the other", "memfd_wait_for_pins: swap 1, 3; memfd_add_seals: swap 1, 6"),
-            ("a file that is no memfd", "memfd_add_seals: drop 3, 4; memfd_add_seals: swap 2; memfd_check_seals_mmap: off by one 2"),
-            ("F_SEAL_EXEC", "memfd_add_seals: drop 7; memfd_add_seals: off by one 1"),
-            ("what the compiler makes of a variable without a value: here 0", "memfd_add_seals: drop 14"),
-            ("a command that is neither", "memfd_fcntl: drop 5, 6; memfd_fcntl: swap 4"),
-        )
-        for name in each_name(names)
-    }
+    equivalent: ClassVar[Mapping[str, str]] = EQUIVALENT
+    equivalent_model: ClassVar[Mapping[str, str]] = EQUIVALENT_MODEL
 
     def definitions(self, release: str) -> tuple[str, ...]:
         return ("SS_WRITTEN_IS_A_PLACE",)

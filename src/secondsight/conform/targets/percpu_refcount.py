@@ -5,11 +5,13 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterator, Mapping
 from enum import IntEnum
+from itertools import product
 from typing import Annotated, ClassVar, Literal
 
 from secondsight.conform.eyes import Eyes
 from secondsight.conform.place import Boundary, Stop
 from secondsight.conform.target import Configuration, Difference, Operation, Scene, Target
+from secondsight.conform.targets.percpu_refcount_mutants import EQUIVALENT, EQUIVALENT_MODEL
 from secondsight.lang import Array, Bounds, Machine, Record, const, shared
 from secondsight.lang.program import Program, Room, Thread, build
 from secondsight.linux import bounds
@@ -26,6 +28,9 @@ from secondsight.linux.percpu_refcount import (
 __all__ = ["PercpuRefcountFile"]
 
 THREADS = 4
+
+KINDS = USUAL, ATOMIC, _REUSED = range(3)
+"""How the C's count is made: the model knows one kind. Atomic from the start; for use again after its end."""
 
 
 class Op(IntEnum):
@@ -81,6 +86,7 @@ class PercpuRefcountFile(Target):
         "percpu_ref_init", "percpu_ref_kill_and_confirm", "__percpu_ref_switch_mode", "__percpu_ref_switch_to_atomic",
         "percpu_ref_switch_to_atomic_rcu", "percpu_ref_call_confirm_rcu",
     )  # fmt: skip
+    model_functions = ("percpu_ref_init", "percpu_ref_tryget_live", "percpu_ref_put", "percpu_ref_kill", "percpu_ref_is_zero_wait")
     boundaries = (
         Boundary("script", "world.of[thread] = ret", Stop("result")),
         Boundary("script", "got = percpu_ref_tryget_live(", Stop("one")),
@@ -110,6 +116,9 @@ class PercpuRefcountFile(Target):
         ),
     )
 
+    equivalent: ClassVar[Mapping[str, str]] = EQUIVALENT
+    equivalent_model: ClassVar[Mapping[str, str]] = EQUIVALENT_MODEL
+
     def draw(self, source: random.Random, release: str) -> Configuration:
         held = source.randint(0, 3)
         threads: list[tuple[Operation, ...]] = []
@@ -132,14 +141,18 @@ class PercpuRefcountFile(Target):
             number = source.randrange(len(threads))
             at = source.randint(0, len(threads[number]))
             threads[number] = (*threads[number][:at], task(Op.KILL), *threads[number][at:])
-        return Configuration((source.randint(0, 3),), tuple(threads))
+        return Configuration((source.randint(0, 3), source.choice(KINDS), source.randrange(2)), tuple(threads))
 
     def bounded(self, release: str) -> Iterator[Configuration]:
         tryget, put, kill, wait = (task(op) for op in Op)
-        yield Configuration((2,), ((kill, wait), (put, tryget), (tryget, put), (wait,)))
-        yield Configuration((1,), ((kill,), (kill,), (put,), (wait, tryget)))
-        yield Configuration((0,), ((tryget, put), (tryget, put), (kill, wait), (tryget,)))
-        yield Configuration((3,), ((put, put), (put, tryget), (tryget, kill, wait)))
+        worlds = (
+            (2, ((kill, wait), (put, tryget), (tryget, put), (wait,))),
+            (1, ((kill,), (kill,), (put,), (wait, tryget))),
+            (2, ((put, tryget), (put, tryget), (kill, wait), (tryget,))),
+            (3, ((put, put), (put, tryget), (tryget, kill, wait))),
+        )
+        for (held, threads), kind, confirms in product(worlds, KINDS, (0, 1)):
+            yield Configuration((held, kind, confirms), threads)
 
     def scene(self, configuration: Configuration) -> Scene:
         tasks = [task for thread in configuration.threads for task in thread]
@@ -153,7 +166,7 @@ class PercpuRefcountFile(Target):
                 threads.append(Thread(f"thread {number}", script, (number, at, at + len(thread))))
                 at += len(thread)
             program = build(machine, threads, room=Room(THREADS, (script,)))
-            return Scene(program, _look(program, len(threads)))
+            return Scene(program, _look(program, configuration))
 
 
 def task(op: Op) -> Operation:
@@ -161,8 +174,16 @@ def task(op: Op) -> Operation:
     return Operation(op, op.name.lower())
 
 
-def _look(program: Program, threads: int) -> Callable[[bytes], str]:
-    """The look that c/percpu_refcount.c has."""
+def _look(program: Program, configuration: Configuration) -> Callable[[bytes], str]:
+    """The look that c/percpu_refcount.c has. What the model has not follows from whether the count was killed: whether the one
+    counter is used, whether the others' memory was given back, whether the killer was told."""
     eyes = Eyes(program)
-    of, count, dying = eyes.array(world, "of")[:threads], eyes.field(world.ref, "count"), eyes.field(world.ref, "dying")
-    return lambda state: "".join(f"{read(state)} " for read in of) + f"count={count(state)} dying={dying(state)} zero={int(count(state) == 0)}"
+    of, count, dying = eyes.array(world, "of")[: len(configuration.threads)], eyes.field(world.ref, "count"), eyes.field(world.ref, "dying")
+    _, kind, confirms = configuration.setup
+
+    def look(state: bytes) -> str:
+        killed = dying(state)
+        text = "".join(f"{read(state)} " for read in of) + f"count={count(state)} dying={killed} zero={int(count(state) == 0)} "
+        return text + f"atomic={int(killed or kind == ATOMIC)} freed={int(killed and kind == USUAL)} confirmed={killed and confirms}"
+
+    return look

@@ -10,6 +10,7 @@ from typing import Annotated, ClassVar, Literal
 from secondsight.conform.eyes import Eyes
 from secondsight.conform.place import Boundary, Stop
 from secondsight.conform.target import Configuration, Difference, Operation, Scene, Target
+from secondsight.conform.targets.udmabuf_mutants import EQUIVALENT, EQUIVALENT_MODEL
 from secondsight.lang import Array, Bounds, Machine, Record, Ref, atomic, const, shared
 from secondsight.lang.program import Program, Room, Thread, build
 from secondsight.linux import bounds
@@ -164,6 +165,9 @@ class UdmabufFile(Target):
         "udmabuf_create", "udmabuf_pin_folios", "check_memfd_seals", "add_to_unpin_list", "unpin_all_folios", "export_udmabuf",
         "release_udmabuf", "get_sg_table", "put_sg_table", "map_udmabuf", "unmap_udmabuf", "udmabuf_vm_fault",
     )  # fmt: skip
+    model_functions = (
+        "check_memfd_seals", "udmabuf_create", "udmabuf_create_list", "udmabuf_pin_folios", "udmabuf_add_folio", "udmabuf_insert", "release_udmabuf",
+    )  # fmt: skip
     boundaries = (
         Boundary("script", "world.of[thread] = ret", Stop("result")),
         Boundary("script", "ret = one(", Stop("one")),
@@ -208,6 +212,9 @@ class UdmabufFile(Target):
         Difference("Linux 6.1", "pins page by page with shmem_read_mapping_page(), and without the inode lock; the packaged kernel has no udmabuf", "may hide"),
         Difference("limits of size and of the list, hugetlb memfds, folios of several pages", "not in the model", "may hide"),
     )
+
+    equivalent: ClassVar[Mapping[str, str]] = EQUIVALENT
+    equivalent_model: ClassVar[Mapping[str, str]] = EQUIVALENT_MODEL
 
     def definitions(self, release: str) -> tuple[str, ...]:
         return ("SS_WRITTEN_IS_A_PLACE",)

@@ -1,0 +1,141 @@
+"""What is asked of mm/mmu_notifier.c and its model: random configurations, and small ones of which every transition is tried."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+
+from secondsight.conform.target import Configuration, Operation
+from secondsight.conform.targets.mmu_notifier_world import (
+    ALWAYS_REFUSES,
+    ASKS_FOR_SECOND,
+    BOTH,
+    NOTIFIERS,
+    PAGES,
+    REFUSES,
+    SUBS,
+    THREADS,
+    TWO_PASSES,
+    Op,
+)
+from secondsight.linux.releases import differs
+
+__all__ = ["bounded", "draw", "two_passes"]
+
+def two_passes(release: str) -> bool:
+    """Whether a release has two-pass interval notifiers."""
+    return not differs("two-pass-interval-notifiers", release)
+
+
+def draw(source: random.Random, second_passes: bool) -> Configuration:
+    """Up to four threads; most subscribers are there from the start, some come and go, each by one thread."""
+    setup: list[int] = []
+    style = second_passes and source.random() < 0.7
+    present, registered = [], []
+    for _ in range(SUBS):
+        kind = source.choice([0, 0, 0, REFUSES, REFUSES, 0])
+        if source.random() < 0.03 and not style:
+            kind = ALWAYS_REFUSES
+        if style:
+            kind += source.choice([0, TWO_PASSES, ASKS_FOR_SECOND, ASKS_FOR_SECOND])
+        present.append(source.random() < 0.6)
+        start = source.randrange(PAGES)
+        setup += [kind, start, source.randint(1, PAGES - start) if present[-1] else 0]
+    for _ in range(NOTIFIERS):
+        both = source.random() < 0.5
+        registered.append(source.random() < 0.5)
+        setup += [(BOTH if both else 0) + (source.random() < (0.05 if both else 0.3)), int(registered[-1])]
+    threads: list[list[Operation]] = [[] for _ in range(source.randint(2, THREADS))]
+    there_first = [i for i in range(SUBS) if present[i]]
+    for number, operations in enumerate(threads):
+        mine = [i for i in range(SUBS) if i % len(threads) == number]
+        heard = [i for i in range(NOTIFIERS) if i % len(threads) == number]
+        readable = list(there_first)
+        for _ in range(source.randint(1, 4)):
+            if source.random() < 0.02:  # somebody else's, which may break a rule
+                mine, heard = list(range(SUBS)), list(range(NOTIFIERS))
+            operations.append(_draw_operation(source, present, registered, mine, heard, readable))
+    if source.random() < 0.3:
+        threads[0] = [*threads[0][:2], task(Op.EXIT)]
+    return Configuration(tuple(setup), tuple(tuple(operations) for operations in threads))
+
+
+def _draw_operation(
+    source: random.Random, present: list[bool], registered: list[bool], mine: list[int], heard: list[int], readable: list[int]
+) -> Operation:
+    """One operation that has a meaning when it is drawn. `mine`, `heard`: which a thread may add and remove."""
+    kind = source.choice(["read", "read", "bracket", "bracket", "bracket", "nested", "sub", "sub", "notifier"])
+    if kind == "read" and readable:
+        return task(Op.READ, source.choice(readable))
+    if kind == "sub" and mine:
+        which = source.choice(mine)
+        if present[which] and which in readable:
+            present[which] = False
+            return task(Op.REMOVE, which)
+        start = source.randrange(PAGES)
+        length = 0 if source.random() < 0.05 else source.randint(1, PAGES - start)
+        present[which] = length > 0
+        if length:
+            readable.append(which)
+        return task(Op.INSERT, which, start, length)
+    if kind == "notifier" and heard:
+        which = source.choice(heard)
+        registered[which] = not registered[which]
+        return task(Op.REGISTER if registered[which] else Op.UNREGISTER, which)
+    start = source.randrange(PAGES)
+    op = Op.NESTED if kind == "nested" else Op.BRACKET
+    return task(
+        op, start, source.randint(start + 1, PAGES), int(source.random() < 0.6), source.randint(0, 1), source.randint(0, 1)
+    )
+
+
+def task(op: Op, *arguments: int) -> Operation:
+    """An operation of a thread."""
+    return Operation(op, op.name.lower(), arguments)
+
+
+NOBODY = (0, 0, 0) * SUBS
+SILENT = (0, 0) * NOTIFIERS
+
+
+def bounded(second_passes: bool) -> Iterator[Configuration]:
+    """Small worlds of each kind, of which every transition is tried."""
+    everything, low, high = (0, PAGES, 1, 1, 0), (0, 1, 1, 1, 0), (2, PAGES, 1, 1, 1)
+    one, two = (0, 0, PAGES, *NOBODY[3:]), (0, 1, 2, 0, 0, 2, *NOBODY[6:])
+    weak = (REFUSES, 1, 2, 0, 0, 2, *NOBODY[6:])
+    try_low = (0, 2, 0, 0, 0)
+    yield Configuration(
+        (*one, *SILENT), ((task(Op.READ, 0), task(Op.READ, 0)), (task(Op.BRACKET, *everything),), (task(Op.BRACKET, *low),))
+    )
+    yield Configuration((*two, *SILENT), ((task(Op.READ, 1),), (task(Op.BRACKET, *low),), (task(Op.BRACKET, *high),)))
+    yield Configuration(
+        (*NOBODY, *SILENT), ((task(Op.INSERT, 0, 0, 2), task(Op.READ, 0)), (task(Op.INSERT, 1, 1, 2),), (task(Op.BRACKET, *low),))
+    )
+    yield Configuration(
+        (*one, *SILENT), ((task(Op.INSERT, 1, 0, 2), task(Op.REMOVE, 1)), (task(Op.INSERT, 2, 0, 1),), (task(Op.BRACKET, *low),))
+    )
+    yield Configuration(
+        (*two, *SILENT), ((task(Op.REMOVE, 0), task(Op.INSERT, 0, 0, 1)), (task(Op.REMOVE, 1),), (task(Op.BRACKET, *everything),))
+    )
+    yield Configuration((*weak, *SILENT), ((task(Op.BRACKET, *try_low),), (task(Op.READ, 0),), (task(Op.BRACKET, *everything),)))
+    yield Configuration((*one, *SILENT), ((task(Op.NESTED, *everything),), (task(Op.READ, 0),), (task(Op.INSERT, 1, 0, 1),)))
+    yield Configuration(
+        (*NOBODY, BOTH, 1, 0, 1, 0, 0), ((task(Op.BRACKET, *low),), (task(Op.UNREGISTER, 0),), (task(Op.UNREGISTER, 1),))
+    )
+    yield Configuration((*NOBODY, BOTH, 1, REFUSES, 1, 0, 0), ((task(Op.BRACKET, *try_low),), (task(Op.BRACKET, *low),)))
+    yield Configuration(
+        (*NOBODY, BOTH, 1, 0, 0, 0, 0), ((task(Op.REGISTER, 1),), (task(Op.UNREGISTER, 0),), (task(Op.BRACKET, *high),))
+    )
+    yield Configuration((*NOBODY, BOTH, 1, 0, 1, 0, 0), ((task(Op.EXIT),), (task(Op.UNREGISTER, 1),), (task(Op.UNREGISTER, 0),)))
+    yield Configuration((*two, BOTH, 1, 0, 0, 0, 0), ((task(Op.EXIT),), (task(Op.READ, 0),), (task(Op.REMOVE, 1),)))
+    never = (ALWAYS_REFUSES, 0, 2, 0, 0, 2, *NOBODY[6:])
+    yield Configuration((*never, *SILENT), ((task(Op.EXIT),), (task(Op.READ, 1),)))
+    yield Configuration((*never[:3], *NOBODY[3:], *SILENT), ((task(Op.EXIT),), (task(Op.READ, 0),)))
+    yield Configuration((*NOBODY, ALWAYS_REFUSES, 1, 0, 1, 0, 0), ((task(Op.BRACKET, *low),), (task(Op.BRACKET, *try_low),)))
+    yield Configuration((*never, *SILENT), ((task(Op.BRACKET, *low),), (task(Op.READ, 1),)))
+    if second_passes:
+        both = (ASKS_FOR_SECOND, 0, 2, ASKS_FOR_SECOND + REFUSES, 1, 2, 0, 0, 1, *NOBODY[9:])
+        yield Configuration((*both, *SILENT), ((task(Op.BRACKET, *everything),), (task(Op.READ, 0),), (task(Op.BRACKET, *low),)))
+        yield Configuration(
+            (*both, *SILENT), ((task(Op.BRACKET, *try_low),), (task(Op.REMOVE, 1),), (task(Op.BRACKET, *everything),))
+        )
