@@ -10,13 +10,15 @@ from __future__ import annotations
 
 import functools
 import inspect
+import sys
 import typing
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import GenericAlias, TracebackType
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar, cast, dataclass_transform, overload
 
-from secondsight.lang.errors import BadIndex, LangError, LeftRange, ModelError, NoneFollowed, OutOfRecords
+from secondsight.lang.errors import BadIndex, FreedTwice, LangError, LeftRange, ModelError, NoneFollowed, OutOfRecords, Position
+from secondsight.lang.freed import freed_array, freed_record, whole
 from secondsight.lang.runtime import runtime
 from secondsight.lang.types import ArrayType, IntType, RecordType, RefType, Type, resolve
 
@@ -216,32 +218,58 @@ class Pool(Array[T, N]):
     """An array whose records are allocated and freed: lowest place first."""
 
     _used: list[bool]
+    _freed: dict[int, Position]
+    """The records that were freed and not allocated since, and where."""
 
     @classmethod
     def _make(cls, machine: Machine, kind: ArrayType, path: str) -> Any:
         self = super()._make(machine, kind, path)
-        self._used = [False] * len(self._items)
+        self._used, self._freed = [False] * len(self._items), {}
         return self
 
     def _reset(self) -> None:
         super()._reset()
-        self._used[:] = [False] * len(self._used)
+        self._put([0] * len(self._used))
+
+    def _put(self, states: Sequence[int]) -> None:
+        """Make each record be as a state's byte says: 0 was never allocated, 1 is allocated, 2 was freed."""
+        for i, state in enumerate(states):
+            self._used[i] = state == 1
+            self._mark(i, Position() if state == 2 else None)
+
+    def _mark(self, i: int, freed_at: Position | None) -> None:
+        """Note where a record was freed, or that it was not."""
+        if freed_at is not None:
+            self._freed[i] = freed_at
+            mark_freed(self._items[i], freed_at)
+        elif self._freed.pop(i, None) is not None:
+            mark_freed(self._items[i], None)
+
+    def _states(self) -> bytes:
+        """What a state says of each record; see `_put`."""
+        return bytes(1 if used else 2 if i in self._freed else 0 for i, used in enumerate(self._used))
 
     def alloc(self) -> T:
         """The first free record, zeroed. None free: `OutOfRecords`, which names the bound to raise."""
         for i, used in enumerate(self._used):
             if not used:
                 self._used[i] = True
+                self._mark(i, None)
                 return cast(T, self._items[i])
         raise OutOfRecords(str(self._type.size), len(self._items))
 
     def free(self, record: T) -> None:
-        """Give a record back; it is zeroed. Freeing a free record is an error."""
+        """Give a record back; it is zeroed. From now on nobody may read or write it. Freeing it again breaks a rule."""
         i = self.index(record)
+        if i in self._freed:
+            raise FreedTwice(None, record, self._freed[i])
         if not self._used[i]:
-            raise ModelError(f"{record!r} freed twice")
+            raise ModelError(f"{record!r} is freed, and was never allocated")
         self._used[i] = False
         cast(Record, self._items[i])._reset()
+        caller = sys._getframe(1)
+        self._mark(i, Position(caller.f_code.co_filename, caller.f_lineno))
+        runtime.freed(record, self._freed[i])
 
     def is_used(self, record: T) -> bool:
         """Whether the record is allocated now."""
@@ -286,6 +314,25 @@ def records_in(thing: Any) -> Iterator[Record]:
     elif isinstance(thing, Array) and isinstance(thing._type.element, RecordType):
         for item in thing._items:
             yield from records_in(item)
+
+
+def mark_freed(thing: Any, freed_at: Position | None) -> None:
+    """Let a record and all that lies in it tell of every use that it was freed, or no longer (None)."""
+    if isinstance(thing, Record):
+        cls = whole(type(thing))
+        thing.__dict__["_freed_at"] = freed_at
+        scalars = frozenset(name for name, kind in cls.fields().items() if isinstance(kind, (IntType, RefType)))
+        object.__setattr__(thing, "__class__", cls if freed_at is None else freed_record(cls, scalars))
+        for name, kind in cls.fields().items():
+            if isinstance(kind, (RecordType, ArrayType)):
+                mark_freed(thing.__dict__[name], freed_at)
+    elif isinstance(thing, Array):
+        cls = whole(type(thing))
+        thing.__dict__["_freed_at"] = freed_at
+        thing.__class__ = cls if freed_at is None else freed_array(cls)
+        if isinstance(thing._type.element, RecordType):
+            for item in thing._items:
+                mark_freed(item, freed_at)
 
 
 # State declared at module level.
