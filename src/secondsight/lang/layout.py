@@ -76,7 +76,7 @@ class Layout:
         def visit(kind: Type, at: int) -> Iterator[tuple[int, type[Record]]]:
             if isinstance(kind, RecordType):
                 yield at, kind.record
-                for name, inner in kind.record.fields().items():
+                for name, inner in self.machine.fields(kind.record).items():
                     yield from visit(inner, at + self.offset(kind.record, name))
             elif isinstance(kind, ArrayType):
                 stride = self.size(kind.element)
@@ -112,7 +112,7 @@ class Layout:
         """The offset of a field in its record."""
         if record not in self._sizes:
             at, offsets = int(_ambiguous(record)), {}
-            for field, kind in record.fields().items():
+            for field, kind in self.machine.fields(record).items():
                 offsets[field] = at
                 at += self.size(kind)
             self._offsets[record], self._sizes[record] = offsets, max(1, at)
@@ -132,7 +132,7 @@ class Layout:
     def _number(self, thing: Any, kind: Type, at: int) -> None:
         if isinstance(thing, Record) and isinstance(kind, RecordType):
             self.addresses[id(thing)] = at
-            for name, inner in kind.record.fields().items():
+            for name, inner in self.machine.fields(kind.record).items():
                 self._number(thing.__dict__[name], inner, at + self.offset(kind.record, name))
         elif isinstance(thing, Array) and isinstance(kind, ArrayType) and isinstance(kind.element, RecordType):
             stride = self.size(kind.element)
@@ -160,7 +160,7 @@ class Layout:
             assert stored is not None
             out[at : at + self.ref_width] = stored.to_bytes(self.ref_width, "big")
         elif isinstance(kind, RecordType):
-            for name, inner in kind.record.fields().items():
+            for name, inner in self.machine.fields(kind.record).items():
                 self._encode(thing.__dict__[name], inner, at + self.offset(kind.record, name), out, begin)
         elif isinstance(kind, ArrayType):
             stride = self.size(kind.element)
@@ -181,7 +181,7 @@ class Layout:
     def _objects(self, thing: Any, kind: Type, objects: dict[int, list[Any]]) -> None:
         if isinstance(thing, Record) and isinstance(kind, RecordType):
             objects.setdefault(self.addresses[id(thing)], []).append(thing)
-            for name, inner in kind.record.fields().items():
+            for name, inner in self.machine.fields(kind.record).items():
                 self._objects(thing.__dict__[name], inner, objects)
         elif isinstance(thing, Array) and isinstance(kind, ArrayType) and isinstance(kind.element, RecordType):
             for item in thing._items:
@@ -200,7 +200,7 @@ class Layout:
 
     def _decode(self, thing: Any, kind: Type, at: int, state: bytes, objects: dict[int, list[Any]]) -> None:
         if isinstance(kind, RecordType):
-            for name, inner in kind.record.fields().items():
+            for name, inner in self.machine.fields(kind.record).items():
                 place = at + self.offset(kind.record, name)
                 if isinstance(inner, (IntType, RefType)):
                     setattr(thing, name, self._scalar(inner, place, state, objects))
@@ -229,7 +229,7 @@ class Layout:
         if isinstance(kind, IntType):
             out[at : at + kind.width] = (default - kind.low).to_bytes(kind.width, "big")
         elif isinstance(kind, RecordType):
-            for name, inner in kind.record.fields().items():
+            for name, inner in self.machine.fields(kind.record).items():
                 value = kind.record.default(name) if isinstance(inner, IntType) else 0
                 self._fresh(inner, at + self.offset(kind.record, name), value, out)
         elif isinstance(kind, ArrayType):
@@ -252,7 +252,7 @@ class Layout:
             offset = self.reference(state, at)
             yield path, offset or None, self.name_of(offset)
         elif isinstance(kind, RecordType):
-            for name, inner in kind.record.fields().items():
+            for name, inner in self.machine.fields(kind.record).items():
                 yield from self._fields(state, inner, at + self.offset(kind.record, name), f"{path}.{name}")
         elif isinstance(kind, ArrayType):
             stride = self.size(kind.element)
@@ -277,7 +277,7 @@ class Layout:
         if isinstance(kind, RecordType):
             if at == wanted:
                 return path
-            for name, inner in kind.record.fields().items():
+            for name, inner in self.machine.fields(kind.record).items():
                 found = self._find(inner, at + self.offset(kind.record, name), f"{path}.{name}", wanted)
                 if found is not None:
                     return found

@@ -312,7 +312,7 @@ def references(layout: Layout, names: Callable[[Type], bool]) -> Iterator[int]:
             if names(kind):
                 yield at
         elif isinstance(kind, RecordType):
-            for name, inner in kind.record.fields().items():
+            for name, inner in layout.machine.fields(kind.record).items():
                 yield from visit(inner, at + layout.offset(kind.record, name))
         elif isinstance(kind, ArrayType):
             for i in range(layout.machine.bound(kind.size)):
