@@ -14,7 +14,7 @@ from typing import Any
 
 from attack.description import Description, Tree, World, walk
 from attack.locks import FAIR, Blocked, Failed, held_at_end, lock, locks, queue, trylock, unlock
-from attack.values import Moment, Values, followed, reads, touches
+from attack.values import Moment, Values, alive, followed, reads, touches
 
 __all__ = ["END", "Interpreter", "State", "Way", "has_queues", "reads_lock"]
 
@@ -227,17 +227,17 @@ class Interpreter(Values):
             case ["return", *n]:
                 return self._unwind(m, rest, "return", self.ranged(value(n[0])(m)) if n else None)
             case ["do", method, of]:
-                key = self.lock(m, of)
+                key = alive(m, self.lock(m, of))
                 if method.endswith("unlock") or method == "write_downgrade":
                     unlock(m.shared, m.me, key, method)
                 else:
                     return self._take(m, rest, about, key, method)
             case ["try", name, of, *how]:
-                m.own[name] = self.ranged(int(trylock(m.shared, m.me, self.lock(m, of), *how)))
+                m.own[name] = self.ranged(int(trylock(m.shared, m.me, alive(m, self.lock(m, of)), *how)))
             case ["if try", of, then, other, *how]:
-                return self.body(then if trylock(m.shared, m.me, self.lock(m, of), *how) else other, rest)
+                return self.body(then if trylock(m.shared, m.me, alive(m, self.lock(m, of)), *how) else other, rest)
             case ["with", how, of, _]:
-                return self._take(m, rest, about, self.lock(m, of), "lock" if how == "lock" else f"{how}_lock")
+                return self._take(m, rest, about, alive(m, self.lock(m, of)), "lock" if how == "lock" else f"{how}_lock")
             case ["atomic", body]:
                 m.depth += 1
                 return self.body(body, self.entry(("leave",), rest))
@@ -261,16 +261,16 @@ class Interpreter(Values):
                 if not (self.ranged(value(n)(m)) < 2 or m.shared["a"] < 2):
                     raise Failed("seen")
             case ["alloc", name]:
-                free = [i for i in range(self.world.nodes) if not m.shared[f"node{i} used"]]
+                free = [i for i in range(self.world.nodes) if m.shared[f"node{i} used"] != 1]
                 if not free:
                     raise Failed("out-of-records")
                 m.shared[f"node{free[0]} used"] = 1
                 m.own[name] = free[0]
             case ["free", d]:
                 place = followed(value(d)(m))
-                if not m.shared[f"node{place} used"]:
-                    raise Failed("model-error")
-                m.shared |= {f"node{place}": 1, f"node{place} used": 0, f"node{place} lock": 0}
+                if m.shared[f"node{place} used"] != 1:
+                    raise Failed("double-free" if m.shared[f"node{place} used"] else "model-error")
+                m.shared |= {f"node{place}": 1, f"node{place} used": 2, f"node{place} lock": 0}
             case ["call", name, arguments, target]:
                 return self._call(m, rest, name, [self.ranged(value(n)(m)) for n in arguments], target)
             case ["pass"]:
@@ -313,7 +313,7 @@ class Interpreter(Values):
         return self.body(body, self.entry(("each", about, place + 1), rest))
 
     def _release(self, m: Moment, rest: int, about: int, key: str, method: str) -> int:
-        unlock(m.shared, m.me, key, method)
+        unlock(m.shared, m.me, alive(m, key), method)
         return rest
 
     def _leave(self, m: Moment, rest: int) -> int:

@@ -8,7 +8,7 @@ from typing import Any
 from attack.description import Tree, World
 from attack.locks import Failed, mine
 
-__all__ = ["Moment", "Number", "Values", "followed", "reads", "touches"]
+__all__ = ["Moment", "Number", "Values", "alive", "followed", "reads", "touches"]
 
 class Moment:
     """What a running step has: the shared state, its thread's number and locals, the choices to make."""
@@ -74,9 +74,9 @@ class Values:
             case ["item", r]:
                 return f"item{followed(self.value(r)(m))} n"
             case ["node", d]:
-                return f"node{followed(self.value(d)(m))}"
+                return alive(m, f"node{followed(self.value(d)(m))}")
             case ["owner", of]:
-                return self.lock(m, of)
+                return alive(m, self.lock(m, of))
         return "rw readers"
 
     def lock(self, m: Moment, of: Tree) -> str:
@@ -156,7 +156,7 @@ class Values:
                 first, second = value(a), value(b)
                 return lambda m: first(m) == second(m)
             case ["mine", of_lock]:
-                return lambda m: mine(m.shared, m.me, self.lock(m, of_lock))
+                return lambda m: mine(m.shared, m.me, alive(m, self.lock(m, of_lock)))
             case ["items", index]:
                 of = value(index)
                 return lambda m: self.indexed(of(m), self.world.items)
@@ -196,6 +196,13 @@ def pure(n: int, ranged: Callable[[int], int]) -> int:
 def closed(n: int, ranged: Callable[[int], int]) -> int:
     """Another, which has a number of the function around it."""
     return ranged(min(max(n, 0), 2))
+
+
+def alive(m: Moment, key: str) -> str:
+    """The name of something of a node that is used: it must not have been freed."""
+    if key.startswith("node") and m.shared[f"{key.partition(' ')[0]} used"] == 2:
+        raise Failed("use-after-free")
+    return key
 
 
 def followed(reference: int | None) -> int:

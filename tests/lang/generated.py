@@ -48,6 +48,7 @@ class Node(Record):
     small: Small
     wide: Wide = 7
     flags: Flags
+    marks: Bits[3]
     next: Ref[Node]
     slot: Slot
     slots: Array[Slot, 2]
@@ -165,6 +166,7 @@ class Writer:
                 lambda: self.pick("world.turn", "world.total"),
                 lambda: f"count(m.small > {self.draw(3)} for m in nodes{self.pick('', ' if m.slot.on')})",
                 lambda: f"count(m.on for m in {self.node(scope)}.slots)",
+                lambda: f"{self.pick('len(', 'count(m > 0 for m in ')}{self.places(scope)})",
             ]
         if depth <= 0 or self.chance(40):
             return str(self.pick(*leaves)())
@@ -224,11 +226,19 @@ class Writer:
                 lambda: f"{self.pick('any', 'all')}(m.small {self.pick('<', '>')} {self.draw(3)} for m in nodes)",
                 lambda: f"any(q.n > {self.draw(2)} for q in {self.node(scope)}.slots if not q.on)",
                 lambda: f"world.{self.pick('lock', 'spin', 'rw')}.held_by_me()",
+                lambda: f"{self.number(scope, touch, 0)} {self.pick('', 'not ')}in {self.places(scope)}",
+                lambda: f"{self.places(scope)} {self.pick('==', '!=')} {self.places(scope)}",
             ]
         if depth > 0 and self.chance(30):
             a, b = self.truth(scope, touch, depth - 1), self.truth(scope, touch, depth - 1)
             return self.pick(f"({a} and {b})", f"({a} or {b})", f"(not {a})", f"({a} and not ({b}))")
         return str(self.pick(*forms)())
+
+    def places(self, scope: Scope) -> str:
+        """A set of places."""
+        node = self.node(scope)
+        one = f"{{{self.index(scope, 3)}}}"
+        return str(self.pick(f"{node}.marks", f"{node}.marks", f"({node}.marks {self.pick('|', '-', '&', '^')} {one})", "Bits(range(1, 3))"))
 
     def node(self, scope: Scope) -> str:
         """A node that is surely there."""
@@ -286,7 +296,7 @@ class Writer:
 
     def store(self, scope: Scope) -> list[str]:
         node = self.node(scope)
-        form = self.draw(10)
+        form = self.draw(11)
         small = self.small(scope, True)
         if form == 0:
             return [f"{node}.small = {small}"]
@@ -304,6 +314,8 @@ class Writer:
             return [f"{node}.next = {self.pick('None', self.node(scope), 'world.first')}"]
         if form == 7:
             return [f"world.first = {self.pick('None', self.node(scope), node + '.next')}"]
+        if form == 9:
+            return [f"{node}.marks {self.pick('=', '|=', '-=', '&=')} {self.pick(self.places(scope), '{1}', 'Bits()')}"]
         if form == 8:
             return [f"world.turn = (world.turn + {self.draw(3)}) % 3"]
         return ["world.total += 1", "if world.total > 3:", "    world.total = 0"]
@@ -399,7 +411,7 @@ class Writer:
 
     def loop(self, scope: Scope) -> list[str]:
         name = self.pick("i", "k") if self.chance(50) else self.fresh()
-        form = self.draw(6)
+        form = self.draw(7)
         if name in scope.used:
             name = self.fresh()
         outer, scope = scope, scope.inner(level=scope.level, used={*scope.used, name})
@@ -421,6 +433,9 @@ class Writer:
             free = [n for n in scope.ints if f"nodes[{n} % 2]" in node and n not in scope.fixed]
             moved = [f"    {n} = ({n} + 1) % 2" for n in free]
             return [*body[:1], f"    {name}.n = ({name}.n + 1) % 3", *moved, *body[1:]]
+        if form == 6:
+            inside["ints"] = [*scope.ints, name]
+            return self.nested(f"for {name} in {self.places(scope)}:", scope, fixed={*scope.fixed, name}, **inside)
         if form == 4:
             count = self.fresh()
             body = self.nested(f"while {count} < 2 and {self.truth(scope, self.chance(50))}:", scope, **inside)

@@ -82,7 +82,7 @@ ERRORS = {  # a body -> the error and its line within the body
     "world.n = 1 << (world.n - 1)": ("model-error", 1),
     "world.item = items[0]\nworld.special = world.item": ("model-error", 2),
     "x = jobs.alloc()\ny = jobs.alloc()": ("out-of-records", 2),
-    "x = jobs.alloc()\njobs.free(x)\njobs.free(x)": ("model-error", 3),
+    "x = jobs.alloc()\njobs.free(x)\njobs.free(x)": ("double-free", 3),
     "world.n = 1\nout_of_records('items')": ("out-of-records", 2),
     "world.n = items.index(specials[0])": ("model-error", 1),
     "world.n = items.index(world.item)": ("none-followed", 1),

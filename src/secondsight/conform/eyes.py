@@ -29,13 +29,13 @@ class Eyes:
     def field(self, record: Record, name: str) -> Read:
         """A reader of one field."""
         record = unwrap(record)
-        kind = type(record).fields()[name]
+        kind = self.layout.machine.fields(type(record))[name]
         return self._scalar(kind, self.offset(record) + self.layout.offset(type(record), name))
 
     def array(self, record: Record, name: str) -> list[Read]:
         """A reader of each element of an array of numbers or references."""
         record = unwrap(record)
-        kind = type(record).fields()[name]
+        kind = self.layout.machine.fields(type(record))[name]
         assert isinstance(kind, ArrayType)
         at, stride = self.offset(record) + self.layout.offset(type(record), name), self.layout.size(kind.element)
         return [self._scalar(kind.element, at + i * stride) for i in range(self.layout.machine.bound(kind.size))]

@@ -1,5 +1,6 @@
 """The protocol language: records, bounded integers, steps; see docs/language.md."""
 
+from secondsight.lang.bits import Bits
 from secondsight.lang.errors import (
     BadIndex,
     LangError,
@@ -13,7 +14,7 @@ from secondsight.lang.errors import (
 )
 from secondsight.lang.locks import Mutex, RwLock, SpinLock
 from secondsight.lang.records import Array, Const, Machine, Pool, Record, Value, const, pool, shared, shared_array
-from secondsight.lang.types import I16, U8, U16, Bounds, Char, Errno, Ref
+from secondsight.lang.types import I16, U8, U16, Bounds, Char, End, Errno, Index, Ref
 from secondsight.lang.verbs import (
     atomic,
     choose,
@@ -33,10 +34,13 @@ __all__ = [
     "U16",
     "Array",
     "BadIndex",
+    "Bits",
     "Bounds",
     "Char",
     "Const",
+    "End",
     "Errno",
+    "Index",
     "LangError",
     "LeftRange",
     "Machine",

@@ -83,8 +83,14 @@ class BlockLowering(CallLowering):
             raise self.refuse(node.target, f"{name} is a Value elsewhere", "another name")
         setup: list[ir.Stmt] = []
         place: ir.Addr | None = None
+        among: ir.Expr | None = None
         if isinstance(node.iter, ast.Call) and self.static(node.iter.func) == (True, range):
             start, stop, stride = self.range_of(node.iter)
+        elif (places := self.in_set(node.iter)) is not None:
+            assert isinstance(places.type, IntType)
+            count = places.type.high.bit_length()
+            start, stop, stride = ZERO, ir.Constant(count, IntType(count, count)), 1
+            among = self.kept(places, f"{name}.among", where, setup)
         else:
             place = self.looped_array(node.iter, where, setup)
             assert isinstance(place.type, ArrayType)
@@ -99,6 +105,9 @@ class BlockLowering(CallLowering):
         loop = ir.While(ir.Compare("<" if stride > 0 else ">", ir.Local(counter), limit), [], [], where)
         further = ir.Binary("+", ir.Local(counter), ir.Constant(stride, IntType(stride, stride)), counter_type, where)
         loop.step.append(ir.SetVar(counter, further, where))
+        if among is not None:
+            missing = ir.Unary("not", self.contains(node.iter, among, ir.Local(counter, inside)), BOOL)
+            loop.body.append(ir.If(missing, [ir.Continue()], []))
         saved = self.vars.pop(name, None) if own else None
         if own:
             self.own.add(name)

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from secondsight.lang import ir
+from secondsight.lang.bits import MOST, Bits
 from secondsight.lang.expressions import ExpressionLowering
-from secondsight.lang.lowering import ANY_RECORD, ZERO, Place, Static, describe
+from secondsight.lang.lowering import ANY_RECORD, ZERO, Bundle, Place, Static, describe
 from secondsight.lang.records import Const
 from secondsight.lang.types import BOOL, PLAIN_INT, ArrayType, IntType, RecordType, RefType
 from secondsight.lang.verbs import choose, count, current
@@ -47,6 +48,7 @@ class BuiltinLowering(ExpressionLowering):
             bool: (lambda n: self.truth(n.args[0]), 1, 1, "bool(x)"),
             choose: (self.choice, 1, 1, "choose(n), choose(array), choose(x for x in array if cond)"),
             current: (lambda n: ir.Current(), 0, 0, "current()"),
+            Bits: (self.set_of, 0, 1, "Bits(), Bits([a, b]), Bits(range(start, end))"),
         }
         if isinstance(callee, type) and issubclass(callee, enum.IntEnum | enum.IntFlag):
             self.counted(node, 1, 1, f"{callee.__name__}(x)")
@@ -78,6 +80,14 @@ class BuiltinLowering(ExpressionLowering):
             size = self.frontend.machine.bound(base.addr.type.size)
             found = self.reached(base.addr, ir.Constant(size, IntType(size, size)))
             return self.scalar(found, node)
+        places = self.in_set(node.args[0])
+        if places is not None:
+            assert isinstance(places.type, IntType)
+            self.hidden += 1
+            size = places.type.high.bit_length()
+            var = ir.Var(f"place{self.hidden}", IntType(0, max(0, size - 1)))
+            test = self.contains(node, self.pure(places, node.args[0], "in len()"), ir.Local(var))
+            return ir.Quantifier("count", var, ZERO, ir.Constant(size, IntType(size, size)), [], None, test, IntType(0, size))
         raise self.refuse(node, f"len({describe(node.args[0])})", "an array or a table")
 
     def least(self, node: ast.Call, name: str) -> ir.Expr:
@@ -118,6 +128,31 @@ class BuiltinLowering(ExpressionLowering):
             )
         return ir.Fits(value, cls.__name__, self.where(node), kind)
 
+    def set_of(self, node: ast.Call) -> ir.Expr:
+        """`Bits()`, `Bits([a, b])`, `Bits(range(start, end))`."""
+        given = node.args[0] if node.args else ast.Tuple([], ast.Load())
+        if isinstance(given, (ast.Tuple, ast.List, ast.Set)):
+            return self.places(node, given.elts)
+        if not (isinstance(given, ast.Call) and self.static(given.func) == (True, range)):
+            raise self.refuse(node, f"Bits({describe(given)})", "Bits(), Bits([a, b]), Bits(range(start, end))")
+        start, stop, stride = self.range_of(given)
+        a, b, where = start.type, stop.type, self.where(node)
+        assert isinstance(a, IntType) and isinstance(b, IntType)
+        if stride != 1 or a.low < 0 or b.low < 0 or max(a.high, b.high) > MOST:
+            raise self.refuse(node, f"a set of the places {a} to {b}", f"a range without a stride, within 0 to {MOST}")
+        one, high = ir.Constant(1, IntType(1, 1)), max(a.high, b.high)
+        end = ir.Binary("max", self.pure(start, given, "in a set"), self.pure(stop, given, "in a set"), IntType(0, high), where)
+        above, below = (ir.Binary("<<", one, at, IntType(1, 1 << high), where) for at in (end, start))
+        return ir.Binary("-", above, below, IntType(0, (1 << high) - 1, "bits"), where)
+
+    def in_set(self, node: ast.expr) -> ir.Expr | None:
+        """The set that an expression is, if it is one."""
+        lowered = self.lower_value(node)
+        if isinstance(lowered, Bundle) or (isinstance(lowered, Place) and not isinstance(lowered.addr.type, IntType)):
+            return None
+        value = self.scalar(lowered, node)
+        return value if isinstance(value.type, IntType) and value.type.display == "bits" else None
+
     # Generators.
 
     def range_of(self, node: ast.Call) -> tuple[ir.Expr, ir.Expr, int]:
@@ -147,6 +182,7 @@ class BuiltinLowering(ExpressionLowering):
         self.hidden += 1
         counter = ir.Var(f"{name}_{self.hidden}", PLAIN_INT)
         bindings: list[tuple[ir.Var, ir.Expr]] = []
+        member: ir.Expr | None = None
         iterable = part.iter
         if isinstance(iterable, ast.Call) and self.static(iterable.func) == (True, range):
             start, stop, stride = self.range_of(iterable)
@@ -155,6 +191,12 @@ class BuiltinLowering(ExpressionLowering):
             assert isinstance(start.type, IntType) and isinstance(stop.type, IntType)
             counter.type = IntType(start.type.low, max(start.type.low, stop.type.high - 1))
             bound = counter
+        elif (places := self.in_set(iterable)) is not None:
+            assert isinstance(places.type, IntType)
+            size = places.type.high.bit_length()
+            start, stop = ZERO, ir.Constant(size, IntType(size, size))
+            counter.type = IntType(0, max(0, size - 1))
+            bound, member = counter, self.contains(iterable, self.pure(places, iterable, "within a generator"), ir.Local(counter))
         else:
             lowered = self.lower(iterable)
             if not (isinstance(lowered, Place) and isinstance(lowered.addr.type, ArrayType)):
@@ -170,6 +212,8 @@ class BuiltinLowering(ExpressionLowering):
             bound = ir.Var(f"{name}_{self.hidden}e", element.type)
             bindings.append((bound, element))
         condition, value = self.within(part, name, bound, generator.elt)
+        if member is not None:
+            condition = member if condition is None else ir.Logic("and", [member, condition])
         for expression, text in ((start, iterable), (stop, iterable), (condition, generator), (value, generator)):
             if expression is not None:
                 self.pure(expression, text, "within a generator")

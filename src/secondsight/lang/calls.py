@@ -255,7 +255,7 @@ class CallLowering(BuiltinLowering):
 
     def bundle(self, node: ast.Call, cls: type[Value]) -> Bundle:
         """`Range(start, end, event, True)`."""
-        kinds = cls.value_fields()
+        kinds = self.value_fields(cls)
         given = self.given(node, list(kinds), cls.__name__)
         parts: dict[str, ir.Expr] = {}
         for name, kind in kinds.items():

@@ -104,7 +104,9 @@ class Code:
         self.layout, self.region, self.counter_width, self.places = linked.layout, linked.region, linked.counter_width, places
         self.roots = {e: Root(f.name, f.atomic, tuple(f.params), numbers[f]) for e, f in linked.roots.items()}
         self.tables = [
-            Table(t.name, t.kind.low, t.kind.high, str(t.kind), str(where)) for t, where in linked.frontend.tables.items()
+            Table(t.name, kind.low, kind.high, str(kind), str(where))
+            for t, where in linked.frontend.tables.items()
+            for kind in (self.machine.sized(t.kind),)
         ]
         return linked
 

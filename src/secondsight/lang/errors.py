@@ -10,6 +10,7 @@ from dataclasses import dataclass
 __all__ = [
     "BadIndex",
     "Blocked",
+    "FreedTwice",
     "LangError",
     "LeftRange",
     "ModelError",
@@ -19,6 +20,7 @@ __all__ = [
     "Refused",
     "RuleBroken",
     "TooLarge",
+    "UseAfterFree",
 ]
 
 
@@ -112,6 +114,25 @@ class RuleBroken(LangError):
     def __init__(self, rule: str, message: str, where: Position | None = None) -> None:
         self.rule, self.message, self.where = rule, message, where
         super().__init__(f"{rule}: {message}")
+
+
+class UseAfterFree(RuleBroken):
+    """A field of a record that was given back to its pool was read or written; `name` is the field.
+
+    `record` and `freed_at` are known in plain execution alone: the record, and the line that freed it last.
+    """
+
+    def __init__(self, name: str, where: Position | None = None, record: object = None, freed_at: Position | None = None) -> None:
+        self.name, self.record, self.freed_at = name, record, freed_at
+        super().__init__("use-after-free", f"{name} of a record that was freed", where)
+
+
+class FreedTwice(RuleBroken):
+    """A record was given back to its pool that had been given back before; see `UseAfterFree`."""
+
+    def __init__(self, where: Position | None = None, record: object = None, freed_at: Position | None = None) -> None:
+        self.record, self.freed_at = record, freed_at
+        super().__init__("double-free", "a record of a pool is freed twice", where)
 
 
 class Blocked(Exception):

@@ -7,6 +7,7 @@ import enum
 from typing import Any
 
 from secondsight.lang import ir, ranges
+from secondsight.lang.bits import MOST
 from secondsight.lang.lowering import ANY_RECORD, OPERATORS, ZERO, Bundle, Lowered, Lowering, Place, Static, describe
 from secondsight.lang.records import Const, Record, Shared, _SharedArray, _SharedRecord
 from secondsight.lang.types import BOOL, ArrayType, IntType, RecordType, RefType
@@ -18,13 +19,12 @@ _REFUSED: dict[type[ast.expr], tuple[str, str]] = {
     ast.NamedExpr: (":= is not in the language", "an assignment before"),
     ast.JoinedStr: ("formatted text is not in the language", "a constant text: traces show the values"),
     ast.ListComp: ("a comprehension outside any(), all(), count() and choose()", "a for loop"),
-    ast.SetComp: ("a comprehension outside any(), all(), count() and choose()", "a for loop"),
+    ast.SetComp: ("a comprehension outside any(), all(), count() and choose()", "a for loop, or Bits(range(start, end))"),
     ast.DictComp: ("a comprehension outside any(), all(), count() and choose()", "a for loop"),
     ast.GeneratorExp: ("a comprehension outside any(), all(), count() and choose()", "a for loop"),
     ast.List: ("a list is not in the language", "an Array in a record, or a Value"),
     ast.Tuple: ("a tuple is not in the language", "an Array in a record, or a Value"),
     ast.Dict: ("a dict is not in the language", "an Array in a record, or a const() table"),
-    ast.Set: ("a set is not in the language", "an Array in a record, or an IntFlag"),
     ast.Await: ("await is not in the language", "a plain function: it is cut at its steps by itself"),
     ast.Yield: ("yield is not in the language", "a plain function: it is cut at its steps by itself"),
     ast.YieldFrom: ("yield is not in the language", "a plain function: it is cut at its steps by itself"),
@@ -71,6 +71,8 @@ class ExpressionLowering(Lowering):
                 return ir.Conditional(test, then, other, self.common(node, then, other))
             case ast.Call():
                 return self.call(node)
+            case ast.Set():
+                return self.places(node, node.elts)
         wrong, instead = _REFUSED.get(type(node), (f"{type(node).__name__} is not in the language", "see docs/language.md"))
         raise self.refuse(node, wrong, instead)
 
@@ -119,7 +121,7 @@ class ExpressionLowering(Lowering):
             raise self.refuse(node, f"{describe(node.value)} has no field {node.attr}", "a field of a record")
         assert isinstance(addr.type, RecordType)
         record = addr.type.record
-        kind = record.fields().get(node.attr)
+        kind = self.frontend.machine.fields(record).get(node.attr)
         if kind is not None:
             return Place(addr.then(ir.FieldStep(record, node.attr, self.operation), kind, self.where(node)))
         constant = self.class_constant(node, addr, record)
@@ -165,7 +167,7 @@ class ExpressionLowering(Lowering):
             raise self.refuse(node.slice, f"an index of type {index.type}", "an integer")
         if isinstance(base, Static) and isinstance(base.value, Const):
             self.frontend.table(base.value, where)
-            return ir.TableItem(base.value.name, index, base.value.kind, where)
+            return ir.TableItem(base.value.name, index, self.frontend.machine.sized(base.value.kind), where)
         if isinstance(base, Place) and isinstance(base.addr.type, ArrayType):
             array = base.addr.type
             return Place(base.addr.then(ir.IndexStep(index, array, describe(node.value), where), array.element, where))
@@ -205,6 +207,8 @@ class ExpressionLowering(Lowering):
         a, b = left.type, right.type
         if not (isinstance(a, IntType) and isinstance(b, IntType)):
             raise self.refuse(node, f"arithmetic on {a if isinstance(a, RefType) else b}", "integers")
+        if "bits" in (a.display, b.display):
+            return self.set_operation(node, name, left, right)
         return self.bounded(node, name, left, right)
 
     def bounded(self, node: ast.AST, name: str, left: ir.Expr, right: ir.Expr) -> ir.Binary:
@@ -213,6 +217,46 @@ class ExpressionLowering(Lowering):
         kind = ranges.of_operation(name, left.type, right.type)
         bounded = ranges.clipped(kind)
         return ir.Binary(name, left, right, bounded, self.where(node), describe(node) if bounded != kind else "")
+
+    # Sets of places.
+
+    def places(self, node: ast.AST, members: list[ast.expr]) -> ir.Expr:
+        """`{a, b}`, `Bits([a, b])`: one bit for each."""
+        made: ir.Expr = ir.Constant(0, IntType(0, 0, "bits"))
+        for member in members:
+            at, where = ir.Fits(self.integer(member), "a place in a set", self.where(member), IntType(0, MOST - 1)), self.where(node)
+            given = at.value.type
+            assert isinstance(given, IntType)
+            high = min(given.high, MOST - 1) if given.high >= 0 else 0
+            bit = ir.Binary("<<", ir.Constant(1, IntType(1, 1)), at, IntType(0, 1 << high, "bits"), where)
+            assert isinstance(made.type, IntType)
+            made = ir.Binary("|", made, bit, IntType(0, max(made.type.high, (2 << high) - 1), "bits"), where)
+        return made
+
+    def set_operation(self, node: ast.AST, name: str, left: ir.Expr, right: ir.Expr) -> ir.Expr:
+        """`|`, `&`, `^`, and `-`: what is in the one and not in the other."""
+        a, b, where = left.type, right.type, self.where(node)
+        assert isinstance(a, IntType) and isinstance(b, IntType)
+        if name not in ("|", "&", "^", "-") or a.display != b.display:
+            raise self.refuse(node, f"{a} {name} {b}", "| & - ^ between two sets: pages | {va}, pages - others")
+        if name == "-":
+            return ir.Binary("&", left, ir.Unary("~", right, IntType(~b.high, -1)), a, where)
+        high = min(a.high, b.high) if name == "&" else max(a.high, b.high)
+        return ir.Binary(name, left, right, IntType(0, (1 << high.bit_length()) - 1, "bits"), where)
+
+    def contains(self, node: ast.AST, places: ir.Expr, place: ir.Expr) -> ir.Expr:
+        """Whether a place is in a set."""
+        kind, where = place.type, self.where(node)
+        assert isinstance(kind, IntType) and isinstance(places.type, IntType)
+        most = places.type.high.bit_length()
+        at: ir.Expr = place
+        if not 0 <= kind.low <= kind.high <= MOST:
+            at = ir.Binary("min", ir.Binary("max", place, ZERO, IntType(0, max(0, kind.high)), where), _number(MOST), IntType(0, MOST), where)
+        shifted = ir.Binary(">>", places, at, IntType(0, places.type.high), where)
+        inside = ir.Compare("!=", ir.Binary("&", shifted, _number(1), IntType(0, 1), where), ZERO)
+        if 0 <= kind.low and kind.high <= MOST and most:
+            return inside
+        return ir.Logic("and", [inside, ir.Compare(">=", self.pure(place, node, "before `in`"), ZERO)])
 
     def logic(self, node: ast.BoolOp, values: bool) -> ir.Expr:
         """`and`, `or`. As a value (`values`) only of truth values: `a and 5` would be 5."""
@@ -253,9 +297,7 @@ class ExpressionLowering(Lowering):
     def among(self, node: ast.Compare, left: ir.Expr, members_node: ast.expr) -> ir.Expr:
         """`x in (A, B)`: all the members are evaluated, as in Python."""
         if not isinstance(members_node, (ast.Tuple, ast.List, ast.Set)):
-            raise self.refuse(
-                members_node, "`in` something else than a tuple of values", "x in (A, B), or any(x is y for y in array)"
-            )
+            return self.contained(node, left, members_node)
         self.pure(left, node.left, "before `in`")
         members = [self.pure(self.expr(m), m, "after `in`") for m in members_node.elts]
         found: ir.Expr = ir.Constant(0, BOOL)
@@ -263,6 +305,16 @@ class ExpressionLowering(Lowering):
             same = self.compare_two(node, ast.Eq(), left, member)
             found = ir.Binary("|", found, same, BOOL, self.where(node)) if i else same
         return found
+
+    def contained(self, node: ast.Compare, left: ir.Expr, among: ast.expr) -> ir.Expr:
+        """`x in places`."""
+        lowered = self.lower_value(among)
+        places = self.scalar(lowered, among) if not (isinstance(lowered, Place) and isinstance(lowered.addr.type, ArrayType)) else None
+        if places is None or not (isinstance(places.type, IntType) and places.type.display == "bits"):
+            raise self.refuse(among, "`in` something else than a tuple of values or a set", "x in (A, B), or any(x is y for y in array)")
+        if not isinstance(left.type, IntType) or left.type.display == "bits":
+            raise self.refuse(node.left, f"{left.type} in a set of places", "a number")
+        return self.contains(node, self.pure(places, among, "after `in`"), self.pure(left, node.left, "before `in`"))
 
     def compare_two(self, node: ast.AST, operator: ast.cmpop, left: ir.Expr, right: ir.Expr) -> ir.Expr:
         """One comparison."""
@@ -280,7 +332,13 @@ class ExpressionLowering(Lowering):
             raise self.refuse(node, f"{a} {text} {b}", "integers; or references with is, is not")
         elif isinstance(operator, (ast.Is, ast.IsNot)):
             raise self.refuse(node, "`is` between integers", f"{text}")
+        elif "bits" in (a.display, b.display) and (a.display != b.display or text not in ("==", "!=")):
+            raise self.refuse(node, f"{a} {text} {b}", "== and != between two sets, place in places, places & others")
         return ir.Compare(text, left, right)
+
+
+def _number(value: int) -> ir.Constant:
+    return ir.Constant(value, IntType(value, value))
 
 
 def is_truth(value: ir.Expr) -> bool:

@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from typing import Any, ClassVar
 
 from secondsight.lang import ir, tree
+from secondsight.lang.bits import Bits
 from secondsight.lang.errors import LangError, LeftRange, ModelError, NoneFollowed, Position, TooLarge
 from secondsight.lang.ir import Scalar
 from secondsight.lang.lowering import describe, join
@@ -53,6 +54,8 @@ class _Hooks:
             if value is not None and not isinstance(value, kind.record):
                 raise ModelError(f"{name} is a record of another class", where)
             return value
+        if kind.display == "bits" and isinstance(value, (set, frozenset)):
+            value = Bits(value)
         if isinstance(value, int) and not kind.low <= value <= kind.high:
             raise LeftRange(name, int(value), kind.low, kind.high, where)
         return as_stored(kind, value)

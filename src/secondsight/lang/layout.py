@@ -76,7 +76,7 @@ class Layout:
         def visit(kind: Type, at: int) -> Iterator[tuple[int, type[Record]]]:
             if isinstance(kind, RecordType):
                 yield at, kind.record
-                for name, inner in kind.record.fields().items():
+                for name, inner in self.machine.fields(kind.record).items():
                     yield from visit(inner, at + self.offset(kind.record, name))
             elif isinstance(kind, ArrayType):
                 stride = self.size(kind.element)
@@ -93,7 +93,7 @@ class Layout:
         return kind.width if isinstance(kind, IntType) else self.ref_width
 
     def size(self, kind: Type) -> int:
-        """Bytes of anything stored; a pool has a byte for each record after the records: 1 is used."""
+        """Bytes of anything stored; a pool has a byte for each record after the records: 1 is used, 2 was freed."""
         if isinstance(kind, (IntType, RefType)):
             return self.width(kind)
         if isinstance(kind, RecordType):
@@ -112,7 +112,7 @@ class Layout:
         """The offset of a field in its record."""
         if record not in self._sizes:
             at, offsets = int(_ambiguous(record)), {}
-            for field, kind in record.fields().items():
+            for field, kind in self.machine.fields(record).items():
                 offsets[field] = at
                 at += self.size(kind)
             self._offsets[record], self._sizes[record] = offsets, max(1, at)
@@ -132,21 +132,24 @@ class Layout:
     def _number(self, thing: Any, kind: Type, at: int) -> None:
         if isinstance(thing, Record) and isinstance(kind, RecordType):
             self.addresses[id(thing)] = at
-            for name, inner in type(thing).fields().items():
-                self._number(thing.__dict__[name], inner, at + self.offset(type(thing), name))
+            for name, inner in self.machine.fields(kind.record).items():
+                self._number(thing.__dict__[name], inner, at + self.offset(kind.record, name))
         elif isinstance(thing, Array) and isinstance(kind, ArrayType) and isinstance(kind.element, RecordType):
             stride = self.size(kind.element)
             for i, item in enumerate(thing._items):
                 self._number(item, kind.element, at + i * stride)
 
-    def encode(self, machine: Machine | None = None) -> bytes:
-        """The shared state of the machine that this layout was made for, as it is now."""
+    def encode(self, begin: bool = False) -> bytes:
+        """The shared state of the machine that this layout was made for, as it is now.
+
+        `begin`: as a program begins with it. What was freed while it was set up counts as never allocated.
+        """
         out = bytearray(self.shared_size)
         for declaration in self.declarations:
-            self._encode(self.machine.state(declaration), declaration.kind, self.base[declaration], out)
+            self._encode(self.machine.state(declaration), declaration.kind, self.base[declaration], out, begin)
         return bytes(out)
 
-    def _encode(self, thing: Any, kind: Type, at: int, out: bytearray) -> None:
+    def _encode(self, thing: Any, kind: Type, at: int, out: bytearray, begin: bool) -> None:
         if isinstance(kind, IntType):
             out[at : at + kind.width] = (int(thing) - kind.low).to_bytes(kind.width, "big")
         elif isinstance(kind, RefType):
@@ -157,16 +160,15 @@ class Layout:
             assert stored is not None
             out[at : at + self.ref_width] = stored.to_bytes(self.ref_width, "big")
         elif isinstance(kind, RecordType):
-            for name, inner in type(thing).fields().items():
-                self._encode(thing.__dict__[name], inner, at + self.offset(type(thing), name), out)
+            for name, inner in self.machine.fields(kind.record).items():
+                self._encode(thing.__dict__[name], inner, at + self.offset(kind.record, name), out, begin)
         elif isinstance(kind, ArrayType):
             stride = self.size(kind.element)
             for i, item in enumerate(thing._items):
-                self._encode(item, kind.element, at + i * stride, out)
+                self._encode(item, kind.element, at + i * stride, out, begin)
             if kind.pool:
                 used = self.used_base(at, kind)
-                for i, flag in enumerate(thing._used):
-                    out[used + i] = flag
+                out[used : used + len(thing._items)] = bytes(s & 1 for s in thing._states()) if begin else thing._states()
 
     def decode(self, state: bytes) -> None:
         """Make the machine that this layout was made for be as a state says."""
@@ -179,7 +181,7 @@ class Layout:
     def _objects(self, thing: Any, kind: Type, objects: dict[int, list[Any]]) -> None:
         if isinstance(thing, Record) and isinstance(kind, RecordType):
             objects.setdefault(self.addresses[id(thing)], []).append(thing)
-            for name, inner in type(thing).fields().items():
+            for name, inner in self.machine.fields(kind.record).items():
                 self._objects(thing.__dict__[name], inner, objects)
         elif isinstance(thing, Array) and isinstance(kind, ArrayType) and isinstance(kind.element, RecordType):
             for item in thing._items:
@@ -198,14 +200,16 @@ class Layout:
 
     def _decode(self, thing: Any, kind: Type, at: int, state: bytes, objects: dict[int, list[Any]]) -> None:
         if isinstance(kind, RecordType):
-            for name, inner in type(thing).fields().items():
-                place = at + self.offset(type(thing), name)
+            for name, inner in self.machine.fields(kind.record).items():
+                place = at + self.offset(kind.record, name)
                 if isinstance(inner, (IntType, RefType)):
                     setattr(thing, name, self._scalar(inner, place, state, objects))
                 else:
                     self._decode(thing.__dict__[name], inner, place, state, objects)
         elif isinstance(kind, ArrayType):
             stride = self.size(kind.element)
+            if kind.pool:
+                thing._put(bytes(len(thing._items)))  # nobody may write to what was freed
             for i, item in enumerate(thing._items):
                 if isinstance(kind.element, (IntType, RefType)):
                     thing[i] = self._scalar(kind.element, at + i * stride, state, objects)
@@ -213,7 +217,7 @@ class Layout:
                     self._decode(item, kind.element, at + i * stride, state, objects)
             if kind.pool:
                 used = self.used_base(at, kind)
-                thing._used[:] = [bool(b) for b in state[used : used + len(thing._items)]]
+                thing._put(state[used : used + len(thing._items)])
 
     def fresh(self, record: type[Record]) -> bytes:
         """A zeroed record (its defaults) as bytes."""
@@ -225,7 +229,7 @@ class Layout:
         if isinstance(kind, IntType):
             out[at : at + kind.width] = (default - kind.low).to_bytes(kind.width, "big")
         elif isinstance(kind, RecordType):
-            for name, inner in kind.record.fields().items():
+            for name, inner in self.machine.fields(kind.record).items():
                 value = kind.record.default(name) if isinstance(inner, IntType) else 0
                 self._fresh(inner, at + self.offset(kind.record, name), value, out)
         elif isinstance(kind, ArrayType):
@@ -248,7 +252,7 @@ class Layout:
             offset = self.reference(state, at)
             yield path, offset or None, self.name_of(offset)
         elif isinstance(kind, RecordType):
-            for name, inner in kind.record.fields().items():
+            for name, inner in self.machine.fields(kind.record).items():
                 yield from self._fields(state, inner, at + self.offset(kind.record, name), f"{path}.{name}")
         elif isinstance(kind, ArrayType):
             stride = self.size(kind.element)
@@ -257,7 +261,7 @@ class Layout:
             if kind.pool:
                 used = self.used_base(at, kind)
                 for i in range(self.machine.bound(kind.size)):
-                    yield f"{path}[{i}] used", state[used + i], str(bool(state[used + i])).lower()
+                    yield f"{path}[{i}] used", state[used + i], ("false", "true", "freed")[state[used + i]]
 
     def name_of(self, reference: int) -> str:
         """The path of the record that lies at an offset; an embedded first field shares its record's offset."""
@@ -273,7 +277,7 @@ class Layout:
         if isinstance(kind, RecordType):
             if at == wanted:
                 return path
-            for name, inner in kind.record.fields().items():
+            for name, inner in self.machine.fields(kind.record).items():
                 found = self._find(inner, at + self.offset(kind.record, name), f"{path}.{name}", wanted)
                 if found is not None:
                     return found

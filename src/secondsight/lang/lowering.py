@@ -184,7 +184,7 @@ class Lowering:
     def integer(self, node: ast.expr) -> ir.Expr:
         """An expression that must be an integer."""
         value = self.expr(node)
-        if not isinstance(value.type, IntType):
+        if not isinstance(value.type, IntType) or value.type.display == "bits":
             raise self.refuse(node, f"{describe(node)} is {value.type}", "an integer")
         return value
 
@@ -252,6 +252,8 @@ class Lowering:
             return value
         if isinstance(value.type, RefType):
             raise self.refuse(node, f"a reference ({value.type}) where {kind} is wanted", "an integer, or array.index(record)")
+        if (kind.display == "bits") != (value.type.display == "bits"):
+            raise self.refuse(node, f"{value.type} where {kind} is wanted", "a set of places (Bits), or a number: one is not the other")
         return value
 
     def local_for(self, target: ast.Name, value: ir.Expr) -> ir.Var:
@@ -292,6 +294,10 @@ class Lowering:
         return kind
 
     # Records.
+
+    def value_fields(self, cls: type[Value]) -> dict[str, ir.Scalar]:
+        """The fields of a `Value`, with the ranges of this machine."""
+        return {name: self.frontend.machine.sized(kind) for name, kind in cls.value_fields().items()}
 
     def record_addr(self, lowered: Lowered, node: ast.AST) -> ir.Addr | None:
         """The place of the record that `lowered` is or refers to."""
@@ -352,6 +358,8 @@ def join(a: ir.Scalar, b: ir.Scalar) -> ir.Scalar | None:
         shared = next(c for c in a.record.__mro__ if issubclass(b.record, c))
         return RefType(shared, nullable) if shared not in (Record, object) else None
     if isinstance(a, IntType) and isinstance(b, IntType):
+        if (a.display == "bits") != (b.display == "bits"):
+            return None
         same = a.display == b.display and a.enum is b.enum
         return IntType(min(a.low, b.low), max(a.high, b.high), a.display if same else "int", a.enum if same else None)
     return None

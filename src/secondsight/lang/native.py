@@ -18,6 +18,7 @@ from secondsight.lang import stored
 from secondsight.lang.compiler import Library, kept_library, load, settings
 from secondsight.lang.errors import (
     BadIndex,
+    FreedTwice,
     LangError,
     LeftRange,
     ModelError,
@@ -26,6 +27,7 @@ from secondsight.lang.errors import (
     Position,
     RuleBroken,
     TooLarge,
+    UseAfterFree,
 )
 from secondsight.lang.movers import Reductions
 from secondsight.lang.program import Program
@@ -39,7 +41,8 @@ MAX_CHOICES = 64
 
 (
     RULE, RANGE, INDEX, NONE, CLASS, DIVISION, SHIFT, NOT_IN_ARRAY, FULL, FREED, NO_CHOICE, ROUNDS, CHOICES, STALE, TOO_LARGE,
-) = range(1, 16)  # fmt: skip
+    AFTER_FREE, NOT_ALLOCATED,
+) = range(1, 18)  # fmt: skip
 
 
 class StepResult(ctypes.Structure):
@@ -173,6 +176,10 @@ class Native:
             return BadIndex(name, value, high, where)
         if kind == NONE:
             return NoneFollowed(name, where)
+        if kind == AFTER_FREE:
+            return UseAfterFree(name, where)
+        if kind == FREED:
+            return FreedTwice(where)
         if kind == TOO_LARGE:
             return TooLarge(name, where)
         if kind == FULL:
@@ -180,7 +187,7 @@ class Native:
             return OutOfRecords(bound, value, where)
         said = {
             CLASS: f"{name} is a record of another class", DIVISION: "division by zero", SHIFT: f"a shift by {value} bits",
-            NOT_IN_ARRAY: "index(): the record is not in this array", FREED: "a record of a pool is freed twice",
+            NOT_IN_ARRAY: "index(): the record is not in this array", NOT_ALLOCATED: "a record of a pool is freed that was never allocated",
             NO_CHOICE: "choose() has nothing to choose from",
             CHOICES: (
                 f"more than {MAX_CHOICES} choices in one step", "more than 8192 steps from one state", "choose() among more than 2147483647",

@@ -36,13 +36,15 @@ class WouldBlock(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """Something worth telling about a step: `call` of a function with its arguments, or its `return` with the value."""
+    """Something worth telling about a step: `call` of a function with its arguments, its `return` with the value, or the `free`
+    of a record (`value`), with the line that freed it."""
 
     kind: str
     name: str
     depth: int
     arguments: dict[str, Any]
     value: Any = None
+    where: Position | None = None
 
 
 @dataclass(slots=True)
@@ -229,6 +231,11 @@ class PlainRun:
             name = self.active.calls.pop()
             self.now.events.append(Event("return", name, len(self.active.calls), {}, value))
 
+    def freed(self, record: Any, where: Position) -> None:
+        """Note that a record was freed."""
+        if self.active is not None:
+            self.now.events.append(Event("free", repr(record), len(self.active.calls), {}, unwrap(record), where))
+
     # Where threads stand.
 
     def _sources(self) -> Iterator[tuple[Callable[..., Any], CodeType]]:
@@ -259,7 +266,7 @@ class _Adapter:
     def __init__(self, run: PlainRun) -> None:
         self.run, self.queues = run, run.program.code.linked.queues
         self.wait, self.choose, self.stand_in_queue = run.wait, run.choose, run.stand_in_queue
-        self.enter, self.leave = run.enter, run.leave
+        self.enter, self.leave, self.freed = run.enter, run.leave, run.freed
 
     def step(self, line: int, column: int) -> None:
         """A boundary was reached."""
@@ -268,7 +275,8 @@ class _Adapter:
 
 def held(lock: Lock | RwLock, thread: int) -> bool:
     """Whether a thread holds a lock, in whatever way."""
-    return lock.owner == thread or (isinstance(lock, RwLock) and bool(lock.readers & 1 << (thread - 1)))
+    fields = lock.__dict__  # the lock of a record that was freed may be looked at here
+    return fields["owner"] == thread or (isinstance(lock, RwLock) and bool(fields["readers"] & 1 << (thread - 1)))
 
 
 def expected_stack(program: Program, state: bytes, thread: int) -> list[tuple[Counter | None, dict[str, int], Any]]:

@@ -80,7 +80,7 @@ class Program:
         self.region, self.counter_width = self.code.region, self.code.counter_width
         self.bases = [self.layout.shared_size + i * self.region for i in range(len(self.threads))]
         self.size = self.layout.shared_size + self.region * self.code.capacity
-        self.initial_shared = self.layout.encode()
+        self.initial_shared = self.layout.encode(begin=True)
 
     @property
     def frontend(self) -> Frontend:

@@ -10,15 +10,18 @@ from __future__ import annotations
 
 import functools
 import inspect
+import sys
 import typing
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import GenericAlias, TracebackType
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar, cast, dataclass_transform, overload
 
-from secondsight.lang.errors import BadIndex, LangError, LeftRange, ModelError, NoneFollowed, OutOfRecords
+from secondsight.lang.bits import Bits
+from secondsight.lang.errors import BadIndex, FreedTwice, LangError, LeftRange, ModelError, NoneFollowed, OutOfRecords, Position
+from secondsight.lang.freed import freed_array, freed_record, whole
 from secondsight.lang.runtime import runtime
-from secondsight.lang.types import ArrayType, IntType, RecordType, RefType, Type, resolve
+from secondsight.lang.types import ArrayType, IntType, RecordType, RefType, SizedInt, Type, resolve, sized
 
 __all__ = ["Array", "Const", "Machine", "Pool", "Record", "Shared", "Value", "const", "pool", "shared", "shared_array"]
 
@@ -59,8 +62,10 @@ class Record:
     def default(cls, name: str) -> int:
         """The value field `name` (an integer) starts with."""
         kind = cls.fields()[name]
-        assert isinstance(kind, IntType)
         given = getattr(cls, name, None)
+        if isinstance(kind, SizedInt):
+            return int(given or 0)
+        assert isinstance(kind, IntType)
         return kind.zero if given is None else int(given)
 
     @classmethod
@@ -68,21 +73,26 @@ class Record:
         self = object.__new__(cls)
         slots = self.__dict__
         slots["_path"], slots["_machine"] = path, machine
-        for name, kind in cls.fields().items():  # type: ignore[attr-defined]
+        for name, kind in machine.fields(cls).items():  # type: ignore[type-var]
             slots[name] = _fresh(kind, machine, f"{path}.{name}", cls.default(name) if isinstance(kind, IntType) else 0)  # type: ignore[attr-defined]
         return self
 
     def _reset(self) -> None:
-        for name, kind in self.fields().items():
+        for name, kind in self._kinds().items():
             if isinstance(kind, RecordType):
                 cast(Record, self.__dict__[name])._reset()
             elif isinstance(kind, ArrayType):
                 cast("Array[Any, Any]", self.__dict__[name])._reset()
             else:
-                self.__dict__[name] = self.default(name) if isinstance(kind, IntType) else None
+                self.__dict__[name] = as_stored(kind, self.default(name)) if isinstance(kind, IntType) else None
+
+    def _kinds(self) -> dict[str, Type]:
+        """Field names and types, with the ranges of its machine."""
+        machine: Machine = self.__dict__["_machine"]
+        return machine.fields(type(self))
 
     def __setattr__(self, name: str, value: Any) -> None:
-        kind = self.fields().get(name)
+        kind = self._kinds().get(name)
         if kind is None:
             raise ModelError(f"{type(self).__name__} has no field {name}")
         self.__dict__[name] = _checked(kind, value, f"{type(self).__name__}.{name}")
@@ -105,7 +115,7 @@ def _place(cls: type, name: str = "") -> str:
 
 def _fresh(kind: Type, machine: Machine, path: str, default: int) -> Any:
     if isinstance(kind, IntType):
-        return default if kind.enum is None else _as_enum(kind, default)
+        return as_stored(kind, default) if kind.display == "bits" else default if kind.enum is None else _as_enum(kind, default)
     if isinstance(kind, RefType):
         return None
     if isinstance(kind, RecordType):
@@ -128,12 +138,16 @@ def as_stored(kind: IntType, value: int) -> int:
     """A number in the form of its type: a truth value, an enum's member, a plain integer."""
     if kind.display == "bool":
         return bool(value)
+    if kind.display == "bits":
+        return Bits._of(int(value))
     return int(value) if kind.enum is None else _as_enum(kind, int(value))
 
 
 def _checked(kind: Type, value: Any, name: str) -> Any:
     """`value` as it may be stored in a place of type `kind`; raises the language's named errors."""
     if isinstance(kind, IntType):
+        if kind.display == "bits":
+            value = Bits(value) if isinstance(value, (set, frozenset)) else value
         if not isinstance(value, int):
             raise ModelError(f"{name} is {kind}; {value!r} is not an integer")
         if not kind.low <= value <= kind.high:
@@ -168,8 +182,9 @@ class Array(Generic[T, N]):
     @classmethod
     def _make(cls, machine: Machine, kind: ArrayType, path: str) -> Any:
         self = object.__new__(cls)
-        self._type, self._path = kind, path
+        self._path = path
         size = machine.bound(kind.size)
+        kind = self._type = machine.sized(kind)
         default = kind.element.zero if isinstance(kind.element, IntType) else 0
         self._items = [_fresh(kind.element, machine, f"{path}[{i}]", default) for i in range(size)]
         return self
@@ -179,7 +194,8 @@ class Array(Generic[T, N]):
             if isinstance(self._type.element, RecordType):
                 item._reset()
             else:
-                self._items[i] = None if isinstance(self._type.element, RefType) else cast(IntType, self._type.element).zero
+                element = self._type.element
+                self._items[i] = as_stored(element, element.zero) if isinstance(element, IntType) else None
 
     def _place(self, index: int) -> int:
         if not 0 <= index < len(self._items):
@@ -216,32 +232,58 @@ class Pool(Array[T, N]):
     """An array whose records are allocated and freed: lowest place first."""
 
     _used: list[bool]
+    _freed: dict[int, Position]
+    """The records that were freed and not allocated since, and where."""
 
     @classmethod
     def _make(cls, machine: Machine, kind: ArrayType, path: str) -> Any:
         self = super()._make(machine, kind, path)
-        self._used = [False] * len(self._items)
+        self._used, self._freed = [False] * len(self._items), {}
         return self
 
     def _reset(self) -> None:
         super()._reset()
-        self._used[:] = [False] * len(self._used)
+        self._put([0] * len(self._used))
+
+    def _put(self, states: Sequence[int]) -> None:
+        """Make each record be as a state's byte says: 0 was never allocated, 1 is allocated, 2 was freed."""
+        for i, state in enumerate(states):
+            self._used[i] = state == 1
+            self._mark(i, Position() if state == 2 else None)
+
+    def _mark(self, i: int, freed_at: Position | None) -> None:
+        """Note where a record was freed, or that it was not."""
+        if freed_at is not None:
+            self._freed[i] = freed_at
+            mark_freed(self._items[i], freed_at)
+        elif self._freed.pop(i, None) is not None:
+            mark_freed(self._items[i], None)
+
+    def _states(self) -> bytes:
+        """What a state says of each record; see `_put`."""
+        return bytes(1 if used else 2 if i in self._freed else 0 for i, used in enumerate(self._used))
 
     def alloc(self) -> T:
         """The first free record, zeroed. None free: `OutOfRecords`, which names the bound to raise."""
         for i, used in enumerate(self._used):
             if not used:
                 self._used[i] = True
+                self._mark(i, None)
                 return cast(T, self._items[i])
         raise OutOfRecords(str(self._type.size), len(self._items))
 
     def free(self, record: T) -> None:
-        """Give a record back; it is zeroed. Freeing a free record is an error."""
+        """Give a record back; it is zeroed. From now on nobody may read or write it. Freeing it again breaks a rule."""
         i = self.index(record)
+        if i in self._freed:
+            raise FreedTwice(None, record, self._freed[i])
         if not self._used[i]:
-            raise ModelError(f"{record!r} freed twice")
+            raise ModelError(f"{record!r} is freed, and was never allocated")
         self._used[i] = False
         cast(Record, self._items[i])._reset()
+        caller = sys._getframe(1)
+        self._mark(i, Position(caller.f_code.co_filename, caller.f_lineno))
+        runtime.freed(record, self._freed[i])
 
     def is_used(self, record: T) -> bool:
         """Whether the record is allocated now."""
@@ -257,22 +299,23 @@ class Value:
         dataclass(frozen=True)(cls)
 
     @classmethod
-    def value_fields(cls) -> dict[str, IntType | RefType]:
+    def value_fields(cls) -> dict[str, IntType | SizedInt | RefType]:
         """Names and types of the fields."""
         if "_value_fields" in cls.__dict__:
-            known: dict[str, IntType | RefType] = cls.__dict__["_value_fields"]
+            known: dict[str, IntType | SizedInt | RefType] = cls.__dict__["_value_fields"]
             return known
-        fields: dict[str, IntType | RefType] = {}
+        fields: dict[str, IntType | SizedInt | RefType] = {}
         for name, hint in typing.get_type_hints(cls, include_extras=True).items():
             kind = resolve(hint)
-            if not isinstance(kind, (IntType, RefType)):
+            if not isinstance(kind, (IntType, SizedInt, RefType)):
                 raise LangError(f"{cls.__name__}.{name}: a Value holds integers, enums and references only")
             fields[name] = kind
         type.__setattr__(cls, "_value_fields", fields)
         return fields
 
     def __post_init__(self) -> None:
-        for name, kind in self.value_fields().items():
+        for name, field_kind in self.value_fields().items():
+            kind = runtime.machine.sized(field_kind) if isinstance(field_kind, SizedInt) else field_kind
             object.__setattr__(self, name, _checked(kind, getattr(self, name), f"{type(self).__name__}.{name}"))
 
 
@@ -286,6 +329,25 @@ def records_in(thing: Any) -> Iterator[Record]:
     elif isinstance(thing, Array) and isinstance(thing._type.element, RecordType):
         for item in thing._items:
             yield from records_in(item)
+
+
+def mark_freed(thing: Any, freed_at: Position | None) -> None:
+    """Let a record and all that lies in it tell of every use that it was freed, or no longer (None)."""
+    if isinstance(thing, Record):
+        cls = whole(type(thing))
+        thing.__dict__["_freed_at"] = freed_at
+        scalars = frozenset(name for name, kind in cls.fields().items() if isinstance(kind, (IntType, SizedInt, RefType)))
+        object.__setattr__(thing, "__class__", cls if freed_at is None else freed_record(cls, scalars))
+        for name, kind in cls.fields().items():
+            if isinstance(kind, (RecordType, ArrayType)):
+                mark_freed(thing.__dict__[name], freed_at)
+    elif isinstance(thing, Array):
+        cls = whole(type(thing))
+        thing.__dict__["_freed_at"] = freed_at
+        thing.__class__ = cls if freed_at is None else freed_array(cls)
+        if isinstance(thing._type.element, RecordType):
+            for item in thing._items:
+                mark_freed(item, freed_at)
 
 
 # State declared at module level.
@@ -379,8 +441,8 @@ def shared(cls: type[T]) -> T:
 
 def _element(cls: Any) -> Type:
     kind = resolve(cls, embedded=True)
-    if kind is None or isinstance(kind, ArrayType):
-        raise LangError(f"{cls!r} cannot be an array's element")
+    if kind is None or isinstance(kind, (ArrayType, SizedInt)):
+        raise LangError(f"{cls!r} cannot be an array's element here; an array of places is a field of a record")
     return kind
 
 
@@ -407,14 +469,14 @@ def pool(cls: type[T], bound: int | str) -> Pool[T, Any]:
 class Const(Sequence[int]):
     """A read-only table of integers, given when a machine is built (`data={name: [...]}`)."""
 
-    def __init__(self, name: str, kind: IntType) -> None:
+    def __init__(self, name: str, kind: IntType | SizedInt) -> None:
         self.name, self.kind = name, kind
 
     def __getitem__(self, index: Any) -> Any:
         row = runtime.machine.table(self)
         if not 0 <= index < len(row):
             raise BadIndex(self.name, index, len(row))
-        return _as_enum(self.kind, row[index])
+        return _as_enum(self.kind, row[index]) if isinstance(self.kind, IntType) else row[index]
 
     def __len__(self) -> int:
         return len(runtime.machine.table(self))
@@ -423,7 +485,7 @@ class Const(Sequence[int]):
 def const(name: str, kind: Any = int) -> Const:
     """Declare a read-only table; `kind` is its elements' integer type or enum."""
     element = resolve(kind)
-    if not isinstance(element, IntType):
+    if not isinstance(element, (IntType, SizedInt)):
         raise LangError(f"const({name!r}): elements are integers or enums")
     return Const(name, element)
 
@@ -451,6 +513,7 @@ class Machine:
         self.data = {name: tuple(int(v) for v in row) for name, row in (data or {}).items()}
         self.pools = {cls: _pool_declaration(RecordType(cls), count) for cls, count in (pools or {}).items()}
         self._states: dict[Shared, Any] = {}
+        self._fields: dict[type[Record], dict[str, Type]] = {}
         self.rules: list[Any] = []
 
     def bound(self, size: int | str) -> int:
@@ -460,6 +523,16 @@ class Machine:
         if size not in self.bounds:
             raise LangError(f"the bound {size!r} was not given: pass {size}= (given: {', '.join(sorted(self.bounds)) or 'none'})")
         return self.bounds[size]
+
+    def sized(self, kind: Type | None) -> Any:
+        """A type with the ranges that this machine's bounds give it."""
+        return sized(kind, self.bound)
+
+    def fields(self, cls: type[Record]) -> dict[str, Type]:
+        """The names and types of a record's fields, with the ranges that this machine's bounds give them."""
+        if cls not in self._fields:
+            self._fields[cls] = {name: self.sized(kind) for name, kind in cls.fields().items()}
+        return self._fields[cls]
 
     def state(self, declaration: Shared) -> Any:
         """This machine's record or array of a declaration."""

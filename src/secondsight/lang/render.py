@@ -70,6 +70,8 @@ class _Renderer(ExpressionRenderer):
                     count += 1
                     self.blocks[block] = f"b{count}"
         self._finish_function()
+        if self.lifetimes.freed_at:
+            self.out(0, f"FREED_AT = {self.lifetimes.freed_at!r}")
         for frame in frames:
             self.frame = frame
             self._entry(frame, numbers[id(frame)])
@@ -254,7 +256,7 @@ class _Renderer(ExpressionRenderer):
                 kind = stmt.addr.type
                 assert isinstance(kind, (IntType, RefType))
                 value = self.ranged(stmt.value, kind, _path_name(stmt.addr), stmt.where)
-                self.out(depth, self.stored(self.place(stmt.addr), kind, value))
+                self.out(depth, self.stored(self.touched(stmt.addr), kind, value))
             case ir.Free():
                 copied = self._own(depth, copied)
                 base, stride, count, fresh = self.pool(stmt.pool)

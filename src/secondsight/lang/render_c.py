@@ -81,7 +81,7 @@ class _CRenderer(CExpressions):
         self._interface()
         self.out("#endif")
         noting = notes_before(self.layout) if self.reductions.merge else []
-        head = [*noting, prelude(), *self._tables(), *self.constants, *self.prototypes, ""]
+        head = [*noting, prelude(), *self.lifetimes.c_text(), *self._tables(), *self.constants, *self.prototypes, ""]
         text = "\n".join([*head, *self.lines]) + "\n"
         return CText(text, self.sites, self.rules, self.bounds, list(self.tables))
 

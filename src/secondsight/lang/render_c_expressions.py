@@ -13,6 +13,7 @@ from secondsight.lang import ir
 from secondsight.lang.cfg import Block
 from secondsight.lang.errors import Position
 from secondsight.lang.inline import substitute
+from secondsight.lang.lifetime import lifetimes_of, used_name
 from secondsight.lang.movers import Reductions
 from secondsight.lang.program import Frame, Program
 from secondsight.lang.ranges import MAX_SHIFT
@@ -51,6 +52,7 @@ class CExpressions:
         self.frames = list(program.frames.values())
         self.numbers = {f.flow.function: i for i, f in enumerate(self.frames)}
         self.declared: set[ir.Var] = set()
+        self.lifetimes = lifetimes_of(program)
 
     # Writing.
 
@@ -101,16 +103,24 @@ class CExpressions:
         return " + ".join([*terms, str(constant)] if constant or not terms else terms)
 
     def _noted(self, addr: ir.Addr, how: str) -> str:
-        """A place that is about to be read or written: noted, when steps are to be merged."""
+        """A place that is about to be read or written: looked at, where its record can have been freed; noted, when steps are to be
+        merged."""
+        place = self.touched(addr)
         if not self.reductions.merge:
-            return self.place(addr)
+            return place
         last = addr.path[-1] if addr.path else None
         done = last.operation if isinstance(last, ir.FieldStep) else None
         if done in ("looks", "queues"):
             how = "LO" if how == "RD" else "QU"
         elif done is not None and not (done == "tries" and how == "RD"):
             how = "LK"
-        return f"{how}({self.place(addr)})"
+        return f"{how}({place})"
+
+    def touched(self, addr: ir.Addr, name: str = "") -> str:
+        """A place that is about to be read or written: looked at, where the record that it is in can have been freed."""
+        if not self.lifetimes.watches(addr):
+            return self.place(addr)
+        return f"uf(x, s, {self.place(addr)}, {self.site(addr.where, name or used_name(addr))})"
 
     def _terms(self, addr: ir.Addr) -> tuple[int, list[str]]:
         terms: list[str] = []
@@ -140,11 +150,11 @@ class CExpressions:
             terms = [*terms, text if stride == 1 else f"{text} * {stride}"]
         return constant, terms
 
-    def pool(self, addr: ir.Addr) -> tuple[str, int, int]:
-        """Base, stride and size of a pool or array of records."""
+    def pool(self, addr: ir.Addr, touched: bool = True) -> tuple[str, int, int]:
+        """Base, stride and size of a pool or array of records; `touched`: it is looked at, not only counted."""
         kind = addr.type
         assert isinstance(kind, ArrayType)
-        return self.place(addr), self.layout.size(kind.element), self.program.machine.bound(kind.size)
+        return self.touched(addr, "a pool") if touched and kind.pool else self.place(addr), self.layout.size(kind.element), self.program.machine.bound(kind.size)
 
     def load(self, place: str, kind: IntType | RefType) -> str:
         """What lies at a place."""
@@ -268,13 +278,13 @@ class CExpressions:
 
     def _in_array(self, node: ir.IndexOf | ir.IsUsed) -> str:
         place = node.array if isinstance(node, ir.IndexOf) else node.pool
-        base, stride, count = self.pool(place)
+        base, stride, count = self.pool(place, isinstance(node, ir.IsUsed))
         mark = len(self.lines)
         value = self.expr(node.value)
         if len(self.lines) != mark and not _constant(base):
             base = self._keep_at(mark, base)
         at = f"io(x, {base}, {value}, {stride}, {count}, {self.site(node.where)})"
-        return at if isinstance(node, ir.IndexOf) else f"(s[RD({base} + {stride * count} + {at})] != 0)"
+        return at if isinstance(node, ir.IndexOf) else f"(s[RD({base} + {stride * count} + {at})] == USED)"
 
     def _binary(self, node: ir.Binary) -> str:
         """Arithmetic as Python does it, with the checks of division and shifts."""

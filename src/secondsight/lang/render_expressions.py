@@ -5,6 +5,7 @@ from __future__ import annotations
 from secondsight.lang import ir
 from secondsight.lang.errors import Position
 from secondsight.lang.inline import substitute
+from secondsight.lang.lifetime import lifetimes_of, used_name
 from secondsight.lang.program import Frame, Program
 from secondsight.lang.ranges import MAX_SHIFT
 from secondsight.lang.records import Shared
@@ -33,6 +34,7 @@ class ExpressionRenderer:
         self.names: dict[ir.Var, str] = {}
         self.tables = {name: f"T{i}_{safe(name)}" for i, name in enumerate(program.machine.data)}
         self.frame: Frame | None = None
+        self.lifetimes = lifetimes_of(program)
 
     def site(self, where: Position, name: str = "") -> int:
         """The number of a place in the source, for errors."""
@@ -84,12 +86,18 @@ class ExpressionRenderer:
             terms = [*terms, text if stride == 1 else f"{text} * {stride}"]
         return constant, terms
 
-    def pool(self, addr: ir.Addr) -> tuple[str, int, int, bytes]:
-        """Base, stride, size and a zeroed record of a pool or array of records."""
+    def touched(self, addr: ir.Addr, name: str = "") -> str:
+        """A place that is about to be read or written: looked at, where the record that it is in can have been freed."""
+        if not self.lifetimes.watches(addr):
+            return self.place(addr)
+        return f"uf(s, FREED_AT, {self.place(addr)}, {self.site(addr.where, name or used_name(addr))})"
+
+    def pool(self, addr: ir.Addr, touched: bool = True) -> tuple[str, int, int, bytes]:
+        """Base, stride, size and a zeroed record of a pool or array of records; `touched`: it is looked at, not only counted."""
         kind = addr.type
         assert isinstance(kind, ArrayType)
         record = kind.element.record  # type: ignore[union-attr]
-        return self.place(addr), self.layout.size(kind.element), self.program.machine.bound(kind.size), self.layout.fresh(record)
+        return self.touched(addr, "a pool") if touched and kind.pool else self.place(addr), self.layout.size(kind.element), self.program.machine.bound(kind.size), self.layout.fresh(record)
 
     def load(self, place: str, kind: IntType | RefType) -> str:
         """What lies at a place."""
@@ -132,7 +140,7 @@ class ExpressionRenderer:
                     return self.load(f"B + {self.frame.slots[node.var]}", node.var.type)
                 return self.name(node.var)
             case ir.Load():
-                return self.load(self.place(node.addr), node.type)
+                return self.load(self.touched(node.addr), node.type)
             case ir.AddressOf():
                 constant, terms = self._terms(node.addr)
                 return str(constant) if not terms else f"({self.place(node.addr)})"
@@ -168,7 +176,7 @@ class ExpressionRenderer:
                 offsets = self.layout.instances(node.record)
                 return f"({self.expr(node.value)} in {self.constant(frozenset(offsets))})"
             case ir.IndexOf():
-                base, stride, count, _ = self.pool(node.array)
+                base, stride, count, _ = self.pool(node.array, False)
                 return f"io({base}, {self.expr(node.value)}, {stride}, {count}, {self.site(node.where)})"
             case ir.IsUsed():
                 base, stride, count, _ = self.pool(node.pool)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Protocol
 
-from secondsight.lang.errors import LangError
+from secondsight.lang.errors import LangError, Position
 
 if TYPE_CHECKING:
     from secondsight.lang.records import Machine
@@ -42,6 +42,9 @@ class Scheduler(Protocol):
 
     def leave(self, value: Any) -> None:
         """A function of the model returned."""
+
+    def freed(self, record: Any, where: Position) -> None:
+        """A record was given back to its pool."""
 
 
 class Runtime:
@@ -77,6 +80,11 @@ class Runtime:
         if self.scheduler is not None:
             self.scheduler.leave(value)
         return value
+
+    def freed(self, record: Any, where: Position) -> None:
+        """A record was given back to its pool; told to the scheduler for traces."""
+        if self.scheduler is not None:
+            self.scheduler.freed(record, where)
 
 
 runtime = Runtime()

@@ -146,7 +146,7 @@ class StatementLowering(BlockLowering):
     def type_of(self, node: ast.AST, annotation: Any) -> Any:
         """`types.resolve` with the place of the annotation in the error."""
         try:
-            return resolve(annotation)
+            return self.frontend.machine.sized(resolve(annotation))
         except LangError as error:
             raise self.refuse(node, str(error), "a type of the language") from None
 
@@ -365,7 +365,7 @@ class StatementLowering(BlockLowering):
         except Exception as error:
             raise self.refuse(annotation, f"the annotation is not defined: {error}", "a type of the language") from None
         kind = self.type_of(annotation, hint)
-        self.frontend.annotations[self.source, ast.unparse(annotation)] = repr(kind)
+        self.frontend.annotations[self.source, ast.unparse(annotation)] = repr(resolve(hint))
         if not isinstance(kind, (IntType, RefType)):
             raise self.refuse(annotation, f"a local cannot be {kind}", "an integer type or Ref[Record]")
         if target.id in self.bundles:
@@ -381,7 +381,7 @@ class StatementLowering(BlockLowering):
         if target.id in self.vars:
             raise self.refuse(target, f"{target.id} is no Value elsewhere", "another name")
         if target.id not in self.bundles:
-            kinds = bundle.value.value_fields()
+            kinds = self.value_fields(bundle.value)
             self.bundles[target.id] = (bundle.value, {f: ir.Var(f"{target.id}.{f}", kinds[f]) for f in kinds})
         cls, parts = self.bundles[target.id]
         if cls is not bundle.value:

@@ -8,6 +8,7 @@ from typing import Any
 from secondsight.lang.errors import (
     BadIndex,
     Blocked,
+    FreedTwice,
     LeftRange,
     ModelError,
     NoneFollowed,
@@ -15,6 +16,7 @@ from secondsight.lang.errors import (
     Position,
     RuleBroken,
     TooLarge,
+    UseAfterFree,
 )
 from secondsight.lang.types import LARGEST_NUMBER
 
@@ -104,11 +106,19 @@ def functions(sites: list[tuple[Position, str]], choices: Choices) -> dict[str, 
         return place
 
     def us(s: Any, base: int, reference: int, stride: int, count: int, site: int) -> bool:
-        return bool(s[base + stride * count + io(base, reference, stride, count, site)])
+        return bool(s[base + stride * count + io(base, reference, stride, count, site)] == 1)
+
+    def uf(s: Any, freed_at: Any, place: int, site: int) -> int:
+        at = freed_at[place]
+        while at:
+            if s[at] == 2:
+                raise UseAfterFree(sites[site][1], sites[site][0])
+            at = freed_at[at]
+        return place
 
     def al(s: Any, base: int, stride: int, count: int, bound: str, site: int) -> int:
         used = base + stride * count
-        place: int = s.find(0, used, used + count)
+        place: int = next((at for at in range(used, used + count) if s[at] != 1), -1)
         if place < 0:
             raise OutOfRecords(bound, count, sites[site][0])
         s[place] = 1
@@ -117,9 +127,11 @@ def functions(sites: list[tuple[Position, str]], choices: Choices) -> dict[str, 
     def fr(s: Any, base: int, reference: int, stride: int, count: int, fresh: bytes, site: int) -> None:
         place = io(base, reference, stride, count, site)
         used = base + stride * count + place
+        if s[used] == 2:
+            raise FreedTwice(sites[site][0])
         if not s[used]:
-            raise ModelError("a record of a pool is freed twice", sites[site][0])
-        s[used] = 0
+            raise ModelError("a record of a pool is freed that was never allocated", sites[site][0])
+        s[used] = 2
         s[reference : reference + stride] = fresh
 
     def ld(s: Any, at: int, width: int) -> int:

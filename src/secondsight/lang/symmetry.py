@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 
 from secondsight.lang import ir, tree
 from secondsight.lang.layout import Layout
+from secondsight.lang.lifetime import Lifetimes, lifetimes_of
 from secondsight.lang.locks import Lock, RwLock
 from secondsight.lang.numbers import BASE, Kind, Numbers, Told
 from secondsight.lang.program import Program
@@ -154,7 +155,7 @@ def _looked(program: Program, array: Interchangeable) -> tuple[str, list[int]]:
     try:
         numbers_of(program, array)
         for function in functions:
-            _Checker(array).body(function.body)
+            _Checker(array, lifetimes_of(program)).body(function.body)
         _fits(array, functions)
     except Told as why:
         return str(why), []
@@ -204,8 +205,8 @@ def _reached(program: Program) -> Iterator[ir.Function]:
 class _Checker:
     """Looks for what tells records apart by their place."""
 
-    def __init__(self, array: Interchangeable) -> None:
-        self.of = array
+    def __init__(self, array: Interchangeable, lifetimes: Lifetimes) -> None:
+        self.of, self.lifetimes = array, lifetimes
 
     def body(self, body: list[ir.Stmt]) -> None:
         """All statements of a function."""
@@ -281,6 +282,8 @@ class _Checker:
                 raise Told("a generator goes over some of them")
             for item in items:
                 for part in tree.walk(item):
+                    if isinstance(part, ir.Load) and self.lifetimes.watches(part.addr):
+                        raise Told("a generator over them reads what may have been freed")
                     if not isinstance(part, _SAFE) and not (isinstance(part, ir.Unary) and part.op == "not"):
                         raise Told(f"a generator over them has {type(part).__name__} in it")
             bound = bound | {node.var}
@@ -309,7 +312,7 @@ def references(layout: Layout, names: Callable[[Type], bool]) -> Iterator[int]:
             if names(kind):
                 yield at
         elif isinstance(kind, RecordType):
-            for name, inner in kind.record.fields().items():
+            for name, inner in layout.machine.fields(kind.record).items():
                 yield from visit(inner, at + layout.offset(kind.record, name))
         elif isinstance(kind, ArrayType):
             for i in range(layout.machine.bound(kind.size)):

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import enum
 import typing
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from types import NoneType, UnionType
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Optional, TypeVar, Union
 
+from secondsight.lang.bits import MOST, Bits
 from secondsight.lang.errors import LangError
 
 if TYPE_CHECKING:
@@ -25,17 +27,22 @@ __all__ = [
     "ArrayType",
     "Bounds",
     "Char",
+    "End",
     "Errno",
+    "Index",
     "IntType",
     "RecordType",
     "Ref",
     "RefType",
+    "SizedInt",
     "Type",
     "ValueType",
     "resolve",
+    "sized",
 ]
 
 T = TypeVar("T")
+Size = Literal["index", "end", "bits"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +95,8 @@ class IntType:
         """The value in the words of the field: `'a'`, `-EBUSY`, `P2`, `UNMAP`."""
         if self.display == "bool":
             return "true" if value else "false"
+        if self.display == "bits":
+            return "{" + ", ".join(str(i) for i in range(value.bit_length()) if value >> i & 1) + "}"
         if self.display == "char":
             return repr(chr(value)) if value else "0"
         if self.display in ("errno", "pfn", "result") and value < 0:
@@ -104,6 +113,48 @@ class IntType:
             except ValueError:
                 return str(value)
         return str(value)
+
+
+@dataclass(frozen=True, slots=True)
+class SizedInt:
+    """An integer whose range follows from the size of an array, so that each machine has its own: see `sized`.
+
+    `index`: a place in it; `end`: a place or the one behind the last; `bits`: a set of places.
+    """
+
+    what: Size
+    size: int | str
+
+    def __str__(self) -> str:
+        return f"{ {'index': 'Index', 'end': 'End', 'bits': 'Bits'}[self.what]}[{self.size}]"
+
+    @property
+    def display(self) -> str:
+        """How its values are shown."""
+        return "bits" if self.what == "bits" else "int"
+
+    def show(self, value: int) -> str:
+        """The value in the words of the field."""
+        return IntType(0, 0, self.display).show(value)
+
+
+class _Sized:
+    """`Index["pages"]` in an annotation, `Index("pages")` within `Annotated[int, ...]`."""
+
+    def __init__(self, what: Size) -> None:
+        self.what = what
+
+    def __call__(self, size: int | str) -> SizedInt:
+        return SizedInt(self.what, size)
+
+    def __getitem__(self, size: Any) -> Any:
+        return Annotated[int, SizedInt(self.what, size_of(size))]
+
+
+Index = _Sized("index")
+"""A place in an array of a size or of a named bound."""
+End = _Sized("end")
+"""A place in an array, or the one behind its last: what a range ends with, and how many there are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,13 +195,13 @@ class ValueType:
     """An immutable bundle of scalars (`lang.Value`)."""
 
     value: type[Value]
-    fields: tuple[tuple[str, IntType | RefType], ...] = field(compare=False)
+    fields: tuple[tuple[str, IntType | SizedInt | RefType], ...] = field(compare=False)
 
     def __str__(self) -> str:
         return self.value.__name__
 
 
-Type = IntType | RefType | RecordType | ArrayType | ValueType
+Type = IntType | SizedInt | RefType | RecordType | ArrayType | ValueType
 
 LARGEST_NUMBER = (1 << 62) - 1
 """No number of a program lies further from 0: whatever runs it has room for it, and for the difference of two."""
@@ -173,6 +224,8 @@ def resolve(annotation: Any, *, embedded: bool = False) -> Type | None:
     if origin is Annotated:
         base, *extras = typing.get_args(annotation)
         for extra in extras:
+            if isinstance(extra, SizedInt):
+                return extra
             if isinstance(extra, Bounds):
                 if not -LARGEST_NUMBER <= extra.low <= extra.high <= LARGEST_NUMBER:
                     raise LangError(f"{extra}: a range from a low to a high bound is wanted, of numbers of 63 bits at most")
@@ -184,14 +237,15 @@ def resolve(annotation: Any, *, embedded: bool = False) -> Type | None:
             return RefType(members[0], nullable=True)
     if origin in (Array, Pool):
         element, size = (*typing.get_args(annotation), None)[:2]
-        if typing.get_origin(size) is Literal:
-            size = typing.get_args(size)[0]
+        size = size_of(size)
         if not isinstance(size, (int, str)):
             raise LangError(f"{annotation}: an array needs a size: Array[{element}, 8] or a bound's name, Literal['pages']")
         inner = resolve(element, embedded=True)
         if inner is None or isinstance(inner, (ValueType, ArrayType)):
             raise LangError(f"{annotation}: elements are integers, enums, references or records")
         return ArrayType(inner, size, pool=origin is Pool)
+    if origin is Bits:
+        return SizedInt("bits", size_of(typing.get_args(annotation)[0]))
     if annotation is bool:
         return BOOL
     if annotation is int:
@@ -210,5 +264,26 @@ def resolve(annotation: Any, *, embedded: bool = False) -> Type | None:
             return RecordType(annotation) if embedded else RefType(annotation, nullable=False)
     raise LangError(
         f"{annotation!r} is not a type of the language; it has bool, bounded integers (U8, Annotated[int, Bounds(lo, hi)]), "
-        "IntEnum and IntFlag classes, records, Ref[Record], Array[T, size] and Value classes"
+        "Index, End and Bits of a bound, IntEnum and IntFlag classes, records, Ref[Record], Array[T, size] and Value classes"
     )
+
+
+def size_of(size: Any) -> Any:
+    """A size as it is written in an annotation: a number, the name of a bound, or a `Literal` of either."""
+    return typing.get_args(size)[0] if typing.get_origin(size) is Literal else size
+
+
+def sized(kind: Type | None, bound: Callable[[int | str], int]) -> Any:
+    """A type with the ranges of one machine, which says by `bound` how large its arrays are. Raises `LangError`."""
+    match kind:
+        case SizedInt(what=what, size=size):
+            count = bound(size)
+            if what == "bits" and count > MOST:
+                raise LangError(f"{kind}: {size} is {count}, and a set has room for {MOST} places: lower the bound")
+            high = {"index": max(0, count - 1), "end": count, "bits": (1 << count) - 1}[what]
+            return IntType(0, high, kind.display)
+        case ArrayType(element=SizedInt() as element):
+            return ArrayType(sized(element, bound), kind.size, kind.pool)
+        case ValueType():
+            return ValueType(kind.value, tuple((name, sized(inner, bound)) for name, inner in kind.fields))
+    return kind

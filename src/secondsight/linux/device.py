@@ -37,4 +37,4 @@ def device_write(device: Driver, va: Va, frame: Frame, value: Char) -> None:
 @atomic
 def invalidation_waits(device: Driver, va: Va) -> bool:
     """For rules: whether an invalidation of `va` is going on that still waits for this driver's `invalidate` to return."""
-    return device.notifier.waiting & (1 << va) != 0
+    return va in device.notifier.waiting

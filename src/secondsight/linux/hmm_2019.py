@@ -145,7 +145,7 @@ def hmm_ranges_invalidate(hmm: Hmm, rng: Range) -> None:
     hmm.notifiers += 1
     for i in range(len(hmm_ranges)):
         item = hmm_ranges[i]
-        if item.hmm is hmm and not (rng.end < item.start or rng.start >= item.end):
+        if hmm_ranges.is_used(item) and item.hmm is hmm and not (rng.end < item.start or rng.start >= item.end):
             item.valid = False
 
 
@@ -155,7 +155,7 @@ def notifiers_decrement(hmm: Hmm) -> None:
     hmm.notifiers -= 1
     if hmm.notifiers == 0:
         for i in range(len(hmm_ranges)):
-            if hmm_ranges[i].hmm is hmm:
+            if hmm_ranges.is_used(hmm_ranges[i]) and hmm_ranges[i].hmm is hmm:
                 hmm_ranges[i].valid = True
 
 

@@ -26,7 +26,7 @@ from __future__ import annotations
 from enum import IntEnum
 from typing import Annotated, Literal
 
-from secondsight.lang import U8, Array, Bounds, Char, Errno, Record, Ref, RwLock, Value
+from secondsight.lang import U8, Array, Bits, Bounds, Char, End, Errno, Index, Record, Ref, RwLock, Value
 from secondsight.linux.errno import EAGAIN
 
 __all__ = [
@@ -57,16 +57,16 @@ __all__ = [
     "Vma",
 ]
 
-Va = Annotated[int, Bounds(0, 13)]
+Va = Annotated[int, Index("pages")]
 """A virtual page number: addresses are counted in pages."""
-VaEnd = Annotated[int, Bounds(0, 14)]
+VaEnd = Annotated[int, End("pages")]
 """A virtual page number just past a range."""
 Pgoff = Annotated[int, Bounds(0, 15)]
 """A page's place in a file, or a number of such pages."""
 Pfn = Annotated[int, Bounds(-128, 127, "pfn")]
 """A frame's number, or a negative errno in its stead."""
-PageBits = Annotated[int, Bounds(0, 16383)]
-"""One bit for each page of an address space."""
+PageBits = Bits[Literal["pages"]]
+"""A set of pages of an address space."""
 Count = Annotated[int, Bounds(0, 15)]
 """How many of something there are."""
 Seq = U8

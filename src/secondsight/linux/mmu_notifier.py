@@ -47,6 +47,7 @@ from typing import Annotated, Literal
 
 from secondsight.lang import (
     Array,
+    Bits,
     Bounds,
     Errno,
     Mutex,
@@ -439,7 +440,7 @@ def mn_itree_invalidate(mm: Mm, rng: Range) -> Errno:
             require(done or not rng.blockable, "notifier-failed", "invalidate() fails in a blockable range")
             following: Ref[Driver] = None
             if done:
-                sub.notifier.waiting &= ~page_bits(rng)
+                sub.notifier.waiting -= page_bits(rng)
                 following = mn_itree_inv_next(subs, sub, rng)
                 enter_callback(following, rng)
             else:
@@ -510,8 +511,8 @@ def hits(sub: Driver, rng: Range) -> bool:
 
 @atomic
 def page_bits(rng: Range) -> PageBits:
-    """The pages of `rng`, one bit each."""
-    return (1 << rng.end) - (1 << rng.start)
+    """The pages of `rng`."""
+    return Bits(range(rng.start, rng.end))
 
 
 @atomic
@@ -520,7 +521,7 @@ def forget_waiting(subs: Subscriptions, rng: Range) -> None:
     for i in range(len(subs.itree)):
         sub = subs.itree[i]
         if sub is not None:
-            sub.notifier.waiting &= ~page_bits(rng)
+            sub.notifier.waiting -= page_bits(rng)
 
 
 @atomic

@@ -164,7 +164,7 @@ class _Teller:
             if event.kind == "call":
                 self._called(stack, event, now, leaving, _returns_at_once(now.step.events, place))
                 leaving = False
-            else:
+            elif event.kind == "return":
                 self._returned(stack, event, now)
         for call in reversed(stack):
             if call.ended and call.frame not in now.afterwards:

@@ -22,7 +22,8 @@ from typing import Any
 
 import secondsight
 from secondsight.lang import Char, LangError, Record
-from secondsight.lang.plain import PlainStep, replay
+from secondsight.lang.errors import FreedTwice, UseAfterFree
+from secondsight.lang.plain import Event, PlainStep, replay
 from secondsight.lang.program import Counter, Program
 from secondsight.lang.reference import Reference
 from secondsight.lang.types import resolve
@@ -62,11 +63,12 @@ def mail_of(title: str, program: Program, violation: Violation) -> str:
 def _letter(title: str, program: Program, violation: Violation, found: str, numbered: bool) -> str:
     entries, steps = tell(program, violation.trace)
     entries += _end(program, violation, steps, entries)
+    _tell_free(entries, steps)
     if violation.loop:
         start = len(violation.trace) - violation.loop
         place = next((i for i, entry in enumerate(entries) if entry.step >= start), len(entries))
         entries.insert(place, Entry(violation.trace.steps[start].thread, 0, "(from here round for ever:)", step=start))
-    lines = textwrap.wrap(f"{title}: {_message(program, violation)}", WIDTH)
+    lines = textwrap.wrap(f"{title}: {_message(program, violation, steps)}", WIDTH)
     lines += _rule_line(program, violation, f"{found}{len(violation.trace)} steps")
     lines += ["", *columns(*_busy([thread.name for thread in program.threads], entries), numbered)]
     return "\n".join(line.rstrip() for line in lines) + "\n"
@@ -148,8 +150,40 @@ def _stuck(program: Program, trace: Trace) -> Iterator[tuple[int, Counter]]:
             yield thread, program.counters[number - 1]
 
 
-def _message(program: Program, violation: Violation) -> str:
-    """What went wrong; for a deadlock, who waits where."""
+def _freed(steps: list[PlainStep]) -> tuple[int, Event] | None:
+    """If the last step uses a record that was freed, or frees it again: the step that freed it, and how."""
+    error = steps[-1].error if steps else None
+    if not isinstance(error, (UseAfterFree, FreedTwice)):
+        return None
+    frees = [(n, e) for n, step in enumerate(steps) for e in step.events if e.kind == "free" and e.where == error.freed_at]
+    return frees[-1] if frees else None
+
+
+def _tell_free(entries: list[Entry], steps: list[PlainStep]) -> None:
+    """Give the line that freed the record a place in the story, if it has none."""
+    found = _freed(steps)
+    if found is None:
+        return
+    number, event = found
+    assert event.where is not None
+    place = f"{Path(event.where.file).name}:{event.where.line}"
+    if any(entry.step == number and entry.where == place for entry in entries):
+        return
+    text = statement(event.where.file, event.where.line)
+    after = next((i for i, entry in enumerate(entries) if entry.step > number), len(entries))
+    beside = entries[after - 1] if after and entries[after - 1].thread == steps[number].thread else None
+    depth = 0 if beside is None else beside.depth + 1
+    entries.insert(after, Entry(steps[number].thread, depth, text, place, number))
+
+
+def _message(program: Program, violation: Violation, steps: list[PlainStep]) -> str:
+    """What went wrong; for a deadlock, who waits where; of what was freed, which line freed it."""
+    found = _freed(steps)
+    if found is not None:
+        number, event = found
+        assert event.where is not None
+        by = f"; {program.threads[steps[number].thread].name} freed it at {_short_path(event.where.file)}:{event.where.line}"
+        return violation.message.removesuffix(by) + by
     if violation.rule != "deadlock":
         return violation.message
     waits = [f"{program.threads[t].name} in {c.function.name}()" for t, c in _stuck(program, violation.trace)]
@@ -231,7 +265,7 @@ def trace_to_json(program: Program, found: Violation, made_by: Mapping[str, Any]
         "kind": "trace",
         "made_by": dict(made_by),
         "rule": violation.rule,
-        "message": violation.message,
+        "message": violation.message if violation.rule == "deadlock" else _message(program, violation, steps),
         "loop": violation.loop,
         "threads": names,
         "steps": [

@@ -10,7 +10,7 @@ from functools import cache
 from typing import Any
 
 from secondsight.lang import LangError, Record, Value
-from secondsight.lang.types import IntType, Type, resolve
+from secondsight.lang.types import IntType, SizedInt, Type, resolve
 from secondsight.linux import SIGBUS, SIGSEGV
 
 __all__ = ["MILESTONES", "arguments", "call_text", "is_harness", "is_machinery", "is_written_by_hand", "lock_text", "page_or_error", "result", "short", "statement"]
@@ -119,7 +119,7 @@ def short(value: Any, kind: Type | None = None) -> str | None:
         return "true" if value else "false"
     if value is None:
         return "none" if kind is not None else None
-    if isinstance(kind, IntType):
+    if isinstance(kind, (IntType, SizedInt)):
         return kind.show(int(value))
     return str(getattr(value, "name", value))
 

@@ -34,7 +34,8 @@ typedef __int128 i128;
 
 enum { SS_CHOICES = 64, SS_ROUNDS = 1000 };
 enum { SS_BLOCKED = 1, SS_FAILED = 2 };
-enum { RULE = 1, RANGE, INDEX, NONE, CLASS, DIVISION, SHIFT, NOT_IN_ARRAY, FULL, FREED, NO_CHOICE, ROUNDS, CHOICES, STALE, TOO_LARGE };
+enum { RULE = 1, RANGE, INDEX, NONE, CLASS, DIVISION, SHIFT, NOT_IN_ARRAY, FULL, FREED, NO_CHOICE, ROUNDS, CHOICES, STALE, TOO_LARGE, AFTER_FREE, NOT_ALLOCATED };
+enum { USED = 1, WAS_FREED = 2 }; /* what the byte of a record of a pool says */
 
 /* What a step leaves behind: how it stopped, and the choices it made. */
 typedef struct {
@@ -90,8 +91,8 @@ static i64 io(ss_x *x, i64 base, i64 ref, i64 stride, i64 count, i32 site)
 static i64 al(ss_x *x, u8 *s, i64 base, i64 stride, i64 count, i32 site)
 {
 	for (i64 i = 0; i < count; i++)
-		if (!s[RD(base + stride * count + i)]) {
-			s[WR(base + stride * count + i)] = 1;
+		if (s[RD(base + stride * count + i)] != USED) {
+			s[WR(base + stride * count + i)] = USED;
 			return base + i * stride;
 		}
 	fail(x, FULL, site, count, 0, 0);
@@ -102,11 +103,11 @@ static void fr(ss_x *x, u8 *s, i64 base, i64 ref, i64 stride, i64 count, const u
 	i64 i = io(x, base, ref, stride, count, site);
 	if (x->stop)
 		return;
-	if (!s[RD(base + stride * count + i)]) {
-		fail(x, FREED, site, 0, 0, 0);
+	if (s[RD(base + stride * count + i)] != USED) {
+		fail(x, s[base + stride * count + i] == WAS_FREED ? FREED : NOT_ALLOCATED, site, 0, 0, 0);
 		return;
 	}
-	s[WR(base + stride * count + i)] = 0;
+	s[WR(base + stride * count + i)] = WAS_FREED;
 	for (i64 j = 0; j < stride; j++)
 		s[WR(ref + j)] = fresh[j];
 }
