@@ -254,7 +254,7 @@ class ExpressionLowering(Lowering):
             at = ir.Binary("min", ir.Binary("max", place, ZERO, IntType(0, max(0, kind.high)), where), _number(MOST), IntType(0, MOST), where)
         shifted = ir.Binary(">>", places, at, IntType(0, places.type.high), where)
         inside = ir.Compare("!=", ir.Binary("&", shifted, _number(1), IntType(0, 1), where), ZERO)
-        if 0 <= kind.low and kind.high <= MOST and most:
+        if kind.low >= 0 and kind.high <= MOST and most:
             return inside
         return ir.Logic("and", [inside, ir.Compare(">=", self.pure(place, node, "before `in`"), ZERO)])
 
