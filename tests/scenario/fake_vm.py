@@ -20,7 +20,7 @@ from secondsight.linux.page_alloc import frames
 from secondsight.scenario import Scenario, interpreter
 from secondsight.scenario.data import collect
 from secondsight.scenario.forced import Forced, Schedule
-from secondsight.scenario.model import program, value_of
+from secondsight.scenario.model import is_own, program, value_of
 
 HOLD = re.compile(r'\s*hold_point\("([^"]+)"\)')
 
@@ -162,7 +162,7 @@ class _Run:
         """The hold point that a thread is held at."""
         if not self.holding or thread >= len(self.names):
             return None
-        own = any(not op.kind.startswith("device_") for op in self.scenario.threads[thread].ops)
+        own = is_own(self.scenario.threads[thread])
         if own and interpreter.process.exiting:
             return None
         name = self.hold_name(thread)

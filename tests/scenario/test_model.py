@@ -85,3 +85,20 @@ def test_one_program_runs_every_operation() -> None:
     result, possible = outcomes(device_and_dax)
     assert result.verdict is Verdict.HOLDS
     assert {show_outcome(o) for o in possible} == {"cpu=D, seen=A"}
+
+
+def test_a_comparison_is_the_processs_own_for_it_reads_as_the_cpu_does() -> None:
+    s = Recorder()
+    a = s.mmap(pages=1)
+    gpu = s.device()
+
+    @s.thread
+    def ends() -> None:
+        s.exit()
+
+    @s.thread
+    def compares() -> None:
+        gpu.compare(a, into="alike")
+
+    _, possible = outcomes(s.scenario("compared", ""))
+    assert (("alike", "exited"),) in possible

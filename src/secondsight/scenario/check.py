@@ -86,6 +86,8 @@ class Checker:
             fail("makes a handle and has no name for it" if spec.makes else "makes no handle")
         if op.makes is None or spec.makes is None:
             return None
+        if spec.makes is HandleType.DEVICE and any(h.type is HandleType.DEVICE for h in self.handles.values()):
+            fail("there is a device already", "use one device: a scenario has one so far")
         if op.makes in self.handles:
             fail(f"handle {op.makes} exists already")
         if len(self.handles) == MAX_HANDLES:

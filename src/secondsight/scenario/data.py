@@ -183,8 +183,8 @@ def check(scenario: Scenario) -> None:
     """Raise ScenarioError unless the recorder could have made this scenario."""
     checker = Checker()
     seen: set[str] = {"setup", "final"}
-    if len(scenario.threads) > MAX_THREADS:
-        raise ScenarioError(f"{scenario.name}: more than {MAX_THREADS} threads")
+    if len(scenario.threads) + bool(scenario.final) > MAX_THREADS:
+        raise ScenarioError(f"{scenario.name}: more than {MAX_THREADS} threads, what runs after them counted")
     for thread in scenario.threads:
         if not thread.name.isidentifier() or thread.name in seen:
             raise ScenarioError(f"{scenario.name}: {thread.name!r} cannot name a thread, or names two")

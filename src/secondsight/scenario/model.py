@@ -16,6 +16,7 @@ from secondsight.devices.device import Device, open_device
 from secondsight.devices.mirror import Mirror
 from secondsight.lang.errors import LangError
 from secondsight.lang.locks import MAX_THREADS
+from secondsight.lang.modules import set_up
 from secondsight.lang.program import Program, Room, Thread
 from secondsight.lang.records import Machine, unwrap
 from secondsight.linux import LARGEST, bounds
@@ -71,7 +72,6 @@ MOST_PAGES = LARGEST["pages"]
 _OUTSIDERS = {
     "device_read",
     "device_write",
-    "device_compare",
     "device_open",
     "device_close",
     "oom_reap",
@@ -79,7 +79,7 @@ _OUTSIDERS = {
     "dax_invalidate",
     "dax_drain",
 }
-"""Operations that are not the process's own: a thread of only these outlives it."""
+"""Operations that are not the process's own: a thread of only these outlives it. `device_compare` is: the CPU's read is."""
 
 _ACCESSES = {"device_read", "device_write"}
 
@@ -285,10 +285,7 @@ def program(
     """
     encoder = Encoder(scenario, release)
     places = encoder.places
-    devices = [p.op for p in places if p.op.kind in _DEVICES]
-    if len(devices) > 1:
-        raise ScenarioError(f"{scenario.name}: {len(devices)} devices; the model has one", "use one device", devices[1].site)
-    has_device = bool(devices)
+    has_device = any(p.op.kind in _DEVICES for p in places)
     driver = (driver or Mirror) if has_device else None
     closes = closes and has_device
     waits = bool(scenario.final) or closes or any(p.op.kind == "exit" for p in places)
@@ -297,7 +294,7 @@ def program(
     )
     machine.rules = list(rules)
     alone = not scenario.threads
-    with _one_at_a_time, machine:
+    with _one_at_a_time, set_up(driver.__name__ if driver is not None else scenario.name), machine:
         if machine.bound("dax_devices"):  # there from the start, used or not: what is there is part of the shape
             len(dax_devices), len(pagemaps)
         mem_init()

@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
 
+from secondsight.lang.locks import MAX_THREADS
+
 __all__ = [
     "MAX_HANDLES",
     "MAX_OPS",
@@ -30,7 +32,6 @@ __all__ = [
 
 MAX_PAGES = 16  # of one memfd or mapping
 MAX_OPS = 64  # of one scenario
-MAX_THREADS = 8
 MAX_HANDLES = 32
 
 

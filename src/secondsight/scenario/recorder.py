@@ -74,13 +74,18 @@ class Recorder:
             raise ScenarioError(f"thread {name}: not a name", "give s.thread a function made with def", caller())
         if name in self._threads or name in ("setup", "final"):
             raise ScenarioError(f"thread {name}: the name is taken", "name the thread differently", caller())
-        if len(self._threads) == MAX_THREADS:
-            raise ScenarioError(f"thread {name}: there are {MAX_THREADS} already", "use fewer threads", caller())
+        self._count(f"thread {name}", len(self._threads) + bool(self._final))
         self._enter(name, f"thread {name}")
         self._threads[name] = []
         body()
         self._section = "done"
         return body
+
+    def _count(self, what: str, others: int) -> None:
+        """Refuse a thread too many; what runs after them is one."""
+        if others >= MAX_THREADS:
+            counted = f"there are {MAX_THREADS} threads already, what runs after them counted"
+            raise ScenarioError(f"{what}: {counted}", "use fewer threads", caller())
 
     def after(self, body: Callable[[], object] | None = None) -> _After:
         """What runs when every thread has ended: `with s.after():`, or a decorator on a function."""
@@ -334,6 +339,8 @@ class Recorder:
         made = OPS[kind].makes
         makes = None if made is None else f"{made.value}{self._made[made]}"
         values: dict[str, Value] = {name: self._value(kind, value, site) for name, value in args.items()}
+        if self._section == "final" and not self._final:
+            self._count("after()", len(self._threads))
         op = Op(kind, values, into, makes, site)
         handle = self._checker.add(self._section, op)
         if made is not None:
