@@ -11,6 +11,7 @@ from secondsight.lang.errors import (
     Refused,
     RuleBroken,
 )
+from secondsight.lang.functions import Functions, marker
 from secondsight.lang.locks import Mutex, RwLock, SpinLock
 from secondsight.lang.records import Array, Const, Machine, Pool, Record, Value, const, pool, shared, shared_array
 from secondsight.lang.types import I16, U8, U16, Bounds, Char, Errno, Ref
@@ -37,6 +38,7 @@ __all__ = [
     "Char",
     "Const",
     "Errno",
+    "Functions",
     "LangError",
     "LeftRange",
     "Machine",
@@ -59,6 +61,7 @@ __all__ = [
     "count",
     "current",
     "hold_point",
+    "marker",
     "out_of_records",
     "pool",
     "require",

@@ -11,7 +11,7 @@ from __future__ import annotations
 import functools
 import inspect
 import typing
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import GenericAlias, TracebackType
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar, cast, dataclass_transform, overload
@@ -439,6 +439,9 @@ class Machine:
 
     `bounds` gives the sizes of the arrays by name, `pools` how many records of a class that declares no pool of its own
     (a driver), `data` the contents of `const` tables. Within `with machine:` module-level state is this machine's.
+
+    `only`: of a table the only numbers that may be in it. What tests the table for others, or calls functions by it, is then
+    no part of the program.
     """
 
     def __init__(
@@ -446,7 +449,9 @@ class Machine:
         bounds: Mapping[str, int] | None = None,
         pools: Mapping[type[Record], int] | None = None,
         data: Mapping[str, Sequence[int]] | None = None,
+        only: Mapping[str, Iterable[int]] | None = None,
     ) -> None:
+        self.only = {name: tuple(sorted(set(numbers))) for name, numbers in (only or {}).items()}
         self.bounds = dict(bounds or {})
         self.data = {name: tuple(int(v) for v in row) for name, row in (data or {}).items()}
         self.pools = {cls: _pool_declaration(RecordType(cls), count) for cls, count in (pools or {}).items()}
