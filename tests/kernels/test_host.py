@@ -16,7 +16,7 @@ from secondsight.kernels.initramfs import AGENT, cpio, initramfs
 from secondsight.kernels.real_device import _NEEDING
 from secondsight.kernels.run import outcome_of
 from secondsight.scenario import OPS, Recorder, scenario
-from secondsight.scenario.model import _OUTSIDERS
+from secondsight.world.model import _OUTSIDERS
 
 RELEASE = "6.12.99-test"
 

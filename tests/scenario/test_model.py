@@ -8,8 +8,8 @@ import pytest
 
 from secondsight.lang import LangError
 from secondsight.scenario import Recorder, Scenario, load_expected, load_scenarios, scenario, show_outcome
-from secondsight.scenario.model import outcomes, program
 from secondsight.search import Limits, Verdict
+from secondsight.world.model import outcomes, program
 
 ROOT = Path(__file__).parents[2]
 FILES = sorted(

@@ -156,7 +156,7 @@ def _models(
 
 
 def _model(scenario: Scenario, searching: Searching, running: Running, release: str | None) -> Compared:
-    from secondsight.scenario.model import outcomes
+    from secondsight.world.model import outcomes
 
     def on_progress(progress: Any) -> None:
         running.say(search_progress(scenario.name, progress))
