@@ -163,7 +163,9 @@ REFUSED = [
     ("s.thread(T); s.mmap(pages=1)", "mmap: after a thread, outside every thread", "with s.after()"),
     ("s.thread(lambda: s.mmap(pages=1))", "thread <lambda>: not a name", "made with def"),
     ("s.thread(named('outer', s.thread, T))", "thread T inside outer", "do not nest"),
-    ("[s.thread(named(f't{i}')) for i in range(9)]", "thread t8: there are 8 already", "fewer"),
+    ("[s.thread(named(f't{i}')) for i in range(8)]", "thread t7: there are 7 threads already", "fewer"),
+    ("[s.thread(named(f't{i}')) for i in range(7)]; s.after(s.exit)", "after(): there are 7 threads already", "fewer"),
+    ("s.device(), s.device()", "device: there is a device already", "use one device"),
     ("[s.mmap(pages=1) for _ in range(33)]", "at most 32 handles", "split it"),
     (f"{A_MAPPING}; [s.read(a) for _ in range(64)]", "at most 64 operations", "split it"),
 ]

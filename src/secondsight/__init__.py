@@ -4,6 +4,7 @@ What a driver is written with; the rest is in `secondsight.lang` (the language),
 `secondsight.scenario` (recording scenarios) and `secondsight.contract` (the rules and the adversaries).
 """
 
+import secondsight.world.operations  # noqa: F401  whoever imports anything of secondsight has the operations
 from secondsight.devices import Device, DevicePageTable
 from secondsight.lang import Errno, Mutex, SpinLock, atomic
 from secondsight.linux.mm_types import Va

@@ -12,7 +12,7 @@ from secondsight.devices.mirror import Mirror
 from secondsight.kernels.jobs import Differs
 from secondsight.kernels.jobs import Forced as Run
 from secondsight.scenario import Recorder, Scenario, scenario
-from secondsight.scenario.forced import Schedule, Step, random_schedule
+from secondsight.world.forced import Schedule, Step, random_schedule
 
 
 def plan(number: int) -> Plan:

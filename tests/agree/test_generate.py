@@ -16,7 +16,8 @@ from secondsight.agree.source import source_of
 from secondsight.agree.strategies import scenarios
 from secondsight.scenario import Op, Recorder, Ref, Scenario, ScenarioError, load_scenarios, scenario
 from secondsight.scenario.data import check
-from secondsight.scenario.model import Encoder, outcomes
+from secondsight.world.encoder import Encoder
+from secondsight.world.model import outcomes
 
 QUICK = settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
 

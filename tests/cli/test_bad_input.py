@@ -88,3 +88,11 @@ def test_a_scenario_file_imports_what_lies_beside_it(tmp_path: Path) -> None:
     path = tmp_path / "scenarios.py"
     path.write_text("from beside_it import PAGES\nfrom secondsight import scenario\n\n@scenario\ndef maps(s):\n    s.mmap(pages=PAGES)\n")
     assert [one.name for one in load_scenarios(path)] == ["maps"]
+
+
+def test_an_error_in_a_drivers_set_up_names_its_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "driver.py"
+    path.write_text(HEAD + FAULT + "\n    def open(self, mm, start, end) -> int:\n        self.registre(mm)\n        return 0\n")
+    assert main(["check", str(path), "--adversary", "munmap"]) == 2
+    said = capsys.readouterr()
+    assert "driver.py:8: AttributeError" in said.err and "while Bad was set up" in said.err and not said.out

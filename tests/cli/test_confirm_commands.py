@@ -16,8 +16,8 @@ from secondsight.kernels.confirm import Confirmation, Confirmed
 from secondsight.lang.errors import LangError
 from secondsight.report.tables import decision_table, plain
 from secondsight.scenario import ScenarioError
-from secondsight.scenario.forced import CannotForce, Schedule, run_forced
 from secondsight.search import Trace, Verdict, Violation
+from secondsight.world.forced import CannotForce, Schedule, run_forced
 
 BROKEN = Violation("as-if-cpu", "", None, Trace((), ()))
 

@@ -98,12 +98,24 @@ def test_an_impossible_outcome_is_a_loud_failure(
     machine = FakeMachine()
     machine.seen = seen
     monkeypatch.setattr(run, "find_kernel", lambda name, path, headers=None: Kernel("fake", HOLE, "9.9-fake"))
-    monkeypatch.setattr(run, "boot", lambda kernel: machine)
+    monkeypatch.setattr(run, "boot", lambda kernel, module: machine)
     assert main(["run", str(HOLE), "--on", "fake", "--runs", "7"]) == code
     out = capsys.readouterr().out
     assert narrow(out)
     assert ("IMPOSSIBLE OUTCOME OBSERVED: seen=z (7 times)" in out) == (code == 1)
     assert "7 times" in out
+
+
+@pytest.mark.parametrize(("device", "module"), [("", False), ("\n    s.device().read(a, into='seen')", True)])
+def test_a_kernel_is_booted_with_the_module_where_a_scenario_has_a_device(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, device: str, module: bool
+) -> None:
+    path, asked = tmp_path / "one.py", []
+    path.write_text(f"from secondsight import scenario\n\n@scenario\ndef one(s):\n    a = s.mmap(pages=1){device}\n")
+    monkeypatch.setattr(run, "find_kernel", lambda name, path, headers=None: Kernel("fake", HOLE, "9.9-fake"))
+    monkeypatch.setattr(run, "boot", lambda kernel, module: asked.append(module) or FakeMachine())
+    main(["run", str(path), "--on", "fake", "--runs", "1"])
+    assert asked == [module]
 
 
 def test_settle_one_cell_with_its_trace() -> None:
@@ -192,7 +204,7 @@ def test_what_stops_a_kernel_loses_nothing_of_the_model(
     error: BaseException, code: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     monkeypatch.setattr(run, "find_kernel", lambda name, path, headers=None: Kernel("fake", HOLE, "9.9-fake"))
-    monkeypatch.setattr(run, "boot", lambda kernel: stops(error))
+    monkeypatch.setattr(run, "boot", lambda kernel, module: stops(error))
     assert main(["run", str(HOLE), "--on", "fake"]) == code
     assert "seen=a" in capsys.readouterr().out
 

@@ -17,8 +17,8 @@ from secondsight.devices import mirror
 from secondsight.kernels import VM
 from secondsight.kernels.confirm import Confirmed, confirm
 from secondsight.lang.reference import Reference
-from secondsight.scenario.forced import Schedule, run_forced
 from secondsight.search import Violation, breadth_first
+from secondsight.world.forced import Schedule, run_forced
 
 MY_GPU = Path(__file__).parents[2] / "examples" / "my_gpu.py"
 

@@ -13,8 +13,10 @@ import pytest
 from secondsight.kernels import Kernel, KernelError, boot, cache, catalog, debian, get, headers, packages
 from secondsight.kernels.encode import encode, shape, value_of
 from secondsight.kernels.initramfs import AGENT, cpio, initramfs
+from secondsight.kernels.real_device import _NEEDING
 from secondsight.kernels.run import outcome_of
 from secondsight.scenario import OPS, Recorder, scenario
+from secondsight.world.model import _OUTSIDERS
 
 RELEASE = "6.12.99-test"
 
@@ -295,8 +297,12 @@ def test_a_changed_agent_is_compiled_again(cache: Path) -> None:
 
 def test_the_agent_and_the_table_know_the_same_operations() -> None:
     table = (AGENT / "ops.c").read_text().split("kinds[] = {")[1].split("};")[0]
-    rows = dict(re.findall(r'\{"(\w+)", "(\w*)", \w+(?:, \w+)?\}', table))
-    assert rows == {kind: shape(kind) for kind, spec in OPS.items() if not spec.model_only}
+    rows = {name: rest for name, *rest in re.findall(r'\{"(\w+)", "(\w*)", \w+(?:, (\w+))?\}', table)}
+
+    def needs(kind: str) -> str:
+        return "" if kind.split("_")[0] not in _NEEDING else "OUTSIDE" if kind in _OUTSIDERS else "INSIDE"
+
+    assert rows == {kind: [shape(kind), needs(kind)] for kind, spec in OPS.items() if not spec.model_only}
 
 
 def test_the_lines_of_a_scenario() -> None:

@@ -19,11 +19,11 @@ from secondsight.kernels import VM, Kernel, KernelError
 from secondsight.kernels.confirm import Confirmed, confirm
 from secondsight.lang.reference import Reference
 from secondsight.scenario import Recorder
-from secondsight.scenario.forced import CannotForce, Forced, Schedule, Step, run_forced
-from secondsight.scenario.forced import schedule_of as counterexample
 from secondsight.scenario.holds import HOLDS, INSIDE, USUAL
-from secondsight.scenario.settled import ForcedModel, Node
 from secondsight.search import breadth_first
+from secondsight.world.forced import CannotForce, Forced, Schedule, Step, run_forced
+from secondsight.world.forced import schedule_of as counterexample
+from secondsight.world.settled import ForcedModel, Node
 
 Record = Callable[[Recorder], None]
 

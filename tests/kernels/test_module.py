@@ -23,8 +23,8 @@ from secondsight.kernels.qemu import Guest
 from secondsight.kernels.real_device import SOURCE, VARIANTS, built_for, points_header
 from secondsight.scenario import Recorder, Scenario, scenario
 from secondsight.scenario.holds import HOLDS, USUAL
-from secondsight.scenario.model import outcomes
 from secondsight.search import Verdict
+from secondsight.world.model import outcomes
 
 Step = tuple[str, dict[str, str]]
 

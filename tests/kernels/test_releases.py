@@ -20,7 +20,7 @@ from secondsight.kernels.initramfs import agent
 from secondsight.kernels.qemu import QEMU
 from secondsight.kernels.real_device import built_for, needs_module
 from secondsight.scenario import load_expected, load_scenarios, show_outcome
-from secondsight.scenario.model import outcomes
+from secondsight.world.model import outcomes
 
 REPO = Path(__file__).parents[2]
 FILES = [*sorted((REPO / "scenarios").glob("*.py")), REPO / "examples" / "hole_refilled.py"]

@@ -23,7 +23,7 @@ from secondsight.kernels.selftest import PROGRAMS, Ours, Report, our_scenarios, 
 from secondsight.kernels.selftest_table import TABLE, here
 from secondsight.kernels.tap import Verdict, verdicts
 from secondsight.scenario import Outcome, load_expected, load_scenarios
-from secondsight.scenario.model import outcomes
+from secondsight.world.model import outcomes
 
 SCENARIOS = Path(__file__).parents[2] / "scenarios"
 

@@ -21,11 +21,11 @@ from secondsight.lang.native import Native
 from secondsight.lang.program import Program
 from secondsight.lang.reference import Reference
 from secondsight.scenario import load_scenarios
-from secondsight.scenario.model import program as scenario_program
-from secondsight.scenario.model import watched
 from secondsight.search import Limits, Verdict, breadth_first
 from secondsight.search.native import native_search
 from secondsight.search.reduced import reduced_native, search_both
+from secondsight.world.model import program as scenario_program
+from secondsight.world.model import watched
 
 HOUSE = Path(__file__).parents[2]
 ALL = os.environ.get("SECONDSIGHT_REDUCTIONS") == "all"

@@ -17,10 +17,11 @@ from secondsight.devices.device import Device
 from secondsight.lang.instrument import instrumented
 from secondsight.lang.plain import PlainRun, WouldBlock
 from secondsight.linux.page_alloc import frames
-from secondsight.scenario import Scenario, interpreter
+from secondsight.scenario import Scenario
 from secondsight.scenario.data import collect
-from secondsight.scenario.forced import Forced, Schedule
-from secondsight.scenario.model import program, value_of
+from secondsight.world import tables
+from secondsight.world.forced import Forced, Schedule
+from secondsight.world.model import program, value_of
 
 HOLD = re.compile(r'\s*hold_point\("([^"]+)"\)')
 
@@ -116,7 +117,7 @@ class _Run:
         """One step of a thread; False if it blocks (then the run is made again up to here)."""
         before = self.hold_name(thread)
         device_use = self.late_use(thread) if before == "unlocked" else None
-        exiting = bool(interpreter.process.exiting)
+        exiting = bool(tables.process.exiting)
         try:
             done = self.run.step(thread)
         except WouldBlock:
@@ -131,7 +132,7 @@ class _Run:
             row, found = device_use
             self.late[row] = found if found != "same" or not self.late[row] else self.late[row]
         self.met(thread)
-        if interpreter.process.exiting and not exiting:
+        if tables.process.exiting and not exiting:
             for other, info in enumerate(self.scenario.threads):
                 stack = self.run.frames(other)
                 if other != thread and len(stack) > 1 and any(not o.kind.startswith("device_") for o in info.ops):
@@ -162,8 +163,8 @@ class _Run:
         """The hold point that a thread is held at."""
         if not self.holding or thread >= len(self.names):
             return None
-        own = any(not op.kind.startswith("device_") for op in self.scenario.threads[thread].ops)
-        if own and interpreter.process.exiting:
+        own = self.scenario.threads[thread].is_own()
+        if own and tables.process.exiting:
             return None
         name = self.hold_name(thread)
         return name if name in self.schedule.points else None
@@ -183,7 +184,7 @@ class _Run:
     # What is left.
 
     def left(self) -> Forced:
-        values = [int(interpreter.results[row].value) for row in range(len(self.places))]
+        values = [int(tables.results[row].value) for row in range(len(self.places))]
         words = [None if r in self.cut else value_of(p.op, v) for r, (p, v) in enumerate(zip(self.places, values, strict=True))]
         probe = []
         device = self.program.threads[0].arguments[3]

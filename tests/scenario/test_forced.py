@@ -13,7 +13,8 @@ from forced_world import DRIVERS, random_scenario
 from secondsight.devices import mirror
 from secondsight.lang.reference import Reference
 from secondsight.scenario import Recorder, Scenario, ScenarioError
-from secondsight.scenario.forced import (
+from secondsight.search import Violation, breadth_first
+from secondsight.world.forced import (
     CannotForce,
     Forced,
     NotFollowed,
@@ -25,9 +26,8 @@ from secondsight.scenario.forced import (
     schedule_of,
     shows,
 )
-from secondsight.scenario.model import outcomes, program
-from secondsight.scenario.settled import ForcedModel
-from secondsight.search import Violation, breadth_first
+from secondsight.world.model import outcomes, program
+from secondsight.world.settled import ForcedModel
 
 
 def device_scenario(*acts: str, read: bool = True) -> Scenario:

@@ -8,8 +8,8 @@ import pytest
 
 from secondsight.lang import LangError
 from secondsight.scenario import Recorder, Scenario, load_expected, load_scenarios, scenario, show_outcome
-from secondsight.scenario.model import outcomes, program
 from secondsight.search import Limits, Verdict
+from secondsight.world.model import outcomes, program
 
 ROOT = Path(__file__).parents[2]
 FILES = sorted(
@@ -85,3 +85,20 @@ def test_one_program_runs_every_operation() -> None:
     result, possible = outcomes(device_and_dax)
     assert result.verdict is Verdict.HOLDS
     assert {show_outcome(o) for o in possible} == {"cpu=D, seen=A"}
+
+
+def test_a_comparison_is_the_processs_own_for_it_reads_as_the_cpu_does() -> None:
+    s = Recorder()
+    a = s.mmap(pages=1)
+    gpu = s.device()
+
+    @s.thread
+    def ends() -> None:
+        s.exit()
+
+    @s.thread
+    def compares() -> None:
+        gpu.compare(a, into="alike")
+
+    _, possible = outcomes(s.scenario("compared", ""))
+    assert (("alike", "exited"),) in possible

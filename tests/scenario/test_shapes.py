@@ -16,10 +16,10 @@ from secondsight.lang.reference import Reference
 from secondsight.scenario import Scenario, load_scenarios
 from secondsight.scenario import model as scenario_model
 from secondsight.scenario.data import Outcome
-from secondsight.scenario.model import outcomes, program
 from secondsight.search import Limits, Verdict, auto, breadth_first
 from secondsight.search.auto import why_not_native
 from secondsight.search.native import native_search
+from secondsight.world.model import outcomes, program
 
 HOUSE = Path(__file__).parents[2]
 has_compiler = pytest.mark.skipif(why_not_native() is not None, reason="no C compiler")

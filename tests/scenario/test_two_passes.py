@@ -14,7 +14,7 @@ from secondsight.linux import EAGAIN
 from secondsight.linux import mmu_notifier as mn
 from secondsight.linux.mm_types import Finish, Range, Seq
 from secondsight.scenario import ScenarioError
-from secondsight.scenario.model import program
+from secondsight.world.model import program
 
 
 class TwoPasses(Mirror):

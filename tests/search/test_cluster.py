@@ -24,7 +24,6 @@ from secondsight.lang.plain import replay
 from secondsight.lang.program import Program, Thread, build
 from secondsight.lang.symmetry import symmetry_of
 from secondsight.scenario import load_scenarios
-from secondsight.scenario.model import program, watched
 from secondsight.search import Limits, Progress, Result, Verdict
 from secondsight.search.auto import How, search
 from secondsight.search.cluster import job_of, search_by
@@ -33,6 +32,7 @@ from secondsight.search.cluster_ray import hosts_at
 from secondsight.search.lock_order import LockOrder
 from secondsight.search.native import native_search
 from secondsight.search.strategy import DepthFirst
+from secondsight.world.model import program, watched
 
 HOUSE = Path(__file__).parents[2]
 sys.path.append(str(HOUSE / "tests" / "lang"))

@@ -36,13 +36,13 @@ from secondsight.lang import LangError
 from secondsight.lang.movers import Reductions
 from secondsight.lang.native import Native
 from secondsight.scenario import load_scenarios
-from secondsight.scenario.model import program, watched
 from secondsight.search import Limits, Progress, Result, Verdict
 from secondsight.search import reduced as reduced_module
 from secondsight.search.cluster import cluster_search, job_of, reduced_cluster_search
 from secondsight.search.cluster_ray import RayHosts, _open, hosts_at
 from secondsight.search.native import native_search
 from secondsight.search.reduced import reduced_search
+from secondsight.world.model import program, watched
 
 SMALL: dict[str, Any] = {"num_cpus": 1, "object_store_memory": 80 << 20, "include_dashboard": False}
 SOON = 40.0

@@ -25,12 +25,12 @@ from secondsight.lang.plain import replay
 from secondsight.lang.program import Program, Thread, build
 from secondsight.lang.reference import Reference
 from secondsight.scenario import load_scenarios
-from secondsight.scenario.model import program, watched
 from secondsight.search import Limits, Result, Verdict, breadth_first
 from secondsight.search.lock_order import LockOrder
 from secondsight.search.native import native_search
 from secondsight.search.reduced import reduced_search
 from secondsight.search.strategy import BreadthFirst, DepthFirst, RandomWalks, Strategy
+from secondsight.world.model import program, watched
 
 try:
     compiler()

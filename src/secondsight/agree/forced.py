@@ -23,8 +23,8 @@ from secondsight.kernels.jobs import Forced as Run
 from secondsight.lang import LangError
 from secondsight.linux.releases import version_of
 from secondsight.scenario import Outcome, Scenario, show_value
-from secondsight.scenario.forced import CannotForce, Forced, Schedule, Step, random_schedule, run_forced
 from secondsight.scenario.schedule import BLOCKED, ENDED
+from secondsight.world.forced import CannotForce, Forced, Schedule, Step, random_schedule, run_forced
 
 __all__ = ["DRIVERS", "HAS_A_VMA_LOCK", "NOT_COMPARED", "Plan", "both_told", "judge_forced", "plan_of", "replanned"]
 

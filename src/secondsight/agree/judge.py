@@ -16,13 +16,10 @@ from dataclasses import dataclass
 
 from secondsight.agree.store import AGREES, DISAGREES, NO_VERDICT, REFUSED
 from secondsight.lang import LangError
-from secondsight.lang.records import Machine
-from secondsight.linux.fork import mm_alloc, proc_caches_init
-from secondsight.linux.page_alloc import mem_init
-from secondsight.scenario import Outcome, Scenario, interpreter, show_outcome, show_value
+from secondsight.scenario import Outcome, Scenario, show_outcome, show_value
 from secondsight.scenario.data import ZERO
-from secondsight.scenario.model import encoded, outcomes, read_outcome
 from secondsight.search import Limits, Verdict
+from secondsight.world.model import only_outcome, outcomes
 
 __all__ = ["THROUGH_THE_TLB", "Answer", "ask", "both_answers", "judge", "only_outcome", "signature_of"]
 
@@ -54,21 +51,6 @@ def ask(scenario: Scenario, release: str | None = None, states: int = 300_000) -
     if result.verdict is Verdict.BROKEN and result.violation is not None:
         return Answer(possible, result.states, problem=f"{result.violation.rule}: {result.violation.message}")
     return Answer(possible, result.states, result.verdict is Verdict.HOLDS)
-
-
-def only_outcome(scenario: Scenario, release: str | None = None) -> Outcome:
-    """The outcome of a scenario without threads. Raises `LangError` where it does not fit the model."""
-    if scenario.threads:
-        raise ValueError(f"{scenario.name} has threads: it may have several outcomes")
-    bounds, data, count = encoded(scenario, release)
-    machine = Machine(bounds, data=data)
-    with machine:
-        mem_init()
-        proc_caches_init()
-        mm = mm_alloc()
-        interpreter.process.running = 1
-        interpreter.run_ops(0, count, mm, None, True)
-        return read_outcome(scenario, bytes(128 + result.value for result in interpreter.results))
 
 
 def judge(scenario: Scenario, answer: Answer, seen: Iterable[Outcome]) -> tuple[str, str]:

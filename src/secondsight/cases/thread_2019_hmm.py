@@ -18,8 +18,8 @@ from secondsight.devices import mirror, mirror_2019
 from secondsight.devices.device import Device
 from secondsight.lang.program import Program
 from secondsight.scenario import Mapping, Recorder, Scenario
-from secondsight.scenario.forced import CannotForce, schedule_of
 from secondsight.search import Verdict, Violation
+from secondsight.world.forced import CannotForce, schedule_of
 
 __all__ = ["DRIVERS", "TABLE", "scenario_of"]
 

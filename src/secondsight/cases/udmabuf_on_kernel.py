@@ -10,9 +10,9 @@ from collections.abc import Callable
 
 from secondsight.cases.table import Question
 from secondsight.scenario import Mapping, Recorder, Scenario
-from secondsight.scenario.forced import CannotForce, NotFollowed, Schedule, Step, run_forced
-from secondsight.scenario.settled import ForcedModel
 from secondsight.search import Violation
+from secondsight.world.forced import CannotForce, NotFollowed, Schedule, Step, run_forced
+from secondsight.world.settled import ForcedModel
 
 __all__ = ["PINNED", "on_kernel"]
 

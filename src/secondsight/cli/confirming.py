@@ -18,9 +18,9 @@ from secondsight.kernels.real_device import VARIANTS
 from secondsight.lang import LangError
 from secondsight.report import trace_from_json
 from secondsight.scenario import ScenarioError
-from secondsight.scenario.forced import CannotForce, schedule_of
 from secondsight.scenario.schedule import Forced, schedule_of_json
 from secondsight.search import Violation
+from secondsight.world.forced import CannotForce, schedule_of
 
 __all__ = ["CONFIRM_HELP", "Asking", "asking", "confirmation_json", "could_be_asked", "question_of_checked", "question_of_file", "show_confirmation"]
 

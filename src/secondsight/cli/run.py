@@ -21,6 +21,7 @@ from secondsight.cli.searching import Searching, notes, searches, told
 from secondsight.devices.device import Device
 from secondsight.kernels import Kernel, KernelError, Observation, boot
 from secondsight.kernels.confirm import Confirmed
+from secondsight.kernels.real_device import needs_module
 from secondsight.lang import LangError
 from secondsight.linux.releases import version_of
 from secondsight.report import SCHEMA, result_to_json
@@ -155,7 +156,7 @@ def _models(
 
 
 def _model(scenario: Scenario, searching: Searching, running: Running, release: str | None) -> Compared:
-    from secondsight.scenario.model import outcomes
+    from secondsight.world.model import outcomes
 
     def on_progress(progress: Any) -> None:
         running.say(search_progress(scenario.name, progress))
@@ -169,7 +170,7 @@ def _on_kernel(compared: list[Compared], kernel: Kernel, runs: int, seed: int, r
     """What one boot of the kernel showed of every scenario goes to `compared`; what has cut that short, to be raised later."""
     running.say(f"booting {kernel.name}")
     try:
-        with boot(kernel) as vm:
+        with boot(kernel, module=any(needs_module(one.scenario) for one in compared)) as vm:
             for number, one in enumerate(compared):
                 name = one.scenario.name
 

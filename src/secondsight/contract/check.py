@@ -32,9 +32,9 @@ from secondsight.lang.errors import LangError
 from secondsight.lang.modules import load
 from secondsight.lang.program import Program
 from secondsight.scenario import Scenario
-from secondsight.scenario.model import program, value_in, watched
 from secondsight.search import Limits, Progress, Result
 from secondsight.search.auto import By, search
+from secondsight.world.model import program, value_in, watched
 
 __all__ = ["RULES", "Checked", "Rule", "check", "check_scenario", "driver_program", "load_drivers", "own_rules", "pick", "rules_for"]
 
@@ -197,7 +197,7 @@ def check_scenario(
 
 def has_accessed(scenario: Scenario, result: Result) -> bool:
     """Whether an access of the device has succeeded in any final state that a search has seen."""
-    rows = [row for row, place in enumerate(scenario.places()) if place.op.kind in ("device_read", "device_write")]
+    rows = [row for row, place in enumerate(scenario.places()) if place.op.declared.accesses]
     return any(value_in(seen, row) >= 0 for seen in result.outcomes for row in rows)
 
 

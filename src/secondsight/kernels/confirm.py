@@ -23,10 +23,9 @@ from secondsight.kernels.errors import KernelError
 from secondsight.kernels.real_device import VARIANTS
 from secondsight.lang import LangError
 from secondsight.scenario.data import DIFFERS, Scenario, show_value
-from secondsight.scenario.forced import NotFollowed, run_forced
 from secondsight.scenario.holds import INSIDE, hold
-from secondsight.scenario.ops import OPS
 from secondsight.scenario.schedule import Forced, Schedule
+from secondsight.world.forced import NotFollowed, run_forced
 
 __all__ = ["Confirmation", "Confirmed", "Forcing", "confirm"]
 
@@ -71,7 +70,7 @@ def confirm(
 ) -> Confirmation:
     """Force a schedule on a real kernel, of `release`. `driver`: the class that the schedule's driver is. Raises KernelError
     when the guest dies."""
-    alone = next((p.op.kind for p in schedule.scenario.places() if OPS[p.op.kind].model_only), None)
+    alone = next((p.op.kind for p in schedule.scenario.places() if p.op.declared.model_only), None)
     if alone is not None:
         return Confirmation(Confirmed.CANNOT, f"{alone} is the model's alone: no real kernel runs it here", schedule)
     try:

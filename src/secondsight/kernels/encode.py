@@ -1,6 +1,6 @@
 """A scenario as the lines that the guest agent reads, and the agent's results as values.
 
-The encoding follows the types in `scenario.ops.OPS`: a number of pages, a page, seals and a page's
+The encoding follows the types of the operations' arguments (`scenario.ops.ArgType`): a number of pages, a page, seals and a page's
 value are one number, a file is its handle's number, an address is handle and page, ranges are their
 count and three numbers each, a flag is 0 or 1. -1 stands for an argument that is absent.
 
@@ -16,7 +16,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from secondsight.kernels.errors import KernelError
 from secondsight.scenario.data import DIFFERS, OK, SKIPPED, TORN, Scenario
 from secondsight.scenario.holds import by_number, hold
-from secondsight.scenario.ops import OPS, SEALS, ArgType, Op, Ref, Value
+from secondsight.scenario.ops import SEALS, ArgType, HandleType, Op, Ref, Value
 
 __all__ = ["Steps", "encode", "encode_steps", "pages_of", "place_of", "value_of"]
 
@@ -29,35 +29,12 @@ _SHORT = {"b": BLOCKED, "e": ENDED, "r": RUNNING}
 
 _ERRORS: dict[int, str] = dict(errno.errorcode) | {errno.EOPNOTSUPP: "EOPNOTSUPP"}  # the kernel's name; the C library has two for it
 
-_SHAPES = {
-    ArgType.COUNT: "n",
-    ArgType.PAGE: "n",
-    ArgType.HALVES: "n",
-    ArgType.VALUE: "n",
-    ArgType.SEALS: "n",
-    ArgType.FD: "h",
-    ArgType.MEMFD: "h",
-    ArgType.ADDRESS: "a",
-    ArgType.RANGES: "r",
-    ArgType.FLAG: "n",
-    ArgType.DEVICE: "h",
-    ArgType.PIN: "h",
-    ArgType.UDMABUF: "h",
-    ArgType.IMPORTER: "h",
-}
-
-
-def shape(kind: str) -> str:
-    """The argument encoding of an operation, in the letters of the agent's own table."""
-    return "".join(_SHAPES[arg.type] for arg in OPS[kind].args)
-
-
 def encode(scenario: Scenario, variant: str = "") -> str:
     """The lines that load a scenario into the agent. `variant`: the form of secondsight.ko's mirror that its device is.
     Raises KernelError for an operation that only the model has."""
     places = list(scenario.places())
     for place in places:
-        if OPS[place.op.kind].model_only:
+        if place.op.declared.model_only:
             raise KernelError(
                 f"{scenario.name}: {place.op.kind} cannot run on a real kernel yet",
                 "run it on the model: secondsight run without --on",
@@ -68,7 +45,7 @@ def encode(scenario: Scenario, variant: str = "") -> str:
     lines = [f"scenario {name} {len(made)} {len(scenario.threads)} {len(places)}"]
     if variant:
         lines.append(f"driver {variant}")
-    if any(place.op.kind == "device" for place in places):
+    if scenario.has_device:
         lines.append("probe " + " ".join(f"{number[handle]}+{page}" for handle, page in pages_of(scenario)))
     for place in places:
         section = place.section[0] if place.thread is None else place.thread
@@ -83,7 +60,8 @@ def pages_of(scenario: Scenario) -> list[tuple[str, int]]:
     pages = []
     for place in scenario.places():
         count = place.op.args.get("pages")
-        if place.op.kind == "mmap" and place.op.args["at"] is None and place.op.makes and isinstance(count, int):
+        makes_mapping = place.op.declared.makes is HandleType.MAPPING
+        if makes_mapping and place.op.args["at"] is None and place.op.makes and isinstance(count, int):
             pages += [(place.op.makes, page) for page in range(count)]
     return pages
 
@@ -120,16 +98,16 @@ def place_of(word: str | int) -> str:
 
 def _arguments(op: Op, number: dict[str, int]) -> list[int]:
     words: list[int] = []
-    for arg in OPS[op.kind].args:
-        words += _words(arg.type, op.args[arg.name], number)
+    for name, arg in op.declared.args.items():
+        words += _words(arg.type, op.args[name], number)
     return words
 
 
 def _words(type_: ArgType, value: Value, number: dict[str, int]) -> list[int]:
     if value is None:
-        return [-1, -1] if type_ is ArgType.ADDRESS else [-1]
+        return [-1] * (1 + (type_.shape == "a"))
     if isinstance(value, Ref):
-        return [number[value.handle], value.page] if type_ is ArgType.ADDRESS else [number[value.handle]]
+        return [number[value.handle], value.page] if type_.shape == "a" else [number[value.handle]]
     if isinstance(value, tuple):
         return [
             len(value),

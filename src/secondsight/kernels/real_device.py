@@ -15,6 +15,7 @@ from secondsight.kernels.catalog import Kernel
 from secondsight.kernels.modules import build_module
 from secondsight.scenario.data import Scenario
 from secondsight.scenario.holds import HOLDS
+from secondsight.scenario.ops import Needs
 
 __all__ = ["VARIANTS", "built_for", "needs_module", "points_header", "variant_of"]
 
@@ -29,8 +30,6 @@ VARIANTS: dict[type[Device], str] = {
 }
 """The drivers that the module has too, line by line, and what it calls them."""
 
-_NEEDING = ("device", "pin", "unpin", "importer")
-
 
 def variant_of(driver: type[Device] | None) -> str | None:
     """The module's name for a driver class (None: the reference mirror); None: the module does not have it."""
@@ -39,7 +38,7 @@ def variant_of(driver: type[Device] | None) -> str | None:
 
 def needs_module(scenario: Scenario) -> bool:
     """Whether a scenario has operations on the module's devices."""
-    return any(place.op.kind.split("_")[0] in _NEEDING for place in scenario.places())
+    return any(place.op.declared.needs is Needs.MODULE for place in scenario.places())
 
 
 def built_for(kernel: Kernel) -> Path:

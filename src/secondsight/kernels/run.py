@@ -30,6 +30,7 @@ from secondsight.kernels.qemu import Guest
 from secondsight.kernels.real_device import built_for, needs_module
 from secondsight.scenario.data import Outcome, Scenario
 from secondsight.scenario.holds import USUAL
+from secondsight.scenario.ops import Needs
 
 __all__ = ["VM", "Observation", "boot", "observe", "outcome_of"]
 
@@ -216,7 +217,7 @@ class VM:
     def _loading(self, job: Job) -> str:
         """The lines that load a job. Raises KernelError for one that this kernel cannot run; the guest is not asked."""
         scenario = job.scenario
-        if not self._guest.hello["udmabuf"] and any(p.op.kind.startswith("udmabuf") for p in scenario.places()):
+        if not self._guest.hello["udmabuf"] and any(p.op.declared.needs is Needs.UDMABUF for p in scenario.places()):
             raise KernelError(
                 f"kernel {self.release} has no /dev/udmabuf, which {scenario.name} needs",
                 "use a kernel with CONFIG_UDMABUF=y, such as linux-6.12",

@@ -23,8 +23,8 @@ from secondsight.kernels.run import VM, boot
 from secondsight.kernels.selftest_table import TABLE
 from secondsight.kernels.tap import NOT_RUN, Verdict, verdicts
 from secondsight.scenario import Scenario, load_scenarios, show_outcome
-from secondsight.scenario.model import outcomes
 from secondsight.search import Verdict as Searched
+from secondsight.world.model import outcomes
 
 __all__ = ["AGREES", "DIFFERS", "PROGRAMS", "Ours", "Report", "our_scenarios", "run_in", "selftest"]
 

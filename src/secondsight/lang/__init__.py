@@ -12,6 +12,7 @@ from secondsight.lang.errors import (
     Refused,
     RuleBroken,
 )
+from secondsight.lang.functions import Functions, marker
 from secondsight.lang.locks import Mutex, RwLock, SpinLock
 from secondsight.lang.records import Array, Const, Machine, Pool, Record, Value, const, pool, shared, shared_array
 from secondsight.lang.types import I16, U8, U16, Bounds, Char, End, Errno, Index, Ref
@@ -40,6 +41,7 @@ __all__ = [
     "Const",
     "End",
     "Errno",
+    "Functions",
     "Index",
     "LangError",
     "LeftRange",
@@ -63,6 +65,7 @@ __all__ = [
     "count",
     "current",
     "hold_point",
+    "marker",
     "out_of_records",
     "pool",
     "require",

@@ -10,6 +10,7 @@ from secondsight.lang import inline, ir, tree
 from secondsight.lang.builtin_calls import BuiltinLowering
 from secondsight.lang.errors import Position
 from secondsight.lang.facts import parameters_of
+from secondsight.lang.functions import Functions
 from secondsight.lang.locks import RwLock, spin_until, stand_in_queue
 from secondsight.lang.lowering import Bundle, Lowered, Static, describe
 from secondsight.lang.records import Record, Value
@@ -144,6 +145,10 @@ class CallLowering(BuiltinLowering):
         known, target = self.static(node.func)
         if known:
             return self.known_callee(node, target)
+        if isinstance(node.func, ast.Subscript):
+            known, functions = self.static(node.func.value)
+            if known and isinstance(functions, Functions):
+                return self.numbered(node, node.func, functions)
         if not isinstance(node.func, ast.Attribute):
             raise self.refuse(node, f"{describe(node.func)} is not a function known when the model is loaded", "a call by name")
         if isinstance(node.func.value, ast.Call) and self.static(node.func.value.func) == (True, super):
@@ -201,6 +206,26 @@ class CallLowering(BuiltinLowering):
         function = self.frontend.dispatch(record, node.func.attr, inside, where, self.exactly(given), method)
         rest = ast.copy_location(ast.Call(node.func, node.args[1:], node.keywords), node)
         return function, self.arguments(rest, function, [receiver], method)
+
+    def numbered(self, node: ast.Call, chosen: ast.Subscript, functions: Functions[Any]) -> tuple[ir.Function, list[ir.Expr]]:
+        """`ACTS[number](...)`: of the functions those that the number may stand for."""
+        number = self.pure(self.integer(chosen.slice), chosen.slice, "as a function's number")
+        allowed = self.frontend.machine.only.get(number.table) if isinstance(number, ir.TableItem) else None
+        assert isinstance(number.type, IntType)
+        numbers = list(range(number.type.low, number.type.high + 1) if allowed is None else allowed)
+        if not numbers or numbers[0] < 0 or numbers[-1] >= len(functions):
+            said = f"{describe(chosen.slice)} may be {numbers[0]} to {numbers[-1]}" if numbers else f"{describe(chosen.slice)} may be nothing"
+            raise self.refuse(chosen, f"{said}, and {functions.name} has {len(functions)} functions", "a number in range")
+        named = {n: functions[n] for n in numbers}
+        first, *others = (list(parameters_of(f).values()) for f in named.values())
+        for target, given in zip(list(named.values())[1:], others, strict=True):
+            if [(p.name, p.default) for p in given] != [(p.name, p.default) for p in first]:
+                raise self.refuse(
+                    node, f"{target.__qualname__} has other parameters than {named[numbers[0]].__qualname__}",
+                    f"the same names and defaults for every function of {functions.name}",
+                )  # fmt: skip
+        function = self.frontend.by_number(functions, named, number.type, bool(self.depth), self.where(node))
+        return function, [number, *self.arguments(node, function, [], named[numbers[0]])]
 
     def owner_of(self, node: ast.expr) -> type[Record] | None:
         """The record class that `Class.method` names, if it is one."""

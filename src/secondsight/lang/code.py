@@ -154,6 +154,10 @@ class Code:
             if row and not (table.low <= min(row) and max(row) <= table.high):
                 i, value = next((i, v) for i, v in enumerate(row) if not table.low <= v <= table.high)
                 raise LangError(f"{table.where}: {table.name}[{i}] is {value}, outside {table.kind}")
+            stray = next((v for v in row if table.name in machine.only and v not in machine.only[table.name]), None)
+            if stray is not None:
+                allowed = ", ".join(map(str, machine.only[table.name]))
+                raise LangError(f"{table.where}: {table.name} has {stray}, and was said to have only {allowed}")
             if len(row) > 32767:
                 raise LangError(f"{table.where}: the table {table.name} has more than 32767 elements")
 
@@ -167,7 +171,7 @@ def shared_code(
     """The code of a shape, made when it is first asked for."""
     entries = list(dict.fromkeys(entries))
     sizes = [(cls, d.kind.size) for cls, d in machine.pools.items() if isinstance(d.kind, ArrayType)]
-    rest = (sorted(machine.bounds.items()), list(machine.data), capacity, holds)
+    rest = (sorted(machine.bounds.items()), list(machine.data), sorted(machine.only.items()), capacity, holds)
     key = (tuple(entries), tuple(rules), tuple(sizes), repr(rest))
     found = _shared.pop(key, None)
     if found is None or not found.fits(machine):

@@ -15,6 +15,7 @@ from typing import Any
 from secondsight.lang import ir
 from secondsight.lang.errors import LangError, Position, Refused
 from secondsight.lang.facts import hints_of, parameters_of
+from secondsight.lang.functions import Functions
 from secondsight.lang.lowering import Widened, join
 from secondsight.lang.records import Const, Machine, Record, Shared
 from secondsight.lang.source import function_tree, refuse
@@ -24,6 +25,7 @@ from secondsight.lang.types import BOOL, ArrayType, IntType, RecordType, RefType
 __all__ = ["Frontend"]
 
 _ROUNDS = 200
+NUMBER = "number of the function"
 
 
 class Frontend:
@@ -37,6 +39,7 @@ class Frontend:
         self.rules = list(rules)
         self.instances: dict[tuple[Any, type[Record] | None, bool], ir.Function] = {}
         self.dispatches: dict[tuple[Any, type[Record], bool], ir.Function] = {}
+        self.numbered: dict[tuple[int, tuple[int, ...], IntType, bool], ir.Function] = {}
         self.stack: list[tuple[Any, type[Record] | None]] = []
         self._concretes: dict[type[Record], list[type[Record]]] = {}
         self.tables: dict[Const, Position] = {}
@@ -170,28 +173,68 @@ class Frontend:
                 raise refuse(where, f"{cls.__name__}.{name} returns {target.result}, another class's {result}", "one type")
             if result is not None and target.result is not None:
                 result = join(result, target.result)
-        made = ir.Function(f"{record.__name__}.{name}", None, record, is_atomic, params, result, where)
-        made.yields = any(t.yields for _, t in targets)
-        made.touches = any(t.touches for _, t in targets)
-        made.effects = any(t.effects for _, t in targets)
+        made = self._chooser(f"{record.__name__}.{name}", record, is_atomic, params, result, [t for _, t in targets], where)
         for cls, target in targets:
-            branch: list[ir.Stmt] = []
             arguments = [self._handed_on(p, v, where) for p, v in zip(params, target.params, strict=True)]
             arguments[0] = ir.Local(params[0], RefType(cls, False))
-            if target.yields:
-                passed = None if target.result is None else ir.Var("result", target.result, transient=True)
-                branch.append(ir.YieldCall(passed, target, arguments, where))
-                branch.append(ir.Return(None if passed is None else ir.Local(passed), where))
-            elif target.result is None:
-                branch += [ir.Eval(ir.Call(target, arguments, IntType(0, 0)), where), ir.Return(None, where)]
-            else:
-                branch.append(ir.Return(ir.Call(target, arguments, target.result), where))
-            made.body.append(ir.If(ir.ClassIs(ir.Local(params[0]), cls), branch, []))
+            made.body.append(ir.If(ir.ClassIs(ir.Local(params[0]), cls), self._passed_on(target, arguments, where), []))
         known = ", ".join(cls.__name__ for cls, _ in targets)
         message = f"{record.__name__}.{name} on a record that is none of {known}"
         made.body.append(ir.Require(ir.Constant(0, BOOL), "internal", message, where))
         made.body.append(ir.Return(None if result is None else ir.Constant(0, result), where))
         return made
+
+    def by_number(
+        self, functions: Functions[Any], named: dict[int, Any], number: IntType, is_atomic: bool, where: Position
+    ) -> ir.Function:
+        """One of several functions, called by its number, which is the first argument."""
+        key = (id(functions), tuple(named), number, is_atomic)
+        if key not in self.numbered:
+            targets = {n: self.instance(f, None, is_atomic, where) for n, f in named.items()}
+            self.numbered[key] = self._by_number(functions.name, targets, number, is_atomic, where)
+        return self.numbered[key]
+
+    def _by_number(self, name: str, targets: dict[int, ir.Function], kind: IntType, is_atomic: bool, where: Position) -> ir.Function:
+        """A function that branches on its first parameter."""
+        first, *others = targets.values()
+        result = first.result
+        for other in others:
+            same = [v.type for v in other.params] == [v.type for v in first.params]
+            if not same or (result is None) != (other.result is None):
+                raise refuse(where, f"{other.name} and {first.name} have other types", f"the same types for every function of {name}")
+            if result is not None and other.result is not None:
+                result = join(result, other.result)
+        params = [ir.Var(NUMBER, kind), *(ir.Var(v.name, v.type) for v in first.params)]
+        made = self._chooser(f"{name}[...]", None, is_atomic, params, result, list(targets.values()), where)
+        for number, target in targets.items():
+            arguments: list[ir.Expr] = [ir.Local(param) for param in params[1:]]
+            test = ir.Compare("==", ir.Local(params[0]), ir.Constant(number, IntType(number, number)))
+            made.body.append(ir.If(test, self._passed_on(target, arguments, where), []))
+        made.body.append(ir.Require(ir.Constant(0, BOOL), "internal", f"{name} has no function of that number here", where))
+        made.body.append(ir.Return(None if result is None else ir.Constant(0, result), where))
+        return made
+
+    @staticmethod
+    def _chooser(
+        name: str, record: type[Record] | None, is_atomic: bool, params: list[ir.Var], result: ir.Scalar | None,
+        targets: list[ir.Function], where: Position,
+    ) -> ir.Function:  # fmt: skip
+        """A function without a source, that calls one of some others."""
+        made = ir.Function(name, None, record, is_atomic, params, result, where)
+        made.yields = any(t.yields for t in targets)
+        made.touches = any(t.touches for t in targets)
+        made.effects = any(t.effects for t in targets)
+        return made
+
+    @staticmethod
+    def _passed_on(target: ir.Function, arguments: list[ir.Expr], where: Position) -> list[ir.Stmt]:
+        """Call a function and return what it returns."""
+        if target.yields:
+            passed = None if target.result is None else ir.Var("result", target.result, transient=True)
+            return [ir.YieldCall(passed, target, arguments, where), ir.Return(None if passed is None else ir.Local(passed), where)]
+        if target.result is None:
+            return [ir.Eval(ir.Call(target, arguments, IntType(0, 0)), where), ir.Return(None, where)]
+        return [ir.Return(ir.Call(target, arguments, target.result), where)]
 
     @staticmethod
     def _handed_on(param: ir.Var, wanted: ir.Var, where: Position) -> ir.Expr:

@@ -20,7 +20,8 @@ import os
 import sys
 import sysconfig
 import time
-from collections.abc import Iterable, Sequence
+import traceback
+from collections.abc import Iterable, Iterator, Sequence
 from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
 from pathlib import Path
 from types import CodeType, ModuleType
@@ -28,7 +29,7 @@ from typing import Any
 
 from secondsight.lang.errors import LangError
 
-__all__ = ["Files", "FromText", "is_installed", "is_ours", "load", "package_digest"]
+__all__ = ["Files", "FromText", "is_installed", "is_ours", "load", "package_digest", "set_up"]
 
 _BEGAN = time.time()
 _OURS = __name__.partition(".")[0]
@@ -167,6 +168,24 @@ def _drop_others(root: Path) -> None:
                     with contextlib.suppress(Exception):
                         look()
         del sys.modules[name]
+
+
+@contextlib.contextmanager
+def set_up(what: str) -> Iterator[None]:
+    """Setting something up runs a user's code in plain Python, where it is not checked yet: an error out of it is a `LangError` that
+    names the user's own line."""
+    try:
+        yield
+    except LangError:
+        raise
+    except Exception as error:
+        ours = str(Path(__file__).parents[1]) + os.sep
+        lines = [f for f in traceback.extract_tb(error.__traceback__) if not f.filename.startswith(ours) and not is_installed(f.filename)]
+        if not lines:
+            raise
+        where = f"{lines[-1].filename}:{lines[-1].lineno}"
+        reason = f"{where}: {type(error).__name__}: {error}"
+        raise LangError(f"{reason}\n    {lines[-1].line}\n  raised while {what} was set up, before any thread ran") from error
 
 
 # Content.

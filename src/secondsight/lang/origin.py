@@ -23,6 +23,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from secondsight.lang.facts import hints_of
+from secondsight.lang.functions import Functions
 from secondsight.lang.modules import Files, is_installed, is_ours, package_digest
 from secondsight.lang.records import Const, Record, Shared, Value, _SharedArray, _SharedRecord
 from secondsight.lang.types import ArrayType, Bounds, IntType, RecordType, RefType
@@ -121,7 +122,7 @@ class Origin:
             self._module(value, names)
         elif isinstance(value, type) and typing.get_origin(value) is None:
             self._class(value, names)
-        elif kind in (tuple, list):
+        elif kind in (tuple, list, Functions):
             self._tell(kind.__name__, len(value))
             for part in value:
                 self._value(part, names)

@@ -12,7 +12,7 @@ import functools
 import inspect
 import sys
 import typing
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import GenericAlias, TracebackType
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar, cast, dataclass_transform, overload
@@ -73,7 +73,7 @@ class Record:
         self = object.__new__(cls)
         slots = self.__dict__
         slots["_path"], slots["_machine"] = path, machine
-        for name, kind in machine.fields(cls).items():  # type: ignore[type-var]
+        for name, kind in machine.fields(cls).items():  # type: ignore[arg-type]
             slots[name] = _fresh(kind, machine, f"{path}.{name}", cls.default(name) if isinstance(kind, IntType) else 0)  # type: ignore[attr-defined]
         return self
 
@@ -501,6 +501,9 @@ class Machine:
 
     `bounds` gives the sizes of the arrays by name, `pools` how many records of a class that declares no pool of its own
     (a driver), `data` the contents of `const` tables. Within `with machine:` module-level state is this machine's.
+
+    `only`: of a table the only numbers that may be in it. What tests the table for others, or calls functions by it, is then
+    no part of the program.
     """
 
     def __init__(
@@ -508,7 +511,9 @@ class Machine:
         bounds: Mapping[str, int] | None = None,
         pools: Mapping[type[Record], int] | None = None,
         data: Mapping[str, Sequence[int]] | None = None,
+        only: Mapping[str, Iterable[int]] | None = None,
     ) -> None:
+        self.only = {name: tuple(sorted(set(numbers))) for name, numbers in (only or {}).items()}
         self.bounds = dict(bounds or {})
         self.data = {name: tuple(int(v) for v in row) for name, row in (data or {}).items()}
         self.pools = {cls: _pool_declaration(RecordType(cls), count) for cls, count in (pools or {}).items()}

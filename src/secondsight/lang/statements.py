@@ -13,10 +13,11 @@ from secondsight.lang.assigned import first_unassigned
 from secondsight.lang.blocks import BlockLowering, ends
 from secondsight.lang.errors import LangError, OutOfRecords, Position, Refused
 from secondsight.lang.facts import meaning_of, parameters_of
+from secondsight.lang.functions import is_marker
 from secondsight.lang.locks import operation, spin_until, stand_in_queue
 from secondsight.lang.lowering import Bundle, Place, describe
 from secondsight.lang.source import line_of
-from secondsight.lang.types import BOOL, ArrayType, IntType, RecordType, RefType, ValueType, resolve
+from secondsight.lang.types import BOOL, ArrayType, IntType, RecordType, RefType, SizedInt, ValueType, resolve
 from secondsight.lang.verbs import atomic, hold_point, out_of_records, require, wait_until
 
 __all__ = ["StatementLowering"]
@@ -43,9 +44,14 @@ _SAFE = (ir.Local, ir.Constant, ir.Compare, ir.Logic, ir.Unary)
 """Expressions on locals that cannot fail."""
 
 
-def _decided(test: ir.Expr) -> bool | None:
-    """The truth of a test on constants alone, such as the size of an array; None: it depends on more."""
+def _decided(test: ir.Expr, only: dict[str, tuple[int, ...]]) -> bool | None:
+    """The truth of a test on constants alone, such as the size of an array, or on a table of which is known what may be in it;
+    None: it depends on more."""
     match test:
+        case ir.Compare(op=op, left=ir.TableItem(table=table), right=right) if table in only:
+            b = _number(right)
+            found = set() if b is None else {bool(_COMPARE[op](a, b)) for a in only[table]}
+            return found.pop() if len(found) == 1 else None
         case ir.Constant(value=value):
             return bool(value)
         case ir.Compare(op=op, left=left, right=right):
@@ -100,7 +106,9 @@ class StatementLowering(BlockLowering):
             raise self.refuse(self.tree, "*args, **kwargs, keyword-only or positional-only parameters", "plain parameters")
         for decorator in self.tree.decorator_list:
             known, value = self.static(decorator.func if isinstance(decorator, ast.Call) else decorator)
-            if not (known and (value in (atomic, operation) or getattr(value, "__name__", "") in ("rule", "tracepoint"))):
+            if not (
+                known and (value in (atomic, operation) or is_marker(value) or getattr(value, "__name__", "") in ("rule", "tracepoint"))
+            ):
                 raise self.refuse(decorator, "a decorator other than @atomic, @rule, @tracepoint", "a plain function")
         try:
             hints = self.frontend.hints(source)
@@ -155,6 +163,7 @@ class StatementLowering(BlockLowering):
         if isinstance(kind, ValueType):
             parts = {}
             for field, inner in kind.fields:
+                assert not isinstance(inner, SizedInt)  # `type_of` has given it its range
                 var = ir.Var(f"{name}.{field}", inner)
                 self.function.params.append(var)
                 parts[field] = var
@@ -202,7 +211,7 @@ class StatementLowering(BlockLowering):
                 self.augmented(node, where)
             case ast.If():
                 test = self.truth(node.test)
-                decided = _decided(test)
+                decided = _decided(test, self.frontend.machine.only)
                 if decided is not None:  # by the bounds: what these bounds leave out is no part of the program
                     self.finish(where, [])
                     self.block(node.body if decided else node.orelse, self.out)

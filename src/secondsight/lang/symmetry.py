@@ -100,7 +100,9 @@ def symmetry_of(program: Program, watch: tuple[int, int] | None = None) -> tuple
     classes = {k for _, k in program.layout.records if getattr(k, "interchangeable", False)}
     for record in sorted(classes, key=lambda k: (k.__module__, k.__qualname__)):
         try:
-            arrays.append(_renamed_array(program, record, watch))
+            array = _renamed_array(program, record, watch)
+            if array.count - len(array.fixed) > 1:  # else there is nothing to rename
+                arrays.append(array)
         except Told as why:
             reasons.append(f"{record.__name__}: {why}")
     arrays.sort(key=lambda array: array.base)
@@ -137,8 +139,6 @@ def _renamed_array(program: Program, record: type[Record], watch: tuple[int, int
     if why_not:
         raise Told(why_not)
     array.fixed.update(fixed)
-    if array.count - len(array.fixed) < 2:
-        raise Told("fewer than two can be renamed")
     return array
 
 

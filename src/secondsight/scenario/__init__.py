@@ -20,7 +20,7 @@ from secondsight.scenario.data import (
     show_outcome,
     show_value,
 )
-from secondsight.scenario.ops import OPS, ArgType, HandleType, Op, OpSpec, Ref, ScenarioError
+from secondsight.scenario.ops import OPS, ArgType, HandleType, Op, Operation, Ref, ScenarioError
 from secondsight.scenario.recorder import Address, DeviceHandle, File, Mapping, Recorder, load_scenarios, scenario
 
 __all__ = [
@@ -37,7 +37,7 @@ __all__ = [
     "HandleType",
     "Mapping",
     "Op",
-    "OpSpec",
+    "Operation",
     "Outcome",
     "Place",
     "Recorder",

@@ -13,29 +13,21 @@ from secondsight.scenario.ops import (
     MAX_HANDLES,
     MAX_OPS,
     MAX_PAGES,
+    MAX_RANGES,
     OPS,
     SEALS,
-    Arg,
     ArgType,
     HandleType,
     Op,
+    Operation,
     Ref,
     ScenarioError,
 )
 
 __all__ = ["Checker", "Handle"]
 
-_ALLOWED = {
-    ArgType.ADDRESS: ((HandleType.MAPPING,), "mmap()"),
-    ArgType.MEMFD: ((HandleType.MEMFD,), "memfd_create()"),
-    ArgType.FD: ((HandleType.MEMFD, HandleType.UDMABUF, HandleType.DAX), "memfd_create() or udmabuf_create()"),
-    ArgType.DEVICE: ((HandleType.DEVICE,), "device()"),
-    ArgType.DAX: ((HandleType.DAX,), "dax()"),
-    ArgType.PIN: ((HandleType.PIN,), "pin()"),
-    ArgType.UDMABUF: ((HandleType.UDMABUF,), "udmabuf_create()"),
-    ArgType.IMPORTER: ((HandleType.IMPORTER,), "importer()"),
-}
-"""What an argument may refer to, and the operations that make it."""
+_NUMBERS = {ArgType.COUNT: (1, MAX_PAGES), ArgType.PAGE: (0, MAX_PAGES - 1), ArgType.HALVES: (0, 2 * MAX_PAGES - 1)}
+"""What numbers an argument may be."""
 
 
 @dataclass
@@ -68,16 +60,18 @@ class Checker:
         self.ops += 1
         if self.ops > MAX_OPS:
             fail(f"a scenario has at most {MAX_OPS} operations", "split it into several scenarios")
-        if set(op.args) != {arg.name for arg in spec.args}:
-            fail(f"has arguments {sorted(op.args)}", f"it takes {[arg.name for arg in spec.args]}")
-        for arg in spec.args:
-            value = op.args[arg.name]
+        if set(op.args) != set(spec.args):
+            fail(f"has arguments {sorted(op.args)}", f"it takes {list(spec.args)}")
+        if spec.in_setup and section != "setup":
+            fail(f"in {section}", "do it in the setup, before the threads")
+        for name, arg in spec.args.items():
+            value = op.args[name]
             if value is None and arg.optional:
                 continue
-            problem = self._problem(section, arg, value)
+            problem = self._problem(section, arg.type, value)
             if problem:
-                fail(f"{arg.name}: {problem[0]}", problem[1])
-        problem = self._range_problem(op)
+                fail(f"{name}: {problem[0]}", problem[1])
+        problem = self._range_problem(op, spec)
         if problem:
             fail(*problem)
         if op.into is not None:
@@ -86,15 +80,13 @@ class Checker:
             fail("makes a handle and has no name for it" if spec.makes else "makes no handle")
         if op.makes is None or spec.makes is None:
             return None
+        if spec.makes is HandleType.DEVICE and any(h.type is HandleType.DEVICE for h in self.handles.values()):
+            fail("there is a device already", "use one device: a scenario has one so far")
         if op.makes in self.handles:
             fail(f"handle {op.makes} exists already")
         if len(self.handles) == MAX_HANDLES:
             fail(f"a scenario has at most {MAX_HANDLES} handles", "split it into several scenarios")
-        pages = self._pages_made(op)
-        udmabuf = op.args.get("udmabuf")
-        if isinstance(udmabuf, Ref):
-            pages = self.handles[udmabuf.handle].pages
-        handle = Handle(op.makes, spec.makes, pages, section)
+        handle = Handle(op.makes, spec.makes, self._pages_made(op, spec), section)
         self.handles[op.makes] = handle
         return handle
 
@@ -109,37 +101,32 @@ class Checker:
             raise ScenarioError(reason, "give every result a name of its own", op.site)
         self.names[op.into] = op.site
 
-    def _problem(self, section: str, arg: Arg, value: object) -> tuple[str, str] | None:
+    def _problem(self, section: str, kind: ArgType, value: object) -> tuple[str, str] | None:
         """What is wrong with one argument by itself, and the remedy."""
-        kind = arg.type
-        if kind in (ArgType.COUNT, ArgType.PAGE):
-            low, high = (1, MAX_PAGES) if kind is ArgType.COUNT else (0, MAX_PAGES - 1)
+        if kind in _NUMBERS:
+            low, high = _NUMBERS[kind]
             if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
-                return f"{value!r} is not {kind.value}", f"give a number from {low} to {high}"
-        elif kind is ArgType.HALVES:
-            if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < 2 * MAX_PAGES:
-                return f"{value!r} is not {kind.value}", f"give a number from 0 to {2 * MAX_PAGES - 1}"
+                return f"{value!r} is not {kind.words}", f"give a number from {low} to {high}"
         elif kind is ArgType.VALUE:
             if not isinstance(value, str) or len(value) != 1 or not "!" <= value <= "~" or value == "0":
                 return (
-                    f"{value!r} is not {kind.value}",
+                    f"{value!r} is not {kind.words}",
                     "give one printable ASCII character other than 0 (0 is the zero page)",
                 )
         elif kind is ArgType.FLAG:
             if not isinstance(value, bool):
-                return f"{value!r} is not {kind.value}", "give True or False"
+                return f"{value!r} is not {kind.words}", "give True or False"
         elif kind is ArgType.SEALS:
             unknown = [s for s in value.split("|") if s and s not in SEALS] if isinstance(value, str) else [value]
             if unknown:
                 return f"unknown seal {unknown[0]!r}", f"join names with |: {', '.join(SEALS)}"
         elif kind is ArgType.RANGES:
-            if not isinstance(value, tuple) or not 1 <= len(value) <= 8:
-                return f"{value!r} is not a list of ranges", "give 1 to 8 of (fd, page, pages)"
-            parts = (Arg("fd", ArgType.FD), Arg("page", ArgType.PAGE), Arg("pages", ArgType.COUNT))
+            if not isinstance(value, tuple) or not 1 <= len(value) <= MAX_RANGES:
+                return f"{value!r} is not a list of ranges", f"give 1 to {MAX_RANGES} of (fd, page, pages)"
             for item in value:
                 if not isinstance(item, tuple) or len(item) != 3:
                     return f"{item!r} is not a range", "give (fd, page, pages)"
-                for part, inner in zip(parts, item, strict=True):
+                for part, inner in zip((ArgType.FD, ArgType.PAGE, ArgType.COUNT), item, strict=True):
                     found = self._problem(section, part, inner)
                     if found:
                         return found
@@ -148,14 +135,13 @@ class Checker:
         return None
 
     def _ref_problem(self, section: str, kind: ArgType, value: object) -> tuple[str, str] | None:
-        allowed, maker = _ALLOWED[kind]
-        remedy = f"give what {maker} of this scenario returned"
+        remedy = f"give what {kind.maker} of this scenario returned"
         handle = self.handles.get(value.handle) if isinstance(value, Ref) else None
         if not isinstance(value, Ref) or handle is None:
-            return f"{value!r} is not {kind.value} of this scenario", remedy
+            return f"{value!r} is not {kind.words} of this scenario", remedy
         is_mapping = handle.type is HandleType.MAPPING
-        if handle.type not in allowed:
-            return f"{value} is a {handle.type.value}, not {kind.value}", remedy
+        if handle.type not in kind.handles:
+            return f"{value} is a {handle.type.value}, not {kind.words}", remedy
         if is_mapping and not 0 <= value.page < handle.pages:
             return (
                 f"page {value.page} is outside {handle.name} (0 to {handle.pages - 1})",
@@ -168,36 +154,32 @@ class Checker:
             )
         return None
 
-    def _range_problem(self, op: Op) -> tuple[str, str] | None:
-        """Ranges that reach past the end of their mapping, file or pin."""
-        for arg, page in (("pin", op.args.get("page")), ("importer", op.args.get("page"))):
-            ref = op.args.get(arg)
-            if isinstance(ref, Ref) and isinstance(page, int) and page >= self.handles[ref.handle].pages:
-                return f"page {page} is outside {ref} (0 to {self.handles[ref.handle].pages - 1})", f"stay inside the {arg}"
-        pages, addr, fd = op.args.get("pages", 1), op.args.get("addr") or op.args.get("at"), op.args.get("fd")
-        if not isinstance(pages, int):
+    def _range_problem(self, op: Op, spec: Operation) -> tuple[str, str] | None:
+        """Ranges that reach past the end of their mapping, or of a file, a pin or an importer inside which they must lie."""
+        of = {arg.type: op.args[name] for name, arg in spec.args.items()}
+        file = next((ref for kind, ref in of.items() if kind.shape == "h" and isinstance(ref, Ref)), None)
+        address = of.get(ArgType.ADDRESS) or of.get(ArgType.PLACE)
+        page, pages = of.get(ArgType.PAGE, 0), of.get(ArgType.COUNT, 1)
+        if not isinstance(pages, int) or not isinstance(page, int):
             return None
-        if isinstance(addr, Ref):
-            size = self.handles[addr.handle].pages
-            if addr.page + pages > size:
-                return (
-                    f"{pages} pages from {addr} reach past its end ({size} pages)",
-                    "stay inside the mapping",
-                )
-        if op.kind == "fallocate_punch_hole" and isinstance(fd, Ref):
-            size, page = self.handles[fd.handle].pages, op.args["page"]
-            assert isinstance(page, int)
-            if page + pages > size:
-                return f"page {page + pages - 1} is outside {fd} (0 to {size - 1})", "stay inside the file"
+        if isinstance(address, Ref):
+            size = self.handles[address.handle].pages
+            if address.page + pages > size:
+                return f"{pages} pages from {address} reach past its end ({size} pages)", "stay inside the mapping"
+        if file is not None and any(arg.inside for arg in spec.args.values()):
+            handle = self.handles[file.handle]
+            if page + pages > handle.pages:
+                what = "file" if handle.type in ArgType.FD.handles else handle.type.value
+                return f"page {page + pages - 1} is outside {file} (0 to {handle.pages - 1})", f"stay inside the {what}"
         return None
 
-    @staticmethod
-    def _pages_made(op: Op) -> int:
-        ranges = op.args.get("ranges")
-        pages = sum(r[2] for r in ranges) if isinstance(ranges, tuple) else op.args.get("pages", 0)
-        if op.kind == "udmabuf_create_halves":
-            size = op.args["size"]
-            assert isinstance(size, int)
-            pages = (size + 1) // 2  # there is none: it is refused
+    def _pages_made(self, op: Op, spec: Operation) -> int:
+        """The size of the handle that an operation makes."""
+        if spec.pages_made is not None:
+            return spec.pages_made(op.args)
+        source = next((op.args[name] for name, arg in spec.args.items() if arg.type is ArgType.UDMABUF), None)
+        if isinstance(source, Ref):
+            return self.handles[source.handle].pages
+        pages = op.args.get("pages", 0)
         assert isinstance(pages, int)
         return pages

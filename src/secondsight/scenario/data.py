@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from secondsight.scenario.check import Checker
-from secondsight.scenario.ops import MAX_THREADS, Op, Ref, ScenarioError, Value
+from secondsight.scenario.ops import MAX_THREADS, HandleType, Op, Ref, ScenarioError, Value
 
 __all__ = [
     "DIFFERS",
@@ -51,6 +51,13 @@ class Thread:
     name: str
     ops: tuple[Op, ...]
 
+    def is_own(self, accesses: bool = False) -> bool:
+        """Whether it is the process's own: it does something that a device or the rest of the kernel does not do.
+
+        `accesses`: the device's accesses are the process's own.
+        """
+        return not self.ops or any(op.declared.own or (accesses and op.declared.accesses) for op in self.ops)
+
 
 @dataclass(frozen=True)
 class Place:
@@ -83,6 +90,11 @@ class Scenario:
     def outcomes(self) -> tuple[str, ...]:
         """The names that every outcome has, in the order of the operations."""
         return tuple(place.op.into for place in self.places() if place.op.into)
+
+    @property
+    def has_device(self) -> bool:
+        """Whether it has a device, of which a driver is asked for when it runs."""
+        return any(place.op.declared.makes is HandleType.DEVICE for place in self.places())
 
     def places(self) -> Iterator[Place]:
         """Every operation with its place: setup, each thread, final."""
@@ -183,8 +195,8 @@ def check(scenario: Scenario) -> None:
     """Raise ScenarioError unless the recorder could have made this scenario."""
     checker = Checker()
     seen: set[str] = {"setup", "final"}
-    if len(scenario.threads) > MAX_THREADS:
-        raise ScenarioError(f"{scenario.name}: more than {MAX_THREADS} threads")
+    if len(scenario.threads) + bool(scenario.final) > MAX_THREADS:
+        raise ScenarioError(f"{scenario.name}: more than {MAX_THREADS} threads, what runs after them counted")
     for thread in scenario.threads:
         if not thread.name.isidentifier() or thread.name in seen:
             raise ScenarioError(f"{scenario.name}: {thread.name!r} cannot name a thread, or names two")

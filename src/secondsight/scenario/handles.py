@@ -1,27 +1,30 @@
 """The handles that a scenario function gets from its recorder: files, addresses, devices, pins, importers.
 
-A handle's method notes an operation with the recorder that made it, as the recorder's own method of that name does.
+A handle's method notes an operation with the recorder that made it (`methods.py`), as the recorder's own method does.
 """
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from secondsight.scenario import methods
 from secondsight.scenario.check import Handle
-from secondsight.scenario.ops import Ref, ScenarioError
+from secondsight.scenario.methods import DeviceMethods, ImporterMethods, PinMethods
+from secondsight.scenario.ops import HandleType, Ref, ScenarioError
 
 if TYPE_CHECKING:
     from secondsight.scenario.recorder import Recorder
 
-__all__ = ["Address", "DeviceHandle", "File", "Importer", "Mapping", "Pin", "caller", "span"]
+__all__ = ["Address", "DeviceHandle", "File", "Importer", "Mapping", "Pin", "caller", "handle_for", "span"]
 
-INSIDE = {__file__}
+INSIDE = {__file__, methods.__file__}
 """The files whose frames are not the user's."""
 
 
 class File:
-    """A file descriptor of the scenario: a memfd or a udmabuf of `pages` pages."""
+    """A file descriptor of the scenario: a memfd, a udmabuf or a device of memory, of `pages` pages."""
 
     def __init__(self, recorder: Recorder, handle: Handle) -> None:
         self._recorder, self._handle = recorder, handle
@@ -31,7 +34,7 @@ class File:
         return self._handle.name
 
 
-class DeviceHandle:
+class DeviceHandle(DeviceMethods):
     """A device that mirrors the process's memory: what it reads and writes, it does through a page table of its own.
 
     Which driver it has is said when the scenario is run (`secondsight check FILE`).
@@ -43,37 +46,8 @@ class DeviceHandle:
     def __repr__(self) -> str:
         return self._handle.name
 
-    def read(self, addr: Address, *, into: str | None = None) -> None:
-        """The device loads one page's value. Fails with what the driver's `fault` returns."""
-        self._recorder.device_read(self, addr, into=into)
 
-    def write(self, addr: Address, value: str, *, into: str | None = None) -> None:
-        """The device stores `value` to one page."""
-        self._recorder.device_write(self, addr, value, into=into)
-
-    def compare(self, addr: Address, *, into: str | None = None) -> None:
-        """The CPU reads the page, then the device does: they must end alike. For `after()`."""
-        self._recorder.device_compare(self, addr, into=into)
-
-    def open(self, *, into: str | None = None) -> None:
-        """Somebody opens the device for the process. Fails with what the driver's `open` returns. On the model only."""
-        self._recorder.device_open(self, into=into)
-
-    def close(self, *, into: str | None = None) -> None:
-        """The driver's end: the device accesses nothing, and no callback runs, once this has returned."""
-        self._recorder.device_close(self, into=into)
-
-    def snapshot(self, addr: Address, *, into: str | None = None) -> None:
-        """What the driver finds at the page without a fault: `r`, `w` (writable as well) or `-`. On a real kernel only."""
-        self._recorder.device_snapshot(self, addr, into=into)
-
-    def exclusive(self, addr: Address, value: str, *, into: str | None = None) -> None:
-        """The device exchanges the page's value while no CPU can reach it (make_device_exclusive); the result is the old
-        value. -EOPNOTSUPP on a kernel without CONFIG_DEVICE_PRIVATE. On a real kernel only."""
-        self._recorder.device_exclusive(self, addr, value, into=into)
-
-
-class Pin:
+class Pin(PinMethods):
     """Pinned pages: what was at an address when it was pinned, whatever is there later. On a real kernel only."""
 
     def __init__(self, recorder: Recorder, handle: Handle) -> None:
@@ -83,20 +57,8 @@ class Pin:
     def __repr__(self) -> str:
         return self._handle.name
 
-    def read(self, page: int = 0, *, into: str | None = None) -> None:
-        """The device loads the value of the pin's page `page`. -EBADF once it is unpinned."""
-        self._recorder.pin_read(self, page, into=into)
 
-    def write(self, page: int, value: str, *, into: str | None = None) -> None:
-        """The device stores `value` to the pin's page `page`. -EPERM if it is pinned for reading, or the zero page."""
-        self._recorder.pin_write(self, page, value, into=into)
-
-    def unpin(self, *, into: str | None = None) -> None:
-        """unpin_user_pages(). -EBADF the second time."""
-        self._recorder.unpin(self, into=into)
-
-
-class Importer:
+class Importer(ImporterMethods):
     """A device that is attached to a udmabuf. On a real kernel only."""
 
     def __init__(self, recorder: Recorder, handle: Handle) -> None:
@@ -105,22 +67,6 @@ class Importer:
 
     def __repr__(self) -> str:
         return self._handle.name
-
-    def map(self, *, into: str | None = None) -> None:
-        """dma_buf_map_attachment(). -EBUSY when it is mapped."""
-        self._recorder.importer_map(self, into=into)
-
-    def unmap(self, *, into: str | None = None) -> None:
-        """dma_buf_unmap_attachment(). -EINVAL when it is not mapped."""
-        self._recorder.importer_unmap(self, into=into)
-
-    def read(self, page: int = 0, *, into: str | None = None) -> None:
-        """Load the value of the dma-buf's page `page` through the mapping. -EFAULT when it is not mapped."""
-        self._recorder.importer_read(self, page, into=into)
-
-    def close(self, *, into: str | None = None) -> None:
-        """dma_buf_detach(). -EBADF the second time."""
-        self._recorder.importer_close(self, into=into)
 
 
 class Address:
@@ -155,6 +101,22 @@ class Mapping(Address):
 
     def _span(self) -> int:
         return self.pages
+
+
+def handle_for(recorder: Recorder, handle: Handle) -> File | DeviceHandle | Pin | Importer | Mapping:
+    """The object that stands for a handle in a scenario function."""
+    return _CLASSES[handle.type](recorder, handle)
+
+
+_CLASSES: dict[HandleType, Callable[[Recorder, Handle], File | DeviceHandle | Pin | Importer | Mapping]] = {
+    HandleType.MEMFD: File,
+    HandleType.UDMABUF: File,
+    HandleType.DAX: File,
+    HandleType.MAPPING: Mapping,
+    HandleType.DEVICE: DeviceHandle,
+    HandleType.PIN: Pin,
+    HandleType.IMPORTER: Importer,
+}
 
 
 def span(addr: object, pages: int | None = None) -> int:

@@ -1,37 +1,44 @@
-"""The table of a scenario's operations, and what one recorded operation is.
+"""What an operation of a scenario is: its declaration, and one that was recorded.
 
-`OPS` is the one table: the recorder, the checks, the JSON form, the encoding sent to the guest agent
-and the model all read it. An operation is added by adding a row here and teaching the executors (the
-agent, the model) what it does; a method of its own on the recorder gives it a signature and a manual.
+An operation is declared once, in `world/operations/`. From its declaration come the recorder's and the handles' methods, the checks,
+the JSON form, what is sent to the guest agent and the agent's own table, what the model does and how large its machine
+is. `OPS` has all declarations: importing secondsight fills it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from enum import Enum
+
+from secondsight.lang.locks import MAX_THREADS
 
 __all__ = [
     "MAX_HANDLES",
     "MAX_OPS",
     "MAX_PAGES",
+    "MAX_RANGES",
     "MAX_THREADS",
     "OPS",
+    "REQUIRED",
     "SEALS",
     "Arg",
     "ArgType",
+    "Default",
     "HandleType",
+    "Needs",
     "Op",
-    "OpSpec",
+    "Operation",
     "Ref",
     "ScenarioError",
     "Value",
+    "declare",
 ]
 
 MAX_PAGES = 16  # of one memfd or mapping
 MAX_OPS = 64  # of one scenario
-MAX_THREADS = 8
 MAX_HANDLES = 32
+MAX_RANGES = 8  # of one list
 
 
 # F_SEAL_*, include/uapi/linux/fcntl.h
@@ -64,178 +71,58 @@ class HandleType(Enum):
 
 
 class ArgType(Enum):
-    """The type of an operation's argument, and how it is written in a scenario's data."""
+    """The type of an operation's argument: in words, how the agent reads it (n a number, h a handle, a an address: handle and
+    page, r ranges: their count and three numbers each), and what handles it may be, with the operations that make them."""
 
-    COUNT = "a number of pages"  # int
-    PAGE = "a page's number in a file"  # int
-    HALVES = "a number of half pages"  # int
-    VALUE = "a page's value"  # str of one character
-    SEALS = "seals"  # str, names joined by |
-    FD = "a memfd, udmabuf or dax device"  # Ref
-    DEVICE = "a device"  # Ref
-    DAX = "a dax device"  # Ref
-    PIN = "a pin"  # Ref
-    IMPORTER = "an importer"  # Ref
-    FLAG = "yes or no"  # bool
-    UDMABUF = "a udmabuf"  # Ref
-    MEMFD = "a memfd"  # Ref
-    ADDRESS = "an address"  # Ref with a page
-    RANGES = "ranges of memfds"  # tuple of (Ref, page, pages)
+    COUNT = "a number of pages", "n"  # int
+    PAGE = "a page's number in a file", "n"  # int
+    HALVES = "a number of half pages", "n"  # int
+    VALUE = "a page's value", "n"  # str of one character
+    SEALS = "seals", "n"  # str, names joined by |
+    FLAG = "yes or no", "n"  # bool
+    FD = "a memfd, udmabuf or dax device", "h", (HandleType.MEMFD, HandleType.UDMABUF, HandleType.DAX), "memfd_create() or udmabuf_create()"
+    MEMFD = "a memfd", "h", (HandleType.MEMFD,), "memfd_create()"
+    UDMABUF = "a udmabuf", "h", (HandleType.UDMABUF,), "udmabuf_create()"
+    DAX = "a dax device", "h", (HandleType.DAX,), "dax()"
+    DEVICE = "a device", "h", (HandleType.DEVICE,), "device()"
+    PIN = "a pin", "h", (HandleType.PIN,), "pin()"
+    IMPORTER = "an importer", "h", (HandleType.IMPORTER,), "importer()"
+    ADDRESS = "an address", "a", (HandleType.MAPPING,), "mmap()"  # Ref with a page
+    PLACE = "an address to map over", "a", (HandleType.MAPPING,), "mmap()"  # Ref with a page
+    RANGES = "ranges of memfds", "r"  # tuple of (Ref, page, pages)
+
+    def __init__(self, words: str, shape: str, handles: tuple[HandleType, ...] = (), maker: str = "") -> None:
+        self.words, self.shape, self.handles, self.maker = words, shape, handles, maker
+
+
+class Default(Enum):
+    """What an argument is that was not given, where that depends on the others."""
+
+    SPAN = "all of a mapping, one page of `a + k`"
+    REST = "the file's pages from `page` on; of anonymous memory those at `at`"
+
+
+REQUIRED = object()
 
 
 @dataclass(frozen=True)
 class Arg:
-    name: str
+    """An argument. `default`: of the recorder's method; `keyword`: there it is given by name; `optional`: it may be None in the data too;
+    `inside`: pages must lie inside the file."""
+
     type: ArgType
-    optional: bool = False  # may be None
+    default: object = REQUIRED
+    keyword: bool = False
+    optional: bool = False
+    inside: bool = False
 
 
-@dataclass(frozen=True)
-class OpSpec:
-    """One row of `OPS`: an operation's arguments, the handle it makes, and what it does."""
+class Needs(Enum):
+    """What a real kernel needs for an operation."""
 
-    args: tuple[Arg, ...]
-    makes: HandleType | None
-    doc: str
-    model_only: bool = False  # no real kernel can run it yet
-    kernel_only: bool = False  # the model cannot run it yet
-
-
-def _op(
-    doc: str, *args: Arg, makes: HandleType | None = None, model_only: bool = False, kernel_only: bool = False
-) -> OpSpec:
-    return OpSpec(args, makes, doc, model_only, kernel_only)
-
-
-OPS: dict[str, OpSpec] = {
-    "memfd_create": _op(
-        "a new memfd of zeros, sealed as asked",
-        Arg("pages", ArgType.COUNT),
-        Arg("seals", ArgType.SEALS),
-        makes=HandleType.MEMFD,
-    ),
-    "mmap": _op(
-        "map a file shared, or anonymous memory private; read and write",
-        Arg("fd", ArgType.FD, optional=True),
-        Arg("page", ArgType.PAGE),
-        Arg("pages", ArgType.COUNT),
-        Arg("at", ArgType.ADDRESS, optional=True),
-        makes=HandleType.MAPPING,
-    ),
-    "mmap_read_only": _op(
-        "map a file shared, or anonymous memory private; read only",
-        Arg("fd", ArgType.FD, optional=True),
-        Arg("page", ArgType.PAGE),
-        Arg("pages", ArgType.COUNT),
-        Arg("at", ArgType.ADDRESS, optional=True),
-        makes=HandleType.MAPPING,
-        model_only=True,
-    ),
-    "munmap": _op("unmap pages", Arg("addr", ArgType.ADDRESS), Arg("pages", ArgType.COUNT)),
-    "write": _op(
-        "store a value to each page in turn",
-        Arg("addr", ArgType.ADDRESS),
-        Arg("value", ArgType.VALUE),
-        Arg("pages", ArgType.COUNT),
-    ),
-    "read": _op("load one page's value", Arg("addr", ArgType.ADDRESS)),
-    "fallocate_punch_hole": _op(
-        "give pages of a memfd back; they read as zeros",
-        Arg("fd", ArgType.MEMFD),
-        Arg("page", ArgType.PAGE),
-        Arg("pages", ArgType.COUNT),
-    ),
-    "madvise_dontneed": _op("MADV_DONTNEED on a range", Arg("addr", ArgType.ADDRESS), Arg("pages", ArgType.COUNT)),
-    "udmabuf_create": _op(
-        "UDMABUF_CREATE: a dma-buf of a memfd's pages",
-        Arg("fd", ArgType.FD),
-        Arg("page", ArgType.PAGE),
-        Arg("pages", ArgType.COUNT),
-        makes=HandleType.UDMABUF,
-    ),
-    "udmabuf_create_halves": _op(
-        "UDMABUF_CREATE with an offset and a size in half pages: only whole pages are taken",
-        Arg("fd", ArgType.FD),
-        Arg("offset", ArgType.HALVES),
-        Arg("size", ArgType.HALVES),
-        makes=HandleType.UDMABUF,
-    ),
-    "udmabuf_create_list": _op(
-        "UDMABUF_CREATE_LIST: a dma-buf of several ranges, in order",
-        Arg("ranges", ArgType.RANGES),
-        makes=HandleType.UDMABUF,
-    ),
-    "add_seals": _op("fcntl(F_ADD_SEALS)", Arg("fd", ArgType.MEMFD), Arg("seals", ArgType.SEALS)),
-    "close": _op("close a file descriptor; mappings of it stay", Arg("fd", ArgType.FD)),
-    "exit": _op("end the process, with all its threads"),
-    "oom_reap": _op("the OOM reaper takes the process's private memory, without sleeping", model_only=True),
-    "device": _op("a device that mirrors the process's memory", makes=HandleType.DEVICE),
-    "closed_device": _op("a device that nobody has opened yet", makes=HandleType.DEVICE, model_only=True),
-    "device_open": _op("somebody opens the device for the process", Arg("device", ArgType.DEVICE), model_only=True),
-    "device_read": _op("the device loads one page's value", Arg("device", ArgType.DEVICE), Arg("addr", ArgType.ADDRESS)),
-    "device_write": _op(
-        "the device stores a value to one page",
-        Arg("device", ArgType.DEVICE),
-        Arg("addr", ArgType.ADDRESS),
-        Arg("value", ArgType.VALUE),
-    ),
-    "device_compare": _op(
-        "the device's access and the CPU's, with nothing else going on, must end alike",
-        Arg("device", ArgType.DEVICE),
-        Arg("addr", ArgType.ADDRESS),
-    ),
-    "device_close": _op("the driver unsubscribes from the process", Arg("device", ArgType.DEVICE)),
-    "device_snapshot": _op(
-        "what the driver finds at a page without a fault: r, w (writable as well) or - (nothing)",
-        Arg("device", ArgType.DEVICE),
-        Arg("addr", ArgType.ADDRESS),
-        kernel_only=True,
-    ),
-    "device_exclusive": _op(
-        "the device exchanges a page's value while no CPU can reach it; the result is the old one",
-        Arg("device", ArgType.DEVICE),
-        Arg("addr", ArgType.ADDRESS),
-        Arg("value", ArgType.VALUE),
-        kernel_only=True,
-    ),
-    "pin": _op(
-        "pin_user_pages: a device keeps the pages that are at an address now",
-        Arg("addr", ArgType.ADDRESS),
-        Arg("pages", ArgType.COUNT),
-        Arg("longterm", ArgType.FLAG),
-        Arg("write", ArgType.FLAG),
-        makes=HandleType.PIN,
-        kernel_only=True,
-    ),
-    "pin_read": _op("load the value of a pinned page", Arg("pin", ArgType.PIN), Arg("page", ArgType.PAGE), kernel_only=True),
-    "pin_write": _op(
-        "store a value to a pinned page",
-        Arg("pin", ArgType.PIN),
-        Arg("page", ArgType.PAGE),
-        Arg("value", ArgType.VALUE),
-        kernel_only=True,
-    ),
-    "unpin": _op("unpin_user_pages", Arg("pin", ArgType.PIN), kernel_only=True),
-    "importer": _op(
-        "a device that is attached to a udmabuf",
-        Arg("udmabuf", ArgType.UDMABUF),
-        makes=HandleType.IMPORTER,
-        kernel_only=True,
-    ),
-    "importer_map": _op("dma_buf_map_attachment", Arg("importer", ArgType.IMPORTER), kernel_only=True),
-    "importer_unmap": _op("dma_buf_unmap_attachment", Arg("importer", ArgType.IMPORTER), kernel_only=True),
-    "importer_read": _op(
-        "load one page's value through the mapping of the attachment",
-        Arg("importer", ArgType.IMPORTER),
-        Arg("page", ArgType.PAGE),
-        kernel_only=True,
-    ),
-    "importer_close": _op("dma_buf_detach", Arg("importer", ArgType.IMPORTER), kernel_only=True),
-    "dax": _op("device memory with a file to map", Arg("pages", ArgType.COUNT), makes=HandleType.DAX, model_only=True),
-    "dax_disable": _op("teardown: no new faults, no new references to the dev_pagemap", Arg("dax", ArgType.DAX), model_only=True),
-    "dax_invalidate": _op("teardown: every mapping of the device memory is zapped", Arg("dax", ArgType.DAX), model_only=True),
-    "dax_drain": _op("teardown: wait for the last reference, then the memory is gone", Arg("dax", ArgType.DAX), model_only=True),
-}
+    NOTHING = "nothing"
+    UDMABUF = "/dev/udmabuf"
+    MODULE = "secondsight.ko"
 
 
 @dataclass(frozen=True)
@@ -254,8 +141,61 @@ Value = int | str | Ref | tuple[Range, ...] | None
 
 
 @dataclass(frozen=True)
+class Operation:
+    """An operation's declaration. `manual`: what its method's docstring says.
+
+    `model_only`, `kernel_only`: the other side cannot run it yet. `in_setup`: only before the threads. `named`: it takes
+    `into=`. `own`: a thread of the process does it; otherwise a device or the rest of the kernel, and a thread of nothing else
+    outlives the process. `accesses`: it is a device's load or store. `loads`: its result is a page's value. `faults`: it fails
+    with a signal, as a CPU's access does. `remaps`: it changes what is mapped. `takes_away`: it takes pages away that were there.
+    `pages_made`: the size of the handle that it makes, if that is not its `pages`.
+    """
+
+    name: str
+    manual: str
+    args: Mapping[str, Arg] = field(default_factory=dict)
+    makes: HandleType | None = None
+    model_only: bool = False
+    kernel_only: bool = False
+    in_setup: bool = False
+    named: bool = True
+    own: bool = True
+    accesses: bool = False
+    loads: bool = False
+    faults: bool = False
+    remaps: bool = False
+    takes_away: bool = False
+    needs: Needs = Needs.NOTHING
+    pages_made: Callable[[Mapping[str, Value]], int] | None = None
+
+    @property
+    def shape(self) -> str:
+        """How the agent reads the arguments, a letter each."""
+        return "".join(arg.type.shape for arg in self.args.values())
+
+    @property
+    def of(self) -> HandleType | None:
+        """The handle whose method it is, if it is one's: that of a device, a pin or an importer that comes first."""
+        first = next(iter(self.args.values()), None)
+        kinds = (ArgType.DEVICE, ArgType.PIN, ArgType.IMPORTER)
+        return first.type.handles[0] if first is not None and first.type in kinds else None
+
+
+OPS: dict[str, Operation] = {}
+"""Every operation by its name."""
+
+
+def declare(operation: Operation) -> Operation:
+    """Add an operation to `OPS`."""
+    if operation.name in OPS:
+        raise ValueError(f"there is an operation {operation.name} already")
+    OPS[operation.name] = operation
+    return operation
+
+
+@dataclass(frozen=True)
 class Op:
-    """One operation: its kind (a row of `OPS`), its arguments, the outcome name its result goes
+    """One operation: its kind (a name in `OPS`), its arguments, the outcome name its result goes
     into, the handle it makes, and the file and line where the user wrote it."""
 
     kind: str
@@ -263,6 +203,11 @@ class Op:
     into: str | None = None
     makes: str | None = None
     site: tuple[str, int] = ("", 0)
+
+    @property
+    def declared(self) -> Operation:
+        """Its declaration."""
+        return OPS[self.kind]
 
     def __str__(self) -> str:
         def show(value: Value) -> str:

@@ -24,11 +24,12 @@ from secondsight.lang.types import IntType, RecordType
 from secondsight.linux import LARGEST
 from secondsight.linux.mm_types import Mm, Pte
 from secondsight.linux.page_alloc import frames
-from secondsight.scenario import interpreter
 from secondsight.scenario.data import Scenario, collect
 from secondsight.scenario.holds import USUAL
-from secondsight.scenario.model import Encoder, is_own, program, value_of, watched
 from secondsight.scenario.schedule import BLOCKED, ENDED, LATE, Forced
+from secondsight.world import tables
+from secondsight.world.encoder import Encoder
+from secondsight.world.model import program, value_in, value_of, watched
 
 __all__ = ["Broken", "Coarse", "ForcedModel", "Node", "TooManyInterleavings"]
 
@@ -88,7 +89,7 @@ class ForcedModel:
         self.places = self.encoder.places
         self.rows = len(self.places)
         self.names = [thread.name for thread in scenario.threads]
-        self.own = [is_own(thread) for thread in scenario.threads]
+        self.own = [thread.is_own() for thread in scenario.threads]
         sections = [p.section for p in self.places]
         self.first = [sections.index(name) if name in sections else self.rows for name in self.names]
         self._find()
@@ -107,9 +108,9 @@ class ForcedModel:
             assert isinstance(row.type, IntType)
             self.row_at.append((base + slots[row], layout.width(row.type), row.type.low))
         with machine:
-            process = layout.addresses[id(unwrap(interpreter.process))]
+            process = layout.addresses[id(unwrap(tables.process))]
             self.frames_at = [layout.addresses[id(frame)] for frame in frames]
-        self.exiting_at = process + layout.offset(interpreter.Process, "exiting")
+        self.exiting_at = process + layout.offset(tables.Process, "exiting")
         mm = layout.addresses[id(unwrap(self.mm))]
         self.pte_at = mm + layout.offset(Mm, "ptes")
         self.pte_size, self.pte_frame = layout.size(RecordType(Pte)), layout.offset(Pte, "frame")
@@ -261,11 +262,15 @@ class ForcedModel:
         """What a run that ended so leaves behind."""
         state, counts = node
         rows = self.rows
-        values = [byte - 128 for byte in state[self.results_at[0] : self.results_at[0] + rows]]
+        values = [self._value(state, row) for row in range(rows)]
         gone = counts[2 * rows :]
         words = [None if cut else value_of(p.op, v) for p, v, cut in zip(self.places, values, gone, strict=True)]
         late = tuple(LATE[n] for n in counts[rows : 2 * rows])
         return Forced(collect(self.scenario, words), counts[:rows], self._probe(state), late)
+
+    def _value(self, state: bytes, row: int) -> int:
+        """The result of an operation, by its row."""
+        return value_in(state[slice(*self.results_at)], row)
 
     def _probe(self, state: bytes) -> tuple[str, ...]:
         """The device's table beside the CPU's. A device that was closed has none."""
@@ -273,7 +278,7 @@ class ForcedModel:
         if device is None:
             return ()
         closes = [row for row, place in enumerate(self.places) if place.op.kind == "device_close"]
-        if any(state[self.results_at[0] + row] == 128 for row in closes):
+        if any(self._value(state, row) == 0 for row in closes):
             return ("none",) * self.encoder.pages
         layout = self.program.layout
         table = layout.addresses[id(unwrap(device))] + layout.offset(type(device), "page_table")

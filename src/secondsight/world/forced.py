@@ -21,8 +21,8 @@ from secondsight.lang.errors import LangError, ModelError
 from secondsight.scenario.data import DIFFERS, Scenario
 from secondsight.scenario.holds import INSIDE, USUAL, hold
 from secondsight.scenario.schedule import CannotForce, Forced, Schedule, Step, load_schedule
-from secondsight.scenario.settled import Coarse, ForcedModel, Node, TooManyInterleavings
 from secondsight.search import Violation
+from secondsight.world.settled import Coarse, ForcedModel, Node, TooManyInterleavings
 
 __all__ = [
     "CannotForce",
@@ -141,7 +141,7 @@ def free_schedule(scenario: Scenario, driver: type[Device] | None = None) -> Sch
 
 
 def _schedule(scenario: Scenario, driver: type[Device] | None, steps: list[Step], points: Iterable[str]) -> Schedule:
-    has_device = any(place.op.kind == "device" for place in scenario.places())
+    has_device = scenario.has_device
     return Schedule(scenario, (driver or Mirror).__name__ if has_device else None, tuple(steps), tuple(points))
 
 

@@ -1,0 +1,296 @@
+"""The recorder's and the handles' methods, one for each operation. Made from `world/operations/` by `make operations`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from secondsight.scenario.handles import Address, DeviceHandle, File, Importer, Mapping, Pin
+    from secondsight.scenario.recorder import Recorder
+
+__all__ = ["DeviceMethods", "ImporterMethods", "PinMethods", "RecorderMethods"]
+
+
+class RecorderMethods:
+    """Each notes an operation; what a handle's method does, too."""
+
+    def _operation(self, kind: str, into: str | None, **args: object) -> Any:
+        raise NotImplementedError
+
+    def mmap(
+        self,
+        fd: File | None = None,
+        *,
+        page: int = 0,
+        pages: int | None = None,
+        at: Address | None = None,
+        into: str | None = None,
+    ) -> Mapping:
+        """Map `pages` pages, readable and writable: shared, of `fd` from its page `page` on (by
+        default to its end), or without `fd` private anonymous memory.
+
+        The address is new, one that no earlier mapping had, unless `at` gives an address to map over
+        (MAP_FIXED): what is mapped there goes. A mapping may reach past the end of its memfd; a
+        touch there is SIGBUS. Fails with -EBADF (closed), -EINVAL (past the end of a udmabuf),
+        -EPERM (a write-sealed memfd).
+        """
+        made: Mapping = self._operation("mmap", into, fd=fd, page=page, pages=pages, at=at)
+        return made
+
+    def mmap_read_only(
+        self,
+        fd: File | None = None,
+        *,
+        page: int = 0,
+        pages: int | None = None,
+        at: Address | None = None,
+        into: str | None = None,
+    ) -> Mapping:
+        """`mmap` with PROT_READ alone: a store to it is SIGSEGV. On the model only."""
+        made: Mapping = self._operation("mmap_read_only", into, fd=fd, page=page, pages=pages, at=at)
+        return made
+
+    def munmap(self, addr: Address, *, pages: int | None = None, into: str | None = None) -> None:
+        """Unmap. Unmapping what is not mapped succeeds."""
+        self._operation("munmap", into, addr=addr, pages=pages)
+
+    def write(self, addr: Address, value: str, *, pages: int | None = None, into: str | None = None) -> None:
+        """Store `value` (one printable character, not 0) to each page in turn, one byte a page: a
+        store is a single step that nothing can come into the middle of. The first store that faults
+        ends it: SIGSEGV (not mapped), SIGBUS (past the end of the file)."""
+        self._operation("write", into, addr=addr, value=value, pages=pages)
+
+    def read(self, addr: Address, *, into: str | None = None) -> None:
+        """Load one page's value: the last one stored, or `0` for a page of zeros. Fails as `write` does.
+
+        A real kernel's page is also looked at behind its first byte, where nobody writes: anything
+        but zeros there is reported as `torn`.
+        """
+        self._operation("read", into, addr=addr)
+
+    def madvise_dontneed(self, addr: Address, *, pages: int | None = None, into: str | None = None) -> None:
+        """MADV_DONTNEED: anonymous pages read as zeros afterwards; a memfd's pages keep their
+        contents. Fails with -ENOMEM (not mapped), -EINVAL (a udmabuf's mapping)."""
+        self._operation("madvise_dontneed", into, addr=addr, pages=pages)
+
+    def memfd_create(self, pages: int, seals: str = "", *, into: str | None = None) -> File:
+        """A new memfd of `pages` (1 to 16) zero pages. `seals` names the seals it gets, joined by `|`:
+        seal, shrink, grow, write, future_write."""
+        made: File = self._operation("memfd_create", into, pages=pages, seals=seals)
+        return made
+
+    def fallocate_punch_hole(self, fd: File, *, page: int, pages: int = 1, into: str | None = None) -> None:
+        """Give `pages` pages of a memfd back. They read as zeros afterwards, through every mapping.
+        Fails with -EPERM (write-sealed), -EBADF (closed)."""
+        self._operation("fallocate_punch_hole", into, fd=fd, page=page, pages=pages)
+
+    def add_seals(self, fd: File, seals: str, *, into: str | None = None) -> None:
+        """Add seals (names as in `memfd_create`). Fails with -EPERM (sealed against sealing), -EBUSY
+        (a write seal, while the memfd is mapped writable or its pages are pinned), -EBADF (closed)."""
+        self._operation("add_seals", into, fd=fd, seals=seals)
+
+    def close(self, fd: File, *, into: str | None = None) -> None:
+        """Close a file descriptor. Its mappings stay. Fails with -EBADF (closed already)."""
+        self._operation("close", into, fd=fd)
+
+    def udmabuf_create(self, fd: File, *, page: int = 0, pages: int | None = None, into: str | None = None) -> File:
+        """A udmabuf of a memfd's pages, by default all of them. Fails with -EINVAL (no shrink seal, a
+        write or future_write seal, past the end) and -EBADFD (closed, or not a memfd)."""
+        made: File = self._operation("udmabuf_create", into, fd=fd, page=page, pages=pages)
+        return made
+
+    def udmabuf_create_halves(self, fd: File, *, offset: int, size: int, into: str | None = None) -> File:
+        """`udmabuf_create` with its offset and size counted in half pages. Fails with -EINVAL for an odd one too,
+        whatever the file is."""
+        made: File = self._operation("udmabuf_create_halves", into, fd=fd, offset=offset, size=size)
+        return made
+
+    def udmabuf_create_list(self, ranges: Sequence[tuple[File, int, int]], *, into: str | None = None) -> File:
+        """A udmabuf of up to 8 ranges (fd, page, pages), in order. Fails as `udmabuf_create` does."""
+        made: File = self._operation("udmabuf_create_list", into, ranges=ranges)
+        return made
+
+    def importer(self, udmabuf: File, *, into: str | None = None) -> Importer:
+        """A device attached to a udmabuf (dma_buf_attach). -EBADF: closed. On a real kernel only."""
+        made: Importer = self._operation("importer", into, udmabuf=udmabuf)
+        return made
+
+    def importer_map(self, importer: Importer, *, into: str | None = None) -> None:
+        """dma_buf_map_attachment(). -EBUSY when it is mapped. On a real kernel only."""
+        self._operation("importer_map", into, importer=importer)
+
+    def importer_unmap(self, importer: Importer, *, into: str | None = None) -> None:
+        """dma_buf_unmap_attachment(). -EINVAL when it is not mapped. On a real kernel only."""
+        self._operation("importer_unmap", into, importer=importer)
+
+    def importer_read(self, importer: Importer, page: int = 0, *, into: str | None = None) -> None:
+        """Load the value of the dma-buf's page `page` through the mapping. -EFAULT when it is not mapped. On a real kernel only."""
+        self._operation("importer_read", into, importer=importer, page=page)
+
+    def importer_close(self, importer: Importer, *, into: str | None = None) -> None:
+        """dma_buf_detach(). -EBADF the second time. On a real kernel only."""
+        self._operation("importer_close", into, importer=importer)
+
+    def exit(self) -> None:
+        """End the process and all its threads. Results that are missing then read `exited`."""
+        self._operation("exit", None)
+
+    def oom_reap(self) -> None:
+        """The OOM reaper takes the process's private memory, without sleeping. On the model only."""
+        self._operation("oom_reap", None)
+
+    def device(self) -> DeviceHandle:
+        """A device that mirrors the process's whole address space (in the setup)."""
+        made: DeviceHandle = self._operation("device", None)
+        return made
+
+    def closed_device(self) -> DeviceHandle:
+        """A device that nobody has opened yet (in the setup); `device.open()` does. On the model only."""
+        made: DeviceHandle = self._operation("closed_device", None)
+        return made
+
+    def device_open(self, device: DeviceHandle, *, into: str | None = None) -> None:
+        """Somebody opens the device for the process. Fails with what the driver's `open` returns. On the model only."""
+        self._operation("device_open", into, device=device)
+
+    def device_read(self, device: DeviceHandle, addr: Address, *, into: str | None = None) -> None:
+        """The device loads one page's value. Fails with what the driver's `fault` returns."""
+        self._operation("device_read", into, device=device, addr=addr)
+
+    def device_write(self, device: DeviceHandle, addr: Address, value: str, *, into: str | None = None) -> None:
+        """The device stores `value` to one page."""
+        self._operation("device_write", into, device=device, addr=addr, value=value)
+
+    def device_compare(self, device: DeviceHandle, addr: Address, *, into: str | None = None) -> None:
+        """The CPU reads the page, then the device does: both get the same value, or both fail (rule as-if-cpu). For
+        `after()`, when nothing else goes on."""
+        self._operation("device_compare", into, device=device, addr=addr)
+
+    def device_close(self, device: DeviceHandle, *, into: str | None = None) -> None:
+        """The driver unsubscribes: the device accesses nothing, and no callback runs, once this has returned."""
+        self._operation("device_close", into, device=device)
+
+    def device_snapshot(self, device: DeviceHandle, addr: Address, *, into: str | None = None) -> None:
+        """What the driver finds at the page without a fault: `r`, `w` (writable as well) or `-` (nothing). On a real kernel only."""
+        self._operation("device_snapshot", into, device=device, addr=addr)
+
+    def device_exclusive(self, device: DeviceHandle, addr: Address, value: str, *, into: str | None = None) -> None:
+        """The device exchanges the page's value while no CPU can reach it (make_device_exclusive); the result is the old
+        value. -EOPNOTSUPP on a kernel without CONFIG_DEVICE_PRIVATE. On a real kernel only."""
+        self._operation("device_exclusive", into, device=device, addr=addr, value=value)
+
+    def pin(
+        self, addr: Address, *, pages: int | None = None, longterm: bool = False, write: bool = True, into: str | None = None
+    ) -> Pin:
+        """pin_user_pages(), with FOLL_LONGTERM or without, for writing or for reading only. -EFAULT: not mapped. On a real kernel only."""
+        made: Pin = self._operation("pin", into, addr=addr, pages=pages, longterm=longterm, write=write)
+        return made
+
+    def pin_read(self, pin: Pin, page: int = 0, *, into: str | None = None) -> None:
+        """The device loads the value of the pin's page `page`. -EBADF once it is unpinned. On a real kernel only."""
+        self._operation("pin_read", into, pin=pin, page=page)
+
+    def pin_write(self, pin: Pin, page: int, value: str, *, into: str | None = None) -> None:
+        """The device stores `value` to the pin's page `page`. -EPERM if it is pinned for reading, or the zero page. On a real
+        kernel only."""
+        self._operation("pin_write", into, pin=pin, page=page, value=value)
+
+    def unpin(self, pin: Pin, *, into: str | None = None) -> None:
+        """unpin_user_pages(): the device gives the pages back. -EBADF the second time. On a real kernel only."""
+        self._operation("unpin", into, pin=pin)
+
+    def dax(self, pages: int) -> File:
+        """Device memory (`dev_pagemap`) of `pages` pages, with a file to map (in the setup). Taken away by `dax_disable`,
+        `dax_invalidate` and `dax_drain`. On the model only."""
+        made: File = self._operation("dax", None, pages=pages)
+        return made
+
+    def dax_disable(self, dax: File) -> None:
+        """Teardown of device memory: no new faults, no new references to its dev_pagemap. On the model only."""
+        self._operation("dax_disable", None, dax=dax)
+
+    def dax_invalidate(self, dax: File) -> None:
+        """Teardown of device memory: every mapping of it is zapped. On the model only."""
+        self._operation("dax_invalidate", None, dax=dax)
+
+    def dax_drain(self, dax: File) -> None:
+        """Teardown of device memory: wait for the last reference, then the memory is gone. On the model only."""
+        self._operation("dax_drain", None, dax=dax)
+
+
+class DeviceMethods:
+    """What a device does."""
+
+    _recorder: Recorder
+
+    def open(self, *, into: str | None = None) -> None:
+        """Somebody opens the device for the process. Fails with what the driver's `open` returns. On the model only."""
+        self._recorder._operation("device_open", into, device=self)
+
+    def read(self, addr: Address, *, into: str | None = None) -> None:
+        """The device loads one page's value. Fails with what the driver's `fault` returns."""
+        self._recorder._operation("device_read", into, device=self, addr=addr)
+
+    def write(self, addr: Address, value: str, *, into: str | None = None) -> None:
+        """The device stores `value` to one page."""
+        self._recorder._operation("device_write", into, device=self, addr=addr, value=value)
+
+    def compare(self, addr: Address, *, into: str | None = None) -> None:
+        """The CPU reads the page, then the device does: both get the same value, or both fail (rule as-if-cpu). For
+        `after()`, when nothing else goes on."""
+        self._recorder._operation("device_compare", into, device=self, addr=addr)
+
+    def close(self, *, into: str | None = None) -> None:
+        """The driver unsubscribes: the device accesses nothing, and no callback runs, once this has returned."""
+        self._recorder._operation("device_close", into, device=self)
+
+    def snapshot(self, addr: Address, *, into: str | None = None) -> None:
+        """What the driver finds at the page without a fault: `r`, `w` (writable as well) or `-` (nothing). On a real kernel only."""
+        self._recorder._operation("device_snapshot", into, device=self, addr=addr)
+
+    def exclusive(self, addr: Address, value: str, *, into: str | None = None) -> None:
+        """The device exchanges the page's value while no CPU can reach it (make_device_exclusive); the result is the old
+        value. -EOPNOTSUPP on a kernel without CONFIG_DEVICE_PRIVATE. On a real kernel only."""
+        self._recorder._operation("device_exclusive", into, device=self, addr=addr, value=value)
+
+
+class PinMethods:
+    """What a pin does."""
+
+    _recorder: Recorder
+
+    def read(self, page: int = 0, *, into: str | None = None) -> None:
+        """The device loads the value of the pin's page `page`. -EBADF once it is unpinned. On a real kernel only."""
+        self._recorder._operation("pin_read", into, pin=self, page=page)
+
+    def write(self, page: int, value: str, *, into: str | None = None) -> None:
+        """The device stores `value` to the pin's page `page`. -EPERM if it is pinned for reading, or the zero page. On a real
+        kernel only."""
+        self._recorder._operation("pin_write", into, pin=self, page=page, value=value)
+
+    def unpin(self, *, into: str | None = None) -> None:
+        """unpin_user_pages(): the device gives the pages back. -EBADF the second time. On a real kernel only."""
+        self._recorder._operation("unpin", into, pin=self)
+
+
+class ImporterMethods:
+    """What an importer does."""
+
+    _recorder: Recorder
+
+    def map(self, *, into: str | None = None) -> None:
+        """dma_buf_map_attachment(). -EBUSY when it is mapped. On a real kernel only."""
+        self._recorder._operation("importer_map", into, importer=self)
+
+    def unmap(self, *, into: str | None = None) -> None:
+        """dma_buf_unmap_attachment(). -EINVAL when it is not mapped. On a real kernel only."""
+        self._recorder._operation("importer_unmap", into, importer=self)
+
+    def read(self, page: int = 0, *, into: str | None = None) -> None:
+        """Load the value of the dma-buf's page `page` through the mapping. -EFAULT when it is not mapped. On a real kernel only."""
+        self._recorder._operation("importer_read", into, importer=self, page=page)
+
+    def close(self, *, into: str | None = None) -> None:
+        """dma_buf_detach(). -EBADF the second time. On a real kernel only."""
+        self._recorder._operation("importer_close", into, importer=self)

@@ -1,0 +1,192 @@
+"""A scenario as the interpreter's tables, and the bounds of the machine that it needs."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+
+from secondsight.devices.device import Device
+from secondsight.linux import LARGEST, bounds
+from secondsight.linux.releases import differs
+from secondsight.scenario.data import Place, Scenario, Thread
+from secondsight.scenario.ops import SEALS, ArgType, HandleType, Op, Ref, ScenarioError, Value
+from secondsight.world import tables
+from secondsight.world.declare import ALREADY_DONE, COLUMNS, on_model, with_family
+
+__all__ = ["Encoder"]
+
+MOST_PAGES = LARGEST["pages"]
+
+
+def _size(frames: int, vmas: int, files: int, dax: int, buffers: int, rows: int) -> dict[str, int]:
+    pages, items = 2 * files, buffers and max(2, buffers)
+    return {
+        "frames": frames, "vmas": vmas, "files": files, "file_pages": min(15, pages), "pagemaps": dax, "dax_devices": dax, "udmabufs": buffers,
+        "dmabuf_pages": min(15, 2 * items), "create_items": items, "ops": rows, "handles": rows // 2,
+    }  # fmt: skip
+
+
+_LARGE = _size(16, 40, 15, 2, 15, 64)
+_SIZES = (_size(8, 4, 2, 0, 2, 16), _size(16, 10, 4, 1, 4, 32), _LARGE)
+_DRIVEN = (_size(10, 3, 1, 1, 0, 12), _size(16, 10, 4, 1, 4, 32), _LARGE)
+"""
+Bounds are rounded up to the first of these sizes that is enough, without a device and with one, so that many scenarios share
+one shape. What is not used of them adds bytes to a state and no states. Only bounds of which that is true are here: a
+larger address space (`pages`) has more steps, so it is as large as the scenario's own. A bound of which a scenario needs nothing
+stays 0: which families of operations it has tells shapes apart already.
+"""
+_ROWS = ("ops", "handles")
+
+
+class Encoder:
+    """A scenario as the interpreter's tables, and the bounds that it needs."""
+
+    def __init__(self, scenario: Scenario, release: str | None = None) -> None:
+        self.scenario = scenario
+        self.release = release
+        self.places = list(scenario.places())
+        self.types: dict[str, HandleType] = {}
+        self.numbers: dict[str, int] = {}
+        self.address: dict[str, int] = {}
+        self.windows: list[tuple[int, int]] = []
+        self.continued: tuple[str, int] | None = None
+        self.pages = 0
+        self.rows: dict[str, list[int]] = {name: [] for name in tables.TABLES}
+        self.ranges: dict[str, list[int]] = {"handle": [], "is_memfd": [], "page": [], "pages": []}
+        self.opened = {p.op.makes for p in self.places if p.op.kind == "closed_device"}
+        for place in self.places:
+            made = place.op.declared.makes
+            if place.op.makes is not None and made is not None:
+                self.numbers[place.op.makes] = len(self.numbers)
+                self.types[place.op.makes] = made
+        for place in self.places:
+            self._row(place.op)
+
+    def _row(self, op: Op) -> None:
+        """The operation's row: each argument in the column of its type, handles by what they are for."""
+        model = on_model(op)
+        file = next((op.args[name] for name, arg in op.declared.args.items() if arg.type is ArgType.FD), None)
+        row = dict.fromkeys(tables.TABLES, 0) | {"needs": -1, "needs_at": -1, "makes": -1, "pages": 1, "turns": model.turns}
+        row["kind"] = model.number(self.types[file.handle] if isinstance(file, Ref) else None)
+        if op.makes is not None:
+            row["makes"] = self.numbers[op.makes]
+        columns: Counter[ArgType] = Counter()
+        for name, arg in op.declared.args.items():
+            value = op.args[name]
+            if arg.type in COLUMNS and value is not None:
+                row[COLUMNS[arg.type][columns[arg.type]]] = self._number(arg.type, value)
+                columns[arg.type] += 1
+            if isinstance(value, Ref):
+                self._handle(row, arg.type, value, model.turns)
+            if arg.type is ArgType.RANGES and isinstance(value, tuple):
+                row["range_first"], row["ranges"] = len(self.ranges["handle"]), len(value)
+                for ref, first, count in value:
+                    self.ranges["handle"].append(self.numbers[ref.handle])
+                    self.ranges["is_memfd"].append(int(self.types[ref.handle] is HandleType.MEMFD))
+                    self.ranges["page"].append(first)
+                    self.ranges["pages"].append(count)
+        if op.declared.makes is HandleType.MAPPING:
+            row["address"] = self._place_mapping(op, row["pages"])
+            late = differs("future-write-seal-is-asked-late", self.release)
+            row["flags"] = (tables.SEALS_LATE if late else 0) | model.flags
+            if op.args["at"] is not None:
+                row["low"], row["high"] = next(w for w in self.windows if w[0] <= row["address"] < w[1])
+                row["flags"] |= tables.FIXED
+        for name in tables.TABLES:
+            self.rows[name].append(row[name])
+
+    def _number(self, kind: ArgType, value: Value) -> int:
+        if isinstance(value, Ref):
+            return self.address[value.handle] + value.page
+        if kind is ArgType.SEALS:
+            return sum(SEALS[name] for name in set(str(value).split("|")) if name)
+        return ord(value) if isinstance(value, str) else int(value)  # type: ignore[arg-type]
+
+    def _handle(self, row: dict[str, int], kind: ArgType, ref: Ref, turns: int) -> None:
+        """What a handle is to an operation: what it needs, what it maps over, the device that it opens or that somebody opens."""
+        if kind is ArgType.PLACE:
+            row["needs_at"] = self.numbers[ref.handle]
+        elif kind is not ArgType.DEVICE:
+            row["needs"] = self.numbers[ref.handle]
+        elif ref.handle in self.opened:
+            row["makes" if turns == tables.OPENS else "needs_at"] = self.numbers[ref.handle]
+
+    def _place_mapping(self, op: Op, pages: int) -> int:
+        """Each mapping has an address of its own, unless it is made over another."""
+        assert op.makes is not None
+        at = op.args["at"]
+        if isinstance(at, Ref):
+            self.address[op.makes] = self.address[at.handle] + at.page
+        else:
+            fd, page = op.args["fd"], op.args["page"]
+            first = (fd.handle, page) if isinstance(fd, Ref) and isinstance(page, int) else None
+            if first is not None and first == self.continued:
+                self.pages += 1  # a gap: the kernel keeps mappings apart, and these two would be one vma
+            self.continued = None if first is None else (first[0], first[1] + pages)
+            self.address[op.makes] = self.pages
+            self.windows.append((self.pages, self.pages + pages))
+            self.pages += pages
+        return self.address[op.makes]
+
+    def data(self, waits: bool, closes: bool = False) -> dict[str, Sequence[int]]:
+        """The `const` tables."""
+        rows: dict[str, Sequence[int]] = {f"op.{name}": row for name, row in self.rows.items()}
+        rows["op.kind"] = self._kinds()
+        rows |= {f"range.{name}": row or [0] for name, row in self.ranges.items()}
+        return rows | {"program.counts": [int(waits)], "program.closes": [int(closes)]}
+
+    def only(self, has_device: bool) -> dict[str, Iterable[int]]:
+        """What may be in the tables of a program of this shape: what the threads do, with its families."""
+        return {"op.kind": with_family([ALREADY_DONE, *self._kinds()]), "program.closes": (0, 1) if has_device else (0,)}
+
+    def _kinds(self) -> list[int]:
+        """What the rows are to the threads: the setup is over by then, unless there are none and it is all that there is."""
+        over = bool(self.scenario.threads)
+        numbers = zip(self.rows["kind"], self.places, strict=True)
+        return [ALREADY_DONE if over and place.section == "setup" else number for number, place in numbers]
+
+    def bounds(self, driver: type[Device] | None, wanted: dict[str, int]) -> dict[str, int]:
+        """Enough of everything for this scenario; `wanted` overrides. Raises `ScenarioError` for more pages than there can be."""
+        if self.pages > MOST_PAGES:
+            gaps = self.pages - sum(end - start for start, end in self.windows)
+            between = f", {gaps} of them between mappings of one file that would be one" if gaps else ""
+            said = f"{self.scenario.name}: takes {self.pages} pages of address space{between}; the model's limit is {MOST_PAGES}"
+            raise ScenarioError(said, "map fewer pages")
+        takes: Counter[str] = Counter()
+        largest: dict[str, int] = {}
+        for place in self.places:
+            model = on_model(place.op)
+            takes.update(model.takes(place.op.args))
+            for name, number in model.at_least(place.op.args).items():
+                largest[name] = max(number, largest.get(name, 0))
+        derived = dict.fromkeys(_LARGE, 0) | {"mms": 1, "subscribers": 0, **largest, **takes}
+        derived["frames"] = min(16, max(3, 1 + takes["frames"] + sum(map(_in_flight, self.scenario.threads))))
+        derived["pages"] = max(1, self.pages)
+        derived["vmas"] += 2 * sum(map(self._splits, self.places))
+        if driver is not None:
+            if driver.bounds.get("finishes") and differs("two-pass-interval-notifiers", self.release):
+                raise ScenarioError(
+                    f"{driver.__name__} has two passes (the bound `finishes`), which Linux {self.release} has not",
+                    "ask for --release 7.2, or give the driver `invalidate` alone",
+                )
+            derived |= driver.bounds
+        derived |= {"ops": max(1, len(self.places)), "handles": max(1, len(self.numbers))}
+        size = next((s for s in (_DRIVEN if driver is not None else _SIZES) if all(derived[n] <= s[n] for n in s)), {})
+        rounded = derived | {name: number for name, number in size.items() if derived[name]}
+        own = {name: rounded.pop(name) for name in _ROWS}
+        return bounds(**(rounded | wanted)) | own
+
+    def _splits(self, place: Place) -> bool:
+        """Whether an operation takes only a part of a mapping away: then a vma is split, or two are."""
+        op = place.op
+        address, pages = op.args.get("addr", op.args.get("at")), op.args.get("pages")
+        if not op.declared.remaps or not isinstance(address, Ref) or not isinstance(pages, int):
+            return False
+        start = self.address[address.handle] + address.page
+        return (start, start + pages) not in self.windows
+
+
+def _in_flight(thread: Thread) -> int:
+    """The frames that a thread may have taken away and not given back yet: a zap takes entries away first and drops their frames
+    later; meanwhile others may be given new ones."""
+    return max([1, *(n for op in thread.ops if op.declared.takes_away and isinstance(n := op.args.get("pages"), int))])

@@ -1,0 +1,108 @@
+"""What runs a scenario's operations on the model: one function in the protocol language, the operations as tables.
+
+The program is the same for every scenario with the same bounds and driver and the same families of operations; a scenario is
+data (`const` tables, one row an operation: `tables`). Each thread runs `run_ops` over its rows. An operation's result goes into
+`results`, a handle that came into being into `handles`.
+"""
+
+from __future__ import annotations
+
+from secondsight.devices.device import Device, all_quiet, close_device
+from secondsight.lang import Ref, atomic, hold_point, wait_until
+from secondsight.linux.mm_types import Mm, Result
+from secondsight.world.declare import ACTS
+from secondsight.world.tables import (
+    CLOSES,
+    NOT_RUN,
+    OPENS,
+    SKIPPED,
+    RowNumber,
+    closes,
+    counts,
+    handles,
+    kind,
+    needs,
+    needs_at,
+    process,
+    range_first,
+    range_handle,
+    ranges,
+    results,
+    turns,
+)
+
+__all__ = ["made", "run_final", "run_ops"]
+
+
+def run_ops(first: RowNumber, end: RowNumber, mm: Mm, device: Ref[Device], own: bool) -> None:
+    """One thread: the rows `first` to before `end`. `own`: a thread of the process, that ends with it."""
+    for i in range(first, end):
+        hold_point("op")
+        if counts[0] != 0 and own:
+            if process.exiting:
+                break
+        result = run_op(i, mm, device)
+        if result == NOT_RUN:  # it was the process's end
+            break
+        results[i].value = result
+    if counts[0] != 0:
+        thread_ends(own)
+
+
+def run_final(first: RowNumber, end: RowNumber, mm: Mm, device: Ref[Device]) -> None:
+    """What runs when every thread has ended."""
+    with atomic:
+        wait_until(process.running == 0 and process.others == 0)
+        gone = process.exiting
+    if not gone:
+        for i in range(first, end):
+            result = run_op(i, mm, device)
+            results[i].value = result
+    if closes[0] != 0:
+        assert device is not None
+        open_still = is_open()
+        if open_still:
+            close_device(device, mm)
+        all_quiet(device, mm, gone)
+
+
+@atomic
+def is_open() -> bool:
+    """Whether the device was opened, if that is an operation, and not closed."""
+    for i in range(len(results)):
+        if i < len(turns):
+            if turns[i] == OPENS and results[i].value != 0:
+                return False
+            if turns[i] == CLOSES and results[i].value == 0:
+                return False
+    return True
+
+
+@atomic
+def thread_ends(own: bool) -> None:
+    """A thread is done; the process's end has said so already for the one that called it."""
+    if not own:
+        process.others -= 1
+    elif not process.exiting or process.running > 0:
+        process.running -= 1
+
+
+@atomic
+def made(i: RowNumber) -> bool:
+    """Whether the handles that row `i` needs came into being."""
+    for k in range(ranges[i]):
+        if not handles[range_handle[range_first[i] + k]].made:
+            return False
+    if needs_at[i] >= 0:
+        if not handles[needs_at[i]].made:
+            return False
+    return needs[i] < 0 or handles[needs[i]].made
+
+
+def run_op(i: RowNumber, mm: Mm, device: Ref[Device]) -> Result:
+    """One operation; its result."""
+    if needs[i] >= 0 or needs_at[i] >= 0 or ranges[i] > 0:
+        there = made(i)
+        if not there:
+            return SKIPPED
+    return ACTS[kind[i]](i, mm, device)

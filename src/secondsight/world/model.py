@@ -1,0 +1,178 @@
+"""A scenario on the model: its program, and every outcome it can have.
+
+`program` makes the machine as the setup leaves it (run in plain execution, operation by operation, by the same interpreter
+that the threads run) and the checked program of its threads. `outcomes` searches all interleavings and reads the results
+in every final state.
+"""
+
+from __future__ import annotations
+
+import errno
+import threading
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from secondsight.devices.device import Device
+from secondsight.devices.mirror import Mirror
+from secondsight.lang.errors import LangError
+from secondsight.lang.locks import MAX_THREADS
+from secondsight.lang.modules import set_up
+from secondsight.lang.program import Program, Room, Thread
+from secondsight.lang.records import Machine, Record, unwrap
+from secondsight.linux.errno import SIGBUS, SIGSEGV
+from secondsight.linux.fork import mm_alloc, proc_caches_init
+from secondsight.linux.page_alloc import mem_init
+from secondsight.scenario.data import DIFFERS, OK, SKIPPED, Outcome, Place, Scenario, collect
+from secondsight.scenario.ops import Op
+from secondsight.search import Limits, Progress, Result
+from secondsight.search.auto import By, search
+from secondsight.world import tables
+from secondsight.world.declare import ACTS, on_model
+from secondsight.world.encoder import Encoder
+from secondsight.world.interpreter import made, run_final, run_ops
+
+__all__ = ["only_outcome", "outcomes", "program", "read_outcome", "value_in", "value_of", "watched"]
+
+
+def only_outcome(scenario: Scenario, release: str | None = None) -> Outcome:
+    """The outcome of a scenario without threads and without a device, run in plain execution without a search. Raises `LangError`
+    where it does not fit the model."""
+    if scenario.threads:
+        raise ValueError(f"{scenario.name} has threads: it may have several outcomes")
+    encoder = Encoder(scenario, release)
+    machine = Machine(encoder.bounds(None, {}), data=encoder.data(True))
+    with machine:
+        mem_init()
+        proc_caches_init()
+        mm = mm_alloc()
+        tables.process.running = 1
+        run_ops(0, len(encoder.places), mm, None, True)
+        return read_outcome(scenario, bytes(128 + result.value for result in tables.results))
+
+
+def program(
+    scenario: Scenario,
+    driver: type[Device] | None = None,
+    rules: Iterable[Callable[..., Any]] = (),
+    wanted: dict[str, int] | None = None,
+    holds: bool = False,
+    release: str | None = None,
+    closes: bool = False,
+) -> Program:
+    """The checked program of a scenario; its device, if it has one, is driven by `driver` (default: the reference mirror).
+
+    `wanted` raises bounds; `holds`: with hold points, for forced runs; `release`: see `outcomes`; `closes`: when all threads
+    have ended the driver is closed, if it is open still, and rules may look at what it holds (`all_quiet`). Raises `LangError`
+    for a bound that is too small, a driver outside the language, or one that cannot be opened.
+    """
+    encoder = Encoder(scenario, release)
+    places = encoder.places
+    driver = (driver or Mirror) if scenario.has_device else None
+    closes = closes and driver is not None
+    waits = bool(scenario.final) or closes or any(p.op.kind == "exit" for p in places)
+    pools: dict[type[Record], int] = {} if driver is None else {driver: 1}
+    machine = Machine(encoder.bounds(driver, wanted or {}), pools, encoder.data(waits, closes), encoder.only(driver is not None))
+    machine.rules = list(rules)
+    alone = not scenario.threads
+    with _one_at_a_time, set_up(driver.__name__ if driver is not None else scenario.name), machine:
+        mem_init()
+        proc_caches_init()
+        mm = mm_alloc()
+        device = machine.pool(driver).alloc() if driver is not None else None
+        for i, place in enumerate(places):
+            if place.section == "setup" and (not alone or on_model(place.op).begins is not None):
+                _set_up(place.op, i, encoder, mm, device)
+        if alone:
+            threads = [Thread("main", run_ops, (0, len(places), mm, device, True))]
+        else:
+            threads = _threads(scenario, places, mm, device, closes, driver is not None and driver.promise == "process")
+        tables.process.running = sum(1 for t in threads if t.function is run_ops and t.arguments[-1])
+        tables.process.others = sum(1 for t in threads if t.function is run_ops and not t.arguments[-1])
+        room = Room(1 if alone else 4 if len(threads) <= 4 else MAX_THREADS, (run_ops, run_final))
+        return Program(machine, threads, rules, holds, room)
+
+
+_one_at_a_time = threading.RLock()
+"""The current machine is one for the process: while one scenario is set up, another thread waits."""
+
+
+def _threads(scenario: Scenario, places: list[Place], mm: Any, device: Any, closes: bool, accesses: bool) -> list[Thread]:
+    """The scenario's threads, and the one that comes after them. `accesses`: the device's are the process's own."""
+    threads = []
+    first = sum(1 for p in places if p.section == "setup")
+    for number, thread in enumerate(scenario.threads):
+        count = sum(1 for p in places if p.thread == number)
+        threads.append(Thread(thread.name, run_ops, (first, first + count, mm, device, thread.is_own(accesses))))
+        first += count
+    if scenario.final or closes:
+        threads.append(Thread("after", run_final, (first, len(places), mm, device)))
+    return threads
+
+
+def _set_up(op: Op, i: int, encoder: Encoder, mm: Any, device: Any) -> None:
+    """One operation of the setup, in plain execution."""
+    begins = on_model(op).begins
+    if begins is None:
+        act = ACTS[encoder.rows["kind"][i]]
+        tables.results[i].value = act(i, mm, device) if made(i) else tables.SKIPPED
+        return
+    assert op.makes is not None
+    ret = begins(tables.handles[encoder.numbers[op.makes]], op, mm, device)
+    if ret != 0:
+        what = f"{type(unwrap(device)).__name__}.open()" if device is not None else op.kind
+        raise LangError(f"{what} failed, with nothing else going on: {value_of(op, ret)}")
+    tables.results[i].value = 0
+
+
+def outcomes(
+    scenario: Scenario,
+    driver: type[Device] | None = None,
+    rules: Iterable[Callable[..., Any]] = (),
+    limits: Limits | None = None,
+    on_progress: Callable[[Progress], None] | None = None,
+    wanted: dict[str, int] | None = None,
+    executor: By = "auto",
+    release: str | None = None,
+) -> tuple[Result, frozenset[Outcome]]:
+    """Every outcome that a scenario can have, and the search's result: only if that *holds* is the set complete.
+
+    `release` is a kernel's name for itself, such as `6.1.0-50-amd64`: the model then answers as that one does (see
+    `linux.releases`); None: as Linux 6.12.
+    """
+    made = program(scenario, driver, rules, wanted, release=release)
+    result = search(made, executor, limits, on_progress, watched(made), progress=True)
+    return result, frozenset(read_outcome(scenario, seen) for seen in result.outcomes)
+
+
+def watched(made: Program) -> tuple[int, int]:
+    """Where the results lie in a state."""
+    declaration = next(d for d in made.layout.declarations if d.name == "tables.ops")
+    start = made.layout.base[declaration]
+    return start, start + made.layout.size(declaration.kind)
+
+
+def value_in(seen: bytes, row: int) -> int:
+    """The result of an operation, by its row, in the results' part of a final state."""
+    return seen[row] - 128
+
+
+def read_outcome(scenario: Scenario, seen: bytes) -> Outcome:
+    """An outcome from the results' part of a final state."""
+    places = list(scenario.places())
+    values = [value_in(seen, row) for row in range(len(places))]
+    return collect(scenario, [value_of(p.op, v) for p, v in zip(places, values, strict=True)])
+
+
+def value_of(op: Op, value: int) -> str | None:
+    """One result in an outcome's words."""
+    if value == tables.NOT_RUN:
+        return None
+    if value == tables.SKIPPED:
+        return SKIPPED
+    if value == tables.DIFFERS:
+        return DIFFERS
+    if value >= 0:
+        return chr(value) if op.declared.loads else OK
+    if op.declared.faults:
+        return {SIGSEGV: "SIGSEGV", SIGBUS: "SIGBUS"}[-value]
+    return f"-{errno.errorcode.get(-value, -value)}"

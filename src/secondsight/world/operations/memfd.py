@@ -1,0 +1,114 @@
+"""Memfds: made, mapped, with holes, sealed, closed."""
+
+from __future__ import annotations
+
+from secondsight.devices.device import Device
+from secondsight.lang import Ref, atomic
+from secondsight.linux import memfd
+from secondsight.linux.errno import EBADF
+from secondsight.linux.mm_types import Mm, Result
+from secondsight.linux.mmap import do_mmap, do_mmap_fixed
+from secondsight.linux.shmem import shmem_fallocate_punch_hole
+from secondsight.scenario.ops import Arg, ArgType, HandleType
+from secondsight.world.declare import arm, operation
+from secondsight.world.tables import (
+    FIXED,
+    READ_ONLY,
+    SEALS_LATE,
+    RowNumber,
+    address,
+    flags,
+    handles,
+    high,
+    low,
+    makes,
+    memfd_of,
+    needs,
+    page,
+    pages,
+    value,
+)
+
+__all__ = ["MEMFD"]
+
+MEMFD = Arg(ArgType.MEMFD)
+
+
+@operation(
+    pages=Arg(ArgType.COUNT),
+    seals=Arg(ArgType.SEALS, ""),
+    makes=HandleType.MEMFD,
+    takes=lambda args: {"frames": args["pages"], "files": 1},
+    at_least=lambda args: {"file_pages": args["pages"]},
+)
+def memfd_create(i: RowNumber, mm: Mm, device: Ref[Device]) -> Result:
+    """A new memfd of `pages` (1 to 16) zero pages. `seals` names the seals it gets, joined by `|`:
+    seal, shrink, grow, write, future_write."""
+    with atomic:  # memfd_create, ftruncate, F_ADD_SEALS
+        handles[makes[i]].file = memfd.memfd_create(pages[i], value[i])
+        handles[makes[i]].made = True
+    return 0
+
+
+@arm("mmap", HandleType.MEMFD, family="mmap of a memfd")
+def mmap_memfd(i: RowNumber, mm: Mm, device: Ref[Device]) -> Result:
+    """mmap() of a memfd."""
+    ret: Result = 0
+    write = flags[i] & READ_ONLY == 0
+    with atomic:
+        closed = handles[needs[i]].closed
+        file = memfd_of(handles[needs[i]])
+    if closed:
+        return -EBADF
+    if flags[i] & FIXED != 0:
+        ret = do_mmap_fixed(mm, address[i], pages[i], file, page[i], write, flags[i] & SEALS_LATE != 0, low[i], high[i])
+    else:
+        ret = do_mmap(mm, address[i], pages[i], file, page[i], write, flags[i] & SEALS_LATE != 0)
+    if ret < 0:
+        return ret
+    with atomic:
+        handles[makes[i]].made = True
+    return 0
+
+
+@operation(
+    fd=MEMFD,
+    page=Arg(ArgType.PAGE, keyword=True),
+    pages=Arg(ArgType.COUNT, 1, keyword=True, inside=True),
+    takes_away=True,
+    takes=lambda args: {"frames": args["pages"]},
+)
+def fallocate_punch_hole(i: RowNumber, mm: Mm, device: Ref[Device]) -> Result:
+    """Give `pages` pages of a memfd back. They read as zeros afterwards, through every mapping.
+    Fails with -EPERM (write-sealed), -EBADF (closed)."""
+    with atomic:
+        closed = handles[needs[i]].closed
+        file = memfd_of(handles[needs[i]])
+    if closed:
+        return -EBADF
+    assert file is not None
+    return shmem_fallocate_punch_hole(file, page[i], pages[i])
+
+
+@operation(fd=MEMFD, seals=Arg(ArgType.SEALS), family="seals")
+def add_seals(i: RowNumber, mm: Mm, device: Ref[Device]) -> Result:
+    """Add seals (names as in `memfd_create`). Fails with -EPERM (sealed against sealing), -EBUSY
+    (a write seal, while the memfd is mapped writable or its pages are pinned), -EBADF (closed)."""
+    with atomic:
+        closed = handles[needs[i]].closed
+        file = memfd_of(handles[needs[i]])
+    if closed:
+        return -EBADF
+    assert file is not None
+    return memfd.memfd_add_seals(file, value[i])
+
+
+@operation(fd=Arg(ArgType.FD), family="close")
+def close(i: RowNumber, mm: Mm, device: Ref[Device]) -> Result:
+    """Close a file descriptor. Its mappings stay. Fails with -EBADF (closed already)."""
+    with atomic:
+        closed = handles[needs[i]].closed
+        handles[needs[i]].closed = True
+    if closed:
+        return -EBADF
+    return 0

@@ -1,0 +1,204 @@
+"""Udmabufs: made of memfds' pages, mapped, closed; and devices that are attached to one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from secondsight.devices.device import Device
+from secondsight.lang import Ref, atomic
+from secondsight.linux import udmabuf
+from secondsight.linux.dma_buf import dma_buf_fget, dma_buf_fput, dma_buf_mmap
+from secondsight.linux.errno import EBADF, EBADFD, EINVAL
+from secondsight.linux.mm_types import Mm, Result
+from secondsight.linux.mmap import do_mmap_fixed
+from secondsight.linux.udmabuf import create_items, udmabufs
+from secondsight.scenario.ops import Arg, ArgType, Default, HandleType, Needs
+from secondsight.world.declare import arm, on_kernels, operation
+from secondsight.world.tables import (
+    FIXED,
+    RowNumber,
+    address,
+    flags,
+    handles,
+    makes,
+    memfd_of,
+    needs,
+    page,
+    pages,
+    range_first,
+    range_handle,
+    range_is_memfd,
+    range_page,
+    range_pages,
+    ranges,
+    udmabuf_of,
+)
+
+__all__: list[str] = []
+
+
+def _one(args: Mapping[str, Any]) -> dict[str, int]:
+    return {"udmabufs": 1}
+
+
+@operation(
+    fd=Arg(ArgType.FD),
+    page=Arg(ArgType.PAGE, 0, keyword=True),
+    pages=Arg(ArgType.COUNT, Default.REST, keyword=True),
+    makes=HandleType.UDMABUF,
+    needs=Needs.UDMABUF,
+    takes=_one,
+    at_least=lambda args: {"dmabuf_pages": args["pages"]},
+)
+def udmabuf_create(i: RowNumber, mm: Mm, device: Ref[Device]) -> Result:
+    """A udmabuf of a memfd's pages, by default all of them. Fails with -EINVAL (no shrink seal, a
+    write or future_write seal, past the end) and -EBADFD (closed, or not a memfd)."""
+    with atomic:
+        closed = handles[needs[i]].closed
+        file = memfd_of(handles[needs[i]])
+    if closed:
+        return -EBADFD
+    ret = udmabuf.udmabuf_create(file, page[i], pages[i])
+    return made_udmabuf(i, ret)
+
+
+@arm("udmabuf_create", HandleType.UDMABUF, HandleType.DAX)
+def udmabuf_create_of_another(i: RowNumber, mm: Mm, device: Ref[Device]) -> Result:
+    """UDMABUF_CREATE of a file that is no memfd."""
+    with atomic:
+        closed = handles[needs[i]].closed
+    if closed:
+        return -EBADFD
+    ret = udmabuf.udmabuf_create(None, page[i], pages[i])
+    return made_udmabuf(i, ret)
+
+
+@operation(
+    fd=Arg(ArgType.FD),
+    offset=Arg(ArgType.HALVES, keyword=True),
+    size=Arg(ArgType.HALVES, keyword=True),
+    makes=HandleType.UDMABUF,
+    needs=Needs.UDMABUF,
+    pages_made=lambda args: (args["size"] + 1) // 2,  # of an odd size there is none: it is refused
+    takes=_one,
+    at_least=lambda args: {"dmabuf_pages": args["size"] // 2},
+    family="udmabuf halves",
+)
+def udmabuf_create_halves(i: RowNumber, mm: Mm, device: Ref[Device]) -> Result:
+    """`udmabuf_create` with its offset and size counted in half pages. Fails with -EINVAL for an odd one too,
+    whatever the file is."""
+    # udmabuf_create() (drivers/dma-buf/udmabuf.c, Linux 6.12) wants whole pages, and looks for that before it looks for the file.
+    with atomic:
+        closed = handles[needs[i]].closed
+        file = memfd_of(handles[needs[i]])
+    if page[i] % 2 == 1 or pages[i] % 2 == 1:
+        return -EINVAL
+    if closed:
+        return -EBADFD
+    ret = udmabuf.udmabuf_create(file, page[i] // 2, pages[i] // 2)
+    return made_udmabuf(i, ret)
+
+
+@arm("udmabuf_create_halves", HandleType.UDMABUF, HandleType.DAX, family="udmabuf halves")
+def udmabuf_create_halves_of_another(i: RowNumber, mm: Mm, device: Ref[Device]) -> Result:
+    """The same of a file that is no memfd."""
+    with atomic:
+        closed = handles[needs[i]].closed
+    if page[i] % 2 == 1 or pages[i] % 2 == 1:
+        return -EINVAL
+    if closed:
+        return -EBADFD
+    ret = udmabuf.udmabuf_create(None, page[i] // 2, pages[i] // 2)
+    return made_udmabuf(i, ret)
+
+
+@operation(
+    ranges=Arg(ArgType.RANGES),
+    makes=HandleType.UDMABUF,
+    needs=Needs.UDMABUF,
+    pages_made=lambda args: sum(count for _, _, count in args["ranges"]),
+    takes=_one,
+    at_least=lambda args: {"dmabuf_pages": sum(r[2] for r in args["ranges"]), "create_items": len(args["ranges"])},
+    family="udmabuf list",
+)
+def udmabuf_create_list(i: RowNumber, mm: Mm, device: Ref[Device]) -> Result:
+    """A udmabuf of up to 8 ranges (fd, page, pages), in order. Fails as `udmabuf_create` does."""
+    with atomic:
+        for k in range(ranges[i]):
+            entry = handles[range_handle[range_first[i] + k]]
+            create_items[k].memfd = None
+            if range_is_memfd[range_first[i] + k] != 0 and not entry.closed:
+                create_items[k].memfd = memfd_of(entry)
+            create_items[k].offset = range_page[range_first[i] + k]
+            create_items[k].size = range_pages[range_first[i] + k]
+    ret = udmabuf.udmabuf_create_list(ranges[i])
+    return made_udmabuf(i, ret)
+
+
+@atomic
+def made_udmabuf(i: RowNumber, ret: Result) -> Result:
+    """The new file descriptor of a udmabuf: its handle comes into being."""
+    if ret < 0:
+        return ret
+    handles[makes[i]].file = udmabufs[ret]
+    handles[makes[i]].made = True
+    return 0
+
+
+@arm("mmap", HandleType.UDMABUF, family="mmap of a udmabuf")
+def mmap_udmabuf(i: RowNumber, mm: Mm, device: Ref[Device]) -> Result:
+    """mmap() of a udmabuf."""
+    ret: Result = 0
+    with atomic:
+        closed = handles[needs[i]].closed
+        file = udmabuf_of(handles[needs[i]])
+        if file is not None and not closed:
+            dma_buf_fget(file)
+    if closed:
+        return -EBADF
+    assert file is not None
+    if flags[i] & FIXED != 0:
+        ret = do_mmap_fixed(mm, address[i], pages[i], file, page[i], True)
+    else:
+        ret = dma_buf_mmap(file, mm, address[i], pages[i], page[i], True)
+    dma_buf_fput(file)
+    if ret < 0:
+        return ret
+    with atomic:
+        handles[makes[i]].made = True
+    return 0
+
+
+@arm("close", HandleType.UDMABUF, family="close of a udmabuf")
+def close_udmabuf(i: RowNumber, mm: Mm, device: Ref[Device]) -> Result:
+    """close() of a udmabuf."""
+    with atomic:
+        closed = handles[needs[i]].closed
+        if not closed:
+            handles[needs[i]].closed = True
+            file = udmabuf_of(handles[needs[i]])
+            if file is not None:
+                dma_buf_fput(file)
+    if closed:
+        return -EBADF
+    return 0
+
+
+IMPORTER = Arg(ArgType.IMPORTER)
+
+on_kernels(
+    "importer", "A device attached to a udmabuf (dma_buf_attach). -EBADF: closed. On a real kernel only.",
+    udmabuf=Arg(ArgType.UDMABUF), makes=HandleType.IMPORTER, needs=Needs.MODULE,
+)  # fmt: skip
+on_kernels("importer_map", "dma_buf_map_attachment(). -EBUSY when it is mapped. On a real kernel only.", importer=IMPORTER, needs=Needs.MODULE)
+on_kernels(
+    "importer_unmap", "dma_buf_unmap_attachment(). -EINVAL when it is not mapped. On a real kernel only.",
+    importer=IMPORTER, needs=Needs.MODULE,
+)  # fmt: skip
+on_kernels(
+    "importer_read",
+    "Load the value of the dma-buf's page `page` through the mapping. -EFAULT when it is not mapped. On a real kernel only.",
+    importer=IMPORTER, page=Arg(ArgType.PAGE, 0, inside=True), needs=Needs.MODULE, loads=True,
+)  # fmt: skip
+on_kernels("importer_close", "dma_buf_detach(). -EBADF the second time. On a real kernel only.", importer=IMPORTER, needs=Needs.MODULE)

@@ -1,0 +1,119 @@
+"""What the interpreter of scenarios keeps beside the machinery's own state, and the tables that a scenario is to it."""
+
+from __future__ import annotations
+
+from typing import Annotated, Final
+
+from secondsight.lang import Bounds, Record, Ref, const, shared, shared_array
+from secondsight.linux.dax import DevDax
+from secondsight.linux.mm_types import AddressSpace, Count
+from secondsight.linux.shmem import ShmemFile
+from secondsight.linux.udmabuf import Udmabuf
+
+__all__ = [
+    "CLOSES", "DIFFERS", "FIXED", "NOT_RUN", "OPENS", "READ_ONLY", "SEALS_LATE", "SKIPPED", "Handle", "RowNumber", "TABLES",
+    "dax_of", "handles", "memfd_of", "process", "results", "udmabuf_of",
+]  # fmt: skip
+
+NOT_RUN: Final = -127
+"""The operation was never reached: the process had ended."""
+SKIPPED: Final = -126
+"""A handle that the operation needs never came into being."""
+DIFFERS: Final = -125
+"""Of `device_compare`: the device's access ended otherwise than the CPU's."""
+
+FIXED: Final = 1
+"""MAP_FIXED."""
+SEALS_LATE: Final = 2
+"""The differences `future-write-seal-is-asked-late` and `merged-mapping-ignores-the-seal` of `linux.releases`."""
+READ_ONLY: Final = 4
+"""PROT_READ without PROT_WRITE."""
+
+OPENS: Final = 1
+CLOSES: Final = 2
+
+RowNumber = Annotated[int, Bounds(0, 64)]
+
+
+class Outcome(Record):
+    """One operation's result: 0 or a page's contents, a negative errno or signal, `NOT_RUN` or `SKIPPED`."""
+
+    value: Annotated[int, Bounds(-128, 127)] = NOT_RUN
+
+
+class Handle(Record):
+    """What a handle stands for; `made`: it came into being. A mapping needs no more: its address is in the tables."""
+
+    made: bool
+    closed: bool
+    file: Ref[AddressSpace]
+
+
+class Process(Record):
+    """The scenario's process: `exiting` once it has called exit, `running` threads of it, `others` that are not its own."""
+
+    exiting: bool
+    running: Count
+    others: Count
+
+
+results = shared_array(Outcome, "ops")
+handles = shared_array(Handle, "handles")
+process = shared(Process)
+
+# One row an operation.
+
+kind = const("op.kind", Annotated[int, Bounds(0, 127)])
+"""What it does: a number of `declare.ACTS`."""
+address = const("op.address")
+pages = const("op.pages")
+value = const("op.value")
+page = const("op.page")
+needs = const("op.needs")
+"""The handle that must have come into being, or -1; the ranges of a list must have too, and what `needs_at` names: the mapping
+that `at` is in, the device that an operation of the scenario opens."""
+needs_at = const("op.needs_at")
+makes = const("op.makes")
+"""The handle that comes into being, or -1; of `device_open`, the device's."""
+flags = const("op.flags")
+"""`FIXED`, `SEALS_LATE` where the release asks for seals late, `READ_ONLY`: any of them, or 0."""
+low = const("op.low")
+"""For MAP_FIXED: where the mapping that it maps over begins, and in `high` where it ends."""
+high = const("op.high")
+turns = const("op.turns")
+"""Whether it opens the device (`OPENS`) or closes it (`CLOSES`), or 0."""
+range_first = const("op.range_first")
+ranges = const("op.ranges")
+"""How many ranges it has, from `range_first` on in the tables below."""
+
+TABLES = (
+    "kind", "address", "pages", "value", "page", "needs", "needs_at", "makes", "flags", "low", "high", "turns", "range_first", "ranges",
+)  # fmt: skip
+
+range_handle = const("range.handle")
+range_is_memfd = const("range.is_memfd")
+range_page = const("range.page")
+range_pages = const("range.pages")
+
+counts = const("program.counts")
+"""Whether anybody waits for threads to end: then each thread says so."""
+closes = const("program.closes")
+"""Whether the driver is closed in the end, if it is not closed by then, and looked at when all is quiet."""
+
+
+# A handle's file, where the operation knows by the handle's type what it is.
+
+
+def memfd_of(handle: Handle) -> Ref[ShmemFile]:
+    """The file of a memfd's handle."""
+    return handle.file  # type: ignore[return-value]
+
+
+def udmabuf_of(handle: Handle) -> Ref[Udmabuf]:
+    """The file of a udmabuf's handle."""
+    return handle.file  # type: ignore[return-value]
+
+
+def dax_of(handle: Handle) -> Ref[DevDax]:
+    """The file of a dax device's handle."""
+    return handle.file  # type: ignore[return-value]

@@ -1,0 +1,108 @@
+"""The recorder's and the handles' methods as Python text, one for each operation, for editors and type checkers: `scenario/methods.py`.
+
+`python -m secondsight.world.typed` writes it; a test compares.
+"""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterable
+from pathlib import Path
+
+import secondsight.world.operations  # noqa: F401  declares them
+from secondsight.scenario import methods
+from secondsight.scenario.ops import OPS, REQUIRED, Arg, ArgType, Default, HandleType, Operation
+
+__all__ = ["methods_text"]
+
+_HEAD = '''"""The recorder's and the handles' methods, one for each operation. Made from `world/operations/` by `make operations`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from secondsight.scenario.handles import Address, DeviceHandle, File, Importer, Mapping, Pin
+    from secondsight.scenario.recorder import Recorder
+
+__all__ = ["DeviceMethods", "ImporterMethods", "PinMethods", "RecorderMethods"]
+
+
+class RecorderMethods:
+    """Each notes an operation; what a handle's method does, too."""
+
+    def _operation(self, kind: str, into: str | None, **args: object) -> Any:
+        raise NotImplementedError
+'''
+
+_TYPES = {
+    ArgType.VALUE: "str", ArgType.SEALS: "str", ArgType.FLAG: "bool", ArgType.DEVICE: "DeviceHandle", ArgType.PIN: "Pin",
+    ArgType.IMPORTER: "Importer", ArgType.ADDRESS: "Address", ArgType.PLACE: "Address",
+    ArgType.FD: "File", ArgType.MEMFD: "File", ArgType.UDMABUF: "File", ArgType.DAX: "File",
+    ArgType.RANGES: "Sequence[tuple[File, int, int]]",
+}  # fmt: skip
+_MADE = {
+    HandleType.MAPPING: "Mapping", HandleType.DEVICE: "DeviceHandle", HandleType.PIN: "Pin", HandleType.IMPORTER: "Importer",
+}  # fmt: skip
+_WIDTH = 128
+
+
+def methods_text() -> str:
+    """The file."""
+    parts = [_HEAD]
+    parts += [_method(op, op.name, "self", op.args) for op in OPS.values()]
+    for handle in (HandleType.DEVICE, HandleType.PIN, HandleType.IMPORTER):
+        name = _MADE[handle].removesuffix("Handle")
+        parts.append(f'\nclass {name}Methods:\n    """What {_article(handle.value)} {handle.value} does."""\n\n    _recorder: Recorder\n')
+        for op in OPS.values():
+            if op.of is handle:
+                first, *rest = op.args
+                parts.append(_method(op, op.name.removeprefix(f"{handle.value}_"), "self._recorder", rest, first))
+    return "\n".join(parts)
+
+
+def _article(word: str) -> str:
+    return "an" if word[0] in "aeiou" else "a"
+
+
+def _method(op: Operation, name: str, recorder: str, names: Iterable[str], first: str = "") -> str:
+    """One method. `first`: the argument that `self` is."""
+    given = {n: op.args[n] for n in names}
+    words = ["self", *(_parameter(n, arg) for n, arg in given.items() if not arg.keyword)]
+    named = [_parameter(n, arg) for n, arg in given.items() if arg.keyword] + (["into: str | None = None"] if op.named else [])
+    words += ["*", *named] if named else []
+    result = "None" if op.makes is None else _MADE.get(op.makes, "File")
+    passed = [f"{first}=self"] * bool(first) + [f"{n}={n}" for n in given]
+    call = f"{recorder}._operation({', '.join([repr(op.name).replace(chr(39), chr(34)), 'into' if op.named else 'None', *passed])})"
+    lines = _signature(name, words, result) + _docstring(op.manual)
+    lines += [f"        made: {result} = {call}", "        return made"] if op.makes else [f"        {call}"]
+    return "\n".join(lines) + "\n"
+
+
+def _parameter(name: str, arg: Arg) -> str:
+    kind = _TYPES.get(arg.type, "int")
+    if isinstance(arg.default, Default) or arg.default is None or arg.optional:
+        return f"{name}: {kind} | None = None"
+    return f"{name}: {kind}" if arg.default is REQUIRED else f"{name}: {kind} = {arg.default!r}".replace("'", '"')
+
+
+def _signature(name: str, words: list[str], result: str) -> list[str]:
+    line = f"    def {name}({', '.join(words)}) -> {result}:"
+    if len(line) <= _WIDTH:
+        return [line]
+    inner = f"        {', '.join(words)}"
+    return [f"    def {name}(", *([inner] if len(inner) <= _WIDTH else [f"        {w}," for w in words]), f"    ) -> {result}:"]
+
+
+def _docstring(manual: str) -> list[str]:
+    text = f'"""{manual}"""' if "\n" not in manual or not manual.endswith('"') else f'"""{manual} """'
+    head, *rest = text.split("\n")
+    if "\n\n" in manual:
+        rest[-1] = rest[-1].removesuffix('"""')
+        rest.append('"""')
+    return textwrap.indent("\n".join([head, *rest]), "        ").split("\n")
+
+
+if __name__ == "__main__":
+    Path(methods.__file__).write_text(methods_text())
