@@ -19,6 +19,7 @@ from secondsight.lang.types import I16, U8, U16, Bounds, Char, End, Errno, Index
 from secondsight.lang.verbs import (
     atomic,
     choose,
+    container_of,
     count,
     current,
     hold_point,
@@ -61,6 +62,7 @@ __all__ = [
     "Value",
     "atomic",
     "choose",
+    "container_of",
     "const",
     "count",
     "current",

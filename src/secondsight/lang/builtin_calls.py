@@ -12,9 +12,9 @@ from secondsight.lang import ir
 from secondsight.lang.bits import MOST, Bits
 from secondsight.lang.expressions import ExpressionLowering
 from secondsight.lang.lowering import ANY_RECORD, ZERO, Bundle, Place, Static, describe
-from secondsight.lang.records import Const
+from secondsight.lang.records import Const, Record
 from secondsight.lang.types import BOOL, PLAIN_INT, ArrayType, IntType, RecordType, RefType
-from secondsight.lang.verbs import choose, count, current
+from secondsight.lang.verbs import choose, container_of, count, current
 
 __all__ = ["BuiltinLowering"]
 
@@ -48,6 +48,7 @@ class BuiltinLowering(ExpressionLowering):
             bool: (lambda n: self.truth(n.args[0]), 1, 1, "bool(x)"),
             choose: (self.choice, 1, 1, "choose(n), choose(array), choose(x for x in array if cond)"),
             current: (lambda n: ir.Current(), 0, 0, "current()"),
+            container_of: (self.container, 3, 3, 'container_of(record, Class, "field")'),
             Bits: (self.set_of, 0, 1, "Bits(), Bits([a, b]), Bits(range(start, end))"),
         }
         if isinstance(callee, type) and issubclass(callee, enum.IntEnum | enum.IntFlag):
@@ -67,6 +68,22 @@ class BuiltinLowering(ExpressionLowering):
         """Refuse a call with another number of arguments, or with keywords."""
         if not least <= len(node.args) <= most or node.keywords:
             raise self.refuse(node, f"{describe(node.func)} with other arguments than it takes", usage)
+
+    # Records.
+
+    def container(self, node: ast.Call) -> ir.Expr:
+        """`container_of(record, Class, "field")`."""
+        of, cls = self.static(node.args[1])
+        said, name = self.static(node.args[2])
+        if not of or not (isinstance(cls, type) and issubclass(cls, Record)):
+            raise self.refuse(node, f"container_of(..., {describe(node.args[1])}, ...)", "a class of records")
+        kind = cls.fields().get(name) if said and isinstance(name, str) else None
+        if not isinstance(kind, RecordType):
+            names = [field for field, inner in cls.fields().items() if isinstance(inner, RecordType)]
+            there = ", ".join(f'"{field}"' for field in names) or "none: no record lies in it"
+            raise self.refuse(node, f"container_of(..., {cls.__name__}, {describe(node.args[2])})", f"a field that is a record: {there}")
+        value = self.fit(self.expr(node.args[0]), RefType(kind.record, False), node.args[0])
+        return ir.ContainerOf(value, str(name), describe(node.args[0]), self.where(node), RefType(cls, False))
 
     # Numbers.
 

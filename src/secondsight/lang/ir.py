@@ -125,6 +125,17 @@ class Narrow:
 
 
 @dataclass(eq=False, slots=True)
+class ContainerOf:
+    """The record whose field `field` a record is: `ModelError` if it is that field of no such record."""
+
+    value: Expr
+    field: str
+    name: str
+    where: Position
+    type: RefType
+
+
+@dataclass(eq=False, slots=True)
 class Fits:
     """An integer that must be in a range within an expression (`Event(x)`): `LeftRange` otherwise."""
 
@@ -300,7 +311,7 @@ class Call:
 
 
 Expr = (
-    Constant | Local | Load | AddressOf | NonNull | Narrow | Fits | Unary | Binary | Compare | Logic | Conditional | TableItem | TableSize | Current
+    Constant | Local | Load | AddressOf | NonNull | Narrow | ContainerOf | Fits | Unary | Binary | Compare | Logic | Conditional | TableItem | TableSize | Current
     | ClassIs | IndexOf | Quantifier | Choose | ChooseWhere | Alloc | IsUsed | Call
 )  # fmt: skip
 

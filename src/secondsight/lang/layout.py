@@ -293,6 +293,10 @@ class Layout:
         """The offsets of all records of exactly this class."""
         return [at for at, kind in self.records if kind is record]
 
+    def containers(self, record: type[Record], field: str) -> dict[int, int]:
+        """For each record that is field `field` of a record of this class or a subclass, where that one lies."""
+        return {at + self.offset(kind, field): at for at, kind in self.records if issubclass(kind, record)}
+
     def instances_below(self, record: type[Record]) -> list[int]:
         """The offsets of all records of this class and its subclasses."""
         return [at for at, kind in self.records if issubclass(kind, record)]

@@ -75,6 +75,8 @@ class Record:
         slots["_path"], slots["_machine"] = path, machine
         for name, kind in machine.fields(cls).items():  # type: ignore[arg-type]
             slots[name] = _fresh(kind, machine, f"{path}.{name}", cls.default(name) if isinstance(kind, IntType) else 0)  # type: ignore[attr-defined]
+            if isinstance(kind, RecordType):
+                slots[name].__dict__["_container"] = self, name
         return self
 
     def _reset(self) -> None:
@@ -159,6 +161,12 @@ def _checked(kind: Type, value: Any, name: str) -> Any:
             raise ModelError(f"{name} is {kind}; {value!r} is not one")
         return value
     raise ModelError(f"{name} is {kind}: it cannot be assigned as a whole; assign its parts")
+
+
+def container(record: Record) -> tuple[Record | None, str]:
+    """The record of which a record is a field, and the field's name; None: it is no field of a record."""
+    outer: tuple[Record | None, str] = record.__dict__.get("_container", (None, ""))
+    return outer
 
 
 def unwrap(value: Any) -> Any:

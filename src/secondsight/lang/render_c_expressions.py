@@ -230,6 +230,14 @@ class CExpressions:
                 allowed = [f"{value} == {at}" for at in (0, *self.layout.instances_below(node.type.record))]
                 self.out(f"if (!({' || '.join(allowed)})) fail(x, CLASS, {self.site(node.where, node.name)}, 0, 0, 0);")
                 return value
+            case ir.ContainerOf():
+                value = self.temp(self.expr(node.value))
+                places = self.layout.containers(node.type.record, node.field)
+                self.out(f"if (!({' || '.join(f'{value} == {at}' for at in places) or '0'})) fail(x, CLASS, {self.site(node.where, node.name)}, 0, 0, 0);")
+                distances = {inner - outer for inner, outer in places.items()}
+                if len(distances) < 2:
+                    return f"({value} - {max(distances, default=0)})"
+                return "(" + "".join(f"{value} == {inner} ? {outer} : " for inner, outer in places.items()) + "0)"
             case ir.Fits():
                 return self.ranged(node.value, node.type, node.name, node.where)
             case ir.Unary():

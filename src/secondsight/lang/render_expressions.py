@@ -151,6 +151,8 @@ class ExpressionRenderer:
                 return (
                     f"na({self.expr(node.value)}, {self.constant(frozenset([0, *offsets]))}, {self.site(node.where, node.name)})"
                 )
+            case ir.ContainerOf():
+                return self._container(node)
             case ir.Fits():
                 return self.ranged(node.value, node.type, node.name, node.where)
             case ir.Unary():
@@ -195,6 +197,14 @@ class ExpressionRenderer:
             case ir.Call():
                 return self._call(node)
         raise AssertionError(node)
+
+    def _container(self, node: ir.ContainerOf) -> str:
+        """A difference of places, which subclasses may have more than one of."""
+        by_distance: dict[int, list[int]] = {}
+        for inner, outer in self.layout.containers(node.type.record, node.field).items():
+            by_distance.setdefault(inner - outer, []).append(inner)
+        distances = ", ".join(f"({self.constant(frozenset(places))}, {d})" for d, places in sorted(by_distance.items()))
+        return f"co({self.expr(node.value)}, ({distances}{',' if distances else ''}), {self.site(node.where, node.name)})"
 
     def constant(self, value: frozenset[int]) -> str:
         """A set of numbers as a constant that CPython makes once."""

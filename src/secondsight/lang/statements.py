@@ -284,6 +284,8 @@ class StatementLowering(BlockLowering):
             assert isinstance(element, RecordType)
             record = self.fit(self.expr(node.args[0]), RefType(element.record, False), node.args[0])
             self.finish(where, [ir.Free(found, record, where)])
+        elif known and self.builtin(node, callee) is not None:
+            raise self.refuse(node, f"{describe(node)}: a value that nothing uses", "x = ..., or nothing")
         else:
             made = self.effect(node, where)
             self.finish(where, made)

@@ -84,6 +84,12 @@ def functions(sites: list[tuple[Position, str]], choices: Choices) -> dict[str, 
             return reference
         raise ModelError(f"{sites[site][1]} is a record of another class", sites[site][0])
 
+    def co(reference: int, distances: tuple[tuple[frozenset[int], int], ...], site: int) -> int:
+        for places, distance in distances:
+            if reference in places:
+                return reference - distance
+        raise ModelError(f"{sites[site][1]} is a record of another class", sites[site][0])
+
     def nz(value: int, site: int) -> int:
         if value:
             return value

@@ -15,7 +15,7 @@ def parts(node: ir.Expr) -> Iterator[ir.Expr]:
     match node:
         case ir.Load() | ir.AddressOf():
             yield from addr_parts(node.addr)
-        case ir.NonNull() | ir.Narrow() | ir.Fits() | ir.Unary() | ir.ClassIs():
+        case ir.NonNull() | ir.Narrow() | ir.ContainerOf() | ir.Fits() | ir.Unary() | ir.ClassIs():
             yield node.value
         case ir.IndexOf(array=place) | ir.IsUsed(pool=place):
             yield from addr_parts(place)

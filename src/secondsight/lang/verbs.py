@@ -8,10 +8,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any, TypeVar, cast
 
-from secondsight.lang.errors import LangError, ModelError, OutOfRecords, RuleBroken
+from secondsight.lang.errors import LangError, ModelError, NoneFollowed, OutOfRecords, RuleBroken
+from secondsight.lang.records import container, unwrap
 from secondsight.lang.runtime import runtime
 
-__all__ = ["atomic", "choose", "count", "current", "hold_point", "out_of_records", "require", "rule", "tracepoint", "wait_until"]
+__all__ = ["atomic", "choose", "container_of", "count", "current", "hold_point", "out_of_records", "require", "rule", "tracepoint", "wait_until"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 T = TypeVar("T")
@@ -71,6 +72,17 @@ def hold_point(name: str) -> None:
 def current() -> int:
     """The number of the running thread, 1 and up (255 by hand)."""
     return runtime.thread
+
+
+def container_of(record: Any, kind: type[T], field: str) -> T:
+    """container_of() (include/linux/container_of.h): the record of class `kind`, or a subclass, whose field `field` a record is."""
+    record = unwrap(record)
+    if record is None:
+        raise NoneFollowed("the argument of container_of()")
+    outer, name = container(record)
+    if not isinstance(outer, kind) or name != field:
+        raise ModelError(f"{record!r} is not the `{field}` of a {kind.__name__}")
+    return outer
 
 
 def count(conditions: Iterable[bool]) -> int:
