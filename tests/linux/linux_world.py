@@ -118,7 +118,7 @@ def world(pools: dict[type[Record], int] | None = None, **wanted: int) -> Iterat
 def mirror_of(machine: Machine, mm: Mm, kind: type[Any] = Mirror) -> Any:
     """A mirror of the whole of `mm`."""
     mirror = machine.pool(kind).alloc()
-    assert mn.mmu_interval_notifier_insert(mirror, mm, 0, len(mm.ptes)) == 0
+    assert mn.mmu_interval_notifier_insert(mirror.notifier, mm, 0, len(mm.ptes)) == 0
     return mirror
 
 

@@ -96,7 +96,7 @@ def test_overlapping_brackets_share_one_number() -> None:
 def test_a_bracket_that_nobody_watches_leaves_the_number_alone() -> None:
     with world({Mirror: 1}) as (machine, mm):
         mirror = machine.pool(Mirror).alloc()
-        assert mn.mmu_interval_notifier_insert(mirror, mm, 1, 1) == 0
+        assert mn.mmu_interval_notifier_insert(mirror.notifier, mm, 1, 1) == 0
         mn.mmu_notifier_invalidate_range_start(mm, rng(0, 1))
         assert mm.subscriptions.invalidate_seq == 2
         assert mirror.calls == 0
@@ -107,9 +107,9 @@ def test_a_bracket_that_nobody_watches_leaves_the_number_alone() -> None:
 def test_insertion_into_an_unwatched_bracket_counts_as_being_invalidated() -> None:
     with world({Mirror: 2}, subscribers=2) as (machine, mm):
         elsewhere, mirror = machine.pool(Mirror).alloc(), machine.pool(Mirror).alloc()
-        assert mn.mmu_interval_notifier_insert(elsewhere, mm, 1, 1) == 0
+        assert mn.mmu_interval_notifier_insert(elsewhere.notifier, mm, 1, 1) == 0
         mn.mmu_notifier_invalidate_range_start(mm, rng(0, 1))
-        assert mn.mmu_interval_notifier_insert(mirror, mm, 0, 2) == 0
+        assert mn.mmu_interval_notifier_insert(mirror.notifier, mm, 0, 2) == 0
         assert mirror.notifier.in_tree
         assert mirror.notifier.invalidate_seq == mm.subscriptions.invalidate_seq == 3
         mn.mmu_notifier_invalidate_range_end(mm, rng())
@@ -121,7 +121,7 @@ def test_insertion_into_a_watched_bracket_is_deferred_to_its_end() -> None:
         mirror_of(machine, mm)
         mn.mmu_notifier_invalidate_range_start(mm, rng())
         late = machine.pool(Mirror).alloc()
-        assert mn.mmu_interval_notifier_insert(late, mm, 0, 2) == 0
+        assert mn.mmu_interval_notifier_insert(late.notifier, mm, 0, 2) == 0
         assert not late.notifier.in_tree
         assert late.notifier.invalidate_seq == 3
         mn.mmu_notifier_invalidate_range_end(mm, rng())
@@ -134,8 +134,8 @@ def test_removal_before_a_deferred_insertion_happened_takes_it_back_at_once() ->
         mirror_of(machine, mm)
         mn.mmu_notifier_invalidate_range_start(mm, rng())
         late = machine.pool(Mirror).alloc()
-        mn.mmu_interval_notifier_insert(late, mm, 0, 2)
-        mn.mmu_interval_notifier_remove(late)
+        mn.mmu_interval_notifier_insert(late.notifier, mm, 0, 2)
+        mn.mmu_interval_notifier_remove(late.notifier)
         mn.mmu_notifier_invalidate_range_end(mm, rng())
         assert not late.notifier.in_tree
         assert late.calls == 0
@@ -146,7 +146,7 @@ def test_removal_during_a_bracket_waits_for_its_end() -> None:
         mirror = mirror_of(machine, mm)
         mn.mmu_notifier_invalidate_range_start(mm, rng())
         with pytest.raises(ModelError, match="wait"):
-            mn.mmu_interval_notifier_remove(mirror)
+            mn.mmu_interval_notifier_remove(mirror.notifier)
         assert mirror.notifier.in_tree
         mn.mmu_notifier_invalidate_range_end(mm, rng())
         assert not mirror.notifier.in_tree
@@ -155,10 +155,10 @@ def test_removal_during_a_bracket_waits_for_its_end() -> None:
 def test_insertion_needs_pages_and_a_process() -> None:
     with world({Mirror: 1}) as (machine, mm):
         mirror = machine.pool(Mirror).alloc()
-        assert mn.mmu_interval_notifier_insert(mirror, mm, 0, 0) == -EINVAL
+        assert mn.mmu_interval_notifier_insert(mirror.notifier, mm, 0, 0) == -EINVAL
         exit_mm(mm)
         with pytest.raises(RuleBroken, match="mm-without-users"):
-            mn.mmu_interval_notifier_insert(mirror, mm, 0, 1)
+            mn.mmu_interval_notifier_insert(mirror.notifier, mm, 0, 1)
 
 
 def test_a_refusal_closes_the_bracket_and_nothing_changes() -> None:
@@ -273,7 +273,7 @@ def test_subscriptions_are_called_by_address_and_of_equal_ones_the_first_inserte
     with world({Ordered: 3}, subscribers=3) as (machine, mm):
         drivers = [machine.pool(Ordered).alloc() for _ in range(3)]
         for driver, start in zip(drivers, (1, 0, 0), strict=True):
-            assert mn.mmu_interval_notifier_insert(driver, mm, start, 1) == 0
+            assert mn.mmu_interval_notifier_insert(driver.notifier, mm, start, 1) == 0
         mn.mmu_notifier_invalidate_range_start(mm, rng(0, 2))
         assert [driver.turn for driver in drivers] == [3, 1, 2]
 
@@ -281,11 +281,11 @@ def test_subscriptions_are_called_by_address_and_of_equal_ones_the_first_inserte
 def test_of_deferred_insertions_the_last_happens_first() -> None:
     with world({Ordered: 4}, subscribers=4) as (machine, mm):
         drivers = [machine.pool(Ordered).alloc() for _ in range(4)]
-        mn.mmu_interval_notifier_insert(drivers[0], mm, 0, 2)
+        mn.mmu_interval_notifier_insert(drivers[0].notifier, mm, 0, 2)
         mn.mmu_notifier_invalidate_range_start(mm, rng(0, 2))
         for driver in drivers[1:]:
-            mn.mmu_interval_notifier_insert(driver, mm, 1, 1)
-        mn.mmu_interval_notifier_remove(drivers[2])
+            mn.mmu_interval_notifier_insert(driver.notifier, mm, 1, 1)
+        mn.mmu_interval_notifier_remove(drivers[2].notifier)
         mn.mmu_notifier_invalidate_range_end(mm, rng(0, 2))
         mn.mmu_notifier_invalidate_range_start(mm, rng(0, 2))
         assert [driver.turn for driver in drivers] == [2, 4, 0, 3]
@@ -340,9 +340,9 @@ def test_all_are_started_before_the_first_is_finished() -> None:
         drivers = [machine.pool(TwoPasses).alloc() for _ in range(3)]
         for driver, place in zip(drivers, (2, 0, 1), strict=True):
             driver.place = place
-            mn.mmu_interval_notifier_insert(driver, mm, 0, 1)
+            mn.mmu_interval_notifier_insert(driver.notifier, mm, 0, 1)
         one_pass = machine.pool(Ordered).alloc()
-        mn.mmu_interval_notifier_insert(one_pass, mm, 0, 1)
+        mn.mmu_interval_notifier_insert(one_pass.notifier, mm, 0, 1)
         mn.mmu_notifier_invalidate_range_start(mm, rng(0, 1))
         assert ([driver.started for driver in drivers], one_pass.turn) == ([1, 2, 3], 4)
         assert [driver.finished for driver in drivers] == [5, 0, 6]
@@ -359,15 +359,15 @@ def test_inserting_twice_and_removing_twice_break_a_rule() -> None:
     with world({Mirror: 2}, subscribers=2) as (machine, mm):
         mirror, late = mirror_of(machine, mm), machine.pool(Mirror).alloc()
         with pytest.raises(RuleBroken, match="inserted-twice"):
-            mn.mmu_interval_notifier_insert(mirror, mm, 0, 1)
+            mn.mmu_interval_notifier_insert(mirror.notifier, mm, 0, 1)
         mn.mmu_notifier_invalidate_range_start(mm, rng())
-        mn.mmu_interval_notifier_insert(late, mm, 0, 1)
+        mn.mmu_interval_notifier_insert(late.notifier, mm, 0, 1)
         with pytest.raises(RuleBroken, match="inserted-twice"):
-            mn.mmu_interval_notifier_insert(late, mm, 0, 1)
+            mn.mmu_interval_notifier_insert(late.notifier, mm, 0, 1)
         mn.mmu_notifier_invalidate_range_end(mm, rng())
-        mn.mmu_interval_notifier_remove(late)
+        mn.mmu_interval_notifier_remove(late.notifier)
         with pytest.raises(RuleBroken, match="removed-twice"):
-            mn.mmu_interval_notifier_remove(late)
+            mn.mmu_interval_notifier_remove(late.notifier)
 
 
 def test_unregistering_an_mmu_notifier_twice_breaks_a_rule() -> None:
@@ -384,11 +384,11 @@ def test_the_first_insertion_takes_the_mmap_lock_and_later_ones_do_not() -> None
         first, second = machine.pool(Mirror).alloc(), machine.pool(Mirror).alloc()
         mm.mmap_lock.read_lock()
         with pytest.raises(RuleBroken, match="double-lock"):
-            mn.mmu_interval_notifier_insert(first, mm, 0, 1)
+            mn.mmu_interval_notifier_insert(first.notifier, mm, 0, 1)
         mm.mmap_lock.read_unlock()
-        mn.mmu_interval_notifier_insert(first, mm, 0, 1)
+        mn.mmu_interval_notifier_insert(first.notifier, mm, 0, 1)
         mm.mmap_lock.read_lock()
-        mn.mmu_interval_notifier_insert(second, mm, 0, 1)
+        mn.mmu_interval_notifier_insert(second.notifier, mm, 0, 1)
 
 
 # Every interleaving.
@@ -405,7 +405,7 @@ class Leaver(Mirror):
 
     def leave(self) -> None:
         """Unregister."""
-        mn.mmu_interval_notifier_remove(self)
+        mn.mmu_interval_notifier_remove(self.notifier)
         self.gone = True
 
 
@@ -420,7 +420,7 @@ def leave_main(leaver: Leaver) -> None:
 
 
 def join_main(late: Mirror, mm: Mm) -> None:
-    mn.mmu_interval_notifier_insert(late, mm, 0, 1)
+    mn.mmu_interval_notifier_insert(late.notifier, mm, 0, 1)
     device_main(late, 0, 1)
 
 

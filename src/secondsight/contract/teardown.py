@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from secondsight.devices.device import device_closed, device_opened
 from secondsight.lang import Errno, atomic, require, rule
-from secondsight.linux.mm_types import Driver, Event, Mm, MmuNotifier, Va, VaEnd
+from secondsight.linux.mm_types import Driver, Event, Mm, Subscriber, Va, VaEnd
 from secondsight.linux.mmu_notifier import mmu_notifier_callback
 
 __all__ = ["no_callback_after_unregister", "unsubscribed_when_closed", "unsubscribed_when_refused"]
 
 
 @rule("teardown", on=mmu_notifier_callback)
-def no_callback_after_unregister(subscriber: MmuNotifier, start: Va, end: VaEnd, event: Event) -> None:
+def no_callback_after_unregister(subscriber: Subscriber, start: Va, end: VaEnd, event: Event) -> None:
     """A subscriber that has been unregistered is not called, and one that is closed is not subscribed.
 
     Broken by a callback after the unregistration returned, and by a driver that leaves a subscription behind when its `close`

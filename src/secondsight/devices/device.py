@@ -165,7 +165,7 @@ class Device(Driver):
         alive = mmget_not_zero(mm)
         if not alive:
             return -EINVAL
-        ret = mn.mmu_interval_notifier_insert(self, mm, start, length)
+        ret = mn.mmu_interval_notifier_insert(self.notifier, mm, start, length)
         mmput(mm)
         return ret
 
@@ -175,7 +175,7 @@ class Device(Driver):
         The device is stopped first: from the moment at which the subscription goes, nobody says what its table must drop.
         """
         self.page_table.disable()
-        mn.mmu_interval_notifier_remove(self)
+        mn.mmu_interval_notifier_remove(self.notifier)
 
     def fault(self, va: Va, write: bool) -> Errno:
         """Make `va` accessible to the device. 0: try again; an error: the access fails."""

@@ -65,7 +65,7 @@ class WatchedUdmabuf(DmaBuf):
         self.memfd = memfd
         self.nr_pages = size
         self.watch.buffer = self
-        mn.mmu_interval_notifier_insert(self.watch, mm, va, size)
+        mn.mmu_interval_notifier_insert(self.watch.notifier, mm, va, size)
 
     def changed(self) -> None:
         """The VMM's mapping is being invalidated. `resv` is held."""

@@ -6,8 +6,8 @@ what its table says is still true; rules (`contract/`) do.
 
 from __future__ import annotations
 
-from secondsight.lang import Char, atomic, tracepoint
-from secondsight.linux.mm_types import Driver, Frame, Result, Va
+from secondsight.lang import Char, Ref, atomic, tracepoint
+from secondsight.linux.mm_types import Driver, Frame, IntervalNotifier, Result, Va
 from secondsight.linux.page_alloc import frame_touch
 
 __all__ = ["device_access", "device_read", "device_write", "invalidation_waits"]
@@ -36,5 +36,20 @@ def device_write(device: Driver, va: Va, frame: Frame, value: Char) -> None:
 
 @atomic
 def invalidation_waits(device: Driver, va: Va) -> bool:
-    """For rules: whether an invalidation of `va` is going on that still waits for this driver's `invalidate` to return."""
-    return va in device.notifier.waiting
+    """For rules: whether an invalidation of `va` is going on that still waits for this driver's `invalidate` to return.
+
+    Subscriptions with callbacks of their own are taken for this driver's.
+    """
+    mm = device.notifier.mm
+    if va in device.notifier.waiting or mm is None:
+        return va in device.notifier.waiting
+    return any(waits_for(sub, va) for sub in mm.subscriptions.itree)
+
+
+@atomic
+def waits_for(sub: Ref[IntervalNotifier], va: Va) -> bool:
+    """Whether an invalidation of `va` waits for a subscription with callbacks of its own."""
+    if sub is None:
+        return False
+    drivers = sub.is_the_drivers()
+    return not drivers and va in sub.waiting

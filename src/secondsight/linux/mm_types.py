@@ -26,7 +26,7 @@ from __future__ import annotations
 from enum import IntEnum
 from typing import Annotated, Literal
 
-from secondsight.lang import U8, Array, Bits, Bounds, Char, End, Errno, Index, Record, Ref, RwLock, Value
+from secondsight.lang import U8, Array, Bits, Bounds, Char, End, Errno, Index, Record, Ref, RwLock, Value, container_of
 from secondsight.linux.errno import EAGAIN
 
 __all__ = [
@@ -51,6 +51,7 @@ __all__ = [
     "Range",
     "Result",
     "Seq",
+    "Subscriber",
     "Subscriptions",
     "Va",
     "VaEnd",
@@ -221,8 +222,8 @@ class Subscriptions(Record):
     invalidate_seq: Seq = 2
     active_invalidate_ranges: Count
     has_itree: bool
-    itree: Array[Ref[Driver], Literal["subscribers"]]
-    deferred_list: Array[Ref[Driver], Literal["subscribers"]]
+    itree: Array[Ref[IntervalNotifier], Literal["subscribers"]]
+    deferred_list: Array[Ref[IntervalNotifier], Literal["subscribers"]]
     list: Count
     nodes: Array[HlistNode, Literal["mmu_notifiers"]]
 
@@ -241,12 +242,24 @@ class Mm(Record):
     subscriptions: Subscriptions
 
 
-class IntervalNotifier(Record):
-    """struct mmu_interval_notifier: which part of which mm a driver mirrors, and the sequence number it last
-    stored.
+class Subscriber(Record):
+    """Whoever hears of changes: of everything in an mm (`MmuNotifier`), or of a part (`IntervalNotifier`).
+
+    `unregistered` is a ghost, for rules only: unregistering it has returned.
+    """
+
+    unregistered: bool
+
+
+class IntervalNotifier(Subscriber):
+    """struct mmu_interval_notifier with its mmu_interval_notifier_ops: which part of which mm is watched, and the sequence
+    number that was stored last.
+
+    A driver has as many as it likes, in its record or in pools; a class derived from this one has callbacks of its own, and finds
+    what it lies in by `container_of`. Those of the `notifier` of a `Driver` are by default the driver's.
 
     `in_tree`: it is in the interval tree. `waiting` is a ghost, for rules only: the pages of running invalidations whose
-    call to this driver has not yet returned.
+    call to this subscription has not yet returned.
     """
 
     mm: Ref[Mm]
@@ -256,6 +269,27 @@ class IntervalNotifier(Record):
     in_tree: bool
     waiting: PageBits
 
+    def __init_subclass__(cls) -> None:
+        """Note that a class derived from this one has callbacks of its own: `is_the_drivers`."""
+        if "is_the_drivers" not in cls.__dict__:
+            cls.is_the_drivers = never  # type: ignore[method-assign]
+
+    def is_the_drivers(self) -> bool:
+        """For rules: whether this is the `notifier` of a `Driver`."""
+        return True
+
+    def invalidate(self, rng: Range, cur_seq: Seq) -> bool:
+        """mmu_interval_notifier_ops.invalidate: drop what is mirrored of `rng`. False only if `rng` is not blockable."""
+        return container_of(self, Driver, "notifier").invalidate(rng, cur_seq)
+
+    def invalidate_start(self, rng: Range, cur_seq: Seq) -> Errno:
+        """mmu_interval_notifier_ops.invalidate_start (Linux 7.2), for those with two passes. See `Driver.invalidate_start`."""
+        return container_of(self, Driver, "notifier").invalidate_start(rng, cur_seq)
+
+    def invalidate_finish(self, finish: Finish) -> None:
+        """mmu_interval_notifier_ops.invalidate_finish (Linux 7.2): the second pass of what `invalidate_start` began."""
+        container_of(self, Driver, "notifier").invalidate_finish(finish)
+
 
 class Finish(Record):
     """struct mmu_interval_notifier_finish (Linux 7.2): a second pass that a driver has asked for, in a list of such.
@@ -263,18 +297,13 @@ class Finish(Record):
     `pending` is a ghost, for rules only: it is in a list.
     """
 
-    notifier: Ref[Driver]
+    notifier: Ref[IntervalNotifier]
     next: Ref[Finish]
     pending: bool
 
 
-class MmuNotifier(Record):
-    """struct mmu_notifier with its mmu_notifier_ops: a subscriber to everything that happens in an mm.
-
-    `unregistered` is a ghost, for rules only: unregistering it has returned.
-    """
-
-    unregistered: bool
+class MmuNotifier(Subscriber):
+    """struct mmu_notifier with its mmu_notifier_ops: a subscriber to everything that happens in an mm."""
 
     def __init_subclass__(cls) -> None:
         """Note whether mmu_notifier_ops.invalidate_range_end is set: `has_range_end`."""
@@ -300,6 +329,11 @@ class MmuNotifier(Record):
         """The mm is about to go."""
 
 
+def never(self: IntervalNotifier) -> bool:
+    """`is_the_drivers` of a class with callbacks of its own."""
+    return False
+
+
 def always(self: MmuNotifier) -> bool:
     """`has_range_end` of a class that has its own `invalidate_range_end`."""
     return True
@@ -308,8 +342,7 @@ def always(self: MmuNotifier) -> bool:
 class Driver(MmuNotifier):
     """What a driver's own record derives from: the callbacks of every interface here, each doing nothing.
 
-    It is the `container_of` of its one interval notifier. A driver with several ranges has a record for each.
-    `notifier.mm` is the mm it mirrors under the 2019 interface too.
+    It is the `container_of` of `notifier`, the one interval notifier that most drivers have. `notifier.mm` is the mm it mirrors under the 2019 interface too.
     """
 
     notifier: IntervalNotifier

@@ -77,6 +77,7 @@ from secondsight.linux.mm_types import (
     Pgoff,
     Range,
     Seq,
+    Subscriber,
     Subscriptions,
     Va,
     VaEnd,
@@ -138,22 +139,22 @@ finishes = shared_array(Finish, "finishes")
 
 
 @tracepoint
-def mmu_notifier_callback(subscriber: MmuNotifier, start: Va, end: VaEnd, event: Event) -> None:
+def mmu_notifier_callback(subscriber: Subscriber, start: Va, end: VaEnd, event: Event) -> None:
     """A subscriber is about to be called."""
 
 
 @tracepoint
-def notifier_registered(subscriber: MmuNotifier) -> None:
+def notifier_registered(subscriber: Subscriber) -> None:
     """A subscriber was registered; from here on it may be called."""
 
 
 @tracepoint
-def notifier_unregistered(subscriber: MmuNotifier) -> None:
+def notifier_unregistered(subscriber: Subscriber) -> None:
     """Unregistering a subscriber has returned; it is not called from here on."""
 
 
 @atomic
-def is_unregistered(subscriber: MmuNotifier) -> None:
+def is_unregistered(subscriber: Subscriber) -> None:
     """Unregistering a subscriber returns: the tracepoint, and the ghost that rules look at."""
     subscriber.unregistered = True
     notifier_unregistered(subscriber)
@@ -208,9 +209,8 @@ def mmu_interval_set_seq(interval_sub: IntervalNotifier, cur_seq: Seq) -> None:
 # Registering and unregistering interval notifiers.
 
 
-def mmu_interval_notifier_insert(interval_sub: Driver, mm: Mm, start: Va, length: Pgoff) -> Errno:
-    """mmu_interval_notifier_insert() (mm/mmu_notifier.c, Linux 6.12): watch `length` pages from `start` for this
-    driver.
+def mmu_interval_notifier_insert(interval_sub: IntervalNotifier, mm: Mm, start: Va, length: Pgoff) -> Errno:
+    """mmu_interval_notifier_insert() (mm/mmu_notifier.c, Linux 6.12): watch `length` pages from `start`.
 
     0, or -EINVAL when no page is asked for (the kernel's code is -EOVERFLOW). While an invalidation runs that somebody
     watches, the insertion is deferred to its end; the subscription starts as if it were being invalidated in both cases
@@ -228,41 +228,40 @@ def mmu_interval_notifier_insert(interval_sub: Driver, mm: Mm, start: Va, length
 
 
 @atomic
-def interval_notifier_insert(interval_sub: Driver, mm: Mm, start: Va, length: Pgoff) -> Errno:
+def interval_notifier_insert(interval_sub: IntervalNotifier, mm: Mm, start: Va, length: Pgoff) -> Errno:
     """__mmu_interval_notifier_insert() (mm/mmu_notifier.c, Linux 6.12).
 
     The kernel inserts what is in the tree already without a look, and the tree becomes a circle: here it is the broken
     rule `inserted-twice`. WARN_ON(mm_users <= 0) is the broken rule `mm-without-users`.
     """
     subs = mm.subscriptions
-    node = interval_sub.notifier
-    node.mm = mm
-    node.start = start
+    interval_sub.mm = mm
+    interval_sub.start = start
     require(
-        not node.in_tree and not any(deferred is interval_sub for deferred in subs.deferred_list),
+        not interval_sub.in_tree and not any(deferred is interval_sub for deferred in subs.deferred_list),
         "inserted-twice",
         "inserts an interval notifier that is inserted already: the tree becomes a circle",
     )
     if length <= 0:
         return -EINVAL
     require(mm.users > 0, "mm-without-users", "inserts an interval notifier into an mm that has no users")
-    node.end = start + length
+    interval_sub.end = start + length
     if subs.active_invalidate_ranges > 0:
         if mn_itree_is_invalidating(subs):
             deferred_add(subs, interval_sub)
         else:
             subs.invalidate_seq |= 1
             interval_tree_insert(subs, interval_sub)
-        node.invalidate_seq = subs.invalidate_seq
+        interval_sub.invalidate_seq = subs.invalidate_seq
     else:
-        node.invalidate_seq = subs.invalidate_seq - 1
+        interval_sub.invalidate_seq = subs.invalidate_seq - 1
         interval_tree_insert(subs, interval_sub)
     interval_sub.unregistered = False
     notifier_registered(interval_sub)
     return 0
 
 
-def mmu_interval_notifier_remove(interval_sub: Driver) -> None:
+def mmu_interval_notifier_remove(interval_sub: IntervalNotifier) -> None:
     """mmu_interval_notifier_remove() (mm/mmu_notifier.c, Linux 6.12): no callback runs or will run once this
     returns.
 
@@ -271,17 +270,17 @@ def mmu_interval_notifier_remove(interval_sub: Driver) -> None:
     """
     seq = 0
     with atomic:
-        mm = interval_sub.notifier.mm
+        mm = interval_sub.mm
         assert mm is not None
         subs = mm.subscriptions
         deferred = any(item is interval_sub for item in subs.deferred_list)
         require(
-            interval_sub.notifier.in_tree != deferred,
+            interval_sub.in_tree != deferred,
             "removed-twice",
             "removes an interval notifier that is not inserted, or is being removed",
         )
         if mn_itree_is_invalidating(subs):
-            if interval_sub.notifier.in_tree:
+            if interval_sub.in_tree:
                 deferred_add(subs, interval_sub)
                 seq = subs.invalidate_seq
             else:
@@ -294,23 +293,23 @@ def mmu_interval_notifier_remove(interval_sub: Driver) -> None:
 
 
 @atomic
-def interval_tree_insert(subs: Subscriptions, sub: Driver) -> None:
+def interval_tree_insert(subs: Subscriptions, sub: IntervalNotifier) -> None:
     """interval_tree_insert() (lib/interval_tree.c, Linux 6.12): the tree is an array here, in the tree's order."""
     if subs.itree[len(subs.itree) - 1] is not None:
         out_of_records("subscribers")
     at = 0
     for i in range(len(subs.itree)):
         other = subs.itree[i]
-        if other is not None and other.notifier.start <= sub.notifier.start:
+        if other is not None and other.start <= sub.start:
             at = i + 1
     for i in range(len(subs.itree) - 1, at, -1):
         subs.itree[i] = subs.itree[i - 1]
     subs.itree[at] = sub
-    sub.notifier.in_tree = True
+    sub.in_tree = True
 
 
 @atomic
-def interval_tree_remove(subs: Subscriptions, sub: Driver) -> None:
+def interval_tree_remove(subs: Subscriptions, sub: IntervalNotifier) -> None:
     """interval_tree_remove() (lib/interval_tree.c, Linux 6.12)."""
     gone = False
     for i in range(len(subs.itree)):
@@ -318,11 +317,11 @@ def interval_tree_remove(subs: Subscriptions, sub: Driver) -> None:
             gone = True
         if gone:
             subs.itree[i] = subs.itree[i + 1] if i + 1 < len(subs.itree) else None
-    sub.notifier.in_tree = False
+    sub.in_tree = False
 
 
 @atomic
-def deferred_add(subs: Subscriptions, sub: Driver) -> None:
+def deferred_add(subs: Subscriptions, sub: IntervalNotifier) -> None:
     """hlist_add_head() on `deferred_list`, whose first is the last here."""
     for i in range(len(subs.deferred_list)):
         if subs.deferred_list[i] is None:
@@ -332,7 +331,7 @@ def deferred_add(subs: Subscriptions, sub: Driver) -> None:
 
 
 @atomic
-def deferred_del(subs: Subscriptions, sub: Driver) -> None:
+def deferred_del(subs: Subscriptions, sub: IntervalNotifier) -> None:
     """hlist_del() from `deferred_list`."""
     gone = False
     for i in range(len(subs.deferred_list)):
@@ -352,7 +351,7 @@ def mn_itree_is_invalidating(subs: Subscriptions) -> bool:
 
 
 @atomic
-def mn_itree_inv_start_range(subs: Subscriptions, rng: Range) -> Ref[Driver]:
+def mn_itree_inv_start_range(subs: Subscriptions, rng: Range) -> Ref[IntervalNotifier]:
     """mn_itree_inv_start_range() (mm/mmu_notifier.c, Linux 6.12): open a bracket; the first subscription that
     `rng` hits.
 
@@ -361,11 +360,11 @@ def mn_itree_inv_start_range(subs: Subscriptions, rng: Range) -> Ref[Driver]:
     if not subs.has_itree:
         return None
     subs.active_invalidate_ranges += 1
-    first: Ref[Driver] = None
+    first: Ref[IntervalNotifier] = None
     for i in range(len(subs.itree)):
         sub = subs.itree[i]
         if sub is not None and hits(sub, rng):
-            sub.notifier.waiting |= page_bits(rng)
+            sub.waiting |= page_bits(rng)
             if first is None:
                 first = sub
     if first is not None:
@@ -374,7 +373,7 @@ def mn_itree_inv_start_range(subs: Subscriptions, rng: Range) -> Ref[Driver]:
 
 
 @atomic
-def mn_itree_inv_next(subs: Subscriptions, interval_sub: Driver, rng: Range) -> Ref[Driver]:
+def mn_itree_inv_next(subs: Subscriptions, interval_sub: IntervalNotifier, rng: Range) -> Ref[IntervalNotifier]:
     """mn_itree_inv_next() (mm/mmu_notifier.c, Linux 6.12): the next subscription that `rng` hits.
 
     The kernel walks without the lock: while the number is odd the tree does not change.
@@ -404,7 +403,7 @@ def mn_itree_inv_end(subs: Subscriptions) -> None:
     for i in range(len(subs.deferred_list) - 1, -1, -1):
         sub = subs.deferred_list[i]
         if sub is not None:
-            if sub.notifier.in_tree:
+            if sub.in_tree:
                 interval_tree_remove(subs, sub)
             else:
                 interval_tree_insert(subs, sub)
@@ -438,9 +437,9 @@ def mn_itree_invalidate(mm: Mm, rng: Range) -> Errno:
         with atomic:
             leave_callback(rng)
             require(done or not rng.blockable, "notifier-failed", "invalidate() fails in a blockable range")
-            following: Ref[Driver] = None
+            following: Ref[IntervalNotifier] = None
             if done:
-                sub.notifier.waiting -= page_bits(rng)
+                sub.waiting -= page_bits(rng)
                 following = mn_itree_inv_next(subs, sub, rng)
                 enter_callback(following, rng)
             else:
@@ -464,7 +463,7 @@ def mn_itree_invalidate(mm: Mm, rng: Range) -> Errno:
 
 
 @atomic
-def finish_add(first: Ref[Finish], finish: Finish, sub: Driver) -> Finish:
+def finish_add(first: Ref[Finish], finish: Finish, sub: IntervalNotifier) -> Finish:
     """__llist_add() on the list of second passes, which is turned round before they run; the list's first."""
     require(not finish.pending, "finish-in-use", "starts a second pass with a structure that waits for one")
     finish.notifier = sub
@@ -504,9 +503,9 @@ def mn_itree_release(mm: Mm) -> bool:
 
 
 @atomic
-def hits(sub: Driver, rng: Range) -> bool:
+def hits(sub: IntervalNotifier, rng: Range) -> bool:
     """Whether the subscription's pages and `rng` overlap."""
-    return sub.notifier.start < rng.end and rng.start < sub.notifier.end
+    return sub.start < rng.end and rng.start < sub.end
 
 
 @atomic
@@ -521,11 +520,11 @@ def forget_waiting(subs: Subscriptions, rng: Range) -> None:
     for i in range(len(subs.itree)):
         sub = subs.itree[i]
         if sub is not None:
-            sub.notifier.waiting -= page_bits(rng)
+            sub.waiting -= page_bits(rng)
 
 
 @atomic
-def enter_callback(subscriber: Ref[MmuNotifier], rng: Range) -> None:
+def enter_callback(subscriber: Ref[Subscriber], rng: Range) -> None:
     """Before a subscriber is called: the tracepoint, and non_block_start().
 
     The kernel forbids sleeping by non_block_start() only around mmu notifiers; interval notifiers may not sleep

@@ -27,14 +27,14 @@ class ClosesKeepingItsTable(Mirror):
     """Unsubscribes, and lets the device go on with what is in the table."""
 
     def close(self) -> None:
-        mn.mmu_interval_notifier_remove(self)
+        mn.mmu_interval_notifier_remove(self.notifier)
 
 
 class StopsTheDeviceLast(Mirror):
     """Unsubscribes first and stops the device then."""
 
     def close(self) -> None:
-        mn.mmu_interval_notifier_remove(self)
+        mn.mmu_interval_notifier_remove(self.notifier)
         self.page_table.disable()
 
 
@@ -59,7 +59,7 @@ class ClosesByItsLock(MirrorInParts):
         with self.lock:
             self.closed = True
             self.page_table.unmap(Range(0, len(self.page_table.entries), Event.UNMAP, True))
-        mn.mmu_interval_notifier_remove(self)
+        mn.mmu_interval_notifier_remove(self.notifier)
 
 
 class PrefaultsBeforeItSubscribes(Mirror):
@@ -78,7 +78,7 @@ class OpensWithoutBeingAUser(Mirror):
     """Subscribes to an mm whose last user may have gone."""
 
     def open(self, mm: Mm, start: Va, length: Pgoff) -> Errno:
-        return mn.mmu_interval_notifier_insert(self, mm, start, length)
+        return mn.mmu_interval_notifier_insert(self.notifier, mm, start, length)
 
 
 class PrefaultsAfterwards(Mirror):

@@ -59,7 +59,7 @@ class GivesReferencesBack(MirrorInParts):
         with self.lock:
             self.closed = True
             self.drop(Range(0, len(self.page_table.entries), Event.UNMAP, True))
-        mn.mmu_interval_notifier_remove(self)
+        mn.mmu_interval_notifier_remove(self.notifier)
 
     @atomic
     def put(self, va: Va) -> None:
@@ -102,7 +102,7 @@ class ForgetsThatItIsAUser(Mirror):
         alive = mmget_not_zero(mm)
         if not alive:
             return -EINVAL
-        return mn.mmu_interval_notifier_insert(self, mm, start, length)
+        return mn.mmu_interval_notifier_insert(self.notifier, mm, start, length)
 
 
 class WalksWithoutBeingAUser(MirrorInParts):

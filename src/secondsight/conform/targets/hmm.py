@@ -141,7 +141,7 @@ class HmmFile(Target):
             mm = mm_alloc()
             mm.unstable = setup[2] == 1
             mirror = machine.pool(Mirror).alloc()
-            mn.mmu_interval_notifier_insert(mirror, mm, 0, PAGES)
+            mn.mmu_interval_notifier_insert(mirror.notifier, mm, 0, PAGES)
             backings = map_pages(machine, mm, [(Kind(setup[5 + 2 * page]), Entry(setup[6 + 2 * page])) for page in range(PAGES)])
             items = [machine.pool(hmm.HmmRange).alloc() for _ in range(THREADS)]
             threads, at = [], 0

@@ -232,7 +232,7 @@ class MmuNotifierFile(Target):
                     sub.place = number + 1 if kind >= ASKS_FOR_SECOND else 0
                 subs.append(sub)
                 if length:
-                    mn.mmu_interval_notifier_insert(sub, mm, start, length)
+                    mn.mmu_interval_notifier_insert(sub.notifier, mm, start, length)
             for kind, registered in listeners:
                 one = machine.pool(BothEnds if kind >= BOTH else OnlyStart).alloc()
                 one.refuses = kind % 10
@@ -260,14 +260,14 @@ def _look(program: Program, mm: Mm, subs: list[Sub], hears: list[OnlyStart], thr
     itree, deferred, head = eyes.array(s, "itree"), eyes.array(s, "deferred_list"), eyes.field(s, "list")
     nodes = [tuple(eyes.field(node, name) for name in ("subscription", "next", "hashed")) for node in s.nodes]
     node_at = {eyes.offset(node): i for i, node in enumerate(s.nodes)}
-    sub_at = {eyes.offset(sub): str(i) for i, sub in enumerate(subs)} | {0: ""}
+    sub_at = {eyes.offset(sub.notifier): str(i) for i, sub in enumerate(subs)} | {0: ""}
     hears_at = {eyes.offset(one): str(i) for i, one in enumerate(hears)} | {0: ""}
     idx, readers = eyes.field(mn.srcu, "idx"), eyes.array(mn.srcu, "readers")
     turn = eyes.field(world, "turn")
     of = eyes.array(results, "of")[:threads]
     notifiers = [[eyes.field(sub.notifier, n) for n in ("invalidate_seq", "in_tree", "start", "end")] for sub in subs]
     each_sub = [
-        (eyes.offset(sub), reads, _call(eyes, sub.call), eyes.field(sub, "finished"))
+        (eyes.offset(sub.notifier), reads, _call(eyes, sub.call), eyes.field(sub, "finished"))
         for sub, reads in zip(subs, notifiers, strict=True)
     ]
     each_one = [(eyes.offset(one), _call(eyes, one.start), _call(eyes, one.end), eyes.field(one, "releases")) for one in hears]

@@ -221,10 +221,10 @@ def script(
             ret = read(s0 if a == 0 else s1 if a == 1 else s2 if a == 2 else s3)
         elif op == Op.INSERT:
             ret = mn.mmu_interval_notifier_insert(
-                s0 if a == 0 else s1 if a == 1 else s2 if a == 2 else s3, mm, second[at], third[at]
+                s0.notifier if a == 0 else s1.notifier if a == 1 else s2.notifier if a == 2 else s3.notifier, mm, second[at], third[at]
             )
         elif op == Op.REMOVE:
-            mn.mmu_interval_notifier_remove(s0 if a == 0 else s1 if a == 1 else s2 if a == 2 else s3)
+            mn.mmu_interval_notifier_remove(s0.notifier if a == 0 else s1.notifier if a == 1 else s2.notifier if a == 2 else s3.notifier)
         elif op == Op.REGISTER:
             ret = mn.mmu_notifier_register(h0 if a == 0 else h1 if a == 1 else h2, mm)
         elif op == Op.UNREGISTER:
