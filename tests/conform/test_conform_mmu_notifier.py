@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import ClassVar
 
 import pytest
@@ -15,7 +15,10 @@ from secondsight.conform.place import Stop
 from secondsight.conform.run import Report, run
 from secondsight.conform.side import Side
 from secondsight.conform.story import tell
+from secondsight.conform.target import Configuration
 from secondsight.conform.targets.mmu_notifier import MmuNotifierFile
+from secondsight.conform.targets.mmu_notifier_configurations import NOBODY, SILENT, task
+from secondsight.conform.targets.mmu_notifier_world import Op
 from secondsight.conform.walk import Beside, Tally
 
 TARGET = MmuNotifierFile()
@@ -129,3 +132,15 @@ def test_a_place_between_two_of_the_models_is_a_difference_unless_it_is_listed()
     report = run(Strict(), source.release, build(TARGET, source), seconds=20, transitions=False, small=False)
     assert report.disagreement is not None
     assert report.disagreement.what == "the C can be left where the model cannot"
+
+
+def test_a_rule_that_breaks_where_nobody_does_wrong_is_a_difference_although_the_c_is_not_asked() -> None:
+    class Careless(MmuNotifierFile):
+        def bounded(self, release: str) -> Iterator[Configuration]:
+            there = (0, 0, 1, *NOBODY[3:], *SILENT)
+            yield Configuration(there, ((task(Op.INSERT, 0, 0, 1),),))
+
+    source = source_of("6.12")
+    report = run(Careless(), source.release, build(TARGET, source), seconds=0, small=False)
+    assert report.disagreement is not None
+    assert report.disagreement.what == "the model breaks the rule inserted-twice, and nobody does wrong"

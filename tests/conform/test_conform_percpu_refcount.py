@@ -19,7 +19,7 @@ def test_walks_of_takers_and_a_kill_agree(release: str) -> None:
 
 
 def test_every_transition_of_two_kills_agrees() -> None:
-    assert agreeing_transitions(PercpuRefcountFile(), "6.12", 1).broken["refcount"] > 20
+    assert agreeing_transitions(PercpuRefcountFile(), "6.12", 6).broken["refcount"] > 20
 
 
 @pytest.mark.parametrize(

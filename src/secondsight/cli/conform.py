@@ -108,7 +108,8 @@ def _fates(target: Target, sources: Sequence[KernelSource], of: str) -> tuple[li
     if of == "c":
         mutants = mutants_of_c((sources[0].tree / target.file).read_text(), target.functions)
     else:
-        mutants = mutants_of_model((Path(secondsight.__file__).parent / "linux" / target.model).read_text(), target.model_functions or target.functions)
+        linux, functions = Path(secondsight.__file__).parent / "linux", target.model_functions or target.functions
+        mutants = [m for file in (target.model, *target.parts) for m in mutants_of_model((linux / file).read_text(), functions, file)]
     whose = target.file if of == "c" else f"linux/{target.model}"
     with Running() as running:
 

@@ -139,7 +139,7 @@ class _Trials:
             shutil.rmtree(program.parent, ignore_errors=True)
 
     def _of_model(self, mutant: Mutant) -> dict[str, Any]:
-        model = PACKAGE / "linux" / self.target.model
+        model = PACKAGE / "linux" / mutant.file
         with tempfile.TemporaryDirectory() as folder:
             text = Path(folder) / model.name
             text.write_text(mutant.text)

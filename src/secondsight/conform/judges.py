@@ -33,7 +33,7 @@ WITHOUT: Final[dict[str, tuple[Judge, str]]] = {
         "and the migration out of movable zones as stubs",
     ),
     "hmm_2019.py": ("neither", "mm/hmm.c of Linux 5.3, a release that is packaged no more"),
-    "interval_tree.py": (
+    "mm_interval_tree.py": (
         "agreement",
         "mm/interval_tree.c makes its functions of include/linux/interval_tree_generic.h and lib/rbtree.c, which need no stubs at all: the next file to take",
     ),

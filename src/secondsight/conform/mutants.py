@@ -25,6 +25,8 @@ class Mutant:
     was: str
     now: str
     text: str
+    file: str = ""
+    """The file of `linux/` that it is one of; "": of the kernel's C."""
     number: int = 0
 
     @property
@@ -157,10 +159,10 @@ def _is_declaration(statement: str) -> bool:
 # The model.
 
 
-def mutants_of_model(text: str, functions: tuple[str, ...]) -> list[Mutant]:
-    """The mutants of the functions of a model's file; lines keep their numbers. Function names lose the kernel's leading
+def mutants_of_model(text: str, functions: tuple[str, ...], file: str) -> list[Mutant]:
+    """The mutants of the functions of a file of `linux/`; lines keep their numbers. Function names lose the kernel's leading
     underscores."""
-    return _numbered(_mutants_of_model(text, functions))
+    return [replace(mutant, file=file) for mutant in _numbered(_mutants_of_model(text, functions))]
 
 
 NO_STEP = ("hold_point", "out_of_records", "mmu_notifier_callback", "notifier_registered", "notifier_unregistered")

@@ -24,12 +24,15 @@ def page() -> str:
     """The document."""
     targets = [target() for target in TARGETS]
     by_model = {target.model: target for target in targets}
+    whole = {part: target.file for target in targets for part in target.parts}
     text = HEAD + "\n| file of `linux/` | judge | what of it, or why not |\n| --- | --- | --- |\n"
     for path in sorted((Path(secondsight.__file__).parent / "linux").glob("*.py")):
         if path.name in by_model:
             target = by_model[path.name]
             releases = ", ".join(target.releases)
             text += f"| `{path.name}` | conform | `{target.file}` of {releases}: {len(target.functions)} functions |\n"
+        elif path.name in whole:
+            text += f"| `{path.name}` | conform | with `{whole[path.name]}` |\n"
         elif path.name in WITHOUT:
             judge, reason = WITHOUT[path.name]
             text += f"| `{path.name}` | {judge} | {reason} |\n"

@@ -64,6 +64,8 @@ class Target(ABC):
     """The kernel's file, such as mm/mmu_notifier.c."""
     model: ClassVar[str]
     """The file of `linux/` that stands beside it."""
+    parts: ClassVar[tuple[str, ...]] = ()
+    """Other files of `linux/` that stand beside a part of it, or beside what it is linked to."""
     c: ClassVar[str]
     """The conformer's own C file in `c/`."""
     functions: ClassVar[tuple[str, ...]]

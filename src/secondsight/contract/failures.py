@@ -12,7 +12,7 @@ from typing import Literal
 from secondsight.devices.device import access_begins, access_failed, device_closing, device_opened
 from secondsight.lang import Array, Errno, Record, atomic, current, require, rule, shared
 from secondsight.linux.device import device_access
-from secondsight.linux.interval_tree import linear_page_index
+from secondsight.linux.mm_interval_tree import linear_page_index
 from secondsight.linux.mm_types import Driver, Frame, Mm, Result, Va, VaEnd
 from secondsight.linux.vma import vmas_changed
 

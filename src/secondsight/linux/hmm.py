@@ -22,6 +22,7 @@ from secondsight.linux.errno import EBUSY, EFAULT, ENOENT, EPERM
 from secondsight.linux.fork import mm_touch, mmget_not_zero, mmput
 from secondsight.linux.memory import FAULT_FLAG_WRITE, VM_FAULT_ERROR, handle_mm_fault, vma_flags
 from secondsight.linux.mm_types import VM_PFNMAP, Flags, IntervalNotifier, Mm, Pfn, Seq, Va, VaEnd
+from secondsight.linux.mmu_notifier import mmu_interval_check_retry
 from secondsight.linux.page_alloc import page_to_pfn
 
 __all__ = [
@@ -207,12 +208,6 @@ def hmm_range_fault_pages(notifier: IntervalNotifier, item: HmmRange) -> Errno:
         collided = mmu_interval_check_retry(notifier, item.notifier_seq)
     hold_point("hmm_range_fault:exit")
     return -EBUSY
-
-
-@atomic
-def mmu_interval_check_retry(notifier: IntervalNotifier, seq: Seq) -> bool:
-    """mmu_interval_check_retry() (include/linux/mmu_notifier.h, Linux 6.12): whether the number has moved on, without a lock."""
-    return notifier.invalidate_seq != seq
 
 
 @atomic

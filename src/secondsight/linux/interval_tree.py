@@ -1,69 +1,42 @@
-"""mm/interval_tree.c: the vmas that map a file, in the order of the file's page that each begins with.
-
-Of those that begin with the same page, the first that came is first. Callers hold the file's `i_mmap_rwsem`. The kernel's
-tree is balanced; here it is a list in the tree's order.
-"""
+"""lib/interval_tree.c: which subscriptions an mm has, in the order of their pages."""
 
 from __future__ import annotations
 
-from secondsight.lang import Ref, atomic
-from secondsight.linux.mm_types import AddressSpace, Pgoff, Va, Vma
+from secondsight.lang import atomic, out_of_records
+from secondsight.linux.mm_types import IntervalNotifier, Range, Subscriptions
 
-__all__ = ["linear_page_index", "vma_interval_tree_insert", "vma_interval_tree_iter_first", "vma_interval_tree_iter_next", "vma_interval_tree_remove"]
-
-
-@atomic
-def linear_page_index(vma: Vma, va: Va) -> Pgoff:
-    """linear_page_index() (include/linux/pagemap.h, Linux 6.12): which page of its file a vma has at `va`."""
-    return vma.vm_pgoff + va - vma.vm_start
+__all__ = ["hits", "interval_tree_insert", "interval_tree_remove"]
 
 
 @atomic
-def vma_interval_tree_insert(vma: Vma, mapping: AddressSpace) -> None:
-    """vma_interval_tree_insert() (mm/interval_tree.c, Linux 6.12)."""
-    before: Ref[Vma] = None
-    behind = mapping.i_mmap
-    while behind is not None and behind.vm_pgoff <= vma.vm_pgoff:
-        before = behind
-        behind = behind.shared
-    vma.shared = behind
-    if before is None:
-        mapping.i_mmap = vma
-    else:
-        before.shared = vma
+def interval_tree_insert(subs: Subscriptions, sub: IntervalNotifier) -> None:
+    """interval_tree_insert() (lib/interval_tree.c, Linux 6.12): the tree is an array here, in the tree's order."""
+    if subs.itree[len(subs.itree) - 1] is not None:
+        out_of_records("subscribers")
+    at = 0
+    for i in range(len(subs.itree)):
+        other = subs.itree[i]
+        if other is not None and other.start <= sub.start:
+            at = i + 1
+    for i in range(len(subs.itree) - 1, at, -1):
+        subs.itree[i] = subs.itree[i - 1]
+    subs.itree[at] = sub
+    sub.in_tree = True
 
 
 @atomic
-def vma_interval_tree_remove(vma: Vma, mapping: AddressSpace) -> None:
-    """vma_interval_tree_remove() (mm/interval_tree.c, Linux 6.12)."""
-    if mapping.i_mmap is vma:
-        mapping.i_mmap = vma.shared
-    else:
-        before = mapping.i_mmap
-        while before is not None and before.shared is not vma:
-            before = before.shared
-        assert before is not None
-        before.shared = vma.shared
-    vma.shared = None
+def interval_tree_remove(subs: Subscriptions, sub: IntervalNotifier) -> None:
+    """interval_tree_remove() (lib/interval_tree.c, Linux 6.12)."""
+    gone = False
+    for i in range(len(subs.itree)):
+        if subs.itree[i] is sub:
+            gone = True
+        if gone:
+            subs.itree[i] = subs.itree[i + 1] if i + 1 < len(subs.itree) else None
+    sub.in_tree = False
 
 
 @atomic
-def vma_interval_tree_iter_first(mapping: AddressSpace, first: Pgoff, last: Pgoff) -> Ref[Vma]:
-    """vma_interval_tree_iter_first() (mm/interval_tree.c, Linux 6.12): the first that maps any of the pages `first` to `last`."""
-    return following(mapping.i_mmap, first, last)
-
-
-@atomic
-def vma_interval_tree_iter_next(vma: Vma, first: Pgoff, last: Pgoff) -> Ref[Vma]:
-    """vma_interval_tree_iter_next() (mm/interval_tree.c, Linux 6.12): the next that does."""
-    return following(vma.shared, first, last)
-
-
-@atomic
-def following(vma: Ref[Vma], first: Pgoff, last: Pgoff) -> Ref[Vma]:
-    """The first from `vma` on that maps any of the pages."""
-    while vma is not None:
-        if vma.vm_pgoff <= last and vma.vm_pgoff + vma.vm_end - vma.vm_start > first:
-            return vma
-        vma = vma.shared
-    return None
+def hits(sub: IntervalNotifier, rng: Range) -> bool:
+    """Whether the subscription's pages and `rng` overlap."""
+    return sub.start < rng.end and rng.start < sub.end

@@ -28,7 +28,7 @@ from typing import Final
 
 from secondsight.lang import Ref, atomic, require
 from secondsight.linux.fork import mm_touch
-from secondsight.linux.interval_tree import linear_page_index, vma_interval_tree_iter_first, vma_interval_tree_iter_next
+from secondsight.linux.mm_interval_tree import linear_page_index, vma_interval_tree_iter_first, vma_interval_tree_iter_next
 from secondsight.linux.mm_types import (
     AddressSpace,
     Event,

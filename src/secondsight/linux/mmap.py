@@ -10,8 +10,8 @@ from __future__ import annotations
 from secondsight.lang import Errno, Ref, atomic
 from secondsight.linux.errno import EEXIST, ENOMEM
 from secondsight.linux.fork import vm_area_alloc
-from secondsight.linux.interval_tree import vma_interval_tree_insert
 from secondsight.linux.memory import tlb_finish_mmu, unmap_vmas
+from secondsight.linux.mm_interval_tree import vma_interval_tree_insert
 from secondsight.linux.mm_types import AddressSpace, Mm, Pgoff, Result, Va, VaEnd
 from secondsight.linux.mmu_notifier import mmu_notifier_release
 from secondsight.linux.vma import (

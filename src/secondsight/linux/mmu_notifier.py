@@ -26,8 +26,8 @@ move on.
 An invalidation calls the subscriptions in the order of the interval tree: by start address, of equal ones as they were
 inserted. What was deferred happens last-in, first-out.
 
-*mmu notifiers* (the older kind) watch a whole mm through `invalidate_range_start` and `invalidate_range_end`. They are
-called newest first.
+*mmu notifiers* (the older kind, in `mmu_notifier_hlist`) watch a whole mm through `invalidate_range_start` and
+`invalidate_range_end`. They are called newest first.
 
 A *two-pass* interval notifier (Linux 7.x) has `invalidate_start` and `invalidate_finish` in place of `invalidate`: all
 subscriptions are started before the first one is finished, so that several devices can be stopped at the same time.
@@ -43,33 +43,23 @@ three cannot be written yet.
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
-
 from secondsight.lang import (
-    Array,
     Bits,
-    Bounds,
     Errno,
-    Mutex,
-    Record,
     Ref,
-    SpinLock,
     atomic,
     hold_point,
     out_of_records,
     require,
-    shared,
     shared_array,
-    tracepoint,
     wait_until,
 )
 from secondsight.linux.errno import EAGAIN, EINVAL
+from secondsight.linux.interval_tree import hits, interval_tree_insert, interval_tree_remove
 from secondsight.linux.mm_types import (
-    Count,
     Driver,
     Event,
     Finish,
-    HlistNode,
     IntervalNotifier,
     Mm,
     MmuNotifier,
@@ -77,10 +67,21 @@ from secondsight.linux.mm_types import (
     Pgoff,
     Range,
     Seq,
-    Subscriber,
     Subscriptions,
     Va,
-    VaEnd,
+)
+from secondsight.linux.mmu_notifier_hlist import (
+    enter_callback,
+    is_unregistered,
+    leave_callback,
+    mmu_notifier_callback,
+    mmu_notifier_register,
+    mmu_notifier_unregister,
+    mn_hlist_invalidate_end,
+    mn_hlist_invalidate_range_start,
+    mn_hlist_release,
+    notifier_registered,
+    notifier_unregistered,
 )
 
 __all__ = [
@@ -108,56 +109,8 @@ __all__ = [
     "notifier_unregistered",
 ]
 
-
-SrcuIndex = Annotated[int, Bounds(0, 1)]
-
-
-class Srcu(Record):
-    """struct srcu_struct: walks over lists of mmu notifiers in all mms, in two generations. `idx` is that of new ones.
-
-    `grace_period` is held while those of the other generation are waited for.
-    """
-
-    grace_period: Mutex
-    idx: SrcuIndex
-    readers: Array[Count, Literal[2]]
-
-
-class NonBlock(Record):
-    """A ghost: one is held as a spinlock while a callback may not sleep, so that sleeping there breaks `sleep-in-atomic`.
-
-    As many as there can be such callbacks at the same time.
-    """
-
-    sections: Array[SpinLock, Literal["non_blocks"]]
-
-
-srcu = shared(Srcu)
-non_block = shared(NonBlock)
 finishes = shared_array(Finish, "finishes")
 """The `mmu_interval_notifier_finish` structures of all drivers; the bound is 0 where no driver has two passes."""
-
-
-@tracepoint
-def mmu_notifier_callback(subscriber: Subscriber, start: Va, end: VaEnd, event: Event) -> None:
-    """A subscriber is about to be called."""
-
-
-@tracepoint
-def notifier_registered(subscriber: Subscriber) -> None:
-    """A subscriber was registered; from here on it may be called."""
-
-
-@tracepoint
-def notifier_unregistered(subscriber: Subscriber) -> None:
-    """Unregistering a subscriber has returned; it is not called from here on."""
-
-
-@atomic
-def is_unregistered(subscriber: Subscriber) -> None:
-    """Unregistering a subscriber returns: the tracepoint, and the ghost that rules look at."""
-    subscriber.unregistered = True
-    notifier_unregistered(subscriber)
 
 
 # The reader's side.
@@ -193,6 +146,7 @@ def mmu_interval_read_retry(interval_sub: IntervalNotifier, seq: Seq) -> bool:
     return retry
 
 
+@atomic
 def mmu_interval_check_retry(interval_sub: IntervalNotifier, seq: Seq) -> bool:
     """mmu_interval_check_retry() (include/linux/mmu_notifier.h, Linux 6.12): the same test without the lock.
 
@@ -290,34 +244,6 @@ def mmu_interval_notifier_remove(interval_sub: IntervalNotifier) -> None:
     if seq != 0:
         wait_until(mm.subscriptions.invalidate_seq != seq)
     is_unregistered(interval_sub)
-
-
-@atomic
-def interval_tree_insert(subs: Subscriptions, sub: IntervalNotifier) -> None:
-    """interval_tree_insert() (lib/interval_tree.c, Linux 6.12): the tree is an array here, in the tree's order."""
-    if subs.itree[len(subs.itree) - 1] is not None:
-        out_of_records("subscribers")
-    at = 0
-    for i in range(len(subs.itree)):
-        other = subs.itree[i]
-        if other is not None and other.start <= sub.start:
-            at = i + 1
-    for i in range(len(subs.itree) - 1, at, -1):
-        subs.itree[i] = subs.itree[i - 1]
-    subs.itree[at] = sub
-    sub.in_tree = True
-
-
-@atomic
-def interval_tree_remove(subs: Subscriptions, sub: IntervalNotifier) -> None:
-    """interval_tree_remove() (lib/interval_tree.c, Linux 6.12)."""
-    gone = False
-    for i in range(len(subs.itree)):
-        if subs.itree[i] is sub:
-            gone = True
-        if gone:
-            subs.itree[i] = subs.itree[i + 1] if i + 1 < len(subs.itree) else None
-    sub.in_tree = False
 
 
 @atomic
@@ -503,12 +429,6 @@ def mn_itree_release(mm: Mm) -> bool:
 
 
 @atomic
-def hits(sub: IntervalNotifier, rng: Range) -> bool:
-    """Whether the subscription's pages and `rng` overlap."""
-    return sub.start < rng.end and rng.start < sub.end
-
-
-@atomic
 def page_bits(rng: Range) -> PageBits:
     """The pages of `rng`."""
     return Bits(range(rng.start, rng.end))
@@ -521,197 +441,6 @@ def forget_waiting(subs: Subscriptions, rng: Range) -> None:
         sub = subs.itree[i]
         if sub is not None:
             sub.waiting -= page_bits(rng)
-
-
-@atomic
-def enter_callback(subscriber: Ref[Subscriber], rng: Range) -> None:
-    """Before a subscriber is called: the tracepoint, and non_block_start().
-
-    The kernel forbids sleeping by non_block_start() only around mmu notifiers; interval notifiers may not sleep
-    either.
-    """
-    if subscriber is not None:
-        mmu_notifier_callback(subscriber, rng.start, rng.end, rng.event)
-        if not rng.blockable:
-            non_block_start()
-
-
-@atomic
-def leave_callback(rng: Range) -> None:
-    """After a subscriber was called: non_block_end()."""
-    if not rng.blockable:
-        non_block_end()
-
-
-@atomic
-def non_block_start() -> None:
-    """non_block_start() (include/linux/kernel.h, Linux 6.12): the thread may not sleep from here on."""
-    for section in non_block.sections:
-        if section.owner == 0:
-            section.lock()
-            return
-    out_of_records("non_blocks")
-
-
-@atomic
-def non_block_end() -> None:
-    """non_block_end() (include/linux/kernel.h, Linux 6.12)."""
-    for section in non_block.sections:
-        if section.held_by_me():
-            section.unlock()
-            return
-
-
-# The invalidating side, mmu notifiers.
-
-
-@atomic
-def srcu_read_lock() -> SrcuIndex:
-    """srcu_read_lock() (include/linux/srcu.h, Linux 6.12): which of the two counters the reader is in."""
-    srcu.readers[srcu.idx] += 1
-    return srcu.idx
-
-
-@atomic
-def srcu_read_unlock(idx: SrcuIndex) -> None:
-    """srcu_read_unlock() (include/linux/srcu.h, Linux 6.12)."""
-    srcu.readers[idx] -= 1
-
-
-def synchronize_srcu() -> None:
-    """synchronize_srcu() (kernel/rcu/srcutree.c, Linux 6.12): wait for the readers that are there now.
-
-    As there, readers that come later use the other counter, and one grace period runs at a time. Left out: the kernel
-    looks at both counters a second time, for the sake of memory order, and lets waiters share a grace period.
-    """
-    with atomic:
-        srcu.grace_period.lock()
-        wait_until(srcu.readers[1 - srcu.idx] == 0)
-        old = srcu.idx
-        srcu.idx = 1 - old
-    with atomic:
-        wait_until(srcu.readers[old] == 0)
-        srcu.grace_period.unlock()
-
-
-@atomic
-def hlist_first(subs: Subscriptions) -> Ref[HlistNode]:
-    """The list's first node."""
-    if subs.list == 0:
-        return None
-    return subs.nodes[subs.list - 1]
-
-
-@atomic
-def subscriber_of(node: Ref[HlistNode]) -> Ref[MmuNotifier]:
-    """hlist_entry_safe()."""
-    return None if node is None else node.subscription
-
-
-@atomic
-def next_with_range_end(node: Ref[HlistNode], failed: bool) -> Ref[HlistNode]:
-    """The first from `node` on whose `mmu_notifier_ops` have an invalidate_range_end; `failed`: for a failed start."""
-    while node is not None:
-        sub = node.subscription
-        if sub is not None and (sub.is_told_of_failure() if failed else sub.has_range_end()):
-            return node
-        node = node.next
-    return None
-
-
-def mn_hlist_invalidate_range_start(mm: Mm, rng: Range) -> Errno:
-    """mn_hlist_invalidate_range_start() (mm/mmu_notifier.c, Linux 6.12): call every mmu notifier of the mm.
-
-    All are called even if one fails; then those that have an `invalidate_range_end` are told that it is over, and -EAGAIN
-    is returned. One that may fail must not have one; the kernel warns of that, as it does of another error than -EAGAIN
-    and of a failure in a blockable range: here it is the broken rule `notifier-failed`.
-    """
-    subs = mm.subscriptions
-    failed = False
-    with atomic:
-        if subs.list == 0:
-            return 0
-        idx = srcu_read_lock()
-        node = hlist_first(subs)
-        sub = subscriber_of(node)
-        enter_callback(sub, rng)
-    while sub is not None:
-        ret = sub.invalidate_range_start(mm, rng)
-        with atomic:
-            leave_callback(rng)
-            if ret != 0:
-                require(
-                    ret == -EAGAIN and not rng.blockable,
-                    "notifier-failed",
-                    "invalidate_range_start() fails in a blockable range, or with another error than -EAGAIN",
-                )
-                require(not sub.is_told_of_failure(), "notifier-failed", "invalidate_range_start() fails and there is an invalidate_range_end()")
-                failed = True
-            assert node is not None
-            node = node.next
-            sub = subscriber_of(node)
-            enter_callback(sub, rng)
-            if sub is None and failed:
-                node = next_with_range_end(hlist_first(subs), True)
-    if failed:
-        while node is not None:
-            sub = subscriber_of(node)
-            assert sub is not None
-            sub.invalidate_range_end(mm, rng)
-            node = next_with_range_end(node.next, True)
-    srcu_read_unlock(idx)
-    return -EAGAIN if failed else 0
-
-
-def mn_hlist_invalidate_end(mm: Mm, rng: Range) -> None:
-    """mn_hlist_invalidate_end() (mm/mmu_notifier.c, Linux 6.12)."""
-    subs = mm.subscriptions
-    with atomic:
-        if subs.list == 0:
-            return
-        idx = srcu_read_lock()
-        node = next_with_range_end(hlist_first(subs), False)
-        sub = subscriber_of(node)
-        enter_callback(sub, rng)
-    while sub is not None:
-        sub.invalidate_range_end(mm, rng)
-        with atomic:
-            leave_callback(rng)
-            assert node is not None
-            node = next_with_range_end(node.next, False)
-            sub = subscriber_of(node)
-            enter_callback(sub, rng)
-    srcu_read_unlock(idx)
-
-
-def mn_hlist_release(mm: Mm) -> None:
-    """mn_hlist_release() (mm/mmu_notifier.c, Linux 6.12): tell every mmu notifier that the mm goes, then forget
-    them."""
-    subs = mm.subscriptions
-    with atomic:
-        idx = srcu_read_lock()
-        node = hlist_first(subs)
-        sub = subscriber_of(node)
-        tell_release(sub, mm)
-    while sub is not None:
-        sub.release(mm)
-        with atomic:
-            assert node is not None
-            node = node.next
-            sub = subscriber_of(node)
-            tell_release(sub, mm)
-    with atomic:
-        while subs.list != 0:
-            hlist_del_init(subs, subs.nodes[subs.list - 1])
-    srcu_read_unlock(idx)
-    synchronize_srcu()
-
-
-@atomic
-def tell_release(sub: Ref[MmuNotifier], mm: Mm) -> None:
-    """The tracepoint before a subscriber's `release`."""
-    if sub is not None:
-        mmu_notifier_callback(sub, 0, len(mm.ptes), Event.RELEASE)
 
 
 # What the rest of mm/ calls.
@@ -769,108 +498,3 @@ def mmu_notifier_release(mm: Mm) -> None:
                 listed = mn_itree_release(mm)
         if listed:
             mn_hlist_release(mm)
-
-
-# Registering and unregistering mmu notifiers.
-
-
-def mmu_notifier_register(subscription: Ref[MmuNotifier], mm: Mm) -> Errno:
-    """mmu_notifier_register() (mm/mmu_notifier.c, Linux 6.12): call `subscription` for everything in `mm` from now
-    on.
-
-    None: interval notifiers may be inserted from now on. BUG_ON(mm_users <= 0) is the broken rule `mm-without-users`.
-    """
-    mm.mmap_lock.write_lock()
-    require(mm.users > 0, "mm-without-users", "registers with an mm that has no users")
-    with atomic:
-        mm_take_all_locks(mm)
-        require(mm.users > 0, "mm-without-users", "the mm's last user goes while a subscriber is registered")
-        if subscription is None:
-            mm.subscriptions.has_itree = True
-        elif len(mm.subscriptions.nodes) > 0:
-            hlist_add(mm.subscriptions, subscription)
-            subscription.unregistered = False
-            notifier_registered(subscription)
-        else:
-            out_of_records("mmu_notifiers")
-    mm.mmap_lock.write_unlock()
-    return 0
-
-
-@atomic
-def mm_take_all_locks(mm: Mm) -> None:
-    """mm_take_all_locks() (mm/vma.c, Linux 6.12): wait until nobody holds a lock of a reverse map of the mm.
-
-    With the mmap lock held for writing no invalidation runs in the mm then. In the kernel they are held until
-    mm_drop_all_locks(); here what happens meanwhile is in the same step.
-    """
-    wait_until(all(rmap_unlocked(mm, va) for va in range(len(mm.ptes))))
-
-
-@atomic
-def rmap_unlocked(mm: Mm, va: Va) -> bool:
-    """Whether nobody holds the i_mmap_rwsem of the file that is mapped at `va`."""
-    vma = mm.mm_mt[va]
-    if vma is None:
-        return True
-    file = vma.vm_file
-    return file is None or (file.i_mmap_rwsem.owner == 0 and file.i_mmap_rwsem.readers == 0)
-
-
-@atomic
-def hlist_add(subs: Subscriptions, subscription: MmuNotifier) -> None:
-    """hlist_add_head_rcu() on the list of mmu notifiers. What is in it already would make it a circle."""
-    require(hlist_node(subs, subscription) is None, "inserted-twice", "registers an mmu notifier that is registered already")
-    for i in range(len(subs.nodes)):
-        if subs.nodes[i].subscription is None:
-            subs.nodes[i].subscription = subscription
-            subs.nodes[i].next = hlist_first(subs)
-            subs.nodes[i].hashed = True
-            subs.list = i + 1
-            return
-    out_of_records("mmu_notifiers")
-
-
-@atomic
-def hlist_node(subs: Subscriptions, subscription: MmuNotifier) -> Ref[HlistNode]:
-    """The `hlist` of an mmu notifier; None: it is not registered."""
-    for i in range(len(subs.nodes)):
-        if subs.nodes[i].subscription is subscription:
-            return subs.nodes[i]
-    return None
-
-
-@atomic
-def hlist_del_init(subs: Subscriptions, node: HlistNode) -> None:
-    """hlist_del_init_rcu() from the list of mmu notifiers: `next` stays, for those that stand on it."""
-    if not node.hashed:
-        return
-    node.hashed = False
-    if hlist_first(subs) is node:
-        following = node.next
-        subs.list = 0 if following is None else subs.nodes.index(following) + 1
-    for i in range(len(subs.nodes)):
-        if subs.nodes[i].hashed and subs.nodes[i].next is node:
-            subs.nodes[i].next = node.next
-
-
-def mmu_notifier_unregister(subscription: MmuNotifier, mm: Mm) -> None:
-    """mmu_notifier_unregister() (mm/mmu_notifier.c, Linux 6.12): no callback runs or will run once this returns.
-
-    `release` runs first if the mm has not gone.
-    """
-    with atomic:
-        node = hlist_node(mm.subscriptions, subscription)
-        require(node is not None, "removed-twice", "unregisters an mmu notifier that is not registered")
-        assert node is not None
-        hashed = node.hashed
-    if hashed:
-        idx = srcu_read_lock()
-        subscription.release(mm)
-        srcu_read_unlock(idx)
-        hlist_del_init(mm.subscriptions, node)
-    synchronize_srcu()
-    with atomic:
-        node.subscription = None
-        node.next = None
-        is_unregistered(subscription)

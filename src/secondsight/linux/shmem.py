@@ -27,7 +27,6 @@ from typing import Annotated, Final, Literal
 from secondsight.lang import Array, Bounds, Errno, Ref, RwLock, atomic, hold_point, pool, wait_until
 from secondsight.linux.errno import EPERM
 from secondsight.linux.fork import mms
-from secondsight.linux.interval_tree import linear_page_index
 from secondsight.linux.memory import (
     FAULT_FLAG_ALLOW_RETRY,
     VM_FAULT_NOPAGE,
@@ -36,6 +35,7 @@ from secondsight.linux.memory import (
     insert_page,
     unmap_mapping_range,
 )
+from secondsight.linux.mm_interval_tree import linear_page_index
 from secondsight.linux.mm_types import AddressSpace, Count, Flags, Frame, Mm, Pgoff, Va, VaEnd, Vma
 from secondsight.linux.page_alloc import alloc_page, put_page
 

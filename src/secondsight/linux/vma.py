@@ -13,8 +13,8 @@ from __future__ import annotations
 
 from secondsight.lang import Errno, Ref, atomic, tracepoint
 from secondsight.linux.fork import vm_area_dup, vm_area_free
-from secondsight.linux.interval_tree import vma_interval_tree_insert, vma_interval_tree_remove
 from secondsight.linux.memory import tlb_finish_mmu, unmap_vmas
+from secondsight.linux.mm_interval_tree import vma_interval_tree_insert, vma_interval_tree_remove
 from secondsight.linux.mm_types import AddressSpace, Mm, Pgoff, Va, VaEnd, Vma
 
 __all__ = [

@@ -13,6 +13,7 @@
 #define BUFFERS 3
 #define FRAMES 12
 #define ENTRIES 3
+#define DESCRIPTOR 3
 
 struct memfd {
 	struct file file;
@@ -25,6 +26,7 @@ static struct page *page;
 static int refs[FRAMES], pins[FRAMES], free_frames[FRAMES], nr_free;
 static struct dma_buf *buffer[BUFFERS], *exported[SS_THREADS];
 static int entry[ENTRIES];
+static int wanted[SS_THREADS]; /* O_CLOEXEC, if whoever asks for a buffer asks for it */
 static struct udmabuf_create_item items[2];
 static struct miscdevice device;
 
@@ -114,7 +116,11 @@ struct dma_buf *dma_buf_export(const struct dma_buf_export_info *exp_info)
 	return of;
 }
 
-int dma_buf_fd(struct dma_buf *of, int flags) { return 0; }
+int dma_buf_fd(struct dma_buf *of, int flags)
+{
+	BUG_ON(of != exported[ss_self()] || flags != wanted[ss_self()]);
+	return DESCRIPTOR;
+}
 
 /* Memory, and tables of pages. */
 
@@ -171,18 +177,22 @@ enum { OP_CREATE, OP_CREATE_LIST, OP_RELEASE, OP_MAP, OP_FAULT, OP_PUNCH, OP_SEA
 
 static long create(struct udmabuf_create_item *list, int count, long number)
 {
-	struct { struct udmabuf_create_list head; struct udmabuf_create_item none; } head = { .head = { .count = count } };
+	struct { struct udmabuf_create_list head; struct udmabuf_create_item none; } head = {
+		.head = { .count = count, .flags = number % 2 ? UDMABUF_FLAGS_CLOEXEC : 0 },
+	};
 	long ret;
 
 	ss_stop("create", 0, 0, 0);
 	if (buffer[number])
 		return 1;
 	ss_stop("ioctl", 0, 0, 0);
+	wanted[ss_self()] = number % 2 ? O_CLOEXEC : 0;
 	ret = udmabuf_create(&device, &head.head, list);
 	ss_stop("made", 0, 0, 0);
-	if (!ret)
-		buffer[number] = exported[ss_self()];
-	return ret;
+	if (ret != DESCRIPTOR)
+		return ret;
+	buffer[number] = exported[ss_self()];
+	return 0;
 }
 
 static long map(struct dma_buf *of)
@@ -282,6 +292,8 @@ static void look_buffer(struct dma_buf *of)
 	struct udmabuf *ubuf = of->priv;
 	pgoff_t i;
 
+	ss_number((long)(of->size >> PAGE_SHIFT));
+	ss_text(":");
 	for (i = 0; i < ubuf->pagecount; i++) {
 		ss_text(i ? "," : "");
 #if LINUX_VERSION_CODE < KERNEL_VERSION(7, 0, 0)

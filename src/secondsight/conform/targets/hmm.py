@@ -49,7 +49,7 @@ class HmmFile(Target):
     )  # fmt: skip
     model_functions = (
         "hmm_range_fault_locked", "hmm_range_fault_pages", "hmm_vma_walk", "hmm_walk", "requested", "faults_wanted", "is_mirrored",
-        "segment_end", "mmu_interval_check_retry",
+        "segment_end",
     )  # fmt: skip
     boundaries = (
         Boundary("script", "results.of[thread] = ret", Stop("result")),

@@ -37,6 +37,7 @@ from secondsight.linux import mmu_notifier as mn
 from secondsight.linux.fork import mm_alloc, proc_caches_init
 from secondsight.linux.mm_types import Mm
 from secondsight.linux.mmap import link_new_vma
+from secondsight.linux.srcutree import srcu
 
 __all__ = ["MmuNotifierFile"]
 
@@ -54,6 +55,7 @@ class MmuNotifierFile(Target):
 
     file = "mm/mmu_notifier.c"
     model = "mmu_notifier.py"
+    parts = ("mmu_notifier_hlist.py", "interval_tree.py", "srcutree.py")
     c = "mmu_notifier.c"
     linked = ("lib/interval_tree.c", "lib/rbtree.c", "lib/llist.c")
     functions = (
@@ -67,7 +69,8 @@ class MmuNotifierFile(Target):
         *functions, "interval_notifier_insert", "interval_tree_insert", "interval_tree_remove", "deferred_add", "deferred_del",
         "mn_itree_is_invalidating", "hits", "finish_add", "hlist_first", "subscriber_of", "next_with_range_end", "hlist_add", "hlist_node",
         "hlist_del_init", "mm_take_all_locks", "mmu_interval_set_seq", "mmu_notifier_invalidate_range_start",
-        "mmu_notifier_invalidate_range_start_nonblock", "mmu_notifier_invalidate_range_end", "mmu_notifier_release",
+        "mmu_notifier_invalidate_range_start_nonblock", "mmu_notifier_invalidate_range_end", "mmu_notifier_release", "srcu_read_lock",
+        "srcu_read_unlock", "synchronize_srcu", "rmap_unlocked",
     )  # fmt: skip
     boundaries = (
         Boundary("script", "results.of[thread] = ret", Stop("result")),
@@ -262,7 +265,7 @@ def _look(program: Program, mm: Mm, subs: list[Sub], hears: list[OnlyStart], thr
     node_at = {eyes.offset(node): i for i, node in enumerate(s.nodes)}
     sub_at = {eyes.offset(sub.notifier): str(i) for i, sub in enumerate(subs)} | {0: ""}
     hears_at = {eyes.offset(one): str(i) for i, one in enumerate(hears)} | {0: ""}
-    idx, readers = eyes.field(mn.srcu, "idx"), eyes.array(mn.srcu, "readers")
+    idx, readers = eyes.field(srcu, "idx"), eyes.array(srcu, "readers")
     turn = eyes.field(world, "turn")
     of = eyes.array(results, "of")[:threads]
     notifiers = [[eyes.field(sub.notifier, n) for n in ("invalidate_seq", "in_tree", "start", "end")] for sub in subs]

@@ -325,7 +325,8 @@ def _look(program: Program, mm: Mm, files: list[ShmemFile], threads: int) -> Cal
         if not at:
             return ""
         pages, folios = each_buffer[at]
-        return ",".join(str(number_at[folio(state)]) for folio in folios[: pages(state)])
+        size = pages(state)
+        return f"{size}:" + ",".join(str(number_at[folio(state)]) for folio in folios[:size])
 
     def look(state: bytes) -> str:
         parts = [f"{read(state)}" for read in of]
