@@ -28,6 +28,7 @@ def main() -> None:
         from attack import source
         from attack.campaign import batch_of, run_batch
         from attack.compare import Tally
+        from attack.judged import JUDGED, check_judged
         from attack.large import GROWS, check_collected, check_large, check_two_locks
         from attack.victim import METHODS
 
@@ -41,6 +42,8 @@ def main() -> None:
         wrong = None if isinstance(found, Tally) else found
         if wrong is None:
             check_two_locks()
+            for name in JUDGED:
+                check_judged(name, native)
             if native:
                 check_collected()
                 for method in ("native", "exact"):

@@ -13,11 +13,12 @@ import pytest
 from attack.campaign import Campaign, Finding, batch_of, run_campaign
 from attack.compare import Failure, Tally, check_batch, has_compiler
 from attack.cuts import Cuts, run_cuts, whole_search
-from attack.description import Description, Thread, Tree, World, lines_of, walk
+from attack.description import Description, Thread, World, lines_of, walk
 from attack.draw import FAMILIES
 from attack.draw_parts import FEATURES
-from attack.explore import components, explore, judge
+from attack.explore import components, explore
 from attack.interpreter import Interpreter
+from attack.judged import JUDGED, POLLER, SECTION, A, M, check_judged, is_one, put
 from attack.mutants import SOURCE, Copy, mutants_of, reasons
 from attack.shrink import shrink
 
@@ -25,53 +26,10 @@ from attack import cuts as cuts_module
 from secondsight.lang import cfg
 from secondsight.lang.locks import Mutex
 
-A: Tree = ["get", ["cell", "a"]]
-M: Tree = ["m", 0]
-
-
-def is_one(value: Tree) -> Tree:
-    return ["cmp", "==", value, ["int", 1]]
-
-
-def put(cell: str, value: int) -> Tree:
-    return ["put", ["cell", cell], ["int", value]]
-
-
-# What the interpreter says, by the definitions of docs/language.md.
-
-READER: list[Tree] = [["forever", [["with", "read", ["rw"], [["if", is_one(A), [["return"]], []]]]]]]
-POLLER: list[Tree] = [["forever", [["with", "lock", M, [["if", is_one(A), [["break"]], []]]]]]]
-TRIES: list[Tree] = [["forever", [["if try", M, [["do", "unlock", M], ["break"]], []]]]]
-SECTION: list[Tree] = [["do", "lock", M], put("a", 1), ["do", "unlock", M]]
-
-JUDGED: dict[str, tuple[list[Thread], set[str]]] = {
-    "a poller under a lock that another takes too": ([Thread(POLLER), Thread(SECTION)], set()),
-    "a poller that nobody ends": ([Thread(POLLER)], {"livelock"}),
-    "trylock that loses every time": ([Thread(TRIES), Thread([["forever", SECTION]], daemon=True)], {"livelock"}),
-    "a daemon alone may go round for ever": ([Thread(SECTION), Thread(POLLER, daemon=True)], set()),
-    "a lock handed over": (
-        [Thread([["do", "lock", M], put("a", 1), ["put", ["owner", M], ["int", 2]]]), Thread([["wait", is_one(A)], ["wait", ["mine", M]], ["do", "unlock", M]])],
-        set(),
-    ),
-    "a lock kept": ([Thread([["do", "lock", M]])], {"lock-held-at-exit"}),
-    "a wait with a spinlock held": ([Thread([["with", "lock", ["spin"], [["wait", is_one(A)]]]])], {"sleep-in-atomic"}),
-    "a wait for what never comes": ([Thread([["wait", is_one(A)]])], {"deadlock"}),
-    "a lock and a condition in one step": (
-        [Thread([["atomic", [["do", "lock", M], ["wait", is_one(A)]]], ["do", "unlock", M]]), Thread(SECTION)], set(),
-    ),
-    "a reader becomes a reader by downgrade": (
-        [Thread([["do", "write_lock", ["rw"]], put("a", 1), ["do", "write_downgrade", ["rw"]], ["do", "read_unlock", ["rw"]]]), Thread(READER)], set(),
-    ),
-    "a loop that counts its rounds": ([Thread([["for", "i1", 3, [["let", "x0", ["local", "i1"]], ["put", ["cell", "a"], ["local", "x0"]]]]])], set()),
-}  # fmt: skip
-
 
 @pytest.mark.parametrize("name", JUDGED)
 def test_what_the_interpreter_says(name: str) -> None:
-    threads, rules = JUDGED[name]
-    description = Description(World(), threads).copy()
-    assert set(judge(explore(Interpreter(description), 1000)).rules) == rules
-    check_batch([description], 1, native=False)
+    check_judged(name, native=False)
 
 
 def test_parts_of_a_graph_are_those_with_a_cycle() -> None:

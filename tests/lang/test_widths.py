@@ -16,6 +16,7 @@ from secondsight.lang import (
     LangError,
     Machine,
     Record,
+    atomic,
     choose,
     link,
     modules,
@@ -28,7 +29,7 @@ from secondsight.lang.compiler import CompilerMissing, compiler
 from secondsight.lang.errors import TooLarge
 from secondsight.lang.movers import Reductions
 from secondsight.lang.native import Native
-from secondsight.lang.plain import replay
+from secondsight.lang.plain import PlainRun, replay
 from secondsight.lang.program import Program, Thread, build
 from secondsight.lang.reference import Reference
 from secondsight.lang.symmetry import symmetry_of
@@ -295,6 +296,9 @@ def test_more_choices_than_a_merged_step_has() -> None:
 # Loops that are cut into pieces.
 
 
+Late = Annotated[int, Bounds(0, 100_001)]
+
+
 def touch() -> None:
     two.a = 1
 
@@ -317,14 +321,46 @@ def goes_on(rounds: int) -> None:
             touch()
 
 
-@pytest.mark.parametrize(("function", "argument"), [(stays, 0), (goes_on, 1001), (goes_on, 30000)])
-def test_a_loop_without_a_boundary_ends(function: Any, argument: int) -> None:
-    result = same(build(Machine({}), [Thread("t", function, (argument,))]))
-    assert "went round 1000 times" in str(result.error)
+def never_ends(rounds: int) -> None:
+    with atomic:
+        two.a = 2
+        i: int = 0
+        while i < rounds:
+            if two.a == 2:
+                continue
+            i += 1
+
+
+def ends_late(rounds: Late) -> None:
+    with atomic:
+        for _ in range(2):
+            i: Late = 0
+            while i < rounds:
+                i += 1
+        two.a = 1
+
+
+@pytest.mark.parametrize(
+    ("function", "argument", "rounds"),
+    [(stays, 0, 1000), (goes_on, 1001, 1000), (goes_on, 30000, 1000), (never_ends, 1, 100_000), (ends_late, 100_001, 100_000)],
+)
+def test_a_loop_without_a_boundary_ends(function: Any, argument: int, rounds: int) -> None:
+    """In the user's own functions too: the trace to the error is replayed, and ends there."""
+    program = build(Machine({}), [Thread("t", function, (argument,))])
+    result = same(program)
+    assert f"went round {rounds} times" in str(result.error)
+    assert result.error_trace is not None
+    last = replay(program, [(s.thread, s.choices) for s in result.error_trace.steps], result.error_trace.states)[-1]
+    assert str(last.error) == str(result.error)
 
 
 def test_a_loop_without_a_boundary_may_have_many_rounds() -> None:
-    assert same(build(Machine({}), [Thread("t", goes_on, (1000,))]), progress=True).verdict is Verdict.HOLDS
+    for function, rounds in ((goes_on, 1000), (ends_late, 100_000)):
+        program = build(Machine({}), [Thread("t", function, (rounds,))])
+        assert same(program, progress=True).verdict is Verdict.HOLDS
+        with PlainRun(program) as run:
+            while not run.threads[0].ended:
+                assert run.step(0).error is None
 
 
 # Boundaries and calls.

@@ -2,7 +2,7 @@
 
 Each function of a program gets, while a plain run lasts, a code object compiled from its own syntax tree with calls
 inserted: `step` before every statement that begins a step, `enter` and `leave` for traces, `fit` where a local, an argument
-or a result has a type, `bounded` where a number may become too large. File name and line numbers stay, so tracebacks, `pdb` and coverage speak of the user's lines. Nothing is lowered here.
+or a result has a type, `bounded` where a number may become too large, `still`, `again` and `rounds` in loops that might not end within a step. File name and line numbers stay, so tracebacks, `pdb` and coverage speak of the user's lines. Nothing is lowered here.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import ast
 import copy
 import types
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, ClassVar
 
@@ -23,6 +23,7 @@ from secondsight.lang.program import Program
 from secondsight.lang.records import as_stored, unwrap
 from secondsight.lang.runtime import runtime
 from secondsight.lang.source import function_tree, position
+from secondsight.lang.support import MAX_PIECES, MAX_ROUNDS
 from secondsight.lang.types import LARGEST_NUMBER, RefType
 from secondsight.lang.verbs import atomic, require
 
@@ -68,6 +69,35 @@ class _Hooks:
             raise TooLarge(name, Position(file, line, column))
         return value
 
+    # Loops. `cut`: outside of atomic blocks some of its rounds have a step boundary; then those without one are counted over
+    # the whole step, else the rounds of one run of the loop are. So do all executors, and end with the same error.
+
+    @staticmethod
+    def still(rounds: int, cut: bool, line: int, column: int, file: str) -> int:
+        """Where a round of a `while` begins; `rounds` went before."""
+        if cut and not runtime.atomic_depth:
+            return rounds
+        if rounds >= MAX_ROUNDS:
+            raise ModelError(f"a loop without a step boundary went round {MAX_ROUNDS} times", Position(file, line, column))
+        return rounds + 1
+
+    @staticmethod
+    def again(before: int, line: int, column: int, file: str) -> int:
+        """Where a loop that is cut comes back to its head; `before`: how often control was there."""
+        if before and not runtime.atomic_depth:
+            if runtime.rounds >= MAX_PIECES:
+                raise ModelError(f"a loop without a step boundary went round {MAX_PIECES} times", Position(file, line, column))
+            runtime.rounds += 1
+        return before + 1
+
+    @classmethod
+    def rounds(cls, items: Iterable[Any], line: int, column: int, file: str) -> Iterator[Any]:
+        """What a `for` loop that is cut goes over."""
+        before = cls.again(0, line, column, file)
+        for item in items:
+            yield item
+            before = cls.again(before, line, column, file)
+
 
 @contextmanager
 def instrumented(program: Program) -> Iterator[None]:
@@ -75,9 +105,9 @@ def instrumented(program: Program) -> Iterator[None]:
     kept: list[tuple[Any, types.CodeType]] = []
     kinds = len(_Hooks.kinds)
     try:
-        wide = _wide(program)
+        wide, cut = _wide(program), _cut_loops(program)
         for function, (places, scalars, result) in _instances(program).items():
-            code = _cut(function, _Cutter(function, places, scalars, result), wide)
+            code = _cut(function, _Cutter(function, places, scalars, result, cut), wide)
             kept.append((function, function.__code__))
             function.__globals__[_HOOKS] = _Hooks
             function.__code__ = code
@@ -123,6 +153,11 @@ def _wide(program: Program) -> set[Position]:
     return {n.where for n in nodes if isinstance(n, ir.Binary) and n.wide}
 
 
+def _cut_loops(program: Program) -> set[Position]:
+    """The loops of which some rounds have a step boundary, and others none."""
+    return {block.round_of for frame in program.frames.values() for block in frame.flow.blocks if block.round_of is not None}
+
+
 class _Bounder(ast.NodeTransformer):
     """Inserts the checks of one function's arithmetic. What begins at the same place and cannot be too large is checked in vain."""
 
@@ -136,8 +171,7 @@ class _Bounder(ast.NodeTransformer):
 
     def checked(self, value: ast.expr, where: Position, name: str) -> ast.expr:
         """The value, if that is a number of the language."""
-        told = [ast.Constant(part) for part in (name, where.line, where.column, where.file)]
-        return self.cutter.call("bounded", value, value, *told)
+        return self.cutter.call("bounded", value, value, ast.Constant(name), *_told(where))
 
     def visit_BinOp(self, node: ast.BinOp) -> ast.expr:
         return self.bounded(node)
@@ -157,12 +191,20 @@ class _Bounder(ast.NodeTransformer):
         return ast.copy_location(ast.Assign([node.target], self.checked(value, where, name)), node)
 
 
+def _told(where: Position) -> list[ast.expr]:
+    """A position as arguments of a hook."""
+    return [ast.Constant(where.line), ast.Constant(where.column), ast.Constant(where.file)]
+
+
 class _Cutter(ast.NodeTransformer):
     """Inserts the calls into one function."""
 
-    def __init__(self, function: Any, places: Places, scalars: dict[str, Scalar], result: Scalar | None) -> None:
+    def __init__(
+        self, function: Any, places: Places, scalars: dict[str, Scalar], result: Scalar | None, cut: set[Position]
+    ) -> None:
         self.file, self.name = function.__code__.co_filename, function.__name__
-        self.places, self.scalars, self.result = places, scalars, result
+        self.places, self.scalars, self.result, self.cut = places, scalars, result, cut
+        self.loops = 0
 
     def call(self, name: str, at: ast.AST, *arguments: ast.expr) -> ast.Call:
         """A call of a hook."""
@@ -189,6 +231,9 @@ class _Cutter(ast.NodeTransformer):
             begins = (node.lineno, node.col_offset + 1) in self.places
             if begins and not isinstance(node, ast.While):
                 out.append(ast.copy_location(ast.Expr(self.step(node)), node))
+            if isinstance(node, ast.While):
+                out += self.while_loop(node)
+                continue
             out.append(self.visit(node))
             if isinstance(node, ast.AugAssign) and isinstance(node.target, ast.Name):
                 out.append(self.again(node.target, node))
@@ -225,7 +270,10 @@ class _Cutter(ast.NodeTransformer):
         return node
 
     def visit_For(self, node: ast.For) -> ast.For:
+        where = position(self.file, node)
         node.body = self.suite(node.body)
+        if where in self.cut:
+            node.iter = self.call("rounds", node.iter, node.iter, *_told(where))
         if isinstance(node.target, ast.Name) and node.target.id in self.scalars:
             node.body.insert(0, self.again(node.target, node))
         return node
@@ -234,11 +282,30 @@ class _Cutter(ast.NodeTransformer):
         node.body = self.suite(node.body)
         return node
 
-    def visit_While(self, node: ast.While) -> ast.While:
+    def while_loop(self, node: ast.While) -> list[ast.stmt]:
+        """A `while`, and before it what counts its rounds."""
+        where = position(self.file, node)
+        cut = where in self.cut
+        rounds, heads = (f"{_HOOKS}{what}{self.loops}" for what in ("rounds", "heads"))
+        self.loops += 1
         node.body = self.suite(node.body)
+        begins = self.call("still", node, ast.Name(rounds, ast.Load()), ast.Constant(cut), *_told(where))
+        node.body.insert(0, self.sets(rounds, begins, node))
+        before: list[ast.stmt] = [self.sets(rounds, ast.Constant(0), node)]
         if (node.lineno, node.col_offset + 1) in self.places:
             node.test = ast.copy_location(ast.BoolOp(ast.Or(), [self.step(node), node.test]), node.test)
-        return node
+        if cut:
+            before.append(self.sets(heads, ast.Constant(0), node))
+            again = ast.NamedExpr(ast.Name(heads, ast.Store()), self.call("again", node, ast.Name(heads, ast.Load()), *_told(where)))
+            node.test = ast.BoolOp(ast.And(), [again, node.test])  # it is never 0
+        return [*before, node]
+
+    def sets(self, name: str, value: ast.expr, at: ast.AST) -> ast.stmt:
+        """A local of ours gets a value."""
+        made: ast.stmt = ast.Assign([ast.Name(name, ast.Store())], value)
+        for node in ast.walk(made):
+            ast.copy_location(node, at)
+        return made
 
     def visit_Return(self, node: ast.Return) -> ast.Return:
         if node.value is not None and self.result is not None:

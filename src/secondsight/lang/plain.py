@@ -129,7 +129,7 @@ class PlainRun:
     def _resume(self, index: int) -> None:
         """Let a thread run to its next boundary or its end; errors come out here."""
         thread = self.threads[index]
-        runtime.thread, runtime.atomic_depth = index + 1, thread.atomic_depth
+        runtime.thread, runtime.atomic_depth, runtime.rounds = index + 1, thread.atomic_depth, 0
         self.active = thread
         try:
             thread.glet.switch()

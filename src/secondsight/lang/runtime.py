@@ -55,6 +55,8 @@ class Runtime:
         self.thread = SETUP_THREAD
         self.scheduler: Scheduler | None = None
         self.atomic_depth = 0
+        self.rounds = 0
+        """Of loops, without a step boundary, in this step (see `lang.instrument`)."""
 
     @property
     def machine(self) -> Machine:
