@@ -12,7 +12,7 @@ from secondsight.lang.calls import CallLowering
 from secondsight.lang.errors import Position
 from secondsight.lang.facts import facts_of, names_inside
 from secondsight.lang.locks import Lock, RwLock
-from secondsight.lang.lowering import ZERO, Lowering, Place, describe
+from secondsight.lang.lowering import ZERO, Items, Lowering, Place, describe
 from secondsight.lang.types import BOOL, ArrayType, IntType, RecordType, RefType
 from secondsight.lang.verbs import atomic
 
@@ -79,11 +79,12 @@ class BlockLowering(CallLowering):
         if node.orelse or not isinstance(node.target, ast.Name):
             raise self.refuse(node, "for ... else, or several loop variables", "one variable, and a flag")
         name = node.target.id
-        if name in self.bundles:
-            raise self.refuse(node.target, f"{name} is a Value elsewhere", "another name")
+        if name in self.bundles or name in self.lists:
+            raise self.refuse(node.target, f"{name} is a Value or a list elsewhere", "another name")
         setup: list[ir.Stmt] = []
         place: ir.Addr | None = None
         among: ir.Expr | None = None
+        listed: Items | None = None
         if isinstance(node.iter, ast.Call) and self.static(node.iter.func) == (True, range):
             start, stop, stride = self.range_of(node.iter)
         elif (places := self.in_set(node.iter)) is not None:
@@ -91,6 +92,9 @@ class BlockLowering(CallLowering):
             count = places.type.high.bit_length()
             start, stop, stride = ZERO, ir.Constant(count, IntType(count, count)), 1
             among = self.kept(places, f"{name}.among", where, setup)
+        elif isinstance(lowered := self.lower(node.iter), Items):
+            listed, most = lowered, len(lowered.items)
+            start, stop, stride = ZERO, ir.Constant(most, IntType(most, most)), 1
         else:
             place = self.looped_array(node.iter, where, setup)
             assert isinstance(place.type, ArrayType)
@@ -99,10 +103,12 @@ class BlockLowering(CallLowering):
         counter_type, inside = counter_types(start, stop, stride)
         own = self.is_own(name, node)
         self.hidden += 1
-        counter = ir.Var(name if own and place is None else f"{name}.place{self.hidden}", counter_type)
+        counter = ir.Var(name if own and place is None and listed is None else f"{name}.place{self.hidden}", counter_type)
         limit = stop if isinstance(stop, ir.Constant) else self.kept(stop, f"{name}.stop", where, setup)
         setup.append(ir.SetVar(counter, start, where))
         loop = ir.While(ir.Compare("<" if stride > 0 else ">", ir.Local(counter), limit), [], [], where)
+        if listed is not None:
+            loop.test = ir.Compare("<", ir.Local(counter), listed.length)
         further = ir.Binary("+", ir.Local(counter), ir.Constant(stride, IntType(stride, stride)), counter_type, where)
         loop.step.append(ir.SetVar(counter, further, where))
         if among is not None:
@@ -111,11 +117,15 @@ class BlockLowering(CallLowering):
         saved = self.vars.pop(name, None) if own else None
         if own:
             self.own.add(name)
-        if own and place is None:
+        if own and place is None and listed is None:
             self.vars[name] = counter
             self.known[name] = inside
         else:
             value: ir.Expr = ir.Local(counter, inside)
+            if listed is not None:
+                kind = listed.kind.element
+                assert isinstance(kind, (IntType, RefType))
+                value = ir.Item(listed.items, value, listed.length, listed.name, where, kind)
             if place is not None:
                 array = place.type
                 assert isinstance(array, ArrayType) and isinstance(array.element, RecordType)

@@ -11,7 +11,7 @@ from typing import Any
 from secondsight.lang import ir
 from secondsight.lang.bits import MOST, Bits
 from secondsight.lang.expressions import ExpressionLowering
-from secondsight.lang.lowering import ANY_RECORD, ZERO, Bundle, Place, Static, describe
+from secondsight.lang.lowering import ANY_RECORD, ZERO, Bundle, Items, Outcome, Place, Static, describe
 from secondsight.lang.records import Const, Record
 from secondsight.lang.types import BOOL, PLAIN_INT, ArrayType, IntType, RecordType, RefType
 from secondsight.lang.verbs import choose, container_of, count, current
@@ -97,6 +97,8 @@ class BuiltinLowering(ExpressionLowering):
             size = self.frontend.machine.bound(base.addr.type.size)
             found = self.reached(base.addr, ir.Constant(size, IntType(size, size)))
             return self.scalar(found, node)
+        if isinstance(base, Items):
+            return base.length
         places = self.in_set(node.args[0])
         if places is not None:
             assert isinstance(places.type, IntType)
@@ -165,7 +167,7 @@ class BuiltinLowering(ExpressionLowering):
     def in_set(self, node: ast.expr) -> ir.Expr | None:
         """The set that an expression is, if it is one."""
         lowered = self.lower_value(node)
-        if isinstance(lowered, Bundle) or (isinstance(lowered, Place) and not isinstance(lowered.addr.type, IntType)):
+        if isinstance(lowered, (Bundle, Items, Outcome)) or (isinstance(lowered, Place) and not isinstance(lowered.addr.type, IntType)):
             return None
         value = self.scalar(lowered, node)
         return value if isinstance(value.type, IntType) and value.type.display == "bits" else None
@@ -214,8 +216,14 @@ class BuiltinLowering(ExpressionLowering):
             start, stop = ZERO, ir.Constant(size, IntType(size, size))
             counter.type = IntType(0, max(0, size - 1))
             bound, member = counter, self.contains(iterable, self.pure(places, iterable, "within a generator"), ir.Local(counter))
+        elif isinstance(items := self.lower(iterable), Items):
+            most, kind = len(items.items), items.kind.element
+            assert isinstance(kind, (IntType, RefType))
+            start, stop, counter.type = ZERO, items.length, IntType(0, max(0, most - 1))
+            bound = ir.Var(f"{name}_{self.hidden}e", kind)
+            bindings.append((bound, ir.Item(items.items, ir.Local(counter), items.length, items.name, where, kind)))
         else:
-            lowered = self.lower(iterable)
+            lowered = items
             if not (isinstance(lowered, Place) and isinstance(lowered.addr.type, ArrayType)):
                 raise self.refuse(iterable, f"{describe(iterable)} is not an array", "an array or range(...)")
             array = lowered.addr.type

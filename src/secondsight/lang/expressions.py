@@ -8,7 +8,19 @@ from typing import Any
 
 from secondsight.lang import ir, ranges
 from secondsight.lang.bits import MOST
-from secondsight.lang.lowering import ANY_RECORD, OPERATORS, ZERO, Bundle, Lowered, Lowering, Place, Static, describe
+from secondsight.lang.lowering import (
+    ANY_RECORD,
+    OPERATORS,
+    ZERO,
+    Bundle,
+    Items,
+    Lowered,
+    Lowering,
+    Outcome,
+    Place,
+    Static,
+    describe,
+)
 from secondsight.lang.records import Const, Record, Shared, _SharedArray, _SharedRecord
 from secondsight.lang.types import BOOL, ArrayType, IntType, RecordType, RefType
 
@@ -22,8 +34,8 @@ _REFUSED: dict[type[ast.expr], tuple[str, str]] = {
     ast.SetComp: ("a comprehension outside any(), all(), count() and choose()", "a for loop, or Bits(range(start, end))"),
     ast.DictComp: ("a comprehension outside any(), all(), count() and choose()", "a for loop"),
     ast.GeneratorExp: ("a comprehension outside any(), all(), count() and choose()", "a for loop"),
-    ast.List: ("a list is not in the language", "an Array in a record, or a Value"),
-    ast.Tuple: ("a tuple is not in the language", "an Array in a record, or a Value"),
+    ast.List: ("a list without a type, or within an expression", "x: List[Frame, 'pages'] = [] first, and then x"),
+    ast.Tuple: ("a tuple within an expression", "return a, b; x, y = f(...); or a Value"),
     ast.Dict: ("a dict is not in the language", "an Array in a record, or a const() table"),
     ast.Await: ("await is not in the language", "a plain function: it is cut at its steps by itself"),
     ast.Yield: ("yield is not in the language", "a plain function: it is cut at its steps by itself"),
@@ -78,6 +90,8 @@ class ExpressionLowering(Lowering):
 
     def truth(self, node: ast.expr) -> ir.Expr:
         """An expression as a truth value."""
+        if isinstance(node, ast.Name) and node.id in self.lists:
+            return ir.Compare("!=", ir.Local(self.lists[node.id].length), ZERO)
         value = self.logic(node, values=False) if isinstance(node, ast.BoolOp) else self.expr(node)
         if isinstance(value, ir.Constant):
             return ir.Constant(int(value.value != 0), BOOL)
@@ -94,6 +108,9 @@ class ExpressionLowering(Lowering):
         if node.id in self.bundles:
             cls, parts = self.bundles[node.id]
             return Bundle(cls, {f: ir.Local(v) for f, v in parts.items()})
+        if node.id in self.lists:
+            known = self.lists[node.id]
+            return Items(node.id, known.kind, ir.Local(known.length), [ir.Local(v) for v in known.items])
         if node.id in self.locals:
             raise self.refuse(
                 node,
@@ -168,6 +185,12 @@ class ExpressionLowering(Lowering):
         if isinstance(base, Static) and isinstance(base.value, Const):
             self.frontend.table(base.value, where)
             return ir.TableItem(base.value.name, index, self.frontend.machine.sized(base.value.kind), where)
+        if isinstance(base, Outcome):
+            self.scalar(base, node.value)
+        if isinstance(base, Items):
+            element = base.kind.element
+            assert isinstance(element, (IntType, RefType))
+            return ir.Item(base.items, index, base.length, base.name, where, element)
         if isinstance(base, Place) and isinstance(base.addr.type, ArrayType):
             array = base.addr.type
             return Place(base.addr.then(ir.IndexStep(index, array, describe(node.value), where), array.element, where))
@@ -309,6 +332,13 @@ class ExpressionLowering(Lowering):
     def contained(self, node: ast.Compare, left: ir.Expr, among: ast.expr) -> ir.Expr:
         """`x in places`."""
         lowered = self.lower_value(among)
+        if isinstance(lowered, Items):
+            self.pure(left, node.left, "before `in`")
+            found: list[ir.Expr] = []
+            for i, item in enumerate(lowered.items):
+                there = ir.Compare(">", lowered.length, _number(i))
+                found.append(ir.Logic("and", [there, self.compare_two(node, ast.Eq(), left, item)]))
+            return ir.Logic("or", [ir.Constant(0, BOOL), *found])
         places = self.scalar(lowered, among) if not (isinstance(lowered, Place) and isinstance(lowered.addr.type, ArrayType)) else None
         if places is None or not (isinstance(places.type, IntType) and places.type.display == "bits"):
             raise self.refuse(among, "`in` something else than a tuple of values or a set", "x in (A, B), or any(x is y for y in array)")

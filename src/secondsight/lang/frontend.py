@@ -171,7 +171,10 @@ class Frontend:
         for cls, target in targets:
             if (result is None) != (target.result is None):
                 raise refuse(where, f"{cls.__name__}.{name} returns {target.result}, another class's {result}", "one type")
-            if result is not None and target.result is not None:
+            if isinstance(result, ir.Group) or isinstance(target.result, ir.Group):
+                if result != target.result:
+                    raise refuse(where, f"{cls.__name__}.{name} returns {target.result}, another class's {result}", "one type")
+            elif result is not None and target.result is not None:
                 result = join(result, target.result)
         made = self._chooser(f"{record.__name__}.{name}", record, is_atomic, params, result, [t for _, t in targets], where)
         for cls, target in targets:
@@ -181,7 +184,9 @@ class Frontend:
         known = ", ".join(cls.__name__ for cls, _ in targets)
         message = f"{record.__name__}.{name} on a record that is none of {known}"
         made.body.append(ir.Require(ir.Constant(0, BOOL), "internal", message, where))
-        made.body.append(ir.Return(None if result is None else ir.Constant(0, result), where))
+        nothing: list[ir.Expr] = [ir.Constant(0, kind) for _, kind in result.parts] if isinstance(result, ir.Group) else []
+        end = ir.Pack(nothing, result) if isinstance(result, ir.Group) else None if result is None else ir.Constant(0, result)
+        made.body.append(ir.Return(end, where))
         return made
 
     def by_number(

@@ -18,12 +18,13 @@ from secondsight.lang import ir, tree
 from secondsight.lang.bits import Bits
 from secondsight.lang.errors import LangError, LeftRange, ModelError, NoneFollowed, Position, TooLarge
 from secondsight.lang.ir import Scalar
+from secondsight.lang.lists import BoundedList
 from secondsight.lang.lowering import describe, join
 from secondsight.lang.program import Program
 from secondsight.lang.records import as_stored, unwrap
 from secondsight.lang.runtime import runtime
 from secondsight.lang.source import function_tree, position
-from secondsight.lang.types import LARGEST_NUMBER, RefType
+from secondsight.lang.types import LARGEST_NUMBER, ListType, RefType, TupleType
 from secondsight.lang.verbs import atomic, require
 
 __all__ = ["instrumented"]
@@ -31,6 +32,7 @@ __all__ = ["instrumented"]
 _HOOKS = "__secondsight__"
 
 Places = set[tuple[int, int]]
+Kind = Scalar | ListType | ir.Group
 
 
 class _Hooks:
@@ -41,25 +43,12 @@ class _Hooks:
     leave = staticmethod(runtime.leave)
     atomic = atomic
     require = staticmethod(require)
-    kinds: ClassVar[list[tuple[Scalar, str, Position]]] = []
+    kinds: ClassVar[list[tuple[Kind, str, Position]]] = []
 
     @classmethod
     def fit(cls, value: Any, number: int) -> Any:
         """`value` as a local, argument or result of a declared type holds it; raises the language's named errors."""
-        kind, name, where = cls.kinds[number]
-        if isinstance(kind, RefType):
-            value = unwrap(value)
-            if value is None and not kind.nullable:
-                raise NoneFollowed(name, where)
-            if value is not None and not isinstance(value, kind.record):
-                raise ModelError(f"{name} is a record of another class", where)
-            return value
-        if kind.display == "bits" and isinstance(value, (set, frozenset)):
-            value = Bits(value)
-        if isinstance(value, int) and not kind.low <= value <= kind.high:
-            raise LeftRange(name, int(value), kind.low, kind.high, where)
-        return as_stored(kind, value)
-
+        return fitted(value, *cls.kinds[number])
 
     @staticmethod
     def bounded(value: Any, name: str, line: int, column: int, file: str) -> Any:
@@ -67,6 +56,32 @@ class _Hooks:
         if isinstance(value, int) and abs(value) > LARGEST_NUMBER:
             raise TooLarge(name, Position(file, line, column))
         return value
+
+
+def fitted(value: Any, kind: Kind, name: str, where: Position) -> Any:
+    """`value` as something of a type holds it."""
+    if isinstance(kind, ListType):
+        if isinstance(value, BoundedList) and value.kind == kind:
+            return value
+        return BoundedList(kind, runtime.machine.bound(kind.size), name, value)
+    if isinstance(kind, ir.Group):
+        if isinstance(kind.form, ListType):
+            return fitted(value, kind.form, name, where)
+        if isinstance(kind.form, TupleType):
+            return tuple(fitted(part, one, name, where) for part, (_, one) in zip(value, kind.parts, strict=True))
+        return value
+    if isinstance(kind, RefType):
+        value = unwrap(value)
+        if value is None and not kind.nullable:
+            raise NoneFollowed(name, where)
+        if value is not None and not isinstance(value, kind.record):
+            raise ModelError(f"{name} is a record of another class", where)
+        return value
+    if kind.display == "bits" and isinstance(value, (set, frozenset)):
+        value = Bits(value)
+    if isinstance(value, int) and not kind.low <= value <= kind.high:
+        raise LeftRange(name, int(value), kind.low, kind.high, where)
+    return as_stored(kind, value)
 
 
 @contextmanager
@@ -89,12 +104,12 @@ def instrumented(program: Program) -> Iterator[None]:
         del _Hooks.kinds[kinds:]
 
 
-def _instances(program: Program) -> dict[Any, tuple[Places, dict[str, Scalar], Scalar | None]]:
+def _instances(program: Program) -> dict[Any, tuple[Places, dict[str, Scalar | ListType], ir.Result | None]]:
     """For each source function the statements, by line and column, at which steps begin, the types of its locals, its result's."""
     places: dict[Any, Places] = {}
     made: dict[Any, Places] = {}
-    locals_: dict[Any, dict[str, Scalar | None]] = {}
-    results: dict[Any, Scalar | None] = {}
+    locals_: dict[Any, dict[str, Scalar | ListType | None]] = {}
+    results: dict[Any, ir.Result | None] = {}
     for instance in program.frontend.instances.values():
         source = instance.source
         begins = {
@@ -111,7 +126,10 @@ def _instances(program: Program) -> dict[Any, tuple[Places, dict[str, Scalar], S
         known = locals_.setdefault(source, {})
         for name, kind in instance.locals.items():
             before = known.get(name, kind)
-            known[name] = None if before is None else join(before, kind)
+            if isinstance(kind, ListType) or isinstance(before, ListType):
+                known[name] = kind if before == kind else None
+            else:
+                known[name] = None if before is None else join(before, kind)
         results[source] = instance.result
     return {f: (p, {n: k for n, k in locals_[f].items() if k is not None}, results[f]) for f, p in places.items()}
 
@@ -160,7 +178,7 @@ class _Bounder(ast.NodeTransformer):
 class _Cutter(ast.NodeTransformer):
     """Inserts the calls into one function."""
 
-    def __init__(self, function: Any, places: Places, scalars: dict[str, Scalar], result: Scalar | None) -> None:
+    def __init__(self, function: Any, places: Places, scalars: dict[str, Scalar | ListType], result: ir.Result | None) -> None:
         self.file, self.name = function.__code__.co_filename, function.__name__
         self.places, self.scalars, self.result = places, scalars, result
 
@@ -173,7 +191,7 @@ class _Cutter(ast.NodeTransformer):
                 ast.copy_location(node, at)
         return call
 
-    def fit(self, value: ast.expr, kind: Scalar, name: str, at: ast.AST) -> ast.Call:
+    def fit(self, value: ast.expr, kind: Kind, name: str, at: ast.AST) -> ast.Call:
         """The value, checked against a type."""
         _Hooks.kinds.append((kind, name, position(self.file, at)))
         return self.call("fit", at, value, ast.Constant(len(_Hooks.kinds) - 1))
@@ -192,6 +210,8 @@ class _Cutter(ast.NodeTransformer):
             out.append(self.visit(node))
             if isinstance(node, ast.AugAssign) and isinstance(node.target, ast.Name):
                 out.append(self.again(node.target, node))
+            if isinstance(node, ast.Assign) and isinstance(node.targets[0], (ast.Tuple, ast.List)):
+                out += [self.again(name, node) for name in node.targets[0].elts if isinstance(name, ast.Name)]
         return out
 
     def again(self, target: ast.Name, node: ast.stmt) -> ast.stmt:

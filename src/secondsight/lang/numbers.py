@@ -76,6 +76,8 @@ class Numbers:
         self.mine = mine
         self.vars: dict[ir.Var, Kind] = {p: Kind.PLAIN for root in roots for p in root.params}
         self.results: dict[ir.Function, Kind] = {}
+        self.parts: dict[tuple[ir.Function, int], Kind] = {}
+        self.called: dict[ir.Var, ir.Function] = {}
         self.lists = False
         self.changed, self.checking = True, False
         every = list(functions)
@@ -106,11 +108,26 @@ class Numbers:
             case ir.SetVar():
                 self._set(stmt.var, self.of(stmt.value, known))
                 return known - {stmt.var}
+            case ir.Unpack():
+                for var, kind in zip(stmt.targets, self._parts(stmt.value, known), strict=True):
+                    self._set(var, kind)
+                return known - frozenset(stmt.targets)
+            case ir.SetItem():
+                self._plain(stmt.index, known)
+                kind = self.of(stmt.value, known)
+                for var in stmt.items:
+                    self._set(var, kind)
+                return known - frozenset(stmt.items)
             case ir.YieldCall():
                 self._pass(stmt.function, stmt.arguments, known)
-                if stmt.target is not None:
+                if stmt.target is not None and isinstance(stmt.function.result, ir.Group):
+                    self.called[stmt.target] = stmt.function
+                elif stmt.target is not None:
                     self._set(stmt.target, self.results.get(stmt.function))
                     return known - {stmt.target}
+            case ir.Return(value=value) if value is not None and isinstance(self.function.result, ir.Group):
+                for i, kind in enumerate(self._parts(value, known)):
+                    self._part(self.function, i, kind)
             case ir.Return():
                 if stmt.value is not None:
                     kind = _join(self.results.get(self.function), self.of(stmt.value, known))
@@ -143,6 +160,26 @@ class Numbers:
         self._note(kind, var.name)
         if kind is not None and self.vars.get(var) is not kind:
             self.vars[var] = kind
+            self.changed = True
+
+    def _parts(self, value: ir.Expr, known: Known) -> list[Kind | None]:
+        """What each part of a group may be."""
+        if isinstance(value, ir.Pack):
+            return [self.of(item, known) for item in value.items]
+        if isinstance(value, ir.Call):
+            self._pass(value.function, value.arguments, known)
+            function = value.function
+        else:
+            assert isinstance(value, ir.Local)
+            function = self.called[value.var]
+        assert isinstance(function.result, ir.Group)
+        return [self.parts.get((function, i)) for i in range(len(function.result.parts))]
+
+    def _part(self, function: ir.Function, place: int, kind: Kind | None) -> None:
+        kind = _join(self.parts.get((function, place)), kind)
+        self._note(kind, function.name)
+        if kind is not None and self.parts.get((function, place)) is not kind:
+            self.parts[function, place] = kind
             self.changed = True
 
     def _note(self, kind: Kind | None, name: str) -> None:
@@ -196,6 +233,12 @@ class Numbers:
                 return _join(self.of(node.then, known), self.of(node.other, known))
             case ir.Fits():
                 return self.of(node.value, known)
+            case ir.Item():
+                self._plain(node.index, known)
+                kinds: Kind | None = None
+                for item in node.items:
+                    kinds = _join(kinds, self.of(item, known))
+                return kinds
             case ir.Binary():
                 return self._binary(node, known)
             case ir.Compare():
@@ -281,8 +324,5 @@ def _assigned(body: list[ir.Stmt]) -> Known:
     """The locals that some statements assign."""
     found = set()
     for stmt in tree.statements(body):
-        if isinstance(stmt, ir.SetVar):
-            found.add(stmt.var)
-        elif isinstance(stmt, ir.YieldCall) and stmt.target is not None:
-            found.add(stmt.target)
+        found.update(tree.assigned(stmt))
     return frozenset(found)

@@ -357,9 +357,16 @@ def _local(program: Program, frame: FrameType, name: str) -> int | None:
         return None
     value = unwrap(frame.f_locals[first])
     if rest:
-        if not isinstance(value, Value):
+        if isinstance(value, list):
+            place = int(rest) if rest.isdigit() else None
+            value = len(value) if place is None else value[place] if place < len(value) else None
+            if value is None and place is not None and place >= len(frame.f_locals[first]):
+                return None  # behind the last: the reference has nothing there
+        elif not isinstance(value, Value):
             return None
-        value = unwrap(getattr(value, rest))
+        else:
+            value = getattr(value, rest)
+        value = unwrap(value)
     if value is None:
         return 0
     if isinstance(value, Record):

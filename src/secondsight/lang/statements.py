@@ -10,14 +10,15 @@ from typing import Any
 
 from secondsight.lang import ir, tree
 from secondsight.lang.assigned import first_unassigned
-from secondsight.lang.blocks import BlockLowering, ends
+from secondsight.lang.blocks import ends
 from secondsight.lang.errors import LangError, OutOfRecords, Position, Refused
 from secondsight.lang.facts import meaning_of, parameters_of
 from secondsight.lang.functions import is_marker
 from secondsight.lang.locks import operation, spin_until, stand_in_queue
-from secondsight.lang.lowering import Bundle, Place, describe
+from secondsight.lang.lowering import Bundle, Items, Outcome, Place, describe
+from secondsight.lang.several import SeveralLowering
 from secondsight.lang.source import line_of
-from secondsight.lang.types import BOOL, ArrayType, IntType, RecordType, RefType, SizedInt, ValueType, resolve
+from secondsight.lang.types import BOOL, ArrayType, IntType, ListType, RecordType, RefType, TupleType, ValueType, resolve
 from secondsight.lang.verbs import atomic, hold_point, out_of_records, require, wait_until
 
 __all__ = ["StatementLowering"]
@@ -74,7 +75,7 @@ def _number(value: ir.Expr) -> int | None:
 _COMPARE = {"==": operator.eq, "!=": operator.ne, "<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge}
 
 
-class StatementLowering(BlockLowering):
+class StatementLowering(SeveralLowering):
     """Lowers one function instance."""
 
     def whole(self, is_atomic: bool) -> ir.Function:
@@ -90,6 +91,7 @@ class StatementLowering(BlockLowering):
         elif not ends(made.body):
             raise self.refuse(self.tree, f"{self.tree.name} may end without returning a value", "a return on every path")
         made.locals = {n: v.type for n, v in self.vars.items() if n not in self.own}
+        made.locals |= {n: known.kind for n, known in self.lists.items()}
         stmts = list(tree.statements(made.body))
         made.yields = any(isinstance(s, (ir.Boundary, ir.YieldCall)) for s in stmts)
         made.touches = bool(getattr(made.source, "__atomic__", False)) or any(stmt_touches(s) for s in stmts)
@@ -123,7 +125,7 @@ class StatementLowering(BlockLowering):
                     argument, f"parameter {argument.arg} has no annotation", f"{argument.arg}: U8 (or another type)"
                 )
             kind = self.type_of(argument, hints[argument.arg])
-            if kind is None or isinstance(kind, (RecordType, ArrayType)):
+            if kind is None or isinstance(kind, (RecordType, ArrayType, TupleType)):
                 raise self.refuse(argument, f"a parameter cannot be {kind}", "pass a record and take its array there")
             self.bind_parameter(argument.arg, kind)
         if "return" not in hints:
@@ -131,11 +133,11 @@ class StatementLowering(BlockLowering):
                 self.tree, f"{self.tree.name} has no return annotation", "-> None, or -> the type of what it returns"
             )
         result = self.type_of(self.tree, hints["return"])
-        if isinstance(result, (ValueType, ArrayType, RecordType)):
+        if isinstance(result, (ArrayType, RecordType)):
             raise self.refuse(
-                self.tree, f"a function cannot return {result}", "return an integer or a reference; pass a record to fill in"
+                self.tree, f"a function cannot return {result}", "return an integer, a reference, a Value, a tuple or a List"
             )
-        self.function.result = result
+        self.function.result = self.group_of(result) if isinstance(result, (ValueType, TupleType, ListType)) else result
 
     def _names(self) -> None:
         """Every local must have a value wherever it is read."""
@@ -162,12 +164,13 @@ class StatementLowering(BlockLowering):
         """Make a parameter: a variable, or one for each field of a `Value`."""
         if isinstance(kind, ValueType):
             parts = {}
-            for field, inner in kind.fields:
-                assert not isinstance(inner, SizedInt)  # `type_of` has given it its range
+            for field, inner in self.value_fields(kind.value).items():
                 var = ir.Var(f"{name}.{field}", inner)
                 self.function.params.append(var)
                 parts[field] = var
             self.bundles[name] = (kind.value, parts)
+        elif isinstance(kind, ListType):
+            self.function.params += self.room_for(name, self.group_of(kind), self.tree, fixed=True)
         else:
             var = ir.Var(name, kind)
             self.vars[name] = var
@@ -272,6 +275,10 @@ class StatementLowering(BlockLowering):
             return  # the call of the lock's function did it: `BlockLowering.take_in_turn`
         elif known and callee is hold_point:
             self.hold(node, where)
+        elif isinstance(node.func, ast.Attribute) and (items := self.own_list(node.func.value)) is not None:
+            if node.func.attr != "append":
+                raise self.refuse(node, f"{describe(node)}: not something a list can do here", "x.append(value), x[i] = value, x = []")
+            self.append(node, items, where)
         elif known and getattr(callee, "__tracepoint__", False):
             self.finish(where, self.fire(node, callee, where), always=True)
         elif (
@@ -341,8 +348,17 @@ class StatementLowering(BlockLowering):
 
     def assign(self, node: ast.stmt, target: ast.expr, value: ast.expr, where: Position) -> None:
         """`x = value`, `record.field = value`, `array[i] = value`."""
-        if isinstance(target, ast.Name):
+        if isinstance(target, (ast.Tuple, ast.List)):
+            self.assign_tuple(node, target, value, where)
+        elif isinstance(target, ast.Name) and isinstance(value, ast.List) and target.id in self.lists:
+            self.assign_list(target, self.lists[target.id].kind, value.elts, where)
+        elif isinstance(target, ast.Name):
             lowered = self.lower_value(value)
+            if isinstance(lowered, Outcome):
+                self.assign_outcome(target, lowered, where)
+                return
+            if isinstance(lowered, Items):
+                raise self.refuse(value, f"a second name for the list {lowered.name}", "a list of its own, filled in a loop")
             if isinstance(lowered, Bundle):
                 self.assign_bundle(target, lowered, where)
                 return
@@ -356,6 +372,10 @@ class StatementLowering(BlockLowering):
             self.finish(where, [ir.SetVar(var, self.fit(made, var.type, value), where)])
         elif isinstance(target, (ast.Attribute, ast.Subscript)):
             made = self.expr(value)
+            items = self.own_list(target.value) if isinstance(target, ast.Subscript) else None
+            if isinstance(target, ast.Subscript) and items is not None:
+                self.set_item(target, items, made, where)
+                return
             self.finish(where, [self.store(self.place(target), made, target, where)])
         else:
             raise self.refuse(node, "assignment to several names at once", "one assignment a statement")
@@ -377,10 +397,22 @@ class StatementLowering(BlockLowering):
             raise self.refuse(annotation, f"the annotation is not defined: {error}", "a type of the language") from None
         kind = self.type_of(annotation, hint)
         self.frontend.annotations[self.source, ast.unparse(annotation)] = repr(resolve(hint))
+        if isinstance(kind, ListType) and isinstance(value, ast.List):
+            self.assign_list(target, kind, value.elts, where)
+            return
+        if isinstance(kind, (ListType, ValueType)):
+            lowered = self.lower(value)
+            if isinstance(lowered, Outcome) and lowered.group == self.group_of(kind):
+                self.assign_outcome(target, lowered, where)
+                return
+            if isinstance(lowered, Bundle) and isinstance(kind, ValueType) and lowered.value is kind.value:
+                self.assign_bundle(target, lowered, where)
+                return
+            raise self.refuse(value, f"{describe(value)} where {kind} is wanted", "[], [a, b], or a call that returns one")
         if not isinstance(kind, (IntType, RefType)):
-            raise self.refuse(annotation, f"a local cannot be {kind}", "an integer type or Ref[Record]")
-        if target.id in self.bundles:
-            raise self.refuse(target, f"{target.id} is a Value elsewhere", "another name")
+            raise self.refuse(annotation, f"a local cannot be {kind}", "an integer type, Ref[Record], or List[Frame, 'pages']")
+        if target.id in self.bundles or target.id in self.lists:
+            raise self.refuse(target, f"{target.id} is a Value or a list elsewhere", "another name")
         var = self.vars.setdefault(target.id, ir.Var(target.id, kind))
         if var.type != kind:
             raise self.refuse(target, f"{target.id} is {var.type} elsewhere", "the annotation where it is first assigned")
@@ -389,7 +421,7 @@ class StatementLowering(BlockLowering):
 
     def assign_bundle(self, target: ast.Name, bundle: Bundle, where: Position) -> None:
         """`range = Range(...)`: one local for each field."""
-        if target.id in self.vars:
+        if target.id in self.vars or target.id in self.lists:
             raise self.refuse(target, f"{target.id} is no Value elsewhere", "another name")
         if target.id not in self.bundles:
             kinds = self.value_fields(bundle.value)
@@ -433,6 +465,9 @@ class StatementLowering(BlockLowering):
             return
         if result is None:
             raise self.refuse(node, f"{self.tree.name} is annotated -> None", "give it the type of what it returns")
+        if isinstance(result, ir.Group):
+            self.return_group(node, result, where)
+            return
         value = self.fit(self.expr(node.value), result, node.value)
         if not self.exits:
             self.finish(where, [ir.Return(value, where)])
