@@ -129,7 +129,7 @@ REFUSED = {
     "table.at = both(1)": "x, y = f", "x = gathered(1)[0]": "then its parts", "x = []": "type", "x: List[U8, 3] = table.at": "list|List",
     "x: List[U8, 3] = []\ny = x": "second name", "x: List[U8, 3] = []\ntable.at = x": "list", "x: List[U8, 3] = []\nx.pop()": "append",
     "x: List[U8, 3] = []\nx = 3": "list", "x = 3\nx: List[U8, 3] = []": "elsewhere", "x: List[U8, 3] = [1, 2, 3, 4]": "elements", "x: list[U8] = []": "bound",
-    "x: List[Thing, 3] = [None]": "None", "x: List[U8, 3] = []\ny = total(x)": "argument", "y = total(things)": "", "x: List[Table, 3] = []\nx.append(things[0])": "wanted",
+    "x: List[Thing, 3] = [None]": "None", "x: List[U8, 3] = []\ny = total(x)": "argument", "y = total(things)": "array", "x: List[Table, 3] = []\nx.append(things[0])": "wanted",
     "with atomic:\n    x = 1\n    x, table.out[x] = 2, both(1)": "several values", "x = 1 if table.at else both(1)": "several|sometimes",
 }  # fmt: skip
 
