@@ -58,21 +58,30 @@ class BlockLowering(CallLowering):
         if node.orelse:
             raise self.refuse(node, "while ... else", "a flag and an if")
         loop = ir.While(ir.Constant(1, BOOL), [], [], where)
+        before = self.naming(node.test)
         test = self.truth(node.test)
-        if self.pending is not None:
-            raise self.refuse(
-                node.test, "a while test that calls a function which can be interrupted", "while True: and an if with break"
-            )
         self.loops.append(len(self.exits))
-        if tree.touches(test) and not self.depth:
+        if before or self.pending is not None or (tree.touches(test) and not self.depth):
             saved, self.out = self.out, loop.body
-            self.finish(where, [ir.If(ir.Unary("not", test, BOOL), [ir.Break()], [])])
+            self.finish(where, [*before, ir.If(ir.Unary("not", test, BOOL), [ir.Break()], [])])
             self.out = saved
         else:
             loop.test = test
         self.out.append(loop)
         self.block(node.body, loop.body)
         self.loops.pop()
+
+    def naming(self, test: ast.expr) -> list[ir.Stmt]:
+        """`(x := value)` where a test begins with it: the statements that do it, before the test."""
+        at: ast.expr = test
+        while isinstance(at, (ast.Compare, ast.BinOp, ast.UnaryOp, ast.BoolOp)):
+            at = at.left if isinstance(at, (ast.Compare, ast.BinOp)) else at.operand if isinstance(at, ast.UnaryOp) else at.values[0]
+        if not isinstance(at, ast.NamedExpr):
+            return []
+        self.named.add(at)
+        value = self.expr(at.value)
+        var = self.local_for(at.target, value)
+        return [ir.SetVar(var, self.fit(value, var.type, at), self.where(at))]
 
     def for_loop(self, node: ast.For, where: Position) -> None:
         """`for i in range(...)` and `for record in array`: what is looped over is evaluated once."""

@@ -70,7 +70,7 @@ class CallLowering(BuiltinLowering):
             )
         assert function.result is not None
         var = ir.Var("result", function.result, transient=True)
-        self.pend(ir.YieldCall(var, function, arguments, self.where(node)), node)
+        self.pend(ir.YieldCall(var, function, arguments, self.where(node), node is self.leading), node)
         return Outcome(ir.Local(var), function.result) if isinstance(function.result, ir.Group) else ir.Local(var)
 
     def pend(self, call: ir.YieldCall, node: ast.AST) -> None:

@@ -28,7 +28,7 @@ __all__ = ["ExpressionLowering"]
 
 _REFUSED: dict[type[ast.expr], tuple[str, str]] = {
     ast.Lambda: ("lambda is not in the language", "a function at module level"),
-    ast.NamedExpr: (":= is not in the language", "an assignment before"),
+    ast.NamedExpr: (":= elsewhere than at the beginning of an if's or a while's test", "an assignment before"),
     ast.JoinedStr: ("formatted text is not in the language", "a constant text: traces show the values"),
     ast.ListComp: ("a comprehension outside any(), all(), count() and choose()", "a for loop"),
     ast.SetComp: ("a comprehension outside any(), all(), count() and choose()", "a for loop, or Bits(range(start, end))"),
@@ -85,6 +85,8 @@ class ExpressionLowering(Lowering):
                 return self.call(node)
             case ast.Set():
                 return self.places(node, node.elts)
+            case ast.NamedExpr() if node in self.named:
+                return ir.Local(self.vars[node.target.id])
         wrong, instead = _REFUSED.get(type(node), (f"{type(node).__name__} is not in the language", "see docs/language.md"))
         raise self.refuse(node, wrong, instead)
 
@@ -114,7 +116,7 @@ class ExpressionLowering(Lowering):
         if node.id in self.locals:
             raise self.refuse(
                 node,
-                f"{node.id} is used before it has a value",
+                f"{node.id} may have no value here: it is not assigned before",
                 f"{node.id} = ... first (with a type: {node.id}: U8 = 0)",
             )
         raise self.refuse(node, f"{node.id} is not defined", "import it, or define it at module level")

@@ -39,6 +39,7 @@ class _Hooks:
     """What instrumented code calls; `kinds` are the types that `fit` checks, by number."""
 
     step = staticmethod(runtime.step)
+    after = staticmethod(runtime.after)
     enter = staticmethod(runtime.enter)
     leave = staticmethod(runtime.leave)
     atomic = atomic
@@ -92,7 +93,7 @@ def instrumented(program: Program) -> Iterator[None]:
     try:
         wide = _wide(program)
         for function, (places, scalars, result) in _instances(program).items():
-            code = _cut(function, _Cutter(function, places, scalars, result), wide)
+            code = _cut(function, _Cutter(function, places, scalars, result, _afters(program, function)), wide)
             kept.append((function, function.__code__))
             function.__globals__[_HOOKS] = _Hooks
             function.__code__ = code
@@ -132,6 +133,13 @@ def _instances(program: Program) -> dict[Any, tuple[Places, dict[str, Scalar | L
                 known[name] = None if before is None else join(before, kind)
         results[source] = instance.result
     return {f: (p, {n: k for n, k in locals_[f].items() if k is not None}, results[f]) for f, p in places.items()}
+
+
+def _afters(program: Program, function: Any) -> Places:
+    """The calls of a function, by line and column, behind which a step begins within their statement."""
+    bodies = [instance.body for instance in program.frontend.instances.values() if instance.source is function]
+    stmts = (s for body in bodies for s in tree.statements(body))
+    return {(s.where.line, s.where.column) for s in stmts if isinstance(s, ir.Boundary) and s.kind == "after"}
 
 
 def _wide(program: Program) -> set[Position]:
@@ -175,10 +183,33 @@ class _Bounder(ast.NodeTransformer):
         return ast.copy_location(ast.Assign([node.target], self.checked(value, where, name)), node)
 
 
+class _Inside(ast.NodeTransformer):
+    """Inserts what belongs into an expression; see `_Cutter.inside`."""
+
+    def __init__(self, cutter: _Cutter) -> None:
+        self.cutter = cutter
+        self.done: Places = set()
+
+    def visit_Call(self, node: ast.Call) -> ast.expr:
+        at = (node.lineno, node.col_offset + 1)
+        wanted = at in self.cutter.afters and at not in self.done
+        self.done.add(at)  # of several that begin here the outermost is meant
+        self.generic_visit(node)
+        return self.cutter.call("after", node, node, ast.Constant(at[0]), ast.Constant(at[1])) if wanted else node
+
+    def visit_NamedExpr(self, node: ast.NamedExpr) -> ast.expr:
+        self.generic_visit(node)
+        kind = self.cutter.scalars.get(node.target.id)
+        if kind is not None:
+            node.value = self.cutter.fit(node.value, kind, node.target.id, node)
+        return node
+
+
 class _Cutter(ast.NodeTransformer):
     """Inserts the calls into one function."""
 
-    def __init__(self, function: Any, places: Places, scalars: dict[str, Scalar | ListType], result: ir.Result | None) -> None:
+    def __init__(self, function: Any, places: Places, scalars: dict[str, Scalar | ListType], result: ir.Result | None, afters: Places) -> None:
+        self.afters = afters
         self.file, self.name = function.__code__.co_filename, function.__name__
         self.places, self.scalars, self.result = places, scalars, result
 
@@ -204,6 +235,7 @@ class _Cutter(ast.NodeTransformer):
         """A list of statements with the steps before them."""
         out: list[ast.stmt] = []
         for node in body:
+            self.inside(node)
             begins = (node.lineno, node.col_offset + 1) in self.places
             if begins and not isinstance(node, ast.While):
                 out.append(ast.copy_location(ast.Expr(self.step(node)), node))
@@ -213,6 +245,12 @@ class _Cutter(ast.NodeTransformer):
             if isinstance(node, ast.Assign) and isinstance(node.targets[0], (ast.Tuple, ast.List)):
                 out += [self.again(name, node) for name in node.targets[0].elts if isinstance(name, ast.Name)]
         return out
+
+    def inside(self, statement: ast.stmt) -> None:
+        """Insert what belongs into a statement's own expressions: the steps behind calls, the types of `:=`."""
+        for name, part in ast.iter_fields(statement):
+            if isinstance(part, ast.expr):
+                setattr(statement, name, _Inside(self).visit(part))
 
     def again(self, target: ast.Name, node: ast.stmt) -> ast.stmt:
         """`x = fit(x)`: for what sets a local otherwise than by an assignment."""

@@ -356,7 +356,8 @@ Expr = (
 
 @dataclass(eq=False, slots=True)
 class Boundary:
-    """A step ends here and the next begins; `kind` is `statement` or `leave` (the end of a `with lock:` block).
+    """A step ends here and the next begins; `kind` is `statement`, `leave` (the end of a `with lock:` block), or `after`:
+    the rest of a statement whose first part was a call that can be interrupted; `where` is the call.
 
     `hold`: the name of the hold point that the step begins with, if it is one.
     """
@@ -482,12 +483,13 @@ class Wait:
 
 @dataclass(eq=False, slots=True)
 class YieldCall:
-    """A call of a function that has step boundaries; its result goes to `target`."""
+    """A call of a function that has step boundaries; its result goes to `target`. `leads`: its statement evaluates it first."""
 
     target: Var | None
     function: Function
     arguments: list[Expr]
     where: Position
+    leads: bool = False
 
 
 Stmt = Boundary | SetVar | SetItem | Unpack | Store | Free | Eval | If | While | Break | Continue | Return | Require | Wait | YieldCall

@@ -131,6 +131,10 @@ class Lowering:
         self.declared: set[str] = set()
         self.known: dict[str, IntType] = {}
         self.pending: ir.YieldCall | None = None
+        self.leading: ast.AST | None = None
+        """The call that the present statement evaluates before anything else."""
+        self.named: set[ast.AST] = set()
+        """The `:=` of the present statement that have been done."""
         self.depth = 0
         self.hidden = 0
         self.conditional = 0

@@ -333,7 +333,7 @@ def compare(run: PlainRun, state: bytes) -> None:
         counter = expected[0][0]
         assert counter is not None
         at = (thread.line, thread.column)
-        wanted = (counter.where.line, counter.where.column) if counter.kind == "statement" else (0, 0)
+        wanted = (counter.where.line, counter.where.column) if counter.kind != "leave" else (0, 0)
         if at != wanted:
             raise Disagreement(
                 f"{name} stands at line {at[0]} in plain execution, at line {counter.where.line} ({counter.kind}) in the reference"

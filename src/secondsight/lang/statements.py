@@ -84,8 +84,7 @@ class StatementLowering(SeveralLowering):
         made.atomic = is_atomic
         self.depth = 1 if is_atomic else 0
         self._signature()
-        self._names()
-        self.block(self.tree.body, made.body)
+        self._body(made.body)
         if made.result is None:
             made.body.append(ir.Return(None, made.where))
         elif not ends(made.body):
@@ -139,19 +138,24 @@ class StatementLowering(SeveralLowering):
             )
         self.function.result = self.group_of(result) if isinstance(result, (ValueType, TupleType, ListType)) else result
 
-    def _names(self) -> None:
-        """Every local must have a value wherever it is read."""
+    def _body(self, out: list[ir.Stmt]) -> None:
+        """Lower the body. Every local must have a value wherever it is read; what is outside the language before that comes first."""
 
         def constant(node: ast.AST) -> int | None:
             known, value = self.static(node)
             return int(value) if known and isinstance(value, int) else None
 
-        found = first_unassigned(self.tree, constant)
-        if found is not None:
+        unassigned = first_unassigned(self.tree, constant)
+        try:
+            self.block(self.tree.body, out)
+        except Refused as error:
+            if unassigned is None or (error.where.file, error.where.line) <= (self.file, unassigned.lineno):
+                raise
+        if unassigned is not None:
             raise self.refuse(
-                found, f"{found.id} may have no value here: some path leads here without an assignment",
-                f"{found.id} = ... first (with a type: {found.id}: U8 = 0)",
-            )  # fmt: skip
+                unassigned, f"{unassigned.id} may have no value here: some path leads here without an assignment",
+                f"{unassigned.id} = ... first (with a type: {unassigned.id}: U8 = 0)",
+            ) from None  # fmt: skip
 
     def type_of(self, node: ast.AST, annotation: Any) -> Any:
         """`types.resolve` with the place of the annotation in the error."""
@@ -184,6 +188,9 @@ class StatementLowering(SeveralLowering):
         touching = always or any(stmt_touches(s) for s in tree.statements(made))
         if not self.depth:
             if call is not None:
+                if touching and call.leads:
+                    self.after_call(call, made, where)
+                    return
                 if touching:
                     raise Refused(where, line_of(where), f"this statement calls {call.function.name}, which can be interrupted, and touches shared "
                                   "state besides", "two statements: x = the call, then the rest")  # fmt: skip
@@ -194,10 +201,23 @@ class StatementLowering(SeveralLowering):
                 self.out.append(ir.Boundary(where))
         self.out += made
 
+    def after_call(self, call: ir.YieldCall, made: list[ir.Stmt], where: Position) -> None:
+        """A statement that begins with a call which can be interrupted, and touches shared state then: in a step of its own."""
+        if any(tree.touches(a) for a in call.arguments):
+            self.out.append(ir.Boundary(where))
+        self.out.append(call)
+        if call.target is not None and isinstance(call.target.type, ir.Group):
+            assert isinstance(made[0], ir.Unpack)
+            self.out.append(made.pop(0))
+        elif call.target is not None and call.target.transient:
+            self.hidden += 1
+            call.target.transient, call.target.name = False, f"result{self.hidden}"
+        self.out += [ir.Boundary(call.where, "after"), *made]
+
     def statement(self, node: ast.stmt) -> None:
         """Lower one source statement."""
         where = self.where(node)
-        self.pending = None
+        self.pending, self.leading = None, leading_call(node)
         match node:
             case ast.Pass() | ast.Expr(value=ast.Constant()):
                 return
@@ -213,14 +233,15 @@ class StatementLowering(SeveralLowering):
             case ast.AugAssign():
                 self.augmented(node, where)
             case ast.If():
+                before = self.naming(node.test)
                 test = self.truth(node.test)
                 decided = _decided(test, self.frontend.machine.only)
                 if decided is not None:  # by the bounds: what these bounds leave out is no part of the program
-                    self.finish(where, [])
+                    self.finish(where, before)
                     self.block(node.body if decided else node.orelse, self.out)
                     return
                 branch = ir.If(test, [], [])
-                self.finish(where, [branch])
+                self.finish(where, [*before, branch])
                 self.block(node.body, branch.then)
                 self.block(node.orelse, branch.other)
                 if not branch.then and not branch.other and all(isinstance(e, _SAFE) for e in tree.walk(branch.test)):
@@ -244,6 +265,8 @@ class StatementLowering(SeveralLowering):
                 self.finish(where, [ir.Require(self.truth(node.test), "assertion", str(message), where)])
             case ast.Assign():
                 raise self.refuse(node, "assignment to several targets", "one assignment a statement")
+            case ast.AnnAssign(target=ast.Name() as target):
+                raise self.refuse(node, "an annotation without a value", self.begun(target.id, node.annotation))
             case ast.AnnAssign():
                 raise self.refuse(
                     node, "an annotation without a value, or on a field", "x: U8 = 0; fields are annotated in the class"
@@ -419,6 +442,17 @@ class StatementLowering(SeveralLowering):
         self.declared.add(target.id)
         self.finish(where, [ir.SetVar(var, self.fit(self.expr(value), var.type, value), where)])
 
+    def begun(self, name: str, annotation: ast.expr) -> str:
+        """How a local is begun that was given a type alone."""
+        try:
+            kind = resolve(meaning_of(compiled(annotation), self.source))
+        except Exception:
+            return f"{name}: U8 = 0"
+        if isinstance(kind, ArrayType):
+            return f"an Array is in a record; on the stack, {name}: List[{kind.element}, {kind.size!r}] = []"
+        value = "[]" if isinstance(kind, ListType) else "None" if isinstance(kind, RefType) else "0"
+        return f"{name}: {ast.unparse(annotation)} = {value}"
+
     def assign_bundle(self, target: ast.Name, bundle: Bundle, where: Position) -> None:
         """`range = Range(...)`: one local for each field."""
         if target.id in self.vars or target.id in self.lists:
@@ -479,6 +513,34 @@ class StatementLowering(SeveralLowering):
             value = ir.Local(kept)
         self.leave(0)
         self.out.append(ir.Return(value, where))
+
+
+def leading_call(node: ast.stmt) -> ast.AST | None:
+    """The call that a statement evaluates before anything else, if it does."""
+    at: ast.AST | None = None
+    match node:
+        case ast.Assign() | ast.AnnAssign() | ast.Return():
+            at = node.value
+        case ast.If() | ast.While() | ast.Assert():
+            at = node.test
+    while True:
+        match at:
+            case ast.Compare() | ast.BinOp():
+                at = at.left
+            case ast.UnaryOp():
+                at = at.operand
+            case ast.NamedExpr():
+                at = at.value
+            case ast.BoolOp():
+                at = at.values[0]
+            case ast.IfExp():
+                at = at.test
+            case ast.Call(func=ast.Name(id="int" | "bool" | "abs"), args=[inner]):
+                at = inner
+            case ast.Call():
+                return at
+            case _:
+                return None
 
 
 @functools.cache
