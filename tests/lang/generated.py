@@ -174,6 +174,7 @@ class Writer:
                 lambda: self.pick("world.turn", "world.total"),
                 lambda: f"count(m.small > {self.draw(3)} for m in nodes{self.pick('', ' if m.slot.on')})",
                 lambda: f"count(m.on for m in {self.node(scope)}.slots)",
+                lambda: f"sum(m.{self.pick('small', 'wide', 'small % 3')} for m in nodes{self.pick('', ' if m.slot.on')})",
                 lambda: f"{self.pick('len(', 'count(m > 0 for m in ')}{self.places(scope)})",
             ]
         if depth <= 0 or self.chance(40):
@@ -239,6 +240,8 @@ class Writer:
                 lambda: f"world.{self.pick('lock', 'spin', 'rw')}.held_by_me()",
                 lambda: f"{self.number(scope, touch, 0)} {self.pick('', 'not ')}in {self.places(scope)}",
                 lambda: f"{self.places(scope)} {self.pick('==', '!=')} {self.places(scope)}",
+                lambda: f"{self.number(scope, touch, 0)} {self.pick('', 'not ')}in {self.node(scope)}.numbers",
+                lambda: f"{self.node(scope)}{self.pick('', '.next')} in nodes",
             ]
         if depth > 0 and self.chance(30):
             a, b = self.truth(scope, touch, depth - 1), self.truth(scope, touch, depth - 1)
@@ -401,7 +404,16 @@ class Writer:
             scope.maybe.append(name)
             return [f"{name} = {text}"]
         if self.chance(30):
-            return self.nested(f"if {text} {self.pick('>', '==')} {self.number(scope, False, 0)}:", scope)
+            name, other = self.fresh(), self.number(scope, self.chance(40), 0)
+            more = {"ints": [*scope.ints, name]} if self.chance(40) else {}
+            test = f"({name} := {text})" if more else text
+            if self.chance(30):
+                count = self.fresh()
+                body = self.nested(f"while {test} {self.pick('>', '==')} {other}:", scope, loop=True, **more)
+                return [f"{count} = 0", body[0], f"    {count} += 1", f"    if {count} > 1:", "        break", *body[1:]]
+            return self.nested(f"if {test} {self.pick('>', '==')} {other}:", scope, **more)
+        if self.chance(25):
+            return [f"{self.node(scope)}.{self.pick('small', 'numbers[1]', 'wide')} = {text}{self.pick('', ' + world.turn')}"]
         if self.result == "Small" and self.chance(20) and not scope.spinning:
             return [*self.nested(f"if {self.truth(scope, True)}:", scope)[:1], f"    return {text}"]
         name = self.fresh()
@@ -479,7 +491,9 @@ class Writer:
                 lines.append(f"{after} = {name}")
             return lines
         if form == 2:
-            return self.nested(f"for {name} in nodes:", scope, nodes=[*scope.nodes, name], **inside)
+            what = self.pick(f"{name} in nodes", f"{name} in reversed(nodes)", f"{name}_i, {name} in enumerate(nodes)")
+            inside["ints"] = [*scope.ints, *([f"{name}_i"] if "_i" in what else [])]
+            return self.nested(f"for {what}:", scope, nodes=[*scope.nodes, name], **inside)
         if form == 3:
             node = self.node(scope)
             body = self.nested(f"for {name} in {node}.slots:", scope, **inside)

@@ -55,6 +55,12 @@ GIVES = {
     "cell.m, table.out[0] = two()\ntable.out[1], x = two()\ntable.out[2] = x": [1, 2, 2],
     "with cell.lock, cell.other:\n    table.out[0] = int(cell.lock.held_by_me() and cell.other.held_by_me())\ntable.out[1] = int(cell.other.held_by_me())": [1, 0],
     "with atomic, cell.lock:\n    table.out[0] = 1": [1],
+    "for i, x in enumerate(cells):\n    x.n = i * 2\nfor x in reversed(cells):\n    table.out[0] = x.n\n    table.out[1] = table.out[1] * 4 + x.n": [0, 72],
+    "for i in reversed(range(3)):\n    table.out[2 - i] = i\nn = 4\nfor i in reversed(range(1, n)):\n    table.out[6 - i] = i": [2, 1, 0, 3, 2, 1],
+    "for i in reversed(range(3, 0, -1)):\n    table.out[i] = i": [0, 1, 2, 3],
+    "x: List[U8, 3] = [5, 6]\nfor i, v in enumerate(x):\n    table.out[i] = v": [5, 6],
+    "cells[1].n = 3\ntable.out[0] = sum(c.n for c in cells) + sum(c.n for c in cells if c.n < 3)\ntable.out[1] = sum(i for i in range(cells[1].n))": [3, 3],
+    "cell.next = cells[1]\ntable.out[0] = int(cell.next in cells)\ntable.out[1] = int(7 in table.places or 0 not in table.places)": [1, 0],
     "match cell.kind:\n    case Kind.A | Kind.B:\n        table.out[0] = 1\n    case _:\n        table.out[0] = 2": [1],
     "x = next_number()\nmatch x:\n    case 7:\n        table.out[0] = 1\n    case 1 if cell.n == 1:\n        table.out[0] = 2": [2],
     "match cell.next:\n    case None:\n        table.out[0] = 4": [4],
@@ -71,7 +77,8 @@ def test_what_they_do(body: str) -> None:
 
 REFUSED = {
     "x = cell.n + next_number()": "touches shared", "cell.n += next_number()": "touches shared", "x = next_number() + next_number()": "second call",
-    "x = 1 + (y := 2)": ":=", "if cell.n and (x := 2):\n    pass": ":=", "match cell.n:\n    case x:\n        pass": "match",
+    "x = 1 + (y := 2)": ":=", "for i, x in enumerate(range(3)):\n    pass": "enumerate",
+    "for i, (x, y) in enumerate(cells):\n    pass": "variables", "for x in reversed({1}):\n    pass": "reversed", "x = cell.n in 3": "array", "if cell.n and (x := 2):\n    pass": ":=", "match cell.n:\n    case x:\n        pass": "match",
     "match cell:\n    case Cell(n=3):\n        pass": "match",
 }  # fmt: skip
 

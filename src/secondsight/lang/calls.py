@@ -31,7 +31,7 @@ from secondsight.lang.verbs import (
 __all__ = ["CallLowering"]
 
 _STATEMENTS = (require, wait_until, spin_until, stand_in_queue, hold_point, out_of_records, atomic, rule, tracepoint)
-_VALUES = (choose, current, count, any, all, len, min, max, abs, int, bool)
+_VALUES = (choose, current, count, any, all, sum, len, min, max, abs, int, bool)
 
 
 class CallLowering(BuiltinLowering):

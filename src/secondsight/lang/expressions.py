@@ -343,10 +343,14 @@ class ExpressionLowering(Lowering):
             return ir.Logic("or", [ir.Constant(0, BOOL), *found])
         places = self.scalar(lowered, among) if not (isinstance(lowered, Place) and isinstance(lowered.addr.type, ArrayType)) else None
         if places is None or not (isinstance(places.type, IntType) and places.type.display == "bits"):
-            raise self.refuse(among, "`in` something else than a tuple of values or a set", "x in (A, B), or any(x is y for y in array)")
+            return self.in_array(node, left, among)
         if not isinstance(left.type, IntType) or left.type.display == "bits":
             raise self.refuse(node.left, f"{left.type} in a set of places", "a number")
         return self.contains(node, self.pure(places, among, "after `in`"), self.pure(left, node.left, "before `in`"))
+
+    def in_array(self, node: ast.Compare, left: ir.Expr, among: ast.expr) -> ir.Expr:
+        """`x in array`: whether it is one of the elements."""
+        raise NotImplementedError
 
     def compare_two(self, node: ast.AST, operator: ast.cmpop, left: ir.Expr, right: ir.Expr) -> ir.Expr:
         """One comparison."""

@@ -284,8 +284,8 @@ class _Cutter(ast.NodeTransformer):
 
     def visit_For(self, node: ast.For) -> ast.For:
         node.body = self.suite(node.body)
-        if isinstance(node.target, ast.Name) and node.target.id in self.scalars:
-            node.body.insert(0, self.again(node.target, node))
+        names = node.target.elts if isinstance(node.target, ast.Tuple) else [node.target]
+        node.body[:0] = [self.again(name, node) for name in names if isinstance(name, ast.Name) and name.id in self.scalars]
         return node
 
     def visit_With(self, node: ast.With) -> ast.With:

@@ -260,7 +260,7 @@ class IndexOf:
 
 @dataclass(eq=False, slots=True)
 class Quantifier:
-    """`any`, `all` or `count` of `test` for `var` over a domain, where `where` (if given) holds.
+    """`any`, `all`, `count` or `sum` of `test` for `var` over a domain, where `where` (if given) holds.
 
     The domain is `range(start, stop)`; over an array `var` is bound by the front end to the element.
     """

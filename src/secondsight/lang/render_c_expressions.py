@@ -435,8 +435,8 @@ class CExpressions:
         made = self.temp("1" if node.kind == "all" else "0")
         self._loop(node)
         test = self.expr(node.test)
-        if node.kind == "count":
-            self.out(f"{made} += {test} != 0;")
+        if node.kind in ("count", "sum"):
+            self.out(f"{made} += {test}{' != 0' if node.kind == 'count' else ''};")
         else:
             self.out(f"if ({'!' if node.kind == 'all' else ''}({test})) {{ {made} = {int(node.kind == 'any')}; break; }}")
         self.depth -= 1
@@ -453,16 +453,18 @@ class CExpressions:
             test = substitute(node.test, table)
             if node.condition is not None:
                 condition = substitute(node.condition, table)
-                if node.kind == "all":
+                if node.kind == "sum":
+                    test = ir.Conditional(condition, test, ir.Constant(0, IntType(0, 0)), node.type)
+                elif node.kind == "all":
                     test = ir.Logic("or", [ir.Unary("not", condition, BOOL), test])
                 else:
                     test = ir.Logic("and", [condition, test])
             items.append(test)
-        if node.kind == "count":
+        if node.kind in ("count", "sum"):
             total: ir.Expr = ir.Constant(0, IntType(0, 0))
             for item in items:
-                one = ir.Compare("!=", item, ir.Constant(0, IntType(0, 0)))
-                total = ir.Binary("+", total, one, IntType(0, len(items)), Position())
+                one = item if node.kind == "sum" else ir.Compare("!=", item, ir.Constant(0, IntType(0, 0)))
+                total = ir.Binary("+", total, one, node.type, Position())
             return total
         if not items:
             return ir.Constant(int(node.kind == "all"), BOOL)

@@ -261,7 +261,7 @@ class ExpressionRenderer:
         if isinstance(start, ir.Constant) and isinstance(stop, ir.Constant) and stop.value - start.value <= UNROLL:
             return self._unrolled(node, range(start.value, stop.value))
         kind = "sum" if node.kind == "count" else node.kind
-        item = f"bool({self.expr(node.test)})" if node.kind == "count" else self.expr(node.test)
+        item = {"count": "bool({})", "sum": "int({})"}.get(node.kind, "{}").format(self.expr(node.test))
         return f"{kind}({item} {self._generator(node)})"
 
     def _unrolled(self, node: ir.Quantifier, numbers: range) -> str:
@@ -274,11 +274,15 @@ class ExpressionRenderer:
             test = substitute(node.test, table)
             if node.condition is not None:
                 condition = substitute(node.condition, table)
-                if node.kind == "all":
+                if node.kind == "sum":
+                    test = ir.Conditional(condition, test, ir.Constant(0, IntType(0, 0)), node.type)
+                elif node.kind == "all":
                     test = ir.Logic("or", [ir.Unary("not", condition, BOOL), test])
                 else:
                     test = ir.Logic("and", [condition, test])
             items.append(self.expr(test))
+        if node.kind == "sum":
+            return "(" + " + ".join(f"int({i})" for i in items) + ")" if items else "0"
         if node.kind == "count":
             return "(" + " + ".join(f"bool({i})" for i in items) + ")" if items else "0"
         if not items:
