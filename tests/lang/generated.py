@@ -38,6 +38,8 @@ class Flags(IntFlag):
 Small = Annotated[int, Bounds(-2, 5)]
 Wide = Annotated[int, Bounds(-300, 1000)]
 
+Smalls = Annotated[list[Small], Most(3)]
+
 class Slot(Record):
     n: U8
     kind: Kind
@@ -118,6 +120,8 @@ class Scope:
         self.maybe: list[str] = []
         self.spans: list[str] = []
         self.jobs: list[str] = []
+        self.given: list[str] = []
+        self.lists: list[str] = []
         self.fixed: set[str] = set()
         self.used: set[str] = set()
         self.atomic = self.loop = False
@@ -158,6 +162,10 @@ class Writer:
         leaves = [lambda: str(self.draw(6) - 1), lambda: "LIMIT", lambda: f"table[{self.draw(3)}]", lambda: "len(nodes)"]
         leaves += [lambda: self.pick(*scope.ints)] * (3 if scope.ints else 0)
         leaves += [lambda: f"{self.pick(*scope.spans)}.{self.pick('start', 'end')}"] * (1 if scope.spans else 0)
+        if some := [*scope.lists, *scope.given]:
+            name = self.pick(*some)
+            leaves += [lambda: f"len({name})", lambda: f"({name}[0] if {name} else 2)", lambda: f"count(v > 1 for v in {name})"]
+            leaves += [lambda: f"{name}[{self.index(scope, 2)}]"] if self.chance(30) else []
         if touch:
             leaves += [
                 lambda: f"{self.node(scope)}.{self.pick('small', 'wide', 'slot.n', 'slots[1].n', 'numbers[2]', 'BONUS')}",
@@ -166,6 +174,7 @@ class Writer:
                 lambda: self.pick("world.turn", "world.total"),
                 lambda: f"count(m.small > {self.draw(3)} for m in nodes{self.pick('', ' if m.slot.on')})",
                 lambda: f"count(m.on for m in {self.node(scope)}.slots)",
+                lambda: f"sum(m.{self.pick('small', 'wide', 'small % 3')} for m in nodes{self.pick('', ' if m.slot.on')})",
                 lambda: f"{self.pick('len(', 'count(m > 0 for m in ')}{self.places(scope)})",
             ]
         if depth <= 0 or self.chance(40):
@@ -217,6 +226,9 @@ class Writer:
         ]
         forms += [lambda: str(self.pick(*scope.bools))] * (1 if scope.bools else 0)
         forms += [lambda: f"{self.pick(*scope.maybe)} is {self.pick('', 'not ')}None"] * (1 if scope.maybe else 0)
+        if some := [*scope.lists, *scope.given]:
+            name = self.pick(*some)
+            forms += [lambda: f"{self.number(scope, touch, 0)} {self.pick('', 'not ')}in {name}", lambda: f"len({name}) > 1"]
         if touch:
             forms += [
                 lambda: f"{self.node(scope)}.slot.on",
@@ -228,6 +240,8 @@ class Writer:
                 lambda: f"world.{self.pick('lock', 'spin', 'rw')}.held_by_me()",
                 lambda: f"{self.number(scope, touch, 0)} {self.pick('', 'not ')}in {self.places(scope)}",
                 lambda: f"{self.places(scope)} {self.pick('==', '!=')} {self.places(scope)}",
+                lambda: f"{self.number(scope, touch, 0)} {self.pick('', 'not ')}in {self.node(scope)}.numbers",
+                lambda: f"{self.node(scope)}{self.pick('', '.next')} in nodes",
             ]
         if depth > 0 and self.chance(30):
             a, b = self.truth(scope, touch, depth - 1), self.truth(scope, touch, depth - 1)
@@ -272,7 +286,7 @@ class Writer:
     def statement(self, scope: Scope) -> list[str]:
         """One statement (or a few that belong together)."""
         makers: list[Callable[[Scope], list[str]]] = [self.local, self.local, self.store, self.store, self.store, self.check]
-        makers += [self.reference, self.choice, self.call, self.call, self.bundle, self.pool]
+        makers += [self.reference, self.choice, self.call, self.call, self.bundle, self.pool, self.listed, self.exchange]
         if scope.level < 3:
             makers += [self.branch, self.branch, self.loop, self.loop, self.lock, self.atomic]
         makers += [self.wait] if self.chance(50) else [self.leave]
@@ -354,12 +368,15 @@ class Writer:
                 made.append(self.small(scope, touch, 1))
             elif kind == "node":
                 made.append(self.node(scope))
+            elif kind == "list":
+                made.append(self.pick(*scope.lists, *scope.given))
             else:
                 made.append(self.pick(*scope.spans) if scope.spans else f"Span({self.draw(3)}, 1, Kind.B)")
         return ", ".join(made)
 
     def call(self, scope: Scope) -> list[str]:
-        usable = [h for h in self.helpers if h[1] != "pure"]
+        some = bool(scope.lists or scope.given)
+        usable = [h for h in self.helpers if h[1] != "pure" and (some or "list" not in h[2])]
         if self.chance(30) or not usable:
             node = self.pick(*(scope.nodes or ["nodes[0]", "fasts[0]"]))
             name = self.fresh()
@@ -370,12 +387,33 @@ class Writer:
         text = f"{helper}({self.arguments(scope, kinds, True)})"
         if result == "None":
             return [text]
+        if result == "tuple[Small, Small]":
+            first, second = self.fresh(), self.fresh()
+            scope.ints += [first, second]
+            return [f"{first}, {second} = {text}"]
+        if result == "Smalls":
+            name = self.fresh()
+            scope.lists.append(name)
+            return [f"{name} = {text}"]
+        if result == "Span":
+            name = self.fresh()
+            scope.spans.append(name)
+            return [f"{name} = {text}"]
         if result == "Ref[Node]":
             name = self.fresh()
             scope.maybe.append(name)
             return [f"{name} = {text}"]
         if self.chance(30):
-            return self.nested(f"if {text} {self.pick('>', '==')} {self.number(scope, False, 0)}:", scope)
+            name, other = self.fresh(), self.number(scope, self.chance(40), 0)
+            more = {"ints": [*scope.ints, name]} if self.chance(40) else {}
+            test = f"({name} := {text})" if more else text
+            if self.chance(30):
+                count = self.fresh()
+                body = self.nested(f"while {test} {self.pick('>', '==')} {other}:", scope, loop=True, **more)
+                return [f"{count} = 0", body[0], f"    {count} += 1", f"    if {count} > 1:", "        break", *body[1:]]
+            return self.nested(f"if {test} {self.pick('>', '==')} {other}:", scope, **more)
+        if self.chance(25):
+            return [f"{self.node(scope)}.{self.pick('small', 'numbers[1]', 'wide')} = {text}{self.pick('', ' + world.turn')}"]
         if self.result == "Small" and self.chance(20) and not scope.spinning:
             return [*self.nested(f"if {self.truth(scope, True)}:", scope)[:1], f"    return {text}"]
         name = self.fresh()
@@ -403,6 +441,33 @@ class Writer:
         lines = [f"{name} = jobs.alloc()", f"{name}.owner = {self.node(scope)}"]
         return lines if self.chance(70) else ["with atomic:", *("    " + line for line in lines)]
 
+    def listed(self, scope: Scope) -> list[str]:
+        """A list on the stack."""
+        if scope.lists and self.chance(70):
+            name = self.pick(*scope.lists)
+            form = self.draw(5)
+            if form == 0:
+                return [f"{name} = []"]
+            if form == 1:
+                return [f"if {name}:", f"    {name}[0] = {self.small(scope, True, 1)}"]
+            if form == 2 and name not in scope.used:
+                return self.nested(f"for {name}_v in {name}:", scope, ints=[*scope.ints, f"{name}_v"], used={*scope.used, name}, loop=True)
+            add = f"{name}.append({self.small(scope, True, 1)})"
+            return [add] if self.chance(20) else [f"if len({name}) < 3:", f"    {add}"]
+        name = self.fresh()
+        elements = [self.small(scope, True, 1) for _ in range(self.draw(3))]
+        scope.lists.append(name)
+        return [f"{name}: {self.pick('Smalls', 'List[Small, 3]')} = [{', '.join(elements)}]"]
+
+    def exchange(self, scope: Scope) -> list[str]:
+        """Several assignments at once."""
+        free = [n for n in scope.ints if n not in scope.fixed]
+        if len(free) > 1 and self.chance(60):
+            a, b = self.pick(*free), self.pick(*free)
+            return [f"{a}, {b} = {self.pick(b, self.number(scope, True, 1))}, {a}"] if a != b else self.local(scope)
+        node = self.node(scope)
+        return [f"{node}.small, world.turn = {self.small(scope, True, 1)}, ({self.number(scope, True, 1)}) % 3"]
+
     def branch(self, scope: Scope) -> list[str]:
         lines = self.nested(f"if {self.truth(scope, self.chance(60))}:", scope)
         if self.chance(30):
@@ -426,7 +491,9 @@ class Writer:
                 lines.append(f"{after} = {name}")
             return lines
         if form == 2:
-            return self.nested(f"for {name} in nodes:", scope, nodes=[*scope.nodes, name], **inside)
+            what = self.pick(f"{name} in nodes", f"{name} in reversed(nodes)", f"{name}_i, {name} in enumerate(nodes)")
+            inside["ints"] = [*scope.ints, *([f"{name}_i"] if "_i" in what else [])]
+            return self.nested(f"for {what}:", scope, nodes=[*scope.nodes, name], **inside)
         if form == 3:
             node = self.node(scope)
             body = self.nested(f"for {name} in {node}.slots:", scope, **inside)
@@ -478,28 +545,42 @@ class Writer:
             return [f"if {self.truth(scope, self.chance(50))}:", f"    {self.pick('break', 'continue')}"]
         if self.result == "None":
             return [f"if {self.truth(scope, self.chance(50))}:", "    return"]
-        value = self.small(scope, True) if self.result == "Small" else self.pick("None", self.node(scope))
+        value = self.value_of(scope) or self.pick("None", self.node(scope))
         return [f"if {self.truth(scope, False)}:", f"    return {value}"]
 
     # Functions.
 
+    def value_of(self, scope: Scope) -> str:
+        """A value of the result's type; of a reference, none."""
+        if self.result == "tuple[Small, Small]":
+            return f"{self.small(scope, True, 1)}, {self.small(scope, True, 1)}"
+        if self.result == "Span":
+            return self.pick(*scope.spans) if scope.spans else f"Span({self.small(scope, True, 1)}, 1, Kind.B)"  # type: ignore[no-any-return]
+        if self.result == "Smalls":
+            own = [n for n in scope.lists if n != "p0" and n != "p1"]
+            return self.pick(*own) if own else f"[{self.small(scope, True, 1)}]"  # type: ignore[no-any-return]
+        return self.small(scope, True) if self.result == "Small" else ""
+
     def function(self, name: str, kind: str) -> list[str]:
         """A whole function; helpers are noted for callers."""
         scope = Scope(self)
-        self.result = "Small" if kind == "pure" else "None" if kind == "thread" else self.pick("Small", "None", "Ref[Node]")
+        self.result = "Small" if kind == "pure" else "None" if kind == "thread" else self.pick(
+            "Small", "None", "Ref[Node]", "tuple[Small, Small]", "Smalls", "Span"
+        )  # fmt: skip
         self.is_helper = kind != "thread"
         self.budget = 9 if kind == "thread" else 5
-        kinds = ["n"] if kind in ("pure", "thread") else [self.pick("n", "node", "span") for _ in range(1 + self.draw(2))]
+        kinds = ["n"] if kind in ("pure", "thread") else [self.pick("n", "node", "span", "list") for _ in range(1 + self.draw(2))]
         params = []
         for i, k in enumerate(kinds):
-            params.append(f"p{i}: {({'n': 'Small', 'node': 'Node', 'span': 'Span'})[k]}")
-            {"n": scope.ints, "node": scope.nodes, "span": scope.spans}[k].append(f"p{i}")
+            params.append(f"p{i}: {({'n': 'Small', 'node': 'Node', 'span': 'Span', 'list': 'Smalls'})[k]}")
+            {"n": scope.ints, "node": scope.nodes, "span": scope.spans, "list": scope.given}[k].append(f"p{i}")
         if kind == "pure":
             return [f"def {name}(p0: Small) -> Small:", f"    return {self.pick('(p0 + 1) % 4', 'LIMIT - 1', 'p0 % 3')}"]
         body = self.block(scope, 2 if kind == "thread" else 1)
         if kind == "plain":
             body.insert(0, "world.turn = (world.turn + 1) % 3")
-        end = {"None": [], "Small": [f"return {self.small(scope, True)}"], "Ref[Node]": ["return world.first"]}[self.result]
+        end = {"None": [], "Small": [f"return {self.small(scope, True)}"], "Ref[Node]": ["return world.first"]}.get(self.result)
+        end = [f"return {self.value_of(scope)}"] if end is None else end
         head = [f"def {name}({', '.join(params)}) -> {self.result}:"]
         return [*(["@atomic"] if kind == "atomic" else []), *head, *("    " + line for line in [*body, *end])]
 
@@ -511,7 +592,7 @@ class Writer:
             text = self.function(name, kind)
             head = next(line for line in text if line.startswith("def "))
             inside = head[head.index("(") + 1 : head.index(")")]
-            kinds = [{"Small": "n", "Node": "node", "Span": "span"}[p.rpartition(" ")[2]] for p in inside.split(", ")]
+            kinds = [{"Small": "n", "Node": "node", "Span": "span", "Smalls": "list"}[p.rpartition(" ")[2]] for p in inside.split(", ")]
             self.helpers.append((name, kind, kinds, head.rpartition("-> ")[2].rstrip(":")))
             lines += ["", *text]
         for i in range(2):

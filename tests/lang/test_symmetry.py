@@ -18,6 +18,7 @@ from secondsight.devices.mirror import Mirror, MirrorDereferencesLater
 from secondsight.lang import (
     Array,
     Bounds,
+    List,
     Machine,
     Mutex,
     Record,
@@ -44,7 +45,6 @@ from secondsight.search.reduced import reduced_search, search_both
 COUNT = int(os.environ.get("SECONDSIGHT_LAW", "300"))
 Small = Annotated[int, Bounds(0, 3)]
 Number = Annotated[int, Bounds(-1, 5)]
-Numbers = Annotated[int, Bounds(0, 16**3 - 1)]
 RowNumber = Annotated[int, Bounds(0, 40)]
 
 
@@ -72,8 +72,8 @@ class Op(IntEnum):
     ALLOC = 20  # r = the page on top of the stack, if there is one
     RELEASE = 21  # r on top of the stack
     FIRST = 22  # r = pages[0], in the variant that has it
-    PUSH = 23  # r's number onto the list, in the same variant
-    POP = 24  # r = the last of the list
+    PUSH = 23  # r onto the list, if it has room, in the same variant
+    POP = 24  # r = the first of the list
 
 
 class Page(Record):
@@ -116,20 +116,19 @@ def run(first: RowNumber, end: RowNumber) -> None:
 
 
 def run_fixed(first: RowNumber, end: RowNumber) -> None:
-    """The same, where one page has a name; and a list of numbers."""
+    """The same, where one page has a name; and a list."""
     r: Ref[Page] = None
     n: Number = -1
-    numbers: Numbers = 0
+    some: List[Page, 3] = []
     for i in range(first, end):
         if op[i] == Op.FIRST:
             r = first_page()
         elif op[i] == Op.PUSH:
-            if r is not None:
-                numbers = numbers * 16 + number_of(r)
+            if r is not None and len(some) < 3:
+                some.append(r)
         elif op[i] == Op.POP:
-            if numbers != 0:
-                r = pages[numbers % 16]
-                numbers = numbers // 16
+            if some:
+                r = some[0]
         elif op[i] == Op.NUMBER:
             n = -1 if r is None else number_of(r)
         elif Op.BY_NUMBER <= op[i] <= Op.LIKE:
@@ -408,7 +407,6 @@ def by_root_alone() -> None:
 
 
 Few = Annotated[int, Bounds(-1, 1)]
-Uneven = Annotated[int, Bounds(0, 99)]
 
 
 @atomic
@@ -456,23 +454,13 @@ def by_range() -> None:
 
 
 def by_list() -> None:
-    """A list where the first page may be renamed: a digit 0 is nobody."""
-    i: Numbers = 0
-    i = i * 16 + place(choose(pages))
-    pages[i % 16].used = True
-
-
-def by_uneven_list() -> None:
-    """A list without room for every number in its last place."""
-    pages[0].used = True
-    i: Uneven = 0
-    i = i * 16 + place(choose(pages))
-    pages[i % 16].used = True
+    """A list of numbers: what lies behind its end is 0, and no page's number."""
+    some: List[Number, 2] = [place(choose(pages))]
+    pages[some[0]].used = True
 
 
 TELLING = [
     by_index, by_loop, by_number, by_part, by_failure, by_value, by_root_alone, by_sum, by_order, by_mixture, by_return, by_range, by_list,
-    by_uneven_list,
 ]  # fmt: skip
 
 

@@ -15,7 +15,7 @@ from secondsight.lang.errors import (
 from secondsight.lang.functions import Functions, marker
 from secondsight.lang.locks import Mutex, RwLock, SpinLock
 from secondsight.lang.records import Array, Const, Machine, Pool, Record, Value, const, pool, shared, shared_array
-from secondsight.lang.types import I16, U8, U16, Bounds, Char, End, Errno, Index, Ref
+from secondsight.lang.types import I16, U8, U16, Bounds, Char, End, Errno, Index, List, Most, Ref
 from secondsight.lang.verbs import (
     atomic,
     choose,
@@ -46,8 +46,10 @@ __all__ = [
     "Index",
     "LangError",
     "LeftRange",
+    "List",
     "Machine",
     "ModelError",
+    "Most",
     "Mutex",
     "NoneFollowed",
     "OutOfRecords",

@@ -52,6 +52,12 @@ class _Paths:
             inner = known | {t.id for g in node.generators for t in ast.walk(g.target) if isinstance(t, ast.Name)}
             for part in ast.iter_child_nodes(node):
                 self.uses(part, inner)
+        elif isinstance(node, ast.NamedExpr):
+            self.uses(node.value, known)
+        elif isinstance(node, (ast.Compare, ast.BinOp, ast.BoolOp)):
+            for part in ast.iter_child_nodes(node):
+                self.uses(part, known)
+                known |= _named(part)
         elif isinstance(node, ast.Name):
             if isinstance(node.ctx, ast.Load) and node.id in self.locals and node.id not in known:
                 self.found = node
@@ -87,9 +93,11 @@ class _Paths:
                 return known
             case ast.If():
                 self.uses(node.test, known)
+                known |= _named(node.test)
                 return _both(self.block(node.body, known), self.block(node.orelse, known))
             case ast.While():
                 self.uses(node.test, known)
+                known |= _named(node.test)
                 self.breaks.append([])
                 self.block(node.body, known)
                 ways = self.breaks.pop()
@@ -98,7 +106,7 @@ class _Paths:
             case ast.For():
                 self.uses(node.iter, known)
                 self.breaks.append([])
-                inside = known | ({node.target.id} if isinstance(node.target, ast.Name) else set())
+                inside = known | {n.id for n in ast.walk(node.target) if isinstance(n, ast.Name)}
                 self.block(node.body, inside)
                 ways = self.breaks.pop()
                 return _all([inside if surely_runs(node, self.constant) else known, *ways])
@@ -117,6 +125,11 @@ class _Paths:
                 return None
         self.uses(node, known)
         return known
+
+
+def _named(node: ast.AST) -> Names:
+    """The names that `:=` gives a value in an expression."""
+    return frozenset(n.target.id for n in ast.walk(node) if isinstance(n, ast.NamedExpr))
 
 
 def _stores(node: ast.Name) -> bool:

@@ -12,7 +12,7 @@ from secondsight.lang.calls import CallLowering
 from secondsight.lang.errors import Position
 from secondsight.lang.facts import facts_of, names_inside
 from secondsight.lang.locks import Lock, RwLock
-from secondsight.lang.lowering import ZERO, Lowering, Place, describe
+from secondsight.lang.lowering import ZERO, Items, Lowering, Place, describe
 from secondsight.lang.types import BOOL, ArrayType, IntType, RecordType, RefType
 from secondsight.lang.verbs import atomic
 
@@ -58,15 +58,12 @@ class BlockLowering(CallLowering):
         if node.orelse:
             raise self.refuse(node, "while ... else", "a flag and an if")
         loop = ir.While(ir.Constant(1, BOOL), [], [], where)
+        before = self.naming(node.test)
         test = self.truth(node.test)
-        if self.pending is not None:
-            raise self.refuse(
-                node.test, "a while test that calls a function which can be interrupted", "while True: and an if with break"
-            )
         self.loops.append(len(self.exits))
-        if tree.touches(test) and not self.depth:
+        if before or self.pending is not None or (tree.touches(test) and not self.depth):
             saved, self.out = self.out, loop.body
-            self.finish(where, [ir.If(ir.Unary("not", test, BOOL), [ir.Break()], [])])
+            self.finish(where, [*before, ir.If(ir.Unary("not", test, BOOL), [ir.Break()], [])])
             self.out = saved
         else:
             loop.test = test
@@ -74,60 +71,100 @@ class BlockLowering(CallLowering):
         self.block(node.body, loop.body)
         self.loops.pop()
 
+    def naming(self, test: ast.expr) -> list[ir.Stmt]:
+        """`(x := value)` where a test begins with it: the statements that do it, before the test."""
+        at: ast.expr = test
+        while isinstance(at, (ast.Compare, ast.BinOp, ast.UnaryOp, ast.BoolOp)):
+            at = at.left if isinstance(at, (ast.Compare, ast.BinOp)) else at.operand if isinstance(at, ast.UnaryOp) else at.values[0]
+        if not isinstance(at, ast.NamedExpr):
+            return []
+        self.named.add(at)
+        value = self.expr(at.value)
+        var = self.local_for(at.target, value)
+        return [ir.SetVar(var, self.fit(value, var.type, at), self.where(at))]
+
     def for_loop(self, node: ast.For, where: Position) -> None:
         """`for i in range(...)` and `for record in array`: what is looped over is evaluated once."""
-        if node.orelse or not isinstance(node.target, ast.Name):
-            raise self.refuse(node, "for ... else, or several loop variables", "one variable, and a flag")
-        name = node.target.id
-        if name in self.bundles:
-            raise self.refuse(node.target, f"{name} is a Value elsewhere", "another name")
+        target, over, numbered, backwards = node.target, node.iter, None, False
+        if isinstance(target, ast.Tuple) and len(target.elts) == 2 and self.is_call_of(over, enumerate):
+            numbered, target = target.elts
+            over = over.args[0]  # type: ignore[attr-defined]
+        if self.is_call_of(over, reversed):
+            over, backwards = over.args[0], True  # type: ignore[attr-defined]
+        if node.orelse or not isinstance(target, ast.Name) or not (numbered is None or isinstance(numbered, ast.Name)):
+            raise self.refuse(node, "for ... else, or several loop variables", "one variable, and a flag; or for i, x in enumerate(array)")
+        if numbered is not None and (backwards or self.is_call_of(over, range)):
+            raise self.refuse(over, "enumerate of something else than an array or a list", "for i in range(len(a)): a[i]")
+        name = target.id
+        if name in self.bundles or name in self.lists:
+            raise self.refuse(target, f"{name} is a Value or a list elsewhere", "another name")
         setup: list[ir.Stmt] = []
         place: ir.Addr | None = None
         among: ir.Expr | None = None
-        if isinstance(node.iter, ast.Call) and self.static(node.iter.func) == (True, range):
-            start, stop, stride = self.range_of(node.iter)
-        elif (places := self.in_set(node.iter)) is not None:
+        listed: Items | None = None
+        if isinstance(over, ast.Call) and self.static(over.func) == (True, range):
+            start, stop, stride = self.range_of(over)
+            if backwards:
+                start, stop, stride = self.turned(over, start, stop, stride)
+        elif (places := self.in_set(over)) is not None:
             assert isinstance(places.type, IntType)
             count = places.type.high.bit_length()
             start, stop, stride = ZERO, ir.Constant(count, IntType(count, count)), 1
             among = self.kept(places, f"{name}.among", where, setup)
+        elif isinstance(lowered := self.lower(over), Items):
+            listed, most = lowered, len(lowered.items)
+            start, stop, stride = ZERO, ir.Constant(most, IntType(most, most)), 1
         else:
-            place = self.looped_array(node.iter, where, setup)
+            place = self.looped_array(over, where, setup)
             assert isinstance(place.type, ArrayType)
             count = self.frontend.machine.bound(place.type.size)
             start, stop, stride = ZERO, ir.Constant(count, IntType(count, count)), 1
+            if backwards:
+                start, stop, stride = self.turned(over, start, stop, stride)
+        if backwards and (listed is not None or among is not None):
+            raise self.refuse(over, "reversed() of a list or a set", "reversed(array), reversed(range(...))")
         counter_type, inside = counter_types(start, stop, stride)
         own = self.is_own(name, node)
         self.hidden += 1
-        counter = ir.Var(name if own and place is None else f"{name}.place{self.hidden}", counter_type)
+        counter = ir.Var(name if own and place is None and listed is None else f"{name}.place{self.hidden}", counter_type)
         limit = stop if isinstance(stop, ir.Constant) else self.kept(stop, f"{name}.stop", where, setup)
         setup.append(ir.SetVar(counter, start, where))
         loop = ir.While(ir.Compare("<" if stride > 0 else ">", ir.Local(counter), limit), [], [], where)
+        if listed is not None:
+            loop.test = ir.Compare("<", ir.Local(counter), listed.length)
         further = ir.Binary("+", ir.Local(counter), ir.Constant(stride, IntType(stride, stride)), counter_type, where)
         loop.step.append(ir.SetVar(counter, further, where))
         if among is not None:
-            missing = ir.Unary("not", self.contains(node.iter, among, ir.Local(counter, inside)), BOOL)
+            missing = ir.Unary("not", self.contains(over, among, ir.Local(counter, inside)), BOOL)
             loop.body.append(ir.If(missing, [ir.Continue()], []))
         saved = self.vars.pop(name, None) if own else None
         if own:
             self.own.add(name)
-        if own and place is None:
+        if own and place is None and listed is None:
             self.vars[name] = counter
             self.known[name] = inside
         else:
             value: ir.Expr = ir.Local(counter, inside)
+            if listed is not None:
+                kind = listed.kind.element
+                assert isinstance(kind, (IntType, RefType))
+                value = ir.Item(listed.items, value, listed.length, listed.name, where, kind)
             if place is not None:
                 array = place.type
                 assert isinstance(array, ArrayType) and isinstance(array.element, RecordType)
-                step = ir.IndexStep(value, array, describe(node.iter), where)
+                step = ir.IndexStep(value, array, describe(over), where)
                 value = ir.AddressOf(place.then(step, array.element, where), RefType(array.element.record, False))
             if own:
                 var = self.vars[name] = ir.Var(name, value.type)
             else:
-                var = self.local_for(node.target, value)
+                var = self.local_for(target, value)
             loop.body.append(ir.SetVar(var, self.fit(value, var.type, node), where))
             if surely_runs(node, self.constant):  # it has a value after the loop
                 setup.append(ir.SetVar(var, self.fit(start, var.type, node), where))
+        if numbered is not None:
+            at = ir.Local(counter, inside)
+            number = self.local_for(numbered, at)
+            loop.body.append(ir.SetVar(number, self.fit(at, number.type, node), where))
         self.finish(where, setup)
         self.out.append(loop)
         self.loops.append(len(self.exits))
@@ -138,6 +175,22 @@ class BlockLowering(CallLowering):
             self.known.pop(name, None)
             if saved is not None:
                 self.vars[name] = saved
+
+    def is_call_of(self, node: ast.expr, builtin: Any) -> bool:
+        """Whether an expression is a call of a builtin with one argument."""
+        return isinstance(node, ast.Call) and len(node.args) == 1 and not node.keywords and self.static(node.func) == (True, builtin)
+
+    def turned(self, node: ast.expr, start: ir.Expr, stop: ir.Expr, stride: int) -> tuple[ir.Expr, ir.Expr, int]:
+        """Start, stop and stride of the same numbers, the last first."""
+        if stride not in (1, -1):
+            raise self.refuse(node, "reversed() of a range with a stride", "range(start, stop, -1)")
+        ends: list[ir.Expr] = []
+        for end in (stop, start):
+            if isinstance(end, ir.Constant):
+                ends.append(ir.Constant(end.value - stride, IntType(end.value - stride, end.value - stride)))
+            else:
+                ends.append(self.bounded(node, "-", end, ir.Constant(stride, IntType(stride, stride))))
+        return ends[0], ends[1], -stride
 
     def constant(self, node: ast.AST) -> int | None:
         """The number that an expression is known to be when the model is loaded."""

@@ -8,10 +8,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from secondsight.lang import ir
+from secondsight.lang import ir, ranges
 from secondsight.lang.bits import MOST, Bits
 from secondsight.lang.expressions import ExpressionLowering
-from secondsight.lang.lowering import ANY_RECORD, ZERO, Bundle, Place, Static, describe
+from secondsight.lang.lowering import ANY_RECORD, ZERO, Bundle, Items, Outcome, Place, Static, describe
 from secondsight.lang.records import Const, Record
 from secondsight.lang.types import BOOL, PLAIN_INT, ArrayType, IntType, RecordType, RefType
 from secondsight.lang.verbs import choose, container_of, count, current
@@ -40,6 +40,7 @@ class BuiltinLowering(ExpressionLowering):
             any: (lambda n: self.quantifier(n, "any"), 1, 1, "any(x.field for x in array)"),
             all: (lambda n: self.quantifier(n, "all"), 1, 1, "all(x.field for x in array)"),
             count: (lambda n: self.quantifier(n, "count"), 1, 1, "count(x.field for x in array)"),
+            sum: (self.total, 1, 1, "sum(x.field for x in array)"),
             len: (self.length, 1, 1, "len(array)"),
             min: (lambda n: self.least(n, "min"), 2, 99, "min(a, b)"),
             max: (lambda n: self.least(n, "max"), 2, 99, "max(a, b)"),
@@ -97,6 +98,8 @@ class BuiltinLowering(ExpressionLowering):
             size = self.frontend.machine.bound(base.addr.type.size)
             found = self.reached(base.addr, ir.Constant(size, IntType(size, size)))
             return self.scalar(found, node)
+        if isinstance(base, Items):
+            return base.length
         places = self.in_set(node.args[0])
         if places is not None:
             assert isinstance(places.type, IntType)
@@ -165,7 +168,7 @@ class BuiltinLowering(ExpressionLowering):
     def in_set(self, node: ast.expr) -> ir.Expr | None:
         """The set that an expression is, if it is one."""
         lowered = self.lower_value(node)
-        if isinstance(lowered, Bundle) or (isinstance(lowered, Place) and not isinstance(lowered.addr.type, IntType)):
+        if isinstance(lowered, (Bundle, Items, Outcome)) or (isinstance(lowered, Place) and not isinstance(lowered.addr.type, IntType)):
             return None
         value = self.scalar(lowered, node)
         return value if isinstance(value.type, IntType) and value.type.display == "bits" else None
@@ -214,8 +217,14 @@ class BuiltinLowering(ExpressionLowering):
             start, stop = ZERO, ir.Constant(size, IntType(size, size))
             counter.type = IntType(0, max(0, size - 1))
             bound, member = counter, self.contains(iterable, self.pure(places, iterable, "within a generator"), ir.Local(counter))
+        elif isinstance(items := self.lower(iterable), Items):
+            most, kind = len(items.items), items.kind.element
+            assert isinstance(kind, (IntType, RefType))
+            start, stop, counter.type = ZERO, items.length, IntType(0, max(0, most - 1))
+            bound = ir.Var(f"{name}_{self.hidden}e", kind)
+            bindings.append((bound, ir.Item(items.items, ir.Local(counter), items.length, items.name, where, kind)))
         else:
-            lowered = self.lower(iterable)
+            lowered = items
             if not (isinstance(lowered, Place) and isinstance(lowered.addr.type, ArrayType)):
                 raise self.refuse(iterable, f"{describe(iterable)} is not an array", "an array or range(...)")
             array = lowered.addr.type
@@ -265,6 +274,32 @@ class BuiltinLowering(ExpressionLowering):
             assert isinstance(found.start.type, IntType) and isinstance(found.stop.type, IntType)
             result = IntType(0, max(0, found.stop.type.high - found.start.type.low))
         return ir.Quantifier(kind, found.counter, found.start, found.stop, found.bindings, found.condition, test, result)
+
+    def in_array(self, node: ast.Compare, left: ir.Expr, among: ast.expr) -> ir.Expr:
+        """`x in array`: whether it is one of the elements."""
+        lowered = self.lower(among)
+        if not (isinstance(lowered, Place) and isinstance(lowered.addr.type, ArrayType)):
+            raise self.refuse(among, "`in` something else than values, an array, a list or a set", "x in (A, B), x in array")
+        self.hidden += 1
+        name = f"element{self.hidden}"
+        variable, read = (ast.copy_location(ast.Name(name, way), node) for way in (ast.Store(), ast.Load()))
+        part = ast.comprehension(variable, among, [], 0)
+        every = self.domain(node, ast.copy_location(ast.GeneratorExp(read, [part]), node))
+        test = self.compare_two(node, ast.Eq(), self.pure(left, node.left, "before `in`"), every.value)
+        return ir.Quantifier("any", every.counter, every.start, every.stop, every.bindings, every.condition, test, BOOL)
+
+    def total(self, node: ast.Call) -> ir.Expr:
+        """`sum(x.field for x in array)`."""
+        every = self.domain(node, node.args[0])
+        kind = every.value.type
+        if not isinstance(kind, IntType) or kind.display == "bits":
+            raise self.refuse(node, f"a sum of {kind}", "of integers")
+        assert isinstance(every.start.type, IntType) and isinstance(every.stop.type, IntType)
+        most = max(0, every.stop.type.high - every.start.type.low)
+        result = IntType(min(0, kind.low * most), max(0, kind.high * most))
+        if ranges.clipped(result) != result:
+            raise self.refuse(node, f"a sum of up to {most} numbers {kind}, which may need more than 63 bits", "a smaller type")
+        return ir.Quantifier("sum", every.counter, every.start, every.stop, every.bindings, every.condition, every.value, result)
 
     def choice(self, node: ast.Call) -> ir.Expr:
         """`choose(n)`, `choose(array)`, `choose(x for x in array if cond)`."""

@@ -12,7 +12,7 @@ from secondsight.lang.errors import Position
 from secondsight.lang.facts import parameters_of
 from secondsight.lang.functions import Functions
 from secondsight.lang.locks import RwLock, spin_until, stand_in_queue
-from secondsight.lang.lowering import Bundle, Lowered, Static, describe
+from secondsight.lang.lowering import Bundle, Items, Lowered, Outcome, Static, describe
 from secondsight.lang.records import Record, Value
 from secondsight.lang.types import BOOL, IntType, RecordType, RefType
 from secondsight.lang.verbs import (
@@ -31,7 +31,7 @@ from secondsight.lang.verbs import (
 __all__ = ["CallLowering"]
 
 _STATEMENTS = (require, wait_until, spin_until, stand_in_queue, hold_point, out_of_records, atomic, rule, tracepoint)
-_VALUES = (choose, current, count, any, all, len, min, max, abs, int, bool)
+_VALUES = (choose, current, count, any, all, sum, len, min, max, abs, int, bool)
 
 
 class CallLowering(BuiltinLowering):
@@ -57,10 +57,12 @@ class CallLowering(BuiltinLowering):
             raise self.refuse(node, f"{function.name} returns nothing", "a statement of its own")
         if function.yields:
             return self.interrupted(node, function, arguments)
+        if isinstance(function.result, ir.Group):
+            return Outcome(ir.Call(function, arguments, function.result), function.result)
         inlined = inline.expression(function, arguments)
         return inlined if inlined is not None else ir.Call(function, arguments, function.result)
 
-    def interrupted(self, node: ast.Call, function: ir.Function, arguments: list[ir.Expr]) -> ir.Local:
+    def interrupted(self, node: ast.Call, function: ir.Function, arguments: list[ir.Expr]) -> Lowered:
         """A call that has step boundaries: it runs first, and its result is used in the rest of the statement."""
         if self.conditional:
             raise self.refuse(
@@ -68,8 +70,8 @@ class CallLowering(BuiltinLowering):
             )
         assert function.result is not None
         var = ir.Var("result", function.result, transient=True)
-        self.pend(ir.YieldCall(var, function, arguments, self.where(node)), node)
-        return ir.Local(var)
+        self.pend(ir.YieldCall(var, function, arguments, self.where(node), node is self.leading), node)
+        return Outcome(ir.Local(var), function.result) if isinstance(function.result, ir.Group) else ir.Local(var)
 
     def pend(self, call: ir.YieldCall, node: ast.AST) -> None:
         """Note the one call of this statement that can be interrupted."""
@@ -267,14 +269,15 @@ class CallLowering(BuiltinLowering):
             if name not in given and signature[name].default is inspect.Parameter.empty:
                 raise self.refuse(node, f"{function.name} needs the argument {name}", f"{name}=...")
             value = values[name] if name in given else Static(signature[name].default)
-            if isinstance(value, Bundle):
+            if isinstance(value, (Bundle, Items)):
                 if len(wanted) != len(value.parts) or any(v.name.rpartition(".")[2] not in value.parts for v in wanted):
-                    raise self.refuse(at, f"{name} is not a {value.value.__name__}", "an argument of the parameter's type")
+                    given_type = value.kind if isinstance(value, Items) else value.value.__name__
+                    raise self.refuse(at, f"{name} is not a {given_type}", "an argument of the parameter's type")
                 made = [self.fit(value.parts[v.name.rpartition(".")[2]], v.type, at) for v in wanted]
             elif len(wanted) == 1 and wanted[0].name == name:
                 made = [self.fit(self.scalar(value, at), wanted[0].type, at)]
             else:
-                raise self.refuse(at, f"{name} is a Value with {len(wanted)} fields", "a Value of that class")
+                raise self.refuse(at, f"{name} is a Value or a list, of {len(wanted)} parts", "a local of that type")
             lowered += made if in_order else [self.pure(m, at, "in a keyword argument out of order") for m in made]
         return lowered
 

@@ -12,7 +12,7 @@ from itertools import accumulate
 
 from secondsight.lang import ir
 from secondsight.lang.cfg import CallTo
-from secondsight.lang.numbers import BASE, Kind
+from secondsight.lang.numbers import Kind
 from secondsight.lang.program import Frame, Program
 from secondsight.lang.symmetry import Symmetry, numbers_of, references
 from secondsight.lang.types import IntType
@@ -34,7 +34,7 @@ def _slots(symmetry: Symmetry) -> Picked:
 
 
 def _numbers(program: Program, symmetry: Symmetry) -> Picked:
-    """Those that are numbers of the records: where they lie, their least value, their width, whether a list, of which array."""
+    """Those that are numbers of the records: where they lie, their least value, their width, of which array."""
     known = [numbers_of(program, array) for array in symmetry.arrays]
 
     def pick(frame: Frame, live: set[ir.Var]) -> list[str]:
@@ -42,9 +42,9 @@ def _numbers(program: Program, symmetry: Symmetry) -> Picked:
         for var in sorted((v for v in live if v in frame.slots), key=lambda v: frame.slots[v]):
             for array, numbers in enumerate(known):
                 kind = numbers.kind(var)
-                if isinstance(var.type, IntType) and kind in (Kind.FOUND, Kind.PLACE, Kind.LIST):
-                    parts = frame.slots[var], var.type.low, var.type.width, int(kind is Kind.LIST), array
-                    places.append("(ss_number){{ B + {}, {}, {}, {}, {} }}".format(*parts))
+                if isinstance(var.type, IntType) and kind in (Kind.FOUND, Kind.PLACE):
+                    parts = frame.slots[var], var.type.low, var.type.width, array
+                    places.append("(ss_number){{ B + {}, {}, {}, {} }}".format(*parts))
         return places
 
     return pick
@@ -91,11 +91,10 @@ def canonical(program: Program, symmetry: Symmetry) -> list[str]:
         ),
         "\treturn -1;",
         "}",
-        "typedef struct { i64 at, low; i32 width, list, array; } ss_number;",
+        "typedef struct { i64 at, low; i32 width, array; } ss_number;",
         *_live(program, "live_references", "i64", _slots(symmetry)),
         *_live(program, "live_numbers", "ss_number", _numbers(program, symmetry)),
         f"enum {{ MOST_REFERENCES = OUTSIDE + THREADS * {program.region} + 1, MOST_NUMBERS = THREADS * {program.region} + 1 }};",
-        f"enum {{ LIST_BASE = {BASE} }};",
         _MOVE,
         *_for_each("order_unused(const u8 *s, const u8 *known, u16 *name, const u16 *next)", "order(s, known, name, next[{n}], {at})", symmetry),
         *_for_each("move_all(u8 *s, const u16 *name)", "move(s, name, {at})", symmetry),
@@ -209,25 +208,16 @@ static void canonical(u8 *s)
 	}
 	for (int a = 0; a < ARRAYS; a++)
 		next[a] = SAME_FIRST[a];
-	int k = 0, number = 0, own = 0;
-	i64 digits = 0, from = 0;
+	int k = 0, number = 0;
+	i64 from = 0;
 	for (;;) {
 		int i, a;
 		if (k < count) {
 			i = which(reference_at(s, places[k++]));
-		} else if (digits || number < counted) {
-			if (!digits) {
-				const ss_number *n = &numbers[number++];
-				own = n->array;
-				digits = number_at(s, n);
-				if (!n->list)
-					digits = digits >= 0 && digits < SAME_COUNT[own] ? -1 - digits : 0;
-				if (!digits)
-					continue;
-			}
-			i = (int)(digits < 0 ? -1 - digits : digits % LIST_BASE);
-			i = i < SAME_COUNT[own] ? SAME_FIRST[own] + i : -1;
-			digits = digits < 0 ? 0 : digits / LIST_BASE;
+		} else if (number < counted) {
+			const ss_number *n = &numbers[number++];
+			i64 place = number_at(s, n);
+			i = place >= 0 && place < SAME_COUNT[n->array] ? SAME_FIRST[n->array] + (int)place : -1;
 		} else if (within < last) {
 			i = which(reference_at(s, from + WITHIN_AT[within++]));
 		} else if (WITHIN && looked < queued) {
@@ -263,13 +253,8 @@ static void canonical(u8 *s)
 		const ss_number *n = &numbers[i];
 		int first = SAME_FIRST[n->array];
 		i64 old = number_at(s, n), new = old;
-		if (n->list) {
-			new = 0;
-			for (i64 unit = 1; old; old /= LIST_BASE, unit *= LIST_BASE)
-				new += unit * (old % LIST_BASE < SAME_COUNT[n->array] ? name[first + old % LIST_BASE] - first : old % LIST_BASE);
-		} else if (old >= 0 && old < SAME_COUNT[n->array]) {
+		if (old >= 0 && old < SAME_COUNT[n->array])
 			new = name[first + old] - first;
-		}
 		stn(s + n->at, new - n->low, n->width);
 	}
 }

@@ -275,9 +275,7 @@ class Flow:
 
     def dirty_out(self, block: Block) -> set[ir.Var]:
         """The locals that may not be zero after the statements of a block."""
-        return block.dirty_in | {
-            s.var for s in tree.statements(block.statements) if isinstance(s, ir.SetVar) and not s.var.transient
-        }
+        return block.dirty_in | {v for s in tree.statements(block.statements) for v in tree.assigned(s) if not v.transient}
 
 
 def _cut(stmt: ir.Stmt) -> bool:
@@ -317,6 +315,8 @@ def live_before(
     match stmt:
         case ir.SetVar():
             return (after - {stmt.var}) | used
+        case ir.Unpack():
+            return (after - set(stmt.targets)) | used
         case ir.Break() if on_break is not None:
             return on_break
         case ir.Continue() if on_continue is not None:

@@ -8,7 +8,19 @@ from typing import Any
 
 from secondsight.lang import ir, ranges
 from secondsight.lang.bits import MOST
-from secondsight.lang.lowering import ANY_RECORD, OPERATORS, ZERO, Bundle, Lowered, Lowering, Place, Static, describe
+from secondsight.lang.lowering import (
+    ANY_RECORD,
+    OPERATORS,
+    ZERO,
+    Bundle,
+    Items,
+    Lowered,
+    Lowering,
+    Outcome,
+    Place,
+    Static,
+    describe,
+)
 from secondsight.lang.records import Const, Record, Shared, _SharedArray, _SharedRecord
 from secondsight.lang.types import BOOL, ArrayType, IntType, RecordType, RefType
 
@@ -16,14 +28,14 @@ __all__ = ["ExpressionLowering"]
 
 _REFUSED: dict[type[ast.expr], tuple[str, str]] = {
     ast.Lambda: ("lambda is not in the language", "a function at module level"),
-    ast.NamedExpr: (":= is not in the language", "an assignment before"),
+    ast.NamedExpr: (":= elsewhere than at the beginning of an if's or a while's test", "an assignment before"),
     ast.JoinedStr: ("formatted text is not in the language", "a constant text: traces show the values"),
     ast.ListComp: ("a comprehension outside any(), all(), count() and choose()", "a for loop"),
     ast.SetComp: ("a comprehension outside any(), all(), count() and choose()", "a for loop, or Bits(range(start, end))"),
     ast.DictComp: ("a comprehension outside any(), all(), count() and choose()", "a for loop"),
     ast.GeneratorExp: ("a comprehension outside any(), all(), count() and choose()", "a for loop"),
-    ast.List: ("a list is not in the language", "an Array in a record, or a Value"),
-    ast.Tuple: ("a tuple is not in the language", "an Array in a record, or a Value"),
+    ast.List: ("a list without a type, or within an expression", "x: List[Frame, 'pages'] = [] first, and then x"),
+    ast.Tuple: ("a tuple within an expression", "return a, b; x, y = f(...); or a Value"),
     ast.Dict: ("a dict is not in the language", "an Array in a record, or a const() table"),
     ast.Await: ("await is not in the language", "a plain function: it is cut at its steps by itself"),
     ast.Yield: ("yield is not in the language", "a plain function: it is cut at its steps by itself"),
@@ -73,11 +85,15 @@ class ExpressionLowering(Lowering):
                 return self.call(node)
             case ast.Set():
                 return self.places(node, node.elts)
+            case ast.NamedExpr() if node in self.named:
+                return ir.Local(self.vars[node.target.id])
         wrong, instead = _REFUSED.get(type(node), (f"{type(node).__name__} is not in the language", "see docs/language.md"))
         raise self.refuse(node, wrong, instead)
 
     def truth(self, node: ast.expr) -> ir.Expr:
         """An expression as a truth value."""
+        if isinstance(node, ast.Name) and node.id in self.lists:
+            return ir.Compare("!=", ir.Local(self.lists[node.id].length), ZERO)
         value = self.logic(node, values=False) if isinstance(node, ast.BoolOp) else self.expr(node)
         if isinstance(value, ir.Constant):
             return ir.Constant(int(value.value != 0), BOOL)
@@ -94,10 +110,13 @@ class ExpressionLowering(Lowering):
         if node.id in self.bundles:
             cls, parts = self.bundles[node.id]
             return Bundle(cls, {f: ir.Local(v) for f, v in parts.items()})
+        if node.id in self.lists:
+            known = self.lists[node.id]
+            return Items(node.id, known.kind, ir.Local(known.length), [ir.Local(v) for v in known.items])
         if node.id in self.locals:
             raise self.refuse(
                 node,
-                f"{node.id} is used before it has a value",
+                f"{node.id} may have no value here: it is not assigned before",
                 f"{node.id} = ... first (with a type: {node.id}: U8 = 0)",
             )
         raise self.refuse(node, f"{node.id} is not defined", "import it, or define it at module level")
@@ -168,6 +187,12 @@ class ExpressionLowering(Lowering):
         if isinstance(base, Static) and isinstance(base.value, Const):
             self.frontend.table(base.value, where)
             return ir.TableItem(base.value.name, index, self.frontend.machine.sized(base.value.kind), where)
+        if isinstance(base, Outcome):
+            self.scalar(base, node.value)
+        if isinstance(base, Items):
+            element = base.kind.element
+            assert isinstance(element, (IntType, RefType))
+            return ir.Item(base.items, index, base.length, base.name, where, element)
         if isinstance(base, Place) and isinstance(base.addr.type, ArrayType):
             array = base.addr.type
             return Place(base.addr.then(ir.IndexStep(index, array, describe(node.value), where), array.element, where))
@@ -309,12 +334,23 @@ class ExpressionLowering(Lowering):
     def contained(self, node: ast.Compare, left: ir.Expr, among: ast.expr) -> ir.Expr:
         """`x in places`."""
         lowered = self.lower_value(among)
+        if isinstance(lowered, Items):
+            self.pure(left, node.left, "before `in`")
+            found: list[ir.Expr] = []
+            for i, item in enumerate(lowered.items):
+                there = ir.Compare(">", lowered.length, _number(i))
+                found.append(ir.Logic("and", [there, self.compare_two(node, ast.Eq(), left, item)]))
+            return ir.Logic("or", [ir.Constant(0, BOOL), *found])
         places = self.scalar(lowered, among) if not (isinstance(lowered, Place) and isinstance(lowered.addr.type, ArrayType)) else None
         if places is None or not (isinstance(places.type, IntType) and places.type.display == "bits"):
-            raise self.refuse(among, "`in` something else than a tuple of values or a set", "x in (A, B), or any(x is y for y in array)")
+            return self.in_array(node, left, among)
         if not isinstance(left.type, IntType) or left.type.display == "bits":
             raise self.refuse(node.left, f"{left.type} in a set of places", "a number")
         return self.contains(node, self.pure(places, among, "after `in`"), self.pure(left, node.left, "before `in`"))
+
+    def in_array(self, node: ast.Compare, left: ir.Expr, among: ast.expr) -> ir.Expr:
+        """`x in array`: whether it is one of the elements."""
+        raise NotImplementedError
 
     def compare_two(self, node: ast.AST, operator: ast.cmpop, left: ir.Expr, right: ir.Expr) -> ir.Expr:
         """One comparison."""

@@ -169,10 +169,9 @@ class Frontend:
             params.append(ir.Var(var.name, kind))
         result = first.result
         for cls, target in targets:
-            if (result is None) != (target.result is None):
+            if not _fit_together(result, target.result):
                 raise refuse(where, f"{cls.__name__}.{name} returns {target.result}, another class's {result}", "one type")
-            if result is not None and target.result is not None:
-                result = join(result, target.result)
+            result = _either(result, target.result)
         made = self._chooser(f"{record.__name__}.{name}", record, is_atomic, params, result, [t for _, t in targets], where)
         for cls, target in targets:
             arguments = [self._handed_on(p, v, where) for p, v in zip(params, target.params, strict=True)]
@@ -181,7 +180,7 @@ class Frontend:
         known = ", ".join(cls.__name__ for cls, _ in targets)
         message = f"{record.__name__}.{name} on a record that is none of {known}"
         made.body.append(ir.Require(ir.Constant(0, BOOL), "internal", message, where))
-        made.body.append(ir.Return(None if result is None else ir.Constant(0, result), where))
+        made.body.append(ir.Return(_nothing(result), where))
         return made
 
     def by_number(
@@ -200,10 +199,9 @@ class Frontend:
         result = first.result
         for other in others:
             same = [v.type for v in other.params] == [v.type for v in first.params]
-            if not same or (result is None) != (other.result is None):
+            if not same or not _fit_together(result, other.result):
                 raise refuse(where, f"{other.name} and {first.name} have other types", f"the same types for every function of {name}")
-            if result is not None and other.result is not None:
-                result = join(result, other.result)
+            result = _either(result, other.result)
         params = [ir.Var(NUMBER, kind), *(ir.Var(v.name, v.type) for v in first.params)]
         made = self._chooser(f"{name}[...]", None, is_atomic, params, result, list(targets.values()), where)
         for number, target in targets.items():
@@ -211,7 +209,7 @@ class Frontend:
             test = ir.Compare("==", ir.Local(params[0]), ir.Constant(number, IntType(number, number)))
             made.body.append(ir.If(test, self._passed_on(target, arguments, where), []))
         made.body.append(ir.Require(ir.Constant(0, BOOL), "internal", f"{name} has no function of that number here", where))
-        made.body.append(ir.Return(None if result is None else ir.Constant(0, result), where))
+        made.body.append(ir.Return(_nothing(result), where))
         return made
 
     @staticmethod
@@ -251,3 +249,24 @@ class Frontend:
 def parameters(function: Any) -> list[tuple[str, Any]]:
     """The names of a method's parameters but the first, with their defaults."""
     return [(p.name, p.default) for p in parameters_of(function).values()][1:]
+
+
+def _fit_together(a: ir.Result | None, b: ir.Result | None) -> bool:
+    """Whether one function can return what either of two does."""
+    if isinstance(a, ir.Group) or isinstance(b, ir.Group):
+        return a == b
+    return (a is None) == (b is None)
+
+
+def _either(a: ir.Result | None, b: ir.Result | None) -> ir.Result | None:
+    """What a function returns that returns either of two results that fit together."""
+    if a is None or b is None or isinstance(a, ir.Group) or isinstance(b, ir.Group):
+        return a
+    return join(a, b)
+
+
+def _nothing(result: ir.Result | None) -> ir.Expr | None:
+    """Any value of a result, for a place that is never reached."""
+    if isinstance(result, ir.Group):
+        return ir.Pack([ir.Constant(0, kind) for _, kind in result.parts], result)
+    return None if result is None else ir.Constant(0, result)

@@ -18,13 +18,14 @@ from secondsight.lang import ir, tree
 from secondsight.lang.bits import Bits
 from secondsight.lang.errors import LangError, LeftRange, ModelError, NoneFollowed, Position, TooLarge
 from secondsight.lang.ir import Scalar
+from secondsight.lang.lists import BoundedList
 from secondsight.lang.lowering import describe, join
 from secondsight.lang.program import Program
 from secondsight.lang.records import as_stored, unwrap
 from secondsight.lang.runtime import runtime
 from secondsight.lang.source import function_tree, position
 from secondsight.lang.support import MAX_PIECES, MAX_ROUNDS
-from secondsight.lang.types import LARGEST_NUMBER, RefType
+from secondsight.lang.types import LARGEST_NUMBER, ListType, RefType, TupleType
 from secondsight.lang.verbs import atomic, require
 
 __all__ = ["instrumented"]
@@ -32,35 +33,24 @@ __all__ = ["instrumented"]
 _HOOKS = "__secondsight__"
 
 Places = set[tuple[int, int]]
+Kind = Scalar | ListType | ir.Group
 
 
 class _Hooks:
     """What instrumented code calls; `kinds` are the types that `fit` checks, by number."""
 
     step = staticmethod(runtime.step)
+    after = staticmethod(runtime.after)
     enter = staticmethod(runtime.enter)
     leave = staticmethod(runtime.leave)
     atomic = atomic
     require = staticmethod(require)
-    kinds: ClassVar[list[tuple[Scalar, str, Position]]] = []
+    kinds: ClassVar[list[tuple[Kind, str, Position]]] = []
 
     @classmethod
     def fit(cls, value: Any, number: int) -> Any:
         """`value` as a local, argument or result of a declared type holds it; raises the language's named errors."""
-        kind, name, where = cls.kinds[number]
-        if isinstance(kind, RefType):
-            value = unwrap(value)
-            if value is None and not kind.nullable:
-                raise NoneFollowed(name, where)
-            if value is not None and not isinstance(value, kind.record):
-                raise ModelError(f"{name} is a record of another class", where)
-            return value
-        if kind.display == "bits" and isinstance(value, (set, frozenset)):
-            value = Bits(value)
-        if isinstance(value, int) and not kind.low <= value <= kind.high:
-            raise LeftRange(name, int(value), kind.low, kind.high, where)
-        return as_stored(kind, value)
-
+        return fitted(value, *cls.kinds[number])
 
     @staticmethod
     def bounded(value: Any, name: str, line: int, column: int, file: str) -> Any:
@@ -99,6 +89,32 @@ class _Hooks:
             before = cls.again(before, line, column, file)
 
 
+def fitted(value: Any, kind: Kind, name: str, where: Position) -> Any:
+    """`value` as something of a type holds it."""
+    if isinstance(kind, ListType):
+        if isinstance(value, BoundedList) and value.kind == kind:
+            return value
+        return BoundedList(kind, runtime.machine.bound(kind.size), name, value)
+    if isinstance(kind, ir.Group):
+        if isinstance(kind.form, ListType):
+            return fitted(value, kind.form, name, where)
+        if isinstance(kind.form, TupleType):
+            return tuple(fitted(part, one, name, where) for part, (_, one) in zip(value, kind.parts, strict=True))
+        return value
+    if isinstance(kind, RefType):
+        value = unwrap(value)
+        if value is None and not kind.nullable:
+            raise NoneFollowed(name, where)
+        if value is not None and not isinstance(value, kind.record):
+            raise ModelError(f"{name} is a record of another class", where)
+        return value
+    if kind.display == "bits" and isinstance(value, (set, frozenset)):
+        value = Bits(value)
+    if isinstance(value, int) and not kind.low <= value <= kind.high:
+        raise LeftRange(name, int(value), kind.low, kind.high, where)
+    return as_stored(kind, value)
+
+
 @contextmanager
 def instrumented(program: Program) -> Iterator[None]:
     """Within the block every function of the program is cut at its step boundaries."""
@@ -107,7 +123,7 @@ def instrumented(program: Program) -> Iterator[None]:
     try:
         wide, cut = _wide(program), _cut_loops(program)
         for function, (places, scalars, result) in _instances(program).items():
-            code = _cut(function, _Cutter(function, places, scalars, result, cut), wide)
+            code = _cut(function, _Cutter(function, places, scalars, result, cut, _afters(program, function)), wide)
             kept.append((function, function.__code__))
             function.__globals__[_HOOKS] = _Hooks
             function.__code__ = code
@@ -119,12 +135,12 @@ def instrumented(program: Program) -> Iterator[None]:
         del _Hooks.kinds[kinds:]
 
 
-def _instances(program: Program) -> dict[Any, tuple[Places, dict[str, Scalar], Scalar | None]]:
+def _instances(program: Program) -> dict[Any, tuple[Places, dict[str, Scalar | ListType], ir.Result | None]]:
     """For each source function the statements, by line and column, at which steps begin, the types of its locals, its result's."""
     places: dict[Any, Places] = {}
     made: dict[Any, Places] = {}
-    locals_: dict[Any, dict[str, Scalar | None]] = {}
-    results: dict[Any, Scalar | None] = {}
+    locals_: dict[Any, dict[str, Scalar | ListType | None]] = {}
+    results: dict[Any, ir.Result | None] = {}
     for instance in program.frontend.instances.values():
         source = instance.source
         begins = {
@@ -141,9 +157,19 @@ def _instances(program: Program) -> dict[Any, tuple[Places, dict[str, Scalar], S
         known = locals_.setdefault(source, {})
         for name, kind in instance.locals.items():
             before = known.get(name, kind)
-            known[name] = None if before is None else join(before, kind)
+            if isinstance(kind, ListType) or isinstance(before, ListType):
+                known[name] = kind if before == kind else None
+            else:
+                known[name] = None if before is None else join(before, kind)
         results[source] = instance.result
     return {f: (p, {n: k for n, k in locals_[f].items() if k is not None}, results[f]) for f, p in places.items()}
+
+
+def _afters(program: Program, function: Any) -> Places:
+    """The calls of a function, by line and column, behind which a step begins within their statement."""
+    bodies = [instance.body for instance in program.frontend.instances.values() if instance.source is function]
+    stmts = (s for body in bodies for s in tree.statements(body))
+    return {(s.where.line, s.where.column) for s in stmts if isinstance(s, ir.Boundary) and s.kind == "after"}
 
 
 def _wide(program: Program) -> set[Position]:
@@ -196,12 +222,41 @@ def _told(where: Position) -> list[ast.expr]:
     return [ast.Constant(where.line), ast.Constant(where.column), ast.Constant(where.file)]
 
 
+class _Inside(ast.NodeTransformer):
+    """Inserts what belongs into an expression; see `_Cutter.inside`."""
+
+    def __init__(self, cutter: _Cutter) -> None:
+        self.cutter = cutter
+        self.done: Places = set()
+
+    def visit_Call(self, node: ast.Call) -> ast.expr:
+        at = (node.lineno, node.col_offset + 1)
+        wanted = at in self.cutter.afters and at not in self.done
+        self.done.add(at)  # of several that begin here the outermost is meant
+        self.generic_visit(node)
+        return self.cutter.call("after", node, node, ast.Constant(at[0]), ast.Constant(at[1])) if wanted else node
+
+    def visit_NamedExpr(self, node: ast.NamedExpr) -> ast.expr:
+        self.generic_visit(node)
+        kind = self.cutter.scalars.get(node.target.id)
+        if kind is not None:
+            node.value = self.cutter.fit(node.value, kind, node.target.id, node)
+        return node
+
+
 class _Cutter(ast.NodeTransformer):
     """Inserts the calls into one function."""
 
     def __init__(
-        self, function: Any, places: Places, scalars: dict[str, Scalar], result: Scalar | None, cut: set[Position]
+        self,
+        function: Any,
+        places: Places,
+        scalars: dict[str, Scalar | ListType],
+        result: ir.Result | None,
+        cut: set[Position],
+        afters: Places,
     ) -> None:
+        self.afters = afters
         self.file, self.name = function.__code__.co_filename, function.__name__
         self.places, self.scalars, self.result, self.cut = places, scalars, result, cut
         self.loops = 0
@@ -215,7 +270,7 @@ class _Cutter(ast.NodeTransformer):
                 ast.copy_location(node, at)
         return call
 
-    def fit(self, value: ast.expr, kind: Scalar, name: str, at: ast.AST) -> ast.Call:
+    def fit(self, value: ast.expr, kind: Kind, name: str, at: ast.AST) -> ast.Call:
         """The value, checked against a type."""
         _Hooks.kinds.append((kind, name, position(self.file, at)))
         return self.call("fit", at, value, ast.Constant(len(_Hooks.kinds) - 1))
@@ -228,6 +283,7 @@ class _Cutter(ast.NodeTransformer):
         """A list of statements with the steps before them."""
         out: list[ast.stmt] = []
         for node in body:
+            self.inside(node)
             begins = (node.lineno, node.col_offset + 1) in self.places
             if begins and not isinstance(node, ast.While):
                 out.append(ast.copy_location(ast.Expr(self.step(node)), node))
@@ -237,7 +293,15 @@ class _Cutter(ast.NodeTransformer):
             out.append(self.visit(node))
             if isinstance(node, ast.AugAssign) and isinstance(node.target, ast.Name):
                 out.append(self.again(node.target, node))
+            if isinstance(node, ast.Assign) and isinstance(node.targets[0], (ast.Tuple, ast.List)):
+                out += [self.again(name, node) for name in node.targets[0].elts if isinstance(name, ast.Name)]
         return out
+
+    def inside(self, statement: ast.stmt) -> None:
+        """Insert what belongs into a statement's own expressions: the steps behind calls, the types of `:=`."""
+        for name, part in ast.iter_fields(statement):
+            if isinstance(part, ast.expr):
+                setattr(statement, name, _Inside(self).visit(part))
 
     def again(self, target: ast.Name, node: ast.stmt) -> ast.stmt:
         """`x = fit(x)`: for what sets a local otherwise than by an assignment."""
@@ -274,8 +338,8 @@ class _Cutter(ast.NodeTransformer):
         node.body = self.suite(node.body)
         if where in self.cut:
             node.iter = self.call("rounds", node.iter, node.iter, *_told(where))
-        if isinstance(node.target, ast.Name) and node.target.id in self.scalars:
-            node.body.insert(0, self.again(node.target, node))
+        names = node.target.elts if isinstance(node.target, ast.Tuple) else [node.target]
+        node.body[:0] = [self.again(name, node) for name in names if isinstance(name, ast.Name) and name.id in self.scalars]
         return node
 
     def visit_With(self, node: ast.With) -> ast.With:

@@ -15,9 +15,24 @@ from typing import Any
 from secondsight.lang.errors import Position
 from secondsight.lang.locks import MAX_THREADS, Operation
 from secondsight.lang.records import Record, Shared
-from secondsight.lang.types import BOOL, ArrayType, IntType, RefType, Type
+from secondsight.lang.types import BOOL, ArrayType, IntType, ListType, RefType, TupleType, Type, ValueType
 
 Scalar = IntType | RefType
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Several scalars at once, by name: the result of a function that returns a tuple, a `Value` or a list (`form`)."""
+
+    parts: tuple[tuple[str, Scalar], ...]
+    form: TupleType | ValueType | ListType
+
+    def __str__(self) -> str:
+        return str(self.form)
+
+
+Result = IntType | RefType | Group
+"""What a function returns."""
 
 # Places in the state.
 
@@ -60,10 +75,11 @@ class Addr:
 
 @dataclass(eq=False, slots=True)
 class Var:
-    """A local of a function. `transient`: the result of a call with boundaries, used up in the statement that called."""
+    """A local of a function. `transient`: the result of a call with boundaries, used up in the statement that called; it alone
+    may be a group."""
 
     name: str
-    type: Scalar
+    type: Any
     transient: bool = False
 
 
@@ -244,7 +260,7 @@ class IndexOf:
 
 @dataclass(eq=False, slots=True)
 class Quantifier:
-    """`any`, `all` or `count` of `test` for `var` over a domain, where `where` (if given) holds.
+    """`any`, `all`, `count` or `sum` of `test` for `var` over a domain, where `where` (if given) holds.
 
     The domain is `range(start, stop)`; over an array `var` is bound by the front end to the element.
     """
@@ -302,17 +318,37 @@ class IsUsed:
 
 
 @dataclass(eq=False, slots=True)
+class Item:
+    """One of several locals, by its number: of the first `count`, `BadIndex` otherwise."""
+
+    items: list[Expr]
+    index: Expr
+    count: Expr
+    name: str
+    where: Position
+    type: Scalar
+
+
+@dataclass(eq=False, slots=True)
+class Pack:
+    """Several scalars at once: what is returned, or handed to `Unpack`."""
+
+    items: list[Expr]
+    type: Any
+
+
+@dataclass(eq=False, slots=True)
 class Call:
     """A call of a function without step boundaries."""
 
     function: Function
     arguments: list[Expr]
-    type: Scalar
+    type: Any
 
 
 Expr = (
     Constant | Local | Load | AddressOf | NonNull | Narrow | ContainerOf | Fits | Unary | Binary | Compare | Logic | Conditional | TableItem | TableSize | Current
-    | ClassIs | IndexOf | Quantifier | Choose | ChooseWhere | Alloc | IsUsed | Call
+    | ClassIs | IndexOf | Quantifier | Choose | ChooseWhere | Alloc | IsUsed | Call | Item | Pack
 )  # fmt: skip
 
 # Statements.
@@ -320,7 +356,8 @@ Expr = (
 
 @dataclass(eq=False, slots=True)
 class Boundary:
-    """A step ends here and the next begins; `kind` is `statement` or `leave` (the end of a `with lock:` block).
+    """A step ends here and the next begins; `kind` is `statement`, `leave` (the end of a `with lock:` block), or `after`:
+    the rest of a statement whose first part was a call that can be interrupted; `where` is the call.
 
     `hold`: the name of the hold point that the step begins with, if it is one.
     """
@@ -335,6 +372,27 @@ class SetVar:
     """Assignment to a local; the value must be in its range."""
 
     var: Var
+    value: Expr
+    where: Position
+
+
+@dataclass(eq=False, slots=True)
+class SetItem:
+    """Assignment to one of several locals, by its number: one of the first `count`."""
+
+    items: list[Var]
+    index: Expr
+    count: Expr
+    value: Expr
+    name: str
+    where: Position
+
+
+@dataclass(eq=False, slots=True)
+class Unpack:
+    """Assignment to several locals at once: of a `Pack`, or of the result of a function that returns a group."""
+
+    targets: list[Var]
     value: Expr
     where: Position
 
@@ -425,15 +483,16 @@ class Wait:
 
 @dataclass(eq=False, slots=True)
 class YieldCall:
-    """A call of a function that has step boundaries; its result goes to `target`."""
+    """A call of a function that has step boundaries; its result goes to `target`. `leads`: its statement evaluates it first."""
 
     target: Var | None
     function: Function
     arguments: list[Expr]
     where: Position
+    leads: bool = False
 
 
-Stmt = Boundary | SetVar | Store | Free | Eval | If | While | Break | Continue | Return | Require | Wait | YieldCall
+Stmt = Boundary | SetVar | SetItem | Unpack | Store | Free | Eval | If | While | Break | Continue | Return | Require | Wait | YieldCall
 
 
 @dataclass(eq=False, slots=True)
@@ -449,10 +508,10 @@ class Function:
     receiver: type[Record] | None
     atomic: bool
     params: list[Var]
-    result: Scalar | None
+    result: Result | None
     where: Position
     body: list[Stmt] = field(default_factory=list)
-    locals: dict[str, Scalar] = field(default_factory=dict)
+    locals: dict[str, Scalar | ListType] = field(default_factory=dict)
     yields: bool = False
     touches: bool = False
     effects: bool = False

@@ -57,7 +57,7 @@ class Counter:
 
     @property
     def kind(self) -> str:
-        """`statement`, or `leave`: the end of a `with lock:` block."""
+        """`statement`; `leave`: the end of a `with lock:` block; `after`: behind a call, within a statement."""
         assert self.block.boundary is not None
         return self.block.boundary.kind
 

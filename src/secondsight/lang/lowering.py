@@ -21,12 +21,14 @@ from secondsight.lang.facts import facts_of
 from secondsight.lang.locks import Operation
 from secondsight.lang.records import Record, Shared, Value
 from secondsight.lang.source import position, refuse
-from secondsight.lang.types import BOOL, LARGEST_NUMBER, PLAIN_INT, ArrayType, IntType, RecordType, RefType
+from secondsight.lang.types import BOOL, LARGEST_NUMBER, PLAIN_INT, ArrayType, IntType, ListType, RecordType, RefType, TupleType
 
 if TYPE_CHECKING:
     from secondsight.lang.frontend import Frontend
 
-__all__ = ["ANY_RECORD", "OPERATORS", "ZERO", "Bundle", "Lowered", "Lowering", "Place", "Static", "Widened", "describe"]
+__all__ = [
+    "ANY_RECORD", "OPERATORS", "ZERO", "Bundle", "Items", "ListLocal", "Lowered", "Lowering", "Outcome", "Place", "Static", "Widened", "describe",
+]  # fmt: skip
 
 ANY_RECORD = RefType(Record, True)
 ZERO = ir.Constant(0, IntType(0, 0))
@@ -53,13 +55,46 @@ class Bundle:
 
 
 @dataclass(eq=False, slots=True)
+class ListLocal:
+    """A list on the stack: its length and its elements, each a local; `fixed`: a parameter, which nobody here changes."""
+
+    kind: ListType
+    length: ir.Var
+    items: list[ir.Var]
+    fixed: bool
+
+
+@dataclass(eq=False, slots=True)
+class Items:
+    """A list on the stack, by its name."""
+
+    name: str
+    kind: ListType
+    length: ir.Expr
+    items: list[ir.Expr]
+
+    @property
+    def parts(self) -> dict[str, ir.Expr]:
+        """By the names that the parts of a parameter have."""
+        return {"len": self.length, **{str(i): item for i, item in enumerate(self.items)}}
+
+
+@dataclass(eq=False, slots=True)
+class Outcome:
+    """What a call gives that returns several scalars at once."""
+
+    value: ir.Expr
+    group: ir.Group
+
+
+@dataclass(eq=False, slots=True)
 class Static:
     """Known when the model is loaded."""
 
     value: Any
 
 
-Lowered = ir.Expr | Place | Bundle | Static
+Lowered = ir.Expr | Place | Bundle | Items | Outcome | Static
 
 
 class Widened(Exception):
@@ -92,9 +127,14 @@ class Lowering:
         )  # fmt: skip
         self.vars: dict[str, ir.Var] = {}
         self.bundles: dict[str, tuple[type[Value], dict[str, ir.Var]]] = {}
+        self.lists: dict[str, ListLocal] = {}
         self.declared: set[str] = set()
         self.known: dict[str, IntType] = {}
         self.pending: ir.YieldCall | None = None
+        self.leading: ast.AST | None = None
+        """The call that the present statement evaluates before anything else."""
+        self.named: set[ast.AST] = set()
+        """The `:=` of the present statement that have been done."""
         self.depth = 0
         self.hidden = 0
         self.conditional = 0
@@ -199,6 +239,11 @@ class Lowering:
             raise self.refuse(node, f"{describe(node)} is an array", "its elements, len(...), or a loop over it")
         if isinstance(lowered, Bundle):
             raise self.refuse(node, f"{describe(node)} is a {lowered.value.__name__}", "its fields")
+        if isinstance(lowered, Items):
+            raise self.refuse(node, f"{describe(node)} is a list", "its elements, len(...), or a loop over it")
+        if isinstance(lowered, Outcome):
+            instead = "x, y = f(...)" if isinstance(lowered.group.form, TupleType) else "x = f(...), and then its parts"
+            raise self.refuse(node, f"{describe(node)} gives several values at once ({lowered.group})", instead)
         if isinstance(lowered, Static):
             value = lowered.value
             if value is None:
@@ -259,8 +304,8 @@ class Lowering:
     def local_for(self, target: ast.Name, value: ir.Expr) -> ir.Var:
         """The variable that an assignment to a name sets; without an annotation its values give it its type."""
         name = target.id
-        if name in self.bundles:
-            raise self.refuse(target, f"{name} is a Value elsewhere", "another name")
+        if name in self.bundles or name in self.lists:
+            raise self.refuse(target, f"{name} is a {'Value' if name in self.bundles else 'list'} elsewhere", "another name")
         kind = self.first_type(target, value)
         if name not in self.vars:
             self.vars[name] = ir.Var(name, self.types.get(name, kind))
@@ -303,7 +348,7 @@ class Lowering:
         """The place of the record that `lowered` is or refers to."""
         if isinstance(lowered, Place) and isinstance(lowered.addr.type, RecordType):
             return lowered.addr
-        if isinstance(lowered, (Bundle, Static)) or (isinstance(lowered, Place) and isinstance(lowered.addr.type, ArrayType)):
+        if isinstance(lowered, (Bundle, Items, Outcome, Static)) or (isinstance(lowered, Place) and isinstance(lowered.addr.type, ArrayType)):
             return None
         value = self.scalar(lowered, node)
         if not isinstance(value.type, RefType):

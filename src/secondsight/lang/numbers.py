@@ -3,11 +3,9 @@
 `array.index(record)` makes a number of a record, `array[number]` a record again: `page_to_pfn()` and `pfn_to_page()`. A
 renaming of the records changes such numbers as it changes references, so every one that lies in a live local must be known.
 What a local, a parameter or a result may hold is found out over the whole program:
-
-* a *place*: what `index()` gave, or a negative number (an errno in its stead). It may be assigned, passed, returned, used to
-  find a record, compared with another place, with a negative number, and with 0 by `<` and `>=`;
-* a *list* of places, the last one in the lowest digit: `list * 16 + place`, `list // 16`, `list % 16`, and whether it is 0.
-  Record 0 must be one that stays, and there are at most 16: a digit 0 is none.
+a
+*place*, that is what `index()` gave, or a negative number (an errno in its stead). It may be assigned, passed, returned, used to
+find a record, compared with another place, with a negative number, and with 0 by `<` and `>=`.
 
 Within `if number < 0:` (until it is assigned again) a number is no place. Everything else that is done with one, and a
 local that holds now a place and now another number, turns the reduction off.
@@ -21,10 +19,7 @@ from enum import Enum
 from secondsight.lang import ir, tree
 from secondsight.lang.types import IntType, Type
 
-__all__ = ["BASE", "Kind", "Numbers", "Told"]
-
-BASE = 16
-"""A digit of a list is one of so many."""
+__all__ = ["Kind", "Numbers", "Told"]
 
 
 class Told(Exception):
@@ -39,13 +34,11 @@ class Kind(Enum):
     PLAIN = "a number"
     FOUND = "a place, never negative"
     PLACE = "a place or a negative number"
-    LIST = "a list of places"
     MIXED = "now a place, now another number"
 
 
 _PLAIN = frozenset({Kind.PLAIN, Kind.NEGATIVE, Kind.ZERO})
 _PLACES = frozenset({Kind.FOUND, Kind.PLACE})
-_LISTS = frozenset({Kind.LIST, Kind.ZERO})
 
 _JOINED = {
     frozenset({Kind.NEGATIVE, Kind.ZERO}): Kind.PLAIN,
@@ -54,7 +47,6 @@ _JOINED = {
     frozenset({Kind.NEGATIVE, Kind.FOUND}): Kind.PLACE,
     frozenset({Kind.NEGATIVE, Kind.PLACE}): Kind.PLACE,
     frozenset({Kind.FOUND, Kind.PLACE}): Kind.PLACE,
-    frozenset({Kind.ZERO, Kind.LIST}): Kind.LIST,
 }
 
 
@@ -76,7 +68,8 @@ class Numbers:
         self.mine = mine
         self.vars: dict[ir.Var, Kind] = {p: Kind.PLAIN for root in roots for p in root.params}
         self.results: dict[ir.Function, Kind] = {}
-        self.lists = False
+        self.parts: dict[tuple[ir.Function, int], Kind] = {}
+        self.called: dict[ir.Var, ir.Function] = {}
         self.changed, self.checking = True, False
         every = list(functions)
         while self.changed:
@@ -106,11 +99,26 @@ class Numbers:
             case ir.SetVar():
                 self._set(stmt.var, self.of(stmt.value, known))
                 return known - {stmt.var}
+            case ir.Unpack():
+                for var, kind in zip(stmt.targets, self._parts(stmt.value, known), strict=True):
+                    self._set(var, kind)
+                return known - frozenset(stmt.targets)
+            case ir.SetItem():
+                self._plain(stmt.index, known)
+                kind = self.of(stmt.value, known)
+                for var in stmt.items:
+                    self._set(var, kind)
+                return known - frozenset(stmt.items)
             case ir.YieldCall():
                 self._pass(stmt.function, stmt.arguments, known)
-                if stmt.target is not None:
+                if stmt.target is not None and isinstance(stmt.function.result, ir.Group):
+                    self.called[stmt.target] = stmt.function
+                elif stmt.target is not None:
                     self._set(stmt.target, self.results.get(stmt.function))
                     return known - {stmt.target}
+            case ir.Return(value=value) if value is not None and isinstance(self.function.result, ir.Group):
+                for i, kind in enumerate(self._parts(value, known)):
+                    self._part(self.function, i, kind)
             case ir.Return():
                 if stmt.value is not None:
                     kind = _join(self.results.get(self.function), self.of(stmt.value, known))
@@ -145,10 +153,29 @@ class Numbers:
             self.vars[var] = kind
             self.changed = True
 
+    def _parts(self, value: ir.Expr, known: Known) -> list[Kind | None]:
+        """What each part of a group may be."""
+        if isinstance(value, ir.Pack):
+            return [self.of(item, known) for item in value.items]
+        if isinstance(value, ir.Call):
+            self._pass(value.function, value.arguments, known)
+            function = value.function
+        else:
+            assert isinstance(value, ir.Local)
+            function = self.called[value.var]
+        assert isinstance(function.result, ir.Group)
+        return [self.parts.get((function, i)) for i in range(len(function.result.parts))]
+
+    def _part(self, function: ir.Function, place: int, kind: Kind | None) -> None:
+        kind = _join(self.parts.get((function, place)), kind)
+        self._note(kind, function.name)
+        if kind is not None and self.parts.get((function, place)) is not kind:
+            self.parts[function, place] = kind
+            self.changed = True
+
     def _note(self, kind: Kind | None, name: str) -> None:
         if kind is Kind.MIXED:
             raise Told(f"{name} is now the number of one, now another number")
-        self.lists = self.lists or kind is Kind.LIST
 
     def _pass(self, function: ir.Function, arguments: list[ir.Expr], known: Known) -> None:
         for param, argument in zip(function.params, arguments, strict=True):
@@ -196,8 +223,12 @@ class Numbers:
                 return _join(self.of(node.then, known), self.of(node.other, known))
             case ir.Fits():
                 return self.of(node.value, known)
-            case ir.Binary():
-                return self._binary(node, known)
+            case ir.Item():
+                self._plain(node.index, known)
+                kinds: Kind | None = None
+                for item in node.items:
+                    kinds = _join(kinds, self.of(item, known))
+                return kinds
             case ir.Compare():
                 self._compare(node, known)
                 return Kind.PLAIN
@@ -219,22 +250,6 @@ class Numbers:
                 self._plain(item, known)
         return Kind.PLAIN
 
-    def _binary(self, node: ir.Binary, known: Known) -> Kind | None:
-        left, right = node.left, node.right
-        by_base = isinstance(right, ir.Constant) and right.value == BASE
-        if node.op == "+" and isinstance(left, ir.Binary) and left.op == "*" and _is(left.right, BASE):
-            first, last = self.of(left.left, known), self.of(right, known)
-            if first in _LISTS and last is Kind.FOUND:
-                return Kind.LIST
-            if (first is None or first in _LISTS) and last is None:
-                return None
-        kind = self.of(left, known)
-        if by_base and node.op in ("//", "%") and (kind is None or kind in _LISTS):
-            return kind if node.op == "//" else Kind.FOUND if kind is Kind.LIST else None  # not a list yet: nothing is known
-        self._must(kind, _PLAIN, "the number of one is used as a number")
-        self._plain(right, known)
-        return _range(node)
-
     def _compare(self, node: ir.Compare, known: Known) -> None:
         left, right = self.of(node.left, known), self.of(node.right, known)
         if left in _PLACES or right in _PLACES:
@@ -244,16 +259,9 @@ class Numbers:
             sign = op in ("<", ">=") and other is Kind.ZERO
             if not (equal or sign or other is Kind.NEGATIVE or other is None):
                 self._must(left if left in _PLACES else right, _PLAIN, "the number of one is compared with another number")
-        elif Kind.LIST in (left, right):
-            if node.op not in ("==", "!=") or not {left, right} <= _LISTS | {None}:
-                self._must(Kind.LIST, _PLAIN, "a list of numbers of them is compared")
 
 
 _TURNED = {"==": "==", "!=": "!=", "<": ">", ">": "<", "<=": ">=", ">=": "<="}
-
-
-def _is(node: ir.Expr, value: int) -> bool:
-    return isinstance(node, ir.Constant) and node.value == value
 
 
 def _constant(value: int) -> Kind:
@@ -281,8 +289,5 @@ def _assigned(body: list[ir.Stmt]) -> Known:
     """The locals that some statements assign."""
     found = set()
     for stmt in tree.statements(body):
-        if isinstance(stmt, ir.SetVar):
-            found.add(stmt.var)
-        elif isinstance(stmt, ir.YieldCall) and stmt.target is not None:
-            found.add(stmt.target)
+        found.update(tree.assigned(stmt))
     return frozenset(found)

@@ -333,7 +333,7 @@ def compare(run: PlainRun, state: bytes) -> None:
         counter = expected[0][0]
         assert counter is not None
         at = (thread.line, thread.column)
-        wanted = (counter.where.line, counter.where.column) if counter.kind == "statement" else (0, 0)
+        wanted = (counter.where.line, counter.where.column) if counter.kind != "leave" else (0, 0)
         if at != wanted:
             raise Disagreement(
                 f"{name} stands at line {at[0]} in plain execution, at line {counter.where.line} ({counter.kind}) in the reference"
@@ -357,9 +357,16 @@ def _local(program: Program, frame: FrameType, name: str) -> int | None:
         return None
     value = unwrap(frame.f_locals[first])
     if rest:
-        if not isinstance(value, Value):
+        if isinstance(value, list):
+            place = int(rest) if rest.isdigit() else None
+            value = len(value) if place is None else value[place] if place < len(value) else None
+            if value is None and place is not None and place >= len(frame.f_locals[first]):
+                return None  # behind the last: the reference has nothing there
+        elif not isinstance(value, Value):
             return None
-        value = unwrap(getattr(value, rest))
+        else:
+            value = getattr(value, rest)
+        value = unwrap(value)
     if value is None:
         return 0
     if isinstance(value, Record):

@@ -73,7 +73,7 @@ class Record:
         self = object.__new__(cls)
         slots = self.__dict__
         slots["_path"], slots["_machine"] = path, machine
-        for name, kind in machine.fields(cls).items():  # type: ignore[arg-type]
+        for name, kind in machine.fields(cast(type[Record], cls)).items():
             slots[name] = _fresh(kind, machine, f"{path}.{name}", cls.default(name) if isinstance(kind, IntType) else 0)  # type: ignore[attr-defined]
             if isinstance(kind, RecordType):
                 slots[name].__dict__["_container"] = self, name
@@ -97,7 +97,7 @@ class Record:
         kind = self._kinds().get(name)
         if kind is None:
             raise ModelError(f"{type(self).__name__} has no field {name}")
-        self.__dict__[name] = _checked(kind, value, f"{type(self).__name__}.{name}")
+        self.__dict__[name] = checked(kind, value, f"{type(self).__name__}.{name}")
 
     def __repr__(self) -> str:
         return f"<{self.__dict__.get('_path', type(self).__name__)}>"
@@ -145,7 +145,7 @@ def as_stored(kind: IntType, value: int) -> int:
     return int(value) if kind.enum is None else _as_enum(kind, int(value))
 
 
-def _checked(kind: Type, value: Any, name: str) -> Any:
+def checked(kind: Type, value: Any, name: str) -> Any:
     """`value` as it may be stored in a place of type `kind`; raises the language's named errors."""
     if isinstance(kind, IntType):
         if kind.display == "bits":
@@ -214,7 +214,7 @@ class Array(Generic[T, N]):
         return cast(T, self._items[self._place(index)])
 
     def __setitem__(self, index: int, value: T) -> None:
-        self._items[self._place(index)] = _checked(self._type.element, value, f"{self._path}[{index}]")
+        self._items[self._place(index)] = checked(self._type.element, value, f"{self._path}[{index}]")
 
     def __iter__(self) -> Iterator[T]:
         return iter(self._items)
@@ -324,7 +324,7 @@ class Value:
     def __post_init__(self) -> None:
         for name, field_kind in self.value_fields().items():
             kind = runtime.machine.sized(field_kind) if isinstance(field_kind, SizedInt) else field_kind
-            object.__setattr__(self, name, _checked(kind, getattr(self, name), f"{type(self).__name__}.{name}"))
+            object.__setattr__(self, name, checked(kind, getattr(self, name), f"{type(self).__name__}.{name}"))
 
 
 def records_in(thing: Any) -> Iterator[Record]:

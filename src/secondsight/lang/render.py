@@ -48,7 +48,7 @@ class _Renderer(ExpressionRenderer):
         super().__init__(program)
         self.lines: list[str] = []
         self.blocks: dict[Block, str] = {}
-        self.result: IntType | RefType | None = None
+        self.result: ir.Result | None = None
         self.loops: list[ir.While] = []
         self.rounds = 0
         self.spinlocks = self.layout.instances_below(SpinLock)
@@ -136,7 +136,6 @@ class _Renderer(ExpressionRenderer):
         self.out(0, f"def {name}(s, B, t{extra}):{comment}")
         call = block.after_call
         if call is not None and call.target is not None and not call.target.transient:
-            assert isinstance(call.target.type, (IntType, RefType))
             self._set(1, call.target, "rv")
         self._block(1, block, block.boundary is None)
 
@@ -220,7 +219,7 @@ class _Renderer(ExpressionRenderer):
         self._own(depth, copied)
         value = "None"
         if end.value is not None and result is not None:
-            self.out(depth, f"rv = {self.ranged(end.value, result, 'the result of ' + frame.flow.function.name, end.where)}")
+            self.out(depth, f"rv = {self._result(end.value, result, 'the result of ' + frame.flow.function.name, end.where)}")
             value = "rv"
         if frame.return_slot is not None:
             self.out(depth, f"r = s[B + {frame.return_slot}]; s[B + {frame.return_slot}] = 0")
@@ -251,6 +250,11 @@ class _Renderer(ExpressionRenderer):
                 slot = self.frame is not None and stmt.var in self.frame.slots
                 copied = self._own(depth, copied, slot or mutates(stmt.value))
                 self._set(depth, stmt.var, self.ranged(stmt.value, stmt.var.type, stmt.var.name, stmt.where))
+            case ir.Unpack() | ir.SetItem():
+                written = stmt.targets if isinstance(stmt, ir.Unpack) else stmt.items
+                slot = self.frame is not None and any(var in self.frame.slots for var in written)
+                copied = self._own(depth, copied, slot or any(mutates(e) for e in tree.expressions(stmt)))
+                self._several(depth, stmt)
             case ir.Store():
                 copied = self._own(depth, copied)
                 kind = stmt.addr.type
@@ -322,7 +326,31 @@ class _Renderer(ExpressionRenderer):
             self.out(depth, "return None")
         else:
             assert self.result is not None
-            self.out(depth, f"return {self.ranged(stmt.value, self.result, 'the result', stmt.where)}")
+            self.out(depth, f"return {self._result(stmt.value, self.result, 'the result', stmt.where)}")
+
+    def _result(self, value: ir.Expr, kind: ir.Result, name: str, where: Position) -> str:
+        return self.packed(value, kind, name, where) if isinstance(kind, ir.Group) else self.ranged(value, kind, name, where)
+
+    def _several(self, depth: int, stmt: ir.Unpack | ir.SetItem) -> None:
+        """Assign to several locals at once, or to one of several."""
+        if isinstance(stmt, ir.SetItem):
+            kind = stmt.items[0].type if stmt.items else None
+            value = self.expr(stmt.value) if kind is None else self.ranged(stmt.value, kind, stmt.name, stmt.where)
+            self.out(depth, f"item = {value}")
+            self.out(depth, f"at = ix({self.expr(stmt.index)}, {self.expr(stmt.count)}, {self.site(stmt.where, stmt.name)})")
+            for i, var in enumerate(stmt.items):
+                self.out(depth, f"if at == {i}:")
+                self._set(depth + 1, var, "item")
+            return
+        if isinstance(stmt.value, ir.Pack):
+            kinds = [item.type for item in stmt.value.items]
+        else:
+            assert isinstance(stmt.value.type, ir.Group)
+            kinds = [kind for _, kind in stmt.value.type.parts]
+        parts = [f"part{i}" for i in range(len(kinds))]
+        self.out(depth, f"{', '.join(parts)}, = {self.expr(stmt.value)}")
+        for var, kind, part in zip(stmt.targets, kinds, parts, strict=True):
+            self._set(depth, var, self.checked(part, kind, var.type, var.name, stmt.where))
 
     def _set(self, depth: int, var: ir.Var, text: str) -> None:
         """Assign to a local: its place in the state, or a Python local."""
@@ -346,7 +374,7 @@ def _function_mutates(function: ir.Function) -> bool:
 def _changes(body: list[ir.Stmt], frame: Frame | None) -> bool:
     """Whether statements may change the state, a local kept in it included."""
     return any(
-        isinstance(s, (ir.Store, ir.Free)) or (isinstance(s, ir.SetVar) and frame is not None and s.var in frame.slots)
+        isinstance(s, (ir.Store, ir.Free)) or (frame is not None and any(var in frame.slots for var in tree.assigned(s)))
         or any(mutates(e) for e in tree.expressions(s))
         for s in tree.statements(body)
     )  # fmt: skip

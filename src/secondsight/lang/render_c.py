@@ -81,7 +81,8 @@ class _CRenderer(CExpressions):
         self._interface()
         self.out("#endif")
         noting = notes_before(self.layout) if self.reductions.merge else []
-        head = [*noting, prelude(), *self.lifetimes.c_text(), *self._tables(), *self.constants, *self.prototypes, ""]
+        room = [f"#define SS_RESULTS int64_t results[{self.most_results}];"] if self.most_results else []
+        head = ["#include <stdint.h>", *room, *noting, prelude(), *self.lifetimes.c_text(), *self._tables(), *self.constants, *self.prototypes, ""]
         text = "\n".join([*head, *self.lines]) + "\n"
         return CText(text, self.sites, self.rules, self.bounds, list(self.tables))
 
@@ -285,7 +286,11 @@ class _CRenderer(CExpressions):
         frame, result = self.frame, self.frame.flow.function.result
         value = "0"
         if end.value is not None and result is not None:
-            value = self.temp(self.ranged(end.value, result, "the result of " + frame.flow.function.name, end.where))
+            called = "the result of " + frame.flow.function.name
+            if isinstance(result, ir.Group):
+                self.packed(end.value, result, called, end.where)
+            else:
+                value = self.temp(self.ranged(end.value, result, called, end.where))
         place = ""
         if frame.return_slot is not None:
             place = self.temp(f"s[B + {frame.return_slot}]")
@@ -316,6 +321,10 @@ class _CRenderer(CExpressions):
         match stmt:
             case ir.SetVar():
                 self._set(stmt.var, self.ranged(stmt.value, stmt.var.type, stmt.var.name, stmt.where))
+            case ir.Unpack():
+                self._unpack(stmt)
+            case ir.SetItem():
+                self._set_item(stmt)
             case ir.Store():
                 kind = stmt.addr.type
                 assert isinstance(kind, (IntType, RefType))
@@ -352,6 +361,10 @@ class _CRenderer(CExpressions):
                     self.out("return 0;")
                 else:
                     assert self.result is not None
+                    if isinstance(self.result, ir.Group):
+                        self.packed(stmt.value, self.result, "the result", stmt.where)
+                        self.out("return 0;")
+                        return
                     self.out(f"return {self.ranged(stmt.value, self.result, 'the result', stmt.where)};")
             case ir.Require():
                 self._require(stmt)
@@ -369,6 +382,32 @@ class _CRenderer(CExpressions):
                     self.out("x->inside = x->noted;")
             case _:
                 raise AssertionError(f"{type(stmt).__name__} inside a step")
+
+    def _unpack(self, stmt: ir.Unpack) -> None:
+        """Assign to several locals: all values are there before the first is assigned."""
+        if isinstance(stmt.value, ir.Pack):
+            kinds = [item.type for item in stmt.value.items]
+            texts = [self.temp(text) for text in self.operands(stmt.value.items)]
+        else:
+            assert isinstance(stmt.value.type, ir.Group)
+            self.packed(stmt.value, stmt.value.type, "", stmt.where)
+            kinds = [kind for _, kind in stmt.value.type.parts]
+            texts = [self.temp(f"x->results[{i}]") for i in range(len(kinds))]
+        for var, kind, text in zip(stmt.targets, kinds, texts, strict=True):
+            self._set(var, self.checked(text, kind, var.type, var.name, stmt.where))
+
+    def _set_item(self, stmt: ir.SetItem) -> None:
+        """Assign to one of several locals."""
+        kind = stmt.items[0].type if stmt.items else stmt.value.type
+        value = self.temp(self.ranged(stmt.value, kind, stmt.name, stmt.where))
+        index, count = self.operands([stmt.index, stmt.count])
+        self.out(f"switch (ix(x, {index}, {count}, {self.site(stmt.where, stmt.name)})) {{")
+        for i, var in enumerate(stmt.items):
+            self.out(f"case {i}:")
+            with self.indented():
+                self._set(var, value)
+                self.out("break;")
+        self.out("}")
 
     def _require(self, stmt: ir.Require) -> None:
         site = self.site(stmt.where)

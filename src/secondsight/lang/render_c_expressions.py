@@ -42,7 +42,8 @@ class CExpressions:
         self.tables = {name: f"T{i}_{safe_name(name)}" for i, name in enumerate(program.machine.data)}
         self.blocks: dict[Block, str] = {}
         self.frame: Frame | None = None
-        self.result: IntType | RefType | None = None
+        self.result: ir.Result | None = None
+        self.most_results = 0
         self.loops: list[ir.While] = []
         self.lines: list[str] = []
         self.prototypes: list[str] = []
@@ -166,7 +167,10 @@ class CExpressions:
 
     def ranged(self, value: ir.Expr, kind: IntType | RefType, name: str, where: Position) -> str:
         """A value, with a check if it may leave the range of where it goes."""
-        text, given = self.expr(value), value.type
+        return self.checked(self.expr(value), value.type, kind, name, where)
+
+    def checked(self, text: str, given: IntType | RefType, kind: IntType | RefType, name: str, where: Position) -> str:
+        """The text of a value of type `given`, with a check if it may leave the range of where it goes."""
         if isinstance(kind, IntType) and isinstance(given, IntType) and not (kind.low <= given.low and given.high <= kind.high):
             return f"rg(x, {text}, {kind.low}, {kind.high}, {self.site(where, name)})"
         return text
@@ -276,7 +280,32 @@ class CExpressions:
                 return self._quantifier(node)
             case ir.Call():
                 return self._call(node)
+            case ir.Item():
+                return self._item(node)
         raise AssertionError(node)
+
+    def _item(self, node: ir.Item) -> str:
+        """One of several locals."""
+        items = [self.expr(item) for item in node.items]
+        index, count = self.operands([node.index, node.count])
+        at = f"ix(x, {index}, {count}, {self.site(node.where, node.name)})"
+        if not items:
+            return f"({at} * 0)"
+        self.temps += 1
+        self.out(f"const i64 t{self.temps}[] = {{ {', '.join(items)} }};")
+        return f"t{self.temps}[{at}]"
+
+    def packed(self, value: ir.Expr, group: ir.Group, name: str, where: Position) -> None:
+        """Leave what a function returns that returns a group where the caller finds it."""
+        self.most_results = max(self.most_results, len(group.parts))
+        if not isinstance(value, ir.Pack):
+            text = self.expr(value)  # a call, which has left it there
+            if not text.isidentifier():
+                self.out(f"(void)({text});")
+            return
+        texts = self.kept(self.operands(value.items))
+        for i, (text, item, (_, kind)) in enumerate(zip(texts, value.items, group.parts, strict=True)):
+            self.out(f"x->results[{i}] = {self.checked(text, item.type, kind, name, where)};")
 
     def stopping(self, text: str) -> str:
         """A value whose computation may end the step."""
@@ -406,8 +435,8 @@ class CExpressions:
         made = self.temp("1" if node.kind == "all" else "0")
         self._loop(node)
         test = self.expr(node.test)
-        if node.kind == "count":
-            self.out(f"{made} += {test} != 0;")
+        if node.kind in ("count", "sum"):
+            self.out(f"{made} += {test}{' != 0' if node.kind == 'count' else ''};")
         else:
             self.out(f"if ({'!' if node.kind == 'all' else ''}({test})) {{ {made} = {int(node.kind == 'any')}; break; }}")
         self.depth -= 1
@@ -424,16 +453,18 @@ class CExpressions:
             test = substitute(node.test, table)
             if node.condition is not None:
                 condition = substitute(node.condition, table)
-                if node.kind == "all":
+                if node.kind == "sum":
+                    test = ir.Conditional(condition, test, ir.Constant(0, IntType(0, 0)), node.type)
+                elif node.kind == "all":
                     test = ir.Logic("or", [ir.Unary("not", condition, BOOL), test])
                 else:
                     test = ir.Logic("and", [condition, test])
             items.append(test)
-        if node.kind == "count":
+        if node.kind in ("count", "sum"):
             total: ir.Expr = ir.Constant(0, IntType(0, 0))
             for item in items:
-                one = ir.Compare("!=", item, ir.Constant(0, IntType(0, 0)))
-                total = ir.Binary("+", total, one, IntType(0, len(items)), Position())
+                one = item if node.kind == "sum" else ir.Compare("!=", item, ir.Constant(0, IntType(0, 0)))
+                total = ir.Binary("+", total, one, node.type, Position())
             return total
         if not items:
             return ir.Constant(int(node.kind == "all"), BOOL)

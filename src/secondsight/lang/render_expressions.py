@@ -120,10 +120,19 @@ class ExpressionRenderer:
             return f"s[{place}] = {value}"
         return f"st(s, {value}, {place}, {width})"
 
+    def packed(self, value: ir.Expr, group: ir.Group, name: str, where: Position) -> str:
+        """What a function returns that returns a group."""
+        if not isinstance(value, ir.Pack):
+            return self.expr(value)
+        parts = [self.ranged(item, kind, name, where) for item, (_, kind) in zip(value.items, group.parts, strict=True)]
+        return f"({''.join(f'{part}, ' for part in parts)})"
+
     def ranged(self, value: ir.Expr, kind: IntType | RefType, name: str, where: Position) -> str:
         """A value, with a check if it may leave the range of where it goes."""
-        text = self.expr(value)
-        given = value.type
+        return self.checked(self.expr(value), value.type, kind, name, where)
+
+    def checked(self, text: str, given: IntType | RefType, kind: IntType | RefType, name: str, where: Position) -> str:
+        """The text of a value of type `given`, with a check if it may leave the range of where it goes."""
         if isinstance(kind, IntType) and isinstance(given, IntType) and not (kind.low <= given.low and given.high <= kind.high):
             return f"rg({text}, {kind.low}, {kind.high}, {self.site(where, name)})"
         return text
@@ -196,6 +205,11 @@ class ExpressionRenderer:
                 return self._quantifier(node)
             case ir.Call():
                 return self._call(node)
+            case ir.Item():
+                items = "".join(f"{self.expr(item)}, " for item in node.items) or "0, "
+                return f"({items})[ix({self.expr(node.index)}, {self.expr(node.count)}, {self.site(node.where, node.name)})]"
+            case ir.Pack():
+                return f"({''.join(f'{self.expr(item)}, ' for item in node.items)})"
         raise AssertionError(node)
 
     def _container(self, node: ir.ContainerOf) -> str:
@@ -247,7 +261,7 @@ class ExpressionRenderer:
         if isinstance(start, ir.Constant) and isinstance(stop, ir.Constant) and stop.value - start.value <= UNROLL:
             return self._unrolled(node, range(start.value, stop.value))
         kind = "sum" if node.kind == "count" else node.kind
-        item = f"bool({self.expr(node.test)})" if node.kind == "count" else self.expr(node.test)
+        item = {"count": "bool({})", "sum": "int({})"}.get(node.kind, "{}").format(self.expr(node.test))
         return f"{kind}({item} {self._generator(node)})"
 
     def _unrolled(self, node: ir.Quantifier, numbers: range) -> str:
@@ -260,11 +274,15 @@ class ExpressionRenderer:
             test = substitute(node.test, table)
             if node.condition is not None:
                 condition = substitute(node.condition, table)
-                if node.kind == "all":
+                if node.kind == "sum":
+                    test = ir.Conditional(condition, test, ir.Constant(0, IntType(0, 0)), node.type)
+                elif node.kind == "all":
                     test = ir.Logic("or", [ir.Unary("not", condition, BOOL), test])
                 else:
                     test = ir.Logic("and", [condition, test])
             items.append(self.expr(test))
+        if node.kind == "sum":
+            return "(" + " + ".join(f"int({i})" for i in items) + ")" if items else "0"
         if node.kind == "count":
             return "(" + " + ".join(f"bool({i})" for i in items) + ")" if items else "0"
         if not items:

@@ -72,6 +72,12 @@ class Runtime:
         if self.scheduler is not None and not self.atomic_depth:
             self.scheduler.step(line, column)
 
+    def after(self, value: Any, line: int, column: int) -> Any:
+        """A step boundary within a statement, behind the call there, whose value this is."""
+        if self.scheduler is not None and not self.atomic_depth:
+            self.scheduler.step(line, column)
+        return value
+
     def enter(self, function: Any, arguments: dict[str, Any]) -> None:
         """A model function was entered; told to the scheduler for traces."""
         if self.scheduler is not None:

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from typing import Any
 
 from secondsight.lang.errors import LangError, Position, Refused
+from secondsight.lang.sugar import plainer
 
 __all__ = ["function_tree", "line_of", "position", "refuse"]
 
@@ -44,7 +45,7 @@ def _functions_of(file: str, text: str) -> dict[int, ast.FunctionDef]:
             first = min([node.lineno, *(d.lineno for d in node.decorator_list)])
             if isinstance(node, ast.AsyncFunctionDef):
                 continue
-            found[first] = node
+            found[first] = plainer(node)
     return found
 
 

@@ -10,14 +10,15 @@ from typing import Any
 
 from secondsight.lang import ir, tree
 from secondsight.lang.assigned import first_unassigned
-from secondsight.lang.blocks import BlockLowering, ends
+from secondsight.lang.blocks import ends
 from secondsight.lang.errors import LangError, OutOfRecords, Position, Refused
 from secondsight.lang.facts import meaning_of, parameters_of
 from secondsight.lang.functions import is_marker
 from secondsight.lang.locks import operation, spin_until, stand_in_queue
-from secondsight.lang.lowering import Bundle, Place, describe
+from secondsight.lang.lowering import Bundle, Items, Outcome, Place, describe
+from secondsight.lang.several import SeveralLowering
 from secondsight.lang.source import line_of
-from secondsight.lang.types import BOOL, ArrayType, IntType, RecordType, RefType, SizedInt, ValueType, resolve
+from secondsight.lang.types import BOOL, ArrayType, IntType, ListType, RecordType, RefType, TupleType, ValueType, resolve
 from secondsight.lang.verbs import atomic, hold_point, out_of_records, require, wait_until
 
 __all__ = ["StatementLowering"]
@@ -74,7 +75,7 @@ def _number(value: ir.Expr) -> int | None:
 _COMPARE = {"==": operator.eq, "!=": operator.ne, "<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge}
 
 
-class StatementLowering(BlockLowering):
+class StatementLowering(SeveralLowering):
     """Lowers one function instance."""
 
     def whole(self, is_atomic: bool) -> ir.Function:
@@ -83,13 +84,13 @@ class StatementLowering(BlockLowering):
         made.atomic = is_atomic
         self.depth = 1 if is_atomic else 0
         self._signature()
-        self._names()
-        self.block(self.tree.body, made.body)
+        self._body(made.body)
         if made.result is None:
             made.body.append(ir.Return(None, made.where))
         elif not ends(made.body):
             raise self.refuse(self.tree, f"{self.tree.name} may end without returning a value", "a return on every path")
         made.locals = {n: v.type for n, v in self.vars.items() if n not in self.own}
+        made.locals |= {n: known.kind for n, known in self.lists.items()}
         stmts = list(tree.statements(made.body))
         made.yields = any(isinstance(s, (ir.Boundary, ir.YieldCall)) for s in stmts)
         made.touches = bool(getattr(made.source, "__atomic__", False)) or any(stmt_touches(s) for s in stmts)
@@ -123,7 +124,7 @@ class StatementLowering(BlockLowering):
                     argument, f"parameter {argument.arg} has no annotation", f"{argument.arg}: U8 (or another type)"
                 )
             kind = self.type_of(argument, hints[argument.arg])
-            if kind is None or isinstance(kind, (RecordType, ArrayType)):
+            if kind is None or isinstance(kind, (RecordType, ArrayType, TupleType)):
                 raise self.refuse(argument, f"a parameter cannot be {kind}", "pass a record and take its array there")
             self.bind_parameter(argument.arg, kind)
         if "return" not in hints:
@@ -131,25 +132,30 @@ class StatementLowering(BlockLowering):
                 self.tree, f"{self.tree.name} has no return annotation", "-> None, or -> the type of what it returns"
             )
         result = self.type_of(self.tree, hints["return"])
-        if isinstance(result, (ValueType, ArrayType, RecordType)):
+        if isinstance(result, (ArrayType, RecordType)):
             raise self.refuse(
-                self.tree, f"a function cannot return {result}", "return an integer or a reference; pass a record to fill in"
+                self.tree, f"a function cannot return {result}", "return an integer, a reference, a Value, a tuple or a List"
             )
-        self.function.result = result
+        self.function.result = self.group_of(result) if isinstance(result, (ValueType, TupleType, ListType)) else result
 
-    def _names(self) -> None:
-        """Every local must have a value wherever it is read."""
+    def _body(self, out: list[ir.Stmt]) -> None:
+        """Lower the body. Every local must have a value wherever it is read; what is outside the language before that comes first."""
 
         def constant(node: ast.AST) -> int | None:
             known, value = self.static(node)
             return int(value) if known and isinstance(value, int) else None
 
-        found = first_unassigned(self.tree, constant)
-        if found is not None:
+        unassigned = first_unassigned(self.tree, constant)
+        try:
+            self.block(self.tree.body, out)
+        except Refused as error:
+            if unassigned is None or (error.where.file, error.where.line) <= (self.file, unassigned.lineno):
+                raise
+        if unassigned is not None:
             raise self.refuse(
-                found, f"{found.id} may have no value here: some path leads here without an assignment",
-                f"{found.id} = ... first (with a type: {found.id}: U8 = 0)",
-            )  # fmt: skip
+                unassigned, f"{unassigned.id} may have no value here: some path leads here without an assignment",
+                f"{unassigned.id} = ... first (with a type: {unassigned.id}: U8 = 0)",
+            ) from None  # fmt: skip
 
     def type_of(self, node: ast.AST, annotation: Any) -> Any:
         """`types.resolve` with the place of the annotation in the error."""
@@ -162,12 +168,13 @@ class StatementLowering(BlockLowering):
         """Make a parameter: a variable, or one for each field of a `Value`."""
         if isinstance(kind, ValueType):
             parts = {}
-            for field, inner in kind.fields:
-                assert not isinstance(inner, SizedInt)  # `type_of` has given it its range
+            for field, inner in self.value_fields(kind.value).items():
                 var = ir.Var(f"{name}.{field}", inner)
                 self.function.params.append(var)
                 parts[field] = var
             self.bundles[name] = (kind.value, parts)
+        elif isinstance(kind, ListType):
+            self.function.params += self.room_for(name, self.group_of(kind), self.tree, fixed=True)
         else:
             var = ir.Var(name, kind)
             self.vars[name] = var
@@ -181,6 +188,9 @@ class StatementLowering(BlockLowering):
         touching = always or any(stmt_touches(s) for s in tree.statements(made))
         if not self.depth:
             if call is not None:
+                if touching and call.leads:
+                    self.after_call(call, made, where)
+                    return
                 if touching:
                     raise Refused(where, line_of(where), f"this statement calls {call.function.name}, which can be interrupted, and touches shared "
                                   "state besides", "two statements: x = the call, then the rest")  # fmt: skip
@@ -191,10 +201,23 @@ class StatementLowering(BlockLowering):
                 self.out.append(ir.Boundary(where))
         self.out += made
 
+    def after_call(self, call: ir.YieldCall, made: list[ir.Stmt], where: Position) -> None:
+        """A statement that begins with a call which can be interrupted, and touches shared state then: in a step of its own."""
+        if any(tree.touches(a) for a in call.arguments):
+            self.out.append(ir.Boundary(where))
+        self.out.append(call)
+        if call.target is not None and isinstance(call.target.type, ir.Group):
+            assert isinstance(made[0], ir.Unpack)
+            self.out.append(made.pop(0))
+        elif call.target is not None and call.target.transient:
+            self.hidden += 1
+            call.target.transient, call.target.name = False, f"result{self.hidden}"
+        self.out += [ir.Boundary(call.where, "after"), *made]
+
     def statement(self, node: ast.stmt) -> None:
         """Lower one source statement."""
         where = self.where(node)
-        self.pending = None
+        self.pending, self.leading = None, leading_call(node)
         match node:
             case ast.Pass() | ast.Expr(value=ast.Constant()):
                 return
@@ -210,14 +233,15 @@ class StatementLowering(BlockLowering):
             case ast.AugAssign():
                 self.augmented(node, where)
             case ast.If():
+                before = self.naming(node.test)
                 test = self.truth(node.test)
                 decided = _decided(test, self.frontend.machine.only)
                 if decided is not None:  # by the bounds: what these bounds leave out is no part of the program
-                    self.finish(where, [])
+                    self.finish(where, before)
                     self.block(node.body if decided else node.orelse, self.out)
                     return
                 branch = ir.If(test, [], [])
-                self.finish(where, [branch])
+                self.finish(where, [*before, branch])
                 self.block(node.body, branch.then)
                 self.block(node.orelse, branch.other)
                 if not branch.then and not branch.other and all(isinstance(e, _SAFE) for e in tree.walk(branch.test)):
@@ -241,6 +265,8 @@ class StatementLowering(BlockLowering):
                 self.finish(where, [ir.Require(self.truth(node.test), "assertion", str(message), where)])
             case ast.Assign():
                 raise self.refuse(node, "assignment to several targets", "one assignment a statement")
+            case ast.AnnAssign(target=ast.Name() as target):
+                raise self.refuse(node, "an annotation without a value", self.begun(target.id, node.annotation))
             case ast.AnnAssign():
                 raise self.refuse(
                     node, "an annotation without a value, or on a field", "x: U8 = 0; fields are annotated in the class"
@@ -272,6 +298,10 @@ class StatementLowering(BlockLowering):
             return  # the call of the lock's function did it: `BlockLowering.take_in_turn`
         elif known and callee is hold_point:
             self.hold(node, where)
+        elif isinstance(node.func, ast.Attribute) and (items := self.own_list(node.func.value)) is not None:
+            if node.func.attr != "append":
+                raise self.refuse(node, f"{describe(node)}: not something a list can do here", "x.append(value), x[i] = value, x = []")
+            self.append(node, items, where)
         elif known and getattr(callee, "__tracepoint__", False):
             self.finish(where, self.fire(node, callee, where), always=True)
         elif (
@@ -341,8 +371,17 @@ class StatementLowering(BlockLowering):
 
     def assign(self, node: ast.stmt, target: ast.expr, value: ast.expr, where: Position) -> None:
         """`x = value`, `record.field = value`, `array[i] = value`."""
-        if isinstance(target, ast.Name):
+        if isinstance(target, (ast.Tuple, ast.List)):
+            self.assign_tuple(node, target, value, where)
+        elif isinstance(target, ast.Name) and isinstance(value, ast.List) and target.id in self.lists:
+            self.assign_list(target, self.lists[target.id].kind, value.elts, where)
+        elif isinstance(target, ast.Name):
             lowered = self.lower_value(value)
+            if isinstance(lowered, Outcome):
+                self.assign_outcome(target, lowered, where)
+                return
+            if isinstance(lowered, Items):
+                raise self.refuse(value, f"a second name for the list {lowered.name}", "a list of its own, filled in a loop")
             if isinstance(lowered, Bundle):
                 self.assign_bundle(target, lowered, where)
                 return
@@ -356,6 +395,10 @@ class StatementLowering(BlockLowering):
             self.finish(where, [ir.SetVar(var, self.fit(made, var.type, value), where)])
         elif isinstance(target, (ast.Attribute, ast.Subscript)):
             made = self.expr(value)
+            items = self.own_list(target.value) if isinstance(target, ast.Subscript) else None
+            if isinstance(target, ast.Subscript) and items is not None:
+                self.set_item(target, items, made, where)
+                return
             self.finish(where, [self.store(self.place(target), made, target, where)])
         else:
             raise self.refuse(node, "assignment to several names at once", "one assignment a statement")
@@ -377,19 +420,42 @@ class StatementLowering(BlockLowering):
             raise self.refuse(annotation, f"the annotation is not defined: {error}", "a type of the language") from None
         kind = self.type_of(annotation, hint)
         self.frontend.annotations[self.source, ast.unparse(annotation)] = repr(resolve(hint))
+        if isinstance(kind, ListType) and isinstance(value, ast.List):
+            self.assign_list(target, kind, value.elts, where)
+            return
+        if isinstance(kind, (ListType, ValueType)):
+            lowered = self.lower(value)
+            if isinstance(lowered, Outcome) and lowered.group == self.group_of(kind):
+                self.assign_outcome(target, lowered, where)
+                return
+            if isinstance(lowered, Bundle) and isinstance(kind, ValueType) and lowered.value is kind.value:
+                self.assign_bundle(target, lowered, where)
+                return
+            raise self.refuse(value, f"{describe(value)} where {kind} is wanted", "[], [a, b], or a call that returns one")
         if not isinstance(kind, (IntType, RefType)):
-            raise self.refuse(annotation, f"a local cannot be {kind}", "an integer type or Ref[Record]")
-        if target.id in self.bundles:
-            raise self.refuse(target, f"{target.id} is a Value elsewhere", "another name")
+            raise self.refuse(annotation, f"a local cannot be {kind}", "an integer type, Ref[Record], or List[Frame, 'pages']")
+        if target.id in self.bundles or target.id in self.lists:
+            raise self.refuse(target, f"{target.id} is a Value or a list elsewhere", "another name")
         var = self.vars.setdefault(target.id, ir.Var(target.id, kind))
         if var.type != kind:
             raise self.refuse(target, f"{target.id} is {var.type} elsewhere", "the annotation where it is first assigned")
         self.declared.add(target.id)
         self.finish(where, [ir.SetVar(var, self.fit(self.expr(value), var.type, value), where)])
 
+    def begun(self, name: str, annotation: ast.expr) -> str:
+        """How a local is begun that was given a type alone."""
+        try:
+            kind = resolve(meaning_of(compiled(annotation), self.source))
+        except Exception:
+            return f"{name}: U8 = 0"
+        if isinstance(kind, ArrayType):
+            return f"an Array is in a record; on the stack, {name}: List[{kind.element}, {kind.size!r}] = []"
+        value = "[]" if isinstance(kind, ListType) else "None" if isinstance(kind, RefType) else "0"
+        return f"{name}: {ast.unparse(annotation)} = {value}"
+
     def assign_bundle(self, target: ast.Name, bundle: Bundle, where: Position) -> None:
         """`range = Range(...)`: one local for each field."""
-        if target.id in self.vars:
+        if target.id in self.vars or target.id in self.lists:
             raise self.refuse(target, f"{target.id} is no Value elsewhere", "another name")
         if target.id not in self.bundles:
             kinds = self.value_fields(bundle.value)
@@ -433,6 +499,9 @@ class StatementLowering(BlockLowering):
             return
         if result is None:
             raise self.refuse(node, f"{self.tree.name} is annotated -> None", "give it the type of what it returns")
+        if isinstance(result, ir.Group):
+            self.return_group(node, result, where)
+            return
         value = self.fit(self.expr(node.value), result, node.value)
         if not self.exits:
             self.finish(where, [ir.Return(value, where)])
@@ -444,6 +513,34 @@ class StatementLowering(BlockLowering):
             value = ir.Local(kept)
         self.leave(0)
         self.out.append(ir.Return(value, where))
+
+
+def leading_call(node: ast.stmt) -> ast.AST | None:
+    """The call that a statement evaluates before anything else, if it does."""
+    at: ast.AST | None = None
+    match node:
+        case ast.Assign() | ast.AnnAssign() | ast.Return():
+            at = node.value
+        case ast.If() | ast.While() | ast.Assert():
+            at = node.test
+    while True:
+        match at:
+            case ast.Compare() | ast.BinOp():
+                at = at.left
+            case ast.UnaryOp():
+                at = at.operand
+            case ast.NamedExpr():
+                at = at.value
+            case ast.BoolOp():
+                at = at.values[0]
+            case ast.IfExp():
+                at = at.test
+            case ast.Call(func=ast.Name(id="int" | "bool" | "abs"), args=[inner]):
+                at = inner
+            case ast.Call():
+                return at
+            case _:
+                return None
 
 
 @functools.cache

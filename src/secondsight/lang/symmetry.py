@@ -21,7 +21,7 @@ from secondsight.lang import ir, tree
 from secondsight.lang.layout import Layout
 from secondsight.lang.lifetime import Lifetimes, lifetimes_of
 from secondsight.lang.locks import Lock, RwLock
-from secondsight.lang.numbers import BASE, Kind, Numbers, Told
+from secondsight.lang.numbers import Kind, Numbers, Told
 from secondsight.lang.program import Program
 from secondsight.lang.records import Record
 from secondsight.lang.types import ArrayType, IntType, RecordType, RefType, Type
@@ -167,7 +167,8 @@ def _fits(array: Interchangeable, functions: list[ir.Function]) -> None:
     numbers = array.numbers
     assert numbers is not None
     held = [(v.name, v.type, kind) for v, kind in numbers.vars.items()]
-    held += [(f.name, f.result, numbers.results[f]) for f in functions if f.result is not None and f in numbers.results]
+    held += [(f.name, f.result, numbers.results[f]) for f in functions if f in numbers.results]
+    held += [(f.name, f.result.parts[i][1], kind) for (f, i), kind in numbers.parts.items() if isinstance(f.result, ir.Group)]
     for name, kind, holds in held:
         if (
             isinstance(kind, IntType)
@@ -175,16 +176,6 @@ def _fits(array: Interchangeable, functions: list[ir.Function]) -> None:
             and not kind.low <= 0 <= array.count - 1 <= kind.high
         ):
             raise Told(f"{name} has no room for the number of each of them")
-        if isinstance(kind, IntType) and holds is Kind.LIST and (kind.low or not _is_power(kind.high + 1)):
-            raise Told(f"{name}, a list of numbers of them, has a range other than 0 to a power of {BASE} less 1")
-    if numbers.lists and (0 not in array.fixed or array.count > BASE):
-        raise Told(f"a list of numbers of them, and the first may be renamed or there are more than {BASE}")
-
-
-def _is_power(number: int) -> bool:
-    while number > 1 and number % BASE == 0:
-        number //= BASE
-    return number == 1
 
 
 def _reached(program: Program) -> Iterator[ir.Function]:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from secondsight.lang import ir
 from secondsight.lang.records import Shared
 
-__all__ = ["addr_parts", "effects", "expressions", "parts", "statements", "touches", "walk"]
+__all__ = ["addr_parts", "assigned", "effects", "expressions", "parts", "statements", "touches", "walk"]
 
 
 def parts(node: ir.Expr) -> Iterator[ir.Expr]:
@@ -23,8 +23,10 @@ def parts(node: ir.Expr) -> Iterator[ir.Expr]:
         case ir.Binary() | ir.Compare():
             yield node.left
             yield node.right
-        case ir.Logic():
+        case ir.Logic() | ir.Pack():
             yield from node.items
+        case ir.Item():
+            yield from (*node.items, node.index, node.count)
         case ir.Conditional():
             yield from (node.test, node.then, node.other)
         case ir.TableItem():
@@ -68,8 +70,10 @@ def walk(node: ir.Expr) -> Iterator[ir.Expr]:
 def expressions(stmt: ir.Stmt) -> Iterator[ir.Expr]:
     """The expressions that a statement itself evaluates (not those of statements inside it)."""
     match stmt:
-        case ir.SetVar() | ir.Eval():
+        case ir.SetVar() | ir.Eval() | ir.Unpack():
             yield stmt.value
+        case ir.SetItem():
+            yield from (stmt.value, stmt.index, stmt.count)
         case ir.Store():
             yield stmt.value
             yield from addr_parts(stmt.addr)
@@ -98,6 +102,20 @@ def statements(body: list[ir.Stmt]) -> Iterator[ir.Stmt]:
             case ir.While():
                 yield from statements(stmt.body)
                 yield from statements(stmt.step)
+
+
+def assigned(stmt: ir.Stmt) -> list[ir.Var]:
+    """The locals that a statement itself assigns, or may assign."""
+    match stmt:
+        case ir.SetVar():
+            return [stmt.var]
+        case ir.Unpack():
+            return stmt.targets
+        case ir.SetItem():
+            return stmt.items
+        case ir.YieldCall(target=ir.Var() as target):
+            return [target]
+    return []
 
 
 def touches(node: ir.Expr) -> bool:

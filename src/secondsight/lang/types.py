@@ -10,7 +10,7 @@ import enum
 import typing
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from types import NoneType, UnionType
+from types import GenericAlias, NoneType, UnionType
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Optional, TypeVar, Union
 
 from secondsight.lang.bits import MOST, Bits
@@ -31,10 +31,14 @@ __all__ = [
     "Errno",
     "Index",
     "IntType",
+    "List",
+    "ListType",
+    "Most",
     "RecordType",
     "Ref",
     "RefType",
     "SizedInt",
+    "TupleType",
     "Type",
     "ValueType",
     "resolve",
@@ -191,6 +195,46 @@ class ArrayType:
 
 
 @dataclass(frozen=True, slots=True)
+class ListType:
+    """A list on a function's stack: at most as many scalars as an array of that size has elements."""
+
+    element: IntType | SizedInt | RefType
+    size: int | str
+
+    def __str__(self) -> str:
+        return f"List[{self.element}, {self.size}]"
+
+
+@dataclass(frozen=True, slots=True)
+class TupleType:
+    """Several scalars at once: the result of a function."""
+
+    parts: tuple[IntType | SizedInt | RefType, ...]
+
+    def __str__(self) -> str:
+        return f"tuple[{', '.join(map(str, self.parts))}]"
+
+
+@dataclass(frozen=True, slots=True)
+class Most:
+    """`Annotated[list[Frame], Most("pages")]`: a list of at most as many as the bound says. `List[Frame, "pages"]` is the same."""
+
+    size: int | str
+
+
+class _ListOf:
+    """`List[Frame, "pages"]` in an annotation."""
+
+    def __getitem__(self, parameters: Any) -> Any:
+        element, size = parameters
+        return Annotated[GenericAlias(list, (element,)), Most(size_of(size))]
+
+
+List = _ListOf()
+"""A list on a function's stack, of at most as many elements as a number or a named bound says."""
+
+
+@dataclass(frozen=True, slots=True)
 class ValueType:
     """An immutable bundle of scalars (`lang.Value`)."""
 
@@ -201,7 +245,7 @@ class ValueType:
         return self.value.__name__
 
 
-Type = IntType | SizedInt | RefType | RecordType | ArrayType | ValueType
+Type = IntType | SizedInt | RefType | RecordType | ArrayType | ListType | TupleType | ValueType
 
 LARGEST_NUMBER = (1 << 62) - 1
 """No number of a program lies further from 0: whatever runs it has room for it, and for the difference of two."""
@@ -226,6 +270,8 @@ def resolve(annotation: Any, *, embedded: bool = False) -> Type | None:
         for extra in extras:
             if isinstance(extra, SizedInt):
                 return extra
+            if isinstance(extra, Most):
+                return _list_type(base, extra.size)
             if isinstance(extra, Bounds):
                 if not -LARGEST_NUMBER <= extra.low <= extra.high <= LARGEST_NUMBER:
                     raise LangError(f"{extra}: a range from a low to a high bound is wanted, of numbers of 63 bits at most")
@@ -244,6 +290,13 @@ def resolve(annotation: Any, *, embedded: bool = False) -> Type | None:
         if inner is None or isinstance(inner, (ValueType, ArrayType)):
             raise LangError(f"{annotation}: elements are integers, enums, references or records")
         return ArrayType(inner, size, pool=origin is Pool)
+    if origin is tuple:
+        parts = [resolve(part) for part in typing.get_args(annotation) if part is not ...]
+        if len(parts) != len(typing.get_args(annotation)) or not parts or not all(isinstance(p, (IntType, SizedInt, RefType)) for p in parts):
+            raise LangError(f"{annotation}: a tuple has one type for each part, and the parts are integers, enums or references")
+        return TupleType(tuple(p for p in parts if isinstance(p, (IntType, SizedInt, RefType))))
+    if origin is list or annotation is list:
+        raise LangError(f"{annotation}: a list needs a bound: List[Frame, 'pages'], or Annotated[list[Frame], Most('pages')]")
     if origin is Bits:
         return SizedInt("bits", size_of(typing.get_args(annotation)[0]))
     if annotation is bool:
@@ -268,6 +321,13 @@ def resolve(annotation: Any, *, embedded: bool = False) -> Type | None:
     )
 
 
+def _list_type(base: Any, size: int | str) -> ListType:
+    element = resolve(typing.get_args(base)[0]) if typing.get_origin(base) is list else None
+    if not isinstance(element, (IntType, SizedInt, RefType)):
+        raise LangError(f"{base}: a list has integers, enums or references: List[Frame, 'pages']")
+    return ListType(element, size)
+
+
 def size_of(size: Any) -> Any:
     """A size as it is written in an annotation: a number, the name of a bound, or a `Literal` of either."""
     return typing.get_args(size)[0] if typing.get_origin(size) is Literal else size
@@ -284,6 +344,10 @@ def sized(kind: Type | None, bound: Callable[[int | str], int]) -> Any:
             return IntType(0, high, kind.display)
         case ArrayType(element=SizedInt() as element):
             return ArrayType(sized(element, bound), kind.size, kind.pool)
+        case ListType(element=element, size=size):
+            return ListType(sized(element, bound), size)
+        case TupleType(parts=parts):
+            return TupleType(tuple(sized(part, bound) for part in parts))
         case ValueType():
             return ValueType(kind.value, tuple((name, sized(inner, bound)) for name, inner in kind.fields))
     return kind

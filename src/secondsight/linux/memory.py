@@ -43,7 +43,7 @@ from secondsight.linux.mm_types import (
     Vma,
 )
 from secondsight.linux.mmu_notifier import mmu_notifier_invalidate_range_end, mmu_notifier_invalidate_range_start
-from secondsight.linux.page_alloc import ZERO_PFN, alloc_page, frames, get_page, is_zero_page, page_to_pfn, put_page
+from secondsight.linux.page_alloc import ZERO_PFN, alloc_page, frames, get_page, is_zero_page, put_page
 
 __all__ = [
     "FAULT_FLAG_ALLOW_RETRY",
@@ -237,13 +237,13 @@ def zap_pte_range(mm: Mm, start: Va, end: VaEnd) -> Gather:
     The frames whose references are now to be dropped, in the order of addresses: the mmu_gather. Entries of a PFN
     mapping, of device memory and of the zero page held none.
     """
-    gather: Gather = 0
-    for va in range(end - 1, start - 1, -1):
+    gather: Gather = []
+    for va in range(start, end):
         pte = mm.ptes[va]
         frame = pte.frame
         if frame is not None:
             if not is_zero_page(frame) and not pte.special:
-                gather = gather * 16 + page_to_pfn(frame)
+                gather.append(frame)
             pte.frame = None
             pte.writable = False
             pte.special = False
@@ -253,9 +253,8 @@ def zap_pte_range(mm: Mm, start: Va, end: VaEnd) -> Gather:
 @atomic
 def tlb_finish_mmu(gather: Gather) -> None:
     """tlb_finish_mmu() (mm/mmu_gather.c, Linux 6.12): drop the references that zapped entries held."""
-    while gather != 0:
-        put_page(frames[gather % 16])
-        gather = gather // 16
+    for frame in gather:
+        put_page(frame)
 
 
 def zap_page_range_single(mm: Mm, start: Va, end: VaEnd) -> None:
@@ -264,7 +263,7 @@ def zap_page_range_single(mm: Mm, start: Va, end: VaEnd) -> None:
     mmu_notifier_invalidate_range_start(mm, rng)
     gather = zap_pte_range(mm, start, end)
     mmu_notifier_invalidate_range_end(mm, rng)
-    if gather != 0:
+    if gather:
         tlb_finish_mmu(gather)
 
 

@@ -26,7 +26,7 @@ from __future__ import annotations
 from enum import IntEnum
 from typing import Annotated, Literal
 
-from secondsight.lang import U8, Array, Bits, Bounds, Char, End, Errno, Index, Record, Ref, RwLock, Value, container_of
+from secondsight.lang import U8, Array, Bits, Bounds, Char, End, Errno, Index, Most, Record, Ref, RwLock, Value, container_of
 from secondsight.linux.errno import EAGAIN
 
 __all__ = [
@@ -74,11 +74,6 @@ Seq = U8
 """A sequence number of `Subscriptions.invalidate_seq`. The kernel's is a long and wraps; this one must not."""
 Flags = U8
 """A few flag bits: FAULT_FLAG_, VM_FAULT_, VM_, HMM_PFN_REQ_."""
-Gather = Annotated[int, Bounds(0, 16**14 - 1)]
-"""struct mmu_gather: the numbers of frames whose references are to be dropped, a hexadecimal digit each, the first lowest.
-
-So there are at most 16 frames; the zero page, 0, is never among them.
-"""
 Result = Annotated[int, Bounds(-128, 127, "result")]
 """A page's contents or another small number, or a negative errno."""
 
@@ -126,6 +121,10 @@ class Frame(Record):
     pins: Count
     contents: Char
     locked: bool
+
+
+Gather = Annotated[list[Frame], Most("pages")]
+"""struct mmu_gather: the frames whose references are to be dropped."""
 
 
 class AddressSpace(Record):

@@ -82,7 +82,7 @@ def do_mmap_fixed(
     if detached is not None:
         gather = unmap_vmas(mm, va, va + length)
         free_pgtables(detached)
-        if gather != 0:
+        if gather:
             tlb_finish_mmu(gather)
     if ret == 0:
         with atomic:
@@ -98,7 +98,7 @@ def unmap_region(mm: Mm, va: Va, length: Pgoff) -> None:
     """unmap_region() (mm/vma.c, Linux 6.12; mm/mmap.c in 6.1) of a mapping that its file's own mmap has refused: subscribers
     are called, for a driver might have mapped something already. Nothing is there."""
     gather = unmap_vmas(mm, va, va + length)
-    if gather != 0:
+    if gather:
         tlb_finish_mmu(gather)
 
 

@@ -45,7 +45,7 @@ def oom_reap_task_mm(mm: Mm) -> bool:
             else:
                 gather = zap_pte_range(mm, start, end)
                 mmu_notifier_invalidate_range_end(mm, rng)
-                if gather != 0:
+                if gather:
                     tlb_finish_mmu(gather)
         start = end
     mm.mmap_lock.read_unlock()

@@ -132,7 +132,7 @@ def do_vmi_align_munmap(mm: Mm, start: Va, end: VaEnd) -> Errno:
     if detached is not None:
         gather = unmap_vmas(mm, start, end)
         free_pgtables(detached)
-        if gather != 0:
+        if gather:
             tlb_finish_mmu(gather)
     mm.mmap_lock.read_unlock()
     return 0

@@ -25,6 +25,10 @@ typedef __int128 i128;
 #define DATA static
 #endif
 
+#ifndef SS_RESULTS
+#define SS_RESULTS
+#endif
+
 #ifndef SS_NOTED
 #define SS_NOTED
 #define RD(place) (place)
@@ -45,6 +49,7 @@ typedef struct {
 	i32 script[SS_CHOICES], sizes[SS_CHOICES];
 	i32 round; /* it began another round of a `while` loop */
 	i32 rounds; /* of loops that are cut into pieces; each piece calls the next, so that there is room for so many only */
+	SS_RESULTS /* of a function that returns several: its caller takes them at once */
 	SS_NOTED
 } ss_x;
 
