@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: demo test agree conform conform-mutants adversaries attack mutants reductions test-cluster docs bench install lint clean
+.PHONY: demo test agree conform conform-mutants adversaries attack mutants reductions test-cluster docs operations bench install lint clean
 
 demo: install  ## The two threads' decision tables, and one broken cell's trace
 	@$(BIN)/secondsight settle
@@ -51,6 +51,9 @@ bench: install  ## The mirror protocol on our executors, Spin and Rumur, side by
 
 docs: $(VENV)/.dev  ## Write the present output of their examples into the documents
 	@$(BIN)/python tests/cli/documents.py README.md docs/tutorial.md docs/hmm-tests.md docs/judges.md
+
+operations: install  ## Write the recorder's typed methods from the operations' declarations (world/operations/)
+	@$(BIN)/python -m secondsight.world.typed
 
 install: $(VENV)/.installed
 

@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 
 from secondsight.kernels import Kernel, KernelError, boot, cache, catalog, debian, get, headers, packages
-from secondsight.kernels.encode import encode, shape, value_of
-from secondsight.kernels.initramfs import AGENT, cpio, initramfs
-from secondsight.kernels.real_device import _NEEDING
+from secondsight.kernels.c_tables import operations_header
+from secondsight.kernels.encode import encode, value_of
+from secondsight.kernels.initramfs import cpio, initramfs
 from secondsight.kernels.run import outcome_of
 from secondsight.scenario import OPS, Recorder, scenario
-from secondsight.world.model import _OUTSIDERS
+from secondsight.scenario.ops import Needs
 
 RELEASE = "6.12.99-test"
 
@@ -295,14 +295,17 @@ def test_a_changed_agent_is_compiled_again(cache: Path) -> None:
     assert initramfs() == made
 
 
-def test_the_agent_and_the_table_know_the_same_operations() -> None:
-    table = (AGENT / "ops.c").read_text().split("kinds[] = {")[1].split("};")[0]
-    rows = {name: rest for name, *rest in re.findall(r'\{"(\w+)", "(\w*)", \w+(?:, (\w+))?\}', table)}
-
-    def needs(kind: str) -> str:
-        return "" if kind.split("_")[0] not in _NEEDING else "OUTSIDE" if kind in _OUTSIDERS else "INSIDE"
-
-    assert rows == {kind: [shape(kind), needs(kind)] for kind, spec in OPS.items() if not spec.model_only}
+def test_the_agents_table_is_the_operations() -> None:
+    """Whether each has its function says the compiler."""
+    rows = {name: (shape, who) for name, shape, who in re.findall(r'row\((\w+), "(\w*)", (\w+)\)', operations_header())}
+    assert rows == {
+        name: (op.shape, ("INSIDE" if op.own else "OUTSIDE") if op.needs is Needs.MODULE else "PLAIN")
+        for name, op in OPS.items()
+        if not op.model_only
+    }
+    assert rows["mmap"] == ("hnna", "PLAIN")
+    assert rows["device_compare"] == ("ha", "INSIDE")
+    assert rows["device_close"] == ("h", "OUTSIDE")
 
 
 def test_the_lines_of_a_scenario() -> None:

@@ -17,10 +17,11 @@ from secondsight.devices.mirror import (
     MirrorWithoutTest,
 )
 from secondsight.kernels import VM, Died, Forced, Job, Kernel, KernelError, Observation, boot, variant_of
+from secondsight.kernels.c_tables import points_header
 from secondsight.kernels.encode import Steps, encode, encode_steps, pages_of
 from secondsight.kernels.initramfs import initramfs
 from secondsight.kernels.qemu import Guest
-from secondsight.kernels.real_device import SOURCE, VARIANTS, built_for, points_header
+from secondsight.kernels.real_device import SOURCE, VARIANTS, built_for
 from secondsight.scenario import Recorder, Scenario, scenario
 from secondsight.scenario.holds import HOLDS, USUAL
 from secondsight.search import Verdict

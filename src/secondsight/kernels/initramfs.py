@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from secondsight.kernels import cache
+from secondsight.kernels.c_tables import limits_header, operations_header
 from secondsight.kernels.errors import KernelError
 
 __all__ = ["agent", "compiler", "initramfs"]
@@ -55,6 +56,7 @@ def agent(machine: str) -> Path:
     cc = compiler()
     version = subprocess.run([cc, "--version"], capture_output=True, text=True, check=False).stdout
     sources = [path.read_bytes() for path in [*sorted(AGENT.glob("*.[ch]")), MODULE_CALLS]]
+    sources += [text.encode() for text in _headers().values()]
     key = hashlib.sha256(b"\0".join([*sources, machine.encode(), cc.encode(), version.encode(), *map(str.encode, FLAGS)]))
     folder = cache.cache_folder() / "agent" / key.hexdigest()[:16]
 
@@ -84,11 +86,19 @@ def compiler() -> str:
     return found
 
 
+def _headers() -> dict[str, str]:
+    """What is made from the tables of scenarios."""
+    return {"limits.h": limits_header(), "operations.h": operations_header()}
+
+
 def _compile(cc: str, machine: str, folder: Path) -> None:
     others = {name for half in HALVES.values() for name in half} - set(HALVES[machine])
     sources = [str(path) for path in sorted(AGENT.glob("*.c")) if path.name not in others]
-    command = [cc, *FLAGS, f"-I{MODULE_CALLS.parent}", "-o", str(folder / "init"), *sources]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    with tempfile.TemporaryDirectory() as made:
+        for name, text in _headers().items():
+            (Path(made) / name).write_text(text)
+        command = [cc, *FLAGS, f"-I{MODULE_CALLS.parent}", f"-I{made}", "-o", str(folder / "init"), *sources]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         if "cannot find -l" in done.stderr:
             raise KernelError(

@@ -1,6 +1,6 @@
 """secondsight.ko, the device on a real kernel: built for a kernel, and which form of its mirror a driver class is.
 
-Its C files lie in `kernels/module/`. The numbers of its hold points come from `scenario.holds`, so that both have one table.
+Its C files lie in `kernels/module/`; the headers `c_tables` are written beside them.
 """
 
 from __future__ import annotations
@@ -11,13 +11,13 @@ from pathlib import Path
 
 from secondsight.devices import mirror
 from secondsight.devices.device import Device
+from secondsight.kernels.c_tables import limits_header, points_header
 from secondsight.kernels.catalog import Kernel
 from secondsight.kernels.modules import build_module
 from secondsight.scenario.data import Scenario
-from secondsight.scenario.holds import HOLDS
 from secondsight.scenario.ops import Needs
 
-__all__ = ["VARIANTS", "built_for", "needs_module", "points_header", "variant_of"]
+__all__ = ["VARIANTS", "built_for", "needs_module", "variant_of"]
 
 SOURCE = Path(__file__).parent / "module"
 
@@ -48,13 +48,5 @@ def built_for(kernel: Kernel) -> Path:
             if path.suffix in (".c", ".h") or path.name == "Makefile":
                 shutil.copy(path, folder)
         (Path(folder) / "points.h").write_text(points_header())
+        (Path(folder) / "limits.h").write_text(limits_header())
         return build_module(kernel, Path(folder))
-
-
-def points_header() -> str:
-    """The C header with the numbers of the hold points."""
-    points = "".join(f"\tSS_POINT_{point.symbol} = {point.number},\n" for point in HOLDS.values())
-    return (
-        "/* SPDX-License-Identifier: GPL-2.0 */\n/* Made from scenario/holds.py. */\n"
-        f"#ifndef SS_POINTS_H\n#define SS_POINTS_H\n\nenum {{\n{points}}};\n\n#endif\n"
-    )

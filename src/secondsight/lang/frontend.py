@@ -214,7 +214,7 @@ class Frontend:
 
     @staticmethod
     def _chooser(
-        name: str, record: type[Record] | None, is_atomic: bool, params: list[ir.Var], result: ir.Scalar | None,
+        name: str, record: type[Record] | None, is_atomic: bool, params: list[ir.Var], result: ir.Result | None,
         targets: list[ir.Function], where: Position,
     ) -> ir.Function:  # fmt: skip
         """A function without a source, that calls one of some others."""

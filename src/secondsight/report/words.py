@@ -12,6 +12,7 @@ from typing import Any
 from secondsight.lang import LangError, Record, Value
 from secondsight.lang.types import IntType, SizedInt, Type, resolve
 from secondsight.linux import SIGBUS, SIGSEGV
+from secondsight.world.declare import ASKED
 
 __all__ = ["MILESTONES", "arguments", "call_text", "is_harness", "is_machinery", "is_written_by_hand", "lock_text", "page_or_error", "result", "short", "statement"]
 
@@ -56,19 +57,8 @@ MILESTONES = frozenset(
 )
 """Functions of `linux/` that have a line of their own wherever they are called; others only when a driver calls them."""
 
-_HARNESS = ("secondsight.scenario.", "secondsight.contract.", "secondsight.cases.")
-_MACHINERY = ("secondsight.linux.", "secondsight.lang.", "secondsight.contract.", "secondsight.scenario.")
-_ASKED = {
-    "vm_munmap": "munmap",
-    "do_mmap": "mmap",
-    "do_mmap_fixed": "mmap_fixed",
-    "madvise_dontneed": "madvise_dontneed",
-    "exit_mm": "exit",
-    "cpu_read": "read",
-    "cpu_write": "write",
-}
-"""What a thread does, in the words of its program."""
-
+_HARNESS = ("secondsight.world.", "secondsight.contract.", "secondsight.cases.")
+_MACHINERY = ("secondsight.linux.", "secondsight.lang.", "secondsight.contract.", "secondsight.world.")
 _QUIET_RESULTS = {"zap_pte_range", "do_anonymous_page", "insert_page", "wp_page_copy"}
 _FRAME = re.compile(r"\bframes\[(\d+)\]$")
 
@@ -161,7 +151,7 @@ def call_text(function: Callable[..., Any] | None, name: str, given: dict[str, A
     """A call as a mail would write it: `fault(va=0)`, `page_table.map(0, P1)`, `MyGpu.invalidate(0, UNMAP)`."""
     plain = name.rpartition(".")[2]
     if named:
-        plain = _ASKED.get(plain, plain)
+        plain = ASKED.get(plain, plain)
     owner = given.get("self")
     if isinstance(owner, Record):
         path = repr(owner).strip("<>")

@@ -35,15 +35,22 @@ SWITCH = 1_000_000
 SWITCH_READY = 2_000
 """The same where the compiled code is there already, from another program of the same shape: 20 ms of search."""
 
+SWITCH_AGAIN = 100_000
+"""The same for another shape, once so many as `SWITCH` were searched on the reference in this process: who asks for much asks for more."""
+
+_searched = [0]
+"""States that the reference has searched in this process."""
+
 
 def switch_at(program: Program) -> int:
     """After how many states `auto` goes over, if there is a compiler.
 
-    What was searched on the reference of one shape counts together. Where nothing has been lowered, because it is in the
+    What was searched on the reference of one shape counts together (that of others: `SWITCH_AGAIN`). Where nothing has been lowered, because it is in the
     cache folder, and the rendered Python is not, native code starts sooner than the reference would.
     """
     if not is_ready(program):
-        return max(min(SWITCH, SWITCH_READY), SWITCH - program.code.searched)
+        most = SWITCH if _searched[0] < SWITCH else min(SWITCH, SWITCH_AGAIN)
+        return max(min(SWITCH, SWITCH_READY), most - program.code.searched)
     return min(SWITCH, SWITCH_READY) if program.code.is_lowered or has_python(program.code) else 0
 
 
@@ -128,6 +135,7 @@ def search(
             Reference(program), within, on_progress, watch, deadlock=deadlock, lock_order=lock_order, progress=progress
         )
         program.code.searched += found.states
+        _searched[0] += found.states
         return found
 
     def fast(within: Limits, made: Reductions | None = reductions) -> Result:

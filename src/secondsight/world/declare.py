@@ -8,8 +8,9 @@
 The function is written in the protocol language; its arguments are in `tables`, by their types (`COLUMNS`). It is not
 `@atomic`. The operation's name is the function's, its manual the docstring.
 
-A *family* is what a program contains together: all functions of one, if a thread can call any. It is the file's name, unless
-`family` says another.
+A *family* is what programs contain together: what one file of `operations/` declares. A program with a device has those of the
+scenario's operations, and `ALWAYS`: fewer would be smaller still, and more shapes to compile after each change of a driver. Scenarios
+without a device are many and small: they share one program with everything that needs no device.
 """
 
 from __future__ import annotations
@@ -25,7 +26,10 @@ from secondsight.linux.mm_types import Mm, Result
 from secondsight.scenario.ops import OPS, Arg, ArgType, HandleType, Op, Operation, ScenarioError, declare
 from secondsight.world.tables import Handle, RowNumber
 
-__all__ = ["ACTS", "ALREADY_DONE", "COLUMNS", "Amounts", "OnModel", "also", "arm", "before_the_threads", "on_kernels", "on_model", "operation", "with_family"]
+__all__ = [
+    "ACTS", "ALREADY_DONE", "ASKED", "COLUMNS", "Amounts", "OnModel", "also", "arm", "before_the_threads", "on_kernels", "on_model", "operation", "with_families",
+    "without_device",
+]  # fmt: skip
 
 Act = Callable[[RowNumber, Mm, Ref[Device]], Result]
 A = TypeVar("A", bound=Act)
@@ -73,8 +77,12 @@ class OnModel:
         return self.acts.get(file, self.acts[None])
 
 
+ASKED: dict[str, str] = {}
+"""The kernel's functions that a trace calls by what the thread asks for, in the words of its program."""
+
 _MODEL: dict[str, OnModel] = {}
 _FAMILIES: dict[str, list[int]] = {}
+ALWAYS = (__name__.rpartition(".")[2], "memory", "process", "device")
 
 
 @marker
@@ -83,25 +91,27 @@ def operation(
     turns: int = 0,
     takes: Amounts = nothing,
     at_least: Amounts = nothing,
-    family: str = "",
+    asks: Mapping[str, str] | None = None,
     **given: Any,
 ) -> Callable[[A], A]:
-    """Declare an operation that the model has. Further keywords are its arguments (`Arg`), and what else `Operation` has."""
+    """Declare an operation that the model has. `asks`: entries of `ASKED`. Further keywords are its arguments (`Arg`), and what else
+    `Operation` has."""
 
     def make(act: A) -> A:
+        ASKED.update(asks or {})
         declared = _declared(act.__name__.rstrip("_"), act.__doc__ or "", given)
-        _MODEL[declared.name] = OnModel({None: _add(act, family)}, turns=turns, takes=takes, at_least=at_least)
+        _MODEL[declared.name] = OnModel({None: _add(act)}, turns=turns, takes=takes, at_least=at_least)
         return act
 
     return make
 
 
 @marker
-def arm(name: str, *of: HandleType, family: str = "") -> Callable[[A], A]:
+def arm(name: str, *of: HandleType) -> Callable[[A], A]:
     """What the operation `name` does with a file of those types."""
 
     def make(act: A) -> A:
-        _MODEL[name].acts.update(dict.fromkeys(of, _add(act, family)))
+        _MODEL[name].acts.update(dict.fromkeys(of, _add(act)))
         return act
 
     return make
@@ -139,10 +149,16 @@ def on_model(op: Op) -> OnModel:
     return _MODEL[op.kind]
 
 
-def with_family(numbers: Iterable[int]) -> tuple[int, ...]:
-    """The numbers of some functions, and of everything in their families."""
+def with_families(numbers: Iterable[int]) -> tuple[int, ...]:
+    """The numbers of some functions, and of everything in their families and those that a program with a device always has."""
     wanted = set(numbers)
-    return tuple(sorted(n for family in _FAMILIES.values() if wanted & set(family) for n in family))
+    return tuple(sorted(n for name, family in _FAMILIES.items() if name in ALWAYS or wanted & set(family) for n in family))
+
+
+def without_device() -> tuple[int, ...]:
+    """The numbers of all functions that have nothing to do with a device."""
+    drives = {n for name, known in _MODEL.items() if "device" in OPS[name].args for n in known.acts.values()}
+    return tuple(n for n in range(len(ACTS)) if n not in drives)
 
 
 def already_done(i: RowNumber, mm: Mm, device: Ref[Device]) -> Result:
@@ -150,13 +166,13 @@ def already_done(i: RowNumber, mm: Mm, device: Ref[Device]) -> Result:
     return 0
 
 
-def _add(act: Act, family: str) -> int:
+def _add(act: Act) -> int:
     number = ACTS.add(act)
-    _FAMILIES.setdefault(family or act.__module__.rpartition(".")[2], []).append(number)
+    _FAMILIES.setdefault(act.__module__.rpartition(".")[2], []).append(number)
     return number
 
 
-ALREADY_DONE = _add(already_done, "already done")
+ALREADY_DONE = _add(already_done)
 
 
 def _declared(name: str, manual: str, given: Mapping[str, Any]) -> Operation:

@@ -11,7 +11,7 @@ from secondsight.linux.releases import differs
 from secondsight.scenario.data import Place, Scenario, Thread
 from secondsight.scenario.ops import SEALS, ArgType, HandleType, Op, Ref, ScenarioError, Value
 from secondsight.world import tables
-from secondsight.world.declare import ALREADY_DONE, COLUMNS, on_model, with_family
+from secondsight.world.declare import ALREADY_DONE, COLUMNS, on_model, with_families, without_device
 
 __all__ = ["Encoder"]
 
@@ -32,8 +32,8 @@ _DRIVEN = (_size(10, 3, 1, 1, 0, 12), _size(16, 10, 4, 1, 4, 32), _LARGE)
 """
 Bounds are rounded up to the first of these sizes that is enough, without a device and with one, so that many scenarios share
 one shape. What is not used of them adds bytes to a state and no states. Only bounds of which that is true are here: a
-larger address space (`pages`) has more steps, so it is as large as the scenario's own. A bound of which a scenario needs nothing
-stays 0: which families of operations it has tells shapes apart already.
+larger address space (`pages`) has more steps, so it is as large as the scenario's own. With a device a bound of which the scenario
+needs nothing stays 0: which families of operations it has tells shapes apart already.
 """
 _ROWS = ("ops", "handles")
 
@@ -136,8 +136,10 @@ class Encoder:
         return rows | {"program.counts": [int(waits)], "program.closes": [int(closes)]}
 
     def only(self, has_device: bool) -> dict[str, Iterable[int]]:
-        """What may be in the tables of a program of this shape: what the threads do, with its families."""
-        return {"op.kind": with_family([ALREADY_DONE, *self._kinds()]), "program.closes": (0, 1) if has_device else (0,)}
+        """What may be in the tables of a program of this shape: what the scenario does, with its families (see `declare`)."""
+        if not has_device:
+            return {"op.kind": without_device(), "program.closes": (0,)}
+        return {"op.kind": with_families(self.rows["kind"]), "program.closes": (0, 1)}
 
     def _kinds(self) -> list[int]:
         """What the rows are to the threads: the setup is over by then, unless there are none and it is all that there is."""
@@ -172,7 +174,7 @@ class Encoder:
             derived |= driver.bounds
         derived |= {"ops": max(1, len(self.places)), "handles": max(1, len(self.numbers))}
         size = next((s for s in (_DRIVEN if driver is not None else _SIZES) if all(derived[n] <= s[n] for n in s)), {})
-        rounded = derived | {name: number for name, number in size.items() if derived[name]}
+        rounded = derived | {name: number for name, number in size.items() if derived[name] or driver is None}
         own = {name: rounded.pop(name) for name in _ROWS}
         return bounds(**(rounded | wanted)) | own
 

@@ -3,7 +3,11 @@
  */
 #include <stdatomic.h>
 
-enum { MAX_OPS = 64, MAX_THREADS = 8, MAX_HANDLES = 32, MAX_ARGS = 26, MAX_PROBES = 64 };
+#include "limits.h"
+#include "operations.h"
+
+enum { MAX_OPS = SS_MAX_OPS, MAX_THREADS = SS_MAX_THREADS, MAX_HANDLES = SS_MAX_HANDLES };
+enum { MAX_ARGS = 2 + 3 * SS_MAX_RANGES, MAX_PROBES = 64 };
 enum { SETUP = -1, FINAL = -2 };
 enum { PAGE = 4096 };
 
@@ -24,7 +28,7 @@ enum {
 
 struct op {
 	int section; /* SETUP, FINAL or a thread's number */
-	int kind;    /* a row of ops.c's table */
+	int kind;    /* a row of operations.h */
 	int makes;   /* a handle, or -1 */
 	int count;
 	long arg[MAX_ARGS];
@@ -87,31 +91,16 @@ void note_memory(void);
 void populate_memory(void);
 void populate_stack(void);
 
-/* devices.c: the operations on secondsight.ko's devices */
-int do_device(const long *arg, int makes);
-int do_device_read(const long *arg, int makes);
-int do_device_write(const long *arg, int makes);
-int do_device_compare(const long *arg, int makes);
-int do_device_close(const long *arg, int makes);
-int do_device_snapshot(const long *arg, int makes);
-int do_device_exclusive(const long *arg, int makes);
-int do_pin(const long *arg, int makes);
-int do_pin_read(const long *arg, int makes);
-int do_pin_write(const long *arg, int makes);
-int do_unpin(const long *arg, int makes);
-int do_importer(const long *arg, int makes);
-int do_importer_map(const long *arg, int makes);
-int do_importer_unmap(const long *arg, int makes);
-int do_importer_read(const long *arg, int makes);
-int do_importer_close(const long *arg, int makes);
+/* ops.c, devices.c: one function for each operation, that gets its arguments and returns a result */
+#define PROTOTYPE(name, shape, who) int do_##name(const long *arg, int makes);
+SS_OPERATIONS(PROTOTYPE)
 
 /* devices.c: look at the device's table, for each of the scenario's probes */
 void probe_devices(void);
 
-/* ops.c, for devices.c: the address of handle and page; the number of the operation that the caller performs; the CPU's load */
+/* ops.c, for devices.c: the address of handle and page; the number of the operation that the caller performs */
 char *address(const long *arg);
 extern __thread int current_op;
-int do_read(const long *arg, int makes);
 int descriptor(long handle);
 
 /* Whether a kind of operation needs secondsight.ko; whether it is the device's alone, and needs no thread of the process. */

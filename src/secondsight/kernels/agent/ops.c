@@ -1,5 +1,5 @@
 /*
- * The operations of a scenario: what each does to the process it runs in, and the table of them.
+ * The operations of a scenario: what each does to the process it runs in. The table of them is operations.h.
  */
 #define _GNU_SOURCE
 #include "agent.h"
@@ -62,7 +62,7 @@ static int keep_file(int fd, int makes)
 	return DONE;
 }
 
-static int do_memfd_create(const long *arg, int makes)
+int do_memfd_create(const long *arg, int makes)
 {
 	int fd = memfd_create("secondsight", MFD_ALLOW_SEALING | MFD_CLOEXEC);
 	if (fd < 0 || ftruncate(fd, arg[0] * PAGE) || (arg[1] && fcntl(fd, F_ADD_SEALS, arg[1])))
@@ -70,7 +70,7 @@ static int do_memfd_create(const long *arg, int makes)
 	return keep_file(fd, makes);
 }
 
-static int do_mmap(const long *arg, int makes)
+int do_mmap(const long *arg, int makes)
 {
 	int fd = arg[0] < 0 ? -1 : DESCRIPTOR(arg[0]);
 	long file_page = arg[1], pages = arg[2];
@@ -83,13 +83,13 @@ static int do_mmap(const long *arg, int makes)
 	return DONE;
 }
 
-static int do_munmap(const long *arg, int makes)
+int do_munmap(const long *arg, int makes)
 {
 	(void)makes;
 	return munmap(address(arg), arg[2] * PAGE) ? failed() : DONE;
 }
 
-static int do_write(const long *arg, int makes)
+int do_write(const long *arg, int makes)
 {
 	(void)makes;
 	char *addr = address(arg);
@@ -127,20 +127,20 @@ int do_read(const long *arg, int makes)
 	return result;
 }
 
-static int do_punch_hole(const long *arg, int makes)
+int do_fallocate_punch_hole(const long *arg, int makes)
 {
 	(void)makes;
 	int mode = FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE;
 	return fallocate(DESCRIPTOR(arg[0]), mode, arg[1] * PAGE, arg[2] * PAGE) ? failed() : DONE;
 }
 
-static int do_dontneed(const long *arg, int makes)
+int do_madvise_dontneed(const long *arg, int makes)
 {
 	(void)makes;
 	return madvise(address(arg), arg[2] * PAGE, MADV_DONTNEED) ? failed() : DONE;
 }
 
-static int do_udmabuf_create(const long *arg, int makes)
+int do_udmabuf_create(const long *arg, int makes)
 {
 	struct udmabuf_create create = {
 		.memfd = DESCRIPTOR(arg[0]),
@@ -151,7 +151,7 @@ static int do_udmabuf_create(const long *arg, int makes)
 	return keep_file(ioctl(udmabuf, UDMABUF_CREATE, &create), makes);
 }
 
-static int do_udmabuf_create_halves(const long *arg, int makes)
+int do_udmabuf_create_halves(const long *arg, int makes)
 {
 	struct udmabuf_create create = {
 		.memfd = DESCRIPTOR(arg[0]),
@@ -162,11 +162,11 @@ static int do_udmabuf_create_halves(const long *arg, int makes)
 	return keep_file(ioctl(udmabuf, UDMABUF_CREATE, &create), makes);
 }
 
-static int do_udmabuf_create_list(const long *arg, int makes)
+int do_udmabuf_create_list(const long *arg, int makes)
 {
 	struct {
 		struct udmabuf_create_list head;
-		struct udmabuf_create_item item[8];
+		struct udmabuf_create_item item[SS_MAX_RANGES];
 	} list = {.head = {.flags = UDMABUF_FLAGS_CLOEXEC, .count = arg[0]}};
 	for (long i = 0; i < arg[0]; i++)
 		list.item[i] = (struct udmabuf_create_item){
@@ -177,19 +177,19 @@ static int do_udmabuf_create_list(const long *arg, int makes)
 	return keep_file(ioctl(udmabuf, UDMABUF_CREATE_LIST, &list), makes);
 }
 
-static int do_add_seals(const long *arg, int makes)
+int do_add_seals(const long *arg, int makes)
 {
 	(void)makes;
 	return fcntl(DESCRIPTOR(arg[0]), F_ADD_SEALS, arg[1]) ? failed() : DONE;
 }
 
-static int do_close(const long *arg, int makes)
+int do_close(const long *arg, int makes)
 {
 	(void)makes;
 	return close(DESCRIPTOR(arg[0])) ? failed() : DONE;
 }
 
-static int do_exit(const long *arg, int makes)
+int do_exit(const long *arg, int makes)
 {
 	(void)arg, (void)makes;
 	if (session >= 0)
@@ -197,44 +197,17 @@ static int do_exit(const long *arg, int makes)
 	_exit(0);
 }
 
-/* Operations on secondsight.ko's devices: by a thread of the process, or by nobody of it. */
-enum { INSIDE = 1, OUTSIDE };
+/* Who does an operation: the process alone; secondsight.ko's devices, for a thread of the process; or they, for nobody of it. */
+enum { PLAIN, INSIDE, OUTSIDE };
 
 /* `shape` is the arguments' encoding: n a number, h a handle, a an address (handle, page), r ranges. */
 static const struct {
 	const char *name, *shape;
 	int (*run)(const long *arg, int makes);
-	int module; /* INSIDE or OUTSIDE: needs it */
+	int who;
 } kinds[] = {
-	{"memfd_create", "nn", do_memfd_create},
-	{"mmap", "hnna", do_mmap},
-	{"munmap", "an", do_munmap},
-	{"write", "ann", do_write},
-	{"read", "a", do_read},
-	{"fallocate_punch_hole", "hnn", do_punch_hole},
-	{"madvise_dontneed", "an", do_dontneed},
-	{"udmabuf_create", "hnn", do_udmabuf_create},
-	{"udmabuf_create_halves", "hnn", do_udmabuf_create_halves},
-	{"udmabuf_create_list", "r", do_udmabuf_create_list},
-	{"add_seals", "hn", do_add_seals},
-	{"close", "h", do_close},
-	{"exit", "", do_exit},
-	{"device", "", do_device, INSIDE},
-	{"device_read", "ha", do_device_read, OUTSIDE},
-	{"device_write", "han", do_device_write, OUTSIDE},
-	{"device_compare", "ha", do_device_compare, INSIDE},
-	{"device_close", "h", do_device_close, OUTSIDE},
-	{"device_snapshot", "ha", do_device_snapshot, INSIDE},
-	{"device_exclusive", "han", do_device_exclusive, INSIDE},
-	{"pin", "annn", do_pin, INSIDE},
-	{"pin_read", "hn", do_pin_read, INSIDE},
-	{"pin_write", "hnn", do_pin_write, INSIDE},
-	{"unpin", "h", do_unpin, INSIDE},
-	{"importer", "h", do_importer, INSIDE},
-	{"importer_map", "h", do_importer_map, INSIDE},
-	{"importer_unmap", "h", do_importer_unmap, INSIDE},
-	{"importer_read", "hn", do_importer_read, INSIDE},
-	{"importer_close", "h", do_importer_close, INSIDE},
+#define ROW(name, shape, who) {#name, shape, do_##name, who},
+	SS_OPERATIONS(ROW)
 };
 enum { KINDS = sizeof kinds / sizeof *kinds };
 
@@ -246,7 +219,7 @@ static int for_handles(const struct op *op, int (*each)(long handle))
 	for (const char *shape = kinds[op->kind].shape; *shape; shape++) {
 		if (*shape == 'r') {
 			long ranges = at < op->count ? op->arg[at++] : 0;
-			if (ranges < 1 || ranges > 8 || at + 3 * ranges > op->count)
+			if (ranges < 1 || ranges > SS_MAX_RANGES || at + 3 * ranges > op->count)
 				return -1;
 			for (; ranges--; at += 3)
 				good &= each(op->arg[at]);
@@ -265,8 +238,8 @@ int open_devices(void)
 	return udmabuf >= 0;
 }
 
-int needs_module(int kind) { return kinds[kind].module; }
-int is_outside(int kind) { return kinds[kind].module == OUTSIDE; }
+int needs_module(int kind) { return kinds[kind].who != PLAIN; }
+int is_outside(int kind) { return kinds[kind].who == OUTSIDE; }
 
 int find_kind(const char *name)
 {

@@ -7,7 +7,7 @@
  * itself stays outside as the coordinator: on 6.1 a thread held in an invalidation owns the mmap lock
  * of its process, and a coordinator in the same process would stop at its next page fault.
  *
- * Numbers of hold points are those of scenario/holds.py (points.h is made from it).
+ * Numbers of hold points are those of scenario/holds.py (points.h is made from it), limits those of scenario/ops.py (limits.h).
  */
 #ifndef SECONDSIGHT_H
 #define SECONDSIGHT_H
@@ -15,15 +15,13 @@
 #include <linux/ioctl.h>
 #include <linux/types.h>
 
+#include "limits.h"
+
 #define SS_DEVICE "/dev/secondsight"
 #define SS_TOKEN "secondsight.guest=1" /* on the command line of a machine that the tool started */
 
 enum {
-	SS_MAX_THREADS = 8,
-	SS_MAX_HANDLES = 32,
-	/* The memory that scenarios use: for each handle a window of its own, of which the first pages are used. */
-	SS_WINDOW_SHIFT = 21,
-	SS_WINDOW_PAGES = 16,
+	SS_WINDOW_SHIFT = 21, /* of the window of a handle */
 };
 #define SS_WINDOWS 0x200000000000ull
 

@@ -35,7 +35,7 @@ def dax(handle: Handle, op: Op, mm: Any, device: Any) -> int:
     return 0
 
 
-@arm("mmap", HandleType.DAX, family="mmap of device memory")
+@arm("mmap", HandleType.DAX)
 def mmap_dax(i: RowNumber, mm: Mm, device: Ref[Device]) -> Result:
     """mmap() of device memory."""
     with atomic:

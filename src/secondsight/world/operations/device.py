@@ -33,7 +33,7 @@ def closed_device(handle: Handle, op: Op, mm: Any, record: Any) -> int:
     return 0
 
 
-@operation(device=DEVICE, own=False, model_only=True, turns=OPENS, family="device_open")
+@operation(device=DEVICE, own=False, model_only=True, turns=OPENS)
 def device_open(i: RowNumber, mm: Mm, device: Ref[Device]) -> Result:
     """Somebody opens the device for the process. Fails with what the driver's `open` returns. On the model only."""
     assert device is not None

@@ -50,7 +50,7 @@ def memfd_create(i: RowNumber, mm: Mm, device: Ref[Device]) -> Result:
     return 0
 
 
-@arm("mmap", HandleType.MEMFD, family="mmap of a memfd")
+@arm("mmap", HandleType.MEMFD)
 def mmap_memfd(i: RowNumber, mm: Mm, device: Ref[Device]) -> Result:
     """mmap() of a memfd."""
     ret: Result = 0
@@ -90,7 +90,7 @@ def fallocate_punch_hole(i: RowNumber, mm: Mm, device: Ref[Device]) -> Result:
     return shmem_fallocate_punch_hole(file, page[i], pages[i])
 
 
-@operation(fd=MEMFD, seals=Arg(ArgType.SEALS), family="seals")
+@operation(fd=MEMFD, seals=Arg(ArgType.SEALS))
 def add_seals(i: RowNumber, mm: Mm, device: Ref[Device]) -> Result:
     """Add seals (names as in `memfd_create`). Fails with -EPERM (sealed against sealing), -EBUSY
     (a write seal, while the memfd is mapped writable or its pages are pinned), -EBADF (closed)."""
@@ -103,7 +103,7 @@ def add_seals(i: RowNumber, mm: Mm, device: Ref[Device]) -> Result:
     return memfd.memfd_add_seals(file, value[i])
 
 
-@operation(fd=Arg(ArgType.FD), family="close")
+@operation(fd=Arg(ArgType.FD))
 def close(i: RowNumber, mm: Mm, device: Ref[Device]) -> Result:
     """Close a file descriptor. Its mappings stay. Fails with -EBADF (closed already)."""
     with atomic:

@@ -27,7 +27,7 @@ SPAN = Arg(ArgType.COUNT, Default.SPAN, keyword=True)
     remaps=True,
     takes_away=True,
     takes=lambda args: {"vmas": 1, "frames": args["pages"] if args["fd"] is None else 0},
-    family="mmap",
+    asks={"do_mmap": "mmap", "do_mmap_fixed": "mmap_fixed"},
 )
 def mmap(i: RowNumber, mm: Mm, device: Ref[Device]) -> Result:
     """Map `pages` pages, readable and writable: shared, of `fd` from its page `page` on (by
@@ -57,13 +57,13 @@ also(
 )  # fmt: skip
 
 
-@operation(addr=ADDRESS, pages=SPAN, remaps=True, takes_away=True)
+@operation(addr=ADDRESS, pages=SPAN, remaps=True, takes_away=True, asks={"vm_munmap": "munmap"})
 def munmap(i: RowNumber, mm: Mm, device: Ref[Device]) -> Result:
     """Unmap. Unmapping what is not mapped succeeds."""
     return vm_munmap(mm, address[i], pages[i])
 
 
-@operation(addr=ADDRESS, value=Arg(ArgType.VALUE), pages=SPAN, faults=True)
+@operation(addr=ADDRESS, value=Arg(ArgType.VALUE), pages=SPAN, faults=True, asks={"cpu_write": "write"})
 def write(i: RowNumber, mm: Mm, device: Ref[Device]) -> Result:
     """Store `value` (one printable character, not 0) to each page in turn, one byte a page: a
     store is a single step that nothing can come into the middle of. The first store that faults
@@ -75,7 +75,7 @@ def write(i: RowNumber, mm: Mm, device: Ref[Device]) -> Result:
     return 0
 
 
-@operation(addr=ADDRESS, loads=True, faults=True)
+@operation(addr=ADDRESS, loads=True, faults=True, asks={"cpu_read": "read"})
 def read(i: RowNumber, mm: Mm, device: Ref[Device]) -> Result:
     """Load one page's value: the last one stored, or `0` for a page of zeros. Fails as `write` does.
 

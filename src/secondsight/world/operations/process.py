@@ -14,7 +14,7 @@ from secondsight.world.tables import process as current_process
 __all__: list[str] = []
 
 
-@operation(named=False, family="exit")
+@operation(named=False, asks={"exit_mm": "exit"})
 def exit_(i: RowNumber, mm: Mm, device: Ref[Device]) -> Result:
     """End the process and all its threads. Results that are missing then read `exited`."""
     # do_group_exit(): the threads of the process end at their next operation, then the address space goes. One that calls
@@ -28,7 +28,7 @@ def exit_(i: RowNumber, mm: Mm, device: Ref[Device]) -> Result:
     return NOT_RUN
 
 
-@operation(named=False, own=False, model_only=True, family="oom_reap")
+@operation(named=False, own=False, model_only=True)
 def oom_reap(i: RowNumber, mm: Mm, device: Ref[Device]) -> Result:
     """The OOM reaper takes the process's private memory, without sleeping. On the model only."""
     oom_reap_task_mm(mm)

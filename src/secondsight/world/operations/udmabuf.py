@@ -83,7 +83,6 @@ def udmabuf_create_of_another(i: RowNumber, mm: Mm, device: Ref[Device]) -> Resu
     pages_made=lambda args: (args["size"] + 1) // 2,  # of an odd size there is none: it is refused
     takes=_one,
     at_least=lambda args: {"dmabuf_pages": args["size"] // 2},
-    family="udmabuf halves",
 )
 def udmabuf_create_halves(i: RowNumber, mm: Mm, device: Ref[Device]) -> Result:
     """`udmabuf_create` with its offset and size counted in half pages. Fails with -EINVAL for an odd one too,
@@ -100,7 +99,7 @@ def udmabuf_create_halves(i: RowNumber, mm: Mm, device: Ref[Device]) -> Result:
     return made_udmabuf(i, ret)
 
 
-@arm("udmabuf_create_halves", HandleType.UDMABUF, HandleType.DAX, family="udmabuf halves")
+@arm("udmabuf_create_halves", HandleType.UDMABUF, HandleType.DAX)
 def udmabuf_create_halves_of_another(i: RowNumber, mm: Mm, device: Ref[Device]) -> Result:
     """The same of a file that is no memfd."""
     with atomic:
@@ -120,7 +119,6 @@ def udmabuf_create_halves_of_another(i: RowNumber, mm: Mm, device: Ref[Device]) 
     pages_made=lambda args: sum(count for _, _, count in args["ranges"]),
     takes=_one,
     at_least=lambda args: {"dmabuf_pages": sum(r[2] for r in args["ranges"]), "create_items": len(args["ranges"])},
-    family="udmabuf list",
 )
 def udmabuf_create_list(i: RowNumber, mm: Mm, device: Ref[Device]) -> Result:
     """A udmabuf of up to 8 ranges (fd, page, pages), in order. Fails as `udmabuf_create` does."""
@@ -146,7 +144,7 @@ def made_udmabuf(i: RowNumber, ret: Result) -> Result:
     return 0
 
 
-@arm("mmap", HandleType.UDMABUF, family="mmap of a udmabuf")
+@arm("mmap", HandleType.UDMABUF)
 def mmap_udmabuf(i: RowNumber, mm: Mm, device: Ref[Device]) -> Result:
     """mmap() of a udmabuf."""
     ret: Result = 0
@@ -170,7 +168,7 @@ def mmap_udmabuf(i: RowNumber, mm: Mm, device: Ref[Device]) -> Result:
     return 0
 
 
-@arm("close", HandleType.UDMABUF, family="close of a udmabuf")
+@arm("close", HandleType.UDMABUF)
 def close_udmabuf(i: RowNumber, mm: Mm, device: Ref[Device]) -> Result:
     """close() of a udmabuf."""
     with atomic:
