@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from secondsight.devices.device import device_closed, device_opened
 from secondsight.lang import Errno, atomic, require, rule
+from secondsight.linux.device import is_of
 from secondsight.linux.mm_types import Driver, Event, Mm, Subscriber, Va, VaEnd
 from secondsight.linux.mmu_notifier import mmu_notifier_callback
 
@@ -35,9 +36,9 @@ def unsubscribed_when_refused(device: Driver, mm: Mm, error: Errno) -> None:
 
 @atomic
 def is_subscribed(device: Driver, mm: Mm) -> bool:
-    """Whether the driver subscribes to the mm. Interval notifiers are its: a scenario has one device."""
+    """Whether the driver subscribes to the mm."""
     subs = mm.subscriptions
     for i in range(len(subs.itree)):
-        if subs.itree[i] is not None or subs.deferred_list[i] is not None:
+        if is_of(subs.itree[i], device) or is_of(subs.deferred_list[i], device):
             return True
     return any(node.subscription is device and node.hashed for node in subs.nodes)

@@ -10,7 +10,7 @@ from secondsight.lang import Char, Ref, atomic, tracepoint
 from secondsight.linux.mm_types import Driver, Frame, IntervalNotifier, Result, Va
 from secondsight.linux.page_alloc import frame_touch
 
-__all__ = ["device_access", "device_read", "device_write", "invalidation_waits"]
+__all__ = ["device_access", "device_read", "device_write", "invalidation_waits", "is_of"]
 
 
 @tracepoint
@@ -37,19 +37,17 @@ def device_write(device: Driver, va: Va, frame: Frame, value: Char) -> None:
 @atomic
 def invalidation_waits(device: Driver, va: Va) -> bool:
     """For rules: whether an invalidation of `va` is going on that still waits for this driver's `invalidate` to return.
-
-    Subscriptions with callbacks of their own are taken for this driver's.
     """
     mm = device.notifier.mm
     if va in device.notifier.waiting or mm is None:
         return va in device.notifier.waiting
-    return any(waits_for(sub, va) for sub in mm.subscriptions.itree)
+    return any(is_of(sub, device) and sub is not None and va in sub.waiting for sub in mm.subscriptions.itree)
 
 
 @atomic
-def waits_for(sub: Ref[IntervalNotifier], va: Va) -> bool:
-    """Whether an invalidation of `va` waits for a subscription with callbacks of its own."""
+def is_of(sub: Ref[IntervalNotifier], device: Driver) -> bool:
+    """For rules: whether a subscription is the driver's, or does not say whose it is."""
     if sub is None:
         return False
-    drivers = sub.is_the_drivers()
-    return not drivers and va in sub.waiting
+    of = sub.driver()
+    return of is None or of is device

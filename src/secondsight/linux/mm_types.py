@@ -269,13 +269,13 @@ class IntervalNotifier(Subscriber):
     waiting: PageBits
 
     def __init_subclass__(cls) -> None:
-        """Note that a class derived from this one has callbacks of its own: `is_the_drivers`."""
-        if "is_the_drivers" not in cls.__dict__:
-            cls.is_the_drivers = never  # type: ignore[method-assign]
+        """Note that a class derived from this one has callbacks of its own: it may say by `driver` whose it is."""
+        if "driver" not in cls.__dict__:
+            cls.driver = of_nobody  # type: ignore[method-assign]
 
-    def is_the_drivers(self) -> bool:
-        """For rules: whether this is the `notifier` of a `Driver`."""
-        return True
+    def driver(self) -> Ref[Driver]:
+        """For rules: whose subscription this is. None: it does not say; where there are several devices it must."""
+        return container_of(self, Driver, "notifier")
 
     def invalidate(self, rng: Range, cur_seq: Seq) -> bool:
         """mmu_interval_notifier_ops.invalidate: drop what is mirrored of `rng`. False only if `rng` is not blockable."""
@@ -328,9 +328,9 @@ class MmuNotifier(Subscriber):
         """The mm is about to go."""
 
 
-def never(self: IntervalNotifier) -> bool:
-    """`is_the_drivers` of a class with callbacks of its own."""
-    return False
+def of_nobody(self: IntervalNotifier) -> Ref[Driver]:
+    """`driver` of a class that does not say."""
+    return None
 
 
 def always(self: MmuNotifier) -> bool:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import NoReturn
 
 from secondsight.scenario.ops import (
+    MAX_DEVICES,
     MAX_HANDLES,
     MAX_OPS,
     MAX_PAGES,
@@ -80,8 +81,8 @@ class Checker:
             fail("makes a handle and has no name for it" if spec.makes else "makes no handle")
         if op.makes is None or spec.makes is None:
             return None
-        if spec.makes is HandleType.DEVICE and any(h.type is HandleType.DEVICE for h in self.handles.values()):
-            fail("there is a device already", "use one device: a scenario has one so far")
+        if spec.makes is HandleType.DEVICE and sum(h.type is HandleType.DEVICE for h in self.handles.values()) == MAX_DEVICES:
+            fail(f"a scenario has at most {MAX_DEVICES} devices", "split it into several scenarios")
         if op.makes in self.handles:
             fail(f"handle {op.makes} exists already")
         if len(self.handles) == MAX_HANDLES:

@@ -14,6 +14,7 @@ from enum import Enum
 from secondsight.lang.locks import MAX_THREADS
 
 __all__ = [
+    "MAX_DEVICES",
     "MAX_HANDLES",
     "MAX_OPS",
     "MAX_PAGES",
@@ -38,6 +39,7 @@ __all__ = [
 MAX_PAGES = 16  # of one memfd or mapping
 MAX_OPS = 64  # of one scenario
 MAX_HANDLES = 32
+MAX_DEVICES = 4
 MAX_RANGES = 8  # of one list
 
 

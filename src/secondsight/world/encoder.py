@@ -35,7 +35,7 @@ one shape. What is not used of them adds bytes to a state and no states. Only bo
 larger address space (`pages`) has more steps, so it is as large as the scenario's own. With a device a bound of which the scenario
 needs nothing stays 0: which families of operations it has tells shapes apart already.
 """
-_ROWS = ("ops", "handles")
+_ROWS = ("ops", "handles", "devices")
 
 
 class Encoder:
@@ -53,6 +53,7 @@ class Encoder:
         self.pages = 0
         self.rows: dict[str, list[int]] = {name: [] for name in tables.TABLES}
         self.ranges: dict[str, list[int]] = {"handle": [], "is_memfd": [], "page": [], "pages": []}
+        self.devices = [p.op.makes for p in self.places if p.op.declared.makes is HandleType.DEVICE]
         self.opened = {p.op.makes for p in self.places if p.op.kind == "closed_device"}
         for place in self.places:
             made = place.op.declared.makes
@@ -70,6 +71,8 @@ class Encoder:
         row["kind"] = model.number(self.types[file.handle] if isinstance(file, Ref) else None)
         if op.makes is not None:
             row["makes"] = self.numbers[op.makes]
+        if op.declared.makes is HandleType.DEVICE:
+            row["device"] = self.devices.index(op.makes)
         columns: Counter[ArgType] = Counter()
         for name, arg in op.declared.args.items():
             value = op.args[name]
@@ -108,7 +111,9 @@ class Encoder:
             row["needs_at"] = self.numbers[ref.handle]
         elif kind is not ArgType.DEVICE:
             row["needs"] = self.numbers[ref.handle]
-        elif ref.handle in self.opened:
+        else:
+            row["device"] = self.devices.index(ref.handle)
+        if kind is ArgType.DEVICE and ref.handle in self.opened:
             row["makes" if turns == tables.OPENS else "needs_at"] = self.numbers[ref.handle]
 
     def _place_mapping(self, op: Op, pages: int) -> int:
@@ -171,10 +176,11 @@ class Encoder:
                     f"{driver.__name__} has two passes (the bound `finishes`), which Linux {self.release} has not",
                     "ask for --release 7.2, or give the driver `invalidate` alone",
                 )
-            derived |= driver.bounds
+            derived |= {name: number * len(self.devices) for name, number in driver.bounds.items()}
         derived |= {"ops": max(1, len(self.places)), "handles": max(1, len(self.numbers))}
         size = next((s for s in (_DRIVEN if driver is not None else _SIZES) if all(derived[n] <= s[n] for n in s)), {})
         rounded = derived | {name: number for name, number in size.items() if derived[name] or driver is None}
+        rounded["devices"] = len(self.devices) if len(self.devices) > 1 else 0
         own = {name: rounded.pop(name) for name in _ROWS}
         return bounds(**(rounded | wanted)) | own
 

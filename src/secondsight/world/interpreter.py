@@ -16,9 +16,12 @@ from secondsight.world.tables import (
     NOT_RUN,
     OPENS,
     SKIPPED,
+    DeviceNumber,
     RowNumber,
     closes,
     counts,
+    device_number,
+    devices,
     handles,
     kind,
     needs,
@@ -59,22 +62,37 @@ def run_final(first: RowNumber, end: RowNumber, mm: Mm, device: Ref[Device]) -> 
             result = run_op(i, mm, device)
             results[i].value = result
     if closes[0] != 0:
+        if len(devices) > 1:
+            for k in range(len(devices)):
+                close_if_open(devices[k].device, mm, k)
+            for k in range(len(devices)):
+                quiet = devices[k].device
+                assert quiet is not None
+                all_quiet(quiet, mm, gone)
+        else:
+            close_if_open(device, mm, 0)
+            assert device is not None
+            all_quiet(device, mm, gone)
+
+
+def close_if_open(device: Ref[Device], mm: Mm, number: DeviceNumber) -> None:
+    """Close a device that is not closed by then."""
+    open_still = is_open(number)
+    if open_still:
         assert device is not None
-        open_still = is_open()
-        if open_still:
-            close_device(device, mm)
-        all_quiet(device, mm, gone)
+        close_device(device, mm)
 
 
 @atomic
-def is_open() -> bool:
-    """Whether the device was opened, if that is an operation, and not closed."""
+def is_open(number: DeviceNumber) -> bool:
+    """Whether a device was opened, if that is an operation, and not closed."""
     for i in range(len(results)):
         if i < len(turns):
-            if turns[i] == OPENS and results[i].value != 0:
-                return False
-            if turns[i] == CLOSES and results[i].value == 0:
-                return False
+            if device_number[i] == number:
+                if turns[i] == OPENS and results[i].value != 0:
+                    return False
+                if turns[i] == CLOSES and results[i].value == 0:
+                    return False
     return True
 
 
@@ -105,4 +123,6 @@ def run_op(i: RowNumber, mm: Mm, device: Ref[Device]) -> Result:
         there = made(i)
         if not there:
             return SKIPPED
+    if len(devices) > 1:
+        return ACTS[kind[i]](i, mm, devices[device_number[i]].device)
     return ACTS[kind[i]](i, mm, device)

@@ -59,7 +59,7 @@ def program(
     release: str | None = None,
     closes: bool = False,
 ) -> Program:
-    """The checked program of a scenario; its device, if it has one, is driven by `driver` (default: the reference mirror).
+    """The checked program of a scenario; its devices, if it has any, are driven by `driver` (default: the reference mirror).
 
     `wanted` raises bounds; `holds`: with hold points, for forced runs; `release`: see `outcomes`; `closes`: when all threads
     have ended the driver is closed, if it is open still, and rules may look at what it holds (`all_quiet`). Raises `LangError`
@@ -70,7 +70,7 @@ def program(
     driver = (driver or Mirror) if scenario.has_device else None
     closes = closes and driver is not None
     waits = bool(scenario.final) or closes or any(p.op.kind == "exit" for p in places)
-    pools: dict[type[Record], int] = {} if driver is None else {driver: 1}
+    pools: dict[type[Record], int] = {} if driver is None else {driver: len(encoder.devices)}
     machine = Machine(encoder.bounds(driver, wanted or {}), pools, encoder.data(waits, closes), encoder.only(driver is not None))
     machine.rules = list(rules)
     alone = not scenario.threads
@@ -78,10 +78,15 @@ def program(
         mem_init()
         proc_caches_init()
         mm = mm_alloc()
-        device = machine.pool(driver).alloc() if driver is not None else None
+        driven = [machine.pool(driver).alloc() for _ in encoder.devices] if driver is not None else []
+        if len(driven) > 1:
+            for i, one in enumerate(driven):
+                tables.devices[i].device = one
+        device = driven[0] if driven else None
         for i, place in enumerate(places):
             if place.section == "setup" and (not alone or on_model(place.op).begins is not None):
-                _set_up(place.op, i, encoder, mm, device)
+                own = driven[encoder.rows["device"][i]] if driven else None
+                _set_up(place.op, i, encoder, mm, own)
         if alone:
             threads = [Thread("main", run_ops, (0, len(places), mm, device, True))]
         else:

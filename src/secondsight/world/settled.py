@@ -85,6 +85,8 @@ class ForcedModel:
         self.program = program(scenario, driver, rules, most | (wanted or {}), holds=True, release=release)
         self.reference = Reference(self.program)
         self.encoder = Encoder(scenario, release)
+        if len(self.encoder.devices) > 1:
+            raise LangError(f"{scenario.name} has {len(self.encoder.devices)} devices; a forced run has one: run it freely")
         self.mm, self.device = self.program.threads[0].arguments[2:4]
         self.places = self.encoder.places
         self.rows = len(self.places)

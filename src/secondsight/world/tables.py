@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Final
 
+from secondsight.devices.device import Device
 from secondsight.lang import Bounds, Record, Ref, const, shared, shared_array
 from secondsight.linux.dax import DevDax
 from secondsight.linux.mm_types import AddressSpace, Count
@@ -11,8 +12,8 @@ from secondsight.linux.shmem import ShmemFile
 from secondsight.linux.udmabuf import Udmabuf
 
 __all__ = [
-    "CLOSES", "DIFFERS", "FIXED", "NOT_RUN", "OPENS", "READ_ONLY", "SEALS_LATE", "SKIPPED", "Handle", "RowNumber", "TABLES",
-    "dax_of", "handles", "memfd_of", "process", "results", "udmabuf_of",
+    "CLOSES", "DIFFERS", "FIXED", "NOT_RUN", "OPENS", "READ_ONLY", "SEALS_LATE", "SKIPPED", "DeviceNumber", "Handle", "RowNumber", "TABLES",
+    "dax_of", "device_number", "devices", "handles", "memfd_of", "process", "results", "udmabuf_of",
 ]  # fmt: skip
 
 NOT_RUN: Final = -127
@@ -33,6 +34,7 @@ OPENS: Final = 1
 CLOSES: Final = 2
 
 RowNumber = Annotated[int, Bounds(0, 64)]
+DeviceNumber = Annotated[int, Bounds(0, 15)]
 
 
 class Outcome(Record):
@@ -49,6 +51,12 @@ class Handle(Record):
     file: Ref[AddressSpace]
 
 
+class DeviceOf(Record):
+    """One of several devices of a scenario."""
+
+    device: Ref[Device]
+
+
 class Process(Record):
     """The scenario's process: `exiting` once it has called exit, `running` threads of it, `others` that are not its own."""
 
@@ -59,6 +67,8 @@ class Process(Record):
 
 results = shared_array(Outcome, "ops")
 handles = shared_array(Handle, "handles")
+devices = shared_array(DeviceOf, "devices")
+"""The devices, where there are several; the bound is 0 where there is one or none: then each thread has it."""
 process = shared(Process)
 
 # One row an operation.
@@ -80,6 +90,8 @@ flags = const("op.flags")
 low = const("op.low")
 """For MAP_FIXED: where the mapping that it maps over begins, and in `high` where it ends."""
 high = const("op.high")
+device_number = const("op.device")
+"""Which of several devices it is about."""
 turns = const("op.turns")
 """Whether it opens the device (`OPENS`) or closes it (`CLOSES`), or 0."""
 range_first = const("op.range_first")
@@ -87,7 +99,7 @@ ranges = const("op.ranges")
 """How many ranges it has, from `range_first` on in the tables below."""
 
 TABLES = (
-    "kind", "address", "pages", "value", "page", "needs", "needs_at", "makes", "flags", "low", "high", "turns", "range_first", "ranges",
+    "kind", "address", "pages", "value", "page", "needs", "needs_at", "makes", "flags", "low", "high", "device", "turns", "range_first", "ranges",
 )  # fmt: skip
 
 range_handle = const("range.handle")

@@ -1,0 +1,94 @@
+"""Two devices on one address space: outcomes, right and wrong drivers, and what a scenario with one does not pay for."""
+
+from __future__ import annotations
+
+import pytest
+
+from secondsight.contract import rules_for
+from secondsight.devices.mirror import Mirror, MirrorWithoutTest
+from secondsight.lang import LangError
+from secondsight.lang.plain import replay
+from secondsight.scenario import Recorder, Scenario, ScenarioError, scenario
+from secondsight.search import Verdict
+from secondsight.search.auto import search
+from secondsight.world.model import outcomes, program
+from secondsight.world.settled import ForcedModel
+
+
+@scenario
+def two_mirrors(s: Recorder) -> None:
+    """One device reads and another writes a page that the process unmaps."""
+    first, second = s.device(), s.device()
+    page = s.mmap(pages=1)
+    s.write(page, "A")
+
+    @s.thread
+    def reader() -> None:
+        first.read(page, into="seen")
+
+    @s.thread
+    def writer() -> None:
+        second.write(page, "B", into="stored")
+
+    @s.thread
+    def cpu() -> None:
+        s.munmap(page)
+
+
+@scenario
+def one_thread_two_devices(s: Recorder) -> None:
+    """What one device stores another loads; one that is closed does neither."""
+    first, second = s.device(), s.device()
+    page = s.mmap(pages=1)
+    s.write(page, "A")
+
+    @s.thread
+    def both() -> None:
+        first.write(page, "B")
+        second.read(page, into="seen")
+        second.close()
+        first.read(page, into="again")
+        second.read(page, into="closed")
+
+
+
+def test_each_operation_is_its_devices() -> None:
+    result, seen = outcomes(one_thread_two_devices)
+    assert result.verdict is Verdict.HOLDS
+    assert seen == {(("again", "B"), ("closed", "-EBADF"), ("seen", "B"))}
+
+
+def test_outcomes_of_two_devices_beside_a_munmap() -> None:
+    result, seen = outcomes(two_mirrors)
+    assert result.verdict is Verdict.HOLDS
+    pairs = {tuple(value for _, value in outcome) for outcome in seen}
+    assert pairs == {("-EFAULT", "-EFAULT"), ("-EFAULT", "ok"), ("A", "-EFAULT"), ("A", "ok"), ("B", "ok")}
+
+
+def test_right_drivers_hold_and_wrong_ones_are_broken_by_either_device() -> None:
+    right = program(two_mirrors, Mirror, [p for r in rules_for(Mirror) for p in r.probes], closes=True)
+    assert search(right).verdict is Verdict.HOLDS
+    wrong = program(two_mirrors, MirrorWithoutTest, [p for r in rules_for(Mirror) for p in r.probes], closes=True)
+    result = search(wrong)
+    assert result.violation is not None and result.violation.rule == "as-if-cpu"
+    steps = replay(wrong, [(s.thread, s.choices) for s in result.violation.trace.steps])
+    assert steps[-1].error is not None
+
+
+def test_a_scenario_is_the_same_when_it_comes_back_from_a_file() -> None:
+    again = Scenario.from_json(two_mirrors.to_json())
+    assert outcomes(again)[1] == outcomes(two_mirrors)[1]
+
+
+def test_there_is_a_most_and_the_error_names_the_line() -> None:
+    with pytest.raises(ScenarioError, match=rf"{__file__}:\d+: device: a scenario has at most 4 devices"):
+
+        @scenario
+        def five(s: Recorder) -> None:
+            for _ in range(5):
+                s.device()
+
+
+def test_forced_runs_have_one_device() -> None:
+    with pytest.raises(LangError, match="two_mirrors has 2 devices; a forced run has one"):
+        ForcedModel(two_mirrors)
