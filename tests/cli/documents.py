@@ -2,7 +2,7 @@
 
 A `console` block holds commands (`$ ...`) and their output, a `pycon` block a session of Python, a `python` block that
 begins with a comment of a file's name is that file. All run in order in one folder that has `examples/` in it. Seconds
-and kernel releases may differ. `docs/hmm-tests.md` and `docs/judges.md` are tables of the program's, written out. `python tests/cli/documents.py
+and kernel releases may differ. `docs/hmm-tests.md`, `docs/judges.md` and `docs/reference.md` are the program's own, written out. `python tests/cli/documents.py
 README.md` writes the present output into a document.
 """
 
@@ -20,6 +20,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from reference import reference
 
 from secondsight.conform.page import page
 from secondsight.kernels.selftest import PROGRAMS
@@ -136,6 +138,9 @@ def _found(here: Here) -> str:
 
 def write(document: Path) -> None:
     """Put the present output into the document."""
+    if document.name == "reference.md":
+        document.write_text(reference())
+        return
     if document.name == "judges.md":
         document.write_text(page())
         return

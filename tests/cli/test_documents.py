@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from documents import HOUSE, hmm_tests, run, same
+from reference import reference
 
 from secondsight.conform.page import page
 from secondsight.kernels import Kernel, KernelError
@@ -39,6 +40,10 @@ def test_the_judges_are_as_in_the_targets_and_every_file_has_one() -> None:
     assert text == page(), "`make docs` writes what is true now"
     files = {path.name for path in (HOUSE / "src/secondsight/linux").glob("*.py")} - {"__init__.py"}
     assert [name for name in sorted(files) if f"| `{name}` |" not in text] == []
+
+
+def test_the_reference_is_what_the_docstrings_say() -> None:
+    assert (HOUSE / "docs" / "reference.md").read_text() == reference(), "`make docs` writes what is true now"
 
 
 @pytest.mark.parametrize(
