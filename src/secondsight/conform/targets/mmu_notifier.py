@@ -219,8 +219,9 @@ class MmuNotifierFile(Target):
             f"conform.{name}": [column[i] for column in columns]
             for i, name in enumerate(("first", "second", "third", "fourth", "fifth"))
         }
+        structures = max((number + 1 for number, kind in enumerate(kinds) if kind[0] >= ASKS_FOR_SECOND), default=1)
         sizes = bounds(
-            pages=PAGES, subscribers=SUBS, mmu_notifiers=NOTIFIERS, finishes=SUBS if second_passes else 0, non_blocks=THREADS
+            pages=PAGES, subscribers=SUBS, mmu_notifiers=NOTIFIERS, finishes=structures if second_passes else 0, non_blocks=THREADS
         )
         machine = Machine(bounds=sizes, pools=pools, data=data)
         with machine:

@@ -128,6 +128,8 @@ def bounded(second_passes: bool) -> Iterator[Configuration]:
     )
     yield Configuration((*NOBODY, BOTH, 1, 0, 1, 0, 0), ((task(Op.EXIT),), (task(Op.UNREGISTER, 1),), (task(Op.UNREGISTER, 0),)))
     yield Configuration((*two, BOTH, 1, 0, 0, 0, 0), ((task(Op.EXIT),), (task(Op.READ, 0),), (task(Op.REMOVE, 1),)))
+    all_deferred = (task(Op.INSERT, 1, 0, 1), task(Op.INSERT, 2, 2, 1), task(Op.INSERT, 3, 1, 1), task(Op.REMOVE, 1))
+    yield Configuration((*one, *SILENT), (all_deferred, (task(Op.REMOVE, 0),), (task(Op.BRACKET, *everything),)))
     never = (ALWAYS_REFUSES, 0, 2, 0, 0, 2, *NOBODY[6:])
     yield Configuration((*never, *SILENT), ((task(Op.EXIT),), (task(Op.READ, 1),)))
     yield Configuration((*never[:3], *NOBODY[3:], *SILENT), ((task(Op.EXIT),), (task(Op.READ, 0),)))
@@ -136,6 +138,8 @@ def bounded(second_passes: bool) -> Iterator[Configuration]:
     if second_passes:
         both = (ASKS_FOR_SECOND, 0, 2, ASKS_FOR_SECOND + REFUSES, 1, 2, 0, 0, 1, *NOBODY[9:])
         yield Configuration((*both, *SILENT), ((task(Op.BRACKET, *everything),), (task(Op.READ, 0),), (task(Op.BRACKET, *low),)))
+        alone = (ASKS_FOR_SECOND, 0, 2, TWO_PASSES + REFUSES, 1, 2, *NOBODY[6:])
+        yield Configuration((*alone, *SILENT), ((task(Op.BRACKET, *everything),), (task(Op.READ, 0),), (task(Op.BRACKET, *try_low),)))
         yield Configuration(
             (*both, *SILENT), ((task(Op.BRACKET, *try_low),), (task(Op.REMOVE, 1),), (task(Op.BRACKET, *everything),))
         )
