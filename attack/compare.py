@@ -178,7 +178,8 @@ def shared_subject(subject: Subject, program: Program, queues: bool) -> Subject:
     if queues == subject.graph.interpreter.queues:
         return replace(subject, program=program)
     graph = explore(Interpreter(subject.description, queues), 4 * STATES)
-    other = Subject(subject.number, subject.description, graph, judge(graph), program, subject.alone)
+    # Its traces have steps into a queue: they are replayed in a program that has queues too.
+    other = Subject(subject.number, subject.description, graph, judge(graph), program, program)
     if graph.whole:
         equal("queues", sorted(subject.judgement.rules), sorted(other.judgement.rules), "with a queue that nobody sees:")
     reference = Reference(program)

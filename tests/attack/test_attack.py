@@ -54,6 +54,15 @@ def test_every_executor_says_what_the_interpreter_says() -> None:
     assert min(tally.kinds.get(kind, 0) for kind in ("holds", "deadlock")) > 0
 
 
+@pytest.mark.skipif(not has_compiler(), reason="no C compiler")
+def test_a_queue_that_only_shared_code_has() -> None:
+    """Alone the writer stands in no queue, for there is one reader; in code shared with a program of two a trace leads into it."""
+    one = [Thread([["do", "write_lock", ["rw"]], ["do", "write_unlock", ["rw"]]]), Thread([["do", "read_lock", ["rw"]], ["wait", is_one(A)], ["do", "read_unlock", ["rw"]]])]
+    two = [Thread([["do", "read_lock", ["rw"]], ["do", "read_unlock", ["rw"]]])] * 2
+    tally = check_batch([Description(World(), threads).copy() for threads in (one, two)], 1, native=True)
+    assert tally.kinds == {"deadlock": 1, "holds": 1, "holds, reduced by merge": 1}
+
+
 @pytest.mark.parametrize("family", FAMILIES)
 def test_the_laws_hold_for_programs_of_a_family(family: str) -> None:
     number = next(i for i in range(9) if len(batch_of(12, i, family)) > 1 and batch_of(12, i)[0].world.interchangeable)
@@ -140,7 +149,7 @@ def test_the_table_says_of_each_mutant_what_became_of_it() -> None:
     caught, same, left = map(int, re.findall(r"mutants: (\d+) caught, (\d+) equivalent, (\d+) not caught", text)[0])
     assert caught + same + left >= 60
     assert left == text.count("**not caught**")
-    assert left <= (caught + same) // 4
+    assert left == 0
     for reason in reasons().values():
         assert len(reason) > 20
 
