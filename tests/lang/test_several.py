@@ -129,7 +129,7 @@ REFUSED = {
     "table.at = both(1)": "x, y = f", "x = gathered(1)[0]": "then its parts", "x = []": "type", "x: List[U8, 3] = table.at": "list|List",
     "x: List[U8, 3] = []\ny = x": "second name", "x: List[U8, 3] = []\ntable.at = x": "list", "x: List[U8, 3] = []\nx.pop()": "append",
     "x: List[U8, 3] = []\nx = 3": "list", "x = 3\nx: List[U8, 3] = []": "elsewhere", "x: List[U8, 3] = [1, 2, 3, 4]": "elements", "x: list[U8] = []": "bound",
-    "x: List[Thing, 3] = [None]": "None", "x: List[U8, 3] = []\ny = total(x)": "argument", "y = total(things)": "array", "x: List[Table, 3] = []\nx.append(things[0])": "wanted",
+    "x: List[Thing, 3] = [None]": "None", "x: List[U8, 3] = []\ny = total(x)": "argument", "y = total(things)": "5 parts", "x: List[Table, 3] = []\nx.append(things[0])": "wanted",
     "with atomic:\n    x = 1\n    x, table.out[x] = 2, both(1)": "several values", "x = 1 if table.at else both(1)": "several|sometimes",
 }  # fmt: skip
 
@@ -164,3 +164,48 @@ def test_a_program_without_them_has_none_of_it() -> None:
     _, _, program, _ = told("table.at = 1")
     assert "SS_RESULTS i" not in Native(program).source.partition("typedef struct")[0].replace("#define SS_RESULTS\n", "")
     assert "part0" not in Reference(program).source
+
+
+CLASSES = """
+class Shape(Record):
+    n: U8
+
+    def sizes(self) -> tuple[U8, U8]:
+        return self.n, 1
+
+    @atomic
+    def listed(self) -> List[U8, 3]:
+        return [self.n]
+
+class Wide(Shape):
+    def sizes(self) -> tuple[U8, U8]:
+        self.n = 7
+        return self.n, 2
+
+    @atomic
+    def listed(self) -> List[U8, 3]:
+        return [1, 2, 3]
+
+class Holder(Record):
+    shape: Ref[Shape]
+
+shapes = shared_array(Shape, 1)
+wides = shared_array(Wide, 1)
+holder = shared(Holder)
+"""
+
+
+def test_a_method_that_is_chosen_when_it_runs() -> None:
+    body = (
+        "holder.shape = wides[0]\nshape = holder.shape\nassert shape is not None\nx, y = shape.sizes()\ntable.out[0] = x\ntable.out[1] = y\n"
+        "some = shape.listed()\ntable.out[2] = len(some)\nshape = shapes[0]\nx, y = shape.sizes()\ntable.out[3] = y"
+    )
+    slow, _, _, out = told(body, more=CLASSES)
+    assert slow.verdict.value == "holds", slow.error or slow.violation
+    assert out[:4] == [7, 2, 3, 1]
+
+
+def test_classes_that_return_different_things_are_refused() -> None:
+    other = CLASSES.replace("    def sizes(self) -> tuple[U8, U8]:\n        self.n = 7\n        return self.n, 2", "    def sizes(self) -> U8:\n        return 2")
+    with pytest.raises(Refused, match="returns"):
+        told("holder.shape = wides[0]\nshape = holder.shape\nassert shape is not None\nx, y = shape.sizes()", more=other)

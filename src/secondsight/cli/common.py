@@ -14,7 +14,6 @@ from rich.console import Console, RenderableType
 from rich.progress import BarColumn, TextColumn
 from rich.progress import Progress as Bar
 
-from secondsight.linux import SMALLEST
 from secondsight.report.columns import WIDTH
 from secondsight.report.tables import plain
 from secondsight.search import Progress, Result, Verdict
@@ -79,8 +78,6 @@ def bounds(given: Iterable[str] | None) -> dict[str, int]:
         name, equals, number = text.partition("=")
         if not equals or not number.isdecimal():
             raise typer.BadParameter(f"--bound {text}: NAME=N is wanted, such as frames=8")
-        if name not in SMALLEST:
-            raise typer.BadParameter(f"--bound {text}: there is no bound {name}; there are {', '.join(SMALLEST)}")
         found[name] = int(number)
     return found
 

@@ -120,8 +120,9 @@ class StatementLowering(SeveralLowering):
                 self.bind_parameter(argument.arg, RefType(self.receiver, nullable=False))
                 continue
             if argument.arg not in hints:
+                overridden = self.overridden(argument.arg)
                 raise self.refuse(
-                    argument, f"parameter {argument.arg} has no annotation", f"{argument.arg}: U8 (or another type)"
+                    argument, f"parameter {argument.arg} has no annotation", f"{argument.arg}: {overridden or 'U8 (or another type)'}"
                 )
             kind = self.type_of(argument, hints[argument.arg])
             if kind is None or isinstance(kind, (RecordType, ArrayType, TupleType)):
@@ -137,6 +138,15 @@ class StatementLowering(SeveralLowering):
                 self.tree, f"a function cannot return {result}", "return an integer, a reference, a Value, a tuple or a List"
             )
         self.function.result = self.group_of(result) if isinstance(result, (ValueType, TupleType, ListType)) else result
+
+    def overridden(self, parameter: str) -> str:
+        """The annotation that a parameter has in the method which this one overrides, as text."""
+        for cls in self.receiver.__mro__[1:] if self.receiver is not None else ():
+            method = vars(cls).get(self.tree.name)
+            annotation = getattr(method, "__annotations__", {}).get(parameter)
+            if annotation is not None:
+                return annotation if isinstance(annotation, str) else getattr(annotation, "__name__", str(annotation))
+        return ""
 
     def _body(self, out: list[ir.Stmt]) -> None:
         """Lower the body. Every local must have a value wherever it is read; what is outside the language before that comes first."""
@@ -449,7 +459,9 @@ class StatementLowering(SeveralLowering):
         except Exception:
             return f"{name}: U8 = 0"
         if isinstance(kind, ArrayType):
-            return f"an Array is in a record; on the stack, {name}: List[{kind.element}, {kind.size!r}] = []"
+            element = annotation.slice.elts[0] if isinstance(annotation, ast.Subscript) and isinstance(annotation.slice, ast.Tuple) else None
+            text = "T" if element is None else ast.unparse(element)
+            return f"an Array is in a record; on the stack, {name}: List[{text}, {kind.size!r}] = []"
         value = "[]" if isinstance(kind, ListType) else "None" if isinstance(kind, RefType) else "0"
         return f"{name}: {ast.unparse(annotation)} = {value}"
 

@@ -6,7 +6,8 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from secondsight.devices.device import Device
-from secondsight.linux import LARGEST, bounds
+from secondsight.lang.named import bounds_named_by
+from secondsight.linux import LARGEST, SMALLEST, bounds
 from secondsight.linux.releases import differs
 from secondsight.scenario.data import Place, Scenario, Thread
 from secondsight.scenario.ops import SEALS, ArgType, HandleType, Op, Ref, ScenarioError, Value
@@ -176,13 +177,17 @@ class Encoder:
                     f"{driver.__name__} has two passes (the bound `finishes`), which Linux {self.release} has not",
                     "ask for --release 7.2, or give the driver `invalidate` alone",
                 )
-            derived |= {name: number * len(self.devices) for name, number in driver.bounds.items()}
+            own_names = {name: 1 for name in bounds_named_by(driver) if name not in SMALLEST}
+            derived |= own_names | {n: k * len(self.devices) if n in SMALLEST else k for n, k in driver.bounds.items()}
         derived |= {"ops": max(1, len(self.places)), "handles": max(1, len(self.numbers))}
         size = next((s for s in (_DRIVEN if driver is not None else _SIZES) if all(derived[n] <= s[n] for n in s)), {})
         rounded = derived | {name: number for name, number in size.items() if derived[name] or driver is None}
         rounded["devices"] = len(self.devices) if len(self.devices) > 1 else 0
         own = {name: rounded.pop(name) for name in _ROWS}
-        return bounds(**(rounded | wanted)) | own
+        if driver is not None:
+            own |= {name: (rounded | wanted)[name] for name in bounds_named_by(driver) if name in rounded and name not in SMALLEST}
+        machinery = {name: number for name, number in (rounded | wanted).items() if name not in own}
+        return bounds(**machinery) | own
 
     def _splits(self, place: Place) -> bool:
         """Whether an operation takes only a part of a mapping away: then a vma is split, or two are."""

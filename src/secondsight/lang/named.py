@@ -1,0 +1,50 @@
+"""The names of bounds that a class's own state has: arrays of its module and of its records whose size is a name."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from types import ModuleType
+from typing import Any
+
+from secondsight.lang.modules import is_ours
+from secondsight.lang.records import Record, _SharedArray, _SharedRecord
+from secondsight.lang.types import ArrayType, ListType, RecordType, SizedInt
+
+__all__ = ["bounds_named_by"]
+
+
+def bounds_named_by(cls: type[Record]) -> list[str]:
+    """The names of all bounds of arrays that a user's record class has, or that its modules and what they import declare."""
+    names: dict[str, None] = {}
+    seen: set[Any] = set()
+
+    def visit(kind: Any) -> None:
+        size = kind.size if isinstance(kind, (ArrayType, ListType, SizedInt)) else None
+        if isinstance(size, str):
+            names[size] = None
+        if isinstance(kind, (ArrayType, ListType)):
+            visit(kind.element)
+        elif isinstance(kind, RecordType) and kind.record not in seen:
+            seen.add(kind.record)
+            for inner in kind.record.fields().values():
+                visit(inner)
+
+    visit(RecordType(cls))
+    for value in _values({c.__module__ for c in cls.__mro__ if not is_ours(c.__module__)}):
+        if isinstance(value, (_SharedArray, _SharedRecord)):
+            visit(object.__getattribute__(value, "_shared").kind)
+    return list(names)
+
+
+def _values(modules: set[str]) -> Iterator[Any]:
+    """What users' modules have under their names, and the users' modules among that."""
+    known = [sys.modules[name] for name in sorted(modules) if name in sys.modules]
+    for module in known:
+        for value in list(vars(module).values()):
+            if isinstance(value, ModuleType):
+                is_theirs = not is_ours(value.__name__) and hasattr(value, "__file__")
+                if is_theirs and value not in known and any(isinstance(v, (_SharedArray, _SharedRecord)) for v in list(vars(value).values())):
+                    known.append(value)
+            else:
+                yield value
