@@ -21,8 +21,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from secondsight.agree.selftest import PROGRAMS
 from secondsight.conform.page import page
-from secondsight.kernels.selftest import PROGRAMS
 from secondsight.kernels.selftest_table import TABLE, Here
 
 HOUSE = Path(__file__).parent.parent.parent
