@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from secondsight.cli import check, settle
-from secondsight.cli.common import HOLDS
+from secondsight.cli.common import HOLDS, parts
 from secondsight.lang import LangError
 from secondsight.lang.debug import stop_at
 from secondsight.lang.plain import Disagreement
