@@ -9,7 +9,7 @@ SOURCE = Path(__file__).parent.parent / "src" / "secondsight"
 ORDER = ["lang", "scenario", "search", "linux", "devices", "world", "contract", "kernels", "conform", "agree", "cases", "report", "machine", "cli"]
 """From the foundation up. `search` knows `lang` alone; `report` renders results and traces of anything above it."""
 
-ALSO_FORBIDDEN = {("linux", "search"), ("kernels", "contract")}
+ALSO_FORBIDDEN = {("linux", "search"), ("kernels", "contract"), ("kernels", "world"), ("linux", "scenario"), ("search", "scenario")}
 
 
 def imports(path: Path) -> set[str]:

@@ -9,8 +9,7 @@ import pytest
 from secondsight.agree.forced import HAS_A_VMA_LOCK, Plan, both_told, judge_forced, plan_of, replanned
 from secondsight.agree.generate import scenario_of
 from secondsight.devices.mirror import Mirror
-from secondsight.kernels.jobs import Differs
-from secondsight.kernels.jobs import Forced as Run
+from secondsight.kernels.jobs import Differs, ForcedRun
 from secondsight.scenario import Recorder, Scenario, scenario
 from secondsight.world.forced import Schedule, Step, random_schedule
 
@@ -21,12 +20,12 @@ def plan(number: int) -> Plan:
     return found
 
 
-def as_run(found: Plan) -> Run:
+def as_run(found: Plan) -> ForcedRun:
     """The run that the model expects, as a kernel would answer it."""
     (expected,) = found.expected
     assert found.schedule is not None
     late = expected.late
-    return Run("x", len(found.schedule.steps), None, expected.outcome, expected.retries, expected.probe, late)
+    return ForcedRun(expected.outcome, expected.retries, expected.probe, late, "x", len(found.schedule.steps))
 
 
 def verdict_of(made: Scenario, steps: dict[str, str], seen: str, release: str | None = None) -> str:
@@ -36,7 +35,7 @@ def verdict_of(made: Scenario, steps: dict[str, str], seen: str, release: str | 
     wanted = tuple(Step(thread, {thread: place}) for thread, place in steps.items())
     found = replace(found, schedule=replace(found.schedule, steps=wanted))
     thread, place = list(steps.items())[-1]
-    verdict = judge_forced(found, Run(made.name, 1, Differs(len(steps) - 1, thread, place, seen), (), (), ()))
+    verdict = judge_forced(found, ForcedRun((), (), (), (), made.name, 1, Differs(len(steps) - 1, thread, place, seen)))
     return ELSEWHERE if verdict.startswith(ELSEWHERE) else verdict
 
 

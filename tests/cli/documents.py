@@ -23,8 +23,8 @@ from typing import Any
 
 from reference import reference
 
+from secondsight.agree.selftest import PROGRAMS
 from secondsight.conform.page import page
-from secondsight.kernels.selftest import PROGRAMS
 from secondsight.kernels.selftest_table import TABLE, Here
 
 HOUSE = Path(__file__).parent.parent.parent

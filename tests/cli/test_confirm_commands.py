@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 from cli_world import HOUSE, WITHOUT_TEST, secondsight
 
+from secondsight.agree.confirm import Confirmation, Confirmed
 from secondsight.cases import TABLES, Question
 from secondsight.cases.thread_2019_hmm import scenario_of
 from secondsight.cases.udmabuf_on_kernel import PINNED
 from secondsight.cli.confirming import confirmation_json, question_of_file
-from secondsight.kernels.confirm import Confirmation, Confirmed
 from secondsight.lang.errors import LangError
 from secondsight.report.tables import decision_table, plain
 from secondsight.scenario import ScenarioError

@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from secondsight.agree.confirm import Confirmed, confirm
 from secondsight.cases import TABLES, Question
 from secondsight.cases.thread_2019_hmm import DRIVERS, scenario_of
 from secondsight.cases.udmabuf_on_kernel import PINNED
 from secondsight.cli import app
 from secondsight.devices import mirror
 from secondsight.kernels import VM
-from secondsight.kernels.confirm import Confirmed, confirm
 from secondsight.lang.reference import Reference
 from secondsight.search import Violation, breadth_first
 from secondsight.world.forced import Schedule, run_forced
@@ -77,7 +77,7 @@ def test_a_value_that_is_not_as_the_model_says_is_refuted(vm: VM, monkeypatch: p
     question = question_of("2023-07-udmabuf", "pinned", "reads new data")
     (left,) = run_forced(question.schedule)
     wrong = replace(left, outcome=(("importer", "c"), ("memfd", "c")))
-    monkeypatch.setattr("secondsight.kernels.confirm.run_forced", lambda *_: frozenset({wrong}))
+    monkeypatch.setattr("secondsight.agree.confirm.run_forced", lambda *_: frozenset({wrong}))
     found = confirm(vm, question.schedule)
     assert (found.verdict, found.why) == (Confirmed.REFUTED, "importer is b; the model says c")
 

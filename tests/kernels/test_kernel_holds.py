@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 
 from secondsight.agree import forced
+from secondsight.agree.confirm import Confirmed, confirm
 from secondsight.agree.generate import scenario_of
 from secondsight.cases import Question
 from secondsight.cli import confirming
 from secondsight.contract import driver_program, load_drivers, rules_for
 from secondsight.devices.mirror import Mirror
 from secondsight.kernels import VM, Kernel, KernelError
-from secondsight.kernels.confirm import Confirmed, confirm
 from secondsight.lang.reference import Reference
 from secondsight.scenario import Recorder
 from secondsight.scenario.holds import HOLDS, INSIDE, USUAL
@@ -218,12 +218,12 @@ def test_a_wrong_prediction_is_refuted_where_a_hold_inside_the_kernel_decides(
     thread = next(iter(case.then))
     elsewhere = "read_begun" if case.then[thread] != "read_begun" else "blocked"
     steps = [replace(s, then={**s.then, thread: elsewhere}) if i == case.key else s for i, s in enumerate(schedule.steps)]
-    monkeypatch.setattr("secondsight.kernels.confirm.run_forced", lambda *_: expected)
+    monkeypatch.setattr("secondsight.agree.confirm.run_forced", lambda *_: expected)
     found = confirm(module_vm, replace(schedule, steps=tuple(steps)))
     assert found.verdict is Confirmed.REFUTED
     assert f"after step {case.key + 1} of {len(steps)}" in found.why and f"the model says held at {elsewhere}" in found.why
     wrong = frozenset(replace(one, outcome=tuple((name, "x") for name, _ in one.outcome)) for one in expected)
-    monkeypatch.setattr("secondsight.kernels.confirm.run_forced", lambda *_: wrong)
+    monkeypatch.setattr("secondsight.agree.confirm.run_forced", lambda *_: wrong)
     found = confirm(module_vm, schedule)
     assert found.verdict is Confirmed.REFUTED and "the model says x" in found.why
 

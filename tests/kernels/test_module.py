@@ -16,7 +16,7 @@ from secondsight.devices.mirror import (
     MirrorTestsBeforeLock,
     MirrorWithoutTest,
 )
-from secondsight.kernels import VM, Died, Forced, Job, Kernel, KernelError, Observation, boot, variant_of
+from secondsight.kernels import VM, Died, ForcedRun, Job, Kernel, KernelError, Observation, boot, variant_of
 from secondsight.kernels.c_tables import points_header
 from secondsight.kernels.encode import Steps, encode, encode_steps, pages_of
 from secondsight.kernels.initramfs import initramfs
@@ -108,13 +108,13 @@ def vm(module_vm: VM) -> VM:
     return module_vm
 
 
-def forced_times(vm: VM, recorded: Scenario, steps: Steps, driver: type[Device] | None, times: int) -> Forced:
+def forced_times(vm: VM, recorded: Scenario, steps: Steps, driver: type[Device] | None, times: int) -> ForcedRun:
     """The one answer that all of so many forced runs give."""
     answers = Counter(vm.batch([Job(recorded, steps=steps, driver=driver)] * times))
     assert answers.total() == times
     assert len(answers) == 1, answers
     (answer,) = answers
-    assert isinstance(answer, Forced)
+    assert isinstance(answer, ForcedRun)
     assert answer.differs is None
     assert answer.settled == len(steps)
     assert answer.timed_out == 0
@@ -262,8 +262,8 @@ def test_a_hold_inside_an_unmodified_kernel_function(vm: VM) -> None:
         Job(punched, steps=start, points=("op", "accessing", "__mmu_notifier_invalidate_range_end:enter")),
     ]
     right, other = vm.batch(jobs)
-    assert isinstance(right, Forced)
-    assert isinstance(other, Forced)
+    assert isinstance(right, ForcedRun)
+    assert isinstance(other, ForcedRun)
     assert right.differs is None
     assert dict(right.outcome) == {"seen": "B"}
     assert right.retries[-1] == 2
@@ -459,7 +459,7 @@ def test_a_guest_that_dies_costs_one_job(kernel_6_12: Kernel) -> None:
     assert died.scenario == "last"
     assert "panicked while running last" in died.reason
     assert "Kernel panic" in died.console
-    assert isinstance(before, Forced)
+    assert isinstance(before, ForcedRun)
     assert before.differs is None
     assert after == before
     assert isinstance(observed, Observation)

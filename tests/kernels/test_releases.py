@@ -13,9 +13,9 @@ import pytest
 from test_confirm import question_of
 from test_module import NO_TEST, RIGHT, forced_times, remap
 
+from secondsight.agree.confirm import Confirmed, confirm
 from secondsight.devices.mirror import MirrorWithoutTest
 from secondsight.kernels import VM, Kernel, KernelError, boot, build_module
-from secondsight.kernels.confirm import Confirmed, confirm
 from secondsight.kernels.initramfs import agent
 from secondsight.kernels.qemu import QEMU
 from secondsight.kernels.real_device import built_for, needs_module

@@ -14,12 +14,12 @@ from typing import Any
 import pytest
 import typer
 
+from secondsight.agree.selftest import PROGRAMS, Ours, Report, our_scenarios, run_in, selftest
 from secondsight.cli.kernel import selftests
 from secondsight.kernels import Kernel, KernelError, Observation, boot
 from secondsight.kernels.catalog import selftest_sources
 from secondsight.kernels.initramfs import compiler
 from secondsight.kernels.qemu import QEMU, Guest
-from secondsight.kernels.selftest import PROGRAMS, Ours, Report, our_scenarios, run_in, selftest
 from secondsight.kernels.selftest_table import TABLE, here
 from secondsight.kernels.tap import Verdict, verdicts
 from secondsight.scenario import Outcome, load_expected, load_scenarios

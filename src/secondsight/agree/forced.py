@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from secondsight.agree.compare import difference
 from secondsight.agree.draw import Draw, Seeded, choice
 from secondsight.devices.device import Device
 from secondsight.devices.mirror import (
@@ -18,11 +19,10 @@ from secondsight.devices.mirror import (
     MirrorTestsBeforeLock,
     MirrorWithoutTest,
 )
-from secondsight.kernels.jobs import Differs
-from secondsight.kernels.jobs import Forced as Run
+from secondsight.kernels.jobs import Differs, ForcedRun
 from secondsight.lang import LangError
 from secondsight.linux.releases import version_of
-from secondsight.scenario import Outcome, Scenario, show_value
+from secondsight.scenario import OPS, Outcome, Scenario
 from secondsight.scenario.schedule import BLOCKED, ENDED
 from secondsight.world.forced import CannotForce, Forced, Schedule, Step, random_schedule, run_forced
 
@@ -71,15 +71,12 @@ def replanned(scenario: Scenario, driver: type[Device], again: int, release: str
 HAS_A_VMA_LOCK = "a fault beside one that changes mappings does not wait: the kernel locks the vma alone, the model the whole mm"
 """Not compared, for the run has left its schedule, and said in the README: per-vma locks are left out."""
 NOT_COMPARED = (HAS_A_VMA_LOCK,)
-_WRITERS = ("mmap", "munmap")
-_FAULTS = ("read", "write")
 
 
-def judge_forced(plan: Plan, got: Run) -> str:
+def judge_forced(plan: Plan, got: ForcedRun) -> str:
     """Where a forced run on a kernel is not what the model left behind under the schedule: its signature; "" where it is.
 
-    Compared are where every thread settled after each step, every result, how often each operation of the threads began a
-    fault, what the device's table has in the end, and what was touched late.
+    Compared are where every thread settled after each step, and what is left behind (`compare`).
     """
     if got.timed_out:
         return "a hold was given up"
@@ -87,8 +84,8 @@ def judge_forced(plan: Plan, got: Run) -> str:
         if _has_a_vma_lock(plan, got.differs):
             return HAS_A_VMA_LOCK
         return f"a thread settles elsewhere: model {_kind(got.differs.expected)}, kernel {_kind(got.differs.got)}"
-    parts = [_differing(plan, expected, got) for expected in plan.expected]
-    return "" if "" in parts else min(parts, key=len)
+    found = [difference(plan.scenario, expected, got) for expected in plan.expected]
+    return min(("" if one is None else one.signature for one in found), key=len)
 
 
 def _has_a_vma_lock(plan: Plan, differs: Differs) -> bool:
@@ -100,9 +97,12 @@ def _has_a_vma_lock(plan: Plan, differs: Differs) -> bool:
     last = {name: place for step in steps for name, place in step.then.items()}
     inside = [name for name, place in last.items() if name != differs.thread and place != ENDED and not place.startswith("op:")]
     others = [_operation(plan, steps, name) for name in inside]
-    beside = (*_FAULTS, "madvise_dontneed") if _madvise_locks_the_vma(plan.release) else _FAULTS
-    waits_for = dict.fromkeys(beside, _WRITERS) | {"mmap": beside, "munmap": beside}
-    return any(other in waits_for.get(_operation(plan, steps, differs.thread), ()) for other in others)
+    remap = {op.name for op in OPS.values() if op.remaps}
+    beside = {op.name for op in OPS.values() if op.faults}
+    beside |= {"madvise_dontneed"} if _madvise_locks_the_vma(plan.release) else set()
+    mine = _operation(plan, steps, differs.thread)
+    waits_for = remap if mine in beside else beside if mine in remap else set()
+    return any(other in waits_for for other in others)
 
 
 def _madvise_locks_the_vma(release: str | None) -> bool:
@@ -126,37 +126,10 @@ def _kind(where: str) -> str:
     return where.partition(":")[0] if where.startswith("op:") else where
 
 
-def _differing(plan: Plan, expected: Forced, got: Run) -> str:
-    """The first thing in which a run is not the expected one; "" if there is none."""
-    places = list(plan.scenario.places())
-    says, seen = dict(expected.outcome), dict(got.outcome)
-    for place in places:
-        if says.get(place.name) != seen.get(place.name):
-            return f"{place.op.kind}: model {_value(says.get(place.name))}, kernel {_value(seen.get(place.name))}"
-    if says != seen:
-        return f"the process: kernel {seen.get('process')}"
-    for place, wanted, found in zip(places, expected.retries, got.retries, strict=False):
-        if place.section != "setup" and wanted != found:
-            return f"{place.op.kind}: model {wanted} fault rounds, kernel {found}"
-    if expected.probe != got.probe:
-        wrong = [(a, b) for a, b in zip(expected.probe, got.probe, strict=False) if a != b]
-        return "the device's table: " + (f"model {wrong[0][0]}, kernel {wrong[0][1]}" if wrong else "of another size")
-    late = [(a, b) for p, a, b in zip(places, expected.late, got.late, strict=False) if p.section != "setup" and a != b]
-    return f"late use: model {late[0][0] or 'none at all'}, kernel {late[0][1] or 'none at all'}" if late else ""
-
-
-def _value(value: str | None) -> str:
-    if value is None:
-        return "ok"
-    shown = show_value(value)
-    return "a value" if len(shown) == 1 and shown != "0" else shown
-
-
-def both_told(plan: Plan, got: Run) -> str:
+def both_told(plan: Plan, got: ForcedRun) -> str:
     """The plan and both answers, in words."""
-    told = Forced(got.outcome, got.retries, got.probe, got.late)
     where = f"; step {got.differs.step + 1}: {got.differs.thread} at {got.differs.got}" if got.differs else ""
-    lines = [str(plan), f"kernel: {told}{where}", *(f"model:  {expected}" for expected in sorted(plan.expected, key=str)[:4])]
+    lines = [str(plan), f"kernel: {got}{where}", *(f"model:  {expected}" for expected in sorted(plan.expected, key=str)[:4])]
     return "\n".join(lines)
 
 

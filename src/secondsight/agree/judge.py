@@ -14,9 +14,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from secondsight.agree.compare import kind_of_value
 from secondsight.agree.store import AGREES, DISAGREES, NO_VERDICT, REFUSED
 from secondsight.lang import LangError
-from secondsight.scenario import Outcome, Scenario, show_outcome, show_value
+from secondsight.scenario import Outcome, Scenario, show_outcome
 from secondsight.scenario.data import ZERO
 from secondsight.search import Limits, Verdict
 from secondsight.world.model import only_outcome, outcomes
@@ -113,12 +114,4 @@ def signature_of(scenario: Scenario, answer: Answer, outcome: Outcome) -> str:
     first = next((place for place in scenario.places() if place.name in names), None)
     name = first.name if first else "process"
     what = first.op.kind if first else "the process"
-    return f"{what}: model {_word(says.get(name))}, kernel {_word(seen.get(name))}"
-
-
-def _word(value: str | None) -> str:
-    """A value in a signature: any page's contents count as the same."""
-    if value is None:
-        return "ok"
-    shown = show_value(value)
-    return "a value" if len(shown) == 1 and shown != "0" else shown
+    return f"{what}: model {kind_of_value(says.get(name))}, kernel {kind_of_value(seen.get(name))}"

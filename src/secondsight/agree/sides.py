@@ -9,7 +9,7 @@ from types import TracebackType
 from secondsight.agree.forced import Plan
 from secondsight.agree.shrink import without
 from secondsight.kernels import Kernel, boot
-from secondsight.kernels.jobs import Died, Forced, Job, Observation
+from secondsight.kernels.jobs import Died, ForcedRun, Job, Observation
 from secondsight.kernels.run import VM
 from secondsight.scenario import Outcome, Scenario
 
@@ -24,7 +24,7 @@ class Seen:
     and why; then its console."""
 
     outcomes: dict[Outcome, int]
-    forced: Forced | None = None
+    forced: ForcedRun | None = None
     died: str = ""
     console: str = ""
 

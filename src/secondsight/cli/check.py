@@ -30,8 +30,8 @@ from secondsight.scenario import ScenarioError
 from secondsight.search import Progress, Verdict, Violation
 
 if TYPE_CHECKING:
+    from secondsight.agree.confirm import Confirmation
     from secondsight.contract import Checked, Rests
-    from secondsight.kernels.confirm import Confirmation
 
 __all__ = ["check", "program_of"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from types import TracebackType
 from typing import Any
 
@@ -20,7 +20,7 @@ from secondsight.search import Progress, Result, Verdict
 
 __all__ = [
     "BAD_INPUT", "BROKEN", "EXIT_CODES", "HOLDS", "INTERRUPTED", "NOT_FINISHED", "OUR_FAULT",
-    "Running", "bounds", "exit_code", "out", "search_progress", "show", "warn", "write_json",
+    "Running", "bounds", "exit_code", "out", "parts", "search_progress", "show", "warn", "write_json",
 ]  # fmt: skip
 
 HOLDS, BROKEN, BAD_INPUT, NOT_FINISHED, OUR_FAULT, INTERRUPTED = 0, 1, 2, 3, 70, 130
@@ -121,3 +121,12 @@ def search_progress(label: str, progress: Progress) -> str:
         f"{label}: {progress.states:,} states, {rate:,.0f}/s, frontier {progress.frontier:,}, "
         f"depth {progress.depth}, {progress.seconds:.0f} s"
     )
+
+
+def parts(data: Any, kind: str) -> Iterator[Any]:
+    """Every part of a JSON document that is of a kind: traces, schedules."""
+    if isinstance(data, dict) and data.get("kind") == kind:
+        yield data
+    elif isinstance(data, dict | list):
+        for item in data.values() if isinstance(data, dict) else data:
+            yield from parts(item, kind)

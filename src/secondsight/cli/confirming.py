@@ -8,12 +8,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from secondsight.agree.confirm import Confirmation, Confirmed, confirm
 from secondsight.cases import TABLES, Question
-from secondsight.cli.common import Running, show
+from secondsight.cli.common import Running, parts, show
 from secondsight.cli.kernel import find_kernel
 from secondsight.devices.device import Device
 from secondsight.kernels import Kernel, KernelError, boot
-from secondsight.kernels.confirm import Confirmation, Confirmed, confirm
 from secondsight.kernels.real_device import VARIANTS
 from secondsight.lang import LangError
 from secondsight.report import trace_from_json
@@ -105,7 +105,7 @@ def question_of_file(path: Path, drivers: Callable[[], Iterable[type[Device]]]) 
         raise ScenarioError(f"cannot be read as JSON: {error}", "give a schedule, or a trace that --json wrote", (str(path), 0)) from error
     if isinstance(data, dict) and data.get("kind") == "schedule":
         return _saved_schedule(path, data, drivers)
-    traces = [trace_from_json(part) for part in _parts(data, "trace")]
+    traces = [trace_from_json(part) for part in parts(data, "trace")]
     if not traces:
         raise ScenarioError("has neither a schedule nor a trace", "give a schedule, or a trace that --json wrote", (str(path), 0))
     made_by, _, violation = min(traces, key=lambda trace: len(trace[2].trace))
@@ -130,15 +130,6 @@ def _saved_schedule(path: Path, data: Any, drivers: Callable[[], Iterable[type[D
             (str(path), 0),
         )
     return Question(schedule, known[schedule.driver])
-
-
-def _parts(data: Any, kind: str) -> Iterator[Any]:
-    """Every part of a document that is of a kind."""
-    if isinstance(data, dict) and data.get("kind") == kind:
-        yield data
-    elif isinstance(data, dict | list):
-        for item in data.values() if isinstance(data, dict) else data:
-            yield from _parts(item, kind)
 
 
 def _of_trace(made_by: dict[str, Any], violation: Violation) -> Question | CannotForce:

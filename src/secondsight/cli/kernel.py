@@ -12,10 +12,10 @@ import typer
 from rich import box
 from rich.table import Table
 
+from secondsight.agree.selftest import AGREES, DIFFERS, Report, selftest
 from secondsight.cli.common import BAD_INPUT, BROKEN, EXIT_CODES, HOLDS, Running, show, warn, write_json
 from secondsight.kernels import BUILDABLE, GETTABLE, HOST, Kernel, KernelError, build, get
 from secondsight.kernels.ability import ABILITIES, abilities
-from secondsight.kernels.selftest import AGREES, DIFFERS, Report, selftest
 from secondsight.kernels.selftest_table import UNKNOWN, here
 from secondsight.kernels.tap import FAIL, Verdict
 from secondsight.report import SCHEMA

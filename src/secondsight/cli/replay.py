@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from secondsight.cli import check, settle
-from secondsight.cli.common import HOLDS
+from secondsight.cli.common import HOLDS, parts
 from secondsight.lang import LangError
 from secondsight.lang.debug import stop_at
 from secondsight.lang.plain import Disagreement
@@ -28,7 +27,7 @@ def replay(
     """Run a saved trace again (of several, the shortest): your own Python functions, step by step; every state is compared.
 
     The numbers at the left are those of the steps, for --pdb."""
-    traces = [trace_from_json(data) for data in _traces_in(_read(file))]
+    traces = [trace_from_json(data) for data in parts(_read(file), "trace")]
     if not traces:
         raise LangError(f"{file} has no trace: nothing in it is broken")
     made_by, names, violation = min(traces, key=lambda trace: len(trace[2].trace))
@@ -50,15 +49,6 @@ def _read(file: Path) -> Any:
         return json.loads(file.read_text())
     except (UnicodeDecodeError, json.JSONDecodeError) as error:
         raise LangError(f"{file} is not JSON: {error}") from None
-
-
-def _traces_in(data: Any) -> Iterator[Any]:
-    """Every trace in a document."""
-    if isinstance(data, dict) and data.get("kind") == "trace":
-        yield data
-    elif isinstance(data, dict | list):
-        for item in data.values() if isinstance(data, dict) else data:
-            yield from _traces_in(item)
 
 
 def _program(made_by: dict[str, Any]) -> tuple[str, Program]:

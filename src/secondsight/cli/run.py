@@ -13,6 +13,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from secondsight.agree.confirm import Confirmed
 from secondsight.cases import Question
 from secondsight.cli.common import BROKEN, HOLDS, NOT_FINISHED, Running, exit_code, search_progress, show, write_json
 from secondsight.cli.confirming import asking, confirmation_json, question_of_file, show_confirmation
@@ -20,7 +21,6 @@ from secondsight.cli.kernel import find_kernel
 from secondsight.cli.searching import Searching, notes, searches, told
 from secondsight.devices.device import Device
 from secondsight.kernels import Kernel, KernelError, Observation, boot
-from secondsight.kernels.confirm import Confirmed
 from secondsight.kernels.real_device import needs_module
 from secondsight.lang import LangError
 from secondsight.linux.releases import version_of

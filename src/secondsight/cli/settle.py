@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.padding import Padding
 
+from secondsight.agree.confirm import Confirmation, Confirmed
 from secondsight.cli.common import BROKEN, INTERRUPTED, Running, exit_code, show, write_json
 from secondsight.cli.confirming import CONFIRM_HELP, asking, confirmation_json, could_be_asked, show_confirmation
 from secondsight.cli.searching import Searching, notes, searches, told
 from secondsight.kernels import KernelError
-from secondsight.kernels.confirm import Confirmation, Confirmed
 from secondsight.lang import LangError
 from secondsight.lang.program import Program
 from secondsight.report import SCHEMA, mail, result_to_json, trace_to_json

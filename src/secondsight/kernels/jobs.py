@@ -1,14 +1,14 @@
 """What a booted kernel is asked, one scenario after another, and what it answers.
 
 A `Job` is a scenario and how to run it: so many times with pauses drawn from a seed, or once, forced, by a schedule. Its
-answer is an `Observation`, a `Forced`, or `Died`: the guest did, meanwhile.
+answer is an `Observation`, a `ForcedRun`, or `Died`: the guest did, meanwhile.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from secondsight.devices.device import Device
@@ -17,8 +17,9 @@ from secondsight.kernels.errors import KernelError
 from secondsight.kernels.real_device import variant_of
 from secondsight.scenario.data import Outcome, Scenario, collect, freeze
 from secondsight.scenario.holds import USUAL, Where, hold
+from secondsight.scenario.schedule import LATE, Forced
 
-__all__ = ["Answer", "Died", "Differs", "Forced", "Job", "Observation", "outcome_of"]
+__all__ = ["Answer", "Died", "Differs", "ForcedRun", "Job", "Observation", "outcome_of"]
 
 MOST_RUNS = 250  # in one request: the agent's limit
 
@@ -81,22 +82,13 @@ class Differs:
 
 
 @dataclass(frozen=True)
-class Forced:
-    """A forced run. `settled` steps went as the schedule says; `differs` None: all of them.
+class ForcedRun(Forced):
+    """A forced run of the scenario of that name, with what it left behind. `settled` steps went as the schedule says; `differs` None:
+    all of them. `timed_out`: holds that were given up; then this run is no result."""
 
-    `retries`: for each operation how often its device's fault handler began. `late`: for each operation what a late
-    dereference touched (`same`, `other`, `none`; "" for no such touch). `probe`: for each page of the scenario what the device's
-    table had in the end: `none`, `same` (the CPU's frame) or `other`, with `+w` when the device may write. `timed_out`: holds
-    that were given up; then this run is no result.
-    """
-
-    scenario: str
-    settled: int
-    differs: Differs | None
-    outcome: Outcome
-    retries: tuple[int, ...]
-    probe: tuple[str, ...]
-    late: tuple[str, ...] = field(default=())
+    scenario: str = ""
+    settled: int = 0
+    differs: Differs | None = None
     timed_out: int = 0
 
 
@@ -109,7 +101,7 @@ class Died:
     console: str
 
 
-Answer = Observation | Forced | Died
+Answer = Observation | ForcedRun | Died
 
 
 def outcome_of(scenario: Scenario, answer: dict[str, Any]) -> Outcome:
@@ -122,23 +114,15 @@ def outcome_of(scenario: Scenario, answer: dict[str, Any]) -> Outcome:
     return freeze(outcome)
 
 
-def forced_of(scenario: Scenario, answer: dict[str, Any]) -> Forced:
+def forced_of(scenario: Scenario, answer: dict[str, Any]) -> ForcedRun:
     """A forced run, from the agent's answer."""
     what, differs = answer["forced"], None
     if found := what["differs"]:
         thread = scenario.threads[found["thread"]].name
         differs = Differs(found["step"], thread, place_of(found["expected"]), place_of(found["got"]))
-    late = tuple(("", "none", "same", "other")[n] for n in answer["late"])
-    return Forced(
-        scenario.name,
-        what["settled"],
-        differs,
-        outcome_of(scenario, answer),
-        tuple(answer["retries"]),
-        tuple(answer["probe"]),
-        late,
-        answer["timed_out"],
-    )
+    late = tuple(LATE[n] for n in answer["late"])
+    left = outcome_of(scenario, answer), tuple(answer["retries"]), tuple(answer["probe"]), late
+    return ForcedRun(*left, scenario.name, what["settled"], differs, answer["timed_out"])
 
 
 def counted(scenario: Scenario, answers: Iterator[dict[str, Any]]) -> Counter[Outcome]:

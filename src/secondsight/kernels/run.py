@@ -25,7 +25,7 @@ from secondsight.kernels.encode import Steps
 from secondsight.kernels.errors import KernelError
 from secondsight.kernels.host import Host
 from secondsight.kernels.initramfs import agent, initramfs
-from secondsight.kernels.jobs import Answer, Died, Forced, Job, Observation, counted, forced_of, outcome_of
+from secondsight.kernels.jobs import Answer, Died, ForcedRun, Job, Observation, counted, forced_of, outcome_of
 from secondsight.kernels.qemu import Guest
 from secondsight.kernels.real_device import built_for, needs_module
 from secondsight.scenario.data import Outcome, Scenario
@@ -134,7 +134,7 @@ class VM:
         steps: Steps,
         driver: type[Device] | None = None,
         points: Iterable[str] = USUAL,
-    ) -> Forced:
+    ) -> ForcedRun:
         """Run a scenario once, by a schedule: every thread is held at each hold point that it meets and is armed (`points`,
         by their names), and the steps let one thread go at a time. Raises KernelError as `observe` does."""
         job = Job(scenario, driver=driver, steps=steps, points=tuple(points))

@@ -15,14 +15,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any, Protocol
+from typing import Protocol
 
+from secondsight.agree.compare import difference
 from secondsight.devices.device import Device
 from secondsight.devices.mirror import Mirror
 from secondsight.kernels.errors import KernelError
+from secondsight.kernels.jobs import ForcedRun
 from secondsight.kernels.real_device import VARIANTS
 from secondsight.lang import LangError
-from secondsight.scenario.data import DIFFERS, Scenario, show_value
+from secondsight.scenario.data import DIFFERS, Scenario
 from secondsight.scenario.holds import INSIDE, hold
 from secondsight.scenario.schedule import Forced, Schedule
 from secondsight.world.forced import NotFollowed, run_forced
@@ -61,8 +63,8 @@ class Forcing(Protocol):
 
     def force(
         self, scenario: Scenario, steps: Sequence[tuple[str, Mapping[str, str]]], driver: type[Device] | None, points: Iterable[str]
-    ) -> Any:
-        """Run a scenario once by a schedule: `kernels.jobs.Forced`."""
+    ) -> ForcedRun:
+        """Run a scenario once by a schedule."""
 
 
 def confirm(
@@ -95,9 +97,8 @@ def confirm(
             break
     else:
         return Confirmation(Confirmed.CANNOT, "a hold lasted too long and was given up: the machine is too slow", schedule, expected)
-    seen = Forced(answer.outcome, tuple(answer.retries), tuple(answer.probe), tuple(answer.late))
-    verdict, why = _compared(schedule, expected, seen, answer.differs)
-    return Confirmation(verdict, why, schedule, expected, seen, form)
+    verdict, why = _compared(schedule, expected, answer)
+    return Confirmation(verdict, why, schedule, expected, answer, form)
 
 
 def _form(
@@ -116,44 +117,23 @@ def _form(
     return None
 
 
-def _compared(schedule: Schedule, expected: frozenset[Forced], seen: Forced, differs: Any) -> tuple[Confirmed, str]:
+def _compared(schedule: Schedule, expected: frozenset[Forced], seen: ForcedRun) -> tuple[Confirmed, str]:
     """The verdict on a run, and why."""
+    differs = seen.differs
     if differs is not None:
         release = f" (release {schedule.steps[differs.step].release})" if 0 <= differs.step < len(schedule.steps) else ""
         return Confirmed.REFUTED, (
             f"after step {differs.step + 1} of {len(schedule.steps)}{release} {differs.thread} is {_at(differs.got)}; "
             f"the model says {_at(differs.expected)}"
         )
-    wrong = [_difference(schedule.scenario, one, seen) for one in expected]
-    if None in wrong:
+    wrong = [found.sentence for one in expected if (found := difference(schedule.scenario, one, seen)) is not None]
+    if len(wrong) < len(expected):
         return Confirmed.CONFIRMED, _shown(schedule, seen)
-    return Confirmed.REFUTED, wrong[0] or ""
+    return Confirmed.REFUTED, min(wrong, default="the model has no end of this schedule")
 
 
 def _at(place: str) -> str:
     return {"blocked": "blocked", "ended": "at its end", "running": "still running"}.get(place, f"held at {place}")
-
-
-def _difference(scenario: Scenario, expected: Forced, seen: Forced) -> str | None:
-    """The first thing in which a run is not as expected, in a sentence; None if there is none."""
-    wanted, got = dict(expected.outcome), dict(seen.outcome)
-    for name in sorted(wanted.keys() | got.keys()):
-        if wanted.get(name) != got.get(name):
-            return f"{name} is {_value(got.get(name))}; the model says {_value(wanted.get(name))}"
-    for row, place in enumerate(scenario.places()):
-        at = f"{place.section}[{place.index}].{place.op.kind}"
-        if place.section != "setup" and expected.retries[row] != seen.retries[row]:
-            return f"{at} began {seen.retries[row]} rounds of its fault handler; the model says {expected.retries[row]}"
-        if place.section != "setup" and expected.late[row] != seen.late[row]:
-            return f"{at} found {seen.late[row] or 'nothing to use'} late; the model says {expected.late[row] or 'nothing to use'}"
-    for page, (one, other) in enumerate(zip(expected.probe, seen.probe, strict=False)):
-        if one != other:
-            return f"in the end the device's table has {other} for page {page}; the model says {one}"
-    return None
-
-
-def _value(value: str | None) -> str:
-    return "ok" if value is None else show_value(value)
 
 
 def _shown(schedule: Schedule, seen: Forced) -> str:
