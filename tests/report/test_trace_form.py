@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import ast
 import itertools
 import json
-from pathlib import Path
 
 import pytest
 from report_world import (
@@ -22,7 +20,6 @@ from report_world import (
     waits_for_first,
 )
 
-from secondsight import linux
 from secondsight.devices import mirror, mirror_2019
 from secondsight.lang import LangError, Machine
 from secondsight.lang.plain import replay
@@ -30,7 +27,6 @@ from secondsight.lang.program import Program, Thread, build
 from secondsight.lang.reference import Reference
 from secondsight.report import mail, mail_of, trace_from_json, trace_to_json
 from secondsight.report.untangle import untangle
-from secondsight.report.words import MILESTONES
 from secondsight.search import Result, Step, Trace, Verdict, Violation, breadth_first
 
 WRONG = [
@@ -63,17 +59,6 @@ def test_a_wrong_drivers_trace_fits_a_mail_and_says_what_broke(kind: type[mirror
     assert f"^ {result.violation.rule}" in text
     assert "mmu_notifier_invalidate_range_start(" in text
     assert "hmm_range_fault(" in text
-
-
-def test_every_milestone_is_a_function_of_the_machinery() -> None:
-    names = {
-        node.name
-        for path in Path(linux.__file__).parent.parent.glob("*/*.py")
-        if path.parent.name in ("linux", "devices")
-        for node in ast.walk(ast.parse(path.read_text()))
-        if isinstance(node, ast.FunctionDef)
-    }
-    assert MILESTONES - names == set()
 
 
 def test_the_trace_of_the_missing_test() -> None:

@@ -12,7 +12,7 @@ from secondsight.lang.errors import (
     Refused,
     RuleBroken,
 )
-from secondsight.lang.functions import Functions, marker
+from secondsight.lang.functions import Functions, marker, milestone
 from secondsight.lang.locks import Mutex, RwLock, SpinLock
 from secondsight.lang.records import Array, Const, Machine, Pool, Record, Value, const, pool, shared, shared_array
 from secondsight.lang.types import I16, U8, U16, Bounds, Char, End, Errno, Index, List, Most, Ref
@@ -70,6 +70,7 @@ __all__ = [
     "current",
     "hold_point",
     "marker",
+    "milestone",
     "out_of_records",
     "pool",
     "require",

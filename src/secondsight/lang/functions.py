@@ -7,11 +7,11 @@ that the table may name: all of the list, or those that `Machine(only={table: nu
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar, overload
 
 from secondsight.lang.errors import BadIndex, LangError
 
-__all__ = ["Functions", "is_marker", "marker"]
+__all__ = ["Functions", "is_marker", "marker", "milestone"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -50,3 +50,23 @@ def marker(decorator: F) -> F:
 def is_marker(decorator: Any) -> bool:
     """Whether a decorator was declared to give the function back as it is."""
     return bool(getattr(decorator, "__marks__", False))
+
+
+@overload
+def milestone(function: F, /) -> F: ...
+
+
+@overload
+def milestone(*, quiet: bool) -> Callable[[F], F]: ...
+
+
+@marker
+def milestone(function: Any = None, /, *, quiet: bool = False) -> Any:
+    """`@milestone` on a function: a call of it has a line of its own in every story, wherever it is made. `quiet`: without its result."""
+
+    def mark(function: F) -> F:
+        function.__milestone__ = True  # type: ignore[attr-defined]
+        function.__quiet__ = quiet  # type: ignore[attr-defined]
+        return function
+
+    return mark if function is None else mark(function)

@@ -10,7 +10,7 @@
 
 from __future__ import annotations
 
-from secondsight.lang import Ref, atomic, pool, wait_until
+from secondsight.lang import Ref, atomic, milestone, pool, wait_until
 from secondsight.linux.errno import EINVAL, ENXIO
 from secondsight.linux.memory import VM_FAULT_NOPAGE, VM_FAULT_SIGBUS, insert_pfn, unmap_mapping_range
 from secondsight.linux.memremap import DevPagemap, memremap_pages, memunmap_pages
@@ -113,6 +113,7 @@ def unregister_dev_dax(dev_dax: DevDax) -> None:
         memunmap_pages(pgmap)
 
 
+@milestone
 def kill_dev_dax(dev_dax: DevDax) -> None:
     """kill_dev_dax() (drivers/dax/bus.c, Linux 6.12): disable, invalidate."""
     kill_dax(dev_dax)

@@ -6,7 +6,7 @@ what its table says is still true; rules (`contract/`) do.
 
 from __future__ import annotations
 
-from secondsight.lang import Char, Ref, atomic, tracepoint
+from secondsight.lang import Char, Ref, atomic, milestone, tracepoint
 from secondsight.linux.mm_types import Driver, Frame, IntervalNotifier, Result, Va
 from secondsight.linux.page_alloc import frame_touch
 
@@ -18,6 +18,7 @@ def device_access(device: Driver, va: Va, frame: Frame, write: bool) -> None:
     """A device is about to read or write `frame`, which its own table has for `va` of the mm it mirrors."""
 
 
+@milestone
 @atomic
 def device_read(device: Driver, va: Va, frame: Frame) -> Result:
     """The device reads `frame` as the page at `va`: its contents."""
@@ -26,6 +27,7 @@ def device_read(device: Driver, va: Va, frame: Frame) -> Result:
     return frame.contents
 
 
+@milestone
 @atomic
 def device_write(device: Driver, va: Va, frame: Frame, value: Char) -> None:
     """The device writes `frame` as the page at `va`."""

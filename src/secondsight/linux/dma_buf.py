@@ -20,7 +20,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from secondsight.lang import Array, Char, Errno, Mutex, Record, Ref, atomic, pool, require, tracepoint
+from secondsight.lang import Array, Char, Errno, Mutex, Record, Ref, atomic, milestone, pool, require, tracepoint
 from secondsight.linux.errno import EINVAL
 from secondsight.linux.mm_types import VM_PFNMAP, AddressSpace, Count, Driver, Flags, Frame, Mm, Pgoff, Result, Va
 from secondsight.linux.mmap import do_mmap
@@ -222,6 +222,7 @@ def dma_buf_detach(dmabuf: DmaBuf, attach: DmaBufAttachment) -> None:
     dmabuf.resv.unlock()
 
 
+@milestone
 def dma_buf_map_attachment(dmabuf: DmaBuf, attach: DmaBufAttachment) -> Errno:
     """dma_buf_map_attachment() (drivers/dma-buf/dma-buf.c, Linux 6.12): learn the frames (`attach.sgt`); `resv` is
     held.
@@ -240,6 +241,7 @@ def dma_buf_map_attachment(dmabuf: DmaBuf, attach: DmaBufAttachment) -> Errno:
     return ret
 
 
+@milestone
 def dma_buf_unmap_attachment(dmabuf: DmaBuf, attach: DmaBufAttachment) -> None:
     """dma_buf_unmap_attachment() (drivers/dma-buf/dma-buf.c, Linux 6.12): give the frames back; `resv` is held.
 
@@ -275,6 +277,7 @@ def dma_buf_unpin(dmabuf: DmaBuf, attach: DmaBufAttachment) -> None:
     dmabuf.unpin(attach)
 
 
+@milestone
 def dma_buf_move_notify(dmabuf: DmaBuf) -> None:
     """dma_buf_move_notify() (drivers/dma-buf/dma-buf.c, Linux 6.12): tell every dynamic importer; `resv` is held.
 

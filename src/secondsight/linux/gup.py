@@ -5,7 +5,7 @@ Left out: pinning by address (pin_user_pages), moving pages out of movable zones
 
 from __future__ import annotations
 
-from secondsight.lang import Errno, atomic, require
+from secondsight.lang import Errno, atomic, milestone, require
 from secondsight.linux.errno import EINVAL
 from secondsight.linux.mm_types import Frame, Pgoff
 from secondsight.linux.page_alloc import get_page, put_page
@@ -21,6 +21,7 @@ def try_grab_folio(folio: Frame) -> None:
     folio.pins += 1
 
 
+@milestone
 @atomic
 def unpin_folio(folio: Frame) -> None:
     """unpin_folio() (mm/gup.c, Linux 6.12): give a pin back."""
@@ -37,6 +38,7 @@ def memfd_pin_valid(file: ShmemFile, start: Pgoff, length: Pgoff) -> Errno:
     return 0
 
 
+@milestone
 @atomic
 def memfd_pin_folio(file: ShmemFile, pgoff: Pgoff) -> Frame:
     """memfd_pin_folios() (mm/gup.c, Linux 6.12) for one page: find it, or fill the hole, and pin it.

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from typing import Annotated, Final, Literal
 
-from secondsight.lang import Array, Bounds, Errno, Record, atomic, hold_point, require
+from secondsight.lang import Array, Bounds, Errno, Record, atomic, hold_point, milestone, require
 from secondsight.linux.errno import EBUSY, EFAULT, ENOENT, EPERM
 from secondsight.linux.fork import mm_touch, mmget_not_zero, mmput
 from secondsight.linux.memory import FAULT_FLAG_WRITE, VM_FAULT_ERROR, handle_mm_fault, vma_flags
@@ -83,6 +83,7 @@ class HmmRange(Record):
     pfn_flags_mask: Flags
 
 
+@milestone
 def hmm_range_fault(notifier: IntervalNotifier, va: Va, write: bool) -> Pfn:
     """hmm_range_fault() (mm/hmm.c, Linux 6.12) with what drivers put around it: the frame at `va`, writable if
     `write`.
@@ -109,6 +110,7 @@ def hmm_range_fault(notifier: IntervalNotifier, va: Va, write: bool) -> Pfn:
     return pfn
 
 
+@milestone
 def hmm_range_snapshot(notifier: IntervalNotifier, va: Va) -> Pfn:
     """hmm_range_fault() without HMM_PFN_REQ_FAULT (mm/hmm.c, Linux 6.12): the frame at `va` as it is, without a
     fault.

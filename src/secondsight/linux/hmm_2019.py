@@ -31,7 +31,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from secondsight.lang import Array, Errno, Record, Ref, RwLock, atomic, out_of_records, pool, require, wait_until
+from secondsight.lang import Array, Errno, Record, Ref, RwLock, atomic, milestone, out_of_records, pool, require, wait_until
 from secondsight.linux.errno import EAGAIN, EBUSY, EFAULT, ENOENT, EPERM
 from secondsight.linux.fork import mmget_not_zero, mmput
 from secondsight.linux.memory import FAULT_FLAG_WRITE, VM_FAULT_ERROR, handle_mm_fault, vma_flags
@@ -267,6 +267,7 @@ def hmm_range_mm(item: HmmRange) -> Mm:
     return mm
 
 
+@milestone
 def hmm_range_fault(item: HmmRange, va: Va, write: bool, pagemap: bool = True) -> Pfn:
     """hmm_range_fault() (mm/hmm.c, Linux 5.3) with the mmap lock taken and dropped around it: the frame at `va`.
 

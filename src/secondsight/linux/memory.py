@@ -26,7 +26,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from secondsight.lang import Ref, atomic, require
+from secondsight.lang import Ref, atomic, milestone, require
 from secondsight.linux.fork import mm_touch
 from secondsight.linux.mm_interval_tree import linear_page_index, vma_interval_tree_iter_first, vma_interval_tree_iter_next
 from secondsight.linux.mm_types import (
@@ -161,6 +161,7 @@ def do_fault_around(vma: Vma, va: Va) -> Flags:
     return FILE if mm.ptes[va].frame is None else VM_FAULT_NOPAGE
 
 
+@milestone(quiet=True)
 @atomic
 def do_anonymous_page(mm: Mm, va: Va, write: bool) -> Flags:
     """do_anonymous_page() (mm/memory.c, Linux 6.12): a new zeroed page for a write, the shared zero page for a read."""
@@ -176,6 +177,7 @@ def do_anonymous_page(mm: Mm, va: Va, write: bool) -> Flags:
     return DONE
 
 
+@milestone(quiet=True)
 def wp_page_copy(mm: Mm, va: Va) -> Flags:
     """wp_page_copy() (mm/memory.c, Linux 6.12): a private page of its own instead of one that may not be written.
 
@@ -200,6 +202,7 @@ def replace_zero_page(mm: Mm, va: Va) -> None:
         pte.writable = True
 
 
+@milestone(quiet=True)
 @atomic
 def insert_page(mm: Mm, va: Va, frame: Frame) -> Flags:
     """finish_fault() (mm/memory.c, Linux 6.12) for a page-cache page: the entry takes a reference of its own."""
@@ -230,6 +233,7 @@ def insert_pfn(mm: Mm, va: Va, frame: Frame) -> Flags:
 # Zaps.
 
 
+@milestone(quiet=True)
 @atomic
 def zap_pte_range(mm: Mm, start: Va, end: VaEnd) -> Gather:
     """zap_pte_range() (mm/memory.c, Linux 6.12): clear the entries of a range under the page-table lock.
@@ -279,6 +283,7 @@ def unmap_vmas(mm: Mm, start: Va, end: VaEnd) -> Gather:
     return gather
 
 
+@milestone
 def unmap_mapping_range(mapping: AddressSpace, first: Pgoff, last: Pgoff) -> None:
     """unmap_mapping_range(), unmap_mapping_range_tree() (mm/memory.c, Linux 6.12): zap pages `first` to `last` of
     a file.

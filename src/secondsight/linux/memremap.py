@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from secondsight.lang import Array, Record, Ref, atomic, pool
+from secondsight.lang import Array, Record, Ref, atomic, milestone, pool
 from secondsight.linux.mm_types import Frame, Pgoff
 from secondsight.linux.page_alloc import alloc_page, put_zone_device_page
 from secondsight.linux.percpu_refcount import (
@@ -63,6 +63,7 @@ def memremap_pages(nr_pages: Pgoff) -> DevPagemap:
     return pgmap
 
 
+@milestone
 @atomic
 def get_dev_pagemap(frame: Frame) -> Ref[DevPagemap]:
     """get_dev_pagemap() (mm/memremap.c, Linux 6.12): a reference to what `frame` belongs to; None once that was
@@ -78,12 +79,14 @@ def get_dev_pagemap(frame: Frame) -> Ref[DevPagemap]:
     return None
 
 
+@milestone
 @atomic
 def put_dev_pagemap(pgmap: DevPagemap) -> None:
     """put_dev_pagemap() (include/linux/memremap.h, Linux 6.12)."""
     percpu_ref_put(pgmap.ref)
 
 
+@milestone
 def memunmap_pages(pgmap: DevPagemap) -> None:
     """memunmap_pages() (mm/memremap.c, Linux 6.12): kill, drain, remove."""
     dev_pagemap_kill(pgmap)
@@ -91,6 +94,7 @@ def memunmap_pages(pgmap: DevPagemap) -> None:
     dev_pagemap_remove(pgmap)
 
 
+@milestone
 @atomic
 def dev_pagemap_kill(pgmap: DevPagemap) -> None:
     """The first part of memunmap_pages(): no new references ("disable")."""

@@ -7,7 +7,7 @@ writing, the references are dropped and the vmas go.
 
 from __future__ import annotations
 
-from secondsight.lang import Errno, Ref, atomic
+from secondsight.lang import Errno, Ref, atomic, milestone
 from secondsight.linux.errno import EEXIST, ENOMEM
 from secondsight.linux.fork import vm_area_alloc
 from secondsight.linux.memory import tlb_finish_mmu, unmap_vmas
@@ -165,6 +165,7 @@ def vm_munmap(mm: Mm, va: Va, length: Pgoff) -> Result:
     return do_vmi_align_munmap(mm, va, va + length)
 
 
+@milestone
 def exit_mmap(mm: Mm) -> None:
     """exit_mmap() (mm/mmap.c, Linux 6.12): the last user has gone; unmap everything."""
     mmu_notifier_release(mm)

@@ -49,6 +49,7 @@ from secondsight.lang import (
     Ref,
     atomic,
     hold_point,
+    milestone,
     out_of_records,
     require,
     shared_array,
@@ -163,6 +164,7 @@ def mmu_interval_set_seq(interval_sub: IntervalNotifier, cur_seq: Seq) -> None:
 # Registering and unregistering interval notifiers.
 
 
+@milestone
 def mmu_interval_notifier_insert(interval_sub: IntervalNotifier, mm: Mm, start: Va, length: Pgoff) -> Errno:
     """mmu_interval_notifier_insert() (mm/mmu_notifier.c, Linux 6.12): watch `length` pages from `start`.
 
@@ -215,6 +217,7 @@ def interval_notifier_insert(interval_sub: IntervalNotifier, mm: Mm, start: Va, 
     return 0
 
 
+@milestone
 def mmu_interval_notifier_remove(interval_sub: IntervalNotifier) -> None:
     """mmu_interval_notifier_remove() (mm/mmu_notifier.c, Linux 6.12): no callback runs or will run once this
     returns.
@@ -446,6 +449,7 @@ def forget_waiting(subs: Subscriptions, rng: Range) -> None:
 # What the rest of mm/ calls.
 
 
+@milestone
 def mmu_notifier_invalidate_range_start(mm: Mm, rng: Range) -> None:
     """mmu_notifier_invalidate_range_start() (include/linux/mmu_notifier.h, Linux 6.12): before entries of `rng` change."""
     if len(mm.subscriptions.itree) > 0:
@@ -454,6 +458,7 @@ def mmu_notifier_invalidate_range_start(mm: Mm, rng: Range) -> None:
         mn_hlist_invalidate_range_start(mm, rng)
 
 
+@milestone
 def mmu_notifier_invalidate_range_start_nonblock(mm: Mm, rng: Range) -> Errno:
     """mmu_notifier_invalidate_range_start_nonblock() (include/linux/mmu_notifier.h, Linux 6.12): the same without
     sleeping.
@@ -469,6 +474,7 @@ def mmu_notifier_invalidate_range_start_nonblock(mm: Mm, rng: Range) -> Errno:
     return ret
 
 
+@milestone
 def mmu_notifier_invalidate_range_end(mm: Mm, rng: Range) -> None:
     """mmu_notifier_invalidate_range_end() (include/linux/mmu_notifier.h, Linux 6.12): after entries of `rng` changed.
 
@@ -484,6 +490,7 @@ def mmu_notifier_invalidate_range_end(mm: Mm, rng: Range) -> None:
         hold_point("__mmu_notifier_invalidate_range_end:exit")
 
 
+@milestone
 def mmu_notifier_release(mm: Mm) -> None:
     """mmu_notifier_release() (include/linux/mmu_notifier.h, Linux 6.12): the mm is about to go; from exit_mmap()."""
     if len(mm.subscriptions.nodes) == 0:

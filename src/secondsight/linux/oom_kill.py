@@ -5,7 +5,7 @@ It is what makes notifier ranges that are not blockable. A vma whose notifiers w
 
 from __future__ import annotations
 
-from secondsight.lang import atomic
+from secondsight.lang import atomic, milestone
 from secondsight.linux.memory import tlb_finish_mmu, zap_pte_range
 from secondsight.linux.mm_types import Event, Mm, Range, VaEnd
 from secondsight.linux.mmu_notifier import (
@@ -16,6 +16,7 @@ from secondsight.linux.mmu_notifier import (
 __all__ = ["oom_reap_task_mm"]
 
 
+@milestone
 def oom_reap_task_mm(mm: Mm) -> bool:
     """oom_reap_task_mm(), __oom_reap_task_mm() (mm/oom_kill.c, Linux 6.12): reap private memory. False: not all of
     it.

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from typing import Final, Literal
 
-from secondsight.lang import U8, Array, Record, Ref, atomic, out_of_records, require, shared, shared_array, tracepoint
+from secondsight.lang import U8, Array, Record, Ref, atomic, milestone, out_of_records, require, shared, shared_array, tracepoint
 from secondsight.linux.mm_types import Frame, Pfn
 
 __all__ = [
@@ -81,6 +81,7 @@ def mem_init() -> None:
         zone.free[i] = frames[len(frames) - 1 - i]
 
 
+@milestone
 @atomic
 def alloc_page() -> Frame:
     """alloc_page() (include/linux/gfp.h, Linux 6.12): the frame freed last, zeroed, with one reference.
@@ -118,6 +119,7 @@ def put_page(frame: Frame) -> None:
         free_page(frame)
 
 
+@milestone
 @atomic
 def free_page(frame: Frame) -> None:
     """__folio_put() and free_unref_page() (mm/swap.c, mm/page_alloc.c, Linux 6.12): onto the top of the free list."""
@@ -141,6 +143,7 @@ def quarantine_put(frame: Frame) -> Ref[Frame]:
     return oldest
 
 
+@milestone
 @atomic
 def put_zone_device_page(frame: Frame) -> None:
     """What pageunmap_range() (mm/memremap.c, Linux 6.12) means to a frame: the memory is gone and never comes back."""

@@ -8,7 +8,7 @@ step.
 
 from __future__ import annotations
 
-from secondsight.lang import Record, atomic, require, wait_until
+from secondsight.lang import Record, atomic, milestone, require, wait_until
 from secondsight.linux.mm_types import Count
 
 __all__ = [
@@ -55,6 +55,7 @@ def percpu_ref_put(ref: PercpuRef) -> None:
     ref.count -= 1
 
 
+@milestone
 @atomic
 def percpu_ref_kill(ref: PercpuRef) -> None:
     """percpu_ref_kill() (lib/percpu-refcount.c, Linux 6.12): no new references; the initial one is dropped."""

@@ -24,7 +24,7 @@ from __future__ import annotations
 
 from typing import Annotated, Final, Literal
 
-from secondsight.lang import Array, Bounds, Errno, Ref, RwLock, atomic, hold_point, pool, wait_until
+from secondsight.lang import Array, Bounds, Errno, Ref, RwLock, atomic, hold_point, milestone, pool, wait_until
 from secondsight.linux.errno import EPERM
 from secondsight.linux.fork import mms
 from secondsight.linux.memory import (
@@ -160,6 +160,7 @@ def shmem_get_folio(file: ShmemFile, pgoff: Pgoff) -> Frame:
     return folio
 
 
+@milestone
 def shmem_fallocate_punch_hole(file: ShmemFile, first: Pgoff, length: Pgoff) -> Errno:
     """shmem_fallocate(FALLOC_FL_PUNCH_HOLE) (mm/shmem.c, Linux 6.12): remove `length` pages from the file.
 
@@ -187,6 +188,7 @@ def shmem_fallocate_punch_hole(file: ShmemFile, first: Pgoff, length: Pgoff) -> 
     return 0
 
 
+@milestone
 @atomic
 def shmem_truncate_folio(file: ShmemFile, pgoff: Pgoff) -> bool:
     """shmem_undo_range(), truncate_inode_folio() (mm/shmem.c, mm/truncate.c, Linux 6.12) for one page that may be
@@ -206,6 +208,7 @@ def shmem_truncate_folio(file: ShmemFile, pgoff: Pgoff) -> bool:
     return False
 
 
+@milestone
 @atomic
 def shmem_remove_folio(file: ShmemFile, pgoff: Pgoff) -> None:
     """filemap_remove_folio() (mm/filemap.c, Linux 6.12), unlock and put."""

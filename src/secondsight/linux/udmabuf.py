@@ -19,7 +19,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from secondsight.lang import Array, Errno, Record, Ref, atomic, out_of_records, pool
+from secondsight.lang import Array, Errno, Record, Ref, atomic, milestone, out_of_records, pool
 from secondsight.linux.dma_buf import DmaBuf, DmaBufAttachment
 from secondsight.linux.errno import EBADFD, EINVAL
 from secondsight.linux.gup import memfd_pin_folio, memfd_pin_valid, unpin_folio
@@ -98,6 +98,7 @@ def check_memfd_seals(memfd: ShmemFile) -> Errno:
     return 0
 
 
+@milestone
 def udmabuf_create(memfd: Ref[ShmemFile], offset: Pgoff, size: Pgoff) -> Result:
     """UDMABUF_CREATE, udmabuf_create() (drivers/dma-buf/udmabuf.c, Linux 6.12): a buffer of `size` pages of a
     memfd.

@@ -2,7 +2,7 @@
 
 The trace is replayed in plain execution (so it is checked once more), and every step's call stack and events are
 gathered into a tree of calls for each thread. Worth a line are: what a thread was asked to do, a driver's own functions
-and statements, what a driver calls, and the milestones of the machinery (`words.MILESTONES`). Steps without a line are
+and statements, what a driver calls, and the milestones of the machinery (`lang.milestone`). Steps without a line are
 told by `...` where another thread goes on after them.
 """
 
@@ -18,7 +18,6 @@ from secondsight.lang import Mutex, Record, RwLock, SpinLock
 from secondsight.lang.plain import Event, PlainStep, replay
 from secondsight.lang.program import Program
 from secondsight.report.words import (
-    MILESTONES,
     call_text,
     is_harness,
     is_machinery,
@@ -242,7 +241,7 @@ class _Teller:
             return False
         if is_harness(function):
             return False
-        if caller.parent is None or is_harness(caller.function) or name in MILESTONES or is_written_by_hand(function):
+        if caller.parent is None or is_harness(caller.function) or getattr(function, "__milestone__", False) or is_written_by_hand(function):
             return True
         return is_written_by_hand(caller.function) and (not is_machinery(function) or name in _exported(function))
 

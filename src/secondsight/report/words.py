@@ -14,52 +14,10 @@ from secondsight.lang.types import IntType, SizedInt, Type, resolve
 from secondsight.linux import SIGBUS, SIGSEGV
 from secondsight.world.declare import ASKED
 
-__all__ = ["MILESTONES", "arguments", "call_text", "is_harness", "is_machinery", "is_written_by_hand", "lock_text", "page_or_error", "result", "short", "statement"]
-
-MILESTONES = frozenset(
-    (
-        "alloc_page",
-        "free_page",
-        "put_zone_device_page",
-        "zap_pte_range",
-        "do_anonymous_page",
-        "insert_page",
-        "wp_page_copy",
-        "device_read",
-        "device_write",
-        "mmu_notifier_invalidate_range_start",
-        "mmu_notifier_invalidate_range_start_nonblock",
-        "mmu_notifier_invalidate_range_end",
-        "mmu_notifier_release",
-        "mmu_interval_notifier_insert",
-        "mmu_interval_notifier_remove",
-        "hmm_range_fault",
-        "hmm_range_snapshot",
-        "shmem_fallocate_punch_hole",
-        "shmem_truncate_folio",
-        "shmem_remove_folio",
-        "unmap_mapping_range",
-        "dma_buf_move_notify",
-        "dma_buf_map_attachment",
-        "dma_buf_unmap_attachment",
-        "udmabuf_create",
-        "memfd_pin_folio",
-        "unpin_folio",
-        "dev_pagemap_kill",
-        "memunmap_pages",
-        "kill_dev_dax",
-        "get_dev_pagemap",
-        "put_dev_pagemap",
-        "percpu_ref_kill",
-        "exit_mmap",
-        "oom_reap_task_mm",
-    )
-)
-"""Functions of `linux/` that have a line of their own wherever they are called; others only when a driver calls them."""
+__all__ = ["arguments", "call_text", "is_harness", "is_machinery", "is_written_by_hand", "lock_text", "page_or_error", "result", "short", "statement"]
 
 _HARNESS = ("secondsight.world.", "secondsight.contract.", "secondsight.cases.")
 _MACHINERY = ("secondsight.linux.", "secondsight.lang.", "secondsight.contract.", "secondsight.world.")
-_QUIET_RESULTS = {"zap_pte_range", "do_anonymous_page", "insert_page", "wp_page_copy"}
 _FRAME = re.compile(r"\bframes\[(\d+)\]$")
 
 
@@ -164,7 +122,7 @@ def call_text(function: Callable[..., Any] | None, name: str, given: dict[str, A
 
 def result(function: Callable[..., Any] | None, value: Any) -> str | None:
     """What a call gave back: `P1`, `-EBUSY`, `'a'`; None for nothing worth saying."""
-    if value is None or function is None or function.__name__ in _QUIET_RESULTS:
+    if value is None or function is None or getattr(function, "__quiet__", False):
         return None
     kind = _types(function).get("return")
     if isinstance(kind, IntType) and kind.display == "result":
