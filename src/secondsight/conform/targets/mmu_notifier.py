@@ -54,7 +54,7 @@ class MmuNotifierFile(Target):
 
     file = "mm/mmu_notifier.c"
     model = "mmu_notifier.py"
-    parts = ("mmu_notifier_hlist.py", "interval_tree.py", "srcutree.py")
+    parts = ("mmu_notifier_hlist.py", "interval_tree.py")
     c = "mmu_notifier.c"
     linked = ("lib/interval_tree.c", "lib/rbtree.c", "lib/llist.c")
     functions = (
@@ -68,8 +68,8 @@ class MmuNotifierFile(Target):
         *functions, "interval_notifier_insert", "interval_tree_insert", "interval_tree_remove", "deferred_add", "deferred_del",
         "mn_itree_is_invalidating", "hits", "finish_add", "hlist_first", "subscriber_of", "next_with_range_end", "hlist_add", "hlist_node",
         "hlist_del_init", "mm_take_all_locks", "mmu_interval_set_seq", "mmu_notifier_invalidate_range_start",
-        "mmu_notifier_invalidate_range_start_nonblock", "mmu_notifier_invalidate_range_end", "mmu_notifier_release", "srcu_read_lock",
-        "srcu_read_unlock", "synchronize_srcu", "rmap_unlocked",
+        "mmu_notifier_invalidate_range_start_nonblock", "mmu_notifier_invalidate_range_end", "mmu_notifier_release",
+        "rmap_unlocked",
     )  # fmt: skip
     boundaries = (
         Boundary("script", "results.of[thread] = ret", Stop("result")),

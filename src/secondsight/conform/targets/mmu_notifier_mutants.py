@@ -45,11 +45,8 @@ EQUIVALENT_MODEL: Final[Mapping[str, str]] = by_name(
     {
         "neither uses what the other writes": (
             "interval_notifier_insert: swap 2, 3, 4, 5; mmu_interval_notifier_remove: swap 3; mn_itree_invalidate: swap 2, 4, 5, 6, 7; "
-            "finish_add: swap 1; mn_hlist_invalidate_range_start: swap 1, 2, 8, 9; mn_hlist_invalidate_end: swap 1; "
-            "synchronize_srcu: swap 2"
+            "finish_add: swap 1; mn_hlist_invalidate_range_start: swap 1, 2, 8, 9; mn_hlist_invalidate_end: swap 1"
         ),
-        "a step that waits twice can be made when both waits are over, in either order": "synchronize_srcu: swap 1, 4",
-        "the grace period before has waited for the same readers": "synchronize_srcu: drop 2",
         "the model's own, for its rules: what a subscriber has yet to hear, where it may not sleep, whether it is registered": (
             "interval_notifier_insert: drop 8; mn_itree_inv_start_range: drop 5; mn_itree_invalidate: drop 5, 14, 16, 17; "
             "mn_hlist_invalidate_range_start: drop 7, 12; mn_hlist_invalidate_end: drop 6, 11"
