@@ -62,6 +62,11 @@ WITHOUT: Final[dict[str, tuple[Judge, str]]] = {
         "mm/shmem.c (267 outside symbols): the punch and the fault's wait for it need the page cache's tree, truncation "
         "(mm/truncate.c, 43) and unmap_mapping_range() as places; quotas, swap and huge pages as stubs",
     ),
+    "srcutree.py": (
+        "agreement",
+        "kernel/rcu/srcutree.c: grace periods run in work queues and count on every CPU; where mm/mmu_notifier.c calls it, its conformer has "
+        "a stub of our own with the same two counters",
+    ),
     "vma.py": ("agreement", "mm/vma.c (60 outside symbols) with the maple tree; the model keeps a vma by page instead"),
 }
 """By file of `linux/`: the judge that it has, and why it has no conformer."""

@@ -232,6 +232,7 @@ long ss_operate(int operation, const long *at)
 		lock_for(at[4]);
 		ret = start(&range, at);
 		if (!ret) {
+			ss_stop("between", 0, 0, 0);
 			if (!start(&inner, at))
 				end(&inner);
 			ss_stop("between", 0, 0, 0);

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import ClassVar
 
 from secondsight.conform.eyes import Eyes
 from secondsight.conform.place import Boundary, Stop
-from secondsight.conform.target import Configuration, Difference, Scene, Target
+from secondsight.conform.target import Configuration, Difference, Operation, Scene, Target
 from secondsight.conform.targets.mmu_notifier_configurations import bounded, draw, two_passes
 from secondsight.conform.targets.mmu_notifier_mutants import EQUIVALENT, EQUIVALENT_MODEL
 from secondsight.conform.targets.mmu_notifier_world import (
@@ -55,7 +55,7 @@ class MmuNotifierFile(Target):
 
     file = "mm/mmu_notifier.c"
     model = "mmu_notifier.py"
-    parts = ("mmu_notifier_hlist.py", "interval_tree.py", "srcutree.py")
+    parts = ("mmu_notifier_hlist.py", "interval_tree.py")
     c = "mmu_notifier.c"
     linked = ("lib/interval_tree.c", "lib/rbtree.c", "lib/llist.c")
     functions = (
@@ -69,8 +69,8 @@ class MmuNotifierFile(Target):
         *functions, "interval_notifier_insert", "interval_tree_insert", "interval_tree_remove", "deferred_add", "deferred_del",
         "mn_itree_is_invalidating", "hits", "finish_add", "hlist_first", "subscriber_of", "next_with_range_end", "hlist_add", "hlist_node",
         "hlist_del_init", "mm_take_all_locks", "mmu_interval_set_seq", "mmu_notifier_invalidate_range_start",
-        "mmu_notifier_invalidate_range_start_nonblock", "mmu_notifier_invalidate_range_end", "mmu_notifier_release", "srcu_read_lock",
-        "srcu_read_unlock", "synchronize_srcu", "rmap_unlocked",
+        "mmu_notifier_invalidate_range_start_nonblock", "mmu_notifier_invalidate_range_end", "mmu_notifier_release",
+        "rmap_unlocked",
     )  # fmt: skip
     boundaries = (
         Boundary("script", "results.of[thread] = ret", Stop("result")),
@@ -134,6 +134,7 @@ class MmuNotifierFile(Target):
         Boundary("synchronize_srcu", "with atomic: wait_until(srcu.readers[old]", Stop("srcu_end")),
     )
     merged: ClassVar[Mapping[Stop, str]] = {
+        Stop("start"): "where our own caller is before the kernel's function; the model asks nobody where no driver watches by interval",
         Stop("started"): "where our own caller is when the kernel's function has returned",
         ENDED: "the same, of the end",
         ITREE_START: "before it there is only a look at has_itree, which nobody can change then",
@@ -220,8 +221,10 @@ class MmuNotifierFile(Target):
             for i, name in enumerate(("first", "second", "third", "fourth", "fifth"))
         }
         structures = max((number + 1 for number, kind in enumerate(kinds) if kind[0] >= ASKS_FOR_SECOND), default=1)
+        watching = {number for number, kind in enumerate(kinds) if kind[2]} | _named(tasks, Op.READ, Op.INSERT, Op.REMOVE)
+        hearing = {number for number, kind in enumerate(listeners) if kind[1]} | _named(tasks, Op.REGISTER, Op.UNREGISTER)
         sizes = bounds(
-            pages=PAGES, subscribers=SUBS, mmu_notifiers=NOTIFIERS, finishes=structures if second_passes else 0, non_blocks=THREADS
+            pages=PAGES, subscribers=len(watching), mmu_notifiers=len(hearing), finishes=structures if second_passes else 0, non_blocks=THREADS
         )
         machine = Machine(bounds=sizes, pools=pools, data=data)
         with machine:
@@ -250,6 +253,11 @@ class MmuNotifierFile(Target):
                 at += len(thread)
             program = build(machine, threads, room=Room(THREADS, (script,)))
             return Scene(program, _look(program, mm, subs, hears, len(threads)))
+
+
+def _named(tasks: Sequence[Operation], *operations: Op) -> set[int]:
+    """Which subscribers operations are about."""
+    return {task.arguments[0] for task in tasks if task.code in operations}
 
 
 def _look(program: Program, mm: Mm, subs: list[Sub], hears: list[OnlyStart], threads: int) -> Callable[[bytes], str]:

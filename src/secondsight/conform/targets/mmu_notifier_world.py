@@ -60,7 +60,7 @@ class Call(Record):
 
 
 class World(Record):
-    """How many calls and inner brackets there were, and the file whose lock is that of a reverse map."""
+    """How many calls there were; how often a thread was between the ends of two brackets; the file whose lock is a reverse map's."""
 
     turn: U8
     brackets: U8
@@ -181,6 +181,7 @@ def bracket(mm: Mm, rng: Range, way: int, nested: bool) -> int:
     ret = invalidate_start(mm, rng)
     if ret == 0:
         if nested:
+            world.brackets += 1
             inner = invalidate_start(mm, rng)
             if inner == 0:
                 mn.mmu_notifier_invalidate_range_end(mm, rng)
