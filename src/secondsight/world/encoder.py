@@ -177,8 +177,8 @@ class Encoder:
                     f"{driver.__name__} has two passes (the bound `finishes`), which Linux {self.release} has not",
                     "ask for --release 7.2, or give the driver `invalidate` alone",
                 )
-            sizes = {n: k * len(self.devices) if n in SMALLEST else k for n, k in driver.bounds.items()}
-            derived |= dict.fromkeys(own_bounds(driver), 1) | sizes
+            needed = {n: k * len(self.devices) if n in SMALLEST else k for n, k in driver.bounds.items()}
+            derived |= dict.fromkeys(own_bounds(driver), 1) | needed
         derived |= {"ops": max(1, len(self.places)), "handles": max(1, len(self.numbers))}
         size = next((s for s in (_DRIVEN if driver is not None else _SIZES) if all(derived[n] <= s[n] for n in s)), {})
         rounded = derived | {name: number for name, number in size.items() if derived[name] or driver is None}
