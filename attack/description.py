@@ -4,9 +4,11 @@ Everything is a list that begins with its kind, so that JSON can keep it and `sh
 
 Numbers:  ["int", 3]  ["local", "x0"]  ["me"]  ["get", PLACE]  ["bin", "+", N, N]  ["min", N, N]  ["max", N, N]  ["if", T, N, N]
           ["bool", T]  ["count", T]: of the items `q`  ["index", R]: of an item  ["call", "pure", N]  ["call", "closed", N]
+          ["length", "l0"]  ["element", "l0", N]  ["sum", N]: of the items `q`
 Places:   ["cell", "a"]  ["box", N]  ["item", R]: its number  ["node", D]  ["owner", LOCK]  ["readers"]
 Tests:    ["cmp", "<", N, N]  ["and", T, T]  ["or", T, T]  ["not", T]  ["on", R]  ["is none", R]  ["same", R, R]  ["no node", D]
           ["mine", LOCK]  ["any", T]  ["all", T]: of the items `q`
+          ["among", N, "l0"]
 Items:    ["none"]  ["rlocal", "r0"]  ["items", N]  ["slot", 0]  ["next", R]
 Nodes:    ["dlocal", "d0"]  ["world node"]  ["nodes", N]
 Locks:    ["m", 0]  ["rw"]  ["spin"]  ["box lock", N]  ["node lock", D]
@@ -17,7 +19,9 @@ Statements:
   ["for", "i0", 2, BODY]  ["each", "q0", BODY]: every item  ["break"]  ["continue"]  ["return"]  ["return", N]
   ["do", METHOD, LOCK]  ["try", "x0", LOCK]  ["if try", LOCK, BODY, BODY], both with `read_trylock` or `write_trylock` at the end  ["with", HOW, LOCK, BODY]: HOW is lock, read or write
   ["atomic", BODY]  ["wait", T]  ["choose", "x0", 2 or N]  ["choose item", "r0", T or None]  ["require", T]  ["assert", T]
-  ["seen", N]  ["alloc", "d0"]  ["free", D]  ["call", "f0", [N...], "x0" or None]
+  ["seen", N]  ["alloc", "d0"]  ["free", D]  ["call", "f0", [N...], "x0" or None]  ["put call", PLACE, "f0", [N...]]
+  ["exchange", "x0", "x1", N, N]: both at once  ["list", "l0", [N...]], of at most 3 numbers, begins as []
+  ["append", "l0", N]  ["put element", "l0", N, N]: its number, its value  ["over", "i0", "l0", BODY]: every element
 """
 
 from __future__ import annotations
@@ -27,9 +31,11 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-__all__ = ["Description", "Function", "Thread", "Tree", "World", "lines_of", "walk"]
+__all__ = ["WITH_NUMBERS", "Description", "Function", "Thread", "Tree", "World", "lines_of", "walk"]
 
 Tree = list[Any]
+WITH_NUMBERS = ("call", "put call", "list")
+"""Statements that have a list of numbers where others have a body."""
 
 
 @dataclass
@@ -110,5 +116,5 @@ def lines_of(body: list[Tree]) -> Iterator[list[Tree]]:
     yield body
     for statement in body:
         for part in statement:
-            if isinstance(part, list) and (not part or isinstance(part[0], list)) and statement[0] != "call":
+            if isinstance(part, list) and (not part or isinstance(part[0], list)) and statement[0] not in WITH_NUMBERS:
                 yield from lines_of(part)

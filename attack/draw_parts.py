@@ -12,7 +12,7 @@ __all__ = ["APART", "FEATURES", "Parts", "is_one"]
 
 FEATURES = (
     "mutex", "try", "rw", "spin", "boxes", "pool", "hand", "probe", "wait", "lock and wait", "choose", "items", "loops", "atomic",
-    "calls", "rules", "polling",
+    "calls", "rules", "polling", "lists",
 )  # fmt: skip
 
 APART = ("one by its place", "a number from a place", "one by a number", "one after the other", "what may fail", "in an order")
@@ -88,6 +88,10 @@ class Parts:
             forms.append(["me"])
         if shared:
             forms += [["get", self.place()]] * 3
+            if "items" in self.uses:
+                forms.append(["sum", ["get", ["item", ["rlocal", "q"]]]])
+        if "lists" in self.uses:
+            forms.append(["length", self.pick("l0", "l1")])
         if depth <= 0 or self.odds(0.5):
             return self.chance.choice(forms)
         a, b = self.number(shared, depth - 1), self.number(shared, depth - 1)

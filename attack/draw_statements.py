@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Sequence
 
-from attack.description import Function, Tree, World
+from attack.description import WITH_NUMBERS, Function, Tree, World
 from attack.draw_items import Items
 from attack.locks import FAIR
 
@@ -45,13 +45,36 @@ class Statements(Items):
             makers += [self.call, self.call]
         for feature, make in (
             ("pool", self.pool), ("probe", self.probe), ("wait", self.wait), ("lock and wait", self.lock_and_wait),
-            ("choose", self.choose), ("items", self.items), ("items", self.items), ("rules", self.rule),
+            ("lists", self.listed), ("lists", self.listed), ("choose", self.choose), ("items", self.items), ("items", self.items), ("rules", self.rule),
         ):  # fmt: skip
             if feature in self.uses:
                 makers += [make]
         if (self.in_loop or self.in_function) and self.odds(0.3):
             return self.leave()
         return self.chance.choice(makers)(level)
+
+    def listed(self, level: int) -> list[Tree]:
+        """A list on the stack, or two locals at once."""
+        name = self.pick("l0", "l0", "l1")
+        room: Tree = ["cmp", "<", ["length", name], ["int", 3]]
+        form = self.pick(0, 1, 1, 1, 2, 3, 4)
+        if form == 0:
+            return [["list", name, [self.small() for _ in range(self.pick(0, 1, 2))]]]
+        if form == 1:
+            add: Tree = ["append", name, self.small()]
+            return [add if self.rarely() else ["if", room, [add], []]]
+        if form == 2 and level < 3:
+            self.names += 1
+            name_of = f"i{self.names}"
+            before, self.in_loop = self.in_loop, True
+            body: list[Tree] = [["let", "x1", self.kept(["local", name_of])], *self.body(level + 1)]
+            self.in_loop = before
+            return [["over", name_of, name, body]]
+        if form == 3:
+            some: Tree = ["cmp", ">", ["length", name], ["int", self.pick(0, 1)]]
+            use = self.tree(["put element", name, ["int", 0], self.small()], ["put", ["cell", "b"], self.kept(["element", name, ["int", 0]])])
+            return [["if", ["among", ["local", "x0"], name] if self.rarely() else some, [use], []]]
+        return [["exchange", "x0", "x1", self.kept(["local", "x1"]), self.small()]]
 
     def branch(self, level: int) -> list[Tree]:
         """An `if`."""
@@ -245,6 +268,8 @@ class Statements(Items):
             return self.store(level)
         gives = any(s[0] == "return" and len(s) > 1 for s in function.body)
         call: Tree = ["call", name, [self.small() for _ in range(function.parameters)], "x1" if gives and self.odds(0.8) else None]
+        if gives and self.odds(0.25):
+            return [["put call", self.place(), name, call[2]]]
         if self.odds(0.4):
             return [call]
         # What is known before is needed afterwards.
@@ -289,9 +314,9 @@ def guarded(body: list[Tree]) -> list[Tree]:
             return ["pass"]
         if line[0] == "return":
             return ["pass"]
-        inner = loops or line[0] in ("while", "forever", "for", "each")
+        inner = loops or line[0] in ("while", "forever", "for", "each", "over")
         return [
-            [clean(s, inner) for s in part] if isinstance(part, list) and part and isinstance(part[0], list) and line[0] != "call" else part
+            [clean(s, inner) for s in part] if isinstance(part, list) and part and isinstance(part[0], list) and line[0] not in WITH_NUMBERS else part
             for part in line
         ]
 

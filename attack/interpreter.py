@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from attack.description import Description, Tree, World, walk
+from attack.description import WITH_NUMBERS, Description, Tree, World, walk
 from attack.locks import FAIR, Blocked, Failed, held_at_end, lock, locks, queue, trylock, unlock
 from attack.values import Moment, Values, alive, followed, reads, touches
 
@@ -131,13 +131,13 @@ class Interpreter(Values):
                 return {"condition"}
             case ["atomic", body]:
                 return set().union(*(self._waits_inside(x) for x in body))
-            case ["call", name, *_] if self.description.functions[name].atomic:
+            case ["call", name, *_] | ["put call", _, name, _] if self.description.functions[name].atomic:
                 return set().union(*(self._waits_inside(x) for x in self.description.functions[name].body))
         return set()
 
     def _waits_inside(self, s: Tree) -> set[str]:
         """What a statement of an atomic block may wait for, the blocks inside of it too."""
-        inside = [part for part in s if isinstance(part, list) and (not part or isinstance(part[0], list)) and s[0] != "call"]
+        inside = [part for part in s if isinstance(part, list) and (not part or isinstance(part[0], list)) and s[0] not in WITH_NUMBERS]
         return self._waits(s).union(*(self._waits_inside(x) for body in inside for x in body))
 
     # Entries.
@@ -158,13 +158,19 @@ class Interpreter(Values):
 
     def _has_boundary(self, todo: int) -> bool:
         kind, *about = self.entries[todo][0]
-        if kind in ("release", "queued"):
+        if kind in ("release", "queued", "store"):
             return True
         if kind not in ("statement", "loop"):
             return False
         s = self.statements[about[0]]
         if s[0] in ("let", "nlet", "rlet", "dlet", "if", "while", "require", "assert", "return"):
             return any(touches(part) for part in s[1:2] if isinstance(part, list)) or (s[0][-3:] == "let" and touches(s[2]))
+        if s[0] in ("exchange", "list", "append", "put element"):
+            return any(touches(part) for part in s[2:] if isinstance(part, list))
+        if s[0] == "over":
+            return False
+        if s[0] == "put call":
+            return self.description.functions[s[2]].atomic or any(map(touches, s[3]))
         if s[0] == "call":
             return self.description.functions[s[1]].atomic or any(map(touches, s[2]))
         return s[0] not in ("forever", "for", "each", "break", "continue", "pass")
@@ -190,7 +196,16 @@ class Interpreter(Values):
 
     def kept(self, m: Moment, names: Iterable[str]) -> Locals:
         """The values of some locals; those that have none yet are as at the beginning."""
-        return tuple((name, m.own.get(name, self.begun(name))) for name in sorted(names))
+        names = set(names)
+        found = []
+        for name in sorted({name.partition(" ")[0] for name in names}):
+            value = m.own.get(name, self.begun(name))
+            if name[0] == "l" and name not in names:  # of a list whose elements nobody reads its length
+                value = (self.zero,) * len(value)
+            if name[0] == "l" and f"{name} length" not in names:
+                raise ValueError(f"{name} is read, and its length is not")
+            found.append((name, value))
+        return tuple(found)
 
     def _statement(self, m: Moment, rest: int, about: int) -> int:
         s, value = self.statements[about], self.value
@@ -199,6 +214,23 @@ class Interpreter(Values):
                 m.own[name] = self.ranged(value(n)(m))
             case ["nlet" | "rlet" | "dlet", name, r]:
                 m.own[name] = value(r)(m)
+            case ["exchange", one, other, a, b]:
+                values = value(a)(m), value(b)(m)
+                m.own[one], m.own[other] = map(self.ranged, values)
+            case ["list", name, elements]:
+                values = tuple(value(n)(m) for n in elements)
+                m.own[name] = tuple(map(self.ranged, values))
+            case ["append", name, n]:
+                elements = (*m.own.get(name, ()), self.ranged(value(n)(m)))
+                if len(elements) > 3:
+                    raise Failed("left-range")
+                m.own[name] = elements
+            case ["put element", name, place, n]:
+                number, elements = self.ranged(value(n)(m)), m.own.get(name, ())
+                at = self.indexed(value(place)(m), len(elements))
+                m.own[name] = (*elements[:at], number, *elements[at + 1 :])
+            case ["put call", _, name, arguments]:
+                return self._call(m, rest, name, [self.ranged(value(n)(m)) for n in arguments], "store", about)
             case ["put", place, n]:
                 number = value(n)(m)
                 key = self.place(m, place)
@@ -220,7 +252,7 @@ class Interpreter(Values):
                 return self.body(then if value(test)(m) else other, rest)
             case ["while" | "forever", *_]:
                 return self._loop(m, rest, about)
-            case ["for" | "each" as kind, *_]:
+            case ["for" | "each" | "over" as kind, *_]:
                 return self.entry((kind, about, 0), rest)
             case ["break" | "continue" as kind]:
                 return self._unwind(m, rest, kind, None)
@@ -312,6 +344,21 @@ class Interpreter(Values):
         m.own[name] = place
         return self.body(body, self.entry(("each", about, place + 1), rest))
 
+    def _over(self, m: Moment, rest: int, about: int, place: int) -> int:
+        _, name, of, body = self.statements[about]
+        elements = m.own.get(of, ())
+        if place >= len(elements):
+            return rest
+        m.own[name] = elements[place]
+        return self.body(body, self.entry(("over", about, place + 1), rest))
+
+    def _store(self, m: Moment, rest: int, about: int, number: int) -> int:
+        """What a function returned goes to its place."""
+        place = self.statements[about][1]
+        key = self.place(m, place)
+        m.shared[key] = number if place[0] in ("owner", "readers") else self.ranged(number)
+        return rest
+
     def _release(self, m: Moment, rest: int, about: int, key: str, method: str) -> int:
         unlock(m.shared, m.me, alive(m, key), method)
         return rest
@@ -320,17 +367,28 @@ class Interpreter(Values):
         m.depth -= 1
         return rest
 
-    def _call(self, m: Moment, rest: int, name: str, arguments: list[int], target: str | None) -> int:
+    def _call(self, m: Moment, rest: int, name: str, arguments: list[int], target: str | None, about: int = 0) -> int:
         function = self.description.functions[name]
-        back = self.entry(("back", target, self.kept(m, self.live(rest) - {target})), rest)
+        live = self._placing(self.statements[about][1]) | self.live(rest) if target == "store" else self.live(rest) - {target}
+        back = self.entry(("back", target, self.kept(m, live), about), rest)
         m.own = {f"x{i}": value for i, value in enumerate(arguments)}
         if function.atomic:
             m.depth += 1
             back = self.entry(("leave",), back)
         return self.body(function.body, back)
 
-    def _back(self, m: Moment, rest: int, target: str | None, kept: Locals, value: int | None = None) -> int:
+    @staticmethod
+    def _placing(place: Tree) -> frozenset[str]:
+        """The locals that finding a place reads."""
+        return reads(place)
+
+    def _back(self, m: Moment, rest: int, target: str | None, kept: Locals, about: int, value: int | None = None) -> int:
         m.own = dict(kept)
+        if target == "store":
+            assert value is not None
+            if m.depth or self.is_local_call(about):
+                return self._store(m, rest, about, value)
+            return self.entry(("store", about, value), rest)
         if target is not None:
             m.own[target] = value
         return rest
@@ -344,11 +402,15 @@ class Interpreter(Values):
             if entry[0] == "leave":
                 m.depth -= 1
             elif entry[0] == "back" and what == "return":
-                return self._back(m, rest, entry[1], entry[2], value)
-            elif entry[0] in ("loop", "for", "each") and what != "return":
+                return self._back(m, rest, entry[1], entry[2], entry[3], value)
+            elif entry[0] in ("loop", "for", "each", "over") and what != "return":
                 return todo if what == "continue" else rest
             todo = rest
         return END
+
+    def is_local_call(self, about: int) -> bool:
+        """Whether a function that is called for a place in the state has no boundary: then the store is in the call's step."""
+        return self.description.functions[self.statements[about][2]].atomic
 
     # Locals that may still be read.
 
@@ -359,7 +421,9 @@ class Interpreter(Values):
             match entry:
                 case ("statement" | "loop", about) | ("queued", about, _, _):
                     self.alive[todo] = self._before(self.statements[about], self.live(rest), *self._jumps(rest))
-                case ("for" | "each", about, _):
+                case ("store", about, _):
+                    self.alive[todo] = self.live(rest) | self._placing(self.statements[about][1])
+                case ("for" | "each" | "over", about, _):
                     self.alive[todo] = self._before(self.statements[about], self.live(rest), frozenset(), frozenset())
                 case ("unwind", "break" | "continue" as what, _):
                     self.alive[todo] = self._jumps(rest)[what == "continue"]
@@ -373,7 +437,7 @@ class Interpreter(Values):
         """What is live where `break` leads to, and `continue`."""
         while todo != END:
             entry, rest = self.entries[todo]
-            if entry[0] in ("loop", "for", "each"):
+            if entry[0] in ("loop", "for", "each", "over"):
                 return self.live(rest), self.live(todo)
             todo = END if entry[0] == "back" else rest
         return frozenset(), frozenset()
@@ -403,6 +467,21 @@ class Interpreter(Values):
                 while (wider := head | (inside(body, head, after, head) - {name})) != head:
                     head = wider
                 return head
+            case ["over", name, of, body]:
+                head = after | {of, f"{of} length"}
+                while (wider := head | (inside(body, head, after, head) - {name})) != head:
+                    head = wider
+                return head
+            case ["exchange", one, other, a, b]:
+                return (after - {one, other}) | reads(a) | reads(b)
+            case ["list", name, elements]:
+                return (after - {name, f"{name} length"}).union(*map(reads, elements))
+            case ["append", name, n]:
+                return after | reads(n) | {f"{name} length"}
+            case ["put element", name, place, n]:
+                return after | reads(n) | reads(place) | {f"{name} length"}
+            case ["put call", place, _, arguments]:
+                return (after | self._placing(place)).union(*map(reads, arguments))
             case ["with", _, of, body]:
                 return reads(of) | inside(body, after, leave, again)
             case ["atomic", body]:
@@ -427,6 +506,7 @@ def reads_lock(description: Description, body: list[Tree]) -> bool:
     """Whether something can become a reader, or stop to be one, or try the lock, in what it calls too."""
     nodes = [node for line in body for node in walk(line)]
     called = {node[1] for node in nodes if node[0] == "call" and node[1] in description.functions}
+    called |= {node[2] for node in nodes if node[0] == "put call"}
     return any(
         (node[0] == "do" and node[1] in ("read_lock", "read_unlock", "write_downgrade")) or node[:2] == ["with", "read"]
         or (node[0] in ("try", "if try") and node[-1] in ("read_trylock", "write_trylock"))

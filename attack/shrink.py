@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from attack.description import Description, Tree, lines_of
+from attack.description import WITH_NUMBERS, Description, Tree, lines_of
 
 __all__ = ["shrink"]
 
@@ -39,7 +39,7 @@ def simpler(description: Description) -> Iterator[Description]:
             del other.threads[place]
             yield other
     for name in description.functions:
-        if not any(["call", name] == line[:2] for body in description.bodies() for inner in lines_of(body) for line in inner):
+        if not any(["call", name] == line[:2] or (line[0] == "put call" and line[2] == name) for body in description.bodies() for inner in lines_of(body) for line in inner):
             other = description.copy()
             del other.functions[name]
             yield other
@@ -54,7 +54,7 @@ def simpler(description: Description) -> Iterator[Description]:
     for place in range(count):
         for at, line in enumerate(body_at(description, place)):
             inner = [part for part in line[1:] if isinstance(part, list) and part and isinstance(part[0], list)]
-            if line[0] != "call":
+            if line[0] not in WITH_NUMBERS:
                 for part in inner:
                     other = description.copy()
                     body_at(other, place)[at : at + 1] = [s for s in part if s[0] not in ("break", "continue")]

@@ -72,6 +72,7 @@ def limited(most: int):
     return limit
 
 closed = limited(2)
+Numbers = Annotated[list[Small], Most(3)]
 
 def pure(n: Small) -> Small:
     if n > 1:
@@ -114,6 +115,8 @@ class Text:
         for name in sorted(n for n in names if n[1:].isdigit()):
             if name[0] == "x":
                 self.out.append(f"    {name}: Small = {zero(self.descriptions[0].world)}")
+            elif name[0] == "l":
+                self.out.append(f"    {name}: Numbers = []")
             elif name[0] == "n":
                 self.out.append(f"    {name}: Number = -1")
             elif name[0] in "rd":
@@ -147,6 +150,9 @@ class Text:
             case ["each", name, body]:
                 self._line(s, indent, f"for {name} in items:")
                 self._body(body, inner)
+            case ["over", name, of, body]:
+                self._line(s, indent, f"for {name} in {of}:")
+                self._body(body, inner)
             case ["if try", lock, body, other, *how]:
                 self._line(s, indent, f"if {lock_of(lock)}.{how[0] if how else 'trylock'}():")
                 self._body(body, inner)
@@ -163,6 +169,8 @@ class Text:
             case ["call", name, arguments, target]:
                 call = f"{self.prefix}{name}({', '.join(map(number, arguments))})"
                 self._line(s, indent, call if target is None else f"{target} = {call}")
+            case ["put call", place, name, arguments]:
+                self._line(s, indent, f"{place_of(place)} = {self.prefix}{name}({', '.join(map(number, arguments))})")
             case _:
                 self._line(s, indent, simple(s))
 
@@ -177,6 +185,14 @@ def simple(s: Tree) -> str:
     match s:
         case ["let" | "nlet" | "rlet" | "dlet" as kind, name, value]:
             return f"{name} = {(number if kind[-4:] in ('let', 'nlet') else item if kind == 'rlet' else node)(value)}"
+        case ["exchange", first, second, a, b]:
+            return f"{first}, {second} = {number(a)}, {number(b)}"
+        case ["list", name, elements]:
+            return f"{name} = [{', '.join(map(number, elements))}]"
+        case ["append", name, value]:
+            return f"{name}.append({number(value)})"
+        case ["put element", name, place, value]:
+            return f"{name}[{number(place)}] = {number(value)}"
         case ["put", place, value]:
             return f"{place_of(place)} = {number(value)}"
         case ["add", place, value]:
@@ -237,6 +253,12 @@ def number(n: Tree) -> str:
             return f"({number(a)} if {truth(test)} else {number(b)})"
         case ["bool", test]:
             return f"int({truth(test)})"
+        case ["length", name]:
+            return f"len({name})"
+        case ["element", name, place]:
+            return f"{name}[{number(place)}]"
+        case ["sum", value]:
+            return f"sum({number(value)} for q in items)"
         case ["count", test]:
             return f"count({truth(test)} for q in items)"
         case ["index", of]:
@@ -265,6 +287,8 @@ def truth(t: Tree) -> str:
             return f"{item(a)} is {item(b)}"
         case ["mine", lock]:
             return f"{lock_of(lock)}.held_by_me()"
+        case ["among", a, name]:
+            return f"{number(a)} in {name}"
         case ["any" | "all" as op, a]:
             return f"{op}({truth(a)} for q in items)"
     raise ValueError(t)

@@ -41,9 +41,9 @@ class Values:
         self.closures: dict[int, Number] = {}
         self.trees: list[Tree] = []  # so that their identities stay theirs
 
-    def begun(self, name: str) -> int | None:
+    def begun(self, name: str) -> Any:
         """What a local is at the beginning."""
-        return self.zero if name[0] == "x" else -1 if name[0] == "n" else None
+        return () if name[0] == "l" else self.zero if name[0] == "x" else -1 if name[0] == "n" else None
 
     def ranged(self, value: Any) -> int:
         """A number that is assigned, passed or returned."""
@@ -57,6 +57,18 @@ class Values:
         found = bool(self.value(test)(m))
         del m.own["q"]
         return found
+
+    def for_item(self, m: Moment, of: Number, place: int) -> Any:
+        """A number of the item `q`."""
+        m.own["q"] = place
+        found = of(m)
+        del m.own["q"]
+        return found
+
+    def element(self, m: Moment, name: str, place: int) -> int:
+        """An element of a list."""
+        elements: tuple[int, ...] = m.own.get(name, ())
+        return elements[self.indexed(place, len(elements))]
 
     def indexed(self, index: int, count: int) -> int:
         """A place in an array."""
@@ -125,6 +137,17 @@ class Values:
             case ["bool", test]:
                 tested = value(test)
                 return lambda m: int(bool(tested(m)))
+            case ["length", name]:
+                return lambda m: len(m.own.get(name, ()))
+            case ["element", name, place]:
+                at = value(place)
+                return lambda m: self.element(m, name, at(m))
+            case ["sum", n]:
+                of = value(n)
+                return lambda m: sum(self.for_item(m, of, i) for i in items)
+            case ["among", n, name]:
+                of = value(n)
+                return lambda m: of(m) in m.own.get(name, ())
             case ["count", test]:
                 return lambda m: sum(self.of_item(m, test, i) for i in items)
             case ["any", test]:
@@ -225,4 +248,9 @@ def reads(tree: Tree | None) -> frozenset[str]:
         return frozenset()
     if tree[0] in ("local", "rlocal", "dlocal"):
         return frozenset([tree[1]]) - {"q"}
+    if tree[0] == "length":
+        return frozenset([f"{tree[1]} length"])
+    if tree[0] in ("element", "among"):
+        name = tree[1] if tree[0] == "element" else tree[2]
+        return frozenset([name, f"{name} length"]) | reads(tree[2] if tree[0] == "element" else tree[1])
     return frozenset().union(*(reads(part) for part in tree if isinstance(part, list)))

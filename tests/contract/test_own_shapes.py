@@ -18,8 +18,7 @@ from typing import Literal
 from secondsight import Device, DevicePageTable, Mutex, Va
 from secondsight.lang import Array, Errno, List, Record, RwLock, U8, pool
 from secondsight.linux import EBUSY, hmm, mmu_notifier as mn
-from secondsight.linux.mm_types import Frame, Pfn
-from secondsight.linux.page_alloc import frames, pfn_to_page
+from secondsight.linux.mm_types import Pfn
 
 class Extent(Record):
     seq: U8

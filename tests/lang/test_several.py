@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from test_sizes import told
 
-from secondsight.lang import BadIndex, LeftRange, OutOfRecords, Refused
+from secondsight.lang import BadIndex, LangError, LeftRange, OutOfRecords, Refused
 from secondsight.lang.native import Native
 from secondsight.lang.reference import Reference
 
@@ -209,3 +209,9 @@ def test_classes_that_return_different_things_are_refused() -> None:
     other = CLASSES.replace("    def sizes(self) -> tuple[U8, U8]:\n        self.n = 7\n        return self.n, 2", "    def sizes(self) -> U8:\n        return 2")
     with pytest.raises(Refused, match="returns"):
         told("holder.shape = wides[0]\nshape = holder.shape\nassert shape is not None\nx, y = shape.sizes()", more=other)
+
+
+@pytest.mark.parametrize("kind", ["List[U8, 3]", "tuple[U8, U8]", "Span"])
+def test_they_are_no_fields(kind: str) -> None:
+    with pytest.raises(LangError, match="a field cannot be"):
+        told("table.at = 0\nodd.n = 1", more=f"class Odd(Record):\n    n: U8\n    x: {kind}\n\nodd = shared(Odd)\n")

@@ -58,6 +58,7 @@ GIVES = {
     "for i, x in enumerate(cells):\n    x.n = i * 2\nfor x in reversed(cells):\n    table.out[0] = x.n\n    table.out[1] = table.out[1] * 4 + x.n": [0, 72],
     "for i in reversed(range(3)):\n    table.out[2 - i] = i\nn = 4\nfor i in reversed(range(1, n)):\n    table.out[6 - i] = i": [2, 1, 0, 3, 2, 1],
     "for i in reversed(range(3, 0, -1)):\n    table.out[i] = i": [0, 1, 2, 3],
+    "for i, x in enumerate(cells):\n    table.out[i] = i + 1\nfor x in range(2):\n    table.out[3] += x": [1, 2, 3, 1],
     "x: List[U8, 3] = [5, 6]\nfor i, v in enumerate(x):\n    table.out[i] = v": [5, 6],
     "cells[1].n = 3\ntable.out[0] = sum(c.n for c in cells) + sum(c.n for c in cells if c.n < 3)\ntable.out[1] = sum(i for i in range(cells[1].n))": [3, 3],
     "cell.next = cells[1]\ntable.out[0] = int(cell.next in cells)\ntable.out[1] = int(7 in table.places or 0 not in table.places)": [1, 0],

@@ -233,17 +233,19 @@ class BlockLowering(CallLowering):
             return False
         facts, mine = facts_of(self.tree), names_inside(loop)
         others: set[ast.AST] = set()
+        own = targets_of(loop, name)
         for other in facts.loops:
-            if other is not loop and isinstance(other.target, ast.Name) and other.target.id == name:
-                if other.target in mine or loop.target in names_inside(other):
+            theirs = targets_of(other, name)
+            if other is not loop and theirs:
+                if theirs & mine or own & names_inside(other):
                     return False
-                others |= names_inside(other) | {other.target}
+                others |= names_inside(other) | theirs
         scoped: set[ast.AST] = set()
         for generator in facts.generators:
             if any(isinstance(g.target, ast.Name) and g.target.id == name for g in generator.generators):
                 scoped |= names_inside(generator) - names_inside(generator.generators[0].iter)
         for node in facts.names[name]:
-            if node is loop.target or node in scoped:
+            if node in own or node in scoped:
                 continue
             if not (isinstance(node.ctx, ast.Load) if node in mine else node in others):
                 return False
@@ -318,6 +320,11 @@ class BlockLowering(CallLowering):
             self.exits = kept[:i]
             kept[i]()
         self.exits, self.depth = kept, depth
+
+
+def targets_of(loop: ast.For, name: str) -> set[ast.AST]:
+    """Where a loop gives a variable of that name its value."""
+    return {n for n in ast.walk(loop.target) if isinstance(n, ast.Name) and n.id == name}
 
 
 def counter_types(start: ir.Expr, stop: ir.Expr, stride: int) -> tuple[IntType, IntType]:

@@ -21,7 +21,19 @@ from secondsight.lang.bits import Bits
 from secondsight.lang.errors import BadIndex, FreedTwice, LangError, LeftRange, ModelError, NoneFollowed, OutOfRecords, Position
 from secondsight.lang.freed import freed_array, freed_record, whole
 from secondsight.lang.runtime import runtime
-from secondsight.lang.types import ArrayType, IntType, RecordType, RefType, SizedInt, Type, resolve, sized
+from secondsight.lang.types import (
+    ArrayType,
+    IntType,
+    ListType,
+    RecordType,
+    RefType,
+    SizedInt,
+    TupleType,
+    Type,
+    ValueType,
+    resolve,
+    sized,
+)
 
 __all__ = ["Array", "Const", "Machine", "Pool", "Record", "Shared", "Value", "const", "pool", "shared", "shared_array"]
 
@@ -54,6 +66,8 @@ class Record:
                     raise LangError(f"{_place(cls, name)}: {error}") from None
                 if kind is None:
                     raise LangError(f"{_place(cls, name)}: a field cannot be None")
+                if isinstance(kind, (ListType, TupleType, ValueType)):
+                    raise LangError(f"{_place(cls, name)}: a field cannot be {kind}: give it the parts, or Array[T, 8]")
                 found[name] = kind
             cls._fields = found
         return cls._fields

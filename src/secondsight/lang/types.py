@@ -296,6 +296,8 @@ def resolve(annotation: Any, *, embedded: bool = False) -> Type | None:
             raise LangError(f"{annotation}: a tuple has one type for each part, and the parts are integers, enums or references")
         return TupleType(tuple(p for p in parts if isinstance(p, (IntType, SizedInt, RefType))))
     if origin is list or annotation is list:
+        if embedded:
+            raise LangError(f"{annotation} is not a type of a field; an array is: Array[U8, 8]")
         raise LangError(f"{annotation}: a list needs a bound: List[Frame, 'pages'], or Annotated[list[Frame], Most('pages')]")
     if origin is Bits:
         return SizedInt("bits", size_of(typing.get_args(annotation)[0]))

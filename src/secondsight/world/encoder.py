@@ -177,17 +177,16 @@ class Encoder:
                     f"{driver.__name__} has two passes (the bound `finishes`), which Linux {self.release} has not",
                     "ask for --release 7.2, or give the driver `invalidate` alone",
                 )
-            own_names = {name: 1 for name in bounds_named_by(driver) if name not in SMALLEST}
-            derived |= own_names | {n: k * len(self.devices) if n in SMALLEST else k for n, k in driver.bounds.items()}
+            needed = {n: k * len(self.devices) if n in SMALLEST else k for n, k in driver.bounds.items()}
+            derived |= dict.fromkeys(own_bounds(driver), 1) | needed
         derived |= {"ops": max(1, len(self.places)), "handles": max(1, len(self.numbers))}
         size = next((s for s in (_DRIVEN if driver is not None else _SIZES) if all(derived[n] <= s[n] for n in s)), {})
         rounded = derived | {name: number for name, number in size.items() if derived[name] or driver is None}
         rounded["devices"] = len(self.devices) if len(self.devices) > 1 else 0
         own = {name: rounded.pop(name) for name in _ROWS}
-        if driver is not None:
-            own |= {name: (rounded | wanted)[name] for name in bounds_named_by(driver) if name in rounded and name not in SMALLEST}
-        machinery = {name: number for name, number in (rounded | wanted).items() if name not in own}
-        return bounds(**machinery) | own
+        sizes = rounded | wanted
+        drivers = {name: sizes.pop(name) for name in own_bounds(driver) if name in sizes}
+        return bounds(**sizes) | own | drivers
 
     def _splits(self, place: Place) -> bool:
         """Whether an operation takes only a part of a mapping away: then a vma is split, or two are."""
@@ -203,3 +202,8 @@ def _in_flight(thread: Thread) -> int:
     """The frames that a thread may have taken away and not given back yet: a zap takes entries away first and drops their frames
     later; meanwhile others may be given new ones."""
     return max([1, *(n for op in thread.ops if op.declared.takes_away and isinstance(n := op.args.get("pages"), int))])
+
+
+def own_bounds(driver: type[Device] | None) -> list[str]:
+    """The bounds of a driver's own arrays, which the machinery does not have."""
+    return [] if driver is None else [name for name in bounds_named_by(driver) if name not in (*SMALLEST, *_ROWS)]
