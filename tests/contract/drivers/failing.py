@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from drivers.parts import MirrorInParts
 from secondsight.devices.mirror import Mirror
-from secondsight.lang import Errno
+from secondsight.lang import Bits, Errno
 from secondsight.linux import hmm
 from secondsight.linux import mmu_notifier as mn
 from secondsight.linux.errno import EBUSY, EFAULT, EPERM
@@ -72,15 +72,15 @@ class RemembersFailures(Mirror):
     gone: PageBits
 
     def fault(self, va: Va, write: bool) -> Errno:
-        if self.gone & (1 << va) != 0:
+        if va in self.gone:
             return -EFAULT
         ret = Mirror.fault(self, va, write)
         if ret == -EFAULT:
-            self.gone |= 1 << va
+            self.gone |= {va}
         return ret
 
     def invalidate(self, rng: mn.Range, seq: mn.Seq) -> bool:
-        self.gone = 0
+        self.gone = Bits()
         return Mirror.invalidate(self, rng, seq)
 
 

@@ -95,7 +95,8 @@ def pages_do(mm: Mm, file: ShmemFile, op: Op, at: Va) -> Value:
     elif op == Op.UNMAP:
         if pte.frame is None:
             return 1
-        tlb_finish_mmu(zap_pte_range(mm, at, at + 1))
+        gather = zap_pte_range(mm, at, at + 1)
+        tlb_finish_mmu(gather)
     elif op == Op.MAP_WRITABLE:
         if vma.write:
             return 1
