@@ -79,6 +79,7 @@ def test_programs_of_every_kind_are_drawn() -> None:
     assert drawn >= {
         "try", "if try", "with", "atomic", "wait", "choose", "choose item", "alloc", "free", "owner", "readers", "mine", "index", "each",
         "count", "call", "forever", "seen", "node lock", "box lock", "spin", "rw", "slot", "next", "return", "break", "continue",
+        "list", "append", "over", "put element", "exchange", "put call", "length", "element", "sum",
     }  # fmt: skip
     assert len(FEATURES) > 10
 

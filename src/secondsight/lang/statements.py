@@ -105,12 +105,14 @@ class StatementLowering(SeveralLowering):
         arguments, source = self.tree.args, self.source
         if arguments.vararg or arguments.kwarg or arguments.kwonlyargs or arguments.posonlyargs:
             raise self.refuse(self.tree, "*args, **kwargs, keyword-only or positional-only parameters", "plain parameters")
+        noted = dict(self.frontend.reads)
         for decorator in self.tree.decorator_list:
             known, value = self.static(decorator.func if isinstance(decorator, ast.Call) else decorator)
             if not (
                 known and (value in (atomic, operation) or is_marker(value) or getattr(value, "__name__", "") in ("rule", "tracepoint"))
             ):
                 raise self.refuse(decorator, "a decorator other than @atomic, @rule, @tracepoint", "a plain function")
+        self.frontend.reads = noted  # a decorator was applied long ago: what its name stands for now is nothing to the function
         try:
             hints = self.frontend.hints(source)
         except Exception as error:
