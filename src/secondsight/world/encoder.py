@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 
 from secondsight.devices.device import Device
 from secondsight.lang.named import bounds_named_by
-from secondsight.linux import LARGEST, SMALLEST, bounds
+from secondsight.linux import BOUNDS, bounds
 from secondsight.linux.releases import differs
 from secondsight.scenario.data import Place, Scenario, Thread
 from secondsight.scenario.ops import SEALS, ArgType, HandleType, Op, Ref, ScenarioError, Value
@@ -16,7 +16,7 @@ from secondsight.world.declare import ALREADY_DONE, COLUMNS, on_model, with_fami
 
 __all__ = ["Encoder"]
 
-MOST_PAGES = LARGEST["pages"]
+MOST_PAGES = BOUNDS["pages"].most
 
 
 def _size(frames: int, vmas: int, files: int, dax: int, buffers: int, rows: int) -> dict[str, int]:
@@ -177,15 +177,15 @@ class Encoder:
                     f"{driver.__name__} has two passes (the bound `finishes`), which Linux {self.release} has not",
                     "ask for --release 7.2, or give the driver `invalidate` alone",
                 )
-            own_names = {name: 1 for name in bounds_named_by(driver) if name not in SMALLEST}
-            derived |= own_names | {n: k * len(self.devices) if n in SMALLEST else k for n, k in driver.bounds.items()}
+            own_names = {name: 1 for name in bounds_named_by(driver) if name not in BOUNDS}
+            derived |= own_names | {n: k * len(self.devices) if n in BOUNDS else k for n, k in driver.bounds.items()}
         derived |= {"ops": max(1, len(self.places)), "handles": max(1, len(self.numbers))}
         size = next((s for s in (_DRIVEN if driver is not None else _SIZES) if all(derived[n] <= s[n] for n in s)), {})
         rounded = derived | {name: number for name, number in size.items() if derived[name] or driver is None}
         rounded["devices"] = len(self.devices) if len(self.devices) > 1 else 0
         own = {name: rounded.pop(name) for name in _ROWS}
         if driver is not None:
-            own |= {name: (rounded | wanted)[name] for name in bounds_named_by(driver) if name in rounded and name not in SMALLEST}
+            own |= {name: (rounded | wanted)[name] for name in bounds_named_by(driver) if name in rounded and name not in BOUNDS}
         machinery = {name: number for name, number in (rounded | wanted).items() if name not in own}
         return bounds(**machinery) | own
 
