@@ -91,7 +91,7 @@ class Encoder:
                     self.ranges["pages"].append(count)
         if op.declared.makes is HandleType.MAPPING:
             row["address"] = self._place_mapping(op, row["pages"])
-            late = differs("future-write-seal-is-asked-late", self.release)
+            late = differs("future-write-seal-is-asked-late", self.release) or differs("merged-mapping-ignores-the-seal", self.release)
             row["flags"] = (tables.SEALS_LATE if late else 0) | model.flags
             if op.args["at"] is not None:
                 row["low"], row["high"] = next(w for w in self.windows if w[0] <= row["address"] < w[1])
