@@ -29,7 +29,7 @@ from secondsight.lang.errors import LangError
 from secondsight.lang.records import Machine as PlainMachine
 from secondsight.lang.records import Shared, unwrap
 from secondsight.lang.types import ArrayType, RecordType
-from secondsight.linux import bounds
+from secondsight.linux import BOUNDS, bounds
 from secondsight.linux.dma_buf import dma_buf_mmap
 from secondsight.linux.errno import SIGBUS, SIGSEGV
 from secondsight.linux.exit import exit_mm
@@ -48,14 +48,6 @@ __all__ = ["DeviceByHand", "Machine", "Mapped", "Process"]
 
 D = TypeVar("D", bound=Device)
 
-DEFAULTS = {
-    "frames": 8, "mms": 2, "pages": 8, "subscribers": 4, "mmu_notifiers": 2, "hmms": 2, "hmm_ranges": 2, "mirrors": 2,
-    "files": 4, "file_pages": 8, "udmabufs": 2, "dmabuf_pages": 8, "attachments": 2, "create_items": 4, "pagemaps": 1,
-    "dax_devices": 1,
-}  # fmt: skip
-"""How much a machine has of everything, unless it is said."""
-
-
 class Mapped(int):
     """The address (page number) that `mmap` returned; `pages` is the mapping's length. `a + 1` is the next page's address."""
 
@@ -71,7 +63,7 @@ class Machine:
     """A whole machine: frames, processes, devices. Keyword arguments raise its bounds: `Machine(frames=4, pages=2)`."""
 
     def __init__(self, **wanted: int) -> None:
-        self._plain = PlainMachine(bounds(**(DEFAULTS | wanted)))
+        self._plain = PlainMachine(bounds(**({name: one.usual for name, one in BOUNDS.items()} | wanted)))
         self.processes: list[Process] = []
         self.devices: list[DeviceByHand[Any]] = []
         self._watch()

@@ -2,7 +2,8 @@
 
 A `console` block holds commands (`$ ...`) and their output, a `pycon` block a session of Python, a `python` block that
 begins with a comment of a file's name is that file. All run in order in one folder that has `examples/` in it. Seconds
-and kernel releases may differ. `docs/hmm-tests.md`, `docs/judges.md` and `docs/reference.md` are the program's own, written out. `python tests/cli/documents.py
+and kernel releases may differ. `docs/hmm-tests.md`, `docs/judges.md`, `docs/reference.md` and the releases in `docs/agree.md` are the
+program's own, written out. `python tests/cli/documents.py
 README.md` writes the present output into a document.
 """
 
@@ -26,6 +27,7 @@ from reference import reference
 from secondsight.agree.selftest import PROGRAMS
 from secondsight.conform.page import page
 from secondsight.kernels.selftest_table import TABLE, Here
+from secondsight.linux.releases import differences_table
 
 HOUSE = Path(__file__).parent.parent.parent
 _BLOCK = re.compile(r"^```(console|pycon|python)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -136,10 +138,21 @@ def _found(here: Here) -> str:
     return f"{said}. {here.note}" if here.note else said
 
 
+_RELEASES = re.compile(r"(<!-- from linux/releases\.py[^\n]*-->\n).*?(<!-- to here -->)", re.DOTALL)
+
+
+def agree_page() -> str:
+    """What docs/agree.md is to be: as it is, with the present table of releases."""
+    return _RELEASES.sub(lambda m: m[1] + differences_table() + m[2], (HOUSE / "docs" / "agree.md").read_text())
+
+
 def write(document: Path) -> None:
     """Put the present output into the document."""
     if document.name == "reference.md":
         document.write_text(reference())
+        return
+    if document.name == "agree.md":
+        document.write_text(agree_page())
         return
     if document.name == "judges.md":
         document.write_text(page())

@@ -8,11 +8,12 @@ import shutil
 from pathlib import Path
 
 import pytest
-from documents import HOUSE, hmm_tests, run, same
+from documents import HOUSE, agree_page, hmm_tests, run, same
 from reference import reference
 
 from secondsight.conform.page import page
 from secondsight.kernels import Kernel, KernelError
+from secondsight.linux.releases import DIFFERENCES
 
 
 def _kernel() -> bool:
@@ -29,6 +30,17 @@ def _kernel() -> bool:
 def test_examples_are_true(name: str) -> None:
     for block in run(HOUSE / name, _kernel()):
         assert same(block.now) == same(block.text), f"{name} shows something else; `make docs` writes what is true now"
+
+
+def test_the_releases_are_as_in_the_table() -> None:
+    text = (HOUSE / "docs" / "agree.md").read_text()
+    assert text == agree_page(), "`make docs` writes what is true now"
+    assert all(f"| {mechanism} |" in text for mechanism in DIFFERENCES)
+
+
+def test_every_difference_of_releases_is_asked_for_where_it_occurs() -> None:
+    asked = {name for path in (HOUSE / "src").rglob("*.py") for name in re.findall(r'differs\("([\w-]+)"', path.read_text())}
+    assert asked == set(DIFFERENCES)
 
 
 def test_the_kernels_own_tests_are_as_in_the_table() -> None:

@@ -20,6 +20,7 @@ from functools import cache
 from typing import Literal, get_args
 
 from secondsight.agree.draw import Draw, Seeded, chance, choice, weighted
+from secondsight.linux import BOUNDS
 from secondsight.scenario import Address, DeviceHandle, File, Mapping, Recorder, Scenario
 
 __all__ = ["KINDS", "Kind", "fingerprint", "generate", "scenario_of"]
@@ -27,8 +28,8 @@ __all__ = ["KINDS", "Kind", "fingerprint", "generate", "scenario_of"]
 Kind = Literal["sequential", "free", "forced"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
-PAGES = 14  # of address space: secondsight.linux.LARGEST
-FRAMES = 14  # that the operations may come to hold, beside the zero page and one in flight
+PAGES = BOUNDS["pages"].most  # of address space
+FRAMES = BOUNDS["frames"].most - 2  # that the operations may come to hold, beside the zero page and one in flight
 LETTERS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"  # each store has a value of its own
 SEALS = ("shrink", "", "shrink|grow", "seal|shrink", "write", "shrink|write", "future_write", "shrink|future_write", "seal", "grow")
 ADDED = ("write", "shrink", "future_write", "seal", "grow", "shrink|write", "")

@@ -15,10 +15,13 @@ from dataclasses import dataclass, field
 
 from secondsight.cases.crew import shared_out
 from secondsight.devices.device import Device
+from secondsight.lang.errors import LangError
 from secondsight.lang.program import Program
+from secondsight.linux import by_hand
 from secondsight.scenario.schedule import CannotForce, Schedule
 from secondsight.search import Limits, Progress, Result, Verdict, Violation
 from secondsight.search.auto import By, How, search
+from secondsight.world.enough import with_enough
 
 __all__ = ["CaseTable", "Cell", "Entry", "Finding", "Question", "search_cell", "settle"]
 
@@ -92,6 +95,8 @@ class Cell:
     row: str
     column: str
     result: Result | None
+    bounds: Mapping[str, int] = field(default_factory=dict)
+    """The bounds that were given by hand, or raised because they ran out."""
 
     @property
     def verdict(self) -> Verdict | None:
@@ -106,24 +111,42 @@ def search_cell(
     limits: Limits | None = None,
     on_progress: Callable[[Progress], None] | None = None,
     executor: By = "auto",
+    bounds: Mapping[str, int] | None = None,
 ) -> Cell:
-    """Build and search one cell."""
-    program = table.program(row, column)
-    if program is None:
+    """Build and search one cell. `bounds`: of its machine, by hand; others are raised when they run out."""
+    if table.program(row, column) is None:
         return Cell(row, column, None)
-    return Cell(row, column, search(program, executor, limits, on_progress, progress=True, workers=1))
+    found = with_enough(
+        lambda enough: program_of_cell(table, row, column, enough),
+        lambda program: search(program, executor, limits, on_progress, progress=True, workers=1),
+        bounds or {},
+    )
+    return Cell(row, column, found.result, {**(bounds or {}), **found.raised})
 
 
-def _work(cell: tuple[str, str, str, Limits | None, By]) -> Cell:
+def program_of_cell(table: CaseTable, row: str, column: str, bounds: Mapping[str, int]) -> Program:
+    """A cell's checked program on a machine with these bounds. Raises `LangError` where the question makes no sense."""
+    with by_hand(**bounds):
+        program = table.program(row, column)
+    if program is None:
+        raise LangError(f"{row}, {column}: makes no sense in {table.name}")
+    return program
+
+
+Work = tuple[str, str, str, Limits | None, By, Mapping[str, int]]
+"""A cell to search: its table, row and column, and how."""
+
+
+def _work(cell: Work) -> Cell:
     from secondsight.cases import TABLES
 
-    name, row, column, limits, executor = cell
-    return search_cell(TABLES[name], row, column, limits, executor=executor)
+    name, row, column, limits, executor, bounds = cell
+    return search_cell(TABLES[name], row, column, limits, executor=executor, bounds=bounds)
 
 
-def _lost(cell: tuple[str, str, str, Limits | None, By], status: int) -> Cell:
+def _lost(cell: Work, status: int) -> Cell:
     """A cell whose process is gone: by a signal, mostly the system's, which sends it where memory runs out."""
-    _, row, column, _, _ = cell
+    _, row, column, *_ = cell
     how = signal.Signals(-status).name if status < 0 else f"status {status}"
     note = f"{row}, {column}: the process that searched it was killed ({how}): out of memory? --memory makes a search stop before that"
     return Cell(row, column, Result(Verdict.NOT_FINISHED, 0, 0, 0, 0.0, reason="killed", note=note))
@@ -136,6 +159,7 @@ def settle(
     jobs: int | None = None,
     only: Sequence[tuple[str, str]] | None = None,
     executor: By = "auto",
+    bounds: Mapping[str, int] | None = None,
 ) -> list[Cell]:
     """Search every cell (or those in `only`), in the order of the table. `on_cell` is called as cells finish.
 
@@ -150,14 +174,14 @@ def settle(
 
     def one_after_the_other() -> Generator[Cell, None, None]:
         for row, column in wanted:
-            yield (cell := search_cell(table, row, column, limits, executor=executor))
+            yield (cell := search_cell(table, row, column, limits, executor=executor, bounds=bounds))
             if cell.result is not None and cell.result.reason == "interrupted":
                 return
 
     if jobs == 1:
         cells = one_after_the_other()
     else:
-        cells = shared_out([(table.name, row, column, limits, executor) for row, column in wanted], _work, jobs, _lost)
+        cells = shared_out([(table.name, row, column, limits, executor, bounds or {}) for row, column in wanted], _work, jobs, _lost)
     with suppress(KeyboardInterrupt), closing(cells):
         for cell in cells:
             done[cell.row, cell.column] = cell

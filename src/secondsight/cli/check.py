@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.text import Text
 
-from secondsight.cli.common import INTERRUPTED, Running, bounds, exit_code, search_progress, show, write_json
+from secondsight.cli.common import INTERRUPTED, Bounds, Running, bounds, exit_code, search_progress, show, write_json
 from secondsight.cli.confirming import (
     CONFIRM_HELP,
     asking,
@@ -43,14 +43,14 @@ def check(
     driver: Annotated[list[str] | None, typer.Option("--class", help="Only this class of the file (may be repeated).")] = None,
     rule: Annotated[list[str] | None, typer.Option(help="Only this rule of the contract (may be repeated).")] = None,
     adversary: Annotated[list[str] | None, typer.Option(help="Only this adversary (may be repeated).")] = None,
-    bound: Annotated[list[str] | None, typer.Option(metavar="NAME=N", help="Raise a bound of the machine: frames=8.")] = None,
+    bound: Bounds = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON (docs/json.md).")] = False,
     on: Annotated[str | None, typer.Option("--confirm", metavar="KERNEL", help=CONFIRM_HELP)] = None,
 ) -> None:
     """Run a driver through every interleaving with each adversary; a broken rule comes back as a shortest trace."""
     from secondsight import contract
 
-    raised = bounds(bound)
+    by_hand = bounds(bound)
     could_be_asked(on)
     drivers = _drivers(file, driver)
     found: list[Checked] = []
@@ -61,7 +61,7 @@ def check(
             running.say(search_progress(scenario, progress))
 
         limits, how = searching.limits, searching.how
-        results = (c for kind in drivers for c in contract.check(kind, adversary, rule, limits, on_progress, raised, how))
+        results = (c for kind in drivers for c in contract.check(kind, adversary, rule, limits, on_progress, by_hand, how))
         try:
             for checked in results:
                 if found and not as_json and _group(found[-1]) != _group(checked):
@@ -71,11 +71,11 @@ def check(
                     raise KeyboardInterrupt
         except KeyboardInterrupt:
             interrupted = True
-        rests = {} if interrupted else _rests(drivers, found, rule, raised, running)
+        rests = {} if interrupted else _rests(drivers, found, rule, running)
     answers: dict[int, Confirmation] = {}
-    stopped = None if on is None or interrupted else _confirm(on, drivers, found, raised, answers)
+    stopped = None if on is None or interrupted else _confirm(on, drivers, found, answers)
     if as_json:
-        write_json(_as_json(file, found, rests, raised, interrupted, {n: confirmation_json(str(on), a) for n, a in answers.items()}))
+        write_json(_as_json(file, found, rests, interrupted, {n: confirmation_json(str(on), a) for n, a in answers.items()}))
     elif found:
         _line(file, found)
         for driver_name, rest in rests.items():
@@ -103,7 +103,7 @@ def _drivers(file: Path, wanted: list[str] | None) -> list[type[Any]]:
 
 
 def _rests(
-    drivers: list[type[Any]], found: list[Checked], rule: list[str] | None, raised: dict[str, int], running: Running
+    drivers: list[type[Any]], found: list[Checked], rule: list[str] | None, running: Running
 ) -> dict[str, Rests]:
     """By driver, what its verdicts *holds* rest on."""
     from secondsight import contract
@@ -117,12 +117,15 @@ def _rests(
                 held.pop(checked.adversary, None)
         if held:
             running.say(f"{kind.__name__}: what the verdicts rest on")
-            rests[kind.__name__] = contract.rests_on(kind, list(held), rule, raised)
+            enough: dict[str, int] = {}
+            for checked in mine:
+                enough |= {name: max(number, enough.get(name, 0)) for name, number in checked.bounds.items()}
+            rests[kind.__name__] = contract.rests_on(kind, list(held), rule, enough)
     return rests
 
 
 def _confirm(
-    on: str, drivers: list[type[Any]], found: list[Checked], raised: dict[str, int], answers: dict[int, Confirmation]
+    on: str, drivers: list[type[Any]], found: list[Checked], answers: dict[int, Confirmation]
 ) -> BaseException | None:
     """What a real kernel says to the shortest counterexample against each adversary, by its place in `found`, goes to `answers`;
     what has cut that short, to be raised when they are shown.
@@ -139,7 +142,7 @@ def _confirm(
             for _, number in shortest.values():
                 one, violation = found[number], found[number].result.violation
                 assert violation is not None
-                question = question_of_checked(by_name[one.driver], one.adversary, one.scenario, one.rules, raised, violation)
+                question = question_of_checked(by_name[one.driver], one.adversary, one.scenario, one.rules, dict(one.bounds), violation)
                 answers[number] = ask(one.scenario, question)
     except (KeyboardInterrupt, KernelError, ScenarioError) as error:
         return error
@@ -203,7 +206,6 @@ def _as_json(
     file: Path,
     found: list[Checked],
     rests: dict[str, Rests],
-    raised: dict[str, int],
     interrupted: bool,
     answers: dict[int, Any],
 ) -> dict[str, Any]:
@@ -215,16 +217,16 @@ def _as_json(
         "verdict": _worst(verdicts).value,
         "rests_on": {name: rests_to_json(rest) for name, rest in rests.items()},
         "results": [
-            _result(file, checked, raised) | ({"on_kernel": answers[n]} if n in answers else {}) for n, checked in enumerate(found)
+            _result(file, checked) | ({"on_kernel": answers[n]} if n in answers else {}) for n, checked in enumerate(found)
         ],
     }
 
 
-def _result(file: Path, checked: Checked, raised: dict[str, int]) -> dict[str, Any]:
+def _result(file: Path, checked: Checked) -> dict[str, Any]:
     names = {"driver": checked.driver, "adversary": checked.adversary, "scenario": checked.scenario}
     data: dict[str, Any] = {**names, "rules": list(checked.rules), "accessed": checked.accessed, **result_to_json(checked.result)}
     if checked.result.violation is not None:
-        made_by = {"command": "check", "file": str(file.resolve()), **names, "rules": list(checked.rules), "bounds": raised}
+        made_by = {"command": "check", "file": str(file.resolve()), **names, "rules": list(checked.rules), "bounds": dict(checked.bounds)}
         data["trace"] = trace_to_json(checked.rebuild(), checked.result.violation, made_by)
     return data
 

@@ -7,7 +7,7 @@ import sys
 import time
 from collections.abc import Iterable, Iterator
 from types import TracebackType
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console, RenderableType
@@ -19,7 +19,7 @@ from secondsight.report.tables import plain
 from secondsight.search import Progress, Result, Verdict
 
 __all__ = [
-    "BAD_INPUT", "BROKEN", "EXIT_CODES", "HOLDS", "INTERRUPTED", "NOT_FINISHED", "OUR_FAULT",
+    "BAD_INPUT", "BROKEN", "Bounds", "EXIT_CODES", "HOLDS", "INTERRUPTED", "NOT_FINISHED", "OUR_FAULT",
     "Running", "bounds", "exit_code", "out", "parts", "search_progress", "show", "warn", "write_json",
 ]  # fmt: skip
 
@@ -71,8 +71,14 @@ def exit_code(results: Iterable[Result | None]) -> int:
     return NOT_FINISHED if any(result.verdict is Verdict.NOT_FINISHED for result in seen) else HOLDS
 
 
+Bounds = Annotated[
+    list[str] | None,
+    typer.Option("--bound", metavar="NAME=N", help="Decide a bound of the machine by hand: frames=8. Others are raised when they run out."),
+]
+
+
 def bounds(given: Iterable[str] | None) -> dict[str, int]:
-    """The machine's bounds that `--bound NAME=N` raises."""
+    """The machine's bounds that `--bound NAME=N` decides."""
     found = {}
     for text in given or ():
         name, equals, number = text.partition("=")

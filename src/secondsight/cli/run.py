@@ -15,7 +15,18 @@ from rich.text import Text
 
 from secondsight.agree.confirm import Confirmed
 from secondsight.cases import Question
-from secondsight.cli.common import BROKEN, HOLDS, NOT_FINISHED, Running, exit_code, search_progress, show, write_json
+from secondsight.cli.common import (
+    BROKEN,
+    HOLDS,
+    NOT_FINISHED,
+    Bounds,
+    Running,
+    bounds,
+    exit_code,
+    search_progress,
+    show,
+    write_json,
+)
 from secondsight.cli.confirming import asking, confirmation_json, question_of_file, show_confirmation
 from secondsight.cli.kernel import find_kernel
 from secondsight.cli.searching import Searching, notes, searches, told
@@ -59,6 +70,7 @@ def run(
     runs: Annotated[int, typer.Option(min=1, help="How often to run it on the kernel, in one boot.")] = 200,
     seed: Annotated[int, typer.Option(min=0, help="Decides the random pauses between operations, and random walks.")] = 1,
     release: Annotated[str | None, typer.Option(help="The model answers as this release: 6.1. Default: that of --on, or 6.12.")] = None,
+    bound: Bounds = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON (docs/json.md).")] = False,
     schedule: Annotated[
         Path | None, typer.Option(help="Force this schedule, or this trace's, on the kernel: did it do as the model says?")
@@ -80,7 +92,7 @@ def run(
         compared: list[Compared] = []
         stopped: BaseException | None = None
         try:
-            compared.extend(_models(scenarios, searching, running, answers_as))
+            compared.extend(_models(scenarios, searching, running, answers_as, bounds(bound)))
         except KeyboardInterrupt as error:
             stopped = error
         if target is not None and stopped is None and not any(c.result.reason == "interrupted" for c in compared):
@@ -145,24 +157,28 @@ def _checked(release: str) -> None:
 
 
 def _models(
-    scenarios: list[Scenario], searching: Searching, running: Running, release: str | None
+    scenarios: list[Scenario], searching: Searching, running: Running, release: str | None, by_hand: dict[str, int]
 ) -> Iterator[Compared]:
     """Every scenario on the model, up to one that Ctrl-C ended."""
     for scenario in scenarios:
-        found = _model(scenario, searching, running, release)
+        found = _model(scenario, searching, running, release, by_hand)
         yield found
         if found.result.reason == "interrupted":
             return
 
 
-def _model(scenario: Scenario, searching: Searching, running: Running, release: str | None) -> Compared:
+def _model(
+    scenario: Scenario, searching: Searching, running: Running, release: str | None, by_hand: dict[str, int]
+) -> Compared:
     from secondsight.world.model import outcomes
 
     def on_progress(progress: Any) -> None:
         running.say(search_progress(scenario.name, progress))
 
     limits, how = searching.limits, searching.how
-    result, possible = outcomes(scenario, limits=limits, on_progress=on_progress, executor=how, release=release)
+    result, possible = outcomes(
+        scenario, limits=limits, on_progress=on_progress, wanted=by_hand, executor=how, release=release
+    )
     return Compared(scenario, result, possible, None)
 
 

@@ -10,7 +10,7 @@ import typer
 from rich.padding import Padding
 
 from secondsight.agree.confirm import Confirmation, Confirmed
-from secondsight.cli.common import BROKEN, INTERRUPTED, Running, exit_code, show, write_json
+from secondsight.cli.common import BROKEN, INTERRUPTED, Bounds, Running, bounds, exit_code, show, write_json
 from secondsight.cli.confirming import CONFIRM_HELP, asking, confirmation_json, could_be_asked, show_confirmation
 from secondsight.cli.searching import Searching, notes, searches, told
 from secondsight.kernels import KernelError
@@ -36,6 +36,7 @@ _MARKS = {Confirmed.CONFIRMED: "confirmed", Confirmed.REFUTED: "REFUTED", Confir
 def settle(
     searching: Searching,
     table: Annotated[str | None, typer.Argument(help="One table by its name; without it, all of them.")] = None,
+    bound: Bounds = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON (docs/json.md).")] = False,
     trace: Annotated[
         str | None, typer.Option(metavar="ROW:COLUMN", help="Settle only this cell and print its trace in full.")
@@ -54,12 +55,12 @@ def settle(
     chosen = [t for t in TABLES.values() if table is None or t.name == table]
     could_be_asked(on)
     if trace is not None:
-        raise typer.Exit(_one_cell(chosen, trace, searching, as_json, on))
+        raise typer.Exit(_one_cell(chosen, trace, searching, as_json, on, bounds(bound)))
     settled: list[tuple[CaseTable, list[Cell]]] = []
     answers: dict[str, Answers] = {}
     interrupted, stopped = False, None
     for one in chosen:
-        cells = _settle(one, searching)
+        cells = _settle(one, searching, bounds(bound))
         settled.append((one, cells))
         interrupted = _was_interrupted(one, cells)
         answers[one.name] = {}
@@ -82,7 +83,7 @@ def settle(
     raise typer.Exit(INTERRUPTED if interrupted else _exit_code(settled))
 
 
-def _settle(table: CaseTable, searching: Searching) -> list[Cell]:
+def _settle(table: CaseTable, searching: Searching, by_hand: dict[str, int]) -> list[Cell]:
     from secondsight.cases import settle as settle_table
 
     total, done, seen, started = len(list(table.cells())), 0, 0, time.monotonic()
@@ -96,7 +97,7 @@ def _settle(table: CaseTable, searching: Searching) -> list[Cell]:
             text = f"{table.name}: {done} of {total} cells, {seen:,} states, {seen / elapsed:,.0f}/s, {elapsed:.0f} s"
             running.say(text, done, total)
 
-        return settle_table(table, searching.limits, on_cell, executor=searching.how)
+        return settle_table(table, searching.limits, on_cell, executor=searching.how, bounds=by_hand)
 
 
 def _confirm(on: str, table: CaseTable, cells: list[Cell], answers: Answers) -> BaseException | None:
@@ -182,15 +183,17 @@ def _print_example(settled: Sequence[tuple[CaseTable, list[Cell]]]) -> None:
 
 
 def _print_trace(table: CaseTable, cell: Cell) -> None:
-    program = table.program(cell.row, cell.column)
-    assert program is not None and cell.result is not None
+    from secondsight.cases import program_of_cell
+
+    program = program_of_cell(table, cell.row, cell.column, cell.bounds)
+    assert cell.result is not None
     print(mail(f"{cell.row}, {cell.column}", program, cell.result), end="")
 
 
 # One cell, and JSON.
 
 
-def _one_cell(tables: list[CaseTable], wanted: str, searching: Searching, as_json: bool, on: str | None) -> int:
+def _one_cell(tables: list[CaseTable], wanted: str, searching: Searching, as_json: bool, on: str | None, by_hand: dict[str, int]) -> int:
     """`--trace`: settle one cell and show its trace."""
     from secondsight.cases import search_cell
 
@@ -204,7 +207,7 @@ def _one_cell(tables: list[CaseTable], wanted: str, searching: Searching, as_jso
         def on_progress(progress: Progress) -> None:
             running.say(f"{wanted}: {progress.states:,} states")
 
-        cell = search_cell(table, row, column, searching.limits, on_progress, searching.how)
+        cell = search_cell(table, row, column, searching.limits, on_progress, searching.how, by_hand)
     answers: Answers = {}
     stopped = None if on is None else _confirm(on, table, [cell], answers)
     if as_json:
@@ -244,20 +247,22 @@ def _cell_json(table: CaseTable, cell: Cell, traces: bool, answer: Confirmation 
     if answer is not None:
         data["on_kernel"] = confirmation_json(str(on), answer)
     if traces and cell.result.violation is not None:
-        program = table.program(cell.row, cell.column)
-        assert program is not None
-        made_by = {"command": "settle", "table": table.name, "row": cell.row, "column": cell.column}
+        from secondsight.cases import program_of_cell
+
+        program = program_of_cell(table, cell.row, cell.column, cell.bounds)
+        made_by = {
+            "command": "settle", "table": table.name, "row": cell.row, "column": cell.column, "bounds": dict(cell.bounds),
+        }  # fmt: skip
         data["trace"] = trace_to_json(program, cell.result.violation, made_by)
     return data
 
 
 def program_of(made_by: dict[str, Any]) -> tuple[str, Program]:
     """The program of a saved trace, built again, and its cell's name."""
-    from secondsight.cases import TABLES
+    from secondsight.cases import TABLES, program_of_cell
 
     row, column = made_by["row"], made_by["column"]
     table = TABLES.get(made_by["table"])
-    program = table.program(row, column) if table is not None and (row, column) in table.cells() else None
-    if program is None:
+    if table is None or (row, column) not in table.cells() or table.program(row, column) is None:
         raise LangError("the trace is of a table's cell that is not there any more")
-    return f"{row}, {column}", program
+    return f"{row}, {column}", program_of_cell(table, row, column, made_by.get("bounds", {}))

@@ -6,8 +6,8 @@ import hashlib
 import inspect
 import sys
 import traceback
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
 from typing import Any, get_args
@@ -34,6 +34,7 @@ from secondsight.lang.program import Program
 from secondsight.scenario import Scenario
 from secondsight.search import Limits, Progress, Result
 from secondsight.search.auto import By, search
+from secondsight.world.enough import with_enough
 from secondsight.world.model import program, value_in, watched
 
 __all__ = ["RULES", "Checked", "Rule", "check", "check_scenario", "driver_program", "load_drivers", "own_rules", "pick", "rules_for"]
@@ -100,6 +101,8 @@ class Checked:
     """Builds the same program again: to replay and print a trace."""
     accessed: bool = True
     """Whether the device got at a page in any final state that was seen. Where it did not, *holds* says little."""
+    bounds: Mapping[str, int] = field(default_factory=dict)
+    """The bounds that were given by hand, or raised because they ran out."""
 
 
 def pick(kind: str, table: dict[str, Any], names: Sequence[str] | None) -> list[Any]:
@@ -159,7 +162,7 @@ def check(
 ) -> Iterator[Checked]:
     """Run `driver` against every adversary (or those named), one result a scenario, as they finish.
 
-    `rules` narrows the rules that are watched. `bounds` raises bounds of the machine. `executor`: see
+    `rules` narrows the rules that are watched. `bounds` decides bounds of the machine by hand; others are raised when they run out. `executor`: see
     `search.auto`. Raises `LangError` for unknown names
     and for a driver outside the language.
     """
@@ -182,17 +185,17 @@ def check_scenario(
 ) -> Checked:
     """One driver in one scenario."""
 
-    def rebuild() -> Program:
-        return driver_program(driver, scenario, rules, bounds)
+    def build(enough: dict[str, int]) -> Program:
+        return driver_program(driver, scenario, rules, enough)
 
     def tell(progress: Progress) -> None:
         if on_progress is not None:
             on_progress(scenario.name, progress)
 
-    made = rebuild()
-    result = search(made, executor, limits, tell, watched(made), progress=True)
-    names = tuple(r.name for r in rules)
-    return Checked(driver.__name__, adversary, scenario.name, names, result, rebuild, has_accessed(scenario, result))
+    found = with_enough(build, lambda made: search(made, executor, limits, tell, watched(made), progress=True), bounds or {})
+    enough = {**(bounds or {}), **found.raised}
+    names, accessed = tuple(r.name for r in rules), has_accessed(scenario, found.result)
+    return Checked(driver.__name__, adversary, scenario.name, names, found.result, lambda: build(enough), accessed, enough)
 
 
 def has_accessed(scenario: Scenario, result: Result) -> bool:

@@ -14,7 +14,7 @@ from secondsight.lang.errors import (
 )
 from secondsight.lang.functions import Functions, marker, milestone
 from secondsight.lang.locks import Mutex, RwLock, SpinLock
-from secondsight.lang.records import Array, Const, Machine, Pool, Record, Value, const, pool, shared, shared_array
+from secondsight.lang.records import Array, Bound, Const, Machine, Pool, Record, Value, bound, const, pool, shared, shared_array
 from secondsight.lang.types import I16, U8, U16, Bounds, Char, End, Errno, Index, List, Most, Ref
 from secondsight.lang.verbs import (
     atomic,
@@ -37,6 +37,7 @@ __all__ = [
     "Array",
     "BadIndex",
     "Bits",
+    "Bound",
     "Bounds",
     "Char",
     "Const",
@@ -63,6 +64,7 @@ __all__ = [
     "SpinLock",
     "Value",
     "atomic",
+    "bound",
     "choose",
     "container_of",
     "const",

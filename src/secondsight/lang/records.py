@@ -35,7 +35,9 @@ from secondsight.lang.types import (
     sized,
 )
 
-__all__ = ["Array", "Const", "Machine", "Pool", "Record", "Shared", "Value", "const", "pool", "shared", "shared_array"]
+__all__ = [
+    "Array", "Bound", "Const", "Machine", "Pool", "Record", "Shared", "Value", "bound", "const", "pool", "shared", "shared_array",
+]  # fmt: skip
 
 T = TypeVar("T")
 N = TypeVar("N")
@@ -452,6 +454,26 @@ def _declare(kind: RecordType | ArrayType, name: str) -> Shared:
     declaration = Shared(kind, name)
     Shared.declared.append(declaration)
     return declaration
+
+
+@dataclass(frozen=True)
+class Bound:
+    """A bound by its name: what a machine has at least, at most, and, when it is driven by hand, usually."""
+
+    name: str
+    least: int
+    most: int
+    usual: int
+
+    declared: ClassVar[dict[str, Bound]] = {}
+
+
+def bound(name: str, least: int = 0, most: int = 15, usual: int | None = None) -> str:
+    """Declare a bound beside the first array that it sizes: `frames = shared_array(Frame, bound("frames", least=4, most=16))`."""
+    known = Bound(name, least, most, least if usual is None else usual)
+    if Bound.declared.setdefault(name, known) != known:
+        raise LangError(f"the bound {name} is declared twice, with other numbers")
+    return name
 
 
 def shared(cls: type[T]) -> T:

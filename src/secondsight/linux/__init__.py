@@ -8,7 +8,11 @@ are named by every function; unless it says otherwise, Linux 6.12.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from secondsight.lang.errors import LangError
+from secondsight.lang.records import Bound
 from secondsight.linux.errno import (
     EAGAIN,
     EBADF,
@@ -39,41 +43,18 @@ __all__ = [
     "EPERM",
     "SIGBUS",
     "SIGSEGV",
+    "BOUNDS",
     "bounds",
+    "by_hand",
 ]
 
-SMALLEST = {
-    "frames": 4,
-    "mms": 1,
-    "pages": 2,
-    "vmas": 2,
-    "subscribers": 1,
-    "mmu_notifiers": 0,
-    "finishes": 0,
-    "non_blocks": 1,
-    "files": 0,
-    "file_pages": 0,
-    "pagemaps": 0,
-    "dax_devices": 0,
-    "hmms": 0,
-    "hmm_ranges": 0,
-    "mirrors": 0,
-    "udmabufs": 0,
-    "dmabuf_pages": 0,
-    "attachments": 0,
-    "create_items": 0,
-    "quarantine": 0,
-}
-"""Every bound of the machinery, and the least that the reference mirror of anonymous memory needs. There are never more vmas
-than pages to map; `vmas` is for a machine with fewer."""
-
-
-LARGEST = {"frames": 16, "pages": 14, "vmas": 56, "file_pages": 15, "dmabuf_pages": 15, "mmu_notifiers": 8, "subscribers": 15}
-"""What a bound may be at most: frames and pages of an address space are kept in bit masks, counts end at 15."""
+BOUNDS = Bound.declared
+"""Every bound of the machinery by its name: each is declared beside the first array that it sizes."""
 
 
 def bounds(**wanted: int) -> dict[str, int]:
-    """All bounds for `Machine(bounds=...)`: `SMALLEST` with what is wanted instead.
+    """All bounds for `Machine(bounds=...)`: the least of each, which is enough for the reference mirror of anonymous memory, with what
+    is wanted instead. What a user decides by hand (`by_hand`) comes before that. There are never more vmas than pages to map.
 
     Raises `LangError` for an unknown name or a number that is too large.
 
@@ -81,10 +62,28 @@ def bounds(**wanted: int) -> dict[str, int]:
     3
     """
     for name, number in wanted.items():
-        if name not in SMALLEST:
-            raise LangError(f"there is no bound {name}; there are {', '.join(SMALLEST)}")
-        largest = LARGEST.get(name, 15)
-        if not 0 <= number <= largest:
-            raise LangError(f"{name}={number}: the machine can have 0 to {largest}")
-    sizes = SMALLEST | wanted
-    return sizes | {"vmas": min(wanted.get("vmas", LARGEST["vmas"]), sizes["pages"] * sizes["mms"])}
+        if name not in BOUNDS:
+            raise LangError(f"there is no bound {name}; there are {', '.join(BOUNDS)}")
+        if not 0 <= number <= BOUNDS[name].most:
+            raise LangError(f"{name}={number}: the machine can have 0 to {BOUNDS[name].most}")
+    sizes = {name: one.least for name, one in BOUNDS.items()} | wanted | _by_hand
+    return sizes | {"vmas": min((wanted | _by_hand).get("vmas", BOUNDS["vmas"].most), sizes["pages"] * sizes["mms"])}
+
+
+_by_hand: dict[str, int] = {}
+
+
+@contextmanager
+def by_hand(**decided: int) -> Iterator[None]:
+    """Within the block every machine has these bounds, whatever is wanted."""
+    bounds(**decided)
+    before = dict(_by_hand)
+    _by_hand.update(decided)
+    try:
+        yield
+    finally:
+        _by_hand.clear()
+        _by_hand.update(before)
+
+
+from secondsight.linux import dax, hmm_2019, mmu_notifier, udmabuf  # noqa: E402, F401  all that declare bounds, and what these import

@@ -10,7 +10,7 @@
 
 from __future__ import annotations
 
-from secondsight.lang import Ref, atomic, milestone, pool, wait_until
+from secondsight.lang import Ref, atomic, bound, milestone, pool, wait_until
 from secondsight.linux.errno import EINVAL, ENXIO
 from secondsight.linux.memory import VM_FAULT_NOPAGE, VM_FAULT_SIGBUS, insert_pfn, unmap_mapping_range
 from secondsight.linux.memremap import DevPagemap, memremap_pages, memunmap_pages
@@ -57,7 +57,7 @@ class DevDax(AddressSpace):
         return dax_insert_unlock(self, mm, va, pgoff)
 
 
-dax_devices = pool(DevDax, "dax_devices")
+dax_devices = pool(DevDax, bound("dax_devices", usual=1))
 
 
 @atomic

@@ -20,7 +20,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from secondsight.lang import Array, Char, Errno, Mutex, Record, Ref, atomic, milestone, pool, require, tracepoint
+from secondsight.lang import Array, Char, Errno, Mutex, Record, Ref, atomic, bound, milestone, pool, require, tracepoint
 from secondsight.linux.errno import EINVAL
 from secondsight.linux.mm_types import VM_PFNMAP, AddressSpace, Count, Driver, Flags, Frame, Mm, Pgoff, Result, Va
 from secondsight.linux.mmap import do_mmap
@@ -45,6 +45,9 @@ __all__ = [
     "importer_read",
     "importer_write",
 ]
+
+
+bound("dmabuf_pages", usual=8)
 
 
 class DmaBufAttachment(Record):
@@ -109,7 +112,7 @@ class DmaBuf(AddressSpace):
         """dma_buf_ops.unmap_dma_buf: `attach.sgt` is no longer used. `resv` is held."""
 
 
-attachments = pool(DmaBufAttachment, "attachments")
+attachments = pool(DmaBufAttachment, bound("attachments", usual=2))
 
 
 @tracepoint

@@ -10,7 +10,7 @@ callback takes is not found to deadlock: may hide a bug.
 
 from __future__ import annotations
 
-from secondsight.lang import Record, Ref, atomic, out_of_records, pool, require, shared, shared_array, tracepoint
+from secondsight.lang import Record, Ref, atomic, bound, out_of_records, pool, require, shared, shared_array, tracepoint
 from secondsight.linux.mm_types import Mm, Vma
 
 __all__ = ["mm_alloc", "mm_touch", "mmget_not_zero", "mmput", "mms", "proc_caches_init", "vm_area_alloc", "vm_area_dup", "vm_area_free", "vmas"]
@@ -22,8 +22,8 @@ class VmAreaCache(Record):
     free: Ref[Vma]
 
 
-mms = pool(Mm, "mms")
-vmas = shared_array(Vma, "vmas")
+mms = pool(Mm, bound("mms", least=1, usual=2))
+vmas = shared_array(Vma, bound("vmas", least=2, most=56, usual=56))
 vm_area_cache = shared(VmAreaCache)
 
 

@@ -31,7 +31,20 @@ from __future__ import annotations
 
 from typing import Literal
 
-from secondsight.lang import Array, Errno, Record, Ref, RwLock, atomic, milestone, out_of_records, pool, require, wait_until
+from secondsight.lang import (
+    Array,
+    Errno,
+    Record,
+    Ref,
+    RwLock,
+    atomic,
+    bound,
+    milestone,
+    out_of_records,
+    pool,
+    require,
+    wait_until,
+)
 from secondsight.linux.errno import EAGAIN, EBUSY, EFAULT, ENOENT, EPERM
 from secondsight.linux.fork import mmget_not_zero, mmput
 from secondsight.linux.memory import FAULT_FLAG_WRITE, VM_FAULT_ERROR, handle_mm_fault, vma_flags
@@ -78,6 +91,9 @@ class HmmRange(Record):
     start: Va
     end: VaEnd
     valid: bool
+
+
+bound("mirrors", usual=2)
 
 
 class Hmm(MmuNotifier):
@@ -135,8 +151,8 @@ class Hmm(MmuNotifier):
         self.mirrors_sem.read_unlock()
 
 
-hmms = pool(Hmm, "hmms")
-hmm_ranges = pool(HmmRange, "hmm_ranges")
+hmms = pool(Hmm, bound("hmms", usual=2))
+hmm_ranges = pool(HmmRange, bound("hmm_ranges", usual=2))
 
 
 @atomic

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from secondsight.lang import Array, Record, Ref, atomic, milestone, pool
+from secondsight.lang import Array, Record, Ref, atomic, bound, milestone, pool
 from secondsight.linux.mm_types import Frame, Pgoff
 from secondsight.linux.page_alloc import alloc_page, put_zone_device_page
 from secondsight.linux.percpu_refcount import (
@@ -49,7 +49,7 @@ class DevPagemap(Record):
     pages: Array[Ref[Frame], Literal["file_pages"]]
 
 
-pagemaps = pool(DevPagemap, "pagemaps")
+pagemaps = pool(DevPagemap, bound("pagemaps", usual=1))
 
 
 @atomic

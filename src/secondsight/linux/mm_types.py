@@ -26,7 +26,23 @@ from __future__ import annotations
 from enum import IntEnum
 from typing import Annotated, Literal
 
-from secondsight.lang import U8, Array, Bits, Bounds, Char, End, Errno, Index, Most, Record, Ref, RwLock, Value, container_of
+from secondsight.lang import (
+    U8,
+    Array,
+    Bits,
+    Bounds,
+    Char,
+    End,
+    Errno,
+    Index,
+    Most,
+    Record,
+    Ref,
+    RwLock,
+    Value,
+    bound,
+    container_of,
+)
 from secondsight.linux.errno import EAGAIN
 
 __all__ = [
@@ -210,6 +226,10 @@ class HlistNode(Record):
     hashed: bool
 
 
+bound("subscribers", least=1, usual=4)
+bound("mmu_notifiers", most=8, usual=2)
+
+
 class Subscriptions(Record):
     """struct mmu_notifier_subscriptions (mm/mmu_notifier.c). `has_itree`: an interval notifier was ever inserted.
 
@@ -225,6 +245,9 @@ class Subscriptions(Record):
     deferred_list: Array[Ref[IntervalNotifier], Literal["subscribers"]]
     list: Count
     nodes: Array[HlistNode, Literal["mmu_notifiers"]]
+
+
+bound("pages", least=2, most=14, usual=8)  # sets of pages are kept in bit masks
 
 
 class Mm(Record):

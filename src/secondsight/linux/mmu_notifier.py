@@ -48,6 +48,7 @@ from secondsight.lang import (
     Errno,
     Ref,
     atomic,
+    bound,
     hold_point,
     milestone,
     out_of_records,
@@ -110,7 +111,7 @@ __all__ = [
     "notifier_unregistered",
 ]
 
-finishes = shared_array(Finish, "finishes")
+finishes = shared_array(Finish, bound("finishes"))
 """The `mmu_interval_notifier_finish` structures of all drivers; the bound is 0 where no driver has two passes."""
 
 

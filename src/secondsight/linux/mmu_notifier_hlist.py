@@ -16,6 +16,7 @@ from secondsight.lang import (
     Ref,
     SpinLock,
     atomic,
+    bound,
     out_of_records,
     require,
     shared,
@@ -49,6 +50,9 @@ __all__ = [
     "notifier_registered",
     "notifier_unregistered",
 ]
+
+
+bound("non_blocks", least=1)
 
 
 class NonBlock(Record):

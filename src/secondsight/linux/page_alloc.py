@@ -14,7 +14,20 @@ from __future__ import annotations
 
 from typing import Final, Literal
 
-from secondsight.lang import U8, Array, Record, Ref, atomic, milestone, out_of_records, require, shared, shared_array, tracepoint
+from secondsight.lang import (
+    U8,
+    Array,
+    Record,
+    Ref,
+    atomic,
+    bound,
+    milestone,
+    out_of_records,
+    require,
+    shared,
+    shared_array,
+    tracepoint,
+)
 from secondsight.linux.mm_types import Frame, Pfn
 
 __all__ = [
@@ -38,6 +51,10 @@ __all__ = [
 ZERO_PFN: Final = 0
 
 
+FRAMES = bound("frames", least=4, most=16, usual=8)  # sets of frames are kept in bit masks
+bound("quarantine")
+
+
 class Zone(Record):
     """struct zone, struct per_cpu_pages: the free frames, the last freed on top.
 
@@ -51,7 +68,7 @@ class Zone(Record):
     quarantine: Array[Ref[Frame], Literal["quarantine"]]
 
 
-frames = shared_array(Frame, "frames")
+frames = shared_array(Frame, FRAMES)
 zone = shared(Zone)
 
 

@@ -1,6 +1,6 @@
 """Where kernel releases differ in what the model can see: one table, found by running the same scenarios on all of them.
 
-The model is Linux 6.12. Asked for another release (`scenario.model.outcomes(..., release="6.1.0-50-amd64")`, `secondsight
+The model is Linux 6.12. Asked for another release (`world.model.outcomes(..., release="6.1.0-50-amd64")`, `secondsight
 run --release 6.1`), it answers as that one does, as far as this table goes. A difference has a `mechanism` (its name), the
 first release that behaves as the model does (`since`, major and minor), what older ones do, and where that was read and
 seen. What a kernel's configuration lacks is no difference of releases: `kernels.ability` knows it.
@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-__all__ = ["DIFFERENCES", "Difference", "differs", "version_of"]
+__all__ = ["DIFFERENCES", "Difference", "differences_table", "differs", "version_of"]
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,8 @@ DIFFERENCES: dict[str, Difference] = {
             "two-pass-interval-notifiers",
             since=(7, 2),
             older="an interval notifier has `invalidate` alone; a driver with two passes is refused",
-            newer="it may have `invalidate_start` and `invalidate_finish` instead: all are started before the first is finished",
+            newer="it may have `invalidate_start` and `invalidate_finish` instead: all are started before the first is finished. "
+            "The model has them in every release that is not asked for by name",
             read="mn_itree_invalidate(), mn_itree_finish_pass() (mm/mmu_notifier.c, Linux 6.1.192, 6.12.117, 7.2.13). Releases in "
             "between were not looked at.",
             seen="the file itself, of each of the three releases, beside the model (docs/conform.md)",
@@ -64,6 +65,16 @@ DIFFERENCES: dict[str, Difference] = {
 def differs(mechanism: str, release: str | None) -> bool:
     """Whether a release is older than the model in that mechanism. None: the model's own release."""
     return release is not None and version_of(release) < DIFFERENCES[mechanism].since
+
+
+def differences_table() -> str:
+    """The differences as a Markdown table, for docs/agree.md."""
+    rows = [
+        (one.mechanism, ".".join(map(str, one.since)), one.older, one.newer, f"{one.read} Seen: {one.seen}.")
+        for one in DIFFERENCES.values()
+    ]
+    head = ("mechanism", "before", "older releases", "the model and newer releases", "read and seen")
+    return "".join(f"| {' | '.join(row)} |\n" for row in (head, ("---",) * len(head), *rows))
 
 
 def version_of(release: str) -> tuple[int, int]:

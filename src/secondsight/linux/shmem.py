@@ -24,7 +24,7 @@ from __future__ import annotations
 
 from typing import Annotated, Final, Literal
 
-from secondsight.lang import Array, Bounds, Errno, Ref, RwLock, atomic, hold_point, milestone, pool, wait_until
+from secondsight.lang import Array, Bounds, Errno, Ref, RwLock, atomic, bound, hold_point, milestone, pool, wait_until
 from secondsight.linux.errno import EPERM
 from secondsight.linux.fork import mms
 from secondsight.linux.memory import (
@@ -60,6 +60,9 @@ F_SEAL_WRITE: Final = 8
 F_SEAL_FUTURE_WRITE: Final = 16
 
 Seals = Annotated[int, Bounds(0, 31)]
+
+
+bound("file_pages", usual=8)
 
 
 class ShmemFile(AddressSpace):
@@ -134,7 +137,7 @@ class ShmemFile(AddressSpace):
         return 0
 
 
-shmem_files = pool(ShmemFile, "files")
+shmem_files = pool(ShmemFile, bound("files", usual=4))
 
 
 @atomic

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from secondsight.lang import Array, Errno, Record, Ref, atomic, milestone, out_of_records, pool
+from secondsight.lang import Array, Errno, Record, Ref, atomic, bound, milestone, out_of_records, pool
 from secondsight.linux.dma_buf import DmaBuf, DmaBufAttachment
 from secondsight.linux.errno import EBADFD, EINVAL
 from secondsight.linux.gup import memfd_pin_folio, memfd_pin_valid, unpin_folio
@@ -75,8 +75,8 @@ class UdmabufCreateItem(Record):
     size: Pgoff
 
 
-udmabufs = pool(Udmabuf, "udmabufs")
-create_items = pool(UdmabufCreateItem, "create_items")
+udmabufs = pool(Udmabuf, bound("udmabufs", usual=2))
+create_items = pool(UdmabufCreateItem, bound("create_items", usual=4))
 
 
 @atomic

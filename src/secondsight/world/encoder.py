@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 
 from secondsight.devices.device import Device
 from secondsight.lang.named import bounds_named_by
-from secondsight.linux import LARGEST, SMALLEST, bounds
+from secondsight.linux import BOUNDS, bounds
 from secondsight.linux.releases import differs
 from secondsight.scenario.data import Place, Scenario, Thread
 from secondsight.scenario.ops import SEALS, ArgType, HandleType, Op, Ref, ScenarioError, Value
@@ -16,7 +16,7 @@ from secondsight.world.declare import ALREADY_DONE, COLUMNS, on_model, with_fami
 
 __all__ = ["Encoder"]
 
-MOST_PAGES = LARGEST["pages"]
+MOST_PAGES = BOUNDS["pages"].most
 
 
 def _size(frames: int, vmas: int, files: int, dax: int, buffers: int, rows: int) -> dict[str, int]:
@@ -91,7 +91,7 @@ class Encoder:
                     self.ranges["pages"].append(count)
         if op.declared.makes is HandleType.MAPPING:
             row["address"] = self._place_mapping(op, row["pages"])
-            late = differs("future-write-seal-is-asked-late", self.release)
+            late = differs("future-write-seal-is-asked-late", self.release) or differs("merged-mapping-ignores-the-seal", self.release)
             row["flags"] = (tables.SEALS_LATE if late else 0) | model.flags
             if op.args["at"] is not None:
                 row["low"], row["high"] = next(w for w in self.windows if w[0] <= row["address"] < w[1])
@@ -177,7 +177,7 @@ class Encoder:
                     f"{driver.__name__} has two passes (the bound `finishes`), which Linux {self.release} has not",
                     "ask for --release 7.2, or give the driver `invalidate` alone",
                 )
-            needed = {n: k * len(self.devices) if n in SMALLEST else k for n, k in driver.bounds.items()}
+            needed = {n: k * len(self.devices) if n in BOUNDS else k for n, k in driver.bounds.items()}
             derived |= dict.fromkeys(own_bounds(driver), 1) | needed
         derived |= {"ops": max(1, len(self.places)), "handles": max(1, len(self.numbers))}
         size = next((s for s in (_DRIVEN if driver is not None else _SIZES) if all(derived[n] <= s[n] for n in s)), {})
@@ -206,4 +206,4 @@ def _in_flight(thread: Thread) -> int:
 
 def own_bounds(driver: type[Device] | None) -> list[str]:
     """The bounds of a driver's own arrays, which the machinery does not have."""
-    return [] if driver is None else [name for name in bounds_named_by(driver) if name not in (*SMALLEST, *_ROWS)]
+    return [] if driver is None else [name for name in bounds_named_by(driver) if name not in (*BOUNDS, *_ROWS)]

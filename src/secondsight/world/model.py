@@ -29,6 +29,7 @@ from secondsight.search.auto import By, search
 from secondsight.world import tables
 from secondsight.world.declare import ACTS, on_model
 from secondsight.world.encoder import Encoder
+from secondsight.world.enough import with_enough
 from secondsight.world.interpreter import made, run_final, run_ops
 
 __all__ = ["only_outcome", "outcomes", "program", "read_outcome", "value_in", "value_of", "watched"]
@@ -139,13 +140,18 @@ def outcomes(
     executor: By = "auto",
     release: str | None = None,
 ) -> tuple[Result, frozenset[Outcome]]:
-    """Every outcome that a scenario can have, and the search's result: only if that *holds* is the set complete.
+    """Every outcome that a scenario can have, and the search's result: only if that *holds* is the set complete. `wanted`: bounds
+    by hand; others are raised when they run out.
 
     `release` is a kernel's name for itself, such as `6.1.0-50-amd64`: the model then answers as that one does (see
     `linux.releases`); None: as Linux 6.12.
     """
-    made = program(scenario, driver, rules, wanted, release=release)
-    result = search(made, executor, limits, on_progress, watched(made), progress=True)
+    rules = list(rules)
+    result = with_enough(
+        lambda bounds: program(scenario, driver, rules, bounds, release=release),
+        lambda made: search(made, executor, limits, on_progress, watched(made), progress=True),
+        wanted or {},
+    ).result
     return result, frozenset(read_outcome(scenario, seen) for seen in result.outcomes)
 
 

@@ -21,7 +21,7 @@ from secondsight.lang.program import Counter
 from secondsight.lang.records import unwrap
 from secondsight.lang.reference import Reference
 from secondsight.lang.types import IntType, RecordType
-from secondsight.linux import LARGEST
+from secondsight.linux import BOUNDS
 from secondsight.linux.mm_types import Mm, Pte
 from secondsight.linux.page_alloc import frames
 from secondsight.scenario.data import Scenario, collect
@@ -81,7 +81,7 @@ class ForcedModel:
         release: str | None = None,
     ) -> None:
         self.scenario, self.points = scenario, frozenset(points)
-        most = {"frames": LARGEST["frames"], "quarantine": LARGEST["frames"] - 1} if quarantine else {}
+        most = {name: BOUNDS[name].most for name in ("frames", "quarantine")} if quarantine else {}
         self.program = program(scenario, driver, rules, most | (wanted or {}), holds=True, release=release)
         self.reference = Reference(self.program)
         self.encoder = Encoder(scenario, release)
