@@ -81,8 +81,8 @@ class _CRenderer(CExpressions):
         self._interface()
         self.out("#endif")
         noting = notes_before(self.layout) if self.reductions.merge else []
-        room = [f"#define SS_RESULTS int64_t results[{self.most_results}];"] if self.most_results else []
-        head = ["#include <stdint.h>", *room, *noting, prelude(), *self.lifetimes.c_text(), *self._tables(), *self.constants, *self.prototypes, ""]
+        room = ["#include <stdint.h>", f"#define SS_RESULTS int64_t results[{self.most_results}];"] if self.most_results else []
+        head = [*room, *noting, prelude(), *self.lifetimes.c_text(), *self._tables(), *self.constants, *self.prototypes, ""]
         text = "\n".join([*head, *self.lines]) + "\n"
         return CText(text, self.sites, self.rules, self.bounds, list(self.tables))
 
