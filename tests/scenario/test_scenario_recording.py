@@ -161,7 +161,7 @@ REFUSED = [
     ("s.thread(named('outer', s.thread, T))", "thread T inside outer", "do not nest"),
     ("[s.thread(named(f't{i}')) for i in range(8)]", "thread t7: there are 7 threads already", "fewer"),
     ("[s.thread(named(f't{i}')) for i in range(7)]; s.after(s.exit)", "after(): there are 7 threads already", "fewer"),
-    ("s.device(), s.device()", "device: there is a device already", "use one device"),
+    ("[s.device() for _ in range(5)]", "a scenario has at most 4 devices", "split it"),
     ("[s.mmap(pages=1) for _ in range(33)]", "at most 32 handles", "split it"),
     (f"{A_MAPPING}; [s.read(a) for _ in range(64)]", "at most 64 operations", "split it"),
 ]
