@@ -524,7 +524,7 @@ def test_frames_of_the_machinery_are_interchangeable(driver: type[Device]) -> No
         program = driver_program(driver, ADVERSARIES[adversary].scenarios[0])
         symmetry, why = symmetry_of(program)
         assert symmetry is not None, why
-        assert [(a.record, a.fixed) for a in symmetry.arrays] == [(Frame, {0}), (Vma, set())]
+        assert {a.record: a.fixed for a in symmetry.arrays} == {Frame: {0}, Vma: set()}
 
 
 def test_frames_of_the_tables_are_interchangeable() -> None:
