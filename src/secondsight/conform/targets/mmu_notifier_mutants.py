@@ -51,7 +51,10 @@ EQUIVALENT_MODEL: Final[Mapping[str, str]] = by_name(
             "interval_notifier_insert: drop 8; mn_itree_inv_start_range: drop 5; mn_itree_invalidate: drop 5, 14, 16, 17; "
             "mn_hlist_invalidate_range_start: drop 7, 12; mn_hlist_invalidate_end: drop 6, 11"
         ),
-        "where threads of a real kernel can be held: no step": "mmu_interval_read_retry: negate 1; mn_itree_invalidate: negate 2, 4",
+        "where threads of a real kernel can be held: no step": (
+            "mmu_interval_read_retry: negate 1; mn_itree_invalidate: negate 2, 4; mmu_notifier_invalidate_range_end: negate 1, 4; "
+            "mmu_notifier_invalidate_range_end: off by one 1, 4"
+        ),
         "a rule that a right caller never breaks, and a wrong one leaves the C undefined": (
             "mmu_interval_notifier_remove: drop 6; finish_add: drop 1, 3"
         ),
