@@ -31,42 +31,6 @@ Step = tuple[str, dict[str, str]]
 
 
 @scenario
-def two_mirrors(s: Recorder) -> None:
-    """One device reads and another writes a page that the process unmaps."""
-    first, second = s.device(), s.device()
-    page = s.mmap(pages=1)
-    s.write(page, "A")
-
-    @s.thread
-    def reader() -> None:
-        first.read(page, into="seen")
-
-    @s.thread
-    def writer() -> None:
-        second.write(page, "B", into="stored")
-
-    @s.thread
-    def cpu() -> None:
-        s.munmap(page)
-
-
-@scenario
-def one_thread_two_devices(s: Recorder) -> None:
-    """What one device stores another loads; one that is closed does neither."""
-    first, second = s.device(), s.device()
-    page = s.mmap(pages=1)
-    s.write(page, "A")
-
-    @s.thread
-    def both() -> None:
-        first.write(page, "B")
-        second.read(page, into="seen")
-        second.close()
-        first.read(page, into="again")
-        second.read(page, into="closed")
-
-
-@scenario
 def remap(s: Recorder) -> None:
     """The device reads a page while the process maps another there."""
     a = s.mmap(pages=1)
@@ -325,12 +289,6 @@ def test_free_runs_of_a_right_mirror_stay_among_the_possible_ones(vm: VM, driver
 def test_free_runs_with_an_exit_stay_among_the_possible_ones(vm: VM) -> None:
     seen = vm.observe(leaves, runs=100)
     assert frozenset(seen.outcomes) <= outcomes(leaves)[1]
-
-
-@pytest.mark.parametrize("of", [two_mirrors, one_thread_two_devices])
-def test_two_devices_on_one_address_space(vm: VM, of: Scenario) -> None:
-    seen = vm.observe(of, runs=100)
-    assert seen.outcomes and frozenset(seen.outcomes) <= outcomes(of)[1]
 
 
 def test_a_device_reads_and_writes_what_the_process_does(vm: VM) -> None:

@@ -2,67 +2,22 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from secondsight.contract import rules_for
 from secondsight.devices.mirror import Mirror, MirrorWithoutTest
 from secondsight.lang import LangError
 from secondsight.lang.plain import replay
-from secondsight.scenario import Recorder, Scenario, ScenarioError, scenario
+from secondsight.scenario import Recorder, Scenario, ScenarioError, load_scenarios, scenario
 from secondsight.search import Verdict
 from secondsight.search.auto import search
 from secondsight.world.model import outcomes, program
 from secondsight.world.settled import ForcedModel
 
-
-@scenario
-def two_mirrors(s: Recorder) -> None:
-    """One device reads and another writes a page that the process unmaps."""
-    first, second = s.device(), s.device()
-    page = s.mmap(pages=1)
-    s.write(page, "A")
-
-    @s.thread
-    def reader() -> None:
-        first.read(page, into="seen")
-
-    @s.thread
-    def writer() -> None:
-        second.write(page, "B", into="stored")
-
-    @s.thread
-    def cpu() -> None:
-        s.munmap(page)
-
-
-@scenario
-def one_thread_two_devices(s: Recorder) -> None:
-    """What one device stores another loads; one that is closed does neither."""
-    first, second = s.device(), s.device()
-    page = s.mmap(pages=1)
-    s.write(page, "A")
-
-    @s.thread
-    def both() -> None:
-        first.write(page, "B")
-        second.read(page, into="seen")
-        second.close()
-        first.read(page, into="again")
-        second.read(page, into="closed")
-
-
-
-def test_each_operation_is_its_devices() -> None:
-    result, seen = outcomes(one_thread_two_devices)
-    assert result.verdict is Verdict.HOLDS
-    assert seen == {(("again", "B"), ("closed", "-EBADF"), ("seen", "B"))}
-
-
-def test_outcomes_of_two_devices_beside_a_munmap() -> None:
-    result, seen = outcomes(two_mirrors)
-    assert result.verdict is Verdict.HOLDS
-    pairs = {tuple(value for _, value in outcome) for outcome in seen}
-    assert pairs == {("-EFAULT", "-EFAULT"), ("-EFAULT", "ok"), ("A", "-EFAULT"), ("A", "ok"), ("B", "ok")}
+ROOT = Path(__file__).parent.parent.parent
+two_mirrors, one_thread_two_devices = load_scenarios(ROOT / "scenarios" / "two_devices.py")
 
 
 def test_right_drivers_hold_and_wrong_ones_are_broken_by_either_device() -> None:
