@@ -126,6 +126,7 @@ def bounded(second_passes: bool) -> Iterator[Configuration]:
     yield Configuration(
         (*NOBODY, BOTH, 1, 0, 0, 0, 0), ((task(Op.REGISTER, 1),), (task(Op.UNREGISTER, 0),), (task(Op.BRACKET, *high),))
     )
+    yield Configuration((*NOBODY, BOTH, 1, 0, 0, 0, 0), ((task(Op.UNREGISTER, 0), task(Op.REGISTER, 0)), (task(Op.BRACKET, *low),)))
     yield Configuration((*NOBODY, BOTH, 1, 0, 1, 0, 0), ((task(Op.EXIT),), (task(Op.UNREGISTER, 1),), (task(Op.UNREGISTER, 0),)))
     yield Configuration((*two, BOTH, 1, 0, 0, 0, 0), ((task(Op.EXIT),), (task(Op.READ, 0),), (task(Op.REMOVE, 1),)))
     all_deferred = (task(Op.INSERT, 1, 0, 1), task(Op.INSERT, 2, 2, 1), task(Op.INSERT, 3, 1, 1), task(Op.REMOVE, 1))
