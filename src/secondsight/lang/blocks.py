@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from abc import abstractmethod
 from collections.abc import Callable
 from typing import Any
 
@@ -36,13 +37,13 @@ class BlockLowering(CallLowering):
             self.statement(node)
         self.out = saved
 
+    @abstractmethod
     def statement(self, node: ast.stmt) -> None:
         """Lower one source statement."""
-        raise NotImplementedError
 
+    @abstractmethod
     def finish(self, where: Position, made: list[ir.Stmt], always: bool = False) -> None:
         """Append statements made from one source statement, after its step boundary and the call it makes."""
-        raise NotImplementedError
 
     def kept(self, value: ir.Expr, name: str, where: Position, setup: list[ir.Stmt]) -> ir.Local:
         """A hidden local that holds a value while a block runs."""

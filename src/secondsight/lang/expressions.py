@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import enum
+from abc import abstractmethod
 from typing import Any
 
 from secondsight.lang import ir, ranges
@@ -348,9 +349,9 @@ class ExpressionLowering(Lowering):
             raise self.refuse(node.left, f"{left.type} in a set of places", "a number")
         return self.contains(node, self.pure(places, among, "after `in`"), self.pure(left, node.left, "before `in`"))
 
+    @abstractmethod
     def in_array(self, node: ast.Compare, left: ir.Expr, among: ast.expr) -> ir.Expr:
         """`x in array`: whether it is one of the elements."""
-        raise NotImplementedError
 
     def compare_two(self, node: ast.AST, operator: ast.cmpop, left: ir.Expr, right: ir.Expr) -> ir.Expr:
         """One comparison."""

@@ -11,6 +11,7 @@ import ast
 import builtins
 import enum
 import inspect
+from abc import ABC, abstractmethod
 from collections import ChainMap
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -111,7 +112,7 @@ def describe(node: ast.AST) -> str:
     return text if len(text) <= 60 else text[:57] + "..."
 
 
-class Lowering:
+class Lowering(ABC):
     """The state of lowering one function, and what does not depend on the kind of expression or statement."""
 
     def __init__(
@@ -200,17 +201,17 @@ class Lowering:
 
     # Forms of a value.
 
+    @abstractmethod
     def lower(self, node: ast.expr) -> Lowered:
         """Lower an expression into whichever of the four forms fits it."""
-        raise NotImplementedError
 
+    @abstractmethod
     def truth(self, node: ast.expr) -> ir.Expr:
         """Lower an expression as a truth value."""
-        raise NotImplementedError
 
+    @abstractmethod
     def call(self, node: ast.Call) -> Lowered:
         """Lower a call used as a value."""
-        raise NotImplementedError
 
     def lower_value(self, node: ast.expr) -> Lowered:
         """`lower`, with constants turned into expressions."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from abc import abstractmethod
 
 from secondsight.lang import ir
 from secondsight.lang.blocks import BlockLowering
@@ -123,9 +124,9 @@ class SeveralLowering(BlockLowering):
                 targets.append(var)
         self.finish(where, [ir.Unpack(targets, whole, where), *after])
 
+    @abstractmethod
     def store(self, place: Place, value: ir.Expr, node: ast.expr, where: Position) -> ir.Stmt:
         """A store, with its type checked."""
-        raise NotImplementedError
 
     # Lists.
 

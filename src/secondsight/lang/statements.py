@@ -112,7 +112,7 @@ class StatementLowering(SeveralLowering):
                 known and (value in (atomic, operation) or is_marker(value) or getattr(value, "__name__", "") in ("rule", "tracepoint"))
             ):
                 raise self.refuse(decorator, "a decorator other than @atomic, @rule, @tracepoint", "a plain function")
-        self.frontend.reads = noted  # a decorator was applied long ago: what its name stands for now is nothing to the function
+        self.frontend.reads = noted  # the function is what the decorator has made of it; the files that are read are in the key
         try:
             hints = self.frontend.hints(source)
         except Exception as error:

@@ -19,6 +19,7 @@ _HEAD = '''"""The recorder's and the handles' methods, one for each operation. M
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -29,11 +30,12 @@ if TYPE_CHECKING:
 __all__ = ["DeviceMethods", "ImporterMethods", "PinMethods", "RecorderMethods"]
 
 
-class RecorderMethods:
+class RecorderMethods(ABC):
     """Each notes an operation; what a handle's method does, too."""
 
+    @abstractmethod
     def _operation(self, kind: str, into: str | None, **args: object) -> Any:
-        raise NotImplementedError
+        """Note an operation: what it makes, or nothing."""
 '''
 
 _TYPES = {
