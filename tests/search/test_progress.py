@@ -23,10 +23,9 @@ from secondsight.lang import (
 )
 from secondsight.lang.compiler import CompilerMissing, compiler
 from secondsight.lang.native import Native
-from secondsight.lang.plain import replay
 from secondsight.lang.program import Program, Thread, build
 from secondsight.lang.reference import Reference
-from secondsight.search import Limits, Progress, Result, Verdict, breadth_first
+from secondsight.search import Limits, Progress, Request, Result, Verdict, breadth_first
 from secondsight.search import loop as loops
 from secondsight.search import native as native_module
 from secondsight.search.native import native_search
@@ -203,16 +202,16 @@ def program_of(*threads: Any, daemons: int = 0) -> Program:
 
 def searched(program: Program) -> Result:
     """By the reference; native must say the same, with any number of workers."""
-    slow = breadth_first(Reference(program), progress=True)
+    slow = breadth_first(Reference(program), Request(livelock=True))
     if NATIVE:
         native = Native(program)
         for workers, exact in itertools.product((1, 2), (False, True)):
-            fast = native_search(native, progress=True, workers=workers, exact=exact)
+            fast = native_search(native, Request(livelock=True, workers=workers, exact=exact))
             assert (fast.verdict, fast.violation) == (slow.verdict, slow.violation)
             assert slow.verdict is Verdict.BROKEN or (fast.states, fast.transitions) == (slow.states, slow.transitions)
     if slow.violation is not None:
         trace, loop = slow.violation.trace, slow.violation.loop
-        replay(program, [(s.thread, s.choices) for s in trace.steps], trace.states)
+        trace.replay(program)
         states = [Reference(program).initial, *trace.states]
         assert loop == 0 or states[-1] == states[-1 - loop]
     return slow
@@ -364,11 +363,11 @@ def wide() -> Native:
 
 @native_only
 def test_a_limit_of_memory_is_kept_when_loops_are_looked_for(wide: Native) -> None:
-    whole = native_search(wide, progress=True, workers=1)
-    plain = native_search(wide, workers=1)
+    whole = native_search(wide, Request(livelock=True, workers=1))
+    plain = native_search(wide, Request(workers=1))
     assert (whole.verdict, plain.verdict) == (Verdict.HOLDS, Verdict.HOLDS)
     assert whole.peak > plain.peak
-    between = native_search(wide, Limits(memory=(plain.peak + whole.peak) // 2), progress=True, workers=1)
+    between = native_search(wide, Request(limits=Limits(memory=(plain.peak + whole.peak) // 2), livelock=True, workers=1))
     assert (between.verdict, between.reason) == (Verdict.NOT_FINISHED, "memory")
     assert between.peak <= (plain.peak + whole.peak) // 2
 
@@ -376,7 +375,7 @@ def test_a_limit_of_memory_is_kept_when_loops_are_looked_for(wide: Native) -> No
 @native_only
 @pytest.mark.parametrize("seconds", [0.02, 0.05, 0.1, 0.2])
 def test_a_limit_of_time_is_kept_when_loops_are_looked_for(wide: Native, seconds: float) -> None:
-    found = native_search(wide, Limits(seconds=seconds), progress=True, workers=1)
+    found = native_search(wide, Request(limits=Limits(seconds=seconds), livelock=True, workers=1))
     assert found.verdict is Verdict.HOLDS or found.reason == "seconds"
 
 
@@ -389,7 +388,7 @@ def test_ctrl_c_when_loops_are_looked_for() -> None:
             told.append(progress)
             raise KeyboardInterrupt
 
-    found = native_search(native, on_progress=interrupt, progress=True, workers=1)
+    found = native_search(native, Request(on_progress=interrupt, livelock=True, workers=1))
     assert told
     assert (found.verdict, found.reason) == (Verdict.NOT_FINISHED, "interrupted")
 
@@ -400,11 +399,11 @@ def test_ctrl_c_when_the_loop_is_looked_for(monkeypatch: pytest.MonkeyPatch) -> 
         raise KeyboardInterrupt
 
     monkeypatch.setattr(native_module, "livelock", interrupted)
-    found = native_search(Native(program_of(polls, ends)), progress=True)
+    found = native_search(Native(program_of(polls, ends)), Request(livelock=True))
     assert (found.verdict, found.reason) == (Verdict.NOT_FINISHED, "interrupted")
 
 
 @native_only
 def test_other_strategies_do_not_pretend_to_look_for_livelocks(wide: Native) -> None:
     with pytest.raises(LangError, match="breadth first only"):
-        native_search(wide, strategy=DepthFirst(), progress=True)
+        native_search(wide, Request(strategy=DepthFirst(), livelock=True))

@@ -26,7 +26,7 @@ def test_right_drivers_hold_and_wrong_ones_are_broken_by_either_device() -> None
     wrong = program(two_mirrors, MirrorWithoutTest, [p for r in rules_for(Mirror) for p in r.probes], closes=True)
     result = search(wrong)
     assert result.violation is not None and result.violation.rule == "as-if-cpu"
-    steps = replay(wrong, [(s.thread, s.choices) for s in result.violation.trace.steps])
+    steps = replay(wrong, result.violation.trace.schedule)
     assert steps[-1].error is not None
 
 

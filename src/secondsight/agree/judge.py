@@ -19,7 +19,7 @@ from secondsight.agree.store import AGREES, DISAGREES, NO_VERDICT, REFUSED
 from secondsight.lang import LangError
 from secondsight.scenario import Outcome, Scenario, show_outcome
 from secondsight.scenario.data import ZERO
-from secondsight.search import Limits, Verdict
+from secondsight.search import Limits, Request, Verdict
 from secondsight.world.model import only_outcome, outcomes
 
 __all__ = ["THROUGH_THE_TLB", "Answer", "ask", "both_answers", "judge", "only_outcome", "signature_of"]
@@ -44,7 +44,7 @@ def ask(scenario: Scenario, release: str | None = None, states: int = 300_000) -
     try:
         if not scenario.threads:
             return Answer(frozenset([only_outcome(scenario, release)]))
-        result, possible = outcomes(scenario, limits=Limits(states=states), release=release)
+        result, possible = outcomes(scenario, request=Request(limits=Limits(states=states)), release=release)
     except LangError as error:
         return Answer(frozenset(), problem=f"{type(error).__name__}: {error}")
     if result.error is not None:

@@ -20,6 +20,7 @@ from secondsight.lang.native import Native, engine_text
 from secondsight.search.native import Found as RawFound
 from secondsight.search.native import Note as RawNote
 from secondsight.search.native import Run, available_memory, reason_name
+from secondsight.search.request import Request
 
 __all__ = ["FACT", "Agreed", "Found", "Host", "Job", "Member", "Note", "Report"]
 
@@ -59,10 +60,7 @@ class Job:
     facts: bytes = b""
 
     @staticmethod
-    def of(
-        native: Native, watch: tuple[int, int] | None, deadlock: bool, exact: bool, locks: tuple[int, ...], taking: bytes,
-        memory: int, batch: int,
-    ) -> Job:  # fmt: skip
+    def of(native: Native, request: Request, locks: tuple[int, ...], taking: bytes, batch: int) -> Job:
         """The job that a compiled program makes."""
         program = native.program
         folder = resources.files("secondsight.search")
@@ -71,7 +69,7 @@ class Job:
             "#define SS_CLUSTER 1\n" + native.source + engine_text() + engine, native.initial,
             tuple(tuple(program.machine.data[name]) for name in native.rendered.tables),
             sum(1 << i for i, t in enumerate(program.threads) if t.daemon),
-            watch, deadlock, exact, locks, taking, memory, batch,
+            request.watch, request.deadlock, request.exact, locks, taking, request.limits.memory or 0, batch,
         )  # fmt: skip
 
 

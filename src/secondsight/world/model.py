@@ -24,8 +24,9 @@ from secondsight.linux.fork import mm_alloc, proc_caches_init
 from secondsight.linux.page_alloc import mem_init
 from secondsight.scenario.data import DIFFERS, OK, SKIPPED, Outcome, Place, Scenario, collect
 from secondsight.scenario.ops import Op
-from secondsight.search import Limits, Progress, Result
-from secondsight.search.auto import By, search
+from secondsight.search import Result
+from secondsight.search.auto import search
+from secondsight.search.request import Request
 from secondsight.world import tables
 from secondsight.world.declare import ACTS, on_model
 from secondsight.world.encoder import Encoder
@@ -134,23 +135,22 @@ def outcomes(
     scenario: Scenario,
     driver: type[Device] | None = None,
     rules: Iterable[Callable[..., Any]] = (),
-    limits: Limits | None = None,
-    on_progress: Callable[[Progress], None] | None = None,
-    wanted: dict[str, int] | None = None,
-    executor: By = "auto",
+    request: Request | None = None,
+    bounds: dict[str, int] | None = None,
     release: str | None = None,
 ) -> tuple[Result, frozenset[Outcome]]:
-    """Every outcome that a scenario can have, and the search's result: only if that *holds* is the set complete. `wanted`: bounds
-    by hand; others are raised when they run out.
+    """Every outcome that a scenario can have, and the search's result: only if that *holds* is the set complete. `request`:
+    how the search is to be made. `bounds`: those decided by hand; others are raised when they run out.
 
     `release` is a kernel's name for itself, such as `6.1.0-50-amd64`: the model then answers as that one does (see
     `linux.releases`); None: as Linux 6.12.
     """
     rules = list(rules)
+    asked = (request or Request()).but(livelock=True)
     result = with_enough(
-        lambda bounds: program(scenario, driver, rules, bounds, release=release),
-        lambda made: search(made, executor, limits, on_progress, watched(made), progress=True),
-        wanted or {},
+        lambda enough: program(scenario, driver, rules, enough, release=release),
+        lambda made: search(made, asked.but(watch=watched(made))),
+        bounds or {},
     ).result
     return result, frozenset(read_outcome(scenario, seen) for seen in result.outcomes)
 
