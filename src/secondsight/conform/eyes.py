@@ -7,7 +7,8 @@ from collections.abc import Callable
 from secondsight.lang import RwLock
 from secondsight.lang.layout import Layout
 from secondsight.lang.program import Program
-from secondsight.lang.records import Record, unwrap
+from secondsight.lang.records import Record
+from secondsight.lang.standins import unwrap
 from secondsight.lang.types import ArrayType, IntType, RefType
 
 __all__ = ["Eyes"]

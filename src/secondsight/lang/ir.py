@@ -14,7 +14,8 @@ from typing import Any
 
 from secondsight.lang.errors import Position
 from secondsight.lang.locks import MAX_THREADS, Operation
-from secondsight.lang.records import Record, Shared
+from secondsight.lang.records import Record
+from secondsight.lang.standins import Shared
 from secondsight.lang.types import BOOL, ArrayType, IntType, ListType, RefType, TupleType, Type, ValueType
 
 Scalar = IntType | RefType

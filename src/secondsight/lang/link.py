@@ -17,7 +17,8 @@ from secondsight.lang.errors import LangError, Position
 from secondsight.lang.frontend import Frontend
 from secondsight.lang.layout import Layout
 from secondsight.lang.locks import RwLock
-from secondsight.lang.records import Machine, Record
+from secondsight.lang.machines import Machine
+from secondsight.lang.records import Record
 
 __all__ = ["Counter", "Entry", "Frame", "Linked", "is_head"]
 

@@ -19,8 +19,9 @@ from secondsight.lang.errors import LangError, ModelError, NoneFollowed, Positio
 from secondsight.lang.instrument import instrumented
 from secondsight.lang.locks import Lock, RwLock, SpinLock
 from secondsight.lang.program import Counter, Program
-from secondsight.lang.records import Record, Value, records_in, unwrap
+from secondsight.lang.records import Record, Value, records_in
 from secondsight.lang.runtime import SETUP_THREAD, runtime
+from secondsight.lang.standins import unwrap
 from secondsight.lang.types import IntType
 
 __all__ = ["Disagreement", "Event", "PlainRun", "PlainStep", "WouldBlock", "compare", "replay"]

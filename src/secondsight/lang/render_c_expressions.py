@@ -17,7 +17,7 @@ from secondsight.lang.lifetime import lifetimes_of, used_name
 from secondsight.lang.movers import Reductions
 from secondsight.lang.program import Frame, Program
 from secondsight.lang.ranges import MAX_SHIFT
-from secondsight.lang.records import Shared
+from secondsight.lang.standins import Shared
 from secondsight.lang.symmetry import Symmetry
 from secondsight.lang.types import BOOL, ArrayType, IntType, RefType
 

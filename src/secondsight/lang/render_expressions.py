@@ -8,7 +8,7 @@ from secondsight.lang.inline import substitute
 from secondsight.lang.lifetime import lifetimes_of, used_name
 from secondsight.lang.program import Frame, Program
 from secondsight.lang.ranges import MAX_SHIFT
-from secondsight.lang.records import Shared
+from secondsight.lang.standins import Shared
 from secondsight.lang.types import BOOL, ArrayType, IntType, RefType
 
 __all__ = ["ExpressionRenderer", "safe"]

@@ -26,8 +26,9 @@ from secondsight.lang.compiler import cache_folder
 from secondsight.lang.errors import LangError, Position
 from secondsight.lang.facts import meaning_of
 from secondsight.lang.layout import Layout
+from secondsight.lang.machines import Machine
 from secondsight.lang.origin import Origin
-from secondsight.lang.records import Machine, Record
+from secondsight.lang.records import Record
 from secondsight.lang.types import IntType, RefType, resolve
 
 if TYPE_CHECKING:

@@ -18,8 +18,8 @@ from secondsight.devices.device import Device, DeviceEntry, DevicePageTable
 from secondsight.devices.mirror import MirrorDereferencesLater
 from secondsight.lang.errors import LangError, NoneFollowed, Position, RuleBroken
 from secondsight.lang.program import Counter
-from secondsight.lang.records import unwrap
 from secondsight.lang.reference import Reference
+from secondsight.lang.standins import unwrap
 from secondsight.lang.types import IntType, RecordType
 from secondsight.linux import BOUNDS
 from secondsight.linux.mm_types import Mm, Pte
