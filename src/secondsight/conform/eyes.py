@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 
 from secondsight.lang import RwLock
@@ -56,7 +57,7 @@ class Eyes:
         for where, frame in self.program.frames.items():
             for var, slot in frame.slots.items():
                 if where.name == function and var.name == name:
-                    return self._scalar(var.type, self.program.bases[thread] + slot)
+                    return functools.partial(slot.value, base=self.program.bases[thread])
         raise KeyError(f"{function} keeps no {name} from one step to the next")
 
     def _scalar(self, kind: object, at: int) -> Read:

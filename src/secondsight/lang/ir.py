@@ -83,6 +83,11 @@ class Var:
     type: Any
     transient: bool = False
 
+    @property
+    def is_item(self) -> bool:
+        """Whether it is an element of a list, or a part of a tuple: behind a list's last element is None, whatever its type."""
+        return self.name.rpartition(".")[2].isdigit()
+
 
 @dataclass(eq=False, slots=True)
 class Constant:

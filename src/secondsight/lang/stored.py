@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Known", "find", "find_python", "has_python", "keep", "keep_python"]
 
-VERSION = 2
+VERSION = 3
 _SUM = 64
 _LANGUAGE = "secondsight.lang"
 
