@@ -26,8 +26,8 @@ from typing import Any, Generic, TypeVar
 from secondsight.contract import RULES
 from secondsight.devices.device import Device, open_device
 from secondsight.lang.errors import LangError
-from secondsight.lang.records import Machine as PlainMachine
-from secondsight.lang.records import Shared, unwrap
+from secondsight.lang.machines import Machine as PlainMachine
+from secondsight.lang.standins import Shared, unwrap
 from secondsight.lang.types import ArrayType, RecordType
 from secondsight.linux import BOUNDS, bounds
 from secondsight.linux.dma_buf import dma_buf_mmap

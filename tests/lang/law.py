@@ -38,19 +38,22 @@ def outcome(error: LangError | None) -> tuple[str, int] | None:
 
 
 def assert_dead_is_zero(program: Program, state: bytes) -> None:
-    """Every byte of the threads' regions that holds nothing alive must be zero."""
+    """Every bit of the threads' regions that holds nothing alive must be zero, and nothing alive lies on anything else."""
     for index, base in enumerate(program.bases):
-        alive = set(range(program.counter_width))
+        alive = (1 << 8 * program.counter_width) - 1
         number = int.from_bytes(state[base : base + program.counter_width], "big")
         if number:
             counter = program.counters[number - 1]
             frame, live = counter.frame, set(counter.block.live_in)
             while True:
-                for var in live & set(frame.slots):
-                    alive |= set(range(frame.slots[var], frame.slots[var] + program.layout.width(var.type)))
+                slots = [frame.slots[var] for var in live & set(frame.slots)]
+                slots += [frame.return_slot] if frame.return_slot is not None else []
+                for slot in slots:
+                    bits = ((1 << slot.bits) - 1) << 8 * slot.at + slot.shift
+                    assert not alive & bits, f"thread {index}: {slot} lies on something else that is alive"
+                    alive |= bits
                 if frame.return_slot is not None:
-                    alive.add(frame.return_slot)
-                    site = state[base + frame.return_slot]
+                    site = frame.return_slot.number(state, base)
                     call = frame.sites[site - 1] if site else None
                 else:
                     call = None if frame.is_root else frame.sites[0]
@@ -58,9 +61,8 @@ def assert_dead_is_zero(program: Program, state: bytes) -> None:
                     break
                 frame = next(f for f in program.frames.values() if any(b.end is call for b in f.flow.blocks))
                 live = frame.flow.live_across(call)
-        region = state[base : base + program.region]
-        dead = [i for i, value in enumerate(region) if value and i not in alive]
-        assert not dead, f"thread {index}: bytes {dead} of its region are dead and not zero"
+        region = int.from_bytes(state[base : base + program.region], "little")
+        assert not region & ~alive, f"thread {index}: bits {region & ~alive:#x} of its region are dead and not zero"
 
 
 def walk_both(program: Program, reference: Reference, draw: Callable[[int], int], length: int = 30) -> str:

@@ -25,8 +25,8 @@ from secondsight.lang import (
 )
 from secondsight.lang.compiler import CompilerMissing, compiler
 from secondsight.lang.program import Program, Thread, build
-from secondsight.lang.records import unwrap
 from secondsight.lang.reference import Reference
+from secondsight.lang.standins import unwrap
 from secondsight.search import Request, breadth_first
 from secondsight.search.progress import lock_steps
 from secondsight.search.reduced import reduced_search

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from linux_world import world
 
-from secondsight.lang.records import unwrap
+from secondsight.lang.standins import unwrap
 from secondsight.linux.fault import cpu_read
 from secondsight.linux.fork import vm_area_cache
 from secondsight.linux.memfd import memfd_create

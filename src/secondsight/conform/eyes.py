@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 
 from secondsight.lang import RwLock
 from secondsight.lang.layout import Layout
 from secondsight.lang.program import Program
-from secondsight.lang.records import Record, unwrap
+from secondsight.lang.records import Record
+from secondsight.lang.standins import unwrap
 from secondsight.lang.types import ArrayType, IntType, RefType
 
 __all__ = ["Eyes"]
@@ -55,7 +57,7 @@ class Eyes:
         for where, frame in self.program.frames.items():
             for var, slot in frame.slots.items():
                 if where.name == function and var.name == name:
-                    return self._scalar(var.type, self.program.bases[thread] + slot)
+                    return functools.partial(slot.value, base=self.program.bases[thread])
         raise KeyError(f"{function} keeps no {name} from one step to the next")
 
     def _scalar(self, kind: object, at: int) -> Read:

@@ -1,5 +1,6 @@
 """The protocol language: records, bounded integers, steps; see docs/language.md."""
 
+from secondsight.lang.arrays import Array, Pool
 from secondsight.lang.bits import Bits
 from secondsight.lang.errors import (
     BadIndex,
@@ -14,7 +15,8 @@ from secondsight.lang.errors import (
 )
 from secondsight.lang.functions import Functions, marker, milestone
 from secondsight.lang.locks import Mutex, RwLock, SpinLock
-from secondsight.lang.records import Array, Bound, Const, Machine, Pool, Record, Value, bound, const, pool, shared, shared_array
+from secondsight.lang.machines import Bound, Const, Machine, bound, const, pool, shared, shared_array
+from secondsight.lang.records import Record, Value
 from secondsight.lang.types import I16, U8, U16, Bounds, Char, End, Errno, Index, List, Most, Ref
 from secondsight.lang.verbs import (
     atomic,

@@ -12,7 +12,8 @@ from secondsight.lang import ir, ranges
 from secondsight.lang.bits import MOST, Bits
 from secondsight.lang.expressions import ExpressionLowering
 from secondsight.lang.lowering import ANY_RECORD, ZERO, Bundle, Items, Outcome, Place, Static, describe
-from secondsight.lang.records import Const, Record
+from secondsight.lang.machines import Const
+from secondsight.lang.records import Record
 from secondsight.lang.types import BOOL, PLAIN_INT, ArrayType, IntType, RecordType, RefType
 from secondsight.lang.verbs import choose, container_of, count, current
 

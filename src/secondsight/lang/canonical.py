@@ -27,24 +27,25 @@ def _slots(symmetry: Symmetry) -> Picked:
     """Those that can refer to one of the records: where they lie."""
 
     def pick(frame: Frame, live: set[ir.Var]) -> list[str]:
-        slots = sorted(frame.slots[v] for v in live if v in frame.slots and symmetry.names(v.type))
+        slots = sorted(frame.slots[v].at for v in live if v in frame.slots and symmetry.names(v.type))
         return [f"B + {at}" for at in slots]
 
     return pick
 
 
 def _numbers(program: Program, symmetry: Symmetry) -> Picked:
-    """Those that are numbers of the records: where they lie, their least value, their width, of which array."""
+    """Those that are numbers of the records: where they lie, their least value, their width, of which array, which bits."""
     known = [numbers_of(program, array) for array in symmetry.arrays]
 
     def pick(frame: Frame, live: set[ir.Var]) -> list[str]:
         places = []
-        for var in sorted((v for v in live if v in frame.slots), key=lambda v: frame.slots[v]):
+        for var in sorted((v for v in live if v in frame.slots), key=lambda v: frame.slots[v].end):
             for array, numbers in enumerate(known):
                 kind = numbers.kind(var)
                 if isinstance(var.type, IntType) and kind in (Kind.FOUND, Kind.PLACE):
-                    parts = frame.slots[var], var.type.low, var.type.width, array
-                    places.append("(ss_number){{ B + {}, {}, {}, {} }}".format(*parts))
+                    slot = frame.slots[var]
+                    parts = slot.at, var.type.low, slot.width, array, slot.shift, (1 << slot.bits) - 1
+                    places.append("(ss_number){{ B + {}, {}, {}, {}, {}, {} }}".format(*parts))
         return places
 
     return pick
@@ -91,10 +92,10 @@ def canonical(program: Program, symmetry: Symmetry) -> list[str]:
         ),
         "\treturn -1;",
         "}",
-        "typedef struct { i64 at, low; i32 width, array; } ss_number;",
+        "typedef struct { i64 at, low; i32 width, array, shift; i64 mask; } ss_number;",
         *_live(program, "live_references", "i64", _slots(symmetry)),
         *_live(program, "live_numbers", "ss_number", _numbers(program, symmetry)),
-        f"enum {{ MOST_REFERENCES = OUTSIDE + THREADS * {program.region} + 1, MOST_NUMBERS = THREADS * {program.region} + 1 }};",
+        f"enum {{ MOST_REFERENCES = OUTSIDE + THREADS * {program.region} + 1, MOST_NUMBERS = THREADS * {8 * program.region} + 1 }};",
         _MOVE,
         *_for_each("order_unused(const u8 *s, const u8 *known, u16 *name, const u16 *next)", "order(s, known, name, next[{n}], {at})", symmetry),
         *_for_each("move_all(u8 *s, const u16 *name)", "move(s, name, {at})", symmetry),
@@ -133,7 +134,8 @@ def _live(program: Program, name: str, kind: str, pick: Picked) -> list[str]:
         if not frame.sites:
             continue
         lines += [f"\t\tcase {number[id(frame)]}:"]
-        place = f"s[B + {frame.return_slot}]" if frame.return_slot is not None else "1"
+        slot = frame.return_slot
+        place = "1" if slot is None else f"s[B + {slot.at}]" if slot.is_whole else slot.text
         lines += [f"\t\t\tswitch ({place}) {{"]
         for i, site in enumerate(frame.sites, 1):
             caller = owner[id(site)]
@@ -183,7 +185,7 @@ static ALWAYS_INLINE void renamed(u8 *s, i64 at, const u16 *name)
 		refer_to(s, at, PLACE_OF[name[i]]);
 }
 
-static inline i64 number_at(const u8 *s, const ss_number *n) { return ldn(s + n->at, n->width) + n->low; }
+static inline i64 number_at(const u8 *s, const ss_number *n) { return (ldn(s + n->at, n->width) >> n->shift & n->mask) + n->low; }
 
 /* Rename the interchangeable records in the order of their first use. */
 static void canonical(u8 *s)
@@ -255,7 +257,7 @@ static void canonical(u8 *s)
 		i64 old = number_at(s, n), new = old;
 		if (old >= 0 && old < SAME_COUNT[n->array])
 			new = name[first + old] - first;
-		stn(s + n->at, new - n->low, n->width);
+		stn(s + n->at, (ldn(s + n->at, n->width) & ~(n->mask << n->shift)) | (new - n->low) << n->shift, n->width);
 	}
 }
 """

@@ -17,8 +17,8 @@ from secondsight.lang.errors import LangError, Position
 from secondsight.lang.facts import meaning_of
 from secondsight.lang.layout import Layout
 from secondsight.lang.link import Entry, Linked
+from secondsight.lang.machines import Machine
 from secondsight.lang.origin import Origin
-from secondsight.lang.records import Machine
 from secondsight.lang.types import ArrayType, resolve
 
 __all__ = ["Code", "Place", "Root", "shared_code"]

@@ -22,7 +22,9 @@ from secondsight.lang.lowering import (
     Static,
     describe,
 )
-from secondsight.lang.records import Const, Record, Shared, _SharedArray, _SharedRecord
+from secondsight.lang.machines import Const
+from secondsight.lang.records import Record
+from secondsight.lang.standins import Shared, SharedArray, SharedRecord
 from secondsight.lang.types import BOOL, ArrayType, IntType, RecordType, RefType
 
 __all__ = ["ExpressionLowering"]
@@ -53,11 +55,11 @@ class ExpressionLowering(Lowering):
         """Lower an expression into whichever of the four forms fits it."""
         known, value = self.static(node)
         if known:
-            if isinstance(value, _SharedRecord):
+            if isinstance(value, SharedRecord):
                 declaration = object.__getattribute__(value, "_shared")
                 self.frontend.machine.state(declaration)
                 return Place(ir.Addr(declaration, (), declaration.kind, self.where(node)))
-            if isinstance(value, _SharedArray):
+            if isinstance(value, SharedArray):
                 self.frontend.machine.state(value._shared)
                 return Place(ir.Addr(value._shared, (), value._shared.kind, self.where(node)))
             return Static(value)

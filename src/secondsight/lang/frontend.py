@@ -17,8 +17,10 @@ from secondsight.lang.errors import LangError, Position, Refused
 from secondsight.lang.facts import hints_of, parameters_of
 from secondsight.lang.functions import Functions
 from secondsight.lang.lowering import Widened, join
-from secondsight.lang.records import Const, Machine, Record, Shared
+from secondsight.lang.machines import Const, Machine
+from secondsight.lang.records import Record
 from secondsight.lang.source import function_tree, refuse
+from secondsight.lang.standins import Shared
 from secondsight.lang.statements import StatementLowering
 from secondsight.lang.types import BOOL, ArrayType, IntType, RecordType, RefType
 

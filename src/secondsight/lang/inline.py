@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 
 from secondsight.lang import ir, tree
-from secondsight.lang.records import Shared
+from secondsight.lang.standins import Shared
 from secondsight.lang.types import IntType
 
 __all__ = ["expression", "statements", "substitute"]

@@ -15,15 +15,16 @@ from contextlib import contextmanager
 from typing import Any, ClassVar
 
 from secondsight.lang import ir, tree
+from secondsight.lang.arrays import as_stored
 from secondsight.lang.bits import Bits
 from secondsight.lang.errors import LangError, LeftRange, ModelError, NoneFollowed, Position, TooLarge
 from secondsight.lang.ir import Scalar
 from secondsight.lang.lists import BoundedList
 from secondsight.lang.lowering import describe, join
 from secondsight.lang.program import Program
-from secondsight.lang.records import as_stored, unwrap
 from secondsight.lang.runtime import runtime
 from secondsight.lang.source import function_tree, position
+from secondsight.lang.standins import unwrap
 from secondsight.lang.support import MAX_PIECES, MAX_ROUNDS
 from secondsight.lang.types import LARGEST_NUMBER, ListType, RefType, TupleType
 from secondsight.lang.verbs import atomic, require

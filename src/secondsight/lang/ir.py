@@ -14,7 +14,8 @@ from typing import Any
 
 from secondsight.lang.errors import Position
 from secondsight.lang.locks import MAX_THREADS, Operation
-from secondsight.lang.records import Record, Shared
+from secondsight.lang.records import Record
+from secondsight.lang.standins import Shared
 from secondsight.lang.types import BOOL, ArrayType, IntType, ListType, RefType, TupleType, Type, ValueType
 
 Scalar = IntType | RefType
@@ -81,6 +82,11 @@ class Var:
     name: str
     type: Any
     transient: bool = False
+
+    @property
+    def is_item(self) -> bool:
+        """Whether it is an element of a list, or a part of a tuple: behind a list's last element is None, whatever its type."""
+        return self.name.rpartition(".")[2].isdigit()
 
 
 @dataclass(eq=False, slots=True)

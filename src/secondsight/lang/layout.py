@@ -12,8 +12,11 @@ import copy
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from secondsight.lang.arrays import Array
 from secondsight.lang.errors import LangError
-from secondsight.lang.records import Array, Machine, Record, Shared
+from secondsight.lang.machines import Machine
+from secondsight.lang.records import Record
+from secondsight.lang.standins import Shared
 from secondsight.lang.types import ArrayType, IntType, RecordType, RefType, Type
 
 __all__ = ["Layout"]

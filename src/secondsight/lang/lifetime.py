@@ -11,7 +11,8 @@ from collections.abc import Iterable
 from secondsight.lang import ir, tree
 from secondsight.lang.layout import Layout
 from secondsight.lang.program import Program
-from secondsight.lang.records import Record, Shared
+from secondsight.lang.records import Record
+from secondsight.lang.standins import Shared
 from secondsight.lang.types import ArrayType, RecordType, RefType, Type
 
 __all__ = ["Lifetimes", "lifetimes_of", "used_name"]

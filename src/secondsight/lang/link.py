@@ -17,7 +17,9 @@ from secondsight.lang.errors import LangError, Position
 from secondsight.lang.frontend import Frontend
 from secondsight.lang.layout import Layout
 from secondsight.lang.locks import RwLock
-from secondsight.lang.records import Machine, Record
+from secondsight.lang.machines import Machine
+from secondsight.lang.records import Record
+from secondsight.lang.slots import Room, Slot, place
 
 __all__ = ["Counter", "Entry", "Frame", "Linked", "is_head"]
 
@@ -30,13 +32,16 @@ MOST_COUNTERS = 65535
 
 @dataclass(eq=False)
 class Frame:
-    """Where a function's locals lie: offsets from the start of the thread's region."""
+    """Where a function's locals lie, in a thread's region: from bit `start` to before bit `end`.
+
+    `return_slot`: which of `sites` it was called from; 0: from none, a thread begins with it.
+    """
 
     flow: Flow
     start: int = 0
-    size: int = 0
-    return_slot: int | None = None
-    slots: dict[ir.Var, int] = field(default_factory=dict)
+    end: int = 0
+    return_slot: Slot | None = None
+    slots: dict[ir.Var, Slot] = field(default_factory=dict)
     sites: list[CallTo] = field(default_factory=list)
     is_root: bool = False
 
@@ -126,25 +131,32 @@ class Linked:
             raise LangError(f"{len(self.counters)} step boundaries; the limit is {MOST_COUNTERS}: let fewer functions be reached")
         self.counter_width = 1 if len(self.counters) < 256 else 2
         for frame in order:
-            frame.start = max(frame.start, self.counter_width)
+            frame.start = max(frame.start, 8 * self.counter_width)
             self._place(frame)
             for block in frame.flow.blocks:
                 if isinstance(block.end, CallTo):
                     callee = self.frames[block.end.function]
-                    callee.start = max(callee.start, frame.start + frame.size)
-        self.region = max([f.start + f.size for f in order], default=self.counter_width)
+                    callee.start = max(callee.start, self._kept_until(frame, block.end))
+        self.region = max([-(-f.end // 8) for f in order], default=self.counter_width)
 
     def _place(self, frame: Frame) -> None:
         """Give a place to every local that outlives a step or a join of control."""
-        at = frame.start
+        room = Room(frame.start)
         if len(frame.sites) > 1 or (frame.is_root and frame.sites):
-            frame.return_slot, at = at, at + 1
             if len(frame.sites) > 254:
                 raise LangError(f"{frame.flow.function.name} is called from more than 254 places")
-        for var in kept(frame.flow):
-            frame.slots[var] = at
-            at += self.layout.width(var.type)
-        frame.size = at - frame.start
+            bits = len(frame.sites).bit_length()
+            at, width, shift = room.take(bits)
+            frame.return_slot = Slot(at, width, shift, bits)
+        frame.slots = place(frame.flow, kept(frame.flow), self.layout, room)
+        frame.end = room.end
+
+    @staticmethod
+    def _kept_until(frame: Frame, call: CallTo) -> int:
+        """The bit behind all of a function that must survive a call."""
+        alive = frame.flow.live_across(call)
+        ends = [slot.end for var, slot in frame.slots.items() if var in alive and slot.bits]
+        return max([frame.start, *ends, *([frame.return_slot.end] if frame.return_slot is not None else [])])
 
 
 def reads_locks(root: ir.Function) -> bool:

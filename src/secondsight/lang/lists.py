@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from secondsight.lang.arrays import checked
 from secondsight.lang.errors import BadIndex, LeftRange, OutOfRecords
-from secondsight.lang.records import checked
 from secondsight.lang.types import ListType
 
 __all__ = ["BoundedList"]

@@ -20,8 +20,9 @@ from secondsight.lang import ir, tree
 from secondsight.lang.errors import Position, Refused
 from secondsight.lang.facts import facts_of
 from secondsight.lang.locks import Operation
-from secondsight.lang.records import Record, Shared, Value
+from secondsight.lang.records import Record, Value
 from secondsight.lang.source import position, refuse
+from secondsight.lang.standins import Shared
 from secondsight.lang.types import BOOL, LARGEST_NUMBER, PLAIN_INT, ArrayType, IntType, ListType, RecordType, RefType, TupleType
 
 if TYPE_CHECKING:

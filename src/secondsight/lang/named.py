@@ -8,7 +8,8 @@ from types import ModuleType
 from typing import Any
 
 from secondsight.lang.modules import is_ours
-from secondsight.lang.records import Record, _SharedArray, _SharedRecord
+from secondsight.lang.records import Record
+from secondsight.lang.standins import SharedArray, SharedRecord
 from secondsight.lang.types import ArrayType, ListType, RecordType, SizedInt
 
 __all__ = ["bounds_named_by"]
@@ -32,7 +33,7 @@ def bounds_named_by(cls: type[Record]) -> list[str]:
 
     visit(RecordType(cls))
     for value in _values({c.__module__ for c in cls.__mro__ if not is_ours(c.__module__)}):
-        if isinstance(value, (_SharedArray, _SharedRecord)):
+        if isinstance(value, (SharedArray, SharedRecord)):
             visit(object.__getattribute__(value, "_shared").kind)
     return list(names)
 
@@ -44,7 +45,7 @@ def _values(modules: set[str]) -> Iterator[Any]:
         for value in list(vars(module).values()):
             if isinstance(value, ModuleType):
                 is_theirs = not is_ours(value.__name__) and hasattr(value, "__file__")
-                if is_theirs and value not in known and any(isinstance(v, (_SharedArray, _SharedRecord)) for v in list(vars(value).values())):
+                if is_theirs and value not in known and any(isinstance(v, (SharedArray, SharedRecord)) for v in list(vars(value).values())):
                     known.append(value)
             else:
                 yield value

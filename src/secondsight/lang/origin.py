@@ -24,8 +24,10 @@ from typing import Any
 
 from secondsight.lang.facts import hints_of
 from secondsight.lang.functions import Functions
+from secondsight.lang.machines import Const
 from secondsight.lang.modules import Files, is_installed, is_ours, package_digest
-from secondsight.lang.records import Const, Record, Shared, Value, _SharedArray, _SharedRecord
+from secondsight.lang.records import Record, Value
+from secondsight.lang.standins import Shared, SharedArray, SharedRecord
 from secondsight.lang.types import ArrayType, Bounds, IntType, RecordType, RefType
 
 __all__ = ["Origin"]
@@ -99,9 +101,9 @@ class Origin:
         kind = type(value)
         if kind in _PLAIN:
             self._tell(kind.__name__, repr(value))
-        elif kind is _SharedRecord:
+        elif kind is SharedRecord:
             self._value(object.__getattribute__(value, "_shared"), ())
-        elif kind is _SharedArray:
+        elif kind is SharedArray:
             self._value(value._shared, ())
         elif kind is Const:
             self._tell("table", value.name, value.kind)

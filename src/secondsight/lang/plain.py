@@ -19,9 +19,9 @@ from secondsight.lang.errors import LangError, ModelError, NoneFollowed, Positio
 from secondsight.lang.instrument import instrumented
 from secondsight.lang.locks import Lock, RwLock, SpinLock
 from secondsight.lang.program import Counter, Program
-from secondsight.lang.records import Record, Value, records_in, unwrap
+from secondsight.lang.records import Record, Value, records_in
 from secondsight.lang.runtime import SETUP_THREAD, runtime
-from secondsight.lang.types import IntType
+from secondsight.lang.standins import unwrap
 
 __all__ = ["Disagreement", "Event", "PlainRun", "PlainStep", "WouldBlock", "compare", "replay"]
 
@@ -293,16 +293,12 @@ def expected_stack(program: Program, state: bytes, thread: int) -> list[tuple[Co
         values: dict[str, int] = {}
         for var in live:
             if var in frame.slots:
-                at = base + frame.slots[var]
-                if isinstance(var.type, IntType):
-                    values[var.name] = int.from_bytes(state[at : at + var.type.width], "big") + var.type.low
-                else:
-                    values[var.name] = program.layout.reference(state, at)
+                values[var.name] = frame.slots[var].value(state, base)
         if frame.flow.function.source is not None:
             found.append((counter, values, frame.flow.function))
         counter = None
         if frame.return_slot is not None:
-            site = state[base + frame.return_slot]
+            site = frame.return_slot.number(state, base)
             if site == 0:
                 return found
             call = frame.sites[site - 1]

@@ -17,7 +17,9 @@ from secondsight.lang.errors import LangError
 from secondsight.lang.frontend import Frontend
 from secondsight.lang.link import Counter, Entry, Frame, is_head
 from secondsight.lang.locks import MAX_THREADS
-from secondsight.lang.records import Machine, Record, unwrap
+from secondsight.lang.machines import Machine
+from secondsight.lang.records import Record
+from secondsight.lang.standins import unwrap
 from secondsight.lang.types import RefType
 
 __all__ = ["Counter", "Frame", "Program", "Room", "Thread", "build", "is_head"]

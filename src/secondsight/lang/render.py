@@ -17,9 +17,13 @@ from secondsight.lang.errors import OutOfRecords, Position
 from secondsight.lang.locks import Lock, RwLock, SpinLock
 from secondsight.lang.program import Frame, Program, is_head
 from secondsight.lang.render_expressions import ExpressionRenderer
+from secondsight.lang.slots import masks
 from secondsight.lang.types import IntType, RefType
 
 __all__ = ["PythonText", "render"]
+
+SITE = IntType(0, 255)
+"""What says where a function was called from."""
 
 
 @dataclass
@@ -83,6 +87,8 @@ class _Renderer(ExpressionRenderer):
             self._plain_function(self.queue.pop())
         for frame in frames:
             self._returns(frame, numbers[id(frame)])
+        for records, name in self.number_tables.items():
+            self.out(0, f"{name} = {{{', '.join(f'{at}: {i}' for i, at in enumerate(records))}}}")
         return "\n".join(self.lines) + "\n"
 
     def _needs_own(self, frame: Frame, block: Block) -> bool:
@@ -193,12 +199,13 @@ class _Renderer(ExpressionRenderer):
 
     def _zero(self, depth: int, dead: set[ir.Var]) -> None:
         assert self.frame is not None
-        places = []
-        for var in dead:
-            if var in self.frame.slots:
-                places += [self.frame.slots[var] + i for i in range(self.layout.width(var.type))]
-        if places:
-            self.out(depth, " = ".join(f"s[B + {p}]" for p in sorted(places)) + " = 0")
+        taken = masks(self.frame.slots[var] for var in dead if var in self.frame.slots)
+        whole = [at for at, mask in taken.items() if mask == 255]
+        if whole:
+            self.out(depth, " = ".join(f"s[B + {at}]" for at in whole) + " = 0")
+        for at, mask in taken.items():
+            if mask != 255:
+                self.out(depth, f"s[B + {at}] &= {255 & ~mask}")
 
     def _call_to(self, depth: int, call: CallTo, dirty: set[ir.Var], copied: bool) -> None:
         assert self.frame is not None
@@ -210,7 +217,7 @@ class _Renderer(ExpressionRenderer):
             arguments.append(f"c{i}")
         self._zero(depth, dirty - self.frame.flow.live_across(call))
         if callee.return_slot is not None:
-            self.out(depth, f"s[B + {callee.return_slot}] = {callee.sites.index(call) + 1}")
+            self.out(depth, self.assigned(callee.return_slot, SITE, str(callee.sites.index(call) + 1)))
         self.out(depth, f"return e{self._number(call.function)}({', '.join(['s', 'B', 't', *arguments])})")
 
     def _exit(self, depth: int, end: Exit, dirty: set[ir.Var], copied: bool) -> None:
@@ -222,7 +229,7 @@ class _Renderer(ExpressionRenderer):
             self.out(depth, f"rv = {self._result(end.value, result, 'the result of ' + frame.flow.function.name, end.where)}")
             value = "rv"
         if frame.return_slot is not None:
-            self.out(depth, f"r = s[B + {frame.return_slot}]; s[B + {frame.return_slot}] = 0")
+            self.out(depth, f"r = {self.local(frame.return_slot, SITE)}; {self.assigned(frame.return_slot, SITE, '0')}")
         self._zero(depth, dirty)
         if frame.return_slot is not None:
             self.out(depth, f"return R{self._number(frame.flow.function)}[r](s, B, t, {value})")
@@ -355,7 +362,7 @@ class _Renderer(ExpressionRenderer):
     def _set(self, depth: int, var: ir.Var, text: str) -> None:
         """Assign to a local: its place in the state, or a Python local."""
         if self.frame is not None and var in self.frame.slots:
-            self.out(depth, self.stored(f"B + {self.frame.slots[var]}", var.type, text))
+            self.out(depth, self.assigned(self.frame.slots[var], var.type, text))
         else:
             self.out(depth, f"{self.name(var)} = {text}")
 

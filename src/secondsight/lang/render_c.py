@@ -19,10 +19,14 @@ from secondsight.lang.locks import Lock, RwLock, SpinLock
 from secondsight.lang.movers import Reductions, merged_steps, notes_before
 from secondsight.lang.program import Frame, Program, is_head
 from secondsight.lang.render_c_expressions import CExpressions, path_name
+from secondsight.lang.slots import Slot, masks
 from secondsight.lang.symmetry import Symmetry
 from secondsight.lang.types import IntType, RefType
 
 __all__ = ["CText", "render_c"]
+
+SITE = IntType(0, 255)
+"""What says where a function was called from."""
 
 ENGINE_LINES = 2900
 """What it takes to compile the engine, in lines of a model."""
@@ -265,12 +269,13 @@ class _CRenderer(CExpressions):
 
     def _zero(self, dead: set[ir.Var]) -> None:
         assert self.frame is not None
-        places: list[int] = []
-        for var in dead:
-            if var in self.frame.slots:
-                places += [self.frame.slots[var] + i for i in range(self.layout.width(var.type))]
-        if places:
-            self.out(" = ".join(f"s[B + {p}]" for p in sorted(places)) + " = 0;")
+        taken = masks(self.frame.slots[var] for var in dead if var in self.frame.slots)
+        whole = [at for at, mask in taken.items() if mask == 255]
+        if whole:
+            self.out(" = ".join(f"s[B + {at}]" for at in whole) + " = 0;")
+        for at, mask in taken.items():
+            if mask != 255:
+                self.out(f"s[B + {at}] &= {255 & ~mask};")
 
     def _call_to(self, call: CallTo, dirty: set[ir.Var]) -> None:
         assert self.frame is not None
@@ -278,7 +283,7 @@ class _CRenderer(CExpressions):
         arguments = [self.temp(text) for text in self.operands(call.arguments)]
         self._zero(dirty - self.frame.flow.live_across(call))
         if callee.return_slot is not None:
-            self.out(f"s[B + {callee.return_slot}] = {callee.sites.index(call) + 1};")
+            self._keep(callee.return_slot, SITE, str(callee.sites.index(call) + 1))
         self.out(f"return e{self.numbers[call.function]}({', '.join(['s', 'B', 't', 'x', *arguments])});")
 
     def _exit(self, end: Exit, dirty: set[ir.Var]) -> None:
@@ -293,8 +298,8 @@ class _CRenderer(CExpressions):
                 value = self.temp(self.ranged(end.value, result, called, end.where))
         place = ""
         if frame.return_slot is not None:
-            place = self.temp(f"s[B + {frame.return_slot}]")
-            self.out(f"s[B + {frame.return_slot}] = 0;")
+            place = self.temp(self.local(frame.return_slot, SITE))
+            self._keep(frame.return_slot, SITE, "0")
         self._zero(dirty)
         if frame.return_slot is not None:
             self.out(f"return R{self.numbers[frame.flow.function]}[{place}](s, B, t, x, {value});")
@@ -443,10 +448,20 @@ class _CRenderer(CExpressions):
     def _set(self, var: ir.Var, text: str) -> None:
         """Assign to a local: its place in the state, or a C local."""
         if self.frame is not None and var in self.frame.slots:
-            self._stored(f"B + {self.frame.slots[var]}", var.type, text)
+            self._keep(self.frame.slots[var], var.type, text)
         else:
             self.declared.add(var)
             self.out(f"{self.name(var)} = {text};")
+
+    def _keep(self, slot: Slot, kind: IntType | RefType, text: str) -> None:
+        """Give a local that has a place in the state a value."""
+        if not slot.bits:
+            if not text.isalnum():
+                self.out(f"(void)({text});")
+        elif slot.is_whole:
+            self._stored(f"B + {slot.at}", kind, text)
+        else:
+            self.out(f"s[B + {slot.at}] = (u8)({slot.changed(self.short(slot, text))});")
 
     def _stored(self, place: str, kind: IntType | RefType, text: str) -> None:
         width = self.layout.width(kind)

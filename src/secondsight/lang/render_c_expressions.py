@@ -17,7 +17,8 @@ from secondsight.lang.lifetime import lifetimes_of, used_name
 from secondsight.lang.movers import Reductions
 from secondsight.lang.program import Frame, Program
 from secondsight.lang.ranges import MAX_SHIFT
-from secondsight.lang.records import Shared
+from secondsight.lang.slots import Slot
+from secondsight.lang.standins import Shared
 from secondsight.lang.symmetry import Symmetry
 from secondsight.lang.types import BOOL, ArrayType, IntType, RefType
 
@@ -48,6 +49,7 @@ class CExpressions:
         self.lines: list[str] = []
         self.prototypes: list[str] = []
         self.constants: list[str] = []
+        self.short_tables: dict[tuple[int, ...], tuple[str, str]] = {}
         self.depth = 0
         self.temps = 0
         self.frames = list(program.frames.values())
@@ -165,6 +167,36 @@ class CExpressions:
         text = f"s[{place}]" if width == 1 else f"l2(s + {place})" if width == 2 else f"ldn(s + {place}, {width})"
         return text if kind.low == 0 else f"({text} + ({kind.low}))"
 
+    def local(self, slot: Slot, kind: IntType | RefType) -> str:
+        """The value of a local that has a place in the state."""
+        if slot.only is not None:
+            return str(slot.only) if slot.only >= 0 else f"({slot.only})"
+        if slot.is_whole:
+            return self.load(f"B + {slot.at}", kind)
+        if slot.records is None:
+            return slot.text if slot.low == 0 else f"({slot.text} + ({slot.low}))"
+        if len(slot.records) == 2:
+            return f"({slot.text} ? {slot.records[1]} : {slot.records[0]})"
+        return f"{self._short_tables(tuple(slot.records), slot.bits)[0]}[{slot.text}]"
+
+    def short(self, slot: Slot, text: str) -> str:
+        """The number that is stored for a value in a part of a byte."""
+        if slot.records is None:
+            return text if slot.low == 0 else f"({text}) - ({slot.low})"
+        if len(slot.records) == 2:
+            return f"{text} != {slot.records[0]}"
+        return f"{self._short_tables(tuple(slot.records), slot.bits)[1]}[{text}]"
+
+    def _short_tables(self, records: tuple[int, ...], bits: int) -> tuple[str, str]:
+        """The names of two tables: the records by their numbers, and the numbers by where the records lie."""
+        if records not in self.short_tables:
+            names = self.short_tables[records] = f"SHORT{len(self.short_tables)}", f"NUMBER{len(self.short_tables)}"
+            by_number = [*records, *[0] * ((1 << bits) - len(records))]
+            by_place = [records.index(at) if at in records else 0 for at in range(self.layout.shared_size)]
+            self.constants.append(f"static const u16 {names[0]}[] = {{ {', '.join(map(str, by_number))} }};")
+            self.constants.append(f"static const u8 {names[1]}[] = {{ {', '.join(map(str, by_place))} }};")
+        return self.short_tables[records]
+
     def ranged(self, value: ir.Expr, kind: IntType | RefType, name: str, where: Position) -> str:
         """A value, with a check if it may leave the range of where it goes."""
         return self.checked(self.expr(value), value.type, kind, name, where)
@@ -219,7 +251,7 @@ class CExpressions:
                 return str(node.value) if node.value >= 0 else f"({node.value})"
             case ir.Local():
                 if self.frame is not None and node.var in self.frame.slots:
-                    return self.load(f"B + {self.frame.slots[node.var]}", node.var.type)
+                    return self.local(self.frame.slots[node.var], node.var.type)
                 if not node.var.transient:
                     self.declared.add(node.var)
                 return self.name(node.var)

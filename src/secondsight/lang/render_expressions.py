@@ -8,7 +8,8 @@ from secondsight.lang.inline import substitute
 from secondsight.lang.lifetime import lifetimes_of, used_name
 from secondsight.lang.program import Frame, Program
 from secondsight.lang.ranges import MAX_SHIFT
-from secondsight.lang.records import Shared
+from secondsight.lang.slots import Slot
+from secondsight.lang.standins import Shared
 from secondsight.lang.types import BOOL, ArrayType, IntType, RefType
 
 __all__ = ["ExpressionRenderer", "safe"]
@@ -34,6 +35,7 @@ class ExpressionRenderer:
         self.names: dict[ir.Var, str] = {}
         self.tables = {name: f"T{i}_{safe(name)}" for i, name in enumerate(program.machine.data)}
         self.frame: Frame | None = None
+        self.number_tables: dict[tuple[int, ...], str] = {}
         self.lifetimes = lifetimes_of(program)
 
     def site(self, where: Position, name: str = "") -> int:
@@ -120,6 +122,36 @@ class ExpressionRenderer:
             return f"s[{place}] = {value}"
         return f"st(s, {value}, {place}, {width})"
 
+    def local(self, slot: Slot, kind: IntType | RefType) -> str:
+        """The value of a local that has a place in the state."""
+        if slot.only is not None:
+            return str(slot.only) if slot.only >= 0 else f"({slot.only})"
+        if slot.is_whole:
+            return self.load(f"B + {slot.at}", kind)
+        if slot.records is None:
+            return slot.text if slot.low == 0 else f"({slot.text} + {slot.low})" if slot.low > 0 else f"({slot.text} - {-slot.low})"
+        if list(slot.records)[:-1] == [0]:
+            return f"({slot.text} * {slot.records[1]})"
+        return f"{tuple(slot.records)}[{slot.text}]"
+
+    def assigned(self, slot: Slot, kind: IntType | RefType, text: str) -> str:
+        """The statement that gives a local that has a place in the state a value."""
+        if not slot.bits:
+            return text
+        if slot.is_whole:
+            return self.stored(f"B + {slot.at}", kind, text)
+        if slot.records is None:
+            number = text if slot.low == 0 else f"{text} - {slot.low}" if slot.low > 0 else f"{text} + {-slot.low}"
+        elif len(slot.records) == 2:
+            number = f"{text} != {slot.records[0]}"
+        else:
+            number = f"{self.numbers(tuple(slot.records))}[{text}]"
+        return f"s[B + {slot.at}] = {slot.changed(number)}"
+
+    def numbers(self, records: tuple[int, ...]) -> str:
+        """The name of a table that says which of some records one is, by its offset."""
+        return self.number_tables.setdefault(records, f"N{len(self.number_tables)}")
+
     def packed(self, value: ir.Expr, group: ir.Group, name: str, where: Position) -> str:
         """What a function returns that returns a group."""
         if not isinstance(value, ir.Pack):
@@ -146,7 +178,7 @@ class ExpressionRenderer:
                 return str(node.value) if node.value >= 0 else f"({node.value})"
             case ir.Local():
                 if self.frame is not None and node.var in self.frame.slots:
-                    return self.load(f"B + {self.frame.slots[node.var]}", node.var.type)
+                    return self.local(self.frame.slots[node.var], node.var.type)
                 return self.name(node.var)
             case ir.Load():
                 return self.load(self.touched(node.addr), node.type)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from secondsight.lang.errors import LangError, Position
 
 if TYPE_CHECKING:
-    from secondsight.lang.records import Machine
+    from secondsight.lang.machines import Machine
 
 __all__ = ["SETUP_THREAD", "Scheduler", "runtime"]
 

@@ -26,8 +26,9 @@ from secondsight.lang.compiler import cache_folder
 from secondsight.lang.errors import LangError, Position
 from secondsight.lang.facts import meaning_of
 from secondsight.lang.layout import Layout
+from secondsight.lang.machines import Machine
 from secondsight.lang.origin import Origin
-from secondsight.lang.records import Machine, Record
+from secondsight.lang.records import Record
 from secondsight.lang.types import IntType, RefType, resolve
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Known", "find", "find_python", "has_python", "keep", "keep_python"]
 
-VERSION = 2
+VERSION = 3
 _SUM = 64
 _LANGUAGE = "secondsight.lang"
 

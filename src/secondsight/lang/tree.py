@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from secondsight.lang import ir
-from secondsight.lang.records import Shared
+from secondsight.lang.standins import Shared
 
 __all__ = ["addr_parts", "assigned", "effects", "expressions", "parts", "statements", "touches", "walk"]
 

@@ -260,7 +260,8 @@ def resolve(annotation: Any, *, embedded: bool = False) -> Type | None:
     `embedded`: in a record a bare record class is embedded by value; in a signature it is a reference that is not None.
     Raises `LangError` for an annotation outside the language.
     """
-    from secondsight.lang.records import Array, Pool, Record, Value
+    from secondsight.lang.arrays import Array, Pool
+    from secondsight.lang.records import Record, Value
 
     if annotation is None or annotation is NoneType:
         return None

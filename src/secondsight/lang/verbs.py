@@ -9,8 +9,9 @@ from collections.abc import Callable, Iterable
 from typing import Any, TypeVar, cast
 
 from secondsight.lang.errors import LangError, ModelError, NoneFollowed, OutOfRecords, RuleBroken
-from secondsight.lang.records import container, unwrap
+from secondsight.lang.records import container
 from secondsight.lang.runtime import runtime
+from secondsight.lang.standins import unwrap
 
 __all__ = ["atomic", "choose", "container_of", "count", "current", "hold_point", "out_of_records", "require", "rule", "tracepoint", "wait_until"]
 

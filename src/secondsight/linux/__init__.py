@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from secondsight.lang.errors import LangError
-from secondsight.lang.records import Bound
+from secondsight.lang.machines import Bound
 from secondsight.linux.errno import (
     EAGAIN,
     EBADF,

@@ -16,9 +16,11 @@ from secondsight.devices.device import Device
 from secondsight.devices.mirror import Mirror
 from secondsight.lang.errors import LangError
 from secondsight.lang.locks import MAX_THREADS
+from secondsight.lang.machines import Machine
 from secondsight.lang.modules import set_up
 from secondsight.lang.program import Program, Room, Thread
-from secondsight.lang.records import Machine, Record, unwrap
+from secondsight.lang.records import Record
+from secondsight.lang.standins import unwrap
 from secondsight.linux.errno import SIGBUS, SIGSEGV
 from secondsight.linux.fork import mm_alloc, proc_caches_init
 from secondsight.linux.page_alloc import mem_init

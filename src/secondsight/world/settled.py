@@ -18,9 +18,10 @@ from secondsight.devices.device import Device, DeviceEntry, DevicePageTable
 from secondsight.devices.mirror import MirrorDereferencesLater
 from secondsight.lang.errors import LangError, NoneFollowed, Position, RuleBroken
 from secondsight.lang.program import Counter
-from secondsight.lang.records import unwrap
 from secondsight.lang.reference import Reference
-from secondsight.lang.types import IntType, RecordType
+from secondsight.lang.slots import Slot
+from secondsight.lang.standins import unwrap
+from secondsight.lang.types import RecordType
 from secondsight.linux import BOUNDS
 from secondsight.linux.mm_types import Mm, Pte
 from secondsight.linux.page_alloc import frames
@@ -102,13 +103,11 @@ class ForcedModel:
         self.holds: list[str | None] = [None, *(c.hold if c.hold in self.points else None for c in program.counters)]
         self.begun = [False, *(c.hold == "read_begun" for c in program.counters)]
         self.rooted = [True, *(c.frame.is_root for c in program.counters)]
-        self.row_at: list[tuple[int, int, int]] = []
+        self.row_at: list[tuple[int, Slot]] = []
         rooms = list(program.frames.values())
         for base, (root, _) in zip(program.bases, program.roots, strict=True):
             slots = rooms[root.number].slots
-            row = next(v for v in slots if v.name == "i")
-            assert isinstance(row.type, IntType)
-            self.row_at.append((base + slots[row], layout.width(row.type), row.type.low))
+            self.row_at.append((base, next(slot for v, slot in slots.items() if v.name == "i")))
         with machine:
             process = layout.addresses[id(unwrap(tables.process))]
             self.frames_at = [layout.addresses[id(frame)] for frame in frames]
@@ -157,8 +156,8 @@ class ForcedModel:
 
     def _row(self, state: bytes, thread: int) -> int:
         """The number of the operation that a thread is at, in the order of `scenario.places()`."""
-        at, width, low = self.row_at[thread]
-        return int.from_bytes(state[at : at + width], "big") + low
+        base, slot = self.row_at[thread]
+        return slot.value(state, base)
 
     # Coarse steps.
 
@@ -224,7 +223,7 @@ class ForcedModel:
             counts = _with(counts, row, counts[row] + 1)
         late = self.late_at.get(number)
         if late is not None:
-            row, found = rows + self._row(state, thread), self._found_late(state, thread, *late)
+            row, found = rows + self._row(state, thread), self._found_late(state, thread, late)
             if LATE[found] != "same" or not counts[row]:
                 counts = _with(counts, row, found)
         if after[self.exiting_at] and not state[self.exiting_at]:
@@ -234,10 +233,10 @@ class ForcedModel:
                     counts = _with(counts, 2 * rows + self._row(after, other), 1)
         return counts
 
-    def _found_late(self, state: bytes, thread: int, at: int, low: int) -> int:
+    def _found_late(self, state: bytes, thread: int, late: Slot) -> int:
         """What a late use finds, as a place in `LATE`: whether the frame is still the CPU's at the operation's address."""
         va = self.encoder.rows["address"][self._row(state, thread)]
-        pfn = state[self.program.bases[thread] + at] + low
+        pfn = late.value(state, self.program.bases[thread])
         entry = self.program.layout.reference(state, self.pte_at + va * self.pte_size + self.pte_frame)
         return LATE.index("same" if entry == self.frames_at[pfn] else "other" if entry else "none")
 
@@ -300,11 +299,9 @@ def _with(counts: tuple[int, ...], at: int, number: int) -> tuple[int, ...]:
     return (*counts[:at], number, *counts[at + 1 :])
 
 
-def _late_use(counter: Counter) -> tuple[int, int] | None:
-    """Where `pfn` lies in the thread's region, and its least value, where a driver goes on to use a frame that nothing holds."""
+def _late_use(counter: Counter) -> Slot | None:
+    """Where `pfn` lies in the thread's region, where a driver goes on to use a frame that nothing holds."""
     receiver = counter.function.receiver
     if counter.hold != "unlocked" or receiver is None or not issubclass(receiver, MirrorDereferencesLater):
         return None
-    var = next(var for var in counter.frame.slots if var.name == "pfn")
-    assert isinstance(var.type, IntType)
-    return counter.frame.slots[var], var.type.low
+    return next(slot for var, slot in counter.frame.slots.items() if var.name == "pfn")
