@@ -17,7 +17,7 @@ from typing import Any
 
 from secondsight.lang.errors import LangError
 from secondsight.lang.modules import load
-from secondsight.scenario.check import Checker
+from secondsight.scenario.check import Checker, Handle
 from secondsight.scenario.data import Scenario, Thread
 from secondsight.scenario.handles import (
     INSIDE,
@@ -176,6 +176,12 @@ class Recorder(RecorderMethods):
 
     def _operation(self, kind: str, into: str | None, **args: object) -> Any:
         """Note an operation; the handle that it makes."""
+        op, handle = self._checked(kind, into, args)
+        self._ops().append(op)
+        return None if handle is None else handle_for(self, handle)
+
+    def _checked(self, kind: str, into: str | None, args: dict[str, object]) -> tuple[Op, Handle | None]:
+        """An operation as data, past the checker; and the handle that it makes."""
         site, spec = caller(), OPS[kind]
         if self._section == "done":
             reason = f"{kind}: after a thread, outside every thread"
@@ -189,8 +195,7 @@ class Recorder(RecorderMethods):
         handle = self._checker.add(self._section, op)
         if made is not None:
             self._made[made] += 1
-        self._ops().append(op)
-        return None if handle is None else handle_for(self, handle)
+        return op, handle
 
     @staticmethod
     def _whole(spec: Operation, args: dict[str, object]) -> dict[str, object]:

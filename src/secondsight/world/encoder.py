@@ -15,7 +15,7 @@ from secondsight.scenario.ops import SEALS, ArgType, HandleType, Op, Ref, Scenar
 from secondsight.world import tables
 from secondsight.world.declare import ALREADY_DONE, COLUMNS, on_model, with_families, without_device
 
-__all__ = ["Encoder"]
+__all__ = ["Encoder", "Space"]
 
 MOST_PAGES = BOUNDS["pages"].most
 
@@ -41,7 +41,7 @@ _ROWS = ("ops", "handles", "devices", "other_processes")
 
 
 @dataclass
-class _Space:
+class Space:
     """An address space: its size so far, where its mappings lie, and the file and page that the last one would go on at."""
 
     pages: int = 0
@@ -60,7 +60,7 @@ class Encoder:
         self.numbers: dict[str, int] = {}
         self.address: dict[str, int] = {}
         self.processes = scenario.processes
-        self.spaces = [_Space() for _ in self.processes]
+        self.spaces = [Space() for _ in self.processes]
         self.rows: dict[str, list[int]] = {name: [] for name in tables.TABLES}
         self.ranges: dict[str, list[int]] = {"handle": [], "is_memfd": [], "page": [], "pages": []}
         self.devices = [p.op.makes for p in self.places if p.op.declared.makes is HandleType.DEVICE]
@@ -145,7 +145,7 @@ class Encoder:
             space.pages += pages
         return self.address[op.makes]
 
-    def _space(self, op: Op) -> _Space:
+    def _space(self, op: Op) -> Space:
         """The address space of the process that does an operation."""
         return self.spaces[self.processes.index(op.process)]
 
