@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from secondsight.devices.device import Device, all_quiet, close_device
 from secondsight.lang import Ref, atomic, hold_point, wait_until
+from secondsight.linux.fork import mms
 from secondsight.linux.mm_types import Mm, Result
 from secondsight.world.declare import ACTS
 from secondsight.world.tables import (
@@ -26,7 +27,10 @@ from secondsight.world.tables import (
     kind,
     needs,
     needs_at,
+    other_processes,
     process,
+    process_number,
+    process_of,
     range_first,
     range_handle,
     ranges,
@@ -34,7 +38,7 @@ from secondsight.world.tables import (
     turns,
 )
 
-__all__ = ["made", "run_final", "run_ops"]
+__all__ = ["made", "run_final", "run_in_turn", "run_ops"]
 
 
 def run_ops(first: RowNumber, end: RowNumber, mm: Mm, device: Ref[Device], own: bool) -> None:
@@ -42,37 +46,82 @@ def run_ops(first: RowNumber, end: RowNumber, mm: Mm, device: Ref[Device], own: 
     for i in range(first, end):
         hold_point("op")
         if counts[0] != 0 and own:
-            if process.exiting:
+            if process_of(first).exiting:
                 break
         result = run_op(i, mm, device)
         if result == NOT_RUN:  # it was the process's end
             break
         results[i].value = result
     if counts[0] != 0:
-        thread_ends(own)
+        thread_ends(first, own)
 
 
 def run_final(first: RowNumber, end: RowNumber, mm: Mm, device: Ref[Device]) -> None:
     """What runs when every thread has ended."""
+    if len(other_processes) > 0:
+        run_final_of_all(first, end, device)
+    else:
+        with atomic:
+            wait_until(process.running == 0 and process.others == 0)
+            gone = process.exiting
+        if not gone:
+            for i in range(first, end):
+                result = run_op(i, mm, device)
+                results[i].value = result
+        if closes[0] != 0:
+            if len(devices) > 1:
+                for k in range(len(devices)):
+                    close_if_open(devices[k].device, mm, k)
+                for k in range(len(devices)):
+                    quiet = devices[k].device
+                    assert quiet is not None
+                    all_quiet(quiet, mm, gone)
+            else:
+                close_if_open(device, mm, 0)
+                assert device is not None
+                all_quiet(device, mm, gone)
+
+
+def run_final_of_all(first: RowNumber, end: RowNumber, device: Ref[Device]) -> None:
+    """`run_final` where there are several processes: each row is done by its own, unless that has gone."""
     with atomic:
-        wait_until(process.running == 0 and process.others == 0)
-        gone = process.exiting
-    if not gone:
-        for i in range(first, end):
-            result = run_op(i, mm, device)
-            results[i].value = result
+        wait_until(process.running == 0 and process.others == 0 and all(other.running == 0 for other in other_processes))
+    run_in_turn(first, end, device)
     if closes[0] != 0:
         if len(devices) > 1:
             for k in range(len(devices)):
-                close_if_open(devices[k].device, mm, k)
+                close_in_its_process(devices[k].device, k)
             for k in range(len(devices)):
-                quiet = devices[k].device
-                assert quiet is not None
-                all_quiet(quiet, mm, gone)
+                quiet_in_its_process(devices[k].device)
         else:
-            close_if_open(device, mm, 0)
-            assert device is not None
-            all_quiet(device, mm, gone)
+            close_in_its_process(device, 0)
+            quiet_in_its_process(device)
+
+
+def run_in_turn(first: RowNumber, end: RowNumber, device: Ref[Device]) -> None:
+    """Rows of several processes, one after another with nothing beside them; those of a process that has gone are not run."""
+    for i in range(first, end):
+        if not process_of(i).exiting:
+            result = run_op(i, mms[process_number[i]], device)
+            results[i].value = result
+
+
+def close_in_its_process(device: Ref[Device], number: DeviceNumber) -> None:
+    """`close_if_open`, with the address space that the device is for."""
+    assert device is not None
+    mm = device.notifier.mm
+    assert mm is not None
+    close_if_open(device, mm, number)
+
+
+@atomic
+def quiet_in_its_process(device: Ref[Device]) -> None:
+    """`all_quiet`, with the address space that the device is for."""
+    assert device is not None
+    mm = device.notifier.mm
+    assert mm is not None
+    number = mms.index(mm)
+    all_quiet(device, mm, process.exiting if number == 0 else other_processes[number - 1].exiting)
 
 
 def close_if_open(device: Ref[Device], mm: Mm, number: DeviceNumber) -> None:
@@ -97,12 +146,14 @@ def is_open(number: DeviceNumber) -> bool:
 
 
 @atomic
-def thread_ends(own: bool) -> None:
+def thread_ends(first: RowNumber, own: bool) -> None:
     """A thread is done; the process's end has said so already for the one that called it."""
     if not own:
         process.others -= 1
-    elif not process.exiting or process.running > 0:
-        process.running -= 1
+    else:
+        mine = process_of(first)
+        if not mine.exiting or mine.running > 0:
+            mine.running -= 1
 
 
 @atomic

@@ -31,7 +31,7 @@ from secondsight.world import tables
 from secondsight.world.declare import ACTS, on_model
 from secondsight.world.encoder import Encoder
 from secondsight.world.enough import with_enough
-from secondsight.world.interpreter import made, run_final, run_ops
+from secondsight.world.interpreter import made, run_final, run_in_turn, run_ops
 
 __all__ = ["only_outcome", "outcomes", "program", "read_outcome", "value_in", "value_of", "watched"]
 
@@ -46,9 +46,14 @@ def only_outcome(scenario: Scenario, release: str | None = None) -> Outcome:
     with machine:
         mem_init()
         proc_caches_init()
-        mm = mm_alloc()
+        spaces = [mm_alloc() for _ in encoder.processes]
         tables.process.running = 1
-        run_ops(0, len(encoder.places), mm, None, True)
+        if len(spaces) == 1:
+            run_ops(0, len(encoder.places), spaces[0], None, True)
+        else:
+            for other in tables.other_processes:
+                other.running = 1
+            run_in_turn(0, len(encoder.places), None)
         return read_outcome(scenario, bytes(128 + result.value for result in tables.results))
 
 
@@ -79,7 +84,7 @@ def program(
     with _one_at_a_time, set_up(driver.__name__ if driver is not None else scenario.name), machine:
         mem_init()
         proc_caches_init()
-        mm = mm_alloc()
+        spaces = [mm_alloc() for _ in encoder.processes]
         driven = [machine.pool(driver).alloc() for _ in encoder.devices] if driver is not None else []
         if len(driven) > 1:
             for i, one in enumerate(driven):
@@ -88,12 +93,14 @@ def program(
         for i, place in enumerate(places):
             if place.section == "setup" and (not alone or on_model(place.op).begins is not None):
                 own = driven[encoder.rows["device"][i]] if driven else None
-                _set_up(place.op, i, encoder, mm, own)
+                _set_up(place.op, i, encoder, spaces[encoder.rows["process"][i]], own)
         if alone:
-            threads = [Thread("main", run_ops, (0, len(places), mm, device, True))]
+            threads = [_alone(places, spaces, device)]
         else:
-            threads = _threads(scenario, places, mm, device, closes, driver is not None and driver.promise == "process")
-        tables.process.running = sum(1 for t in threads if t.function is run_ops and t.arguments[-1])
+            threads = _threads(encoder, spaces, device, closes, driver is not None and driver.promise == "process")
+        for number, mm in enumerate(spaces):
+            one = tables.other_processes[number - 1] if number else tables.process
+            one.running = int(alone) or sum(1 for t in threads if t.function is run_ops and t.arguments[-1] and t.arguments[2] is mm)
         tables.process.others = sum(1 for t in threads if t.function is run_ops and not t.arguments[-1])
         room = Room(1 if alone else 4 if len(threads) <= 4 else MAX_THREADS, (run_ops, run_final))
         return Program(machine, threads, rules, holds, room)
@@ -103,16 +110,26 @@ _one_at_a_time = threading.RLock()
 """The current machine is one for the process: while one scenario is set up, another thread waits."""
 
 
-def _threads(scenario: Scenario, places: list[Place], mm: Any, device: Any, closes: bool, accesses: bool) -> list[Thread]:
+def _alone(places: list[Place], spaces: list[Any], device: Any) -> Thread:
+    """The one thread of a scenario that has none: it does everything, in one process or in several by turns."""
+    if len(spaces) == 1:
+        return Thread("main", run_ops, (0, len(places), spaces[0], device, True))
+    return Thread("main", run_in_turn, (0, len(places), device))
+
+
+def _threads(encoder: Encoder, spaces: list[Any], device: Any, closes: bool, accesses: bool) -> list[Thread]:
     """The scenario's threads, and the one that comes after them. `accesses`: the device's are the process's own."""
     threads = []
+    scenario, places = encoder.scenario, encoder.places
     first = sum(1 for p in places if p.section == "setup")
     for number, thread in enumerate(scenario.threads):
         count = sum(1 for p in places if p.thread == number)
-        threads.append(Thread(thread.name, run_ops, (first, first + count, mm, device, thread.is_own(accesses))))
+        begin = first if count or len(spaces) == 1 else 0  # by its first row a thread knows its process: row 0 is the first one's
+        space = spaces[encoder.processes.index(thread.process)]
+        threads.append(Thread(thread.name, run_ops, (begin, begin + count, space, device, thread.is_own(accesses))))
         first += count
     if scenario.final or closes:
-        threads.append(Thread("after", run_final, (first, len(places), mm, device)))
+        threads.append(Thread("after", run_final, (first, len(places), spaces[0], device)))
     return threads
 
 

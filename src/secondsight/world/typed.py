@@ -24,7 +24,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from secondsight.scenario.handles import Address, DeviceHandle, File, Importer, Mapping, Pin
+    from secondsight.scenario.handles import Address, DeviceHandle, File, Importer, Mapping, Pin, Process
     from secondsight.scenario.recorder import Recorder
 
 __all__ = ["DeviceMethods", "ImporterMethods", "PinMethods", "RecorderMethods"]
@@ -46,6 +46,7 @@ _TYPES = {
 }  # fmt: skip
 _MADE = {
     HandleType.MAPPING: "Mapping", HandleType.DEVICE: "DeviceHandle", HandleType.PIN: "Pin", HandleType.IMPORTER: "Importer",
+    HandleType.PROCESS: "Process",
 }  # fmt: skip
 _WIDTH = 128
 
