@@ -57,45 +57,32 @@ def run_ops(first: RowNumber, end: RowNumber, mm: Mm, device: Ref[Device], own: 
 
 
 def run_final(first: RowNumber, end: RowNumber, mm: Mm, device: Ref[Device]) -> None:
-    """What runs when every thread has ended."""
-    if len(other_processes) > 0:
-        run_final_of_all(first, end, device)
-    else:
-        with atomic:
+    """What runs when every thread has ended. Where there are several processes each row is done by its own, unless that has gone."""
+    with atomic:
+        if len(other_processes) > 0:
+            wait_until(process.running == 0 and process.others == 0 and all(other.running == 0 for other in other_processes))
+            gone = False
+        else:
             wait_until(process.running == 0 and process.others == 0)
             gone = process.exiting
-        if not gone:
-            for i in range(first, end):
+    if not gone:
+        for i in range(first, end):
+            if len(other_processes) > 0:
+                if not process_of(i).exiting:
+                    result = run_op(i, mms[process_number[i]], device)
+                    results[i].value = result
+            else:
                 result = run_op(i, mm, device)
                 results[i].value = result
-        if closes[0] != 0:
-            if len(devices) > 1:
-                for k in range(len(devices)):
-                    close_if_open(devices[k].device, mm, k)
-                for k in range(len(devices)):
-                    quiet = devices[k].device
-                    assert quiet is not None
-                    all_quiet(quiet, mm, gone)
-            else:
-                close_if_open(device, mm, 0)
-                assert device is not None
-                all_quiet(device, mm, gone)
-
-
-def run_final_of_all(first: RowNumber, end: RowNumber, device: Ref[Device]) -> None:
-    """`run_final` where there are several processes: each row is done by its own, unless that has gone."""
-    with atomic:
-        wait_until(process.running == 0 and process.others == 0 and all(other.running == 0 for other in other_processes))
-    run_in_turn(first, end, device)
     if closes[0] != 0:
         if len(devices) > 1:
             for k in range(len(devices)):
-                close_in_its_process(devices[k].device, k)
+                close_if_open(devices[k].device, mm, k)
             for k in range(len(devices)):
-                quiet_in_its_process(devices[k].device)
+                is_quiet(devices[k].device, mm, gone)
         else:
-            close_in_its_process(device, 0)
-            quiet_in_its_process(device)
+            close_if_open(device, mm, 0)
+            is_quiet(device, mm, gone)
 
 
 def run_in_turn(first: RowNumber, end: RowNumber, device: Ref[Device]) -> None:
@@ -106,30 +93,34 @@ def run_in_turn(first: RowNumber, end: RowNumber, device: Ref[Device]) -> None:
             results[i].value = result
 
 
-def close_in_its_process(device: Ref[Device], number: DeviceNumber) -> None:
-    """`close_if_open`, with the address space that the device is for."""
-    assert device is not None
-    mm = device.notifier.mm
-    assert mm is not None
-    close_if_open(device, mm, number)
-
-
-@atomic
-def quiet_in_its_process(device: Ref[Device]) -> None:
-    """`all_quiet`, with the address space that the device is for."""
-    assert device is not None
-    mm = device.notifier.mm
-    assert mm is not None
-    number = mms.index(mm)
-    all_quiet(device, mm, process.exiting if number == 0 else other_processes[number - 1].exiting)
-
-
 def close_if_open(device: Ref[Device], mm: Mm, number: DeviceNumber) -> None:
-    """Close a device that is not closed by then."""
+    """Close a device that is not closed by then. `mm`: its process's, where there is one."""
     open_still = is_open(number)
     if open_still:
         assert device is not None
-        close_device(device, mm)
+        if len(other_processes) > 0:
+            close_device(device, space_of(device))
+        else:
+            close_device(device, mm)
+
+
+@atomic
+def is_quiet(device: Ref[Device], mm: Mm, gone: bool) -> None:
+    """Everything has ended, and the device is closed. `mm`, `gone`: its process's, where there is one."""
+    assert device is not None
+    if len(other_processes) > 0:
+        number = mms.index(space_of(device))
+        all_quiet(device, space_of(device), process.exiting if number == 0 else other_processes[number - 1].exiting)
+    else:
+        all_quiet(device, mm, gone)
+
+
+@atomic
+def space_of(device: Device) -> Mm:
+    """The address space of the process that a device is for."""
+    mm = device.notifier.mm
+    assert mm is not None
+    return mm
 
 
 @atomic
