@@ -71,11 +71,12 @@ def judge(scenario: Scenario, answer: Answer, seen: Iterable[Outcome]) -> tuple[
 def _through_the_tlb(scenario: Scenario, answer: Answer, outcome: Outcome) -> bool:
     """Whether an outcome differs from a possible one only in reads that found a page where the model has SIGSEGV, each by a
     thread beside which another takes mappings away, and each of what a page may have held."""
-    unmaps = {t.name for t in scenario.threads if any(o.kind == "munmap" or o.args.get("at") is not None for o in t.ops)}
+    unmaps = {(t.name, t.process) for t in scenario.threads if any(o.kind == "munmap" or o.args.get("at") is not None for o in t.ops)}
     beside = {
         place.name
         for place in scenario.places()
-        if place.thread is not None and place.op.kind == "read" and unmaps - {place.section}
+        if place.thread is not None and place.op.kind == "read"
+        and any(name != place.section and process == place.op.process for name, process in unmaps)
     }
     held = {ZERO} | {value for place in scenario.places() if isinstance(value := place.op.args.get("value"), str)}
     seen = dict(outcome)

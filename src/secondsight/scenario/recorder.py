@@ -19,7 +19,19 @@ from secondsight.lang.errors import LangError
 from secondsight.lang.modules import load
 from secondsight.scenario.check import Checker
 from secondsight.scenario.data import Scenario, Thread
-from secondsight.scenario.handles import INSIDE, Address, DeviceHandle, File, Importer, Mapping, Pin, Process, caller, handle_for, span
+from secondsight.scenario.handles import (
+    INSIDE,
+    Address,
+    DeviceHandle,
+    File,
+    Importer,
+    Mapping,
+    Pin,
+    Process,
+    caller,
+    handle_for,
+    span,
+)
 from secondsight.scenario.methods import RecorderMethods
 from secondsight.scenario.ops import (
     MAX_THREADS,

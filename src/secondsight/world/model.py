@@ -99,8 +99,8 @@ def program(
         else:
             threads = _threads(encoder, spaces, device, closes, driver is not None and driver.promise == "process")
         for number, mm in enumerate(spaces):
-            one = tables.other_processes[number - 1] if number else tables.process
-            one.running = int(alone) or sum(1 for t in threads if t.function is run_ops and t.arguments[-1] and t.arguments[2] is mm)
+            process = tables.other_processes[number - 1] if number else tables.process
+            process.running = int(alone) or sum(1 for t in threads if t.function is run_ops and t.arguments[-1] and t.arguments[2] is mm)
         tables.process.others = sum(1 for t in threads if t.function is run_ops and not t.arguments[-1])
         room = Room(1 if alone else 4 if len(threads) <= 4 else MAX_THREADS, (run_ops, run_final))
         return Program(machine, threads, rules, holds, room)
