@@ -35,7 +35,6 @@ enum { ALONE = 1 << 15 }; /* states up to which one worker goes on alone: a smal
 enum { FIRST_SLOTS = 1 << 17, LOG_SIZE = 1 << 16, LOG_BLOCKS = 1 << 16 };
 enum { BECAUSE_STATES = 1, BECAUSE_SECONDS, BECAUSE_MEMORY, BECAUSE_ASKED, BECAUSE_DISK, BECAUSE_DEPTH, BECAUSE_WALKS };
 enum { A_STEP_FAILED = 1, NOBODY_CAN_GO_ON, NOTED, A_GOAL };
-enum { EDGE_BLOCK = 1 << 16, EDGE_BLOCKS = (1 << 16) - 1 }; /* words in a block; blocks of all workers: 32 bits name a word */
 enum { EXPAND, REHASH, OVER };
 enum { LOG_EDGES = 1, KEEP_ROUNDS }; /* `progress` */
 enum { INSIDE = 1, AT_LOCK = 2 };    /* in `loops` */
@@ -112,7 +111,7 @@ typedef struct {
 	u64 transitions, inserted, expanded, pushed;
 	u8 *rounds; /* states in which a round of a loop was begun; see engine_progress.c */
 	size_t round_count, round_room;
-	u32 **edges; /* blocks of words; see engine_edges.c */
+	u32 *edges; /* see engine_edges.c */
 	size_t edge_count, edge_room;
 	u32 edge_source;
 	int first, waiting;
@@ -166,7 +165,7 @@ struct ss_run {
 	u64 *table, *old_table;
 	u32 *numbers, *old_numbers; /* by slot: the state's number plus one, while edges are logged */
 	volatile i32 logging;
-	volatile u64 edge_blocks;
+	volatile u64 edge_words; /* that there is room for, in all logs */
 	u64 slots, old_slots;
 	i32 phase;
 	volatile i32 stop, scanning; /* something was found: the rest of the level is looked through, and that is the end */
@@ -277,7 +276,7 @@ static int ss_count(ss_run *run, u64 bytes)
 	u64 now = __atomic_add_fetch(&run->bytes, bytes, __ATOMIC_RELAXED);
 	if (run->max_memory && now > run->max_memory)
 		ss_drop_log(run);
-	if (run->max_memory && now > run->max_memory + run->edge_blocks * EDGE_BLOCK * sizeof(u32)) {
+	if (run->max_memory && now > run->max_memory + run->edge_words * sizeof(u32)) {
 		__atomic_sub_fetch(&run->bytes, bytes, __ATOMIC_RELAXED);
 		ss_stop(run, BECAUSE_MEMORY);
 		return 0;

@@ -22,12 +22,13 @@
  *   - Renaming: the search goes on from one state of each class of equal ones. Renamings map paths to paths and leave places as
  *     they are, so a path of the whole graph belongs to one of equal length between classes; numbers are those of classes.
  *
- * What is logged lies in blocks of each worker: a source (SOURCE | its number), then its targets' numbers. The number of a state
+ * Each worker logs by itself: a source (SOURCE | its number), then its targets' numbers. The number of a state
  * that is known already is found beside its fingerprint: `numbers` has one for each slot of the table. Where memory runs out
  * the log is dropped: the search goes on without it, and a second one looks at everything (ss_run's `log_dropped`).
  */
 
 #define SOURCE 0x80000000u
+#define MOST_WORDS 0xf0000000u
 
 static void ss_give_back(ss_run *run, void *room, u64 bytes)
 {
@@ -38,10 +39,8 @@ static void ss_give_back(ss_run *run, void *room, u64 bytes)
 
 static void ss_forget_edges(ss_worker *w)
 {
-	for (size_t i = 0; i * EDGE_BLOCK < w->edge_room; i++)
-		ss_give_back(w->run, w->edges[i], EDGE_BLOCK * sizeof(u32));
-	__atomic_sub_fetch(&w->run->edge_blocks, w->edge_room / EDGE_BLOCK, __ATOMIC_RELAXED);
-	free(w->edges);
+	ss_give_back(w->run, w->edges, w->edge_room * sizeof(u32));
+	__atomic_sub_fetch(&w->run->edge_words, w->edge_room, __ATOMIC_RELAXED);
 	w->edges = NULL;
 	w->edge_count = w->edge_room = 0;
 }
@@ -80,30 +79,29 @@ static void ss_begin_log(ss_run *run)
 	run->logging = !run->log_dropped;
 }
 
-static int ss_edge_block(ss_worker *w)
+/* Room for more words: twice as many, later an eighth more. All logs together have MOST_WORDS at most, so that 32 bits name one. */
+static int ss_edge_room(ss_worker *w)
 {
 	ss_run *run = w->run;
-	size_t blocks = w->edge_room / EDGE_BLOCK;
-	u64 bytes = EDGE_BLOCK * sizeof(u32);
-	if (!w->edges)
-		w->edges = calloc(EDGE_BLOCKS, sizeof *w->edges); /* touched only as far as it is used */
-	if (!w->edges || run->edge_blocks + MAX_WORKERS > EDGE_BLOCKS || !ss_log_may_have(run, bytes)
-	    || !(w->edges[blocks] = malloc(bytes))) {
+	size_t more = !w->edge_room ? 1 << 12 : w->edge_room < 1 << 18 ? w->edge_room : w->edge_room / 8;
+	u32 *edges = NULL;
+	if (run->edge_words + more * MAX_WORKERS < MOST_WORDS && ss_log_may_have(run, more * sizeof(u32)))
+		edges = realloc(w->edges, (w->edge_room + more) * sizeof(u32));
+	if (!edges) {
 		ss_drop_log(run);
 		return 0;
 	}
-	__atomic_add_fetch(&run->bytes, bytes, __ATOMIC_RELAXED);
-	__atomic_add_fetch(&run->edge_blocks, 1, __ATOMIC_RELAXED);
-	w->edge_room += EDGE_BLOCK;
+	__atomic_add_fetch(&run->bytes, more * sizeof(u32), __ATOMIC_RELAXED);
+	__atomic_add_fetch(&run->edge_words, more, __ATOMIC_RELAXED);
+	w->edges = edges;
+	w->edge_room += more;
 	return 1;
 }
 
 static inline void ss_edge_word(ss_worker *w, u32 word)
 {
-	if (w->edge_count < w->edge_room || ss_edge_block(w)) {
-		w->edges[w->edge_count / EDGE_BLOCK][w->edge_count % EDGE_BLOCK] = word;
-		w->edge_count++;
-	}
+	if (w->edge_count < w->edge_room || ss_edge_room(w))
+		w->edges[w->edge_count++] = word;
 }
 
 /* A step from a place inside of loops to another. A worker logs those from one source one after the other. */

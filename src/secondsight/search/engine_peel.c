@@ -2,49 +2,57 @@
  * Peeling the log of edges (engine_edges.c) when all states were seen: what is left may lie on cycles.
  */
 
-/* All of the log, words from one worker after the other's; those of a worker begin with a block. */
+/* A word of the log is named by its place in all logs, one worker's after the other's. */
 typedef struct {
-	u32 **blocks;
-	u32 *starts;  /* by state: the word after its own, or 0 */
+	u32 *starts;  /* by state: the word of its first target, plus one; or 0 */
 	u32 *ways_in; /* by state: edges that lead there and were not peeled off; GONE */
 	u32 *todo;
-	u64 states, words;
+	u64 states;
+	const u32 *logs[MAX_WORKERS];
 	u64 ends[MAX_WORKERS]; /* the word after a worker's last one */
 } ss_edges;
 
 enum { AHEAD = 16 };
 #define GONE 0xffffffffu
 
-static inline u32 ss_word(const ss_edges *e, u64 at) { return e->blocks[at / EDGE_BLOCK][at % EDGE_BLOCK]; }
+/* Of every worker: its log ends with a source, so that the last targets end there. 0: no room for that. */
+static int ss_end_logs(ss_run *run)
+{
+	for (int i = 0; i < run->workers; i++)
+		if (run->crew[i].edge_count)
+			ss_edge_word(&run->crew[i], SOURCE);
+	return run->logging;
+}
 
 static void ss_read_edges(ss_run *run, ss_edges *e)
 {
-	u64 at = 0;
+	u64 first = 0;
 	for (int i = 0; i < run->workers; i++) {
-		at = (at + EDGE_BLOCK - 1) / EDGE_BLOCK * EDGE_BLOCK;
-		if (run->crew[i].edges)
-			memcpy(e->blocks + at / EDGE_BLOCK, run->crew[i].edges, run->crew[i].edge_room / EDGE_BLOCK * sizeof *e->blocks);
-		for (e->ends[i] = at + run->crew[i].edge_count; at < e->ends[i]; at++) {
-			u32 word = ss_word(e, at);
-			if (at + AHEAD < e->ends[i])
-				__builtin_prefetch(&e->ways_in[ss_word(e, at + AHEAD) & ~SOURCE], 1);
+		const u32 *log = e->logs[i] = run->crew[i].edges;
+		size_t count = run->crew[i].edge_count;
+		for (size_t at = 0; at + 1 < count; at++) {
+			u32 word = log[at];
+			if (at + AHEAD < count)
+				__builtin_prefetch(&e->ways_in[log[at + AHEAD] & ~SOURCE], 1);
 			if (word & SOURCE)
-				e->starts[word & ~SOURCE] = (u32)at + 1;
+				e->starts[word & ~SOURCE] = (u32)(first + at + 2);
 			else
 				e->ways_in[word]++;
 		}
+		e->ends[i] = first += count;
 	}
 }
 
-/* The word after the last target of a state whose targets begin at `at`. */
-static u64 ss_last_edge(const ss_run *run, const ss_edges *e, u64 at)
+/* The targets of a state, up to a word that is none; NULL: it has none. */
+static inline const u32 *ss_targets_of(const ss_edges *e, u64 n)
 {
+	u64 at = e->starts[n];
 	int i = 0;
+	if (!at--)
+		return NULL;
 	while (e->ends[i] <= at)
 		i++;
-	while (at < e->ends[i] && !(ss_word(e, at) & SOURCE))
-		at++;
-	return at;
+	return e->logs[i] + (i ? at - e->ends[i - 1] : at);
 }
 
 /* Peel off what no cycle leads to; how many states are left. */
@@ -56,15 +64,18 @@ static u64 ss_peel_log(ss_run *run, ss_edges *e)
 			e->todo[found++] = (u32)n;
 	for (u64 done = 0; done < found; done++) {
 		u32 n = e->todo[done];
-		u64 at = e->starts[n];
-		if (done + AHEAD < found)
+		const u32 *to = ss_targets_of(e, n);
+		if (done + AHEAD < found) { /* where its targets are, what they are, and what is known of them */
 			__builtin_prefetch(&e->starts[e->todo[done + AHEAD]]);
-		e->ways_in[n] = GONE;
-		for (u64 end = at ? ss_last_edge(run, e, at) : 0; at < end; at++) {
-			u32 to = ss_word(e, at);
-			if (!--e->ways_in[to])
-				e->todo[found++] = to;
+			__builtin_prefetch(ss_targets_of(e, e->todo[done + AHEAD / 2]));
+			const u32 *soon = ss_targets_of(e, e->todo[done + AHEAD / 4]);
+			for (int i = 0; soon && i < 3 && !(soon[i] & SOURCE); i++)
+				__builtin_prefetch(&e->ways_in[soon[i]], 1);
 		}
+		e->ways_in[n] = GONE;
+		for (; to && !(*to & SOURCE); to++)
+			if (!--e->ways_in[*to])
+				e->todo[found++] = *to;
 		if (done % (1 << 20) == 0)
 			ss_look(run);
 		if (run->stop)
@@ -73,19 +84,18 @@ static u64 ss_peel_log(ss_run *run, ss_edges *e)
 	return e->states - found;
 }
 
-/* Peel off what leads to no cycle, too: states from which all edges go to such as are gone, till a round changes nothing or 100 are over. */
+/* Peel off what leads to no cycle, too: states all of whose targets are gone; till a round changes nothing, or 100 are over. */
 static u64 ss_peel_back(ss_run *run, ss_edges *e, u64 left)
 {
 	for (u64 before = left + 1, round = 0; left < before && round < 100 && !run->stop; round++) {
 		before = left;
 		for (u64 n = e->states; n-- > 0;) {
+			const u32 *to = ss_targets_of(e, n);
 			if (e->ways_in[n] == GONE)
 				continue;
-			int stays = 0;
-			u64 at = e->starts[n];
-			for (u64 end = at ? ss_last_edge(run, e, at) : 0; at < end && !stays; at++)
-				stays = e->ways_in[ss_word(e, at)] != GONE;
-			if (!stays) {
+			while (to && !(*to & SOURCE) && e->ways_in[*to] == GONE)
+				to++;
+			if (!to || *to & SOURCE) {
 				e->ways_in[n] = GONE;
 				left--;
 			}
@@ -111,25 +121,22 @@ static void ss_hand_prints_over(ss_run *run, const ss_edges *e, u64 left)
 static void ss_look_for_cycles(ss_run *run)
 {
 	ss_edges e = { 0 };
-	u64 blocks = 0, most = 0;
-	for (int i = 0; i < run->workers; i++) {
-		blocks += run->crew[i].edge_room / EDGE_BLOCK;
+	u64 most = 0;
+	for (int i = 0; i < run->workers; i++)
 		if (run->crew[i].found > most)
 			most = run->crew[i].found;
-	}
-	if (!run->logging || !blocks)
-		return;
 	e.states = most * run->workers;
-	u64 bytes = e.states * sizeof(u32), all = 3 * bytes + blocks * sizeof *e.blocks;
-	if (run->max_memory && run->bytes + all > run->max_memory) {
+	u64 bytes = e.states * sizeof(u32);
+	if (!run->logging || !run->edge_words || !ss_end_logs(run))
+		return;
+	if (run->max_memory && run->bytes + 3 * bytes > run->max_memory) {
 		ss_drop_log(run);
 		return;
 	}
 	e.starts = ss_room(run, bytes);
 	e.ways_in = ss_room(run, bytes);
 	e.todo = ss_room(run, bytes);
-	e.blocks = ss_room(run, blocks * sizeof *e.blocks);
-	if (e.starts && e.ways_in && e.todo && e.blocks) {
+	if (e.starts && e.ways_in && e.todo) {
 		memset(e.starts, 0, bytes);
 		memset(e.ways_in, 0, bytes);
 		ss_read_edges(run, &e);
@@ -142,5 +149,4 @@ static void ss_look_for_cycles(ss_run *run)
 	ss_give_back(run, e.starts, bytes);
 	ss_give_back(run, e.ways_in, bytes);
 	ss_give_back(run, e.todo, bytes);
-	ss_give_back(run, e.blocks, blocks * sizeof *e.blocks);
 }

@@ -109,7 +109,7 @@ static void ss_between(ss_run *run)
 {
 	if (run->phase == REHASH)
 		ss_rehashed(run);
-	if (run->log_dropped && (run->numbers || run->edge_blocks))
+	if (run->log_dropped && (run->numbers || run->edge_words))
 		ss_forget_log(run);
 	ss_look(run);
 	run->phase = OVER;

@@ -100,7 +100,7 @@ static int ss_larger_table(ss_worker *w)
 {
 	ss_run *run = w->run;
 	u64 slots = run->slots;
-	if (run->log_dropped && (run->numbers || run->edge_blocks))
+	if (run->log_dropped && (run->numbers || run->edge_words))
 		ss_forget_log(run);
 	if (w->inserted + MAX_SUCCESSORS < slots / 4 * 3)
 		return 1;
