@@ -30,7 +30,7 @@ from secondsight.search import loop as loops
 from secondsight.search import native as native_module
 from secondsight.search.native import native_search
 from secondsight.search.progress import inside_loops, lock_steps
-from secondsight.search.strategy import BreadthFirst, DepthFirst, RandomWalks
+from secondsight.search.strategy import DepthFirst, RandomWalks
 
 try:
     compiler()

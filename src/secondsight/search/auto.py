@@ -21,7 +21,8 @@ from secondsight.lang.stored import has_python
 from secondsight.search.bfs import breadth_first
 from secondsight.search.reduced import reduced_search
 from secondsight.search.request import Request
-from secondsight.search.result import Limits, Progress, Result, Verdict
+from secondsight.search.result import Limits, Progress, Result
+from secondsight.search.strategy import RandomWalks
 
 __all__ = ["SWITCH", "search", "why_not_native"]
 

@@ -230,6 +230,10 @@ static inline u64 ss_fingerprint(const u8 *state)
  */
 static inline const u8 *ss_known_as(const u8 *state, u8 *room)
 {
+#ifdef SS_MERGED
+	if (!by_form)
+		return state;
+#endif
 #ifdef SS_CANONICAL
 	memcpy(room, state, STRIDE);
 	canonical(room);
