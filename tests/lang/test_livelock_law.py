@@ -125,6 +125,8 @@ def check(draw: Callable[[int], int], native: bool) -> str:
             for exact in (False, True):
                 fast = native_search(compiled, Request(lock_order=False, livelock=True, exact=exact, workers=1 + exact))
                 assert (fast.verdict, fast.violation, fast.reason) == (found.verdict, found.violation, found.reason)
+                kept = native_search(compiled, Request(lock_order=False, livelock=True, exact=exact, workers=2 - exact), log_edges=False)
+                assert (kept.verdict, kept.violation, kept.reason) == (found.verdict, found.violation, found.reason)
             merged = search_both(Native(program, Reductions(symmetry=False)), compiled, Request(lock_order=False, livelock=True, workers=1)).result
             assert (merged.verdict, merged.violation, merged.reason) == (found.verdict, found.violation, found.reason)
         if plain.verdict is not Verdict.HOLDS:

@@ -93,7 +93,7 @@ def merged_steps(layout: Layout, symmetry: Symmetry | None = None) -> list[str]:
     same = ["#define SAME_AS(place) (place)"]
     if symmetry is not None:  # what is learned of one record holds for all that it may be renamed to
         numbers = ", ".join(map(str, symmetry.same_as(layout.shared_size)))
-        same = [f"static const u16 STANDS_FOR[] = {{ {numbers} }};", "#define SAME_AS(place) STANDS_FOR[place]"]
+        same = ["#define SS_RENAMED", "static void canonical(u8 *s);", f"static const u16 STANDS_FOR[] = {{ {numbers} }};", "#define SAME_AS(place) STANDS_FOR[place]"]
     return [
         f"enum {{ LOCKS = {len(places)}, TO_QUEUE = {to_queue} }};",
         f"static const u16 LOCK_OWNER[] = {{ {owners or 0} }}, LOCK_READERS[] = {{ {readers_ or 0} }};",

@@ -21,7 +21,8 @@ from secondsight.lang.stored import has_python
 from secondsight.search.bfs import breadth_first
 from secondsight.search.reduced import reduced_search
 from secondsight.search.request import Request
-from secondsight.search.result import Limits, Progress, Result, Verdict
+from secondsight.search.result import Limits, Progress, Result
+from secondsight.search.strategy import RandomWalks
 
 __all__ = ["SWITCH", "search", "why_not_native"]
 
@@ -63,8 +64,7 @@ def search(program: Program, request: Request | None = None) -> Result:
     """Search a program's states, by the executor that `request` names; see `Request`.
 
     Limits hold for both parts of an `auto` search together. Other strategies than breadth first, and `collect`, are the native
-    executor's alone. A livelock is looked for breadth first only: with another strategy and `livelock` the verdict is never *holds*.
-    Raises `CompilerMissing` where native code is asked for and there is no compiler. A search is made on a cluster when it is
+    executor's alone. Random walks find no livelock, and never say *holds*. Raises `CompilerMissing` where native code is asked for and there is no compiler. A search is made on a cluster when it is
     larger than `SWITCH` states, or the native executor is asked for.
 
     Where native code cannot be made, although there is a compiler, an `auto` search ends on the reference; the note says why.
@@ -94,13 +94,8 @@ def search(program: Program, request: Request | None = None) -> Result:
         return result
 
     def fast(within: Limits, reductions: Reductions = asked.reductions) -> Result:
-        looks = asked.livelock and asked.in_levels
-        within_it = asked.but(limits=within, reductions=reductions, livelock=looks, on_progress=tell)
-        result = reduced_search(program, within_it).result
-        if asked.livelock and not looks and result.verdict is Verdict.HOLDS:
-            note = "; ".join(n for n in (result.note, "livelocks are looked for breadth first only") if n)
-            return replace(result, verdict=Verdict.NOT_FINISHED, reason="progress", note=note)
-        return result
+        looks = asked.livelock and not isinstance(asked.strategy, RandomWalks)
+        return reduced_search(program, asked.but(limits=within, reductions=reductions, livelock=looks, on_progress=tell)).result
 
     def large(within: Limits) -> Result:
         if cluster is None:

@@ -17,9 +17,9 @@ from typing import Any
 
 from secondsight.lang.compiler import Library, load
 from secondsight.lang.native import Native, engine_text
+from secondsight.search.native import KEEP_ROUNDS, Run, available_memory, reason_name
 from secondsight.search.native import Found as RawFound
 from secondsight.search.native import Note as RawNote
-from secondsight.search.native import Run, available_memory, reason_name
 from secondsight.search.request import Request
 
 __all__ = ["FACT", "Agreed", "Found", "Host", "Job", "Member", "Note", "Report"]
@@ -152,7 +152,7 @@ class Member:
         run.max_frontier = run.max_memory // 8
         run.workers, run.deadlock, run.exact, run.collect = workers, int(job.deadlock), int(job.exact), 1
         run.watch_from, run.watch_to = job.watch or (0, 0)
-        run.loops, run.loop_width, run.progress = job.loops, job.loop_width, int(bool(job.loops))
+        run.loops, run.loop_width, run.progress = job.loops, job.loop_width, KEEP_ROUNDS if job.loops else 0
         run.goals, run.goal_count = job.goals, len(job.goals) // len(job.initial)
         if job.locks:
             self._watch_locks()
@@ -161,6 +161,8 @@ class Member:
             for i in range(2):
                 run.files[i] = self.stack.enter_context(tempfile.TemporaryFile(prefix="secondsight-")).fileno()  # noqa: SIM115
         with self._alone():
+            if job.facts:
+                self.library.ss_take_form(job.facts)
             self.begun = bool(self.library.ss_cluster_begin(ctypes.byref(run), me, members, ctypes.c_uint64(job.batch)))
             if self.begun and job.facts:
                 self.begun = bool(self.library.ss_cluster_know(ctypes.byref(run), job.facts))

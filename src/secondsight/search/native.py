@@ -21,15 +21,16 @@ from secondsight.search.messages import deadlock_message
 from secondsight.search.progress import inside_loops, lock_steps
 from secondsight.search.request import Request
 from secondsight.search.result import Progress, Result, Step, Trace, Verdict, Violation, reported
-from secondsight.search.strategy import DepthFirst, RandomWalks
+from secondsight.search.strategy import BreadthFirst, DepthFirst, RandomWalks
 
 __all__ = [
-    "DEADLOCK", "GOAL", "LOCK_ORDER", "STEP_FAILED",
+    "DEADLOCK", "GOAL", "KEEP_ROUNDS", "LOCK_ORDER", "STEP_FAILED",
     "Found", "Note", "Run", "against_order", "available_memory", "native_search", "loop_rows", "reason_name", "told", "way",
 ]  # fmt: skip
 
 _REASONS = {1: "states", 2: "seconds", 3: "memory", 4: "interrupted", 5: "disk", 6: "depth", 7: "walks"}
 STEP_FAILED, DEADLOCK, LOCK_ORDER, GOAL = 1, 2, 3, 4
+LOG_EDGES, KEEP_ROUNDS = 1, 2
 
 Note = ctypes.CFUNCTYPE(
     ctypes.c_int32, ctypes.POINTER(ctypes.c_uint8), ctypes.POINTER(ctypes.c_uint8), ctypes.c_int32, ctypes.c_int32
@@ -74,7 +75,8 @@ class Run(ctypes.Structure):
         ("workers", ctypes.c_int32), ("watch_from", ctypes.c_int32), ("watch_to", ctypes.c_int32), ("deadlock", ctypes.c_int32),
         ("exact", ctypes.c_int32), ("collect", ctypes.c_int32), ("progress", ctypes.c_int32), ("files", ctypes.c_int32 * 2),
         ("lock_count", ctypes.c_int32), ("locks", ctypes.POINTER(ctypes.c_int32)), ("taking", ctypes.c_char_p), ("note", Note),
-        ("loops", ctypes.c_char_p), ("loop_width", ctypes.c_uint64), ("goals", ctypes.c_char_p), ("goal_count", ctypes.c_uint64),
+        ("loops", ctypes.c_char_p), ("loop_width", ctypes.c_uint64), ("within", ctypes.c_char_p), ("within_count", ctypes.c_uint64),
+        ("goals", ctypes.c_char_p), ("goal_count", ctypes.c_uint64),
         ("max_depth", ctypes.c_uint64), ("walks", ctypes.c_uint64), ("seed", ctypes.c_uint64),
         ("states", ctypes.c_uint64), ("transitions", ctypes.c_uint64), ("frontier", ctypes.c_uint64), ("depth", ctypes.c_uint64),
         ("seconds", ctypes.c_double), ("ask_stop", ctypes.c_int32),
@@ -82,29 +84,33 @@ class Run(ctypes.Structure):
         ("outcomes", ctypes.POINTER(ctypes.c_uint8)), ("outcome_count", ctypes.c_uint64),
         ("bytes", ctypes.c_uint64), ("peak", ctypes.c_uint64), ("on_disk", ctypes.c_uint64),
         ("livelocked", ctypes.POINTER(ctypes.c_uint8)), ("livelocked_count", ctypes.c_uint64),
+        ("cycling", ctypes.POINTER(ctypes.c_uint64)), ("cycling_count", ctypes.c_uint64), ("log_dropped", ctypes.c_int32),
         ("found", ctypes.POINTER(Found)),
     ]  # fmt: skip
 
 
-def native_search(native: Native, request: Request | None = None) -> Result:
+def native_search(native: Native, request: Request | None = None, log_edges: bool = True) -> Result:
     """As `search.breadth_first`, with `Request.workers` threads.
 
     States are remembered by 64-bit fingerprints (`Result.missed` is the expected number of states taken for another), or,
     if `exact`, whole. With several workers a violation is looked for once more with one, so that the trace is always the
-    same one. The states that a livelock can go round in are looked for when all have been seen, and then the first of them once
-    more from the beginning.
+    same one.
+
+    To look for livelocks the search logs its edges; where these have cycles, the states on them are looked for in a second search,
+    and then the first of them once more from the beginning. Without `log_edges`, or where there is no memory for the log, the
+    first, or the second, search looks at all states from which a loop goes round.
     """
     asked = request or Request()
-    if asked.livelock and not asked.in_levels:
-        raise LangError("livelocks are looked for breadth first only: search without another strategy, or without `livelock`")
+    if asked.livelock and isinstance(asked.strategy, RandomWalks):
+        raise LangError("random walks find no livelock: search breadth first or depth first, or without `livelock`")
     memory = asked.limits.memory or available_memory()
     asked = asked.but(memory=memory, workers=asked.workers or len(os.sched_getaffinity(0)), frontier=asked.frontier or memory // 8)
-    search = _Search(native, asked)
+    search = _Search(native, asked, log_edges=log_edges)
     result = search.run()
     # a livelock's trace is found by one
     by_several = result.error is not None or any(v.rule != "livelock" for v in result.violations)
     if search.raw.crowd > 1 and not search.interrupted and by_several:
-        again = _Search(native, asked.but(workers=1)).run()
+        again = _Search(native, asked.but(workers=1), log_edges=log_edges).run()
         return again if again.verdict is Verdict.BROKEN or again.error is not None else result
     return result
 
@@ -143,8 +149,12 @@ def _ctrl_c(asked: Callable[[], None]) -> Iterator[None]:
 
 
 class _Search:
-    def __init__(self, native: Native, request: Request, goals: bytes = b"") -> None:
+    """One run of the engine. `goals`: states of which the first that is come to ends it. `within`: the fingerprints of the states that may
+    lie on cycles (empty: of all)."""
+
+    def __init__(self, native: Native, request: Request, goals: bytes = b"", log_edges: bool = True, within: bytes = b"") -> None:
         self.native, self.request = native, request
+        self.log_edges, self.within = log_edges, within
         self.interrupted = False
         self.failure: BaseException | None = None
         self.against: list[tuple[str, Position]] = []
@@ -170,9 +180,13 @@ class _Search:
                 run.walks, run.max_depth, run.seed = walks, depth, seed
 
     def _watch_loops(self) -> None:
-        """Have the engine keep the states in which a round of a loop begins, if there are loops that could go on for ever."""
+        """Have the engine log edges, or keep the states in which a round of a loop begins, if there are loops that could go on for ever."""
         self.loops, self.raw.loop_width = loop_rows(self.native.program)
-        self.raw.loops, self.raw.progress = self.loops, int(bool(self.loops))
+        self.raw.loops = self.loops
+        if self.loops:
+            self.raw.progress = LOG_EDGES if self.log_edges else KEEP_ROUNDS
+        self.raw.within = self.within
+        self.raw.within_count = len(self.within) // 8
 
     def _watch_locks(self) -> None:
         """Have the engine show new ways of taking locks to `LockOrder`."""
@@ -280,8 +294,7 @@ class _Search:
                 violations.setdefault(made.rule, made)
             else:
                 reason, error, error_trace = "error", *made
-        if raw.livelocked_count and reason is None:
-            livelocked = self._livelock()
+        if reason is None and not (violations and not self.request.collect) and (livelocked := self._livelock()) is not None:
             if isinstance(livelocked, Violation):
                 violations["livelock"] = livelocked
             else:
@@ -300,15 +313,17 @@ class _Search:
             shortest=self.request.in_levels,
         )  # fmt: skip
 
-    def _livelock(self) -> Violation | str:
-        """The states on fair cycles were found: the way to the first of them, and once round; or why that was not found."""
-        raw, native = self.raw, self.native
+    def _livelock(self) -> Violation | str | None:
+        """The way to the first state on a fair cycle, and once round; or why that was not found; None if there is no such state."""
+        native = self.native
         size = native.program.size
-        data = ctypes.string_at(raw.livelocked, raw.livelocked_count * size)
+        data = self._livelocked()
+        if not data or isinstance(data, str):
+            return data or None
         if native.reductions != Reductions.none():
             message = "some thread need not end: a search without reductions shows how"
             return Violation("livelock", message, None, Trace())
-        asked = self.request.but(seconds=None, states=None, watch=None, lock_order=False, workers=1, collect=False, livelock=False)
+        asked = self.request.but(seconds=None, states=None, watch=None, lock_order=False, workers=1, collect=False, livelock=False, strategy=BreadthFirst())
         again = _Search(native, asked, goals=data)
         try:
             trace = again.way_to_goal()
@@ -318,6 +333,32 @@ class _Search:
             return livelock(native, trace, inside.__contains__)
         except KeyboardInterrupt:
             return "interrupted"
+
+    def _livelocked(self) -> bytes | str:
+        """The states on fair cycles, one after the other, of a search that saw everything; or why they are not known."""
+        raw, asked = self.raw, self.request
+        if raw.livelocked_count:
+            return ctypes.string_at(raw.livelocked, raw.livelocked_count * self.native.program.size)
+        if not (raw.cycling_count or raw.log_dropped):
+            return b""
+        cycling = ctypes.string_at(raw.cycling, raw.cycling_count * 8) if raw.cycling_count else b""
+        seconds = asked.limits.seconds and max(1e-3, asked.limits.seconds - raw.seconds)
+        again = asked.but(
+            seconds=seconds, states=None, watch=None, lock_order=False, on_progress=None, collect=True, strategy=BreadthFirst()
+        )
+        return _Search(self.native, again, log_edges=False, within=cycling).livelocked()
+
+    def livelocked(self) -> bytes | str:
+        """Of a search that keeps states whole: those on fair cycles; or why they are not known."""
+        self._with_files()
+        try:
+            if self.native.is_stale():
+                return "interrupted" if self.interrupted else "stale"
+            if self.raw.reason or self.interrupted:
+                return _REASONS[self.raw.reason] if self.raw.reason else "interrupted"
+            return self._livelocked()
+        finally:
+            self.native.library.ss_release(ctypes.byref(self.raw))
 
     def way_to_goal(self) -> Trace | str:
         """The way to the first of the wanted states; or why the search ended before."""

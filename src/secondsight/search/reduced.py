@@ -118,7 +118,6 @@ def _noted(found: Reduced, told: list[str]) -> Reduced:
 def _both(native: Native, known: Native | None, searches: _Searches) -> Reduced:
     """The reduced search; and where it found something, the plain one, compiled only then. The library is this program's."""
     reductions = native.reductions
-    names = tuple(n for n, on in (("merge", reductions.merge), ("symmetry", reductions.symmetry)) if on)
     request = searches.request
     begun = 0
     if reductions.merge:
@@ -135,6 +134,8 @@ def _both(native: Native, known: Native | None, searches: _Searches) -> Reduced:
             result = searches.search(known or Native(native.program))
             note = "steps are not merged: what protects the shared state keeps changing"
             return Reduced(replace(result, note=note), merged, begun)
+    renames = reductions.symmetry and (not reductions.merge or native.library.ss_renames())
+    names = tuple(n for n, on in (("merge", reductions.merge), ("symmetry", renames)) if on)
     merged = replace(merged, reduced=names)
     if _is_given_up(merged) and not merged.violations:
         return Reduced(merged, merged, begun)
