@@ -73,6 +73,9 @@ def run_final(first: RowNumber, end: RowNumber, mm: Mm, device: Ref[Device]) -> 
                     results[i].value = result
             else:
                 result = run_op(i, mm, device)
+                if result == NOT_RUN:
+                    gone = True
+                    break
                 results[i].value = result
     if closes[0] != 0:
         if len(devices) > 1:

@@ -140,7 +140,8 @@ def _set_up(op: Op, i: int, encoder: Encoder, mm: Any, device: Any) -> None:
     begins = on_model(op).begins
     if begins is None:
         act = ACTS[encoder.rows["kind"][i]]
-        tables.results[i].value = act(i, mm, device) if made(i) else tables.SKIPPED
+        if not tables.process_of(i).exiting:
+            tables.results[i].value = act(i, mm, device) if made(i) else tables.SKIPPED
         return
     assert op.makes is not None
     ret = begins(tables.handles[encoder.numbers[op.makes]], op, mm, device)

@@ -34,7 +34,7 @@ def exit_(i: RowNumber, mm: Mm, device: Ref[Device]) -> Result:
         first = not current_process.exiting
         current_process.exiting = True
     if first:
-        wait_until(current_process.running == 1)
+        wait_until(current_process.running <= 1)  # 0 where no thread calls it: before them, or after
         exit_mm(mm)
     return NOT_RUN
 
