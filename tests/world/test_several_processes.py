@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
@@ -22,6 +23,7 @@ from secondsight.linux.mmap import vm_munmap
 from secondsight.scenario import Outcome, Recorder, Scenario, ScenarioError, load_scenarios, show_outcome
 from secondsight.search import Verdict
 from secondsight.search.auto import search
+from secondsight.search.request import Executor, Request
 from secondsight.world.encoder import Encoder
 from secondsight.world.forced import free_schedule, run_forced
 from secondsight.world.model import outcomes, program
@@ -58,7 +60,7 @@ def test_the_right_driver_holds(name: str) -> None:
 
 def test_every_executor_says_the_same() -> None:
     for name in ("one_file_two_views", "one_exits"):
-        reference, native = (outcomes(by_name[name], executor=by) for by in ("reference", "native"))
+        reference, native = (outcomes(by_name[name], request=Request(executor=by)) for by in get_args(Executor)[1:])
         assert reference[0].verdict is native[0].verdict is Verdict.HOLDS
         assert reference[1] == native[1]
 
@@ -67,7 +69,7 @@ def test_every_executor_says_the_same() -> None:
 def test_plain_execution_and_search_give_the_same_outcome(number: int) -> None:
     drawn = scenario_of("sequential", 3, number)
     assert len(drawn.processes) == 2
-    result, possible = outcomes(drawn, executor="reference")
+    result, possible = outcomes(drawn, request=Request(executor="reference"))
     assert result.verdict is Verdict.HOLDS
     assert possible == {only_outcome(drawn)}
 
