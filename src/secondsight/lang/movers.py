@@ -55,7 +55,8 @@ static inline uint64_t rolled(uint64_t *dice)
 
 @dataclass(frozen=True, slots=True)
 class Reductions:
-    """Which reductions a search makes: `merge` of steps that others cannot tell apart, `symmetry` of interchangeable records."""
+    """Which reductions a search makes: `merge` of steps that others cannot tell apart, `symmetry`: states that are the same up to
+    renaming interchangeable records and sequence numbers are one."""
 
     merge: bool = True
     symmetry: bool = True
@@ -91,7 +92,7 @@ def merged_steps(layout: Layout, symmetry: Symmetry | None = None) -> list[str]:
     owners, readers_ = ", ".join(str(o) for o, _ in places), ", ".join(str(r) for _, r in places)
     to_queue = layout.offset(RwLock, "waiting") - layout.offset(RwLock, "readers")
     same = ["#define SAME_AS(place) (place)"]
-    if symmetry is not None:  # what is learned of one record holds for all that it may be renamed to
+    if symmetry is not None and symmetry.arrays:  # what is learned of one record holds for all that it may be renamed to
         numbers = ", ".join(map(str, symmetry.same_as(layout.shared_size)))
         same = ["#define SS_RENAMED", "static void canonical(u8 *s);", f"static const u16 STANDS_FOR[] = {{ {numbers} }};", "#define SAME_AS(place) STANDS_FOR[place]"]
     return [

@@ -19,7 +19,7 @@ from secondsight.lang.errors import LangError
 from secondsight.lang.movers import MOST_LOCKS, Reductions
 from secondsight.lang.native import Native
 from secondsight.lang.program import Program
-from secondsight.lang.symmetry import symmetry_of
+from secondsight.lang.symmetry import renaming_of
 from secondsight.search.lock_order import LockOrder
 from secondsight.search.messages import deadlock_message
 from secondsight.search.native import native_search
@@ -92,9 +92,10 @@ def reduced_native(
 ) -> tuple[Native, list[str]]:
     """The native executor with those of some reductions that the program allows, and why it does not allow the others."""
     wanted, told = reductions or Reductions(), []
-    symmetry, why = symmetry_of(program, watch) if wanted.symmetry else (None, "")
-    if why:
-        told.append(f"records are not interchangeable: {why}")
+    symmetry = None
+    if wanted.symmetry:
+        symmetry, why_not = renaming_of(program, watch)
+        told += why_not
     merge = wanted.merge and len(LockOrder(program).locks) <= MOST_LOCKS
     if merge is not wanted.merge:
         told.append(f"steps are not merged: more than {MOST_LOCKS} locks")
