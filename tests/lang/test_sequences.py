@@ -40,6 +40,7 @@ from secondsight.lang.types import RecordType
 from secondsight.search import Result, Verdict, breadth_first
 from secondsight.search.native import native_search
 from secondsight.search.reduced import reduced_search, search_both
+from secondsight.search.request import Request
 
 COUNT = int(os.environ.get("SECONDSIGHT_LAW", "100"))
 Small = Annotated[int, Bounds(0, 3)]
@@ -236,11 +237,11 @@ def test_small_programs(part: str) -> None:
         chance = random.Random(seed)
         rows = random_rows(chance, part)
         program, plain, others = retarget(part, rows)
-        options: dict[str, Any] = {"watch": watched(program), "workers": 1, "progress": True, "deadlock": seed % 2 == 0}
-        known = native_search(plain, **options)
+        request = Request(watch=watched(program), workers=1, livelock=True, deadlock=seed % 2 == 0)
+        known = native_search(plain, request)
         broken += known.verdict is Verdict.BROKEN
         for native in others:
-            reduced = search_both(native, plain, **options)
+            reduced = search_both(native, plain, request)
             merged, found = reduced.merged, reduced.result
             assert merged is not None
             assert (merged.verdict is Verdict.HOLDS) == (known.verdict is Verdict.HOLDS), (seed, rows)
@@ -268,8 +269,8 @@ def both(threads: list[Callable[[], None]], bounds: dict[str, int] | None = None
     plain, renamed = Native(program), Native(program, Reductions(), symmetry)
     if not symmetry.arrays:  # unused records are in the order of their contents, numbers too: not all that is alike is one then
         is_bisimulation(plain, renamed)
-    known, slow = native_search(plain, workers=1), breadth_first(Reference(program))
-    found = search_both(renamed, plain, workers=1)
+    known, slow = native_search(plain, Request(workers=1)), breadth_first(Reference(program))
+    found = search_both(renamed, plain, Request(workers=1))
     assert found.merged is not None and "symmetry" in found.merged.reduced
     assert found.result.verdict is slow.verdict is known.verdict
     assert found.result.violation == known.violation
@@ -453,9 +454,9 @@ def reads_for_once() -> None:
 def test_what_counts_for_ever_ends() -> None:
     """Without renaming the number leaves its range."""
     program = build(Machine({}), [Thread("counts", bumps_for_ever, daemon=True), Thread("reads", reads_for_once)])
-    plain = native_search(Native(program), workers=1)
+    plain = native_search(Native(program), Request(workers=1))
     assert plain.verdict is Verdict.NOT_FINISHED and "Counter.number" in str(plain.error)
-    found = reduced_search(program, workers=1).result
+    found = reduced_search(program, Request(workers=1)).result
     assert found.verdict is Verdict.HOLDS and found.states < 20
 
 
@@ -567,7 +568,7 @@ def test_what_tells_them_apart_is_said(function: Callable[[], None]) -> None:
 
 def test_the_result_says_why_not() -> None:
     program = build(Machine({}), [Thread("t", compares_order), Thread("u", goes_on)])
-    assert reduced_search(program, workers=1).note == "sequence numbers are not renamed: one is compared by >="
+    assert reduced_search(program, Request(workers=1)).note == "sequence numbers are not renamed: one is compared by >="
 
 
 def test_what_is_watched_is_not_renamed() -> None:

@@ -32,8 +32,9 @@ from enum import Enum
 from secondsight.lang import ir, tree
 from secondsight.lang.layout import Layout
 from secondsight.lang.program import Program
-from secondsight.lang.records import Record, Shared
+from secondsight.lang.records import Record
 from secondsight.lang.spread import Known, Spread, Told
+from secondsight.lang.standins import Shared
 from secondsight.lang.types import ArrayType, IntType, RecordType, Type, is_sequence
 
 __all__ = ["Sequences", "Spots", "sequences_of"]
