@@ -38,6 +38,7 @@ from secondsight.lang.sequences import sequences_of
 from secondsight.lang.symmetry import Symmetry, renaming_of
 from secondsight.lang.types import RecordType
 from secondsight.search import Result, Verdict, breadth_first
+from secondsight.search.auto import search
 from secondsight.search.native import native_search
 from secondsight.search.reduced import reduced_search, search_both
 from secondsight.search.request import Request
@@ -458,6 +459,30 @@ def test_what_counts_for_ever_ends() -> None:
     assert plain.verdict is Verdict.NOT_FINISHED and "Counter.number" in str(plain.error)
     found = reduced_search(program, Request(workers=1)).result
     assert found.verdict is Verdict.HOLDS and found.states < 20
+
+
+def counts_and_tries_again() -> None:
+    """It goes round for ever, counting, if another publishes a number in each round."""
+    while True:
+        mine = counter.number
+        counter.number += 1
+        counter.number += 1
+        if copies.numbers[0] == mine:
+            break
+
+
+def test_counting_for_ever_is_a_livelock() -> None:
+    """For whoever renames; a search by the reference ends where the number leaves its range."""
+    program = build(Machine({}), [Thread("counts", counts_and_tries_again), Thread("reads", reads_for_once)])
+    slow = breadth_first(Reference(program), Request(livelock=True))
+    assert slow.verdict is Verdict.NOT_FINISHED and "Counter.number" in str(slow.error)
+    for found in (reduced_search(program, Request(workers=1, livelock=True)).result, search(program, Request(workers=1, livelock=True))):
+        violation = found.violation
+        assert found.verdict is Verdict.BROKEN and violation is not None and violation.rule == "livelock"
+        assert "leaves its range" in found.note and found.reduced == ("symmetry",)
+        assert 4 <= violation.loop <= 6 and len(violation.trace.replay(program)) == len(violation.trace)
+    told = search(program, Request(workers=1, livelock=True, reductions=Reductions.none()))
+    assert told.verdict is Verdict.NOT_FINISHED
 
 
 # What tells numbers apart.

@@ -12,11 +12,12 @@ import time
 from dataclasses import replace
 
 from secondsight.lang.compiler import CompilerFailed, CompilerMissing, compiler
-from secondsight.lang.errors import LangError
+from secondsight.lang.errors import LangError, LeftRange
 from secondsight.lang.movers import Reductions
 from secondsight.lang.native import is_ready
 from secondsight.lang.program import Program
 from secondsight.lang.reference import Reference
+from secondsight.lang.sequences import sequences_of
 from secondsight.lang.stored import has_python
 from secondsight.search.bfs import breadth_first
 from secondsight.search.reduced import reduced_search
@@ -110,13 +111,14 @@ def search(program: Program, request: Request | None = None) -> Result:
         return slow(limits)
     begun = time.perf_counter()
     result = slow(replace(limits, states=switch)) if switch else None
-    if result is not None and result.reason != "states":
+    if result is not None and result.reason != "states" and not is_out_of_numbers(program, result, asked):
         return result
     try:
-        if switch < SWITCH:
+        if switch < SWITCH and (result is None or result.reason == "states"):
             spent = time.perf_counter() - begun
             result = fast(_less(limits, spent, min(SWITCH, limits.states or SWITCH)), Reductions.none())
-        if result is None or (result.reason == "states" and (limits.states is None or limits.states > SWITCH)):
+        is_large = result is not None and result.reason == "states" and (limits.states is None or limits.states > SWITCH)
+        if result is None or is_large or is_out_of_numbers(program, result, asked):
             spent = time.perf_counter() - begun
             result = large(_less(limits, spent, limits.states))
     except CompilerFailed as error:
@@ -131,6 +133,13 @@ def search(program: Program, request: Request | None = None) -> Result:
             raise
         result = replace(result, reason="interrupted")
     return replace(result, seconds=time.perf_counter() - begun)
+
+
+def is_out_of_numbers(program: Program, result: Result, asked: Request) -> bool:
+    """Whether a search may have ended only because it tells sequence numbers apart: a search that renames them goes on."""
+    if not isinstance(result.error, LeftRange) or not asked.reductions.symmetry:
+        return False
+    return result.error.value == result.error.high + 1 and sequences_of(program, asked.watch)[0] is not None
 
 
 def _less(limits: Limits, spent: float, states: int | None) -> Limits:
