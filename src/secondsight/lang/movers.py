@@ -91,14 +91,16 @@ def merged_steps(layout: Layout, symmetry: Symmetry | None = None) -> list[str]:
             at[readers] = number
     owners, readers_ = ", ".join(str(o) for o, _ in places), ", ".join(str(r) for _, r in places)
     to_queue = layout.offset(RwLock, "waiting") - layout.offset(RwLock, "readers")
+    renamed = ["#define SS_RENAMED", "static void canonical(u8 *s);"] if symmetry is not None else []
     same = ["#define SAME_AS(place) (place)"]
     if symmetry is not None and symmetry.arrays:  # what is learned of one record holds for all that it may be renamed to
         numbers = ", ".join(map(str, symmetry.same_as(layout.shared_size)))
-        same = ["#define SS_RENAMED", "static void canonical(u8 *s);", f"static const u16 STANDS_FOR[] = {{ {numbers} }};", "#define SAME_AS(place) STANDS_FOR[place]"]
+        same = [f"static const u16 STANDS_FOR[] = {{ {numbers} }};", "#define SAME_AS(place) STANDS_FOR[place]"]
     return [
         f"enum {{ LOCKS = {len(places)}, TO_QUEUE = {to_queue} }};",
         f"static const u16 LOCK_OWNER[] = {{ {owners or 0} }}, LOCK_READERS[] = {{ {readers_ or 0} }};",
         f"static const u8 LOCK_AT[] = {{ {', '.join(map(str, at))} }};",
+        *renamed,
         *same,
         resources.files("secondsight.search").joinpath("movers.c").read_text(),
     ]
