@@ -92,6 +92,9 @@ def merged_steps(layout: Layout, symmetry: Symmetry | None = None) -> list[str]:
     owners, readers_ = ", ".join(str(o) for o, _ in places), ", ".join(str(r) for _, r in places)
     to_queue = layout.offset(RwLock, "waiting") - layout.offset(RwLock, "readers")
     renamed = ["#define SS_RENAMED", "static void canonical(u8 *s);"] if symmetry is not None else []
+    if symmetry is not None:
+        has = symmetry.sequences is not None
+        renamed += ["#define SS_SEQUENCES", "static void rename_sequences(u8 *s);"] if has else ["#define rename_sequences(s) (void)(s)"]
     same = ["#define SAME_AS(place) (place)"]
     if symmetry is not None and symmetry.arrays:  # what is learned of one record holds for all that it may be renamed to
         numbers = ", ".join(map(str, symmetry.same_as(layout.shared_size)))
