@@ -230,12 +230,18 @@ static inline u64 ss_fingerprint(const u8 *state)
  */
 static inline const u8 *ss_known_as(const u8 *state, u8 *room)
 {
-#ifdef SS_MERGED
+#if defined(SS_MERGED) && !defined(SS_SEQUENCES)
 	if (!by_form)
 		return state;
 #endif
 #ifdef SS_CANONICAL
 	memcpy(room, state, STRIDE);
+#if defined(SS_MERGED) && defined(SS_SEQUENCES)
+	if (!by_form) {
+		rename_sequences(room);
+		return room;
+	}
+#endif
 	canonical(room);
 	return room;
 #else

@@ -539,6 +539,7 @@ int ss_waits(const u8 *state, int thread)
 /*
  * To make a state's canonical form takes longer than a step, and where no two states that are found have the same one it is for nothing. So
  * states are known by it only where walks come to two such states. It is sound either way: all there is to lose is what is lost here.
+ * Sequence numbers are renamed in any case: that takes little time, and walks seldom come to two states that differ in nothing else.
  */
 enum { FORMS = 1 << 12, WALKS_RENAMED = 40 };
 typedef struct { u64 form, state; } ss_form;
@@ -553,10 +554,12 @@ static u64 hash_of(const u8 *s)
 
 static int seen_renamed(ss_form *forms, const u8 *s)
 {
-	u8 room[STATE_SIZE + 8];
+	u8 room[STATE_SIZE + 8], other[STATE_SIZE + 8];
 	memcpy(room, s, STATE_SIZE);
 	canonical(room);
-	ss_form now = { hash_of(room), hash_of(s) }, *known = &forms[now.form >> 20 & (FORMS - 1)];
+	memcpy(other, s, STATE_SIZE);
+	rename_sequences(other);
+	ss_form now = { hash_of(room), hash_of(other) }, *known = &forms[now.form >> 20 & (FORMS - 1)];
 	int renamed = known->form == now.form && known->state != now.state;
 	*known = now;
 	return renamed;
@@ -570,9 +573,6 @@ void ss_learn(const u8 *initial, int walks, u64 seed)
 {
 	u8 s[STATE_SIZE], kept[STATE_SIZE];
 	int renamed = facts->walked && facts->renames;
-#ifdef SS_ALWAYS_RENAMED
-	renamed = 1;
-#endif
 #ifdef SS_RENAMED
 	ss_form *forms = calloc(FORMS, sizeof *forms);
 #endif

@@ -136,7 +136,8 @@ def _both(native: Native, known: Native | None, searches: _Searches) -> Reduced:
             result = searches.search(known or Native(native.program))
             note = "steps are not merged: what protects the shared state keeps changing"
             return Reduced(replace(result, note=note), merged, begun)
-    renames = reductions.symmetry and (not reductions.merge or native.library.ss_renames())
+    counts = native.symmetry is not None and native.symmetry.sequences is not None
+    renames = reductions.symmetry and (not reductions.merge or counts or native.library.ss_renames())
     names = tuple(n for n, on in (("merge", reductions.merge), ("symmetry", renames)) if on)
     merged = replace(merged, reduced=names)
     if _is_given_up(merged) and not merged.violations:
