@@ -243,7 +243,7 @@ static inline const u8 *ss_known_as(const u8 *state, u8 *room)
 		return state;
 #endif
 #ifdef SS_CANONICAL
-	memcpy(room, state, STRIDE);
+	ss_copy(room, state, STRIDE);
 	canonical(room);
 	return room;
 #else

@@ -136,7 +136,7 @@ static inline int ss_may_cycle(const ss_run *run, u64 print)
 
 /* Expanding. */
 
-static inline int ss_is_inside(const ss_run *run, const u8 *after, int thread, int counter)
+static ALWAYS_INLINED int ss_is_inside(const ss_run *run, const u8 *after, int thread, int counter)
 {
 	const u8 *loops = run->loops + thread * run->loop_width;
 	return loops[counter] & loops[counter_of(after, BASE[thread])] & INSIDE;
@@ -223,7 +223,7 @@ static int ss_advance(ss_x *x)
 
 static inline int ss_step(const u8 *state, u8 *room, int thread, int counter, ss_x *x)
 {
-	memcpy(room, state, STRIDE);
+	ss_copy(room, state, STRIDE);
 	x->stop = x->round = x->rounds = 0;
 	int done = step_at(counter, room, BASE[thread], thread + 1, x);
 	return x->stop == SS_FAILED ? -1 : x->stop == SS_BLOCKED ? 0 : done;
@@ -242,7 +242,7 @@ static void ss_end(ss_worker *w, const u8 *state, u32 number, u32 steps)
 }
 
 /* A thread's steps from a state, numbered from `w->ordinal` on. 0: no more is to be looked at. */
-static inline __attribute__((always_inline)) int ss_expand_thread(ss_worker *w, const u8 *state, u32 number, int thread, int *failed)
+static ALWAYS_INLINED int ss_expand_thread(ss_worker *w, const u8 *state, u32 number, int thread, int *failed)
 {
 	ss_run *run = w->run;
 	int counter = counter_of(state, BASE[thread]);

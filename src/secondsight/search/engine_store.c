@@ -71,7 +71,7 @@ static inline void ss_push(ss_worker *w, const u8 *state, u32 number, u8 last)
 	if (!w->open && !(w->open = ss_chunk_room(w)))
 		return;
 	ss_chunk *chunk = w->open;
-	memcpy(chunk->states + chunk->count * STRIDE, state, STRIDE);
+	ss_copy(chunk->states + chunk->count * STRIDE, state, STRIDE);
 	chunk->last[chunk->count] = last;
 	chunk->numbers[chunk->count++] = number;
 	w->pushed++;
@@ -190,7 +190,7 @@ static inline u64 ss_after(const ss_run *run, u64 slot)
 }
 
 /* The number of the state in a slot that was taken, which whoever took it is about to write there. */
-static inline u32 ss_number_at(const ss_run *run, u64 slot)
+static ALWAYS_INLINED u32 ss_number_at(const ss_run *run, u64 slot)
 {
 	u32 there;
 	for (int tries = 0; !(there = __atomic_load_n(&run->numbers[slot], __ATOMIC_ACQUIRE)); tries++)
