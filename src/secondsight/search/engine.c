@@ -243,7 +243,7 @@ static inline const u8 *ss_known_as(const u8 *state, u8 *room)
 		return state;
 #endif
 #ifdef SS_CANONICAL
-	ss_copy(room, state, STRIDE);
+	copy_state(room, state, STRIDE);
 	canonical(room);
 	return room;
 #else

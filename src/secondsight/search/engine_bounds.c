@@ -36,7 +36,7 @@ static void ss_put_off(ss_worker *w, const u8 *state, u32 number, int last)
 	if (!w->off && !(w->off = ss_chunk_room(w)))
 		return;
 	ss_chunk *chunk = w->off;
-	ss_copy(chunk->states + chunk->count * STRIDE, state, STRIDE);
+	copy_state(chunk->states + chunk->count * STRIDE, state, STRIDE);
 	chunk->last[chunk->count] = (u8)last;
 	chunk->numbers[chunk->count++] = number;
 	chunk->put_off = 1;

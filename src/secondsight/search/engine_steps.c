@@ -223,7 +223,7 @@ static int ss_advance(ss_x *x)
 
 static inline int ss_step(const u8 *state, u8 *room, int thread, int counter, ss_x *x)
 {
-	ss_copy(room, state, STRIDE);
+	copy_state(room, state, STRIDE);
 	x->stop = x->round = x->rounds = 0;
 	int done = step_at(counter, room, BASE[thread], thread + 1, x);
 	return x->stop == SS_FAILED ? -1 : x->stop == SS_BLOCKED ? 0 : done;

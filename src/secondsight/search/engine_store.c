@@ -71,7 +71,7 @@ static inline void ss_push(ss_worker *w, const u8 *state, u32 number, u8 last)
 	if (!w->open && !(w->open = ss_chunk_room(w)))
 		return;
 	ss_chunk *chunk = w->open;
-	ss_copy(chunk->states + chunk->count * STRIDE, state, STRIDE);
+	copy_state(chunk->states + chunk->count * STRIDE, state, STRIDE);
 	chunk->last[chunk->count] = last;
 	chunk->numbers[chunk->count++] = number;
 	w->pushed++;

@@ -342,7 +342,7 @@ static void look_after(ss_x *x, const u8 *s)
 	int t = x->ward, counter = counter_of(s, BASE[t - 1]);
 	y->made = y->at = 0;
 	do {
-		ss_copy(room, s, STATE_SIZE);
+		copy_state(room, s, STATE_SIZE);
 		y->stop = 0;
 		if (step_at(counter, room, BASE[t - 1], t, y) || y->stop == SS_FAILED)
 			return;
@@ -367,7 +367,7 @@ static int merged_step(int counter, u8 *s, i64 B, i64 t, ss_x *x, int look)
 		x->rounds = 0;
 		if (x->ward && number)
 			look_after(x, s);
-		ss_copy(before, s, STATE_SIZE);
+		copy_state(before, s, STATE_SIZE);
 		int done = STEPS[counter](s, B, t, x);
 		waits = x->waits || x->queues;
 		acquires = x->acquires;
@@ -394,7 +394,7 @@ static int merged_step(int counter, u8 *s, i64 B, i64 t, ss_x *x, int look)
 		}
 		phase = phase == AFTER || !(way & RIGHT) ? AFTER : phase == BEFORE || way != (RIGHT | LEFT) ? BEFORE : FREE;
 		if (!number++ && phase == FREE)
-			ss_copy(start, before, STATE_SIZE); /* `some_way` may look for others from here */
+			copy_state(start, before, STATE_SIZE); /* `some_way` may look for others from here */
 		x->merged = number;
 		if (look && phase != FREE)
 			return 1;
@@ -403,7 +403,7 @@ static int merged_step(int counter, u8 *s, i64 B, i64 t, ss_x *x, int look)
 		held = then;
 		continue;
 	undo:
-		ss_copy(s, before, STATE_SIZE);
+		copy_state(s, before, STATE_SIZE);
 		x->stop = 0;
 		x->made = x->at = chosen;
 		return 1;
@@ -430,7 +430,7 @@ static int some_way(int counter, const u8 *start, i64 B, i64 t, ss_x *x, int cho
 	memcpy(sizes, x->sizes, sizeof sizes);
 	x->made = 0;
 	do {
-		ss_copy(s, start, STATE_SIZE);
+		copy_state(s, start, STATE_SIZE);
 		x->at = x->stop = 0;
 		found = merged_step(counter, s, B, t, x, 1) || x->stop == SS_FAILED;
 	} while (!found && x->made && ss_advance(x));
@@ -552,7 +552,7 @@ static u64 hash_of(const u8 *s)
 static int seen_renamed(ss_form *forms, const u8 *s)
 {
 	u8 room[STATE_SIZE + 8];
-	ss_copy(room, s, STATE_SIZE);
+	copy_state(room, s, STATE_SIZE);
 	canonical(room);
 	ss_form now = { hash_of(room), hash_of(s) }, *known = &forms[now.form >> 20 & (FORMS - 1)];
 	int renamed = known->form == now.form && known->state != now.state;
@@ -585,13 +585,13 @@ void ss_learn(const u8 *initial, int walks, u64 seed)
 				int u = (first + tried) % THREADS, counter = counter_of(s, BASE[u]);
 				if (!counter)
 					continue;
-				ss_copy(kept, s, STATE_SIZE);
+				copy_state(kept, s, STATE_SIZE);
 				x->made = x->at = x->stop = 0;
 				int done = step_at(counter, s, BASE[u], u + 1, x);
 				if (done && !x->stop)
 					break;
 				failed = x->stop == SS_FAILED;
-				ss_copy(s, kept, STATE_SIZE);
+				copy_state(s, kept, STATE_SIZE);
 				if (failed)
 					break;
 			}

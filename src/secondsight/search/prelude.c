@@ -62,7 +62,7 @@ typedef struct {
  */
 typedef u64 ss_piece __attribute__((vector_size(16), aligned(1), may_alias));
 
-static ALWAYS_INLINED void ss_copy(u8 *to, const u8 *from, i64 size)
+static ALWAYS_INLINED void copy_state(u8 *to, const u8 *from, i64 size)
 {
 	i64 at = 0;
 	for (; at + 64 <= size; at += 64) {
