@@ -34,6 +34,8 @@ from drivers import (
     PrefaultsBeforeItSubscribes,
     RefusesAndStays,
     RefusesWhileSomethingGoesOn,
+    RemembersByAddress,
+    RemembersByProcess,
     RemembersFailures,
     StaysAUser,
     StaysPinned,
@@ -77,6 +79,7 @@ RULES_BROKEN: list[tuple[str, str, type[Device], type[Device]]] = [
     ("pinned", "close", UnpinsBeforeItStops, Pins),
     ("balance", "close", StaysPinned, Pins),
     ("as-if-cpu", "open", VcpuWithoutCount, Vcpu),
+    ("as-if-cpu", "two-processes", RemembersByAddress, RemembersByProcess),
 ]
 """A rule, an adversary, a driver that breaks it there, and a right one that looks much like it."""
 
@@ -90,6 +93,7 @@ ONLY_HERE: dict[str, type[Device]] = {
     "read-only": WritesAllTheSame,
     "open": PrefaultsBeforeItSubscribes,
     "close": StopsTheDeviceLast,
+    "two-processes": RemembersByAddress,
 }
 """For an adversary a driver that no other makes fail."""
 
@@ -156,6 +160,7 @@ def test_no_other_adversary_catches_it(adversary: str) -> None:
 
 RIGHT: list[type[Device]] = [
     MirrorInParts, ClosesByItsLock, PrefaultsAfterwards, AsksToWriteFirst, DropsEverything, GivesReferencesBack, LooksIntoItsTable, Pins, Vcpu,
+    RemembersByProcess,
 ]  # fmt: skip
 
 

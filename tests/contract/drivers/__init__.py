@@ -37,6 +37,7 @@ from drivers.references import (
     StaysAUser,
     WalksWithoutBeingAUser,
 )
+from drivers.sharing import RemembersByAddress, RemembersByProcess
 from drivers.vcpu import Vcpu, VcpuWithoutCount
 
 __all__ = [
@@ -44,6 +45,6 @@ __all__ = [
     "ClosesKeepingItsTable", "CollisionIsAnError", "CountsFromTheFirstPage", "DropsEverything", "FaultsUnderItsLock", "ForgetsThatItIsAUser",
     "GivesReferencesBack", "GivesUp", "IgnoresParts", "KeepsReferences", "KeepsThePagemap", "LooksIntoItsTable", "MayNotSleep", "MirrorInParts",
     "OpensWithoutBeingAUser", "Pins", "PrefaultsAfterwards", "PrefaultsBeforeItSubscribes", "RefusesAndStays", "RefusesWhileSomethingGoesOn",
-    "RemembersFailures", "StaysAUser", "StaysPinned", "StopsTheDeviceLast", "TakesAPartForNothing", "UnmappedIsAnError", "UnpinsBeforeItStops",
+    "RemembersByAddress", "RemembersByProcess", "RemembersFailures", "StaysAUser", "StaysPinned", "StopsTheDeviceLast", "TakesAPartForNothing", "UnmappedIsAnError", "UnpinsBeforeItStops",
     "Vcpu", "VcpuWithoutCount", "WalksWithoutBeingAUser", "WritesAllTheSame",
 ]  # fmt: skip
