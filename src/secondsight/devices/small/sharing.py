@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from drivers.parts import MirrorInParts
+from secondsight.devices.small.parts import MirrorInParts
 from secondsight.lang import Array, Errno, Record, Ref, atomic, shared_array
 from secondsight.linux import hmm
 from secondsight.linux import mmu_notifier as mn
