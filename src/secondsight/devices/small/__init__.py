@@ -38,14 +38,13 @@ from secondsight.devices.small.references import (
     WalksWithoutBeingAUser,
 )
 from secondsight.devices.small.sharing import RemembersByAddress, RemembersByProcess
-from secondsight.devices.small.stacked import LeavesItsSubscription, Stacked
 from secondsight.devices.small.vcpu import Vcpu, VcpuWithoutCount
 
 __all__ = [
     "AlwaysAsksToWrite", "AlwaysWritable", "AsksAgainForEver", "AsksToWriteFirst", "ChangesOutsideTheLock", "ClosesAndStays", "ClosesByItsLock",
     "ClosesKeepingItsTable", "CollisionIsAnError", "CountsFromTheFirstPage", "DropsEverything", "FaultsUnderItsLock", "ForgetsThatItIsAUser",
-    "GivesReferencesBack", "GivesUp", "IgnoresParts", "KeepsReferences", "KeepsThePagemap", "LeavesItsSubscription", "LooksIntoItsTable", "MayNotSleep", "MirrorInParts",
+    "GivesReferencesBack", "GivesUp", "IgnoresParts", "KeepsReferences", "KeepsThePagemap", "LooksIntoItsTable", "MayNotSleep", "MirrorInParts",
     "OpensWithoutBeingAUser", "Pins", "PrefaultsAfterwards", "PrefaultsBeforeItSubscribes", "RefusesAndStays", "RefusesWhileSomethingGoesOn",
-    "RemembersByAddress", "RemembersByProcess", "RemembersFailures", "Stacked", "StaysAUser", "StaysPinned", "StopsTheDeviceLast", "TakesAPartForNothing", "UnmappedIsAnError", "UnpinsBeforeItStops",
+    "RemembersByAddress", "RemembersByProcess", "RemembersFailures", "StaysAUser", "StaysPinned", "StopsTheDeviceLast", "TakesAPartForNothing", "UnmappedIsAnError", "UnpinsBeforeItStops",
     "Vcpu", "VcpuWithoutCount", "WalksWithoutBeingAUser", "WritesAllTheSame",
 ]  # fmt: skip
