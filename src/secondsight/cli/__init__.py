@@ -1,4 +1,4 @@
-"""The commands: `secondsight check`, `settle`, `run`, `agree`, `conform`, `compile`, `kernel`, `replay`; bad input is a message and exit code 2."""
+"""The commands: `secondsight check`, `settle`, `run`, `agree`, `conform`, `compile`, `kernel`, `replay`, `list`, `explain`, `new`; bad input is a message and exit code 2."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import traceback
 
 import typer
 
-from secondsight.cli import agree, check, compile, conform, kernel, replay, run, settle
+from secondsight.cli import agree, check, compile, conform, finding, kernel, new, replay, run, settle
 from secondsight.cli.common import BAD_INPUT, EXIT_CODES, HOLDS, INTERRUPTED, OUR_FAULT, warn
 from secondsight.kernels import KernelError
 from secondsight.lang import LangError
@@ -36,6 +36,9 @@ app.command("agree", epilog=EXIT_CODES)(agree.agree)
 app.command("conform", epilog=EXIT_CODES)(conform.conform)
 app.command("compile", epilog=EXIT_CODES)(compile.compile_)
 app.command("replay", epilog=EXIT_CODES)(replay.replay)
+app.command("list", epilog=EXIT_CODES)(finding.list_)
+app.command("explain", epilog=EXIT_CODES)(finding.explain)
+app.command("new", epilog=EXIT_CODES)(new.new)
 app.add_typer(kernel.app, name="kernel")
 
 
