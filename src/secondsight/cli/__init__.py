@@ -5,10 +5,13 @@ from __future__ import annotations
 import errno
 import io
 import os
+import platform
 import signal
 import sys
 import threading
 import traceback
+from importlib.metadata import version
+from typing import Annotated
 
 import typer
 
@@ -21,14 +24,27 @@ from secondsight.scenario import ScenarioError
 __all__ = ["app", "main"]
 
 app = typer.Typer(
-    help="Settle questions about sharing process memory with devices: on a model of Linux's machinery, through every "
-    "interleaving, and on real kernels.",
     epilog=EXIT_CODES,
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        print(f"secondsight {version('secondsight')}, Python {platform.python_version()}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    wanted: Annotated[bool, typer.Option("--version", is_eager=True, callback=_version, help="Show the version and exit.")] = False,
+) -> None:
+    """Settle questions about sharing process memory with devices: on a model of Linux's machinery, through every interleaving, and
+    on real kernels."""
+
+
 app.command("check", epilog=EXIT_CODES)(check.check)
 app.command("settle", epilog=EXIT_CODES)(settle.settle)
 app.command("run", epilog=EXIT_CODES)(run.run)
@@ -48,7 +64,7 @@ def main(arguments: list[str] | None = None) -> int:
         signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends as Ctrl-C does: what was seen is printed
     _streams()
     try:
-        code = app(args=arguments, standalone_mode=False)
+        code = app(args=arguments, prog_name="secondsight", standalone_mode=False)
         sys.stdout.flush()
         if code == INTERRUPTED:
             warn("secondsight: interrupted")
@@ -59,7 +75,9 @@ def main(arguments: list[str] | None = None) -> int:
     except (LangError, ScenarioError, KernelError) as error:
         warn(f"secondsight: {error}")
         return BAD_INPUT
-    except (BrokenPipeError, SystemExit):  # typer ends the program where a pipe was closed, and says 1, which is *broken* here
+    except (BrokenPipeError, SystemExit) as error:  # typer ends the program where a pipe was closed, and says 1, which is *broken* here
+        if isinstance(error, SystemExit) and not error.code:  # and where a shell has asked what could come next
+            return HOLDS
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 128 + 13
     except OSError as error:
