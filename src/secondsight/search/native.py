@@ -12,7 +12,6 @@ from contextlib import ExitStack, contextmanager
 from typing import Any, Protocol
 
 from secondsight.lang.errors import LangError, ModelError, NoneFollowed, Position, RuleBroken
-from secondsight.lang.movers import Reductions
 from secondsight.lang.native import MAX_CHOICES, Native
 from secondsight.lang.program import Program
 from secondsight.search.lock_order import LockOrder
