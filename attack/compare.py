@@ -25,7 +25,8 @@ from secondsight.lang.plain import PlainRun, WouldBlock, replay
 from secondsight.lang.plain import compare as compare_plain
 from secondsight.lang.program import Program
 from secondsight.lang.reference import Reference, Successor
-from secondsight.lang.types import IntType, RecordType
+from secondsight.lang.slots import Slot
+from secondsight.lang.types import RecordType
 from secondsight.search import Limits, Result, Trace, Verdict, breadth_first
 from secondsight.search.cluster import job_of, search_by
 from secondsight.search.cluster_levels import LocalHosts
@@ -88,20 +89,21 @@ class Subject:
     @property
     def cells(self) -> tuple[int, int]:
         """The numbers `a`, `b` and `c`: what names no item, so that items can be renamed."""
-        first, layout = self.field("a"), self.program.layout
-        return first, first + 3 * layout.width(IntType(self.description.world.low, self.description.world.high))
+        first, last = self.field("a"), self.field("c")
+        return first[0] + first[1].at, last[0] + last[1].at + last[1].width
 
     @property
     def slots(self) -> tuple[int, int]:
         """The two references to items."""
-        return self.field("slot0"), self.field("slot1") + self.program.layout.ref_width
+        first, last = self.field("slot0"), self.field("slot1")
+        return first[0] + first[1].at, last[0] + last[1].at + last[1].width
 
-    def field(self, name: str) -> int:
-        """Where a field of the world lies."""
+    def field(self, name: str) -> tuple[int, Slot]:
+        """Where the world lies, and a field in it."""
         layout = self.program.layout
         [declared] = [d for d in layout.declarations if d.name.endswith("world")]
         assert isinstance(declared.kind, RecordType)
-        return layout.base[declared] + layout.offset(declared.kind.record, name)
+        return layout.base[declared], layout.field(declared.kind.record, name)
 
 
 @dataclass
@@ -484,9 +486,8 @@ def assert_says(subject: Subject, law: str, result: Result, watch: tuple[int, in
         equal(law, "holds", rule, "the verdict:")
         if watch == subject.cells:
             cells = {repr(outcome[:3]) for outcome in judgement.outcomes}
-            size, low = (watch[1] - watch[0]) // 3, subject.description.world.low
-            parts = range(0, 3 * size, size)
-            found = {repr(tuple(int.from_bytes(o[i : i + size], "big") + low for i in parts)) for o in result.outcomes}
+            parts = [subject.field(name) for name in ("a", "b", "c")]
+            found = {repr(tuple(slot.value(o, base - watch[0]) for base, slot in parts)) for o in result.outcomes}
             equal(law, sorted(cells), sorted(found), "outcomes:")
         elif watch == subject.slots:
             before, after = bytes(watch[0]), bytes(subject.program.size - watch[1])

@@ -27,6 +27,7 @@ from secondsight.lang.compiler import CompilerMissing, compiler
 from secondsight.lang.plain import replay
 from secondsight.lang.program import Program, Thread, build
 from secondsight.lang.reference import Reference
+from secondsight.lang.slots import Slot
 from secondsight.lang.standins import unwrap
 from secondsight.search import breadth_first
 from secondsight.search.progress import lock_steps
@@ -74,7 +75,8 @@ def searched(*threads: Callable[[], None]) -> tuple[str, set[tuple[int, ...]]]:
         fast = reduced_search(program, watch=watch, progress=True, workers=1).result
         assert (fast.verdict, fast.violation) == (found.verdict, found.violation)
         assert found.violation is not None or fast.outcomes == found.outcomes
-    return found.violation.rule if found.violation else found.verdict.value, {tuple(o) for o in found.outcomes}
+    ends = {tuple(slot.value(o, address(program) - watch[0]) for slot in seen(program)) for o in found.outcomes}
+    return found.violation.rule if found.violation else found.verdict.value, ends
 
 
 def program_of(*threads: Callable[[], None]) -> Program:
@@ -85,8 +87,13 @@ def program_of(*threads: Callable[[], None]) -> Program:
 
 
 def watched(program: Program) -> tuple[int, int]:
-    at = address(program) + program.layout.offset(Desk, "flag")
-    return at, at + 4
+    places = [slot.at for slot in seen(program)]
+    return address(program) + min(places), address(program) + max(places) + 1
+
+
+def seen(program: Program) -> list[Slot]:
+    """Where what counts of a final state lies on the desk."""
+    return [program.layout.field(Desk, name) for name in ("flag", "tried", "first", "woken")]
 
 
 def met(program: Program, wanted: Callable[[bytes], bool]) -> bool:

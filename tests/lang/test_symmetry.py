@@ -16,6 +16,7 @@ from secondsight.contract import ADVERSARIES, driver_program
 from secondsight.devices.device import Device
 from secondsight.devices.mirror import Mirror, MirrorDereferencesLater
 from secondsight.lang import (
+    U8,
     Array,
     Bounds,
     List,
@@ -91,7 +92,7 @@ class World(Record):
 
 
 class Seen(Record):
-    values: Array[Small, Literal[4]]
+    values: Array[U8, Literal[4]]
 
 
 pages = shared_array(Page, "pages")

@@ -7,6 +7,7 @@ recursion, so each function's frame lies at one fixed offset: behind the deepest
 
 from __future__ import annotations
 
+import collections
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -19,7 +20,7 @@ from secondsight.lang.layout import Layout
 from secondsight.lang.locks import RwLock
 from secondsight.lang.machines import Machine
 from secondsight.lang.records import Record
-from secondsight.lang.slots import Room, Slot, place
+from secondsight.lang.slots import Room, Slot
 
 __all__ = ["Counter", "Entry", "Frame", "Linked", "is_head"]
 
@@ -148,7 +149,13 @@ class Linked:
             bits = len(frame.sites).bit_length()
             at, width, shift = room.take(bits)
             frame.return_slot = Slot(at, width, shift, bits)
-        frame.slots = place(frame.flow, kept(frame.flow), self.layout, room)
+        surviving: collections.Counter[ir.Var] = collections.Counter()
+        for block in frame.flow.blocks:
+            if isinstance(block.end, CallTo):
+                surviving.update(frame.flow.live_across(block.end))
+        for var in sorted(kept(frame.flow), key=lambda v: -surviving[v]):  # a called function's frame begins behind what survives
+            place = room.take(self.layout.bits(var.type, 0, var.is_item))
+            frame.slots[var] = self.layout.slot(var.type, place, 0, var.is_item)
         frame.end = room.end
 
     @staticmethod

@@ -111,10 +111,10 @@ class ForcedModel:
         with machine:
             process = layout.addresses[id(unwrap(tables.process))]
             self.frames_at = [layout.addresses[id(frame)] for frame in frames]
-        self.exiting_at = process + layout.offset(tables.Process, "exiting")
+        self.exiting_at = process, layout.field(tables.Process, "exiting")
         mm = layout.addresses[id(unwrap(self.mm))]
         self.pte_at = mm + layout.offset(Mm, "ptes")
-        self.pte_size, self.pte_frame = layout.size(RecordType(Pte)), layout.offset(Pte, "frame")
+        self.pte_size, self.pte_frame = layout.size(RecordType(Pte)), layout.field(Pte, "frame")
         self.results_at = watched(program)
         self.late_at = {c.number: late for c in program.counters if (late := _late_use(c)) is not None}
 
@@ -150,9 +150,14 @@ class ForcedModel:
 
     def _held(self, state: bytes, thread: int, counter: int) -> str | None:
         """The hold point that a thread is held at."""
-        if thread >= len(self.names) or (self.own[thread] and state[self.exiting_at]):
+        if thread >= len(self.names) or (self.own[thread] and self.is_exiting(state)):
             return None
         return self.holds[counter]
+
+    def is_exiting(self, state: bytes) -> bool:
+        """Whether the process has called exit."""
+        base, slot = self.exiting_at
+        return bool(slot.value(state, base))
 
     def _row(self, state: bytes, thread: int) -> int:
         """The number of the operation that a thread is at, in the order of `scenario.places()`."""
@@ -226,7 +231,7 @@ class ForcedModel:
             row, found = rows + self._row(state, thread), self._found_late(state, thread, late)
             if LATE[found] != "same" or not counts[row]:
                 counts = _with(counts, row, found)
-        if after[self.exiting_at] and not state[self.exiting_at]:
+        if self.is_exiting(after) and not self.is_exiting(state):
             for other in range(len(self.names)):
                 at = self.reference.counter(after, other)
                 if other != thread and self.own[other] and at and not self.rooted[at]:
@@ -237,7 +242,7 @@ class ForcedModel:
         """What a late use finds, as a place in `LATE`: whether the frame is still the CPU's at the operation's address."""
         va = self.encoder.rows["address"][self._row(state, thread)]
         pfn = late.value(state, self.program.bases[thread])
-        entry = self.program.layout.reference(state, self.pte_at + va * self.pte_size + self.pte_frame)
+        entry = self.pte_frame.value(state, self.pte_at + va * self.pte_size)
         return LATE.index("same" if entry == self.frames_at[pfn] else "other" if entry else "none")
 
     def _broken(self, error: LangError | None, thread: int) -> Broken:
@@ -284,13 +289,13 @@ class ForcedModel:
         layout = self.program.layout
         table = layout.addresses[id(unwrap(device))] + layout.offset(type(device), "page_table")
         table += layout.offset(DevicePageTable, "entries")
-        size, writable = layout.size(RecordType(DeviceEntry)), layout.offset(DeviceEntry, "writable")
+        size, writable = layout.size(RecordType(DeviceEntry)), layout.field(DeviceEntry, "writable")
         found = []
         for va in (page for low, high in self.encoder.windows for page in range(low, high)):
-            frame = layout.reference(state, table + va * size + layout.offset(DeviceEntry, "frame"))
-            cpu = layout.reference(state, self.pte_at + va * self.pte_size + self.pte_frame)
+            frame = layout.field(DeviceEntry, "frame").value(state, table + va * size)
+            cpu = self.pte_frame.value(state, self.pte_at + va * self.pte_size)
             word = "none" if not frame else "same" if frame == cpu else "other"
-            found.append(word + ("+w" if frame and state[table + va * size + writable] else ""))
+            found.append(word + ("+w" if frame and writable.value(state, table + va * size) else ""))
         return tuple(found)
 
 
