@@ -178,7 +178,8 @@ class ExpressionRenderer:
             return f"s[{place}] = {number}"
         if not spot.shift:
             return f"pp(s, {number}, {place}, {(1 << slot.bits) - 1})"
-        if re.fullmatch(r"(B \+ )?\d+", place) and spot.shift.isdigit():
+        own = place.startswith("B + ")
+        if own or (place.isdigit() and spot.shift.isdigit() and not re.search(r"\w\(", number)):  # what is called may change the byte
             return f"s[{place}] = {slot.changed(place, spot.shift, number)}"
         return f"pk(s, {number}, {place}, {spot.shift}, {(1 << slot.bits) - 1})"
 
