@@ -27,11 +27,11 @@ from secondsight.lang.program import Program
 from secondsight.lang.reference import Reference, Successor
 from secondsight.lang.slots import Slot
 from secondsight.lang.types import RecordType
-from secondsight.search import Limits, Result, Trace, Verdict, breadth_first
-from secondsight.search.cluster import job_of, search_by
+from secondsight.search import Limits, Request, Result, Trace, Verdict, breadth_first
+from secondsight.search.cluster import search_by
 from secondsight.search.cluster_levels import LocalHosts
 from secondsight.search.native import native_search
-from secondsight.search.reduced import reduced_by, reduced_search
+from secondsight.search.reduced import reduced_search
 from secondsight.search.strategy import DepthFirst
 
 __all__ = ["Failure", "Tally", "Unequal", "check_batch", "has_compiler"]
@@ -203,14 +203,14 @@ def check(subject: Subject, text: Text, chance: random.Random, tally: Tally) -> 
     reference = Reference(subject.program)
     same_steps(subject, text, reference)
     plain_walks(subject, reference, chance)
-    result = breadth_first(reference, lock_order=False, progress=True, watch=subject.watch)
+    result = breadth_first(reference, Request(lock_order=False, livelock=True, watch=subject.watch))
     assert_says(subject, "reference", result)
     tally.searches += 1
     if subject.judgement.every == {"deadlock"}:  # nobody asks for it: then only those that go round are wrong
-        unasked = breadth_first(reference, deadlock=False, lock_order=False, progress=True)
+        unasked = breadth_first(reference, Request(deadlock=False, lock_order=False, livelock=True))
         equal("deadlocks not asked for", "livelock" if livelocked(subject.graph) else "holds", told(unasked))
     if not subject.judgement.every:
-        ordered = breadth_first(reference, lock_order=True)
+        ordered = breadth_first(reference, Request(lock_order=True))
         assert_ordered(subject, "order of locks, reference", ordered)
         tally.searches += 1
 
@@ -234,8 +234,10 @@ def check_native(subject: Subject, chance: random.Random, only: str | None, tall
             after = [s for _, _, s, _ in known if s is not None and s not in todo]
             todo += after if only else after[:2] if len(todo) < 40 else []
         for workers, exact in ((1, False), (2, True)) if only else ((chance.choice([1, 1, 2]), chance.random() < 0.3),):
-            found = native_search(plain, workers=workers, exact=exact, lock_order=False, progress=True, watch=subject.watch)
+            found = native_search(plain, Request(workers=workers, exact=exact, lock_order=False, livelock=True, watch=subject.watch))
             assert_says(subject, "native", found)
+            kept = native_search(plain, Request(workers=workers, lock_order=False, livelock=True, watch=subject.watch), log_edges=False)
+            equal("native, without a log of edges", [told(found), found.states], [told(kept), kept.states])
             tally.searches += 1
     for law in [only] * 12 if only in OTHERS else [] if only else others_of(chance):
         OTHERS[law](subject, plain, chance)
@@ -251,8 +253,8 @@ def check_native(subject: Subject, chance: random.Random, only: str | None, tall
 
 def check_reduced(subject: Subject, name: str, watch: tuple[int, int] | None, workers: int, tally: Tally) -> None:
     """The laws of the reductions."""
-    options: dict[str, Any] = {"workers": workers, "progress": True, "watch": watch}
-    reduced = reduced_search(subject.program, REDUCTIONS[name], lock_order=False, **options)
+    options: dict[str, Any] = {"workers": workers, "livelock": True, "watch": watch}
+    reduced = reduced_search(subject.program, Request(reductions=REDUCTIONS[name], lock_order=False, **options))
     assert_says(subject, name, reduced.result, watch)
     tally.searches += 1
     merged, rules = reduced.merged, subject.judgement.rules
@@ -265,7 +267,7 @@ def check_reduced(subject: Subject, name: str, watch: tuple[int, int] | None, wo
         for made in reduced.result.reduced:
             tally.count(tally.kinds, f"holds, reduced by {made}")
     if not subject.judgement.every:
-        ordered = reduced_search(subject.program, REDUCTIONS[name], lock_order=True, workers=workers)
+        ordered = reduced_search(subject.program, Request(reductions=REDUCTIONS[name], lock_order=True, workers=workers))
         assert_ordered(subject, f"{name}, order of locks", ordered.result)
         tally.searches += 1
 
@@ -277,11 +279,11 @@ def cut_short(subject: Subject, plain: Native, chance: random.Random) -> None:
     """A search that may see fewer states than there are never says that all is well, whoever makes it."""
     most = chance.randrange(1, max(2, subject.sizes["theirs"]))
     limits = Limits(states=most)
-    options: dict[str, Any] = {"lock_order": False, "progress": True}
+    options: dict[str, Any] = {"lock_order": False, "livelock": True}
     for law, result in (
-        ("reference", breadth_first(Reference(subject.program), limits, **options)),
-        ("native", native_search(plain, limits, workers=chance.choice([1, 2]), **options)),
-        ("merge", reduced_search(subject.program, REDUCTIONS["merge"], limits, **options).result),
+        ("reference", breadth_first(Reference(subject.program), Request(limits=limits, **options))),
+        ("native", native_search(plain, Request(limits=limits, workers=chance.choice([1, 2]), **options))),
+        ("merge", reduced_search(subject.program, Request(reductions=REDUCTIONS["merge"], limits=limits, **options)).result),
     ):
         if result.verdict is Verdict.HOLDS and (subject.judgement.rules or (not result.reduced and most < subject.sizes["theirs"])):
             raise Unequal("cut short", f"{law}: holds, after at most {most} of {subject.sizes['theirs']} states")
@@ -290,14 +292,14 @@ def cut_short(subject: Subject, plain: Native, chance: random.Random) -> None:
 
 
 def depth_first(subject: Subject, plain: Native, chance: random.Random) -> None:
-    """Depth first a rule is broken where breadth first one is; livelocks are not looked for."""
-    merge = chance.random() < 0.5
-    options: dict[str, Any] = {"lock_order": False, "watch": subject.watch, "strategy": DepthFirst(), "workers": 1}
+    """Depth first a rule is broken where breadth first one is."""
+    merge, livelock = chance.random() < 0.5, chance.random() < 0.5
+    options: dict[str, Any] = {"lock_order": False, "watch": subject.watch, "strategy": DepthFirst(), "workers": 1, "livelock": livelock}
     if merge:
-        result = reduced_search(subject.program, REDUCTIONS["merge"], **options).result
+        result = reduced_search(subject.program, Request(reductions=REDUCTIONS["merge"], **options)).result
     else:
-        result = native_search(plain, **options)
-    wanted = subject.judgement.every or {"holds"}
+        result = native_search(plain, Request(**options))
+    wanted = subject.judgement.every or (subject.judgement.rules if livelock else set()) or {"holds"}
     if told(result) not in wanted:
         raise Unequal("depth first", f"one of {sorted(wanted)} is to be told, but it is {told(result)}")
     if result.verdict is Verdict.HOLDS:
@@ -312,7 +314,7 @@ def collected(subject: Subject, plain: Native, chance: random.Random) -> None:
     """Every rule that is broken anywhere is found, if all are wanted."""
     if subject.judgement.every & FAILURES:
         return
-    result = native_search(plain, lock_order=False, collect=True, workers=chance.choice([1, 2]))
+    result = native_search(plain, Request(lock_order=False, collect=True, workers=chance.choice([1, 2])))
     equal("collected", sorted(subject.judgement.every), sorted(v.rule for v in result.violations), "rules:")
     for violation in result.violations:
         assert_trace(subject, "collected", violation.rule, violation.trace, violation.message)
@@ -322,20 +324,17 @@ def by_members(subject: Subject, plain: Native, chance: random.Random) -> None:
     """The states shared out to members of a cluster, in this process; with steps merged, or not."""
     members, workers, batch = chance.choice([1, 2, 3]), chance.choice([1, 2]), chance.choice([300, 1 << 16])
 
-    def by(
-        native: Native, limits: Limits, on_progress: Any, watch: tuple[int, int] | None, deadlock: bool = True,
-        exact: bool = False, progress: bool = False, **_: Any,
-    ) -> Result:  # fmt: skip
-        job = job_of(native, None, None, batch, watch, deadlock, exact, progress)
+    def by(native: Native, request: Request) -> Result:
         hosts = LocalHosts(members, workers)
         try:
-            return search_by(hosts, native, job, None, limits, on_progress)[0]  # type: ignore[arg-type]
+            return search_by(hosts, native, request, batch)[0]  # type: ignore[arg-type]
         finally:
             hosts.end()
 
     wanted = REDUCTIONS["merge"] if chance.random() < 0.6 else Reductions.none()
     exact = chance.random() < 0.3
-    result = reduced_by(by, subject.program, wanted, watch=subject.watch, lock_order=False, progress=True, exact=exact).result
+    request = Request(reductions=wanted, watch=subject.watch, lock_order=False, livelock=True, exact=exact)
+    result = reduced_search(subject.program, request, by).result
     assert_says(subject, "cluster", result)
 
 
@@ -531,7 +530,7 @@ def assert_says(subject: Subject, law: str, result: Result, watch: tuple[int, in
 
 def assert_trace(subject: Subject, law: str, rule: str, trace: Trace, message: str = "") -> None:
     """A trace happens in plain execution, and ends where it should; the message of a deadlock names those that wait."""
-    steps = replay(subject.alone, [(s.thread, s.choices) for s in trace.steps], trace.states if law == "reference" else ())
+    steps = replay(subject.alone, trace.schedule, trace.states if law == "reference" else ())
     if rule not in ("deadlock", "livelock"):
         equal(law, rule, getattr(steps[-1].error, "rule", "nothing") if steps else "nothing", "the trace ends with")
         return

@@ -8,10 +8,9 @@ from attack.compare import Unequal, equal
 from attack.victim import METHODS, program_of, search_of
 from secondsight.lang import U16, Machine, Mutex, Record, require, shared
 from secondsight.lang.native import Native
-from secondsight.lang.plain import replay
 from secondsight.lang.program import Thread, build
 from secondsight.lang.reference import Reference
-from secondsight.search import Limits, Verdict, breadth_first
+from secondsight.search import Limits, Request, Verdict, breadth_first
 from secondsight.search.native import native_search
 
 __all__ = ["GROWS", "check_collected", "check_large", "check_two_locks"]
@@ -77,7 +76,7 @@ def check_collected() -> None:
         progress.n = 0
     program = build(machine, [Thread("count", count_then_fail), Thread("fail", fail_always)])
     for workers in (1, 2):
-        result = native_search(Native(program), workers=workers, collect=True, lock_order=False)
+        result = native_search(Native(program), Request(workers=workers, collect=True, lock_order=False))
         equal("large, all collected", ["early", "late"], sorted(v.rule for v in result.violations), "rules:")
 
 
@@ -101,5 +100,5 @@ def check_large(chance: random.Random, method: str | None = None, size: int = 0)
         raise Unequal(law, f"the last state breaks a rule, but it is {result.verdict.value} ({result.reason})")
     trace = result.violation.trace
     equal(law, 3 * size, len(trace), "steps of the trace:")
-    steps = replay(program, [(s.thread, s.choices) for s in trace.steps], trace.states)
+    steps = trace.replay(program)
     equal(law, "all", getattr(steps[-1].error, "rule", "nothing"), "the trace ends with")

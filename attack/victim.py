@@ -22,9 +22,9 @@ from secondsight.lang.movers import Reductions
 from secondsight.lang.native import Native
 from secondsight.lang.program import Program, Thread, build
 from secondsight.lang.reference import Reference
-from secondsight.search import Limits, Result, breadth_first
+from secondsight.search import Limits, Request, Result, breadth_first
 from secondsight.search.auto import search
-from secondsight.search.cluster import cluster_search, job_of, search_by
+from secondsight.search.cluster import cluster_search, search_by
 from secondsight.search.cluster_levels import LocalHosts
 from secondsight.search.cluster_ray import hosts_at
 from secondsight.search.native import native_search
@@ -87,31 +87,30 @@ def search_of(method: str, program: Program, limits: Limits, address: str = "") 
     options: dict[str, Any] = {"lock_order": False}
     match method:
         case "reference":
-            return breadth_first(Reference(program), limits, progress=True, **options)
+            return breadth_first(Reference(program), Request(limits=limits, livelock=True, **options))
         case "native":
-            return native_search(Native(program), limits, workers=1, **options)
+            return native_search(Native(program), Request(limits=limits, workers=1, **options))
         case "two workers":
-            return native_search(Native(program), limits, workers=2, progress=True, **options)
+            return native_search(Native(program), Request(limits=limits, workers=2, livelock=True, **options))
         case "exact":
-            return native_search(Native(program), limits, workers=2, exact=True, **options)
+            return native_search(Native(program), Request(limits=limits, workers=2, exact=True, **options))
         case "to a file":
-            return native_search(Native(program), limits, workers=2, frontier=1, folder=Path(tempfile.gettempdir()), **options)
+            return native_search(Native(program), Request(limits=limits, workers=2, frontier=1, folder=Path(tempfile.gettempdir()), **options))
         case "livelock":
-            return native_search(Native(program), limits, workers=1, progress=True, **options)
+            return native_search(Native(program), Request(limits=limits, workers=1, livelock=True, **options))
         case "merge":
-            return reduced_search(program, Reductions(symmetry=False), limits, workers=2, progress=True, **options).result
+            return reduced_search(program, Request(reductions=Reductions(symmetry=False), limits=limits, workers=2, livelock=True, **options)).result
         case "depth first":
-            return native_search(Native(program), limits, workers=1, strategy=DepthFirst(), **options)
+            return native_search(Native(program), Request(limits=limits, workers=1, strategy=DepthFirst(), **options))
         case "collect":
-            return native_search(Native(program), limits, workers=2, collect=True, **options)
+            return native_search(Native(program), Request(limits=limits, workers=2, collect=True, **options))
         case "auto":
-            return search(program, "auto", limits, progress=True, **options)
+            return search(program, Request(executor="auto", limits=limits, livelock=True, **options))
         case "cluster":
-            return cluster_search(Native(program), address, limits, progress=True, **options)
+            return cluster_search(Native(program), address, Request(limits=limits, livelock=True, **options))
     native, hosts = Native(program), LocalHosts(2, 1)
-    job = job_of(native, None, limits.memory, 1 << 16, None, True, False, True)
     try:
-        return search_by(hosts, native, job, None, limits)[0]  # type: ignore[arg-type]
+        return search_by(hosts, native, Request(limits=limits, livelock=True, **options), 1 << 16)[0]  # type: ignore[arg-type]
     finally:
         hosts.end()
 

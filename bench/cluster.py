@@ -16,7 +16,7 @@ from statistics import median
 from bench.mirror import mirror
 from bench.sizes import SIZES
 from secondsight.lang.movers import Reductions
-from secondsight.search import Limits, Result
+from secondsight.search import Limits, Request, Result
 from secondsight.search.cluster import reduced_cluster_search
 from secondsight.search.reduced import reduced_search
 
@@ -66,15 +66,15 @@ def main() -> None:
     runs: dict[tuple[str, str], list[tuple[float, float, Result]]] = {row: [] for row in rows}
     try:
         for how in given.reductions:  # the members start, and everybody compiles
-            reduced_search(program, HOW[how], one)
-            reduced_cluster_search(program, cluster.address, HOW[how], one)
+            reduced_search(program, Request(reductions=HOW[how], limits=one))
+            reduced_cluster_search(program, cluster.address, Request(reductions=HOW[how], limits=one))
         for _ in range(given.rounds):
             for how, who in rows:
                 began, used = time.perf_counter(), processor_time()
                 if who == "2 nodes":
-                    result = reduced_cluster_search(program, cluster.address, HOW[how])
+                    result = reduced_cluster_search(program, cluster.address, Request(reductions=HOW[how]))
                 else:
-                    result = reduced_search(program, HOW[how], workers=int(who[0])).result
+                    result = reduced_search(program, Request(reductions=HOW[how], workers=int(who[0]))).result
                 runs[how, who].append((time.perf_counter() - began, processor_time() - used, result))
                 known = runs[how, WHO[0]][0][2]
                 counts = (size.states, size.transitions) if how == "none" else (known.states, known.transitions)

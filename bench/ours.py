@@ -23,7 +23,7 @@ from secondsight.lang.native import Native
 from secondsight.lang.program import Program
 from secondsight.lang.reference import Reference
 from secondsight.report import mail
-from secondsight.search import Limits, Result, breadth_first
+from secondsight.search import Limits, Request, Result, breadth_first
 from secondsight.search.native import native_search
 from secondsight.search.reduced import reduced_search
 
@@ -46,7 +46,7 @@ def search(size: Size, executor: str, workers: int, reductions: Reductions) -> d
     if executor == "reference":
         find = partial(breadth_first, Reference(program))
     elif reductions == Reductions.none():
-        find = partial(native_search, Native(program), workers=workers)
+        find = partial(native_search, Native(program), Request(workers=workers))
     else:
         find = partial(_reduced, program, reductions, workers)
     before, began, began_cpu = _peak(), time.perf_counter(), time.process_time()
@@ -58,7 +58,7 @@ def search(size: Size, executor: str, workers: int, reductions: Reductions) -> d
 
 
 def _reduced(program: Program, reductions: Reductions, workers: int, limits: Limits | None = None) -> Result:
-    return reduced_search(program, reductions, limits, workers=workers).result
+    return reduced_search(program, Request(reductions=reductions, limits=limits or Limits(), workers=workers)).result
 
 
 def build(size: Size, reductions: Reductions) -> dict[str, Any]:
@@ -87,7 +87,7 @@ def load(name: str) -> dict[str, float]:
 def mutant(size: Size, workers: int) -> str:
     """The trace that shows why the retry test is there."""
     program = mirror(*size.program, retry_test=False)
-    return mail("the mirror without its retry test", program, native_search(Native(program), workers=workers))
+    return mail("the mirror without its retry test", program, native_search(Native(program), Request(workers=workers)))
 
 
 def main() -> None:

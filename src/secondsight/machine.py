@@ -12,91 +12,71 @@
 'A'
 
 Each call runs to its end at once, in plain Python: `pdb` steps through it. What would have to wait for somebody else says
-so. The rules of the contract watch; a broken one is raised as `RuleBroken`. Results are in a scenario's words: a page's
-character, `0` for a page of zeros, `ok`, `-EINVAL`, `SIGSEGV`.
+so. The rules of the contract watch; a broken one is raised as `RuleBroken`. There is a method for every operation that a scenario has
+(docs/reference.md), with a scenario's arguments, and results in its words: a page's character, `0` for a page of zeros, `ok`, `-EINVAL`,
+`SIGSEGV`.
 """
 
 from __future__ import annotations
 
-import errno
-from collections.abc import Callable
 from types import MethodType
 from typing import Any, Generic, TypeVar
 
 from secondsight.contract import RULES
-from secondsight.devices.device import Device, open_device
-from secondsight.lang.errors import LangError
-from secondsight.lang.machines import Machine as PlainMachine
-from secondsight.lang.standins import Shared, unwrap
-from secondsight.lang.types import ArrayType, RecordType
-from secondsight.linux import BOUNDS, bounds
-from secondsight.linux.dma_buf import dma_buf_mmap
-from secondsight.linux.errno import SIGBUS, SIGSEGV
-from secondsight.linux.exit import exit_mm
-from secondsight.linux.fault import cpu_read, cpu_write
-from secondsight.linux.fork import mm_alloc, proc_caches_init
-from secondsight.linux.madvise import madvise_dontneed
-from secondsight.linux.memfd import memfd_create
+from secondsight.devices.device import Device
+from secondsight.lang.standins import unwrap
 from secondsight.linux.mm_types import Mm, Vma
-from secondsight.linux.mmap import do_mmap, do_mmap_fixed, get_unmapped_area, vm_munmap
-from secondsight.linux.page_alloc import frames, mem_init
-from secondsight.linux.shmem import ShmemFile, shmem_fallocate_punch_hole
-from secondsight.linux.udmabuf import Udmabuf, udmabuf_create, udmabufs
-from secondsight.scenario.ops import SEALS
+from secondsight.linux.page_alloc import frames
+from secondsight.scenario.handles import INSIDE, Address, DeviceHandle
+from secondsight.world import hand_methods
+from secondsight.world.by_hand import ByHand
+from secondsight.world.hand_methods import DeviceMethods, ProcessMethods
 
-__all__ = ["DeviceByHand", "Machine", "Mapped", "Process"]
+__all__ = ["DeviceByHand", "Machine", "Process"]
+
+INSIDE |= {__file__, hand_methods.__file__}
 
 D = TypeVar("D", bound=Device)
-
-class Mapped(int):
-    """The address (page number) that `mmap` returned; `pages` is the mapping's length. `a + 1` is the next page's address."""
-
-    pages: int
-
-    def __new__(cls, address: int, pages: int) -> Mapped:
-        made = super().__new__(cls, address)
-        made.pages = pages
-        return made
 
 
 class Machine:
     """A whole machine: frames, processes, devices. Keyword arguments raise its bounds: `Machine(frames=4, pages=2)`."""
 
     def __init__(self, **wanted: int) -> None:
-        self._plain = PlainMachine(bounds(**({name: one.usual for name, one in BOUNDS.items()} | wanted)))
+        self._hand = ByHand(**wanted)
+        self._plain = self._hand.machine
         self.processes: list[Process] = []
         self.devices: list[DeviceByHand[Any]] = []
         self._watch()
-        with self._plain:
-            mem_init()
-            proc_caches_init()
 
     def process(self) -> Process:
         """A new process with an empty address space."""
-        with self._plain:
-            made = Process(self, mm_alloc(), len(self.processes))
+        made = Process(self, self._hand.begin(), len(self.processes))
         self.processes.append(made)
         return made
 
-    def device(self, driver: type[D], process: Process) -> DeviceByHand[D]:
-        """A device with its driver, opened on the whole address space of a process."""
-        pools = self._plain.pools
-        if driver not in pools:
-            pools[driver] = Shared(ArrayType(RecordType(driver), 4, pool=True), driver.__name__)
-        with self._plain:
-            record = self._plain.pool(driver).alloc()
-            ret = open_device(record, process.mm)
-        if ret != 0:
-            raise LangError(f"{driver.__name__}.open() failed: {_word(ret)}")
+    def device(self, driver: type[D], process: Process, opened: bool = True) -> DeviceByHand[D]:
+        """A device with its driver, on the whole address space of a process. Not `opened`: its `open` is still to be called.
+
+        Raises `OSError` where its `open` fails.
+        """
+        handle = self._hand.device_of(driver, process.name, opened)
         self._watch(driver)
-        made = DeviceByHand(self, record, process, f"{driver.__name__.lower()}{len(self.devices)}")
+        made = DeviceByHand[D](self, handle, process, f"{driver.__name__.lower()}{len(self.devices)}")
         self.devices.append(made)
         return made
+
+    def page(self, addr: Address) -> int:
+        """The page number of an address, as the tables that are shown have it."""
+        return self._hand.page(addr)
 
     def _watch(self, *drivers: type[Device]) -> None:
         """Let the rules watch that are asked of every driver here."""
         promises = {kind.promise for kind in (*(type(unwrap(d.record)) for d in self.devices), *drivers)} or {"mirror"}
         self._plain.rules = [probe for rule in RULES.values() if promises <= set(rule.promises) for probe in rule.probes]
+
+    def __repr__(self) -> str:
+        return str(self)
 
     def __str__(self) -> str:
         with self._plain:
@@ -131,113 +111,44 @@ class Machine:
         return _columns(rows, "")
 
 
-class Process:
-    """A process, driven by hand. Addresses are page numbers; each call names what it does in the kernel's words."""
+class Process(ProcessMethods):
+    """A process, driven by hand: a method for each operation of a scenario's process, and `mm`, its address space."""
 
-    def __init__(self, machine: Machine, mm: Mm, number: int) -> None:
-        self._machine, self.mm, self.number = machine, mm, number
+    def __init__(self, machine: Machine, name: str | None, number: int) -> None:
+        self._machine, self.name, self.number = machine, name, number
 
-    def __str__(self) -> str:
+    @property
+    def mm(self) -> Mm:
+        """Its address space."""
+        return self._machine._hand.spaces[self.name]
+
+    def __repr__(self) -> str:
         return f"process {self.number}"
 
-    __repr__ = __str__
-
-    def _run(self, call: Callable[[], int], load: bool = False) -> str:
-        with self._machine._plain:
-            result = call()
-        return _word(result, signals=True) if result < 0 else _contents(result) if load else "ok"
-
-    def mmap(self, fd: ShmemFile | Udmabuf | None = None, *, pages: int | None = None, page: int = 0, at: int | None = None) -> Mapped:
-        """Map `pages` pages of a file (shared; all of it by default) or of anonymous memory (private): the address.
-
-        `at`: map over what is there (MAP_FIXED). Raises `OSError` when the mapping fails.
-        """
-        with self._machine._plain:
-            length = pages if pages is not None else fd.nr_pages - page if fd is not None else 1
-            va = at if at is not None else get_unmapped_area(self.mm, length)
-            if va < 0:
-                ret = va
-            elif isinstance(fd, Udmabuf):
-                ret = dma_buf_mmap(fd, self.mm, va, length, page, True)
-            elif at is not None:
-                ret = do_mmap_fixed(self.mm, va, length, fd, page, True)
-            else:
-                ret = do_mmap(self.mm, va, length, fd, page, True)
-        if ret < 0:
-            raise OSError(-ret, f"mmap: {_word(ret)}")
-        return Mapped(ret, length)
-
-    def munmap(self, addr: int, pages: int | None = None) -> str:
-        """Unmap."""
-        return self._run(lambda: vm_munmap(self.mm, addr, _span(addr, pages)))
-
-    def read(self, addr: int) -> str:
-        """Load one page's value."""
-        return self._run(lambda: cpu_read(self.mm, addr), load=True)
-
-    def write(self, addr: int, value: str, pages: int | None = None) -> str:
-        """Store a character to each page: to all of a mapping by default, to one page at `a + 1`."""
-        for va in range(addr, addr + _span(addr, pages)):
-            done = self._run(lambda va=va: cpu_write(self.mm, va, ord(value)))  # type: ignore[misc]
-            if done != "ok":
-                return done
-        return "ok"
-
-    def madvise_dontneed(self, addr: int, pages: int | None = None) -> str:
-        """MADV_DONTNEED."""
-        return self._run(lambda: madvise_dontneed(self.mm, addr, _span(addr, pages)))
-
-    def memfd_create(self, pages: int, seals: str = "") -> ShmemFile:
-        """A memfd of zero pages; `seals` by name, joined by `|`."""
-        bits = 0
-        for name in filter(None, seals.split("|")):
-            if name not in SEALS:
-                raise LangError(f"no seal is called {name!r}; there are: {', '.join(SEALS)}")
-            bits |= SEALS[name]
-        with self._machine._plain:
-            return memfd_create(pages, bits)
-
-    def fallocate_punch_hole(self, fd: ShmemFile, page: int, pages: int = 1) -> str:
-        """FALLOC_FL_PUNCH_HOLE."""
-        return self._run(lambda: shmem_fallocate_punch_hole(fd, page, pages))
-
-    def udmabuf_create(self, fd: ShmemFile, page: int = 0, pages: int | None = None) -> Udmabuf:
-        """UDMABUF_CREATE. Raises `OSError` when the kernel refuses."""
-        with self._machine._plain:
-            ret = udmabuf_create(fd, page, fd.nr_pages - page if pages is None else pages)
-            if ret < 0:
-                raise OSError(-ret, f"UDMABUF_CREATE: {_word(ret)}")
-            return udmabufs[ret]
-
-    def exit(self) -> str:
-        """The process ends."""
-        with self._machine._plain:
-            exit_mm(self.mm)
-        return "ok"
+    def _do(self, kind: str, **args: object) -> Any:
+        return self._machine._hand.within(self.name, kind, **args)
 
 
-class DeviceByHand(Generic[D]):
-    """A device driven by hand: `read`, `write`, and the driver's own methods. `record` is the driver's record."""
+class DeviceByHand(DeviceMethods, Generic[D]):
+    """A device driven by hand: a method for each operation of a scenario's device, and the driver's own. `record` is the driver's record."""
 
-    def __init__(self, machine: Machine, record: D, process: Process, name: str) -> None:
-        self._machine, self.record, self.process, self.name = machine, record, process, name
+    def __init__(self, machine: Machine, handle: DeviceHandle, process: Process, name: str) -> None:
+        self._machine, self._handle, self.process, self.name = machine, handle, process, name
+
+    @property
+    def record(self) -> D:
+        """The driver's record."""
+        return self._machine._hand.devices[self._handle._handle.name]  # type: ignore[return-value]
 
     def __repr__(self) -> str:
         return self.name
 
-    def read(self, addr: int) -> str:
-        """The device loads one page's value; an error is what the driver's `fault` returned."""
-        with self._machine._plain:
-            result = self.record.read(addr)
-        return _word(result) if result < 0 else _contents(result)
-
-    def write(self, addr: int, value: str) -> str:
-        """The device stores a character to one page."""
-        with self._machine._plain:
-            result = self.record.write(addr, ord(value))
-        return _word(result) if result < 0 else "ok"
+    def _do(self, kind: str, **args: object) -> Any:
+        return self._machine._hand.within(self.process.name, kind, device=self._handle, **args)
 
     def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):
+            raise AttributeError(name)
         value = getattr(self.record, name)
         if not isinstance(value, MethodType):
             return value
@@ -247,16 +158,6 @@ class DeviceByHand(Generic[D]):
                 return value(*arguments, **named)
 
         return call
-
-
-def _span(addr: int, pages: int | None) -> int:
-    return pages if pages is not None else addr.pages if isinstance(addr, Mapped) else 1
-
-
-def _word(result: int, signals: bool = False) -> str:
-    if signals and -result in (SIGSEGV, SIGBUS):
-        return {SIGSEGV: "SIGSEGV", SIGBUS: "SIGBUS"}[-result]
-    return f"-{errno.errorcode.get(-result, str(-result))}"
 
 
 def _contents(value: int) -> str:

@@ -16,6 +16,7 @@ from secondsight.agree.source import source_of
 from secondsight.agree.strategies import scenarios
 from secondsight.scenario import Op, Recorder, Ref, Scenario, ScenarioError, load_scenarios, scenario
 from secondsight.scenario.data import check
+from secondsight.search import Request
 from secondsight.world.encoder import Encoder
 from secondsight.world.model import outcomes
 
@@ -97,7 +98,7 @@ def test_a_drawn_scenario_with_threads_fits_the_model(drawn: Scenario) -> None:
 @pytest.mark.parametrize("number", range(8))
 def test_plain_execution_and_search_give_the_same_outcome(number: int) -> None:
     drawn = scenario_of("sequential", 3, number)
-    result, possible = outcomes(drawn, executor="reference")
+    result, possible = outcomes(drawn, request=Request(executor="reference"))
     assert result.verdict.value == "holds"
     assert possible == {only_outcome(drawn)}
 

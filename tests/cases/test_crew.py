@@ -14,7 +14,7 @@ from secondsight.cases import TABLES, CaseTable, Entry, settle
 from secondsight.cases.crew import shared_out
 from secondsight.cli import main
 from secondsight.lang.program import Program
-from secondsight.search import Limits, Verdict
+from secondsight.search import Limits, Request, Verdict
 
 PARENT = os.getpid()
 
@@ -92,5 +92,5 @@ def test_a_cell_whose_process_is_killed_is_not_finished(monkeypatch: pytest.Monk
 
 def test_ctrl_c_ends_with_the_cell_that_it_meets(monkeypatch: pytest.MonkeyPatch) -> None:
     table = TABLES["2019-08-hmm"]
-    cells = settle(table, Limits(seconds=30), jobs=1, only=list(table.cells())[:3], on_cell=lambda cell: signal.raise_signal(signal.SIGINT))
+    cells = settle(table, Request(limits=Limits(seconds=30)), jobs=1, only=list(table.cells())[:3], on_cell=lambda cell: signal.raise_signal(signal.SIGINT))
     assert len(cells) == 1

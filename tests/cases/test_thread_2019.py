@@ -5,8 +5,7 @@ from __future__ import annotations
 import pytest
 
 from secondsight.cases import TABLES, search_cell, settle
-from secondsight.lang.plain import replay
-from secondsight.search import Limits, Verdict
+from secondsight.search import Limits, Request, Verdict
 
 TABLE = TABLES["2019-08-hmm"]
 
@@ -22,7 +21,7 @@ def test_a_row_comes_out_as_reviewed_and_its_traces_replay(row: str) -> None:
             continue
         program = TABLE.program(row, column.name)
         assert program is not None
-        steps = replay(program, [(s.thread, s.choices) for s in violation.trace.steps], violation.trace.states)
+        steps = violation.trace.replay(program)
         assert len(steps) == len(violation.trace)
         error = steps[-1].error
         if violation.rule == "deadlock":
@@ -48,5 +47,5 @@ def test_a_finding_says_nothing_while_a_cell_it_needs_has_not_finished() -> None
 
 
 def test_a_cell_cut_short_is_not_finished() -> None:
-    cell = search_cell(TABLE, "today loop", "munmap+mmap", Limits(states=600))
+    cell = search_cell(TABLE, "today loop", "munmap+mmap", Request(limits=Limits(states=600)))
     assert cell.verdict is Verdict.NOT_FINISHED

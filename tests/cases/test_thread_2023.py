@@ -22,7 +22,6 @@ from secondsight.cases.thread_2023_udmabuf import (
     write,
 )
 from secondsight.lang.errors import RuleBroken
-from secondsight.lang.plain import replay
 from secondsight.lang.reference import Reference
 from secondsight.linux.fault import cpu_read, cpu_write
 from secondsight.linux.shmem import shmem_fallocate_punch_hole
@@ -73,7 +72,7 @@ def test_every_broken_cell_replays_in_plain_execution(design: str, asked: str) -
     assert violation is not None
     made = TABLE.program(design, asked)
     assert made is not None
-    steps = replay(made, [(s.thread, s.choices) for s in violation.trace.steps], violation.trace.states)
+    steps = violation.trace.replay(made)
     assert len(steps) == len(violation.trace)
     if violation.rule == "deadlock":
         last = violation.trace.states[-1]

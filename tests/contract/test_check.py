@@ -15,7 +15,7 @@ from secondsight.lang import Errno, LangError, Refused
 from secondsight.lang.plain import replay
 from secondsight.linux import mmu_notifier as mn
 from secondsight.linux.mm_types import Va
-from secondsight.search import Limits, Verdict
+from secondsight.search import Limits, Request, Verdict
 
 ROOT = Path(__file__).parents[2]
 
@@ -47,7 +47,7 @@ def broken_by(driver: type[Device], rules: list[str] | None = None, adversaries:
             assert checked.result.verdict is Verdict.HOLDS, checked.result
             continue
         found.add(violation.rule)
-        steps = [(s.thread, s.choices) for s in violation.trace.steps]
+        steps = violation.trace.schedule
         assert len(replay(checked.rebuild(), steps, violation.trace.states)) == len(steps)
     return found
 
@@ -114,7 +114,7 @@ def test_names_are_checked_and_listed() -> None:
 
 def test_a_search_cut_short_is_not_finished() -> None:
     (checked,) = [
-        c for c in check(mirror.Mirror, ["munmap-mmap"], limits=Limits(states=600)) if c.scenario.endswith("two engines")
+        c for c in check(mirror.Mirror, ["munmap-mmap"], request=Request(limits=Limits(states=600))) if c.scenario.endswith("two engines")
     ]
     assert checked.result.verdict is Verdict.NOT_FINISHED
 

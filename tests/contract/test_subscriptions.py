@@ -177,5 +177,5 @@ def test_wrong_drivers_are_broken_and_their_traces_replay(driver: type[Device]) 
     assert broken and {c.result.violation.rule for c in broken if c.result.violation} == {"as-if-cpu"}
     violation = broken[0].result.violation
     assert violation is not None
-    steps = replay(driver_program(driver, next(s for s in ADVERSARIES[broken[0].adversary].scenarios if s.name == broken[0].scenario)), [(s.thread, s.choices) for s in violation.trace.steps])
+    steps = replay(driver_program(driver, next(s for s in ADVERSARIES[broken[0].adversary].scenarios if s.name == broken[0].scenario)), violation.trace.schedule)
     assert steps[-1].error is not None

@@ -52,7 +52,7 @@ from secondsight.devices.device import Device
 from secondsight.devices.mirror import Mirror
 from secondsight.lang import LangError
 from secondsight.lang.plain import replay
-from secondsight.search import Limits, Verdict
+from secondsight.search import Limits, Request, Verdict
 
 RULES_BROKEN: list[tuple[str, str, type[Device], type[Device]]] = [
     ("as-if-cpu", "close", ClosesKeepingItsTable, Mirror),
@@ -116,7 +116,7 @@ def broken(driver: type[Device], adversary: str) -> set[str]:
             assert checked.result.verdict is Verdict.HOLDS
             continue
         if not found:
-            steps = [(s.thread, s.choices) for s in violation.trace.steps]
+            steps = violation.trace.schedule
             assert len(replay(checked.rebuild(), steps, violation.trace.states)) == len(steps)
         found.add(violation.rule)
     return found
@@ -140,7 +140,7 @@ def test_an_adversary_catches_a_driver_that_no_other_does(adversary: str) -> Non
 def test_the_large_ones_catch_theirs_in_a_small_scenario(adversary: str, name: str) -> None:
     (scenario,) = [s for s in ADVERSARIES[adversary].scenarios if s.name == name]
     driver = ONLY_HERE[adversary]
-    result = check_scenario(driver, adversary, scenario, rules_for(driver), Limits(states=100_000)).result
+    result = check_scenario(driver, adversary, scenario, rules_for(driver), Request(limits=Limits(states=100_000))).result
     assert result.verdict is Verdict.BROKEN
 
 

@@ -15,7 +15,6 @@ from secondsight.devices.udmabuf_prepare import UdmabufPrepare
 from secondsight.devices.udmabuf_update_mapping import UdmabufUpdateMapping
 from secondsight.lang import Errno, atomic
 from secondsight.lang.errors import RuleBroken
-from secondsight.lang.plain import replay
 from secondsight.lang.program import Thread, build
 from secondsight.lang.reference import Reference
 from secondsight.linux import EBUSY, hmm
@@ -200,7 +199,7 @@ def test_wrong_forms_are_caught(row: Row, caught_by: str) -> None:
     violation = result.violation
     assert violation is not None
     assert violation.rule == caught_by.replace(" ", "-")
-    steps = replay(made, [(s.thread, s.choices) for s in violation.trace.steps], violation.trace.states)
+    steps = violation.trace.replay(made)
     assert isinstance(steps[-1].error, RuleBroken)
     assert steps[-1].error.rule == violation.rule
 

@@ -17,7 +17,7 @@ from secondsight.cli import app
 from secondsight.devices import mirror
 from secondsight.kernels import VM
 from secondsight.lang.reference import Reference
-from secondsight.search import Violation, breadth_first
+from secondsight.search import Request, Violation, breadth_first
 from secondsight.world.forced import Schedule, run_forced
 
 MY_GPU = Path(__file__).parents[2] / "examples" / "my_gpu.py"
@@ -31,7 +31,7 @@ def vm(module_vm: VM) -> VM:
 def violation_of(table: str, row: str, column: str) -> Violation:
     program = TABLES[table].program(row, column)
     assert program is not None
-    found = breadth_first(Reference(program), progress=True).violation
+    found = breadth_first(Reference(program), Request(livelock=True)).violation
     assert found is not None
     return found
 

@@ -346,7 +346,7 @@ def test_a_run_that_did_not_end_by_itself_says_so() -> None:
         s.mmap(pages=1, into="mapped")
 
     def outcome(ended: str) -> dict[str, str]:
-        return dict(outcome_of(small, {"results": ["ok"], "ended": ended}))
+        return dict(outcome_of(small, {"results": ["ok"], "ended": [ended]}))
 
     assert outcome("exit") == {"mapped": "ok"}
     assert outcome("signal:14") == {"mapped": "ok", "process": "hung"}

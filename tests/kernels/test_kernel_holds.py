@@ -20,7 +20,7 @@ from secondsight.kernels import VM, Kernel, KernelError
 from secondsight.lang.reference import Reference
 from secondsight.scenario import Recorder
 from secondsight.scenario.holds import HOLDS, INSIDE, USUAL
-from secondsight.search import breadth_first
+from secondsight.search import Request, breadth_first
 from secondsight.world.forced import CannotForce, Forced, Schedule, Step, run_forced
 from secondsight.world.forced import schedule_of as counterexample
 from secondsight.world.settled import ForcedModel, Node
@@ -234,7 +234,7 @@ def test_a_counterexample_that_needs_a_hold_inside_the_kernel_is_confirmed_with_
     s = Recorder()
     forgotten(s)
     scenario = s.scenario("forgotten", "")
-    violation = breadth_first(Reference(driver_program(driver, scenario)), progress=True).violation
+    violation = breadth_first(Reference(driver_program(driver, scenario)), Request(livelock=True)).violation
     assert violation is not None
     probes = [probe for rule in rules_for(Mirror) for probe in rule.probes]
     assert isinstance(counterexample(scenario, driver, violation, probes, points=USUAL), CannotForce)

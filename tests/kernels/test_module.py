@@ -483,7 +483,7 @@ def test_a_driver_that_the_module_does_not_have_is_refused() -> None:
 
 def test_the_lines_of_a_forced_run() -> None:
     assert pages_of(remap) == [("mapping0", 0)]
-    assert encode(remap, "no-test").splitlines()[:3] == ["scenario remap 3 2 7", "driver no-test", "probe 0+0"]
+    assert encode(remap, "no-test").splitlines()[:3] == ["scenario remap 3 2 7", "driver no-test", "probe 1 0+0"]
     steps = [("device", {"device": "accessing"}), ("cpu", {"cpu": "op:1", "device": "blocked"}), ("cpu", {"cpu": "ended"})]
     lines = encode_steps(remap, steps, ("op", "accessing")).splitlines()
     assert lines == ["forced 3 202", "step 1 1 9", "step 0 0 op:1 1 b", "step 0 0 e"]

@@ -11,10 +11,9 @@ from typing import Any
 from generated import module_of
 
 from secondsight.lang import Machine
-from secondsight.lang.plain import replay
 from secondsight.lang.program import Program, Thread, build
 from secondsight.lang.reference import Reference
-from secondsight.search import Result, breadth_first
+from secondsight.search import Request, Result, breadth_first
 
 PRELUDE = """
 from __future__ import annotations
@@ -115,10 +114,10 @@ def verdict(text: str, *names: str, rules: tuple[str, ...] = (), **more: Any) ->
     """What the search says; a trace is replayed in plain execution, which must end the same way."""
     daemons = more.pop("daemons", 0)
     with model(text, *names, rules=rules, daemons=daemons) as made:
-        found = breadth_first(Reference(made), **more)
+        found = breadth_first(Reference(made), Request(**more))
         trace = found.violation.trace if found.violation else found.error_trace
         if trace is not None:
-            last = replay(made, [(s.thread, s.choices) for s in trace.steps], trace.states)[-1]
+            last = trace.replay(made)[-1]
             if len(trace.states) < len(trace):
                 rule = found.violation.rule if found.violation else getattr(found.error, "rule", "")
                 assert getattr(last.error, "rule", None) == rule

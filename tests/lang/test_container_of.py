@@ -26,7 +26,7 @@ from secondsight.lang.native import Native
 from secondsight.lang.plain import replay
 from secondsight.lang.program import Program, Thread, build
 from secondsight.lang.reference import Reference
-from secondsight.search import Verdict, breadth_first
+from secondsight.search import Request, Verdict, breadth_first
 from secondsight.search.native import native_search
 
 
@@ -104,7 +104,7 @@ def machine() -> Machine:
 
 def agree(program: Program) -> Verdict:
     """The verdict of every executor, each trace replayed in plain execution."""
-    by_reference, by_native = breadth_first(Reference(program)), native_search(Native(program), workers=1)
+    by_reference, by_native = breadth_first(Reference(program)), native_search(Native(program), Request(workers=1))
     assert (by_reference.verdict, by_reference.states) == (by_native.verdict, by_native.states)
     for violation in (by_reference.violation, by_native.violation):
         if violation is not None:
@@ -126,7 +126,7 @@ def stray() -> None:
 
 def test_a_record_that_is_no_such_field_is_an_error_everywhere() -> None:
     program = build(machine(), [Thread("a", stray)])
-    for error in (breadth_first(Reference(program)).error, native_search(Native(program), workers=1).error):
+    for error in (breadth_first(Reference(program)).error, native_search(Native(program), Request(workers=1)).error):
         assert isinstance(error, ModelError) and "self is a record of another class" in str(error)
     with machine(), pytest.raises(ModelError, match="is not the `work` of a Engine"):
         stray()

@@ -19,12 +19,11 @@ from law import Graph, graph_of, outcome, walk_both
 
 from secondsight.lang import LangError, Refused, cfg
 from secondsight.lang.blocks import BlockLowering
-from secondsight.lang.plain import replay
 from secondsight.lang.program import Program
 from secondsight.lang.reference import Reference
 from secondsight.lang.render import _Renderer
 from secondsight.lang.render_expressions import ExpressionRenderer
-from secondsight.search import Limits, Verdict, breadth_first
+from secondsight.search import Limits, Request, Verdict, breadth_first
 
 CAMPAIGN = int(os.environ.get("SECONDSIGHT_LAW", "0"))
 STATES = 400
@@ -71,7 +70,7 @@ def test_the_search_finds_what_a_simple_search_finds_in_any_order(text: str) -> 
         assume(whole)
         broken = first_errors(graph, depth)
         for order in ((0, 1), (1, 0)):
-            found = breadth_first(reference, order=order, deadlock=False, lock_order=False, limits=Limits(states=10 * STATES))
+            found = breadth_first(reference, Request(deadlock=False, lock_order=False, limits=Limits(states=10 * STATES)), order=order)
             if not broken:
                 assert found.verdict is Verdict.HOLDS
                 assert found.states == len(graph)
@@ -85,7 +84,7 @@ def test_the_search_finds_what_a_simple_search_finds_in_any_order(text: str) -> 
             assert error is not None
             assert len(trace) == min(broken.values())
             assert error[0] in {rule for (rule, _), n in broken.items() if n == len(trace)}
-            last = replay(program, [(s.thread, s.choices) for s in trace.steps], trace.states)[-1]
+            last = trace.replay(program)[-1]
             assert outcome(last.error) is not None
             assert outcome(last.error)[0] == error[0]  # type: ignore[index]
 
@@ -110,12 +109,12 @@ def test_deadlocks_and_their_traces(text: str) -> None:
         graph, depth, whole = graph_of(reference, STATES)
         assume(whole and not first_errors(graph, depth))
         stuck = [s for s, ways in graph.items() if not ways and any(reference.counter(s, i) for i in range(2))]
-        found = breadth_first(reference, lock_order=False)
+        found = breadth_first(reference, Request(lock_order=False))
         assert (found.verdict is Verdict.BROKEN) == bool(stuck)
         if found.violation is not None:
             assert found.violation.rule == "deadlock"
             assert len(found.violation.trace) == min(depth[s] for s in stuck)
-            replay(program, [(s.thread, s.choices) for s in found.violation.trace.steps], found.violation.trace.states)
+            found.violation.trace.replay(program)
 
 
 @law(30)

@@ -19,7 +19,7 @@ from secondsight.lang.compiler import CompilerMissing, compiler
 from secondsight.lang.errors import LangError
 from secondsight.lang.native import Native
 from secondsight.lang.reference import Reference, Successor
-from secondsight.search import Result, breadth_first
+from secondsight.search import Request, Result, breadth_first
 from secondsight.search.native import native_search
 
 CAMPAIGN = int(os.environ.get("SECONDSIGHT_LAW", "0"))
@@ -65,9 +65,9 @@ def test_native_and_reference_agree_on_every_state(text: str, in_parts: bool) ->
         for state, ways in graph.items():
             assert [plain(s) for s in native.successors(state)] == [plain(s) for s in ways]
         if whole:
-            slow, fast = breadth_first(reference), native_search(native, workers=1)
+            slow, fast = breadth_first(reference), native_search(native, Request(workers=1))
             assert told(fast) == told(slow)
-            ends, also = breadth_first(reference, progress=True).violation, native_search(native, progress=True).violation
+            ends, also = breadth_first(reference, Request(livelock=True)).violation, native_search(native, Request(livelock=True)).violation
             assert ends == also
 
 

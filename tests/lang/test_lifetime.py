@@ -15,7 +15,7 @@ from secondsight.lang.native import Native
 from secondsight.lang.program import Program, build
 from secondsight.lang.reference import Reference
 from secondsight.report import mail
-from secondsight.search import Verdict, breadth_first
+from secondsight.search import Request, Verdict, breadth_first
 from secondsight.search.auto import search
 from secondsight.search.native import native_search
 
@@ -58,7 +58,7 @@ def test_every_way_of_using_what_was_freed(use: str, atomically: bool) -> None:
     body = ["x = jobs.alloc()", "jobs.free(x)", *(["with atomic:"] if atomically else []), *("    " * atomically + line for line in use.split("\n"))]
     text = "def main() -> None:\n" + "\n".join("    " + line for line in body)
     with model(text) as program:
-        slow, fast = breadth_first(Reference(program)), native_search(Native(program), workers=1)
+        slow, fast = breadth_first(Reference(program)), native_search(Native(program), Request(workers=1))
         assert slow.error is None
         assert (slow.violation.rule if slow.violation else "") == USES[use]
         assert (fast.verdict, fast.violation) == (slow.verdict, slow.violation)
@@ -86,10 +86,10 @@ def owner() -> None:
 @pytest.mark.parametrize("reduced", [False, True])
 def test_a_race_is_found_with_and_without_reductions(reduced: bool) -> None:
     with model(RACE, "user", "owner") as program:
-        plainly = breadth_first(Reference(program), progress=True)
+        plainly = breadth_first(Reference(program), Request(livelock=True))
         assert plainly.violation is not None
         assert plainly.violation.rule == "use-after-free"
-        found = search(program, "native", workers=1, reductions=Reductions() if reduced else Reductions.none(), progress=True)
+        found = search(program, Request(executor="native", workers=1, reductions=Reductions() if reduced else Reductions.none(), livelock=True))
         assert found.violation is not None
         assert found.violation.rule == "use-after-free"
         assert len(found.violation.trace) == len(plainly.violation.trace)

@@ -22,10 +22,9 @@ from secondsight.lang.compiler import CompilerMissing, compiler
 from secondsight.lang.errors import LangError
 from secondsight.lang.movers import Reductions
 from secondsight.lang.native import Native
-from secondsight.lang.plain import replay
 from secondsight.lang.program import Program, Thread, build
 from secondsight.lang.reference import Reference, Successor
-from secondsight.search import Verdict, Violation, breadth_first
+from secondsight.search import Request, Verdict, Violation, breadth_first
 from secondsight.search.native import native_search
 from secondsight.search.progress import lock_steps
 from secondsight.search.reduced import search_both
@@ -69,7 +68,7 @@ def assert_round(program: Program, found: Violation) -> None:
     """The trace replays in plain execution and ends in a loop, which is fair."""
     trace, reference = found.trace, Reference(program)
     assert found.loop > 0
-    replay(program, [(s.thread, s.choices) for s in trace.steps], trace.states)
+    trace.replay(program)
     states = [reference.initial, *trace.states][-found.loop - 1 :]
     assert states[0] == states[-1]
     assert not reference.finished(states[0])
@@ -119,14 +118,16 @@ def check(draw: Callable[[int], int], native: bool) -> str:
         except LangError:
             return "refused"
         reference = Reference(program)
-        plain = breadth_first(reference, lock_order=False)
-        found = breadth_first(reference, lock_order=False, progress=True)
+        plain = breadth_first(reference, Request(lock_order=False))
+        found = breadth_first(reference, Request(lock_order=False, livelock=True))
         if native:
             compiled = Native(program)
             for exact in (False, True):
-                fast = native_search(compiled, lock_order=False, progress=True, exact=exact, workers=1 + exact)
+                fast = native_search(compiled, Request(lock_order=False, livelock=True, exact=exact, workers=1 + exact))
                 assert (fast.verdict, fast.violation, fast.reason) == (found.verdict, found.violation, found.reason)
-            merged = search_both(Native(program, Reductions(symmetry=False)), compiled, lock_order=False, progress=True, workers=1).result
+                kept = native_search(compiled, Request(lock_order=False, livelock=True, exact=exact, workers=2 - exact), log_edges=False)
+                assert (kept.verdict, kept.violation, kept.reason) == (found.verdict, found.violation, found.reason)
+            merged = search_both(Native(program, Reductions(symmetry=False)), compiled, Request(lock_order=False, livelock=True, workers=1)).result
             assert (merged.verdict, merged.violation, merged.reason) == (found.verdict, found.violation, found.reason)
         if plain.verdict is not Verdict.HOLDS:
             assert found.violation == plain.violation

@@ -24,12 +24,11 @@ from secondsight.lang import (
     wait_until,
 )
 from secondsight.lang.compiler import CompilerMissing, compiler
-from secondsight.lang.plain import replay
 from secondsight.lang.program import Program, Thread, build
 from secondsight.lang.reference import Reference
 from secondsight.lang.slots import Slot
 from secondsight.lang.standins import unwrap
-from secondsight.search import breadth_first
+from secondsight.search import Request, breadth_first
 from secondsight.search.progress import lock_steps
 from secondsight.search.reduced import reduced_search
 
@@ -67,12 +66,12 @@ def searched(*threads: Callable[[], None]) -> tuple[str, set[tuple[int, ...]]]:
     """The broken rule or "holds", and every final (flag, tried, first, woken); the same by all executors, and replayed."""
     program = program_of(*threads)
     watch = watched(program)
-    found = breadth_first(Reference(program), watch=watch, progress=True)
+    found = breadth_first(Reference(program), Request(watch=watch, livelock=True))
     if found.violation is not None:
         trace = found.violation.trace
-        replay(program, [(s.thread, s.choices) for s in trace.steps], trace.states)
+        trace.replay(program)
     if NATIVE:
-        fast = reduced_search(program, watch=watch, progress=True, workers=1).result
+        fast = reduced_search(program, Request(watch=watch, livelock=True, workers=1)).result
         assert (fast.verdict, fast.violation) == (found.verdict, found.violation)
         assert found.violation is not None or fast.outcomes == found.outcomes
     ends = {tuple(slot.value(o, address(program) - watch[0]) for slot in seen(program)) for o in found.outcomes}

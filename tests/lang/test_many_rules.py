@@ -11,11 +11,11 @@ from secondsight.lang import Machine
 from secondsight.lang.native import Native
 from secondsight.lang.program import Program, Thread, build
 from secondsight.lang.reference import Reference
-from secondsight.search import breadth_first
-from secondsight.search.cluster import job_of, search_by
+from secondsight.search import Request, breadth_first
+from secondsight.search.cluster import search_by
 from secondsight.search.cluster_levels import LocalHosts
 from secondsight.search.native import native_search
-from secondsight.search.strategy import DepthFirst
+from secondsight.search.strategy import BreadthFirst, DepthFirst
 
 COUNT = 150
 RULES = [f"r{COUNT - i:03}" for i in range(COUNT)]
@@ -33,8 +33,8 @@ def program() -> Iterator[Program]:
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_every_rule_is_collected(program: Program, workers: int) -> None:
-    for strategy in (None, DepthFirst()):
-        found = native_search(Native(program), collect=True, workers=workers, strategy=strategy)
+    for strategy in (BreadthFirst(), DepthFirst()):
+        found = native_search(Native(program), Request(collect=True, workers=workers, strategy=strategy))
         assert sorted(v.rule for v in found.violations) == sorted(RULES)
         assert all(v.trace.steps[0].choices == (RULES.index(v.rule),) for v in found.violations)
 
@@ -44,7 +44,7 @@ def test_every_executor_tells_the_first_by_name(program: Program) -> None:
     assert first is not None
     assert first.rule == min(RULES)
     for workers in (1, 2):
-        assert native_search(Native(program), workers=workers).violation == first
+        assert native_search(Native(program), Request(workers=workers)).violation == first
 
 
 @pytest.mark.parametrize("collect", [False, True])
@@ -52,8 +52,7 @@ def test_members_of_a_cluster_drop_none(program: Program, collect: bool) -> None
     native = Native(program)
     hosts = LocalHosts(2, 1)
     try:
-        job = job_of(native, None, None, 1 << 16, None, True, False, False)
-        result = search_by(hosts, native, job, None, None, None, collect=collect)[0]
+        result = search_by(hosts, native, Request(lock_order=False, collect=collect), 1 << 16)[0]
     finally:
         hosts.end()
     assert sorted(v.rule for v in result.violations) == (sorted(RULES) if collect else [min(RULES)])

@@ -8,7 +8,7 @@ from models import broken, holds, model, verdict
 from secondsight.lang import BadIndex, OutOfRecords
 from secondsight.lang.plain import PlainRun, WouldBlock
 from secondsight.lang.reference import Reference
-from secondsight.search import breadth_first
+from secondsight.search import Request, breadth_first
 
 
 def main(body: str) -> str:
@@ -268,7 +268,7 @@ def test_daemons_may_wait_and_may_run_after_the_end() -> None:
     holds(text, "main", "waits", daemons=1)
     assert verdict(text, "main", "waits").violation.rule == "deadlock"  # type: ignore[union-attr]
     with model(text, "main", "runs", daemons=1) as program:
-        found = breadth_first(Reference(program), watch=(0, program.layout.shared_size))
+        found = breadth_first(Reference(program), Request(watch=(0, program.layout.shared_size)))
         assert found.verdict.value == "holds"
         assert len(found.outcomes) == 3  # whatever the daemon has come to by then
 

@@ -12,10 +12,10 @@ from test_livelock_law import is_livelocked
 from secondsight.lang import Bounds, Machine, Mutex, Record, RwLock, atomic, shared, wait_until
 from secondsight.lang.compiler import CompilerMissing, compiler
 from secondsight.lang.movers import Reductions
-from secondsight.lang.plain import PlainRun, WouldBlock, compare, replay
+from secondsight.lang.plain import PlainRun, WouldBlock, compare
 from secondsight.lang.program import Program, Thread, build
 from secondsight.lang.reference import Reference
-from secondsight.search import auto
+from secondsight.search import Request, auto
 from secondsight.search.auto import search
 
 try:
@@ -112,14 +112,14 @@ def test_every_executor_tells_the_same(name: str, beside: bool, monkeypatch: pyt
     monkeypatch.setattr(auto, "SWITCH", 500)
     for reductions in (Reductions(), Reductions(merge=False), Reductions(symmetry=False), Reductions.none()):
         for by in ("auto", "native"):
-            found = search(program, by, progress=True, reductions=reductions)
+            found = search(program, Request(executor=by, livelock=True, reductions=reductions))
             assert (found.violation.rule if found.violation else found.verdict.value) == rule, (reductions, by)
             if beside and rule == "holds":
                 assert ("merge" in found.reduced) == reductions.merge
             if found.violation is not None:
                 trace = found.violation.trace
-                replay(program, [(s.thread, s.choices) for s in trace.steps], trace.states)
-    found = search(program, "reference", progress=True)
+                trace.replay(program)
+    found = search(program, Request(executor="reference", livelock=True))
     assert (found.violation.rule if found.violation else found.verdict.value) == rule
 
 

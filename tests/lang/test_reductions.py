@@ -23,7 +23,7 @@ from secondsight.lang import LangError
 from secondsight.lang.movers import Reductions
 from secondsight.lang.native import Native
 from secondsight.lang.program import Program
-from secondsight.search import Limits, Result, Verdict
+from secondsight.search import Limits, Request, Result, Verdict
 from secondsight.search import reduced as reduced_module
 from secondsight.search.native import native_search
 from secondsight.search.reduced import Reduced, reduced_search, search_both
@@ -51,7 +51,7 @@ def both(rows: list[list[Row]], daemons: int = 0) -> tuple[Program, Native, Nati
 
 def assert_same(plain: Native, reduced: Reduced, watch: tuple[int, int] | None, **options: Any) -> None:
     """All that a user sees is as without reductions, and the reduced search itself saw whether anything is wrong."""
-    known = native_search(plain, watch=watch, workers=1, **options)
+    known = native_search(plain, Request(watch=watch, workers=1, **options))
     found, merged = reduced.result, reduced.merged
     assert (found.verdict, str(found.error), found.reason) == (known.verdict, str(known.error), known.reason)
     assert (found.violation is None) == (known.violation is None)
@@ -69,8 +69,8 @@ def compare_rows(rows: list[list[Row]], daemons: int = 0, workers: int = 1, lock
     program, native, plain = both(rows, daemons)
     for watch in (None, watched(program)):
         for progress, deadlock in ((True, False), (True, True), (False, True)):
-            options = {"lock_order": lock_order, "progress": progress, "deadlock": deadlock}
-            reduced = search_both(native, plain, watch=watch, workers=workers, **options)
+            options = {"lock_order": lock_order, "livelock": progress, "deadlock": deadlock}
+            reduced = search_both(native, plain, Request(watch=watch, workers=workers, **options))
             assert_same(plain, reduced, watch, **options)
     return reduced
 
@@ -226,7 +226,7 @@ def test_programs_that_break_a_careless_reduction(name: str, alive: bool, walks:
     reduced = compare_rows(rows)
     if rule == "livelock":
         _, native, plain = both(rows)
-        reduced = search_both(native, plain, progress=True, lock_order=False)
+        reduced = search_both(native, plain, Request(livelock=True, lock_order=False))
     if rule is not None:
         assert reduced.result.violation is not None and reduced.result.violation.rule == rule
 
@@ -235,7 +235,7 @@ def test_programs_that_break_a_careless_reduction(name: str, alive: bool, walks:
 def test_threads_that_poll_under_one_lock_are_no_reason_to_look(name: str) -> None:
     """They end by the rules of fairness, and the search with merged steps can tell: no search without them is begun."""
     _, native, plain = both(HAND_MADE[name][0])
-    reduced = search_both(native, plain, progress=True)
+    reduced = search_both(native, plain, Request(livelock=True))
     assert reduced.merged is not None
     assert (reduced.merged.verdict, reduced.result) == (Verdict.HOLDS, reduced.merged)
 
@@ -258,8 +258,8 @@ def test_a_trace_of_merged_steps_is_expanded() -> None:
         state = way.state or b""
 
 
-def _short_without_reductions(native: Native, limits: Limits | None = None, *rest: Any, **options: Any) -> Result:
-    return native_search(native, limits if native.reductions.merge else Limits(states=2), *rest, **options)
+def _short_without_reductions(native: Native, request: Request) -> Result:
+    return native_search(native, request if native.reductions.merge else request.but(states=2))
 
 
 @settings(max_examples=6, deadline=None, suppress_health_check=list(HealthCheck), phases=[Phase.generate], derandomize=True)
@@ -273,8 +273,8 @@ def test_generated_programs(text: str) -> None:
             assume(False)
         watch = (1, program.layout.shared_size)
         limits = Limits(states=20000)
-        if native_search(plain, limits, workers=1).reason != "states":
-            assert_same(plain, reduced_search(program, watch=watch, workers=1), watch)
+        if native_search(plain, Request(limits=limits, workers=1)).reason != "states":
+            assert_same(plain, reduced_search(program, Request(watch=watch, workers=1)), watch)
 
 
 @pytest.mark.parametrize(
@@ -282,11 +282,11 @@ def test_generated_programs(text: str) -> None:
 )
 def test_drivers(adversary: str, which: int, driver: str) -> None:
     program = driver_program(getattr(mirror, driver), ADVERSARIES[adversary].scenarios[which])
-    assert_same(Native(program), reduced_search(program, workers=1), None)
+    assert_same(Native(program), reduced_search(program, Request(workers=1)), None)
 
 
 def test_cells_of_tables() -> None:
     for table in TABLES.values():
         cells = [p for p in (table.program(r, c) for r, c in list(table.cells())[::9]) if p is not None]
         for program in cells[:2]:
-            assert_same(Native(program), reduced_search(program, workers=1), None)
+            assert_same(Native(program), reduced_search(program, Request(workers=1)), None)

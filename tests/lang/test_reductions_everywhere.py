@@ -21,7 +21,7 @@ from secondsight.lang.native import Native
 from secondsight.lang.program import Program
 from secondsight.lang.reference import Reference
 from secondsight.scenario import load_scenarios
-from secondsight.search import Limits, Verdict, breadth_first
+from secondsight.search import Limits, Request, Verdict, breadth_first
 from secondsight.search.native import native_search
 from secondsight.search.reduced import reduced_native, search_both
 from secondsight.world.model import program as scenario_program
@@ -80,20 +80,20 @@ def test_reductions_change_nothing_that_is_said(name: str, make: Callable[[], Ma
         return
     program, watch = made
     plain = Native(program)
-    known = native_search(plain, watch=watch, workers=1, progress=True)
+    known = native_search(plain, Request(watch=watch, workers=1, livelock=True))
     if known.states <= SMALL:
-        slow = breadth_first(Reference(program), watch=watch, progress=True)
+        slow = breadth_first(Reference(program), Request(watch=watch, livelock=True))
         assert (slow.verdict, slow.outcomes, slow.states) == (known.verdict, known.outcomes, known.states)
-    every = native_search(plain, watch=watch, workers=1, collect=True, lock_order=False)
+    every = native_search(plain, Request(watch=watch, workers=1, collect=True, lock_order=False))
     figures = [known.states]
     for wanted in COMBINATIONS if ALL else COMBINATIONS[2:]:
         native, told = reduced_native(program, wanted, watch)
         assert (native.reductions, told) == (wanted, [])
-        found = search_both(native, plain, watch=watch, workers=1, progress=True)
-        assert_same(plain, found, watch, progress=True)
+        found = search_both(native, plain, Request(watch=watch, workers=1, livelock=True))
+        assert_same(plain, found, watch, livelock=True)
         assert found.merged is not None
         figures.append(found.merged.states)
-        collected = search_both(native, plain, Limits(), watch=watch, workers=1, collect=True, lock_order=False).merged
+        collected = search_both(native, plain, Request(limits=Limits(), watch=watch, workers=1, collect=True, lock_order=False)).merged
         assert collected is not None
         assert {v.rule for v in collected.violations} == {v.rule for v in every.violations}
         if every.verdict is Verdict.HOLDS:

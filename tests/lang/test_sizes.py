@@ -10,7 +10,7 @@ from secondsight.lang.native import Native
 from secondsight.lang.plain import replay
 from secondsight.lang.program import Program, Thread, build
 from secondsight.lang.reference import Reference
-from secondsight.search import Result, breadth_first
+from secondsight.search import Request, Result, breadth_first
 from secondsight.search.native import native_search
 
 TEXT = """
@@ -42,7 +42,7 @@ def told(body: str, pages: int = 4, more: str = "") -> tuple[Result, Result, Pro
     text = TEXT + more + "\ndef main() -> None:\n" + "\n".join("    " + line for line in body.split("\n")) + "\n"
     with module_of(text) as module:
         program = build(Machine({"pages": pages}), [Thread("main", module.main)])
-        slow, fast = breadth_first(Reference(program)), native_search(Native(program), workers=1)
+        slow, fast = breadth_first(Reference(program)), native_search(Native(program), Request(workers=1))
         assert (slow.verdict, slow.violation, str(slow.error), slow.states) == (fast.verdict, fast.violation, str(fast.error), fast.states)
         trace = slow.error_trace or (slow.violation.trace if slow.violation else None)
         state, steps, states = Reference(program).initial, [], []
@@ -54,7 +54,7 @@ def told(body: str, pages: int = 4, more: str = "") -> tuple[Result, Result, Pro
                 states.append(state)
             replay(program, steps, states)
         else:
-            last = replay(program, [(s.thread, s.choices) for s in trace.steps], trace.states)[-1]
+            last = trace.replay(program)[-1]
             wanted = slow.violation.rule if slow.violation else getattr(slow.error, "rule", None)
             assert getattr(last.error, "rule", None) == wanted
         values = {path: value for path, value, _ in program.layout.fields(state[: program.layout.shared_size])}

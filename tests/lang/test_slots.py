@@ -15,7 +15,7 @@ from secondsight.lang.plain import replay
 from secondsight.lang.program import Program, Thread, build
 from secondsight.lang.reference import Reference
 from secondsight.lang.slots import Room, Slot
-from secondsight.search import Verdict, breadth_first
+from secondsight.search import Request, Verdict, breadth_first
 from secondsight.search.native import native_search
 from secondsight.search.reduced import reduced_search
 
@@ -169,8 +169,8 @@ def test_every_executor_reads_and_writes_its_own_bits(function: object) -> None:
         states.append(state)
     replay(alone, steps, states)
     if NATIVE:
-        assert native_search(Native(alone), workers=1).states == found.states
-        slow, fast = breadth_first(Reference(program)), native_search(Native(program), workers=1)
+        assert native_search(Native(alone), Request(workers=1)).states == found.states
+        slow, fast = breadth_first(Reference(program)), native_search(Native(program), Request(workers=1))
         assert (slow.verdict, slow.states, slow.violation) == (fast.verdict, fast.states, fast.violation)
 
 
@@ -178,9 +178,9 @@ def test_every_executor_reads_and_writes_its_own_bits(function: object) -> None:
 def test_what_shares_a_byte_is_no_conflict() -> None:
     """Two threads that touch neighbours in a byte are merged as if these lay apart."""
     program = program_of(slowly, beside_it)
-    result = reduced_search(program, workers=1).result
+    result = reduced_search(program, Request(workers=1)).result
     assert result.verdict is Verdict.HOLDS
-    assert result.states <= 4 < native_search(Native(program), workers=1).states
+    assert result.states <= 4 < native_search(Native(program), Request(workers=1)).states
 
 
 def test_only_what_varies_takes_room() -> None:

@@ -22,7 +22,7 @@ import pytest
 from secondsight.lang import LangError, Machine, modules
 from secondsight.lang.program import Program, Room, Thread, build
 from secondsight.lang.reference import Reference
-from secondsight.search import breadth_first
+from secondsight.search import Request, breadth_first
 
 MODEL = """{future}
 from typing import Annotated
@@ -157,7 +157,7 @@ def run(folder: Path, cache: Path, number: int) -> tuple[bool, object]:
         os.environ.update(SECONDSIGHT_CACHE=str(cache), STALE_K=str(number))
         sys.path.insert(0, str(folder / "site-packages"))
         made = program(folder / "model.py")
-        result = breadth_first(Reference(made), watch=(1, made.layout.shared_size), progress=True)
+        result = breadth_first(Reference(made), Request(watch=(1, made.layout.shared_size), livelock=True))
         found = result.verdict.value, result.violation and result.violation.rule, str(result.error), sorted(result.outcomes)
         theirs.send((made.code.is_lowered, found))
 
@@ -236,7 +236,7 @@ def test_what_is_replaced_in_the_same_process(tmp_path: Path, monkeypatch: pytes
 
     def outcome() -> tuple[str, object]:
         made = build(Machine({}), [Thread("t", module.ends)], [], room=Room(2, (module.ends,)))
-        result = breadth_first(Reference(made), watch=(1, made.layout.shared_size))
+        result = breadth_first(Reference(made), Request(watch=(1, made.layout.shared_size)))
         return result.verdict.value, (sorted(result.outcomes), str(result.error))
 
     first = outcome()
@@ -265,7 +265,7 @@ def test_a_helper_edited_in_the_same_process(tmp_path: Path, monkeypatch: pytest
     def outcomes(folder: str, number: int) -> object:
         write(tmp_path / folder, files, number)
         made = program(tmp_path / folder / "model.py")
-        return breadth_first(Reference(made), watch=(1, made.layout.shared_size)).outcomes
+        return breadth_first(Reference(made), Request(watch=(1, made.layout.shared_size))).outcomes
 
     assert outcomes("one", 5) != outcomes("one", 6)
     assert outcomes("one", 6) != outcomes("two", 7)

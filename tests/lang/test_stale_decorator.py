@@ -12,6 +12,7 @@ import conf
 from secondsight.lang import Machine, Record, U8, require, shared
 from secondsight.lang.native import Native
 from secondsight.lang.program import Thread, build
+from secondsight.search import Request
 from secondsight.search.native import native_search
 
 class Pair(Record):
@@ -31,7 +32,7 @@ def runs() -> None:
 def looks() -> None:
     require(pair.a <= pair.b, "torn", "half done")
 
-print(native_search(Native(build(Machine({}), [Thread("a", runs), Thread("b", looks)])), workers=1).verdict.name)
+print(native_search(Native(build(Machine({}), [Thread("a", runs), Thread("b", looks)])), Request(workers=1)).verdict.name)
 """
 PASSES_ON = "from secondsight.lang import marker\n@marker\ndef step(function):\n    return function\n"
 IS_ATOMIC = "from secondsight.lang import atomic\nstep = atomic\n"

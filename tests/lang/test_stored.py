@@ -22,7 +22,7 @@ from secondsight.lang.code import _shared
 from secondsight.lang.native import Native, is_ready
 from secondsight.lang.program import Program, Room, Thread, build
 from secondsight.lang.reference import Reference
-from secondsight.search import Result, breadth_first
+from secondsight.search import Request, Result, breadth_first
 from secondsight.search.auto import why_not_native
 from secondsight.search.native import native_search
 
@@ -118,7 +118,7 @@ def program(
 
 
 def searched(made: Program) -> Result:
-    return native_search(Native(made), workers=1, watch=(1, made.layout.shared_size))
+    return native_search(Native(made), Request(workers=1, watch=(1, made.layout.shared_size)))
 
 
 def told(result: Result) -> tuple[object, ...]:
@@ -166,12 +166,12 @@ def test_rendered_python_of_other_source_is_not_used(folder: Path) -> None:
     file = folder / "kept_model.py"
     file.write_text(MODEL.replace("bump(now) +", "bump(now) * 2 +"))
     linecache.checkcache(str(file))
-    mixed = breadth_first(Reference(program(module)), watch=(1, 4))
+    mixed = breadth_first(Reference(program(module)), Request(watch=(1, 4)))
     file.write_text(MODEL)
     made = program(load(folder))
     Native(made)  # writes the one file anew, and not the other
     again = Reference(program(load(folder)))
-    assert breadth_first(again, watch=(1, 4)).outcomes != mixed.outcomes
+    assert breadth_first(again, Request(watch=(1, 4))).outcomes != mixed.outcomes
 
 
 def test_an_error_is_told_from_the_same_place(folder: Path) -> None:
@@ -345,9 +345,9 @@ def test_a_driver_file_in_two_processes(folder: Path) -> None:
     driver.write_text(example.read_text())
     code = (
         "import sys; from secondsight.contract import ADVERSARIES, driver_program, load_drivers;"
-        "from secondsight.search.auto import search;"
+        "from secondsight.search.auto import search; from secondsight.search import Request;"
         "made = driver_program(load_drivers(sys.argv[1])[0], ADVERSARIES['munmap'].scenarios[0]);"
-        "result = search(made, 'native', progress=True); print(result.verdict.value, result.states, made.code.is_lowered)"
+        "result = search(made, Request(executor='native', livelock=True)); print(result.verdict.value, result.states, made.code.is_lowered)"
     )
 
     def run() -> str:

@@ -39,7 +39,7 @@ from secondsight.lang.program import Program, Thread, build
 from secondsight.lang.symmetry import symmetry_of
 from secondsight.lang.types import RecordType
 from secondsight.linux.mm_types import Frame, Vma
-from secondsight.search import Verdict
+from secondsight.search import Request, Verdict
 from secondsight.search.native import native_search
 from secondsight.search.reduced import reduced_search, search_both
 
@@ -293,9 +293,9 @@ def test_hundreds_of_small_programs() -> None:
         rows = random_rows(chance)
         retarget(fixed, rows)
         program, plain, others = executors(fixed)
-        known = native_search(plain, watch=watched(program), workers=1, progress=True, deadlock=seed % 2 == 0)
+        known = native_search(plain, Request(watch=watched(program), workers=1, livelock=True, deadlock=seed % 2 == 0))
         for native in others:
-            reduced = search_both(native, plain, watch=watched(program), workers=1, progress=True, deadlock=seed % 2 == 0)
+            reduced = search_both(native, plain, Request(watch=watched(program), workers=1, livelock=True, deadlock=seed % 2 == 0))
             merged, found = reduced.merged, reduced.result
             assert merged is not None
             if known.violation is None or known.violation.rule != "lock-order":
@@ -304,7 +304,7 @@ def test_hundreds_of_small_programs() -> None:
             if known.verdict is Verdict.HOLDS:
                 assert merged.outcomes == known.outcomes, (seed, rows)
         if known.verdict is Verdict.HOLDS:
-            reduced_states = native_search(others[0], workers=1).states
+            reduced_states = native_search(others[0], Request(workers=1)).states
             assert reduced_states <= known.states, (seed, rows)
             total += known.states
             reduced_total += reduced_states
@@ -325,10 +325,10 @@ def test_what_is_remembered_is_renamed_with_the_pages(what: str) -> None:
     """A thread remembers a page, and any page is put aside: that one, the one that stays, or another."""
     retarget(True, [ROWS[what], [(Op.FEW, 0, 0)]])
     program, plain, others = executors(True)
-    known = native_search(plain, watch=watched(program), workers=1)
+    known = native_search(plain, Request(watch=watched(program), workers=1))
     assert {row[:2] for row in known.outcomes} == {bytes([1, 2]), bytes([2, 1]), bytes([1, 1])}
     for native in others:
-        merged = search_both(native, plain, watch=watched(program), workers=1).merged
+        merged = search_both(native, plain, Request(watch=watched(program), workers=1)).merged
         assert merged is not None and merged.outcomes == known.outcomes
         assert merged.states < known.states
 
@@ -349,9 +349,9 @@ def test_other_numbers_are_not_renamed() -> None:
     program = build(Machine({"pages": 3}), [Thread("keeps", keeps_a_number), Thread("puts", puts_a_page_first)])
     symmetry, why = symmetry_of(program, watched(program))
     assert symmetry is not None, why
-    known = native_search(Native(program), watch=watched(program), workers=1)
+    known = native_search(Native(program), Request(watch=watched(program), workers=1))
     for merge in (False, True):
-        found = native_search(Native(program, Reductions(merge, True), symmetry), watch=watched(program), workers=1)
+        found = native_search(Native(program, Reductions(merge, True), symmetry), Request(watch=watched(program), workers=1))
         assert found.outcomes == known.outcomes
         assert {row[0] for row in found.outcomes} == {0, 1, 2}
         assert found.states < known.states
@@ -474,7 +474,7 @@ def test_what_tells_records_apart_turns_it_off(function: object) -> None:
 
 def test_the_result_says_why_it_was_turned_off() -> None:
     program = build(Machine({"pages": 3}), [Thread("t", by_index)])
-    reduced = reduced_search(program, workers=1)
+    reduced = reduced_search(program, Request(workers=1))
     assert reduced.result.verdict is Verdict.HOLDS
     assert reduced.note == "records are not interchangeable: Page: the number of one is used as a number"
 

@@ -29,7 +29,7 @@ from secondsight.lang.native import Native
 from secondsight.lang.program import Program, Thread, build
 from secondsight.lang.symmetry import symmetry_of
 from secondsight.lang.types import RecordType
-from secondsight.search import Verdict
+from secondsight.search import Request, Verdict
 from secondsight.search.native import native_search
 from secondsight.search.reduced import reduced_search, search_both
 
@@ -255,11 +255,11 @@ def test_small_programs_of_two_classes() -> None:
         chance = random.Random(seed)
         retarget(random_rows(chance))
         program, plain, others = executors()
-        options = {"watch": watched(program), "workers": 1, "progress": True, "deadlock": seed % 2 == 0}
-        known = native_search(plain, **options)  # type: ignore[arg-type]
+        options = {"watch": watched(program), "workers": 1, "livelock": True, "deadlock": seed % 2 == 0}
+        known = native_search(plain, Request(**options))  # type: ignore[arg-type]
         broken += known.verdict is Verdict.BROKEN
         for native in others:
-            reduced = search_both(native, plain, **options)  # type: ignore[arg-type]
+            reduced = search_both(native, plain, Request(**options))  # type: ignore[arg-type]
             merged, result = reduced.merged, reduced.result
             assert merged is not None
             assert (result.verdict, result.outcomes) == (known.verdict, known.outcomes), seed
@@ -288,8 +288,8 @@ def test_one_class_is_renamed_where_the_other_cannot_be() -> None:
     symmetry, why = symmetry_of(program)
     assert symmetry is not None and [a.record for a in symmetry.arrays] == [Page]
     assert why.startswith("Vma: ")
-    reduced = reduced_search(program, workers=1)
+    reduced = reduced_search(program, Request(workers=1))
     assert reduced.note.startswith("records are not interchangeable: Vma: ")
     assert "symmetry" in reduced.result.reduced
-    plain = native_search(Native(program), workers=1)
+    plain = native_search(Native(program), Request(workers=1))
     assert reduced.result.verdict is plain.verdict is Verdict.HOLDS and reduced.result.states < plain.states

@@ -29,15 +29,15 @@ from secondsight.lang.compiler import CompilerMissing, compiler
 from secondsight.lang.errors import TooLarge
 from secondsight.lang.movers import Reductions
 from secondsight.lang.native import Native
-from secondsight.lang.plain import PlainRun, replay
+from secondsight.lang.plain import PlainRun
 from secondsight.lang.program import Program, Thread, build
 from secondsight.lang.reference import Reference
 from secondsight.lang.symmetry import symmetry_of
 from secondsight.lang.types import LARGEST_NUMBER
-from secondsight.search import Result, Verdict, breadth_first
+from secondsight.search import Request, Result, Verdict, breadth_first
 from secondsight.search.native import native_search
 from secondsight.search.reduced import reduced_search
-from secondsight.search.strategy import DepthFirst
+from secondsight.search.strategy import BreadthFirst, DepthFirst
 
 try:
     compiler()
@@ -54,9 +54,9 @@ def told(result: Result) -> tuple[object, ...]:
 
 def same(program: Program, **options: Any) -> Result:
     """The result of the reference executor, which all others have."""
-    result = breadth_first(Reference(program), **options)
+    result = breadth_first(Reference(program), Request(**options))
     for reductions in KINDS:
-        assert told(reduced_search(program, reductions, workers=1, **options).result) == told(result), reductions
+        assert told(reduced_search(program, Request(reductions=reductions, workers=1, **options)).result) == told(result), reductions
     return result
 
 
@@ -286,11 +286,11 @@ def returns_early() -> None:
 def test_more_choices_than_a_merged_step_has() -> None:
     program = build(Machine({}), [Thread("t", returns_early)])
     assert same(program).violation is not None
-    for strategy in (None, DepthFirst(1000)):
-        found = reduced_search(program, Reductions(True, False), workers=1, strategy=strategy).result.violation
+    for strategy in (BreadthFirst(), DepthFirst(1000)):
+        found = reduced_search(program, Request(reductions=Reductions(True, False), workers=1, strategy=strategy)).result.violation
         assert found is not None
         assert found.rule == "deadlock"
-        replay(program, [(s.thread, s.choices) for s in found.trace.steps], found.trace.states)
+        found.trace.replay(program)
 
 
 # Loops that are cut into pieces.
@@ -350,14 +350,14 @@ def test_a_loop_without_a_boundary_ends(function: Any, argument: int, rounds: in
     result = same(program)
     assert f"went round {rounds} times" in str(result.error)
     assert result.error_trace is not None
-    last = replay(program, [(s.thread, s.choices) for s in result.error_trace.steps], result.error_trace.states)[-1]
+    last = result.error_trace.replay(program)[-1]
     assert str(last.error) == str(result.error)
 
 
 def test_a_loop_without_a_boundary_may_have_many_rounds() -> None:
     for function, rounds in ((goes_on, 1000), (ends_late, 100_000)):
         program = build(Machine({}), [Thread("t", function, (rounds,))])
-        assert same(program, progress=True).verdict is Verdict.HOLDS
+        assert same(program, livelock=True).verdict is Verdict.HOLDS
         with PlainRun(program) as run:
             while not run.threads[0].ended:
                 assert run.step(0).error is None
@@ -451,8 +451,8 @@ def searched_renamed(threads: list[Thread], frames: int, bytes: int) -> tuple[Re
         pad.bytes[0] = 0
     program = build(machine, threads)
     assert symmetry_of(program)[0] is not None
-    plain = native_search(Native(program), workers=1)
-    reduced = reduced_search(program, Reductions(False, True), workers=1)
+    plain = native_search(Native(program), Request(workers=1))
+    reduced = reduced_search(program, Request(reductions=Reductions(False, True), workers=1))
     assert told(reduced.result) == told(plain)
     return plain, reduced.merged
 

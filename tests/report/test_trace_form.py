@@ -22,12 +22,10 @@ from report_world import (
 
 from secondsight.devices import mirror, mirror_2019
 from secondsight.lang import LangError, Machine
-from secondsight.lang.plain import replay
 from secondsight.lang.program import Program, Thread, build
 from secondsight.lang.reference import Reference
 from secondsight.report import mail, mail_of, trace_from_json, trace_to_json
-from secondsight.report.untangle import untangle
-from secondsight.search import Result, Step, Trace, Verdict, Violation, breadth_first
+from secondsight.search import Request, Result, Step, Trace, Verdict, Violation, breadth_first
 
 WRONG = [
     (mirror.MirrorWithoutTest, "munmap"),
@@ -114,7 +112,7 @@ def test_a_deadlock_of_three_says_what_each_waits_for() -> None:
 
 def test_a_livelock_says_who_runs_for_ever() -> None:
     program = livelock()
-    result = breadth_first(Reference(program), progress=True)
+    result = breadth_first(Reference(program), Request(livelock=True))
     text = mail("Title", program, result)
     assert "no schedule lets spinner end" in text
     assert "(from here round for ever:)" in text
@@ -143,7 +141,7 @@ def test_a_livelock_with_its_loop_shows_where_it_begins() -> None:
 
 def test_a_livelock_says_who_waits_meanwhile() -> None:
     program = livelock(Thread("waiter", waits_for_first))
-    text = mail("Title", program, breadth_first(Reference(program), progress=True))
+    text = mail("Title", program, breadth_first(Reference(program), Request(livelock=True)))
     last, waits = text.splitlines()[-2:]
     assert last.strip() == "(and round again)"
     assert "^ waits: wait_until(board.first.value == 1)" in waits
@@ -172,12 +170,12 @@ def test_untangling_keeps_the_length_and_the_end(kind: type[mirror.Mirror], adve
     program = driver(kind, adversary)
     found = search(program).violation
     assert found is not None
-    clear = untangle(Reference(program), found)
+    clear = found.untangle(Reference(program))
     assert len(clear.trace) == len(found.trace)
     assert (clear.rule, clear.message) == (found.rule, found.message)
     assert switches(clear.trace.steps) <= switches(found.trace.steps)
     assert sorted(s.thread for s in clear.trace.steps) == sorted(s.thread for s in found.trace.steps)
-    steps = replay(program, [(s.thread, s.choices) for s in clear.trace.steps], clear.trace.states)
+    steps = clear.trace.replay(program)
     assert steps[-1].error is not None
 
 

@@ -22,11 +22,10 @@ from secondsight.scenario import (
     freeze,
     load_expected,
     load_scenarios,
-    methods,
     scenario,
     show_outcome,
 )
-from secondsight.world.typed import methods_text
+from secondsight.world import typed
 
 HERE = Path(__file__)
 EXAMPLE = HERE.parents[2] / "examples" / "hole_refilled.py"
@@ -107,7 +106,7 @@ def test_every_operation_has_a_method_with_a_manual() -> None:
 
 def test_the_methods_are_those_of_the_declarations() -> None:
     """`make operations` writes them."""
-    assert Path(methods.__file__).read_text() == methods_text()
+    assert {path.name: path.read_text() for path in typed.FILES} == {path.name: text() for path, text in typed.FILES.items()}
 
 
 # What is refused

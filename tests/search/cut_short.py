@@ -12,7 +12,7 @@ from pathlib import Path
 from secondsight.lang import U8, Machine, Record, choose, shared
 from secondsight.lang.native import Native
 from secondsight.lang.program import Thread, build
-from secondsight.search import Limits
+from secondsight.search import Limits, Request
 from secondsight.search.native import native_search
 
 
@@ -35,7 +35,7 @@ if __name__ == "__main__":
     _, most = resource.getrlimit(resource.RLIMIT_FSIZE)
     for size in (10_000, 100_000):
         resource.setrlimit(resource.RLIMIT_FSIZE, (size, most))
-        print(native_search(native, frontier=1, folder=Path(sys.argv[1]), workers=2).reason)
+        print(native_search(native, Request(frontier=1, folder=Path(sys.argv[1]), workers=2)).reason)
     resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
     for memory in (1_500_000, 2_500_000, 3_500_000):
-        print(native_search(native, Limits(memory=memory), workers=1).reason)
+        print(native_search(native, Request(limits=Limits(memory=memory), workers=1)).reason)

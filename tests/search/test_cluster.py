@@ -20,16 +20,14 @@ from hypothesis import strategies as st
 from secondsight.lang import Bounds, LangError, Machine, Mutex, Record, atomic, choose, require, shared_array, wait_until
 from secondsight.lang.compiler import CompilerMissing, compiler
 from secondsight.lang.native import Native
-from secondsight.lang.plain import replay
 from secondsight.lang.program import Program, Thread, build
 from secondsight.lang.symmetry import symmetry_of
 from secondsight.scenario import load_scenarios
-from secondsight.search import Limits, Progress, Result, Verdict
-from secondsight.search.auto import How, search
+from secondsight.search import Limits, Progress, Request, Result, Verdict
+from secondsight.search.auto import search
 from secondsight.search.cluster import job_of, search_by
 from secondsight.search.cluster_levels import Answer, Levels, LocalHosts, Lost
 from secondsight.search.cluster_ray import hosts_at
-from secondsight.search.lock_order import LockOrder
 from secondsight.search.native import native_search
 from secondsight.search.strategy import DepthFirst
 from secondsight.world.model import program, watched
@@ -50,16 +48,14 @@ Small = Annotated[int, Bounds(0, 60)]
 
 
 def by_members(
-    native: Native, members: int, workers: int = 1, batch: int = 1 << 16, hosts: type[LocalHosts] = LocalHosts, **more: Any
+    native: Native, members: int, workers: int = 1, batch: int = 1 << 16, hosts: type[LocalHosts] = LocalHosts,
+    request: Request | None = None, **more: Any,
 ) -> Result:
     """A search by so many members with so many threads each, in this process."""
-    order = LockOrder(native.program) if more.pop("lock_order", True) else None
-    limits, deadlock = more.get("limits"), more.pop("deadlock", True)
-    told = more.pop("watch", None), deadlock, more.pop("exact", False), more.pop("progress", False)
-    job = job_of(native, order, limits and limits.memory, batch, *told)
+    patience = more.pop("patience", 120.0)
     made = hosts(members, workers)
     try:
-        return search_by(made, native, job, order, **more)[0]
+        return search_by(made, native, request or Request(**more), batch, patience)[0]
     finally:
         made.end()
 
@@ -73,7 +69,7 @@ def told(result: Result) -> tuple[object, ...]:
 
 def assert_same(native: Native, watch: tuple[int, int] | None = None, **more: Any) -> Result:
     """Two and three members, with one and two threads, with batches of a few records and of many, are as one machine."""
-    one = native_search(native, watch=watch, workers=1)
+    one = native_search(native, Request(watch=watch, workers=1))
     for members, workers, batch in ((1, 2, 1000), (2, 1, 300), (3, 2, 1 << 20)):
         found = by_members(native, members, workers, batch, watch=watch, **more)
         assert told(found) == told(one)
@@ -84,7 +80,7 @@ def assert_same(native: Native, watch: tuple[int, int] | None = None, **more: An
 def assert_replays(native: Native, found: Result) -> None:
     """Every trace happens in plain execution."""
     for trace in [v.trace for v in found.violations] + [t for t in [found.error_trace] if t]:
-        replay(native.program, [(s.thread, s.choices) for s in trace.steps], trace.states)
+        trace.replay(native.program)
 
 
 # What the repo has.
@@ -118,7 +114,7 @@ def test_interchangeable_records_stay_so() -> None:
     symmetry, why = symmetry_of(made, None)
     assert symmetry is not None, why
     native = Native(made, symmetry=symmetry)
-    one, found = native_search(native, workers=1), by_members(native, 3, 1, 5000)
+    one, found = native_search(native, Request(workers=1)), by_members(native, 3, 1, 5000)
     assert one.states < CONFIGURATIONS["A"][5]
     assert (found.verdict, found.states, found.transitions) == (one.verdict, one.states, one.transitions)
 
@@ -209,7 +205,7 @@ def test_all_broken_rules_are_collected_when_asked_for() -> None:
     assert found.verdict is Verdict.BROKEN
     assert [v.rule for v in found.violations] == ["no-three", "no-five"]
     assert [len(v.trace) for v in found.violations] == [
-        len(v.trace) for v in native_search(native, collect=True, workers=1).violations
+        len(v.trace) for v in native_search(native, Request(collect=True, workers=1)).violations
     ]
 
 
@@ -314,7 +310,7 @@ def test_batches_that_wait_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_batch_that_belongs_to_another_is_refused() -> None:
     hosts = LocalHosts(2)
-    hosts.open(job_of(holding(), None, None, 1 << 16))
+    hosts.open(job_of(holding(), Request(), 1 << 16))
     first = next(m for m in hosts.members if m.turn(0, [], 0, 1.0, b"", [])[0].left)
     _, out = first.turn(0, [], 1, 1.0, b"", [])
     while not any(out):
@@ -343,17 +339,17 @@ def stays() -> None:
 def test_a_livelock_is_found_whoever_has_its_states() -> None:
     native = Native(program_of((spins,), (stays,)))
     for members in range(1, 9):
-        found = by_members(native, members, progress=True)
+        found = by_members(native, members, livelock=True)
         assert found.violation is not None
         assert found.violation.rule == "livelock"
 
 
 @pytest.mark.parametrize("members, batch", [(1, 1000), (2, 30), (3, 1 << 20)])
 def test_livelock(members: int, batch: int) -> None:
-    assert by_members(holding(), members, 1, batch, progress=True).verdict is Verdict.HOLDS
+    assert by_members(holding(), members, 1, batch, livelock=True).verdict is Verdict.HOLDS
     native = Native(program_of((spins,), (stays,), (adds, 2)))
     assert by_members(native, members, 2, batch).verdict is Verdict.HOLDS
-    one, found = native_search(native, progress=True, workers=1), by_members(native, members, 2, batch, progress=True)
+    one, found = native_search(native, Request(livelock=True, workers=1)), by_members(native, members, 2, batch, livelock=True)
     assert one.violation is not None
     assert found.violation is not None
     assert (found.violation.rule, found.violation.loop) == ("livelock", one.violation.loop)
@@ -364,13 +360,13 @@ def test_livelock(members: int, batch: int) -> None:
 
 
 def test_what_a_cluster_cannot_do_is_refused() -> None:
-    for how in (How("reference", cluster="auto"), How("native", strategy=DepthFirst(), cluster="auto")):
+    for how in (Request(executor="reference", cluster="auto"), Request(executor="native", strategy=DepthFirst(), cluster="auto")):
         with pytest.raises(LangError, match="a cluster searches breadth first, with the native executor"):
             search(holding().program, how)
 
 
 def test_a_small_search_does_without_the_cluster() -> None:
-    assert search(program_of((adds, 1), (adds, 1)), How(cluster="nowhere:1")).verdict is Verdict.HOLDS
+    assert search(program_of((adds, 1), (adds, 1)), Request(cluster="nowhere:1")).verdict is Verdict.HOLDS
 
 
 def test_without_ray_there_is_a_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -402,9 +398,9 @@ def test_generated_programs(text: str, members: int, workers: int, batch: int, e
             native = Native(generated_program(module))
         except LangError:
             assume(False)
-        one = native_search(native, Limits(states=3000), workers=1, progress=True)
+        one = native_search(native, Request(limits=Limits(states=3000), workers=1, livelock=True))
         assume(one.reason != "states")
-        found = by_members(native, members, workers, batch, exact=exact, progress=True, limits=Limits(states=100_000))
+        found = by_members(native, members, workers, batch, exact=exact, livelock=True, limits=Limits(states=100_000))
         if one.verdict is Verdict.HOLDS or found.verdict is Verdict.HOLDS:
             assert told(found) == told(one)
         else:  # several things may be wrong in one level, and which comes first is not said

@@ -36,7 +36,7 @@ from secondsight.lang import LangError
 from secondsight.lang.movers import Reductions
 from secondsight.lang.native import Native
 from secondsight.scenario import load_scenarios
-from secondsight.search import Limits, Progress, Result, Verdict
+from secondsight.search import Limits, Progress, Request, Result, Verdict
 from secondsight.search import reduced as reduced_module
 from secondsight.search.cluster import cluster_search, job_of, reduced_cluster_search
 from secondsight.search.cluster_ray import RayHosts, _open, hosts_at
@@ -101,20 +101,20 @@ def test_two_nodes_take_part(cluster: Cluster) -> None:
 
 @pytest.mark.parametrize("exact", [False, True])
 def test_the_mirror_protocol_has_the_known_counts(cluster: Cluster, exact: bool) -> None:
-    found = cluster_search(mirror_a(True), cluster.address, exact=exact)
+    found = cluster_search(mirror_a(True), cluster.address, Request(exact=exact))
     assert (found.verdict, found.states, found.transitions) == (Verdict.HOLDS, *CONFIGURATIONS["A"][5:])
     assert found.exact is exact
 
 
 def test_a_broken_one_is_broken_by_as_short_a_trace(cluster: Cluster) -> None:
     found = cluster_search(mirror_a(False), cluster.address)
-    assert told(found) == told(native_search(mirror_a(False), workers=1))
+    assert told(found) == told(native_search(mirror_a(False), Request(workers=1)))
     assert_replays(mirror_a(False), found)
 
 
 def test_livelock(cluster: Cluster) -> None:
     native = Native(program_of((spins,), (stays,), (adds, 2)))
-    found, one = cluster_search(native, cluster.address, progress=True), native_search(native, progress=True, workers=1)
+    found, one = cluster_search(native, cluster.address, Request(livelock=True)), native_search(native, Request(livelock=True, workers=1))
     assert told(found) == told(one)
     assert found.violation is not None
     assert found.violation.rule == "livelock"
@@ -125,7 +125,7 @@ def test_livelock(cluster: Cluster) -> None:
 def test_every_end(cluster: Cluster, functions: list[tuple[Any, ...]], ends: str | None) -> None:
     native = Native(program_of(*functions))
     found = cluster_search(native, cluster.address)
-    assert told(found) == told(native_search(native, workers=1))
+    assert told(found) == told(native_search(native, Request(workers=1)))
     assert (found.violation.rule if found.violation else found.reason) == ends
     assert_replays(native, found)
 
@@ -134,8 +134,8 @@ def test_every_end(cluster: Cluster, functions: list[tuple[Any, ...]], ends: str
 def test_outcomes(cluster: Cluster, name: str) -> None:
     made = program(load_scenarios(HOUSE / "scenarios" / f"{name}.py")[0])
     native, watch = Native(made), watched(made)
-    found = cluster_search(native, cluster.address, watch=watch)
-    assert told(found) == told(native_search(native, watch=watch, workers=1))
+    found = cluster_search(native, cluster.address, Request(watch=watch))
+    assert told(found) == told(native_search(native, Request(watch=watch, workers=1)))
     assert found.outcomes
 
 
@@ -161,7 +161,7 @@ def test_a_command_searches_on_the_cluster(cluster: Cluster) -> None:
 @pytest.mark.parametrize("right", [True, False])
 def test_reductions(cluster: Cluster, right: bool) -> None:
     program = mirror_a(right).program
-    one, found = reduced_search(program, workers=1).result, reduced_cluster_search(program, cluster.address)
+    one, found = reduced_search(program, Request(workers=1)).result, reduced_cluster_search(program, cluster.address)
     assert told(found) == told(one)
     assert (found.reduced, found.note) == (one.reduced, one.note)
     assert found.reduced == (("merge", "symmetry") if right else ())
@@ -177,7 +177,7 @@ def test_an_assumption_that_one_node_sees_broken(cluster: Cluster, monkeypatch: 
         begun.clear()
         program = looking(n)
         found = reduced_cluster_search(program, cluster.address)
-        assert told(found) == told(reduced_search(program, workers=1).result)
+        assert told(found) == told(reduced_search(program, Request(workers=1)).result)
         assert found.reduced == ("merge",)
         assert len(set(begun)) == len(begun) > 1
 
@@ -187,20 +187,20 @@ def test_an_assumption_that_one_node_sees_broken(cluster: Cluster, monkeypatch: 
 
 @pytest.mark.parametrize("limits, reason", [(Limits(states=300_000), "states"), (Limits(seconds=1.5), "seconds")])
 def test_limits(cluster: Cluster, limits: Limits, reason: str) -> None:
-    found = cluster_search(large(), cluster.address, limits)
+    found = cluster_search(large(), cluster.address, Request(limits=limits))
     assert (found.verdict, found.reason) == (Verdict.NOT_FINISHED, reason)
     assert limits.states is None or limits.states <= found.states < 1.3 * limits.states
 
 
 def test_memory_is_for_all_members_of_a_machine_together(cluster: Cluster) -> None:
-    found = cluster_search(large(), cluster.address, Limits(memory=60 << 20))
+    found = cluster_search(large(), cluster.address, Request(limits=Limits(memory=60 << 20)))
     assert (found.verdict, found.reason) == (Verdict.NOT_FINISHED, "memory")
     assert 30 << 20 < found.peak <= 60 << 20
 
 
 def test_ctrl_c(cluster: Cluster) -> None:
     on_progress, since = after(300_000, lambda: os.kill(os.getpid(), signal.SIGINT))
-    found = cluster_search(large(), cluster.address, on_progress=on_progress)
+    found = cluster_search(large(), cluster.address, Request(on_progress=on_progress))
     assert_cut(found, since)
     assert found.reason == "interrupted"
 
@@ -209,7 +209,7 @@ def test_ctrl_c(cluster: Cluster) -> None:
 
 
 def test_a_model_that_a_node_cannot_compile(cluster: Cluster) -> None:
-    job = job_of(holding(), None, None, 1 << 20)
+    job = job_of(holding(), Request(), 1 << 20)
     with pytest.raises(LangError, match=r"node \S+ \(\w+\): the C compiler failed"):
         hosts_at(cluster.address).open(replace(job, text="#error not here"))
     assert cluster_search(holding(), cluster.address).verdict is Verdict.HOLDS
@@ -217,7 +217,7 @@ def test_a_model_that_a_node_cannot_compile(cluster: Cluster) -> None:
 
 def test_rays_own_process_is_killed(cluster: Cluster) -> None:
     on_progress, since = after(300_000, lambda: os.kill(hosts_at(cluster.address).process.pid, signal.SIGKILL))
-    found = cluster_search(large(), cluster.address, on_progress=on_progress)
+    found = cluster_search(large(), cluster.address, Request(on_progress=on_progress))
     assert_cut(found, since)
     assert (found.reason or "").startswith(f"lost the cluster at {cluster.address}")
 
@@ -232,7 +232,7 @@ def test_a_member_that_does_not_answer(cluster: Cluster) -> None:
 
     on_progress, since = after(300_000, stop)
     try:
-        found = cluster_search(large(), cluster.address, on_progress=on_progress, patience=5)
+        found = cluster_search(large(), cluster.address, Request(on_progress=on_progress), patience=5)
         assert_cut(found, since)
         assert "has not answered for 5 s" in (found.reason or "")
     finally:
@@ -244,7 +244,7 @@ def test_a_node_is_killed_during_a_run_and_the_next_search_does_without_it(clust
     victim = next(iter(cluster.worker_nodes))
     on_progress, since = after(300_000, lambda: cluster.remove_node(victim, allow_graceful=False))
     merged = Reductions(symmetry=False)
-    found = reduced_cluster_search(large().program, cluster.address, merged, on_progress=on_progress)
+    found = reduced_cluster_search(large().program, cluster.address, Request(reductions=merged, on_progress=on_progress))
     assert_cut(found, since)
     assert found.reduced == ("merge",)
     lost = (found.reason or "").removeprefix("lost ")

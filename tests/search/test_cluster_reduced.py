@@ -24,13 +24,12 @@ from test_cluster import Small, adds, by_members, cells, first_then_second, lose
 from secondsight.lang import LangError, Machine, choose, require, wait_until
 from secondsight.lang.movers import Reductions
 from secondsight.lang.native import Native
-from secondsight.lang.plain import replay
 from secondsight.lang.program import Program, Thread, build
-from secondsight.search import Limits, Progress, Result, Verdict
+from secondsight.search import Limits, Request, Result, Verdict
 from secondsight.search import reduced as reduced_module
 from secondsight.search.cluster_levels import Answer, LocalHosts, Lost
 from secondsight.search.cluster_member import Agreed
-from secondsight.search.reduced import Reduced, reduced_by, reduced_search, search_both
+from secondsight.search.reduced import Reduced, reduced_search, search_both
 
 HOUSE = Path(__file__).parents[2]
 sys.path.append(str(HOUSE / "tests" / "lang"))
@@ -52,12 +51,8 @@ COMBINATIONS = [Reductions(merge, symmetry) for merge in (True, False) for symme
 def at(members: int, workers: int = 1, batch: int = 1 << 16, hosts: type[LocalHosts] = LocalHosts) -> Callable[..., Result]:
     """A search by so many members, where `native_search` is wanted."""
 
-    def by(
-        native: Native, limits: Limits, on_progress: Callable[[Progress], None] | None, watch: tuple[int, int] | None,
-        **options: Any,
-    ) -> Result:  # fmt: skip
-        options.pop("workers", None), options.pop("strategy", None)
-        return by_members(native, members, workers, batch, hosts, limits=limits, on_progress=on_progress, watch=watch, **options)
+    def by(native: Native, request: Request) -> Result:
+        return by_members(native, members, workers, batch, hosts, request)
 
     return by
 
@@ -80,14 +75,14 @@ def assert_same(one: Reduced, found: Reduced, program: Program | None = None) ->
         assert len(first.trace) - (also.rule == "deadlock") <= len(also.trace) <= len(first.trace) + (first.rule == "deadlock")
     if program is not None:
         for trace in [v.trace for v in found.result.violations] + [t for t in [found.result.error_trace] if t]:
-            replay(program, [(s.thread, s.choices) for s in trace.steps], trace.states)
+            trace.replay(program)
 
 
 def compare(program: Program, wanted: Reductions | None = None, watch: tuple[int, int] | None = None, **options: Any) -> Reduced:
     """One machine against two and three members; what one machine says."""
-    one = reduced_search(program, wanted, watch=watch, workers=1, **options)
+    one = reduced_search(program, Request(reductions=wanted or Reductions(), watch=watch, workers=1, **options))
     for members, workers, batch in ((2, 1, 300), (3, 2, 1 << 20)):
-        found = reduced_by(at(members, workers, batch), program, wanted, watch=watch, **options)
+        found = reduced_search(program, Request(reductions=wanted or Reductions(), watch=watch, **options), at(members, workers, batch))
         assert_same(Reduced(one.result, one.merged), Reduced(found.result, found.merged), program)
     return one
 
@@ -147,11 +142,11 @@ def test_hundreds_of_small_programs(walks: int, alive: bool, monkeypatch: pytest
         program, native, plain = both(rows, chance.choice([0, 0, 1, 2]))
         options = {
             "watch": chance.choice([None, watched(program)]), "deadlock": chance.random() < 0.8, "collect": chance.random() < 0.2,
-            "progress": chance.random() < 0.7, "lock_order": chance.random() < 0.7, "exact": chance.random() < 0.3,
+            "livelock": chance.random() < 0.7, "lock_order": chance.random() < 0.7, "exact": chance.random() < 0.3,
         }  # fmt: skip
-        one = search_both(native, plain, workers=1, **options)  # type: ignore[arg-type]
+        one = search_both(native, plain, Request(workers=1, **options))  # type: ignore[arg-type]
         by = at(chance.randint(1, 4), chance.choice([1, 2]), chance.choice([50, 1000, 1 << 16]), hosts)
-        found = search_both(native, plain, by=by, **options)  # type: ignore[arg-type]
+        found = search_both(native, plain, Request(**options), by=by)  # type: ignore[arg-type]
         try:
             assert_same(one, found, program)
         except AssertionError as error:
@@ -170,8 +165,8 @@ def test_programs_that_break_a_careless_reduction(name: str, monkeypatch: pytest
         alive_or_not(bool(walks), walks, monkeypatch)
         program, native, plain = both(rows)
         for members in (2, 3):
-            one = search_both(native, plain, workers=1, watch=watched(program), progress=True)
-            found = search_both(native, plain, by=at(members, 1, 50), watch=watched(program), progress=True)
+            one = search_both(native, plain, Request(workers=1, watch=watched(program), livelock=True))
+            found = search_both(native, plain, Request(watch=watched(program), livelock=True), by=at(members, 1, 50))
             assert_same(one, found, program)
             if rule is not None:
                 assert found.result.violation is not None
@@ -185,9 +180,9 @@ def test_small_programs_with_interchangeable_records() -> None:
         test_symmetry.retarget(fixed, test_symmetry.random_rows(chance))
         program, plain, others = test_symmetry.executors(fixed)
         for native in others:
-            options = {"watch": test_symmetry.watched(program), "progress": True, "deadlock": seed % 2 == 0}
-            one = search_both(native, plain, workers=1, **options)  # type: ignore[arg-type]
-            assert_same(one, search_both(native, plain, by=at(chance.randint(2, 4), 1, 100), **options))  # type: ignore[arg-type]
+            options = {"watch": test_symmetry.watched(program), "livelock": True, "deadlock": seed % 2 == 0}
+            one = search_both(native, plain, Request(workers=1, **options))  # type: ignore[arg-type]
+            assert_same(one, search_both(native, plain, Request(**options), by=at(chance.randint(2, 4), 1, 100)))  # type: ignore[arg-type]
 
 
 ONCE: dict[str, Any] = {
@@ -202,10 +197,10 @@ def test_generated_programs(text: str) -> None:
     with module_of(text) as module:
         try:
             program = generated_program(module)
-            assume(reduced_search(program, Reductions.none(), Limits(states=20_000)).result.reason != "states")
+            assume(reduced_search(program, Request(reductions=Reductions.none(), limits=Limits(states=20_000))).result.reason != "states")
         except LangError:
             assume(False)
-        compare(program, watch=(1, program.layout.shared_size), progress=True)
+        compare(program, watch=(1, program.layout.shared_size), livelock=True)
 
 
 @settings(max_examples=max(2, CAMPAIGN // 20), **ONCE)
@@ -220,10 +215,10 @@ def test_generated_programs_that_go_round(data: st.DataObject) -> None:
             program = build(
                 Machine({}), [Thread(f"t{i}", getattr(module, f"thread{i}"), (), i > 0 and not draw(4)) for i in (0, 1)]
             )
-            assume(reduced_search(program, Reductions.none(), Limits(states=20_000)).result.reason != "states")
+            assume(reduced_search(program, Request(reductions=Reductions.none(), limits=Limits(states=20_000))).result.reason != "states")
         except LangError:
             assume(False)
-        compare(program, watch=(1, program.layout.shared_size), progress=True)
+        compare(program, watch=(1, program.layout.shared_size), livelock=True)
 
 
 @pytest.mark.parametrize(("name", "make"), EVERY if ALL else EVERY[40:41], ids=lambda one: one if isinstance(one, str) else "")
@@ -231,7 +226,7 @@ def test_everything_in_the_repository(name: str, make: Callable[[], Made | None]
     made = make()
     if made is not None:
         program, watch = made
-        compare(program, watch=watch, progress=True)
+        compare(program, watch=watch, livelock=True)
 
 
 def gives(n: Small) -> None:
@@ -247,7 +242,7 @@ def takes() -> None:
 def test_a_livelock_in_which_the_initial_state_lies_begins_there() -> None:
     """It is found together with the states after it, by whichever member has it."""
     for n in range(1, 13):  # states that are owned in several ways
-        said = compare(program_of((gives, n), (takes,)), progress=True).result.violation
+        said = compare(program_of((gives, n), (takes,)), livelock=True).result.violation
         assert said is not None
         assert (said.rule, len(said.trace)) == ("livelock", 2)
 
@@ -274,17 +269,17 @@ def test_all_broken_rules_are_collected() -> None:
     program = program_of((loses, 4), (loses, 4))
     one = compare(program, collect=True)
     assert [v.rule for v in one.result.violations] == ["no-three", "no-five"]
-    found = reduced_by(at(3), program, collect=True).result
+    found = reduced_search(program, Request(collect=True), at(3)).result
     assert [(v.rule, len(v.trace)) for v in found.violations] == [(v.rule, len(v.trace)) for v in one.result.violations]
 
 
 def test_the_order_of_locks_that_different_members_saw() -> None:
     program = program_of((first_then_second, 1), (second_then_first,))
     for members in range(1, 7):
-        found = reduced_by(at(members), program).result
+        found = reduced_search(program, by=at(members)).result
         assert found.violation is not None
         assert found.violation.rule == "lock-order"
-        assert reduced_by(at(members), program, lock_order=False).result.verdict is Verdict.HOLDS
+        assert reduced_search(program, Request(lock_order=False), at(members)).result.verdict is Verdict.HOLDS
 
 
 def test_the_order_of_locks_is_learned_from_members(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -294,23 +289,23 @@ def test_the_order_of_locks_is_learned_from_members(monkeypatch: pytest.MonkeyPa
 
 def test_limits_are_kept() -> None:
     program = program_of((adds, 3), (adds, 3), (adds, 3))
-    whole = reduced_by(at(2), program).result
+    whole = reduced_search(program, by=at(2)).result
     assert (whole.verdict, whole.reduced[:1]) == (Verdict.HOLDS, ("merge",))
     for limits, reason in ((Limits(states=20), "states"), (Limits(seconds=1e-6), "seconds"), (Limits(memory=5 << 20), "memory")):
-        found = reduced_by(at(2, batch=200), program, None, limits).result
+        found = reduced_search(program, Request(limits=limits), at(2, batch=200)).result
         assert (found.verdict, found.reason) == (Verdict.NOT_FINISHED, reason)
 
 
 def test_a_trace_of_merged_steps_is_expanded() -> None:
     """Where the search without reductions takes too long."""
 
-    def short(native: Native, limits: Limits, *rest: Any, **options: Any) -> Result:
-        return at(3)(native, limits if native.reductions.merge else Limits(states=2), *rest, **options)
+    def short(native: Native, request: Request) -> Result:
+        return at(3)(native, request if native.reductions.merge else request.but(states=2))
 
-    found = reduced_by(short, mirror_a(False), Reductions(symmetry=False)).result
+    found = reduced_search(mirror_a(False), Request(reductions=Reductions(symmetry=False)), short).result
     assert found.violation is not None
     assert (found.shortest, "fewest merged steps" in found.note) == (False, True)
-    replay(mirror_a(False), [(s.thread, s.choices) for s in found.violation.trace.steps], found.violation.trace.states)
+    found.violation.trace.replay(mirror_a(False))
 
 
 class Interrupted(LocalHosts):
@@ -336,11 +331,11 @@ def test_nothing_is_begun_again_after_the_end(hosts: type[LocalHosts], reason: s
     """The order of locks is broken, which walks have found before: a reason to look without reductions, were it not over."""
     program, begun = program_of((first_then_second, 1), (second_then_first,)), []
 
-    def by(*arguments: Any, **options: Any) -> Result:
-        begun.append(arguments)
-        return at(2, hosts=hosts)(*arguments, **options)
+    def by(native: Native, request: Request) -> Result:
+        begun.append(request)
+        return at(2, hosts=hosts)(native, request)
 
-    found = reduced_by(by, program).result
+    found = reduced_search(program, by=by).result
     assert (found.verdict, found.reason, found.violations) == (Verdict.NOT_FINISHED, reason, ())
     assert len(begun) == 1
 
@@ -376,7 +371,7 @@ def test_an_assumption_that_only_member_1_sees_broken(monkeypatch: pytest.Monkey
     cases = 0
     for n in range(2, 30):
         program, hosts = looking(n), Watched.forget()
-        one, found = reduced_search(program, workers=1), reduced_by(at(2, hosts=hosts), program)
+        one, found = reduced_search(program, Request(workers=1)), reduced_search(program, by=at(2, hosts=hosts))
         assert_same(one, found, program)
         assert one.begun > 1
         assert found.result.verdict is Verdict.HOLDS
@@ -407,8 +402,8 @@ def test_an_assumption_that_is_broken_in_the_last_level(monkeypatch: pytest.Monk
         threads = [Thread("section", section_only, (n,)), Thread("looks", waits_for_ever, (also,), daemon=True)]
         program = build(Machine({"cells": 3}), threads)
         watch = (1, program.layout.shared_size)  # so a daemon takes single steps
-        one = reduced_search(program, watch=watch, workers=1)
-        found = reduced_by(at(2, hosts=hosts), program, watch=watch)
+        one = reduced_search(program, Request(watch=watch, workers=1))
+        found = reduced_search(program, Request(watch=watch), at(2, hosts=hosts))
         assert_same(one, found, program)
         assert found.result.verdict is Verdict.HOLDS
         if "agreed" in hosts.when:
@@ -431,7 +426,7 @@ def test_what_is_broken_only_without_an_assumption_that_turns_out_wrong(monkeypa
     for n in range(2, 8):
         hosts = Watched.forget()
         program = build(Machine({"cells": 3}), [Thread("section", one_section, (n,)), Thread("looks", rarely_looks, ())])
-        one, found = reduced_search(program, workers=1), reduced_by(at(2, hosts=hosts), program)
+        one, found = reduced_search(program, Request(workers=1)), reduced_search(program, by=at(2, hosts=hosts))
         assert one.begun > 1
         assert_same(one, found, program)
         assert found.result.violation is not None
@@ -474,10 +469,10 @@ class Silent(LocalHosts):
 @pytest.mark.parametrize("hosts", [Deaf, Silent])
 def test_what_does_not_get_through_is_noticed(hosts: type[LocalHosts], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reduced_module, "WALKS", 0)
-    merged, plain = (reduced_search(looking(2), wanted).result for wanted in (Reductions(), Reductions.none()))
+    merged, plain = (reduced_search(looking(2), Request(reductions=wanted)).result for wanted in (Reductions(), Reductions.none()))
     ends = set()
     for n in range(2, 12):
-        found = reduced_by(at(2, hosts=hosts), looking(n)).result
+        found = reduced_search(looking(n), by=at(2, hosts=hosts)).result
         ends.add(found.reason)
         if found.reason != "unknown":  # it did not matter; or it was begun too often
             assert (found.verdict, found.states) == (Verdict.HOLDS, merged.states if found.reduced else plain.states)

@@ -15,7 +15,7 @@ from secondsight.lang.compiler import CompilerMissing, compiler
 from secondsight.lang.native import Native
 from secondsight.lang.program import Program, Thread, build
 from secondsight.lang.reference import Reference
-from secondsight.search import Limits, Result, Verdict, breadth_first
+from secondsight.search import Limits, Request, Result, Verdict, breadth_first
 from secondsight.search.native import native_search
 from secondsight.search.reduced import reduced_search
 
@@ -100,10 +100,10 @@ def by_all(made: Program, merges: bool = True) -> dict[str, Result]:
     native = Native(made)
     found = {
         "reference": breadth_first(Reference(made)), "backwards": breadth_first(Reference(made), order=range(len(made.threads))[::-1]),
-        "native": native_search(native, workers=1), "crew": native_search(native, workers=3),
-        "exact": native_search(native, workers=1, exact=True), "cluster": by_members(native, 3, 2, 300),
+        "native": native_search(native, Request(workers=1)), "crew": native_search(native, Request(workers=3)),
+        "exact": native_search(native, Request(workers=1, exact=True)), "cluster": by_members(native, 3, 2, 300),
     }  # fmt: skip
-    return found | ({"merged": reduced_search(made, workers=1).result} if merges else {})
+    return found | ({"merged": reduced_search(made, Request(workers=1)).result} if merges else {})
 
 
 def test_the_same_of_several() -> None:
@@ -152,5 +152,5 @@ def test_a_limit_does_not_hide_what_was_found() -> None:
         made = program(*functions)
         for states in range(2, 8):
             limits = Limits(states=states)
-            reference, native = breadth_first(Reference(made), limits), native_search(Native(made), limits, workers=1)
+            reference, native = breadth_first(Reference(made), Request(limits=limits)), native_search(Native(made), Request(limits=limits, workers=1))
             assert Verdict.HOLDS not in (reference.verdict, native.verdict)

@@ -21,11 +21,10 @@ from secondsight.lang import Bounds, LangError, Machine, Mutex, Record, atomic, 
 from secondsight.lang.compiler import CompilerMissing, compiler
 from secondsight.lang.movers import Reductions
 from secondsight.lang.native import Native
-from secondsight.lang.plain import replay
 from secondsight.lang.program import Program, Thread, build
 from secondsight.lang.reference import Reference
 from secondsight.scenario import load_scenarios
-from secondsight.search import Limits, Result, Verdict, breadth_first
+from secondsight.search import Limits, Request, Result, Verdict, breadth_first
 from secondsight.search.lock_order import LockOrder
 from secondsight.search.native import native_search
 from secondsight.search.reduced import reduced_search
@@ -51,13 +50,13 @@ def told(result: Result) -> tuple[object, ...]:
 
 def assert_same(made: Program, watch: tuple[int, int] | None = None) -> Result:
     """Native with one and with two workers is as the reference; a violation's trace replays in plain execution."""
-    slow = breadth_first(Reference(made), watch=watch)
+    slow = breadth_first(Reference(made), Request(watch=watch))
     native = Native(made)
     for workers in (1, 2):
-        assert told(native_search(native, watch=watch, workers=workers)) == told(slow)
+        assert told(native_search(native, Request(watch=watch, workers=workers))) == told(slow)
     if slow.violation is not None:
         trace = slow.violation.trace
-        replay(made, [(s.thread, s.choices) for s in trace.steps], trace.states)
+        trace.replay(made)
     return slow
 
 
@@ -168,7 +167,7 @@ def test_one_and_two_workers_and_whole_states_see_the_same() -> None:
     assert slow.states > 1 << 15  # so that the second worker joins in
     for workers in (1, 2, 3):
         for exact in (False, True):
-            found = native_search(holding(), workers=workers, exact=exact)
+            found = native_search(holding(), Request(workers=workers, exact=exact))
             assert told(found) == told(slow)
             assert found.exact is exact
             assert (found.missed == 0) is exact
@@ -178,19 +177,19 @@ def test_one_and_two_workers_and_whole_states_see_the_same() -> None:
 @pytest.mark.parametrize("limit", [1, 10, 300, 40_000])
 @pytest.mark.parametrize("workers", [1, 2])
 def test_a_limit_of_states_is_kept(limit: int, workers: int) -> None:
-    found = native_search(holding(), Limits(states=limit), workers=workers)
+    found = native_search(holding(), Request(limits=Limits(states=limit), workers=workers))
     assert (found.verdict, found.reason) == (Verdict.NOT_FINISHED, "states")
     assert limit <= found.states <= limit + 32 * workers
 
 
 def test_a_limit_that_is_the_whole_graph_is_no_limit() -> None:
-    assert native_search(holding(), Limits(states=native_search(holding()).states + 1)).verdict is Verdict.HOLDS
+    assert native_search(holding(), Request(limits=Limits(states=native_search(holding()).states + 1))).verdict is Verdict.HOLDS
 
 
 @pytest.mark.parametrize("exact", [False, True])
 @pytest.mark.parametrize("memory", [1, 1_000_000, 1_700_000])
 def test_a_limit_of_memory_is_kept(memory: int, exact: bool) -> None:
-    found = native_search(holding(), Limits(memory=memory), workers=2, exact=exact)
+    found = native_search(holding(), Request(limits=Limits(memory=memory), workers=2, exact=exact))
     assert (found.verdict, found.reason) == (Verdict.NOT_FINISHED, "memory")
     assert found.peak <= memory
 
@@ -198,34 +197,34 @@ def test_a_limit_of_memory_is_kept(memory: int, exact: bool) -> None:
 @pytest.mark.parametrize("exact", [False, True])
 def test_the_table_grows_as_far_as_memory_goes(exact: bool) -> None:
     large = Native(program_of((adds, 6), (adds, 6), (adds, 4)))
-    whole = native_search(large, workers=2, exact=exact)
+    whole = native_search(large, Request(workers=2, exact=exact))
     assert whole.states > 1_000_000
-    enough = native_search(large, Limits(memory=whole.peak * 97 // 100), workers=2, exact=exact)
+    enough = native_search(large, Request(limits=Limits(memory=whole.peak * 97 // 100), workers=2, exact=exact))
     assert counts(enough) == counts(whole)
-    short = native_search(large, Limits(memory=whole.peak * 6 // 10), workers=2, exact=exact)
+    short = native_search(large, Request(limits=Limits(memory=whole.peak * 6 // 10), workers=2, exact=exact))
     assert (short.verdict, short.reason) == (Verdict.NOT_FINISHED, "memory")
     assert whole.states // 2 < short.states < whole.states
 
 
 def test_a_limit_of_time_is_kept() -> None:
-    found = native_search(holding(), Limits(seconds=1e-6))
+    found = native_search(holding(), Request(limits=Limits(seconds=1e-6)))
     assert (found.verdict, found.reason) == (Verdict.NOT_FINISHED, "seconds")
 
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_a_frontier_too_large_for_memory_goes_to_a_file(workers: int, tmp_path: Path) -> None:
-    found = native_search(holding(), workers=workers, frontier=1, folder=tmp_path)
-    assert counts(found) == counts(native_search(holding(), workers=1))
+    found = native_search(holding(), Request(workers=workers, frontier=1, folder=tmp_path))
+    assert counts(found) == counts(native_search(holding(), Request(workers=1)))
     assert not list(tmp_path.iterdir())
     with pytest.raises(LangError, match="No such file"):
-        native_search(holding(), folder=tmp_path / "nowhere")
+        native_search(holding(), Request(folder=tmp_path / "nowhere"))
 
 
 def test_a_file_that_cannot_grow_ends_the_search(tmp_path: Path) -> None:
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, before[1]))
     try:
-        found = native_search(holding(), frontier=1, folder=tmp_path)
+        found = native_search(holding(), Request(frontier=1, folder=tmp_path))
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert (found.verdict, found.reason) == (Verdict.NOT_FINISHED, "disk")
@@ -249,11 +248,11 @@ def test_ctrl_c_gives_what_was_seen(monkeypatch: pytest.MonkeyPatch) -> None:
         raise KeyboardInterrupt
 
     native, limits = Native(program_of((adds, 20), (adds, 20), (adds, 20))), Limits(seconds=20)
-    found = native_search(native, limits, on_progress=interrupt, workers=2)
+    found = native_search(native, Request(limits=limits, on_progress=interrupt, workers=2))
     assert (found.verdict, found.reason) == (Verdict.NOT_FINISHED, "interrupted")
     assert found.states > 1
 
-    found = native_search(native, limits, on_progress=lambda progress: signal.raise_signal(signal.SIGINT), workers=2)
+    found = native_search(native, Request(limits=limits, on_progress=lambda progress: signal.raise_signal(signal.SIGINT), workers=2))
     assert (found.verdict, found.reason) == (Verdict.NOT_FINISHED, "interrupted")
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
@@ -261,7 +260,7 @@ def test_ctrl_c_gives_what_was_seen(monkeypatch: pytest.MonkeyPatch) -> None:
         raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
-        native_search(native, limits, on_progress=fails)
+        native_search(native, Request(limits=limits, on_progress=fails))
 
 
 def test_what_goes_wrong_with_the_order_of_locks_is_raised(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -284,18 +283,18 @@ def test_ctrl_c_is_told_beside_a_broken_rule(reductions: Reductions, strategy: S
         raise KeyboardInterrupt
 
     made = program_of((early,), (adds, 20), (adds, 20), (adds, 20))
-    found = reduced_search(made, reductions, Limits(seconds=60), interrupt, workers=2, strategy=strategy, collect=True).result
+    found = reduced_search(made, Request(reductions=reductions, limits=Limits(seconds=60), on_progress=interrupt, workers=2, strategy=strategy, collect=True)).result
     assert (found.verdict, found.reason) == (Verdict.BROKEN, "interrupted")
     assert found.seconds < 20
-    cut = reduced_search(made, reductions, Limits(states=5000), strategy=strategy, collect=True).result
+    cut = reduced_search(made, Request(reductions=reductions, limits=Limits(states=5000), strategy=strategy, collect=True)).result
     assert (cut.verdict, cut.reason) == (Verdict.BROKEN, "states")
-    assert reduced_search(program_of((early,), (adds, 1)), reductions, strategy=strategy, collect=True).result.reason is None
+    assert reduced_search(program_of((early,), (adds, 1)), Request(reductions=reductions, strategy=strategy, collect=True)).result.reason is None
 
 
 def test_depth_first_sees_everything_or_says_that_it_was_cut() -> None:
-    whole = native_search(holding(), strategy=DepthFirst())
+    whole = native_search(holding(), Request(strategy=DepthFirst()))
     assert counts(whole) == counts(native_search(holding()))
-    cut = native_search(holding(), strategy=DepthFirst(depth=12))
+    cut = native_search(holding(), Request(strategy=DepthFirst(depth=12)))
     assert (cut.verdict, cut.reason) == (Verdict.NOT_FINISHED, "depth")
     assert cut.depth < 12
     assert cut.states < whole.states
@@ -303,48 +302,48 @@ def test_depth_first_sees_everything_or_says_that_it_was_cut() -> None:
 
 @pytest.mark.parametrize("strategy", [DepthFirst(), RandomWalks(seed=1), RandomWalks(seed=2)])
 def test_what_other_strategies_find_replays(strategy: Strategy) -> None:
-    found = native_search(broken(), strategy=strategy)
+    found = native_search(broken(), Request(strategy=strategy))
     assert found.violation is not None
     assert found.violation.rule in ("lost-update", "many-lost")
     trace = found.violation.trace
-    replay(broken().program, [(s.thread, s.choices) for s in trace.steps], trace.states)
-    again = native_search(broken(), strategy=strategy)
+    trace.replay(broken().program)
+    again = native_search(broken(), Request(strategy=strategy))
     assert again.violation == found.violation
 
 
 def test_random_walks_never_say_holds() -> None:
-    found = native_search(holding(), strategy=RandomWalks(walks=5, seed=3))
+    found = native_search(holding(), Request(strategy=RandomWalks(walks=5, seed=3)))
     assert (found.verdict, found.reason) == (Verdict.NOT_FINISHED, "walks")
 
 
 def test_all_broken_rules_are_collected_when_asked_for() -> None:
     assert len(native_search(broken()).violations) == 1
     for workers in (1, 2):
-        found = native_search(broken(), collect=True, workers=workers)
+        found = native_search(broken(), Request(collect=True, workers=workers))
         assert found.verdict is Verdict.BROKEN
         assert sorted(v.rule for v in found.violations) == ["lost-update", "many-lost"]
         for violation in found.violations:
             trace = violation.trace
-            replay(broken().program, [(s.thread, s.choices) for s in trace.steps], trace.states)
+            trace.replay(broken().program)
 
 
 @pytest.mark.parametrize("exact", [False, True])
 def test_livelock(exact: bool) -> None:
-    assert native_search(holding(), progress=True, exact=exact).verdict is Verdict.HOLDS
+    assert native_search(holding(), Request(livelock=True, exact=exact)).verdict is Verdict.HOLDS
     native = Native(program_of((spins,), (stays,)))
     assert native_search(native).verdict is Verdict.HOLDS
-    found = native_search(native, progress=True, exact=exact)
+    found = native_search(native, Request(livelock=True, exact=exact))
     assert found.violation is not None
     assert found.violation.rule == "livelock"
     assert "lets t0 end" in found.violation.message
     trace, loop = found.violation.trace, found.violation.loop
     assert loop > 0
     assert trace.states[-1] == trace.states[-1 - loop]
-    slow = breadth_first(Reference(native.program), progress=True).violation
+    slow = breadth_first(Reference(native.program), Request(livelock=True)).violation
     assert slow is not None
     assert (slow.rule, slow.message) == (found.violation.rule, found.violation.message)
     assert slow.trace.steps[:2] == trace.steps[: len(slow.trace.steps)][:2]
-    replay(native.program, [(s.thread, s.choices) for s in trace.steps], trace.states)
+    trace.replay(native.program)
 
 
 def test_the_order_of_locks() -> None:
@@ -352,4 +351,4 @@ def test_the_order_of_locks() -> None:
     found = assert_same(made)
     assert found.violation is not None
     assert found.violation.rule == "lock-order"
-    assert native_search(Native(made), lock_order=False).verdict is Verdict.HOLDS
+    assert native_search(Native(made), Request(lock_order=False)).verdict is Verdict.HOLDS

@@ -11,9 +11,10 @@ from secondsight.lang import Bounds, LangError, Machine, Mutex, Record, choose, 
 from secondsight.lang import compiler as compilers
 from secondsight.lang.movers import Reductions
 from secondsight.lang.program import Program, Thread, build
-from secondsight.search import Limits, Progress, Verdict, auto
-from secondsight.search.auto import Executor, search, why_not_native
-from secondsight.search.strategy import DepthFirst
+from secondsight.search import Limits, Progress, Request, Verdict, auto
+from secondsight.search.auto import search, why_not_native
+from secondsight.search.request import Executor
+from secondsight.search.strategy import DepthFirst, RandomWalks
 
 Small = Annotated[int, Bounds(0, 90)]
 
@@ -64,12 +65,12 @@ def test_a_small_search_stays_with_the_reference() -> None:
 @has_compiler
 def test_a_large_search_goes_over(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(auto, "SWITCH", 100)
-    whole = search(program_of(), "reference")
-    found = search(program_of(), reductions=Reductions.none())
+    whole = search(program_of(), Request(executor="reference"))
+    found = search(program_of(), Request(reductions=Reductions.none()))
     assert not found.exact
     assert (found.verdict, found.states, found.transitions) == (Verdict.HOLDS, whole.states, whole.transitions)
     for limits, reason in ((Limits(states=150), "states"), (Limits(seconds=1e-9), "seconds"), (Limits(memory=1), "memory")):
-        assert search(program_of(), limits=limits).reason == reason
+        assert search(program_of(), Request(limits=limits)).reason == reason
 
 
 @has_compiler
@@ -87,13 +88,13 @@ def test_a_large_search_ends_on_the_reference_where_native_code_cannot_be_made(
         monkeypatch.setattr(compilers, "_run", fails)
         monkeypatch.setenv("SECONDSIGHT_CACHE", str(tmp_path))
     monkeypatch.setattr(auto, "SWITCH", 100)
-    whole = search(program_of(5), "reference")
+    whole = search(program_of(5), Request(executor="reference"))
     found = search(program_of(5))
     assert (found.verdict, found.states, found.exact) == (Verdict.HOLDS, whole.states, True)
     assert "searched on the reference executor" in found.note and "; " not in found.note
-    assert search(program_of(5), limits=Limits(states=150)).reason == "states"
+    assert search(program_of(5), Request(limits=Limits(states=150))).reason == "states"
     with pytest.raises(compilers.CompilerFailed):
-        search(program_of(5), "native")
+        search(program_of(5), Request(executor="native"))
 
 
 def picks() -> None:
@@ -102,38 +103,38 @@ def picks() -> None:
 
 def test_more_steps_from_one_state_than_two_bytes_can_number() -> None:
     made = build(Machine(), [Thread(name, picks) for name in ("one", "two")])
-    assert search(made, "reference", Limits(states=4)).reason == "states"
+    assert search(made, Request(executor="reference", limits=Limits(states=4))).reason == "states"
     if why_not_native() is None:
-        assert "more than 8192 steps from one state" in str(search(made, "native").error)
+        assert "more than 8192 steps from one state" in str(search(made, Request(executor="native")).error)
 
 
 @has_compiler
 def test_every_executor_says_the_same() -> None:
     seen: list[Progress] = []
     results = [
-        search(program_of(), executor, on_progress=seen.append, progress=True, reductions=Reductions.none())
+        search(program_of(), Request(executor=executor, on_progress=seen.append, livelock=True, reductions=Reductions.none()))
         for executor in EXECUTORS
     ]
     assert len({(r.verdict, r.states, r.transitions, r.depth) for r in results}) == 1
-    assert search(program_of(), "native", exact=True).exact
-    assert search(program_of(), strategy=DepthFirst()).verdict is Verdict.HOLDS
+    assert search(program_of(), Request(executor="native", exact=True)).exact
+    assert search(program_of(), Request(strategy=DepthFirst())).verdict is Verdict.HOLDS
 
 
 @has_compiler
 def test_reductions_are_made_by_the_native_executor_alone_and_are_named() -> None:
     program = build(Machine(), [Thread(f"t{i}", counts_under_a_lock, (4,)) for i in range(2)])
-    slow, fast = (search(program, executor, progress=True) for executor in EXECUTORS[1:])
+    slow, fast = (search(program, Request(executor=executor, livelock=True)) for executor in EXECUTORS[1:])
     assert (slow.verdict, slow.reduced) == (Verdict.HOLDS, ())
     assert (fast.verdict, fast.reduced) == (Verdict.HOLDS, ("merge",))
     assert fast.states * 2 < slow.states
-    assert search(program, "native", reductions=Reductions.none()).states == slow.states
+    assert search(program, Request(executor="native", reductions=Reductions.none())).states == slow.states
 
 
 @has_compiler
-def test_depth_first_never_says_holds_where_livelocks_are_asked_for() -> None:
-    found = search(program_of(), strategy=DepthFirst(), progress=True)
-    assert (found.verdict, found.reason) == (Verdict.NOT_FINISHED, "progress")
-    assert found.note == "livelocks are looked for breadth first only"
+def test_random_walks_never_say_holds_where_livelocks_are_asked_for() -> None:
+    found = search(program_of(), Request(strategy=RandomWalks(10), livelock=True))
+    assert (found.verdict, found.reason) == (Verdict.NOT_FINISHED, "walks")
+    assert search(program_of(), Request(strategy=DepthFirst(), livelock=True)).verdict is Verdict.HOLDS
 
 
 @pytest.mark.usefixtures("no_compiler")
@@ -145,4 +146,4 @@ def test_without_a_compiler_the_reference_runs_and_there_is_a_reason(monkeypatch
 
 def test_what_the_reference_cannot_do_is_refused() -> None:
     with pytest.raises(LangError, match="use the native executor"):
-        search(program_of(), "reference", collect=True)
+        search(program_of(), Request(executor="reference", collect=True))

@@ -23,15 +23,14 @@ from secondsight.lang import (
 )
 from secondsight.lang.compiler import CompilerMissing, compiler
 from secondsight.lang.native import Native
-from secondsight.lang.plain import replay
 from secondsight.lang.program import Program, Thread, build
 from secondsight.lang.reference import Reference
-from secondsight.search import Limits, Progress, Result, Verdict, breadth_first
+from secondsight.search import Limits, Progress, Request, Result, Verdict, breadth_first
 from secondsight.search import loop as loops
 from secondsight.search import native as native_module
 from secondsight.search.native import native_search
 from secondsight.search.progress import inside_loops, lock_steps
-from secondsight.search.strategy import DepthFirst
+from secondsight.search.strategy import DepthFirst, RandomWalks
 
 try:
     compiler()
@@ -203,16 +202,21 @@ def program_of(*threads: Any, daemons: int = 0) -> Program:
 
 def searched(program: Program) -> Result:
     """By the reference; native must say the same, with any number of workers."""
-    slow = breadth_first(Reference(program), progress=True)
+    slow = breadth_first(Reference(program), Request(livelock=True))
     if NATIVE:
         native = Native(program)
         for workers, exact in itertools.product((1, 2), (False, True)):
-            fast = native_search(native, progress=True, workers=workers, exact=exact)
+            fast = native_search(native, Request(livelock=True, workers=workers, exact=exact))
             assert (fast.verdict, fast.violation) == (slow.verdict, slow.violation)
             assert slow.verdict is Verdict.BROKEN or (fast.states, fast.transitions) == (slow.states, slow.transitions)
+            kept = native_search(native, Request(livelock=True, workers=workers, exact=exact), log_edges=False)
+            assert kept.violation == fast.violation
+        deep = native_search(native, Request(livelock=True, strategy=DepthFirst()))
+        assert deep.verdict is slow.verdict
+        assert slow.violation is None or slow.violation.rule != "livelock" or deep.violation == slow.violation
     if slow.violation is not None:
         trace, loop = slow.violation.trace, slow.violation.loop
-        replay(program, [(s.thread, s.choices) for s in trace.steps], trace.states)
+        trace.replay(program)
         states = [Reference(program).initial, *trace.states]
         assert loop == 0 or states[-1] == states[-1 - loop]
     return slow
@@ -364,11 +368,11 @@ def wide() -> Native:
 
 @native_only
 def test_a_limit_of_memory_is_kept_when_loops_are_looked_for(wide: Native) -> None:
-    whole = native_search(wide, progress=True, workers=1)
-    plain = native_search(wide, workers=1)
+    whole = native_search(wide, Request(livelock=True, workers=1), log_edges=False)
+    plain = native_search(wide, Request(workers=1))
     assert (whole.verdict, plain.verdict) == (Verdict.HOLDS, Verdict.HOLDS)
     assert whole.peak > plain.peak
-    between = native_search(wide, Limits(memory=(plain.peak + whole.peak) // 2), progress=True, workers=1)
+    between = native_search(wide, Request(limits=Limits(memory=(plain.peak + whole.peak) // 2), livelock=True, workers=1), log_edges=False)
     assert (between.verdict, between.reason) == (Verdict.NOT_FINISHED, "memory")
     assert between.peak <= (plain.peak + whole.peak) // 2
 
@@ -376,7 +380,7 @@ def test_a_limit_of_memory_is_kept_when_loops_are_looked_for(wide: Native) -> No
 @native_only
 @pytest.mark.parametrize("seconds", [0.02, 0.05, 0.1, 0.2])
 def test_a_limit_of_time_is_kept_when_loops_are_looked_for(wide: Native, seconds: float) -> None:
-    found = native_search(wide, Limits(seconds=seconds), progress=True, workers=1)
+    found = native_search(wide, Request(limits=Limits(seconds=seconds), livelock=True, workers=1))
     assert found.verdict is Verdict.HOLDS or found.reason == "seconds"
 
 
@@ -389,7 +393,7 @@ def test_ctrl_c_when_loops_are_looked_for() -> None:
             told.append(progress)
             raise KeyboardInterrupt
 
-    found = native_search(native, on_progress=interrupt, progress=True, workers=1)
+    found = native_search(native, Request(on_progress=interrupt, livelock=True, workers=1))
     assert told
     assert (found.verdict, found.reason) == (Verdict.NOT_FINISHED, "interrupted")
 
@@ -400,11 +404,89 @@ def test_ctrl_c_when_the_loop_is_looked_for(monkeypatch: pytest.MonkeyPatch) -> 
         raise KeyboardInterrupt
 
     monkeypatch.setattr(native_module, "livelock", interrupted)
-    found = native_search(Native(program_of(polls, ends)), progress=True)
+    found = native_search(Native(program_of(polls, ends)), Request(livelock=True))
     assert (found.verdict, found.reason) == (Verdict.NOT_FINISHED, "interrupted")
 
 
 @native_only
-def test_other_strategies_do_not_pretend_to_look_for_livelocks(wide: Native) -> None:
-    with pytest.raises(LangError, match="breadth first only"):
-        native_search(wide, strategy=DepthFirst(), progress=True)
+def test_random_walks_do_not_pretend_to_look_for_livelocks(wide: Native) -> None:
+    with pytest.raises(LangError, match="random walks find no livelock"):
+        native_search(wide, Request(strategy=RandomWalks(), livelock=True))
+
+
+# The log of edges.
+
+
+def fills(n: Small) -> None:
+    """Moves through many states, always onwards."""
+    left = 3 * n
+    while left > 0:
+        i = choose(4)
+        if desk.row[i] < n:
+            desk.row[i] += 1
+        left -= 1
+
+
+def logged(native: Native, **options: Any) -> dict[str, Any]:
+    """What a search says of its log: the states that may lie on cycles, whether it was dropped, how far memory went."""
+    search = native_module._Search(native, Request(lock_order=False, livelock=True, **{"workers": 1} | options))
+    search._with_files()
+    raw = search.raw
+    said = {"cycling": raw.cycling_count, "dropped": bool(raw.log_dropped), "states": raw.states, "reason": raw.reason, "peak": raw.peak}
+    native.library.ss_release(native_module.ctypes.byref(raw))
+    return said
+
+
+@pytest.fixture(scope="module")
+def onwards() -> Native:
+    return Native(program_of((fills, 12), sets))
+
+
+@native_only
+@pytest.mark.parametrize("exact", [False, True])
+@pytest.mark.parametrize("workers", [1, 2])
+def test_where_nothing_goes_round_peeling_says_so(onwards: Native, workers: int, exact: bool) -> None:
+    said = logged(onwards, workers=workers, exact=exact)
+    assert said["states"] > 50_000
+    assert (said["cycling"], said["dropped"], said["reason"]) == (0, False, 0)
+
+
+@native_only
+def test_depth_first_logs_too(onwards: Native, wide: Native) -> None:
+    assert logged(onwards, strategy=DepthFirst())["cycling"] == 0
+    assert logged(wide, strategy=DepthFirst(10**6))["cycling"] == logged(wide)["cycling"] > 50_000
+
+
+@native_only
+@pytest.mark.parametrize("workers", [1, 2])
+def test_what_is_left_when_the_log_is_peeled_lies_between_cycles(workers: int) -> None:
+    # before and after the poll, states are peeled off
+    said = logged(Native(program_of(counts_polls_and_counts, sets)), workers=workers)
+    assert 0 < said["cycling"] < said["states"] / 2
+
+
+def counts_polls_and_counts() -> None:
+    for _ in range(20):
+        desk.count = (desk.count + 1) % 30
+    while not desk.flag:
+        pass
+    while desk.count > 0:
+        desk.count -= 1
+
+
+@native_only
+@pytest.mark.parametrize("exact", [False, True])
+@pytest.mark.parametrize("workers", [1, 2])
+def test_the_log_goes_first_where_memory_is_short(onwards: Native, workers: int, exact: bool) -> None:
+    whole = logged(onwards, workers=workers, exact=exact)
+    plain = native_search(onwards, Request(workers=workers, exact=exact))
+    for part in (0.95, 0.8, 0.6):
+        limit = int(plain.peak + (whole["peak"] - plain.peak) * part)
+        short = logged(onwards, workers=workers, exact=exact, limits=Limits(memory=limit))
+        assert (short["dropped"], short["states"], short["reason"]) == (True, whole["states"], 0)
+        assert short["peak"] <= limit
+        found = native_search(onwards, Request(limits=Limits(memory=limit), livelock=True, workers=workers, exact=exact))
+        assert (found.verdict, found.reason) in ((Verdict.HOLDS, None), (Verdict.NOT_FINISHED, "memory"))
+        assert found.states == whole["states"]
+    enough = native_search(onwards, Request(limits=Limits(memory=2 * whole["peak"]), livelock=True, workers=workers, exact=exact))
+    assert enough.verdict is Verdict.HOLDS

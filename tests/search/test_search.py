@@ -13,9 +13,8 @@ sys.path[:0] = [str(HOUSE), str(HOUSE / "bench"), str(HOUSE / "tests" / "lang")]
 from mirror import CONFIGURATIONS, mirror  # noqa: E402
 from models import broken, holds, verdict  # noqa: E402
 
-from secondsight.lang.plain import replay  # noqa: E402
 from secondsight.lang.reference import Reference  # noqa: E402
-from secondsight.search import Limits, Progress, Verdict, breadth_first  # noqa: E402
+from secondsight.search import Limits, Progress, Request, Verdict, breadth_first  # noqa: E402
 
 
 @pytest.fixture(scope="module")
@@ -42,16 +41,16 @@ def test_any_order_of_the_threads_visits_the_same_states(small: Reference) -> No
 @pytest.mark.parametrize("limit", [1, 2, 10, 100, 1000])
 def test_a_limit_of_states_is_never_a_verdict(small: Reference, limit: int) -> None:
     whole = breadth_first(small)
-    found = breadth_first(small, limits=Limits(states=limit))
+    found = breadth_first(small, Request(limits=Limits(states=limit)))
     assert whole.states > 1000
     assert (found.verdict, found.reason) == (Verdict.NOT_FINISHED, "states")
     assert limit <= found.states <= 2 * limit + 20
 
 
 def test_limits_of_time_and_memory(small: Reference) -> None:
-    assert breadth_first(small, limits=Limits(seconds=0.0)).reason == "seconds"
-    assert breadth_first(small, limits=Limits(memory=1)).reason == "memory"
-    assert breadth_first(small, limits=Limits(memory=1 << 60, seconds=1e9, states=10**9)).verdict is Verdict.HOLDS
+    assert breadth_first(small, Request(limits=Limits(seconds=0.0))).reason == "seconds"
+    assert breadth_first(small, Request(limits=Limits(memory=1))).reason == "memory"
+    assert breadth_first(small, Request(limits=Limits(memory=1 << 60, seconds=1e9, states=10**9))).verdict is Verdict.HOLDS
 
 
 def test_a_limit_that_is_reached_with_nothing_left_to_see_is_a_verdict() -> None:
@@ -82,7 +81,7 @@ def test_ctrl_c_ends_the_search_with_what_was_seen(small: Reference) -> None:
 
 def test_progress_is_told() -> None:
     told: list[Progress] = []
-    breadth_first(Reference(mirror(2, 1, 2, 2, 1)), on_progress=told.append)
+    breadth_first(Reference(mirror(2, 1, 2, 2, 1)), Request(on_progress=told.append))
     assert [p.states for p in told] == sorted(p.states for p in told)
 
 
@@ -191,5 +190,5 @@ def test_a_broken_rule_of_the_yardstick_replays() -> None:
     program = build(machine, [Thread("cpu", protocol.cpu, (2,)), Thread("dev", protocol.device_without_test, (0, 1))])
     found = breadth_first(Reference(program))
     assert found.violation is not None
-    steps = replay(program, [(s.thread, s.choices) for s in found.violation.trace.steps], found.violation.trace.states)
+    steps = found.violation.trace.replay(program)
     assert getattr(steps[-1].error, "rule", None) == found.violation.rule

@@ -44,7 +44,7 @@ def test_what_ran_out_is_raised_and_the_result_says_so(monkeypatch: pytest.Monke
     assert asked == [{}, {"frames": 4}]
     assert (result.verdict, {show_outcome(o) for o in possible}) == (Verdict.HOLDS, {"written=ok"})
     assert result.note.startswith("frames ran out, and was raised to 4")
-    by_the_user, _ = outcomes(three_pages(), wanted={"frames": 3})
+    by_the_user, _ = outcomes(three_pages(), bounds={"frames": 3})
     assert isinstance(by_the_user.error, OutOfRecords) and not by_the_user.note
 
 

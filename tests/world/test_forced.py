@@ -13,7 +13,7 @@ from forced_world import DRIVERS, random_scenario
 from secondsight.devices import mirror
 from secondsight.lang.reference import Reference
 from secondsight.scenario import Recorder, Scenario, ScenarioError
-from secondsight.search import Violation, breadth_first
+from secondsight.search import Request, Violation, breadth_first
 from secondsight.world.forced import (
     CannotForce,
     Forced,
@@ -151,7 +151,7 @@ def test_the_counterexample_of_a_wrong_driver_has_a_schedule_that_shows_it(drive
     from secondsight.contract import driver_program, rules_for
 
     scenario = device_scenario("munmap", "mmap", "write")
-    violation = breadth_first(Reference(driver_program(driver, scenario)), progress=True).violation
+    violation = breadth_first(Reference(driver_program(driver, scenario)), Request(livelock=True)).violation
     assert violation is not None
     probes = [probe for rule in rules_for(driver) for probe in rule.probes]
     schedule = schedule_of(scenario, driver, violation, probes)
@@ -185,7 +185,7 @@ def test_forced_runs_end_in_outcomes_that_are_possible() -> None:
             continue
         schedule = random_schedule(scenario, mirror.Mirror, chance.randrange)
         if isinstance(schedule, Schedule):
-            result, possible = outcomes(scenario, mirror.Mirror, executor="reference")
+            result, possible = outcomes(scenario, mirror.Mirror, request=Request(executor="reference"))
             assert {left.outcome for left in run_forced(schedule, mirror.Mirror)} <= possible, (seed, result)
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from secondsight.lang import LangError
 from secondsight.scenario import Recorder, Scenario, load_expected, load_scenarios, scenario, show_outcome
-from secondsight.search import Limits, Verdict
+from secondsight.search import Limits, Request, Verdict
 from secondsight.world.model import outcomes, program
 
 ROOT = Path(__file__).parents[2]
@@ -31,7 +31,7 @@ def test_the_model_has_exactly_the_expected_outcomes(recorded: Scenario, path: P
 
 def test_a_search_cut_short_says_so() -> None:
     recorded = next(s for s, _ in SCENARIOS if s.name == "remap_vs_read")
-    result, _ = outcomes(recorded, limits=Limits(states=10))
+    result, _ = outcomes(recorded, request=Request(limits=Limits(states=10)))
     assert result.verdict is Verdict.NOT_FINISHED
 
 
@@ -50,7 +50,7 @@ def test_a_bound_that_is_too_small_is_named() -> None:
         def writer() -> None:
             s.write(a, "x")
 
-    result, _ = outcomes(two_pages, wanted={"frames": 2})
+    result, _ = outcomes(two_pages, bounds={"frames": 2})
     assert result.verdict is Verdict.NOT_FINISHED
     assert "OutOfRecords: frames (2)" in str(result.error)
     assert "raise with frames=3" in str(result.error)
@@ -61,7 +61,7 @@ def test_a_bound_that_is_too_small_is_named() -> None:
 )
 def test_a_bound_that_cannot_be_is_refused(wanted: dict[str, int], says: str) -> None:
     with pytest.raises(LangError, match=says):
-        outcomes(SCENARIOS[0][0], wanted=wanted)
+        outcomes(SCENARIOS[0][0], bounds=wanted)
 
 
 def test_one_program_runs_every_operation() -> None:

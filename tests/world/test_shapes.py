@@ -15,7 +15,7 @@ from secondsight.lang.native import Native, is_ready
 from secondsight.lang.reference import Reference
 from secondsight.scenario import Scenario, load_scenarios
 from secondsight.scenario.data import Outcome
-from secondsight.search import Limits, Verdict, auto, breadth_first
+from secondsight.search import Limits, Request, Verdict, auto, breadth_first
 from secondsight.search.auto import why_not_native
 from secondsight.search.native import native_search
 from secondsight.world import encoder
@@ -37,7 +37,7 @@ def pairs() -> list[Scenario]:
 
 
 def graph(scenario: Scenario) -> tuple[object, ...]:
-    result, seen = outcomes(scenario, executor="reference")
+    result, seen = outcomes(scenario, request=Request(executor="reference"))
     return result.verdict, result.states, result.transitions, result.depth, seen
 
 
@@ -93,7 +93,7 @@ def test_programs_that_share_a_library_take_turns() -> None:
         for row, way in zip(in_turn, ways, strict=True):
             row += [s for s in [next(way, None)] if s is not None]
     assert in_turn == alone
-    expected = [outcomes(s, executor="reference")[1] for s in shared]
+    expected = [outcomes(s, request=Request(executor="reference"))[1] for s in shared]
     assert len(set(expected)) > 1
     with ThreadPoolExecutor(4) as pool:
         assert list(pool.map(native_outcomes, shared * 3)) == expected * 3
@@ -102,7 +102,7 @@ def test_programs_that_share_a_library_take_turns() -> None:
 
 
 def native_outcomes(scenario: Scenario) -> frozenset[Outcome]:
-    return outcomes(scenario, executor="native")[1]
+    return outcomes(scenario, request=Request(executor="native"))[1]
 
 
 @has_compiler
@@ -116,7 +116,7 @@ def test_a_driver_is_compiled_once_for_each_set_of_families(tmp_path: Path, monk
         build(command, text, library)
 
     monkeypatch.setattr(compiler, "_build", count)
-    done = list(check(Mirror, executor="native", limits=Limits(states=50)))
+    done = list(check(Mirror, request=Request(executor="native", limits=Limits(states=50))))
     assert len(done) == sum(len(a.scenarios) for a in ADVERSARIES.values())
     assert len(built) == 3  # the process's own memory; that and memfds; that and device memory
 
@@ -126,7 +126,7 @@ def test_a_thread_that_is_not_there_has_ended() -> None:
     """Room for four threads, three of them used."""
     made = driver_program(Mirror, ADVERSARIES["exit"].scenarios[3])
     assert (len(made.threads), made.code.capacity) == (3, 4)
-    slow, fast = breadth_first(Reference(made)), native_search(Native(made), workers=1)
+    slow, fast = breadth_first(Reference(made)), native_search(Native(made), Request(workers=1))
     assert (fast.verdict, fast.states, fast.transitions) == (Verdict.HOLDS, slow.states, slow.transitions)
 
 
@@ -136,7 +136,7 @@ def test_compiled_code_that_is_there_is_used_sooner(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(auto, "SWITCH", 700)
     monkeypatch.setattr(auto, "SWITCH_READY", 40)
     assert not is_ready(made)
-    assert [auto.search(made, limits=Limits(states=500)).exact for _ in range(3)] == [True, False, False]
+    assert [auto.search(made, Request(limits=Limits(states=500))).exact for _ in range(3)] == [True, False, False]
     assert is_ready(made)
     other = driver_program(MirrorWithoutTest, ADVERSARIES["munmap"].scenarios[0], bounds={"frames": 11})
     assert not is_ready(other)

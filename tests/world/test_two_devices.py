@@ -8,13 +8,12 @@ import pytest
 
 from secondsight.contract import rules_for
 from secondsight.devices.mirror import Mirror, MirrorWithoutTest
-from secondsight.lang import LangError
 from secondsight.lang.plain import replay
 from secondsight.scenario import Recorder, Scenario, ScenarioError, load_scenarios, scenario
 from secondsight.search import Verdict
 from secondsight.search.auto import search
+from secondsight.world.forced import free_schedule, run_forced
 from secondsight.world.model import outcomes, program
-from secondsight.world.settled import ForcedModel
 
 ROOT = Path(__file__).parent.parent.parent
 two_mirrors, one_thread_two_devices = load_scenarios(ROOT / "scenarios" / "two_devices.py")
@@ -26,7 +25,7 @@ def test_right_drivers_hold_and_wrong_ones_are_broken_by_either_device() -> None
     wrong = program(two_mirrors, MirrorWithoutTest, [p for r in rules_for(Mirror) for p in r.probes], closes=True)
     result = search(wrong)
     assert result.violation is not None and result.violation.rule == "as-if-cpu"
-    steps = replay(wrong, [(s.thread, s.choices) for s in result.violation.trace.steps])
+    steps = replay(wrong, result.violation.trace.schedule)
     assert steps[-1].error is not None
 
 
@@ -44,6 +43,6 @@ def test_there_is_a_most_and_the_error_names_the_line() -> None:
                 s.device()
 
 
-def test_forced_runs_have_one_device() -> None:
-    with pytest.raises(LangError, match="two_mirrors has 2 devices; a forced run has one"):
-        ForcedModel(two_mirrors)
+def test_a_forced_run_looks_at_both_tables() -> None:
+    (left,) = run_forced(free_schedule(one_thread_two_devices))
+    assert left.probe == ("same+w", "none")  # the second is closed

@@ -89,13 +89,15 @@ def judge_forced(plan: Plan, got: ForcedRun) -> str:
 
 
 def _has_a_vma_lock(plan: Plan, differs: Differs) -> bool:
-    """Whether a CPU's access goes on that the model lets wait for a thread which is in the middle of mmap or munmap, or mmap
+    """Whether a CPU's access goes on that the model lets wait for a thread of its process which is in the middle of mmap or munmap, or mmap
     or munmap does beside an access (of another vma) that is in the middle of its fault."""
     if differs.expected != BLOCKED or plan.schedule is None:
         return False
     steps = plan.schedule.steps[: differs.step + 1]
     last = {name: place for step in steps for name, place in step.then.items()}
-    inside = [name for name, place in last.items() if name != differs.thread and place != ENDED and not place.startswith("op:")]
+    process = {thread.name: thread.process for thread in plan.scenario.threads}
+    near = [name for name in last if name != differs.thread and process[name] == process[differs.thread]]
+    inside = [name for name in near if last[name] != ENDED and not last[name].startswith("op:")]
     others = [_operation(plan, steps, name) for name in inside]
     remap = {op.name for op in OPS.values() if op.remaps}
     beside = {op.name for op in OPS.values() if op.faults}

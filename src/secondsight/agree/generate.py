@@ -8,6 +8,9 @@
 * `forced`: memory and a device that mirrors it; one or two threads of the process beside one of the device. With it goes a
   driver and a schedule (`forced.py`): both sides run that one interleaving.
 
+One scenario in five has two processes: they map the same files, and each does some of the operations; in a forced one the device
+may be either's. (Which, says the number: all others are what they were before there were any.)
+
 A drawn scenario always fits the model: pages of address space, frames and buffers are counted while it is drawn.
 """
 
@@ -15,13 +18,14 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import Literal, get_args
 
 from secondsight.agree.draw import Draw, Seeded, chance, choice, weighted
 from secondsight.linux import BOUNDS
-from secondsight.scenario import Address, DeviceHandle, File, Mapping, Recorder, Scenario
+from secondsight.scenario import Address, DeviceHandle, File, Mapping, Process, Recorder, Scenario
 
 __all__ = ["KINDS", "Kind", "fingerprint", "generate", "scenario_of"]
 
@@ -39,13 +43,10 @@ ADDED = ("write", "shrink", "future_write", "seal", "grow", "shrink|write", "")
 class _Budget:
     """What is left of the machine; one for the whole scenario."""
 
-    pages: int = PAGES
     frames: int = FRAMES
     buffers: int = 3
     values: int = 0
     names: int = 0
-    continued: tuple[File, int] | None = None
-    """The file and the page that the last mapping ends with: one that goes on there costs a page more (`scenario.model`)."""
 
     def value(self) -> str:
         self.values += 1
@@ -57,21 +58,46 @@ class _Budget:
 
 
 @dataclass
+class _Space:
+    """What is left of an address space."""
+
+    pages: int
+    continued: tuple[File, int] | None = None
+    """The file and the page that the last mapping ends with: one that goes on there costs a page more (`world.encoder`)."""
+
+
+@dataclass
 class _World:
-    """What a section may use: handles by what they are. `memfds` are (file, does a udmabuf take its seals)."""
+    """What a section may use: handles by what they are. `memfds` are (file, does a udmabuf take its seals).
+
+    `process`: in whose block its operations are recorded; `other`: what another process may use.
+    """
 
     s: Recorder
     draw: Draw
     budget: _Budget
+    space: _Space
     memfds: list[tuple[File, bool]] = field(default_factory=list)
     udmabufs: list[File] = field(default_factory=list)
     mappings: list[Mapping] = field(default_factory=list)
     device: DeviceHandle | None = None
     most: int = 3  # pages of one file or mapping
+    process: Process | None = None
+    other: _World | None = None
+
+    def add_process(self, pages: int) -> None:
+        """Another process, which has the same files."""
+        self.other = replace(self, space=_Space(pages), mappings=[], process=self.s.process())
+
+    def either(self, often: int = 60) -> _World:
+        """Itself, in `often` of 100 draws, or what the other process may use."""
+        return self if self.other is None or chance(self.draw, often) else self.other
 
     def inside(self) -> _World:
         """For a thread: what it makes is its own, what there was it shares."""
-        return replace(self, memfds=list(self.memfds), udmabufs=list(self.udmabufs), mappings=list(self.mappings))
+        return replace(
+            self, memfds=list(self.memfds), udmabufs=list(self.udmabufs), mappings=list(self.mappings), process=None, other=None,
+        )  # fmt: skip
 
     def file(self) -> File:
         """Any file; mostly a memfd."""
@@ -118,10 +144,10 @@ def _map(w: _World, fd: File | None) -> None:
         at, room = w.span()
         w.mappings.append(w.s.mmap(fd, page=page, pages=min(pages, room), at=at))
         return
-    gap = int(fd is not None and (fd, page) == w.budget.continued)
-    pages = min(pages, w.budget.pages - gap)
-    w.budget.pages -= gap + pages
-    w.budget.continued = None if fd is None else (fd, page + pages)
+    gap = int(fd is not None and (fd, page) == w.space.continued)
+    pages = min(pages, w.space.pages - gap)
+    w.space.pages -= gap + pages
+    w.space.continued = None if fd is None else (fd, page + pages)
     w.mappings.append(w.s.mmap(fd, page=page, pages=pages))
 
 
@@ -249,9 +275,9 @@ def _possible(w: _World, act: Callable[[_World], None]) -> bool:
     if act is _memfd_create:
         return left.frames >= 1 and len(w.memfds) < 3
     if act is _mmap_anonymous:
-        return left.frames >= 1 and left.pages >= 1
+        return left.frames >= 1 and w.space.pages >= 1
     if act is _mmap_file:
-        return bool(w.memfds) and left.pages >= 2  # one may be a gap
+        return bool(w.memfds) and w.space.pages >= 2  # one may be a gap
     if act in (_munmap, _write, _read, _dontneed):
         return bool(w.mappings)
     if act is _punch:
@@ -265,83 +291,108 @@ def _possible(w: _World, act: Callable[[_World], None]) -> bool:
 
 def _draw_ops(w: _World, count: int, weights: _Weights) -> None:
     for _ in range(count):
-        weighted(w.draw, [(n, act) for n, act in weights if _possible(w, act)])(w)
+        here = w.either()
+        _do(here, weighted(w.draw, [(n, act) for n, act in weights if _possible(here, act)]))
+
+
+def _do(w: _World, act: Callable[[_World], None]) -> None:
+    """One operation, in its process."""
+    with w.process or nullcontext():
+        act(w)
 
 
 def _look(w: _World) -> None:
     """Read every page of every mapping."""
-    for mapping in w.mappings:
-        for page in range(mapping.pages):
-            w.s.read(mapping + page, into=w.budget.name())
+    for here in filter(None, (w, w.other)):
+        with here.process or nullcontext():
+            for mapping in here.mappings:
+                for page in range(mapping.pages):
+                    w.s.read(mapping + page, into=w.budget.name())
 
 
-def _sequential(draw: Draw, s: Recorder) -> None:
-    w = _World(s, draw, _Budget())
+def _sequential(draw: Draw, s: Recorder, several: bool) -> None:
+    w = _World(s, draw, _Budget(), _Space(PAGES))
     _memfd_create(w)
+    if several:
+        w.add_process(PAGES)
     _draw_ops(w, draw.integer(3, 17), _ANY)
     if chance(draw, 60):
         _look(w)
 
 
-def _free(draw: Draw, s: Recorder) -> None:
-    w = _World(s, draw, _Budget(pages=8, frames=9, buffers=2), most=2)
+def _free(draw: Draw, s: Recorder, several: bool) -> None:
+    w = _World(s, draw, _Budget(frames=9, buffers=2), _Space(8), most=2)
     _memfd_create(w)
     _mmap_file(w)
+    if several:
+        w.add_process(6)
+        assert w.other is not None
+        _do(w.other, _mmap_file)
     if chance(draw, 60):
         _write(w)
     _draw_ops(w, draw.integer(0, 3), _ANY[:-1])
     threads = 3 if chance(draw, 25) else 2
     for number in range(threads):
-        _thread(s, w, f"t{number}", draw.integer(1, 3 if threads == 2 else 2), _RACES)
+        here = w if number == 0 else w.either(often=25)
+        _thread(s, here, f"t{number}", draw.integer(1, 3 if threads == 2 else 2), _RACES)
     if chance(draw, 60):
         with s.after():
             _look(w)
 
 
-def _forced(draw: Draw, s: Recorder) -> None:
-    w = _World(s, draw, _Budget(pages=5, frames=6, buffers=1), most=2)
-    if chance(draw, 50):
+def _forced(draw: Draw, s: Recorder, several: bool) -> None:
+    w = _World(s, draw, _Budget(frames=6, buffers=1), _Space(5), most=2)
+    if several or chance(draw, 50):
         _memfd_create(w)
         _mmap_file(w)
     else:
         _mmap_anonymous(w)
     if chance(draw, 70):
         _write(w)
+    if several:
+        w.add_process(4)
+        assert w.other is not None
+        _do(w.other, _mmap_file)
     _draw_ops(w, draw.integer(0, 2), [(2, _write), (1, _read), (1, _dontneed), (1, _mmap_anonymous), (1, _munmap)])
-    w.device = s.device()
+    owner = w.either(often=50)
+    with owner.process or nullcontext():
+        owner.device = s.device()
     if chance(draw, 25):
-        _device_read(w)
+        _do(owner, _device_read)
     for number in range(2 if chance(draw, 20) else 1):
-        _thread(s, w, f"cpu{number}", draw.integer(1, 3), _AGAINST_A_DEVICE)
-    _thread(s, w, "device", draw.integer(1, 2), _BY_THE_DEVICE)
+        _thread(s, w.either(often=30), f"cpu{number}", draw.integer(1, 3), _AGAINST_A_DEVICE)
+    _thread(s, owner, "device", draw.integer(1, 2), _BY_THE_DEVICE)
     if chance(draw, 60):
         with s.after():
             _look(w)
 
 
 def _thread(s: Recorder, w: _World, name: str, count: int, weights: _Weights) -> None:
-    inner = w.inside()
+    inner, of = w.inside(), w.process or s
 
     def body() -> None:
         _draw_ops(inner, count, weights)
 
     body.__name__ = name
-    s.thread(body)
+    of.thread(body)
 
 
-_DRAWN: dict[Kind, Callable[[Draw, Recorder], None]] = {"sequential": _sequential, "free": _free, "forced": _forced}
+SEVERAL = 5
+"""Of so many scenarios the last has two processes."""
+
+_DRAWN: dict[Kind, Callable[[Draw, Recorder, bool], None]] = {"sequential": _sequential, "free": _free, "forced": _forced}
 
 
-def generate(kind: Kind, draw: Draw, name: str = "drawn") -> Scenario:
-    """A scenario of a kind, from the choices of `draw`."""
+def generate(kind: Kind, draw: Draw, name: str = "drawn", several: bool = False) -> Scenario:
+    """A scenario of a kind, from the choices of `draw`. `several`: with two processes."""
     s = Recorder()
-    _DRAWN[kind](draw, s)
+    _DRAWN[kind](draw, s, several)
     return s.scenario(name, "")
 
 
 def scenario_of(kind: Kind, seed: int, index: int) -> Scenario:
     """Scenario `index` of a seed: always the same one, whatever was drawn before."""
-    return generate(kind, Seeded(f"{kind}/{seed}/{index}"), f"{kind}_{seed}_{index}")
+    return generate(kind, Seeded(f"{kind}/{seed}/{index}"), f"{kind}_{seed}_{index}", index % SEVERAL == SEVERAL - 1)
 
 
 @cache

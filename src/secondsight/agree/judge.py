@@ -19,7 +19,7 @@ from secondsight.agree.store import AGREES, DISAGREES, NO_VERDICT, REFUSED
 from secondsight.lang import LangError
 from secondsight.scenario import Outcome, Scenario, show_outcome
 from secondsight.scenario.data import ZERO
-from secondsight.search import Limits, Verdict
+from secondsight.search import Limits, Request, Verdict
 from secondsight.world.model import only_outcome, outcomes
 
 __all__ = ["THROUGH_THE_TLB", "Answer", "ask", "both_answers", "judge", "only_outcome", "signature_of"]
@@ -44,7 +44,7 @@ def ask(scenario: Scenario, release: str | None = None, states: int = 300_000) -
     try:
         if not scenario.threads:
             return Answer(frozenset([only_outcome(scenario, release)]))
-        result, possible = outcomes(scenario, limits=Limits(states=states), release=release)
+        result, possible = outcomes(scenario, request=Request(limits=Limits(states=states)), release=release)
     except LangError as error:
         return Answer(frozenset(), problem=f"{type(error).__name__}: {error}")
     if result.error is not None:
@@ -71,11 +71,12 @@ def judge(scenario: Scenario, answer: Answer, seen: Iterable[Outcome]) -> tuple[
 def _through_the_tlb(scenario: Scenario, answer: Answer, outcome: Outcome) -> bool:
     """Whether an outcome differs from a possible one only in reads that found a page where the model has SIGSEGV, each by a
     thread beside which another takes mappings away, and each of what a page may have held."""
-    unmaps = {t.name for t in scenario.threads if any(o.kind == "munmap" or o.args.get("at") is not None for o in t.ops)}
+    unmaps = {(t.name, t.process) for t in scenario.threads if any(o.kind == "munmap" or o.args.get("at") is not None for o in t.ops)}
     beside = {
         place.name
         for place in scenario.places()
-        if place.thread is not None and place.op.kind == "read" and unmaps - {place.section}
+        if place.thread is not None and place.op.kind == "read"
+        and any(name != place.section and process == place.op.process for name, process in unmaps)
     }
     held = {ZERO} | {value for place in scenario.places() if isinstance(value := place.op.args.get("value"), str)}
     seen = dict(outcome)

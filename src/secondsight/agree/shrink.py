@@ -2,7 +2,7 @@
 
 `shrink(scenario, still)` tries smaller scenarios, keeps the first for which `still` holds, and begins again, until none
 does. Smaller means: fewer operations (with an operation goes whatever needs the handle it made), threads made part of the
-setup, then fewer pages, lower page numbers, fewer seals, shorter lists.
+setup, then fewer processes, fewer pages, lower page numbers, fewer seals, shorter lists.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import replace
 from secondsight.agree.source import refs
 from secondsight.scenario import Op, Place, Ref, Scenario, ScenarioError, Thread
 from secondsight.scenario.data import check
-from secondsight.scenario.ops import Value
+from secondsight.scenario.ops import HandleType, Value, handle_name
 
 __all__ = ["renumbered", "shrink", "without"]
 
@@ -49,7 +49,7 @@ def without(scenario: Scenario, unwanted: Callable[[Place], bool]) -> Scenario:
     def left(section: str, ops: tuple[Op, ...], number: int | None) -> tuple[Op, ...]:
         kept = []
         for i, op in enumerate(ops):
-            if unwanted(Place(section, i, number, op)) or any(ref.handle in gone for ref in refs(op)):
+            if unwanted(Place(section, i, number, op)) or op.process in gone or any(ref.handle in gone for ref in refs(op)):
                 if op.makes is not None:
                     gone.add(op.makes)
             else:
@@ -64,7 +64,7 @@ def without(scenario: Scenario, unwanted: Callable[[Place], bool]) -> Scenario:
 def renumbered(scenario: Scenario) -> Scenario:
     """The same scenario with the handles' and results' names that a recorder would give them in order: r1, r2, ..."""
     names: dict[str, str] = {}
-    counts: dict[str, int] = {}
+    counts = dict.fromkeys(HandleType, 0)
     results = 0
 
     def renamed(value: Value) -> Value:
@@ -81,13 +81,15 @@ def renumbered(scenario: Scenario) -> Scenario:
             args = {name: renamed(value) for name, value in op.args.items()}
             makes, into = op.makes, op.into
             if makes is not None:
-                kind = makes.rstrip("0123456789")
-                names[makes] = makes = f"{kind}{counts.get(kind, 0)}"
-                counts[kind] = counts.get(kind, 0) + 1
+                made = op.declared.makes
+                assert made is not None
+                names[makes] = makes = handle_name(made, counts[made])
+                counts[made] += 1
             if into is not None:
                 results += 1
                 into = f"r{results}"
-            done.append(replace(op, args=args, makes=makes, into=into))
+            process = None if op.process is None else names[op.process]
+            done.append(replace(op, args=args, makes=makes, into=into, process=process))
         return tuple(done)
 
     setup = each(scenario.setup)
@@ -121,9 +123,21 @@ def _smaller(scenario: Scenario) -> Iterator[Scenario]:
         elif len(scenario.threads) > 1:
             yield replace(scenario, setup=scenario.setup + thread.ops, threads=others)
             yield replace(scenario, final=thread.ops + scenario.final, threads=others)
+    for process in scenario.processes[1:]:
+        yield _moved(scenario, process)
     for place in places:
         for op in _simpler(place.op):
             yield _with(scenario, place, op)
+
+
+def _moved(scenario: Scenario, process: str | None) -> Scenario:
+    """The same with what a process does done by the first one."""
+
+    def each(ops: tuple[Op, ...]) -> tuple[Op, ...]:
+        return tuple(replace(op, process=None) if op.process == process else op for op in ops if op.makes != process)
+
+    threads = tuple(Thread(t.name, each(t.ops)) for t in scenario.threads)
+    return replace(scenario, setup=each(scenario.setup), threads=threads, final=each(scenario.final))
 
 
 def _simpler(op: Op) -> Iterator[Op]:

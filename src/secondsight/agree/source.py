@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from itertools import groupby
+
 from secondsight.scenario import Op, Ref, Scenario
 from secondsight.scenario.ops import Value
 
@@ -11,21 +14,31 @@ __all__ = ["refs", "source_of"]
 def source_of(scenario: Scenario, comment: str = "") -> str:
     """A file that records the scenario; `comment` becomes its head. Loading it gives an equal scenario back, places apart."""
     used = {ref.handle for place in scenario.places() for ref in refs(place.op)}
+    used |= {place.op.process for place in scenario.places() if place.op.process is not None}
     lines = [f"# {line}".rstrip() for line in comment.splitlines()]
     lines += ["from secondsight import scenario", "from secondsight.scenario import Recorder", "", ""]
     lines += ["@scenario", f"def {scenario.name}(s: Recorder) -> None:"]
     if scenario.doc:
         lines.append(f'    """{scenario.doc}"""')
-    lines += [f"    {_call(op, used)}" for op in scenario.setup]
+    lines += [f"    {line}" for line in _in_their_processes(scenario.setup, used)]
     for thread in scenario.threads:
-        lines += ["", "    @s.thread", f"    def {thread.name}() -> None:"]
+        lines += ["", f"    @{_variable(thread.process or 's')}.thread", f"    def {thread.name}() -> None:"]
         lines += [f"        {_call(op, used)}" for op in thread.ops] or ["        pass"]
     if scenario.final:
         lines += ["", "    with s.after():"]
-        lines += [f"        {_call(op, used)}" for op in scenario.final]
+        lines += [f"        {line}" for line in _in_their_processes(scenario.final, used)]
     if not scenario.setup and not scenario.threads and not scenario.final:
         lines.append("    pass")
     return "\n".join(lines) + "\n"
+
+
+def _in_their_processes(ops: tuple[Op, ...], used: set[str]) -> Iterator[str]:
+    """The calls, those of another process in a block of it."""
+    for process, some in groupby(ops, lambda op: op.process):
+        if process is not None:
+            yield f"with {_variable(process)}:"
+        for op in some:
+            yield ("    " if process else "") + _call(op, used)
 
 
 def refs(op: Op) -> list[Ref]:

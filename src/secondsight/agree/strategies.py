@@ -32,4 +32,5 @@ class _Drawn:
 @st.composite
 def scenarios(draw: Any, kind: Kind = "sequential") -> Scenario:
     """Any scenario that a campaign of that kind could draw."""
-    return generate(kind, _Drawn(draw))
+    several = draw(st.booleans())
+    return generate(kind, _Drawn(draw), several=several)

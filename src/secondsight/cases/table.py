@@ -19,8 +19,9 @@ from secondsight.lang.errors import LangError
 from secondsight.lang.program import Program
 from secondsight.linux import by_hand
 from secondsight.scenario.schedule import CannotForce, Schedule
-from secondsight.search import Limits, Progress, Result, Verdict, Violation
-from secondsight.search.auto import By, How, search
+from secondsight.search import Result, Verdict, Violation
+from secondsight.search.auto import search
+from secondsight.search.request import Request
 from secondsight.world.enough import with_enough
 
 __all__ = ["CaseTable", "Cell", "Entry", "Finding", "Question", "search_cell", "settle"]
@@ -108,17 +109,17 @@ def search_cell(
     table: CaseTable,
     row: str,
     column: str,
-    limits: Limits | None = None,
-    on_progress: Callable[[Progress], None] | None = None,
-    executor: By = "auto",
+    request: Request | None = None,
     bounds: Mapping[str, int] | None = None,
 ) -> Cell:
     """Build and search one cell. `bounds`: of its machine, by hand; others are raised when they run out."""
     if table.program(row, column) is None:
         return Cell(row, column, None)
+    asked = (request or Request()).but(livelock=True)
+    asked = asked.but(workers=asked.workers or 1)
     found = with_enough(
         lambda enough: program_of_cell(table, row, column, enough),
-        lambda program: search(program, executor, limits, on_progress, progress=True, workers=1),
+        lambda program: search(program, asked),
         bounds or {},
     )
     return Cell(row, column, found.result, {**(bounds or {}), **found.raised})
@@ -133,15 +134,15 @@ def program_of_cell(table: CaseTable, row: str, column: str, bounds: Mapping[str
     return program
 
 
-Work = tuple[str, str, str, Limits | None, By, Mapping[str, int]]
+Work = tuple[str, str, str, Request, Mapping[str, int]]
 """A cell to search: its table, row and column, and how."""
 
 
 def _work(cell: Work) -> Cell:
     from secondsight.cases import TABLES
 
-    name, row, column, limits, executor, bounds = cell
-    return search_cell(TABLES[name], row, column, limits, executor=executor, bounds=bounds)
+    name, row, column, request, bounds = cell
+    return search_cell(TABLES[name], row, column, request, bounds)
 
 
 def _lost(cell: Work, status: int) -> Cell:
@@ -154,11 +155,10 @@ def _lost(cell: Work, status: int) -> Cell:
 
 def settle(
     table: CaseTable,
-    limits: Limits | None = None,
+    request: Request | None = None,
     on_cell: Callable[[Cell], None] | None = None,
     jobs: int | None = None,
     only: Sequence[tuple[str, str]] | None = None,
-    executor: By = "auto",
     bounds: Mapping[str, int] | None = None,
 ) -> list[Cell]:
     """Search every cell (or those in `only`), in the order of the table. `on_cell` is called as cells finish.
@@ -168,20 +168,21 @@ def settle(
     """
     wanted = list(only) if only is not None else list(table.cells())
     jobs = min(len(wanted), jobs or len(os.sched_getaffinity(0))) or 1
-    if isinstance(executor, How) and executor.cluster is not None:
+    asked = request or Request()
+    if asked.cluster is not None:
         jobs = 1  # the cells' searches have the whole cluster, one after the other
     done: dict[tuple[str, str], Cell] = {}
 
     def one_after_the_other() -> Generator[Cell, None, None]:
         for row, column in wanted:
-            yield (cell := search_cell(table, row, column, limits, executor=executor, bounds=bounds))
+            yield (cell := search_cell(table, row, column, asked, bounds))
             if cell.result is not None and cell.result.reason == "interrupted":
                 return
 
     if jobs == 1:
         cells = one_after_the_other()
     else:
-        cells = shared_out([(table.name, row, column, limits, executor, bounds or {}) for row, column in wanted], _work, jobs, _lost)
+        cells = shared_out([(table.name, row, column, asked, bounds or {}) for row, column in wanted], _work, jobs, _lost)
     with suppress(KeyboardInterrupt), closing(cells):
         for cell in cells:
             done[cell.row, cell.column] = cell

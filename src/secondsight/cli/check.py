@@ -19,7 +19,7 @@ from secondsight.cli.confirming import (
     question_of_checked,
     show_confirmation,
 )
-from secondsight.cli.searching import Searching, notes, searches
+from secondsight.cli.searching import notes, searches
 from secondsight.kernels import KernelError
 from secondsight.lang import LangError
 from secondsight.lang.program import Program
@@ -28,6 +28,7 @@ from secondsight.report.columns import WIDTH
 from secondsight.report.tables import STYLES, figures
 from secondsight.scenario import ScenarioError
 from secondsight.search import Progress, Verdict, Violation
+from secondsight.search.request import Request
 
 if TYPE_CHECKING:
     from secondsight.agree.confirm import Confirmation
@@ -39,7 +40,7 @@ __all__ = ["check", "program_of"]
 @searches
 def check(
     file: Annotated[Path, typer.Argument(help="A Python file with a driver: a subclass of secondsight.Device.")],
-    searching: Searching,
+    request: Request,
     driver: Annotated[list[str] | None, typer.Option("--class", help="Only this class of the file (may be repeated).")] = None,
     rule: Annotated[list[str] | None, typer.Option(help="Only this rule of the contract (may be repeated).")] = None,
     adversary: Annotated[list[str] | None, typer.Option(help="Only this adversary (may be repeated).")] = None,
@@ -60,8 +61,7 @@ def check(
         def on_progress(scenario: str, progress: Progress) -> None:
             running.say(search_progress(scenario, progress))
 
-        limits, how = searching.limits, searching.how
-        results = (c for kind in drivers for c in contract.check(kind, adversary, rule, limits, on_progress, by_hand, how))
+        results = (c for kind in drivers for c in contract.check(kind, adversary, rule, request, on_progress, by_hand))
         try:
             for checked in results:
                 if found and not as_json and _group(found[-1]) != _group(checked):

@@ -67,4 +67,4 @@ def _debug(program: Program, trace: Trace, number: int) -> None:
     """Stop in pdb, in the thread's own code, where a step begins."""
     if number <= len(trace):
         print(f"step {number} of {len(trace)}: {program.threads[trace.steps[number - 1].thread].name}", flush=True)
-    stop_at(program, [(s.thread, s.choices) for s in trace.steps], number)
+    stop_at(program, trace.schedule, number)

@@ -29,7 +29,7 @@ from secondsight.cli.common import (
 )
 from secondsight.cli.confirming import asking, confirmation_json, question_of_file, show_confirmation
 from secondsight.cli.kernel import find_kernel
-from secondsight.cli.searching import Searching, notes, searches, told
+from secondsight.cli.searching import notes, searches, told
 from secondsight.devices.device import Device
 from secondsight.kernels import Kernel, KernelError, Observation, boot
 from secondsight.kernels.real_device import needs_module
@@ -39,6 +39,7 @@ from secondsight.report import SCHEMA, result_to_json
 from secondsight.report.columns import WIDTH
 from secondsight.scenario import Outcome, Scenario, ScenarioError, load_scenarios, show_outcome, show_value
 from secondsight.search import Result, Verdict
+from secondsight.search.request import Request
 
 __all__ = ["run"]
 
@@ -63,7 +64,7 @@ class Compared:
 @searches
 def run(
     file: Annotated[Path, typer.Argument(help="A Python file with @scenario functions.")],
-    searching: Searching,
+    request: Request,
     on: Annotated[str | None, typer.Option(help="Also run it on this kernel: linux-6.12, as kernel list has it, or host.")] = None,
     kernel: Annotated[Path | None, typer.Option(help="Also run it on a kernel image of your own (a bzImage).")] = None,
     headers: Annotated[Path | None, typer.Option(help="That kernel's headers, for scenarios with devices.")] = None,
@@ -92,7 +93,7 @@ def run(
         compared: list[Compared] = []
         stopped: BaseException | None = None
         try:
-            compared.extend(_models(scenarios, searching, running, answers_as, bounds(bound)))
+            compared.extend(_models(scenarios, request, running, answers_as, bounds(bound)))
         except KeyboardInterrupt as error:
             stopped = error
         if target is not None and stopped is None and not any(c.result.reason == "interrupted" for c in compared):
@@ -157,28 +158,25 @@ def _checked(release: str) -> None:
 
 
 def _models(
-    scenarios: list[Scenario], searching: Searching, running: Running, release: str | None, by_hand: dict[str, int]
+    scenarios: list[Scenario], request: Request, running: Running, release: str | None, by_hand: dict[str, int]
 ) -> Iterator[Compared]:
     """Every scenario on the model, up to one that Ctrl-C ended."""
     for scenario in scenarios:
-        found = _model(scenario, searching, running, release, by_hand)
+        found = _model(scenario, request, running, release, by_hand)
         yield found
         if found.result.reason == "interrupted":
             return
 
 
 def _model(
-    scenario: Scenario, searching: Searching, running: Running, release: str | None, by_hand: dict[str, int]
+    scenario: Scenario, request: Request, running: Running, release: str | None, by_hand: dict[str, int]
 ) -> Compared:
     from secondsight.world.model import outcomes
 
     def on_progress(progress: Any) -> None:
         running.say(search_progress(scenario.name, progress))
 
-    limits, how = searching.limits, searching.how
-    result, possible = outcomes(
-        scenario, limits=limits, on_progress=on_progress, wanted=by_hand, executor=how, release=release
-    )
+    result, possible = outcomes(scenario, request=request.but(on_progress=on_progress), bounds=by_hand, release=release)
     return Compared(scenario, result, possible, None)
 
 

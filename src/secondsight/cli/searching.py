@@ -6,18 +6,18 @@ import functools
 import inspect
 import re
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from typing import Annotated, Any, cast, get_args, get_type_hints
 
 import typer
 
 from secondsight.cli.common import warn
 from secondsight.lang.movers import Reductions
-from secondsight.search import Limits, Result
-from secondsight.search.auto import Executor, How, why_not_native
+from secondsight.search import Limits, Request, Result
+from secondsight.search.auto import why_not_native
+from secondsight.search.request import Executor
 from secondsight.search.strategy import DEEPEST, MOST_WALKS, BreadthFirst, DepthFirst, RandomWalks, Strategy
 
-__all__ = ["Searching", "notes", "searches", "told"]
+__all__ = ["notes", "searches", "told"]
 
 _EXECUTOR = "reference (Python), native (compiled C), or auto: reference, then native where a search grows large."
 
@@ -26,37 +26,29 @@ _MOST = 2**63 - 1
 """The largest number that native code can be given."""
 
 
-@dataclass(frozen=True, slots=True)
-class Searching:
-    """What a command line says about its searches."""
-
-    limits: Limits
-    how: How
-
-
 def searches(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command these options; its argument `searching` is what they say.
+    """Give a command these options; its argument `request` is what they say.
 
     An option that the command has under the same name is its own, and is taken into account too.
     """
     own = inspect.signature(command)
-    shared = inspect.signature(_searching)
+    shared = inspect.signature(_request)
     added = [p for name, p in shared.parameters.items() if name not in own.parameters]
-    kept = [p for name, p in own.parameters.items() if name != "searching"]
+    kept = [p for name, p in own.parameters.items() if name != "request"]
 
     @functools.wraps(command)
     def run(**given: Any) -> None:
-        searching = _searching(**{name: given[name] for name in shared.parameters})
-        command(**{p.name: given[p.name] for p in kept}, searching=searching)
+        request = _request(**{name: given[name] for name in shared.parameters})
+        command(**{p.name: given[p.name] for p in kept}, request=request)
 
-    hints = get_type_hints(_searching, include_extras=True) | get_type_hints(command, include_extras=True)
+    hints = get_type_hints(_request, include_extras=True) | get_type_hints(command, include_extras=True)
     whole = [p.replace(annotation=hints[p.name]) for p in (*kept, *added)]
     run.__signature__ = inspect.Signature(whole)  # type: ignore[attr-defined]
     run.__annotations__ = {p.name: p.annotation for p in whole}
     return run
 
 
-def _searching(
+def _request(
     states: Annotated[int | None, typer.Option(min=1, max=_MOST, help="Stop each search after so many states.")] = None,
     seconds: Annotated[float | None, typer.Option(min=0, help="Stop each search after so many seconds.")] = None,
     memory: Annotated[str | None, typer.Option(help="Stop when so much memory is in use: 500M, 8G.")] = "8G",
@@ -76,7 +68,7 @@ def _searching(
     cluster: Annotated[
         str | None, typer.Option(metavar="HOST:PORT|auto", help="Native: share large searches out over a Ray cluster's machines.")
     ] = None,
-) -> Searching:
+) -> Request:
     """What the options say."""
     if executor not in get_args(Executor):
         raise typer.BadParameter(f"--executor {executor}: one of {', '.join(get_args(Executor))} is wanted")
@@ -93,8 +85,11 @@ def _searching(
         strategy = RandomWalks(walks, seed=seed)
     if executor == "auto" and (why := why_not_native()):
         warn(f"searches run on the reference executor, which is slow on large ones: {why}")
-    how = How(cast(Executor, executor), Reductions(not no_merge, not no_symmetry), workers, strategy, exact, collect, cluster)
-    return Searching(Limits(states, seconds, _bytes(memory) if memory is not None else None), how)
+    return Request(
+        limits=Limits(states, seconds, _bytes(memory) if memory is not None else None), executor=cast(Executor, executor),
+        reductions=Reductions(not no_merge, not no_symmetry), workers=workers, strategy=strategy, exact=exact, collect=collect,
+        cluster=cluster,
+    )  # fmt: skip
 
 
 def _bytes(text: str) -> int:

@@ -12,7 +12,7 @@ from rich.padding import Padding
 from secondsight.agree.confirm import Confirmation, Confirmed
 from secondsight.cli.common import BROKEN, INTERRUPTED, Bounds, Running, bounds, exit_code, show, write_json
 from secondsight.cli.confirming import CONFIRM_HELP, asking, confirmation_json, could_be_asked, show_confirmation
-from secondsight.cli.searching import Searching, notes, searches, told
+from secondsight.cli.searching import notes, searches, told
 from secondsight.kernels import KernelError
 from secondsight.lang import LangError
 from secondsight.lang.program import Program
@@ -20,6 +20,7 @@ from secondsight.report import SCHEMA, mail, result_to_json, trace_to_json
 from secondsight.report.tables import decision_table
 from secondsight.scenario import ScenarioError
 from secondsight.search import Progress, Verdict
+from secondsight.search.request import Request
 
 if TYPE_CHECKING:
     from secondsight.cases import CaseTable, Cell
@@ -34,7 +35,7 @@ _MARKS = {Confirmed.CONFIRMED: "confirmed", Confirmed.REFUTED: "REFUTED", Confir
 
 @searches
 def settle(
-    searching: Searching,
+    request: Request,
     table: Annotated[str | None, typer.Argument(help="One table by its name; without it, all of them.")] = None,
     bound: Bounds = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON (docs/json.md).")] = False,
@@ -55,12 +56,12 @@ def settle(
     chosen = [t for t in TABLES.values() if table is None or t.name == table]
     could_be_asked(on)
     if trace is not None:
-        raise typer.Exit(_one_cell(chosen, trace, searching, as_json, on, bounds(bound)))
+        raise typer.Exit(_one_cell(chosen, trace, request, as_json, on, bounds(bound)))
     settled: list[tuple[CaseTable, list[Cell]]] = []
     answers: dict[str, Answers] = {}
     interrupted, stopped = False, None
     for one in chosen:
-        cells = _settle(one, searching, bounds(bound))
+        cells = _settle(one, request, bounds(bound))
         settled.append((one, cells))
         interrupted = _was_interrupted(one, cells)
         answers[one.name] = {}
@@ -83,7 +84,7 @@ def settle(
     raise typer.Exit(INTERRUPTED if interrupted else _exit_code(settled))
 
 
-def _settle(table: CaseTable, searching: Searching, by_hand: dict[str, int]) -> list[Cell]:
+def _settle(table: CaseTable, request: Request, by_hand: dict[str, int]) -> list[Cell]:
     from secondsight.cases import settle as settle_table
 
     total, done, seen, started = len(list(table.cells())), 0, 0, time.monotonic()
@@ -97,7 +98,7 @@ def _settle(table: CaseTable, searching: Searching, by_hand: dict[str, int]) -> 
             text = f"{table.name}: {done} of {total} cells, {seen:,} states, {seen / elapsed:,.0f}/s, {elapsed:.0f} s"
             running.say(text, done, total)
 
-        return settle_table(table, searching.limits, on_cell, executor=searching.how, bounds=by_hand)
+        return settle_table(table, request, on_cell, bounds=by_hand)
 
 
 def _confirm(on: str, table: CaseTable, cells: list[Cell], answers: Answers) -> BaseException | None:
@@ -193,7 +194,7 @@ def _print_trace(table: CaseTable, cell: Cell) -> None:
 # One cell, and JSON.
 
 
-def _one_cell(tables: list[CaseTable], wanted: str, searching: Searching, as_json: bool, on: str | None, by_hand: dict[str, int]) -> int:
+def _one_cell(tables: list[CaseTable], wanted: str, request: Request, as_json: bool, on: str | None, by_hand: dict[str, int]) -> int:
     """`--trace`: settle one cell and show its trace."""
     from secondsight.cases import search_cell
 
@@ -207,7 +208,7 @@ def _one_cell(tables: list[CaseTable], wanted: str, searching: Searching, as_jso
         def on_progress(progress: Progress) -> None:
             running.say(f"{wanted}: {progress.states:,} states")
 
-        cell = search_cell(table, row, column, searching.limits, on_progress, searching.how, by_hand)
+        cell = search_cell(table, row, column, request.but(on_progress=on_progress), by_hand)
     answers: Answers = {}
     stopped = None if on is None else _confirm(on, table, [cell], answers)
     if as_json:

@@ -32,8 +32,9 @@ from secondsight.lang.errors import LangError
 from secondsight.lang.modules import load
 from secondsight.lang.program import Program
 from secondsight.scenario import Scenario
-from secondsight.search import Limits, Progress, Result
-from secondsight.search.auto import By, search
+from secondsight.search import Progress, Result
+from secondsight.search.auto import search
+from secondsight.search.request import Request
 from secondsight.world.enough import with_enough
 from secondsight.world.model import program, value_in, watched
 
@@ -155,22 +156,20 @@ def check(
     driver: type[Device],
     adversaries: Sequence[str] | None = None,
     rules: Sequence[str] | None = None,
-    limits: Limits | None = None,
+    request: Request | None = None,
     on_progress: Callable[[str, Progress], None] | None = None,
     bounds: dict[str, int] | None = None,
-    executor: By = "auto",
 ) -> Iterator[Checked]:
     """Run `driver` against every adversary (or those named), one result a scenario, as they finish.
 
-    `rules` narrows the rules that are watched. `bounds` decides bounds of the machine by hand; others are raised when they run out. `executor`: see
-    `search.auto`. Raises `LangError` for unknown names
-    and for a driver outside the language.
+    `rules` narrows the rules that are watched. `bounds` decides bounds of the machine by hand; others are raised when they run out. `request`: how
+    its searches are to be made. Raises `LangError` for unknown names and for a driver outside the language.
     """
     picked: list[Adversary] = pick("adversary", ADVERSARIES, adversaries)
     watching = rules_for(driver, rules)
     for adversary in picked:
         for scenario in adversary.scenarios:
-            yield check_scenario(driver, adversary.name, scenario, watching, limits, on_progress, bounds, executor)
+            yield check_scenario(driver, adversary.name, scenario, watching, request, on_progress, bounds)
 
 
 def check_scenario(
@@ -178,10 +177,9 @@ def check_scenario(
     adversary: str,
     scenario: Scenario,
     rules: Sequence[Rule],
-    limits: Limits | None = None,
+    request: Request | None = None,
     on_progress: Callable[[str, Progress], None] | None = None,
     bounds: dict[str, int] | None = None,
-    executor: By = "auto",
 ) -> Checked:
     """One driver in one scenario."""
 
@@ -192,7 +190,8 @@ def check_scenario(
         if on_progress is not None:
             on_progress(scenario.name, progress)
 
-    found = with_enough(build, lambda made: search(made, executor, limits, tell, watched(made), progress=True), bounds or {})
+    asked = (request or Request()).but(on_progress=tell, livelock=True)
+    found = with_enough(build, lambda made: search(made, asked.but(watch=watched(made))), bounds or {})
     enough = {**(bounds or {}), **found.raised}
     names, accessed = tuple(r.name for r in rules), has_accessed(scenario, found.result)
     return Checked(driver.__name__, adversary, scenario.name, names, found.result, lambda: build(enough), accessed, enough)

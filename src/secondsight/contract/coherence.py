@@ -5,6 +5,7 @@ from __future__ import annotations
 from secondsight.devices.device import accesses_compared
 from secondsight.lang import require, rule
 from secondsight.linux.device import device_access, invalidation_waits
+from secondsight.linux.fork import mms
 from secondsight.linux.mm_types import Driver, Frame, Result, Va
 
 __all__ = ["as_if_cpu", "isolation", "same_at_rest"]
@@ -45,5 +46,7 @@ def isolation(device: Driver, va: Va, frame: Frame, write: bool) -> None:
     """
     mm = device.notifier.mm
     if mm is not None and not invalidation_waits(device, va):
-        elsewhere = mm.ptes[va].frame is not frame and any(pte.frame is frame for pte in mm.ptes)
-        require(not elsewhere, "isolation", "the device used a frame that is mapped at another address by now")
+        if mm.ptes[va].frame is not frame:
+            for other in mms:
+                elsewhere = any(pte.frame is frame for pte in other.ptes)
+                require(not elsewhere, "isolation", "the device used a frame that is mapped at another address by now")

@@ -2,7 +2,8 @@
 
 An access takes time, and the process changes its memory beside it. So it is enough that a CPU's access to the same address
 would have failed at *some* moment of it: when it began, when it failed, or in between. What lies in between is remembered
-here (`accesses`, a ghost): for each thread the access that it makes, and whether the CPU's has been refused since.
+here (`accesses`, a ghost for each address space): for each thread the access that it makes, and whether the CPU's has been
+refused since.
 """
 
 from __future__ import annotations
@@ -10,8 +11,9 @@ from __future__ import annotations
 from typing import Literal
 
 from secondsight.devices.device import access_begins, access_failed, device_closing, device_opened
-from secondsight.lang import Array, Errno, Record, atomic, current, require, rule, shared
+from secondsight.lang import Array, Errno, Record, atomic, current, require, rule, shared_array
 from secondsight.linux.device import device_access
+from secondsight.linux.fork import mms
 from secondsight.linux.mm_interval_tree import linear_page_index
 from secondsight.linux.mm_types import Driver, Frame, Mm, Result, Va, VaEnd
 from secondsight.linux.vma import vmas_changed
@@ -29,7 +31,8 @@ class Accesses(Record):
     closing: bool
 
 
-accesses = shared(Accesses)
+accesses = shared_array(Accesses, "mms")
+"""Of each mm, in the order of `mms`: what changes in one says nothing of an access in another."""
 
 
 @atomic
@@ -59,38 +62,48 @@ def is_refused(mm: Mm, va: Va, write: bool) -> bool:
     return is_not_there(mm, va, write)
 
 
+@atomic
+def forget(mm: Mm) -> None:
+    """The calling thread's access is over."""
+    mine = accesses[mms.index(mm)]
+    mine.at[current()] = 0
+    mine.writes[current()] = False
+    mine.refused[current()] = False
+
+
 @rule("as-if-cpu", on=access_begins)
 def access_is_watched(device: Driver, va: Va, write: bool) -> None:
     """An access begins: whether a CPU would be refused it now is the first that is known of it."""
     mm = device.notifier.mm
     if mm is not None and current() < 8:
-        accesses.at[current()] = va + 1
-        accesses.writes[current()] = write
-        accesses.refused[current()] = is_refused(mm, va, write)
+        mine = accesses[mms.index(mm)]
+        mine.at[current()] = va + 1
+        mine.writes[current()] = write
+        mine.refused[current()] = is_refused(mm, va, write)
 
 
 @rule("as-if-cpu", on=device_access)
 def access_ends(device: Driver, va: Va, frame: Frame, write: bool) -> None:
     """It has found its page."""
-    if current() < 8:
-        accesses.at[current()] = 0
-        accesses.writes[current()] = False
-        accesses.refused[current()] = False
+    mm = device.notifier.mm
+    if mm is not None and current() < 8:
+        forget(mm)
 
 
 @rule("as-if-cpu", on=vmas_changed)
 def goes_away_meanwhile(mm: Mm, start: Va, end: VaEnd) -> None:
     """What a CPU would be refused from now on, it is refused during every access that is going on there."""
+    here = accesses[mms.index(mm)]
     for thread in range(1, 8):
-        if start < accesses.at[thread] <= end:
-            if is_not_there(mm, accesses.at[thread] - 1, accesses.writes[thread]):
-                accesses.refused[thread] = True
+        if start < here.at[thread] <= end:
+            if is_not_there(mm, here.at[thread] - 1, here.writes[thread]):
+                here.refused[thread] = True
 
 
 @rule("as-if-cpu", on=device_closing)
 def is_being_closed(device: Driver, mm: Mm) -> None:
     """From now on a device may refuse everything."""
-    accesses.closing = True
+    accesses[mms.index(mm)].closing = True
 
 
 @rule("as-if-cpu", on=access_failed)
@@ -102,11 +115,10 @@ def fails_as_the_cpu(device: Driver, va: Va, write: bool, error: Result) -> None
     """
     mm = device.notifier.mm
     if mm is not None and current() < 8:
-        refused = accesses.refused[current()] or accesses.closing or is_refused(mm, va, write)
+        mine = accesses[mms.index(mm)]
+        refused = mine.refused[current()] or mine.closing or is_refused(mm, va, write)
         require(refused, "as-if-cpu", "the device's access failed where a CPU's would not have failed at any moment of it")
-        accesses.at[current()] = 0
-        accesses.writes[current()] = False
-        accesses.refused[current()] = False
+        forget(mm)
 
 
 @rule("as-if-cpu", on=device_opened)

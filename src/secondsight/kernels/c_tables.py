@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 from secondsight.scenario.holds import HOLDS
-from secondsight.scenario.ops import MAX_HANDLES, MAX_OPS, MAX_PAGES, MAX_RANGES, MAX_THREADS, OPS, Needs
+from secondsight.scenario.ops import MAX_HANDLES, MAX_OPS, MAX_PAGES, MAX_PROCESSES, MAX_RANGES, MAX_THREADS, OPS, Needs
 
 __all__ = ["limits_header", "operations_header", "points_header"]
 
@@ -20,7 +20,7 @@ def points_header() -> str:
 
 def limits_header() -> str:
     """How much a scenario has at most."""
-    most = {"OPS": MAX_OPS, "THREADS": MAX_THREADS, "HANDLES": MAX_HANDLES, "RANGES": MAX_RANGES}
+    most = {"OPS": MAX_OPS, "THREADS": MAX_THREADS, "PROCESSES": MAX_PROCESSES, "HANDLES": MAX_HANDLES, "RANGES": MAX_RANGES}
     limits = "".join(f"\tSS_MAX_{name} = {number},\n" for name, number in most.items())
     pages = "\t/* The memory that scenarios use: for each handle a window of its own, of which the first pages are used. */\n"
     return _header("limits", "scenario/ops.py", f"enum {{\n{limits}{pages}\tSS_WINDOW_PAGES = {MAX_PAGES},\n}};\n")

@@ -45,9 +45,17 @@ def encode(scenario: Scenario, variant: str = "") -> str:
     lines = [f"scenario {name} {len(made)} {len(scenario.threads)} {len(places)}"]
     if variant:
         lines.append(f"driver {variant}")
-    if scenario.has_device:
-        lines.append("probe " + " ".join(f"{number[handle]}+{page}" for handle, page in pages_of(scenario)))
+    for device in (place.op for place in places if place.op.declared.makes is HandleType.DEVICE):
+        assert device.makes is not None
+        pages = " ".join(f"{number[handle]}+{page}" for handle, page in pages_of(scenario, device.process))
+        lines.append(f"probe {number[device.makes]} {pages}".rstrip())
+    if len(scenario.processes) > 1:
+        lines.append(f"processes {len(scenario.processes)}")
+    process = None
     for place in places:
+        if place.op.process != process:
+            process = place.op.process
+            lines.append(f"in {scenario.processes.index(process)}")
         section = place.section[0] if place.thread is None else place.thread
         makes = number[place.op.makes] if place.op.makes else -1
         words = [section, place.op.kind, makes, *_arguments(place.op, number)]
@@ -55,12 +63,12 @@ def encode(scenario: Scenario, variant: str = "") -> str:
     return "\n".join(lines) + "\n"
 
 
-def pages_of(scenario: Scenario) -> list[tuple[str, int]]:
-    """The pages that a scenario's mappings can have, each once, as the model numbers them: mapping and page."""
+def pages_of(scenario: Scenario, process: str | None = None) -> list[tuple[str, int]]:
+    """The pages that a process's mappings can have, each once, as the model numbers them: mapping and page."""
     pages = []
     for place in scenario.places():
         count = place.op.args.get("pages")
-        makes_mapping = place.op.declared.makes is HandleType.MAPPING
+        makes_mapping = place.op.declared.makes is HandleType.MAPPING and place.op.process == process
         if makes_mapping and place.op.args["at"] is None and place.op.makes and isinstance(count, int):
             pages += [(place.op.makes, page) for page in range(count)]
     return pages

@@ -60,8 +60,8 @@ class Job:
 class Observation:
     """What was seen of one scenario on one kernel: how often each outcome came up in `runs` runs.
 
-    A run whose process did not end by itself has `process` in its outcome: the signal it died of, or
-    `hung`.
+    A run whose process did not end by itself has `process` in its outcome (of another process its handle): the signal it
+    died of, or `hung`.
     """
 
     scenario: str
@@ -107,10 +107,10 @@ Answer = Observation | ForcedRun | Died
 def outcome_of(scenario: Scenario, answer: dict[str, Any]) -> Outcome:
     """An outcome in the scenario's names, from the agent's answer."""
     outcome = dict(collect(scenario, [value_of(result) for result in answer["results"]]))
-    ended = str(answer["ended"])
-    if ended != "exit":
-        how = value_of(ended) if ended.startswith("signal:") else ended
-        outcome["process"] = "hung" if how == "SIGALRM" else str(how)
+    for process, ended in zip(scenario.processes, answer["ended"], strict=True):
+        if ended != "exit":
+            how = value_of(ended) if ended.startswith("signal:") else ended
+            outcome[process or "process"] = "hung" if how == "SIGALRM" else str(how)
     return freeze(outcome)
 
 

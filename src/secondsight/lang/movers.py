@@ -114,7 +114,7 @@ def merged_steps(layout: Layout, symmetry: Symmetry | None = None) -> list[str]:
     if symmetry is not None:  # what is learned of one record holds for all that it may be renamed to
         same_as = symmetry.same_as(layout.shared_size)
         stands_for = ", ".join(str(numbers[same_as[byte], shift]) for byte, shift in numbers)
-        same = [f"static const u16 STANDS_FOR[] = {{ 0, {stands_for} }};", "#define SAME_AS(place) STANDS_FOR[place]"]
+        same = ["#define SS_RENAMED", "static void canonical(u8 *s);", f"static const u16 STANDS_FOR[] = {{ 0, {stands_for} }};", "#define SAME_AS(place) STANDS_FOR[place]"]
     return [
         f"enum {{ LOCKS = {len(places)}, TO_QUEUE = {to_queue} }};",
         f"static const u16 LOCK_OWNER[] = {{ {owners or 0} }}, LOCK_READERS[] = {{ {readers_ or 0} }};",

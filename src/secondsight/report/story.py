@@ -15,7 +15,7 @@ from types import CodeType, FrameType
 from typing import Any
 
 from secondsight.lang import Mutex, Record, RwLock, SpinLock
-from secondsight.lang.plain import Event, PlainStep, replay
+from secondsight.lang.plain import Event, PlainStep
 from secondsight.lang.program import Program
 from secondsight.report.words import (
     call_text,
@@ -106,7 +106,7 @@ def tell(program: Program, trace: Trace) -> tuple[list[Entry], list[PlainStep]]:
         lines.append([f.f_lineno for f in stack])
 
     lines: list[list[int]] = []
-    steps = replay(program, [(s.thread, s.choices) for s in trace.steps], trace.states, on_step)
+    steps = trace.replay(program, on_step)
     teller = _Teller(program)
     for number, step in enumerate(steps):
         again = next((n for n in range(number + 1, len(steps)) if steps[n].thread == step.thread), None)

@@ -23,13 +23,12 @@ from typing import Any
 import secondsight
 from secondsight.lang import Char, LangError, Record
 from secondsight.lang.errors import FreedTwice, UseAfterFree
-from secondsight.lang.plain import Event, PlainStep, replay
+from secondsight.lang.plain import Event, PlainStep
 from secondsight.lang.program import Counter, Program
 from secondsight.lang.reference import Reference
 from secondsight.lang.types import resolve
 from secondsight.report.columns import WIDTH, columns
 from secondsight.report.story import Entry, tell
-from secondsight.report.untangle import untangle
 from secondsight.report.words import is_harness, page_or_error, short, statement
 from secondsight.search import Result, Step, Trace, Violation
 
@@ -48,7 +47,7 @@ def mail(title: str, program: Program, result: Result) -> str:
     """
     if result.violation is None:
         raise ValueError("this result has no broken rule to tell")
-    violation = untangle(Reference(program), result.violation)
+    violation = result.violation.untangle(Reference(program))
     seen = f"shortest of {result.states:,} states, " if result.shortest else f"found in {result.states:,} states, "
     return _letter(title, program, violation, seen, numbered=False)
 
@@ -56,7 +55,7 @@ def mail(title: str, program: Program, result: Result) -> str:
 def mail_of(title: str, program: Program, violation: Violation) -> str:
     """A saved trace in the same form; its steps are told in the order they have, each with its number."""
     trace = violation.trace
-    steps = replay(program, [(s.thread, s.choices) for s in trace.steps], trace.states)
+    steps = trace.replay(program)
     return _letter(title, program, replace(violation, where=getattr(steps[-1].error, "where", None) if steps else None), "", numbered=True)
 
 
@@ -257,7 +256,7 @@ def _broken(violation: Violation) -> dict[str, Any]:
 
 def trace_to_json(program: Program, found: Violation, made_by: Mapping[str, Any]) -> dict[str, Any]:
     """A trace as data: `made_by` says how to build its program again; see docs/json.md."""
-    violation = untangle(Reference(program), found)
+    violation = found.untangle(Reference(program))
     _, steps = tell(program, violation.trace)
     names = [thread.name for thread in program.threads]
     return {

@@ -21,7 +21,7 @@ from secondsight.scenario.data import (
     show_value,
 )
 from secondsight.scenario.ops import OPS, ArgType, HandleType, Op, Operation, Ref, ScenarioError
-from secondsight.scenario.recorder import Address, DeviceHandle, File, Mapping, Recorder, load_scenarios, scenario
+from secondsight.scenario.recorder import Address, DeviceHandle, File, Mapping, Process, Recorder, load_scenarios, scenario
 
 __all__ = [
     "EXITED",
@@ -40,6 +40,7 @@ __all__ = [
     "Operation",
     "Outcome",
     "Place",
+    "Process",
     "Recorder",
     "Ref",
     "Scenario",

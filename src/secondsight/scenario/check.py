@@ -14,6 +14,7 @@ from secondsight.scenario.ops import (
     MAX_HANDLES,
     MAX_OPS,
     MAX_PAGES,
+    MAX_PROCESSES,
     MAX_RANGES,
     OPS,
     SEALS,
@@ -33,20 +34,28 @@ _NUMBERS = {ArgType.COUNT: (1, MAX_PAGES), ArgType.PAGE: (0, MAX_PAGES - 1), Arg
 
 @dataclass
 class Handle:
-    """What the checker knows of a handle: its type, its size, and the section that made it."""
+    """What the checker knows of a handle: its type, its size, the section that made it, and its process (None: the first)."""
 
     name: str
     type: HandleType
     pages: int
     section: str
+    process: str | None = None
 
 
 @dataclass
 class Checker:
-    """Checks operations one after another as they are recorded; `check` runs it over a whole scenario."""
+    """Checks operations one after another as they are recorded; `check` runs it over a whole scenario.
+
+    `limited`: there may be only so many of everything, as the kernel's agent has room for.
+    """
+
+    limited: bool = True
 
     handles: dict[str, Handle] = field(default_factory=dict)
     names: dict[str, tuple[str, int]] = field(default_factory=dict)
+    processes: dict[str, str | None] = field(default_factory=dict)
+    """In which process each section's thread is."""
     ops: int = 0
 
     def add(self, section: str, op: Op) -> Handle | None:
@@ -59,17 +68,20 @@ class Checker:
         if spec is None:
             fail("no such operation", f"there are: {', '.join(OPS)}")
         self.ops += 1
-        if self.ops > MAX_OPS:
+        if self.limited and self.ops > MAX_OPS:
             fail(f"a scenario has at most {MAX_OPS} operations", "split it into several scenarios")
         if set(op.args) != set(spec.args):
             fail(f"has arguments {sorted(op.args)}", f"it takes {list(spec.args)}")
         if spec.in_setup and section != "setup":
             fail(f"in {section}", "do it in the setup, before the threads")
+        problem = self._process_problem(section, op, spec)
+        if problem:
+            fail(*problem)
         for name, arg in spec.args.items():
             value = op.args[name]
             if value is None and arg.optional:
                 continue
-            problem = self._problem(section, arg.type, value)
+            problem = self._problem(section, op.process, arg.type, value)
             if problem:
                 fail(f"{name}: {problem[0]}", problem[1])
         problem = self._range_problem(op, spec)
@@ -81,19 +93,36 @@ class Checker:
             fail("makes a handle and has no name for it" if spec.makes else "makes no handle")
         if op.makes is None or spec.makes is None:
             return None
-        if spec.makes is HandleType.DEVICE and sum(h.type is HandleType.DEVICE for h in self.handles.values()) == MAX_DEVICES:
+        if self.limited and spec.makes is HandleType.DEVICE and sum(h.type is HandleType.DEVICE for h in self.handles.values()) == MAX_DEVICES:
             fail(f"a scenario has at most {MAX_DEVICES} devices", "split it into several scenarios")
+        if spec.makes is HandleType.PROCESS:
+            if self.limited and sum(h.type is HandleType.PROCESS for h in self.handles.values()) == MAX_PROCESSES - 1:
+                fail(f"a scenario has at most {MAX_PROCESSES} processes, the first counted", "split it into several scenarios")
+            if op.makes in self.names:
+                fail(f"into={op.makes!r} is the name of a result already", "give that result another name")
         if op.makes in self.handles:
             fail(f"handle {op.makes} exists already")
-        if len(self.handles) == MAX_HANDLES:
+        if self.limited and len(self.handles) == MAX_HANDLES:
             fail(f"a scenario has at most {MAX_HANDLES} handles", "split it into several scenarios")
-        handle = Handle(op.makes, spec.makes, self._pages_made(op, spec), section)
+        handle = Handle(op.makes, spec.makes, self._pages_made(op, spec), section, op.process)
         self.handles[op.makes] = handle
         return handle
 
+    def _process_problem(self, section: str, op: Op, spec: Operation) -> tuple[str, str] | None:
+        """What is wrong with the process that an operation is in, and the remedy."""
+        process = None if op.process is None else self.handles.get(op.process)
+        if op.process is not None and (process is None or process.type is not HandleType.PROCESS):
+            return f"{op.process!r} is not a process of this scenario", "give what process() of this scenario returned"
+        if spec.makes is HandleType.PROCESS and op.process is not None:
+            return f"in {op.process}", "make every process in the first one: outside of `with`"
+        if section not in ("setup", "final") and self.processes.setdefault(section, op.process) != op.process:
+            return f"thread {section} is of {_who(self.processes[section])}, not of {_who(op.process)}", "a thread is of one process"
+        return None
+
     def _name(self, op: Op) -> None:
         assert op.into is not None
-        if not op.into.isidentifier() or op.into == "process":
+        handle = self.handles.get(op.into)
+        if not op.into.isidentifier() or op.into == "process" or (handle is not None and handle.type is HandleType.PROCESS):
             reason = f"{op.kind}: into={op.into!r} is not a name for a result"
             raise ScenarioError(reason, "use a Python identifier other than process", op.site)
         if op.into in self.names:
@@ -102,7 +131,7 @@ class Checker:
             raise ScenarioError(reason, "give every result a name of its own", op.site)
         self.names[op.into] = op.site
 
-    def _problem(self, section: str, kind: ArgType, value: object) -> tuple[str, str] | None:
+    def _problem(self, section: str, process: str | None, kind: ArgType, value: object) -> tuple[str, str] | None:
         """What is wrong with one argument by itself, and the remedy."""
         if kind in _NUMBERS:
             low, high = _NUMBERS[kind]
@@ -128,14 +157,14 @@ class Checker:
                 if not isinstance(item, tuple) or len(item) != 3:
                     return f"{item!r} is not a range", "give (fd, page, pages)"
                 for part, inner in zip((ArgType.FD, ArgType.PAGE, ArgType.COUNT), item, strict=True):
-                    found = self._problem(section, part, inner)
+                    found = self._problem(section, process, part, inner)
                     if found:
                         return found
         else:
-            return self._ref_problem(section, kind, value)
+            return self._ref_problem(section, process, kind, value)
         return None
 
-    def _ref_problem(self, section: str, kind: ArgType, value: object) -> tuple[str, str] | None:
+    def _ref_problem(self, section: str, process: str | None, kind: ArgType, value: object) -> tuple[str, str] | None:
         remedy = f"give what {kind.maker} of this scenario returned"
         handle = self.handles.get(value.handle) if isinstance(value, Ref) else None
         if not isinstance(value, Ref) or handle is None:
@@ -147,6 +176,11 @@ class Checker:
             return (
                 f"page {value.page} is outside {handle.name} (0 to {handle.pages - 1})",
                 "stay inside the mapping",
+            )
+        if handle.process != process and handle.type.is_of_one_process:
+            return (
+                f"{value} is {_who(handle.process)}'s, and this is done in {_who(process)}",
+                f"make a {handle.type.value} in {_who(process)}; only files are for every process",
             )
         if handle.section not in ("setup", section) and section != "final":
             return (
@@ -184,3 +218,7 @@ class Checker:
         pages = op.args.get("pages", 0)
         assert isinstance(pages, int)
         return pages
+
+
+def _who(process: str | None) -> str:
+    return process or "the first process"

@@ -43,6 +43,9 @@ OK, SKIPPED, EXITED, TORN, DIFFERS = "ok", "skipped", "exited", "torn", "differs
 
 Outcome = tuple[tuple[str, str], ...]
 
+VERSION = 2
+"""The version of a scenario's JSON form. Of the first, which did not say so, every operation was in one process."""
+
 
 @dataclass(frozen=True)
 class Thread:
@@ -57,6 +60,11 @@ class Thread:
         `accesses`: the device's accesses are the process's own.
         """
         return not self.ops or any(op.declared.own or (accesses and op.declared.accesses) for op in self.ops)
+
+    @property
+    def process(self) -> str | None:
+        """The process that it is a thread of; None: the first, as is one that does nothing."""
+        return self.ops[0].process if self.ops else None
 
 
 @dataclass(frozen=True)
@@ -78,7 +86,7 @@ class Place:
 @dataclass(frozen=True)
 class Scenario:
     """A recorded scenario. `setup` runs first and alone, then all `threads` together, then, when
-    they have all ended, `final`. Everything happens in one process."""
+    they have all ended, `final`. Each operation says in which process it is done."""
 
     name: str
     doc: str
@@ -90,6 +98,11 @@ class Scenario:
     def outcomes(self) -> tuple[str, ...]:
         """The names that every outcome has, in the order of the operations."""
         return tuple(place.op.into for place in self.places() if place.op.into)
+
+    @property
+    def processes(self) -> tuple[str | None, ...]:
+        """The processes: None for the first, and the handles of others."""
+        return (None, *(op.makes for op in self.setup if op.declared.makes is HandleType.PROCESS))
 
     @property
     def has_device(self) -> bool:
@@ -110,6 +123,7 @@ class Scenario:
         """This scenario as JSON text; `from_json` gives an equal one back."""
         return json.dumps(
             {
+                "version": VERSION,
                 "name": self.name,
                 "doc": self.doc,
                 "setup": [_op_to_json(op) for op in self.setup],
@@ -125,6 +139,11 @@ class Scenario:
         scenario that the recorder would have refused."""
         try:
             data = json.loads(text)
+            version = data.get("version", 1)
+            if version not in (1, VERSION):
+                raise ScenarioError(
+                    f"a scenario of version {version!r}; this secondsight reads versions 1 to {VERSION}", "load it with the secondsight that wrote it"
+                )
             result = Scenario(
                 name=_text(data["name"]),
                 doc=_text(data["doc"]),
@@ -132,7 +151,7 @@ class Scenario:
                 threads=tuple(Thread(_text(t["name"]), tuple(_op_from_json(op) for op in t["ops"])) for t in data["threads"]),
                 final=tuple(_op_from_json(op) for op in data["final"]),
             )
-        except (ValueError, KeyError, TypeError, IndexError) as error:
+        except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
             raise ScenarioError(
                 f"not a scenario's JSON: {type(error).__name__}: {error}", "write it with Scenario.to_json()"
             ) from error
@@ -243,13 +262,15 @@ def _ref_from_json(data: Any) -> Ref:
 
 def _op_to_json(op: Op) -> dict[str, Any]:
     args = {name: _value_to_json(value) for name, value in op.args.items()}
-    return {"kind": op.kind, "args": args, "into": op.into, "makes": op.makes, "site": list(op.site)}
+    data = {"kind": op.kind, "args": args, "into": op.into, "makes": op.makes, "site": list(op.site)}
+    return data if op.process is None else data | {"process": op.process}
 
 
 def _op_from_json(data: Any) -> Op:
     args = {_text(name): _value_from_json(value) for name, value in data["args"].items()}
     into, makes = (data[key] if data[key] is None else _text(data[key]) for key in ("into", "makes"))
+    process = _text(data["process"]) if "process" in data else None
     file, line = data["site"]
     if not isinstance(line, int):
         raise TypeError(f"{line!r} is not a line")
-    return Op(_text(data["kind"]), args, into, makes, (_text(file), line))
+    return Op(_text(data["kind"]), args, into, makes, (_text(file), line), process)

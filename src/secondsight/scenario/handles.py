@@ -1,4 +1,4 @@
-"""The handles that a scenario function gets from its recorder: files, addresses, devices, pins, importers.
+"""The handles that a scenario function gets from its recorder: files, addresses, devices, pins, importers, processes.
 
 A handle's method notes an operation with the recorder that made it (`methods.py`), as the recorder's own method does.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from types import TracebackType
 from typing import TYPE_CHECKING
 
 from secondsight.scenario import methods
@@ -17,7 +18,7 @@ from secondsight.scenario.ops import HandleType, Ref, ScenarioError
 if TYPE_CHECKING:
     from secondsight.scenario.recorder import Recorder
 
-__all__ = ["Address", "DeviceHandle", "File", "Importer", "Mapping", "Pin", "caller", "handle_for", "span"]
+__all__ = ["Address", "DeviceHandle", "File", "Importer", "Mapping", "Pin", "Process", "caller", "handle_for", "span"]
 
 INSIDE = {__file__, methods.__file__}
 """The files whose frames are not the user's."""
@@ -69,6 +70,38 @@ class Importer(ImporterMethods):
         return self._handle.name
 
 
+class Process:
+    """Another process of the scenario, with memory and devices of its own.
+
+    What the setup, or `after()`, does in it stands in a `with` block; its threads are decorated with its `thread`:
+
+        other = s.process()
+        with other:
+            b = s.mmap(file)
+
+        @other.thread
+        def reader():
+            s.read(b)
+    """
+
+    def __init__(self, recorder: Recorder, handle: Handle) -> None:
+        self._recorder, self._handle = recorder, handle
+
+    def __enter__(self) -> Process:
+        self._recorder._begin_process(self._handle.name)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        self._recorder._process = None
+
+    def thread(self, body: Callable[[], object]) -> Callable[[], object]:
+        """Decorator: a thread of this process, as `s.thread` makes one of the first."""
+        return self._recorder._thread(body, self._handle.name)
+
+    def __repr__(self) -> str:
+        return self._handle.name
+
+
 class Address:
     """A page's address: a mapping's start plus a number of pages. `a + 1` is the address one page on."""
 
@@ -103,12 +136,15 @@ class Mapping(Address):
         return self.pages
 
 
-def handle_for(recorder: Recorder, handle: Handle) -> File | DeviceHandle | Pin | Importer | Mapping:
+AnyHandle = File | DeviceHandle | Pin | Importer | Mapping | Process
+
+
+def handle_for(recorder: Recorder, handle: Handle) -> AnyHandle:
     """The object that stands for a handle in a scenario function."""
     return _CLASSES[handle.type](recorder, handle)
 
 
-_CLASSES: dict[HandleType, Callable[[Recorder, Handle], File | DeviceHandle | Pin | Importer | Mapping]] = {
+_CLASSES: dict[HandleType, Callable[[Recorder, Handle], AnyHandle]] = {
     HandleType.MEMFD: File,
     HandleType.UDMABUF: File,
     HandleType.DAX: File,
@@ -116,6 +152,7 @@ _CLASSES: dict[HandleType, Callable[[Recorder, Handle], File | DeviceHandle | Pi
     HandleType.DEVICE: DeviceHandle,
     HandleType.PIN: Pin,
     HandleType.IMPORTER: Importer,
+    HandleType.PROCESS: Process,
 }
 
 

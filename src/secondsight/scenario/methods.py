@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from secondsight.scenario.handles import Address, DeviceHandle, File, Importer, Mapping, Pin
+    from secondsight.scenario.handles import Address, DeviceHandle, File, Importer, Mapping, Pin, Process
     from secondsight.scenario.recorder import Recorder
 
 __all__ = ["DeviceMethods", "ImporterMethods", "PinMethods", "RecorderMethods"]
@@ -134,8 +134,14 @@ class RecorderMethods(ABC):
         """dma_buf_detach(). -EBADF the second time. On a real kernel only."""
         self._operation("importer_close", into, importer=importer)
 
+    def process(self) -> Process:
+        """Another process (in the setup), with nothing mapped yet. Its setup stands in `with other:`, its threads are `@other.thread`.
+        All processes of a scenario have one table of descriptors (CLONE_FILES): a file that is closed is closed for all."""
+        made: Process = self._operation("process", None)
+        return made
+
     def exit(self) -> None:
-        """End the process and all its threads. Results that are missing then read `exited`."""
+        """End the process and all its threads; other processes go on. Results that are missing then read `exited`."""
         self._operation("exit", None)
 
     def oom_reap(self) -> None:

@@ -18,6 +18,7 @@ __all__ = [
     "MAX_HANDLES",
     "MAX_OPS",
     "MAX_PAGES",
+    "MAX_PROCESSES",
     "MAX_RANGES",
     "MAX_THREADS",
     "OPS",
@@ -34,12 +35,14 @@ __all__ = [
     "ScenarioError",
     "Value",
     "declare",
+    "handle_name",
 ]
 
 MAX_PAGES = 16  # of one memfd or mapping
 MAX_OPS = 64  # of one scenario
 MAX_HANDLES = 32
 MAX_DEVICES = 4
+MAX_PROCESSES = 3
 MAX_RANGES = 8  # of one list
 
 
@@ -70,6 +73,17 @@ class HandleType(Enum):
     DAX = "dax device"
     PIN = "pin"
     IMPORTER = "importer"
+    PROCESS = "process"
+
+    @property
+    def is_of_one_process(self) -> bool:
+        """Whether it means something in the process that made it alone. A file is for all: they share their descriptors."""
+        return self in (HandleType.MAPPING, HandleType.DEVICE, HandleType.PIN)
+
+
+def handle_name(kind: HandleType, before: int) -> str:
+    """The name of the next handle of a type, of which there are some before. The first process has no handle, and is number 0."""
+    return f"{kind.value}{before + (kind is HandleType.PROCESS)}"
 
 
 class ArgType(Enum):
@@ -198,13 +212,15 @@ def declare(operation: Operation) -> Operation:
 @dataclass(frozen=True)
 class Op:
     """One operation: its kind (a name in `OPS`), its arguments, the outcome name its result goes
-    into, the handle it makes, and the file and line where the user wrote it."""
+    into, the handle it makes, the file and line where the user wrote it, and the handle of the process
+    that does it (None: the first)."""
 
     kind: str
     args: Mapping[str, Value]
     into: str | None = None
     makes: str | None = None
     site: tuple[str, int] = ("", 0)
+    process: str | None = None
 
     @property
     def declared(self) -> Operation:
@@ -219,4 +235,5 @@ class Op:
 
         args = ", ".join(f"{name}={show(v)}" for name, v in self.args.items() if v is not None)
         target = self.into or self.makes
-        return (f"{target} = " if target else "") + f"{self.kind}({args})"
+        where = f"{self.process}: " if self.process else ""
+        return where + (f"{target} = " if target else "") + f"{self.kind}({args})"

@@ -17,9 +17,21 @@ from typing import Any
 
 from secondsight.lang.errors import LangError
 from secondsight.lang.modules import load
-from secondsight.scenario.check import Checker
+from secondsight.scenario.check import Checker, Handle
 from secondsight.scenario.data import Scenario, Thread
-from secondsight.scenario.handles import INSIDE, Address, DeviceHandle, File, Importer, Mapping, Pin, caller, handle_for, span
+from secondsight.scenario.handles import (
+    INSIDE,
+    Address,
+    DeviceHandle,
+    File,
+    Importer,
+    Mapping,
+    Pin,
+    Process,
+    caller,
+    handle_for,
+    span,
+)
 from secondsight.scenario.methods import RecorderMethods
 from secondsight.scenario.ops import (
     MAX_THREADS,
@@ -33,9 +45,10 @@ from secondsight.scenario.ops import (
     Ref,
     ScenarioError,
     Value,
+    handle_name,
 )
 
-__all__ = ["Address", "DeviceHandle", "File", "Importer", "Mapping", "Pin", "Recorder", "load_scenarios", "scenario"]
+__all__ = ["Address", "DeviceHandle", "File", "Importer", "Mapping", "Pin", "Process", "Recorder", "load_scenarios", "scenario"]
 
 INSIDE.add(__file__)
 
@@ -66,7 +79,8 @@ class Recorder(RecorderMethods):
     a result appears only when the operation fails, as `thread[index].operation`.
 
     Calls outside a thread, before the first thread, are the setup: they run first, alone. Handles
-    that threads share must be made there. All errors are ScenarioError and name the caller's line.
+    that threads share must be made there. Everything happens in one process, unless `s.process()`
+    gives another (`Process`): files are for all of them, addresses, devices and pins for the one that made them. All errors are ScenarioError and name the caller's line.
     """
 
     def __init__(self) -> None:
@@ -75,6 +89,8 @@ class Recorder(RecorderMethods):
         self._final: list[Op] = []
         self._threads: dict[str, list[Op]] = {}
         self._section = "setup"
+        self._process: str | None = None
+        self._finished = False
         self._made = dict.fromkeys(HandleType, 0)
 
     # Structure
@@ -82,7 +98,11 @@ class Recorder(RecorderMethods):
     def thread(self, body: Callable[[], object]) -> Callable[[], object]:
         """Decorator: the operations that `body` calls are a thread of that name, run together with
         the other threads once the setup is done."""
+        return self._thread(body, None)
+
+    def _thread(self, body: Callable[[], object], process: str | None) -> Callable[[], object]:
         name = body.__name__
+        self._not_finished(process)
         if not name.isidentifier():
             raise ScenarioError(f"thread {name}: not a name", "give s.thread a function made with def", caller())
         if name in self._threads or name in ("setup", "final"):
@@ -90,7 +110,9 @@ class Recorder(RecorderMethods):
         self._count(f"thread {name}", len(self._threads) + bool(self._final))
         self._enter(name, f"thread {name}")
         self._threads[name] = []
+        self._process = process
         body()
+        self._process = None
         self._section = "done"
         return body
 
@@ -132,25 +154,48 @@ class Recorder(RecorderMethods):
     def _enter(self, section: str, what: str) -> None:
         if self._section not in ("setup", "done"):
             raise ScenarioError(f"{what} inside {self._section}", "threads and after() do not nest", caller())
+        if self._process is not None:
+            remedy = f"decorate it with @PROCESS.thread, outside of `with`; {self._process} is the block's"
+            if section == "final":
+                remedy = "put `with PROCESS:` inside `with s.after():`"
+            raise ScenarioError(f"{what} inside a block of {self._process}", remedy, caller())
         self._section = section
+
+    def _begin_process(self, name: str) -> None:
+        """What follows is done in another process."""
+        self._not_finished(name)
+        if self._section not in ("setup", "final", "done"):
+            raise ScenarioError(f"{name} inside thread {self._section}", f"a thread is of one process: @{name}.thread", caller())
+        if self._process is not None:
+            raise ScenarioError(f"{name} inside a block of {self._process}", "end that block first", caller())
+        self._process = name
+
+    def _not_finished(self, name: str | None) -> None:
+        if self._finished:
+            raise ScenarioError(f"{name or 's'} belongs to another scenario", "make the handle in this scenario", caller())
 
     def _operation(self, kind: str, into: str | None, **args: object) -> Any:
         """Note an operation; the handle that it makes."""
+        op, handle = self._checked(kind, into, args)
+        self._ops().append(op)
+        return None if handle is None else handle_for(self, handle)
+
+    def _checked(self, kind: str, into: str | None, args: dict[str, object]) -> tuple[Op, Handle | None]:
+        """An operation as data, past the checker; and the handle that it makes."""
         site, spec = caller(), OPS[kind]
         if self._section == "done":
             reason = f"{kind}: after a thread, outside every thread"
             raise ScenarioError(reason, "put what runs after the threads in `with s.after():`", site)
         made = spec.makes
-        makes = None if made is None else f"{made.value}{self._made[made]}"
+        makes = None if made is None else handle_name(made, self._made[made])
         values: dict[str, Value] = {name: self._value(kind, value, site) for name, value in self._whole(spec, args).items()}
         if self._section == "final" and not self._final:
             self._count("after()", len(self._threads))
-        op = Op(kind, values, into, makes, site)
+        op = Op(kind, values, into, makes, site, self._process)
         handle = self._checker.add(self._section, op)
         if made is not None:
             self._made[made] += 1
-        self._ops().append(op)
-        return None if handle is None else handle_for(self, handle)
+        return op, handle
 
     @staticmethod
     def _whole(spec: Operation, args: dict[str, object]) -> dict[str, object]:
@@ -181,7 +226,8 @@ class Recorder(RecorderMethods):
         return value
 
     def scenario(self, name: str, doc: str) -> Scenario:
-        """What was recorded so far, as data. (`@scenario` does this for you.)"""
+        """What was recorded, as data. (`@scenario` does this for you.)"""
+        self._finished = True
         threads = tuple(Thread(name, tuple(ops)) for name, ops in self._threads.items())
         return Scenario(name, doc, tuple(self._setup), threads, tuple(self._final))
 

@@ -1,6 +1,7 @@
 """Search over a program's states, and what it finds."""
 
 from secondsight.search.bfs import breadth_first
+from secondsight.search.request import Request
 from secondsight.search.result import Limits, Progress, Result, Step, Trace, Verdict, Violation
 
-__all__ = ["Limits", "Progress", "Result", "Step", "Trace", "Verdict", "Violation", "breadth_first"]
+__all__ = ["Limits", "Progress", "Request", "Result", "Step", "Trace", "Verdict", "Violation", "breadth_first"]

@@ -9,9 +9,7 @@ with reductions, which `Result.reduced` names: its figures are then those of the
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, field, replace
-from typing import Literal
+from dataclasses import replace
 
 from secondsight.lang.compiler import CompilerFailed, CompilerMissing, compiler
 from secondsight.lang.errors import LangError
@@ -22,12 +20,11 @@ from secondsight.lang.reference import Reference
 from secondsight.lang.stored import has_python
 from secondsight.search.bfs import breadth_first
 from secondsight.search.reduced import reduced_search
-from secondsight.search.result import Limits, Progress, Result, Verdict
-from secondsight.search.strategy import BreadthFirst, Strategy
+from secondsight.search.request import Request
+from secondsight.search.result import Limits, Progress, Result
+from secondsight.search.strategy import RandomWalks
 
-__all__ = ["SWITCH", "By", "Executor", "How", "search", "why_not_native"]
-
-Executor = Literal["auto", "reference", "native"]
+__all__ = ["SWITCH", "search", "why_not_native"]
 
 SWITCH = 1_000_000
 """States after which `auto` goes over to native code: seconds of search, where compiling a driver takes one or two."""
@@ -63,101 +60,49 @@ def why_not_native() -> str | None:
     return None
 
 
-@dataclass(frozen=True, slots=True)
-class How:
-    """How a user wants searches to be made, whatever is searched, in place of an executor's name; see `search`.
-
-    `workers` None: the caller decides.
-    """
-
-    executor: Executor = "auto"
-    reductions: Reductions = field(default_factory=Reductions)
-    workers: int | None = None
-    strategy: Strategy = field(default_factory=BreadthFirst)
-    exact: bool = False
-    collect: bool = False
-    cluster: str | None = None
-    """The address of a Ray cluster for what grows large; see `search.cluster`."""
-
-
-By = Executor | How
-"""Who searches, and how."""
-
-
-def search(
-    program: Program,
-    executor: By = "auto",
-    limits: Limits | None = None,
-    on_progress: Callable[[Progress], None] | None = None,
-    watch: tuple[int, int] | None = None,
-    *,
-    deadlock: bool = True,
-    lock_order: bool = True,
-    progress: bool = False,
-    workers: int | None = None,
-    strategy: Strategy | None = None,
-    exact: bool = False,
-    collect: bool = False,
-    reductions: Reductions | None = None,
-    cluster: str | None = None,
-) -> Result:
-    """Search a program's states; see `breadth_first` and `native_search` for what the arguments mean.
+def search(program: Program, request: Request | None = None) -> Result:
+    """Search a program's states, by the executor that `request` names; see `Request`.
 
     Limits hold for both parts of an `auto` search together. Other strategies than breadth first, and `collect`, are the native
-    executor's alone. So are `reductions` (default: all, see `search.reduced`); the reference sees every state. A livelock is
-    looked for breadth first only: with another strategy and `progress` the verdict is never *holds*. Raises `CompilerMissing`
-    where native code is asked for and there is no compiler. A search is made on a `cluster` when it is larger than `SWITCH`
-    states, or the native executor is asked for.
+    executor's alone. Random walks find no livelock, and never say *holds*. Raises `CompilerMissing` where native code is asked for and there is no compiler. A search is made on a cluster when it is
+    larger than `SWITCH` states, or the native executor is asked for.
 
     Where native code cannot be made, although there is a compiler, an `auto` search ends on the reference; the note says why.
 
     An `auto` search of up to `SWITCH` states has the same figures whoever makes it: up to there nothing is reduced.
     """
-    if isinstance(executor, How):
-        strategy, exact, collect, reductions = executor.strategy, executor.exact, executor.collect, executor.reductions
-        workers, cluster, executor = executor.workers or workers, executor.cluster, executor.executor
-    limits, spent = limits or Limits(), 0.0
+    asked = request or Request()
+    executor, limits, cluster = asked.executor, asked.limits, asked.cluster
+    spent = 0.0
     missing = executor == "auto" and why_not_native()
     switch = 0 if executor != "auto" or missing else switch_at(program)
-    native_only = collect or not isinstance(strategy or BreadthFirst(), BreadthFirst)
+    native_only = asked.collect or not asked.in_levels
     if native_only and executor == "reference":
         raise LangError("the reference executor searches breadth first, up to the first broken rule: use the native executor")
-    if cluster is not None and (executor == "reference" or not isinstance(strategy or BreadthFirst(), BreadthFirst)):
+    if cluster is not None and (executor == "reference" or not asked.in_levels):
         raise LangError("a cluster searches breadth first, with the native executor: leave out --cluster, or what asks for else")
 
     def tell(done: Progress) -> None:
         """How far the native part is, once it is further than the first part was."""
-        if on_progress is not None and (spent == 0 or done.states > switch):
-            on_progress(replace(done, seconds=done.seconds + spent))
+        if asked.on_progress is not None and (spent == 0 or done.states > switch):
+            asked.on_progress(replace(done, seconds=done.seconds + spent))
 
     def slow(within: Limits) -> Result:
-        found = breadth_first(
-            Reference(program), within, on_progress, watch, deadlock=deadlock, lock_order=lock_order, progress=progress
-        )
-        program.code.searched += found.states
-        _searched[0] += found.states
-        return found
-
-    def fast(within: Limits, made: Reductions | None = reductions) -> Result:
-        in_levels = isinstance(strategy or BreadthFirst(), BreadthFirst)
-        result = reduced_search(
-            program, made, within, tell, watch, deadlock=deadlock, lock_order=lock_order, progress=progress and in_levels,
-            workers=workers, strategy=strategy, exact=exact, collect=collect,
-        ).result  # fmt: skip
-        if progress and not in_levels and result.verdict is Verdict.HOLDS:
-            note = "; ".join(n for n in (result.note, "livelocks are looked for breadth first only") if n)
-            return replace(result, verdict=Verdict.NOT_FINISHED, reason="progress", note=note)
+        result = breadth_first(Reference(program), asked.but(limits=within))
+        program.code.searched += result.states
+        _searched[0] += result.states
         return result
+
+    def fast(within: Limits, reductions: Reductions = asked.reductions) -> Result:
+        looks = asked.livelock and not isinstance(asked.strategy, RandomWalks)
+        return reduced_search(program, asked.but(limits=within, reductions=reductions, livelock=looks, on_progress=tell)).result
 
     def large(within: Limits) -> Result:
         if cluster is None:
             return fast(within)
         from secondsight.search.cluster import reduced_cluster_search
 
-        return reduced_cluster_search(
-            program, cluster, reductions, within, tell, watch, deadlock=deadlock, lock_order=lock_order, progress=progress,
-            exact=exact, collect=collect,
-        )  # fmt: skip
+        return reduced_cluster_search(program, cluster, asked.but(limits=within, on_progress=tell))
 
     if executor == "native" or native_only:
         return large(limits)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import time
 from array import array
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from secondsight.lang.errors import Blocked, LangError, ModelError, NoneFollowed, RuleBroken
 from secondsight.lang.reference import Reference, Successor
@@ -17,7 +17,8 @@ from secondsight.search.lock_order import LockOrder
 from secondsight.search.loop import livelock
 from secondsight.search.messages import deadlock_message
 from secondsight.search.progress import Edges, lock_steps
-from secondsight.search.result import Limits, Progress, Result, Step, Trace, Verdict, Violation, reported
+from secondsight.search.request import Request
+from secondsight.search.result import Progress, Result, Step, Trace, Verdict, Violation, reported
 
 __all__ = ["breadth_first"]
 
@@ -25,27 +26,14 @@ _CHUNK = 512
 """States between two looks at the clock."""
 
 
-def breadth_first(
-    reference: Reference,
-    limits: Limits | None = None,
-    on_progress: Callable[[Progress], None] | None = None,
-    watch: tuple[int, int] | None = None,
-    order: Sequence[int] | None = None,
-    deadlock: bool = True,
-    lock_order: bool = True,
-    progress: bool = False,
-) -> Result:
+def breadth_first(reference: Reference, request: Request | None = None, order: Sequence[int] | None = None) -> Result:
     """Visit every state that can be reached, or stop with the level in which a rule is broken (`search.result.reported`).
 
-    `watch`: the part of the state, from and to, whose values in final states are collected as outcomes (a state is final
-    when every thread but the daemons has ended). `order`: the order in which threads are tried (any order visits the same
-    states). `deadlock`: a state in which nobody can go on although a thread has not ended is a broken rule. `lock_order`:
-    so is taking locks in two orders (see `search.lock_order`). `progress`: so is a way to go on for ever although every thread
-    is scheduled fairly (`livelock`, see `search.progress`); the trace leads to the first state, in order of discovery, that
-    lies on such a loop, and goes once round a shortest one. That takes memory for every transition. Ctrl-C ends the search
-    with what was seen.
+    `request`: see `Request`. `order`: the order in which threads are tried (any order visits the same states). A livelock's
+    trace leads to the first state, in order of discovery, that lies on a loop which can go round for ever, and goes once round a
+    shortest one; looking for it takes memory for every transition. Ctrl-C ends the search with what was seen.
     """
-    return _Search(reference, limits or Limits(), on_progress, watch, order, deadlock, lock_order, progress).run()
+    return _Search(reference, request or Request(), order).run()
 
 
 class _Stop(Exception):
@@ -53,19 +41,15 @@ class _Stop(Exception):
 
 
 class _Search:
-    def __init__(
-        self, reference: Reference, limits: Limits, on_progress: Callable[[Progress], None] | None,
-        watch: tuple[int, int] | None, order: Sequence[int] | None, deadlock: bool, lock_order: bool, progress: bool,
-    ) -> None:  # fmt: skip
-        self.reference, self.limits, self.on_progress = reference, limits, on_progress
-        self.watch, self.deadlock = watch, deadlock
+    def __init__(self, reference: Reference, request: Request, order: Sequence[int] | None) -> None:
+        self.reference, self.request, self.limits = reference, request, request.limits
         self.threads = [reference.threads[i] for i in (range(len(reference.threads)) if order is None else order)]
         if sorted(i for i, _, _ in self.threads) != list(range(len(reference.threads))):
             raise ValueError(f"order={order}: each thread once")
-        self.lock_order = LockOrder(reference.program) if lock_order else None
+        self.lock_order = LockOrder(reference.program) if request.lock_order else None
         self.daemons = sum(1 << i for i, t in enumerate(reference.program.threads) if t.daemon)
-        self.edges = Edges(self.daemons) if progress else None
-        self.lock_steps = lock_steps(reference.program) if progress else frozenset()
+        self.edges = Edges(self.daemons) if request.livelock else None
+        self.lock_steps = lock_steps(reference.program) if request.livelock else frozenset()
         self.seen: dict[bytes, int] = {reference.initial: 0}
         self.parents = array("Q", [0])
         self.how = array("I", [0])
@@ -184,10 +168,10 @@ class _Search:
     def _final(self, state: bytes, successors: int) -> bool:
         """A state without successors, or with daemons' only: an outcome, or a deadlock (then False)."""
         if self.reference.finished(state):
-            if self.watch is not None:
-                self.outcomes.add(state[self.watch[0] : self.watch[1]])
+            if self.request.watch is not None:
+                self.outcomes.add(state[self.request.watch[0] : self.request.watch[1]])
             return True
-        return bool(successors) or not self.deadlock
+        return bool(successors) or not self.request.deadlock
 
     def _judge(self, states: list[bytes], first: int) -> None:
         """Something is wrong in the first of these states: see what is wrong in it and in the rest of its level, and what counts."""
@@ -213,7 +197,7 @@ class _Search:
             number, way = errors[0]
             assert isinstance(way.error, ModelError)
             trace = self._trace(number)
-            self.error_trace = Trace((*trace.steps, Step(way.thread, way.choices)), trace.states)
+            self.error_trace = trace.then([Step(way.thread, way.choices)])
             raise way.error
 
     def _look_through(
@@ -233,7 +217,7 @@ class _Search:
                     against = self._takes(state, way, thread, number)
                     if against is not None:
                         found["lock-order"] = number, against
-        if not steps and not failed and self.deadlock and not self.reference.finished(state):
+        if not steps and not failed and self.request.deadlock and not self.reference.finished(state):
             found["deadlock"] = number, None
             return True
         return False
@@ -258,7 +242,7 @@ class _Search:
         error = what.error
         assert isinstance(error, (RuleBroken, NoneFollowed))
         message = error.message if isinstance(error, RuleBroken) else str(error)
-        return Violation(error.rule, message, error.where, Trace((*trace.steps, Step(what.thread, what.choices)), trace.states))
+        return Violation(error.rule, message, error.where, trace.then([Step(what.thread, what.choices)]))
 
     def _standing(self, state: bytes) -> tuple[int, int]:
         """Which threads have not ended, and which stand at a lock; bit t is thread t."""
@@ -288,7 +272,7 @@ class _Search:
         choices.reset()
         trace = self._trace(number)
         choices.script[:], choices.sizes[:], choices.at = kept
-        return Violation("lock-order", message, where, Trace((*trace.steps, step), (*trace.states, new)))
+        return Violation("lock-order", message, where, trace.then([step], [new]))
 
     def _trace(self, number: int) -> Trace:
         """The way to a state, by its number in order of discovery."""
@@ -316,9 +300,9 @@ class _Search:
             raise _Stop("seconds")
         if more and limits.memory is not None and _memory() >= limits.memory:
             raise _Stop("memory")
-        if self.on_progress is not None and now - self.told >= 0.1:
+        if self.request.on_progress is not None and now - self.told >= 0.1:
             self.told = now
-            self.on_progress(Progress(count, self.transitions, frontier, self.depth, now - self.started))
+            self.request.on_progress(Progress(count, self.transitions, frontier, self.depth, now - self.started))
 
 
 def _memory() -> int:

@@ -10,13 +10,9 @@ from __future__ import annotations
 
 import ctypes
 import time
-from collections.abc import Callable
 from dataclasses import replace
-from functools import partial
-from typing import Any
 
 from secondsight.lang.errors import LangError, ModelError, Position
-from secondsight.lang.movers import Reductions
 from secondsight.lang.native import CHOICES, Native
 from secondsight.lang.program import Program
 from secondsight.search.cluster_levels import Hosts, Levels, Lost, may_go_on
@@ -25,8 +21,9 @@ from secondsight.search.cluster_member import FACT, Found, Job, Note
 from secondsight.search.cluster_ray import hosts_at
 from secondsight.search.lock_order import LockOrder
 from secondsight.search.native import DEADLOCK, against_order, loop_rows, told, way
-from secondsight.search.reduced import reduced_by
-from secondsight.search.result import Limits, Progress, Result, Step, Trace, Verdict, Violation, reported
+from secondsight.search.reduced import reduced_search
+from secondsight.search.request import Request
+from secondsight.search.result import Result, Step, Trace, Verdict, Violation, reported
 
 __all__ = ["TURN_BYTES", "cluster_search", "job_of", "reduced_cluster_search", "search_by"]
 
@@ -36,19 +33,7 @@ MOST_MEMBERS = 65535
 """A state's owner is a number of two bytes."""
 
 
-def cluster_search(
-    native: Native,
-    address: str,
-    limits: Limits | None = None,
-    on_progress: Callable[[Progress], None] | None = None,
-    watch: tuple[int, int] | None = None,
-    deadlock: bool = True,
-    lock_order: bool = True,
-    exact: bool = False,
-    collect: bool = False,
-    progress: bool = False,
-    patience: float = 120.0,
-) -> Result:
+def cluster_search(native: Native, address: str, request: Request | None = None, patience: float = 120.0) -> Result:
     """As `native_search`, on the Ray cluster at `address` (`auto`: this machine's, or else one of this machine alone).
 
     Every node with a CPU takes part, with a thread for each of its CPUs. `Limits.memory` is for each machine. The trace is a
@@ -56,15 +41,13 @@ def cluster_search(
     ends the search: *not finished*, with its name and what was seen. Raises `LangError` where there is no Ray or no such
     cluster, and where a node cannot take part.
     """
+    asked = request or Request()
     begun, settled = time.monotonic(), False
     hosts = hosts_at(address)
     try:
-        order = LockOrder(native.program) if lock_order else None
-        batch = TURN_BYTES // max(1, len(hosts.names) - 1)
-        job = job_of(native, order, (limits or Limits()).memory, batch, watch, deadlock, exact, progress)
-        result, settled = search_by(hosts, native, job, order, limits, on_progress, collect, patience)
+        result, settled = search_by(hosts, native, asked, TURN_BYTES // max(1, len(hosts.names) - 1), patience)
     except KeyboardInterrupt:  # before the search had begun
-        result = Result(Verdict.NOT_FINISHED, 0, 0, 0, 0.0, reason="interrupted", exact=exact)
+        result = Result(Verdict.NOT_FINISHED, 0, 0, 0, 0.0, reason="interrupted", exact=asked.exact)
     finally:
         if settled:
             hosts.end()
@@ -73,35 +56,20 @@ def cluster_search(
     return replace(result, seconds=time.monotonic() - begun)
 
 
-def reduced_cluster_search(
-    program: Program,
-    address: str,
-    reductions: Reductions | None = None,
-    limits: Limits | None = None,
-    on_progress: Callable[[Progress], None] | None = None,
-    watch: tuple[int, int] | None = None,
-    **options: Any,
-) -> Result:
-    """As `search.reduced.reduced_search`, on the cluster at `address`; `options` are those of `cluster_search`."""
-    return reduced_by(partial(_at, address), program, reductions, limits, on_progress, watch, **options).result
+def reduced_cluster_search(program: Program, address: str, request: Request | None = None) -> Result:
+    """As `search.reduced.reduced_search`, on the cluster at `address`."""
+    return reduced_search(program, request, lambda native, asked: cluster_search(native, address, asked)).result
 
 
-def _at(address: str, native: Native, *arguments: Any, **options: Any) -> Result:
-    return cluster_search(native, address, *arguments, **options)
-
-
-def job_of(
-    native: Native, order: LockOrder | None, memory: int | None, batch: int,
-    watch: tuple[int, int] | None = None, deadlock: bool = True, exact: bool = False, progress: bool = False,
-) -> Job:  # fmt: skip
+def job_of(native: Native, request: Request, batch: int, order: LockOrder | None = None) -> Job:
     """What members are told of a search."""
     places: tuple[int, ...] = ()
     taking = b""
     if order is not None and order.counters:
         places = tuple(p for owner, readers, _, _ in order.locks for p in (owner, -1 if readers is None else readers))
         taking = bytes(int(i in order.counters) for i in range(len(native.program.code.places) + 1))
-    job = Job.of(native, watch, deadlock, exact, places, taking, memory or 0, max(1, batch))
-    if progress:
+    job = Job.of(native, request, places, taking, max(1, batch))
+    if request.livelock:
         loops, width = loop_rows(native.program)
         job = replace(job, loops=loops, loop_width=width)
     if native.reductions.merge:
@@ -117,33 +85,25 @@ def _facts(native: Native) -> bytes:
     return room.raw
 
 
-def search_by(
-    hosts: Hosts,
-    native: Native,
-    job: Job,
-    order: LockOrder | None = None,
-    limits: Limits | None = None,
-    on_progress: Callable[[Progress], None] | None = None,
-    collect: bool = False,
-    patience: float = 120.0,
-) -> tuple[Result, bool]:
-    """Search with these members; the second says whether they are ready for another search.
+def search_by(hosts: Hosts, native: Native, request: Request, batch: int, patience: float = 120.0) -> tuple[Result, bool]:
+    """Search with these members, `batch` as in `Job`; the second says whether they are ready for another search.
 
     Where steps are merged: see `reduced_by` for what becomes of the facts that the library of `native` has.
     """
     if len(hosts.names) > MOST_MEMBERS:
         raise LangError(f"{len(hosts.names)} machines; the limit is {MOST_MEMBERS}")
+    order = LockOrder(native.program) if request.lock_order else None
+    job = job_of(native, request, batch, order)
     with native.alone():
         hosts.open(job)
-        return _search_by(hosts, native, job, order, limits or Limits(), on_progress, collect, patience)
+        return _search_by(hosts, native, job, request, order, patience)
 
 
 def _search_by(
-    hosts: Hosts, native: Native, job: Job, order: LockOrder | None, limits: Limits,
-    on_progress: Callable[[Progress], None] | None, collect: bool, patience: float,
-) -> tuple[Result, bool]:  # fmt: skip
-    search = _Search(native, order, collect)
-    levels = Levels(hosts, job.batch, limits, on_progress, search.judge, collect, patience, search.learn)
+    hosts: Hosts, native: Native, job: Job, request: Request, order: LockOrder | None, patience: float
+) -> tuple[Result, bool]:
+    search = _Search(native, order, request.collect)
+    levels = Levels(hosts, job.batch, request, search.judge, patience, search.learn)
     begun, settled = time.monotonic(), False
     try:
         levels.run()
@@ -152,7 +112,8 @@ def _search_by(
         if agreed:
             search.tell(levels)
         if agreed and job.loops and levels.seen.reason is None and levels.is_whole() and search.error is None:
-            left = None if limits.seconds is None else max(1e-3, limits.seconds - (time.monotonic() - begun))
+            most = request.limits.seconds
+            left = None if most is None else max(1e-3, most - (time.monotonic() - begun))
             ends = livelock_by(levels, native, replace(job, facts=job.facts and _facts(native)), left)
             if isinstance(ends, Violation):
                 search.violations.append(ends)

@@ -21,7 +21,8 @@ from secondsight.lang.errors import LangError
 from secondsight.lang.native import NONE, RULE
 from secondsight.search.cluster_member import Agreed, Found, Job, Member, Note, Report
 from secondsight.search.native import STEP_FAILED
-from secondsight.search.result import Limits, Progress
+from secondsight.search.request import Request
+from secondsight.search.result import Progress
 
 __all__ = ["Answer", "Hosts", "Levels", "LocalHosts", "Lost", "Seen", "may_go_on"]
 
@@ -87,16 +88,13 @@ class Levels:
         self,
         hosts: Hosts,
         batch: int,
-        limits: Limits,
-        on_progress: Callable[[Progress], None] | None = None,
+        request: Request,
         judge: Callable[[int, list[tuple[int, Note]]], bool] | None = None,
-        collect: bool = False,
         patience: float = 120.0,
         learn: Callable[[bytes], None] | None = None,
     ) -> None:
         count = len(hosts.names)
-        self.hosts, self.limits, self.on_progress, self.judge = hosts, limits, on_progress, judge
-        self.collect, self.patience, self.learn = collect, patience, learn
+        self.hosts, self.request, self.judge, self.patience, self.learn = hosts, request, judge, patience, learn
         self.members = range(count)
         self.allowed = 4 * count * count * batch
         self.reports = [Report(0, 0, 0, 0, 0, (), 0, 0)] * count
@@ -124,7 +122,7 @@ class Levels:
             level += 1
 
     def _goes_on(self) -> bool:
-        return self.collect and all(may_go_on(found) for _, _, found in self.seen.found)
+        return self.request.collect and all(may_go_on(found) for _, _, found in self.seen.found)
 
     # A level.
 
@@ -173,9 +171,9 @@ class Levels:
 
     def _most(self) -> int:
         """States for each thread to expand in a turn: few when the limit is near."""
-        if self.limits.states is None:
+        if self.request.limits.states is None:
             return 1 << 40
-        return max(16, (self.limits.states - self.seen.states) // (4 * UNDERWAY * sum(self.hosts.workers)))
+        return max(16, (self.request.limits.states - self.seen.states) // (4 * UNDERWAY * sum(self.hosts.workers)))
 
     def _answered(self, answer: Answer) -> None:
         report, batches = answer.value
@@ -206,7 +204,7 @@ class Levels:
 
     def _stops(self) -> None:
         now = time.monotonic()
-        limits, seconds = self.limits, now - self.started
+        limits, seconds = self.request.limits, now - self.started
         for i in self.members:
             if self.asked[i] and now - self.asked[i][0][0] > self.patience:
                 raise self._silent(i)
@@ -214,11 +212,11 @@ class Levels:
             self.seen.reason = "states"
         elif limits.seconds is not None and seconds >= limits.seconds and self._is_more():
             self.seen.reason = "seconds"
-        if self.on_progress is not None and now - self.told >= 0.1:
+        if self.request.on_progress is not None and now - self.told >= 0.1:
             self.told = now
             frontier = sum(report.left + report.following for report in self.reports)
             seen = self.seen
-            self.on_progress(Progress(seen.states, seen.transitions, frontier, seen.depth, seconds))
+            self.request.on_progress(Progress(seen.states, seen.transitions, frontier, seen.depth, seconds))
 
     def _is_more(self) -> bool:
         """Whether anything may be left to see."""

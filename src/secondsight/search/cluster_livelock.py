@@ -14,7 +14,8 @@ from secondsight.search.cluster_levels import Levels
 from secondsight.search.cluster_member import Job, Member
 from secondsight.search.loop import livelock
 from secondsight.search.native import GOAL, way
-from secondsight.search.result import Limits, Trace, Violation
+from secondsight.search.request import Request
+from secondsight.search.result import Trace, Violation
 
 __all__ = ["livelock_by"]
 
@@ -43,14 +44,14 @@ def livelock_by(levels: Levels, native: Native, job: Job, seconds: float | None)
     if not found or isinstance(found, str):
         return found or None
     if native.reductions != Reductions.none() or native.symmetry is not None:
-        return Violation("livelock", "some thread need not end: a search without reductions shows how", None, Trace((), ()))
+        return Violation("livelock", "some thread need not end: a search without reductions shows how", None, Trace())
     return _shown(levels, native, job, found)
 
 
 def _shown(levels: Levels, native: Native, job: Job, goals: bytes) -> Violation | str:
     """The way to the first of these states, and once round."""
     levels.hosts.open(replace(job, loops=b"", goals=goals, watch=None, locks=(), taking=b""))
-    again = Levels(levels.hosts, job.batch, Limits(), levels.on_progress, patience=levels.patience)
+    again = Levels(levels.hosts, job.batch, Request(on_progress=levels.request.on_progress), patience=levels.patience)
     seen = again.run()
     ways = [again.way(member, found.number) for _, member, found in seen.found if found.how == GOAL]
     if not ways:

@@ -17,9 +17,10 @@ from typing import Any
 
 from secondsight.lang.compiler import Library, load
 from secondsight.lang.native import Native, engine_text
+from secondsight.search.native import KEEP_ROUNDS, Run, available_memory, reason_name
 from secondsight.search.native import Found as RawFound
 from secondsight.search.native import Note as RawNote
-from secondsight.search.native import Run, available_memory, reason_name
+from secondsight.search.request import Request
 
 __all__ = ["FACT", "Agreed", "Found", "Host", "Job", "Member", "Note", "Report"]
 
@@ -59,10 +60,7 @@ class Job:
     facts: bytes = b""
 
     @staticmethod
-    def of(
-        native: Native, watch: tuple[int, int] | None, deadlock: bool, exact: bool, locks: tuple[int, ...], taking: bytes,
-        memory: int, batch: int,
-    ) -> Job:  # fmt: skip
+    def of(native: Native, request: Request, locks: tuple[int, ...], taking: bytes, batch: int) -> Job:
         """The job that a compiled program makes."""
         program = native.program
         folder = resources.files("secondsight.search")
@@ -71,7 +69,7 @@ class Job:
             "#define SS_CLUSTER 1\n" + native.source + engine_text() + engine, native.initial,
             tuple(tuple(program.machine.data[name]) for name in native.rendered.tables),
             sum(1 << i for i, t in enumerate(program.threads) if t.daemon),
-            watch, deadlock, exact, locks, taking, memory, batch,
+            request.watch, request.deadlock, request.exact, locks, taking, request.limits.memory or 0, batch,
         )  # fmt: skip
 
 
@@ -154,7 +152,7 @@ class Member:
         run.max_frontier = run.max_memory // 8
         run.workers, run.deadlock, run.exact, run.collect = workers, int(job.deadlock), int(job.exact), 1
         run.watch_from, run.watch_to = job.watch or (0, 0)
-        run.loops, run.loop_width, run.progress = job.loops, job.loop_width, int(bool(job.loops))
+        run.loops, run.loop_width, run.progress = job.loops, job.loop_width, KEEP_ROUNDS if job.loops else 0
         run.goals, run.goal_count = job.goals, len(job.goals) // len(job.initial)
         if job.locks:
             self._watch_locks()
@@ -163,6 +161,8 @@ class Member:
             for i in range(2):
                 run.files[i] = self.stack.enter_context(tempfile.TemporaryFile(prefix="secondsight-")).fileno()  # noqa: SIM115
         with self._alone():
+            if job.facts:
+                self.library.ss_take_form(job.facts)
             self.begun = bool(self.library.ss_cluster_begin(ctypes.byref(run), me, members, ctypes.c_uint64(job.batch)))
             if self.begun and job.facts:
                 self.begun = bool(self.library.ss_cluster_know(ctypes.byref(run), job.facts))

@@ -24,6 +24,7 @@
  */
 
 #include <pthread.h>
+#include <sched.h>
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <time.h>
@@ -35,6 +36,8 @@ enum { FIRST_SLOTS = 1 << 17, LOG_SIZE = 1 << 16, LOG_BLOCKS = 1 << 16 };
 enum { BECAUSE_STATES = 1, BECAUSE_SECONDS, BECAUSE_MEMORY, BECAUSE_ASKED, BECAUSE_DISK, BECAUSE_DEPTH, BECAUSE_WALKS };
 enum { A_STEP_FAILED = 1, NOBODY_CAN_GO_ON, NOTED, A_GOAL };
 enum { EXPAND, REHASH, OVER };
+enum { LOG_EDGES = 1, KEEP_ROUNDS }; /* `progress` */
+enum { INSIDE = 1, AT_LOCK = 2 };    /* in `loops` */
 
 #define WORDS ((STATE_SIZE + 7) / 8)
 #define STRIDE (WORDS * 8)
@@ -72,6 +75,7 @@ typedef struct {
 	u64 print;
 	u32 parent;
 	u16 ordinal;
+	u8 inside; /* the step leads from a place inside of loops to another, and is to be logged */
 #ifdef SS_CLUSTER
 	u16 from; /* whose the parent is */
 #endif
@@ -90,6 +94,12 @@ typedef struct {
 
 typedef struct ss_run ss_run;
 
+/* Fingerprints to look for, by their low bits. */
+typedef struct {
+	u64 *table;
+	u64 slots;
+} ss_prints;
+
 typedef struct {
 	ss_run *run;
 	int me;
@@ -101,6 +111,9 @@ typedef struct {
 	u64 transitions, inserted, expanded, pushed;
 	u8 *rounds; /* states in which a round of a loop was begun; see engine_progress.c */
 	size_t round_count, round_room;
+	u32 *edges; /* see engine_edges.c */
+	size_t edge_count, edge_room;
+	u32 edge_source;
 	int first, waiting;
 	ss_pending *latest; /* its print is not made yet */
 	ss_x x;
@@ -120,9 +133,12 @@ struct ss_run {
 	const i32 *locks;
 	const u8 *taking; /* by counter: whether the step may take a lock */
 	i32 (*note)(const u8 *before, const u8 *after, i32 thread, i32 counter); /* 1: against the order */
-	/* with `progress`: by thread and counter, whether it is inside of a loop, and at a lock */
+	/* with `progress` (LOG_EDGES, KEEP_ROUNDS): by thread and counter, whether it is inside of a loop, and at a lock */
 	const u8 *loops;
 	u64 loop_width;
+	/* with KEEP_ROUNDS: the fingerprints of the states that may lie on cycles; NULL: any may */
+	const u64 *within;
+	u64 within_count;
 	/* states of which the first that is found ends the search; nothing else does, then */
 	const u8 *goals;
 	u64 goal_count;
@@ -138,12 +154,18 @@ struct ss_run {
 	i32 crowd; /* workers that took part */
 	u8 *outcomes; /* watch_to - watch_from bytes each */
 	u64 outcome_count, bytes, peak, on_disk;
-	u8 *livelocked; /* with `progress`: the states that lie on fair cycles, STATE_SIZE bytes each */
+	u8 *livelocked; /* with KEEP_ROUNDS: the states that lie on fair cycles, STATE_SIZE bytes each */
 	u64 livelocked_count;
+	u64 *cycling; /* with LOG_EDGES: the fingerprints of the states that may lie on cycles */
+	u64 cycling_count;
+	i32 log_dropped; /* they are not known: there was not enough memory for it */
 	ss_found *found; /* one of each kind, found_count of them */
 	/* inside */
 	size_t found_room;
 	u64 *table, *old_table;
+	u32 *numbers, *old_numbers; /* by slot: the state's number plus one, while edges are logged */
+	volatile i32 logging;
+	volatile u64 edge_words; /* that there is room for, in all logs */
 	u64 slots, old_slots;
 	i32 phase;
 	volatile i32 stop, scanning; /* something was found: the rest of the level is looked through, and that is the end */
@@ -156,8 +178,7 @@ struct ss_run {
 	pthread_barrier_t barrier;
 	pthread_mutex_t lock;
 	u64 outcome_room;
-	u64 *wanted; /* the goals' fingerprints, by their low bits */
-	u64 wanted_slots;
+	ss_prints wanted, cyclic; /* the goals'; `within` */
 	struct timespec started;
 #ifdef SS_CLUSTER
 	struct ss_member *member;
@@ -209,6 +230,10 @@ static inline u64 ss_fingerprint(const u8 *state)
  */
 static inline const u8 *ss_known_as(const u8 *state, u8 *room)
 {
+#ifdef SS_MERGED
+	if (!by_form)
+		return state;
+#endif
 #ifdef SS_CANONICAL
 	memcpy(room, state, STRIDE);
 	canonical(room);
@@ -241,10 +266,21 @@ static void ss_stop(ss_run *run, int reason)
 	run->stop = 1;
 }
 
+/* No more edges are logged; their room is given back soon, by each worker its own. */
+static void ss_drop_log(ss_run *run)
+{
+	if (run->logging) {
+		run->log_dropped = 1;
+		run->logging = 0;
+	}
+}
+
 static int ss_count(ss_run *run, u64 bytes)
 {
 	u64 now = __atomic_add_fetch(&run->bytes, bytes, __ATOMIC_RELAXED);
-	if (run->max_memory && now > run->max_memory) {
+	if (run->max_memory && now > run->max_memory)
+		ss_drop_log(run);
+	if (run->max_memory && now > run->max_memory + run->edge_words * sizeof(u32)) {
 		__atomic_sub_fetch(&run->bytes, bytes, __ATOMIC_RELAXED);
 		ss_stop(run, BECAUSE_MEMORY);
 		return 0;
@@ -278,14 +314,14 @@ static int ss_more(ss_run *run, void **items, size_t count, size_t *room, size_t
 	return 1;
 }
 
-static u64 *ss_map(u64 slots)
+static void *ss_map(u64 bytes)
 {
-	void *room = mmap(NULL, slots * 8, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	void *room = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	if (room == MAP_FAILED)
 		return NULL;
 #ifdef MADV_HUGEPAGE
-	if (slots * 8 >= 1 << 23)
-		madvise(room, slots * 8, MADV_HUGEPAGE);
+	if (bytes >= 1 << 23)
+		madvise(room, bytes, MADV_HUGEPAGE);
 #endif
 	return room;
 }

@@ -181,8 +181,7 @@ static int ss_make_room(ss_run *run, u64 more)
 		if (!ss_grow(run))
 			return 0;
 		ss_together(run, ss_rehash_some, run->slots > 1 << 20 ? run->member->crew : 1);
-		munmap(run->old_table, run->old_slots * 8);
-		run->old_table = NULL;
+		ss_rehashed(run);
 	}
 	return 1;
 }

@@ -73,6 +73,7 @@ int ss_cluster_know(ss_run *run, const u8 *known)
 	memset(shared->told, 0, sizeof *shared->told);
 	memcpy(shared->ours, known, KNOWN);
 	shared->ours->stale = shared->ours->news = 0;
+	next_era(shared->ours);
 	memcpy(shared->told, shared->ours, KNOWN);
 	return 1;
 }

@@ -37,6 +37,8 @@ static void ss_phase(ss_worker *w)
 				break;
 			if (w->me == 0)
 				ss_look(run);
+			if (run->log_dropped && w->edges)
+				ss_forget_edges(w);
 		}
 		ss_chunk *chunk = w->current;
 		while (w->position < chunk->count && !run->stop && w->inserted - begun < run->share) {
@@ -105,10 +107,10 @@ static void ss_call_others(ss_run *run)
 /* Between phases, worker 0 alone: the next level, a larger table, the end. */
 static void ss_between(ss_run *run)
 {
-	if (run->phase == REHASH) {
-		munmap(run->old_table, run->old_slots * 8);
-		run->old_table = NULL;
-	}
+	if (run->phase == REHASH)
+		ss_rehashed(run);
+	if (run->log_dropped && (run->numbers || run->edge_words))
+		ss_forget_log(run);
 	ss_look(run);
 	run->phase = OVER;
 	if (run->stop)
@@ -207,11 +209,15 @@ static int ss_begin(ss_run *run)
 			ss_stop(run, BECAUSE_MEMORY);
 	}
 	run->slots = FIRST_SLOTS;
-	run->table = ss_count(run, FIRST_SLOTS * 8) ? ss_map(FIRST_SLOTS) : NULL;
+	run->table = ss_count(run, FIRST_SLOTS * 8) ? ss_map(FIRST_SLOTS * 8) : NULL;
 	if (!run->crew || !run->table)
 		ss_stop(run, BECAUSE_MEMORY);
 	else if (run->goal_count)
 		ss_want(run);
+	if (!run->stop && run->within_count)
+		ss_keep_within(run);
+	if (!run->stop && run->progress == LOG_EDGES)
+		ss_begin_log(run);
 	return !run->stop;
 }
 
@@ -245,11 +251,12 @@ static void ss_free_chunks(ss_chunk *chunk)
 static void ss_forget_states(ss_run *run)
 {
 	u64 kept = run->outcome_room * (u64)(run->watch_to - run->watch_from) + run->found_room * sizeof *run->found;
+	ss_forget_log(run);
+	if (run->old_table)
+		ss_rehashed(run);
 	if (run->table)
 		munmap(run->table, run->slots * 8);
-	if (run->old_table)
-		munmap(run->old_table, run->old_slots * 8);
-	run->table = run->old_table = NULL;
+	run->table = NULL;
 	for (int i = 0; run->crew && i < run->workers; i++) {
 		ss_worker *w = &run->crew[i];
 		for (size_t k = 0; k < w->level.count; k++)
@@ -285,7 +292,8 @@ static void ss_clean_up(ss_run *run)
 	for (int i = 0; run->crew && i < run->workers; i++)
 		free(run->crew[i].rounds);
 	free(run->crew);
-	free(run->wanted);
-	run->wanted = NULL;
+	free(run->wanted.table);
+	free(run->cyclic.table);
+	run->wanted.table = run->cyclic.table = NULL;
 	pthread_mutex_destroy(&run->lock);
 }

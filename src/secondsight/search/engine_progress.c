@@ -8,8 +8,6 @@
  * off, the rest is cut into its strongly connected parts.
  */
 
-enum { INSIDE = 1, AT_LOCK = 2 }; /* in `loops` */
-
 /* The part of the graph that is looked at: states by number, steps from state n those from starts[n] on. */
 typedef struct {
 	u8 *states;
@@ -28,13 +26,6 @@ typedef struct {
 	size_t count;
 	u32 label;
 } ss_part;
-
-static void ss_give_back(ss_run *run, void *room, u64 bytes)
-{
-	if (room)
-		__atomic_sub_fetch(&run->bytes, bytes, __ATOMIC_RELAXED);
-	free(room);
-}
 
 static inline int ss_place_of(const ss_run *run, const u8 *state, int thread)
 {
@@ -169,9 +160,12 @@ static void ss_find_graph(ss_run *run, ss_graph *g)
 					ss_aim(run, g, &made[g->steps % (2 * DELAY)]);
 				if (run->stop)
 					return;
-				ss_target *target = &made[taken++ % (2 * DELAY)];
+				ss_target *target = &made[taken % (2 * DELAY)];
 				memcpy(target->state, ss_known_as(after, room), STRIDE);
 				target->print = ss_fingerprint(target->state);
+				if (!ss_may_cycle(run, target->print))
+					continue;
+				taken++;
 				target->mover = (u8)thread;
 				ss_fetch_slot(g, target->print);
 				if (taken - g->steps > DELAY)

@@ -17,11 +17,13 @@ void ss_search(ss_run *run)
 		ss_look(run);
 		for (int i = 0; i < run->found_count; i++)
 			ss_find_trace(run, &run->found[i]);
-		if (run->progress && !run->stop) {
+		if (run->progress == LOG_EDGES && !run->stop)
+			ss_look_for_cycles(run);
+		if (run->progress == KEEP_ROUNDS && !run->stop) {
 			ss_forget_states(run);
 			ss_progress(run);
-			ss_look(run);
 		}
+		ss_look(run);
 	}
 	ss_clean_up(run);
 }
@@ -33,7 +35,9 @@ void ss_release(ss_run *run)
 	free(run->found);
 	free(run->outcomes);
 	free(run->livelocked);
+	free(run->cycling);
 	run->outcomes = run->livelocked = NULL;
+	run->cycling = NULL;
 	run->found = NULL;
 	run->found_count = 0;
 }

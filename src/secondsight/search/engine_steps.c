@@ -26,7 +26,7 @@ static int ss_tell(ss_worker *w, int how, int thread, u32 number)
 {
 	ss_run *run = w->run;
 	const ss_x *x = &w->x;
-	if (run->wanted && how != A_GOAL)
+	if (run->wanted.table && how != A_GOAL)
 		return 1;
 	int rule = how == A_STEP_FAILED && x->kind == RULE;
 	int goes_on = run->collect && (how != A_STEP_FAILED || x->kind == RULE || x->kind == NONE);
@@ -88,46 +88,70 @@ static int ss_note(ss_worker *w, const u8 *before, const u8 *after, int thread, 
 
 /* To find one of given states again, the first in order of discovery: a table of their fingerprints. */
 
+static int ss_prints_room(ss_run *run, ss_prints *prints, u64 count)
+{
+	prints->slots = 64;
+	while (prints->slots < count * 2)
+		prints->slots *= 2;
+	prints->table = ss_room(run, prints->slots * 8);
+	if (prints->table)
+		memset(prints->table, 0, prints->slots * 8);
+	return prints->table != NULL;
+}
+
+/* The slot that a fingerprint has, or would have. */
+static inline u64 *ss_print_slot(const ss_prints *prints, u64 print)
+{
+	u64 at = print & (prints->slots - 1);
+	while (prints->table[at] && prints->table[at] != print)
+		at = (at + 1) & (prints->slots - 1);
+	return &prints->table[at];
+}
+
 static void ss_want(ss_run *run)
 {
 	u8 state[STRIDE] __attribute__((aligned(8)));
-	run->wanted_slots = 64;
-	while (run->wanted_slots < run->goal_count * 2)
-		run->wanted_slots *= 2;
-	run->wanted = ss_room(run, run->wanted_slots * 8);
-	if (!run->wanted)
+	if (!ss_prints_room(run, &run->wanted, run->goal_count))
 		return;
-	memset(run->wanted, 0, run->wanted_slots * 8);
 	memset(state, 0, sizeof state);
 	for (u64 i = 0; i < run->goal_count; i++) {
 		memcpy(state, run->goals + i * STATE_SIZE, STATE_SIZE);
-		u64 print = ss_known_by(state), at = print & (run->wanted_slots - 1);
-		while (run->wanted[at])
-			at = (at + 1) & (run->wanted_slots - 1);
-		run->wanted[at] = print;
+		u64 print = ss_known_by(state);
+		*ss_print_slot(&run->wanted, print) = print;
 	}
 }
 
-static inline int ss_is_goal(const ss_run *run, u64 print)
+/* Only states with these fingerprints lie on cycles. */
+static void ss_keep_within(ss_run *run)
 {
-	u64 at = print & (run->wanted_slots - 1);
-	while (run->wanted[at] && run->wanted[at] != print)
-		at = (at + 1) & (run->wanted_slots - 1);
-	return run->wanted[at] == print;
+	if (ss_prints_room(run, &run->cyclic, run->within_count))
+		for (u64 i = 0; i < run->within_count; i++)
+			*ss_print_slot(&run->cyclic, run->within[i]) = run->within[i];
+}
+
+static inline int ss_may_cycle(const ss_run *run, u64 print)
+{
+	return !run->cyclic.table || *ss_print_slot(&run->cyclic, print);
 }
 
 /* Expanding. */
+
+static inline int ss_is_inside(const ss_run *run, const u8 *after, int thread, int counter)
+{
+	const u8 *loops = run->loops + thread * run->loop_width;
+	return loops[counter] & loops[counter_of(after, BASE[thread])] & INSIDE;
+}
 
 /* A step that began a round of a `while` loop, from one place inside of loops to another: keep the state after it. */
 static void ss_keep_round(ss_worker *w, const u8 *state, int thread, int counter)
 {
 	ss_run *run = w->run;
-	const u8 *loops = run->loops + thread * run->loop_width;
 	u8 room[STRIDE] __attribute__((aligned(8)));
-	if (!(loops[counter] & loops[counter_of(state, BASE[thread])] & 1))
+	if (!ss_is_inside(run, state, thread, counter))
 		return;
-	if (ss_more(run, (void **)&w->rounds, w->round_count, &w->round_room, STRIDE))
-		memcpy(w->rounds + w->round_count++ * STRIDE, ss_known_as(state, room), STRIDE);
+	const u8 *known = ss_known_as(state, room);
+	if (ss_may_cycle(run, ss_fingerprint(known)) && ss_more(run, (void **)&w->rounds, w->round_count, &w->round_room, STRIDE))
+		memcpy(w->rounds + w->round_count++ * STRIDE, known, STRIDE);
 }
 
 static inline void ss_take(ss_worker *w)
@@ -143,13 +167,15 @@ static inline void ss_take(ss_worker *w)
 	u32 number = ss_next_number(w);
 	if (number == MAX_NUMBER)
 		return;
-	if (run->exact ? ss_insert_exact(w, p, number) : ss_insert(run, p->print)) {
+	if (run->exact ? ss_insert_exact(w, p, &number) : ss_insert(run, p->print, &number)) {
 		w->inserted++;
 		ss_log_state(w, p);
 		ss_push(w, p->state, number);
-		if (run->wanted && ss_is_goal(run, p->print))
+		if (run->wanted.table && *ss_print_slot(&run->wanted, p->print))
 			ss_tell(w, A_GOAL, 0, number);
 	}
+	if (p->inside)
+		ss_log_edge(w, p->parent, number);
 }
 
 /*
@@ -165,7 +191,10 @@ static inline void ss_print(ss_worker *w)
 		if (ss_fetch_sent(w->run, p->print))
 			return;
 #endif
-		__builtin_prefetch(&w->run->table[ss_slot(w->run, p->print)], 1);
+		u64 slot = ss_slot(w->run, p->print);
+		__builtin_prefetch(&w->run->table[slot], 1);
+		if (w->run->numbers)
+			__builtin_prefetch(&w->run->numbers[slot], 1);
 	}
 }
 
@@ -234,6 +263,7 @@ static inline void ss_expand(ss_worker *w, const u8 *state, u32 number)
 					w->latest = p;
 					p->parent = number;
 					p->ordinal = (u16)(ordinal - 1);
+					p->inside = run->logging && ss_is_inside(run, p->state, thread, counter);
 #ifdef SS_CLUSTER
 					p->from = ss_me(run);
 #endif
@@ -244,7 +274,7 @@ static inline void ss_expand(ss_worker *w, const u8 *state, u32 number)
 					ss_tell(w, A_STEP_FAILED, thread, number);
 					return;
 				}
-				if (w->x.round && run->progress && !run->scanning)
+				if (w->x.round && run->progress == KEEP_ROUNDS && !run->scanning)
 					ss_keep_round(w, p->state, thread, counter);
 				if (run->note && run->taking[counter] && ss_note(w, state, p->state, thread, counter)
 				    && !ss_tell(w, NOTED, thread, number))

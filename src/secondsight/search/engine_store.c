@@ -177,37 +177,50 @@ static inline u64 ss_after(const ss_run *run, u64 slot)
 	return slot + 1 == run->slots ? 0 : slot + 1;
 }
 
-/* Put a fingerprint into the table: 1 if it was not there. */
-static inline int ss_insert(ss_run *run, u64 print)
+/* The number of the state in a slot that was taken, which whoever took it is about to write there. */
+static inline u32 ss_number_at(const ss_run *run, u64 slot)
+{
+	u32 there;
+	for (int tries = 0; !(there = __atomic_load_n(&run->numbers[slot], __ATOMIC_ACQUIRE)); tries++)
+		if (tries > 100)
+			sched_yield();
+	return there - 1;
+}
+
+/* Put a fingerprint into the table: 1 if it was not there; if it was, and edges are logged, `number` becomes that of its state. */
+static inline int ss_insert(ss_run *run, u64 print, u32 *number)
 {
 	u64 at = ss_slot(run, print);
 	for (;;) {
 		u64 there = __atomic_load_n(&run->table[at], __ATOMIC_RELAXED);
-		if (there == print)
-			return 0;
 		if (!there) {
-			if (run->crowd == 1) {
+			if (run->crowd == 1)
 				run->table[at] = print;
+			if (run->crowd == 1
+			    || __atomic_compare_exchange_n(&run->table[at], &there, print, 0, __ATOMIC_RELAXED, __ATOMIC_RELAXED)) {
+				if (run->numbers)
+					__atomic_store_n(&run->numbers[at], *number + 1, __ATOMIC_RELEASE);
 				return 1;
 			}
-			if (__atomic_compare_exchange_n(&run->table[at], &there, print, 0, __ATOMIC_RELAXED, __ATOMIC_RELAXED))
-				return 1;
-			if (there == print)
-				return 0;
+		}
+		if (there == print) {
+			if (run->numbers)
+				*number = ss_number_at(run, at);
+			return 0;
 		}
 		at = ss_after(run, at);
 	}
 }
 
 /* The same with whole states: an entry is the low half of the fingerprint and the state's number plus one. */
-static int ss_insert_exact(ss_worker *w, const ss_pending *p, u32 number)
+static int ss_insert_exact(ss_worker *w, const ss_pending *p, u32 *number)
 {
 	ss_run *run = w->run;
 	u8 room[STRIDE] __attribute__((aligned(8)));
 	const u8 *known = ss_known_as(p->state, room);
 	ss_log *log = &w->logs[w->found / LOG_SIZE];
 	memcpy(log->states + w->found % LOG_SIZE * STRIDE, known, STRIDE);
-	u64 entry = p->print << 32 | (number + 1), at = ss_slot(run, p->print);
+	u64 entry = p->print << 32 | (*number + 1), at = ss_slot(run, p->print);
 	for (;;) {
 		u64 there = __atomic_load_n(&run->table[at], __ATOMIC_ACQUIRE);
 		if (!there && __atomic_compare_exchange_n(&run->table[at], &there, entry, 0, __ATOMIC_RELEASE, __ATOMIC_ACQUIRE))
@@ -215,8 +228,10 @@ static int ss_insert_exact(ss_worker *w, const ss_pending *p, u32 number)
 		if (there >> 32 == entry >> 32) {
 			u32 place;
 			ss_log *other = ss_log_of(run, (u32)there - 1, &place);
-			if (!memcmp(other->states + (u64)place * STRIDE, known, STRIDE))
+			if (!memcmp(other->states + (u64)place * STRIDE, known, STRIDE)) {
+				*number = (u32)there - 1;
 				return 0;
+			}
 		}
 		at = ss_after(run, at);
 	}
@@ -239,6 +254,8 @@ static int ss_grow(ss_run *run)
 {
 	u64 slots = run->slots, more = slots < 1 << 22 ? slots * 3 : slots < 1 << 28 ? slots / 2 : slots / 4;
 	u64 state = sizeof(u32) + sizeof(u16) + (run->exact ? STRIDE : 0), each = 8 + state * 3 / 4; /* three in four slots are used */
+	if (run->logging && !ss_log_may_have(run, more * 12))
+		ss_forget_log(run);
 	if (run->max_memory) {
 		u64 left = run->max_memory > run->bytes ? (run->max_memory - run->bytes) / each : 0;
 		if (more > left)
@@ -247,10 +264,21 @@ static int ss_grow(ss_run *run)
 	if (!ss_count(run, more * 8))
 		return 0;
 	more += slots;
-	u64 *new = ss_map(more);
+	u64 *new = ss_map(more * 8);
 	if (!new) {
 		ss_stop(run, BECAUSE_MEMORY);
 		return 0;
+	}
+	if (run->numbers) {
+		u32 *numbers = ss_map(more * sizeof(u32));
+		if (numbers) {
+			__atomic_add_fetch(&run->bytes, (more - slots) * sizeof(u32), __ATOMIC_RELAXED);
+			run->old_numbers = run->numbers;
+			run->numbers = numbers;
+		} else {
+			ss_drop_log(run);
+			ss_forget_log(run);
+		}
 	}
 	run->old_table = run->table;
 	run->old_slots = slots;
@@ -279,7 +307,21 @@ static void ss_rehash(ss_worker *w)
 				to = ss_after(run, to);
 				none = 0;
 			}
+			if (run->old_numbers)
+				run->numbers[to] = run->old_numbers[i];
 		}
 		madvise(old + at, (end - at) * 8, MADV_DONTNEED);
+		if (run->old_numbers)
+			madvise(run->old_numbers + at, (end - at) * sizeof(u32), MADV_DONTNEED);
 	}
+}
+
+/* A larger table is filled: the old one goes. */
+static void ss_rehashed(ss_run *run)
+{
+	munmap(run->old_table, run->old_slots * 8);
+	if (run->old_numbers)
+		munmap(run->old_numbers, run->old_slots * sizeof(u32));
+	run->old_table = NULL;
+	run->old_numbers = NULL;
 }

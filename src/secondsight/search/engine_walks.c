@@ -7,6 +7,7 @@ typedef struct {
 	u8 *states;    /* STRIDE bytes each */
 	u32 *depths;
 	u16 *ordinals; /* which of its parent's successors it is */
+	u32 *numbers;  /* while edges are logged */
 	size_t count, room;
 } ss_stack;
 
@@ -35,15 +36,16 @@ static void ss_keep_path(ss_run *run, const ss_path *path)
 
 static int ss_stack_room(ss_run *run, ss_stack *stack)
 {
-	size_t room = stack->room, same = room, also = room;
+	size_t room = stack->room, same = room, also = room, last = room;
 	return ss_more(run, (void **)&stack->states, stack->count, &room, STRIDE)
 	    && ss_more(run, (void **)&stack->depths, stack->count, &same, sizeof(u32))
 	    && ss_more(run, (void **)&stack->ordinals, stack->count, &also, sizeof(u16))
+	    && ss_more(run, (void **)&stack->numbers, stack->count, &last, sizeof(u32))
 	    && (stack->room = room);
 }
 
 /* The steps from one state, each given to the stack; 0: the search is over. */
-static int ss_spread(ss_worker *w, const u8 *state, ss_stack *stack, u32 depth, const ss_path *path, int marking)
+static int ss_spread(ss_worker *w, const u8 *state, u32 source, ss_stack *stack, u32 depth, const ss_path *path, int marking)
 {
 	ss_run *run = w->run;
 	u8 after[STRIDE] __attribute__((aligned(8)));
@@ -65,14 +67,19 @@ static int ss_spread(ss_worker *w, const u8 *state, ss_stack *stack, u32 depth, 
 				goes_on = ss_tell(w, A_STEP_FAILED, thread, 0);
 			} else if (done) {
 				ordinal++;
-				if (!marking || ss_insert(run, ss_known_by(after))) {
+				u32 number = (u32)w->found;
+				if (!marking || ss_insert(run, ss_known_by(after), &number)) {
 					if (!ss_stack_room(run, stack))
 						return 0;
 					memcpy(stack->states + stack->count * STRIDE, after, STRIDE);
 					stack->depths[stack->count] = depth + 1;
+					stack->numbers[stack->count] = number;
 					stack->ordinals[stack->count++] = (u16)(ordinal - 1);
 					w->inserted += marking;
+					w->found = w->inserted;
 				}
+				if (run->logging && ss_is_inside(run, after, thread, counter))
+					ss_log_edge(w, source, number);
 				if (run->note && run->taking[counter] && ss_note(w, state, after, thread, counter))
 					goes_on = ss_tell(w, NOTED, thread, 0);
 			}
@@ -93,13 +100,14 @@ static int ss_larger_table(ss_worker *w)
 {
 	ss_run *run = w->run;
 	u64 slots = run->slots;
+	if (run->log_dropped && (run->numbers || run->edge_words))
+		ss_forget_log(run);
 	if (w->inserted + MAX_SUCCESSORS < slots / 4 * 3)
 		return 1;
 	if (!ss_grow(run))
 		return 0;
 	ss_rehash(w);
-	munmap(run->old_table, run->old_slots * 8);
-	run->old_table = NULL;
+	ss_rehashed(run);
 	return 1;
 }
 
@@ -111,15 +119,15 @@ static void ss_depth_first(ss_worker *w, ss_stack *stack, ss_path *path)
 	int cut = 0;
 	memset(state, 0, sizeof state);
 	memcpy(state, run->initial, STATE_SIZE);
-	ss_insert(run, ss_known_by(state));
-	w->inserted = 1;
-	u32 depth = 0;
+	u32 depth = 0, number = 0;
+	ss_insert(run, ss_known_by(state), &number);
+	w->inserted = w->found = 1;
 	for (;;) {
 		if (depth < run->max_depth) {
 			path->length = depth;
 			if (depth > run->depth)
 				run->depth = depth;
-			if (!ss_larger_table(w) || !ss_spread(w, state, stack, depth, path, 1))
+			if (!ss_larger_table(w) || !ss_spread(w, state, number, stack, depth, path, 1))
 				break;
 		} else {
 			cut = 1;
@@ -134,6 +142,7 @@ static void ss_depth_first(ss_worker *w, ss_stack *stack, ss_path *path)
 		run->frontier = stack->count;
 		memcpy(state, stack->states + stack->count * STRIDE, STRIDE);
 		depth = stack->depths[stack->count];
+		number = stack->numbers[stack->count];
 		path->ordinals[depth - 1] = stack->ordinals[stack->count];
 	}
 	if (cut && !run->stop)
@@ -154,7 +163,7 @@ static void ss_walk(ss_worker *w, ss_stack *stack, ss_path *path)
 				run->depth = depth;
 			stack->count = 0;
 			w->inserted++;
-			if (!ss_spread(w, state, stack, depth, path, 0))
+			if (!ss_spread(w, state, 0, stack, depth, path, 0))
 				return;
 			if (!stack->count)
 				break;
@@ -178,18 +187,23 @@ void ss_search_deep(ss_run *run)
 	ss_stack stack = { 0 };
 	ss_path path = { 0 };
 	run->workers = 1;
-	run->exact = run->progress = 0;
+	run->exact = 0;
+	if (run->walks || run->progress != LOG_EDGES)
+		run->progress = 0;
 	if (ss_begin(run)) {
 		path.ordinals = ss_room(run, (run->max_depth + 1) * sizeof(u16));
 		if (path.ordinals && run->walks)
 			ss_walk(&run->crew[0], &stack, &path);
 		else if (path.ordinals)
 			ss_depth_first(&run->crew[0], &stack, &path);
+		if (run->progress && !run->stop)
+			ss_look_for_cycles(run);
 		ss_look(run);
 	}
 	free(path.ordinals);
 	free(stack.states);
 	free(stack.depths);
 	free(stack.ordinals);
+	free(stack.numbers);
 	ss_clean_up(run);
 }

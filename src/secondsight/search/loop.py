@@ -43,7 +43,7 @@ def livelock(executor: Stepper, way: Trace, inside: Inside) -> Violation:
     rounds = _Rounds(executor, start, inside)
     loop = rounds.shortest() or rounds.short()
     steps = [Step(taken.thread, taken.choices) for taken in loop]
-    trace = Trace((*way.steps, *steps), (*way.states, *(taken.state or b"" for taken in loop)))
+    trace = way.then(steps, (taken.state or b"" for taken in loop))
     message = livelock_message(executor, start, {step.thread for step in steps}, _leads_out(executor, start))
     return Violation("livelock", message, None, trace, len(loop))
 

@@ -64,6 +64,8 @@
 
 #define SS_MERGED 1
 
+#define HOT inline __attribute__((always_inline)) /* where it would not be done of itself: see LARGE in lang/compiler.py */
+
 enum { MOST = 64 };
 enum { RIGHT = 1, LEFT = 2 };
 enum { WAITS_FOR_LOCKS = 2 }; /* in `waits_at` */
@@ -84,6 +86,8 @@ typedef struct {
 	i32 while_alive; /* accesses count only against threads that have not ended */
 	volatile i32 stale;
 	volatile i32 news; /* something became known; only a search by several machines looks at it */
+	i32 walked, renames; /* whether states are known by their canonical form; see `seen_renamed` */
+	u64 era; /* decisions are kept that were made in the same one */
 	u8 relied[THREADS][THREADS][PLACES][WAYS];
 } ss_facts;
 
@@ -94,6 +98,8 @@ static ss_facts the_facts;
 #define facts (&the_facts)
 #endif
 
+static i32 by_form; /* `renames` of the facts at work, where these are not at hand */
+
 /* For each set of ways of touching a byte, the ways of another thread that it does not commute with. */
 static const u8 AGAINST[16] = {
 #define A(w) (((w) & 1 << READ ? 1 << WRITE | 1 << LOCK : 0) \
@@ -103,7 +109,7 @@ static const u8 AGAINST[16] = {
 #undef A
 };
 
-static inline void one_held(const u8 *s, int i, i64 t, ss_held *held)
+static HOT void one_held(const u8 *s, int i, i64 t, ss_held *held)
 {
 	u8 owner = s[LOCK_OWNER[i]], readers = LOCK_READERS[i] ? s[LOCK_READERS[i]] : 0;
 	if (owner == t) {
@@ -115,12 +121,20 @@ static inline void one_held(const u8 *s, int i, i64 t, ss_held *held)
 	}
 }
 
-static inline ss_held held_by(const u8 *s, i64 t)
+static HOT ss_held held_by(const u8 *s, i64 t)
 {
 	ss_held held = { 0, 0 };
 	for (int i = 0; i < LOCKS; i++)
 		one_held(s, i, t, &held);
 	return held;
+}
+
+static HOT int touches_lock(const ss_x *x)
+{
+	for (int i = 0; i < x->noted; i++)
+		if (LOCK_AT[x->places[i]])
+			return 1;
+	return 0;
 }
 
 /* Somebody wrote into a lock by hand: if that changed what another thread holds, the lock protects nothing. */
@@ -151,11 +165,86 @@ static inline void narrow(ss_held *entry, const ss_held *held, const u8 *relied)
 		facts->stale = 1;
 }
 
+/* Nothing more is noted of the step. */
+static HOT int noted_no_more(ss_x *x, int way)
+{
+	for (int i = 0; i < x->noted; i++)
+		x->ways[x->places[i]] = 0;
+	x->noted = x->waits = x->acquires = x->queues = x->inside = 0;
+	return way;
+}
+
+static int decide(ss_x *x, const u8 *before, const u8 *after, i64 t, ss_held held, ss_held then);
+
+/*
+ * A decision is kept, with all that it rests on: what was touched and how, in order; the locks before and after; who is alive. A step
+ * of which all this is the same moves the same way, and is no news: what a decision looked at is relied on until the search begins
+ * again, which is another era, and one that found no way to move stays right when more becomes known. (Only a lock that
+ * is written by hand is looked at in the states themselves.)
+ */
+enum { DECISIONS = 1 << 12, FOOTPRINT = 40 };
+
+typedef struct {
+	u64 era;
+	ss_held held, then;
+	u32 alive;
+	u16 noted, acquires, inside;
+	u8 thread, done, queues;
+	u8 nothing[5]; /* no byte of it is left to chance */
+	u32 touched[FOOTPRINT];
+} ss_basis;
+
+typedef struct {
+	ss_basis basis;
+	int way;
+} ss_decision;
+
+static __thread ss_decision decisions[DECISIONS];
+
 /*
  * Take what a step has touched into account, and say which way it moves. `held` before and `then` after it; `after` is NULL
  * for one that was only tried.
  */
 static int moves(ss_x *x, const u8 *before, const u8 *after, i64 t, ss_held held, ss_held then)
+{
+	ss_basis basis;
+	if (x->noted > FOOTPRINT)
+		return noted_no_more(x, decide(x, before, after, t, held, then));
+	memset(&basis, 0, offsetof(ss_basis, touched));
+	basis.era = facts->era;
+	basis.held = held;
+	basis.then = then;
+	if (facts->while_alive)
+		for (int u = 0; u < THREADS; u++)
+			basis.alive |= (u32)(counter_of(before, BASE[u]) != 0) << u;
+	basis.noted = (u16)x->noted;
+	basis.acquires = (u16)x->acquires;
+	basis.inside = (u16)x->inside;
+	basis.thread = (u8)t;
+	basis.done = after != NULL;
+	basis.queues = (u8)x->queues;
+	u64 hash = held.at_all * 31 + then.at_all + (u64)t;
+	int by_hand = 0;
+	for (int i = 0; i < x->noted; i++) {
+		int at = x->places[i], ways = x->ways[at];
+		basis.touched[i] = (u32)at << 8 | ways;
+		hash = (hash ^ basis.touched[i]) * 0x9e3779b97f4a7c15ull;
+		by_hand |= ways & 1 << WRITE && LOCK_AT[at];
+	}
+	ss_decision *known = &decisions[hash >> 52];
+	size_t size = offsetof(ss_basis, touched) + x->noted * sizeof basis.touched[0];
+	if (by_hand || memcmp(&known->basis, &basis, size)) {
+		int way = decide(x, before, after, t, held, then);
+		if (!by_hand) {
+			memcpy(&known->basis, &basis, size);
+			known->way = way;
+		}
+		return noted_no_more(x, way);
+	}
+	return noted_no_more(x, known->way);
+}
+
+static int decide(ss_x *x, const u8 *before, const u8 *after, i64 t, ss_held held, ss_held then)
 {
 	u64 sure = ~facts->unsure;
 	ss_held known = { held.alone & sure, held.at_all & sure }, within = known;
@@ -217,10 +306,7 @@ static int moves(ss_x *x, const u8 *before, const u8 *after, i64 t, ss_held held
 				}
 	}
 	if (again) /* somebody may have narrowed what was looked at before it said that it is relied on */
-		return moves(x, before, after, t, held, then);
-	for (int i = 0; i < x->noted; i++)
-		x->ways[x->places[i]] = 0;
-	x->noted = x->waits = x->acquires = x->queues = x->inside = 0;
+		return decide(x, before, after, t, held, then);
 	return way;
 }
 
@@ -278,7 +364,6 @@ static int merged_step(int counter, u8 *s, i64 B, i64 t, ss_x *x, int look)
 		fail(x, STALE, -1, 0, 0, 0);
 		return 0;
 	}
-	memcpy(start, s, STATE_SIZE);
 	for (;;) {
 		int chosen = x->at, waits, acquires;
 		x->rounds = 0;
@@ -298,7 +383,7 @@ static int merged_step(int counter, u8 *s, i64 B, i64 t, ss_x *x, int look)
 				return 0; /* as good as blocked where it began */
 			goto undo;
 		}
-		ss_held then = held_by(s, t);
+		ss_held then = touches_lock(x) ? held_by(s, t) : held;
 		int way = moves(x, before, s, t, held, then);
 		counter = counter_of(s, B);
 		if (number) {
@@ -310,7 +395,8 @@ static int merged_step(int counter, u8 *s, i64 B, i64 t, ss_x *x, int look)
 				goto undo;
 		}
 		phase = phase == AFTER || !(way & RIGHT) ? AFTER : phase == BEFORE || way != (RIGHT | LEFT) ? BEFORE : FREE;
-		number++;
+		if (!number++ && phase == FREE)
+			memcpy(start, before, STATE_SIZE); /* `some_way` may look for others from here */
 		x->merged = number;
 		if (look && phase != FREE)
 			return 1;
@@ -360,6 +446,13 @@ static int some_way(int counter, const u8 *start, i64 B, i64 t, ss_x *x, int cho
 
 static inline int step_at(int counter, u8 *s, i64 B, i64 t, ss_x *x) { return merged_step(counter, s, B, t, x, 0); }
 
+/* What is relied on is to be noted anew: no decision of before counts. Eras differ, whosever facts they are of. */
+static void next_era(ss_facts *of)
+{
+	static u64 eras;
+	of->era = __atomic_add_fetch(&eras, 1, __ATOMIC_SEQ_CST);
+}
+
 /*
  * Forget all, for another program or other data. `alone`: a bit for each thread whose steps are never merged.
  * `only_while_alive`: worth it where a thread begins when others have ended; it costs a merge at the end of each thread.
@@ -370,6 +463,8 @@ void ss_forget(u32 alone, int only_while_alive)
 	memset(facts->held, 0xff, sizeof facts->held);
 	facts->never_merged = alone;
 	facts->while_alive = only_while_alive;
+	facts->renames = by_form = 1;
+	next_era(facts);
 }
 
 /* Begin again with what is known. */
@@ -377,6 +472,7 @@ void ss_begin_again(void)
 {
 	memset(facts->relied, 0, sizeof facts->relied);
 	facts->stale = 0;
+	next_era(facts);
 }
 
 int ss_is_stale(void) { return facts->stale; }
@@ -398,6 +494,9 @@ enum { KNOWN = offsetof(ss_facts, relied) };
 
 int ss_size_of_facts(void) { return KNOWN; }
 void ss_all_facts(u8 *out) { memcpy(out, facts, KNOWN); }
+
+/* For a member, before it begins: how its states are known, by what it will know. */
+void ss_take_form(const u8 *known) { memcpy(&by_form, known + offsetof(ss_facts, renames), sizeof by_form); }
 
 /* Take into account what others found out. 0: it makes no sense. */
 int ss_hear(const ss_fact *fact, u64 count)
@@ -436,14 +535,49 @@ int ss_waits(const u8 *state, int thread)
 	return waits;
 }
 
-/* Learn from `walks` random schedules of single steps, or fewer when nothing new was seen for long. */
+#ifdef SS_RENAMED
+/*
+ * To make a state's canonical form takes longer than a step, and where no two states that are found have the same one it is for nothing. So
+ * states are known by it only where walks come to two such states. It is sound either way: all there is to lose is what is lost here.
+ */
+enum { FORMS = 1 << 12, WALKS_RENAMED = 40 };
+typedef struct { u64 form, state; } ss_form;
+
+static u64 hash_of(const u8 *s)
+{
+	u64 hash = 1;
+	for (int i = 0; i < STATE_SIZE; i++)
+		hash = (hash ^ s[i]) * 0x100000001b3ull;
+	return hash;
+}
+
+static int seen_renamed(ss_form *forms, const u8 *s)
+{
+	u8 room[STATE_SIZE + 8];
+	memcpy(room, s, STATE_SIZE);
+	canonical(room);
+	ss_form now = { hash_of(room), hash_of(s) }, *known = &forms[now.form >> 20 & (FORMS - 1)];
+	int renamed = known->form == now.form && known->state != now.state;
+	*known = now;
+	return renamed;
+}
+#endif
+
+enum { QUIET = 30 };
+
+/* Learn from `walks` random schedules of single steps, or fewer when QUIET of them brought nothing new. */
 void ss_learn(const u8 *initial, int walks, u64 seed)
 {
 	u8 s[STATE_SIZE], kept[STATE_SIZE];
+	int renamed = facts->walked && facts->renames;
+#ifdef SS_RENAMED
+	ss_form *forms = calloc(FORMS, sizeof *forms);
+#endif
 	ss_x *x = calloc(1, sizeof *x);
 	x->dice = seed * 2 + 1;
-	for (int walk = 0; walk < walks; walk++) {
+	for (int walk = 0, last = 0; walk < walks && walk - last <= QUIET; walk++) {
 		memcpy(s, initial, STATE_SIZE);
+		facts->news = 0;
 		for (int length = 0; length < 2000; length++) {
 			int first = (int)(ss_roll(x) % THREADS), tried = 0, failed = 0;
 			for (; tried < THREADS; tried++) {
@@ -462,7 +596,19 @@ void ss_learn(const u8 *initial, int walks, u64 seed)
 			}
 			if (failed || tried == THREADS)
 				break;
+#ifdef SS_RENAMED
+			renamed = renamed || (walk < WALKS_RENAMED && seen_renamed(forms, s));
+#endif
 		}
+		last = facts->news ? walk : last;
 	}
 	free(x);
+	facts->news = 1;
+#ifdef SS_RENAMED
+	free(forms);
+#endif
+	facts->renames = by_form = renamed;
+	facts->walked = 1;
 }
+
+int ss_renames(void) { return facts->renames; }

@@ -9,8 +9,6 @@ import tempfile
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any, Protocol
 
 from secondsight.lang.errors import LangError, ModelError, NoneFollowed, Position, RuleBroken
@@ -21,16 +19,18 @@ from secondsight.search.lock_order import LockOrder
 from secondsight.search.loop import livelock
 from secondsight.search.messages import deadlock_message
 from secondsight.search.progress import inside_loops, lock_steps
-from secondsight.search.result import Limits, Progress, Result, Step, Trace, Verdict, Violation, reported
-from secondsight.search.strategy import BreadthFirst, DepthFirst, RandomWalks, Strategy
+from secondsight.search.request import Request
+from secondsight.search.result import Progress, Result, Step, Trace, Verdict, Violation, reported
+from secondsight.search.strategy import BreadthFirst, DepthFirst, RandomWalks
 
 __all__ = [
-    "DEADLOCK", "GOAL", "LOCK_ORDER", "STEP_FAILED",
+    "DEADLOCK", "GOAL", "KEEP_ROUNDS", "LOCK_ORDER", "STEP_FAILED",
     "Found", "Note", "Run", "against_order", "available_memory", "native_search", "loop_rows", "reason_name", "told", "way",
 ]  # fmt: skip
 
 _REASONS = {1: "states", 2: "seconds", 3: "memory", 4: "interrupted", 5: "disk", 6: "depth", 7: "walks"}
 STEP_FAILED, DEADLOCK, LOCK_ORDER, GOAL = 1, 2, 3, 4
+LOG_EDGES, KEEP_ROUNDS = 1, 2
 
 Note = ctypes.CFUNCTYPE(
     ctypes.c_int32, ctypes.POINTER(ctypes.c_uint8), ctypes.POINTER(ctypes.c_uint8), ctypes.c_int32, ctypes.c_int32
@@ -75,7 +75,8 @@ class Run(ctypes.Structure):
         ("workers", ctypes.c_int32), ("watch_from", ctypes.c_int32), ("watch_to", ctypes.c_int32), ("deadlock", ctypes.c_int32),
         ("exact", ctypes.c_int32), ("collect", ctypes.c_int32), ("progress", ctypes.c_int32), ("files", ctypes.c_int32 * 2),
         ("lock_count", ctypes.c_int32), ("locks", ctypes.POINTER(ctypes.c_int32)), ("taking", ctypes.c_char_p), ("note", Note),
-        ("loops", ctypes.c_char_p), ("loop_width", ctypes.c_uint64), ("goals", ctypes.c_char_p), ("goal_count", ctypes.c_uint64),
+        ("loops", ctypes.c_char_p), ("loop_width", ctypes.c_uint64), ("within", ctypes.c_char_p), ("within_count", ctypes.c_uint64),
+        ("goals", ctypes.c_char_p), ("goal_count", ctypes.c_uint64),
         ("max_depth", ctypes.c_uint64), ("walks", ctypes.c_uint64), ("seed", ctypes.c_uint64),
         ("states", ctypes.c_uint64), ("transitions", ctypes.c_uint64), ("frontier", ctypes.c_uint64), ("depth", ctypes.c_uint64),
         ("seconds", ctypes.c_double), ("ask_stop", ctypes.c_int32),
@@ -83,68 +84,33 @@ class Run(ctypes.Structure):
         ("outcomes", ctypes.POINTER(ctypes.c_uint8)), ("outcome_count", ctypes.c_uint64),
         ("bytes", ctypes.c_uint64), ("peak", ctypes.c_uint64), ("on_disk", ctypes.c_uint64),
         ("livelocked", ctypes.POINTER(ctypes.c_uint8)), ("livelocked_count", ctypes.c_uint64),
+        ("cycling", ctypes.POINTER(ctypes.c_uint64)), ("cycling_count", ctypes.c_uint64), ("log_dropped", ctypes.c_int32),
         ("found", ctypes.POINTER(Found)),
     ]  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
-class _Wanted:
-    """What a search is asked for; see `native_search`."""
-
-    limits: Limits
-    on_progress: Callable[[Progress], None] | None
-    watch: tuple[int, int] | None
-    deadlock: bool
-    lock_order: bool
-    workers: int
-    strategy: Strategy
-    exact: bool
-    collect: bool
-    progress: bool
-    frontier: int | None
-    folder: Path | None
-    goals: bytes = b""
-
-
-def native_search(
-    native: Native,
-    limits: Limits | None = None,
-    on_progress: Callable[[Progress], None] | None = None,
-    watch: tuple[int, int] | None = None,
-    deadlock: bool = True,
-    lock_order: bool = True,
-    workers: int | None = None,
-    strategy: Strategy | None = None,
-    exact: bool = False,
-    collect: bool = False,
-    progress: bool = False,
-    frontier: int | None = None,
-    folder: Path | None = None,
-) -> Result:
-    """As `search.breadth_first`, with `workers` threads (default: one for each core).
+def native_search(native: Native, request: Request | None = None, log_edges: bool = True) -> Result:
+    """As `search.breadth_first`, with `Request.workers` threads.
 
     States are remembered by 64-bit fingerprints (`Result.missed` is the expected number of states taken for another), or,
     if `exact`, whole. With several workers a violation is looked for once more with one, so that the trace is always the
-    same one. `collect`: go on after a broken rule, and return the first violation of each rule. `progress`: a way to go on
-    for ever although every thread is scheduled fairly is a broken rule, `livelock` (see `search.progress`), looked for breadth
-    first only; the states that can be gone round in are looked for when all have been seen, and then the first of them once
-    more from the beginning. The part of the frontier that needs more than `frontier` bytes
-    (default: an eighth of the memory) goes to a file in `folder` (default: the system's folder for temporary files).
+    same one.
+
+    To look for livelocks the search logs its edges; where these have cycles, the states on them are looked for in a second search,
+    and then the first of them once more from the beginning. Without `log_edges`, or where there is no memory for the log, the
+    first, or the second, search looks at all states from which a loop goes round.
     """
-    if progress and not isinstance(strategy or BreadthFirst(), BreadthFirst):
-        raise LangError("livelocks are looked for breadth first only: search without another strategy, or without progress")
-    memory = (limits or Limits()).memory or available_memory()
-    wanted = _Wanted(
-        replace(limits or Limits(), memory=memory), on_progress, watch, deadlock, lock_order,
-        workers or len(os.sched_getaffinity(0)), strategy or BreadthFirst(), exact, collect, progress,
-        frontier or memory // 8, folder,
-    )  # fmt: skip
-    search = _Search(native, wanted)
+    asked = request or Request()
+    if asked.livelock and isinstance(asked.strategy, RandomWalks):
+        raise LangError("random walks find no livelock: search breadth first or depth first, or without `livelock`")
+    memory = asked.limits.memory or available_memory()
+    asked = asked.but(memory=memory, workers=asked.workers or len(os.sched_getaffinity(0)), frontier=asked.frontier or memory // 8)
+    search = _Search(native, asked, log_edges=log_edges)
     result = search.run()
     # a livelock's trace is found by one
     by_several = result.error is not None or any(v.rule != "livelock" for v in result.violations)
     if search.raw.crowd > 1 and not search.interrupted and by_several:
-        again = _Search(native, replace(wanted, workers=1)).run()
+        again = _Search(native, asked.but(workers=1), log_edges=log_edges).run()
         return again if again.verdict is Verdict.BROKEN or again.error is not None else result
     return result
 
@@ -183,36 +149,44 @@ def _ctrl_c(asked: Callable[[], None]) -> Iterator[None]:
 
 
 class _Search:
-    def __init__(self, native: Native, wanted: _Wanted) -> None:
-        self.native, self.wanted = native, wanted
+    """One run of the engine. `goals`: states of which the first that is come to ends it. `within`: the fingerprints of the states that may
+    lie on cycles (empty: of all)."""
+
+    def __init__(self, native: Native, request: Request, goals: bytes = b"", log_edges: bool = True, within: bytes = b"") -> None:
+        self.native, self.request = native, request
+        self.log_edges, self.within = log_edges, within
         self.interrupted = False
         self.failure: BaseException | None = None
         self.against: list[tuple[str, Position]] = []
         self.memory = ctypes.create_string_buffer(native.library.ss_size_of_run() + 64)
         run = self.raw = Run.from_buffer(self.memory)
         run.initial = native.initial
-        limits = wanted.limits
+        limits = request.limits
         run.max_states, run.max_memory, run.max_seconds = limits.states or 0, limits.memory or 0, limits.seconds or 0.0
-        run.max_frontier = wanted.frontier or 0
-        run.workers, run.deadlock = wanted.workers, int(wanted.deadlock)
-        run.exact, run.collect = int(wanted.exact), int(wanted.collect)
-        if wanted.progress:
+        run.max_frontier = request.frontier or 0
+        run.workers, run.deadlock = request.workers or 1, int(request.deadlock)
+        run.exact, run.collect = int(request.exact), int(request.collect)
+        if request.livelock:
             self._watch_loops()
-        self.goals = run.goals = wanted.goals
-        run.goal_count = len(wanted.goals) // native.program.size
-        run.watch_from, run.watch_to = wanted.watch or (0, 0)
-        if wanted.lock_order:
+        self.goals = run.goals = goals
+        run.goal_count = len(goals) // native.program.size
+        run.watch_from, run.watch_to = request.watch or (0, 0)
+        if request.lock_order:
             self._watch_locks()
-        match wanted.strategy:
+        match request.strategy:
             case DepthFirst(depth):
                 run.max_depth = depth
             case RandomWalks(walks, depth, seed):
                 run.walks, run.max_depth, run.seed = walks, depth, seed
 
     def _watch_loops(self) -> None:
-        """Have the engine keep the states in which a round of a loop begins, if there are loops that could go on for ever."""
+        """Have the engine log edges, or keep the states in which a round of a loop begins, if there are loops that could go on for ever."""
         self.loops, self.raw.loop_width = loop_rows(self.native.program)
-        self.raw.loops, self.raw.progress = self.loops, int(bool(self.loops))
+        self.raw.loops = self.loops
+        if self.loops:
+            self.raw.progress = LOG_EDGES if self.log_edges else KEEP_ROUNDS
+        self.raw.within = self.within
+        self.raw.within_count = len(self.within) // 8
 
     def _watch_locks(self) -> None:
         """Have the engine show new ways of taking locks to `LockOrder`."""
@@ -253,21 +227,21 @@ class _Search:
         with ExitStack() as stack:
             stack.enter_context(self.native.alone())
             self.raw.files[0] = self.raw.files[1] = -1
-            if isinstance(self.wanted.strategy, BreadthFirst):
+            if self.request.in_levels:
                 for i in range(2):
                     try:
-                        file = stack.enter_context(tempfile.TemporaryFile(dir=self.wanted.folder, prefix="secondsight-"))
+                        file = stack.enter_context(tempfile.TemporaryFile(dir=self.request.folder, prefix="secondsight-"))
                     except OSError as error:
-                        if self.wanted.folder is None:
+                        if self.request.folder is None:
                             break  # only a frontier larger than memory would need it
-                        raise LangError(f"{self.wanted.folder}: {error.strerror}") from None
+                        raise LangError(f"{self.request.folder}: {error.strerror}") from None
                     self.raw.files[i] = file.fileno()
             self._engine()
 
     def _engine(self) -> None:
         """Run the engine in a thread of its own; tell how far it is; pass Ctrl-C on to it."""
         raw, library = self.raw, self.native.library
-        search = library.ss_search if isinstance(self.wanted.strategy, BreadthFirst) else library.ss_search_deep
+        search = library.ss_search if self.request.in_levels else library.ss_search_deep
         over = threading.Event()
 
         def run() -> None:
@@ -285,8 +259,8 @@ class _Search:
             threading.Thread(target=run, daemon=True).start()
             try:
                 while not over.wait(0.1):
-                    if self.wanted.on_progress is not None:
-                        self.wanted.on_progress(Progress(raw.states, raw.transitions, raw.frontier, raw.depth, raw.seconds))
+                    if self.request.on_progress is not None:
+                        self.request.on_progress(Progress(raw.states, raw.transitions, raw.frontier, raw.depth, raw.seconds))
             except BaseException as error:
                 raw.ask_stop = 1
                 over.wait()
@@ -298,7 +272,7 @@ class _Search:
     # What was found.
 
     def _result(self) -> Result:
-        raw, watch = self.raw, self.wanted.watch
+        raw, watch = self.raw, self.request.watch
         reason: str | None
         if self.native.is_stale():
             reason = "interrupted" if self.interrupted else "stale"
@@ -307,7 +281,7 @@ class _Search:
         data = ctypes.string_at(raw.outcomes, raw.outcome_count * width) if raw.outcome_count else b""
         outcomes = frozenset(data[i : i + width] for i in range(0, len(data), width)) if width else frozenset()
         reason = _REASONS[raw.reason] if raw.reason else "interrupted" if self.interrupted else None
-        if reason is None and isinstance(self.wanted.strategy, BreadthFirst) and raw.frontier and not raw.found_count:
+        if reason is None and self.request.in_levels and raw.frontier and not raw.found_count:
             reason = "unknown"  # the engine left states unexpanded and does not say why: never *holds*
         error: ModelError | None = None
         error_trace: Trace | None = None
@@ -320,38 +294,37 @@ class _Search:
                 violations.setdefault(made.rule, made)
             else:
                 reason, error, error_trace = "error", *made
-        if raw.livelocked_count and reason is None:
-            livelocked = self._livelock()
+        if reason is None and not (violations and not self.request.collect) and (livelocked := self._livelock()) is not None:
             if isinstance(livelocked, Violation):
                 violations["livelock"] = livelocked
             else:
                 reason = livelocked
-        if violations and not self.wanted.collect:
+        if violations and not self.request.collect:
             rule = reported(violations)
             violations, error, error_trace = {rule: violations[rule]}, None, None
         first = next(iter(violations.values()), None)
         verdict = Verdict.BROKEN if first else Verdict.NOT_FINISHED if reason else Verdict.HOLDS
-        cut = not first or error is not None or self.interrupted or self.wanted.collect  # else a broken rule is all that is wanted
+        cut = not first or error is not None or self.interrupted or self.request.collect  # else a broken rule is all that is wanted
         exact = bool(raw.exact)
-        missed = 0.0 if exact or isinstance(self.wanted.strategy, RandomWalks) else raw.states**2 / 2**65
+        missed = 0.0 if exact or isinstance(self.request.strategy, RandomWalks) else raw.states**2 / 2**65
         return Result(
             verdict, raw.states, raw.transitions, raw.depth, raw.seconds, first, reason if cut else None, error,
             outcomes, exact, error_trace, missed, tuple(violations.values()), raw.peak,
-            shortest=isinstance(self.wanted.strategy, BreadthFirst),
+            shortest=self.request.in_levels,
         )  # fmt: skip
 
-    def _livelock(self) -> Violation | str:
-        """The states on fair cycles were found: the way to the first of them, and once round; or why that was not found."""
-        raw, native = self.raw, self.native
+    def _livelock(self) -> Violation | str | None:
+        """The way to the first state on a fair cycle, and once round; or why that was not found; None if there is no such state."""
+        native = self.native
         size = native.program.size
-        data = ctypes.string_at(raw.livelocked, raw.livelocked_count * size)
+        data = self._livelocked()
+        if not data or isinstance(data, str):
+            return data or None
         if native.reductions != Reductions.none():
             message = "some thread need not end: a search without reductions shows how"
-            return Violation("livelock", message, None, Trace((), ()))
-        again = _Search(native, replace(
-            self.wanted, limits=replace(self.wanted.limits, seconds=None, states=None), watch=None, lock_order=False,
-            workers=1, collect=False, progress=False, goals=data,
-        ))  # fmt: skip
+            return Violation("livelock", message, None, Trace())
+        asked = self.request.but(seconds=None, states=None, watch=None, lock_order=False, workers=1, collect=False, livelock=False, strategy=BreadthFirst())
+        again = _Search(native, asked, goals=data)
         try:
             trace = again.way_to_goal()
             if isinstance(trace, str):
@@ -360,6 +333,32 @@ class _Search:
             return livelock(native, trace, inside.__contains__)
         except KeyboardInterrupt:
             return "interrupted"
+
+    def _livelocked(self) -> bytes | str:
+        """The states on fair cycles, one after the other, of a search that saw everything; or why they are not known."""
+        raw, asked = self.raw, self.request
+        if raw.livelocked_count:
+            return ctypes.string_at(raw.livelocked, raw.livelocked_count * self.native.program.size)
+        if not (raw.cycling_count or raw.log_dropped):
+            return b""
+        cycling = ctypes.string_at(raw.cycling, raw.cycling_count * 8) if raw.cycling_count else b""
+        seconds = asked.limits.seconds and max(1e-3, asked.limits.seconds - raw.seconds)
+        again = asked.but(
+            seconds=seconds, states=None, watch=None, lock_order=False, on_progress=None, collect=True, strategy=BreadthFirst()
+        )
+        return _Search(self.native, again, log_edges=False, within=cycling).livelocked()
+
+    def livelocked(self) -> bytes | str:
+        """Of a search that keeps states whole: those on fair cycles; or why they are not known."""
+        self._with_files()
+        try:
+            if self.native.is_stale():
+                return "interrupted" if self.interrupted else "stale"
+            if self.raw.reason or self.interrupted:
+                return _REASONS[self.raw.reason] if self.raw.reason else "interrupted"
+            return self._livelocked()
+        finally:
+            self.native.library.ss_release(ctypes.byref(self.raw))
 
     def way_to_goal(self) -> Trace | str:
         """The way to the first of the wanted states; or why the search ended before."""
@@ -397,7 +396,7 @@ def told(native: Native, found: Told, trace: Trace, step: Step) -> Violation | t
     """A deadlock at the end of `trace`, or what `step`, taken there, ended in."""
     if found.how == DEADLOCK:
         return Violation("deadlock", deadlock_message(native, trace.states[-1] if trace.states else native.initial), None, trace)
-    trace = Trace((*trace.steps, step), trace.states)
+    trace = trace.then([step])
     raised = native.error(found.kind, found.site, found.value, found.low, found.high)
     if isinstance(raised, NoneFollowed):
         return Violation(NoneFollowed.rule, str(raised), raised.where, trace)
@@ -411,7 +410,7 @@ def against_order(native: Native, trace: Trace, step: Step, message: str, where:
     """A lock that `step` takes against the order of others."""
     last = trace.states[-1] if trace.states else native.initial
     after = next(s.state for s in native.thread_successors(last, step.thread) if s.choices == step.choices)
-    return Violation("lock-order", message, where, Trace((*trace.steps, step), (*trace.states, after or b"")))
+    return Violation("lock-order", message, where, trace.then([step], [after or b""]))
 
 
 def way(native: Native, ordinals: Iterable[int]) -> Trace:

@@ -23,10 +23,11 @@ from secondsight.lang.symmetry import symmetry_of
 from secondsight.search.lock_order import LockOrder
 from secondsight.search.messages import deadlock_message
 from secondsight.search.native import native_search
-from secondsight.search.result import Limits, Progress, Result, Step, Trace, Verdict, Violation
-from secondsight.search.strategy import BreadthFirst, RandomWalks, Strategy
+from secondsight.search.request import Request
+from secondsight.search.result import Result, Verdict, Violation
+from secondsight.search.strategy import RandomWalks
 
-__all__ = ["Reduced", "reduced_by", "reduced_native", "reduced_search", "search_both"]
+__all__ = ["Reduced", "reduced_native", "reduced_search", "search_both"]
 
 _LIMITS = ("states", "seconds", "memory", "disk", "depth", "walks")
 WALKS = 200
@@ -48,71 +49,42 @@ class Reduced:
 
 
 @dataclass(frozen=True, slots=True)
-class _Asked:
-    """What a search is asked for; see `native_search`."""
+class _Searches:
+    """The searches of one request, by the same executor, within its time all together."""
 
-    limits: Limits
-    on_progress: Callable[[Progress], None] | None
-    watch: tuple[int, int] | None
-    options: dict[str, Any]
+    request: Request
+    by: By
     begun: float
-    by: Callable[..., Result] = native_search
 
-    def search(self, native: Native, seconds: float | None = None, **options: Any) -> Result:
+    def search(self, native: Native, seconds: float | None = None, **changes: Any) -> Result:
         """Search, within what is left of the time, and `seconds` at most."""
-        spent = time.perf_counter() - self.begun
-        left = [s for s in (self.limits.seconds and self.limits.seconds - spent, seconds) if s is not None]
-        limits = replace(self.limits, seconds=max(1e-3, min(left)) if left else None)
-        return self.by(native, limits, self.on_progress, self.watch, **(self.options | options))
+        spent, most = time.perf_counter() - self.begun, self.request.limits.seconds
+        left = [s for s in (most and most - spent, seconds) if s is not None]
+        return self.by(native, self.request.but(seconds=max(1e-3, min(left)) if left else None, **changes))
 
 
-def reduced_search(
-    program: Program,
-    reductions: Reductions | None = None,
-    limits: Limits | None = None,
-    on_progress: Callable[[Progress], None] | None = None,
-    watch: tuple[int, int] | None = None,
-    deadlock: bool = True,
-    lock_order: bool = True,
-    workers: int | None = None,
-    strategy: Strategy | None = None,
-    exact: bool = False,
-    collect: bool = False,
-    progress: bool = False,
-) -> Reduced:
-    """As `native_search`, with reductions (default: all).
+By = Callable[[Native, Request], Result]
+"""A search by compiled code."""
+
+
+def reduced_search(program: Program, request: Request | None = None, by: By = native_search) -> Reduced:
+    """As `native_search`, with the reductions that are asked for and that the program allows.
 
     `Result.reduced` names those that were made: counts of states are then of the reduced graph. `Result.note` says why one
     was not. A broken rule's result is that of a search without them. Random walks take single steps: nothing is reduced.
+
+    `by` searches in place of `native_search`: where steps are merged, with the facts that the library of its `Native` has
+    (`search/movers.c`); it leaves there all that was found out, and gives a result with the reason `stale` if the search
+    relied on what is not so.
     """
-    options = {
-        "deadlock": deadlock, "lock_order": lock_order, "workers": workers, "strategy": strategy, "exact": exact,
-        "collect": collect, "progress": progress,
-    }  # fmt: skip
-    wanted = Reductions.none() if isinstance(strategy, RandomWalks) else reductions
-    return reduced_by(native_search, program, wanted, limits, on_progress, watch, **options)
-
-
-def reduced_by(
-    by: Callable[..., Result],
-    program: Program,
-    reductions: Reductions | None = None,
-    limits: Limits | None = None,
-    on_progress: Callable[[Progress], None] | None = None,
-    watch: tuple[int, int] | None = None,
-    **options: Any,
-) -> Reduced:
-    """As `reduced_search`, with `by` in place of `native_search`, and its options.
-
-    Where steps are merged, `by` searches with the facts that the library of its `Native` has (`search/movers.c`), leaves there
-    all that was found out, and gives a result with the reason `stale` if the search relied on what is not so.
-    """
-    asked = _Asked(limits or Limits(), on_progress, watch, options, time.perf_counter(), by)
-    native, told = reduced_native(program, reductions, watch)
+    asked = request or Request()
+    reductions = Reductions.none() if isinstance(asked.strategy, RandomWalks) else asked.reductions
+    native, told = reduced_native(program, reductions, asked.watch)
+    searches = _Searches(asked, by, time.perf_counter())
     if native.reductions == Reductions.none():
-        return _noted(Reduced(asked.search(native)), told)
+        return _noted(Reduced(searches.search(native)), told)
     with native.alone():
-        return _noted(_both(native, None, asked), told)
+        return _noted(_both(native, None, searches), told)
 
 
 def reduced_native(
@@ -129,21 +101,13 @@ def reduced_native(
     return Native(program, Reductions(merge, symmetry is not None), symmetry), told
 
 
-def search_both(
-    native: Native,
-    plain: Native | None = None,
-    limits: Limits | None = None,
-    on_progress: Callable[[Progress], None] | None = None,
-    watch: tuple[int, int] | None = None,
-    by: Callable[..., Result] = native_search,
-    **options: Any,
-) -> Reduced:
+def search_both(native: Native, plain: Native | None = None, request: Request | None = None, by: By = native_search) -> Reduced:
     """The search by both executors of one program: `native` with reductions; `plain`, without, where that finds something.
 
-    `by`: see `reduced_by`.
+    `by`: see `reduced_search`.
     """
     with native.alone():
-        return _both(native, plain, _Asked(limits or Limits(), on_progress, watch, options, time.perf_counter(), by))
+        return _both(native, plain, _Searches(request or Request(), by, time.perf_counter()))
 
 
 def _noted(found: Reduced, told: list[str]) -> Reduced:
@@ -151,59 +115,60 @@ def _noted(found: Reduced, told: list[str]) -> Reduced:
     return replace(found, result=replace(found.result, note=note))
 
 
-def _both(native: Native, known: Native | None, asked: _Asked) -> Reduced:
+def _both(native: Native, known: Native | None, searches: _Searches) -> Reduced:
     """The reduced search; and where it found something, the plain one, compiled only then. The library is this program's."""
     reductions = native.reductions
-    names = tuple(n for n, on in (("merge", reductions.merge), ("symmetry", reductions.symmetry)) if on)
-    lock_order = asked.options.get("lock_order", True)
+    request = searches.request
     begun = 0
     if reductions.merge:
-        _forget(native, asked.watch is not None)
+        _forget(native, request.watch is not None)
     while True:
         begun += 1
         if reductions.merge:
             native.library.ss_learn(native.initial, WALKS, ctypes.c_uint64(begun))
             native.library.ss_begin_again()
-        merged = asked.search(native, lock_order=lock_order and not reductions.merge)
+        merged = searches.search(native, lock_order=request.lock_order and not reductions.merge)
         if merged.reason != "stale":
             break
         if begun == MOST_BEGINNINGS:
-            result = asked.search(known or Native(native.program))
+            result = searches.search(known or Native(native.program))
             note = "steps are not merged: what protects the shared state keeps changing"
             return Reduced(replace(result, note=note), merged, begun)
+    renames = reductions.symmetry and (not reductions.merge or native.library.ss_renames())
+    names = tuple(n for n, on in (("merge", reductions.merge), ("symmetry", renames)) if on)
     merged = replace(merged, reduced=names)
     if _is_given_up(merged) and not merged.violations:
         return Reduced(merged, merged, begun)
-    against_order = lock_order and reductions.merge and _has_cycle(_edges(native, LockOrder(native.program)))
+    against_order = request.lock_order and reductions.merge and _has_cycle(_edges(native, LockOrder(native.program)))
     if not merged.violations and merged.error is None and not against_order:
         return Reduced(merged, merged, begun)
-    return Reduced(_without(known or Native(native.program), merged, asked), merged, begun)
+    return Reduced(_without(known or Native(native.program), merged, searches), merged, begun)
 
 
-def _without(plain: Native, merged: Result, asked: _Asked) -> Result:
+def _without(plain: Native, merged: Result, searches: _Searches) -> Result:
     """What was found, looked for without reductions: that is the result, unless it takes too long and is known anyway.
 
     What a merged search finds of a livelock or of the order of locks is only a reason to look: a thread's turn, and what it
     waits for, are matters of single steps. So is an error: one merged step may have more choices than a step can.
     """
     known = any(v.rule != "livelock" for v in merged.violations)
-    in_levels = isinstance(asked.options.get("strategy") or BreadthFirst(), BreadthFirst)
+    request = searches.request
     given_up = None
-    if not _is_given_up(merged) and (in_levels or not known):
-        exact = asked.search(plain, max(2.0, 5 * merged.seconds) if known else None)
-        whole = exact.reason in (None, "error") or not asked.options.get("collect")
+    if not _is_given_up(merged) and (request.in_levels or not known):
+        exact = searches.search(plain, max(2.0, 5 * merged.seconds) if known else None)
+        whole = exact.reason in (None, "error") or not request.collect
         if not known or (whole and (exact.violation is not None or exact.error is not None)):
             return exact
         if exact.verdict is Verdict.HOLDS:
             raise LangError("internal: what is broken with reductions holds without: please report this, with the model")
         given_up = exact.reason if _is_given_up(exact) else None
     violations = tuple(_in_single_steps(plain, v) for v in merged.violations if v.rule != "livelock")
-    note = "the trace is one with the fewest merged steps: there may be one with fewer single steps" if in_levels else ""
+    note = "the trace is one with the fewest merged steps: there may be one with fewer single steps" if request.in_levels else ""
     return replace(
         merged,
         violation=violations[0] if violations else None,
         violations=violations,
-        error_trace=merged.error_trace and expanded(plain, merged.error_trace, False),
+        error_trace=merged.error_trace and merged.error_trace.expand(plain),
         reason=given_up or merged.reason,
         note=note,
         shortest=False,
@@ -259,31 +224,8 @@ def _has_cycle(edges: dict[str, set[str]]) -> bool:
 
 def _in_single_steps(plain: Native, violation: Violation) -> Violation:
     """A violation with its trace in the program's own steps."""
-    trace = expanded(plain, violation.trace, violation.rule == "deadlock")
+    trace = violation.trace.expand(plain, violation.rule == "deadlock")
     message = violation.message
     if violation.rule == "deadlock":
         message = deadlock_message(plain, trace.states[-1] if trace.states else plain.initial)
     return replace(violation, trace=trace, message=message)
-
-
-def expanded(plain: Native, trace: Trace, deadlock: bool) -> Trace:
-    """A trace of merged steps in the program's own steps; one to a deadlock up to where really nobody can go on."""
-    state = plain.initial
-    steps: list[Step] = []
-    states: list[bytes] = []
-    for i, step in enumerate(trace.steps):
-        target = trace.states[i] if i < len(trace.states) else None
-        rest = step.choices
-        while state != target or rest:
-            way = next(w for w in plain.thread_successors(state, step.thread) if w.choices == rest[: len(w.choices)])
-            rest = rest[len(way.choices) :]
-            steps.append(Step(step.thread, way.choices))
-            if way.state is None:
-                return Trace(tuple(steps), tuple(states))
-            state = way.state
-            states.append(state)
-    while deadlock and (ways := [w for w in plain.successors(state) if w.state is not None]):
-        steps.append(Step(ways[0].thread, ways[0].choices))
-        state = ways[0].state or b""
-        states.append(state)
-    return Trace(tuple(steps), tuple(states))

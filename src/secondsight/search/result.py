@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
+from typing import TYPE_CHECKING
 
 from secondsight.lang.errors import LangError, Position
+from secondsight.search.trace import Step, Trace
+
+if TYPE_CHECKING:
+    from secondsight.lang.reference import Reference
 
 __all__ = ["Limits", "Progress", "Result", "Step", "Trace", "Verdict", "Violation", "reported"]
 
@@ -17,25 +22,6 @@ class Verdict(Enum):
     HOLDS = "holds"
     BROKEN = "broken"
     NOT_FINISHED = "not finished"
-
-
-@dataclass(frozen=True, slots=True)
-class Step:
-    """One step of a trace: which thread (from 0) and what it chose, if it chose."""
-
-    thread: int
-    choices: tuple[int, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Trace:
-    """A way from the initial state: the steps, and the state after each (the last is missing where the step broke a rule)."""
-
-    steps: tuple[Step, ...]
-    states: tuple[bytes, ...]
-
-    def __len__(self) -> int:
-        return len(self.steps)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +36,10 @@ class Violation:
     where: Position | None
     trace: Trace
     loop: int = 0
+
+    def untangle(self, reference: Reference) -> Violation:
+        """The same violation, its trace in an order of fewer switches; see `Trace.untangle`."""
+        return replace(self, trace=self.trace.untangle(reference, self.loop))
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 
 from secondsight.devices.device import Device
 from secondsight.lang.named import bounds_named_by
@@ -14,7 +15,7 @@ from secondsight.scenario.ops import SEALS, ArgType, HandleType, Op, Ref, Scenar
 from secondsight.world import tables
 from secondsight.world.declare import ALREADY_DONE, COLUMNS, on_model, with_families, without_device
 
-__all__ = ["Encoder"]
+__all__ = ["Encoder", "Space"]
 
 MOST_PAGES = BOUNDS["pages"].most
 
@@ -36,7 +37,16 @@ one shape. What is not used of them adds bytes to a state and no states. Only bo
 larger address space (`pages`) has more steps, so it is as large as the scenario's own. With a device a bound of which the scenario
 needs nothing stays 0: which families of operations it has tells shapes apart already.
 """
-_ROWS = ("ops", "handles", "devices")
+_ROWS = ("ops", "handles", "devices", "other_processes")
+
+
+@dataclass
+class Space:
+    """An address space: its size so far, where its mappings lie, and the file and page that the last one would go on at."""
+
+    pages: int = 0
+    windows: list[tuple[int, int]] = field(default_factory=list)
+    continued: tuple[str, int] | None = None
 
 
 class Encoder:
@@ -49,9 +59,8 @@ class Encoder:
         self.types: dict[str, HandleType] = {}
         self.numbers: dict[str, int] = {}
         self.address: dict[str, int] = {}
-        self.windows: list[tuple[int, int]] = []
-        self.continued: tuple[str, int] | None = None
-        self.pages = 0
+        self.processes = scenario.processes
+        self.spaces = [Space() for _ in self.processes]
         self.rows: dict[str, list[int]] = {name: [] for name in tables.TABLES}
         self.ranges: dict[str, list[int]] = {"handle": [], "is_memfd": [], "page": [], "pages": []}
         self.devices = [p.op.makes for p in self.places if p.op.declared.makes is HandleType.DEVICE]
@@ -74,6 +83,7 @@ class Encoder:
             row["makes"] = self.numbers[op.makes]
         if op.declared.makes is HandleType.DEVICE:
             row["device"] = self.devices.index(op.makes)
+        row["process"] = self.processes.index(op.process)
         columns: Counter[ArgType] = Counter()
         for name, arg in op.declared.args.items():
             value = op.args[name]
@@ -94,7 +104,7 @@ class Encoder:
             late = differs("future-write-seal-is-asked-late", self.release) or differs("merged-mapping-ignores-the-seal", self.release)
             row["flags"] = (tables.SEALS_LATE if late else 0) | model.flags
             if op.args["at"] is not None:
-                row["low"], row["high"] = next(w for w in self.windows if w[0] <= row["address"] < w[1])
+                row["low"], row["high"] = next(w for w in self._space(op).windows if w[0] <= row["address"] < w[1])
                 row["flags"] |= tables.FIXED
         for name in tables.TABLES:
             self.rows[name].append(row[name])
@@ -126,13 +136,18 @@ class Encoder:
         else:
             fd, page = op.args["fd"], op.args["page"]
             first = (fd.handle, page) if isinstance(fd, Ref) and isinstance(page, int) else None
-            if first is not None and first == self.continued:
-                self.pages += 1  # a gap: the kernel keeps mappings apart, and these two would be one vma
-            self.continued = None if first is None else (first[0], first[1] + pages)
-            self.address[op.makes] = self.pages
-            self.windows.append((self.pages, self.pages + pages))
-            self.pages += pages
+            space = self._space(op)
+            if first is not None and first == space.continued:
+                space.pages += 1  # a gap: the kernel keeps mappings apart, and these two would be one vma
+            space.continued = None if first is None else (first[0], first[1] + pages)
+            self.address[op.makes] = space.pages
+            space.windows.append((space.pages, space.pages + pages))
+            space.pages += pages
         return self.address[op.makes]
+
+    def _space(self, op: Op) -> Space:
+        """The address space of the process that does an operation."""
+        return self.spaces[self.processes.index(op.process)]
 
     def data(self, waits: bool, closes: bool = False) -> dict[str, Sequence[int]]:
         """The `const` tables."""
@@ -155,10 +170,11 @@ class Encoder:
 
     def bounds(self, driver: type[Device] | None, wanted: dict[str, int]) -> dict[str, int]:
         """Enough of everything for this scenario; `wanted` overrides. Raises `ScenarioError` for more pages than there can be."""
-        if self.pages > MOST_PAGES:
-            gaps = self.pages - sum(end - start for start, end in self.windows)
+        largest_space = max(self.spaces, key=lambda space: space.pages)
+        if largest_space.pages > MOST_PAGES:
+            gaps = largest_space.pages - sum(end - start for start, end in largest_space.windows)
             between = f", {gaps} of them between mappings of one file that would be one" if gaps else ""
-            said = f"{self.scenario.name}: takes {self.pages} pages of address space{between}; the model's limit is {MOST_PAGES}"
+            said = f"{self.scenario.name}: takes {largest_space.pages} pages of address space{between}; the model's limit is {MOST_PAGES}"
             raise ScenarioError(said, "map fewer pages")
         takes: Counter[str] = Counter()
         largest: dict[str, int] = {}
@@ -167,9 +183,9 @@ class Encoder:
             takes.update(model.takes(place.op.args))
             for name, number in model.at_least(place.op.args).items():
                 largest[name] = max(number, largest.get(name, 0))
-        derived = dict.fromkeys(_LARGE, 0) | {"mms": 1, "subscribers": 0, **largest, **takes}
+        derived = dict.fromkeys(_LARGE, 0) | {"mms": len(self.processes), "subscribers": 0, **largest, **takes}
         derived["frames"] = min(16, max(3, 1 + takes["frames"] + sum(map(_in_flight, self.scenario.threads))))
-        derived["pages"] = max(1, self.pages)
+        derived["pages"] = max(1, largest_space.pages)
         derived["vmas"] += 2 * sum(map(self._splits, self.places))
         if driver is not None:
             if driver.bounds.get("finishes") and differs("two-pass-interval-notifiers", self.release):
@@ -183,6 +199,7 @@ class Encoder:
         size = next((s for s in (_DRIVEN if driver is not None else _SIZES) if all(derived[n] <= s[n] for n in s)), {})
         rounded = derived | {name: number for name, number in size.items() if derived[name] or driver is None}
         rounded["devices"] = len(self.devices) if len(self.devices) > 1 else 0
+        rounded["other_processes"] = len(self.processes) - 1
         own = {name: rounded.pop(name) for name in _ROWS}
         sizes = rounded | wanted
         drivers = {name: sizes.pop(name) for name in own_bounds(driver) if name in sizes}
@@ -195,7 +212,7 @@ class Encoder:
         if not op.declared.remaps or not isinstance(address, Ref) or not isinstance(pages, int):
             return False
         start = self.address[address.handle] + address.page
-        return (start, start + pages) not in self.windows
+        return (start, start + pages) not in self._space(op).windows
 
 
 def _in_flight(thread: Thread) -> int:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from secondsight.devices.device import Device, all_quiet, close_device
 from secondsight.lang import Ref, atomic, hold_point, wait_until
+from secondsight.linux.fork import mms
 from secondsight.linux.mm_types import Mm, Result
 from secondsight.world.declare import ACTS
 from secondsight.world.tables import (
@@ -26,7 +27,10 @@ from secondsight.world.tables import (
     kind,
     needs,
     needs_at,
+    other_processes,
     process,
+    process_number,
+    process_of,
     range_first,
     range_handle,
     ranges,
@@ -34,7 +38,7 @@ from secondsight.world.tables import (
     turns,
 )
 
-__all__ = ["made", "run_final", "run_ops"]
+__all__ = ["made", "run_final", "run_in_turn", "run_ops"]
 
 
 def run_ops(first: RowNumber, end: RowNumber, mm: Mm, device: Ref[Device], own: bool) -> None:
@@ -42,45 +46,84 @@ def run_ops(first: RowNumber, end: RowNumber, mm: Mm, device: Ref[Device], own: 
     for i in range(first, end):
         hold_point("op")
         if counts[0] != 0 and own:
-            if process.exiting:
+            if process_of(first).exiting:
                 break
         result = run_op(i, mm, device)
         if result == NOT_RUN:  # it was the process's end
             break
         results[i].value = result
     if counts[0] != 0:
-        thread_ends(own)
+        thread_ends(first, own)
 
 
 def run_final(first: RowNumber, end: RowNumber, mm: Mm, device: Ref[Device]) -> None:
-    """What runs when every thread has ended."""
+    """What runs when every thread has ended. Where there are several processes each row is done by its own, unless that has gone."""
     with atomic:
-        wait_until(process.running == 0 and process.others == 0)
-        gone = process.exiting
+        if len(other_processes) > 0:
+            wait_until(process.running == 0 and process.others == 0 and all(other.running == 0 for other in other_processes))
+            gone = False
+        else:
+            wait_until(process.running == 0 and process.others == 0)
+            gone = process.exiting
     if not gone:
         for i in range(first, end):
-            result = run_op(i, mm, device)
-            results[i].value = result
+            if len(other_processes) > 0:
+                if not process_of(i).exiting:
+                    result = run_op(i, mms[process_number[i]], device)
+                    results[i].value = result
+            else:
+                result = run_op(i, mm, device)
+                if result == NOT_RUN:
+                    gone = True
+                    break
+                results[i].value = result
     if closes[0] != 0:
         if len(devices) > 1:
             for k in range(len(devices)):
                 close_if_open(devices[k].device, mm, k)
             for k in range(len(devices)):
-                quiet = devices[k].device
-                assert quiet is not None
-                all_quiet(quiet, mm, gone)
+                is_quiet(devices[k].device, mm, gone)
         else:
             close_if_open(device, mm, 0)
-            assert device is not None
-            all_quiet(device, mm, gone)
+            is_quiet(device, mm, gone)
+
+
+def run_in_turn(first: RowNumber, end: RowNumber, device: Ref[Device]) -> None:
+    """Rows of several processes, one after another with nothing beside them; those of a process that has gone are not run."""
+    for i in range(first, end):
+        if not process_of(i).exiting:
+            result = run_op(i, mms[process_number[i]], device)
+            results[i].value = result
 
 
 def close_if_open(device: Ref[Device], mm: Mm, number: DeviceNumber) -> None:
-    """Close a device that is not closed by then."""
+    """Close a device that is not closed by then. `mm`: its process's, where there is one."""
     open_still = is_open(number)
     if open_still:
         assert device is not None
-        close_device(device, mm)
+        if len(other_processes) > 0:
+            close_device(device, space_of(device))
+        else:
+            close_device(device, mm)
+
+
+@atomic
+def is_quiet(device: Ref[Device], mm: Mm, gone: bool) -> None:
+    """Everything has ended, and the device is closed. `mm`, `gone`: its process's, where there is one."""
+    assert device is not None
+    if len(other_processes) > 0:
+        number = mms.index(space_of(device))
+        all_quiet(device, space_of(device), process.exiting if number == 0 else other_processes[number - 1].exiting)
+    else:
+        all_quiet(device, mm, gone)
+
+
+@atomic
+def space_of(device: Device) -> Mm:
+    """The address space of the process that a device is for."""
+    mm = device.notifier.mm
+    assert mm is not None
+    return mm
 
 
 @atomic
@@ -97,12 +140,14 @@ def is_open(number: DeviceNumber) -> bool:
 
 
 @atomic
-def thread_ends(own: bool) -> None:
+def thread_ends(first: RowNumber, own: bool) -> None:
     """A thread is done; the process's end has said so already for the one that called it."""
     if not own:
         process.others -= 1
-    elif not process.exiting or process.running > 0:
-        process.running -= 1
+    else:
+        mine = process_of(first)
+        if not mine.exiting or mine.running > 0:
+            mine.running -= 1
 
 
 @atomic

@@ -26,13 +26,14 @@ from secondsight.linux.fork import mm_alloc, proc_caches_init
 from secondsight.linux.page_alloc import mem_init
 from secondsight.scenario.data import DIFFERS, OK, SKIPPED, Outcome, Place, Scenario, collect
 from secondsight.scenario.ops import Op
-from secondsight.search import Limits, Progress, Result
-from secondsight.search.auto import By, search
+from secondsight.search import Result
+from secondsight.search.auto import search
+from secondsight.search.request import Request
 from secondsight.world import tables
 from secondsight.world.declare import ACTS, on_model
 from secondsight.world.encoder import Encoder
 from secondsight.world.enough import with_enough
-from secondsight.world.interpreter import made, run_final, run_ops
+from secondsight.world.interpreter import made, run_final, run_in_turn, run_ops
 
 __all__ = ["only_outcome", "outcomes", "program", "read_outcome", "value_in", "value_of", "watched"]
 
@@ -47,9 +48,14 @@ def only_outcome(scenario: Scenario, release: str | None = None) -> Outcome:
     with machine:
         mem_init()
         proc_caches_init()
-        mm = mm_alloc()
+        spaces = [mm_alloc() for _ in encoder.processes]
         tables.process.running = 1
-        run_ops(0, len(encoder.places), mm, None, True)
+        if len(spaces) == 1:
+            run_ops(0, len(encoder.places), spaces[0], None, True)
+        else:
+            for other in tables.other_processes:
+                other.running = 1
+            run_in_turn(0, len(encoder.places), None)
         return read_outcome(scenario, bytes(128 + result.value for result in tables.results))
 
 
@@ -80,7 +86,7 @@ def program(
     with _one_at_a_time, set_up(driver.__name__ if driver is not None else scenario.name), machine:
         mem_init()
         proc_caches_init()
-        mm = mm_alloc()
+        spaces = [mm_alloc() for _ in encoder.processes]
         driven = [machine.pool(driver).alloc() for _ in encoder.devices] if driver is not None else []
         if len(driven) > 1:
             for i, one in enumerate(driven):
@@ -89,12 +95,14 @@ def program(
         for i, place in enumerate(places):
             if place.section == "setup" and (not alone or on_model(place.op).begins is not None):
                 own = driven[encoder.rows["device"][i]] if driven else None
-                _set_up(place.op, i, encoder, mm, own)
+                _set_up(place.op, i, encoder, spaces[encoder.rows["process"][i]], own)
         if alone:
-            threads = [Thread("main", run_ops, (0, len(places), mm, device, True))]
+            threads = [_alone(places, spaces, device)]
         else:
-            threads = _threads(scenario, places, mm, device, closes, driver is not None and driver.promise == "process")
-        tables.process.running = sum(1 for t in threads if t.function is run_ops and t.arguments[-1])
+            threads = _threads(encoder, spaces, device, closes, driver is not None and driver.promise == "process")
+        for number, mm in enumerate(spaces):
+            process = tables.other_processes[number - 1] if number else tables.process
+            process.running = int(alone) or sum(1 for t in threads if t.function is run_ops and t.arguments[-1] and t.arguments[2] is mm)
         tables.process.others = sum(1 for t in threads if t.function is run_ops and not t.arguments[-1])
         room = Room(1 if alone else 4 if len(threads) <= 4 else MAX_THREADS, (run_ops, run_final))
         return Program(machine, threads, rules, holds, room)
@@ -104,16 +112,26 @@ _one_at_a_time = threading.RLock()
 """The current machine is one for the process: while one scenario is set up, another thread waits."""
 
 
-def _threads(scenario: Scenario, places: list[Place], mm: Any, device: Any, closes: bool, accesses: bool) -> list[Thread]:
+def _alone(places: list[Place], spaces: list[Any], device: Any) -> Thread:
+    """The one thread of a scenario that has none: it does everything, in one process or in several by turns."""
+    if len(spaces) == 1:
+        return Thread("main", run_ops, (0, len(places), spaces[0], device, True))
+    return Thread("main", run_in_turn, (0, len(places), device))
+
+
+def _threads(encoder: Encoder, spaces: list[Any], device: Any, closes: bool, accesses: bool) -> list[Thread]:
     """The scenario's threads, and the one that comes after them. `accesses`: the device's are the process's own."""
     threads = []
+    scenario, places = encoder.scenario, encoder.places
     first = sum(1 for p in places if p.section == "setup")
     for number, thread in enumerate(scenario.threads):
         count = sum(1 for p in places if p.thread == number)
-        threads.append(Thread(thread.name, run_ops, (first, first + count, mm, device, thread.is_own(accesses))))
+        begin = first if count or len(spaces) == 1 else 0  # by its first row a thread knows its process: row 0 is the first one's
+        space = spaces[encoder.processes.index(thread.process)]
+        threads.append(Thread(thread.name, run_ops, (begin, begin + count, space, device, thread.is_own(accesses))))
         first += count
     if scenario.final or closes:
-        threads.append(Thread("after", run_final, (first, len(places), mm, device)))
+        threads.append(Thread("after", run_final, (first, len(places), spaces[0], device)))
     return threads
 
 
@@ -122,7 +140,8 @@ def _set_up(op: Op, i: int, encoder: Encoder, mm: Any, device: Any) -> None:
     begins = on_model(op).begins
     if begins is None:
         act = ACTS[encoder.rows["kind"][i]]
-        tables.results[i].value = act(i, mm, device) if made(i) else tables.SKIPPED
+        if not tables.process_of(i).exiting:
+            tables.results[i].value = act(i, mm, device) if made(i) else tables.SKIPPED
         return
     assert op.makes is not None
     ret = begins(tables.handles[encoder.numbers[op.makes]], op, mm, device)
@@ -136,23 +155,22 @@ def outcomes(
     scenario: Scenario,
     driver: type[Device] | None = None,
     rules: Iterable[Callable[..., Any]] = (),
-    limits: Limits | None = None,
-    on_progress: Callable[[Progress], None] | None = None,
-    wanted: dict[str, int] | None = None,
-    executor: By = "auto",
+    request: Request | None = None,
+    bounds: dict[str, int] | None = None,
     release: str | None = None,
 ) -> tuple[Result, frozenset[Outcome]]:
-    """Every outcome that a scenario can have, and the search's result: only if that *holds* is the set complete. `wanted`: bounds
-    by hand; others are raised when they run out.
+    """Every outcome that a scenario can have, and the search's result: only if that *holds* is the set complete. `request`:
+    how the search is to be made. `bounds`: those decided by hand; others are raised when they run out.
 
     `release` is a kernel's name for itself, such as `6.1.0-50-amd64`: the model then answers as that one does (see
     `linux.releases`); None: as Linux 6.12.
     """
     rules = list(rules)
+    asked = (request or Request()).but(livelock=True)
     result = with_enough(
-        lambda bounds: program(scenario, driver, rules, bounds, release=release),
-        lambda made: search(made, executor, limits, on_progress, watched(made), progress=True),
-        wanted or {},
+        lambda enough: program(scenario, driver, rules, enough, release=release),
+        lambda made: search(made, asked.but(watch=watched(made))),
+        bounds or {},
     ).result
     return result, frozenset(read_outcome(scenario, seen) for seen in result.outcomes)
 

@@ -10,12 +10,13 @@ where they are: an operation that was under way has its effects, and nobody hear
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
 from secondsight.devices.device import Device, DeviceEntry, DevicePageTable
-from secondsight.devices.mirror import MirrorDereferencesLater
+from secondsight.devices.mirror import Mirror, MirrorDereferencesLater
 from secondsight.lang.errors import LangError, NoneFollowed, Position, RuleBroken
 from secondsight.lang.program import Counter
 from secondsight.lang.reference import Reference
@@ -23,10 +24,12 @@ from secondsight.lang.slots import Slot
 from secondsight.lang.standins import unwrap
 from secondsight.lang.types import RecordType
 from secondsight.linux import BOUNDS
+from secondsight.linux.fork import mms
 from secondsight.linux.mm_types import Mm, Pte
 from secondsight.linux.page_alloc import frames
 from secondsight.scenario.data import Scenario, collect
 from secondsight.scenario.holds import USUAL
+from secondsight.scenario.ops import HandleType
 from secondsight.scenario.schedule import BLOCKED, ENDED, LATE, Forced
 from secondsight.world import tables
 from secondsight.world.encoder import Encoder
@@ -82,17 +85,16 @@ class ForcedModel:
         release: str | None = None,
     ) -> None:
         self.scenario, self.points = scenario, frozenset(points)
+        self.driver = (driver or Mirror) if scenario.has_device else None
         most = {name: BOUNDS[name].most for name in ("frames", "quarantine")} if quarantine else {}
         self.program = program(scenario, driver, rules, most | (wanted or {}), holds=True, release=release)
         self.reference = Reference(self.program)
         self.encoder = Encoder(scenario, release)
-        if len(self.encoder.devices) > 1:
-            raise LangError(f"{scenario.name} has {len(self.encoder.devices)} devices; a forced run has one: run it freely")
-        self.mm, self.device = self.program.threads[0].arguments[2:4]
         self.places = self.encoder.places
         self.rows = len(self.places)
         self.names = [thread.name for thread in scenario.threads]
         self.own = [thread.is_own() for thread in scenario.threads]
+        self.process = [self.encoder.processes.index(thread.process) for thread in scenario.threads]
         sections = [p.section for p in self.places]
         self.first = [sections.index(name) if name in sections else self.rows for name in self.names]
         self._find()
@@ -109,14 +111,27 @@ class ForcedModel:
             slots = rooms[root.number].slots
             self.row_at.append((base, next(slot for v, slot in slots.items() if v.name == "i")))
         with machine:
-            process = layout.addresses[id(unwrap(tables.process))]
+            processes = [tables.process, *tables.other_processes]
+            spaces = [mms[number] for number in range(len(processes))]
+            process_at, mm_at = ([layout.addresses[id(unwrap(one))] for one in some] for some in (processes, spaces))
             self.frames_at = [layout.addresses[id(frame)] for frame in frames]
-        self.exiting_at = process, layout.field(tables.Process, "exiting")
-        mm = layout.addresses[id(unwrap(self.mm))]
-        self.pte_at = mm + layout.offset(Mm, "ptes")
+            self.tables_at = self._device_tables()
+        exiting = layout.field(tables.Process, "exiting")
+        self.exiting = [functools.partial(exiting.value, base=at) for at in process_at]
+        self.ptes_at = [at + layout.offset(Mm, "ptes") for at in mm_at]
         self.pte_size, self.pte_frame = layout.size(RecordType(Pte)), layout.field(Pte, "frame")
         self.results_at = watched(program)
         self.late_at = {c.number: late for c in program.counters if (late := _late_use(c)) is not None}
+
+    def _device_tables(self) -> list[tuple[int, int]]:
+        """Where the page table of each device lies, and the number of its process."""
+        layout, encoder, driver = self.program.layout, self.encoder, self.driver
+        found = []
+        for number, row in enumerate(row for row, p in enumerate(self.places) if p.op.declared.makes is HandleType.DEVICE):
+            assert driver is not None
+            table = layout.addresses[id(unwrap(self.program.machine.pool(driver)[number]))] + layout.offset(driver, "page_table")
+            found.append((table + layout.offset(DevicePageTable, "entries"), encoder.rows["process"][row]))
+        return found
 
     @property
     def marked(self) -> frozenset[str]:
@@ -150,14 +165,9 @@ class ForcedModel:
 
     def _held(self, state: bytes, thread: int, counter: int) -> str | None:
         """The hold point that a thread is held at."""
-        if thread >= len(self.names) or (self.own[thread] and self.is_exiting(state)):
+        if thread >= len(self.names) or (self.own[thread] and self.exiting[self.process[thread]](state)):
             return None
         return self.holds[counter]
-
-    def is_exiting(self, state: bytes) -> bool:
-        """Whether the process has called exit."""
-        base, slot = self.exiting_at
-        return bool(slot.value(state, base))
 
     def _row(self, state: bytes, thread: int) -> int:
         """The number of the operation that a thread is at, in the order of `scenario.places()`."""
@@ -231,18 +241,20 @@ class ForcedModel:
             row, found = rows + self._row(state, thread), self._found_late(state, thread, late)
             if LATE[found] != "same" or not counts[row]:
                 counts = _with(counts, row, found)
-        if self.is_exiting(after) and not self.is_exiting(state):
+        exits = [exiting(after) and not exiting(state) for exiting in self.exiting]
+        if any(exits):
             for other in range(len(self.names)):
                 at = self.reference.counter(after, other)
-                if other != thread and self.own[other] and at and not self.rooted[at]:
+                if other != thread and exits[self.process[other]] and self.own[other] and at and not self.rooted[at]:
                     counts = _with(counts, 2 * rows + self._row(after, other), 1)
         return counts
 
     def _found_late(self, state: bytes, thread: int, late: Slot) -> int:
         """What a late use finds, as a place in `LATE`: whether the frame is still the CPU's at the operation's address."""
-        va = self.encoder.rows["address"][self._row(state, thread)]
+        row = self._row(state, thread)
+        va, ptes = self.encoder.rows["address"][row], self.ptes_at[self.encoder.rows["process"][row]]
         pfn = late.value(state, self.program.bases[thread])
-        entry = self.pte_frame.value(state, self.pte_at + va * self.pte_size)
+        entry = self.pte_frame.value(state, ptes + va * self.pte_size)
         return LATE.index("same" if entry == self.frames_at[pfn] else "other" if entry else "none")
 
     def _broken(self, error: LangError | None, thread: int) -> Broken:
@@ -279,24 +291,24 @@ class ForcedModel:
         return value_in(state[slice(*self.results_at)], row)
 
     def _probe(self, state: bytes) -> tuple[str, ...]:
-        """The device's table beside the CPU's. A device that was closed has none."""
-        device = self.device
-        if device is None:
-            return ()
-        closes = [row for row, place in enumerate(self.places) if place.op.kind == "device_close"]
+        """Each device's table beside its process's. A device that was closed has none."""
+        return tuple(word for number, (table, process) in enumerate(self.tables_at) for word in self._table(state, number, table, process))
+
+    def _table(self, state: bytes, number: int, table: int, process: int) -> list[str]:
+        """One device's table."""
+        pages = [page for low, high in self.encoder.spaces[process].windows for page in range(low, high)]
+        closes = [row for row, p in enumerate(self.places) if p.op.kind == "device_close" and self.encoder.rows["device"][row] == number]
         if any(self._value(state, row) == 0 for row in closes):
-            return ("none",) * self.encoder.pages
+            return ["none"] * len(pages)
         layout = self.program.layout
-        table = layout.addresses[id(unwrap(device))] + layout.offset(type(device), "page_table")
-        table += layout.offset(DevicePageTable, "entries")
         size, writable = layout.size(RecordType(DeviceEntry)), layout.field(DeviceEntry, "writable")
         found = []
-        for va in (page for low, high in self.encoder.windows for page in range(low, high)):
+        for va in pages:
             frame = layout.field(DeviceEntry, "frame").value(state, table + va * size)
-            cpu = self.pte_frame.value(state, self.pte_at + va * self.pte_size)
+            cpu = self.pte_frame.value(state, self.ptes_at[process] + va * self.pte_size)
             word = "none" if not frame else "same" if frame == cpu else "other"
             found.append(word + ("+w" if frame and writable.value(state, table + va * size) else ""))
-        return tuple(found)
+        return found
 
 
 def _with(counts: tuple[int, ...], at: int, number: int) -> tuple[int, ...]:

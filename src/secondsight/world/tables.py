@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Final
 
 from secondsight.devices.device import Device
-from secondsight.lang import Bounds, Record, Ref, const, shared, shared_array
+from secondsight.lang import Bounds, Record, Ref, atomic, const, shared, shared_array
 from secondsight.linux.dax import DevDax
 from secondsight.linux.mm_types import AddressSpace, Count
 from secondsight.linux.shmem import ShmemFile
@@ -13,7 +13,8 @@ from secondsight.linux.udmabuf import Udmabuf
 
 __all__ = [
     "CLOSES", "DIFFERS", "FIXED", "NOT_RUN", "OPENS", "READ_ONLY", "SEALS_LATE", "SKIPPED", "DeviceNumber", "Handle", "RowNumber", "TABLES",
-    "dax_of", "device_number", "devices", "handles", "memfd_of", "process", "results", "udmabuf_of",
+    "dax_of", "device_number", "devices", "handles", "memfd_of", "other_processes", "process", "process_number", "process_of", "results",
+    "udmabuf_of",
 ]  # fmt: skip
 
 NOT_RUN: Final = -127
@@ -58,7 +59,7 @@ class DeviceOf(Record):
 
 
 class Process(Record):
-    """The scenario's process: `exiting` once it has called exit, `running` threads of it, `others` that are not its own."""
+    """A process of the scenario: `exiting` once it has called exit, `running` threads of it, `others` that are not its own."""
 
     exiting: bool
     running: Count
@@ -70,6 +71,9 @@ handles = shared_array(Handle, "handles")
 devices = shared_array(DeviceOf, "devices")
 """The devices, where there are several; the bound is 0 where there is one or none: then each thread has it."""
 process = shared(Process)
+"""The first process."""
+other_processes = shared_array(Process, "other_processes")
+"""The others; the bound is 0 where there is one."""
 
 # One row an operation.
 
@@ -92,6 +96,8 @@ low = const("op.low")
 high = const("op.high")
 device_number = const("op.device")
 """Which of several devices it is about."""
+process_number = const("op.process")
+"""The process that does it, from 0: that of `mms`."""
 turns = const("op.turns")
 """Whether it opens the device (`OPENS`) or closes it (`CLOSES`), or 0."""
 range_first = const("op.range_first")
@@ -99,7 +105,7 @@ ranges = const("op.ranges")
 """How many ranges it has, from `range_first` on in the tables below."""
 
 TABLES = (
-    "kind", "address", "pages", "value", "page", "needs", "needs_at", "makes", "flags", "low", "high", "device", "turns", "range_first", "ranges",
+    "kind", "address", "pages", "value", "page", "needs", "needs_at", "makes", "flags", "low", "high", "device", "process", "turns", "range_first", "ranges",
 )  # fmt: skip
 
 range_handle = const("range.handle")
@@ -111,6 +117,15 @@ counts = const("program.counts")
 """Whether anybody waits for threads to end: then each thread says so."""
 closes = const("program.closes")
 """Whether the driver is closed in the end, if it is not closed by then, and looked at when all is quiet."""
+
+
+@atomic
+def process_of(i: RowNumber) -> Process:
+    """The process that does row `i`."""
+    if len(other_processes) > 0:
+        if process_number[i] > 0:
+            return other_processes[process_number[i] - 1]
+    return process
 
 
 # A handle's file, where the operation knows by the handle's type what it is.

@@ -1,6 +1,7 @@
-"""The recorder's and the handles' methods as Python text, one for each operation, for editors and type checkers: `scenario/methods.py`.
+"""The methods of operations as Python text, one for each, for editors and type checkers: the recorder's and the handles'
+(`scenario/methods.py`), and those of a machine by hand (`world/hand_methods.py`).
 
-`python -m secondsight.world.typed` writes it; a test compares.
+`python -m secondsight.world.typed` writes them; a test compares.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import secondsight.world.operations  # noqa: F401  declares them
 from secondsight.scenario import methods
 from secondsight.scenario.ops import OPS, REQUIRED, Arg, ArgType, Default, HandleType, Operation
 
-__all__ = ["methods_text"]
+__all__ = ["FILES", "hand_text", "methods_text"]
 
 _HEAD = '''"""The recorder's and the handles' methods, one for each operation. Made from `world/operations/` by `make operations`."""
 
@@ -24,7 +25,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from secondsight.scenario.handles import Address, DeviceHandle, File, Importer, Mapping, Pin
+    from secondsight.scenario.handles import Address, DeviceHandle, File, Importer, Mapping, Pin, Process
     from secondsight.scenario.recorder import Recorder
 
 __all__ = ["DeviceMethods", "ImporterMethods", "PinMethods", "RecorderMethods"]
@@ -38,6 +39,28 @@ class RecorderMethods(ABC):
         """Note an operation: what it makes, or nothing."""
 '''
 
+_HAND = '''"""What a process and a device do by hand, a method for each operation. Made from `world/operations/` by `make operations`."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from secondsight.scenario.handles import Address, File, Mapping
+
+__all__ = ["DeviceMethods", "ProcessMethods"]'''
+_DOES = '''
+
+class {name}Methods(ABC):
+    """Each does an operation at once. Its result is in a scenario's words; `OSError`: no handle came into being."""
+
+    @abstractmethod
+    def _do(self, kind: str, **args: object) -> Any:
+        """Do an operation: what it makes, or its result."""
+'''
+
 _TYPES = {
     ArgType.VALUE: "str", ArgType.SEALS: "str", ArgType.FLAG: "bool", ArgType.DEVICE: "DeviceHandle", ArgType.PIN: "Pin",
     ArgType.IMPORTER: "Importer", ArgType.ADDRESS: "Address", ArgType.PLACE: "Address",
@@ -46,6 +69,7 @@ _TYPES = {
 }  # fmt: skip
 _MADE = {
     HandleType.MAPPING: "Mapping", HandleType.DEVICE: "DeviceHandle", HandleType.PIN: "Pin", HandleType.IMPORTER: "Importer",
+    HandleType.PROCESS: "Process",
 }  # fmt: skip
 _WIDTH = 128
 
@@ -62,6 +86,29 @@ def methods_text() -> str:
                 first, *rest = op.args
                 parts.append(_method(op, op.name.removeprefix(f"{handle.value}_"), "self._recorder", rest, first))
     return "\n".join(parts)
+
+
+def hand_text() -> str:
+    """The file of a machine by hand."""
+    parts = [_HAND]
+    for name, of in (("Process", None), ("Device", HandleType.DEVICE)):
+        parts.append(_DOES.format(name=name).removeprefix("\n" * (of is not None)))
+        for op in OPS.values():
+            if op.of is of and not op.kernel_only and op.makes not in (HandleType.DEVICE, HandleType.PROCESS):
+                parts.append(_by_hand(op, op.name if of is None else op.name.removeprefix(f"{of.value}_"), of is not None))
+    return "\n".join(parts)
+
+
+def _by_hand(op: Operation, name: str, of_handle: bool) -> str:
+    """One method of a process, or of a handle, which is its first argument."""
+    given = {n: op.args[n] for n in list(op.args)[of_handle:]}
+    words = ["self", *(_parameter(n, arg) for n, arg in given.items() if not arg.keyword)]
+    named = [_parameter(n, arg) for n, arg in given.items() if arg.keyword]
+    words += ["*", *named] if named else []
+    result = "str" if op.makes is None else _MADE.get(op.makes, "File")
+    call = f"self._do({', '.join([chr(34) + op.name + chr(34), *(f'{n}={n}' for n in given)])})"
+    lines = _signature(name, words, result) + _docstring(op.manual)
+    return "\n".join([*lines, f"        done: {result} = {call}", "        return done"]) + "\n"
 
 
 def _article(word: str) -> str:
@@ -106,5 +153,9 @@ def _docstring(manual: str) -> list[str]:
     return textwrap.indent("\n".join([head, *rest]), "        ").split("\n")
 
 
+FILES = {Path(methods.__file__): methods_text, Path(__file__).with_name("hand_methods.py"): hand_text}
+"""The files, and what stands in them."""
+
 if __name__ == "__main__":
-    Path(methods.__file__).write_text(methods_text())
+    for path, text in FILES.items():
+        path.write_text(text())

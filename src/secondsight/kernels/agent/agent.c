@@ -9,10 +9,12 @@
  *                                           (an absent one is -1; see kernels/encode.py)
  *       -> {"ready":"NAME"}
  *   run SEED RUNS                           runs it; one line for each distinct outcome, then done
- *       -> {"count":N,"ended":"exit","results":["ok","page:97","errno:22","signal:11","skipped","none"]}
+ *       -> {"count":N,"ended":["exit"],"results":["ok","page:97","errno:22","signal:11","skipped","none"]}
  *       -> {"done":N}                       fewer than RUNS after a run that hung
  *                                           `driver NAME` before its ops: the form of secondsight.ko's mirror;
- *                                           `probe H+P...`: the pages (handle and page) that a forced run looks at in the end
+ *                                           `probe D H+P...`: the pages (handle and page) of device D's table that a forced
+ *                                           run looks at in the end; `processes N`: of which `in P` says for the ops that
+ *                                           follow whose they are (0, without one)
  *   forced STEPS POINTS                     runs it once by a schedule; see forced.c
  *   hook FUNCTION                           hold points at a kernel function's entry and exit
  *       -> {"hooked":"FUNCTION","errno":N}
@@ -22,9 +24,8 @@
  * Anything else, or a scenario that does not fit, is answered with {"error":"..."}. No scenario is
  * compiled in: an operation is a row of the table in ops.c. The other side closing the port ends the machine.
  *
- * One run is one forked child, so that nothing outlives it: memory, files, a crash. The results lie
- * in memory shared with the parent and survive the child. There is one CPU; interleavings vary by
- * random pauses between operations, of a kind and length drawn from the run's seed.
+ * One run is one forked child (processes.c), so that nothing outlives it: memory, files, a crash. The results lie
+ * in memory shared with the parent and survive the child.
  */
 #define _GNU_SOURCE
 #include "agent.h"
@@ -32,29 +33,23 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <pthread.h>
-#include <sched.h>
 #include <signal.h>
 #include <stdarg.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
-#include <sys/prctl.h>
 #include <sys/utsname.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
-enum { MAX_OUTCOMES = 256, RUN_SECONDS = 5 };
+enum { MAX_OUTCOMES = 256 };
 
 struct scenario scenario;
 
 struct left_behind *left;
 
-static uint64_t run_seed;
 static int port;
 
 /* Talking to the host */
@@ -105,160 +100,14 @@ char *next_line(void)
 	}
 }
 
-/* One run, in the child */
-
-static uint64_t draw(uint64_t *state)
-{
-	*state ^= *state << 13;
-	*state ^= *state >> 7;
-	*state ^= *state << 17;
-	return *state;
-}
-
-static uint64_t seed_of(uint64_t salt)
-{
-	uint64_t z = run_seed + (salt + 1) * 0x9e3779b97f4a7c15u;
-	z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
-	z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
-	return (z ^ (z >> 31)) | 1;
-}
-
-/* Let the other threads go first, or not: nothing, a yield, a busy wait, or a sleep that ends, by the
- * timer's interrupt, somewhere in the middle of what another thread is doing. */
-static void pause_a_little(uint64_t *state)
-{
-	uint64_t r = draw(state);
-
-	switch (r % 8) {
-	case 0:
-	case 1:
-	case 2:
-		break;
-	case 3:
-		sched_yield();
-		break;
-	case 4:
-		for (volatile uint64_t n = (r >> 8) % 2000; n; n--)
-			;
-		break;
-	default:
-		nanosleep(&(struct timespec){.tv_nsec = 1000 + (r >> 8) % 150000}, NULL);
-	}
-}
-
-static void run_section(int section, uint64_t *state)
-{
-	for (int i = 0; i < scenario.ops; i++)
-		if (scenario.op[i].section == section) {
-			if (state)
-				pause_a_little(state);
-			left->result[i] = perform(&scenario.op[i]);
-		}
-}
-
-static void *thread_main(void *number)
-{
-	uint64_t state = seed_of((long)number);
-
-	prctl(PR_SET_TIMERSLACK, 1);
-	left->waiting--;
-	while (left->waiting > 0)
-		sched_yield();
-	/* Sometimes a thread that wakes takes the CPU at once, wherever the others are. */
-	if (draw(&state) % 3 == 0)
-		sched_setscheduler(0, SCHED_FIFO, &(struct sched_param){.sched_priority = 1});
-	run_section((long)number, &state);
-	return NULL;
-}
-
-/* A thread that secondsight.ko holds before each operation, and at the points that are armed. */
-static void *forced_thread_main(void *number)
-{
-	long thread = (long)number, done = 0;
-
-	populate_stack();
-	if (ioctl(session, SS_THREAD, thread))
-		_exit(1);
-	for (int i = 0; i < scenario.ops; i++)
-		if (scenario.op[i].section == thread) {
-			ioctl(session, SS_BEFORE, done++);
-			left->result[i] = perform(&scenario.op[i]);
-		}
-	ioctl(session, SS_END);
-	return NULL;
-}
-
-/* Whether a thread is the device's alone. When the process exits it goes on: then it lives in a process of its own, made
- * before the setup: what a fork shares copy-on-write would be invalidated at the next write. */
-static int outlives(int thread)
-{
-	int exits = 0, ops = 0, outside = 0;
-
-	for (int i = 0; i < scenario.ops; i++) {
-		const struct op *op = &scenario.op[i];
-		exits |= op->kind == find_kind("exit");
-		ops += op->section == thread;
-		outside += op->section == thread && is_outside(op->kind);
-	}
-	return exits && ops && ops == outside;
-}
-
-static pid_t start_outside(void *(*body)(void *), long number)
-{
-	pid_t pid = fork();
-
-	if (pid)
-		return pid;
-	alarm(RUN_SECONDS);
-	while (!left->is_set_up)
-		sched_yield();
-	body((void *)number);
-	_exit(0);
-}
-
-void child(int forced)
-{
-	pthread_t thread[MAX_THREADS];
-	pid_t outside[MAX_THREADS] = {0};
-	uint64_t state = seed_of(1000);
-	int first = forced ? 0 : draw(&state) % MAX_THREADS;
-	void *(*body)(void *) = forced ? forced_thread_main : thread_main;
-
-	catch_faults();
-	alarm(RUN_SECONDS);
-	for (int i = 0; i < scenario.threads; i++)
-		if (outlives(i) && (outside[i] = start_outside(body, i)) < 0)
-			_exit(1);
-	run_section(SETUP, NULL);
-	left->waiting = scenario.threads;
-	if (forced)
-		populate_memory();
-	left->is_set_up = 1;
-	for (int i = 0; i < scenario.threads; i++) {
-		long number = (i + first) % scenario.threads;
-		if (!outside[number] && pthread_create(&thread[number], NULL, body, (void *)number))
-			_exit(1);
-	}
-	for (int i = 0; i < scenario.threads; i++) {
-		if (outside[i])
-			waitpid(outside[i], NULL, 0);
-		else
-			pthread_join(thread[i], NULL);
-	}
-	run_section(FINAL, NULL);
-	if (forced)
-		probe_devices();
-	_exit(0);
-}
-
 /* Many runs, in the parent: distinct outcomes are counted */
 
 static struct outcome {
-	int count, status;
+	int count;
 	struct left_behind left;
 } outcomes[MAX_OUTCOMES];
 
-void say_results(int status, const struct left_behind *run)
+void say_results(const struct left_behind *run)
 {
 	char text[MAX_OPS * 16], *at = text;
 
@@ -271,17 +120,25 @@ void say_results(int status, const struct left_behind *run)
 			at += sprintf(at, ":%d", result & 0xffff);
 		at += sprintf(at, "\"");
 	}
-	char ended[16] = "exit";
-	if (WIFSIGNALED(status))
-		sprintf(ended, "signal:%d", WTERMSIG(status));
-	else if (WEXITSTATUS(status))
-		sprintf(ended, "failed");
-	say("\"ended\":\"%s\",\"results\":[%s]", ended, text);
+	say("\"ended\":[");
+	for (int process = 0; process < scenario.processes; process++) {
+		int status = run->status[process];
+		if (WIFSIGNALED(status))
+			say("%s\"signal:%d\"", process ? "," : "", WTERMSIG(status));
+		else
+			say("%s\"%s\"", process ? "," : "", WEXITSTATUS(status) ? "failed" : "exit");
+	}
+	say("],\"results\":[%s]", text);
 }
 
-/* Processes that outlived the one under test are this one's by now. */
-void wait_for_others(void)
+/* The run's child, and whatever outlived it: that is this process's by now. Of several processes the child has noted how they ended. */
+void wait_for(pid_t child)
 {
+	int status;
+
+	waitpid(child, &status, 0);
+	if (status)
+		left->status[0] = status;
 	while (waitpid(-1, NULL, 0) > 0)
 		;
 }
@@ -289,7 +146,7 @@ void wait_for_others(void)
 static void say_outcome(const struct outcome *outcome)
 {
 	say("{\"count\":%d,", outcome->count);
-	say_results(outcome->status, &outcome->left);
+	say_results(&outcome->left);
 	say("}\n");
 }
 
@@ -299,7 +156,7 @@ static void run(uint64_t seed, int runs)
 
 	for (n = 0; n < runs && !hung; n++) {
 		memset((void *)left, 0, sizeof *left);
-		run_seed = seed + n;
+		seed_run(seed + n);
 		session = scenario.needs_module ? open(SS_DEVICE, O_RDWR) : -1;
 		pid_t pid = scenario.needs_module && session < 0 ? -1 : fork();
 		if (pid < 0) {
@@ -308,13 +165,13 @@ static void run(uint64_t seed, int runs)
 		}
 		if (!pid)
 			child(0);
-		int status, i = 0;
-		waitpid(pid, &status, 0);
-		wait_for_others();
+		int i = 0;
+		wait_for(pid);
 		if (session >= 0)
 			close(session);
-		hung = WIFSIGNALED(status) && WTERMSIG(status) == SIGALRM;
-		while (i < distinct && (outcomes[i].status != status ||
+		for (int process = 0; process < scenario.processes; process++)
+			hung |= WIFSIGNALED(left->status[process]) && WTERMSIG(left->status[process]) == SIGALRM;
+		while (i < distinct && (memcmp((void *)outcomes[i].left.status, (void *)left->status, sizeof left->status) ||
 					memcmp((void *)outcomes[i].left.result, (void *)left->result, sizeof left->result)))
 			i++;
 		if (i < distinct) {
@@ -322,7 +179,6 @@ static void run(uint64_t seed, int runs)
 			continue;
 		}
 		outcomes[distinct].count = 1;
-		outcomes[distinct].status = status;
 		memcpy((void *)&outcomes[distinct++].left, (void *)left, sizeof *left);
 	}
 	for (int i = 0; i < distinct; i++)
@@ -359,13 +215,16 @@ static const char *read_op(char *line, struct op *op)
 static const char *read_probes(char *line)
 {
 	char *save, *word = strtok_r(line, " ", &save);
+	int device = (word = strtok_r(NULL, " ", &save)) ? atoi(word) : -1;
 
+	if (device < 0 || device >= scenario.handles)
+		return "a probe of no device of its scenario";
 	while ((word = strtok_r(NULL, " ", &save))) {
 		int handle, page;
 		if (scenario.probes == MAX_PROBES || sscanf(word, "%d+%d", &handle, &page) != 2 || handle < 0 || page < 0 ||
 		    handle >= scenario.handles || page >= SS_WINDOW_PAGES)
 			return "a probe that does not fit its scenario";
-		scenario.probe[scenario.probes++] = handle << 8 | page;
+		scenario.probe[scenario.probes++] = (struct probe){device, handle, page};
 	}
 	return NULL;
 }
@@ -376,21 +235,27 @@ static void read_scenario(char *line)
 
 	memset(&scenario, 0, sizeof scenario);
 	strcpy(scenario.driver, "right");
+	scenario.processes = 1;
 	if (sscanf(line, "scenario %63s %d %d %d", scenario.name, &scenario.handles, &scenario.threads, &scenario.expected) != 4 ||
 	    scenario.handles > MAX_HANDLES || scenario.threads > MAX_THREADS || scenario.expected > MAX_OPS) {
 		say("{\"error\":\"a scenario that does not fit this agent\"}\n");
 		return;
 	}
 	note_scenario(scenario.name);
-	for (int i = 0; i < scenario.expected;) {
+	for (int i = 0, process = 0; i < scenario.expected;) {
 		char *next = next_line();
 		const char *found = NULL;
 		if (!strncmp(next, "driver ", 7))
 			snprintf(scenario.driver, sizeof scenario.driver, "%s", next + 7);
 		else if (!strncmp(next, "probe ", 6))
 			found = read_probes(next);
-		else
+		else if (sscanf(next, "processes %d", &scenario.processes) == 1 || sscanf(next, "in %d", &process) == 1)
+			found = scenario.processes < 1 || scenario.processes > MAX_PROCESSES || process < 0 || process >= scenario.processes ?
+				"a process that its scenario does not have" : NULL;
+		else {
+			scenario.op[i].process = process;
 			found = read_op(next, &scenario.op[i++]);
+		}
 		problem = problem ? problem : found;
 	}
 	if (!problem && scenario.needs_module && !has_module())
@@ -419,6 +284,7 @@ int main(int count, char **words)
 	struct utsname kernel;
 
 	port = begin_machine(count, words);
+	reserve_descriptors(port);
 	left = mmap(NULL, sizeof *left, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	uname(&kernel);
 	int udmabuf = open_devices();

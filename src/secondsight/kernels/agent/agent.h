@@ -2,11 +2,13 @@
  * What the agent's two halves share: the scenario that is loaded, and performing one of its operations.
  */
 #include <stdatomic.h>
+#include <stdint.h>
+#include <sys/types.h>
 
 #include "limits.h"
 #include "operations.h"
 
-enum { MAX_OPS = SS_MAX_OPS, MAX_THREADS = SS_MAX_THREADS, MAX_HANDLES = SS_MAX_HANDLES };
+enum { MAX_PROCESSES = SS_MAX_PROCESSES, MAX_OPS = SS_MAX_OPS, MAX_THREADS = SS_MAX_THREADS, MAX_HANDLES = SS_MAX_HANDLES };
 enum { MAX_ARGS = 2 + 3 * SS_MAX_RANGES, MAX_PROBES = 64 };
 enum { SETUP = -1, FINAL = -2 };
 enum { PAGE = 4096 };
@@ -28,19 +30,24 @@ enum {
 
 struct op {
 	int section; /* SETUP, FINAL or a thread's number */
+	int process;
 	int kind;    /* a row of operations.h */
 	int makes;   /* a handle, or -1 */
 	int count;
 	long arg[MAX_ARGS];
 };
 
+struct probe {
+	int device, handle, page;
+};
+
 struct scenario {
 	char name[64];
 	char driver[24]; /* the form of secondsight.ko's mirror that its device is */
-	int handles, threads, ops, expected;
+	int handles, threads, processes, ops, expected;
 	int needs_module;
-	int probes; /* pages of which the device's table is looked at in the end: handle times 256 and page */
-	int probe[MAX_PROBES];
+	int probes; /* pages of which a device's table is looked at in the end */
+	struct probe probe[MAX_PROBES];
 	struct op op[MAX_OPS];
 };
 
@@ -59,7 +66,10 @@ struct left_behind {
 	atomic_int late[MAX_OPS];  /* what a late dereference touched, an ss_probe value */
 	atomic_int probe[MAX_PROBES];
 	atomic_int probed;
-	atomic_int is_set_up;
+	atomic_int status[MAX_PROCESSES]; /* how each process ended, as waitpid() says it */
+	atomic_int stage[MAX_PROCESSES];
+	atomic_int turn; /* the number, from 1, of the operation that is to be done, 0 for none */
+	atomic_int is_set_up, is_over;
 	atomic_int waiting; /* threads that are not at their start yet */
 };
 
@@ -73,13 +83,17 @@ void say(const char *format, ...) __attribute__((format(printf, 1, 2)));
 char *next_line(void);
 
 /* agent.c: what a run left behind, as the JSON members `ended` and `results` */
-void say_results(int status, const struct left_behind *run);
+void say_results(const struct left_behind *run);
 
-/* The setup, the threads and what comes after them, in the child. `forced`: held by secondsight.ko before each
+/* processes.c: the setup, the threads and what comes after them, in the child. `forced`: held by secondsight.ko before each
  * operation, and with nothing left to be faulted in but the scenario's own memory. */
 void child(int forced) __attribute__((noreturn));
 
-void wait_for_others(void);
+/* processes.c: what pauses are drawn from in the run that comes */
+void seed_run(uint64_t seed);
+
+/* agent.c: until the run's child has ended, and all that it made */
+void wait_for(pid_t child);
 
 /* forced.c: run the scenario once, by the schedule that follows in STEPS lines */
 void run_forced(int steps, unsigned long long points);
@@ -95,7 +109,7 @@ void populate_stack(void);
 #define PROTOTYPE(name, shape, who) int do_##name(const long *arg, int makes);
 SS_OPERATIONS(PROTOTYPE)
 
-/* devices.c: look at the device's table, for each of the scenario's probes */
+/* devices.c: look at the devices' tables, for each of the scenario's probes */
 void probe_devices(void);
 
 /* ops.c, for devices.c: the address of handle and page; the number of the operation that the caller performs */
@@ -138,6 +152,10 @@ int open_devices(void);
 
 /* Whether secondsight.ko is there. */
 int has_module(void);
+
+/* Have room for all descriptors of scenarios, with a copy of an open one above them: a table that processes or threads share
+ * would have to wait for a grace period each time it grows. */
+void reserve_descriptors(int open);
 
 /* Make faults on scenario memory results; for the process that runs operations. */
 void catch_faults(void);

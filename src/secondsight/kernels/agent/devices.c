@@ -102,15 +102,11 @@ int do_device_exclusive(const long *arg, int makes)
 
 void probe_devices(void)
 {
-	int device = -1;
-
-	for (int i = 0; i < scenario.ops && device < 0; i++)
-		if (scenario.op[i].kind == find_kind("device") && left->result[i] == DONE)
-			device = scenario.op[i].makes;
-	for (int i = 0; i < scenario.probes && device >= 0; i++) {
-		char *at = WINDOW(scenario.probe[i] >> 8) + (scenario.probe[i] & 255) * PAGE;
-		struct ss_probe probe = {.handle = device, .addr = (unsigned long)at};
-		if (!ioctl(session, SS_MIRROR_PROBE, &probe))
+	for (int i = 0; i < scenario.probes; i++) {
+		const struct probe *wanted = &scenario.probe[i];
+		char *at = WINDOW(wanted->handle) + wanted->page * PAGE;
+		struct ss_probe probe = {.handle = wanted->device, .addr = (unsigned long)at};
+		if (left->handles[wanted->device].alive && !ioctl(session, SS_MIRROR_PROBE, &probe))
 			left->probe[i] = probe.found;
 	}
 	left->probed = 1;

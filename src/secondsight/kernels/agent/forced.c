@@ -6,7 +6,7 @@
  *                                           when hold point N is armed
  *   step THREAD [THREAD WHERE]...           let THREAD go; each thread that moved, and where it has settled then: the
  *                                           number of a hold point, op:N, b (blocked), e (ended)
- *       -> {"forced":{"settled":N,"differs":null},"ended":...,"results":[...],"retries":[...],"late":[...],
+ *       -> {"forced":{"settled":N,"differs":null},"ended":[...],"results":[...],"retries":[...],"late":[...],
  *           "probe":["none","same+w",...],"timed_out":0}
  *
  * `settled` counts the steps that went as the schedule says. When one does not, `differs` says which, what was
@@ -184,7 +184,7 @@ static const char *found_word(int found)
 	return text;
 }
 
-static void say_forced(int status)
+static void say_forced(void)
 {
 	say("{\"forced\":{\"settled\":%d,\"differs\":", forced.settled);
 	if (forced.differs)
@@ -193,7 +193,7 @@ static void say_forced(int status)
 	else
 		say("null");
 	say("},");
-	say_results(status, left);
+	say_results(left);
 	say_numbers("retries", left->begun);
 	say_numbers("late", left->late);
 	say(",\"probe\":[");
@@ -232,12 +232,10 @@ void run_forced(int steps, unsigned long long points)
 		while (forced.settled < steps && take_step(forced.settled, schedule[forced.settled].thread, schedule[forced.settled].where))
 			forced.settled++;
 	ioctl(session, SS_FREE);
-	int status;
-	waitpid(pid, &status, 0);
-	wait_for_others();
+	wait_for(pid);
 	if (!left->probed)
 		probe_devices();
-	say_forced(status);
+	say_forced();
 	close(session);
 	session = -1;
 }

@@ -25,6 +25,7 @@ int begin_machine(int count, char **words)
 	int port = count == 2 ? atoi(words[1]) : -1;
 
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	prctl(PR_SET_CHILD_SUBREAPER, 1); /* as the guest's agent is, for the processes of a run */
 	setrlimit(RLIMIT_CORE, &(struct rlimit){0, 0});
 	/* One processor, as in a guest: the pauses vary the order of operations, and memory is as strong as the model's. */
 	cpu_set_t one;

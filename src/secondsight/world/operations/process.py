@@ -1,29 +1,40 @@
-"""The process's end, and the OOM reaper's."""
+"""Other processes; a process's end, and the OOM reaper's."""
 
 from __future__ import annotations
+
+from typing import Any
 
 from secondsight.devices.device import Device
 from secondsight.lang import Ref, atomic, wait_until
 from secondsight.linux.exit import exit_mm
 from secondsight.linux.mm_types import Mm, Result
 from secondsight.linux.oom_kill import oom_reap_task_mm
-from secondsight.world.declare import operation
-from secondsight.world.tables import NOT_RUN, RowNumber
-from secondsight.world.tables import process as current_process
+from secondsight.scenario.ops import HandleType, Op
+from secondsight.world.declare import before_the_threads, operation
+from secondsight.world.tables import NOT_RUN, Handle, RowNumber, process_of
 
 __all__: list[str] = []
 
 
+@before_the_threads(makes=HandleType.PROCESS, named=False)
+def process(handle: Handle, op: Op, mm: Any, record: Any) -> int:
+    """Another process (in the setup), with nothing mapped yet. Its setup stands in `with other:`, its threads are `@other.thread`.
+    All processes of a scenario have one table of descriptors (CLONE_FILES): a file that is closed is closed for all."""
+    handle.made = True
+    return 0
+
+
 @operation(named=False, asks={"exit_mm": "exit"})
 def exit_(i: RowNumber, mm: Mm, device: Ref[Device]) -> Result:
-    """End the process and all its threads. Results that are missing then read `exited`."""
+    """End the process and all its threads; other processes go on. Results that are missing then read `exited`."""
     # do_group_exit(): the threads of the process end at their next operation, then the address space goes. One that calls
     # it when another has done so just ends. The operation does not return.
     with atomic:
+        current_process = process_of(i)
         first = not current_process.exiting
         current_process.exiting = True
     if first:
-        wait_until(current_process.running == 1)
+        wait_until(current_process.running <= 1)  # 0 where no thread calls it: before them, or after
         exit_mm(mm)
     return NOT_RUN
 

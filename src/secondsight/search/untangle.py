@@ -8,33 +8,29 @@ way only where the race needs it. Nothing is dropped and nothing added.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from itertools import groupby
 
 from secondsight.lang.reference import Reference
-from secondsight.search import Step, Trace, Violation
+from secondsight.search.trace import Step
 
-__all__ = ["untangle"]
+__all__ = ["untangled"]
 
 Run = tuple[Step, ...]
 
 
-def untangle(reference: Reference, violation: Violation) -> Violation:
-    """The violation with its trace in an order of fewer switches. The trace is as long as before; a loop stays as it is."""
-    before, loop = violation.trace.steps, violation.trace.steps[len(violation.trace) - violation.loop :]
-    before = before[: len(before) - violation.loop]
+def untangled(reference: Reference, steps: tuple[Step, ...], loop: int) -> tuple[Step, ...] | None:
+    """The steps in an order of fewer switches, as many as before; the last `loop` stay as they are. None: it takes no such steps."""
+    split = len(steps) - loop
+    before, after = steps[:split], steps[split:]
     wanted = _end(reference, before)
     if wanted is None:
-        return violation
+        return None
     runs = _runs(before)
     while True:
-        better = next((found for found in _merged(runs) if _end(reference, _steps(found)) == wanted), None)
+        better = next((order for order in _merged(runs) if _end(reference, _steps(order)) == wanted), None)
         if better is None:
-            break
+            return _steps(_early(reference, runs, wanted)) + after
         runs = _runs(_steps(better))
-    steps = _steps(_early(reference, runs, wanted)) + loop
-    states = _states(reference, steps)
-    return replace(violation, trace=Trace(steps, tuple(states)))
 
 
 def _runs(steps: tuple[Step, ...]) -> list[Run]:
@@ -88,14 +84,3 @@ def _end(reference: Reference, steps: tuple[Step, ...]) -> str | bytes | None:
             return str(taken.error) if number == len(steps) else None
         state = taken.state
     return state
-
-
-def _states(reference: Reference, steps: tuple[Step, ...]) -> list[bytes]:
-    state, states = reference.initial, []
-    for step in steps:
-        taken = next(s for s in reference.thread_successors(state, step.thread) if s.choices == step.choices)
-        if taken.state is None:
-            break
-        state = taken.state
-        states.append(state)
-    return states

@@ -1,0 +1,171 @@
+"""What a process and a device do by hand, a method for each operation. Made from `world/operations/` by `make operations`."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from secondsight.scenario.handles import Address, File, Mapping
+
+__all__ = ["DeviceMethods", "ProcessMethods"]
+
+
+class ProcessMethods(ABC):
+    """Each does an operation at once. Its result is in a scenario's words; `OSError`: no handle came into being."""
+
+    @abstractmethod
+    def _do(self, kind: str, **args: object) -> Any:
+        """Do an operation: what it makes, or its result."""
+
+    def mmap(self, fd: File | None = None, *, page: int = 0, pages: int | None = None, at: Address | None = None) -> Mapping:
+        """Map `pages` pages, readable and writable: shared, of `fd` from its page `page` on (by
+        default to its end), or without `fd` private anonymous memory.
+
+        The address is new, one that no earlier mapping had, unless `at` gives an address to map over
+        (MAP_FIXED): what is mapped there goes. A mapping may reach past the end of its memfd; a
+        touch there is SIGBUS. Fails with -EBADF (closed), -EINVAL (past the end of a udmabuf),
+        -EPERM (a write-sealed memfd).
+        """
+        done: Mapping = self._do("mmap", fd=fd, page=page, pages=pages, at=at)
+        return done
+
+    def mmap_read_only(
+        self, fd: File | None = None, *, page: int = 0, pages: int | None = None, at: Address | None = None
+    ) -> Mapping:
+        """`mmap` with PROT_READ alone: a store to it is SIGSEGV. On the model only."""
+        done: Mapping = self._do("mmap_read_only", fd=fd, page=page, pages=pages, at=at)
+        return done
+
+    def munmap(self, addr: Address, *, pages: int | None = None) -> str:
+        """Unmap. Unmapping what is not mapped succeeds."""
+        done: str = self._do("munmap", addr=addr, pages=pages)
+        return done
+
+    def write(self, addr: Address, value: str, *, pages: int | None = None) -> str:
+        """Store `value` (one printable character, not 0) to each page in turn, one byte a page: a
+        store is a single step that nothing can come into the middle of. The first store that faults
+        ends it: SIGSEGV (not mapped), SIGBUS (past the end of the file)."""
+        done: str = self._do("write", addr=addr, value=value, pages=pages)
+        return done
+
+    def read(self, addr: Address) -> str:
+        """Load one page's value: the last one stored, or `0` for a page of zeros. Fails as `write` does.
+
+        A real kernel's page is also looked at behind its first byte, where nobody writes: anything
+        but zeros there is reported as `torn`.
+        """
+        done: str = self._do("read", addr=addr)
+        return done
+
+    def madvise_dontneed(self, addr: Address, *, pages: int | None = None) -> str:
+        """MADV_DONTNEED: anonymous pages read as zeros afterwards; a memfd's pages keep their
+        contents. Fails with -ENOMEM (not mapped), -EINVAL (a udmabuf's mapping)."""
+        done: str = self._do("madvise_dontneed", addr=addr, pages=pages)
+        return done
+
+    def memfd_create(self, pages: int, seals: str = "") -> File:
+        """A new memfd of `pages` (1 to 16) zero pages. `seals` names the seals it gets, joined by `|`:
+        seal, shrink, grow, write, future_write."""
+        done: File = self._do("memfd_create", pages=pages, seals=seals)
+        return done
+
+    def fallocate_punch_hole(self, fd: File, *, page: int, pages: int = 1) -> str:
+        """Give `pages` pages of a memfd back. They read as zeros afterwards, through every mapping.
+        Fails with -EPERM (write-sealed), -EBADF (closed)."""
+        done: str = self._do("fallocate_punch_hole", fd=fd, page=page, pages=pages)
+        return done
+
+    def add_seals(self, fd: File, seals: str) -> str:
+        """Add seals (names as in `memfd_create`). Fails with -EPERM (sealed against sealing), -EBUSY
+        (a write seal, while the memfd is mapped writable or its pages are pinned), -EBADF (closed)."""
+        done: str = self._do("add_seals", fd=fd, seals=seals)
+        return done
+
+    def close(self, fd: File) -> str:
+        """Close a file descriptor. Its mappings stay. Fails with -EBADF (closed already)."""
+        done: str = self._do("close", fd=fd)
+        return done
+
+    def udmabuf_create(self, fd: File, *, page: int = 0, pages: int | None = None) -> File:
+        """A udmabuf of a memfd's pages, by default all of them. Fails with -EINVAL (no shrink seal, a
+        write or future_write seal, past the end) and -EBADFD (closed, or not a memfd)."""
+        done: File = self._do("udmabuf_create", fd=fd, page=page, pages=pages)
+        return done
+
+    def udmabuf_create_halves(self, fd: File, *, offset: int, size: int) -> File:
+        """`udmabuf_create` with its offset and size counted in half pages. Fails with -EINVAL for an odd one too,
+        whatever the file is."""
+        done: File = self._do("udmabuf_create_halves", fd=fd, offset=offset, size=size)
+        return done
+
+    def udmabuf_create_list(self, ranges: Sequence[tuple[File, int, int]]) -> File:
+        """A udmabuf of up to 8 ranges (fd, page, pages), in order. Fails as `udmabuf_create` does."""
+        done: File = self._do("udmabuf_create_list", ranges=ranges)
+        return done
+
+    def exit(self) -> str:
+        """End the process and all its threads; other processes go on. Results that are missing then read `exited`."""
+        done: str = self._do("exit")
+        return done
+
+    def oom_reap(self) -> str:
+        """The OOM reaper takes the process's private memory, without sleeping. On the model only."""
+        done: str = self._do("oom_reap")
+        return done
+
+    def dax(self, pages: int) -> File:
+        """Device memory (`dev_pagemap`) of `pages` pages, with a file to map (in the setup). Taken away by `dax_disable`,
+        `dax_invalidate` and `dax_drain`. On the model only."""
+        done: File = self._do("dax", pages=pages)
+        return done
+
+    def dax_disable(self, dax: File) -> str:
+        """Teardown of device memory: no new faults, no new references to its dev_pagemap. On the model only."""
+        done: str = self._do("dax_disable", dax=dax)
+        return done
+
+    def dax_invalidate(self, dax: File) -> str:
+        """Teardown of device memory: every mapping of it is zapped. On the model only."""
+        done: str = self._do("dax_invalidate", dax=dax)
+        return done
+
+    def dax_drain(self, dax: File) -> str:
+        """Teardown of device memory: wait for the last reference, then the memory is gone. On the model only."""
+        done: str = self._do("dax_drain", dax=dax)
+        return done
+
+
+class DeviceMethods(ABC):
+    """Each does an operation at once. Its result is in a scenario's words; `OSError`: no handle came into being."""
+
+    @abstractmethod
+    def _do(self, kind: str, **args: object) -> Any:
+        """Do an operation: what it makes, or its result."""
+
+    def open(self) -> str:
+        """Somebody opens the device for the process. Fails with what the driver's `open` returns. On the model only."""
+        done: str = self._do("device_open")
+        return done
+
+    def read(self, addr: Address) -> str:
+        """The device loads one page's value. Fails with what the driver's `fault` returns."""
+        done: str = self._do("device_read", addr=addr)
+        return done
+
+    def write(self, addr: Address, value: str) -> str:
+        """The device stores `value` to one page."""
+        done: str = self._do("device_write", addr=addr, value=value)
+        return done
+
+    def compare(self, addr: Address) -> str:
+        """The CPU reads the page, then the device does: both get the same value, or both fail (rule as-if-cpu). For
+        `after()`, when nothing else goes on."""
+        done: str = self._do("device_compare", addr=addr)
+        return done
+
+    def close(self) -> str:
+        """The driver unsubscribes: the device accesses nothing, and no callback runs, once this has returned."""
+        done: str = self._do("device_close")
+        return done

@@ -1,0 +1,121 @@
+"""A machine by hand: the same operations as a scenario's, with the same results, one call after the other."""
+
+from __future__ import annotations
+
+import pytest
+
+from secondsight import Machine
+from secondsight.agree.generate import scenario_of
+from secondsight.devices import Mirror
+from secondsight.devices.mirror import MirrorWithoutTest
+from secondsight.scenario import Scenario, ScenarioError
+from secondsight.scenario.data import collect
+from secondsight.scenario.ops import OPS, HandleType
+from secondsight.world.by_hand import ByHand
+from secondsight.world.hand_methods import DeviceMethods, ProcessMethods
+from secondsight.world.model import only_outcome, value_of
+
+
+def by_hand(scenario: Scenario) -> object:
+    """A scenario's outcome, by a machine that does its operations one by one."""
+    hand = ByHand(pages=14, frames=16, vmas=40, files=15, udmabufs=15, file_pages=15, dmabuf_pages=15, create_items=15)
+    hand.begin()
+    results: list[str | None] = []
+    for place in scenario.places():
+        if place.op.declared.makes is HandleType.PROCESS:
+            hand.begin()
+            results.append("ok")
+        elif hand._ghost(place.op.process).exiting:
+            results.append(None)
+        else:
+            results.append(value_of(place.op, hand._perform(place.op)))
+    return collect(scenario, results)
+
+
+@pytest.mark.parametrize("index", range(40))
+def test_drawn_scenarios_have_the_models_outcome(index: int) -> None:
+    scenario = scenario_of("sequential", 3, index)
+    assert by_hand(scenario) == only_outcome(scenario)
+
+
+def test_there_is_a_method_for_every_operation_of_the_model() -> None:
+    for op in OPS.values():
+        if op.kernel_only or op.makes in (HandleType.DEVICE, HandleType.PROCESS):
+            continue
+        if op.of is HandleType.DEVICE:
+            assert hasattr(DeviceMethods, op.name.removeprefix("device_")), op.name
+        else:
+            assert hasattr(ProcessMethods, op.name), op.name
+
+
+def test_two_processes_share_a_file_and_nothing_else() -> None:
+    m = Machine()
+    p, q = m.process(), m.process()
+    fd = p.memfd_create(2)
+    a, b = p.mmap(fd), q.mmap(fd)
+    assert (p.write(a + 1, "x"), q.read(b + 1), q.read(b)) == ("ok", "x", "0")
+    with pytest.raises(ScenarioError, match="is the first process's"):
+        q.read(a)
+    assert p.exit() == "ok"
+    assert (p.read(a), q.read(b + 1)) == ("exited", "x")
+
+
+def test_devices_of_two_processes() -> None:
+    m = Machine()
+    p, q = m.process(), m.process()
+    fd = p.memfd_create(1)
+    a, b = p.mmap(fd), q.mmap(fd)
+    one, other = m.device(Mirror, p), m.device(Mirror, q)
+    assert (p.write(a, "x"), one.read(a), other.read(b)) == ("ok", "x", "x")
+    assert other.write(b, "y") == "ok"
+    assert (one.read(a), p.read(a)) == ("y", "y")
+    assert q.fallocate_punch_hole(fd, page=0) == "ok"
+    assert (one.read(a), other.read(b)) == ("0", "0")
+    shown = str(m)
+    assert "mirror0" in shown and "mirror1" in shown and repr(m) == shown
+
+
+def test_a_device_that_is_opened_later() -> None:
+    m = Machine()
+    p = m.process()
+    a = p.mmap(pages=1)
+    gpu = m.device(MirrorWithoutTest, p, opened=False)
+    assert gpu.read(a) == "skipped"
+    assert gpu.open() == "ok"
+    assert gpu.read(a) == "0"
+    assert gpu.close() == "ok"
+
+
+def test_addresses_are_new_until_there_are_no_more() -> None:
+    m = Machine(pages=4)
+    p = m.process()
+    first = p.mmap(pages=2)
+    assert p.munmap(first) == "ok"
+    second = p.mmap(pages=2)
+    assert m.page(second) == 2
+    third = p.mmap(pages=2)  # there is no new one
+    assert m.page(third) == m.page(first)
+    assert p.write(third + 1, "x") == "ok"
+    with pytest.raises(OSError, match="no room for 1 pages"):
+        p.mmap(pages=1)
+    over = p.mmap(pages=1, at=third)
+    assert (p.read(over), p.read(third + 1)) == ("0", "x")
+
+
+def test_more_calls_than_a_scenario_may_have() -> None:
+    m = Machine(pages=2)
+    p = m.process()
+    for _ in range(100):
+        assert p.munmap(p.mmap(pages=1)) == "ok"
+
+
+def test_what_makes_no_sense_is_refused_with_the_callers_line() -> None:
+    m = Machine()
+    p = m.process()
+    a = p.mmap(pages=1)
+    with pytest.raises(ScenarioError, match=r"test_by_hand\.py:\d+: write: value: 'xx' is not"):
+        p.write(a, "xx")
+    with pytest.raises(OSError, match="EBADF"):
+        fd = p.memfd_create(1)
+        p.close(fd)
+        p.mmap(fd)
