@@ -74,7 +74,8 @@ def searched(*threads: Callable[[], None]) -> tuple[str, set[tuple[int, ...]]]:
         fast = reduced_search(program, Request(watch=watch, livelock=True, workers=1)).result
         assert (fast.verdict, fast.violation) == (found.verdict, found.violation)
         assert found.violation is not None or fast.outcomes == found.outcomes
-    ends = {tuple(slot.value(o, address(program) - watch[0]) for slot in seen(program)) for o in found.outcomes}
+    base = address(program)
+    ends = {tuple(slot.value(o, base - watch[0]) if slot else 0 for slot in seen(program)) for o in found.outcomes}
     return found.violation.rule if found.violation else found.verdict.value, ends
 
 
@@ -86,13 +87,14 @@ def program_of(*threads: Callable[[], None]) -> Program:
 
 
 def watched(program: Program) -> tuple[int, int]:
-    places = [slot.at for slot in seen(program)]
+    places = [slot.at for slot in seen(program) if slot] or [0]
     return address(program) + min(places), address(program) + max(places) + 1
 
 
-def seen(program: Program) -> list[Slot]:
-    """Where what counts of a final state lies on the desk."""
-    return [program.layout.field(Desk, name) for name in ("flag", "tried", "first", "woken")]
+def seen(program: Program) -> list[Slot | None]:
+    """Where what counts of a final state lies on the desk; None: nobody writes it."""
+    layout, names = program.layout, ("flag", "tried", "first", "woken")
+    return [None if layout.is_constant(Desk, name) else layout.field(Desk, name) for name in names]
 
 
 def met(program: Program, wanted: Callable[[bytes], bool]) -> bool:

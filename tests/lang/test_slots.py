@@ -12,9 +12,9 @@ from secondsight.lang import Array, Bounds, List, Machine, Record, Ref, atomic, 
 from secondsight.lang.compiler import CompilerMissing, compiler
 from secondsight.lang.native import Native
 from secondsight.lang.plain import replay
-from secondsight.lang.program import Program, Thread, build
+from secondsight.lang.program import Program, Room, Thread, build
 from secondsight.lang.reference import Reference
-from secondsight.lang.slots import Room, Slot
+from secondsight.lang.slots import Slot, Space
 from secondsight.search import Request, Verdict, breadth_first
 from secondsight.search.native import native_search
 from secondsight.search.reduced import reduced_search
@@ -32,7 +32,7 @@ Seven = Annotated[int, Bounds(0, 6)]
 @settings(max_examples=60, deadline=None)
 @given(st.lists(st.integers(0, 20), max_size=12), st.integers(0, 11), st.randoms())
 def test_no_two_places_overlap(sizes: list[int], start: int, chance: object) -> None:
-    room = Room(start)
+    room = Space(start)
     slots = [Slot(*room.take(bits), bits if bits < 8 else -(-bits // 8) * 8) for bits in sizes]
     taken = [8 * slot.at + slot.shift + k for slot in slots for k in range(slot.bits)]
     assert len(taken) == len(set(taken))
@@ -186,4 +186,103 @@ def test_what_shares_a_byte_is_no_conflict() -> None:
 def test_only_what_varies_takes_room() -> None:
     program = program_of(outer)
     assert program.region <= 5  # a counter, ten bits of a number, three locals and a return
-    assert program.layout.record_size(World) == 7
+    assert program.layout.record_size(World) == 6
+
+
+class Never(Record):
+    low: Three = -1
+    wide: Annotated[int, Bounds(-1000, 1000)]
+    part: Ref[Part]
+    often: Seven
+
+
+nevers = shared_array(Never, 3)
+
+
+def reads_what_nobody_writes() -> None:
+    world.c = 0
+    for i in range(3):
+        world.a = nevers[i].low
+        found = nevers[i].part
+        require(nevers[i].wide == 100 * i - 1 and (found is parts[i]) == (i > 0), "constant", "it is not as it was set")
+        if found is not None:
+            world.c += found.n
+    require(world.a == 1 and world.c == 6, "constant", "it is not as it was set")
+
+
+def writes_often() -> None:
+    nevers[1].often = 2
+
+
+def test_what_nobody_writes_is_no_part_of_a_state_and_read_all_the_same() -> None:
+    """Programs that share their code have values of their own."""
+    entries = [reads_what_nobody_writes, writes_often]
+    programs = []
+    for last in (1, 0):
+        machine = Machine({})
+        with machine:
+            for i in range(3):
+                nevers[i].wide = 100 * i - 1
+                nevers[i].part = parts[i] if i else None
+            nevers[2].low = last
+        threads = [Thread(f.__name__, f) for f in entries]
+        programs.append(build(machine, threads, room=Room(2)))
+    first, second = programs
+    assert first.code is second.code
+    assert first.layout.record_size(Never) == 1
+    for program, holds in ((first, True), (second, False)):
+        found = breadth_first(Reference(program))
+        assert (found.verdict is Verdict.HOLDS) == holds
+        shown = {path: value for path, value, _ in program.layout.fields(program.initial_shared)}
+        assert [v for path, v in shown.items() if path.endswith("[2].low")] == [int(holds)]
+        if NATIVE:
+            for fast in (native_search(Native(program), Request(workers=1)), reduced_search(program, Request(workers=1)).result):
+                assert (fast.verdict, fast.violation) == (found.verdict, found.violation)
+        if found.violation is not None:
+            trace = found.violation.trace
+            replay(program, [(s.thread, s.choices) for s in trace.steps], trace.states)
+
+
+def test_it_is_set_back_with_the_rest() -> None:
+    program = program_of(reads_what_nobody_writes)
+    with program.machine:
+        nevers[1].wide, world.c = 5, 6
+        program.layout.decode(program.initial_shared)
+        assert (nevers[1].wide, world.c) == (0, 0)
+
+
+class Same(Record):
+    interchangeable = True
+    n: Seven
+    on: bool
+    next: Ref[Same]
+
+
+same = shared_array(Same, 3)
+
+
+def any_of_them() -> None:
+    one = choose(same)
+    one.on = True
+    world.c = one.n
+
+
+@pytest.mark.parametrize("different", [False, True])
+def test_what_can_be_renamed_is_not_told_apart_by_what_nobody_writes(different: bool) -> None:
+    machine = Machine({})
+    with machine:
+        same[2].n = 4 if different else 0
+        same[1].next = same[0]
+    program = build(machine, [Thread(f"t{i}", any_of_them) for i in range(2)])
+    assert program.layout.is_constant(Same, "n") == (not different)
+    assert not program.layout.is_constant(Same, "next")
+    known = breadth_first(Reference(program))
+    if NATIVE:
+        merged = reduced_search(program, Request(workers=1))
+        assert merged.result.verdict is known.verdict
+        assert "interchangeable" not in (merged.result.note or "")
+    other = Machine({})
+    assert program.layout.suits(other)
+    with other:
+        same[0].n = 1
+    assert program.layout.suits(other) == different

@@ -33,6 +33,9 @@ class Eyes:
         record = unwrap(record)
         kind = self.layout.machine.fields(type(record))[name]
         assert isinstance(kind, (IntType, RefType))
+        if self.layout.is_constant(type(record), name):
+            read, at = self.layout.reader(type(record), name), self.offset(record)
+            return lambda state: read(state, at)
         return _reader(self.layout.field(type(record), name), self.offset(record))
 
     def array(self, record: Record, name: str) -> list[Read]:

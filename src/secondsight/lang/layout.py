@@ -12,25 +12,49 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-from collections.abc import Iterator, Sequence
+import functools
+import inspect
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from secondsight.lang.arrays import Array
 from secondsight.lang.errors import LangError
+from secondsight.lang.freed import whole
 from secondsight.lang.machines import Machine
-from secondsight.lang.records import Record
-from secondsight.lang.slots import Room, Slot
+from secondsight.lang.records import Record, records_in
+from secondsight.lang.slots import Slot, Space
 from secondsight.lang.standins import Shared
 from secondsight.lang.types import ArrayType, IntType, RecordType, RefType, Type
 
-__all__ = ["Layout"]
+__all__ = ["Field", "Layout", "field_of"]
+
+Field = tuple[str, str]
+"""A field: the class that declares it, with its module, and its name."""
+
+
+def field_of(record: type[Record], name: str) -> Field:
+    """A field of a record, the same for all classes that have it from one."""
+    cls: Any = record
+    return _field_of(cls, name)
+
+
+@functools.cache
+def _field_of(record: Any, name: str) -> Field:
+    owner = next(c for c in reversed(record.__mro__) if name in inspect.get_annotations(c))
+    return f"{owner.__module__}.{owner.__qualname__}", name
 
 
 class Layout:
-    """Offsets and sizes of a machine's shared state."""
+    """Offsets and sizes of a machine's shared state.
 
-    def __init__(self, machine: Machine) -> None:
-        self.machine = machine
+    `written`: the fields that threads may write, by the class that declares them; None: all. A field that is a number and that
+    no thread writes is no part of the state: its values are constants of the machine (`row`). What can be renamed must not be
+    told apart by them: a reference to it is never one, and a field of it only while it has its default everywhere (`suits`).
+    """
+
+    def __init__(self, machine: Machine, written: frozenset[Field] | None = None) -> None:
+        self.machine, self.written = machine, written
+        self._parts: dict[type[Record], dict[str, Type]] = {}
         self.declarations = [*machine.pools.values()]
         self.declarations += sorted(
             (d for d in machine._states if d not in self.declarations), key=lambda d: Shared.declared.index(d)
@@ -39,6 +63,8 @@ class Layout:
             machine.state(declaration)
         self.ref_width = 1
         self._count()
+        if written is not None:
+            self.written = written | self._set_apart(machine)
         self._place()
         self.numbered = self.shared_size > 256
         starts = self._starts() if self.numbered else []
@@ -57,13 +83,16 @@ class Layout:
         self._fields_at: dict[tuple[type[Record], str], Slot] = {}
         self._firsts: dict[Type, Slot] = {}
         self.known = frozenset(self.declarations)
-        self.addresses: dict[int, int] = {}
+        self.constants = {
+            field_of(record, name): None
+            for _, record in self.records for name in self.machine.fields(record) if self.is_constant(record, name)
+        }  # fmt: skip
         self._number_all()
 
     def of(self, machine: Machine) -> Layout:
         """The same layout for another machine of the same bounds, pools and declarations."""
         made = copy.copy(self)
-        made.machine, made.addresses = machine, {}
+        made.machine = machine
         made._number_all()
         return made
 
@@ -81,7 +110,25 @@ class Layout:
 
         for declaration in self.declarations:
             visit(declaration.kind, 1)
+        self._there = {field_of(record, name) for record in self._counts for name in self.machine.fields(record)}
         self.renamed = [record for record in self._counts if getattr(record, "interchangeable", False)]
+
+    def _set_apart(self, machine: Machine) -> set[Field]:
+        """The fields of records that can be renamed which are not everywhere as in a new one."""
+        found: set[Field] = set()
+        for declaration in self.declarations if self.renamed else ():
+            for record in records_in(machine.state(declaration)):
+                cls = whole(type(record))
+                if cls in self.renamed:
+                    for name, kind in machine.fields(cls).items():
+                        default = cls.default(name) if isinstance(kind, IntType) else None
+                        if isinstance(kind, (IntType, RefType)) and record.__dict__[name] != default:
+                            found.add(field_of(cls, name))
+        return found
+
+    def suits(self, machine: Machine) -> bool:
+        """Whether what is constant here may be so in another machine."""
+        return self.written is None or self._set_apart(machine) <= self.written
 
     def _place(self) -> None:
         """Give everything its place, with references of the present width."""
@@ -103,7 +150,7 @@ class Layout:
         def visit(kind: Type, at: int) -> Iterator[tuple[int, type[Record]]]:
             if isinstance(kind, RecordType):
                 yield at, kind.record
-                for name, inner in self.machine.fields(kind.record).items():
+                for name, inner in self.parts(kind.record).items():
                     yield from visit(inner, at + self.offset(kind.record, name))
             elif isinstance(kind, ArrayType):
                 stride = self.size(kind.element)
@@ -112,6 +159,37 @@ class Layout:
 
         for declaration in self.declarations:
             yield from visit(declaration.kind, self.base[declaration])
+
+    # Constants.
+
+    def is_constant(self, record: type[Record], name: str) -> bool:
+        """Whether a field is no part of the state."""
+        kind = self.machine.fields(record)[name]
+        if self.written is None or not isinstance(kind, (IntType, RefType)) or (isinstance(kind, RefType) and self._is_renamed(kind)):
+            return False
+        field = field_of(record, name)
+        return field in self._there and field not in self.written
+
+    def _is_renamed(self, kind: RefType) -> bool:
+        return any(issubclass(r, kind.record) or issubclass(kind.record, r) for r in self.renamed)
+
+    def parts(self, record: type[Record]) -> dict[str, Type]:
+        """The fields that are part of the state."""
+        if record not in self._parts:
+            kinds = self.machine.fields(record)
+            self._parts[record] = {name: kind for name, kind in kinds.items() if not self.is_constant(record, name)}
+        return self._parts[record]
+
+    def row(self, field: Field) -> list[int]:
+        """The values of a constant field, by where the record lies that has it."""
+        return self._rows[field]
+
+    def reader(self, record: type[Record], name: str) -> Callable[[bytes, int], int]:
+        """A function that reads a field in a state, of the record that lies at an offset."""
+        if self.is_constant(record, name):
+            row = self._rows[field_of(record, name)]
+            return lambda state, at: row[at]
+        return self.field(record, name).value
 
     # Sizes.
 
@@ -123,7 +201,7 @@ class Layout:
         if isinstance(kind, IntType):
             bits = max(least, (kind.high - kind.low).bit_length())
             return bits if bits < 8 and kind.display != "sequence" else 8 * kind.width
-        if any(issubclass(r, kind.record) or issubclass(kind.record, r) for r in self.renamed):
+        if self._is_renamed(kind):
             return 8 * self.ref_width
         count = sum(n for record, n in self._counts.items() if issubclass(record, kind.record))
         bits = max(least, max(0, count + (kind.nullable or is_item) - 1).bit_length())
@@ -187,8 +265,8 @@ class Layout:
     def offset(self, record: type[Record], name: str | None) -> int:
         """The byte of its record that a field begins in."""
         if record not in self._sizes:
-            room, offsets = Room(8 * int(self._is_ambiguous(record))), {}
-            for field, kind in self.machine.fields(record).items():
+            room, offsets = Space(8 * int(self._is_ambiguous(record))), {}
+            for field, kind in self.parts(record).items():
                 offsets[field] = room.take(self.bits(kind) if isinstance(kind, (IntType, RefType)) else 8 * self.size(kind))
             self._offsets[record], self._sizes[record] = offsets, max(1, -(-room.end // 8))
         return 0 if name is None else self._offsets[record][name][0]
@@ -201,7 +279,7 @@ class Layout:
             return any(c in inner.__mro__ for c in mine) or first_clashes(inner)
 
         def first_clashes(of: type[Record]) -> bool:
-            for kind in self.machine.fields(of).values():
+            for kind in self.parts(of).values():
                 if isinstance(kind, RecordType):
                     return clashes(kind.record)
                 if isinstance(kind, (IntType, RefType)):
@@ -221,7 +299,7 @@ class Layout:
 
         def visit(kind: Type, at: int) -> Iterator[tuple[int, int]]:
             if isinstance(kind, RecordType):
-                for name, inner in self.machine.fields(kind.record).items():
+                for name, inner in self.parts(kind.record).items():
                     if isinstance(inner, (IntType, RefType)):
                         slot = self.field(kind.record, name)
                         yield from ((at + slot.at + k, slot.shift) for k in range(slot.width))
@@ -244,14 +322,31 @@ class Layout:
     # A plain machine as a vector.
 
     def _number_all(self) -> None:
-        """Note where the records of the machine lie."""
+        """Note where the records of the machine lie, and what their constant fields are."""
+        self.addresses: dict[int, int] = {}
+        self._holders: list[tuple[Record, type[Record], int]] = []
+        self._rows = {field: [0] * self.shared_size for field in self.constants}
         for declaration in self.declarations:
             self._number(self.machine.state(declaration), declaration.kind, self.base[declaration])
+        for thing, record, at in self._holders:
+            for name in self.machine.fields(record):
+                if self.is_constant(record, name):
+                    value = thing.__dict__[name]
+                    place = self._address(value) if value is None or isinstance(value, Record) else int(value)
+                    self._rows[field_of(record, name)][at] = place
+
+    def _address(self, thing: Any) -> int:
+        place = 0 if thing is None else self.addresses.get(id(thing))
+        if place is None:
+            raise LangError(f"{thing!r} is not part of this machine's state")
+        return place
 
     def _number(self, thing: Any, kind: Type, at: int) -> None:
         if isinstance(thing, Record) and isinstance(kind, RecordType):
             self.addresses[id(thing)] = at
-            for name, inner in self.machine.fields(kind.record).items():
+            if self.constants:
+                self._holders.append((thing, kind.record, at))
+            for name, inner in self.parts(kind.record).items():
                 self._number(thing.__dict__[name], inner, at + self.offset(kind.record, name))
         elif isinstance(thing, Array) and isinstance(kind, ArrayType) and isinstance(kind.element, RecordType):
             stride = self.size(kind.element)
@@ -270,7 +365,7 @@ class Layout:
 
     def _encode(self, thing: Any, kind: Type, at: int, out: bytearray, begin: bool) -> None:
         if isinstance(kind, RecordType):
-            for name, inner in self.machine.fields(kind.record).items():
+            for name, inner in self.parts(kind.record).items():
                 item = thing.__dict__[name]
                 if isinstance(inner, (IntType, RefType)):
                     self._put(item, self.field(kind.record, name), at, out)
@@ -292,9 +387,7 @@ class Layout:
         if slot.records is None:
             slot.put(out, at, int(thing) - slot.low)
             return
-        place = 0 if thing is None else self.addresses.get(id(thing))
-        if place is None:
-            raise LangError(f"{thing!r} is not part of this machine's state")
+        place = self._address(thing)
         number = slot.records.index(place) if slot.short else self.to_number[place]
         assert number is not None
         slot.put(out, at, number)
@@ -304,13 +397,17 @@ class Layout:
         objects: dict[int, list[Any]] = {}
         for declaration in self.declarations:
             self._objects(self.machine.state(declaration), declaration.kind, objects)
+        for thing, record, at in self._holders:
+            for name, kind in self.machine.fields(record).items():
+                if isinstance(kind, (IntType, RefType)) and self.is_constant(record, name):
+                    setattr(thing, name, self._thing(kind, self._rows[field_of(record, name)][at], objects))
         for declaration in self.declarations:
             self._decode(self.machine.state(declaration), declaration.kind, self.base[declaration], state, objects)
 
     def _objects(self, thing: Any, kind: Type, objects: dict[int, list[Any]]) -> None:
         if isinstance(thing, Record) and isinstance(kind, RecordType):
             objects.setdefault(self.addresses[id(thing)], []).append(thing)
-            for name, inner in self.machine.fields(kind.record).items():
+            for name, inner in self.parts(kind.record).items():
                 self._objects(thing.__dict__[name], inner, objects)
         elif isinstance(thing, Array) and isinstance(kind, ArrayType) and isinstance(kind.element, RecordType):
             for item in thing._items:
@@ -324,7 +421,7 @@ class Layout:
 
     def _decode(self, thing: Any, kind: Type, at: int, state: bytes, objects: dict[int, list[Any]]) -> None:
         if isinstance(kind, RecordType):
-            for name, inner in self.machine.fields(kind.record).items():
+            for name, inner in self.parts(kind.record).items():
                 if isinstance(inner, (IntType, RefType)):
                     setattr(thing, name, self._thing(inner, self.field(kind.record, name).value(state, at), objects))
                 else:
@@ -351,7 +448,7 @@ class Layout:
 
     def _fresh(self, kind: Type, at: int, out: bytearray) -> None:
         if isinstance(kind, RecordType):
-            for name, inner in self.machine.fields(kind.record).items():
+            for name, inner in self.parts(kind.record).items():
                 if isinstance(inner, IntType):
                     self.field(kind.record, name).put(out, at, kind.record.default(name) - inner.low)
                 elif not isinstance(inner, RefType):
@@ -374,7 +471,7 @@ class Layout:
         if isinstance(kind, RecordType):
             for name, inner in self.machine.fields(kind.record).items():
                 if isinstance(inner, (IntType, RefType)):
-                    yield self._shown(inner, self.field(kind.record, name).value(state, at), f"{path}.{name}")
+                    yield self._shown(inner, self.reader(kind.record, name)(state, at), f"{path}.{name}")
                 else:
                     yield from self._fields(state, inner, at + self.offset(kind.record, name), f"{path}.{name}")
         elif isinstance(kind, ArrayType) and isinstance(kind.element, (IntType, RefType)):
@@ -406,7 +503,7 @@ class Layout:
         if isinstance(kind, RecordType):
             if at == wanted:
                 return path
-            for name, inner in self.machine.fields(kind.record).items():
+            for name, inner in self.parts(kind.record).items():
                 found = self._find(inner, at + self.offset(kind.record, name), f"{path}.{name}", wanted)
                 if found is not None:
                     return found

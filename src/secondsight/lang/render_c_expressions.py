@@ -13,6 +13,7 @@ from secondsight.lang import ir
 from secondsight.lang.cfg import Block
 from secondsight.lang.errors import Position
 from secondsight.lang.inline import substitute
+from secondsight.lang.layout import field_of
 from secondsight.lang.lifetime import lifetimes_of, used_name
 from secondsight.lang.movers import Reductions
 from secondsight.lang.program import Frame, Program
@@ -20,7 +21,7 @@ from secondsight.lang.ranges import MAX_SHIFT
 from secondsight.lang.slots import Slot
 from secondsight.lang.standins import Shared
 from secondsight.lang.symmetry import Symmetry
-from secondsight.lang.types import BOOL, ArrayType, IntType, RefType
+from secondsight.lang.types import BOOL, ArrayType, IntType, RecordType, RefType
 
 __all__ = ["CExpressions", "path_name", "safe_name"]
 
@@ -40,7 +41,8 @@ class CExpressions:
         self.names: dict[ir.Var, str] = {}
         self.calls: dict[ir.Function, str] = {}
         self.queue: list[ir.Function] = []
-        self.tables = {name: f"T{i}_{safe_name(name)}" for i, name in enumerate(program.machine.data)}
+        names = [*program.machine.data, *(".".join(field) for field in self.layout.constants)]
+        self.tables = {name: f"T{i}_{safe_name(name)}" for i, name in enumerate(names)}
         self.blocks: dict[Block, str] = {}
         self.frame: Frame | None = None
         self.result: ir.Result | None = None
@@ -281,6 +283,10 @@ class CExpressions:
                     self.declared.add(node.var)
                 return self.name(node.var)
             case ir.Load():
+                last = node.addr.path[-1]
+                if isinstance(last, ir.FieldStep) and self.layout.is_constant(last.record, last.name):
+                    holder = ir.Addr(node.addr.root, node.addr.path[:-1], RecordType(last.record), node.addr.where)
+                    return f"{self.tables['.'.join(field_of(last.record, last.name))]}[{self.place(holder)}]"
                 return self.load(*self.spot(node.addr, "RD"), node.type)
             case ir.AddressOf():
                 return f"({self.place(node.addr)})"

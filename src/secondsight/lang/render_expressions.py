@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from secondsight.lang import ir
 from secondsight.lang.errors import Position
 from secondsight.lang.inline import substitute
+from secondsight.lang.layout import field_of
 from secondsight.lang.lifetime import lifetimes_of, used_name
 from secondsight.lang.program import Frame, Program
 from secondsight.lang.ranges import MAX_SHIFT
 from secondsight.lang.slots import Slot
 from secondsight.lang.standins import Shared
-from secondsight.lang.types import BOOL, ArrayType, IntType, RefType
+from secondsight.lang.types import BOOL, ArrayType, IntType, RecordType, RefType
 
 __all__ = ["ExpressionRenderer", "safe"]
 
@@ -50,7 +51,8 @@ class ExpressionRenderer:
         self.calls: dict[ir.Function, str] = {}
         self.queue: list[ir.Function] = []
         self.names: dict[ir.Var, str] = {}
-        self.tables = {name: f"T{i}_{safe(name)}" for i, name in enumerate(program.machine.data)}
+        names = [*program.machine.data, *(".".join(field) for field in self.layout.constants)]
+        self.tables = {name: f"T{i}_{safe(name)}" for i, name in enumerate(names)}
         self.frame: Frame | None = None
         self.number_tables: dict[tuple[int, ...], str] = {}
         self.lifetimes = lifetimes_of(program)
@@ -226,6 +228,10 @@ class ExpressionRenderer:
                     return self.local(self.frame.slots[node.var], node.var.type)
                 return self.name(node.var)
             case ir.Load():
+                last = node.addr.path[-1]
+                if isinstance(last, ir.FieldStep) and self.layout.is_constant(last.record, last.name):
+                    holder = ir.Addr(node.addr.root, node.addr.path[:-1], RecordType(last.record), node.addr.where)
+                    return f"{self.tables['.'.join(field_of(last.record, last.name))]}[{self.place(holder)}]"
                 return self.load(self.spot(node.addr), node.type)
             case ir.AddressOf():
                 constant, terms = self._terms(node.addr)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-__all__ = ["Room", "Slot", "masks"]
+__all__ = ["Space", "Slot", "masks"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +97,7 @@ class Slot:
             state[base + self.at] = state[base + self.at] & ~self.mask | number << self.shift
 
 
-class Room:
+class Space:
     """The bits from `start` on, given out to the first that they have room for."""
 
     def __init__(self, start: int) -> None:

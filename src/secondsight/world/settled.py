@@ -116,10 +116,10 @@ class ForcedModel:
             process_at, mm_at = ([layout.addresses[id(unwrap(one))] for one in some] for some in (processes, spaces))
             self.frames_at = [layout.addresses[id(frame)] for frame in frames]
             self.tables_at = self._device_tables()
-        exiting = layout.field(tables.Process, "exiting")
-        self.exiting = [functools.partial(exiting.value, base=at) for at in process_at]
+        exiting = layout.reader(tables.Process, "exiting")
+        self.exiting = [functools.partial(_read, exiting, at) for at in process_at]
         self.ptes_at = [at + layout.offset(Mm, "ptes") for at in mm_at]
-        self.pte_size, self.pte_frame = layout.size(RecordType(Pte)), layout.field(Pte, "frame")
+        self.pte_size, self.pte_frame = layout.size(RecordType(Pte)), layout.reader(Pte, "frame")
         self.results_at = watched(program)
         self.late_at = {c.number: late for c in program.counters if (late := _late_use(c)) is not None}
 
@@ -254,7 +254,7 @@ class ForcedModel:
         row = self._row(state, thread)
         va, ptes = self.encoder.rows["address"][row], self.ptes_at[self.encoder.rows["process"][row]]
         pfn = late.value(state, self.program.bases[thread])
-        entry = self.pte_frame.value(state, ptes + va * self.pte_size)
+        entry = self.pte_frame(state, ptes + va * self.pte_size)
         return LATE.index("same" if entry == self.frames_at[pfn] else "other" if entry else "none")
 
     def _broken(self, error: LangError | None, thread: int) -> Broken:
@@ -301,14 +301,18 @@ class ForcedModel:
         if any(self._value(state, row) == 0 for row in closes):
             return ["none"] * len(pages)
         layout = self.program.layout
-        size, writable = layout.size(RecordType(DeviceEntry)), layout.field(DeviceEntry, "writable")
+        size, writable = layout.size(RecordType(DeviceEntry)), layout.reader(DeviceEntry, "writable")
         found = []
         for va in pages:
-            frame = layout.field(DeviceEntry, "frame").value(state, table + va * size)
-            cpu = self.pte_frame.value(state, self.ptes_at[process] + va * self.pte_size)
+            frame = layout.reader(DeviceEntry, "frame")(state, table + va * size)
+            cpu = self.pte_frame(state, self.ptes_at[process] + va * self.pte_size)
             word = "none" if not frame else "same" if frame == cpu else "other"
-            found.append(word + ("+w" if frame and writable.value(state, table + va * size) else ""))
+            found.append(word + ("+w" if frame and writable(state, table + va * size) else ""))
         return found
+
+
+def _read(read: Callable[[bytes, int], int], at: int, state: bytes) -> int:
+    return read(state, at)
 
 
 def _with(counts: tuple[int, ...], at: int, number: int) -> tuple[int, ...]:
