@@ -92,10 +92,14 @@ def kept_folder() -> Path:
 
 
 def batch_of(seed: int, number: int, family: str = "") -> list[Description]:
-    """The programs of a batch: of one world, none or all of them telling interchangeable records apart, mostly in one way."""
+    """The programs of a batch: of one world, none or all of them telling interchangeable records apart, mostly in one way.
+
+    One batch in eight is of programs that count: what one does with sequence numbers decides for all whose code it shares.
+    """
     chance = random.Random(f"{seed}/{number}")
     world = draw_world(chance)
     apart = chance.choice([(), (), (chance.choice(APART),), (chance.choice(APART),), APART])
+    family = family or ("counting" if number % 8 == 7 else "")
     programs = [draw_program(chance, world, apart, family) for _ in range(1 if chance.random() < 0.08 else BATCH)]
     if not apart and len(programs) > 1 and chance.random() < 0.3:  # a single one among them does
         programs[-1] = draw_program(chance, world, (chance.choice(APART),), family)

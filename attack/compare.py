@@ -13,6 +13,7 @@ from typing import Any
 
 from attack.description import Description, walk
 from attack.draw_items import tells_apart
+from attack.draw_sequences import counts
 from attack.explore import Graph, Judgement, explore, has_cycle, judge, livelocked, shortest_round
 from attack.interpreter import END, Interpreter, State, Way, reads_lock
 from attack.locks import FAIR
@@ -248,7 +249,7 @@ def check_native(subject: Subject, chance: random.Random, only: str | None, tall
         OTHERS[law](subject, plain, chance)
         tally.searches += 1
     # Renaming makes another library: most programs do without it.
-    drawn = chance.choice(["merge", "merge+symmetry", "merge+symmetry"] if subject.description.world.interchangeable else ["merge"])
+    drawn = chance.choice(["merge", "merge+symmetry", "merge+symmetry"] if subject.description.world.interchangeable or counts(subject.description) else ["merge"])
     for name in [drawn] if only is None else [n for n in REDUCTIONS if only.partition(",")[0] == n]:
         some = subject.watch if name == "merge" else subject.cells
         for watch in (some, subject.watch, subject.slots, None) if only else (chance.choice([some, some, some, subject.watch, subject.slots, None]),):

@@ -11,12 +11,15 @@ Tests:    ["cmp", "<", N, N]  ["and", T, T]  ["or", T, T]  ["not", T]  ["on", R]
           ["among", N, "l0"]
 Items:    ["none"]  ["rlocal", "r0"]  ["items", N]  ["slot", 0]  ["next", R]
 Nodes:    ["dlocal", "d0"]  ["world node"]  ["nodes", N]
+Sequence numbers: ["seq"]: the world's counter  ["copy", 0]  ["slocal", "s0"]  ["no seq"]: 0  ["before"]: the counter's, less one;
+          and tests of them: ["seq same", S, S]  ["seq odd", S]  ["seq none", S]  ["seq less", S, S]
 Locks:    ["m", 0]  ["rw"]  ["spin"]  ["box lock", N]  ["node lock", D]
 
 Statements:
-  ["let", "x0", N]  ["nlet", "n0", N]: an item's number, -1 for none  ["rlet", "r0", R]  ["dlet", "d0", D or ["none"]]  ["put", PLACE, N]  ["add", PLACE, N]  ["on", R, T]
+  ["let", "x0", N]  ["nlet", "n0", N]: an item's number, -1 for none  ["rlet", "r0", R]  ["dlet", "d0", D or ["none"]]  ["slet", "s0", S]  ["put", PLACE, N]  ["add", PLACE, N]  ["on", R, T]
   ["slot", 0, R]  ["next", R, R]  ["world node", D or ["none"]]  ["if", T, BODY, BODY]  ["while", T, BODY]  ["forever", BODY]
   ["for", "i0", 2, BODY]  ["each", "q0", BODY]: every item  ["break"]  ["continue"]  ["return"]  ["return", N]
+  ["copy", 0, S]  ["advance"]: the counter goes on  ["make odd"]: it becomes odd
   ["do", METHOD, LOCK]  ["try", "x0", LOCK]  ["if try", LOCK, BODY, BODY], both with `read_trylock` or `write_trylock` at the end  ["with", HOW, LOCK, BODY]: HOW is lock, read or write
   ["atomic", BODY]  ["wait", T]  ["choose", "x0", 2 or N]  ["choose item", "r0", T or None]  ["require", T]  ["assert", T]
   ["seen", N]  ["alloc", "d0"]  ["free", D]  ["call", "f0", [N...], "x0" or None]  ["put call", PLACE, "f0", [N...]]

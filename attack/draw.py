@@ -11,11 +11,12 @@ from collections.abc import Sequence
 
 from attack.description import Description, Function, Thread, Tree, World
 from attack.draw_parts import is_one
-from attack.draw_statements import Statements, guarded
+from attack.draw_sequences import Sequences
+from attack.draw_statements import guarded
 
 __all__ = ["FAMILIES", "draw_program", "draw_world"]
 
-FAMILIES = ("pollers", "handing", "nesting", "renaming")
+FAMILIES = ("pollers", "handing", "nesting", "renaming", "counting")
 """Methods of `Drawing` that make a whole program."""
 
 
@@ -28,11 +29,11 @@ def draw_world(chance: random.Random) -> World:
 def draw_program(chance: random.Random, world: World, apart: Sequence[str], family: str = "") -> Description:
     """One program. `apart`: how it may tell interchangeable records apart. `family`: one of `FAMILIES`, or any program."""
     drawing = Drawing(chance, world, apart)
-    makers = {"": drawing.program, "pollers": drawing.pollers, "handing": drawing.handing, "nesting": drawing.nesting, "renaming": drawing.renaming}
-    return makers[family]()
+    made: Description = getattr(drawing, family or "program")()
+    return made
 
 
-class Drawing(Statements):
+class Drawing(Sequences):
     """One program being drawn."""
 
     def program(self) -> Description:

@@ -37,7 +37,7 @@ class Way:
 def initial_state(world: World) -> dict[str, Any]:
     """The shared state, by names of our own."""
     zero = min(max(0, world.low), world.high)
-    state: dict[str, Any] = {"a": zero, "b": zero, "c": zero, "slot0": None, "slot1": None, "world node": None}
+    state: dict[str, Any] = {"a": zero, "b": zero, "c": zero, "slot0": None, "slot1": None, "world node": None, "seq": 2, "copy0": 0, "copy1": 0}
     state |= dict.fromkeys(locks(world), 0) | {"rw readers": 0, "rw waiting": 0}
     for i in range(world.items):
         state |= {f"item{i} n": zero, f"item{i} on": 0, f"item{i} next": None}
@@ -163,7 +163,7 @@ class Interpreter(Values):
         if kind not in ("statement", "loop"):
             return False
         s = self.statements[about[0]]
-        if s[0] in ("let", "nlet", "rlet", "dlet", "if", "while", "require", "assert", "return"):
+        if s[0] in ("let", "nlet", "rlet", "dlet", "slet", "if", "while", "require", "assert", "return"):
             return any(touches(part) for part in s[1:2] if isinstance(part, list)) or (s[0][-3:] == "let" and touches(s[2]))
         if s[0] in ("exchange", "list", "append", "put element"):
             return any(touches(part) for part in s[2:] if isinstance(part, list))
@@ -212,7 +212,7 @@ class Interpreter(Values):
         match s:
             case ["let", name, n]:
                 m.own[name] = self.ranged(value(n)(m))
-            case ["nlet" | "rlet" | "dlet", name, r]:
+            case ["nlet" | "rlet" | "dlet" | "slet", name, r]:
                 m.own[name] = value(r)(m)
             case ["exchange", one, other, a, b]:
                 values = value(a)(m), value(b)(m)
@@ -248,6 +248,14 @@ class Interpreter(Values):
                 m.shared[f"item{followed(value(r)(m))} next"] = target
             case ["world node", d]:
                 m.shared["world node"] = value(d)(m)
+            case ["copy", place, n]:
+                m.shared[f"copy{place}"] = value(n)(m)
+            case ["advance"]:
+                m.shared["seq"] += 1
+                if m.shared["seq"] > 255:
+                    raise Failed("left-range")
+            case ["make odd"]:
+                m.shared["seq"] |= 1
             case ["if", test, then, other]:
                 return self.body(then if value(test)(m) else other, rest)
             case ["while" | "forever", *_]:
@@ -449,7 +457,7 @@ class Interpreter(Values):
             return then
 
         match s:
-            case ["let" | "nlet" | "rlet" | "dlet" | "choose item" | "try", name, value, *_]:
+            case ["let" | "nlet" | "rlet" | "dlet" | "slet" | "choose item" | "try", name, value, *_]:
                 return (after - {name}) | reads(value)
             case ["choose", name, count]:
                 return (after - {name}) | reads(None if isinstance(count, int) else count)

@@ -51,6 +51,9 @@ class World(Record):
     slot0: Ref[Item]
     slot1: Ref[Item]
     node: Ref[Node]
+    seq: SequenceNumber = 2
+    copy0: SequenceNumber
+    copy1: SequenceNumber
 
 items = shared_array(Item, "items")
 boxes = shared_array(Box, "boxes")
@@ -117,6 +120,8 @@ class Text:
                 self.out.append(f"    {name}: Small = {zero(self.descriptions[0].world)}")
             elif name[0] == "l":
                 self.out.append(f"    {name}: Numbers = []")
+            elif name[0] == "s":
+                self.out.append(f"    {name}: SequenceNumber = 0")
             elif name[0] == "n":
                 self.out.append(f"    {name}: Number = -1")
             elif name[0] in "rd":
@@ -205,6 +210,14 @@ def simple(s: Tree) -> str:
             return f"{item(of)}.next = {item(value)}"
         case ["world node", value]:
             return f"world.node = {node(value)}"
+        case ["slet", name, value]:
+            return f"{name} = {sequence(value)}"
+        case ["copy", place, value]:
+            return f"world.copy{place} = {sequence(value)}"
+        case ["advance"]:
+            return "world.seq += 1"
+        case ["make odd"]:
+            return "world.seq |= 1"
         case ["break" | "continue" | "pass" as kind]:
             return str(kind)
         case ["return"]:
@@ -291,7 +304,29 @@ def truth(t: Tree) -> str:
             return f"{number(a)} in {name}"
         case ["any" | "all" as op, a]:
             return f"{op}({truth(a)} for q in items)"
+        case ["seq same" | "seq less" as op, a, b]:
+            return f"{sequence(a)} {'==' if op == 'seq same' else '<'} {sequence(b)}"
+        case ["seq odd", a]:
+            return f"{sequence(a)} & 1 == 1"
+        case ["seq none", a]:
+            return f"{sequence(a)} == 0"
     raise ValueError(t)
+
+
+def sequence(s: Tree) -> str:
+    """A sequence number."""
+    match s:
+        case ["seq"]:
+            return "world.seq"
+        case ["copy", place]:
+            return f"world.copy{place}"
+        case ["slocal", name]:
+            return str(name)
+        case ["no seq"]:
+            return "0"
+        case ["before"]:
+            return "(world.seq - 1)"
+    raise ValueError(s)
 
 
 def place_of(p: Tree) -> str:

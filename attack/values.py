@@ -43,7 +43,7 @@ class Values:
 
     def begun(self, name: str) -> Any:
         """What a local is at the beginning."""
-        return () if name[0] == "l" else self.zero if name[0] == "x" else -1 if name[0] == "n" else None
+        return {"l": (), "x": self.zero, "n": -1, "s": 0}.get(name[0])
 
     def ranged(self, value: Any) -> int:
         """A number that is assigned, passed or returned."""
@@ -193,6 +193,28 @@ class Values:
                 return lambda m: m.shared[f"item{followed(of(m))} next"]
             case ["world node"]:
                 return lambda m: m.shared["world node"]
+            case ["seq"]:
+                return lambda m: m.shared["seq"]
+            case ["copy", place]:
+                return lambda m: m.shared[f"copy{place}"]
+            case ["before"]:
+                return lambda m: m.shared["seq"] - 1
+            case ["slocal", name]:
+                return lambda m: m.own.get(name, 0)
+            case ["no seq"]:
+                return lambda m: 0
+            case ["seq same", a, b]:
+                first, second = value(a), value(b)
+                return lambda m: first(m) == second(m)
+            case ["seq less", a, b]:
+                first, second = value(a), value(b)
+                return lambda m: first(m) < second(m)
+            case ["seq odd", s]:
+                of = value(s)
+                return lambda m: of(m) % 2 == 1
+            case ["seq none", s]:
+                of = value(s)
+                return lambda m: of(m) == 0
         raise ValueError(tree)
 
 
@@ -237,7 +259,7 @@ def followed(reference: int | None) -> int:
 
 def touches(tree: Tree) -> bool:
     """Whether an expression reads shared state."""
-    if tree and tree[0] in ("get", "on", "slot", "next", "world node", "mine"):
+    if tree and tree[0] in ("get", "on", "slot", "next", "world node", "mine", "seq", "copy", "before"):
         return True
     return any(touches(part) for part in tree if isinstance(part, list))
 
@@ -246,7 +268,7 @@ def reads(tree: Tree | None) -> frozenset[str]:
     """The locals that an expression reads."""
     if not tree:
         return frozenset()
-    if tree[0] in ("local", "rlocal", "dlocal"):
+    if tree[0] in ("local", "rlocal", "dlocal", "slocal"):
         return frozenset([tree[1]]) - {"q"}
     if tree[0] == "length":
         return frozenset([f"{tree[1]} length"])

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import ClassVar, Literal
 
 import pytest
+from drivers.stacked import LeavesItsSubscription, Stacked
 
 from secondsight.contract import ADVERSARIES, check, driver_program
 from secondsight.devices.device import Device
@@ -165,7 +166,7 @@ class ForgetsTheNumber(ByContainer):
 SOME = ["munmap", "oom-reaper", "part", "close"]
 
 
-@pytest.mark.parametrize("driver", [InRegions, ByContainer])
+@pytest.mark.parametrize("driver", [InRegions, ByContainer, Stacked])
 def test_right_drivers_hold(driver: type[Device]) -> None:
     for done in check(driver, SOME):
         assert done.result.verdict is Verdict.HOLDS, (done.scenario, done.result.violation)
@@ -179,3 +180,8 @@ def test_wrong_drivers_are_broken_and_their_traces_replay(driver: type[Device]) 
     assert violation is not None
     steps = replay(driver_program(driver, next(s for s in ADVERSARIES[broken[0].adversary].scenarios if s.name == broken[0].scenario)), violation.trace.schedule)
     assert steps[-1].error is not None
+
+
+def test_a_notifier_whose_stack_frame_has_gone_breaks_the_rule() -> None:
+    broken = [c.result.violation for c in check(LeavesItsSubscription, ["munmap"]) if c.result.violation is not None]
+    assert broken and {violation.rule for violation in broken} == {"use-after-free"}

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from secondsight.agree.generate import scenario_of
 from secondsight.devices.device import Device
 from secondsight.kernels import Kernel, boot, initramfs
 from secondsight.kernels.c_tables import operations_header
@@ -19,6 +20,7 @@ from secondsight.scenario import OPS, Recorder, Scenario, ScenarioError, show_ou
 from secondsight.scenario.ops import Arg, ArgType
 from secondsight.search import Verdict
 from secondsight.world import declare
+from secondsight.world.by_hand import ByHand
 from secondsight.world.model import outcomes
 from secondsight.world.tables import RowNumber, address, value
 from secondsight.world.typed import methods_text
@@ -83,6 +85,19 @@ def test_it_is_recorded_and_checked_and_is_data() -> None:
         s = Recorder()
         s.exchange(s.mmap(pages=1), "no")
     assert "    def exchange(self, addr: Address, value: str, *, into: str | None = None) -> None:\n" in methods_text()
+
+
+def test_it_is_drawn() -> None:
+    drawn = [place.op for index in range(80) for place in scenario_of("sequential", 5, index).places() if place.op.kind == "exchange"]
+    assert len(drawn) > 10
+    assert all(op.into is not None for op in drawn)
+
+
+def test_a_machine_by_hand_does_it() -> None:
+    hand = ByHand()
+    hand.begin()
+    a = hand.mmap(pages=1)
+    assert [hand.exchange(a, value) for value in "bc"] == ["0", "b"]
 
 
 def test_the_model_runs_it() -> None:

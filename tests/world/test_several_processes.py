@@ -20,6 +20,7 @@ from secondsight.linux.errno import EFAULT
 from secondsight.linux.fork import mms
 from secondsight.linux.mm_types import Range, Va
 from secondsight.linux.mmap import vm_munmap
+from secondsight.report import mail
 from secondsight.scenario import Outcome, Recorder, Scenario, ScenarioError, load_scenarios, show_outcome
 from secondsight.search import Verdict
 from secondsight.search.auto import search
@@ -240,3 +241,13 @@ def test_a_forced_run_looks_at_each_devices_own_process() -> None:
     left = run_forced(free_schedule(s.scenario("both", "")))
     assert {forced.probe for forced in left} == {("same+w", "none", "same")}
     assert {show_outcome(forced.outcome) for forced in left} == {"seen=0", "seen=A"}
+
+
+# Told
+
+
+def test_a_trace_says_whose_address_space_it_is() -> None:
+    wrong = watched(by_name["hole_punched_by_another"], MirrorWithoutTest)
+    told = mail("a device's", wrong, search(wrong))
+    assert "mmu_notifier_invalidate_range_start(mm0, 0, CLEAR)" in told
+    assert "zap_pte_range(mm0, 0, 1)" in told

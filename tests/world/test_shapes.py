@@ -134,7 +134,6 @@ def test_a_thread_that_is_not_there_has_ended() -> None:
 def test_compiled_code_that_is_there_is_used_sooner(monkeypatch: pytest.MonkeyPatch) -> None:
     made = driver_program(Mirror, ADVERSARIES["munmap"].scenarios[0], bounds={"frames": 11})
     monkeypatch.setattr(auto, "SWITCH", 700)
-    monkeypatch.setattr(auto, "SWITCH_READY", 40)
     assert not is_ready(made)
     assert [auto.search(made, Request(limits=Limits(states=500))).exact for _ in range(3)] == [True, False, False]
     assert is_ready(made)

@@ -19,13 +19,14 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from contextlib import nullcontext
-from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import Literal, get_args
 
-from secondsight.agree.draw import Draw, Seeded, chance, choice, weighted
+from secondsight.agree.draw import Draw, Seeded, chance, weighted
+from secondsight.agree.drawn import Budget, Space, World, act, can_be_drawn, map_file
 from secondsight.linux import BOUNDS
-from secondsight.scenario import Address, DeviceHandle, File, Mapping, Process, Recorder, Scenario
+from secondsight.scenario import Recorder, Scenario
+from secondsight.scenario.ops import OPS, Often, Operation
 
 __all__ = ["KINDS", "Kind", "fingerprint", "generate", "scenario_of"]
 
@@ -34,274 +35,38 @@ KINDS: tuple[Kind, ...] = get_args(Kind)
 
 PAGES = BOUNDS["pages"].most  # of address space
 FRAMES = BOUNDS["frames"].most - 2  # that the operations may come to hold, beside the zero page and one in flight
-LETTERS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"  # each store has a value of its own
-SEALS = ("shrink", "", "shrink|grow", "seal|shrink", "write", "shrink|write", "future_write", "shrink|future_write", "seal", "grow")
-ADDED = ("write", "shrink", "future_write", "seal", "grow", "shrink|write", "")
+
+_Weights = list[tuple[int, Operation]]
 
 
-@dataclass
-class _Budget:
-    """What is left of the machine; one for the whole scenario."""
-
-    frames: int = FRAMES
-    buffers: int = 3
-    values: int = 0
-    names: int = 0
-
-    def value(self) -> str:
-        self.values += 1
-        return LETTERS[(self.values - 1) % len(LETTERS)]
-
-    def name(self) -> str:
-        self.names += 1
-        return f"r{self.names}"
+def _weights(often: Callable[[Often], int], *but: str) -> _Weights:
+    """How often each operation is drawn in some place, by its declaration; without some."""
+    return [(count, op) for op in OPS.values() if (count := often(op.drawn)) and op.name not in but]
 
 
-@dataclass
-class _Space:
-    """What is left of an address space."""
-
-    pages: int
-    continued: tuple[File, int] | None = None
-    """The file and the page that the last mapping ends with: one that goes on there costs a page more (`world.encoder`)."""
+def _alone(often: Often) -> int:
+    return often.alone
 
 
-@dataclass
-class _World:
-    """What a section may use: handles by what they are. `memfds` are (file, does a udmabuf take its seals).
-
-    `process`: in whose block its operations are recorded; `other`: what another process may use.
-    """
-
-    s: Recorder
-    draw: Draw
-    budget: _Budget
-    space: _Space
-    memfds: list[tuple[File, bool]] = field(default_factory=list)
-    udmabufs: list[File] = field(default_factory=list)
-    mappings: list[Mapping] = field(default_factory=list)
-    device: DeviceHandle | None = None
-    most: int = 3  # pages of one file or mapping
-    process: Process | None = None
-    other: _World | None = None
-
-    def add_process(self, pages: int) -> None:
-        """Another process, which has the same files."""
-        self.other = replace(self, space=_Space(pages), mappings=[], process=self.s.process())
-
-    def either(self, often: int = 60) -> _World:
-        """Itself, in `often` of 100 draws, or what the other process may use."""
-        return self if self.other is None or chance(self.draw, often) else self.other
-
-    def inside(self) -> _World:
-        """For a thread: what it makes is its own, what there was it shares."""
-        return replace(
-            self, memfds=list(self.memfds), udmabufs=list(self.udmabufs), mappings=list(self.mappings), process=None, other=None,
-        )  # fmt: skip
-
-    def file(self) -> File:
-        """Any file; mostly a memfd."""
-        if self.udmabufs and chance(self.draw, 25):
-            return choice(self.draw, self.udmabufs)
-        return choice(self.draw, self.memfds)[0]
-
-    def buffer_of(self) -> File:
-        """A memfd for a udmabuf: mostly one whose seals are right, now and then any file."""
-        good = [fd for fd, right in self.memfds if right]
-        return choice(self.draw, good) if good and chance(self.draw, 80) else self.file()
-
-    def span(self) -> tuple[Address, int]:
-        """Pages of a mapping: where from and how many."""
-        mapping = choice(self.draw, self.mappings)
-        first = self.draw.integer(0, mapping.pages - 1)
-        return mapping + first, self.draw.integer(1, mapping.pages - first)
-
-    def part(self, fd: File, past: int) -> tuple[int, int]:
-        """Pages of a file, in `past` of 100 draws reaching past its end."""
-        page = self.draw.integer(0, fd.pages - 1)
-        if chance(self.draw, past):
-            return page, self.draw.integer(1, self.most)
-        return page, self.draw.integer(1, fd.pages - page)
+def _racing(often: Often) -> int:
+    return often.racing
 
 
-# The operations. Each draws its arguments; those that cannot be drawn now are left out by `possible`.
+def _beside(often: Often) -> int:
+    return often.beside_a_device
 
 
-def _memfd_create(w: _World) -> None:
-    pages = w.draw.integer(1, min(w.most, w.budget.frames))
-    seals = choice(w.draw, SEALS) if chance(w.draw, 50) else "shrink"
-    w.budget.frames -= pages
-    w.memfds.append((w.s.memfd_create(pages, seals), "shrink" in seals and "write" not in seals))
+def _by_the_device(often: Often) -> int:
+    return often.by_the_device
 
 
-def _map(w: _World, fd: File | None) -> None:
-    if fd is None:
-        page, pages = 0, w.draw.integer(1, min(w.most, w.budget.frames))
-        w.budget.frames -= pages
-    else:
-        page, pages = w.part(fd, 20)
-    if w.mappings and chance(w.draw, 25):
-        at, room = w.span()
-        w.mappings.append(w.s.mmap(fd, page=page, pages=min(pages, room), at=at))
-        return
-    gap = int(fd is not None and (fd, page) == w.space.continued)
-    pages = min(pages, w.space.pages - gap)
-    w.space.pages -= gap + pages
-    w.space.continued = None if fd is None else (fd, page + pages)
-    w.mappings.append(w.s.mmap(fd, page=page, pages=pages))
-
-
-def _mmap_file(w: _World) -> None:
-    _map(w, w.file())
-
-
-def _mmap_anonymous(w: _World) -> None:
-    _map(w, None)
-
-
-def _munmap(w: _World) -> None:
-    addr, pages = w.span()
-    w.s.munmap(addr, pages=pages)
-
-
-def _write(w: _World) -> None:
-    addr, pages = w.span()
-    w.s.write(addr, w.budget.value(), pages=pages)
-
-
-def _read(w: _World) -> None:
-    w.s.read(w.span()[0], into=w.budget.name())
-
-
-def _punch(w: _World) -> None:
-    fd = choice(w.draw, w.memfds)[0]
-    page, pages = w.part(fd, 0)
-    pages = min(pages, w.budget.frames)
-    w.budget.frames -= pages
-    w.s.fallocate_punch_hole(fd, page=page, pages=pages)
-
-
-def _dontneed(w: _World) -> None:
-    addr, pages = w.span()
-    w.s.madvise_dontneed(addr, pages=pages)
-
-
-def _udmabuf_create(w: _World) -> None:
-    fd = w.buffer_of()
-    page, pages = w.part(fd, 15)
-    w.budget.buffers -= 1
-    w.udmabufs.append(w.s.udmabuf_create(fd, page=page, pages=pages))
-
-
-def _udmabuf_create_list(w: _World) -> None:
-    ranges = []
-    for _ in range(w.draw.integer(1, 3)):
-        fd = w.buffer_of()
-        ranges.append((fd, *w.part(fd, 10)))
-    w.budget.buffers -= 1
-    w.udmabufs.append(w.s.udmabuf_create_list(ranges))
-
-
-def _add_seals(w: _World) -> None:
-    w.s.add_seals(choice(w.draw, w.memfds)[0], choice(w.draw, ADDED))
-
-
-def _close(w: _World) -> None:
-    w.s.close(w.file())
-
-
-def _exit(w: _World) -> None:
-    w.s.exit()
-
-
-def _device_read(w: _World) -> None:
-    assert w.device is not None
-    w.device.read(w.span()[0], into=w.budget.name())
-
-
-def _device_write(w: _World) -> None:
-    assert w.device is not None
-    w.device.write(w.span()[0], w.budget.value(), into=w.budget.name())
-
-
-_Weights = list[tuple[int, Callable[[_World], None]]]
-
-_ANY: _Weights = [
-    (6, _memfd_create),
-    (12, _mmap_file),
-    (6, _mmap_anonymous),
-    (10, _munmap),
-    (16, _write),
-    (14, _read),
-    (9, _punch),
-    (9, _dontneed),
-    (9, _udmabuf_create),
-    (4, _udmabuf_create_list),
-    (8, _add_seals),
-    (5, _close),
-    (1, _exit),
-]
-_RACES: _Weights = [
-    (4, _mmap_file),
-    (2, _mmap_anonymous),
-    (9, _munmap),
-    (16, _write),
-    (16, _read),
-    (12, _punch),
-    (9, _dontneed),
-    (6, _udmabuf_create),
-    (4, _add_seals),
-    (2, _close),
-    (1, _exit),
-]
-
-_AGAINST_A_DEVICE: _Weights = [
-    (5, _mmap_file),
-    (5, _mmap_anonymous),
-    (12, _munmap),
-    (14, _write),
-    (8, _read),
-    (8, _punch),
-    (12, _dontneed),
-    (2, _udmabuf_create),
-    (3, _add_seals),
-    (1, _close),
-]
-_BY_THE_DEVICE: _Weights = [(3, _device_read), (2, _device_write)]
-
-
-def _possible(w: _World, act: Callable[[_World], None]) -> bool:
-    left = w.budget
-    if act is _memfd_create:
-        return left.frames >= 1 and len(w.memfds) < 3
-    if act is _mmap_anonymous:
-        return left.frames >= 1 and w.space.pages >= 1
-    if act is _mmap_file:
-        return bool(w.memfds) and w.space.pages >= 2  # one may be a gap
-    if act in (_munmap, _write, _read, _dontneed):
-        return bool(w.mappings)
-    if act is _punch:
-        return bool(w.memfds) and left.frames >= 1
-    if act in (_udmabuf_create, _udmabuf_create_list):
-        return bool(w.memfds) and left.buffers >= 1
-    if act in (_add_seals, _close):
-        return bool(w.memfds)
-    return True
-
-
-def _draw_ops(w: _World, count: int, weights: _Weights) -> None:
+def _draw_ops(w: World, count: int, weights: _Weights) -> None:
     for _ in range(count):
         here = w.either()
-        _do(here, weighted(w.draw, [(n, act) for n, act in weights if _possible(here, act)]))
+        act(here, weighted(w.draw, [(n, op) for n, op in weights if can_be_drawn(here, op)]))
 
 
-def _do(w: _World, act: Callable[[_World], None]) -> None:
-    """One operation, in its process."""
-    with w.process or nullcontext():
-        act(w)
-
-
-def _look(w: _World) -> None:
+def _look(w: World) -> None:
     """Read every page of every mapping."""
     for here in filter(None, (w, w.other)):
         with here.process or nullcontext():
@@ -311,63 +76,63 @@ def _look(w: _World) -> None:
 
 
 def _sequential(draw: Draw, s: Recorder, several: bool) -> None:
-    w = _World(s, draw, _Budget(), _Space(PAGES))
-    _memfd_create(w)
+    w = World(s, draw, Budget(FRAMES), Space(PAGES))
+    act(w, OPS["memfd_create"])
     if several:
         w.add_process(PAGES)
-    _draw_ops(w, draw.integer(3, 17), _ANY)
+    _draw_ops(w, draw.integer(3, 17), _weights(_alone))
     if chance(draw, 60):
         _look(w)
 
 
 def _free(draw: Draw, s: Recorder, several: bool) -> None:
-    w = _World(s, draw, _Budget(frames=9, buffers=2), _Space(8), most=2)
-    _memfd_create(w)
-    _mmap_file(w)
+    w = World(s, draw, Budget(frames=9, buffers=2), Space(8), most=2)
+    act(w, OPS["memfd_create"])
+    map_file(w)
     if several:
         w.add_process(6)
         assert w.other is not None
-        _do(w.other, _mmap_file)
+        map_file(w.other)
     if chance(draw, 60):
-        _write(w)
-    _draw_ops(w, draw.integer(0, 3), _ANY[:-1])
+        act(w, OPS["write"])
+    _draw_ops(w, draw.integer(0, 3), _weights(_alone, "exit"))
     threads = 3 if chance(draw, 25) else 2
     for number in range(threads):
         here = w if number == 0 else w.either(often=25)
-        _thread(s, here, f"t{number}", draw.integer(1, 3 if threads == 2 else 2), _RACES)
+        _thread(s, here, f"t{number}", draw.integer(1, 3 if threads == 2 else 2), _weights(_racing))
     if chance(draw, 60):
         with s.after():
             _look(w)
 
 
 def _forced(draw: Draw, s: Recorder, several: bool) -> None:
-    w = _World(s, draw, _Budget(frames=6, buffers=1), _Space(5), most=2)
+    w = World(s, draw, Budget(frames=6, buffers=1), Space(5), most=2)
     if several or chance(draw, 50):
-        _memfd_create(w)
-        _mmap_file(w)
+        act(w, OPS["memfd_create"])
+        map_file(w)
     else:
-        _mmap_anonymous(w)
+        act(w, OPS["mmap"])
     if chance(draw, 70):
-        _write(w)
+        act(w, OPS["write"])
     if several:
         w.add_process(4)
         assert w.other is not None
-        _do(w.other, _mmap_file)
-    _draw_ops(w, draw.integer(0, 2), [(2, _write), (1, _read), (1, _dontneed), (1, _mmap_anonymous), (1, _munmap)])
+        map_file(w.other)
+    _draw_ops(w, draw.integer(0, 2), _weights(_beside))
     owner = w.either(often=50)
     with owner.process or nullcontext():
         owner.device = s.device()
     if chance(draw, 25):
-        _do(owner, _device_read)
+        act(owner, OPS["device_read"])
     for number in range(2 if chance(draw, 20) else 1):
-        _thread(s, w.either(often=30), f"cpu{number}", draw.integer(1, 3), _AGAINST_A_DEVICE)
-    _thread(s, owner, "device", draw.integer(1, 2), _BY_THE_DEVICE)
+        _thread(s, w.either(often=30), f"cpu{number}", draw.integer(1, 3), _weights(_beside))
+    _thread(s, owner, "device", draw.integer(1, 2), _weights(_by_the_device))
     if chance(draw, 60):
         with s.after():
             _look(w)
 
 
-def _thread(s: Recorder, w: _World, name: str, count: int, weights: _Weights) -> None:
+def _thread(s: Recorder, w: World, name: str, count: int, weights: _Weights) -> None:
     inner, of = w.inside(), w.process or s
 
     def body() -> None:

@@ -19,6 +19,7 @@ from secondsight.agree.store import AGREES, DISAGREES, NO_VERDICT, REFUSED
 from secondsight.lang import LangError
 from secondsight.scenario import Outcome, Scenario, show_outcome
 from secondsight.scenario.data import ZERO
+from secondsight.scenario.ops import Op
 from secondsight.search import Limits, Request, Verdict
 from secondsight.world.model import only_outcome, outcomes
 
@@ -71,11 +72,11 @@ def judge(scenario: Scenario, answer: Answer, seen: Iterable[Outcome]) -> tuple[
 def _through_the_tlb(scenario: Scenario, answer: Answer, outcome: Outcome) -> bool:
     """Whether an outcome differs from a possible one only in reads that found a page where the model has SIGSEGV, each by a
     thread beside which another takes mappings away, and each of what a page may have held."""
-    unmaps = {(t.name, t.process) for t in scenario.threads if any(o.kind == "munmap" or o.args.get("at") is not None for o in t.ops)}
+    unmaps = {(t.name, t.process) for t in scenario.threads if any(_unmaps(op) for op in t.ops)}
     beside = {
         place.name
         for place in scenario.places()
-        if place.thread is not None and place.op.kind == "read"
+        if place.thread is not None and place.op.declared.loads and place.op.declared.faults
         and any(name != place.section and process == place.op.process for name, process in unmaps)
     }
     held = {ZERO} | {value for place in scenario.places() if isinstance(value := place.op.args.get("value"), str)}
@@ -89,6 +90,11 @@ def _through_the_tlb(scenario: Scenario, answer: Answer, outcome: Outcome) -> bo
         if all(found(name, says.get(name)) for name in seen.keys() | says.keys() if seen.get(name) != says.get(name)):
             return True
     return False
+
+
+def _unmaps(op: Op) -> bool:
+    """Whether an operation takes mappings away: one that maps does where something was."""
+    return op.declared.remaps and (op.declared.makes is None or op.args.get("at") is not None)
 
 
 def both_answers(answer: Answer, seen: Iterable[Outcome]) -> str:

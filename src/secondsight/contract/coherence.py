@@ -46,7 +46,6 @@ def isolation(device: Driver, va: Va, frame: Frame, write: bool) -> None:
     """
     mm = device.notifier.mm
     if mm is not None and not invalidation_waits(device, va):
-        if mm.ptes[va].frame is not frame:
-            for other in mms:
-                elsewhere = any(pte.frame is frame for pte in other.ptes)
-                require(not elsewhere, "isolation", "the device used a frame that is mapped at another address by now")
+        for other in mms:
+            elsewhere = mm.ptes[va].frame is not frame and any(pte.frame is frame for pte in other.ptes)
+            require(not elsewhere, "isolation", "the device used a frame that is mapped at another address by now")

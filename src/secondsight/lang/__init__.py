@@ -17,7 +17,7 @@ from secondsight.lang.functions import Functions, marker, milestone
 from secondsight.lang.locks import Mutex, RwLock, SpinLock
 from secondsight.lang.machines import Bound, Const, Machine, bound, const, pool, shared, shared_array
 from secondsight.lang.records import Record, Value
-from secondsight.lang.types import I16, U8, U16, Bounds, Char, End, Errno, Index, List, Most, Ref
+from secondsight.lang.types import I16, U8, U16, Bounds, Char, End, Errno, Index, List, Most, Ref, SequenceNumber
 from secondsight.lang.verbs import (
     atomic,
     choose,
@@ -63,6 +63,7 @@ __all__ = [
     "Refused",
     "RuleBroken",
     "RwLock",
+    "SequenceNumber",
     "SpinLock",
     "Value",
     "atomic",

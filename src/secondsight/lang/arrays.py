@@ -194,12 +194,43 @@ class Pool(Array[T, N]):
             raise FreedTwice(None, record, self._freed[i])
         if not self._used[i]:
             raise ModelError(f"{record!r} is freed, and was never allocated")
+        caller = sys._getframe(1)
+        self._free(i, Position(caller.f_code.co_filename, caller.f_lineno))
+
+    def _free(self, i: int, where: Position) -> None:
         self._used[i] = False
         self._items[i]._reset()
-        caller = sys._getframe(1)
-        self._mark(i, Position(caller.f_code.co_filename, caller.f_lineno))
-        runtime.freed(record, self._freed[i])
+        self._mark(i, where)
+        runtime.freed(self._items[i], where)
+
+    def on_stack(self) -> OnStack[T]:
+        """`with pool.on_stack() as record:`: a record as on a function's stack, allocated here and freed on every way out of the block.
+
+        The pool's size is how many threads may be in such a block at a time.
+        """
+        return OnStack(self)
 
     def is_used(self, record: T) -> bool:
         """Whether the record is allocated now."""
         return bool(self._used[self.index(record)])
+
+
+class OnStack(Generic[T]):
+    """The block of `pool.on_stack()`."""
+
+    def __init__(self, pool: Pool[T, Any]) -> None:
+        self._pool, self._where = pool, Position()
+
+    def __enter__(self) -> T:
+        caller = sys._getframe(1)
+        self._where, self._record = Position(caller.f_code.co_filename, caller.f_lineno), self._pool.alloc()
+        return self._record
+
+    def __exit__(self, *why: Any) -> None:
+        """Free it, in a step of its own, unless an error ends the run."""
+        if why[0] is None:
+            runtime.step(0, 0)
+            i = self._pool.index(self._record)
+            if i in self._pool._freed:
+                raise FreedTwice(None, self._record, self._pool._freed[i])
+            self._pool._free(i, self._where)

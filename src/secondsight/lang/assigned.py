@@ -113,6 +113,8 @@ class _Paths:
             case ast.With():
                 for item in node.items:
                     self.uses(item.context_expr, known)
+                    if isinstance(item.optional_vars, ast.Name):
+                        known = known | {item.optional_vars.id}
                 return self.block(node.body, known)
             case ast.Return():
                 self.uses(node.value, known)

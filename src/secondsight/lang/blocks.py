@@ -255,7 +255,9 @@ class BlockLowering(CallLowering):
     # With.
 
     def with_block(self, node: ast.With, where: Position) -> None:
-        """`with atomic:`, `with lock:`, `with lock.reading():`."""
+        """`with atomic:`, `with lock:`, `with lock.reading():`, `with pool.on_stack() as record:`."""
+        if self.on_stack(node, where):
+            return
         if len(node.items) != 1 or node.items[0].optional_vars is not None:
             raise self.refuse(node, "with several things, or with ... as", "one with inside another")
         what = node.items[0].context_expr
@@ -292,6 +294,39 @@ class BlockLowering(CallLowering):
         self.exits.pop()
         if not ends(self.out):
             leave()
+
+    def on_stack(self, node: ast.With, where: Position) -> bool:
+        """`with pool.on_stack() as record:`, if that is what it is: the record is freed on every way out."""
+        what, name = node.items[0].context_expr, node.items[0].optional_vars
+        if not (isinstance(what, ast.Call) and isinstance(what.func, ast.Attribute) and what.func.attr == "on_stack"):
+            return False
+        found = self.pool_of(what.func.value)
+        if found is None:
+            return False
+        self.counted(what, 0, 0, "with pool.on_stack() as record:")
+        if not isinstance(name, ast.Name):
+            raise self.refuse(node, "a record on the stack without a name", "with pool.on_stack() as record:")
+        again = next((n for part in node.body for n in ast.walk(part) if isinstance(n, ast.Name) and n.id == name.id and isinstance(n.ctx, ast.Store)), None)
+        if again is not None:
+            raise self.refuse(again, f"{name.id} gets another value within its block", "another name")
+        method = ast.copy_location(ast.Attribute(what.func.value, "alloc", ast.Load()), what)
+        begins = ast.copy_location(ast.Assign([name], ast.copy_location(ast.Call(method, [], []), what)), node)
+        self.statement(begins)
+        element = found.type.element  # type: ignore[union-attr]
+        assert isinstance(element, RecordType)
+        read = ast.copy_location(ast.Name(name.id, ast.Load()), name)
+
+        def leave() -> None:
+            if not self.depth:
+                self.out.append(ir.Boundary(where, "leave"))
+            self.out.append(ir.Free(found, self.fit(self.expr(read), RefType(element.record, False), read), where))
+
+        self.exits.append(leave)
+        self.block(node.body, self.out)
+        self.exits.pop()
+        if not ends(self.out):
+            leave()
+        return True
 
     def lock_stays(self, lock: ir.Expr, node: ast.With) -> bool:
         """Whether evaluating the way to a lock again, when it is released, surely gives the same lock."""

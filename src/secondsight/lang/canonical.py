@@ -1,26 +1,23 @@
-"""`canonical(u8 *)` as C text: of all states that are the same up to renaming interchangeable records, one.
+"""`canonical(u8 *)` as C text: of all states that are the same up to renaming, one.
 
-It renames in the order of first use: the shared references from the start of the state on, the threads' locals, the numbers
+Sequence numbers are renamed last (`lang.canonical_sequences`). Interchangeable records are renamed in the order of first use: the shared references from the start of the state on, the threads' locals, the numbers
 in these, then the references within records already renamed; unused records go by their contents. Any renaming would be sound
 (`lang.symmetry` says why): the order only decides how many states fall together.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from itertools import accumulate
 
 from secondsight.lang import ir
-from secondsight.lang.cfg import CallTo
+from secondsight.lang.canonical_sequences import rename_sequences
+from secondsight.lang.live import Picked, live_places, table
 from secondsight.lang.numbers import Kind
 from secondsight.lang.program import Frame, Program
 from secondsight.lang.symmetry import Symmetry, numbers_of, references
 from secondsight.lang.types import IntType
 
 __all__ = ["canonical"]
-
-Picked = Callable[[Frame, set[ir.Var]], list[str]]
-"""Of a frame's live locals those that are wanted, as text."""
 
 
 def _slots(symmetry: Symmetry) -> Picked:
@@ -51,12 +48,20 @@ def _numbers(program: Program, symmetry: Symmetry) -> Picked:
     return pick
 
 
-def _table(kind: str, name: str, values: list[int]) -> str:
-    return f"static const {kind} {name}[] = {{ {', '.join(map(str, values or [0]))} }};"
-
-
 def canonical(program: Program, symmetry: Symmetry) -> list[str]:
     """The text of `canonical(u8 *)`."""
+    lines, calls = ["#define SS_CANONICAL"], []
+    if symmetry.arrays:
+        lines += _rename_records(program, symmetry)
+        calls.append("rename_records(s);")
+    if symmetry.sequences is not None:
+        lines += rename_sequences(program, symmetry.sequences)
+        calls.append("rename_sequences(s);")
+    return [*lines, "static void canonical(u8 *s)", "{", *(f"\t{call}" for call in calls), "}", "void ss_canonical(u8 *s) { canonical(s); }"]
+
+
+def _rename_records(program: Program, symmetry: Symmetry) -> list[str]:
+    """The text of `rename_records(u8 *)`."""
     layout, arrays = program.layout, symmetry.arrays
     width = layout.ref_width
     places = list(references(layout, symmetry.names))
@@ -66,21 +71,20 @@ def canonical(program: Program, symmetry: Symmetry) -> list[str]:
     reference = "REF[s[at]]" if layout.numbered else "s[at]" if width == 1 else "l2(s + at)"
     store = "s[at] = NUM[to]" if layout.numbered else "s[at] = (u8)to" if width == 1 else "s2(s + at, to)"
     return [
-        "#define SS_CANONICAL",
         "#define ALWAYS_INLINE inline __attribute__((always_inline))",
         f"enum {{ ARRAYS = {len(arrays)}, SAMES = {sum(a.count for a in arrays)}, OUTSIDE = {len(outside)}, WITHIN = {sum(map(len, within))} }};",
-        _table("u16", "SAME_AT", [a.base for a in arrays]),
-        _table("u16", "SAME_SIZE", [a.stride for a in arrays]),
-        _table("u16", "SAME_COUNT", [a.count for a in arrays]),
+        table("u16", "SAME_AT", [a.base for a in arrays]),
+        table("u16", "SAME_SIZE", [a.stride for a in arrays]),
+        table("u16", "SAME_COUNT", [a.count for a in arrays]),
         "/* Records are numbered through all arrays: array a has SAME_FIRST[a] to before SAME_FIRST[a + 1]. */",
-        _table("u16", "SAME_FIRST", firsts),
-        _table("u16", "PLACE_OF", [a.base + i * a.stride for a in arrays for i in range(a.count)]),
-        _table("u8", "ARRAY_OF", [n for n, a in enumerate(arrays) for _ in range(a.count)]),
+        table("u16", "SAME_FIRST", firsts),
+        table("u16", "PLACE_OF", [a.base + i * a.stride for a in arrays for i in range(a.count)]),
+        table("u8", "ARRAY_OF", [n for n, a in enumerate(arrays) for _ in range(a.count)]),
         f"enum {{ LARGEST_ARRAY = {max(a.stride * a.count for a in arrays)} }};",
-        _table("u16", "OUTSIDE_AT", outside),
-        _table("u16", "WITHIN_AT", [p for own in within for p in own]),
-        _table("u16", "WITHIN_FIRST", [0, *accumulate(len(own) for own in within)]),
-        _table("u8", "STAYS", [int(i in a.fixed) for a in arrays for i in range(a.count)]),
+        table("u16", "OUTSIDE_AT", outside),
+        table("u16", "WITHIN_AT", [p for own in within for p in own]),
+        table("u16", "WITHIN_FIRST", [0, *accumulate(len(own) for own in within)]),
+        table("u8", "STAYS", [int(i in a.fixed) for a in arrays for i in range(a.count)]),
         f"static inline i64 reference_at(const u8 *s, i64 at) {{ return {reference}; }}",
         f"static inline void refer_to(u8 *s, i64 at, i64 to) {{ {store}; }}",
         "/* The record that a reference is to; -1: none of them. */",
@@ -93,8 +97,8 @@ def canonical(program: Program, symmetry: Symmetry) -> list[str]:
         "\treturn -1;",
         "}",
         "typedef struct { i64 at, low; i32 width, array, shift; i64 mask; } ss_number;",
-        *_live(program, "live_references", "i64", _slots(symmetry)),
-        *_live(program, "live_numbers", "ss_number", _numbers(program, symmetry)),
+        *live_places(program, "live_references", "i64", _slots(symmetry)),
+        *live_places(program, "live_numbers", "ss_number", _numbers(program, symmetry)),
         f"enum {{ MOST_REFERENCES = OUTSIDE + THREADS * {program.region} + 1, MOST_NUMBERS = THREADS * {8 * program.region} + 1 }};",
         _MOVE,
         *_for_each("order_unused(const u8 *s, const u8 *known, u16 *name, const u16 *next)", "order(s, known, name, next[{n}], {at})", symmetry),
@@ -109,40 +113,6 @@ def _for_each(head: str, call: str, symmetry: Symmetry) -> list[str]:
     places = [f"{a.base}, {a.stride}, {first[n]}, {a.count}" for n, a in enumerate(symmetry.arrays)]
     calls = [f"\t{call.format(n=n, at=at)};" for n, at in enumerate(places)]
     return [f"static inline void {head}", "{", *calls, "}"]
-
-
-def _live(program: Program, name: str, kind: str, pick: Picked) -> list[str]:
-    """A function that gives some of a thread's live locals, those of its callers too."""
-    frames = list(program.frames.values())
-    number = {id(f): i for i, f in enumerate(frames)}
-    owner: dict[int, Frame] = {id(b.end): f for f in frames for b in f.flow.blocks if isinstance(b.end, CallTo)}
-
-    def outs(texts: list[str]) -> str:
-        return "".join(f" out[n++] = {text};" for text in texts)
-
-    lines = [
-        f"static int {name}(const u8 *s, i64 B, {kind} *out)",
-        "{",
-        "\tint n = 0, frame = -1;",
-        "\tswitch (counter_of(s, B)) {",
-    ]
-    for counter in program.counters:
-        slots = pick(counter.frame, counter.block.live_in)
-        lines.append(f"\tcase {counter.number}:{outs(slots)} frame = {number[id(counter.frame)]}; break;")
-    lines += ["\t}", "\tfor (;;)", "\t\tswitch (frame) {"]
-    for frame in frames:
-        if not frame.sites:
-            continue
-        lines += [f"\t\tcase {number[id(frame)]}:"]
-        slot = frame.return_slot
-        place = "1" if slot is None else slot.text(f"B + {slot.at}", str(slot.shift))
-        lines += [f"\t\t\tswitch ({place}) {{"]
-        for i, site in enumerate(frame.sites, 1):
-            caller = owner[id(site)]
-            slots = pick(caller, caller.flow.live_across(site))
-            lines.append(f"\t\t\tcase {i}:{outs(slots)} frame = {number[id(caller)]}; break;")
-        lines += ["\t\t\tdefault: return n;", "\t\t\t}", "\t\t\tbreak;"]
-    return [*lines, "\t\tdefault: return n;", "\t\t}", "}"]
 
 
 _MOVE = """\
@@ -188,7 +158,7 @@ static ALWAYS_INLINE void renamed(u8 *s, i64 at, const u16 *name)
 static inline i64 number_at(const u8 *s, const ss_number *n) { return (ldn(s + n->at, n->width) >> n->shift & n->mask) + n->low; }
 
 /* Rename the interchangeable records in the order of their first use. */
-static void canonical(u8 *s)
+static void rename_records(u8 *s)
 {
 	i64 places[MOST_REFERENCES];
 	ss_number numbers[MOST_NUMBERS];

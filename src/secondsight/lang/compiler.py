@@ -28,7 +28,7 @@ from pathlib import Path
 
 from secondsight.lang.errors import LangError
 
-__all__ = ["CompilerFailed", "CompilerMissing", "Library", "cache_folder", "compiler", "load"]
+__all__ = ["CompilerFailed", "CompilerMissing", "Library", "cache_folder", "compiler", "end_all", "load"]
 
 FLAGS = ("-std=gnu11", "-fPIC", "-pthread", "-fno-strict-aliasing", "-Wno-unused")
 LARGE = 100_000
@@ -79,6 +79,22 @@ def _identity(command: tuple[str, ...], file: Path) -> str:
     return f"{' '.join(command)} {real} {found.st_size} {found.st_mtime_ns}"
 
 
+_at_work: set[subprocess.Popen[str]] = set()
+
+
+def _kill(process: subprocess.Popen[str]) -> None:
+    """End a process and what it has started, unless it has ended."""
+    with contextlib.suppress(ProcessLookupError):
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+
+
+def end_all() -> None:
+    """End every compiler that is at work for a thread of this process: for its end."""
+    for process in list(_at_work):
+        _kill(process)
+
+
 def _run(*commands: list[str]) -> None:
     """Run commands of the compiler at once, each in a session of its own: Ctrl-C is for us, and ends what they started.
 
@@ -90,13 +106,15 @@ def _run(*commands: list[str]) -> None:
             running.append(
                 subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, start_new_session=True)
             )
+            _at_work.add(running[-1])
         said = [process.communicate()[1] for process in running]
     except BaseException:
         for process in running:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
+            _kill(process)
             process.communicate()
         raise
+    finally:
+        _at_work.difference_update(running)
     for process, words in zip(running, said, strict=True):
         if process.returncode:
             raise CompilerFailed(f"the C compiler failed ({' '.join(map(str, process.args))}):\n{words[:2000]}")  # type: ignore[arg-type]

@@ -24,7 +24,7 @@ from secondsight.lang.machines import Machine
 from secondsight.lang.records import Record, records_in
 from secondsight.lang.slots import Slot, Space
 from secondsight.lang.standins import Shared
-from secondsight.lang.types import ArrayType, IntType, RecordType, RefType, Type
+from secondsight.lang.types import ArrayType, IntType, RecordType, RefType, Type, is_sequence
 
 __all__ = ["Field", "Layout", "field_of"]
 
@@ -49,7 +49,7 @@ class Layout:
 
     `written`: the fields that threads may write, by the class that declares them; None: all. A field that is a number and that
     no thread writes is no part of the state: its values are constants of the machine (`row`). What can be renamed must not be
-    told apart by them: a reference to it is never one, and a field of it only while it has its default everywhere (`suits`).
+    told apart by them: neither a reference to it nor a sequence number is ever one, and a field of it only while it has its default everywhere (`suits`).
     """
 
     def __init__(self, machine: Machine, written: frozenset[Field] | None = None) -> None:
@@ -165,7 +165,9 @@ class Layout:
     def is_constant(self, record: type[Record], name: str) -> bool:
         """Whether a field is no part of the state."""
         kind = self.machine.fields(record)[name]
-        if self.written is None or not isinstance(kind, (IntType, RefType)) or (isinstance(kind, RefType) and self._is_renamed(kind)):
+        if self.written is None or not isinstance(kind, (IntType, RefType)):
+            return False
+        if self._is_renamed(kind) if isinstance(kind, RefType) else is_sequence(kind):
             return False
         field = field_of(record, name)
         return field in self._there and field not in self.written
@@ -200,7 +202,7 @@ class Layout:
         """
         if isinstance(kind, IntType):
             bits = max(least, (kind.high - kind.low).bit_length())
-            return bits if bits < 8 and kind.display != "sequence" else 8 * kind.width
+            return bits if bits < 8 and not is_sequence(kind) else 8 * kind.width
         if self._is_renamed(kind):
             return 8 * self.ref_width
         count = sum(n for record, n in self._counts.items() if issubclass(record, kind.record))

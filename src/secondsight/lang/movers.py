@@ -66,7 +66,8 @@ static inline uint64_t rolled(uint64_t *dice)
 
 @dataclass(frozen=True, slots=True)
 class Reductions:
-    """Which reductions a search makes: `merge` of steps that others cannot tell apart, `symmetry` of interchangeable records."""
+    """Which reductions a search makes: `merge` of steps that others cannot tell apart, `symmetry`: states that are the same up to
+    renaming interchangeable records and sequence numbers are one."""
 
     merge: bool = True
     symmetry: bool = True
@@ -111,10 +112,16 @@ def merged_steps(layout: Layout, symmetry: Symmetry | None = None) -> list[str]:
     owners, readers_ = ", ".join(str(o) for o, _ in places), ", ".join(str(r) for _, r in places)
     to_queue = layout.offset(RwLock, "waiting") - layout.offset(RwLock, "readers")
     same = ["#define SAME_AS(place) (place)"]
-    if symmetry is not None:  # what is learned of one record holds for all that it may be renamed to
+    if symmetry is not None:
+        same = ["#define SS_RENAMED", *same]
+    if symmetry is not None and symmetry.sequences is not None:  # what counts for ever would never end otherwise
+        same = ["#define SS_ALWAYS_RENAMED", *same]
+    if symmetry is not None and symmetry.arrays:  # what is learned of one record holds for all that it may be renamed to
         same_as = symmetry.same_as(layout.shared_size)
         stands_for = ", ".join(str(numbers[same_as[byte], shift]) for byte, shift in numbers)
-        same = ["#define SS_RENAMED", "static void canonical(u8 *s);", f"static const u16 STANDS_FOR[] = {{ 0, {stands_for} }};", "#define SAME_AS(place) STANDS_FOR[place]"]
+        same[-1:] = [f"static const u16 STANDS_FOR[] = {{ 0, {stands_for} }};", "#define SAME_AS(place) STANDS_FOR[place]"]
+    if symmetry is not None:
+        same.append("static void canonical(u8 *s);")
     return [
         f"enum {{ LOCKS = {len(places)}, TO_QUEUE = {to_queue} }};",
         f"static const u16 LOCK_OWNER[] = {{ {owners or 0} }}, LOCK_READERS[] = {{ {readers_ or 0} }};",

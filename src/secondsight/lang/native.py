@@ -223,6 +223,14 @@ class Native:
             if not result.made or not self.library.ss_next_choices(ctypes.byref(result)):
                 return
 
+    def form(self, state: bytes) -> bytes:
+        """What a state is known by: of states that are the same up to renaming one, if anything is renamed."""
+        if self.symmetry is None:
+            return state
+        room = ctypes.create_string_buffer(state, len(state))
+        self.library.ss_canonical(room)
+        return room.raw
+
     def finished(self, state: bytes) -> bool:
         """Whether every thread that is not a daemon has ended."""
         return all(t.daemon or not self.counter(state, i) for i, t in enumerate(self.program.threads))

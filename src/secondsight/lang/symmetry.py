@@ -24,9 +24,10 @@ from secondsight.lang.locks import Lock, RwLock
 from secondsight.lang.numbers import Kind, Numbers, Told
 from secondsight.lang.program import Program
 from secondsight.lang.records import Record
+from secondsight.lang.sequences import Sequences, sequences_of
 from secondsight.lang.types import ArrayType, IntType, RecordType, RefType, Type
 
-__all__ = ["Interchangeable", "Symmetry", "numbers_of", "references", "symmetry_of"]
+__all__ = ["Interchangeable", "Symmetry", "numbers_of", "references", "renaming_of", "symmetry_of"]
 
 _SAFE = (ir.Constant, ir.Local, ir.Load, ir.AddressOf, ir.Compare, ir.Logic, ir.Current, ir.ClassIs)
 """What can be evaluated for any record of an array without an error."""
@@ -63,14 +64,16 @@ class Interchangeable:
 
 @dataclass
 class Symmetry:
-    """The arrays whose records may be renamed, each within itself; in the order in which they lie."""
+    """What may be renamed: the arrays with interchangeable records, each within itself, in the order in which they lie; the
+    sequence numbers."""
 
     arrays: tuple[Interchangeable, ...]
+    sequences: Sequences | None = None
 
     @property
     def name(self) -> tuple[object, ...]:
         """Everything that the rendered text depends on."""
-        return tuple(array.name for array in self.arrays)
+        return (*(array.name for array in self.arrays), *([self.sequences.name] if self.sequences is not None else []))
 
     def names(self, kind: Type) -> bool:
         """Whether it is a reference that can be to one of the records."""
@@ -89,6 +92,21 @@ class Symmetry:
                 for k in range(array.stride):
                     out[array.base + i * array.stride + k] = array.base + free[0] * array.stride + k
         return out
+
+
+def renaming_of(program: Program, watch: tuple[int, int] | None = None) -> tuple[Symmetry | None, list[str]]:
+    """All that may be renamed in a program, and sentences on what may not; None: there is nothing.
+
+    `watch`: the part of final states that counts.
+    """
+    symmetry, why = symmetry_of(program, watch)
+    told = [f"records are not interchangeable: {why}"] if why else []
+    sequences, why = sequences_of(program, watch)
+    if why:
+        told.append(f"sequence numbers are not renamed: {why}")
+    if sequences is not None:
+        symmetry = Symmetry(symmetry.arrays if symmetry is not None else (), sequences)
+    return symmetry, told
 
 
 def symmetry_of(program: Program, watch: tuple[int, int] | None = None) -> tuple[Symmetry | None, str]:
@@ -144,14 +162,15 @@ def _renamed_array(program: Program, record: type[Record], watch: tuple[int, int
 
 def numbers_of(program: Program, array: Interchangeable) -> Numbers:
     """The integers that are places in the array."""
+    roots = list(program.code.linked.roots.values())
     if array.numbers is None:  # what is known of the records may have come from the cache folder
-        array.numbers = Numbers(_reached(program), array.mine, program.code.linked.roots.values())
+        array.numbers = Numbers(tree.reached(roots), array.mine, roots)
     return array.numbers
 
 
 def _looked(program: Program, array: Interchangeable) -> tuple[str, list[int]]:
     """What in the code tells the records apart, if anything does; those that stay where they are."""
-    functions = list(_reached(program))
+    functions = list(tree.reached(program.code.linked.roots.values()))
     try:
         numbers_of(program, array)
         for function in functions:
@@ -176,21 +195,6 @@ def _fits(array: Interchangeable, functions: list[ir.Function]) -> None:
             and not kind.low <= 0 <= array.count - 1 <= kind.high
         ):
             raise Told(f"{name} has no room for the number of each of them")
-
-
-def _reached(program: Program) -> Iterator[ir.Function]:
-    """Every function that the threads can come to."""
-    todo = list(program.code.linked.roots.values())
-    seen = set(todo)
-    for function in todo:
-        yield function
-        for stmt in tree.statements(function.body):
-            called = [stmt.function] if isinstance(stmt, ir.YieldCall) else []
-            called += [n.function for e in tree.expressions(stmt) for n in tree.walk(e) if isinstance(n, ir.Call)]
-            for other in called:
-                if other not in seen:
-                    seen.add(other)
-                    todo.append(other)
 
 
 class _Checker:

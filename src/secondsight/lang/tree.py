@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from secondsight.lang import ir
 from secondsight.lang.standins import Shared
 
-__all__ = ["addr_parts", "assigned", "effects", "expressions", "parts", "statements", "touches", "walk"]
+__all__ = ["addr_parts", "assigned", "effects", "expressions", "parts", "reached", "statements", "touches", "walk"]
 
 
 def parts(node: ir.Expr) -> Iterator[ir.Expr]:
@@ -133,3 +133,18 @@ def effects(node: ir.Expr) -> bool:
         isinstance(n, (ir.Choose, ir.ChooseWhere, ir.Alloc)) or (isinstance(n, ir.Call) and n.function.effects)
         for n in walk(node)
     )
+
+
+def reached(roots: Iterable[ir.Function]) -> Iterator[ir.Function]:
+    """Every function that threads can come to that begin with one of some."""
+    todo = list(roots)
+    seen = set(todo)
+    for function in todo:
+        yield function
+        for stmt in statements(function.body):
+            called = [stmt.function] if isinstance(stmt, ir.YieldCall) else []
+            called += [n.function for e in expressions(stmt) for n in walk(e) if isinstance(n, ir.Call)]
+            for other in called:
+                if other not in seen:
+                    seen.add(other)
+                    todo.append(other)

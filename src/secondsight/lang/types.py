@@ -37,10 +37,12 @@ __all__ = [
     "RecordType",
     "Ref",
     "RefType",
+    "SequenceNumber",
     "SizedInt",
     "TupleType",
     "Type",
     "ValueType",
+    "is_sequence",
     "resolve",
     "sized",
 ]
@@ -52,7 +54,7 @@ Size = Literal["index", "end", "bits"]
 @dataclass(frozen=True, slots=True)
 class Bounds:
     """The range of an integer, both ends included, and how to show it: `int`, `char`, `errno`, `pfn`,
-    or `result` (a negative errno, a small number, or from 32 on a character)."""
+    or `result` (a negative errno, a small number, or from 32 on a character). `sequence`: see `SequenceNumber`."""
 
     low: int
     high: int
@@ -66,6 +68,9 @@ Char = Annotated[int, Bounds(0, 127, "char")]
 """The content of a page: one character's code; 0 is a zeroed page."""
 Errno = Annotated[int, Bounds(-128, 127, "errno")]
 """0 or a small result, or a negative errno."""
+
+SequenceNumber = Annotated[int, Bounds(0, 255, "sequence")]
+"""A sequence number: a counter that only goes on, or a copy of one. 0: none. See `lang.sequences`."""
 
 Ref = Optional[T]  # noqa: UP045 - a generic alias: Ref[Mm] is Mm | None to mypy
 
@@ -249,6 +254,12 @@ Type = IntType | SizedInt | RefType | RecordType | ArrayType | ListType | TupleT
 
 LARGEST_NUMBER = (1 << 62) - 1
 """No number of a program lies further from 0: whatever runs it has room for it, and for the difference of two."""
+
+
+def is_sequence(kind: Type) -> bool:
+    """Whether a type is that of a sequence number."""
+    return isinstance(kind, IntType) and kind.display == "sequence"
+
 
 BOOL = IntType(0, 1, "bool")
 PLAIN_INT = IntType(-32768, 32767)

@@ -39,6 +39,7 @@ from secondsight.lang import (
     Record,
     Ref,
     RwLock,
+    SequenceNumber,
     Value,
     bound,
     container_of,
@@ -86,8 +87,8 @@ PageBits = Bits[Literal["pages"]]
 """A set of pages of an address space."""
 Count = Annotated[int, Bounds(0, 15)]
 """How many of something there are."""
-Seq = U8
-"""A sequence number of `Subscriptions.invalidate_seq`. The kernel's is a long and wraps; this one must not."""
+Seq = SequenceNumber
+"""A sequence number of `Subscriptions.invalidate_seq`, or a copy of one. The kernel's is a long and wraps; this one must not."""
 Flags = U8
 """A few flag bits: FAULT_FLAG_, VM_FAULT_, VM_, HMM_PFN_REQ_."""
 Result = Annotated[int, Bounds(-128, 127, "result")]

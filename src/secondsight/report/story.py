@@ -108,10 +108,11 @@ def tell(program: Program, trace: Trace) -> tuple[list[Entry], list[PlainStep]]:
     lines: list[list[int]] = []
     steps = trace.replay(program, on_step)
     teller = _Teller(program)
-    for number, step in enumerate(steps):
-        again = next((n for n in range(number + 1, len(steps)) if steps[n].thread == step.thread), None)
-        moment = Moment(number, step, stacks[number], lines[number], trace.steps[number].choices, stacks[again] if again else [])
-        teller.tell(moment)
+    with program.machine:  # words may depend on how large it is
+        for number, step in enumerate(steps):
+            again = next((n for n in range(number + 1, len(steps)) if steps[n].thread == step.thread), None)
+            moment = Moment(number, step, stacks[number], lines[number], trace.steps[number].choices, stacks[again] if again else [])
+            teller.tell(moment)
     return teller.entries, steps
 
 

@@ -12,6 +12,7 @@ from typing import Any
 from secondsight.lang import LangError, Record, Value
 from secondsight.lang.types import IntType, SizedInt, Type, resolve
 from secondsight.linux import SIGBUS, SIGSEGV
+from secondsight.linux.fork import mms
 from secondsight.world.declare import ASKED
 
 __all__ = ["arguments", "call_text", "is_harness", "is_machinery", "is_written_by_hand", "lock_text", "page_or_error", "result", "short", "statement"]
@@ -19,6 +20,7 @@ __all__ = ["arguments", "call_text", "is_harness", "is_machinery", "is_written_b
 _HARNESS = ("secondsight.world.", "secondsight.contract.", "secondsight.cases.")
 _MACHINERY = ("secondsight.linux.", "secondsight.lang.", "secondsight.contract.", "secondsight.world.")
 _FRAME = re.compile(r"\bframes\[(\d+)\]$")
+_MM = re.compile(r"\bmms\[(\d+)\]$")
 
 
 def is_machinery(function: Callable[..., Any] | None) -> bool:
@@ -58,7 +60,9 @@ def short(value: Any, kind: Type | None = None) -> str | None:
     """A value in few words; None for what says nothing to a reader (a record that is the only one of its kind)."""
     if isinstance(value, Record):
         path = repr(value).strip("<>")
-        frame = _FRAME.search(path)
+        frame, mm = _FRAME.search(path), _MM.search(path)
+        if mm and len(mms) > 1:
+            return f"mm{mm[1]}"
         return f"P{frame[1]}" if frame else None
     if isinstance(value, Value):
         return _bundle(value)

@@ -29,6 +29,7 @@ __all__ = [
     "Default",
     "HandleType",
     "Needs",
+    "Often",
     "Op",
     "Operation",
     "Ref",
@@ -133,6 +134,17 @@ class Arg:
     inside: bool = False
 
 
+@dataclass(frozen=True)
+class Often:
+    """How often an operation is drawn, relative to others, in scenarios that nobody wrote: by a process on its own, in threads that race
+    with each other, in threads beside a device, by the device. 0: never."""
+
+    alone: int = 0
+    racing: int = 0
+    beside_a_device: int = 0
+    by_the_device: int = 0
+
+
 class Needs(Enum):
     """What a real kernel needs for an operation."""
 
@@ -164,7 +176,7 @@ class Operation:
     `into=`. `own`: a thread of the process does it; otherwise a device or the rest of the kernel, and a thread of nothing else
     outlives the process. `accesses`: it is a device's load or store. `loads`: its result is a page's value. `faults`: it fails
     with a signal, as a CPU's access does. `remaps`: it changes what is mapped. `takes_away`: it takes pages away that were there.
-    `pages_made`: the size of the handle that it makes, if that is not its `pages`.
+    `pages_made`: the size of the handle that it makes, if that is not its `pages`. `often`: how often it is drawn; None: see `drawn`.
     """
 
     name: str
@@ -183,6 +195,14 @@ class Operation:
     takes_away: bool = False
     needs: Needs = Needs.NOTHING
     pages_made: Callable[[Mapping[str, Value]], int] | None = None
+    often: Often | None = None
+
+    @property
+    def drawn(self) -> Often:
+        """How often it is drawn: what it says, or as often as most; never, where only one side can run it, or in the setup alone."""
+        if self.model_only or self.kernel_only or self.in_setup:
+            return Often()
+        return self.often or (Often(by_the_device=3) if not self.own else Often(5, 5, 5))
 
     @property
     def shape(self) -> str:

@@ -1,23 +1,25 @@
 """One search for every caller: by the reference executor while it is small, by the native one when it has grown.
 
-`auto` begins with the reference, which starts at once, and goes over to native code (from the beginning: both see the same
-graph) when `SWITCH` states have been seen and a C compiler is there; sooner where the compiled code is there already. Results
-are the same either way; `Result.exact` says whether whole states were compared. A search that is larger than `SWITCH` is made
-with reductions, which `Result.reduced` names: its figures are then those of the reduced graph.
+`auto` goes to native code at once where that is in the compile cache. Else it begins with the reference, which starts at once;
+after `AHEAD` states native code is compiled beside it, and the search goes over to it (from the beginning: both see the same
+graph) when it is there. Results are the same either way; `Result.exact` says whether whole states were compared. A search that
+is larger than `SWITCH` is made with reductions, which `Result.reduced` names: its figures are then those of the reduced graph.
 """
 
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import replace
 
+from secondsight.lang.ahead import Ahead
 from secondsight.lang.compiler import CompilerFailed, CompilerMissing, compiler
-from secondsight.lang.errors import LangError
+from secondsight.lang.errors import LangError, LeftRange
 from secondsight.lang.movers import Reductions
 from secondsight.lang.native import is_ready
 from secondsight.lang.program import Program
 from secondsight.lang.reference import Reference
-from secondsight.lang.stored import has_python
+from secondsight.lang.sequences import sequences_of
 from secondsight.search.bfs import breadth_first
 from secondsight.search.reduced import reduced_search
 from secondsight.search.request import Request
@@ -27,28 +29,35 @@ from secondsight.search.strategy import RandomWalks
 __all__ = ["SWITCH", "search", "why_not_native"]
 
 SWITCH = 1_000_000
-"""States after which `auto` goes over to native code: seconds of search, where compiling a driver takes one or two."""
+"""States of the largest search that is made without reductions."""
 
-SWITCH_READY = 2_000
-"""The same where the compiled code is there already, from another program of the same shape: 20 ms of search."""
+AHEAD = 30_000
+"""States of one shape that the reference searches before its native code begins to be compiled: a third of a second."""
 
-SWITCH_AGAIN = 100_000
-"""The same for another shape, once so many as `SWITCH` were searched on the reference in this process: who asks for much asks for more."""
+WAIT = 100_000
+"""States after which the reference waits for that: it would take as long for them as a compiler for most programs."""
 
 _searched = [0]
 """States that the reference has searched in this process."""
 
 
-def switch_at(program: Program) -> int:
-    """After how many states `auto` goes over, if there is a compiler.
+def _wait_at(program: Program) -> int:
+    """After how many states `auto` waits for native code, if there is a compiler. What was searched of one shape counts together.
 
-    What was searched on the reference of one shape counts together (that of others: `SWITCH_AGAIN`). Where nothing has been lowered, because it is in the
-    cache folder, and the rendered Python is not, native code starts sooner than the reference would.
+    Once `WAIT` states were searched on the reference in this process, it waits as soon as it would begin to compile: who asks for
+    much asks for more, and what is compiled beside a search takes two processors.
     """
-    if not is_ready(program):
-        most = SWITCH if _searched[0] < SWITCH else min(SWITCH, SWITCH_AGAIN)
-        return max(min(SWITCH, SWITCH_READY), most - program.code.searched)
-    return min(SWITCH, SWITCH_READY) if program.code.is_lowered or has_python(program.code) else 0
+    ahead = _ahead_of(program)
+    if is_ready(program) or (ahead is not None and ahead.is_there):
+        return 0
+    most = min(SWITCH, WAIT if _searched[0] < WAIT else AHEAD)
+    return max(most // 50, most - program.code.searched)
+
+
+def _ahead_of(program: Program) -> Ahead | None:
+    """Its native code on the way, if that was begun; programs of one shape have it together."""
+    known: Ahead | None = program.code.made.get("ahead")
+    return known
 
 
 def why_not_native() -> str | None:
@@ -64,8 +73,8 @@ def search(program: Program, request: Request | None = None) -> Result:
     """Search a program's states, by the executor that `request` names; see `Request`.
 
     Limits hold for both parts of an `auto` search together. Other strategies than breadth first, and `collect`, are the native
-    executor's alone. Random walks find no livelock, and never say *holds*. Raises `CompilerMissing` where native code is asked for and there is no compiler. A search is made on a cluster when it is
-    larger than `SWITCH` states, or the native executor is asked for.
+    executor's alone. Random walks find no livelock, and never say *holds*. Raises `CompilerMissing` where native code is asked for
+    and there is no compiler. A search is made on a cluster when it is larger than `SWITCH` states, or the native executor is asked for.
 
     Where native code cannot be made, although there is a compiler, an `auto` search ends on the reference; the note says why.
 
@@ -75,7 +84,7 @@ def search(program: Program, request: Request | None = None) -> Result:
     executor, limits, cluster = asked.executor, asked.limits, asked.cluster
     spent = 0.0
     missing = executor == "auto" and why_not_native()
-    switch = 0 if executor != "auto" or missing else switch_at(program)
+    wait = 0 if executor != "auto" or missing else _wait_at(program)
     native_only = asked.collect or not asked.in_levels
     if native_only and executor == "reference":
         raise LangError("the reference executor searches breadth first, up to the first broken rule: use the native executor")
@@ -84,11 +93,11 @@ def search(program: Program, request: Request | None = None) -> Result:
 
     def tell(done: Progress) -> None:
         """How far the native part is, once it is further than the first part was."""
-        if asked.on_progress is not None and (spent == 0 or done.states > switch):
+        if asked.on_progress is not None and (spent == 0 or done.states > wait):
             asked.on_progress(replace(done, seconds=done.seconds + spent))
 
-    def slow(within: Limits) -> Result:
-        result = breadth_first(Reference(program), asked.but(limits=within))
+    def slow(within: Limits, until: Callable[[int], bool] | None = None) -> Result:
+        result = breadth_first(Reference(program), asked.but(limits=within), until=until)
         program.code.searched += result.states
         _searched[0] += result.states
         return result
@@ -106,17 +115,28 @@ def search(program: Program, request: Request | None = None) -> Result:
 
     if executor == "native" or native_only:
         return large(limits)
-    if executor == "reference" or missing or (limits.states is not None and limits.states <= switch):
+    if executor == "reference" or missing or (limits.states is not None and limits.states <= wait):
         return slow(limits)
     begun = time.perf_counter()
-    result = slow(replace(limits, states=switch)) if switch else None
-    if result is not None and result.reason != "states":
+
+    def is_there(states: int) -> bool:
+        """Whether native code is there; it begins to be compiled when it is worth it."""
+        ahead = _ahead_of(program)
+        if ahead is None and program.code.searched + states >= AHEAD and states < wait:
+            ahead = program.code.keep("ahead", lambda: Ahead(program))
+        return ahead is not None and ahead.is_there
+
+    result = slow(replace(limits, states=wait), is_there) if wait else None
+    if result is not None and result.reason != "states" and not is_out_of_numbers(program, result, asked):
         return result
     try:
-        if switch < SWITCH:
+        if (ahead := _ahead_of(program)) is not None:
+            ahead.wait()
+        if wait < SWITCH and (result is None or result.reason == "states"):
             spent = time.perf_counter() - begun
             result = fast(_less(limits, spent, min(SWITCH, limits.states or SWITCH)), Reductions.none())
-        if result is None or (result.reason == "states" and (limits.states is None or limits.states > SWITCH)):
+        is_large = result is not None and result.reason == "states" and (limits.states is None or limits.states > SWITCH)
+        if result is None or is_large or is_out_of_numbers(program, result, asked):
             spent = time.perf_counter() - begun
             result = large(_less(limits, spent, limits.states))
     except CompilerFailed as error:
@@ -131,6 +151,13 @@ def search(program: Program, request: Request | None = None) -> Result:
             raise
         result = replace(result, reason="interrupted")
     return replace(result, seconds=time.perf_counter() - begun)
+
+
+def is_out_of_numbers(program: Program, result: Result, asked: Request) -> bool:
+    """Whether a search may have ended only because it tells sequence numbers apart: a search that renames them goes on."""
+    if not isinstance(result.error, LeftRange) or not asked.reductions.symmetry:
+        return False
+    return result.error.value == result.error.high + 1 and sequences_of(program, asked.watch)[0] is not None
 
 
 def _less(limits: Limits, spent: float, states: int | None) -> Limits:

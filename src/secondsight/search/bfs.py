@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import time
 from array import array
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from secondsight.lang.errors import Blocked, LangError, ModelError, NoneFollowed, RuleBroken
 from secondsight.lang.reference import Reference, Successor
@@ -26,14 +26,17 @@ _CHUNK = 512
 """States between two looks at the clock."""
 
 
-def breadth_first(reference: Reference, request: Request | None = None, order: Sequence[int] | None = None) -> Result:
+def breadth_first(
+    reference: Reference, request: Request | None = None, order: Sequence[int] | None = None, until: Callable[[int], bool] | None = None
+) -> Result:
     """Visit every state that can be reached, or stop with the level in which a rule is broken (`search.result.reported`).
 
     `request`: see `Request`. `order`: the order in which threads are tried (any order visits the same states). A livelock's
     trace leads to the first state, in order of discovery, that lies on a loop which can go round for ever, and goes once round a
-    shortest one; looking for it takes memory for every transition. Ctrl-C ends the search with what was seen.
+    shortest one; looking for it takes memory for every transition. Ctrl-C ends the search with what was seen. `until`: asked every
+    so often, with how many states were seen, whether to stop; the reason is `states` then.
     """
-    return _Search(reference, request or Request(), order).run()
+    return _Search(reference, request or Request(), order, until).run()
 
 
 class _Stop(Exception):
@@ -41,8 +44,10 @@ class _Stop(Exception):
 
 
 class _Search:
-    def __init__(self, reference: Reference, request: Request, order: Sequence[int] | None) -> None:
-        self.reference, self.request, self.limits = reference, request, request.limits
+    def __init__(
+        self, reference: Reference, request: Request, order: Sequence[int] | None, until: Callable[[int], bool] | None
+    ) -> None:
+        self.reference, self.request, self.limits, self.until = reference, request, request.limits, until
         self.threads = [reference.threads[i] for i in (range(len(reference.threads)) if order is None else order)]
         if sorted(i for i, _, _ in self.threads) != list(range(len(reference.threads))):
             raise ValueError(f"order={order}: each thread once")
@@ -294,7 +299,7 @@ class _Search:
         """Tell how far the search is; stop it at a limit if there is more to see."""
         limits, count = self.limits, len(self.parents)
         now = time.perf_counter()
-        if more and limits.states is not None and count >= limits.states:
+        if more and ((limits.states is not None and count >= limits.states) or (self.until is not None and self.until(count))):
             raise _Stop("states")
         if more and limits.seconds is not None and now - self.started >= limits.seconds:
             raise _Stop("seconds")

@@ -19,6 +19,13 @@ MOST_AFTER = 5_000
 """States looked at to say whether any schedule leads out."""
 
 Inside = Callable[[bytes], bool]
+Form = Callable[[bytes], bytes]
+"""What a state is known by: of states that are alike, one; else the state."""
+
+
+def itself(state: bytes) -> bytes:
+    """The form of a state where all states differ."""
+    return state
 
 
 class Stepper(Protocol):
@@ -37,10 +44,13 @@ class Stepper(Protocol):
         """Whether every thread that is not a daemon has ended."""
 
 
-def livelock(executor: Stepper, way: Trace, inside: Inside) -> Violation:
-    """The broken rule, from the shortest way to the first state of a fair cycle; `inside`: the states that lie on such cycles."""
+def livelock(executor: Stepper, way: Trace, inside: Inside, form: Form = itself) -> Violation:
+    """The broken rule, from the shortest way to the first state of a fair cycle; `inside`: the states that lie on such cycles.
+
+    `form`: the loop may lead back to a state that is only alike.
+    """
     start = way.states[-1] if way.states else executor.initial
-    rounds = _Rounds(executor, start, inside)
+    rounds = _Rounds(executor, start, inside, form)
     loop = rounds.shortest() or rounds.short()
     steps = [Step(taken.thread, taken.choices) for taken in loop]
     trace = way.then(steps, (taken.state or b"" for taken in loop))
@@ -70,8 +80,9 @@ class _Rounds:
     that is enough), and who could have taken a step.
     """
 
-    def __init__(self, executor: Stepper, start: bytes, inside: Inside) -> None:
-        self.executor, self.start, self.inside = executor, start, inside
+    def __init__(self, executor: Stepper, start: bytes, inside: Inside, form: Form) -> None:
+        self.executor, self.start, self.inside, self.form = executor, start, inside, form
+        self.home = form(start)
         locks = lock_steps(executor.program)
         counters = [executor.counter(start, t) for t in range(len(executor.program.threads))]
         self.alive = sum(1 << t for t, counter in enumerate(counters) if counter)
@@ -90,25 +101,28 @@ class _Rounds:
 
     def shortest(self) -> list[Successor]:
         """A shortest fair loop, the first in order of threads and choices; empty if that would take too long to find."""
-        todo = [(self.start, 0, 0)]
+        todo = [(self.home, 0, 0)]
+        states = [self.start]
         came: dict[tuple[bytes, int, int], tuple[int, Successor] | None] = {todo[0]: None}
-        for number, (state, due, could) in enumerate(todo):
+        for number, (_, due, could) in enumerate(todo):
             if len(todo) > MOST_WAYS:
                 break
-            ways, due, could = self._seen(state, due, could)
+            ways, due, could = self._seen(states[number], due, could)
             for taken in ways:
                 assert taken.state is not None
                 now = due | 1 << taken.thread
-                if taken.state == self.start and self._fair(now, could):
+                known = self.form(taken.state)
+                if known == self.home and self._fair(now, could):
                     loop, at = [taken], number
                     while (step := came[todo[at]]) is not None:
                         at = step[0]
                         loop.append(step[1])
                     return loop[::-1]
-                node = (taken.state, now, could)
-                if node not in came and self.inside(taken.state):
+                node = (known, now, could)
+                if node not in came and self.inside(known):
                     came[node] = (number, taken)
                     todo.append(node)
+                    states.append(taken.state)
         return []
 
     def short(self) -> list[Successor]:
@@ -119,8 +133,8 @@ class _Rounds:
             if self.alive >> thread & 1 and all(taken.thread != thread for taken in loop):
                 loop += self._nearest(state, lambda taken, t=thread: taken.thread == t or self._kept(taken.state or b"", t))  # type: ignore[misc]
                 state = loop[-1].state or b"" if loop else state
-        if state != self.start or not loop:
-            loop += self._nearest(state, lambda taken: taken.state == self.start)
+        if self.form(state) != self.home or not loop:
+            loop += self._nearest(state, lambda taken: self.form(taken.state or b"") == self.home)
         return loop
 
     def _kept(self, state: bytes, thread: int) -> bool:
@@ -132,18 +146,18 @@ class _Rounds:
     def _nearest(self, state: bytes, last: Callable[[Successor], bool]) -> list[Successor]:
         """The shortest way on that ends with a step as wanted; empty if there is none."""
         came: dict[bytes, tuple[bytes, Successor]] = {}
-        todo = [state]
+        todo, home = [state], self.form(state)
         for here in todo:
             for taken in self.executor.successors(here):
-                if taken.state is None or not self.inside(taken.state):
+                if taken.state is None or not self.inside(known := self.form(taken.state)):
                     continue
                 if last(taken):
-                    way = [taken]
-                    while here != state:
-                        here, step = came[here]
+                    way, at = [taken], self.form(here)
+                    while at != home:
+                        at, step = came[at]
                         way.append(step)
                     return way[::-1]
-                if taken.state not in came and taken.state != state:
-                    came[taken.state] = here, taken
+                if known not in came and known != home:
+                    came[known] = self.form(here), taken
                     todo.append(taken.state)
         return []

@@ -570,6 +570,9 @@ void ss_learn(const u8 *initial, int walks, u64 seed)
 {
 	u8 s[STATE_SIZE], kept[STATE_SIZE];
 	int renamed = facts->walked && facts->renames;
+#ifdef SS_ALWAYS_RENAMED
+	renamed = 1;
+#endif
 #ifdef SS_RENAMED
 	ss_form *forms = calloc(FORMS, sizeof *forms);
 #endif

@@ -12,7 +12,6 @@ from contextlib import ExitStack, contextmanager
 from typing import Any, Protocol
 
 from secondsight.lang.errors import LangError, ModelError, NoneFollowed, Position, RuleBroken
-from secondsight.lang.movers import Reductions
 from secondsight.lang.native import MAX_CHOICES, Native
 from secondsight.lang.program import Program
 from secondsight.search.lock_order import LockOrder
@@ -320,7 +319,7 @@ class _Search:
         data = self._livelocked()
         if not data or isinstance(data, str):
             return data or None
-        if native.reductions != Reductions.none():
+        if native.reductions.merge or (native.symmetry is not None and native.symmetry.arrays):
             message = "some thread need not end: a search without reductions shows how"
             return Violation("livelock", message, None, Trace())
         asked = self.request.but(seconds=None, states=None, watch=None, lock_order=False, workers=1, collect=False, livelock=False, strategy=BreadthFirst())
@@ -330,7 +329,7 @@ class _Search:
             if isinstance(trace, str):
                 return trace
             inside = {data[i : i + size] for i in range(0, len(data), size)}
-            return livelock(native, trace, inside.__contains__)
+            return livelock(native, trace, inside.__contains__, native.form)
         except KeyboardInterrupt:
             return "interrupted"
 

@@ -15,11 +15,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from secondsight.lang.errors import LangError
+from secondsight.lang.errors import LangError, LeftRange
 from secondsight.lang.movers import MOST_LOCKS, Reductions
 from secondsight.lang.native import Native
 from secondsight.lang.program import Program
-from secondsight.lang.symmetry import symmetry_of
+from secondsight.lang.sequences import sequences_of
+from secondsight.lang.symmetry import Symmetry, renaming_of
 from secondsight.search.lock_order import LockOrder
 from secondsight.search.messages import deadlock_message
 from secondsight.search.native import native_search
@@ -92,9 +93,10 @@ def reduced_native(
 ) -> tuple[Native, list[str]]:
     """The native executor with those of some reductions that the program allows, and why it does not allow the others."""
     wanted, told = reductions or Reductions(), []
-    symmetry, why = symmetry_of(program, watch) if wanted.symmetry else (None, "")
-    if why:
-        told.append(f"records are not interchangeable: {why}")
+    symmetry = None
+    if wanted.symmetry:
+        symmetry, why_not = renaming_of(program, watch)
+        told += why_not
     merge = wanted.merge and len(LockOrder(program).locks) <= MOST_LOCKS
     if merge is not wanted.merge:
         told.append(f"steps are not merged: more than {MOST_LOCKS} locks")
@@ -156,6 +158,8 @@ def _without(plain: Native, merged: Result, searches: _Searches) -> Result:
     given_up = None
     if not _is_given_up(merged) and (request.in_levels or not known):
         exact = searches.search(plain, max(2.0, 5 * merged.seconds) if known else None)
+        if not known and isinstance(exact.error, LeftRange) and merged.error is None:
+            return _that_counts(plain.program, exact, searches)
         whole = exact.reason in (None, "error") or not request.collect
         if not known or (whole and (exact.violation is not None or exact.error is not None)):
             return exact
@@ -173,6 +177,23 @@ def _without(plain: Native, merged: Result, searches: _Searches) -> Result:
         note=note,
         shortest=False,
     )
+
+
+def _that_counts(program: Program, exact: Result, searches: _Searches) -> Result:
+    """Of a program that may go round for ever, and whose sequence numbers then leave their range: the livelock, if it is one.
+
+    `exact`: what a search says that does not rename them.
+    """
+    sequences, _ = sequences_of(program, searches.request.watch)
+    if sequences is None:
+        return exact
+    native = Native(program, Reductions(False, True), Symmetry((), sequences))
+    with native.alone():
+        counts = searches.search(native)
+    if counts.violation is None or counts.violation.rule != "livelock":
+        return exact
+    note = f"without renaming sequence numbers the search ends when one leaves its range ({exact.error})"
+    return replace(counts, reduced=("symmetry",), note=note.replace("; ", ": "))
 
 
 def _is_given_up(result: Result) -> bool:

@@ -8,7 +8,7 @@ from secondsight.devices.device import Device, accesses_compared, close_device, 
 from secondsight.lang import Ref, atomic
 from secondsight.linux.fault import cpu_read
 from secondsight.linux.mm_types import Mm, Result
-from secondsight.scenario.ops import Arg, ArgType, HandleType, Needs, Op
+from secondsight.scenario.ops import Arg, ArgType, HandleType, Needs, Often, Op
 from secondsight.world.declare import before_the_threads, on_kernels, operation
 from secondsight.world.tables import CLOSES, DIFFERS, OPENS, Handle, RowNumber, address, handles, makes, value
 
@@ -45,21 +45,21 @@ def device_open(i: RowNumber, mm: Mm, device: Ref[Device]) -> Result:
     return 0
 
 
-@operation(device=DEVICE, addr=ADDRESS, own=False, accesses=True, loads=True, needs=Needs.MODULE)
+@operation(device=DEVICE, addr=ADDRESS, own=False, accesses=True, loads=True, needs=Needs.MODULE, often=Often(by_the_device=3))
 def device_read(i: RowNumber, mm: Mm, device: Ref[Device]) -> Result:
     """The device loads one page's value. Fails with what the driver's `fault` returns."""
     assert device is not None
     return device.read(address[i])
 
 
-@operation(device=DEVICE, addr=ADDRESS, value=VALUE, own=False, accesses=True, needs=Needs.MODULE)
+@operation(device=DEVICE, addr=ADDRESS, value=VALUE, own=False, accesses=True, needs=Needs.MODULE, often=Often(by_the_device=2))
 def device_write(i: RowNumber, mm: Mm, device: Ref[Device]) -> Result:
     """The device stores `value` to one page."""
     assert device is not None
     return device.write(address[i], value[i])
 
 
-@operation(device=DEVICE, addr=ADDRESS, needs=Needs.MODULE)
+@operation(device=DEVICE, addr=ADDRESS, needs=Needs.MODULE, often=Often())
 def device_compare(i: RowNumber, mm: Mm, device: Ref[Device]) -> Result:
     """The CPU reads the page, then the device does: both get the same value, or both fail (rule as-if-cpu). For
     `after()`, when nothing else goes on."""
@@ -70,7 +70,7 @@ def device_compare(i: RowNumber, mm: Mm, device: Ref[Device]) -> Result:
     return 0 if cpu == found or (cpu < 0 and found < 0) else DIFFERS
 
 
-@operation(device=DEVICE, own=False, turns=CLOSES, needs=Needs.MODULE)
+@operation(device=DEVICE, own=False, turns=CLOSES, needs=Needs.MODULE, often=Often())
 def device_close(i: RowNumber, mm: Mm, device: Ref[Device]) -> Result:
     """The driver unsubscribes: the device accesses nothing, and no callback runs, once this has returned."""
     assert device is not None

@@ -9,7 +9,7 @@ from secondsight.linux.errno import EBADF
 from secondsight.linux.mm_types import Mm, Result
 from secondsight.linux.mmap import do_mmap, do_mmap_fixed
 from secondsight.linux.shmem import shmem_fallocate_punch_hole
-from secondsight.scenario.ops import Arg, ArgType, HandleType
+from secondsight.scenario.ops import Arg, ArgType, HandleType, Often
 from secondsight.world.declare import arm, operation
 from secondsight.world.tables import (
     FIXED,
@@ -40,6 +40,7 @@ MEMFD = Arg(ArgType.MEMFD)
     makes=HandleType.MEMFD,
     takes=lambda args: {"frames": args["pages"], "files": 1},
     at_least=lambda args: {"file_pages": args["pages"]},
+    often=Often(6, 0, 0),
 )
 def memfd_create(i: RowNumber, mm: Mm, device: Ref[Device]) -> Result:
     """A new memfd of `pages` (1 to 16) zero pages. `seals` names the seals it gets, joined by `|`:
@@ -77,6 +78,7 @@ def mmap_memfd(i: RowNumber, mm: Mm, device: Ref[Device]) -> Result:
     pages=Arg(ArgType.COUNT, 1, keyword=True, inside=True),
     takes_away=True,
     takes=lambda args: {"frames": args["pages"]},
+    often=Often(9, 12, 8),
 )
 def fallocate_punch_hole(i: RowNumber, mm: Mm, device: Ref[Device]) -> Result:
     """Give `pages` pages of a memfd back. They read as zeros afterwards, through every mapping.
@@ -90,7 +92,7 @@ def fallocate_punch_hole(i: RowNumber, mm: Mm, device: Ref[Device]) -> Result:
     return shmem_fallocate_punch_hole(file, page[i], pages[i])
 
 
-@operation(fd=MEMFD, seals=Arg(ArgType.SEALS))
+@operation(fd=MEMFD, seals=Arg(ArgType.SEALS), often=Often(8, 4, 3))
 def add_seals(i: RowNumber, mm: Mm, device: Ref[Device]) -> Result:
     """Add seals (names as in `memfd_create`). Fails with -EPERM (sealed against sealing), -EBUSY
     (a write seal, while the memfd is mapped writable or its pages are pinned), -EBADF (closed)."""
@@ -103,7 +105,7 @@ def add_seals(i: RowNumber, mm: Mm, device: Ref[Device]) -> Result:
     return memfd.memfd_add_seals(file, value[i])
 
 
-@operation(fd=Arg(ArgType.FD))
+@operation(fd=Arg(ArgType.FD), often=Often(5, 2, 1))
 def close(i: RowNumber, mm: Mm, device: Ref[Device]) -> Result:
     """Close a file descriptor. Its mappings stay. Fails with -EBADF (closed already)."""
     with atomic:

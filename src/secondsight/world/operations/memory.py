@@ -8,7 +8,7 @@ from secondsight.linux import madvise
 from secondsight.linux.fault import cpu_read, cpu_write
 from secondsight.linux.mm_types import Mm, Result
 from secondsight.linux.mmap import do_mmap, do_mmap_fixed, vm_munmap
-from secondsight.scenario.ops import Arg, ArgType, Default, HandleType
+from secondsight.scenario.ops import Arg, ArgType, Default, HandleType, Often
 from secondsight.world.declare import also, operation
 from secondsight.world.tables import FIXED, READ_ONLY, RowNumber, address, flags, handles, makes, pages, value
 
@@ -28,6 +28,7 @@ SPAN = Arg(ArgType.COUNT, Default.SPAN, keyword=True)
     takes_away=True,
     takes=lambda args: {"vmas": 1, "frames": args["pages"] if args["fd"] is None else 0},
     asks={"do_mmap": "mmap", "do_mmap_fixed": "mmap_fixed"},
+    often=Often(18, 6, 10),
 )
 def mmap(i: RowNumber, mm: Mm, device: Ref[Device]) -> Result:
     """Map `pages` pages, readable and writable: shared, of `fd` from its page `page` on (by
@@ -57,13 +58,13 @@ also(
 )  # fmt: skip
 
 
-@operation(addr=ADDRESS, pages=SPAN, remaps=True, takes_away=True, asks={"vm_munmap": "munmap"})
+@operation(addr=ADDRESS, pages=SPAN, remaps=True, takes_away=True, asks={"vm_munmap": "munmap"}, often=Often(10, 9, 12))
 def munmap(i: RowNumber, mm: Mm, device: Ref[Device]) -> Result:
     """Unmap. Unmapping what is not mapped succeeds."""
     return vm_munmap(mm, address[i], pages[i])
 
 
-@operation(addr=ADDRESS, value=Arg(ArgType.VALUE), pages=SPAN, faults=True, asks={"cpu_write": "write"})
+@operation(addr=ADDRESS, value=Arg(ArgType.VALUE), pages=SPAN, faults=True, asks={"cpu_write": "write"}, often=Often(16, 16, 14))
 def write(i: RowNumber, mm: Mm, device: Ref[Device]) -> Result:
     """Store `value` (one printable character, not 0) to each page in turn, one byte a page: a
     store is a single step that nothing can come into the middle of. The first store that faults
@@ -75,7 +76,7 @@ def write(i: RowNumber, mm: Mm, device: Ref[Device]) -> Result:
     return 0
 
 
-@operation(addr=ADDRESS, loads=True, faults=True, asks={"cpu_read": "read"})
+@operation(addr=ADDRESS, loads=True, faults=True, asks={"cpu_read": "read"}, often=Often(14, 16, 8))
 def read(i: RowNumber, mm: Mm, device: Ref[Device]) -> Result:
     """Load one page's value: the last one stored, or `0` for a page of zeros. Fails as `write` does.
 
@@ -85,7 +86,7 @@ def read(i: RowNumber, mm: Mm, device: Ref[Device]) -> Result:
     return cpu_read(mm, address[i])
 
 
-@operation(addr=ADDRESS, pages=SPAN, takes_away=True)
+@operation(addr=ADDRESS, pages=SPAN, takes_away=True, often=Often(9, 9, 12))
 def madvise_dontneed(i: RowNumber, mm: Mm, device: Ref[Device]) -> Result:
     """MADV_DONTNEED: anonymous pages read as zeros afterwards; a memfd's pages keep their
     contents. Fails with -ENOMEM (not mapped), -EINVAL (a udmabuf's mapping)."""

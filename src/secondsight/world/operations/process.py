@@ -9,7 +9,7 @@ from secondsight.lang import Ref, atomic, wait_until
 from secondsight.linux.exit import exit_mm
 from secondsight.linux.mm_types import Mm, Result
 from secondsight.linux.oom_kill import oom_reap_task_mm
-from secondsight.scenario.ops import HandleType, Op
+from secondsight.scenario.ops import HandleType, Often, Op
 from secondsight.world.declare import before_the_threads, operation
 from secondsight.world.tables import NOT_RUN, Handle, RowNumber, process_of
 
@@ -24,7 +24,7 @@ def process(handle: Handle, op: Op, mm: Any, record: Any) -> int:
     return 0
 
 
-@operation(named=False, asks={"exit_mm": "exit"})
+@operation(named=False, often=Often(1, 1, 0), asks={"exit_mm": "exit"})
 def exit_(i: RowNumber, mm: Mm, device: Ref[Device]) -> Result:
     """End the process and all its threads; other processes go on. Results that are missing then read `exited`."""
     # do_group_exit(): the threads of the process end at their next operation, then the address space goes. One that calls

@@ -13,7 +13,7 @@ from secondsight.linux.errno import EBADF, EBADFD, EINVAL
 from secondsight.linux.mm_types import Mm, Result
 from secondsight.linux.mmap import do_mmap_fixed
 from secondsight.linux.udmabuf import create_items, udmabufs
-from secondsight.scenario.ops import Arg, ArgType, Default, HandleType, Needs
+from secondsight.scenario.ops import Arg, ArgType, Default, HandleType, Needs, Often
 from secondsight.world.declare import arm, on_kernels, operation
 from secondsight.world.tables import (
     FIXED,
@@ -50,6 +50,7 @@ def _one(args: Mapping[str, Any]) -> dict[str, int]:
     needs=Needs.UDMABUF,
     takes=_one,
     at_least=lambda args: {"dmabuf_pages": args["pages"]},
+    often=Often(9, 6, 2),
 )
 def udmabuf_create(i: RowNumber, mm: Mm, device: Ref[Device]) -> Result:
     """A udmabuf of a memfd's pages, by default all of them. Fails with -EINVAL (no shrink seal, a
@@ -83,6 +84,7 @@ def udmabuf_create_of_another(i: RowNumber, mm: Mm, device: Ref[Device]) -> Resu
     pages_made=lambda args: (args["size"] + 1) // 2,  # of an odd size there is none: it is refused
     takes=_one,
     at_least=lambda args: {"dmabuf_pages": args["size"] // 2},
+    often=Often(2, 0, 0),
 )
 def udmabuf_create_halves(i: RowNumber, mm: Mm, device: Ref[Device]) -> Result:
     """`udmabuf_create` with its offset and size counted in half pages. Fails with -EINVAL for an odd one too,
@@ -119,6 +121,7 @@ def udmabuf_create_halves_of_another(i: RowNumber, mm: Mm, device: Ref[Device]) 
     pages_made=lambda args: sum(count for _, _, count in args["ranges"]),
     takes=_one,
     at_least=lambda args: {"dmabuf_pages": sum(r[2] for r in args["ranges"]), "create_items": len(args["ranges"])},
+    often=Often(4, 0, 0),
 )
 def udmabuf_create_list(i: RowNumber, mm: Mm, device: Ref[Device]) -> Result:
     """A udmabuf of up to 8 ranges (fd, page, pages), in order. Fails as `udmabuf_create` does."""

@@ -1,0 +1,265 @@
+"""Drawing one operation of a scenario: its arguments from their declaration, within what is left of the machine.
+
+How often an operation is drawn, and where, its declaration says (`scenario.ops.Often`). Nothing here knows an operation by its name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping as MappingOf
+from contextlib import nullcontext
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from secondsight.agree.draw import Draw, chance, choice
+from secondsight.scenario import Address, DeviceHandle, File, Mapping, Process, Recorder
+from secondsight.scenario.ops import OPS, Arg, ArgType, HandleType, Op, Operation
+from secondsight.world.declare import on_model
+
+__all__ = ["Budget", "Space", "World", "act", "can_be_drawn", "map_file"]
+
+LETTERS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"  # each store has a value of its own
+SEALS = ("shrink", "", "shrink|grow", "seal|shrink", "write", "shrink|write", "future_write", "shrink|future_write", "seal", "grow")
+ADDED = ("write", "shrink", "future_write", "seal", "grow", "shrink|write", "")
+MOST_MEMFDS = 3
+PAST_THE_END = {HandleType.MAPPING: 20, HandleType.UDMABUF: 15}
+"""In how many of 100 draws the pages of a file reach past its end, by what an operation makes of them."""
+
+
+@dataclass
+class Budget:
+    """What is left of the machine; one for the whole scenario."""
+
+    frames: int
+    buffers: int = 3
+    values: int = 0
+    names: int = 0
+
+    def value(self) -> str:
+        """A page's value that no other store has, as long as there are such."""
+        self.values += 1
+        return LETTERS[(self.values - 1) % len(LETTERS)]
+
+    def name(self) -> str:
+        """A result's name."""
+        self.names += 1
+        return f"r{self.names}"
+
+    def allows(self, takes: MappingOf[str, int]) -> bool:
+        """Whether it has what an operation takes."""
+        return takes.get("frames", 0) <= self.frames and takes.get("udmabufs", 0) <= self.buffers
+
+    def spend(self, takes: MappingOf[str, int]) -> None:
+        """Take it."""
+        self.frames -= takes.get("frames", 0)
+        self.buffers -= takes.get("udmabufs", 0)
+
+
+@dataclass
+class Space:
+    """What is left of an address space."""
+
+    pages: int
+    continued: tuple[File, int] | None = None
+    """The file and the page that the last mapping ends with: one that goes on there costs a page more (`world.encoder`)."""
+
+    def gap(self, fd: File | None, page: int) -> int:
+        """The page that lies between the last mapping and one of `fd` from `page` on, if one must."""
+        return int(fd is not None and (fd, page) == self.continued)
+
+
+@dataclass
+class World:
+    """What a section may use: handles by what they are. `memfds` are (file, does a udmabuf take its seals).
+
+    `most`: pages of one file or mapping. `process`: in whose block its operations are recorded; `other`: what another process may use.
+    """
+
+    s: Recorder
+    draw: Draw
+    budget: Budget
+    space: Space
+    memfds: list[tuple[File, bool]] = field(default_factory=list)
+    udmabufs: list[File] = field(default_factory=list)
+    mappings: list[Mapping] = field(default_factory=list)
+    device: DeviceHandle | None = None
+    most: int = 3
+    process: Process | None = None
+    other: World | None = None
+
+    def add_process(self, pages: int) -> None:
+        """Another process, which has the same files."""
+        self.other = replace(self, space=Space(pages), mappings=[], process=self.s.process())
+
+    def either(self, often: int = 60) -> World:
+        """Itself, in `often` of 100 draws, or what the other process may use."""
+        return self if self.other is None or chance(self.draw, often) else self.other
+
+    def inside(self) -> World:
+        """For a thread: what it makes is its own, what there was it shares."""
+        return replace(
+            self, memfds=list(self.memfds), udmabufs=list(self.udmabufs), mappings=list(self.mappings), process=None, other=None,
+        )  # fmt: skip
+
+    def file(self) -> File:
+        """Any file; mostly a memfd."""
+        if self.udmabufs and chance(self.draw, 25):
+            return choice(self.draw, self.udmabufs)
+        return choice(self.draw, self.memfds)[0]
+
+    def buffer_of(self) -> File:
+        """A memfd for a udmabuf: mostly one whose seals are right, now and then any file."""
+        good = [fd for fd, right in self.memfds if right]
+        return choice(self.draw, good) if good and chance(self.draw, 80) else self.file()
+
+    def span(self) -> tuple[Address, int]:
+        """Pages of a mapping: where from and how many."""
+        mapping = choice(self.draw, self.mappings)
+        first = self.draw.integer(0, mapping.pages - 1)
+        return mapping + first, self.draw.integer(1, mapping.pages - first)
+
+    def part(self, fd: File, past: int) -> tuple[int, int]:
+        """Pages of a file, in `past` of 100 draws reaching past its end."""
+        page = self.draw.integer(0, fd.pages - 1)
+        if chance(self.draw, past):
+            return page, self.draw.integer(1, self.most)
+        return page, self.draw.integer(1, fd.pages - page)
+
+
+FILES = (ArgType.FD, ArgType.MEMFD, ArgType.UDMABUF, ArgType.RANGES)
+
+
+def can_be_drawn(w: World, op: Operation) -> bool:
+    """Whether there is now what an operation needs, and enough is left for a small one."""
+    kinds = [arg.type for arg in op.args.values() if not arg.optional]
+    if any(kind in FILES for kind in kinds) and not (w.udmabufs if ArgType.UDMABUF in kinds else w.memfds):
+        return False
+    if (ArgType.ADDRESS in kinds and not w.mappings) or (ArgType.DEVICE in kinds and w.device is None):
+        return False
+    if op.makes is HandleType.MEMFD and len(w.memfds) >= MOST_MEMFDS:
+        return False
+    if op.makes is HandleType.MAPPING and w.space.pages < 2:  # one may be a gap
+        return False
+    return w.budget.allows(_takes(op, _smallest(op, bool(w.memfds))))
+
+
+def act(w: World, op: Operation) -> None:
+    """One operation, with drawn arguments, in its process."""
+    with w.process or nullcontext():
+        _record(w, op, _Arguments(w, op).draw())
+
+
+def map_file(w: World) -> None:
+    """A mapping of a file, in its process."""
+    with w.process or nullcontext():
+        _record(w, OPS["mmap"], _Arguments(w, OPS["mmap"], of_file=True).draw())
+
+
+def _record(w: World, op: Operation, args: dict[str, Any]) -> None:
+    takes = _takes(op, args)
+    while not w.budget.allows(takes) and args["pages"] > 1:
+        args["pages"] -= 1
+        takes = _takes(op, args)
+    w.budget.spend(takes)
+    named = op.named and (op.loads or op.of is HandleType.DEVICE)
+    made = w.s._operation(op.name, w.budget.name() if named else None, **args)
+    if op.makes is HandleType.MEMFD:
+        w.memfds.append((made, "shrink" in args["seals"] and "write" not in args["seals"]))
+    elif op.makes is HandleType.UDMABUF:
+        w.udmabufs.append(made)
+    elif op.makes is HandleType.MAPPING:
+        w.mappings.append(made)
+
+
+class _Arguments:
+    """The arguments of one operation, drawn in the order in which they depend on each other: a file or an address, then its pages."""
+
+    def __init__(self, w: World, op: Operation, of_file: bool = False) -> None:
+        self.w, self.op, self.of_file = w, op, of_file
+        self.args: dict[str, Any] = {}
+
+    def draw(self) -> dict[str, Any]:
+        """All of them."""
+        w, of = self.w, {arg.type: name for name, arg in self.op.args.items()}
+        file = self._file(of)
+        pages = w.most
+        for kind in (ArgType.ADDRESS, ArgType.PLACE):
+            if kind in of:
+                optional = self.op.args[of[kind]].optional
+                if not optional or (w.mappings and chance(w.draw, 25)):
+                    self.args[of[kind]], pages = w.span()
+        if ArgType.PAGE in of:
+            self._part(of, file, pages, self.args.get(of.get(ArgType.PLACE, "")) is not None)
+        elif ArgType.COUNT in of:
+            at = self.op.makes is not None
+            self.args[of[ArgType.COUNT]] = w.draw.integer(1, min(w.most, w.budget.frames)) if at else pages
+        for name, arg in self.op.args.items():
+            if name not in self.args:
+                self.args[name] = self._alone(arg, file)
+        return {name: self.args[name] for name in self.op.args}
+
+    def _file(self, of: dict[ArgType, str]) -> File | None:
+        """The file that it is about, if it is about one."""
+        kind = next((k for k in of if k in FILES and k is not ArgType.RANGES), None)
+        if kind is None:
+            return None
+        w, arg = self.w, self.op.args[of[kind]]
+        if arg.optional and not self.of_file and (not w.memfds or (w.budget.frames >= 1 and chance(w.draw, 33))):
+            file = None
+        elif self.op.makes is HandleType.UDMABUF:
+            file = w.buffer_of()
+        elif kind is ArgType.MEMFD:
+            file = choice(w.draw, w.memfds)[0]
+        else:
+            file = choice(w.draw, w.udmabufs) if kind is ArgType.UDMABUF else w.file()
+        self.args[of[kind]] = file
+        return file
+
+    def _part(self, of: dict[ArgType, str], file: File | None, room: int, over: bool) -> None:
+        """Pages of a file, or of anonymous memory; of a new mapping as many as there is room for."""
+        w, space = self.w, self.w.space
+        if file is None:
+            page, pages = 0, w.draw.integer(1, max(1, min(w.most, w.budget.frames)))
+        else:
+            inside = any(arg.inside for arg in self.op.args.values())
+            page, pages = w.part(file, 0 if inside or self.op.makes is None else PAST_THE_END.get(self.op.makes, 0))
+        if self.op.makes is HandleType.MAPPING:
+            if over:
+                pages = min(pages, room)
+            else:
+                gap = space.gap(file, page)
+                pages = min(pages, space.pages - gap)
+                space.pages -= gap + pages
+                space.continued = None if file is None else (file, page + pages)
+        self.args[of[ArgType.PAGE]], self.args[of[ArgType.COUNT]] = page, pages
+
+    def _alone(self, arg: Arg, file: File | None) -> Any:
+        """An argument that no other depends on."""
+        w = self.w
+        if arg.type is ArgType.VALUE:
+            return w.budget.value()
+        if arg.type is ArgType.SEALS:
+            return choice(w.draw, ADDED) if self.op.makes is None else choice(w.draw, SEALS) if chance(w.draw, 50) else "shrink"
+        if arg.type is ArgType.FLAG:
+            return chance(w.draw, 50)
+        if arg.type is ArgType.DEVICE:
+            return w.device
+        if arg.type is ArgType.HALVES:
+            return w.draw.integer(0, 2 * (file.pages if file is not None else w.most) - 1)
+        if arg.type is ArgType.RANGES:
+            return [self._range() for _ in range(w.draw.integer(1, 3))]
+        return None
+
+    def _range(self) -> tuple[File, int, int]:
+        fd = self.w.buffer_of()
+        return (fd, *self.w.part(fd, 10))
+
+
+def _takes(op: Operation, args: dict[str, Any]) -> dict[str, int]:
+    """What an operation takes of the machine."""
+    return on_model(Op(op.name, args)).takes(args)
+
+
+def _smallest(op: Operation, has_file: bool) -> dict[str, Any]:
+    """Arguments of the smallest form of an operation, of which what it takes can be asked."""
+    small = {ArgType.COUNT: 1, ArgType.PAGE: 0, ArgType.HALVES: 0, ArgType.RANGES: ((None, 0, 1),), ArgType.SEALS: "", ArgType.VALUE: "a"}
+    return {name: small.get(arg.type, None if arg.optional and not has_file else "a handle") for name, arg in op.args.items()}

@@ -1,0 +1,54 @@
+"""Compiling ahead: in the background, while the reference executor searches already."""
+
+from __future__ import annotations
+
+import atexit
+import threading
+
+from secondsight.lang.compiler import end_all, load
+from secondsight.lang.errors import LangError
+from secondsight.lang.native import engine_text
+from secondsight.lang.program import Program
+from secondsight.lang.render_c import render_c
+
+__all__ = ["Ahead"]
+
+_begun: list[threading.Thread] = []
+
+
+class Ahead:
+    """The library of a program, without reductions, on its way: once it is there, whoever makes the program's `Native` finds it.
+
+    Where it cannot be made, that tells why. The end of the process ends the compiler.
+    """
+
+    def __init__(self, program: Program) -> None:
+        self.failed = False
+        text = render_c(program).text + engine_text()
+        self._thread = threading.Thread(target=self._load, args=(text,), daemon=True)
+        self._thread.start()
+        _begun.append(self._thread)
+
+    def _load(self, text: str) -> None:
+        try:
+            load(text)
+        except LangError:
+            self.failed = True
+
+    @property
+    def is_there(self) -> bool:
+        """Whether the library is there."""
+        return not self._thread.is_alive() and not self.failed
+
+    def wait(self) -> None:
+        """Wait until it is there, or cannot be made."""
+        while self._thread.is_alive():  # in short waits, which Ctrl-C ends
+            self._thread.join(0.1)
+
+
+@atexit.register
+def _end() -> None:
+    if any(thread.is_alive() for thread in _begun):
+        end_all()
+        for thread in _begun:
+            thread.join(2)

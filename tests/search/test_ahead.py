@@ -1,0 +1,108 @@
+"""Native code compiled beside the search by the reference executor: when that begins, who has it, how it ends."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Annotated
+
+import pytest
+
+from secondsight.lang import Bounds, Machine, Record, shared
+from secondsight.lang.compiler import CompilerMissing, compiler
+from secondsight.lang.native import is_ready
+from secondsight.lang.program import Program, Thread, build
+from secondsight.search import Limits, Request, Verdict, auto
+from secondsight.search.auto import search
+
+try:
+    compiler()
+except CompilerMissing:
+    pytest.skip("no C compiler", allow_module_level=True)
+
+Small = Annotated[int, Bounds(0, 200)]
+
+
+class Tally(Record):
+    one: Small
+    other: Small
+
+
+tally = shared(Tally)
+
+
+def adds_to_one(n: Small) -> None:
+    for _ in range(n):
+        tally.one += 1
+
+
+def adds_to_the_other(n: Small) -> None:
+    for _ in range(n):
+        tally.other += 1
+
+
+def program_of(n: int) -> Program:
+    return build(Machine(), [Thread("one", adds_to_one, (n,)), Thread("other", adds_to_the_other, (n,))])
+
+
+def test_the_search_goes_over_when_the_code_is_there(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("SECONDSIGHT_CACHE", str(tmp_path))
+    monkeypatch.setattr(auto, "AHEAD", 1_000)
+    monkeypatch.setattr(auto, "_searched", [0])
+    program = program_of(180)
+    first = search(program, Request(executor="reference"))
+    assert auto._ahead_of(program) is None  # the reference alone was asked for
+    found = search(program, Request(livelock=True))
+    ahead = auto._ahead_of(program)
+    assert ahead is not None
+    ahead.wait()
+    assert ahead.is_there and auto._wait_at(program) == 0
+    after = search(program, Request(livelock=True))
+    assert not after.exact and is_ready(program)
+    figures = {(r.verdict, r.states, r.transitions, r.depth) for r in (first, found, after)}
+    assert len(figures) == 1 and after.verdict is Verdict.HOLDS
+
+
+def test_what_is_small_is_not_compiled(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("SECONDSIGHT_CACHE", str(tmp_path))
+    monkeypatch.setattr(auto, "_searched", [0])
+    program = program_of(21)
+    assert search(program).exact
+    assert search(program, Request(limits=Limits(states=300))).reason == "states"
+    assert auto._ahead_of(program) is None and not list(tmp_path.rglob("*.so"))
+
+
+def test_after_much_was_searched_it_waits_sooner(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(auto, "_searched", [0])
+    program = program_of(22)
+    assert auto._wait_at(program) == auto.WAIT
+    auto._searched[0] = auto.WAIT
+    assert auto._wait_at(program) == auto.AHEAD
+
+
+ENDS = """
+import sys, time
+sys.path.insert(0, sys.argv[1])
+import test_ahead
+from secondsight.lang.ahead import Ahead
+ahead = Ahead(test_ahead.program_of(23))
+time.sleep(0.5)
+assert not ahead.is_there
+"""
+
+
+def test_the_end_of_the_process_ends_the_compiler(tmp_path: Path) -> None:
+    slow = tmp_path / "slow-cc"
+    slow.write_text(f"#!/bin/sh\necho $$ > {tmp_path}/pid\nexec sleep 60\n")
+    slow.chmod(0o755)
+    environment = os.environ | {"CC": str(slow), "SECONDSIGHT_CACHE": str(tmp_path / "cache")}
+    begun = time.monotonic()
+    subprocess.run([sys.executable, "-c", ENDS, str(Path(__file__).parent)], env=environment, check=True, timeout=50)
+    assert time.monotonic() - begun < 30
+    pid = int((tmp_path / "pid").read_text())
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)
+    assert not list((tmp_path / "cache").rglob("build-*"))
