@@ -11,7 +11,6 @@ from stacked import LeavesItsSubscription, Stacked
 from secondsight.contract import ADVERSARIES, check, driver_program
 from secondsight.devices.device import Device
 from secondsight.devices.mirror import Mirror
-from secondsight.devices.small.stacked import LeavesItsSubscription, Stacked
 from secondsight.lang import Array, Errno, Mutex, Ref, container_of
 from secondsight.lang.plain import replay
 from secondsight.linux import hmm
