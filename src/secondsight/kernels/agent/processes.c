@@ -208,7 +208,7 @@ static void live(int process, int forced, void *(*body)(void *))
 	for (int i = 0; i < scenario.threads; i++)
 		if (started[i])
 			pthread_join(thread[i], NULL);
-	alarm(RUN_SECONDS); /* from here on: another process may hang, and this one not */
+	alarm(2 * RUN_SECONDS); /* another process may hang, and this one wait for its end */
 	say_number(&left->stage[process], QUIET);
 	run_section(FINAL, process);
 	while (has_keeper && !left->is_over)
