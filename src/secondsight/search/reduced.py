@@ -26,7 +26,7 @@ from secondsight.search.messages import deadlock_message
 from secondsight.search.native import native_search
 from secondsight.search.request import Request
 from secondsight.search.result import Result, Verdict, Violation
-from secondsight.search.strategy import RandomWalks
+from secondsight.search.strategy import Preemptions, RandomWalks
 
 __all__ = ["Reduced", "reduced_native", "reduced_search", "search_both"]
 
@@ -79,7 +79,7 @@ def reduced_search(program: Program, request: Request | None = None, by: By = na
     relied on what is not so.
     """
     asked = request or Request()
-    reductions = Reductions.none() if isinstance(asked.strategy, RandomWalks) else asked.reductions
+    reductions = Reductions.none() if isinstance(asked.strategy, RandomWalks | Preemptions) else asked.reductions
     native, told = reduced_native(program, reductions, asked.watch)
     searches = _Searches(asked, by, time.perf_counter())
     if native.reductions == Reductions.none():
