@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: demo test agree conform conform-mutants adversaries attack mutants reductions test-cluster docs operations bench install lint clean
+.PHONY: demo test agree conform conform-mutants adversaries attack mutants reductions test-cluster docs operations bench package install lint clean
 
 demo: install  ## The two threads' decision tables, and one broken cell's trace
 	@$(BIN)/secondsight settle
@@ -54,6 +54,11 @@ docs: $(VENV)/.dev  ## Write the present output of their examples into the docum
 
 operations: install  ## Write the recorder's typed methods from the operations' declarations (world/operations/)
 	@$(BIN)/python -m secondsight.world.typed
+
+package: $(VENV)/.dev  ## The wheel and the sdist: checked, installed into clean environments, typed from outside
+	@$(PIP) --editable '.[package]'
+	@rm -rf $(VENV)/dist && $(BIN)/python -m build --outdir $(VENV)/dist . >/dev/null
+	@SECONDSIGHT_PACKAGE=1 $(BIN)/python -m pytest -n 0 tests/test_package.py
 
 install: $(VENV)/.installed
 

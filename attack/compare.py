@@ -32,7 +32,7 @@ from secondsight.search import Limits, Request, Result, Trace, Verdict, breadth_
 from secondsight.search.cluster import search_by
 from secondsight.search.cluster_levels import LocalHosts
 from secondsight.search.native import native_search
-from secondsight.search.reduced import reduced_search
+from secondsight.search.reduced import reduced_native, reduced_search
 from secondsight.search.strategy import DepthFirst
 
 __all__ = ["Failure", "Tally", "Unequal", "check_batch", "has_compiler"]
@@ -272,10 +272,28 @@ def check_reduced(subject: Subject, name: str, watch: tuple[int, int] | None, wo
     if reduced.result.verdict is Verdict.HOLDS:
         for made in reduced.result.reduced:
             tally.count(tally.kinds, f"holds, reduced by {made}")
+    if name != "merge" and counts(subject.description) and not subject.description.world.interchangeable:
+        alike(subject, name, watch)
     if not subject.judgement.every:
         ordered = reduced_search(subject.program, Request(reductions=REDUCTIONS[name], lock_order=True, workers=workers))
         assert_ordered(subject, f"{name}, order of locks", ordered.result)
         tally.searches += 1
+
+
+def alike(subject: Subject, name: str, watch: tuple[int, int] | None, most: int = 1000) -> None:
+    """Every two states that a search renames to one take the same steps, to states that it renames to one."""
+    native, _ = reduced_native(subject.program, REDUCTIONS[name], watch)
+    reference = Reference(subject.program)
+    known: dict[bytes, Any] = {}
+    todo = [reference.initial]
+    seen = set(todo)
+    for state in todo:
+        after = [(s.thread, s.choices, s.state, rule_of(s)) for s in reference.successors(state)]
+        ways = frozenset((thread, choices, to and native.form(to), rule) for thread, choices, to, rule in after)
+        equal(f"{name}, states that are alike", known.setdefault(native.form(state), ways), ways, "the steps from one:")
+        new = {to for _, _, to, _ in after if to is not None} - seen if len(seen) < most else set()
+        seen |= new
+        todo += sorted(new)
 
 
 # Searches in other ways.

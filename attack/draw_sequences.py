@@ -21,20 +21,20 @@ class Sequences(Statements):
         apart = self.world.items == 4 and self.odds(0.1)
         for place in range(self.pick(2, 2, 3)):
             self.left, self.held = self.pick(1, 2), []
-            body: list[Tree] = []
-            for _ in range(self.pick(2, 3, 4)):
-                body += self.advances(before) if self.odds(0.6 if place == 0 else 0.15) else self.looks(saved, before, apart)
+            body: list[Tree] = [["slet", "s0", ["copy", self.pick(0, 1)]]] if place and self.odds(0.6) else []
+            for _ in range(self.pick(3, 4, 6) if place == 0 else self.pick(2, 3, 4)):
+                body += self.advances(before) if self.odds(0.8 if place == 0 else 0.1) else self.looks(saved, before, apart)
             threads.append(Thread(body, daemon=place > 1 and self.odds(0.3)))
         return Description(self.world, threads, {}).copy()
 
     def advances(self, before: bool) -> list[Tree]:
         """The counter goes on; a copy is made of it."""
         copy: Tree = ["copy", self.pick(0, 1), self.pick(["seq"], ["seq"], ["no seq"], ["before"] if before else ["seq"])]
-        twice: Tree = ["for", "i0", 2, [["advance"], copy]]
+        twice: Tree = ["for", "i0", 2, [["advance"], copy, ["advance"]]]
         even: Tree = ["if", ["seq odd", ["seq"]], [["advance"]], []]
         maybe: list[Tree] = [["choose", "x1", 2], ["if", ["cmp", "==", ["local", "x1"], ["int", 1]], [["advance"], ["advance"]], []]]
         return self.chance.choice(
-            [[["advance"]], [["advance"], copy], [["make odd"], copy, even], [copy], [twice], [["atomic", [["make odd"], copy]]], [even], maybe]
+            [[["advance"]], [["advance"], copy], [["make odd"], copy, even], [copy], [twice], [twice], [["atomic", [["make odd"], copy]]], [even], maybe]
         )
 
     def looks(self, saved: bool, before: bool, apart: bool) -> list[Tree]:

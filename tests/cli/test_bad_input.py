@@ -23,6 +23,9 @@ FAULT = "    def fault(self, va: Va, write: bool) -> int:\n        return -14\n"
     [
         (["--walks", "5", "--exact"], "--exact"),
         (["--depth-first", "5", "--exact"], "--exact"),
+        (["--preemptions", "5", "--exact"], "--exact"),
+        (["--preemptions", "5", "--walks", "5"], "one way through the states"),
+        (["--preemptions", "-1"], "--preemptions"),
         (["--depth-first", str(2**63)], "--depth-first"),
         (["--walks", str(2**64)], "--walks"),
         (["--states", str(2**64 + 1)], "--states"),

@@ -56,11 +56,17 @@ def without_test(folder: Path) -> Path:
 
 def test_other_ways_through_the_states(tmp_path: Path) -> None:
     broken = without_test(tmp_path)
-    for options in (["--depth-first", "500"], ["--walks", "3000", "--seed", "7"], ["--collect"], ["--exact"], ["--workers", "1"]):
+    ways = (["--depth-first", "500"], ["--walks", "3000", "--seed", "7"], ["--preemptions", "2"], ["--collect"], ["--exact"], ["--workers", "1"])
+    for options in ways:
         found = results_of(broken, *options)
         assert {r["broken"]["rule"] for r in found if r["broken"]} == {"as-if-cpu"}, options
     deep = results_of(GPU, "--depth-first", "500")
-    assert {(r["verdict"], r["reason"]) for r in deep} == {("not finished", "progress")}
+    assert {(r["verdict"], r["reason"]) for r in deep} == {("holds", None)}
+    one = secondsight("check", str(GPU), "--adversary", "munmap", "--preemptions", "1")
+    assert one.returncode == 3 and "not finished: preemptions" in one.stdout
+    assert "what was not finished holds with up to 1 preemption (" in one.stdout
+    bounded = results_of(GPU, "--preemptions", "1")
+    assert {(r["verdict"], r["reason"], r["preemptions"]) for r in bounded} == {("not finished", "preemptions", 1)}
     both = secondsight("check", str(GPU), "--depth-first", "5", "--walks", "5")
     assert both.returncode == 2 and "one way through the states" in both.stderr
 

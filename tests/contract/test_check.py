@@ -5,11 +5,10 @@ from __future__ import annotations
 import textwrap
 from pathlib import Path
 
-import drivers
 import pytest
 
 from secondsight.contract import ADVERSARIES, RULES, check, load_drivers
-from secondsight.devices import mirror, mirror_2019
+from secondsight.devices import mirror, mirror_2019, small
 from secondsight.devices.device import Device
 from secondsight.lang import Errno, LangError, Refused
 from secondsight.lang.plain import replay
@@ -74,9 +73,9 @@ def test_every_rule_can_be_broken() -> None:
         "no-use-after-free": broken_by(mirror.MirrorDereferencesLater, ["no-use-after-free"], ["munmap"]),
         "isolation": broken_by(mirror.MirrorWithoutTest, ["isolation"], ["madvise-dontneed", "munmap-mmap", "punch-hole"]),
         "teardown": broken_by(ForgetsToUnsubscribe, ["teardown"], ["munmap"]),
-        "balance": broken_by(drivers.KeepsReferences, ["balance"], ["open"]),
-        "table-lock": broken_by(drivers.ChangesOutsideTheLock, ["table-lock"], ["open"]),
-        "pinned": broken_by(drivers.UnpinsBeforeItStops, ["pinned"], ["close"]),
+        "balance": broken_by(small.KeepsReferences, ["balance"], ["open"]),
+        "table-lock": broken_by(small.ChangesOutsideTheLock, ["table-lock"], ["open"]),
+        "pinned": broken_by(small.UnpinsBeforeItStops, ["pinned"], ["close"]),
         "progress": broken_by(mirror_2019.Mirror2019, ["progress"], ["oom-reaper"]),
     }
     assert set(broken) == set(RULES)
@@ -86,7 +85,7 @@ def test_every_rule_can_be_broken() -> None:
 
 
 def test_a_permission_that_the_cpu_does_not_have_is_as_bad_as_a_frame() -> None:
-    assert broken_by(drivers.AlwaysWritable, adversaries=["madvise-dontneed"]) == {"as-if-cpu"}
+    assert broken_by(small.AlwaysWritable, adversaries=["madvise-dontneed"]) == {"as-if-cpu"}
 
 
 def test_a_device_that_fails_where_the_cpu_does_not_is_caught() -> None:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from drivers import Pins
-
 from secondsight.contract import check, load_drivers, rests_on, rules_for
 from secondsight.devices.device import Device
 from secondsight.devices.mirror import Mirror
+from secondsight.devices.small import Pins
 from secondsight.lang import Errno
 from secondsight.linux import hmm
 from secondsight.linux import mmu_notifier as mn

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import ClassVar, Literal
 
 import pytest
-from drivers.stacked import LeavesItsSubscription, Stacked
+from stacked import LeavesItsSubscription, Stacked
 
 from secondsight.contract import ADVERSARIES, check, driver_program
 from secondsight.devices.device import Device

@@ -5,102 +5,30 @@ from __future__ import annotations
 import os
 from functools import cache
 
-import drivers
 import pytest
-from drivers import (
-    AlwaysAsksToWrite,
-    AsksAgainForEver,
-    AsksToWriteFirst,
-    ChangesOutsideTheLock,
-    ClosesAndStays,
-    ClosesByItsLock,
-    ClosesKeepingItsTable,
-    CollisionIsAnError,
-    CountsFromTheFirstPage,
-    DropsEverything,
-    FaultsUnderItsLock,
-    ForgetsThatItIsAUser,
-    GivesReferencesBack,
-    GivesUp,
-    IgnoresParts,
-    KeepsReferences,
-    KeepsThePagemap,
-    LooksIntoItsTable,
-    MayNotSleep,
-    MirrorInParts,
-    OpensWithoutBeingAUser,
-    Pins,
-    PrefaultsAfterwards,
-    PrefaultsBeforeItSubscribes,
-    RefusesAndStays,
-    RefusesWhileSomethingGoesOn,
-    RemembersFailures,
-    StaysAUser,
-    StaysPinned,
-    StopsTheDeviceLast,
-    TakesAPartForNothing,
-    UnpinsBeforeItStops,
-    Vcpu,
-    VcpuWithoutCount,
-    WalksWithoutBeingAUser,
-    WritesAllTheSame,
-)
 
 from secondsight.contract import ADVERSARIES, check, rules_for
 from secondsight.contract.check import check_scenario
+from secondsight.contract.lessons import KEPT, ONLY_HERE, RULES_BROKEN
+from secondsight.devices import small
 from secondsight.devices.device import Device
 from secondsight.devices.mirror import Mirror
+from secondsight.devices.small import (
+    AsksToWriteFirst,
+    ClosesByItsLock,
+    DropsEverything,
+    GivesReferencesBack,
+    LooksIntoItsTable,
+    MirrorInParts,
+    Pins,
+    PrefaultsAfterwards,
+    RemembersByProcess,
+    Vcpu,
+    VcpuWithoutCount,
+)
 from secondsight.lang import LangError
 from secondsight.lang.plain import replay
 from secondsight.search import Limits, Request, Verdict
-
-RULES_BROKEN: list[tuple[str, str, type[Device], type[Device]]] = [
-    ("as-if-cpu", "close", ClosesKeepingItsTable, Mirror),
-    ("as-if-cpu", "close", StopsTheDeviceLast, ClosesByItsLock),
-    ("teardown", "close", ClosesAndStays, ClosesByItsLock),
-    ("as-if-cpu", "open", PrefaultsBeforeItSubscribes, PrefaultsAfterwards),
-    ("teardown", "open", RefusesAndStays, Mirror),
-    ("mm-without-users", "open", OpensWithoutBeingAUser, Mirror),
-    ("as-if-cpu", "open", RefusesWhileSomethingGoesOn, Mirror),
-    ("as-if-cpu", "read-only", CollisionIsAnError, Mirror),
-    ("as-if-cpu", "read-only", AlwaysAsksToWrite, AsksToWriteFirst),
-    ("as-if-cpu", "read-only", WritesAllTheSame, AsksToWriteFirst),
-    ("as-if-cpu", "part", TakesAPartForNothing, DropsEverything),
-    ("as-if-cpu", "part", IgnoresParts, DropsEverything),
-    ("as-if-cpu", "part", CountsFromTheFirstPage, DropsEverything),
-    ("balance", "open", KeepsReferences, GivesReferencesBack),
-    ("balance", "munmap", ForgetsThatItIsAUser, Mirror),
-    ("deadlock", "exit", StaysAUser, Mirror),
-    ("no-use-after-free", "open", WalksWithoutBeingAUser, Mirror),
-    ("table-lock", "open", ChangesOutsideTheLock, LooksIntoItsTable),
-    ("livelock", "munmap", AsksAgainForEver, Mirror),
-    ("pinned", "close", UnpinsBeforeItStops, Pins),
-    ("balance", "close", StaysPinned, Pins),
-    ("as-if-cpu", "open", VcpuWithoutCount, Vcpu),
-]
-"""A rule, an adversary, a driver that breaks it there, and a right one that looks much like it."""
-
-ONLY_HERE: dict[str, type[Device]] = {
-    "munmap-mmap": RemembersFailures,
-    "zero-page": GivesUp,
-    "oom-reaper": MayNotSleep,
-    "punch-hole": FaultsUnderItsLock,
-    "dax-teardown": KeepsThePagemap,
-    "part": TakesAPartForNothing,
-    "read-only": WritesAllTheSame,
-    "open": PrefaultsBeforeItSubscribes,
-    "close": StopsTheDeviceLast,
-}
-"""For an adversary a driver that no other makes fail."""
-
-KEPT = {
-    "munmap": "the smallest of all, so its traces are the shortest",
-    "madvise-dontneed": "the smallest in which the mapping stays and the page goes; `zero-page` is ten times as large",
-    "mmap-fixed": "the only one in which a page is unmapped and a CPU's access never fails: a driver that takes the event for the "
-    "end of the mapping (UnmappedIsAnError) fails there in the shortest way",
-    "exit": "the device is open from beginning to end; in `open` and `close` it is not, and more goes on",
-}
-"""Those whose drivers others make fail too, and why they are kept."""
 
 EVERYTHING = os.environ.get("SECONDSIGHT_CONTRACT") == "all"
 
@@ -156,6 +84,7 @@ def test_no_other_adversary_catches_it(adversary: str) -> None:
 
 RIGHT: list[type[Device]] = [
     MirrorInParts, ClosesByItsLock, PrefaultsAfterwards, AsksToWriteFirst, DropsEverything, GivesReferencesBack, LooksIntoItsTable, Pins, Vcpu,
+    RemembersByProcess,
 ]  # fmt: skip
 
 
@@ -190,4 +119,4 @@ def test_a_promise_has_its_rules() -> None:
 def test_a_drivers_mm_is_known_whatever_it_subscribes_to() -> None:
     """A driver without an interval notifier is watched too: the mm is the one that it was opened on."""
     assert "as-if-cpu" in broken(VcpuWithoutCount, "munmap")
-    assert drivers.Vcpu.bounds["subscribers"] == 0
+    assert small.Vcpu.bounds["subscribers"] == 0

@@ -13,7 +13,7 @@ from secondsight.agree.confirm import Confirmed, confirm
 from secondsight.cases import TABLES, Question
 from secondsight.cases.thread_2019_hmm import DRIVERS, scenario_of
 from secondsight.cases.udmabuf_on_kernel import PINNED
-from secondsight.cli import app
+from secondsight.cli.commands import app
 from secondsight.devices import mirror
 from secondsight.kernels import VM
 from secondsight.lang.reference import Reference

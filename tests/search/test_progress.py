@@ -410,7 +410,7 @@ def test_ctrl_c_when_the_loop_is_looked_for(monkeypatch: pytest.MonkeyPatch) -> 
 
 @native_only
 def test_random_walks_do_not_pretend_to_look_for_livelocks(wide: Native) -> None:
-    with pytest.raises(LangError, match="random walks find no livelock"):
+    with pytest.raises(LangError, match="find no livelock"):
         native_search(wide, Request(strategy=RandomWalks(), livelock=True))
 
 

@@ -17,7 +17,7 @@ from secondsight.devices.device import Device
 from secondsight.lang.instrument import instrumented
 from secondsight.lang.plain import PlainRun, WouldBlock
 from secondsight.linux.page_alloc import frames
-from secondsight.scenario import Scenario
+from secondsight.scenario import Op, Ref, Scenario
 from secondsight.scenario.data import collect
 from secondsight.world import tables
 from secondsight.world.forced import Forced, Schedule
@@ -117,7 +117,7 @@ class _Run:
         """One step of a thread; False if it blocks (then the run is made again up to here)."""
         before = self.hold_name(thread)
         device_use = self.late_use(thread) if before == "unlocked" else None
-        exiting = bool(tables.process.exiting)
+        before_it = self.exiting()
         try:
             done = self.run.step(thread)
         except WouldBlock:
@@ -132,12 +132,22 @@ class _Run:
             row, found = device_use
             self.late[row] = found if found != "same" or not self.late[row] else self.late[row]
         self.met(thread)
-        if tables.process.exiting and not exiting:
+        ended = [now and not before for now, before in zip(self.exiting(), before_it, strict=True)]
+        if any(ended):
             for other, info in enumerate(self.scenario.threads):
                 stack = self.run.frames(other)
-                if other != thread and len(stack) > 1 and any(not o.kind.startswith("device_") for o in info.ops):
+                if other != thread and ended[self.process(other)] and len(stack) > 1 and any(not o.kind.startswith("device_") for o in info.ops):
                     self.cut.add(self.row(other))
         return True
+
+    def exiting(self) -> list[bool]:
+        """Of each process whether it ends."""
+        return [bool(one.exiting) for one in (tables.process, *tables.other_processes)]
+
+    def process(self, thread: int) -> int:
+        """The number of a thread's process."""
+        ops = self.scenario.threads[thread].ops
+        return self.scenario.processes.index(ops[0].process) if ops else 0
 
     def met(self, thread: int) -> None:
         if self.hold_name(thread) == "read_begun":
@@ -164,7 +174,7 @@ class _Run:
         if not self.holding or thread >= len(self.names):
             return None
         own = self.scenario.threads[thread].is_own()
-        if own and tables.process.exiting:
+        if own and self.exiting()[self.process(thread)]:
             return None
         name = self.hold_name(thread)
         return name if name in self.schedule.points else None
@@ -187,13 +197,28 @@ class _Run:
         values = [int(tables.results[row].value) for row in range(len(self.places))]
         words = [None if r in self.cut else value_of(p.op, v) for r, (p, v) in enumerate(zip(self.places, values, strict=True))]
         probe = []
-        device = self.program.threads[0].arguments[3]
-        if device is not None:
-            mm = self.program.threads[0].arguments[2]
-            pages = sum(int(p.op.args["pages"]) for p in self.places if p.op.kind == "mmap" and p.op.args["at"] is None)  # type: ignore[arg-type]
-            closed = any(p.op.kind == "device_close" and v == 0 for p, v in zip(self.places, values, strict=True))
-            for va in range(pages):
-                entry = device.page_table.entries[va]
-                word = "none" if entry.frame is None or closed else "same" if entry.frame is mm.ptes[va].frame else "other"
-                probe.append(word + ("+w" if word != "none" and entry.writable else ""))
+        drivers = [place.op for place in self.places if place.op.kind == "device"]
+        for number, opened in enumerate(drivers):
+            device = self.program.machine.pool(type(self.program.threads[0].arguments[3]))[number]
+            mapped = [p.op for p in self.places if p.op.kind == "mmap" and p.op.args["at"] is None and p.op.process == opened.process]
+            closes = [v for p, v in zip(self.places, values, strict=True) if p.op.kind == "device_close" and _device_of(p.op) == opened.makes]
+            first = 0
+            for op, behind in zip(mapped, [None, *mapped], strict=False):
+                first += behind is not None and _goes_on(behind, op)  # a page between them
+                for va in range(first, first + int(op.args["pages"])):  # type: ignore[arg-type]
+                    entry, mm = device.page_table.entries[va], device.notifier.mm
+                    word = "none" if entry.frame is None or 0 in closes else "same" if entry.frame is mm.ptes[va].frame else "other"
+                    probe.append(word + ("+w" if word != "none" and entry.writable else ""))
+                first += int(op.args["pages"])  # type: ignore[arg-type]
         return Forced(collect(self.scenario, words), tuple(self.retries), tuple(probe), tuple(self.late))
+
+
+def _device_of(op: Op) -> str:
+    device = op.args["device"]
+    assert isinstance(device, Ref)
+    return device.handle
+
+
+def _goes_on(behind: Op, op: Op) -> bool:
+    """Whether a mapping begins with the page of the file that comes after the last one's."""
+    return op.args["fd"] is not None and op.args["fd"] == behind.args["fd"] and op.args["page"] == int(behind.args["page"]) + int(behind.args["pages"])  # type: ignore[arg-type]

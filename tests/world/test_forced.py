@@ -10,9 +10,10 @@ import pytest
 from fake_vm import FakeVM
 from forced_world import DRIVERS, random_scenario
 
+from secondsight.agree.generate import scenario_of
 from secondsight.devices import mirror
 from secondsight.lang.reference import Reference
-from secondsight.scenario import Recorder, Scenario, ScenarioError
+from secondsight.scenario import Recorder, Scenario, ScenarioError, load_scenarios
 from secondsight.search import Request, Violation, breadth_first
 from secondsight.world.forced import (
     CannotForce,
@@ -28,6 +29,8 @@ from secondsight.world.forced import (
 )
 from secondsight.world.model import outcomes, program
 from secondsight.world.settled import ForcedModel
+
+SCENARIOS = Path(__file__).parent.parent.parent / "scenarios"
 
 
 def device_scenario(*acts: str, read: bool = True) -> Scenario:
@@ -197,6 +200,25 @@ def test_plain_execution_leaves_behind_what_the_coarse_search_says(seed: int) ->
     if isinstance(schedule, CannotForce):
         pytest.skip(schedule.why)
     assert FakeVM(seed).force(schedule, driver) in run_forced(schedule, driver)
+
+
+@pytest.mark.parametrize("number", [4, 9, 14, 19, 29, 34])
+def test_so_it_does_with_two_processes(number: int) -> None:
+    chance, drawn = random.Random(number), scenario_of("forced", 5, number)
+    assert len(drawn.processes) == 2
+    driver = chance.choice(DRIVERS)
+    schedule = random_schedule(drawn, driver, chance.randrange)
+    assert isinstance(schedule, Schedule)
+    assert FakeVM(number).force(schedule, driver) in run_forced(schedule, driver)
+
+
+@pytest.mark.parametrize("name", ["two_mirrors", "hole_punched_by_another", "two_devices_of_two_processes"])
+def test_so_it_does_with_two_devices_and_where_one_of_two_exits(name: str) -> None:
+    found = {one.name: one for file in ("two_devices", "two_processes") for one in load_scenarios(SCENARIOS / f"{file}.py")}
+    for seed in range(3):
+        schedule = random_schedule(found[name], mirror.MirrorWithoutTest, random.Random(seed).randrange)
+        assert isinstance(schedule, Schedule)
+        assert FakeVM(seed).force(schedule, mirror.MirrorWithoutTest) in run_forced(schedule, mirror.MirrorWithoutTest)
 
 
 def test_one_program_serves_many_scenarios() -> None:

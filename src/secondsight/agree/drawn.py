@@ -118,7 +118,9 @@ class World:
         return mapping + first, self.draw.integer(1, mapping.pages - first)
 
     def part(self, fd: File, past: int) -> tuple[int, int]:
-        """Pages of a file, in `past` of 100 draws reaching past its end."""
+        """Pages of a file, in `past` of 100 draws reaching past its end. One that never came into being may have no page."""
+        if fd.pages == 0:
+            return 0, 1
         page = self.draw.integer(0, fd.pages - 1)
         if chance(self.draw, past):
             return page, self.draw.integer(1, self.most)

@@ -23,6 +23,7 @@ from secondsight.kernels.run import VM, boot
 from secondsight.kernels.selftest_table import TABLE
 from secondsight.kernels.tap import NOT_RUN, Verdict, verdicts
 from secondsight.scenario import Scenario, load_scenarios, show_outcome
+from secondsight.scenario.shipped import shipped_file
 from secondsight.search import Verdict as Searched
 from secondsight.world.model import outcomes
 
@@ -145,14 +146,8 @@ def _cut_off(output: dict[str, list[str]], done: set[str], reason: str) -> Itera
 def our_scenarios() -> list[Scenario]:
     """The scenarios of the table, each once, in its order."""
     wanted = {row.scenario: row.file for rows in TABLE.values() for row in rows.values() if row.scenario and row.file}
-    loaded = {file: {s.name: s for s in load_scenarios(_folder() / f"{file}.py")} for file in dict.fromkeys(wanted.values())}
+    loaded = {file: {s.name: s for s in load_scenarios(shipped_file(file))} for file in dict.fromkeys(wanted.values())}
     return [loaded[file][name] for name, file in wanted.items()]
-
-
-def _folder() -> Path:
-    """Where the scenarios lie: in the package as it is installed, or in the repository that it is run from."""
-    package = Path(__file__).parents[1]
-    return next(path for path in (package / "scenarios", package.parents[1] / "scenarios") if path.is_dir())
 
 
 def _compiled(sources: Path, name: str, folder: Path) -> Path:

@@ -1,4 +1,4 @@
-"""The commands: `secondsight check`, `settle`, `run`, `agree`, `conform`, `compile`, `kernel`, `replay`; bad input is a message and exit code 2."""
+"""`secondsight`: `main` runs a command line (`commands` has the table); bad input is a message and exit code 2."""
 
 from __future__ import annotations
 
@@ -10,33 +10,9 @@ import sys
 import threading
 import traceback
 
-import typer
+from secondsight.cli.codes import BAD_INPUT, HOLDS, INTERRUPTED, OUR_FAULT, warn
 
-from secondsight.cli import agree, check, compile, conform, kernel, replay, run, settle
-from secondsight.cli.common import BAD_INPUT, EXIT_CODES, HOLDS, INTERRUPTED, OUR_FAULT, warn
-from secondsight.kernels import KernelError
-from secondsight.lang import LangError
-from secondsight.scenario import ScenarioError
-
-__all__ = ["app", "main"]
-
-app = typer.Typer(
-    help="Settle questions about sharing process memory with devices: on a model of Linux's machinery, through every "
-    "interleaving, and on real kernels.",
-    epilog=EXIT_CODES,
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
-app.command("check", epilog=EXIT_CODES)(check.check)
-app.command("settle", epilog=EXIT_CODES)(settle.settle)
-app.command("run", epilog=EXIT_CODES)(run.run)
-app.command("agree", epilog=EXIT_CODES)(agree.agree)
-app.command("conform", epilog=EXIT_CODES)(conform.conform)
-app.command("compile", epilog=EXIT_CODES)(compile.compile_)
-app.command("replay", epilog=EXIT_CODES)(replay.replay)
-app.add_typer(kernel.app, name="kernel")
+__all__ = ["main"]
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -45,29 +21,47 @@ def main(arguments: list[str] | None = None) -> int:
         signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends as Ctrl-C does: what was seen is printed
     _streams()
     try:
-        code = app(args=arguments, standalone_mode=False)
+        from secondsight.cli.commands import app  # here, so that Ctrl-C while it is loaded is answered as at any other moment
+
+        code = app(args=arguments, prog_name="secondsight", standalone_mode=False)
         sys.stdout.flush()
         if code == INTERRUPTED:
             warn("secondsight: interrupted")
         return code if isinstance(code, int) else HOLDS
-    except (KeyboardInterrupt, typer.Abort):
+    except KeyboardInterrupt:
         warn("secondsight: interrupted")
         return INTERRUPTED
-    except (LangError, ScenarioError, KernelError) as error:
-        warn(f"secondsight: {error}")
-        return BAD_INPUT
-    except (BrokenPipeError, SystemExit):  # typer ends the program where a pipe was closed, and says 1, which is *broken* here
+    except (BrokenPipeError, SystemExit) as error:  # typer ends the program where a pipe was closed, and says 1, which is *broken* here
+        if isinstance(error, SystemExit) and not error.code:  # and where a shell has asked what could come next
+            return HOLDS
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 128 + 13
     except OSError as error:
         return _system(error)
     except Exception as error:
-        if hasattr(error, "format_message"):  # a usage error of the command line
-            error.show()  # type: ignore[attr-defined]
-            return BAD_INPUT
-        traceback.print_exc()
-        warn("secondsight: this is an error in secondsight itself, not in your input; please report it with the lines above")
-        return OUR_FAULT
+        return _failed(error)
+
+
+def _failed(error: Exception) -> int:
+    """What could not be done: the user's input, or our own fault."""
+    from typer import Abort
+
+    from secondsight.kernels import KernelError
+    from secondsight.lang import LangError
+    from secondsight.scenario import ScenarioError
+
+    if isinstance(error, Abort):
+        warn("secondsight: interrupted")
+        return INTERRUPTED
+    if isinstance(error, (LangError, ScenarioError, KernelError)):
+        warn(f"secondsight: {error}")
+        return BAD_INPUT
+    if hasattr(error, "format_message"):  # a usage error of the command line
+        error.show()  # type: ignore[attr-defined]
+        return BAD_INPUT
+    traceback.print_exception(error)
+    warn("secondsight: this is an error in secondsight itself, not in your input; please report it with the lines above")
+    return OUR_FAULT
 
 
 def _streams() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 import time
 from collections.abc import Iterable, Iterator
 from types import TracebackType
@@ -14,6 +13,7 @@ from rich.console import Console, RenderableType
 from rich.progress import BarColumn, TextColumn
 from rich.progress import Progress as Bar
 
+from secondsight.cli.codes import BAD_INPUT, BROKEN, EXIT_CODES, HOLDS, INTERRUPTED, NOT_FINISHED, OUR_FAULT, warn
 from secondsight.report.columns import WIDTH
 from secondsight.report.tables import plain
 from secondsight.search import Progress, Result, Verdict
@@ -22,14 +22,6 @@ __all__ = [
     "BAD_INPUT", "BROKEN", "Bounds", "EXIT_CODES", "HOLDS", "INTERRUPTED", "NOT_FINISHED", "OUR_FAULT",
     "Running", "bounds", "exit_code", "out", "parts", "search_progress", "show", "warn", "write_json",
 ]  # fmt: skip
-
-HOLDS, BROKEN, BAD_INPUT, NOT_FINISHED, OUR_FAULT, INTERRUPTED = 0, 1, 2, 3, 70, 130
-
-EXIT_CODES = (
-    "Exit code: 0 holds, 1 broken, 2 bad input, 3 not finished (a limit was reached), 70 an error in secondsight itself, "
-    "130 interrupted (Ctrl-C or SIGTERM; what was seen so far is printed). Of several results the worst counts: "
-    "broken, then bad input (such as a bound that is too small), then not finished, then holds."
-)
 
 _SHOW_AFTER = 1.0
 _LINE_EVERY = 10.0
@@ -47,11 +39,6 @@ def show(renderable: RenderableType, style: str | None = None) -> None:
         console.print(renderable, style=style)
     else:
         print(plain(renderable), end="")
-
-
-def warn(message: str) -> None:
-    """A message for people, on stderr."""
-    print(message, file=sys.stderr)
 
 
 def write_json(data: Any) -> None:

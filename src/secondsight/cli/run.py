@@ -38,6 +38,7 @@ from secondsight.linux.releases import version_of
 from secondsight.report import SCHEMA, result_to_json
 from secondsight.report.columns import WIDTH
 from secondsight.scenario import Outcome, Scenario, ScenarioError, load_scenarios, show_outcome, show_value
+from secondsight.scenario.shipped import scenarios_of
 from secondsight.search import Result, Verdict
 from secondsight.search.request import Request
 
@@ -63,7 +64,10 @@ class Compared:
 
 @searches
 def run(
-    file: Annotated[Path, typer.Argument(help="A Python file with @scenario functions.")],
+    named: Annotated[
+        str,
+        typer.Argument(metavar="FILE|NAME", help="A Python file with @scenario functions, or one that ships: secondsight list scenarios."),
+    ],
     request: Request,
     on: Annotated[str | None, typer.Option(help="Also run it on this kernel: linux-6.12, as kernel list has it, or host.")] = None,
     kernel: Annotated[Path | None, typer.Option(help="Also run it on a kernel image of your own (a bzImage).")] = None,
@@ -83,8 +87,8 @@ def run(
     also be the driver's, and only that schedule is run, forced: exit code 0 confirmed, 1 refuted, 3 cannot be forced.
     """
     if schedule is not None:
-        raise typer.Exit(_forced(file, schedule, on, kernel, headers, as_json))
-    scenarios = load_scenarios(file)
+        raise typer.Exit(_forced(Path(named), schedule, on, kernel, headers, as_json))
+    file, scenarios = scenarios_of(named)
     target = find_kernel(on, kernel, headers)
     if release is not None:
         _checked(release)

@@ -15,7 +15,16 @@ from secondsight.lang.movers import Reductions
 from secondsight.search import Limits, Request, Result
 from secondsight.search.auto import why_not_native
 from secondsight.search.request import Executor
-from secondsight.search.strategy import DEEPEST, MOST_WALKS, BreadthFirst, DepthFirst, RandomWalks, Strategy
+from secondsight.search.strategy import (
+    DEEPEST,
+    MOST_PREEMPTIONS,
+    MOST_WALKS,
+    BreadthFirst,
+    DepthFirst,
+    Preemptions,
+    RandomWalks,
+    Strategy,
+)
 
 __all__ = ["notes", "searches", "told"]
 
@@ -55,7 +64,7 @@ def _request(
     executor: Annotated[str, typer.Option(metavar="auto|reference|native", help=_EXECUTOR)] = "auto",
     workers: Annotated[int | None, typer.Option(min=1, max=64, help="Threads of a native search; default: one a core.")] = None,
     no_merge: Annotated[bool, typer.Option("--no-merge", help="Native: every step by itself, none merged.")] = False,
-    no_symmetry: Annotated[bool, typer.Option("--no-symmetry", help="Native: tell interchangeable records apart.")] = False,
+    no_symmetry: Annotated[bool, typer.Option("--no-symmetry", help="Native: tell interchangeable records and sequence numbers apart.")] = False,
     exact: Annotated[bool, typer.Option("--exact", help="Native: compare whole states, not 64 bits of them.")] = False,
     collect: Annotated[
         bool, typer.Option("--collect", help="Native: go on after a broken rule; each broken rule once in the result.")
@@ -65,6 +74,10 @@ def _request(
     ] = None,
     walks: Annotated[int | None, typer.Option(min=1, max=MOST_WALKS, help="Native: so many random walks instead of a search.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Decides the random walks.")] = 0,
+    preemptions: Annotated[
+        int | None,
+        typer.Option(metavar="K", min=0, max=MOST_PREEMPTIONS, help="Native: with no preemptions first, then one, and so on up to K."),
+    ] = None,
     cluster: Annotated[
         str | None, typer.Option(metavar="HOST:PORT|auto", help="Native: share large searches out over a Ray cluster's machines.")
     ] = None,
@@ -72,10 +85,12 @@ def _request(
     """What the options say."""
     if executor not in get_args(Executor):
         raise typer.BadParameter(f"--executor {executor}: one of {', '.join(get_args(Executor))} is wanted")
-    if depth_first is not None and walks is not None:
-        raise typer.BadParameter("--depth-first and --walks: one way through the states is wanted")
-    if exact and (depth_first is not None or walks is not None):
-        raise typer.BadParameter("--exact: whole states are kept breadth first only; leave out --depth-first and --walks")
+    ways = {"--depth-first": depth_first, "--walks": walks, "--preemptions": preemptions}
+    given = [name for name, value in ways.items() if value is not None]
+    if len(given) > 1:
+        raise typer.BadParameter(f"{' and '.join(given)}: one way through the states is wanted")
+    if exact and given:
+        raise typer.BadParameter(f"--exact: whole states are kept breadth first only; leave out {given[0]}")
     if cluster is not None and workers is not None:
         raise typer.BadParameter("--cluster and --workers: a cluster's machines search with all the CPUs that they offer")
     strategy: Strategy = BreadthFirst()
@@ -83,6 +98,8 @@ def _request(
         strategy = DepthFirst(depth_first)
     elif walks is not None:
         strategy = RandomWalks(walks, seed=seed)
+    elif preemptions is not None:
+        strategy = Preemptions(preemptions)
     if executor == "auto" and (why := why_not_native()):
         warn(f"searches run on the reference executor, which is slow on large ones: {why}")
     return Request(
@@ -108,6 +125,11 @@ def told(result: Result) -> str:
 
 
 def notes(results: Iterable[Result | None]) -> list[str]:
-    """What is to be said about the reductions of some results, each once."""
-    given = [r.note for r in results if r is not None]
-    return list(dict.fromkeys(f"note: {part}" for note in given if note for part in note.split("; ")))
+    """What is to be said about the reductions of some results, each once, and with how many preemptions those that did not finish hold."""
+    seen = [r for r in results if r is not None]
+    said = list(dict.fromkeys(f"note: {part}" for r in seen if r.note for part in r.note.split("; ")))
+    bounds = [r.preemptions for r in seen if r.preemptions is not None]
+    if bounds:
+        most = f"{min(bounds)} preemption{'s' * (min(bounds) != 1)}"
+        said.append(f"note: what was not finished holds with up to {most} (leaving a thread that could go on)")
+    return said

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -36,7 +38,10 @@ _MARKS = {Confirmed.CONFIRMED: "confirmed", Confirmed.REFUTED: "REFUTED", Confir
 @searches
 def settle(
     request: Request,
-    table: Annotated[str | None, typer.Argument(help="One table by its name; without it, all of them.")] = None,
+    table: Annotated[
+        str | None,
+        typer.Argument(metavar="TABLE|FILE", help="One table by its name, or a Python file with a CaseTable; without it, all that ship."),
+    ] = None,
     bound: Bounds = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON (docs/json.md).")] = False,
     trace: Annotated[
@@ -49,11 +54,7 @@ def settle(
     Each cell is a search through every interleaving. A table that comes out as it was reviewed exits with 0, though it
     has broken cells: they are its answer.
     """
-    from secondsight.cases import TABLES
-
-    if table is not None and table not in TABLES:
-        raise LangError(f"there is no table {table}; there are {', '.join(TABLES)}")
-    chosen = [t for t in TABLES.values() if table is None or t.name == table]
+    chosen = _tables(table)
     could_be_asked(on)
     if trace is not None:
         raise typer.Exit(_one_cell(chosen, trace, request, as_json, on, bounds(bound)))
@@ -82,6 +83,21 @@ def settle(
     if any(answer.verdict is Confirmed.REFUTED for of_table in answers.values() for answer in of_table.values()):
         raise typer.Exit(BROKEN)
     raise typer.Exit(INTERRUPTED if interrupted else _exit_code(settled))
+
+
+def _tables(named: str | None) -> list[CaseTable]:
+    """The tables that are asked for: all that ship, one of them, or those of a file."""
+    from secondsight.cases import TABLES
+
+    if named is None:
+        return list(TABLES.values())
+    if named.endswith(".py"):
+        from secondsight.cases.own import load_tables
+
+        return load_tables(Path(named))
+    if named not in TABLES:
+        raise LangError(f"there is no table {named}; there are {', '.join(TABLES)}; or give a Python file with one")
+    return [TABLES[named]]
 
 
 def _settle(table: CaseTable, request: Request, by_hand: dict[str, int]) -> list[Cell]:
@@ -179,8 +195,21 @@ def _print_example(settled: Sequence[tuple[CaseTable, list[Cell]]]) -> None:
         broken = [c for c in cells if c.result is not None and c.result.violation is not None]
         if broken:
             _print_trace(table, broken[0])
-            show(f'\nAny other: secondsight settle {table.name} --trace "ROW:COLUMN"')
+            show(f'\nAny other: secondsight settle {_named(table)} --trace "ROW:COLUMN"')
             return
+
+
+def _named(table: CaseTable) -> str:
+    """What the command takes for a table: its name, or the file that it came from."""
+    file = _file_of(table)
+    return table.name if file is None else file.name
+
+
+def _file_of(table: CaseTable) -> Path | None:
+    """The user's own file that a table came from; None for one that ships."""
+    module = sys.modules.get(table.program.__module__)
+    own = None if module is None or module.__name__.startswith("secondsight.") else module.__file__
+    return None if own is None else Path(own)
 
 
 def _print_trace(table: CaseTable, cell: Cell) -> None:
@@ -254,6 +283,8 @@ def _cell_json(table: CaseTable, cell: Cell, traces: bool, answer: Confirmation 
         made_by = {
             "command": "settle", "table": table.name, "row": cell.row, "column": cell.column, "bounds": dict(cell.bounds),
         }  # fmt: skip
+        if (file := _file_of(table)) is not None:
+            made_by["file"] = str(file)
         data["trace"] = trace_to_json(program, cell.result.violation, made_by)
     return data
 
@@ -263,6 +294,8 @@ def program_of(made_by: dict[str, Any]) -> tuple[str, Program]:
     from secondsight.cases import TABLES, program_of_cell
 
     row, column = made_by["row"], made_by["column"]
+    if "file" in made_by:
+        _tables(made_by["file"])
     table = TABLES.get(made_by["table"])
     if table is None or (row, column) not in table.cells() or table.program(row, column) is None:
         raise LangError("the trace is of a table's cell that is not there any more")

@@ -1,14 +1,16 @@
 """The adversaries: what the rest of the kernel and the process do while a device uses the memory.
 
 Most are a thread that does something to two pages that hold `A`, while a device uses them: reading, writing, reading with
-two engines at once, or reading and then closing. Others need a setting of their own: `part`, `read-only`, `open`, `close`.
+two engines at once, or reading and then closing. Others need a setting of their own: `part`, `read-only`, `open`, `close`,
+`two-processes`.
 
 A driver that keeps the contract survives every interleaving of every one. When all is quiet the device's access ends as the
 CPU's does, with the same value, or both fail. Then the driver is closed, and what it took must have been given back.
 
 Waiting for their machinery, and not here: mprotect, soft-dirty and write-protection (events PROTECTION_VMA, PROTECTION_PAGE and
 SOFT_DIRTY), migration (MIGRATE), exclusive access (EXCLUSIVE), writeback (a page that a device wrote and nobody marks dirty),
-fork, and a second process or device. A driver that ignores such an event, or shares state between two of them, is not found.
+fork, and a second device of one process. A driver that ignores such an event, or shares state between two such devices, is not
+found.
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from secondsight.scenario import Address, DeviceHandle, File, Recorder, Scenario
+from secondsight.scenario import Address, DeviceHandle, File, Process, Recorder, Scenario
 
 __all__ = ["ADVERSARIES", "Adversary"]
 
@@ -376,3 +378,83 @@ def _close_beside_exit(s: Recorder) -> None:
     @s.thread
     def closer() -> None:
         gpu.close()
+
+
+TWO_PROCESSES = "another process has another page of the file at the same address, or the same page, and a device of its own"
+
+
+@dataclass(frozen=True, slots=True)
+class Both:
+    """What two processes have: each a page of a memfd at the same address, and a device; the other process is `other`."""
+
+    memfd: File
+    pages: Address
+    gpu: DeviceHandle
+    other: Process
+    its_pages: Address
+    its_gpu: DeviceHandle
+
+
+def _two_processes(s: Recorder, its_page: int) -> Both:
+    memfd = s.memfd_create(pages=2)
+    pages, gpu, other = s.mmap(memfd, pages=1), s.device(), s.process()
+    s.write(pages, "A")
+    with other:
+        its_pages, its_gpu = s.mmap(memfd, page=its_page, pages=1), s.device()
+    return Both(memfd, pages, gpu, other, its_pages, its_gpu)
+
+
+def _both_read(s: Recorder, both: Both) -> None:
+    @s.thread
+    def device() -> None:
+        both.gpu.read(both.pages, into="mine")
+
+    @both.other.thread
+    def its_device() -> None:
+        both.its_gpu.read(both.its_pages, into="its")
+
+
+@_setting("two-processes", TWO_PROCESSES, "munmap")
+def _two_processes_munmap(s: Recorder) -> None:
+    both = _two_processes(s, 1)
+
+    @s.thread
+    def cpu() -> None:
+        s.munmap(both.pages)
+
+    _both_read(s, both)
+    with s.after():
+        both.gpu.compare(both.pages)
+        with both.other:
+            both.its_gpu.compare(both.its_pages)
+
+
+@_setting("two-processes", TWO_PROCESSES, "exit")
+def _two_processes_exit(s: Recorder) -> None:
+    both = _two_processes(s, 1)
+
+    @s.thread
+    def cpu() -> None:
+        s.exit()
+
+    _both_read(s, both)
+    with s.after(), both.other:
+        both.its_gpu.compare(both.its_pages)
+
+
+@_setting("two-processes", TWO_PROCESSES, "punch-hole")
+def _two_processes_punch_hole(s: Recorder) -> None:
+    both = _two_processes(s, 0)
+
+    @s.thread
+    def device() -> None:
+        both.gpu.read(both.pages, into="first")
+        both.gpu.read(both.pages, into="second")
+
+    @both.other.thread
+    def cpu() -> None:
+        s.fallocate_punch_hole(both.memfd, page=0)
+        s.write(both.its_pages, "B")
+
+    with s.after():
+        both.gpu.compare(both.pages)

@@ -38,7 +38,7 @@ from secondsight.search.request import Request
 from secondsight.world.enough import with_enough
 from secondsight.world.model import program, value_in, watched
 
-__all__ = ["RULES", "Checked", "Rule", "check", "check_scenario", "driver_program", "load_drivers", "own_rules", "pick", "rules_for"]
+__all__ = ["RULES", "Checked", "Rule", "check", "check_scenario", "driver_program", "import_file", "load_drivers", "own_rules", "pick", "rules_for"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,7 +211,7 @@ def load_drivers(path: str | Path) -> list[type[Device]]:
     path = Path(path)
     if not path.is_file():
         raise LangError(f"{path}: no such file; give a Python file with a class derived from secondsight.Device")
-    module = _import(path)
+    module = import_file(path)
     found = [
         value
         for value in vars(module).values()
@@ -247,7 +247,8 @@ def _overrides_well(driver: type[Device]) -> None:
                 )
 
 
-def _import(path: Path) -> ModuleType:
+def import_file(path: Path) -> ModuleType:
+    """A user's file, run. Raises `LangError`, with the lines of the file itself, when it cannot be."""
     name = f"_secondsight_driver_{hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:16]}"  # the same in every process
     try:
         return load(name, path)

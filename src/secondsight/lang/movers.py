@@ -111,21 +111,20 @@ def merged_steps(layout: Layout, symmetry: Symmetry | None = None) -> list[str]:
             at[numbers[readers, 0]] = number
     owners, readers_ = ", ".join(str(o) for o, _ in places), ", ".join(str(r) for _, r in places)
     to_queue = layout.offset(RwLock, "waiting") - layout.offset(RwLock, "readers")
-    same = ["#define SAME_AS(place) (place)"]
+    renamed = ["#define SS_RENAMED", "static void canonical(u8 *s);"] if symmetry is not None else []
     if symmetry is not None:
-        same = ["#define SS_RENAMED", *same]
-    if symmetry is not None and symmetry.sequences is not None:  # what counts for ever would never end otherwise
-        same = ["#define SS_ALWAYS_RENAMED", *same]
+        has = symmetry.sequences is not None
+        renamed += ["#define SS_SEQUENCES", "static void rename_sequences(u8 *s);"] if has else ["#define rename_sequences(s) (void)(s)"]
+    same = ["#define SAME_AS(place) (place)"]
     if symmetry is not None and symmetry.arrays:  # what is learned of one record holds for all that it may be renamed to
         same_as = symmetry.same_as(layout.shared_size)
         stands_for = ", ".join(str(numbers[same_as[byte], shift]) for byte, shift in numbers)
-        same[-1:] = [f"static const u16 STANDS_FOR[] = {{ 0, {stands_for} }};", "#define SAME_AS(place) STANDS_FOR[place]"]
-    if symmetry is not None:
-        same.append("static void canonical(u8 *s);")
+        same = [f"static const u16 STANDS_FOR[] = {{ 0, {stands_for} }};", "#define SAME_AS(place) STANDS_FOR[place]"]
     return [
         f"enum {{ LOCKS = {len(places)}, TO_QUEUE = {to_queue} }};",
         f"static const u16 LOCK_OWNER[] = {{ {owners or 0} }}, LOCK_READERS[] = {{ {readers_ or 0} }};",
         f"static const u8 LOCK_AT[] = {{ {', '.join(map(str, at))} }};",
+        *renamed,
         *same,
         resources.files("secondsight.search").joinpath("movers.c").read_text(),
     ]

@@ -57,8 +57,8 @@ class StepResult(ctypes.Structure):
 
 
 ENGINE = (
-    "engine.c", "engine_edges.c", "engine_store.c", "engine_steps.c", "engine_phases.c", "engine_peel.c", "engine_progress.c",
-    "engine_walks.c", "engine_search.c",
+    "engine.c", "engine_edges.c", "engine_store.c", "engine_steps.c", "engine_bounds.c", "engine_phases.c", "engine_peel.c",
+    "engine_progress.c", "engine_walks.c", "engine_search.c",
 )  # fmt: skip
 
 

@@ -2,15 +2,16 @@
 
 An operation is declared once, in `world/operations/`. From its declaration come the recorder's and the handles' methods, the checks,
 the JSON form, what is sent to the guest agent and the agent's own table, what the model does and how large its machine
-is. `OPS` has all declarations: importing secondsight fills it.
+is. `OPS` has all declarations.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from dataclasses import dataclass, field
 from enum import Enum
 
+import secondsight
 from secondsight.lang.locks import MAX_THREADS
 
 __all__ = [
@@ -217,7 +218,37 @@ class Operation:
         return first.type.handles[0] if first is not None and first.type in kinds else None
 
 
-OPS: dict[str, Operation] = {}
+class _Operations(MutableMapping[str, Operation]):
+    """The operations by name. They are declared when somebody looks first: what needs none does not load the model that does them."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, Operation] = {}
+        self._is_filled = False
+
+    @property
+    def _all(self) -> dict[str, Operation]:
+        if not self._is_filled:
+            self._is_filled = True
+            secondsight.declare_operations()
+        return self._known
+
+    def __getitem__(self, name: str) -> Operation:
+        return self._all[name]
+
+    def __setitem__(self, name: str, operation: Operation) -> None:
+        self._known[name] = operation
+
+    def __delitem__(self, name: str) -> None:
+        del self._known[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._all)
+
+    def __len__(self) -> int:
+        return len(self._all)
+
+
+OPS = _Operations()
 """Every operation by its name."""
 
 

@@ -23,8 +23,8 @@ from secondsight.lang.sequences import sequences_of
 from secondsight.search.bfs import breadth_first
 from secondsight.search.reduced import reduced_search
 from secondsight.search.request import Request
-from secondsight.search.result import Limits, Progress, Result
-from secondsight.search.strategy import RandomWalks
+from secondsight.search.result import Limits, Progress, Result, Verdict
+from secondsight.search.strategy import Preemptions, RandomWalks
 
 __all__ = ["SWITCH", "search", "why_not_native"]
 
@@ -73,7 +73,8 @@ def search(program: Program, request: Request | None = None) -> Result:
     """Search a program's states, by the executor that `request` names; see `Request`.
 
     Limits hold for both parts of an `auto` search together. Other strategies than breadth first, and `collect`, are the native
-    executor's alone. Random walks find no livelock, and never say *holds*. Raises `CompilerMissing` where native code is asked for
+    executor's alone. Random walks, and searches bounded by preemptions, find no livelock, and where
+    they are asked for them never say *holds*. Raises `CompilerMissing` where native code is asked for
     and there is no compiler. A search is made on a cluster when it is larger than `SWITCH` states, or the native executor is asked for.
 
     Where native code cannot be made, although there is a compiler, an `auto` search ends on the reference; the note says why.
@@ -103,8 +104,12 @@ def search(program: Program, request: Request | None = None) -> Result:
         return result
 
     def fast(within: Limits, reductions: Reductions = asked.reductions) -> Result:
-        looks = asked.livelock and not isinstance(asked.strategy, RandomWalks)
-        return reduced_search(program, asked.but(limits=within, reductions=reductions, livelock=looks, on_progress=tell)).result
+        looks = asked.livelock and not isinstance(asked.strategy, RandomWalks | Preemptions)
+        result = reduced_search(program, asked.but(limits=within, reductions=reductions, livelock=looks, on_progress=tell)).result
+        if asked.livelock and not looks and result.verdict is Verdict.HOLDS:
+            note = "; ".join(n for n in (result.note, "all states were seen; livelocks are not looked for with a bound on preemptions") if n)
+            return replace(result, verdict=Verdict.NOT_FINISHED, reason="livelock", note=note)
+        return result
 
     def large(within: Limits) -> Result:
         if cluster is None:

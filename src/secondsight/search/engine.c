@@ -33,10 +33,11 @@
 enum { DELAY = 16, MAX_WORKERS = 64, MAX_SUCCESSORS = 8192 };
 enum { ALONE = 1 << 15 }; /* states up to which one worker goes on alone: a small search is over before the others wake */
 enum { FIRST_SLOTS = 1 << 17, LOG_SIZE = 1 << 16, LOG_BLOCKS = 1 << 16 };
-enum { BECAUSE_STATES = 1, BECAUSE_SECONDS, BECAUSE_MEMORY, BECAUSE_ASKED, BECAUSE_DISK, BECAUSE_DEPTH, BECAUSE_WALKS };
+enum { BECAUSE_STATES = 1, BECAUSE_SECONDS, BECAUSE_MEMORY, BECAUSE_ASKED, BECAUSE_DISK, BECAUSE_DEPTH, BECAUSE_WALKS, BECAUSE_PREEMPTIONS };
 enum { A_STEP_FAILED = 1, NOBODY_CAN_GO_ON, NOTED, A_GOAL };
 enum { EXPAND, REHASH, OVER };
 enum { LOG_EDGES = 1, KEEP_ROUNDS }; /* `progress` */
+enum { NOBODY = 0xff };               /* in place of a thread */
 enum { INSIDE = 1, AT_LOCK = 2 };    /* in `loops` */
 
 #define WORDS ((STATE_SIZE + 7) / 8)
@@ -48,6 +49,7 @@ typedef struct ss_chunk {
 	struct ss_chunk *next; /* in a list of spare ones */
 	u32 count;
 	u32 numbers[CHUNK];
+	u8 put_off, last[CHUNK]; /* in a bounded search: whose step led here; see engine_bounds.c */
 	u8 states[CHUNK * STRIDE] __attribute__((aligned(8)));
 } ss_chunk;
 
@@ -75,6 +77,7 @@ typedef struct {
 	u64 print;
 	u32 parent;
 	u16 ordinal;
+	u8 thread;
 	u8 inside; /* the step leads from a place inside of loops to another, and is to be logged */
 #ifdef SS_CLUSTER
 	u16 from; /* whose the parent is */
@@ -103,8 +106,10 @@ typedef struct {
 typedef struct {
 	ss_run *run;
 	int me;
-	ss_list next, level;
-	ss_chunk *open, *current, *spare;
+	ss_list next, level, later;
+	ss_chunk *open, *off, *current, *spare;
+	u64 count_off;
+	u32 ordinal; /* of the next step from the state that is expanded */
 	u32 position; /* in current */
 	ss_log *logs;  /* by place: number = place * workers + me */
 	size_t found;
@@ -144,6 +149,7 @@ struct ss_run {
 	u64 goal_count;
 	/* of depth first and random walks */
 	u64 max_depth, walks, seed;
+	i32 bounded, max_preemptions;
 	/* how far it is; written while it runs */
 	volatile u64 states, transitions, frontier, depth;
 	volatile double seconds;
@@ -158,6 +164,7 @@ struct ss_run {
 	u64 livelocked_count;
 	u64 *cycling; /* with LOG_EDGES: the fingerprints of the states that may lie on cycles */
 	u64 cycling_count;
+	i32 preempted; /* with `bounded`: the preemptions of the last bound that was searched whole, or -1 */
 	i32 log_dropped; /* they are not known: there was not enough memory for it */
 	ss_found *found; /* one of each kind, found_count of them */
 	/* inside */
@@ -173,6 +180,7 @@ struct ss_run {
 	volatile u64 taken, rehashed, chunk_bytes;
 	u64 level_states, level_chunks, file_end[2];
 	i32 file;
+	i32 preemptions; /* that led to what is looked at */
 	ss_worker *crew;
 	pthread_t threads[MAX_WORKERS];
 	pthread_barrier_t barrier;
@@ -230,12 +238,18 @@ static inline u64 ss_fingerprint(const u8 *state)
  */
 static inline const u8 *ss_known_as(const u8 *state, u8 *room)
 {
-#ifdef SS_MERGED
+#if defined(SS_MERGED) && !defined(SS_SEQUENCES)
 	if (!by_form)
 		return state;
 #endif
 #ifdef SS_CANONICAL
-	memcpy(room, state, STRIDE);
+	copy_state(room, state, STRIDE);
+#if defined(SS_MERGED) && defined(SS_SEQUENCES)
+	if (!by_form) {
+		rename_sequences(room);
+		return room;
+	}
+#endif
 	canonical(room);
 	return room;
 #else

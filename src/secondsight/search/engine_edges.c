@@ -98,14 +98,14 @@ static int ss_edge_room(ss_worker *w)
 	return 1;
 }
 
-static inline void ss_edge_word(ss_worker *w, u32 word)
+static ALWAYS_INLINED void ss_edge_word(ss_worker *w, u32 word)
 {
 	if (w->edge_count < w->edge_room || ss_edge_room(w))
 		w->edges[w->edge_count++] = word;
 }
 
 /* A step from a place inside of loops to another. A worker logs those from one source one after the other. */
-static void ss_log_edge(ss_worker *w, u32 source, u32 target)
+static ALWAYS_INLINED void ss_log_edge(ss_worker *w, u32 source, u32 target)
 {
 	ss_run *run = w->run;
 	if (!run->logging || (source | target) & SOURCE) {

@@ -44,7 +44,7 @@ static void ss_read_edges(ss_run *run, ss_edges *e)
 }
 
 /* The targets of a state, up to a word that is none; NULL: it has none. */
-static inline const u32 *ss_targets_of(const ss_edges *e, u64 n)
+static ALWAYS_INLINED const u32 *ss_targets_of(const ss_edges *e, u64 n)
 {
 	u64 at = e->starts[n];
 	int i = 0;

@@ -44,7 +44,10 @@ static void ss_phase(ss_worker *w)
 		while (w->position < chunk->count && !run->stop && w->inserted - begun < run->share) {
 			u32 at = w->position++;
 			w->expanded++;
-			ss_expand(w, chunk->states + at * STRIDE, chunk->numbers[at]);
+			if (run->bounded)
+				ss_expand_bounded(w, chunk, at);
+			else
+				ss_expand(w, chunk->states + at * STRIDE, chunk->numbers[at]);
 		}
 		if (w->position == chunk->count) {
 			ss_chunk_spare(w, chunk);
@@ -121,7 +124,7 @@ static void ss_between(ss_run *run)
 			return;
 		}
 		ss_next_level(run);
-		if (!run->level_states)
+		if (!run->level_states && !(run->bounded && ss_one_more(run)))
 			return;
 	}
 	if (run->max_states && run->states >= run->max_states) {
@@ -230,8 +233,10 @@ static void ss_first_state(ss_run *run)
 		if (ss_next_number(&run->crew[i]) != MAX_NUMBER)
 			ss_log_state(&run->crew[i], p);
 	memcpy(p->state, run->initial, STATE_SIZE);
-	p->print = ss_known_by(p->state);
+	p->thread = NOBODY;
+	p->print = run->bounded ? ss_print_with(ss_known_by(p->state), NOBODY) : ss_known_by(p->state);
 	p->parent = MAX_NUMBER;
+	run->preempted = -1;
 	w->waiting = 1;
 	if (ss_next_number(w) != MAX_NUMBER)
 		ss_take(w);
@@ -263,14 +268,19 @@ static void ss_forget_states(ss_run *run)
 			free(w->level.places[k].chunk);
 		for (size_t k = 0; k < w->next.count; k++)
 			free(w->next.places[k].chunk);
+		for (size_t k = 0; k < w->later.count; k++)
+			free(w->later.places[k].chunk);
 		free(w->level.places);
 		free(w->next.places);
+		free(w->later.places);
 		memset(&w->level, 0, sizeof w->level);
 		memset(&w->next, 0, sizeof w->next);
+		memset(&w->later, 0, sizeof w->later);
 		free(w->open);
+		free(w->off);
 		free(w->current);
 		ss_free_chunks(w->spare);
-		w->open = w->current = w->spare = NULL;
+		w->open = w->off = w->current = w->spare = NULL;
 		for (int k = 0; w->logs && k < LOG_BLOCKS && w->logs[k].parents; k++) {
 			free(w->logs[k].parents);
 			free(w->logs[k].ordinals);

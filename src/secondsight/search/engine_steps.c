@@ -136,7 +136,7 @@ static inline int ss_may_cycle(const ss_run *run, u64 print)
 
 /* Expanding. */
 
-static inline int ss_is_inside(const ss_run *run, const u8 *after, int thread, int counter)
+static ALWAYS_INLINED int ss_is_inside(const ss_run *run, const u8 *after, int thread, int counter)
 {
 	const u8 *loops = run->loops + thread * run->loop_width;
 	return loops[counter] & loops[counter_of(after, BASE[thread])] & INSIDE;
@@ -170,12 +170,19 @@ static inline void ss_take(ss_worker *w)
 	if (run->exact ? ss_insert_exact(w, p, &number) : ss_insert(run, p->print, &number)) {
 		w->inserted++;
 		ss_log_state(w, p);
-		ss_push(w, p->state, number);
+		ss_push(w, p->state, number, p->thread);
 		if (run->wanted.table && *ss_print_slot(&run->wanted, p->print))
 			ss_tell(w, A_GOAL, 0, number);
 	}
 	if (p->inside)
 		ss_log_edge(w, p->parent, number);
+}
+
+/* In a bounded search a state is another when another thread led there. */
+static inline u64 ss_print_with(u64 print, int last)
+{
+	print = ss_mixed(print + (u64)last);
+	return print ? print : 1;
 }
 
 /*
@@ -187,6 +194,8 @@ static inline void ss_print(ss_worker *w)
 	ss_pending *p = w->latest;
 	if (p) {
 		p->print = ss_known_by(p->state);
+		if (w->run->bounded)
+			p->print = ss_print_with(p->print, p->thread);
 #ifdef SS_CLUSTER
 		if (ss_fetch_sent(w->run, p->print))
 			return;
@@ -214,7 +223,7 @@ static int ss_advance(ss_x *x)
 
 static inline int ss_step(const u8 *state, u8 *room, int thread, int counter, ss_x *x)
 {
-	memcpy(room, state, STRIDE);
+	copy_state(room, state, STRIDE);
 	x->stop = x->round = x->rounds = 0;
 	int done = step_at(counter, room, BASE[thread], thread + 1, x);
 	return x->stop == SS_FAILED ? -1 : x->stop == SS_BLOCKED ? 0 : done;
@@ -232,58 +241,68 @@ static void ss_end(ss_worker *w, const u8 *state, u32 number, u32 steps)
 	}
 }
 
+/* A thread's steps from a state, numbered from `w->ordinal` on. 0: no more is to be looked at. */
+static ALWAYS_INLINED int ss_expand_thread(ss_worker *w, const u8 *state, u32 number, int thread, int *failed)
+{
+	ss_run *run = w->run;
+	int counter = counter_of(state, BASE[thread]);
+	w->x.made = w->x.at = 0;
+	do {
+		if (w->waiting == DELAY)
+			ss_take(w);
+		ss_pending *p = &w->pending[(w->first + w->waiting) % DELAY];
+		int done = ss_step(state, p->state, thread, counter, &w->x);
+		if (done < 0) {
+			*failed = 1;
+			if (!ss_tell(w, A_STEP_FAILED, thread, number))
+				return 0;
+		} else if (done) {
+			w->ordinal++;
+			if (!run->scanning) {
+				ss_print(w);
+				w->latest = p;
+				p->parent = number;
+				p->ordinal = (u16)(w->ordinal - 1);
+				p->thread = (u8)thread;
+				p->inside = run->logging && ss_is_inside(run, p->state, thread, counter);
+#ifdef SS_CLUSTER
+				p->from = ss_me(run);
+#endif
+				w->waiting++;
+			}
+			if (w->ordinal % MAX_SUCCESSORS == 0) {
+				fail(&w->x, CHOICES, -1, 1, 0, 0);
+				ss_tell(w, A_STEP_FAILED, thread, number);
+				return 0;
+			}
+			if (w->x.round && run->progress == KEEP_ROUNDS && !run->scanning)
+				ss_keep_round(w, p->state, thread, counter);
+			if (run->note && run->taking[counter] && ss_note(w, state, p->state, thread, counter)
+			    && !ss_tell(w, NOTED, thread, number))
+				return 0;
+		}
+	} while (w->x.made && ss_advance(&w->x));
+	return 1;
+}
+
 /* Every step from one state of the frontier. */
 static inline void ss_expand(ss_worker *w, const u8 *state, u32 number)
 {
 	ss_run *run = w->run;
-	u32 ordinal = 0;
 	int running = 0, failed = 0;
 #ifdef SS_CLUSTER
 	ss_expanding = number;
 #endif
+	w->ordinal = 0;
 	for (int thread = 0; thread < THREADS; thread++) {
-		int counter = counter_of(state, BASE[thread]);
-		if (!counter)
+		if (!counter_of(state, BASE[thread]))
 			continue;
 		running |= !(daemons >> thread & 1);
-		w->x.made = w->x.at = 0;
-		do {
-			if (w->waiting == DELAY)
-				ss_take(w);
-			ss_pending *p = &w->pending[(w->first + w->waiting) % DELAY];
-			int done = ss_step(state, p->state, thread, counter, &w->x);
-			if (done < 0) {
-				failed = 1;
-				if (!ss_tell(w, A_STEP_FAILED, thread, number))
-					return;
-			} else if (done) {
-				ordinal++;
-				if (!run->scanning) {
-					ss_print(w);
-					w->latest = p;
-					p->parent = number;
-					p->ordinal = (u16)(ordinal - 1);
-					p->inside = run->logging && ss_is_inside(run, p->state, thread, counter);
-#ifdef SS_CLUSTER
-					p->from = ss_me(run);
-#endif
-					w->waiting++;
-				}
-				if (ordinal == MAX_SUCCESSORS) {
-					fail(&w->x, CHOICES, -1, 1, 0, 0);
-					ss_tell(w, A_STEP_FAILED, thread, number);
-					return;
-				}
-				if (w->x.round && run->progress == KEEP_ROUNDS && !run->scanning)
-					ss_keep_round(w, p->state, thread, counter);
-				if (run->note && run->taking[counter] && ss_note(w, state, p->state, thread, counter)
-				    && !ss_tell(w, NOTED, thread, number))
-					return;
-			}
-		} while (w->x.made && ss_advance(&w->x));
+		if (!ss_expand_thread(w, state, number, thread, &failed))
+			return;
 	}
 	if (!run->scanning)
-		w->transitions += ordinal;
-	if (!running || !ordinal)
-		ss_end(w, state, number, ordinal + failed);
+		w->transitions += w->ordinal;
+	if (!running || !w->ordinal)
+		ss_end(w, state, number, w->ordinal + failed);
 }

@@ -15,7 +15,7 @@ static ss_chunk *ss_chunk_room(ss_worker *w)
 			return NULL;
 		__atomic_add_fetch(&w->run->chunk_bytes, sizeof *chunk, __ATOMIC_RELAXED);
 	}
-	chunk->count = 0;
+	chunk->count = chunk->put_off = 0;
 	return chunk;
 }
 
@@ -66,16 +66,28 @@ static void ss_chunk_close(ss_worker *w)
 	w->open = NULL;
 }
 
-static inline void ss_push(ss_worker *w, const u8 *state, u32 number)
+static inline void ss_push(ss_worker *w, const u8 *state, u32 number, u8 last)
 {
 	if (!w->open && !(w->open = ss_chunk_room(w)))
 		return;
 	ss_chunk *chunk = w->open;
-	memcpy(chunk->states + chunk->count * STRIDE, state, STRIDE);
+	copy_state(chunk->states + chunk->count * STRIDE, state, STRIDE);
+	chunk->last[chunk->count] = last;
 	chunk->numbers[chunk->count++] = number;
 	w->pushed++;
 	if (chunk->count == CHUNK)
 		ss_chunk_close(w);
+}
+
+/* A chunk of what is put off stays in memory. */
+static void ss_off_close(ss_worker *w)
+{
+	if (w->off && ss_more(w->run, (void **)&w->later.places, w->later.count, &w->later.room, sizeof(ss_place)))
+		w->later.places[w->later.count++] = (ss_place){ w->off, 0 };
+	else if (w->off)
+		w->off->count = 0; /* it is over: what comes until then has room */
+	if (!w->run->stop)
+		w->off = NULL;
 }
 
 /* The next chunk of the level, whoever made it; NULL: there is none, or it could not be read. */
@@ -178,7 +190,7 @@ static inline u64 ss_after(const ss_run *run, u64 slot)
 }
 
 /* The number of the state in a slot that was taken, which whoever took it is about to write there. */
-static inline u32 ss_number_at(const ss_run *run, u64 slot)
+static ALWAYS_INLINED u32 ss_number_at(const ss_run *run, u64 slot)
 {
 	u32 there;
 	for (int tries = 0; !(there = __atomic_load_n(&run->numbers[slot], __ATOMIC_ACQUIRE)); tries++)

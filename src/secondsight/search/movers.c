@@ -64,8 +64,6 @@
 
 #define SS_MERGED 1
 
-#define HOT inline __attribute__((always_inline)) /* where it would not be done of itself: see LARGE in lang/compiler.py */
-
 enum { MOST = 64 };
 enum { RIGHT = 1, LEFT = 2 };
 enum { WAITS_FOR_LOCKS = 2 }; /* in `waits_at` */
@@ -109,7 +107,7 @@ static const u8 AGAINST[16] = {
 #undef A
 };
 
-static HOT void one_held(const u8 *s, int i, i64 t, ss_held *held)
+static ALWAYS_INLINED void one_held(const u8 *s, int i, i64 t, ss_held *held)
 {
 	u8 owner = s[LOCK_OWNER[i]], readers = LOCK_READERS[i] ? s[LOCK_READERS[i]] : 0;
 	if (owner == t) {
@@ -121,7 +119,7 @@ static HOT void one_held(const u8 *s, int i, i64 t, ss_held *held)
 	}
 }
 
-static HOT ss_held held_by(const u8 *s, i64 t)
+static ALWAYS_INLINED ss_held held_by(const u8 *s, i64 t)
 {
 	ss_held held = { 0, 0 };
 	for (int i = 0; i < LOCKS; i++)
@@ -129,7 +127,7 @@ static HOT ss_held held_by(const u8 *s, i64 t)
 	return held;
 }
 
-static HOT int touches_lock(const ss_x *x)
+static ALWAYS_INLINED int touches_lock(const ss_x *x)
 {
 	for (int i = 0; i < x->noted; i++)
 		if (LOCK_AT[x->places[i]])
@@ -166,7 +164,7 @@ static inline void narrow(ss_held *entry, const ss_held *held, const u8 *relied)
 }
 
 /* Nothing more is noted of the step. */
-static HOT int noted_no_more(ss_x *x, int way)
+static ALWAYS_INLINED int noted_no_more(ss_x *x, int way)
 {
 	for (int i = 0; i < x->noted; i++)
 		x->ways[x->places[i]] = 0;
@@ -344,7 +342,7 @@ static void look_after(ss_x *x, const u8 *s)
 	int t = x->ward, counter = counter_of(s, BASE[t - 1]);
 	y->made = y->at = 0;
 	do {
-		memcpy(room, s, STATE_SIZE);
+		copy_state(room, s, STATE_SIZE);
 		y->stop = 0;
 		if (step_at(counter, room, BASE[t - 1], t, y) || y->stop == SS_FAILED)
 			return;
@@ -369,7 +367,7 @@ static int merged_step(int counter, u8 *s, i64 B, i64 t, ss_x *x, int look)
 		x->rounds = 0;
 		if (x->ward && number)
 			look_after(x, s);
-		memcpy(before, s, STATE_SIZE);
+		copy_state(before, s, STATE_SIZE);
 		int done = STEPS[counter](s, B, t, x);
 		waits = x->waits || x->queues;
 		acquires = x->acquires;
@@ -396,7 +394,7 @@ static int merged_step(int counter, u8 *s, i64 B, i64 t, ss_x *x, int look)
 		}
 		phase = phase == AFTER || !(way & RIGHT) ? AFTER : phase == BEFORE || way != (RIGHT | LEFT) ? BEFORE : FREE;
 		if (!number++ && phase == FREE)
-			memcpy(start, before, STATE_SIZE); /* `some_way` may look for others from here */
+			copy_state(start, before, STATE_SIZE); /* `some_way` may look for others from here */
 		x->merged = number;
 		if (look && phase != FREE)
 			return 1;
@@ -405,7 +403,7 @@ static int merged_step(int counter, u8 *s, i64 B, i64 t, ss_x *x, int look)
 		held = then;
 		continue;
 	undo:
-		memcpy(s, before, STATE_SIZE);
+		copy_state(s, before, STATE_SIZE);
 		x->stop = 0;
 		x->made = x->at = chosen;
 		return 1;
@@ -432,7 +430,7 @@ static int some_way(int counter, const u8 *start, i64 B, i64 t, ss_x *x, int cho
 	memcpy(sizes, x->sizes, sizeof sizes);
 	x->made = 0;
 	do {
-		memcpy(s, start, STATE_SIZE);
+		copy_state(s, start, STATE_SIZE);
 		x->at = x->stop = 0;
 		found = merged_step(counter, s, B, t, x, 1) || x->stop == SS_FAILED;
 	} while (!found && x->made && ss_advance(x));
@@ -539,6 +537,7 @@ int ss_waits(const u8 *state, int thread)
 /*
  * To make a state's canonical form takes longer than a step, and where no two states that are found have the same one it is for nothing. So
  * states are known by it only where walks come to two such states. It is sound either way: all there is to lose is what is lost here.
+ * Sequence numbers are renamed in any case: that takes little time, and walks seldom come to two states that differ in nothing else.
  */
 enum { FORMS = 1 << 12, WALKS_RENAMED = 40 };
 typedef struct { u64 form, state; } ss_form;
@@ -553,10 +552,12 @@ static u64 hash_of(const u8 *s)
 
 static int seen_renamed(ss_form *forms, const u8 *s)
 {
-	u8 room[STATE_SIZE + 8];
-	memcpy(room, s, STATE_SIZE);
+	u8 room[STATE_SIZE + 8], other[STATE_SIZE + 8];
+	copy_state(room, s, STATE_SIZE);
 	canonical(room);
-	ss_form now = { hash_of(room), hash_of(s) }, *known = &forms[now.form >> 20 & (FORMS - 1)];
+	copy_state(other, s, STATE_SIZE);
+	rename_sequences(other);
+	ss_form now = { hash_of(room), hash_of(other) }, *known = &forms[now.form >> 20 & (FORMS - 1)];
 	int renamed = known->form == now.form && known->state != now.state;
 	*known = now;
 	return renamed;
@@ -570,9 +571,6 @@ void ss_learn(const u8 *initial, int walks, u64 seed)
 {
 	u8 s[STATE_SIZE], kept[STATE_SIZE];
 	int renamed = facts->walked && facts->renames;
-#ifdef SS_ALWAYS_RENAMED
-	renamed = 1;
-#endif
 #ifdef SS_RENAMED
 	ss_form *forms = calloc(FORMS, sizeof *forms);
 #endif
@@ -587,13 +585,13 @@ void ss_learn(const u8 *initial, int walks, u64 seed)
 				int u = (first + tried) % THREADS, counter = counter_of(s, BASE[u]);
 				if (!counter)
 					continue;
-				memcpy(kept, s, STATE_SIZE);
+				copy_state(kept, s, STATE_SIZE);
 				x->made = x->at = x->stop = 0;
 				int done = step_at(counter, s, BASE[u], u + 1, x);
 				if (done && !x->stop)
 					break;
 				failed = x->stop == SS_FAILED;
-				memcpy(s, kept, STATE_SIZE);
+				copy_state(s, kept, STATE_SIZE);
 				if (failed)
 					break;
 			}

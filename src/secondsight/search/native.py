@@ -12,6 +12,7 @@ from contextlib import ExitStack, contextmanager
 from typing import Any, Protocol
 
 from secondsight.lang.errors import LangError, ModelError, NoneFollowed, Position, RuleBroken
+from secondsight.lang.movers import Reductions
 from secondsight.lang.native import MAX_CHOICES, Native
 from secondsight.lang.program import Program
 from secondsight.search.lock_order import LockOrder
@@ -20,16 +21,17 @@ from secondsight.search.messages import deadlock_message
 from secondsight.search.progress import inside_loops, lock_steps
 from secondsight.search.request import Request
 from secondsight.search.result import Progress, Result, Step, Trace, Verdict, Violation, reported
-from secondsight.search.strategy import BreadthFirst, DepthFirst, RandomWalks
+from secondsight.search.strategy import BreadthFirst, DepthFirst, Preemptions, RandomWalks
 
 __all__ = [
     "DEADLOCK", "GOAL", "KEEP_ROUNDS", "LOCK_ORDER", "STEP_FAILED",
     "Found", "Note", "Run", "against_order", "available_memory", "native_search", "loop_rows", "reason_name", "told", "way",
 ]  # fmt: skip
 
-_REASONS = {1: "states", 2: "seconds", 3: "memory", 4: "interrupted", 5: "disk", 6: "depth", 7: "walks"}
+_REASONS = {1: "states", 2: "seconds", 3: "memory", 4: "interrupted", 5: "disk", 6: "depth", 7: "walks", 8: "preemptions"}
 STEP_FAILED, DEADLOCK, LOCK_ORDER, GOAL = 1, 2, 3, 4
 LOG_EDGES, KEEP_ROUNDS = 1, 2
+THREAD_SHIFT, MOST_BOUNDED = 13, 8  # of a bounded search's ordinals: see engine_bounds.c
 
 Note = ctypes.CFUNCTYPE(
     ctypes.c_int32, ctypes.POINTER(ctypes.c_uint8), ctypes.POINTER(ctypes.c_uint8), ctypes.c_int32, ctypes.c_int32
@@ -77,13 +79,15 @@ class Run(ctypes.Structure):
         ("loops", ctypes.c_char_p), ("loop_width", ctypes.c_uint64), ("within", ctypes.c_char_p), ("within_count", ctypes.c_uint64),
         ("goals", ctypes.c_char_p), ("goal_count", ctypes.c_uint64),
         ("max_depth", ctypes.c_uint64), ("walks", ctypes.c_uint64), ("seed", ctypes.c_uint64),
+        ("bounded", ctypes.c_int32), ("max_preemptions", ctypes.c_int32),
         ("states", ctypes.c_uint64), ("transitions", ctypes.c_uint64), ("frontier", ctypes.c_uint64), ("depth", ctypes.c_uint64),
         ("seconds", ctypes.c_double), ("ask_stop", ctypes.c_int32),
         ("reason", ctypes.c_int32), ("found_count", ctypes.c_int32), ("crowd", ctypes.c_int32),
         ("outcomes", ctypes.POINTER(ctypes.c_uint8)), ("outcome_count", ctypes.c_uint64),
         ("bytes", ctypes.c_uint64), ("peak", ctypes.c_uint64), ("on_disk", ctypes.c_uint64),
         ("livelocked", ctypes.POINTER(ctypes.c_uint8)), ("livelocked_count", ctypes.c_uint64),
-        ("cycling", ctypes.POINTER(ctypes.c_uint64)), ("cycling_count", ctypes.c_uint64), ("log_dropped", ctypes.c_int32),
+        ("cycling", ctypes.POINTER(ctypes.c_uint64)), ("cycling_count", ctypes.c_uint64),
+        ("preempted", ctypes.c_int32), ("log_dropped", ctypes.c_int32),
         ("found", ctypes.POINTER(Found)),
     ]  # fmt: skip
 
@@ -100,8 +104,10 @@ def native_search(native: Native, request: Request | None = None, log_edges: boo
     first, or the second, search looks at all states from which a loop goes round.
     """
     asked = request or Request()
-    if asked.livelock and isinstance(asked.strategy, RandomWalks):
-        raise LangError("random walks find no livelock: search breadth first or depth first, or without `livelock`")
+    if asked.livelock and isinstance(asked.strategy, RandomWalks | Preemptions):
+        raise LangError("random walks and bounded searches find no livelock: search breadth or depth first, or without `livelock`")
+    if isinstance(asked.strategy, Preemptions):
+        _can_be_bounded(native, asked)
     memory = asked.limits.memory or available_memory()
     asked = asked.but(memory=memory, workers=asked.workers or len(os.sched_getaffinity(0)), frontier=asked.frontier or memory // 8)
     search = _Search(native, asked, log_edges=log_edges)
@@ -112,6 +118,16 @@ def native_search(native: Native, request: Request | None = None, log_edges: boo
         again = _Search(native, asked.but(workers=1), log_edges=log_edges).run()
         return again if again.verdict is Verdict.BROKEN or again.error is not None else result
     return result
+
+
+def _can_be_bounded(native: Native, asked: Request) -> None:
+    """Whether preemptions can be counted."""
+    if native.reductions != Reductions.none():
+        raise LangError("a merged step hides preemptions: search without reductions, or without a bound on preemptions")
+    if asked.exact:
+        raise LangError("a search bounded by preemptions does not compare whole states: search without `exact`, or without the bound")
+    if len(native.program.threads) > MOST_BOUNDED:
+        raise LangError(f"a search bounded by preemptions has {MOST_BOUNDED} threads at most, this program {len(native.program.threads)}")
 
 
 def reason_name(number: int) -> str:
@@ -154,6 +170,7 @@ class _Search:
     def __init__(self, native: Native, request: Request, goals: bytes = b"", log_edges: bool = True, within: bytes = b"") -> None:
         self.native, self.request = native, request
         self.log_edges, self.within = log_edges, within
+        self.in_chunks = not isinstance(request.strategy, DepthFirst | RandomWalks)  # by workers, that share a frontier
         self.interrupted = False
         self.failure: BaseException | None = None
         self.against: list[tuple[str, Position]] = []
@@ -177,6 +194,8 @@ class _Search:
                 run.max_depth = depth
             case RandomWalks(walks, depth, seed):
                 run.walks, run.max_depth, run.seed = walks, depth, seed
+            case Preemptions(most):
+                run.bounded, run.max_preemptions = 1, most
 
     def _watch_loops(self) -> None:
         """Have the engine log edges, or keep the states in which a round of a loop begins, if there are loops that could go on for ever."""
@@ -226,7 +245,7 @@ class _Search:
         with ExitStack() as stack:
             stack.enter_context(self.native.alone())
             self.raw.files[0] = self.raw.files[1] = -1
-            if self.request.in_levels:
+            if self.in_chunks:
                 for i in range(2):
                     try:
                         file = stack.enter_context(tempfile.TemporaryFile(dir=self.request.folder, prefix="secondsight-"))
@@ -240,7 +259,7 @@ class _Search:
     def _engine(self) -> None:
         """Run the engine in a thread of its own; tell how far it is; pass Ctrl-C on to it."""
         raw, library = self.raw, self.native.library
-        search = library.ss_search if self.request.in_levels else library.ss_search_deep
+        search = library.ss_search if self.in_chunks else library.ss_search_deep
         over = threading.Event()
 
         def run() -> None:
@@ -280,7 +299,7 @@ class _Search:
         data = ctypes.string_at(raw.outcomes, raw.outcome_count * width) if raw.outcome_count else b""
         outcomes = frozenset(data[i : i + width] for i in range(0, len(data), width)) if width else frozenset()
         reason = _REASONS[raw.reason] if raw.reason else "interrupted" if self.interrupted else None
-        if reason is None and self.request.in_levels and raw.frontier and not raw.found_count:
+        if reason is None and self.in_chunks and raw.frontier and not raw.found_count:
             reason = "unknown"  # the engine left states unexpanded and does not say why: never *holds*
         error: ModelError | None = None
         error_trace: Trace | None = None
@@ -305,11 +324,12 @@ class _Search:
         verdict = Verdict.BROKEN if first else Verdict.NOT_FINISHED if reason else Verdict.HOLDS
         cut = not first or error is not None or self.interrupted or self.request.collect  # else a broken rule is all that is wanted
         exact = bool(raw.exact)
+        preemptions = raw.preempted if raw.bounded and raw.preempted >= 0 and verdict is Verdict.NOT_FINISHED and error is None else None
         missed = 0.0 if exact or isinstance(self.request.strategy, RandomWalks) else raw.states**2 / 2**65
         return Result(
             verdict, raw.states, raw.transitions, raw.depth, raw.seconds, first, reason if cut else None, error,
             outcomes, exact, error_trace, missed, tuple(violations.values()), raw.peak,
-            shortest=self.request.in_levels,
+            shortest=self.request.in_levels, preemptions=preemptions,
         )  # fmt: skip
 
     def _livelock(self) -> Violation | str | None:
@@ -370,10 +390,24 @@ class _Search:
         finally:
             self.native.library.ss_release(ctypes.byref(self.raw))
 
+    def _way(self, found: Found) -> Trace:
+        """The way to the state in which something was found."""
+        ordinals = found.trace[: found.trace_length]
+        if not self.raw.bounded:
+            return way(self.native, ordinals)
+        state, steps, states = self.native.initial, [], []
+        for ordinal in ordinals:
+            thread, number = divmod(ordinal, 1 << THREAD_SHIFT)
+            taken = [s for s in self.native.thread_successors(state, thread) if s.state is not None][number]
+            state = taken.state or b""
+            steps.append(Step(thread, taken.choices))
+            states.append(state)
+        return Trace(tuple(steps), tuple(states))
+
     def _found(self, found: Found) -> Violation | tuple[ModelError, Trace]:
         """What the engine found, as the reference would tell it."""
         native = self.native
-        trace = way(native, found.trace[: found.trace_length])
+        trace = self._way(found)
         step = Step(found.thread, tuple(found.choices[: found.made]))
         if found.how == LOCK_ORDER:
             return against_order(native, trace, step, *self.against[0])

@@ -26,7 +26,7 @@ from secondsight.search.messages import deadlock_message
 from secondsight.search.native import native_search
 from secondsight.search.request import Request
 from secondsight.search.result import Result, Verdict, Violation
-from secondsight.search.strategy import RandomWalks
+from secondsight.search.strategy import Preemptions, RandomWalks
 
 __all__ = ["Reduced", "reduced_native", "reduced_search", "search_both"]
 
@@ -79,7 +79,7 @@ def reduced_search(program: Program, request: Request | None = None, by: By = na
     relied on what is not so.
     """
     asked = request or Request()
-    reductions = Reductions.none() if isinstance(asked.strategy, RandomWalks) else asked.reductions
+    reductions = Reductions.none() if isinstance(asked.strategy, RandomWalks | Preemptions) else asked.reductions
     native, told = reduced_native(program, reductions, asked.watch)
     searches = _Searches(asked, by, time.perf_counter())
     if native.reductions == Reductions.none():
@@ -136,7 +136,8 @@ def _both(native: Native, known: Native | None, searches: _Searches) -> Reduced:
             result = searches.search(known or Native(native.program))
             note = "steps are not merged: what protects the shared state keeps changing"
             return Reduced(replace(result, note=note), merged, begun)
-    renames = reductions.symmetry and (not reductions.merge or native.library.ss_renames())
+    counts = native.symmetry is not None and native.symmetry.sequences is not None
+    renames = reductions.symmetry and (not reductions.merge or counts or native.library.ss_renames())
     names = tuple(n for n, on in (("merge", reductions.merge), ("symmetry", renames)) if on)
     merged = replace(merged, reduced=names)
     if _is_given_up(merged) and not merged.violations:

@@ -23,7 +23,8 @@ class Request:
 
     What is looked for: `deadlock`: a state in which nobody can go on although a thread has not ended is a broken rule.
     `lock_order`: so is taking locks in two orders (see `search.lock_order`). `livelock`: so is a way to go on for ever although
-    every thread is scheduled fairly (see `search.progress`); random walks do not look for it. `watch`: the part of the state,
+    every thread is scheduled fairly (see `search.progress`); random walks and bounded
+    searches do not look for it. `watch`: the part of the state,
     from and to, whose values in final states are collected as outcomes (a state is final when every thread but the daemons has
     ended). `collect`: go on after a broken rule, and return the first violation of each rule.
 

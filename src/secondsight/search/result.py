@@ -82,7 +82,8 @@ class Result:
     search goes on after the first broken rule, one for each rule. `peak`: bytes of memory that the search took (0: unknown).
     `reduced`: the reductions that were made, `merge` and `symmetry` (see `search.reduced`): states, transitions and depth are
     then those of the reduced graph. `note`: for people, why a reduction was not made, or what a trace is the shortest of.
-    `shortest`: no trace to any broken rule has fewer steps. Of several rules that are broken after so many steps
+    `preemptions`: of a search that did not finish, no schedule with so many preemptions breaks a rule (None: that is not known; see
+    `strategy.Preemptions`). `shortest`: no trace to any broken rule has fewer steps. Of several rules that are broken after so many steps
     `reported` says which is `violation`; any of them counts more than an error of the model at that depth.
     """
 
@@ -103,6 +104,7 @@ class Result:
     reduced: tuple[str, ...] = ()
     note: str = ""
     shortest: bool = True
+    preemptions: int | None = None
 
     @property
     def broken(self) -> tuple[Violation, ...]:

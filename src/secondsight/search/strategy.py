@@ -6,11 +6,11 @@ from dataclasses import dataclass
 
 from secondsight.lang.errors import LangError
 
-__all__ = ["BreadthFirst", "DepthFirst", "RandomWalks", "Strategy"]
+__all__ = ["BreadthFirst", "DepthFirst", "Preemptions", "RandomWalks", "Strategy"]
 
 
-DEEPEST, MOST_WALKS = 1_000_000_000, 2**63 - 1
-"""What native code has numbers for: the greatest depth, and the most walks."""
+DEEPEST, MOST_WALKS, MOST_PREEMPTIONS = 1_000_000_000, 2**63 - 1, 1_000_000
+"""What native code has numbers for: the greatest depth, the most walks and preemptions."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +47,23 @@ class RandomWalks:
         _within("walks", self.walks, MOST_WALKS)
 
 
-Strategy = BreadthFirst | DepthFirst | RandomWalks
+@dataclass(frozen=True, slots=True)
+class Preemptions:
+    """First all that happens without preemptions, then all with one, and so on, up to `most`.
+
+    A preemption takes the processor from a thread that could take a step; leaving one that has ended or cannot is none. What was
+    searched whole is `Result.preemptions`: no rule is broken with so many. That is not *holds*, though nearly all that is
+    broken is broken with two. Only a search that has nothing left to preempt says *holds*. Livelocks are not looked for.
+    """
+
+    most: int = MOST_PREEMPTIONS
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.most <= MOST_PREEMPTIONS:
+            raise LangError(f"preemptions: {self.most} is not between 0 and {MOST_PREEMPTIONS:,}")
+
+
+Strategy = BreadthFirst | DepthFirst | Preemptions | RandomWalks
 
 
 def _within(what: str, value: int, most: int) -> None:

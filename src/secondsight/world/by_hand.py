@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 from typing import Any
 
+import secondsight.world.operations  # noqa: F401  what is interpreted has been declared
 from secondsight.devices.device import Device
 from secondsight.lang.machines import Machine
 from secondsight.lang.standins import Shared, unwrap

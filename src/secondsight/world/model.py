@@ -12,6 +12,7 @@ import threading
 from collections.abc import Callable, Iterable
 from typing import Any
 
+import secondsight.world.operations  # noqa: F401  what is interpreted has been declared
 from secondsight.devices.device import Device
 from secondsight.devices.mirror import Mirror
 from secondsight.lang.errors import LangError

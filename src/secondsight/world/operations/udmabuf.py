@@ -9,9 +9,10 @@ from secondsight.devices.device import Device
 from secondsight.lang import Ref, atomic
 from secondsight.linux import udmabuf
 from secondsight.linux.dma_buf import dma_buf_fget, dma_buf_fput, dma_buf_mmap
-from secondsight.linux.errno import EBADF, EBADFD, EINVAL
+from secondsight.linux.errno import EBADF, EINVAL
 from secondsight.linux.mm_types import Mm, Result
 from secondsight.linux.mmap import do_mmap_fixed
+from secondsight.linux.shmem import ShmemFile
 from secondsight.linux.udmabuf import create_items, udmabufs
 from secondsight.scenario.ops import Arg, ArgType, Default, HandleType, Needs, Often
 from secondsight.world.declare import arm, on_kernels, operation
@@ -42,6 +43,13 @@ def _one(args: Mapping[str, Any]) -> dict[str, int]:
     return {"udmabufs": 1}
 
 
+@atomic
+def open_memfd(i: RowNumber) -> Ref[ShmemFile]:
+    """The memfd that an operation is about, if it is not closed."""
+    handle = handles[needs[i]]
+    return None if handle.closed else memfd_of(handle)
+
+
 @operation(
     fd=Arg(ArgType.FD),
     page=Arg(ArgType.PAGE, 0, keyword=True),
@@ -55,22 +63,13 @@ def _one(args: Mapping[str, Any]) -> dict[str, int]:
 def udmabuf_create(i: RowNumber, mm: Mm, device: Ref[Device]) -> Result:
     """A udmabuf of a memfd's pages, by default all of them. Fails with -EINVAL (no shrink seal, a
     write or future_write seal, past the end) and -EBADFD (closed, or not a memfd)."""
-    with atomic:
-        closed = handles[needs[i]].closed
-        file = memfd_of(handles[needs[i]])
-    if closed:
-        return -EBADFD
-    ret = udmabuf.udmabuf_create(file, page[i], pages[i])
+    ret = udmabuf.udmabuf_create(open_memfd(i), page[i], pages[i])
     return made_udmabuf(i, ret)
 
 
 @arm("udmabuf_create", HandleType.UDMABUF, HandleType.DAX)
 def udmabuf_create_of_another(i: RowNumber, mm: Mm, device: Ref[Device]) -> Result:
     """UDMABUF_CREATE of a file that is no memfd."""
-    with atomic:
-        closed = handles[needs[i]].closed
-    if closed:
-        return -EBADFD
     ret = udmabuf.udmabuf_create(None, page[i], pages[i])
     return made_udmabuf(i, ret)
 
@@ -87,29 +86,20 @@ def udmabuf_create_of_another(i: RowNumber, mm: Mm, device: Ref[Device]) -> Resu
     often=Often(2, 0, 0),
 )
 def udmabuf_create_halves(i: RowNumber, mm: Mm, device: Ref[Device]) -> Result:
-    """`udmabuf_create` with its offset and size counted in half pages. Fails with -EINVAL for an odd one too,
+    """`udmabuf_create` with its offset and size counted in half pages. Fails with -EINVAL for an odd one or no page too,
     whatever the file is."""
     # udmabuf_create() (drivers/dma-buf/udmabuf.c, Linux 6.12) wants whole pages, and looks for that before it looks for the file.
-    with atomic:
-        closed = handles[needs[i]].closed
-        file = memfd_of(handles[needs[i]])
     if page[i] % 2 == 1 or pages[i] % 2 == 1:
         return -EINVAL
-    if closed:
-        return -EBADFD
-    ret = udmabuf.udmabuf_create(file, page[i] // 2, pages[i] // 2)
+    ret = udmabuf.udmabuf_create(open_memfd(i), page[i] // 2, pages[i] // 2)
     return made_udmabuf(i, ret)
 
 
 @arm("udmabuf_create_halves", HandleType.UDMABUF, HandleType.DAX)
 def udmabuf_create_halves_of_another(i: RowNumber, mm: Mm, device: Ref[Device]) -> Result:
     """The same of a file that is no memfd."""
-    with atomic:
-        closed = handles[needs[i]].closed
     if page[i] % 2 == 1 or pages[i] % 2 == 1:
         return -EINVAL
-    if closed:
-        return -EBADFD
     ret = udmabuf.udmabuf_create(None, page[i] // 2, pages[i] // 2)
     return made_udmabuf(i, ret)
 

@@ -3,7 +3,7 @@
 Most are `MirrorInParts` with one part written otherwise. Where it is the order of everything that is wrong, the whole is there.
 """
 
-from drivers.failing import (
+from secondsight.devices.small.failing import (
     AlwaysAsksToWrite,
     AlwaysWritable,
     AsksAgainForEver,
@@ -14,8 +14,8 @@ from drivers.failing import (
     UnmappedIsAnError,
     WritesAllTheSame,
 )
-from drivers.locking import ChangesOutsideTheLock, FaultsUnderItsLock, LooksIntoItsTable, MayNotSleep
-from drivers.opening import (
+from secondsight.devices.small.locking import ChangesOutsideTheLock, FaultsUnderItsLock, LooksIntoItsTable, MayNotSleep
+from secondsight.devices.small.opening import (
     ClosesAndStays,
     ClosesByItsLock,
     ClosesKeepingItsTable,
@@ -26,10 +26,10 @@ from drivers.opening import (
     RefusesWhileSomethingGoesOn,
     StopsTheDeviceLast,
 )
-from drivers.parts import MirrorInParts
-from drivers.pinning import Pins, StaysPinned, UnpinsBeforeItStops
-from drivers.ranges import CountsFromTheFirstPage, DropsEverything, IgnoresParts, TakesAPartForNothing
-from drivers.references import (
+from secondsight.devices.small.parts import MirrorInParts
+from secondsight.devices.small.pinning import Pins, StaysPinned, UnpinsBeforeItStops
+from secondsight.devices.small.ranges import CountsFromTheFirstPage, DropsEverything, IgnoresParts, TakesAPartForNothing
+from secondsight.devices.small.references import (
     ForgetsThatItIsAUser,
     GivesReferencesBack,
     KeepsReferences,
@@ -37,13 +37,14 @@ from drivers.references import (
     StaysAUser,
     WalksWithoutBeingAUser,
 )
-from drivers.vcpu import Vcpu, VcpuWithoutCount
+from secondsight.devices.small.sharing import RemembersByAddress, RemembersByProcess
+from secondsight.devices.small.vcpu import Vcpu, VcpuWithoutCount
 
 __all__ = [
     "AlwaysAsksToWrite", "AlwaysWritable", "AsksAgainForEver", "AsksToWriteFirst", "ChangesOutsideTheLock", "ClosesAndStays", "ClosesByItsLock",
     "ClosesKeepingItsTable", "CollisionIsAnError", "CountsFromTheFirstPage", "DropsEverything", "FaultsUnderItsLock", "ForgetsThatItIsAUser",
     "GivesReferencesBack", "GivesUp", "IgnoresParts", "KeepsReferences", "KeepsThePagemap", "LooksIntoItsTable", "MayNotSleep", "MirrorInParts",
     "OpensWithoutBeingAUser", "Pins", "PrefaultsAfterwards", "PrefaultsBeforeItSubscribes", "RefusesAndStays", "RefusesWhileSomethingGoesOn",
-    "RemembersFailures", "StaysAUser", "StaysPinned", "StopsTheDeviceLast", "TakesAPartForNothing", "UnmappedIsAnError", "UnpinsBeforeItStops",
+    "RemembersByAddress", "RemembersByProcess", "RemembersFailures", "StaysAUser", "StaysPinned", "StopsTheDeviceLast", "TakesAPartForNothing", "UnmappedIsAnError", "UnpinsBeforeItStops",
     "Vcpu", "VcpuWithoutCount", "WalksWithoutBeingAUser", "WritesAllTheSame",
 ]  # fmt: skip

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import ClassVar
 
 from secondsight.devices.device import Device, DevicePageTable
-from secondsight.lang import Errno, Mutex, Ref, SpinLock, atomic, bound, pool
+from secondsight.lang import Errno, Mutex, Ref, SpinLock, atomic, pool
 from secondsight.linux import hmm
 from secondsight.linux import mmu_notifier as mn
 from secondsight.linux.errno import EBUSY, EFAULT, EINVAL
@@ -37,7 +37,6 @@ class FaultNotifier(mn.IntervalNotifier):
         return True
 
 
-bound("faults", least=1, usual=1)
 faults = pool(FaultNotifier, "faults")
 
 

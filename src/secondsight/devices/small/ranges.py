@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from drivers.parts import MirrorInParts
+from secondsight.devices.small.parts import MirrorInParts
 from secondsight.linux import mmu_notifier as mn
 from secondsight.linux.mm_types import Event, Range
 

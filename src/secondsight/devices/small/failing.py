@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from drivers.parts import MirrorInParts
 from secondsight.devices.mirror import Mirror
+from secondsight.devices.small.parts import MirrorInParts
 from secondsight.lang import Bits, Errno
 from secondsight.linux import hmm
 from secondsight.linux import mmu_notifier as mn

@@ -1,0 +1,20 @@
+"""Exit codes, and messages for people: what the commands need before anything of the model is loaded."""
+
+from __future__ import annotations
+
+import sys
+
+__all__ = ["BAD_INPUT", "BROKEN", "EXIT_CODES", "HOLDS", "INTERRUPTED", "NOT_FINISHED", "OUR_FAULT", "warn"]
+
+HOLDS, BROKEN, BAD_INPUT, NOT_FINISHED, OUR_FAULT, INTERRUPTED = 0, 1, 2, 3, 70, 130
+
+EXIT_CODES = (
+    "Exit code: 0 holds, 1 broken, 2 bad input, 3 not finished (a limit was reached), 70 an error in secondsight itself, "
+    "130 interrupted (Ctrl-C or SIGTERM; what was seen so far is printed). Of several results the worst counts: "
+    "broken, then bad input (such as a bound that is too small), then not finished, then holds."
+)
+
+
+def warn(message: str) -> None:
+    """A message for people, on stderr."""
+    print(message, file=sys.stderr)

@@ -1,0 +1,66 @@
+"""A decision table: drivers against what happens to the memory. Settle it: secondsight settle FILE_NAME"""
+
+from secondsight.cases import CaseTable, Entry, Finding
+from secondsight.contract import driver_program
+from secondsight.devices.mirror import Mirror, MirrorWithoutTest
+from secondsight.lang.program import Program
+from secondsight.scenario import Recorder, Scenario
+from secondsight.search import Verdict
+
+DRIVERS = {"with the test": Mirror, "without the test": MirrorWithoutTest}
+
+
+def scenario_of(column: str) -> Scenario:
+    """The device reads a page meanwhile."""
+    s = Recorder()
+    page = s.mmap(pages=1)
+    s.write(page, "a")
+    gpu = s.device()
+
+    @s.thread
+    def cpu() -> None:
+        if column == "munmap":
+            s.munmap(page)
+        else:
+            s.madvise_dontneed(page)
+
+    @s.thread
+    def device() -> None:
+        gpu.read(page, into="seen")
+
+    return s.scenario(column, "")
+
+
+def program(row: str, column: str) -> Program:
+    """The program of one cell; None would say that the question makes no sense there."""
+    return driver_program(DRIVERS[row], scenario_of(column))
+
+
+TABLE = CaseTable(
+    name="RULE-NAME",
+    title="RULE-NAME",
+    question="Is the test of the sequence number needed?",
+    rows=(
+        Entry("with the test", "the page is mapped only if nothing was invalidated meanwhile"),
+        Entry("without the test", "the page is mapped whatever happened"),
+    ),
+    columns=(
+        Entry("munmap", "the process unmaps the page"),
+        Entry("DONTNEED", "the process forgets the page's contents"),
+    ),
+    program=program,
+    findings=(
+        Finding(
+            "The test is not needed.",
+            {("without the test", "munmap"): Verdict.HOLDS, ("without the test", "DONTNEED"): Verdict.HOLDS},
+            "Stands.",
+            "Falls.",
+        ),
+    ),
+    expected={
+        ("with the test", "munmap"): Verdict.HOLDS,
+        ("with the test", "DONTNEED"): Verdict.HOLDS,
+        ("without the test", "munmap"): Verdict.BROKEN,
+        ("without the test", "DONTNEED"): Verdict.BROKEN,
+    },
+)

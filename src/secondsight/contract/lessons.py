@@ -1,0 +1,113 @@
+"""What to learn a rule or an adversary from: small wrong drivers, and right ones that look much like them.
+
+The drivers are in `devices/small`. Tests run every row; `secondsight explain` prints them.
+"""
+
+from __future__ import annotations
+
+from secondsight.devices.device import Device
+from secondsight.devices.mirror import Mirror, MirrorWithoutTest
+from secondsight.devices.small import (
+    AlwaysAsksToWrite,
+    AsksAgainForEver,
+    AsksToWriteFirst,
+    ChangesOutsideTheLock,
+    ClosesAndStays,
+    ClosesByItsLock,
+    ClosesKeepingItsTable,
+    CollisionIsAnError,
+    CountsFromTheFirstPage,
+    DropsEverything,
+    FaultsUnderItsLock,
+    ForgetsThatItIsAUser,
+    GivesReferencesBack,
+    GivesUp,
+    IgnoresParts,
+    KeepsReferences,
+    KeepsThePagemap,
+    LooksIntoItsTable,
+    MayNotSleep,
+    OpensWithoutBeingAUser,
+    Pins,
+    PrefaultsAfterwards,
+    PrefaultsBeforeItSubscribes,
+    RefusesAndStays,
+    RefusesWhileSomethingGoesOn,
+    RemembersByAddress,
+    RemembersByProcess,
+    RemembersFailures,
+    StaysAUser,
+    StaysPinned,
+    StopsTheDeviceLast,
+    TakesAPartForNothing,
+    UnpinsBeforeItStops,
+    Vcpu,
+    VcpuWithoutCount,
+    WalksWithoutBeingAUser,
+    WritesAllTheSame,
+)
+
+__all__ = ["ALSO_BROKEN", "ALWAYS_CHECKED", "KEPT", "ONLY_HERE", "RULES_BROKEN"]
+
+RULES_BROKEN: list[tuple[str, str, type[Device], type[Device]]] = [
+    ("as-if-cpu", "close", ClosesKeepingItsTable, Mirror),
+    ("as-if-cpu", "close", StopsTheDeviceLast, ClosesByItsLock),
+    ("teardown", "close", ClosesAndStays, ClosesByItsLock),
+    ("as-if-cpu", "open", PrefaultsBeforeItSubscribes, PrefaultsAfterwards),
+    ("teardown", "open", RefusesAndStays, Mirror),
+    ("mm-without-users", "open", OpensWithoutBeingAUser, Mirror),
+    ("as-if-cpu", "open", RefusesWhileSomethingGoesOn, Mirror),
+    ("as-if-cpu", "read-only", CollisionIsAnError, Mirror),
+    ("as-if-cpu", "read-only", AlwaysAsksToWrite, AsksToWriteFirst),
+    ("as-if-cpu", "read-only", WritesAllTheSame, AsksToWriteFirst),
+    ("as-if-cpu", "part", TakesAPartForNothing, DropsEverything),
+    ("as-if-cpu", "part", IgnoresParts, DropsEverything),
+    ("as-if-cpu", "part", CountsFromTheFirstPage, DropsEverything),
+    ("balance", "open", KeepsReferences, GivesReferencesBack),
+    ("balance", "munmap", ForgetsThatItIsAUser, Mirror),
+    ("deadlock", "exit", StaysAUser, Mirror),
+    ("no-use-after-free", "open", WalksWithoutBeingAUser, Mirror),
+    ("table-lock", "open", ChangesOutsideTheLock, LooksIntoItsTable),
+    ("livelock", "munmap", AsksAgainForEver, Mirror),
+    ("pinned", "close", UnpinsBeforeItStops, Pins),
+    ("balance", "close", StaysPinned, Pins),
+    ("as-if-cpu", "open", VcpuWithoutCount, Vcpu),
+    ("as-if-cpu", "two-processes", RemembersByAddress, RemembersByProcess),
+]
+"""A rule, an adversary, a driver that breaks it there, and a right one that looks much like it."""
+
+ONLY_HERE: dict[str, type[Device]] = {
+    "munmap-mmap": RemembersFailures,
+    "zero-page": GivesUp,
+    "oom-reaper": MayNotSleep,
+    "punch-hole": FaultsUnderItsLock,
+    "dax-teardown": KeepsThePagemap,
+    "part": TakesAPartForNothing,
+    "read-only": WritesAllTheSame,
+    "open": PrefaultsBeforeItSubscribes,
+    "close": StopsTheDeviceLast,
+    "two-processes": RemembersByAddress,
+}
+"""For an adversary a driver that no other makes fail."""
+
+KEPT = {
+    "munmap": "the smallest of all, so its traces are the shortest",
+    "madvise-dontneed": "the smallest in which the mapping stays and the page goes; `zero-page` is ten times as large",
+    "mmap-fixed": "the only one in which a page is unmapped and a CPU's access never fails: a driver that takes the event for the "
+    "end of the mapping (UnmappedIsAnError) fails there in the shortest way",
+    "exit": "the device is open from beginning to end; in `open` and `close` it is not, and more goes on",
+}
+"""Those whose drivers others make fail too, and why they are kept."""
+
+ALSO_BROKEN: dict[str, tuple[str, type[Device], type[Device]]] = {"isolation": ("munmap-mmap", MirrorWithoutTest, Mirror)}
+"""Rules that are broken together with a stronger one, which is reported where both are watched."""
+
+ALWAYS_CHECKED = {
+    "deadlock": "nobody can go on, and somebody has not ended",
+    "livelock": "threads go round for ever though each is scheduled fairly",
+    "sleep-in-atomic": "something that may sleep, under a spinlock or where the caller must not sleep (`blockable` is false)",
+    "not-owner": "a lock is released by somebody who does not hold it",
+    "lock-held-at-exit": "a thread ends with a lock held",
+    "lock-order": "two locks are taken in both orders",
+}
+"""What the rule `progress` stands for: names that a trace may have."""

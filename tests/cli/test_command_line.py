@@ -1,0 +1,70 @@
+"""The command line as a whole: `--version`, `--help`, what a shell is told for its completion, Ctrl-C while it begins."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from importlib.metadata import version
+
+import pytest
+
+from secondsight.cli import commands, main
+from secondsight.cli.commands import COMMANDS, Listed
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out.startswith(f"secondsight {version('secondsight')}, Python 3.")
+
+
+@pytest.mark.parametrize(
+    ("words", "offered"),
+    [
+        ("secondsight exp", "explain"),
+        ("secondsight list adv", "adversaries"),
+        ("secondsight explain punch-h", "punch-hole"),
+        ("secondsight new dr", "driver"),
+        ("secondsight check --adv", "--adversary"),
+        ("secondsight kernel se", "selftest"),
+    ],
+)
+def test_completion(words: str, offered: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv("_SECONDSIGHT_COMPLETE", "complete_bash")
+    monkeypatch.setenv("COMP_WORDS", words)
+    monkeypatch.setenv("COMP_CWORD", str(len(words.split()) - 1))
+    assert main([]) == 0
+    assert offered in capsys.readouterr().out.split()
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_the_script_for_a_shell(shell: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv("_SECONDSIGHT_COMPLETE", f"source_{shell}")
+    assert main([]) == 0
+    assert "_SECONDSIGHT_COMPLETE" in capsys.readouterr().out
+
+
+def test_help_lists_every_command_and_loads_nothing_of_the_model() -> None:
+    script = (
+        "import sys; from secondsight.cli import main; code = main(['--help']);"
+        "loaded = [m for m in sys.modules if m.startswith('secondsight.') and not m.startswith('secondsight.cli')];"
+        "sys.exit(f'{code} {loaded}' if code or loaded else 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert all(name in done.stdout for name in COMMANDS)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_of_the_table_is_there(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([name, "--help"]) == 0
+    assert f"Usage: secondsight {name}" in capsys.readouterr().out
+
+
+def test_ctrl_c_while_a_command_is_loaded_is_an_interruption(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def interrupted(name: str) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(commands, "import_module", interrupted)
+    monkeypatch.setattr(commands, "COMMANDS", {"late": Listed("late", "late", "")})
+    assert main(["late"]) == 130
+    assert capsys.readouterr().err == "secondsight: interrupted\n"

@@ -1,0 +1,133 @@
+"""`secondsight list`, `explain` and `new`; scenarios that ship run by name."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from cli_world import narrow
+
+from secondsight.cases import TABLES
+from secondsight.cli import main
+from secondsight.contract import ADVERSARIES, RULES
+from secondsight.report.catalog import KINDS, things
+from secondsight.scenario import OPS
+from secondsight.scenario.shipped import shipped
+
+
+@pytest.fixture(autouse=True)
+def _tables() -> Iterator[None]:
+    """The tables that a test loads are not there for others."""
+    before = dict(TABLES)
+    yield
+    TABLES.clear()
+    TABLES.update(before)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_list_fits_into_a_mail_and_has_a_sentence_for_each(kind: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["list", kind]) == 0
+    assert narrow(capsys.readouterr().out)
+    assert all(thing.summary for thing in things(kind))
+    assert main(["list", kind, "--json"]) == 0
+    entries = json.loads(capsys.readouterr().out)["entries"]
+    assert [entry["name"] for entry in entries] == [thing.name for thing in things(kind)]
+
+
+def test_lists_are_whole() -> None:
+    names = {kind: {thing.name for thing in things(kind)} for kind in KINDS}
+    assert names["adversaries"] == set(ADVERSARIES)
+    assert names["rules"] >= set(RULES)
+    assert names["operations"] == set(OPS)
+    assert names["tables"] == set(TABLES)
+    assert "mmu_interval_read_begin" in names["functions"]
+    assert "two_devices" in names["scenarios"] and "two_mirrors" in names["scenarios"]
+
+
+@pytest.mark.parametrize("thing", [t for kind in KINDS if kind != "functions" for t in things(kind)], ids=lambda t: f"{t.kind}:{t.name}")
+def test_everything_is_explained(thing: object) -> None:
+    assert len(list(thing.tell())) > 0  # type: ignore[attr-defined]
+
+
+def test_every_function_is_explained() -> None:
+    assert all("Source: " in list(thing.tell())[-1] for thing in things("functions"))
+
+
+def test_a_rule_comes_with_a_driver_that_breaks_it(capsys: pytest.CaptureFixture[str]) -> None:
+    for rule in RULES:
+        assert main(["explain", rule]) == 0
+        out = capsys.readouterr().out
+        assert "class " in out or rule == "progress", rule
+        assert narrow("\n".join(line for line in out.splitlines() if not line.startswith("    ")))
+
+
+def test_what_is_not_there_is_answered_with_what_is(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["explain", "as-if-cpus"]) == 2
+    assert "as-if-cpu" in capsys.readouterr().err
+    assert main(["explain", "qqqq"]) == 2
+    assert "secondsight list" in capsys.readouterr().err
+    assert main(["list", "drivers"]) == 2
+    assert "adversaries" in capsys.readouterr().err
+    assert main(["run", "two_devicess"]) == 2
+    assert "two_devices" in capsys.readouterr().err
+
+
+def test_a_scenario_that_ships_runs_by_its_name(capsys: pytest.CaptureFixture[str]) -> None:
+    file = next(path for path, scenarios in shipped().items() if path.stem == "two_devices")
+    assert main(["run", "one_thread_two_devices", "--json"]) == 0
+    data = json.loads(capsys.readouterr().out)
+    assert data["file"] == str(file)
+    assert [scenario["name"] for scenario in data["scenarios"]] == ["one_thread_two_devices"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "run"),
+    [
+        ("driver", ["check", "--adversary", "open"]),
+        ("rule", ["check", "--rule", "my-own-rule", "--adversary", "open"]),
+        ("scenario", ["run"]),
+        ("table", ["settle"]),
+    ],
+)
+def test_a_new_file_runs_as_it_is(
+    kind: str, run: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    name = f"my_own_{kind}"
+    assert main(["new", kind, name]) == 0
+    assert f"{name}.py is written" in capsys.readouterr().out
+    assert main([run[0], f"{name}.py", *run[1:]]) == 0
+    text = (tmp_path / f"{name}.py").read_text()
+    assert not any(left in text for left in ("FILE_NAME", "ClassName", "function_name", "RULE-NAME"))
+    assert main(["new", kind, name]) == 2
+    assert "is there already" in capsys.readouterr().err
+
+
+def test_a_trace_of_a_table_of_ones_own_is_replayed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    main(["new", "table", "mine"])
+    capsys.readouterr()
+    assert main(["settle", "mine.py", "--trace", "without the test:munmap", "--json"]) == 1
+    (tmp_path / "trace.json").write_text(capsys.readouterr().out)
+    assert main(["replay", "trace.json"]) == 0
+    assert "as-if-cpu" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "wrong"),
+    [
+        (["new", "gpu", "x"], "driver, rule"),
+        (["new", "driver", "1x"], "cannot be the name"),
+        (["new", "driver", "class"], "cannot be the name"),
+        (["settle", "none.py"], "no such file"),
+        (["new", "driver", "none/x"], "none/x.py: No such file"),
+    ],
+)
+def test_bad_names_are_refused(arguments: list[str], wrong: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(arguments) == 2
+    assert wrong in capsys.readouterr().err
