@@ -6,10 +6,10 @@
  *
  *     right movers, then at most one step that is neither, then left movers
  *
- * of one thread (Lipton). Which step is a mover is found out while searching. Every step notes the bytes of shared state that
- * it touches, those that it only tried included. For each byte, each thread and each way of touching it (`READ`, `WRITE`) it
- * is kept which locks the thread held every time: HELD. A step of t moves past every step of u if on each byte that they
- * both touch, one of them writing, there is a lock that t holds now and u held each time, one of the two exclusively: while t
+ * of one thread (Lipton). Which step is a mover is found out while searching. Every step notes the numbers of shared state that
+ * it touches (two in one byte are two), those that it only tried included. For each, each thread and each way of touching it (`READ`,
+ * `WRITE`) it is kept which locks the thread held every time: HELD. A step of t moves past every step of u if on each number that
+ * they both touch, one of them writing, there is a lock that t holds now and u held each time, one of the two exclusively: while t
  * holds it u cannot be there. Taking a lock moves right and giving it back moves left, as long as nobody looks at the lock
  * in another way than by waiting for it (`LOCK` against `READ`, `WRITE`); that a thread holds a lock can only be changed by
  * itself (a lock where that is not so protects nothing: `unsure`).
