@@ -1,7 +1,18 @@
 """The contract between a driver and the memory manager: the rules, and the adversaries that try to break them."""
 
 from secondsight.contract.adversaries import ADVERSARIES, Adversary
-from secondsight.contract.check import RULES, Checked, Rule, check, check_scenario, driver_program, load_drivers, rules_for
+from secondsight.contract.check import (
+    RULES,
+    Checked,
+    Rule,
+    check,
+    check_scenario,
+    driver_program,
+    drivers_in,
+    import_file,
+    load_drivers,
+    rules_for,
+)
 from secondsight.contract.rests import Rests, rests_on
 
 __all__ = [
@@ -14,6 +25,8 @@ __all__ = [
     "check",
     "check_scenario",
     "driver_program",
+    "drivers_in",
+    "import_file",
     "load_drivers",
     "rests_on",
     "rules_for",

@@ -38,7 +38,7 @@ from secondsight.search.request import Request
 from secondsight.world.enough import with_enough
 from secondsight.world.model import program, value_in, watched
 
-__all__ = ["RULES", "Checked", "Rule", "check", "check_scenario", "driver_program", "import_file", "load_drivers", "own_rules", "pick", "rules_for"]
+__all__ = ["RULES", "Checked", "Rule", "check", "check_scenario", "driver_program", "drivers_in", "import_file", "load_drivers", "own_rules", "pick", "rules_for"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,15 +211,20 @@ def load_drivers(path: str | Path) -> list[type[Device]]:
     path = Path(path)
     if not path.is_file():
         raise LangError(f"{path}: no such file; give a Python file with a class derived from secondsight.Device")
-    module = import_file(path)
+    found = drivers_in(path, import_file(path))
+    if not found:
+        raise LangError(f"{path}: no driver in it; define a class derived from secondsight.Device")
+    return found
+
+
+def drivers_in(path: Path, module: ModuleType) -> list[type[Device]]:
+    """The driver classes that a user's file defines, in its order; perhaps none. Raises `LangError` for one that is not well made."""
     found = [
         value
         for value in vars(module).values()
         if isinstance(value, type) and issubclass(value, Device) and value.__module__ == module.__name__
     ]
     found = list(dict.fromkeys(found))
-    if not found:
-        raise LangError(f"{path}: no driver in it; define a class derived from secondsight.Device")
     for driver in found:
         _overrides_well(driver)
     return sorted(found, key=lambda c: _line(path, c))
