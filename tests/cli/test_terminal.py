@@ -1,0 +1,86 @@
+"""What is left on a real terminal, after everything: verdicts, and no bar; at several widths, and on one that can do nothing."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import pty
+import struct
+import sys
+import termios
+from pathlib import Path
+
+import pyte
+import pytest
+from cli_world import MY_GPU
+
+from secondsight.cli import common, main
+
+CHECK = ("--executor", "reference", "--states", "12000")
+"""Searches that take a moment, so that there is a bar, and no more than that."""
+
+
+def on_terminal(arguments: list[str], folder: Path, columns: int, term: str = "xterm") -> tuple[int, str]:
+    """Run a command on a pseudo-terminal, its bar shown from the beginning; the exit code and all that it wrote."""
+    pid, master = pty.fork()
+    if pid == 0:
+        os.chdir(folder)
+        os.environ["TERM"] = term
+        for name in ("COLUMNS", "LINES", "NO_COLOR"):
+            os.environ.pop(name, None)
+        fcntl.ioctl(0, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+        sys.stdout, sys.stderr = (os.fdopen(number, "w", buffering=1) for number in (1, 2))  # pytest has put its own there
+        common._SHOW_AFTER = 0.0
+        code = 99
+        try:
+            code = main(arguments)
+        finally:
+            os._exit(code)
+    written = b""
+    while True:
+        try:
+            piece = os.read(master, 1 << 16)
+        except OSError:
+            break
+        if not piece:
+            break
+        written += piece
+    os.close(master)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), written.decode()
+
+
+def left(written: str, columns: int) -> list[str]:
+    """The lines that stand on the screen in the end."""
+    screen = pyte.Screen(columns, 200)
+    pyte.Stream(screen).feed(written)
+    return [line.rstrip() for line in screen.display if line.strip()]
+
+
+@pytest.mark.parametrize("columns", [40, 100])
+def test_no_bar_is_left_nor_glued_to_a_verdict(columns: int, tmp_path: Path) -> None:
+    (tmp_path / "my_gpu.py").write_text(MY_GPU)
+    code, written = on_terminal(["check", "my_gpu.py", "--adversary", "zero-page", "--adversary", "open", *CHECK], tmp_path, columns)
+    assert code == 3
+    assert "zero-page: reads: " in written, "there was no bar"
+    lines = left(written, columns)
+    assert lines[0] == "MyGpu (my_gpu.py)"
+    assert [line.split()[0] for line in lines if "holds" in line or "not finished" in line] == ["zero-page", "open"]
+    assert not any("reads: " in line or "━" in line for line in lines)
+
+
+def test_a_terminal_that_can_do_nothing_gets_no_bar(tmp_path: Path) -> None:
+    (tmp_path / "my_gpu.py").write_text(MY_GPU)
+    code, written = on_terminal(["check", "my_gpu.py", "--adversary", "open", *CHECK], tmp_path, 80, term="dumb")
+    assert code == 0
+    assert "\x1b" not in written and "frontier" not in written
+    assert written.startswith("MyGpu (my_gpu.py)") and "\n\n" not in written.replace("\r", "")
+
+
+def test_what_a_bar_is_not_drawn_beside() -> None:
+    """Results that go through a pipe: less and tee write on the same terminal."""
+    reading, writing = os.pipe()
+    with os.fdopen(reading), os.fdopen(writing, "w") as pipe, open(os.devnull, "w") as file:
+        assert common._is_pipe(pipe)
+        assert not common._is_pipe(file)
+
+
