@@ -25,8 +25,9 @@ from secondsight.lang.native import Native
 from secondsight.lang.plain import PlainRun, WouldBlock, replay
 from secondsight.lang.plain import compare as compare_plain
 from secondsight.lang.program import Program
+from secondsight.lang.records import Record
 from secondsight.lang.reference import Reference, Successor
-from secondsight.lang.types import IntType, RecordType
+from secondsight.lang.types import RecordType
 from secondsight.search import Limits, Request, Result, Trace, Verdict, breadth_first
 from secondsight.search.cluster import search_by
 from secondsight.search.cluster_levels import LocalHosts
@@ -89,20 +90,26 @@ class Subject:
     @property
     def cells(self) -> tuple[int, int]:
         """The numbers `a`, `b` and `c`: what names no item, so that items can be renamed."""
-        first, layout = self.field("a"), self.program.layout
-        return first, first + 3 * layout.width(IntType(self.description.world.low, self.description.world.high))
+        return self.around("a", "b", "c")
 
     @property
     def slots(self) -> tuple[int, int]:
         """The two references to items."""
-        return self.field("slot0"), self.field("slot1") + self.program.layout.ref_width
+        return self.around("slot0", "slot1")
 
-    def field(self, name: str) -> int:
-        """Where a field of the world lies."""
+    def around(self, *names: str) -> tuple[int, int]:
+        """The part of a state in which those of the world's fields lie that are part of it; some byte if none is."""
+        at, world = self.world
+        slots = [self.program.layout.field(world, name) for name in names if not self.program.layout.is_constant(world, name)]
+        return (at + min(s.at for s in slots), at + max(s.at + s.width for s in slots)) if slots else (at, at + 1)
+
+    @property
+    def world(self) -> tuple[int, type[Record]]:
+        """Where the world lies, and its class."""
         layout = self.program.layout
         [declared] = [d for d in layout.declarations if d.name.endswith("world")]
         assert isinstance(declared.kind, RecordType)
-        return layout.base[declared] + layout.offset(declared.kind.record, name)
+        return layout.base[declared], declared.kind.record
 
 
 @dataclass
@@ -502,9 +509,9 @@ def assert_says(subject: Subject, law: str, result: Result, watch: tuple[int, in
         equal(law, "holds", rule, "the verdict:")
         if watch == subject.cells:
             cells = {repr(outcome[:3]) for outcome in judgement.outcomes}
-            size, low = (watch[1] - watch[0]) // 3, subject.description.world.low
-            parts = range(0, 3 * size, size)
-            found = {repr(tuple(int.from_bytes(o[i : i + size], "big") + low for i in parts)) for o in result.outcomes}
+            (at, world), before = subject.world, bytes(watch[0])
+            parts = [subject.program.layout.reader(world, name) for name in ("a", "b", "c")]
+            found = {repr(tuple(read(before + o, at) for read in parts)) for o in result.outcomes}
             equal(law, sorted(cells), sorted(found), "outcomes:")
         elif watch == subject.slots:
             before, after = bytes(watch[0]), bytes(subject.program.size - watch[1])

@@ -1,8 +1,8 @@
-"""`python -m bench.renaming [DRIVER.py] [--only "two engines"]`: how many states each reduction leaves of a driver's checks.
+"""`python -m bench.renaming [DRIVER.py] [--only "two engines"] [--engines 3]`: how many states each reduction leaves of a driver's checks.
 
 For each scenario of the adversaries: the states of the whole graph; with steps merged and interchangeable records renamed; with
-sequence numbers renamed too. Verdicts and outcomes are compared. Of the 2023 table the cells that count long. Beside each search
-its processor time.
+sequence numbers renamed too. Of the 2023 table the cells that count long. Beside each search its processor time. `--engines`: some
+of the adversaries with so many engines, with all reductions only.
 """
 
 from __future__ import annotations
@@ -13,14 +13,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from secondsight.cases import TABLES
-from secondsight.contract import ADVERSARIES, driver_program, load_drivers
+from secondsight.contract import ADVERSARIES, adversaries, driver_program, load_drivers
 from secondsight.lang.movers import Reductions
 from secondsight.lang.native import Native
 from secondsight.lang.program import Program
 from secondsight.lang.symmetry import renaming_of, symmetry_of
-from secondsight.search import Request
+from secondsight.scenario import Recorder
+from secondsight.search import Limits, Request
 from secondsight.search.native import native_search
-from secondsight.search.reduced import search_both
+from secondsight.search.reduced import reduced_search, search_both
 from secondsight.world.model import watched
 
 HOUSE = Path(__file__).parents[1]
@@ -41,6 +42,31 @@ def subjects(driver: Path, only: str) -> Iterator[Subject]:
         for cell in table.cells():
             if cell in CELLS and (program_ := table.program(*cell)) is not None and only in " / ".join(cell):
                 yield " / ".join(cell), program_, None
+
+
+def with_engines(driver: Path, engines: int) -> Iterator[Subject]:
+    """A device that reads one page with so many engines at once."""
+    [made, *_] = load_drivers(driver)
+    for act in (adversaries.munmap, adversaries.madvise_dontneed, adversaries.punch_hole):
+        s = Recorder()
+        memfd = s.memfd_create(pages=2) if act is adversaries.punch_hole else None
+        pages = s.mmap(memfd, pages=2)
+        s.write(pages, "A")
+        memory = adversaries.Memory(pages, s.device(), memfd)
+
+        def cpu(act: adversaries.Act = act, s: Recorder = s, memory: adversaries.Memory = memory) -> None:
+            act(s, memory)
+
+        s.thread(cpu)
+        for number in range(engines):
+
+            def engine(number: int = number, memory: adversaries.Memory = memory) -> None:
+                memory.gpu.read(memory.pages, into=f"read{number}")
+
+            engine.__name__ = f"engine{number}"
+            s.thread(engine)
+        program = driver_program(made, s.scenario(f"{act.__name__}: {engines} engines", "counted"))
+        yield f"{act.__name__}: {engines} engines", program, watched(program)
 
 
 def count(native: Native, plain: Native, request: Request) -> str:
@@ -68,7 +94,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="bench.renaming", description=__doc__)
     parser.add_argument("driver", nargs="?", type=Path, default=HOUSE / "examples" / "my_gpu.py")
     parser.add_argument("--only", default="", help="scenarios and cells with this in their names")
+    parser.add_argument("--engines", type=int, default=0, help="some adversaries with so many engines instead")
     asked = parser.parse_args()
+    if asked.engines:
+        print("| | verdict | states | s |\n| --- | --- | ---: | ---: |")
+        for name, program, watch in with_engines(asked.driver, asked.engines):
+            result = reduced_search(program, Request(watch=watch, workers=1, limits=Limits(seconds=600))).result
+            print(f"| {name} | {result.verdict.value} | {result.states:,} | {result.seconds:.2f} |", flush=True)
+        return
     print("| | verdict | all states | merged, records renamed | sequence numbers too |\n| --- | --- | ---: | ---: | ---: |")
     for name, program, watch in subjects(asked.driver, asked.only):
         print(row(name, program, watch), flush=True)

@@ -56,8 +56,8 @@ def test_a_rule_of_the_files_own_is_watched_and_replayed(right: Path) -> None:
     right.write_text(
         MY_GPU
         + "from secondsight.lang import require, rule\nfrom secondsight.linux.device import device_access\n"
-        + "from secondsight.linux.mm_types import Driver, Frame\n\n\n"
-        + '@rule("first-page", on=device_access)\ndef mine(device: Driver, va: Va, frame: Frame, write: bool) -> None:\n'
+        + "from secondsight.linux.mm_types import Driver, Folio\n\n\n"
+        + '@rule("first-page", on=device_access)\ndef mine(device: Driver, va: Va, frame: Folio, write: bool) -> None:\n'
         + '    """The last page is left alone."""\n    require(va == 0, "first-page", "the last page was used")\n'
     )
     done = secondsight("check", right, "--adversary", "munmap", "--rule", "first-page", "--json")

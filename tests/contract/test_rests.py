@@ -89,13 +89,13 @@ RULES = '''
 from secondsight.devices.mirror import Mirror
 from secondsight.lang import require, rule
 from secondsight.linux.device import device_access
-from secondsight.linux.mm_types import Driver, Frame, Va
+from secondsight.linux.mm_types import Driver, Folio, Va
 
 class Gpu(Mirror):
     pass
 
 @rule("{name}", on=device_access)
-def mine(device: Driver, va: Va, frame: Frame, write: bool) -> None:
+def mine(device: Driver, va: Va, frame: Folio, write: bool) -> None:
     """The device leaves the last page alone."""
     require(va == 0, "{name}", "the last page was used")
 '''

@@ -8,11 +8,14 @@ from pathlib import Path
 
 import pytest
 
+from secondsight.agree.confirm import Confirmed, confirm
 from secondsight.agree.forced import judge_forced, replanned
 from secondsight.agree.sides import Booted
+from secondsight.contract import ADVERSARIES, check_scenario, rules_for
 from secondsight.devices.mirror import Mirror, MirrorWithoutTest
 from secondsight.kernels import VM, Kernel, boot, initramfs
 from secondsight.scenario import OPS, Operation, Recorder, Scenario, load_scenarios, show_outcome
+from secondsight.world.forced import Schedule, schedule_of
 from secondsight.world.model import outcomes
 
 REPO = Path(__file__).parents[2]
@@ -32,6 +35,18 @@ def test_a_schedule_of_several_devices_and_processes_goes_as_on_the_model(record
     for plan, seen in zip(plans, booted.force(plans), strict=True):
         assert seen.forced is not None, seen.died
         assert judge_forced(plan, seen.forced) == ""
+
+
+@pytest.mark.parametrize("name", ["two-processes: exit", "two-processes: punch-hole"])
+def test_what_breaks_a_driver_by_another_process_does_so_on_the_kernel(name: str, module_vm: VM) -> None:
+    (scenario,) = [s for s in ADVERSARIES["two-processes"].scenarios if s.name == name]
+    rules = rules_for(MirrorWithoutTest)
+    violation = check_scenario(MirrorWithoutTest, "two-processes", scenario, rules).result.violation
+    assert violation is not None
+    schedule = schedule_of(scenario, MirrorWithoutTest, violation, [probe for rule in rules for probe in rule.probes])
+    assert isinstance(schedule, Schedule), schedule.why
+    confirmation = confirm(module_vm, schedule, MirrorWithoutTest)
+    assert confirmation.verdict is Confirmed.CONFIRMED, confirmation.why
 
 
 def ended(who: str, where: str) -> Scenario:

@@ -26,6 +26,7 @@ from secondsight.lang import (
 from secondsight.lang.compiler import CompilerMissing, compiler
 from secondsight.lang.program import Program, Thread, build
 from secondsight.lang.reference import Reference
+from secondsight.lang.slots import Slot
 from secondsight.lang.standins import unwrap
 from secondsight.search import Request, breadth_first
 from secondsight.search.progress import lock_steps
@@ -73,7 +74,9 @@ def searched(*threads: Callable[[], None]) -> tuple[str, set[tuple[int, ...]]]:
         fast = reduced_search(program, Request(watch=watch, livelock=True, workers=1)).result
         assert (fast.verdict, fast.violation) == (found.verdict, found.violation)
         assert found.violation is not None or fast.outcomes == found.outcomes
-    return found.violation.rule if found.violation else found.verdict.value, {tuple(o) for o in found.outcomes}
+    base = address(program)
+    ends = {tuple(slot.value(o, base - watch[0]) if slot else 0 for slot in seen(program)) for o in found.outcomes}
+    return found.violation.rule if found.violation else found.verdict.value, ends
 
 
 def program_of(*threads: Callable[[], None]) -> Program:
@@ -84,8 +87,14 @@ def program_of(*threads: Callable[[], None]) -> Program:
 
 
 def watched(program: Program) -> tuple[int, int]:
-    at = address(program) + program.layout.offset(Desk, "flag")
-    return at, at + 4
+    places = [slot.at for slot in seen(program) if slot] or [0]
+    return address(program) + min(places), address(program) + max(places) + 1
+
+
+def seen(program: Program) -> list[Slot | None]:
+    """Where what counts of a final state lies on the desk; None: nobody writes it."""
+    layout, names = program.layout, ("flag", "tried", "first", "woken")
+    return [None if layout.is_constant(Desk, name) else layout.field(Desk, name) for name in names]
 
 
 def met(program: Program, wanted: Callable[[bytes], bool]) -> bool:

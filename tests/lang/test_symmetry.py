@@ -16,6 +16,7 @@ from secondsight.contract import ADVERSARIES, driver_program
 from secondsight.devices.device import Device
 from secondsight.devices.mirror import Mirror, MirrorDereferencesLater
 from secondsight.lang import (
+    U8,
     Array,
     Bounds,
     List,
@@ -37,7 +38,7 @@ from secondsight.lang.native import Native
 from secondsight.lang.program import Program, Thread, build
 from secondsight.lang.symmetry import symmetry_of
 from secondsight.lang.types import RecordType
-from secondsight.linux.mm_types import Frame, Vma
+from secondsight.linux.mm_types import Folio, Vma
 from secondsight.search import Request, Verdict
 from secondsight.search.native import native_search
 from secondsight.search.reduced import reduced_search, search_both
@@ -91,7 +92,7 @@ class World(Record):
 
 
 class Seen(Record):
-    values: Array[Small, Literal[4]]
+    values: Array[U8, Literal[4]]
 
 
 pages = shared_array(Page, "pages")
@@ -524,7 +525,7 @@ def test_frames_of_the_machinery_are_interchangeable(driver: type[Device]) -> No
         program = driver_program(driver, ADVERSARIES[adversary].scenarios[0])
         symmetry, why = symmetry_of(program)
         assert symmetry is not None, why
-        assert {a.record: a.fixed for a in symmetry.arrays} == {Frame: {0}, Vma: set()}
+        assert {a.record: a.fixed for a in symmetry.arrays} == {Folio: {0}, Vma: set()}
 
 
 def test_frames_of_the_tables_are_interchangeable() -> None:

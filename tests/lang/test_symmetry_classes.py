@@ -221,7 +221,7 @@ def executors() -> tuple[Program, Native, list[Native]]:
 
 def watched(program: Program) -> tuple[int, int]:
     base = next(at for d, at in program.layout.base.items() if d.kind == RecordType(Seen))
-    return base, base + 3
+    return base, base + program.layout.record_size(Seen)
 
 
 def retarget(rows: list[list[tuple[Op, int, int]]]) -> None:

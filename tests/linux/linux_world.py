@@ -13,7 +13,7 @@ from secondsight.linux import EBUSY, bounds, hmm
 from secondsight.linux import mmu_notifier as mn
 from secondsight.linux.device import device_access, device_read, invalidation_waits
 from secondsight.linux.fork import mm_alloc, proc_caches_init
-from secondsight.linux.mm_types import Driver, Frame, Mm, Range, Result, Seq, Va
+from secondsight.linux.mm_types import Driver, Folio, Mm, Range, Result, Seq, Va
 from secondsight.linux.page_alloc import frame_touch, frames, mem_init, zone
 from secondsight.search.bfs import breadth_first
 from secondsight.search.result import Result as Found
@@ -24,7 +24,7 @@ A, B, C = (ord(c) for c in "abc")
 class Entry(Record):
     """What the device's own page table has for one page."""
 
-    frame: Ref[Frame]
+    frame: Ref[Folio]
 
 
 class Mirror(Driver):
@@ -90,7 +90,7 @@ def device_main(mirror: Mirror, va: Va, times: int) -> None:
 
 
 @rule("as-if-cpu", on=device_access)
-def as_if_cpu(device: Driver, va: Va, frame: Frame, write: bool) -> None:
+def as_if_cpu(device: Driver, va: Va, frame: Folio, write: bool) -> None:
     """The device uses what the CPU would, unless it has not been told yet."""
     mm = device.notifier.mm
     assert mm is not None
@@ -98,7 +98,7 @@ def as_if_cpu(device: Driver, va: Va, frame: Frame, write: bool) -> None:
 
 
 @rule("no-use-after-free", on=frame_touch)
-def no_use_after_free(frame: Frame, write: bool) -> None:
+def no_use_after_free(frame: Folio, write: bool) -> None:
     """Nobody touches a frame that is free."""
     require(frame.refcount > 0, "no-use-after-free", "touches a free frame")
 

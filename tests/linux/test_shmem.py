@@ -9,7 +9,7 @@ from secondsight.linux import EBUSY, EPERM
 from secondsight.linux.fault import cpu_read, cpu_write
 from secondsight.linux.gup import memfd_pin_folio, try_grab_folio, unpin_folio
 from secondsight.linux.memfd import memfd_add_seals, memfd_create
-from secondsight.linux.mm_types import Frame, Mm
+from secondsight.linux.mm_types import Folio, Mm
 from secondsight.linux.mmap import do_mmap, vm_munmap
 from secondsight.linux.shmem import (
     F_SEAL_FUTURE_WRITE,
@@ -142,7 +142,7 @@ def seal_main(file: ShmemFile) -> None:
     require(ret == -EBUSY, "sealed", "the seal was given")
 
 
-def hand_over_main(file: ShmemFile, first: Frame, second: Frame) -> None:
+def hand_over_main(file: ShmemFile, first: Folio, second: Folio) -> None:
     """Let the first page go for a moment, and the second one while the first is held again."""
     unpin_folio(first)
     try_grab_folio(first)

@@ -15,7 +15,7 @@ from secondsight.devices.udmabuf_prepare import UdmabufPrepare
 from secondsight.lang import U8, Char, Record, Ref, atomic, choose, const, require, rule, shared, tracepoint, wait_until
 from secondsight.linux.dma_buf import DmaBufAttachment, importer_access
 from secondsight.linux.fault import cpu_read, cpu_write
-from secondsight.linux.mm_types import Frame, Mm, Pgoff, Va
+from secondsight.linux.mm_types import Folio, Mm, Pgoff, Va
 from secondsight.linux.shmem import ShmemFile, shmem_fallocate_punch_hole
 
 __all__ = [
@@ -133,7 +133,7 @@ def all_is_quiet(attach: DmaBufAttachment) -> None:
 
 
 @rule("reads-new-data", on=importer_access)
-def reads_new_data(attach: DmaBufAttachment, pgoff: Pgoff, frame: Frame, write: bool) -> None:
+def reads_new_data(attach: DmaBufAttachment, pgoff: Pgoff, frame: Folio, write: bool) -> None:
     """Once the VMM has written, and has made the call that its design asks of it, the importer reads what a CPU would read."""
     if story.running == 0:
         page = page_of_memfd(pgoff)
@@ -145,13 +145,13 @@ def reads_new_data(attach: DmaBufAttachment, pgoff: Pgoff, frame: Frame, write: 
 
 
 @rule("no-unwritten-zero", on=importer_access)
-def no_unwritten_zero(attach: DmaBufAttachment, pgoff: Pgoff, frame: Frame, write: bool) -> None:
+def no_unwritten_zero(attach: DmaBufAttachment, pgoff: Pgoff, frame: Folio, write: bool) -> None:
     """The importer reads no page that was made to fill a hole and that the guest has not yet written."""
     require(frame.contents != 0, "no-unwritten-zero", "the importer reads zeros that the guest did not write")
 
 
 @rule("never-older", on=importer_access)
-def never_older(attach: DmaBufAttachment, pgoff: Pgoff, frame: Frame, write: bool) -> None:
+def never_older(attach: DmaBufAttachment, pgoff: Pgoff, frame: Folio, write: bool) -> None:
     """Having read the outcome of one event, the importer sees in every page what had been done to that page before.
 
     So one page never goes back; nor does another page lag behind the one read before. Any two loads of a CPU keep this.
@@ -177,7 +177,7 @@ def told_without_writer(attach: DmaBufAttachment) -> None:
         )
 
 
-def page_of_memfd(pgoff: Pgoff) -> Ref[Frame]:
+def page_of_memfd(pgoff: Pgoff) -> Ref[Folio]:
     """What the memfd has at `pgoff`."""
     memfd = story.memfd
     assert memfd is not None

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
 
 from secondsight.lang import RwLock
 from secondsight.lang.layout import Layout
 from secondsight.lang.program import Program
 from secondsight.lang.records import Record
+from secondsight.lang.slots import Slot
 from secondsight.lang.standins import unwrap
 from secondsight.lang.types import ArrayType, IntType, RefType
 
@@ -32,15 +32,19 @@ class Eyes:
         """A reader of one field."""
         record = unwrap(record)
         kind = self.layout.machine.fields(type(record))[name]
-        return self._scalar(kind, self.offset(record) + self.layout.offset(type(record), name))
+        assert isinstance(kind, (IntType, RefType))
+        if self.layout.is_constant(type(record), name):
+            read, at = self.layout.reader(type(record), name), self.offset(record)
+            return lambda state: read(state, at)
+        return _reader(self.layout.field(type(record), name), self.offset(record))
 
     def array(self, record: Record, name: str) -> list[Read]:
         """A reader of each element of an array of numbers or references."""
         record = unwrap(record)
         kind = self.layout.machine.fields(type(record))[name]
         assert isinstance(kind, ArrayType)
-        at, stride = self.offset(record) + self.layout.offset(type(record), name), self.layout.size(kind.element)
-        return [self._scalar(kind.element, at + i * stride) for i in range(self.layout.machine.bound(kind.size))]
+        at, first = self.offset(record) + self.layout.offset(type(record), name), self.layout.first(kind)
+        return [_reader(first.element(i), at) for i in range(self.layout.machine.bound(kind.size))]
 
     def semaphore(self, lock: RwLock) -> Read:
         """How c/stubs.c counts who holds a semaphore: the readers, or -1 for a writer."""
@@ -57,15 +61,13 @@ class Eyes:
         for where, frame in self.program.frames.items():
             for var, slot in frame.slots.items():
                 if where.name == function and var.name == name:
-                    return functools.partial(slot.value, base=self.program.bases[thread])
+                    return _reader(slot, self.program.bases[thread])
         raise KeyError(f"{function} keeps no {name} from one step to the next")
 
-    def _scalar(self, kind: object, at: int) -> Read:
-        if isinstance(kind, RefType):
-            reference = self.layout.reference
-            return lambda state: reference(state, at)
-        assert isinstance(kind, IntType)
-        low, width = kind.low, kind.width
-        if width == 1 and low == 0:
-            return lambda state: state[at]
-        return lambda state: int.from_bytes(state[at : at + width], "big") + low
+
+def _reader(slot: Slot, base: int) -> Read:
+    """A reader of a number that lies in what begins at `base`."""
+    at = base + slot.at
+    if slot.is_whole and slot.width == 1 and slot.records is None and not slot.low:
+        return lambda state: state[at]
+    return lambda state: slot.value(state, base)

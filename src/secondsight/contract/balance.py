@@ -7,7 +7,8 @@ from secondsight.lang import atomic, count, require, rule
 from secondsight.linux.fork import mms
 from secondsight.linux.memremap import pagemaps
 from secondsight.linux.mm_types import Count, Driver, Mm
-from secondsight.linux.page_alloc import ZERO_PFN, frames, is_zero_page
+from secondsight.linux.page_alloc import ZERO_PFN, frames
+from secondsight.linux.pgtable import vm_normal_folio
 from secondsight.linux.shmem import shmem_files
 
 __all__ = ["all_is_given_back"]
@@ -49,10 +50,8 @@ def held_by_tables() -> int:
         held += count(page is not None for page in file.pages)
     for mm in mms:
         for va in range(len(mm.ptes)):
-            frame = mm.ptes[va].frame
-            if frame is not None:
-                if not is_zero_page(frame) and not mm.ptes[va].special:
-                    held += 1
+            if vm_normal_folio(mm.ptes[va]) is not None:
+                held += 1
     return held
 
 
@@ -61,14 +60,13 @@ def tables_hold_all(mm: Mm) -> bool:
     """Whether each page that the process maps has as many references as it is mapped and cached; with the sum of all
     references right, so has every other."""
     for va in range(len(mm.ptes)):
-        frame = mm.ptes[va].frame
-        if frame is not None:
-            if not is_zero_page(frame) and not mm.ptes[va].special:
-                held: Count = 0
-                for other in mms:
-                    held += count(pte.frame is frame for pte in other.ptes)
-                for file in shmem_files:
-                    held += count(page is frame for page in file.pages)
-                if frame.refcount != held:
-                    return False
+        folio = vm_normal_folio(mm.ptes[va])
+        if folio is not None:
+            held: Count = 0
+            for other in mms:
+                held += count(pte.frame is folio for pte in other.ptes)
+            for file in shmem_files:
+                held += count(page is folio for page in file.pages)
+            if folio.refcount != held:
+                return False
     return True

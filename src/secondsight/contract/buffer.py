@@ -5,13 +5,14 @@ from __future__ import annotations
 from secondsight.lang import atomic, require, rule
 from secondsight.linux.dma_buf import DmaBufAttachment, importer_access
 from secondsight.linux.fork import mms
-from secondsight.linux.mm_types import Frame, Mm, Pgoff, Va
+from secondsight.linux.mm_types import Folio, Mm, Pgoff, Va
+from secondsight.linux.pgtable import pte_present
 
 __all__ = ["no_freed_frame"]
 
 
 @rule("no-freed-frame", on=importer_access)
-def no_freed_frame(attach: DmaBufAttachment, pgoff: Pgoff, frame: Frame, write: bool) -> None:
+def no_freed_frame(attach: DmaBufAttachment, pgoff: Pgoff, frame: Folio, write: bool) -> None:
     """An importer uses no frame that is free, and none that is a process's anonymous memory by now.
 
     At no moment: the frame of a page that moves is freed only after move_notify has returned. Source:
@@ -22,9 +23,9 @@ def no_freed_frame(attach: DmaBufAttachment, pgoff: Pgoff, frame: Frame, write: 
         require(not is_anonymous(mm, frame), "no-freed-frame", "the importer used a frame that is somebody's anonymous memory")
 
 
-def is_anonymous(mm: Mm, frame: Frame) -> bool:
+def is_anonymous(mm: Mm, frame: Folio) -> bool:
     """Whether the process has the frame as anonymous memory."""
-    return any(mm.ptes[va].frame is frame and is_private(mm, va) for va in range(len(mm.ptes)))
+    return any(pte_present(mm.ptes[va]) is frame and is_private(mm, va) for va in range(len(mm.ptes)))
 
 
 @atomic

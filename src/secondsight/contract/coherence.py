@@ -6,13 +6,14 @@ from secondsight.devices.device import accesses_compared
 from secondsight.lang import require, rule
 from secondsight.linux.device import device_access, invalidation_waits
 from secondsight.linux.fork import mms
-from secondsight.linux.mm_types import Driver, Frame, Result, Va
+from secondsight.linux.mm_types import Driver, Folio, Result, Va
+from secondsight.linux.pgtable import pte_present
 
 __all__ = ["as_if_cpu", "isolation", "same_at_rest"]
 
 
 @rule("as-if-cpu", on=device_access)
-def as_if_cpu(device: Driver, va: Va, frame: Frame, write: bool) -> None:
+def as_if_cpu(device: Driver, va: Va, frame: Folio, write: bool) -> None:
     """A device uses the frame, with the permission, that the CPU's page table has for the address.
 
     Until an invalidation that covers the address has called the driver and the call has returned, the old frame is allowed:
@@ -21,7 +22,7 @@ def as_if_cpu(device: Driver, va: Va, frame: Frame, write: bool) -> None:
     """
     mm = device.notifier.mm
     if mm is not None and not invalidation_waits(device, va):
-        require(mm.ptes[va].frame is frame, "as-if-cpu", "stale access: the device used a frame that the CPU no longer has there")
+        require(pte_present(mm.ptes[va]) is frame, "as-if-cpu", "stale access: the device used a frame that the CPU no longer has there")
         require(not write or mm.ptes[va].writable, "as-if-cpu", "stale permission: the device wrote where the CPU may not")
 
 
@@ -39,7 +40,7 @@ def same_at_rest(device: Driver, va: Va, cpu: Result, found: Result) -> None:
 
 
 @rule("isolation", on=device_access)
-def isolation(device: Driver, va: Va, frame: Frame, write: bool) -> None:
+def isolation(device: Driver, va: Va, frame: Folio, write: bool) -> None:
     """A device never uses a frame that by now belongs to another process or another address.
 
     Weaker than as-if-cpu: broken only when the frame is somebody else's, so that data leaks or is overwritten.
@@ -47,5 +48,5 @@ def isolation(device: Driver, va: Va, frame: Frame, write: bool) -> None:
     mm = device.notifier.mm
     if mm is not None and not invalidation_waits(device, va):
         for other in mms:
-            elsewhere = mm.ptes[va].frame is not frame and any(pte.frame is frame for pte in other.ptes)
+            elsewhere = pte_present(mm.ptes[va]) is not frame and any(pte_present(pte) is frame for pte in other.ptes)
             require(not elsewhere, "isolation", "the device used a frame that is mapped at another address by now")

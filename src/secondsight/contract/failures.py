@@ -15,7 +15,8 @@ from secondsight.lang import Array, Errno, Record, atomic, current, require, rul
 from secondsight.linux.device import device_access
 from secondsight.linux.fork import mms
 from secondsight.linux.mm_interval_tree import linear_page_index
-from secondsight.linux.mm_types import Driver, Frame, Mm, Result, Va, VaEnd
+from secondsight.linux.mm_types import Driver, Folio, Mm, Result, Va, VaEnd
+from secondsight.linux.pgtable import pte_present
 from secondsight.linux.vma import vmas_changed
 
 __all__ = ["access_ends", "access_is_watched", "fails_as_the_cpu", "goes_away_meanwhile", "is_being_closed", "opens_for_who_lives"]
@@ -45,7 +46,7 @@ def is_not_there(mm: Mm, va: Va, write: bool) -> bool:
     vma = mm.mm_mt[va]
     if mm.users == 0 or vma is None or (write and not vma.write):
         return True
-    if mm.ptes[va].frame is not None:
+    if pte_present(mm.ptes[va]) is not None:
         return False
     file = vma.vm_file
     if file is None:
@@ -83,7 +84,7 @@ def access_is_watched(device: Driver, va: Va, write: bool) -> None:
 
 
 @rule("as-if-cpu", on=device_access)
-def access_ends(device: Driver, va: Va, frame: Frame, write: bool) -> None:
+def access_ends(device: Driver, va: Va, frame: Folio, write: bool) -> None:
     """It has found its page."""
     mm = device.notifier.mm
     if mm is not None and current() < 8:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from secondsight.lang import require, rule
 from secondsight.linux.fork import mm_touch
-from secondsight.linux.mm_types import Frame, Mm
+from secondsight.linux.mm_types import Folio, Mm
 from secondsight.linux.page_alloc import frame_touch
 
 __all__ = ["no_use_after_free", "no_use_of_a_dead_mm"]
 
 
 @rule("no-use-after-free", on=frame_touch)
-def no_use_after_free(frame: Frame, write: bool) -> None:
+def no_use_after_free(frame: Folio, write: bool) -> None:
     """A frame whose contents or struct page are used has a reference. Broken when it was freed and nobody has it."""
     require(frame.refcount > 0, "no-use-after-free", "a frame was used after it was freed")
 

@@ -20,7 +20,7 @@ from secondsight.linux import mmu_notifier as mn
 from secondsight.linux.device import device_read, device_write
 from secondsight.linux.errno import EBADF, EFAULT, EINVAL
 from secondsight.linux.fork import mmget_not_zero, mmput
-from secondsight.linux.mm_types import Driver, Frame, Mm, Pfn, Pgoff, Range, Result, Va
+from secondsight.linux.mm_types import Driver, Folio, Mm, Pfn, Pgoff, Range, Result, Va
 from secondsight.linux.page_alloc import frames
 
 __all__ = [
@@ -90,7 +90,7 @@ def table_changes(table: DevicePageTable) -> None:
 class DeviceEntry(Record):
     """One entry of a device's page table: the frame, and whether the device may write it. `frame` None: not present."""
 
-    frame: Ref[Frame]
+    frame: Ref[Folio]
     writable: bool
 
 

@@ -29,7 +29,7 @@ from secondsight.linux import hmm
 from secondsight.linux import mmu_notifier as mn
 from secondsight.linux.dma_buf import DmaBufAttachment, dma_buf_move_notify
 from secondsight.linux.errno import EBUSY
-from secondsight.linux.mm_types import Frame, Pfn, Va
+from secondsight.linux.mm_types import Folio, Pfn, Va
 from secondsight.linux.page_alloc import frames
 
 __all__ = ["ImporterFaultsFirst", "UdmabufHmm", "UdmabufHmmUnderResv", "UdmabufNotPresent"]
@@ -42,7 +42,7 @@ class UdmabufHmm(WatchedUdmabuf):
     """
 
     seq: mn.Seq
-    found: Array[Ref[Frame], Literal["dmabuf_pages"]]
+    found: Array[Ref[Folio], Literal["dmabuf_pages"]]
 
     def changed(self) -> None:
         """Importers stop using their mappings."""

@@ -19,7 +19,7 @@ from secondsight.linux import mmu_notifier as mn
 from secondsight.linux.dma_buf import DmaBuf, DmaBufAttachment
 from secondsight.linux.errno import EINVAL
 from secondsight.linux.gup import memfd_pin_folio, try_grab_folio
-from secondsight.linux.mm_types import Driver, Frame, Mm, Pgoff, Va
+from secondsight.linux.mm_types import Driver, Folio, Mm, Pgoff, Va
 from secondsight.linux.shmem import ShmemFile
 
 __all__ = ["PinnedUdmabuf", "Watch", "WatchedUdmabuf"]
@@ -74,7 +74,7 @@ class WatchedUdmabuf(DmaBuf):
 class PinnedUdmabuf(WatchedUdmabuf):
     """A proposal that pins the pages it gives to importers, and replaces them when it learns that the memfd has others."""
 
-    folios: Array[Ref[Frame], Literal["dmabuf_pages"]]
+    folios: Array[Ref[Folio], Literal["dmabuf_pages"]]
 
     def open(self, memfd: ShmemFile, size: Pgoff, mm: Mm, va: Va) -> None:
         """As `WatchedUdmabuf.open`, and pin the pages."""
@@ -89,7 +89,7 @@ class PinnedUdmabuf(WatchedUdmabuf):
             self.folios[pgoff] = memfd_pin_folio(memfd, pgoff)
 
     @atomic
-    def look_up(self, pgoff: Pgoff) -> Ref[Frame]:
+    def look_up(self, pgoff: Pgoff) -> Ref[Folio]:
         """Page `pgoff` as the memfd has it now, pinned and put into the buffer; None if that changes nothing.
 
         Looks into the page cache and fills no hole: in a hole the buffer keeps what it has. Otherwise the page that was

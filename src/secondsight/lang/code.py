@@ -136,7 +136,7 @@ class Code:
 
     def fits(self, machine: Machine) -> bool:
         """Whether a machine has no other state than the one that the code was made for, and the source is as it was."""
-        known = self.layout.known.issuperset(machine._states)
+        known = self.layout.known.issuperset(machine._states) and self.layout.suits(machine)
         return known and (self.origin is None or (self.origin.stands() and self._means_the_same(self.origin)))
 
     def _means_the_same(self, origin: Origin) -> bool:

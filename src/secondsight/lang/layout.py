@@ -1,32 +1,60 @@
 """Where everything lies in the flat state vector.
 
-A state is bytes: one unused byte (offset 0 is what a None reference holds), the shared state, then one region for each
-thread. An integer of range low..high is stored as value - low in as many bytes as it needs, most significant first; a
-reference is the offset of its record, or, where that would need two bytes and there are few enough records, the record's
-number (`to_offset`, `to_number`). `Layout` also converts a plain `Machine` to a vector and shows a vector's parts.
+A state is bytes: one unused byte (offset 0 is what None is), the shared state, then one region for each thread. A record
+begins with a byte of its own; its numbers lie in as many bits as they need (`lang.slots`). An integer of range low..high is
+stored as value - low, most significant byte first; a reference as the number of its record among those of its class, or, where
+records are renamed, as the offset of its record, or, where that would need two bytes and there are few enough records, the
+number of the record among all (`to_offset`, `to_number`). `Layout` also converts a plain `Machine` to a vector and shows a
+vector's parts.
 """
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Sequence
+import dataclasses
+import functools
+import inspect
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from secondsight.lang.arrays import Array
 from secondsight.lang.errors import LangError
+from secondsight.lang.freed import whole
 from secondsight.lang.machines import Machine
-from secondsight.lang.records import Record
+from secondsight.lang.records import Record, records_in
+from secondsight.lang.slots import Slot, Space
 from secondsight.lang.standins import Shared
-from secondsight.lang.types import ArrayType, IntType, RecordType, RefType, Type
+from secondsight.lang.types import ArrayType, IntType, RecordType, RefType, Type, is_sequence
 
-__all__ = ["Layout"]
+__all__ = ["Field", "Layout", "field_of"]
+
+Field = tuple[str, str]
+"""A field: the class that declares it, with its module, and its name."""
+
+
+def field_of(record: type[Record], name: str) -> Field:
+    """A field of a record, the same for all classes that have it from one."""
+    cls: Any = record
+    return _field_of(cls, name)
+
+
+@functools.cache
+def _field_of(record: Any, name: str) -> Field:
+    owner = next(c for c in reversed(record.__mro__) if name in inspect.get_annotations(c))
+    return f"{owner.__module__}.{owner.__qualname__}", name
 
 
 class Layout:
-    """Offsets and sizes of a machine's shared state."""
+    """Offsets and sizes of a machine's shared state.
 
-    def __init__(self, machine: Machine) -> None:
-        self.machine = machine
+    `written`: the fields that threads may write, by the class that declares them; None: all. A field that is a number and that
+    no thread writes is no part of the state: its values are constants of the machine (`row`). What can be renamed must not be
+    told apart by them: neither a reference to it nor a sequence number is ever one, and a field of it only while it has its default everywhere (`suits`).
+    """
+
+    def __init__(self, machine: Machine, written: frozenset[Field] | None = None) -> None:
+        self.machine, self.written = machine, written
+        self._parts: dict[type[Record], dict[str, Type]] = {}
         self.declarations = [*machine.pools.values()]
         self.declarations += sorted(
             (d for d in machine._states if d not in self.declarations), key=lambda d: Shared.declared.index(d)
@@ -34,6 +62,9 @@ class Layout:
         for declaration in self.declarations:
             machine.state(declaration)
         self.ref_width = 1
+        self._count()
+        if written is not None:
+            self.written = written | self._set_apart(machine)
         self._place()
         self.numbered = self.shared_size > 256
         starts = self._starts() if self.numbered else []
@@ -48,21 +79,61 @@ class Layout:
             numbers = {offset: number for number, offset in enumerate(self.to_offset)}
             self.to_number = tuple(numbers.get(offset) for offset in range(self.shared_size))
         self.records = list(self._records())
+        self._short: dict[tuple[type[Record], bool], tuple[int, ...]] = {}
+        self._fields_at: dict[tuple[type[Record], str], Slot] = {}
+        self._firsts: dict[Type, Slot] = {}
         self.known = frozenset(self.declarations)
-        self.addresses: dict[int, int] = {}
+        self.constants = {
+            field_of(record, name): None
+            for _, record in self.records for name in self.machine.fields(record) if self.is_constant(record, name)
+        }  # fmt: skip
         self._number_all()
 
     def of(self, machine: Machine) -> Layout:
         """The same layout for another machine of the same bounds, pools and declarations."""
         made = copy.copy(self)
-        made.machine, made.addresses = machine, {}
+        made.machine = machine
         made._number_all()
         return made
+
+    def _count(self) -> None:
+        """Note how many records of each class there are."""
+        self._counts: dict[type[Record], int] = {}
+
+        def visit(kind: Type, times: int) -> None:
+            if isinstance(kind, RecordType):
+                self._counts[kind.record] = self._counts.get(kind.record, 0) + times
+                for inner in self.machine.fields(kind.record).values():
+                    visit(inner, times)
+            elif isinstance(kind, ArrayType) and self.machine.bound(kind.size):
+                visit(kind.element, times * self.machine.bound(kind.size))
+
+        for declaration in self.declarations:
+            visit(declaration.kind, 1)
+        self._there = {field_of(record, name) for record in self._counts for name in self.machine.fields(record)}
+        self.renamed = [record for record in self._counts if getattr(record, "interchangeable", False)]
+
+    def _set_apart(self, machine: Machine) -> set[Field]:
+        """The fields of records that can be renamed which are not everywhere as in a new one."""
+        found: set[Field] = set()
+        for declaration in self.declarations if self.renamed else ():
+            for record in records_in(machine.state(declaration)):
+                cls = whole(type(record))
+                if cls in self.renamed:
+                    for name, kind in machine.fields(cls).items():
+                        default = cls.default(name) if isinstance(kind, IntType) else None
+                        if isinstance(kind, (IntType, RefType)) and record.__dict__[name] != default:
+                            found.add(field_of(cls, name))
+        return found
+
+    def suits(self, machine: Machine) -> bool:
+        """Whether what is constant here may be so in another machine."""
+        return self.written is None or self._set_apart(machine) <= self.written
 
     def _place(self) -> None:
         """Give everything its place, with references of the present width."""
         self._sizes: dict[type[Record], int] = {}
-        self._offsets: dict[type[Record], dict[str, int]] = {}
+        self._offsets: dict[type[Record], dict[str, tuple[int, int, int]]] = {}
         self.base: dict[Shared, int] = {}
         self.shared_size = 1
         for declaration in self.declarations:
@@ -79,7 +150,7 @@ class Layout:
         def visit(kind: Type, at: int) -> Iterator[tuple[int, type[Record]]]:
             if isinstance(kind, RecordType):
                 yield at, kind.record
-                for name, inner in self.machine.fields(kind.record).items():
+                for name, inner in self.parts(kind.record).items():
                     yield from visit(inner, at + self.offset(kind.record, name))
             elif isinstance(kind, ArrayType):
                 stride = self.size(kind.element)
@@ -89,20 +160,102 @@ class Layout:
         for declaration in self.declarations:
             yield from visit(declaration.kind, self.base[declaration])
 
+    # Constants.
+
+    def is_constant(self, record: type[Record], name: str) -> bool:
+        """Whether a field is no part of the state."""
+        kind = self.machine.fields(record)[name]
+        if self.written is None or not isinstance(kind, (IntType, RefType)):
+            return False
+        if self._is_renamed(kind) if isinstance(kind, RefType) else is_sequence(kind):
+            return False
+        field = field_of(record, name)
+        return field in self._there and field not in self.written
+
+    def _is_renamed(self, kind: RefType) -> bool:
+        return any(issubclass(r, kind.record) or issubclass(kind.record, r) for r in self.renamed)
+
+    def parts(self, record: type[Record]) -> dict[str, Type]:
+        """The fields that are part of the state."""
+        if record not in self._parts:
+            kinds = self.machine.fields(record)
+            self._parts[record] = {name: kind for name, kind in kinds.items() if not self.is_constant(record, name)}
+        return self._parts[record]
+
+    def row(self, field: Field) -> list[int]:
+        """The values of a constant field, by where the record lies that has it."""
+        return self._rows[field]
+
+    def reader(self, record: type[Record], name: str) -> Callable[[bytes, int], int]:
+        """A function that reads a field in a state, of the record that lies at an offset."""
+        if self.is_constant(record, name):
+            row = self._rows[field_of(record, name)]
+            return lambda state, at: row[at]
+        return self.field(record, name).value
+
     # Sizes.
 
-    def width(self, kind: IntType | RefType) -> int:
-        """Bytes of a scalar."""
-        return kind.width if isinstance(kind, IntType) else self.ref_width
+    def bits(self, kind: IntType | RefType, least: int = 1, is_item: bool = False) -> int:
+        """How many bits a number needs; from 8 on they are whole bytes.
+
+        A local that has one value only needs none; what lies in a record needs a place, for it may not be there. `is_item`: see `ir.Var`.
+        """
+        if isinstance(kind, IntType):
+            bits = max(least, (kind.high - kind.low).bit_length())
+            return bits if bits < 8 and not is_sequence(kind) else 8 * kind.width
+        if self._is_renamed(kind):
+            return 8 * self.ref_width
+        count = sum(n for record, n in self._counts.items() if issubclass(record, kind.record))
+        bits = max(least, max(0, count + (kind.nullable or is_item) - 1).bit_length())
+        return bits if bits < 8 else 8 * self.ref_width
+
+    def slot(self, kind: IntType | RefType, place: tuple[int, int, int], least: int = 1, is_item: bool = False) -> Slot:
+        """The slot of a number that has been given a place. `least`, `is_item`: as for `bits`."""
+        bits = self.bits(kind, least, is_item)
+        if isinstance(kind, IntType):
+            return Slot(*place, bits, kind.low)
+        if bits >= 8:
+            return Slot(*place, bits, records=self.to_offset)
+        key = kind.record, kind.nullable or is_item
+        if key not in self._short:
+            self._short[key] = (*([0] if key[1] else []), *sorted(self.instances_below(kind.record))) or (0,)
+        return Slot(*place, bits, records=self._short[key], short=True)
+
+    def field(self, record: type[Record], name: str) -> Slot:
+        """Where a field lies in its record that is a number."""
+        known = self._fields_at.get((record, name))
+        if known is None:
+            kind = self.machine.fields(record)[name]
+            assert isinstance(kind, (IntType, RefType))
+            self.offset(record, name)
+            known = self._fields_at[record, name] = self.slot(kind, self._offsets[record][name])
+        return known
+
+    def first(self, kind: ArrayType) -> Slot:
+        """Where the first element of an array of numbers lies in it."""
+        known = self._firsts.get(kind.element)
+        if known is None:
+            assert isinstance(kind.element, (IntType, RefType))
+            bits = self._element_bits(kind.element)
+            known = dataclasses.replace(self.slot(kind.element, (0, max(1, bits // 8), 0)), bits=bits)
+            self._firsts[kind.element] = known
+        return known
+
+    def _element_bits(self, kind: IntType | RefType) -> int:
+        """How many bits an element of an array takes: none crosses a byte's border, nor the next one's start."""
+        bits = self.bits(kind)
+        return next(n for n in (1, 2, 4, 8) if bits <= n) if bits < 8 else bits
 
     def size(self, kind: Type) -> int:
-        """Bytes of anything stored; a pool has a byte for each record after the records: 1 is used, 2 was freed."""
+        """Bytes of anything that begins with a byte of its own; a pool has a byte for each record after the records: 1 is used, 2 was freed."""
         if isinstance(kind, (IntType, RefType)):
-            return self.width(kind)
+            return max(1, self.bits(kind) // 8)
         if isinstance(kind, RecordType):
             return self.record_size(kind.record)
         if isinstance(kind, ArrayType):
             count = self.machine.bound(kind.size)
+            if isinstance(kind.element, (IntType, RefType)):
+                return -(-count * self._element_bits(kind.element) // 8)
             return count * (self.size(kind.element) + (1 if kind.pool else 0))
         raise LangError(f"{kind} cannot be stored")
 
@@ -112,30 +265,90 @@ class Layout:
         return self._sizes[record]
 
     def offset(self, record: type[Record], name: str | None) -> int:
-        """The offset of a field in its record."""
+        """The byte of its record that a field begins in."""
         if record not in self._sizes:
-            at, offsets = int(_ambiguous(record)), {}
-            for field, kind in self.machine.fields(record).items():
-                offsets[field] = at
-                at += self.size(kind)
-            self._offsets[record], self._sizes[record] = offsets, max(1, at)
-        return 0 if name is None else self._offsets[record][name]
+            room, offsets = Space(8 * int(self._is_ambiguous(record))), {}
+            for field, kind in self.parts(record).items():
+                offsets[field] = room.take(self.bits(kind) if isinstance(kind, (IntType, RefType)) else 8 * self.size(kind))
+            self._offsets[record], self._sizes[record] = offsets, max(1, -(-room.end // 8))
+        return 0 if name is None else self._offsets[record][name][0]
+
+    def _is_ambiguous(self, record: type[Record]) -> bool:
+        """Whether the record and one embedded in it would lie at one offset although one reference can mean either."""
+        mine = [c for c in record.__mro__ if c not in (Record, object)]
+
+        def clashes(inner: type[Record]) -> bool:
+            return any(c in inner.__mro__ for c in mine) or first_clashes(inner)
+
+        def first_clashes(of: type[Record]) -> bool:
+            for kind in self.parts(of).values():
+                if isinstance(kind, RecordType):
+                    return clashes(kind.record)
+                if isinstance(kind, (IntType, RefType)):
+                    return False
+                if isinstance(kind, ArrayType) and isinstance(kind.element, RecordType) and clashes(kind.element.record):
+                    return True
+            return False
+
+        return first_clashes(record)
 
     def used_base(self, base: int, kind: ArrayType) -> int:
         """Where a pool's used bytes start."""
         return base + self.machine.bound(kind.size) * self.size(kind.element)
 
+    def places(self) -> Iterator[tuple[int, int]]:
+        """Every number of the shared state: its byte, and its lowest bit there. A pool's bytes of used records are numbers too."""
+
+        def visit(kind: Type, at: int) -> Iterator[tuple[int, int]]:
+            if isinstance(kind, RecordType):
+                for name, inner in self.parts(kind.record).items():
+                    if isinstance(inner, (IntType, RefType)):
+                        slot = self.field(kind.record, name)
+                        yield from ((at + slot.at + k, slot.shift) for k in range(slot.width))
+                    else:
+                        yield from visit(inner, at + self.offset(kind.record, name))
+            elif isinstance(kind, ArrayType):
+                count = self.machine.bound(kind.size)
+                for i in range(count):
+                    if isinstance(kind.element, (IntType, RefType)):
+                        slot = self.first(kind).element(i)
+                        yield from ((at + slot.at + k, slot.shift) for k in range(slot.width))
+                    else:
+                        yield from visit(kind.element, at + i * self.size(kind.element))
+                if kind.pool:
+                    yield from ((self.used_base(at, kind) + i, 0) for i in range(count))
+
+        for declaration in self.declarations:
+            yield from visit(declaration.kind, self.base[declaration])
+
     # A plain machine as a vector.
 
     def _number_all(self) -> None:
-        """Note where the records of the machine lie."""
+        """Note where the records of the machine lie, and what their constant fields are."""
+        self.addresses: dict[int, int] = {}
+        self._holders: list[tuple[Record, type[Record], int]] = []
+        self._rows = {field: [0] * self.shared_size for field in self.constants}
         for declaration in self.declarations:
             self._number(self.machine.state(declaration), declaration.kind, self.base[declaration])
+        for thing, record, at in self._holders:
+            for name in self.machine.fields(record):
+                if self.is_constant(record, name):
+                    value = thing.__dict__[name]
+                    place = self._address(value) if value is None or isinstance(value, Record) else int(value)
+                    self._rows[field_of(record, name)][at] = place
+
+    def _address(self, thing: Any) -> int:
+        place = 0 if thing is None else self.addresses.get(id(thing))
+        if place is None:
+            raise LangError(f"{thing!r} is not part of this machine's state")
+        return place
 
     def _number(self, thing: Any, kind: Type, at: int) -> None:
         if isinstance(thing, Record) and isinstance(kind, RecordType):
             self.addresses[id(thing)] = at
-            for name, inner in self.machine.fields(kind.record).items():
+            if self.constants:
+                self._holders.append((thing, kind.record, at))
+            for name, inner in self.parts(kind.record).items():
                 self._number(thing.__dict__[name], inner, at + self.offset(kind.record, name))
         elif isinstance(thing, Array) and isinstance(kind, ArrayType) and isinstance(kind.element, RecordType):
             stride = self.size(kind.element)
@@ -153,18 +366,17 @@ class Layout:
         return bytes(out)
 
     def _encode(self, thing: Any, kind: Type, at: int, out: bytearray, begin: bool) -> None:
-        if isinstance(kind, IntType):
-            out[at : at + kind.width] = (int(thing) - kind.low).to_bytes(kind.width, "big")
-        elif isinstance(kind, RefType):
-            number = 0 if thing is None else self.addresses.get(id(thing))
-            if number is None:
-                raise LangError(f"{thing!r} is not part of this machine's state")
-            stored = self.to_number[number]
-            assert stored is not None
-            out[at : at + self.ref_width] = stored.to_bytes(self.ref_width, "big")
-        elif isinstance(kind, RecordType):
-            for name, inner in self.machine.fields(kind.record).items():
-                self._encode(thing.__dict__[name], inner, at + self.offset(kind.record, name), out, begin)
+        if isinstance(kind, RecordType):
+            for name, inner in self.parts(kind.record).items():
+                item = thing.__dict__[name]
+                if isinstance(inner, (IntType, RefType)):
+                    self._put(item, self.field(kind.record, name), at, out)
+                else:
+                    self._encode(item, inner, at + self.offset(kind.record, name), out, begin)
+        elif isinstance(kind, ArrayType) and isinstance(kind.element, (IntType, RefType)):
+            first = self.first(kind)
+            for i, item in enumerate(thing._items):
+                self._put(item, first.element(i), at, out)
         elif isinstance(kind, ArrayType):
             stride = self.size(kind.element)
             for i, item in enumerate(thing._items):
@@ -173,51 +385,59 @@ class Layout:
                 used = self.used_base(at, kind)
                 out[used : used + len(thing._items)] = bytes(s & 1 for s in thing._states()) if begin else thing._states()
 
+    def _put(self, thing: Any, slot: Slot, at: int, out: bytearray) -> None:
+        if slot.records is None:
+            slot.put(out, at, int(thing) - slot.low)
+            return
+        place = self._address(thing)
+        number = slot.records.index(place) if slot.short else self.to_number[place]
+        assert number is not None
+        slot.put(out, at, number)
+
     def decode(self, state: bytes) -> None:
         """Make the machine that this layout was made for be as a state says."""
         objects: dict[int, list[Any]] = {}
         for declaration in self.declarations:
             self._objects(self.machine.state(declaration), declaration.kind, objects)
+        for thing, record, at in self._holders:
+            for name, kind in self.machine.fields(record).items():
+                if isinstance(kind, (IntType, RefType)) and self.is_constant(record, name):
+                    setattr(thing, name, self._thing(kind, self._rows[field_of(record, name)][at], objects))
         for declaration in self.declarations:
             self._decode(self.machine.state(declaration), declaration.kind, self.base[declaration], state, objects)
 
     def _objects(self, thing: Any, kind: Type, objects: dict[int, list[Any]]) -> None:
         if isinstance(thing, Record) and isinstance(kind, RecordType):
             objects.setdefault(self.addresses[id(thing)], []).append(thing)
-            for name, inner in self.machine.fields(kind.record).items():
+            for name, inner in self.parts(kind.record).items():
                 self._objects(thing.__dict__[name], inner, objects)
         elif isinstance(thing, Array) and isinstance(kind, ArrayType) and isinstance(kind.element, RecordType):
             for item in thing._items:
                 self._objects(item, kind.element, objects)
 
-    def _scalar(self, kind: IntType | RefType, at: int, state: bytes, objects: dict[int, list[Any]]) -> Any:
+    @staticmethod
+    def _thing(kind: IntType | RefType, value: int, objects: dict[int, list[Any]]) -> Any:
         if isinstance(kind, IntType):
-            value = int.from_bytes(state[at : at + kind.width], "big") + kind.low
             return bool(value) if kind.display == "bool" else value
-        offset = self.reference(state, at)
-        return next(o for o in objects[offset] if isinstance(o, kind.record)) if offset else None
-
-    def reference(self, state: bytes, at: int) -> int:
-        """The offset of the record that the reference at `at` refers to; 0: None."""
-        return self.to_offset[int.from_bytes(state[at : at + self.ref_width], "big")]
+        return next(o for o in objects[value] if isinstance(o, kind.record)) if value else None
 
     def _decode(self, thing: Any, kind: Type, at: int, state: bytes, objects: dict[int, list[Any]]) -> None:
         if isinstance(kind, RecordType):
-            for name, inner in self.machine.fields(kind.record).items():
-                place = at + self.offset(kind.record, name)
+            for name, inner in self.parts(kind.record).items():
                 if isinstance(inner, (IntType, RefType)):
-                    setattr(thing, name, self._scalar(inner, place, state, objects))
+                    setattr(thing, name, self._thing(inner, self.field(kind.record, name).value(state, at), objects))
                 else:
-                    self._decode(thing.__dict__[name], inner, place, state, objects)
+                    self._decode(thing.__dict__[name], inner, at + self.offset(kind.record, name), state, objects)
+        elif isinstance(kind, ArrayType) and isinstance(kind.element, (IntType, RefType)):
+            first = self.first(kind)
+            for i in range(len(thing._items)):
+                thing[i] = self._thing(kind.element, first.element(i).value(state, at), objects)
         elif isinstance(kind, ArrayType):
             stride = self.size(kind.element)
             if kind.pool:
                 thing._put(bytes(len(thing._items)))  # nobody may write to what was freed
             for i, item in enumerate(thing._items):
-                if isinstance(kind.element, (IntType, RefType)):
-                    thing[i] = self._scalar(kind.element, at + i * stride, state, objects)
-                else:
-                    self._decode(item, kind.element, at + i * stride, state, objects)
+                self._decode(item, kind.element, at + i * stride, state, objects)
             if kind.pool:
                 used = self.used_base(at, kind)
                 thing._put(state[used : used + len(thing._items)])
@@ -225,20 +445,22 @@ class Layout:
     def fresh(self, record: type[Record]) -> bytes:
         """A zeroed record (its defaults) as bytes."""
         out = bytearray(self.record_size(record))
-        self._fresh(RecordType(record), 0, 0, out)
+        self._fresh(RecordType(record), 0, out)
         return bytes(out)
 
-    def _fresh(self, kind: Type, at: int, default: int, out: bytearray) -> None:
-        if isinstance(kind, IntType):
-            out[at : at + kind.width] = (default - kind.low).to_bytes(kind.width, "big")
-        elif isinstance(kind, RecordType):
-            for name, inner in self.machine.fields(kind.record).items():
-                value = kind.record.default(name) if isinstance(inner, IntType) else 0
-                self._fresh(inner, at + self.offset(kind.record, name), value, out)
+    def _fresh(self, kind: Type, at: int, out: bytearray) -> None:
+        if isinstance(kind, RecordType):
+            for name, inner in self.parts(kind.record).items():
+                if isinstance(inner, IntType):
+                    self.field(kind.record, name).put(out, at, kind.record.default(name) - inner.low)
+                elif not isinstance(inner, RefType):
+                    self._fresh(inner, at + self.offset(kind.record, name), out)
         elif isinstance(kind, ArrayType):
-            stride = self.size(kind.element)
             for i in range(self.machine.bound(kind.size)):
-                self._fresh(kind.element, at + i * stride, kind.element.zero if isinstance(kind.element, IntType) else 0, out)
+                if isinstance(kind.element, IntType):
+                    self.first(kind).element(i).put(out, at, kind.element.zero - kind.element.low)
+                elif not isinstance(kind.element, RefType):
+                    self._fresh(kind.element, at + i * self.size(kind.element), out)
 
     # Reading a vector.
 
@@ -248,15 +470,15 @@ class Layout:
             yield from self._fields(state, declaration.kind, self.base[declaration], declaration.name)
 
     def _fields(self, state: bytes, kind: Type, at: int, path: str) -> Iterator[tuple[str, int | None, str]]:
-        if isinstance(kind, IntType):
-            value = int.from_bytes(state[at : at + kind.width], "big") + kind.low
-            yield path, value, kind.show(value)
-        elif isinstance(kind, RefType):
-            offset = self.reference(state, at)
-            yield path, offset or None, self.name_of(offset)
-        elif isinstance(kind, RecordType):
+        if isinstance(kind, RecordType):
             for name, inner in self.machine.fields(kind.record).items():
-                yield from self._fields(state, inner, at + self.offset(kind.record, name), f"{path}.{name}")
+                if isinstance(inner, (IntType, RefType)):
+                    yield self._shown(inner, self.reader(kind.record, name)(state, at), f"{path}.{name}")
+                else:
+                    yield from self._fields(state, inner, at + self.offset(kind.record, name), f"{path}.{name}")
+        elif isinstance(kind, ArrayType) and isinstance(kind.element, (IntType, RefType)):
+            for i in range(self.machine.bound(kind.size)):
+                yield self._shown(kind.element, self.first(kind).element(i).value(state, at), f"{path}[{i}]")
         elif isinstance(kind, ArrayType):
             stride = self.size(kind.element)
             for i in range(self.machine.bound(kind.size)):
@@ -265,6 +487,9 @@ class Layout:
                 used = self.used_base(at, kind)
                 for i in range(self.machine.bound(kind.size)):
                     yield f"{path}[{i}] used", state[used + i], ("false", "true", "freed")[state[used + i]]
+
+    def _shown(self, kind: IntType | RefType, value: int, path: str) -> tuple[str, int | None, str]:
+        return (path, value, kind.show(value)) if isinstance(kind, IntType) else (path, value or None, self.name_of(value))
 
     def name_of(self, reference: int) -> str:
         """The path of the record that lies at an offset; an embedded first field shares its record's offset."""
@@ -280,7 +505,7 @@ class Layout:
         if isinstance(kind, RecordType):
             if at == wanted:
                 return path
-            for name, inner in self.machine.fields(kind.record).items():
+            for name, inner in self.parts(kind.record).items():
                 found = self._find(inner, at + self.offset(kind.record, name), f"{path}.{name}", wanted)
                 if found is not None:
                     return found
@@ -304,22 +529,3 @@ class Layout:
         """The offsets of all records of this class and its subclasses."""
         return [at for at, kind in self.records if issubclass(kind, record)]
 
-
-def _ambiguous(record: type[Record]) -> bool:
-    """Whether the record and one embedded in it would lie at one offset although one reference can mean either."""
-    mine = [c for c in record.__mro__ if c not in (Record, object)]
-
-    def clashes(inner: type[Record]) -> bool:
-        return any(c in inner.__mro__ for c in mine) or first_clashes(inner)
-
-    def first_clashes(of: type[Record]) -> bool:
-        for kind in of.fields().values():
-            if isinstance(kind, RecordType):
-                return clashes(kind.record)
-            if not isinstance(kind, ArrayType):
-                return False
-            if isinstance(kind.element, RecordType) and clashes(kind.element.record):
-                return True
-        return False
-
-    return first_clashes(record)

@@ -47,7 +47,7 @@ class Lifetimes:
 
         def visit(kind: Type, at: int) -> None:
             if isinstance(kind, RecordType):
-                for name, inner in layout.machine.fields(kind.record).items():
+                for name, inner in layout.parts(kind.record).items():
                     visit(inner, at + layout.offset(kind.record, name))
             elif isinstance(kind, ArrayType):
                 stride, count = layout.size(kind.element), layout.machine.bound(kind.size)

@@ -7,6 +7,7 @@ recursion, so each function's frame lies at one fixed offset: behind the deepest
 
 from __future__ import annotations
 
+import collections
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,11 +16,12 @@ from secondsight.lang import ir, tree
 from secondsight.lang.cfg import Block, CallTo, Flow
 from secondsight.lang.errors import LangError, Position
 from secondsight.lang.frontend import Frontend
-from secondsight.lang.layout import Layout
-from secondsight.lang.locks import RwLock
+from secondsight.lang.layout import Field, Layout, field_of
+from secondsight.lang.locks import Lock, RwLock
 from secondsight.lang.machines import Machine
 from secondsight.lang.records import Record
-from secondsight.lang.slots import Room, Slot, place
+from secondsight.lang.slots import Slot, Space
+from secondsight.lang.types import ArrayType, RecordType, Type
 
 __all__ = ["Counter", "Entry", "Frame", "Linked", "is_head"]
 
@@ -95,7 +97,7 @@ class Linked:
                 self.roots = {entry: self.frontend.instance(*entry, False) for entry in entries}
                 if self.frontend.is_settled():
                     break
-        self.layout = Layout(machine)
+        self.layout = Layout(machine, written_by(self.frontend.instances.values()))
         reading = {entry for entry, root in self.roots.items() if reads_locks(root)}
         self.queues = bool(reading) if threads is None else sum(entry in reading for entry in threads) > 1
         self._link()
@@ -141,14 +143,20 @@ class Linked:
 
     def _place(self, frame: Frame) -> None:
         """Give a place to every local that outlives a step or a join of control."""
-        room = Room(frame.start)
+        room = Space(frame.start)
         if len(frame.sites) > 1 or (frame.is_root and frame.sites):
             if len(frame.sites) > 254:
                 raise LangError(f"{frame.flow.function.name} is called from more than 254 places")
             bits = len(frame.sites).bit_length()
             at, width, shift = room.take(bits)
             frame.return_slot = Slot(at, width, shift, bits)
-        frame.slots = place(frame.flow, kept(frame.flow), self.layout, room)
+        surviving: collections.Counter[ir.Var] = collections.Counter()
+        for block in frame.flow.blocks:
+            if isinstance(block.end, CallTo):
+                surviving.update(frame.flow.live_across(block.end))
+        for var in sorted(kept(frame.flow), key=lambda v: -surviving[v]):  # a called function's frame begins behind what survives
+            place = room.take(self.layout.bits(var.type, 0, var.is_item))
+            frame.slots[var] = self.layout.slot(var.type, place, 0, var.is_item)
         frame.end = room.end
 
     @staticmethod
@@ -157,6 +165,27 @@ class Linked:
         alive = frame.flow.live_across(call)
         ends = [slot.end for var, slot in frame.slots.items() if var in alive and slot.bits]
         return max([frame.start, *ends, *([frame.return_slot.end] if frame.return_slot is not None else [])])
+
+
+def written_by(functions: Iterable[ir.Function]) -> frozenset[Field]:
+    """The fields that some functions may write; those of a record that can be freed are zeroed then. Locks are looked at by others too."""
+    found = {field_of(record, name) for record in (Lock, RwLock) for name in record.fields()}
+
+    def whole(kind: Type) -> None:
+        if isinstance(kind, ArrayType):
+            whole(kind.element)
+        elif isinstance(kind, RecordType):
+            for name, inner in kind.record.fields().items():
+                found.add(field_of(kind.record, name))
+                whole(inner)
+
+    for function in functions:
+        for stmt in tree.statements(function.body):
+            if isinstance(stmt, ir.Store) and isinstance(stmt.addr.path[-1], ir.FieldStep):
+                found.add(field_of(stmt.addr.path[-1].record, stmt.addr.path[-1].name))
+            elif isinstance(stmt, ir.Free):
+                whole(stmt.pool.type)
+    return frozenset(found)
 
 
 def reads_locks(root: ir.Function) -> bool:

@@ -43,7 +43,7 @@ def live_places(program: Program, name: str, kind: str, pick: Picked) -> list[st
             continue
         lines += [f"\t\tcase {number[id(frame)]}:"]
         slot = frame.return_slot
-        place = "1" if slot is None else f"s[B + {slot.at}]" if slot.is_whole else slot.text
+        place = "1" if slot is None else slot.text(f"B + {slot.at}", str(slot.shift))
         lines += [f"\t\t\tswitch ({place}) {{"]
         for i, site in enumerate(frame.sites, 1):
             caller = owner[id(site)]

@@ -21,10 +21,11 @@ NOTES = """\
 	const uint8_t *waits_at; \\
 	void *aside; \\
 	uint64_t dice; \\
-	uint16_t places[SHARED_SIZE]; \\
-	uint8_t ways[SHARED_SIZE];
+	uint16_t places[PLACES]; \\
+	uint8_t ways[PLACES];
 #define RD(place) ss_touch(x, place, READ)
 #define WR(place) ss_touch(x, place, WRITE)
+#define WRITES_ALL(place) writing_all(&(x)->noted, (x)->places, (x)->ways, place)
 #define LK(place) ss_touch(x, place, LOCK)
 #define LO(place) ss_touch(x, place, x->alone ? READ : LOCK)
 #define QU(place) (x->queues = 1, ss_touch(x, place, x->alone ? WRITE : LOCK))
@@ -33,15 +34,25 @@ NOTES = """\
 #define ss_roll(x) rolled(&(x)->dice)
 enum { READ, WRITE, LOCK, QUERY, WAYS };
 
-/* Keep in mind that a step touches a byte of the shared state, and how; the place itself. */
+/*
+ * Keep in mind that a step touches a number of the shared state, and how; the place itself, which is that of its byte, and as many
+ * times the size of the shared state as its lowest bit says. PLACE_AT counts the places that there are.
+ */
 static inline int64_t noting(int *noted, uint16_t *places, uint8_t *ways, int64_t place, int way)
 {
-	if ((uint64_t)place < SHARED_SIZE && !(ways[place] >> way & 1)) {
-		if (!ways[place])
-			places[(*noted)++] = (uint16_t)place;
-		ways[place] |= (uint8_t)(1 << way);
+	uint16_t at = (uint64_t)place < 8 * SHARED_SIZE ? PLACE_AT[place] : 0;
+	if (at && !(ways[at] >> way & 1)) {
+		if (!ways[at])
+			places[(*noted)++] = at;
+		ways[at] |= (uint8_t)(1 << way);
 	}
 	return place;
+}
+/* The same of a write to every number that lies in a byte. */
+static inline void writing_all(int *noted, uint16_t *places, uint8_t *ways, int64_t place)
+{
+	for (int shift = 0; shift < 8; shift++)
+		noting(noted, places, ways, place + shift * SHARED_SIZE, WRITE);
 }
 static inline uint64_t rolled(uint64_t *dice)
 {
@@ -69,7 +80,15 @@ class Reductions:
 
 def notes_before(layout: Layout) -> list[str]:
     """What comes before the rendered model: how a step notes what it touches."""
-    return [f"enum {{ SHARED_SIZE = {layout.shared_size} }};", NOTES]
+    numbers = _numbered(layout)
+    table = ", ".join(str(numbers.get((at, shift), 0)) for shift in range(8) for at in range(layout.shared_size))
+    sizes = f"enum {{ SHARED_SIZE = {layout.shared_size}, PLACES = {len(numbers) + 1} }};"
+    return ["#include <stdint.h>", sizes, f"static const uint16_t PLACE_AT[] = {{ {table} }};", NOTES]
+
+
+def _numbered(layout: Layout) -> dict[tuple[int, int], int]:
+    """The places that steps note, by byte and lowest bit, numbered from 1 on."""
+    return {place: number for number, place in enumerate(sorted(layout.places()), 1)}
 
 
 def lock_places(layout: Layout) -> list[tuple[int, int]]:
@@ -84,11 +103,12 @@ def lock_places(layout: Layout) -> list[tuple[int, int]]:
 def merged_steps(layout: Layout, symmetry: Symmetry | None = None) -> list[str]:
     """What comes after the rendered model: the locks, and `step_at` that merges."""
     places = lock_places(layout)
-    at = [0] * layout.shared_size
+    numbers = _numbered(layout)
+    at = [0] * (len(numbers) + 1)
     for number, (owner, readers) in enumerate(places, 1):
-        at[owner] = number
+        at[numbers[owner, 0]] = number
         if readers:
-            at[readers] = number
+            at[numbers[readers, 0]] = number
     owners, readers_ = ", ".join(str(o) for o, _ in places), ", ".join(str(r) for _, r in places)
     to_queue = layout.offset(RwLock, "waiting") - layout.offset(RwLock, "readers")
     renamed = ["#define SS_RENAMED", "static void canonical(u8 *s);"] if symmetry is not None else []
@@ -97,8 +117,9 @@ def merged_steps(layout: Layout, symmetry: Symmetry | None = None) -> list[str]:
         renamed += ["#define SS_SEQUENCES", "static void rename_sequences(u8 *s);"] if has else ["#define rename_sequences(s) (void)(s)"]
     same = ["#define SAME_AS(place) (place)"]
     if symmetry is not None and symmetry.arrays:  # what is learned of one record holds for all that it may be renamed to
-        numbers = ", ".join(map(str, symmetry.same_as(layout.shared_size)))
-        same = [f"static const u16 STANDS_FOR[] = {{ {numbers} }};", "#define SAME_AS(place) STANDS_FOR[place]"]
+        same_as = symmetry.same_as(layout.shared_size)
+        stands_for = ", ".join(str(numbers[same_as[byte], shift]) for byte, shift in numbers)
+        same = [f"static const u16 STANDS_FOR[] = {{ 0, {stands_for} }};", "#define SAME_AS(place) STANDS_FOR[place]"]
     return [
         f"enum {{ LOCKS = {len(places)}, TO_QUEUE = {to_queue} }};",
         f"static const u16 LOCK_OWNER[] = {{ {owners or 0} }}, LOCK_READERS[] = {{ {readers_ or 0} }};",

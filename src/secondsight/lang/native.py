@@ -94,7 +94,7 @@ class Native:
         self.threads = [(i, base, i + 1) for i, base in enumerate(program.bases)]
         self._tables = []
         for name in self.rendered.tables:
-            row = program.machine.data[name]
+            row = program.row(name)
             self._tables.append((ctypes.c_int64 * max(1, len(row)))(*row))
         with self.alone():
             self.initial = self._initial()
@@ -129,7 +129,7 @@ class Native:
             return
         self.library.tables = self._tables
         for i, name in enumerate(self.rendered.tables):
-            self.library.ss_set_table(i, self._tables[i], ctypes.c_int64(len(self.program.machine.data[name])))
+            self.library.ss_set_table(i, self._tables[i], ctypes.c_int64(len(self.program.row(name))))
         self.library.ss_set_daemons(sum(1 << i for i, t in enumerate(self.program.threads) if t.daemon))
 
     @contextmanager

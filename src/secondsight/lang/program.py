@@ -104,6 +104,12 @@ class Program:
         """The program counter of each block that a step starts with."""
         return self.code.linked.number
 
+    def row(self, table: str) -> Sequence[int]:
+        """The contents of a table that the code reads: one of the machine's, or the values of a constant field."""
+        owner, _, name = table.rpartition(".")
+        field = owner, name
+        return self.machine.data[table] if field not in self.layout.constants else self.layout.row(field)
+
     def blank(self) -> bytes:
         """The initial state before any thread was entered."""
         return self.initial_shared + bytes(self.region * self.code.capacity)

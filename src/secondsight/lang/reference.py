@@ -45,7 +45,7 @@ class Reference:
         self.choices = support.Choices()
         self.namespace: dict[str, Any] = {
             **support.functions(rendered.sites, self.choices),
-            **{name: program.machine.data[table] for table, name in rendered.tables.items()},
+            **{name: program.row(table) for table, name in rendered.tables.items()},
             "REF": layout.to_offset, "NUM": layout.to_number, "Blocked": support.Blocked,
         }  # fmt: skip
         exec(rendered.compiled, self.namespace)

@@ -267,7 +267,7 @@ class _Renderer(ExpressionRenderer):
                 kind = stmt.addr.type
                 assert isinstance(kind, (IntType, RefType))
                 value = self.ranged(stmt.value, kind, _path_name(stmt.addr), stmt.where)
-                self.out(depth, self.stored(self.touched(stmt.addr), kind, value))
+                self.out(depth, self.stored(self.spot(stmt.addr), kind, value))
             case ir.Free():
                 copied = self._own(depth, copied)
                 base, stride, count, fresh = self.pool(stmt.pool)

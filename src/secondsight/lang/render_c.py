@@ -334,7 +334,7 @@ class _CRenderer(CExpressions):
                 kind = stmt.addr.type
                 assert isinstance(kind, (IntType, RefType))
                 value = self.temp(self.ranged(stmt.value, kind, path_name(stmt.addr), stmt.where))
-                self._stored(self._noted(stmt.addr, "WR"), kind, value)
+                self._stored(*self.spot(stmt.addr, "WR"), kind, value)
             case ir.Free():
                 base, stride, count = self.pool(stmt.pool)
                 record = stmt.pool.type.element.record  # type: ignore[union-attr]
@@ -455,21 +455,16 @@ class _CRenderer(CExpressions):
 
     def _keep(self, slot: Slot, kind: IntType | RefType, text: str) -> None:
         """Give a local that has a place in the state a value."""
-        if not slot.bits:
-            if not text.isalnum():
-                self.out(f"(void)({text});")
-        elif slot.is_whole:
-            self._stored(f"B + {slot.at}", kind, text)
-        else:
-            self.out(f"s[B + {slot.at}] = (u8)({slot.changed(self.short(slot, text))});")
+        if slot.bits:
+            self._stored(f"B + {slot.at}", slot, str(slot.shift), kind, text)
+        elif not text.isalnum():
+            self.out(f"(void)({text});")
 
-    def _stored(self, place: str, kind: IntType | RefType, text: str) -> None:
-        width = self.layout.width(kind)
-        if isinstance(kind, RefType):
-            value = f"NUM[{text}]" if self.layout.numbered else text
-        else:
-            value = text if kind.low == 0 else f"({text}) - ({kind.low})"
-        if width == 1:
-            self.out(f"s[{place}] = (u8)({value});")
-        else:
-            self.out(f"s2(s + {place}, {value});" if width == 2 else f"stn(s + {place}, {value}, {width});")
+    def _stored(self, place: str, slot: Slot, shift: str, kind: IntType | RefType, text: str) -> None:
+        value = self.number(slot, kind, text)
+        if slot.width > 1:
+            self.out(f"s2(s + {place}, {value});" if slot.width == 2 else f"stn(s + {place}, {value}, {slot.width});")
+            return
+        if not slot.is_whole and not place.removeprefix("B + ").isdigit():
+            place = self.temp(place)
+        self.out(f"s[{place}] = (u8)({slot.changed(place, shift, value)});")

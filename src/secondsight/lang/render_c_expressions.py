@@ -13,6 +13,7 @@ from secondsight.lang import ir
 from secondsight.lang.cfg import Block
 from secondsight.lang.errors import Position
 from secondsight.lang.inline import substitute
+from secondsight.lang.layout import field_of
 from secondsight.lang.lifetime import lifetimes_of, used_name
 from secondsight.lang.movers import Reductions
 from secondsight.lang.program import Frame, Program
@@ -20,7 +21,7 @@ from secondsight.lang.ranges import MAX_SHIFT
 from secondsight.lang.slots import Slot
 from secondsight.lang.standins import Shared
 from secondsight.lang.symmetry import Symmetry
-from secondsight.lang.types import BOOL, ArrayType, IntType, RefType
+from secondsight.lang.types import BOOL, ArrayType, IntType, RecordType, RefType
 
 __all__ = ["CExpressions", "path_name", "safe_name"]
 
@@ -40,7 +41,8 @@ class CExpressions:
         self.names: dict[ir.Var, str] = {}
         self.calls: dict[ir.Function, str] = {}
         self.queue: list[ir.Function] = []
-        self.tables = {name: f"T{i}_{safe_name(name)}" for i, name in enumerate(program.machine.data)}
+        names = [*program.machine.data, *(".".join(field) for field in self.layout.constants)]
+        self.tables = {name: f"T{i}_{safe_name(name)}" for i, name in enumerate(names)}
         self.blocks: dict[Block, str] = {}
         self.frame: Frame | None = None
         self.result: ir.Result | None = None
@@ -49,7 +51,7 @@ class CExpressions:
         self.lines: list[str] = []
         self.prototypes: list[str] = []
         self.constants: list[str] = []
-        self.short_tables: dict[tuple[int, ...], tuple[str, str]] = {}
+        self.short_tables: dict[tuple[tuple[int, ...], int], tuple[str, str]] = {}
         self.depth = 0
         self.temps = 0
         self.frames = list(program.frames.values())
@@ -105,25 +107,54 @@ class CExpressions:
         constant, terms = self._terms(addr)
         return " + ".join([*terms, str(constant)] if constant or not terms else terms)
 
-    def _noted(self, addr: ir.Addr, how: str) -> str:
-        """A place that is about to be read or written: looked at, where its record can have been freed; noted, when steps are to be
-        merged."""
-        place = self.touched(addr)
+    def spot(self, addr: ir.Addr, how: str) -> tuple[str, Slot, str]:
+        """Where a number lies that is about to be read or written, `how` says which: its byte, its slot, the lowest of its bits."""
+        last = addr.path[-1]
+        if isinstance(last, ir.FieldStep):
+            slot = self.layout.field(last.record, last.name)
+            return self._noted(addr, self.touched(addr), str(slot.shift), how), slot, str(slot.shift)
+        slot = self.layout.first(last.array)
+        if slot.per_byte == 1:
+            return self._noted(addr, self.touched(addr), "0", how), slot, "0"
+        place, within = self.place(ir.Addr(addr.root, addr.path[:-1], last.array, addr.where)), slot.per_byte - 1
+        if isinstance(last.index, ir.Constant) and 0 <= last.index.value < self.program.machine.bound(last.array.size):
+            own = slot.element(last.index.value)
+            place, shift = f"{place} + {own.at}", str(own.shift)
+        else:
+            mark = len(self.lines)
+            index = self.temp(self._index(last))
+            if not _constant(place):
+                place = self._keep_at(mark, place)
+            place, shift = f"{place} + ({index} >> {within.bit_length()})", f"(({index} & {within}) * {slot.bits})"
+        return self._noted(addr, self._looked_at(addr, place), shift, how), slot, shift
+
+    def _index(self, step: ir.IndexStep) -> str:
+        """A place in an array, checked if it may be outside."""
+        count, kind = self.program.machine.bound(step.array.size), step.index.type
+        assert isinstance(kind, IntType)
+        text = self.expr(step.index)
+        return text if kind.low >= 0 and kind.high < count else f"ix(x, {text}, {count}, {self.site(step.where, step.name)})"
+
+    def _noted(self, addr: ir.Addr, place: str, shift: str, how: str) -> str:
+        """A place that is about to be read or written: noted, when steps are to be merged."""
         if not self.reductions.merge:
             return place
-        last = addr.path[-1] if addr.path else None
+        last = addr.path[-1]
         done = last.operation if isinstance(last, ir.FieldStep) else None
         if done in ("looks", "queues"):
             how = "LO" if how == "RD" else "QU"
         elif done is not None and not (done == "tries" and how == "RD"):
             how = "LK"
-        return f"{how}({place})"
+        return f"{how}({place})" if shift == "0" else f"{how}({place} + {shift} * SHARED_SIZE) - {shift} * SHARED_SIZE"
 
     def touched(self, addr: ir.Addr, name: str = "") -> str:
         """A place that is about to be read or written: looked at, where the record that it is in can have been freed."""
+        return self._looked_at(addr, self.place(addr), name)
+
+    def _looked_at(self, addr: ir.Addr, place: str, name: str = "") -> str:
         if not self.lifetimes.watches(addr):
-            return self.place(addr)
-        return f"uf(x, s, {self.place(addr)}, {self.site(addr.where, name or used_name(addr))})"
+            return place
+        return f"uf(x, s, {place}, {self.site(addr.where, name or used_name(addr))})"
 
     def _terms(self, addr: ir.Addr) -> tuple[int, list[str]]:
         terms: list[str] = []
@@ -139,17 +170,13 @@ class CExpressions:
                 constant += self.layout.offset(step.record, step.name)
                 continue
             count, stride = self.program.machine.bound(step.array.size), self.layout.size(step.array.element)
-            index, kind = step.index, step.index.type
-            assert isinstance(kind, IntType)
-            if isinstance(index, ir.Constant) and 0 <= index.value < count:
-                constant += index.value * stride
+            if isinstance(step.index, ir.Constant) and 0 <= step.index.value < count:
+                constant += step.index.value * stride
                 continue
             mark = len(self.lines)
-            text = self.expr(index)
+            text = self._index(step)
             if len(self.lines) != mark:
                 terms = [self._keep_at(mark, " + ".join(terms))] if terms else []
-            if not (kind.low >= 0 and kind.high < count):
-                text = f"ix(x, {text}, {count}, {self.site(step.where, step.name)})"
             terms = [*terms, text if stride == 1 else f"{text} * {stride}"]
         return constant, terms
 
@@ -159,43 +186,43 @@ class CExpressions:
         assert isinstance(kind, ArrayType)
         return self.touched(addr, "a pool") if touched and kind.pool else self.place(addr), self.layout.size(kind.element), self.program.machine.bound(kind.size)
 
-    def load(self, place: str, kind: IntType | RefType) -> str:
+    def load(self, place: str, slot: Slot, shift: str, kind: IntType | RefType) -> str:
         """What lies at a place."""
-        width = self.layout.width(kind)
-        if isinstance(kind, RefType):
+        width = slot.width
+        if slot.is_whole and isinstance(kind, RefType) and not slot.short:
             return f"REF[s[{place}]]" if self.layout.numbered else f"s[{place}]" if width == 1 else f"l2(s + {place})"
-        text = f"s[{place}]" if width == 1 else f"l2(s + {place})" if width == 2 else f"ldn(s + {place}, {width})"
-        return text if kind.low == 0 else f"({text} + ({kind.low}))"
+        text = slot.text(place, shift) if width == 1 else f"l2(s + {place})" if width == 2 else f"ldn(s + {place}, {width})"
+        if slot.records is None:
+            return text if slot.low == 0 else f"({text} + ({slot.low}))"
+        if len(slot.records) == 2:
+            return f"({text} ? {slot.records[1]} : {slot.records[0]})"
+        return f"{self._short_tables(tuple(slot.records), slot.bits)[0]}[{text}]"
 
     def local(self, slot: Slot, kind: IntType | RefType) -> str:
         """The value of a local that has a place in the state."""
         if slot.only is not None:
             return str(slot.only) if slot.only >= 0 else f"({slot.only})"
-        if slot.is_whole:
-            return self.load(f"B + {slot.at}", kind)
-        if slot.records is None:
-            return slot.text if slot.low == 0 else f"({slot.text} + ({slot.low}))"
-        if len(slot.records) == 2:
-            return f"({slot.text} ? {slot.records[1]} : {slot.records[0]})"
-        return f"{self._short_tables(tuple(slot.records), slot.bits)[0]}[{slot.text}]"
+        return self.load(f"B + {slot.at}", slot, str(slot.shift), kind)
 
-    def short(self, slot: Slot, text: str) -> str:
-        """The number that is stored for a value in a part of a byte."""
+    def number(self, slot: Slot, kind: IntType | RefType, text: str) -> str:
+        """What is stored for a value."""
         if slot.records is None:
             return text if slot.low == 0 else f"({text}) - ({slot.low})"
+        if not slot.short:
+            return f"NUM[{text}]" if self.layout.numbered else text
         if len(slot.records) == 2:
             return f"{text} != {slot.records[0]}"
         return f"{self._short_tables(tuple(slot.records), slot.bits)[1]}[{text}]"
 
     def _short_tables(self, records: tuple[int, ...], bits: int) -> tuple[str, str]:
         """The names of two tables: the records by their numbers, and the numbers by where the records lie."""
-        if records not in self.short_tables:
-            names = self.short_tables[records] = f"SHORT{len(self.short_tables)}", f"NUMBER{len(self.short_tables)}"
+        if (records, bits) not in self.short_tables:
+            names = self.short_tables[records, bits] = f"SHORT{len(self.short_tables)}", f"NUMBER{len(self.short_tables)}"
             by_number = [*records, *[0] * ((1 << bits) - len(records))]
             by_place = [records.index(at) if at in records else 0 for at in range(self.layout.shared_size)]
             self.constants.append(f"static const u16 {names[0]}[] = {{ {', '.join(map(str, by_number))} }};")
             self.constants.append(f"static const u8 {names[1]}[] = {{ {', '.join(map(str, by_place))} }};")
-        return self.short_tables[records]
+        return self.short_tables[records, bits]
 
     def ranged(self, value: ir.Expr, kind: IntType | RefType, name: str, where: Position) -> str:
         """A value, with a check if it may leave the range of where it goes."""
@@ -256,7 +283,11 @@ class CExpressions:
                     self.declared.add(node.var)
                 return self.name(node.var)
             case ir.Load():
-                return self.load(self._noted(node.addr, "RD"), node.type)
+                last = node.addr.path[-1]
+                if isinstance(last, ir.FieldStep) and self.layout.is_constant(last.record, last.name):
+                    holder = ir.Addr(node.addr.root, node.addr.path[:-1], RecordType(last.record), node.addr.where)
+                    return f"{self.tables['.'.join(field_of(last.record, last.name))]}[{self.place(holder)}]"
+                return self.load(*self.spot(node.addr, "RD"), node.type)
             case ir.AddressOf():
                 return f"({self.place(node.addr)})"
             case ir.NonNull():

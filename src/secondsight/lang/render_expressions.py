@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import re
+from dataclasses import dataclass
+
 from secondsight.lang import ir
 from secondsight.lang.errors import Position
 from secondsight.lang.inline import substitute
+from secondsight.lang.layout import field_of
 from secondsight.lang.lifetime import lifetimes_of, used_name
 from secondsight.lang.program import Frame, Program
 from secondsight.lang.ranges import MAX_SHIFT
 from secondsight.lang.slots import Slot
 from secondsight.lang.standins import Shared
-from secondsight.lang.types import BOOL, ArrayType, IntType, RefType
+from secondsight.lang.types import BOOL, ArrayType, IntType, RecordType, RefType
 
 __all__ = ["ExpressionRenderer", "safe"]
 
@@ -23,6 +27,20 @@ def safe(name: str) -> str:
     return "".join(c if c.isalnum() else "_" for c in name)
 
 
+@dataclass(frozen=True, slots=True)
+class Spot:
+    """Where a number lies, as text: its byte, its slot, the lowest of its bits; without that `place` is its first bit, counted from the
+    start of the state."""
+
+    place: str
+    slot: Slot
+    shift: str
+
+
+def _local(slot: Slot) -> Spot:
+    return Spot(f"B + {slot.at}", slot, str(slot.shift))
+
+
 class ExpressionRenderer:
     """Writes expressions; `frame` is that of the function with boundaries being written, None in one without."""
 
@@ -33,7 +51,8 @@ class ExpressionRenderer:
         self.calls: dict[ir.Function, str] = {}
         self.queue: list[ir.Function] = []
         self.names: dict[ir.Var, str] = {}
-        self.tables = {name: f"T{i}_{safe(name)}" for i, name in enumerate(program.machine.data)}
+        names = [*program.machine.data, *(".".join(field) for field in self.layout.constants)]
+        self.tables = {name: f"T{i}_{safe(name)}" for i, name in enumerate(names)}
         self.frame: Frame | None = None
         self.number_tables: dict[tuple[int, ...], str] = {}
         self.lifetimes = lifetimes_of(program)
@@ -63,6 +82,33 @@ class ExpressionRenderer:
             return str(constant)
         return " + ".join([*terms, str(constant)] if constant else terms)
 
+    def spot(self, addr: ir.Addr) -> Spot:
+        """Where a number lies that is about to be read or written."""
+        last = addr.path[-1]
+        if isinstance(last, ir.FieldStep):
+            slot = self.layout.field(last.record, last.name)
+            return Spot(self.touched(addr), slot, str(slot.shift))
+        slot = self.layout.first(last.array)
+        if slot.per_byte == 1:
+            return Spot(self.touched(addr), slot, "0")
+        whole = ir.Addr(addr.root, addr.path[:-1], last.array, addr.where)
+        start, within = self.place(whole), slot.per_byte - 1
+        if isinstance(last.index, ir.Constant) and 0 <= last.index.value < self.program.machine.bound(last.array.size):
+            own = slot.element(last.index.value)
+            return Spot(self._looked_at(addr, f"{start} + {own.at}" if own.at else start), slot, str(own.shift))
+        index = self._index(last)
+        if re.search(r"\w\(", index):  # what is called is called once
+            at = f"({start}) * 8 + {index} * {slot.bits}" if slot.bits > 1 else f"({start}) * 8 + {index}"
+            return Spot(self._looked_at(addr, at, look="ub"), slot, "")
+        return Spot(self._looked_at(addr, f"{start} + ({index} >> {within.bit_length()})"), slot, f"(({index} & {within}) * {slot.bits})")
+
+    def _index(self, step: ir.IndexStep) -> str:
+        """A place in an array, checked if it may be outside."""
+        count, kind = self.program.machine.bound(step.array.size), step.index.type
+        assert isinstance(kind, IntType)
+        text = self.expr(step.index)
+        return text if kind.low >= 0 and kind.high < count else f"ix({text}, {count}, {self.site(step.where, step.name)})"
+
     def _terms(self, addr: ir.Addr) -> tuple[int, list[str]]:
         terms: list[str] = []
         constant = 0
@@ -77,22 +123,21 @@ class ExpressionRenderer:
                 constant += self.layout.offset(step.record, step.name)
                 continue
             count, stride = self.program.machine.bound(step.array.size), self.layout.size(step.array.element)
-            index, kind = step.index, step.index.type
-            assert isinstance(kind, IntType)
-            if isinstance(index, ir.Constant) and 0 <= index.value < count:
-                constant += index.value * stride
+            if isinstance(step.index, ir.Constant) and 0 <= step.index.value < count:
+                constant += step.index.value * stride
                 continue
-            text = self.expr(index)
-            if not (kind.low >= 0 and kind.high < count):
-                text = f"ix({text}, {count}, {self.site(step.where, step.name)})"
+            text = self._index(step)
             terms = [*terms, text if stride == 1 else f"{text} * {stride}"]
         return constant, terms
 
     def touched(self, addr: ir.Addr, name: str = "") -> str:
         """A place that is about to be read or written: looked at, where the record that it is in can have been freed."""
+        return self._looked_at(addr, self.place(addr), name)
+
+    def _looked_at(self, addr: ir.Addr, place: str, name: str = "", look: str = "uf") -> str:
         if not self.lifetimes.watches(addr):
-            return self.place(addr)
-        return f"uf(s, FREED_AT, {self.place(addr)}, {self.site(addr.where, name or used_name(addr))})"
+            return place
+        return f"{look}(s, FREED_AT, {place}, {self.site(addr.where, name or used_name(addr))})"
 
     def pool(self, addr: ir.Addr, touched: bool = True) -> tuple[str, int, int, bytes]:
         """Base, stride, size and a zeroed record of a pool or array of records; `touched`: it is looked at, not only counted."""
@@ -101,56 +146,58 @@ class ExpressionRenderer:
         record = kind.element.record  # type: ignore[union-attr]
         return self.touched(addr, "a pool") if touched and kind.pool else self.place(addr), self.layout.size(kind.element), self.program.machine.bound(kind.size), self.layout.fresh(record)
 
-    def load(self, place: str, kind: IntType | RefType) -> str:
+    def load(self, spot: Spot, kind: IntType | RefType) -> str:
         """What lies at a place."""
-        width = self.layout.width(kind)
-        if isinstance(kind, RefType):
+        slot, place, width = spot.slot, spot.place, spot.slot.width
+        if slot.is_whole and isinstance(kind, RefType) and not slot.short:
             return f"REF[s[{place}]]" if self.layout.numbered else f"s[{place}]" if width == 1 else f"l2(s, {place})"
-        text = f"s[{place}]" if width == 1 else f"l2(s, {place})" if width == 2 else f"ld(s, {place}, {width})"
-        return text if kind.low == 0 else f"({text} + {kind.low})" if kind.low > 0 else f"({text} - {-kind.low})"
-
-    def stored(self, place: str, kind: IntType | RefType, text: str) -> str:
-        """The statement that puts a value at a place; the value is evaluated first, as in CPython."""
-        width = self.layout.width(kind)
-        if isinstance(kind, RefType):
-            value = f"NUM[{text}]" if self.layout.numbered and text != "0" else text
+        if width > 1:
+            text = f"l2(s, {place})" if width == 2 else f"ld(s, {place}, {width})"
+        elif not spot.shift:
+            text = f"gp(s, {place}, {(1 << slot.bits) - 1})"
         else:
-            value = text if kind.low == 0 else f"{text} - {kind.low}" if kind.low > 0 else f"{text} + {-kind.low}"
-            if kind.low and text.strip("()").lstrip("-").isdigit():
-                value = str(int(text.strip("()")) - kind.low)
-        if width == 1:
-            return f"s[{place}] = {value}"
-        return f"st(s, {value}, {place}, {width})"
+            text = slot.text(place, spot.shift)
+        if slot.records is None:
+            return text if slot.low == 0 else f"({text} + {slot.low})" if slot.low > 0 else f"({text} - {-slot.low})"
+        if len(slot.records) == 2 and slot.records[0] == 0:
+            return f"({text} * {slot.records[1]})"
+        return f"{tuple(slot.records)}[{text}]"
+
+    def stored(self, spot: Spot, kind: IntType | RefType, text: str) -> str:
+        """The statement that puts a value at a place; the value is evaluated first, as in CPython."""
+        slot, place = spot.slot, spot.place
+        if slot.short and slot.records is not None:
+            number = "0" if text == "0" and slot.records[0] == 0 else f"{self.numbers(tuple(slot.records))}[{text}]"
+        elif isinstance(kind, RefType):
+            number = f"NUM[{text}]" if self.layout.numbered and text != "0" else text
+        else:
+            number = text if slot.low == 0 else f"{text} - {slot.low}" if slot.low > 0 else f"{text} + {-slot.low}"
+            if slot.low and text.strip("()").lstrip("-").isdigit():
+                number = str(int(text.strip("()")) - slot.low)
+        if slot.width > 1:
+            return f"st(s, {number}, {place}, {slot.width})"
+        if slot.is_whole:
+            return f"s[{place}] = {number}"
+        if not spot.shift:
+            return f"pp(s, {number}, {place}, {(1 << slot.bits) - 1})"
+        own = place.startswith("B + ")
+        if own or (place.isdigit() and spot.shift.isdigit() and not re.search(r"\w\(", number)):  # what is called may change the byte
+            return f"s[{place}] = {slot.changed(place, spot.shift, number)}"
+        return f"pk(s, {number}, {place}, {spot.shift}, {(1 << slot.bits) - 1})"
+
+    def numbers(self, records: tuple[int, ...]) -> str:
+        """The name of a table that says which of some records one is, by its offset."""
+        return self.number_tables.setdefault(records, f"N{len(self.number_tables)}")
 
     def local(self, slot: Slot, kind: IntType | RefType) -> str:
         """The value of a local that has a place in the state."""
         if slot.only is not None:
             return str(slot.only) if slot.only >= 0 else f"({slot.only})"
-        if slot.is_whole:
-            return self.load(f"B + {slot.at}", kind)
-        if slot.records is None:
-            return slot.text if slot.low == 0 else f"({slot.text} + {slot.low})" if slot.low > 0 else f"({slot.text} - {-slot.low})"
-        if list(slot.records)[:-1] == [0]:
-            return f"({slot.text} * {slot.records[1]})"
-        return f"{tuple(slot.records)}[{slot.text}]"
+        return self.load(_local(slot), kind)
 
     def assigned(self, slot: Slot, kind: IntType | RefType, text: str) -> str:
         """The statement that gives a local that has a place in the state a value."""
-        if not slot.bits:
-            return text
-        if slot.is_whole:
-            return self.stored(f"B + {slot.at}", kind, text)
-        if slot.records is None:
-            number = text if slot.low == 0 else f"{text} - {slot.low}" if slot.low > 0 else f"{text} + {-slot.low}"
-        elif len(slot.records) == 2:
-            number = f"{text} != {slot.records[0]}"
-        else:
-            number = f"{self.numbers(tuple(slot.records))}[{text}]"
-        return f"s[B + {slot.at}] = {slot.changed(number)}"
-
-    def numbers(self, records: tuple[int, ...]) -> str:
-        """The name of a table that says which of some records one is, by its offset."""
-        return self.number_tables.setdefault(records, f"N{len(self.number_tables)}")
+        return self.stored(_local(slot), kind, text) if slot.bits else text
 
     def packed(self, value: ir.Expr, group: ir.Group, name: str, where: Position) -> str:
         """What a function returns that returns a group."""
@@ -181,7 +228,11 @@ class ExpressionRenderer:
                     return self.local(self.frame.slots[node.var], node.var.type)
                 return self.name(node.var)
             case ir.Load():
-                return self.load(self.touched(node.addr), node.type)
+                last = node.addr.path[-1]
+                if isinstance(last, ir.FieldStep) and self.layout.is_constant(last.record, last.name):
+                    holder = ir.Addr(node.addr.root, node.addr.path[:-1], RecordType(last.record), node.addr.where)
+                    return f"{self.tables['.'.join(field_of(last.record, last.name))]}[{self.place(holder)}]"
+                return self.load(self.spot(node.addr), node.type)
             case ir.AddressOf():
                 constant, terms = self._terms(node.addr)
                 return str(constant) if not terms else f"({self.place(node.addr)})"

@@ -318,7 +318,7 @@ def places(layout: Layout) -> Iterator[tuple[int, Field, IntType]]:
             if is_sequence(kind):
                 yield at, field, kind
         elif isinstance(kind, RecordType):
-            for name, inner in layout.machine.fields(kind.record).items():
+            for name, inner in layout.parts(kind.record).items():
                 yield from visit(inner, at + layout.offset(kind.record, name), _owned(kind.record, name))
         elif isinstance(kind, ArrayType):
             for i in range(layout.machine.bound(kind.size)):

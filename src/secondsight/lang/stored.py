@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Known", "find", "find_python", "has_python", "keep", "keep_python"]
 
-VERSION = 3
+VERSION = 4
 _SUM = 64
 _LANGUAGE = "secondsight.lang"
 
@@ -66,8 +66,9 @@ def find(origin: Origin, machine: Machine) -> Known | None:
         ]
         for declaration in declared:
             machine.state(declaration)
-        layout = Layout(machine)
-        if [layout.shared_size, layout.ref_width] != data["sizes"]:
+        written = frozenset((owner, name) for owner, name in data["written"])
+        layout = Layout(machine, written)
+        if layout.written != written or [layout.shared_size, layout.ref_width] != data["sizes"]:
             return None
         return Known(data, layout, roots, places)
     except (KeyError, TypeError, ValueError, AttributeError, LangError):
@@ -203,6 +204,7 @@ def _told(code: Code, origin: Origin) -> dict[str, Any] | None:
         "annotations": annotations,
         "declarations": names,
         "sizes": [code.layout.shared_size, code.layout.ref_width],
+        "written": sorted(code.layout.written or ()),
         "region": code.region,
         "counter_width": code.counter_width,
         "places": [[p.where.file, p.where.line, p.where.column, p.function] for p in code.places],

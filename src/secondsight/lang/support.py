@@ -150,6 +150,20 @@ def functions(sites: list[tuple[Position, str]], choices: Choices) -> dict[str, 
     def st(s: Any, value: int, at: int, width: int) -> None:
         s[at : at + width] = value.to_bytes(width, "big")
 
+    def ub(s: Any, freed_at: Any, bit: int, site: int) -> int:
+        uf(s, freed_at, bit >> 3, site)
+        return bit
+
+    def gp(s: Any, bit: int, mask: int) -> int:
+        number: int = s[bit >> 3] >> (bit & 7) & mask
+        return number
+
+    def pp(s: Any, value: int, bit: int, mask: int) -> None:
+        pk(s, value, bit >> 3, bit & 7, mask)
+
+    def pk(s: Any, value: int, at: int, shift: int, mask: int) -> None:
+        s[at] = s[at] & ~(mask << shift) | value << shift
+
     def ch(count: int, site: int) -> int:
         if count <= 0:
             raise ModelError("choose() has nothing to choose from", sites[site][0])

@@ -307,7 +307,7 @@ def references(layout: Layout, names: Callable[[Type], bool]) -> Iterator[int]:
             if names(kind):
                 yield at
         elif isinstance(kind, RecordType):
-            for name, inner in layout.machine.fields(kind.record).items():
+            for name, inner in layout.parts(kind.record).items():
                 yield from visit(inner, at + layout.offset(kind.record, name))
         elif isinstance(kind, ArrayType):
             for i in range(layout.machine.bound(kind.size)):

@@ -7,20 +7,20 @@ what its table says is still true; rules (`contract/`) do.
 from __future__ import annotations
 
 from secondsight.lang import Char, Ref, atomic, milestone, tracepoint
-from secondsight.linux.mm_types import Driver, Frame, IntervalNotifier, Result, Va
+from secondsight.linux.mm_types import Driver, Folio, IntervalNotifier, Result, Va
 from secondsight.linux.page_alloc import frame_touch
 
 __all__ = ["device_access", "device_read", "device_write", "invalidation_waits", "is_of"]
 
 
 @tracepoint
-def device_access(device: Driver, va: Va, frame: Frame, write: bool) -> None:
+def device_access(device: Driver, va: Va, frame: Folio, write: bool) -> None:
     """A device is about to read or write `frame`, which its own table has for `va` of the mm it mirrors."""
 
 
 @milestone
 @atomic
-def device_read(device: Driver, va: Va, frame: Frame) -> Result:
+def device_read(device: Driver, va: Va, frame: Folio) -> Result:
     """The device reads `frame` as the page at `va`: its contents."""
     device_access(device, va, frame, False)
     frame_touch(frame, False)
@@ -29,7 +29,7 @@ def device_read(device: Driver, va: Va, frame: Frame) -> Result:
 
 @milestone
 @atomic
-def device_write(device: Driver, va: Va, frame: Frame, value: Char) -> None:
+def device_write(device: Driver, va: Va, frame: Folio, value: Char) -> None:
     """The device writes `frame` as the page at `va`."""
     device_access(device, va, frame, True)
     frame_touch(frame, True)

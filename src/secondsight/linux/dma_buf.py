@@ -22,7 +22,7 @@ from typing import Literal
 
 from secondsight.lang import Array, Char, Errno, Mutex, Record, Ref, atomic, bound, milestone, pool, require, tracepoint
 from secondsight.linux.errno import EINVAL
-from secondsight.linux.mm_types import VM_PFNMAP, AddressSpace, Count, Driver, Flags, Frame, Mm, Pgoff, Result, Va
+from secondsight.linux.mm_types import VM_PFNMAP, AddressSpace, Count, Driver, Flags, Folio, Mm, Pgoff, Result, Va
 from secondsight.linux.mmap import do_mmap
 from secondsight.linux.page_alloc import frame_touch
 
@@ -57,7 +57,7 @@ class DmaBufAttachment(Record):
     importer: Ref[Driver]
     dynamic: bool
     mapped: bool
-    sgt: Array[Ref[Frame], Literal["dmabuf_pages"]]
+    sgt: Array[Ref[Folio], Literal["dmabuf_pages"]]
 
 
 class DmaBuf(AddressSpace):
@@ -116,7 +116,7 @@ attachments = pool(DmaBufAttachment, bound("attachments", usual=2))
 
 
 @tracepoint
-def importer_access(attach: DmaBufAttachment, pgoff: Pgoff, frame: Frame, write: bool) -> None:
+def importer_access(attach: DmaBufAttachment, pgoff: Pgoff, frame: Folio, write: bool) -> None:
     """An importer is about to read or write page `pgoff` of the buffer, which is `frame` by its mapping."""
 
 

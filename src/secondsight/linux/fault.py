@@ -20,6 +20,7 @@ from secondsight.linux.memory import (
 )
 from secondsight.linux.mm_types import Mm, Result, Va
 from secondsight.linux.page_alloc import frame_touch
+from secondsight.linux.pgtable import pte_present
 
 __all__ = ["FAULT", "cpu_read", "cpu_write", "do_user_addr_fault", "mmu_load", "mmu_store"]
 
@@ -51,7 +52,7 @@ def cpu_write(mm: Mm, va: Va, value: Char) -> Result:
 @atomic
 def mmu_load(mm: Mm, va: Va) -> Result:
     """The hardware's page walk and load: the contents, or `FAULT`."""
-    frame = mm.ptes[va].frame
+    frame = pte_present(mm.ptes[va])
     if frame is None:
         return FAULT
     frame_touch(frame, False)
@@ -61,7 +62,7 @@ def mmu_load(mm: Mm, va: Va) -> Result:
 @atomic
 def mmu_store(mm: Mm, va: Va, value: Char) -> Result:
     """The hardware's page walk and store: 0, or `FAULT`."""
-    frame = mm.ptes[va].frame
+    frame = pte_present(mm.ptes[va])
     if frame is None or not mm.ptes[va].writable:
         return FAULT
     frame_touch(frame, True)

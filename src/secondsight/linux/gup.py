@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from secondsight.lang import Errno, atomic, milestone, require
 from secondsight.linux.errno import EINVAL
-from secondsight.linux.mm_types import Frame, Pgoff
+from secondsight.linux.mm_types import Folio, Pgoff
 from secondsight.linux.page_alloc import get_page, put_page
 from secondsight.linux.shmem import ShmemFile, shmem_get_folio
 
@@ -15,7 +15,7 @@ __all__ = ["memfd_pin_folio", "memfd_pin_valid", "try_grab_folio", "unpin_folio"
 
 
 @atomic
-def try_grab_folio(folio: Frame) -> None:
+def try_grab_folio(folio: Folio) -> None:
     """try_grab_folio(FOLL_PIN) (mm/gup.c, Linux 6.12): one pin, and the reference that goes with it."""
     get_page(folio)
     folio.pins += 1
@@ -23,7 +23,7 @@ def try_grab_folio(folio: Frame) -> None:
 
 @milestone
 @atomic
-def unpin_folio(folio: Frame) -> None:
+def unpin_folio(folio: Folio) -> None:
     """unpin_folio() (mm/gup.c, Linux 6.12): give a pin back."""
     require(folio.pins > 0, "pins", "unpins a page that is not pinned")
     folio.pins -= 1
@@ -40,7 +40,7 @@ def memfd_pin_valid(file: ShmemFile, start: Pgoff, length: Pgoff) -> Errno:
 
 @milestone
 @atomic
-def memfd_pin_folio(file: ShmemFile, pgoff: Pgoff) -> Frame:
+def memfd_pin_folio(file: ShmemFile, pgoff: Pgoff) -> Folio:
     """memfd_pin_folios() (mm/gup.c, Linux 6.12) for one page: find it, or fill the hole, and pin it.
 
     A page found in the file is taken without its lock, even while it is being truncated.

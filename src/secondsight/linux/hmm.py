@@ -24,6 +24,7 @@ from secondsight.linux.memory import FAULT_FLAG_WRITE, VM_FAULT_ERROR, handle_mm
 from secondsight.linux.mm_types import VM_PFNMAP, Flags, IntervalNotifier, Mm, Pfn, Seq, Va, VaEnd
 from secondsight.linux.mmu_notifier import mmu_interval_check_retry
 from secondsight.linux.page_alloc import page_to_pfn
+from secondsight.linux.pgtable import pte_present
 
 __all__ = [
     "HMM_PFN_ERROR",
@@ -168,7 +169,7 @@ def hmm_vma_walk(mm: Mm, va: Va, request: Flags) -> Pfn:
     vma = mm.mm_mt[va]
     if vma is None or not is_mirrored(mm, va):
         return HMM_PFN_ERROR
-    frame = mm.ptes[va].frame
+    frame = pte_present(mm.ptes[va])
     if request & HMM_PFN_REQ_FAULT != 0:
         if request & HMM_PFN_REQ_WRITE != 0 and (frame is None or not mm.ptes[va].writable):
             if not vma.write:

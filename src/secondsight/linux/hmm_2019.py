@@ -68,6 +68,7 @@ from secondsight.linux.mmu_notifier import (
     notifier_registered,
 )
 from secondsight.linux.page_alloc import page_to_pfn
+from secondsight.linux.pgtable import pte_present
 
 __all__ = [
     "Hmm",
@@ -326,7 +327,7 @@ def hmm_vma_walk(mm: Mm, va: Va, write: bool, pagemap: bool) -> Pfn:
         return -EFAULT
     if write and not vma.write:
         return -EPERM
-    frame = mm.ptes[va].frame
+    frame = pte_present(mm.ptes[va])
     if frame is None or (write and not mm.ptes[va].writable):
         return -ENOENT
     if pagemap and vma_flags(vma) & VM_DEVMAP != 0:

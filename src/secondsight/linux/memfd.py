@@ -6,7 +6,7 @@ from typing import Annotated, Final
 
 from secondsight.lang import Bounds, Errno, Ref, atomic
 from secondsight.linux.errno import EBUSY, EPERM
-from secondsight.linux.mm_types import Frame, Pgoff, Vma
+from secondsight.linux.mm_types import Folio, Pgoff, Vma
 from secondsight.linux.shmem import F_SEAL_SEAL, F_SEAL_WRITE, Seals, ShmemFile, folio_mapcount, shmem_files
 
 __all__ = ["memfd_add_seals", "memfd_create"]
@@ -100,7 +100,7 @@ def memfd_scan_pins(file: ShmemFile, pinned: FileBits) -> FileBits:
 
 
 @atomic
-def memfd_folio_has_extra_refs(folio: Ref[Frame]) -> bool:
+def memfd_folio_has_extra_refs(folio: Ref[Folio]) -> bool:
     """memfd_folio_has_extra_refs() (mm/memfd.c, Linux 6.12): a page that somebody beside the file and the page tables holds."""
     return folio is not None and folio.refcount - folio_mapcount(folio) != 1
 

@@ -33,7 +33,7 @@ from secondsight.linux.mm_types import (
     AddressSpace,
     Event,
     Flags,
-    Frame,
+    Folio,
     Gather,
     Mm,
     Pgoff,
@@ -44,6 +44,7 @@ from secondsight.linux.mm_types import (
 )
 from secondsight.linux.mmu_notifier import mmu_notifier_invalidate_range_end, mmu_notifier_invalidate_range_start
 from secondsight.linux.page_alloc import ZERO_PFN, alloc_page, frames, get_page, is_zero_page, put_page
+from secondsight.linux.pgtable import pte_none, pte_present, vm_normal_folio
 
 __all__ = [
     "FAULT_FLAG_ALLOW_RETRY",
@@ -138,7 +139,7 @@ def handle_pte_fault(vma: Vma, va: Va, write: bool) -> Flags:
     pte = mm.ptes[va]
     if write and not vma.write:
         return VM_FAULT_SIGSEGV
-    if pte.frame is None:
+    if pte_none(pte):
         if vma.vm_file is not None:
             return FILE
         return do_anonymous_page(mm, va, write)
@@ -158,7 +159,7 @@ def do_fault_around(vma: Vma, va: Va) -> Flags:
     file = vma.vm_file
     assert mm is not None and file is not None
     file.map_pages(vma, vma.vm_start, vma.vm_end)
-    return FILE if mm.ptes[va].frame is None else VM_FAULT_NOPAGE
+    return FILE if pte_none(mm.ptes[va]) else VM_FAULT_NOPAGE
 
 
 @milestone(quiet=True)
@@ -194,20 +195,20 @@ def wp_page_copy(mm: Mm, va: Va) -> Flags:
 def replace_zero_page(mm: Mm, va: Va) -> None:
     """The part of wp_page_copy() under the page-table lock: only if the entry is what it was."""
     pte = mm.ptes[va]
-    frame = pte.frame
-    if frame is None:
+    folio = pte_present(pte)
+    if folio is None:
         return
-    if is_zero_page(frame):
+    if is_zero_page(folio):
         pte.frame = alloc_page()
         pte.writable = True
 
 
 @milestone(quiet=True)
 @atomic
-def insert_page(mm: Mm, va: Va, frame: Frame) -> Flags:
+def insert_page(mm: Mm, va: Va, frame: Folio) -> Flags:
     """finish_fault() (mm/memory.c, Linux 6.12) for a page-cache page: the entry takes a reference of its own."""
     pte = mm.ptes[va]
-    if pte.frame is not None:
+    if not pte_none(pte):
         return VM_FAULT_NOPAGE
     get_page(frame)
     vma = mm.mm_mt[va]
@@ -218,12 +219,12 @@ def insert_page(mm: Mm, va: Va, frame: Frame) -> Flags:
 
 
 @atomic
-def insert_pfn(mm: Mm, va: Va, frame: Frame) -> Flags:
+def insert_pfn(mm: Mm, va: Va, frame: Folio) -> Flags:
     """insert_pfn() (mm/memory.c, Linux 6.12), under vmf_insert_pfn() and vmf_insert_mixed(): an entry without a reference."""
     pte = mm.ptes[va]
     vma = mm.mm_mt[va]
     assert vma is not None
-    if pte.frame is None:
+    if pte_none(pte):
         pte.frame = frame
         pte.writable = vma.write
         pte.special = True
@@ -238,16 +239,16 @@ def insert_pfn(mm: Mm, va: Va, frame: Frame) -> Flags:
 def zap_pte_range(mm: Mm, start: Va, end: VaEnd) -> Gather:
     """zap_pte_range() (mm/memory.c, Linux 6.12): clear the entries of a range under the page-table lock.
 
-    The frames whose references are now to be dropped, in the order of addresses: the mmu_gather. Entries of a PFN
+    The folios whose references are now to be dropped, in the order of addresses: the mmu_gather. Entries of a PFN
     mapping, of device memory and of the zero page held none.
     """
     gather: Gather = []
     for va in range(start, end):
         pte = mm.ptes[va]
-        frame = pte.frame
-        if frame is not None:
-            if not is_zero_page(frame) and not pte.special:
-                gather.append(frame)
+        if not pte_none(pte):
+            folio = vm_normal_folio(pte)
+            if folio is not None:
+                gather.append(folio)
             pte.frame = None
             pte.writable = False
             pte.special = False

@@ -17,7 +17,7 @@ from __future__ import annotations
 from typing import Literal
 
 from secondsight.lang import Array, Record, Ref, atomic, bound, milestone, pool
-from secondsight.linux.mm_types import Frame, Pgoff
+from secondsight.linux.mm_types import Folio, Pgoff
 from secondsight.linux.page_alloc import alloc_page, put_zone_device_page
 from secondsight.linux.percpu_refcount import (
     PercpuRef,
@@ -46,7 +46,7 @@ class DevPagemap(Record):
 
     ref: PercpuRef
     nr_pages: Pgoff
-    pages: Array[Ref[Frame], Literal["file_pages"]]
+    pages: Array[Ref[Folio], Literal["file_pages"]]
 
 
 pagemaps = pool(DevPagemap, bound("pagemaps", usual=1))
@@ -65,7 +65,7 @@ def memremap_pages(nr_pages: Pgoff) -> DevPagemap:
 
 @milestone
 @atomic
-def get_dev_pagemap(frame: Frame) -> Ref[DevPagemap]:
+def get_dev_pagemap(frame: Folio) -> Ref[DevPagemap]:
     """get_dev_pagemap() (mm/memremap.c, Linux 6.12): a reference to what `frame` belongs to; None once that was
     killed.
 

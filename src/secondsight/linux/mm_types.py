@@ -1,7 +1,7 @@
 """include/linux/mm_types.h: the records that the machinery keeps, and nothing that acts on them.
 
 A process's address space is an `Mm`: page-table entries (`Pte`), the vmas by page (`mm_mt`), the mmap lock, and who
-wants to hear of changes (`Subscriptions`). Physical pages are `Frame`s. What a file mapping maps is
+wants to hear of changes (`Subscriptions`). Physical pages are `Folio`s. What a file mapping maps is
 an `AddressSpace`; memfds, device-dax files and dma-bufs derive from it. Drivers derive from `Driver`.
 
 Locks, and what they cover here:
@@ -9,7 +9,7 @@ Locks, and what they cover here:
 * `mmap_lock` (sleeping, reader-writer): `mm_mt` and the vmas in it. Writers: mmap, the first part of munmap, the end of exit.
 * the page-table lock: `ptes`. It is a spinlock, so whatever happens under one hold of it is one `@atomic` step.
 * `AddressSpace.i_mmap_rwsem` (sleeping, reader-writer): `i_mmap`, the vmas that map the file, and what part of it each maps.
-* `Frame.locked` is the folio lock, held across steps only by truncation.
+* `Folio.locked` is the folio lock, held across steps only by truncation.
 * `Subscriptions` has a spinlock of its own in the kernel: again, `@atomic`.
 
 Order: `mmap_lock`, then `i_mmap_rwsem`, then the page-table lock.
@@ -55,7 +55,7 @@ __all__ = [
     "Event",
     "Finish",
     "Flags",
-    "Frame",
+    "Folio",
     "Gather",
     "HlistNode",
     "IntervalNotifier",
@@ -65,6 +65,7 @@ __all__ = [
     "Pfn",
     "Pgoff",
     "Pte",
+    "PteKind",
     "Range",
     "Result",
     "Seq",
@@ -125,12 +126,15 @@ class Range(Value):
     blockable: bool
 
 
-class Frame(Record):
-    """struct page (folio): one physical page.
+class Folio(Record):
+    """struct folio (include/linux/mm_types.h, Linux 6.12), of one page: the struct page that it lies over is it.
 
-    `refcount` counts everything that keeps it: page cache, page-table entries, pins. At 0 it is free. `pins` are
-    those of FOLL_PIN; the kernel adds 1024 to the one counter for each, here they are a count of their own and one
-    reference each. Which frame is which does not matter to anything: a search may rename them.
+    `refcount` (`_refcount`) counts everything that keeps it: page cache, page-table entries, pins. At 0 it is free. `pins` are
+    those of FOLL_PIN (`_pincount`): of a folio of one page the kernel adds 1024 to the one counter for each, here they are a count of
+    their own and one reference each. `contents` is the page's. `locked` is PG_locked. How often it is mapped is looked up
+    (`folio_mapcount`). Which one is which does not matter to anything: a search may rename them.
+
+    Left out: folios of several pages; what reclaim, writeback and migration look at.
     """
 
     interchangeable = True
@@ -140,7 +144,7 @@ class Frame(Record):
     locked: bool
 
 
-Gather = Annotated[list[Frame], Most("pages")]
+Gather = Annotated[list[Folio], Most("pages")]
 """struct mmu_gather: the frames whose references are to be dropped."""
 
 
@@ -204,13 +208,26 @@ class Vma(Record):
     next: Ref[Vma]
 
 
-class Pte(Record):
-    """pte_t: which frame the CPU finds, and whether it may write. `frame` None is pte_none.
+class PteKind(IntEnum):
+    """What an entry is that is not pte_none: present, or what the type of its swp_entry_t says (include/linux/swapops.h)."""
 
-    `special` is pte_special or pte_devmap: the entry holds no reference.
+    PRESENT = 0
+    SWAP = 1
+    MIGRATION = 2
+    DEVICE_PRIVATE = 3
+    DEVICE_EXCLUSIVE = 4
+    MARKER = 5
+
+
+class Pte(Record):
+    """pte_t: the folio whose page it is about, what it says of it, and its soft bits. `pgtable` has the tests of it.
+
+    `kind` is of an entry that is not empty; nothing here makes one yet that is not present, and what nothing writes is no part of a
+    state. `special` is pte_special or pte_devmap: the entry holds no reference.
     """
 
-    frame: Ref[Frame]
+    frame: Ref[Folio]
+    kind: PteKind
     writable: bool
     special: bool
 

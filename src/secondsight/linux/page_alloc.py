@@ -28,7 +28,7 @@ from secondsight.lang import (
     shared_array,
     tracepoint,
 )
-from secondsight.linux.mm_types import Frame, Pfn
+from secondsight.linux.mm_types import Folio, Pfn
 
 __all__ = [
     "ZERO_PFN",
@@ -63,27 +63,27 @@ class Zone(Record):
     driver is wrong keeps a reference to what it uses, lest it does harm, so a frame that it still uses is nobody else's.
     """
 
-    free: Array[Ref[Frame], Literal["frames"]]
+    free: Array[Ref[Folio], Literal["frames"]]
     nr_free: U8
-    quarantine: Array[Ref[Frame], Literal["quarantine"]]
+    quarantine: Array[Ref[Folio], Literal["quarantine"]]
 
 
-frames = shared_array(Frame, FRAMES)
+frames = shared_array(Folio, FRAMES)
 zone = shared(Zone)
 
 
 @tracepoint
-def frame_alloc(frame: Frame) -> None:
+def frame_alloc(frame: Folio) -> None:
     """A frame was allocated."""
 
 
 @tracepoint
-def frame_free(frame: Frame) -> None:
+def frame_free(frame: Folio) -> None:
     """A frame's last reference is gone: it is free, or (device memory) removed."""
 
 
 @tracepoint
-def frame_touch(frame: Frame, write: bool) -> None:
+def frame_touch(frame: Folio, write: bool) -> None:
     """The contents of a frame are about to be read or written, by a CPU, a device or a driver."""
 
 
@@ -100,7 +100,7 @@ def mem_init() -> None:
 
 @milestone
 @atomic
-def alloc_page() -> Frame:
+def alloc_page() -> Folio:
     """alloc_page() (include/linux/gfp.h, Linux 6.12): the frame freed last, zeroed, with one reference.
 
     Left out: everything about where from and how hard to try; failure.
@@ -118,14 +118,14 @@ def alloc_page() -> Frame:
 
 
 @atomic
-def get_page(frame: Frame) -> None:
+def get_page(frame: Folio) -> None:
     """get_page() (include/linux/mm.h, Linux 6.12): one more reference; the caller knows that there is one."""
     require(frame.refcount > 0, "use-after-free", "takes a reference to a free frame")
     frame.refcount += 1
 
 
 @atomic
-def put_page(frame: Frame) -> None:
+def put_page(frame: Folio) -> None:
     """put_page() (include/linux/mm.h, Linux 6.12): one reference less; the last one frees. Not for the zero page.
 
     Left out: the lists on which the kernel keeps frames for a while before they are free.
@@ -138,10 +138,10 @@ def put_page(frame: Frame) -> None:
 
 @milestone
 @atomic
-def free_page(frame: Frame) -> None:
+def free_page(frame: Folio) -> None:
     """__folio_put() and free_unref_page() (mm/swap.c, mm/page_alloc.c, Linux 6.12): onto the top of the free list."""
     frame.locked = False
-    freed: Ref[Frame] = frame
+    freed: Ref[Folio] = frame
     if len(zone.quarantine) > 0:
         freed = quarantine_put(frame)
     if freed is not None:
@@ -151,7 +151,7 @@ def free_page(frame: Frame) -> None:
 
 
 @atomic
-def quarantine_put(frame: Frame) -> Ref[Frame]:
+def quarantine_put(frame: Folio) -> Ref[Folio]:
     """Put a freed frame last into the quarantine; what has been in it longest leaves it (None while it is not full)."""
     oldest = zone.quarantine[0]
     for i in range(len(zone.quarantine) - 1):
@@ -162,19 +162,19 @@ def quarantine_put(frame: Frame) -> Ref[Frame]:
 
 @milestone
 @atomic
-def put_zone_device_page(frame: Frame) -> None:
+def put_zone_device_page(frame: Folio) -> None:
     """What pageunmap_range() (mm/memremap.c, Linux 6.12) means to a frame: the memory is gone and never comes back."""
     frame.refcount = 0
     frame_free(frame)
 
 
 @atomic
-def is_zero_page(frame: Frame) -> bool:
+def is_zero_page(frame: Folio) -> bool:
     """is_zero_page() (include/linux/mm.h, Linux 6.12)."""
     return frame is frames[ZERO_PFN]
 
 
 @atomic
-def page_to_pfn(frame: Frame) -> Pfn:
+def page_to_pfn(frame: Folio) -> Pfn:
     """page_to_pfn() (include/asm-generic/memory_model.h): the frame's number."""
     return frames.index(frame)

@@ -36,8 +36,9 @@ from secondsight.linux.memory import (
     unmap_mapping_range,
 )
 from secondsight.linux.mm_interval_tree import linear_page_index
-from secondsight.linux.mm_types import AddressSpace, Count, Flags, Frame, Mm, Pgoff, Va, VaEnd, Vma
+from secondsight.linux.mm_types import AddressSpace, Count, Flags, Folio, Mm, Pgoff, Va, VaEnd, Vma
 from secondsight.linux.page_alloc import alloc_page, put_page
+from secondsight.linux.pgtable import pte_none, vm_normal_folio
 
 __all__ = [
     "F_SEAL_FUTURE_WRITE",
@@ -77,7 +78,7 @@ class ShmemFile(AddressSpace):
     i_mmap_writable: Count
     deny_writable: bool
     nr_pages: Pgoff
-    pages: Array[Ref[Frame], Literal["file_pages"]]
+    pages: Array[Ref[Folio], Literal["file_pages"]]
     falloc_start: Pgoff
     falloc_next: Pgoff
 
@@ -109,7 +110,7 @@ class ShmemFile(AddressSpace):
             pgoff = linear_page_index(vma, va)
             if pgoff < self.nr_pages:
                 folio = self.pages[pgoff]
-                if folio is not None and mm.ptes[va].frame is None:
+                if folio is not None and pte_none(mm.ptes[va]):
                     if not folio.locked:
                         insert_page(mm, va, folio)
 
@@ -149,7 +150,7 @@ def shmem_map_folio(file: ShmemFile, mm: Mm, va: Va, pgoff: Pgoff) -> Flags:
 
 
 @atomic
-def shmem_get_folio(file: ShmemFile, pgoff: Pgoff) -> Frame:
+def shmem_get_folio(file: ShmemFile, pgoff: Pgoff) -> Folio:
     """shmem_get_folio(SGP_CACHE) (mm/shmem.c, Linux 6.12): the file's page, unlocked; a hole is filled with a
     zeroed one.
 
@@ -223,13 +224,13 @@ def shmem_remove_folio(file: ShmemFile, pgoff: Pgoff) -> None:
 
 
 @atomic
-def folio_mapped(folio: Frame) -> bool:
+def folio_mapped(folio: Folio) -> bool:
     """folio_mapped() (include/linux/mm.h, Linux 6.12), for file pages."""
     return folio_mapcount(folio) != 0
 
 
 @atomic
-def folio_mapcount(folio: Frame) -> Count:
+def folio_mapcount(folio: Folio) -> Count:
     """folio_mapcount() (include/linux/mm.h, Linux 6.12), for file pages; a PFN mapping does not count.
 
     The kernel keeps a count; here the page tables are looked through.
@@ -238,7 +239,6 @@ def folio_mapcount(folio: Frame) -> Count:
     for i in range(len(mms)):
         mm = mms[i]
         for va in range(len(mm.ptes)):
-            if mm.ptes[va].frame is folio:
-                if not mm.ptes[va].special:
-                    found += 1
+            if vm_normal_folio(mm.ptes[va]) is folio:
+                found += 1
     return found

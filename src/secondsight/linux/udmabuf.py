@@ -24,7 +24,7 @@ from secondsight.linux.dma_buf import DmaBuf, DmaBufAttachment
 from secondsight.linux.errno import EBADFD, EINVAL
 from secondsight.linux.gup import memfd_pin_folio, memfd_pin_valid, unpin_folio
 from secondsight.linux.memory import VM_FAULT_NOPAGE, VM_FAULT_SIGBUS, insert_pfn
-from secondsight.linux.mm_types import Count, Flags, Frame, Mm, Pgoff, Result, Va
+from secondsight.linux.mm_types import Count, Flags, Folio, Mm, Pgoff, Result, Va
 from secondsight.linux.shmem import F_SEAL_FUTURE_WRITE, F_SEAL_SHRINK, F_SEAL_WRITE, ShmemFile
 
 __all__ = [
@@ -42,7 +42,7 @@ __all__ = [
 class Udmabuf(DmaBuf):
     """struct udmabuf: the pinned pages, in the buffer's order."""
 
-    folios: Array[Ref[Frame], Literal["dmabuf_pages"]]
+    folios: Array[Ref[Folio], Literal["dmabuf_pages"]]
 
     def fault(self, mm: Mm, va: Va, pgoff: Pgoff, flags: Flags) -> Flags:
         """udmabuf_vm_fault() (drivers/dma-buf/udmabuf.c, Linux 6.12): map the pinned page."""

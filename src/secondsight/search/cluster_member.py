@@ -67,7 +67,7 @@ class Job:
         engine = "".join(folder.joinpath(name).read_text() for name in ("engine_cluster_facts.c", "engine_cluster.c"))
         return Job(
             "#define SS_CLUSTER 1\n" + native.source + engine_text() + engine, native.initial,
-            tuple(tuple(program.machine.data[name]) for name in native.rendered.tables),
+            tuple(tuple(program.row(name)) for name in native.rendered.tables),
             sum(1 << i for i, t in enumerate(program.threads) if t.daemon),
             request.watch, request.deadlock, request.exact, locks, taking, request.limits.memory or 0, batch,
         )  # fmt: skip

@@ -77,7 +77,7 @@ typedef struct {
 
 /* What is known, and what the search relied on. */
 typedef struct {
-	ss_held held[THREADS][THREADS][SHARED_SIZE][WAYS]; /* of one thread while another is alive: HELD */
+	ss_held held[THREADS][THREADS][PLACES][WAYS]; /* of one thread while another is alive: HELD */
 	u64 unsure;
 	u64 taken_after[64]; /* for each lock those that were taken with it held */
 	u32 never_merged;
@@ -86,7 +86,7 @@ typedef struct {
 	volatile i32 news; /* something became known; only a search by several machines looks at it */
 	i32 walked, renames; /* whether states are known by their canonical form; see `seen_renamed` */
 	u64 era; /* decisions are kept that were made in the same one */
-	u8 relied[THREADS][THREADS][SHARED_SIZE][WAYS];
+	u8 relied[THREADS][THREADS][PLACES][WAYS];
 } ss_facts;
 
 #ifdef SS_CLUSTER
@@ -481,7 +481,7 @@ u64 ss_unsure(void) { return facts->unsure; }
  * For a search by several machines: what one finds out counts for all, as if each had made the access itself. So a search that
  * ends with everybody told of everything, and nobody stale, is as good as one on one machine (see engine_cluster.c).
  */
-enum { HELDS = THREADS * THREADS * SHARED_SIZE * WAYS, LOCK_ROWS = 64 };
+enum { HELDS = THREADS * THREADS * PLACES * WAYS, LOCK_ROWS = 64 };
 
 typedef struct {
 	u64 at; /* a place in HELD; HELDS: `unsure`; those behind it: a row of `taken_after` */

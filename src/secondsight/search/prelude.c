@@ -33,6 +33,7 @@ typedef __int128 i128;
 #define SS_NOTED
 #define RD(place) (place)
 #define WR(place) (place)
+#define WRITES_ALL(place) (void)(place)
 #define FIRST_CHOICE(count) 0
 #endif
 
@@ -142,8 +143,10 @@ static void fr(ss_x *x, u8 *s, i64 base, i64 ref, i64 stride, i64 count, const u
 		return;
 	}
 	s[WR(base + stride * count + i)] = WAS_FREED;
-	for (i64 j = 0; j < stride; j++)
-		s[WR(ref + j)] = fresh[j];
+	for (i64 j = 0; j < stride; j++) {
+		WRITES_ALL(ref + j);
+		s[ref + j] = fresh[j];
+	}
 }
 static i64 ch(ss_x *x, i64 count, i32 site)
 {

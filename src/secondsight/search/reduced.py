@@ -186,11 +186,11 @@ def _that_counts(program: Program, exact: Result, searches: _Searches) -> Result
     `exact`: what a search says that does not rename them.
     """
     sequences, _ = sequences_of(program, searches.request.watch)
-    if sequences is None:
+    if sequences is None or not searches.request.reductions.symmetry:
         return exact
     native = Native(program, Reductions(False, True), Symmetry((), sequences))
     with native.alone():
-        counts = searches.search(native)
+        counts = replace(searches, by=native_search).search(native)  # the others show no livelock of a search that renames
     if counts.violation is None or counts.violation.rule != "livelock":
         return exact
     note = f"without renaming sequence numbers the search ends when one leaves its range ({exact.error})"

@@ -10,6 +10,7 @@ where they are: an operation that was under way has its effects, and nobody hear
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -115,9 +116,10 @@ class ForcedModel:
             process_at, mm_at = ([layout.addresses[id(unwrap(one))] for one in some] for some in (processes, spaces))
             self.frames_at = [layout.addresses[id(frame)] for frame in frames]
             self.tables_at = self._device_tables()
-        self.exiting_at = [at + layout.offset(tables.Process, "exiting") for at in process_at]
+        exiting = layout.reader(tables.Process, "exiting")
+        self.exiting = [functools.partial(_read, exiting, at) for at in process_at]
         self.ptes_at = [at + layout.offset(Mm, "ptes") for at in mm_at]
-        self.pte_size, self.pte_frame = layout.size(RecordType(Pte)), layout.offset(Pte, "frame")
+        self.pte_size, self.pte_frame = layout.size(RecordType(Pte)), layout.reader(Pte, "frame")
         self.results_at = watched(program)
         self.late_at = {c.number: late for c in program.counters if (late := _late_use(c)) is not None}
 
@@ -163,7 +165,7 @@ class ForcedModel:
 
     def _held(self, state: bytes, thread: int, counter: int) -> str | None:
         """The hold point that a thread is held at."""
-        if thread >= len(self.names) or (self.own[thread] and state[self.exiting_at[self.process[thread]]]):
+        if thread >= len(self.names) or (self.own[thread] and self.exiting[self.process[thread]](state)):
             return None
         return self.holds[counter]
 
@@ -239,7 +241,7 @@ class ForcedModel:
             row, found = rows + self._row(state, thread), self._found_late(state, thread, late)
             if LATE[found] != "same" or not counts[row]:
                 counts = _with(counts, row, found)
-        exits = [after[at] and not state[at] for at in self.exiting_at]
+        exits = [exiting(after) and not exiting(state) for exiting in self.exiting]
         if any(exits):
             for other in range(len(self.names)):
                 at = self.reference.counter(after, other)
@@ -252,7 +254,7 @@ class ForcedModel:
         row = self._row(state, thread)
         va, ptes = self.encoder.rows["address"][row], self.ptes_at[self.encoder.rows["process"][row]]
         pfn = late.value(state, self.program.bases[thread])
-        entry = self.program.layout.reference(state, ptes + va * self.pte_size + self.pte_frame)
+        entry = self.pte_frame(state, ptes + va * self.pte_size)
         return LATE.index("same" if entry == self.frames_at[pfn] else "other" if entry else "none")
 
     def _broken(self, error: LangError | None, thread: int) -> Broken:
@@ -299,14 +301,18 @@ class ForcedModel:
         if any(self._value(state, row) == 0 for row in closes):
             return ["none"] * len(pages)
         layout = self.program.layout
-        size, writable = layout.size(RecordType(DeviceEntry)), layout.offset(DeviceEntry, "writable")
+        size, writable = layout.size(RecordType(DeviceEntry)), layout.reader(DeviceEntry, "writable")
         found = []
         for va in pages:
-            frame = layout.reference(state, table + va * size + layout.offset(DeviceEntry, "frame"))
-            cpu = layout.reference(state, self.ptes_at[process] + va * self.pte_size + self.pte_frame)
+            frame = layout.reader(DeviceEntry, "frame")(state, table + va * size)
+            cpu = self.pte_frame(state, self.ptes_at[process] + va * self.pte_size)
             word = "none" if not frame else "same" if frame == cpu else "other"
-            found.append(word + ("+w" if frame and state[table + va * size + writable] else ""))
+            found.append(word + ("+w" if frame and writable(state, table + va * size) else ""))
         return found
+
+
+def _read(read: Callable[[bytes, int], int], at: int, state: bytes) -> int:
+    return read(state, at)
 
 
 def _with(counts: tuple[int, ...], at: int, number: int) -> tuple[int, ...]:

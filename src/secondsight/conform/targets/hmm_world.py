@@ -25,7 +25,7 @@ from secondsight.linux.mm_types import (
     AddressSpace,
     Driver,
     Flags,
-    Frame,
+    Folio,
     Mm,
     Pgoff,
     Range,
@@ -113,7 +113,7 @@ class Backing(AddressSpace):
     """A file with the same frame for each page, whose own fault does whatever a file's may do."""
 
     kind: Kind
-    frame: Ref[Frame]
+    frame: Ref[Folio]
 
     def fault(self, mm: Mm, va: Va, pgoff: Pgoff, flags: Flags) -> Flags:
         with atomic:

@@ -12,7 +12,7 @@ from secondsight.linux.errno import EAGAIN, EFAULT, ENOENT
 from secondsight.linux.fork import mmget_not_zero, mmput
 from secondsight.linux.gup import try_grab_folio, unpin_folio
 from secondsight.linux.memory import FAULT_FLAG_WRITE, VM_FAULT_ERROR, handle_mm_fault, vma_flags
-from secondsight.linux.mm_types import Frame, Mm, Pfn, Pgoff, Va
+from secondsight.linux.mm_types import Folio, Mm, Pfn, Pgoff, Va
 from secondsight.linux.page_alloc import page_to_pfn
 
 __all__ = ["Pins", "StaysPinned", "UnpinsBeforeItStops"]
@@ -25,7 +25,7 @@ class Pins(Device):
     lock: Mutex
     page_table: DevicePageTable
     notifier: mn.IntervalNotifier
-    pinned: Array[Ref[Frame], Literal["pages"]]
+    pinned: Array[Ref[Folio], Literal["pages"]]
     closed: bool
     bounds: ClassVar[Mapping[str, int]] = {"subscribers": 0}
 

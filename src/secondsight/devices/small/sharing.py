@@ -9,7 +9,7 @@ from secondsight.lang import Array, Errno, Record, Ref, atomic, shared_array
 from secondsight.linux import hmm
 from secondsight.linux import mmu_notifier as mn
 from secondsight.linux.fork import mms
-from secondsight.linux.mm_types import Frame, Pfn, Va
+from secondsight.linux.mm_types import Folio, Pfn, Va
 from secondsight.linux.page_alloc import frames, page_to_pfn
 
 __all__ = ["RemembersByAddress", "RemembersByProcess"]
@@ -18,7 +18,7 @@ __all__ = ["RemembersByAddress", "RemembersByProcess"]
 class Pages(Record):
     """What was found at each address, until it changes."""
 
-    found: Array[Ref[Frame], Literal["pages"]]
+    found: Array[Ref[Folio], Literal["pages"]]
 
 
 remembered = shared_array(Pages, "mms")

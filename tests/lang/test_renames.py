@@ -1,0 +1,104 @@
+"""When a merged search makes canonical forms: where random walks come to two states that one of them makes equal."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import pytest
+
+from secondsight.lang import Bounds, Machine, Mutex, Record, Ref, atomic, choose, shared, shared_array
+from secondsight.lang.compiler import CompilerMissing, compiler
+from secondsight.lang.movers import Reductions
+from secondsight.lang.native import Native
+from secondsight.lang.program import Program, Thread, build
+from secondsight.search import Request, Result, Verdict
+from secondsight.search.native import native_search
+from secondsight.search.reduced import reduced_search
+
+try:
+    compiler()
+except CompilerMissing:
+    pytest.skip("no C compiler", allow_module_level=True)
+
+Small = Annotated[int, Bounds(0, 9)]
+
+
+class Sheet(Record):
+    interchangeable = True
+    used: bool
+    written: Small
+
+
+class Desk(Record):
+    lock: Mutex
+    mine: Ref[Sheet]
+    other: Ref[Sheet]
+    count: Small
+
+
+sheets = shared_array(Sheet, "sheets")
+desk = shared(Desk)
+
+
+@atomic
+def any_sheet() -> Ref[Sheet]:
+    sheet = choose(s for s in sheets if not s.used)
+    sheet.used = True
+    return sheet
+
+
+@atomic
+def the_first() -> Ref[Sheet]:
+    sheet = sheets[0]
+    sheet.used = True
+    return sheet
+
+
+def writes_on_any() -> None:
+    desk.mine = any_sheet()
+    for _ in range(3):
+        with desk.lock:
+            desk.mine.written += 1
+
+
+def writes_on_the_first() -> None:
+    desk.mine = the_first()
+    for _ in range(3):
+        with desk.lock:
+            desk.mine.written += 1
+
+
+def counts() -> None:
+    for _ in range(3):
+        with desk.lock:
+            desk.count += 1
+
+
+def program_of(*threads: object) -> Program:
+    return build(Machine({"sheets": 3}), [Thread(f"t{i}", thread) for i, thread in enumerate(threads)])  # type: ignore[arg-type]
+
+
+def searched(program: Program, reductions: Reductions) -> Result:
+    return reduced_search(program, Request(workers=1, livelock=True, reductions=reductions)).result
+
+
+def test_it_makes_them_where_they_make_states_equal() -> None:
+    program = program_of(writes_on_any, counts)
+    whole, merged, both = native_search(Native(program)), searched(program, Reductions(symmetry=False)), searched(program, Reductions())
+    assert whole.verdict is merged.verdict is both.verdict is Verdict.HOLDS
+    assert both.reduced == ("merge", "symmetry") and both.states < merged.states < whole.states
+
+
+def test_it_makes_none_where_they_would_make_no_states_equal() -> None:
+    program = program_of(writes_on_the_first, counts)
+    merged, both = searched(program, Reductions(symmetry=False)), searched(program, Reductions())
+    assert (both.verdict, both.reduced, both.states) == (Verdict.HOLDS, ("merge",), merged.states)
+    alone = searched(program, Reductions(merge=False))
+    assert alone.reduced == ("symmetry",) and alone.states == native_search(Native(program)).states
+
+
+def test_what_one_search_saw_does_not_count_for_the_next() -> None:
+    renames, plain = program_of(writes_on_any, counts), program_of(writes_on_the_first, counts)
+    found = [searched(program, Reductions()) for program in (renames, plain, renames)]
+    assert [r.reduced for r in found] == [("merge", "symmetry"), ("merge",), ("merge", "symmetry")]
+    assert found[0].states == found[2].states
