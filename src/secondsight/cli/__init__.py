@@ -33,7 +33,7 @@ def main(arguments: list[str] | None = None) -> int:
     except OSError as error:
         return _system(error)
     except Exception as error:
-        return _failed(error)
+        return _failed(error, "--json" in (sys.argv[1:] if arguments is None else arguments))
 
 
 def _begin() -> None:
@@ -45,8 +45,8 @@ def _begin() -> None:
     _streams()
 
 
-def _failed(error: Exception) -> int:
-    """What could not be done: the user's input, or our own fault."""
+def _failed(error: Exception, as_json: bool) -> int:
+    """What could not be done: the user's input, or our own fault. Who has asked for JSON gets that too."""
     from typer import Abort
 
     from secondsight.kernels import KernelError
@@ -58,6 +58,11 @@ def _failed(error: Exception) -> int:
         return INTERRUPTED
     if isinstance(error, (LangError, ScenarioError, KernelError)):
         warn(f"secondsight: {error}")
+        if as_json:
+            from secondsight.cli.common import write_json
+            from secondsight.report import SCHEMA
+
+            write_json({"schema": SCHEMA, "kind": "error", "message": str(error)})
         return BAD_INPUT
     if hasattr(error, "format_message"):  # a usage error of the command line
         error.show()  # type: ignore[attr-defined]
