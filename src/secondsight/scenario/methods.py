@@ -103,7 +103,7 @@ class RecorderMethods(ABC):
         return made
 
     def udmabuf_create_halves(self, fd: File, *, offset: int, size: int, into: str | None = None) -> File:
-        """`udmabuf_create` with its offset and size counted in half pages. Fails with -EINVAL for an odd one too,
+        """`udmabuf_create` with its offset and size counted in half pages. Fails with -EINVAL for an odd one or no page too,
         whatever the file is."""
         made: File = self._operation("udmabuf_create_halves", into, fd=fd, offset=offset, size=size)
         return made

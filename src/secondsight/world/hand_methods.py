@@ -95,7 +95,7 @@ class ProcessMethods(ABC):
         return done
 
     def udmabuf_create_halves(self, fd: File, *, offset: int, size: int) -> File:
-        """`udmabuf_create` with its offset and size counted in half pages. Fails with -EINVAL for an odd one too,
+        """`udmabuf_create` with its offset and size counted in half pages. Fails with -EINVAL for an odd one or no page too,
         whatever the file is."""
         done: File = self._do("udmabuf_create_halves", fd=fd, offset=offset, size=size)
         return done
