@@ -39,7 +39,7 @@ def test_a_broken_rule_fails_with_a_trace_in_the_form_for_mails(pytester: pytest
     pytester.makepyfile("from wrong_gpu import MyGpu\n\ndef test_it(contract):\n    contract.holds(MyGpu, 'munmap')\n")
     done = pytester.runpytest_inprocess("-p", "no:xdist")
     done.assert_outcomes(failed=1)
-    done.stdout.fnmatch_lines([">*contract.holds(MyGpu, 'munmap')", "E *MyGpu: munmap: * breaks as-if-cpu", "rule: as-if-cpu (contract/coherence.py)*", "*page_table.map(va=*"])
+    done.stdout.fnmatch_lines([">*contract.holds(MyGpu, 'munmap')", "E *MyGpu: munmap: * breaks as-if-cpu", "rule: as-if-cpu (contract/coherence.py)*", "*page_table.map(va=*", "secondsight replay wrong_gpu.py munmap:reads --class MyGpu *"])
     done.stdout.no_fnmatch_line("*testing.py:*")
 
 

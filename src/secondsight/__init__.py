@@ -11,9 +11,11 @@ from __future__ import annotations
 import sys
 from importlib import import_module
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
 
+TYPE_CHECKING = False  # `typing` itself takes longer than all else that is loaded here
 if TYPE_CHECKING:
+    from typing import Any
+
     from secondsight.devices import Device, DevicePageTable
     from secondsight.lang import Errno, Mutex, SpinLock, atomic
     from secondsight.linux.mm_types import Va

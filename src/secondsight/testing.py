@@ -8,15 +8,17 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
-from secondsight.contract import Checked, check
+from secondsight.contract import Checked, check, rules_for
 from secondsight.devices.device import Device
 from secondsight.lang import LangError
-from secondsight.report import mail
+from secondsight.report import mail, replay_command
 from secondsight.scenario import Scenario, show_outcome
 from secondsight.search import Limits, Request, Verdict, Violation
 from secondsight.world import model
@@ -58,7 +60,7 @@ def assert_holds(
     broken = _shortest(found)
     if broken:
         told = ", ".join(f"{checked.scenario} breaks {violation.rule}" for checked, violation in broken)
-        raise ContractBroken(f"{driver.__name__}: {told}", [_mail(checked, violation) for checked, violation in broken])
+        raise ContractBroken(f"{driver.__name__}: {told}", [_mail(driver, *one) for one in broken])
     unsettled = [c for c in found if c.result.verdict is not Verdict.HOLDS]
     if unsettled:
         why = "; ".join(f"{c.scenario}: {_why(c)}" for c in unsettled)
@@ -118,8 +120,17 @@ def _shortest(found: Sequence[Checked]) -> list[tuple[Checked, Violation]]:
     return list(by_rule.values())
 
 
-def _mail(checked: Checked, violation: Violation) -> str:
-    return mail(checked.driver, checked.rebuild(), replace(checked.result, violation=violation))
+def _mail(driver: type[Device], checked: Checked, violation: Violation) -> str:
+    """The trace, and under it the command that replays it."""
+    file = os.path.relpath(inspect.getsourcefile(driver) or "")
+    every = [rule.name for rule in rules_for(driver)]
+    options = {
+        "class": [driver.__name__],
+        "rule": [] if list(checked.rules) == every else checked.rules,
+        "bound": [f"{name}={number}" for name, number in checked.bounds.items()],
+    }
+    again = partial(replay_command, file, checked.scenario, options=options)
+    return mail(checked.driver, checked.rebuild(), replace(checked.result, violation=violation), again)
 
 
 def _why(checked: Checked) -> Any:

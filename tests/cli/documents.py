@@ -37,6 +37,7 @@ _VARIES = [
     (re.compile(r"[\d,]+ states"), "N states"),
     (re.compile(r"\d+ interleavings"), "N interleavings"),
     (re.compile(r"[ ─]+"), " "),
+    (re.compile(r"(secondsight replay \S+\.py \S+) [0-9a-z]{8,}$", re.MULTILINE), r"\1 TOKEN"),
 ]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -99,3 +100,20 @@ def test_an_error_in_a_drivers_set_up_names_its_line(tmp_path: Path, capsys: pyt
     assert main(["check", str(path), "--adversary", "munmap"]) == 2
     said = capsys.readouterr()
     assert "driver.py:8: AttributeError" in said.err and "while Bad was set up" in said.err and not said.out
+
+
+def test_json_is_json_whatever_the_file_prints(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    text = GPU.read_text()
+    (tmp_path / "loud.py").write_text(f"{text}\nprint('hello at import')\n")
+    assert main(["check", str(tmp_path / "loud.py"), "--adversary", "open", "--json"]) == 0
+    said = capsys.readouterr()
+    assert json.loads(said.out)["verdict"] == "holds"
+    assert "hello at import" in said.err
+
+
+@pytest.mark.parametrize("arguments", [["check", "none.py"], ["run", "none.py"], ["settle", "bogus"], ["list", "bogus"]], ids=" ".join)
+def test_bad_input_is_json_where_json_is_asked_for(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*arguments, "--json"]) == 2
+    said = capsys.readouterr()
+    data = json.loads(said.out)
+    assert data["kind"] == "error" and data["message"].splitlines()[0] in said.err

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+from dataclasses import replace
 
 import pytest
 from report_world import (
@@ -25,6 +26,8 @@ from secondsight.lang import LangError, Machine
 from secondsight.lang.program import Program, Thread, build
 from secondsight.lang.reference import Reference
 from secondsight.report import mail, mail_of, trace_from_json, trace_to_json
+from secondsight.report.columns import columns
+from secondsight.report.story import Entry
 from secondsight.search import Request, Result, Step, Trace, Verdict, Violation, breadth_first
 
 WRONG = [
@@ -64,6 +67,7 @@ def test_the_trace_of_the_missing_test() -> None:
     text, _ = told(driver(mirror.MirrorWithoutTest, "munmap"), "MyGpu")
     head, table = text.split("\n\n", 1)
     assert head.startswith("MyGpu: stale access: the device used a frame that the CPU no longer has there\nrule: as-if-cpu")
+    assert any("page_table.map(" in line and "  mirror.py:" in line for line in table.splitlines()), "the guilty line has its place"
     calls = [line.split("  mirror.py:")[0].strip() for line in table.splitlines()[2:]]
     assert calls[:4] == ["read(va=1)", "fault(va=1)", "mmu_interval_read_begin() = 1", "hmm_range_fault(1) = P2"]
     assert calls[4] == "munmap(va=0, length=2)"
@@ -142,9 +146,10 @@ def test_a_livelock_with_its_loop_shows_where_it_begins() -> None:
 def test_a_livelock_says_who_waits_meanwhile() -> None:
     program = livelock(Thread("waiter", waits_for_first))
     text = mail("Title", program, breadth_first(Reference(program), Request(livelock=True)))
-    last, waits = text.splitlines()[-2:]
+    last, waits, place = text.splitlines()[-3:]
     assert last.strip() == "(and round again)"
     assert "^ waits: wait_until(board.first.value == 1)" in waits
+    assert place.strip().startswith("report_world.py:")
 
 
 def test_a_functions_first_statement_has_a_line_beside_the_call() -> None:
@@ -220,3 +225,18 @@ def test_a_writer_in_a_queue_says_that_it_holds_up_readers_and_when_it_has_its_t
     tried, left, turn = text.index("read_trylock(board.rw)"), text.index("read_unlock(board.rw)"), text.rindex("write_lock(board.rw)")
     assert queued < tried < left < turn
     assert "thread_bit" not in text and "queue_for_writing" not in text
+
+
+def test_a_place_is_never_left_out() -> None:
+    """Parameters lose their names for it; a longer line has it below; and no line is wider than a mail."""
+    entries = [
+        Entry(0, 0, "short(va=1)", "my_driver.py:10"),
+        Entry(1, 3, "map(va=1, pfn=P2, write=1, a=b == c)", "my_driver_with_a_name.py:123"),
+        Entry(1, 9, "a_call_of_a_driver_that_is_as_long_as_this(one, two, three, four)", "my_driver_with_a_name.py:124"),
+        Entry(0, 2, "x" * 200, "my_driver.py:11"),
+    ]
+    for count in (1, 2):
+        lines = columns(["cpu", "device"][:count], [replace(e, thread=e.thread % count) for e in entries])
+        assert all(len(line) <= 80 for line in lines)
+        assert [line.split()[-1] for line in lines if ".py:" in line] == [entry.where for entry in entries]
+    assert any("map(1, P2, 1, b == c)" in line for line in columns(["cpu", "device"], entries))

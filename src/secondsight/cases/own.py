@@ -8,7 +8,7 @@ from secondsight.cases.table import CaseTable
 from secondsight.contract.check import import_file
 from secondsight.lang.errors import LangError
 
-__all__ = ["load_tables"]
+__all__ = ["has_tables", "load_tables"]
 
 
 def load_tables(path: Path) -> list[CaseTable]:
@@ -25,3 +25,8 @@ def load_tables(path: Path) -> list[CaseTable]:
             raise LangError(f"{path}: a table that ships is called {name}; give this one another name")
     TABLES.update(tables)  # a cell is found by its table's name in the processes that search it
     return list(tables.values())
+
+
+def has_tables(path: Path) -> bool:
+    """Whether a user's file defines a table. Raises `LangError` where it cannot be run."""
+    return path.is_file() and any(isinstance(value, CaseTable) for value in vars(import_file(path)).values())

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import errno
-import io
 import os
 import signal
 import sys
-import threading
-import traceback
 
 from secondsight.cli.codes import BAD_INPUT, HOLDS, INTERRUPTED, OUR_FAULT, warn
 
@@ -17,10 +13,8 @@ __all__ = ["main"]
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command line and give its exit code. Never a traceback for bad input."""
-    if threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
-        signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends as Ctrl-C does: what was seen is printed
-    _streams()
     try:
+        _begin()
         from secondsight.cli.commands import app  # here, so that Ctrl-C while it is loaded is answered as at any other moment
 
         code = app(args=arguments, prog_name="secondsight", standalone_mode=False)
@@ -39,11 +33,20 @@ def main(arguments: list[str] | None = None) -> int:
     except OSError as error:
         return _system(error)
     except Exception as error:
-        return _failed(error)
+        return _failed(error, "--json" in (sys.argv[1:] if arguments is None else arguments))
 
 
-def _failed(error: Exception) -> int:
-    """What could not be done: the user's input, or our own fault."""
+def _begin() -> None:
+    """SIGTERM ends as Ctrl-C does, so that what was seen is printed; and there are streams."""
+    import threading
+
+    if threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
+    _streams()
+
+
+def _failed(error: Exception, as_json: bool) -> int:
+    """What could not be done: the user's input, or our own fault. Who has asked for JSON gets that too."""
     from typer import Abort
 
     from secondsight.kernels import KernelError
@@ -55,10 +58,17 @@ def _failed(error: Exception) -> int:
         return INTERRUPTED
     if isinstance(error, (LangError, ScenarioError, KernelError)):
         warn(f"secondsight: {error}")
+        if as_json:
+            from secondsight.cli.common import write_json
+            from secondsight.report import SCHEMA
+
+            write_json({"schema": SCHEMA, "kind": "error", "message": str(error)})
         return BAD_INPUT
     if hasattr(error, "format_message"):  # a usage error of the command line
         error.show()  # type: ignore[attr-defined]
         return BAD_INPUT
+    import traceback
+
     traceback.print_exception(error)
     warn("secondsight: this is an error in secondsight itself, not in your input; please report it with the lines above")
     return OUR_FAULT
@@ -68,12 +78,16 @@ def _streams() -> None:
     """Somewhere to write to where a stream was closed; and no character that a terminal lacks is an error."""
     sys.stdout = sys.stdout or open(os.devnull, "w")  # noqa: SIM115
     sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: SIM115
+    import io
+
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
 
 
 def _system(error: OSError) -> int:
     """The system said no: which file, and why."""
+    import errno
+
     where = f"{error.filename}: " if error.filename else ""
     hint = "; make room and try again" if error.errno in (errno.ENOSPC, errno.EDQUOT) else ""
     warn(f"secondsight: {where}{error.strerror or error}{hint}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -23,9 +24,10 @@ from secondsight.cli.searching import notes, searches
 from secondsight.kernels import KernelError
 from secondsight.lang import LangError
 from secondsight.lang.program import Program
-from secondsight.report import SCHEMA, mail, rests_to_json, result_to_json, told_rests, trace_to_json
+from secondsight.report import SCHEMA, mail, replay_command, rests_to_json, result_to_json, told_rests, trace_to_json
 from secondsight.report.columns import WIDTH
 from secondsight.report.tables import STYLES, figures
+from secondsight.report.token import plain_name
 from secondsight.scenario import ScenarioError
 from secondsight.search import Progress, Verdict, Violation
 from secondsight.search.request import Request
@@ -34,7 +36,7 @@ if TYPE_CHECKING:
     from secondsight.agree.confirm import Confirmation
     from secondsight.contract import Checked, Rests
 
-__all__ = ["check", "program_of"]
+__all__ = ["check", "made_by_words", "program_of"]
 
 
 @searches
@@ -83,7 +85,7 @@ def check(
                 show(f"  {driver_name + ': ' if len(drivers) > 1 else ''}{text}")
         for note in notes(checked.result for checked in found):
             show(note)
-        _traces(found)
+        _traces(file, found, rule or (), bool(driver) or len(drivers) > 1)
         for number, answer in answers.items():
             show_confirmation(f"{on}, {found[number].driver}, {found[number].scenario}", answer)
     if stopped is not None:
@@ -181,8 +183,8 @@ def _line(file: Path, found: list[Checked]) -> None:
         show(f"    {text}")
 
 
-def _traces(found: list[Checked]) -> None:
-    """The shortest trace of each broken rule, in full."""
+def _traces(file: Path, found: list[Checked], rules: Sequence[str], several: bool) -> None:
+    """The shortest trace of each broken rule, in full, with the command that replays it. `several`: the file may have other drivers."""
     by_rule: dict[tuple[str, str], list[tuple[int, int, Checked, Violation]]] = {}
     for number, checked in enumerate(found):
         for violation in checked.result.broken:
@@ -190,7 +192,9 @@ def _traces(found: list[Checked]) -> None:
     for broken in by_rule.values():
         _, _, shown, violation = min(broken, key=lambda one: one[:2])
         print()
-        print(mail(shown.driver, shown.rebuild(), replace(shown.result, violation=violation)), end="")
+        options = {"class": [shown.driver] if several else [], "rule": rules, "bound": [f"{k}={n}" for k, n in shown.bounds.items()]}
+        again = partial(replay_command, str(file), shown.scenario, options=options)
+        print(mail(shown.driver, shown.rebuild(), replace(shown.result, violation=violation), again), end="")
     if len({checked.adversary for broken in by_rule.values() for _, _, checked, _ in broken}) > len(by_rule):
         show("\nThis is the shortest trace of each broken rule; --adversary NAME shows another's.")
 
@@ -229,6 +233,24 @@ def _result(file: Path, checked: Checked) -> dict[str, Any]:
         made_by = {"command": "check", "file": str(file.resolve()), **names, "rules": list(checked.rules), "bounds": dict(checked.bounds)}
         data["trace"] = trace_to_json(checked.rebuild(), checked.result.violation, made_by)
     return data
+
+
+def made_by_words(file: Path, which: str, driver: list[str] | None, rules: list[str] | None, sizes: dict[str, int]) -> dict[str, Any]:
+    """How the program of a token is made: of a file's driver, and a scenario of an adversary as one word."""
+    from secondsight import contract
+
+    kinds = _drivers(file, driver)
+    if len(kinds) > 1:
+        raise LangError(f"{file} has several drivers, {', '.join(k.__name__ for k in kinds)}; say by --class which it is")
+    known = {plain_name(s.name): (a.name, s.name) for a in contract.ADVERSARIES.values() for s in a.scenarios}
+    if plain_name(which) not in known:
+        raise LangError(f"no adversary has a scenario {which}; there are {', '.join(known)}")
+    adversary, scenario = known[plain_name(which)]
+    watched = [rule.name for rule in contract.rules_for(kinds[0], rules)]
+    return {
+        "command": "check", "file": str(file), "driver": kinds[0].__name__, "adversary": adversary, "scenario": scenario, "rules": watched,
+        "bounds": sizes,
+    }  # fmt: skip
 
 
 def program_of(made_by: dict[str, Any]) -> tuple[str, Program]:

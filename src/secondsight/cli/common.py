@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
+import os
+import stat
+import sys
 import time
 from collections.abc import Iterable, Iterator
 from types import TracebackType
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import typer
 from rich.console import Console, RenderableType
 from rich.progress import BarColumn, TextColumn
 from rich.progress import Progress as Bar
+from rich.table import Column
 
 from secondsight.cli.codes import BAD_INPUT, BROKEN, EXIT_CODES, HOLDS, INTERRUPTED, NOT_FINISHED, OUR_FAULT, warn
 from secondsight.report.columns import WIDTH
@@ -25,6 +29,7 @@ __all__ = [
 
 _SHOW_AFTER = 1.0
 _LINE_EVERY = 10.0
+_BAR_FROM = 60  # columns; on a narrower terminal the words alone
 
 
 def out() -> Console:
@@ -33,7 +38,8 @@ def out() -> Console:
 
 
 def show(renderable: RenderableType, style: str | None = None) -> None:
-    """Print text or a table: styled on a terminal, bare otherwise."""
+    """Print text or a table: styled on a terminal, bare otherwise. A bar that is shown goes first."""
+    Running.clear()
     console = out()
     if console.is_terminal:
         console.print(renderable, style=style)
@@ -76,35 +82,54 @@ def bounds(given: Iterable[str] | None) -> dict[str, int]:
 
 
 class Running:
-    """Progress on stderr for whatever takes more than a second: a bar on a terminal, else a line now and then."""
+    """Progress on stderr for whatever takes more than a second: a bar on a terminal, else a line now and then.
+
+    There is no bar where the results go through a pipe: what reads them (less, tee) may write on the same terminal.
+    """
+
+    _shown: ClassVar[Bar | None] = None
 
     def __init__(self) -> None:
         self.console = Console(stderr=True, highlight=False, emoji=False, markup=False)
         self.started = self.told = time.monotonic()
-        self.bar: Bar | None = None
+        self.draws = self.console.is_terminal and not self.console.is_dumb_terminal and not _is_pipe(sys.stdout)
 
     def __enter__(self) -> Running:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
-        if self.bar is not None:
-            self.bar.stop()
-            self.bar = None
+        self.clear()
+
+    @classmethod
+    def clear(cls) -> None:
+        """Take the bar from the screen, if there is one: something else is about to be printed. The next `say` shows it again."""
+        if Running._shown is not None:
+            Running._shown.stop()
+            Running._shown = None
 
     def say(self, text: str, done: float | None = None, total: float | None = None) -> None:
         """How far it is, `done` of `total` where that is known; shown when it is time."""
         now = time.monotonic()
         if now - self.started < _SHOW_AFTER:
             return
-        if self.console.is_terminal:
-            if self.bar is None:
-                self.bar = Bar(BarColumn(20), TextColumn("{task.description}"), console=self.console, transient=True)
-                self.bar.add_task(text, total=None)
-                self.bar.start()
-            self.bar.update(self.bar.task_ids[0], description=text, completed=done, total=total)
+        if self.draws:
+            if Running._shown is None:
+                line = TextColumn("{task.description}", table_column=Column(no_wrap=True, overflow="ellipsis", ratio=1))
+                columns = (BarColumn(20), line) if self.console.width >= _BAR_FROM else (line,)
+                Running._shown = Bar(*columns, console=self.console, transient=True, expand=True)
+                Running._shown.add_task(text, total=None)
+                Running._shown.start()
+            Running._shown.update(Running._shown.task_ids[0], description=text, completed=done, total=total)
         elif now - self.told >= _LINE_EVERY:
             self.told = now
             warn(text)
+
+
+def _is_pipe(stream: Any) -> bool:
+    try:
+        return stat.S_ISFIFO(os.fstat(stream.fileno()).st_mode)
+    except (OSError, ValueError):
+        return False
 
 
 def search_progress(label: str, progress: Progress) -> str:

@@ -1,4 +1,4 @@
-"""`secondsight replay TRACE.json`: run a saved trace again in plain Python, or stop in pdb at one of its steps."""
+"""`secondsight replay TRACE.json`, `replay FILE SCENARIO TOKEN`: run a trace again in plain Python, or stop in pdb at one of its steps."""
 
 from __future__ import annotations
 
@@ -9,31 +9,46 @@ from typing import Annotated, Any
 import typer
 
 from secondsight.cli import check, settle
-from secondsight.cli.common import HOLDS, parts
+from secondsight.cli.common import HOLDS, Bounds, bounds, parts
 from secondsight.lang import LangError
 from secondsight.lang.debug import stop_at
 from secondsight.lang.plain import Disagreement
 from secondsight.lang.program import Program
-from secondsight.report import mail_of, trace_from_json
-from secondsight.search import Trace
+from secondsight.report import mail_of, trace_from_json, violation_of
+from secondsight.search import Trace, Violation
 
 __all__ = ["replay"]
 
 
 def replay(
-    file: Annotated[Path, typer.Argument(help="A trace, or a result of check or settle with one, as --json wrote it.")],
+    file: Annotated[
+        str,
+        typer.Argument(
+            metavar="FILE|TABLE",
+            help="A trace, or a result of check or settle with one, as --json wrote it; with a token the driver's file, or the table.",
+        ),
+    ],
+    which: Annotated[
+        str | None, typer.Argument(metavar="SCENARIO|CELL", help="With a token: what the trace is of, such as munmap:reads.")
+    ] = None,
+    token: Annotated[str | None, typer.Argument(help="The characters at the end of the line under a trace.")] = None,
+    driver: Annotated[list[str] | None, typer.Option("--class", help="With a token: which class of the file.")] = None,
+    rule: Annotated[list[str] | None, typer.Option(help="With a token: the rules that were watched, if not all (may be repeated).")] = None,
+    bound: Bounds = None,
     pdb: Annotated[int | None, typer.Option(min=1, help="Stop in pdb where this step begins (they count from 1).")] = None,
 ) -> None:
-    """Run a saved trace again (of several, the shortest): your own Python functions, step by step; every state is compared.
+    """Run a saved trace again (of several, the shortest), or the one that a token stands for: your own Python functions, step by step;
+    every state is compared.
 
     The numbers at the left are those of the steps, for --pdb."""
-    traces = [trace_from_json(data) for data in parts(_read(file), "trace")]
-    if not traces:
-        raise LangError(f"{file} has no trace: nothing in it is broken")
-    made_by, names, violation = min(traces, key=lambda trace: len(trace[2].trace))
-    title, program = _program(made_by)
-    if [thread.name for thread in program.threads] != names:
-        raise LangError(f"{file} is a trace of another program: its threads are {', '.join(names)}")
+    if which is None:
+        if driver or rule or bound:
+            raise typer.BadParameter("--class, --rule and --bound are for a token; a saved trace says itself how it was made")
+        title, program, violation = _saved(Path(file))
+    elif token is None:
+        raise typer.BadParameter(f"{which} is what a trace is of; after it comes its token")
+    else:
+        title, program, violation = _of_token(file, which, token, driver, rule, bounds(bound))
     if pdb is not None:
         _debug(program, violation.trace, pdb)
         raise typer.Exit(HOLDS)
@@ -42,6 +57,35 @@ def replay(
     except Disagreement as error:
         raise LangError(f"the trace does not fit the program any more; was the driver edited since? {error}") from None
     print(text, end="")
+
+
+def _saved(file: Path) -> tuple[str, Program, Violation]:
+    """A title, the program and the trace of a file that --json wrote."""
+    traces = [trace_from_json(data) for data in parts(_read(file), "trace")]
+    if not traces:
+        raise LangError(f"{file} has no trace: nothing in it is broken")
+    made_by, names, violation = min(traces, key=lambda trace: len(trace[2].trace))
+    title, program = _program(made_by)
+    if [thread.name for thread in program.threads] != names:
+        raise LangError(f"{file} is a trace of another program: its threads are {', '.join(names)}")
+    return title, program, violation
+
+
+def _of_token(
+    file: str, which: str, token: str, driver: list[str] | None, rules: list[str] | None, sizes: dict[str, int]
+) -> tuple[str, Program, Violation]:
+    """The same of a token."""
+    from secondsight.cases import TABLES
+    from secondsight.cases.own import has_tables
+
+    if file in TABLES or has_tables(Path(file)):
+        if driver or rules:
+            raise typer.BadParameter("--class and --rule are for a driver; a table's cell has its own")
+        made_by = settle.made_by_words(file, which, sizes)
+    else:
+        made_by = check.made_by_words(Path(file), which, driver, rules, sizes)
+    title, program = _program(made_by)
+    return title, program, violation_of(program, token)
 
 
 def _read(file: Path) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -18,8 +19,9 @@ from secondsight.cli.searching import notes, searches, told
 from secondsight.kernels import KernelError
 from secondsight.lang import LangError
 from secondsight.lang.program import Program
-from secondsight.report import SCHEMA, mail, result_to_json, trace_to_json
+from secondsight.report import SCHEMA, mail, replay_command, result_to_json, trace_to_json
 from secondsight.report.tables import decision_table
+from secondsight.report.token import plain_name
 from secondsight.scenario import ScenarioError
 from secondsight.search import Progress, Verdict
 from secondsight.search.request import Request
@@ -27,7 +29,7 @@ from secondsight.search.request import Request
 if TYPE_CHECKING:
     from secondsight.cases import CaseTable, Cell
 
-__all__ = ["program_of", "settle"]
+__all__ = ["made_by_words", "program_of", "settle"]
 
 Answers = dict[tuple[str, str], Confirmation]
 """What a real kernel said to the broken cells of a table, by row and column."""
@@ -217,7 +219,9 @@ def _print_trace(table: CaseTable, cell: Cell) -> None:
 
     program = program_of_cell(table, cell.row, cell.column, cell.bounds)
     assert cell.result is not None
-    print(mail(f"{cell.row}, {cell.column}", program, cell.result), end="")
+    bounds = {"bound": [f"{name}={number}" for name, number in cell.bounds.items()]}
+    again = partial(replay_command, _named(table), f"{cell.row}:{cell.column}", options=bounds)
+    print(mail(f"{cell.row}, {cell.column}", program, cell.result, again), end="")
 
 
 # One cell, and JSON.
@@ -287,6 +291,17 @@ def _cell_json(table: CaseTable, cell: Cell, traces: bool, answer: Confirmation 
             made_by["file"] = str(file)
         data["trace"] = trace_to_json(program, cell.result.violation, made_by)
     return data
+
+
+def made_by_words(named: str, which: str, sizes: dict[str, int]) -> dict[str, Any]:
+    """How the program of a token is made: of a table (its name, or the file that has it), and a cell as one word."""
+    tables = _tables(named)
+    cells = {plain_name(f"{row}:{column}"): (table.name, row, column) for table in tables for row, column in table.cells()}
+    if plain_name(which) not in cells:
+        raise LangError(f"{named} has no cell {which}; there are\n" + "\n".join(f"  {name}" for name in cells))
+    table, row, column = cells[plain_name(which)]
+    file = {"file": named} if named.endswith(".py") else {}
+    return {"command": "settle", "table": table, "row": row, "column": column, "bounds": sizes, **file}
 
 
 def program_of(made_by: dict[str, Any]) -> tuple[str, Program]:

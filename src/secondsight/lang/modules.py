@@ -131,7 +131,8 @@ def load(name: str, path: Path) -> ModuleType:
     global _running
     _running += 1
     try:
-        loader.exec_module(module)
+        with contextlib.redirect_stdout(sys.stderr):  # stdout is for results: a file that prints must not come between them
+            loader.exec_module(module)
     except BaseException:
         sys.modules.pop(name, None)
         raise

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import textwrap
 from collections.abc import Sequence
 
@@ -12,6 +13,8 @@ __all__ = ["WIDTH", "columns"]
 WIDTH = 80
 _MARGIN = 4
 _INDENT = 2
+_NAMED = re.compile(r"(?<=[(\s])[a-z_]+=(?=[^=])")
+"""The name of a parameter in a call: `va=` of `map(va=1, pfn=P2)`."""
 
 
 def columns(names: Sequence[str], entries: Sequence[Entry], numbered: bool = False) -> list[str]:
@@ -39,18 +42,31 @@ def _starts(count: int, entries: Sequence[Entry], margin: int) -> list[int]:
     """Where the columns start: evenly, but the last far enough left for its longest line."""
     if count < 2:
         return [margin]
-    longest = max((entry.depth * _INDENT + len(entry.text) for entry in entries if entry.thread == count - 1), default=0)
+    longest = max((entry.depth * _INDENT + _least(entry) for entry in entries if entry.thread == count - 1), default=0)
     even = margin + (WIDTH - margin) * (count - 1) // count
     last = max(min(even, WIDTH - longest), margin + 16 * (count - 1))
     return [margin + (last - margin) * i // (count - 1) for i in range(count)]
 
 
+def _least(entry: Entry) -> int:
+    """The width in which an entry has its text and its place in one line."""
+    return len(_NAMED.sub("", entry.text)) + 2 + len(entry.where) if entry.where else len(entry.text)
+
+
 def _entry(entry: Entry, start: int) -> list[str]:
+    """An entry's lines. Its place is always there: parameters lose their names for it, or it has a line of its own."""
     indent = start + min(entry.depth * _INDENT, max(0, WIDTH - start - 24))
+    room = WIDTH - indent - 2 - len(entry.where)
+    text = entry.text
+    if entry.where and len(text) > room >= len(shorter := _NAMED.sub("", text)):
+        text = shorter
     lines = [
         " " * indent + line
-        for line in textwrap.wrap(entry.text, WIDTH - indent, subsequent_indent=" " * (2 * _INDENT), break_long_words=True)
+        for line in textwrap.wrap(text, WIDTH - indent, subsequent_indent=" " * (2 * _INDENT), break_long_words=True)
     ] or [" " * indent]
-    if entry.where and len(lines[-1]) + 2 + len(entry.where) <= WIDTH:
-        lines[-1] = lines[-1].ljust(WIDTH - len(entry.where)) + entry.where
+    if not entry.where:
+        return lines
+    if len(lines[-1]) + 2 + len(entry.where) > WIDTH:
+        lines.append("")
+    lines[-1] = lines[-1].ljust(WIDTH - len(entry.where)) + entry.where
     return lines

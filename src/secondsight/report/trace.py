@@ -15,7 +15,7 @@ from __future__ import annotations
 import inspect
 import linecache
 import textwrap
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,7 @@ from secondsight.lang.reference import Reference
 from secondsight.lang.types import resolve
 from secondsight.report.columns import WIDTH, columns
 from secondsight.report.story import Entry, tell
+from secondsight.report.token import token_of
 from secondsight.report.words import is_harness, page_or_error, short, statement
 from secondsight.search import Result, Step, Trace, Violation
 
@@ -40,8 +41,9 @@ SCHEMA = 1
 _HOUSE = Path(secondsight.__file__).parent
 
 
-def mail(title: str, program: Program, result: Result) -> str:
-    """The result's trace in the two-column form, at most 80 columns wide. `title` is the driver's name.
+def mail(title: str, program: Program, result: Result, again: Callable[[str], str] | None = None) -> str:
+    """The result's trace in the two-column form, at most 80 columns wide. `title` is the driver's name. `again` makes of the trace's
+    token (see `report.token`) the command that replays it: that is the last line.
 
     The trace is replayed in plain execution on the way. Raises `Disagreement` if that does not take it.
     """
@@ -49,7 +51,9 @@ def mail(title: str, program: Program, result: Result) -> str:
         raise ValueError("this result has no broken rule to tell")
     violation = result.violation.untangle(Reference(program))
     seen = f"shortest of {result.states:,} states, " if result.shortest else f"found in {result.states:,} states, "
-    return _letter(title, program, violation, seen, numbered=False)
+    token = token_of(program, violation) if again is not None else None
+    told = _letter(title, program, violation, seen, numbered=False)
+    return told if again is None or token is None else f"{told}\n{again(token)}\n"
 
 
 def mail_of(title: str, program: Program, violation: Violation) -> str:
