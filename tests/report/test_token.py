@@ -80,7 +80,9 @@ def test_another_program_is_told() -> None:
 def test_a_long_command_has_two_lines() -> None:
     assert replay_command("a.py", "munmap: reads", "abc", {}) == "secondsight replay a.py munmap:reads abc"
     command = replay_command("a folder/a.py", "munmap-mmap: two engines", "abc", {"bound": ["frames=8", "pages=12"], "rule": []})
-    assert command == "secondsight replay 'a folder/a.py' munmap-mmap:two-engines --bound frames=8 --bound pages=12 \\\n    abc"
+    assert command == "secondsight replay 'a folder/a.py' munmap-mmap:two-engines --bound frames=8 \\\n    --bound pages=12 abc"
+    far = f"/{'folder/' * 12}a.py"
+    assert replay_command(far, "munmap: reads", "abc", {}) == "secondsight replay a.py munmap:reads abc"
 
 
 def test_the_line_under_a_trace_replays_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -12,6 +12,7 @@ import hashlib
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import groupby, islice
+from pathlib import Path
 from shlex import quote
 
 from secondsight.lang import LangError
@@ -192,6 +193,8 @@ def _read(token: str) -> str:
 
 # The command.
 
+_LONGEST = 56
+
 
 def plain_name(name: str) -> str:
     """A scenario's or a cell's name as one word of a command: `munmap:two-engines`."""
@@ -199,8 +202,16 @@ def plain_name(name: str) -> str:
 
 
 def replay_command(file: str, which: str, token: str, options: Mapping[str, Iterable[str]]) -> str:
-    """The command that replays a token, in two lines where it is too long for one."""
-    given = [part for option, values in options.items() for value in values for part in (f"--{option}", quote(value))]
-    words = ["secondsight replay", quote(file), quote(plain_name(which)), *given]
-    line = " ".join([*words, token])
-    return line if len(line) + 2 <= WIDTH else " ".join(words) + f" \\\n    {token}"
+    """The command that replays a token, in several lines where it is too long for one. Of a path that is too long for a line the file's name
+    alone: who reads the mail has a folder of their own.
+    """
+    name = file if len(quote(file)) <= _LONGEST else Path(file).name
+    given = [f"--{option} {quote(value)}" for option, values in options.items() for value in values]
+    line, lines = "secondsight replay", []
+    for part in (quote(name), quote(plain_name(which)), *given, token):
+        if len(line) + 1 + len(part) > WIDTH - 2:  # two for the backslash
+            lines.append(f"{line} \\")
+            line = f"    {part}"
+        else:
+            line += f" {part}"
+    return "\n".join([*lines, line])
