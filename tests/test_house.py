@@ -38,3 +38,28 @@ def test_nobody_imports_what_is_built_on_it() -> None:
 def test_every_room_is_in_the_order() -> None:
     rooms = {p.name for p in SOURCE.iterdir() if p.is_dir() and any(p.glob("*.py"))}
     assert rooms <= set(ORDER)
+
+
+TWICE = {
+    "Machine": "the state as plain objects (lang), and the whole machine by hand, which a user imports from secondsight",
+    "Heading": "a row's or column's name and summary: as report wants it (a Protocol), as cases have it",
+    "HmmRange": "struct hmm_range, of 6.12 and of 2019",
+    "DeviceMethods": "a device's operations, recorded and by hand: written from one declaration",
+    "Kind": "the kinds of two analyses that share a base (lang/spread)",
+    "Importer": "the handle in a scenario, and the small driver that it is on the model",
+}
+"""Class names that two modules have, and why."""
+
+
+def test_a_class_name_means_one_thing() -> None:
+    """Private classes, the worlds of conform's targets (each file has its own `World`, `Op`, ...) and texts are left out."""
+    where: dict[str, list[str]] = {}
+    for path in sorted(SOURCE.rglob("*.py")):
+        name = path.relative_to(SOURCE).as_posix()
+        if name.startswith(("conform/targets/", "cli/templates/")):
+            continue
+        for node in ast.parse(path.read_text()).body:
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                where.setdefault(node.name, []).append(name)
+    several = {name: files for name, files in where.items() if len(files) > 1}
+    assert set(several) == set(TWICE), {name: files for name, files in several.items() if name not in TWICE}

@@ -32,7 +32,7 @@ from secondsight.world import hand_methods
 from secondsight.world.by_hand import ByHand
 from secondsight.world.hand_methods import DeviceMethods, ProcessMethods
 
-__all__ = ["DeviceByHand", "Machine", "Process"]
+__all__ = ["DeviceByHand", "Machine", "ProcessByHand"]
 
 INSIDE |= {__file__, hand_methods.__file__}
 
@@ -45,17 +45,17 @@ class Machine:
     def __init__(self, **wanted: int) -> None:
         self._hand = ByHand(**wanted)
         self._plain = self._hand.machine
-        self.processes: list[Process] = []
+        self.processes: list[ProcessByHand] = []
         self.devices: list[DeviceByHand[Any]] = []
         self._watch()
 
-    def process(self) -> Process:
+    def process(self) -> ProcessByHand:
         """A new process with an empty address space."""
-        made = Process(self, self._hand.begin(), len(self.processes))
+        made = ProcessByHand(self, self._hand.begin(), len(self.processes))
         self.processes.append(made)
         return made
 
-    def device(self, driver: type[D], process: Process, opened: bool = True) -> DeviceByHand[D]:
+    def device(self, driver: type[D], process: ProcessByHand, opened: bool = True) -> DeviceByHand[D]:
         """A device with its driver, on the whole address space of a process. Not `opened`: its `open` is still to be called.
 
         Raises `OSError` where its `open` fails.
@@ -111,7 +111,7 @@ class Machine:
         return _columns(rows, "")
 
 
-class Process(ProcessMethods):
+class ProcessByHand(ProcessMethods):
     """A process, driven by hand: a method for each operation of a scenario's process, and `mm`, its address space."""
 
     def __init__(self, machine: Machine, name: str | None, number: int) -> None:
@@ -132,7 +132,7 @@ class Process(ProcessMethods):
 class DeviceByHand(DeviceMethods, Generic[D]):
     """A device driven by hand: a method for each operation of a scenario's device, and the driver's own. `record` is the driver's record."""
 
-    def __init__(self, machine: Machine, handle: DeviceHandle, process: Process, name: str) -> None:
+    def __init__(self, machine: Machine, handle: DeviceHandle, process: ProcessByHand, name: str) -> None:
         self._machine, self._handle, self.process, self.name = machine, handle, process, name
 
     @property

@@ -13,8 +13,8 @@ from pathlib import Path
 
 from secondsight.agree import campaign
 from secondsight.agree.judge import only_outcome
-from secondsight.agree.sides import Seen
-from secondsight.agree.store import Store
+from secondsight.agree.sides import KernelAnswer
+from secondsight.agree.store import CampaignStore
 from secondsight.kernels import Kernel
 from secondsight.scenario import Scenario
 
@@ -37,24 +37,24 @@ class Fake:
     def fitted(self, scenario: Scenario) -> Scenario:
         return scenario
 
-    def answer(self, scenario: Scenario, runs: int) -> Seen:
+    def answer(self, scenario: Scenario, runs: int) -> KernelAnswer:
         return next(self.answers([scenario], runs))[1]
 
     def answers(
         self, scenarios: Sequence[Scenario], runs: int, meanwhile: Callable[[Scenario], None] | None = None
-    ) -> Iterator[tuple[Scenario, Seen]]:
+    ) -> Iterator[tuple[Scenario, KernelAnswer]]:
         for one in scenarios:
             if meanwhile:
                 meanwhile(one)
             if self.how == "slow":
                 time.sleep(0.005)
             if self.how == "dies" and one.name.endswith("_77"):
-                yield one, Seen({}, died="panicked while running it", console="a console's last words")
+                yield one, KernelAnswer({}, died="panicked while running it", console="a console's last words")
                 continue
             outcome = only_outcome(one)
             if self.how == "fault":  # punching a write-sealed file is not refused
                 outcome = tuple((name, value) for name, value in outcome if "punch" not in name or value != "-EPERM")
-            yield one, Seen({outcome: runs})
+            yield one, KernelAnswer({outcome: runs})
 
 
 class Faulty(Fake):
@@ -69,6 +69,6 @@ if __name__ in ("__main__", "__mp_main__"):
     campaign.Booted = Fake  # type: ignore[assignment,misc]
 if __name__ == "__main__":
     campaign.BATCH["sequential"] = 25
-    with Store(Path(sys.argv[1])) as store:
+    with CampaignStore(Path(sys.argv[1])) as store:
         model = Kernel("linux-model", Path("/nowhere"), "6.12.0-model")
         campaign.run_campaign(store, model, "sequential", 1, int(sys.argv[2]))

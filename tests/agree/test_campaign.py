@@ -20,9 +20,9 @@ import pytest
 
 from secondsight.agree import campaign as campaigns
 from secondsight.agree.campaign import run_campaign, shrink_findings
-from secondsight.agree.judge import THROUGH_THE_TLB, Answer, ask, judge
+from secondsight.agree.judge import THROUGH_THE_TLB, ModelAnswer, ask, judge
 from secondsight.agree.source import source_of
-from secondsight.agree.store import AGREES, DIED, DISAGREES, NO_VERDICT, Result, Store
+from secondsight.agree.store import AGREES, DIED, DISAGREES, NO_VERDICT, CampaignStore, KeptResult
 from secondsight.cli import main
 from secondsight.kernels import Kernel, KernelError
 from secondsight.scenario import Recorder, ScenarioError, freeze, scenario
@@ -34,7 +34,7 @@ COMMAND = [sys.executable, str(HERE / "fake_kernel.py")]
 
 
 def totals(path: Path) -> tuple[dict[str, int], int]:
-    with Store(path) as store:
+    with CampaignStore(path) as store:
         (one,) = store.totals()
         return one.verdicts, one.runs
 
@@ -85,7 +85,7 @@ def test_a_fault_is_found_made_small_and_told(tmp_path: Path, capsys: pytest.Cap
     path = tmp_path / "a.sqlite"
     assert run(path, 200, "fault").returncode == 0
     assert totals(path)[0].keys() == {AGREES, DISAGREES}
-    with Store(path) as store:
+    with CampaignStore(path) as store:
         campaign = store.totals()[0].campaign
         monkeypatch.setattr(campaigns, "Booted", fake_kernel.Faulty)
         shrink_findings(store, campaign, KERNEL)
@@ -110,7 +110,7 @@ def test_what_disagreed_is_asked_again_first(tmp_path: Path) -> None:
     path = tmp_path / "a.sqlite"
     run(path, 200, "fault")
     wrong = totals(path)[0][DISAGREES]
-    with Store(path) as store:
+    with CampaignStore(path) as store:
         campaign = store.totals()[0].campaign
         assert len(store.to_do(campaign, 200)) == wrong
         assert len(store.to_do(campaign, 210)) == wrong + 10
@@ -129,19 +129,19 @@ def test_a_guest_that_dies_costs_one_scenario(tmp_path: Path, capsys: pytest.Cap
 
 
 def test_a_worker_that_cannot_boot_says_why(tmp_path: Path) -> None:
-    with Store(tmp_path / "a.sqlite") as store, pytest.raises(KernelError):
+    with CampaignStore(tmp_path / "a.sqlite") as store, pytest.raises(KernelError):
         run_campaign(store, KERNEL, "sequential", 1, 10)
 
 
 def test_another_file_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "text").write_text("this is no database, and never was one\n" * 100)
     with pytest.raises(ScenarioError, match="cannot be used"):
-        Store(tmp_path / "text")
+        CampaignStore(tmp_path / "text")
     with sqlite3.connect(tmp_path / "other") as db:
         db.execute("CREATE TABLE t (x)")
     before = (tmp_path / "other").read_bytes()
     with pytest.raises(ScenarioError, match="no campaigns of this version"):
-        Store(tmp_path / "other")
+        CampaignStore(tmp_path / "other")
     assert (tmp_path / "other").read_bytes() == before
     assert main(["agree", "--db", str(tmp_path / "other")]) == 2
     assert main(["agree", "--db", str(tmp_path / "new"), "--kinds", "parallel"]) == 2
@@ -151,13 +151,13 @@ def test_another_file_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[s
 
 def test_what_the_database_cannot_do_is_a_message(tmp_path: Path) -> None:
     path = tmp_path / "a.sqlite"
-    with pytest.raises(ScenarioError, match="full"), Store(path) as store:
+    with pytest.raises(ScenarioError, match="full"), CampaignStore(path) as store:
         campaign = store.campaign("linux-model", "6.12", "sequential", 1)
         store._db.execute("PRAGMA max_page_count = 8")
-        store.add(campaign, [Result(n, AGREES, 1, 0, {(("a", "x" * 1000),): 1}) for n in range(100)])
+        store.add(campaign, [KeptResult(n, AGREES, 1, 0, {(("a", "x" * 1000),): 1}) for n in range(100)])
     with sqlite3.connect(path) as db:
         db.execute("INSERT INTO result VALUES (1, 0, 'disagrees', 1, 1, 'no JSON')")
-    with pytest.raises(ScenarioError, match="cannot be used"), Store(path) as store:
+    with pytest.raises(ScenarioError, match="cannot be used"), CampaignStore(path) as store:
         store.results(campaign)
 
 
@@ -175,11 +175,11 @@ def test_nothing_done_is_not_finished(tmp_path: Path, monkeypatch: pytest.Monkey
 
 
 def test_a_batch_is_kept_whole_or_not_at_all(tmp_path: Path) -> None:
-    with Store(tmp_path / "a.sqlite") as store:
+    with CampaignStore(tmp_path / "a.sqlite") as store:
         campaign = store.campaign("linux-model", "6.12", "sequential", 1)
 
-        def results() -> list[Result]:
-            return [Result(0, AGREES, 1, 0, {}), Result(1, AGREES, 1, 0, None)]  # type: ignore[arg-type]
+        def results() -> list[KeptResult]:
+            return [KeptResult(0, AGREES, 1, 0, {}), KeptResult(1, AGREES, 1, 0, None)]  # type: ignore[arg-type]
 
         with pytest.raises(AttributeError):
             store.add(campaign, results())
@@ -194,11 +194,11 @@ def test_the_verdict_on_an_answer() -> None:
         s.read(a, into="two")
 
     zero, other = freeze({"one": "0", "two": "0"}), freeze({"one": "0", "two": "x"})
-    assert judge(two_reads, Answer(frozenset([zero])), [zero])[0] == AGREES
-    assert judge(two_reads, Answer(frozenset([zero])), [zero, other]) == (DISAGREES, "read: model 0, kernel a value")
-    assert judge(two_reads, Answer(frozenset([zero]), 5, complete=False), [other])[0] == "no-verdict"
-    assert judge(two_reads, Answer(frozenset(), problem="OutOfRecords"), [zero]) == ("refused", "OutOfRecords")
-    assert judge(two_reads, Answer(frozenset([zero])), [freeze({"process": "SIGKILL"})])[0] == DISAGREES
+    assert judge(two_reads, ModelAnswer(frozenset([zero])), [zero])[0] == AGREES
+    assert judge(two_reads, ModelAnswer(frozenset([zero])), [zero, other]) == (DISAGREES, "read: model 0, kernel a value")
+    assert judge(two_reads, ModelAnswer(frozenset([zero]), 5, complete=False), [other])[0] == "no-verdict"
+    assert judge(two_reads, ModelAnswer(frozenset(), problem="OutOfRecords"), [zero]) == ("refused", "OutOfRecords")
+    assert judge(two_reads, ModelAnswer(frozenset([zero])), [freeze({"process": "SIGKILL"})])[0] == DISAGREES
     assert source_of(two_reads).count("s.read(mapping0") == 2
 
 

@@ -11,7 +11,7 @@ from secondsight.agree.generate import scenario_of
 from secondsight.devices.mirror import Mirror
 from secondsight.kernels.jobs import Differs, ForcedRun
 from secondsight.scenario import Recorder, Scenario, scenario
-from secondsight.world.forced import Schedule, Step, random_schedule
+from secondsight.world.forced import Schedule, ScheduledStep, random_schedule
 
 
 def plan(number: int) -> Plan:
@@ -32,7 +32,7 @@ def verdict_of(made: Scenario, steps: dict[str, str], seen: str, release: str | 
     """What is said where the last of these threads (each released, and where it should settle) is seen elsewhere."""
     found = replanned(made, Mirror, 0, release)
     assert found.schedule is not None
-    wanted = tuple(Step(thread, {thread: place}) for thread, place in steps.items())
+    wanted = tuple(ScheduledStep(thread, {thread: place}) for thread, place in steps.items())
     found = replace(found, schedule=replace(found.schedule, steps=wanted))
     thread, place = list(steps.items())[-1]
     verdict = judge_forced(found, ForcedRun((), (), (), (), made.name, 1, Differs(len(steps) - 1, thread, place, seen)))

@@ -14,7 +14,7 @@ from secondsight.agree.judge import ask, only_outcome
 from secondsight.agree.shrink import renumbered, shrink, without
 from secondsight.agree.source import source_of
 from secondsight.agree.strategies import scenarios
-from secondsight.scenario import Op, Recorder, Ref, Scenario, ScenarioError, load_scenarios, scenario
+from secondsight.scenario import HandleRef, Op, Recorder, Scenario, ScenarioError, load_scenarios, scenario
 from secondsight.scenario.data import check
 from secondsight.search import Request
 from secondsight.world.encoder import Encoder
@@ -155,5 +155,5 @@ def test_renumbering_gives_the_names_that_a_recorder_would() -> None:
 
 
 def _renamed(op: Op) -> Op:
-    args = {name: replace(value, handle=value.handle + "7") if isinstance(value, Ref) else value for name, value in op.args.items()}
+    args = {name: replace(value, handle=value.handle + "7") if isinstance(value, HandleRef) else value for name, value in op.args.items()}
     return replace(op, args=args, makes=None if op.makes is None else op.makes + "7")

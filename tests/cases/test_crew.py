@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from secondsight.cases import TABLES, CaseTable, Entry, settle
+from secondsight.cases import TABLES, CaseTable, Heading, settle
 from secondsight.cases.crew import shared_out
 from secondsight.cli import main
 from secondsight.lang.program import Program
@@ -76,7 +76,7 @@ def fatal(row: str, column: str) -> Program | None:
 
 
 def test_a_cell_whose_process_is_killed_is_not_finished(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    row, columns = Entry("today loop", ""), tuple(Entry(name, "") for name in ("munmap", "DONTNEED", "exit"))
+    row, columns = Heading("today loop", ""), tuple(Heading(name, "") for name in ("munmap", "DONTNEED", "exit"))
     table = CaseTable("fatal", "Fatal", "?", (row,), columns, fatal, (), dict.fromkeys([("today loop", c.name) for c in columns], Verdict.HOLDS))
     monkeypatch.setitem(TABLES, "fatal", table)
     cells = {c.column: c.result for c in settle(table, jobs=2)}

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from cli_world import BIG, HOUSE, MY_GPU, WITHOUT_TEST, command, narrow, secondsight
 
-from secondsight.cases import TABLES, CaseTable, Entry
+from secondsight.cases import TABLES, CaseTable, Heading
 from secondsight.cli import check, main, run, settle
 from secondsight.kernels import Kernel, KernelError, Observation
 from secondsight.scenario import Scenario, freeze
@@ -211,7 +211,7 @@ def test_what_stops_a_kernel_loses_nothing_of_the_model(
     for asks in (check, settle):
         monkeypatch.setattr(asks, "could_be_asked", lambda name: None)
         monkeypatch.setattr(asks, "asking", lambda name: stops(error))
-    row, column = Entry("today loop", "as the kernel does it"), Entry("munmap", "the process unmaps")
+    row, column = Heading("today loop", "as the kernel does it"), Heading("munmap", "the process unmaps")
     small = CaseTable("small", "Small", "?", (row,), (column,), TABLES["2019-08-hmm"].program)
     monkeypatch.setitem(TABLES, "small", small)
     assert main(["settle", "small", "--confirm", "fake"]) == code

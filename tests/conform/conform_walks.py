@@ -5,7 +5,7 @@ from __future__ import annotations
 from conform_world import source_of
 
 from secondsight.conform.build import build
-from secondsight.conform.run import Report, run
+from secondsight.conform.run import ConformReport, run
 from secondsight.conform.side import Side
 from secondsight.conform.story import tell
 from secondsight.conform.target import Target
@@ -15,7 +15,7 @@ STEPS = 6_000
 """Steps of random walks that are compared, and in which a change of the C has to be noticed."""
 
 
-def agreeing_walks(target: Target, release: str) -> Report:
+def agreeing_walks(target: Target, release: str) -> ConformReport:
     """Random walks that agree."""
     source = source_of(release)
     report = run(target, source.release, build(target, source), seconds=60, transitions=False, most_steps=STEPS)

@@ -9,7 +9,7 @@ from conform_world import source_of
 
 from secondsight.conform.build import build
 from secondsight.conform.mutants import mutants_of_c
-from secondsight.conform.run import Report, run
+from secondsight.conform.run import ConformReport, run
 from secondsight.conform.side import Side
 from secondsight.conform.story import tell
 from secondsight.conform.targets.hmm import HmmFile
@@ -38,7 +38,7 @@ def test_every_request_for_every_kind_of_page_agrees() -> None:
     assert not tally.cut
 
 
-def mutated(was: str, now: str) -> Report:
+def mutated(was: str, now: str) -> ConformReport:
     """What comes of the C with another text at one place."""
     source = source_of("6.12")
     text = (source.tree / TARGET.file).read_text()

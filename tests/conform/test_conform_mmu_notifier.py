@@ -12,7 +12,7 @@ from conform_world import source_of
 from secondsight.conform.build import build
 from secondsight.conform.errors import ConformError
 from secondsight.conform.place import Stop
-from secondsight.conform.run import Report, run
+from secondsight.conform.run import ConformReport, run
 from secondsight.conform.side import Side
 from secondsight.conform.story import tell
 from secondsight.conform.target import Configuration
@@ -45,7 +45,7 @@ def test_every_transition_of_small_configurations_agrees() -> None:
     assert not tally.cut
 
 
-def mutated(change: Callable[[str], str], **more: object) -> Report:
+def mutated(change: Callable[[str], str], **more: object) -> ConformReport:
     """What comes of the C after a change of its text."""
     source = source_of("6.12")
     text = (source.tree / TARGET.file).read_text()

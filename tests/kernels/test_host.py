@@ -52,7 +52,7 @@ def fetched(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Stands in for the package client; lists what was fetched."""
     calls: list[str] = []
 
-    def fake(scratch: Path, progress: packages.Progress) -> Path:
+    def fake(scratch: Path, progress: packages.OnBytes) -> Path:
         calls.append("6.12")
         progress("downloading", 1, 2)
         return entry(scratch / "made")
@@ -124,7 +124,7 @@ def test_damaged_headers_are_not_built_against_and_are_fetched_again(damage: str
 
 
 def test_a_failed_fetch_leaves_no_entry(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(scratch: Path, progress: packages.Progress) -> Path:
+    def fail(scratch: Path, progress: packages.OnBytes) -> Path:
         (scratch / "half").write_bytes(b"x")
         raise KernelError("no network")
 

@@ -21,7 +21,7 @@ from secondsight.lang.reference import Reference
 from secondsight.scenario import Recorder
 from secondsight.scenario.holds import HOLDS, INSIDE, USUAL
 from secondsight.search import Request, breadth_first
-from secondsight.world.forced import CannotForce, Forced, Schedule, Step, run_forced
+from secondsight.world.forced import CannotForce, Forced, Schedule, ScheduledStep, run_forced
 from secondsight.world.forced import schedule_of as counterexample
 from secondsight.world.settled import ForcedModel, Node
 
@@ -163,7 +163,7 @@ def schedule_of(point: str, points: tuple[str, ...]) -> Schedule:
         nodes = tuple(dict.fromkeys(after for node in nodes for after in model.release(node, thread).settled))
         places = model.places_of(nodes[0])
         assert all(model.places_of(node) == places for node in nodes)
-        steps.append(Step(thread, {name: at for name, at in places.items() if name == thread or at != before[name]}))
+        steps.append(ScheduledStep(thread, {name: at for name, at in places.items() if name == thread or at != before[name]}))
     return Schedule(scenario, Mirror.__name__, tuple(steps), points)
 
 

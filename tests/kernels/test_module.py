@@ -16,7 +16,7 @@ from secondsight.devices.mirror import (
     MirrorTestsBeforeLock,
     MirrorWithoutTest,
 )
-from secondsight.kernels import VM, Died, ForcedRun, Job, Kernel, KernelError, Observation, boot, variant_of
+from secondsight.kernels import VM, Died, ForcedRun, GuestJob, Kernel, KernelError, Observation, boot, variant_of
 from secondsight.kernels.c_tables import points_header
 from secondsight.kernels.encode import Steps, encode, encode_steps, pages_of
 from secondsight.kernels.initramfs import initramfs
@@ -74,7 +74,7 @@ def vm(module_vm: VM) -> VM:
 
 def forced_times(vm: VM, recorded: Scenario, steps: Steps, driver: type[Device] | None, times: int) -> ForcedRun:
     """The one answer that all of so many forced runs give."""
-    answers = Counter(vm.batch([Job(recorded, steps=steps, driver=driver)] * times))
+    answers = Counter(vm.batch([GuestJob(recorded, steps=steps, driver=driver)] * times))
     assert answers.total() == times
     assert len(answers) == 1, answers
     (answer,) = answers
@@ -222,8 +222,8 @@ def test_a_hold_inside_an_unmodified_kernel_function(vm: VM) -> None:
     start = device("accessing", "hmm_range_fault:enter", "hmm_range_fault:exit") + cpu("op:1", "ended") + device("locked")
     again = device("hmm_range_fault:enter", "hmm_range_fault:exit", "locked")
     jobs = [
-        Job(punched, steps=start + again + device("accessing", "ended"), points=points),
-        Job(punched, steps=start, points=("op", "accessing", "__mmu_notifier_invalidate_range_end:enter")),
+        GuestJob(punched, steps=start + again + device("accessing", "ended"), points=points),
+        GuestJob(punched, steps=start, points=("op", "accessing", "__mmu_notifier_invalidate_range_end:enter")),
     ]
     right, other = vm.batch(jobs)
     assert isinstance(right, ForcedRun)
@@ -397,7 +397,7 @@ def test_an_importer_keeps_the_pages_that_the_udmabuf_has(vm: VM) -> None:
 # Many, and guests that die
 
 
-class Fatal(Job):
+class Fatal(GuestJob):
     """A job that its guest does not survive."""
 
     def loading(self) -> str:
@@ -409,9 +409,9 @@ def test_a_guest_that_dies_costs_one_job(kernel_6_12: Kernel) -> None:
     def last(s: Recorder) -> None:
         s.read(s.mmap(pages=1), into="zero")
 
-    forced = Job(remap, steps=RIGHT)
+    forced = GuestJob(remap, steps=RIGHT)
     with boot(kernel_6_12, module=True, answer_seconds=20) as machine:
-        answers = list(machine.batch([forced, Fatal(last), forced, Job(last, runs=3)]))
+        answers = list(machine.batch([forced, Fatal(last), forced, GuestJob(last, runs=3)]))
     before, died, after, observed = answers
     assert isinstance(died, Died)
     assert died.scenario == "last"
@@ -439,7 +439,7 @@ def test_many_scenarios_in_one_boot(vm: VM, record_property: pytest.RecordProper
 
     scenarios = [plain(number) for number in range(300)]
     start = time.monotonic()
-    answers = list(vm.batch(Job(one) for one in scenarios))
+    answers = list(vm.batch(GuestJob(one) for one in scenarios))
     a_minute = len(answers) / (time.monotonic() - start) * 60
     for number, answer in enumerate(answers):
         assert isinstance(answer, Observation)
@@ -478,7 +478,7 @@ def test_a_driver_that_the_module_does_not_have_is_refused() -> None:
     assert variant_of(None) == "right"
     assert variant_of(Own) is None
     with pytest.raises(KernelError, match=r"secondsight\.ko has no driver Own"):
-        Job(remap, driver=Own).loading()
+        GuestJob(remap, driver=Own).loading()
 
 
 def test_the_lines_of_a_forced_run() -> None:

@@ -14,14 +14,14 @@ from typing import Any
 import pytest
 import typer
 
-from secondsight.agree.selftest import PROGRAMS, Ours, Report, our_scenarios, run_in, selftest
+from secondsight.agree.selftest import PROGRAMS, Ours, SelftestReport, our_scenarios, run_in, selftest
 from secondsight.cli.kernel import selftests
 from secondsight.kernels import Kernel, KernelError, Observation, boot
 from secondsight.kernels.catalog import selftest_sources
 from secondsight.kernels.initramfs import compiler
 from secondsight.kernels.qemu import QEMU, Guest
 from secondsight.kernels.selftest_table import TABLE, here
-from secondsight.kernels.tap import Verdict, verdicts
+from secondsight.kernels.tap import TapVerdict, verdicts
 from secondsight.scenario import Outcome, load_expected, load_scenarios
 from secondsight.world.model import outcomes
 
@@ -49,12 +49,12 @@ ok 5 - dashed
 
 def test_verdicts_are_read_with_what_was_said_about_them() -> None:
     assert verdicts("p", OUTPUT, "exit:1") == [
-        Verdict("p", "hmm.private.open", "pass"),
-        Verdict("p", "hmm.private.read", "fail", "hmm-tests.c:100:read:Expected ret (-14) == 0 (0)\nread: Test failed\nFAIL  hmm.private.read"),
-        Verdict("p", "hmm.coherent.open", "skip", "no such memory"),
-        Verdict("p", "test-1", "pass"),
-        Verdict("p", "dashed", "pass"),
-        Verdict("p", "test 6", "not run", "the program ended with exit:1"),
+        TapVerdict("p", "hmm.private.open", "pass"),
+        TapVerdict("p", "hmm.private.read", "fail", "hmm-tests.c:100:read:Expected ret (-14) == 0 (0)\nread: Test failed\nFAIL  hmm.private.read"),
+        TapVerdict("p", "hmm.coherent.open", "skip", "no such memory"),
+        TapVerdict("p", "test-1", "pass"),
+        TapVerdict("p", "dashed", "pass"),
+        TapVerdict("p", "test 6", "not run", "the program ended with exit:1"),
     ]
 
 
@@ -99,7 +99,7 @@ def test_a_test_is_found_by_what_its_program_prints() -> None:
 def test_what_stands_here_is_printed_beside_each_verdict(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     found = [("udmabuf", "test-6"), ("udmabuf", "test-4"), ("hmm-tests", "hmm.hmm_device_private.open_close"), ("hmm-tests", "hmm2.x.new")]
     ours = (Ours("udmabuf_whole_memfd", "agrees"), Ours("hmm_open_close", "differs", "closed=-EBADF"))
-    report = Report("6.12", tuple(Verdict(program, name, "pass") for program, name in found), {}, 1, ours, ("0c8d", "1f2e"))
+    report = SelftestReport("6.12", tuple(TapVerdict(program, name, "pass") for program, name in found), {}, 1, ours, ("0c8d", "1f2e"))
     monkeypatch.setattr("secondsight.cli.kernel.selftest", lambda kernel, progress: report)
     monkeypatch.setattr(Kernel, "find", lambda name: None)
     with pytest.raises(typer.Exit) as exited:
@@ -149,7 +149,7 @@ class FakeVM:
         return "exit:0"
 
 
-def report_of(**says: Any) -> Report:
+def report_of(**says: Any) -> SelftestReport:
     return run_in(FakeVM({"boots": ["one"] * 3, **says}), our_scenarios())  # type: ignore[arg-type]
 
 

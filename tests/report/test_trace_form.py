@@ -27,7 +27,7 @@ from secondsight.lang.program import Program, Thread, build
 from secondsight.lang.reference import Reference
 from secondsight.report import mail, mail_of, trace_from_json, trace_to_json
 from secondsight.report.columns import columns
-from secondsight.report.story import Entry
+from secondsight.report.story import StoryLine
 from secondsight.search import Request, Result, Step, Trace, Verdict, Violation, breadth_first
 
 WRONG = [
@@ -230,10 +230,10 @@ def test_a_writer_in_a_queue_says_that_it_holds_up_readers_and_when_it_has_its_t
 def test_a_place_is_never_left_out() -> None:
     """Parameters lose their names for it; a longer line has it below; and no line is wider than a mail."""
     entries = [
-        Entry(0, 0, "short(va=1)", "my_driver.py:10"),
-        Entry(1, 3, "map(va=1, pfn=P2, write=1, a=b == c)", "my_driver_with_a_name.py:123"),
-        Entry(1, 9, "a_call_of_a_driver_that_is_as_long_as_this(one, two, three, four)", "my_driver_with_a_name.py:124"),
-        Entry(0, 2, "x" * 200, "my_driver.py:11"),
+        StoryLine(0, 0, "short(va=1)", "my_driver.py:10"),
+        StoryLine(1, 3, "map(va=1, pfn=P2, write=1, a=b == c)", "my_driver_with_a_name.py:123"),
+        StoryLine(1, 9, "a_call_of_a_driver_that_is_as_long_as_this(one, two, three, four)", "my_driver_with_a_name.py:124"),
+        StoryLine(0, 2, "x" * 200, "my_driver.py:11"),
     ]
     for count in (1, 2):
         lines = columns(["cpu", "device"][:count], [replace(e, thread=e.thread % count) for e in entries])

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 
 from secondsight.agree.strategies import scenarios
 from secondsight.kernels.encode import encode
-from secondsight.scenario import Op, Recorder, Ref, Scenario, ScenarioError, Thread, load_scenarios
+from secondsight.scenario import HandleRef, Op, Recorder, Scenario, ScenarioError, ScenarioThread, load_scenarios
 from secondsight.scenario.data import check
 
 QUICK = settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
@@ -132,8 +132,8 @@ def test_another_version_is_refused(version: object) -> None:
 
 def test_a_thread_of_two_processes_is_refused(tmp_path: Path) -> None:
     two = recorded(tmp_path)
-    read = Op("read", {"addr": Ref("mapping0")}, None, None)
-    wrong = Scenario("two", "", two.setup, (Thread("its", (*two.threads[0].ops, read)),), ())
+    read = Op("read", {"addr": HandleRef("mapping0")}, None, None)
+    wrong = Scenario("two", "", two.setup, (ScenarioThread("its", (*two.threads[0].ops, read)),), ())
     with pytest.raises(ScenarioError, match="thread its is of process1, not of the first process"):
         check(wrong)
     with pytest.raises(ScenarioError, match="'memfd0' is not a process of this scenario"):

@@ -12,12 +12,12 @@ from hypothesis import strategies as st
 
 from secondsight.scenario import (
     OPS,
+    HandleRef,
     Op,
     Recorder,
-    Ref,
     Scenario,
     ScenarioError,
-    Thread,
+    ScenarioThread,
     collect,
     freeze,
     load_expected,
@@ -366,11 +366,11 @@ def test_damaged_json_is_refused_or_still_makes_sense(data: st.DataObject) -> No
     ("op", "message"),
     [
         (Op("mumap", {}), "mumap: no such operation"),
-        (Op("munmap", {"addr": Ref("mapping0")}), "it takes \\['addr', 'pages'\\]"),
-        (Op("munmap", {"addr": Ref("mapping9"), "pages": 1}), "is not an address of this scenario"),
-        (Op("munmap", {"addr": Ref("mapping0", 5), "pages": 1}), "page 5 is outside"),
-        (Op("munmap", {"addr": Ref("mapping0"), "pages": True}), "True is not a number of pages"),
-        (Op("read", {"addr": Ref("mapping0")}, makes="x"), "makes no handle"),
+        (Op("munmap", {"addr": HandleRef("mapping0")}), "it takes \\['addr', 'pages'\\]"),
+        (Op("munmap", {"addr": HandleRef("mapping9"), "pages": 1}), "is not an address of this scenario"),
+        (Op("munmap", {"addr": HandleRef("mapping0", 5), "pages": 1}), "page 5 is outside"),
+        (Op("munmap", {"addr": HandleRef("mapping0"), "pages": True}), "True is not a number of pages"),
+        (Op("read", {"addr": HandleRef("mapping0")}, makes="x"), "makes no handle"),
         (Op("memfd_create", {"pages": 1, "seals": ""}, makes="mapping0"), "handle mapping0 exists already"),
     ],
 )
@@ -382,6 +382,6 @@ def test_json_that_the_recorder_would_not_have_made(op: Op, message: str) -> Non
 
 
 def test_json_with_two_threads_of_one_name() -> None:
-    odd = Scenario("odd", "", (), (Thread("t", ()), Thread("t", ())), ())
+    odd = Scenario("odd", "", (), (ScenarioThread("t", ()), ScenarioThread("t", ())), ())
     with pytest.raises(ScenarioError, match="names two"):
         Scenario.from_json(odd.to_json())

@@ -26,7 +26,7 @@ from secondsight.scenario import load_scenarios
 from secondsight.search import Limits, Progress, Request, Result, Verdict
 from secondsight.search.auto import search
 from secondsight.search.cluster import job_of, search_by
-from secondsight.search.cluster_levels import Answer, Levels, LocalHosts, Lost
+from secondsight.search.cluster_levels import Levels, LocalHosts, Lost, MemberAnswer
 from secondsight.search.cluster_ray import hosts_at
 from secondsight.search.native import native_search
 from secondsight.search.strategy import DepthFirst
@@ -229,7 +229,7 @@ def test_limits_of_time_and_memory_are_kept() -> None:
 
 def test_ctrl_c_gives_what_was_seen() -> None:
     class Interrupted(LocalHosts):
-        def answer(self, seconds: float) -> Answer | None:
+        def answer(self, seconds: float) -> MemberAnswer | None:
             answer = super().answer(seconds)
             if answer is not None and answer.value[0].states > 500:
                 raise KeyboardInterrupt
@@ -295,7 +295,7 @@ def test_batches_that_wait_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     most = 0
     answered = Levels._answered
 
-    def watched(self: Levels, answer: Answer) -> None:
+    def watched(self: Levels, answer: MemberAnswer) -> None:
         nonlocal most
         answered(self, answer)
         most = max(most, self.waiting)

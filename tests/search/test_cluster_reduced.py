@@ -27,7 +27,7 @@ from secondsight.lang.native import Native
 from secondsight.lang.program import Program, Thread, build
 from secondsight.search import Limits, Request, Result, Verdict
 from secondsight.search import reduced as reduced_module
-from secondsight.search.cluster_levels import Answer, LocalHosts, Lost
+from secondsight.search.cluster_levels import LocalHosts, Lost, MemberAnswer
 from secondsight.search.cluster_member import Agreed
 from secondsight.search.reduced import Reduced, reduced_search, search_both
 
@@ -108,7 +108,7 @@ class Watched(LocalHosts):
                 self.when.add(method)
         super().ask(member, method, *arguments)
 
-    def answer(self, seconds: float) -> Answer | None:
+    def answer(self, seconds: float) -> MemberAnswer | None:
         """A member says what it found out."""
         answer = super().answer(seconds)
         if answer is not None:
@@ -311,7 +311,7 @@ def test_a_trace_of_merged_steps_is_expanded() -> None:
 class Interrupted(LocalHosts):
     """Ctrl-C while it searches."""
 
-    def answer(self, seconds: float) -> Answer | None:
+    def answer(self, seconds: float) -> MemberAnswer | None:
         """Not answered."""
         raise KeyboardInterrupt
 
@@ -454,15 +454,15 @@ class Deaf(LocalHosts):
 class Silent(LocalHosts):
     """Member 1 does not say what it found out."""
 
-    def answer(self, seconds: float) -> Answer | None:
+    def answer(self, seconds: float) -> MemberAnswer | None:
         """Nothing new."""
         answer = super().answer(seconds)
         if answer is not None and answer.member == 1:
             if isinstance(answer.value, Agreed):
-                return Answer(1, Agreed(answer.value.stale, answer.value.sum, b""))
+                return MemberAnswer(1, Agreed(answer.value.stale, answer.value.sum, b""))
             report, batches = answer.value
             object.__setattr__(report, "learned", b"")
-            return Answer(1, (report, batches))
+            return MemberAnswer(1, (report, batches))
         return answer
 
 

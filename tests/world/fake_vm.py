@@ -17,7 +17,7 @@ from secondsight.devices.device import Device
 from secondsight.lang.instrument import instrumented
 from secondsight.lang.plain import PlainRun, WouldBlock
 from secondsight.linux.page_alloc import frames
-from secondsight.scenario import Op, Ref, Scenario
+from secondsight.scenario import HandleRef, Op, Scenario
 from secondsight.scenario.data import collect
 from secondsight.world import tables
 from secondsight.world.forced import Forced, Schedule
@@ -215,7 +215,7 @@ class _Run:
 
 def _device_of(op: Op) -> str:
     device = op.args["device"]
-    assert isinstance(device, Ref)
+    assert isinstance(device, HandleRef)
     return device.handle
 
 

@@ -20,7 +20,7 @@ from secondsight.world.forced import (
     Forced,
     NotFollowed,
     Schedule,
-    Step,
+    ScheduledStep,
     load_schedule,
     random_schedule,
     run_forced,
@@ -61,12 +61,12 @@ def device_scenario(*acts: str, read: bool = True) -> Scenario:
     return s.scenario("+".join(acts), "")
 
 
-def steps(*lines: str) -> tuple[Step, ...]:
+def steps(*lines: str) -> tuple[ScheduledStep, ...]:
     """`device range_faulted`: release it, and it settles there; more threads follow after commas."""
     found = []
     for line in lines:
         moves = dict(part.split() for part in line.split(", "))
-        found.append(Step(next(iter(moves)), moves))
+        found.append(ScheduledStep(next(iter(moves)), moves))
     return tuple(found)
 
 

@@ -21,15 +21,15 @@ from typing import Any
 
 from secondsight.agree.forced import NOT_COMPARED, Plan, both_told, judge_forced, plan_of, replanned
 from secondsight.agree.generate import Kind, scenario_of
-from secondsight.agree.judge import Answer, ask, both_answers, judge, signature_of
+from secondsight.agree.judge import ModelAnswer, ask, both_answers, judge, signature_of
 from secondsight.agree.shrink import renumbered, shrink
-from secondsight.agree.sides import Booted, Seen
-from secondsight.agree.store import AGREES, DIED, DISAGREES, NO_VERDICT, Campaign, Finding, Result, Store
+from secondsight.agree.sides import Booted, KernelAnswer
+from secondsight.agree.store import AGREES, DIED, DISAGREES, NO_VERDICT, Campaign, CampaignFinding, CampaignStore, KeptResult
 from secondsight.devices.device import Device
 from secondsight.kernels import Kernel, KernelError
 from secondsight.scenario import Scenario
 
-__all__ = ["BATCH", "RUNS", "Progress", "examine", "run_campaign", "shrink_findings"]
+__all__ = ["BATCH", "RUNS", "CampaignProgress", "examine", "run_campaign", "shrink_findings"]
 
 RUNS: dict[Kind, int] = {"sequential": 1, "free": 25, "forced": 1}
 """How often a scenario runs on the kernel."""
@@ -38,7 +38,7 @@ PR_SET_PDEATHSIG = 1
 
 
 @dataclass(frozen=True)
-class Progress:
+class CampaignProgress:
     """How far a campaign is: `fresh` scenarios now, `done` with those from before."""
 
     campaign: Campaign
@@ -49,12 +49,12 @@ class Progress:
     seconds: float
 
 
-def examine(booted: Booted, scenarios: dict[int, Scenario], kind: Kind, seed: int = 1) -> list[Result]:
+def examine(booted: Booted, scenarios: dict[int, Scenario], kind: Kind, seed: int = 1) -> list[KeptResult]:
     """Run scenarios on a kernel and on the model, and judge each. The numbers are theirs in the campaign of that seed."""
     if kind == "forced":
         return list(_forced(booted, scenarios, seed))
     numbers = {scenario.name: number for number, scenario in scenarios.items()}
-    answers: dict[str, Answer] = {}
+    answers: dict[str, ModelAnswer] = {}
     results = []
 
     def think(scenario: Scenario) -> None:
@@ -65,17 +65,17 @@ def examine(booted: Booted, scenarios: dict[int, Scenario], kind: Kind, seed: in
     return results
 
 
-def _forced(booted: Booted, scenarios: dict[int, Scenario], seed: int) -> Iterator[Result]:
+def _forced(booted: Booted, scenarios: dict[int, Scenario], seed: int) -> Iterator[KeptResult]:
     """Forced scenarios: each with its plan."""
     todo: deque[tuple[int, Plan]] = deque()
-    without_plan: list[Result] = []
+    without_plan: list[KeptResult] = []
 
     def plans() -> Iterator[Plan]:
         for number, scenario in scenarios.items():
             plan = plan_of(scenario, seed, number, booted.release)
             if plan.problem:
-                finding = Finding(plan.problem, scenario, f"model: {plan.problem}")
-                without_plan.append(Result(number, NO_VERDICT, 0, 0, {}, finding))
+                finding = CampaignFinding(plan.problem, scenario, f"model: {plan.problem}")
+                without_plan.append(KeptResult(number, NO_VERDICT, 0, 0, {}, finding))
             else:
                 todo.append((number, plan))
                 yield plan
@@ -86,37 +86,37 @@ def _forced(booted: Booted, scenarios: dict[int, Scenario], seed: int) -> Iterat
     yield from without_plan
 
 
-def _judged_forced(number: int, plan: Plan, seen: Seen) -> Result:
+def _judged_forced(number: int, plan: Plan, seen: KernelAnswer) -> KeptResult:
     if seen.forced is None:
-        finding = Finding(f"the guest died: {seen.died.split(' while ')[0]}", plan.scenario, str(plan), seen.console)
-        return Result(number, DIED, 0, 0, {}, finding)
+        finding = CampaignFinding(f"the guest died: {seen.died.split(' while ')[0]}", plan.scenario, str(plan), seen.console)
+        return KeptResult(number, DIED, 0, 0, {}, finding)
     signature = judge_forced(plan, seen.forced)
     if not signature:
-        return Result(number, AGREES, 1, 0, seen.outcomes)
+        return KeptResult(number, AGREES, 1, 0, seen.outcomes)
     verdict = NO_VERDICT if signature in NOT_COMPARED else DISAGREES
-    return Result(number, verdict, 1, 0, seen.outcomes, Finding(signature, plan.scenario, both_told(plan, seen.forced)))
+    return KeptResult(number, verdict, 1, 0, seen.outcomes, CampaignFinding(signature, plan.scenario, both_told(plan, seen.forced)))
 
 
-def _judged(number: int, scenario: Scenario, answer: Answer, seen: Seen) -> Result:
+def _judged(number: int, scenario: Scenario, answer: ModelAnswer, seen: KernelAnswer) -> KeptResult:
     runs = sum(seen.outcomes.values())
     answers = both_answers(answer, seen.outcomes)
     if seen.died:
-        finding = Finding(f"the guest died: {seen.died.split(' while ')[0]}", scenario, answers, seen.console)
-        return Result(number, DIED, runs, answer.states, seen.outcomes, finding)
+        finding = CampaignFinding(f"the guest died: {seen.died.split(' while ')[0]}", scenario, answers, seen.console)
+        return KeptResult(number, DIED, runs, answer.states, seen.outcomes, finding)
     verdict, signature = judge(scenario, answer, seen.outcomes)
-    found = Finding(signature, scenario, answers) if signature else None
-    return Result(number, verdict, runs, answer.states, seen.outcomes, found)
+    found = CampaignFinding(signature, scenario, answers) if signature else None
+    return KeptResult(number, verdict, runs, answer.states, seen.outcomes, found)
 
 
 def run_campaign(
-    store: Store,
+    store: CampaignStore,
     kernel: Kernel,
     kind: Kind,
     seed: int,
     count: int,
     boots: int = 1,
     seconds: float | None = None,
-    on_progress: Callable[[Progress], None] | None = None,
+    on_progress: Callable[[CampaignProgress], None] | None = None,
 ) -> Campaign:
     """Run what is missing of the first `count` scenarios of a seed, in `boots` boots at once, no new batch after `seconds`.
 
@@ -133,15 +133,15 @@ def run_campaign(
             fresh += len(results)
             wrong += sum(1 for one in results if one.finding is not None)
             if on_progress:
-                on_progress(Progress(campaign, fresh, count - len(numbers) + fresh, count, wrong, time.monotonic() - start))
+                on_progress(CampaignProgress(campaign, fresh, count - len(numbers) + fresh, count, wrong, time.monotonic() - start))
     return campaign
 
 
-def shrink_findings(store: Store, campaign: Campaign, kernel: Kernel, most: int = 10) -> None:
+def shrink_findings(store: CampaignStore, campaign: Campaign, kernel: Kernel, most: int = 10) -> None:
     """Make one disagreement of each signature small, on the kernel, and keep what is left; at most `most` of them."""
     found = [one for one in store.results(campaign, [DISAGREES]) if one.finding is not None]
     known = {one.finding.signature for one in found if one.finding is not None and one.finding.shrunk}
-    todo: dict[str, Result] = {}
+    todo: dict[str, KeptResult] = {}
     for one in found:
         if one.finding is not None and one.finding.signature not in known:
             todo.setdefault(one.finding.signature, one)
@@ -158,7 +158,7 @@ def shrink_findings(store: Store, campaign: Campaign, kernel: Kernel, most: int 
             store.add(campaign, [replace(one, finding=small)])
 
 
-def shrunk_forced(booted: Booted, finding: Finding, driver: type[Device]) -> Finding:
+def shrunk_forced(booted: Booted, finding: CampaignFinding, driver: type[Device]) -> CampaignFinding:
     """The same for a forced scenario: each smaller one is tried under a few schedules of its own."""
     last = finding
 
@@ -174,7 +174,7 @@ def shrunk_forced(booted: Booted, finding: Finding, driver: type[Device]) -> Fin
     return last
 
 
-def shrunk(booted: Booted, finding: Finding, kind: Kind) -> Finding:
+def shrunk(booted: Booted, finding: CampaignFinding, kind: Kind) -> CampaignFinding:
     """The finding with the smallest scenario found on which kernel and model still differ in the same way."""
     runs = 1 if kind == "sequential" else 8 * RUNS[kind]  # a race may not show at once
     last = finding

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from secondsight.scenario import Place, Scenario, show_value
 from secondsight.scenario.schedule import Forced
 
-__all__ = ["Difference", "difference", "kind_of_value"]
+__all__ = ["Mismatch", "difference", "kind_of_value"]
 
 
 @dataclass(frozen=True)
-class Difference:
+class Mismatch:
     """The first thing in which a run is not as the model says. `what`: which part; `place`: of which operation, or None.
 
     `model`, `kernel`: what each has there; None for nothing worth telling.
@@ -56,7 +56,7 @@ class Difference:
         return f"{at} found {self.kernel or 'nothing to use'} late; the model says {self.model or 'nothing to use'}"
 
 
-def difference(scenario: Scenario, expected: Forced, seen: Forced) -> Difference | None:
+def difference(scenario: Scenario, expected: Forced, seen: Forced) -> Mismatch | None:
     """The first thing in which a run is not the expected one; None if there is none.
 
     Compared are every operation's result, how often each operation of the threads began a fault, what the device's table has in
@@ -65,26 +65,26 @@ def difference(scenario: Scenario, expected: Forced, seen: Forced) -> Difference
     return next(_differences(scenario, expected, seen), None)
 
 
-def _differences(scenario: Scenario, expected: Forced, seen: Forced) -> Iterator[Difference]:
+def _differences(scenario: Scenario, expected: Forced, seen: Forced) -> Iterator[Mismatch]:
     places = list(scenario.places())
     says, saw = dict(expected.outcome), dict(seen.outcome)
     for place in places:
         if says.get(place.name) != saw.get(place.name):
-            yield Difference("result", place, says.get(place.name), saw.get(place.name))
+            yield Mismatch("result", place, says.get(place.name), saw.get(place.name))
     if says != saw:
-        yield Difference("process", None, None, saw.get("process"))
+        yield Mismatch("process", None, None, saw.get("process"))
     in_threads = [(row, place) for row, place in enumerate(places) if place.section != "setup"]
     for row, place in in_threads:
         if expected.retries[row] != seen.retries[row]:
-            yield Difference("rounds", place, str(expected.retries[row]), str(seen.retries[row]))
+            yield Mismatch("rounds", place, str(expected.retries[row]), str(seen.retries[row]))
     if len(expected.probe) != len(seen.probe):
-        yield Difference("table", None, f"{len(expected.probe)} pages", f"{len(seen.probe)} pages")
+        yield Mismatch("table", None, f"{len(expected.probe)} pages", f"{len(seen.probe)} pages")
     for one, other in zip(expected.probe, seen.probe, strict=False):
         if one != other:
-            yield Difference("table", None, one, other)
+            yield Mismatch("table", None, one, other)
     for row, place in in_threads:
         if expected.late[row] != seen.late[row]:
-            yield Difference("late", place, expected.late[row], seen.late[row])
+            yield Mismatch("late", place, expected.late[row], seen.late[row])
 
 
 def kind_of_value(value: str | None) -> str:

@@ -15,7 +15,7 @@ from secondsight.scenario import Address, DeviceHandle, File, Mapping, Process, 
 from secondsight.scenario.ops import OPS, Arg, ArgType, HandleType, Op, Operation
 from secondsight.world.declare import on_model
 
-__all__ = ["Budget", "Space", "World", "act", "can_be_drawn", "map_file"]
+__all__ = ["Budget", "SpaceLeft", "World", "act", "can_be_drawn", "map_file"]
 
 LETTERS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"  # each store has a value of its own
 SEALS = ("shrink", "", "shrink|grow", "seal|shrink", "write", "shrink|write", "future_write", "shrink|future_write", "seal", "grow")
@@ -55,7 +55,7 @@ class Budget:
 
 
 @dataclass
-class Space:
+class SpaceLeft:
     """What is left of an address space."""
 
     pages: int
@@ -77,7 +77,7 @@ class World:
     s: Recorder
     draw: Draw
     budget: Budget
-    space: Space
+    space: SpaceLeft
     memfds: list[tuple[File, bool]] = field(default_factory=list)
     udmabufs: list[File] = field(default_factory=list)
     mappings: list[Mapping] = field(default_factory=list)
@@ -88,7 +88,7 @@ class World:
 
     def add_process(self, pages: int) -> None:
         """Another process, which has the same files."""
-        self.other = replace(self, space=Space(pages), mappings=[], process=self.s.process())
+        self.other = replace(self, space=SpaceLeft(pages), mappings=[], process=self.s.process())
 
     def either(self, often: int = 60) -> World:
         """Itself, in `often` of 100 draws, or what the other process may use."""

@@ -24,7 +24,7 @@ from secondsight.lang import LangError
 from secondsight.linux.releases import version_of
 from secondsight.scenario import OPS, Outcome, Scenario
 from secondsight.scenario.schedule import BLOCKED, ENDED
-from secondsight.world.forced import CannotForce, Forced, Schedule, Step, random_schedule, run_forced
+from secondsight.world.forced import CannotForce, Forced, Schedule, ScheduledStep, random_schedule, run_forced
 
 __all__ = ["DRIVERS", "HAS_A_VMA_LOCK", "NOT_COMPARED", "Plan", "both_told", "judge_forced", "plan_of", "replanned"]
 
@@ -112,7 +112,7 @@ def _madvise_locks_the_vma(release: str | None) -> bool:
     return release is not None and version_of(release) > (6, 12)
 
 
-def _operation(plan: Plan, steps: Sequence[Step], name: str) -> str:
+def _operation(plan: Plan, steps: Sequence[ScheduledStep], name: str) -> str:
     """The kind of the operation that a thread is in when it last moved: the one before which it was last held, if it is not
     there now."""
     thread = next(thread for thread in plan.scenario.threads if thread.name == name)

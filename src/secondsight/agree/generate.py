@@ -23,7 +23,7 @@ from functools import cache
 from typing import Literal, get_args
 
 from secondsight.agree.draw import Draw, Seeded, chance, weighted
-from secondsight.agree.drawn import Budget, Space, World, act, can_be_drawn, map_file
+from secondsight.agree.drawn import Budget, SpaceLeft, World, act, can_be_drawn, map_file
 from secondsight.linux import BOUNDS
 from secondsight.scenario import Recorder, Scenario
 from secondsight.scenario.ops import OPS, Often, Operation
@@ -76,7 +76,7 @@ def _look(w: World) -> None:
 
 
 def _sequential(draw: Draw, s: Recorder, several: bool) -> None:
-    w = World(s, draw, Budget(FRAMES), Space(PAGES))
+    w = World(s, draw, Budget(FRAMES), SpaceLeft(PAGES))
     act(w, OPS["memfd_create"])
     if several:
         w.add_process(PAGES)
@@ -86,7 +86,7 @@ def _sequential(draw: Draw, s: Recorder, several: bool) -> None:
 
 
 def _free(draw: Draw, s: Recorder, several: bool) -> None:
-    w = World(s, draw, Budget(frames=9, buffers=2), Space(8), most=2)
+    w = World(s, draw, Budget(frames=9, buffers=2), SpaceLeft(8), most=2)
     act(w, OPS["memfd_create"])
     map_file(w)
     if several:
@@ -106,7 +106,7 @@ def _free(draw: Draw, s: Recorder, several: bool) -> None:
 
 
 def _forced(draw: Draw, s: Recorder, several: bool) -> None:
-    w = World(s, draw, Budget(frames=6, buffers=1), Space(5), most=2)
+    w = World(s, draw, Budget(frames=6, buffers=1), SpaceLeft(5), most=2)
     if several or chance(draw, 50):
         act(w, OPS["memfd_create"])
         map_file(w)

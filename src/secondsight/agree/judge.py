@@ -23,7 +23,7 @@ from secondsight.scenario.ops import Op
 from secondsight.search import Limits, Request, Verdict
 from secondsight.world.model import only_outcome, outcomes
 
-__all__ = ["THROUGH_THE_TLB", "Answer", "ask", "both_answers", "judge", "only_outcome", "signature_of"]
+__all__ = ["THROUGH_THE_TLB", "ModelAnswer", "ask", "both_answers", "judge", "only_outcome", "signature_of"]
 
 MOST = 8  # outcomes told
 THROUGH_THE_TLB = "a read beside munmap finds the page by a TLB entry that is not flushed yet"
@@ -31,7 +31,7 @@ _NOTHING = "(nothing failed, nothing to tell)"
 
 
 @dataclass(frozen=True)
-class Answer:
+class ModelAnswer:
     """What the model says: the possible outcomes; `complete`: all of them. `problem`: why it says nothing."""
 
     possible: frozenset[Outcome]
@@ -40,22 +40,22 @@ class Answer:
     problem: str = ""
 
 
-def ask(scenario: Scenario, release: str | None = None, states: int = 300_000) -> Answer:
+def ask(scenario: Scenario, release: str | None = None, states: int = 300_000) -> ModelAnswer:
     """Ask the model about a scenario, as a kernel of that release would answer; searches end after so many states."""
     try:
         if not scenario.threads:
-            return Answer(frozenset([only_outcome(scenario, release)]))
+            return ModelAnswer(frozenset([only_outcome(scenario, release)]))
         result, possible = outcomes(scenario, request=Request(limits=Limits(states=states)), release=release)
     except LangError as error:
-        return Answer(frozenset(), problem=f"{type(error).__name__}: {error}")
+        return ModelAnswer(frozenset(), problem=f"{type(error).__name__}: {error}")
     if result.error is not None:
-        return Answer(frozenset(), result.states, problem=str(result.error))
+        return ModelAnswer(frozenset(), result.states, problem=str(result.error))
     if result.verdict is Verdict.BROKEN and result.violation is not None:
-        return Answer(possible, result.states, problem=f"{result.violation.rule}: {result.violation.message}")
-    return Answer(possible, result.states, result.verdict is Verdict.HOLDS)
+        return ModelAnswer(possible, result.states, problem=f"{result.violation.rule}: {result.violation.message}")
+    return ModelAnswer(possible, result.states, result.verdict is Verdict.HOLDS)
 
 
-def judge(scenario: Scenario, answer: Answer, seen: Iterable[Outcome]) -> tuple[str, str]:
+def judge(scenario: Scenario, answer: ModelAnswer, seen: Iterable[Outcome]) -> tuple[str, str]:
     """The verdict, and for one other than `agrees` its signature."""
     if answer.problem:
         return REFUSED, answer.problem
@@ -69,7 +69,7 @@ def judge(scenario: Scenario, answer: Answer, seen: Iterable[Outcome]) -> tuple[
     return DISAGREES, signature_of(scenario, answer, wrong[0])
 
 
-def _through_the_tlb(scenario: Scenario, answer: Answer, outcome: Outcome) -> bool:
+def _through_the_tlb(scenario: Scenario, answer: ModelAnswer, outcome: Outcome) -> bool:
     """Whether an outcome differs from a possible one only in reads that found a page where the model has SIGSEGV, each by a
     thread beside which another takes mappings away, and each of what a page may have held."""
     unmaps = {(t.name, t.process) for t in scenario.threads if any(_unmaps(op) for op in t.ops)}
@@ -97,7 +97,7 @@ def _unmaps(op: Op) -> bool:
     return op.declared.remaps and (op.declared.makes is None or op.args.get("at") is not None)
 
 
-def both_answers(answer: Answer, seen: Iterable[Outcome]) -> str:
+def both_answers(answer: ModelAnswer, seen: Iterable[Outcome]) -> str:
     """Both answers in words: what the kernel showed that is not possible, and what the model calls possible."""
     if answer.problem:
         return f"model: {answer.problem}"
@@ -108,7 +108,7 @@ def both_answers(answer: Answer, seen: Iterable[Outcome]) -> str:
     return "\n".join([*lines, *says[:MOST], *more])
 
 
-def signature_of(scenario: Scenario, answer: Answer, outcome: Outcome) -> str:
+def signature_of(scenario: Scenario, answer: ModelAnswer, outcome: Outcome) -> str:
     """What an outcome that is not possible has that the nearest possible one has not: the first operation that differs."""
     seen = dict(outcome)
 

@@ -21,13 +21,13 @@ from secondsight.kernels.errors import KernelError
 from secondsight.kernels.initramfs import compiler
 from secondsight.kernels.run import VM, boot
 from secondsight.kernels.selftest_table import TABLE
-from secondsight.kernels.tap import NOT_RUN, Verdict, verdicts
+from secondsight.kernels.tap import NOT_RUN, TapVerdict, verdicts
 from secondsight.scenario import Scenario, load_scenarios, show_outcome
 from secondsight.scenario.shipped import shipped_file
 from secondsight.search import Verdict as Searched
 from secondsight.world.model import outcomes
 
-__all__ = ["AGREES", "DIFFERS", "PROGRAMS", "Ours", "Report", "our_scenarios", "run_in", "selftest"]
+__all__ = ["AGREES", "DIFFERS", "PROGRAMS", "Ours", "SelftestReport", "our_scenarios", "run_in", "selftest"]
 
 PROGRAMS = {
     "udmabuf": "tools/testing/selftests/drivers/dma-buf/udmabuf.c",
@@ -43,7 +43,7 @@ RUNS = 25
 
 AGREES, DIFFERS = "agrees", "differs"
 
-Progress = Callable[[str, str], None]  # what is running, and the line that it has just printed
+OnLine = Callable[[str, str], None]  # what is running, and the line that it has just printed
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class Ours:
 
 
 @dataclass(frozen=True)
-class Report:
+class SelftestReport:
     """What the kernel's own tests said, in their order, and what ours did; `output` is everything that each program printed.
 
     `boots`: the kernel's mark of each boot in which any of it ran, asked after each part: there is
@@ -66,7 +66,7 @@ class Report:
     """
 
     kernel_release: str
-    verdicts: tuple[Verdict, ...]
+    verdicts: tuple[TapVerdict, ...]
     output: dict[str, str]
     seconds: float
     ours: tuple[Ours, ...] = ()
@@ -74,7 +74,7 @@ class Report:
     died: str = ""
 
 
-def selftest(kernel: Kernel, progress: Progress | None = None, boot_seconds: float = 60) -> Report:
+def selftest(kernel: Kernel, progress: OnLine | None = None, boot_seconds: float = 60) -> SelftestReport:
     """Compile the kernel's own tests and run them, after the scenarios that assert the same, on a kernel that has them.
     Raises KernelError: it has none, they or the module do not compile, or the guest does not come up."""
     sources = selftest_sources(kernel)
@@ -85,12 +85,12 @@ def selftest(kernel: Kernel, progress: Progress | None = None, boot_seconds: flo
         return run_in(guest, our_scenarios(), progress)
 
 
-def run_in(vm: VM, scenarios: Sequence[Scenario], progress: Progress | None = None) -> Report:
+def run_in(vm: VM, scenarios: Sequence[Scenario], progress: OnLine | None = None) -> SelftestReport:
     """Run our scenarios, then the programs, on a booted kernel that has them."""
     tell = progress or (lambda what, line: None)
     start = time.monotonic()
     ours: list[Ours] = []
-    found: list[Verdict] = []
+    found: list[TapVerdict] = []
     output: dict[str, list[str]] = {}
     boots: dict[str, None] = {}
     died = ""
@@ -109,10 +109,10 @@ def run_in(vm: VM, scenarios: Sequence[Scenario], progress: Progress | None = No
         ours += [Ours(scenario.name, NOT_RUN, error.reason) for scenario in scenarios[len(ours) :]]
         found += _cut_off(output, {one.program for one in found}, error.reason)
     seconds = time.monotonic() - start
-    return Report(vm.release, tuple(found), {n: "\n".join(lines) for n, lines in output.items()}, seconds, tuple(ours), tuple(boots), died)
+    return SelftestReport(vm.release, tuple(found), {n: "\n".join(lines) for n, lines in output.items()}, seconds, tuple(ours), tuple(boots), died)
 
 
-def _heard(program: str, lines: list[str], tell: Progress) -> Callable[[str], None]:
+def _heard(program: str, lines: list[str], tell: OnLine) -> Callable[[str], None]:
     """What to do with each line of a program."""
 
     def hear(line: str) -> None:
@@ -132,7 +132,7 @@ def _ours(vm: VM, scenario: Scenario) -> Ours:
     return Ours(scenario.name, DIFFERS if impossible else AGREES, "; ".join(impossible))
 
 
-def _cut_off(output: dict[str, list[str]], done: set[str], reason: str) -> Iterator[Verdict]:
+def _cut_off(output: dict[str, list[str]], done: set[str], reason: str) -> Iterator[TapVerdict]:
     """The verdicts of the programs that did not come to their end, or not to their beginning."""
     for name in PROGRAMS:
         if name in done:
@@ -140,7 +140,7 @@ def _cut_off(output: dict[str, list[str]], done: set[str], reason: str) -> Itera
         if name in output:
             yield from verdicts(name, output[name], reason)
         else:
-            yield Verdict(name, "the whole program", NOT_RUN, reason)
+            yield TapVerdict(name, "the whole program", NOT_RUN, reason)
 
 
 def our_scenarios() -> list[Scenario]:

@@ -11,9 +11,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 from secondsight.agree.source import refs
-from secondsight.scenario import Op, Place, Ref, Scenario, ScenarioError, Thread
+from secondsight.scenario import HandleRef, Op, Place, Scenario, ScenarioError, ScenarioThread
 from secondsight.scenario.data import check
-from secondsight.scenario.ops import HandleType, Value, handle_name
+from secondsight.scenario.ops import ArgValue, HandleType, handle_name
 
 __all__ = ["renumbered", "shrink", "without"]
 
@@ -57,7 +57,7 @@ def without(scenario: Scenario, unwanted: Callable[[Place], bool]) -> Scenario:
         return tuple(kept)
 
     setup = left("setup", scenario.setup, None)
-    threads = tuple(Thread(t.name, left(t.name, t.ops, n)) for n, t in enumerate(scenario.threads))
+    threads = tuple(ScenarioThread(t.name, left(t.name, t.ops, n)) for n, t in enumerate(scenario.threads))
     return replace(scenario, setup=setup, threads=threads, final=left("final", scenario.final, None))
 
 
@@ -67,11 +67,11 @@ def renumbered(scenario: Scenario) -> Scenario:
     counts = dict.fromkeys(HandleType, 0)
     results = 0
 
-    def renamed(value: Value) -> Value:
-        if isinstance(value, Ref):
-            return Ref(names[value.handle], value.page)
+    def renamed(value: ArgValue) -> ArgValue:
+        if isinstance(value, HandleRef):
+            return HandleRef(names[value.handle], value.page)
         if isinstance(value, tuple):
-            return tuple((Ref(names[ref.handle], ref.page), page, pages) for ref, page, pages in value)
+            return tuple((HandleRef(names[ref.handle], ref.page), page, pages) for ref, page, pages in value)
         return value
 
     def each(ops: tuple[Op, ...]) -> tuple[Op, ...]:
@@ -93,7 +93,7 @@ def renumbered(scenario: Scenario) -> Scenario:
         return tuple(done)
 
     setup = each(scenario.setup)
-    threads = tuple(Thread(t.name, each(t.ops)) for t in scenario.threads)
+    threads = tuple(ScenarioThread(t.name, each(t.ops)) for t in scenario.threads)
     return replace(scenario, setup=setup, threads=threads, final=each(scenario.final))
 
 
@@ -136,15 +136,15 @@ def _moved(scenario: Scenario, process: str | None) -> Scenario:
     def each(ops: tuple[Op, ...]) -> tuple[Op, ...]:
         return tuple(replace(op, process=None) if op.process == process else op for op in ops if op.makes != process)
 
-    threads = tuple(Thread(t.name, each(t.ops)) for t in scenario.threads)
+    threads = tuple(ScenarioThread(t.name, each(t.ops)) for t in scenario.threads)
     return replace(scenario, setup=each(scenario.setup), threads=threads, final=each(scenario.final))
 
 
 def _simpler(op: Op) -> Iterator[Op]:
     """The same operation with a simpler argument."""
     for name, value in op.args.items():
-        if isinstance(value, Ref) and value.page:
-            yield replace(op, args={**op.args, name: Ref(value.handle, 0)})
+        if isinstance(value, HandleRef) and value.page:
+            yield replace(op, args={**op.args, name: HandleRef(value.handle, 0)})
         elif name == "at" and value is not None:
             yield replace(op, args={**op.args, name: None})
         elif isinstance(value, int) and name in ("pages", "page"):
@@ -171,5 +171,5 @@ def _with(scenario: Scenario, place: Place, op: Op) -> Scenario:
         return replace(scenario, setup=put(scenario.setup))
     if place.section == "final":
         return replace(scenario, final=put(scenario.final))
-    threads = tuple(Thread(t.name, put(t.ops)) if n == place.thread else t for n, t in enumerate(scenario.threads))
+    threads = tuple(ScenarioThread(t.name, put(t.ops)) if n == place.thread else t for n, t in enumerate(scenario.threads))
     return replace(scenario, threads=threads)

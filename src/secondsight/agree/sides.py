@@ -9,17 +9,17 @@ from types import TracebackType
 from secondsight.agree.forced import Plan
 from secondsight.agree.shrink import without
 from secondsight.kernels import Kernel, boot
-from secondsight.kernels.jobs import Died, ForcedRun, Job, Observation
+from secondsight.kernels.jobs import Died, ForcedRun, GuestJob, Observation
 from secondsight.kernels.run import VM
 from secondsight.scenario import Outcome, Scenario
 
-__all__ = ["Booted", "Seen"]
+__all__ = ["Booted", "KernelAnswer"]
 
 BOOT_SECONDS = 240.0  # campaigns run on busy machines
 
 
 @dataclass(frozen=True)
-class Seen:
+class KernelAnswer:
     """What a kernel showed of a scenario: its outcomes and how often. `forced`: all of a forced run. `died`: the guest did,
     and why; then its console."""
 
@@ -49,35 +49,35 @@ class Booted:
 
     def answers(
         self, scenarios: Sequence[Scenario], runs: int, meanwhile: Callable[[Scenario], None] | None = None
-    ) -> Iterator[tuple[Scenario, Seen]]:
+    ) -> Iterator[tuple[Scenario, KernelAnswer]]:
         """What the kernel shows of each, in order, `runs` runs of each. While it runs them, `meanwhile` is called with each."""
 
-        def jobs() -> Iterator[Job]:
+        def jobs() -> Iterator[GuestJob]:
             for number, scenario in enumerate(scenarios):
                 if meanwhile:
                     meanwhile(scenario)
-                yield Job(scenario, runs, number)
+                yield GuestJob(scenario, runs, number)
 
         for seen, scenario in zip(self._seen(jobs()), scenarios, strict=False):  # in this order: answers are asked for to their end
             yield scenario, seen
 
-    def answer(self, scenario: Scenario, runs: int) -> Seen:
+    def answer(self, scenario: Scenario, runs: int) -> KernelAnswer:
         """What the kernel shows of one scenario."""
         ((_, seen),) = self.answers([scenario], runs)
         return seen
 
-    def force(self, plans: Iterable[Plan]) -> Iterator[Seen]:
+    def force(self, plans: Iterable[Plan]) -> Iterator[KernelAnswer]:
         """What the kernel shows under each plan's schedule, in order. Plans are asked for a few ahead."""
         return self._seen(_job(plan) for plan in plans)
 
-    def _seen(self, jobs: Iterable[Job]) -> Iterator[Seen]:
+    def _seen(self, jobs: Iterable[GuestJob]) -> Iterator[KernelAnswer]:
         for answer in self._vm.batch(jobs):
             if isinstance(answer, Died):
-                yield Seen({}, died=answer.reason, console=answer.console)
+                yield KernelAnswer({}, died=answer.reason, console=answer.console)
             elif isinstance(answer, Observation):
-                yield Seen(answer.outcomes)
+                yield KernelAnswer(answer.outcomes)
             else:
-                yield Seen({answer.outcome: 1}, answer)
+                yield KernelAnswer({answer.outcome: 1}, answer)
 
     def close(self) -> None:
         """End the guest."""
@@ -90,7 +90,7 @@ class Booted:
         self.close()
 
 
-def _job(plan: Plan) -> Job:
+def _job(plan: Plan) -> GuestJob:
     assert plan.schedule is not None
     steps = [(step.release, step.then) for step in plan.schedule.steps]
-    return Job(plan.scenario, driver=plan.driver, steps=steps, points=plan.schedule.points)
+    return GuestJob(plan.scenario, driver=plan.driver, steps=steps, points=plan.schedule.points)

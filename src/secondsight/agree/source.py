@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import groupby
 
-from secondsight.scenario import Op, Ref, Scenario
-from secondsight.scenario.ops import Value
+from secondsight.scenario import HandleRef, Op, Scenario
+from secondsight.scenario.ops import ArgValue
 
 __all__ = ["refs", "source_of"]
 
@@ -41,11 +41,11 @@ def _in_their_processes(ops: tuple[Op, ...], used: set[str]) -> Iterator[str]:
             yield ("    " if process else "") + _call(op, used)
 
 
-def refs(op: Op) -> list[Ref]:
+def refs(op: Op) -> list[HandleRef]:
     """The handles that an operation uses."""
-    found: list[Ref] = []
+    found: list[HandleRef] = []
     for value in op.args.values():
-        if isinstance(value, Ref):
+        if isinstance(value, HandleRef):
             found.append(value)
         elif isinstance(value, tuple):
             found += [ref for ref, _, _ in value]
@@ -61,15 +61,15 @@ def _call(op: Op, used: set[str]) -> str:
     for name, value in op.args.items():
         if value is None or (op.kind == "mmap" and name == "page" and value == 0):
             continue
-        words.append(_shown(value) if isinstance(value, Ref) and not words else f"{name}={_shown(value)}")
+        words.append(_shown(value) if isinstance(value, HandleRef) and not words else f"{name}={_shown(value)}")
     if op.into is not None:
         words.append(f'into="{op.into}"')
     target = f"{_variable(op.makes)} = " if op.makes in used and op.makes is not None else ""
     return f"{target}s.{op.kind}({', '.join(words)})"
 
 
-def _shown(value: Value) -> str:
-    if isinstance(value, Ref):
+def _shown(value: ArgValue) -> str:
+    if isinstance(value, HandleRef):
         return f"{_variable(value.handle)} + {value.page}" if value.page else _variable(value.handle)
     if isinstance(value, tuple):
         return "[" + ", ".join(f"({_variable(ref.handle)}, {page}, {pages})" for ref, page, pages in value) + "]"

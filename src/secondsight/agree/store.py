@@ -28,7 +28,7 @@ from types import TracebackType
 from secondsight.agree.generate import KINDS, Kind, fingerprint
 from secondsight.scenario import Outcome, Scenario, ScenarioError
 
-__all__ = ["AGREES", "DIED", "DISAGREES", "NO_VERDICT", "REFUSED", "Campaign", "Finding", "Result", "Store", "Totals"]
+__all__ = ["AGREES", "DIED", "DISAGREES", "NO_VERDICT", "REFUSED", "Campaign", "CampaignFinding", "KeptResult", "CampaignStore", "Totals"]
 
 AGREES, DISAGREES, DIED, NO_VERDICT, REFUSED = "agrees", "disagrees", "died", "no-verdict", "refused"
 
@@ -58,7 +58,7 @@ class Campaign:
 
 
 @dataclass(frozen=True)
-class Finding:
+class CampaignFinding:
     """What is kept of a scenario that did not simply agree; see the module for the parts."""
 
     signature: str
@@ -69,7 +69,7 @@ class Finding:
 
 
 @dataclass(frozen=True)
-class Result:
+class KeptResult:
     """One scenario of a campaign, judged. `seen`: the outcomes that the kernel showed, and how often."""
 
     number: int
@@ -77,7 +77,7 @@ class Result:
     runs: int
     states: int
     seen: dict[Outcome, int]
-    finding: Finding | None = None
+    finding: CampaignFinding | None = None
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ class Totals:
         return sum(self.verdicts.values())
 
 
-class Store:
+class CampaignStore:
     """The file. A context manager. Raises ScenarioError when it is no file of this kind."""
 
     def __init__(self, path: Path) -> None:
@@ -124,7 +124,7 @@ class Store:
         again = [n for n, verdict in sorted(known.items()) if verdict != AGREES and n < count]
         return again + [n for n in range(count) if n not in known]
 
-    def add(self, campaign: Campaign, results: Iterable[Result]) -> None:
+    def add(self, campaign: Campaign, results: Iterable[KeptResult]) -> None:
         """Keep results, in one transaction; those of the same scenarios from before are forgotten."""
         self._db.execute("BEGIN IMMEDIATE")
         try:
@@ -160,7 +160,7 @@ class Store:
                     found.append(Totals(Campaign(id_, kernel, release, kind, seed), verdicts, sum(r for _, _, r in counted)))
         return found
 
-    def results(self, campaign: Campaign, verdicts: Iterable[str] | None = None) -> list[Result]:
+    def results(self, campaign: Campaign, verdicts: Iterable[str] | None = None) -> list[KeptResult]:
         """A campaign's results, with what was found; all, or those with one of some verdicts."""
         wanted = None if verdicts is None else set(verdicts)
         rows = self._db.execute(
@@ -174,15 +174,15 @@ class Store:
             if wanted is None or verdict in wanted:
                 finding = None
                 if scenario is not None:
-                    finding = Finding(signature, Scenario.from_json(scenario), answers, console, bool(shrunk))
-                found.append(Result(number, verdict, runs, states, _outcomes(seen), finding))
+                    finding = CampaignFinding(signature, Scenario.from_json(scenario), answers, console, bool(shrunk))
+                found.append(KeptResult(number, verdict, runs, states, _outcomes(seen), finding))
         return found
 
     def close(self) -> None:
         """Close the file."""
         self._db.close()
 
-    def __enter__(self) -> Store:
+    def __enter__(self) -> CampaignStore:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:

@@ -24,11 +24,11 @@ from secondsight.search.auto import search
 from secondsight.search.request import Request
 from secondsight.world.enough import with_enough
 
-__all__ = ["CaseTable", "Cell", "Entry", "Finding", "Question", "search_cell", "settle"]
+__all__ = ["CaseTable", "Cell", "Heading", "Finding", "Question", "search_cell", "settle"]
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class Heading:
     """A row or a column: a short name (it heads the row or column) and a sentence that says what it stands for."""
 
     name: str
@@ -75,8 +75,8 @@ class CaseTable:
     name: str
     title: str
     question: str
-    rows: tuple[Entry, ...]
-    columns: tuple[Entry, ...]
+    rows: tuple[Heading, ...]
+    columns: tuple[Heading, ...]
     program: Callable[[str, str], Program | None]
     findings: tuple[Finding, ...] = ()
     expected: Mapping[tuple[str, str], Verdict] = field(default_factory=dict)

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from itertools import permutations
 
-from secondsight.cases.table import CaseTable, Entry, Finding, Question
+from secondsight.cases.table import CaseTable, Finding, Heading, Question
 from secondsight.contract import driver_program, rules_for
 from secondsight.devices import mirror, mirror_2019
 from secondsight.devices.device import Device
@@ -107,13 +107,13 @@ def scenario_of(column: str) -> Scenario:
 
 
 ROWS = tuple(
-    Entry(name, f"{_WHAT[name.partition(' ')[2]]}; {_INTERFACE[name.partition(' ')[0]]}")
+    Heading(name, f"{_WHAT[name.partition(' ')[2]]}; {_INTERFACE[name.partition(' ')[0]]}")
     for name in DRIVERS
 )  # fmt: skip
 COLUMNS = (
-    *(Entry(name, summary) for name, (summary, _) in _ACTS.items()),
+    *(Heading(name, summary) for name, (summary, _) in _ACTS.items()),
     *(
-        Entry(
+        Heading(
             name,
             "teardown of device memory: "
             + ", ".join(_STEPS[x] for x in order)

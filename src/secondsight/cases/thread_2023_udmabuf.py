@@ -39,7 +39,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from secondsight.cases.table import CaseTable, Entry, Finding
+from secondsight.cases.table import CaseTable, Finding, Heading
 from secondsight.cases.udmabuf_on_kernel import on_kernel
 from secondsight.cases.udmabuf_story import (
     Action,
@@ -82,7 +82,7 @@ __all__ = [
     "ROWS",
     "TABLE",
     "Column",
-    "Event",
+    "StoryEvent",
     "Row",
     "Stage",
     "program_of",
@@ -97,7 +97,7 @@ ANONYMOUS = 2
 
 
 @dataclass(frozen=True, slots=True)
-class Event:
+class StoryEvent:
     """One event of a story."""
 
     action: Action
@@ -105,24 +105,24 @@ class Event:
     letter: str = "\0"
 
 
-def write(page: int, letter: str) -> Event:
+def write(page: int, letter: str) -> StoryEvent:
     """The guest writes."""
-    return Event(Action.WRITE, page, letter)
+    return StoryEvent(Action.WRITE, page, letter)
 
 
-def punch(page: int) -> Event:
+def punch(page: int) -> StoryEvent:
     """The VMM punches a hole."""
-    return Event(Action.PUNCH, page)
+    return StoryEvent(Action.PUNCH, page)
 
 
-def reuse(page: int, letter: str) -> Event:
+def reuse(page: int, letter: str) -> StoryEvent:
     """The VMM writes to anonymous memory."""
-    return Event(Action.REUSE, page, letter)
+    return StoryEvent(Action.REUSE, page, letter)
 
 
-MAY_END = Event(Action.MAY_END)
+MAY_END = StoryEvent(Action.MAY_END)
 """The VMM goes on, or does not: what breaks in the first part alone comes back as a trace that ends there."""
-PREPARE = Event(Action.PREPARE)
+PREPARE = StoryEvent(Action.PREPARE)
 """The VMM calls UDMABUF_PREPARE, in the row that has it."""
 
 
@@ -130,7 +130,7 @@ PREPARE = Event(Action.PREPARE)
 class Row:
     """A design: its exporter (None: linux/udmabuf.py) and the importer that goes with it."""
 
-    entry: Entry
+    entry: Heading
     exporter: type[WatchedUdmabuf] | None
     importer: type[Importer] = Importer
 
@@ -142,9 +142,9 @@ class Column:
     `rule` None: the property is that nobody is stuck. `vcpu`: whether the guest has a second CPU (it reads the last page).
     """
 
-    entry: Entry
+    entry: Heading
     rule: Callable[..., None] | None
-    events: tuple[Event, ...]
+    events: tuple[StoryEvent, ...]
     importer: Callable[[Importer, int], None]
     times: int
     memfd_pages: int = 1
@@ -152,9 +152,9 @@ class Column:
 
 
 ROWS: tuple[Row, ...] = (
-    Row(Entry("pinned", "Linux 6.12: the pages are pinned at create, and the memfd is never looked at again"), None),
+    Row(Heading("pinned", "Linux 6.12: the pages are pinned at create, and the memfd is never looked at again"), None),
     Row(
-        Entry(
+        Heading(
             "invalidate+hmm",
             "an invalidation calls move_notify; who needs the buffer again asks, by hmm_range_fault (before resv)",
         ),
@@ -162,27 +162,27 @@ ROWS: tuple[Row, ...] = (
         ImporterFaultsFirst,
     ),
     Row(
-        Entry("hmm under resv", "the same with hmm_range_fault in map_dma_buf, so with resv held, as dma-buf is today"),
+        Heading("hmm under resv", "the same with hmm_range_fault in map_dma_buf, so with resv held, as dma-buf is today"),
         UdmabufHmmUnderResv,
     ),
     Row(
-        Entry("not present", "the same as invalidate+hmm without faulting anything in: in a hole the importer gets an error"),
+        Heading("not present", "the same as invalidate+hmm without faulting anything in: in a hole the importer gets an error"),
         UdmabufNotPresent,
         ImporterFaultsFirst,
     ),
     Row(
-        Entry(
+        Heading(
             "new-mapping notifier",
             "the RFC: a notifier tells of new pages in the VMM's page table; the buffer takes them and calls move_notify",
         ),
         UdmabufUpdateMapping,
     ),
     Row(
-        Entry("keep-old", "an invalidation calls move_notify; who asks during the hole gets the old page, which stayed pinned"),
+        Heading("keep-old", "an invalidation calls move_notify; who asks during the hole gets the old page, which stayed pinned"),
         UdmabufKeepOld,
     ),
     Row(
-        Entry(
+        Heading(
             "prepare ioctl",
             "an invalidation is noted; UDMABUF_PREPARE, after the VMM wrote, looks up again and calls move_notify",
         ),
@@ -198,14 +198,14 @@ that should have gone would be right by accident."""
 
 COLUMNS: tuple[Column, ...] = (
     Column(
-        Entry("no freed frame", "the importer never uses a frame that was freed or that is somebody else's by now"),
+        Heading("no freed frame", "the importer never uses a frame that was freed or that is somebody else's by now"),
         no_freed_frame,
         TWO_HOLES,
         importer_reads,
         2,
     ),
     Column(
-        Entry(
+        Heading(
             "reads new data", "after the refill, and the call that the design asks of the VMM, the importer reads the new data"
         ),
         reads_new_data,
@@ -214,14 +214,14 @@ COLUMNS: tuple[Column, ...] = (
         2,
     ),
     Column(
-        Entry("no unwritten zero", "the importer never reads zeros that the guest did not write"),
+        Heading("no unwritten zero", "the importer never reads zeros that the guest did not write"),
         no_unwritten_zero,
         TWO_HOLES,
         importer_reads,
         2,
     ),
     Column(
-        Entry("never older", "the importer never reads data older than what it has read before, in this page or another"),
+        Heading("never older", "the importer never reads data older than what it has read before, in this page or another"),
         never_older,
         (punch(1), reuse(2, "x"), write(1, "b"), write(0, "c"), PREPARE),
         importer_compares,
@@ -229,14 +229,14 @@ COLUMNS: tuple[Column, ...] = (
         memfd_pages=2,
     ),
     Column(
-        Entry("told without writer", "without a call by the VMM, in the end the importer's mapping is right or was taken away"),
+        Heading("told without writer", "without a call by the VMM, in the end the importer's mapping is right or was taken away"),
         told_without_writer,
         tuple(event for event in TWO_HOLES if event is not PREPARE),
         importer_reads_until_quiet,
         2,
     ),
     Column(
-        Entry("goes on", "nobody waits for ever, or goes round for ever"),
+        Heading("goes on", "nobody waits for ever, or goes round for ever"),
         None,
         TWO_HOLES,
         importer_reads,
@@ -256,7 +256,7 @@ class Stage:
     importer: Importer
 
 
-def stage(row: Row, memfd_pages: int, events: Sequence[Event] = ()) -> Stage:
+def stage(row: Row, memfd_pages: int, events: Sequence[StoryEvent] = ()) -> Stage:
     """Set the machine up for a design: the memfd at address 0, anonymous memory behind it, the importer attached."""
     told = [write(page, "a") for page in range(memfd_pages)] + list(events)
     updates = row.exporter is not None and issubclass(row.exporter, UdmabufUpdateMapping)

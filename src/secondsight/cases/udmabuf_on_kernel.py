@@ -11,7 +11,7 @@ from collections.abc import Callable
 from secondsight.cases.table import Question
 from secondsight.scenario import Mapping, Recorder, Scenario
 from secondsight.search import Violation
-from secondsight.world.forced import CannotForce, NotFollowed, Schedule, Step, run_forced
+from secondsight.world.forced import CannotForce, NotFollowed, Schedule, ScheduledStep, run_forced
 from secondsight.world.settled import ForcedModel
 
 __all__ = ["PINNED", "on_kernel"]
@@ -94,5 +94,5 @@ def _in_order(scenario: Scenario, order: list[str]) -> Schedule:
     for thread in order:
         before = model.places_of(node)
         (node,) = model.release(node, thread).settled
-        steps.append(Step(thread, {n: p for n, p in model.places_of(node).items() if n == thread or p != before[n]}))
+        steps.append(ScheduledStep(thread, {n: p for n, p in model.places_of(node).items() if n == thread or p != before[n]}))
     return Schedule(scenario, None, tuple(steps), ("op",))

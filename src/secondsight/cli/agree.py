@@ -11,10 +11,10 @@ import typer
 from rich import box
 from rich.table import Table
 
-from secondsight.agree.campaign import Progress, run_campaign, shrink_findings
+from secondsight.agree.campaign import CampaignProgress, run_campaign, shrink_findings
 from secondsight.agree.generate import KINDS, Kind
 from secondsight.agree.source import source_of
-from secondsight.agree.store import AGREES, DIED, DISAGREES, NO_VERDICT, REFUSED, Campaign, Result, Store, Totals
+from secondsight.agree.store import AGREES, DIED, DISAGREES, NO_VERDICT, REFUSED, Campaign, CampaignStore, KeptResult, Totals
 from secondsight.cli.common import BROKEN, HOLDS, NOT_FINISHED, Running, show, warn, write_json
 from secondsight.kernels import Kernel, KernelError
 from secondsight.kernels.ability import abilities
@@ -42,7 +42,7 @@ def agree(
     and the same command goes on from there."""
     wanted = _kinds(kinds)
     path = db or cache_folder() / "agree.sqlite"
-    with Store(path) as store:
+    with CampaignStore(path) as store:
         campaigns: list[Campaign] = []
         kernels = [Kernel.find(name) for name in dict.fromkeys((on or "").split(",")) if name]
         if not kernels and not store.totals():
@@ -88,11 +88,11 @@ def _kinds(text: str) -> list[Kind]:
 
 
 def _run(
-    store: Store, kernel: Kernel, kind: Kind, seed: int, runs: int, boots: int, seconds: float | None, running: Running
+    store: CampaignStore, kernel: Kernel, kind: Kind, seed: int, runs: int, boots: int, seconds: float | None, running: Running
 ) -> None:
     running.say(f"booting {kernel.name}")
 
-    def on_progress(now: Progress) -> None:
+    def on_progress(now: CampaignProgress) -> None:
         rate = 60 * now.fresh / now.seconds if now.seconds else 0
         text = f"{kernel.name}, {kind}: {now.done:,} of {now.total:,} scenarios, {rate:,.0f} a minute, {now.disagree} not agreeing"
         running.say(text, now.done, now.total)
@@ -104,7 +104,7 @@ def _run(
 # For people.
 
 
-def _print(found: list[Totals], results: dict[Campaign, list[Result]]) -> None:
+def _print(found: list[Totals], results: dict[Campaign, list[KeptResult]]) -> None:
     for release, seed in dict.fromkeys((one.campaign.release, one.campaign.seed) for one in found):
         show(f"Linux {release}, seed {seed}", style="bold")
         table = Table(box=box.SIMPLE_HEAD, show_edge=False, width=WIDTH, padding=(0, 2, 0, 0))
@@ -123,7 +123,7 @@ def _print(found: list[Totals], results: dict[Campaign, list[Result]]) -> None:
         _print_findings(campaign, findings)
 
 
-def _print_findings(campaign: Campaign, findings: list[Result]) -> None:
+def _print_findings(campaign: Campaign, findings: list[KeptResult]) -> None:
     """One of each signature, those that were made small first."""
     signatures = Counter(one.finding.signature for one in findings if one.finding and one.verdict != NO_VERDICT)
     for signature, count in signatures.most_common(SHOWN):
@@ -142,7 +142,7 @@ def _print_findings(campaign: Campaign, findings: list[Result]) -> None:
 # For machines.
 
 
-def _as_json(one: Totals, findings: list[Result]) -> dict[str, Any]:
+def _as_json(one: Totals, findings: list[KeptResult]) -> dict[str, Any]:
     campaign = one.campaign
     data: dict[str, Any] = {"kernel": campaign.kernel, "release": campaign.release, "kind": campaign.kind, "seed": campaign.seed}
     data |= {"scenarios": one.scenarios, "runs": one.runs, "verdicts": one.verdicts, "findings": []}

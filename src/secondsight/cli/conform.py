@@ -15,7 +15,7 @@ from secondsight.conform.build import build
 from secondsight.conform.errors import ConformError
 from secondsight.conform.fates import Fate, fates
 from secondsight.conform.mutants import mutants_of_c, mutants_of_model
-from secondsight.conform.run import Report, run
+from secondsight.conform.run import ConformReport, run
 from secondsight.conform.story import tell
 from secondsight.conform.target import Target
 from secondsight.conform.targets import TARGETS
@@ -51,7 +51,7 @@ def conform(
             sources.append(get_source(release, lambda what, done, total: running.say(what, done, total or None)))
     if mutants is not None:
         return _mutants(chosen, sources, mutants)
-    reports: list[Report] = []
+    reports: list[ConformReport] = []
     stories: list[str] = []
     for source in sources:
         for target in chosen:
@@ -157,7 +157,7 @@ def _releases(names: Sequence[str] | None) -> list[str]:
     return list(dict.fromkeys(found))
 
 
-def _line(report: Report) -> str:
+def _line(report: ConformReport) -> str:
     walks, every = report.walks, report.every
     words = [f"{walks.steps:,} steps of {walks.walks:,} walks"] if walks.walks else []
     if every.walks:
@@ -168,7 +168,7 @@ def _line(report: Report) -> str:
     return f"{report.release:10} {report.file:26} {verdict}\n{'':11}{'; '.join(words) or 'nothing compared'}"
 
 
-def _data(report: Report) -> dict[str, Any]:
+def _data(report: ConformReport) -> dict[str, Any]:
     found = report.disagreement
     return {
         "release": report.release,

@@ -12,12 +12,12 @@ import typer
 from rich import box
 from rich.table import Table
 
-from secondsight.agree.selftest import AGREES, DIFFERS, Report, selftest
+from secondsight.agree.selftest import AGREES, DIFFERS, SelftestReport, selftest
 from secondsight.cli.common import BAD_INPUT, BROKEN, EXIT_CODES, HOLDS, Running, show, warn, write_json
 from secondsight.kernels import BUILDABLE, GETTABLE, HOST, Kernel, KernelError, build, get
 from secondsight.kernels.ability import ABILITIES, abilities
 from secondsight.kernels.selftest_table import UNKNOWN, here
-from secondsight.kernels.tap import FAIL, Verdict
+from secondsight.kernels.tap import FAIL, TapVerdict
 from secondsight.report import SCHEMA
 from secondsight.report.columns import WIDTH
 
@@ -101,17 +101,17 @@ def selftests(
     raise typer.Exit(BROKEN if failed else HOLDS)
 
 
-def _here(verdict: Verdict) -> str:
+def _here(verdict: TapVerdict) -> str:
     return str(here(verdict.program, verdict.name) or UNKNOWN)
 
 
-def _ours(report: Report, verdict: Verdict) -> str | None:
+def _ours(report: SelftestReport, verdict: TapVerdict) -> str | None:
     """What the scenario beside a test did in the report's boot; None: there is none, or it was not asked."""
     row = here(verdict.program, verdict.name)
     return next((one.verdict for one in report.ours if row is not None and one.scenario == row.scenario), None)
 
 
-def _print_report(report: Report) -> None:
+def _print_report(report: SelftestReport) -> None:
     for (program, fixture), verdicts in groupby(report.verdicts, lambda one: (one.program, one.name.rpartition(".")[0])):
         table = Table(box=box.SIMPLE_HEAD, show_edge=False, width=WIDTH, padding=(0, 2, 0, 0))
         for column, wide in ((fixture or program, True), ("verdict", True), ("here", False)):
@@ -139,7 +139,7 @@ def _counted(counts: Counter[str]) -> str:
     return ", ".join(f"{n} {plural.get(verdict, verdict)}" for verdict, n in counts.items())
 
 
-def _boots(report: Report) -> str:
+def _boots(report: SelftestReport) -> str:
     if not report.boots:
         return "the guest died before it was asked which boot it is"
     many = "in one boot" if len(report.boots) == 1 else f"in {len(report.boots)} boots"

@@ -16,7 +16,7 @@ from typing import Final
 from secondsight.conform.errors import ConformError
 from secondsight.lang.program import Program
 
-__all__ = ["Boundary", "Stop", "stops_of"]
+__all__ = ["Crossing", "Stop", "stops_of"]
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Stop:
 
 
 @dataclass(frozen=True)
-class Boundary:
+class Crossing:
     """A step boundary of the model, and the place of the C where the thread is then.
 
     `function` and `text`: the model's function, and what the source there begins with, lines joined. `stop`: where the C is; None: the
@@ -50,12 +50,12 @@ class Boundary:
         return (self.stop, *self.ahead)
 
 
-def stops_of(program: Program, boundaries: Sequence[Boundary], file: str) -> dict[int, Boundary]:
+def stops_of(program: Program, boundaries: Sequence[Crossing], file: str) -> dict[int, Crossing]:
     """The boundary of each program counter of a program. Raises ConformError for one that the table does not have.
 
     Counters of other files than the model of `file` need no entry as long as nobody stands there: a lookup fails then.
     """
-    found: dict[int, Boundary] = {}
+    found: dict[int, Crossing] = {}
     missing = []
     for number, place in enumerate(program.code.places, 1):
         text = _text(place.where.file, place.where.line)

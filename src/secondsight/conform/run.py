@@ -11,9 +11,9 @@ from pathlib import Path
 
 from secondsight.conform.side import Side
 from secondsight.conform.target import Configuration, Target
-from secondsight.conform.walk import Beside, Disagreement, Tally
+from secondsight.conform.walk import Beside, Divergence, Tally
 
-__all__ = ["Report", "run"]
+__all__ = ["ConformReport", "run"]
 
 OnProgress = Callable[[str], None]
 
@@ -22,7 +22,7 @@ MOST_STATES = 30_000
 
 
 @dataclass
-class Report:
+class ConformReport:
     """What came of it. `walks` and `every`: what random walks and the bounded configurations compared."""
 
     release: str
@@ -31,7 +31,7 @@ class Report:
     every: Tally
     seconds: float = 0.0
     interrupted: bool = False
-    disagreement: Disagreement | None = None
+    disagreement: Divergence | None = None
 
     @property
     def steps(self) -> int:
@@ -42,14 +42,14 @@ class Report:
 def run(
     target: Target, release: str, program: Path, seconds: float = 10, seed: int = 0, transitions: bool = True,
     on_progress: OnProgress | None = None, most_steps: int | None = None, small: bool = True,
-) -> Report:  # fmt: skip
+) -> ConformReport:  # fmt: skip
     """Compare until the time is up, everything bounded was seen, or both sides differ.
 
     `seconds`: of random walks, whose drawing begins with `seed`; `transitions`: the bounded configurations too. `small`:
     make a disagreement small. Ctrl-C ends it with what was seen. Raises ConformError for a table that does not fit.
     """
     version = release.removeprefix("linux-")
-    report = Report(release, target.file, Tally(), Tally())
+    report = ConformReport(release, target.file, Tally(), Tally())
     started = time.monotonic()
     tell = on_progress or (lambda text: None)
     with Side(program) as side:
@@ -101,7 +101,7 @@ TRIES = 12
 """Random walks that a smaller configuration gets to show the disagreement, before every transition is tried."""
 
 
-def made_small(beside: Beside, found: Disagreement, seconds: float = 20) -> Disagreement:
+def made_small(beside: Beside, found: Divergence, seconds: float = 20) -> Divergence:
     """The same kind of disagreement with fewer operations and a shorter schedule, as far as `seconds` go."""
     until = time.monotonic() + seconds
     smaller = True
@@ -124,7 +124,7 @@ def made_small(beside: Beside, found: Disagreement, seconds: float = 20) -> Disa
     return found
 
 
-def _shows(beside: Beside, configuration: Configuration, found: Disagreement) -> Disagreement | None:
+def _shows(beside: Beside, configuration: Configuration, found: Divergence) -> Divergence | None:
     """A disagreement of that kind in a configuration."""
     tally = Tally()
     for number in range(TRIES):

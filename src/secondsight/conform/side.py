@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import IO
 
 from secondsight.conform.errors import ConformError
-from secondsight.conform.place import Boundary, Stop
+from secondsight.conform.place import Crossing, Stop
 
-__all__ = ["Answer", "Died", "Side", "Symbols"]
+__all__ = ["SideAnswer", "SideDied", "Side", "Symbols"]
 
 NOWHERE = 0
 """The number of a kind of place that there is none of."""
@@ -38,7 +38,7 @@ class Symbols:
 
 
 @dataclass(frozen=True)
-class Answer:
+class SideAnswer:
     """What the C did in a step: see c/runtime.c."""
 
     which: int
@@ -49,7 +49,7 @@ class Answer:
     look: str
 
 
-class Died(Exception):
+class SideDied(Exception):
     """The C side ended: a signal, a BUG_ON, a stub that is not there."""
 
     def __init__(self, reason: str, function: str) -> None:
@@ -86,7 +86,7 @@ class Side:
                     continue
             self.process = None
 
-    def wanted(self, boundary: Boundary) -> str:
+    def wanted(self, boundary: Crossing) -> str:
         """The part of a `go` command that says where a thread has to come to."""
         return " ".join(self._stop(stop) for stop in boundary.stops)
 
@@ -111,8 +111,8 @@ class Side:
             return None
         return Stop(kind, "" if kind == "result" else self.symbols.function(int(address, 16)))
 
-    def run(self, commands: Iterable[str], answers: int) -> list[Answer | Died]:
-        """Send a batch; its answers. Where the process ended before the last of them, a `Died` is the last."""
+    def run(self, commands: Iterable[str], answers: int) -> list[SideAnswer | SideDied]:
+        """Send a batch; its answers. Where the process ended before the last of them, a `SideDied` is the last."""
         if self.process is None:
             self.process = subprocess.Popen([str(self.program)], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
             kinds = [f"kind {number} {kind}" for kind, number in self.kinds.items()]
@@ -121,33 +121,33 @@ class Side:
         self.new_kinds = []
         assert self.process.stdin is not None and self.process.stdout is not None
         text = "\n".join([*kinds, *commands, ".", ""])
-        found: list[Answer | Died] = []
+        found: list[SideAnswer | SideDied] = []
         try:
             self.process.stdin.write(text.encode())
             self.process.stdin.flush()
             for _ in range(answers):
                 answer = self._answer(self.process.stdout)
                 found.append(answer)
-                if isinstance(answer, Died):
+                if isinstance(answer, SideDied):
                     self.close()
                     break
         except BrokenPipeError:
             found.append(self._ended())
         return found
 
-    def _answer(self, pipe: IO[bytes]) -> Answer | Died:
+    def _answer(self, pipe: IO[bytes]) -> SideAnswer | SideDied:
         line = pipe.readline().decode()
         if not line.endswith("\n"):
             return self._ended()
         last = line[:-1].rpartition("died\t")
         if last[1]:  # perhaps in the middle of an answer
             reason, address = last[2].split("\t")
-            return Died(reason, self.symbols.function(int(address, 16)))
+            return SideDied(reason, self.symbols.function(int(address, 16)))
         parts = line[:-1].split("\t", 5)
-        return Answer(int(parts[0]), parts[1], parts[2], parts[3], int(parts[4]), parts[5])
+        return SideAnswer(int(parts[0]), parts[1], parts[2], parts[3], int(parts[4]), parts[5])
 
-    def _ended(self) -> Died:
+    def _ended(self) -> SideDied:
         assert self.process is not None
         status = self.process.wait()
         self.close()
-        return Died(f"the process ended with status {status}", "")
+        return SideDied(f"the process ended with status {status}", "")

@@ -6,13 +6,13 @@ import re
 
 from secondsight.conform.place import stops_of
 from secondsight.conform.target import Target
-from secondsight.conform.walk import Disagreement
+from secondsight.conform.walk import Divergence
 from secondsight.lang.reference import Reference
 
 __all__ = ["tell"]
 
 
-def tell(target: Target, release: str, found: Disagreement) -> str:
+def tell(target: Target, release: str, found: Divergence) -> str:
     """The text."""
     lines = [f"{target.file} of {release} and linux/{target.model} differ: {found.what}", str(found.configuration)]
     lines += ["  schedule:", *_schedule(target, found)] if found.schedule else ["  before the first step"]
@@ -27,7 +27,7 @@ def tell(target: Target, release: str, found: Disagreement) -> str:
     return "\n".join(lines)
 
 
-def _schedule(target: Target, found: Disagreement) -> list[str]:
+def _schedule(target: Target, found: Divergence) -> list[str]:
     """A line a step: the thread, where it was, where it came to."""
     reference = Reference(target.scene(found.configuration).program)
     boundaries = stops_of(reference.program, target.boundaries, target.file)

@@ -13,14 +13,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
-from secondsight.conform.place import Boundary, Stop
+from secondsight.conform.place import Crossing, Stop
 from secondsight.lang.program import Program
 
-__all__ = ["Configuration", "Difference", "Operation", "Scene", "Target", "by_name"]
+__all__ = ["Configuration", "StateDifference", "TargetOperation", "Scene", "Target", "by_name"]
 
 
 @dataclass(frozen=True)
-class Operation:
+class TargetOperation:
     """One call that a thread makes: the number that both sides know it by, its name, and its arguments."""
 
     code: int
@@ -36,7 +36,7 @@ class Configuration:
     """A world and what its threads do in it: `setup` are numbers that the target's own two sides understand."""
 
     setup: tuple[int, ...]
-    threads: tuple[tuple[Operation, ...], ...]
+    threads: tuple[tuple[TargetOperation, ...], ...]
 
     def __str__(self) -> str:
         threads = "\n".join(f"  thread {i}: {', '.join(map(str, thread))}" for i, thread in enumerate(self.threads))
@@ -72,13 +72,13 @@ class Target(ABC):
     """The functions of the file that are compared; the document lists them."""
     model_functions: ClassVar[tuple[str, ...]] = ()
     """The functions of the model that stand beside them, where their names are others."""
-    boundaries: ClassVar[Sequence[Boundary]]
+    boundaries: ClassVar[Sequence[Crossing]]
     merged: ClassVar[Mapping[Stop, str]]
     """Places that the C may be left at and the model may not, with the reason why nothing is lost by that."""
     rules: ClassVar[Mapping[str, tuple[str, ...]]]
     """Rules of the model, and what the C does where they break: `warning`, `BUG_ON`, `undefined` (the C is not asked), or the
     kind of a place where it waits before it looks a second time. `RULE at FUNCTION: TEXT` is the rule at one boundary."""
-    differences: ClassVar[Sequence[Difference]] = ()
+    differences: ClassVar[Sequence[StateDifference]] = ()
     equivalent: ClassVar[Mapping[str, str]] = {}
     """Mutants of the C that cannot be told from it, by `Mutant.name`, with the reason."""
     equivalent_model: ClassVar[Mapping[str, str]] = {}
@@ -116,7 +116,7 @@ class Target(ABC):
 
 
 @dataclass(frozen=True)
-class Difference:
+class StateDifference:
     """A difference that is meant: what, why, and which way it errs (`may hide`, `may raise a false alarm`, `neither`)."""
 
     what: str

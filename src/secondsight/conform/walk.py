@@ -10,28 +10,28 @@ import random
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
-from secondsight.conform.place import Boundary, Stop, stops_of
-from secondsight.conform.side import Answer, Died, Side
+from secondsight.conform.place import Crossing, Stop, stops_of
+from secondsight.conform.side import Side, SideAnswer, SideDied
 from secondsight.conform.target import Configuration, Target
 from secondsight.lang.errors import RuleBroken
 from secondsight.lang.reference import Reference, Successor
 
-__all__ = ["Beside", "Disagreement", "Step", "Tally"]
+__all__ = ["Beside", "Divergence", "Turn", "Tally"]
 
 BATCH = 400
 """Answers in one batch."""
 
-ENDED = Boundary("", "", Stop("ended"))
+ENDED = Crossing("", "", Stop("ended"))
 
-Step = tuple[int, tuple[int, ...]]
+Turn = tuple[int, tuple[int, ...]]
 
 
 @dataclass(frozen=True)
-class Disagreement:
+class Divergence:
     """Where model and C part: the configuration, the schedule that leads there, and what each says."""
 
     configuration: Configuration
-    schedule: tuple[Step, ...]
+    schedule: tuple[Turn, ...]
     what: str
     model: str
     c: str
@@ -52,7 +52,7 @@ class Tally:
     states: int = 0
     places: set[str] = field(default_factory=set)
     broken: dict[str, int] = field(default_factory=dict)
-    disagreement: Disagreement | None = None
+    disagreement: Divergence | None = None
     cut: bool = False
 
 
@@ -60,7 +60,7 @@ class Tally:
 class _Expected:
     """An answer that the model expects: of which step, and what."""
 
-    schedule: tuple[Step, ...] | None
+    schedule: tuple[Turn, ...] | None
     enabled: str
     look: str
     rule: tuple[str, ...] | None
@@ -81,7 +81,7 @@ class Beside:
         run = _Run(self, configuration, tally)
         state = run.reference.initial
         run.begin(state)
-        schedule: list[Step] = []
+        schedule: list[Turn] = []
         before = run.look(state)
         while len(schedule) < most:
             possible = run.successors(state)
@@ -114,7 +114,7 @@ class Beside:
         run.begin(initial)
         run.commands.append("save 0")
         depth_of = {initial: 0}
-        schedule: list[Step] = []
+        schedule: list[Turn] = []
         stack = [iter(run.successors(initial))]
         states = [initial]
         at = [0]  # the depth whose state the C has; None when it must be loaded
@@ -162,7 +162,7 @@ class Beside:
         tally.states += len(depth_of)
         tally.walks += 1
 
-    def replay(self, configuration: Configuration, schedule: tuple[Step, ...], tally: Tally) -> Iterator[tuple[Step, str, str]]:
+    def replay(self, configuration: Configuration, schedule: tuple[Turn, ...], tally: Tally) -> Iterator[tuple[Turn, str, str]]:
         """A schedule step by step, each sent alone: the step, the model's look and what the C says."""
         run = _Run(self, configuration, tally)
         state = run.reference.initial
@@ -239,7 +239,7 @@ class _Run:
         counter = self.reference.counter
         return "".join("-" if not counter(state, i) else "1" if i in going else "0" for i in range(len(self.reference.threads)))
 
-    def step(self, step: Successor, schedule: tuple[Step, ...], before: str, state: bytes) -> bool:
+    def step(self, step: Successor, schedule: tuple[Turn, ...], before: str, state: bytes) -> bool:
         """Queue a step of both sides. False: the C is not asked for it."""
         target = self.beside.target
         rule: tuple[str, ...] | None = None
@@ -285,15 +285,15 @@ class _Run:
                 return False
         return True
 
-    def _compare(self, want: _Expected, answer: Answer | Died) -> bool:
+    def _compare(self, want: _Expected, answer: SideAnswer | SideDied) -> bool:
         schedule = want.schedule or ()
         if want.rule is not None:
-            did = answer.reason if isinstance(answer, Died) else "warning" if answer.warnings else "no warning"
-            place = None if isinstance(answer, Died) else self.beside.side.place(answer.place)
+            did = answer.reason if isinstance(answer, SideDied) else "warning" if answer.warnings else "no warning"
+            place = None if isinstance(answer, SideDied) else self.beside.side.place(answer.place)
             if did in want.rule or (place is not None and place.kind in want.rule):
                 return True
             return self._differ(schedule, "the model breaks a rule", " or ".join(want.rule), did, want.before)
-        if isinstance(answer, Died):
+        if isinstance(answer, SideDied):
             if self._breaks_next(schedule, answer.reason):
                 self.ended = True
                 return False
@@ -325,7 +325,7 @@ class _Run:
             )
         return True
 
-    def _after(self, schedule: tuple[Step, ...]) -> bytes:
+    def _after(self, schedule: tuple[Turn, ...]) -> bytes:
         """The model's state after a schedule."""
         state = self.reference.initial
         for thread, choices in schedule:
@@ -334,7 +334,7 @@ class _Run:
             state = step.state
         return state
 
-    def _breaks_next(self, schedule: tuple[Step, ...], reason: str) -> bool:
+    def _breaks_next(self, schedule: tuple[Turn, ...], reason: str) -> bool:
         """Whether the thread's next step breaks a rule that stands for what ended the C: the model asks a step later."""
         if not schedule:
             return False
@@ -342,12 +342,12 @@ class _Run:
         errors = [s.error for s in following if isinstance(s.error, RuleBroken)]
         return any({reason, "undefined"} & {*self.beside.target.rules.get(error.rule, ())} for error in errors)
 
-    def _wanted(self, schedule: tuple[Step, ...]) -> str:
+    def _wanted(self, schedule: tuple[Turn, ...]) -> str:
         """Where a thread should be after a schedule."""
         state = self._after(schedule)
         boundary = self.boundaries.get(self.reference.counter(state, schedule[-1][0]), ENDED)
         return " or ".join(str(stop) for stop in boundary.stops if stop is not None)
 
-    def _differ(self, schedule: tuple[Step, ...], what: str, model: str, c: str, before: str) -> bool:
-        self.tally.disagreement = Disagreement(self.configuration, schedule, what, model, c, before)
+    def _differ(self, schedule: tuple[Turn, ...], what: str, model: str, c: str, before: str) -> bool:
+        self.tally.disagreement = Divergence(self.configuration, schedule, what, model, c, before)
         return False

@@ -21,13 +21,13 @@ from pathlib import Path
 from secondsight.kernels import cache, debian, own
 from secondsight.kernels.errors import KernelError
 from secondsight.kernels.image import release_of
-from secondsight.kernels.packages import Progress
+from secondsight.kernels.packages import OnBytes
 
 __all__ = ["BUILDABLE", "GETTABLE", "HOST", "Kernel", "build", "get", "selftest_sources"]
 
 HOST = "host"
 
-Make = Callable[[Path, Progress], Path]
+Make = Callable[[Path, OnBytes], Path]
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Known:
     facts: dict[str, str] = field(default_factory=dict)
 
 
-def _get(version: str, make: Callable[[str, Path, Progress], Path]) -> Known:
+def _get(version: str, make: Callable[[str, Path, OnBytes], Path]) -> Known:
     return Known(lambda scratch, progress: make(version, scratch, progress), f"secondsight kernel get {version}")
 
 
@@ -132,7 +132,7 @@ class Kernel:
         return {}
 
 
-def get(name: str, progress: Progress | None = None) -> Kernel:
+def get(name: str, progress: OnBytes | None = None) -> Kernel:
     """Fetch a kernel with its headers into the cache, unless it is there and passes its check, and return it.
 
     `progress(what, done, total)` is called now and then, with bytes. Processes that ask at the same
@@ -145,7 +145,7 @@ def get(name: str, progress: Progress | None = None) -> Kernel:
     return _make(version, GETTABLE[version], progress)
 
 
-def build(name: str, progress: Progress | None = None) -> Kernel:
+def build(name: str, progress: OnBytes | None = None) -> Kernel:
     """Build the kernel of our own of a release (`6.12`), unless it is in the cache, passes its check and has the
     present configuration, and return it. `progress(what, done, total)` counts bytes, then steps of the build.
     Some minutes, and 3 GB of disk meanwhile. Raises KernelError."""
@@ -155,7 +155,7 @@ def build(name: str, progress: Progress | None = None) -> Kernel:
     return _make(version, BUILDABLE[version], progress)
 
 
-def _make(version: str, known: Known, progress: Progress | None) -> Kernel:
+def _make(version: str, known: Known, progress: OnBytes | None) -> Kernel:
     tell = progress or (lambda what, done, total: None)
     cache.make_entry(_folder(version), lambda scratch: known.make(scratch, tell), **known.facts)
     return Kernel.find(version)

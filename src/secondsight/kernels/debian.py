@@ -21,7 +21,7 @@ from secondsight.kernels.errors import KernelError
 from secondsight.kernels.image import release_of
 from secondsight.kernels.packages import (
     CONFIGURED,
-    Progress,
+    OnBytes,
     Source,
     check_client,
     members,
@@ -42,7 +42,7 @@ LINE_MODULES = {"virtio", "virtio_ring", "virtio_pci_legacy_dev", "virtio_pci_mo
 """What carries the agent's line, where it is not built in."""
 
 
-def fetch(version: str, scratch: Path, progress: Progress) -> Path:
+def fetch(version: str, scratch: Path, progress: OnBytes) -> Path:
     """Make the entry of a packaged kernel in a scratch folder. Raises KernelError."""
     check_client()
     progress("looking for the packages", 0, 0)
@@ -63,7 +63,7 @@ def fetch(version: str, scratch: Path, progress: Progress) -> Path:
     return made
 
 
-def fetch_unstable(version: str, scratch: Path, progress: Progress) -> Path:
+def fetch_unstable(version: str, scratch: Path, progress: OnBytes) -> Path:
     """Make the entry of the unstable suite's kernel, of this release or a newer one, in a scratch folder.
     Raises KernelError."""
     check_client()

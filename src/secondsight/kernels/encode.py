@@ -16,7 +16,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from secondsight.kernels.errors import KernelError
 from secondsight.scenario.data import DIFFERS, OK, SKIPPED, TORN, Scenario
 from secondsight.scenario.holds import by_number, hold
-from secondsight.scenario.ops import SEALS, ArgType, HandleType, Op, Ref, Value
+from secondsight.scenario.ops import SEALS, ArgType, ArgValue, HandleRef, HandleType, Op
 
 __all__ = ["Steps", "encode", "encode_steps", "pages_of", "place_of", "value_of"]
 
@@ -111,10 +111,10 @@ def _arguments(op: Op, number: dict[str, int]) -> list[int]:
     return words
 
 
-def _words(type_: ArgType, value: Value, number: dict[str, int]) -> list[int]:
+def _words(type_: ArgType, value: ArgValue, number: dict[str, int]) -> list[int]:
     if value is None:
         return [-1] * (1 + (type_.shape == "a"))
-    if isinstance(value, Ref):
+    if isinstance(value, HandleRef):
         return [number[value.handle], value.page] if type_.shape == "a" else [number[value.handle]]
     if isinstance(value, tuple):
         return [

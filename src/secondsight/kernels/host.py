@@ -10,10 +10,10 @@ from pathlib import Path
 
 from secondsight.kernels.qemu import Guest
 
-__all__ = ["Host"]
+__all__ = ["HostGuest"]
 
 
-class Host(Guest):
+class HostGuest(Guest):
     """The agent on the running kernel, spoken to as if it were in a guest. Raises KernelError when it ends or hangs."""
 
     process = "the agent"

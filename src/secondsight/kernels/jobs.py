@@ -1,6 +1,6 @@
 """What a booted kernel is asked, one scenario after another, and what it answers.
 
-A `Job` is a scenario and how to run it: so many times with pauses drawn from a seed, or once, forced, by a schedule. Its
+A `GuestJob` is a scenario and how to run it: so many times with pauses drawn from a seed, or once, forced, by a schedule. Its
 answer is an `Observation`, a `ForcedRun`, or `Died`: the guest did, meanwhile.
 """
 
@@ -19,13 +19,13 @@ from secondsight.scenario.data import Outcome, Scenario, collect, freeze
 from secondsight.scenario.holds import USUAL, Where, hold
 from secondsight.scenario.schedule import LATE, Forced
 
-__all__ = ["Answer", "Died", "Differs", "ForcedRun", "Job", "Observation", "outcome_of"]
+__all__ = ["GuestAnswer", "Died", "Differs", "ForcedRun", "GuestJob", "Observation", "outcome_of"]
 
 MOST_RUNS = 250  # in one request: the agent's limit
 
 
 @dataclass(frozen=True)
-class Job:
+class GuestJob:
     """A scenario to run: `runs` times (in a batch at most `MOST_RUNS`) from `seed`, or, with `steps`, once by that schedule, with the hold points of the names
     `points` armed. `driver`: its device's driver, one that secondsight.ko has (None: the reference mirror)."""
 
@@ -101,7 +101,7 @@ class Died:
     console: str
 
 
-Answer = Observation | ForcedRun | Died
+GuestAnswer = Observation | ForcedRun | Died
 
 
 def outcome_of(scenario: Scenario, answer: dict[str, Any]) -> Outcome:

@@ -18,7 +18,7 @@ from pathlib import Path
 from secondsight.kernels import cache
 from secondsight.kernels.errors import KernelError
 from secondsight.kernels.image import release_of
-from secondsight.kernels.packages import Progress, check_client, run, source_package, unpack
+from secondsight.kernels.packages import OnBytes, check_client, run, source_package, unpack
 
 __all__ = ["BUILDABLE", "build", "fragment"]
 
@@ -61,7 +61,7 @@ def fragment(version: str) -> Path:
     return Path(__file__).parent / "config" / f"{version}.config"
 
 
-def build(version: str, scratch: Path, progress: Progress) -> Path:
+def build(version: str, scratch: Path, progress: OnBytes) -> Path:
     """Make the entry of an own kernel in a scratch folder: some minutes and 3 GB. Raises KernelError."""
     try:
         return _build(version, scratch, progress)
@@ -70,7 +70,7 @@ def build(version: str, scratch: Path, progress: Progress) -> Path:
         raise
 
 
-def _build(version: str, scratch: Path, progress: Progress) -> Path:
+def _build(version: str, scratch: Path, progress: OnBytes) -> Path:
     check_client()
     _check_tools(scratch)
     source = _unpacked(version, scratch, progress)
@@ -120,7 +120,7 @@ def _check_tools(scratch: Path) -> None:
         raise KernelError(f"{scratch.parent}: a kernel cannot be built below a folder with a space or colon in its name", "set SECONDSIGHT_CACHE")
 
 
-def _unpacked(version: str, scratch: Path, progress: Progress) -> Path:
+def _unpacked(version: str, scratch: Path, progress: OnBytes) -> Path:
     """The kernel's source, from its package."""
     progress("looking for the source", 0, 0)
     source, name = source_package(version, scratch)
@@ -150,7 +150,7 @@ def configure(source: Path, wanted: Path) -> None:
         )
 
 
-def _make(source: Path, steps: int, progress: Progress) -> None:
+def _make(source: Path, steps: int, progress: OnBytes) -> None:
     """Build the image, what modules are built with, and the interface's header files."""
     command = ["make", "-C", str(source), f"-j{os.cpu_count() or 1}", "bzImage", "modules", "headers"]
     done, last = 0, [""] * 60

@@ -19,10 +19,10 @@ from pathlib import Path
 from secondsight.kernels.errors import KernelError
 
 __all__ = [
-    "CONFIGURED", "Progress", "Source", "check_client", "members", "newest", "run", "source_package", "unpack", "unstable", "with_backports",
+    "CONFIGURED", "OnBytes", "Source", "check_client", "members", "newest", "run", "source_package", "unpack", "unstable", "with_backports",
 ]  # fmt: skip
 
-Progress = Callable[[str, int, int], None]  # what is being done, how much so far, how much in all (0: not known)
+OnBytes = Callable[[str, int, int], None]  # what is being done, how much so far, how much in all (0: not known)
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class Source:
             raise KernelError(f"the package client does not offer all of {', '.join(names)}: {offer.strip()}", "run apt-get update")
         return [(file_name, int(size)) for file_name, size in found]
 
-    def download(self, packages: Iterable[str], folder: Path, progress: Progress) -> list[Path]:
+    def download(self, packages: Iterable[str], folder: Path, progress: OnBytes) -> list[Path]:
         """Download packages into a new folder; their files, in the order asked for. Raises KernelError."""
         names = list(packages)
         offers = self.offers(names)
@@ -64,7 +64,7 @@ class Source:
         file_of = {file_name.split("_")[0]: folder / file_name for file_name, _ in offers}
         return [file_of[name] for name in names]
 
-    def closure(self, packages: Iterable[str], folder: Path, progress: Progress) -> list[Path]:
+    def closure(self, packages: Iterable[str], folder: Path, progress: OnBytes) -> list[Path]:
         """Download packages with all that they depend on into a new folder; every file. For a source with an
         empty status: elsewhere what the machine has installed is left out. Raises KernelError."""
         (folder / "archives/partial").mkdir(parents=True)
@@ -78,7 +78,7 @@ class Source:
         return files
 
 
-def _download(command: list[str], folder: Path, size: int, progress: Progress) -> None:
+def _download(command: list[str], folder: Path, size: int, progress: OnBytes) -> None:
     """Run a command of the package client that downloads `size` bytes into a folder."""
     with subprocess.Popen(
         command,

@@ -23,9 +23,9 @@ from secondsight.devices.device import Device
 from secondsight.kernels.catalog import Kernel
 from secondsight.kernels.encode import Steps
 from secondsight.kernels.errors import KernelError
-from secondsight.kernels.host import Host
+from secondsight.kernels.host import HostGuest
 from secondsight.kernels.initramfs import agent, initramfs
-from secondsight.kernels.jobs import Answer, Died, ForcedRun, Job, Observation, counted, forced_of, outcome_of
+from secondsight.kernels.jobs import Died, ForcedRun, GuestAnswer, GuestJob, Observation, counted, forced_of, outcome_of
 from secondsight.kernels.qemu import Guest
 from secondsight.kernels.real_device import built_for, needs_module
 from secondsight.scenario.data import Outcome, Scenario
@@ -41,7 +41,7 @@ MEMORY = 512  # of a guest, in MiB
 AHEAD = 16  # jobs that the guest has been sent and has not answered: it never waits for the host
 AHEAD_BYTES = 48 << 10  # of them: the agent's buffer takes them, so that neither side waits for the other
 
-Progress = Callable[[Observation], None]  # called after every request with what was seen so far
+OnObservation = Callable[[Observation], None]  # called after every request with what was seen so far
 
 
 class VM:
@@ -79,7 +79,7 @@ class VM:
     def _boot(self) -> None:
         self._guest: Guest
         if self.kernel.image is None:
-            self._guest = Host(agent("host"), timeout=self._boot_seconds)
+            self._guest = HostGuest(agent("host"), timeout=self._boot_seconds)
         else:
             self._guest = self._booted(self.kernel.image)
         self.boot_seconds = self._guest.boot_seconds
@@ -101,7 +101,7 @@ class VM:
         scenario: Scenario,
         runs: int = 200,
         seed: int = 1,
-        progress: Progress | None = None,
+        progress: OnObservation | None = None,
         driver: type[Device] | None = None,
     ) -> Observation:
         """Run a scenario `runs` times (each in a fresh process) and count its outcomes. `seed` decides
@@ -110,7 +110,7 @@ class VM:
         the reference mirror). Raises KernelError, with the console's tail; any error, Ctrl-C too, ends the guest."""
         if runs < 1:
             raise ValueError(f"runs={runs}: at least one")
-        job = Job(scenario, runs, seed, driver)
+        job = GuestJob(scenario, runs, seed, driver)
         loading = self._loading(job)
         start = time.monotonic()
         counts: Counter[Outcome] = Counter()
@@ -137,7 +137,7 @@ class VM:
     ) -> ForcedRun:
         """Run a scenario once, by a schedule: every thread is held at each hold point that it meets and is armed (`points`,
         by their names), and the steps let one thread go at a time. Raises KernelError as `observe` does."""
-        job = Job(scenario, driver=driver, steps=steps, points=tuple(points))
+        job = GuestJob(scenario, driver=driver, steps=steps, points=tuple(points))
         text = self._loading(job) + job.request()
         try:
             self._guest.send(text)
@@ -149,14 +149,14 @@ class VM:
         self._guest.doing = "waiting for work"
         return answer
 
-    def batch(self, jobs: Iterable[Job]) -> Iterator[Answer]:
+    def batch(self, jobs: Iterable[GuestJob]) -> Iterator[GuestAnswer]:
         """Run many jobs and give their answers, in order. The guest is sent some ahead, and does not wait for the host.
 
         A guest that dies costs the job it was at, whose answer is `Died`; another is booted, and the campaign goes on.
         Raises KernelError when none can be booted, or a job is one that no real kernel can run.
         """
         todo = ((job, self._loading(job) + job.request()) for job in jobs)
-        sent, again = deque[tuple[Job, str]](), deque[tuple[Job, str]]()
+        sent, again = deque[tuple[GuestJob, str]](), deque[tuple[GuestJob, str]]()
         try:
             while True:
                 while len(sent) < AHEAD and (entry := again.popleft() if again else next(todo, None)):
@@ -214,7 +214,7 @@ class VM:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
         self.close()
 
-    def _loading(self, job: Job) -> str:
+    def _loading(self, job: GuestJob) -> str:
         """The lines that load a job. Raises KernelError for one that this kernel cannot run; the guest is not asked."""
         scenario = job.scenario
         if not self._guest.hello["udmabuf"] and any(p.op.declared.needs is Needs.UDMABUF for p in scenario.places()):
@@ -226,7 +226,7 @@ class VM:
             raise KernelError(f"{scenario.name} needs secondsight.ko, which is not loaded", "boot(kernel, module=True)")
         return job.loading()
 
-    def _loaded(self, job: Job) -> None:
+    def _loaded(self, job: GuestJob) -> None:
         """Wait until the agent has the job's scenario, and its hold points are in place."""
         self._guest.doing = f"running {job.scenario.name}"
         for answer in self._answers():
@@ -236,7 +236,7 @@ class VM:
                 why = os.strerror(answer["errno"])
                 raise KernelError(f"kernel {self.release}: no hold points at {answer['hooked']}(): {why}", "leave them out")
 
-    def _answer(self, job: Job) -> Answer:
+    def _answer(self, job: GuestJob) -> GuestAnswer:
         self._loaded(job)
         if job.steps is not None:
             return forced_of(job.scenario, next(self._answers()))
@@ -272,7 +272,7 @@ def observe(
     kernel: Kernel,
     runs: int = 200,
     seed: int = 1,
-    progress: Progress | None = None,
+    progress: OnObservation | None = None,
     driver: type[Device] | None = None,
 ) -> Observation:
     """Boot a kernel and observe one scenario on it; see `VM.observe`."""

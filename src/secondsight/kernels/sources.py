@@ -15,7 +15,7 @@ from pathlib import Path
 from secondsight.kernels import cache
 from secondsight.kernels.catalog import Kernel, checked_headers, get
 from secondsight.kernels.errors import KernelError
-from secondsight.kernels.packages import Progress, check_client, members, source_package
+from secondsight.kernels.packages import OnBytes, check_client, members, source_package
 
 __all__ = ["KernelSource", "find_source", "get_source"]
 
@@ -55,7 +55,7 @@ def find_source(release: str) -> KernelSource:
     return KernelSource(f"linux-{version}", folder / "tree", headers, " ".join(parts))
 
 
-def get_source(release: str, progress: Progress | None = None) -> KernelSource:
+def get_source(release: str, progress: OnBytes | None = None) -> KernelSource:
     """Fetch the source of a release and the kernel that it is the source of, unless they are here and whole; mend them where
     they are not. `progress(what, done, total)` counts bytes. Raises KernelError."""
     version = _version(release)
@@ -65,7 +65,7 @@ def get_source(release: str, progress: Progress | None = None) -> KernelSource:
     return find_source(version)
 
 
-def _make(version: str, scratch: Path, progress: Progress) -> Path:
+def _make(version: str, scratch: Path, progress: OnBytes) -> Path:
     """Make the entry in a scratch folder."""
     check_client()
     progress("looking for the source", 0, 0)

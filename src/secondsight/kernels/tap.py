@@ -6,13 +6,13 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-__all__ = ["FAIL", "NOT_RUN", "PASS", "SKIP", "Verdict", "verdicts"]
+__all__ = ["FAIL", "NOT_RUN", "PASS", "SKIP", "TapVerdict", "verdicts"]
 
 PASS, FAIL, SKIP, NOT_RUN = "pass", "fail", "skip", "not run"
 
 
 @dataclass(frozen=True)
-class Verdict:
+class TapVerdict:
     """One test's verdict: `pass`, `fail`, `skip`, or `not run` for what was announced and never came.
     `said` is why it was skipped or what came before its failure."""
 
@@ -22,11 +22,11 @@ class Verdict:
     said: str = ""
 
 
-def verdicts(program: str, lines: Iterable[str], ended: str) -> list[Verdict]:
+def verdicts(program: str, lines: Iterable[str], ended: str) -> list[TapVerdict]:
     """The verdicts in a program's output. `ended` is how it ended, such as exit:0 or signal:11, or why it never did (its
     machine died): a program that ended early leaves tests that were announced and did not run, and one that says nothing is
     itself a failure."""
-    found: list[Verdict] = []
+    found: list[TapVerdict] = []
     announced = 0
     before: list[str] = []
     for line in lines:
@@ -36,7 +36,7 @@ def verdicts(program: str, lines: Iterable[str], ended: str) -> list[Verdict]:
             failed, number, name, skipped = result.groups()
             verdict = FAIL if failed else PASS if skipped is None else SKIP
             said = "\n".join(before) if verdict == FAIL else skipped or ""
-            found.append(Verdict(program, _name(name) or f"test {number}", verdict, said))
+            found.append(TapVerdict(program, _name(name) or f"test {number}", verdict, said))
             before = []
         elif re.match(r"#\s+RUN\b", line):
             before = []
@@ -44,11 +44,11 @@ def verdicts(program: str, lines: Iterable[str], ended: str) -> list[Verdict]:
             before.append(line.lstrip("# "))
     by_itself = ended.startswith("exit:")
     rest = "\n".join([*before, f"the program ended with {ended}" if by_itself or ended.startswith("signal:") else ended])
-    found += [Verdict(program, f"test {number + 1}", NOT_RUN, rest) for number in range(len(found), announced)]
+    found += [TapVerdict(program, f"test {number + 1}", NOT_RUN, rest) for number in range(len(found), announced)]
     if not found:
-        found = [Verdict(program, "the whole program", SKIP if ended == "exit:4" else FAIL, rest)]
+        found = [TapVerdict(program, "the whole program", SKIP if ended == "exit:4" else FAIL, rest)]
     elif not by_itself and not any(v.verdict in (FAIL, NOT_RUN) for v in found):
-        found.append(Verdict(program, "the program's end", FAIL, rest))
+        found.append(TapVerdict(program, "the program's end", FAIL, rest))
     return found
 
 

@@ -13,7 +13,7 @@ from secondsight.lang.calls import CallLowering
 from secondsight.lang.errors import Position
 from secondsight.lang.facts import facts_of, names_inside
 from secondsight.lang.locks import Lock, RwLock
-from secondsight.lang.lowering import ZERO, Items, Lowering, Place, describe
+from secondsight.lang.lowering import ZERO, Items, Lowering, Lvalue, describe
 from secondsight.lang.types import BOOL, ArrayType, IntType, RecordType, RefType
 from secondsight.lang.verbs import atomic
 
@@ -202,7 +202,7 @@ class BlockLowering(CallLowering):
         """The place of the array that a loop runs over; the way to it is taken once, before the first round."""
         lowered = self.lower_value(node)
         if not (
-            isinstance(lowered, Place)
+            isinstance(lowered, Lvalue)
             and isinstance(lowered.addr.type, ArrayType)
             and isinstance(lowered.addr.type.element, RecordType)
         ):

@@ -11,7 +11,7 @@ from typing import Any
 from secondsight.lang import ir, ranges
 from secondsight.lang.bits import MOST, Bits
 from secondsight.lang.expressions import ExpressionLowering
-from secondsight.lang.lowering import ANY_RECORD, ZERO, Bundle, Items, Outcome, Place, Static, describe
+from secondsight.lang.lowering import ANY_RECORD, ZERO, Bundle, Items, Lvalue, Outcome, Static, describe
 from secondsight.lang.machines import Const
 from secondsight.lang.records import Record
 from secondsight.lang.types import BOOL, PLAIN_INT, ArrayType, IntType, RecordType, RefType
@@ -95,7 +95,7 @@ class BuiltinLowering(ExpressionLowering):
         if isinstance(base, Static) and isinstance(base.value, Const):
             self.frontend.table(base.value, self.where(node))
             return ir.TableSize(base.value.name, PLAIN_INT)
-        if isinstance(base, Place) and isinstance(base.addr.type, ArrayType):
+        if isinstance(base, Lvalue) and isinstance(base.addr.type, ArrayType):
             size = self.frontend.machine.bound(base.addr.type.size)
             found = self.reached(base.addr, ir.Constant(size, IntType(size, size)))
             return self.scalar(found, node)
@@ -169,7 +169,7 @@ class BuiltinLowering(ExpressionLowering):
     def in_set(self, node: ast.expr) -> ir.Expr | None:
         """The set that an expression is, if it is one."""
         lowered = self.lower_value(node)
-        if isinstance(lowered, (Bundle, Items, Outcome)) or (isinstance(lowered, Place) and not isinstance(lowered.addr.type, IntType)):
+        if isinstance(lowered, (Bundle, Items, Outcome)) or (isinstance(lowered, Lvalue) and not isinstance(lowered.addr.type, IntType)):
             return None
         value = self.scalar(lowered, node)
         return value if isinstance(value.type, IntType) and value.type.display == "bits" else None
@@ -226,7 +226,7 @@ class BuiltinLowering(ExpressionLowering):
             bindings.append((bound, ir.Item(items.items, ir.Local(counter), items.length, items.name, where, kind)))
         else:
             lowered = items
-            if not (isinstance(lowered, Place) and isinstance(lowered.addr.type, ArrayType)):
+            if not (isinstance(lowered, Lvalue) and isinstance(lowered.addr.type, ArrayType)):
                 raise self.refuse(iterable, f"{describe(iterable)} is not an array", "an array or range(...)")
             array = lowered.addr.type
             size = self.frontend.machine.bound(array.size)
@@ -235,7 +235,7 @@ class BuiltinLowering(ExpressionLowering):
                 stop = self.scalar(self.reached(lowered.addr, stop), iterable)
             counter.type = IntType(0, max(0, size - 1))
             step = ir.IndexStep(ir.Local(counter), array, describe(iterable), where)
-            element = self.scalar(Place(lowered.addr.then(step, array.element, where)), iterable)
+            element = self.scalar(Lvalue(lowered.addr.then(step, array.element, where)), iterable)
             bound = ir.Var(f"{name}_{self.hidden}e", element.type)
             bindings.append((bound, element))
         condition, value = self.within(part, name, bound, generator.elt)
@@ -279,7 +279,7 @@ class BuiltinLowering(ExpressionLowering):
     def in_array(self, node: ast.Compare, left: ir.Expr, among: ast.expr) -> ir.Expr:
         """`x in array`: whether it is one of the elements."""
         lowered = self.lower(among)
-        if not (isinstance(lowered, Place) and isinstance(lowered.addr.type, ArrayType)):
+        if not (isinstance(lowered, Lvalue) and isinstance(lowered.addr.type, ArrayType)):
             raise self.refuse(among, "`in` something else than values, an array, a list or a set", "x in (A, B), x in array")
         self.hidden += 1
         name = f"element{self.hidden}"
@@ -312,12 +312,12 @@ class BuiltinLowering(ExpressionLowering):
                 found.counter, found.start, found.stop, found.bindings, condition, found.value, found.value.type, where
             )
         lowered = self.lower(node.args[0])
-        if isinstance(lowered, Place) and isinstance(lowered.addr.type, ArrayType):
+        if isinstance(lowered, Lvalue) and isinstance(lowered.addr.type, ArrayType):
             array = lowered.addr.type
             size = self.frontend.machine.bound(array.size)
             index = ir.Choose(ir.Constant(size, IntType(size, size)), IntType(0, max(0, size - 1)), where)
             step = ir.IndexStep(index, array, describe(node.args[0]), where)
-            return self.scalar(Place(lowered.addr.then(step, array.element, where)), node)
+            return self.scalar(Lvalue(lowered.addr.then(step, array.element, where)), node)
         number = self.scalar(lowered, node.args[0])
         if not isinstance(number.type, IntType):
             raise self.refuse(node, f"choose among {number.type}", "a number, an array or a generator")
@@ -329,7 +329,7 @@ class BuiltinLowering(ExpressionLowering):
         """The place of a pool, if the expression is one."""
         if self.static(node)[0] or isinstance(node, (ast.Attribute, ast.Subscript)):
             lowered = self.lower(node)
-            if isinstance(lowered, Place) and isinstance(lowered.addr.type, ArrayType) and lowered.addr.type.pool:
+            if isinstance(lowered, Lvalue) and isinstance(lowered.addr.type, ArrayType) and lowered.addr.type.pool:
                 return lowered.addr
         return None
 
@@ -338,7 +338,7 @@ class BuiltinLowering(ExpressionLowering):
         assert isinstance(node.func, ast.Attribute)
         name = node.func.attr
         base = self.lower(node.func.value)
-        if not (isinstance(base, Place) and isinstance(base.addr.type, ArrayType)):
+        if not (isinstance(base, Lvalue) and isinstance(base.addr.type, ArrayType)):
             return None
         array, where = base.addr.type, self.where(node)
         if isinstance(array.element, RecordType):

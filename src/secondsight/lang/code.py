@@ -16,12 +16,12 @@ from secondsight.lang import ir, stored
 from secondsight.lang.errors import LangError, Position
 from secondsight.lang.facts import meaning_of
 from secondsight.lang.layout import Layout
-from secondsight.lang.link import Entry, Linked
+from secondsight.lang.link import Callee, Linked
 from secondsight.lang.machines import Machine
 from secondsight.lang.origin import Origin
 from secondsight.lang.types import ArrayType, resolve
 
-__all__ = ["Code", "Place", "Root", "shared_code"]
+__all__ = ["Code", "StepPlace", "Root", "shared_code"]
 
 T = TypeVar("T")
 
@@ -40,7 +40,7 @@ class Root:
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class StepPlace:
     """Where a program counter stands."""
 
     where: Position
@@ -66,7 +66,7 @@ class Code:
     """
 
     def __init__(
-        self, machine: Machine, entries: Iterable[Entry], rules: Iterable[Callable[..., Any]], capacity: int, holds: bool,
+        self, machine: Machine, entries: Iterable[Callee], rules: Iterable[Callable[..., Any]], capacity: int, holds: bool,
         origin: Origin | None = None,
     ) -> None:  # fmt: skip
         begin = list(entries)
@@ -88,7 +88,7 @@ class Code:
             data = self.known.data
             self.layout: Layout = self.known.layout
             self.region, self.counter_width = data["region"], data["counter_width"]
-            self.places = [Place(*place) for place in self.known.places]
+            self.places = [StepPlace(*place) for place in self.known.places]
             self.tables = [Table(*table) for table in data["tables"]]
             self.roots = {entry: Root(*root) for entry, root in zip(self.entries, self.known.roots, strict=True)}
             self.facts, self.texts, self.changed = data["facts"], data["texts"], False
@@ -96,7 +96,7 @@ class Code:
     def _link(self) -> Linked:
         linked = self._linked = Linked(self.machine, self.entries, self.rules, self.holds, self.threads)
         numbers = {function: number for number, function in enumerate(linked.frames)}
-        places = [Place(c.where, c.function.name) for c in linked.counters]
+        places = [StepPlace(c.where, c.function.name) for c in linked.counters]
         if self.known is not None:
             if (places, linked.region, linked.layout.shared_size) != (self.places, self.region, self.layout.shared_size):
                 raise LangError("the source has changed since this search began: begin it again")
@@ -166,7 +166,7 @@ _shared: dict[Hashable, Code] = {}
 
 
 def shared_code(
-    machine: Machine, entries: Sequence[Entry], rules: Sequence[Callable[..., Any]], capacity: int, holds: bool
+    machine: Machine, entries: Sequence[Callee], rules: Sequence[Callable[..., Any]], capacity: int, holds: bool
 ) -> Code:
     """The code of a shape, made when it is first asked for."""
     entries = list(dict.fromkeys(entries))

@@ -17,8 +17,8 @@ from secondsight.lang.lowering import (
     Items,
     Lowered,
     Lowering,
+    Lvalue,
     Outcome,
-    Place,
     Static,
     describe,
 )
@@ -58,10 +58,10 @@ class ExpressionLowering(Lowering):
             if isinstance(value, SharedRecord):
                 declaration = object.__getattribute__(value, "_shared")
                 self.frontend.machine.state(declaration)
-                return Place(ir.Addr(declaration, (), declaration.kind, self.where(node)))
+                return Lvalue(ir.Addr(declaration, (), declaration.kind, self.where(node)))
             if isinstance(value, SharedArray):
                 self.frontend.machine.state(value._shared)
-                return Place(ir.Addr(value._shared, (), value._shared.kind, self.where(node)))
+                return Lvalue(ir.Addr(value._shared, (), value._shared.kind, self.where(node)))
             return Static(value)
         match node:
             case ast.Name():
@@ -124,10 +124,10 @@ class ExpressionLowering(Lowering):
             )
         raise self.refuse(node, f"{node.id} is not defined", "import it, or define it at module level")
 
-    def place(self, node: ast.expr) -> Place:
+    def place(self, node: ast.expr) -> Lvalue:
         """A field or element to store to."""
         lowered = self.lower(node)
-        if not isinstance(lowered, Place):
+        if not isinstance(lowered, Lvalue):
             raise self.refuse(node, f"{describe(node)} cannot be assigned", "a field of a record or an element of an array")
         return lowered
 
@@ -145,7 +145,7 @@ class ExpressionLowering(Lowering):
         record = addr.type.record
         kind = self.frontend.machine.fields(record).get(node.attr)
         if kind is not None:
-            return Place(addr.then(ir.FieldStep(record, node.attr, self.operation), kind, self.where(node)))
+            return Lvalue(addr.then(ir.FieldStep(record, node.attr, self.operation), kind, self.where(node)))
         constant = self.class_constant(node, addr, record)
         if constant is not None:
             return constant
@@ -196,9 +196,9 @@ class ExpressionLowering(Lowering):
             element = base.kind.element
             assert isinstance(element, (IntType, RefType))
             return ir.Item(base.items, index, base.length, base.name, where, element)
-        if isinstance(base, Place) and isinstance(base.addr.type, ArrayType):
+        if isinstance(base, Lvalue) and isinstance(base.addr.type, ArrayType):
             array = base.addr.type
-            return Place(base.addr.then(ir.IndexStep(index, array, describe(node.value), where), array.element, where))
+            return Lvalue(base.addr.then(ir.IndexStep(index, array, describe(node.value), where), array.element, where))
         raise self.refuse(
             node, f"{describe(node.value)} is not an array", "an Array field, or a name declared with shared_array or pool"
         )
@@ -344,7 +344,7 @@ class ExpressionLowering(Lowering):
                 there = ir.Compare(">", lowered.length, _number(i))
                 found.append(ir.Logic("and", [there, self.compare_two(node, ast.Eq(), left, item)]))
             return ir.Logic("or", [ir.Constant(0, BOOL), *found])
-        places = self.scalar(lowered, among) if not (isinstance(lowered, Place) and isinstance(lowered.addr.type, ArrayType)) else None
+        places = self.scalar(lowered, among) if not (isinstance(lowered, Lvalue) and isinstance(lowered.addr.type, ArrayType)) else None
         if places is None or not (isinstance(places.type, IntType) and places.type.display == "bits"):
             return self.in_array(node, left, among)
         if not isinstance(left.type, IntType) or left.type.display == "bits":

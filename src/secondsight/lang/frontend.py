@@ -216,7 +216,7 @@ class Frontend:
 
     @staticmethod
     def _chooser(
-        name: str, record: type[Record] | None, is_atomic: bool, params: list[ir.Var], result: ir.Result | None,
+        name: str, record: type[Record] | None, is_atomic: bool, params: list[ir.Var], result: ir.ResultType | None,
         targets: list[ir.Function], where: Position,
     ) -> ir.Function:  # fmt: skip
         """A function without a source, that calls one of some others."""
@@ -253,21 +253,21 @@ def parameters(function: Any) -> list[tuple[str, Any]]:
     return [(p.name, p.default) for p in parameters_of(function).values()][1:]
 
 
-def _fit_together(a: ir.Result | None, b: ir.Result | None) -> bool:
+def _fit_together(a: ir.ResultType | None, b: ir.ResultType | None) -> bool:
     """Whether one function can return what either of two does."""
     if isinstance(a, ir.Group) or isinstance(b, ir.Group):
         return a == b
     return (a is None) == (b is None)
 
 
-def _either(a: ir.Result | None, b: ir.Result | None) -> ir.Result | None:
+def _either(a: ir.ResultType | None, b: ir.ResultType | None) -> ir.ResultType | None:
     """What a function returns that returns either of two results that fit together."""
     if a is None or b is None or isinstance(a, ir.Group) or isinstance(b, ir.Group):
         return a
     return join(a, b)
 
 
-def _nothing(result: ir.Result | None) -> ir.Expr | None:
+def _nothing(result: ir.ResultType | None) -> ir.Expr | None:
     """Any value of a result, for a place that is never reached."""
     if isinstance(result, ir.Group):
         return ir.Pack([ir.Constant(0, kind) for _, kind in result.parts], result)

@@ -136,12 +136,12 @@ def instrumented(program: Program) -> Iterator[None]:
         del _Hooks.kinds[kinds:]
 
 
-def _instances(program: Program) -> dict[Any, tuple[Places, dict[str, Scalar | ListType], ir.Result | None]]:
+def _instances(program: Program) -> dict[Any, tuple[Places, dict[str, Scalar | ListType], ir.ResultType | None]]:
     """For each source function the statements, by line and column, at which steps begin, the types of its locals, its result's."""
     places: dict[Any, Places] = {}
     made: dict[Any, Places] = {}
     locals_: dict[Any, dict[str, Scalar | ListType | None]] = {}
-    results: dict[Any, ir.Result | None] = {}
+    results: dict[Any, ir.ResultType | None] = {}
     for instance in program.frontend.instances.values():
         source = instance.source
         begins = {
@@ -253,7 +253,7 @@ class _Cutter(ast.NodeTransformer):
         function: Any,
         places: Places,
         scalars: dict[str, Scalar | ListType],
-        result: ir.Result | None,
+        result: ir.ResultType | None,
         cut: set[Position],
         afters: Places,
     ) -> None:

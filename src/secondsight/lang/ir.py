@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from secondsight.lang.errors import Position
-from secondsight.lang.locks import MAX_THREADS, Operation
+from secondsight.lang.locks import MAX_THREADS, LockOperation
 from secondsight.lang.records import Record
 from secondsight.lang.standins import Shared
 from secondsight.lang.types import BOOL, ArrayType, IntType, ListType, RefType, TupleType, Type, ValueType
@@ -32,7 +32,7 @@ class Group:
         return str(self.form)
 
 
-Result = IntType | RefType | Group
+ResultType = IntType | RefType | Group
 """What a function returns."""
 
 # Places in the state.
@@ -44,7 +44,7 @@ class FieldStep:
 
     record: type[Record]
     name: str
-    operation: Operation | None = None
+    operation: LockOperation | None = None
 
 
 @dataclass(eq=False, slots=True)
@@ -514,7 +514,7 @@ class Function:
     receiver: type[Record] | None
     atomic: bool
     params: list[Var]
-    result: Result | None
+    result: ResultType | None
     where: Position
     body: list[Stmt] = field(default_factory=list)
     locals: dict[str, Scalar | ListType] = field(default_factory=dict)

@@ -23,9 +23,9 @@ from secondsight.lang.records import Record
 from secondsight.lang.slots import Slot, Space
 from secondsight.lang.types import ArrayType, RecordType, Type
 
-__all__ = ["Counter", "Entry", "Frame", "Linked", "is_head"]
+__all__ = ["Counter", "Callee", "Frame", "Linked", "is_head"]
 
-Entry = tuple[Callable[..., Any], "type[Record] | None"]
+Callee = tuple[Callable[..., Any], "type[Record] | None"]
 """A function that a thread begins with, and the class of the record that it is a method of."""
 
 
@@ -88,8 +88,8 @@ class Linked:
     """
 
     def __init__(
-        self, machine: Machine, entries: Sequence[Entry], rules: Iterable[Callable[..., Any]], holds: bool,
-        threads: Sequence[Entry] | None = None,
+        self, machine: Machine, entries: Sequence[Callee], rules: Iterable[Callable[..., Any]], holds: bool,
+        threads: Sequence[Callee] | None = None,
     ) -> None:  # fmt: skip
         with machine:
             while True:  # again if that reached state whose classes a dispatch did not know

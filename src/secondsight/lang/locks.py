@@ -19,7 +19,7 @@ from secondsight.lang.runtime import runtime
 from secondsight.lang.types import Bounds
 from secondsight.lang.verbs import atomic, current, require, wait_until
 
-__all__ = ["MAX_THREADS", "Lock", "Mutex", "Operation", "RwLock", "SpinLock", "operation"]
+__all__ = ["MAX_THREADS", "Lock", "Mutex", "LockOperation", "RwLock", "SpinLock", "operation"]
 
 MAX_THREADS = 7
 """Threads a program may have: the readers of an `RwLock` are one bit each."""
@@ -28,12 +28,12 @@ ThreadNumber = Annotated[int, Bounds(0, 255)]
 ThreadBits = Annotated[int, Bounds(0, 255)]
 
 F = TypeVar("F", bound=Callable[..., Any])
-Operation = Literal["takes", "tries", "looks", "queues"]
+LockOperation = Literal["takes", "tries", "looks", "queues"]
 """What a lock's own function does to it: takes it, waits for it or gives it back; tries whether it can be had; looks whether
 there is something to queue for; has the thread stand in its queue."""
 
 
-def operation(what: Operation) -> Callable[[F], F]:
+def operation(what: LockOperation) -> Callable[[F], F]:
     """Mark a lock's own function, for those who have to know what is done to a lock: see `ir.FieldStep` and `ir.Wait`."""
 
     def mark(function: F) -> F:

@@ -1,6 +1,6 @@
 """What every part of the front end shares: names, constants known when the model is loaded, types and their fit.
 
-Lowering an expression gives one of four things: an `ir` expression (a scalar), a `Place` (a record, an array or a field,
+Lowering an expression gives one of four things: an `ir` expression (a scalar), a `Lvalue` (a record, an array or a field,
 addressed but not read), a `Bundle` (a `Value`, one expression a field), or a `Static` (something known when the model is
 loaded: a function, a class, a module, a constant).
 """
@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from secondsight.lang import ir, tree
 from secondsight.lang.errors import Position, Refused
 from secondsight.lang.facts import facts_of
-from secondsight.lang.locks import Operation
+from secondsight.lang.locks import LockOperation
 from secondsight.lang.records import Record, Value
 from secondsight.lang.source import position, refuse
 from secondsight.lang.standins import Shared
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from secondsight.lang.frontend import Frontend
 
 __all__ = [
-    "ANY_RECORD", "OPERATORS", "ZERO", "Bundle", "Items", "ListLocal", "Lowered", "Lowering", "Outcome", "Place", "Static", "Widened", "describe",
+    "ANY_RECORD", "OPERATORS", "ZERO", "Bundle", "Items", "ListLocal", "Lowered", "Lowering", "Outcome", "Lvalue", "Static", "Widened", "describe",
 ]  # fmt: skip
 
 ANY_RECORD = RefType(Record, True)
@@ -42,7 +42,7 @@ OPERATORS: dict[type[ast.AST], str] = {
 
 
 @dataclass(eq=False, slots=True)
-class Place:
+class Lvalue:
     """Something in the state, addressed but not read."""
 
     addr: ir.Addr
@@ -96,7 +96,7 @@ class Static:
     value: Any
 
 
-Lowered = ir.Expr | Place | Bundle | Items | Outcome | Static
+Lowered = ir.Expr | Lvalue | Bundle | Items | Outcome | Static
 
 
 class Widened(Exception):
@@ -122,7 +122,7 @@ class Lowering(ABC):
     ) -> None:  # fmt: skip
         self.frontend, self.source, self.tree, self.receiver, self.types = frontend, source, function_tree, receiver, types
         self.file = source.__code__.co_filename
-        self.operation: Operation | None = getattr(source, "__operation__", None)
+        self.operation: LockOperation | None = getattr(source, "__operation__", None)
         self.function = ir.Function(
             f"{receiver.__name__}.{source.__name__}" if receiver else source.__name__,
             source, receiver, False, [], None, position(self.file, function_tree),
@@ -232,7 +232,7 @@ class Lowering(ABC):
 
     def scalar(self, lowered: Lowered, node: ast.AST) -> ir.Expr:
         """The scalar in a lowered value: a place of a record is a reference to it, a field is read."""
-        if isinstance(lowered, Place):
+        if isinstance(lowered, Lvalue):
             kind = lowered.addr.type
             if isinstance(kind, RecordType):
                 return ir.AddressOf(lowered.addr, RefType(kind.record, False))
@@ -348,9 +348,9 @@ class Lowering(ABC):
 
     def record_addr(self, lowered: Lowered, node: ast.AST) -> ir.Addr | None:
         """The place of the record that `lowered` is or refers to."""
-        if isinstance(lowered, Place) and isinstance(lowered.addr.type, RecordType):
+        if isinstance(lowered, Lvalue) and isinstance(lowered.addr.type, RecordType):
             return lowered.addr
-        if isinstance(lowered, (Bundle, Items, Outcome, Static)) or (isinstance(lowered, Place) and isinstance(lowered.addr.type, ArrayType)):
+        if isinstance(lowered, (Bundle, Items, Outcome, Static)) or (isinstance(lowered, Lvalue) and isinstance(lowered.addr.type, ArrayType)):
             return None
         value = self.scalar(lowered, node)
         if not isinstance(value.type, RefType):

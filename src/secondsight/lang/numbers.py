@@ -17,10 +17,10 @@ from collections.abc import Callable, Iterable
 from enum import Enum
 
 from secondsight.lang import ir
-from secondsight.lang.spread import Known, Spread, Told
+from secondsight.lang.spread import Known, Spread, TellsApart
 from secondsight.lang.types import IntType, Type
 
-__all__ = ["Kind", "Numbers", "Told"]
+__all__ = ["Kind", "Numbers", "TellsApart"]
 
 
 class Kind(Enum):
@@ -61,7 +61,7 @@ class Numbers(Spread[Kind]):
     def note(self, kind: Kind | None, name: str) -> None:
         """Refuse what holds now a place, now another number."""
         if kind is Kind.MIXED:
-            raise Told(f"{name} is now the number of one, now another number")
+            raise TellsApart(f"{name} is now the number of one, now another number")
 
     def must_be_plain(self, kind: Kind | None) -> None:
         """Refuse a place."""
@@ -69,7 +69,7 @@ class Numbers(Spread[Kind]):
 
     def _must(self, kind: Kind | None, kinds: frozenset[Kind], why: str) -> None:
         if self.checking and kind is not None and kind not in kinds:
-            raise Told(why)
+            raise TellsApart(why)
 
     def index(self, step: ir.IndexStep, known: Known) -> None:
         """A place finds a record of the array."""

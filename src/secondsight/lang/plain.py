@@ -23,7 +23,7 @@ from secondsight.lang.records import Record, Value, records_in
 from secondsight.lang.runtime import SETUP_THREAD, runtime
 from secondsight.lang.standins import unwrap
 
-__all__ = ["Disagreement", "Event", "PlainRun", "PlainStep", "WouldBlock", "compare", "replay"]
+__all__ = ["Disagreement", "PlainEvent", "PlainRun", "PlainStep", "WouldBlock", "compare", "replay"]
 
 
 class Disagreement(LangError):
@@ -35,7 +35,7 @@ class WouldBlock(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Event:
+class PlainEvent:
     """Something worth telling about a step: `call` of a function with its arguments, its `return` with the value, or the `free`
     of a record (`value`), with the line that freed it."""
 
@@ -54,7 +54,7 @@ class PlainStep:
     thread: int
     line: int
     file: str
-    events: list[Event] = field(default_factory=list)
+    events: list[PlainEvent] = field(default_factory=list)
     shared: bytes = b""
     error: LangError | None = None
 
@@ -222,19 +222,19 @@ class PlainRun:
     def enter(self, function: Any, arguments: dict[str, Any]) -> None:
         """Note a call."""
         if self.active is not None:
-            self.now.events.append(Event("call", str(function), len(self.active.calls), dict(arguments)))
+            self.now.events.append(PlainEvent("call", str(function), len(self.active.calls), dict(arguments)))
             self.active.calls.append(str(function))
 
     def leave(self, value: Any) -> None:
         """Note a return."""
         if self.active is not None and self.active.calls:
             name = self.active.calls.pop()
-            self.now.events.append(Event("return", name, len(self.active.calls), {}, value))
+            self.now.events.append(PlainEvent("return", name, len(self.active.calls), {}, value))
 
     def freed(self, record: Any, where: Position) -> None:
         """Note that a record was freed."""
         if self.active is not None:
-            self.now.events.append(Event("free", repr(record), len(self.active.calls), {}, unwrap(record), where))
+            self.now.events.append(PlainEvent("free", repr(record), len(self.active.calls), {}, unwrap(record), where))
 
     # Where threads stand.
 

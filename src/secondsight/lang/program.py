@@ -15,7 +15,7 @@ from secondsight.lang.cfg import Block
 from secondsight.lang.code import Code, Root, shared_code
 from secondsight.lang.errors import LangError
 from secondsight.lang.frontend import Frontend
-from secondsight.lang.link import Counter, Entry, Frame, is_head
+from secondsight.lang.link import Callee, Counter, Frame, is_head
 from secondsight.lang.locks import MAX_THREADS
 from secondsight.lang.machines import Machine
 from secondsight.lang.records import Record
@@ -140,7 +140,7 @@ class Program:
         return int(value)
 
 
-def _entry(thread: Thread) -> tuple[Entry, list[Any]]:
+def _entry(thread: Thread) -> tuple[Callee, list[Any]]:
     """What a thread begins with: the function, the class of the record it is bound to, and all arguments."""
     owner = getattr(thread.function, "__self__", None)
     if owner is None:

@@ -52,7 +52,7 @@ class _Renderer(ExpressionRenderer):
         super().__init__(program)
         self.lines: list[str] = []
         self.blocks: dict[Block, str] = {}
-        self.result: ir.Result | None = None
+        self.result: ir.ResultType | None = None
         self.loops: list[ir.While] = []
         self.rounds = 0
         self.spinlocks = self.layout.instances_below(SpinLock)
@@ -335,7 +335,7 @@ class _Renderer(ExpressionRenderer):
             assert self.result is not None
             self.out(depth, f"return {self._result(stmt.value, self.result, 'the result', stmt.where)}")
 
-    def _result(self, value: ir.Expr, kind: ir.Result, name: str, where: Position) -> str:
+    def _result(self, value: ir.Expr, kind: ir.ResultType, name: str, where: Position) -> str:
         return self.packed(value, kind, name, where) if isinstance(kind, ir.Group) else self.ranged(value, kind, name, where)
 
     def _several(self, depth: int, stmt: ir.Unpack | ir.SetItem) -> None:

@@ -45,7 +45,7 @@ class CExpressions:
         self.tables = {name: f"T{i}_{safe_name(name)}" for i, name in enumerate(names)}
         self.blocks: dict[Block, str] = {}
         self.frame: Frame | None = None
-        self.result: ir.Result | None = None
+        self.result: ir.ResultType | None = None
         self.most_results = 0
         self.loops: list[ir.While] = []
         self.lines: list[str] = []

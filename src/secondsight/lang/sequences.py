@@ -33,7 +33,7 @@ from secondsight.lang import ir, tree
 from secondsight.lang.layout import Layout
 from secondsight.lang.program import Program
 from secondsight.lang.records import Record
-from secondsight.lang.spread import Known, Spread, Told
+from secondsight.lang.spread import Known, Spread, TellsApart
 from secondsight.lang.standins import Shared
 from secondsight.lang.types import ArrayType, IntType, RecordType, Type, is_sequence
 
@@ -116,12 +116,12 @@ class Spots(Spread[Holds]):
     def note(self, kind: Holds | None, name: str) -> None:
         """Refuse what holds now a sequence number, now another number."""
         if kind is not None and kind.kind is Kind.MIXED:
-            raise Told(f"{name} is now one, now another number")
+            raise TellsApart(f"{name} is now one, now another number")
 
     def must_be_plain(self, kind: Holds | None) -> None:
         """Refuse a sequence number."""
         if kind is not None and kind.kind is Kind.SEQUENCE:
-            raise Told(f"{self.function.name} uses one as a number")
+            raise TellsApart(f"{self.function.name} uses one as a number")
 
     def constant(self, node: ir.Constant) -> Holds:
         """A constant: 0 says that there is no number."""
@@ -155,7 +155,7 @@ class Spots(Spread[Holds]):
                     return PLAIN
                 if operation == ("-", 1) and isinstance(node.left, ir.Load):
                     if self.checking and _field(node.left.addr) not in self.counters:
-                        raise Told(f"{self.function.name} takes the number before one that is no counter's")
+                        raise TellsApart(f"{self.function.name} takes the number before one that is no counter's")
                     self.before = True
                     return held
         return super().computed(node, known)
@@ -167,9 +167,9 @@ class Spots(Spread[Holds]):
         if Kind.SEQUENCE not in kinds:
             return
         if self.checking and node.op not in ("==", "!="):
-            raise Told(f"{self.function.name} compares one by {node.op}")
+            raise TellsApart(f"{self.function.name} compares one by {node.op}")
         if self.checking and Kind.PLAIN in kinds:
-            raise Told(f"{self.function.name} compares one with another number")
+            raise TellsApart(f"{self.function.name} compares one with another number")
         if left is not None and right is not None:
             self.compared |= {(a, b) for a in left.sources for b in right.sources}
 
@@ -178,7 +178,7 @@ class Spots(Spread[Holds]):
         if not is_sequence(stmt.addr.type):
             held = self.of(stmt.value, known)
             if self.checking and held is not None and held.kind is Kind.SEQUENCE:
-                raise Told(f"{_field(stmt.addr)} is given one, and is no SequenceNumber")
+                raise TellsApart(f"{_field(stmt.addr)} is given one, and is no SequenceNumber")
             return
         to, value = _field(stmt.addr), stmt.value
         if isinstance(value, ir.Binary) and isinstance(value.left, ir.Load) and isinstance(value.right, ir.Constant):
@@ -189,9 +189,9 @@ class Spots(Spread[Holds]):
         held = self.of(value, known)
         kept = self._either(self.fields.get(to), held)
         if self.checking and kept is not None and to in self.counters:
-            raise Told(f"{to} goes on, and something else is assigned to it too")
+            raise TellsApart(f"{to} goes on, and something else is assigned to it too")
         if self.checking and kept is not None and kept.kind not in (Kind.SEQUENCE, Kind.ZERO):
-            raise Told(f"{to} is given another number")
+            raise TellsApart(f"{to} is given another number")
         if kept is not None and kept != self.fields.get(to):
             self.fields[to] = kept
             self.changed = True
@@ -203,20 +203,20 @@ class Spots(Spread[Holds]):
         kinds = {kind for _, _, kind in places(layout)}
         most = max((kind.high for kind in kinds), default=0)
         if any(kind.low != 0 or kind.high != most for kind in kinds):
-            raise Told("they have several ranges, or one that does not begin at 0")
+            raise TellsApart("they have several ranges, or one that does not begin at 0")
         held: list[tuple[str, object, Holds]] = [(v.name, v.type, kind) for v, kind in self.vars.items()]
         held += [(f.name, f.result, kind) for f, kind in self.results.items()]
         held += [(f.name, f.result.parts[i][1], kind) for (f, i), kind in self.parts.items() if isinstance(f.result, ir.Group)]
         for name, type_, kind in held:
             if kind.kind is Kind.SEQUENCE and isinstance(type_, IntType) and not type_.low <= 0 <= most <= type_.high:
-                raise Told(f"{name} has no room for all of them")
+                raise TellsApart(f"{name} has no room for all of them")
 
     def _is_freed(self, layout: Layout, pool: Type) -> None:
         """What is freed is as at the beginning: a counter would go back, and a copy must be 0 then."""
         assert isinstance(pool, ArrayType)
         for field, default in _fields_in(layout, pool.element):
             if field in self.counters or default:
-                raise Told(f"{field} is in records that are freed")
+                raise TellsApart(f"{field} is in records that are freed")
 
     def _grouped(self) -> dict[Spot, int]:
         """Groups of spots that do not meet each other, nor themselves: each spot joins the first that it can."""
@@ -365,7 +365,7 @@ def sequences_of(program: Program, watch: tuple[int, int] | None = None) -> tupl
     def look() -> tuple[str, bool]:
         try:
             return "", bool(found.spots_of(program).counters)
-        except Told as why:
+        except TellsApart as why:
             return str(why), False
 
     why, is_counting = program.code.fact("sequence numbers renamed", look)

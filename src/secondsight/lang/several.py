@@ -8,7 +8,7 @@ from abc import abstractmethod
 from secondsight.lang import ir
 from secondsight.lang.blocks import BlockLowering
 from secondsight.lang.errors import OutOfRecords, Position
-from secondsight.lang.lowering import Bundle, Items, ListLocal, Outcome, Place, describe
+from secondsight.lang.lowering import Bundle, Items, ListLocal, Lvalue, Outcome, describe
 from secondsight.lang.types import BOOL, IntType, ListType, RefType, TupleType, ValueType
 
 __all__ = ["SeveralLowering"]
@@ -125,7 +125,7 @@ class SeveralLowering(BlockLowering):
         self.finish(where, [ir.Unpack(targets, whole, where), *after])
 
     @abstractmethod
-    def store(self, place: Place, value: ir.Expr, node: ast.expr, where: Position) -> ir.Stmt:
+    def store(self, place: Lvalue, value: ir.Expr, node: ast.expr, where: Position) -> ir.Stmt:
         """A store, with its type checked."""
 
     # Lists.

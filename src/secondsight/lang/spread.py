@@ -1,7 +1,7 @@
 """What kinds of integers each local of a program may hold, found out over all its functions at once.
 
 What is assigned, passed, returned and packed together is followed until nothing new is learned; then all is looked at once more,
-and what may not be done with a value of some kind is refused (`Told`). A kind is whatever a subclass says: it joins two, and
+and what may not be done with a value of some kind is refused (`TellsApart`). A kind is whatever a subclass says: it joins two, and
 knows what loads, constants, arithmetic and comparisons give. References and truth values are `plain`.
 """
 
@@ -13,10 +13,10 @@ from typing import Generic, TypeVar
 
 from secondsight.lang import ir, tree
 
-__all__ = ["Known", "Spread", "Told"]
+__all__ = ["Known", "Spread", "TellsApart"]
 
 
-class Told(Exception):
+class TellsApart(Exception):
     """The program can tell what was to be renamed; why."""
 
 
@@ -27,7 +27,7 @@ Known = frozenset[ir.Var]
 
 
 class Spread(ABC, Generic[K]):
-    """The kinds of the locals of some functions. Raises `Told`."""
+    """The kinds of the locals of some functions. Raises `TellsApart`."""
 
     def __init__(self, functions: Iterable[ir.Function], roots: Iterable[ir.Function], plain: K) -> None:
         self.plain = plain

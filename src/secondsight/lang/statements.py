@@ -15,7 +15,7 @@ from secondsight.lang.errors import LangError, OutOfRecords, Position, Refused
 from secondsight.lang.facts import meaning_of, parameters_of
 from secondsight.lang.functions import is_marker
 from secondsight.lang.locks import operation, spin_until, stand_in_queue
-from secondsight.lang.lowering import Bundle, Items, Outcome, Place, describe
+from secondsight.lang.lowering import Bundle, Items, Lvalue, Outcome, describe
 from secondsight.lang.several import SeveralLowering
 from secondsight.lang.source import line_of
 from secondsight.lang.types import BOOL, ArrayType, IntType, ListType, RecordType, RefType, TupleType, ValueType, resolve
@@ -415,7 +415,7 @@ class StatementLowering(SeveralLowering):
         else:
             raise self.refuse(node, "assignment to several names at once", "one assignment a statement")
 
-    def store(self, place: Place, value: ir.Expr, node: ast.expr, where: Position) -> ir.Stmt:
+    def store(self, place: Lvalue, value: ir.Expr, node: ast.expr, where: Position) -> ir.Stmt:
         """A store, with its type checked."""
         kind = place.addr.type
         if not isinstance(kind, (IntType, RefType)):

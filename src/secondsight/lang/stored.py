@@ -34,7 +34,7 @@ from secondsight.lang.types import IntType, RefType, resolve
 if TYPE_CHECKING:
     from secondsight.lang.code import Code
 
-__all__ = ["Known", "find", "find_python", "has_python", "keep", "keep_python"]
+__all__ = ["StoredFacts", "find", "find_python", "has_python", "keep", "keep_python"]
 
 VERSION = 4
 _SUM = 64
@@ -42,7 +42,7 @@ _LANGUAGE = "secondsight.lang"
 
 
 @dataclass(slots=True)
-class Known:
+class StoredFacts:
     """What a file says, and the layout that it is about."""
 
     data: dict[str, Any]
@@ -51,7 +51,7 @@ class Known:
     places: list[tuple[Position, str]]
 
 
-def find(origin: Origin, machine: Machine) -> Known | None:
+def find(origin: Origin, machine: Machine) -> StoredFacts | None:
     """What is known of the code that `origin` stands for; None if that is nothing, or not to be trusted."""
     data = None if origin.unclear else _read(_path(origin))
     if data is None or not means_the_same(data["annotations"], list(origin.functions)):
@@ -70,7 +70,7 @@ def find(origin: Origin, machine: Machine) -> Known | None:
         layout = Layout(machine, written)
         if layout.written != written or [layout.shared_size, layout.ref_width] != data["sizes"]:
             return None
-        return Known(data, layout, roots, places)
+        return StoredFacts(data, layout, roots, places)
     except (KeyError, TypeError, ValueError, AttributeError, LangError):
         return None
 

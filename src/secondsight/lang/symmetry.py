@@ -21,7 +21,7 @@ from secondsight.lang import ir, tree
 from secondsight.lang.layout import Layout
 from secondsight.lang.lifetime import Lifetimes, lifetimes_of
 from secondsight.lang.locks import Lock, RwLock
-from secondsight.lang.numbers import Kind, Numbers, Told
+from secondsight.lang.numbers import Kind, Numbers, TellsApart
 from secondsight.lang.program import Program
 from secondsight.lang.records import Record
 from secondsight.lang.sequences import Sequences, sequences_of
@@ -121,31 +121,31 @@ def symmetry_of(program: Program, watch: tuple[int, int] | None = None) -> tuple
             array = _renamed_array(program, record, watch)
             if array.count - len(array.fixed) > 1:  # else there is nothing to rename
                 arrays.append(array)
-        except Told as why:
+        except TellsApart as why:
             reasons.append(f"{record.__name__}: {why}")
     arrays.sort(key=lambda array: array.base)
     return Symmetry(tuple(arrays)) if arrays else None, "; ".join(reasons)
 
 
 def _renamed_array(program: Program, record: type[Record], watch: tuple[int, int] | None) -> Interchangeable:
-    """The array of a class whose records are interchangeable. Raises `Told` if the program can tell them apart."""
+    """The array of a class whose records are interchangeable. Raises `TellsApart` if the program can tell them apart."""
     layout = program.layout
     holders = [d for d in layout.declarations if isinstance(d.kind, ArrayType) and d.kind.element == RecordType(record)]
     if len(holders) != 1:
-        raise Told("they do not lie in one array of their own")
+        raise TellsApart("they do not lie in one array of their own")
     kind = holders[0].kind
     assert isinstance(kind, ArrayType)
     array = Interchangeable(record, layout.base[holders[0]], layout.size(kind.element), layout.machine.bound(kind.size))
     if kind.pool:
-        raise Told("they are in a pool, which gives out the first free one")
+        raise TellsApart("they are in a pool, which gives out the first free one")
     for at, other in layout.records:
         if (other is record) != (array.inside(at) and (at - array.base) % array.stride == 0):
-            raise Told(f"{other.__name__} records lie in or beside them")
+            raise TellsApart(f"{other.__name__} records lie in or beside them")
         if array.inside(at) and issubclass(other, (Lock, RwLock)):
-            raise Told("a lock lies in them")
+            raise TellsApart("a lock lies in them")
     places = {p + k for p in references(layout, array.names) for k in range(layout.ref_width)}
     if watch is not None and any(array.inside(i) or i in places for i in range(*watch)):
-        raise Told("what is watched of final states names them")
+        raise TellsApart("what is watched of final states names them")
     for root, arguments in program.roots:
         for var, value in zip(root.params, arguments, strict=True):
             if isinstance(var.type, RefType):
@@ -155,7 +155,7 @@ def _renamed_array(program: Program, record: type[Record], watch: tuple[int, int
     asked = f"{record.__qualname__} told apart, but for {sorted(array.fixed)}"
     why_not, fixed = program.code.fact(asked, lambda: _looked(program, array))
     if why_not:
-        raise Told(why_not)
+        raise TellsApart(why_not)
     array.fixed.update(fixed)
     return array
 
@@ -176,7 +176,7 @@ def _looked(program: Program, array: Interchangeable) -> tuple[str, list[int]]:
         for function in functions:
             _Checker(array, lifetimes_of(program)).body(function.body)
         _fits(array, functions)
-    except Told as why:
+    except TellsApart as why:
         return str(why), []
     return "", sorted(array.fixed)
 
@@ -194,7 +194,7 @@ def _fits(array: Interchangeable, functions: list[ir.Function]) -> None:
             and holds in (Kind.FOUND, Kind.PLACE)
             and not kind.low <= 0 <= array.count - 1 <= kind.high
         ):
-            raise Told(f"{name} has no room for the number of each of them")
+            raise TellsApart(f"{name} has no room for the number of each of them")
 
 
 class _Checker:
@@ -220,7 +220,7 @@ class _Checker:
     def array(self, addr: ir.Addr, why: str) -> None:
         """Refuse what is done with the array as a whole."""
         if self.of.mine(addr.type):
-            raise Told(why)
+            raise TellsApart(why)
 
     def addr(self, addr: ir.Addr, bound: frozenset[ir.Var]) -> None:
         """A place: how it is computed."""
@@ -241,14 +241,14 @@ class _Checker:
             elif not (isinstance(index, ir.Local) and index.var in bound):
                 assert self.of.numbers is not None
                 if bound or self.of.numbers.of(index) not in (Kind.FOUND, Kind.PLACE):
-                    raise Told("one is found by a number that is computed")
+                    raise TellsApart("one is found by a number that is computed")
                 self.expr(index, bound)
 
     def expr(self, node: ir.Expr, bound: frozenset[ir.Var]) -> None:
         """An expression; `bound`: the numbers of generators over the array, which may be used for nothing but places in it."""
         match node:
             case ir.Local() if node.var in bound:
-                raise Told("the number of one in a generator is used as a value")
+                raise TellsApart("the number of one in a generator is used as a value")
             case ir.Load() | ir.AddressOf():
                 self.addr(node.addr, bound)
             case ir.IndexOf(array=place) | ir.IsUsed(pool=place):
@@ -274,13 +274,13 @@ class _Checker:
             start, stop = node.start, node.stop
             whole = isinstance(start, ir.Constant) and isinstance(stop, ir.Constant) and start.value == 0
             if not whole or not isinstance(stop, ir.Constant) or stop.value != self.of.count:
-                raise Told("a generator goes over some of them")
+                raise TellsApart("a generator goes over some of them")
             for item in items:
                 for part in tree.walk(item):
                     if isinstance(part, ir.Load) and self.lifetimes.watches(part.addr):
-                        raise Told("a generator over them reads what may have been freed")
+                        raise TellsApart("a generator over them reads what may have been freed")
                     if not isinstance(part, _SAFE) and not (isinstance(part, ir.Unary) and part.op == "not"):
-                        raise Told(f"a generator over them has {type(part).__name__} in it")
+                        raise TellsApart(f"a generator over them has {type(part).__name__} in it")
             bound = bound | {node.var}
         else:
             self.expr(node.start, bound)

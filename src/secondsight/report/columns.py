@@ -6,7 +6,7 @@ import re
 import textwrap
 from collections.abc import Sequence
 
-from secondsight.report.story import Entry
+from secondsight.report.story import StoryLine
 
 __all__ = ["WIDTH", "columns"]
 
@@ -17,7 +17,7 @@ _NAMED = re.compile(r"(?<=[(\s])[a-z_]+=(?=[^=])")
 """The name of a parameter in a call: `va=` of `map(va=1, pfn=P2)`."""
 
 
-def columns(names: Sequence[str], entries: Sequence[Entry], numbered: bool = False) -> list[str]:
+def columns(names: Sequence[str], entries: Sequence[StoryLine], numbered: bool = False) -> list[str]:
     """The lines of the table: a head with the threads' names, then the entries in order, each in its thread's column.
 
     A line holds one entry, so a long one may reach under the next column's head; only its own start is fixed. `numbered`: with
@@ -38,7 +38,7 @@ def columns(names: Sequence[str], entries: Sequence[Entry], numbered: bool = Fal
     return lines
 
 
-def _starts(count: int, entries: Sequence[Entry], margin: int) -> list[int]:
+def _starts(count: int, entries: Sequence[StoryLine], margin: int) -> list[int]:
     """Where the columns start: evenly, but the last far enough left for its longest line."""
     if count < 2:
         return [margin]
@@ -48,12 +48,12 @@ def _starts(count: int, entries: Sequence[Entry], margin: int) -> list[int]:
     return [margin + (last - margin) * i // (count - 1) for i in range(count)]
 
 
-def _least(entry: Entry) -> int:
+def _least(entry: StoryLine) -> int:
     """The width in which an entry has its text and its place in one line."""
     return len(_NAMED.sub("", entry.text)) + 2 + len(entry.where) if entry.where else len(entry.text)
 
 
-def _entry(entry: Entry, start: int) -> list[str]:
+def _entry(entry: StoryLine, start: int) -> list[str]:
     """An entry's lines. Its place is always there: parameters lose their names for it, or it has a line of its own."""
     indent = start + min(entry.depth * _INDENT, max(0, WIDTH - start - 24))
     room = WIDTH - indent - 2 - len(entry.where)

@@ -15,7 +15,7 @@ from types import CodeType, FrameType
 from typing import Any
 
 from secondsight.lang import Mutex, Record, RwLock, SpinLock
-from secondsight.lang.plain import Event, PlainStep
+from secondsight.lang.plain import PlainEvent, PlainStep
 from secondsight.lang.program import Program
 from secondsight.report.words import (
     call_text,
@@ -28,7 +28,7 @@ from secondsight.report.words import (
 )
 from secondsight.search import Trace
 
-__all__ = ["Entry", "tell"]
+__all__ = ["StoryLine", "tell"]
 
 _LOCKS = (Mutex, SpinLock, RwLock)
 _TAKES_AND_DROPS = {
@@ -41,7 +41,7 @@ BENEATH_NOTICE = {"access", "read_again"}
 
 
 @dataclass(slots=True)
-class Entry:
+class StoryLine:
     """A line of the story: by which thread, how deep in its calls, the text, the place in the driver's source."""
 
     thread: int
@@ -64,15 +64,15 @@ class Moment:
 
 
 @dataclass(slots=True, eq=False)
-class Call:
+class StoryCall:
     """A call that is going on: its function, its frame once it has one, and its line once it has one."""
 
     function: Callable[..., Any] | None
     name: str
     arguments: dict[str, Any]
-    parent: Call | None
+    parent: StoryCall | None
     frame: FrameType | None = None
-    entry: Entry | None = None
+    entry: StoryLine | None = None
     begun: bool = False
     ended: bool = False
     hidden: bool = False
@@ -88,7 +88,7 @@ class Call:
         return depth
 
 
-def tell(program: Program, trace: Trace) -> tuple[list[Entry], list[PlainStep]]:
+def tell(program: Program, trace: Trace) -> tuple[list[StoryLine], list[PlainStep]]:
     """The trace's lines, and its steps as they ran. Raises `Disagreement` if plain execution does not take the trace."""
     stacks: list[list[FrameType]] = []
     codes: set[CodeType] = set()
@@ -121,15 +121,15 @@ class _Teller:
     """Builds the story step by step."""
 
     program: Program
-    entries: list[Entry] = field(default_factory=list)
-    stacks: dict[int, list[Call]] = field(default_factory=dict)
+    entries: list[StoryLine] = field(default_factory=list)
+    stacks: dict[int, list[StoryCall]] = field(default_factory=dict)
     silent: set[int] = field(default_factory=set)
     """The threads that have taken a step without a line since their last line."""
     heard: set[int] = field(default_factory=set)
     """The threads that have had a line."""
     functions: dict[str, list[Callable[..., Any]]] = field(default_factory=dict)
     by_code: dict[tuple[str, int], Callable[..., Any]] = field(default_factory=dict)
-    queued: dict[int, tuple[str, Call, str]] = field(default_factory=dict)
+    queued: dict[int, tuple[str, StoryCall, str]] = field(default_factory=dict)
     """By thread, the lock's function in the middle of which it stands in a queue: its name, the call, its text."""
     last: int | None = None
     spoke: bool = False
@@ -177,7 +177,7 @@ class _Teller:
         else:
             self.silent.add(thread)
 
-    def _synchronise(self, now: Moment) -> list[Call]:
+    def _synchronise(self, now: Moment) -> list[StoryCall]:
         """The thread's open calls, brought in line with its frames: those that are gone have ended."""
         stack = self.stacks.setdefault(now.step.thread, [])
         for depth, frame in enumerate(now.frames):
@@ -188,18 +188,18 @@ class _Teller:
             code = frame.f_code
             function = self.by_code.get((code.co_filename, code.co_firstlineno))
             given = {name: frame.f_locals[name] for name in code.co_varnames[: code.co_argcount] if name in frame.f_locals}
-            stack.append(Call(function, code.co_qualname, given, stack[-1] if stack else None, frame))
+            stack.append(StoryCall(function, code.co_qualname, given, stack[-1] if stack else None, frame))
         del stack[len(now.frames) :]
         return stack
 
     # Calls.
 
-    def _called(self, stack: list[Call], event: Event, now: Moment, leaving: bool, at_once: bool) -> None:
+    def _called(self, stack: list[StoryCall], event: PlainEvent, now: Moment, leaving: bool, at_once: bool) -> None:
         while not leaving and stack and stack[-1].ended:
             self._result(stack.pop())
         parent = stack[-1] if stack else None
         function = self._function(event)
-        call = Call(function, event.name, event.arguments, parent)
+        call = StoryCall(function, event.name, event.arguments, parent)
         stack.append(call)
         lock = event.arguments.get("self")
         if isinstance(lock, _LOCKS):
@@ -210,7 +210,7 @@ class _Teller:
         elif at_once or getattr(function, "__atomic__", False):
             self._begin(call, now, now.step.line)
 
-    def _returned(self, stack: list[Call], event: Event, now: Moment) -> None:
+    def _returned(self, stack: list[StoryCall], event: PlainEvent, now: Moment) -> None:
         call = next((c for c in reversed(stack) if not c.ended and c.name == event.name), None)
         if call is None:
             self._had_its_turn(event, now)
@@ -221,7 +221,7 @@ class _Teller:
             while stack and stack[-1].ended and stack[-1].frame is None:
                 stack.pop()
 
-    def _begin(self, call: Call, now: Moment, line: int) -> None:
+    def _begin(self, call: StoryCall, now: Moment, line: int) -> None:
         """A call begins: give it its line if it is worth one."""
         call.begun = True
         caller = call.parent
@@ -233,7 +233,7 @@ class _Teller:
         text = call_text(call.function, call.name, call.arguments, named=named, of_class=by_machinery)
         self._add(call, text, now, line if is_written_by_hand(caller.function) else 0)
 
-    def _worth(self, call: Call) -> bool:
+    def _worth(self, call: StoryCall) -> bool:
         """Whether a call is worth a line; see the module."""
         function, caller = call.function, call.parent
         assert caller is not None
@@ -246,7 +246,7 @@ class _Teller:
             return True
         return is_written_by_hand(caller.function) and (not is_machinery(function) or name in _exported(function))
 
-    def _result(self, call: Call) -> None:
+    def _result(self, call: StoryCall) -> None:
         """A call has returned: say what, on its own line if something came in between."""
         text = result(call.function, call.value)
         if call.entry is None or text is None or call.told:
@@ -259,11 +259,11 @@ class _Teller:
             call.parent.parent is None or is_harness(call.parent.function) or is_written_by_hand(call.parent.function)
         ):
             name = call.entry.text.partition("(")[0]
-            self.entries.append(Entry(call.entry.thread, call.entry.depth, f"{name}() = {text}", step=call.entry.step))
+            self.entries.append(StoryLine(call.entry.thread, call.entry.depth, f"{name}() = {text}", step=call.entry.step))
 
     # Locks, statements, silence.
 
-    def _lock(self, call: Call, lock: Record, now: Moment, at_once: bool) -> None:
+    def _lock(self, call: StoryCall, lock: Record, now: Moment, at_once: bool) -> None:
         name = call.name.rpartition(".")[2]
         caller = call.parent
         if name not in _TAKES_AND_DROPS or caller is None or not now.frames:
@@ -276,7 +276,7 @@ class _Teller:
             self._add(call, text, now, now.step.line)
         call.entry = None
 
-    def _had_its_turn(self, event: Event, now: Moment) -> None:
+    def _had_its_turn(self, event: PlainEvent, now: Moment) -> None:
         """A lock's function returns that began in an earlier step: the thread has the lock."""
         name, call, text = self.queued.get(now.step.thread, ("", None, ""))
         if name == event.name and call is not None and call.parent is not None:
@@ -285,7 +285,7 @@ class _Teller:
                 self._add(call, text, now, now.step.line)
                 call.entry = None
 
-    def _statement(self, call: Call | None, now: Moment) -> None:
+    def _statement(self, call: StoryCall | None, now: Moment) -> None:
         """A step of hand-written code that called nothing worth a line: its statement, and what it chose."""
         step = now.step
         if call is None or not is_written_by_hand(call.function) or not step.line:
@@ -294,22 +294,22 @@ class _Teller:
         if now.choices:
             text += f" = {', '.join(map(str, now.choices))}"
         depth = call.depth + (call.entry is not None)
-        self.entries.append(Entry(step.thread, depth, text, f"{Path(step.file).name}:{step.line}", now.number))
+        self.entries.append(StoryLine(step.thread, depth, text, f"{Path(step.file).name}:{step.line}", now.number))
 
     def _elsewhere(self, thread: int, number: int) -> None:
         """Another thread goes on, and this one has taken steps without a line since its last."""
         depth = max((c.depth + 1 for c in self.stacks[thread] if c.entry is not None), default=0)
-        self.entries.append(Entry(thread, depth, ELSEWHERE, step=number - 1))
+        self.entries.append(StoryLine(thread, depth, ELSEWHERE, step=number - 1))
         self.silent.discard(thread)
 
-    def _add(self, call: Call, text: str, now: Moment, line: int) -> None:
+    def _add(self, call: StoryCall, text: str, now: Moment, line: int) -> None:
         where = ""
         if line and call.parent is not None and call.parent.function is not None:
             where = f"{Path(call.parent.function.__code__.co_filename).name}:{line}"
-        call.entry = Entry(now.step.thread, call.depth, text, where, now.number)
+        call.entry = StoryLine(now.step.thread, call.depth, text, where, now.number)
         self.entries.append(call.entry)
 
-    def _function(self, event: Event) -> Callable[..., Any] | None:
+    def _function(self, event: PlainEvent) -> Callable[..., Any] | None:
         """The function of an event: by its name, and by its parameters where two share the name."""
         known = self.functions.get(event.name, [])
         given = list(event.arguments)
@@ -317,7 +317,7 @@ class _Teller:
         return next(iter(fitting or known), None)
 
 
-def _returns_at_once(events: list[Event], place: int) -> bool:
+def _returns_at_once(events: list[PlainEvent], place: int) -> bool:
     """Whether the call at a place among a step's events returns within that step."""
     call = events[place]
     return any(e.kind == "return" and e.name == call.name and e.depth == call.depth for e in events[place + 1 :])

@@ -23,12 +23,12 @@ from typing import Any
 import secondsight
 from secondsight.lang import Char, LangError, Record
 from secondsight.lang.errors import FreedTwice, UseAfterFree
-from secondsight.lang.plain import Event, PlainStep
+from secondsight.lang.plain import PlainEvent, PlainStep
 from secondsight.lang.program import Counter, Program
 from secondsight.lang.reference import Reference
 from secondsight.lang.types import resolve
 from secondsight.report.columns import WIDTH, columns
-from secondsight.report.story import Entry, tell
+from secondsight.report.story import StoryLine, tell
 from secondsight.report.token import token_of
 from secondsight.report.words import is_harness, page_or_error, short, statement
 from secondsight.search import Result, Step, Trace, Violation
@@ -70,14 +70,14 @@ def _letter(title: str, program: Program, violation: Violation, found: str, numb
     if violation.loop:
         start = len(violation.trace) - violation.loop
         place = next((i for i, entry in enumerate(entries) if entry.step >= start), len(entries))
-        entries.insert(place, Entry(violation.trace.steps[start].thread, 0, "(from here round for ever:)", step=start))
+        entries.insert(place, StoryLine(violation.trace.steps[start].thread, 0, "(from here round for ever:)", step=start))
     lines = textwrap.wrap(f"{title}: {_message(program, violation, steps)}", WIDTH)
     lines += _rule_line(program, violation, f"{found}{len(violation.trace)} steps")
     lines += ["", *columns(*_busy([thread.name for thread in program.threads], entries), numbered)]
     return "\n".join(line.rstrip() for line in lines) + "\n"
 
 
-def _busy(names: list[str], entries: list[Entry]) -> tuple[list[str], list[Entry]]:
+def _busy(names: list[str], entries: list[StoryLine]) -> tuple[list[str], list[StoryLine]]:
     """Without the threads that have no line."""
     busy = sorted({entry.thread for entry in entries})
     return [names[i] for i in busy], [replace(entry, thread=busy.index(entry.thread)) for entry in entries]
@@ -111,7 +111,7 @@ def _short_path(file: str) -> str:
 # The end of a trace.
 
 
-def _end(program: Program, violation: Violation, steps: list[PlainStep], told: list[Entry]) -> list[Entry]:
+def _end(program: Program, violation: Violation, steps: list[PlainStep], told: list[StoryLine]) -> list[StoryLine]:
     """The last lines: what was broken, in the column of the thread that broke it; or where everybody waits."""
     if violation.rule == "deadlock":
         return _standing(program, violation, "waits")
@@ -120,27 +120,27 @@ def _end(program: Program, violation: Violation, steps: list[PlainStep], told: l
     if violation.rule == "livelock":
         going = {step.thread for step in violation.trace.steps[-violation.loop :]}
         waiting = [entry for entry in _standing(program, violation, "waits") if entry.thread not in going]
-        return [Entry(steps[-1].thread, 0, "(and round again)", step=len(steps) - 1), *waiting]
+        return [StoryLine(steps[-1].thread, 0, "(and round again)", step=len(steps) - 1), *waiting]
     last = steps[-1]
     number, own = len(steps) - 1, []
     here = told[-1].depth if told and told[-1].thread == last.thread else 0
     if not told or told[-1].step != number:
         text = linecache.getline(last.file, last.line).strip() or "(the last step)"
-        own.append(Entry(last.thread, here, text, f"{Path(last.file).name}:{last.line}", number))
+        own.append(StoryLine(last.thread, here, text, f"{Path(last.file).name}:{last.line}", number))
     broken = f"^ {violation.rule}"
     if violation.where and violation.where.file == last.file and violation.where.line != last.line:
         broken += f", line {violation.where.line}"
-    own += [Entry(last.thread, here, text, step=number) for text in (broken, *_beside_the_cpu(last))]
+    own += [StoryLine(last.thread, here, text, step=number) for text in (broken, *_beside_the_cpu(last))]
     return own
 
 
-def _standing(program: Program, violation: Violation, what: str) -> list[Entry]:
+def _standing(program: Program, violation: Violation, what: str) -> list[StoryLine]:
     """For those who wait or run for ever: the statement that each thread stands at."""
     found = []
     for thread, counter in _stuck(program, violation.trace):
         where = counter.where
         text, place = statement(where.file, where.line), f"{Path(where.file).name}:{where.line}"
-        found.append(Entry(thread, 0, f"^ {what}: {text}", place, len(violation.trace)))
+        found.append(StoryLine(thread, 0, f"^ {what}: {text}", place, len(violation.trace)))
     return found
 
 
@@ -153,7 +153,7 @@ def _stuck(program: Program, trace: Trace) -> Iterator[tuple[int, Counter]]:
             yield thread, program.counters[number - 1]
 
 
-def _freed(steps: list[PlainStep]) -> tuple[int, Event] | None:
+def _freed(steps: list[PlainStep]) -> tuple[int, PlainEvent] | None:
     """If the last step uses a record that was freed, or frees it again: the step that freed it, and how."""
     error = steps[-1].error if steps else None
     if not isinstance(error, (UseAfterFree, FreedTwice)):
@@ -162,7 +162,7 @@ def _freed(steps: list[PlainStep]) -> tuple[int, Event] | None:
     return frees[-1] if frees else None
 
 
-def _tell_free(entries: list[Entry], steps: list[PlainStep]) -> None:
+def _tell_free(entries: list[StoryLine], steps: list[PlainStep]) -> None:
     """Give the line that freed the record a place in the story, if it has none."""
     found = _freed(steps)
     if found is None:
@@ -176,7 +176,7 @@ def _tell_free(entries: list[Entry], steps: list[PlainStep]) -> None:
     after = next((i for i, entry in enumerate(entries) if entry.step > number), len(entries))
     beside = entries[after - 1] if after and entries[after - 1].thread == steps[number].thread else None
     depth = 0 if beside is None else beside.depth + 1
-    entries.insert(after, Entry(steps[number].thread, depth, text, place, number))
+    entries.insert(after, StoryLine(steps[number].thread, depth, text, place, number))
 
 
 def _message(program: Program, violation: Violation, steps: list[PlainStep]) -> str:

@@ -13,14 +13,14 @@ from secondsight.scenario.data import (
     Outcome,
     Place,
     Scenario,
-    Thread,
+    ScenarioThread,
     collect,
     freeze,
     load_expected,
     show_outcome,
     show_value,
 )
-from secondsight.scenario.ops import OPS, ArgType, HandleType, Op, Operation, Ref, ScenarioError
+from secondsight.scenario.ops import OPS, ArgType, HandleRef, HandleType, Op, Operation, ScenarioError
 from secondsight.scenario.recorder import Address, DeviceHandle, File, Mapping, Process, Recorder, load_scenarios, scenario
 
 __all__ = [
@@ -42,10 +42,10 @@ __all__ = [
     "Place",
     "Process",
     "Recorder",
-    "Ref",
+    "HandleRef",
     "Scenario",
     "ScenarioError",
-    "Thread",
+    "ScenarioThread",
     "collect",
     "freeze",
     "load_expected",

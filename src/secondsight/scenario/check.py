@@ -19,21 +19,21 @@ from secondsight.scenario.ops import (
     OPS,
     SEALS,
     ArgType,
+    HandleRef,
     HandleType,
     Op,
     Operation,
-    Ref,
     ScenarioError,
 )
 
-__all__ = ["Checker", "Handle"]
+__all__ = ["Checker", "CheckedHandle"]
 
 _NUMBERS = {ArgType.COUNT: (1, MAX_PAGES), ArgType.PAGE: (0, MAX_PAGES - 1), ArgType.HALVES: (0, 2 * MAX_PAGES - 1)}
 """What numbers an argument may be."""
 
 
 @dataclass
-class Handle:
+class CheckedHandle:
     """What the checker knows of a handle: its type, its size, the section that made it, and its process (None: the first)."""
 
     name: str
@@ -52,13 +52,13 @@ class Checker:
 
     limited: bool = True
 
-    handles: dict[str, Handle] = field(default_factory=dict)
+    handles: dict[str, CheckedHandle] = field(default_factory=dict)
     names: dict[str, tuple[str, int]] = field(default_factory=dict)
     processes: dict[str, str | None] = field(default_factory=dict)
     """In which process each section's thread is."""
     ops: int = 0
 
-    def add(self, section: str, op: Op) -> Handle | None:
+    def add(self, section: str, op: Op) -> CheckedHandle | None:
         """Check the next operation of a section, and remember the handle it makes. Raises ScenarioError."""
 
         def fail(reason: str, remedy: str = "") -> NoReturn:
@@ -104,7 +104,7 @@ class Checker:
             fail(f"handle {op.makes} exists already")
         if self.limited and len(self.handles) == MAX_HANDLES:
             fail(f"a scenario has at most {MAX_HANDLES} handles", "split it into several scenarios")
-        handle = Handle(op.makes, spec.makes, self._pages_made(op, spec), section, op.process)
+        handle = CheckedHandle(op.makes, spec.makes, self._pages_made(op, spec), section, op.process)
         self.handles[op.makes] = handle
         return handle
 
@@ -166,8 +166,8 @@ class Checker:
 
     def _ref_problem(self, section: str, process: str | None, kind: ArgType, value: object) -> tuple[str, str] | None:
         remedy = f"give what {kind.maker} of this scenario returned"
-        handle = self.handles.get(value.handle) if isinstance(value, Ref) else None
-        if not isinstance(value, Ref) or handle is None:
+        handle = self.handles.get(value.handle) if isinstance(value, HandleRef) else None
+        if not isinstance(value, HandleRef) or handle is None:
             return f"{value!r} is not {kind.words} of this scenario", remedy
         is_mapping = handle.type is HandleType.MAPPING
         if handle.type not in kind.handles:
@@ -192,12 +192,12 @@ class Checker:
     def _range_problem(self, op: Op, spec: Operation) -> tuple[str, str] | None:
         """Ranges that reach past the end of their mapping, or of a file, a pin or an importer inside which they must lie."""
         of = {arg.type: op.args[name] for name, arg in spec.args.items()}
-        file = next((ref for kind, ref in of.items() if kind.shape == "h" and isinstance(ref, Ref)), None)
+        file = next((ref for kind, ref in of.items() if kind.shape == "h" and isinstance(ref, HandleRef)), None)
         address = of.get(ArgType.ADDRESS) or of.get(ArgType.PLACE)
         page, pages = of.get(ArgType.PAGE, 0), of.get(ArgType.COUNT, 1)
         if not isinstance(pages, int) or not isinstance(page, int):
             return None
-        if isinstance(address, Ref):
+        if isinstance(address, HandleRef):
             size = self.handles[address.handle].pages
             if address.page + pages > size:
                 return f"{pages} pages from {address} reach past its end ({size} pages)", "stay inside the mapping"
@@ -213,7 +213,7 @@ class Checker:
         if spec.pages_made is not None:
             return spec.pages_made(op.args)
         source = next((op.args[name] for name, arg in spec.args.items() if arg.type is ArgType.UDMABUF), None)
-        if isinstance(source, Ref):
+        if isinstance(source, HandleRef):
             return self.handles[source.handle].pages
         pages = op.args.get("pages", 0)
         assert isinstance(pages, int)

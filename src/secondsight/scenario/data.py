@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from secondsight.scenario.check import Checker
-from secondsight.scenario.ops import MAX_THREADS, HandleType, Op, Ref, ScenarioError, Value
+from secondsight.scenario.ops import MAX_THREADS, ArgValue, HandleRef, HandleType, Op, ScenarioError
 
 __all__ = [
     "DIFFERS",
@@ -29,7 +29,7 @@ __all__ = [
     "Outcome",
     "Place",
     "Scenario",
-    "Thread",
+    "ScenarioThread",
     "check",
     "collect",
     "freeze",
@@ -48,7 +48,7 @@ VERSION = 2
 
 
 @dataclass(frozen=True)
-class Thread:
+class ScenarioThread:
     """A named thread of a scenario and its operations, in program order."""
 
     name: str
@@ -91,7 +91,7 @@ class Scenario:
     name: str
     doc: str
     setup: tuple[Op, ...]
-    threads: tuple[Thread, ...]
+    threads: tuple[ScenarioThread, ...]
     final: tuple[Op, ...]
 
     @property
@@ -148,7 +148,7 @@ class Scenario:
                 name=_text(data["name"]),
                 doc=_text(data["doc"]),
                 setup=tuple(_op_from_json(op) for op in data["setup"]),
-                threads=tuple(Thread(_text(t["name"]), tuple(_op_from_json(op) for op in t["ops"])) for t in data["threads"]),
+                threads=tuple(ScenarioThread(_text(t["name"]), tuple(_op_from_json(op) for op in t["ops"])) for t in data["threads"]),
                 final=tuple(_op_from_json(op) for op in data["final"]),
             )
         except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
@@ -233,19 +233,19 @@ def _text(value: object) -> str:
     return value
 
 
-def _value_to_json(value: Value) -> Any:
-    if isinstance(value, Ref):
+def _value_to_json(value: ArgValue) -> Any:
+    if isinstance(value, HandleRef):
         return {"handle": value.handle, "page": value.page}
     if isinstance(value, tuple):
         return [[_value_to_json(part) for part in item] for item in value]
     return value
 
 
-def _value_from_json(data: Any) -> Value:
+def _value_from_json(data: Any) -> ArgValue:
     if isinstance(data, dict):
         if not isinstance(data["page"], int):
             raise TypeError(f"{data['page']!r} is not a page")
-        return Ref(_text(data["handle"]), data["page"])
+        return HandleRef(_text(data["handle"]), data["page"])
     if isinstance(data, list):
         return tuple((_ref_from_json(fd), page, pages) for fd, page, pages in data)
     if data is None or isinstance(data, int | str):
@@ -253,9 +253,9 @@ def _value_from_json(data: Any) -> Value:
     raise TypeError(f"{data!r} is not an argument")
 
 
-def _ref_from_json(data: Any) -> Ref:
+def _ref_from_json(data: Any) -> HandleRef:
     value = _value_from_json(data)
-    if not isinstance(value, Ref):
+    if not isinstance(value, HandleRef):
         raise TypeError(f"{data!r} is not a handle")
     return value
 

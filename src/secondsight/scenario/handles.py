@@ -11,9 +11,9 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 from secondsight.scenario import methods
-from secondsight.scenario.check import Handle
+from secondsight.scenario.check import CheckedHandle
 from secondsight.scenario.methods import DeviceMethods, ImporterMethods, PinMethods
-from secondsight.scenario.ops import HandleType, Ref, ScenarioError
+from secondsight.scenario.ops import HandleRef, HandleType, ScenarioError
 
 if TYPE_CHECKING:
     from secondsight.scenario.recorder import Recorder
@@ -27,7 +27,7 @@ INSIDE = {__file__, methods.__file__}
 class File:
     """A file descriptor of the scenario: a memfd, a udmabuf or a device of memory, of `pages` pages."""
 
-    def __init__(self, recorder: Recorder, handle: Handle) -> None:
+    def __init__(self, recorder: Recorder, handle: CheckedHandle) -> None:
         self._recorder, self._handle = recorder, handle
         self.pages = handle.pages
 
@@ -41,7 +41,7 @@ class DeviceHandle(DeviceMethods):
     Which driver it has is said when the scenario is run (`secondsight check FILE`).
     """
 
-    def __init__(self, recorder: Recorder, handle: Handle) -> None:
+    def __init__(self, recorder: Recorder, handle: CheckedHandle) -> None:
         self._recorder, self._handle = recorder, handle
 
     def __repr__(self) -> str:
@@ -51,7 +51,7 @@ class DeviceHandle(DeviceMethods):
 class Pin(PinMethods):
     """Pinned pages: what was at an address when it was pinned, whatever is there later. On a real kernel only."""
 
-    def __init__(self, recorder: Recorder, handle: Handle) -> None:
+    def __init__(self, recorder: Recorder, handle: CheckedHandle) -> None:
         self._recorder, self._handle = recorder, handle
         self.pages = handle.pages
 
@@ -62,7 +62,7 @@ class Pin(PinMethods):
 class Importer(ImporterMethods):
     """A device that is attached to a udmabuf. On a real kernel only."""
 
-    def __init__(self, recorder: Recorder, handle: Handle) -> None:
+    def __init__(self, recorder: Recorder, handle: CheckedHandle) -> None:
         self._recorder, self._handle = recorder, handle
         self.pages = handle.pages
 
@@ -84,7 +84,7 @@ class Process:
             s.read(b)
     """
 
-    def __init__(self, recorder: Recorder, handle: Handle) -> None:
+    def __init__(self, recorder: Recorder, handle: CheckedHandle) -> None:
         self._recorder, self._handle = recorder, handle
 
     def __enter__(self) -> Process:
@@ -105,7 +105,7 @@ class Process:
 class Address:
     """A page's address: a mapping's start plus a number of pages. `a + 1` is the address one page on."""
 
-    def __init__(self, recorder: Recorder, handle: Handle, page: int) -> None:
+    def __init__(self, recorder: Recorder, handle: CheckedHandle, page: int) -> None:
         self._recorder, self._handle, self.page = recorder, handle, page
 
     def __add__(self, pages: int) -> Address:
@@ -117,7 +117,7 @@ class Address:
         return Address(self._recorder, self._handle, page)
 
     def __repr__(self) -> str:
-        return str(Ref(self._handle.name, self.page))
+        return str(HandleRef(self._handle.name, self.page))
 
     def _span(self) -> int:
         """How many pages an operation means that gives no number."""
@@ -128,7 +128,7 @@ class Mapping(Address):
     """What `mmap` returned: the address of its first page. An operation on it that gives no number
     of pages means all of its `pages`; on `a + k`, one page."""
 
-    def __init__(self, recorder: Recorder, handle: Handle) -> None:
+    def __init__(self, recorder: Recorder, handle: CheckedHandle) -> None:
         super().__init__(recorder, handle, 0)
         self.pages = handle.pages
 
@@ -139,12 +139,12 @@ class Mapping(Address):
 AnyHandle = File | DeviceHandle | Pin | Importer | Mapping | Process
 
 
-def handle_for(recorder: Recorder, handle: Handle) -> AnyHandle:
+def handle_for(recorder: Recorder, handle: CheckedHandle) -> AnyHandle:
     """The object that stands for a handle in a scenario function."""
     return _CLASSES[handle.type](recorder, handle)
 
 
-_CLASSES: dict[HandleType, Callable[[Recorder, Handle], AnyHandle]] = {
+_CLASSES: dict[HandleType, Callable[[Recorder, CheckedHandle], AnyHandle]] = {
     HandleType.MEMFD: File,
     HandleType.UDMABUF: File,
     HandleType.DAX: File,

@@ -33,9 +33,9 @@ __all__ = [
     "Often",
     "Op",
     "Operation",
-    "Ref",
+    "HandleRef",
     "ScenarioError",
-    "Value",
+    "ArgValue",
     "declare",
     "handle_name",
 ]
@@ -155,7 +155,7 @@ class Needs(Enum):
 
 
 @dataclass(frozen=True)
-class Ref:
+class HandleRef:
     """A reference to a handle by its name; for an address, with the page counted from the mapping's start."""
 
     handle: str
@@ -165,8 +165,8 @@ class Ref:
         return f"{self.handle}+{self.page}" if self.page else self.handle
 
 
-Range = tuple[Ref, int, int]
-Value = int | str | Ref | tuple[Range, ...] | None
+FileRange = tuple[HandleRef, int, int]
+ArgValue = int | str | HandleRef | tuple[FileRange, ...] | None
 
 
 @dataclass(frozen=True)
@@ -195,7 +195,7 @@ class Operation:
     remaps: bool = False
     takes_away: bool = False
     needs: Needs = Needs.NOTHING
-    pages_made: Callable[[Mapping[str, Value]], int] | None = None
+    pages_made: Callable[[Mapping[str, ArgValue]], int] | None = None
     often: Often | None = None
 
     @property
@@ -267,7 +267,7 @@ class Op:
     that does it (None: the first)."""
 
     kind: str
-    args: Mapping[str, Value]
+    args: Mapping[str, ArgValue]
     into: str | None = None
     makes: str | None = None
     site: tuple[str, int] = ("", 0)
@@ -279,7 +279,7 @@ class Op:
         return OPS[self.kind]
 
     def __str__(self) -> str:
-        def show(value: Value) -> str:
+        def show(value: ArgValue) -> str:
             if isinstance(value, tuple):
                 return "[" + ", ".join(f"({r}, {page}, {pages})" for r, page, pages in value) + "]"
             return repr(value) if isinstance(value, str) else str(value)

@@ -17,8 +17,8 @@ from typing import Any
 
 from secondsight.lang.errors import LangError
 from secondsight.lang.modules import load
-from secondsight.scenario.check import Checker, Handle
-from secondsight.scenario.data import Scenario, Thread
+from secondsight.scenario.check import CheckedHandle, Checker
+from secondsight.scenario.data import Scenario, ScenarioThread
 from secondsight.scenario.handles import (
     INSIDE,
     Address,
@@ -38,13 +38,13 @@ from secondsight.scenario.ops import (
     OPS,
     REQUIRED,
     ArgType,
+    ArgValue,
     Default,
+    HandleRef,
     HandleType,
     Op,
     Operation,
-    Ref,
     ScenarioError,
-    Value,
     handle_name,
 )
 
@@ -180,7 +180,7 @@ class Recorder(RecorderMethods):
         self._ops().append(op)
         return None if handle is None else handle_for(self, handle)
 
-    def _checked(self, kind: str, into: str | None, args: dict[str, object]) -> tuple[Op, Handle | None]:
+    def _checked(self, kind: str, into: str | None, args: dict[str, object]) -> tuple[Op, CheckedHandle | None]:
         """An operation as data, past the checker; and the handle that it makes."""
         site, spec = caller(), OPS[kind]
         if self._section == "done":
@@ -188,7 +188,7 @@ class Recorder(RecorderMethods):
             raise ScenarioError(reason, "put what runs after the threads in `with s.after():`", site)
         made = spec.makes
         makes = None if made is None else handle_name(made, self._made[made])
-        values: dict[str, Value] = {name: self._value(kind, value, site) for name, value in self._whole(spec, args).items()}
+        values: dict[str, ArgValue] = {name: self._value(kind, value, site) for name, value in self._whole(spec, args).items()}
         if self._section == "final" and not self._final:
             self._count("after()", len(self._threads))
         op = Op(kind, values, into, makes, site, self._process)
@@ -217,7 +217,7 @@ class Recorder(RecorderMethods):
             if value._recorder is not self:
                 reason = f"{kind}: {value!r} belongs to another scenario"
                 raise ScenarioError(reason, "make the handle in this scenario", site)
-            return Ref(value._handle.name, value.page if isinstance(value, Address) else 0)
+            return HandleRef(value._handle.name, value.page if isinstance(value, Address) else 0)
         if isinstance(value, list | tuple):
             return tuple(
                 tuple(self._value(kind, part, site) for part in item) if isinstance(item, list | tuple) else item
@@ -228,7 +228,7 @@ class Recorder(RecorderMethods):
     def scenario(self, name: str, doc: str) -> Scenario:
         """What was recorded, as data. (`@scenario` does this for you.)"""
         self._finished = True
-        threads = tuple(Thread(name, tuple(ops)) for name, ops in self._threads.items())
+        threads = tuple(ScenarioThread(name, tuple(ops)) for name, ops in self._threads.items())
         return Scenario(name, doc, tuple(self._setup), threads, tuple(self._final))
 
 

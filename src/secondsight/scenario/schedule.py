@@ -25,7 +25,7 @@ __all__ = [
     "CannotForce",
     "Forced",
     "Schedule",
-    "Step",
+    "ScheduledStep",
     "load_schedule",
     "schedule_of_json",
 ]
@@ -38,7 +38,7 @@ SCHEDULE_SCHEMA = 1
 
 
 @dataclass(frozen=True)
-class Step:
+class ScheduledStep:
     """One coarse step: the thread that is released, and where each thread that moved has settled.
 
     `then`: a thread's name -> a hold point's name (`op:N` before its operation N, from 0), `blocked`, or `ended`.
@@ -61,7 +61,7 @@ class Schedule:
 
     scenario: Scenario
     driver: str | None
-    steps: tuple[Step, ...]
+    steps: tuple[ScheduledStep, ...]
     points: tuple[str, ...] = USUAL
 
     def to_json(self) -> str:
@@ -134,7 +134,7 @@ def schedule_of_json(data: Any) -> Schedule:
     try:
         scenario = Scenario.from_json(json.dumps(data["scenario"]))
         driver, points = data["driver"], tuple(data["points"])
-        steps = tuple(Step(step["release"], dict(step["then"])) for step in data["steps"])
+        steps = tuple(ScheduledStep(step["release"], dict(step["then"])) for step in data["steps"])
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise ScenarioError(f"a schedule with a part that is missing or wrong: {error}", "see docs/json.md") from error
     if driver is not None and not isinstance(driver, str):
@@ -147,7 +147,7 @@ def schedule_of_json(data: Any) -> Schedule:
     return Schedule(scenario, driver, steps, points)
 
 
-def _check_step(step: Step, number: int, scenario: Scenario, points: tuple[str, ...]) -> None:
+def _check_step(step: ScheduledStep, number: int, scenario: Scenario, points: tuple[str, ...]) -> None:
     lengths = {thread.name: len(thread.ops) for thread in scenario.threads}
     for name in (step.release, *step.then):
         if not isinstance(name, str) or name not in lengths:

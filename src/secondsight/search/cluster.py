@@ -17,7 +17,7 @@ from secondsight.lang.native import CHOICES, Native
 from secondsight.lang.program import Program
 from secondsight.search.cluster_levels import Hosts, Levels, Lost, may_go_on
 from secondsight.search.cluster_livelock import livelock_by
-from secondsight.search.cluster_member import FACT, Found, Job, Note
+from secondsight.search.cluster_member import FACT, Found, MemberJob, Note
 from secondsight.search.cluster_ray import hosts_at
 from secondsight.search.lock_order import LockOrder
 from secondsight.search.native import DEADLOCK, against_order, loop_rows, told, way
@@ -61,14 +61,14 @@ def reduced_cluster_search(program: Program, address: str, request: Request | No
     return reduced_search(program, request, lambda native, asked: cluster_search(native, address, asked)).result
 
 
-def job_of(native: Native, request: Request, batch: int, order: LockOrder | None = None) -> Job:
+def job_of(native: Native, request: Request, batch: int, order: LockOrder | None = None) -> MemberJob:
     """What members are told of a search."""
     places: tuple[int, ...] = ()
     taking = b""
     if order is not None and order.counters:
         places = tuple(p for owner, readers, _, _ in order.locks for p in (owner, -1 if readers is None else readers))
         taking = bytes(int(i in order.counters) for i in range(len(native.program.code.places) + 1))
-    job = Job.of(native, request, places, taking, max(1, batch))
+    job = MemberJob.of(native, request, places, taking, max(1, batch))
     if request.livelock:
         loops, width = loop_rows(native.program)
         job = replace(job, loops=loops, loop_width=width)
@@ -100,7 +100,7 @@ def search_by(hosts: Hosts, native: Native, request: Request, batch: int, patien
 
 
 def _search_by(
-    hosts: Hosts, native: Native, job: Job, request: Request, order: LockOrder | None, patience: float
+    hosts: Hosts, native: Native, job: MemberJob, request: Request, order: LockOrder | None, patience: float
 ) -> tuple[Result, bool]:
     search = _Search(native, order, request.collect)
     levels = Levels(hosts, job.batch, request, search.judge, patience, search.learn)

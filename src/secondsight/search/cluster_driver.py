@@ -27,7 +27,7 @@ import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from secondsight.lang.errors import LangError
-from secondsight.search.cluster_member import Host, Job
+from secondsight.search.cluster_member import Host, MemberJob
 
 __all__ = ["main"]
 
@@ -99,7 +99,7 @@ class _Driver:
         self.nodes = sorted(found, key=lambda n: str(n["NodeID"]))
         self.say("nodes", [_name(n) for n in self.nodes], [int(n["Resources"]["CPU"]) for n in self.nodes])
 
-    def open(self, job: Job) -> None:
+    def open(self, job: MemberJob) -> None:
         """Begin a search: one member on every node, those of the last search where nothing has changed."""
         since = time.monotonic()
         while True:
@@ -139,7 +139,7 @@ class _Driver:
         ]  # fmt: skip
         self.waiting = [deque() for _ in self.actors]
 
-    def begin(self, job: Job) -> None:
+    def begin(self, job: MemberJob) -> None:
         """Tell every member of the job, and wait until all are ready. Raises `LangError` with the node that is not."""
         self.batches.clear()
         shipped, count = ray.put(job), len(self.actors)

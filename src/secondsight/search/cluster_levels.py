@@ -19,12 +19,12 @@ from typing import Any, Protocol
 
 from secondsight.lang.errors import LangError
 from secondsight.lang.native import NONE, RULE
-from secondsight.search.cluster_member import Agreed, Found, Job, Member, Note, Report
+from secondsight.search.cluster_member import Agreed, Found, Member, MemberJob, MemberReport, Note
 from secondsight.search.native import STEP_FAILED
 from secondsight.search.request import Request
 from secondsight.search.result import Progress
 
-__all__ = ["Answer", "Hosts", "Levels", "LocalHosts", "Lost", "Seen", "may_go_on"]
+__all__ = ["MemberAnswer", "Hosts", "Levels", "LocalHosts", "Lost", "LevelsSeen", "may_go_on"]
 
 TURN = 0.25
 """Seconds after which a member ends its turn."""
@@ -41,7 +41,7 @@ class Lost(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class MemberAnswer:
     """What a member answered: to `turn`, its report and a handle on the batch for each member."""
 
     member: int
@@ -55,18 +55,18 @@ class Hosts(Protocol):
     workers: Sequence[int]
     """Threads of each member."""
 
-    def open(self, job: Job) -> None:
+    def open(self, job: MemberJob) -> None:
         """Begin a search: every member is new. Raises `LangError` if one cannot take part."""
 
     def ask(self, member: int, method: str, *arguments: Any) -> None:
         """Begin a call of a member; its calls are answered in order. `turn`'s batches come last."""
 
-    def answer(self, seconds: float) -> Answer | None:
+    def answer(self, seconds: float) -> MemberAnswer | None:
         """The next answer, or None if there is none in so many seconds. Raises `Lost`."""
 
 
 @dataclass(slots=True)
-class Seen:
+class LevelsSeen:
     """What was seen. `reason`: why it is not everything; `found`: with its level and its member."""
 
     states: int = 0
@@ -97,16 +97,16 @@ class Levels:
         self.hosts, self.request, self.judge, self.patience, self.learn = hosts, request, judge, patience, learn
         self.members = range(count)
         self.allowed = 4 * count * count * batch
-        self.reports = [Report(0, 0, 0, 0, 0, (), 0, 0)] * count
+        self.reports = [MemberReport(0, 0, 0, 0, 0, (), 0, 0)] * count
         self.inbox: list[deque[tuple[int, int, Any]]] = [deque() for _ in self.members]  # from whom, bytes, the batch
         self.asked: list[deque[tuple[float, int]]] = [deque() for _ in self.members]  # since when, bytes to take in
         self.waiting = 0  # bytes that are not taken in yet
         self.facts = [bytearray() for _ in self.members]  # what each has not been told yet
         self.notes: list[tuple[int, Note]] = []
-        self.seen = Seen()
+        self.seen = LevelsSeen()
         self.started = self.told = time.monotonic()
 
-    def run(self) -> Seen:
+    def run(self) -> LevelsSeen:
         """The whole search. Raises `Lost`: then `seen` and `look` have what is known."""
         level = 0
         while True:
@@ -175,7 +175,7 @@ class Levels:
             return 1 << 40
         return max(16, (self.request.limits.states - self.seen.states) // (4 * UNDERWAY * sum(self.hosts.workers)))
 
-    def _answered(self, answer: Answer) -> None:
+    def _answered(self, answer: MemberAnswer) -> None:
         report, batches = answer.value
         member = answer.member
         self.waiting -= self.asked[member].popleft()[1]
@@ -296,9 +296,9 @@ class LocalHosts:
     def __init__(self, members: int, workers: int = 1) -> None:
         self.names, self.workers = [f"member {i}" for i in range(members)], [workers] * members
         self.members: list[Member] = []
-        self.answers: deque[Answer] = deque()
+        self.answers: deque[MemberAnswer] = deque()
 
-    def open(self, job: Job) -> None:
+    def open(self, job: MemberJob) -> None:
         """Begin a search."""
         self.end()
         count = len(self.names)
@@ -307,9 +307,9 @@ class LocalHosts:
 
     def ask(self, member: int, method: str, *arguments: Any) -> None:
         """Call a member now."""
-        self.answers.append(Answer(member, getattr(self.members[member], method)(*arguments)))
+        self.answers.append(MemberAnswer(member, getattr(self.members[member], method)(*arguments)))
 
-    def answer(self, seconds: float) -> Answer | None:
+    def answer(self, seconds: float) -> MemberAnswer | None:
         """The oldest answer."""
         return self.answers.popleft() if self.answers else None
 

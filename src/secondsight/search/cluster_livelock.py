@@ -11,7 +11,7 @@ from dataclasses import replace
 from secondsight.lang.movers import Reductions
 from secondsight.lang.native import Native
 from secondsight.search.cluster_levels import Levels
-from secondsight.search.cluster_member import Job, Member
+from secondsight.search.cluster_member import Member, MemberJob
 from secondsight.search.loop import livelock
 from secondsight.search.native import GOAL, way
 from secondsight.search.request import Request
@@ -20,7 +20,7 @@ from secondsight.search.result import Trace, Violation
 __all__ = ["livelock_by"]
 
 
-def livelock_by(levels: Levels, native: Native, job: Job, seconds: float | None) -> Violation | str | None:
+def livelock_by(levels: Levels, native: Native, job: MemberJob, seconds: float | None) -> Violation | str | None:
     """After a search that saw every state: the livelock, or why none could be looked for, or None if there is none.
 
     `job.facts` is what is known by now. With reductions the violation says only that there is one. Raises `Lost`.
@@ -48,7 +48,7 @@ def livelock_by(levels: Levels, native: Native, job: Job, seconds: float | None)
     return _shown(levels, native, job, found)
 
 
-def _shown(levels: Levels, native: Native, job: Job, goals: bytes) -> Violation | str:
+def _shown(levels: Levels, native: Native, job: MemberJob, goals: bytes) -> Violation | str:
     """The way to the first of these states, and once round."""
     levels.hosts.open(replace(job, loops=b"", goals=goals, watch=None, locks=(), taking=b""))
     again = Levels(levels.hosts, job.batch, Request(on_progress=levels.request.on_progress), patience=levels.patience)

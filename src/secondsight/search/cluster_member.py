@@ -18,11 +18,11 @@ from typing import Any
 from secondsight.lang.compiler import Library, load
 from secondsight.lang.native import Native, engine_text
 from secondsight.search.native import KEEP_ROUNDS, Run, available_memory, reason_name
-from secondsight.search.native import Found as RawFound
+from secondsight.search.native import EngineFound as RawFound
 from secondsight.search.native import Note as RawNote
 from secondsight.search.request import Request
 
-__all__ = ["FACT", "Agreed", "Found", "Host", "Job", "Member", "Note", "Report"]
+__all__ = ["FACT", "Agreed", "Found", "Host", "MemberJob", "Member", "Note", "MemberReport"]
 
 FACT = 24
 """Bytes of one fact: `ss_fact` of search/movers.c."""
@@ -32,7 +32,7 @@ PIECE = 4 << 20
 
 
 @dataclass(frozen=True, slots=True)
-class Job:
+class MemberJob:
     """A search, as every member is told of it.
 
     `text` is the model in C with the engine; `tables` and `daemons` the program's data. `watch`, `deadlock` and `exact` as
@@ -60,12 +60,12 @@ class Job:
     facts: bytes = b""
 
     @staticmethod
-    def of(native: Native, request: Request, locks: tuple[int, ...], taking: bytes, batch: int) -> Job:
+    def of(native: Native, request: Request, locks: tuple[int, ...], taking: bytes, batch: int) -> MemberJob:
         """The job that a compiled program makes."""
         program = native.program
         folder = resources.files("secondsight.search")
         engine = "".join(folder.joinpath(name).read_text() for name in ("engine_cluster_facts.c", "engine_cluster.c"))
-        return Job(
+        return MemberJob(
             "#define SS_CLUSTER 1\n" + native.source + engine_text() + engine, native.initial,
             tuple(tuple(program.row(name)) for name in native.rendered.tables),
             sum(1 << i for i, t in enumerate(program.threads) if t.daemon),
@@ -101,7 +101,7 @@ class Note:
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
+class MemberReport:
     """How far a member is: states of the level to expand, states of the next one, all states and transitions, peak memory.
 
     `sizes`: the bytes that are handed out for each member; `given`, `taken`: records, in all, for and from others. `reason`:
@@ -137,7 +137,7 @@ class Agreed:
 class Member:
     """Member `me` of `members`, with `workers` threads; `share` members use this machine's memory together."""
 
-    def __init__(self, job: Job, me: int, members: int, workers: int, share: int = 1) -> None:
+    def __init__(self, job: MemberJob, me: int, members: int, workers: int, share: int = 1) -> None:
         self.job, self.me, self.members, self.level = job, me, members, -1
         self.told = self.outcomes = self.notes_told = 0
         self.notes: list[Note] = []
@@ -200,7 +200,7 @@ class Member:
 
     def turn(
         self, level: int, sources: Sequence[int], most: int, seconds: float, facts: bytes, batches: Sequence[bytes]
-    ) -> tuple[Report, list[bytes]]:
+    ) -> tuple[MemberReport, list[bytes]]:
         """Take in `facts`, and `batches` from the members `sources`, then expand up to `most` states a thread of `level`.
 
         The second is what belongs to each other member. Raises `ValueError` at a batch that does not belong here.
@@ -225,7 +225,7 @@ class Member:
         size = self.library.ss_cluster_box(ctypes.byref(self.run), to, ctypes.byref(place))
         return ctypes.string_at(place, size) if size else b""
 
-    def _report(self, sizes: tuple[int, ...]) -> Report:
+    def _report(self, sizes: tuple[int, ...]) -> MemberReport:
         raw, run = self.run, ctypes.byref(self.run)
         found = tuple(_found(f) for f in raw.found[self.told : raw.found_count])
         width = raw.watch_to - raw.watch_from
@@ -240,7 +240,7 @@ class Member:
         given, taken = (self.library.ss_cluster_given(run), self.library.ss_cluster_taken(run)) if self.begun else (0, 0)
         counts = left, following, raw.states, raw.transitions, raw.peak, sizes, given, taken
         known = self.agreed(b"")
-        return Report(*counts, reason, found, notes, outcomes, known.stale, known.learned)
+        return MemberReport(*counts, reason, found, notes, outcomes, known.stale, known.learned)
 
     def hear(self, facts: bytes) -> None:
         """Take in what others found out of the program."""
@@ -313,14 +313,14 @@ class Host:
     def __init__(self) -> None:
         self.member: Member | None = None
 
-    def begin(self, job: Job, me: int, members: int, workers: int, share: int) -> None:
+    def begin(self, job: MemberJob, me: int, members: int, workers: int, share: int) -> None:
         """Become a member. Raises `LangError` where the model cannot be compiled."""
         self.end()
         self.member = Member(job, me, members, workers, share)
 
     def turn(
         self, level: int, sources: Sequence[int], most: int, seconds: float, facts: bytes, *batches: bytes
-    ) -> tuple[Report | bytes | None, ...]:
+    ) -> tuple[MemberReport | bytes | None, ...]:
         """`Member.turn`: the report, and the batch for each member, None where there is nothing for it."""
         assert self.member is not None
         report, out = self.member.turn(level, sources, most, seconds, facts, batches)

@@ -19,8 +19,8 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 from secondsight.lang.errors import LangError
-from secondsight.search.cluster_levels import Answer, Lost
-from secondsight.search.cluster_member import Job
+from secondsight.search.cluster_levels import Lost, MemberAnswer
+from secondsight.search.cluster_member import MemberJob
 
 __all__ = ["RayHosts", "hosts_at"]
 
@@ -90,7 +90,7 @@ class RayHosts:
         """Whether a search can begin."""
         return self.process.poll() is None and not self.connection.closed
 
-    def open(self, job: Job) -> None:
+    def open(self, job: MemberJob) -> None:
         """Begin a search. Raises `LangError` with the node that cannot take part, and why."""
         self._say("open", job)
         self._expect("nodes", OPEN)
@@ -100,14 +100,14 @@ class RayHosts:
         """See `Hosts`."""
         self._say("ask", member, method, arguments)
 
-    def answer(self, seconds: float) -> Answer | None:
+    def answer(self, seconds: float) -> MemberAnswer | None:
         """See `Hosts`."""
         message = self._hear(seconds)
         if message is None:
             return None
         if message[0] == "lost":
             raise Lost(message[1])
-        return Answer(message[1], message[2])
+        return MemberAnswer(message[1], message[2])
 
     def end(self) -> None:
         """The search is over; the members stay for the next."""

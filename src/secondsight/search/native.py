@@ -24,7 +24,7 @@ from secondsight.search.strategy import BreadthFirst, DepthFirst, Preemptions, R
 
 __all__ = [
     "DEADLOCK", "GOAL", "KEEP_ROUNDS", "LOCK_ORDER", "STEP_FAILED",
-    "Found", "Note", "Run", "against_order", "available_memory", "native_search", "loop_rows", "reason_name", "told", "way",
+    "EngineFound", "Note", "Run", "against_order", "available_memory", "native_search", "loop_rows", "reason_name", "told", "way",
 ]  # fmt: skip
 
 _REASONS = {1: "states", 2: "seconds", 3: "memory", 4: "interrupted", 5: "disk", 6: "depth", 7: "walks", 8: "preemptions"}
@@ -37,7 +37,7 @@ Note = ctypes.CFUNCTYPE(
 )
 
 
-class Told(Protocol):
+class FoundFacts(Protocol):
     """What there is to know of something found, but for the way there."""
 
     @property
@@ -54,7 +54,7 @@ class Told(Protocol):
     def high(self) -> int: ...
 
 
-class Found(ctypes.Structure):
+class EngineFound(ctypes.Structure):
     """`ss_found` in search/engine.c."""
 
     _fields_ = [
@@ -87,7 +87,7 @@ class Run(ctypes.Structure):
         ("livelocked", ctypes.POINTER(ctypes.c_uint8)), ("livelocked_count", ctypes.c_uint64),
         ("cycling", ctypes.POINTER(ctypes.c_uint64)), ("cycling_count", ctypes.c_uint64),
         ("preempted", ctypes.c_int32), ("log_dropped", ctypes.c_int32),
-        ("found", ctypes.POINTER(Found)),
+        ("found", ctypes.POINTER(EngineFound)),
     ]  # fmt: skip
 
 
@@ -394,7 +394,7 @@ class _Search:
         finally:
             self.native.library.ss_release(ctypes.byref(self.raw))
 
-    def _way(self, found: Found) -> Trace:
+    def _way(self, found: EngineFound) -> Trace:
         """The way to the state in which something was found."""
         ordinals = found.trace[: found.trace_length]
         if not self.raw.bounded:
@@ -408,7 +408,7 @@ class _Search:
             states.append(state)
         return Trace(tuple(steps), tuple(states))
 
-    def _found(self, found: Found) -> Violation | tuple[ModelError, Trace]:
+    def _found(self, found: EngineFound) -> Violation | tuple[ModelError, Trace]:
         """What the engine found, as the reference would tell it."""
         native = self.native
         trace = self._way(found)
@@ -429,7 +429,7 @@ def loop_rows(program: Program) -> tuple[bytes, int]:
     return (b"".join(rows) if any(row.translate(None, b"\0\2") for row in rows) else b""), width
 
 
-def told(native: Native, found: Told, trace: Trace, step: Step) -> Violation | tuple[ModelError, Trace]:
+def told(native: Native, found: FoundFacts, trace: Trace, step: Step) -> Violation | tuple[ModelError, Trace]:
     """A deadlock at the end of `trace`, or what `step`, taken there, ended in."""
     if found.how == DEADLOCK:
         return Violation("deadlock", deadlock_message(native, trace.states[-1] if trace.states else native.initial), None, trace)

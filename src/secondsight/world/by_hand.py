@@ -22,11 +22,11 @@ from secondsight.linux.page_alloc import mem_init
 from secondsight.scenario.check import Checker
 from secondsight.scenario.data import EXITED, show_value
 from secondsight.scenario.handles import INSIDE, Address, DeviceHandle, handle_for
-from secondsight.scenario.ops import HandleType, Op, Ref
+from secondsight.scenario.ops import HandleRef, HandleType, Op
 from secondsight.scenario.recorder import Recorder
 from secondsight.world import tables
 from secondsight.world.declare import on_model
-from secondsight.world.encoder import Encoder, Space
+from secondsight.world.encoder import Encoder, SpaceLayout
 from secondsight.world.interpreter import run_op
 from secondsight.world.model import value_of
 
@@ -95,10 +95,10 @@ class ByHand(Recorder):
         """The page number of an address."""
         return self._rows.address[addr._handle.name] + addr.page
 
-    def _ghost(self, process: str | None) -> tables.Process:
+    def _ghost(self, process: str | None) -> tables.ProcessState:
         number = list(self.spaces).index(process)
         with self.machine:
-            ghost: tables.Process = unwrap(tables.other_processes[number - 1] if number else tables.process)
+            ghost: tables.ProcessState = unwrap(tables.other_processes[number - 1] if number else tables.process)
             return ghost
 
     def _operation(self, kind: str, into: str | None, **args: object) -> Any:
@@ -114,7 +114,7 @@ class ByHand(Recorder):
         model = on_model(op)
         self._rows.take(op)
         mm = self.spaces.get(op.process)
-        device = next((v.handle for v in op.args.values() if isinstance(v, Ref) and v.handle in self.devices), None)
+        device = next((v.handle for v in op.args.values() if isinstance(v, HandleRef) and v.handle in self.devices), None)
         with self.machine:
             if model.begins is None:
                 return int(run_op(0, mm, None if device is None else self.devices[device]))  # type: ignore[arg-type]
@@ -134,7 +134,7 @@ class _Rows(Encoder):
         self.processes: tuple[str | None, ...] = (None,)
         self.opened: set[str | None] = set()
         self.devices: list[str | None] = []
-        self.spaces = [Space()]
+        self.spaces = [SpaceLayout()]
 
     def take(self, op: Op) -> None:
         """Make it the row."""
@@ -149,7 +149,7 @@ class _Rows(Encoder):
                 self.opened.add(op.makes)
             if made is HandleType.PROCESS:
                 self.processes = (*self.processes, op.makes)
-                self.spaces.append(Space())
+                self.spaces.append(SpaceLayout())
         self._row(op)
         data = self.hand.machine.data
         data.update({f"op.{name}": tuple(row) for name, row in self.rows.items()})
@@ -161,7 +161,7 @@ class _Rows(Encoder):
         mm, space = self.hand.spaces[op.process], self._space(op)
         before = space.pages, list(space.windows), space.continued
         va = super()._place_mapping(op, pages)
-        if isinstance(op.args["at"], Ref) or va + pages <= len(mm.ptes):
+        if isinstance(op.args["at"], HandleRef) or va + pages <= len(mm.ptes):
             return va
         space.pages, space.windows, space.continued = before[0], before[1], None
         with self.hand.machine:

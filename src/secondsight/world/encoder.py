@@ -10,12 +10,12 @@ from secondsight.devices.device import Device
 from secondsight.lang.named import bounds_named_by
 from secondsight.linux import BOUNDS, bounds
 from secondsight.linux.releases import differs
-from secondsight.scenario.data import Place, Scenario, Thread
-from secondsight.scenario.ops import SEALS, ArgType, HandleType, Op, Ref, ScenarioError, Value
+from secondsight.scenario.data import Place, Scenario, ScenarioThread
+from secondsight.scenario.ops import SEALS, ArgType, ArgValue, HandleRef, HandleType, Op, ScenarioError
 from secondsight.world import tables
 from secondsight.world.declare import ALREADY_DONE, COLUMNS, on_model, with_families, without_device
 
-__all__ = ["Encoder", "Space"]
+__all__ = ["Encoder", "SpaceLayout"]
 
 MOST_PAGES = BOUNDS["pages"].most
 
@@ -41,7 +41,7 @@ _ROWS = ("ops", "handles", "devices", "other_processes")
 
 
 @dataclass
-class Space:
+class SpaceLayout:
     """An address space: its size so far, where its mappings lie, and the file and page that the last one would go on at."""
 
     pages: int = 0
@@ -60,7 +60,7 @@ class Encoder:
         self.numbers: dict[str, int] = {}
         self.address: dict[str, int] = {}
         self.processes = scenario.processes
-        self.spaces = [Space() for _ in self.processes]
+        self.spaces = [SpaceLayout() for _ in self.processes]
         self.rows: dict[str, list[int]] = {name: [] for name in tables.TABLES}
         self.ranges: dict[str, list[int]] = {"handle": [], "is_memfd": [], "page": [], "pages": []}
         self.devices = [p.op.makes for p in self.places if p.op.declared.makes is HandleType.DEVICE]
@@ -78,7 +78,7 @@ class Encoder:
         model = on_model(op)
         file = next((op.args[name] for name, arg in op.declared.args.items() if arg.type is ArgType.FD), None)
         row = dict.fromkeys(tables.TABLES, 0) | {"needs": -1, "needs_at": -1, "makes": -1, "pages": 1, "turns": model.turns}
-        row["kind"] = model.number(self.types[file.handle] if isinstance(file, Ref) else None)
+        row["kind"] = model.number(self.types[file.handle] if isinstance(file, HandleRef) else None)
         if op.makes is not None:
             row["makes"] = self.numbers[op.makes]
         if op.declared.makes is HandleType.DEVICE:
@@ -90,7 +90,7 @@ class Encoder:
             if arg.type in COLUMNS and value is not None:
                 row[COLUMNS[arg.type][columns[arg.type]]] = self._number(arg.type, value)
                 columns[arg.type] += 1
-            if isinstance(value, Ref):
+            if isinstance(value, HandleRef):
                 self._handle(row, arg.type, value, model.turns)
             if arg.type is ArgType.RANGES and isinstance(value, tuple):
                 row["range_first"], row["ranges"] = len(self.ranges["handle"]), len(value)
@@ -109,14 +109,14 @@ class Encoder:
         for name in tables.TABLES:
             self.rows[name].append(row[name])
 
-    def _number(self, kind: ArgType, value: Value) -> int:
-        if isinstance(value, Ref):
+    def _number(self, kind: ArgType, value: ArgValue) -> int:
+        if isinstance(value, HandleRef):
             return self.address[value.handle] + value.page
         if kind is ArgType.SEALS:
             return sum(SEALS[name] for name in set(str(value).split("|")) if name)
         return ord(value) if isinstance(value, str) else int(value)  # type: ignore[arg-type]
 
-    def _handle(self, row: dict[str, int], kind: ArgType, ref: Ref, turns: int) -> None:
+    def _handle(self, row: dict[str, int], kind: ArgType, ref: HandleRef, turns: int) -> None:
         """What a handle is to an operation: what it needs, what it maps over, the device that it opens or that somebody opens."""
         if kind is ArgType.PLACE:
             row["needs_at"] = self.numbers[ref.handle]
@@ -131,11 +131,11 @@ class Encoder:
         """Each mapping has an address of its own, unless it is made over another."""
         assert op.makes is not None
         at = op.args["at"]
-        if isinstance(at, Ref):
+        if isinstance(at, HandleRef):
             self.address[op.makes] = self.address[at.handle] + at.page
         else:
             fd, page = op.args["fd"], op.args["page"]
-            first = (fd.handle, page) if isinstance(fd, Ref) and isinstance(page, int) else None
+            first = (fd.handle, page) if isinstance(fd, HandleRef) and isinstance(page, int) else None
             space = self._space(op)
             if first is not None and first == space.continued:
                 space.pages += 1  # a gap: the kernel keeps mappings apart, and these two would be one vma
@@ -145,7 +145,7 @@ class Encoder:
             space.pages += pages
         return self.address[op.makes]
 
-    def _space(self, op: Op) -> Space:
+    def _space(self, op: Op) -> SpaceLayout:
         """The address space of the process that does an operation."""
         return self.spaces[self.processes.index(op.process)]
 
@@ -209,13 +209,13 @@ class Encoder:
         """Whether an operation takes only a part of a mapping away: then a vma is split, or two are."""
         op = place.op
         address, pages = op.args.get("addr", op.args.get("at")), op.args.get("pages")
-        if not op.declared.remaps or not isinstance(address, Ref) or not isinstance(pages, int):
+        if not op.declared.remaps or not isinstance(address, HandleRef) or not isinstance(pages, int):
             return False
         start = self.address[address.handle] + address.page
         return (start, start + pages) not in self._space(op).windows
 
 
-def _in_flight(thread: Thread) -> int:
+def _in_flight(thread: ScenarioThread) -> int:
     """The frames that a thread may have taken away and not given back yet: a zap takes entries away first and drops their frames
     later; meanwhile others may be given new ones."""
     return max([1, *(n for op in thread.ops if op.declared.takes_away and isinstance(n := op.args.get("pages"), int))])

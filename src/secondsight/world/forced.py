@@ -20,7 +20,7 @@ from secondsight.devices.mirror import Mirror
 from secondsight.lang.errors import LangError, ModelError
 from secondsight.scenario.data import DIFFERS, Scenario
 from secondsight.scenario.holds import INSIDE, USUAL, hold
-from secondsight.scenario.schedule import CannotForce, Forced, Schedule, Step, load_schedule
+from secondsight.scenario.schedule import CannotForce, Forced, Schedule, ScheduledStep, load_schedule
 from secondsight.search import Violation
 from secondsight.world.settled import Coarse, ForcedModel, Node, TooManyInterleavings
 
@@ -29,7 +29,7 @@ __all__ = [
     "Forced",
     "NotFollowed",
     "Schedule",
-    "Step",
+    "ScheduledStep",
     "free_schedule",
     "load_schedule",
     "random_schedule",
@@ -66,7 +66,7 @@ class NotFollowed(LangError):
 class _Sure:
     """A coarse step with one way to settle: where the threads that moved are then, and the states that it may be."""
 
-    step: Step
+    step: ScheduledStep
     nodes: Nodes
 
 
@@ -86,7 +86,7 @@ def _sure(model: ForcedModel, nodes: Nodes, thread: str) -> _Sure | None:
     if not places or any(p != places[0] for p in places):
         return None
     then = {name: place for name, place in places[0].items() if name == thread or place != before[name]}
-    return _Sure(Step(thread, then), tuple(found))
+    return _Sure(ScheduledStep(thread, then), tuple(found))
 
 
 def _begin(model: ForcedModel) -> Nodes | None:
@@ -121,7 +121,7 @@ def random_schedule(
     nodes = _begin(model)
     if nodes is None:
         return CannotForce(f"the threads of {scenario.name} can settle in more than one way before the first step")
-    steps: list[Step] = []
+    steps: list[ScheduledStep] = []
     while not model.ended(nodes[0]) and len(steps) < MOST_STEPS:
         threads = model.held(nodes[0])
         step: _Sure | None = None
@@ -140,7 +140,7 @@ def free_schedule(scenario: Scenario, driver: type[Device] | None = None) -> Sch
     return _schedule(scenario, driver, [], USUAL)
 
 
-def _schedule(scenario: Scenario, driver: type[Device] | None, steps: list[Step], points: Iterable[str]) -> Schedule:
+def _schedule(scenario: Scenario, driver: type[Device] | None, steps: list[ScheduledStep], points: Iterable[str]) -> Schedule:
     has_device = scenario.has_device
     return Schedule(scenario, (driver or Mirror).__name__ if has_device else None, tuple(steps), tuple(points))
 
@@ -164,7 +164,7 @@ def run_forced(schedule: Schedule, driver: type[Device] | None = None, release: 
     return frozenset(model.left(node) for node in ends)
 
 
-def _follow(model: ForcedModel, nodes: Nodes, step: Step, number: int) -> Nodes:
+def _follow(model: ForcedModel, nodes: Nodes, step: ScheduledStep, number: int) -> Nodes:
     """The states after a step, of those in which threads settle as it says."""
     found: dict[Node, None] = {}
     elsewhere = ""
@@ -312,10 +312,10 @@ def _breaks(coarse: Coarse, rule: str) -> bool:
     return not coarse.settled and bool(coarse.broken) and all(b.rule == rule for b in coarse.broken)
 
 
-def _ending(model: ForcedModel, releases: list[str]) -> tuple[list[Step], bool] | CannotForce:
+def _ending(model: ForcedModel, releases: list[str]) -> tuple[list[ScheduledStep], bool] | CannotForce:
     """The steps of some releases and of an ending, and whether it shows; without rules, on which the model goes on."""
     nodes = _begin(model)
-    steps: list[Step] = []
+    steps: list[ScheduledStep] = []
     for thread in releases:
         step = None if nodes is None or thread not in model.held(nodes[0]) else _sure(model, nodes, thread)
         if step is None:
@@ -323,7 +323,7 @@ def _ending(model: ForcedModel, releases: list[str]) -> tuple[list[Step], bool] 
         steps.append(step.step)
         nodes = step.nodes
     assert nodes is not None
-    first: list[Step] | None = None
+    first: list[ScheduledStep] | None = None
     for tried, (more, end) in enumerate(_endings(model, nodes, releases[-1], set())):
         if all(shows(model.left(node)) for node in end):
             return steps + more, True
@@ -335,7 +335,7 @@ def _ending(model: ForcedModel, releases: list[str]) -> tuple[list[Step], bool] 
     return first, False
 
 
-def _endings(model: ForcedModel, nodes: Nodes, last: str, seen: set[Any]) -> Iterator[tuple[list[Step], Nodes]]:
+def _endings(model: ForcedModel, nodes: Nodes, last: str, seen: set[Any]) -> Iterator[tuple[list[ScheduledStep], Nodes]]:
     """Every way to the end in steps that settle in one way, first those on which `last` goes on."""
     if model.ended(nodes[0]):
         yield [], nodes

@@ -116,7 +116,7 @@ class ForcedModel:
             process_at, mm_at = ([layout.addresses[id(unwrap(one))] for one in some] for some in (processes, spaces))
             self.frames_at = [layout.addresses[id(frame)] for frame in frames]
             self.tables_at = self._device_tables()
-        exiting = layout.reader(tables.Process, "exiting")
+        exiting = layout.reader(tables.ProcessState, "exiting")
         self.exiting = [functools.partial(_read, exiting, at) for at in process_at]
         self.ptes_at = [at + layout.offset(Mm, "ptes") for at in mm_at]
         self.pte_size, self.pte_frame = layout.size(RecordType(Pte)), layout.reader(Pte, "frame")

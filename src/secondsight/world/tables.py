@@ -38,7 +38,7 @@ RowNumber = Annotated[int, Bounds(0, 64)]
 DeviceNumber = Annotated[int, Bounds(0, 15)]
 
 
-class Outcome(Record):
+class OperationResult(Record):
     """One operation's result: 0 or a page's contents, a negative errno or signal, `NOT_RUN` or `SKIPPED`."""
 
     value: Annotated[int, Bounds(-128, 127)] = NOT_RUN
@@ -58,7 +58,7 @@ class DeviceOf(Record):
     device: Ref[Device]
 
 
-class Process(Record):
+class ProcessState(Record):
     """A process of the scenario: `exiting` once it has called exit, `running` threads of it, `others` that are not its own."""
 
     exiting: bool
@@ -66,13 +66,13 @@ class Process(Record):
     others: Count
 
 
-results = shared_array(Outcome, "ops")
+results = shared_array(OperationResult, "ops")
 handles = shared_array(Handle, "handles")
 devices = shared_array(DeviceOf, "devices")
 """The devices, where there are several; the bound is 0 where there is one or none: then each thread has it."""
-process = shared(Process)
+process = shared(ProcessState)
 """The first process."""
-other_processes = shared_array(Process, "other_processes")
+other_processes = shared_array(ProcessState, "other_processes")
 """The others; the bound is 0 where there is one."""
 
 # One row an operation.
@@ -120,7 +120,7 @@ closes = const("program.closes")
 
 
 @atomic
-def process_of(i: RowNumber) -> Process:
+def process_of(i: RowNumber) -> ProcessState:
     """The process that does row `i`."""
     if len(other_processes) > 0:
         if process_number[i] > 0:

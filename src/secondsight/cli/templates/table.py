@@ -1,6 +1,6 @@
 """A decision table: drivers against what happens to the memory. Settle it: secondsight settle FILE_NAME"""
 
-from secondsight.cases import CaseTable, Entry, Finding
+from secondsight.cases import CaseTable, Finding, Heading
 from secondsight.contract import driver_program
 from secondsight.devices.mirror import Mirror, MirrorWithoutTest
 from secondsight.lang.program import Program
@@ -41,12 +41,12 @@ TABLE = CaseTable(
     title="RULE-NAME",
     question="Is the test of the sequence number needed?",
     rows=(
-        Entry("with the test", "the page is mapped only if nothing was invalidated meanwhile"),
-        Entry("without the test", "the page is mapped whatever happened"),
+        Heading("with the test", "the page is mapped only if nothing was invalidated meanwhile"),
+        Heading("without the test", "the page is mapped whatever happened"),
     ),
     columns=(
-        Entry("munmap", "the process unmaps the page"),
-        Entry("DONTNEED", "the process forgets the page's contents"),
+        Heading("munmap", "the process unmaps the page"),
+        Heading("DONTNEED", "the process forgets the page's contents"),
     ),
     program=program,
     findings=(

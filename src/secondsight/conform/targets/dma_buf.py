@@ -8,8 +8,8 @@ from enum import IntEnum
 from typing import Annotated, ClassVar, Literal
 
 from secondsight.conform.eyes import Eyes
-from secondsight.conform.place import Boundary, Stop
-from secondsight.conform.target import Configuration, Difference, Operation, Scene, Target
+from secondsight.conform.place import Crossing, Stop
+from secondsight.conform.target import Configuration, Scene, StateDifference, Target, TargetOperation
 from secondsight.conform.targets.dma_buf_mutants import EQUIVALENT, EQUIVALENT_MODEL
 from secondsight.lang import Array, Bounds, Errno, Machine, Record, Ref, atomic, const, shared
 from secondsight.lang.program import Program, Room, Thread, build
@@ -222,66 +222,66 @@ class DmaBufFile(Target):
         "dma_buf_unmap_attachment", "dma_buf_pin", "dma_buf_unpin", "dma_buf_move_notify",
     )  # fmt: skip
     boundaries = (
-        Boundary("script", "results.of[thread] = ret", Stop("result")),
+        Crossing("script", "results.of[thread] = ret", Stop("result")),
         # Attaching and detaching.
-        Boundary("attach_one", "with atomic: attached", OPERATION),
-        Boundary("dma_buf_dynamic_attach", "with atomic: attach = attachments.alloc()", Stop("attach")),
-        Boundary("dma_buf_dynamic_attach", "with atomic: dmabuf.resv.lock()", LOCK),
-        Boundary("dma_buf_dynamic_attach", "dmabuf.resv.unlock()", UNLOCK),
-        Boundary("dma_buf_dynamic_attach", "dmabuf.resv.lock()", LOCK),
-        Boundary("dma_buf_dynamic_attach", "with atomic: dmabuf.resv.unlock()", UNLOCK),
-        Boundary("attach_one", "me.attach = attach", Stop("attached")),
-        Boundary("detach_one", "with atomic: attach = me.attach", OPERATION),
-        Boundary("dma_buf_detach", "with atomic: dmabuf.resv.lock()", LOCK),
-        Boundary("dma_buf_detach", "attachments_del(", BACK),
-        Boundary("dma_buf_detach", "dmabuf.resv.unlock()", UNLOCK),
+        Crossing("attach_one", "with atomic: attached", OPERATION),
+        Crossing("dma_buf_dynamic_attach", "with atomic: attach = attachments.alloc()", Stop("attach")),
+        Crossing("dma_buf_dynamic_attach", "with atomic: dmabuf.resv.lock()", LOCK),
+        Crossing("dma_buf_dynamic_attach", "dmabuf.resv.unlock()", UNLOCK),
+        Crossing("dma_buf_dynamic_attach", "dmabuf.resv.lock()", LOCK),
+        Crossing("dma_buf_dynamic_attach", "with atomic: dmabuf.resv.unlock()", UNLOCK),
+        Crossing("attach_one", "me.attach = attach", Stop("attached")),
+        Crossing("detach_one", "with atomic: attach = me.attach", OPERATION),
+        Crossing("dma_buf_detach", "with atomic: dmabuf.resv.lock()", LOCK),
+        Crossing("dma_buf_detach", "attachments_del(", BACK),
+        Crossing("dma_buf_detach", "dmabuf.resv.unlock()", UNLOCK),
         # Under the reservation lock.
-        Boundary("with_lock", "attach = me.attach", OPERATION),
-        Boundary("with_lock", "buffer.resv.lock()", LOCK),
-        Boundary("dma_buf_map_attachment", "with atomic: require(", LOCKED),
-        Boundary("dma_buf_map_attachment", "attach.mapped = True", BACK),
-        Boundary("dma_buf_pin", "with atomic: require(", LOCKED),
-        Boundary("dma_buf_unpin", "with atomic: require(", LOCKED),
-        Boundary("with_lock", "elif attach.mapped", LOCKED),
-        Boundary("dma_buf_unmap_attachment", "with atomic: require(", Stop("give_back")),
-        Boundary("dma_buf_unmap_attachment", "with atomic: attach.mapped = False", BACK),
-        Boundary("with_lock", "buffer.resv.unlock()", UNLOCK),
+        Crossing("with_lock", "attach = me.attach", OPERATION),
+        Crossing("with_lock", "buffer.resv.lock()", LOCK),
+        Crossing("dma_buf_map_attachment", "with atomic: require(", LOCKED),
+        Crossing("dma_buf_map_attachment", "attach.mapped = True", BACK),
+        Crossing("dma_buf_pin", "with atomic: require(", LOCKED),
+        Crossing("dma_buf_unpin", "with atomic: require(", LOCKED),
+        Crossing("with_lock", "elif attach.mapped", LOCKED),
+        Crossing("dma_buf_unmap_attachment", "with atomic: require(", Stop("give_back")),
+        Crossing("dma_buf_unmap_attachment", "with atomic: attach.mapped = False", BACK),
+        Crossing("with_lock", "buffer.resv.unlock()", UNLOCK),
         # The buffer moves.
-        Boundary("move", "buffer.resv.lock()", LOCK),
-        Boundary("dma_buf_move_notify", "with atomic: require(", LOCKED),
-        Boundary("Importer.move_notify", "with atomic:", Stop("move_notify")),
-        Boundary("dma_buf_move_notify", "with atomic: at = next_dynamic(", Stop("moved")),
-        Boundary("move", "buffer.frame = ", Stop("move")),
-        Boundary("move", "buffer.resv.unlock()", UNLOCK),
+        Crossing("move", "buffer.resv.lock()", LOCK),
+        Crossing("dma_buf_move_notify", "with atomic: require(", LOCKED),
+        Crossing("Importer.move_notify", "with atomic:", Stop("move_notify")),
+        Crossing("dma_buf_move_notify", "with atomic: at = next_dynamic(", Stop("moved")),
+        Crossing("move", "buffer.frame = ", Stop("move")),
+        Crossing("move", "buffer.resv.unlock()", UNLOCK),
         # The exporter.
-        *(Boundary(f"{kind}.map_dma_buf", "with atomic:", Stop("map")) for kind in ("Exporter", "Caching", "Moving")),
-        *(Boundary(f"{kind}.unmap_dma_buf", "self.maps -= 1", Stop("unmap")) for kind in ("Exporter", "Caching", "Moving")),
-        Boundary("Moving.pin", "with atomic:", Stop("pin")),
-        Boundary("Moving.unpin", "self.pins -= 1", Stop("unpin")),
+        *(Crossing(f"{kind}.map_dma_buf", "with atomic:", Stop("map")) for kind in ("Exporter", "Caching", "Moving")),
+        *(Crossing(f"{kind}.unmap_dma_buf", "self.maps -= 1", Stop("unmap")) for kind in ("Exporter", "Caching", "Moving")),
+        Crossing("Moving.pin", "with atomic:", Stop("pin")),
+        Crossing("Moving.unpin", "self.pins -= 1", Stop("unpin")),
     )
     merged: ClassVar[Mapping[Stop, str]] = {BACK: "where our own exporter returns; the way from there to the next place is empty"}
     rules: ClassVar[Mapping[str, tuple[str, ...]]] = {"not-dynamic": ("warning",)}
     differences = (
-        Difference(
+        StateDifference(
             "CONFIG_DMABUF_MOVE_NOTIFY",
             "the packaged kernels are built without it; the model, and the file as it is compiled here, have it. Without it a buffer is "
             "pinned for as long as it is mapped, so that nobody is ever told of a move",
             "may raise a false alarm",
         ),
-        Difference(
+        StateDifference(
             "other releases",
             "Linux 6.1 takes the reservation lock for dynamic importers and exporters alone; in 7.2 an attachment is never mapped when "
             "it is made, a buffer is pinned while an importer that is not dynamic has it mapped, and cache_sgt_mapping is gone. The "
             "model is 6.12 and is asked as that",
             "may hide",
         ),
-        Difference(
+        StateDifference(
             "dma_buf_map_attachment() of what is mapped and not cached",
             "the kernel makes a second sg table and the first one stays valid; the model forgets the first",
             "may hide",
         ),
-        Difference("fences", "dma_resv_wait_timeout() returns at once: a device's use ends at once in the model", "may hide"),
-        Difference("dma_buf_export(), file descriptors, dma_buf_mmap(), vmap", "not run: files and mappings are other files' concern", "neither"),
+        StateDifference("fences", "dma_resv_wait_timeout() returns at once: a device's use ends at once in the model", "may hide"),
+        StateDifference("dma_buf_export(), file descriptors, dma_buf_mmap(), vmap", "not run: files and mappings are other files' concern", "neither"),
     )
 
     equivalent: ClassVar[Mapping[str, str]] = EQUIVALENT
@@ -314,7 +314,7 @@ class DmaBufFile(Target):
     def bounded(self, release: str) -> Iterator[Configuration]:
         new, there, obeys, plain, plain_there = (1, 0, 0), (1, 0, 1), (1, 1, 1), (0, 0, 0), (0, 0, 1)
 
-        def does(slot: int, *ops: Op) -> tuple[Operation, ...]:
+        def does(slot: int, *ops: Op) -> tuple[TargetOperation, ...]:
             return tuple(task(op, slot) for op in ops)
 
         attach, detach, map_, unmap, pin, unpin, moves = Op
@@ -356,9 +356,9 @@ class DmaBufFile(Target):
             return Scene(program, _look(program, buffer, importers, len(threads)))
 
 
-def task(op: Op, argument: int) -> Operation:
+def task(op: Op, argument: int) -> TargetOperation:
     """An operation of a thread."""
-    return Operation(op, op.name.lower(), (argument,))
+    return TargetOperation(op, op.name.lower(), (argument,))
 
 
 def _look(program: Program, buffer: Exporter, importers: list[Importer], threads: int) -> Callable[[bytes], str]:

@@ -6,8 +6,8 @@ import random
 from collections.abc import Iterator, Mapping, Sequence
 from typing import ClassVar
 
-from secondsight.conform.place import Boundary, Stop
-from secondsight.conform.target import Configuration, Difference, Scene, Target
+from secondsight.conform.place import Crossing, Stop
+from secondsight.conform.target import Configuration, Scene, StateDifference, Target
 from secondsight.conform.targets.hmm_configurations import bounded, draw
 from secondsight.conform.targets.hmm_mutants import EQUIVALENT, EQUIVALENT_MODEL
 from secondsight.conform.targets.hmm_view import View
@@ -52,28 +52,28 @@ class HmmFile(Target):
         "segment_end",
     )  # fmt: skip
     boundaries = (
-        Boundary("script", "results.of[thread] = ret", Stop("result")),
-        Boundary("range_fault", "mm.mmap_lock.read_lock()", Stop("down_read")),
-        Boundary("range_fault", "seq = ", Stop("read_seq")),
-        Boundary("range_fault", "mm.mmap_lock.read_unlock()", Stop("up_read")),
-        Boundary("pages_fault", "mm.mmap_lock.read_lock()", Stop("down_read")),
-        Boundary("pages_fault", "with atomic:", Stop("fill_in")),
-        Boundary("pages_fault", "item.notifier_seq = ", Stop("read_seq")),
-        Boundary("pages_fault", "mm.mmap_lock.read_unlock()", Stop("up_read")),
-        Boundary("hmm_range_fault_locked", "with atomic: mm = notifier.mm", Stop("enter"), (Stop("fault_handled", "hmm_vma_fault"),)),
-        Boundary("hmm_range_fault_locked", "pfn = hmm_vma_walk(", Stop("find_vma")),
-        Boundary("hmm_range_fault_pages", "with atomic: mm = notifier.mm", Stop("enter")),
-        Boundary("hmm_range_fault_pages", "collided = mmu_interval_check_retry(", Stop("fault_handled", "hmm_vma_fault")),
-        Boundary("hmm_range_fault_pages", "found = hmm_walk(", Stop("find_vma")),
-        Boundary("touch", "mm.mmap_lock.read_lock()", Stop("down_read")),
-        Boundary("touch", "mm.mmap_lock.read_unlock()", Stop("up_read")),
+        Crossing("script", "results.of[thread] = ret", Stop("result")),
+        Crossing("range_fault", "mm.mmap_lock.read_lock()", Stop("down_read")),
+        Crossing("range_fault", "seq = ", Stop("read_seq")),
+        Crossing("range_fault", "mm.mmap_lock.read_unlock()", Stop("up_read")),
+        Crossing("pages_fault", "mm.mmap_lock.read_lock()", Stop("down_read")),
+        Crossing("pages_fault", "with atomic:", Stop("fill_in")),
+        Crossing("pages_fault", "item.notifier_seq = ", Stop("read_seq")),
+        Crossing("pages_fault", "mm.mmap_lock.read_unlock()", Stop("up_read")),
+        Crossing("hmm_range_fault_locked", "with atomic: mm = notifier.mm", Stop("enter"), (Stop("fault_handled", "hmm_vma_fault"),)),
+        Crossing("hmm_range_fault_locked", "pfn = hmm_vma_walk(", Stop("find_vma")),
+        Crossing("hmm_range_fault_pages", "with atomic: mm = notifier.mm", Stop("enter")),
+        Crossing("hmm_range_fault_pages", "collided = mmu_interval_check_retry(", Stop("fault_handled", "hmm_vma_fault")),
+        Crossing("hmm_range_fault_pages", "found = hmm_walk(", Stop("find_vma")),
+        Crossing("touch", "mm.mmap_lock.read_lock()", Stop("down_read")),
+        Crossing("touch", "mm.mmap_lock.read_unlock()", Stop("up_read")),
         # Functions of other files: the thread waits where it called them.
-        Boundary("handle_mm_fault", "with atomic: require(", Stop("handle_mm_fault")),
-        Boundary("do_vmi_align_munmap", "mm.mmap_lock.write_lock()", Stop("down_write")),
-        Boundary("do_vmi_align_munmap", "with atomic: detached = ", Stop("gather")),
-        Boundary("do_vmi_align_munmap", "mm.mmap_lock.read_unlock()", Stop("up_read")),
+        Crossing("handle_mm_fault", "with atomic: require(", Stop("handle_mm_fault")),
+        Crossing("do_vmi_align_munmap", "mm.mmap_lock.write_lock()", Stop("down_write")),
+        Crossing("do_vmi_align_munmap", "with atomic: detached = ", Stop("gather")),
+        Crossing("do_vmi_align_munmap", "mm.mmap_lock.read_unlock()", Stop("up_read")),
         *(
-            Boundary(function, "", ELSEWHERE)
+            Crossing(function, "", ELSEWHERE)
             for function in (
                 "Backing.fault", "Mirror.invalidate", "wp_page_copy", "replace_zero_page", "zap_page_range_single", "zap_pte_range",
                 "tlb_finish_mmu", "unmap_vmas", "do_vmi_align_munmap", "free_pgtables", "mmu_notifier_invalidate_range_start",
@@ -90,30 +90,30 @@ class HmmFile(Target):
     equivalent_model: ClassVar[Mapping[str, str]] = EQUIVALENT_MODEL
     rules: ClassVar[Mapping[str, tuple[str, ...]]] = {"lock-not-held": ("warning",)}
     differences = (
-        Difference(
+        StateDifference(
             "handle_mm_fault()",
             "a function of another file: the model's changes the page tables and says what it returns, and the C side is given both",
             "neither",
         ),
-        Difference(
+        StateDifference(
             "several entries in one look",
             "the C, too, is left only where another file is asked; on a machine with several CPUs an entry may change after the one "
             "before it was read. It changes under an invalidation, so mmu_interval_read_retry() says so",
             "may hide",
         ),
-        Difference(
+        StateDifference(
             "page tables that are missing",
             "for a hole of several pages without a page table the kernel goes by what is asked of any of them, the model, which has no "
             "page tables, by the first that wants a fault: compared where all are asked for alike",
             "may hide",
         ),
-        Difference(
+        StateDifference(
             "entries that are not empty and have no page",
             "a page in swap and a marker are to hmm_range_fault() what an empty entry is: the C is run with each. Migration entries, "
             "huge pages, NUMA hints and poisoned pages are not in the model",
             "may hide",
         ),
-        Difference(
+        StateDifference(
             "calling hmm_range_fault() without the mmap lock",
             "the kernel warns if nobody at all holds it (6.1: only with CONFIG_DEBUG_VM, which packaged kernels lack); the model breaks a "
             "rule if the caller does not",

@@ -6,7 +6,7 @@ import random
 from collections.abc import Iterator
 from itertools import product
 
-from secondsight.conform.target import Configuration, Operation
+from secondsight.conform.target import Configuration, TargetOperation
 from secondsight.conform.targets.hmm_world import PAGES, THREADS, Entry, Kind, Op
 from secondsight.linux import hmm
 
@@ -28,9 +28,9 @@ SNAPSHOT, READING, WRITING = 0, hmm.HMM_PFN_REQ_FAULT, hmm.HMM_PFN_REQ_FAULT | h
 REQUESTS = (SNAPSHOT, READING, hmm.HMM_PFN_REQ_WRITE, WRITING)
 
 
-def task(op: Op, *arguments: int) -> Operation:
+def task(op: Op, *arguments: int) -> TargetOperation:
     """An operation of a thread."""
-    return Operation(op, op.name.lower(), arguments)
+    return TargetOperation(op, op.name.lower(), arguments)
 
 
 def _entries(kind: Kind) -> tuple[Entry, ...]:
@@ -56,7 +56,7 @@ def draw(source: random.Random, release: str) -> Configuration:
         kinds[1:3] = [kinds[0], kinds[3]]
     for kind in kinds:
         setup += [kind, source.choice(_entries(kind))]
-    threads: list[list[Operation]] = [[] for _ in range(source.randint(1, THREADS))]
+    threads: list[list[TargetOperation]] = [[] for _ in range(source.randint(1, THREADS))]
     for number, operations in enumerate(threads):
         for _ in range(source.randint(1, 4)):
             start = source.randrange(PAGES)

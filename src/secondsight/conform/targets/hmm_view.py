@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from secondsight.conform.eyes import Eyes, Read
-from secondsight.conform.place import Boundary, stops_of
+from secondsight.conform.place import Crossing, stops_of
 from secondsight.conform.target import Scene
 from secondsight.conform.targets.hmm_world import Backing, Kind, Mirror, results
 from secondsight.lang.program import Program
@@ -34,7 +34,7 @@ KERNELS_FAULT = {0: 0, VM_FAULT_SIGBUS: 0x2, VM_FAULT_SIGSEGV: 0x40, VM_FAULT_NO
 class View:
     """What both sides have of a state."""
 
-    def __init__(self, program: Program, mm: Mm, mirror: Mirror, backings: list[Backing], items: list[hmm.HmmRange], threads: int, boundaries: Sequence[Boundary]) -> None:
+    def __init__(self, program: Program, mm: Mm, mirror: Mirror, backings: list[Backing], items: list[hmm.HmmRange], threads: int, boundaries: Sequence[Crossing]) -> None:
         self.program, eyes = program, Eyes(program)
         self.mmap, self.seq = eyes.semaphore(mm.mmap_lock), eyes.field(mirror.notifier, "invalidate_seq")
         self.of, self.fault = eyes.array(results, "of")[:threads], eyes.array(results, "fault")

@@ -8,8 +8,8 @@ from enum import IntEnum
 from typing import Annotated, ClassVar, Literal
 
 from secondsight.conform.eyes import Eyes
-from secondsight.conform.place import Boundary, Stop
-from secondsight.conform.target import Configuration, Difference, Operation, Scene, Target
+from secondsight.conform.place import Crossing, Stop
+from secondsight.conform.target import Configuration, Scene, StateDifference, Target, TargetOperation
 from secondsight.conform.targets.memfd_mutants import EQUIVALENT, EQUIVALENT_MODEL
 from secondsight.lang import Array, Bounds, Machine, Record, atomic, const, shared
 from secondsight.lang.program import Program, Room, Thread, build
@@ -137,31 +137,31 @@ class MemfdFile(Target):
         "memfd_get_seals", "memfd_fcntl",
     )  # fmt: skip
     boundaries = (
-        Boundary("script", "results.of[thread] = ret", Stop("result")),
-        Boundary("script", "ret = pages_do(", Stop("page")),
-        Boundary("memfd_add_seals", "file.i_rwsem.write_lock()", Stop("down_write")),
-        Boundary("memfd_add_seals", "with atomic: ret = memfd_seals_problem(", Stop("written")),
-        Boundary("memfd_wait_for_pins", "with atomic: pinned = memfd_tag_pins(", Stop("spin_lock", "memfd_tag_pins")),
-        Boundary("memfd_wait_for_pins", "with atomic: pinned = memfd_scan_pins(", Stop("pins", "memfd_wait_for_pins")),
-        Boundary("memfd_add_seals", "file.i_rwsem.write_unlock()", Stop("up_write")),
+        Crossing("script", "results.of[thread] = ret", Stop("result")),
+        Crossing("script", "ret = pages_do(", Stop("page")),
+        Crossing("memfd_add_seals", "file.i_rwsem.write_lock()", Stop("down_write")),
+        Crossing("memfd_add_seals", "with atomic: ret = memfd_seals_problem(", Stop("written")),
+        Crossing("memfd_wait_for_pins", "with atomic: pinned = memfd_tag_pins(", Stop("spin_lock", "memfd_tag_pins")),
+        Crossing("memfd_wait_for_pins", "with atomic: pinned = memfd_scan_pins(", Stop("pins", "memfd_wait_for_pins")),
+        Crossing("memfd_add_seals", "file.i_rwsem.write_unlock()", Stop("up_write")),
     )
     merged: ClassVar[Mapping[Stop, str]] = {
         Stop("spin_lock", "memfd_wait_for_pins"): "the lock of the page cache's tree, taken for one look: before it the thread only woke up",
     }
     rules: ClassVar[Mapping[str, tuple[str, ...]]] = {}
     differences = (
-        Difference(
+        StateDifference(
             "memfd_create()",
             "copies a name from user memory and installs a file descriptor; the model's file is there at once, with its size and seals",
             "neither",
         ),
-        Difference("F_SEAL_EXEC", "not in the model: it concerns the mode of the file, and implies the other seals where that is executable", "neither"),
-        Difference(
+        StateDifference("F_SEAL_EXEC", "not in the model: it concerns the mode of the file, and implies the other seals where that is executable", "neither"),
+        StateDifference(
             "a fatal signal while memfd_wait_for_pins() sleeps",
             "the kernel then looks once more and no further. In the model the looks may follow each other at once, with the same end",
             "neither",
         ),
-        Difference("huge pages, hugetlb memfds", "not in the model", "may hide"),
+        StateDifference("huge pages, hugetlb memfds", "not in the model", "may hide"),
     )
 
     equivalent: ClassVar[Mapping[str, str]] = EQUIVALENT
@@ -196,7 +196,7 @@ class MemfdFile(Target):
         free, pinned, twice, mapped, writable, hole = (1, 0, 0, 0), (1, 1, 0, 0), (1, 2, 0, 0), (1, 1, 1, 0), (1, 0, 1, 1), (0, 0, 0, 0)
         write, sealed, future = task(Op.SEAL, F_SEAL_WRITE), task(Op.SEAL, F_SEAL_SEAL | F_SEAL_WRITE), task(Op.SEAL, F_SEAL_FUTURE_WRITE)
 
-        def pages(op: Op, *at: int) -> tuple[Operation, ...]:
+        def pages(op: Op, *at: int) -> tuple[TargetOperation, ...]:
             return tuple(task(op, i) for i in at)
 
         yield Configuration((late, 0, *pinned, *pinned, *free), ((write,), pages(Op.UNPIN, 0, 1), pages(Op.PIN, 0, 2)))
@@ -247,9 +247,9 @@ class MemfdFile(Target):
 SEALS = (F_SEAL_WRITE, F_SEAL_WRITE, F_SEAL_WRITE | F_SEAL_SEAL, F_SEAL_FUTURE_WRITE, F_SEAL_SHRINK, F_SEAL_GROW, F_SEAL_SEAL, 0)
 
 
-def task(op: Op, argument: int) -> Operation:
+def task(op: Op, argument: int) -> TargetOperation:
     """An operation of a thread."""
-    return Operation(op, op.name.lower(), (argument,))
+    return TargetOperation(op, op.name.lower(), (argument,))
 
 
 def _look(program: Program, mm: Mm, file: ShmemFile, threads: int) -> Callable[[bytes], str]:

@@ -8,8 +8,8 @@ from dataclasses import replace
 from typing import ClassVar
 
 from secondsight.conform.eyes import Eyes
-from secondsight.conform.place import Boundary, Stop
-from secondsight.conform.target import Configuration, Difference, Operation, Scene, Target
+from secondsight.conform.place import Crossing, Stop
+from secondsight.conform.target import Configuration, Scene, StateDifference, Target, TargetOperation
 from secondsight.conform.targets.mmu_notifier_configurations import bounded, draw, two_passes
 from secondsight.conform.targets.mmu_notifier_mutants import EQUIVALENT, EQUIVALENT_MODEL
 from secondsight.conform.targets.mmu_notifier_world import (
@@ -73,65 +73,65 @@ class MmuNotifierFile(Target):
         "rmap_unlocked",
     )  # fmt: skip
     boundaries = (
-        Boundary("script", "results.of[thread] = ret", Stop("result")),
+        Crossing("script", "results.of[thread] = ret", Stop("result")),
         # The reader's side.
-        Boundary("mmu_interval_read_begin", "with atomic:", Stop("spin_lock", "mmu_interval_read_begin")),
-        Boundary("mmu_interval_read_begin", "wait_until(", Stop("schedule", "mmu_interval_read_begin")),
-        Boundary("mmu_interval_read_retry", "retry = ", Stop("retry")),
+        Crossing("mmu_interval_read_begin", "with atomic:", Stop("spin_lock", "mmu_interval_read_begin")),
+        Crossing("mmu_interval_read_begin", "wait_until(", Stop("schedule", "mmu_interval_read_begin")),
+        Crossing("mmu_interval_read_retry", "retry = ", Stop("retry")),
         # Interval notifiers come and go.
-        Boundary("mmu_interval_notifier_insert", "with atomic:", Stop("insert")),
-        Boundary("mmu_interval_notifier_insert", "ret = interval_notifier_insert(", INSERTING, (Stop("result"),)),
-        Boundary("mmu_interval_notifier_remove", "with atomic:", Stop("spin_lock", "mmu_interval_notifier_remove")),
-        Boundary("mmu_interval_notifier_remove", "wait_until(", Stop("schedule", "mmu_interval_notifier_remove")),
-        Boundary("mmu_interval_notifier_remove", "is_unregistered(", Stop("removed")),
+        Crossing("mmu_interval_notifier_insert", "with atomic:", Stop("insert")),
+        Crossing("mmu_interval_notifier_insert", "ret = interval_notifier_insert(", INSERTING, (Stop("result"),)),
+        Crossing("mmu_interval_notifier_remove", "with atomic:", Stop("spin_lock", "mmu_interval_notifier_remove")),
+        Crossing("mmu_interval_notifier_remove", "wait_until(", Stop("schedule", "mmu_interval_notifier_remove")),
+        Crossing("mmu_interval_notifier_remove", "is_unregistered(", Stop("removed")),
         # Brackets.
-        Boundary("bracket", "mm.mmap_lock.read_lock()", Stop("down_read")),
-        Boundary("bracket", "world.file.i_mmap_rwsem.read_lock()", Stop("down_read")),
-        Boundary("bracket", "world.brackets += 1", Stop("between")),
-        Boundary("bracket", "mm.mmap_lock.read_unlock()", Stop("up_read")),
-        Boundary("bracket", "world.file.i_mmap_rwsem.read_unlock()", Stop("up_read")),
-        Boundary("mn_itree_invalidate", "with atomic: sub = mn_itree_inv_start_range", Stop("start"), (ITREE_START,)),
-        Boundary("mn_itree_invalidate", "with atomic: leave_callback", Stop("invalidated")),
-        Boundary("mn_itree_invalidate", "mn_itree_inv_end(subs)", ITREE_END),
-        Boundary("Sub.invalidate", "with atomic:", Stop("invalidate")),
-        Boundary("TwoPassSub.invalidate_start", "with atomic:", Stop("invalidate")),
-        Boundary("mn_itree_finish_pass", "with atomic:", None, (Stop("finish"),)),
-        Boundary("TwoPassSub.invalidate_finish", "with atomic:", Stop("finish")),
-        Boundary("mmu_notifier_invalidate_range_end", "mn_itree_inv_end(", ITREE_END, (HLIST_END, ENDED)),
-        Boundary("mmu_notifier_release", "with atomic:", Stop("start")),
-        Boundary("mn_itree_release", "with atomic: mn_itree_inv_end(", ITREE_END, (HLIST_RELEASE, ENDED)),
+        Crossing("bracket", "mm.mmap_lock.read_lock()", Stop("down_read")),
+        Crossing("bracket", "world.file.i_mmap_rwsem.read_lock()", Stop("down_read")),
+        Crossing("bracket", "world.brackets += 1", Stop("between")),
+        Crossing("bracket", "mm.mmap_lock.read_unlock()", Stop("up_read")),
+        Crossing("bracket", "world.file.i_mmap_rwsem.read_unlock()", Stop("up_read")),
+        Crossing("mn_itree_invalidate", "with atomic: sub = mn_itree_inv_start_range", Stop("start"), (ITREE_START,)),
+        Crossing("mn_itree_invalidate", "with atomic: leave_callback", Stop("invalidated")),
+        Crossing("mn_itree_invalidate", "mn_itree_inv_end(subs)", ITREE_END),
+        Crossing("Sub.invalidate", "with atomic:", Stop("invalidate")),
+        Crossing("TwoPassSub.invalidate_start", "with atomic:", Stop("invalidate")),
+        Crossing("mn_itree_finish_pass", "with atomic:", None, (Stop("finish"),)),
+        Crossing("TwoPassSub.invalidate_finish", "with atomic:", Stop("finish")),
+        Crossing("mmu_notifier_invalidate_range_end", "mn_itree_inv_end(", ITREE_END, (HLIST_END, ENDED)),
+        Crossing("mmu_notifier_release", "with atomic:", Stop("start")),
+        Crossing("mn_itree_release", "with atomic: mn_itree_inv_end(", ITREE_END, (HLIST_RELEASE, ENDED)),
         # mmu notifiers.
-        Boundary("mn_hlist_invalidate_range_start", "with atomic: if subs.list == 0", HLIST_START, (Stop("started"),)),
-        Boundary("mn_hlist_invalidate_range_start", "with atomic: leave_callback", Stop("range_started")),
-        Boundary("mn_hlist_invalidate_range_start", "sub = subscriber_of(node)", None, (Stop("range_end"),)),
-        Boundary("mn_hlist_invalidate_range_start", "node = next_with_range_end(", Stop("range_ended")),
-        Boundary(
+        Crossing("mn_hlist_invalidate_range_start", "with atomic: if subs.list == 0", HLIST_START, (Stop("started"),)),
+        Crossing("mn_hlist_invalidate_range_start", "with atomic: leave_callback", Stop("range_started")),
+        Crossing("mn_hlist_invalidate_range_start", "sub = subscriber_of(node)", None, (Stop("range_end"),)),
+        Crossing("mn_hlist_invalidate_range_start", "node = next_with_range_end(", Stop("range_ended")),
+        Crossing(
             "mn_hlist_invalidate_range_start", "srcu_read_unlock(", Stop("srcu_read_unlock", "mn_hlist_invalidate_range_start")
         ),
-        Boundary("OnlyStart.invalidate_range_start", "with atomic:", Stop("range_start")),
-        Boundary("BothEnds.invalidate_range_start", "with atomic:", Stop("range_start")),
-        Boundary("BothEnds.invalidate_range_end", "called(", Stop("range_end")),
-        Boundary("mn_hlist_invalidate_end", "with atomic: if subs.list == 0", HLIST_END, (ENDED,)),
-        Boundary("mn_hlist_invalidate_end", "with atomic: leave_callback", Stop("range_ended")),
-        Boundary("mn_hlist_invalidate_end", "srcu_read_unlock(", Stop("srcu_read_unlock", "mn_hlist_invalidate_end")),
-        Boundary("leave", "mm.users = 0", Stop("exit")),
-        Boundary("mn_hlist_release", "with atomic: idx = srcu_read_lock()", HLIST_RELEASE),
-        Boundary("mn_hlist_release", "with atomic: assert node", Stop("released_one")),
-        Boundary("mn_hlist_release", "with atomic: while subs.list", Stop("spin_lock", "mn_hlist_release")),
-        Boundary("mn_hlist_release", "srcu_read_unlock(", Stop("srcu_read_unlock", "mn_hlist_release")),
-        Boundary("OnlyStart.release", "with atomic:", Stop("release")),
-        Boundary("BothEnds.release", "with atomic:", Stop("release")),
-        Boundary("mmu_notifier_register", "mm.mmap_lock.write_lock()", Stop("down_write")),
-        Boundary("mmu_notifier_register", "require(mm.users", Stop("mm_take_all_locks", "__mmu_notifier_register")),
-        Boundary("mmu_notifier_register", "with atomic:", Stop("all_locks", "__mmu_notifier_register")),
-        Boundary("mmu_notifier_register", "mm.mmap_lock.write_unlock()", Stop("up_write")),
-        Boundary("mmu_notifier_unregister", "with atomic: node = hlist_node(", Stop("unregister")),
-        Boundary("mmu_notifier_unregister", "idx = srcu_read_lock()", Stop("srcu_read_lock", "mmu_notifier_unregister")),
-        Boundary("mmu_notifier_unregister", "srcu_read_unlock(", Stop("srcu_read_unlock", "mmu_notifier_unregister")),
-        Boundary("mmu_notifier_unregister", "hlist_del_init(", Stop("spin_lock", "mmu_notifier_unregister")),
-        Boundary("mmu_notifier_unregister", "with atomic: node.subscription", Stop("unregistered")),
-        Boundary("synchronize_srcu", "with atomic: srcu.grace_period.lock()", Stop("srcu_begin")),
-        Boundary("synchronize_srcu", "with atomic: wait_until(srcu.readers[old]", Stop("srcu_end")),
+        Crossing("OnlyStart.invalidate_range_start", "with atomic:", Stop("range_start")),
+        Crossing("BothEnds.invalidate_range_start", "with atomic:", Stop("range_start")),
+        Crossing("BothEnds.invalidate_range_end", "called(", Stop("range_end")),
+        Crossing("mn_hlist_invalidate_end", "with atomic: if subs.list == 0", HLIST_END, (ENDED,)),
+        Crossing("mn_hlist_invalidate_end", "with atomic: leave_callback", Stop("range_ended")),
+        Crossing("mn_hlist_invalidate_end", "srcu_read_unlock(", Stop("srcu_read_unlock", "mn_hlist_invalidate_end")),
+        Crossing("leave", "mm.users = 0", Stop("exit")),
+        Crossing("mn_hlist_release", "with atomic: idx = srcu_read_lock()", HLIST_RELEASE),
+        Crossing("mn_hlist_release", "with atomic: assert node", Stop("released_one")),
+        Crossing("mn_hlist_release", "with atomic: while subs.list", Stop("spin_lock", "mn_hlist_release")),
+        Crossing("mn_hlist_release", "srcu_read_unlock(", Stop("srcu_read_unlock", "mn_hlist_release")),
+        Crossing("OnlyStart.release", "with atomic:", Stop("release")),
+        Crossing("BothEnds.release", "with atomic:", Stop("release")),
+        Crossing("mmu_notifier_register", "mm.mmap_lock.write_lock()", Stop("down_write")),
+        Crossing("mmu_notifier_register", "require(mm.users", Stop("mm_take_all_locks", "__mmu_notifier_register")),
+        Crossing("mmu_notifier_register", "with atomic:", Stop("all_locks", "__mmu_notifier_register")),
+        Crossing("mmu_notifier_register", "mm.mmap_lock.write_unlock()", Stop("up_write")),
+        Crossing("mmu_notifier_unregister", "with atomic: node = hlist_node(", Stop("unregister")),
+        Crossing("mmu_notifier_unregister", "idx = srcu_read_lock()", Stop("srcu_read_lock", "mmu_notifier_unregister")),
+        Crossing("mmu_notifier_unregister", "srcu_read_unlock(", Stop("srcu_read_unlock", "mmu_notifier_unregister")),
+        Crossing("mmu_notifier_unregister", "hlist_del_init(", Stop("spin_lock", "mmu_notifier_unregister")),
+        Crossing("mmu_notifier_unregister", "with atomic: node.subscription", Stop("unregistered")),
+        Crossing("synchronize_srcu", "with atomic: srcu.grace_period.lock()", Stop("srcu_begin")),
+        Crossing("synchronize_srcu", "with atomic: wait_until(srcu.readers[old]", Stop("srcu_end")),
     )
     merged: ClassVar[Mapping[Stop, str]] = {
         Stop("start"): "where our own caller is before the kernel's function; the model asks nobody where no driver watches by interval",
@@ -161,25 +161,25 @@ class MmuNotifierFile(Target):
         "assertion": ("undefined",),
     }
     differences = (
-        Difference(
+        StateDifference(
             "inserting an interval notifier twice, or removing one twice",
             "the kernel does not look: the tree becomes a circle, or the list is written through a poisoned pointer. The model breaks "
             "the rule `inserted-twice` or `removed-twice` instead",
             "neither",
         ),
-        Difference(
+        StateDifference(
             "the last user goes while mmu_interval_notifier_insert() waits for the spinlock",
             "the kernel has looked at mm_users before, once and without a lock, and inserts. The model breaks the rule `mm-without-users`: "
             "the caller had to be a user",
             "neither",
         ),
-        Difference(
+        StateDifference(
             "mm_take_all_locks()",
             "a stub that waits for the lock of one file's reverse map: mm/vma.c takes each lock in turn. A thread that holds one "
             "and waits for another is not seen",
             "may hide",
         ),
-        Difference(
+        StateDifference(
             "SRCU",
             "a stub with two counters, as kernel/rcu/srcutree.c has them; readers of both sides are counted alike",
             "neither",
@@ -255,7 +255,7 @@ class MmuNotifierFile(Target):
             return Scene(program, _look(program, mm, subs, hears, len(threads)))
 
 
-def _named(tasks: Sequence[Operation], *operations: Op) -> set[int]:
+def _named(tasks: Sequence[TargetOperation], *operations: Op) -> set[int]:
     """Which subscribers operations are about."""
     return {task.arguments[0] for task in tasks if task.code in operations}
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator
 
-from secondsight.conform.target import Configuration, Operation
+from secondsight.conform.target import Configuration, TargetOperation
 from secondsight.conform.targets.mmu_notifier_world import (
     ALWAYS_REFUSES,
     ASKS_FOR_SECOND,
@@ -45,7 +45,7 @@ def draw(source: random.Random, second_passes: bool) -> Configuration:
         both = source.random() < 0.5
         registered.append(source.random() < 0.5)
         setup += [(BOTH if both else 0) + (source.random() < (0.05 if both else 0.3)), int(registered[-1])]
-    threads: list[list[Operation]] = [[] for _ in range(source.randint(2, THREADS))]
+    threads: list[list[TargetOperation]] = [[] for _ in range(source.randint(2, THREADS))]
     there_first = [i for i in range(SUBS) if present[i]]
     for number, operations in enumerate(threads):
         mine = [i for i in range(SUBS) if i % len(threads) == number]
@@ -62,7 +62,7 @@ def draw(source: random.Random, second_passes: bool) -> Configuration:
 
 def _draw_operation(
     source: random.Random, present: list[bool], registered: list[bool], mine: list[int], heard: list[int], readable: list[int]
-) -> Operation:
+) -> TargetOperation:
     """One operation that has a meaning when it is drawn. `mine`, `heard`: which a thread may add and remove."""
     kind = source.choice(["read", "read", "bracket", "bracket", "bracket", "nested", "sub", "sub", "notifier"])
     if kind == "read" and readable:
@@ -89,9 +89,9 @@ def _draw_operation(
     )
 
 
-def task(op: Op, *arguments: int) -> Operation:
+def task(op: Op, *arguments: int) -> TargetOperation:
     """An operation of a thread."""
-    return Operation(op, op.name.lower(), arguments)
+    return TargetOperation(op, op.name.lower(), arguments)
 
 
 NOBODY = (0, 0, 0) * SUBS

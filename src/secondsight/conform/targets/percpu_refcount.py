@@ -9,8 +9,8 @@ from itertools import product
 from typing import Annotated, ClassVar, Literal
 
 from secondsight.conform.eyes import Eyes
-from secondsight.conform.place import Boundary, Stop
-from secondsight.conform.target import Configuration, Difference, Operation, Scene, Target
+from secondsight.conform.place import Crossing, Stop
+from secondsight.conform.target import Configuration, Scene, StateDifference, Target, TargetOperation
 from secondsight.conform.targets.percpu_refcount_mutants import EQUIVALENT, EQUIVALENT_MODEL
 from secondsight.lang import Array, Bounds, Machine, Record, const, shared
 from secondsight.lang.program import Program, Room, Thread, build
@@ -88,11 +88,11 @@ class PercpuRefcountFile(Target):
     )  # fmt: skip
     model_functions = ("percpu_ref_init", "percpu_ref_tryget_live", "percpu_ref_put", "percpu_ref_kill", "percpu_ref_is_zero_wait")
     boundaries = (
-        Boundary("script", "world.of[thread] = ret", Stop("result")),
-        Boundary("script", "got = percpu_ref_tryget_live(", Stop("one")),
-        Boundary("script", "percpu_ref_put(", Stop("one")),
-        Boundary("script", "percpu_ref_kill(", Stop("one")),
-        Boundary("percpu_ref_is_zero_wait", "wait_until(", Stop("wait")),
+        Crossing("script", "world.of[thread] = ret", Stop("result")),
+        Crossing("script", "got = percpu_ref_tryget_live(", Stop("one")),
+        Crossing("script", "percpu_ref_put(", Stop("one")),
+        Crossing("script", "percpu_ref_kill(", Stop("one")),
+        Crossing("percpu_ref_is_zero_wait", "wait_until(", Stop("wait")),
     )
     merged: ClassVar[Mapping[Stop, str]] = {
         Stop("spin_lock", "percpu_ref_kill_and_confirm"): "nothing is done before it, and it is held for one step",
@@ -102,14 +102,14 @@ class PercpuRefcountFile(Target):
         "refcount at script: percpu_ref_kill(": ("warning",),
     }
     differences = (
-        Difference(
+        StateDifference(
             "the grace period of the switch",
             "call_rcu() runs what it is given at once: the model has killing and switching in one step. In the kernel the end of the count "
             "is noticed only after a grace period, when nobody can still be about to take a reference by the CPU's own counter",
             "neither",
         ),
-        Difference("counters of several CPUs", "one CPU: the sum of the counters is what the model has", "neither"),
-        Difference(
+        StateDifference("counters of several CPUs", "one CPU: the sum of the counters is what the model has", "neither"),
+        StateDifference(
             "dropping a reference that nobody holds",
             "the kernel does not notice while the counters are each CPU's own. The model breaks the rule `refcount`",
             "neither",
@@ -121,7 +121,7 @@ class PercpuRefcountFile(Target):
 
     def draw(self, source: random.Random, release: str) -> Configuration:
         held = source.randint(0, 3)
-        threads: list[tuple[Operation, ...]] = []
+        threads: list[tuple[TargetOperation, ...]] = []
         for _ in range(source.randint(2, THREADS)):
             mine, operations = 0, []
             if held and source.random() < 0.6:
@@ -169,9 +169,9 @@ class PercpuRefcountFile(Target):
             return Scene(program, _look(program, configuration))
 
 
-def task(op: Op) -> Operation:
+def task(op: Op) -> TargetOperation:
     """An operation of a thread."""
-    return Operation(op, op.name.lower())
+    return TargetOperation(op, op.name.lower())
 
 
 def _look(program: Program, configuration: Configuration) -> Callable[[bytes], str]:

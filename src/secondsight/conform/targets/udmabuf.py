@@ -8,8 +8,8 @@ from enum import IntEnum
 from typing import Annotated, ClassVar, Literal
 
 from secondsight.conform.eyes import Eyes
-from secondsight.conform.place import Boundary, Stop
-from secondsight.conform.target import Configuration, Difference, Operation, Scene, Target
+from secondsight.conform.place import Crossing, Stop
+from secondsight.conform.target import Configuration, Scene, StateDifference, Target, TargetOperation
 from secondsight.conform.targets.udmabuf_mutants import EQUIVALENT, EQUIVALENT_MODEL
 from secondsight.lang import Array, Bounds, Machine, Record, Ref, atomic, const, shared
 from secondsight.lang.program import Program, Room, Thread, build
@@ -169,21 +169,21 @@ class UdmabufFile(Target):
         "check_memfd_seals", "udmabuf_create", "udmabuf_create_list", "udmabuf_pin_folios", "udmabuf_add_folio", "udmabuf_insert", "release_udmabuf",
     )  # fmt: skip
     boundaries = (
-        Boundary("script", "world.of[thread] = ret", Stop("result")),
-        Boundary("script", "ret = one(", Stop("one")),
-        Boundary("create", "taken = ", Stop("create")),
-        Boundary("create", "with atomic: if ret >= 0", MADE),
-        Boundary("udmabuf_create", "with atomic: ubuf = udmabufs.alloc()", Stop("ioctl")),
-        Boundary("udmabuf_create_list", "with atomic: total = 0", Stop("ioctl")),
-        Boundary("udmabuf_create_list", "with atomic: memfd = create_items", Stop("fget")),
-        Boundary("udmabuf_pin_folios", "with atomic: memfd.i_rwsem.read_lock()", Stop("down_read")),
-        Boundary("udmabuf_pin_folios", "udmabuf_add_folio(", Stop("pin_folio")),
-        Boundary("udmabuf_pin_folios", "memfd.i_rwsem.read_unlock()", Stop("up_read")),
-        Boundary("udmabuf_create", "release_udmabuf(ubuf)", UNPIN, (MADE,)),
-        Boundary("udmabuf_create_list", "release_udmabuf(ubuf)", UNPIN, (MADE,)),
-        Boundary("seal", "file.i_rwsem.write_lock()", Stop("down_write")),
-        Boundary("seal", "file.seals |= ", Stop("written")),
-        Boundary("seal", "file.i_rwsem.write_unlock()", Stop("up_write")),
+        Crossing("script", "world.of[thread] = ret", Stop("result")),
+        Crossing("script", "ret = one(", Stop("one")),
+        Crossing("create", "taken = ", Stop("create")),
+        Crossing("create", "with atomic: if ret >= 0", MADE),
+        Crossing("udmabuf_create", "with atomic: ubuf = udmabufs.alloc()", Stop("ioctl")),
+        Crossing("udmabuf_create_list", "with atomic: total = 0", Stop("ioctl")),
+        Crossing("udmabuf_create_list", "with atomic: memfd = create_items", Stop("fget")),
+        Crossing("udmabuf_pin_folios", "with atomic: memfd.i_rwsem.read_lock()", Stop("down_read")),
+        Crossing("udmabuf_pin_folios", "udmabuf_add_folio(", Stop("pin_folio")),
+        Crossing("udmabuf_pin_folios", "memfd.i_rwsem.read_unlock()", Stop("up_read")),
+        Crossing("udmabuf_create", "release_udmabuf(ubuf)", UNPIN, (MADE,)),
+        Crossing("udmabuf_create_list", "release_udmabuf(ubuf)", UNPIN, (MADE,)),
+        Crossing("seal", "file.i_rwsem.write_lock()", Stop("down_write")),
+        Crossing("seal", "file.seals |= ", Stop("written")),
+        Crossing("seal", "file.i_rwsem.write_unlock()", Stop("up_write")),
     )
     merged: ClassVar[Mapping[Stop, str]] = {
         Stop("fget"): "the file descriptor is looked up; nobody closes or replaces it here",
@@ -193,24 +193,24 @@ class UdmabufFile(Target):
     }
     rules: ClassVar[Mapping[str, tuple[str, ...]]] = {}
     differences = (
-        Difference(
+        StateDifference(
             "memfd_pin_folios(), memfd_fcntl(), dma_buf_export(), vmf_insert_pfn()",
             "functions of other files: stubs with the meaning that the model's own have; each page is pinned in a step of its own",
             "neither",
         ),
-        Difference(
+        StateDifference(
             "udmabuf_vm_fault() in Linux 7.2",
             "it enters every page of the mapping at once; the model, and 6.12, one. It is not compared there: nobody who reads memory "
             "can tell",
             "neither",
         ),
-        Difference(
+        StateDifference(
             "cache_sgt_mapping",
             "gone in Linux 7.2, where a device that asks twice is given two tables of the same pages; the pages are pinned all the same",
             "neither",
         ),
-        Difference("Linux 6.1", "pins page by page with shmem_read_mapping_page(), and without the inode lock; the packaged kernel has no udmabuf", "may hide"),
-        Difference("limits of size and of the list, hugetlb memfds, folios of several pages", "not in the model", "may hide"),
+        StateDifference("Linux 6.1", "pins page by page with shmem_read_mapping_page(), and without the inode lock; the packaged kernel has no udmabuf", "may hide"),
+        StateDifference("limits of size and of the list, hugetlb memfds, folios of several pages", "not in the model", "may hide"),
     )
 
     equivalent: ClassVar[Mapping[str, str]] = EQUIVALENT
@@ -241,7 +241,7 @@ class UdmabufFile(Target):
             threads.append(tuple(operations))
         return Configuration(tuple(setup), tuple(threads))
 
-    def _other(self, source: random.Random, op: Op) -> Operation:
+    def _other(self, source: random.Random, op: Op) -> TargetOperation:
         if op == Op.PUNCH:
             return task(op, source.randrange(FILES), source.randrange(PAGES))
         if op == Op.SEAL:
@@ -306,9 +306,9 @@ class UdmabufFile(Target):
 RANGES = ((0, 1), (0, 2), (0, 2), (1, 1), (1, 1), (1, 2), (0, 0), (2, 1))
 
 
-def task(op: Op, *arguments: int) -> Operation:
+def task(op: Op, *arguments: int) -> TargetOperation:
     """An operation of a thread."""
-    return Operation(op, op.name.lower(), arguments)
+    return TargetOperation(op, op.name.lower(), arguments)
 
 
 def _look(program: Program, mm: Mm, files: list[ShmemFile], threads: int) -> Callable[[bytes], str]:
