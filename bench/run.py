@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from bench import targets
+from bench import drivers, targets
 from bench.checkers import CHECKERS, HOUSE, Checker, Figures, Ours
 from bench.ours import LOADED
 from bench.plot import draw
@@ -220,6 +220,8 @@ def main() -> int:
         return 2
     goals = targets.judged(rows, load, mutants)
     print(_report(rows, goals, load, machine))
+    if all_done and any(isinstance(r.checker, Ours) for r in rows):
+        print(f"\n{drivers.report(list(drivers.PROGRAMS))}")
     given.json.parent.mkdir(parents=True, exist_ok=True)
     figures = [
         {

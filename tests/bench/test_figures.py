@@ -14,6 +14,9 @@ from bench.table import HEADS, Measured, disagreements, parse, rendered, table
 from bench.targets import judged
 from bench.tools import Failed, Ran, ensure, run
 
+from bench import drivers
+from secondsight.search import Verdict
+
 README = Path(__file__).parent.parent.parent / "bench" / "README.md"
 BY_KEY = {(c.label, c.reduction, c.threads): c for c in CHECKERS}
 
@@ -177,3 +180,12 @@ def test_a_user_is_told_what_to_install(monkeypatch: pytest.MonkeyPatch, capsys:
     monkeypatch.setattr("bench.tools.shutil.which", lambda name: "/usr/bin/apt-get" if name == "apt-get" else None)
     assert ensure({"spin": "spin", "rumur": "rumur"}) == ["spin", "rumur"]
     assert "apt-get install -y --no-install-recommends spin rumur, as root" in capsys.readouterr().out
+
+
+def test_a_driver_program_is_measured() -> None:
+    row = drivers.measure("munmap: 1 engine", 1)
+    found = (row.plain, row.livelock, row.merged, row.every)
+    assert {result.verdict for result, _ in found} == {Verdict.HOLDS}
+    assert row.livelock[0].states == row.plain[0].states > row.merged[0].states >= row.every[0].states
+    assert list(row.cells()) == list(drivers.HEADS)
+    assert drivers.engines(3).size > drivers.engines(1).size

@@ -564,16 +564,16 @@ def passes_a_number() -> None:
 
 
 REASONS: dict[Callable[[], None], str] = {
-    compares_order: "compared by >=",
-    compares_with_a_number: "compared with another number",
-    computes: "used as a number",
-    keeps_it_elsewhere: "used as a number",
+    compares_order: "compares_order compares one by >=",
+    compares_with_a_number: "compares one with another number",
+    computes: "computes uses one as a number",
+    keeps_it_elsewhere: "Told.plain is given one, and is no SequenceNumber",
     has_no_room: "mine has no room for all of them",
     assigns_a_number: "Told.copy is given another number",
     now_this_now_that: "mine is now one, now another number",
     sets_it_back: "Told.number goes on, and something else is assigned to it too",
-    takes_the_one_before_a_copy: "the number before one is taken that is no counter's",
-    finds_by_it: "used as a number",
+    takes_the_one_before_a_copy: "takes the number before one that is no counter's",
+    finds_by_it: "finds_by_it uses one as a number",
     another_range: "several ranges",
     passes_a_number: "Told.copy is given another number",
 }
@@ -593,7 +593,7 @@ def test_what_tells_them_apart_is_said(function: Callable[[], None]) -> None:
 
 def test_the_result_says_why_not() -> None:
     program = build(Machine({}), [Thread("t", compares_order), Thread("u", goes_on)])
-    assert reduced_search(program, Request(workers=1)).note == "sequence numbers are not renamed: one is compared by >="
+    assert reduced_search(program, Request(workers=1)).note == "sequence numbers are not renamed: compares_order compares one by >="
 
 
 def test_what_is_watched_is_not_renamed() -> None:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from secondsight.lang import Array, Bounds, List, Machine, Record, Ref, atomic, choose, pool, require, shared, shared_array
 from secondsight.lang.compiler import CompilerMissing, compiler
 from secondsight.lang.native import Native
-from secondsight.lang.plain import replay
+from secondsight.lang.plain import Disagreement, PlainRun, compare, replay
 from secondsight.lang.program import Program, Room, Thread, build
 from secondsight.lang.reference import Reference
 from secondsight.lang.slots import Slot, Space
@@ -249,6 +249,16 @@ def test_it_is_set_back_with_the_rest() -> None:
         nevers[1].wide, world.c = 5, 6
         program.layout.decode(program.initial_shared)
         assert (nevers[1].wide, world.c) == (0, 0)
+
+
+def test_a_write_that_the_lowering_has_lost_is_noticed_in_plain_execution() -> None:
+    program = program_of(reads_what_nobody_writes)
+    state = Reference(program).initial
+    with PlainRun(program) as run:
+        compare(run, state)
+        nevers[1].wide = 5
+        with pytest.raises(Disagreement, match="wide"):
+            compare(run, state)
 
 
 class Same(Record):

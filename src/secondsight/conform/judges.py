@@ -56,6 +56,10 @@ WITHOUT: Final[dict[str, tuple[Judge, str]]] = {
         "mm/page_alloc.c (172 outside symbols): the model's free list is a stack, meant to make a freed frame somebody else's at once; the "
         "kernel's order is another and no interface",
     ),
+    "pgtable.py": (
+        "agreement",
+        "inline functions of headers, which have no file to compile; the real ones look at the page tables of mm/hmm.c's conformer",
+    ),
     "releases.py": ("agreement", "a table of what differs between releases, each line seen on booted kernels"),
     "shmem.py": (
         "agreement",

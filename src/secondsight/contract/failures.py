@@ -24,12 +24,11 @@ __all__ = ["access_ends", "access_is_watched", "fails_as_the_cpu", "goes_away_me
 
 class Accesses(Record):
     """A ghost. By number of thread: the page after the one that it accesses (0: none), whether it writes, and whether a CPU
-    would have been refused the same since it began. `closing`: somebody has begun to close the device."""
+    would have been refused the same since it began."""
 
     at: Array[VaEnd, Literal[8]]
     writes: Array[bool, Literal[8]]
     refused: Array[bool, Literal[8]]
-    closing: bool
 
 
 accesses = shared_array(Accesses, "mms")
@@ -103,8 +102,8 @@ def goes_away_meanwhile(mm: Mm, start: Va, end: VaEnd) -> None:
 
 @rule("as-if-cpu", on=device_closing)
 def is_being_closed(device: Driver, mm: Mm) -> None:
-    """From now on a device may refuse everything."""
-    accesses[mms.index(mm)].closing = True
+    """From now on a device may refuse everything. Another device may not."""
+    device.closing = True
 
 
 @rule("as-if-cpu", on=access_failed)
@@ -117,7 +116,7 @@ def fails_as_the_cpu(device: Driver, va: Va, write: bool, error: Result) -> None
     mm = device.notifier.mm
     if mm is not None and current() < 8:
         mine = accesses[mms.index(mm)]
-        refused = mine.refused[current()] or mine.closing or is_refused(mm, va, write)
+        refused = mine.refused[current()] or device.closing or is_refused(mm, va, write)
         require(refused, "as-if-cpu", "the device's access failed where a CPU's would not have failed at any moment of it")
         forget(mm)
 

@@ -12,6 +12,7 @@ from itertools import accumulate
 from secondsight.lang import ir
 from secondsight.lang.canonical_sequences import rename_sequences
 from secondsight.lang.live import Picked, live_places, table
+from secondsight.lang.movers import RECORDS, SEQUENCES
 from secondsight.lang.numbers import Kind
 from secondsight.lang.program import Frame, Program
 from secondsight.lang.symmetry import Symmetry, numbers_of, references
@@ -53,10 +54,12 @@ def canonical(program: Program, symmetry: Symmetry) -> list[str]:
     lines, calls = ["#define SS_CANONICAL"], []
     if symmetry.arrays:
         lines += _rename_records(program, symmetry)
-        calls.append("rename_records(s);")
+        calls.append(f"if (RENAMES({RECORDS})) rename_records(s);")
     if symmetry.sequences is not None:
         lines += rename_sequences(program, symmetry.sequences)
-        calls.append("rename_sequences(s);")
+        calls.append(f"if (RENAMES({SEQUENCES})) rename_sequences(s);")
+    # a merged search finds out whether records are worth it: see `ss_try_names` of search/engine_steps.c
+    lines += ["#ifdef SS_MERGED", "#define RENAMES(what) (by_form & (what))", "#else", "#define RENAMES(what) 1", "#endif"]
     return [*lines, "static void canonical(u8 *s)", "{", *(f"\t{call}" for call in calls), "}", "void ss_canonical(u8 *s) { canonical(s); }"]
 
 

@@ -330,12 +330,19 @@ class Layout:
         self._rows = {field: [0] * self.shared_size for field in self.constants}
         for declaration in self.declarations:
             self._number(self.machine.state(declaration), declaration.kind, self.base[declaration])
-        for thing, record, at in self._holders:
-            for name in self.machine.fields(record):
-                if self.is_constant(record, name):
-                    value = thing.__dict__[name]
-                    place = self._address(value) if value is None or isinstance(value, Record) else int(value)
-                    self._rows[field_of(record, name)][at] = place
+        self._held = [
+            (thing, name, self._rows[field_of(record, name)], at)
+            for thing, record, at in self._holders for name in self.machine.fields(record) if self.is_constant(record, name)
+        ]  # fmt: skip
+        for thing, name, row, at in self._held:
+            row[at] = self._as_number(thing.__dict__[name])
+
+    def _as_number(self, value: Any) -> int:
+        return self._address(value) if value is None or isinstance(value, Record) else int(value)
+
+    def written_after_all(self) -> list[str]:
+        """The constants that are not any more what they were in the machine, by name: there can be none."""
+        return [f"{thing!r}.{name}" for thing, name, row, at in self._held if self._as_number(thing.__dict__[name]) != row[at]]
 
     def _address(self, thing: Any) -> int:
         place = 0 if thing is None else self.addresses.get(id(thing))

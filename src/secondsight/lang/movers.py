@@ -9,9 +9,12 @@ from secondsight.lang.layout import Layout
 from secondsight.lang.locks import Lock, RwLock
 from secondsight.lang.symmetry import Symmetry
 
-__all__ = ["MOST_LOCKS", "Reductions", "merged_steps", "notes_before"]
+__all__ = ["MOST_LOCKS", "RECORDS", "SEQUENCES", "Reductions", "merged_steps", "notes_before"]
 
 MOST_LOCKS = 63
+
+RECORDS, SEQUENCES = 1, 2
+"""What is renamed; as in search/movers.c."""
 
 NOTES = """\
 #include <stdint.h>
@@ -111,11 +114,10 @@ def merged_steps(layout: Layout, symmetry: Symmetry | None = None) -> list[str]:
             at[numbers[readers, 0]] = number
     owners, readers_ = ", ".join(str(o) for o, _ in places), ", ".join(str(r) for _, r in places)
     to_queue = layout.offset(RwLock, "waiting") - layout.offset(RwLock, "readers")
-    renamed = ["#define SS_RENAMED", "static void canonical(u8 *s);"] if symmetry is not None else []
-    if symmetry is not None:
-        has = symmetry.sequences is not None
-        renamed += ["#define SS_SEQUENCES", "static void rename_sequences(u8 *s);"] if has else ["#define rename_sequences(s) (void)(s)"]
     same = ["#define SAME_AS(place) (place)"]
+    renames = 0
+    if symmetry is not None:
+        renames = (RECORDS if symmetry.arrays else 0) | (SEQUENCES if symmetry.sequences is not None else 0)
     if symmetry is not None and symmetry.arrays:  # what is learned of one record holds for all that it may be renamed to
         same_as = symmetry.same_as(layout.shared_size)
         stands_for = ", ".join(str(numbers[same_as[byte], shift]) for byte, shift in numbers)
@@ -124,7 +126,7 @@ def merged_steps(layout: Layout, symmetry: Symmetry | None = None) -> list[str]:
         f"enum {{ LOCKS = {len(places)}, TO_QUEUE = {to_queue} }};",
         f"static const u16 LOCK_OWNER[] = {{ {owners or 0} }}, LOCK_READERS[] = {{ {readers_ or 0} }};",
         f"static const u8 LOCK_AT[] = {{ {', '.join(map(str, at))} }};",
-        *renamed,
         *same,
+        f"#define SS_RENAMES {renames}",
         resources.files("secondsight.search").joinpath("movers.c").read_text(),
     ]

@@ -319,6 +319,8 @@ def compare(run: PlainRun, state: bytes) -> None:
         there = {p: s for p, _, s in program.layout.fields(state)}
         differing = [f"{p}: plain {here[p]}, reference {there[p]}" for p in here if here[p] != there[p]]
         raise Disagreement("the shared states differ: " + "; ".join(differing[:5]))
+    if written := program.layout.written_after_all():
+        raise Disagreement(f"plain execution has written what nobody writes: {', '.join(written[:5])}")
     for index, thread in enumerate(run.threads):
         name = program.threads[index].name
         expected = expected_stack(program, state, index)

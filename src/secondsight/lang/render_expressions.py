@@ -178,12 +178,13 @@ class ExpressionRenderer:
             return f"st(s, {number}, {place}, {slot.width})"
         if slot.is_whole:
             return f"s[{place}] = {number}"
+        mask = (1 << slot.bits) - 1
         if not spot.shift:
-            return f"pp(s, {number}, {place}, {(1 << slot.bits) - 1})"
+            return f"n = {number}; p = {place}; s[p >> 3] = s[p >> 3] & ~({mask} << (p & 7)) | n << (p & 7)"
         own = place.startswith("B + ")
         if own or (place.isdigit() and spot.shift.isdigit() and not re.search(r"\w\(", number)):  # what is called may change the byte
             return f"s[{place}] = {slot.changed(place, spot.shift, number)}"
-        return f"pk(s, {number}, {place}, {spot.shift}, {(1 << slot.bits) - 1})"
+        return f"n = {number}; p = {place}; s[p] = {slot.changed('p', spot.shift, 'n')}"
 
     def numbers(self, records: tuple[int, ...]) -> str:
         """The name of a table that says which of some records one is, by its offset."""

@@ -121,7 +121,7 @@ class Spots(Spread[Holds]):
     def must_be_plain(self, kind: Holds | None) -> None:
         """Refuse a sequence number."""
         if kind is not None and kind.kind is Kind.SEQUENCE:
-            raise Told("one is used as a number")
+            raise Told(f"{self.function.name} uses one as a number")
 
     def constant(self, node: ir.Constant) -> Holds:
         """A constant: 0 says that there is no number."""
@@ -155,7 +155,7 @@ class Spots(Spread[Holds]):
                     return PLAIN
                 if operation == ("-", 1) and isinstance(node.left, ir.Load):
                     if self.checking and _field(node.left.addr) not in self.counters:
-                        raise Told("the number before one is taken that is no counter's")
+                        raise Told(f"{self.function.name} takes the number before one that is no counter's")
                     self.before = True
                     return held
         return super().computed(node, known)
@@ -167,16 +167,18 @@ class Spots(Spread[Holds]):
         if Kind.SEQUENCE not in kinds:
             return
         if self.checking and node.op not in ("==", "!="):
-            raise Told(f"one is compared by {node.op}")
+            raise Told(f"{self.function.name} compares one by {node.op}")
         if self.checking and Kind.PLAIN in kinds:
-            raise Told("one is compared with another number")
+            raise Told(f"{self.function.name} compares one with another number")
         if left is not None and right is not None:
             self.compared |= {(a, b) for a in left.sources for b in right.sources}
 
     def store(self, stmt: ir.Store, known: Known) -> None:
         """A number is kept in a field, or a counter goes on."""
         if not is_sequence(stmt.addr.type):
-            self.number(stmt.value, known)
+            held = self.of(stmt.value, known)
+            if self.checking and held is not None and held.kind is Kind.SEQUENCE:
+                raise Told(f"{_field(stmt.addr)} is given one, and is no SequenceNumber")
             return
         to, value = _field(stmt.addr), stmt.value
         if isinstance(value, ir.Binary) and isinstance(value.left, ir.Load) and isinstance(value.right, ir.Constant):

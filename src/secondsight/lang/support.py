@@ -158,12 +158,6 @@ def functions(sites: list[tuple[Position, str]], choices: Choices) -> dict[str, 
         number: int = s[bit >> 3] >> (bit & 7) & mask
         return number
 
-    def pp(s: Any, value: int, bit: int, mask: int) -> None:
-        pk(s, value, bit >> 3, bit & 7, mask)
-
-    def pk(s: Any, value: int, at: int, shift: int, mask: int) -> None:
-        s[at] = s[at] & ~(mask << shift) | value << shift
-
     def ch(count: int, site: int) -> int:
         if count <= 0:
             raise ModelError("choose() has nothing to choose from", sites[site][0])

@@ -383,9 +383,11 @@ class Driver(MmuNotifier):
     """What a driver's own record derives from: the callbacks of every interface here, each doing nothing.
 
     It is the `container_of` of `notifier`, the one interval notifier that most drivers have. `notifier.mm` is the mm it mirrors under the 2019 interface too.
+    `closing` is a ghost, for rules only: somebody has begun to close it.
     """
 
     notifier: IntervalNotifier
+    closing: bool
 
     def invalidate(self, rng: Range, seq: Seq) -> bool:
         """mmu_interval_notifier_ops.invalidate: drop what is mirrored of `rng`. False only if `rng` is not blockable."""

@@ -57,6 +57,7 @@ from secondsight.lang import (
     wait_until,
 )
 from secondsight.linux.errno import EAGAIN, EINVAL
+from secondsight.linux.fork import mms
 from secondsight.linux.interval_tree import hits, interval_tree_insert, interval_tree_remove
 from secondsight.linux.mm_types import (
     Driver,
@@ -475,19 +476,34 @@ def mmu_notifier_invalidate_range_start_nonblock(mm: Mm, rng: Range) -> Errno:
     return ret
 
 
+@atomic
+def mm_has_notifiers(mm: Mm) -> bool:
+    """mm_has_notifiers() (include/linux/mmu_notifier.h, Linux 6.12): whether anybody has ever subscribed, or, of mmu notifiers, does.
+
+    Asked where there are several mms. Where there is one, it is the one that devices are for.
+    """
+    return mm.subscriptions.has_itree or mm.subscriptions.list != 0
+
+
 @milestone
 def mmu_notifier_invalidate_range_end(mm: Mm, rng: Range) -> None:
     """mmu_notifier_invalidate_range_end() (include/linux/mmu_notifier.h, Linux 6.12): after entries of `rng` changed.
 
     __mmu_notifier_invalidate_range_end() (mm/mmu_notifier.c) is called where somebody has ever subscribed.
     """
-    if len(mm.subscriptions.itree) + len(mm.subscriptions.nodes) > 0:
+    if len(mms) > 1:
+        if mm_has_notifiers(mm):
+            hold_point("__mmu_notifier_invalidate_range_end:enter")
+    elif len(mm.subscriptions.itree) + len(mm.subscriptions.nodes) > 0:
         hold_point("__mmu_notifier_invalidate_range_end:enter")
     if len(mm.subscriptions.itree) > 0:
         mn_itree_inv_end(mm.subscriptions)
     if len(mm.subscriptions.nodes) > 0:
         mn_hlist_invalidate_end(mm, rng)
-    if len(mm.subscriptions.itree) + len(mm.subscriptions.nodes) > 0:
+    if len(mms) > 1:
+        if mm_has_notifiers(mm):
+            hold_point("__mmu_notifier_invalidate_range_end:exit")
+    elif len(mm.subscriptions.itree) + len(mm.subscriptions.nodes) > 0:
         hold_point("__mmu_notifier_invalidate_range_end:exit")
 
 

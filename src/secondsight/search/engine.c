@@ -172,6 +172,7 @@ struct ss_run {
 	u64 *table, *old_table;
 	u32 *numbers, *old_numbers; /* by slot: the state's number plus one, while edges are logged */
 	volatile i32 logging;
+	struct ss_trial *trial; /* while it is tried whether records are worth renaming */
 	volatile u64 edge_words; /* that there is room for, in all logs */
 	u64 slots, old_slots;
 	i32 phase;
@@ -238,18 +239,12 @@ static inline u64 ss_fingerprint(const u8 *state)
  */
 static inline const u8 *ss_known_as(const u8 *state, u8 *room)
 {
-#if defined(SS_MERGED) && !defined(SS_SEQUENCES)
+#ifdef SS_MERGED
 	if (!by_form)
 		return state;
 #endif
 #ifdef SS_CANONICAL
 	copy_state(room, state, STRIDE);
-#if defined(SS_MERGED) && defined(SS_SEQUENCES)
-	if (!by_form) {
-		rename_sequences(room);
-		return room;
-	}
-#endif
 	canonical(room);
 	return room;
 #else

@@ -131,6 +131,11 @@ static void ss_between(ss_run *run)
 		ss_stop(run, BECAUSE_STATES);
 		return;
 	}
+	if (run->trial && run->states >= TRIAL) {
+		ss_end_trial(run, 1);
+		if (run->stop)
+			return;
+	}
 	if (run->crowd == 1 && run->workers > 1 && run->states > ALONE)
 		ss_call_others(run);
 	/* up to three quarters are filled; the last quarter is for what a phase may insert beyond its share */
@@ -298,6 +303,7 @@ static void ss_forget_states(ss_run *run)
 
 static void ss_clean_up(ss_run *run)
 {
+	ss_end_trial(run, 0);
 	ss_forget_states(run);
 	for (int i = 0; run->crew && i < run->workers; i++)
 		free(run->crew[i].rounds);

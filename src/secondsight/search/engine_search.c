@@ -6,6 +6,7 @@
 void ss_search(ss_run *run)
 {
 	if (ss_begin(run)) {
+		ss_begin_trial(run);
 		ss_first_state(run);
 		run->depth = (u64)-1; /* the first level, of that state alone, is level 0 */
 		ss_between(run);

@@ -185,6 +185,61 @@ static inline u64 ss_print_with(u64 print, int last)
 	return print ? print : 1;
 }
 
+#ifdef SS_MERGED
+/*
+ * To give records their names takes longer than a step, and where no two states become equal by it, it is for nothing. So it is tried: of the first
+ * states, which one worker finds, it is seen how many become equal to another by the records' names and not without. If these are
+ * too few, the search begins again without. It is sound either way.
+ */
+enum { TRIAL = 5000, FORMS = 1 << 13, WORTH = 50 };
+
+typedef struct ss_trial {
+	u64 again, other; /* states with a form that was seen lately; those of them that differ without the records' names */
+	struct { u64 form, without; } lately[FORMS];
+} ss_trial;
+
+static void ss_try_names(ss_run *run, const u8 *state, u64 form)
+{
+	ss_trial *trial = run->trial;
+	by_form &= ~RECORDS;
+	u64 without = ss_known_by(state);
+	by_form |= RECORDS;
+	u64 at = form & (FORMS - 1);
+	if (trial->lately[at].form == form) {
+		trial->again++;
+		trial->other += trial->lately[at].without != without;
+	}
+	trial->lately[at].form = form;
+	trial->lately[at].without = without;
+}
+
+static void ss_begin_trial(ss_run *run)
+{
+	if (facts->renames & RECORDS && !facts->tried && (run->trial = ss_room(run, sizeof *run->trial)))
+		memset(run->trial, 0, sizeof *run->trial);
+}
+
+static void ss_end_trial(ss_run *run, int enough)
+{
+	ss_trial *trial = run->trial;
+	run->trial = NULL;
+	if (trial && enough) {
+		facts->tried = 1;
+		if (trial->other * WORTH <= trial->again) {
+			facts->renames = by_form &= ~RECORDS;
+			facts->stale = 1;
+			ss_stop(run, BECAUSE_ASKED);
+		}
+	}
+	ss_give_back(run, trial, trial ? sizeof *trial : 0);
+}
+#else
+enum { TRIAL };
+static inline void ss_try_names(ss_run *run, const u8 *state, u64 form) { (void)run, (void)state, (void)form; }
+static inline void ss_begin_trial(ss_run *run) { (void)run; }
+static inline void ss_end_trial(ss_run *run, int enough) { (void)run, (void)enough; }
+#endif
+
 /*
  * The print of a state is made when the next one is there: its bytes have only just been written one by one, and to read
  * them back as words at once would have to wait for that.
@@ -194,6 +249,8 @@ static inline void ss_print(ss_worker *w)
 	ss_pending *p = w->latest;
 	if (p) {
 		p->print = ss_known_by(p->state);
+		if (w->run->trial)
+			ss_try_names(w->run, p->state, p->print);
 		if (w->run->bounded)
 			p->print = ss_print_with(p->print, p->thread);
 #ifdef SS_CLUSTER

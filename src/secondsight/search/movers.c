@@ -6,10 +6,10 @@
  *
  *     right movers, then at most one step that is neither, then left movers
  *
- * of one thread (Lipton). Which step is a mover is found out while searching. Every step notes the bytes of shared state that
- * it touches, those that it only tried included. For each byte, each thread and each way of touching it (`READ`, `WRITE`) it
- * is kept which locks the thread held every time: HELD. A step of t moves past every step of u if on each byte that they
- * both touch, one of them writing, there is a lock that t holds now and u held each time, one of the two exclusively: while t
+ * of one thread (Lipton). Which step is a mover is found out while searching. Every step notes the numbers of shared state that
+ * it touches (two in one byte are two), those that it only tried included. For each, each thread and each way of touching it (`READ`,
+ * `WRITE`) it is kept which locks the thread held every time: HELD. A step of t moves past every step of u if on each number that
+ * they both touch, one of them writing, there is a lock that t holds now and u held each time, one of the two exclusively: while t
  * holds it u cannot be there. Taking a lock moves right and giving it back moves left, as long as nobody looks at the lock
  * in another way than by waiting for it (`LOCK` against `READ`, `WRITE`); that a thread holds a lock can only be changed by
  * itself (a lock where that is not so protects nothing: `unsure`).
@@ -84,7 +84,7 @@ typedef struct {
 	i32 while_alive; /* accesses count only against threads that have not ended */
 	volatile i32 stale;
 	volatile i32 news; /* something became known; only a search by several machines looks at it */
-	i32 walked, renames; /* whether states are known by their canonical form; see `seen_renamed` */
+	i32 tried, renames; /* what of a state is renamed to know it by: RECORDS, SEQUENCES; whether that was tried: see ss_try_names */
 	u64 era; /* decisions are kept that were made in the same one */
 	u8 relied[THREADS][THREADS][PLACES][WAYS];
 } ss_facts;
@@ -96,6 +96,10 @@ static ss_facts the_facts;
 #define facts (&the_facts)
 #endif
 
+enum { RECORDS = 1, SEQUENCES = 2 };
+#ifndef SS_RENAMES
+#define SS_RENAMES 0
+#endif
 static i32 by_form; /* `renames` of the facts at work, where these are not at hand */
 
 /* For each set of ways of touching a byte, the ways of another thread that it does not commute with. */
@@ -180,7 +184,7 @@ static int decide(ss_x *x, const u8 *before, const u8 *after, i64 t, ss_held hel
  * again, which is another era, and one that found no way to move stays right when more becomes known. (Only a lock that
  * is written by hand is looked at in the states themselves.)
  */
-enum { DECISIONS = 1 << 12, FOOTPRINT = 40 };
+enum { DECISIONS = 1 << 14, FOOTPRINT = 40 };
 
 typedef struct {
 	u64 era;
@@ -229,7 +233,7 @@ static int moves(ss_x *x, const u8 *before, const u8 *after, i64 t, ss_held held
 		hash = (hash ^ basis.touched[i]) * 0x9e3779b97f4a7c15ull;
 		by_hand |= ways & 1 << WRITE && LOCK_AT[at];
 	}
-	ss_decision *known = &decisions[hash >> 52];
+	ss_decision *known = &decisions[hash >> 50];
 	size_t size = offsetof(ss_basis, touched) + x->noted * sizeof basis.touched[0];
 	if (by_hand || memcmp(&known->basis, &basis, size)) {
 		int way = decide(x, before, after, t, held, then);
@@ -461,7 +465,7 @@ void ss_forget(u32 alone, int only_while_alive)
 	memset(facts->held, 0xff, sizeof facts->held);
 	facts->never_merged = alone;
 	facts->while_alive = only_while_alive;
-	facts->renames = by_form = 1;
+	facts->renames = by_form = SS_RENAMES;
 	next_era(facts);
 }
 
@@ -533,47 +537,12 @@ int ss_waits(const u8 *state, int thread)
 	return waits;
 }
 
-#ifdef SS_RENAMED
-/*
- * To make a state's canonical form takes longer than a step, and where no two states that are found have the same one it is for nothing. So
- * states are known by it only where walks come to two such states. It is sound either way: all there is to lose is what is lost here.
- * Sequence numbers are renamed in any case: that takes little time, and walks seldom come to two states that differ in nothing else.
- */
-enum { FORMS = 1 << 12, WALKS_RENAMED = 40 };
-typedef struct { u64 form, state; } ss_form;
-
-static u64 hash_of(const u8 *s)
-{
-	u64 hash = 1;
-	for (int i = 0; i < STATE_SIZE; i++)
-		hash = (hash ^ s[i]) * 0x100000001b3ull;
-	return hash;
-}
-
-static int seen_renamed(ss_form *forms, const u8 *s)
-{
-	u8 room[STATE_SIZE + 8], other[STATE_SIZE + 8];
-	copy_state(room, s, STATE_SIZE);
-	canonical(room);
-	copy_state(other, s, STATE_SIZE);
-	rename_sequences(other);
-	ss_form now = { hash_of(room), hash_of(other) }, *known = &forms[now.form >> 20 & (FORMS - 1)];
-	int renamed = known->form == now.form && known->state != now.state;
-	*known = now;
-	return renamed;
-}
-#endif
-
 enum { QUIET = 30 };
 
 /* Learn from `walks` random schedules of single steps, or fewer when QUIET of them brought nothing new. */
 void ss_learn(const u8 *initial, int walks, u64 seed)
 {
 	u8 s[STATE_SIZE], kept[STATE_SIZE];
-	int renamed = facts->walked && facts->renames;
-#ifdef SS_RENAMED
-	ss_form *forms = calloc(FORMS, sizeof *forms);
-#endif
 	ss_x *x = calloc(1, sizeof *x);
 	x->dice = seed * 2 + 1;
 	for (int walk = 0, last = 0; walk < walks && walk - last <= QUIET; walk++) {
@@ -597,19 +566,11 @@ void ss_learn(const u8 *initial, int walks, u64 seed)
 			}
 			if (failed || tried == THREADS)
 				break;
-#ifdef SS_RENAMED
-			renamed = renamed || (walk < WALKS_RENAMED && seen_renamed(forms, s));
-#endif
 		}
 		last = facts->news ? walk : last;
 	}
 	free(x);
 	facts->news = 1;
-#ifdef SS_RENAMED
-	free(forms);
-#endif
-	facts->renames = by_form = renamed;
-	facts->walked = 1;
 }
 
-int ss_renames(void) { return facts->renames; }
+int ss_renames(void) { return facts->renames != 0; }

@@ -163,8 +163,11 @@ def _ctrl_c(asked: Callable[[], None]) -> Iterator[None]:
 
 
 class _Search:
-    """One run of the engine. `goals`: states of which the first that is come to ends it. `within`: the fingerprints of the states that may
-    lie on cycles (empty: of all)."""
+    """One run of the engine.
+
+    `goals`: states of which the first that is come to ends it. `within`: the fingerprints of the states that may lie on cycles
+    (empty: of all).
+    """
 
     def __init__(self, native: Native, request: Request, goals: bytes = b"", log_edges: bool = True, within: bytes = b"") -> None:
         self.native, self.request = native, request
@@ -341,7 +344,9 @@ class _Search:
         if native.reductions.merge or (native.symmetry is not None and native.symmetry.arrays):
             message = "some thread need not end: a search without reductions shows how"
             return Violation("livelock", message, None, Trace())
-        asked = self.request.but(seconds=None, states=None, watch=None, lock_order=False, workers=1, collect=False, livelock=False, strategy=BreadthFirst())
+        asked = self.request.but(
+            seconds=None, states=None, watch=None, lock_order=False, workers=1, collect=False, livelock=False, strategy=BreadthFirst()
+        )
         again = _Search(native, asked, goals=data)
         try:
             trace = again.way_to_goal()

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import errno
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import secondsight.world.operations  # noqa: F401  what is interpreted has been declared
@@ -18,12 +18,13 @@ from secondsight.devices.mirror import Mirror
 from secondsight.lang.errors import LangError
 from secondsight.lang.locks import MAX_THREADS
 from secondsight.lang.machines import Machine
-from secondsight.lang.modules import set_up
+from secondsight.lang.modules import is_ours, set_up
 from secondsight.lang.program import Program, Room, Thread
 from secondsight.lang.records import Record
 from secondsight.lang.standins import unwrap
 from secondsight.linux.errno import SIGBUS, SIGSEGV
 from secondsight.linux.fork import mm_alloc, proc_caches_init
+from secondsight.linux.mm_types import IntervalNotifier, of_nobody
 from secondsight.linux.page_alloc import mem_init
 from secondsight.scenario.data import DIFFERS, OK, SKIPPED, Outcome, Place, Scenario, collect
 from secondsight.scenario.ops import Op
@@ -79,6 +80,8 @@ def program(
     places = encoder.places
     driver = (driver or Mirror) if scenario.has_device else None
     closes = closes and driver is not None
+    if driver is not None and len(encoder.devices) > 1:
+        _says_whose_it_is(driver)
     waits = bool(scenario.final) or closes or any(p.op.kind == "exit" for p in places)
     pools: dict[type[Record], int] = {} if driver is None else {driver: len(encoder.devices)}
     machine = Machine(encoder.bounds(driver, wanted or {}), pools, encoder.data(waits, closes), encoder.only(driver is not None))
@@ -107,6 +110,21 @@ def program(
         tables.process.others = sum(1 for t in threads if t.function is run_ops and not t.arguments[-1])
         room = Room(1 if alone else 4 if len(threads) <= 4 else MAX_THREADS, (run_ops, run_final))
         return Program(machine, threads, rules, holds, room)
+
+
+def _says_whose_it_is(driver: type[Device]) -> None:
+    """Raise `LangError` where a subscription of the driver's own does not say whose it is: rules take it for every device's then."""
+    modules = {cls.__module__ for cls in driver.__mro__ if not is_ours(cls.__module__)}
+    for kind in _derived(IntervalNotifier):
+        if kind.__module__ in modules and kind.driver is of_nobody:
+            remedy = "give it `def driver(self) -> Ref[Driver]`, which returns the device's record"
+            raise LangError(f"{kind.__name__} does not say whose subscription it is, and there are several devices: {remedy}")
+
+
+def _derived(kind: type[Any]) -> Iterator[type[Any]]:
+    for one in kind.__subclasses__():
+        yield one
+        yield from _derived(one)
 
 
 _one_at_a_time = threading.RLock()

@@ -208,6 +208,7 @@ static void live(int process, int forced, void *(*body)(void *))
 	for (int i = 0; i < scenario.threads; i++)
 		if (started[i])
 			pthread_join(thread[i], NULL);
+	alarm(2 * RUN_SECONDS); /* another process may hang, and this one wait for its end */
 	say_number(&left->stage[process], QUIET);
 	run_section(FINAL, process);
 	while (has_keeper && !left->is_over)
@@ -271,11 +272,17 @@ static void keep(int forced, void *(*body)(void *))
 {
 	int status;
 
-	for (int i = 0; i < scenario.threads; i++)
-		if (outlives(i) && !(outside_pid[i] = fork())) {
+	for (int i = 0; i < scenario.threads; i++) {
+		if (!outlives(i))
+			continue;
+		outside_pid[i] = fork();
+		if (!outside_pid[i]) {
 			live_outside(i, body);
 			_exit(0);
 		}
+		if (outside_pid[i] < 0)
+			_exit(1);
+	}
 	for (int process = 0; process < scenario.processes; process++) {
 		/* As fork(), which has no flags. */
 		pid_t pid = syscall(SYS_clone, CLONE_FILES | SIGCHLD, 0, 0, 0, 0);
@@ -296,7 +303,7 @@ static void keep(int forced, void *(*body)(void *))
 	say_number(&left->is_set_up, 1);
 	wait_for_stage(QUIET);
 	for (int i = 0; i < scenario.threads; i++)
-		while (outside_pid[i] > 0 && !is_gone(outside_pid[i], &status))
+		while (outside_pid[i] && !is_gone(outside_pid[i], &status))
 			usleep(LOOK_NS / 1000);
 	give_turns(FINAL);
 	if (forced)
