@@ -29,6 +29,8 @@ def big(s: Recorder) -> None:
         s.madvise_dontneed(a)
         s.read(a, into=first)
         s.write(a + 1, second)
+        s.madvise_dontneed(a + 1)
+        s.read(a + 1, into=second)
 
     @s.thread
     def one() -> None:
