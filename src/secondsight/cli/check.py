@@ -20,7 +20,7 @@ from secondsight.cli.confirming import (
     question_of_checked,
     show_confirmation,
 )
-from secondsight.cli.html import Html, could_be_written, told_and_shown, write_page
+from secondsight.cli.html import Html, could_be_written, tell_and_show, write_page
 from secondsight.cli.searching import notes, searches
 from secondsight.kernels import KernelError
 from secondsight.lang import LangError
@@ -30,7 +30,7 @@ from secondsight.report.columns import WIDTH
 from secondsight.report.page import page_data
 from secondsight.report.tables import STYLES, figures
 from secondsight.report.token import plain_name
-from secondsight.report.trace import ToldTrace, letter, told_result
+from secondsight.report.trace import Telling, letter, tell_result
 from secondsight.scenario import ScenarioError
 from secondsight.search import Progress, Verdict, Violation
 from secondsight.search.request import Request
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
 __all__ = ["check", "made_by_words", "program_of"]
 
-Shown = tuple["Checked", ToldTrace, dict[str, Any]]
+Shown = tuple["Checked", Telling, dict[str, Any]]
 """A trace: of which search, as it is told, and as a page shows it."""
 
 
@@ -207,15 +207,15 @@ def _traces(file: Path, found: list[Checked], rules: Sequence[str], several: boo
         again = partial(replay_command, str(file), shown.scenario, options=options)
         program, result = shown.rebuild(), replace(shown.result, violation=violation)
         name = f"{shown.driver}, {shown.scenario}, {violation.rule}"
-        traces.append((shown, *told_and_shown(page, program, name, partial(told_result, shown.driver, program, result, again))))
+        traces.append((shown, *tell_and_show(page, program, name, partial(tell_result, shown.driver, program, result, again))))
     return traces
 
 
 def _print_traces(found: list[Checked], traces: list[Shown]) -> None:
     """Each trace in full."""
-    for _, told, _ in traces:
+    for _, telling, _ in traces:
         print()
-        print(letter(told), end="")
+        print(letter(telling), end="")
     if len({checked.adversary for checked in found if checked.result.broken}) > len(traces):
         show("\nThis is the shortest trace of each broken rule; --adversary NAME shows another's.")
 

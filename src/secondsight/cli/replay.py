@@ -10,14 +10,14 @@ import typer
 
 from secondsight.cli import check, settle
 from secondsight.cli.common import HOLDS, Bounds, bounds, parts
-from secondsight.cli.html import Html, could_be_written, told_and_shown, write_page
+from secondsight.cli.html import Html, could_be_written, tell_and_show, write_page
 from secondsight.lang import LangError
 from secondsight.lang.debug import stop_at
 from secondsight.lang.plain import Disagreement
 from secondsight.lang.program import Program
 from secondsight.report import trace_from_json, violation_of
 from secondsight.report.page import page_data
-from secondsight.report.trace import letter, told_saved
+from secondsight.report.trace import letter, tell_saved
 from secondsight.search import Trace, Violation
 
 __all__ = ["replay"]
@@ -58,12 +58,12 @@ def replay(
         _debug(program, violation.trace, pdb)
         raise typer.Exit(HOLDS)
     try:
-        told, shown = told_and_shown(page, program, title, lambda look: told_saved(title, program, violation, look))
+        telling, shown = tell_and_show(page, program, title, lambda look: tell_saved(title, program, violation, look))
     except Disagreement as error:
         raise LangError(f"the trace does not fit the program any more; was the driver edited since? {error}") from None
-    print(letter(told, numbered=True), end="")
+    print(letter(telling, numbered=True), end="")
     if page is not None:
-        write_page(page, page_data(f"{title}: {told.message}", [shown]))
+        write_page(page, page_data(f"{title}: {telling.message}", [shown]))
 
 
 def _saved(file: Path) -> tuple[str, Program, Violation]:

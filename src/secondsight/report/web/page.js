@@ -16,6 +16,14 @@
     return made;
   }
 
+  function dotted(cell) {
+    // A long path may be broken behind its dots.
+    const parts = cell.textContent.split(/(?<=\.)/);
+    cell.replaceChildren();
+    parts.forEach((part, i) => cell.append(...(i ? [element("wbr"), part] : [part])));
+    return cell;
+  }
+
   // A trace, when it is chosen.
 
   function choose(index) {
@@ -80,7 +88,7 @@
         const head = element("tr");
         head.append(element("th"));
         table.columns.forEach((column, i) => {
-          const cell = element("th", column, "column" + (idle[i] ? " idle" : ""));
+          const cell = dotted(element("th", column, "column" + (idle[i] ? " idle" : "")));
           cell.scope = "col";
           head.append(cell);
         });
@@ -91,7 +99,7 @@
       const body = element("tbody");
       for (const row of table.rows) {
         const line = element("tr", null, row.idle.every(Boolean) ? "idle" : "");
-        const name = element("th", row.name);
+        const name = dotted(element("th", row.name));
         name.scope = "row";
         line.append(name);
         row.cells.forEach((number, column) => {
