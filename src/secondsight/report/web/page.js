@@ -228,7 +228,7 @@
     }
     const taken = trace.steps[step - 1];
     const said = trace.lines.filter((line) => line.step === step).map((line) => line.text);
-    now.replaceChildren(count + ", " + trace.threads[taken.thread] + ": " + (said.join("; ") || taken.statement || "it ends"), " ");
+    now.replaceChildren(count + ", " + trace.threads[taken.thread] + ": " + (said.join("; ") || (taken.stack.length && taken.statement) || "on to what it is to do next"), " ");
     const choices = taken.choices.length ? ", it chooses " + taken.choices.join(", ") : "";
     if (taken.line) now.append(element("code", taken.file + ":" + taken.line + choices));
     if (trace.loop && step === trace.steps.length - trace.loop) now.append(" From here it goes round for ever.");

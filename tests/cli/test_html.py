@@ -1,0 +1,54 @@
+"""`--html FILE`: the page of a check and of a replay."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cli_world import WITHOUT_TEST, secondsight
+
+
+def data(file: Path) -> Any:
+    found = re.search(r'<script type="application/json" id="data">(.*?)</script>', file.read_text())
+    assert found is not None
+    return json.loads(found[1])
+
+
+@pytest.fixture(scope="module")
+def checked(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a wrong driver, the page of its check, and what the command printed as JSON."""
+    folder = tmp_path_factory.mktemp("html")
+    (folder / "my_gpu.py").write_text(WITHOUT_TEST)
+    done = secondsight("check", "my_gpu.py", "--adversary", "munmap", "--html", "check.html", "--json", cwd=folder)
+    assert done.code == 1 and "check.html" in done.err
+    (folder / "check.json").write_text(done.out)
+    return folder
+
+
+def test_check_writes_its_traces_and_all_verdicts(checked: Path) -> None:
+    page, result = data(checked / "check.html"), json.loads((checked / "check.json").read_text())
+    assert page["title"] == "my_gpu.py: broken"
+    rows = page["results"]["rows"]
+    assert [row["cells"][1:4] for row in rows] == [[r["adversary"], r["scenario"], r["verdict"]] for r in result["results"]]
+    names = [trace["name"] for trace in page["traces"]]
+    assert names and [row["trace"] for row in rows if row["trace"]] == names
+    assert page["traces"][0]["again"].startswith("secondsight replay my_gpu.py munmap:reads ")
+    assert any(source["own"] and source["file"] == "my_gpu.py" for source in page["traces"][0]["sources"])
+
+
+def test_replay_writes_the_page_of_its_trace(checked: Path) -> None:
+    done = secondsight("replay", "check.json", "--html", "replay.html", cwd=checked)
+    assert done.code == 0, done.err
+    page = data(checked / "replay.html")
+    assert page["results"] is None and len(page["traces"]) == 1
+    assert page["traces"][0]["message"] in done.out.replace("\n", " ")
+    assert len(page["traces"][0]["steps"]) == len(page["traces"][0]["changes"])
+
+
+@pytest.mark.parametrize(("page", "why"), [("nowhere/a.html", "there is no folder nowhere"), (".", "is a folder")])
+def test_a_page_that_cannot_be_written_is_told_before_the_search(page: str, why: str, checked: Path) -> None:
+    done = secondsight("check", "my_gpu.py", "--html", page, cwd=checked)
+    assert done.code == 2 and why in done.err and done.out == ""
