@@ -52,3 +52,25 @@ def test_replay_writes_the_page_of_its_trace(checked: Path) -> None:
 def test_a_page_that_cannot_be_written_is_told_before_the_search(page: str, why: str, checked: Path) -> None:
     done = secondsight("check", "my_gpu.py", "--html", page, cwd=checked)
     assert done.code == 2 and why in done.err and done.out == ""
+
+
+def test_settle_writes_a_page_for_each_broken_cell_and_they_lead_to_each_other(tmp_path: Path) -> None:
+    secondsight("new", "table", "mine.py", cwd=tmp_path)
+    done = secondsight("settle", "mine.py", "--html", "site", "--json", cwd=tmp_path)
+    (table,) = json.loads(done.out)["tables"]
+    index = data(tmp_path / "site" / "index.html")
+    (row,) = index["results"]["rows"]
+    page = data(tmp_path / "site" / row["href"])
+    assert page["title"] == table["title"] and page["up"] == "index.html"
+    assert [r["cells"][:3] for r in page["results"]["rows"]] == [[c["row"], c["column"], c["verdict"]] for c in table["cells"]]
+    broken = [r for r in page["results"]["rows"] if r["cells"][2] == "broken"]
+    assert broken and [r for r in page["results"]["rows"] if r["href"]] == broken
+    for one in broken:
+        cell = data(tmp_path / "site" / one["href"])
+        assert cell["up"] == row["href"] and cell["traces"][0]["rule"] in one["cells"][3]
+
+
+def test_settle_needs_a_folder_for_its_pages(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    done = secondsight("settle", "2019-08-hmm", "--html", "file", cwd=tmp_path)
+    assert done.code == 2 and "the folder cannot be made" in done.err

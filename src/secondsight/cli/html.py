@@ -50,12 +50,13 @@ def tell_and_show(
     return telling, scene(telling, onlooker, name)
 
 
-def write_page(file: Path, data: dict[str, Any]) -> None:
-    """Write the page of `page.page_data`. Raises `LangError`."""
+def write_page(file: Path, data: dict[str, Any], quiet: bool = False) -> None:
+    """Write the page of `page.page_data`, and say so if not `quiet`. Raises `LangError`."""
     from secondsight.report.page import html_page
 
     try:
         file.write_text(html_page(data), encoding="utf-8")
     except OSError as error:
         raise LangError(f"--html {file} cannot be written: {error.strerror}") from None
-    warn(f"the page is {file}")
+    if not quiet:
+        warn(f"the page is {file}")

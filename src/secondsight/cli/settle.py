@@ -13,9 +13,10 @@ import typer
 from rich.padding import Padding
 
 from secondsight.agree.confirm import Confirmation, Confirmed
-from secondsight.cli.common import BROKEN, INTERRUPTED, Bounds, Running, bounds, exit_code, show, write_json
+from secondsight.cli.common import BROKEN, INTERRUPTED, Bounds, Running, bounds, exit_code, show, warn, write_json
 from secondsight.cli.confirming import CONFIRM_HELP, asking, confirmation_json, could_be_asked, show_confirmation
 from secondsight.cli.searching import notes, searches, told
+from secondsight.cli.site import could_be_folder, write_site
 from secondsight.kernels import KernelError
 from secondsight.lang import LangError
 from secondsight.lang.program import Program
@@ -50,6 +51,9 @@ def settle(
         str | None, typer.Option(metavar="ROW:COLUMN", help="Settle only this cell and print its trace in full.")
     ] = None,
     on: Annotated[str | None, typer.Option("--confirm", metavar="KERNEL", help=CONFIRM_HELP)] = None,
+    folder: Annotated[
+        Path | None, typer.Option("--html", metavar="FOLDER", help="Write the tables too, and each broken cell's trace, as pages for a browser.")
+    ] = None,
 ) -> None:
     """Settle the design questions of the mail threads: alternatives against adversaries and properties.
 
@@ -58,7 +62,10 @@ def settle(
     """
     chosen = _tables(table)
     could_be_asked(on)
+    could_be_folder(folder)
     if trace is not None:
+        if folder is not None:
+            raise typer.BadParameter("--html is for whole tables; leave out --trace")
         raise typer.Exit(_one_cell(chosen, trace, request, as_json, on, bounds(bound)))
     settled: list[tuple[CaseTable, list[Cell]]] = []
     answers: dict[str, Answers] = {}
@@ -75,6 +82,9 @@ def settle(
             _print_answers(str(on), answers[one.name])
         if interrupted or stopped:
             break
+    if folder is not None and not interrupted:
+        with Running() as running:
+            warn(f"the pages begin with {write_site(folder, settled, running.say)}")
     if as_json:
         tables = [_as_json(t, cells, answers=answers[t.name], on=on) for t, cells in settled]
         write_json({"schema": SCHEMA, "kind": "settle", "tables": tables})

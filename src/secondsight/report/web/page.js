@@ -240,9 +240,10 @@
     const results = page.results;
     if (!results) return;
     at("results").hidden = false;
+    const links = page.traces.length || results.rows.some((row) => row.href);
     const table = at("results").querySelector("table");
     const head = element("tr");
-    for (const column of [...results.columns, ...(page.traces.length ? ["trace"] : [])]) {
+    for (const column of [...results.columns, ...(links ? ["trace"] : [])]) {
       const cell = element("th", column);
       cell.scope = "col";
       head.append(cell);
@@ -254,9 +255,10 @@
       const line = element("tr");
       row.cells.forEach((text, i) => line.append(element("td", text, i === results.verdict ? text.replace(" ", "-") : "")));
       const index = page.traces.findIndex((one) => one.name === row.trace);
-      if (page.traces.length) {
+      if (links) {
         const cell = element("td");
         if (index >= 0) cell.append(linkTo(index, "show"));
+        else if (row.href) cell.append(Object.assign(element("a", "show"), { href: row.href }));
         line.append(cell);
       }
       body.append(line);
@@ -308,6 +310,10 @@
   });
   layResults();
   layTraces();
+  if (page.up) {
+    at("up").hidden = false;
+    at("up").querySelector("a").href = page.up;
+  }
   at("trace").hidden = !page.traces.length;
   follow();
 })();
