@@ -20,6 +20,7 @@ from secondsight.lang.native import is_ready
 from secondsight.lang.program import Program
 from secondsight.lang.reference import Reference
 from secondsight.lang.sequences import sequences_of
+from secondsight.search import kept
 from secondsight.search.bfs import breadth_first
 from secondsight.search.reduced import reduced_search
 from secondsight.search.request import Request
@@ -82,6 +83,17 @@ def search(program: Program, request: Request | None = None) -> Result:
     An `auto` search of up to `SWITCH` states has the same figures whoever makes it: up to there nothing is reduced.
     """
     asked = request or Request()
+    if not asked.kept:
+        return _search(program, asked)
+    known = kept.find(program, asked)
+    if known is None:
+        known = _search(program, asked)
+        kept.keep(program, asked, known)
+    return known
+
+
+def _search(program: Program, asked: Request) -> Result:
+    """The same, where nothing is kept."""
     executor, limits, cluster = asked.executor, asked.limits, asked.cluster
     spent = 0.0
     missing = executor == "auto" and why_not_native()
