@@ -153,15 +153,16 @@ def test_an_answer_that_is_not_whole_is_none(folder: Path) -> None:
 
 
 def test_programs_that_differ_are_told_apart(folder: Path) -> None:
+    driver = of(folder)
     names = ("munmap", "exit", "open", "close")
-    programs = [driver_program(Mirror, s) for name in names for s in ADVERSARIES[name].scenarios]
+    programs = [driver_program(driver, s) for name in names for s in ADVERSARIES[name].scenarios]
     assert {identity_of(p) for p in programs} == {None}, "no code is in the cache folder yet"
     for p in programs:
         p.code.fact("a test's", lambda: True)
     identities = [identity_of(p) for p in programs]
     assert None not in identities
     assert len(set(identities)) == len(programs)
-    assert identities == [identity_of(driver_program(Mirror, s)) for name in names for s in ADVERSARIES[name].scenarios]
+    assert identities == [identity_of(driver_program(driver, s)) for name in names for s in ADVERSARIES[name].scenarios]
 
 
 def test_what_a_verdict_rests_on_is_kept_with_the_text_that_it_is_about(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
