@@ -48,8 +48,7 @@ class _Kinds(list[tuple[Kind, str, Position]]):
 class _Cut:
     """A function's code with its steps cut, and its types; and what it was cut out of."""
 
-    source: types.CodeType
-    tree: ast.FunctionDef
+    text: ast.FunctionDef
     code: types.CodeType
     kinds: _Kinds
 
@@ -164,15 +163,14 @@ def _cuts(program: Program) -> list[tuple[Any, _Cut]]:
         text = function_tree(function)
         file, lines = function.__code__.co_filename, range(text.lineno, (text.end_lineno or text.lineno) + 1)
         own_wide, own_loops = ({p for p in some if p.file == file and p.line in lines} for some in (wide, loops))
-        # a code object by its identity: equal ones may have been read from other texts
-        key = (
-            id(function.__code__), id(text), function.__qualname__, getattr(function, "__atomic__", False), frozenset(places),
+        key = (  # its text by its identity, which is kept; its code may be one that was cut
+            id(text), function.__code__.co_freevars, function.__qualname__, getattr(function, "__atomic__", False), frozenset(places),
             frozenset(scalars.items()), result, frozenset(own_loops), frozenset(afters.get(function, ())), frozenset(own_wide),
         )  # fmt: skip
         known = _known.pop(key, None)
         if known is None:
             cutter = _Cutter(function, places, scalars, result, own_loops, afters.get(function, set()))
-            known = _Cut(function.__code__, text, _cut(function, text, cutter, own_wide), cutter.kinds)
+            known = _Cut(text, _cut(function, text, cutter, own_wide), cutter.kinds)
         _known[key] = known
         while len(_known) > _MOST_KNOWN:
             del _known[next(iter(_known))]
