@@ -245,7 +245,7 @@ def can_fill() -> bool:
 # Commands.
 
 COMMANDS: dict[str, list[str]] = {
-    "check, right": ["check", "examples/my_gpu.py", "--adversary", "munmap", "--executor", "native", "--json"],
+    "check, right": ["check", "examples/my_gpu.py", "--adversary", "munmap", "--executor", "native", "--json", "--again"],
     "check, wrong": ["check", "src/secondsight/devices/mirror.py", "--class", "MirrorWithoutTest", "--adversary", "munmap", "--json"],
     "settle": ["settle", "2019-08-hmm", "--json"],
 }

@@ -114,6 +114,19 @@ def test_json_has_every_result(wrong: Path) -> None:
         assert len(trace["states"]) == len(trace["steps"]) - 1
 
 
+def test_an_unchanged_check_answers_from_what_was_kept_and_says_so(right: Path) -> None:
+    only = ("check", right, "--adversary", "open")
+    assert "kept" not in secondsight(*only).out
+    done = secondsight(*only)
+    assert (done.code, done.err) == (0, "")
+    assert "open               holds (kept)" in done.out
+    assert done.out.splitlines()[-1] == "note: kept: nothing has changed since that was searched (--again: anew)"
+    assert {result["kept"] for result in secondsight(*only, "--json").json["results"]} == {True}
+    assert {result["kept"] for result in secondsight(*only, "--json", "--again").json["results"]} == {False}
+    right.write_text(right.read_text().replace("return 0", "return 0  # as it should"))
+    assert "kept" not in secondsight(*only).out
+
+
 # Replaying.
 
 

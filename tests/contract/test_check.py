@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import textwrap
 from pathlib import Path
 
@@ -12,9 +13,11 @@ from secondsight.devices import mirror, mirror_2019, small
 from secondsight.devices.device import Device
 from secondsight.lang import Errno, LangError, Refused
 from secondsight.lang.plain import replay
+from secondsight.lang.program import Program
 from secondsight.linux import mmu_notifier as mn
 from secondsight.linux.mm_types import Va
-from secondsight.search import Limits, Request, Verdict
+from secondsight.search import Limits, Request, Result, Verdict
+from secondsight.search.auto import search
 
 ROOT = Path(__file__).parents[2]
 
@@ -109,6 +112,19 @@ def test_names_are_checked_and_listed() -> None:
         list(check(mirror.Mirror, ["nobody"]))
     with pytest.raises(LangError, match="no rule is called 'none'; there are: as-if-cpu"):
         list(check(mirror.Mirror, None, ["none"]))
+
+
+def test_a_search_knows_how_many_of_its_shape_are_coming(monkeypatch: pytest.MonkeyPatch) -> None:
+    coming: list[int] = []
+
+    def note(made: Program, asked: Request) -> Result:
+        assert asked.coming is not None
+        coming.append(asked.coming())
+        return search(made, asked.but(states=1))
+
+    monkeypatch.setattr(importlib.import_module("secondsight.contract.check"), "search", note)
+    assert len(list(check(mirror.Mirror, ["munmap", "punch-hole", "open"]))) == 10
+    assert coming == [6, 5, 4, 3, 4, 3, 2, 1, 2, 1]
 
 
 def test_a_search_cut_short_is_not_finished() -> None:

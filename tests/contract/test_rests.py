@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from secondsight.contract import check, load_drivers, rests_on, rules_for
+from secondsight.contract import ADVERSARIES, check, driver_program, load_drivers, rests_on, rules_for
 from secondsight.devices.device import Device
 from secondsight.devices.mirror import Mirror
 from secondsight.devices.small import Pins
 from secondsight.lang import Errno
+from secondsight.lang.instrument import _cuts, instrumented
 from secondsight.linux import hmm
 from secondsight.linux import mmu_notifier as mn
 from secondsight.linux.errno import EBUSY
@@ -128,3 +129,18 @@ def test_a_device_of_nobodys_own_text_has_no_lines() -> None:
         pass
 
     assert rests_on(Bare, ["munmap"], ["isolation"]).unseen == ()
+
+
+def test_a_function_is_cut_once_for_the_programs_that_have_it_with_the_same_steps() -> None:
+    scenarios = [ADVERSARIES[name].scenarios[0] for name in ("munmap", "punch-hole")]
+    programs = [driver_program(Mirror, s) for s in scenarios]
+    first, second = (dict(_cuts(program)) for program in programs)
+    shared = first.keys() & second.keys()
+    assert programs[0].code is not programs[1].code
+    assert {first[f] is second[f] for f in shared} == {True}
+    larger = dict(_cuts(driver_program(Mirror, scenarios[0], bounds={"pages": 5})))
+    assert first[Mirror.fault] is not larger[Mirror.fault], "its types have other bounds"
+    before = {f: f.__code__ for f in shared}
+    with instrumented(programs[0]), instrumented(programs[1]):
+        assert all(f.__code__ is second[f].code for f in shared)
+    assert {f: f.__code__ for f in shared} == before

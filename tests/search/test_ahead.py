@@ -83,6 +83,35 @@ def test_after_much_was_searched_it_waits_sooner(monkeypatch: pytest.MonkeyPatch
     assert auto._wait_at(program) == auto.AHEAD
 
 
+def test_what_is_worth_compiling_depends_on_what_is_coming(monkeypatch: pytest.MonkeyPatch) -> None:
+    program = program_of(24)
+    assert auto._wait_at(program, lambda: 1) == auto.WORTH
+    assert auto._wait_at(program, lambda: 10) == auto.WORTH // 10
+    assert auto._wait_at(program, lambda: 1_000) == auto.HASTY
+    assert search(program, Request(coming=lambda: 3)).exact
+    code = program.code
+    assert (code.searches, code.searched > 300) == (1, True)
+    code.searched = code.searches * 2_000
+    assert auto._wait_at(program, lambda: 29) == auto.HASTY, "some 58,000 states"
+    assert auto._wait_at(program, lambda: 31) == 0
+    code.searched, code.searches = auto.WORTH - 10, 1_000
+    assert auto._wait_at(program, lambda: 1) == 10
+    code.searched = auto.WORTH
+    assert auto._wait_at(program, lambda: 1) == 0
+
+
+def test_native_code_is_made_at_once_where_much_is_coming(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("SECONDSIGHT_CACHE", str(tmp_path))
+    monkeypatch.setattr(auto, "WORTH", 300)
+    monkeypatch.setattr(auto, "HASTY", 100)
+    program = program_of(25)
+    small = search(program_of(26), Request(coming=lambda: 1, limits=Limits(states=200)))
+    assert small.reason == "states" and not list(tmp_path.rglob("*.so"))
+    result = search(program, Request(coming=lambda: 1))
+    assert not result.exact and is_ready(program) and result.verdict is Verdict.HOLDS
+    assert result.states == search(program, Request(executor="reference")).states
+
+
 ENDS = """
 import sys, time
 sys.path.insert(0, sys.argv[1])

@@ -53,6 +53,7 @@ def check(
     rule: Annotated[list[str] | None, typer.Option(help="Only this rule of the contract (may be repeated).")] = None,
     adversary: Annotated[list[str] | None, typer.Option(help="Only this adversary (may be repeated).")] = None,
     bound: Bounds = None,
+    again: Annotated[bool, typer.Option("--again", help="Search anew, although nothing has changed since a result was kept.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON (docs/json.md).")] = False,
     on: Annotated[str | None, typer.Option("--confirm", metavar="KERNEL", help=CONFIRM_HELP)] = None,
     page: Html = None,
@@ -60,7 +61,7 @@ def check(
     """Run a driver through every interleaving with each adversary; a broken rule comes back as a shortest trace."""
     from secondsight import contract
 
-    by_hand = bounds(bound)
+    by_hand, request = bounds(bound), request.but(kept=not again)
     could_be_asked(on)
     could_be_written(page)
     drivers = _drivers(file, driver)
@@ -81,7 +82,7 @@ def check(
                     raise KeyboardInterrupt
         except KeyboardInterrupt:
             interrupted = True
-        rests = {} if interrupted else _rests(drivers, found, rule, running)
+        rests = {} if interrupted else _rests(drivers, found, rule, running, not again)
     answers: dict[int, Confirmation] = {}
     stopped = None if on is None or interrupted else _confirm(on, drivers, found, answers)
     traces = _traces(file, found, rule or (), bool(driver) or len(drivers) > 1, page) if page or not as_json else []
@@ -94,6 +95,8 @@ def check(
                 show(f"  {driver_name + ': ' if len(drivers) > 1 else ''}{text}")
         for note in notes(checked.result for checked in found):
             show(note)
+        if any(checked.result.kept for checked in found):
+            show("note: kept: nothing has changed since that was searched (--again: anew)")
         _print_traces(found, traces)
         for number, answer in answers.items():
             show_confirmation(f"{on}, {found[number].driver}, {found[number].scenario}", answer)
@@ -116,9 +119,9 @@ def _drivers(file: Path, wanted: list[str] | None) -> list[type[Any]]:
 
 
 def _rests(
-    drivers: list[type[Any]], found: list[Checked], rule: list[str] | None, running: Running
+    drivers: list[type[Any]], found: list[Checked], rule: list[str] | None, running: Running, kept: bool
 ) -> dict[str, Rests]:
-    """By driver, what its verdicts *holds* rest on."""
+    """By driver, what its verdicts *holds* rest on; `kept`: as it is known from an earlier check."""
     from secondsight import contract
 
     rests = {}
@@ -133,7 +136,7 @@ def _rests(
             enough: dict[str, int] = {}
             for checked in mine:
                 enough |= {name: max(number, enough.get(name, 0)) for name, number in checked.bounds.items()}
-            rests[kind.__name__] = contract.rests_on(kind, list(held), rule, enough)
+            rests[kind.__name__] = contract.rests_on(kind, list(held), rule, enough, kept)
     return rests
 
 
@@ -181,6 +184,9 @@ def _line(file: Path, found: list[Checked]) -> None:
         told += ": no page accessed"
     if any(c.result.reduced for c in against):
         told += " (reduced)"
+    kept = [c.result.kept for c in against]
+    if any(kept):
+        told += " (kept)" if all(kept) else " (partly kept)"
     reasons = [v.rule for r in results for v in r.broken]
     reasons += [r.reason for r in results if r.reason and not r.error]
     if reasons:

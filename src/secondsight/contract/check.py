@@ -8,6 +8,7 @@ import sys
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any, get_args
@@ -36,7 +37,7 @@ from secondsight.search import Progress, Result
 from secondsight.search.auto import search
 from secondsight.search.request import Request
 from secondsight.world.enough import with_enough
-from secondsight.world.model import program, value_in, watched
+from secondsight.world.model import program, shape_of, value_in, watched
 
 __all__ = ["RULES", "Checked", "Rule", "check", "check_scenario", "driver_program", "drivers_in", "import_file", "load_drivers", "own_rules", "pick", "rules_for"]
 
@@ -167,9 +168,18 @@ def check(
     """
     picked: list[Adversary] = pick("adversary", ADVERSARIES, adversaries)
     watching = rules_for(driver, rules)
-    for adversary in picked:
-        for scenario in adversary.scenarios:
-            yield check_scenario(driver, adversary.name, scenario, watching, request, on_progress, bounds)
+    todo = [(adversary.name, scenario) for adversary in picked for scenario in adversary.scenarios]
+    shapes: list[object] = []
+
+    def coming(number: int) -> int:
+        """How many scenarios from this one on share their code with it."""
+        if not shapes:
+            shapes.extend(shape_of(scenario, driver, bounds or {}) for _, scenario in todo)
+        return shapes[number:].count(shapes[number])
+
+    for number, (adversary, scenario) in enumerate(todo):
+        asked = (request or Request()).but(coming=partial(coming, number))
+        yield check_scenario(driver, adversary, scenario, watching, asked, on_progress, bounds)
 
 
 def check_scenario(

@@ -74,7 +74,7 @@ class Code:
         self.threads = begin if origin is None else None
         self.capacity, self.holds, self.origin = capacity, holds, origin
         self.made: dict[Hashable, Any] = {}
-        self.searched = 0  # states, by the reference executor
+        self.searches = self.searched = 0  # by the reference executor: how many, and their states
         self._linked: Linked | None = None
         self.region: int
         self.counter_width: int

@@ -218,7 +218,7 @@ def _tidy(folder: Path, keep: Path) -> None:
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
     for path in (*folder.glob("*.so"), *folder.glob("*.json")):
         with contextlib.suppress(OSError):  # another process may be at it, too
-            files = [p for p in (path, path.with_suffix(".c"), path.with_suffix(".python")) if p.exists()]
+            files = [p for p in (path, path.with_suffix(".c"), path.with_suffix(".python"), path.with_suffix(".answers")) if p.exists()]
             found.append((path.stat().st_mtime, sum(p.stat().st_size for p in files), len(files), files))
     total, count = sum(size for _, size, _, _ in found), sum(number for _, _, number, _ in found)
     for _, size, number, files in sorted(found):

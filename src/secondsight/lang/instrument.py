@@ -9,10 +9,13 @@ from __future__ import annotations
 
 import ast
 import copy
+import itertools
 import types
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any, ClassVar
+from weakref import WeakValueDictionary
 
 from secondsight.lang import ir, tree
 from secondsight.lang.arrays import as_stored
@@ -37,8 +40,21 @@ Places = set[tuple[int, int]]
 Kind = Scalar | ListType | ir.Group
 
 
+class _Kinds(list[tuple[Kind, str, Position]]):
+    """The types that one cut function checks, each with the name of what has it and where."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Cut:
+    """A function's code with its steps cut, and its types; and what it was cut out of."""
+
+    text: ast.FunctionDef
+    code: types.CodeType
+    kinds: _Kinds
+
+
 class _Hooks:
-    """What instrumented code calls; `kinds` are the types that `fit` checks, by number."""
+    """What instrumented code calls; `kinds` are the types that `fit` checks, by the number of the cut function and their place in it."""
 
     step = staticmethod(runtime.step)
     after = staticmethod(runtime.after)
@@ -46,12 +62,12 @@ class _Hooks:
     leave = staticmethod(runtime.leave)
     atomic = atomic
     require = staticmethod(require)
-    kinds: ClassVar[list[tuple[Kind, str, Position]]] = []
+    kinds: ClassVar[WeakValueDictionary[int, _Kinds]] = WeakValueDictionary()
 
     @classmethod
-    def fit(cls, value: Any, number: int) -> Any:
+    def fit(cls, value: Any, number: int, place: int) -> Any:
         """`value` as a local, argument or result of a declared type holds it; raises the language's named errors."""
-        return fitted(value, *cls.kinds[number])
+        return fitted(value, *cls.kinds[number][place])
 
     @staticmethod
     def bounded(value: Any, name: str, line: int, column: int, file: str) -> Any:
@@ -119,21 +135,47 @@ def fitted(value: Any, kind: Kind, name: str, where: Position) -> Any:
 @contextmanager
 def instrumented(program: Program) -> Iterator[None]:
     """Within the block every function of the program is cut at its step boundaries."""
+    cuts = program.code.keep("instrumented", lambda: _cuts(program))
     kept: list[tuple[Any, types.CodeType]] = []
-    kinds = len(_Hooks.kinds)
     try:
-        wide, cut = _wide(program), _cut_loops(program)
-        for function, (places, scalars, result) in _instances(program).items():
-            code = _cut(function, _Cutter(function, places, scalars, result, cut, _afters(program, function)), wide)
+        for function, cut in cuts:
             kept.append((function, function.__code__))
             function.__globals__[_HOOKS] = _Hooks
-            function.__code__ = code
+            function.__code__ = cut.code
         yield
     finally:
         for function, code in kept:
             function.__code__ = code
             function.__globals__.pop(_HOOKS, None)
-        del _Hooks.kinds[kinds:]
+
+
+_known: dict[Any, _Cut] = {}
+"""What was cut, for other programs that have the function with the same types and steps; the oldest goes first."""
+_MOST_KNOWN = 1_000
+_numbers = itertools.count()
+
+
+def _cuts(program: Program) -> list[tuple[Any, _Cut]]:
+    """Every function of a program, cut."""
+    cuts = []
+    wide, loops, afters = _wide(program), _cut_loops(program), _afters(program)
+    for function, (places, scalars, result) in _instances(program).items():
+        text = function_tree(function)
+        file, lines = function.__code__.co_filename, range(text.lineno, (text.end_lineno or text.lineno) + 1)
+        own_wide, own_loops = ({p for p in some if p.file == file and p.line in lines} for some in (wide, loops))
+        key = (  # its text by its identity, which is kept; its code may be one that was cut
+            id(text), function.__code__.co_freevars, function.__qualname__, getattr(function, "__atomic__", False), frozenset(places),
+            frozenset(scalars.items()), result, frozenset(own_loops), frozenset(afters.get(function, ())), frozenset(own_wide),
+        )  # fmt: skip
+        known = _known.pop(key, None)
+        if known is None:
+            cutter = _Cutter(function, places, scalars, result, own_loops, afters.get(function, set()))
+            known = _Cut(text, _cut(function, text, cutter, own_wide), cutter.kinds)
+        _known[key] = known
+        while len(_known) > _MOST_KNOWN:
+            del _known[next(iter(_known))]
+        cuts.append((function, known))
+    return cuts
 
 
 def _instances(program: Program) -> dict[Any, tuple[Places, dict[str, Scalar | ListType], ir.ResultType | None]]:
@@ -166,11 +208,14 @@ def _instances(program: Program) -> dict[Any, tuple[Places, dict[str, Scalar | L
     return {f: (p, {n: k for n, k in locals_[f].items() if k is not None}, results[f]) for f, p in places.items()}
 
 
-def _afters(program: Program, function: Any) -> Places:
-    """The calls of a function, by line and column, behind which a step begins within their statement."""
-    bodies = [instance.body for instance in program.frontend.instances.values() if instance.source is function]
-    stmts = (s for body in bodies for s in tree.statements(body))
-    return {(s.where.line, s.where.column) for s in stmts if isinstance(s, ir.Boundary) and s.kind == "after"}
+def _afters(program: Program) -> dict[Any, Places]:
+    """Of each function the calls, by line and column, behind which a step begins within their statement."""
+    found: dict[Any, Places] = {}
+    for instance in program.frontend.instances.values():
+        for s in tree.statements(instance.body):
+            if isinstance(s, ir.Boundary) and s.kind == "after":
+                found.setdefault(instance.source, set()).add((s.where.line, s.where.column))
+    return found
 
 
 def _wide(program: Program) -> set[Position]:
@@ -261,6 +306,8 @@ class _Cutter(ast.NodeTransformer):
         self.file, self.name = function.__code__.co_filename, function.__name__
         self.places, self.scalars, self.result, self.cut = places, scalars, result, cut
         self.loops = 0
+        self.number, self.kinds = next(_numbers), _Kinds()
+        _Hooks.kinds[self.number] = self.kinds
 
     def call(self, name: str, at: ast.AST, *arguments: ast.expr) -> ast.Call:
         """A call of a hook."""
@@ -273,8 +320,8 @@ class _Cutter(ast.NodeTransformer):
 
     def fit(self, value: ast.expr, kind: Kind, name: str, at: ast.AST) -> ast.Call:
         """The value, checked against a type."""
-        _Hooks.kinds.append((kind, name, position(self.file, at)))
-        return self.call("fit", at, value, ast.Constant(len(_Hooks.kinds) - 1))
+        self.kinds.append((kind, name, position(self.file, at)))
+        return self.call("fit", at, value, ast.Constant(self.number), ast.Constant(len(self.kinds) - 1))
 
     def step(self, node: ast.stmt) -> ast.Call:
         """The call that ends a step and begins the next."""
@@ -379,10 +426,10 @@ class _Cutter(ast.NodeTransformer):
         return node
 
 
-def _cut(function: Callable[..., Any], cutter: _Cutter, wide: set[Position]) -> types.CodeType:
+def _cut(function: Callable[..., Any], text: ast.FunctionDef, cutter: _Cutter, wide: set[Position]) -> types.CodeType:
     """The function's code with its steps cut."""
     assert isinstance(function, types.FunctionType)
-    tree = copy.deepcopy(function_tree(function))
+    tree = copy.deepcopy(text)
     if wide:
         _Bounder(cutter, wide).visit(tree)
     tree.returns = None  # decorators stay (the module is never run): the code object starts at their line

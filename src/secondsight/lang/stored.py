@@ -1,7 +1,8 @@
 """What is known of a shape's code, kept beside the compiled libraries: so that another process need not lower anything.
 
 One file for each shape, `DIGEST.json` in the cache folder (and `DIGEST.python`, the rendered Python): where everything lies in a state, where each program counter
-stands, what threads begin with, what the numbers in the compiled text stand for. `DIGEST` is that of `lang.origin`. The
+stands, what threads begin with, what the numbers in the compiled text stand for. `DIGEST` is that of `lang.origin`. `DIGEST.answers` has what was found out about
+programs of the shape (`search.kept`). The
 files that were read to make it are named with their hashes, and looked at again: an edited driver finds nothing here. Nor
 does a file that is cut short, garbled, of another version, or about other state: then everything is made again, and the file
 written anew, as a whole.
@@ -34,9 +35,11 @@ from secondsight.lang.types import IntType, RefType, resolve
 if TYPE_CHECKING:
     from secondsight.lang.code import Code
 
-__all__ = ["StoredFacts", "find", "find_python", "has_python", "keep", "keep_python"]
+__all__ = ["StoredFacts", "find", "find_answer", "find_python", "has_python", "is_kept", "keep", "keep_answer", "keep_python"]
 
-VERSION = 4
+VERSION = 5
+MOST_ANSWERS = 300
+"""Answers that are kept about the programs of one shape; the oldest goes first."""
 _SUM = 64
 _LANGUAGE = "secondsight.lang"
 
@@ -112,7 +115,7 @@ def find_python(code: Code) -> tuple[CodeType, list[tuple[Position, str]], dict[
         return None
     try:
         content = _path(code.origin).with_suffix(".python").read_bytes()
-        if _signed(code.origin, code.known.data, content[_SUM:]) != content[:_SUM]:
+        if _signed(code.origin, code.known.data["annotations"], content[_SUM:]) != content[:_SUM]:
             return None
         text, sites, tables = marshal.loads(content[_SUM:])
         return text, [(Position(*where), name) for where, name in sites], tables
@@ -133,12 +136,62 @@ def keep_python(code: Code, text: CodeType, sites: list[tuple[Position, str]], t
     data = code.known.data if code.known is not None else None if code.changed else _read(_path(code.origin))
     if data is not None:
         content = marshal.dumps((text, [((w.file, w.line, w.column), name) for w, name in sites], tables))
-        _write(_path(code.origin).with_suffix(".python"), _signed(code.origin, data, content) + content)
+        _write(_path(code.origin).with_suffix(".python"), _signed(code.origin, data["annotations"], content) + content)
 
 
-def _signed(origin: Origin, data: dict[str, Any], content: bytes) -> bytes:
+def is_kept(code: Code) -> bool:
+    """Whether what is known of some code is in the cache folder: so its origin says everything that it depends on."""
+    return code.origin is not None and not code.origin.unclear and (code.known is not None or not code.changed)
+
+
+def find_answer(code: Code, question: str) -> Any:
+    """What was kept for a question about some code; None if nothing was, or nothing may be."""
+    return _answers(code).get(question) if is_kept(code) else None
+
+
+def keep_answer(code: Code, question: str, answer: Any) -> None:
+    """Keep what JSON can say, for `find_answer`. `question` must say everything that the answer depends on beside the code."""
+    if not is_kept(code):
+        return
+    assert code.origin is not None
+    answers = _answers(code)
+    answers.pop(question, None)
+    kept = dict(list(answers.items())[-MOST_ANSWERS + 1 :]) | {question: answer}
+    content = json.dumps(kept, separators=(",", ":")).encode()
+    _write(_answers_path(code.origin), _signed(code.origin, _annotations(code), content) + content)
+
+
+def _answers(code: Code) -> dict[str, Any]:
+    """All that is kept about some code."""
+    assert code.origin is not None
+    try:
+        content = _answers_path(code.origin).read_bytes()
+        if _signed(code.origin, _annotations(code), content[_SUM:]) != content[:_SUM]:
+            return {}
+        answers = json.loads(content[_SUM:])
+    except (OSError, ValueError):
+        return {}
+    return answers if isinstance(answers, dict) else {}
+
+
+def _answers_path(origin: Origin) -> Path:
+    return _path(origin).with_suffix(".answers")
+
+
+def _annotations(code: Code) -> list[list[Any]]:
+    """The annotations of locals that some code was lowered with: each its function's place, its text, what it meant."""
+    if code.known is not None:
+        annotations: list[list[Any]] = code.known.data["annotations"]
+        return annotations
+    assert code.origin is not None
+    known = code.origin.functions
+    read = code.linked.frontend.annotations
+    return [[known[function], text, meant] for (function, text), meant in read.items() if function in known]
+
+
+def _signed(origin: Origin, annotations: list[list[Any]], content: bytes) -> bytes:
     """What a file beside the first begins with: it was made from the same source."""
-    made_from = json.dumps([origin.digest, data["annotations"]]).encode()
+    made_from = json.dumps([VERSION, origin.digest, annotations]).encode()
     return hashlib.sha256(made_from + content).hexdigest().encode()
 
 
@@ -189,10 +242,6 @@ def _told(code: Code, origin: Origin) -> dict[str, Any] | None:
     for file in {f.__code__.co_filename for f in sources}:
         if not _is_unchanged(file, origin):
             return None  # it is not any more what was loaded
-    annotations = []
-    for (function, text), meant in linked.frontend.annotations.items():
-        if function in origin.functions:
-            annotations.append([origin.functions[function], text, meant])
     roots = []
     for root in code.roots.values():
         params = [_told_variable(p, origin) for p in root.params]
@@ -201,7 +250,7 @@ def _told(code: Code, origin: Origin) -> dict[str, Any] | None:
         roots.append([root.name, root.atomic, params, root.number])
     return {
         "version": VERSION,
-        "annotations": annotations,
+        "annotations": _annotations(code),
         "declarations": names,
         "sizes": [code.layout.shared_size, code.layout.ref_width],
         "written": sorted(code.layout.written or ()),

@@ -279,6 +279,7 @@ def result_to_json(result: Result) -> dict[str, Any]:
         "note": result.note or None,
         "reason": result.reason,
         "preemptions": result.preemptions,
+        "kept": result.kept,
         "error": str(result.error) if result.error else None,
         "broken": None if violation is None else _broken(violation),
         "also_broken": [_broken(other) for other in result.broken[1:]],

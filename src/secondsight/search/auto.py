@@ -20,6 +20,7 @@ from secondsight.lang.native import is_ready
 from secondsight.lang.program import Program
 from secondsight.lang.reference import Reference
 from secondsight.lang.sequences import sequences_of
+from secondsight.search import kept
 from secondsight.search.bfs import breadth_first
 from secondsight.search.reduced import reduced_search
 from secondsight.search.request import Request
@@ -37,12 +38,21 @@ AHEAD = 30_000
 WAIT = 100_000
 """States after which the reference waits for that: it would take as long for them as a compiler for most programs."""
 
+WORTH = 60_000
+"""States that the reference searches with the work that it takes to compile a driver's program: for fewer that is not worth it."""
+
+HASTY = 4_000
+"""States of one search after which it is not yet said to be large: many a broken driver is broken by then."""
+
 _searched = [0]
 """States that the reference has searched in this process."""
 
 
-def _wait_at(program: Program) -> int:
+def _wait_at(program: Program, coming: Callable[[], int] | None = None) -> int:
     """After how many states `auto` waits for native code, if there is a compiler. What was searched of one shape counts together.
+
+    Where it is known how many searches are `coming`, native code is compiled as soon as all of them together will take more than that,
+    if each is as large as those before, or as what was seen of this one; or once as much work was done without.
 
     Once `WAIT` states were searched on the reference in this process, it waits as soon as it would begin to compile: who asks for
     much asks for more, and what is compiled beside a search takes two processors.
@@ -50,6 +60,11 @@ def _wait_at(program: Program) -> int:
     ahead = _ahead_of(program)
     if is_ready(program) or (ahead is not None and ahead.is_there):
         return 0
+    if coming is not None:
+        code, number = program.code, max(1, coming())
+        if code.searched >= WORTH or (code.searches and code.searched // code.searches * number >= WORTH):
+            return 0
+        return min(max(HASTY, WORTH // number), WORTH - code.searched)
     most = min(SWITCH, WAIT if _searched[0] < WAIT else AHEAD)
     return max(most // 50, most - program.code.searched)
 
@@ -82,10 +97,21 @@ def search(program: Program, request: Request | None = None) -> Result:
     An `auto` search of up to `SWITCH` states has the same figures whoever makes it: up to there nothing is reduced.
     """
     asked = request or Request()
+    if not asked.kept:
+        return _search(program, asked)
+    known = kept.find(program, asked)
+    if known is None:
+        known = _search(program, asked)
+        kept.keep(program, asked, known)
+    return known
+
+
+def _search(program: Program, asked: Request) -> Result:
+    """The same, where nothing is kept."""
     executor, limits, cluster = asked.executor, asked.limits, asked.cluster
     spent = 0.0
     missing = executor == "auto" and why_not_native()
-    wait = 0 if executor != "auto" or missing else _wait_at(program)
+    wait = 0 if executor != "auto" or missing else _wait_at(program, asked.coming)
     native_only = asked.collect or not asked.in_levels
     if native_only and executor == "reference":
         raise LangError("the reference executor searches breadth first, up to the first broken rule: use the native executor")
@@ -100,6 +126,7 @@ def search(program: Program, request: Request | None = None) -> Result:
     def slow(within: Limits, until: Callable[[int], bool] | None = None) -> Result:
         result = breadth_first(Reference(program), asked.but(limits=within), until=until)
         program.code.searched += result.states
+        program.code.searches += 1
         _searched[0] += result.states
         return result
 
@@ -127,7 +154,7 @@ def search(program: Program, request: Request | None = None) -> Result:
     def is_there(states: int) -> bool:
         """Whether native code is there; it begins to be compiled when it is worth it."""
         ahead = _ahead_of(program)
-        if ahead is None and program.code.searched + states >= AHEAD and states < wait:
+        if ahead is None and asked.coming is None and program.code.searched + states >= AHEAD and states < wait:
             ahead = program.code.keep("ahead", lambda: Ahead(program))
         return ahead is not None and ahead.is_there
 

@@ -32,7 +32,8 @@ class Request:
     one for each core). `exact`: compare whole states, not fingerprints. `reductions`: see `search.reduced`; the reference executor
     sees every state. `cluster`: the address of a Ray cluster for what grows large (see `search.cluster`). `frontier`: bytes of the
     frontier that stay in memory (None: an eighth of it); the rest goes to a file in `folder` (None: the system's folder for
-    temporary files). `limits`: when to stop short. `on_progress` is called every so often.
+    temporary files). `kept`: what was kept of the same search may answer, where it held (see `search.kept`). `coming`: how many searches of the same shape will probably be asked for, this one among
+    them: that decides when native code is worth compiling. `limits`: when to stop short. `on_progress` is called every so often.
 
     The reference executor searches breadth first, up to the first broken rule; it has no use for `workers`, `exact`, `frontier`.
     """
@@ -50,6 +51,8 @@ class Request:
     reductions: Reductions = field(default_factory=Reductions)
     cluster: str | None = None
     frontier: int | None = None
+    kept: bool = False
+    coming: Callable[[], int] | None = None
     folder: Path | None = None
     on_progress: Callable[[Progress], None] | None = None
 

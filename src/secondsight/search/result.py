@@ -85,6 +85,7 @@ class Result:
     `preemptions`: of a search that did not finish, no schedule with so many preemptions breaks a rule (None: that is not known; see
     `strategy.Preemptions`). `shortest`: no trace to any broken rule has fewer steps. Of several rules that are broken after so many steps
     `reported` says which is `violation`; any of them counts more than an error of the model at that depth.
+    `kept`: an earlier search found this, of the same program, asked the same (see `search.kept`); `seconds` is what that one took.
     """
 
     verdict: Verdict
@@ -105,6 +106,7 @@ class Result:
     note: str = ""
     shortest: bool = True
     preemptions: int | None = None
+    kept: bool = False
 
     @property
     def broken(self) -> tuple[Violation, ...]:

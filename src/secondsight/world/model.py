@@ -37,7 +37,7 @@ from secondsight.world.encoder import Encoder
 from secondsight.world.enough import with_enough
 from secondsight.world.interpreter import made, run_final, run_in_turn, run_ops
 
-__all__ = ["only_outcome", "outcomes", "program", "read_outcome", "value_in", "value_of", "watched"]
+__all__ = ["only_outcome", "outcomes", "program", "read_outcome", "shape_of", "value_in", "value_of", "watched"]
 
 
 def only_outcome(scenario: Scenario, release: str | None = None) -> Outcome:
@@ -110,6 +110,12 @@ def program(
         tables.process.others = sum(1 for t in threads if t.function is run_ops and not t.arguments[-1])
         room = Room(1 if alone else 4 if len(threads) <= 4 else MAX_THREADS, (run_ops, run_final))
         return Program(machine, threads, rules, holds, room)
+
+
+def shape_of(scenario: Scenario, driver: type[Device], wanted: dict[str, int]) -> object:
+    """What programs of a driver have in common that share their code, as far as the scenario decides it."""
+    encoder = Encoder(scenario)
+    return encoder.bounds(driver, wanted), {name: sorted(numbers) for name, numbers in encoder.only(True).items()}
 
 
 def _says_whose_it_is(driver: type[Device]) -> None:
