@@ -72,7 +72,7 @@ def test_a_wrong_driver_is_broken_with_a_trace_for_a_mail(wrong: Path) -> None:
     done = secondsight("check", wrong, "--adversary", "munmap")
     assert done.code == 1
     assert narrow(done.out)
-    assert "MyGpu: stale access" in done.out
+    assert "MyGpu (munmap: reads): stale access" in done.out
     assert "rule: as-if-cpu (contract/coherence.py)" in done.out
     assert "MyGpu.invalidate(" in done.out
     assert "wrong.py:" in done.out

@@ -11,7 +11,20 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.text import Text
 
-from secondsight.cli.common import INTERRUPTED, Bounds, Running, bounds, exit_code, search_progress, show, write_json
+from secondsight.cli.common import (
+    FULL_HELP,
+    INTERRUPTED,
+    Bounds,
+    Running,
+    bounds,
+    exit_code,
+    search_progress,
+    show,
+    show_trace,
+    trace_form,
+    width,
+    write_json,
+)
 from secondsight.cli.confirming import (
     CONFIRM_HELP,
     asking,
@@ -24,8 +37,7 @@ from secondsight.cli.searching import notes, searches
 from secondsight.kernels import KernelError
 from secondsight.lang import LangError
 from secondsight.lang.program import Program
-from secondsight.report import SCHEMA, mail, replay_command, rests_to_json, result_to_json, told_rests, trace_to_json
-from secondsight.report.columns import WIDTH
+from secondsight.report import SCHEMA, letter, replay_command, rests_to_json, result_to_json, told_rests, trace_to_json
 from secondsight.report.tables import STYLES, figures
 from secondsight.report.token import plain_name
 from secondsight.scenario import ScenarioError
@@ -48,6 +60,7 @@ def check(
     adversary: Annotated[list[str] | None, typer.Option(help="Only this adversary (may be repeated).")] = None,
     bound: Bounds = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON (docs/json.md).")] = False,
+    full: Annotated[bool, typer.Option("--full", help=FULL_HELP)] = False,
     on: Annotated[str | None, typer.Option("--confirm", metavar="KERNEL", help=CONFIRM_HELP)] = None,
 ) -> None:
     """Run a driver through every interleaving with each adversary; a broken rule comes back as a shortest trace."""
@@ -85,7 +98,7 @@ def check(
                 show(f"  {driver_name + ': ' if len(drivers) > 1 else ''}{text}")
         for note in notes(checked.result for checked in found):
             show(note)
-        _traces(file, found, rule or (), bool(driver) or len(drivers) > 1)
+        _traces(file, found, rule or (), bool(driver) or len(drivers) > 1, full)
         for number, answer in answers.items():
             show_confirmation(f"{on}, {found[number].driver}, {found[number].scenario}", answer)
     if stopped is not None:
@@ -177,13 +190,13 @@ def _line(file: Path, found: list[Checked]) -> None:
     states, seconds = sum(c.result.states for c in against), sum(c.result.seconds for c in against)
     line = Text(f"  {against[0].adversary:<18} ")
     line.append(told, STYLES[worst])
-    line.append(f" {figures(states, seconds)}".rjust(WIDTH - len(line)))
+    line.append(f" {figures(states, seconds)}".rjust(width() - len(line)))
     show(line)
     for text in dict.fromkeys(str(c.result.error) for c in against if c.result.error is not None):
         show(f"    {text}")
 
 
-def _traces(file: Path, found: list[Checked], rules: Sequence[str], several: bool) -> None:
+def _traces(file: Path, found: list[Checked], rules: Sequence[str], several: bool, full: bool) -> None:
     """The shortest trace of each broken rule, in full, with the command that replays it. `several`: the file may have other drivers."""
     by_rule: dict[tuple[str, str], list[tuple[int, int, Checked, Violation]]] = {}
     for number, checked in enumerate(found):
@@ -194,9 +207,13 @@ def _traces(file: Path, found: list[Checked], rules: Sequence[str], several: boo
         print()
         options = {"class": [shown.driver] if several else [], "rule": rules, "bound": [f"{k}={n}" for k, n in shown.bounds.items()]}
         again = partial(replay_command, str(file), shown.scenario, options=options)
-        print(mail(shown.driver, shown.rebuild(), replace(shown.result, violation=violation), again), end="")
+        show_trace(letter(_title(shown), shown.rebuild(), replace(shown.result, violation=violation), again, trace_form(full)))
     if len({checked.adversary for broken in by_rule.values() for _, _, checked, _ in broken}) > len(by_rule):
         show("\nThis is the shortest trace of each broken rule; --adversary NAME shows another's.")
+
+
+def _title(checked: Checked) -> str:
+    return f"{checked.driver} ({checked.scenario})"
 
 
 # For machines.
@@ -254,7 +271,7 @@ def made_by_words(file: Path, which: str, driver: list[str] | None, rules: list[
 
 
 def program_of(made_by: dict[str, Any]) -> tuple[str, Program]:
-    """The program of a saved trace, built again, and its driver's name."""
+    """The program of a saved trace, built again, and its driver's name with the scenario's."""
     from secondsight import contract
 
     (driver,) = _drivers(Path(made_by["file"]), [made_by["driver"]])
@@ -264,4 +281,4 @@ def program_of(made_by: dict[str, Any]) -> tuple[str, Program]:
     if scenario is None or not there.issuperset(made_by["rules"]):
         raise LangError("the trace is of an adversary or a rule that is not there any more")
     rules = contract.rules_for(driver, made_by["rules"])
-    return driver.__name__, contract.driver_program(driver, scenario, rules, made_by["bounds"] or None)
+    return f"{driver.__name__} ({scenario.name})", contract.driver_program(driver, scenario, rules, made_by["bounds"] or None)

@@ -9,12 +9,12 @@ from typing import Annotated, Any
 import typer
 
 from secondsight.cli import check, settle
-from secondsight.cli.common import HOLDS, Bounds, bounds, parts
+from secondsight.cli.common import FULL_HELP, HOLDS, Bounds, bounds, parts, show_trace, trace_form
 from secondsight.lang import LangError
 from secondsight.lang.debug import stop_at
 from secondsight.lang.plain import Disagreement
 from secondsight.lang.program import Program
-from secondsight.report import mail_of, trace_from_json, violation_of
+from secondsight.report import letter_of, trace_from_json, violation_of
 from secondsight.search import Trace, Violation
 
 __all__ = ["replay"]
@@ -35,6 +35,7 @@ def replay(
     driver: Annotated[list[str] | None, typer.Option("--class", help="With a token: which class of the file.")] = None,
     rule: Annotated[list[str] | None, typer.Option(help="With a token: the rules that were watched, if not all (may be repeated).")] = None,
     bound: Bounds = None,
+    full: Annotated[bool, typer.Option("--full", help=FULL_HELP)] = False,
     pdb: Annotated[int | None, typer.Option(min=1, help="Stop in pdb where this step begins (they count from 1).")] = None,
 ) -> None:
     """Run a saved trace again (of several, the shortest), or the one that a token stands for: your own Python functions, step by step;
@@ -53,10 +54,10 @@ def replay(
         _debug(program, violation.trace, pdb)
         raise typer.Exit(HOLDS)
     try:
-        text = mail_of(title, program, violation)
+        text = letter_of(title, program, violation, trace_form(full))
     except Disagreement as error:
         raise LangError(f"the trace does not fit the program any more; was the driver edited since? {error}") from None
-    print(text, end="")
+    show_trace(text)
 
 
 def _saved(file: Path) -> tuple[str, Program, Violation]:

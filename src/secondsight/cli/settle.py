@@ -13,13 +13,26 @@ import typer
 from rich.padding import Padding
 
 from secondsight.agree.confirm import Confirmation, Confirmed
-from secondsight.cli.common import BROKEN, INTERRUPTED, Bounds, Running, bounds, exit_code, show, write_json
+from secondsight.cli.common import (
+    BROKEN,
+    FULL_HELP,
+    INTERRUPTED,
+    Bounds,
+    Running,
+    bounds,
+    exit_code,
+    show,
+    show_trace,
+    trace_form,
+    width,
+    write_json,
+)
 from secondsight.cli.confirming import CONFIRM_HELP, asking, confirmation_json, could_be_asked, show_confirmation
 from secondsight.cli.searching import notes, searches, told
 from secondsight.kernels import KernelError
 from secondsight.lang import LangError
 from secondsight.lang.program import Program
-from secondsight.report import SCHEMA, mail, replay_command, result_to_json, trace_to_json
+from secondsight.report import SCHEMA, letter, replay_command, result_to_json, trace_to_json
 from secondsight.report.tables import decision_table
 from secondsight.report.token import plain_name
 from secondsight.scenario import ScenarioError
@@ -49,6 +62,7 @@ def settle(
     trace: Annotated[
         str | None, typer.Option(metavar="ROW:COLUMN", help="Settle only this cell and print its trace in full.")
     ] = None,
+    full: Annotated[bool, typer.Option("--full", help=FULL_HELP)] = False,
     on: Annotated[str | None, typer.Option("--confirm", metavar="KERNEL", help=CONFIRM_HELP)] = None,
 ) -> None:
     """Settle the design questions of the mail threads: alternatives against adversaries and properties.
@@ -59,7 +73,7 @@ def settle(
     chosen = _tables(table)
     could_be_asked(on)
     if trace is not None:
-        raise typer.Exit(_one_cell(chosen, trace, request, as_json, on, bounds(bound)))
+        raise typer.Exit(_one_cell(chosen, trace, request, as_json, on, bounds(bound), full))
     settled: list[tuple[CaseTable, list[Cell]]] = []
     answers: dict[str, Answers] = {}
     interrupted, stopped = False, None
@@ -79,7 +93,7 @@ def settle(
         tables = [_as_json(t, cells, answers=answers[t.name], on=on) for t, cells in settled]
         write_json({"schema": SCHEMA, "kind": "settle", "tables": tables})
     else:
-        _print_example(settled)
+        _print_example(settled, full)
     if stopped is not None:
         raise stopped
     if any(answer.verdict is Confirmed.REFUTED for of_table in answers.values() for answer in of_table.values()):
@@ -152,7 +166,7 @@ def _exit_code(settled: list[tuple[CaseTable, list[Cell]]]) -> int:
 def _print_table(table: CaseTable, cells: list[Cell], answers: Answers) -> None:
     results = {(c.row, c.column): c.result for c in cells}
     marks = {place: _MARKS[answer.verdict] for place, answer in answers.items()}
-    show(decision_table(table.title, table.question, table.rows, table.columns, results, marks))
+    show(decision_table(table.title, table.question, table.rows, table.columns, results, marks, width()))
     for cell in cells:
         if cell.result is not None and cell.result.error is not None:
             show(f"{cell.row}, {cell.column}: {cell.result.error}")
@@ -191,12 +205,12 @@ def _print_answers(on: str, answers: Answers) -> None:
         print()
 
 
-def _print_example(settled: Sequence[tuple[CaseTable, list[Cell]]]) -> None:
+def _print_example(settled: Sequence[tuple[CaseTable, list[Cell]]], full: bool) -> None:
     """The trace of the first broken cell."""
     for table, cells in settled:
         broken = [c for c in cells if c.result is not None and c.result.violation is not None]
         if broken:
-            _print_trace(table, broken[0])
+            _print_trace(table, broken[0], full)
             show(f'\nAny other: secondsight settle {_named(table)} --trace "ROW:COLUMN"')
             return
 
@@ -214,20 +228,20 @@ def _file_of(table: CaseTable) -> Path | None:
     return None if own is None else Path(own)
 
 
-def _print_trace(table: CaseTable, cell: Cell) -> None:
+def _print_trace(table: CaseTable, cell: Cell, full: bool) -> None:
     from secondsight.cases import program_of_cell
 
     program = program_of_cell(table, cell.row, cell.column, cell.bounds)
     assert cell.result is not None
     bounds = {"bound": [f"{name}={number}" for name, number in cell.bounds.items()]}
     again = partial(replay_command, _named(table), f"{cell.row}:{cell.column}", options=bounds)
-    print(mail(f"{cell.row}, {cell.column}", program, cell.result, again), end="")
+    show_trace(letter(f"{cell.row}, {cell.column}", program, cell.result, again, trace_form(full)))
 
 
 # One cell, and JSON.
 
 
-def _one_cell(tables: list[CaseTable], wanted: str, request: Request, as_json: bool, on: str | None, by_hand: dict[str, int]) -> int:
+def _one_cell(tables: list[CaseTable], wanted: str, request: Request, as_json: bool, on: str | None, by_hand: dict[str, int], full: bool) -> int:
     """`--trace`: settle one cell and show its trace."""
     from secondsight.cases import search_cell
 
@@ -251,7 +265,7 @@ def _one_cell(tables: list[CaseTable], wanted: str, request: Request, as_json: b
     elif cell.result.violation is None:
         show(f"{wanted}: {cell.result.verdict.value}, {told(cell.result)}")
     else:
-        _print_trace(table, cell)
+        _print_trace(table, cell, full)
         _print_answers(str(on), answers)
     if stopped is not None:
         raise stopped

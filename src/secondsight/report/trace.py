@@ -1,6 +1,6 @@
 """A broken rule as something one can paste into a mail, and as JSON that can be replayed.
 
-    MyGpu: stale access: the device used a frame that the CPU no longer has there
+    MyGpu (munmap: reads): stale access: the device used a frame that the CPU no longer has there
     rule: as-if-cpu (contract/coherence.py)   shortest of 219 states, 18 steps
 
     cpu                                   gpu
@@ -20,6 +20,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from rich.text import Text
+
 import secondsight
 from secondsight.lang import Char, LangError, Record
 from secondsight.lang.errors import FreedTwice, UseAfterFree
@@ -27,23 +29,32 @@ from secondsight.lang.plain import PlainEvent, PlainStep
 from secondsight.lang.program import Counter, Program
 from secondsight.lang.reference import Reference
 from secondsight.lang.types import resolve
-from secondsight.report.columns import WIDTH, columns
+from secondsight.report.columns import rows
+from secondsight.report.fold import folded
+from secondsight.report.form import MAIL, Form
 from secondsight.report.story import StoryLine, tell
 from secondsight.report.token import token_of
 from secondsight.report.words import is_harness, page_or_error, short, statement
 from secondsight.search import Result, Step, Trace, Violation
 
-__all__ = ["SCHEMA", "mail", "mail_of", "result_to_json", "trace_from_json", "trace_to_json"]
+__all__ = ["SCHEMA", "letter", "letter_of", "mail", "mail_of", "result_to_json", "trace_from_json", "trace_to_json"]
 
 SCHEMA = 1
 """The version of the JSON forms (docs/json.md)."""
 
 _HOUSE = Path(secondsight.__file__).parent
+_STYLES = {"broken": "bold red", "at": "bold", "freed": "bold", "round": "bold", "folded": "dim"}
+"""How a line looks on a terminal, by its mark."""
 
 
 def mail(title: str, program: Program, result: Result, again: Callable[[str], str] | None = None) -> str:
-    """The result's trace in the two-column form, at most 80 columns wide. `title` is the driver's name. `again` makes of the trace's
-    token (see `report.token`) the command that replays it: that is the last line.
+    """The result's trace in the two-column form, at most 80 columns wide; see `letter`."""
+    return letter(title, program, result, again).plain
+
+
+def letter(title: str, program: Program, result: Result, again: Callable[[str], str] | None = None, form: Form = MAIL) -> Text:
+    """The result's trace in the two-column form, with colours for a terminal. `title` says what breaks: a driver, and against what. `again`
+    makes of the trace's token (see `report.token`) the command that replays it: that is the last line.
 
     The trace is replayed in plain execution on the way. Raises `Disagreement` if that does not take it.
     """
@@ -52,29 +63,41 @@ def mail(title: str, program: Program, result: Result, again: Callable[[str], st
     violation = result.violation.untangle(Reference(program))
     seen = f"shortest of {result.states:,} states, " if result.shortest else f"found in {result.states:,} states, "
     token = token_of(program, violation) if again is not None else None
-    told = _letter(title, program, violation, seen, numbered=False)
-    return told if again is None or token is None else f"{told}\n{again(token)}\n"
+    told = _letter(title, program, violation, seen, numbered=False, form=form)
+    return told if again is None or token is None else told.append(f"\n{again(token)}\n")
 
 
 def mail_of(title: str, program: Program, violation: Violation) -> str:
-    """A saved trace in the same form; its steps are told in the order they have, each with its number."""
+    """A saved trace in the same form; see `letter_of`."""
+    return letter_of(title, program, violation).plain
+
+
+def letter_of(title: str, program: Program, violation: Violation, form: Form = MAIL) -> Text:
+    """A saved trace in the same form, with colours; its steps are told in the order they have, each with its number."""
     trace = violation.trace
     steps = trace.replay(program)
-    return _letter(title, program, replace(violation, where=getattr(steps[-1].error, "where", None) if steps else None), "", numbered=True)
+    told = replace(violation, where=getattr(steps[-1].error, "where", None) if steps else None)
+    return _letter(title, program, told, "", numbered=True, form=form)
 
 
-def _letter(title: str, program: Program, violation: Violation, found: str, numbered: bool) -> str:
+def _letter(title: str, program: Program, violation: Violation, found: str, numbered: bool, form: Form) -> Text:
     entries, steps = tell(program, violation.trace)
     entries += _end(program, violation, steps, entries)
     _tell_free(entries, steps)
     if violation.loop:
         start = len(violation.trace) - violation.loop
         place = next((i for i, entry in enumerate(entries) if entry.step >= start), len(entries))
-        entries.insert(place, StoryLine(violation.trace.steps[start].thread, 0, "(from here round for ever:)", step=start))
-    lines = textwrap.wrap(f"{title}: {_message(program, violation, steps)}", WIDTH)
-    lines += _rule_line(program, violation, f"{found}{len(violation.trace)} steps")
-    lines += ["", *columns(*_busy([thread.name for thread in program.threads], entries), numbered)]
-    return "\n".join(line.rstrip() for line in lines) + "\n"
+        entries.insert(place, StoryLine(violation.trace.steps[start].thread, 0, "(from here round for ever:)", step=start, mark="round"))
+    names, told = _busy([thread.name for thread in program.threads], folded(entries) if form.folded else entries)
+    text = Text()
+    for line in textwrap.wrap(f"{title}: {_message(program, violation, steps)}", form.width):
+        text.append(f"{line}\n", "bold")
+    for line in _rule_line(program, violation, f"{found}{len(violation.trace)} steps", form.width):
+        text.append(f"{line.rstrip()}\n")
+    text.append("\n")
+    for line, entry in rows(names, told, numbered, form.width):
+        text.append(f"{line.rstrip()}\n", _STYLES.get(entry.mark) if entry is not None else None)
+    return text
 
 
 def _busy(names: list[str], entries: list[StoryLine]) -> tuple[list[str], list[StoryLine]]:
@@ -83,15 +106,15 @@ def _busy(names: list[str], entries: list[StoryLine]) -> tuple[list[str], list[S
     return [names[i] for i in busy], [replace(entry, thread=busy.index(entry.thread)) for entry in entries]
 
 
-def _rule_line(program: Program, violation: Violation, found: str) -> list[str]:
+def _rule_line(program: Program, violation: Violation, found: str, width: int) -> list[str]:
     """The rule, the file it is written in, and how the trace was found."""
     rule = f"rule: {violation.rule}"
     place = _rule_file(program, violation)
     if place:
         rule += f" ({place})"
-    if len(rule) + 3 + len(found) > WIDTH:
+    if len(rule) + 3 + len(found) > width:
         return [rule, found]
-    return [rule.ljust(WIDTH - len(found)) + found]
+    return [rule.ljust(width - len(found)) + found]
 
 
 def _rule_file(program: Program, violation: Violation) -> str:
@@ -120,17 +143,19 @@ def _end(program: Program, violation: Violation, steps: list[PlainStep], told: l
     if violation.rule == "livelock":
         going = {step.thread for step in violation.trace.steps[-violation.loop :]}
         waiting = [entry for entry in _standing(program, violation, "waits") if entry.thread not in going]
-        return [StoryLine(steps[-1].thread, 0, "(and round again)", step=len(steps) - 1), *waiting]
+        return [StoryLine(steps[-1].thread, 0, "(and round again)", step=len(steps) - 1, mark="round"), *waiting]
     last = steps[-1]
     number, own = len(steps) - 1, []
     here = told[-1].depth if told and told[-1].thread == last.thread else 0
     if not told or told[-1].step != number:
         text = linecache.getline(last.file, last.line).strip() or "(the last step)"
-        own.append(StoryLine(last.thread, here, text, f"{Path(last.file).name}:{last.line}", number))
+        own.append(StoryLine(last.thread, here, text, f"{Path(last.file).name}:{last.line}", number, "at"))
+    else:
+        told[-1].mark = "at"
     broken = f"^ {violation.rule}"
     if violation.where and violation.where.file == last.file and violation.where.line != last.line:
         broken += f", line {violation.where.line}"
-    own += [StoryLine(last.thread, here, text, step=number) for text in (broken, *_beside_the_cpu(last))]
+    own += [StoryLine(last.thread, here, text, step=number, mark="broken") for text in (broken, *_beside_the_cpu(last))]
     return own
 
 
@@ -140,7 +165,7 @@ def _standing(program: Program, violation: Violation, what: str) -> list[StoryLi
     for thread, counter in _stuck(program, violation.trace):
         where = counter.where
         text, place = statement(where.file, where.line), f"{Path(where.file).name}:{where.line}"
-        found.append(StoryLine(thread, 0, f"^ {what}: {text}", place, len(violation.trace)))
+        found.append(StoryLine(thread, 0, f"^ {what}: {text}", place, len(violation.trace), "broken"))
     return found
 
 
@@ -170,13 +195,16 @@ def _tell_free(entries: list[StoryLine], steps: list[PlainStep]) -> None:
     number, event = found
     assert event.where is not None
     place = f"{Path(event.where.file).name}:{event.where.line}"
-    if any(entry.step == number and entry.where == place for entry in entries):
+    told = [entry for entry in entries if entry.step == number and entry.where == place]
+    for entry in told:
+        entry.mark = entry.mark or "freed"
+    if told:
         return
     text = statement(event.where.file, event.where.line)
     after = next((i for i, entry in enumerate(entries) if entry.step > number), len(entries))
     beside = entries[after - 1] if after and entries[after - 1].thread == steps[number].thread else None
     depth = 0 if beside is None else beside.depth + 1
-    entries.insert(after, StoryLine(steps[number].thread, depth, text, place, number))
+    entries.insert(after, StoryLine(steps[number].thread, depth, text, place, number, "freed"))
 
 
 def _message(program: Program, violation: Violation, steps: list[PlainStep]) -> str:
