@@ -23,12 +23,13 @@ from typing import Any
 from rich.text import Text
 
 import secondsight
-from secondsight.lang import Char, LangError, Record
+from secondsight.lang import Char, LangError, Record, SpinLock
 from secondsight.lang.errors import FreedTwice, UseAfterFree
 from secondsight.lang.plain import PlainEvent, PlainStep
 from secondsight.lang.program import Counter, Program
 from secondsight.lang.reference import Reference
 from secondsight.lang.types import resolve
+from secondsight.linux.mmu_notifier_hlist import NonBlock
 from secondsight.report.columns import rows
 from secondsight.report.fold import folded
 from secondsight.report.form import MAIL, Form
@@ -36,6 +37,7 @@ from secondsight.report.story import StoryLine, tell
 from secondsight.report.token import token_of
 from secondsight.report.words import is_harness, page_or_error, short, statement
 from secondsight.search import Result, Step, Trace, Violation
+from secondsight.search.lock_order import told_lock
 
 __all__ = ["SCHEMA", "letter", "letter_of", "mail", "mail_of", "result_to_json", "trace_from_json", "trace_to_json"]
 
@@ -215,10 +217,26 @@ def _message(program: Program, violation: Violation, steps: list[PlainStep]) -> 
         assert event.where is not None
         by = f"; {program.threads[steps[number].thread].name} freed it at {_short_path(event.where.file)}:{event.where.line}"
         return violation.message.removesuffix(by) + by
+    if violation.rule == "sleep-in-atomic":
+        return _why_not_sleep(program, violation)
     if violation.rule != "deadlock":
         return violation.message
     waits = [f"{program.threads[t].name} in {c.function.name}()" for t, c in _stuck(program, violation.trace)]
     return f"nobody can go on: {', '.join(waits) or 'all threads'} {'waits' if len(waits) == 1 else 'wait'} for ever"
+
+
+def _why_not_sleep(program: Program, violation: Violation) -> str:
+    """What forbids sleeping: that the caller said so, or a spinlock; which, where it was held before the last step."""
+    trace, layout = violation.trace, program.layout
+    before = trace.states[len(trace) - 2] if len(trace) > 1 else Reference(program).initial
+    owner = trace.steps[-1].thread + 1
+    spins = [(at, kind) for at, kind in layout.records if issubclass(kind, SpinLock)]
+    held = [layout.name_of(at, kind) for at, kind in spins if before[at + layout.offset(kind, "owner")] == owner]
+    ghosts = tuple(f"{layout.name_of(at, NonBlock)}." for at, kind in layout.records if kind is NonBlock)
+    locks = [told_lock(program, name) for name in held if not name.startswith(ghosts)]
+    if len(held) > len(locks):
+        return f"must not sleep: called with blockable = false{', and holds ' + ' and '.join(locks) if locks else ''}"
+    return f"sleeps while it holds the spinlock {' and '.join(locks)}" if locks else violation.message
 
 
 def _beside_the_cpu(last: PlainStep) -> list[str]:
