@@ -10,11 +10,14 @@ import typer
 
 from secondsight.cli import check, settle
 from secondsight.cli.common import HOLDS, Bounds, bounds, parts
+from secondsight.cli.html import Html, could_be_written, told_and_shown, write_page
 from secondsight.lang import LangError
 from secondsight.lang.debug import stop_at
 from secondsight.lang.plain import Disagreement
 from secondsight.lang.program import Program
-from secondsight.report import mail_of, trace_from_json, violation_of
+from secondsight.report import trace_from_json, violation_of
+from secondsight.report.page import page_data
+from secondsight.report.trace import letter, told_saved
 from secondsight.search import Trace, Violation
 
 __all__ = ["replay"]
@@ -36,11 +39,13 @@ def replay(
     rule: Annotated[list[str] | None, typer.Option(help="With a token: the rules that were watched, if not all (may be repeated).")] = None,
     bound: Bounds = None,
     pdb: Annotated[int | None, typer.Option(min=1, help="Stop in pdb where this step begins (they count from 1).")] = None,
+    page: Html = None,
 ) -> None:
     """Run a saved trace again (of several, the shortest), or the one that a token stands for: your own Python functions, step by step;
     every state is compared.
 
     The numbers at the left are those of the steps, for --pdb."""
+    could_be_written(page)
     if which is None:
         if driver or rule or bound:
             raise typer.BadParameter("--class, --rule and --bound are for a token; a saved trace says itself how it was made")
@@ -53,10 +58,12 @@ def replay(
         _debug(program, violation.trace, pdb)
         raise typer.Exit(HOLDS)
     try:
-        text = mail_of(title, program, violation)
+        told, shown = told_and_shown(page, program, title, lambda look: told_saved(title, program, violation, look))
     except Disagreement as error:
         raise LangError(f"the trace does not fit the program any more; was the driver edited since? {error}") from None
-    print(text, end="")
+    print(letter(told, numbered=True), end="")
+    if page is not None:
+        write_page(page, page_data(f"{title}: {told.message}", [shown]))
 
 
 def _saved(file: Path) -> tuple[str, Program, Violation]:

@@ -16,7 +16,7 @@ import inspect
 import linecache
 import textwrap
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,12 +28,14 @@ from secondsight.lang.program import Counter, Program
 from secondsight.lang.reference import Reference
 from secondsight.lang.types import resolve
 from secondsight.report.columns import WIDTH, columns
-from secondsight.report.story import StoryLine, tell
+from secondsight.report.story import Look, StoryLine, tell
 from secondsight.report.token import token_of
 from secondsight.report.words import is_harness, page_or_error, short, statement
 from secondsight.search import Result, Step, Trace, Violation
 
-__all__ = ["SCHEMA", "mail", "mail_of", "result_to_json", "trace_from_json", "trace_to_json"]
+__all__ = [
+    "SCHEMA", "ToldTrace", "letter", "mail", "mail_of", "result_to_json", "short_path", "told_result", "told_saved", "trace_from_json", "trace_to_json",
+]  # fmt: skip
 
 SCHEMA = 1
 """The version of the JSON forms (docs/json.md)."""
@@ -41,40 +43,75 @@ SCHEMA = 1
 _HOUSE = Path(secondsight.__file__).parent
 
 
+@dataclass(frozen=True, slots=True)
+class ToldTrace:
+    """A trace with all that is said of it, whatever form it is then given: what went wrong, the rule and its file, how it came about,
+    the command that replays it (`again`, or nothing), the lines of its story, and its steps as they ran."""
+
+    title: str
+    program: Program
+    violation: Violation
+    message: str
+    rule_file: str
+    origin: str
+    again: str
+    entries: list[StoryLine]
+    steps: list[PlainStep]
+
+
 def mail(title: str, program: Program, result: Result, again: Callable[[str], str] | None = None) -> str:
-    """The result's trace in the two-column form, at most 80 columns wide. `title` is the driver's name. `again` makes of the trace's
-    token (see `report.token`) the command that replays it: that is the last line.
+    """The result's trace in the two-column form, at most 80 columns wide; see `told_result`."""
+    return letter(told_result(title, program, result, again))
+
+
+def mail_of(title: str, program: Program, violation: Violation) -> str:
+    """A saved trace in the same form; its steps are told in the order they have, each with its number."""
+    return letter(told_saved(title, program, violation), numbered=True)
+
+
+def told_result(
+    title: str, program: Program, result: Result, again: Callable[[str], str] | None = None, look: Look | None = None
+) -> ToldTrace:
+    """The result's trace. `title` is the driver's name. `again` makes of the trace's token (see `report.token`) the command that
+    replays it. `look`: see `story.tell`.
 
     The trace is replayed in plain execution on the way. Raises `Disagreement` if that does not take it.
     """
     if result.violation is None:
         raise ValueError("this result has no broken rule to tell")
     violation = result.violation.untangle(Reference(program))
-    seen = f"shortest of {result.states:,} states, " if result.shortest else f"found in {result.states:,} states, "
+    origin = f"shortest of {result.states:,} states, " if result.shortest else f"found in {result.states:,} states, "
     token = token_of(program, violation) if again is not None else None
-    told = _letter(title, program, violation, seen, numbered=False)
-    return told if again is None or token is None else f"{told}\n{again(token)}\n"
+    return _told(title, program, violation, origin, "" if again is None or token is None else again(token), look)
 
 
-def mail_of(title: str, program: Program, violation: Violation) -> str:
-    """A saved trace in the same form; its steps are told in the order they have, each with its number."""
-    trace = violation.trace
-    steps = trace.replay(program)
-    return _letter(title, program, replace(violation, where=getattr(steps[-1].error, "where", None) if steps else None), "", numbered=True)
+def told_saved(title: str, program: Program, violation: Violation, look: Look | None = None) -> ToldTrace:
+    """A saved trace, its steps in the order they have. Raises `Disagreement` as `told_result` does."""
+    steps = violation.trace.replay(program)
+    where = getattr(steps[-1].error, "where", None) if steps else None
+    return _told(title, program, replace(violation, where=where), "", "", look)
 
 
-def _letter(title: str, program: Program, violation: Violation, found: str, numbered: bool) -> str:
-    entries, steps = tell(program, violation.trace)
+def _told(title: str, program: Program, violation: Violation, origin: str, again: str, look: Look | None) -> ToldTrace:
+    entries, steps = tell(program, violation.trace, look)
     entries += _end(program, violation, steps, entries)
     _tell_free(entries, steps)
     if violation.loop:
         start = len(violation.trace) - violation.loop
         place = next((i for i, entry in enumerate(entries) if entry.step >= start), len(entries))
         entries.insert(place, StoryLine(violation.trace.steps[start].thread, 0, "(from here round for ever:)", step=start))
-    lines = textwrap.wrap(f"{title}: {_message(program, violation, steps)}", WIDTH)
-    lines += _rule_line(program, violation, f"{found}{len(violation.trace)} steps")
-    lines += ["", *columns(*_busy([thread.name for thread in program.threads], entries), numbered)]
-    return "\n".join(line.rstrip() for line in lines) + "\n"
+    message, file = _message(program, violation, steps), _rule_file(program, violation)
+    return ToldTrace(title, program, violation, message, file, f"{origin}{len(violation.trace)} steps", again, entries, steps)
+
+
+def letter(told: ToldTrace, numbered: bool = False) -> str:
+    """A trace as a mail has it. `numbered`: each line with the number of its step."""
+    lines = textwrap.wrap(f"{told.title}: {told.message}", WIDTH)
+    lines += _rule_line(told)
+    names = [thread.name for thread in told.program.threads]
+    lines += ["", *columns(*_busy(names, told.entries), numbered)]
+    text = "\n".join(line.rstrip() for line in lines) + "\n"
+    return f"{text}\n{told.again}\n" if told.again else text
 
 
 def _busy(names: list[str], entries: list[StoryLine]) -> tuple[list[str], list[StoryLine]]:
@@ -83,26 +120,25 @@ def _busy(names: list[str], entries: list[StoryLine]) -> tuple[list[str], list[S
     return [names[i] for i in busy], [replace(entry, thread=busy.index(entry.thread)) for entry in entries]
 
 
-def _rule_line(program: Program, violation: Violation, found: str) -> list[str]:
+def _rule_line(told: ToldTrace) -> list[str]:
     """The rule, the file it is written in, and how the trace was found."""
-    rule = f"rule: {violation.rule}"
-    place = _rule_file(program, violation)
-    if place:
-        rule += f" ({place})"
-    if len(rule) + 3 + len(found) > WIDTH:
-        return [rule, found]
-    return [rule.ljust(WIDTH - len(found)) + found]
+    rule = f"rule: {told.violation.rule}"
+    if told.rule_file:
+        rule += f" ({told.rule_file})"
+    if len(rule) + 3 + len(told.origin) > WIDTH:
+        return [rule, told.origin]
+    return [rule.ljust(WIDTH - len(told.origin)) + told.origin]
 
 
 def _rule_file(program: Program, violation: Violation) -> str:
     of_rule = [probe for probe in program.rules if getattr(probe, "__rule__", None) == violation.rule]
     files = [inspect.getsourcefile(inspect.unwrap(probe)) or "" for probe in of_rule]
     if files and not (violation.where and violation.where.file in files):
-        return _short_path(files[0])
-    return _short_path(violation.where.file) if violation.where else ""
+        return short_path(files[0])
+    return short_path(violation.where.file) if violation.where else ""
 
 
-def _short_path(file: str) -> str:
+def short_path(file: str) -> str:
     """A path as a reader of this project would write it: from the package on, else the file's name."""
     path = Path(file)
     return str(path.relative_to(_HOUSE)) if path.is_relative_to(_HOUSE) else path.name
@@ -185,7 +221,7 @@ def _message(program: Program, violation: Violation, steps: list[PlainStep]) -> 
     if found is not None:
         number, event = found
         assert event.where is not None
-        by = f"; {program.threads[steps[number].thread].name} freed it at {_short_path(event.where.file)}:{event.where.line}"
+        by = f"; {program.threads[steps[number].thread].name} freed it at {short_path(event.where.file)}:{event.where.line}"
         return violation.message.removesuffix(by) + by
     if violation.rule != "deadlock":
         return violation.message
@@ -254,7 +290,7 @@ def _broken(violation: Violation) -> dict[str, Any]:
     return {
         "rule": violation.rule,
         "message": violation.message,
-        "file": _short_path(violation.where.file) if violation.where else None,
+        "file": short_path(violation.where.file) if violation.where else None,
         "line": violation.where.line if violation.where else None,
     }
 
@@ -276,7 +312,7 @@ def trace_to_json(program: Program, found: Violation, made_by: Mapping[str, Any]
             {
                 "thread": names[taken.thread],
                 "choices": list(taken.choices),
-                "file": _short_path(seen.file),
+                "file": short_path(seen.file),
                 "line": seen.line,
                 "calls": [event.name for event in seen.events if event.kind == "call"],
             }
