@@ -33,13 +33,16 @@ from secondsight.cli.confirming import (
     question_of_checked,
     show_confirmation,
 )
+from secondsight.cli.html import Html, could_be_written, told_and_shown, write_page
 from secondsight.cli.searching import notes, searches
 from secondsight.kernels import KernelError
 from secondsight.lang import LangError
 from secondsight.lang.program import Program
-from secondsight.report import SCHEMA, letter, replay_command, rests_to_json, result_to_json, told_rests, trace_to_json
+from secondsight.report import SCHEMA, replay_command, rests_to_json, result_to_json, told_rests, trace_to_json
+from secondsight.report.page import page_data
 from secondsight.report.tables import STYLES, figures
 from secondsight.report.token import plain_name
+from secondsight.report.trace import ToldTrace, letter, told_result
 from secondsight.scenario import ScenarioError
 from secondsight.search import Progress, Verdict, Violation
 from secondsight.search.request import Request
@@ -49,6 +52,9 @@ if TYPE_CHECKING:
     from secondsight.contract import Checked, Rests
 
 __all__ = ["check", "made_by_words", "program_of"]
+
+Shown = tuple["Checked", ToldTrace, dict[str, Any]]
+"""A trace: of which search, as it is told, and as a page shows it."""
 
 
 @searches
@@ -62,12 +68,14 @@ def check(
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON (docs/json.md).")] = False,
     full: Annotated[bool, typer.Option("--full", help=FULL_HELP)] = False,
     on: Annotated[str | None, typer.Option("--confirm", metavar="KERNEL", help=CONFIRM_HELP)] = None,
+    page: Html = None,
 ) -> None:
     """Run a driver through every interleaving with each adversary; a broken rule comes back as a shortest trace."""
     from secondsight import contract
 
     by_hand = bounds(bound)
     could_be_asked(on)
+    could_be_written(page)
     drivers = _drivers(file, driver)
     found: list[Checked] = []
     interrupted = False
@@ -89,6 +97,7 @@ def check(
         rests = {} if interrupted else _rests(drivers, found, rule, running)
     answers: dict[int, Confirmation] = {}
     stopped = None if on is None or interrupted else _confirm(on, drivers, found, answers)
+    traces = _traces(file, found, rule or (), bool(driver) or len(drivers) > 1, page) if page or not as_json else []
     if as_json:
         write_json(_as_json(file, found, rests, interrupted, {n: confirmation_json(str(on), a) for n, a in answers.items()}))
     elif found:
@@ -98,9 +107,11 @@ def check(
                 show(f"  {driver_name + ': ' if len(drivers) > 1 else ''}{text}")
         for note in notes(checked.result for checked in found):
             show(note)
-        _traces(file, found, rule or (), bool(driver) or len(drivers) > 1, full)
+        _print_traces(found, traces, full)
         for number, answer in answers.items():
             show_confirmation(f"{on}, {found[number].driver}, {found[number].scenario}", answer)
+    if page is not None:
+        write_page(page, _page(file, found, traces, rests, interrupted))
     if stopped is not None:
         raise stopped
     raise typer.Exit(INTERRUPTED if interrupted else exit_code(checked.result for checked in found))
@@ -196,24 +207,46 @@ def _line(file: Path, found: list[Checked]) -> None:
         show(f"    {text}")
 
 
-def _traces(file: Path, found: list[Checked], rules: Sequence[str], several: bool, full: bool) -> None:
-    """The shortest trace of each broken rule, in full, with the command that replays it. `several`: the file may have other drivers."""
+def _traces(file: Path, found: list[Checked], rules: Sequence[str], several: bool, page: Path | None) -> list[Shown]:
+    """The shortest trace of each broken rule, told, with the command that replays it. `several`: the file may have other drivers."""
     by_rule: dict[tuple[str, str], list[tuple[int, int, Checked, Violation]]] = {}
     for number, checked in enumerate(found):
         for violation in checked.result.broken:
             by_rule.setdefault((checked.driver, violation.rule), []).append((len(violation.trace), number, checked, violation))
+    traces = []
     for broken in by_rule.values():
         _, _, shown, violation = min(broken, key=lambda one: one[:2])
-        print()
         options = {"class": [shown.driver] if several else [], "rule": rules, "bound": [f"{k}={n}" for k, n in shown.bounds.items()]}
         again = partial(replay_command, str(file), shown.scenario, options=options)
-        show_trace(letter(_title(shown), shown.rebuild(), replace(shown.result, violation=violation), again, trace_form(full)))
-    if len({checked.adversary for broken in by_rule.values() for _, _, checked, _ in broken}) > len(by_rule):
+        program, result = shown.rebuild(), replace(shown.result, violation=violation)
+        name = f"{shown.driver}, {shown.scenario}, {violation.rule}"
+        traces.append((shown, *told_and_shown(page, program, name, partial(told_result, f"{shown.driver} ({shown.scenario})", program, result, again))))
+    return traces
+
+
+def _print_traces(found: list[Checked], traces: list[Shown], full: bool) -> None:
+    """Each trace in full."""
+    for _, told, _ in traces:
+        print()
+        show_trace(letter(told, form=trace_form(full)))
+    if len({checked.adversary for checked in found if checked.result.broken}) > len(traces):
         show("\nThis is the shortest trace of each broken rule; --adversary NAME shows another's.")
 
 
-def _title(checked: Checked) -> str:
-    return f"{checked.driver} ({checked.scenario})"
+def _page(file: Path, found: list[Checked], traces: list[Shown], rests: dict[str, Rests], interrupted: bool) -> dict[str, Any]:
+    """What a page shows: the traces, and below them the verdict of every search."""
+    by_search = {id(checked): shown["name"] for checked, _, shown in reversed(traces)}
+    rows = []
+    for checked in found:
+        result = checked.result
+        why = ", ".join(dict.fromkeys(v.rule for v in result.broken)) or (str(result.error) if result.error else result.reason or "")
+        names = [checked.driver, checked.adversary, checked.scenario]
+        rows.append({"cells": [*names, result.verdict.value, why, figures(result.states, result.seconds)], "trace": by_search.get(id(checked))})
+    told = [f"{name}: {text}" for name, rest in rests.items() for text in told_rests(rest)] + notes(checked.result for checked in found)
+    columns = ["driver", "adversary", "scenario", "verdict", "why", "seen"]
+    results = {"columns": columns, "verdict": 3, "rows": rows, "notes": told + ["The check was interrupted."] * interrupted}
+    worst = _worst([c.result.verdict for c in found] + [Verdict.NOT_FINISHED] * interrupted)
+    return page_data(f"{file.name}: {worst.value}", [shown for _, _, shown in traces], results)
 
 
 # For machines.

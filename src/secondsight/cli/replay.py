@@ -10,11 +10,14 @@ import typer
 
 from secondsight.cli import check, settle
 from secondsight.cli.common import FULL_HELP, HOLDS, Bounds, bounds, parts, show_trace, trace_form
+from secondsight.cli.html import Html, could_be_written, told_and_shown, write_page
 from secondsight.lang import LangError
 from secondsight.lang.debug import stop_at
 from secondsight.lang.plain import Disagreement
 from secondsight.lang.program import Program
-from secondsight.report import letter_of, trace_from_json, violation_of
+from secondsight.report import trace_from_json, violation_of
+from secondsight.report.page import page_data
+from secondsight.report.trace import letter, told_saved
 from secondsight.search import Trace, Violation
 
 __all__ = ["replay"]
@@ -37,11 +40,13 @@ def replay(
     bound: Bounds = None,
     full: Annotated[bool, typer.Option("--full", help=FULL_HELP)] = False,
     pdb: Annotated[int | None, typer.Option(min=1, help="Stop in pdb where this step begins (they count from 1).")] = None,
+    page: Html = None,
 ) -> None:
     """Run a saved trace again (of several, the shortest), or the one that a token stands for: your own Python functions, step by step;
     every state is compared.
 
     The numbers at the left are those of the steps, for --pdb."""
+    could_be_written(page)
     if which is None:
         if driver or rule or bound:
             raise typer.BadParameter("--class, --rule and --bound are for a token; a saved trace says itself how it was made")
@@ -54,10 +59,12 @@ def replay(
         _debug(program, violation.trace, pdb)
         raise typer.Exit(HOLDS)
     try:
-        text = letter_of(title, program, violation, trace_form(full))
+        told, shown = told_and_shown(page, program, title, lambda look: told_saved(title, program, violation, look))
     except Disagreement as error:
         raise LangError(f"the trace does not fit the program any more; was the driver edited since? {error}") from None
-    show_trace(text)
+    show_trace(letter(told, numbered=True, form=trace_form(full)))
+    if page is not None:
+        write_page(page, page_data(f"{title}: {told.message}", [shown]))
 
 
 def _saved(file: Path) -> tuple[str, Program, Violation]:

@@ -32,9 +32,10 @@ from secondsight.cli.searching import notes, searches, told
 from secondsight.kernels import KernelError
 from secondsight.lang import LangError
 from secondsight.lang.program import Program
-from secondsight.report import SCHEMA, letter, replay_command, result_to_json, trace_to_json
+from secondsight.report import SCHEMA, replay_command, result_to_json, trace_to_json
 from secondsight.report.tables import decision_table
 from secondsight.report.token import plain_name
+from secondsight.report.trace import letter, told_result
 from secondsight.scenario import ScenarioError
 from secondsight.search import Progress, Verdict
 from secondsight.search.request import Request
@@ -235,7 +236,7 @@ def _print_trace(table: CaseTable, cell: Cell, full: bool) -> None:
     assert cell.result is not None
     bounds = {"bound": [f"{name}={number}" for name, number in cell.bounds.items()]}
     again = partial(replay_command, _named(table), f"{cell.row}:{cell.column}", options=bounds)
-    show_trace(letter(f"{cell.row}, {cell.column}", program, cell.result, again, trace_form(full)))
+    show_trace(letter(told_result(f"{cell.row}, {cell.column}", program, cell.result, again), form=trace_form(full)))
 
 
 # One cell, and JSON.

@@ -28,7 +28,7 @@ from secondsight.report.words import (
 )
 from secondsight.search import Trace
 
-__all__ = ["StoryLine", "tell"]
+__all__ = ["Look", "StoryLine", "tell"]
 
 _LOCKS = (Mutex, SpinLock, RwLock)
 _TAKES_AND_DROPS = {
@@ -90,8 +90,13 @@ class StoryCall:
         return depth
 
 
-def tell(program: Program, trace: Trace) -> tuple[list[StoryLine], list[PlainStep]]:
-    """The trace's lines, and its steps as they ran. Raises `Disagreement` if plain execution does not take the trace."""
+Look = Callable[[list[FrameType]], None]
+"""Somebody who is shown the frames of a thread's own functions, outermost first, when it begins a step."""
+
+
+def tell(program: Program, trace: Trace, look: Look | None = None) -> tuple[list[StoryLine], list[PlainStep]]:
+    """The trace's lines, and its steps as they ran; `look` is called at each. Raises `Disagreement` if plain execution does not take
+    the trace."""
     stacks: list[list[FrameType]] = []
     codes: set[CodeType] = set()
 
@@ -106,6 +111,8 @@ def tell(program: Program, trace: Trace) -> tuple[list[StoryLine], list[PlainSte
             at = at.f_back
         stacks.append(stack)
         lines.append([f.f_lineno for f in stack])
+        if look is not None:
+            look(stack)
 
     lines: list[list[int]] = []
     steps = trace.replay(program, on_step)

@@ -16,7 +16,7 @@ import inspect
 import linecache
 import textwrap
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -33,13 +33,15 @@ from secondsight.linux.mmu_notifier_hlist import NonBlock
 from secondsight.report.columns import rows
 from secondsight.report.fold import folded
 from secondsight.report.form import MAIL, Form
-from secondsight.report.story import StoryLine, tell
+from secondsight.report.story import Look, StoryLine, tell
 from secondsight.report.token import token_of
 from secondsight.report.words import is_harness, page_or_error, short, statement
 from secondsight.search import Result, Step, Trace, Violation
 from secondsight.search.lock_order import told_lock
 
-__all__ = ["SCHEMA", "letter", "letter_of", "mail", "mail_of", "result_to_json", "trace_from_json", "trace_to_json"]
+__all__ = [
+    "SCHEMA", "ToldTrace", "letter", "mail", "mail_of", "result_to_json", "short_path", "told_result", "told_saved", "trace_from_json", "trace_to_json",
+]  # fmt: skip
 
 SCHEMA = 1
 """The version of the JSON forms (docs/json.md)."""
@@ -49,57 +51,79 @@ _STYLES = {"broken": "bold red", "at": "bold", "freed": "bold", "round": "bold",
 """How a line looks on a terminal, by its mark."""
 
 
+@dataclass(frozen=True, slots=True)
+class ToldTrace:
+    """A trace with all that is said of it, whatever form it is then given: what went wrong, the rule and its file, how it came about,
+    the command that replays it (`again`, or nothing), the lines of its story, and its steps as they ran."""
+
+    title: str
+    program: Program
+    violation: Violation
+    message: str
+    rule_file: str
+    origin: str
+    again: str
+    entries: list[StoryLine]
+    steps: list[PlainStep]
+
+
 def mail(title: str, program: Program, result: Result, again: Callable[[str], str] | None = None) -> str:
-    """The result's trace in the two-column form, at most 80 columns wide; see `letter`."""
-    return letter(title, program, result, again).plain
+    """The result's trace in the two-column form, at most 80 columns wide; see `told_result`."""
+    return letter(told_result(title, program, result, again)).plain
 
 
-def letter(title: str, program: Program, result: Result, again: Callable[[str], str] | None = None, form: Form = MAIL) -> Text:
-    """The result's trace in the two-column form, with colours for a terminal. `title` says what breaks: a driver, and against what. `again`
-    makes of the trace's token (see `report.token`) the command that replays it: that is the last line.
+def mail_of(title: str, program: Program, violation: Violation) -> str:
+    """A saved trace in the same form; its steps are told in the order they have, each with its number."""
+    return letter(told_saved(title, program, violation), numbered=True).plain
+
+
+def told_result(
+    title: str, program: Program, result: Result, again: Callable[[str], str] | None = None, look: Look | None = None
+) -> ToldTrace:
+    """The result's trace. `title` says what breaks: a driver, and against what. `again` makes of the trace's token (see `report.token`) the command that
+    replays it. `look`: see `story.tell`.
 
     The trace is replayed in plain execution on the way. Raises `Disagreement` if that does not take it.
     """
     if result.violation is None:
         raise ValueError("this result has no broken rule to tell")
     violation = result.violation.untangle(Reference(program))
-    seen = f"shortest of {result.states:,} states, " if result.shortest else f"found in {result.states:,} states, "
+    origin = f"shortest of {result.states:,} states, " if result.shortest else f"found in {result.states:,} states, "
     token = token_of(program, violation) if again is not None else None
-    told = _letter(title, program, violation, seen, numbered=False, form=form)
-    return told if again is None or token is None else told.append(f"\n{again(token)}\n")
+    return _told(title, program, violation, origin, "" if again is None or token is None else again(token), look)
 
 
-def mail_of(title: str, program: Program, violation: Violation) -> str:
-    """A saved trace in the same form; see `letter_of`."""
-    return letter_of(title, program, violation).plain
+def told_saved(title: str, program: Program, violation: Violation, look: Look | None = None) -> ToldTrace:
+    """A saved trace, its steps in the order they have. Raises `Disagreement` as `told_result` does."""
+    steps = violation.trace.replay(program)
+    where = getattr(steps[-1].error, "where", None) if steps else None
+    return _told(title, program, replace(violation, where=where), "", "", look)
 
 
-def letter_of(title: str, program: Program, violation: Violation, form: Form = MAIL) -> Text:
-    """A saved trace in the same form, with colours; its steps are told in the order they have, each with its number."""
-    trace = violation.trace
-    steps = trace.replay(program)
-    told = replace(violation, where=getattr(steps[-1].error, "where", None) if steps else None)
-    return _letter(title, program, told, "", numbered=True, form=form)
-
-
-def _letter(title: str, program: Program, violation: Violation, found: str, numbered: bool, form: Form) -> Text:
-    entries, steps = tell(program, violation.trace)
+def _told(title: str, program: Program, violation: Violation, origin: str, again: str, look: Look | None) -> ToldTrace:
+    entries, steps = tell(program, violation.trace, look)
     entries += _end(program, violation, steps, entries)
     _tell_free(entries, steps)
     if violation.loop:
         start = len(violation.trace) - violation.loop
         place = next((i for i, entry in enumerate(entries) if entry.step >= start), len(entries))
         entries.insert(place, StoryLine(violation.trace.steps[start].thread, 0, "(from here round for ever:)", step=start, mark="round"))
-    names, told = _busy([thread.name for thread in program.threads], folded(entries) if form.folded else entries)
+    message, file = _message(program, violation, steps), _rule_file(program, violation)
+    return ToldTrace(title, program, violation, message, file, f"{origin}{len(violation.trace)} steps", again, entries, steps)
+
+
+def letter(told: ToldTrace, numbered: bool = False, form: Form = MAIL) -> Text:
+    """A trace as a mail has it, or in another form, with colours for a terminal. `numbered`: each line with the number of its step."""
     text = Text()
-    for line in textwrap.wrap(f"{title}: {_message(program, violation, steps)}", form.width):
+    for line in textwrap.wrap(f"{told.title}: {told.message}", form.width):
         text.append(f"{line}\n", "bold")
-    for line in _rule_line(program, violation, f"{found}{len(violation.trace)} steps", form.width):
-        text.append(f"{line.rstrip()}\n")
+    for line in _rule_line(told, form.width):
+        text.append(f"{line}\n")
     text.append("\n")
-    for line, entry in rows(names, told, numbered, form.width):
+    names = [thread.name for thread in told.program.threads]
+    for line, entry in rows(*_busy(names, folded(told.entries) if form.folded else told.entries), numbered, form.width):
         text.append(f"{line.rstrip()}\n", _STYLES.get(entry.mark) if entry is not None else None)
-    return text
+    return text.append(f"\n{told.again}\n") if told.again else text
 
 
 def _busy(names: list[str], entries: list[StoryLine]) -> tuple[list[str], list[StoryLine]]:
@@ -108,26 +132,25 @@ def _busy(names: list[str], entries: list[StoryLine]) -> tuple[list[str], list[S
     return [names[i] for i in busy], [replace(entry, thread=busy.index(entry.thread)) for entry in entries]
 
 
-def _rule_line(program: Program, violation: Violation, found: str, width: int) -> list[str]:
+def _rule_line(told: ToldTrace, width: int) -> list[str]:
     """The rule, the file it is written in, and how the trace was found."""
-    rule = f"rule: {violation.rule}"
-    place = _rule_file(program, violation)
-    if place:
-        rule += f" ({place})"
-    if len(rule) + 3 + len(found) > width:
-        return [rule, found]
-    return [rule.ljust(width - len(found)) + found]
+    rule = f"rule: {told.violation.rule}"
+    if told.rule_file:
+        rule += f" ({told.rule_file})"
+    if len(rule) + 3 + len(told.origin) > width:
+        return [rule, told.origin]
+    return [rule.ljust(width - len(told.origin)) + told.origin]
 
 
 def _rule_file(program: Program, violation: Violation) -> str:
     of_rule = [probe for probe in program.rules if getattr(probe, "__rule__", None) == violation.rule]
     files = [inspect.getsourcefile(inspect.unwrap(probe)) or "" for probe in of_rule]
     if files and not (violation.where and violation.where.file in files):
-        return _short_path(files[0])
-    return _short_path(violation.where.file) if violation.where else ""
+        return short_path(files[0])
+    return short_path(violation.where.file) if violation.where else ""
 
 
-def _short_path(file: str) -> str:
+def short_path(file: str) -> str:
     """A path as a reader of this project would write it: from the package on, else the file's name."""
     path = Path(file)
     return str(path.relative_to(_HOUSE)) if path.is_relative_to(_HOUSE) else path.name
@@ -215,7 +238,7 @@ def _message(program: Program, violation: Violation, steps: list[PlainStep]) -> 
     if found is not None:
         number, event = found
         assert event.where is not None
-        by = f"; {program.threads[steps[number].thread].name} freed it at {_short_path(event.where.file)}:{event.where.line}"
+        by = f"; {program.threads[steps[number].thread].name} freed it at {short_path(event.where.file)}:{event.where.line}"
         return violation.message.removesuffix(by) + by
     if violation.rule == "sleep-in-atomic":
         return _why_not_sleep(program, violation)
@@ -300,7 +323,7 @@ def _broken(violation: Violation) -> dict[str, Any]:
     return {
         "rule": violation.rule,
         "message": violation.message,
-        "file": _short_path(violation.where.file) if violation.where else None,
+        "file": short_path(violation.where.file) if violation.where else None,
         "line": violation.where.line if violation.where else None,
     }
 
@@ -322,7 +345,7 @@ def trace_to_json(program: Program, found: Violation, made_by: Mapping[str, Any]
             {
                 "thread": names[taken.thread],
                 "choices": list(taken.choices),
-                "file": _short_path(seen.file),
+                "file": short_path(seen.file),
                 "line": seen.line,
                 "calls": [event.name for event in seen.events if event.kind == "call"],
             }

@@ -15,7 +15,10 @@ from secondsight.linux import SIGBUS, SIGSEGV
 from secondsight.linux.fork import mms
 from secondsight.world.declare import ASKED
 
-__all__ = ["arguments", "call_text", "is_harness", "is_machinery", "is_written_by_hand", "lock_text", "page_or_error", "result", "short", "statement"]
+__all__ = [
+    "arguments", "call_text", "frame_name", "is_harness", "is_machinery", "is_written_by_hand", "lock_text", "page_or_error", "result", "short",
+    "statement",
+]  # fmt: skip
 
 _HARNESS = ("secondsight.world.", "secondsight.contract.", "secondsight.cases.")
 _MACHINERY = ("secondsight.linux.", "secondsight.lang.", "secondsight.contract.", "secondsight.world.")
@@ -60,10 +63,8 @@ def short(value: Any, kind: Type | None = None) -> str | None:
     """A value in few words; None for what says nothing to a reader (a record that is the only one of its kind)."""
     if isinstance(value, Record):
         path = repr(value).strip("<>")
-        frame, mm = _FRAME.search(path), _MM.search(path)
-        if mm and len(mms) > 1:
-            return f"mm{mm[1]}"
-        return f"P{frame[1]}" if frame else None
+        mm = _MM.search(path)
+        return f"mm{mm[1]}" if mm and len(mms) > 1 else frame_name(path)
     if isinstance(value, Value):
         return _bundle(value)
     if isinstance(value, bool):
@@ -73,6 +74,12 @@ def short(value: Any, kind: Type | None = None) -> str | None:
     if isinstance(kind, (IntType, SizedInt)):
         return kind.show(int(value))
     return str(getattr(value, "name", value))
+
+
+def frame_name(path: str) -> str | None:
+    """What mails call the frame that lies at a path: `P2`; None if it is something else."""
+    frame = _FRAME.search(path)
+    return f"P{frame[1]}" if frame else None
 
 
 def _bundle(value: Value) -> str:

@@ -1,0 +1,61 @@
+"""`--html FILE`: results and traces as a page for a browser."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from secondsight.cli.codes import warn
+from secondsight.lang import LangError
+
+if TYPE_CHECKING:
+    from secondsight.lang.program import Program
+    from secondsight.report.story import Look
+    from secondsight.report.trace import ToldTrace
+
+__all__ = ["Html", "could_be_written", "told_and_shown", "write_page"]
+
+Html = Annotated[
+    Path | None, typer.Option("--html", metavar="FILE", help="Write a page too that steps through the trace in a browser: one file, complete in itself.")
+]
+
+
+def could_be_written(file: Path | None) -> None:
+    """Raise `LangError` if the page could not be written, before anything takes long."""
+    if file is None:
+        return
+    if file.is_dir():
+        raise LangError(f"--html {file} is a folder; a file is wanted, such as {file / 'trace.html'}")
+    if not file.parent.is_dir():
+        raise LangError(f"--html {file}: there is no folder {file.parent}; make it first")
+    if not os.access(file if file.exists() else file.parent, os.W_OK):
+        raise LangError(f"--html {file} cannot be written: permission denied")
+
+
+def told_and_shown(
+    page: Path | None, program: Program, name: str, tell: Callable[[Look | None], ToldTrace]
+) -> tuple[ToldTrace, dict[str, Any]]:
+    """A trace as it is told, and what a page shows of it under a name: nothing without a page. `tell` tells it to somebody who looks
+    at each step."""
+    if page is None:
+        return tell(None), {}
+    from secondsight.report.scene import Watch, scene
+
+    watch = Watch(program)
+    told = tell(watch.look)
+    return told, scene(told, watch, name)
+
+
+def write_page(file: Path, data: dict[str, Any]) -> None:
+    """Write the page of `page.page_data`. Raises `LangError`."""
+    from secondsight.report.page import html_page
+
+    try:
+        file.write_text(html_page(data), encoding="utf-8")
+    except OSError as error:
+        raise LangError(f"--html {file} cannot be written: {error.strerror}") from None
+    warn(f"the page is {file}")
