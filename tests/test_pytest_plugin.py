@@ -25,6 +25,13 @@ WRONG = MY_GPU.replace(
 assert WRONG != MY_GPU
 
 
+@pytest.fixture(autouse=True)
+def no_driver_of_another_test(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs in this process would import what another test has imported under the same name, from a folder that has gone."""
+    for name in ("my_gpu", "wrong_gpu"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+
+
 def test_the_page(pytester: pytest.Pytester) -> None:
     (pytester.path / "my_gpu.py").write_text(MY_GPU)
     for block in re.findall(r"```python\n(.*?)```", (HOUSE / "docs" / "pytest.md").read_text(), re.DOTALL):

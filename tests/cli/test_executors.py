@@ -2,21 +2,36 @@
 
 from __future__ import annotations
 
+import io
 import json
-import subprocess
-import sys
+from contextlib import redirect_stderr, redirect_stdout
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from secondsight.cli import main
 
 ROOT = Path(__file__).parents[2]
 GPU = ROOT / "examples" / "my_gpu.py"
 PLAIN = ("--no-merge", "--no-symmetry")
 
 
-def secondsight(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, "-m", "secondsight", *arguments], capture_output=True, text=True, check=False)
+@dataclass
+class Done:
+    """What the command did, in this process: nothing is loaded or lowered anew for each."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+def secondsight(*arguments: str) -> Done:
+    out, err = io.StringIO(), io.StringIO()
+    with redirect_stdout(out), redirect_stderr(err):
+        code = main(list(arguments))
+    return Done(code, out.getvalue(), err.getvalue())
 
 
 def test_every_executor_gives_the_same_result() -> None:

@@ -103,7 +103,7 @@ def test_every_machine_has_its_own_size() -> None:
         slow, _, program, _ = told("table.at = len(table.sets) - 1\ntable.end = table.at + 1", pages)
         assert slow.verdict.value == "holds"
         sizes[pages] = program.layout.shared_size
-    assert sizes[2] < sizes[4] < sizes[9] < sizes[20]
+    assert sizes[2] <= sizes[4] < sizes[9] < sizes[20]  # what takes so few bits may share a byte
     with pytest.raises(LangError, match="62 places"):
         told("table.at = 0", 63)
 
