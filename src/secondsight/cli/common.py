@@ -112,12 +112,13 @@ def bounds(given: Iterable[str] | None) -> dict[str, int]:
 class Running:
     """Progress on stderr for whatever takes more than a second: a bar on a terminal, else a line now and then.
 
-    There is no bar where the results go through a pipe: what reads them (less, tee) may write on the same terminal.
+    `forks`: processes are forked meanwhile, so no thread draws: the bar is drawn when it is told something. There is no bar where the results go through a pipe: what reads them (less, tee) may write on the same terminal.
     """
 
     _shown: ClassVar[Bar | None] = None
 
-    def __init__(self) -> None:
+    def __init__(self, forks: bool = False) -> None:
+        self.forks = forks
         self.console = Console(stderr=True, highlight=False, emoji=False, markup=False)
         self.started = self.told = time.monotonic()
         self.draws = self.console.is_terminal and not self.console.is_dumb_terminal and not _is_pipe(sys.stdout)
@@ -144,10 +145,10 @@ class Running:
             if Running._shown is None:
                 line = TextColumn("{task.description}", table_column=Column(no_wrap=True, overflow="ellipsis", ratio=1))
                 columns = (BarColumn(20), line) if self.console.width >= _BAR_FROM else (line,)
-                Running._shown = Bar(*columns, console=self.console, transient=True, expand=True)
+                Running._shown = Bar(*columns, console=self.console, transient=True, expand=True, auto_refresh=not self.forks)
                 Running._shown.add_task(text, total=None)
                 Running._shown.start()
-            Running._shown.update(Running._shown.task_ids[0], description=text, completed=done, total=total)
+            Running._shown.update(Running._shown.task_ids[0], description=text, completed=done, total=total, refresh=True)
         elif now - self.told >= _LINE_EVERY:
             self.told = now
             warn(text)

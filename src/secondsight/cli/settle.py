@@ -121,17 +121,23 @@ def _settle(table: CaseTable, request: Request, by_hand: dict[str, int]) -> list
     from secondsight.cases import settle as settle_table
 
     total, done, seen, started = len(list(table.cells())), 0, 0, time.monotonic()
-    with Running() as running:
+    with Running(forks=True) as running:
 
         def on_cell(cell: Cell) -> None:
             nonlocal done, seen
             done += 1
             seen += cell.result.states if cell.result else 0
-            elapsed = time.monotonic() - started
-            text = f"{table.name}: {done} of {total} cells, {seen:,} states, {seen / elapsed:,.0f}/s, {elapsed:.0f} s"
-            running.say(text, done, total)
+            tell("")
 
-        return settle_table(table, request, on_cell, bounds=by_hand)
+        def on_wait(cells: list[tuple[str, str]]) -> None:
+            tell(f", now {', '.join(f'{row}:{column}' for row, column in cells)}" if cells else "")
+
+        def tell(now: str) -> None:
+            elapsed = time.monotonic() - started
+            rate = f", {seen / elapsed:,.0f}/s" if seen and elapsed else ""
+            running.say(f"{table.name}: {done} of {total} cells, {seen:,} states{rate}, {elapsed:.0f} s{now}", done, total)
+
+        return settle_table(table, request, on_cell, bounds=by_hand, on_wait=on_wait)
 
 
 def _confirm(on: str, table: CaseTable, cells: list[Cell], answers: Answers) -> BaseException | None:
