@@ -1,8 +1,8 @@
-"""`secondsight check FILE`: a user's driver against every adversary of the contract."""
+"""`secondsight check FILE...`: a user's driver against every adversary of the contract."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -35,6 +35,7 @@ from secondsight.cli.confirming import (
 )
 from secondsight.cli.html import Html, could_be_written, told_and_shown, write_page
 from secondsight.cli.searching import notes, searches
+from secondsight.cli.several import one_after_the_other, with_drivers
 from secondsight.kernels import KernelError
 from secondsight.lang import LangError
 from secondsight.lang.program import Program
@@ -59,7 +60,9 @@ Shown = tuple["Checked", ToldTrace, dict[str, Any]]
 
 @searches
 def check(
-    file: Annotated[Path, typer.Argument(help="A Python file with a driver: a subclass of secondsight.Device.")],
+    files: Annotated[
+        list[Path], typer.Argument(metavar="FILE|FOLDER...", help="Python files with drivers: subclasses of secondsight.Device; or folders of them.")
+    ],
     request: Request,
     driver: Annotated[list[str] | None, typer.Option("--class", help="Only this class of the file (may be repeated).")] = None,
     rule: Annotated[list[str] | None, typer.Option(help="Only this rule of the contract (may be repeated).")] = None,
@@ -71,11 +74,38 @@ def check(
     page: Html = None,
 ) -> None:
     """Run a driver through every interleaving with each adversary; a broken rule comes back as a shortest trace."""
-    from secondsight import contract
-
-    by_hand = bounds(bound)
     could_be_asked(on)
     could_be_written(page)
+    chosen = with_drivers(files)
+    if len(chosen) > 1 and (driver or page):
+        raise typer.BadParameter(f"--class and --html are for one file; here are {len(chosen)}")
+    do = partial(
+        _check, request=request, driver=driver, rule=rule, adversary=adversary, by_hand=bounds(bound), as_json=as_json, full=full, on=on, page=page
+    )
+    if len(chosen) == 1:
+        raise typer.Exit(do(chosen[0], write_json))
+    code, documents = one_after_the_other(chosen, do)
+    if as_json:
+        write_json({"schema": SCHEMA, "kind": "checks", "exit_code": code, "files": documents})
+    raise typer.Exit(code)
+
+
+def _check(
+    file: Path,
+    write: Callable[[Any], None],
+    request: Request,
+    driver: list[str] | None,
+    rule: list[str] | None,
+    adversary: list[str] | None,
+    by_hand: dict[str, int],
+    as_json: bool,
+    full: bool,
+    on: str | None,
+    page: Path | None,
+) -> int:
+    """One file; its exit code. With `as_json` the result goes to `write`."""
+    from secondsight import contract
+
     drivers = _drivers(file, driver)
     found: list[Checked] = []
     interrupted = False
@@ -99,7 +129,7 @@ def check(
     stopped = None if on is None or interrupted else _confirm(on, drivers, found, answers)
     traces = _traces(file, found, rule or (), bool(driver) or len(drivers) > 1, page) if page or not as_json else []
     if as_json:
-        write_json(_as_json(file, found, rests, interrupted, {n: confirmation_json(str(on), a) for n, a in answers.items()}))
+        write(_as_json(file, found, rests, interrupted, {n: confirmation_json(str(on), a) for n, a in answers.items()}))
     elif found:
         _line(file, found)
         for driver_name, rest in rests.items():
@@ -114,7 +144,7 @@ def check(
         write_page(page, _page(file, found, traces, rests, interrupted))
     if stopped is not None:
         raise stopped
-    raise typer.Exit(INTERRUPTED if interrupted else exit_code(checked.result for checked in found))
+    return INTERRUPTED if interrupted else exit_code(checked.result for checked in found)
 
 
 def _drivers(file: Path, wanted: list[str] | None) -> list[type[Any]]:
