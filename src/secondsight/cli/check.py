@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.text import Text
 
+from secondsight.cli.annotations import FORMATS, Annotation, broken_at, github, not_finished, sarif
 from secondsight.cli.common import (
     FULL_HELP,
     INTERRUPTED,
@@ -69,6 +70,9 @@ def check(
     adversary: Annotated[list[str] | None, typer.Option(help="Only this adversary (may be repeated).")] = None,
     bound: Bounds = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON (docs/json.md).")] = False,
+    form: Annotated[
+        str, typer.Option("--format", metavar="|".join(FORMATS), help="; ".join(f"{name}: {what}" for name, what in FORMATS.items()) + ".")
+    ] = "text",
     full: Annotated[bool, typer.Option("--full", help=FULL_HELP)] = False,
     on: Annotated[str | None, typer.Option("--confirm", metavar="KERNEL", help=CONFIRM_HELP)] = None,
     page: Html = None,
@@ -79,14 +83,19 @@ def check(
     chosen = with_drivers(files)
     if len(chosen) > 1 and (driver or page):
         raise typer.BadParameter(f"--class and --html are for one file; here are {len(chosen)}")
+    if form not in FORMATS or (as_json and form not in ("text", "json")):
+        raise typer.BadParameter(f"--format {form}{' and --json' * as_json}: one of {', '.join(FORMATS)} is wanted")
+    form = "json" if as_json else form
     do = partial(
-        _check, request=request, driver=driver, rule=rule, adversary=adversary, by_hand=bounds(bound), as_json=as_json, full=full, on=on, page=page
+        _check, request=request, driver=driver, rule=rule, adversary=adversary, by_hand=bounds(bound), form=form, full=full, on=on, page=page
     )
-    if len(chosen) == 1:
+    if len(chosen) == 1 and form != "sarif":
         raise typer.Exit(do(chosen[0], write_json))
     code, documents = one_after_the_other(chosen, do)
-    if as_json:
+    if form == "json":
         write_json({"schema": SCHEMA, "kind": "checks", "exit_code": code, "files": documents})
+    elif form == "sarif":
+        write_json(sarif([one for document in documents if isinstance(document, list) for one in document]))
     raise typer.Exit(code)
 
 
@@ -98,15 +107,15 @@ def _check(
     rule: list[str] | None,
     adversary: list[str] | None,
     by_hand: dict[str, int],
-    as_json: bool,
+    form: str,
     full: bool,
     on: str | None,
     page: Path | None,
 ) -> int:
-    """One file; its exit code. With `as_json` the result goes to `write`."""
+    """One file; its exit code. As `json` and `sarif` its result, or its annotations, go to `write`."""
     from secondsight import contract
 
-    drivers = _drivers(file, driver)
+    drivers, for_people = _drivers(file, driver), form in ("text", "github")
     found: list[Checked] = []
     interrupted = False
     with Running() as running:
@@ -117,7 +126,7 @@ def _check(
         results = (c for kind in drivers for c in contract.check(kind, adversary, rule, request, on_progress, by_hand))
         try:
             for checked in results:
-                if found and not as_json and _group(found[-1]) != _group(checked):
+                if found and for_people and _group(found[-1]) != _group(checked):
                     _line(file, found)
                 found.append(checked)
                 if checked.result.reason == "interrupted":
@@ -127,9 +136,11 @@ def _check(
         rests = {} if interrupted else _rests(drivers, found, rule, running)
     answers: dict[int, Confirmation] = {}
     stopped = None if on is None or interrupted else _confirm(on, drivers, found, answers)
-    traces = _traces(file, found, rule or (), bool(driver) or len(drivers) > 1, page) if page or not as_json else []
-    if as_json:
+    traces = _traces(file, found, rule or (), bool(driver) or len(drivers) > 1, page) if page or form != "json" else []
+    if form == "json":
         write(_as_json(file, found, rests, interrupted, {n: confirmation_json(str(on), a) for n, a in answers.items()}))
+    elif form == "sarif":
+        write(_annotations(file, found, traces))
     elif found:
         _line(file, found)
         for driver_name, rest in rests.items():
@@ -140,6 +151,8 @@ def _check(
         _print_traces(found, traces, full)
         for number, answer in answers.items():
             show_confirmation(f"{on}, {found[number].driver}, {found[number].scenario}", answer)
+    if form == "github":
+        print("\n".join(["", *github(_annotations(file, found, traces))]))
     if page is not None:
         write_page(page, _page(file, found, traces, rests, interrupted))
     if stopped is not None:
@@ -252,6 +265,12 @@ def _traces(file: Path, found: list[Checked], rules: Sequence[str], several: boo
         name = f"{shown.driver}, {shown.scenario}, {violation.rule}"
         traces.append((shown, *told_and_shown(page, program, name, partial(told_result, f"{shown.driver} ({shown.scenario})", program, result, again))))
     return traces
+
+
+def _annotations(file: Path, found: list[Checked], traces: list[Shown]) -> list[Annotation]:
+    """What is to be shown beside the driver's lines: each broken rule once, and searches that did not finish."""
+    unfinished = [one for checked in found for one in not_finished(file, checked.driver, checked.scenario, checked.result)]
+    return [broken_at(file, told) for _, told, _ in traces] + unfinished
 
 
 def _print_traces(found: list[Checked], traces: list[Shown], full: bool) -> None:
