@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
@@ -37,6 +38,7 @@ from secondsight.cli.confirming import (
 from secondsight.cli.html import Html, could_be_written, told_and_shown, write_page
 from secondsight.cli.searching import notes, searches
 from secondsight.cli.several import one_after_the_other, with_drivers
+from secondsight.cli.watch import watch
 from secondsight.kernels import KernelError
 from secondsight.lang import LangError
 from secondsight.lang.program import Program
@@ -76,8 +78,13 @@ def check(
     full: Annotated[bool, typer.Option("--full", help=FULL_HELP)] = False,
     on: Annotated[str | None, typer.Option("--confirm", metavar="KERNEL", help=CONFIRM_HELP)] = None,
     page: Html = None,
+    again_and_again: Annotated[
+        bool, typer.Option("--watch", help="Check again whenever a Python file of these, or beside them, changes; until Ctrl-C.")
+    ] = False,
 ) -> None:
     """Run a driver through every interleaving with each adversary; a broken rule comes back as a shortest trace."""
+    if again_and_again:
+        watch(files, sys.argv[1:])
     could_be_asked(on)
     could_be_written(page)
     chosen = with_drivers(files)
@@ -152,7 +159,8 @@ def _check(
         for number, answer in answers.items():
             show_confirmation(f"{on}, {found[number].driver}, {found[number].scenario}", answer)
     if form == "github":
-        print("\n".join(["", *github(_annotations(file, found, traces))]))
+        for line in github(_annotations(file, found, traces)):
+            print(f"\n{line}")
     if page is not None:
         write_page(page, _page(file, found, traces, rests, interrupted))
     if stopped is not None:

@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from secondsight.cli.common import BAD_INPUT, BROKEN, HOLDS, INTERRUPTED, NOT_FINISHED, Running, warn
+from secondsight.kernels import KernelError
 from secondsight.lang import LangError
 from secondsight.report import SCHEMA
+from secondsight.scenario import ScenarioError
 
 __all__ = ["one_after_the_other", "with_drivers"]
 
@@ -61,7 +63,7 @@ def one_after_the_other(files: list[Path], do: Callable[[Path, Callable[[Any], N
     for file in files:
         try:
             codes.append(do(file, documents.append))
-        except LangError as error:
+        except (LangError, ScenarioError, KernelError) as error:
             Running.clear()
             warn(f"secondsight: {error}")
             documents.append({"schema": SCHEMA, "kind": "error", "message": str(error)})
