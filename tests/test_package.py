@@ -42,7 +42,7 @@ def wheel() -> Path:
 
 def test_everything_ships(wheel: Path) -> None:
     inside = set(zipfile.ZipFile(wheel).namelist())
-    for name in ("py.typed", "scenarios/two_devices.py", "cli/templates/driver.py", "kernels/agent/ops.c", "search/engine.c"):
+    for name in ("py.typed", "scenarios/two_devices.py", "cli/templates/driver.py", "kernels/agent/ops.c", "search/engine.c", "report/web/page.js"):
         assert f"secondsight/{name}" in inside
     here = {str(p.relative_to(HOUSE / "src")) for p in (HOUSE / "src" / "secondsight").rglob("*") if p.suffix in (".py", ".c", ".h")}
     assert here <= inside

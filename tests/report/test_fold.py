@@ -9,7 +9,7 @@ from secondsight.lang.program import Program, Thread, build
 from secondsight.report import Form, letter, mail
 from secondsight.report.fold import folded
 from secondsight.report.story import StoryLine
-from secondsight.report.trace import told_result
+from secondsight.report.trace import tell_result
 
 
 class Sum(Record):
@@ -55,7 +55,7 @@ def test_a_line_with_a_mark_is_never_hidden() -> None:
 def test_a_trace_is_folded_where_it_is_asked_for_and_nowhere_else() -> None:
     program = long()
     result = search(program)
-    whole, short = mail("Title", program, result), letter(told_result("Title", program, result), form=Form(folded=True)).plain
+    whole, short = mail("Title", program, result), letter(tell_result("Title", program, result), form=Form(folded=True)).plain
     assert whole.count("total.value += 1") == 20 and "--full" not in whole
     assert short.count("total.value += 1") < 10 and "lines more; --full" in short
     assert short.splitlines()[-2:] == whole.splitlines()[-2:]
@@ -63,7 +63,7 @@ def test_a_trace_is_folded_where_it_is_asked_for_and_nowhere_else() -> None:
 
 def test_what_matters_has_a_colour_and_the_place_is_at_the_right_edge() -> None:
     program = three_threads()
-    text = letter(told_result("Title", program, search(program)), form=Form(width=120))
+    text = letter(tell_result("Title", program, search(program)), form=Form(width=120))
     assert any(len(line) == 120 and "report_world.py:" in line for line in text.plain.splitlines())
     styles = {line: str(span.style) for span in text.spans for line in [text.plain[span.start : span.end].strip()]}
     assert styles["^ not-three"] == "bold red"

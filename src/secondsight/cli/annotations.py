@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from secondsight.search import Result, Verdict
 
 if TYPE_CHECKING:
-    from secondsight.report.trace import ToldTrace
+    from secondsight.report.trace import Telling
 
 __all__ = ["FORMATS", "Annotation", "Format", "broken_at", "github", "not_finished", "sarif"]
 
@@ -35,7 +35,7 @@ class Annotation:
     message: str
 
 
-def broken_at(file: Path, told: ToldTrace) -> Annotation:
+def broken_at(file: Path, told: Telling) -> Annotation:
     """A broken rule, at the last line of the driver that its trace shows for the thread that breaks it, else for any."""
     breaking = told.violation.trace.steps[-1].thread if told.violation.trace.steps else 0
     own = [entry for entry in told.entries if entry.where.startswith(f"{file.name}:")]

@@ -35,7 +35,7 @@ from secondsight.cli.confirming import (
     question_of_checked,
     show_confirmation,
 )
-from secondsight.cli.html import Html, could_be_written, told_and_shown, write_page
+from secondsight.cli.html import Html, could_be_written, tell_and_show, write_page
 from secondsight.cli.searching import notes, searches
 from secondsight.cli.several import one_after_the_other, with_drivers
 from secondsight.cli.watch import watch
@@ -46,7 +46,7 @@ from secondsight.report import SCHEMA, replay_command, rests_to_json, result_to_
 from secondsight.report.page import page_data
 from secondsight.report.tables import STYLES, figures
 from secondsight.report.token import plain_name
-from secondsight.report.trace import ToldTrace, letter, told_result
+from secondsight.report.trace import Telling, letter, tell_result
 from secondsight.scenario import ScenarioError
 from secondsight.search import Progress, Verdict, Violation
 from secondsight.search.request import Request
@@ -57,7 +57,7 @@ if TYPE_CHECKING:
 
 __all__ = ["check", "made_by_words", "program_of"]
 
-Shown = tuple["Checked", ToldTrace, dict[str, Any]]
+Shown = tuple["Checked", Telling, dict[str, Any]]
 """A trace: of which search, as it is told, and as a page shows it."""
 
 
@@ -271,7 +271,7 @@ def _traces(file: Path, found: list[Checked], rules: Sequence[str], several: boo
         again = partial(replay_command, str(file), shown.scenario, options=options)
         program, result = shown.rebuild(), replace(shown.result, violation=violation)
         name = f"{shown.driver}, {shown.scenario}, {violation.rule}"
-        traces.append((shown, *told_and_shown(page, program, name, partial(told_result, f"{shown.driver} ({shown.scenario})", program, result, again))))
+        traces.append((shown, *tell_and_show(page, program, name, partial(tell_result, f"{shown.driver} ({shown.scenario})", program, result, again))))
     return traces
 
 

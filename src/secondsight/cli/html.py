@@ -15,9 +15,9 @@ from secondsight.lang import LangError
 if TYPE_CHECKING:
     from secondsight.lang.program import Program
     from secondsight.report.story import Look
-    from secondsight.report.trace import ToldTrace
+    from secondsight.report.trace import Telling
 
-__all__ = ["Html", "could_be_written", "told_and_shown", "write_page"]
+__all__ = ["Html", "could_be_written", "tell_and_show", "write_page"]
 
 Html = Annotated[
     Path | None, typer.Option("--html", metavar="FILE", help="Write a page too that steps through the trace in a browser: one file, complete in itself.")
@@ -36,26 +36,27 @@ def could_be_written(file: Path | None) -> None:
         raise LangError(f"--html {file} cannot be written: permission denied")
 
 
-def told_and_shown(
-    page: Path | None, program: Program, name: str, tell: Callable[[Look | None], ToldTrace]
-) -> tuple[ToldTrace, dict[str, Any]]:
+def tell_and_show(
+    page: Path | None, program: Program, name: str, tell: Callable[[Look | None], Telling]
+) -> tuple[Telling, dict[str, Any]]:
     """A trace as it is told, and what a page shows of it under a name: nothing without a page. `tell` tells it to somebody who looks
     at each step."""
     if page is None:
         return tell(None), {}
-    from secondsight.report.scene import Watch, scene
+    from secondsight.report.scene import Onlooker, scene
 
-    watch = Watch(program)
-    told = tell(watch.look)
-    return told, scene(told, watch, name)
+    onlooker = Onlooker(program)
+    telling = tell(onlooker.look)
+    return telling, scene(telling, onlooker, name)
 
 
-def write_page(file: Path, data: dict[str, Any]) -> None:
-    """Write the page of `page.page_data`. Raises `LangError`."""
+def write_page(file: Path, data: dict[str, Any], quiet: bool = False) -> None:
+    """Write the page of `page.page_data`, and say so if not `quiet`. Raises `LangError`."""
     from secondsight.report.page import html_page
 
     try:
         file.write_text(html_page(data), encoding="utf-8")
     except OSError as error:
         raise LangError(f"--html {file} cannot be written: {error.strerror}") from None
-    warn(f"the page is {file}")
+    if not quiet:
+        warn(f"the page is {file}")

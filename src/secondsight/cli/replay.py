@@ -10,14 +10,14 @@ import typer
 
 from secondsight.cli import check, settle
 from secondsight.cli.common import FULL_HELP, HOLDS, Bounds, bounds, parts, show_trace, trace_form
-from secondsight.cli.html import Html, could_be_written, told_and_shown, write_page
+from secondsight.cli.html import Html, could_be_written, tell_and_show, write_page
 from secondsight.lang import LangError
 from secondsight.lang.debug import stop_at
 from secondsight.lang.plain import Disagreement
 from secondsight.lang.program import Program
 from secondsight.report import trace_from_json, violation_of
 from secondsight.report.page import page_data
-from secondsight.report.trace import letter, told_saved
+from secondsight.report.trace import letter, tell_saved
 from secondsight.search import Trace, Violation
 
 __all__ = ["replay"]
@@ -59,7 +59,7 @@ def replay(
         _debug(program, violation.trace, pdb)
         raise typer.Exit(HOLDS)
     try:
-        told, shown = told_and_shown(page, program, title, lambda look: told_saved(title, program, violation, look))
+        told, shown = tell_and_show(page, program, title, lambda look: tell_saved(title, program, violation, look))
     except Disagreement as error:
         raise LangError(f"the trace does not fit the program any more; was the driver edited since? {error}") from None
     show_trace(letter(told, numbered=True, form=trace_form(full)))

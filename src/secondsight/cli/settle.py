@@ -24,18 +24,20 @@ from secondsight.cli.common import (
     show,
     show_trace,
     trace_form,
+    warn,
     width,
     write_json,
 )
 from secondsight.cli.confirming import CONFIRM_HELP, asking, confirmation_json, could_be_asked, show_confirmation
 from secondsight.cli.searching import notes, searches, told
+from secondsight.cli.site import could_be_folder, write_site
 from secondsight.kernels import KernelError
 from secondsight.lang import LangError
 from secondsight.lang.program import Program
 from secondsight.report import SCHEMA, replay_command, result_to_json, trace_to_json
 from secondsight.report.tables import decision_table
 from secondsight.report.token import plain_name
-from secondsight.report.trace import letter, told_result
+from secondsight.report.trace import letter, tell_result
 from secondsight.scenario import ScenarioError
 from secondsight.search import Progress, Verdict
 from secondsight.search.request import Request
@@ -65,6 +67,9 @@ def settle(
     ] = None,
     full: Annotated[bool, typer.Option("--full", help=FULL_HELP)] = False,
     on: Annotated[str | None, typer.Option("--confirm", metavar="KERNEL", help=CONFIRM_HELP)] = None,
+    folder: Annotated[
+        Path | None, typer.Option("--html", metavar="FOLDER", help="Write the tables too, and each broken cell's trace, as pages for a browser.")
+    ] = None,
 ) -> None:
     """Settle the design questions of the mail threads: alternatives against adversaries and properties.
 
@@ -73,7 +78,10 @@ def settle(
     """
     chosen = _tables(table)
     could_be_asked(on)
+    could_be_folder(folder)
     if trace is not None:
+        if folder is not None:
+            raise typer.BadParameter("--html is for whole tables; leave out --trace")
         raise typer.Exit(_one_cell(chosen, trace, request, as_json, on, bounds(bound), full))
     settled: list[tuple[CaseTable, list[Cell]]] = []
     answers: dict[str, Answers] = {}
@@ -90,6 +98,9 @@ def settle(
             _print_answers(str(on), answers[one.name])
         if interrupted or stopped:
             break
+    if folder is not None and not interrupted:
+        with Running() as running:
+            warn(f"the pages begin with {write_site(folder, settled, running.say)}")
     if as_json:
         tables = [_as_json(t, cells, answers=answers[t.name], on=on) for t, cells in settled]
         write_json({"schema": SCHEMA, "kind": "settle", "tables": tables})
@@ -242,7 +253,7 @@ def _print_trace(table: CaseTable, cell: Cell, full: bool) -> None:
     assert cell.result is not None
     bounds = {"bound": [f"{name}={number}" for name, number in cell.bounds.items()]}
     again = partial(replay_command, _named(table), f"{cell.row}:{cell.column}", options=bounds)
-    show_trace(letter(told_result(f"{cell.row}, {cell.column}", program, cell.result, again), form=trace_form(full)))
+    show_trace(letter(tell_result(f"{cell.row}, {cell.column}", program, cell.result, again), form=trace_form(full)))
 
 
 # One cell, and JSON.

@@ -23,12 +23,13 @@ __all__ = ["html_page", "page_data"]
 _WEB = Path(__file__).parent / "web"
 
 
-def page_data(title: str, traces: Sequence[dict[str, Any]], results: dict[str, Any] | None = None) -> dict[str, Any]:
+def page_data(title: str, traces: Sequence[dict[str, Any]], results: dict[str, Any] | None = None, up: str | None = None) -> dict[str, Any]:
     """All that a page shows: its title, its traces (`scene.scene`), and a table of verdicts.
 
-    `results`: `columns`, `rows` (each its `cells`, and the name of its `trace` or None), which column is the `verdict`, `notes`.
+    `results`: `columns`, `rows` (each its `cells`, and the name of its `trace` or None), which column is the `verdict`, `notes`; a row may have
+    an `href`, the page of its trace. `up`: the page that this one belongs to.
     """
-    return {"schema": SCHEMA, "kind": "page", "title": title, "traces": list(traces), "results": results}
+    return {"schema": SCHEMA, "kind": "page", "title": title, "traces": list(traces), "results": results, "up": up}
 
 
 def html_page(data: dict[str, Any]) -> str:

@@ -13,15 +13,15 @@ from secondsight.lang import Record
 from secondsight.lang.program import Program
 from secondsight.lang.standins import unwrap
 from secondsight.report.panels import Panel, Places, ShownCell, panels
-from secondsight.report.trace import ToldTrace, letter, short_path
+from secondsight.report.trace import Telling, letter, short_path
 from secondsight.report.words import is_harness, is_written_by_hand, short, statement
 
-__all__ = ["Watch", "scene"]
+__all__ = ["Onlooker", "scene"]
 
 
 @dataclass(slots=True)
-class Watch:
-    """Notes, while a trace is told, the functions that its threads are in, with their locals and their text. `look` is for `told_result`."""
+class Onlooker:
+    """Notes, while a trace is told, the functions that its threads are in, with their locals and their text. `look` is for `tell_result`."""
 
     program: Program
     stacks: list[list[dict[str, Any]]] = field(default_factory=list)
@@ -72,9 +72,9 @@ class Watch:
         return "None" if value is None else short(value)
 
 
-def scene(told: ToldTrace, watch: Watch, name: str) -> dict[str, Any]:
+def scene(telling: Telling, onlooker: Onlooker, name: str) -> dict[str, Any]:
     """The trace as data; docs/json.md says what is in it. `name` is its name among a page's traces."""
-    steps, program = told.steps, told.program
+    steps, program = telling.steps, telling.program
     with program.machine:
         shown = panels(program)
         states = [program.initial_shared, *(step.shared for step in steps)]
@@ -85,16 +85,16 @@ def scene(told: ToldTrace, watch: Watch, name: str) -> dict[str, Any]:
     last = len(steps)
     return {
         "name": name,
-        "title": told.title,
-        "rule": told.violation.rule,
-        "rule_file": told.rule_file,
-        "message": told.message,
-        "origin": told.origin,
-        "again": told.again,
-        "loop": told.violation.loop,
+        "title": telling.title,
+        "rule": telling.violation.rule,
+        "rule_file": telling.rule_file,
+        "message": telling.message,
+        "origin": telling.origin,
+        "again": telling.again,
+        "loop": telling.violation.loop,
         "threads": [thread.name for thread in program.threads],
         "lines": [
-            {"thread": e.thread, "depth": e.depth, "text": e.text, "where": e.where, "step": min(e.step + 1, last)} for e in told.entries
+            {"thread": e.thread, "depth": e.depth, "text": e.text, "where": e.where, "step": min(e.step + 1, last)} for e in telling.entries
         ],
         "steps": [
             {
@@ -104,11 +104,11 @@ def scene(told: ToldTrace, watch: Watch, name: str) -> dict[str, Any]:
                 "line": step.line,
                 "statement": statement(step.file, step.line) if step.line else "",
                 "calls": [event.name for event in step.events if event.kind == "call"],
-                "stack": watch.stacks[number] if number < len(watch.stacks) else [],
+                "stack": onlooker.stacks[number] if number < len(onlooker.stacks) else [],
             }
-            for number, (taken, step) in enumerate(zip(told.violation.trace.steps, steps, strict=False))
+            for number, (taken, step) in enumerate(zip(telling.violation.trace.steps, steps, strict=False))
         ],
-        "sources": watch.sources,
+        "sources": onlooker.sources,
         "tables": tables,
         "cells": names,
         "ours": [i for table in tables if table["ours"] for row in table["rows"] for i in row["cells"] if i is not None],
@@ -117,7 +117,7 @@ def scene(told: ToldTrace, watch: Watch, name: str) -> dict[str, Any]:
             [[i, new] for i, (old, new) in enumerate(zip(before, after, strict=True)) if old != new]
             for before, after in itertools.pairwise(values)
         ],
-        "text": letter(told),
+        "text": letter(telling),
     }
 
 

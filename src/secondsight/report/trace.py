@@ -40,7 +40,7 @@ from secondsight.search import Result, Step, Trace, Violation
 from secondsight.search.lock_order import told_lock
 
 __all__ = [
-    "SCHEMA", "ToldTrace", "letter", "mail", "mail_of", "result_to_json", "short_path", "told_result", "told_saved", "trace_from_json", "trace_to_json",
+    "SCHEMA", "Telling", "letter", "mail", "mail_of", "result_to_json", "short_path", "tell_result", "tell_saved", "trace_from_json", "trace_to_json",
 ]  # fmt: skip
 
 SCHEMA = 1
@@ -52,7 +52,7 @@ _STYLES = {"broken": "bold red", "at": "bold", "freed": "bold", "round": "bold",
 
 
 @dataclass(frozen=True, slots=True)
-class ToldTrace:
+class Telling:
     """A trace with all that is said of it, whatever form it is then given: what went wrong, the rule and its file, how it came about,
     the command that replays it (`again`, or nothing), the lines of its story, and its steps as they ran."""
 
@@ -68,18 +68,18 @@ class ToldTrace:
 
 
 def mail(title: str, program: Program, result: Result, again: Callable[[str], str] | None = None) -> str:
-    """The result's trace in the two-column form, at most 80 columns wide; see `told_result`."""
-    return letter(told_result(title, program, result, again)).plain
+    """The result's trace in the two-column form, at most 80 columns wide; see `tell_result`."""
+    return letter(tell_result(title, program, result, again)).plain
 
 
 def mail_of(title: str, program: Program, violation: Violation) -> str:
     """A saved trace in the same form; its steps are told in the order they have, each with its number."""
-    return letter(told_saved(title, program, violation), numbered=True).plain
+    return letter(tell_saved(title, program, violation), numbered=True).plain
 
 
-def told_result(
+def tell_result(
     title: str, program: Program, result: Result, again: Callable[[str], str] | None = None, look: Look | None = None
-) -> ToldTrace:
+) -> Telling:
     """The result's trace. `title` says what breaks: a driver, and against what. `again` makes of the trace's token (see `report.token`) the command that
     replays it. `look`: see `story.tell`.
 
@@ -90,17 +90,17 @@ def told_result(
     violation = result.violation.untangle(Reference(program))
     origin = f"shortest of {result.states:,} states, " if result.shortest else f"found in {result.states:,} states, "
     token = token_of(program, violation) if again is not None else None
-    return _told(title, program, violation, origin, "" if again is None or token is None else again(token), look)
+    return _tell(title, program, violation, origin, "" if again is None or token is None else again(token), look)
 
 
-def told_saved(title: str, program: Program, violation: Violation, look: Look | None = None) -> ToldTrace:
-    """A saved trace, its steps in the order they have. Raises `Disagreement` as `told_result` does."""
+def tell_saved(title: str, program: Program, violation: Violation, look: Look | None = None) -> Telling:
+    """A saved trace, its steps in the order they have. Raises `Disagreement` as `tell_result` does."""
     steps = violation.trace.replay(program)
     where = getattr(steps[-1].error, "where", None) if steps else None
-    return _told(title, program, replace(violation, where=where), "", "", look)
+    return _tell(title, program, replace(violation, where=where), "", "", look)
 
 
-def _told(title: str, program: Program, violation: Violation, origin: str, again: str, look: Look | None) -> ToldTrace:
+def _tell(title: str, program: Program, violation: Violation, origin: str, again: str, look: Look | None) -> Telling:
     entries, steps = tell(program, violation.trace, look)
     entries += _end(program, violation, steps, entries)
     _tell_free(entries, steps)
@@ -109,10 +109,10 @@ def _told(title: str, program: Program, violation: Violation, origin: str, again
         place = next((i for i, entry in enumerate(entries) if entry.step >= start), len(entries))
         entries.insert(place, StoryLine(violation.trace.steps[start].thread, 0, "(from here round for ever:)", step=start, mark="round"))
     message, file = _message(program, violation, steps), _rule_file(program, violation)
-    return ToldTrace(title, program, violation, message, file, f"{origin}{len(violation.trace)} steps", again, entries, steps)
+    return Telling(title, program, violation, message, file, f"{origin}{len(violation.trace)} steps", again, entries, steps)
 
 
-def letter(told: ToldTrace, numbered: bool = False, form: Form = MAIL) -> Text:
+def letter(told: Telling, numbered: bool = False, form: Form = MAIL) -> Text:
     """A trace as a mail has it, or in another form, with colours for a terminal. `numbered`: each line with the number of its step."""
     text = Text()
     for line in textwrap.wrap(f"{told.title}: {told.message}", form.width):
@@ -132,7 +132,7 @@ def _busy(names: list[str], entries: list[StoryLine]) -> tuple[list[str], list[S
     return [names[i] for i in busy], [replace(entry, thread=busy.index(entry.thread)) for entry in entries]
 
 
-def _rule_line(told: ToldTrace, width: int) -> list[str]:
+def _rule_line(told: Telling, width: int) -> list[str]:
     """The rule, the file it is written in, and how the trace was found."""
     rule = f"rule: {told.violation.rule}"
     if told.rule_file:

@@ -16,6 +16,14 @@
     return made;
   }
 
+  function dotted(cell) {
+    // A long path may be broken behind its dots.
+    const parts = cell.textContent.split(/(?<=\.)/);
+    cell.replaceChildren();
+    parts.forEach((part, i) => cell.append(...(i ? [element("wbr"), part] : [part])));
+    return cell;
+  }
+
   // A trace, when it is chosen.
 
   function choose(index) {
@@ -80,7 +88,7 @@
         const head = element("tr");
         head.append(element("th"));
         table.columns.forEach((column, i) => {
-          const cell = element("th", column, "column" + (idle[i] ? " idle" : ""));
+          const cell = dotted(element("th", column, "column" + (idle[i] ? " idle" : "")));
           cell.scope = "col";
           head.append(cell);
         });
@@ -91,7 +99,7 @@
       const body = element("tbody");
       for (const row of table.rows) {
         const line = element("tr", null, row.idle.every(Boolean) ? "idle" : "");
-        const name = element("th", row.name);
+        const name = dotted(element("th", row.name));
         name.scope = "row";
         line.append(name);
         row.cells.forEach((number, column) => {
@@ -220,7 +228,7 @@
     }
     const taken = trace.steps[step - 1];
     const said = trace.lines.filter((line) => line.step === step).map((line) => line.text);
-    now.replaceChildren(count + ", " + trace.threads[taken.thread] + ": " + (said.join("; ") || taken.statement || "it ends"), " ");
+    now.replaceChildren(count + ", " + trace.threads[taken.thread] + ": " + (said.join("; ") || (taken.stack.length && taken.statement) || "on to what it is to do next"), " ");
     const choices = taken.choices.length ? ", it chooses " + taken.choices.join(", ") : "";
     if (taken.line) now.append(element("code", taken.file + ":" + taken.line + choices));
     if (trace.loop && step === trace.steps.length - trace.loop) now.append(" From here it goes round for ever.");
@@ -232,9 +240,10 @@
     const results = page.results;
     if (!results) return;
     at("results").hidden = false;
+    const links = page.traces.length || results.rows.some((row) => row.href);
     const table = at("results").querySelector("table");
     const head = element("tr");
-    for (const column of [...results.columns, ...(page.traces.length ? ["trace"] : [])]) {
+    for (const column of [...results.columns, ...(links ? ["trace"] : [])]) {
       const cell = element("th", column);
       cell.scope = "col";
       head.append(cell);
@@ -246,9 +255,10 @@
       const line = element("tr");
       row.cells.forEach((text, i) => line.append(element("td", text, i === results.verdict ? text.replace(" ", "-") : "")));
       const index = page.traces.findIndex((one) => one.name === row.trace);
-      if (page.traces.length) {
+      if (links) {
         const cell = element("td");
         if (index >= 0) cell.append(linkTo(index, "show"));
+        else if (row.href) cell.append(Object.assign(element("a", "show"), { href: row.href }));
         line.append(cell);
       }
       body.append(line);
@@ -300,6 +310,10 @@
   });
   layResults();
   layTraces();
+  if (page.up) {
+    at("up").hidden = false;
+    at("up").querySelector("a").href = page.up;
+  }
   at("trace").hidden = !page.traces.length;
   follow();
 })();

@@ -1,0 +1,76 @@
+"""`--html FILE`: the page of a check and of a replay."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cli_world import WITHOUT_TEST, secondsight
+
+
+def data(file: Path) -> Any:
+    found = re.search(r'<script type="application/json" id="data">(.*?)</script>', file.read_text())
+    assert found is not None
+    return json.loads(found[1])
+
+
+@pytest.fixture(scope="module")
+def checked(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a wrong driver, the page of its check, and what the command printed as JSON."""
+    folder = tmp_path_factory.mktemp("html")
+    (folder / "my_gpu.py").write_text(WITHOUT_TEST)
+    done = secondsight("check", "my_gpu.py", "--adversary", "munmap", "--html", "check.html", "--json", cwd=folder)
+    assert done.code == 1 and "check.html" in done.err
+    (folder / "check.json").write_text(done.out)
+    return folder
+
+
+def test_check_writes_its_traces_and_all_verdicts(checked: Path) -> None:
+    page, result = data(checked / "check.html"), json.loads((checked / "check.json").read_text())
+    assert page["title"] == "my_gpu.py: broken"
+    rows = page["results"]["rows"]
+    assert [row["cells"][1:4] for row in rows] == [[r["adversary"], r["scenario"], r["verdict"]] for r in result["results"]]
+    names = [trace["name"] for trace in page["traces"]]
+    assert names and [row["trace"] for row in rows if row["trace"]] == names
+    assert page["traces"][0]["again"].startswith("secondsight replay my_gpu.py munmap:reads ")
+    assert any(source["own"] and source["file"] == "my_gpu.py" for source in page["traces"][0]["sources"])
+
+
+def test_replay_writes_the_page_of_its_trace(checked: Path) -> None:
+    done = secondsight("replay", "check.json", "--html", "replay.html", cwd=checked)
+    assert done.code == 0, done.err
+    page = data(checked / "replay.html")
+    assert page["results"] is None and len(page["traces"]) == 1
+    assert page["traces"][0]["message"] in done.out.replace("\n", " ")
+    assert len(page["traces"][0]["steps"]) == len(page["traces"][0]["changes"])
+
+
+@pytest.mark.parametrize(("page", "why"), [("nowhere/a.html", "there is no folder nowhere"), (".", "is a folder")])
+def test_a_page_that_cannot_be_written_is_told_before_the_search(page: str, why: str, checked: Path) -> None:
+    done = secondsight("check", "my_gpu.py", "--html", page, cwd=checked)
+    assert done.code == 2 and why in done.err and done.out == ""
+
+
+def test_settle_writes_a_page_for_each_broken_cell_and_they_lead_to_each_other(tmp_path: Path) -> None:
+    secondsight("new", "table", "mine.py", cwd=tmp_path)
+    done = secondsight("settle", "mine.py", "--html", "site", "--json", cwd=tmp_path)
+    (table,) = json.loads(done.out)["tables"]
+    index = data(tmp_path / "site" / "index.html")
+    (row,) = index["results"]["rows"]
+    page = data(tmp_path / "site" / row["href"])
+    assert page["title"] == table["title"] and page["up"] == "index.html"
+    assert [r["cells"][:3] for r in page["results"]["rows"]] == [[c["row"], c["column"], c["verdict"]] for c in table["cells"]]
+    broken = [r for r in page["results"]["rows"] if r["cells"][2] == "broken"]
+    assert broken and [r for r in page["results"]["rows"] if r["href"]] == broken
+    for one in broken:
+        cell = data(tmp_path / "site" / one["href"])
+        assert cell["up"] == row["href"] and cell["traces"][0]["rule"] in one["cells"][3]
+
+
+def test_settle_needs_a_folder_for_its_pages(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    done = secondsight("settle", "2019-08-hmm", "--html", "file", cwd=tmp_path)
+    assert done.code == 2 and "the folder cannot be made" in done.err
