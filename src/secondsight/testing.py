@@ -130,7 +130,7 @@ def _mail(driver: type[Device], checked: Checked, violation: Violation) -> str:
         "bound": [f"{name}={number}" for name, number in checked.bounds.items()],
     }
     again = partial(replay_command, file, checked.scenario, options=options)
-    return mail(checked.driver, checked.rebuild(), replace(checked.result, violation=violation), again)
+    return mail(f"{checked.driver} ({checked.scenario})", checked.rebuild(), replace(checked.result, violation=violation), again)
 
 
 def _why(checked: Checked) -> Any:

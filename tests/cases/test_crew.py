@@ -7,12 +7,15 @@ import os
 import signal
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
-from secondsight.cases import TABLES, CaseTable, Heading, settle
+from secondsight import cases
+from secondsight.cases import TABLES, CaseTable, Cell, Heading, crew, settle
 from secondsight.cases.crew import shared_out
-from secondsight.cli import main
+from secondsight.cli import common, main
+from secondsight.cli import settle as settle_command
 from secondsight.lang.program import Program
 from secondsight.search import Limits, Request, Verdict
 
@@ -94,3 +97,38 @@ def test_ctrl_c_ends_with_the_cell_that_it_meets(monkeypatch: pytest.MonkeyPatch
     table = TABLES["2019-08-hmm"]
     cells = settle(table, Request(limits=Limits(seconds=30)), jobs=1, only=list(table.cells())[:3], on_cell=lambda cell: signal.raise_signal(signal.SIGINT))
     assert len(cells) == 1
+
+
+def naps(piece: float) -> float:
+    time.sleep(piece)
+    return piece
+
+
+def test_who_waits_is_told_what_is_at_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(crew, "TICK", 0.02)
+    told: list[list[float]] = []
+    done = list(shared_out([0.3, 0.0], naps, 2, lambda piece, status: -1.0, told.append))
+    assert sorted(done) == [0.0, 0.3]
+    assert [0.3] in told
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_settle_tells_which_cells_are_searched(jobs: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(crew, "TICK", 0.01)
+    table, told = TABLES["2019-08-hmm"], list[tuple[str, str]]()
+    only = list(table.cells())[:2]
+    cells = settle(table, Request(executor="reference"), jobs=jobs, only=only, on_wait=told.extend)
+    assert [(cell.row, cell.column) for cell in cells] == only
+    assert (told or jobs == 1) and set(told) <= set(only)  # a short search by itself may have nothing to tell
+
+
+def test_the_clock_moves_while_cells_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    def half_settled(table: CaseTable, request: Request, on_cell: object, bounds: object, on_wait: Any) -> list[Cell]:
+        on_wait([("row", "column"), ("row", "other")])
+        return []
+
+    said: list[str] = []
+    monkeypatch.setattr(cases, "settle", half_settled)
+    monkeypatch.setattr(common.Running, "say", lambda self, text, *rest: said.append(text))
+    settle_command._settle(TABLES["2019-08-hmm"], Request(), {})
+    assert len(said) == 1 and said[0].endswith("cells, 0 states, 0 s, now row:column, row:other")

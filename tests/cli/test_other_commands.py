@@ -58,7 +58,7 @@ def test_run_says_when_it_has_not_seen_everything(tmp_path: Path) -> None:
         ["kernel", "get", "../../etc"],
         ["replay", "none.json"],
         ["replay", str(HOUSE)],
-        ["check", str(HOUSE)],
+        ["check", str(HOUSE / "docs")],
         ["bogus"],
     ],
     ids=lambda arguments: " ".join(Path(a).name for a in arguments),

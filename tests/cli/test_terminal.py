@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import pty
+import re
 import struct
 import sys
 import termios
@@ -14,7 +15,7 @@ from typing import Any
 
 import pyte
 import pytest
-from cli_world import MY_GPU
+from cli_world import MY_GPU, WITHOUT_TEST, narrow, secondsight
 
 from secondsight import contract
 from secondsight.cli import common, main
@@ -97,3 +98,22 @@ def test_what_a_bar_is_not_drawn_beside() -> None:
         assert not common._is_pipe(file)
 
 
+
+
+@pytest.mark.parametrize(("columns", "wide"), [(80, 80), (120, 120), (200, 132)])
+def test_a_trace_is_as_wide_as_the_terminal_up_to_a_limit(columns: int, wide: int, tmp_path: Path) -> None:
+    (tmp_path / "my_gpu.py").write_text(WITHOUT_TEST)
+    code, written = on_terminal(["check", "my_gpu.py", "--executor", "reference", "--adversary", "exit"], tmp_path, columns)
+    assert code == 1
+    lines = left(written, columns)
+    assert lines[2].startswith("MyGpu (exit: ")
+    placed = [line for line in lines if "my_gpu.py:" in line]
+    assert placed and all(len(line) == wide for line in placed)
+    assert next(len(line) for line in lines if line.lstrip().startswith("exit ")) == wide
+    assert "\x1b[1;31m" in written and re.search(r"\x1b\[1;31m *\^ as-if-cpu\x1b\[0m", written)
+
+
+def test_a_pipe_gets_a_mail_without_colours(tmp_path: Path) -> None:
+    (tmp_path / "my_gpu.py").write_text(WITHOUT_TEST)
+    done = secondsight("check", "my_gpu.py", "--executor", "reference", "--adversary", "exit", cwd=tmp_path)
+    assert narrow(done.out) and "\x1b" not in done.out

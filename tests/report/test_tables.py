@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import pytest
+from rich.console import Console
 
 from secondsight.report.tables import decision_table, plain
 from secondsight.search import Result, Verdict
@@ -52,3 +53,15 @@ def test_large_numbers_are_shortened_where_there_is_no_room() -> None:
     cells: dict[tuple[str, str], Result | None] = {("r", c.name): result(Verdict.HOLDS, 5_733_426, 131.0) for c in columns}
     text = plain(decision_table("T", "Q", [Name("r")], columns, cells))
     assert "5.7M" in text and "131s" in text
+
+
+def test_a_wide_terminal_gets_more_columns_beside_each_other() -> None:
+    columns = [Name(f"munmap+mmap {i}") for i in range(8)]
+    cells: dict[tuple[str, str], Result | None] = {("r", c.name): result(Verdict.HOLDS) for c in columns}
+    for width, panels in ((80, 2), (132, 1)):
+        console = Console(width=width, color_system=None)
+        with console.capture() as capture:
+            console.print(decision_table("T", "Q", [Name("r")], columns, cells, width=width))
+        lines = capture.get().splitlines()
+        assert sum(line.startswith("r ") for line in lines) == panels
+        assert all(len(line.rstrip()) <= width for line in lines)

@@ -143,7 +143,7 @@ def test_the_message_names_both_orders() -> None:
     found = verdict(ALONE)
     assert found.violation is not None
     assert "world.lock with" in found.violation.message
-    assert "is taken with" in found.violation.message
+    assert "here, " in found.violation.message and " elsewhere (" in found.violation.message
     assert len(found.violation.trace.states) == len(found.violation.trace)
 
 

@@ -15,16 +15,20 @@ __all__ = ["shared_out"]
 PATIENCE = 5.0
 """Seconds that a process has to end in when it is asked to."""
 
+TICK = 0.5
+"""Seconds after which who waits is told that the work goes on."""
+
 Piece = TypeVar("Piece")
 Made = TypeVar("Made")
 
 
 def shared_out(
-    pieces: Iterable[Piece], do: Callable[[Piece], Made], processes: int, lost: Callable[[Piece, int], Made]
-) -> Generator[Made, None, None]:
+    pieces: Iterable[Piece], do: Callable[[Piece], Made], processes: int, lost: Callable[[Piece, int], Made],
+    on_wait: Callable[[list[Piece]], None] | None = None,
+) -> Generator[Made, None, None]:  # fmt: skip
     """`do(piece)` of each, by so many processes, as they come. `lost(piece, status)` stands for what a process did not live to give.
 
-    `do` is a function that a module has, its results can be pickled. What it raises is raised here. The processes end when
+    `on_wait` is called every half second, with the pieces that are at work. `do` is a function that a module has, its results can be pickled. What it raises is raised here. The processes end when
     this iterator does, however that is; Ctrl-C is for the caller alone.
     """
     left, crew = list(pieces)[::-1], _Crew(do)
@@ -32,7 +36,10 @@ def shared_out(
         while left or crew.at_work:
             while left and len(crew.at_work) < processes:
                 crew.give(left.pop())
-            for line in wait(list(crew.at_work)):
+            ready = wait(list(crew.at_work), None if on_wait is None else TICK)
+            if on_wait is not None and not ready:
+                on_wait(list(crew.at_work.values()))
+            for line in ready:
                 assert isinstance(line, Connection)
                 piece, answer, status = crew.take(line)
                 if answer is None:

@@ -12,6 +12,7 @@ import signal
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
+from typing import Any
 
 from secondsight.cases.crew import shared_out
 from secondsight.devices.device import Device
@@ -160,8 +161,10 @@ def settle(
     jobs: int | None = None,
     only: Sequence[tuple[str, str]] | None = None,
     bounds: Mapping[str, int] | None = None,
+    on_wait: Callable[[list[tuple[str, str]]], None] | None = None,
 ) -> list[Cell]:
-    """Search every cell (or those in `only`), in the order of the table. `on_cell` is called as cells finish.
+    """Search every cell (or those in `only`), in the order of the table. `on_cell` is called as cells finish, `on_wait` now and then
+    in between, with the cells that are being searched.
 
     `jobs`: processes, by default one for each core, on a cluster one. Ctrl-C returns the cells that have finished. A cell whose
     process is killed is *not finished*, for the reason `killed`.
@@ -175,14 +178,20 @@ def settle(
 
     def one_after_the_other() -> Generator[Cell, None, None]:
         for row, column in wanted:
-            yield (cell := search_cell(table, row, column, asked, bounds))
+            at_work = [(row, column)]
+            telling = asked if on_wait is None else asked.but(on_progress=lambda _, at=at_work: on_wait(at))
+            yield (cell := search_cell(table, row, column, telling, bounds))
             if cell.result is not None and cell.result.reason == "interrupted":
                 return
+
+    def waits(pieces: list[Any]) -> None:
+        if on_wait is not None:
+            on_wait([(row, column) for _, row, column, _, _ in pieces])
 
     if jobs == 1:
         cells = one_after_the_other()
     else:
-        cells = shared_out([(table.name, row, column, asked, bounds or {}) for row, column in wanted], _work, jobs, _lost)
+        cells = shared_out([(table.name, row, column, asked, bounds or {}) for row, column in wanted], _work, jobs, _lost, waits)
     with suppress(KeyboardInterrupt), closing(cells):
         for cell in cells:
             done[cell.row, cell.column] = cell

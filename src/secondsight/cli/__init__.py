@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from itertools import pairwise
 
 from secondsight.cli.codes import BAD_INPUT, HOLDS, INTERRUPTED, OUR_FAULT, warn
 
@@ -33,7 +34,12 @@ def main(arguments: list[str] | None = None) -> int:
     except OSError as error:
         return _system(error)
     except Exception as error:
-        return _failed(error, "--json" in (sys.argv[1:] if arguments is None else arguments))
+        return _failed(error, _wants_json(sys.argv[1:] if arguments is None else arguments))
+
+
+def _wants_json(words: list[str]) -> bool:
+    """Whether a command line asks for JSON."""
+    return bool({"--json", "--format=json"} & set(words)) or ("--format", "json") in pairwise(words)
 
 
 def _begin() -> None:

@@ -15,11 +15,10 @@ from secondsight.agree.campaign import CampaignProgress, run_campaign, shrink_fi
 from secondsight.agree.generate import KINDS, Kind
 from secondsight.agree.source import source_of
 from secondsight.agree.store import AGREES, DIED, DISAGREES, NO_VERDICT, REFUSED, Campaign, CampaignStore, KeptResult, Totals
-from secondsight.cli.common import BROKEN, HOLDS, NOT_FINISHED, Running, show, warn, write_json
+from secondsight.cli.common import BROKEN, HOLDS, NOT_FINISHED, Running, show, warn, width, write_json
 from secondsight.kernels import Kernel, KernelError
 from secondsight.kernels.ability import abilities
 from secondsight.kernels.cache import cache_folder
-from secondsight.report.columns import WIDTH
 from secondsight.scenario import show_value
 
 __all__ = ["agree"]
@@ -107,7 +106,7 @@ def _run(
 def _print(found: list[Totals], results: dict[Campaign, list[KeptResult]]) -> None:
     for release, seed in dict.fromkeys((one.campaign.release, one.campaign.seed) for one in found):
         show(f"Linux {release}, seed {seed}", style="bold")
-        table = Table(box=box.SIMPLE_HEAD, show_edge=False, width=WIDTH, padding=(0, 2, 0, 0))
+        table = Table(box=box.SIMPLE_HEAD, show_edge=False, width=width(), padding=(0, 2, 0, 0))
         table.add_column("kind", ratio=1)
         for name in ("scenarios", "runs", "agree", "disagree", "died", "no verdict"):
             table.add_column(name, justify="right")

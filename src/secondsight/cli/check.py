@@ -1,8 +1,9 @@
-"""`secondsight check FILE`: a user's driver against every adversary of the contract."""
+"""`secondsight check FILE...`: a user's driver against every adversary of the contract."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import sys
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -11,7 +12,21 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.text import Text
 
-from secondsight.cli.common import INTERRUPTED, Bounds, Running, bounds, exit_code, search_progress, show, write_json
+from secondsight.cli.annotations import FORMATS, Annotation, broken_at, github, not_finished, sarif
+from secondsight.cli.common import (
+    FULL_HELP,
+    INTERRUPTED,
+    Bounds,
+    Running,
+    bounds,
+    exit_code,
+    search_progress,
+    show,
+    show_trace,
+    trace_form,
+    width,
+    write_json,
+)
 from secondsight.cli.confirming import (
     CONFIRM_HELP,
     asking,
@@ -22,11 +37,12 @@ from secondsight.cli.confirming import (
 )
 from secondsight.cli.html import Html, could_be_written, tell_and_show, write_page
 from secondsight.cli.searching import notes, searches
+from secondsight.cli.several import one_after_the_other, with_drivers
+from secondsight.cli.watch import watch
 from secondsight.kernels import KernelError
 from secondsight.lang import LangError
 from secondsight.lang.program import Program
 from secondsight.report import SCHEMA, replay_command, rests_to_json, result_to_json, told_rests, trace_to_json
-from secondsight.report.columns import WIDTH
 from secondsight.report.page import page_data
 from secondsight.report.tables import STYLES, figures
 from secondsight.report.token import plain_name
@@ -47,7 +63,9 @@ Shown = tuple["Checked", Telling, dict[str, Any]]
 
 @searches
 def check(
-    file: Annotated[Path, typer.Argument(help="A Python file with a driver: a subclass of secondsight.Device.")],
+    files: Annotated[
+        list[Path], typer.Argument(metavar="FILE|FOLDER...", help="Python files with drivers: subclasses of secondsight.Device; or folders of them.")
+    ],
     request: Request,
     driver: Annotated[list[str] | None, typer.Option("--class", help="Only this class of the file (may be repeated).")] = None,
     rule: Annotated[list[str] | None, typer.Option(help="Only this rule of the contract (may be repeated).")] = None,
@@ -55,16 +73,58 @@ def check(
     bound: Bounds = None,
     again: Annotated[bool, typer.Option("--again", help="Search anew, although nothing has changed since a result was kept.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON (docs/json.md).")] = False,
+    form: Annotated[
+        str, typer.Option("--format", metavar="|".join(FORMATS), help="; ".join(f"{name}: {what}" for name, what in FORMATS.items()) + ".")
+    ] = "text",
+    full: Annotated[bool, typer.Option("--full", help=FULL_HELP)] = False,
     on: Annotated[str | None, typer.Option("--confirm", metavar="KERNEL", help=CONFIRM_HELP)] = None,
     page: Html = None,
+    again_and_again: Annotated[
+        bool, typer.Option("--watch", help="Check again whenever a Python file of these, or beside them, changes; until Ctrl-C.")
+    ] = False,
 ) -> None:
     """Run a driver through every interleaving with each adversary; a broken rule comes back as a shortest trace."""
-    from secondsight import contract
-
-    by_hand, request = bounds(bound), request.but(kept=not again)
+    if again_and_again:
+        watch(files, sys.argv[1:])
+    request = request.but(kept=not again)
     could_be_asked(on)
     could_be_written(page)
-    drivers = _drivers(file, driver)
+    chosen = with_drivers(files)
+    if len(chosen) > 1 and (driver or page):
+        raise typer.BadParameter(f"--class and --html are for one file; here are {len(chosen)}")
+    if form not in FORMATS or (as_json and form not in ("text", "json")):
+        raise typer.BadParameter(f"--format {form}{' and --json' * as_json}: one of {', '.join(FORMATS)} is wanted")
+    form = "json" if as_json else form
+    do = partial(
+        _check, request=request, driver=driver, rule=rule, adversary=adversary, by_hand=bounds(bound), form=form, full=full, on=on, page=page
+    )
+    if len(chosen) == 1 and form != "sarif":
+        raise typer.Exit(do(chosen[0], write_json))
+    code, documents = one_after_the_other(chosen, do)
+    if form == "json":
+        write_json({"schema": SCHEMA, "kind": "checks", "exit_code": code, "files": documents})
+    elif form == "sarif":
+        write_json(sarif([one for document in documents if isinstance(document, list) for one in document]))
+    raise typer.Exit(code)
+
+
+def _check(
+    file: Path,
+    write: Callable[[Any], None],
+    request: Request,
+    driver: list[str] | None,
+    rule: list[str] | None,
+    adversary: list[str] | None,
+    by_hand: dict[str, int],
+    form: str,
+    full: bool,
+    on: str | None,
+    page: Path | None,
+) -> int:
+    """One file; its exit code. As `json` and `sarif` its result, or its annotations, go to `write`."""
+    from secondsight import contract
+
+    drivers, for_people = _drivers(file, driver), form in ("text", "github")
     found: list[Checked] = []
     interrupted = False
     with Running() as running:
@@ -75,19 +135,21 @@ def check(
         results = (c for kind in drivers for c in contract.check(kind, adversary, rule, request, on_progress, by_hand))
         try:
             for checked in results:
-                if found and not as_json and _group(found[-1]) != _group(checked):
+                if found and for_people and _group(found[-1]) != _group(checked):
                     _line(file, found)
                 found.append(checked)
                 if checked.result.reason == "interrupted":
                     raise KeyboardInterrupt
         except KeyboardInterrupt:
             interrupted = True
-        rests = {} if interrupted else _rests(drivers, found, rule, running, not again)
+        rests = {} if interrupted else _rests(drivers, found, rule, running, request.kept)
     answers: dict[int, Confirmation] = {}
     stopped = None if on is None or interrupted else _confirm(on, drivers, found, answers)
-    traces = _traces(file, found, rule or (), bool(driver) or len(drivers) > 1, page) if page or not as_json else []
-    if as_json:
-        write_json(_as_json(file, found, rests, interrupted, {n: confirmation_json(str(on), a) for n, a in answers.items()}))
+    traces = _traces(file, found, rule or (), bool(driver) or len(drivers) > 1, page) if page or form != "json" else []
+    if form == "json":
+        write(_as_json(file, found, rests, interrupted, {n: confirmation_json(str(on), a) for n, a in answers.items()}))
+    elif form == "sarif":
+        write(_annotations(file, found, traces))
     elif found:
         _line(file, found)
         for driver_name, rest in rests.items():
@@ -97,14 +159,17 @@ def check(
             show(note)
         if any(checked.result.kept for checked in found):
             show("note: kept: nothing has changed since that was searched (--again: anew)")
-        _print_traces(found, traces)
+        _print_traces(found, traces, full)
         for number, answer in answers.items():
             show_confirmation(f"{on}, {found[number].driver}, {found[number].scenario}", answer)
+    if form == "github":
+        for line in github(_annotations(file, found, traces)):
+            print(f"\n{line}")
     if page is not None:
         write_page(page, _page(file, found, traces, rests, interrupted))
     if stopped is not None:
         raise stopped
-    raise typer.Exit(INTERRUPTED if interrupted else exit_code(checked.result for checked in found))
+    return INTERRUPTED if interrupted else exit_code(checked.result for checked in found)
 
 
 def _drivers(file: Path, wanted: list[str] | None) -> list[type[Any]]:
@@ -194,7 +259,7 @@ def _line(file: Path, found: list[Checked]) -> None:
     states, seconds = sum(c.result.states for c in against), sum(c.result.seconds for c in against)
     line = Text(f"  {against[0].adversary:<18} ")
     line.append(told, STYLES[worst])
-    line.append(f" {figures(states, seconds)}".rjust(WIDTH - len(line)))
+    line.append(f" {figures(states, seconds)}".rjust(width() - len(line)))
     show(line)
     for text in dict.fromkeys(str(c.result.error) for c in against if c.result.error is not None):
         show(f"    {text}")
@@ -213,15 +278,21 @@ def _traces(file: Path, found: list[Checked], rules: Sequence[str], several: boo
         again = partial(replay_command, str(file), shown.scenario, options=options)
         program, result = shown.rebuild(), replace(shown.result, violation=violation)
         name = f"{shown.driver}, {shown.scenario}, {violation.rule}"
-        traces.append((shown, *tell_and_show(page, program, name, partial(tell_result, shown.driver, program, result, again))))
+        traces.append((shown, *tell_and_show(page, program, name, partial(tell_result, f"{shown.driver} ({shown.scenario})", program, result, again))))
     return traces
 
 
-def _print_traces(found: list[Checked], traces: list[Shown]) -> None:
+def _annotations(file: Path, found: list[Checked], traces: list[Shown]) -> list[Annotation]:
+    """What is to be shown beside the driver's lines: each broken rule once, and searches that did not finish."""
+    unfinished = [one for checked in found for one in not_finished(file, checked.driver, checked.scenario, checked.result)]
+    return [broken_at(file, told) for _, told, _ in traces] + unfinished
+
+
+def _print_traces(found: list[Checked], traces: list[Shown], full: bool) -> None:
     """Each trace in full."""
-    for _, telling, _ in traces:
+    for _, told, _ in traces:
         print()
-        print(letter(telling), end="")
+        show_trace(letter(told, form=trace_form(full)))
     if len({checked.adversary for checked in found if checked.result.broken}) > len(traces):
         show("\nThis is the shortest trace of each broken rule; --adversary NAME shows another's.")
 
@@ -297,7 +368,7 @@ def made_by_words(file: Path, which: str, driver: list[str] | None, rules: list[
 
 
 def program_of(made_by: dict[str, Any]) -> tuple[str, Program]:
-    """The program of a saved trace, built again, and its driver's name."""
+    """The program of a saved trace, built again, and its driver's name with the scenario's."""
     from secondsight import contract
 
     (driver,) = _drivers(Path(made_by["file"]), [made_by["driver"]])
@@ -307,4 +378,4 @@ def program_of(made_by: dict[str, Any]) -> tuple[str, Program]:
     if scenario is None or not there.issuperset(made_by["rules"]):
         raise LangError("the trace is of an adversary or a rule that is not there any more")
     rules = contract.rules_for(driver, made_by["rules"])
-    return driver.__name__, contract.driver_program(driver, scenario, rules, made_by["bounds"] or None)
+    return f"{driver.__name__} ({scenario.name})", contract.driver_program(driver, scenario, rules, made_by["bounds"] or None)

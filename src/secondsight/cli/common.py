@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import stat
 import sys
 import time
@@ -16,15 +17,17 @@ from rich.console import Console, RenderableType
 from rich.progress import BarColumn, TextColumn
 from rich.progress import Progress as Bar
 from rich.table import Column
+from rich.text import Text
 
 from secondsight.cli.codes import BAD_INPUT, BROKEN, EXIT_CODES, HOLDS, INTERRUPTED, NOT_FINISHED, OUR_FAULT, warn
+from secondsight.report import WIDEST, Form
 from secondsight.report.columns import WIDTH
 from secondsight.report.tables import plain
 from secondsight.search import Progress, Result, Verdict
 
 __all__ = [
-    "BAD_INPUT", "BROKEN", "Bounds", "EXIT_CODES", "HOLDS", "INTERRUPTED", "NOT_FINISHED", "OUR_FAULT",
-    "Running", "bounds", "exit_code", "out", "parts", "search_progress", "show", "warn", "write_json",
+    "BAD_INPUT", "BROKEN", "Bounds", "EXIT_CODES", "FULL_HELP", "HOLDS", "INTERRUPTED", "NOT_FINISHED", "OUR_FAULT",
+    "Running", "bounds", "exit_code", "out", "parts", "search_progress", "show", "show_trace", "trace_form", "warn", "width", "write_json",
 ]  # fmt: skip
 
 _SHOW_AFTER = 1.0
@@ -33,8 +36,33 @@ _BAR_FROM = 60  # columns; on a narrower terminal the words alone
 
 
 def out() -> Console:
-    """The console for results: stdout, as wide as a mail; a terminal that is narrower wraps, so that nothing is cut off."""
-    return Console(width=WIDTH, highlight=False, soft_wrap=False, emoji=False, markup=False)
+    """The console for results: stdout, as wide as a mail or more (see `width`); a terminal that is narrower wraps, so that nothing is cut off."""
+    return Console(width=width(), highlight=False, soft_wrap=False, emoji=False, markup=False)
+
+
+def width() -> int:
+    """How wide results are: on a terminal as wide as it is, up to a limit; as a mail where it is narrower, and in a pipe or a file."""
+    if not Console().is_terminal:
+        return WIDTH
+    return max(WIDTH, min(WIDEST, shutil.get_terminal_size((WIDTH, 24)).columns))
+
+
+FULL_HELP = "Show every line of a trace; long runs of one thread are folded otherwise."
+
+
+def trace_form(full: bool) -> Form:
+    """The form of a trace for who looks at it."""
+    return Form(width(), folded=not full)
+
+
+def show_trace(trace: Text) -> None:
+    """Print a trace: with colours on a terminal, bare otherwise."""
+    Running.clear()
+    console = out()
+    if console.is_terminal:
+        console.print(trace, end="", soft_wrap=True)
+    else:
+        print(trace.plain, end="")
 
 
 def show(renderable: RenderableType, style: str | None = None) -> None:
@@ -84,12 +112,13 @@ def bounds(given: Iterable[str] | None) -> dict[str, int]:
 class Running:
     """Progress on stderr for whatever takes more than a second: a bar on a terminal, else a line now and then.
 
-    There is no bar where the results go through a pipe: what reads them (less, tee) may write on the same terminal.
+    `forks`: processes are forked meanwhile, so no thread draws: the bar is drawn when it is told something. There is no bar where the results go through a pipe: what reads them (less, tee) may write on the same terminal.
     """
 
     _shown: ClassVar[Bar | None] = None
 
-    def __init__(self) -> None:
+    def __init__(self, forks: bool = False) -> None:
+        self.forks = forks
         self.console = Console(stderr=True, highlight=False, emoji=False, markup=False)
         self.started = self.told = time.monotonic()
         self.draws = self.console.is_terminal and not self.console.is_dumb_terminal and not _is_pipe(sys.stdout)
@@ -116,10 +145,10 @@ class Running:
             if Running._shown is None:
                 line = TextColumn("{task.description}", table_column=Column(no_wrap=True, overflow="ellipsis", ratio=1))
                 columns = (BarColumn(20), line) if self.console.width >= _BAR_FROM else (line,)
-                Running._shown = Bar(*columns, console=self.console, transient=True, expand=True)
+                Running._shown = Bar(*columns, console=self.console, transient=True, expand=True, auto_refresh=not self.forks)
                 Running._shown.add_task(text, total=None)
                 Running._shown.start()
-            Running._shown.update(Running._shown.task_ids[0], description=text, completed=done, total=total)
+            Running._shown.update(Running._shown.task_ids[0], description=text, completed=done, total=total, refresh=True)
         elif now - self.told >= _LINE_EVERY:
             self.told = now
             warn(text)

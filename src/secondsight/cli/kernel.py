@@ -13,13 +13,12 @@ from rich import box
 from rich.table import Table
 
 from secondsight.agree.selftest import AGREES, DIFFERS, SelftestReport, selftest
-from secondsight.cli.common import BAD_INPUT, BROKEN, EXIT_CODES, HOLDS, Running, show, warn, write_json
+from secondsight.cli.common import BAD_INPUT, BROKEN, EXIT_CODES, HOLDS, Running, show, warn, width, write_json
 from secondsight.kernels import BUILDABLE, GETTABLE, HOST, Kernel, KernelError, build, get
 from secondsight.kernels.ability import ABILITIES, abilities
 from secondsight.kernels.selftest_table import UNKNOWN, here
 from secondsight.kernels.tap import FAIL, TapVerdict
 from secondsight.report import SCHEMA
-from secondsight.report.columns import WIDTH
 
 __all__ = ["app", "find_kernel"]
 
@@ -66,7 +65,7 @@ def catalog(
     if as_json:
         write_json({"schema": SCHEMA, "kind": "kernels", "kernels": found})
         return
-    table = Table(box=box.SIMPLE_HEAD, show_edge=False, width=WIDTH, padding=(0, 2, 0, 0))
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, width=width(), padding=(0, 2, 0, 0))
     for column, wide in (("kernel", True), ("release", True), ("can run", False)):
         table.add_column(column, no_wrap=wide, ratio=None if wide else 1)
     for one in found:
@@ -113,7 +112,7 @@ def _ours(report: SelftestReport, verdict: TapVerdict) -> str | None:
 
 def _print_report(report: SelftestReport) -> None:
     for (program, fixture), verdicts in groupby(report.verdicts, lambda one: (one.program, one.name.rpartition(".")[0])):
-        table = Table(box=box.SIMPLE_HEAD, show_edge=False, width=WIDTH, padding=(0, 2, 0, 0))
+        table = Table(box=box.SIMPLE_HEAD, show_edge=False, width=width(), padding=(0, 2, 0, 0))
         for column, wide in ((fixture or program, True), ("verdict", True), ("here", False)):
             table.add_column(column, no_wrap=wide, ratio=None if wide else 1, overflow="fold")
         for one in verdicts:

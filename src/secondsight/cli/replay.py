@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from secondsight.cli import check, settle
-from secondsight.cli.common import HOLDS, Bounds, bounds, parts
+from secondsight.cli.common import FULL_HELP, HOLDS, Bounds, bounds, parts, show_trace, trace_form
 from secondsight.cli.html import Html, could_be_written, tell_and_show, write_page
 from secondsight.lang import LangError
 from secondsight.lang.debug import stop_at
@@ -38,6 +38,7 @@ def replay(
     driver: Annotated[list[str] | None, typer.Option("--class", help="With a token: which class of the file.")] = None,
     rule: Annotated[list[str] | None, typer.Option(help="With a token: the rules that were watched, if not all (may be repeated).")] = None,
     bound: Bounds = None,
+    full: Annotated[bool, typer.Option("--full", help=FULL_HELP)] = False,
     pdb: Annotated[int | None, typer.Option(min=1, help="Stop in pdb where this step begins (they count from 1).")] = None,
     page: Html = None,
 ) -> None:
@@ -58,12 +59,12 @@ def replay(
         _debug(program, violation.trace, pdb)
         raise typer.Exit(HOLDS)
     try:
-        telling, shown = tell_and_show(page, program, title, lambda look: tell_saved(title, program, violation, look))
+        told, shown = tell_and_show(page, program, title, lambda look: tell_saved(title, program, violation, look))
     except Disagreement as error:
         raise LangError(f"the trace does not fit the program any more; was the driver edited since? {error}") from None
-    print(letter(telling, numbered=True), end="")
+    show_trace(letter(told, numbered=True, form=trace_form(full)))
     if page is not None:
-        write_page(page, page_data(f"{title}: {telling.message}", [shown]))
+        write_page(page, page_data(f"{title}: {told.message}", [shown]))
 
 
 def _saved(file: Path) -> tuple[str, Program, Violation]:

@@ -25,6 +25,7 @@ from secondsight.cli.common import (
     exit_code,
     search_progress,
     show,
+    width,
     write_json,
 )
 from secondsight.cli.confirming import asking, confirmation_json, question_of_file, show_confirmation
@@ -36,7 +37,6 @@ from secondsight.kernels.real_device import needs_module
 from secondsight.lang import LangError
 from secondsight.linux.releases import version_of
 from secondsight.report import SCHEMA, result_to_json
-from secondsight.report.columns import WIDTH
 from secondsight.scenario import Outcome, Scenario, ScenarioError, load_scenarios, show_outcome, show_value
 from secondsight.scenario.shipped import scenarios_of
 from secondsight.search import Result, Verdict
@@ -208,7 +208,7 @@ def _print(one: Compared) -> None:
     show(one.scenario.name, style="bold")
     if one.scenario.doc:
         show(Padding(" ".join(one.scenario.doc.split("\n\n")[0].split()), (0, 0, 1, 2)))
-    table = Table(box=box.SIMPLE_HEAD, show_edge=False, width=WIDTH, padding=(0, 2, 0, 0))
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, width=width(), padding=(0, 2, 0, 0))
     table.add_column("outcome", ratio=1, overflow="fold")
     table.add_column("model", width=14)
     observed = one.observed

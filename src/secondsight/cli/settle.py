@@ -13,16 +13,31 @@ import typer
 from rich.padding import Padding
 
 from secondsight.agree.confirm import Confirmation, Confirmed
-from secondsight.cli.common import BROKEN, INTERRUPTED, Bounds, Running, bounds, exit_code, show, warn, write_json
+from secondsight.cli.common import (
+    BROKEN,
+    FULL_HELP,
+    INTERRUPTED,
+    Bounds,
+    Running,
+    bounds,
+    exit_code,
+    show,
+    show_trace,
+    trace_form,
+    warn,
+    width,
+    write_json,
+)
 from secondsight.cli.confirming import CONFIRM_HELP, asking, confirmation_json, could_be_asked, show_confirmation
 from secondsight.cli.searching import notes, searches, told
 from secondsight.cli.site import could_be_folder, write_site
 from secondsight.kernels import KernelError
 from secondsight.lang import LangError
 from secondsight.lang.program import Program
-from secondsight.report import SCHEMA, mail, replay_command, result_to_json, trace_to_json
+from secondsight.report import SCHEMA, replay_command, result_to_json, trace_to_json
 from secondsight.report.tables import decision_table
 from secondsight.report.token import plain_name
+from secondsight.report.trace import letter, tell_result
 from secondsight.scenario import ScenarioError
 from secondsight.search import Progress, Verdict
 from secondsight.search.request import Request
@@ -50,6 +65,7 @@ def settle(
     trace: Annotated[
         str | None, typer.Option(metavar="ROW:COLUMN", help="Settle only this cell and print its trace in full.")
     ] = None,
+    full: Annotated[bool, typer.Option("--full", help=FULL_HELP)] = False,
     on: Annotated[str | None, typer.Option("--confirm", metavar="KERNEL", help=CONFIRM_HELP)] = None,
     folder: Annotated[
         Path | None, typer.Option("--html", metavar="FOLDER", help="Write the tables too, and each broken cell's trace, as pages for a browser.")
@@ -66,7 +82,7 @@ def settle(
     if trace is not None:
         if folder is not None:
             raise typer.BadParameter("--html is for whole tables; leave out --trace")
-        raise typer.Exit(_one_cell(chosen, trace, request, as_json, on, bounds(bound)))
+        raise typer.Exit(_one_cell(chosen, trace, request, as_json, on, bounds(bound), full))
     settled: list[tuple[CaseTable, list[Cell]]] = []
     answers: dict[str, Answers] = {}
     interrupted, stopped = False, None
@@ -89,7 +105,7 @@ def settle(
         tables = [_as_json(t, cells, answers=answers[t.name], on=on) for t, cells in settled]
         write_json({"schema": SCHEMA, "kind": "settle", "tables": tables})
     else:
-        _print_example(settled)
+        _print_example(settled, full)
     if stopped is not None:
         raise stopped
     if any(answer.verdict is Confirmed.REFUTED for of_table in answers.values() for answer in of_table.values()):
@@ -116,17 +132,23 @@ def _settle(table: CaseTable, request: Request, by_hand: dict[str, int]) -> list
     from secondsight.cases import settle as settle_table
 
     total, done, seen, started = len(list(table.cells())), 0, 0, time.monotonic()
-    with Running() as running:
+    with Running(forks=True) as running:
 
         def on_cell(cell: Cell) -> None:
             nonlocal done, seen
             done += 1
             seen += cell.result.states if cell.result else 0
-            elapsed = time.monotonic() - started
-            text = f"{table.name}: {done} of {total} cells, {seen:,} states, {seen / elapsed:,.0f}/s, {elapsed:.0f} s"
-            running.say(text, done, total)
+            tell("")
 
-        return settle_table(table, request, on_cell, bounds=by_hand)
+        def on_wait(cells: list[tuple[str, str]]) -> None:
+            tell(f", now {', '.join(f'{row}:{column}' for row, column in cells)}" if cells else "")
+
+        def tell(now: str) -> None:
+            elapsed = time.monotonic() - started
+            rate = f", {seen / elapsed:,.0f}/s" if seen and elapsed else ""
+            running.say(f"{table.name}: {done} of {total} cells, {seen:,} states{rate}, {elapsed:.0f} s{now}", done, total)
+
+        return settle_table(table, request, on_cell, bounds=by_hand, on_wait=on_wait)
 
 
 def _confirm(on: str, table: CaseTable, cells: list[Cell], answers: Answers) -> BaseException | None:
@@ -162,7 +184,7 @@ def _exit_code(settled: list[tuple[CaseTable, list[Cell]]]) -> int:
 def _print_table(table: CaseTable, cells: list[Cell], answers: Answers) -> None:
     results = {(c.row, c.column): c.result for c in cells}
     marks = {place: _MARKS[answer.verdict] for place, answer in answers.items()}
-    show(decision_table(table.title, table.question, table.rows, table.columns, results, marks))
+    show(decision_table(table.title, table.question, table.rows, table.columns, results, marks, width()))
     for cell in cells:
         if cell.result is not None and cell.result.error is not None:
             show(f"{cell.row}, {cell.column}: {cell.result.error}")
@@ -201,12 +223,12 @@ def _print_answers(on: str, answers: Answers) -> None:
         print()
 
 
-def _print_example(settled: Sequence[tuple[CaseTable, list[Cell]]]) -> None:
+def _print_example(settled: Sequence[tuple[CaseTable, list[Cell]]], full: bool) -> None:
     """The trace of the first broken cell."""
     for table, cells in settled:
         broken = [c for c in cells if c.result is not None and c.result.violation is not None]
         if broken:
-            _print_trace(table, broken[0])
+            _print_trace(table, broken[0], full)
             show(f'\nAny other: secondsight settle {_named(table)} --trace "ROW:COLUMN"')
             return
 
@@ -224,20 +246,20 @@ def _file_of(table: CaseTable) -> Path | None:
     return None if own is None else Path(own)
 
 
-def _print_trace(table: CaseTable, cell: Cell) -> None:
+def _print_trace(table: CaseTable, cell: Cell, full: bool) -> None:
     from secondsight.cases import program_of_cell
 
     program = program_of_cell(table, cell.row, cell.column, cell.bounds)
     assert cell.result is not None
     bounds = {"bound": [f"{name}={number}" for name, number in cell.bounds.items()]}
     again = partial(replay_command, _named(table), f"{cell.row}:{cell.column}", options=bounds)
-    print(mail(f"{cell.row}, {cell.column}", program, cell.result, again), end="")
+    show_trace(letter(tell_result(f"{cell.row}, {cell.column}", program, cell.result, again), form=trace_form(full)))
 
 
 # One cell, and JSON.
 
 
-def _one_cell(tables: list[CaseTable], wanted: str, request: Request, as_json: bool, on: str | None, by_hand: dict[str, int]) -> int:
+def _one_cell(tables: list[CaseTable], wanted: str, request: Request, as_json: bool, on: str | None, by_hand: dict[str, int], full: bool) -> int:
     """`--trace`: settle one cell and show its trace."""
     from secondsight.cases import search_cell
 
@@ -261,7 +283,7 @@ def _one_cell(tables: list[CaseTable], wanted: str, request: Request, as_json: b
     elif cell.result.violation is None:
         show(f"{wanted}: {cell.result.verdict.value}, {told(cell.result)}")
     else:
-        _print_trace(table, cell)
+        _print_trace(table, cell, full)
         _print_answers(str(on), answers)
     if stopped is not None:
         raise stopped

@@ -498,28 +498,28 @@ class Layout:
     def _shown(self, kind: IntType | RefType, value: int, path: str) -> tuple[str, int | None, str]:
         return (path, value, kind.show(value)) if isinstance(kind, IntType) else (path, value or None, self.name_of(value))
 
-    def name_of(self, reference: int) -> str:
-        """The path of the record that lies at an offset; an embedded first field shares its record's offset."""
+    def name_of(self, reference: int, record: type[Record] | None = None) -> str:
+        """The path of the record that lies at an offset; an embedded first field shares its record's offset, so `record` says which is meant."""
         if reference == 0:
             return "None"
         for declaration in self.declarations:
-            found = self._find(declaration.kind, self.base[declaration], declaration.name, reference)
+            found = self._find(declaration.kind, self.base[declaration], declaration.name, reference, record)
             if found is not None:
                 return found
         return f"?{reference}"
 
-    def _find(self, kind: Type, at: int, path: str, wanted: int) -> str | None:
+    def _find(self, kind: Type, at: int, path: str, wanted: int, record: type[Record] | None) -> str | None:
         if isinstance(kind, RecordType):
-            if at == wanted:
+            if at == wanted and record in (None, kind.record):
                 return path
             for name, inner in self.parts(kind.record).items():
-                found = self._find(inner, at + self.offset(kind.record, name), f"{path}.{name}", wanted)
+                found = self._find(inner, at + self.offset(kind.record, name), f"{path}.{name}", wanted, record)
                 if found is not None:
                     return found
         elif isinstance(kind, ArrayType) and isinstance(kind.element, RecordType):
             stride = self.size(kind.element)
             for i in range(self.machine.bound(kind.size)):
-                found = self._find(kind.element, at + i * stride, f"{path}[{i}]", wanted)
+                found = self._find(kind.element, at + i * stride, f"{path}[{i}]", wanted, record)
                 if found is not None:
                     return found
         return None

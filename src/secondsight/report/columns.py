@@ -1,4 +1,4 @@
-"""Columns of text, one for each thread, in the form that kernel commit messages use; never wider than a mail."""
+"""Columns of text, one for each thread, in the form that kernel commit messages use; as wide as a mail, or as is asked for."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from secondsight.report.story import StoryLine
 
-__all__ = ["WIDTH", "columns"]
+__all__ = ["WIDTH", "columns", "rows"]
 
 WIDTH = 80
 _MARGIN = 4
@@ -17,34 +17,41 @@ _NAMED = re.compile(r"(?<=[(\s])[a-z_]+=(?=[^=])")
 """The name of a parameter in a call: `va=` of `map(va=1, pfn=P2)`."""
 
 
-def columns(names: Sequence[str], entries: Sequence[StoryLine], numbered: bool = False) -> list[str]:
-    """The lines of the table: a head with the threads' names, then the entries in order, each in its thread's column.
+def columns(names: Sequence[str], entries: Sequence[StoryLine], numbered: bool = False, width: int = WIDTH) -> list[str]:
+    """The lines of the table; see `rows`."""
+    return [line for line, _ in rows(names, entries, numbered, width)]
+
+
+def rows(
+    names: Sequence[str], entries: Sequence[StoryLine], numbered: bool = False, width: int = WIDTH
+) -> list[tuple[str, StoryLine | None]]:
+    """The lines of the table, each with its entry: a head with the threads' names, then the entries in order, each in its thread's column.
 
     A line holds one entry, so a long one may reach under the next column's head; only its own start is fixed. `numbered`: with
     the number of its step at the left.
     """
-    starts = _starts(len(names), entries, _INDENT if len(names) > 2 and not numbered else _MARGIN)
+    starts = _starts(len(names), entries, _INDENT if len(names) > 2 and not numbered else _MARGIN, width)
     head, rule = "", ""
     for start, name in zip(starts, names, strict=True):
-        name = name[: WIDTH - start]
+        name = name[: width - start]
         head, rule = head.ljust(start) + name, rule.ljust(start) + "-" * len(name)
-    lines = [head.rstrip(), rule.rstrip()]
+    lines: list[tuple[str, StoryLine | None]] = [(head.rstrip(), None), (rule.rstrip(), None)]
     told = -1
     for entry in entries:
-        first, *rest = _entry(entry, starts[entry.thread])
+        first, *rest = _entry(entry, starts[entry.thread], width)
         number = f"{entry.step + 1:>{_MARGIN - 1}}" if numbered and entry.step > told else ""
         told = entry.step
-        lines += [number + first[len(number) :], *rest]
+        lines += [(line, entry) for line in (number + first[len(number) :], *rest)]
     return lines
 
 
-def _starts(count: int, entries: Sequence[StoryLine], margin: int) -> list[int]:
+def _starts(count: int, entries: Sequence[StoryLine], margin: int, width: int) -> list[int]:
     """Where the columns start: evenly, but the last far enough left for its longest line."""
     if count < 2:
         return [margin]
     longest = max((entry.depth * _INDENT + _least(entry) for entry in entries if entry.thread == count - 1), default=0)
-    even = margin + (WIDTH - margin) * (count - 1) // count
-    last = max(min(even, WIDTH - longest), margin + 16 * (count - 1))
+    even = margin + (width - margin) * (count - 1) // count
+    last = max(min(even, width - longest), margin + 16 * (count - 1))
     return [margin + (last - margin) * i // (count - 1) for i in range(count)]
 
 
@@ -53,20 +60,20 @@ def _least(entry: StoryLine) -> int:
     return len(_NAMED.sub("", entry.text)) + 2 + len(entry.where) if entry.where else len(entry.text)
 
 
-def _entry(entry: StoryLine, start: int) -> list[str]:
+def _entry(entry: StoryLine, start: int, width: int) -> list[str]:
     """An entry's lines. Its place is always there: parameters lose their names for it, or it has a line of its own."""
-    indent = start + min(entry.depth * _INDENT, max(0, WIDTH - start - 24))
-    room = WIDTH - indent - 2 - len(entry.where)
+    indent = start + min(entry.depth * _INDENT, max(0, width - start - 24))
+    room = width - indent - 2 - len(entry.where)
     text = entry.text
     if entry.where and len(text) > room >= len(shorter := _NAMED.sub("", text)):
         text = shorter
     lines = [
         " " * indent + line
-        for line in textwrap.wrap(text, WIDTH - indent, subsequent_indent=" " * (2 * _INDENT), break_long_words=True)
+        for line in textwrap.wrap(text, width - indent, subsequent_indent=" " * (2 * _INDENT), break_long_words=True)
     ] or [" " * indent]
     if not entry.where:
         return lines
-    if len(lines[-1]) + 2 + len(entry.where) > WIDTH:
+    if len(lines[-1]) + 2 + len(entry.where) > width:
         lines.append("")
-    lines[-1] = lines[-1].ljust(WIDTH - len(entry.where)) + entry.where
+    lines[-1] = lines[-1].ljust(width - len(entry.where)) + entry.where
     return lines

@@ -49,6 +49,8 @@ class StoryLine:
     text: str
     where: str = ""
     step: int = 0
+    mark: str = ""
+    """What it is to the whole, if anything: `broken`, `at` (the line that breaks), `freed`, `round`, `folded`."""
 
 
 @dataclass(frozen=True, slots=True)

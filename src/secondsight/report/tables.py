@@ -70,27 +70,28 @@ def decision_table(
     columns: Sequence[Heading],
     results: Mapping[tuple[str, str], Result | None],
     marks: Mapping[tuple[str, str], str] | None = None,
+    width: int = WIDTH,
 ) -> RenderableType:
     """The table with its title and question above, and below what rows and columns stand for.
 
     `marks`: a word more for some cells. A table that is too wide comes in panels, each with all rows. A cell that `results` lacks has not been searched.
     """
-    count = -(-len(columns) // _PANEL)
+    count = -(-len(columns) // max(_PANEL, (width - _NAMES_MOST) // _MOST))
     size = -(-len(columns) // max(1, count))
-    panels = [_panel(rows, columns[i : i + size], size, results, marks or {}) for i in range(0, len(columns), size)]
+    panels = [_panel(rows, columns[i : i + size], size, results, marks or {}, width) for i in range(0, len(columns), size)]
     parts: list[RenderableType] = [Text(title, "bold"), Text(question), Text()]
     for panel in panels:
         parts += [panel, Text()]
-    return Group(*parts, _legend("rows", rows), _legend("columns", columns))
+    return Group(*parts, _legend("rows", rows, width), _legend("columns", columns, width))
 
 
 def _panel(
     rows: Sequence[Heading], columns: Sequence[Heading], size: int, results: Mapping[tuple[str, str], Result | None],
-    marks: Mapping[tuple[str, str], str],
+    marks: Mapping[tuple[str, str], str], whole: int,
 ) -> Table:  # fmt: skip
-    """Some of the columns, as wide as `size` of them may be."""
-    width = min(_MOST, (WIDTH - _NAMES) // size - 1)
-    names = WIDTH - size * (width + 1)
+    """Some of the columns, as wide as `size` of them may be in a line of `whole`."""
+    width = min(_MOST, (whole - _NAMES) // size - 1)
+    names = whole - size * (width + 1)
     table = Table(box=box.SIMPLE_HEAD, padding=0, pad_edge=False, show_edge=False)
     table.add_column("", width=min(_NAMES_MOST, names - 1), overflow="fold")
     for column in columns:
@@ -131,9 +132,9 @@ def _broken(name: str, width: int) -> str:
     return "\n".join(line.rstrip() for line in lines)
 
 
-def _legend(what: str, entries: Sequence[Heading]) -> RenderableType:
+def _legend(what: str, entries: Sequence[Heading], width: int) -> RenderableType:
     """What each name stands for."""
-    table = Table(box=None, show_header=False, width=WIDTH - 2, padding=(0, 1, 0, 0))
+    table = Table(box=None, show_header=False, width=width - 2, padding=(0, 1, 0, 0))
     table.add_column(width=26, overflow="fold")
     table.add_column(overflow="fold")
     for entry in entries:

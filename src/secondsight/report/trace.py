@@ -1,6 +1,6 @@
 """A broken rule as something one can paste into a mail, and as JSON that can be replayed.
 
-    MyGpu: stale access: the device used a frame that the CPU no longer has there
+    MyGpu (munmap: reads): stale access: the device used a frame that the CPU no longer has there
     rule: as-if-cpu (contract/coherence.py)   shortest of 219 states, 18 steps
 
     cpu                                   gpu
@@ -20,18 +20,24 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from rich.text import Text
+
 import secondsight
-from secondsight.lang import Char, LangError, Record
+from secondsight.lang import Char, LangError, Record, SpinLock
 from secondsight.lang.errors import FreedTwice, UseAfterFree
 from secondsight.lang.plain import PlainEvent, PlainStep
 from secondsight.lang.program import Counter, Program
 from secondsight.lang.reference import Reference
 from secondsight.lang.types import resolve
-from secondsight.report.columns import WIDTH, columns
+from secondsight.linux.mmu_notifier_hlist import NonBlock
+from secondsight.report.columns import rows
+from secondsight.report.fold import folded
+from secondsight.report.form import MAIL, Form
 from secondsight.report.story import Look, StoryLine, tell
 from secondsight.report.token import token_of
 from secondsight.report.words import is_harness, page_or_error, short, statement
 from secondsight.search import Result, Step, Trace, Violation
+from secondsight.search.lock_order import told_lock
 
 __all__ = [
     "SCHEMA", "Telling", "letter", "mail", "mail_of", "result_to_json", "short_path", "tell_result", "tell_saved", "trace_from_json", "trace_to_json",
@@ -41,6 +47,8 @@ SCHEMA = 1
 """The version of the JSON forms (docs/json.md)."""
 
 _HOUSE = Path(secondsight.__file__).parent
+_STYLES = {"broken": "bold red", "at": "bold", "freed": "bold", "round": "bold", "folded": "dim"}
+"""How a line looks on a terminal, by its mark."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,18 +69,18 @@ class Telling:
 
 def mail(title: str, program: Program, result: Result, again: Callable[[str], str] | None = None) -> str:
     """The result's trace in the two-column form, at most 80 columns wide; see `tell_result`."""
-    return letter(tell_result(title, program, result, again))
+    return letter(tell_result(title, program, result, again)).plain
 
 
 def mail_of(title: str, program: Program, violation: Violation) -> str:
     """A saved trace in the same form; its steps are told in the order they have, each with its number."""
-    return letter(tell_saved(title, program, violation), numbered=True)
+    return letter(tell_saved(title, program, violation), numbered=True).plain
 
 
 def tell_result(
     title: str, program: Program, result: Result, again: Callable[[str], str] | None = None, look: Look | None = None
 ) -> Telling:
-    """The result's trace. `title` is the driver's name. `again` makes of the trace's token (see `report.token`) the command that
+    """The result's trace. `title` says what breaks: a driver, and against what. `again` makes of the trace's token (see `report.token`) the command that
     replays it. `look`: see `story.tell`.
 
     The trace is replayed in plain execution on the way. Raises `Disagreement` if that does not take it.
@@ -99,19 +107,23 @@ def _tell(title: str, program: Program, violation: Violation, origin: str, again
     if violation.loop:
         start = len(violation.trace) - violation.loop
         place = next((i for i, entry in enumerate(entries) if entry.step >= start), len(entries))
-        entries.insert(place, StoryLine(violation.trace.steps[start].thread, 0, "(from here round for ever:)", step=start))
+        entries.insert(place, StoryLine(violation.trace.steps[start].thread, 0, "(from here round for ever:)", step=start, mark="round"))
     message, file = _message(program, violation, steps), _rule_file(program, violation)
     return Telling(title, program, violation, message, file, f"{origin}{len(violation.trace)} steps", again, entries, steps)
 
 
-def letter(telling: Telling, numbered: bool = False) -> str:
-    """A trace as a mail has it. `numbered`: each line with the number of its step."""
-    lines = textwrap.wrap(f"{telling.title}: {telling.message}", WIDTH)
-    lines += _rule_line(telling)
-    names = [thread.name for thread in telling.program.threads]
-    lines += ["", *columns(*_busy(names, telling.entries), numbered)]
-    text = "\n".join(line.rstrip() for line in lines) + "\n"
-    return f"{text}\n{telling.again}\n" if telling.again else text
+def letter(told: Telling, numbered: bool = False, form: Form = MAIL) -> Text:
+    """A trace as a mail has it, or in another form, with colours for a terminal. `numbered`: each line with the number of its step."""
+    text = Text()
+    for line in textwrap.wrap(f"{told.title}: {told.message}", form.width):
+        text.append(f"{line}\n", "bold")
+    for line in _rule_line(told, form.width):
+        text.append(f"{line}\n")
+    text.append("\n")
+    names = [thread.name for thread in told.program.threads]
+    for line, entry in rows(*_busy(names, folded(told.entries) if form.folded else told.entries), numbered, form.width):
+        text.append(f"{line.rstrip()}\n", _STYLES.get(entry.mark) if entry is not None else None)
+    return text.append(f"\n{told.again}\n") if told.again else text
 
 
 def _busy(names: list[str], entries: list[StoryLine]) -> tuple[list[str], list[StoryLine]]:
@@ -120,14 +132,14 @@ def _busy(names: list[str], entries: list[StoryLine]) -> tuple[list[str], list[S
     return [names[i] for i in busy], [replace(entry, thread=busy.index(entry.thread)) for entry in entries]
 
 
-def _rule_line(telling: Telling) -> list[str]:
+def _rule_line(told: Telling, width: int) -> list[str]:
     """The rule, the file it is written in, and how the trace was found."""
-    rule = f"rule: {telling.violation.rule}"
-    if telling.rule_file:
-        rule += f" ({telling.rule_file})"
-    if len(rule) + 3 + len(telling.origin) > WIDTH:
-        return [rule, telling.origin]
-    return [rule.ljust(WIDTH - len(telling.origin)) + telling.origin]
+    rule = f"rule: {told.violation.rule}"
+    if told.rule_file:
+        rule += f" ({told.rule_file})"
+    if len(rule) + 3 + len(told.origin) > width:
+        return [rule, told.origin]
+    return [rule.ljust(width - len(told.origin)) + told.origin]
 
 
 def _rule_file(program: Program, violation: Violation) -> str:
@@ -156,17 +168,19 @@ def _end(program: Program, violation: Violation, steps: list[PlainStep], told: l
     if violation.rule == "livelock":
         going = {step.thread for step in violation.trace.steps[-violation.loop :]}
         waiting = [entry for entry in _standing(program, violation, "waits") if entry.thread not in going]
-        return [StoryLine(steps[-1].thread, 0, "(and round again)", step=len(steps) - 1), *waiting]
+        return [StoryLine(steps[-1].thread, 0, "(and round again)", step=len(steps) - 1, mark="round"), *waiting]
     last = steps[-1]
     number, own = len(steps) - 1, []
     here = told[-1].depth if told and told[-1].thread == last.thread else 0
     if not told or told[-1].step != number:
         text = linecache.getline(last.file, last.line).strip() or "(the last step)"
-        own.append(StoryLine(last.thread, here, text, f"{Path(last.file).name}:{last.line}", number))
+        own.append(StoryLine(last.thread, here, text, f"{Path(last.file).name}:{last.line}", number, "at"))
+    else:
+        told[-1].mark = "at"
     broken = f"^ {violation.rule}"
     if violation.where and violation.where.file == last.file and violation.where.line != last.line:
         broken += f", line {violation.where.line}"
-    own += [StoryLine(last.thread, here, text, step=number) for text in (broken, *_beside_the_cpu(last))]
+    own += [StoryLine(last.thread, here, text, step=number, mark="broken") for text in (broken, *_beside_the_cpu(last))]
     return own
 
 
@@ -176,7 +190,7 @@ def _standing(program: Program, violation: Violation, what: str) -> list[StoryLi
     for thread, counter in _stuck(program, violation.trace):
         where = counter.where
         text, place = statement(where.file, where.line), f"{Path(where.file).name}:{where.line}"
-        found.append(StoryLine(thread, 0, f"^ {what}: {text}", place, len(violation.trace)))
+        found.append(StoryLine(thread, 0, f"^ {what}: {text}", place, len(violation.trace), "broken"))
     return found
 
 
@@ -206,13 +220,16 @@ def _tell_free(entries: list[StoryLine], steps: list[PlainStep]) -> None:
     number, event = found
     assert event.where is not None
     place = f"{Path(event.where.file).name}:{event.where.line}"
-    if any(entry.step == number and entry.where == place for entry in entries):
+    told = [entry for entry in entries if entry.step == number and entry.where == place]
+    for entry in told:
+        entry.mark = entry.mark or "freed"
+    if told:
         return
     text = statement(event.where.file, event.where.line)
     after = next((i for i, entry in enumerate(entries) if entry.step > number), len(entries))
     beside = entries[after - 1] if after and entries[after - 1].thread == steps[number].thread else None
     depth = 0 if beside is None else beside.depth + 1
-    entries.insert(after, StoryLine(steps[number].thread, depth, text, place, number))
+    entries.insert(after, StoryLine(steps[number].thread, depth, text, place, number, "freed"))
 
 
 def _message(program: Program, violation: Violation, steps: list[PlainStep]) -> str:
@@ -223,10 +240,26 @@ def _message(program: Program, violation: Violation, steps: list[PlainStep]) -> 
         assert event.where is not None
         by = f"; {program.threads[steps[number].thread].name} freed it at {short_path(event.where.file)}:{event.where.line}"
         return violation.message.removesuffix(by) + by
+    if violation.rule == "sleep-in-atomic":
+        return _why_not_sleep(program, violation)
     if violation.rule != "deadlock":
         return violation.message
     waits = [f"{program.threads[t].name} in {c.function.name}()" for t, c in _stuck(program, violation.trace)]
     return f"nobody can go on: {', '.join(waits) or 'all threads'} {'waits' if len(waits) == 1 else 'wait'} for ever"
+
+
+def _why_not_sleep(program: Program, violation: Violation) -> str:
+    """What forbids sleeping: that the caller said so, or a spinlock; which, where it was held before the last step."""
+    trace, layout = violation.trace, program.layout
+    before = trace.states[len(trace) - 2] if len(trace) > 1 else Reference(program).initial
+    owner = trace.steps[-1].thread + 1
+    spins = [(at, kind) for at, kind in layout.records if issubclass(kind, SpinLock)]
+    held = [layout.name_of(at, kind) for at, kind in spins if before[at + layout.offset(kind, "owner")] == owner]
+    ghosts = tuple(f"{layout.name_of(at, NonBlock)}." for at, kind in layout.records if kind is NonBlock)
+    locks = [told_lock(program, name) for name in held if not name.startswith(ghosts)]
+    if len(held) > len(locks):
+        return f"must not sleep: called with blockable = false{', and holds ' + ' and '.join(locks) if locks else ''}"
+    return f"sleeps while it holds the spinlock {' and '.join(locks)}" if locks else violation.message
 
 
 def _beside_the_cpu(last: PlainStep) -> list[str]:

@@ -11,14 +11,16 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable
+from pathlib import Path
 
 from secondsight.lang import ir, tree
 from secondsight.lang.cfg import Block, CallTo, Exit
 from secondsight.lang.errors import Position
 from secondsight.lang.locks import Lock, RwLock
 from secondsight.lang.program import Program
+from secondsight.lang.types import ArrayType, RecordType
 
-__all__ = ["LockOrder"]
+__all__ = ["LockOrder", "told_lock"]
 
 
 class LockOrder:
@@ -40,7 +42,7 @@ class LockOrder:
         found: list[tuple[int, int | None, str, str]] = []
         kinds = {offset: kind for offset, kind in layout.records if issubclass(kind, (Lock, RwLock))}
         for offset, kind in sorted(kinds.items()):
-            name = layout.name_of(offset)
+            name = layout.name_of(offset, kind)
             readers = offset + layout.offset(kind, "readers") if issubclass(kind, RwLock) else None
             found.append((offset + layout.offset(kind, "owner"), readers, _class_of(name), name))
         return found
@@ -85,8 +87,11 @@ class LockOrder:
                 a, b = (other[3], lock[3]) if other[2] == lock[2] else (other[2], lock[2])
                 way = self._way(b, a)
                 if way is not None:
-                    others = "; ".join(f"{y} is taken with {x} held at line {self.edges[x][y].line}" for x, y in way)
-                    return f"takes {b} with {a} held; elsewhere {others}", where
+                    places = [self.edges[x][y] for x, y in way]
+                    elsewhere = " -> ".join(told_lock(self.program, lock) for lock in (b, *(y for _, y in way)))
+                    at = ", ".join(f"{Path(place.file).name}:{place.line}" for place in places)
+                    here, there = told_lock(self.program, a), told_lock(self.program, b)
+                    return f"takes {there} with {here} held: {here} -> {there} here, {elsewhere} elsewhere ({at})", where
                 self.edges.setdefault(a, {}).setdefault(b, where)
         return None
 
@@ -116,6 +121,17 @@ def _class_of(name: str) -> str:
         if not inside or c == "[":
             out += c
     return out
+
+
+def told_lock(program: Program, name: str) -> str:
+    """A lock for people, by its path. Of those in each record of an array or a pool it is the record's name that says something: `Mm.mmap_lock`."""
+    pool, of_each, field = _class_of(name).partition("[].")
+    kinds = {d.name: d.kind for d in program.layout.declarations}
+    kind = kinds.get(pool)
+    if not of_each or not isinstance(kind, ArrayType) or not isinstance(kind.element, RecordType):
+        return name
+    number = name[len(pool) :].partition("]")[0][1:] if program.machine.bound(kind.size) > 1 else ""
+    return f"{kind.element.record.__name__}{f'[{number}]' if number else ''}.{field}"
 
 
 def _holds(state: bytes, lock: tuple[int, int | None, str, str], thread: int) -> bool:

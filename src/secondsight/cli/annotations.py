@@ -1,0 +1,102 @@
+"""`check --format`: broken rules as annotations, for GitHub's checks or as SARIF 2.1.0, each at a line of the driver."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from secondsight.search import Result, Verdict
+
+if TYPE_CHECKING:
+    from secondsight.report.trace import Telling
+
+__all__ = ["FORMATS", "Annotation", "Format", "broken_at", "github", "not_finished", "sarif"]
+
+Format = Literal["text", "json", "github", "sarif"]
+FORMATS: dict[str, str] = {
+    "text": "for people",
+    "json": "docs/json.md",
+    "github": "for people, and then a line for each annotation that GitHub Actions shows beside the code",
+    "sarif": "SARIF 2.1.0, for code scanning and editors",
+}
+_SARIF = "https://json.schemastore.org/sarif-2.1.0.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Annotation:
+    """Something to be shown beside a line of a file."""
+
+    file: Path
+    line: int
+    level: Literal["error", "warning"]
+    rule: str
+    message: str
+
+
+def broken_at(file: Path, told: Telling) -> Annotation:
+    """A broken rule, at the last line of the driver that its trace shows for the thread that breaks it, else for any."""
+    breaking = told.violation.trace.steps[-1].thread if told.violation.trace.steps else 0
+    own = [entry for entry in told.entries if entry.where.startswith(f"{file.name}:")]
+    placed = [entry for entry in own if entry.thread == breaking] or own
+    line = int(placed[-1].where.rpartition(":")[2]) if placed else 1
+    return Annotation(file, line, "error", told.violation.rule, f"{told.title}: {told.message}")
+
+
+def not_finished(file: Path, driver: str, scenario: str, result: Result) -> list[Annotation]:
+    """A search that came to no verdict, if that is what it did."""
+    if result.verdict is not Verdict.NOT_FINISHED:
+        return []
+    return [Annotation(file, 1, "warning", "not-finished", f"{driver} ({scenario}): not finished: {result.error or result.reason}")]
+
+
+def github(annotations: Sequence[Annotation]) -> list[str]:
+    """Workflow commands of GitHub Actions, with what has a meaning there escaped."""
+    return [
+        f"::{one.level} file={_property(_relative(one.file))},line={one.line},title={_property(one.rule)}::{_data(one.message)}"
+        for one in annotations
+    ]
+
+
+def _data(text: str) -> str:
+    return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
+
+
+def _property(text: str) -> str:
+    return _data(text).replace(":", "%3A").replace(",", "%2C")
+
+
+def _relative(file: Path) -> str:
+    """A path as those want it: from the folder at hand, if it is below that."""
+    whole, here = file.resolve(), Path.cwd()
+    return (whole.relative_to(here) if whole.is_relative_to(here) else whole).as_posix()
+
+
+def sarif(annotations: Sequence[Annotation]) -> dict[str, Any]:
+    """A SARIF log with one run."""
+    from importlib.metadata import version
+
+    rules = list(dict.fromkeys(one.rule for one in annotations))
+    results = [
+        {
+            "ruleId": one.rule,
+            "ruleIndex": rules.index(one.rule),
+            "level": one.level,
+            "message": {"text": one.message},
+            "locations": [
+                {"physicalLocation": {"artifactLocation": {"uri": _uri(one.file)}, "region": {"startLine": one.line}}},
+            ],
+        }
+        for one in annotations
+    ]
+    driver = {"name": "secondsight", "version": version("secondsight"), "rules": [{"id": rule} for rule in rules]}
+    return {"$schema": _SARIF, "version": "2.1.0", "runs": [{"tool": {"driver": driver}, "results": results}]}
+
+
+def _uri(file: Path) -> str:
+    """A relative reference, or a `file:` URI for what is not below the folder at hand."""
+    from urllib.parse import quote
+
+    relative = _relative(file)
+    return file.resolve().as_uri() if relative.startswith("/") else quote(relative)
