@@ -117,7 +117,7 @@ def scene(telling: Telling, onlooker: Onlooker, name: str) -> dict[str, Any]:
             [[i, new] for i, (old, new) in enumerate(zip(before, after, strict=True)) if old != new]
             for before, after in itertools.pairwise(values)
         ],
-        "text": letter(telling),
+        "text": letter(telling).plain,
     }
 
 
