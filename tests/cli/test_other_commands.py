@@ -166,26 +166,26 @@ def interrupted(seconds: float, *arguments: str | Path, by: signal.Signals = sig
 def test_ctrl_c_prints_what_a_search_has_seen(by: signal.Signals, tmp_path: Path) -> None:
     path = tmp_path / "big.py"
     path.write_text(BIG)
-    out, _ = interrupted(6, "run", path, by=by)
+    out, _ = interrupted(3, "run", path, by=by)
     assert "not finished: interrupted" in " ".join(out.split())
 
 
 def test_ctrl_c_still_writes_json(tmp_path: Path) -> None:
     path = tmp_path / "big.py"
     path.write_text(BIG)
-    out, _ = interrupted(6, "run", path, "--json")
+    out, _ = interrupted(3, "run", path, "--json")
     assert json.loads(out)["scenarios"][0]["model"]["reason"] == "interrupted"
 
 
 def test_ctrl_c_ends_a_check(tmp_path: Path) -> None:
     path = tmp_path / "driver.py"
     path.write_text(MY_GPU)
-    out, _ = interrupted(4, "check", path, "--json", "--executor", "reference")
+    out, _ = interrupted(3, "check", path, "--json", "--executor", "reference")
     assert json.loads(out)["verdict"] == "not finished"
 
 
 def test_ctrl_c_ends_settling_and_leaves_no_process() -> None:
-    out, _ = interrupted(4, "settle", "2023-07-udmabuf", "--executor", "reference")
+    out, _ = interrupted(3, "settle", "2023-07-udmabuf", "--executor", "reference")
     assert "2023-07" in out
 
 

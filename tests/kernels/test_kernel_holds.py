@@ -251,7 +251,7 @@ def test_random_schedules_with_every_hold_agree(module_vm: VM, monkeypatch: pyte
     draw = forced.random_schedule
     monkeypatch.setattr(forced, "random_schedule", lambda *given, **named: draw(*given, points=tuple(HOLDS), **named))
     met = Counter[str]()
-    for index in range(50):
+    for index in range(25):
         scenario = scenario_of("forced", 7, index)
         plan = forced.plan_of(scenario, 7, index, module_vm.release)
         if plan.schedule is not None:

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from generated_forms import BY_NUMBER, Forms
 from hypothesis import strategies as st
 
 from secondsight.lang import Machine
@@ -106,7 +107,7 @@ def seen(node: Node, n: Small) -> None: ...
 @rule("seen-small", on=seen)
 def seen_small(node: Node, n: Small) -> None:
     require(n < 4 or node.small < 3, "seen-small", "too big")
-"""
+""" + BY_NUMBER
 
 
 class Scope:
@@ -138,7 +139,7 @@ class Scope:
         return made
 
 
-class Writer:
+class Writer(Forms):
     """Writes one program; `draw(n)` is any of 0..n-1."""
 
     def __init__(self, draw: Callable[[int], int]) -> None:
@@ -286,9 +287,9 @@ class Writer:
     def statement(self, scope: Scope) -> list[str]:
         """One statement (or a few that belong together)."""
         makers: list[Callable[[Scope], list[str]]] = [self.local, self.local, self.store, self.store, self.store, self.check]
-        makers += [self.reference, self.choice, self.call, self.call, self.bundle, self.pool, self.listed, self.exchange]
+        makers += [self.reference, self.choice, self.call, self.call, self.bundle, self.pool, self.listed, self.exchange, self.by_number]
         if scope.level < 3:
-            makers += [self.branch, self.branch, self.loop, self.loop, self.lock, self.atomic]
+            makers += [self.branch, self.branch, self.loop, self.loop, self.lock, self.atomic, self.pick(self.matched, self.both, self.stacked)]
         makers += [self.wait] if self.chance(50) else [self.leave]
         return self.pick(*makers)(scope)  # type: ignore[no-any-return]
 
@@ -626,7 +627,7 @@ def module_of(text: str) -> Iterator[types.ModuleType]:
 
 def program_of(module: types.ModuleType, threads: int = 2) -> Program:
     """The program of a generated module."""
-    machine = Machine({"nodes": 2, "jobs": 2}, data={"table": [1, 0, 3]})
+    machine = Machine({"nodes": 2, "jobs": 2}, data={"table": [1, 0, 3], "choices": [2, 0, 1]})
     with machine:
         module.nodes[1].slot.on = True
         module.nodes[1].small = 2
