@@ -366,3 +366,19 @@ def test_a_driver_file_in_two_processes(folder: Path) -> None:
     assert run().startswith("broken")
     driver.write_text(text)
     assert run() == again
+
+
+def test_threads_that_ask_at_once_get_the_same_lowered_functions(folder: Path) -> None:
+    """Of a program that is in the cache folder nothing is lowered before somebody asks: then once, whoever asks."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    from secondsight.contract import ADVERSARIES, driver_program
+    from secondsight.devices import Mirror
+
+    scenario = ADVERSARIES["munmap"].scenarios[0]
+    Native(driver_program(Mirror, scenario))
+    for _ in range(3):
+        made = driver_program(Mirror, scenario)
+        made.code._linked = None
+        with ThreadPoolExecutor(8) as pool:
+            assert len({id(linked) for linked in pool.map(lambda code: code.linked, [made.code] * 8)}) == 1

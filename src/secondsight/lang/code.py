@@ -8,6 +8,8 @@ shape, and one `Code`. The code of a shape that other processes had before comes
 
 from __future__ import annotations
 
+import os
+import threading
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -24,6 +26,10 @@ from secondsight.lang.types import ArrayType, resolve
 __all__ = ["Code", "StepPlace", "Root", "shared_code"]
 
 T = TypeVar("T")
+
+_lowering = [threading.RLock()]
+"""Held while functions are lowered. A process that is forked meanwhile has one of its own: nobody there would give this one back."""
+os.register_at_fork(after_in_child=lambda: _lowering.__setitem__(0, threading.RLock()))
 
 MOST_SHARED = 32
 """Shapes that are kept for the programs to come; what was not used for longest goes first."""
@@ -112,8 +118,11 @@ class Code:
 
     @property
     def linked(self) -> Linked:
-        """The lowered functions."""
-        return self._linked or self._link()
+        """The lowered functions: the same ones for every thread of the process that asks."""
+        if self._linked is None:
+            with _lowering[0]:
+                return self._linked or self._link()
+        return self._linked
 
     @property
     def is_lowered(self) -> bool:
