@@ -45,13 +45,13 @@ ELSEWHERE = "a thread settles elsewhere"
 def test_a_plan_is_always_the_same() -> None:
     assert str(plan(2)) == str(plan(2))
     assert "release" in str(plan(2))
-    assert {plan(n).driver.__name__ for n in range(30)} >= {"Mirror", "MirrorWithoutTest", "MirrorDereferencesLater"}
+    assert {plan(n).driver.__name__ for n in range(15)} >= {"Mirror", "MirrorWithoutTest", "MirrorDereferencesLater"}
 
 
 def test_nearly_all_can_be_forced_and_have_one_end() -> None:
-    plans = [plan_of(scenario_of("forced", 1, n), 1, n) for n in range(40)]
+    plans = [plan_of(scenario_of("forced", 1, n), 1, n) for n in range(20)]
     assert sum(1 for one in plans if one.problem) <= 2
-    assert sum(1 for one in plans if len(one.expected) == 1) >= 36
+    assert sum(1 for one in plans if len(one.expected) == 1) >= 17
 
 
 def test_what_the_model_expects_agrees() -> None:
