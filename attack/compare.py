@@ -15,8 +15,9 @@ from attack.description import Description, walk
 from attack.draw_items import tells_apart
 from attack.draw_sequences import counts
 from attack.explore import Graph, Judgement, explore, has_cycle, judge, livelocked, shortest_round
-from attack.interpreter import END, Interpreter, State, Way, reads_lock
+from attack.interpreter import Interpreter, Way, reads_lock
 from attack.locks import FAIR
+from attack.projection import projected, projected_values, seen_by, values_of
 from attack.source import Text, module_of, program_of
 from attack.values import reads
 from secondsight.lang.compiler import CompilerMissing, compiler
@@ -380,47 +381,6 @@ def assert_ordered(subject: Subject, law: str, result: Result) -> None:
 
 # Step by step.
 
-PATHS = {"rw readers": "rw.readers", "rw waiting": "rw.waiting", "rw": "rw.owner", "spin": "spin.owner", "m0": "m0.owner", "m1": "m1.owner"}
-"""Names of ours that are others there."""
-
-
-def projected(subject: Subject, text: Text, state: State) -> tuple[dict[str, Any], list[int]]:
-    """A state of the interpreter as secondsight shows it: values by their paths, and the line where each thread stands."""
-    names = dict(zip(subject.graph.interpreter.keys, state[0], strict=True))
-    values: dict[str, Any] = {}
-    for name, value in names.items():
-        first, _, rest = name.partition(" ")
-        if name in ("slot0", "slot1", "world node"):
-            of = "nodes" if name == "world node" else "items"
-            values[f"world.{'node' if name == 'world node' else name}"] = None if value is None else f"{of}[{value}]"
-        elif first[:4] == "item":
-            values[f"items[{first[4:]}].{rest}"] = (None if value is None else f"items[{value}]") if rest == "next" else value
-        elif first[:3] == "box":
-            values[f"boxes[{first[3:]}].{'lock.owner' if rest else 'v'}"] = value
-        elif first[:4] == "node":
-            path = f"nodes[{first[4:]}]"
-            values[f"{path} used" if rest == "used" else f"{path}.{'lock.owner' if rest else 'v'}"] = value
-        else:
-            values[f"world.{PATHS.get(name, name)}"] = value
-    lines = []
-    for todo, _ in state[1]:
-        entry = subject.graph.interpreter.entries[todo][0]
-        lines.append(0 if todo == END else text.lines[entry[1]])
-    if not FAIR:
-        del values["world.rw.waiting"]
-    return values, lines
-
-
-def seen_by(program: Program, reference: Reference, state: bytes) -> tuple[dict[str, Any], list[int]]:
-    """The same of a state of secondsight."""
-    values = dict(values_of(program, state))
-    lines = []
-    for thread in range(len(program.threads)):
-        counter = reference.counter(state, thread)
-        lines.append(program.code.places[counter - 1].where.line if counter else 0)
-    return values, lines
-
-
 def same_steps(subject: Subject, text: Text, reference: Reference) -> None:
     """Both graphs at once: from every pair of states the same steps, with the same choices, lead to pairs, or break the same rule."""
     program, graph = subject.program, subject.graph
@@ -428,7 +388,7 @@ def same_steps(subject: Subject, text: Text, reference: Reference) -> None:
     begin = (reference.initial, graph.interpreter.initial)
     pairs, todo = {begin}, [begin]
     for there, here in todo:
-        values, lines = projected(subject, text, here)
+        values, lines = projected(subject.graph, text, here)
         others, places = seen_by(program, reference, there)
         unequal = {k: (v, others.get(k)) for k, v in values.items() if others.get(k) != v}
         equal("shared state", {}, unequal, "values that differ:")
@@ -523,7 +483,7 @@ def assert_says(subject: Subject, law: str, result: Result, watch: tuple[int, in
         elif watch is not None:
             rest = bytes(subject.program.size - subject.program.layout.shared_size)
             all_theirs = {frozenset(values_of(subject.program, bytes(1) + outcome + rest)) for outcome in result.outcomes}
-            all_ours = {frozenset(projected_values(subject, shared)) for shared in judgement.outcomes}
+            all_ours = {frozenset(projected_values(subject.graph, shared)) for shared in judgement.outcomes}
             equal(law, 0, len(all_ours ^ all_theirs), "outcomes that only one has:")
         if not result.reduced:
             equal(law, subject.sizes["theirs"], result.states, "states:")
@@ -580,24 +540,3 @@ def told(result: Result) -> str:
     if result.error is not None:
         return str(getattr(result.error, "rule", type(result.error).__name__))
     return "holds" if result.verdict is Verdict.HOLDS else f"not finished ({result.reason})"
-
-
-def values_of(program: Program, state: bytes) -> list[tuple[str, Any]]:
-    """The shared values of a state of secondsight."""
-    found = []
-    for path, value, said in program.layout.fields(state):
-        first, _, rest = path.partition(".")
-        name = rest if first.startswith("attacked_") else path
-        is_reference = path.endswith((".next", ".slot0", ".slot1", "world.node"))
-        found.append((name, (None if value is None else said.partition(".")[2] if said.startswith("attacked_") else said) if is_reference else value))
-    return found
-
-
-def projected_values(subject: Subject, shared: tuple[Any, ...]) -> list[tuple[str, Any]]:
-    """The same of the interpreter's."""
-    return list(projected(subject, _NoText(), (shared, ()))[0].items())  # type: ignore[arg-type]
-
-
-class _NoText:
-    def __init__(self) -> None:
-        self.lines: dict[int, int] = {}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from secondsight.contract import ADVERSARIES, check, driver_program, load_drivers, rests_on, rules_for
+from secondsight.contract.runs import Seen, unseen
 from secondsight.devices.device import Device
 from secondsight.devices.mirror import Mirror
 from secondsight.devices.small import Pins
@@ -144,3 +145,16 @@ def test_a_function_is_cut_once_for_the_programs_that_have_it_with_the_same_step
     with instrumented(programs[0]), instrumented(programs[1]):
         assert all(f.__code__ is second[f].code for f in shared)
     assert {f: f.__code__ for f in shared} == before
+
+
+def test_lines_of_the_drivers_own_file_come_first(tmp_path: Path) -> None:
+    (tmp_path / "a_base.py").write_text(
+        "from secondsight.devices.mirror import Mirror\nfrom secondsight.linux.mm_types import Mm\n\n\n"
+        "class Base(Mirror):\n    def never(self) -> None:\n        self.lock.lock()\n"
+    )
+    (tmp_path / "z_driver.py").write_text(
+        "from a_base import Base\n\n\nclass Own(Base):\n    def nor_this(self) -> None:\n        self.lock.unlock()\n"
+    )
+    (driver,) = load_drivers(tmp_path / "z_driver.py")
+    files = [Path(line.file).name for line in unseen(driver, Seen())]
+    assert list(dict.fromkeys(files)) == ["z_driver.py", "a_base.py", "mirror.py"]

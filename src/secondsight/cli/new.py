@@ -45,8 +45,8 @@ def new(
         "RULE-NAME": "-".join(words).lower(),
     }
     text = (_TEMPLATES / f"{kind}.py").read_text(encoding="utf-8")
-    for placeholder, own in names.items():
-        text = text.replace(placeholder, own)
+    for word, own in names.items():
+        text = text.replace(word, own)
     try:
         with path.open("x", encoding="utf-8") as file:
             file.write(text)

@@ -301,14 +301,18 @@ def files_of(driver: type[Device]) -> frozenset[str]:
 
 
 def unseen(driver: type[Device], seen: Seen) -> list[Line]:
-    """The driver's lines that did not run: of each run of them that would run one after another the first."""
+    """The driver's lines that did not run: of each run of them that would run one after another the first.
+
+    Those of its own file come first, wherever that lies, then those of the files that it is derived from.
+    """
     found = []
+    files = list(dict.fromkeys(method.__code__.co_filename for method in methods_of(driver)))
     for method in methods_of(driver):
         code = method.__code__
         function, text = _text(code)
         for number in _first_unseen(function.body, code.co_filename, seen.spots):
             found.append(Line(code.co_filename, number, text[number - 1].strip(), method.__qualname__))
-    return sorted(found, key=lambda line: (line.file, line.number))
+    return sorted(found, key=lambda line: (files.index(line.file), line.number))
 
 
 def _first_unseen(body: list[ast.stmt], file: str, spots: set[Spot]) -> Iterator[int]:

@@ -48,7 +48,7 @@ _JOINED = {
 
 
 class Numbers(Spread[Kind]):
-    """The places among the integers of some functions. Raises `Told` where they are used for anything else."""
+    """The places among the integers of some functions. Raises `TellsApart` where they are used for anything else."""
 
     def __init__(self, functions: Iterable[ir.Function], mine: Callable[[Type], bool], roots: Iterable[ir.Function]) -> None:
         self.mine = mine

@@ -80,7 +80,7 @@ PLAIN, ZERO = Holds(Kind.PLAIN), Holds(Kind.ZERO)
 
 
 class Spots(Spread[Holds]):
-    """The spots of a program's sequence numbers, what is copied from where, and what is compared. Raises `Told`.
+    """The spots of a program's sequence numbers, what is copied from where, and what is compared. Raises `TellsApart`.
 
     `groups`: of spots that do not meet, their group. `before`: the number before a counter's is taken somewhere.
     """

@@ -86,7 +86,7 @@ def _facts(native: Native) -> bytes:
 
 
 def search_by(hosts: Hosts, native: Native, request: Request, batch: int, patience: float = 120.0) -> tuple[Result, bool]:
-    """Search with these members, `batch` as in `Job`; the second says whether they are ready for another search.
+    """Search with these members, `batch` as in `MemberJob`; the second says whether they are ready for another search.
 
     Where steps are merged: see `reduced_by` for what becomes of the facts that the library of `native` has.
     """
