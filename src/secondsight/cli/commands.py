@@ -34,6 +34,7 @@ COMMANDS: dict[str, Listed] = {
     "replay": Listed("replay", "replay", "Run a saved trace again: your own Python functions, step by step; every state is compared."),
     "list": Listed("finding", "list_", "What there is of a kind, by name: adversaries, rules, bounds, tables, functions, kernels, ..."),
     "explain": Listed("finding", "explain", "What a name means, what breaks it, a small wrong driver, and where it is written."),
+    "model": Listed("model", "model", "What is modelled of the kernel: every function, its file, release and judge, and what it leaves out."),
     "new": Listed("new", "new", "Write a file to begin with, that runs as it is: a driver, a scenario, a table, a rule of one's own."),
     "kernel": Listed("kernel", "app", "Real kernels to run scenarios on."),
 }
