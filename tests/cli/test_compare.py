@@ -40,7 +40,7 @@ def test_what_only_one_can_end_with_and_the_way_there() -> None:
     violation.trace.replay(reached.rebuild())
     last = violation.trace.states[-1]
     program = reached.rebuild()
-    seen = dict((path, value) for path, value, _ in program.layout.fields(last))
+    seen = {path: value for path, value, _ in program.layout.fields(last)}
     assert [seen[f"tables.ops[{row}].value"] for row in (4, 5)] == [ord("A"), ord("A")]
     with pytest.raises(LookupError, match="cannot end munmap: reads so"):
         comparing.trace_to(Mirror, one.new, one.scenario, ending)
