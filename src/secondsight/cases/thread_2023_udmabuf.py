@@ -62,7 +62,7 @@ from secondsight.devices.udmabuf_prepare import UdmabufPrepare
 from secondsight.devices.udmabuf_update_mapping import ShmemFileUpdates, UdmabufUpdateMapping
 from secondsight.devices.udmabuf_watched import WatchedUdmabuf
 from secondsight.lang import Machine
-from secondsight.lang.program import Program, Thread, build
+from secondsight.lang.program import Program, Room, Thread, build
 from secondsight.linux import bounds
 from secondsight.linux.dma_buf import DmaBuf
 from secondsight.linux.fault import cpu_write
@@ -333,7 +333,12 @@ def program_of(row: Row, column: Column) -> Program:
         threads.append(Thread("vcpu", other_vcpu, (on.mm, column.memfd_pages - 1), daemon=not stuck_matters))
     with on.machine:
         story.running = 2 if column.vcpu else 1
-    return build(on.machine, threads, rules=[] if column.rule is None else [column.rule])
+    return build(on.machine, threads, [] if column.rule is None else [column.rule], room=ROOM)
+
+
+_IMPORTERS = tuple(dict.fromkeys(column.importer for column in COLUMNS))
+ROOM = Room(3, (vmm, other_vcpu, *_IMPORTERS), tuple(column.rule for column in COLUMNS if column.rule is not None))
+"""All columns of a row have one code."""
 
 
 def program(row: str, column: str) -> Program:
