@@ -245,6 +245,10 @@ COLUMNS: tuple[Column, ...] = (
 )
 
 
+MOST_PAGES = max(column.memfd_pages for column in COLUMNS)
+"""Every machine has room for so many pages of the memfd: all columns of a row have one code then."""
+
+
 @dataclass(frozen=True, slots=True)
 class Stage:
     """A machine in which a memfd is mapped by a VMM, written full of `a`, and imported through a udmabuf."""
@@ -267,11 +271,11 @@ def stage(row: Row, memfd_pages: int, events: Sequence[StoryEvent] = ()) -> Stag
         pools[ShmemFileUpdates] = 1
     machine = Machine(
         bounds=bounds(
-            frames=2 + 2 * memfd_pages + ANONYMOUS,
-            pages=memfd_pages + ANONYMOUS,
+            frames=2 + 2 * MOST_PAGES + ANONYMOUS,
+            pages=MOST_PAGES + ANONYMOUS,
             files=0 if updates else 1,
-            file_pages=memfd_pages,
-            dmabuf_pages=memfd_pages,
+            file_pages=MOST_PAGES,
+            dmabuf_pages=MOST_PAGES,
             udmabufs=1 if row.exporter is None else 0,
             attachments=1,
         ),
