@@ -262,6 +262,7 @@ class Stage:
 
 def stage(row: Row, memfd_pages: int, events: Sequence[StoryEvent] = ()) -> Stage:
     """Set the machine up for a design: the memfd at address 0, anonymous memory behind it, the importer attached."""
+    room = max(memfd_pages, MOST_PAGES)
     told = [write(page, "a") for page in range(memfd_pages)] + list(events)
     updates = row.exporter is not None and issubclass(row.exporter, UdmabufUpdateMapping)
     pools: dict[type[Any], int] = {row.importer: 1}
@@ -271,11 +272,11 @@ def stage(row: Row, memfd_pages: int, events: Sequence[StoryEvent] = ()) -> Stag
         pools[ShmemFileUpdates] = 1
     machine = Machine(
         bounds=bounds(
-            frames=2 + 2 * MOST_PAGES + ANONYMOUS,
-            pages=MOST_PAGES + ANONYMOUS,
+            frames=2 + 2 * room + ANONYMOUS,
+            pages=room + ANONYMOUS,
             files=0 if updates else 1,
-            file_pages=MOST_PAGES,
-            dmabuf_pages=MOST_PAGES,
+            file_pages=room,
+            dmabuf_pages=room,
             udmabufs=1 if row.exporter is None else 0,
             attachments=1,
         ),

@@ -68,6 +68,7 @@ class Program:
             raise LangError(f"{len(threads)} threads; the limit is {MAX_THREADS}")
         self.machine, self.threads, self.rules, self.holds = machine, list(threads), list(rules), holds
         machine.rules = self.rules
+        machine.data.pop(SWITCHES.name, None)  # of a program that the machine had before
         begin = [_entry(t) for t in self.threads]
         entries = [entry for entry, _ in begin]
         if room is None:
@@ -75,7 +76,6 @@ class Program:
         else:
             wanted = [*((f, None) for f in room.functions), *entries]
             compiled = self.rules
-            machine.data.pop(SWITCHES.name, None)  # of a program that the machine had before
             if room.rules:
                 compiled = list(dict.fromkeys([*room.rules, *self.rules]))
                 machine.data[SWITCHES.name] = tuple(int(rule in self.rules) for rule in compiled)
