@@ -14,7 +14,10 @@ is a bracket too.
 
 `unmap_mapping_range` takes no mmap lock: it runs beside faults of the same process.
 
-Left out: huge pages, swap, migration entries, userfaultfd, private
+An entry that is neither empty nor present (`swapops`) is `do_swap_page`'s: a page in swap is found in the swap cache, or read, and
+mapped under the folio lock; a page that is being moved is waited for.
+
+Left out: huge pages, userfaultfd, private
 file mappings, fork (so the only read-only private page is the zero page), per-vma locks (a fault on one vma waits
 here while another vma is being mapped or unmapped: may hide a bug), the early flush of large batches and of dirty
 file pages, which drops references already before the end of the bracket (a driver that is late is caught all the
@@ -26,8 +29,9 @@ from __future__ import annotations
 
 from typing import Final
 
-from secondsight.lang import Ref, atomic, milestone, require
+from secondsight.lang import Ref, atomic, milestone, require, wait_until
 from secondsight.linux.fork import mm_touch
+from secondsight.linux.migrate import migration_entry_wait
 from secondsight.linux.mm_interval_tree import linear_page_index, vma_interval_tree_iter_first, vma_interval_tree_iter_next
 from secondsight.linux.mm_types import (
     AddressSpace,
@@ -37,14 +41,27 @@ from secondsight.linux.mm_types import (
     Gather,
     Mm,
     Pgoff,
+    PteKind,
     Range,
+    SwpEntry,
     Va,
     VaEnd,
     Vma,
+    anon_vmas,
 )
 from secondsight.linux.mmu_notifier import mmu_notifier_invalidate_range_end, mmu_notifier_invalidate_range_start
 from secondsight.linux.page_alloc import ZERO_PFN, alloc_page, frames, get_page, is_zero_page, put_page
-from secondsight.linux.pgtable import pte_none, pte_present, vm_normal_folio
+from secondsight.linux.pgtable import pte_clear, pte_none, pte_present, vm_normal_folio
+from secondsight.linux.rmap import folio_add_new_anon_rmap
+from secondsight.linux.swap_state import (
+    folio_free_swap,
+    free_swap_and_cache,
+    free_swap_cache,
+    read_swap_cache,
+    swap_cache_get_folio,
+    swap_free,
+)
+from secondsight.linux.swapops import is_swap_entry, is_swap_pte, migrations, swap_slots
 
 __all__ = [
     "FAULT_FLAG_ALLOW_RETRY",
@@ -82,6 +99,7 @@ FAULT_FLAG_ALLOW_RETRY: Final = 4
 DONE: Final = 0
 COPY: Final = 1
 FILE: Final = 4
+SWAP: Final = 5
 
 
 # Looking at an address space. Callers hold the mmap lock, or the page-table lock (an atomic step).
@@ -125,6 +143,9 @@ def handle_mm_fault(mm: Mm, va: Va, flags: Flags) -> Flags:
             what = do_fault_around(vma, va)
     if what == COPY:
         return wp_page_copy(mm, va)
+    if len(swap_slots) + len(migrations) > 0:
+        if what == SWAP:
+            return do_swap_page(mm, va, flags)
     if what == FILE:
         assert file is not None
         return file.fault(mm, va, pgoff, flags)
@@ -143,8 +164,14 @@ def handle_pte_fault(vma: Vma, va: Va, write: bool) -> Flags:
         if vma.vm_file is not None:
             return FILE
         return do_anonymous_page(mm, va, write)
+    if len(swap_slots) + len(migrations) > 0:
+        if is_swap_pte(pte):
+            return SWAP
     if write and not pte.writable:
         return COPY
+    if len(swap_slots) > 0:
+        if write:
+            pte.dirty = True
     return DONE
 
 
@@ -170,12 +197,26 @@ def do_anonymous_page(mm: Mm, va: Va, write: bool) -> Flags:
     if mm.unstable:
         return VM_FAULT_SIGBUS
     if write:
-        pte.frame = alloc_page()
-        pte.writable = True
+        map_new_page(mm, va)
     else:
         pte.frame = frames[ZERO_PFN]
         pte.writable = False
     return DONE
+
+
+@atomic
+def map_new_page(mm: Mm, va: Va) -> None:
+    """The entry of a new zeroed page that is written to next: writable, and dirty already."""
+    pte = mm.ptes[va]
+    folio = alloc_page()
+    if len(anon_vmas) > 0:
+        vma = mm.mm_mt[va]
+        assert vma is not None
+        folio_add_new_anon_rmap(folio, vma, va)
+    pte.frame = folio
+    pte.writable = True
+    if len(swap_slots) > 0:
+        pte.dirty = True
 
 
 @milestone(quiet=True)
@@ -199,8 +240,76 @@ def replace_zero_page(mm: Mm, va: Va) -> None:
     if folio is None:
         return
     if is_zero_page(folio):
-        pte.frame = alloc_page()
-        pte.writable = True
+        map_new_page(mm, va)
+
+
+# Entries that are not present.
+
+
+def do_swap_page(mm: Mm, va: Va, flags: Flags) -> Flags:
+    """do_swap_page() (mm/memory.c, Linux 6.12): the page of an entry that is not present; the caller holds the mmap lock.
+
+    VM_FAULT_RETRY: the mmap lock was given up to wait for the folio lock. Left out: reading beside the swap cache
+    (SWP_SYNCHRONOUS_IO), device-private memory, markers; a signal.
+    """
+    if len(migrations) > 0:
+        if migration_entry_wait(mm, va):
+            return DONE
+    if len(swap_slots) > 0:
+        return do_swap_entry(mm, va, flags)
+    return DONE
+
+
+@milestone(quiet=True)
+def do_swap_entry(mm: Mm, va: Va, flags: Flags) -> Flags:
+    """do_swap_page() (mm/memory.c, Linux 6.12) of a page in swap: find it in the swap cache, or read it; lock it; map it, if the entry
+    is still the same."""
+    with atomic:
+        pte = mm.ptes[va]
+        if not is_swap_entry(pte):
+            return DONE
+        entry = pte.swap
+        folio = swap_cache_get_folio(entry)
+        if folio is None:
+            folio = read_swap_cache(entry)
+    if map_swapped_page(mm, va, folio, entry, flags):
+        return DONE
+    mm.mmap_lock.read_unlock()
+    wait_until(not folio.locked)
+    put_page(folio)
+    return VM_FAULT_RETRY
+
+
+@atomic
+def map_swapped_page(mm: Mm, va: Va, folio: Folio, entry: SwpEntry, flags: Flags) -> bool:
+    """The part of do_swap_page() under the folio lock and the page-table lock: one step, in which the folio lock is waited for.
+
+    False: it is to be waited for without the mmap lock (folio_lock_or_retry()). The page may be written if its entry was the only
+    one of an exclusive page (every page is, without fork), and is dirty if this is a write. The swap cache keeps the page and the
+    slot, unless it is written and nobody else has it (should_try_to_free_swap()). So a page can be writable, in the swap cache,
+    and clean: what a device writes to it must be marked (`folio_mark_dirty`).
+    """
+    if folio.locked and flags & FAULT_FLAG_ALLOW_RETRY != 0:
+        return False
+    wait_until(not folio.locked)
+    pte = mm.ptes[va]
+    vma = mm.mm_mt[va]
+    write = flags & FAULT_FLAG_WRITE != 0
+    assert vma is not None
+    if folio.swapcache and folio.swap == entry and is_swap_entry(pte) and pte.swap == entry:
+        swap_free(entry)
+        if write and folio.refcount == 2:
+            folio_free_swap(folio)
+        if folio.anon_vma is None:
+            folio_add_new_anon_rmap(folio, vma, va)
+        pte.frame = folio
+        pte.kind = PteKind.PRESENT
+        pte.writable = vma.write
+        pte.dirty = write
+        pte.swap = 0
+    else:
+        put_page(folio)
+    return True
 
 
 @milestone(quiet=True)
@@ -249,16 +358,20 @@ def zap_pte_range(mm: Mm, start: Va, end: VaEnd) -> Gather:
             folio = vm_normal_folio(pte)
             if folio is not None:
                 gather.append(folio)
-            pte.frame = None
-            pte.writable = False
-            pte.special = False
+            if len(swap_slots) > 0:
+                if is_swap_entry(pte):
+                    free_swap_and_cache(pte.swap)
+            pte_clear(pte)
     return gather
 
 
 @atomic
 def tlb_finish_mmu(gather: Gather) -> None:
-    """tlb_finish_mmu() (mm/mmu_gather.c, Linux 6.12): drop the references that zapped entries held."""
+    """tlb_finish_mmu() (mm/mmu_gather.c), free_pages_and_swap_cache() (mm/swap_state.c, Linux 6.12): drop the references that zapped
+    entries held; a page that nothing maps any more leaves the swap cache too."""
     for frame in gather:
+        if len(swap_slots) > 0:
+            free_swap_cache(frame)
         put_page(frame)
 
 

@@ -28,7 +28,7 @@ from secondsight.lang import (
     shared_array,
     tracepoint,
 )
-from secondsight.linux.mm_types import Folio, Pfn
+from secondsight.linux.mm_types import Folio, Pfn, anon_vmas
 
 __all__ = [
     "ZERO_PFN",
@@ -141,6 +141,8 @@ def put_page(frame: Folio) -> None:
 def free_page(frame: Folio) -> None:
     """__folio_put() and free_unref_page() (mm/swap.c, mm/page_alloc.c, Linux 6.12): onto the top of the free list."""
     frame.locked = False
+    if len(anon_vmas) > 0:
+        free_pages_prepare(frame)
     freed: Ref[Folio] = frame
     if len(zone.quarantine) > 0:
         freed = quarantine_put(frame)
@@ -148,6 +150,17 @@ def free_page(frame: Folio) -> None:
         zone.free[zone.nr_free] = freed
         zone.nr_free += 1
     frame_free(frame)
+
+
+@atomic
+def free_pages_prepare(frame: Folio) -> None:
+    """free_pages_prepare() (mm/page_alloc.c, Linux 6.12): a free folio belongs to nothing and has no flags."""
+    require(not frame.swapcache and not frame.writeback, "bad-page", "frees a page that is in the swap cache, or is being written")
+    frame.anon_vma = None
+    frame.mapping = None
+    frame.index = 0
+    frame.isolated = False
+    frame.dirty = False
 
 
 @atomic
