@@ -28,6 +28,7 @@ from secondsight.contract.lifetime import no_use_after_free, no_use_of_a_dead_mm
 from secondsight.contract.pinned import access_to_a_pinned_frame
 from secondsight.contract.table import no_change_while_it_is_walked
 from secondsight.contract.teardown import no_callback_after_unregister, unsubscribed_when_closed, unsubscribed_when_refused
+from secondsight.contract.writeback import moved_as_it_is, saved_before_it_is_dropped
 from secondsight.devices.device import Device, Promise
 from secondsight.lang.errors import LangError
 from secondsight.lang.modules import load
@@ -78,6 +79,7 @@ RULES: dict[str, Rule] = {
         _rule("isolation", isolation, promises=AS_A_CPU),
         _rule("teardown", no_callback_after_unregister, unsubscribed_when_closed, unsubscribed_when_refused),
         _rule("balance", all_is_given_back),
+        _rule("lost-write", saved_before_it_is_dropped, moved_as_it_is),
         _rule("table-lock", no_change_while_it_is_walked),
         Rule(
             "progress",

@@ -73,6 +73,7 @@ def migrate_folio(src: Folio) -> Errno:
     The caller's reference, that of the isolation, is dropped. The new folio is locked while anybody might find it: nobody does
     before its entries are there.
     """
+    slot: Count = 0
     with atomic:
         wait_until(not src.locked and not src.writeback)
         freed = src.refcount == 1

@@ -18,21 +18,37 @@ looks again; allocations that reclaim.
 
 from __future__ import annotations
 
-from secondsight.lang import atomic, milestone, tracepoint
-from secondsight.linux.mm_types import Folio
+from secondsight.lang import Char, atomic, milestone, tracepoint
+from secondsight.linux.mm_types import Folio, Mm, Va
 from secondsight.linux.page_alloc import put_page
-from secondsight.linux.pgtable import folio_mapped
+from secondsight.linux.pgtable import folio_mapped, vm_normal_folio
 from secondsight.linux.rmap import try_to_unmap
-from secondsight.linux.swap import folio_putback_lru
+from secondsight.linux.swap import folio_isolate_lru, folio_putback_lru
 from secondsight.linux.swap_state import add_to_swap, delete_from_swap_cache
 from secondsight.linux.swapops import swap_slots
 
-__all__ = ["folio_dropped", "reclaim_folio"]
+__all__ = ["folio_dropped", "reclaim_folio", "reclaim_page_at"]
 
 
 @tracepoint
-def folio_dropped(folio: Folio, saved: int) -> None:
+def folio_dropped(folio: Folio, saved: Char) -> None:
     """A folio of the swap cache is dropped: what it holds is what its slot holds, `saved`, or lost."""
+
+
+def reclaim_page_at(mm: Mm, va: Va) -> None:
+    """shrink_inactive_list() (mm/vmscan.c, Linux 6.12), as kswapd does it, of a list with one folio: that which is at `va`.
+
+    Nobody is a user of the mm, and no mmap lock is held: the folio was found on a list. Whether it was used lately
+    (folio_check_references()) is not asked: it was not.
+    """
+    with atomic:
+        folio = vm_normal_folio(mm.ptes[va])
+        isolated = False
+        if folio is not None:
+            isolated = folio_isolate_lru(folio)
+    if isolated:
+        assert folio is not None
+        reclaim_folio(folio)
 
 
 @milestone
