@@ -61,6 +61,7 @@ __all__ = [
     "IntervalNotifier",
     "Mm",
     "MmuNotifier",
+    "Owner",
     "PageBits",
     "Pfn",
     "Pgoff",
@@ -114,16 +115,26 @@ class Event(IntEnum):
     EXCLUSIVE = 7
 
 
-class Range(Value):
-    """struct mmu_notifier_range: the pages `start` to before `end`, why, and whether callbacks may sleep.
+class Owner(Record):
+    """What `owner` of struct mmu_notifier_range points to: whoever asked for a change, and may know the calls that it makes.
 
-    Left out: the mm, which every function takes beside it, and the owner (no device-private pages yet).
+    A driver's own; the machine has as many as the bound `owners` says (`mmu_notifier.owner_of`).
+    """
+
+    driver: Ref[Driver]
+
+
+class Range(Value):
+    """struct mmu_notifier_range: the pages `start` to before `end`, why, whether callbacks may sleep, and of EXCLUSIVE who asked.
+
+    Left out: the mm, which every function takes beside it; the owner of MIGRATE.
     """
 
     start: Va
     end: VaEnd
     event: Event
     blockable: bool
+    owner: Ref[Owner] = None
 
 
 class Folio(Record):
