@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from secondsight.devices.device import accesses_compared
-from secondsight.lang import require, rule
+from secondsight.lang import Ref, atomic, require, rule
 from secondsight.linux.device import device_access, invalidation_waits
 from secondsight.linux.fork import mms
-from secondsight.linux.mm_types import Driver, Folio, Result, Va
+from secondsight.linux.mm_types import Driver, Folio, Mm, PteKind, Result, Va
+from secondsight.linux.mmu_notifier import owners
 from secondsight.linux.pgtable import pte_present
 
 __all__ = ["as_if_cpu", "isolation", "same_at_rest"]
@@ -22,8 +23,19 @@ def as_if_cpu(device: Driver, va: Va, frame: Folio, write: bool) -> None:
     """
     mm = device.notifier.mm
     if mm is not None and not invalidation_waits(device, va):
-        require(pte_present(mm.ptes[va]) is frame, "as-if-cpu", "stale access: the device used a frame that the CPU no longer has there")
+        there = pte_present(mm.ptes[va])
+        if len(owners) > 0:
+            there = folio_of(device, mm, va)
+        require(there is frame, "as-if-cpu", "stale access: the device used a frame that the CPU no longer has there")
         require(not write or mm.ptes[va].writable, "as-if-cpu", "stale permission: the device wrote where the CPU may not")
+
+
+@atomic
+def folio_of(device: Driver, mm: Mm, va: Va) -> Ref[Folio]:
+    """What a device may use at `va`: what the CPU has there, or, of a device that has the page for itself, what it would have."""
+    pte = mm.ptes[va]
+    alone = device.has_alone(va)
+    return pte.frame if pte.kind == PteKind.DEVICE_EXCLUSIVE and alone else pte_present(pte)
 
 
 @rule("as-if-cpu", on=accesses_compared)

@@ -24,7 +24,7 @@ part.
 from __future__ import annotations
 
 from enum import IntEnum
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 from secondsight.lang import (
     U8,
@@ -47,7 +47,15 @@ from secondsight.lang import (
 from secondsight.linux.errno import EAGAIN
 
 __all__ = [
+    "FAULT_FLAG_ALLOW_RETRY",
+    "FAULT_FLAG_UNSHARE",
+    "FAULT_FLAG_WRITE",
     "VM_DEVMAP",
+    "VM_FAULT_ERROR",
+    "VM_FAULT_NOPAGE",
+    "VM_FAULT_RETRY",
+    "VM_FAULT_SIGBUS",
+    "VM_FAULT_SIGSEGV",
     "VM_PFNMAP",
     "AddressSpace",
     "Count",
@@ -95,6 +103,21 @@ Flags = U8
 """A few flag bits: FAULT_FLAG_, VM_FAULT_, VM_, HMM_PFN_REQ_."""
 Result = Annotated[int, Bounds(-128, 127, "result")]
 """A page's contents or another small number, or a negative errno."""
+
+# enum vm_fault_reason and enum fault_flag; the kernel's own values do not all fit a byte.
+VM_FAULT_SIGBUS: Final = 2
+VM_FAULT_SIGSEGV: Final = 64
+VM_FAULT_NOPAGE: Final = 8
+VM_FAULT_RETRY: Final = 16
+"""The mmap lock was given up; try the access again."""
+VM_FAULT_ERROR: Final = 66
+"""Any of the bits that mean the access cannot be made."""
+
+FAULT_FLAG_WRITE: Final = 1
+FAULT_FLAG_UNSHARE: Final = 2
+"""Not an access: what is shared with others is replaced by a page of one's own, which may still not be written."""
+FAULT_FLAG_ALLOW_RETRY: Final = 4
+"""The handler may give up the mmap lock to wait, and say VM_FAULT_RETRY."""
 
 VM_PFNMAP = 1
 """vm_flags: the pages mapped are nobody's to count and cannot be mirrored."""
@@ -419,6 +442,10 @@ class Driver(MmuNotifier):
     def sync_cpu_device_pagetables(self, rng: Range) -> Errno:
         """hmm_mirror_ops (2019): drop what is mirrored of `rng`. 0, or -EAGAIN if `rng` is not blockable."""
         return 0
+
+    def has_alone(self, va: Va) -> bool:
+        """For rules: whether the device believes to have the page at `va` for itself."""
+        return False
 
     def move_notify(self) -> None:
         """dma_buf_attach_ops.move_notify: stop using the buffer this record is attached to, and ask for it again."""

@@ -6,7 +6,7 @@ from secondsight.lang import Ref, atomic
 from secondsight.linux.mm_types import Folio, Pte, PteKind
 from secondsight.linux.page_alloc import is_zero_page
 
-__all__ = ["pte_none", "pte_present", "vm_normal_folio"]
+__all__ = ["folio_kept_by", "pte_none", "pte_present", "vm_normal_folio"]
 
 
 @atomic
@@ -32,3 +32,9 @@ def vm_normal_folio(pte: Pte) -> Ref[Folio]:
     if folio is None or is_zero_page(folio) or pte.special:
         return None
     return folio
+
+
+@atomic
+def folio_kept_by(pte: Pte) -> Ref[Folio]:
+    """The folio that an entry holds a reference to, whether a CPU can reach it or not: that of a device-exclusive entry too."""
+    return pte.frame if pte.kind == PteKind.DEVICE_EXCLUSIVE else vm_normal_folio(pte)
