@@ -8,7 +8,7 @@ from secondsight.linux.fork import mms
 from secondsight.linux.memremap import pagemaps
 from secondsight.linux.mm_types import Count, Driver, Mm
 from secondsight.linux.page_alloc import ZERO_PFN, frames
-from secondsight.linux.pgtable import vm_normal_folio
+from secondsight.linux.pgtable import folio_kept_by
 from secondsight.linux.shmem import shmem_files
 from secondsight.linux.swapops import swap_slots
 
@@ -52,7 +52,7 @@ def held_by_tables() -> int:
     held += count(slot.cache is not None for slot in swap_slots)
     for mm in mms:
         for va in range(len(mm.ptes)):
-            if vm_normal_folio(mm.ptes[va]) is not None:
+            if folio_kept_by(mm.ptes[va]) is not None:
                 held += 1
     return held
 
@@ -62,7 +62,7 @@ def tables_hold_all(mm: Mm) -> bool:
     """Whether each page that the process maps has as many references as it is mapped and cached; with the sum of all
     references right, so has every other."""
     for va in range(len(mm.ptes)):
-        folio = vm_normal_folio(mm.ptes[va])
+        folio = folio_kept_by(mm.ptes[va])
         if folio is not None:
             held: Count = 0
             for other in mms:

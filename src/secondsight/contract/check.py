@@ -16,6 +16,7 @@ from typing import Any, get_args
 from secondsight.contract.adversaries import ADVERSARIES, Adversary
 from secondsight.contract.balance import all_is_given_back
 from secondsight.contract.coherence import as_if_cpu, isolation, same_at_rest
+from secondsight.contract.exclusive import has_it_alone, is_atomic, nobody_stores_meanwhile
 from secondsight.contract.failures import (
     access_ends,
     access_is_watched,
@@ -64,7 +65,7 @@ def _rule(name: str, *probes: Callable[..., Any], promises: tuple[Promise, ...] 
     return Rule(name, summary, probes, f"{file.parent.name}/{file.name}", promises)
 
 
-AS_A_CPU: tuple[Promise, ...] = ("mirror", "process")
+AS_A_CPU: tuple[Promise, ...] = ("mirror", "process", "exclusive")
 
 
 RULES: dict[str, Rule] = {
@@ -75,6 +76,7 @@ RULES: dict[str, Rule] = {
             is_being_closed, opens_for_who_lives, promises=AS_A_CPU,
         ),
         _rule("pinned", access_to_a_pinned_frame, promises=("pinned",)),
+        _rule("exclusive", is_atomic, has_it_alone, nobody_stores_meanwhile, promises=("exclusive",)),
         _rule("no-use-after-free", no_use_after_free, no_use_of_a_dead_mm),
         _rule("isolation", isolation, promises=AS_A_CPU),
         _rule("teardown", no_callback_after_unregister, unsubscribed_when_closed, unsubscribed_when_refused),

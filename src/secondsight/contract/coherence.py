@@ -6,7 +6,8 @@ from secondsight.devices.device import accesses_compared
 from secondsight.lang import atomic, require, rule
 from secondsight.linux.device import device_access, invalidation_waits
 from secondsight.linux.fork import mms
-from secondsight.linux.mm_types import Driver, Folio, Mm, Result, Va
+from secondsight.linux.mm_types import Driver, Folio, Mm, PteKind, Result, Va
+from secondsight.linux.mmu_notifier import owners
 from secondsight.linux.pgtable import pte_present
 from secondsight.linux.swapops import is_migration_entry, is_swap_entry, migrations, swap_slots
 
@@ -24,15 +25,19 @@ def as_if_cpu(device: Driver, va: Va, frame: Folio, write: bool) -> None:
     """
     mm = device.notifier.mm
     if mm is not None and not invalidation_waits(device, va):
-        require(is_there(mm, va, frame), "as-if-cpu", "stale access: the device used a frame that the CPU no longer has there")
+        require(is_there(device, mm, va, frame), "as-if-cpu", "stale access: the device used a frame that the CPU no longer has there")
         require(not write or is_writable(mm, va), "as-if-cpu", "stale permission: the device wrote where the CPU may not")
 
 
 @atomic
-def is_there(mm: Mm, va: Va, frame: Folio) -> bool:
+def is_there(device: Driver, mm: Mm, va: Va, frame: Folio) -> bool:
     """Whether a CPU's access to `va` ends at that frame, as things are: also one that faults first and finds it in the swap cache,
-    or waits until it is not being moved any more."""
+    or waits until it is not being moved any more; and whether it is the device's that has the page for itself."""
     pte = mm.ptes[va]
+    if len(owners) > 0:
+        alone = device.has_alone(va)
+        if pte.kind == PteKind.DEVICE_EXCLUSIVE and alone:
+            return pte.frame is frame
     if len(swap_slots) > 0:
         if is_swap_entry(pte):
             return swap_slots[pte.swap].cache is frame

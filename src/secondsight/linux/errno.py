@@ -19,6 +19,7 @@ __all__ = [
     "ENOENT",
     "ENOMEM",
     "ENXIO",
+    "EOPNOTSUPP",
     "EPERM",
     "SIGBUS",
     "SIGSEGV",
@@ -35,6 +36,7 @@ EBUSY: Final = 16
 EEXIST: Final = 17
 EINVAL: Final = 22
 EBADFD: Final = 77
+EOPNOTSUPP: Final = 95
 
 SIGBUS: Final = 7
 SIGSEGV: Final = 11

@@ -25,7 +25,7 @@ part.
 from __future__ import annotations
 
 from enum import IntEnum
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 from secondsight.lang import (
     U8,
@@ -49,7 +49,15 @@ from secondsight.lang import (
 from secondsight.linux.errno import EAGAIN
 
 __all__ = [
+    "FAULT_FLAG_ALLOW_RETRY",
+    "FAULT_FLAG_UNSHARE",
+    "FAULT_FLAG_WRITE",
     "VM_DEVMAP",
+    "VM_FAULT_ERROR",
+    "VM_FAULT_NOPAGE",
+    "VM_FAULT_RETRY",
+    "VM_FAULT_SIGBUS",
+    "VM_FAULT_SIGSEGV",
     "VM_PFNMAP",
     "AddressSpace",
     "AnonVma",
@@ -64,6 +72,7 @@ __all__ = [
     "IntervalNotifier",
     "Mm",
     "MmuNotifier",
+    "Owner",
     "PageBits",
     "Pfn",
     "Pgoff",
@@ -103,6 +112,21 @@ Result = Annotated[int, Bounds(-128, 127, "result")]
 SwpEntry = Annotated[int, Bounds(0, 15)]
 """swp_entry_t of a page in swap: the number of its slot."""
 
+# enum vm_fault_reason and enum fault_flag; the kernel's own values do not all fit a byte.
+VM_FAULT_SIGBUS: Final = 2
+VM_FAULT_SIGSEGV: Final = 64
+VM_FAULT_NOPAGE: Final = 8
+VM_FAULT_RETRY: Final = 16
+"""The mmap lock was given up; try the access again."""
+VM_FAULT_ERROR: Final = 66
+"""Any of the bits that mean the access cannot be made."""
+
+FAULT_FLAG_WRITE: Final = 1
+FAULT_FLAG_UNSHARE: Final = 2
+"""Not an access: what is shared with others is replaced by a page of one's own, which may still not be written."""
+FAULT_FLAG_ALLOW_RETRY: Final = 4
+"""The handler may give up the mmap lock to wait, and say VM_FAULT_RETRY."""
+
 VM_PFNMAP = 1
 """vm_flags: the pages mapped are nobody's to count and cannot be mirrored."""
 VM_DEVMAP = 2
@@ -122,16 +146,26 @@ class Event(IntEnum):
     EXCLUSIVE = 7
 
 
-class Range(Value):
-    """struct mmu_notifier_range: the pages `start` to before `end`, why, and whether callbacks may sleep.
+class Owner(Record):
+    """What `owner` of struct mmu_notifier_range points to: whoever asked for a change, and may know the calls that it makes.
 
-    Left out: the mm, which every function takes beside it, and the owner (no device-private pages yet).
+    A driver's own; the machine has as many as the bound `owners` says (`mmu_notifier.owner_of`).
+    """
+
+    driver: Ref[Driver]
+
+
+class Range(Value):
+    """struct mmu_notifier_range: the pages `start` to before `end`, why, whether callbacks may sleep, and of EXCLUSIVE who asked.
+
+    Left out: the mm, which every function takes beside it; the owner of MIGRATE.
     """
 
     start: Va
     end: VaEnd
     event: Event
     blockable: bool
+    owner: Ref[Owner] = None
 
 
 class Folio(Record):
@@ -449,6 +483,10 @@ class Driver(MmuNotifier):
     def sync_cpu_device_pagetables(self, rng: Range) -> Errno:
         """hmm_mirror_ops (2019): drop what is mirrored of `rng`. 0, or -EAGAIN if `rng` is not blockable."""
         return 0
+
+    def has_alone(self, va: Va) -> bool:
+        """For rules: whether the device believes to have the page at `va` for itself."""
+        return False
 
     def move_notify(self) -> None:
         """dma_buf_attach_ops.move_notify: stop using the buffer this record is attached to, and ask for it again."""

@@ -34,6 +34,7 @@ __all__ = [
     "ZERO_PFN",
     "Zone",
     "alloc_page",
+    "folio_try_get",
     "frame_alloc",
     "frame_free",
     "frame_touch",
@@ -122,6 +123,15 @@ def get_page(frame: Folio) -> None:
     """get_page() (include/linux/mm.h, Linux 6.12): one more reference; the caller knows that there is one."""
     require(frame.refcount > 0, "use-after-free", "takes a reference to a free frame")
     frame.refcount += 1
+
+
+@atomic
+def folio_try_get(folio: Folio) -> bool:
+    """folio_try_get() (include/linux/page_ref.h, Linux 6.12): one more reference, unless the folio is free."""
+    if folio.refcount == 0:
+        return False
+    folio.refcount += 1
+    return True
 
 
 @atomic

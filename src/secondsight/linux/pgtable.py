@@ -5,10 +5,11 @@ from __future__ import annotations
 from secondsight.lang import Ref, atomic
 from secondsight.linux.fork import mms
 from secondsight.linux.mm_types import Count, Folio, Pte, PteKind
+from secondsight.linux.mmu_notifier import owners
 from secondsight.linux.page_alloc import is_zero_page
 from secondsight.linux.swapops import migrations, swap_slots
 
-__all__ = ["folio_mapcount", "folio_mapped", "pte_clear", "pte_none", "pte_present", "vm_normal_folio"]
+__all__ = ["folio_kept_by", "folio_mapcount", "folio_mapped", "pte_clear", "pte_none", "pte_present", "vm_normal_folio"]
 
 
 @atomic
@@ -33,7 +34,7 @@ def pte_clear(pte: Pte) -> None:
     if len(swap_slots) > 0:
         pte.dirty = False
         pte.swap = 0
-    if len(swap_slots) + len(migrations) > 0:
+    if len(swap_slots) + len(migrations) + len(owners) > 0:
         pte.kind = PteKind.PRESENT
 
 
@@ -50,6 +51,12 @@ def vm_normal_folio(pte: Pte) -> Ref[Folio]:
 
 
 @atomic
+def folio_kept_by(pte: Pte) -> Ref[Folio]:
+    """The folio that an entry holds a reference to, whether a CPU can reach it or not: that of a device-exclusive entry too."""
+    return pte.frame if pte.kind == PteKind.DEVICE_EXCLUSIVE else vm_normal_folio(pte)
+
+
+@atomic
 def folio_mapped(folio: Folio) -> bool:
     """folio_mapped() (include/linux/mm.h, Linux 6.12)."""
     return folio_mapcount(folio) != 0
@@ -57,7 +64,7 @@ def folio_mapped(folio: Folio) -> bool:
 
 @atomic
 def folio_mapcount(folio: Folio) -> Count:
-    """folio_mapcount() (include/linux/mm.h, Linux 6.12); a PFN mapping does not count.
+    """folio_mapcount() (include/linux/mm.h, Linux 6.12); a PFN mapping does not count, nor does a device-exclusive entry.
 
     The kernel keeps a count; here the page tables are looked through.
     """

@@ -185,7 +185,7 @@ class RecorderMethods(ABC):
 
     def device_exclusive(self, device: DeviceHandle, addr: Address, value: str, *, into: str | None = None) -> None:
         """The device exchanges the page's value while no CPU can reach it (make_device_exclusive); the result is the old
-        value. -EOPNOTSUPP on a kernel without CONFIG_DEVICE_PRIVATE. On a real kernel only."""
+        value. -EOPNOTSUPP by a driver that has no such access, and on a kernel without CONFIG_DEVICE_PRIVATE."""
         self._operation("device_exclusive", into, device=device, addr=addr, value=value)
 
     def pin(
@@ -274,7 +274,7 @@ class DeviceMethods:
 
     def exclusive(self, addr: Address, value: str, *, into: str | None = None) -> None:
         """The device exchanges the page's value while no CPU can reach it (make_device_exclusive); the result is the old
-        value. -EOPNOTSUPP on a kernel without CONFIG_DEVICE_PRIVATE. On a real kernel only."""
+        value. -EOPNOTSUPP by a driver that has no such access, and on a kernel without CONFIG_DEVICE_PRIVATE."""
         self._recorder._operation("device_exclusive", into, device=self, addr=addr, value=value)
 
 

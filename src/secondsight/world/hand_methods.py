@@ -187,3 +187,9 @@ class DeviceMethods(ABC):
         """The driver unsubscribes: the device accesses nothing, and no callback runs, once this has returned."""
         done: str = self._do("device_close")
         return done
+
+    def exclusive(self, addr: Address, value: str) -> str:
+        """The device exchanges the page's value while no CPU can reach it (make_device_exclusive); the result is the old
+        value. -EOPNOTSUPP by a driver that has no such access, and on a kernel without CONFIG_DEVICE_PRIVATE."""
+        done: str = self._do("device_exclusive", addr=addr, value=value)
+        return done
