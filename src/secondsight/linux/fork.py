@@ -71,6 +71,8 @@ def vm_area_dup(orig: Vma) -> Vma:
     new.vm_pgoff = orig.vm_pgoff
     new.vm_file = orig.vm_file
     new.write = orig.write
+    if len(new.flags) > 0:
+        new.flags[0] = orig.flags[0]
     return new
 
 
@@ -83,6 +85,8 @@ def vm_area_free(vma: Vma) -> None:
     vma.vm_pgoff = 0
     vma.vm_file = None
     vma.write = False
+    if len(vma.flags) > 0:
+        vma.flags[0] = 0
     vma.shared = None
     vma.next = vm_area_cache.free
     vm_area_cache.free = vma
