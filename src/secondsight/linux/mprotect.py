@@ -22,7 +22,7 @@ from secondsight.linux.mm_types import VM_SEALED, Event, Mm, Pgoff, Pte, Range, 
 from secondsight.linux.mmu_notifier import mmu_notifier_invalidate_range_end, mmu_notifier_invalidate_range_start
 from secondsight.linux.page_alloc import is_zero_page
 from secondsight.linux.pgtable import pte_present
-from secondsight.linux.vma import vma_modify_flags
+from secondsight.linux.vma import vma_modify_flags, vmas_changed
 
 __all__ = ["change_protection", "do_mprotect_pkey"]
 
@@ -50,7 +50,9 @@ def do_mprotect_pkey(mm: Mm, start: Va, length: Pgoff, write: bool, low: Va, hig
                     vma_modify_flags(vma, first, at, write, low, high)
         if changes:
             change_protection(mm, first, at)
-    mm.mmap_lock.write_unlock()
+    with atomic:
+        vmas_changed(mm, start, at)
+        mm.mmap_lock.write_unlock()
     return ret
 
 

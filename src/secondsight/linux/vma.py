@@ -151,8 +151,6 @@ def vma_modify_flags(vma: Vma, start: Va, end: VaEnd, write: bool, low: Va, high
     flags: Flags = 0
     if len(vma.flags) > 0:
         flags = vma.flags[0]
-    mm = vma.vm_mm
-    assert mm is not None
     is_merged = vma_merge_existing_range(vma, start, end, write, flags, low, high)
     if not is_merged:
         if vma.vm_start < start:
@@ -160,7 +158,6 @@ def vma_modify_flags(vma: Vma, start: Va, end: VaEnd, write: bool, low: Va, high
         if vma.vm_end > end:
             split_vma(vma, end, False)
         vma.write = write
-    vmas_changed(mm, start, end)
 
 
 @atomic

@@ -23,6 +23,16 @@ static int udmabuf = -1;
 
 void reserve_descriptors(int open) { dup3(open, DESCRIPTOR(MAX_HANDLES), O_CLOEXEC); }
 
+/* A page behind the windows: page tables that reach over them are there whatever a scenario has mapped, as in the model. */
+void keep_page_tables(void)
+{
+	char *page = mmap(WINDOW(MAX_HANDLES), PAGE, PROT_READ | PROT_WRITE,
+			  MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
+
+	if (page != MAP_FAILED)
+		*(volatile char *)page = 1;
+}
+
 __thread int current_op;
 
 /* Faults: an access that faults is a result, not the end of the thread */
