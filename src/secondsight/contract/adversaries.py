@@ -7,7 +7,7 @@ two engines at once, or reading and then closing. Others need a setting of their
 A driver that keeps the contract survives every interleaving of every one. When all is quiet the device's access ends as the
 CPU's does, with the same value, or both fail. Then the driver is closed, and what it took must have been given back.
 
-Waiting for their machinery, and not here: mprotect, soft-dirty and write-protection (events PROTECTION_VMA, PROTECTION_PAGE and
+Waiting for their machinery, and not here: soft-dirty and write-protection (events PROTECTION_PAGE and
 SOFT_DIRTY), migration of device-private memory (MIGRATE), exclusive access (EXCLUSIVE), writeback of files,
 fork, and a second device of one process. A driver that ignores such an event, or shares state between two such devices, is not
 found.
@@ -319,6 +319,59 @@ def _read_only_made_writable(s: Recorder) -> None:
     with s.after():
         gpu.write(pages + 1, "E")
         gpu.compare(pages + 1)
+
+
+MPROTECT = "the process makes pages read-only that the device may write, and perhaps writable again"
+
+
+def _writes_twice(s: Recorder, pages: Address, gpu: DeviceHandle) -> None:
+    @s.thread
+    def device() -> None:
+        gpu.write(pages + 1, "C", into="first")
+        gpu.write(pages + 1, "D", into="second")
+
+    with s.after():
+        gpu.compare(pages + 1)
+
+
+@_setting("mprotect", MPROTECT, "read-only")
+def _mprotect_read_only(s: Recorder) -> None:
+    pages = _two_pages(s)
+    gpu = s.device()
+
+    @s.thread
+    def cpu() -> None:
+        s.mprotect(pages, pages=2, write=False)
+
+    _writes_twice(s, pages, gpu)
+
+
+@_setting("mprotect", MPROTECT, "and back, one page of two")
+def _mprotect_and_back(s: Recorder) -> None:
+    pages = _two_pages(s)
+    gpu = s.device()
+
+    @s.thread
+    def cpu() -> None:
+        s.mprotect(pages + 1, write=False)
+        s.mprotect(pages + 1, write=True)
+        s.write(pages + 1, "B")
+
+    _writes_twice(s, pages, gpu)
+
+
+@_setting("mprotect", MPROTECT, "a file's")
+def _mprotect_of_a_file(s: Recorder) -> None:
+    pages = s.mmap(s.memfd_create(pages=2))
+    s.write(pages, "A")
+    gpu = s.device()
+
+    @s.thread
+    def cpu() -> None:
+        s.mprotect(pages, pages=2, write=False)
+        s.mprotect(pages, pages=2, write=True)
+
+    _writes_twice(s, pages, gpu)
 
 
 OPEN = "somebody opens the device while the process unmaps the pages, or exits"

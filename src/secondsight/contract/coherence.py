@@ -49,12 +49,12 @@ def is_there(device: Driver, mm: Mm, va: Va, frame: Folio) -> bool:
 
 @atomic
 def is_writable(mm: Mm, va: Va) -> bool:
-    """Whether a CPU may write there. A page in swap is mapped as its vma says."""
+    """Whether a CPU may write there. A page in swap is mapped as its vma says, if no other entry stands for it too."""
     pte = mm.ptes[va]
     if len(swap_slots) > 0:
         if is_swap_entry(pte):
             vma = mm.mm_mt[va]
-            return vma is not None and vma.write
+            return vma is not None and vma.write and swap_slots[pte.swap].count == 1
     return pte.writable
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Final
 
 __all__ = [
+    "EACCES",
     "EAGAIN",
     "EBADF",
     "EBADFD",
@@ -31,6 +32,7 @@ ENXIO: Final = 6
 EBADF: Final = 9
 EAGAIN: Final = 11
 ENOMEM: Final = 12
+EACCES: Final = 13
 EFAULT: Final = 14
 EBUSY: Final = 16
 EEXIST: Final = 17

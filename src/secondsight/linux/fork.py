@@ -73,6 +73,8 @@ def vm_area_dup(orig: Vma) -> Vma:
     new.write = orig.write
     if len(anon_vmas) > 0:
         new.anon_vma = orig.anon_vma
+    if len(new.flags) > 0:
+        new.flags[0] = orig.flags[0]
     return new
 
 
@@ -85,6 +87,8 @@ def vm_area_free(vma: Vma) -> None:
     vma.vm_pgoff = 0
     vma.vm_file = None
     vma.write = False
+    if len(vma.flags) > 0:
+        vma.flags[0] = 0
     vma.shared = None
     if len(anon_vmas) > 0:
         vma.anon_vma = None

@@ -59,6 +59,7 @@ __all__ = [
     "VM_FAULT_SIGBUS",
     "VM_FAULT_SIGSEGV",
     "VM_PFNMAP",
+    "VM_SEALED",
     "AddressSpace",
     "AnonVma",
     "Count",
@@ -131,6 +132,8 @@ VM_PFNMAP = 1
 """vm_flags: the pages mapped are nobody's to count and cannot be mirrored."""
 VM_DEVMAP = 2
 """The entries are `pte_devmap`: the pages belong to a `dev_pagemap` and a mapping takes no reference."""
+VM_SEALED = 4
+"""No VM_MAYWRITE: mapped for reading when the file was sealed against writing, and never to be made writable."""
 
 
 class Event(IntEnum):
@@ -249,6 +252,11 @@ class AddressSpace(Record):
         `releases` (future-write-seal-is-asked-late)."""
         return 0
 
+    def map_readable(self, seals_late: bool) -> Errno:
+        """The same of a shared mapping that may not write: 1: it is VM_SEALED, and nothing follows; 0: it may come to write, so
+        `unmap_writable` follows; or an error."""
+        return 0
+
     def unmap_writable(self) -> None:
         """mapping_unmap_writable()."""
 
@@ -260,10 +268,14 @@ class AddressSpace(Record):
         """remove_vma(): a mapping of the file has gone and its reference to the file with it."""
 
 
+bound("vma_flags", most=1)
+
+
 class Vma(Record):
     """struct vm_area_struct: pages `vm_start` to before `vm_end` of `vm_mm`; `vm_file` None is anonymous memory.
 
-    `write` is VM_WRITE. `shared` (`shared.rb`) leads to the next vma in the tree of its file, or of its `anon_vma`. `next` leads to the next of those
+    `write` is VM_WRITE. `flags` has what else a mapping has of vm_flags (VM_SEALED), where the scenario can tell (the bound is 1);
+    else there is no such place. `shared` (`shared.rb`) leads to the next vma in the tree of its file, or of its `anon_vma`. `next` leads to the next of those
     that munmap has taken out of the tree of its mm (`mas_detach`), or of those that are free. Which vma is which does not
     matter to anything: a search may rename them.
     """
@@ -276,6 +288,7 @@ class Vma(Record):
     vm_file: Ref[AddressSpace]
     write: bool
     anon_vma: Ref[AnonVma]
+    flags: Array[Flags, Literal["vma_flags"]]
     shared: Ref[Vma]
     next: Ref[Vma]
 

@@ -49,7 +49,8 @@ class RecorderMethods(ABC):
         at: Address | None = None,
         into: str | None = None,
     ) -> Mapping:
-        """`mmap` with PROT_READ alone: a store to it is SIGSEGV. On the model only."""
+        """`mmap` with PROT_READ alone: a store to it is SIGSEGV. A write-sealed memfd can be mapped so. Fails as `mmap` does, and with
+        -EPERM while a write seal waits for the memfd's pages."""
         made: Mapping = self._operation("mmap_read_only", into, fd=fd, page=page, pages=pages, at=at)
         return made
 
@@ -75,6 +76,11 @@ class RecorderMethods(ABC):
         """MADV_DONTNEED: anonymous pages read as zeros afterwards; a memfd's pages keep their
         contents. Fails with -ENOMEM (not mapped), -EINVAL (a udmabuf's mapping)."""
         self._operation("madvise_dontneed", into, addr=addr, pages=pages)
+
+    def mprotect(self, addr: Address, *, pages: int | None = None, write: bool, into: str | None = None) -> None:
+        """mprotect() to PROT_READ, or with `write` to PROT_READ and PROT_WRITE: where it may not be written a store is SIGSEGV.
+        Fails with -ENOMEM (not mapped, done up to there), -EACCES (mapped read-only from a memfd that was write-sealed)."""
+        self._operation("mprotect", into, addr=addr, pages=pages, write=write)
 
     def memfd_create(self, pages: int, seals: str = "", *, into: str | None = None) -> File:
         """A new memfd of `pages` (1 to 16) zero pages. `seals` names the seals it gets, joined by `|`:

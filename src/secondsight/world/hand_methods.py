@@ -34,7 +34,8 @@ class ProcessMethods(ABC):
     def mmap_read_only(
         self, fd: File | None = None, *, page: int = 0, pages: int | None = None, at: Address | None = None
     ) -> Mapping:
-        """`mmap` with PROT_READ alone: a store to it is SIGSEGV. On the model only."""
+        """`mmap` with PROT_READ alone: a store to it is SIGSEGV. A write-sealed memfd can be mapped so. Fails as `mmap` does, and with
+        -EPERM while a write seal waits for the memfd's pages."""
         done: Mapping = self._do("mmap_read_only", fd=fd, page=page, pages=pages, at=at)
         return done
 
@@ -63,6 +64,12 @@ class ProcessMethods(ABC):
         """MADV_DONTNEED: anonymous pages read as zeros afterwards; a memfd's pages keep their
         contents. Fails with -ENOMEM (not mapped), -EINVAL (a udmabuf's mapping)."""
         done: str = self._do("madvise_dontneed", addr=addr, pages=pages)
+        return done
+
+    def mprotect(self, addr: Address, *, pages: int | None = None, write: bool) -> str:
+        """mprotect() to PROT_READ, or with `write` to PROT_READ and PROT_WRITE: where it may not be written a store is SIGSEGV.
+        Fails with -ENOMEM (not mapped, done up to there), -EACCES (mapped read-only from a memfd that was write-sealed)."""
+        done: str = self._do("mprotect", addr=addr, pages=pages, write=write)
         return done
 
     def memfd_create(self, pages: int, seals: str = "") -> File:
