@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Final
 
 __all__ = [
+    "EACCES",
     "EAGAIN",
     "EBADF",
     "EBADFD",
@@ -19,6 +20,7 @@ __all__ = [
     "ENOENT",
     "ENOMEM",
     "ENXIO",
+    "EOPNOTSUPP",
     "EPERM",
     "SIGBUS",
     "SIGSEGV",
@@ -30,11 +32,13 @@ ENXIO: Final = 6
 EBADF: Final = 9
 EAGAIN: Final = 11
 ENOMEM: Final = 12
+EACCES: Final = 13
 EFAULT: Final = 14
 EBUSY: Final = 16
 EEXIST: Final = 17
 EINVAL: Final = 22
 EBADFD: Final = 77
+EOPNOTSUPP: Final = 95
 
 SIGBUS: Final = 7
 SIGSEGV: Final = 11

@@ -104,8 +104,10 @@ class Encoder:
             late = differs("future-write-seal-is-asked-late", self.release) or differs("merged-mapping-ignores-the-seal", self.release)
             row["flags"] = (tables.SEALS_LATE if late else 0) | model.flags
             if op.args["at"] is not None:
-                row["low"], row["high"] = next(w for w in self._space(op).windows if w[0] <= row["address"] < w[1])
+                row["low"], row["high"] = self._window(op, row["address"])
                 row["flags"] |= tables.FIXED
+        elif op.declared.remaps:
+            row["low"], row["high"] = self._window(op, row["address"])
         for name in tables.TABLES:
             self.rows[name].append(row[name])
 
@@ -144,6 +146,10 @@ class Encoder:
             space.windows.append((space.pages, space.pages + pages))
             space.pages += pages
         return self.address[op.makes]
+
+    def _window(self, op: Op, address: int) -> tuple[int, int]:
+        """Where the mapping that an address lies in begins and ends."""
+        return next(w for w in self._space(op).windows if w[0] <= address < w[1])
 
     def _space(self, op: Op) -> SpaceLayout:
         """The address space of the process that does an operation."""
@@ -195,6 +201,8 @@ class Encoder:
                 )
             needed = {n: k * len(self.devices) if n in BOUNDS else k for n, k in driver.bounds.items()}
             derived |= dict.fromkeys(own_bounds(driver), 1) | needed
+        if derived.get("anon_vmas"):
+            derived["anon_vmas"] = derived["mms"]
         derived |= {"ops": max(1, len(self.places)), "handles": max(1, len(self.numbers))}
         size = next((s for s in (_DRIVEN if driver is not None else _SIZES) if all(derived[n] <= s[n] for n in s)), {})
         rounded = derived | {name: number for name, number in size.items() if derived[name] or driver is None}

@@ -92,7 +92,7 @@ makes = const("op.makes")
 flags = const("op.flags")
 """`FIXED`, `SEALS_LATE` where the release asks for seals late, `READ_ONLY`: any of them, or 0."""
 low = const("op.low")
-"""For MAP_FIXED: where the mapping that it maps over begins, and in `high` where it ends."""
+"""Of what changes mappings that are there: where the mapping that its address is in begins, and in `high` where it ends."""
 high = const("op.high")
 device_number = const("op.device")
 """Which of several devices it is about."""

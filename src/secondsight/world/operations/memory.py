@@ -53,8 +53,10 @@ def mmap(i: RowNumber, mm: Mm, device: Ref[Device]) -> Result:
 
 
 also(
-    "mmap", "mmap_read_only", "`mmap` with PROT_READ alone: a store to it is SIGSEGV. On the model only.",
-    READ_ONLY, model_only=True,
+    "mmap", "mmap_read_only",
+    """`mmap` with PROT_READ alone: a store to it is SIGSEGV. A write-sealed memfd can be mapped so. Fails as `mmap` does, and with
+    -EPERM while a write seal waits for the memfd's pages.""",
+    READ_ONLY, at_least=lambda args: {"vma_flags": 1}, often=Often(4, 2, 2),
 )  # fmt: skip
 
 
