@@ -22,6 +22,7 @@ from secondsight.lang.reference import Reference
 from secondsight.lang.sequences import sequences_of
 from secondsight.search import kept
 from secondsight.search.bfs import breadth_first
+from secondsight.search.growth import looking_early, with_growth
 from secondsight.search.reduced import reduced_search
 from secondsight.search.request import Request
 from secondsight.search.result import Limits, Progress, Result, Verdict
@@ -97,12 +98,11 @@ def search(program: Program, request: Request | None = None) -> Result:
     An `auto` search of up to `SWITCH` states has the same figures whoever makes it: up to there nothing is reduced.
     """
     asked = request or Request()
-    if not asked.kept:
-        return _search(program, asked)
-    known = kept.find(program, asked)
+    known = kept.find(program, asked) if asked.kept else None
     if known is None:
-        known = _search(program, asked)
-        kept.keep(program, asked, known)
+        known = with_growth(program, asked, _search(program, looking_early(program, asked)))
+        if asked.kept:
+            kept.keep(program, asked, known)
     return known
 
 
