@@ -74,3 +74,13 @@ def test_settle_needs_a_folder_for_its_pages(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     done = secondsight("settle", "2019-08-hmm", "--html", "file", cwd=tmp_path)
     assert done.code == 2 and "the folder cannot be made" in done.err
+
+
+def test_replay_shows_the_machine_at_a_step_and_draws_the_trace(checked: Path) -> None:
+    done = secondsight("replay", "check.json", "--show", "3", "--svg", "trace.svg", cwd=checked)
+    assert done.code == 0 and done.out.startswith("step 3 of ") and "\nframes\n" in done.out and "rule:" not in done.out
+    assert (checked / "trace.svg").read_text().startswith("<svg ") and "the picture is trace.svg" in done.err
+    refused = secondsight("replay", "check.json", "--show", "999", cwd=checked)
+    assert refused.code == 2 and "--show 999: the trace has " in refused.err
+    refused = secondsight("replay", "check.json", "--svg", "nowhere/trace.svg", cwd=checked)
+    assert refused.code == 2 and "--svg nowhere/trace.svg: there is no folder nowhere" in refused.err

@@ -16,6 +16,7 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
+from secondsight.report.sequence import sequence_diagram
 from secondsight.report.trace import SCHEMA
 
 __all__ = ["html_page", "page_data"]
@@ -29,7 +30,7 @@ def page_data(title: str, traces: Sequence[dict[str, Any]], results: dict[str, A
     `results`: `columns`, `rows` (each its `cells`, and the name of its `trace` or None), which column is the `verdict`, `notes`; a row may have
     an `href`, the page of its trace. `up`: the page that this one belongs to.
     """
-    return {"schema": SCHEMA, "kind": "page", "title": title, "traces": list(traces), "results": results, "up": up}
+    return {"schema": SCHEMA, "kind": "page", "title": title, "traces": [trace | {"picture": sequence_diagram(trace)} for trace in traces], "results": results, "up": up}
 
 
 def html_page(data: dict[str, Any]) -> str:
