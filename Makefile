@@ -50,7 +50,7 @@ bench: install  ## The mirror protocol on our executors, Spin and Rumur, side by
 	@$(BIN)/python -m bench.run $(ARGS)
 
 docs: $(VENV)/.dev  ## Write the present output of their examples into the documents
-	@$(BIN)/python tests/cli/documents.py README.md docs/tutorial.md docs/hmm-tests.md docs/judges.md docs/agree.md docs/reference.md
+	@$(BIN)/python tests/cli/documents.py README.md docs/tutorial.md docs/forced.md docs/hmm-tests.md docs/judges.md docs/agree.md docs/reference.md
 
 operations: install  ## Write the recorder's typed methods from the operations' declarations (world/operations/)
 	@$(BIN)/python -m secondsight.world.typed
