@@ -15,7 +15,7 @@ from secondsight.report.page import hash_of
 from secondsight.report.tables import Heading, figures
 from secondsight.search import Result, Verdict
 
-__all__ = ["Decided", "Table", "glossary_page", "index_page", "table_page"]
+__all__ = ["Decided", "DecisionTable", "glossary_page", "index_page", "table_page"]
 
 _WEB = Path(__file__).parent / "web"
 
@@ -32,7 +32,7 @@ class Claim(Protocol):
     def verdict(self, cells: Mapping[tuple[str, str], Verdict]) -> str | None: ...
 
 
-class Table(Protocol):
+class DecisionTable(Protocol):
     """`cases.CaseTable`."""
 
     @property
@@ -66,7 +66,7 @@ _READ = (
 )
 
 
-def index_page(tables: Sequence[tuple[Table, Decided, str]]) -> str:
+def index_page(tables: Sequence[tuple[DecisionTable, Decided, str]]) -> str:
     """Where a reader begins. Each table comes with its page's file name."""
     body = [*_paragraphs(_BEGIN), "<h2>How to read the tables</h2>", *(f"<p>{_q(text)}</p>" for text in _READ), "<h2>The tables</h2>"]
     for table, cells, file in tables:
@@ -77,7 +77,7 @@ def index_page(tables: Sequence[tuple[Table, Decided, str]]) -> str:
     return _page("What the tables say", body)
 
 
-def table_page(table: Table, cells: Decided, traces: Mapping[tuple[str, str], str]) -> str:
+def table_page(table: DecisionTable, cells: Decided, traces: Mapping[tuple[str, str], str]) -> str:
     """A table's page. `traces`: the page of each broken cell's trace."""
     verdicts = {place: result.verdict for place, result in cells.items() if result is not None}
     body = [f"<p><strong>{_linked(table.question)}</strong></p>"]
@@ -107,7 +107,7 @@ def glossary_page() -> str:
 # Parts.
 
 
-def _matrix(table: Table, cells: Decided, traces: Mapping[tuple[str, str], str]) -> str:
+def _matrix(table: DecisionTable, cells: Decided, traces: Mapping[tuple[str, str], str]) -> str:
     """The table itself."""
     head = "".join(f'<th scope="col"><a href="#{_anchor("column", i)}">{_q(c.name)}</a></th>' for i, c in enumerate(table.columns))
     rows = []
