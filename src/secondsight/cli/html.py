@@ -57,7 +57,7 @@ def write_page(file: Path, data: dict[str, Any], quiet: bool = False) -> None:
     write_text(file, html_page(data), "--html", "" if quiet else "the page")
 
 
-def write_text(file: Path, text: str, option: str, what: str) -> None:
+def write_text(file: Path, text: str, option: str, what: str = "") -> None:
     """Write an option's file, and say where `what` is if it has a name. Raises `LangError`."""
     try:
         file.write_text(text, encoding="utf-8")

@@ -243,7 +243,7 @@
     const results = page.results;
     if (!results) return;
     at("results").hidden = false;
-    const links = page.traces.length || results.rows.some((row) => row.href);
+    const links = page.traces.length;
     const table = at("results").querySelector("table");
     const head = element("tr");
     for (const column of [...results.columns, ...(links ? ["trace"] : [])]) {
@@ -261,7 +261,6 @@
       if (links) {
         const cell = element("td");
         if (index >= 0) cell.append(linkTo(index, "show"));
-        else if (row.href) cell.append(Object.assign(element("a", "show"), { href: row.href }));
         line.append(cell);
       }
       body.append(line);
