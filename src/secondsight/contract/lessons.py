@@ -32,7 +32,6 @@ from secondsight.devices.small import (
     MayNotSleep,
     MirrorInParts,
     NeverMarksDirty,
-    MirrorInParts,
     OpensWithoutBeingAUser,
     Pins,
     PrefaultsAfterwards,
