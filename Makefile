@@ -7,7 +7,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 .PHONY: demo test agree conform conform-mutants adversaries attack mutants reductions test-cluster docs operations bench package install lint clean
 
-demo: install  ## The two threads' decision tables, and one broken cell's trace
+demo: install  ## The threads' decision tables, and one broken cell's trace
 	@$(BIN)/secondsight settle
 
 test: $(VENV)/.dev  ## Everything: ruff, mypy --strict, the tests (pytest's status is kept for .ci/run)

@@ -43,18 +43,19 @@ def is_there(device: Driver, mm: Mm, va: Va, frame: Folio) -> bool:
             return swap_slots[pte.swap].cache is frame
     if len(migrations) > 0:
         if is_migration_entry(pte):
-            return pte.frame is frame
+            return pte.frame is frame and not any(one.src is frame and one.moved for one in migrations)
     return pte_present(pte) is frame
 
 
 @atomic
 def is_writable(mm: Mm, va: Va) -> bool:
-    """Whether a CPU may write there. A page in swap is mapped as its vma says, if no other entry stands for it too."""
+    """Whether a CPU may write there. A page in swap is mapped as its vma says, if no other entry stands for it too; while munmap has
+    taken the vma and not the entry yet, it is as if the access came before munmap."""
     pte = mm.ptes[va]
     if len(swap_slots) > 0:
         if is_swap_entry(pte):
             vma = mm.mm_mt[va]
-            return vma is not None and vma.write and swap_slots[pte.swap].count == 1
+            return (vma is None or vma.write) and swap_slots[pte.swap].count == 1
     return pte.writable
 
 

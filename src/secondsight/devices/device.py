@@ -182,6 +182,10 @@ class Device(Driver):
         """Make `va` accessible to the device. 0: try again; an error: the access fails."""
         return -EFAULT
 
+    def work(self) -> None:
+        """What a worker of the driver's does, for as long as there is a device: a `while True` that waits for work (a work item on a
+        workqueue of the kernel's). It has a thread of its own if the driver writes this method, and may wait for ever."""
+
     def read(self, va: Va) -> Result:
         """The device reads the page at `va`: its contents, or the driver's error."""
         hold_point("accessing")

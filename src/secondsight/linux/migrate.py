@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from secondsight.lang import Errno, atomic, milestone, out_of_records, tracepoint, wait_until
 from secondsight.linux.errno import EAGAIN, EBUSY, EFAULT, ENOENT
-from secondsight.linux.mm_types import Count, Event, Folio, Mm, PteKind, Range, Va, Vma
+from secondsight.linux.mm_types import Count, Event, Folio, Mm, PteKind, Range, Va, Vma, hints
 from secondsight.linux.mmu_notifier import mmu_notifier_invalidate_range_end, mmu_notifier_invalidate_range_start
 from secondsight.linux.page_alloc import alloc_page, get_page, is_zero_page, put_page
 from secondsight.linux.pgtable import folio_mapped, pte_present
@@ -101,6 +101,7 @@ def migrate_folio(src: Folio) -> Errno:
         put_page(dst)
         migrations[slot].src = None
         migrations[slot].dst = None
+        migrations[slot].moved = False
     return ret
 
 
@@ -164,6 +165,7 @@ def folio_migrate_mapping(slot: Count) -> Errno:
             src.swapcache = False
             src.swap = 0
             put_page(src)
+    migrations[slot].moved = True
     folio_migrated(src, dst)
     return 0
 
@@ -191,6 +193,8 @@ def try_to_migrate_one(folio: Folio, vma: Vma) -> bool:
         assert mm is not None
         va = vma_address(vma, folio)
     rng = Range(va, va + 1, Event.CLEAR, True)
+    if len(hints) > 0:
+        rng = Range(va, va + 1, Event.CLEAR, True, None, hints[0])
     mmu_notifier_invalidate_range_start(mm, rng)
     ret = set_migration_entry(folio, mm, va)
     mmu_notifier_invalidate_range_end(mm, rng)

@@ -69,6 +69,7 @@ __all__ = [
     "Flags",
     "Folio",
     "Gather",
+    "Hint",
     "HlistNode",
     "IntervalNotifier",
     "Mm",
@@ -89,6 +90,7 @@ __all__ = [
     "VaEnd",
     "Vma",
     "anon_vmas",
+    "hints",
 ]
 
 Va = Annotated[int, Index("pages")]
@@ -158,6 +160,17 @@ class Owner(Record):
     driver: Ref[Driver]
 
 
+class Hint(Record):
+    """What the 2011 thread asks for, and no kernel has: who calls says that a page stays the one that a CPU will find, as long as
+    somebody holds it: it is being swapped out, or moved. `given` is not used: that there is a hint is all."""
+
+    given: bool
+
+
+hints = shared_array(Hint, bound("hints", most=1))
+"""Of size 1 where reclaim and migration give it (`Range.hint`)."""
+
+
 class Range(Value):
     """struct mmu_notifier_range: the pages `start` to before `end`, why, whether callbacks may sleep, and of EXCLUSIVE who asked.
 
@@ -169,6 +182,7 @@ class Range(Value):
     event: Event
     blockable: bool
     owner: Ref[Owner] = None
+    hint: Ref[Hint] = None
 
 
 class Folio(Record):

@@ -29,7 +29,7 @@ from secondsight.linux.mm_interval_tree import (
     vma_interval_tree_iter_first,
     vma_interval_tree_iter_next,
 )
-from secondsight.linux.mm_types import AddressSpace, Event, Folio, Mm, Pgoff, Pte, PteKind, Range, Va, Vma, anon_vmas
+from secondsight.linux.mm_types import AddressSpace, Event, Folio, Mm, Pgoff, Pte, PteKind, Range, Va, Vma, anon_vmas, hints
 from secondsight.linux.mmu_notifier import mmu_notifier_invalidate_range_end, mmu_notifier_invalidate_range_start
 from secondsight.linux.page_alloc import put_page
 from secondsight.linux.pgtable import folio_mapped
@@ -206,6 +206,8 @@ def try_to_unmap_one(folio: Folio, vma: Vma) -> bool:
         assert mm is not None
         va = vma_address(vma, folio)
     rng = Range(va, va + 1, Event.CLEAR, True)
+    if len(hints) > 0:
+        rng = Range(va, va + 1, Event.CLEAR, True, None, hints[0])
     mmu_notifier_invalidate_range_start(mm, rng)
     ret = unmap_entry(folio, mm, va)
     mmu_notifier_invalidate_range_end(mm, rng)

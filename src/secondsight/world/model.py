@@ -105,6 +105,9 @@ def program(
             threads = [_alone(places, spaces, device)]
         else:
             threads = _threads(encoder, spaces, device, closes, driver is not None and driver.promise == "process")
+            if driver is not None and driver.work is not Device.work:
+                workers = ["worker"] if len(driven) == 1 else [f"worker{i + 1}" for i in range(len(driven))]
+                threads += [Thread(name, one.work, daemon=True) for name, one in zip(workers, driven, strict=True)]
         for number, mm in enumerate(spaces):
             process = tables.other_processes[number - 1] if number else tables.process
             process.running = int(alone) or sum(1 for t in threads if t.function is run_ops and t.arguments[-1] and t.arguments[2] is mm)
