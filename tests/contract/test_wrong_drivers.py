@@ -19,6 +19,7 @@ from secondsight.devices.small import (
     DropsEverything,
     GivesReferencesBack,
     LooksIntoItsTable,
+    MarksWhenItDrops,
     MirrorInParts,
     Pins,
     PrefaultsAfterwards,
@@ -84,7 +85,7 @@ def test_no_other_adversary_catches_it(adversary: str) -> None:
 
 RIGHT: list[type[Device]] = [
     MirrorInParts, ClosesByItsLock, PrefaultsAfterwards, AsksToWriteFirst, DropsEverything, GivesReferencesBack, LooksIntoItsTable, Pins, Vcpu,
-    RemembersByProcess,
+    RemembersByProcess, MarksWhenItDrops,
 ]  # fmt: skip
 
 

@@ -27,8 +27,11 @@ from secondsight.devices.small import (
     KeepsReferences,
     KeepsThePagemap,
     LooksIntoItsTable,
+    MarksUnderThePageLock,
+    MarksWhenItDrops,
     MayNotSleep,
     MirrorInParts,
+    NeverMarksDirty,
     OpensWithoutBeingAUser,
     Pins,
     PrefaultsAfterwards,
@@ -76,6 +79,8 @@ RULES_BROKEN: list[tuple[str, str, type[Device], type[Device]]] = [
     ("balance", "close", StaysPinned, Pins),
     ("as-if-cpu", "open", VcpuWithoutCount, Vcpu),
     ("as-if-cpu", "two-processes", RemembersByAddress, RemembersByProcess),
+    ("lost-write", "swap", NeverMarksDirty, MirrorInParts),
+    ("deadlock", "migration", MarksUnderThePageLock, MarksWhenItDrops),
 ]
 """A rule, an adversary, a driver that breaks it there, and a right one that looks much like it."""
 
@@ -91,6 +96,7 @@ ONLY_HERE: dict[str, type[Device]] = {
     "open": PrefaultsBeforeItSubscribes,
     "close": StopsTheDeviceLast,
     "two-processes": RemembersByAddress,
+    "swap": NeverMarksDirty,
 }
 """For an adversary a driver that no other makes fail."""
 
@@ -99,6 +105,8 @@ KEPT = {
     "madvise-dontneed": "the smallest in which the mapping stays and the page goes; `zero-page` is ten times as large",
     "mmap-fixed": "the only one in which a page is unmapped and a CPU's access never fails: a driver that takes the event for the "
     "end of the mapping (UnmappedIsAnError) fails there in the shortest way",
+    "migration": "the only one in which the contents go to another frame and the address keeps them; the smallest in which a driver is called "
+    "under the folio lock",
     "exit": "the device is open from beginning to end; in `open` and `close` it is not, and more goes on",
 }
 """Those whose drivers others make fail too, and why they are kept."""

@@ -20,6 +20,7 @@ __all__ = [
     "ENOENT",
     "ENOMEM",
     "ENXIO",
+    "EOPNOTSUPP",
     "EPERM",
     "SIGBUS",
     "SIGSEGV",
@@ -37,6 +38,7 @@ EBUSY: Final = 16
 EEXIST: Final = 17
 EINVAL: Final = 22
 EBADFD: Final = 77
+EOPNOTSUPP: Final = 95
 
 SIGBUS: Final = 7
 SIGSEGV: Final = 11

@@ -7,7 +7,8 @@ from typing import Annotated, Final
 from secondsight.lang import Bounds, Errno, Ref, atomic
 from secondsight.linux.errno import EBUSY, EPERM
 from secondsight.linux.mm_types import VM_SEALED, Folio, Pgoff, Vma
-from secondsight.linux.shmem import F_SEAL_SEAL, F_SEAL_WRITE, Seals, ShmemFile, folio_mapcount, shmem_files
+from secondsight.linux.pgtable import folio_mapcount
+from secondsight.linux.shmem import F_SEAL_SEAL, F_SEAL_WRITE, Seals, ShmemFile, shmem_files
 
 __all__ = ["memfd_add_seals", "memfd_create"]
 

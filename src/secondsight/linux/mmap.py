@@ -14,6 +14,7 @@ from secondsight.linux.memory import tlb_finish_mmu, unmap_vmas
 from secondsight.linux.mm_interval_tree import vma_interval_tree_insert
 from secondsight.linux.mm_types import VM_SEALED, AddressSpace, Flags, Mm, Pgoff, Result, Va, VaEnd
 from secondsight.linux.mmu_notifier import mmu_notifier_release
+from secondsight.linux.rmap import anon_vma_prepare
 from secondsight.linux.vma import (
     do_vmi_align_munmap,
     free_pgtables,
@@ -158,6 +159,7 @@ def link_new_vma(
         file.i_mmap_rwsem.write_lock()
         vma_interval_tree_insert(vma, file)
         file.i_mmap_rwsem.write_unlock()
+    anon_vma_prepare(vma)
     vma_iter_store(mm, vma)
 
 

@@ -22,6 +22,7 @@ from secondsight.linux.mm_types import VM_SEALED, Event, Mm, Pgoff, Pte, Range, 
 from secondsight.linux.mmu_notifier import mmu_notifier_invalidate_range_end, mmu_notifier_invalidate_range_start
 from secondsight.linux.page_alloc import is_zero_page
 from secondsight.linux.pgtable import pte_present
+from secondsight.linux.swapops import is_migration_entry, migrations
 from secondsight.linux.vma import vma_modify_flags, vmas_changed
 
 __all__ = ["change_protection", "do_mprotect_pkey"]
@@ -86,6 +87,9 @@ def change_pte_range(mm: Mm, start: Va, end: VaEnd) -> None:
         assert vma is not None
         if pte_present(pte) is not None:
             pte.writable = vma.write and can_change_pte_writable(vma, pte)
+        if len(migrations) > 0:
+            if is_migration_entry(pte):  # made readable, whatever is asked for: the next write faults
+                pte.writable = False
 
 
 @atomic

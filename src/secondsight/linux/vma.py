@@ -16,6 +16,7 @@ from secondsight.linux.fork import vm_area_dup, vm_area_free
 from secondsight.linux.memory import tlb_finish_mmu, unmap_vmas
 from secondsight.linux.mm_interval_tree import vma_interval_tree_insert, vma_interval_tree_remove
 from secondsight.linux.mm_types import AddressSpace, Flags, Mm, Pgoff, Va, VaEnd, Vma
+from secondsight.linux.rmap import anon_vma_link, anon_vma_unlink
 
 __all__ = [
     "do_vmi_align_munmap",
@@ -61,6 +62,7 @@ def split_vma(vma: Vma, addr: Va, new_below: bool) -> None:
         file.i_mmap_rwsem.write_lock()
         vma_interval_tree_insert(new, file)
         vma_interval_tree_remove(vma, file)
+    anon_vma_unlink(vma)
     if new_below:
         vma.vm_start = addr
         vma.vm_pgoff += below
@@ -69,6 +71,8 @@ def split_vma(vma: Vma, addr: Va, new_below: bool) -> None:
     if file is not None:
         vma_interval_tree_insert(vma, file)
         file.i_mmap_rwsem.write_unlock()
+    anon_vma_link(vma)
+    anon_vma_link(new)
     vma_iter_store(mm, new)
 
 
@@ -103,6 +107,7 @@ def vma_merge_new_range(
     if file is not None:
         file.i_mmap_rwsem.write_lock()
         vma_interval_tree_remove(expanded, file)
+    anon_vma_unlink(expanded)
     if prev is None:
         expanded.vm_start = start
         if file is not None:
@@ -114,8 +119,10 @@ def vma_merge_new_range(
         if following is not None and following is not expanded:
             vma_interval_tree_remove(following, file)
         file.i_mmap_rwsem.write_unlock()
+    anon_vma_link(expanded)
     vma_iter_store(mm, expanded)
     if following is not None and following is not expanded:
+        anon_vma_unlink(following)
         vm_area_free(following)
     return expanded
 
@@ -196,6 +203,8 @@ def vma_merge_existing_range(vma: Vma, start: Va, end: VaEnd, write: bool, flags
         vma_interval_tree_remove(expanded, file)
         if not is_whole:
             vma_interval_tree_remove(vma, file)
+    anon_vma_unlink(expanded)
+    anon_vma_unlink(vma)
     if prev is None:
         expanded.vm_start = start
         if file is not None:
@@ -220,11 +229,15 @@ def vma_merge_existing_range(vma: Vma, start: Va, end: VaEnd, write: bool, flags
             if prev is not None and following is not None:
                 vma_interval_tree_remove(following, file)
         file.i_mmap_rwsem.write_unlock()
+    anon_vma_link(expanded)
     vma_iter_store(mm, expanded)
     if is_whole:
         vm_area_free(vma)
         if prev is not None and following is not None:
+            anon_vma_unlink(following)
             vm_area_free(following)
+    else:
+        anon_vma_link(vma)
     return True
 
 
@@ -287,6 +300,7 @@ def free_pgtables(vma: Ref[Vma]) -> None:
             file.i_mmap_rwsem.write_lock()
             vma_interval_tree_remove(vma, file)
             file.i_mmap_rwsem.write_unlock()
+        anon_vma_unlink(vma)
         vm_area_free(vma)
         if file is not None:
             file.unlinked()

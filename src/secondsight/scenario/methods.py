@@ -191,7 +191,7 @@ class RecorderMethods(ABC):
 
     def device_exclusive(self, device: DeviceHandle, addr: Address, value: str, *, into: str | None = None) -> None:
         """The device exchanges the page's value while no CPU can reach it (make_device_exclusive); the result is the old
-        value. -EOPNOTSUPP on a kernel without CONFIG_DEVICE_PRIVATE. On a real kernel only."""
+        value. -EOPNOTSUPP by a driver that has no such access, and on a kernel without CONFIG_DEVICE_PRIVATE."""
         self._operation("device_exclusive", into, device=device, addr=addr, value=value)
 
     def pin(
@@ -232,6 +232,21 @@ class RecorderMethods(ABC):
         """Teardown of device memory: wait for the last reference, then the memory is gone. On the model only."""
         self._operation("dax_drain", None, dax=dax)
 
+    def madvise_pageout(self, addr: Address, *, pages: int | None = None, into: str | None = None) -> None:
+        """MADV_PAGEOUT: private pages are written to swap, if nobody else holds them, and read again when they are touched. Fails
+        with -ENOMEM (not mapped), -EINVAL (a udmabuf's mapping). On the model only."""
+        self._operation("madvise_pageout", into, addr=addr, pages=pages)
+
+    def reclaim(self, addr: Address, *, into: str | None = None) -> None:
+        """The kernel wants memory (kswapd), and takes the private page that is at an address, without the mmap lock. On the model only."""
+        self._operation("reclaim", into, addr=addr)
+
+    def move_pages(self, addr: Address, *, into: str | None = None) -> None:
+        """move_pages(2) of one page: its contents move to a frame of another node, if nobody else holds it. Fails with -ENOENT (nothing
+        there, or in swap), -EFAULT (not mapped, or the zero page), -EBUSY (being reclaimed or moved), -EAGAIN (somebody holds it).
+        On the model only."""
+        self._operation("move_pages", into, addr=addr)
+
 
 class DeviceMethods:
     """What a device does."""
@@ -265,7 +280,7 @@ class DeviceMethods:
 
     def exclusive(self, addr: Address, value: str, *, into: str | None = None) -> None:
         """The device exchanges the page's value while no CPU can reach it (make_device_exclusive); the result is the old
-        value. -EOPNOTSUPP on a kernel without CONFIG_DEVICE_PRIVATE. On a real kernel only."""
+        value. -EOPNOTSUPP by a driver that has no such access, and on a kernel without CONFIG_DEVICE_PRIVATE."""
         self._recorder._operation("device_exclusive", into, device=self, addr=addr, value=value)
 
 

@@ -202,6 +202,8 @@ class Encoder:
                 )
             needed = {n: k * len(self.devices) if n in BOUNDS else k for n, k in driver.bounds.items()}
             derived |= dict.fromkeys(own_bounds(driver), 1) | needed
+        if derived.get("anon_vmas"):
+            derived["anon_vmas"] = derived["mms"]
         derived |= {"ops": max(1, len(self.places)), "handles": max(1, len(self.numbers))}
         size = next((s for s in (_DRIVEN if driver is not None else _SIZES) if all(derived[n] <= s[n] for n in s)), {})
         rounded = derived | {name: number for name, number in size.items() if derived[name] or driver is None}

@@ -143,6 +143,24 @@ class ProcessMethods(ABC):
         done: str = self._do("dax_drain", dax=dax)
         return done
 
+    def madvise_pageout(self, addr: Address, *, pages: int | None = None) -> str:
+        """MADV_PAGEOUT: private pages are written to swap, if nobody else holds them, and read again when they are touched. Fails
+        with -ENOMEM (not mapped), -EINVAL (a udmabuf's mapping). On the model only."""
+        done: str = self._do("madvise_pageout", addr=addr, pages=pages)
+        return done
+
+    def reclaim(self, addr: Address) -> str:
+        """The kernel wants memory (kswapd), and takes the private page that is at an address, without the mmap lock. On the model only."""
+        done: str = self._do("reclaim", addr=addr)
+        return done
+
+    def move_pages(self, addr: Address) -> str:
+        """move_pages(2) of one page: its contents move to a frame of another node, if nobody else holds it. Fails with -ENOENT (nothing
+        there, or in swap), -EFAULT (not mapped, or the zero page), -EBUSY (being reclaimed or moved), -EAGAIN (somebody holds it).
+        On the model only."""
+        done: str = self._do("move_pages", addr=addr)
+        return done
+
 
 class DeviceMethods(ABC):
     """Each does an operation at once. Its result is in a scenario's words; `OSError`: no handle came into being."""
@@ -175,4 +193,10 @@ class DeviceMethods(ABC):
     def close(self) -> str:
         """The driver unsubscribes: the device accesses nothing, and no callback runs, once this has returned."""
         done: str = self._do("device_close")
+        return done
+
+    def exclusive(self, addr: Address, value: str) -> str:
+        """The device exchanges the page's value while no CPU can reach it (make_device_exclusive); the result is the old
+        value. -EOPNOTSUPP by a driver that has no such access, and on a kernel without CONFIG_DEVICE_PRIVATE."""
+        done: str = self._do("device_exclusive", addr=addr, value=value)
         return done

@@ -14,6 +14,7 @@ from typing import Any
 
 import secondsight.world.operations  # noqa: F401  what is interpreted has been declared
 from secondsight.devices.device import Device
+from secondsight.devices.exclusive import Exclusive
 from secondsight.devices.mirror import Mirror
 from secondsight.lang.errors import LangError
 from secondsight.lang.locks import MAX_THREADS
@@ -71,7 +72,7 @@ def program(
     closes: bool = False,
     data: Mapping[str, Sequence[int]] | None = None,
 ) -> Program:
-    """The checked program of a scenario; its devices, if it has any, are driven by `driver` (default: the reference mirror).
+    """The checked program of a scenario; its devices, if it has any, are driven by `driver` (default: a right one).
 
     `wanted` raises bounds; `data`: `const` tables that rules look at; `holds`: with hold points, for forced runs; `release`: see `outcomes`; `closes`: when all threads
     have ended the driver is closed, if it is open still, and rules may look at what it holds (`all_quiet`). Raises `LangError`
@@ -79,7 +80,7 @@ def program(
     """
     encoder = Encoder(scenario, release)
     places = encoder.places
-    driver = (driver or Mirror) if scenario.has_device else None
+    driver = (driver or _default(places)) if scenario.has_device else None
     closes = closes and driver is not None
     if driver is not None and len(encoder.devices) > 1:
         _says_whose_it_is(driver)
@@ -105,12 +106,20 @@ def program(
             threads = [_alone(places, spaces, device)]
         else:
             threads = _threads(encoder, spaces, device, closes, driver is not None and driver.promise == "process")
+            if driver is not None and driver.work is not Device.work:
+                workers = ["worker"] if len(driven) == 1 else [f"worker{i + 1}" for i in range(len(driven))]
+                threads += [Thread(name, one.work, daemon=True) for name, one in zip(workers, driven, strict=True)]
         for number, mm in enumerate(spaces):
             process = tables.other_processes[number - 1] if number else tables.process
             process.running = int(alone) or sum(1 for t in threads if t.function is run_ops and t.arguments[-1] and t.arguments[2] is mm)
         tables.process.others = sum(1 for t in threads if t.function is run_ops and not t.arguments[-1])
         room = Room(1 if alone else 4 if len(threads) <= 4 else MAX_THREADS, (run_ops, run_final))
         return Program(machine, threads, rules, holds, room)
+
+
+def _default(places: list[Place]) -> type[Device]:
+    """The driver of a scenario that is asked about without one: the reference mirror, or what can do what that cannot."""
+    return Exclusive if any(place.op.kind == "device_exclusive" for place in places) else Mirror
 
 
 def shape_of(scenario: Scenario, driver: type[Device], wanted: dict[str, int]) -> object:

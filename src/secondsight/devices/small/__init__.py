@@ -40,11 +40,13 @@ from secondsight.devices.small.references import (
 )
 from secondsight.devices.small.sharing import RemembersByAddress, RemembersByProcess
 from secondsight.devices.small.vcpu import Vcpu, VcpuWithoutCount
+from secondsight.devices.small.writeback import MarksUnderThePageLock, MarksWhenItDrops, NeverMarksDirty
 
 __all__ = [
     "AlwaysAsksToWrite", "AlwaysWritable", "AsksAgainForEver", "AsksToWriteFirst", "ChangesOutsideTheLock", "ClosesAndStays", "ClosesByItsLock",
     "ClosesKeepingItsTable", "CollisionIsAnError", "CountsFromTheFirstPage", "DropsEverything", "FaultsUnderItsLock", "ForgetsThatItIsAUser",
-    "GivesReferencesBack", "GivesUp", "IgnoresParts", "IgnoresProtection", "KeepsReferences", "KeepsThePagemap", "LooksIntoItsTable", "MayNotSleep", "MirrorInParts",
+    "GivesReferencesBack", "GivesUp", "IgnoresParts", "IgnoresProtection", "KeepsReferences", "KeepsThePagemap", "LooksIntoItsTable",
+    "MarksUnderThePageLock", "MarksWhenItDrops", "MayNotSleep", "MirrorInParts", "NeverMarksDirty",
     "OpensWithoutBeingAUser", "Pins", "PrefaultsAfterwards", "PrefaultsBeforeItSubscribes", "RefusesAndStays", "RefusesWhileSomethingGoesOn",
     "RemembersByAddress", "RemembersByProcess", "RemembersFailures", "StaysAUser", "StaysPinned", "StopsTheDeviceLast", "TakesAPartForNothing", "UnmappedIsAnError", "UnpinsBeforeItStops",
     "Vcpu", "VcpuWithoutCount", "WalksWithoutBeingAUser", "WritesAllTheSame",
