@@ -13,6 +13,7 @@ from importlib import resources
 
 from secondsight.lang import ir
 from secondsight.lang.canonical import canonical
+from secondsight.lang.canonical_equal import NO_FACTS, WHICH
 from secondsight.lang.cfg import Block, Branch, CallTo, Exit, Jump
 from secondsight.lang.errors import OutOfRecords, Position
 from secondsight.lang.locks import Lock, RwLock, SpinLock
@@ -223,8 +224,10 @@ class _CRenderer(CExpressions):
                 arguments = "".join(f", a[{k}]" for k in range(len(frame.flow.function.params)))
                 self.out(f"\tcase {i}: return e{i}(s, B, t, x{arguments});")
         self.out("\t}\n\treturn -1;\n}")
+        if self.symmetry is not None and self.symmetry.threads is not None:
+            self.lines.append(WHICH if self.reductions.merge else WHICH + NO_FACTS)
         if self.reductions.merge:
-            self.lines += merged_steps(self.layout, self.symmetry)
+            self.lines += merged_steps(self.program, self.symmetry)
         if self.symmetry is not None:
             self.lines += canonical(self.program, self.symmetry)
 

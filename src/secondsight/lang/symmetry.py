@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from secondsight.lang import ir, tree
+from secondsight.lang.equal import EqualThreads, equal_threads_of
 from secondsight.lang.layout import Layout
 from secondsight.lang.lifetime import Lifetimes, lifetimes_of
 from secondsight.lang.locks import Lock, RwLock
@@ -65,15 +66,17 @@ class Interchangeable:
 @dataclass
 class Symmetry:
     """What may be renamed: the arrays with interchangeable records, each within itself, in the order in which they lie; the
-    sequence numbers."""
+    sequence numbers; equal threads."""
 
     arrays: tuple[Interchangeable, ...]
     sequences: Sequences | None = None
+    threads: EqualThreads | None = None
 
     @property
     def name(self) -> tuple[object, ...]:
         """Everything that the rendered text depends on."""
-        return (*(array.name for array in self.arrays), *([self.sequences.name] if self.sequences is not None else []))
+        others = [what.name for what in (self.sequences, self.threads) if what is not None]
+        return (*(array.name for array in self.arrays), *others)
 
     def names(self, kind: Type) -> bool:
         """Whether it is a reference that can be to one of the records."""
@@ -104,8 +107,11 @@ def renaming_of(program: Program, watch: tuple[int, int] | None = None) -> tuple
     sequences, why = sequences_of(program, watch)
     if why:
         told.append(f"sequence numbers are not renamed: {why}")
-    if sequences is not None:
-        symmetry = Symmetry(symmetry.arrays if symmetry is not None else (), sequences)
+    threads, why = equal_threads_of(program, watch)
+    if why:
+        told.append(f"equal threads are not renamed: {why}")
+    if sequences is not None or threads is not None:
+        symmetry = Symmetry(symmetry.arrays if symmetry is not None else (), sequences, threads)
     return symmetry, told
 
 
