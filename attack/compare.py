@@ -284,13 +284,15 @@ def check_reduced(subject: Subject, name: str, watch: tuple[int, int] | None, wo
 def alike(subject: Subject, name: str, watch: tuple[int, int] | None, most: int = 1000) -> None:
     """Every two states that a search renames to one take the same steps, to states that it renames to one."""
     native, _ = reduced_native(subject.program, REDUCTIONS[name], watch)
+    equal_threads = native.symmetry.threads if native.symmetry is not None else None
+    classes = range(len(subject.program.threads)) if equal_threads is None else equal_threads.classes
     reference = Reference(subject.program)
     known: dict[bytes, Any] = {}
     todo = [reference.initial]
     seen = set(todo)
     for state in todo:
         after = [(s.thread, s.choices, s.state, rule_of(s)) for s in reference.successors(state)]
-        ways = frozenset((thread, choices, to and native.form(to), rule) for thread, choices, to, rule in after)
+        ways = frozenset((classes[thread], choices, to and native.form(to), rule) for thread, choices, to, rule in after)
         equal(f"{name}, states that are alike", known.setdefault(native.form(state), ways), ways, "the steps from one:")
         new = {to for _, _, to, _ in after if to is not None} - seen if len(seen) < most else set()
         seen |= new

@@ -123,12 +123,15 @@ def _noted_in(place: tuple[int, int], bits: int, numbers: dict[tuple[int, int], 
 WHICH = """\
 #define SS_EQUAL
 /* By thread, the class of equal ones that it is of, and its rows: as the caller says it (`ss_set_equal`). */
-static i32 class_of[THREADS], row_first[THREADS], row_end[THREADS];
+static i32 class_of[THREADS], row_first[THREADS], row_end[THREADS], there_are_equal;
+#define THERE_ARE_EQUAL there_are_equal
 static void equal_in_facts(void);
 
 void ss_set_equal(const i32 *classes, const i32 *first, const i32 *end, int count)
 {
+	there_are_equal = 0;
 	for (int t = 0; t < THREADS; t++) {
+		there_are_equal |= t < count && classes[t] != t;
 		class_of[t] = t < count ? classes[t] : t;
 		row_first[t] = t < count ? first[t] : 0;
 		row_end[t] = t < count ? end[t] : 0;

@@ -24,8 +24,9 @@ Everything else turns the renaming off, with a reason. The initial state must be
 from __future__ import annotations
 
 import ctypes
+import itertools
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Any
 
@@ -86,8 +87,7 @@ class Names(Spread[Kind]):
     def __init__(self, program: Program, rows: Rows) -> None:
         self.rows = rows
         self.numbers = {root: program.code.roots[entry].number for entry, root in program.code.linked.roots.items()}
-        used = {root.number for root, _ in program.roots}
-        roots = [root for root, number in self.numbers.items() if number in used]
+        roots = list(self.numbers)
         functions = list(tree.reached(roots))
         self.fields: dict[Field, Kind] = {}
         self.by_thread: set[Field] = set()
@@ -328,7 +328,7 @@ def _array(addr: ir.Addr, i: int) -> Field:
 def loops_over_threads(function: ir.Function) -> Iterator[ir.Var]:
     """The counters of the loops of a function that go over the numbers of all threads, and whose rounds do not depend on each other."""
     for body in _bodies(function.body):
-        for before, loop in zip(body, body[1:], strict=False):
+        for before, loop in itertools.pairwise(body):
             var = _counts_threads(before, loop)
             if var is not None and isinstance(loop, ir.While) and _is_for_each(function, loop, var):
                 yield var
@@ -451,7 +451,7 @@ def cells(layout: Layout, names: Names) -> tuple[list[Cell], list[Moved]]:
 
 @dataclass
 class EqualThreads:
-    """Threads that may be renamed. `classes`: by thread the class that it is of; `first`, `end`: its rows."""
+    """Threads that may be renamed. `classes`: by thread the first that it is equal to; `first`, `end`: its rows."""
 
     classes: tuple[int, ...]
     first: tuple[int, ...]
@@ -464,6 +464,11 @@ class EqualThreads:
         """Everything that the rendered text depends on beside the code."""
         return f"equal threads with rows {sorted(self.rows.items())}"
 
+    @property
+    def there_are(self) -> bool:
+        """Whether two threads are equal."""
+        return len(set(self.classes)) < len(self.classes)
+
     def names_of(self, program: Program) -> Names:
         """Where their numbers lie."""
         if self.names is None:  # what is known of the program may have come from the cache folder
@@ -474,6 +479,14 @@ class EqualThreads:
         """Tell a library which threads are equal."""
         rows = [(ctypes.c_int32 * len(row))(*row) for row in (self.classes, self.first, self.end)]
         library.ss_set_equal(*rows, len(self.classes))
+
+    def alone(self) -> EqualThreads:
+        """The same without what is known of a program's functions."""
+        return replace(self, names=None)
+
+    def told_apart(self) -> EqualThreads:
+        """The same, where no threads are equal."""
+        return replace(self, classes=tuple(range(len(self.classes))))
 
     def pairs(self) -> Iterator[tuple[int, int]]:
         """Neighbours in a class: whoever exchanges these comes to every renaming."""
@@ -487,44 +500,46 @@ class EqualThreads:
 def equal_threads_of(program: Program, watch: tuple[int, int] | None = None) -> tuple[EqualThreads | None, str]:
     """The equal threads of a program, and why they are not renamed; None: there are none.
 
-    `watch`: the part of final states that counts.
+    Programs that share their code have one library: in one of these no threads may be equal. `watch`: the part of final states that counts.
     """
     values = [
         [program.argument(program.threads[i], value, param) for value, param in zip(arguments, root.params, strict=True)]
         for i, (root, arguments) in enumerate(program.roots)
     ]
-    alike = [next(j for j in range(i + 1) if _differ_in(program, values, j, i) is not None) for i in range(len(values))]
-    differ = {(program.roots[i][0].number, p) for i, j in enumerate(alike) for p in _differ_in(program, values, j, i) or ()}
-    if len(set(alike)) == len(alike):
+    differ = [[_differ_in(program, values, i, j) for j in range(i + 1)] for i in range(len(values))]
+    alike = tuple(next(j for j, places in enumerate(row) if places is not None) for row in differ)
+    shared = program.code.threads is None and program.code.capacity > 1
+    if not shared and len(set(alike)) == len(alike):
         return None, ""
-    kinds = {program.roots[i][0].params[p].type for i in range(len(values)) for p in range(len(values[i])) if (program.roots[i][0].number, p) in differ}
-    rows: Rows = {}
-    for i, (root, _) in enumerate(program.roots):
-        mine = [p for p, param in enumerate(root.params) if param.type in kinds]
-        for p in mine:
-            within = values[i][p] < max(values[i][q] for q in mine)
-            rows[root.number, p] = within and rows.get((root.number, p), True)
+    roots = {root.number: root for root in program.code.roots.values()}
+    if shared:
+        wanted = {(number, p) for number, root in roots.items() for p, param in enumerate(root.params) if _may_be_row(param.type)}
+    else:
+        kinds = {program.roots[i][0].params[p].type for i, j in enumerate(alike) for p in differ[i][j] or ()}
+        wanted = {(number, p) for number, root in roots.items() for p, param in enumerate(root.params) if param.type in kinds}
     first, end = [0] * len(values), [0] * len(values)
+    within = dict.fromkeys(wanted, True)
     for i, (root, _) in enumerate(program.roots):
-        own = [values[i][p] for p in range(len(root.params)) if (root.number, p) in rows]
-        first[i], end[i] = min(own, default=0), max(own, default=0)
-    equal = EqualThreads(tuple(alike), tuple(first), tuple(end), rows)
+        mine = {p: values[i][p] for p in range(len(root.params)) if (root.number, p) in wanted}
+        first[i], end[i] = min(mine.values(), default=0), max(mine.values(), default=0)
+        within.update({(root.number, p): within[root.number, p] and value < end[i] for p, value in mine.items()})
+    why, facts = "", None
+    for rows in (dict.fromkeys(wanted, False), within):  # that a row is below the last need not count
+        equal = EqualThreads(alike, tuple(first), tuple(end), rows)
+        why, facts = _looked(program, equal)
+        if not why:
+            break
+    equal.classes = _by_tables(program, equal, list(program.machine.data) if facts is None else facts["tables"], facts is not None)
+    if facts is None:
+        return None, why if equal.there_are else ""
+    why = _unfit(program, equal, facts, watch) if equal.there_are else ""
+    if why:
+        equal = equal.told_apart()
+    return (equal if shared or equal.there_are else None), why
 
-    def look() -> list[object]:
-        try:
-            names = equal.names_of(program)
-        except TellsApart as why:
-            return [str(why)]
-        named = sorted({table for _, table in names.named})
-        return ["", sorted(names.tables), named, sorted(names.zero), names.least, names.most, bool(names.by_row)]
 
-    used = sorted({root.number for root, _ in program.roots})
-    why, *facts = program.code.fact(f"threads {used} told apart, with rows {sorted(rows.items())}", look)
-    tables = facts[0] if facts else list(program.machine.data)
-    equal.classes = _by_tables(program, equal, tables, bool(why))
-    if len(set(equal.classes)) == len(equal.classes):
-        return None, ""
-    return (None, why) if why else _fitting(program, equal, facts, watch)
+def _may_be_row(kind: Type) -> bool:
+    return isinstance(kind, IntType) and kind.display != "bool"
 
 
 def _differ_in(program: Program, values: list[list[int]], i: int, j: int) -> list[int] | None:
@@ -533,16 +548,37 @@ def _differ_in(program: Program, values: list[list[int]], i: int, j: int) -> lis
     if root.number != other.number or program.threads[i].daemon != program.threads[j].daemon:
         return None
     places = [p for p, (a, b) in enumerate(zip(values[i], values[j], strict=True)) if a != b]
-    counts = all(isinstance(t := root.params[p].type, IntType) and t.display != "bool" for p in places)
-    return places if counts and len({values[j][p] - values[i][p] for p in places}) <= 1 else None
+    if not all(_may_be_row(root.params[p].type) for p in places):
+        return None
+    return places if len({values[j][p] - values[i][p] for p in places}) <= 1 else None
+
+
+def _looked(program: Program, equal: EqualThreads) -> tuple[str, dict[str, Any] | None]:
+    """What in the code tells threads apart, if anything does; else what a program has to be like."""
+
+    def look() -> list[Any]:
+        try:
+            names = equal.names_of(program)
+        except TellsApart as why:
+            return [str(why), None]
+        found, moved = cells(program.layout, names)
+        facts = {
+            "tables": sorted(names.tables), "named": sorted({table for _, table in names.named}), "zero": sorted(names.zero),
+            "least": names.least, "most": names.most, "cells": [[c.at + c.slot.at, c.slot.width] for c in found],
+            "moved": [[[at for at, _ in a.places], (a.bits + 7) // 8, a.rows, str(a.field)] for a in moved],
+        }  # fmt: skip
+        return ["", facts]
+
+    why, facts = program.code.fact(f"what tells threads apart, with rows {sorted(equal.rows.items())}", look)
+    return why, facts
 
 
 def _by_tables(program: Program, equal: EqualThreads, tables: Sequence[str], is_sure: bool) -> tuple[int, ...]:
-    """The classes of threads whose rows say the same in some tables. `is_sure`: where the tables are only those that there are, a short one says nothing."""
+    """The classes of threads whose rows say the same in some tables. Unless it `is_sure` that rows are looked up there, a short one says nothing."""
 
     def says(thread: int) -> list[object]:
         span = slice(equal.first[thread], equal.end[thread])
-        return [list(program.row(table)[span]) for table in tables if not is_sure or len(program.row(table)) > 1]
+        return [list(program.row(table)[span]) for table in tables if is_sure or len(program.row(table)) > 1]
 
     said = [says(thread) for thread in range(len(equal.classes))]
     return tuple(
@@ -550,36 +586,38 @@ def _by_tables(program: Program, equal: EqualThreads, tables: Sequence[str], is_
     )
 
 
-def _fitting(
-    program: Program, equal: EqualThreads, facts: Sequence[object], watch: tuple[int, int] | None
-) -> tuple[EqualThreads | None, str]:
-    """The same, if rows and what is watched allow it."""
-    tables, named, zero, least, most, by_row = facts
-    assert isinstance(tables, list) and isinstance(named, list) and isinstance(zero, list) and isinstance(least, int) and isinstance(most, int)
-    for owner, name in zero:
-        if (owner, name) not in program.layout.constants or any(program.layout.row((owner, name))):
-            return None, f"{name} is compared with the number of a thread, and is not 0"
+def _unfit(program: Program, equal: EqualThreads, facts: dict[str, Any], watch: tuple[int, int] | None) -> str:
+    """Why rows or what is watched do not allow it; nothing: they do."""
     spans = [range(first, end) for first, end in zip(equal.first, equal.end, strict=True)]
-    if min(equal.first) < least or max(equal.end) > most:
-        return None, "an integer has no room for the rows of all threads"
-    if any(max(equal.end) > len(program.row(table)) for table in tables):
-        return None, "a table does not have the rows of all threads"
-    if by_row:
+    moved = facts["moved"]
+    for owner, name in facts["zero"]:
+        if (owner, name) not in program.layout.constants or any(program.layout.row((owner, name))):
+            return f"{name} is compared with the number of a thread, and is not 0"
+    if min(equal.first) < facts["least"] or max(equal.end) > facts["most"]:
+        return "an integer has no room for the rows of all threads"
+    if any(max(equal.end) > len(program.row(table)) for table in facts["tables"]):
+        return "a table does not have the rows of all threads"
+    if any(rows for _, _, rows, _ in moved):
         if any(set(a) & set(b) for i, a in enumerate(spans) for b in spans[:i]):
-            return None, "two threads have a row together"
+            return "two threads have a row together"
         movable = {row for i, of in enumerate(equal.classes) if equal.classes.count(of) > 1 for row in spans[i]}
-        for table in named:
+        for table in facts["named"]:
             if movable & set(program.row(table)):
-                return None, f"the table {table} names a row of one of them"
-    _, moved = cells(program.layout, equal.names_of(program))
-    for array in moved:
-        ends = [at + (array.bits + 7) // 8 for at, _ in array.places]
-        if watch is not None and array.places:
-            inside = [watch[0] <= at and end <= watch[1] for (at, _), end in zip(array.places, ends, strict=True)]
-            if any(inside) and not all(inside):
-                return None, "what is watched of final states is a part of what is moved"
-        if array.rows and max(equal.end) > len(array.places):
-            return None, f"{array.field} does not have the rows of all threads"
-        if not array.rows and len(array.places) <= len(program.threads):
-            return None, f"{array.field} does not have an element for each thread"
-    return equal, ""
+                return f"the table {table} names a row of one of them"
+    for places, size, rows, name in moved:
+        inside = {_is_inside(at, size, watch) for at in places}
+        if len(inside) > 1 or None in inside:
+            return "what is watched of final states is a part of what is moved"
+        if rows and max(equal.end) > len(places):
+            return f"{name} does not have the rows of all threads"
+        if not rows and len(places) <= len(program.threads):
+            return f"{name} does not have an element for each thread"
+    if any(_is_inside(at, width, watch) is None for at, width in facts["cells"]):
+        return "what is watched of final states is a part of what holds the number of a thread"
+    return ""
+
+
+def _is_inside(at: int, size: int, watch: tuple[int, int] | None) -> bool | None:
+    """Whether some bytes are watched; None: a part of them."""
+    watched = sum(watch[0] <= k < watch[1] for k in range(at, at + size)) if watch is not None else 0
+    return None if 0 < watched < size else watched > 0

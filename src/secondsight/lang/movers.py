@@ -119,7 +119,7 @@ def merged_steps(program: Program, symmetry: Symmetry | None = None) -> list[str
     to_queue = layout.offset(RwLock, "waiting") - layout.offset(RwLock, "readers")
     same = ["#define SAME_AS(place) (place)"]
     renames = 0
-    equal = ["#define STANDS(t, u, place) (place)", "#define PAIR(t, u) [t][u]"]
+    equal = ["#define STANDS(t, u, place) (place)", "#define PAIR(t, u) [t][u]", "#define THERE_ARE_EQUAL 0"]
     if symmetry is not None:
         renames = (RECORDS if symmetry.arrays else 0) | (SEQUENCES if symmetry.sequences is not None else 0)
         if symmetry.threads is not None:

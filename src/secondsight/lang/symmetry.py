@@ -15,7 +15,7 @@ maps steps to steps, so a state and its renamings reach the same errors, deadloc
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from secondsight.lang import ir, tree
 from secondsight.lang.equal import EqualThreads, equal_threads_of
@@ -78,6 +78,15 @@ class Symmetry:
         others = [what.name for what in (self.sequences, self.threads) if what is not None]
         return (*(array.name for array in self.arrays), *others)
 
+    def without_threads(self) -> Symmetry:
+        """The same, with equal threads told apart."""
+        return replace(self, threads=self.threads and self.threads.told_apart())
+
+    @property
+    def equal(self) -> EqualThreads | None:
+        """The equal threads, if two are."""
+        return self.threads if self.threads is not None and self.threads.there_are else None
+
     def names(self, kind: Type) -> bool:
         """Whether it is a reference that can be to one of the records."""
         return any(array.names(kind) for array in self.arrays)
@@ -97,21 +106,23 @@ class Symmetry:
         return out
 
 
-def renaming_of(program: Program, watch: tuple[int, int] | None = None) -> tuple[Symmetry | None, list[str]]:
+def renaming_of(program: Program, watch: tuple[int, int] | None = None, threads: bool = True) -> tuple[Symmetry | None, list[str]]:
     """All that may be renamed in a program, and sentences on what may not; None: there is nothing.
 
-    `watch`: the part of final states that counts.
+    `watch`: the part of final states that counts. `threads`: equal ones may be renamed.
     """
     symmetry, why = symmetry_of(program, watch)
     told = [f"records are not interchangeable: {why}"] if why else []
     sequences, why = sequences_of(program, watch)
     if why:
         told.append(f"sequence numbers are not renamed: {why}")
-    threads, why = equal_threads_of(program, watch)
+    equal, why = equal_threads_of(program, watch)
+    if equal is not None and not threads:
+        equal, why = equal.told_apart(), ""
     if why:
         told.append(f"equal threads are not renamed: {why}")
-    if sequences is not None or threads is not None:
-        symmetry = Symmetry(symmetry.arrays if symmetry is not None else (), sequences, threads)
+    if sequences is not None or equal is not None:
+        symmetry = Symmetry(symmetry.arrays if symmetry is not None else (), sequences, equal)
     return symmetry, told
 
 

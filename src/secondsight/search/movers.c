@@ -467,7 +467,7 @@ void ss_forget(u32 alone, int only_while_alive)
 	memset(facts->held, 0xff, sizeof facts->held);
 	facts->never_merged = alone;
 	facts->while_alive = only_while_alive;
-	facts->renames = by_form = SS_RENAMES;
+	facts->renames = by_form = THERE_ARE_EQUAL ? SS_RENAMES : SS_RENAMES & ~EQUAL;
 	next_era(facts);
 }
 
