@@ -106,10 +106,10 @@ class Symmetry:
         return out
 
 
-def renaming_of(program: Program, watch: tuple[int, int] | None = None, threads: bool = True) -> tuple[Symmetry | None, list[str]]:
+def renaming_of(program: Program, watch: tuple[int, int] | None = None) -> tuple[Symmetry | None, list[str]]:
     """All that may be renamed in a program, and sentences on what may not; None: there is nothing.
 
-    `watch`: the part of final states that counts. `threads`: equal ones may be renamed.
+    `watch`: the part of final states that counts.
     """
     symmetry, why = symmetry_of(program, watch)
     told = [f"records are not interchangeable: {why}"] if why else []
@@ -117,8 +117,6 @@ def renaming_of(program: Program, watch: tuple[int, int] | None = None, threads:
     if why:
         told.append(f"sequence numbers are not renamed: {why}")
     equal, why = equal_threads_of(program, watch)
-    if equal is not None and not threads:
-        equal, why = equal.told_apart(), ""
     if why:
         told.append(f"equal threads are not renamed: {why}")
     if sequences is not None or equal is not None:

@@ -201,6 +201,10 @@ static inline u16 ss_me(const ss_run *run);
 static __thread u32 ss_expanding; /* the number of the state that this thread expands */
 #endif
 
+#ifndef THERE_ARE_EQUAL
+#define THERE_ARE_EQUAL 0 /* threads: see lang/canonical_equal.py */
+#endif
+
 /* Fingerprints: sums of products of pairs of words, the keys fixed odd numbers. */
 
 static u64 KEYS[WORDS + 1];

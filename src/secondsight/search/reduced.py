@@ -80,8 +80,7 @@ def reduced_search(program: Program, request: Request | None = None, by: By = na
     """
     asked = request or Request()
     reductions = Reductions.none() if isinstance(asked.strategy, RandomWalks | Preemptions) else asked.reductions
-    is_logged = by is native_search or not asked.livelock  # else cycles are looked for among states, see `without_threads`
-    native, told = reduced_native(program, reductions, asked.watch, threads=is_logged)
+    native, told = reduced_native(program, reductions, asked.watch)
     searches = _Searches(asked, by, time.perf_counter())
     if native.reductions == Reductions.none():
         return _noted(Reduced(searches.search(native)), told)
@@ -90,16 +89,13 @@ def reduced_search(program: Program, request: Request | None = None, by: By = na
 
 
 def reduced_native(
-    program: Program, reductions: Reductions | None = None, watch: tuple[int, int] | None = None, threads: bool = True
+    program: Program, reductions: Reductions | None = None, watch: tuple[int, int] | None = None
 ) -> tuple[Native, list[str]]:
-    """The native executor with those of some reductions that the program allows, and why it does not allow the others.
-
-    `threads`: equal ones may be renamed.
-    """
+    """The native executor with those of some reductions that the program allows, and why it does not allow the others."""
     wanted, told = reductions or Reductions(), []
     symmetry = None
     if wanted.symmetry:
-        symmetry, why_not = renaming_of(program, watch, threads)
+        symmetry, why_not = renaming_of(program, watch)
         told += why_not
     merge = wanted.merge and len(LockOrder(program).locks) <= MOST_LOCKS
     if merge is not wanted.merge:
@@ -161,7 +157,7 @@ def _both(native: Native, known: Native | None, searches: _Searches) -> Reduced:
             native.library.ss_learn(native.initial, WALKS, ctypes.c_uint64(begun))
             native.library.ss_begin_again()
         merged = searches.search(native, lock_order=request.lock_order and not reductions.merge)
-        if merged.reason == "cycles":
+        if merged.reason == "cycles":  # fair or not, which only a search can tell that tells threads apart
             native = _without_threads(native)
             with native.alone():
                 again = _both(native, known, searches)
