@@ -6,8 +6,8 @@ import ctypes
 import os
 import random
 from collections.abc import Callable
-from enum import IntEnum
 from dataclasses import replace
+from enum import IntEnum
 from functools import cache
 from typing import Annotated, Any, Literal
 
