@@ -15,10 +15,9 @@ from secondsight.lang import ir
 from secondsight.lang.canonical_equal import equal_threads
 from secondsight.lang.canonical_sequences import rename_sequences
 from secondsight.lang.live import Picked, live_places, table
-from secondsight.lang.movers import EQUAL, RECORDS, SEQUENCES
 from secondsight.lang.numbers import Kind
 from secondsight.lang.program import Frame, Program
-from secondsight.lang.symmetry import Symmetry, numbers_of, references
+from secondsight.lang.symmetry import EQUAL, RECORDS, SEQUENCES, Symmetry, numbers_of, references
 from secondsight.lang.types import IntType
 
 __all__ = ["canonical"]
@@ -62,8 +61,7 @@ def canonical(program: Program, symmetry: Symmetry) -> list[str]:
     if symmetry.sequences is not None:
         lines += rename_sequences(program, symmetry.sequences)
         calls.append(f"if (RENAMES({SEQUENCES})) rename_sequences(s);")
-    # a merged search finds out whether records are worth it: see `ss_try_names` of search/engine_steps.c
-    lines += ["#ifdef SS_MERGED", "#define RENAMES(what) (by_form & (what))", "#else", "#define RENAMES(what) 1", "#endif"]
+    lines.append("#define RENAMES(what) (by_form & (what))")
     lines += equal_threads(program, equal, _renamed_later(program, symmetry)) if equal is not None else []
     rest = ["static void form_of_rest(u8 *s)", "{", *(f"\t{call}" for call in calls), "\t(void)s;", "}"]
     form = f"if (RENAMES({EQUAL}))\n\t\tform_in_order(s);\n\telse\n\t\tform_of_rest(s);" if equal is not None else "form_of_rest(s);"

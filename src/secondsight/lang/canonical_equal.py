@@ -140,7 +140,7 @@ void ss_set_equal(const i32 *classes, const i32 *first, const i32 *end, int coun
 }
 """
 
-NO_FACTS = "static void equal_in_facts(void) { }"
+NO_FACTS = "static void equal_in_facts(void) { by_form = there_are_equal ? by_form | EQUAL : by_form & ~EQUAL; }"
 
 _FACTS = """\
 /*

@@ -9,14 +9,11 @@ from secondsight.lang.canonical_equal import equal_threads_in_facts
 from secondsight.lang.layout import Layout
 from secondsight.lang.locks import Lock, RwLock
 from secondsight.lang.program import Program
-from secondsight.lang.symmetry import Symmetry
+from secondsight.lang.symmetry import EQUAL, Symmetry
 
-__all__ = ["EQUAL", "MOST_LOCKS", "RECORDS", "SEQUENCES", "Reductions", "merged_steps", "notes_before"]
+__all__ = ["MOST_LOCKS", "Reductions", "merged_steps", "notes_before"]
 
 MOST_LOCKS = 63
-
-RECORDS, SEQUENCES, EQUAL = 1, 2, 4
-"""What is renamed; as in search/movers.c."""
 
 NOTES = """\
 #include <stdint.h>
@@ -121,7 +118,7 @@ def merged_steps(program: Program, symmetry: Symmetry | None = None) -> list[str
     renames = 0
     equal = ["#define STANDS(t, u, place) (place)", "#define PAIR(t, u) [t][u]", "#define THERE_ARE_EQUAL 0"]
     if symmetry is not None:
-        renames = (RECORDS if symmetry.arrays else 0) | (SEQUENCES if symmetry.sequences is not None else 0)
+        renames = symmetry.renames
         if symmetry.threads is not None:
             renames |= EQUAL
             equal = equal_threads_in_facts(program, symmetry.threads, numbers)

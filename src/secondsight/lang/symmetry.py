@@ -28,7 +28,10 @@ from secondsight.lang.records import Record
 from secondsight.lang.sequences import Sequences, sequences_of
 from secondsight.lang.types import ArrayType, IntType, RecordType, RefType, Type
 
-__all__ = ["Interchangeable", "Symmetry", "numbers_of", "references", "renaming_of", "symmetry_of"]
+__all__ = ["EQUAL", "RECORDS", "SEQUENCES", "Interchangeable", "Symmetry", "numbers_of", "references", "renaming_of", "symmetry_of"]
+
+RECORDS, SEQUENCES, EQUAL = 1, 2, 4
+"""What is renamed; as in search/prelude.c."""
 
 _SAFE = (ir.Constant, ir.Local, ir.Load, ir.AddressOf, ir.Compare, ir.Logic, ir.Current, ir.ClassIs)
 """What can be evaluated for any record of an array without an error."""
@@ -77,6 +80,11 @@ class Symmetry:
         """Everything that the rendered text depends on."""
         others = [what.name for what in (self.sequences, self.threads) if what is not None]
         return (*(array.name for array in self.arrays), *others)
+
+    @property
+    def renames(self) -> int:
+        """What is renamed, but for threads, as in search/prelude.c."""
+        return (RECORDS if self.arrays else 0) | (SEQUENCES if self.sequences is not None else 0)
 
     def without_threads(self) -> Symmetry:
         """The same, with equal threads told apart."""

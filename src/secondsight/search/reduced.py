@@ -115,7 +115,7 @@ def _without_threads(native: Native) -> Native:
 
 def _all_outcomes(native: Native, outcomes: frozenset[bytes], watch: tuple[int, int] | None) -> frozenset[bytes]:
     """All outcomes, of those that the states have which stand for all: what a renaming of equal threads makes of one is one too."""
-    threads = native.symmetry and native.symmetry.equal
+    threads = None if native.symmetry is None else native.symmetry.equal
     if threads is None or watch is None:
         return outcomes
     found, todo = set(outcomes), list(outcomes)
