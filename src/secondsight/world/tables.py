@@ -124,6 +124,11 @@ TABLES = (
     "kind", "address", "pages", "value", "page", "needs", "needs_at", "makes", "flags", "low", "high", "device", "process", "turns", "range_first", "ranges",
 )  # fmt: skip
 
+turn_first = const("turn.first")
+"""By device, and behind the last: where the rows that open or close it begin in the table below."""
+turn_row = const("turn.row")
+"""The rows that open or close a device, by their numbers: so nobody looks at the results of all rows."""
+
 range_handle = const("range.handle")
 range_is_memfd = const("range.is_memfd")
 range_page = const("range.page")
