@@ -142,3 +142,9 @@ def test_a_list_as_a_field_is_told_the_array_of_its_elements(tmp_path: Path) -> 
     (tmp_path / "driver.py").write_text("from secondsight import Device\n\n\nclass A(Device):\n    seen: list[bool]\n")
     done = secondsight("check", "driver.py", cwd=tmp_path)
     assert done.code == 2 and "Array[bool, 8], with from secondsight.lang import Array" in done.err
+
+
+def test_a_method_with_other_parameters_is_told_those_that_it_needs_with_their_types(tmp_path: Path) -> None:
+    (tmp_path / "driver.py").write_text(HEAD + FAULT + "    def open(self, mm) -> int:\n        return 0\n")
+    with pytest.raises(LangError, match=r"instead: def open\(self, mm: Mm, start: Va, length: Pgoff\) -> Errno:"):
+        load_drivers(tmp_path / "driver.py")
