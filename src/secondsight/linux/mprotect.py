@@ -18,8 +18,8 @@ from __future__ import annotations
 
 from secondsight.lang import Errno, Ref, atomic, milestone
 from secondsight.linux.errno import EACCES, ENOMEM
-from secondsight.linux.mm_types import VM_SEALED, Event, Mm, Pgoff, Pte, Range, Va, VaEnd, Vma
-from secondsight.linux.mmu_notifier import mmu_notifier_invalidate_range_end, mmu_notifier_invalidate_range_start
+from secondsight.linux.mm_types import VM_SEALED, Event, Mm, Pgoff, Pte, PteKind, Range, Va, VaEnd, Vma
+from secondsight.linux.mmu_notifier import mmu_notifier_invalidate_range_end, mmu_notifier_invalidate_range_start, owners
 from secondsight.linux.page_alloc import is_zero_page
 from secondsight.linux.pgtable import pte_present
 from secondsight.linux.swapops import is_migration_entry, migrations
@@ -89,6 +89,9 @@ def change_pte_range(mm: Mm, start: Va, end: VaEnd) -> None:
             pte.writable = vma.write and can_change_pte_writable(vma, pte)
         if len(migrations) > 0:
             if is_migration_entry(pte):  # made readable, whatever is asked for: the next write faults
+                pte.writable = False
+        if len(owners) > 0:
+            if pte.kind == PteKind.DEVICE_EXCLUSIVE:  # the same
                 pte.writable = False
 
 

@@ -30,9 +30,9 @@ from secondsight.linux.gup import FOLL_WRITE, get_user_page_vma_remote
 from secondsight.linux.mm_types import Event, Folio, Mm, Owner, Pfn, PteKind, Range, Va, VaEnd
 from secondsight.linux.mmu_notifier import mmu_notifier_invalidate_range_end, mmu_notifier_invalidate_range_start
 from secondsight.linux.page_alloc import frames, put_page
-from secondsight.linux.pgtable import pte_present
+from secondsight.linux.pgtable import folio_mapped, pte_present
 
-__all__ = ["folio_is_mapped", "make_device_exclusive", "make_device_exclusive_range", "page_vma_mapped", "unlock_and_put"]
+__all__ = ["make_device_exclusive", "make_device_exclusive_range", "unlock_and_put"]
 
 
 @atomic
@@ -43,19 +43,13 @@ def folio_test_anon(mm: Mm, va: Va) -> bool:
 
 
 @atomic
-def page_vma_mapped(folio: Folio, mm: Mm) -> VaEnd:
-    """rmap_walk() and page_vma_mapped_walk() (mm/rmap.c, mm/page_vma_mapped.c, Linux 6.12): where `mm` maps a folio; the number of
-    its pages where it does not."""
+def where_mapped(folio: Folio, mm: Mm) -> VaEnd:
+    """page_vma_mapped_walk() (mm/page_vma_mapped.c, Linux 6.12) in the other processes: where `mm` maps a folio; the number of its
+    pages where it does not."""
     for va in range(len(mm.ptes)):
         if pte_present(mm.ptes[va]) is folio:
             return va
     return len(mm.ptes)
-
-
-@atomic
-def folio_is_mapped(folio: Folio) -> bool:
-    """folio_mapcount() != 0 (include/linux/mm.h, Linux 6.12); a device-exclusive entry does not count."""
-    return any(page_vma_mapped(folio, mm) < len(mm.ptes) for mm in mms)
 
 
 def unlock_and_put(pfn: Pfn) -> None:
@@ -96,11 +90,11 @@ def folio_make_device_exclusive(folio: Folio, mm: Mm, va: Va, owner: Ref[Owner])
         for i in range(len(mms)):
             with atomic:
                 other = mms[i]
-                at = page_vma_mapped(folio, other)
+                at = where_mapped(folio, other)
                 elsewhere = other is not mm and at < len(other.ptes)
             if elsewhere:
                 page_make_device_exclusive_one(folio, mms[i], at, owner)
-    return valid and not folio_is_mapped(folio)
+    return valid and not folio_mapped(folio)
 
 
 def page_make_device_exclusive_one(folio: Folio, mm: Mm, va: Va, owner: Ref[Owner]) -> bool:

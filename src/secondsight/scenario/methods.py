@@ -197,21 +197,20 @@ class RecorderMethods(ABC):
     def pin(
         self, addr: Address, *, pages: int | None = None, longterm: bool = False, write: bool = True, into: str | None = None
     ) -> Pin:
-        """pin_user_pages(), with FOLL_LONGTERM or without, for writing or for reading only. -EFAULT: not mapped. On a real kernel only."""
+        """pin_user_pages(), with FOLL_LONGTERM or without, for writing or for reading only. -EFAULT: not mapped."""
         made: Pin = self._operation("pin", into, addr=addr, pages=pages, longterm=longterm, write=write)
         return made
 
     def pin_read(self, pin: Pin, page: int = 0, *, into: str | None = None) -> None:
-        """The device loads the value of the pin's page `page`. -EBADF once it is unpinned. On a real kernel only."""
+        """The device loads the value of the pin's page `page`. -EBADF once it is unpinned."""
         self._operation("pin_read", into, pin=pin, page=page)
 
     def pin_write(self, pin: Pin, page: int, value: str, *, into: str | None = None) -> None:
-        """The device stores `value` to the pin's page `page`. -EPERM if it is pinned for reading, or the zero page. On a real
-        kernel only."""
+        """The device stores `value` to the pin's page `page`. -EPERM if it is pinned for reading; -EBADF once it is unpinned."""
         self._operation("pin_write", into, pin=pin, page=page, value=value)
 
     def unpin(self, pin: Pin, *, into: str | None = None) -> None:
-        """unpin_user_pages(): the device gives the pages back. -EBADF the second time. On a real kernel only."""
+        """unpin_user_pages(): the device gives the pages back. -EBADF the second time."""
         self._operation("unpin", into, pin=pin)
 
     def dax(self, pages: int) -> File:
@@ -290,16 +289,15 @@ class PinMethods:
     _recorder: Recorder
 
     def read(self, page: int = 0, *, into: str | None = None) -> None:
-        """The device loads the value of the pin's page `page`. -EBADF once it is unpinned. On a real kernel only."""
+        """The device loads the value of the pin's page `page`. -EBADF once it is unpinned."""
         self._recorder._operation("pin_read", into, pin=self, page=page)
 
     def write(self, page: int, value: str, *, into: str | None = None) -> None:
-        """The device stores `value` to the pin's page `page`. -EPERM if it is pinned for reading, or the zero page. On a real
-        kernel only."""
+        """The device stores `value` to the pin's page `page`. -EPERM if it is pinned for reading; -EBADF once it is unpinned."""
         self._recorder._operation("pin_write", into, pin=self, page=page, value=value)
 
     def unpin(self, *, into: str | None = None) -> None:
-        """unpin_user_pages(): the device gives the pages back. -EBADF the second time. On a real kernel only."""
+        """unpin_user_pages(): the device gives the pages back. -EBADF the second time."""
         self._recorder._operation("unpin", into, pin=self)
 
 
