@@ -70,7 +70,8 @@ class CaseTable:
 
     `program(row, column)` builds a cell's checked program (names of entries), or None where the question makes no sense.
     `expected` are the verdicts that were reviewed by hand: tests compare them. `on_kernel(row, column, violation)` makes a
-    broken cell a question to a real kernel, or says why it cannot be one.
+    broken cell a question to a real kernel, or says why it cannot be one. `goes_on`: the columns that ask whether threads go
+    round for ever; None: all do.
     """
 
     name: str
@@ -82,6 +83,7 @@ class CaseTable:
     findings: tuple[Finding, ...] = ()
     expected: Mapping[tuple[str, str], Verdict] = field(default_factory=dict)
     on_kernel: Callable[[str, str, Violation], Question | CannotForce] | None = None
+    goes_on: frozenset[str] | None = None
 
     def cells(self) -> Iterator[tuple[str, str]]:
         """Row and column names of all cells, row by row."""
@@ -116,7 +118,7 @@ def search_cell(
     """Build and search one cell. `bounds`: of its machine, by hand; others are raised when they run out."""
     if table.program(row, column) is None:
         return Cell(row, column, None)
-    asked = (request or Request()).but(livelock=True)
+    asked = (request or Request()).but(livelock=table.goes_on is None or column in table.goes_on)
     asked = asked.but(workers=asked.workers or 1)
     found = with_enough(
         lambda enough: program_of_cell(table, row, column, enough),
