@@ -21,7 +21,7 @@ from secondsight.linux.errno import EACCES, EAGAIN, EBUSY, EFAULT, ENOENT
 from secondsight.linux.mm_types import Count, Event, Folio, Mm, PteKind, Range, Va, Vma, hints
 from secondsight.linux.mmu_notifier import mmu_notifier_invalidate_range_end, mmu_notifier_invalidate_range_start
 from secondsight.linux.page_alloc import alloc_page, get_page, is_zero_page, put_page
-from secondsight.linux.pgtable import folio_mapcount, folio_mapped, pte_present
+from secondsight.linux.pgtable import folio_mapcount, folio_mapped, pte_none, pte_present
 from secondsight.linux.rmap import (
     page_vma_mapped_walk,
     rmap_walk_first,
@@ -41,12 +41,13 @@ def folio_migrated(src: Folio, dst: Folio) -> None:
     """From now on `dst` stands where `src` stood."""
 
 
-def move_page(mm: Mm, va: Va) -> Errno:
+def move_page(mm: Mm, va: Va, empty_is_bad: bool = False) -> Errno:
     """move_pages(2) of one page: add_folio_for_migration(), do_move_pages_to_node() (mm/migrate.c, Linux 6.12).
 
     0: it has moved; -ENOENT: nothing is there (a page in swap neither); -EFAULT: the zero page, nothing mapped, or pages that are
     nobody's to move (vma_migratable()); -EBUSY: somebody else has taken the page off its list; -EAGAIN: somebody holds it (the system
     call says how many pages it could not move); -EACCES: it is mapped elsewhere too (without MPOL_MF_MOVE_ALL).
+    `empty_is_bad`: see `releases` (empty-page-is-a-bad-address).
     """
     mm.mmap_lock.read_lock()
     with atomic:
@@ -55,7 +56,7 @@ def move_page(mm: Mm, va: Va) -> Errno:
         if vma is None or (folio is not None and is_zero_page(folio)) or not vma_migratable(vma):
             ret = -EFAULT
         elif folio is None:
-            ret = -ENOENT
+            ret = -EFAULT if empty_is_bad and vma.vm_file is None and pte_none(mm.ptes[va]) else -ENOENT
         elif folio_mapcount(folio) > 1:
             ret = -EACCES
         elif not folio_isolate_lru(folio):
