@@ -54,6 +54,20 @@ class RecorderMethods(ABC):
         made: Mapping = self._operation("mmap_read_only", into, fd=fd, page=page, pages=pages, at=at)
         return made
 
+    def mmap_private(
+        self,
+        fd: File | None = None,
+        *,
+        page: int = 0,
+        pages: int | None = None,
+        at: Address | None = None,
+        into: str | None = None,
+    ) -> Mapping:
+        """`mmap` with MAP_PRIVATE: what the process writes is a copy of its own, which nobody else sees; until then it has the file's
+        pages. Of a write-sealed memfd too. Fails with -EBADF (closed), -EINVAL (a udmabuf)."""
+        made: Mapping = self._operation("mmap_private", into, fd=fd, page=page, pages=pages, at=at)
+        return made
+
     def munmap(self, addr: Address, *, pages: int | None = None, into: str | None = None) -> None:
         """Unmap. Unmapping what is not mapped succeeds."""
         self._operation("munmap", into, addr=addr, pages=pages)
