@@ -188,7 +188,7 @@ class Range(Value):
     hint: Ref[Hint] = None
 
 
-bound("cow", most=1)
+bound("cow", most=1, usual=1)
 
 
 class Folio(Record):
@@ -295,7 +295,7 @@ class AddressSpace(Record):
         """remove_vma(): a mapping of the file has gone and its reference to the file with it."""
 
 
-bound("vma_flags", most=1)
+bound("vma_flags", most=1, usual=1)
 
 
 class Vma(Record):

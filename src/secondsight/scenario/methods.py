@@ -168,6 +168,12 @@ class RecorderMethods(ABC):
         """The OOM reaper takes the process's private memory, without sleeping. On the model only."""
         self._operation("oom_reap", None)
 
+    def fork(self) -> Process:
+        """fork(): another process, whose memory is a copy of this one's, and which has the mappings that this one has by then at the same
+        addresses. It has no device and none of the threads; its own (`@child.thread`) begin when it is there."""
+        made: Process = self._operation("fork", None)
+        return made
+
     def device(self) -> DeviceHandle:
         """A device that mirrors the process's whole address space (in the setup)."""
         made: DeviceHandle = self._operation("device", None)

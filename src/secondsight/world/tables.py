@@ -135,6 +135,10 @@ counts = const("program.counts")
 """Whether anybody waits for threads to end: then each thread says so."""
 closes = const("program.closes")
 """Whether the driver is closed in the end, if it is not closed by then, and looked at when all is quiet."""
+forks = const("program.forks")
+"""Whether a process comes into being by fork."""
+parents = const("program.parents")
+"""By the number of a process: of which it is forked; itself, if it is not."""
 
 
 @atomic

@@ -220,6 +220,12 @@ int do_process(const long *arg, int makes)
 	return DONE;
 }
 
+int do_fork(const long *arg, int makes)
+{
+	(void)arg;
+	return fork_process(makes) ? failed() : DONE;
+}
+
 int do_exit(const long *arg, int makes)
 {
 	(void)arg, (void)makes;
