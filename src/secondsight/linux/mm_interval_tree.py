@@ -11,7 +11,7 @@ from secondsight.linux.mm_types import AddressSpace, AnonVma, Pgoff, Va, Vma
 
 __all__ = [
     "anon_vma_interval_tree_insert", "anon_vma_interval_tree_iter_first", "anon_vma_interval_tree_iter_next", "anon_vma_interval_tree_remove",
-    "linear_page_index", "vma_interval_tree_insert", "vma_interval_tree_iter_first", "vma_interval_tree_iter_next", "vma_interval_tree_remove",
+    "linear_page_index", "vma_interval_tree_insert", "vma_interval_tree_insert_after", "vma_interval_tree_iter_first", "vma_interval_tree_iter_next", "vma_interval_tree_remove",
 ]  # fmt: skip
 
 
@@ -34,6 +34,13 @@ def vma_interval_tree_insert(vma: Vma, mapping: AddressSpace) -> None:
         mapping.i_mmap = vma
     else:
         before.shared = vma
+
+
+@atomic
+def vma_interval_tree_insert_after(vma: Vma, prev: Vma) -> None:
+    """vma_interval_tree_insert_after() (mm/interval_tree.c, Linux 6.12): behind one that begins with the same page."""
+    vma.shared = prev.shared
+    prev.shared = vma
 
 
 @atomic

@@ -54,6 +54,20 @@ class RecorderMethods(ABC):
         made: Mapping = self._operation("mmap_read_only", into, fd=fd, page=page, pages=pages, at=at)
         return made
 
+    def mmap_private(
+        self,
+        fd: File | None = None,
+        *,
+        page: int = 0,
+        pages: int | None = None,
+        at: Address | None = None,
+        into: str | None = None,
+    ) -> Mapping:
+        """`mmap` with MAP_PRIVATE: what the process writes is a copy of its own, which nobody else sees; until then it has the file's
+        pages. Of a write-sealed memfd too. Fails with -EBADF (closed), -EINVAL (a udmabuf)."""
+        made: Mapping = self._operation("mmap_private", into, fd=fd, page=page, pages=pages, at=at)
+        return made
+
     def munmap(self, addr: Address, *, pages: int | None = None, into: str | None = None) -> None:
         """Unmap. Unmapping what is not mapped succeeds."""
         self._operation("munmap", into, addr=addr, pages=pages)
@@ -153,6 +167,12 @@ class RecorderMethods(ABC):
     def oom_reap(self) -> None:
         """The OOM reaper takes the process's private memory, without sleeping. On the model only."""
         self._operation("oom_reap", None)
+
+    def fork(self) -> Process:
+        """fork(): another process, whose memory is a copy of this one's, and which has the mappings that this one has by then at the same
+        addresses. It has no device and none of the threads; its own (`@child.thread`) begin when it is there."""
+        made: Process = self._operation("fork", None)
+        return made
 
     def device(self) -> DeviceHandle:
         """A device that mirrors the process's whole address space (in the setup)."""

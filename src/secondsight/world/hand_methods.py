@@ -39,6 +39,14 @@ class ProcessMethods(ABC):
         done: Mapping = self._do("mmap_read_only", fd=fd, page=page, pages=pages, at=at)
         return done
 
+    def mmap_private(
+        self, fd: File | None = None, *, page: int = 0, pages: int | None = None, at: Address | None = None
+    ) -> Mapping:
+        """`mmap` with MAP_PRIVATE: what the process writes is a copy of its own, which nobody else sees; until then it has the file's
+        pages. Of a write-sealed memfd too. Fails with -EBADF (closed), -EINVAL (a udmabuf)."""
+        done: Mapping = self._do("mmap_private", fd=fd, page=page, pages=pages, at=at)
+        return done
+
     def munmap(self, addr: Address, *, pages: int | None = None) -> str:
         """Unmap. Unmapping what is not mapped succeeds."""
         done: str = self._do("munmap", addr=addr, pages=pages)
