@@ -348,7 +348,8 @@ def _mprotect_read_only(s: Recorder) -> None:
 
 @_setting("mprotect", MPROTECT, "and back, one page of two")
 def _mprotect_and_back(s: Recorder) -> None:
-    pages = _two_pages(s)
+    pages = s.mmap(s.memfd_create(pages=2))
+    s.write(pages, "A")
     gpu = s.device()
 
     @s.thread
@@ -356,20 +357,6 @@ def _mprotect_and_back(s: Recorder) -> None:
         s.mprotect(pages + 1, write=False)
         s.mprotect(pages + 1, write=True)
         s.write(pages + 1, "B")
-
-    _writes_twice(s, pages, gpu)
-
-
-@_setting("mprotect", MPROTECT, "a file's")
-def _mprotect_of_a_file(s: Recorder) -> None:
-    pages = s.mmap(s.memfd_create(pages=2))
-    s.write(pages, "A")
-    gpu = s.device()
-
-    @s.thread
-    def cpu() -> None:
-        s.mprotect(pages, pages=2, write=False)
-        s.mprotect(pages, pages=2, write=True)
 
     _writes_twice(s, pages, gpu)
 

@@ -124,4 +124,4 @@ def vma_is_shared_maywrite(vma: Vma) -> bool:
     """vma_is_shared_maywrite() (include/linux/mm.h, Linux 6.12), of a file's vma."""
     if len(vma.flags) > 0:
         return vma.flags[0] & VM_SEALED == 0
-    return vma.write  # where nobody maps for reading
+    return vma.write  # nothing is mapped for reading and sealed against writing too (`bound("vma_flags")`)

@@ -266,7 +266,7 @@ class AddressSpace(Record):
         `releases` (future-write-seal-is-asked-late)."""
         return 0
 
-    def map_readable(self, seals_late: bool) -> Errno:
+    def map_readable(self) -> Errno:
         """The same of a shared mapping that may not write: 1: it is VM_SEALED, and nothing follows; 0: it may come to write, so
         `unmap_writable` follows; or an error."""
         return 0

@@ -108,7 +108,7 @@ def map_writable(file: Ref[AddressSpace], write: bool, seals_late: bool) -> Errn
     """The part of do_mmap() and mmap_region() that asks whether `file` may be mapped; anonymous memory may. 1: only for reading."""
     if file is None:
         return 0
-    return file.map_writable(seals_late) if write else file.map_readable(seals_late)
+    return file.map_writable(seals_late) if write else file.map_readable()
 
 
 @atomic

@@ -130,15 +130,9 @@ class ShmemFile(AddressSpace):
         self.i_mmap_writable += 1
         return 0
 
-    def map_readable(self, seals_late: bool) -> Errno:
-        """check_write_seal() (mm/memfd.c), mapping_map_writable() (include/linux/fs.h, Linux 6.12) of a mapping for reading: 0, 1 for
-        one of a file that is sealed against writing, or -EPERM.
-
-        Of one that is not sealed -EPERM while a seal waits for the file's pages. `seals_late`: releases that refuse one of a file with
-        F_SEAL_WRITE (see `releases`).
-        """
-        if seals_late and self.seals & F_SEAL_WRITE != 0:
-            return -EPERM
+    def map_readable(self) -> Errno:
+        """check_write_seal() (mm/memfd.c), mapping_map_writable() (include/linux/fs.h, Linux 6.12) of a mapping for reading: 1 of
+        a file that is sealed against writing; else 0, or -EPERM while a write seal waits for the file's pages."""
         if self.seals & (F_SEAL_WRITE | F_SEAL_FUTURE_WRITE) != 0:
             return 1
         if self.deny_writable:

@@ -12,7 +12,8 @@ from secondsight.linux.shmem import ShmemFile
 from secondsight.linux.udmabuf import Udmabuf
 
 __all__ = [
-    "CLOSES", "DIFFERS", "FIXED", "NOT_RUN", "OPENS", "READ_ONLY", "SEALS_LATE", "SKIPPED", "DeviceNumber", "Handle", "Pinned", "RowNumber", "TABLES",
+    "CLOSES", "DIFFERS", "FIXED", "NOT_RUN", "OPENS", "READS_ONLY", "READ_ONLY", "SEALS_LATE", "SEALS_WRITES", "SKIPPED", "DeviceNumber", "Handle",
+    "Pinned", "RowNumber", "TABLES",
     "dax_of", "device_number", "devices", "handles", "memfd_of", "other_processes", "pins", "process", "process_number", "process_of", "results",
     "udmabuf_of",
 ]  # fmt: skip
@@ -30,6 +31,10 @@ SEALS_LATE: Final = 2
 """The differences `future-write-seal-is-asked-late` and `merged-mapping-ignores-the-seal` of `linux.releases`."""
 READ_ONLY: Final = 4
 """PROT_READ without PROT_WRITE."""
+
+READS_ONLY: Final = "maps for reading"
+SEALS_WRITES: Final = "seals against writing"
+"""Of `at_least`, no bounds: where a scenario does both, a mapping has VM_MAYWRITE or not, and has a place for it (`vma_flags`)."""
 
 OPENS: Final = 1
 CLOSES: Final = 2

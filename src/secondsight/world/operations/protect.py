@@ -9,7 +9,7 @@ from secondsight.linux.mprotect import do_mprotect_pkey
 from secondsight.scenario.ops import Arg, ArgType, Often
 from secondsight.world.declare import operation
 from secondsight.world.operations.memory import ADDRESS, SPAN
-from secondsight.world.tables import RowNumber, address, high, low, pages, value
+from secondsight.world.tables import READS_ONLY, RowNumber, address, high, low, pages, value
 
 __all__: list[str] = []
 
@@ -19,7 +19,7 @@ __all__: list[str] = []
     pages=SPAN,
     write=Arg(ArgType.FLAG, keyword=True),
     remaps=True,
-    at_least=lambda args: {"vma_flags": 1},
+    at_least=lambda args: {READS_ONLY: 1},
     asks={"do_mprotect_pkey": "mprotect"},
     often=Often(10, 7, 8),
 )

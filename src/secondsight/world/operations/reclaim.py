@@ -20,12 +20,13 @@ from secondsight.world.tables import RowNumber, address, pages
 __all__: list[str] = []
 
 
-def slots(args: Mapping[str, Any]) -> dict[str, int]:
-    """What swapping out takes: a slot for each page, and that folios know what maps them."""
-    return {"swap_slots": args.get("pages") or 1, "anon_vmas": 1}
+def of_reclaim(args: Mapping[str, Any]) -> dict[str, int]:
+    """What all of these need: slots of a swap device, a migration, and that folios know what maps them. The same for each, so that their
+    programs are of one shape."""
+    return {"swap_slots": 3, "migrations": 1, "anon_vmas": 1}
 
 
-@operation(addr=ADDRESS, pages=SPAN, model_only=True, takes=slots)
+@operation(addr=ADDRESS, pages=SPAN, model_only=True, at_least=of_reclaim)
 def madvise_pageout(i: RowNumber, mm: Mm, device: Ref[Device]) -> Result:
     """MADV_PAGEOUT: private pages are written to swap, if nobody else holds them, and read again when they are touched. Fails
     with -ENOMEM (not mapped), -EINVAL (a udmabuf's mapping). On the model only."""
@@ -34,7 +35,7 @@ def madvise_pageout(i: RowNumber, mm: Mm, device: Ref[Device]) -> Result:
     return 0
 
 
-@operation(addr=Arg(ArgType.ADDRESS), own=False, model_only=True, takes=slots)
+@operation(addr=Arg(ArgType.ADDRESS), own=False, model_only=True, at_least=of_reclaim)
 def reclaim(i: RowNumber, mm: Mm, device: Ref[Device]) -> Result:
     """The kernel wants memory (kswapd), and takes the private page that is at an address, without the mmap lock. On the model only."""
     if len(swap_slots) > 0:
@@ -42,7 +43,7 @@ def reclaim(i: RowNumber, mm: Mm, device: Ref[Device]) -> Result:
     return 0
 
 
-@operation(addr=ADDRESS, model_only=True, takes=lambda args: {"migrations": 1, "anon_vmas": 1, "frames": 1})
+@operation(addr=ADDRESS, model_only=True, takes=lambda args: {"frames": 1}, at_least=of_reclaim)
 def move_pages(i: RowNumber, mm: Mm, device: Ref[Device]) -> Result:
     """move_pages(2) of one page: its contents move to a frame of another node, if nobody else holds it. Fails with -ENOENT (nothing
     there, or in swap), -EFAULT (not mapped, or the zero page), -EBUSY (being reclaimed or moved), -EAGAIN (somebody holds it).
