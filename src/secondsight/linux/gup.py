@@ -122,7 +122,7 @@ def get_user_page_vma_remote(mm: Mm, va: Va, flags: Flags) -> Pfn:
     """
     refused = check_vma_flags(mm, va, flags)
     if refused != 0:
-        return refused
+        return -EFAULT
     while True:
         pfn = follow_page_pte(mm, va, flags)
         if pfn > NO_PAGE:
