@@ -30,7 +30,7 @@ __all__ = ["Guest"]
 QEMU = "qemu-system-x86_64"
 COMMAND_LINE = (
     "console=ttyS0 loglevel=5 panic_on_warn=1 oops=panic panic=-1 preempt=full mitigations=off nokaslr "
-    "no_timer_check transparent_hugepage=never numa_balancing=disable"
+    "no_timer_check transparent_hugepage=never numa_balancing=disable numa=fake=2"
 )
 TOKEN = "secondsight.guest=1"  # without it secondsight.ko does not load
 TAIL_LINES = 30

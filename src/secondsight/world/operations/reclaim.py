@@ -1,4 +1,4 @@
-"""Pages that reclaim takes, and that are moved to other frames. On the model only."""
+"""Pages that reclaim takes, and that are moved to other frames."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from secondsight.linux.migrate import move_page
 from secondsight.linux.mm_types import Mm, Result
 from secondsight.linux.swapops import migrations, swap_slots
 from secondsight.linux.vmscan import reclaim_page_at
-from secondsight.scenario.ops import Arg, ArgType
+from secondsight.scenario.ops import Arg, ArgType, Needs, Often
 from secondsight.world.declare import operation
 from secondsight.world.operations.memory import ADDRESS, SPAN
 from secondsight.world.tables import RowNumber, address, pages
@@ -43,11 +43,11 @@ def reclaim(i: RowNumber, mm: Mm, device: Ref[Device]) -> Result:
     return 0
 
 
-@operation(addr=ADDRESS, model_only=True, takes=lambda args: {"frames": 1}, at_least=of_reclaim)
+@operation(addr=ADDRESS, takes=lambda args: {"frames": 1}, at_least=of_reclaim, needs=Needs.NODES, often=Often(4, 6, 6))
 def move_pages(i: RowNumber, mm: Mm, device: Ref[Device]) -> Result:
     """move_pages(2) of one page: its contents move to a frame of another node, if nobody else holds it. Fails with -ENOENT (nothing
-    there, or in swap), -EFAULT (not mapped, or the zero page), -EBUSY (being reclaimed or moved), -EAGAIN (somebody holds it).
-    On the model only."""
+    there, or in swap), -EFAULT (not mapped, a udmabuf's mapping, or the zero page), -EACCES (mapped at another place
+    too), -EBUSY (being reclaimed or moved), -EAGAIN (somebody holds it)."""
     if len(migrations) > 0:
         return move_page(mm, address[i])
     return 0
