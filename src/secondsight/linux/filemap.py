@@ -36,7 +36,7 @@ def folio_unlock(folio: Folio) -> None:
 
 
 def folio_lock_or_retry(folio: Folio, mm: Mm, flags: Flags) -> Flags:
-    """folio_lock_or_retry(), __folio_lock_or_retry() (mm/filemap.c, Linux 6.12), for a fault: 0, and it is locked.
+    """__folio_lock_or_retry() (mm/filemap.c, Linux 6.12), for a fault: 0, and it is locked.
 
     VM_FAULT_RETRY, if the fault allows it: the mmap lock was given up to wait, and nothing is locked.
     """

@@ -337,8 +337,8 @@ def map_swapped_page(mm: Mm, va: Va, folio: Folio, entry: SwpEntry, flags: Flags
 # Device-exclusive entries (`rmap_exclusive`). They are there only where somebody makes them: the bound `owners` is not 0.
 
 
-restores_by_clear = shared_array(bool, bound("restores_by_clear", most=1))
-"""Of size 1: a page is given back to the CPU with the event CLEAR, as the patches were first posted and as Linux 7.2 does; of size 0:
+restores_by_clear = shared_array(bool, bound("restores_by_clear"))
+"""Not empty: a page is given back to the CPU with the event CLEAR, as the patches were first posted and as Linux 7.2 does; empty:
 with EXCLUSIVE, as Linux 5.14 to 6.12."""
 
 

@@ -104,6 +104,8 @@ class Encoder:
                     self.ranges["is_memfd"].append(int(self.types[ref.handle] is HandleType.MEMFD))
                     self.ranges["page"].append(first)
                     self.ranges["pages"].append(count)
+        if op.kind == "pin" and differs("longterm-pin-of-the-zero-page", self.release):
+            row["value"] = 0
         if op.declared.makes is HandleType.MAPPING:
             row["address"] = self._place_mapping(op, row["pages"])
             late = differs("future-write-seal-is-asked-late", self.release) or differs("merged-mapping-ignores-the-seal", self.release)
