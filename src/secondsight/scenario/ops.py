@@ -152,6 +152,7 @@ class Needs(Enum):
     NOTHING = "nothing"
     UDMABUF = "/dev/udmabuf"
     MODULE = "secondsight.ko"
+    NODES = "a second NUMA node"
 
 
 @dataclass(frozen=True)

@@ -104,6 +104,8 @@ class Encoder:
                     self.ranges["is_memfd"].append(int(self.types[ref.handle] is HandleType.MEMFD))
                     self.ranges["page"].append(first)
                     self.ranges["pages"].append(count)
+        if op.kind == "move_pages" and differs("empty-page-is-a-bad-address", self.release):
+            row["flags"] |= tables.EMPTY_IS_BAD
         if op.kind == "pin" and differs("longterm-pin-of-the-zero-page", self.release):
             row["value"] = 0
         if op.declared.makes is HandleType.MAPPING:

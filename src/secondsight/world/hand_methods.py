@@ -164,8 +164,8 @@ class ProcessMethods(ABC):
 
     def move_pages(self, addr: Address) -> str:
         """move_pages(2) of one page: its contents move to a frame of another node, if nobody else holds it. Fails with -ENOENT (nothing
-        there, or in swap), -EFAULT (not mapped, or the zero page), -EBUSY (being reclaimed or moved), -EAGAIN (somebody holds it).
-        On the model only."""
+        there, or in swap), -EFAULT (not mapped, a udmabuf's mapping, or the zero page), -EACCES (mapped at another place
+        too), -EBUSY (being reclaimed or moved), -EAGAIN (somebody holds it)."""
         done: str = self._do("move_pages", addr=addr)
         return done
 

@@ -12,7 +12,8 @@ from secondsight.linux.shmem import ShmemFile
 from secondsight.linux.udmabuf import Udmabuf
 
 __all__ = [
-    "CLOSES", "DIFFERS", "FIXED", "NOT_RUN", "OPENS", "PRIVATE", "READS_ONLY", "READ_ONLY", "SEALS_LATE", "SEALS_WRITES", "SKIPPED", "DeviceNumber", "Handle",
+    "CLOSES", "DIFFERS", "EMPTY_IS_BAD", "FIXED", "NOT_RUN", "OPENS", "PRIVATE", "READS_ONLY", "READ_ONLY", "SEALS_LATE", "SEALS_WRITES", "SKIPPED",
+    "DeviceNumber", "Handle",
     "Pinned", "RowNumber", "TABLES",
     "dax_of", "device_number", "devices", "handles", "memfd_of", "other_processes", "pins", "process", "process_number", "process_of", "results",
     "udmabuf_of",
@@ -31,8 +32,10 @@ SEALS_LATE: Final = 2
 """The differences `future-write-seal-is-asked-late` and `merged-mapping-ignores-the-seal` of `linux.releases`."""
 READ_ONLY: Final = 4
 """PROT_READ without PROT_WRITE."""
-PRIVATE: Final = 8
+PRIVATE: Final = 16
 """MAP_PRIVATE, of a file."""
+EMPTY_IS_BAD: Final = 8
+"""The difference `empty-page-is-a-bad-address`."""
 
 READS_ONLY: Final = "maps for reading"
 SEALS_WRITES: Final = "seals against writing"

@@ -295,8 +295,8 @@ int main(int count, char **words)
 	drop_rights();
 	keep_page_tables();
 	note_memory();
-	say("{\"agent\":1,\"release\":\"%s\",\"udmabuf\":%s,\"module\":%s}\n", kernel.release, udmabuf ? "true" : "false",
-	    has_module() ? "true" : "false");
+	say("{\"agent\":1,\"release\":\"%s\",\"udmabuf\":%s,\"nodes\":%s,\"module\":%s}\n", kernel.release,
+	    udmabuf ? "true" : "false", has_nodes() ? "true" : "false", has_module() ? "true" : "false");
 	for (;;) {
 		char *line = next_line();
 		unsigned long long seed, points;

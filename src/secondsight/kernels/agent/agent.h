@@ -155,6 +155,9 @@ void load_modules(void);
 /* Open the devices that operations need. Returns whether there is a udmabuf device. */
 int open_devices(void);
 
+/* Whether there are two NUMA nodes. */
+int has_nodes(void);
+
 /* Whether secondsight.ko is there. */
 int has_module(void);
 

@@ -7,6 +7,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/mempolicy.h>
 #include <linux/udmabuf.h>
 #include <setjmp.h>
 #include <signal.h>
@@ -14,6 +15,7 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 /* Handle h, when it is a file, is this descriptor: a closed number is never used again. */
@@ -162,6 +164,32 @@ int do_madvise_dontneed(const long *arg, int makes)
 {
 	(void)makes;
 	return madvise(address(arg), arg[2] * PAGE, MADV_DONTNEED) ? failed() : DONE;
+}
+
+/* To the other one of two nodes. The system call says how many pages it could not move, or what is wrong with the page. */
+int do_move_pages(const long *arg, int makes)
+{
+	void *page = address(arg);
+	int here = -1, there, status = -ENOENT;
+	long ret;
+
+	(void)makes;
+	if (syscall(SYS_move_pages, 0, 1UL, &page, NULL, &here, 0))
+		return failed();
+	there = here == 1 ? 0 : 1;
+	ret = syscall(SYS_move_pages, 0, 1UL, &page, &there, &status, MPOL_MF_MOVE);
+	if (ret < 0)
+		return failed();
+	if (ret > 0)
+		return ERRNO | EAGAIN;
+	return status < 0 ? ERRNO | -status : DONE;
+}
+
+int has_nodes(void)
+{
+	unsigned long nodes = 0;
+
+	return !syscall(SYS_get_mempolicy, NULL, &nodes, 8 * sizeof(nodes) + 1, NULL, MPOL_F_MEMS_ALLOWED) && (nodes & 3) == 3;
 }
 
 int do_udmabuf_create(const long *arg, int makes)
