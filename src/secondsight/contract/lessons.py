@@ -6,6 +6,7 @@ The drivers are in `devices/small`. Tests run every row; `secondsight explain` p
 from __future__ import annotations
 
 from secondsight.devices.device import Device
+from secondsight.devices.exclusive import Exclusive, ExclusiveByEvent, ExclusiveRetriesLocked
 from secondsight.devices.mirror import Mirror, MirrorWithoutTest
 from secondsight.devices.small import (
     AlwaysAsksToWrite,
@@ -22,6 +23,7 @@ from secondsight.devices.small import (
     ForgetsThatItIsAUser,
     GivesReferencesBack,
     GivesUp,
+    IgnoresExclusive,
     IgnoresFork,
     IgnoresParts,
     IgnoresProtection,
@@ -82,6 +84,9 @@ RULES_BROKEN: list[tuple[str, str, type[Device], type[Device]]] = [
     ("balance", "close", StaysPinned, Pins),
     ("as-if-cpu", "open", VcpuWithoutCount, Vcpu),
     ("as-if-cpu", "two-processes", RemembersByAddress, RemembersByProcess),
+    ("as-if-cpu", "exclusive", IgnoresExclusive, MirrorInParts),
+    ("exclusive", "atomics", ExclusiveByEvent, Exclusive),
+    ("deadlock", "atomics", ExclusiveRetriesLocked, Exclusive),
     ("lost-write", "swap", NeverMarksDirty, MirrorInParts),
     ("deadlock", "migration", MarksUnderThePageLock, MarksWhenItDrops),
 ]
@@ -101,6 +106,8 @@ ONLY_HERE: dict[str, type[Device]] = {
     "close": StopsTheDeviceLast,
     "two-processes": RemembersByAddress,
     "swap": NeverMarksDirty,
+    "exclusive": IgnoresExclusive,
+    "atomics": ExclusiveByEvent,
 }
 """For an adversary a driver that no other makes fail."""
 

@@ -383,6 +383,8 @@ def restore_exclusive_pte(mm: Mm, va: Va, folio: Folio) -> None:
         pte.kind = PteKind.PRESENT
         if not vma.write:
             pte.writable = False
+        if len(swap_slots) > 0:
+            pte.dirty = pte.writable
 
 
 @milestone(quiet=True)

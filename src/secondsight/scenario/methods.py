@@ -214,6 +214,11 @@ class RecorderMethods(ABC):
         value. -EOPNOTSUPP by a driver that has no such access, and on a kernel without CONFIG_DEVICE_PRIVATE."""
         self._operation("device_exclusive", into, device=device, addr=addr, value=value)
 
+    def make_device_exclusive(self, addr: Address, *, into: str | None = None) -> None:
+        """Some other device takes the page for itself, and is done with it: the next access gives it back to the CPU. Fails with -EFAULT
+        (not mapped, or not for writing), -EBUSY (in use, or no private memory). On the model only."""
+        self._operation("make_device_exclusive", into, addr=addr)
+
     def pin(
         self, addr: Address, *, pages: int | None = None, longterm: bool = False, write: bool = True, into: str | None = None
     ) -> Pin:

@@ -130,6 +130,12 @@ class ProcessMethods(ABC):
         done: str = self._do("oom_reap")
         return done
 
+    def make_device_exclusive(self, addr: Address) -> str:
+        """Some other device takes the page for itself, and is done with it: the next access gives it back to the CPU. Fails with -EFAULT
+        (not mapped, or not for writing), -EBUSY (in use, or no private memory). On the model only."""
+        done: str = self._do("make_device_exclusive", addr=addr)
+        return done
+
     def dax(self, pages: int) -> File:
         """Device memory (`dev_pagemap`) of `pages` pages, with a file to map (in the setup). Taken away by `dax_disable`,
         `dax_invalidate` and `dax_drain`. On the model only."""
