@@ -79,7 +79,7 @@ def encode_steps(scenario: Scenario, steps: Steps, points: Iterable[str]) -> str
     """The lines that run the loaded scenario by a schedule, with these hold points armed.
     Raises KernelError for a thread or a place that there is not."""
     number = {thread.name: i for i, thread in enumerate(scenario.threads)}
-    for place in scenario.forks.values():
+    if scenario.forks:
         reason = f"{scenario.name}: fork cannot be in a forced run yet: what the agent itself shares with the child is copied on write too"
         raise KernelError(reason, "run it without a schedule, or look at the trace on the model")
 

@@ -32,9 +32,9 @@ SEALS_LATE: Final = 2
 """The differences `future-write-seal-is-asked-late` and `merged-mapping-ignores-the-seal` of `linux.releases`."""
 READ_ONLY: Final = 4
 """PROT_READ without PROT_WRITE."""
-PRIVATE: Final = 8
+PRIVATE: Final = 16
 """MAP_PRIVATE, of a file."""
-EMPTY_IS_BAD: Final = 16
+EMPTY_IS_BAD: Final = 8
 """The difference `empty-page-is-a-bad-address`."""
 
 READS_ONLY: Final = "maps for reading"
