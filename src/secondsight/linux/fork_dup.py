@@ -10,8 +10,7 @@ Both mmap locks are held for writing (the child's is nobody else's yet, and is n
 Private pages are shared from then on, and nobody may write them: parent or child, who writes first makes a copy of its own
 (`memory.wp_page_copy`), under a second bracket. A page that the parent has pinned stays its own: the child gets a copy at once.
 
-Left out: everything of fork(2) but memory; MADV_DONTFORK, MADV_WIPEONFORK; failure; pages in swap and such as are being moved, with
-which a scenario cannot have a fork. Entries of a private vma in which nothing was ever written are copied too, where the kernel leaves
+Left out: everything of fork(2) but memory; MADV_DONTFORK, MADV_WIPEONFORK; failure. Entries of a private vma in which nothing was ever written are copied too, where the kernel leaves
 them to the child's faults (vma_needs_copy()): subscribers are called once more; raises no false alarm.
 """
 
@@ -28,6 +27,8 @@ from secondsight.linux.mmu_notifier import mmu_notifier_invalidate_range_end, mm
 from secondsight.linux.page_alloc import alloc_page, get_page
 from secondsight.linux.pgtable import pte_present, vm_normal_folio
 from secondsight.linux.rmap import anon_vma_link, folio_add_new_anon_rmap
+from secondsight.linux.swap_state import swap_duplicate
+from secondsight.linux.swapops import is_migration_entry, is_swap_entry, migrations, swap_slots
 from secondsight.linux.vma import vma_iter_store
 
 __all__ = ["copy_page_range", "dup_mmap"]
@@ -92,8 +93,8 @@ def copy_pte_range(mm: Mm, oldmm: Mm, start: Va, end: VaEnd) -> None:
     if len(owners) > 0:
         wait_until(not any(is_exclusive_and_locked(pte) for pte in oldmm.ptes))
     for va in range(start, end):
-        if len(owners) > 0:
-            copy_nonpresent_pte(oldmm, va)
+        if len(owners) + len(swap_slots) + len(migrations) > 0:
+            copy_nonpresent_pte(mm, oldmm, va)
         if pte_present(oldmm.ptes[va]) is not None:
             copy_present_pte(mm, oldmm, va)
 
@@ -106,12 +107,31 @@ def is_exclusive_and_locked(pte: Pte) -> bool:
 
 
 @atomic
-def copy_nonpresent_pte(oldmm: Mm, va: Va) -> None:
-    """copy_nonpresent_pte() (mm/memory.c, Linux 6.12) of a device-exclusive entry: it is present again, and is copied as such."""
+def copy_nonpresent_pte(mm: Mm, oldmm: Mm, va: Va) -> None:
+    """copy_nonpresent_pte() (mm/memory.c, Linux 6.12): a device-exclusive entry is present again, and is copied as such; a page in swap
+    has an entry more; one that is being moved is the child's too when it has moved. Neither is exclusive to anybody then, and none may
+    write."""
     pte = oldmm.ptes[va]
+    new = mm.ptes[va]
     folio = pte.frame
-    if pte.kind == PteKind.DEVICE_EXCLUSIVE and folio is not None:
-        restore_exclusive_pte(oldmm, va, folio)
+    if len(owners) > 0:
+        if pte.kind == PteKind.DEVICE_EXCLUSIVE and folio is not None:
+            restore_exclusive_pte(oldmm, va, folio)
+    if len(swap_slots) > 0:
+        if is_swap_entry(pte):
+            swap_duplicate(pte.swap)
+            pte.exclusive = False
+            new.kind = PteKind.SWAP
+            new.swap = pte.swap
+    if len(migrations) > 0:
+        if is_migration_entry(pte):
+            vma = oldmm.mm_mt[va]
+            if vma is not None and is_cow_mapping(vma):
+                pte.exclusive = False
+                pte.writable = False
+            new.kind = PteKind.MIGRATION
+            new.frame = folio
+            new.writable = pte.writable
 
 
 @atomic
@@ -137,6 +157,8 @@ def copy_present_pte(mm: Mm, oldmm: Mm, va: Va) -> None:
     new.frame = pte.frame
     new.writable = pte.writable
     new.special = pte.special
+    if len(swap_slots) > 0:
+        new.dirty = pte.dirty
 
 
 @atomic
@@ -149,3 +171,5 @@ def copy_present_page(mm: Mm, va: Va, folio: Folio) -> None:
     folio_add_new_anon_rmap(copy, new, va)
     mm.ptes[va].frame = copy
     mm.ptes[va].writable = new.write
+    if len(swap_slots) > 0:
+        mm.ptes[va].dirty = True

@@ -230,7 +230,7 @@ Gather = Annotated[list[Folio], Most("pages")]
 class AnonVma(Record):
     """struct anon_vma (include/linux/rmap.h, Linux 6.12), its root: the vmas that may map an anonymous folio.
 
-    `rb_root` is the first of its interval tree; `Vma.shared` leads to the next. The kernel has one for each vma, or for neighbours
+    `rb_root` is the first of its interval tree; `Vma.anon_next` leads to the next. The kernel has one for each vma, or for neighbours
     together, and those of a child and its parent have one lock, their root's. Here a process and all that come of it by fork
     share one, and `anon_vmas` has as many as there are mms, or none where nobody walks.
     """
@@ -302,7 +302,8 @@ class Vma(Record):
     """struct vm_area_struct: pages `vm_start` to before `vm_end` of `vm_mm`; `vm_file` None is anonymous memory.
 
     `write` is VM_WRITE. `flags` has what else a mapping has of vm_flags (VM_SEALED, VM_PRIVATE), where the scenario can tell (the bound is 1);
-    else there is no such place. `shared` (`shared.rb`) leads to the next vma in the tree of its file, or of its `anon_vma`. `next` leads to the next of those
+    else there is no such place. `shared` (`shared.rb`) leads to the next vma in the tree of its file. `anon_next` has one in its first
+    place: the next in the tree of its `anon_vma`. `next` leads to the next of those
     that munmap has taken out of the tree of its mm (`mas_detach`), or of those that are free. Which vma is which does not
     matter to anything: a search may rename them.
     """
@@ -315,6 +316,7 @@ class Vma(Record):
     vm_file: Ref[AddressSpace]
     write: bool
     anon_vma: Ref[AnonVma]
+    anon_next: Array[Ref[Vma], Literal["anon_vmas"]]
     flags: Array[Flags, Literal["vma_flags"]]
     shared: Ref[Vma]
     next: Ref[Vma]
@@ -336,7 +338,9 @@ class Pte(Record):
 
     `kind` is of an entry that is not empty. Of one for a page in swap `swap` is the slot, and `frame` is None. `writable` is also
     whether a migration entry is a writable one. `special` is pte_special or pte_devmap: the entry holds no reference. `dirty` is
-    kept where pages are swapped out. What nothing writes is no part of a state.
+    kept where pages are swapped out. `exclusive` is of a swap entry or a migration entry, where pages are copied on write
+    (pte_swp_exclusive(), !is_readable_migration_entry()): no other process has had a share in the page. What nothing writes is no
+    part of a state.
     """
 
     frame: Ref[Folio]
@@ -344,6 +348,7 @@ class Pte(Record):
     writable: bool
     special: bool
     dirty: bool
+    exclusive: bool
     swap: SwpEntry
 
 
