@@ -41,7 +41,7 @@ from secondsight.search.request import Request
 from secondsight.world.enough import with_enough
 from secondsight.world.model import program, shape_of, value_in, watched
 
-__all__ = ["RULES", "Checked", "Rule", "check", "check_scenario", "driver_program", "drivers_in", "import_file", "load_drivers", "own_rules", "pick", "rules_for"]
+__all__ = ["RULES", "Checked", "Rule", "check", "check_scenario", "driver_program", "drivers_in", "import_file", "load_drivers", "own_rules", "pick", "rules_for", "suits"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,7 +170,7 @@ def check(
     `rules` narrows the rules that are watched. `bounds` decides bounds of the machine by hand; others are raised when they run out. `request`: how
     its searches are to be made. Raises `LangError` for unknown names and for a driver outside the language.
     """
-    picked: list[Adversary] = pick("adversary", ADVERSARIES, adversaries)
+    picked = [a for a in pick("adversary", ADVERSARIES, adversaries) if adversaries or suits(a, driver)]
     watching = rules_for(driver, rules)
     todo = [(adversary.name, scenario) for adversary in picked for scenario in adversary.scenarios]
     shapes: list[object] = []
@@ -184,6 +184,11 @@ def check(
     for number, (adversary, scenario) in enumerate(todo):
         asked = (request or Request()).but(coming=partial(coming, number))
         yield check_scenario(driver, adversary, scenario, watching, asked, on_progress, bounds)
+
+
+def suits(adversary: Adversary, driver: type[Device]) -> bool:
+    """Whether an adversary is for drivers of this one's promise."""
+    return adversary.promise in (None, driver.promise)
 
 
 def check_scenario(

@@ -6,6 +6,7 @@ The drivers are in `devices/small`. Tests run every row; `secondsight explain` p
 from __future__ import annotations
 
 from secondsight.devices.device import Device
+from secondsight.devices.exclusive import Exclusive, ExclusiveByEvent, ExclusiveRetriesLocked
 from secondsight.devices.mirror import Mirror, MirrorWithoutTest
 from secondsight.devices.small import (
     AlwaysAsksToWrite,
@@ -22,8 +23,11 @@ from secondsight.devices.small import (
     ForgetsThatItIsAUser,
     GivesReferencesBack,
     GivesUp,
+    IgnoresExclusive,
+    IgnoresFork,
     IgnoresParts,
     IgnoresProtection,
+    KeepsForReading,
     KeepsReferences,
     KeepsThePagemap,
     LooksIntoItsTable,
@@ -69,6 +73,7 @@ RULES_BROKEN: list[tuple[str, str, type[Device], type[Device]]] = [
     ("as-if-cpu", "part", IgnoresParts, DropsEverything),
     ("as-if-cpu", "part", CountsFromTheFirstPage, DropsEverything),
     ("as-if-cpu", "mprotect", IgnoresProtection, MirrorInParts),
+    ("as-if-cpu", "fork", IgnoresFork, KeepsForReading),
     ("balance", "open", KeepsReferences, GivesReferencesBack),
     ("balance", "munmap", ForgetsThatItIsAUser, Mirror),
     ("deadlock", "exit", StaysAUser, Mirror),
@@ -79,6 +84,9 @@ RULES_BROKEN: list[tuple[str, str, type[Device], type[Device]]] = [
     ("balance", "close", StaysPinned, Pins),
     ("as-if-cpu", "open", VcpuWithoutCount, Vcpu),
     ("as-if-cpu", "two-processes", RemembersByAddress, RemembersByProcess),
+    ("as-if-cpu", "exclusive", IgnoresExclusive, MirrorInParts),
+    ("exclusive", "atomics", ExclusiveByEvent, Exclusive),
+    ("deadlock", "atomics", ExclusiveRetriesLocked, Exclusive),
     ("lost-write", "swap", NeverMarksDirty, MirrorInParts),
     ("deadlock", "migration", MarksUnderThePageLock, MarksWhenItDrops),
 ]
@@ -93,10 +101,13 @@ ONLY_HERE: dict[str, type[Device]] = {
     "part": TakesAPartForNothing,
     "read-only": WritesAllTheSame,
     "mprotect": IgnoresProtection,
+    "fork": IgnoresFork,
     "open": PrefaultsBeforeItSubscribes,
     "close": StopsTheDeviceLast,
     "two-processes": RemembersByAddress,
     "swap": NeverMarksDirty,
+    "exclusive": IgnoresExclusive,
+    "atomics": ExclusiveByEvent,
 }
 """For an adversary a driver that no other makes fail."""
 

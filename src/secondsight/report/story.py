@@ -37,7 +37,7 @@ _TAKES_AND_DROPS = {
 }  # fmt: skip
 QUEUED = "waits, and so do readers that come now"
 ELSEWHERE = "..."
-BENEATH_NOTICE = {"access", "read_again"}
+BENEATH_NOTICE = {"access", "read_again", "read_alone"}
 
 
 @dataclass(slots=True)

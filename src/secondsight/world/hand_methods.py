@@ -39,6 +39,14 @@ class ProcessMethods(ABC):
         done: Mapping = self._do("mmap_read_only", fd=fd, page=page, pages=pages, at=at)
         return done
 
+    def mmap_private(
+        self, fd: File | None = None, *, page: int = 0, pages: int | None = None, at: Address | None = None
+    ) -> Mapping:
+        """`mmap` with MAP_PRIVATE: what the process writes is a copy of its own, which nobody else sees; until then it has the file's
+        pages. Of a write-sealed memfd too. Fails with -EBADF (closed), -EINVAL (a udmabuf)."""
+        done: Mapping = self._do("mmap_private", fd=fd, page=page, pages=pages, at=at)
+        return done
+
     def munmap(self, addr: Address, *, pages: int | None = None) -> str:
         """Unmap. Unmapping what is not mapped succeeds."""
         done: str = self._do("munmap", addr=addr, pages=pages)
@@ -122,6 +130,12 @@ class ProcessMethods(ABC):
         done: str = self._do("oom_reap")
         return done
 
+    def make_device_exclusive(self, addr: Address) -> str:
+        """Some other device takes the page for itself, and is done with it: the next access gives it back to the CPU. Fails with -EFAULT
+        (not mapped, or not for writing), -EBUSY (in use, or no private memory). On the model only."""
+        done: str = self._do("make_device_exclusive", addr=addr)
+        return done
+
     def dax(self, pages: int) -> File:
         """Device memory (`dev_pagemap`) of `pages` pages, with a file to map (in the setup). Taken away by `dax_disable`,
         `dax_invalidate` and `dax_drain`. On the model only."""
@@ -156,8 +170,8 @@ class ProcessMethods(ABC):
 
     def move_pages(self, addr: Address) -> str:
         """move_pages(2) of one page: its contents move to a frame of another node, if nobody else holds it. Fails with -ENOENT (nothing
-        there, or in swap), -EFAULT (not mapped, or the zero page), -EBUSY (being reclaimed or moved), -EAGAIN (somebody holds it).
-        On the model only."""
+        there, or in swap), -EFAULT (not mapped, a udmabuf's mapping, or the zero page), -EACCES (mapped at another place
+        too), -EBUSY (being reclaimed or moved), -EAGAIN (somebody holds it)."""
         done: str = self._do("move_pages", addr=addr)
         return done
 

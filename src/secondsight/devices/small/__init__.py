@@ -15,6 +15,7 @@ from secondsight.devices.small.failing import (
     WritesAllTheSame,
 )
 from secondsight.devices.small.locking import ChangesOutsideTheLock, FaultsUnderItsLock, LooksIntoItsTable, MayNotSleep
+from secondsight.devices.small.marking import IgnoresExclusive
 from secondsight.devices.small.opening import (
     ClosesAndStays,
     ClosesByItsLock,
@@ -28,7 +29,7 @@ from secondsight.devices.small.opening import (
 )
 from secondsight.devices.small.parts import MirrorInParts
 from secondsight.devices.small.pinning import Pins, StaysPinned, UnpinsBeforeItStops
-from secondsight.devices.small.protecting import IgnoresProtection
+from secondsight.devices.small.protecting import IgnoresFork, IgnoresProtection, KeepsForReading
 from secondsight.devices.small.ranges import CountsFromTheFirstPage, DropsEverything, IgnoresParts, TakesAPartForNothing
 from secondsight.devices.small.references import (
     ForgetsThatItIsAUser,
@@ -45,7 +46,8 @@ from secondsight.devices.small.writeback import MarksUnderThePageLock, MarksWhen
 __all__ = [
     "AlwaysAsksToWrite", "AlwaysWritable", "AsksAgainForEver", "AsksToWriteFirst", "ChangesOutsideTheLock", "ClosesAndStays", "ClosesByItsLock",
     "ClosesKeepingItsTable", "CollisionIsAnError", "CountsFromTheFirstPage", "DropsEverything", "FaultsUnderItsLock", "ForgetsThatItIsAUser",
-    "GivesReferencesBack", "GivesUp", "IgnoresParts", "IgnoresProtection", "KeepsReferences", "KeepsThePagemap", "LooksIntoItsTable",
+    "GivesReferencesBack", "GivesUp", "IgnoresExclusive", "IgnoresFork", "IgnoresParts", "IgnoresProtection", "KeepsForReading", "KeepsReferences",
+    "KeepsThePagemap", "LooksIntoItsTable",
     "MarksUnderThePageLock", "MarksWhenItDrops", "MayNotSleep", "MirrorInParts", "NeverMarksDirty",
     "OpensWithoutBeingAUser", "Pins", "PrefaultsAfterwards", "PrefaultsBeforeItSubscribes", "RefusesAndStays", "RefusesWhileSomethingGoesOn",
     "RemembersByAddress", "RemembersByProcess", "RemembersFailures", "StaysAUser", "StaysPinned", "StopsTheDeviceLast", "TakesAPartForNothing", "UnmappedIsAnError", "UnpinsBeforeItStops",
