@@ -82,6 +82,11 @@ WITHOUT: Final[dict[str, tuple[Judge, str]]] = {
         "mm/migrate.c (151 outside symbols) with rmap.c (106) linked to it: needed are a folio with an anon_vma, page tables (as "
         "mm/hmm.c's conformer has) and swapops; move_pages(2) runs in guests with two nodes",
     ),
+    "fork_dup.py": (
+        "agreement",
+        "kernel/fork.c (274 outside symbols): dup_mmap() needs the maple tree, copy_page_range() of mm/memory.c two real page tables",
+    ),
+    "mm.py": ("agreement", "inline functions of headers, which have no file to compile"),
     "mprotect.py": (
         "agreement",
         "mm/mprotect.c (81 outside symbols): change_pte_range() needs real page tables (as mm/hmm.c's conformer has), and "
