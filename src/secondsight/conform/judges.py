@@ -33,20 +33,6 @@ WITHOUT: Final[dict[str, tuple[Judge, str]]] = {
         "and the migration out of movable zones as stubs",
     ),
     "hmm_2019.py": ("neither", "mm/hmm.c of Linux 5.3, a release that is packaged no more"),
-    "migrate.py": (
-        "agreement",
-        "mm/migrate.c: needs the walk of mm/rmap.c, the page cache's tree and the copy as places; move_pages(2) runs in guests with two nodes",
-    ),
-    "page_writeback.py": ("neither", "a flag that a driver sets; who looks at it is mm/vmscan.c"),
-    "rmap.py": (
-        "agreement",
-        "mm/rmap.c: the walk needs the interval trees (linked for mm/mmu_notifier.c already) and real page tables, as mm/hmm.c's conformer has; "
-        "migration by move_pages(2) goes through it on kernels",
-    ),
-    "swap.py": ("agreement", "taking a folio off its list, which move_pages(2) does too"),
-    "swap_state.py": ("neither", "no kernel is given a swap device yet; mm/swap_state.c and mm/swapfile.c would need clusters and the cache's tree"),
-    "swapops.py": ("neither", "what entries and slots are: records, and inline functions of headers"),
-    "vmscan.py": ("neither", "no kernel is given a swap device yet; of mm/vmscan.c shrink_folio_list() for one folio is modelled"),
     "mm_interval_tree.py": (
         "agreement",
         "mm/interval_tree.c makes its functions of include/linux/interval_tree_generic.h and lib/rbtree.c, which need no stubs at all: the next file to take",
