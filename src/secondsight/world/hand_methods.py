@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from secondsight.scenario.handles import Address, File, Mapping
+    from secondsight.scenario.handles import Address, File, Mapping, Pin
 
 __all__ = ["DeviceMethods", "ProcessMethods"]
 
@@ -134,6 +134,26 @@ class ProcessMethods(ABC):
         """Some other device takes the page for itself, and is done with it: the next access gives it back to the CPU. Fails with -EFAULT
         (not mapped, or not for writing), -EBUSY (in use, or no private memory). On the model only."""
         done: str = self._do("make_device_exclusive", addr=addr)
+        return done
+
+    def pin(self, addr: Address, *, pages: int | None = None, longterm: bool = False, write: bool = True) -> Pin:
+        """pin_user_pages(), with FOLL_LONGTERM or without, for writing or for reading only. -EFAULT: not mapped."""
+        done: Pin = self._do("pin", addr=addr, pages=pages, longterm=longterm, write=write)
+        return done
+
+    def pin_read(self, pin: Pin, page: int = 0) -> str:
+        """The device loads the value of the pin's page `page`. -EBADF once it is unpinned."""
+        done: str = self._do("pin_read", pin=pin, page=page)
+        return done
+
+    def pin_write(self, pin: Pin, page: int, value: str) -> str:
+        """The device stores `value` to the pin's page `page`. -EPERM if it is pinned for reading; -EBADF once it is unpinned."""
+        done: str = self._do("pin_write", pin=pin, page=page, value=value)
+        return done
+
+    def unpin(self, pin: Pin) -> str:
+        """unpin_user_pages(): the device gives the pages back. -EBADF the second time."""
+        done: str = self._do("unpin", pin=pin)
         return done
 
     def dax(self, pages: int) -> File:

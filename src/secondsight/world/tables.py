@@ -86,8 +86,8 @@ class ProcessState(Record):
 
 results = shared_array(OperationResult, "ops")
 handles = shared_array(Handle, "handles")
-bound("pin_pages")
-pins = pool(Pinned, bound("pins"))
+bound("pin_pages", usual=8)
+pins = pool(Pinned, bound("pins", usual=4))
 """What `pin` has made; the bound is 0 where no scenario pins."""
 devices = shared_array(DeviceOf, "devices")
 """The devices, where there are several; the bound is 0 where there is one or none: then each thread has it."""
