@@ -27,6 +27,7 @@ VARIANTS: dict[type[Device], str] = {
     mirror.MirrorTestsBeforeLock: "test-before-lock",
     mirror.MirrorCallbackWithoutLock: "callback-unlocked",
     mirror.MirrorDereferencesLater: "late-deref",
+    mirror.MirrorNeverMarksDirty: "unmarked",
 }
 """The drivers that the module has too, line by line, and what it calls them."""
 
@@ -37,8 +38,8 @@ def variant_of(driver: type[Device] | None) -> str | None:
 
 
 def needs_module(scenario: Scenario) -> bool:
-    """Whether a scenario has operations on the module's devices."""
-    return any(place.op.declared.needs is Needs.MODULE for place in scenario.places())
+    """Whether a scenario has operations on the module's devices, its swap device among them."""
+    return any(place.op.declared.needs in (Needs.MODULE, Needs.SWAP) for place in scenario.places())
 
 
 def built_for(kernel: Kernel) -> Path:

@@ -16,6 +16,7 @@ __all__ = [
     "EEXIST",
     "EFAULT",
     "EINVAL",
+    "ENODEV",
     "ENOENT",
     "ENOMEM",
     "ENXIO",
@@ -33,6 +34,7 @@ ENOMEM: Final = 12
 EFAULT: Final = 14
 EBUSY: Final = 16
 EEXIST: Final = 17
+ENODEV: Final = 19
 EINVAL: Final = 22
 EBADFD: Final = 77
 

@@ -129,6 +129,14 @@ void ss_driver_lock(struct ss_mirror *mirror)
 	ss_waits(mirror->session, false);
 }
 
+/* What the device may write is dirty from now on: the CPU's entry, which says so of a CPU's stores, is not written through. */
+static void map_page(struct ss_mirror *mirror, unsigned long addr, unsigned long pfn, bool write, struct page *kept)
+{
+	ss_table_map(mirror, addr, pfn, write, kept);
+	if (write && !mirror->driver->unmarked)
+		set_page_dirty(pfn_to_page(pfn));
+}
+
 /* Mirror */
 
 static int right_fault(struct ss_mirror *mirror, unsigned long addr, bool write, struct ss_access *access)
@@ -153,7 +161,7 @@ static int right_fault(struct ss_mirror *mirror, unsigned long addr, bool write,
 			continue;
 		}
 		ss_hold(mirror->session, SS_POINT_TESTED);
-		ss_table_map(mirror, addr, pfn, write, kept);
+		map_page(mirror, addr, pfn, write, kept);
 		ss_hold(mirror->session, SS_POINT_INSTALLED);
 		mutex_unlock(&mirror->lock);
 		ss_hold(mirror->session, SS_POINT_UNLOCKED);
@@ -191,7 +199,7 @@ static int no_test_fault(struct ss_mirror *mirror, unsigned long addr, bool writ
 		ss_hold(mirror->session, SS_POINT_BEFORE_LOCK);
 		ss_driver_lock(mirror);
 		ss_hold(mirror->session, SS_POINT_LOCKED);
-		ss_table_map(mirror, addr, pfn, write, kept);
+		map_page(mirror, addr, pfn, write, kept);
 		ss_hold(mirror->session, SS_POINT_INSTALLED);
 		mutex_unlock(&mirror->lock);
 		ss_hold(mirror->session, SS_POINT_UNLOCKED);
@@ -222,7 +230,7 @@ static int test_before_lock_fault(struct ss_mirror *mirror, unsigned long addr, 
 		ss_hold(mirror->session, SS_POINT_BEFORE_LOCK);
 		ss_driver_lock(mirror);
 		ss_hold(mirror->session, SS_POINT_LOCKED);
-		ss_table_map(mirror, addr, pfn, write, kept);
+		map_page(mirror, addr, pfn, write, kept);
 		ss_hold(mirror->session, SS_POINT_INSTALLED);
 		mutex_unlock(&mirror->lock);
 		ss_hold(mirror->session, SS_POINT_UNLOCKED);
@@ -269,7 +277,7 @@ static int late_deref_fault(struct ss_mirror *mirror, unsigned long addr, bool w
 		retry = mmu_interval_read_retry(&mirror->notifier, seq);
 		if (!retry) {
 			ss_hold(mirror->session, SS_POINT_TESTED);
-			ss_table_map(mirror, addr, pfn, write, NULL);
+			map_page(mirror, addr, pfn, write, NULL);
 			ss_hold(mirror->session, SS_POINT_INSTALLED);
 		}
 		mutex_unlock(&mirror->lock);
@@ -288,11 +296,12 @@ static int late_deref_fault(struct ss_mirror *mirror, unsigned long addr, bool w
 }
 
 static const struct ss_driver drivers[] = {
-	{ "right", right_fault, right_invalidate, false },
+	{ "right", right_fault, right_invalidate, .gives_back = true },
 	{ "no-test", no_test_fault, right_invalidate, true },
 	{ "test-before-lock", test_before_lock_fault, right_invalidate, true },
 	{ "callback-unlocked", right_fault, unlocked_invalidate, true },
 	{ "late-deref", late_deref_fault, right_invalidate, true },
+	{ "unmarked", right_fault, right_invalidate, .unmarked = true },
 };
 
 const struct ss_driver *ss_driver_of(const char *name, size_t size)

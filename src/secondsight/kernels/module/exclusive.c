@@ -24,47 +24,89 @@ static struct page *exclusive_page(struct ss_mirror *mirror, unsigned long addr)
 #endif
 }
 
+/* How long to try, in ms. */
+#define SS_EXCLUSIVE_TIMEOUT 1000
+
+/* Exchange a page's value, and say whether the table has it for the device alone. */
+static bool exchanged(struct ss_mirror *mirror, struct ss_access *access, long *ret)
+{
+	struct ss_entry *entry = ss_entry_of(mirror, access->addr);
+	bool alone;
+
+	spin_lock(&mirror->hardware);
+	alone = mirror->closed || (entry->present && entry->alone);
+	if (mirror->closed) {
+		*ret = -EBADF;
+	} else if (alone) {
+		struct page *page = pfn_to_page(entry->pfn);
+		u32 value = access->value;
+
+		access->value = ss_page_load(page);
+		*ret = ss_page_store(page, value);
+	}
+	spin_unlock(&mirror->hardware);
+	return alone;
+}
+
+static void map_alone(struct ss_mirror *mirror, unsigned long addr, unsigned long pfn)
+{
+	ss_table_map(mirror, addr, pfn, true, NULL);
+	spin_lock(&mirror->hardware);
+	ss_entry_of(mirror, addr)->alone = true;
+	spin_unlock(&mirror->hardware);
+}
+
 /* Exchange a page's value while the CPU cannot reach it. The table keeps the page until it is invalidated. */
 long ss_mirror_exclusive(struct ss_session *session, struct ss_access *access)
 {
 	struct ss_mirror *mirror = ss_mirror_of(session, access->handle);
-	struct page *page;
-	long ret;
+	unsigned long timeout = jiffies + msecs_to_jiffies(SS_EXCLUSIVE_TIMEOUT);
+	bool done = false;
+	long ret = 0;
 
 	if (!mirror || !ss_entry_of(mirror, access->addr))
 		return -EINVAL;
-	for (;;) {
-		unsigned long seq = ss_read_begin(mirror, access);
+	ss_hold(session, SS_POINT_ACCESSING);
+	while (!done && !exchanged(mirror, access, &ret)) {
+		struct page *page;
+		unsigned long seq;
 
+		if (time_after(jiffies, timeout))
+			return -EBUSY;
+		if (mirror->driver->gives_back) {
+			if (!mmget_not_zero(mirror->mm))
+				return -EFAULT;
+			mmap_read_lock(mirror->mm);
+			ret = fixup_user_fault(mirror->mm, access->addr, FAULT_FLAG_WRITE, NULL);
+			mmap_read_unlock(mirror->mm);
+			mmput(mirror->mm);
+			if (ret)
+				return -EFAULT;
+		}
+		seq = ss_read_begin(mirror, access);
 		if (!mmget_not_zero(mirror->mm))
 			return -EFAULT;
 		mmap_read_lock(mirror->mm);
 		page = exclusive_page(mirror, access->addr);
 		mmap_read_unlock(mirror->mm);
 		mmput(mirror->mm);
+		if (PTR_ERR_OR_ZERO(page) == -EBUSY)
+			continue;
 		if (IS_ERR(page))
 			return PTR_ERR(page);
 		ss_hold(session, SS_POINT_BEFORE_LOCK);
 		ss_driver_lock(mirror);
 		ss_hold(session, SS_POINT_LOCKED);
-		if (!mmu_interval_read_retry(&mirror->notifier, seq))
-			break;
+		if (!mmu_interval_read_retry(&mirror->notifier, seq)) {
+			ss_hold(session, SS_POINT_TESTED);
+			map_alone(mirror, access->addr, page_to_pfn(page));
+			ss_hold(session, SS_POINT_INSTALLED);
+			done = exchanged(mirror, access, &ret); /* while the page is locked: nobody can be kept from it for ever */
+		}
 		mutex_unlock(&mirror->lock);
 		unlock_page(page);
 		put_page(page);
 	}
-	ss_hold(session, SS_POINT_TESTED);
-	ss_table_map(mirror, access->addr, page_to_pfn(page), true, NULL);
-	{
-		u32 value = access->value;
-
-		access->value = ss_page_load(page);
-		ret = ss_page_store(page, value);
-	}
-	ss_hold(session, SS_POINT_INSTALLED);
-	mutex_unlock(&mirror->lock);
-	unlock_page(page);
-	put_page(page);
 	return ret;
 }
 #else

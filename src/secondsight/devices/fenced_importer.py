@@ -1,0 +1,201 @@
+"""A dynamic importer whose device works on the buffer by itself: jobs with fences (what a GPU driver or an accelerator does).
+
+    submit          under the reservation lock: map, if there is no mapping; wait for moves; make the job; add its fence; start it
+    move_notify     the mapping is to go: leave that to a worker
+    worker          wait for the own jobs, then, under the reservation lock, unmap
+    engine          the device: does the job, signals its fence
+
+The fence is of usage BOOKKEEP: it is for who takes the memory away, not for implicit synchronisation. A job that is in flight
+when the notification comes goes on by the old mapping, until its fence is signalled. Patterns: amdgpu_dma_buf_move_notify()
+(drivers/gpu/drm/amd/amdgpu/amdgpu_dma_buf.c), whose ttm unmaps when the buffer object is idle; ib_umem_dmabuf_map_pages()
+(drivers/infiniband/core/umem_dmabuf.c), which waits for the moves when it has mapped.
+
+`submit` does not look whether a notification is pending: a job may start on the old mapping as long as the worker has not unmapped.
+`RemapsFirst` does look.
+
+One job at a time, of one page. Left out: pinning; several attachments of one importer.
+"""
+
+from __future__ import annotations
+
+from secondsight.devices.job import Job, job_access, job_end, job_fence, job_prepare, job_run, job_start
+from secondsight.lang import Char, Errno, Ref, atomic, wait_until
+from secondsight.linux.dma_buf import (
+    DmaBuf,
+    DmaBufAttachment,
+    dma_buf_dynamic_attach,
+    dma_buf_map_attachment,
+    dma_buf_unmap_attachment,
+)
+from secondsight.linux.dma_fence import dma_fence_put, dma_fence_wait
+from secondsight.linux.dma_resv import (
+    DmaResvUsage,
+    dma_resv_add_fence,
+    dma_resv_lock,
+    dma_resv_reserve_fences,
+    dma_resv_unlock,
+    dma_resv_wait_timeout,
+)
+from secondsight.linux.mm_types import Driver, Folio
+from secondsight.linux.page_alloc import frame_touch
+
+__all__ = ["FencedImporter", "ReadsUntilItUnmaps", "RemapsFirst", "UnmapsAtOnce", "UnmapsWithoutWaiting"]
+
+CONTEXT = 1
+"""The context of the engine's fences."""
+
+
+class FencedImporter(Driver):
+    """The importer's driver, attached to one buffer. `told`: the worker has something to do."""
+
+    buffer: Ref[DmaBuf]
+    attach: Ref[DmaBufAttachment]
+    job: Job
+    told: bool
+
+    def open(self, buffer: DmaBuf) -> None:
+        """Attach to `buffer`. Part of setting up."""
+        self.buffer = buffer
+        self.attach = dma_buf_dynamic_attach(buffer, self, True)
+
+    def submit(self, value: Char) -> Errno:
+        """Queue a job on page 0: it writes `value`, or reads for 0. 0, or the exporter's error."""
+        wait_until(self.job.fence is None)
+        with atomic:
+            buffer = self.buffer
+            attach = self.attach
+        assert buffer is not None
+        assert attach is not None
+        dma_resv_lock(buffer.resv)
+        ret = self.map_locked(buffer, attach)
+        if ret == 0:
+            self.queue(buffer, attach, value)
+        dma_resv_unlock(buffer.resv)
+        return ret
+
+    def map_locked(self, buffer: DmaBuf, attach: DmaBufAttachment) -> Errno:
+        """Have the buffer mapped, and where the exporter put it. `resv` is held."""
+        if attach.mapped:
+            return 0
+        ret = dma_buf_map_attachment(buffer, attach)
+        if ret == 0:
+            dma_resv_wait_timeout(buffer.resv, DmaResvUsage.KERNEL)
+        return ret
+
+    def queue(self, buffer: DmaBuf, attach: DmaBufAttachment, value: Char) -> None:
+        """Make the job and start it. From here on its fence says that the memory is in use. `resv` is held."""
+        with atomic:
+            dma_resv_reserve_fences(buffer.resv, 1)
+            fence = job_prepare(self.job, attach, 0, value, CONTEXT)
+            dma_resv_add_fence(buffer.resv, fence, DmaResvUsage.BOOKKEEP)
+            job_start(self.job)
+
+    def move_notify(self) -> None:
+        """The mapping is to go: queue_work(). `resv` is held by the exporter."""
+        self.told = True
+
+    def worker(self) -> None:
+        """The work queue's thread: for ever."""
+        while True:
+            wait_until(self.told)
+            self.wait_for_jobs()
+            self.unmap()
+
+    def wait_for_jobs(self) -> None:
+        """Wait until no job uses the mapping. One may come after it: see `unmap`."""
+        fence = job_fence(self.job)
+        if fence is not None:
+            dma_fence_wait(fence)
+            dma_fence_put(fence)
+
+    def unmap(self) -> None:
+        """Unmap under the reservation lock, if that is still to be done; a job that was queued since is waited for too."""
+        with atomic:
+            buffer = self.buffer
+            attach = self.attach
+        assert buffer is not None
+        assert attach is not None
+        dma_resv_lock(buffer.resv)
+        if self.told:
+            self.wait_for_jobs()
+            self.unmap_locked(buffer, attach)
+            self.told = False
+        dma_resv_unlock(buffer.resv)
+
+    def unmap_locked(self, buffer: DmaBuf, attach: DmaBufAttachment) -> None:
+        """Give the mapping back, if there is one. `resv` is held."""
+        if attach.mapped:
+            dma_buf_unmap_attachment(buffer, attach)
+
+    def engine(self) -> None:
+        """The device: for ever."""
+        while True:
+            wait_until(self.job.queued)
+            job_run(self.job)
+            job_end(self.job)
+
+
+class RemapsFirst(FencedImporter):
+    """One that starts no job once it was told, until the old mapping is gone."""
+
+    def map_locked(self, buffer: DmaBuf, attach: DmaBufAttachment) -> Errno:
+        """Without a mapping that is to go: give that back first, when the jobs on it are done."""
+        if self.told:
+            self.wait_for_jobs()
+            self.unmap_locked(buffer, attach)
+            self.told = False
+        return FencedImporter.map_locked(self, buffer, attach)
+
+
+class UnmapsAtOnce(FencedImporter):
+    """One that gives its mapping back in the notification, with its fences outstanding: only they say that the memory is in use."""
+
+    def move_notify(self) -> None:
+        """Unmap; a job in flight goes on. `resv` is held by the exporter."""
+        with atomic:
+            buffer = self.buffer
+            attach = self.attach
+        assert buffer is not None
+        assert attach is not None
+        self.unmap_locked(buffer, attach)
+
+
+class UnmapsWithoutWaiting(FencedImporter):
+    """One whose worker unmaps whatever runs, even a job that was queued after the notification."""
+
+    def wait_for_jobs(self) -> None:
+        """Does not."""
+
+
+class ReadsUntilItUnmaps(FencedImporter):
+    """One whose device reads ahead by its page table and discards what it read, without a fence, until it is unmapped.
+
+    Linux 7.2 allows that (dma_buf_invalidate_mappings(): "speculatively read-and-discard"). `entry`: its page table.
+    """
+
+    entry: Ref[Folio]
+
+    def engine(self) -> None:
+        """The device: reads whatever is in its page table, for ever."""
+        while True:
+            self.read_ahead()
+
+    @atomic
+    def read_ahead(self) -> None:
+        """One read, where there is something."""
+        wait_until(self.entry is not None)
+        frame = self.entry
+        buffer = self.buffer
+        assert buffer is not None
+        assert frame is not None
+        job_access(buffer, 0, frame, False)
+        frame_touch(frame, False)
+
+    def queue(self, buffer: DmaBuf, attach: DmaBufAttachment, value: Char) -> None:
+        """No job: to be in the page table is enough."""
+        self.entry = attach.sgt[0]
+
+    def unmap_locked(self, buffer: DmaBuf, attach: DmaBufAttachment) -> None:
+        """Out of the page table, then give the mapping back."""
+        self.entry = None
+        FencedImporter.unmap_locked(self, buffer, attach)
