@@ -14,7 +14,6 @@ from hypothesis.strategies import booleans
 from law import graph_of, outcome
 
 from secondsight.lang import compiler as compiler_module
-from secondsight.lang import render_c
 from secondsight.lang.compiler import CompilerMissing, compiler
 from secondsight.lang.errors import LangError
 from secondsight.lang.native import Native
@@ -50,7 +49,6 @@ def test_native_and_reference_agree_on_every_state(text: str, in_parts: bool) ->
     with module_of(text) as module, pytest.MonkeyPatch.context() as patch:
         if in_parts:
             patch.setattr(compiler_module, "LARGE", 0)
-            patch.setattr(render_c, "ENGINE_LINES", 0)
         program = program_of(module)
         try:
             reference = Reference(program)

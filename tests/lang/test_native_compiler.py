@@ -97,6 +97,26 @@ def test_a_large_text_is_compiled_in_two_parts(cache: Path, monkeypatch: pytest.
     assert not list(cache.glob("build-*"))
 
 
+def with_common(n: int) -> int:
+    made: int = load(f"int given(void);\nint number(void) {{ return {n} + given(); }}\n", "int given(void) { return 100; }\n").number()
+    return made
+
+
+def test_what_libraries_have_in_common_is_compiled_once(cache: Path) -> None:
+    assert with_common(1) == 101
+    (common,) = cache.glob("*.o")
+    before = common.stat().st_mtime_ns, common.read_bytes()
+    os.utime(common, (1, 1))
+    assert with_common(2) == 102
+    assert common.read_bytes() == before[1] and common.stat().st_mtime > 1, "used, and marked so"
+    common.write_bytes(b"garbage" * 999)
+    assert with_common(3) == 103
+    assert len(list(cache.glob("*.o"))) == 1 and compiler._is_whole(common)
+    with pytest.raises(LangError, match=r"common.c(?s:.*)nonsense"):
+        load(text(9), "nonsense\n")
+    assert not list(cache.glob("build-*"))
+
+
 def test_the_cache_stays_small(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(compiler, "MAX_FILES", 6)
     for n in range(3):

@@ -111,9 +111,9 @@ def test_a_driver_is_compiled_once_for_each_set_of_families(tmp_path: Path, monk
     built: list[str] = []
     build = compiler._build
 
-    def count(command: list[str], text: str, library: Path) -> None:
+    def count(text: str, library: Path, common: str) -> None:
         built.append(text)
-        build(command, text, library)
+        build(text, library, common)
 
     monkeypatch.setattr(compiler, "_build", count)
     done = list(check(Mirror, request=Request(executor="native", limits=Limits(states=50))))

@@ -26,6 +26,7 @@ class Listed:
 
 COMMANDS: dict[str, Listed] = {
     "check": Listed("check", "check", "Run a driver through every interleaving with each adversary; a broken rule comes back as a shortest trace."),
+    "compare": Listed("compare", "compare", "Compare two drivers, or two versions of one: verdicts that change, outcomes that appear and go, with traces."),
     "settle": Listed("settle", "settle", "Settle the design questions of the mail threads: alternatives against adversaries and properties."),
     "run": Listed("run", "run", "Print every possible outcome of a scenario, and with --on how often a real kernel showed each."),
     "agree": Listed("agree", "agree", "Run drawn scenarios on the model and on kernels, and compare."),
@@ -34,6 +35,7 @@ COMMANDS: dict[str, Listed] = {
     "replay": Listed("replay", "replay", "Run a saved trace again: your own Python functions, step by step; every state is compared."),
     "list": Listed("finding", "list_", "What there is of a kind, by name: adversaries, rules, bounds, tables, functions, kernels, ..."),
     "explain": Listed("finding", "explain", "What a name means, what breaks it, a small wrong driver, and where it is written."),
+    "model": Listed("model", "model", "What is modelled of the kernel: every function, its file, release and judge, and what it leaves out."),
     "new": Listed("new", "new", "Write a file to begin with, that runs as it is: a driver, a scenario, a table, a rule of one's own."),
     "kernel": Listed("kernel", "app", "Real kernels to run scenarios on."),
 }

@@ -13,7 +13,7 @@ from secondsight.report import SCHEMA
 from secondsight.report.catalog import KINDS, Thing, explained, things
 from secondsight.report.columns import WIDTH
 
-__all__ = ["explain", "list_"]
+__all__ = ["explain", "list_", "wide"]
 
 _NAMES = 30
 """The greatest width of a column of names."""
@@ -36,10 +36,10 @@ def list_(
         entries = [{"name": thing.name, "summary": thing.summary} for thing in known]
         write_json({"schema": SCHEMA, "kind": "list", "of": kind, "entries": entries})
         return
-    wide = _wide()
-    names = min(_NAMES, max(len(thing.name) for thing in known), wide // 2)
+    width = wide()
+    names = min(_NAMES, max(len(thing.name) for thing in known), width // 2)
     for thing in known:
-        first, *rest = textwrap.wrap(thing.summary, max(wide - names - 2, 10)) or [""]
+        first, *rest = textwrap.wrap(thing.summary, max(width - names - 2, 10)) or [""]
         if len(thing.name) > names:
             print(thing.name)
             print(" " * (names + 2) + first)
@@ -64,10 +64,10 @@ def _text(thing: Thing) -> str:
     singular = {"adversaries": "adversary"}.get(thing.kind, thing.kind.removesuffix("s"))
     paragraphs = [f"{thing.name} ({singular})"]
     for paragraph in thing.tell():
-        paragraphs.append(paragraph if paragraph.startswith(" ") else textwrap.fill(paragraph, _wide(), break_long_words=False))
+        paragraphs.append(paragraph if paragraph.startswith(" ") else textwrap.fill(paragraph, wide(), break_long_words=False))
     return "\n\n".join(paragraphs)
 
 
-def _wide() -> int:
+def wide() -> int:
     """As wide as a mail, or as the terminal where that is narrower."""
     return min(WIDTH, max(shutil.get_terminal_size((WIDTH, 24)).columns, 30))

@@ -5,9 +5,9 @@ from __future__ import annotations
 import atexit
 import threading
 
-from secondsight.lang.compiler import end_all, load
+from secondsight.lang.compiler import end_all
 from secondsight.lang.errors import LangError
-from secondsight.lang.native import engine_text
+from secondsight.lang.native import load_model
 from secondsight.lang.program import Program
 from secondsight.lang.render_c import render_c
 
@@ -24,14 +24,13 @@ class Ahead:
 
     def __init__(self, program: Program) -> None:
         self.failed = False
-        text = render_c(program).text + engine_text()
-        self._thread = threading.Thread(target=self._load, args=(text,), daemon=True)
+        self._thread = threading.Thread(target=self._load, args=(program, render_c(program).text), daemon=True)
         self._thread.start()
         _begun.append(self._thread)
 
-    def _load(self, text: str) -> None:
+    def _load(self, program: Program, text: str) -> None:
         try:
-            load(text)
+            load_model(program, text)
         except LangError:
             self.failed = True
 

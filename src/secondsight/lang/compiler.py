@@ -1,6 +1,9 @@
 """Compiling C text to a shared library, once: kept in the user's cache folder under the hash of text, flags and compiler.
 
-Safe for several processes at once: each builds a file of its own and renames it. A library carries its checksum at its end,
+What many libraries have in common, the search engine, is compiled by itself to an object file, which is kept there too and linked
+with each of them.
+
+Safe for several processes at once: each builds a file of its own and renames it. A file carries its checksum at its end,
 and one that is cut short or garbled is made again. The folder is kept below `MAX_BYTES` and `MAX_FILES`: what was not
 used for longest goes first.
 
@@ -31,9 +34,12 @@ from secondsight.lang.errors import LangError
 __all__ = ["CompilerFailed", "CompilerMissing", "Library", "cache_folder", "compiler", "end_all", "load"]
 
 FLAGS = ("-std=gnu11", "-fPIC", "-pthread", "-fno-strict-aliasing", "-Wno-unused")
-LARGE = 100_000
+LARGE = 25_000
 """Characters of a text that is compiled in two parts at once and with less care: in half of the time, to code that is a tenth
 slower. A rendered text knows its parts by `SS_PART` (`search/prelude.c`)."""
+
+COMMON = "-O1"
+"""The care that is taken of what is compiled once for many."""
 
 MAX_BYTES, MAX_FILES = 500_000_000, 2_000
 LEFT_BEHIND = 24 * 3600
@@ -125,8 +131,8 @@ def settings() -> tuple[object, ...]:
     return compiler(), _flags(""), cache_folder()
 
 
-def _flags(text: str) -> tuple[str, ...]:
-    base = (*FLAGS, "-Og" if len(text) > LARGE else "-O1")
+def _flags(text: str, care: str | None = None) -> tuple[str, ...]:
+    base = (*FLAGS, care or ("-Og" if len(text) > LARGE else "-O1"))
     if os.environ.get("SECONDSIGHT_SANITIZE", "0") in ("", "0"):
         # zig adds checks of its own where it is not told otherwise: five times slower to run
         return (*base, "-fno-sanitize=all", "-fno-stack-protector") if "ziglang" in compiler()[0] else base
@@ -159,11 +165,13 @@ def kept_library(name: str) -> Library | None:
         return None
 
 
-def load(text: str) -> Library:
-    """The library that `text` compiles to. Raises `CompilerMissing`, or `CompilerFailed` with what the compiler said."""
-    command, version = compiler()
-    flags = _flags(text)
-    key = hashlib.sha256("\0".join([version, *flags, text]).encode()).hexdigest()[:32]
+def load(text: str, common: str = "") -> Library:
+    """The library that `text` compiles to, together with `common`, which other libraries have as well.
+
+    Raises `CompilerMissing`, or `CompilerFailed` with what the compiler said.
+    """
+    _, version = compiler()
+    key = _key(version, *_flags(text), text, common)
     folder = cache_folder()
     library = folder / f"{key}.so"
     if str(library) in _loaded:
@@ -171,7 +179,7 @@ def load(text: str) -> Library:
     try:
         if not _is_whole(library):
             folder.mkdir(parents=True, exist_ok=True)
-            _build([*command, *flags], text, library)
+            _build(text, library, common)
             _tidy(folder, library)
         return _loaded.setdefault(str(library), Library(str(library)))  # two threads may come here at once
     except OSError as error:
@@ -179,34 +187,61 @@ def load(text: str) -> Library:
         raise CompilerFailed(f"{folder}: {said}; set SECONDSIGHT_CACHE to a folder that can be written and loaded from") from None
 
 
-def _build(command: list[str], text: str, library: Path) -> None:
+def _key(*parts: str) -> str:
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:32]
+
+
+def _build(text: str, library: Path, common: str = "") -> None:
+    command, version = compiler()
     with tempfile.TemporaryDirectory(dir=library.parent, prefix="build-") as scratch:
         source, made = Path(scratch) / "model.c", Path(scratch) / "model.so"
         source.write_text(text, encoding="utf-8")
+        parts, work = [source], []
         if len(text) > LARGE:
             parts = [source.with_suffix(f".{part}.o") for part in (1, 2)]
-            _run(*([*command, "-c", f"-DSS_PART={i}", "-o", str(part), str(source)] for i, part in enumerate(parts, 1)))
-            _run([*command, "-shared", "-o", str(made), *map(str, parts)])
-        else:
-            _run([*command, "-shared", "-o", str(made), str(source)])
-        content = made.read_bytes()
-        with made.open("ab") as file:
-            file.write(hashlib.sha256(content).digest())
+            work = [[*command, *_flags(text), "-c", f"-DSS_PART={i}", "-o", str(part), str(source)] for i, part in enumerate(parts, 1)]
+        if common:
+            parts.append(Path(scratch) / "common.o")
+            known = library.parent / f"{_key(version, *_flags(common, COMMON), common)}.o"
+            content = _whole(known)
+            if content is not None:
+                parts[-1].write_bytes(content)
+            else:
+                (Path(scratch) / "common.c").write_text(common, encoding="utf-8")
+                work.append([*command, *_flags(common, COMMON), "-c", "-o", str(parts[-1]), str(Path(scratch) / "common.c")])
+        if work:
+            _run(*work)
+        _run([*command, *_flags(text), "-shared", "-o", str(made), *map(str, parts)])
+        if common and content is None:
+            _sign(parts[-1]).replace(known)
         source.replace(library.with_suffix(".c"))
-        made.replace(library)
+        _sign(made).replace(library)
+
+
+def _sign(made: Path) -> Path:
+    """A file with its checksum at the end."""
+    content = made.read_bytes()
+    with made.open("ab") as file:
+        file.write(hashlib.sha256(content).digest())
+    return made
+
+
+def _whole(path: Path) -> bytes | None:
+    """What a file was signed with, if it is there as it was built; then it is marked as used."""
+    try:
+        content = path.read_bytes()
+    except OSError:
+        return None
+    if len(content) <= _SUM or hashlib.sha256(content[:-_SUM]).digest() != content[-_SUM:]:
+        return None
+    with contextlib.suppress(OSError):
+        os.utime(path)
+    return content[:-_SUM]
 
 
 def _is_whole(library: Path) -> bool:
-    """Whether a library is there as it was built; then it is marked as used. (Loading half a file can kill the process.)"""
-    try:
-        content = library.read_bytes()
-    except OSError:
-        return False
-    if len(content) <= _SUM or hashlib.sha256(content[:-_SUM]).digest() != content[-_SUM:]:
-        return False
-    with contextlib.suppress(OSError):
-        os.utime(library)
-    return True
+    """Whether a library is there as it was built. (Loading half a file can kill the process.)"""
+    return _whole(library) is not None
 
 
 def _tidy(folder: Path, keep: Path) -> None:
@@ -216,7 +251,7 @@ def _tidy(folder: Path, keep: Path) -> None:
         with contextlib.suppress(OSError):
             if time.time() - path.stat().st_mtime > LEFT_BEHIND:
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
-    for path in (*folder.glob("*.so"), *folder.glob("*.json")):
+    for path in (*folder.glob("*.so"), *folder.glob("*.json"), *folder.glob("*.o")):
         with contextlib.suppress(OSError):  # another process may be at it, too
             files = [p for p in (path, path.with_suffix(".c"), path.with_suffix(".python"), path.with_suffix(".answers")) if p.exists()]
             found.append((path.stat().st_mtime, sum(p.stat().st_size for p in files), len(files), files))

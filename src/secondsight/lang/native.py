@@ -1,8 +1,8 @@
 """The native executor: the checked program compiled to machine code.
 
 `Native` has the interface of `lang.reference.Reference` (`initial`, `successors`, `counter`, `finished`), so that the two
-can be compared state by state; the search itself runs in `search/engine.c`, compiled together with the model
-(`search.native`). A program's tables and its threads' arguments are handed over at run time, so scenarios that differ only in
+can be compared state by state; the search itself runs in `search/engine.c`, which is compiled once for all models with states of one
+size (`search.native`). A program's tables and its threads' arguments are handed over at run time, so scenarios that differ only in
 these share one library.
 """
 
@@ -32,7 +32,7 @@ from secondsight.lang.errors import (
 from secondsight.lang.movers import Reductions
 from secondsight.lang.program import Program
 from secondsight.lang.reference import Successor
-from secondsight.lang.render_c import CText, render_c
+from secondsight.lang.render_c import CText, prelude, render_c
 from secondsight.lang.symmetry import Symmetry
 
 __all__ = ["Native", "StepResult"]
@@ -62,12 +62,26 @@ ENGINE = (
 )  # fmt: skip
 
 
+def stride(size: int) -> int:
+    """The bytes that the engine keeps a state in: few sizes, so that few engines are compiled."""
+    whole = 8 if size <= 64 else 16
+    return -(-size // whole) * whole
+
+
 @functools.cache
-def engine_text() -> str:
-    """The C text of the search engine."""
+def _engine() -> str:
     folder = resources.files("secondsight.search")
-    text = "".join(folder.joinpath(name).read_text() for name in ENGINE)
-    return f"#if PART(1)\n{text}#endif\n"
+    return "".join(folder.joinpath(name).read_text() for name in ENGINE)
+
+
+def engine_text(size: int) -> str:
+    """The C text of the search engine, for states of this size."""
+    return f"#define STRIDE {stride(size)}\n{_engine()}"
+
+
+def load_model(program: Program, text: str) -> Library:
+    """The library of a model's text, with the engine for it."""
+    return load(text, prelude() + engine_text(program.size))
 
 
 def is_ready(program: Program) -> bool:
@@ -109,7 +123,7 @@ class Native:
             rules, bounds = [(rule, said) for rule, said in kept["rules"]], [(bound, size) for bound, size in kept["bounds"]]
             return CText("", sites, rules, bounds, kept["tables"]), library
         text = render_c(self.program, self.reductions, self.symmetry)
-        library = load(text.text + engine_text())
+        library = load_model(self.program, text.text)
         places = [[[w.file, w.line, w.column], what] for w, what in text.sites]
         code.texts[name] = {
             "library": library.name, "sites": places, "rules": text.rules, "bounds": text.bounds, "tables": text.tables,

@@ -28,10 +28,6 @@ __all__ = ["CText", "render_c"]
 SITE = IntType(0, 255)
 """What says where a function was called from."""
 
-ENGINE_LINES = 2900
-"""What it takes to compile the engine, in lines of a model."""
-
-
 @dataclass
 class CText:
     """The C text and what its numbers stand for."""
@@ -49,7 +45,7 @@ def prelude() -> str:
 
 
 def render_c(program: Program, reductions: Reductions | None = None, symmetry: Symmetry | None = None) -> CText:
-    """The model of a program in C. The engine's text goes behind it (`search/engine.c`)."""
+    """The model of a program in C, for the engine (`search/engine.c`), which is compiled by itself."""
     return _CRenderer(program, reductions or Reductions.none(), symmetry).render()
 
 
@@ -79,24 +75,23 @@ class _CRenderer(CExpressions):
         self.frame = None
         while self.queue:
             self._plain_function(self.queue.pop())
-        self._part()
+        functions = len(self.lines)
         for i, frame in enumerate(self.frames):
             self._returns(frame, i)
         self._interface()
-        self.out("#endif")
+        self._part(functions)
         noting = notes_before(self.layout) if self.reductions.merge else []
         room = ["#include <stdint.h>", f"#define SS_RESULTS int64_t results[{self.most_results}];"] if self.most_results else []
         head = [*room, *noting, prelude(), *self.lifetimes.c_text(), *self._tables(), *self.constants, *self.prototypes, ""]
         text = "\n".join([*head, *self.lines]) + "\n"
         return CText(text, self.sites, self.rules, self.bounds, list(self.tables))
 
-    def _part(self) -> None:
-        """Divide the functions between two compilers that work at once (`compiler.load`): the engine is in the first part."""
-        wanted = max(0, len(self.lines) - ENGINE_LINES) // 2
+    def _part(self, functions: int) -> None:
+        """Divide the lines between two compilers that work at once (`compiler.load`): what comes after the functions is in the first part."""
+        wanted = functions - len(self.lines) // 2
         end = min(self.ends, key=lambda at: abs(at - wanted), default=0)
-        self.lines[end:end] = ["#endif", "#if PART(2)"]
-        self.lines.insert(0, "#if PART(1)")
-        self.lines += ["#endif", "#if PART(1)"]
+        lines = self.lines
+        self.lines = ["#if PART(1)", *lines[:end], "#endif", "#if PART(2)", *lines[end:functions], "#endif", "#if PART(1)", *lines[functions:], "#endif"]
 
     def _tables(self) -> list[str]:
         program, layout = self.program, self.layout
@@ -200,19 +195,8 @@ class _CRenderer(CExpressions):
         """What the engine and the caller use."""
         steps = ", ".join(["0", *(f"p{c.number}" for c in self.program.counters)])
         self.out(f"static int (*const STEPS[])(u8 *, i64, i64, ss_x *) = {{ {steps} }};")
-        if not self.reductions.merge:
-            self.out(
-                "static inline int step_at(int counter, u8 *s, i64 B, i64 t, ss_x *x) { return STEPS[counter](s, B, t, x); }"
-            )
         load = "s[B]" if self.program.counter_width == 1 else "(int)l2(s + B)"
         self.out(f"static inline int counter_of(const u8 *s, i64 B) {{ return {load}; }}")
-        self.out("static u32 daemons;")
-        self.out("static inline int finished(const u8 *s)")
-        self.out("{")
-        self.out("\tfor (int i = 0; i < THREADS; i++)")
-        self.out("\t\tif (!(daemons >> i & 1) && counter_of(s, BASE[i]))\n\t\t\treturn 0;")
-        self.out("\treturn 1;\n}")
-        self.out("void ss_set_daemons(u32 mask) { daemons = mask; }")
         self.out("void ss_set_table(int table, const i64 *items, i64 size)\n{\n\tswitch (table) {")
         for i, name in enumerate(self.tables.values()):
             self.out(f"\tcase {i}: {name} = items; {name}_size = size; break;")
@@ -227,6 +211,11 @@ class _CRenderer(CExpressions):
             self.lines += merged_steps(self.layout, self.symmetry)
         if self.symmetry is not None:
             self.lines += canonical(self.program, self.symmetry)
+        if not self.reductions.merge:
+            self.out(f"static i32 by_form = {0 if self.symmetry is None else 'RECORDS | SEQUENCES'};")
+        merging = ", ".join(["step_at", "kept_inside", "names_untried", "names_tried"] if self.reductions.merge else ["0"] * 4)
+        sizes = f"STATE_SIZE, THREADS, sizeof(ss_x), {int(self.program.counter_width > 1)}"
+        self.out(f"const ss_model the_model = {{ {sizes}, BASE, STEPS, {0 if self.symmetry is None else 'canonical'}, &by_form, {merging} }};")
 
     # Blocks.
 

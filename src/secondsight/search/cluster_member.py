@@ -16,7 +16,7 @@ from importlib import resources
 from typing import Any
 
 from secondsight.lang.compiler import Library, load
-from secondsight.lang.native import Native, engine_text
+from secondsight.lang.native import Native, engine_text, stride
 from secondsight.search.native import KEEP_ROUNDS, Run, available_memory, reason_name
 from secondsight.search.native import EngineFound as RawFound
 from secondsight.search.native import Note as RawNote
@@ -66,7 +66,7 @@ class MemberJob:
         folder = resources.files("secondsight.search")
         engine = "".join(folder.joinpath(name).read_text() for name in ("engine_cluster_facts.c", "engine_cluster.c"))
         return MemberJob(
-            "#define SS_CLUSTER 1\n" + native.source + engine_text() + engine, native.initial,
+            "#define SS_CLUSTER 1\n" + native.source + f"#if PART(1)\n{engine_text(program.size)}{engine}#endif\n", native.initial,
             tuple(tuple(program.row(name)) for name in native.rendered.tables),
             sum(1 << i for i, t in enumerate(program.threads) if t.daemon),
             request.watch, request.deadlock, request.exact, locks, taking, request.limits.memory or 0, batch,
@@ -272,8 +272,8 @@ class Member:
         """A piece, from byte `at` on, of the states that a worker kept because a round of a loop begins there; empty: the end."""
         place = ctypes.c_char_p()
         size = self.library.ss_cluster_rounds(ctypes.byref(self.run), worker, ctypes.byref(place))
-        start, stride = ctypes.cast(place, ctypes.c_void_p).value, (len(self.job.initial) + 7) // 8 * 8
-        return ctypes.string_at(start + at, min(PIECE // stride * stride, size - at)) if start and at < size else b""
+        start, each = ctypes.cast(place, ctypes.c_void_p).value, stride(len(self.job.initial))
+        return ctypes.string_at(start + at, min(PIECE // each * each, size - at)) if start and at < size else b""
 
     def keep_rounds(self, states: bytes) -> bool:
         """Keep such states of others; whether there was room for them."""

@@ -1,11 +1,10 @@
 /*
  * The native search engine: breadth first over a model rendered to C, on all cores.
  *
- * The rendered model comes before this text and provides
+ * What it knows of the rendered model is `the_model` (prelude.c), so it is compiled once for all models whose states have room in STRIDE
+ * bytes (lang/native.py), which every copy and every fingerprint is made for. The model's steps:
  *
- *     STATE_SIZE, THREADS, BASE[]           the flat state and the threads' regions in it
- *     step_at(counter, s, B, t, x)          one step of a thread, in place: 1 done, 0 cannot be taken now
- *     counter_of(s, B), finished(s)
+ *     steps[counter](s, B, t, x)            one step of a thread, in place: 1 done, 0 cannot be taken now
  *     ss_x                                  what a step leaves behind: an error, the choices it made
  *
  * States are remembered by 64-bit fingerprints in an open table; the states themselves live only in the frontier. With
@@ -20,7 +19,7 @@
  * An insertion is delayed by a few successors, its slot fetched ahead: the table is far larger than any cache, and this is
  * the largest single gain there is.
  *
- * With SS_CLUSTER defined this is one member of a search by several machines: see engine_cluster.c.
+ * With SS_CLUSTER defined this is one member of a search by several machines: see engine_cluster.c. That is one text with its model.
  */
 
 #include <pthread.h>
@@ -38,10 +37,17 @@ enum { A_STEP_FAILED = 1, NOBODY_CAN_GO_ON, NOTED, A_GOAL };
 enum { EXPAND, REHASH, OVER };
 enum { LOG_EDGES = 1, KEEP_ROUNDS }; /* `progress` */
 enum { NOBODY = 0xff };               /* in place of a thread */
+enum { MOST_THREADS = 32 };
 enum { INSIDE = 1, AT_LOCK = 2 };    /* in `loops` */
 
-#define WORDS ((STATE_SIZE + 7) / 8)
-#define STRIDE (WORDS * 8)
+#ifndef SS_CLUSTER
+#define STATE_SIZE the_model.state_size
+#define THREADS the_model.threads
+#define BASE the_model.base
+static inline int counter_of(const u8 *s, i64 B) { return the_model.wide_counters ? (int)l2(s + B) : s[B]; }
+#endif
+
+#define WORDS (STRIDE / 8)
 #define CHUNK ((32768 / (STRIDE + 4)) < 32 ? 32 : 32768 / (STRIDE + 4)) /* states */
 #define MAX_NUMBER 0xfffffff0u
 
@@ -121,7 +127,7 @@ typedef struct {
 	u32 edge_source;
 	int first, waiting;
 	ss_pending *latest; /* its print is not made yet */
-	ss_x x;
+	ss_x *x;
 	u64 noted[256]; /* what the caller was lately asked to note */
 	ss_pending pending[DELAY];
 } ss_worker;
@@ -172,6 +178,7 @@ struct ss_run {
 	u64 *table, *old_table;
 	u32 *numbers, *old_numbers; /* by slot: the state's number plus one, while edges are logged */
 	volatile i32 logging;
+	ss_x *aside; /* for `kept_inside` */
 	struct ss_trial *trial; /* while it is tried whether records are worth renaming */
 	volatile u64 edge_words; /* that there is room for, in all logs */
 	u64 slots, old_slots;
@@ -234,29 +241,35 @@ static inline u64 ss_fingerprint(const u8 *state)
 }
 
 /*
- * What a state is known by: with SS_CANONICAL the model's own `canonical(u8 *)` first makes equal what is interchangeable.
+ * What a state is known by: where something is renamed the model's own `canonical` first makes equal what is interchangeable.
  * The state that is kept, expanded and shown is the one that was found. `room` is for STRIDE bytes.
  */
 static inline const u8 *ss_known_as(const u8 *state, u8 *room)
 {
-#ifdef SS_MERGED
-	if (!by_form)
+	if (!*the_model.by_form)
 		return state;
-#endif
-#ifdef SS_CANONICAL
 	copy_state(room, state, STRIDE);
-	canonical(room);
+	the_model.canonical(room);
 	return room;
-#else
-	(void)room;
-	return state;
-#endif
 }
 
 static inline u64 ss_known_by(const u8 *state)
 {
 	u8 room[STRIDE] __attribute__((aligned(8)));
 	return ss_fingerprint(ss_known_as(state, room));
+}
+
+/* Threads that may be waiting for ever when all others have ended. */
+static u32 daemons;
+
+void ss_set_daemons(u32 mask) { daemons = mask; }
+
+static inline int finished(const u8 *state)
+{
+	for (int i = 0; i < THREADS; i++)
+		if (!(daemons >> i & 1) && counter_of(state, BASE[i]))
+			return 0;
+	return 1;
 }
 
 static double ss_elapsed(const struct timespec *since)

@@ -22,11 +22,11 @@ static int ss_can_go_on(ss_worker *w, const u8 *state, int thread)
 {
 	u8 after[STRIDE] __attribute__((aligned(8)));
 	int counter = counter_of(state, BASE[thread]), done = 0;
-	w->x.made = w->x.at = 0;
+	w->x->made = w->x->at = 0;
 	if (counter)
 		do
-			done = ss_step(state, after, thread, counter, &w->x);
-		while (!done && w->x.made && ss_advance(&w->x));
+			done = ss_step(state, after, thread, counter, w->x);
+		while (!done && w->x->made && next_choices(w->x));
 	return done != 0;
 }
 

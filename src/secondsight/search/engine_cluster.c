@@ -1,4 +1,3 @@
-#if PART(1)
 /*
  * One member of a search by several machines.
  *
@@ -234,8 +233,8 @@ static void *ss_absorb_some(void *argument)
 			if (w->waiting == DELAY)
 				ss_take(w);
 			ss_pending *p = &w->pending[(w->first + w->waiting) % DELAY];
-			memset(p->state + STRIDE - 8, 0, 8);
 			memcpy(p->state, record, STATE_SIZE);
+			memset(p->state + STATE_SIZE, 0, STRIDE - STATE_SIZE);
 			memcpy(&p->parent, record + STATE_SIZE, 4);
 			memcpy(&p->ordinal, record + STATE_SIZE + 4, 2);
 			p->from = (u16)m->from;
@@ -448,4 +447,3 @@ void ss_cluster_end(ss_run *run)
 	run->outcomes = run->livelocked = NULL;
 	ss_clean_up(run);
 }
-#endif

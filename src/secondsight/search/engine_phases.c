@@ -213,7 +213,8 @@ static int ss_begin(ss_run *run)
 		run->crew[i].run = run;
 		run->crew[i].me = i;
 		run->crew[i].logs = calloc(LOG_BLOCKS, sizeof(ss_log));
-		if (!run->crew[i].logs)
+		run->crew[i].x = calloc(1, the_model.x_size);
+		if (!run->crew[i].logs || !run->crew[i].x)
 			ss_stop(run, BECAUSE_MEMORY);
 	}
 	run->slots = FIRST_SLOTS;
@@ -305,8 +306,10 @@ static void ss_clean_up(ss_run *run)
 {
 	ss_end_trial(run, 0);
 	ss_forget_states(run);
-	for (int i = 0; run->crew && i < run->workers; i++)
+	for (int i = 0; run->crew && i < run->workers; i++) {
 		free(run->crew[i].rounds);
+		free(run->crew[i].x);
+	}
 	free(run->crew);
 	free(run->wanted.table);
 	free(run->cyclic.table);

@@ -123,7 +123,7 @@ static void ss_aim(ss_run *run, ss_graph *g, const ss_target *last)
 /* Every state that can be reached from those kept, by steps inside of loops. */
 static void ss_find_graph(ss_run *run, ss_graph *g)
 {
-	ss_x *x = &run->crew[0].x;
+	ss_x *x = run->crew[0].x;
 	u8 state[STRIDE] __attribute__((aligned(8))), after[STRIDE] __attribute__((aligned(8)));
 	u8 room[STRIDE] __attribute__((aligned(8)));
 	ss_target made[2 * DELAY];
@@ -170,7 +170,7 @@ static void ss_find_graph(ss_run *run, ss_graph *g)
 				ss_fetch_slot(g, target->print);
 				if (taken - g->steps > DELAY)
 					ss_fetch_row(g, made[(taken - 1 - DELAY) % (2 * DELAY)].print);
-			} while (x->made && ss_advance(x));
+			} while (x->made && next_choices(x));
 		}
 	}
 }
@@ -207,53 +207,26 @@ static size_t ss_peel(ss_run *run, ss_graph *g)
 static int ss_able(ss_run *run, const u8 *state, int thread)
 {
 	u8 after[STRIDE] __attribute__((aligned(8)));
-	ss_x *x = &run->crew[0].x;
+	ss_x *x = run->crew[0].x;
 	int done;
 	x->made = x->at = 0;
 	do
 		done = ss_step(state, after, thread, counter_of(state, BASE[thread]), x);
-	while (!done && x->made && ss_advance(x));
+	while (!done && x->made && next_choices(x));
 	return done != 0;
 }
 
-#ifdef SS_MERGED
-/*
- * What keeps a thread from a step in the middle of others' merged steps that begin in a state: 0 if nothing does, a lock
- * (`obstacle_of`), or what `kept_by` gives. The states in the middle are states of the whole graph, in which cycles go through them.
- */
+/* What keeps a thread from a step in the middle of others' merged steps that begin in a state; see movers.c. */
 static int ss_kept_inside(ss_run *run, const u8 *state, int thread, u32 moving)
 {
-	u8 after[STRIDE] __attribute__((aligned(8)));
-	ss_x *x = &run->crew[0].x;
-	int kept = 0;
-	for (int u = 0; u < THREADS; u++) {
-		if (!(moving >> u & 1))
-			continue;
-		x->made = x->at = 0;
-		x->ward = thread + 1;
-		x->waits_at = run->loops + thread * run->loop_width;
-		do {
-			x->kept = 0;
-			ss_step(state, after, u, counter_of(state, BASE[u]), x);
-			kept = kept_by(kept, x->kept);
-		} while (x->made && ss_advance(x));
-		x->ward = 0;
-	}
-	return kept;
+	const u8 *waits_at = run->loops + thread * run->loop_width;
+	return the_model.merged ? the_model.kept_inside(state, thread, moving, waits_at, run->crew[0].x, run->aside) : 0;
 }
-#else
-static inline int ss_kept_inside(ss_run *run, const u8 *state, int thread, u32 moving)
-{
-	(void)run, (void)state, (void)thread, (void)moving;
-	return 0;
-}
-static inline int kept_by(int one, int other) { return one | other; }
-#endif
 
 /* Of the threads that take no step in a part: those that cannot take one in some state, and what else keeps them. */
 typedef struct {
 	u32 kept;
-	int obstacle[THREADS]; /* in the middle of merged steps: see ss_kept_inside */
+	int obstacle[MOST_THREADS]; /* in the middle of merged steps: see ss_kept_inside */
 } ss_resting;
 
 /*
@@ -437,12 +410,10 @@ static void ss_hand_over(ss_run *run, const ss_graph *g)
 static void ss_progress(ss_run *run)
 {
 	ss_graph g = { .labels = 1 };
-#ifdef SS_MERGED
-	ss_x *aside = run->crew[0].x.aside = ss_room(run, sizeof *aside);
-	if (!aside)
+	if (the_model.merged && !(run->aside = calloc(1, the_model.x_size))) {
+		ss_stop(run, BECAUSE_MEMORY);
 		return;
-	memset(aside, 0, sizeof *aside);
-#endif
+	}
 	ss_find_graph(run, &g);
 	if (g.count && !run->stop && (g.label = ss_room(run, g.count * sizeof(u32)))) {
 		memset(g.label, 0, g.count * sizeof(u32));
@@ -458,7 +429,6 @@ static void ss_progress(ss_run *run)
 	free(g.table);
 	free(g.label);
 	free(g.fair);
-#ifdef SS_MERGED
-	free(aside);
-#endif
+	free(run->aside);
+	run->aside = NULL;
 }

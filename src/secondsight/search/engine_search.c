@@ -60,6 +60,6 @@ int ss_one_step(const u8 *state, u8 *room, int thread, ss_x *x)
 	return done;
 }
 
-int ss_next_choices(ss_x *x) { return ss_advance(x); }
-int ss_size_of_x(void) { return sizeof(ss_x); }
+int ss_next_choices(ss_x *x) { return next_choices(x); }
+int ss_size_of_x(void) { return the_model.x_size; }
 int ss_size_of_run(void) { return sizeof(ss_run); }

@@ -25,7 +25,7 @@ static void ss_outcome(ss_run *run, const u8 *state)
 static int ss_tell(ss_worker *w, int how, int thread, u32 number)
 {
 	ss_run *run = w->run;
-	const ss_x *x = &w->x;
+	const ss_x *x = w->x;
 	if (run->wanted.table && how != A_GOAL)
 		return 1;
 	int rule = how == A_STEP_FAILED && x->kind == RULE;
@@ -185,7 +185,6 @@ static inline u64 ss_print_with(u64 print, int last)
 	return print ? print : 1;
 }
 
-#ifdef SS_MERGED
 /*
  * To give records their names takes longer than a step, and where no two states become equal by it, it is for nothing. So it is tried: of the first
  * states, which one worker finds, it is seen how many become equal to another by the records' names and not without. If these are
@@ -201,9 +200,9 @@ typedef struct ss_trial {
 static void ss_try_names(ss_run *run, const u8 *state, u64 form)
 {
 	ss_trial *trial = run->trial;
-	by_form &= ~RECORDS;
+	*the_model.by_form &= ~RECORDS;
 	u64 without = ss_known_by(state);
-	by_form |= RECORDS;
+	*the_model.by_form |= RECORDS;
 	u64 at = form & (FORMS - 1);
 	if (trial->lately[at].form == form) {
 		trial->again++;
@@ -215,7 +214,7 @@ static void ss_try_names(ss_run *run, const u8 *state, u64 form)
 
 static void ss_begin_trial(ss_run *run)
 {
-	if (facts->renames & RECORDS && !facts->tried && (run->trial = ss_room(run, sizeof *run->trial)))
+	if (the_model.merged && the_model.names_untried() && (run->trial = ss_room(run, sizeof *run->trial)))
 		memset(run->trial, 0, sizeof *run->trial);
 }
 
@@ -224,21 +223,13 @@ static void ss_end_trial(ss_run *run, int enough)
 	ss_trial *trial = run->trial;
 	run->trial = NULL;
 	if (trial && enough) {
-		facts->tried = 1;
-		if (trial->other * WORTH <= trial->again) {
-			facts->renames = by_form &= ~RECORDS;
-			facts->stale = 1;
+		int worth = trial->other * WORTH > trial->again;
+		the_model.names_tried(worth);
+		if (!worth)
 			ss_stop(run, BECAUSE_ASKED);
-		}
 	}
 	ss_give_back(run, trial, trial ? sizeof *trial : 0);
 }
-#else
-enum { TRIAL };
-static inline void ss_try_names(ss_run *run, const u8 *state, u64 form) { (void)run, (void)state, (void)form; }
-static inline void ss_begin_trial(ss_run *run) { (void)run; }
-static inline void ss_end_trial(ss_run *run, int enough) { (void)run, (void)enough; }
-#endif
 
 /*
  * The print of a state is made when the next one is there: its bytes have only just been written one by one, and to read
@@ -264,25 +255,12 @@ static inline void ss_print(ss_worker *w)
 	}
 }
 
-/* The next script of choices: 0 when all have been followed. */
-static int ss_advance(ss_x *x)
-{
-	x->at = 0;
-	while (x->made) {
-		if (x->script[x->made - 1] + 1 < x->sizes[x->made - 1]) {
-			x->script[x->made - 1]++;
-			return 1;
-		}
-		x->made--;
-	}
-	return 0;
-}
-
 static inline int ss_step(const u8 *state, u8 *room, int thread, int counter, ss_x *x)
 {
 	copy_state(room, state, STRIDE);
 	x->stop = x->round = x->rounds = 0;
-	int done = step_at(counter, room, BASE[thread], thread + 1, x);
+	int done = the_model.merged ? the_model.merged(counter, room, BASE[thread], thread + 1, x)
+	                            : the_model.steps[counter](room, BASE[thread], thread + 1, x);
 	return x->stop == SS_FAILED ? -1 : x->stop == SS_BLOCKED ? 0 : done;
 }
 
@@ -303,12 +281,12 @@ static ALWAYS_INLINED int ss_expand_thread(ss_worker *w, const u8 *state, u32 nu
 {
 	ss_run *run = w->run;
 	int counter = counter_of(state, BASE[thread]);
-	w->x.made = w->x.at = 0;
+	w->x->made = w->x->at = 0;
 	do {
 		if (w->waiting == DELAY)
 			ss_take(w);
 		ss_pending *p = &w->pending[(w->first + w->waiting) % DELAY];
-		int done = ss_step(state, p->state, thread, counter, &w->x);
+		int done = ss_step(state, p->state, thread, counter, w->x);
 		if (done < 0) {
 			*failed = 1;
 			if (!ss_tell(w, A_STEP_FAILED, thread, number))
@@ -328,17 +306,17 @@ static ALWAYS_INLINED int ss_expand_thread(ss_worker *w, const u8 *state, u32 nu
 				w->waiting++;
 			}
 			if (w->ordinal % MAX_SUCCESSORS == 0) {
-				fail(&w->x, CHOICES, -1, 1, 0, 0);
+				fail(w->x, CHOICES, -1, 1, 0, 0);
 				ss_tell(w, A_STEP_FAILED, thread, number);
 				return 0;
 			}
-			if (w->x.round && run->progress == KEEP_ROUNDS && !run->scanning)
+			if (w->x->round && run->progress == KEEP_ROUNDS && !run->scanning)
 				ss_keep_round(w, p->state, thread, counter);
 			if (run->note && run->taking[counter] && ss_note(w, state, p->state, thread, counter)
 			    && !ss_tell(w, NOTED, thread, number))
 				return 0;
 		}
-	} while (w->x.made && ss_advance(&w->x));
+	} while (w->x->made && next_choices(w->x));
 	return 1;
 }
 

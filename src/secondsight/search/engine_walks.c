@@ -55,11 +55,11 @@ static int ss_spread(ss_worker *w, const u8 *state, u32 source, ss_stack *stack,
 		int counter = counter_of(state, BASE[thread]);
 		if (!counter)
 			continue;
-		w->x.made = w->x.at = 0;
+		w->x->made = w->x->at = 0;
 		do {
-			int done = ss_step(state, after, thread, counter, &w->x);
+			int done = ss_step(state, after, thread, counter, w->x);
 			if (done > 0 && ordinal == MAX_SUCCESSORS) {
-				fail(&w->x, CHOICES, -1, 1, 0, 0);
+				fail(w->x, CHOICES, -1, 1, 0, 0);
 				done = -1;
 			}
 			if (done < 0) {
@@ -83,7 +83,7 @@ static int ss_spread(ss_worker *w, const u8 *state, u32 source, ss_stack *stack,
 				if (run->note && run->taking[counter] && ss_note(w, state, after, thread, counter))
 					goes_on = ss_tell(w, NOTED, thread, 0);
 			}
-		} while (goes_on && w->x.made && ss_advance(&w->x));
+		} while (goes_on && w->x->made && next_choices(w->x));
 	}
 	w->transitions += ordinal;
 	if (goes_on && finished(state)) {

@@ -96,7 +96,6 @@ static ss_facts the_facts;
 #define facts (&the_facts)
 #endif
 
-enum { RECORDS = 1, SEQUENCES = 2 };
 #ifndef SS_RENAMES
 #define SS_RENAMES 0
 #endif
@@ -313,8 +312,7 @@ static int decide(ss_x *x, const u8 *before, const u8 *after, i64 t, ss_held hel
 }
 
 static int some_way(int counter, const u8 *start, i64 B, i64 t, ss_x *x, int chosen);
-static int ss_advance(ss_x *x);
-static inline int step_at(int counter, u8 *s, i64 B, i64 t, ss_x *x);
+static int step_at(int counter, u8 *s, i64 B, i64 t, ss_x *x);
 
 /*
  * The lock that a step which was blocked waits for, and for nothing else: the number of one that a single thread has, or whose
@@ -335,9 +333,6 @@ static int obstacle_of(const ss_x *x, const u8 *s, i64 t)
 	return s[LOCK_OWNER[lock - 1]] || (readers && s[readers] && s[readers + TO_QUEUE] >> (t - 1) & 1) ? lock : -1;
 }
 
-/* What keeps a thread, by two of its waits: the same lock; several things (-1); not only locks (-2). */
-static inline int kept_by(int one, int other) { return !one || one == other ? other : one == -2 || other == -2 ? -2 : other ? -1 : one; }
-
 /* In the middle of a merged step: whether the thread that `x` looks after cannot take a step, and what keeps it. */
 static void look_after(ss_x *x, const u8 *s)
 {
@@ -350,7 +345,7 @@ static void look_after(ss_x *x, const u8 *s)
 		y->stop = 0;
 		if (step_at(counter, room, BASE[t - 1], t, y) || y->stop == SS_FAILED)
 			return;
-	} while (y->made && ss_advance(y));
+	} while (y->made && next_choices(y));
 	x->kept = kept_by(x->kept, x->waits_at[y->stands] & WAITS_FOR_LOCKS ? y->obstacle : -2);
 }
 
@@ -437,7 +432,7 @@ static int some_way(int counter, const u8 *start, i64 B, i64 t, ss_x *x, int cho
 		copy_state(s, start, STATE_SIZE);
 		x->at = x->stop = 0;
 		found = merged_step(counter, s, B, t, x, 1) || x->stop == SS_FAILED;
-	} while (!found && x->made && ss_advance(x));
+	} while (!found && x->made && next_choices(x));
 	memcpy(x->script, script, sizeof script);
 	memcpy(x->sizes, sizes, sizeof sizes);
 	x->stop = stop;
@@ -446,7 +441,7 @@ static int some_way(int counter, const u8 *start, i64 B, i64 t, ss_x *x, int cho
 	return found;
 }
 
-static inline int step_at(int counter, u8 *s, i64 B, i64 t, ss_x *x) { return merged_step(counter, s, B, t, x, 0); }
+static int step_at(int counter, u8 *s, i64 B, i64 t, ss_x *x) { return merged_step(counter, s, B, t, x, 0); }
 
 /* What is relied on is to be noted anew: no decision of before counts. Eras differ, whosever facts they are of. */
 static void next_era(ss_facts *of)
@@ -530,7 +525,7 @@ int ss_waits(const u8 *state, int thread)
 		memcpy(s, state, STATE_SIZE);
 		x->at = x->stop = x->rounds = 0;
 		waits = (!STEPS[counter](s, BASE[thread], thread + 1, x) || x->stop) && x->stop != SS_FAILED;
-		if (!x->made || !ss_advance(x))
+		if (!x->made || !next_choices(x))
 			break;
 	}
 	free(x);
@@ -574,3 +569,42 @@ void ss_learn(const u8 *initial, int walks, u64 seed)
 }
 
 int ss_renames(void) { return facts->renames != 0; }
+
+/* Whether it is to be tried if records are worth renaming; and that it was: if not, the search begins again without (engine_steps.c). */
+static int names_untried(void) { return facts->renames & RECORDS && !facts->tried; }
+
+static void names_tried(int worth)
+{
+	facts->tried = 1;
+	if (!worth) {
+		facts->renames = by_form &= ~RECORDS;
+		facts->stale = 1;
+	}
+}
+
+/*
+ * What keeps a thread from a step in the middle of others' merged steps that begin in a state: 0 if nothing does, a lock
+ * (`obstacle_of`), or what `kept_by` gives. The states in the middle are states of the whole graph, in which cycles go through them.
+ */
+static int kept_inside(const u8 *s, int thread, u32 moving, const u8 *waits_at, ss_x *x, ss_x *aside)
+{
+	u8 after[STATE_SIZE];
+	int kept = 0;
+	x->aside = aside;
+	for (int u = 0; u < THREADS; u++) {
+		if (!(moving >> u & 1))
+			continue;
+		x->made = x->at = 0;
+		x->ward = thread + 1;
+		x->waits_at = waits_at;
+		do {
+			x->kept = 0;
+			copy_state(after, s, STATE_SIZE);
+			x->stop = x->round = x->rounds = 0;
+			step_at(counter_of(s, BASE[u]), after, BASE[u], u + 1, x);
+			kept = kept_by(kept, x->kept);
+		} while (x->made && next_choices(x));
+		x->ward = 0;
+	}
+	return kept;
+}

@@ -54,6 +54,25 @@ typedef struct {
 	SS_NOTED
 } ss_x;
 
+/* What the engine has to know of a model, which defines one (lang/render_c.py). Where steps are not merged the last four are NULL. */
+typedef struct {
+	i32 state_size, threads, x_size, wide_counters;
+	const i64 *base; /* by thread: where its region begins in a state */
+	int (*const *steps)(u8 *s, i64 B, i64 t, ss_x *x); /* by counter */
+	void (*canonical)(u8 *s); /* NULL: nothing is renamed */
+	i32 *by_form; /* what is renamed to know a state by, at present */
+	int (*merged)(int counter, u8 *s, i64 B, i64 t, ss_x *x);
+	int (*kept_inside)(const u8 *s, int thread, u32 moving, const u8 *waits_at, ss_x *x, ss_x *aside);
+	int (*names_untried)(void);
+	void (*names_tried)(int worth);
+} ss_model;
+
+extern const ss_model the_model __attribute__((visibility("hidden")));
+enum { RECORDS = 1, SEQUENCES = 2 }; /* what is renamed: `by_form` */
+
+/* What keeps a thread, by two of its waits: the same lock; several things (-1); not only locks (-2). */
+static inline int kept_by(int one, int other) { return !one || one == other ? other : one == -2 || other == -2 ? -2 : other ? -1 : one; }
+
 /* What the compiler would not do of itself where it is told to take little time (lang/compiler.py). */
 #define ALWAYS_INLINED inline __attribute__((always_inline))
 
@@ -169,4 +188,18 @@ static i64 ch(ss_x *x, i64 count, i32 site)
 		x->sizes[x->made++] = (i32)count;
 	}
 	return x->script[x->at++];
+}
+
+/* The next script of choices: 0 when all have been followed. */
+static inline int next_choices(ss_x *x)
+{
+	x->at = 0;
+	while (x->made) {
+		if (x->script[x->made - 1] + 1 < x->sizes[x->made - 1]) {
+			x->script[x->made - 1]++;
+			return 1;
+		}
+		x->made--;
+	}
+	return 0;
 }

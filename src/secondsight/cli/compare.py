@@ -1,0 +1,190 @@
+"""`secondsight compare OLD NEW`: which verdicts change between two drivers, and which outcomes appear and go."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from textwrap import fill
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.text import Text
+
+from secondsight.cli.common import (
+    BROKEN,
+    FULL_HELP,
+    HOLDS,
+    INTERRUPTED,
+    NOT_FINISHED,
+    Bounds,
+    Running,
+    bounds,
+    search_progress,
+    show,
+    show_trace,
+    trace_form,
+    width,
+    write_json,
+)
+from secondsight.cli.revision import file_of
+from secondsight.cli.searching import searches
+from secondsight.lang import LangError
+from secondsight.report import SCHEMA, result_to_json
+from secondsight.report.tables import STYLES
+from secondsight.report.trace import letter, tell_result
+from secondsight.search import Progress, Result, Verdict
+from secondsight.search.request import Request
+
+if TYPE_CHECKING:
+    from secondsight.contract.compare import Change, Ending
+
+__all__ = ["compare"]
+
+
+@searches
+def compare(
+    old: Annotated[str, typer.Argument(help="A Python file with a driver, or one of a git revision: HEAD~1:my_gpu.py.")],
+    new: Annotated[str, typer.Argument(help="Another, or the same file as it is now.")],
+    request: Request,
+    driver: Annotated[list[str] | None, typer.Option("--class", help="Of files with several drivers this one; twice: the old one's name, and the new one's.")] = None,
+    adversary: Annotated[list[str] | None, typer.Option(help="Only this adversary (may be repeated).")] = None,
+    bound: Bounds = None,
+    traces: Annotated[bool, typer.Option("--traces", help="A trace of every difference, and not of the first of each kind.")] = False,
+    full: Annotated[bool, typer.Option("--full", help=FULL_HELP)] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON (docs/json.md).")] = False,
+) -> None:
+    """Two drivers, or two versions of one: which verdicts change, and which outcomes appear and go, each with a shortest trace.
+
+    Exit code: 1 if a verdict is broken that was not, or by another rule; else 3 if a search did not finish, else 0.
+    """
+    from secondsight.contract import compare as comparing
+
+    kinds = _pair(old, new, driver)
+    found: list[Change] = []
+    interrupted = False
+    with Running() as running:
+
+        def on_progress(scenario: str, progress: Progress) -> None:
+            running.say(search_progress(scenario, progress))
+
+        request = request.but(kept=True)
+        try:
+            for one in comparing.compare(*kinds, adversary, request, on_progress, bounds(bound)):
+                found.append(one)
+                if one.differs and not as_json:
+                    _show_difference(one)
+                if "interrupted" in (one.old.result.reason, one.new.result.reason):
+                    raise KeyboardInterrupt
+        except KeyboardInterrupt:
+            interrupted = True
+    if as_json:
+        write_json({"schema": SCHEMA, "kind": "compare", "old": old, "new": new, "scenarios": [_as_json(one) for one in found]})
+    else:
+        _show_rest(found)
+        if not interrupted:
+            _show_traces(kinds, found, request, traces, full)
+    raise typer.Exit(INTERRUPTED if interrupted else _code(found))
+
+
+def _pair(old: str, new: str, named: list[str] | None) -> tuple[type[Any], type[Any]]:
+    """The two drivers. Raises `LangError` where a file has several, or none of that name."""
+    names = list(named or ())
+    if len(names) > 2:
+        raise typer.BadParameter("--class: one name for both files, or one for each")
+    return _driver(old, names[0] if names else None), _driver(new, names[-1] if names else None)
+
+
+def _driver(text: str, name: str | None) -> type[Any]:
+    from secondsight.contract import load_drivers
+
+    there = {kind.__name__: kind for kind in load_drivers(file_of(text))}
+    if name is None and len(there) > 1:
+        raise LangError(f"{text} has several drivers, {', '.join(there)}; say by --class which it is")
+    if name is not None and name not in there:
+        raise LangError(f"{text} has no driver {name}; it has {', '.join(there)}")
+    return there[name] if name is not None else next(iter(there.values()))
+
+
+def _code(found: list[Change]) -> int:
+    if any(one.is_worse for one in found):
+        return BROKEN
+    unfinished = any(Verdict.NOT_FINISHED in (one.old.result.verdict, one.new.result.verdict) for one in found)
+    return NOT_FINISHED if unfinished else HOLDS
+
+
+# For people.
+
+
+def _verdict(result: Result) -> Text:
+    why = ", ".join(dict.fromkeys(v.rule for v in result.broken)) or (result.reason or "" if result.error is None else str(result.error))
+    return Text(result.verdict.value + (f": {why}" if why else ""), STYLES[result.verdict])
+
+
+def _show_difference(one: Change) -> None:
+    line = Text(f"{one.scenario.name}\n  ")
+    line.append_text(_verdict(one.old.result))
+    if str(_verdict(one.new.result)) == str(_verdict(one.old.result)):
+        line.append(", both")
+    else:
+        line.append("  ->  ").append_text(_verdict(one.new.result))
+    show(line)
+    for sign, endings in (("-", one.gone), ("+", one.come)):
+        for ending in sorted(map(str, endings or ())):
+            show(fill(f"  {sign} {ending}", width(), subsequent_indent="    "))
+    if one.gone is None:
+        show("  (not all outcomes are known: they are not compared)")
+
+
+def _show_rest(found: list[Change]) -> None:
+    """How many scenarios there is something to tell of, and what the others are with both drivers."""
+    same = [one for one in found if not one.differs]
+    verdicts = [one.new.result.verdict for one in same]
+    text = f"{len(found) - len(same)} of {len(found)} scenarios differ"
+    if same:
+        text += f"; the others, with both: {', '.join(f'{verdicts.count(v)} {v.value}' for v in Verdict if v in verdicts)}"
+    unknown = sum(1 for one in same if one.gone is None)
+    show(text + (f" (of {unknown} not all outcomes are known)" if unknown else ""))
+
+
+def _show_traces(kinds: tuple[type[Any], type[Any]], found: list[Change], request: Request, every: bool, full: bool) -> None:
+    """The shortest trace of each verdict that has changed and of each outcome; or of each kind of these, the first."""
+    from secondsight.contract.compare import trace_to
+
+    shown: set[object] = set()
+
+    def is_wanted(kind: object) -> bool:
+        first = kind not in shown
+        shown.add(kind)
+        return first or every
+
+    for one in found:
+        judged = [{v.rule for v in side.result.broken} for side in (one.old, one.new)]
+        for which, side, kind in (("old", one.old, kinds[0]), ("new", one.new, kinds[1])):
+            for violation in side.result.broken:
+                if violation.rule not in judged[which == "old"] and is_wanted((which, violation.rule)):
+                    title = f"{which}: {kind.__name__} ({one.scenario.name})"
+                    _show_trace(title, side.rebuild(), replace(side.result, violation=violation), full)
+    for one in found:
+        for which, side, kind, endings in (("old", one.old, kinds[0], one.gone), ("new", one.new, kinds[1], one.come)):
+            for ending in sorted(endings or (), key=str):
+                if is_wanted(which):
+                    reached = trace_to(kind, side, one.scenario, ending, request)
+                    title = f"only {which}: {kind.__name__} ({one.scenario.name}): {ending}"
+                    _show_trace(title, reached.rebuild(), reached.result, full)
+    if len(shown) < sum(len(one.gone or ()) + len(one.come or ()) + (one.old.result.verdict != one.new.result.verdict) for one in found) and not every:
+        show("\nThe first trace of each kind of difference is shown; --traces shows all.")
+
+
+def _show_trace(title: str, program: Any, result: Result, full: bool) -> None:
+    print()
+    show_trace(letter(tell_result(title, program, result), form=trace_form(full)))
+
+
+# For machines.
+
+
+def _as_json(one: Change) -> dict[str, Any]:
+    def endings(some: frozenset[Ending] | None) -> list[dict[str, str]] | None:
+        return None if some is None else [dict(ending.results) for ending in sorted(some, key=str)]
+
+    names = {"adversary": one.adversary, "scenario": one.scenario.name, "differs": one.differs, "worse": one.is_worse}
+    return {**names, "old": result_to_json(one.old.result), "new": result_to_json(one.new.result), "gone": endings(one.gone), "come": endings(one.come)}
