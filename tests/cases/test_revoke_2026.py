@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cache
 
 import pytest
 
 from secondsight.cases import search_cell
-from secondsight.cases.revoke_2026 import COLUMNS, ROWS, TABLE
+from secondsight.cases.revoke_2026 import COLUMNS, ROWS, TABLE, program_of
+from secondsight.devices.fenced_importer import UsesTheOldMapping
+from secondsight.devices.revocable_buffer import FencesOnly
 from secondsight.lang.errors import RuleBroken
 from secondsight.lang.reference import Reference
-from secondsight.search import Result, Verdict
+from secondsight.search import Result, Verdict, breadth_first
 
 RULES = {
     "jobs in flight": {"no-freed-frame"},
@@ -68,6 +71,13 @@ def test_no_two_sequences_are_the_same_but_the_two_fixes() -> None:
         verdicts.setdefault(tuple(TABLE.expected[row.entry.name, c.entry.name] for c in COLUMNS), []).append(row.entry.name)
     same = [names for names in verdicts.values() if len(names) > 1]
     assert same == [["tell only", "READ fences"], ["skip the put", "re-arm at revoke"]]
+
+
+def test_an_importer_that_uses_its_old_mapping_does_not_get_the_new_memory_from_who_waited_for_fences_alone() -> None:
+    column = next(c for c in COLUMNS if c.entry.name == "new memory")
+    made = program_of(FencesOnly, replace(column, importer=UsesTheOldMapping))
+    violation = breadth_first(Reference(made)).violation
+    assert violation is not None and violation.rule == "no-freed-frame"
 
 
 def test_the_claims() -> None:

@@ -1,7 +1,4 @@
-"""Who meets whom in the cells of the 2026 table: an exporter that revokes its buffer, importers and their devices.
-
-The importer's device and worker are daemons: they wait for ever when there is nothing to do.
-"""
+"""Who meets whom in the cells of the 2026 table: an exporter that revokes its buffer, and an importer, beside its device and worker."""
 
 from __future__ import annotations
 
@@ -12,7 +9,6 @@ from secondsight.linux.page_alloc import alloc_page
 
 __all__ = [
     "RevokeStory",
-    "engine",
     "revoke_story",
     "revokes",
     "revokes_and_closes",
@@ -20,7 +16,6 @@ __all__ = [
     "revokes_restores_revokes",
     "submits",
     "submits_when_restored",
-    "worker",
 ]
 
 LETTER = 100
@@ -76,13 +71,3 @@ def submits_when_restored(importer: FencedImporter, times: U8) -> None:
     wait_until(revoke_story.restored)
     ret = importer.submit(LETTER)
     require(ret == 0, "restored", "the memory is there again, and the importer cannot map it")
-
-
-def worker(importer: FencedImporter) -> None:
-    """The importer's work queue."""
-    importer.worker()
-
-
-def engine(importer: FencedImporter) -> None:
-    """The importer's device."""
-    importer.engine()

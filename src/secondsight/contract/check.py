@@ -13,8 +13,9 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, get_args
 
-from secondsight.contract.adversaries import ADVERSARIES, Adversary
+from secondsight.contract.adversaries import Adversary
 from secondsight.contract.balance import all_is_given_back
+from secondsight.contract.buffer import job_on_the_buffers_memory
 from secondsight.contract.coherence import as_if_cpu, isolation, same_at_rest
 from secondsight.contract.failures import (
     access_ends,
@@ -24,10 +25,16 @@ from secondsight.contract.failures import (
     is_being_closed,
     opens_for_who_lives,
 )
+from secondsight.contract.importer_adversaries import adversaries_for
 from secondsight.contract.lifetime import no_use_after_free, no_use_of_a_dead_mm
 from secondsight.contract.pinned import access_to_a_pinned_frame
 from secondsight.contract.table import no_change_while_it_is_walked
-from secondsight.contract.teardown import no_callback_after_unregister, unsubscribed_when_closed, unsubscribed_when_refused
+from secondsight.contract.teardown import (
+    detached_when_closed,
+    no_callback_after_unregister,
+    unsubscribed_when_closed,
+    unsubscribed_when_refused,
+)
 from secondsight.devices.device import Device, Promise
 from secondsight.lang.errors import LangError
 from secondsight.lang.modules import load
@@ -74,9 +81,10 @@ RULES: dict[str, Rule] = {
             is_being_closed, opens_for_who_lives, promises=AS_A_CPU,
         ),
         _rule("pinned", access_to_a_pinned_frame, promises=("pinned",)),
+        _rule("no-freed-frame", job_on_the_buffers_memory, promises=("importer",)),
         _rule("no-use-after-free", no_use_after_free, no_use_of_a_dead_mm),
         _rule("isolation", isolation, promises=AS_A_CPU),
-        _rule("teardown", no_callback_after_unregister, unsubscribed_when_closed, unsubscribed_when_refused),
+        _rule("teardown", no_callback_after_unregister, unsubscribed_when_closed, unsubscribed_when_refused, detached_when_closed),
         _rule("balance", all_is_given_back),
         _rule("table-lock", no_change_while_it_is_walked),
         Rule(
@@ -166,7 +174,7 @@ def check(
     `rules` narrows the rules that are watched. `bounds` decides bounds of the machine by hand; others are raised when they run out. `request`: how
     its searches are to be made. Raises `LangError` for unknown names and for a driver outside the language.
     """
-    picked: list[Adversary] = pick("adversary", ADVERSARIES, adversaries)
+    picked: list[Adversary] = pick("adversary", adversaries_for(driver), adversaries)
     watching = rules_for(driver, rules)
     todo = [(adversary.name, scenario) for adversary in picked for scenario in adversary.scenarios]
     shapes: list[object] = []

@@ -6,8 +6,11 @@ The drivers are in `devices/small`. Tests run every row; `secondsight explain` p
 from __future__ import annotations
 
 from secondsight.devices.device import Device
+from secondsight.devices.fenced_importer import FencedImporter, UnmapsAtOnce, UsesTheOldMapping
 from secondsight.devices.mirror import Mirror, MirrorWithoutTest
 from secondsight.devices.small import (
+    AddsItsFenceLate,
+    AddsNoFence,
     AlwaysAsksToWrite,
     AsksAgainForEver,
     AsksToWriteFirst,
@@ -17,14 +20,18 @@ from secondsight.devices.small import (
     ClosesKeepingItsTable,
     CollisionIsAnError,
     CountsFromTheFirstPage,
+    DetachesMapped,
     DropsEverything,
     FaultsUnderItsLock,
     ForgetsThatItIsAUser,
     GivesReferencesBack,
     GivesUp,
+    IgnoresMoves,
     IgnoresParts,
+    KeepsItsMapping,
     KeepsReferences,
     KeepsThePagemap,
+    LocksInItsCallback,
     LooksIntoItsTable,
     MayNotSleep,
     OpensWithoutBeingAUser,
@@ -36,10 +43,14 @@ from secondsight.devices.small import (
     RemembersByAddress,
     RemembersByProcess,
     RemembersFailures,
+    ReservesTooEarly,
+    SignalsNothing,
+    StaysAttached,
     StaysAUser,
     StaysPinned,
     StopsTheDeviceLast,
     TakesAPartForNothing,
+    UnmapsUnlocked,
     UnpinsBeforeItStops,
     Vcpu,
     VcpuWithoutCount,
@@ -73,6 +84,17 @@ RULES_BROKEN: list[tuple[str, str, type[Device], type[Device]]] = [
     ("balance", "close", StaysPinned, Pins),
     ("as-if-cpu", "open", VcpuWithoutCount, Vcpu),
     ("as-if-cpu", "two-processes", RemembersByAddress, RemembersByProcess),
+    ("no-freed-frame", "buffer-moves", AddsNoFence, FencedImporter),
+    ("no-freed-frame", "buffer-moves", AddsItsFenceLate, FencedImporter),
+    ("no-freed-frame", "buffer-moves", IgnoresMoves, FencedImporter),
+    ("no-freed-frame", "buffer-moves", UsesTheOldMapping, FencedImporter),
+    ("not-reserved", "buffer-moves", ReservesTooEarly, FencedImporter),
+    ("lock-not-held", "buffer-moves", UnmapsUnlocked, UnmapsAtOnce),
+    ("double-lock", "buffer-moves", LocksInItsCallback, UnmapsAtOnce),
+    ("deadlock", "buffer-moves", SignalsNothing, FencedImporter),
+    ("teardown", "buffer-moves", StaysAttached, FencedImporter),
+    ("deadlock", "buffer-revoked", KeepsItsMapping, UnmapsAtOnce),
+    ("deadlock", "buffer-revoked", DetachesMapped, FencedImporter),
 ]
 """A rule, an adversary, a driver that breaks it there, and a right one that looks much like it."""
 
@@ -87,6 +109,8 @@ ONLY_HERE: dict[str, type[Device]] = {
     "open": PrefaultsBeforeItSubscribes,
     "close": StopsTheDeviceLast,
     "two-processes": RemembersByAddress,
+    "buffer-moves": IgnoresMoves,
+    "buffer-revoked": DetachesMapped,
 }
 """For an adversary a driver that no other makes fail."""
 

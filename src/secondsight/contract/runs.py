@@ -40,7 +40,7 @@ LONGEST = 2_000
 """Steps of one: a driver may go round for long."""
 
 CALLBACKS = frozenset(("invalidate", "invalidate_range_start", "sync_cpu_device_pagetables", "release", "move_notify"))
-ACCESSES = frozenset(("device_read", "device_write"))
+ACCESSES = frozenset(("device_read", "device_write", "job_run"))
 
 Spot = tuple[str, int]
 """A file and a line of it."""

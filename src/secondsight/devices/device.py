@@ -12,7 +12,7 @@ beside `open` and `close`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import ClassVar, Final, Literal
 
 from secondsight.lang import U8, Array, Char, Errno, Record, Ref, atomic, current, hold_point, tracepoint
@@ -41,7 +41,7 @@ __all__ = [
     "table_changes",
 ]
 
-Promise = Literal["mirror", "pinned", "process"]
+Promise = Literal["mirror", "pinned", "process", "importer"]
 
 DEVICE_FAULT: Final = -128
 """The device's page table does not allow the access: its driver must act."""
@@ -152,10 +152,13 @@ class Device(Driver):
     promise: ClassVar[Promise] = "mirror"
     """By what the driver is judged: a *mirror* accesses as if it were a CPU. A *pinned* device keeps the pages that it has pinned,
     whatever the process maps there by now. The accesses of a *process*'s own device are made by threads of the process (a vCPU
-    of KVM's) and end with it; else as a mirror."""
+    of KVM's) and end with it; else as a mirror. An *importer* works on a buffer that somebody else exports (`BufferDevice`)."""
 
     bounds: ClassVar[Mapping[str, int]] = {"subscribers": 1}
     """What one such driver needs of the machinery's bounds (`secondsight.linux.bounds`)."""
+
+    daemons: ClassVar[tuple[Callable[..., None], ...]] = ()
+    """Threads of its own, which may run or wait for ever: the device's engine, a work queue. Each is called with the device."""
 
     def open(self, mm: Mm, start: Va, length: Pgoff) -> Errno:
         """Begin to mirror `length` pages from `start` of `mm`. 0, or -EINVAL when the process has gone.

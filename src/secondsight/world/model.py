@@ -13,7 +13,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import secondsight.world.operations  # noqa: F401  what is interpreted has been declared
+from secondsight.devices.buffer_device import BufferDevice
 from secondsight.devices.device import Device
+from secondsight.devices.fenced_importer import FencedImporter
 from secondsight.devices.mirror import Mirror
 from secondsight.lang.errors import LangError
 from secondsight.lang.locks import MAX_THREADS
@@ -27,7 +29,7 @@ from secondsight.linux.fork import mm_alloc, proc_caches_init
 from secondsight.linux.mm_types import IntervalNotifier, of_nobody
 from secondsight.linux.page_alloc import mem_init
 from secondsight.scenario.data import DIFFERS, OK, SKIPPED, Outcome, Place, Scenario, collect
-from secondsight.scenario.ops import Op
+from secondsight.scenario.ops import HandleType, Op, ScenarioError
 from secondsight.search import Result
 from secondsight.search.auto import search
 from secondsight.search.request import Request
@@ -79,7 +81,8 @@ def program(
     """
     encoder = Encoder(scenario, release)
     places = encoder.places
-    driver = (driver or Mirror) if scenario.has_device else None
+    driver = (driver or _reference(encoder)) if scenario.has_device else None
+    _suits(scenario, driver)
     closes = closes and driver is not None
     if driver is not None and len(encoder.devices) > 1:
         _says_whose_it_is(driver)
@@ -105,12 +108,45 @@ def program(
             threads = [_alone(places, spaces, device)]
         else:
             threads = _threads(encoder, spaces, device, closes, driver is not None and driver.promise == "process")
+        if driver is not None:
+            threads += _daemons(driver, driven)
         for number, mm in enumerate(spaces):
             process = tables.other_processes[number - 1] if number else tables.process
             process.running = int(alone) or sum(1 for t in threads if t.function is run_ops and t.arguments[-1] and t.arguments[2] is mm)
         tables.process.others = sum(1 for t in threads if t.function is run_ops and not t.arguments[-1])
-        room = Room(1 if alone else 4 if len(threads) <= 4 else MAX_THREADS, (run_ops, run_final))
+        begin: list[Callable[..., None]] = [run_ops, run_final, *(driver.daemons if driver is not None else ())]
+        room = Room(1 if alone and len(threads) == 1 else 4 if len(threads) <= 4 else MAX_THREADS, tuple(begin))
         return Program(machine, threads, rules, holds, room)
+
+
+def _reference(encoder: Encoder) -> type[Device]:
+    """The driver of a scenario's devices where none is given: one that is right."""
+    return FencedImporter if encoder.buffers else Mirror
+
+
+def _suits(scenario: Scenario, driver: type[Device] | None) -> None:
+    """Raise `ScenarioError` where the scenario's devices are attached to a buffer and the driver is none for that, or the other way round."""
+    places = list(scenario.places())
+    on_buffers = [p.op for p in places if p.op.declared.makes in (HandleType.BUFFER,) or p.op.kind == "attached_device"]
+    on_memory = [p.op for p in places if p.op.declared.makes is HandleType.DEVICE and p.op.kind != "attached_device"]
+    if driver is None and on_buffers:
+        raise ScenarioError("a buffer, and no device that is attached to it", "attach one: s.attached_device(buffer)", on_buffers[0].site)
+    if driver is not None and issubclass(driver, BufferDevice):
+        if on_memory:
+            remedy = "attach its devices: s.attached_device(buffer)"
+            raise ScenarioError(f"{driver.__name__} works on a buffer, and has to mirror a process's memory here", remedy, on_memory[0].site)
+    elif driver is not None and on_buffers:
+        remedy = "give a class derived from secondsight.BufferDevice"
+        raise ScenarioError(f"{driver.__name__} mirrors a process's memory, and has to work on a buffer here", remedy, on_buffers[0].site)
+
+
+def _daemons(driver: type[Device], driven: list[Any]) -> list[Thread]:
+    """The threads that a driver's devices have of their own."""
+    number = len(driven)
+    return [
+        Thread(f"{run.__name__.removeprefix('run_')}{k if number > 1 else ''}", run, (one,), daemon=True)
+        for k, one in enumerate(driven) for run in driver.daemons
+    ]  # fmt: skip
 
 
 def shape_of(scenario: Scenario, driver: type[Device], wanted: dict[str, int]) -> object:
