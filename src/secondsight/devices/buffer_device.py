@@ -70,3 +70,6 @@ class BufferDevice(Device):
 
     def worker(self) -> None:
         """What the driver has a work queue do, for ever."""
+
+    def close(self) -> None:
+        """Be no importer any more: nothing is mapped and nothing attached once this has returned."""

@@ -203,7 +203,10 @@ def _set_up(op: Op, i: int, encoder: Encoder, mm: Any, device: Any) -> None:
     if begins is None:
         act = ACTS[encoder.rows["kind"][i]]
         if not tables.process_of(i).exiting:
-            tables.results[i].value = act(i, mm, device) if made(i) else tables.SKIPPED
+            ret = act(i, mm, device) if made(i) else tables.SKIPPED
+            if op.declared.makes is HandleType.DEVICE and ret != 0:
+                raise LangError(f"{type(unwrap(device)).__name__}.attach_to() failed, with nothing else going on: {value_of(op, ret)}")
+            tables.results[i].value = ret
         return
     assert op.makes is not None
     ret = begins(tables.handles[encoder.numbers[op.makes]], op, mm, device)
