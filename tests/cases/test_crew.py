@@ -57,6 +57,19 @@ def test_who_is_killed_loses_his_piece_alone(processes: int) -> None:
     assert made == {1: 0, -1: -signal.SIGKILL, 2: 0, -2: -signal.SIGKILL, 3: 0, 4: 0}
 
 
+def who(piece: str) -> tuple[str, int]:
+    time.sleep(0.02)
+    return piece, os.getpid()
+
+
+def test_pieces_of_one_kind_are_one_process_s() -> None:
+    pieces = [kind + str(n) for kind in "abcd" for n in range(3)]
+    made = dict(shared_out(pieces, who, 2, lambda piece, status: (piece, 0), kind=lambda piece: piece[0]))
+    assert set(made) == set(pieces)
+    assert len(set(made.values())) == 2
+    assert all(len({made[kind + str(n)] for n in range(3)}) == 1 for kind in "ab")
+
+
 def test_what_a_process_raises_is_raised_here() -> None:
     with pytest.raises(ZeroDivisionError, match="fifty"):
         list(shared_out([1, 50, 100], work, 2, lost))

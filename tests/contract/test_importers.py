@@ -81,7 +81,7 @@ def test_what_an_importers_verdict_rests_on() -> None:
     rests = rests_on(FencedImporter, ["buffer-moves"])
     assert rests.reach["buffer-moves"].called
     assert "no-freed-frame" not in rests.reach["buffer-moves"].silent
-    assert not [line for line in rests.unseen if line.method.endswith(("attach_to", "worker", "close", "give_back"))]
+    assert not [line for line in rests.unseen if line.method.endswith(("attach_to", "work", "close", "give_back"))]
 
 
 def test_an_importer_has_rules_of_its_own() -> None:

@@ -20,6 +20,7 @@ from secondsight.devices.small import (
     DropsEverything,
     GivesReferencesBack,
     LooksIntoItsTable,
+    MarksWhenItDrops,
     MirrorInParts,
     Pins,
     PrefaultsAfterwards,
@@ -86,7 +87,7 @@ def test_no_other_adversary_catches_it(adversary: str) -> None:
 
 RIGHT: list[type[Device]] = [
     MirrorInParts, ClosesByItsLock, PrefaultsAfterwards, AsksToWriteFirst, DropsEverything, GivesReferencesBack, LooksIntoItsTable, Pins, Vcpu,
-    RemembersByProcess, FencedImporter, UnmapsAtOnce,
+    RemembersByProcess, MarksWhenItDrops, FencedImporter, UnmapsAtOnce,
 ]  # fmt: skip
 
 
@@ -114,7 +115,7 @@ def test_a_promise_has_its_rules() -> None:
     assert "pinned" not in [r.name for r in rules_for(Mirror)]
     with pytest.raises(LangError, match=r"the rule pinned is not asked of Mirror, whose promise is 'mirror'"):
         rules_for(Mirror, ["pinned"])
-    with pytest.raises(LangError, match=r"PromisesMuch.promise is 'everything'; there are: mirror, pinned, process, importer"):
+    with pytest.raises(LangError, match=r"PromisesMuch.promise is 'everything'; there are: mirror, pinned, process"):
         rules_for(PromisesMuch)
 
 

@@ -17,6 +17,7 @@ from secondsight.lang.native import is_ready
 from secondsight.lang.program import Program, Thread, build
 from secondsight.search import Limits, Request, Verdict, auto
 from secondsight.search.auto import search
+from secondsight.search.executors import Searches
 
 try:
     compiler()
@@ -51,7 +52,7 @@ def program_of(n: int) -> Program:
 def test_the_search_goes_over_when_the_code_is_there(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("SECONDSIGHT_CACHE", str(tmp_path))
     monkeypatch.setattr(auto, "AHEAD", 1_000)
-    monkeypatch.setattr(auto, "_searched", [0])
+    monkeypatch.setattr(Searches, "total", 0)
     program = program_of(180)
     first = search(program, Request(executor="reference"))
     assert auto._ahead_of(program) is None  # the reference alone was asked for
@@ -68,7 +69,7 @@ def test_the_search_goes_over_when_the_code_is_there(monkeypatch: pytest.MonkeyP
 
 def test_what_is_small_is_not_compiled(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("SECONDSIGHT_CACHE", str(tmp_path))
-    monkeypatch.setattr(auto, "_searched", [0])
+    monkeypatch.setattr(Searches, "total", 0)
     program = program_of(21)
     assert search(program).exact
     assert search(program, Request(limits=Limits(states=300))).reason == "states"
@@ -76,10 +77,10 @@ def test_what_is_small_is_not_compiled(monkeypatch: pytest.MonkeyPatch, tmp_path
 
 
 def test_after_much_was_searched_it_waits_sooner(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(auto, "_searched", [0])
+    monkeypatch.setattr(Searches, "total", 0)
     program = program_of(22)
     assert auto._wait_at(program) == auto.WAIT
-    auto._searched[0] = auto.WAIT
+    Searches.total = auto.WAIT
     assert auto._wait_at(program) == auto.AHEAD
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import html
+import re
+
 import pytest
 
 from secondsight import Machine
@@ -73,6 +76,10 @@ def test_devices_of_two_processes() -> None:
     assert (one.read(a), other.read(b)) == ("0", "0")
     shown = str(m)
     assert "mirror0" in shown and "mirror1" in shown and repr(m) == shown
+    tables = m._repr_html_()
+    words = " ".join(re.sub(r"<[^>]*>", " ", tables).split())
+    assert html.unescape(words) == " ".join(shown.split())
+    assert tables.count("<table") == tables.count("</table>") and "<script" not in tables
 
 
 def test_a_device_that_is_opened_later() -> None:

@@ -24,18 +24,18 @@ Made = TypeVar("Made")
 
 def shared_out(
     pieces: Iterable[Piece], do: Callable[[Piece], Made], processes: int, lost: Callable[[Piece, int], Made],
-    on_wait: Callable[[list[Piece]], None] | None = None,
+    on_wait: Callable[[list[Piece]], None] | None = None, kind: Callable[[Piece], object] | None = None,
 ) -> Generator[Made, None, None]:  # fmt: skip
     """`do(piece)` of each, by so many processes, as they come. `lost(piece, status)` stands for what a process did not live to give.
 
-    `on_wait` is called every half second, with the pieces that are at work. `do` is a function that a module has, its results can be pickled. What it raises is raised here. The processes end when
+    A process is given pieces of one `kind` after the other, if it can be: it keeps what it made for them. `on_wait` is called every half second, with the pieces that are at work. `do` is a function that a module has, its results can be pickled. What it raises is raised here. The processes end when
     this iterator does, however that is; Ctrl-C is for the caller alone.
     """
-    left, crew = list(pieces)[::-1], _Crew(do)
+    left, crew = list(pieces), _Crew(do, kind or (lambda piece: None))
     try:
         while left or crew.at_work:
             while left and len(crew.at_work) < processes:
-                crew.give(left.pop())
+                crew.give(left)
             ready = wait(list(crew.at_work), None if on_wait is None else TICK)
             if on_wait is not None and not ready:
                 on_wait(list(crew.at_work.values()))
@@ -55,29 +55,46 @@ def shared_out(
 class _Crew:
     """The processes, each at the end of a line."""
 
-    def __init__(self, do: Callable[[Any], Any]) -> None:
-        self._do = do
+    def __init__(self, do: Callable[[Any], Any], kind: Callable[[Any], object]) -> None:
+        self._do, self._kind = do, kind
         self._context = get_context("fork")
         self._processes: dict[Connection, Any] = {}
         self.at_work: dict[Connection, Any] = {}
         """Who has something to do, and what."""
+        self._last: dict[Connection, object] = {}
+        """Of what kind the last piece was that somebody had."""
 
-    def give(self, piece: Any) -> None:
-        """Have somebody do it: who is free, else somebody new."""
+    def give(self, left: list[Any]) -> None:
+        """Have somebody do one of the pieces that are left: who is free, else somebody new."""
         for line in [line for line in self._processes if line not in self.at_work]:
+            piece = self._take_one(left, line)
             with suppress(OSError):
                 line.send(piece)
                 self.at_work[line] = piece
                 return
             self._gone(line)
+            left.insert(0, piece)
+        piece = self._take_one(left, None)
         ours, theirs = self._context.Pipe()
         others = [*self._processes, ours]
         process = self._context.Process(target=_work, args=(theirs, others, self._do), daemon=True)
         process.start()
         theirs.close()
         self._processes[ours] = process
+        self._last[ours] = self._kind(piece)
         ours.send(piece)
         self.at_work[ours] = piece
+
+    def _take_one(self, left: list[Any], line: Connection | None) -> Any:
+        """The piece for somebody: of the kind that he had before, else of one that nobody has, else the first."""
+        kinds = [self._kind(piece) for piece in left]
+        others = {kind for other, kind in self._last.items() if other is not line}
+        own = [n for n, kind in enumerate(kinds) if line is not None and kind == self._last.get(line)]
+        new = [n for n, kind in enumerate(kinds) if kind not in others]
+        taken = (own or new or [0])[0]
+        if line is not None:
+            self._last[line] = kinds[taken]
+        return left.pop(taken)
 
     def take(self, line: Connection) -> tuple[Any, tuple[Any] | None, int]:
         """What somebody had to do, what he made of it (None: he is gone), and his exit status."""
@@ -89,6 +106,7 @@ class _Crew:
 
     def _gone(self, line: Connection) -> int:
         process = self._processes.pop(line)
+        self._last.pop(line, None)
         line.close()
         process.join()
         status: int = process.exitcode

@@ -42,7 +42,6 @@ from secondsight.cases.table import CaseTable, Finding, Heading
 from secondsight.contract.buffer import job_on_the_buffers_memory
 from secondsight.devices import fenced_importer as importers
 from secondsight.devices import revocable_buffer as exporters
-from secondsight.devices.buffer_device import run_engine, run_worker
 from secondsight.devices.fenced_importer import FencedImporter
 from secondsight.devices.revocable_buffer import RevocableBuffer
 from secondsight.lang import Machine
@@ -158,8 +157,8 @@ def program_of(exporter: type[RevocableBuffer], column: RevokeColumn) -> Program
         threads = [
             Thread("exporter", column.exporter, (buffer,), daemon=not column.ends),
             Thread("importer", column.jobs, (importer, column.times), daemon=not column.ends),
-            Thread("worker", run_worker, (importer,), daemon=True),
-            Thread("engine", run_engine, (importer,), daemon=True),
+            Thread("worker", importer.work, daemon=True),
+            Thread("engine", importer.engine, daemon=True),
         ]
     return build(machine, threads, rules=[] if column.ends else [job_on_the_buffers_memory])
 

@@ -132,7 +132,7 @@ def _check(
         def on_progress(scenario: str, progress: Progress) -> None:
             running.say(search_progress(scenario, progress))
 
-        results = (c for kind in drivers for c in contract.check(kind, adversary, rule, request, on_progress, by_hand))
+        results = (c for kind in drivers for c in contract.check(kind, adversary, rule, request.but(on_growth=running.grows), on_progress, by_hand))
         try:
             for checked in results:
                 if found and for_people and _group(found[-1]) != _group(checked):

@@ -273,7 +273,7 @@ def _one_cell(tables: list[CaseTable], wanted: str, request: Request, as_json: b
         def on_progress(progress: Progress) -> None:
             running.say(f"{wanted}: {progress.states:,} states")
 
-        cell = search_cell(table, row, column, request.but(on_progress=on_progress), by_hand)
+        cell = search_cell(table, row, column, request.but(on_progress=on_progress, on_growth=running.grows), by_hand)
     answers: Answers = {}
     stopped = None if on is None else _confirm(on, table, [cell], answers)
     if as_json:

@@ -79,5 +79,51 @@ WITHOUT: Final[dict[str, tuple[Judge, str]]] = {
         "a stub of our own with the same two counters",
     ),
     "vma.py": ("agreement", "mm/vma.c (60 outside symbols) with the maple tree; the model keeps a vma by page instead"),
+    "filemap.py": (
+        "neither",
+        "mm/filemap.c (163 outside symbols): of it the folio lock alone is modelled, one bit and who waits for it; mm/hmm.c's "
+        "conformer has no folios",
+    ),
+    "migrate.py": (
+        "neither",
+        "mm/migrate.c (151 outside symbols) with rmap.c (106) linked to it: needed are a folio with an anon_vma, page tables (as "
+        "mm/hmm.c's conformer has) and swapops; the operation runs on the model only",
+    ),
+    "mprotect.py": (
+        "agreement",
+        "mm/mprotect.c (81 outside symbols): change_pte_range() needs real page tables (as mm/hmm.c's conformer has), and "
+        "mprotect_fixup() the maple tree",
+    ),
+    "page_writeback.py": (
+        "neither",
+        "mm/page-writeback.c (121 outside symbols): of it one flag is modelled, and the end of a write",
+    ),
+    "rmap.py": (
+        "neither",
+        "mm/rmap.c (106 outside symbols): the walks need anon_vma's interval tree, real page tables, and mmu_gather's batching as"
+        " stubs; the next of these files to take",
+    ),
+    "rmap_exclusive.py": (
+        "neither",
+        "mm/rmap.c (106 outside symbols): make_device_exclusive_range() needs mm/gup.c (80) as a place, and what rmap.py needs",
+    ),
+    "swap.py": (
+        "neither",
+        "mm/swap.c (71 outside symbols): of it one flag is modelled, that somebody has taken the folio off the lists",
+    ),
+    "swap_state.py": (
+        "neither",
+        "mm/swap_state.c (68 outside symbols) and mm/swapfile.c (157): the swap cache needs the page cache's tree (linked for "
+        "mm/memfd.c already) and swap_map as plain memory",
+    ),
+    "swapops.py": (
+        "neither",
+        "inline functions of headers, which have no file to compile",
+    ),
+    "vmscan.py": (
+        "neither",
+        "mm/vmscan.c (243 outside symbols): shrink_folio_list() alone, with try_to_unmap(), pageout() and the swap cache as "
+        "places, would be the part to take",
+    ),
 }
 """By file of `linux/`: the judge that it has, and why it has no conformer."""

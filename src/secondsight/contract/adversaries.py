@@ -7,8 +7,8 @@ two engines at once, or reading and then closing. Others need a setting of their
 A driver that keeps the contract survives every interleaving of every one. When all is quiet the device's access ends as the
 CPU's does, with the same value, or both fail. Then the driver is closed, and what it took must have been given back.
 
-Waiting for their machinery, and not here: mprotect, soft-dirty and write-protection (events PROTECTION_VMA, PROTECTION_PAGE and
-SOFT_DIRTY), migration (MIGRATE), exclusive access (EXCLUSIVE), writeback (a page that a device wrote and nobody marks dirty),
+Waiting for their machinery, and not here: soft-dirty and write-protection (events PROTECTION_PAGE and
+SOFT_DIRTY), migration of device-private memory (MIGRATE), exclusive access (EXCLUSIVE), writeback of files,
 fork, and a second device of one process. A driver that ignores such an event, or shares state between two such devices, is not
 found.
 """
@@ -88,7 +88,8 @@ Act = Callable[[Recorder, Memory], None]
 
 
 def _adversary(summary: str, of: str = "", thread: str = "cpu") -> Callable[[Act], Act]:
-    """Make an adversary of what the function does, in a thread of its own. `of`: anonymous memory, `memfd` or `dax`."""
+    """Make an adversary of what the function does, in a thread of its own. `of`: anonymous memory, `memfd` or `dax`; or `swap`: the
+    pages were in swap already and have been read again: they are clean, for their slots hold what they hold."""
 
     def make(act: Act) -> Act:
         name = act.__name__.rstrip("_").replace("_", "-")
@@ -99,6 +100,10 @@ def _adversary(summary: str, of: str = "", thread: str = "cpu") -> Callable[[Act
             dax = s.dax(pages=2) if of == "dax" else None
             pages = s.mmap(memfd or dax, pages=2)
             s.write(pages, "A")
+            if of == "swap":
+                s.madvise_pageout(pages)
+                s.read(pages)
+                s.read(pages + 1)
             memory = Memory(pages, s.device(), memfd, dax)
 
             def cpu(s: Recorder = s, memory: Memory = memory) -> None:
@@ -172,6 +177,17 @@ def dax_teardown(s: Recorder, memory: Memory) -> None:
     s.dax_disable(memory.dax)
     s.dax_invalidate(memory.dax)
     s.dax_drain(memory.dax)
+
+
+@_adversary("the kernel takes a page, writes it to swap if it must, and drops it (kswapd)", of="swap", thread="kswapd")
+def swap(s: Recorder, memory: Memory) -> None:
+    s.reclaim(memory.pages + 1)
+
+
+@_adversary("the process's pages are moved to other frames (migration, compaction), then written")
+def migration(s: Recorder, memory: Memory) -> None:
+    s.move_pages(memory.pages + 1)
+    s.write(memory.pages, "B", pages=2)
 
 
 # Settings of their own.
@@ -303,6 +319,46 @@ def _read_only_made_writable(s: Recorder) -> None:
     with s.after():
         gpu.write(pages + 1, "E")
         gpu.compare(pages + 1)
+
+
+MPROTECT = "the process makes pages read-only that the device may write, and perhaps writable again"
+
+
+def _writes_twice(s: Recorder, pages: Address, gpu: DeviceHandle) -> None:
+    @s.thread
+    def device() -> None:
+        gpu.write(pages + 1, "C", into="first")
+        gpu.write(pages + 1, "D", into="second")
+
+    with s.after():
+        gpu.compare(pages + 1)
+
+
+@_setting("mprotect", MPROTECT, "read-only")
+def _mprotect_read_only(s: Recorder) -> None:
+    pages = _two_pages(s)
+    gpu = s.device()
+
+    @s.thread
+    def cpu() -> None:
+        s.mprotect(pages, pages=2, write=False)
+
+    _writes_twice(s, pages, gpu)
+
+
+@_setting("mprotect", MPROTECT, "and back, one page of two")
+def _mprotect_and_back(s: Recorder) -> None:
+    pages = s.mmap(s.memfd_create(pages=2))
+    s.write(pages, "A")
+    gpu = s.device()
+
+    @s.thread
+    def cpu() -> None:
+        s.mprotect(pages + 1, write=False)
+        s.mprotect(pages + 1, write=True)
+        s.write(pages + 1, "B")
+
+    _writes_twice(s, pages, gpu)
 
 
 OPEN = "somebody opens the device while the process unmaps the pages, or exits"

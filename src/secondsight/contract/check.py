@@ -17,6 +17,7 @@ from secondsight.contract.adversaries import Adversary
 from secondsight.contract.balance import all_is_given_back
 from secondsight.contract.buffer import job_on_the_buffers_memory
 from secondsight.contract.coherence import as_if_cpu, isolation, same_at_rest
+from secondsight.contract.exclusive import has_it_alone, is_atomic, nobody_stores_meanwhile
 from secondsight.contract.failures import (
     access_ends,
     access_is_watched,
@@ -35,6 +36,7 @@ from secondsight.contract.teardown import (
     unsubscribed_when_closed,
     unsubscribed_when_refused,
 )
+from secondsight.contract.writeback import moved_as_it_is, saved_before_it_is_dropped
 from secondsight.devices.device import Device, Promise
 from secondsight.lang.errors import LangError
 from secondsight.lang.modules import load
@@ -70,7 +72,7 @@ def _rule(name: str, *probes: Callable[..., Any], promises: tuple[Promise, ...] 
     return Rule(name, summary, probes, f"{file.parent.name}/{file.name}", promises)
 
 
-AS_A_CPU: tuple[Promise, ...] = ("mirror", "process")
+AS_A_CPU: tuple[Promise, ...] = ("mirror", "process", "exclusive")
 
 
 RULES: dict[str, Rule] = {
@@ -82,10 +84,12 @@ RULES: dict[str, Rule] = {
         ),
         _rule("pinned", access_to_a_pinned_frame, promises=("pinned",)),
         _rule("no-freed-frame", job_on_the_buffers_memory, promises=("importer",)),
+        _rule("exclusive", is_atomic, has_it_alone, nobody_stores_meanwhile, promises=("exclusive",)),
         _rule("no-use-after-free", no_use_after_free, no_use_of_a_dead_mm),
         _rule("isolation", isolation, promises=AS_A_CPU),
         _rule("teardown", no_callback_after_unregister, unsubscribed_when_closed, unsubscribed_when_refused, detached_when_closed),
         _rule("balance", all_is_given_back),
+        _rule("lost-write", saved_before_it_is_dropped, moved_as_it_is),
         _rule("table-lock", no_change_while_it_is_walked),
         Rule(
             "progress",

@@ -28,12 +28,17 @@ from secondsight.devices.small import (
     GivesUp,
     IgnoresMoves,
     IgnoresParts,
+    IgnoresProtection,
     KeepsItsMapping,
     KeepsReferences,
     KeepsThePagemap,
     LocksInItsCallback,
     LooksIntoItsTable,
+    MarksUnderThePageLock,
+    MarksWhenItDrops,
     MayNotSleep,
+    MirrorInParts,
+    NeverMarksDirty,
     OpensWithoutBeingAUser,
     Pins,
     PrefaultsAfterwards,
@@ -74,6 +79,7 @@ RULES_BROKEN: list[tuple[str, str, type[Device], type[Device]]] = [
     ("as-if-cpu", "part", TakesAPartForNothing, DropsEverything),
     ("as-if-cpu", "part", IgnoresParts, DropsEverything),
     ("as-if-cpu", "part", CountsFromTheFirstPage, DropsEverything),
+    ("as-if-cpu", "mprotect", IgnoresProtection, MirrorInParts),
     ("balance", "open", KeepsReferences, GivesReferencesBack),
     ("balance", "munmap", ForgetsThatItIsAUser, Mirror),
     ("deadlock", "exit", StaysAUser, Mirror),
@@ -95,6 +101,8 @@ RULES_BROKEN: list[tuple[str, str, type[Device], type[Device]]] = [
     ("teardown", "buffer-moves", StaysAttached, FencedImporter),
     ("deadlock", "buffer-revoked", KeepsItsMapping, UnmapsAtOnce),
     ("deadlock", "buffer-revoked", DetachesMapped, FencedImporter),
+    ("lost-write", "swap", NeverMarksDirty, MirrorInParts),
+    ("deadlock", "migration", MarksUnderThePageLock, MarksWhenItDrops),
 ]
 """A rule, an adversary, a driver that breaks it there, and a right one that looks much like it."""
 
@@ -106,11 +114,13 @@ ONLY_HERE: dict[str, type[Device]] = {
     "dax-teardown": KeepsThePagemap,
     "part": TakesAPartForNothing,
     "read-only": WritesAllTheSame,
+    "mprotect": IgnoresProtection,
     "open": PrefaultsBeforeItSubscribes,
     "close": StopsTheDeviceLast,
     "two-processes": RemembersByAddress,
     "buffer-moves": IgnoresMoves,
     "buffer-revoked": DetachesMapped,
+    "swap": NeverMarksDirty,
 }
 """For an adversary a driver that no other makes fail."""
 
@@ -119,6 +129,8 @@ KEPT = {
     "madvise-dontneed": "the smallest in which the mapping stays and the page goes; `zero-page` is ten times as large",
     "mmap-fixed": "the only one in which a page is unmapped and a CPU's access never fails: a driver that takes the event for the "
     "end of the mapping (UnmappedIsAnError) fails there in the shortest way",
+    "migration": "the only one in which the contents go to another frame and the address keeps them; the smallest in which a driver is called "
+    "under the folio lock",
     "exit": "the device is open from beginning to end; in `open` and `close` it is not, and more goes on",
 }
 """Those whose drivers others make fail too, and why they are kept."""

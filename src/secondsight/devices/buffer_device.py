@@ -4,12 +4,12 @@
         the driver queues a job (`submit`), the device does it some time later, its fence is signalled
         an error of the exporter's: there is no job
 
-A driver derives from `BufferDevice` and writes `attach_to`, `submit`, `move_notify`, `worker` and `close`. The engine is the device.
+A driver derives from `BufferDevice` and writes `attach_to`, `submit`, `move_notify`, `work` and `close`. The engine is the device.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import ClassVar
 
 from secondsight.devices.device import Device, Promise
@@ -19,17 +19,7 @@ from secondsight.linux.dma_buf import DmaBuf
 from secondsight.linux.errno import EINVAL
 from secondsight.linux.mm_types import Mm, Result, Va
 
-__all__ = ["BufferDevice", "run_engine", "run_worker"]
-
-
-def run_engine(device: BufferDevice) -> None:
-    """The thread that is the device."""
-    device.engine()
-
-
-def run_worker(device: BufferDevice) -> None:
-    """The thread of the driver's work queue."""
-    device.worker()
+__all__ = ["BufferDevice"]
 
 
 class BufferDevice(Device):
@@ -40,7 +30,6 @@ class BufferDevice(Device):
 
     promise: ClassVar[Promise] = "importer"
     bounds: ClassVar[Mapping[str, int]] = {"subscribers": 0, "attachments": 1, "dmabuf_pages": 1, "resv_fences": 2, "dma_fences": 3}
-    daemons: ClassVar[tuple[Callable[..., None], ...]] = (run_engine, run_worker)
 
     def open(self, mm: Mm, start: Va, length: Va) -> Errno:
         """It mirrors no memory of a process."""
@@ -67,9 +56,6 @@ class BufferDevice(Device):
             wait_until(self.job.queued)
             job_run(self.job)
             job_end(self.job)
-
-    def worker(self) -> None:
-        """What the driver has a work queue do, for ever."""
 
     def close(self) -> None:
         """Be no importer any more: nothing is mapped and nothing attached once this has returned."""

@@ -2,8 +2,8 @@
 
     submit          under the reservation lock: have a mapping that nobody has taken back; wait for moves; make the job; add its
                     fence; start it
-    move_notify     the mapping is to go: leave that to a worker, or to the next job
-    worker          wait for the own jobs, then, under the reservation lock, unmap
+    move_notify     the mapping is to go: leave that to the worker, or to the next job
+    work            wait for the own jobs, then, under the reservation lock, unmap
     close           the same, then detach
     engine          the device: does the job, signals its fence (`BufferDevice.engine`)
 
@@ -105,8 +105,8 @@ class FencedImporter(BufferDevice):
         """The mapping is to go: queue_work(). `resv` is held by the exporter."""
         self.told = True
 
-    def worker(self) -> None:
-        """The work queue's thread."""
+    def work(self) -> None:
+        """The work queue's thread: unmap when that is to be done."""
         while True:
             wait_until(self.told)
             self.wait_for_jobs()

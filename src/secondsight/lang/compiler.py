@@ -22,6 +22,7 @@ import importlib.util
 import os
 import shutil
 import signal
+import stat
 import subprocess
 import sys
 import tempfile
@@ -41,7 +42,9 @@ slower. A rendered text knows its parts by `SS_PART` (`search/prelude.c`)."""
 COMMON = "-O1"
 """The care that is taken of what is compiled once for many."""
 
-MAX_BYTES, MAX_FILES = 500_000_000, 2_000
+MAX_BYTES, MAX_FILES = 500_000_000, 20_000
+TIDIED = 16
+"""The folder is tidied when so many libraries were made, about: that is to look at every file."""
 LEFT_BEHIND = 24 * 3600
 """Seconds after which nobody builds any more in a folder that is there."""
 _SUM = hashlib.sha256().digest_size
@@ -180,7 +183,8 @@ def load(text: str, common: str = "") -> Library:
         if not _is_whole(library):
             folder.mkdir(parents=True, exist_ok=True)
             _build(text, library, common)
-            _tidy(folder, library)
+            if int(key[:4], 16) % TIDIED == 0:
+                _tidy(folder, library)
         return _loaded.setdefault(str(library), Library(str(library)))  # two threads may come here at once
     except OSError as error:
         said = error.strerror or str(error)
@@ -214,7 +218,6 @@ def _build(text: str, library: Path, common: str = "") -> None:
         _run([*command, *_flags(text), "-shared", "-o", str(made), *map(str, parts)])
         if common and content is None:
             _sign(parts[-1]).replace(known)
-        source.replace(library.with_suffix(".c"))
         _sign(made).replace(library)
 
 
@@ -245,21 +248,26 @@ def _is_whole(library: Path) -> bool:
 
 
 def _tidy(folder: Path, keep: Path) -> None:
-    """Remove what was not used for longest, until the folder is as small as it must be, and what killed processes left."""
-    found = []
-    for path in folder.glob("build-*"):
-        with contextlib.suppress(OSError):
-            if time.time() - path.stat().st_mtime > LEFT_BEHIND:
-                shutil.rmtree(path) if path.is_dir() else path.unlink()
-    for path in (*folder.glob("*.so"), *folder.glob("*.json"), *folder.glob("*.o")):
-        with contextlib.suppress(OSError):  # another process may be at it, too
-            files = [p for p in (path, path.with_suffix(".c"), path.with_suffix(".python"), path.with_suffix(".answers")) if p.exists()]
-            found.append((path.stat().st_mtime, sum(p.stat().st_size for p in files), len(files), files))
-    total, count = sum(size for _, size, _, _ in found), sum(number for _, _, number, _ in found)
-    for _, size, number, files in sorted(found):
-        if total <= MAX_BYTES and count <= MAX_FILES:
+    """Remove what was not used for longest, until the folder is as small as it must be, and what killed processes left.
+
+    What is known of one shape, or one library, is files of one name: it goes together.
+    """
+    entries: dict[str, list[tuple[str, os.stat_result]]] = {}
+    with os.scandir(folder) as found:
+        for entry in found:
+            with contextlib.suppress(OSError):  # another process may be at it, too
+                entries.setdefault(entry.name.partition(".")[0], []).append((entry.path, entry.stat()))
+    for name in [name for name in entries if name.startswith("build-")]:
+        for path, what in entries.pop(name):
+            if time.time() - what.st_mtime > LEFT_BEHIND:
+                with contextlib.suppress(OSError):
+                    shutil.rmtree(path) if stat.S_ISDIR(what.st_mode) else os.unlink(path)
+    entries.pop(keep.stem, None)
+    total, count = sum(what.st_size for files in entries.values() for _, what in files), sum(map(len, entries.values()))
+    for files in sorted(entries.values(), key=lambda files: max(what.st_mtime for _, what in files)):
+        if total <= MAX_BYTES and count < MAX_FILES:
             return
-        if keep not in files:
-            for file in files:
-                file.unlink(missing_ok=True)
-            total, count = total - size, count - number
+        for path, what in files:
+            with contextlib.suppress(OSError):
+                os.unlink(path)
+            total, count = total - what.st_size, count - 1

@@ -358,7 +358,7 @@ def importer_at(dmabuf: DmaBuf, at: Count) -> Ref[Driver]:
     return None if attach is None else attach.importer
 
 
-def dma_buf_mmap(dmabuf: DmaBuf, mm: Mm, va: Va, length: Pgoff, pgoff: Pgoff, shared: bool) -> Result:
+def dma_buf_mmap(dmabuf: DmaBuf, mm: Mm, va: Va, length: Pgoff, pgoff: Pgoff, shared: bool, write: bool = True) -> Result:
     """mmap(2) of the buffer, with dma_buf_mmap_internal() (drivers/dma-buf/dma-buf.c, Linux 6.12).
 
     -EINVAL beyond the end of the buffer or for a private mapping (udmabuf's mmap_udmabuf() says so), else as
@@ -366,7 +366,7 @@ def dma_buf_mmap(dmabuf: DmaBuf, mm: Mm, va: Va, length: Pgoff, pgoff: Pgoff, sh
     """
     if not shared:
         return -EINVAL
-    return do_mmap(mm, va, length, dmabuf, pgoff, True)
+    return do_mmap(mm, va, length, dmabuf, pgoff, write)
 
 
 @atomic

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Final
 
 __all__ = [
+    "EACCES",
     "EAGAIN",
     "EBADF",
     "EBADFD",
@@ -20,6 +21,7 @@ __all__ = [
     "ENOENT",
     "ENOMEM",
     "ENXIO",
+    "EOPNOTSUPP",
     "EPERM",
     "SIGBUS",
     "SIGSEGV",
@@ -31,12 +33,14 @@ ENXIO: Final = 6
 EBADF: Final = 9
 EAGAIN: Final = 11
 ENOMEM: Final = 12
+EACCES: Final = 13
 EFAULT: Final = 14
 EBUSY: Final = 16
 EEXIST: Final = 17
 ENODEV: Final = 19
 EINVAL: Final = 22
 EBADFD: Final = 77
+EOPNOTSUPP: Final = 95
 
 SIGBUS: Final = 7
 SIGSEGV: Final = 11

@@ -6,8 +6,9 @@ from typing import Annotated, Final
 
 from secondsight.lang import Bounds, Errno, Ref, atomic
 from secondsight.linux.errno import EBUSY, EPERM
-from secondsight.linux.mm_types import Folio, Pgoff, Vma
-from secondsight.linux.shmem import F_SEAL_SEAL, F_SEAL_WRITE, Seals, ShmemFile, folio_mapcount, shmem_files
+from secondsight.linux.mm_types import VM_SEALED, Folio, Pgoff, Vma
+from secondsight.linux.pgtable import folio_mapcount
+from secondsight.linux.shmem import F_SEAL_SEAL, F_SEAL_WRITE, Seals, ShmemFile, shmem_files
 
 __all__ = ["memfd_add_seals", "memfd_create"]
 
@@ -107,12 +108,20 @@ def memfd_folio_has_extra_refs(folio: Ref[Folio]) -> bool:
 
 @atomic
 def mapped_writable(file: ShmemFile) -> bool:
-    """mapping_writably_mapped() (include/linux/fs.h, Linux 6.12)."""
+    """mapping_writably_mapped() (include/linux/fs.h, Linux 6.12): mapped shared, where that may come to write."""
     if file.i_mmap_writable > 0:
         return True
     vma: Ref[Vma] = file.i_mmap
     while vma is not None:
-        if vma.write:
+        if vma_is_shared_maywrite(vma):
             return True
         vma = vma.shared
     return False
+
+
+@atomic
+def vma_is_shared_maywrite(vma: Vma) -> bool:
+    """vma_is_shared_maywrite() (include/linux/mm.h, Linux 6.12), of a file's vma."""
+    if len(vma.flags) > 0:
+        return vma.flags[0] & VM_SEALED == 0
+    return vma.write  # nothing is mapped for reading and sealed against writing too (`bound("vma_flags")`)

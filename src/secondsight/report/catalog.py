@@ -17,6 +17,7 @@ from typing import Any
 import secondsight
 from secondsight.lang import LangError
 from secondsight.report.columns import WIDTH
+from secondsight.report.glossary import TERMS
 from secondsight.scenario import Scenario
 
 __all__ = ["KINDS", "Thing", "explained", "things"]
@@ -318,6 +319,15 @@ def _row(name: str, text: str, width: int) -> str:
     return "\n".join([f"  {name:<{width}}  {lines[0].strip()}", *lines[1:]]).rstrip()
 
 
+def _terms() -> Iterator[Thing]:
+    for term in TERMS:
+        yield Thing("terms", term.name, term.summary, functools.partial(_paragraphs, term.text))
+
+
+def _paragraphs(*texts: str) -> Iterator[str]:
+    yield from texts
+
+
 KINDS: Mapping[str, Callable[[], Iterator[Thing]]] = {
     "adversaries": _adversaries,
     "rules": _rules,
@@ -327,5 +337,6 @@ KINDS: Mapping[str, Callable[[], Iterator[Thing]]] = {
     "kernels": _kernels,
     "operations": _operations_there_are,
     "scenarios": _scenarios,
+    "terms": _terms,
 }
 """Every kind of thing that can be listed and explained."""

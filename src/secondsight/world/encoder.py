@@ -64,7 +64,6 @@ class Encoder:
         self.rows: dict[str, list[int]] = {name: [] for name in tables.TABLES}
         self.ranges: dict[str, list[int]] = {"handle": [], "is_memfd": [], "page": [], "pages": []}
         self.devices = [p.op.makes for p in self.places if p.op.declared.makes is HandleType.DEVICE]
-        self.buffers = [p.op.makes for p in self.places if p.op.declared.makes is HandleType.BUFFER]
         self.opened = {p.op.makes for p in self.places if p.op.kind == "closed_device"}
         for place in self.places:
             made = place.op.declared.makes
@@ -100,13 +99,17 @@ class Encoder:
                     self.ranges["is_memfd"].append(int(self.types[ref.handle] is HandleType.MEMFD))
                     self.ranges["page"].append(first)
                     self.ranges["pages"].append(count)
+        if op.kind == "pin" and differs("longterm-pin-of-the-zero-page", self.release):
+            row["value"] = 0
         if op.declared.makes is HandleType.MAPPING:
             row["address"] = self._place_mapping(op, row["pages"])
             late = differs("future-write-seal-is-asked-late", self.release) or differs("merged-mapping-ignores-the-seal", self.release)
             row["flags"] = (tables.SEALS_LATE if late else 0) | model.flags
             if op.args["at"] is not None:
-                row["low"], row["high"] = next(w for w in self._space(op).windows if w[0] <= row["address"] < w[1])
+                row["low"], row["high"] = self._window(op, row["address"])
                 row["flags"] |= tables.FIXED
+        elif op.declared.remaps:
+            row["low"], row["high"] = self._window(op, row["address"])
         for name in tables.TABLES:
             self.rows[name].append(row[name])
 
@@ -146,6 +149,10 @@ class Encoder:
             space.pages += pages
         return self.address[op.makes]
 
+    def _window(self, op: Op, address: int) -> tuple[int, int]:
+        """Where the mapping that an address lies in begins and ends."""
+        return next(w for w in self._space(op).windows if w[0] <= address < w[1])
+
     def _space(self, op: Op) -> SpaceLayout:
         """The address space of the process that does an operation."""
         return self.spaces[self.processes.index(op.process)]
@@ -184,6 +191,7 @@ class Encoder:
             takes.update(model.takes(place.op.args))
             for name, number in model.at_least(place.op.args).items():
                 largest[name] = max(number, largest.get(name, 0))
+        largest["vma_flags"] = largest.pop(tables.READS_ONLY, 0) & largest.pop(tables.SEALS_WRITES, 0)
         derived = dict.fromkeys(_LARGE, 0) | {"mms": len(self.processes), "subscribers": 0, **largest, **takes}
         derived["frames"] = min(16, max(3, 1 + takes["frames"] + sum(map(_in_flight, self.scenario.threads))))
         derived["pages"] = max(1, largest_space.pages)
@@ -196,6 +204,8 @@ class Encoder:
                 )
             needed = {n: k * len(self.devices) if n in BOUNDS else k for n, k in driver.bounds.items()}
             derived |= dict.fromkeys(own_bounds(driver), 1) | needed
+        if derived.get("anon_vmas"):
+            derived["anon_vmas"] = derived["mms"]
         derived |= {"ops": max(1, len(self.places)), "handles": max(1, len(self.numbers))}
         size = next((s for s in (_DRIVEN if driver is not None else _SIZES) if all(derived[n] <= s[n] for n in s)), {})
         rounded = derived | {name: number for name, number in size.items() if derived[name] or driver is None}

@@ -34,7 +34,8 @@ class ProcessMethods(ABC):
     def mmap_read_only(
         self, fd: File | None = None, *, page: int = 0, pages: int | None = None, at: Address | None = None
     ) -> Mapping:
-        """`mmap` with PROT_READ alone: a store to it is SIGSEGV. On the model only."""
+        """`mmap` with PROT_READ alone: a store to it is SIGSEGV. A write-sealed memfd can be mapped so. Fails as `mmap` does, and with
+        -EPERM while a write seal waits for the memfd's pages."""
         done: Mapping = self._do("mmap_read_only", fd=fd, page=page, pages=pages, at=at)
         return done
 
@@ -63,6 +64,12 @@ class ProcessMethods(ABC):
         """MADV_DONTNEED: anonymous pages read as zeros afterwards; a memfd's pages keep their
         contents. Fails with -ENOMEM (not mapped), -EINVAL (a udmabuf's mapping)."""
         done: str = self._do("madvise_dontneed", addr=addr, pages=pages)
+        return done
+
+    def mprotect(self, addr: Address, *, pages: int | None = None, write: bool) -> str:
+        """mprotect() to PROT_READ, or with `write` to PROT_READ and PROT_WRITE: where it may not be written a store is SIGSEGV.
+        Fails with -ENOMEM (not mapped, done up to there), -EACCES (mapped read-only from a memfd that was write-sealed)."""
+        done: str = self._do("mprotect", addr=addr, pages=pages, write=write)
         return done
 
     def memfd_create(self, pages: int, seals: str = "") -> File:
@@ -136,6 +143,24 @@ class ProcessMethods(ABC):
         done: str = self._do("dax_drain", dax=dax)
         return done
 
+    def madvise_pageout(self, addr: Address, *, pages: int | None = None) -> str:
+        """MADV_PAGEOUT: private pages are written to swap, if nobody else holds them, and read again when they are touched. Fails
+        with -ENOMEM (not mapped), -EINVAL (a udmabuf's mapping). On the model only."""
+        done: str = self._do("madvise_pageout", addr=addr, pages=pages)
+        return done
+
+    def reclaim(self, addr: Address) -> str:
+        """The kernel wants memory (kswapd), and takes the private page that is at an address, without the mmap lock. On the model only."""
+        done: str = self._do("reclaim", addr=addr)
+        return done
+
+    def move_pages(self, addr: Address) -> str:
+        """move_pages(2) of one page: its contents move to a frame of another node, if nobody else holds it. Fails with -ENOENT (nothing
+        there, or in swap), -EFAULT (not mapped, or the zero page), -EBUSY (being reclaimed or moved), -EAGAIN (somebody holds it).
+        On the model only."""
+        done: str = self._do("move_pages", addr=addr)
+        return done
+
     def buffer(self, pages: int) -> File:
         """A dma-buf of `pages` pages (in the setup), whose exporter moves it, takes it away and gives it back. On the model only."""
         done: File = self._do("buffer", pages=pages)
@@ -188,6 +213,12 @@ class DeviceMethods(ABC):
     def close(self) -> str:
         """The driver unsubscribes: the device accesses nothing, and no callback runs, once this has returned."""
         done: str = self._do("device_close")
+        return done
+
+    def exclusive(self, addr: Address, value: str) -> str:
+        """The device exchanges the page's value while no CPU can reach it (make_device_exclusive); the result is the old
+        value. -EOPNOTSUPP by a driver that has no such access, and on a kernel without CONFIG_DEVICE_PRIVATE."""
+        done: str = self._do("device_exclusive", addr=addr, value=value)
         return done
 
     def job(self, value: str) -> str:

@@ -15,6 +15,7 @@ from typing import Any
 import secondsight.world.operations  # noqa: F401  what is interpreted has been declared
 from secondsight.devices.buffer_device import BufferDevice
 from secondsight.devices.device import Device
+from secondsight.devices.exclusive import Exclusive
 from secondsight.devices.fenced_importer import FencedImporter
 from secondsight.devices.mirror import Mirror
 from secondsight.lang.errors import LangError
@@ -73,7 +74,7 @@ def program(
     closes: bool = False,
     data: Mapping[str, Sequence[int]] | None = None,
 ) -> Program:
-    """The checked program of a scenario; its devices, if it has any, are driven by `driver` (default: the reference mirror).
+    """The checked program of a scenario; its devices, if it has any, are driven by `driver` (default: a right one).
 
     `wanted` raises bounds; `data`: `const` tables that rules look at; `holds`: with hold points, for forced runs; `release`: see `outcomes`; `closes`: when all threads
     have ended the driver is closed, if it is open still, and rules may look at what it holds (`all_quiet`). Raises `LangError`
@@ -81,7 +82,7 @@ def program(
     """
     encoder = Encoder(scenario, release)
     places = encoder.places
-    driver = (driver or _reference(encoder)) if scenario.has_device else None
+    driver = (driver or _default(places)) if scenario.has_device else None
     _suits(scenario, driver)
     closes = closes and driver is not None
     if driver is not None and len(encoder.devices) > 1:
@@ -109,25 +110,26 @@ def program(
         else:
             threads = _threads(encoder, spaces, device, closes, driver is not None and driver.promise == "process")
         if driver is not None:
-            threads += _daemons(driver, driven)
+            threads += _daemons(driver, driven, alone)
         for number, mm in enumerate(spaces):
             process = tables.other_processes[number - 1] if number else tables.process
             process.running = int(alone) or sum(1 for t in threads if t.function is run_ops and t.arguments[-1] and t.arguments[2] is mm)
         tables.process.others = sum(1 for t in threads if t.function is run_ops and not t.arguments[-1])
-        begin: list[Callable[..., None]] = [run_ops, run_final, *(driver.daemons if driver is not None else ())]
-        room = Room(1 if alone and len(threads) == 1 else 4 if len(threads) <= 4 else MAX_THREADS, tuple(begin))
+        room = Room(1 if alone and len(threads) == 1 else 4 if len(threads) <= 4 else MAX_THREADS, (run_ops, run_final))
         return Program(machine, threads, rules, holds, room)
 
 
-def _reference(encoder: Encoder) -> type[Device]:
-    """The driver of a scenario's devices where none is given: one that is right."""
-    return FencedImporter if encoder.buffers else Mirror
+def _default(places: list[Place]) -> type[Device]:
+    """The driver of a scenario that is asked about without one: the reference mirror, or what can do what that cannot."""
+    if any(place.op.declared.makes is HandleType.BUFFER for place in places):
+        return FencedImporter
+    return Exclusive if any(place.op.kind == "device_exclusive" for place in places) else Mirror
 
 
 def _suits(scenario: Scenario, driver: type[Device] | None) -> None:
     """Raise `ScenarioError` where the scenario's devices are attached to a buffer and the driver is none for that, or the other way round."""
     places = list(scenario.places())
-    on_buffers = [p.op for p in places if p.op.declared.makes in (HandleType.BUFFER,) or p.op.kind == "attached_device"]
+    on_buffers = [p.op for p in places if p.op.declared.makes is HandleType.BUFFER or p.op.kind == "attached_device"]
     on_memory = [p.op for p in places if p.op.declared.makes is HandleType.DEVICE and p.op.kind != "attached_device"]
     if driver is None and on_buffers:
         raise ScenarioError("a buffer, and no device that is attached to it", "attach one: s.attached_device(buffer)", on_buffers[0].site)
@@ -140,13 +142,15 @@ def _suits(scenario: Scenario, driver: type[Device] | None) -> None:
         raise ScenarioError(f"{driver.__name__} mirrors a process's memory, and has to work on a buffer here", remedy, on_buffers[0].site)
 
 
-def _daemons(driver: type[Device], driven: list[Any]) -> list[Thread]:
-    """The threads that a driver's devices have of their own."""
-    number = len(driven)
-    return [
-        Thread(f"{run.__name__.removeprefix('run_')}{k if number > 1 else ''}", run, (one,), daemon=True)
-        for k, one in enumerate(driven) for run in driver.daemons
-    ]  # fmt: skip
+def _daemons(driver: type[Device], driven: list[Any], alone: bool) -> list[Thread]:
+    """The threads of the drivers' own: a worker where there is one, unless nobody else has a thread; and the engine of a device that does jobs."""
+    loops = [("worker", "work")] * (driver.work is not Device.work)
+    if issubclass(driver, BufferDevice):
+        loops.append(("engine", "engine"))
+    elif alone:
+        return []
+    several = len(driven) > 1
+    return [Thread(f"{name}{i + 1 if several else ''}", getattr(one, loop), daemon=True) for name, loop in loops for i, one in enumerate(driven)]
 
 
 def shape_of(scenario: Scenario, driver: type[Device], wanted: dict[str, int]) -> object:

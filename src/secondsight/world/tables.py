@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Final
+from typing import Annotated, Final, Literal
 
 from secondsight.devices.device import Device
-from secondsight.lang import Bounds, Record, Ref, atomic, const, shared, shared_array
+from secondsight.lang import Array, Bounds, Record, Ref, atomic, bound, const, pool, shared, shared_array
 from secondsight.linux.dax import DevDax
-from secondsight.linux.mm_types import AddressSpace, Count
+from secondsight.linux.mm_types import AddressSpace, Count, Folio
 from secondsight.linux.shmem import ShmemFile
 from secondsight.linux.udmabuf import Udmabuf
 
 __all__ = [
-    "CLOSES", "DIFFERS", "FIXED", "NOT_RUN", "OPENS", "READ_ONLY", "SEALS_LATE", "SKIPPED", "DeviceNumber", "Handle", "RowNumber", "TABLES",
-    "dax_of", "device_number", "devices", "handles", "memfd_of", "other_processes", "process", "process_number", "process_of", "results",
+    "CLOSES", "DIFFERS", "FIXED", "NOT_RUN", "OPENS", "READS_ONLY", "READ_ONLY", "SEALS_LATE", "SEALS_WRITES", "SKIPPED", "DeviceNumber", "Handle",
+    "Pinned", "RowNumber", "TABLES",
+    "dax_of", "device_number", "devices", "handles", "memfd_of", "other_processes", "pins", "process", "process_number", "process_of", "results",
     "udmabuf_of",
 ]  # fmt: skip
 
@@ -31,6 +32,10 @@ SEALS_LATE: Final = 2
 READ_ONLY: Final = 4
 """PROT_READ without PROT_WRITE."""
 
+READS_ONLY: Final = "maps for reading"
+SEALS_WRITES: Final = "seals against writing"
+"""Of `at_least`, no bounds: where a scenario does both, a mapping has VM_MAYWRITE or not, and has a place for it (`vma_flags`)."""
+
 OPENS: Final = 1
 CLOSES: Final = 2
 
@@ -44,12 +49,20 @@ class OperationResult(Record):
     value: Annotated[int, Bounds(-128, 127)] = NOT_RUN
 
 
+class Pinned(Record):
+    """Pages that were pinned, and whether for writing."""
+
+    folios: Array[Ref[Folio], Literal["pin_pages"]]
+    write: bool
+
+
 class Handle(Record):
     """What a handle stands for; `made`: it came into being. A mapping needs no more: its address is in the tables."""
 
     made: bool
     closed: bool
     file: Ref[AddressSpace]
+    pinned: Ref[Pinned]
 
 
 class DeviceOf(Record):
@@ -68,6 +81,9 @@ class ProcessState(Record):
 
 results = shared_array(OperationResult, "ops")
 handles = shared_array(Handle, "handles")
+bound("pin_pages")
+pins = pool(Pinned, bound("pins"))
+"""What `pin` has made; the bound is 0 where no scenario pins."""
 devices = shared_array(DeviceOf, "devices")
 """The devices, where there are several; the bound is 0 where there is one or none: then each thread has it."""
 process = shared(ProcessState)
@@ -92,7 +108,7 @@ makes = const("op.makes")
 flags = const("op.flags")
 """`FIXED`, `SEALS_LATE` where the release asks for seals late, `READ_ONLY`: any of them, or 0."""
 low = const("op.low")
-"""For MAP_FIXED: where the mapping that it maps over begins, and in `high` where it ends."""
+"""Of what changes mappings that are there: where the mapping that its address is in begins, and in `high` where it ends."""
 high = const("op.high")
 device_number = const("op.device")
 """Which of several devices it is about."""

@@ -94,7 +94,7 @@ def hand_text() -> str:
     for name, of in (("Process", None), ("Device", HandleType.DEVICE)):
         parts.append(_DOES.format(name=name).removeprefix("\n" * (of is not None)))
         for op in OPS.values():
-            if op.of is of and not op.kernel_only and op.makes not in (HandleType.DEVICE, HandleType.PROCESS):
+            if op.of is of and not op.kernel_only and op.makes not in (HandleType.DEVICE, HandleType.PROCESS, HandleType.PIN):
                 parts.append(_by_hand(op, op.name if of is None else op.name.removeprefix(f"{of.value}_"), of is not None))
     return "\n".join(parts)
 

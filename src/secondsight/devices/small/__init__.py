@@ -41,6 +41,7 @@ from secondsight.devices.small.opening import (
 )
 from secondsight.devices.small.parts import MirrorInParts
 from secondsight.devices.small.pinning import Pins, StaysPinned, UnpinsBeforeItStops
+from secondsight.devices.small.protecting import IgnoresProtection
 from secondsight.devices.small.ranges import CountsFromTheFirstPage, DropsEverything, IgnoresParts, TakesAPartForNothing
 from secondsight.devices.small.references import (
     ForgetsThatItIsAUser,
@@ -52,57 +53,16 @@ from secondsight.devices.small.references import (
 )
 from secondsight.devices.small.sharing import RemembersByAddress, RemembersByProcess
 from secondsight.devices.small.vcpu import Vcpu, VcpuWithoutCount
+from secondsight.devices.small.writeback import MarksUnderThePageLock, MarksWhenItDrops, NeverMarksDirty
 
 __all__ = [
-    "AddsItsFenceLate",
-    "AddsNoFence",
-    "AlwaysAsksToWrite",
-    "AlwaysWritable",
-    "AsksAgainForEver",
-    "AsksToWriteFirst",
-    "ChangesOutsideTheLock",
-    "ClosesAndStays",
-    "ClosesByItsLock",
-    "ClosesKeepingItsTable",
-    "CollisionIsAnError",
-    "CountsFromTheFirstPage",
-    "DetachesMapped",
-    "DropsEverything",
-    "FaultsUnderItsLock",
-    "ForgetsItsWorker",
-    "ForgetsThatItIsAUser",
-    "GivesReferencesBack",
-    "GivesUp",
-    "IgnoresMoves",
-    "IgnoresParts",
-    "KeepsItsMapping",
-    "KeepsReferences",
-    "KeepsThePagemap",
-    "LocksInItsCallback",
-    "LooksIntoItsTable",
-    "MayNotSleep",
-    "MirrorInParts",
-    "OpensWithoutBeingAUser",
-    "Pins",
-    "PrefaultsAfterwards",
-    "PrefaultsBeforeItSubscribes",
-    "RefusesAndStays",
-    "RefusesWhileSomethingGoesOn",
-    "RemembersByAddress",
-    "RemembersByProcess",
-    "RemembersFailures",
-    "ReservesTooEarly",
-    "SignalsNothing",
-    "StaysAUser",
-    "StaysAttached",
-    "StaysPinned",
-    "StopsTheDeviceLast",
-    "TakesAPartForNothing",
-    "UnmappedIsAnError",
-    "UnmapsUnlocked",
-    "UnpinsBeforeItStops",
-    "Vcpu",
-    "VcpuWithoutCount",
-    "WalksWithoutBeingAUser",
-    "WritesAllTheSame",
+    "AddsItsFenceLate", "AddsNoFence", "AlwaysAsksToWrite", "AlwaysWritable", "AsksAgainForEver", "AsksToWriteFirst",
+    "ChangesOutsideTheLock", "ClosesAndStays", "ClosesByItsLock", "ClosesKeepingItsTable", "CollisionIsAnError", "CountsFromTheFirstPage",
+    "DetachesMapped", "DropsEverything", "FaultsUnderItsLock", "ForgetsItsWorker", "ForgetsThatItIsAUser", "GivesReferencesBack", "GivesUp",
+    "IgnoresMoves", "IgnoresParts", "IgnoresProtection", "KeepsItsMapping", "KeepsReferences", "KeepsThePagemap", "LocksInItsCallback",
+    "LooksIntoItsTable", "MarksUnderThePageLock", "MarksWhenItDrops", "MayNotSleep", "MirrorInParts", "NeverMarksDirty",
+    "OpensWithoutBeingAUser", "Pins", "PrefaultsAfterwards", "PrefaultsBeforeItSubscribes", "RefusesAndStays",
+    "RefusesWhileSomethingGoesOn", "RemembersByAddress", "RemembersByProcess", "RemembersFailures", "ReservesTooEarly", "SignalsNothing",
+    "StaysAUser", "StaysAttached", "StaysPinned", "StopsTheDeviceLast", "TakesAPartForNothing", "UnmappedIsAnError", "UnmapsUnlocked",
+    "UnpinsBeforeItStops", "Vcpu", "VcpuWithoutCount", "WalksWithoutBeingAUser", "WritesAllTheSame",
 ]  # fmt: skip

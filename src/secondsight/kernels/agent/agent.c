@@ -289,6 +289,7 @@ int main(int count, char **words)
 	uname(&kernel);
 	int udmabuf = open_devices();
 	drop_rights();
+	keep_page_tables();
 	note_memory();
 	say("{\"agent\":1,\"release\":\"%s\",\"udmabuf\":%s,\"module\":%s}\n", kernel.release, udmabuf ? "true" : "false",
 	    has_module() ? "true" : "false");

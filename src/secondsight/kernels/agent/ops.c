@@ -23,6 +23,16 @@ static int udmabuf = -1;
 
 void reserve_descriptors(int open) { dup3(open, DESCRIPTOR(MAX_HANDLES), O_CLOEXEC); }
 
+/* A page behind the windows: page tables that reach over them are there whatever a scenario has mapped, as in the model. */
+void keep_page_tables(void)
+{
+	char *page = mmap(WINDOW(MAX_HANDLES), PAGE, PROT_READ | PROT_WRITE,
+			  MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
+
+	if (page != MAP_FAILED)
+		*(volatile char *)page = 1;
+}
+
 __thread int current_op;
 
 /* Faults: an access that faults is a result, not the end of the thread */
@@ -72,17 +82,27 @@ int do_memfd_create(const long *arg, int makes)
 	return keep_file(fd, makes);
 }
 
-int do_mmap(const long *arg, int makes)
+static int map(const long *arg, int makes, int protection)
 {
 	int fd = arg[0] < 0 ? -1 : DESCRIPTOR(arg[0]);
 	long file_page = arg[1], pages = arg[2];
 	char *at = arg[3] < 0 ? WINDOW(makes) : address(arg + 3);
 	int flags = (fd < 0 ? MAP_PRIVATE | MAP_ANONYMOUS : MAP_SHARED) | (arg[3] < 0 ? MAP_FIXED_NOREPLACE : MAP_FIXED);
-	void *got = mmap(at, pages * PAGE, PROT_READ | PROT_WRITE, flags, fd, file_page * PAGE);
+	void *got = mmap(at, pages * PAGE, protection, flags, fd, file_page * PAGE);
 	if (got == MAP_FAILED)
 		return failed();
 	left->handles[makes].addr = got;
 	return DONE;
+}
+
+int do_mmap(const long *arg, int makes) { return map(arg, makes, PROT_READ | PROT_WRITE); }
+
+int do_mmap_read_only(const long *arg, int makes) { return map(arg, makes, PROT_READ); }
+
+int do_mprotect(const long *arg, int makes)
+{
+	(void)makes;
+	return mprotect(address(arg), arg[2] * PAGE, PROT_READ | (arg[3] ? PROT_WRITE : 0)) ? failed() : DONE;
 }
 
 int do_munmap(const long *arg, int makes)
