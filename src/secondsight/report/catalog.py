@@ -94,17 +94,19 @@ def _source(thing: Any) -> str:
 
 
 def _adversaries() -> Iterator[Thing]:
-    from secondsight.contract import ADVERSARIES
+    from secondsight.contract import EVERY_ADVERSARY
 
-    for one in ADVERSARIES.values():
+    for one in EVERY_ADVERSARY.values():
         yield Thing("adversaries", one.name, one.summary, functools.partial(_adversary, one.name))
 
 
 def _adversary(name: str) -> Iterator[str]:
-    from secondsight.contract import ADVERSARIES, adversaries
+    from secondsight.contract import EVERY_ADVERSARY, adversaries, importer_adversaries
     from secondsight.contract.lessons import KEPT, ONLY_HERE
 
-    adversary = ADVERSARIES[name]
+    adversary = EVERY_ADVERSARY[name]
+    source = (importer_adversaries if name in importer_adversaries.IMPORTER_ADVERSARIES else adversaries).__file__
+    assert source is not None
     yield f"{adversary.summary[0].upper()}{adversary.summary[1:]}. Its scenarios, each of which a driver must survive in every interleaving:"
     first = adversary.scenarios[0]
     yield "\n".join(f"  {one.name}" for one in adversary.scenarios)
@@ -116,7 +118,7 @@ def _adversary(name: str) -> Iterator[str]:
     else:
         yield f"Others catch what it catches; it is here because it is {KEPT[name]}."
     yield f"Try it: secondsight check my_driver.py --adversary {name}"
-    yield f"Source: {Path(adversaries.__file__).relative_to(_HOUSE)}"
+    yield f"Source: {Path(source).relative_to(_HOUSE)}"
 
 
 def _operations(scenario: Scenario) -> str:
