@@ -17,7 +17,7 @@ from secondsight.lang.errors import LangError, ModelError, RuleBroken
 from secondsight.lang.program import Program
 from secondsight.lang.render import PythonText, render
 
-__all__ = ["Reference", "Successor"]
+__all__ = ["Reference", "StepFunction", "Successor"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +45,7 @@ class Reference:
         self.choices = support.Choices()
         self.namespace: dict[str, Any] = {
             **support.functions(rendered.sites, self.choices),
+            **self.hooks(),
             **{name: program.row(table) for table, name in rendered.tables.items()},
             "REF": layout.to_offset, "NUM": layout.to_number, "Blocked": support.Blocked,
         }  # fmt: skip
@@ -55,6 +56,10 @@ class Reference:
         self.threads = [(i, base, i + 1) for i, base in enumerate(program.bases)]
         self.wide = program.counter_width == 2
         self.initial = self._initial()
+
+    def hooks(self) -> dict[str, Any]:
+        """What the rendered text calls besides."""
+        return {}
 
     def _rendered(self) -> PythonText:
         """The rendered text: from the cache folder, or written now."""
