@@ -58,6 +58,8 @@ class Traced(Reference):
 
     def __init__(self, program: Program) -> None:
         self.events: list[Event] = []
+        self.begun: list[tuple[Event, ...]] = []
+        """By thread what it has called before its first step."""
         every = program.with_every_call()
         rendered, self.functions, self.places = every.code.keep("traced", lambda: _written(every))
         self.text: PythonText = rendered
@@ -70,6 +72,12 @@ class Traced(Reference):
 
     def _rendered(self) -> PythonText:
         return self.text
+
+    def enter(self, state: bytearray, index: int) -> None:
+        """As `Reference.enter`, and note what the thread has called by then."""
+        self.events.clear()
+        super().enter(state, index)
+        self.begun.append(tuple(self.events))
 
     def hooks(self) -> dict[str, Any]:
         return {"note": self.events.append}
