@@ -13,7 +13,7 @@ from itertools import product
 from secondsight.claims.patterns import Pattern, Vocabulary
 from secondsight.claims.reading import reach
 from secondsight.claims.search import Runs, find_run
-from secondsight.claims.text import ClaimedLine, ClaimText
+from secondsight.claims.text import ClaimedLine, ClaimText, joined
 from secondsight.claims.told import Possible, Stop, told_run
 from secondsight.claims.why import why_it_stops
 from secondsight.contract import Rule, driver_program
@@ -166,8 +166,9 @@ def _understood(words: Vocabulary, lines: Sequence[ClaimedLine]) -> tuple[list[P
         pattern = words.understand(line)
         while pattern is None and taken < _MOST_JOINED and i + taken + 1 < len(lines) and lines[i + taken + 1].indent > lines[i].indent:
             taken += 1
-            line = replace(line, text=f"{line.text} {lines[i + taken].text}")
-            pattern = words.understand(line)
+            ways = [replace(line, text=way(line.text, lines[i + taken].text)) for way in (joined, str.__add__)]  # or a word was broken
+            pattern = next((found for one in ways if (found := words.understand(one)) is not None), None)
+            line = ways[0]
         if pattern is None:
             unknown.append((lines[i], tuple(words.nearest(lines[i].text))))
             taken = 0

@@ -10,7 +10,7 @@ from __future__ import annotations
 import difflib
 import linecache
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -59,17 +59,19 @@ class Word(NamedTuple):
 
 @dataclass(frozen=True)
 class Pattern:
-    """What a line means: calls of `functions` (by their numbers in `Traced.functions`, and by their `names`), steps that begin at
-    `places`, a broken rule, a thread that stands at one of the places at the end. `remark`: why nothing is looked for."""
+    """What a line means: calls of `functions` (by their numbers in `Traced.functions`, of which these are the `sources` and `names`),
+    steps that begin at `places`, a broken rule, a thread that stands at one of the places at the end. `takes_lock`: the functions are a
+    lock's own. `remark`: why nothing is looked for."""
 
     line: ClaimedLine
     functions: frozenset[int] = frozenset()
+    sources: frozenset[Callable[..., Any]] = frozenset()
     names: frozenset[str] = frozenset()
     owner: str = ""
     words: tuple[Word, ...] = ()
     result: str | None = None
     lock: str = ""
-    queues: bool = False
+    takes_lock: bool = False
     places: frozenset[tuple[str, int]] = frozenset()
     choices: str | None = None
     rule: str = ""
@@ -283,7 +285,10 @@ class Vocabulary:
         if whose in self.owners:
             of_class = {n for n in functions if self._is_of(n, whose)}
             functions = of_class or functions
-        return Pattern(line, frozenset(functions), frozenset([name]), whose if whose in self.owners else "", tuple(words), result)
+        return Pattern(line, frozenset(functions), self._sources(functions), frozenset([name]), whose if whose in self.owners else "", tuple(words), result)
+
+    def _sources(self, numbers: Iterable[int]) -> frozenset[Callable[..., Any]]:
+        return frozenset(source for number in numbers if (source := self.traced.functions[number].source) is not None)
 
     def _is_of(self, number: int, whose: str) -> bool:
         """Whether a function is a method of a class of that name, or could be called on a field of it."""
@@ -302,7 +307,7 @@ class Vocabulary:
             given = "mmap_lock" if name.startswith("mmap_") else inside.strip() or owner
             lock = re.split(r"->|\.|&", given)[-1].strip() if given else ""
             numbers = self.locks.get("queue_for_writing" if queues else verb, set())
-            return Pattern(line, frozenset(numbers), frozenset([verb]), lock=lock, queues=queues) if numbers else None
+            return Pattern(line, frozenset(numbers), self._sources(numbers), frozenset([verb]), lock=lock, takes_lock=True) if numbers else None
         return None
 
     def _with(self, line: ClaimedLine, text: str) -> Pattern | None:

@@ -14,7 +14,7 @@ from itertools import pairwise
 
 from secondsight.lang import LangError
 
-__all__ = ["ClaimText", "ClaimedLine", "read_claim"]
+__all__ = ["ClaimText", "ClaimedLine", "joined", "read_claim"]
 
 _QUOTED = re.compile(r"^(?:> ?)+")
 _RULE = re.compile(r"^[\s|]*[-=~]{2,}[-=~\s|+]*$")
@@ -194,22 +194,41 @@ def _bounds(starts: Sequence[int], indents: Sequence[int]) -> list[int]:
 
 
 def _joined(pieces: Sequence[ClaimedLine]) -> Iterator[ClaimedLine]:
-    """The lines, those that were wrapped in one piece again: where a bracket is open, and one of the next lines closes it."""
+    """The lines, those that were wrapped in one piece again."""
     i = 0
     while i < len(pieces):
         piece = pieces[i]
-        taken = 0
-        if _open(piece.text) > 0 and not piece.text.startswith("^"):
-            text, place = piece.text, piece.place
-            for n, further in enumerate(pieces[i + 1 : i + 1 + _MOST_WRAPPED], 1):
-                if further.indent <= piece.indent or place:
-                    break
-                text, place = f"{text} {further.text}", further.place
-                if _open(text) <= 0:
-                    piece.text, piece.place, taken = text, place, n
-                    break
+        i += 1
+        while rest := _rest(piece, pieces[i : i + _MOST_WRAPPED]):
+            for further in pieces[i : i + rest]:
+                piece.text, piece.place = joined(piece.text, further.text), further.place
+            i += rest
         yield piece
-        i += 1 + taken
+
+
+def _rest(piece: ClaimedLine, following: Sequence[ClaimedLine]) -> int:
+    """How many of the following lines are the rest of a line: one that goes on with `(` or `=`, or up to where an open bracket is closed."""
+    deeper = [further for further in following if further.indent > piece.indent]
+    if piece.place or piece.text.startswith("^") or deeper[:1] != list(following[:1]):
+        return 0
+    if following and (following[0].text.startswith(("= ", "()", "(0", "(1")) or piece.text.endswith(" =")):
+        return 1
+    text = piece.text
+    if _open(text) > 0:
+        for count, further in enumerate(following, 1):
+            text = joined(text, further.text)
+            if further not in deeper:
+                return 0
+            if _open(text) <= 0:
+                return count
+            if further.place:
+                return 0
+    return 0
+
+
+def joined(text: str, further: str) -> str:
+    """Two parts of a line as one."""
+    return f"{text}{further}" if further.startswith("(") else f"{text} {further}"
 
 
 def _open(text: str) -> int:

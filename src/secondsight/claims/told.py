@@ -15,13 +15,11 @@ from secondsight.lang.program import Program
 from secondsight.lang.reference import Reference
 from secondsight.report.story import Besides, StoryLine
 from secondsight.report.trace import Telling, tell_run
-from secondsight.report.words import is_harness
 from secondsight.scenario import Scenario
 from secondsight.search import Limits, Trace, Verdict, Violation
 from secondsight.search.bfs import breadth_first
 from secondsight.search.messages import deadlock_message
 from secondsight.search.request import Request
-from secondsight.world.declare import ASKED
 
 __all__ = ["Possible", "Stop", "besides", "numbered", "told_run", "told_so_far"]
 
@@ -61,7 +59,7 @@ def told_run(
     reference = Reference(program)
     title = f"{driver.__name__} ({scenario.name})"
     violation, beyond = _breaks(reference, run)
-    wanted = besides(program, patterns)
+    wanted = besides(patterns)
     for tidy in (violation.untangle(reference), violation) if violation.rule else (violation,):
         told = tell_run(title, program, tidy, wanted)
         if numbered(told.entries, patterns, allowed) is None:
@@ -77,7 +75,7 @@ def told_so_far(
     """Tell a run that has only some of the lines."""
     reference = Reference(program)
     violation = _ended(reference, run)
-    told = tell_run(f"{driver.__name__} ({scenario.name})", program, violation, besides(program, patterns))
+    told = tell_run(f"{driver.__name__} ({scenario.name})", program, violation, besides(patterns))
     numbered(told.entries, patterns[: run.lines], allowed)
     return told
 
@@ -115,14 +113,11 @@ def _breaks(reference: Reference, run: Run) -> tuple[Violation, str]:
     return violation, f"in the first {result.states:,} states after it no rule is broken; the others were not looked at"
 
 
-def besides(program: Program, patterns: Sequence[Pattern]) -> Besides:
+def besides(patterns: Sequence[Pattern]) -> Besides:
     """What of the claim's a trace might not tell by itself."""
-    names = {name for pattern in patterns for name in pattern.names}
-    sources = [f.source for f in program.frontend.instances.values() if f.source is not None and not is_harness(f.source)]
-    functions = {f for f in sources if f.__name__ in names or ASKED.get(f.__name__) in names}
-    locks = [pattern for pattern in patterns if pattern.functions and any(hasattr(f, "__operation__") for f in functions if f.__name__ in pattern.names)]
+    locks = [pattern for pattern in patterns if pattern.takes_lock]
     return Besides(
-        frozenset(f for f in functions if not hasattr(f, "__operation__") and not hasattr(f, "__on__")),
+        frozenset(source for pattern in patterns if not pattern.takes_lock for source in pattern.sources),
         frozenset(place for pattern in patterns if not pattern.stands for place in pattern.places),
         frozenset(pattern.lock for pattern in locks if pattern.lock),
         any(not pattern.lock for pattern in locks),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Sequence
 
 from secondsight.claims.patterns import Pattern
@@ -19,9 +20,10 @@ from secondsight.search.lock_order import LockOrder, told_lock
 
 __all__ = ["why_it_stops"]
 
-_PAIRS = 12
-"""So many of the lines before are compared with the one at which it stops, each by itself."""
-_PAIR_STATES = 60_000
+_SECONDS = 10.0
+"""How long is looked for fewer lines that are enough to make it impossible."""
+_STATES = 100_000
+_FEW = 4
 _ALONE = 60
 """The most steps that a thread is followed by itself."""
 _TOLD = 3
@@ -45,27 +47,27 @@ def why_it_stops(
 
 
 def _order(traced: Traced, patterns: Sequence[Pattern], allowed: Sequence[frozenset[int]], stop: int) -> Iterator[str]:
-    """Which of the lines before it the line never comes after, each pair by itself."""
-    limits = Limits(states=_PAIR_STATES)
+    """Which of the lines before it the line never comes after: as few as are enough."""
+    until = time.monotonic() + _SECONDS
 
     def never(lines: Sequence[int]) -> bool:
+        limits = Limits(states=_STATES, seconds=max(0.0, until - time.monotonic()))
         found = find_run(traced, [patterns[i] for i in lines], [allowed[i] for i in lines], limits)
         return found.whole is None and found.reason is None
 
-    number, names = patterns[stop].line.number, _names(traced, allowed[stop])
-    if never([stop]):
-        yield f"{names} never does what line {number} says, whatever came before"
-        return
-    for before in range(stop - 1, max(-1, stop - 1 - _PAIRS), -1):
-        if never([before, stop]):
-            yield f"line {number} never comes after line {patterns[before].line.number}: in every run that has both it comes before it"
-            return
-    if stop > 1:
-        yield f"line {number} can come after each of the lines before it, but not after all of them in this order"
-
-
-def _names(traced: Traced, threads: frozenset[int]) -> str:
-    return " or ".join(traced.program.threads[t].name for t in sorted(threads))
+    number, who = patterns[stop].line.number, " or ".join(traced.program.threads[t].name for t in sorted(allowed[stop]))
+    enough = list(range(stop))
+    for line in range(stop):
+        fewer = [i for i in enough if i != line]
+        if never([*fewer, stop]):
+            enough = fewer
+    if not enough:
+        yield f"{who} never does what line {number} says, whatever came before"
+    elif len(enough) == 1:
+        yield f"line {number} never comes after line {patterns[enough[0]].line.number}: in every run that has both it comes before it"
+    elif len(enough) < stop or stop < _FEW:
+        numbers = [str(patterns[i].line.number) for i in enough]
+        yield f"line {number} never comes after lines {', '.join(numbers[:-1])} and {numbers[-1]} in this order; it would need none of the others"
 
 
 def _next(program: Program, traced: Traced, patterns: Sequence[Pattern], run: Run, thread: int) -> Iterator[str]:
@@ -82,10 +84,11 @@ def _next(program: Program, traced: Traced, patterns: Sequence[Pattern], run: Ru
             break
         steps.append(Step(thread, way.choices))
         state = way.state
-    lines: list[str] = []
-    if len(steps) > len(run.steps):
-        entries, _ = tell(program, Trace.along(reference, steps), besides=besides(program, patterns))
-        lines = [e.text for e in entries if e.step >= len(run.steps) and e.thread == thread and e.text != ELSEWHERE]
+    wanted = besides(patterns)
+    before, _ = tell(program, trace, besides=wanted)
+    after, _ = tell(program, Trace.along(reference, steps), besides=wanted)
+    known = {i: entry.text for i, entry in enumerate(before)}
+    lines = [e.text for i, e in enumerate(after) if e.text != known.get(i) and e.thread == thread and e.text != ELSEWHERE]
     if lines:
         more = ", ..." if len(lines) > _TOLD else ""
         yield f"{name} would go on with: {'; '.join(lines[:_TOLD])}{more}"
