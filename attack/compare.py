@@ -265,6 +265,10 @@ def check_reduced(subject: Subject, name: str, watch: tuple[int, int] | None, wo
     reduced = reduced_search(subject.program, Request(reductions=REDUCTIONS[name], lock_order=False, **options))
     assert_says(subject, name, reduced.result, watch)
     tally.searches += 1
+    if reduced.result.verdict is Verdict.HOLDS and has_equal(subject.description):
+        symmetry = reduced_native(subject.program, REDUCTIONS[name], watch)[0].symmetry
+        if symmetry is not None and symmetry.equal is not None:
+            tally.count(tally.kinds, "holds, equal threads renamed")
     merged, rules = reduced.merged, subject.judgement.rules
     if merged is not None and merged.reason != "stale":
         # A livelock that only the merged search sees is a reason to look, no more. What is really wrong it must see.

@@ -58,7 +58,7 @@ class Drawing(Sequences):
             if self.odds(0.15) and "polling" in self.uses:
                 body = [["forever", body]]
             threads.append(Thread(body, daemon=place > 0 and self.odds(0.25)))
-        if self.odds(0.25):
+        if self.odds(0.15):
             threads[-1] = Thread([*threads[0].body], threads[-1].daemon)
         return Description(self.world, threads, self.functions).copy()
 

@@ -81,7 +81,7 @@ class Names(Spread[Kind]):
     """Where a program has numbers of threads and rows, and that it does nothing else with them. Raises `TellsApart`.
 
     `by_thread`, `by_row`: the arrays of which an element is a thread's. `named`: the tables that name elements of the latter. `tables`: those
-    that are looked at by row. `zero`: the fields that nobody writes and a thread's number is compared with: they must be 0. `least`, `most`: between these every integer has room that holds a row.
+    that are looked at by row. `zero`: the fields that nobody writes and that go with numbers of threads: they must be 0. `least`, `most`: between these every integer has room that holds a row.
     """
 
     def __init__(self, program: Program, rows: Rows) -> None:
@@ -147,8 +147,8 @@ class Names(Spread[Kind]):
             return self.of(node.then, known)
         if isinstance(node, ir.Binary | ir.Unary) and not self.checking:
             kinds = {self.of(part, known) for part in tree.parts(node)}
-            if None in kinds:  # nothing is known of a part yet, but that what a set is joined with is one
-                return Kind.SET if Kind.SET in kinds else None
+            if None in kinds:  # nothing is known of a part yet, but that what goes with a set is one
+                return Kind.SET if kinds & {Kind.SET, Kind.OTHERS} else None
         if isinstance(node, ir.AddressOf):
             for i, step in enumerate(node.addr.path):
                 if isinstance(step, ir.IndexStep) and self.of(step.index, known) in (*_THREADS - {Kind.ZERO}, *_ROWS):
@@ -173,6 +173,8 @@ class Names(Spread[Kind]):
                 return Kind.SET
             case ir.Binary(op="&" | "|" | "^"):
                 left, right = self.of(node.left, known), self.of(node.right, known)
+                if right in (Kind.SET, Kind.OTHERS) and self._is_constant(node.left):
+                    left = Kind.SET
                 if left in _SETS and right in _SETS and Kind.SET in (left, right):
                     return Kind.SET
                 if node.op == "&" and {left, right} == {Kind.SET, Kind.OTHERS}:
@@ -208,15 +210,20 @@ class Names(Spread[Kind]):
         if left in _ROWS and right in _ROWS:
             return
         if equal and (left in _THREADS or right in _THREADS):
-            other = node.right if left in _THREADS else node.left
-            if isinstance(other, ir.Load) and field_in(other.addr) not in self.stored and isinstance(step := other.addr.path[-1], ir.FieldStep):
-                self.zero.add(field_of(step.record, step.name))
+            if self._is_constant(node.right if left in _THREADS else node.left):
                 return
         self.number(node.left, known)
         self.number(node.right, known)
         if self.checking and None in (left, right):
             self.must_be_plain(left)
             self.must_be_plain(right)
+
+    def _is_constant(self, node: ir.Expr) -> bool:
+        """Whether it is a field that nobody writes: it goes with numbers of threads, and sets, as long as it is 0."""
+        if not isinstance(node, ir.Load) or field_in(node.addr) in self.stored or not isinstance(step := node.addr.path[-1], ir.FieldStep):
+            return False
+        self.zero.add(field_of(step.record, step.name))
+        return True
 
     def learned(self, test: ir.Expr) -> Known:
         """The rows that are below the last where a test is true: those below another."""
@@ -591,8 +598,8 @@ def _unfit(program: Program, equal: EqualThreads, facts: dict[str, Any], watch: 
     spans = [range(first, end) for first, end in zip(equal.first, equal.end, strict=True)]
     moved = facts["moved"]
     for owner, name in facts["zero"]:
-        if (owner, name) not in program.layout.constants or any(program.layout.row((owner, name))):
-            return f"{name} is compared with the number of a thread, and is not 0"
+        if not _is_zero(program, (owner, name)):
+            return f"{name} goes with the numbers of threads, and is not 0"
     if min(equal.first) < facts["least"] or max(equal.end) > facts["most"]:
         return "an integer has no room for the rows of all threads"
     if any(max(equal.end) > len(program.row(table)) for table in facts["tables"]):
@@ -615,6 +622,16 @@ def _unfit(program: Program, equal: EqualThreads, facts: dict[str, Any], watch: 
     if any(_is_inside(at, width, watch) is None for at, width in facts["cells"]):
         return "what is watched of final states is a part of what holds the number of a thread"
     return ""
+
+
+def _is_zero(program: Program, wanted: tuple[str, str]) -> bool:
+    """Whether a field is 0 in all records in the initial state."""
+    layout = program.layout
+    for at, record in layout.records:
+        name = next((name for name in layout.machine.fields(record) if field_of(record, name) == wanted), None)
+        if name is not None and layout.reader(record, name)(program.initial_shared, at):
+            return False
+    return True
 
 
 def _is_inside(at: int, size: int, watch: tuple[int, int] | None) -> bool | None:

@@ -29,12 +29,13 @@ NOTES = """\
 #define WR(place) ss_touch(x, place, WRITE)
 #define WRITES_ALL(place) writing_all(&(x)->noted, (x)->places, (x)->ways, place)
 #define LK(place) ss_touch(x, place, LOCK)
+#define LW(place) ss_touch(x, place, LOOK)
 #define LO(place) ss_touch(x, place, x->alone ? READ : LOCK)
 #define QU(place) (x->queues = 1, ss_touch(x, place, x->alone ? WRITE : LOCK))
 #define FIRST_CHOICE(count) (x->dice ? (i32)(ss_roll(x) % (u64)(count)) : 0)
 #define ss_touch(x, place, way) noting(&(x)->noted, (x)->places, (x)->ways, place, way)
 #define ss_roll(x) rolled(&(x)->dice)
-enum { READ, WRITE, LOCK, QUERY, WAYS };
+enum { READ, WRITE, LOCK, QUERY, LOOK, WAYS };
 
 /*
  * Keep in mind that a step touches a number of the shared state, and how; the place itself, which is that of its byte, and as many

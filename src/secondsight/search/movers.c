@@ -11,7 +11,8 @@
  * `WRITE`) it is kept which locks the thread held every time: HELD. A step of t moves past every step of u if on each number that
  * they both touch, one of them writing, there is a lock that t holds now and u held each time, one of the two exclusively: while t
  * holds it u cannot be there. Taking a lock moves right and giving it back moves left, as long as nobody looks at the lock
- * in another way than by waiting for it (`LOCK` against `READ`, `WRITE`); that a thread holds a lock can only be changed by
+ * in another way than by waiting for it (`LOCK` against `READ`, `WRITE`; a number of it that is only looked at while
+ * waiting, such as the owner by a reader, does not change, so others may `LOOK` or `READ` there); that a thread holds a lock can only be changed by
  * itself (a lock where that is not so protects nothing: `unsure`).
  *
  * HELD is a guess, refined by every access. A decision notes what it relied on; when that turns out to be wrong, the search is
@@ -102,11 +103,12 @@ static ss_facts the_facts;
 static i32 by_form; /* `renames` of the facts at work, where these are not at hand */
 
 /* For each set of ways of touching a byte, the ways of another thread that it does not commute with. */
-static const u8 AGAINST[16] = {
+static const u8 AGAINST[32] = {
 #define A(w) (((w) & 1 << READ ? 1 << WRITE | 1 << LOCK : 0) \
-	| ((w) & 1 << WRITE ? 1 << READ | 1 << WRITE | 1 << LOCK | 1 << QUERY : 0) \
-	| ((w) & 1 << LOCK ? 1 << READ | 1 << WRITE : 0) | ((w) & 1 << QUERY ? 1 << WRITE : 0))
-	A(0), A(1), A(2), A(3), A(4), A(5), A(6), A(7), A(8), A(9), A(10), A(11), A(12), A(13), A(14), A(15)
+	| ((w) & 1 << WRITE ? 1 << READ | 1 << WRITE | 1 << LOCK | 1 << QUERY | 1 << LOOK : 0) \
+	| ((w) & 1 << LOCK ? 1 << READ | 1 << WRITE : 0) | ((w) & (1 << QUERY | 1 << LOOK) ? 1 << WRITE : 0))
+	A(0), A(1), A(2), A(3), A(4), A(5), A(6), A(7), A(8), A(9), A(10), A(11), A(12), A(13), A(14), A(15),
+	A(16), A(17), A(18), A(19), A(20), A(21), A(22), A(23), A(24), A(25), A(26), A(27), A(28), A(29), A(30), A(31)
 #undef A
 };
 
@@ -324,7 +326,7 @@ static int obstacle_of(const ss_x *x, const u8 *s, i64 t)
 {
 	int lock = 0;
 	for (int i = 0; i < x->noted; i++) {
-		int other = x->ways[x->places[i]] >> LOCK & 1 ? LOCK_AT[x->places[i]] : 0;
+		int other = x->ways[x->places[i]] & (1 << LOCK | 1 << LOOK) ? LOCK_AT[x->places[i]] : 0;
 		if (other && lock && other != lock)
 			return -1;
 		lock = other ? other : lock;
