@@ -156,6 +156,8 @@ class Native:
         for i, name in enumerate(self.rendered.tables):
             self.library.ss_set_table(i, self._tables[i], ctypes.c_int64(len(self.program.row(name))))
         self.library.ss_set_daemons(sum(1 << i for i, t in enumerate(self.program.threads) if t.daemon))
+        if self.symmetry is not None and self.symmetry.threads is not None:
+            self.symmetry.threads.tell(self.library)
 
     @contextmanager
     def alone(self) -> Iterator[None]:
@@ -254,6 +256,13 @@ class Native:
             return state
         room = ctypes.create_string_buffer(state, len(state))
         self.library.ss_canonical(room)
+        return room.raw
+
+    def exchanged(self, state: bytes, one: int, other: int) -> bytes:
+        """A state with two equal threads exchanged."""
+        room = ctypes.create_string_buffer(state, len(state))
+        with self.alone():
+            self.library.ss_swap_threads(room, one, other)
         return room.raw
 
     def finished(self, state: bytes) -> bool:

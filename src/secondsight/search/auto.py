@@ -19,6 +19,7 @@ from secondsight.lang.native import is_ready
 from secondsight.lang.program import Program
 from secondsight.search import kept
 from secondsight.search.executors import Searches
+from secondsight.search.growth import looking_early, with_growth
 from secondsight.search.request import Request
 from secondsight.search.result import Result
 
@@ -88,12 +89,11 @@ def search(program: Program, request: Request | None = None) -> Result:
     An `auto` search of up to `SWITCH` states has the same figures whoever makes it: up to there nothing is reduced.
     """
     asked = request or Request()
-    if not asked.kept:
-        return _search(program, asked)
-    known = kept.find(program, asked)
+    known = kept.find(program, asked) if asked.kept else None
     if known is None:
-        known = _search(program, asked)
-        kept.keep(program, asked, known)
+        known = with_growth(program, asked, _search(program, looking_early(program, asked)))
+        if asked.kept:
+            kept.keep(program, asked, known)
     return known
 
 

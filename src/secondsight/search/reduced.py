@@ -101,7 +101,34 @@ def reduced_native(
     if merge is not wanted.merge:
         told.append(f"steps are not merged: more than {MOST_LOCKS} locks")
     made = Reductions(merge, symmetry is not None)
-    return Native(program, made, symmetry, hasty and made == Reductions.none()), told
+    native = Native(program, made, symmetry, hasty and made == Reductions.none())
+    if symmetry is not None and symmetry.equal is not None:
+        if any(native.exchanged(native.initial, *pair) != native.initial for pair in symmetry.equal.pairs()):
+            told.append("equal threads are not renamed: the initial state is not the same for all of them")
+            native = _without_threads(native)
+    return native, told
+
+
+def _without_threads(native: Native) -> Native:
+    """The same, with equal threads told apart."""
+    return Native(native.program, native.reductions, native.symmetry and native.symmetry.without_threads())
+
+
+def _all_outcomes(native: Native, outcomes: frozenset[bytes], watch: tuple[int, int] | None) -> frozenset[bytes]:
+    """All outcomes, of those that the states have which stand for all: what a renaming of equal threads makes of one is one too."""
+    threads = None if native.symmetry is None else native.symmetry.equal
+    if threads is None or watch is None:
+        return outcomes
+    found, todo = set(outcomes), list(outcomes)
+    for seen in todo:
+        state = bytearray(native.program.size)
+        state[slice(*watch)] = seen
+        for pair in threads.pairs():
+            other = native.exchanged(bytes(state), *pair)[slice(*watch)]
+            if other not in found:
+                found.add(other)
+                todo.append(other)
+    return frozenset(found)
 
 
 def search_both(native: Native, plain: Native | None = None, request: Request | None = None, by: By = native_search) -> Reduced:
@@ -131,16 +158,22 @@ def _both(native: Native, known: Native | None, searches: _Searches) -> Reduced:
             native.library.ss_learn(native.initial, WALKS, ctypes.c_uint64(begun))
             native.library.ss_begin_again()
         merged = searches.search(native, lock_order=request.lock_order and not reductions.merge)
+        if merged.reason == "cycles":  # fair or not, which only a search can tell that tells threads apart
+            native = _without_threads(native)
+            with native.alone():
+                again = _both(native, known, searches)
+            return replace(again, begun=begun + again.begun)
         if merged.reason != "stale":
             break
         if begun == MOST_BEGINNINGS:
             result = searches.search(known or Native(native.program, hasty=True))
             note = "steps are not merged: what protects the shared state keeps changing"
             return Reduced(replace(result, note=note), merged, begun)
-    counts = native.symmetry is not None and native.symmetry.sequences is not None
-    renames = reductions.symmetry and (not reductions.merge or counts or native.library.ss_renames())
+    symmetry = native.symmetry
+    always = symmetry is not None and (symmetry.sequences is not None or symmetry.equal is not None)
+    renames = always or (symmetry is not None and symmetry.arrays and (not reductions.merge or native.library.ss_renames()))
     names = tuple(n for n, on in (("merge", reductions.merge), ("symmetry", renames)) if on)
-    merged = replace(merged, reduced=names)
+    merged = replace(merged, reduced=names, outcomes=_all_outcomes(native, merged.outcomes, request.watch))
     if _is_given_up(merged) and not merged.violations:
         return Reduced(merged, merged, begun)
     against_order = request.lock_order and reductions.merge and _has_cycle(_edges(native, LockOrder(native.program)))
