@@ -40,7 +40,7 @@ from secondsight.search import Result, Step, Trace, Violation
 from secondsight.search.lock_order import told_lock
 
 __all__ = [
-    "SCHEMA", "Telling", "letter", "mail", "mail_of", "result_to_json", "short_path", "tell_result", "tell_run", "tell_saved", "trace_from_json", "trace_to_json",
+    "SCHEMA", "Telling", "letter", "mail", "mail_of", "result_to_json", "short_path", "tell_result", "tell_run", "tell_saved", "tell_way", "trace_from_json", "trace_to_json",
 ]  # fmt: skip
 
 SCHEMA = 1
@@ -98,6 +98,12 @@ def tell_saved(title: str, program: Program, violation: Violation, look: Look | 
     steps = violation.trace.replay(program)
     where = getattr(steps[-1].error, "where", None) if steps else None
     return _tell(title, program, replace(violation, where=where), "", "", look)
+
+
+def tell_way(title: str, program: Program, way: Trace, look: Look | None = None) -> Telling:
+    """A shortest way to an end that a run can have; nothing is broken in it."""
+    violation = Violation("", "a run can end so", None, way).untangle(Reference(program))
+    return _tell(title, program, violation, "a shortest way, ", "", look)
 
 
 def tell_run(title: str, program: Program, violation: Violation, besides: Besides) -> Telling:
