@@ -148,7 +148,9 @@ def _busy(names: list[str], entries: list[StoryLine]) -> tuple[list[str], list[S
 
 
 def _rule_line(told: Telling, width: int) -> list[str]:
-    """The rule, the file it is written in, and how the trace was found."""
+    """The rule, the file it is written in, and how the trace was found; of a way that breaks none the last alone."""
+    if not told.violation.rule:
+        return [told.origin]
     rule = f"rule: {told.violation.rule}"
     if told.rule_file:
         rule += f" ({told.rule_file})"
