@@ -40,7 +40,7 @@ from secondsight.search import Result, Step, Trace, Violation
 from secondsight.search.lock_order import told_lock
 
 __all__ = [
-    "SCHEMA", "Telling", "letter", "mail", "mail_of", "result_to_json", "short_path", "tell_result", "tell_run", "tell_saved", "trace_from_json", "trace_to_json",
+    "SCHEMA", "Telling", "letter", "mail", "mail_of", "result_to_json", "short_path", "tell_result", "tell_run", "tell_saved", "tell_way", "trace_from_json", "trace_to_json",
 ]  # fmt: skip
 
 SCHEMA = 1
@@ -100,6 +100,12 @@ def tell_saved(title: str, program: Program, violation: Violation, look: Look | 
     return _tell(title, program, replace(violation, where=where), "", "", look)
 
 
+def tell_way(title: str, program: Program, way: Trace, look: Look | None = None) -> Telling:
+    """A shortest way to an end that a run can have; nothing is broken in it."""
+    violation = Violation("", "a run can end so", None, way).untangle(Reference(program))
+    return _tell(title, program, violation, "a shortest way, ", "", look)
+
+
 def tell_run(title: str, program: Program, violation: Violation, besides: Besides) -> Telling:
     """A run with some lines that a trace would not have; `violation` without a rule: it breaks none. Raises `Disagreement` as
     `tell_result` does."""
@@ -142,7 +148,9 @@ def _busy(names: list[str], entries: list[StoryLine]) -> tuple[list[str], list[S
 
 
 def _rule_line(told: Telling, width: int) -> list[str]:
-    """The rule, the file it is written in, and how the trace was found."""
+    """The rule, the file it is written in, and how the trace was found; of a way that breaks none the last alone."""
+    if not told.violation.rule:
+        return [told.origin]
     rule = f"rule: {told.violation.rule}"
     if told.rule_file:
         rule += f" ({told.rule_file})"
