@@ -8,7 +8,7 @@ reads and writes one page meanwhile; afterwards the CPU reads it.
 Swap-out is asked of a page that was in swap before and has been read again: it is clean, its slot has its contents. So it matters whether
 what the device writes is said (SetPageDirty). It is taken twice (kswapd), for a page that somebody holds survives the first time.
 
-Left out: fork and copy-on-write, for which the machine has nothing yet; O_DIRECT into the other half of a page, for a page's contents are
+Left out: O_DIRECT into the other half of a page, for a page's contents are
 one thing here; the cost of a flush. Truncation is asked as a punched hole: the file gives the page back in the same way.
 """
 
@@ -70,6 +70,11 @@ def _mprotect(s: Recorder, a: Mapping) -> None:
     s.mprotect(a, write=False)
 
 
+def _fork(s: Recorder, a: Mapping) -> None:
+    s.fork()
+    s.write(a, "B")
+
+
 def _exit(s: Recorder, a: Mapping) -> None:
     s.exit()
 
@@ -80,6 +85,7 @@ _ACTS: dict[str, tuple[str, Act]] = {
     "munmap+mmap": ("the process unmaps the page, maps another at the same address and writes it", _munmap_mmap),
     "DONTNEED": ("the process forgets the page's contents by MADV_DONTNEED and writes it", _dontneed),
     "mprotect": ("the process makes the page read-only", _mprotect),
+    "fork": ("the process forks, and writes the page, which is copied", _fork),
     "exit": ("the process exits", _exit),
 }
 HOLE = "hole"
@@ -161,7 +167,7 @@ FINDINGS = (
     Finding(
         "Where the process maps another page at the address, a flush that is put off leaves the device with the old one; so causes must be "
         "told apart.",
-        {("later", c): BROKEN for c in ("munmap+mmap", "DONTNEED", "mprotect", "exit", "hole")},
+        {("later", c): BROKEN for c in ("munmap+mmap", "DONTNEED", "mprotect", "fork", "exit", "hole")},
         "Stands, for everything that is not swap-out or migration: a reference keeps the page, not its place.",
         "Falls.",
     ),
@@ -177,7 +183,7 @@ FINDINGS = (
         "The event, which a callback is told today, is the hint that the thread asks for.",
         {("by event", c): HOLDS for c in CAUSES},
         "Stands.",
-        "Falls: swap-out and migration say CLEAR, as MADV_DONTNEED and a punched hole do, which must not wait.",
+        "Falls: swap-out and migration say CLEAR, as MADV_DONTNEED, a punched hole and a copy on write do, which must not wait.",
     ),
     Finding(
         "A driver can find the source out by itself: reclaim and migration have the page locked.",
@@ -203,7 +209,7 @@ FINDINGS = (
 _SAFE = {(row, column) for row in ("at once", "by a hint") for column in CAUSES}
 _SAFE |= {(row, column) for row in ("later", "batch of 2") for column in ("swap-out", "migration")}
 _SAFE |= {(row, "migration") for row in ("later, not dirty", "later, dirty last")}  # migration copies the page, dirty or not
-_SAFE |= {("by event", column) for column in ("swap-out", "migration", "munmap+mmap", "mprotect", "exit")}
+_SAFE |= {("by event", column) for column in ("swap-out", "migration", "munmap+mmap", "mprotect", "exit")}  # not fork: the copy says CLEAR
 _SAFE |= {("by page lock", column) for column in CAUSES if column != BOTH}
 
 TABLE = CaseTable(
