@@ -107,8 +107,10 @@ def scenario_of(column: str) -> Scenario:
         if memfd is not None:
             s.fallocate_punch_hole(memfd, page=0)
             s.write(a, "B")
+        elif column == BOTH:
+            s.madvise_dontneed(a)
         else:
-            _ACTS["DONTNEED" if column == BOTH else column][1](s, a)
+            _ACTS[column][1](s, a)
 
     def kswapd() -> None:
         _reclaim(s, a) if column == "swap-out" else s.reclaim(a)
