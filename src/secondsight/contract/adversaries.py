@@ -222,6 +222,27 @@ def _two_pages(s: Recorder) -> Address:
     return pages
 
 
+@_setting("swap", ADVERSARIES["swap"].summary, "writes at once")
+def _swap_writes_at_once(s: Recorder) -> None:
+    """Without a read before: a driver that marks a page dirty where it maps it for reading is not helped by that."""
+    pages = _two_pages(s)
+    s.madvise_pageout(pages)
+    s.read(pages)
+    s.read(pages + 1)
+    gpu = s.device()
+
+    @s.thread
+    def kswapd() -> None:
+        s.reclaim(pages + 1)
+
+    @s.thread
+    def device() -> None:
+        gpu.write(pages + 1, "D", into="written")
+
+    with s.after():
+        gpu.compare(pages + 1)
+
+
 PART = "the process takes away one of two pages, and the device uses both"
 
 

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field
+from itertools import accumulate
 
 from secondsight.devices.device import Device
 from secondsight.lang.named import bounds_named_by
@@ -169,6 +170,8 @@ class Encoder:
         rows: dict[str, Sequence[int]] = {f"op.{name}": row for name, row in self.rows.items()}
         rows["op.kind"] = self._kinds()
         rows |= {f"range.{name}": row or [0] for name, row in self.ranges.items()}
+        turning = [[i for i, turns in enumerate(self.rows["turns"]) if turns and self.rows["device"][i] == n] for n in range(max(1, len(self.devices)))]
+        rows |= {"turn.first": [0, *accumulate(map(len, turning))], "turn.row": [i for own in turning for i in own]}
         return rows | {"program.counts": [int(waits)], "program.closes": [int(closes)], "program.parents": self.parents, "program.forks": [int(self.forks)]}
 
     @property
