@@ -189,9 +189,9 @@ def dax_teardown(s: Recorder, memory: Memory) -> None:
     s.dax_drain(memory.dax)
 
 
-@_adversary("the kernel takes a page, writes it to swap if it must, and drops it (kswapd)", of="swap", thread="kswapd")
+@_adversary("a page is taken out (MADV_PAGEOUT): written to swap if it must be, and dropped", of="swap")
 def swap(s: Recorder, memory: Memory) -> None:
-    s.reclaim(memory.pages + 1)
+    s.madvise_pageout(memory.pages + 1)
 
 
 @_adversary("the process's pages are moved to other frames (migration, compaction), then written")
