@@ -232,8 +232,8 @@ def _swap_writes_at_once(s: Recorder) -> None:
     gpu = s.device()
 
     @s.thread
-    def kswapd() -> None:
-        s.reclaim(pages + 1)
+    def cpu() -> None:
+        s.madvise_pageout(pages + 1)
 
     @s.thread
     def device() -> None:
