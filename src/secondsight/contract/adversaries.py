@@ -222,6 +222,27 @@ def _two_pages(s: Recorder) -> Address:
     return pages
 
 
+@_setting("swap", ADVERSARIES["swap"].summary, "writes at once")
+def _swap_writes_at_once(s: Recorder) -> None:
+    """Without a read before: a driver that marks a page dirty where it maps it for reading is not helped by that."""
+    pages = _two_pages(s)
+    s.madvise_pageout(pages)
+    s.read(pages)
+    s.read(pages + 1)
+    gpu = s.device()
+
+    @s.thread
+    def kswapd() -> None:
+        s.reclaim(pages + 1)
+
+    @s.thread
+    def device() -> None:
+        gpu.write(pages + 1, "D", into="written")
+
+    with s.after():
+        gpu.compare(pages + 1)
+
+
 PART = "the process takes away one of two pages, and the device uses both"
 
 
@@ -370,6 +391,49 @@ def _mprotect_and_back(s: Recorder) -> None:
         s.write(pages + 1, "B")
 
     _writes_twice(s, pages, gpu)
+
+
+FORK = "the process forks, and it or its child writes the pages: each has its own from then on, and the device the process's"
+
+
+@_setting("fork", FORK, "the process writes")
+def _fork_and_write(s: Recorder) -> None:
+    pages = _two_pages(s)
+    gpu = s.device()
+
+    @s.thread
+    def cpu() -> None:
+        s.fork()
+        s.write(pages + 1, "B")
+
+    _writes_twice(s, pages, gpu)
+
+
+@_setting("fork", FORK, "the child writes")
+def _fork_and_child_writes(s: Recorder) -> None:
+    pages = _two_pages(s)
+    gpu = s.device()
+    children = []
+
+    @s.thread
+    def cpu() -> None:
+        children.append(s.fork())
+
+    (child,) = children
+
+    @child.thread
+    def its_cpu() -> None:
+        s.write(pages + 1, "E")
+
+    @s.thread
+    def device() -> None:
+        gpu.write(pages + 1, "C", into="written")
+        gpu.read(pages + 1, into="read")
+
+    with s.after():
+        gpu.compare(pages + 1)
+        with child:
+            s.read(pages + 1, into="its")
 
 
 OPEN = "somebody opens the device while the process unmaps the pages, or exits"

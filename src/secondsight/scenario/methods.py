@@ -54,6 +54,20 @@ class RecorderMethods(ABC):
         made: Mapping = self._operation("mmap_read_only", into, fd=fd, page=page, pages=pages, at=at)
         return made
 
+    def mmap_private(
+        self,
+        fd: File | None = None,
+        *,
+        page: int = 0,
+        pages: int | None = None,
+        at: Address | None = None,
+        into: str | None = None,
+    ) -> Mapping:
+        """`mmap` with MAP_PRIVATE: what the process writes is a copy of its own, which nobody else sees; until then it has the file's
+        pages. Of a write-sealed memfd too. Fails with -EBADF (closed), -EINVAL (a udmabuf)."""
+        made: Mapping = self._operation("mmap_private", into, fd=fd, page=page, pages=pages, at=at)
+        return made
+
     def munmap(self, addr: Address, *, pages: int | None = None, into: str | None = None) -> None:
         """Unmap. Unmapping what is not mapped succeeds."""
         self._operation("munmap", into, addr=addr, pages=pages)
@@ -154,6 +168,12 @@ class RecorderMethods(ABC):
         """The OOM reaper takes the process's private memory, without sleeping. On the model only."""
         self._operation("oom_reap", None)
 
+    def fork(self) -> Process:
+        """fork(): another process, whose memory is a copy of this one's, and which has the mappings that this one has by then at the same
+        addresses. It has no device and none of the threads; its own (`@child.thread`) begin when it is there."""
+        made: Process = self._operation("fork", None)
+        return made
+
     def device(self) -> DeviceHandle:
         """A device that mirrors the process's whole address space (in the setup)."""
         made: DeviceHandle = self._operation("device", None)
@@ -251,6 +271,33 @@ class RecorderMethods(ABC):
         too), -EBUSY (being reclaimed or moved), -EAGAIN (somebody holds it)."""
         self._operation("move_pages", into, addr=addr)
 
+    def buffer(self, pages: int) -> File:
+        """A dma-buf of `pages` pages (in the setup), whose exporter moves it, takes it away and gives it back. On the model only."""
+        made: File = self._operation("buffer", None, pages=pages)
+        return made
+
+    def attached_device(self, buffer: File) -> DeviceHandle:
+        """A device that is attached to a buffer (in the setup): its driver is an importer. On the model only."""
+        made: DeviceHandle = self._operation("attached_device", None, buffer=buffer)
+        return made
+
+    def device_job(self, device: DeviceHandle, value: str, *, into: str | None = None) -> None:
+        """The device's driver queues a job that stores `value` to the first page of its buffer; ends when the job is done. Fails
+        with what the driver's `submit` returns. On the model only."""
+        self._operation("device_job", into, device=device, value=value)
+
+    def buffer_move(self, buffer: File) -> None:
+        """The exporter puts the buffer somewhere else; ends when that is done. On the model only."""
+        self._operation("buffer_move", None, buffer=buffer)
+
+    def buffer_revoke(self, buffer: File) -> None:
+        """The exporter takes the buffer's memory away; ends when nobody uses it any more. On the model only."""
+        self._operation("buffer_revoke", None, buffer=buffer)
+
+    def buffer_restore(self, buffer: File) -> None:
+        """The exporter gives a buffer that was revoked memory again. On the model only."""
+        self._operation("buffer_restore", None, buffer=buffer)
+
 
 class DeviceMethods:
     """What a device does."""
@@ -286,6 +333,11 @@ class DeviceMethods:
         """The device exchanges the page's value while no CPU can reach it (make_device_exclusive); the result is the old
         value. -EOPNOTSUPP by a driver that has no such access, and on a kernel without CONFIG_DEVICE_PRIVATE."""
         self._recorder._operation("device_exclusive", into, device=self, addr=addr, value=value)
+
+    def job(self, value: str, *, into: str | None = None) -> None:
+        """The device's driver queues a job that stores `value` to the first page of its buffer; ends when the job is done. Fails
+        with what the driver's `submit` returns. On the model only."""
+        self._recorder._operation("device_job", into, device=self, value=value)
 
 
 class PinMethods:

@@ -39,6 +39,14 @@ class ProcessMethods(ABC):
         done: Mapping = self._do("mmap_read_only", fd=fd, page=page, pages=pages, at=at)
         return done
 
+    def mmap_private(
+        self, fd: File | None = None, *, page: int = 0, pages: int | None = None, at: Address | None = None
+    ) -> Mapping:
+        """`mmap` with MAP_PRIVATE: what the process writes is a copy of its own, which nobody else sees; until then it has the file's
+        pages. Of a write-sealed memfd too. Fails with -EBADF (closed), -EINVAL (a udmabuf)."""
+        done: Mapping = self._do("mmap_private", fd=fd, page=page, pages=pages, at=at)
+        return done
+
     def munmap(self, addr: Address, *, pages: int | None = None) -> str:
         """Unmap. Unmapping what is not mapped succeeds."""
         done: str = self._do("munmap", addr=addr, pages=pages)
@@ -187,6 +195,26 @@ class ProcessMethods(ABC):
         done: str = self._do("move_pages", addr=addr)
         return done
 
+    def buffer(self, pages: int) -> File:
+        """A dma-buf of `pages` pages (in the setup), whose exporter moves it, takes it away and gives it back. On the model only."""
+        done: File = self._do("buffer", pages=pages)
+        return done
+
+    def buffer_move(self, buffer: File) -> str:
+        """The exporter puts the buffer somewhere else; ends when that is done. On the model only."""
+        done: str = self._do("buffer_move", buffer=buffer)
+        return done
+
+    def buffer_revoke(self, buffer: File) -> str:
+        """The exporter takes the buffer's memory away; ends when nobody uses it any more. On the model only."""
+        done: str = self._do("buffer_revoke", buffer=buffer)
+        return done
+
+    def buffer_restore(self, buffer: File) -> str:
+        """The exporter gives a buffer that was revoked memory again. On the model only."""
+        done: str = self._do("buffer_restore", buffer=buffer)
+        return done
+
 
 class DeviceMethods(ABC):
     """Each does an operation at once. Its result is in a scenario's words; `OSError`: no handle came into being."""
@@ -225,4 +253,10 @@ class DeviceMethods(ABC):
         """The device exchanges the page's value while no CPU can reach it (make_device_exclusive); the result is the old
         value. -EOPNOTSUPP by a driver that has no such access, and on a kernel without CONFIG_DEVICE_PRIVATE."""
         done: str = self._do("device_exclusive", addr=addr, value=value)
+        return done
+
+    def job(self, value: str) -> str:
+        """The device's driver queues a job that stores `value` to the first page of its buffer; ends when the job is done. Fails
+        with what the driver's `submit` returns. On the model only."""
+        done: str = self._do("device_job", value=value)
         return done

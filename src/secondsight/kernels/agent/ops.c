@@ -84,12 +84,12 @@ int do_memfd_create(const long *arg, int makes)
 	return keep_file(fd, makes);
 }
 
-static int map(const long *arg, int makes, int protection)
+static int map(const long *arg, int makes, int protection, int of_file)
 {
 	int fd = arg[0] < 0 ? -1 : DESCRIPTOR(arg[0]);
 	long file_page = arg[1], pages = arg[2];
 	char *at = arg[3] < 0 ? WINDOW(makes) : address(arg + 3);
-	int flags = (fd < 0 ? MAP_PRIVATE | MAP_ANONYMOUS : MAP_SHARED) | (arg[3] < 0 ? MAP_FIXED_NOREPLACE : MAP_FIXED);
+	int flags = (fd < 0 ? MAP_PRIVATE | MAP_ANONYMOUS : of_file) | (arg[3] < 0 ? MAP_FIXED_NOREPLACE : MAP_FIXED);
 	void *got = mmap(at, pages * PAGE, protection, flags, fd, file_page * PAGE);
 	if (got == MAP_FAILED)
 		return failed();
@@ -97,9 +97,11 @@ static int map(const long *arg, int makes, int protection)
 	return DONE;
 }
 
-int do_mmap(const long *arg, int makes) { return map(arg, makes, PROT_READ | PROT_WRITE); }
+int do_mmap(const long *arg, int makes) { return map(arg, makes, PROT_READ | PROT_WRITE, MAP_SHARED); }
 
-int do_mmap_read_only(const long *arg, int makes) { return map(arg, makes, PROT_READ); }
+int do_mmap_read_only(const long *arg, int makes) { return map(arg, makes, PROT_READ, MAP_SHARED); }
+
+int do_mmap_private(const long *arg, int makes) { return map(arg, makes, PROT_READ | PROT_WRITE, MAP_PRIVATE); }
 
 int do_mprotect(const long *arg, int makes)
 {
@@ -244,6 +246,12 @@ int do_process(const long *arg, int makes)
 {
 	(void)arg, (void)makes;
 	return DONE;
+}
+
+int do_fork(const long *arg, int makes)
+{
+	(void)arg;
+	return fork_process(makes) ? failed() : DONE;
 }
 
 int do_exit(const long *arg, int makes)
