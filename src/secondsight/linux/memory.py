@@ -544,17 +544,17 @@ def insert_pfn(mm: Mm, va: Va, frame: Folio) -> Flags:
 
 @milestone(quiet=True)
 @atomic
-def zap_pte_range(mm: Mm, start: Va, end: VaEnd, even_cows: bool = True) -> Gather:
+def zap_pte_range(mm: Mm, start: Va, end: VaEnd, keep_cows: bool = False) -> Gather:
     """zap_pte_range() (mm/memory.c, Linux 6.12): clear the entries of a range under the page-table lock.
 
     The folios whose references are now to be dropped, in the order of addresses: the mmu_gather. Entries of a PFN
     mapping, of device memory and of the zero page held none. That of a device-exclusive entry is dropped at once.
-    `even_cows`: also the process's own copies of a file's pages (should_zap_folio()).
+    `keep_cows` (zap_details.even_cows, negated): but not the process's own copies of a file's pages.
     """
     gather: Gather = []
     for va in range(start, end):
         pte = mm.ptes[va]
-        if not pte_none(pte) and (even_cows or not is_cow_page(mm, va)):
+        if not pte_none(pte) and not (keep_cows and is_cow_page(mm, va)):
             folio = vm_normal_folio(pte)
             if folio is not None:
                 gather.append(folio)
@@ -612,7 +612,7 @@ def zap_file_pages(mm: Mm, start: Va, end: VaEnd) -> None:
     """zap_page_range_single() with zap_details.even_cows false (mm/memory.c, Linux 6.12): the process's own copies stay."""
     rng = Range(start, end, Event.CLEAR, True)
     mmu_notifier_invalidate_range_start(mm, rng)
-    gather = zap_pte_range(mm, start, end, False)
+    gather = zap_pte_range(mm, start, end, True)
     mmu_notifier_invalidate_range_end(mm, rng)
     if gather:
         tlb_finish_mmu(gather)
