@@ -9,16 +9,23 @@ there. Entries go by `zap_pte_range`, always inside a notifier bracket:
     tlb_finish_mmu()                            only now the references that the entries held are dropped
 
 `zap_page_range_single` does this for one vma (MADV_DONTNEED, and `unmap_mapping_range` for each place a file is
-mapped at); `unmap_vmas` for munmap and exit, whose callers drop the references. Replacing the zero page on a write
-is a bracket too.
+mapped at); `unmap_vmas` for munmap and exit, whose callers drop the references.
+
+A write to private memory that is not the process's alone (the zero page, a file's page, one that a child or parent has too) makes a
+copy. The copy is made first, then it takes the other's place in a bracket, and then the old page's references are dropped:
+
+    held_for_copy()                             what is there is held, and copied
+    mmu_notifier_invalidate_range_start()
+    replace_page()                              one step: the page-table lock
+    mmu_notifier_invalidate_range_end()
+    drop_copied()
 
 `unmap_mapping_range` takes no mmap lock: it runs beside faults of the same process.
 
 An entry that is neither empty nor present (`swapops`) is `do_swap_page`'s: a page in swap is found in the swap cache, or read, and
 mapped under the folio lock; a page that is being moved is waited for.
 
-Left out: huge pages, userfaultfd, private
-file mappings, fork (so the only read-only private page is the zero page), per-vma locks (a fault on one vma waits
+Left out: huge pages, userfaultfd, that copies of a file's pages are swapped out or moved (they stay), per-vma locks (a fault on one vma waits
 here while another vma is being mapped or unmapped: may hide a bug), the early flush of large batches and of dirty
 file pages, which drops references already before the end of the bracket (a driver that is late is caught all the
 same: it is late at the zap). An allocation and the entry that it is for are one step; the loser of a race gives
