@@ -14,6 +14,7 @@ from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
+from secondsight.cases.cost import CostTable
 from secondsight.cases.crew import shared_out
 from secondsight.devices.device import Device
 from secondsight.lang.errors import LangError
@@ -71,7 +72,7 @@ class CaseTable:
     `program(row, column)` builds a cell's checked program (names of entries), or None where the question makes no sense.
     `expected` are the verdicts that were reviewed by hand: tests compare them. `on_kernel(row, column, violation)` makes a
     broken cell a question to a real kernel, or says why it cannot be one. `goes_on`: the columns that ask whether threads go
-    round for ever; None: all do.
+    round for ever; None: all do. `cost`: what the rows take in time, where that is part of the question.
     """
 
     name: str
@@ -84,6 +85,7 @@ class CaseTable:
     expected: Mapping[tuple[str, str], Verdict] = field(default_factory=dict)
     on_kernel: Callable[[str, str, Violation], Question | CannotForce] | None = None
     goes_on: frozenset[str] | None = None
+    cost: CostTable | None = None
 
     def cells(self) -> Iterator[tuple[str, str]]:
         """Row and column names of all cells, row by row."""

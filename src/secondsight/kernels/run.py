@@ -224,6 +224,8 @@ class VM:
             )
         if not self._guest.hello.get("nodes") and any(p.op.declared.needs is Needs.NODES for p in scenario.places()):
             raise KernelError(f"kernel {self.release} has no second NUMA node, which {scenario.name} needs", "use a packaged kernel, such as linux-6.12")
+        if self.has_module and not self._guest.hello.get("swap") and any(p.op.declared.needs is Needs.SWAP for p in scenario.places()):
+            raise KernelError(f"kernel {self.release} has no swap device, which {scenario.name} needs", "use a packaged kernel, such as linux-6.12")
         if not self.has_module and (job.steps is not None or needs_module(scenario)):
             raise KernelError(f"{scenario.name} needs secondsight.ko, which is not loaded", "boot(kernel, module=True)")
         return job.loading()

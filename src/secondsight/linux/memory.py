@@ -9,16 +9,23 @@ there. Entries go by `zap_pte_range`, always inside a notifier bracket:
     tlb_finish_mmu()                            only now the references that the entries held are dropped
 
 `zap_page_range_single` does this for one vma (MADV_DONTNEED, and `unmap_mapping_range` for each place a file is
-mapped at); `unmap_vmas` for munmap and exit, whose callers drop the references. Replacing the zero page on a write
-is a bracket too.
+mapped at); `unmap_vmas` for munmap and exit, whose callers drop the references.
+
+A write to private memory that is not the process's alone (the zero page, a file's page, one that a child or parent has too) makes a
+copy. The copy is made first, then it takes the other's place in a bracket, and then the old page's references are dropped:
+
+    held_for_copy()                             what is there is held, and copied
+    mmu_notifier_invalidate_range_start()
+    replace_page()                              one step: the page-table lock
+    mmu_notifier_invalidate_range_end()
+    drop_copied()
 
 `unmap_mapping_range` takes no mmap lock: it runs beside faults of the same process.
 
 An entry that is neither empty nor present (`swapops`) is `do_swap_page`'s: a page in swap is found in the swap cache, or read, and
 mapped under the folio lock; a page that is being moved is waited for.
 
-Left out: huge pages, userfaultfd, private
-file mappings, fork (so the only read-only private page is the zero page), per-vma locks (a fault on one vma waits
+Left out: huge pages, userfaultfd, that copies of a file's pages are swapped out or moved (they stay), per-vma locks (a fault on one vma waits
 here while another vma is being mapped or unmapped: may hide a bug), the early flush of large batches and of dirty
 file pages, which drops references already before the end of the bracket (a driver that is late is caught all the
 same: it is late at the zap). An allocation and the entry that it is for are one step; the loser of a race gives
@@ -544,17 +551,17 @@ def insert_pfn(mm: Mm, va: Va, frame: Folio) -> Flags:
 
 @milestone(quiet=True)
 @atomic
-def zap_pte_range(mm: Mm, start: Va, end: VaEnd, even_cows: bool = True) -> Gather:
+def zap_pte_range(mm: Mm, start: Va, end: VaEnd, keep_cows: bool = False) -> Gather:
     """zap_pte_range() (mm/memory.c, Linux 6.12): clear the entries of a range under the page-table lock.
 
     The folios whose references are now to be dropped, in the order of addresses: the mmu_gather. Entries of a PFN
     mapping, of device memory and of the zero page held none. That of a device-exclusive entry is dropped at once.
-    `even_cows`: also the process's own copies of a file's pages (should_zap_folio()).
+    `keep_cows` (zap_details.even_cows, negated): but not the process's own copies of a file's pages.
     """
     gather: Gather = []
     for va in range(start, end):
         pte = mm.ptes[va]
-        if not pte_none(pte) and (even_cows or not is_cow_page(mm, va)):
+        if not pte_none(pte) and not (keep_cows and is_cow_page(mm, va)):
             folio = vm_normal_folio(pte)
             if folio is not None:
                 gather.append(folio)
@@ -612,7 +619,7 @@ def zap_file_pages(mm: Mm, start: Va, end: VaEnd) -> None:
     """zap_page_range_single() with zap_details.even_cows false (mm/memory.c, Linux 6.12): the process's own copies stay."""
     rng = Range(start, end, Event.CLEAR, True)
     mmu_notifier_invalidate_range_start(mm, rng)
-    gather = zap_pte_range(mm, start, end, False)
+    gather = zap_pte_range(mm, start, end, True)
     mmu_notifier_invalidate_range_end(mm, rng)
     if gather:
         tlb_finish_mmu(gather)
