@@ -5,15 +5,16 @@ from __future__ import annotations
 from linux_world import A, B, search, world
 
 from secondsight.lang import require
-from secondsight.linux import EAGAIN, EFAULT, ENOENT, SIGSEGV
+from secondsight.linux import EACCES, EAGAIN, EFAULT, ENOENT, SIGSEGV
 from secondsight.linux.fault import cpu_read, cpu_write
 from secondsight.linux.madvise import madvise_dontneed, madvise_pageout
 from secondsight.linux.memfd import memfd_create
-from secondsight.linux.migrate import move_page
+from secondsight.linux.migrate import migrate_folio, move_page
 from secondsight.linux.mm_types import Mm, PteKind
 from secondsight.linux.mmap import do_mmap, vm_munmap
 from secondsight.linux.mprotect import do_mprotect_pkey
 from secondsight.linux.page_alloc import get_page, put_page, zone
+from secondsight.linux.swap import folio_isolate_lru
 from secondsight.linux.swapops import swap_slots
 
 MOVES = {"frames": 5, "pages": 2, "anon_vmas": 1, "migrations": 2}
@@ -51,9 +52,11 @@ def test_a_files_page_moves_in_every_mapping_and_in_the_file() -> None:
         cpu_write(mm, 0, A)
         cpu_write(mm, 1, B)
         before = file.pages[0]
-        assert move_page(mm, 1) == 0
-        assert file.pages[0] is not before and mm.ptes[0].frame is mm.ptes[1].frame is file.pages[0]
-        assert cpu_read(mm, 0) == B and file.pages[0].refcount == 3
+        assert before is not None and move_page(mm, 1) == -EACCES, "without MPOL_MF_MOVE_ALL"
+        assert folio_isolate_lru(before) and migrate_folio(before) == 0, "as compaction does"
+        after = file.pages[0]
+        assert after is not None and after is not before and mm.ptes[0].frame is mm.ptes[1].frame is after
+        assert cpu_read(mm, 0) == B and after.refcount == 3
 
 
 def test_a_page_of_the_swap_cache_keeps_its_slot() -> None:
@@ -70,12 +73,12 @@ def test_migration_beside_accesses_and_whatever_takes_the_page_away() -> None:
     with world(**MOVES) as (machine, mm):
         do_mmap(mm, 0, 1, None, 0, True)
         cpu_write(mm, 0, A)
-        found = search(machine, (move_page, (mm, 0)), (cpu_write, (mm, 0, B)), (madvise_dontneed, (mm, 0, 1)), rules=[])
+        found = search(machine, (move_page, (mm, 0, False)), (cpu_write, (mm, 0, B)), (madvise_dontneed, (mm, 0, 1)), rules=[])
         assert found.verdict.value == "holds"
     with world(**MOVES, swap_slots=2) as (machine, mm):
         do_mmap(mm, 0, 1, None, 0, True)
         cpu_write(mm, 0, A)
-        found = search(machine, (move_page, (mm, 0)), (madvise_pageout, (mm, 0, 1)), (vm_munmap, (mm, 0, 1)), rules=[])
+        found = search(machine, (move_page, (mm, 0, False)), (madvise_pageout, (mm, 0, 1)), (vm_munmap, (mm, 0, 1)), rules=[])
         assert found.verdict.value == "holds"
 
 
@@ -83,7 +86,7 @@ def test_an_entry_that_is_made_read_only_meanwhile_comes_back_so() -> None:
     with world(**MOVES) as (machine, mm):
         do_mmap(mm, 0, 2, None, 0, True)
         cpu_write(mm, 0, A)
-        found = search(machine, (move_page, (mm, 0)), (protect_and_write, (mm,)), rules=[])
+        found = search(machine, (move_page, (mm, 0, False)), (protect_and_write, (mm,)), rules=[])
         assert found.verdict.value == "holds"
 
 

@@ -153,7 +153,10 @@ def _check(
     elif found:
         _line(file, found)
         for driver_name, rest in rests.items():
-            for text in told_rests(rest):
+            told = told_rests(rest)
+            if told and any(checked.result.broken for checked in found if checked.driver == driver_name):
+                show(f"  where it holds ({', '.join(rest.reach)}):")
+            for text in told:
                 show(f"  {driver_name + ': ' if len(drivers) > 1 else ''}{text}")
         for note in notes(checked.result for checked in found):
             show(note)

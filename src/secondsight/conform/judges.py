@@ -83,10 +83,15 @@ WITHOUT: Final[dict[str, tuple[Judge, str]]] = {
         "conformer has no folios",
     ),
     "migrate.py": (
-        "neither",
+        "agreement",
         "mm/migrate.c (151 outside symbols) with rmap.c (106) linked to it: needed are a folio with an anon_vma, page tables (as "
-        "mm/hmm.c's conformer has) and swapops; the operation runs on the model only",
+        "mm/hmm.c's conformer has) and swapops; move_pages(2) runs in guests with two nodes",
     ),
+    "fork_dup.py": (
+        "agreement",
+        "kernel/fork.c (274 outside symbols): dup_mmap() needs the maple tree, copy_page_range() of mm/memory.c two real page tables",
+    ),
+    "mm.py": ("agreement", "inline functions of headers, which have no file to compile"),
     "mprotect.py": (
         "agreement",
         "mm/mprotect.c (81 outside symbols): change_pte_range() needs real page tables (as mm/hmm.c's conformer has), and "
@@ -97,16 +102,16 @@ WITHOUT: Final[dict[str, tuple[Judge, str]]] = {
         "mm/page-writeback.c (121 outside symbols): of it one flag is modelled, and the end of a write",
     ),
     "rmap.py": (
-        "neither",
-        "mm/rmap.c (106 outside symbols): the walks need anon_vma's interval tree, real page tables, and mmu_gather's batching as"
-        " stubs; the next of these files to take",
+        "agreement",
+        "mm/rmap.c (106 outside symbols): the walks need anon_vma's interval tree, real page tables, and mmu_gather's batching as "
+        "stubs; the next of these files to take. move_pages(2) walks by it",
     ),
     "rmap_exclusive.py": (
         "neither",
         "mm/rmap.c (106 outside symbols): make_device_exclusive_range() needs mm/gup.c (80) as a place, and what rmap.py needs",
     ),
     "swap.py": (
-        "neither",
+        "agreement",
         "mm/swap.c (71 outside symbols): of it one flag is modelled, that somebody has taken the folio off the lists",
     ),
     "swap_state.py": (

@@ -270,8 +270,19 @@ def _overrides_well(driver: type[Device]) -> None:
                 raise LangError(
                     f"{own.__code__.co_filename}:{own.__code__.co_firstlineno}: {driver.__name__}.{name}({', '.join(mine)}) does not "
                     f"have the parameters of {other.__qualname__}({', '.join(theirs)}), which it overrides\n"
-                    f"  instead: def {name}({', '.join(theirs)})"
+                    f"  instead: def {name}{written(other)}:"
                 )
+
+
+def written(function: Any) -> str:
+    """A function's parameters and result with their types, as its source has them."""
+    signature = inspect.signature(inspect.unwrap(function))
+    parts = [p.name if p.annotation is p.empty else f"{p.name}: {_type(p.annotation)}" for p in signature.parameters.values()]
+    return f"({', '.join(parts)})" + ("" if signature.return_annotation is signature.empty else f" -> {_type(signature.return_annotation)}")
+
+
+def _type(annotation: Any) -> str:
+    return annotation if isinstance(annotation, str) else getattr(annotation, "__name__", str(annotation))
 
 
 def import_file(path: Path) -> ModuleType:

@@ -79,4 +79,6 @@ EVERY_ADVERSARY: dict[str, Adversary] = {**ADVERSARIES, **IMPORTER_ADVERSARIES}
 
 def adversaries_for(driver: type[Device]) -> dict[str, Adversary]:
     """The adversaries of a driver's promise."""
-    return IMPORTER_ADVERSARIES if driver.promise == "importer" else ADVERSARIES
+    if driver.promise == "importer":
+        return IMPORTER_ADVERSARIES
+    return {name: adversary for name, adversary in ADVERSARIES.items() if adversary.promise in (None, driver.promise)}

@@ -6,6 +6,7 @@ The drivers are in `devices/small`. Tests run every row; `secondsight explain` p
 from __future__ import annotations
 
 from secondsight.devices.device import Device
+from secondsight.devices.exclusive import Exclusive, ExclusiveByEvent, ExclusiveRetriesLocked
 from secondsight.devices.fenced_importer import FencedImporter, UnmapsAtOnce, UsesTheOldMapping
 from secondsight.devices.mirror import Mirror, MirrorWithoutTest
 from secondsight.devices.small import (
@@ -26,9 +27,12 @@ from secondsight.devices.small import (
     ForgetsThatItIsAUser,
     GivesReferencesBack,
     GivesUp,
+    IgnoresExclusive,
+    IgnoresFork,
     IgnoresMoves,
     IgnoresParts,
     IgnoresProtection,
+    KeepsForReading,
     KeepsItsMapping,
     KeepsReferences,
     KeepsThePagemap,
@@ -80,6 +84,7 @@ RULES_BROKEN: list[tuple[str, str, type[Device], type[Device]]] = [
     ("as-if-cpu", "part", IgnoresParts, DropsEverything),
     ("as-if-cpu", "part", CountsFromTheFirstPage, DropsEverything),
     ("as-if-cpu", "mprotect", IgnoresProtection, MirrorInParts),
+    ("as-if-cpu", "fork", IgnoresFork, KeepsForReading),
     ("balance", "open", KeepsReferences, GivesReferencesBack),
     ("balance", "munmap", ForgetsThatItIsAUser, Mirror),
     ("deadlock", "exit", StaysAUser, Mirror),
@@ -90,6 +95,9 @@ RULES_BROKEN: list[tuple[str, str, type[Device], type[Device]]] = [
     ("balance", "close", StaysPinned, Pins),
     ("as-if-cpu", "open", VcpuWithoutCount, Vcpu),
     ("as-if-cpu", "two-processes", RemembersByAddress, RemembersByProcess),
+    ("as-if-cpu", "exclusive", IgnoresExclusive, MirrorInParts),
+    ("exclusive", "atomics", ExclusiveByEvent, Exclusive),
+    ("deadlock", "atomics", ExclusiveRetriesLocked, Exclusive),
     ("no-freed-frame", "buffer-moves", AddsNoFence, FencedImporter),
     ("no-freed-frame", "buffer-moves", AddsItsFenceLate, FencedImporter),
     ("no-freed-frame", "buffer-moves", IgnoresMoves, FencedImporter),
@@ -115,12 +123,15 @@ ONLY_HERE: dict[str, type[Device]] = {
     "part": TakesAPartForNothing,
     "read-only": WritesAllTheSame,
     "mprotect": IgnoresProtection,
+    "fork": IgnoresFork,
     "open": PrefaultsBeforeItSubscribes,
     "close": StopsTheDeviceLast,
     "two-processes": RemembersByAddress,
     "buffer-moves": IgnoresMoves,
     "buffer-revoked": DetachesMapped,
     "swap": NeverMarksDirty,
+    "exclusive": IgnoresExclusive,
+    "atomics": ExclusiveByEvent,
 }
 """For an adversary a driver that no other makes fail."""
 

@@ -131,6 +131,13 @@ class DevicePageTable(Record):
             self.entries[va].writable = False
 
 
+    @atomic
+    def protect(self, rng: Range) -> None:
+        """Take the permission to write away from every entry of `rng`."""
+        table_changes(self)
+        for va in range(rng.start, rng.end):
+            self.entries[va].writable = False
+
     def is_mapped(self, va: Va, write: bool) -> bool:
         """The driver walks the table: whether the device can read `va`, or write it. Two steps, as a walk takes time."""
         self.walker = current()

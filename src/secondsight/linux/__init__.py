@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from secondsight.lang.errors import LangError
 from secondsight.lang.machines import Bound
 from secondsight.linux.errno import (
+    EACCES,
     EAGAIN,
     EBADF,
     EBADFD,
@@ -32,6 +33,7 @@ from secondsight.linux.errno import (
 )
 
 __all__ = [
+    "EACCES",
     "EAGAIN",
     "EBADF",
     "EBADFD",

@@ -364,9 +364,7 @@ def dma_buf_mmap(dmabuf: DmaBuf, mm: Mm, va: Va, length: Pgoff, pgoff: Pgoff, sh
     -EINVAL beyond the end of the buffer or for a private mapping (udmabuf's mmap_udmabuf() says so), else as
     `do_mmap`.
     """
-    if not shared:
-        return -EINVAL
-    return do_mmap(mm, va, length, dmabuf, pgoff, write)
+    return do_mmap(mm, va, length, dmabuf, pgoff, write, False, not shared)
 
 
 @atomic

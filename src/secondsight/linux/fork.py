@@ -3,7 +3,7 @@
 An mm lives while `users` (mm_users) is not 0: its process, and whoever got hold of it by `mmget_not_zero`. The
 last one to leave tears it down (`mmap.exit_mmap`).
 
-Left out: fork itself; mm_count. The teardown is always run by the exiting process (see `exit.exit_mm`), which
+fork itself is in `fork_dup`. Left out: mm_count. The teardown is always run by the exiting process (see `exit.exit_mm`), which
 waits for the others to leave, where in the kernel the last to leave runs it. So an mmput() under a lock that a
 callback takes is not found to deadlock: may hide a bug.
 """

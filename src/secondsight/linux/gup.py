@@ -29,6 +29,7 @@ from secondsight.linux.memory import (
     handle_mm_fault,
     vma_flags,
 )
+from secondsight.linux.mm import folio_test_anon, is_cow_mapping, page_anon_exclusive
 from secondsight.linux.mm_types import Flags, Folio, Mm, Pfn, Pgoff, Va
 from secondsight.linux.page_alloc import get_page, is_zero_page, page_to_pfn, put_page
 from secondsight.linux.pgtable import pte_present
@@ -86,12 +87,15 @@ def check_vma_flags(mm: Mm, va: Va, flags: Flags) -> Errno:
 
 @atomic
 def gup_must_unshare(mm: Mm, va: Va, flags: Flags) -> bool:
-    """gup_must_unshare() (mm/internal.h, Linux 6.12): a page of private memory that may be written, as the zero page is, is
-    not pinned for reading for long. The entry does not allow a write."""
+    """gup_must_unshare() (mm/internal.h, Linux 6.12): a page that others share is not pinned for reading: a write would replace it in
+    the process. Nor is, for long, a page that private memory only has until it is written: the zero page, or a file's."""
     vma = mm.mm_mt[va]
-    if flags & (FOLL_PIN | FOLL_LONGTERM | FOLL_WRITE) != FOLL_PIN | FOLL_LONGTERM:
+    folio = pte_present(mm.ptes[va])
+    if flags & (FOLL_PIN | FOLL_WRITE) != FOLL_PIN or vma is None or folio is None:
         return False
-    return vma is not None and vma.vm_file is None and vma.write
+    if is_cow_mapping(vma) and folio_test_anon(vma, va, folio):
+        return not page_anon_exclusive(folio)
+    return flags & FOLL_LONGTERM != 0 and is_cow_mapping(vma)
 
 
 @atomic
@@ -104,8 +108,10 @@ def follow_page_pte(mm: Mm, va: Va, flags: Flags) -> Pfn:
     folio = pte_present(pte)
     if folio is None or (flags & FOLL_WRITE != 0 and not pte.writable):
         return NO_PAGE
+    if gup_must_unshare(mm, va, flags):
+        return MUST_UNSHARE
     if is_zero_page(folio):
-        return MUST_UNSHARE if gup_must_unshare(mm, va, flags) else page_to_pfn(folio)
+        return page_to_pfn(folio)
     if flags & FOLL_PIN != 0:
         try_grab_folio(folio)
     else:
@@ -120,9 +126,9 @@ def get_user_page_vma_remote(mm: Mm, va: Va, flags: Flags) -> Pfn:
     The caller holds the mmap lock, and keeps it all the time: faults wait for what they need. Of the zero page no reference is
     counted.
     """
-    pfn: Pfn = check_vma_flags(mm, va, flags)
-    if pfn < 0:
-        return pfn
+    refused = check_vma_flags(mm, va, flags)
+    if refused != 0:
+        return -EFAULT
     while True:
         pfn = follow_page_pte(mm, va, flags)
         if pfn > NO_PAGE:
@@ -143,21 +149,21 @@ def pin_user_pages_fast(mm: Mm, va: Va, flags: Flags) -> Pfn:
     if pfn > NO_PAGE:
         return pfn
     mm.mmap_lock.read_lock()
-    pfn = check_vma_flags(mm, va, flags)
-    if pfn == 0:
-        pfn = NO_PAGE
-    while pfn <= NO_PAGE:
+    while True:
+        refused = check_vma_flags(mm, va, flags)
+        if refused != 0:
+            break
         pfn = follow_page_pte(mm, va, flags)
-        if pfn <= NO_PAGE:
-            ret = handle_mm_fault(mm, va, faultin_flags(pfn, flags) | FAULT_FLAG_ALLOW_RETRY)
-            if ret & VM_FAULT_RETRY != 0:
-                mm.mmap_lock.read_lock()
-                if check_vma_flags(mm, va, flags) != 0:
-                    pfn = -EFAULT
-            elif ret & VM_FAULT_ERROR != 0:
-                pfn = -EFAULT
+        if pfn > NO_PAGE:
+            mm.mmap_lock.read_unlock()
+            return pfn
+        ret = handle_mm_fault(mm, va, faultin_flags(pfn, flags) | FAULT_FLAG_ALLOW_RETRY)
+        if ret & VM_FAULT_RETRY != 0:
+            mm.mmap_lock.read_lock()
+        elif ret & VM_FAULT_ERROR != 0:
+            break
     mm.mmap_lock.read_unlock()
-    return pfn
+    return -EFAULT
 
 
 @atomic

@@ -10,7 +10,7 @@ from secondsight.linux.pgtable import folio_mapcount, vm_normal_folio
 from secondsight.linux.swap import folio_isolate_lru
 from secondsight.linux.vmscan import reclaim_folio
 
-__all__ = ["madvise_dontneed", "madvise_pageout"]
+__all__ = ["find_vma_from", "madvise_dontneed", "madvise_pageout"]
 
 
 def madvise_dontneed(mm: Mm, va: Va, length: Pgoff) -> Errno:

@@ -6,7 +6,8 @@ from typing import Annotated, Final
 
 from secondsight.lang import Bounds, Errno, Ref, atomic
 from secondsight.linux.errno import EBUSY, EPERM
-from secondsight.linux.mm_types import VM_SEALED, Folio, Pgoff, Vma
+from secondsight.linux.mm import vma_is_shared_maywrite
+from secondsight.linux.mm_types import Folio, Pgoff, Vma
 from secondsight.linux.pgtable import folio_mapcount
 from secondsight.linux.shmem import F_SEAL_SEAL, F_SEAL_WRITE, Seals, ShmemFile, shmem_files
 
@@ -118,10 +119,3 @@ def mapped_writable(file: ShmemFile) -> bool:
         vma = vma.shared
     return False
 
-
-@atomic
-def vma_is_shared_maywrite(vma: Vma) -> bool:
-    """vma_is_shared_maywrite() (include/linux/mm.h, Linux 6.12), of a file's vma."""
-    if len(vma.flags) > 0:
-        return vma.flags[0] & VM_SEALED == 0
-    return vma.write  # nothing is mapped for reading and sealed against writing too (`bound("vma_flags")`)

@@ -29,10 +29,11 @@ from __future__ import annotations
 
 from typing import Final
 
-from secondsight.lang import Ref, atomic, bound, milestone, require, shared_array, wait_until
+from secondsight.lang import Char, Ref, atomic, bound, milestone, require, shared_array, wait_until
 from secondsight.linux.filemap import folio_lock_or_retry, folio_unlock
 from secondsight.linux.fork import mm_touch
 from secondsight.linux.migrate import migration_entry_wait
+from secondsight.linux.mm import folio_test_anon, is_cow_mapping, page_anon_exclusive
 from secondsight.linux.mm_interval_tree import linear_page_index, vma_interval_tree_iter_first, vma_interval_tree_iter_next
 from secondsight.linux.mm_types import (
     FAULT_FLAG_ALLOW_RETRY,
@@ -82,6 +83,7 @@ __all__ = [
     "VM_FAULT_RETRY",
     "VM_FAULT_SIGBUS",
     "VM_FAULT_SIGSEGV",
+    "finish_fault",
     "handle_mm_fault",
     "insert_page",
     "insert_pfn",
@@ -168,7 +170,7 @@ def handle_pte_fault(vma: Vma, va: Va, flags: Flags) -> Flags:
         if is_swap_pte(pte):
             return NOT_PRESENT
     if flags & (FAULT_FLAG_WRITE | FAULT_FLAG_UNSHARE) != 0 and not pte.writable:
-        return do_wp_page(pte, write)
+        return do_wp_page(vma, va, write)
     if len(swap_slots) > 0:
         if write:
             pte.dirty = True
@@ -176,18 +178,42 @@ def handle_pte_fault(vma: Vma, va: Va, flags: Flags) -> Flags:
 
 
 @atomic
-def do_wp_page(pte: Pte, write: bool) -> Flags:
-    """do_wp_page() (mm/memory.c, Linux 6.12), of private memory that is nobody else's: the zero page is replaced, a page of one's
-    own is made writable, where that is asked for (wp_page_reuse())."""
+def do_wp_page(vma: Vma, va: Va, write: bool) -> Flags:
+    """do_wp_page() (mm/memory.c, Linux 6.12): a page that may not be written, in a vma that may. The zero page is replaced, and of private
+    memory a page that others share; any other is made writable, where that is asked for (wp_page_reuse(), wp_page_shared())."""
+    mm = vma.vm_mm
+    assert mm is not None
+    pte = mm.ptes[va]
     folio = pte.frame
     assert folio is not None
     if is_zero_page(folio):
         return COPY
+    if len(folio.shared) > 0:
+        if is_cow_mapping(vma) and not wp_can_reuse_anon_folio(vma, va, folio):
+            return COPY
     if write:
         pte.writable = True
         if len(swap_slots) > 0:
             pte.dirty = True
     return DONE
+
+
+@atomic
+def wp_can_reuse_anon_folio(vma: Vma, va: Va, folio: Folio) -> bool:
+    """wp_can_reuse_anon_folio() (mm/memory.c, Linux 6.12), and what do_wp_page() asks before: whether the page is the process's alone, or
+    is found to be so now. Left out: references that other CPUs' LRU caches hold."""
+    if not folio_test_anon(vma, va, folio):
+        return False
+    if page_anon_exclusive(folio):
+        return True
+    if len(swap_slots) > 0:
+        if folio.swapcache and folio.refcount == 2 and not folio.locked:
+            folio_free_swap(folio)
+    if folio.locked or folio.refcount != 1:
+        return False
+    if len(folio.shared) > 0:
+        folio.shared[0] = False
+    return True
 
 
 @atomic
@@ -283,9 +309,9 @@ def do_swap_entry(mm: Mm, va: Va, flags: Flags) -> Flags:
 def map_swapped_page(mm: Mm, va: Va, folio: Folio, entry: SwpEntry, flags: Flags) -> bool:
     """The part of do_swap_page() under the folio lock and the page-table lock: one step, in which the folio lock is waited for.
 
-    False: it is to be waited for without the mmap lock (folio_lock_or_retry()). The page may be written if its entry was the only
-    one of an exclusive page (every page is, without fork), and is dirty if this is a write. The swap cache keeps the page and the
-    slot, unless it is written and nobody else has it (should_try_to_free_swap()). So a page can be writable, in the swap cache,
+    False: it is to be waited for without the mmap lock (folio_lock_or_retry()). The page may be written if no other process has had a
+    share in it, or nobody has it any more, and is dirty then if this is a write. The swap cache keeps the page and the slot, unless
+    it is written and nobody else has it (should_try_to_free_swap()). So a page can be writable, in the swap cache,
     and clean: what a device writes to it must be marked (`folio_mark_dirty`).
     """
     if folio.locked and flags & FAULT_FLAG_ALLOW_RETRY != 0:
@@ -304,7 +330,11 @@ def map_swapped_page(mm: Mm, va: Va, folio: Folio, entry: SwpEntry, flags: Flags
         pte.frame = folio
         pte.kind = PteKind.PRESENT
         pte.writable = vma.write
-        pte.dirty = write
+        if len(folio.shared) > 0:
+            folio.shared[0] = not pte.exclusive and folio.refcount != 1
+            pte.writable = vma.write and not folio.shared[0]
+            pte.exclusive = False
+        pte.dirty = write and pte.writable
         pte.swap = 0
     else:
         put_page(folio)
@@ -360,20 +390,82 @@ def restore_exclusive_pte(mm: Mm, va: Va, folio: Folio) -> None:
         pte.kind = PteKind.PRESENT
         if not vma.write:
             pte.writable = False
+        if len(swap_slots) > 0:
+            pte.dirty = pte.writable
 
 
 @milestone(quiet=True)
 def wp_page_copy(mm: Mm, va: Va, unshare: bool) -> Flags:
     """wp_page_copy() (mm/memory.c, Linux 6.12): a private page of its own instead of one that may not be written.
 
-    Here that is always the zero page: the new one is zeroed, and there is no old reference to drop. `unshare`: it may not be
-    written either, until somebody writes.
+    Where nothing else is copied on write that is the zero page: the new one is zeroed, and there is no old reference to drop.
+    `unshare`: it may not be written either, until somebody writes.
     """
+    if len(frames[ZERO_PFN].shared) > 0:
+        return wp_page_copy_user(mm, va, unshare)
     rng = Range(va, va + 1, Event.CLEAR, True)
     mmu_notifier_invalidate_range_start(mm, rng)
     replace_zero_page(mm, va, unshare)
     mmu_notifier_invalidate_range_end(mm, rng)
     return DONE
+
+
+def wp_page_copy_user(mm: Mm, va: Va, unshare: bool) -> Flags:
+    """wp_page_copy(), __wp_page_copy_user() (mm/memory.c, Linux 6.12) of a page that others have too: first the copy, then the bracket
+    in which it takes the other's place, then what the entry held of that is dropped.
+
+    Whether a copy is needed is looked at once more where the old page is held and copied: what has changed since is as if the fault had
+    begun later.
+    """
+    with atomic:
+        old = held_for_copy(mm, va)
+        contents: Char = old.contents if old is not None else 0
+    if old is None:
+        return DONE
+    rng = Range(va, va + 1, Event.CLEAR, True)
+    mmu_notifier_invalidate_range_start(mm, rng)
+    copied = replace_page(mm, va, old, contents, unshare)
+    mmu_notifier_invalidate_range_end(mm, rng)
+    if not is_zero_page(old):
+        drop_copied(old, copied)
+    return DONE
+
+
+@atomic
+def held_for_copy(mm: Mm, va: Va) -> Ref[Folio]:
+    """The last lines of do_wp_page() (mm/memory.c, Linux 6.12): the page to copy, with a reference; None: none is to be copied."""
+    vma = mm.mm_mt[va]
+    folio = pte_present(mm.ptes[va])
+    if vma is None or folio is None or mm.ptes[va].writable:
+        return None
+    if not is_zero_page(folio):
+        if wp_can_reuse_anon_folio(vma, va, folio):
+            return None
+        get_page(folio)
+    return folio
+
+
+@atomic
+def replace_page(mm: Mm, va: Va, old: Folio, contents: Char, unshare: bool) -> bool:
+    """The part of wp_page_copy() under the page-table lock: only if the entry is what it was."""
+    pte = mm.ptes[va]
+    if pte_present(pte) is not old or pte.writable:
+        return False
+    map_new_page(mm, va, not unshare)
+    new = pte.frame
+    assert new is not None
+    new.contents = contents
+    return True
+
+
+@atomic
+def drop_copied(old: Folio, copied: bool) -> None:
+    """The end of wp_page_copy() (mm/memory.c, Linux 6.12): the reference for copying, and that of the entry if it has gone."""
+    put_page(old)
+    if copied:
+        if len(swap_slots) > 0:
+            free_swap_cache(old)
+        put_page(old)
 
 
 @atomic
@@ -387,10 +479,39 @@ def replace_zero_page(mm: Mm, va: Va, unshare: bool) -> None:
         map_new_page(mm, va, not unshare)
 
 
+@atomic
+def finish_fault(mm: Mm, va: Va, frame: Folio, write: bool) -> Flags:
+    """finish_fault() (mm/memory.c, Linux 6.12): map a page of a file, or for a write to a private mapping a copy (do_cow_fault())."""
+    if len(frame.shared) > 0:
+        vma = mm.mm_mt[va]
+        assert vma is not None
+        if is_cow_mapping(vma):
+            if mm.unstable:
+                return VM_FAULT_SIGBUS
+            if write:
+                return insert_cow_page(mm, va, frame)
+    return insert_page(mm, va, frame)
+
+
+@milestone(quiet=True)
+@atomic
+def insert_cow_page(mm: Mm, va: Va, frame: Folio) -> Flags:
+    """do_cow_fault() (mm/memory.c, Linux 6.12), under the folio lock: a copy of a file's page, of the process's own."""
+    pte = mm.ptes[va]
+    if not pte_none(pte):
+        return VM_FAULT_NOPAGE
+    map_new_page(mm, va, True)
+    new = pte.frame
+    assert new is not None
+    new.contents = frame.contents
+    return DONE
+
+
 @milestone(quiet=True)
 @atomic
 def insert_page(mm: Mm, va: Va, frame: Folio) -> Flags:
-    """finish_fault() (mm/memory.c, Linux 6.12) for a page-cache page: the entry takes a reference of its own."""
+    """finish_fault() (mm/memory.c, Linux 6.12) for a page-cache page: the entry takes a reference of its own. It may be written at
+    once, but for a private mapping's."""
     pte = mm.ptes[va]
     if not pte_none(pte):
         return VM_FAULT_NOPAGE
@@ -399,6 +520,9 @@ def insert_page(mm: Mm, va: Va, frame: Folio) -> Flags:
     assert vma is not None
     pte.frame = frame
     pte.writable = vma.write
+    if len(frame.shared) > 0:
+        if is_cow_mapping(vma):
+            pte.writable = False
     return DONE
 
 
@@ -420,16 +544,17 @@ def insert_pfn(mm: Mm, va: Va, frame: Folio) -> Flags:
 
 @milestone(quiet=True)
 @atomic
-def zap_pte_range(mm: Mm, start: Va, end: VaEnd) -> Gather:
+def zap_pte_range(mm: Mm, start: Va, end: VaEnd, even_cows: bool = True) -> Gather:
     """zap_pte_range() (mm/memory.c, Linux 6.12): clear the entries of a range under the page-table lock.
 
     The folios whose references are now to be dropped, in the order of addresses: the mmu_gather. Entries of a PFN
     mapping, of device memory and of the zero page held none. That of a device-exclusive entry is dropped at once.
+    `even_cows`: also the process's own copies of a file's pages (should_zap_folio()).
     """
     gather: Gather = []
     for va in range(start, end):
         pte = mm.ptes[va]
-        if not pte_none(pte):
+        if not pte_none(pte) and (even_cows or not is_cow_page(mm, va)):
             folio = vm_normal_folio(pte)
             if folio is not None:
                 gather.append(folio)
@@ -438,6 +563,17 @@ def zap_pte_range(mm: Mm, start: Va, end: VaEnd) -> Gather:
                     zap_nonpresent_pte(pte)
             pte_clear(pte)
     return gather
+
+
+@atomic
+def is_cow_page(mm: Mm, va: Va) -> bool:
+    """should_zap_folio() (mm/memory.c, Linux 6.12), negated: an anonymous page, in a private mapping of a file."""
+    if len(frames[ZERO_PFN].shared) > 0:
+        vma = mm.mm_mt[va]
+        folio = pte_present(mm.ptes[va])
+        if vma is not None and folio is not None:
+            return is_cow_mapping(vma) and folio_test_anon(vma, va, folio)
+    return False
 
 
 @atomic
@@ -472,6 +608,16 @@ def zap_page_range_single(mm: Mm, start: Va, end: VaEnd) -> None:
         tlb_finish_mmu(gather)
 
 
+def zap_file_pages(mm: Mm, start: Va, end: VaEnd) -> None:
+    """zap_page_range_single() with zap_details.even_cows false (mm/memory.c, Linux 6.12): the process's own copies stay."""
+    rng = Range(start, end, Event.CLEAR, True)
+    mmu_notifier_invalidate_range_start(mm, rng)
+    gather = zap_pte_range(mm, start, end, False)
+    mmu_notifier_invalidate_range_end(mm, rng)
+    if gather:
+        tlb_finish_mmu(gather)
+
+
 def unmap_vmas(mm: Mm, start: Va, end: VaEnd) -> Gather:
     """unmap_vmas() (mm/memory.c, Linux 6.12): take away the entries of a range, for munmap and exit.
 
@@ -487,7 +633,7 @@ def unmap_vmas(mm: Mm, start: Va, end: VaEnd) -> Gather:
 @milestone
 def unmap_mapping_range(mapping: AddressSpace, first: Pgoff, last: Pgoff) -> None:
     """unmap_mapping_range(), unmap_mapping_range_tree() (mm/memory.c, Linux 6.12): zap pages `first` to `last` of
-    a file.
+    a file; copies that private mappings have made of them stay.
 
     Wherever any process maps them, one bracket for each vma in the order of the file's tree, under `i_mmap_rwsem` for reading.
     Takes no mmap lock.
@@ -503,5 +649,8 @@ def unmap_mapping_range(mapping: AddressSpace, first: Pgoff, last: Pgoff) -> Non
             assert mm is not None
             start = vma.vm_start + first - vma.vm_pgoff if vma.vm_pgoff < first else vma.vm_start
             end = min(vma.vm_end, vma.vm_start + last + 1 - vma.vm_pgoff)
-        zap_page_range_single(mm, start, end)
+        if len(frames[ZERO_PFN].shared) > 0:
+            zap_file_pages(mm, start, end)
+        else:
+            zap_page_range_single(mm, start, end)
     mapping.i_mmap_rwsem.read_unlock()

@@ -17,11 +17,12 @@ the retries: one attempt, at any time, does what the last of several does; folio
 from __future__ import annotations
 
 from secondsight.lang import Errno, atomic, milestone, out_of_records, tracepoint, wait_until
-from secondsight.linux.errno import EAGAIN, EBUSY, EFAULT, ENOENT
+from secondsight.linux.errno import EACCES, EAGAIN, EBUSY, EFAULT, ENOENT
+from secondsight.linux.mm import page_anon_exclusive
 from secondsight.linux.mm_types import Count, Event, Folio, Mm, PteKind, Range, Va, Vma, hints
 from secondsight.linux.mmu_notifier import mmu_notifier_invalidate_range_end, mmu_notifier_invalidate_range_start
 from secondsight.linux.page_alloc import alloc_page, get_page, is_zero_page, put_page
-from secondsight.linux.pgtable import folio_mapped, pte_present
+from secondsight.linux.pgtable import folio_mapcount, folio_mapped, pte_none, pte_present
 from secondsight.linux.rmap import (
     page_vma_mapped_walk,
     rmap_walk_first,
@@ -41,20 +42,24 @@ def folio_migrated(src: Folio, dst: Folio) -> None:
     """From now on `dst` stands where `src` stood."""
 
 
-def move_page(mm: Mm, va: Va) -> Errno:
+def move_page(mm: Mm, va: Va, empty_is_bad: bool = False) -> Errno:
     """move_pages(2) of one page: add_folio_for_migration(), do_move_pages_to_node() (mm/migrate.c, Linux 6.12).
 
-    0: it has moved; -ENOENT: nothing is there (a page in swap neither); -EFAULT: the zero page, or nothing mapped; -EBUSY: somebody else has
-    taken the page off its list; -EAGAIN: somebody holds it.
+    0: it has moved; -ENOENT: nothing is there (a page in swap neither); -EFAULT: the zero page, nothing mapped, or pages that are
+    nobody's to move (vma_migratable()); -EBUSY: somebody else has taken the page off its list; -EAGAIN: somebody holds it (the system
+    call says how many pages it could not move); -EACCES: it is mapped elsewhere too (without MPOL_MF_MOVE_ALL).
+    `empty_is_bad`: see `releases` (empty-page-is-a-bad-address).
     """
     mm.mmap_lock.read_lock()
     with atomic:
         vma = mm.mm_mt[va]
         folio = pte_present(mm.ptes[va])
-        if vma is None or (folio is not None and (is_zero_page(folio) or mm.ptes[va].special)):
+        if vma is None or (folio is not None and is_zero_page(folio)) or not vma_migratable(vma):
             ret = -EFAULT
         elif folio is None:
-            ret = -ENOENT
+            ret = -EFAULT if empty_is_bad and vma.vm_file is None and pte_none(mm.ptes[va]) else -ENOENT
+        elif folio_mapcount(folio) > 1:
+            ret = -EACCES
         elif not folio_isolate_lru(folio):
             ret = -EBUSY
         else:
@@ -64,6 +69,13 @@ def move_page(mm: Mm, va: Va) -> Errno:
         return ret
     assert folio is not None
     return migrate_folio(folio)
+
+
+@atomic
+def vma_migratable(vma: Vma) -> bool:
+    """vma_migratable() (mm/mempolicy.c, Linux 6.12): not where the pages are device memory's, or nobody's."""
+    file = vma.vm_file
+    return file is None or file.vm_flags() == 0
 
 
 @milestone
@@ -209,8 +221,12 @@ def set_migration_entry(folio: Folio, mm: Mm, va: Va) -> bool:
     pte = mm.ptes[va]
     if not page_vma_mapped_walk(folio, pte):
         return True
-    if folio.anon_vma is not None and folio.pins > 0:
-        return False
+    if folio.anon_vma is not None:
+        exclusive = page_anon_exclusive(folio)
+        if exclusive and folio.pins > 0:
+            return False
+        if len(folio.shared) > 0:
+            pte.exclusive = exclusive
     if len(swap_slots) > 0:
         if pte.dirty:
             folio.dirty = True
@@ -241,6 +257,9 @@ def remove_migration_pte(src: Folio, dst: Folio, vma: Vma) -> None:
         get_page(dst)
         pte.frame = dst
         pte.kind = PteKind.PRESENT
+        if len(dst.shared) > 0:
+            dst.shared[0] = dst.anon_vma is not None and not pte.exclusive
+            pte.exclusive = False
 
 
 @milestone(quiet=True)

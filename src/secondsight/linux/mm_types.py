@@ -59,6 +59,7 @@ __all__ = [
     "VM_FAULT_SIGBUS",
     "VM_FAULT_SIGSEGV",
     "VM_PFNMAP",
+    "VM_PRIVATE",
     "VM_SEALED",
     "AddressSpace",
     "AnonVma",
@@ -136,6 +137,8 @@ VM_DEVMAP = 2
 """The entries are `pte_devmap`: the pages belong to a `dev_pagemap` and a mapping takes no reference."""
 VM_SEALED = 4
 """No VM_MAYWRITE: mapped for reading when the file was sealed against writing, and never to be made writable."""
+VM_PRIVATE = 8
+"""No VM_SHARED, of a file's mapping: what is written is a copy of the process's own."""
 
 
 class Event(IntEnum):
@@ -185,6 +188,9 @@ class Range(Value):
     hint: Ref[Hint] = None
 
 
+bound("cow", most=1, usual=1)
+
+
 class Folio(Record):
     """struct folio (include/linux/mm_types.h, Linux 6.12), of one page: the struct page that it lies over is it.
 
@@ -192,6 +198,8 @@ class Folio(Record):
     those of FOLL_PIN (`_pincount`): of a folio of one page the kernel adds 1024 to the one counter for each, here they are a count of
     their own and one reference each. `contents` is the page's. `locked` is PG_locked. How often it is mapped is looked up
     (`rmap.folio_mapcount`). Which one is which does not matter to anything: a search may rename them.
+
+    `shared` is !PageAnonExclusive of an anonymous page, where pages are copied on write (`mm`).
 
     What follows is written only where somebody walks from a folio to the entries that map it (`rmap`): of an anonymous folio
     `anon_vma`, of a file's `mapping`, and `index`, the page's place in it: of anonymous memory, which never moves here, the
@@ -202,6 +210,7 @@ class Folio(Record):
     interchangeable = True
     refcount: Count
     pins: Count
+    shared: Array[bool, Literal["cow"]]
     contents: Char
     locked: bool
     anon_vma: Ref[AnonVma]
@@ -221,7 +230,7 @@ Gather = Annotated[list[Folio], Most("pages")]
 class AnonVma(Record):
     """struct anon_vma (include/linux/rmap.h, Linux 6.12), its root: the vmas that may map an anonymous folio.
 
-    `rb_root` is the first of its interval tree; `Vma.shared` leads to the next. The kernel has one for each vma, or for neighbours
+    `rb_root` is the first of its interval tree; `Vma.anon_next` leads to the next. The kernel has one for each vma, or for neighbours
     together, and those of a child and its parent have one lock, their root's. Here a process and all that come of it by fork
     share one, and `anon_vmas` has as many as there are mms, or none where nobody walks.
     """
@@ -245,6 +254,10 @@ class AddressSpace(Record):
     def fault(self, mm: Mm, va: Va, pgoff: Pgoff, flags: Flags) -> Flags:
         """Put page `pgoff` at `va`; `flags` are FAULT_FLAG_, the result VM_FAULT_. The mmap lock is held."""
         return 2
+
+    def has_folio(self, pgoff: Pgoff, folio: Folio) -> bool:
+        """Whether page `pgoff` is in that folio now."""
+        return False
 
     def map_pages(self, vma: Vma, start: Va, end: VaEnd) -> None:
         """`vm_ops->map_pages`: enter what can be had at once into the empty entries `start` to before `end` of one vma."""
@@ -282,14 +295,15 @@ class AddressSpace(Record):
         """remove_vma(): a mapping of the file has gone and its reference to the file with it."""
 
 
-bound("vma_flags", most=1)
+bound("vma_flags", most=1, usual=1)
 
 
 class Vma(Record):
     """struct vm_area_struct: pages `vm_start` to before `vm_end` of `vm_mm`; `vm_file` None is anonymous memory.
 
-    `write` is VM_WRITE. `flags` has what else a mapping has of vm_flags (VM_SEALED), where the scenario can tell (the bound is 1);
-    else there is no such place. `shared` (`shared.rb`) leads to the next vma in the tree of its file, or of its `anon_vma`. `next` leads to the next of those
+    `write` is VM_WRITE. `flags` has what else a mapping has of vm_flags (VM_SEALED, VM_PRIVATE), where the scenario can tell (the bound is 1);
+    else there is no such place. `shared` (`shared.rb`) leads to the next vma in the tree of its file. `anon_next` has one in its first
+    place: the next in the tree of its `anon_vma`. `next` leads to the next of those
     that munmap has taken out of the tree of its mm (`mas_detach`), or of those that are free. Which vma is which does not
     matter to anything: a search may rename them.
     """
@@ -302,6 +316,7 @@ class Vma(Record):
     vm_file: Ref[AddressSpace]
     write: bool
     anon_vma: Ref[AnonVma]
+    anon_next: Array[Ref[Vma], Literal["anon_vmas"]]
     flags: Array[Flags, Literal["vma_flags"]]
     shared: Ref[Vma]
     next: Ref[Vma]
@@ -323,7 +338,9 @@ class Pte(Record):
 
     `kind` is of an entry that is not empty. Of one for a page in swap `swap` is the slot, and `frame` is None. `writable` is also
     whether a migration entry is a writable one. `special` is pte_special or pte_devmap: the entry holds no reference. `dirty` is
-    kept where pages are swapped out. What nothing writes is no part of a state.
+    kept where pages are swapped out. `exclusive` is of a swap entry or a migration entry, where pages are copied on write
+    (pte_swp_exclusive(), !is_readable_migration_entry()): no other process has had a share in the page. What nothing writes is no
+    part of a state.
     """
 
     frame: Ref[Folio]
@@ -331,6 +348,7 @@ class Pte(Record):
     writable: bool
     special: bool
     dirty: bool
+    exclusive: bool
     swap: SwpEntry
 
 

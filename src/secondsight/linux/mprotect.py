@@ -18,9 +18,9 @@ from __future__ import annotations
 
 from secondsight.lang import Errno, Ref, atomic, milestone
 from secondsight.linux.errno import EACCES, ENOMEM
-from secondsight.linux.mm_types import VM_SEALED, Event, Mm, Pgoff, Pte, PteKind, Range, Va, VaEnd, Vma
+from secondsight.linux.mm import folio_test_anon, is_cow_mapping, page_anon_exclusive
+from secondsight.linux.mm_types import VM_SEALED, Event, Mm, Pgoff, PteKind, Range, Va, VaEnd, Vma
 from secondsight.linux.mmu_notifier import mmu_notifier_invalidate_range_end, mmu_notifier_invalidate_range_start, owners
-from secondsight.linux.page_alloc import is_zero_page
 from secondsight.linux.pgtable import pte_present
 from secondsight.linux.swapops import is_migration_entry, migrations
 from secondsight.linux.vma import vma_modify_flags, vmas_changed
@@ -86,7 +86,7 @@ def change_pte_range(mm: Mm, start: Va, end: VaEnd) -> None:
         pte = mm.ptes[va]
         assert vma is not None
         if pte_present(pte) is not None:
-            pte.writable = vma.write and can_change_pte_writable(vma, pte)
+            pte.writable = vma.write and can_change_pte_writable(vma, va)
         if len(migrations) > 0:
             if is_migration_entry(pte):  # made readable, whatever is asked for: the next write faults
                 pte.writable = False
@@ -96,11 +96,13 @@ def change_pte_range(mm: Mm, start: Va, end: VaEnd) -> None:
 
 
 @atomic
-def can_change_pte_writable(vma: Vma, pte: Pte) -> bool:
+def can_change_pte_writable(vma: Vma, va: Va) -> bool:
     """can_change_pte_writable(), and vma_wants_manual_pte_write_upgrade() (mm/mprotect.c, mm/internal.h, Linux 6.12): whether an
     entry of a vma that may be written becomes writable at once. One of a shared mapping does, for nothing here wants to hear of the
-    first write; of private memory only the process's own page does, not the zero page."""
-    if vma.vm_file is not None:
+    first write; of private memory only a page that is the process's alone does: not the zero page, the file's, or one that it shares."""
+    if not is_cow_mapping(vma):
         return True
-    folio = pte_present(pte)
-    return folio is not None and not is_zero_page(folio)
+    mm = vma.vm_mm
+    assert mm is not None
+    folio = pte_present(mm.ptes[va])
+    return folio is not None and folio_test_anon(vma, va, folio) and page_anon_exclusive(folio)

@@ -153,6 +153,8 @@ def free_page(frame: Folio) -> None:
     frame.locked = False
     if len(anon_vmas) > 0:
         free_pages_prepare(frame)
+    if len(frame.shared) > 0:
+        frame.shared[0] = False
     freed: Ref[Folio] = frame
     if len(zone.quarantine) > 0:
         freed = quarantine_put(frame)

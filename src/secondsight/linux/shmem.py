@@ -28,9 +28,11 @@ from secondsight.lang import Array, Bounds, Errno, Ref, RwLock, atomic, bound, h
 from secondsight.linux.errno import EPERM
 from secondsight.linux.memory import (
     FAULT_FLAG_ALLOW_RETRY,
+    FAULT_FLAG_WRITE,
     VM_FAULT_NOPAGE,
     VM_FAULT_RETRY,
     VM_FAULT_SIGBUS,
+    finish_fault,
     insert_page,
     unmap_mapping_range,
 )
@@ -96,7 +98,7 @@ class ShmemFile(AddressSpace):
                 return VM_FAULT_RETRY
             wait_until(not self.falloc_start <= pgoff < self.falloc_next)
             return VM_FAULT_NOPAGE
-        return shmem_map_folio(self, mm, va, pgoff)
+        return shmem_map_folio(self, mm, va, pgoff, flags & FAULT_FLAG_WRITE != 0)
 
     def map_pages(self, vma: Vma, start: Va, end: VaEnd) -> None:
         """filemap_map_pages(), next_uptodate_folio() (mm/filemap.c, Linux 6.12): pages that are in the file and not locked.
@@ -116,6 +118,10 @@ class ShmemFile(AddressSpace):
     def migrate_folio(self, pgoff: Pgoff, folio: Folio) -> None:
         """The part of __folio_migrate_mapping() (mm/migrate.c, Linux 6.12) under the lock of the file's xarray."""
         self.pages[pgoff] = folio
+
+    def has_folio(self, pgoff: Pgoff, folio: Folio) -> bool:
+        """It is in the page cache."""
+        return self.pages[pgoff] is folio
 
     def has_page(self, pgoff: Pgoff) -> bool:
         """A hole is filled; past the end of the file there is none."""
@@ -155,11 +161,11 @@ shmem_files = pool(ShmemFile, bound("files", usual=4))
 
 
 @atomic
-def shmem_map_folio(file: ShmemFile, mm: Mm, va: Va, pgoff: Pgoff) -> Flags:
+def shmem_map_folio(file: ShmemFile, mm: Mm, va: Va, pgoff: Pgoff, write: bool) -> Flags:
     """The rest of shmem_fault(), and finish_fault() (mm/shmem.c, mm/memory.c, Linux 6.12), under the folio lock."""
     if pgoff >= file.nr_pages:
         return VM_FAULT_SIGBUS
-    return insert_page(mm, va, shmem_get_folio(file, pgoff))
+    return finish_fault(mm, va, shmem_get_folio(file, pgoff), write)
 
 
 @atomic

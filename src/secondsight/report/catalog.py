@@ -15,7 +15,8 @@ from types import FunctionType, ModuleType
 from typing import Any
 
 import secondsight
-from secondsight.lang import LangError
+from secondsight.contract.check import written
+from secondsight.lang import LangError, Record, Value
 from secondsight.report.columns import WIDTH
 from secondsight.report.glossary import TERMS
 from secondsight.scenario import Scenario
@@ -215,6 +216,32 @@ def _function(function: Any) -> Iterator[str]:
     yield f"Source: {_place(function)}"
 
 
+def _records() -> Iterator[Thing]:
+    for module in _modules():
+        for name in sorted(getattr(module, "__all__", ())):
+            value = getattr(module, name)
+            if isinstance(value, type) and issubclass(value, (Record, Value)) and value.__module__ == module.__name__:
+                yield Thing("records", name, _first(value.__doc__), functools.partial(_record, value))
+
+
+def _record(record: type[Any]) -> Iterator[str]:
+    """What it is, its fields and methods with their types; those that it has from others are with those."""
+    yield from _doc(record)
+    bases = [base.__name__ for base in record.__mro__[1:] if base not in (Record, Value, object)]
+    if bases:
+        yield f"It is a {', a '.join(bases)} too."
+    fields = {name: annotation for name, annotation in inspect.get_annotations(record).items() if not name.startswith("_")}
+    if fields:
+        yield "Fields:"
+        yield "\n".join(_row(name, str(annotation), 24) for name, annotation in fields.items())
+    methods = {name: value for name, value in vars(record).items() if inspect.isfunction(inspect.unwrap(value)) and not name.startswith("_")}
+    if methods:
+        yield "Methods and callbacks:"
+        yield "\n".join(_row(f"{name}{written(value)}", _first(inspect.getdoc(value)), 24) for name, value in methods.items())
+    yield f"In a driver: from {record.__module__} import {record.__name__}"
+    yield f"Source: {_place(record)}"
+
+
 def _bounds() -> Iterator[Thing]:
     from secondsight.linux import BOUNDS
 
@@ -334,6 +361,7 @@ KINDS: Mapping[str, Callable[[], Iterator[Thing]]] = {
     "bounds": _bounds,
     "tables": _tables,
     "functions": _functions,
+    "records": _records,
     "kernels": _kernels,
     "operations": _operations_there_are,
     "scenarios": _scenarios,

@@ -49,7 +49,7 @@ class DeviceHandle(DeviceMethods):
 
 
 class Pin(PinMethods):
-    """Pinned pages: what was at an address when it was pinned, whatever is there later. On a real kernel only."""
+    """Pinned pages: what was at an address when it was pinned, whatever is there later."""
 
     def __init__(self, recorder: Recorder, handle: CheckedHandle) -> None:
         self._recorder, self._handle = recorder, handle

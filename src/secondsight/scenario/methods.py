@@ -54,6 +54,20 @@ class RecorderMethods(ABC):
         made: Mapping = self._operation("mmap_read_only", into, fd=fd, page=page, pages=pages, at=at)
         return made
 
+    def mmap_private(
+        self,
+        fd: File | None = None,
+        *,
+        page: int = 0,
+        pages: int | None = None,
+        at: Address | None = None,
+        into: str | None = None,
+    ) -> Mapping:
+        """`mmap` with MAP_PRIVATE: what the process writes is a copy of its own, which nobody else sees; until then it has the file's
+        pages. Of a write-sealed memfd too. Fails with -EBADF (closed), -EINVAL (a udmabuf)."""
+        made: Mapping = self._operation("mmap_private", into, fd=fd, page=page, pages=pages, at=at)
+        return made
+
     def munmap(self, addr: Address, *, pages: int | None = None, into: str | None = None) -> None:
         """Unmap. Unmapping what is not mapped succeeds."""
         self._operation("munmap", into, addr=addr, pages=pages)
@@ -154,6 +168,12 @@ class RecorderMethods(ABC):
         """The OOM reaper takes the process's private memory, without sleeping. On the model only."""
         self._operation("oom_reap", None)
 
+    def fork(self) -> Process:
+        """fork(): another process, whose memory is a copy of this one's, and which has the mappings that this one has by then at the same
+        addresses. It has no device and none of the threads; its own (`@child.thread`) begin when it is there."""
+        made: Process = self._operation("fork", None)
+        return made
+
     def device(self) -> DeviceHandle:
         """A device that mirrors the process's whole address space (in the setup)."""
         made: DeviceHandle = self._operation("device", None)
@@ -193,6 +213,11 @@ class RecorderMethods(ABC):
         """The device exchanges the page's value while no CPU can reach it (make_device_exclusive); the result is the old
         value. -EOPNOTSUPP by a driver that has no such access, and on a kernel without CONFIG_DEVICE_PRIVATE."""
         self._operation("device_exclusive", into, device=device, addr=addr, value=value)
+
+    def make_device_exclusive(self, addr: Address, *, into: str | None = None) -> None:
+        """Some other device takes the page for itself, and is done with it: the next access gives it back to the CPU. Fails with -EFAULT
+        (not mapped, or not for writing), -EBUSY (in use, or no private memory). On the model only."""
+        self._operation("make_device_exclusive", into, addr=addr)
 
     def pin(
         self, addr: Address, *, pages: int | None = None, longterm: bool = False, write: bool = True, into: str | None = None
@@ -242,8 +267,8 @@ class RecorderMethods(ABC):
 
     def move_pages(self, addr: Address, *, into: str | None = None) -> None:
         """move_pages(2) of one page: its contents move to a frame of another node, if nobody else holds it. Fails with -ENOENT (nothing
-        there, or in swap), -EFAULT (not mapped, or the zero page), -EBUSY (being reclaimed or moved), -EAGAIN (somebody holds it).
-        On the model only."""
+        there, or in swap), -EFAULT (not mapped, a udmabuf's mapping, or the zero page), -EACCES (mapped at another place
+        too), -EBUSY (being reclaimed or moved), -EAGAIN (somebody holds it)."""
         self._operation("move_pages", into, addr=addr)
 
     def buffer(self, pages: int) -> File:

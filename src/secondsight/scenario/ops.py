@@ -154,6 +154,7 @@ class Needs(Enum):
     NOTHING = "nothing"
     UDMABUF = "/dev/udmabuf"
     MODULE = "secondsight.ko"
+    NODES = "a second NUMA node"
 
 
 @dataclass(frozen=True)
@@ -178,7 +179,7 @@ class Operation:
     `model_only`, `kernel_only`: the other side cannot run it yet. `in_setup`: only before the threads. `named`: it takes
     `into=`. `own`: a thread of the process does it; otherwise a device or the rest of the kernel, and a thread of nothing else
     outlives the process. `accesses`: it is a device's load or store. `loads`: its result is a page's value. `faults`: it fails
-    with a signal, as a CPU's access does. `remaps`: it changes what is mapped. `takes_away`: it takes pages away that were there.
+    with a signal, as a CPU's access does. `forks`: the process that it makes begins as a copy of the one that does it. `remaps`: it changes what is mapped. `takes_away`: it takes pages away that were there.
     `pages_made`: the size of the handle that it makes, if that is not its `pages`. `often`: how often it is drawn; None: see `drawn`.
     """
 
@@ -194,6 +195,7 @@ class Operation:
     accesses: bool = False
     loads: bool = False
     faults: bool = False
+    forks: bool = False
     remaps: bool = False
     takes_away: bool = False
     needs: Needs = Needs.NOTHING

@@ -131,11 +131,11 @@ def before_the_threads(
     return make
 
 
-def also(like: str, name: str, manual: str, flags: int = 0, at_least: Amounts | None = None, **said: Any) -> None:
+def also(like: str, name: str, manual: str, flags: int = 0, takes: Amounts | None = None, at_least: Amounts | None = None, **said: Any) -> None:
     """Declare an operation that has the arguments of another, and does the same under `flags`."""
     known = _MODEL[like]
     declare(replace(OPS[like], name=name, manual=cleandoc(manual), **said))
-    _MODEL[name] = replace(known, flags=flags, at_least=at_least or known.at_least)
+    _MODEL[name] = replace(known, flags=flags, takes=takes or known.takes, at_least=at_least or known.at_least)
 
 
 def on_kernels(name: str, manual: str, **given: Any) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from secondsight.scenario.handles import Address, File, Mapping
+    from secondsight.scenario.handles import Address, File, Mapping, Pin
 
 __all__ = ["DeviceMethods", "ProcessMethods"]
 
@@ -37,6 +37,14 @@ class ProcessMethods(ABC):
         """`mmap` with PROT_READ alone: a store to it is SIGSEGV. A write-sealed memfd can be mapped so. Fails as `mmap` does, and with
         -EPERM while a write seal waits for the memfd's pages."""
         done: Mapping = self._do("mmap_read_only", fd=fd, page=page, pages=pages, at=at)
+        return done
+
+    def mmap_private(
+        self, fd: File | None = None, *, page: int = 0, pages: int | None = None, at: Address | None = None
+    ) -> Mapping:
+        """`mmap` with MAP_PRIVATE: what the process writes is a copy of its own, which nobody else sees; until then it has the file's
+        pages. Of a write-sealed memfd too. Fails with -EBADF (closed), -EINVAL (a udmabuf)."""
+        done: Mapping = self._do("mmap_private", fd=fd, page=page, pages=pages, at=at)
         return done
 
     def munmap(self, addr: Address, *, pages: int | None = None) -> str:
@@ -122,6 +130,32 @@ class ProcessMethods(ABC):
         done: str = self._do("oom_reap")
         return done
 
+    def make_device_exclusive(self, addr: Address) -> str:
+        """Some other device takes the page for itself, and is done with it: the next access gives it back to the CPU. Fails with -EFAULT
+        (not mapped, or not for writing), -EBUSY (in use, or no private memory). On the model only."""
+        done: str = self._do("make_device_exclusive", addr=addr)
+        return done
+
+    def pin(self, addr: Address, *, pages: int | None = None, longterm: bool = False, write: bool = True) -> Pin:
+        """pin_user_pages(), with FOLL_LONGTERM or without, for writing or for reading only. -EFAULT: not mapped."""
+        done: Pin = self._do("pin", addr=addr, pages=pages, longterm=longterm, write=write)
+        return done
+
+    def pin_read(self, pin: Pin, page: int = 0) -> str:
+        """The device loads the value of the pin's page `page`. -EBADF once it is unpinned."""
+        done: str = self._do("pin_read", pin=pin, page=page)
+        return done
+
+    def pin_write(self, pin: Pin, page: int, value: str) -> str:
+        """The device stores `value` to the pin's page `page`. -EPERM if it is pinned for reading; -EBADF once it is unpinned."""
+        done: str = self._do("pin_write", pin=pin, page=page, value=value)
+        return done
+
+    def unpin(self, pin: Pin) -> str:
+        """unpin_user_pages(): the device gives the pages back. -EBADF the second time."""
+        done: str = self._do("unpin", pin=pin)
+        return done
+
     def dax(self, pages: int) -> File:
         """Device memory (`dev_pagemap`) of `pages` pages, with a file to map (in the setup). Taken away by `dax_disable`,
         `dax_invalidate` and `dax_drain`. On the model only."""
@@ -156,8 +190,8 @@ class ProcessMethods(ABC):
 
     def move_pages(self, addr: Address) -> str:
         """move_pages(2) of one page: its contents move to a frame of another node, if nobody else holds it. Fails with -ENOENT (nothing
-        there, or in swap), -EFAULT (not mapped, or the zero page), -EBUSY (being reclaimed or moved), -EAGAIN (somebody holds it).
-        On the model only."""
+        there, or in swap), -EFAULT (not mapped, a udmabuf's mapping, or the zero page), -EACCES (mapped at another place
+        too), -EBUSY (being reclaimed or moved), -EAGAIN (somebody holds it)."""
         done: str = self._do("move_pages", addr=addr)
         return done
 

@@ -54,6 +54,7 @@ def only_outcome(scenario: Scenario, release: str | None = None) -> Outcome:
         mem_init()
         proc_caches_init()
         spaces = [mm_alloc() for _ in encoder.processes]
+        _unborn(encoder)
         tables.process.running = 1
         if len(spaces) == 1:
             run_ops(0, len(encoder.places), spaces[0], None, True)
@@ -87,7 +88,7 @@ def program(
     closes = closes and driver is not None
     if driver is not None and len(encoder.devices) > 1:
         _says_whose_it_is(driver)
-    waits = bool(scenario.final) or closes or any(p.op.kind == "exit" for p in places)
+    waits = bool(scenario.final) or closes or encoder.forks or any(p.op.kind == "exit" for p in places)
     pools: dict[type[Record], int] = {} if driver is None else {driver: len(encoder.devices)}
     machine = Machine(encoder.bounds(driver, wanted or {}), pools, encoder.data(waits, closes) | dict(data or {}), encoder.only(driver is not None))
     machine.rules = list(rules)
@@ -96,6 +97,7 @@ def program(
         mem_init()
         proc_caches_init()
         spaces = [mm_alloc() for _ in encoder.processes]
+        _unborn(encoder)
         driven = [machine.pool(driver).alloc() for _ in encoder.devices] if driver is not None else []
         if len(driven) > 1:
             for i, one in enumerate(driven):
@@ -172,6 +174,13 @@ def _derived(kind: type[Any]) -> Iterator[type[Any]]:
     for one in kind.__subclasses__():
         yield one
         yield from _derived(one)
+
+
+def _unborn(encoder: Encoder) -> None:
+    """A process that is still to be forked is as one that has gone."""
+    for number, parent in enumerate(encoder.parents):
+        if parent != number:
+            tables.other_processes[number - 1].exiting = True
 
 
 _one_at_a_time = threading.RLock()

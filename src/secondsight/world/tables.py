@@ -12,7 +12,8 @@ from secondsight.linux.shmem import ShmemFile
 from secondsight.linux.udmabuf import Udmabuf
 
 __all__ = [
-    "CLOSES", "DIFFERS", "FIXED", "NOT_RUN", "OPENS", "READS_ONLY", "READ_ONLY", "SEALS_LATE", "SEALS_WRITES", "SKIPPED", "DeviceNumber", "Handle",
+    "CLOSES", "DIFFERS", "EMPTY_IS_BAD", "FIXED", "NOT_RUN", "OPENS", "PRIVATE", "READS_ONLY", "READ_ONLY", "SEALS_LATE", "SEALS_WRITES", "SKIPPED",
+    "DeviceNumber", "Handle",
     "Pinned", "RowNumber", "TABLES",
     "dax_of", "device_number", "devices", "handles", "memfd_of", "other_processes", "pins", "process", "process_number", "process_of", "results",
     "udmabuf_of",
@@ -31,6 +32,10 @@ SEALS_LATE: Final = 2
 """The differences `future-write-seal-is-asked-late` and `merged-mapping-ignores-the-seal` of `linux.releases`."""
 READ_ONLY: Final = 4
 """PROT_READ without PROT_WRITE."""
+PRIVATE: Final = 16
+"""MAP_PRIVATE, of a file."""
+EMPTY_IS_BAD: Final = 8
+"""The difference `empty-page-is-a-bad-address`."""
 
 READS_ONLY: Final = "maps for reading"
 SEALS_WRITES: Final = "seals against writing"
@@ -81,8 +86,8 @@ class ProcessState(Record):
 
 results = shared_array(OperationResult, "ops")
 handles = shared_array(Handle, "handles")
-bound("pin_pages")
-pins = pool(Pinned, bound("pins"))
+bound("pin_pages", usual=8)
+pins = pool(Pinned, bound("pins", usual=4))
 """What `pin` has made; the bound is 0 where no scenario pins."""
 devices = shared_array(DeviceOf, "devices")
 """The devices, where there are several; the bound is 0 where there is one or none: then each thread has it."""
@@ -106,7 +111,7 @@ needs_at = const("op.needs_at")
 makes = const("op.makes")
 """The handle that comes into being, or -1; of `device_open`, the device's."""
 flags = const("op.flags")
-"""`FIXED`, `SEALS_LATE` where the release asks for seals late, `READ_ONLY`: any of them, or 0."""
+"""`FIXED`, `SEALS_LATE` where the release asks for seals late, `READ_ONLY`, `PRIVATE`: any of them, or 0."""
 low = const("op.low")
 """Of what changes mappings that are there: where the mapping that its address is in begins, and in `high` where it ends."""
 high = const("op.high")
@@ -124,6 +129,11 @@ TABLES = (
     "kind", "address", "pages", "value", "page", "needs", "needs_at", "makes", "flags", "low", "high", "device", "process", "turns", "range_first", "ranges",
 )  # fmt: skip
 
+turn_first = const("turn.first")
+"""By device, and behind the last: where the rows that open or close it begin in the table below."""
+turn_row = const("turn.row")
+"""The rows that open or close a device, by their numbers: so nobody looks at the results of all rows."""
+
 range_handle = const("range.handle")
 range_is_memfd = const("range.is_memfd")
 range_page = const("range.page")
@@ -133,6 +143,10 @@ counts = const("program.counts")
 """Whether anybody waits for threads to end: then each thread says so."""
 closes = const("program.closes")
 """Whether the driver is closed in the end, if it is not closed by then, and looked at when all is quiet."""
+forks = const("program.forks")
+"""Whether a process comes into being by fork."""
+parents = const("program.parents")
+"""By the number of a process: of which it is forked; itself, if it is not."""
 
 
 @atomic

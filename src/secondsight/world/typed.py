@@ -48,7 +48,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from secondsight.scenario.handles import Address, File, Mapping
+    from secondsight.scenario.handles import Address, File, Mapping, Pin
 
 __all__ = ["DeviceMethods", "ProcessMethods"]'''
 _DOES = '''
@@ -94,7 +94,7 @@ def hand_text() -> str:
     for name, of in (("Process", None), ("Device", HandleType.DEVICE)):
         parts.append(_DOES.format(name=name).removeprefix("\n" * (of is not None)))
         for op in OPS.values():
-            if op.of is of and not op.kernel_only and op.makes not in (HandleType.DEVICE, HandleType.PROCESS, HandleType.PIN):
+            if op.of in ((of,) if of else (None, HandleType.PIN)) and not op.kernel_only and op.makes not in (HandleType.DEVICE, HandleType.PROCESS):
                 parts.append(_by_hand(op, op.name if of is None else op.name.removeprefix(f"{of.value}_"), of is not None))
     return "\n".join(parts)
 

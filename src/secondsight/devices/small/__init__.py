@@ -28,6 +28,7 @@ from secondsight.devices.small.importing import (
     UnmapsUnlocked,
 )
 from secondsight.devices.small.locking import ChangesOutsideTheLock, FaultsUnderItsLock, LooksIntoItsTable, MayNotSleep
+from secondsight.devices.small.marking import IgnoresExclusive
 from secondsight.devices.small.opening import (
     ClosesAndStays,
     ClosesByItsLock,
@@ -41,7 +42,7 @@ from secondsight.devices.small.opening import (
 )
 from secondsight.devices.small.parts import MirrorInParts
 from secondsight.devices.small.pinning import Pins, StaysPinned, UnpinsBeforeItStops
-from secondsight.devices.small.protecting import IgnoresProtection
+from secondsight.devices.small.protecting import IgnoresFork, IgnoresProtection, KeepsForReading
 from secondsight.devices.small.ranges import CountsFromTheFirstPage, DropsEverything, IgnoresParts, TakesAPartForNothing
 from secondsight.devices.small.references import (
     ForgetsThatItIsAUser,
@@ -59,10 +60,11 @@ __all__ = [
     "AddsItsFenceLate", "AddsNoFence", "AlwaysAsksToWrite", "AlwaysWritable", "AsksAgainForEver", "AsksToWriteFirst",
     "ChangesOutsideTheLock", "ClosesAndStays", "ClosesByItsLock", "ClosesKeepingItsTable", "CollisionIsAnError", "CountsFromTheFirstPage",
     "DetachesMapped", "DropsEverything", "FaultsUnderItsLock", "ForgetsItsWorker", "ForgetsThatItIsAUser", "GivesReferencesBack", "GivesUp",
-    "IgnoresMoves", "IgnoresParts", "IgnoresProtection", "KeepsItsMapping", "KeepsReferences", "KeepsThePagemap", "LocksInItsCallback",
-    "LooksIntoItsTable", "MarksUnderThePageLock", "MarksWhenItDrops", "MayNotSleep", "MirrorInParts", "NeverMarksDirty",
-    "OpensWithoutBeingAUser", "Pins", "PrefaultsAfterwards", "PrefaultsBeforeItSubscribes", "RefusesAndStays",
-    "RefusesWhileSomethingGoesOn", "RemembersByAddress", "RemembersByProcess", "RemembersFailures", "ReservesTooEarly", "SignalsNothing",
-    "StaysAUser", "StaysAttached", "StaysPinned", "StopsTheDeviceLast", "TakesAPartForNothing", "UnmappedIsAnError", "UnmapsUnlocked",
-    "UnpinsBeforeItStops", "Vcpu", "VcpuWithoutCount", "WalksWithoutBeingAUser", "WritesAllTheSame",
+    "IgnoresExclusive", "IgnoresFork", "IgnoresMoves", "IgnoresParts", "IgnoresProtection", "KeepsForReading", "KeepsItsMapping",
+    "KeepsReferences", "KeepsThePagemap", "LocksInItsCallback", "LooksIntoItsTable", "MarksUnderThePageLock", "MarksWhenItDrops",
+    "MayNotSleep", "MirrorInParts", "NeverMarksDirty", "OpensWithoutBeingAUser", "Pins", "PrefaultsAfterwards",
+    "PrefaultsBeforeItSubscribes", "RefusesAndStays", "RefusesWhileSomethingGoesOn", "RemembersByAddress", "RemembersByProcess",
+    "RemembersFailures", "ReservesTooEarly", "SignalsNothing", "StaysAUser", "StaysAttached", "StaysPinned", "StopsTheDeviceLast",
+    "TakesAPartForNothing", "UnmappedIsAnError", "UnmapsUnlocked", "UnpinsBeforeItStops", "Vcpu", "VcpuWithoutCount",
+    "WalksWithoutBeingAUser", "WritesAllTheSame",
 ]  # fmt: skip

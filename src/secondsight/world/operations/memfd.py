@@ -13,6 +13,7 @@ from secondsight.scenario.ops import Arg, ArgType, HandleType, Often
 from secondsight.world.declare import arm, operation
 from secondsight.world.tables import (
     FIXED,
+    PRIVATE,
     READ_ONLY,
     SEALS_LATE,
     SEALS_WRITES,
@@ -63,9 +64,9 @@ def mmap_memfd(i: RowNumber, mm: Mm, device: Ref[Device]) -> Result:
     if closed:
         return -EBADF
     if flags[i] & FIXED != 0:
-        ret = do_mmap_fixed(mm, address[i], pages[i], file, page[i], write, flags[i] & SEALS_LATE != 0, low[i], high[i])
+        ret = do_mmap_fixed(mm, address[i], pages[i], file, page[i], write, flags[i] & SEALS_LATE != 0, low[i], high[i], flags[i] & PRIVATE != 0)
     else:
-        ret = do_mmap(mm, address[i], pages[i], file, page[i], write, flags[i] & SEALS_LATE != 0)
+        ret = do_mmap(mm, address[i], pages[i], file, page[i], write, flags[i] & SEALS_LATE != 0, flags[i] & PRIVATE != 0)
     if ret < 0:
         return ret
     with atomic:
