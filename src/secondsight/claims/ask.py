@@ -157,25 +157,35 @@ def _titles(claim: ClaimText, program: Program, threads: Sequence[int]) -> dict[
 
 
 def _understood(words: Vocabulary, lines: Sequence[ClaimedLine]) -> tuple[list[Pattern], list[tuple[ClaimedLine, tuple[str, ...]]]]:
-    """What the lines mean; one that means nothing by itself may be the first part of one that was wrapped."""
+    """What the lines mean; one that means nothing by itself may be a part of one that was wrapped: with those after it, or the one before."""
     patterns: list[Pattern] = []
     unknown: list[tuple[ClaimedLine, tuple[str, ...]]] = []
     i = 0
     while i < len(lines):
-        line, taken = lines[i], 0
-        pattern = words.understand(line)
-        while pattern is None and taken < _MOST_JOINED and i + taken + 1 < len(lines) and lines[i + taken + 1].indent > lines[i].indent:
-            taken += 1
-            ways = [replace(line, text=way(line.text, lines[i + taken].text)) for way in (joined, str.__add__)]  # or a word was broken
-            pattern = next((found for one in ways if (found := words.understand(one)) is not None), None)
-            line = ways[0]
+        line = lines[i]
+        pattern, taken = _wrapped(words, lines[i : i + 1 + _MOST_JOINED])
+        if pattern is None and i and patterns and patterns[-1].line.number == lines[i - 1].number and line.indent > lines[i - 1].indent:
+            before = patterns[-1].line
+            pattern = words.understand(replace(before, text=joined(before.text, line.text), place=line.place))
+            if pattern is not None:
+                patterns.pop()
         if pattern is None:
-            unknown.append((lines[i], tuple(words.nearest(lines[i].text))))
-            taken = 0
+            unknown.append((line, tuple(words.nearest(line.text))))
         else:
             patterns.append(pattern)
-        i += 1 + taken
+        i += taken
     return patterns, unknown
+
+
+def _wrapped(words: Vocabulary, lines: Sequence[ClaimedLine]) -> tuple[Pattern | None, int]:
+    """What the first of some lines means, with as many of those after it as it takes; how many these are, it included."""
+    text = lines[0].text
+    pattern, taken = words.understand(lines[0]), 1
+    while pattern is None and taken < len(lines) and lines[taken].indent > lines[0].indent:
+        ways = [way(text, lines[taken].text) for way in (joined, str.__add__)]  # or a word was broken
+        found = (words.understand(replace(lines[0], text=one)) for one in ways)
+        pattern, text, taken = next((one for one in found if one is not None), None), ways[0], taken + 1
+    return (pattern, taken) if pattern is not None else (None, 1)
 
 
 # Which thread a column is.

@@ -26,6 +26,8 @@ _REMARK = re.compile(r"^(#|//|/\*|<-|\()")
 _BELOW = re.compile(r"^(secondsight \w+|-- ?$|trace saved)")
 _GAP = 6
 """How much further right a column begins than the one before has lines, where nothing else tells."""
+_SLACK = 4
+"""How far left of its column a line may begin where it does not go on with what is in the column before."""
 _MOST_WRAPPED = 3
 
 
@@ -86,16 +88,24 @@ def _read(raw: Sequence[str], head: int | None, begin: int, name: str) -> ClaimT
         starts = _clusters(pieces)
         titles = [""] * len(starts)
     bounds = _bounds(starts, [piece.indent for piece in pieces])
-    deepest = [-1] * len(starts)
+    deepest = list(bounds)
     for piece in pieces:
         if not piece.columns:
-            column = max(c for c, bound in enumerate(bounds) if c == 0 or piece.indent >= bound)
-            before = column - 1
-            reached = before >= 0 and deepest[before] + 2 >= max(bounds[column], piece.indent)
-            piece.columns = (column, before) if reached else (column,)
-            deepest[column] = piece.indent
+            piece.columns = _columns(piece.indent, bounds, deepest)
+            deepest[piece.columns[0]] = piece.indent
     above = "\n".join(raw[: head or 0])
     return ClaimText(above, tuple(titles), tuple(_joined(pieces)))
+
+
+def _columns(indent: int, bounds: Sequence[int], deepest: Sequence[int]) -> tuple[int, ...]:
+    """The columns that a line may be in. `deepest`: of each how far its last line is indented: the next line is at most one call deeper,
+    if none was left out."""
+    column = max([c for c, bound in enumerate(bounds) if indent >= bound], default=0)
+    if column and deepest[column - 1] + 2 >= indent:
+        return column, column - 1
+    if column + 1 < len(bounds) and bounds[column + 1] - _SLACK <= indent and deepest[column] + 2 < indent:
+        return column + 1, column
+    return (column,)
 
 
 def _titles(raw: Sequence[str], head: int | None) -> tuple[list[str], list[int]]:
@@ -178,16 +188,13 @@ def _clusters(pieces: Sequence[ClaimedLine]) -> list[int]:
 
 
 def _bounds(starts: Sequence[int], indents: Sequence[int]) -> list[int]:
-    """From where on a line is in each column: where its title begins, if a line does; else behind the widest gap near it."""
-    bounds = [0]
+    """From where on a line is in each column: where its title begins; of titles that stand in the middle, behind the widest gap near it."""
     there = sorted(set(indents))
-    for column in range(1, len(starts)):
-        start, before = starts[column], starts[column - 1]
-        after = starts[column + 1] if column + 1 < len(starts) else start + 40
-        if start in there:
-            bounds.append(start)
-            continue
-        gaps = [(b - a, b) for a, b in zip([before, *there], there, strict=False) if before < b < after and a < start + 12]
+    if not there or there[0] >= starts[0]:
+        return list(starts)
+    bounds = [0]
+    for before, start in pairwise(starts):
+        gaps = [(b - a, b) for a, b in pairwise(there) if before < b <= start]
         gap, bound = max(gaps, default=(0, start))
         bounds.append(bound if gap >= _GAP else start)
     return bounds

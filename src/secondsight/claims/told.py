@@ -131,11 +131,11 @@ def numbered(entries: Sequence[StoryLine], patterns: Sequence[Pattern], allowed:
         entry.claimed = 0
     begin = 0
     for pattern, threads in zip(patterns, allowed, strict=False):
-        numbers = range(begin, len(entries))
-        found = next((i for i in numbers if not entries[i].claimed and entries[i].thread in threads and _is_told(pattern, entries[i])), None)
+        left = (i for i in range(begin, len(entries)) if entries[i].thread in threads and _is_told(pattern, entries[i]))
+        found = next((i for i in left if not entries[i].claimed or pattern.result is not None), None)
         if found is None:
             return pattern
-        entries[found].claimed = pattern.line.number
+        entries[found].claimed = entries[found].claimed or pattern.line.number  # a call and its result may be told in one line
         while begin < found and (entries[begin].step < entries[found].step or entries[begin].thread != entries[found].thread):
             begin += 1
     return None
