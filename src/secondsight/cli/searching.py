@@ -64,7 +64,7 @@ def _request(
     executor: Annotated[str, typer.Option(metavar="auto|reference|native", help=_EXECUTOR)] = "auto",
     workers: Annotated[int | None, typer.Option(min=1, max=64, help="Threads of a native search; default: one a core.")] = None,
     no_merge: Annotated[bool, typer.Option("--no-merge", help="Native: every step by itself, none merged.")] = False,
-    no_symmetry: Annotated[bool, typer.Option("--no-symmetry", help="Native: tell interchangeable records and sequence numbers apart.")] = False,
+    no_symmetry: Annotated[bool, typer.Option("--no-symmetry", help="Native: tell interchangeable records, sequence numbers and equal threads apart.")] = False,
     exact: Annotated[bool, typer.Option("--exact", help="Native: compare whole states, not 64 bits of them.")] = False,
     collect: Annotated[
         bool, typer.Option("--collect", help="Native: go on after a broken rule; each broken rule once in the result.")

@@ -81,6 +81,7 @@ class Code:
         self.capacity, self.holds, self.inlines, self.origin = capacity, holds, inlines, origin
         self.made: dict[Hashable, Any] = {}
         self.searches = self.searched = 0  # by the reference executor: how many, and their states
+        self.hurried = 0  # states that were searched by native code compiled in haste
         self._linked: Linked | None = None
         self.region: int
         self.counter_width: int

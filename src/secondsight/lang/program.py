@@ -17,7 +17,7 @@ from secondsight.lang.errors import LangError
 from secondsight.lang.frontend import Frontend
 from secondsight.lang.link import Callee, Counter, Frame, is_head
 from secondsight.lang.locks import MAX_THREADS
-from secondsight.lang.machines import Machine
+from secondsight.lang.machines import SWITCHES, Machine
 from secondsight.lang.records import Record
 from secondsight.lang.standins import unwrap
 from secondsight.lang.types import RefType
@@ -43,11 +43,13 @@ class Room:
     """A shape that is roomier than one program needs, so that others have it too: their code is then made only once.
 
     `threads`: room for so many. `functions`: what threads of such programs may begin with. A thread that is not there is one
-    that has ended: it adds bytes to a state, and no states.
+    that has ended: it adds bytes to a state, and no states. `rules`: those that any of such programs watches: each program says
+    which it watches, and they are switched on and off as it runs (`lang.machines.SWITCHES`).
     """
 
     threads: int
     functions: tuple[Callable[..., Any], ...] = ()
+    rules: tuple[Callable[..., Any], ...] = ()
 
 
 class Program:
@@ -67,13 +69,18 @@ class Program:
             raise LangError(f"{len(threads)} threads; the limit is {MAX_THREADS}")
         self.machine, self.threads, self.rules, self.holds, self.room = machine, list(threads), list(rules), holds, room
         machine.rules = self.rules
+        machine.data.pop(SWITCHES.name, None)  # of a program that the machine had before
         begin = [_entry(t) for t in self.threads]
         entries = [entry for entry, _ in begin]
         if room is None:
             self.code = Code(machine, entries, self.rules, len(threads), holds, inlines=inlines)
         else:
             wanted = [*((f, None) for f in room.functions), *entries]
-            self.code = shared_code(machine, wanted, self.rules, max(room.threads, len(threads)), holds, inlines)
+            compiled = self.rules
+            if room.rules:
+                compiled = list(dict.fromkeys([*room.rules, *self.rules]))
+                machine.data[SWITCHES.name] = tuple(int(rule in self.rules) for rule in compiled)
+            self.code = shared_code(machine, wanted, compiled, max(room.threads, len(threads)), holds, inlines)
         self.layout = self.code.layout.of(machine)
         self.roots = [
             (self._root(thread, self.code.roots[entry], arguments), arguments)

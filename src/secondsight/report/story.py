@@ -37,7 +37,7 @@ LOCK_VERBS = {
 }  # fmt: skip
 QUEUED = "waits, and so do readers that come now"
 ELSEWHERE = "..."
-BENEATH_NOTICE = {"access", "read_again"}
+BENEATH_NOTICE = {"access", "read_again", "read_alone"}
 
 
 @dataclass(slots=True)

@@ -84,7 +84,7 @@ def frame_name(path: str) -> str | None:
 
 
 def _bundle(value: Value) -> str:
-    """A `Value`, such as a notifier's range: pages, event, and whether it may not block."""
+    """A `Value`, such as a notifier's range: pages, event, and whether it may not block; what is None says nothing."""
     fields = {name: getattr(value, name) for name in type(value).value_fields()}
     words = []
     if {"start", "end"} <= set(fields):
@@ -95,7 +95,7 @@ def _bundle(value: Value) -> str:
     for name, item in fields.items():
         if isinstance(item, bool):
             words += [name] if item else []
-        else:
+        elif item is not None:
             words.append(short(item, type(value).value_fields()[name]) or name)
     return ", ".join(words)
 

@@ -13,7 +13,6 @@ from secondsight.linux.fork import mms
 from secondsight.linux.mm_types import Mm, Result
 from secondsight.world.declare import ACTS
 from secondsight.world.tables import (
-    CLOSES,
     NOT_RUN,
     OPENS,
     SKIPPED,
@@ -23,11 +22,13 @@ from secondsight.world.tables import (
     counts,
     device_number,
     devices,
+    forks,
     handles,
     kind,
     needs,
     needs_at,
     other_processes,
+    parents,
     process,
     process_number,
     process_of,
@@ -35,6 +36,8 @@ from secondsight.world.tables import (
     range_handle,
     ranges,
     results,
+    turn_first,
+    turn_row,
     turns,
 )
 
@@ -42,7 +45,10 @@ __all__ = ["made", "run_final", "run_in_turn", "run_ops"]
 
 
 def run_ops(first: RowNumber, end: RowNumber, mm: Mm, device: Ref[Device], own: bool) -> None:
-    """One thread: the rows `first` to before `end`. `own`: a thread of the process, that ends with it."""
+    """One thread: the rows `first` to before `end`. `own`: a thread of the process, that ends with it. One of a process that comes
+    into being by fork begins then."""
+    if forks[0] != 0 and own:
+        wait_for_fork(first)
     for i in range(first, end):
         hold_point("op")
         if counts[0] != 0 and own:
@@ -54,6 +60,16 @@ def run_ops(first: RowNumber, end: RowNumber, mm: Mm, device: Ref[Device], own: 
         results[i].value = result
     if counts[0] != 0:
         thread_ends(first, own)
+
+
+@atomic
+def wait_for_fork(first: RowNumber) -> None:
+    """Wait until the process has been forked, or cannot be any more: then it is gone, as it was before."""
+    number = process_number[first]
+    parent = parents[number]
+    if parent != number:
+        forking = process if parent == 0 else other_processes[parent - 1]
+        wait_until(not other_processes[number - 1].exiting or forking.running == 0)
 
 
 def run_final(first: RowNumber, end: RowNumber, mm: Mm, device: Ref[Device]) -> None:
@@ -129,13 +145,10 @@ def space_of(device: Device) -> Mm:
 @atomic
 def is_open(number: DeviceNumber) -> bool:
     """Whether a device was opened, if that is an operation, and not closed."""
-    for i in range(len(results)):
-        if i < len(turns):
-            if device_number[i] == number:
-                if turns[i] == OPENS and results[i].value != 0:
-                    return False
-                if turns[i] == CLOSES and results[i].value == 0:
-                    return False
+    for k in range(turn_first[number], turn_first[number + 1]):
+        value = results[turn_row[k]].value
+        if value != 0 if turns[turn_row[k]] == OPENS else value == 0:
+            return False
     return True
 
 
