@@ -14,7 +14,7 @@ from secondsight.claims.patterns import Pattern, Vocabulary
 from secondsight.claims.reading import reach
 from secondsight.claims.search import Runs, find_run
 from secondsight.claims.text import ClaimedLine, ClaimText, joined
-from secondsight.claims.told import Possible, Stop, told_run
+from secondsight.claims.told import Possible, StopsAt, told_run
 from secondsight.claims.why import why_it_stops
 from secondsight.contract import Rule, driver_program
 from secondsight.devices.device import Device
@@ -47,7 +47,7 @@ class Tried:
     states: int = 0
     seconds: float = 0.0
     possible: Possible | None = None
-    stop: Stop | None = None
+    stop: StopsAt | None = None
     reason: str | None = None
     unknown: tuple[tuple[ClaimedLine, tuple[str, ...]], ...] = ()
     nobody: str = ""

@@ -59,12 +59,13 @@ def read_claim(text: str, name: str) -> ClaimText:
     filled = [line for line in raw if line]
     if filled and 2 * sum(1 for line in filled if line.startswith(">")) > len(filled):
         raw = [_QUOTED.sub("", line) for line in raw]
-    rules = [i for i, line in enumerate(raw) if i and _RULE.match(line) and raw[i - 1].strip()]
+    rules = [i for i, line in enumerate(raw) if _RULE.match(line)]
+    heads = {i: max((k for k in range(i) if raw[k].strip()), default=None) for i in rules}
     if len(rules) > 1:
-        at = ", ".join(str(i) for i in rules)
-        raise LangError(f"{name} has several interleavings (their titles are in lines {at}): leave one of them in the file")
+        at = ", ".join(str(i + 1) for i in rules)
+        raise LangError(f"{name} has several interleavings (with rules under their titles in lines {at}): leave one of them in the file")
     if rules:
-        return _read(raw, rules[0] - 1, rules[0] + 1, name)
+        return _read(raw, heads[rules[0]], rules[0] + 1, name)
     return _read(raw, *_without_rule(raw), name)
 
 
@@ -74,8 +75,8 @@ def _without_rule(raw: Sequence[str]) -> tuple[int | None, int]:
         pieces = _PIECE.findall(line.replace("|", "  "))
         if len(pieces) > 1 and not any(_LIKE_A_CALL.search(piece) for piece in pieces) and all(len(piece) < 24 for piece in pieces):
             return i, i + 1
-        if "(" in line and ")" in line and not line.rstrip().endswith((":", ".")):
-            return None, 0
+        if re.search(r"\w\(", line):
+            return None, i
     return None, 0
 
 

@@ -40,7 +40,7 @@ from secondsight.search import Result, Step, Trace, Violation
 from secondsight.search.lock_order import told_lock
 
 __all__ = [
-    "SCHEMA", "Telling", "letter", "mail", "mail_of", "result_to_json", "short_path", "tell_result", "tell_run", "tell_saved", "trace_from_json", "trace_to_json",
+    "SCHEMA", "Telling", "busy", "letter", "mail", "mail_of", "result_to_json", "short_path", "tell_result", "tell_run", "tell_saved", "trace_from_json", "trace_to_json",
 ]  # fmt: skip
 
 SCHEMA = 1
@@ -130,12 +130,12 @@ def letter(told: Telling, numbered: bool = False, form: Form = MAIL) -> Text:
         text.append(f"{line}\n")
     text.append("\n")
     names = [thread.name for thread in told.program.threads]
-    for line, entry in rows(*_busy(names, folded(told.entries) if form.folded else told.entries), numbered, form.width):
+    for line, entry in rows(*busy(names, folded(told.entries) if form.folded else told.entries), numbered, form.width):
         text.append(f"{line.rstrip()}\n", _STYLES.get(entry.mark) if entry is not None else None)
     return text.append(f"\n{told.again}\n") if told.again else text
 
 
-def _busy(names: list[str], entries: list[StoryLine]) -> tuple[list[str], list[StoryLine]]:
+def busy(names: list[str], entries: list[StoryLine]) -> tuple[list[str], list[StoryLine]]:
     """Without the threads that have no line."""
     busy = sorted({entry.thread for entry in entries})
     return [names[i] for i in busy], [replace(entry, thread=busy.index(entry.thread)) for entry in entries]
