@@ -216,7 +216,7 @@ def _joined(pieces: Sequence[ClaimedLine]) -> Iterator[ClaimedLine]:
 
 def _rest(piece: ClaimedLine, following: Sequence[ClaimedLine]) -> int:
     """How many of the following lines are the rest of a line: one that goes on with `(` or `=`, or up to where an open bracket is closed."""
-    deeper = [further for further in following if further.indent > piece.indent]
+    deeper = [further for further in following if further.indent > piece.indent and further.columns[:1] == piece.columns[:1]]
     if piece.place or piece.text.startswith("^") or deeper[:1] != list(following[:1]):
         return 0
     if following and (following[0].text.startswith(("= ", "()", "(0", "(1")) or piece.text.endswith(" =")):

@@ -152,7 +152,7 @@ def _is_told(pattern: Pattern, entry: StoryLine) -> bool:
         )
     if any(f"{file.rpartition('/')[2]}:{line}" == entry.where for file, line in pattern.places):
         return pattern.choices is None or text.endswith(f" = {pattern.choices}")
-    return any(_is_call(pattern, *call) for call in parsed_call(text))
+    return (pattern.result is not None or not entry.returned) and any(_is_call(pattern, *call) for call in parsed_call(text))
 
 
 def _is_call(pattern: Pattern, _: str, name: str, inside: str, behind: str) -> bool:

@@ -124,7 +124,7 @@ def _tell(
 def letter(told: Telling, numbered: bool = False, form: Form = MAIL) -> Text:
     """A trace as a mail has it, or in another form, with colours for a terminal. `numbered`: each line with the number of its step."""
     text = Text()
-    for line in textwrap.wrap(f"{told.title}: {told.message}", form.width):
+    for line in textwrap.wrap(f"{told.title}: {told.message}" if told.message else told.title, form.width):
         text.append(f"{line}\n", "bold")
     for line in _rule_line(told, form.width) if told.violation.rule else ():
         text.append(f"{line}\n")
