@@ -40,7 +40,8 @@ from secondsight.search import Result, Step, Trace, Violation
 from secondsight.search.lock_order import told_lock
 
 __all__ = [
-    "SCHEMA", "Telling", "letter", "mail", "mail_of", "result_to_json", "short_path", "tell_result", "tell_run", "tell_saved", "tell_way", "trace_from_json", "trace_to_json",
+    "SCHEMA", "Telling", "busy", "letter", "mail", "mail_of", "result_to_json", "short_path", "tell_result", "tell_run", "tell_saved", "tell_way",
+    "trace_from_json", "trace_to_json",
 ]  # fmt: skip
 
 SCHEMA = 1
@@ -130,18 +131,18 @@ def _tell(
 def letter(told: Telling, numbered: bool = False, form: Form = MAIL) -> Text:
     """A trace as a mail has it, or in another form, with colours for a terminal. `numbered`: each line with the number of its step."""
     text = Text()
-    for line in textwrap.wrap(f"{told.title}: {told.message}", form.width):
+    for line in textwrap.wrap(f"{told.title}: {told.message}" if told.message else told.title, form.width):
         text.append(f"{line}\n", "bold")
     for line in _rule_line(told, form.width) if told.violation.rule else ():
         text.append(f"{line}\n")
     text.append("\n")
     names = [thread.name for thread in told.program.threads]
-    for line, entry in rows(*_busy(names, folded(told.entries) if form.folded else told.entries), numbered, form.width):
+    for line, entry in rows(*busy(names, folded(told.entries) if form.folded else told.entries), numbered, form.width):
         text.append(f"{line.rstrip()}\n", _STYLES.get(entry.mark) if entry is not None else None)
     return text.append(f"\n{told.again}\n") if told.again else text
 
 
-def _busy(names: list[str], entries: list[StoryLine]) -> tuple[list[str], list[StoryLine]]:
+def busy(names: list[str], entries: list[StoryLine]) -> tuple[list[str], list[StoryLine]]:
     """Without the threads that have no line."""
     busy = sorted({entry.thread for entry in entries})
     return [names[i] for i in busy], [replace(entry, thread=busy.index(entry.thread)) for entry in entries]
