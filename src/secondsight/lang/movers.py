@@ -19,7 +19,7 @@ NOTES = """\
 #include <stdint.h>
 #include <stdlib.h>
 #define SS_NOTED \\
-	int noted, waits, acquires, queues, alone, inside, merged, ward, kept, obstacle, stands; \\
+	int noted, waits, acquires, queues, alone, inside, merged, ward, kept, obstacle, stands, is_zero; \\
 	const uint8_t *waits_at; \\
 	void *aside; \\
 	uint64_t dice; \\
@@ -29,13 +29,16 @@ NOTES = """\
 #define WR(place) ss_touch(x, place, WRITE)
 #define WRITES_ALL(place) writing_all(&(x)->noted, (x)->places, (x)->ways, place)
 #define LK(place) ss_touch(x, place, LOCK)
+#define RZ(place) ss_touch(x, place, ZERO)
+#define UP(place) ss_touch(x, place, x->is_zero ? WRITE : COUNT)
+#define NO(place) (place)
 #define LW(place) ss_touch(x, place, LOOK)
 #define LO(place) ss_touch(x, place, x->alone ? READ : LOCK)
 #define QU(place) (x->queues = 1, ss_touch(x, place, x->alone ? WRITE : LOCK))
 #define FIRST_CHOICE(count) (x->dice ? (i32)(ss_roll(x) % (u64)(count)) : 0)
 #define ss_touch(x, place, way) noting(&(x)->noted, (x)->places, (x)->ways, place, way)
 #define ss_roll(x) rolled(&(x)->dice)
-enum { READ, WRITE, LOCK, QUERY, LOOK, WAYS };
+enum { READ, WRITE, LOCK, QUERY, LOOK, ZERO, COUNT, WAYS };
 
 /*
  * Keep in mind that a step touches a number of the shared state, and how; the place itself, which is that of its byte, and as many

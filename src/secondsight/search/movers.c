@@ -15,6 +15,10 @@
  * waiting, such as the owner by a reader, does not change, so others may `LOOK` or `READ` there); that a thread holds a lock can only be changed by
  * itself (a lock where that is not so protects nothing: `unsure`).
  *
+ * Who counts a number up or down (`COUNT`), and it is 0 neither before nor after, commutes with others who do so, and with who only
+ * asks whether it is 0 (`ZERO`): a reference count. One that is or becomes 0 is written (`WRITE`). That it would be 0 if two steps changed places is
+ * no matter for the pair: then the other step, taken first, writes, which is an access of the program as well.
+ *
  * HELD is a guess, refined by every access. A decision notes what it relied on; when that turns out to be wrong, the search is
  * begun again with what is known by then (`stale`). So a search that ends has made all its decisions by facts that hold for
  * every access that it made, and therefore for every access of the program: take the first step of the whole graph that
@@ -102,15 +106,24 @@ static ss_facts the_facts;
 #endif
 static i32 by_form; /* `renames` of the facts at work, where these are not at hand */
 
-/* For each set of ways of touching a byte, the ways of another thread that it does not commute with. */
-static const u8 AGAINST[32] = {
-#define A(w) (((w) & 1 << READ ? 1 << WRITE | 1 << LOCK : 0) \
-	| ((w) & 1 << WRITE ? 1 << READ | 1 << WRITE | 1 << LOCK | 1 << QUERY | 1 << LOOK : 0) \
-	| ((w) & 1 << LOCK ? 1 << READ | 1 << WRITE : 0) | ((w) & (1 << QUERY | 1 << LOOK) ? 1 << WRITE : 0))
-	A(0), A(1), A(2), A(3), A(4), A(5), A(6), A(7), A(8), A(9), A(10), A(11), A(12), A(13), A(14), A(15),
-	A(16), A(17), A(18), A(19), A(20), A(21), A(22), A(23), A(24), A(25), A(26), A(27), A(28), A(29), A(30), A(31)
-#undef A
+/* For each way of touching a number, the ways of another thread that it does not commute with. */
+static const u8 AGAINST[WAYS] = {
+	[READ] = 1 << WRITE | 1 << LOCK | 1 << COUNT,
+	[WRITE] = 1 << READ | 1 << WRITE | 1 << LOCK | 1 << QUERY | 1 << LOOK | 1 << ZERO | 1 << COUNT,
+	[LOCK] = 1 << READ | 1 << WRITE | 1 << ZERO | 1 << COUNT,
+	[QUERY] = 1 << WRITE | 1 << COUNT,
+	[LOOK] = 1 << WRITE | 1 << COUNT,
+	[ZERO] = 1 << WRITE | 1 << LOCK,
+	[COUNT] = 1 << READ | 1 << WRITE | 1 << LOCK | 1 << QUERY | 1 << LOOK,
 };
+
+static inline int against_ways(int ways)
+{
+	int against = 0;
+	for (int w = 0; w < WAYS; w++)
+		against |= ways >> w & 1 ? AGAINST[w] : 0;
+	return against;
+}
 
 static ALWAYS_INLINED void one_held(const u8 *s, int i, i64 t, ss_held *held)
 {
@@ -270,13 +283,13 @@ static int decide(ss_x *x, const u8 *before, const u8 *after, i64 t, ss_held hel
 	if (x->acquires) { /* what is touched once the last lock was waited for counts as touched with it held */
 		u64 waited = sure;
 		for (int i = 0; i < x->noted; i++)
-			if (LOCK_AT[x->places[i]] && x->ways[x->places[i]] & (1 << READ | 1 << WRITE))
+			if (LOCK_AT[x->places[i]] && x->ways[x->places[i]] & (1 << READ | 1 << WRITE | 1 << ZERO))
 				waited &= ~(1ull << (LOCK_AT[x->places[i]] - 1));
 		within.alone |= then.alone & waited;
 		within.at_all |= then.at_all & waited;
 	}
 	for (int i = 0; i < x->noted; i++) {
-		int at = x->places[i], ways = x->ways[at], against = AGAINST[ways];
+		int at = x->places[i], ways = x->ways[at], against = against_ways(ways);
 		if (after && ways & 1 << WRITE && LOCK_AT[at])
 			written_lock(before, after, LOCK_AT[at] - 1, t);
 		for (int u = 0; u < THREADS; u++) {
@@ -300,7 +313,7 @@ static int decide(ss_x *x, const u8 *before, const u8 *after, i64 t, ss_held hel
 	}
 	int again = 0;
 	for (int i = 0; i < x->noted; i++) {
-		int place = x->places[i], against = AGAINST[x->ways[place]];
+		int place = x->places[i], against = against_ways(x->ways[place]);
 		for (int u = 0; u < THREADS && way; u++)
 			for (int w = 0; w < WAYS && u != t - 1; w++) {
 				u8 *relied = &facts->relied PAIR(u, t - 1)[SAME_AS(STANDS(u, t - 1, place))][w];
