@@ -330,8 +330,10 @@ class _CRenderer(CExpressions):
                     self.reads[id(stmt.value.left)] = "NO"  # type: ignore[union-attr]
                 value = self.temp(self.ranged(stmt.value, kind, path_name(stmt.addr), stmt.where))
                 if from_zero:
-                    self.out(f"x->is_zero = {value} == 0 || {value} == {from_zero};")
-                self._stored(*self.spot(stmt.addr, "UP" if from_zero else "WR"), kind, value)
+                    way = "UP" if from_zero > 0 else "DOWN"
+                    assert isinstance(kind, IntType)
+                    self.out(f"x->counts = {value} == 0 || {value} == {from_zero} || {value} > {kind.high} - THREADS ? WRITE : {way};")
+                self._stored(*self.spot(stmt.addr, "CT" if from_zero else "WR"), kind, value)
             case ir.Free():
                 base, stride, count = self.pool(stmt.pool)
                 record = stmt.pool.type.element.record  # type: ignore[union-attr]
