@@ -5,9 +5,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: demo test agree conform conform-mutants adversaries attack mutants reductions test-cluster docs operations bench package install lint clean
+.PHONY: demo test agree conform conform-mutants adversaries attack mutants reductions test-cluster docs docs-site operations bench package install lint clean
 
-demo: install  ## The two threads' decision tables, and one broken cell's trace
+demo: install  ## The threads' decision tables, and one broken cell's trace
 	@$(BIN)/secondsight settle
 
 test: $(VENV)/.dev  ## Everything: ruff, mypy --strict, the tests (pytest's status is kept for .ci/run)
@@ -50,7 +50,12 @@ bench: install  ## The mirror protocol on our executors, Spin and Rumur, side by
 	@$(BIN)/python -m bench.run $(ARGS)
 
 docs: $(VENV)/.dev  ## Write the present output of their examples into the documents
-	@$(BIN)/python tests/cli/documents.py README.md docs/tutorial.md docs/hmm-tests.md docs/judges.md docs/agree.md docs/reference.md
+	@$(BIN)/python tests/cli/documents.py README.md docs/tutorial.md docs/how-it-works.md docs/forced.md docs/hmm-tests.md docs/judges.md docs/agree.md docs/reference.md
+	@$(BIN)/python site/pictures.py
+
+docs-site: $(VENV)/.site  ## The documents as a site, in .venv/site; a warning is an error
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --config-file site/mkdocs.yml
+	@SECONDSIGHT_SITE=1 $(BIN)/python -m pytest -n 0 tests/test_docs_site.py
 
 operations: install  ## Write the recorder's typed methods from the operations' declarations (world/operations/)
 	@$(BIN)/python -m secondsight.world.typed
@@ -82,6 +87,11 @@ $(VENV)/.dev: pyproject.toml | $(VENV)/bin/python
 $(VENV)/.cluster: pyproject.toml | $(VENV)/.dev
 	@echo "installing Ray into $(VENV)"
 	@$(PIP) --editable '.[dev,cluster]'
+	@touch $@
+
+$(VENV)/.site: pyproject.toml | $(VENV)/.dev
+	@echo "installing mkdocs into $(VENV)"
+	@$(PIP) --editable '.[dev,site]'
 	@touch $@
 
 clean:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from secondsight import Device, DevicePageTable, Mutex, Va
 from secondsight.linux import EBUSY, hmm
 from secondsight.linux import mmu_notifier as mn
+from secondsight.linux.page_writeback import set_page_dirty
 
 
 class MyGpu(Device):
@@ -26,6 +27,8 @@ class MyGpu(Device):
                 if mn.mmu_interval_read_retry(self.notifier, seq):
                     continue
                 self.page_table.map(va, pfn, write)
+                if write:
+                    set_page_dirty(pfn)
                 return 0
 
     def invalidate(self, rng: mn.Range, seq: int) -> bool:

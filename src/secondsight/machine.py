@@ -19,6 +19,7 @@ so. The rules of the contract watch; a broken one is raised as `RuleBroken`. The
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from types import MethodType
 from typing import Any, Generic, TypeVar
 
@@ -80,27 +81,37 @@ class Machine:
 
     def __str__(self) -> str:
         with self._plain:
-            return "\n".join([*self._tables(), *self._frames()])
+            lines: list[str] = []
+            for heading, rows in self._tables():
+                lines += [*heading, *_columns(rows, "  " * bool(heading))]
+            return "\n".join(lines)
 
-    def _tables(self) -> list[str]:
-        lines: list[str] = []
+    def _repr_html_(self) -> str:
+        """For notebooks: what is printed, as tables."""
+        from secondsight.report.notebook import html_table  # here: who drives a machine in a program has no use for reports
+
+        with self._plain:
+            return "".join(html_table(heading, rows) for heading, rows in self._tables())
+
+    def _tables(self) -> Iterator[tuple[list[str], list[list[str]]]]:
+        """Each process's page tables under what is said of it, then the frames under nothing: rows of words, the first is the head."""
         for process in self.processes:
             mm, devices = process.mm, [d for d in self.devices if d.process is process]
             subs = mm.subscriptions
             state = "odd: a watched range is being invalidated" if subs.invalidate_seq & 1 else "even: nothing is being invalidated"
-            lines.append(f"{process}: invalidate_seq {int(subs.invalidate_seq)} ({state})")
+            heading = [f"{process}: invalidate_seq {int(subs.invalidate_seq)} ({state})"]
             for device in devices:
-                lines.append(f"  {device}: notifier sequence {int(device.record.notifier.invalidate_seq)}")
+                heading.append(f"  {device}: notifier sequence {int(device.record.notifier.invalidate_seq)}")
             rows = [["page", "mapping", "CPU", *(str(d) for d in devices)]]
             for va, vma in enumerate(mm.mm_mt):
                 entries = [d.record.page_table.entries[va] for d in devices]
                 if vma is not None or mm.ptes[va].frame is not None or any(e.frame is not None for e in entries):
                     what = _mapping(vma, va)
                     rows.append([str(va), what, _entry(mm.ptes[va]), *(_entry(e) for e in entries)])
-            lines += _columns(rows, "  ")
-        return lines
+            yield heading, rows
+        yield [], self._frames()
 
-    def _frames(self) -> list[str]:
+    def _frames(self) -> list[list[str]]:
         rows = [["frame", "references", "contents"]]
         for i, frame in enumerate(frames):
             if i == 0:
@@ -108,7 +119,7 @@ class Machine:
             else:
                 pins = f" ({frame.pins} pinned)" if frame.pins else ""
                 rows.append([f"P{i}", f"{frame.refcount}{pins}" if frame.refcount else "free", _contents(frame.contents)])
-        return _columns(rows, "")
+        return rows
 
 
 class ProcessByHand(ProcessMethods):

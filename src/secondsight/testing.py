@@ -1,9 +1,11 @@
-"""For tests: a driver that must hold, and the outcomes of a scenario. With pytest there is a fixture too (docs/pytest.md).
+"""For tests: a driver that must hold, and the outcomes of a scenario.
 
     from secondsight.testing import assert_holds, outcomes
 
     assert_holds(MyGpu, adversaries=["munmap"])
     assert outcomes(forget) == {"seen=0", "seen=b"}
+
+With pytest there is a fixture too (docs/pytest.md).
 """
 
 from __future__ import annotations

@@ -41,7 +41,7 @@ RULE = {
 @cache
 def settled(row: str, column: str) -> Result:
     """A cell's result, searched once."""
-    result = search_cell(TABLE, row, column).result
+    result = search_cell(TABLE, row, column, coming=len(COLUMNS)).result
     assert result is not None
     return result
 

@@ -1,4 +1,4 @@
-"""Documents whose examples are run: what `README.md` and `docs/tutorial.md` show is what one gets.
+"""Documents whose examples are run: what `README.md` and `docs/` show is what one gets.
 
 A `console` block holds commands (`$ ...`) and their output, a `pycon` block a session of Python, a `python` block that
 begins with a comment of a file's name is that file. All run in order in one folder that has `examples/` in it. Seconds
@@ -28,8 +28,11 @@ from secondsight.agree.selftest import PROGRAMS
 from secondsight.conform.page import page
 from secondsight.kernels.selftest_table import TABLE, Here
 from secondsight.linux.releases import differences_table
+from secondsight.scenario.holds import HOLDS, Where
 
 HOUSE = Path(__file__).parent.parent.parent
+EXAMPLES = ["README.md", "docs/tutorial.md", "docs/forced.md", "docs/how-it-works.md"]
+"""The documents with commands and their output, or sessions of Python."""
 _BLOCK = re.compile(r"^```(console|pycon|python)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _VARIES = [
     (re.compile(r"<?\b\d+(\.\d+)? ?s\b"), "N s"),
@@ -147,8 +150,23 @@ def agree_page() -> str:
     return _RELEASES.sub(lambda m: m[1] + differences_table() + m[2], (HOUSE / "docs" / "agree.md").read_text())
 
 
+_HOLDS = re.compile(r"(<!-- from scenario/holds\.py[^\n]*-->\n).*?(<!-- to here -->)", re.DOTALL)
+
+
+def with_holds(text: str) -> str:
+    """docs/forced.md with the present table of hold points."""
+    rows = [f"| `{p.name}` | {_LIES[p.where]} | {p.doc.replace('written op:N', 'written `op:N`')} | {p.locks} |" for p in HOLDS.values()]
+    table = "\n".join(["| name | where | a thread is held ... | and may have |", "| --- | --- | --- | --- |", *rows, ""])
+    return _HOLDS.sub(lambda m: m[1] + table + m[2], text)
+
+
+_LIES = {Where.AGENT: "agent", Where.MODULE: "module", Where.ENTRY: "kernel (ftrace)", Where.EXIT: "kernel (ftrace)"}
+
+
 def write(document: Path) -> None:
     """Put the present output into the document."""
+    if document.name == "forced.md":
+        document.write_text(with_holds(document.read_text()))
     if document.name == "reference.md":
         document.write_text(reference())
         return

@@ -8,12 +8,13 @@ import shutil
 from pathlib import Path
 
 import pytest
-from documents import HOUSE, agree_page, hmm_tests, run, same
+from documents import EXAMPLES, HOUSE, agree_page, hmm_tests, run, same, with_holds
 from reference import reference
 
 from secondsight.conform.page import page
 from secondsight.kernels import Kernel, KernelError
 from secondsight.linux.releases import DIFFERENCES
+from secondsight.scenario.holds import HOLDS
 
 
 def _kernel() -> bool:
@@ -26,10 +27,15 @@ def _kernel() -> bool:
     return required or shutil.which("qemu-system-x86_64") is not None
 
 
-@pytest.mark.parametrize("name", ["README.md", "docs/tutorial.md"])
+@pytest.mark.parametrize("name", EXAMPLES)
 def test_examples_are_true(name: str) -> None:
     for block in run(HOUSE / name, _kernel()):
         assert same(block.now) == same(block.text), f"{name} shows something else; `make docs` writes what is true now"
+
+
+def test_the_hold_points_are_as_in_the_table() -> None:
+    text = (HOUSE / "docs" / "forced.md").read_text()
+    assert text == with_holds(text) and all(f"| `{name}` |" in text for name in HOLDS), "`make docs` writes what is true now"
 
 
 def test_the_releases_are_as_in_the_table() -> None:

@@ -54,23 +54,60 @@ def test_a_page_that_cannot_be_written_is_told_before_the_search(page: str, why:
     assert done.code == 2 and why in done.err and done.out == ""
 
 
-def test_settle_writes_a_page_for_each_broken_cell_and_they_lead_to_each_other(tmp_path: Path) -> None:
-    secondsight("new", "table", "mine.py", cwd=tmp_path)
-    done = secondsight("settle", "mine.py", "--html", "site", "--json", cwd=tmp_path)
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Any]:
+    """The folder of a table's pages, and the table as JSON."""
+    folder = tmp_path_factory.mktemp("site")
+    secondsight("new", "table", "mine.py", cwd=folder)
+    done = secondsight("settle", "mine.py", "--html", "site", "--json", cwd=folder)
     (table,) = json.loads(done.out)["tables"]
-    index = data(tmp_path / "site" / "index.html")
-    (row,) = index["results"]["rows"]
-    page = data(tmp_path / "site" / row["href"])
-    assert page["title"] == table["title"] and page["up"] == "index.html"
-    assert [r["cells"][:3] for r in page["results"]["rows"]] == [[c["row"], c["column"], c["verdict"]] for c in table["cells"]]
-    broken = [r for r in page["results"]["rows"] if r["cells"][2] == "broken"]
-    assert broken and [r for r in page["results"]["rows"] if r["href"]] == broken
-    for one in broken:
-        cell = data(tmp_path / "site" / one["href"])
-        assert cell["up"] == row["href"] and cell["traces"][0]["rule"] in one["cells"][3]
+    return folder / "site", table
+
+
+def test_settle_writes_a_page_for_each_broken_cell_and_they_lead_to_each_other(site: tuple[Path, Any]) -> None:
+    folder, table = site
+    index = (folder / "index.html").read_text()
+    (file,) = re.findall(r'<h3><a href="([^"]+)">', index)
+    page = (folder / file).read_text()
+    assert table["title"] in page and table["question"].split()[0] in page
+    cells = re.findall(r"<td><(?:a class=\"([\w-]+)\" href=\"([^\"]+)\"|span class=\"([\w-]+)\")>", page)
+    assert [linked or plain for linked, _, plain in cells] == [c["verdict"].replace(" ", "-") for c in table["cells"]]
+    broken = [c for c in table["cells"] if c["verdict"] == "broken"]
+    leads = [href for _, href, _ in cells if href]
+    assert broken and len(leads) == len(broken)
+    for one, href in zip(broken, leads, strict=True):
+        cell = data(folder / href)
+        assert cell["up"] == file and cell["traces"][0]["rule"] == one["broken"]["rule"]
+    for finding in table["findings"]:
+        assert finding["result"].split(":")[0].split(",")[0] in re.sub(r"<[^>]*>", "", page)
+
+
+def test_every_link_of_the_site_leads_somewhere(site: tuple[Path, Any]) -> None:
+    folder, _ = site
+    links = 0
+    for page in (folder / name for name in ("index.html", "glossary.html", "mine.html") if (folder / name).exists()):
+        text = page.read_text()
+        assert "<script" not in text and "default-src 'none'" in text
+        for href in re.findall(r'href="([^"]+)"', text):
+            file, _, anchor = href.partition("#")
+            if href != "data:,":
+                links += 1
+                assert not anchor or f'id="{anchor}"' in (folder / (file or page.name)).read_text(), href
+                assert (folder / (file or page.name)).exists(), href
+    assert links > 50
 
 
 def test_settle_needs_a_folder_for_its_pages(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     done = secondsight("settle", "2019-08-hmm", "--html", "file", cwd=tmp_path)
     assert done.code == 2 and "the folder cannot be made" in done.err
+
+
+def test_replay_shows_the_machine_at_a_step_and_draws_the_trace(checked: Path) -> None:
+    done = secondsight("replay", "check.json", "--show", "3", "--svg", "trace.svg", cwd=checked)
+    assert done.code == 0 and done.out.startswith("step 3 of ") and "\nframes\n" in done.out and "rule:" not in done.out
+    assert (checked / "trace.svg").read_text().startswith("<svg ") and "the picture is trace.svg" in done.err
+    refused = secondsight("replay", "check.json", "--show", "999", cwd=checked)
+    assert refused.code == 2 and "--show 999: the trace has " in refused.err
+    refused = secondsight("replay", "check.json", "--svg", "nowhere/trace.svg", cwd=checked)
+    assert refused.code == 2 and "--svg nowhere/trace.svg: there is no folder nowhere" in refused.err

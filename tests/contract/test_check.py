@@ -77,6 +77,7 @@ def test_every_rule_can_be_broken() -> None:
         "isolation": broken_by(mirror.MirrorWithoutTest, ["isolation"], ["madvise-dontneed", "munmap-mmap", "punch-hole"]),
         "teardown": broken_by(ForgetsToUnsubscribe, ["teardown"], ["munmap"]),
         "balance": broken_by(small.KeepsReferences, ["balance"], ["open"]),
+        "lost-write": broken_by(small.NeverMarksDirty, ["lost-write"], ["swap"]),
         "table-lock": broken_by(small.ChangesOutsideTheLock, ["table-lock"], ["open"]),
         "pinned": broken_by(small.UnpinsBeforeItStops, ["pinned"], ["close"]),
         "progress": broken_by(mirror_2019.Mirror2019, ["progress"], ["oom-reaper"]),

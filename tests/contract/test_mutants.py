@@ -1,109 +1,123 @@
-"""Every synchronising statement of the reference mirror is needed: delete one, and some adversary finds it.
+"""Mutants of drivers: every rule that makes them fits, what is noticed is told, and nothing of the reference mirror survives but what may.
 
-The mutants are generated from the mirror's own source: each statement of `fault` and `invalidate` is deleted in turn (a
-`with lock:` keeps its body). What survives must be in `NOT_SYNCHRONISING`, each with its reason.
+A sample here; all of them, of all right drivers that ship, with `SECONDSIGHT_CONTRACT=all` (`make adversaries`).
 """
 
 from __future__ import annotations
 
-import ast
-import copy
 import inspect
-from collections.abc import Iterator
+import json
+import os
 from pathlib import Path
 
 import pytest
 
+from secondsight.cli import main
 from secondsight.contract import ADVERSARIES, check, load_drivers
-from secondsight.devices import mirror
-from secondsight.lang import LangError
+from secondsight.contract.adversaries import Adversary
+from secondsight.contract.driver_mutants import driver_mutants, try_mutant
+from secondsight.contract.harmless import HARMLESS
+from secondsight.contract.lessons import RULES_BROKEN
+from secondsight.devices.device import Device
+from secondsight.devices.mirror import Mirror
 from secondsight.search import Verdict
 
-NOT_SYNCHRONISING: dict[str, str] = {}
-"""Statements whose deletion breaks no rule, and why that is right."""
+RIGHT: dict[str, type[Device]] = {driver.__name__: driver for driver in (Mirror, *(right for *_, right in RULES_BROKEN))}
 
 
-def tree() -> ast.ClassDef:
-    found = ast.parse(inspect.getsource(mirror.Mirror)).body[0]
-    assert isinstance(found, ast.ClassDef)
-    return found
+def trials(driver: type[Device], adversaries: list[str], names: list[str]) -> list[tuple[str, str]]:
+    known = {one.name: one for one in driver_mutants(driver)}
+    return [(trial.fate, trial.by) for trial in (try_mutant(driver, known[f"{driver.__name__}.{name}"], adversaries) for name in names)]
 
 
-def bodies(node: ast.AST) -> Iterator[list[ast.stmt]]:
-    """Every list of statements within `fault` and `invalidate`."""
-    for part in ast.walk(node):
-        if isinstance(part, ast.FunctionDef | ast.With | ast.If | ast.While):
-            yield part.body
-            yield getattr(part, "orelse", [])
-
-
-def places() -> list[tuple[int, int]]:
-    """Each statement to delete: which list, and where in it."""
-    return [(i, k) for i, body in enumerate(bodies(tree())) for k, s in enumerate(body) if not skipped(s)]
-
-
-def skipped(stmt: ast.stmt) -> bool:
-    """Docstrings, what only says where control goes, and hold points, which are nothing."""
-    return isinstance(stmt, ast.Continue | ast.Return | ast.While | ast.FunctionDef) or (
-        isinstance(stmt, ast.Expr) and (isinstance(stmt.value, ast.Constant) or ast.unparse(stmt).startswith("hold_point("))
-    )
-
-
-def name(place: tuple[int, int]) -> str:
-    stmt = list(bodies(tree()))[place[0]][place[1]]
-    return ast.unparse(stmt).splitlines()[0]
-
-
-def written(made: ast.ClassDef) -> str:
-    """A class as a file of its own, with the imports of the mirror's."""
-    made.name = "Mutant"
-    module = Path(inspect.getfile(mirror)).read_text()
-    imports = [n for n in ast.parse(module).body if isinstance(n, ast.Import | ast.ImportFrom)]
-    return "\n".join([*(ast.unparse(n) for n in imports), ast.unparse(ast.fix_missing_locations(made))]) + "\n"
-
-
-def mutant(place: tuple[int, int]) -> str:
-    """The mirror's source without one statement."""
-    made = copy.deepcopy(tree())
-    body = list(bodies(made))[place[0]]
-    stmt = body[place[1]]
-    if isinstance(stmt, ast.With):
-        body[place[1] : place[1] + 1] = stmt.body
-    elif isinstance(stmt, ast.Assign) and "read_begin" in ast.unparse(stmt):
-        body[place[1]] = ast.parse("seq = self.notifier.invalidate_seq").body[0]  # the number without the wait
-    else:
-        body[place[1]] = ast.Pass()
-    return written(made)
-
-
-def is_caught(path: Path) -> bool:
-    """Whether the mutant is refused, stopped by an error with its line, or broken by some adversary."""
-    driver = load_drivers(path)[0]
-    try:
-        for adversary in ADVERSARIES:
-            for checked in check(driver, [adversary]):
-                if checked.result.verdict is not Verdict.HOLDS:
-                    return True
-    except LangError:
-        return True
-    return False
-
-
-@pytest.mark.parametrize("place", places(), ids=name)
-def test_deleting_a_statement_is_caught_unless_it_does_not_synchronise(place: tuple[int, int], tmp_path: Path) -> None:
-    path = tmp_path / "mutant.py"
-    path.write_text(mutant(place))
-    assert is_caught(path) == (name(place) not in NOT_SYNCHRONISING), path.read_text()
-
-
-def test_the_mirror_itself_survives_written_out_the_same_way(tmp_path: Path) -> None:
-    path = tmp_path / "same.py"
-    path.write_text(written(tree()))
-    driver = load_drivers(path)[0]
-    assert all(c.result.verdict is Verdict.HOLDS for c in check(driver, ["munmap", "oom-reaper", "madvise-dontneed"]))
-
-
-def test_every_synchronising_statement_is_among_the_mutants() -> None:
-    names = " ".join(name(p) for p in places())
+def test_each_rule_makes_mutants_of_the_mirror() -> None:
+    made = driver_mutants(Mirror)
+    assert len({one.name for one in made}) == len(made)
+    rules = {one.rule for one in made}
+    assert rules == {"drop", "swap", "negate", "without the lock", "first out of the lock"}
+    statements = " ".join(one.statement for one in made)
     for statement in ("read_begin", "with self.lock", "read_retry", "set_seq", "unmap", "rng.blockable", "unlock", "lock.lock"):
-        assert statement in names
+        assert statement in statements
+    lines = Path(str(inspect.getsourcefile(Mirror))).read_text().splitlines()
+    assert all(one.statement == lines[one.line - 1].strip() for one in made)
+
+
+def test_what_comes_of_some() -> None:
+    swapped, dropped, negated = trials(Mirror, ["munmap"], ["fault: swap 1", "fault: drop 1", "invalidate: negate 1"])
+    assert (swapped, negated) == (("broken", "munmap, as-if-cpu"), ("broken", "munmap, notifier-failed"))
+    assert dropped[0] == "refused" and "seq is not defined" in dropped[1]
+
+
+def test_the_last_statement_out_of_its_lock(tmp_path: Path) -> None:
+    path = tmp_path / "own.py"
+    path.write_text(
+        "from secondsight import Device, DevicePageTable, Mutex, Va\n\n\nclass Own(Device):\n    lock: Mutex\n    page_table: DevicePageTable\n\n"
+        "    def fault(self, va: Va, write: bool) -> int:\n        with self.lock:\n            one = 1\n            self.page_table.map(va, one, write)\n        return 0\n"
+    )
+    (driver,) = load_drivers(path)
+    (last,) = [one for one in driver_mutants(driver) if one.rule == "last out of the lock"]
+    assert "            one = 1\n        self.page_table.map(va, one, write)\n" in last.text
+
+
+OWN = """
+from secondsight.devices.mirror import Mirror
+from secondsight.linux import mmu_notifier as mn
+
+
+class Own(Mirror):
+    def invalidate(self, rng: mn.Range, seq: int) -> bool:
+        with self.lock:
+            mn.mmu_interval_set_seq(self.notifier, seq)
+            self.page_table.unmap(rng)
+        return True
+"""
+
+
+def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    munmap = ADVERSARIES["munmap"]
+    monkeypatch.setitem(ADVERSARIES, "munmap", Adversary(munmap.name, munmap.summary, munmap.scenarios[:1]))
+    path = tmp_path / "own.py"
+    path.write_text(OWN)
+    words = ["mutants", str(path), "--adversary", "munmap"]
+    assert main([*words, "--json"]) == 1
+    data = json.loads(capsys.readouterr().out)
+    assert {one["name"]: one["fate"] for one in data["mutants"]} == {
+        "Own.invalidate: without the lock 1": "broken",
+        "Own.invalidate: first out of the lock 1": "survives",
+        "Own.invalidate: last out of the lock 1": "survives",
+        "Own.invalidate: drop 1": "broken",
+        "Own.invalidate: swap 1": "survives",
+        "Own.invalidate: drop 2": "broken",
+    }
+    assert main([*words, "--class", "Other"]) == 2
+    assert "has no driver Other; it has Own" in capsys.readouterr().err
+    assert main([*words, "--states", "20"]) == 3
+    assert capsys.readouterr().out.startswith("own.py: Own: not finished as it is")
+    path.write_text(OWN.replace("            self.page_table.unmap(rng)\n", ""))
+    assert main(words) == 2
+    assert "Own is broken as it is (munmap: reads, as-if-cpu)" in capsys.readouterr().err
+
+
+def test_what_may_survive_is_of_a_driver_that_ships() -> None:
+    for name, table in HARMLESS.items():
+        there = {one.name for one in driver_mutants(RIGHT[name])}
+        assert set(table) <= {one.removeprefix(f"{name}.") for one in there}
+
+
+@pytest.mark.skipif(os.environ.get("SECONDSIGHT_CONTRACT") != "all", reason="minutes: make adversaries runs it")
+@pytest.mark.parametrize("name", RIGHT)
+def test_every_mutant_is_noticed_unless_it_is_harmless(name: str) -> None:
+    survivors = {}
+    for one in driver_mutants(RIGHT[name]):
+        trial = try_mutant(RIGHT[name], one)
+        if trial.fate == "survives":
+            survivors[one.name.removeprefix(f"{name}.")] = one.statement
+    assert set(survivors) == set(HARMLESS.get(name, {})), survivors
+
+
+def test_a_driver_written_out_again_is_the_same(tmp_path: Path) -> None:
+    one = driver_mutants(Mirror)[0]
+    path = tmp_path / "same.py"
+    path.write_text(one.text.replace("pass\n", "seq = mn.mmu_interval_read_begin(self.notifier)\n", 1))
+    driver = next(kind for kind in load_drivers(path) if kind.__name__ == "Mirror")
+    assert all(c.result.verdict is Verdict.HOLDS for c in check(driver, ["munmap"]))

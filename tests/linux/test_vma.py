@@ -9,11 +9,13 @@ from hypothesis import strategies as st
 from linux_world import world
 
 from secondsight.lang.standins import unwrap
-from secondsight.linux.fault import cpu_read
+from secondsight.linux.errno import ENOMEM
+from secondsight.linux.fault import cpu_read, cpu_write
 from secondsight.linux.fork import vm_area_cache
 from secondsight.linux.memfd import memfd_create
 from secondsight.linux.mm_types import AddressSpace, Mm, Vma
 from secondsight.linux.mmap import do_mmap, do_mmap_fixed, vm_munmap
+from secondsight.linux.mprotect import do_mprotect_pkey
 from secondsight.linux.shmem import shmem_fallocate_punch_hole
 
 PAGES = 6
@@ -81,7 +83,7 @@ def test_of_vmas_that_begin_with_one_page_the_first_that_came_is_first() -> None
 
 
 @settings(max_examples=150, deadline=None)
-@given(st.lists(st.tuples(st.sampled_from(["mmap", "munmap", "anonymous", "punch", "read"]), st.integers(0, 5), st.integers(1, 6), st.integers(0, 3), st.booleans()), max_size=12))
+@given(st.lists(st.tuples(st.sampled_from(["mmap", "munmap", "anonymous", "mprotect", "punch", "read"]), st.integers(0, 5), st.integers(1, 6), st.integers(0, 3), st.booleans()), max_size=12))
 def test_vmas_are_what_a_list_of_pages_says(calls: list[tuple[str, int, int, int, bool]]) -> None:
     """Whatever is mapped and unmapped, in one window: each page has what a list says; vmas are as few as they can be; none leaks."""
     with world(pages=PAGES, files=1, file_pages=10, frames=16) as (_, mm):
@@ -98,10 +100,16 @@ def test_vmas_are_what_a_list_of_pages_says(calls: list[tuple[str, int, int, int
             elif what == "munmap":
                 vm_munmap(mm, start, end - start)
                 pages[start:end] = [None] * (end - start)
+            elif what == "mprotect":
+                some = next((i for i in range(start, end) if pages[i] is None), end)
+                assert do_mprotect_pkey(mm, start, end - start, write, 0, PAGES) == (0 if some == end else -ENOMEM)
+                pages[start:some] = [(is_file, page, write) for is_file, page, _ in pages[start:some]]  # type: ignore[misc]
             elif what == "punch":
                 shmem_fallocate_punch_hole(file, pgoff, min(length, 10 - pgoff))
             else:
                 assert (cpu_read(mm, start) >= 0) == (pages[start] is not None)
+                entry = pages[start]
+                assert (cpu_write(mm, start, 1) == 0) == (entry is not None and entry[2])
         by_page = [v and (v.vm_file is not None, v.vm_pgoff + va - v.vm_start if v.vm_file is not None else 0, v.write) for va, v in enumerate(mm.mm_mt)]
         assert by_page == pages
         vmas = seen(mm)
@@ -111,6 +119,7 @@ def test_vmas_are_what_a_list_of_pages_says(calls: list[tuple[str, int, int, int
         assert sorted(s[:3] for s in vmas if s[3]) == sorted((v[1], v[1] + length_at(mm, v[1]), v[0]) for v in tree(file))
         assert [p for p, _ in tree(file)] == sorted(p for p, _ in tree(file))
         assert free_vmas() == PAGES - len(vmas)
+        assert not any(pte.writable and (v is None or not v.write) for pte, v in zip(mm.ptes, mm.mm_mt, strict=True))
         assert all(unwrap(v.vm_mm) is unwrap(mm) for v in mm.mm_mt if v is not None)
 
 

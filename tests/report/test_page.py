@@ -13,6 +13,7 @@ from report_world import deadlock, driver, livelock, lock_order, queue, three_th
 from secondsight.devices import mirror
 from secondsight.lang.program import Program
 from secondsight.report.page import html_page, page_data
+from secondsight.report.sequence import sequence_diagram
 
 HOSTILE = "</script><script>alert(1)</script><!-- <b>&amp;\u2028"
 
@@ -109,4 +110,4 @@ def test_every_kind_of_end_has_a_page(program: object) -> None:
     assert trace["rule"] in ("deadlock", "livelock", "lock-order")
     assert len(trace["changes"]) == len(trace["steps"])
     assert all(0 <= line["step"] <= len(trace["steps"]) for line in trace["lines"])
-    assert Reader(page_of(trace)).data["traces"] == [trace]
+    assert Reader(page_of(trace)).data["traces"] == [trace | {"picture": sequence_diagram(trace)}]

@@ -12,6 +12,7 @@ from page_world import page_of, shown, states
 from report_world import driver, three_threads
 
 from secondsight.devices import mirror
+from secondsight.report.sequence import sequence_diagram
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium here: apt-get install chromium")
 
@@ -110,9 +111,17 @@ def test_another_trace_is_a_link_away_and_a_users_text_stays_text(browser: Brows
     assert browser.value("[...document.querySelectorAll('#traces a')].length") == 2
     browser.value("document.querySelectorAll('#traces a')[1].click()")
     assert browser.becomes("document.querySelector('#title').textContent", f"{HOSTILE}: {traces[1]['message']}")
-    assert browser.value("document.title") == "Title" and browser.value("document.images.length") == 0
+    assert browser.value("document.title") == "Title" and browser.value("[...document.images].map(e => e.id)") == ["picture"]
     assert browser.text("#results tbody tr:nth-child(2) td") == HOSTILE
     assert browser.value("[...document.querySelectorAll('#story .heads span')].map(e => e.textContent)") == traces[1]["threads"]
+
+
+def test_the_picture_is_there_and_can_be_saved(browser: Browser, url: str, traces: list[dict[str, Any]]) -> None:
+    browser.open(f"{url}#step=2")
+    browser.value("document.getElementById('picture-box').open = true")
+    assert browser.becomes("document.getElementById('picture').naturalWidth > 200", True)
+    saved = browser.value("decodeURIComponent(document.getElementById('save-picture').href.replace(/^[^,]*,/, ''))")
+    assert saved == sequence_diagram(traces[0])
 
 
 @pytest.mark.parametrize("width", [1200, 390])

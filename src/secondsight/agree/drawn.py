@@ -72,6 +72,7 @@ class World:
     """What a section may use: handles by what they are. `memfds` are (file, does a udmabuf take its seals).
 
     `most`: pages of one file or mapping. `process`: in whose block its operations are recorded; `other`: what another process may use.
+    `forked`: what children may use that threads have forked; of all threads and sections one list.
     """
 
     s: Recorder
@@ -85,19 +86,29 @@ class World:
     most: int = 3
     process: Process | None = None
     other: World | None = None
+    forked: list[World] = field(default_factory=list)
+    is_thread: bool = False
 
     def add_process(self, pages: int) -> None:
         """Another process, which has the same files."""
         self.other = replace(self, space=SpaceLeft(pages), mappings=[], process=self.s.process())
 
+    def add_child(self, child: Process) -> None:
+        """A process that was forked: it has the same mappings, and what it writes of them is its own."""
+        world = replace(self, space=replace(self.space), mappings=list(self.mappings), process=child, other=None, is_thread=False)
+        if self.is_thread:
+            self.forked.append(world)
+        else:
+            self.other = world
+
     def either(self, often: int = 60) -> World:
         """Itself, in `often` of 100 draws, or what the other process may use."""
-        return self if self.other is None or chance(self.draw, often) else self.other
+        return self if self.other is None or self.is_thread or chance(self.draw, often) else self.other
 
     def inside(self) -> World:
         """For a thread: what it makes is its own, what there was it shares."""
         return replace(
-            self, memfds=list(self.memfds), udmabufs=list(self.udmabufs), mappings=list(self.mappings), process=None, other=None,
+            self, memfds=list(self.memfds), udmabufs=list(self.udmabufs), mappings=list(self.mappings), process=None, is_thread=True,
         )  # fmt: skip
 
     def file(self) -> File:
@@ -137,6 +148,8 @@ def can_be_drawn(w: World, op: Operation) -> bool:
         return False
     if (ArgType.ADDRESS in kinds and not w.mappings) or (ArgType.DEVICE in kinds and w.device is None):
         return False
+    if op.forks and (w.other is not None or w.forked or w.process is not None or sum(m.pages for m in w.mappings) > w.budget.frames):
+        return False
     if op.makes is HandleType.MEMFD and len(w.memfds) >= MOST_MEMFDS:
         return False
     if op.makes is HandleType.MAPPING and w.space.pages < 2:  # one may be a gap
@@ -170,6 +183,9 @@ def _record(w: World, op: Operation, args: dict[str, Any]) -> None:
         w.udmabufs.append(made)
     elif op.makes is HandleType.MAPPING:
         w.mappings.append(made)
+    elif op.forks:
+        w.budget.frames -= sum(m.pages for m in w.mappings)
+        w.add_child(made)
 
 
 class _Arguments:

@@ -8,7 +8,7 @@
 * `forced`: memory and a device that mirrors it; one or two threads of the process beside one of the device. With it goes a
   driver and a schedule (`forced.py`): both sides run that one interleaving.
 
-One scenario in five has two processes: they map the same files, and each does some of the operations; in a forced one the device
+A process may fork. One scenario in five has two processes from the start: they map the same files, and each does some of the operations; in a forced one the device
 may be either's. (Which, says the number: all others are what they were before there were any.)
 
 A drawn scenario always fits the model: pages of address space, frames and buffers are counted while it is drawn.
@@ -68,7 +68,7 @@ def _draw_ops(w: World, count: int, weights: _Weights) -> None:
 
 def _look(w: World) -> None:
     """Read every page of every mapping."""
-    for here in filter(None, (w, w.other)):
+    for here in filter(None, (w, w.other, *w.forked)):
         with here.process or nullcontext():
             for mapping in here.mappings:
                 for page in range(mapping.pages):
@@ -100,6 +100,8 @@ def _free(draw: Draw, s: Recorder, several: bool) -> None:
     for number in range(threads):
         here = w if number == 0 else w.either(often=25)
         _thread(s, here, f"t{number}", draw.integer(1, 3 if threads == 2 else 2), _weights(_racing))
+    for child in w.forked:
+        _thread(s, child, "child", draw.integer(1, 2), _weights(_racing))
     if chance(draw, 60):
         with s.after():
             _look(w)

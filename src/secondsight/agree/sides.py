@@ -39,7 +39,8 @@ class Booted:
     def __init__(self, kernel: Kernel, module: bool = False, answer_seconds: float = 60, vm: VM | None = None) -> None:
         self._vm = vm or boot(kernel, module=module, boot_seconds=BOOT_SECONDS, answer_seconds=answer_seconds)
         self.release = self._vm.release
-        self.lacks = frozenset() if self._vm._guest.hello["udmabuf"] else frozenset({"udmabuf"})
+        hello = self._vm._guest.hello
+        self.lacks = frozenset(kind for kind, there in (("udmabuf", hello["udmabuf"]), ("move_pages", hello.get("nodes"))) if not there)
 
     def fitted(self, scenario: Scenario) -> Scenario:
         """The scenario without the operations for which this kernel has no device, and what depends on them."""

@@ -70,7 +70,8 @@ class CaseTable:
 
     `program(row, column)` builds a cell's checked program (names of entries), or None where the question makes no sense.
     `expected` are the verdicts that were reviewed by hand: tests compare them. `on_kernel(row, column, violation)` makes a
-    broken cell a question to a real kernel, or says why it cannot be one.
+    broken cell a question to a real kernel, or says why it cannot be one. `goes_on`: the columns that ask whether threads go
+    round for ever; None: all do.
     """
 
     name: str
@@ -82,6 +83,7 @@ class CaseTable:
     findings: tuple[Finding, ...] = ()
     expected: Mapping[tuple[str, str], Verdict] = field(default_factory=dict)
     on_kernel: Callable[[str, str, Violation], Question | CannotForce] | None = None
+    goes_on: frozenset[str] | None = None
 
     def cells(self) -> Iterator[tuple[str, str]]:
         """Row and column names of all cells, row by row."""
@@ -112,17 +114,20 @@ def search_cell(
     column: str,
     request: Request | None = None,
     bounds: Mapping[str, int] | None = None,
+    coming: int = 1,
 ) -> Cell:
-    """Build and search one cell. `bounds`: of its machine, by hand; others are raised when they run out."""
+    """Build and search one cell. `bounds`: of its machine, by hand; others are raised when they run out. `coming`: how many cells
+    of the row are to be searched from this one on."""
     if table.program(row, column) is None:
         return Cell(row, column, None)
-    asked = (request or Request()).but(livelock=True)
+    asked = (request or Request()).but(livelock=table.goes_on is None or column in table.goes_on)
     asked = asked.but(workers=asked.workers or 1)
-    found = with_enough(
-        lambda enough: program_of_cell(table, row, column, enough),
-        lambda program: search(program, asked),
-        bounds or {},
-    )
+
+    def searched(program: Program) -> Result:
+        alike = coming if program.code.origin is not None else 1  # the row's cells may share their code
+        return search(program, asked.but(coming=lambda: alike))
+
+    found = with_enough(lambda enough: program_of_cell(table, row, column, enough), searched, bounds or {})
     return Cell(row, column, found.result, {**(bounds or {}), **found.raised})
 
 
@@ -135,15 +140,19 @@ def program_of_cell(table: CaseTable, row: str, column: str, bounds: Mapping[str
     return program
 
 
-Work = tuple[str, str, str, Request, Mapping[str, int]]
-"""A cell to search: its table, row and column, and how."""
+Work = tuple[str, str, str, Request, Mapping[str, int], int]
+"""A cell to search: its table, row and column, how, and how many of its row are to be searched."""
 
 
-def _work(cell: Work) -> Cell:
+def _work(cell: Work, say: Callable[[int], None]) -> Cell:
     from secondsight.cases import TABLES
 
-    name, row, column, request, bounds = cell
-    return search_cell(TABLES[name], row, column, request, bounds)
+    name, row, column, request, bounds, coming = cell
+    return search_cell(TABLES[name], row, column, request.but(on_progress=lambda progress: say(progress.states)), bounds, coming)
+
+
+def _row(cell: Work) -> str:
+    return cell[1]
 
 
 def _lost(cell: Work, status: int) -> Cell:
@@ -161,10 +170,10 @@ def settle(
     jobs: int | None = None,
     only: Sequence[tuple[str, str]] | None = None,
     bounds: Mapping[str, int] | None = None,
-    on_wait: Callable[[list[tuple[str, str]]], None] | None = None,
+    on_wait: Callable[[list[tuple[str, str]], int], None] | None = None,
 ) -> list[Cell]:
     """Search every cell (or those in `only`), in the order of the table. `on_cell` is called as cells finish, `on_wait` now and then
-    in between, with the cells that are being searched.
+    in between, with the cells that are being searched, and how many states of them have been seen.
 
     `jobs`: processes, by default one for each core, on a cluster one. Ctrl-C returns the cells that have finished. A cell whose
     process is killed is *not finished*, for the reason `killed`.
@@ -175,23 +184,25 @@ def settle(
     if asked.cluster is not None:
         jobs = 1  # the cells' searches have the whole cluster, one after the other
     done: dict[tuple[str, str], Cell] = {}
+    coming = [sum(1 for other, _ in wanted[number:] if other == row) for number, (row, _) in enumerate(wanted)]
 
     def one_after_the_other() -> Generator[Cell, None, None]:
-        for row, column in wanted:
+        for (row, column), alike in zip(wanted, coming, strict=True):
             at_work = [(row, column)]
-            telling = asked if on_wait is None else asked.but(on_progress=lambda _, at=at_work: on_wait(at))
-            yield (cell := search_cell(table, row, column, telling, bounds))
+            telling = asked if on_wait is None else asked.but(on_progress=lambda progress, at=at_work: on_wait(at, progress.states))
+            yield (cell := search_cell(table, row, column, telling, bounds, alike))
             if cell.result is not None and cell.result.reason == "interrupted":
                 return
 
-    def waits(pieces: list[Any]) -> None:
+    def waits(pieces: list[tuple[Work, Any]]) -> None:
         if on_wait is not None:
-            on_wait([(row, column) for _, row, column, _, _ in pieces])
+            on_wait([(row, column) for (_, row, column, *_), _ in pieces], sum(said or 0 for _, said in pieces))
 
     if jobs == 1:
         cells = one_after_the_other()
     else:
-        cells = shared_out([(table.name, row, column, asked, bounds or {}) for row, column in wanted], _work, jobs, _lost, waits)
+        pieces = [(table.name, row, column, asked, bounds or {}, alike) for (row, column), alike in zip(wanted, coming, strict=True)]
+        cells = shared_out(pieces, _work, jobs, _lost, waits, _row)
     with suppress(KeyboardInterrupt), closing(cells):
         for cell in cells:
             done[cell.row, cell.column] = cell

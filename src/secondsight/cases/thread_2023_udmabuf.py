@@ -62,7 +62,7 @@ from secondsight.devices.udmabuf_prepare import UdmabufPrepare
 from secondsight.devices.udmabuf_update_mapping import ShmemFileUpdates, UdmabufUpdateMapping
 from secondsight.devices.udmabuf_watched import WatchedUdmabuf
 from secondsight.lang import Machine
-from secondsight.lang.program import Program, Thread, build
+from secondsight.lang.program import Program, Room, Thread, build
 from secondsight.linux import bounds
 from secondsight.linux.dma_buf import DmaBuf
 from secondsight.linux.fault import cpu_write
@@ -245,6 +245,10 @@ COLUMNS: tuple[Column, ...] = (
 )
 
 
+MOST_PAGES = max(column.memfd_pages for column in COLUMNS)
+"""Every machine has room for so many pages of the memfd: all columns of a row have one code then."""
+
+
 @dataclass(frozen=True, slots=True)
 class Stage:
     """A machine in which a memfd is mapped by a VMM, written full of `a`, and imported through a udmabuf."""
@@ -258,6 +262,7 @@ class Stage:
 
 def stage(row: Row, memfd_pages: int, events: Sequence[StoryEvent] = ()) -> Stage:
     """Set the machine up for a design: the memfd at address 0, anonymous memory behind it, the importer attached."""
+    room = max(memfd_pages, MOST_PAGES)
     told = [write(page, "a") for page in range(memfd_pages)] + list(events)
     updates = row.exporter is not None and issubclass(row.exporter, UdmabufUpdateMapping)
     pools: dict[type[Any], int] = {row.importer: 1}
@@ -267,11 +272,11 @@ def stage(row: Row, memfd_pages: int, events: Sequence[StoryEvent] = ()) -> Stag
         pools[ShmemFileUpdates] = 1
     machine = Machine(
         bounds=bounds(
-            frames=2 + 2 * memfd_pages + ANONYMOUS,
-            pages=memfd_pages + ANONYMOUS,
+            frames=2 + 2 * room + ANONYMOUS,
+            pages=room + ANONYMOUS,
             files=0 if updates else 1,
-            file_pages=memfd_pages,
-            dmabuf_pages=memfd_pages,
+            file_pages=room,
+            dmabuf_pages=room,
             udmabufs=1 if row.exporter is None else 0,
             attachments=1,
         ),
@@ -333,7 +338,12 @@ def program_of(row: Row, column: Column) -> Program:
         threads.append(Thread("vcpu", other_vcpu, (on.mm, column.memfd_pages - 1), daemon=not stuck_matters))
     with on.machine:
         story.running = 2 if column.vcpu else 1
-    return build(on.machine, threads, rules=[] if column.rule is None else [column.rule])
+    return build(on.machine, threads, [] if column.rule is None else [column.rule], room=ROOM)
+
+
+_IMPORTERS = tuple(dict.fromkeys(column.importer for column in COLUMNS))
+ROOM = Room(3, (vmm, other_vcpu, *_IMPORTERS), tuple(column.rule for column in COLUMNS if column.rule is not None))
+"""All columns of a row have one code."""
 
 
 def program(row: str, column: str) -> Program:

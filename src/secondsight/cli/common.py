@@ -23,7 +23,7 @@ from secondsight.cli.codes import BAD_INPUT, BROKEN, EXIT_CODES, HOLDS, INTERRUP
 from secondsight.report import WIDEST, Form
 from secondsight.report.columns import WIDTH
 from secondsight.report.tables import plain
-from secondsight.search import Progress, Result, Verdict
+from secondsight.search import Growth, Progress, Result, Verdict
 
 __all__ = [
     "BAD_INPUT", "BROKEN", "Bounds", "EXIT_CODES", "FULL_HELP", "HOLDS", "INTERRUPTED", "NOT_FINISHED", "OUR_FAULT",
@@ -121,6 +121,7 @@ class Running:
         self.forks = forks
         self.console = Console(stderr=True, highlight=False, emoji=False, markup=False)
         self.started = self.told = time.monotonic()
+        self.known: set[str] = set()
         self.draws = self.console.is_terminal and not self.console.is_dumb_terminal and not _is_pipe(sys.stdout)
 
     def __enter__(self) -> Running:
@@ -135,6 +136,13 @@ class Running:
         if Running._shown is not None:
             Running._shown.stop()
             Running._shown = None
+
+    def grows(self, what: Growth) -> None:
+        """Say on stderr what makes the states grow, once of each number: for `Request.on_growth`."""
+        if what.path not in self.known:
+            self.known.add(what.path)
+            self.clear()
+            warn(f"note: {what}")
 
     def say(self, text: str, done: float | None = None, total: float | None = None) -> None:
         """How far it is, `done` of `total` where that is known; shown when it is time."""

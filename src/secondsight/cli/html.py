@@ -17,31 +17,31 @@ if TYPE_CHECKING:
     from secondsight.report.story import Look
     from secondsight.report.trace import Telling
 
-__all__ = ["Html", "could_be_written", "tell_and_show", "write_page"]
+__all__ = ["Html", "could_be_written", "tell_and_show", "write_page", "write_text"]
 
 Html = Annotated[
     Path | None, typer.Option("--html", metavar="FILE", help="Write a page too that steps through the trace in a browser: one file, complete in itself.")
 ]
 
 
-def could_be_written(file: Path | None) -> None:
-    """Raise `LangError` if the page could not be written, before anything takes long."""
+def could_be_written(file: Path | None, option: str = "--html", such_as: str = "trace.html") -> None:
+    """Raise `LangError` if the file of an option could not be written, before anything takes long."""
     if file is None:
         return
     if file.is_dir():
-        raise LangError(f"--html {file} is a folder; a file is wanted, such as {file / 'trace.html'}")
+        raise LangError(f"{option} {file} is a folder; a file is wanted, such as {file / such_as}")
     if not file.parent.is_dir():
-        raise LangError(f"--html {file}: there is no folder {file.parent}; make it first")
+        raise LangError(f"{option} {file}: there is no folder {file.parent}; make it first")
     if not os.access(file if file.exists() else file.parent, os.W_OK):
-        raise LangError(f"--html {file} cannot be written: permission denied")
+        raise LangError(f"{option} {file} cannot be written: permission denied")
 
 
 def tell_and_show(
-    page: Path | None, program: Program, name: str, tell: Callable[[Look | None], Telling]
+    page: object, program: Program, name: str, tell: Callable[[Look | None], Telling]
 ) -> tuple[Telling, dict[str, Any]]:
-    """A trace as it is told, and what a page shows of it under a name: nothing without a page. `tell` tells it to somebody who looks
-    at each step."""
-    if page is None:
+    """A trace as it is told, and what a page shows of it under a name: nothing where there is no `page` to be. `tell` tells it to somebody who
+    looks at each step."""
+    if not page:
         return tell(None), {}
     from secondsight.report.scene import Onlooker, scene
 
@@ -54,9 +54,14 @@ def write_page(file: Path, data: dict[str, Any], quiet: bool = False) -> None:
     """Write the page of `page.page_data`, and say so if not `quiet`. Raises `LangError`."""
     from secondsight.report.page import html_page
 
+    write_text(file, html_page(data), "--html", "" if quiet else "the page")
+
+
+def write_text(file: Path, text: str, option: str, what: str = "") -> None:
+    """Write an option's file, and say where `what` is if it has a name. Raises `LangError`."""
     try:
-        file.write_text(html_page(data), encoding="utf-8")
+        file.write_text(text, encoding="utf-8")
     except OSError as error:
-        raise LangError(f"--html {file} cannot be written: {error.strerror}") from None
-    if not quiet:
-        warn(f"the page is {file}")
+        raise LangError(f"{option} {file} cannot be written: {error.strerror}") from None
+    if what:
+        warn(f"{what} is {file}")

@@ -9,14 +9,15 @@ from typing import Annotated, Any
 import typer
 
 from secondsight.cli import check, settle
-from secondsight.cli.common import FULL_HELP, HOLDS, Bounds, bounds, parts, show_trace, trace_form
-from secondsight.cli.html import Html, could_be_written, tell_and_show, write_page
+from secondsight.cli.common import FULL_HELP, HOLDS, Bounds, bounds, parts, show, show_trace, trace_form, width
+from secondsight.cli.html import Html, could_be_written, tell_and_show, write_page, write_text
 from secondsight.lang import LangError
 from secondsight.lang.debug import stop_at
 from secondsight.lang.plain import Disagreement
 from secondsight.lang.program import Program
 from secondsight.report import trace_from_json, violation_of
 from secondsight.report.page import page_data
+from secondsight.report.sequence import sequence_diagram
 from secondsight.report.trace import letter, tell_saved
 from secondsight.search import Trace, Violation
 
@@ -40,6 +41,8 @@ def replay(
     bound: Bounds = None,
     full: Annotated[bool, typer.Option("--full", help=FULL_HELP)] = False,
     pdb: Annotated[int | None, typer.Option(min=1, help="Stop in pdb where this step begins (they count from 1).")] = None,
+    shown_at: Annotated[int | None, typer.Option("--show", metavar="N", min=0, help="Print the machine after this step, and what the step changed (0: before the first).")] = None,
+    picture: Annotated[Path | None, typer.Option("--svg", metavar="FILE", help="Draw the trace as a sequence diagram: a lane for each thread.")] = None,
     page: Html = None,
 ) -> None:
     """Run a saved trace again (of several, the shortest), or the one that a token stands for: your own Python functions, step by step;
@@ -47,6 +50,7 @@ def replay(
 
     The numbers at the left are those of the steps, for --pdb."""
     could_be_written(page)
+    could_be_written(picture, "--svg", "trace.svg")
     if which is None:
         if driver or rule or bound:
             raise typer.BadParameter("--class, --rule and --bound are for a token; a saved trace says itself how it was made")
@@ -59,12 +63,28 @@ def replay(
         _debug(program, violation.trace, pdb)
         raise typer.Exit(HOLDS)
     try:
-        told, shown = tell_and_show(page, program, title, lambda look: tell_saved(title, program, violation, look))
+        is_shown = page is not None or picture is not None or shown_at is not None
+        told, data = tell_and_show(is_shown, program, title, lambda look: tell_saved(title, program, violation, look))
     except Disagreement as error:
         raise LangError(f"the trace does not fit the program any more; was the driver edited since? {error}") from None
-    show_trace(letter(told, numbered=True, form=trace_form(full)))
+    if shown_at is None:
+        show_trace(letter(told, numbered=True, form=trace_form(full)))
+    else:
+        _show_machine(data, shown_at, full)
+    if picture is not None:
+        write_text(picture, sequence_diagram(data), "--svg", "the picture")
     if page is not None:
-        write_page(page, page_data(f"{title}: {told.message}", [shown]))
+        write_page(page, page_data(f"{title}: {told.message}", [data]))
+
+
+def _show_machine(data: dict[str, Any], number: int, full: bool) -> None:
+    """The machine after a step. Raises `LangError` for a step that is not there."""
+    from secondsight.report.at_step import at_step
+
+    if number > len(data["steps"]):
+        raise LangError(f"--show {number}: the trace has {len(data['steps'])} steps")
+    for part in at_step(data, number, full, width()):
+        show(part)
 
 
 def _saved(file: Path) -> tuple[str, Program, Violation]:

@@ -180,7 +180,7 @@ def _model(
     def on_progress(progress: Any) -> None:
         running.say(search_progress(scenario.name, progress))
 
-    result, possible = outcomes(scenario, request=request.but(on_progress=on_progress), bounds=by_hand, release=release)
+    result, possible = outcomes(scenario, request=request.but(on_progress=on_progress, on_growth=running.grows), bounds=by_hand, release=release)
     return Compared(scenario, result, possible, None)
 
 

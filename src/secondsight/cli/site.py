@@ -6,16 +6,16 @@ import re
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from secondsight.cli.html import tell_and_show, write_page
+from secondsight.cli.html import tell_and_show, write_page, write_text
 from secondsight.lang import LangError
 from secondsight.report.page import page_data
-from secondsight.report.tables import figures
 from secondsight.report.trace import tell_result
 
 if TYPE_CHECKING:
     from secondsight.cases import CaseTable, Cell
+    from secondsight.search import Result
 
 __all__ = ["could_be_folder", "write_site"]
 
@@ -32,37 +32,30 @@ def could_be_folder(folder: Path | None) -> None:
 
 def write_site(folder: Path, settled: Sequence[tuple[CaseTable, list[Cell]]], say: Callable[[str], None]) -> Path:
     """Write the pages; the first one's file. `say` is told how far it is."""
-    rows = []
+    from secondsight.report.site import glossary_page, index_page, table_page
+
+    shown: list[tuple[CaseTable, dict[tuple[str, str], Result | None], str]] = []
     for table, cells in settled:
         file = f"{_file_name(table.name)}.html"
-        _write_table(folder, file, table, cells, say)
-        verdicts = [cell.verdict.value for cell in cells if cell.verdict is not None]
-        counts = ", ".join(f"{verdicts.count(one)} {one}" for one in dict.fromkeys(verdicts))
-        rows.append({"cells": [table.title, table.question, counts], "trace": None, "href": file})
+        results = {(cell.row, cell.column): cell.result for cell in cells}
+        write_text(folder / file, table_page(table, results, _write_traces(folder, file, table, cells, say)), "--html")
+        shown.append((table, results, file))
+    write_text(folder / "glossary.html", glossary_page(), "--html")
     index = folder / "index.html"
-    results = {"columns": ["table", "question", "cells"], "verdict": None, "rows": rows, "notes": []}
-    write_page(index, page_data("Decision tables", [], results), quiet=True)
+    write_text(index, index_page(shown), "--html")
     return index
 
 
-def _write_table(folder: Path, file: str, table: CaseTable, cells: list[Cell], say: Callable[[str], None]) -> None:
-    """A table's page, and one of each broken cell."""
-    rows: list[dict[str, Any]] = []
+def _write_traces(folder: Path, up: str, table: CaseTable, cells: list[Cell], say: Callable[[str], None]) -> dict[tuple[str, str], str]:
+    """A page of each broken cell's trace; their file names."""
+    files = {}
     for number, cell in enumerate(cells, 1):
-        result, href = cell.result, None
-        if result is not None and result.violation is not None:
+        if cell.result is not None and cell.result.violation is not None:
             say(f"{table.name}: page {number} of {len(cells)}")
-            href = f"{_file_name(table.name)}-{number}-{_file_name(f'{cell.row} {cell.column}')}.html"
-            _write_cell(folder / href, file, table, cell)
-        why = "" if result is None else ", ".join(dict.fromkeys(v.rule for v in result.broken)) or result.reason or ""
-        seen = "" if result is None else figures(result.states, result.seconds)
-        verdict = "-" if cell.verdict is None else cell.verdict.value
-        rows.append({"cells": [cell.row, cell.column, verdict, why, seen], "trace": None, "href": href})
-    verdicts = {(c.row, c.column): c.verdict for c in cells if c.verdict is not None}
-    notes = [table.question, *(f"{one.name}: {one.summary}" for one in (*table.rows, *table.columns))]
-    notes += [f'"{one.claim}" {one.verdict(verdicts) or "Not settled: cells that it needs have not finished."}' for one in table.findings]
-    results = {"columns": ["row", "column", "verdict", "why", "seen"], "verdict": 2, "rows": rows, "notes": notes}
-    write_page(folder / file, page_data(table.title, [], results, up="index.html"), quiet=True)
+            file = f"{_file_name(table.name)}-{number}-{_file_name(f'{cell.row} {cell.column}')}.html"
+            _write_cell(folder / file, up, table, cell)
+            files[cell.row, cell.column] = file
+    return files
 
 
 def _write_cell(file: Path, up: str, table: CaseTable, cell: Cell) -> None:

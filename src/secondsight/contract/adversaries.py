@@ -7,10 +7,10 @@ two engines at once, or reading and then closing. Others need a setting of their
 A driver that keeps the contract survives every interleaving of every one. When all is quiet the device's access ends as the
 CPU's does, with the same value, or both fail. Then the driver is closed, and what it took must have been given back.
 
-Waiting for their machinery, and not here: mprotect, soft-dirty and write-protection (events PROTECTION_VMA, PROTECTION_PAGE and
-SOFT_DIRTY), migration (MIGRATE), exclusive access (EXCLUSIVE), writeback (a page that a device wrote and nobody marks dirty),
-fork, and a second device of one process. A driver that ignores such an event, or shares state between two such devices, is not
-found.
+Waiting for their machinery, and not here: soft-dirty and write-protection (events PROTECTION_PAGE and
+SOFT_DIRTY), migration of device-private memory (MIGRATE), writeback of files,
+fork, and a second device of one process (but of an `exclusive` one). A driver that ignores such an event, or shares state between
+two such devices, is not found.
 """
 
 from __future__ import annotations
@@ -25,11 +25,15 @@ __all__ = ["ADVERSARIES", "Adversary"]
 
 @dataclass(frozen=True, slots=True)
 class Adversary:
-    """A named adversary: what it does, and its scenarios, one for each way in which the device uses the pages."""
+    """A named adversary: what it does, and its scenarios, one for each way in which the device uses the pages.
+
+    `promise`: it is only for drivers that promise this.
+    """
 
     name: str
     summary: str
     scenarios: tuple[Scenario, ...]
+    promise: str | None = None
 
 
 ADVERSARIES: dict[str, Adversary] = {}
@@ -88,7 +92,8 @@ Act = Callable[[Recorder, Memory], None]
 
 
 def _adversary(summary: str, of: str = "", thread: str = "cpu") -> Callable[[Act], Act]:
-    """Make an adversary of what the function does, in a thread of its own. `of`: anonymous memory, `memfd` or `dax`."""
+    """Make an adversary of what the function does, in a thread of its own. `of`: anonymous memory, `memfd` or `dax`; or `swap`: the
+    pages were in swap already and have been read again: they are clean, for their slots hold what they hold."""
 
     def make(act: Act) -> Act:
         name = act.__name__.rstrip("_").replace("_", "-")
@@ -99,6 +104,10 @@ def _adversary(summary: str, of: str = "", thread: str = "cpu") -> Callable[[Act
             dax = s.dax(pages=2) if of == "dax" else None
             pages = s.mmap(memfd or dax, pages=2)
             s.write(pages, "A")
+            if of == "swap":
+                s.madvise_pageout(pages)
+                s.read(pages)
+                s.read(pages + 1)
             memory = Memory(pages, s.device(), memfd, dax)
 
             def cpu(s: Recorder = s, memory: Memory = memory) -> None:
@@ -166,6 +175,12 @@ def punch_hole(s: Recorder, memory: Memory) -> None:
     s.write(memory.pages, "B", pages=2)
 
 
+@_adversary("another device takes a page for itself for a while (make_device_exclusive), then it is written")
+def exclusive(s: Recorder, memory: Memory) -> None:
+    s.make_device_exclusive(memory.pages + 1)
+    s.write(memory.pages + 1, "B", pages=1)
+
+
 @_adversary("device memory (dev_pagemap) is taken away: disable, invalidate, drain", of="dax", thread="teardown")
 def dax_teardown(s: Recorder, memory: Memory) -> None:
     assert memory.dax is not None
@@ -174,17 +189,29 @@ def dax_teardown(s: Recorder, memory: Memory) -> None:
     s.dax_drain(memory.dax)
 
 
+@_adversary("the kernel takes a page, writes it to swap if it must, and drops it (kswapd)", of="swap", thread="kswapd")
+def swap(s: Recorder, memory: Memory) -> None:
+    s.reclaim(memory.pages + 1)
+
+
+@_adversary("the process's pages are moved to other frames (migration, compaction), then written")
+def migration(s: Recorder, memory: Memory) -> None:
+    s.move_pages(memory.pages + 1)
+    s.write(memory.pages, "B", pages=2)
+
+
 # Settings of their own.
 
 
-def _setting(adversary: str, summary: str, name: str) -> Callable[[Callable[[Recorder], None]], None]:
+def _setting(adversary: str, summary: str, name: str, promise: str | None = None) -> Callable[[Callable[[Recorder], None]], None]:
     """One more scenario of an adversary: all that the function records."""
 
     def make(record: Callable[[Recorder], None]) -> None:
         before = ADVERSARIES.get(adversary, Adversary(adversary, summary, ()))
         s = Recorder()
         record(s)
-        ADVERSARIES[adversary] = Adversary(adversary, summary, (*before.scenarios, s.scenario(f"{adversary}: {name}", summary)))
+        scenarios = (*before.scenarios, s.scenario(f"{adversary}: {name}", summary))
+        ADVERSARIES[adversary] = Adversary(adversary, summary, scenarios, promise)
 
     return make
 
@@ -193,6 +220,27 @@ def _two_pages(s: Recorder) -> Address:
     pages = s.mmap(pages=2)
     s.write(pages, "A")
     return pages
+
+
+@_setting("swap", ADVERSARIES["swap"].summary, "writes at once")
+def _swap_writes_at_once(s: Recorder) -> None:
+    """Without a read before: a driver that marks a page dirty where it maps it for reading is not helped by that."""
+    pages = _two_pages(s)
+    s.madvise_pageout(pages)
+    s.read(pages)
+    s.read(pages + 1)
+    gpu = s.device()
+
+    @s.thread
+    def kswapd() -> None:
+        s.reclaim(pages + 1)
+
+    @s.thread
+    def device() -> None:
+        gpu.write(pages + 1, "D", into="written")
+
+    with s.after():
+        gpu.compare(pages + 1)
 
 
 PART = "the process takes away one of two pages, and the device uses both"
@@ -303,6 +351,89 @@ def _read_only_made_writable(s: Recorder) -> None:
     with s.after():
         gpu.write(pages + 1, "E")
         gpu.compare(pages + 1)
+
+
+MPROTECT = "the process makes pages read-only that the device may write, and perhaps writable again"
+
+
+def _writes_twice(s: Recorder, pages: Address, gpu: DeviceHandle) -> None:
+    @s.thread
+    def device() -> None:
+        gpu.write(pages + 1, "C", into="first")
+        gpu.write(pages + 1, "D", into="second")
+
+    with s.after():
+        gpu.compare(pages + 1)
+
+
+@_setting("mprotect", MPROTECT, "read-only")
+def _mprotect_read_only(s: Recorder) -> None:
+    pages = _two_pages(s)
+    gpu = s.device()
+
+    @s.thread
+    def cpu() -> None:
+        s.mprotect(pages, pages=2, write=False)
+
+    _writes_twice(s, pages, gpu)
+
+
+@_setting("mprotect", MPROTECT, "and back, one page of two")
+def _mprotect_and_back(s: Recorder) -> None:
+    pages = s.mmap(s.memfd_create(pages=2))
+    s.write(pages, "A")
+    gpu = s.device()
+
+    @s.thread
+    def cpu() -> None:
+        s.mprotect(pages + 1, write=False)
+        s.mprotect(pages + 1, write=True)
+        s.write(pages + 1, "B")
+
+    _writes_twice(s, pages, gpu)
+
+
+FORK = "the process forks, and it or its child writes the pages: each has its own from then on, and the device the process's"
+
+
+@_setting("fork", FORK, "the process writes")
+def _fork_and_write(s: Recorder) -> None:
+    pages = _two_pages(s)
+    gpu = s.device()
+
+    @s.thread
+    def cpu() -> None:
+        s.fork()
+        s.write(pages + 1, "B")
+
+    _writes_twice(s, pages, gpu)
+
+
+@_setting("fork", FORK, "the child writes")
+def _fork_and_child_writes(s: Recorder) -> None:
+    pages = _two_pages(s)
+    gpu = s.device()
+    children = []
+
+    @s.thread
+    def cpu() -> None:
+        children.append(s.fork())
+
+    (child,) = children
+
+    @child.thread
+    def its_cpu() -> None:
+        s.write(pages + 1, "E")
+
+    @s.thread
+    def device() -> None:
+        gpu.write(pages + 1, "C", into="written")
+        gpu.read(pages + 1, into="read")
+
+    with s.after():
+        gpu.compare(pages + 1)
+        with child:
+            s.read(pages + 1, into="its")
 
 
 OPEN = "somebody opens the device while the process unmaps the pages, or exits"
@@ -458,3 +589,77 @@ def _two_processes_punch_hole(s: Recorder) -> None:
 
     with s.after():
         both.gpu.compare(both.pages)
+
+
+ATOMICS = "the device exchanges a page's value, and a CPU or another device stores to it, or the process takes it away"
+
+
+def _exchanges(s: Recorder, devices: int) -> tuple[Address, list[DeviceHandle]]:
+    """A page that holds `A`, and some devices, of which the first exchanges it for `D`."""
+    page = s.mmap(pages=1)
+    s.write(page, "A")
+    gpus = [s.device() for _ in range(devices)]
+
+    @s.thread
+    def device() -> None:
+        gpus[0].exclusive(page, "D", into="first")
+
+    with s.after():
+        gpus[0].compare(page)
+    return page, gpus
+
+
+@_setting("atomics", ATOMICS, "a CPU stores", "exclusive")
+def _atomics_store(s: Recorder) -> None:
+    page, _ = _exchanges(s, 1)
+
+    @s.thread
+    def cpu() -> None:
+        s.write(page, "B")
+        s.write(page, "C")
+
+
+@_setting("atomics", ATOMICS, "another device", "exclusive")
+def _atomics_another(s: Recorder) -> None:
+    page, gpus = _exchanges(s, 2)
+
+    @s.thread
+    def device2() -> None:
+        gpus[1].exclusive(page, "E", into="its")
+
+
+@_setting("atomics", ATOMICS, "a device that mirrors the page", "exclusive")
+def _atomics_mirror(s: Recorder) -> None:
+    page, gpus = _exchanges(s, 2)
+
+    @s.thread
+    def device2() -> None:
+        gpus[1].write(page, "M", into="its")
+
+
+@_setting("atomics", ATOMICS, "MADV_DONTNEED", "exclusive")
+def _atomics_dontneed(s: Recorder) -> None:
+    page, _ = _exchanges(s, 1)
+
+    @s.thread
+    def cpu() -> None:
+        s.madvise_dontneed(page, pages=1)
+
+
+@_setting("atomics", ATOMICS, "closes", "exclusive")
+def _atomics_closes(s: Recorder) -> None:
+    page = s.mmap(pages=1)
+    s.write(page, "A")
+    gpu = s.device()
+
+    @s.thread
+    def engine() -> None:
+        gpu.exclusive(page, "D", into="first")
+
+    @s.thread
+    def closer() -> None:
+        gpu.close()
+
+    @s.thread
+    def cpu() -> None:
+        s.munmap(page, pages=1)

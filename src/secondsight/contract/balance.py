@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from secondsight.devices.device import all_quiet
+from secondsight.devices.moving_buffer import held_by_buffers
 from secondsight.lang import atomic, count, require, rule
 from secondsight.linux.fork import mms
 from secondsight.linux.memremap import pagemaps
 from secondsight.linux.mm_types import Count, Driver, Mm
 from secondsight.linux.page_alloc import ZERO_PFN, frames
-from secondsight.linux.pgtable import vm_normal_folio
+from secondsight.linux.pgtable import folio_kept_by
 from secondsight.linux.shmem import shmem_files
+from secondsight.linux.swapops import swap_slots
 
 __all__ = ["all_is_given_back"]
 
@@ -39,18 +41,19 @@ def all_is_given_back(device: Driver, mm: Mm, gone: bool) -> None:
 
 @atomic
 def held_by_tables() -> int:
-    """How many references page tables, page cache and device memory hold, all together. No zap is half done.
+    """How many references page tables, page cache, swap cache and device memory hold, all together. No zap is half done.
 
     Entries of device memory and of the zero page hold none. Left out: pages that a udmabuf has pinned.
     """
-    held = 0
+    held = held_by_buffers()
     for pgmap in pagemaps:
         held += count(page is not None for page in pgmap.pages)
     for file in shmem_files:
         held += count(page is not None for page in file.pages)
+    held += count(slot.cache is not None for slot in swap_slots)
     for mm in mms:
         for va in range(len(mm.ptes)):
-            if vm_normal_folio(mm.ptes[va]) is not None:
+            if folio_kept_by(mm.ptes[va]) is not None:
                 held += 1
     return held
 
@@ -60,13 +63,14 @@ def tables_hold_all(mm: Mm) -> bool:
     """Whether each page that the process maps has as many references as it is mapped and cached; with the sum of all
     references right, so has every other."""
     for va in range(len(mm.ptes)):
-        folio = vm_normal_folio(mm.ptes[va])
+        folio = folio_kept_by(mm.ptes[va])
         if folio is not None:
             held: Count = 0
             for other in mms:
                 held += count(pte.frame is folio for pte in other.ptes)
             for file in shmem_files:
                 held += count(page is folio for page in file.pages)
+            held += count(slot.cache is folio for slot in swap_slots)
             if folio.refcount != held:
                 return False
     return True

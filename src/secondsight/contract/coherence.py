@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from secondsight.devices.device import accesses_compared
-from secondsight.lang import require, rule
+from secondsight.lang import atomic, require, rule
 from secondsight.linux.device import device_access, invalidation_waits
 from secondsight.linux.fork import mms
-from secondsight.linux.mm_types import Driver, Folio, Result, Va
+from secondsight.linux.mm_types import Driver, Folio, Mm, PteKind, Result, Va
+from secondsight.linux.mmu_notifier import owners
 from secondsight.linux.pgtable import pte_present
+from secondsight.linux.swapops import is_migration_entry, is_swap_entry, migrations, swap_slots
 
 __all__ = ["as_if_cpu", "isolation", "same_at_rest"]
 
@@ -17,13 +19,44 @@ def as_if_cpu(device: Driver, va: Va, frame: Folio, write: bool) -> None:
     """A device uses the frame, with the permission, that the CPU's page table has for the address.
 
     Until an invalidation that covers the address has called the driver and the call has returned, the old frame is allowed:
-    the invalidation is not over, and it waits for this driver. Broken by the use of a frame (or a permission) that the CPU
+    the invalidation is not over, and it waits for this driver. A page that is in the swap cache, or about to be moved, is the one that
+    a CPU's fault would find; if another takes its place, what a device writes there meanwhile is lost (`lost-write`). Broken by the use of a frame (or a permission) that the CPU
     would not have. Source: Documentation/mm/hmm.rst and the 2019 thread ("exactly as if it were a CPU access").
     """
     mm = device.notifier.mm
     if mm is not None and not invalidation_waits(device, va):
-        require(pte_present(mm.ptes[va]) is frame, "as-if-cpu", "stale access: the device used a frame that the CPU no longer has there")
-        require(not write or mm.ptes[va].writable, "as-if-cpu", "stale permission: the device wrote where the CPU may not")
+        require(is_there(device, mm, va, frame), "as-if-cpu", "stale access: the device used a frame that the CPU no longer has there")
+        require(not write or is_writable(mm, va), "as-if-cpu", "stale permission: the device wrote where the CPU may not")
+
+
+@atomic
+def is_there(device: Driver, mm: Mm, va: Va, frame: Folio) -> bool:
+    """Whether a CPU's access to `va` ends at that frame, as things are: also one that faults first and finds it in the swap cache,
+    or waits until it is not being moved any more; and whether it is the device's that has the page for itself."""
+    pte = mm.ptes[va]
+    if len(owners) > 0:
+        alone = device.has_alone(va)
+        if pte.kind == PteKind.DEVICE_EXCLUSIVE and alone:
+            return pte.frame is frame
+    if len(swap_slots) > 0:
+        if is_swap_entry(pte):
+            return swap_slots[pte.swap].cache is frame
+    if len(migrations) > 0:
+        if is_migration_entry(pte):
+            return pte.frame is frame and not any(one.src is frame and one.moved for one in migrations)
+    return pte_present(pte) is frame
+
+
+@atomic
+def is_writable(mm: Mm, va: Va) -> bool:
+    """Whether a CPU may write there. A page in swap is mapped as its vma says, if no other entry stands for it too; while munmap has
+    taken the vma and not the entry yet, it is as if the access came before munmap."""
+    pte = mm.ptes[va]
+    if len(swap_slots) > 0:
+        if is_swap_entry(pte):
+            vma = mm.mm_mt[va]
+            return (vma is None or vma.write) and swap_slots[pte.swap].count == 1
+    return pte.writable
 
 
 @rule("as-if-cpu", on=accesses_compared)

@@ -16,7 +16,7 @@ from secondsight.linux.device import device_access
 from secondsight.linux.fork import mms
 from secondsight.linux.mm_interval_tree import linear_page_index
 from secondsight.linux.mm_types import Driver, Folio, Mm, Result, Va, VaEnd
-from secondsight.linux.pgtable import pte_present
+from secondsight.linux.pgtable import pte_none
 from secondsight.linux.vma import vmas_changed
 
 __all__ = ["access_ends", "access_is_watched", "fails_as_the_cpu", "goes_away_meanwhile", "is_being_closed", "opens_for_who_lives"]
@@ -45,7 +45,7 @@ def is_not_there(mm: Mm, va: Va, write: bool) -> bool:
     vma = mm.mm_mt[va]
     if mm.users == 0 or vma is None or (write and not vma.write):
         return True
-    if pte_present(mm.ptes[va]) is not None:
+    if not pte_none(mm.ptes[va]):
         return False
     file = vma.vm_file
     if file is None:

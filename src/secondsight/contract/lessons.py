@@ -6,8 +6,12 @@ The drivers are in `devices/small`. Tests run every row; `secondsight explain` p
 from __future__ import annotations
 
 from secondsight.devices.device import Device
+from secondsight.devices.exclusive import Exclusive, ExclusiveByEvent, ExclusiveRetriesLocked
+from secondsight.devices.fenced_importer import FencedImporter, UnmapsAtOnce, UsesTheOldMapping
 from secondsight.devices.mirror import Mirror, MirrorWithoutTest
 from secondsight.devices.small import (
+    AddsItsFenceLate,
+    AddsNoFence,
     AlwaysAsksToWrite,
     AsksAgainForEver,
     AsksToWriteFirst,
@@ -17,16 +21,28 @@ from secondsight.devices.small import (
     ClosesKeepingItsTable,
     CollisionIsAnError,
     CountsFromTheFirstPage,
+    DetachesMapped,
     DropsEverything,
     FaultsUnderItsLock,
     ForgetsThatItIsAUser,
     GivesReferencesBack,
     GivesUp,
+    IgnoresExclusive,
+    IgnoresFork,
+    IgnoresMoves,
     IgnoresParts,
+    IgnoresProtection,
+    KeepsForReading,
+    KeepsItsMapping,
     KeepsReferences,
     KeepsThePagemap,
+    LocksInItsCallback,
     LooksIntoItsTable,
+    MarksUnderThePageLock,
+    MarksWhenItDrops,
     MayNotSleep,
+    MirrorInParts,
+    NeverMarksDirty,
     OpensWithoutBeingAUser,
     Pins,
     PrefaultsAfterwards,
@@ -36,10 +52,14 @@ from secondsight.devices.small import (
     RemembersByAddress,
     RemembersByProcess,
     RemembersFailures,
+    ReservesTooEarly,
+    SignalsNothing,
+    StaysAttached,
     StaysAUser,
     StaysPinned,
     StopsTheDeviceLast,
     TakesAPartForNothing,
+    UnmapsUnlocked,
     UnpinsBeforeItStops,
     Vcpu,
     VcpuWithoutCount,
@@ -63,6 +83,8 @@ RULES_BROKEN: list[tuple[str, str, type[Device], type[Device]]] = [
     ("as-if-cpu", "part", TakesAPartForNothing, DropsEverything),
     ("as-if-cpu", "part", IgnoresParts, DropsEverything),
     ("as-if-cpu", "part", CountsFromTheFirstPage, DropsEverything),
+    ("as-if-cpu", "mprotect", IgnoresProtection, MirrorInParts),
+    ("as-if-cpu", "fork", IgnoresFork, KeepsForReading),
     ("balance", "open", KeepsReferences, GivesReferencesBack),
     ("balance", "munmap", ForgetsThatItIsAUser, Mirror),
     ("deadlock", "exit", StaysAUser, Mirror),
@@ -73,6 +95,22 @@ RULES_BROKEN: list[tuple[str, str, type[Device], type[Device]]] = [
     ("balance", "close", StaysPinned, Pins),
     ("as-if-cpu", "open", VcpuWithoutCount, Vcpu),
     ("as-if-cpu", "two-processes", RemembersByAddress, RemembersByProcess),
+    ("as-if-cpu", "exclusive", IgnoresExclusive, MirrorInParts),
+    ("exclusive", "atomics", ExclusiveByEvent, Exclusive),
+    ("deadlock", "atomics", ExclusiveRetriesLocked, Exclusive),
+    ("no-freed-frame", "buffer-moves", AddsNoFence, FencedImporter),
+    ("no-freed-frame", "buffer-moves", AddsItsFenceLate, FencedImporter),
+    ("no-freed-frame", "buffer-moves", IgnoresMoves, FencedImporter),
+    ("no-freed-frame", "buffer-moves", UsesTheOldMapping, FencedImporter),
+    ("not-reserved", "buffer-moves", ReservesTooEarly, FencedImporter),
+    ("lock-not-held", "buffer-moves", UnmapsUnlocked, UnmapsAtOnce),
+    ("double-lock", "buffer-moves", LocksInItsCallback, UnmapsAtOnce),
+    ("deadlock", "buffer-moves", SignalsNothing, FencedImporter),
+    ("teardown", "buffer-moves", StaysAttached, FencedImporter),
+    ("deadlock", "buffer-revoked", KeepsItsMapping, UnmapsAtOnce),
+    ("deadlock", "buffer-revoked", DetachesMapped, FencedImporter),
+    ("lost-write", "swap", NeverMarksDirty, MirrorInParts),
+    ("deadlock", "migration", MarksUnderThePageLock, MarksWhenItDrops),
 ]
 """A rule, an adversary, a driver that breaks it there, and a right one that looks much like it."""
 
@@ -84,9 +122,16 @@ ONLY_HERE: dict[str, type[Device]] = {
     "dax-teardown": KeepsThePagemap,
     "part": TakesAPartForNothing,
     "read-only": WritesAllTheSame,
+    "mprotect": IgnoresProtection,
+    "fork": IgnoresFork,
     "open": PrefaultsBeforeItSubscribes,
     "close": StopsTheDeviceLast,
     "two-processes": RemembersByAddress,
+    "buffer-moves": IgnoresMoves,
+    "buffer-revoked": DetachesMapped,
+    "swap": NeverMarksDirty,
+    "exclusive": IgnoresExclusive,
+    "atomics": ExclusiveByEvent,
 }
 """For an adversary a driver that no other makes fail."""
 
@@ -95,6 +140,8 @@ KEPT = {
     "madvise-dontneed": "the smallest in which the mapping stays and the page goes; `zero-page` is ten times as large",
     "mmap-fixed": "the only one in which a page is unmapped and a CPU's access never fails: a driver that takes the event for the "
     "end of the mapping (UnmappedIsAnError) fails there in the shortest way",
+    "migration": "the only one in which the contents go to another frame and the address keeps them; the smallest in which a driver is called "
+    "under the folio lock",
     "exit": "the device is open from beginning to end; in `open` and `close` it is not, and more goes on",
 }
 """Those whose drivers others make fail too, and why they are kept."""

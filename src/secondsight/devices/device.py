@@ -18,7 +18,7 @@ from typing import ClassVar, Final, Literal
 from secondsight.lang import U8, Array, Char, Errno, Record, Ref, atomic, current, hold_point, tracepoint
 from secondsight.linux import mmu_notifier as mn
 from secondsight.linux.device import device_read, device_write
-from secondsight.linux.errno import EBADF, EFAULT, EINVAL
+from secondsight.linux.errno import EBADF, EFAULT, EINVAL, EOPNOTSUPP
 from secondsight.linux.fork import mmget_not_zero, mmput
 from secondsight.linux.mm_types import Driver, Folio, Mm, Pfn, Pgoff, Range, Result, Va
 from secondsight.linux.page_alloc import frames
@@ -41,7 +41,7 @@ __all__ = [
     "table_changes",
 ]
 
-Promise = Literal["mirror", "pinned", "process"]
+Promise = Literal["mirror", "pinned", "process", "exclusive", "importer"]
 
 DEVICE_FAULT: Final = -128
 """The device's page table does not allow the access: its driver must act."""
@@ -131,6 +131,13 @@ class DevicePageTable(Record):
             self.entries[va].writable = False
 
 
+    @atomic
+    def protect(self, rng: Range) -> None:
+        """Take the permission to write away from every entry of `rng`."""
+        table_changes(self)
+        for va in range(rng.start, rng.end):
+            self.entries[va].writable = False
+
     def is_mapped(self, va: Va, write: bool) -> bool:
         """The driver walks the table: whether the device can read `va`, or write it. Two steps, as a walk takes time."""
         self.walker = current()
@@ -152,7 +159,8 @@ class Device(Driver):
     promise: ClassVar[Promise] = "mirror"
     """By what the driver is judged: a *mirror* accesses as if it were a CPU. A *pinned* device keeps the pages that it has pinned,
     whatever the process maps there by now. The accesses of a *process*'s own device are made by threads of the process (a vCPU
-    of KVM's) and end with it; else as a mirror."""
+    of KVM's) and end with it; else as a mirror. Of an *exclusive* device a read-modify-write is atomic with whatever a CPU or
+    another device stores; else as a mirror. An *importer* works on a buffer that somebody else exports (`BufferDevice`)."""
 
     bounds: ClassVar[Mapping[str, int]] = {"subscribers": 1}
     """What one such driver needs of the machinery's bounds (`secondsight.linux.bounds`)."""
@@ -180,6 +188,10 @@ class Device(Driver):
     def fault(self, va: Va, write: bool) -> Errno:
         """Make `va` accessible to the device. 0: try again; an error: the access fails."""
         return -EFAULT
+
+    def work(self) -> None:
+        """What a worker of the driver's does, for as long as there is a device: a `while True` that waits for work (a work item on a
+        workqueue of the kernel's). It has a thread of its own if the driver writes this method, and may wait for ever."""
 
     def read(self, va: Va) -> Result:
         """The device reads the page at `va`: its contents, or the driver's error."""
@@ -210,6 +222,13 @@ class Device(Driver):
             hold_point("accessing")
             done = self.access(va, True, value)
         return done
+
+    def exchange(self, va: Va, value: Char) -> Result:
+        """The device reads the page at `va` and writes `value` in its stead, as one: what was there, or the driver's error.
+
+        Of a device that has such accesses: see `exclusive.AtomicDevice`.
+        """
+        return -EOPNOTSUPP
 
     @atomic
     def access(self, va: Va, write: bool, value: Char) -> Result:

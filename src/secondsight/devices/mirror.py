@@ -16,6 +16,7 @@ from secondsight.linux import mmu_notifier as mn
 from secondsight.linux.errno import EBUSY
 from secondsight.linux.mm_types import Va
 from secondsight.linux.page_alloc import frame_touch, frames
+from secondsight.linux.page_writeback import set_page_dirty
 
 __all__ = [
     "Mirror",
@@ -27,7 +28,11 @@ __all__ = [
 
 
 class Mirror(Device):
-    """Collect, take the lock, test the sequence, install or start over; the callback clears under the same lock."""
+    """Collect, take the lock, test the sequence, install or start over; the callback clears under the same lock.
+
+    A page that the device may write is marked dirty when it is mapped, as KVM does: an entry of the CPU's that may be written, and
+    was not, would let reclaim drop what the device has written.
+    """
 
     lock: Mutex
     page_table: DevicePageTable
@@ -48,6 +53,8 @@ class Mirror(Device):
                 if mn.mmu_interval_read_retry(self.notifier, seq):
                     continue
                 self.page_table.map(va, pfn, write)
+                if write:
+                    set_page_dirty(pfn)
                 hold_point("installed")
             hold_point("unlocked")
             return 0
@@ -82,6 +89,8 @@ class MirrorWithoutTest(Mirror):
             with self.lock:
                 hold_point("locked")
                 self.page_table.map(va, pfn, write)
+                if write:
+                    set_page_dirty(pfn)
                 hold_point("installed")
             hold_point("unlocked")
             return 0
@@ -105,6 +114,8 @@ class MirrorTestsBeforeLock(Mirror):
             with self.lock:
                 hold_point("locked")
                 self.page_table.map(va, pfn, write)
+                if write:
+                    set_page_dirty(pfn)
                 hold_point("installed")
             hold_point("unlocked")
             return 0
@@ -138,6 +149,8 @@ class MirrorDereferencesLater(Mirror):
                 retry = mn.mmu_interval_read_retry(self.notifier, seq)
                 if not retry:
                     self.page_table.map(va, pfn, write)
+                    if write:
+                        set_page_dirty(pfn)
                     hold_point("installed")
             if retry:
                 continue

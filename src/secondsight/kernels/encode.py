@@ -51,6 +51,7 @@ def encode(scenario: Scenario, variant: str = "") -> str:
         lines.append(f"probe {number[device.makes]} {pages}".rstrip())
     if len(scenario.processes) > 1:
         lines.append(f"processes {len(scenario.processes)}")
+    lines += [f"forked {scenario.processes.index(child)} {number[child]}" for child in scenario.forks]
     process = None
     for place in places:
         if place.op.process != process:
@@ -78,6 +79,9 @@ def encode_steps(scenario: Scenario, steps: Steps, points: Iterable[str]) -> str
     """The lines that run the loaded scenario by a schedule, with these hold points armed.
     Raises KernelError for a thread or a place that there is not."""
     number = {thread.name: i for i, thread in enumerate(scenario.threads)}
+    if scenario.forks:
+        reason = f"{scenario.name}: fork cannot be in a forced run yet: what the agent itself shares with the child is copied on write too"
+        raise KernelError(reason, "run it without a schedule, or look at the trace on the model")
 
     def word(thread: str, where: str) -> str:
         if where in (BLOCKED, ENDED):

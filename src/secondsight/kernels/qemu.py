@@ -33,6 +33,8 @@ COMMAND_LINE = (
     "no_timer_check transparent_hugepage=never numa_balancing=disable"
 )
 TOKEN = "secondsight.guest=1"  # without it secondsight.ko does not load
+NODE = 64
+"""MiB of a second NUMA node, which has no CPU: where move_pages(2) can move a page to."""
 TAIL_LINES = 30
 PANIC_LINES = 100
 PANIC = re.compile("Kernel panic|Oops:|BUG: ")
@@ -91,6 +93,7 @@ class Guest:
         return [
             *(QEMU, "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"),
             *("-machine", "pc", "-accel", "tcg", "-smp", "1", "-m", str(memory)),
+            *_nodes(memory),
             *("-kernel", str(image), "-initrd", str(initramfs), "-append", f"{COMMAND_LINE} {token}"),
             *("-chardev", f"file,id=console,path=/dev/fd/{self._console}", "-serial", "chardev:console"),
             *("-device", "virtio-serial-pci", "-chardev", f"socket,id=agent,fd={line}"),
@@ -209,6 +212,15 @@ class Guest:
 
 def _contents(file: int) -> str:
     return os.pread(file, os.fstat(file).st_size, 0).decode(errors="replace")
+
+
+def _nodes(memory: int) -> list[str]:
+    """Two NUMA nodes of so much memory together."""
+    words = []
+    for node, size in enumerate((memory - NODE, NODE)):
+        words += ["-object", f"memory-backend-ram,id=node{node},size={size}M"]
+        words += ["-numa", f"node,nodeid={node},memdev=node{node}" + (",cpus=0" if node == 0 else "")]
+    return words
 
 
 def _die_with_parent() -> None:

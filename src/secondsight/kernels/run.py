@@ -222,6 +222,8 @@ class VM:
                 f"kernel {self.release} has no /dev/udmabuf, which {scenario.name} needs",
                 "use a kernel with CONFIG_UDMABUF=y, such as linux-6.12",
             )
+        if not self._guest.hello.get("nodes") and any(p.op.declared.needs is Needs.NODES for p in scenario.places()):
+            raise KernelError(f"kernel {self.release} has no second NUMA node, which {scenario.name} needs", "use a packaged kernel, such as linux-6.12")
         if not self.has_module and (job.steps is not None or needs_module(scenario)):
             raise KernelError(f"{scenario.name} needs secondsight.ko, which is not loaded", "boot(kernel, module=True)")
         return job.loading()

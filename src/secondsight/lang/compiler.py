@@ -22,6 +22,7 @@ import importlib.util
 import os
 import shutil
 import signal
+import stat
 import subprocess
 import sys
 import tempfile
@@ -41,7 +42,9 @@ slower. A rendered text knows its parts by `SS_PART` (`search/prelude.c`)."""
 COMMON = "-O1"
 """The care that is taken of what is compiled once for many."""
 
-MAX_BYTES, MAX_FILES = 500_000_000, 2_000
+MAX_BYTES, MAX_FILES = 500_000_000, 20_000
+TIDIED = 16
+"""The folder is tidied when so many libraries were made, about: that is to look at every file."""
 LEFT_BEHIND = 24 * 3600
 """Seconds after which nobody builds any more in a folder that is there."""
 _SUM = hashlib.sha256().digest_size
@@ -131,8 +134,12 @@ def settings() -> tuple[object, ...]:
     return compiler(), _flags(""), cache_folder()
 
 
-def _flags(text: str, care: str | None = None) -> tuple[str, ...]:
-    base = (*FLAGS, care or ("-Og" if len(text) > LARGE else "-O1"))
+def _care(text: str, hasty: bool) -> str:
+    return "-O1" if len(text) <= LARGE else "-O0" if hasty else "-Og"
+
+
+def _flags(care: str) -> tuple[str, ...]:
+    base = (*FLAGS, care)
     if os.environ.get("SECONDSIGHT_SANITIZE", "0") in ("", "0"):
         # zig adds checks of its own where it is not told otherwise: five times slower to run
         return (*base, "-fno-sanitize=all", "-fno-stack-protector") if "ziglang" in compiler()[0] else base
@@ -165,13 +172,14 @@ def kept_library(name: str) -> Library | None:
         return None
 
 
-def load(text: str, common: str = "") -> Library:
+def load(text: str, common: str = "", hasty: bool = False) -> Library:
     """The library that `text` compiles to, together with `common`, which other libraries have as well.
 
-    Raises `CompilerMissing`, or `CompilerFailed` with what the compiler said.
+    `hasty`: a large text is compiled without care, in half of the time, to code that makes a search take a sixth longer. Raises `CompilerMissing`, or `CompilerFailed` with what the compiler said.
     """
     _, version = compiler()
-    key = _key(version, *_flags(text), text, common)
+    care = _care(text, hasty)
+    key = _key(version, *_flags(care), text, common)
     folder = cache_folder()
     library = folder / f"{key}.so"
     if str(library) in _loaded:
@@ -179,8 +187,9 @@ def load(text: str, common: str = "") -> Library:
     try:
         if not _is_whole(library):
             folder.mkdir(parents=True, exist_ok=True)
-            _build(text, library, common)
-            _tidy(folder, library)
+            _build(text, library, common, care)
+            if int(key[:4], 16) % TIDIED == 0:
+                _tidy(folder, library)
         return _loaded.setdefault(str(library), Library(str(library)))  # two threads may come here at once
     except OSError as error:
         said = error.strerror or str(error)
@@ -191,30 +200,30 @@ def _key(*parts: str) -> str:
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:32]
 
 
-def _build(text: str, library: Path, common: str = "") -> None:
+def _build(text: str, library: Path, common: str, care: str) -> None:
     command, version = compiler()
+    flags = _flags(care)
     with tempfile.TemporaryDirectory(dir=library.parent, prefix="build-") as scratch:
         source, made = Path(scratch) / "model.c", Path(scratch) / "model.so"
         source.write_text(text, encoding="utf-8")
         parts, work = [source], []
         if len(text) > LARGE:
             parts = [source.with_suffix(f".{part}.o") for part in (1, 2)]
-            work = [[*command, *_flags(text), "-c", f"-DSS_PART={i}", "-o", str(part), str(source)] for i, part in enumerate(parts, 1)]
+            work = [[*command, *flags, "-c", f"-DSS_PART={i}", "-o", str(part), str(source)] for i, part in enumerate(parts, 1)]
         if common:
             parts.append(Path(scratch) / "common.o")
-            known = library.parent / f"{_key(version, *_flags(common, COMMON), common)}.o"
+            known = library.parent / f"{_key(version, *_flags(COMMON), common)}.o"
             content = _whole(known)
             if content is not None:
                 parts[-1].write_bytes(content)
             else:
                 (Path(scratch) / "common.c").write_text(common, encoding="utf-8")
-                work.append([*command, *_flags(common, COMMON), "-c", "-o", str(parts[-1]), str(Path(scratch) / "common.c")])
+                work.append([*command, *_flags(COMMON), "-c", "-o", str(parts[-1]), str(Path(scratch) / "common.c")])
         if work:
             _run(*work)
-        _run([*command, *_flags(text), "-shared", "-o", str(made), *map(str, parts)])
+        _run([*command, *flags, "-shared", "-o", str(made), *map(str, parts)])
         if common and content is None:
             _sign(parts[-1]).replace(known)
-        source.replace(library.with_suffix(".c"))
         _sign(made).replace(library)
 
 
@@ -245,21 +254,26 @@ def _is_whole(library: Path) -> bool:
 
 
 def _tidy(folder: Path, keep: Path) -> None:
-    """Remove what was not used for longest, until the folder is as small as it must be, and what killed processes left."""
-    found = []
-    for path in folder.glob("build-*"):
-        with contextlib.suppress(OSError):
-            if time.time() - path.stat().st_mtime > LEFT_BEHIND:
-                shutil.rmtree(path) if path.is_dir() else path.unlink()
-    for path in (*folder.glob("*.so"), *folder.glob("*.json"), *folder.glob("*.o")):
-        with contextlib.suppress(OSError):  # another process may be at it, too
-            files = [p for p in (path, path.with_suffix(".c"), path.with_suffix(".python"), path.with_suffix(".answers")) if p.exists()]
-            found.append((path.stat().st_mtime, sum(p.stat().st_size for p in files), len(files), files))
-    total, count = sum(size for _, size, _, _ in found), sum(number for _, _, number, _ in found)
-    for _, size, number, files in sorted(found):
-        if total <= MAX_BYTES and count <= MAX_FILES:
+    """Remove what was not used for longest, until the folder is as small as it must be, and what killed processes left.
+
+    What is known of one shape, or one library, is files of one name: it goes together.
+    """
+    entries: dict[str, list[tuple[str, os.stat_result]]] = {}
+    with os.scandir(folder) as found:
+        for entry in found:
+            with contextlib.suppress(OSError):  # another process may be at it, too
+                entries.setdefault(entry.name.partition(".")[0], []).append((entry.path, entry.stat()))
+    for name in [name for name in entries if name.startswith("build-")]:
+        for path, what in entries.pop(name):
+            if time.time() - what.st_mtime > LEFT_BEHIND:
+                with contextlib.suppress(OSError):
+                    shutil.rmtree(path) if stat.S_ISDIR(what.st_mode) else os.unlink(path)
+    entries.pop(keep.stem, None)
+    total, count = sum(what.st_size for files in entries.values() for _, what in files), sum(map(len, entries.values()))
+    for files in sorted(entries.values(), key=lambda files: max(what.st_mtime for _, what in files)):
+        if total <= MAX_BYTES and count < MAX_FILES:
             return
-        if keep not in files:
-            for file in files:
-                file.unlink(missing_ok=True)
-            total, count = total - size, count - number
+        for path, what in files:
+            with contextlib.suppress(OSError):
+                os.unlink(path)
+            total, count = total - what.st_size, count - 1

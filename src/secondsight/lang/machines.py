@@ -18,9 +18,9 @@ from secondsight.lang.errors import BadIndex, LangError
 from secondsight.lang.records import Record
 from secondsight.lang.runtime import runtime
 from secondsight.lang.standins import Shared, SharedArray, SharedRecord
-from secondsight.lang.types import ArrayType, IntType, RecordType, SizedInt, Type, resolve, sized
+from secondsight.lang.types import BOOL, ArrayType, IntType, RecordType, SizedInt, Type, resolve, sized
 
-__all__ = ["Bound", "Const", "Machine", "bound", "const", "pool", "shared", "shared_array"]
+__all__ = ["SWITCHES", "Bound", "Const", "Machine", "bound", "const", "pool", "shared", "shared_array"]
 
 T = TypeVar("T")
 
@@ -112,6 +112,10 @@ def const(name: str, kind: Any = int) -> Const:
     if not isinstance(element, (IntType, SizedInt)):
         raise LangError(f"const({name!r}): elements are integers or enums")
     return Const(name, element)
+
+
+SWITCHES = Const("rules", BOOL)
+"""Which rules a program watches, where it shares its code with others that watch others: in the order of the code's rules."""
 
 
 @functools.lru_cache(maxsize=1024)

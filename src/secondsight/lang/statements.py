@@ -16,6 +16,7 @@ from secondsight.lang.facts import meaning_of, parameters_of
 from secondsight.lang.functions import is_marker
 from secondsight.lang.locks import operation, spin_until, stand_in_queue
 from secondsight.lang.lowering import Bundle, Items, Lvalue, Outcome, describe
+from secondsight.lang.machines import SWITCHES
 from secondsight.lang.several import SeveralLowering
 from secondsight.lang.source import line_of
 from secondsight.lang.types import BOOL, ArrayType, IntType, ListType, RecordType, RefType, TupleType, ValueType, resolve
@@ -349,13 +350,19 @@ class StatementLowering(SeveralLowering):
         missing = [n for n in names if n not in self.given(node, names, callee.__name__)]
         if missing:
             raise self.refuse(node, f"{callee.__name__} needs {', '.join(missing)}", f"({', '.join(names)})")
-        for rule in self.frontend.rules:
+        switched = SWITCHES.name in self.frontend.machine.data
+        for number, rule in enumerate(self.frontend.rules):
             if getattr(rule, "__on__", None) is callee:
                 probe = self.frontend.instance(rule, None, True, where)
                 self.same_parameters(node, rule, original)
                 arguments = [self.pure(a, node, "as a tracepoint's argument") for a in self.arguments(node, probe, [], callee)]
-                made.append(ir.Eval(ir.Call(probe, arguments, IntType(0, 0)), where))
-        if not made:  # in CPython the arguments are evaluated all the same
+                fired: ir.Stmt = ir.Eval(ir.Call(probe, arguments, IntType(0, 0)), where)
+                if switched:
+                    self.frontend.table(SWITCHES, where)
+                    place = ir.Constant(number, IntType(number, number))
+                    fired = ir.If(ir.TableItem(SWITCHES.name, place, BOOL, where), [fired], [])
+                made.append(fired)
+        if not made or switched:  # in CPython the arguments are evaluated all the same
             for argument in [*node.args, *(k.value for k in node.keywords)]:
                 lowered = self.lower(argument)
                 values = list(lowered.parts.values()) if isinstance(lowered, Bundle) else [self.scalar(lowered, argument)]

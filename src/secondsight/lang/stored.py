@@ -16,6 +16,7 @@ import json
 import marshal
 import os
 import tempfile
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
 
 __all__ = ["StoredFacts", "find", "find_answer", "find_python", "has_python", "is_kept", "keep", "keep_answer", "keep_python"]
 
-VERSION = 5
+VERSION = 6
 MOST_ANSWERS = 300
 """Answers that are kept about the programs of one shape; the oldest goes first."""
 _SUM = 64
@@ -117,9 +118,9 @@ def find_python(code: Code) -> tuple[CodeType, list[tuple[Position, str]], dict[
         content = _path(code.origin).with_suffix(".python").read_bytes()
         if _signed(code.origin, code.known.data["annotations"], content[_SUM:]) != content[:_SUM]:
             return None
-        text, sites, tables = marshal.loads(content[_SUM:])
+        text, sites, tables = marshal.loads(zlib.decompress(content[_SUM:]))
         return text, [(Position(*where), name) for where, name in sites], tables
-    except (OSError, ValueError, EOFError, TypeError):
+    except (OSError, ValueError, EOFError, TypeError, zlib.error):
         return None
 
 
@@ -135,7 +136,7 @@ def keep_python(code: Code, text: CodeType, sites: list[tuple[Position, str]], t
         return
     data = code.known.data if code.known is not None else None if code.changed else _read(_path(code.origin))
     if data is not None:
-        content = marshal.dumps((text, [((w.file, w.line, w.column), name) for w, name in sites], tables))
+        content = zlib.compress(marshal.dumps((text, [((w.file, w.line, w.column), name) for w, name in sites], tables)), 1)
         _write(_path(code.origin).with_suffix(".python"), _signed(code.origin, data["annotations"], content) + content)
 
 

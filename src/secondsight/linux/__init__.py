@@ -2,7 +2,7 @@
 
 Where to look: who owns what in `mm_types`; a CPU's access in `fault`, faults and zaps in `memory`; mapping in
 `mmap` and `vma`; subscribers in `mmu_notifier`, mirroring in `hmm` (and `hmm_2019`, as it was in Linux 5.3);
-memfds in `memfd` and `shmem`; device memory in `memremap` and `dax`; buffers in `dma_buf` and `udmabuf`. Releases
+memfds in `memfd` and `shmem`; device memory in `memremap` and `dax`; buffers in `dma_buf` and `udmabuf`, the fences of work on them in `dma_resv` and `dma_fence`. Releases
 are named by every function; unless it says otherwise, Linux 6.12.
 """
 
@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from secondsight.lang.errors import LangError
 from secondsight.lang.machines import Bound
 from secondsight.linux.errno import (
+    EACCES,
     EAGAIN,
     EBADF,
     EBADFD,
@@ -21,15 +22,18 @@ from secondsight.linux.errno import (
     EEXIST,
     EFAULT,
     EINVAL,
+    ENODEV,
     ENOENT,
     ENOMEM,
     ENXIO,
+    EOPNOTSUPP,
     EPERM,
     SIGBUS,
     SIGSEGV,
 )
 
 __all__ = [
+    "EACCES",
     "EAGAIN",
     "EBADF",
     "EBADFD",
@@ -37,9 +41,11 @@ __all__ = [
     "EEXIST",
     "EFAULT",
     "EINVAL",
+    "ENODEV",
     "ENOENT",
     "ENOMEM",
     "ENXIO",
+    "EOPNOTSUPP",
     "EPERM",
     "SIGBUS",
     "SIGSEGV",

@@ -92,7 +92,7 @@ def dev_dax_probe(nr_pages: Pgoff) -> DevDax:
     return dev_dax
 
 
-def dax_mmap(dev_dax: DevDax, mm: Mm, va: Va, length: Pgoff, pgoff: Pgoff, shared: bool) -> Result:
+def dax_mmap(dev_dax: DevDax, mm: Mm, va: Va, length: Pgoff, pgoff: Pgoff, shared: bool, write: bool = True) -> Result:
     """mmap(2) of the device file, with dax_mmap(), check_vma() (drivers/dax/device.c, Linux 6.12).
 
     -ENXIO when it is not alive, -EINVAL for a private mapping, else as `do_mmap`.
@@ -101,7 +101,7 @@ def dax_mmap(dev_dax: DevDax, mm: Mm, va: Va, length: Pgoff, pgoff: Pgoff, share
         return -EINVAL
     if not dev_dax.alive:
         return -ENXIO
-    return do_mmap(mm, va, length, dev_dax, pgoff, True)
+    return do_mmap(mm, va, length, dev_dax, pgoff, write)
 
 
 def unregister_dev_dax(dev_dax: DevDax) -> None:

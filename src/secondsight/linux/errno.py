@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Final
 
 __all__ = [
+    "EACCES",
     "EAGAIN",
     "EBADF",
     "EBADFD",
@@ -16,9 +17,11 @@ __all__ = [
     "EEXIST",
     "EFAULT",
     "EINVAL",
+    "ENODEV",
     "ENOENT",
     "ENOMEM",
     "ENXIO",
+    "EOPNOTSUPP",
     "EPERM",
     "SIGBUS",
     "SIGSEGV",
@@ -30,11 +33,14 @@ ENXIO: Final = 6
 EBADF: Final = 9
 EAGAIN: Final = 11
 ENOMEM: Final = 12
+EACCES: Final = 13
 EFAULT: Final = 14
 EBUSY: Final = 16
 EEXIST: Final = 17
+ENODEV: Final = 19
 EINVAL: Final = 22
 EBADFD: Final = 77
+EOPNOTSUPP: Final = 95
 
 SIGBUS: Final = 7
 SIGSEGV: Final = 11

@@ -21,6 +21,7 @@ from secondsight.linux.memory import (
 from secondsight.linux.mm_types import Mm, Result, Va
 from secondsight.linux.page_alloc import frame_touch
 from secondsight.linux.pgtable import pte_present
+from secondsight.linux.swapops import swap_slots
 
 __all__ = ["FAULT", "cpu_read", "cpu_write", "do_user_addr_fault", "mmu_load", "mmu_store"]
 
@@ -67,6 +68,8 @@ def mmu_store(mm: Mm, va: Va, value: Char) -> Result:
         return FAULT
     frame_touch(frame, True)
     frame.contents = value
+    if len(swap_slots) > 0:
+        mm.ptes[va].dirty = True
     return 0
 
 

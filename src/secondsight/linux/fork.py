@@ -3,7 +3,7 @@
 An mm lives while `users` (mm_users) is not 0: its process, and whoever got hold of it by `mmget_not_zero`. The
 last one to leave tears it down (`mmap.exit_mmap`).
 
-Left out: fork itself; mm_count. The teardown is always run by the exiting process (see `exit.exit_mm`), which
+fork itself is in `fork_dup`. Left out: mm_count. The teardown is always run by the exiting process (see `exit.exit_mm`), which
 waits for the others to leave, where in the kernel the last to leave runs it. So an mmput() under a lock that a
 callback takes is not found to deadlock: may hide a bug.
 """
@@ -11,7 +11,7 @@ callback takes is not found to deadlock: may hide a bug.
 from __future__ import annotations
 
 from secondsight.lang import Record, Ref, atomic, bound, out_of_records, pool, require, shared, shared_array, tracepoint
-from secondsight.linux.mm_types import Mm, Vma
+from secondsight.linux.mm_types import Mm, Vma, anon_vmas
 
 __all__ = ["mm_alloc", "mm_touch", "mmget_not_zero", "mmput", "mms", "proc_caches_init", "vm_area_alloc", "vm_area_dup", "vm_area_free", "vmas"]
 
@@ -71,6 +71,10 @@ def vm_area_dup(orig: Vma) -> Vma:
     new.vm_pgoff = orig.vm_pgoff
     new.vm_file = orig.vm_file
     new.write = orig.write
+    if len(anon_vmas) > 0:
+        new.anon_vma = orig.anon_vma
+    if len(new.flags) > 0:
+        new.flags[0] = orig.flags[0]
     return new
 
 
@@ -83,7 +87,11 @@ def vm_area_free(vma: Vma) -> None:
     vma.vm_pgoff = 0
     vma.vm_file = None
     vma.write = False
+    if len(vma.flags) > 0:
+        vma.flags[0] = 0
     vma.shared = None
+    if len(anon_vmas) > 0:
+        vma.anon_vma = None
     vma.next = vm_area_cache.free
     vm_area_cache.free = vma
 

@@ -1,17 +1,62 @@
-"""mm/gup.c: pinning a memfd's pages. A pin keeps a page from being freed; it does not keep it in the file.
+"""mm/gup.c: pages of an address, or of a memfd, taken to be used for a while.
 
-Left out: pinning by address (pin_user_pages), moving pages out of movable zones first.
+A pin, or a reference, keeps a page from being freed. It keeps it neither at its address nor in its file.
+
+    get_user_page_vma_remote(mm, va, flags)     one page of an address; the caller holds the mmap lock
+    pin_user_pages_fast(mm, va, flags)          the same, with a pin, and without a lock where the entry allows it
+    memfd_pin_folio(file, pgoff)                one page of a memfd
+
+A page that is not there, or not as it is asked for, is faulted in first; and one that a device has for itself alone goes back to
+the CPU. A private page that may be read only is not pinned as it is for long (FOLL_LONGTERM): a write would replace it in the
+process and leave the old one pinned, so it is replaced before (`gup_must_unshare`).
+
+Left out: several pages in one call; FOLL_FORCE; moving pages out of movable zones before they are pinned for long; device
+memory, of which the address form refuses every page (raises no false alarm: a driver fails there that would not).
 """
 
 from __future__ import annotations
 
+from typing import Final
+
 from secondsight.lang import Errno, atomic, milestone, require
-from secondsight.linux.errno import EINVAL
-from secondsight.linux.mm_types import Folio, Pgoff
-from secondsight.linux.page_alloc import get_page, put_page
+from secondsight.linux.errno import EFAULT, EINVAL
+from secondsight.linux.memory import (
+    FAULT_FLAG_ALLOW_RETRY,
+    FAULT_FLAG_UNSHARE,
+    FAULT_FLAG_WRITE,
+    VM_FAULT_ERROR,
+    VM_FAULT_RETRY,
+    handle_mm_fault,
+    vma_flags,
+)
+from secondsight.linux.mm import folio_test_anon, is_cow_mapping, page_anon_exclusive
+from secondsight.linux.mm_types import Flags, Folio, Mm, Pfn, Pgoff, Va
+from secondsight.linux.page_alloc import get_page, is_zero_page, page_to_pfn, put_page
+from secondsight.linux.pgtable import pte_present
 from secondsight.linux.shmem import ShmemFile, shmem_get_folio
 
-__all__ = ["memfd_pin_folio", "memfd_pin_valid", "try_grab_folio", "unpin_folio"]
+__all__ = [
+    "FOLL_LONGTERM",
+    "FOLL_PIN",
+    "FOLL_WRITE",
+    "get_user_page_vma_remote",
+    "memfd_pin_folio",
+    "memfd_pin_valid",
+    "pin_user_pages_fast",
+    "try_grab_folio",
+    "unpin_folio",
+    "unpin_user_page",
+]
+
+FOLL_WRITE: Final = 1
+"""The page may be written."""
+FOLL_LONGTERM: Final = 2
+"""It is kept for as long as user space likes."""
+FOLL_PIN: Final = 4
+"""A pin (pin_user_pages()); without it a reference alone, FOLL_GET (get_user_pages())."""
+
+NO_PAGE: Final = -100
+MUST_UNSHARE: Final = -101
 
 
 @atomic
@@ -19,6 +64,129 @@ def try_grab_folio(folio: Folio) -> None:
     """try_grab_folio(FOLL_PIN) (mm/gup.c, Linux 6.12): one pin, and the reference that goes with it."""
     get_page(folio)
     folio.pins += 1
+
+
+@atomic
+def unpin_user_page(folio: Folio) -> None:
+    """unpin_user_page() (mm/gup.c, Linux 6.12): give a pin back; of the zero page nobody has one."""
+    if not is_zero_page(folio):
+        unpin_folio(folio)
+
+
+# By address.
+
+
+@atomic
+def check_vma_flags(mm: Mm, va: Va, flags: Flags) -> Errno:
+    """gup_vma_lookup(), check_vma_flags() (mm/gup.c, Linux 6.12): 0, or -EFAULT where nothing can be had as it is asked for."""
+    vma = mm.mm_mt[va]
+    if vma is None or vma_flags(vma) != 0 or (flags & FOLL_WRITE != 0 and not vma.write):
+        return -EFAULT
+    return 0
+
+
+@atomic
+def gup_must_unshare(mm: Mm, va: Va, flags: Flags) -> bool:
+    """gup_must_unshare() (mm/internal.h, Linux 6.12): a page that others share is not pinned for reading: a write would replace it in
+    the process. Nor is, for long, a page that private memory only has until it is written: the zero page, or a file's."""
+    vma = mm.mm_mt[va]
+    folio = pte_present(mm.ptes[va])
+    if flags & (FOLL_PIN | FOLL_WRITE) != FOLL_PIN or vma is None or folio is None:
+        return False
+    if is_cow_mapping(vma) and folio_test_anon(vma, va, folio):
+        return not page_anon_exclusive(folio)
+    return flags & FOLL_LONGTERM != 0 and is_cow_mapping(vma)
+
+
+@atomic
+def follow_page_pte(mm: Mm, va: Va, flags: Flags) -> Pfn:
+    """follow_page_pte() (mm/gup.c, Linux 6.12), under the page-table lock: the page at `va`, grabbed.
+
+    NO_PAGE: a fault is needed, for writing if `flags` say so; MUST_UNSHARE: one with FAULT_FLAG_UNSHARE.
+    """
+    pte = mm.ptes[va]
+    folio = pte_present(pte)
+    if folio is None or (flags & FOLL_WRITE != 0 and not pte.writable):
+        return NO_PAGE
+    if gup_must_unshare(mm, va, flags):
+        return MUST_UNSHARE
+    if is_zero_page(folio):
+        return page_to_pfn(folio)
+    if flags & FOLL_PIN != 0:
+        try_grab_folio(folio)
+    else:
+        get_page(folio)
+    return page_to_pfn(folio)
+
+
+@milestone
+def get_user_page_vma_remote(mm: Mm, va: Va, flags: Flags) -> Pfn:
+    """get_user_pages_remote(), __get_user_pages() (mm/gup.c, Linux 6.12) without `locked`, for one page: its number, or -EFAULT.
+
+    The caller holds the mmap lock, and keeps it all the time: faults wait for what they need. Of the zero page no reference is
+    counted.
+    """
+    refused = check_vma_flags(mm, va, flags)
+    if refused != 0:
+        return -EFAULT
+    while True:
+        pfn = follow_page_pte(mm, va, flags)
+        if pfn > NO_PAGE:
+            return pfn
+        ret = handle_mm_fault(mm, va, faultin_flags(pfn, flags))
+        if ret & VM_FAULT_ERROR != 0:
+            return -EFAULT
+
+
+@milestone
+def pin_user_pages_fast(mm: Mm, va: Va, flags: Flags) -> Pfn:
+    """pin_user_pages_fast() (mm/gup.c, Linux 6.12) for one page of the caller's own process: its number, or -EFAULT.
+
+    gup_fast() looks without a lock, grabs and looks once more; here that is one step, for what has changed in between makes it
+    give up. Then __get_user_pages_locked(), which takes the mmap lock, and again when a fault had to give it up.
+    """
+    pfn = gup_fast_pte_range(mm, va, flags)
+    if pfn > NO_PAGE:
+        return pfn
+    mm.mmap_lock.read_lock()
+    while True:
+        refused = check_vma_flags(mm, va, flags)
+        if refused != 0:
+            break
+        pfn = follow_page_pte(mm, va, flags)
+        if pfn > NO_PAGE:
+            mm.mmap_lock.read_unlock()
+            return pfn
+        ret = handle_mm_fault(mm, va, faultin_flags(pfn, flags) | FAULT_FLAG_ALLOW_RETRY)
+        if ret & VM_FAULT_RETRY != 0:
+            mm.mmap_lock.read_lock()
+        elif ret & VM_FAULT_ERROR != 0:
+            break
+    mm.mmap_lock.read_unlock()
+    return -EFAULT
+
+
+@atomic
+def gup_fast_pte_range(mm: Mm, va: Va, flags: Flags) -> Pfn:
+    """gup_fast_pte_range() (mm/gup.c, Linux 6.12): the page, if its entry allows what is asked; else NO_PAGE.
+
+    It knows no vma, so that it leaves the zero page to the slow path where gup_must_unshare() might say so.
+    """
+    pte = mm.ptes[va]
+    folio = pte_present(pte)
+    if folio is None or pte.special or (is_zero_page(folio) and flags & FOLL_LONGTERM != 0):
+        return NO_PAGE
+    return follow_page_pte(mm, va, flags)
+
+
+def faultin_flags(why: Pfn, flags: Flags) -> Flags:
+    """faultin_page() (mm/gup.c, Linux 6.12): how the page is to be faulted in."""
+    if why == MUST_UNSHARE:
+        return FAULT_FLAG_UNSHARE
+    return FAULT_FLAG_WRITE if flags & FOLL_WRITE != 0 else 0
+
+
+# Of a memfd.
 
 
 @milestone

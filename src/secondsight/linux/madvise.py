@@ -1,13 +1,16 @@
-"""mm/madvise.c: MADV_DONTNEED. It holds the mmap lock for reading, so it runs beside page faults of the same process."""
+"""mm/madvise.c: MADV_DONTNEED and MADV_PAGEOUT. Both hold the mmap lock for reading, so they run beside page faults of the same process."""
 
 from __future__ import annotations
 
 from secondsight.lang import Errno, atomic
 from secondsight.linux.errno import EINVAL, ENOMEM
 from secondsight.linux.memory import vma_flags, zap_page_range_single
-from secondsight.linux.mm_types import VM_PFNMAP, Mm, Pgoff, Va, VaEnd
+from secondsight.linux.mm_types import VM_PFNMAP, Gather, Mm, Pgoff, Va, VaEnd
+from secondsight.linux.pgtable import folio_mapcount, vm_normal_folio
+from secondsight.linux.swap import folio_isolate_lru
+from secondsight.linux.vmscan import reclaim_folio
 
-__all__ = ["madvise_dontneed"]
+__all__ = ["find_vma_from", "madvise_dontneed", "madvise_pageout"]
 
 
 def madvise_dontneed(mm: Mm, va: Va, length: Pgoff) -> Errno:
@@ -49,3 +52,49 @@ def find_vma_from(mm: Mm, start: VaEnd, end: VaEnd) -> VaEnd:
         if mm.mm_mt[i] is not None:
             return i
     return end
+
+
+def madvise_pageout(mm: Mm, va: Va, length: Pgoff) -> Errno:
+    """madvise_pageout(), madvise_cold_or_pageout_pte_range() (mm/madvise.c, Linux 6.12): reclaim `length` pages, if they can be.
+
+    Pages that are present, and mapped here alone, are taken off their lists first, those of a vma together, then reclaimed one after
+    the other. -ENOMEM, -EINVAL as MADV_DONTNEED.
+    """
+    mm.mmap_lock.read_lock()
+    ret = 0
+    start: VaEnd = va
+    while start < va + length:
+        with atomic:
+            first = find_vma_from(mm, start, va + length)
+            end = first
+            invalid = False
+            if first != start:
+                ret = -ENOMEM
+            if first < va + length:
+                vma = mm.mm_mt[first]
+                assert vma is not None
+                end = min(vma.vm_end, va + length)
+                invalid = vma_flags(vma) & VM_PFNMAP != 0
+        if invalid:
+            ret = -EINVAL
+            break
+        if first < end:
+            folios = isolate_range(mm, first, end)
+            for folio in folios:
+                reclaim_folio(folio)
+        start = end
+    mm.mmap_lock.read_unlock()
+    return ret
+
+
+@atomic
+def isolate_range(mm: Mm, start: Va, end: VaEnd) -> Gather:
+    """The part of madvise_cold_or_pageout_pte_range() (mm/madvise.c, Linux 6.12) under the page-table lock: the folios to reclaim."""
+    folios: Gather = []
+    for va in range(start, end):
+        folio = vm_normal_folio(mm.ptes[va])
+        if folio is not None:
+            if folio_mapcount(folio) == 1:
+                if folio_isolate_lru(folio):
+                    folios.append(folio)
+    return folios

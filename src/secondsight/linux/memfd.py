@@ -6,8 +6,10 @@ from typing import Annotated, Final
 
 from secondsight.lang import Bounds, Errno, Ref, atomic
 from secondsight.linux.errno import EBUSY, EPERM
+from secondsight.linux.mm import vma_is_shared_maywrite
 from secondsight.linux.mm_types import Folio, Pgoff, Vma
-from secondsight.linux.shmem import F_SEAL_SEAL, F_SEAL_WRITE, Seals, ShmemFile, folio_mapcount, shmem_files
+from secondsight.linux.pgtable import folio_mapcount
+from secondsight.linux.shmem import F_SEAL_SEAL, F_SEAL_WRITE, Seals, ShmemFile, shmem_files
 
 __all__ = ["memfd_add_seals", "memfd_create"]
 
@@ -107,12 +109,13 @@ def memfd_folio_has_extra_refs(folio: Ref[Folio]) -> bool:
 
 @atomic
 def mapped_writable(file: ShmemFile) -> bool:
-    """mapping_writably_mapped() (include/linux/fs.h, Linux 6.12)."""
+    """mapping_writably_mapped() (include/linux/fs.h, Linux 6.12): mapped shared, where that may come to write."""
     if file.i_mmap_writable > 0:
         return True
     vma: Ref[Vma] = file.i_mmap
     while vma is not None:
-        if vma.write:
+        if vma_is_shared_maywrite(vma):
             return True
         vma = vma.shared
     return False
+

@@ -14,7 +14,10 @@ is a bracket too.
 
 `unmap_mapping_range` takes no mmap lock: it runs beside faults of the same process.
 
-Left out: huge pages, swap, migration entries, userfaultfd, private
+An entry that is neither empty nor present (`swapops`) is `do_swap_page`'s: a page in swap is found in the swap cache, or read, and
+mapped under the folio lock; a page that is being moved is waited for.
+
+Left out: huge pages, userfaultfd, private
 file mappings, fork (so the only read-only private page is the zero page), per-vma locks (a fault on one vma waits
 here while another vma is being mapped or unmapped: may hide a bug), the early flush of large batches and of dirty
 file pages, which drops references already before the end of the bracket (a driver that is late is caught all the
@@ -26,10 +29,21 @@ from __future__ import annotations
 
 from typing import Final
 
-from secondsight.lang import Ref, atomic, milestone, require
+from secondsight.lang import Char, Ref, atomic, bound, milestone, require, shared_array, wait_until
+from secondsight.linux.filemap import folio_lock_or_retry, folio_unlock
 from secondsight.linux.fork import mm_touch
+from secondsight.linux.migrate import migration_entry_wait
+from secondsight.linux.mm import folio_test_anon, is_cow_mapping, page_anon_exclusive
 from secondsight.linux.mm_interval_tree import linear_page_index, vma_interval_tree_iter_first, vma_interval_tree_iter_next
 from secondsight.linux.mm_types import (
+    FAULT_FLAG_ALLOW_RETRY,
+    FAULT_FLAG_UNSHARE,
+    FAULT_FLAG_WRITE,
+    VM_FAULT_ERROR,
+    VM_FAULT_NOPAGE,
+    VM_FAULT_RETRY,
+    VM_FAULT_SIGBUS,
+    VM_FAULT_SIGSEGV,
     AddressSpace,
     Event,
     Flags,
@@ -37,26 +51,43 @@ from secondsight.linux.mm_types import (
     Gather,
     Mm,
     Pgoff,
+    Pte,
+    PteKind,
     Range,
+    SwpEntry,
     Va,
     VaEnd,
     Vma,
+    anon_vmas,
 )
-from secondsight.linux.mmu_notifier import mmu_notifier_invalidate_range_end, mmu_notifier_invalidate_range_start
-from secondsight.linux.page_alloc import ZERO_PFN, alloc_page, frames, get_page, is_zero_page, put_page
-from secondsight.linux.pgtable import pte_none, pte_present, vm_normal_folio
+from secondsight.linux.mmu_notifier import mmu_notifier_invalidate_range_end, mmu_notifier_invalidate_range_start, owners
+from secondsight.linux.page_alloc import ZERO_PFN, alloc_page, folio_try_get, frames, get_page, is_zero_page, put_page
+from secondsight.linux.pgtable import pte_clear, pte_none, pte_present, vm_normal_folio
+from secondsight.linux.rmap import folio_add_new_anon_rmap
+from secondsight.linux.swap_state import (
+    folio_free_swap,
+    free_swap_and_cache,
+    free_swap_cache,
+    read_swap_cache,
+    swap_cache_get_folio,
+    swap_free,
+)
+from secondsight.linux.swapops import is_swap_entry, is_swap_pte, migrations, swap_slots
 
 __all__ = [
     "FAULT_FLAG_ALLOW_RETRY",
+    "FAULT_FLAG_UNSHARE",
     "FAULT_FLAG_WRITE",
     "VM_FAULT_ERROR",
     "VM_FAULT_NOPAGE",
     "VM_FAULT_RETRY",
     "VM_FAULT_SIGBUS",
     "VM_FAULT_SIGSEGV",
+    "finish_fault",
     "handle_mm_fault",
     "insert_page",
     "insert_pfn",
+    "restore_event",
     "tlb_finish_mmu",
     "unmap_mapping_range",
     "unmap_vmas",
@@ -66,22 +97,10 @@ __all__ = [
     "zap_pte_range",
 ]
 
-# The kernel's own values of these bits do not all fit a byte.
-VM_FAULT_SIGBUS: Final = 2
-VM_FAULT_SIGSEGV: Final = 64
-VM_FAULT_NOPAGE: Final = 8
-VM_FAULT_RETRY: Final = 16
-"""The mmap lock was given up; try the access again."""
-VM_FAULT_ERROR: Final = 66
-"""Any of the bits that mean the access cannot be made."""
-
-FAULT_FLAG_WRITE: Final = 1
-FAULT_FLAG_ALLOW_RETRY: Final = 4
-"""The handler may give up the mmap lock to wait, and say VM_FAULT_RETRY."""
-
 DONE: Final = 0
 COPY: Final = 1
 FILE: Final = 4
+NOT_PRESENT: Final = 5
 
 
 # Looking at an address space. Callers hold the mmap lock, or the page-table lock (an atomic step).
@@ -118,13 +137,16 @@ def handle_mm_fault(mm: Mm, va: Va, flags: Flags) -> Flags:
         vma = mm.mm_mt[va]
         if vma is None:
             return VM_FAULT_SIGSEGV
-        what = handle_pte_fault(vma, va, flags & FAULT_FLAG_WRITE != 0)
+        what = handle_pte_fault(vma, va, flags)
         file = vma.vm_file
         pgoff = linear_page_index(vma, va)
         if what == FILE and flags & FAULT_FLAG_WRITE == 0:
             what = do_fault_around(vma, va)
+    if len(swap_slots) + len(migrations) + len(owners) > 0:
+        if what == NOT_PRESENT:
+            return do_swap_page(mm, va, flags)
     if what == COPY:
-        return wp_page_copy(mm, va)
+        return wp_page_copy(mm, va, flags & FAULT_FLAG_UNSHARE != 0)
     if what == FILE:
         assert file is not None
         return file.fault(mm, va, pgoff, flags)
@@ -132,20 +154,66 @@ def handle_mm_fault(mm: Mm, va: Va, flags: Flags) -> Flags:
 
 
 @atomic
-def handle_pte_fault(vma: Vma, va: Va, write: bool) -> Flags:
+def handle_pte_fault(vma: Vma, va: Va, flags: Flags) -> Flags:
     """handle_pte_fault() (mm/memory.c, Linux 6.12): what the entry needs; anonymous memory is supplied at once."""
     mm = vma.vm_mm
     assert mm is not None
     pte = mm.ptes[va]
+    write = flags & FAULT_FLAG_WRITE != 0
     if write and not vma.write:
         return VM_FAULT_SIGSEGV
     if pte_none(pte):
         if vma.vm_file is not None:
             return FILE
         return do_anonymous_page(mm, va, write)
-    if write and not pte.writable:
-        return COPY
+    if len(swap_slots) + len(migrations) + len(owners) > 0:
+        if is_swap_pte(pte):
+            return NOT_PRESENT
+    if flags & (FAULT_FLAG_WRITE | FAULT_FLAG_UNSHARE) != 0 and not pte.writable:
+        return do_wp_page(vma, va, write)
+    if len(swap_slots) > 0:
+        if write:
+            pte.dirty = True
     return DONE
+
+
+@atomic
+def do_wp_page(vma: Vma, va: Va, write: bool) -> Flags:
+    """do_wp_page() (mm/memory.c, Linux 6.12): a page that may not be written, in a vma that may. The zero page is replaced, and of private
+    memory a page that others share; any other is made writable, where that is asked for (wp_page_reuse(), wp_page_shared())."""
+    mm = vma.vm_mm
+    assert mm is not None
+    pte = mm.ptes[va]
+    folio = pte.frame
+    assert folio is not None
+    if is_zero_page(folio):
+        return COPY
+    if len(folio.shared) > 0:
+        if is_cow_mapping(vma) and not wp_can_reuse_anon_folio(vma, va, folio):
+            return COPY
+    if write:
+        pte.writable = True
+        if len(swap_slots) > 0:
+            pte.dirty = True
+    return DONE
+
+
+@atomic
+def wp_can_reuse_anon_folio(vma: Vma, va: Va, folio: Folio) -> bool:
+    """wp_can_reuse_anon_folio() (mm/memory.c, Linux 6.12), and what do_wp_page() asks before: whether the page is the process's alone, or
+    is found to be so now. Left out: references that other CPUs' LRU caches hold."""
+    if not folio_test_anon(vma, va, folio):
+        return False
+    if page_anon_exclusive(folio):
+        return True
+    if len(swap_slots) > 0:
+        if folio.swapcache and folio.refcount == 2 and not folio.locked:
+            folio_free_swap(folio)
+    if folio.locked or folio.refcount != 1:
+        return False
+    if len(folio.shared) > 0:
+        folio.shared[0] = False
+    return True
 
 
 @atomic
@@ -170,43 +238,280 @@ def do_anonymous_page(mm: Mm, va: Va, write: bool) -> Flags:
     if mm.unstable:
         return VM_FAULT_SIGBUS
     if write:
-        pte.frame = alloc_page()
-        pte.writable = True
+        map_new_page(mm, va, True)
     else:
         pte.frame = frames[ZERO_PFN]
         pte.writable = False
     return DONE
 
 
-@milestone(quiet=True)
-def wp_page_copy(mm: Mm, va: Va) -> Flags:
-    """wp_page_copy() (mm/memory.c, Linux 6.12): a private page of its own instead of one that may not be written.
+@atomic
+def map_new_page(mm: Mm, va: Va, write: bool) -> None:
+    """The entry of a new zeroed page; one that is written to next is writable, and dirty already."""
+    pte = mm.ptes[va]
+    folio = alloc_page()
+    if len(anon_vmas) > 0:
+        vma = mm.mm_mt[va]
+        assert vma is not None
+        folio_add_new_anon_rmap(folio, vma, va)
+    pte.frame = folio
+    pte.writable = write
+    if len(swap_slots) > 0:
+        pte.dirty = write
 
-    Here that is always the zero page: the new one is zeroed, and there is no old reference to drop.
+
+# Entries that are not present.
+
+
+def do_swap_page(mm: Mm, va: Va, flags: Flags) -> Flags:
+    """do_swap_page() (mm/memory.c, Linux 6.12): an entry that is not empty and not present; the caller holds the mmap lock. 0: try the
+    access again. VM_FAULT_RETRY: the mmap lock was given up to wait for the folio lock.
+
+    Here it looks once more what the entry is: what became of it since is as if the fault had begun later. Left out: reading
+    beside the swap cache (SWP_SYNCHRONOUS_IO), device-private memory, markers; a signal.
     """
-    rng = Range(va, va + 1, Event.CLEAR, True)
+    if len(owners) > 0:
+        with atomic:
+            folio = mm.ptes[va].frame
+            exclusive = mm.ptes[va].kind == PteKind.DEVICE_EXCLUSIVE
+        if exclusive:
+            assert folio is not None
+            return remove_device_exclusive_entry(mm, va, folio, flags)
+    if len(migrations) > 0:
+        if migration_entry_wait(mm, va):
+            return DONE
+    if len(swap_slots) > 0:
+        return do_swap_entry(mm, va, flags)
+    return DONE
+
+
+@milestone(quiet=True)
+def do_swap_entry(mm: Mm, va: Va, flags: Flags) -> Flags:
+    """do_swap_page() (mm/memory.c, Linux 6.12) of a page in swap: find it in the swap cache, or read it; lock it; map it, if the entry
+    is still the same."""
+    with atomic:
+        pte = mm.ptes[va]
+        if not is_swap_entry(pte):
+            return DONE
+        entry = pte.swap
+        folio = swap_cache_get_folio(entry)
+        if folio is None:
+            folio = read_swap_cache(entry)
+    if map_swapped_page(mm, va, folio, entry, flags):
+        return DONE
+    mm.mmap_lock.read_unlock()
+    wait_until(not folio.locked)
+    put_page(folio)
+    return VM_FAULT_RETRY
+
+
+@atomic
+def map_swapped_page(mm: Mm, va: Va, folio: Folio, entry: SwpEntry, flags: Flags) -> bool:
+    """The part of do_swap_page() under the folio lock and the page-table lock: one step, in which the folio lock is waited for.
+
+    False: it is to be waited for without the mmap lock (folio_lock_or_retry()). The page may be written if no other process has had a
+    share in it, or nobody has it any more, and is dirty then if this is a write. The swap cache keeps the page and the slot, unless
+    it is written and nobody else has it (should_try_to_free_swap()). So a page can be writable, in the swap cache,
+    and clean: what a device writes to it must be marked (`folio_mark_dirty`).
+    """
+    if folio.locked and flags & FAULT_FLAG_ALLOW_RETRY != 0:
+        return False
+    wait_until(not folio.locked)
+    pte = mm.ptes[va]
+    vma = mm.mm_mt[va]
+    write = flags & FAULT_FLAG_WRITE != 0
+    assert vma is not None
+    if folio.swapcache and folio.swap == entry and is_swap_entry(pte) and pte.swap == entry:
+        swap_free(entry)
+        if write and folio.refcount == 2:
+            folio_free_swap(folio)
+        if folio.anon_vma is None:
+            folio_add_new_anon_rmap(folio, vma, va)
+        pte.frame = folio
+        pte.kind = PteKind.PRESENT
+        pte.writable = vma.write
+        if len(folio.shared) > 0:
+            folio.shared[0] = not pte.exclusive and folio.refcount != 1
+            pte.writable = vma.write and not folio.shared[0]
+            pte.exclusive = False
+        pte.dirty = write and pte.writable
+        pte.swap = 0
+    else:
+        put_page(folio)
+    return True
+
+
+# Device-exclusive entries (`rmap_exclusive`). They are there only where somebody makes them: the bound `owners` is not 0.
+
+
+restores_by_clear = shared_array(bool, bound("restores_by_clear"))
+"""Not empty: a page is given back to the CPU with the event CLEAR, as the patches were first posted and as Linux 7.2 does; empty:
+with EXCLUSIVE, as Linux 5.14 to 6.12."""
+
+
+@atomic
+def restore_event() -> Event:
+    """The event that remove_device_exclusive_entry() tells subscribers of; its owner is none in every form."""
+    return Event.CLEAR if len(restores_by_clear) > 0 else Event.EXCLUSIVE
+
+
+@milestone(quiet=True)
+def remove_device_exclusive_entry(mm: Mm, va: Va, folio: Folio, flags: Flags) -> Flags:
+    """remove_device_exclusive_entry() (mm/memory.c, Linux 6.12): give the page back to the CPU. 0, or VM_FAULT_RETRY.
+
+    The device that has it is told by `restore_event`, of no owner, under the folio lock. Whether the entry is still there is
+    looked at under the page-table lock: the folio may have gone, and may be somebody else's by now.
+    """
+    there = folio_try_get(folio)
+    if not there:
+        return DONE
+    ret = folio_lock_or_retry(folio, mm, flags)
+    if ret != 0:
+        put_page(folio)
+        return ret
+    rng = Range(va, va + 1, restore_event(), True)
     mmu_notifier_invalidate_range_start(mm, rng)
-    replace_zero_page(mm, va)
+    restore_exclusive_pte(mm, va, folio)
+    folio_unlock(folio)
+    put_page(folio)
     mmu_notifier_invalidate_range_end(mm, rng)
     return DONE
 
 
 @atomic
-def replace_zero_page(mm: Mm, va: Va) -> None:
+def restore_exclusive_pte(mm: Mm, va: Va, folio: Folio) -> None:
+    """restore_exclusive_pte() (mm/memory.c, Linux 6.12), under the page-table lock: only if the entry is what it was.
+
+    The reference that the entry holds becomes the present entry's. Writable, if the vma still is (maybe_mkwrite()).
+    """
+    pte = mm.ptes[va]
+    vma = mm.mm_mt[va]
+    if pte.kind == PteKind.DEVICE_EXCLUSIVE and pte.frame is folio and vma is not None:
+        pte.kind = PteKind.PRESENT
+        if not vma.write:
+            pte.writable = False
+        if len(swap_slots) > 0:
+            pte.dirty = pte.writable
+
+
+@milestone(quiet=True)
+def wp_page_copy(mm: Mm, va: Va, unshare: bool) -> Flags:
+    """wp_page_copy() (mm/memory.c, Linux 6.12): a private page of its own instead of one that may not be written.
+
+    Where nothing else is copied on write that is the zero page: the new one is zeroed, and there is no old reference to drop.
+    `unshare`: it may not be written either, until somebody writes.
+    """
+    if len(frames[ZERO_PFN].shared) > 0:
+        return wp_page_copy_user(mm, va, unshare)
+    rng = Range(va, va + 1, Event.CLEAR, True)
+    mmu_notifier_invalidate_range_start(mm, rng)
+    replace_zero_page(mm, va, unshare)
+    mmu_notifier_invalidate_range_end(mm, rng)
+    return DONE
+
+
+def wp_page_copy_user(mm: Mm, va: Va, unshare: bool) -> Flags:
+    """wp_page_copy(), __wp_page_copy_user() (mm/memory.c, Linux 6.12) of a page that others have too: first the copy, then the bracket
+    in which it takes the other's place, then what the entry held of that is dropped.
+
+    Whether a copy is needed is looked at once more where the old page is held and copied: what has changed since is as if the fault had
+    begun later.
+    """
+    with atomic:
+        old = held_for_copy(mm, va)
+        contents: Char = old.contents if old is not None else 0
+    if old is None:
+        return DONE
+    rng = Range(va, va + 1, Event.CLEAR, True)
+    mmu_notifier_invalidate_range_start(mm, rng)
+    copied = replace_page(mm, va, old, contents, unshare)
+    mmu_notifier_invalidate_range_end(mm, rng)
+    if not is_zero_page(old):
+        drop_copied(old, copied)
+    return DONE
+
+
+@atomic
+def held_for_copy(mm: Mm, va: Va) -> Ref[Folio]:
+    """The last lines of do_wp_page() (mm/memory.c, Linux 6.12): the page to copy, with a reference; None: none is to be copied."""
+    vma = mm.mm_mt[va]
+    folio = pte_present(mm.ptes[va])
+    if vma is None or folio is None or mm.ptes[va].writable:
+        return None
+    if not is_zero_page(folio):
+        if wp_can_reuse_anon_folio(vma, va, folio):
+            return None
+        get_page(folio)
+    return folio
+
+
+@atomic
+def replace_page(mm: Mm, va: Va, old: Folio, contents: Char, unshare: bool) -> bool:
+    """The part of wp_page_copy() under the page-table lock: only if the entry is what it was."""
+    pte = mm.ptes[va]
+    if pte_present(pte) is not old or pte.writable:
+        return False
+    map_new_page(mm, va, not unshare)
+    new = pte.frame
+    assert new is not None
+    new.contents = contents
+    return True
+
+
+@atomic
+def drop_copied(old: Folio, copied: bool) -> None:
+    """The end of wp_page_copy() (mm/memory.c, Linux 6.12): the reference for copying, and that of the entry if it has gone."""
+    put_page(old)
+    if copied:
+        if len(swap_slots) > 0:
+            free_swap_cache(old)
+        put_page(old)
+
+
+@atomic
+def replace_zero_page(mm: Mm, va: Va, unshare: bool) -> None:
     """The part of wp_page_copy() under the page-table lock: only if the entry is what it was."""
     pte = mm.ptes[va]
     folio = pte_present(pte)
     if folio is None:
         return
     if is_zero_page(folio):
-        pte.frame = alloc_page()
-        pte.writable = True
+        map_new_page(mm, va, not unshare)
+
+
+@atomic
+def finish_fault(mm: Mm, va: Va, frame: Folio, write: bool) -> Flags:
+    """finish_fault() (mm/memory.c, Linux 6.12): map a page of a file, or for a write to a private mapping a copy (do_cow_fault())."""
+    if len(frame.shared) > 0:
+        vma = mm.mm_mt[va]
+        assert vma is not None
+        if is_cow_mapping(vma):
+            if mm.unstable:
+                return VM_FAULT_SIGBUS
+            if write:
+                return insert_cow_page(mm, va, frame)
+    return insert_page(mm, va, frame)
+
+
+@milestone(quiet=True)
+@atomic
+def insert_cow_page(mm: Mm, va: Va, frame: Folio) -> Flags:
+    """do_cow_fault() (mm/memory.c, Linux 6.12), under the folio lock: a copy of a file's page, of the process's own."""
+    pte = mm.ptes[va]
+    if not pte_none(pte):
+        return VM_FAULT_NOPAGE
+    map_new_page(mm, va, True)
+    new = pte.frame
+    assert new is not None
+    new.contents = frame.contents
+    return DONE
 
 
 @milestone(quiet=True)
 @atomic
 def insert_page(mm: Mm, va: Va, frame: Folio) -> Flags:
-    """finish_fault() (mm/memory.c, Linux 6.12) for a page-cache page: the entry takes a reference of its own."""
+    """finish_fault() (mm/memory.c, Linux 6.12) for a page-cache page: the entry takes a reference of its own. It may be written at
+    once, but for a private mapping's."""
     pte = mm.ptes[va]
     if not pte_none(pte):
         return VM_FAULT_NOPAGE
@@ -215,6 +520,9 @@ def insert_page(mm: Mm, va: Va, frame: Folio) -> Flags:
     assert vma is not None
     pte.frame = frame
     pte.writable = vma.write
+    if len(frame.shared) > 0:
+        if is_cow_mapping(vma):
+            pte.writable = False
     return DONE
 
 
@@ -236,29 +544,57 @@ def insert_pfn(mm: Mm, va: Va, frame: Folio) -> Flags:
 
 @milestone(quiet=True)
 @atomic
-def zap_pte_range(mm: Mm, start: Va, end: VaEnd) -> Gather:
+def zap_pte_range(mm: Mm, start: Va, end: VaEnd, even_cows: bool = True) -> Gather:
     """zap_pte_range() (mm/memory.c, Linux 6.12): clear the entries of a range under the page-table lock.
 
     The folios whose references are now to be dropped, in the order of addresses: the mmu_gather. Entries of a PFN
-    mapping, of device memory and of the zero page held none.
+    mapping, of device memory and of the zero page held none. That of a device-exclusive entry is dropped at once.
+    `even_cows`: also the process's own copies of a file's pages (should_zap_folio()).
     """
     gather: Gather = []
     for va in range(start, end):
         pte = mm.ptes[va]
-        if not pte_none(pte):
+        if not pte_none(pte) and (even_cows or not is_cow_page(mm, va)):
             folio = vm_normal_folio(pte)
             if folio is not None:
                 gather.append(folio)
-            pte.frame = None
-            pte.writable = False
-            pte.special = False
+            if len(swap_slots) + len(migrations) + len(owners) > 0:
+                if is_swap_pte(pte):
+                    zap_nonpresent_pte(pte)
+            pte_clear(pte)
     return gather
 
 
 @atomic
+def is_cow_page(mm: Mm, va: Va) -> bool:
+    """should_zap_folio() (mm/memory.c, Linux 6.12), negated: an anonymous page, in a private mapping of a file."""
+    if len(frames[ZERO_PFN].shared) > 0:
+        vma = mm.mm_mt[va]
+        folio = pte_present(mm.ptes[va])
+        if vma is not None and folio is not None:
+            return is_cow_mapping(vma) and folio_test_anon(vma, va, folio)
+    return False
+
+
+@atomic
+def zap_nonpresent_pte(pte: Pte) -> None:
+    """The part of zap_pte_range() (mm/memory.c, Linux 6.12; zap_nonpresent_ptes() later) about an entry that is not present."""
+    folio = pte.frame
+    if len(owners) > 0:
+        if pte.kind == PteKind.DEVICE_EXCLUSIVE and folio is not None:
+            put_page(folio)
+    if len(swap_slots) > 0:
+        if is_swap_entry(pte):
+            free_swap_and_cache(pte.swap)
+
+
+@atomic
 def tlb_finish_mmu(gather: Gather) -> None:
-    """tlb_finish_mmu() (mm/mmu_gather.c, Linux 6.12): drop the references that zapped entries held."""
+    """tlb_finish_mmu() (mm/mmu_gather.c), free_pages_and_swap_cache() (mm/swap_state.c, Linux 6.12): drop the references that zapped
+    entries held; a page that nothing maps any more leaves the swap cache too."""
     for frame in gather:
+        if len(swap_slots) > 0:
+            free_swap_cache(frame)
         put_page(frame)
 
 
@@ -267,6 +603,16 @@ def zap_page_range_single(mm: Mm, start: Va, end: VaEnd) -> None:
     rng = Range(start, end, Event.CLEAR, True)
     mmu_notifier_invalidate_range_start(mm, rng)
     gather = zap_pte_range(mm, start, end)
+    mmu_notifier_invalidate_range_end(mm, rng)
+    if gather:
+        tlb_finish_mmu(gather)
+
+
+def zap_file_pages(mm: Mm, start: Va, end: VaEnd) -> None:
+    """zap_page_range_single() with zap_details.even_cows false (mm/memory.c, Linux 6.12): the process's own copies stay."""
+    rng = Range(start, end, Event.CLEAR, True)
+    mmu_notifier_invalidate_range_start(mm, rng)
+    gather = zap_pte_range(mm, start, end, False)
     mmu_notifier_invalidate_range_end(mm, rng)
     if gather:
         tlb_finish_mmu(gather)
@@ -287,7 +633,7 @@ def unmap_vmas(mm: Mm, start: Va, end: VaEnd) -> Gather:
 @milestone
 def unmap_mapping_range(mapping: AddressSpace, first: Pgoff, last: Pgoff) -> None:
     """unmap_mapping_range(), unmap_mapping_range_tree() (mm/memory.c, Linux 6.12): zap pages `first` to `last` of
-    a file.
+    a file; copies that private mappings have made of them stay.
 
     Wherever any process maps them, one bracket for each vma in the order of the file's tree, under `i_mmap_rwsem` for reading.
     Takes no mmap lock.
@@ -303,5 +649,8 @@ def unmap_mapping_range(mapping: AddressSpace, first: Pgoff, last: Pgoff) -> Non
             assert mm is not None
             start = vma.vm_start + first - vma.vm_pgoff if vma.vm_pgoff < first else vma.vm_start
             end = min(vma.vm_end, vma.vm_start + last + 1 - vma.vm_pgoff)
-        zap_page_range_single(mm, start, end)
+        if len(frames[ZERO_PFN].shared) > 0:
+            zap_file_pages(mm, start, end)
+        else:
+            zap_page_range_single(mm, start, end)
     mapping.i_mmap_rwsem.read_unlock()

@@ -1,15 +1,18 @@
-"""mm/interval_tree.c: the vmas that map a file, in the order of the file's page that each begins with.
+"""mm/interval_tree.c: the vmas that map a file, in the order of the file's page that each begins with; those of an anon_vma.
 
-Of those that begin with the same page, the first that came is first. Callers hold the file's `i_mmap_rwsem`. The kernel's
+Of those that begin with the same page, the first that came is first. Callers hold the file's `i_mmap_rwsem`, or the anon_vma's lock. The kernel's
 tree is balanced; here it is a list in the tree's order.
 """
 
 from __future__ import annotations
 
 from secondsight.lang import Ref, atomic
-from secondsight.linux.mm_types import AddressSpace, Pgoff, Va, Vma
+from secondsight.linux.mm_types import AddressSpace, AnonVma, Pgoff, Va, Vma
 
-__all__ = ["linear_page_index", "vma_interval_tree_insert", "vma_interval_tree_iter_first", "vma_interval_tree_iter_next", "vma_interval_tree_remove"]
+__all__ = [
+    "anon_vma_interval_tree_insert", "anon_vma_interval_tree_iter_first", "anon_vma_interval_tree_iter_next", "anon_vma_interval_tree_remove",
+    "linear_page_index", "vma_interval_tree_insert", "vma_interval_tree_insert_after", "vma_interval_tree_iter_first", "vma_interval_tree_iter_next", "vma_interval_tree_remove",
+]  # fmt: skip
 
 
 @atomic
@@ -31,6 +34,13 @@ def vma_interval_tree_insert(vma: Vma, mapping: AddressSpace) -> None:
         mapping.i_mmap = vma
     else:
         before.shared = vma
+
+
+@atomic
+def vma_interval_tree_insert_after(vma: Vma, prev: Vma) -> None:
+    """vma_interval_tree_insert_after() (mm/interval_tree.c, Linux 6.12): behind one that begins with the same page."""
+    vma.shared = prev.shared
+    prev.shared = vma
 
 
 @atomic
@@ -66,4 +76,58 @@ def following(vma: Ref[Vma], first: Pgoff, last: Pgoff) -> Ref[Vma]:
         if vma.vm_pgoff <= last and vma.vm_pgoff + vma.vm_end - vma.vm_start > first:
             return vma
         vma = vma.shared
+    return None
+
+
+# Those of an anon_vma: by address, for anonymous memory never moves here.
+
+
+@atomic
+def anon_vma_interval_tree_insert(vma: Vma, anon_vma: AnonVma) -> None:
+    """anon_vma_interval_tree_insert() (mm/interval_tree.c, Linux 6.12)."""
+    before: Ref[Vma] = None
+    behind = anon_vma.rb_root
+    while behind is not None and behind.vm_start <= vma.vm_start:
+        before = behind
+        behind = behind.anon_next[0]
+    vma.anon_next[0] = behind
+    if before is None:
+        anon_vma.rb_root = vma
+    else:
+        before.anon_next[0] = vma
+
+
+@atomic
+def anon_vma_interval_tree_remove(vma: Vma, anon_vma: AnonVma) -> None:
+    """anon_vma_interval_tree_remove() (mm/interval_tree.c, Linux 6.12)."""
+    if anon_vma.rb_root is vma:
+        anon_vma.rb_root = vma.anon_next[0]
+    else:
+        before = anon_vma.rb_root
+        while before is not None and before.anon_next[0] is not vma:
+            before = before.anon_next[0]
+        assert before is not None
+        before.anon_next[0] = vma.anon_next[0]
+    vma.anon_next[0] = None
+
+
+@atomic
+def anon_vma_interval_tree_iter_first(anon_vma: AnonVma, index: Pgoff) -> Ref[Vma]:
+    """anon_vma_interval_tree_iter_first() (mm/interval_tree.c, Linux 6.12): the first at whose address `index` is."""
+    return at_index(anon_vma.rb_root, index)
+
+
+@atomic
+def anon_vma_interval_tree_iter_next(vma: Vma, index: Pgoff) -> Ref[Vma]:
+    """anon_vma_interval_tree_iter_next() (mm/interval_tree.c, Linux 6.12)."""
+    return at_index(vma.anon_next[0], index)
+
+
+@atomic
+def at_index(vma: Ref[Vma], index: Pgoff) -> Ref[Vma]:
+    """The first from `vma` on that has the address."""
+    while vma is not None:
+        if vma.vm_start <= index < vma.vm_end:
+            return vma
+        vma = vma.anon_next[0]
     return None

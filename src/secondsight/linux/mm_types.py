@@ -9,10 +9,11 @@ Locks, and what they cover here:
 * `mmap_lock` (sleeping, reader-writer): `mm_mt` and the vmas in it. Writers: mmap, the first part of munmap, the end of exit.
 * the page-table lock: `ptes`. It is a spinlock, so whatever happens under one hold of it is one `@atomic` step.
 * `AddressSpace.i_mmap_rwsem` (sleeping, reader-writer): `i_mmap`, the vmas that map the file, and what part of it each maps.
-* `Folio.locked` is the folio lock, held across steps only by truncation.
+* `AnonVma.rwsem` (sleeping, reader-writer): which vmas a walk over the entries that map an anonymous folio comes to.
+* `Folio.locked` is the folio lock, held across steps by truncation, reclaim, migration and who waits for a page to be read in.
 * `Subscriptions` has a spinlock of its own in the kernel: again, `@atomic`.
 
-Order: `mmap_lock`, then `i_mmap_rwsem`, then the page-table lock.
+Order: `mmap_lock`, then the folio lock, then `i_mmap_rwsem` or `AnonVma.rwsem`, then the page-table lock.
 
 Records of include/linux/mmu_notifier.h (`Subscriptions`, `IntervalNotifier`, ...) are here because they and `Mm`
 refer to each other; what acts on them is in `mmu_notifier.py`.
@@ -24,7 +25,7 @@ part.
 from __future__ import annotations
 
 from enum import IntEnum
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 from secondsight.lang import (
     U8,
@@ -43,13 +44,25 @@ from secondsight.lang import (
     Value,
     bound,
     container_of,
+    shared_array,
 )
 from secondsight.linux.errno import EAGAIN
 
 __all__ = [
+    "FAULT_FLAG_ALLOW_RETRY",
+    "FAULT_FLAG_UNSHARE",
+    "FAULT_FLAG_WRITE",
     "VM_DEVMAP",
+    "VM_FAULT_ERROR",
+    "VM_FAULT_NOPAGE",
+    "VM_FAULT_RETRY",
+    "VM_FAULT_SIGBUS",
+    "VM_FAULT_SIGSEGV",
     "VM_PFNMAP",
+    "VM_PRIVATE",
+    "VM_SEALED",
     "AddressSpace",
+    "AnonVma",
     "Count",
     "Driver",
     "Event",
@@ -57,10 +70,12 @@ __all__ = [
     "Flags",
     "Folio",
     "Gather",
+    "Hint",
     "HlistNode",
     "IntervalNotifier",
     "Mm",
     "MmuNotifier",
+    "Owner",
     "PageBits",
     "Pfn",
     "Pgoff",
@@ -71,9 +86,12 @@ __all__ = [
     "Seq",
     "Subscriber",
     "Subscriptions",
+    "SwpEntry",
     "Va",
     "VaEnd",
     "Vma",
+    "anon_vmas",
+    "hints",
 ]
 
 Va = Annotated[int, Index("pages")]
@@ -95,10 +113,32 @@ Flags = U8
 Result = Annotated[int, Bounds(-128, 127, "result")]
 """A page's contents or another small number, or a negative errno."""
 
+SwpEntry = Annotated[int, Bounds(0, 15)]
+"""swp_entry_t of a page in swap: the number of its slot."""
+
+# enum vm_fault_reason and enum fault_flag; the kernel's own values do not all fit a byte.
+VM_FAULT_SIGBUS: Final = 2
+VM_FAULT_SIGSEGV: Final = 64
+VM_FAULT_NOPAGE: Final = 8
+VM_FAULT_RETRY: Final = 16
+"""The mmap lock was given up; try the access again."""
+VM_FAULT_ERROR: Final = 66
+"""Any of the bits that mean the access cannot be made."""
+
+FAULT_FLAG_WRITE: Final = 1
+FAULT_FLAG_UNSHARE: Final = 2
+"""Not an access: what is shared with others is replaced by a page of one's own, which may still not be written."""
+FAULT_FLAG_ALLOW_RETRY: Final = 4
+"""The handler may give up the mmap lock to wait, and say VM_FAULT_RETRY."""
+
 VM_PFNMAP = 1
 """vm_flags: the pages mapped are nobody's to count and cannot be mirrored."""
 VM_DEVMAP = 2
 """The entries are `pte_devmap`: the pages belong to a `dev_pagemap` and a mapping takes no reference."""
+VM_SEALED = 4
+"""No VM_MAYWRITE: mapped for reading when the file was sealed against writing, and never to be made writable."""
+VM_PRIVATE = 8
+"""No VM_SHARED, of a file's mapping: what is written is a copy of the process's own."""
 
 
 class Event(IntEnum):
@@ -114,16 +154,41 @@ class Event(IntEnum):
     EXCLUSIVE = 7
 
 
-class Range(Value):
-    """struct mmu_notifier_range: the pages `start` to before `end`, why, and whether callbacks may sleep.
+class Owner(Record):
+    """What `owner` of struct mmu_notifier_range points to: whoever asked for a change, and may know the calls that it makes.
 
-    Left out: the mm, which every function takes beside it, and the owner (no device-private pages yet).
+    A driver's own; the machine has as many as the bound `owners` says (`mmu_notifier.owner_of`).
+    """
+
+    driver: Ref[Driver]
+
+
+class Hint(Record):
+    """What the 2011 thread asks for, and no kernel has: who calls says that a page stays the one that a CPU will find, as long as
+    somebody holds it: it is being swapped out, or moved. `given` is not used: that there is a hint is all."""
+
+    given: bool
+
+
+hints = shared_array(Hint, bound("hints", most=1))
+"""Of size 1 where reclaim and migration give it (`Range.hint`)."""
+
+
+class Range(Value):
+    """struct mmu_notifier_range: the pages `start` to before `end`, why, whether callbacks may sleep, and of EXCLUSIVE who asked.
+
+    Left out: the mm, which every function takes beside it; the owner of MIGRATE.
     """
 
     start: Va
     end: VaEnd
     event: Event
     blockable: bool
+    owner: Ref[Owner] = None
+    hint: Ref[Hint] = None
+
+
+bound("cow", most=1, usual=1)
 
 
 class Folio(Record):
@@ -132,20 +197,49 @@ class Folio(Record):
     `refcount` (`_refcount`) counts everything that keeps it: page cache, page-table entries, pins. At 0 it is free. `pins` are
     those of FOLL_PIN (`_pincount`): of a folio of one page the kernel adds 1024 to the one counter for each, here they are a count of
     their own and one reference each. `contents` is the page's. `locked` is PG_locked. How often it is mapped is looked up
-    (`folio_mapcount`). Which one is which does not matter to anything: a search may rename them.
+    (`rmap.folio_mapcount`). Which one is which does not matter to anything: a search may rename them.
 
-    Left out: folios of several pages; what reclaim, writeback and migration look at.
+    `shared` is !PageAnonExclusive of an anonymous page, where pages are copied on write (`mm`).
+
+    What follows is written only where somebody walks from a folio to the entries that map it (`rmap`): of an anonymous folio
+    `anon_vma`, of a file's `mapping`, and `index`, the page's place in it: of anonymous memory, which never moves here, the
+    address. `isolated` is !PG_lru, once somebody has taken it off its list (`folio_isolate_lru`); `swap` is its slot while
+    `swapcache`. Left out: folios of several pages.
     """
 
     interchangeable = True
     refcount: Count
     pins: Count
+    shared: Array[bool, Literal["cow"]]
     contents: Char
     locked: bool
+    anon_vma: Ref[AnonVma]
+    mapping: Ref[AddressSpace]
+    index: Pgoff
+    isolated: bool
+    dirty: bool
+    writeback: bool
+    swapcache: bool
+    swap: SwpEntry
 
 
 Gather = Annotated[list[Folio], Most("pages")]
 """struct mmu_gather: the frames whose references are to be dropped."""
+
+
+class AnonVma(Record):
+    """struct anon_vma (include/linux/rmap.h, Linux 6.12), its root: the vmas that may map an anonymous folio.
+
+    `rb_root` is the first of its interval tree; `Vma.anon_next` leads to the next. The kernel has one for each vma, or for neighbours
+    together, and those of a child and its parent have one lock, their root's. Here a process and all that come of it by fork
+    share one, and `anon_vmas` has as many as there are mms, or none where nobody walks.
+    """
+
+    rwsem: RwLock
+    rb_root: Ref[Vma]
+
+
+anon_vmas = shared_array(AnonVma, bound("anon_vmas"))
 
 
 class AddressSpace(Record):
@@ -161,8 +255,15 @@ class AddressSpace(Record):
         """Put page `pgoff` at `va`; `flags` are FAULT_FLAG_, the result VM_FAULT_. The mmap lock is held."""
         return 2
 
+    def has_folio(self, pgoff: Pgoff, folio: Folio) -> bool:
+        """Whether page `pgoff` is in that folio now."""
+        return False
+
     def map_pages(self, vma: Vma, start: Va, end: VaEnd) -> None:
         """`vm_ops->map_pages`: enter what can be had at once into the empty entries `start` to before `end` of one vma."""
+
+    def migrate_folio(self, pgoff: Pgoff, folio: Folio) -> None:
+        """`a_ops->migrate_folio`, its part that is the file's: page `pgoff` is `folio` from now on."""
 
     def vm_flags(self) -> Flags:
         """VM_PFNMAP, VM_DEVMAP or neither."""
@@ -178,6 +279,11 @@ class AddressSpace(Record):
         `releases` (future-write-seal-is-asked-late)."""
         return 0
 
+    def map_readable(self) -> Errno:
+        """The same of a shared mapping that may not write: 1: it is VM_SEALED, and nothing follows; 0: it may come to write, so
+        `unmap_writable` follows; or an error."""
+        return 0
+
     def unmap_writable(self) -> None:
         """mapping_unmap_writable()."""
 
@@ -189,10 +295,15 @@ class AddressSpace(Record):
         """remove_vma(): a mapping of the file has gone and its reference to the file with it."""
 
 
+bound("vma_flags", most=1, usual=1)
+
+
 class Vma(Record):
     """struct vm_area_struct: pages `vm_start` to before `vm_end` of `vm_mm`; `vm_file` None is anonymous memory.
 
-    `write` is VM_WRITE. `shared` (`shared.rb`) leads to the next vma in the tree of its file. `next` leads to the next of those
+    `write` is VM_WRITE. `flags` has what else a mapping has of vm_flags (VM_SEALED, VM_PRIVATE), where the scenario can tell (the bound is 1);
+    else there is no such place. `shared` (`shared.rb`) leads to the next vma in the tree of its file. `anon_next` has one in its first
+    place: the next in the tree of its `anon_vma`. `next` leads to the next of those
     that munmap has taken out of the tree of its mm (`mas_detach`), or of those that are free. Which vma is which does not
     matter to anything: a search may rename them.
     """
@@ -204,6 +315,9 @@ class Vma(Record):
     vm_pgoff: Pgoff
     vm_file: Ref[AddressSpace]
     write: bool
+    anon_vma: Ref[AnonVma]
+    anon_next: Array[Ref[Vma], Literal["anon_vmas"]]
+    flags: Array[Flags, Literal["vma_flags"]]
     shared: Ref[Vma]
     next: Ref[Vma]
 
@@ -222,14 +336,20 @@ class PteKind(IntEnum):
 class Pte(Record):
     """pte_t: the folio whose page it is about, what it says of it, and its soft bits. `pgtable` has the tests of it.
 
-    `kind` is of an entry that is not empty; nothing here makes one yet that is not present, and what nothing writes is no part of a
-    state. `special` is pte_special or pte_devmap: the entry holds no reference.
+    `kind` is of an entry that is not empty. Of one for a page in swap `swap` is the slot, and `frame` is None. `writable` is also
+    whether a migration entry is a writable one. `special` is pte_special or pte_devmap: the entry holds no reference. `dirty` is
+    kept where pages are swapped out. `exclusive` is of a swap entry or a migration entry, where pages are copied on write
+    (pte_swp_exclusive(), !is_readable_migration_entry()): no other process has had a share in the page. What nothing writes is no
+    part of a state.
     """
 
     frame: Ref[Folio]
     kind: PteKind
     writable: bool
     special: bool
+    dirty: bool
+    exclusive: bool
+    swap: SwpEntry
 
 
 class HlistNode(Record):
@@ -408,6 +528,10 @@ class Driver(MmuNotifier):
     def sync_cpu_device_pagetables(self, rng: Range) -> Errno:
         """hmm_mirror_ops (2019): drop what is mirrored of `rng`. 0, or -EAGAIN if `rng` is not blockable."""
         return 0
+
+    def has_alone(self, va: Va) -> bool:
+        """For rules: whether the device believes to have the page at `va` for itself."""
+        return False
 
     def move_notify(self) -> None:
         """dma_buf_attach_ops.move_notify: stop using the buffer this record is attached to, and ask for it again."""

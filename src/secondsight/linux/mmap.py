@@ -8,12 +8,13 @@ writing, the references are dropped and the vmas go.
 from __future__ import annotations
 
 from secondsight.lang import Errno, Ref, atomic, milestone
-from secondsight.linux.errno import EEXIST, ENOMEM
+from secondsight.linux.errno import EEXIST, EINVAL, ENOMEM
 from secondsight.linux.fork import vm_area_alloc
 from secondsight.linux.memory import tlb_finish_mmu, unmap_vmas
 from secondsight.linux.mm_interval_tree import vma_interval_tree_insert
-from secondsight.linux.mm_types import AddressSpace, Mm, Pgoff, Result, Va, VaEnd
+from secondsight.linux.mm_types import VM_PRIVATE, VM_SEALED, AddressSpace, Flags, Mm, Pgoff, Result, Va, VaEnd
 from secondsight.linux.mmu_notifier import mmu_notifier_release
+from secondsight.linux.rmap import anon_vma_prepare
 from secondsight.linux.vma import (
     do_vmi_align_munmap,
     free_pgtables,
@@ -27,13 +28,20 @@ __all__ = ["do_mmap", "do_mmap_fixed", "exit_mmap", "get_unmapped_area", "link_n
 
 
 def do_mmap(
-    mm: Mm, va: Va, length: Pgoff, file: Ref[AddressSpace], pgoff: Pgoff, write: bool, seals_late: bool = False
+    mm: Mm,
+    va: Va,
+    length: Pgoff,
+    file: Ref[AddressSpace],
+    pgoff: Pgoff,
+    write: bool,
+    seals_late: bool = False,
+    private: bool = False,
 ) -> Result:
     """do_mmap() (mm/mmap.c, Linux 6.12), MAP_FIXED_NOREPLACE: map `length` pages of `file` (None: anonymous) at
     `va`.
 
     `va`, or -EEXIST when something is there, -ENOMEM beyond the end of the address space, or the file's own error.
-    Shared if a file, else private. `seals_late`: see `do_mmap_fixed`. Left out: protections other than read and write.
+    Shared if a file, unless `private`; anonymous memory is private. `seals_late`: see `do_mmap_fixed`. Left out: protections other than read and write.
     """
     if length <= 0 or va + length > len(mm.ptes):
         return -ENOMEM
@@ -45,9 +53,9 @@ def do_mmap(
             if mm.mm_mt[i] is not None:
                 ret = -EEXIST
         if ret == 0:
-            ret = map_writable(file, seals_late)
-        if ret == 0:
-            ret = mmap_region(mm, va, length, file, pgoff, write, seals_late, va, va + length)
+            ret = map_writable(file, write, seals_late, private)
+        if ret >= 0:
+            ret = mmap_region(mm, va, length, file, pgoff, write, vm_flags_of(ret), seals_late, va, va + length)
             refused = ret < 0
     if refused:
         unmap_region(mm, va, length)
@@ -65,6 +73,7 @@ def do_mmap_fixed(
     seals_late: bool = False,
     low: Va = 0,
     high: VaEnd = 0,
+    private: bool = False,
 ) -> Result:
     """do_mmap(), mmap_region(), __mmap_region() (mm/mmap.c, Linux 6.12), MAP_FIXED: map over whatever is there.
 
@@ -77,16 +86,16 @@ def do_mmap_fixed(
         return -ENOMEM
     mm.mmap_lock.write_lock()
     with atomic:
-        ret: Result = map_writable(file, seals_late)
-        detached = vms_gather_munmap_vmas(mm, va, va + length) if ret == 0 else None
+        ret: Result = map_writable(file, write, seals_late, private)
+        detached = vms_gather_munmap_vmas(mm, va, va + length) if ret >= 0 else None
     if detached is not None:
         gather = unmap_vmas(mm, va, va + length)
         free_pgtables(detached)
         if gather:
             tlb_finish_mmu(gather)
-    if ret == 0:
+    if ret >= 0:
         with atomic:
-            ret = mmap_region(mm, va, length, file, pgoff, write, seals_late, low, high)
+            ret = mmap_region(mm, va, length, file, pgoff, write, vm_flags_of(ret), seals_late, low, high)
             refused = ret < 0
         if refused:
             unmap_region(mm, va, length)
@@ -103,48 +112,73 @@ def unmap_region(mm: Mm, va: Va, length: Pgoff) -> None:
 
 
 @atomic
-def map_writable(file: Ref[AddressSpace], seals_late: bool) -> Errno:
-    """The part of do_mmap() and mmap_region() that asks whether `file` may be mapped for writing; anonymous memory may."""
+def map_writable(file: Ref[AddressSpace], write: bool, seals_late: bool, private: bool) -> Errno:
+    """The part of do_mmap() and mmap_region() that asks whether `file` may be mapped; anonymous memory may. 1: only for reading; 2:
+    privately, whatever seals it has."""
     if file is None:
         return 0
-    return file.map_writable(seals_late)
+    if private:
+        return 2
+    return file.map_writable(seals_late) if write else file.map_readable()
+
+
+@atomic
+def vm_flags_of(ret: Result) -> Flags:
+    """What `map_writable` has said, as flags of the vma."""
+    return VM_SEALED if ret == 1 else VM_PRIVATE if ret == 2 else 0
 
 
 @atomic
 def mmap_region(
-    mm: Mm, va: Va, length: Pgoff, file: Ref[AddressSpace], pgoff: Pgoff, write: bool, seals_late: bool, low: Va, high: VaEnd
+    mm: Mm,
+    va: Va,
+    length: Pgoff,
+    file: Ref[AddressSpace],
+    pgoff: Pgoff,
+    write: bool,
+    flags: Flags,
+    seals_late: bool,
+    low: Va,
+    high: VaEnd,
 ) -> Result:
     """__mmap_region() (mm/mmap.c, Linux 6.12): a neighbour maps the range too, or a new vma goes into the tree and, under
     `i_mmap_rwsem`, into the file's.
 
     Nothing is mapped there. `va`, or the error of the file's own mmap, which is asked for a new vma only.
     """
-    expanded = vma_merge_new_range(mm, va, va + length, file, pgoff, write, low, high)
+    expanded = vma_merge_new_range(mm, va, va + length, file, pgoff, write, flags, low, high)
     ret = 0
     if expanded is None:
         if file is not None:
-            ret = file.mmap(length, pgoff, seals_late)
+            ret = file.mmap(length, pgoff, seals_late and write)
+            if flags & VM_PRIVATE != 0 and file.vm_flags() != 0:
+                ret = -EINVAL  # mmap_udmabuf() (drivers/dma-buf/udmabuf.c), check_vma() (drivers/dax/device.c)
         if ret == 0:
-            link_new_vma(mm, va, length, file, pgoff, write)
-    if file is not None:
+            link_new_vma(mm, va, length, file, pgoff, write, flags)
+    if file is not None and flags & (VM_SEALED | VM_PRIVATE) == 0:
         file.unmap_writable()
     vmas_changed(mm, va, va + length)
     return va if ret == 0 else ret
 
 
 @atomic
-def link_new_vma(mm: Mm, va: Va, length: Pgoff, file: Ref[AddressSpace], pgoff: Pgoff, write: bool) -> None:
+def link_new_vma(
+    mm: Mm, va: Va, length: Pgoff, file: Ref[AddressSpace], pgoff: Pgoff, write: bool, flags: Flags = 0
+) -> None:
     """The part of __mmap_region() (mm/mmap.c, Linux 6.12) that makes a vma: vma_set_range(), vma_iter_store(), vma_link_file()."""
     vma = vm_area_alloc(mm)
     vma.vm_start = va
     vma.vm_end = va + length
     vma.write = write
+    if len(vma.flags) > 0:
+        vma.flags[0] = flags
     vma.vm_file = file
     if file is not None:
         vma.vm_pgoff = pgoff
         file.i_mmap_rwsem.write_lock()
         vma_interval_tree_insert(vma, file)
         file.i_mmap_rwsem.write_unlock()
+    anon_vma_prepare(vma)
     vma_iter_store(mm, vma)
 
 

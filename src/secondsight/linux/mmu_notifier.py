@@ -66,6 +66,7 @@ from secondsight.linux.mm_types import (
     IntervalNotifier,
     Mm,
     MmuNotifier,
+    Owner,
     PageBits,
     Pgoff,
     Range,
@@ -94,6 +95,7 @@ __all__ = [
     "MmuNotifier",
     "Range",
     "Seq",
+    "is_owner",
     "is_unregistered",
     "mmu_interval_check_retry",
     "mmu_interval_notifier_insert",
@@ -110,10 +112,34 @@ __all__ = [
     "mmu_notifier_unregister",
     "notifier_registered",
     "notifier_unregistered",
+    "owner_of",
+    "owners",
 ]
 
 finishes = shared_array(Finish, bound("finishes"))
 """The `mmu_interval_notifier_finish` structures of all drivers; the bound is 0 where no driver has two passes."""
+
+
+owners = shared_array(Owner, bound("owners", usual=2))
+"""Who may be named as the owner of a range (`Range.owner`), of all drivers; the bound is 0 where nobody has device-exclusive pages."""
+
+
+@atomic
+def owner_of(device: Driver) -> Owner:
+    """What a driver gives to make_device_exclusive_range() as its `owner`: its own, the same each time."""
+    for owner in owners:
+        if owner.driver is None or owner.driver is device:
+            owner.driver = device
+            return owner
+    out_of_records("owners")
+    return owners[0]
+
+
+@atomic
+def is_owner(device: Driver, rng: Range) -> bool:
+    """Whether a range names a driver as its owner: it asked for the change itself."""
+    owner = rng.owner
+    return owner is not None and owner.driver is device
 
 
 # The reader's side.

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from secondsight.lang import atomic, milestone
 from secondsight.linux.memory import tlb_finish_mmu, zap_pte_range
+from secondsight.linux.mm import is_cow_mapping
 from secondsight.linux.mm_types import Event, Mm, Range, VaEnd
 from secondsight.linux.mmu_notifier import (
     mmu_notifier_invalidate_range_end,
@@ -58,6 +59,6 @@ def next_private(mm: Mm, start: VaEnd) -> VaEnd:
     """The first page from `start` on that is private anonymous memory; the end of the address space if none."""
     for va in range(start, len(mm.ptes)):
         vma = mm.mm_mt[va]
-        if vma is not None and vma.vm_file is None:
+        if vma is not None and is_cow_mapping(vma):
             return va
     return len(mm.ptes)

@@ -28,12 +28,13 @@ from secondsight.lang import (
     shared_array,
     tracepoint,
 )
-from secondsight.linux.mm_types import Folio, Pfn
+from secondsight.linux.mm_types import Folio, Pfn, anon_vmas
 
 __all__ = [
     "ZERO_PFN",
     "Zone",
     "alloc_page",
+    "folio_try_get",
     "frame_alloc",
     "frame_free",
     "frame_touch",
@@ -125,6 +126,15 @@ def get_page(frame: Folio) -> None:
 
 
 @atomic
+def folio_try_get(folio: Folio) -> bool:
+    """folio_try_get() (include/linux/page_ref.h, Linux 6.12): one more reference, unless the folio is free."""
+    if folio.refcount == 0:
+        return False
+    folio.refcount += 1
+    return True
+
+
+@atomic
 def put_page(frame: Folio) -> None:
     """put_page() (include/linux/mm.h, Linux 6.12): one reference less; the last one frees. Not for the zero page.
 
@@ -141,6 +151,10 @@ def put_page(frame: Folio) -> None:
 def free_page(frame: Folio) -> None:
     """__folio_put() and free_unref_page() (mm/swap.c, mm/page_alloc.c, Linux 6.12): onto the top of the free list."""
     frame.locked = False
+    if len(anon_vmas) > 0:
+        free_pages_prepare(frame)
+    if len(frame.shared) > 0:
+        frame.shared[0] = False
     freed: Ref[Folio] = frame
     if len(zone.quarantine) > 0:
         freed = quarantine_put(frame)
@@ -148,6 +162,17 @@ def free_page(frame: Folio) -> None:
         zone.free[zone.nr_free] = freed
         zone.nr_free += 1
     frame_free(frame)
+
+
+@atomic
+def free_pages_prepare(frame: Folio) -> None:
+    """free_pages_prepare() (mm/page_alloc.c, Linux 6.12): a free folio belongs to nothing and has no flags."""
+    require(not frame.swapcache and not frame.writeback, "bad-page", "frees a page that is in the swap cache, or is being written")
+    frame.anon_vma = None
+    frame.mapping = None
+    frame.index = 0
+    frame.isolated = False
+    frame.dirty = False
 
 
 @atomic

@@ -1,12 +1,15 @@
-"""include/linux/pgtable.h, arch/x86/include/asm/pgtable.h: what a page-table entry is."""
+"""include/linux/pgtable.h, arch/x86/include/asm/pgtable.h: what a page-table entry is; of include/linux/mm.h how many map a folio."""
 
 from __future__ import annotations
 
 from secondsight.lang import Ref, atomic
-from secondsight.linux.mm_types import Folio, Pte, PteKind
-from secondsight.linux.page_alloc import is_zero_page
+from secondsight.linux.fork import mms
+from secondsight.linux.mm_types import Count, Folio, Pte, PteKind
+from secondsight.linux.mmu_notifier import owners
+from secondsight.linux.page_alloc import ZERO_PFN, frames, is_zero_page
+from secondsight.linux.swapops import migrations, swap_slots
 
-__all__ = ["pte_none", "pte_present", "vm_normal_folio"]
+__all__ = ["folio_kept_by", "folio_mapcount", "folio_mapped", "pte_clear", "pte_none", "pte_present", "vm_normal_folio"]
 
 
 @atomic
@@ -23,6 +26,22 @@ def pte_present(pte: Pte) -> Ref[Folio]:
 
 
 @atomic
+def pte_clear(pte: Pte) -> None:
+    """pte_clear() (arch/x86/include/asm/pgtable.h, Linux 6.12): nothing is there."""
+    pte.frame = None
+    pte.writable = False
+    pte.special = False
+    if len(swap_slots) > 0:
+        pte.dirty = False
+        pte.swap = 0
+    if len(swap_slots) + len(migrations) > 0:
+        if len(frames[ZERO_PFN].shared) > 0:
+            pte.exclusive = False
+    if len(swap_slots) + len(migrations) + len(owners) > 0:
+        pte.kind = PteKind.PRESENT
+
+
+@atomic
 def vm_normal_folio(pte: Pte) -> Ref[Folio]:
     """vm_normal_folio() (mm/memory.c, Linux 6.12) of an entry that is present: the folio that it holds a reference to.
 
@@ -32,3 +51,30 @@ def vm_normal_folio(pte: Pte) -> Ref[Folio]:
     if folio is None or is_zero_page(folio) or pte.special:
         return None
     return folio
+
+
+@atomic
+def folio_kept_by(pte: Pte) -> Ref[Folio]:
+    """The folio that an entry holds a reference to, whether a CPU can reach it or not: that of a device-exclusive entry too."""
+    return pte.frame if pte.kind == PteKind.DEVICE_EXCLUSIVE else vm_normal_folio(pte)
+
+
+@atomic
+def folio_mapped(folio: Folio) -> bool:
+    """folio_mapped() (include/linux/mm.h, Linux 6.12)."""
+    return folio_mapcount(folio) != 0
+
+
+@atomic
+def folio_mapcount(folio: Folio) -> Count:
+    """folio_mapcount() (include/linux/mm.h, Linux 6.12); a PFN mapping does not count, nor does a device-exclusive entry.
+
+    The kernel keeps a count; here the page tables are looked through.
+    """
+    found: Count = 0
+    for i in range(len(mms)):
+        mm = mms[i]
+        for va in range(len(mm.ptes)):
+            if vm_normal_folio(mm.ptes[va]) is folio:
+                found += 1
+    return found

@@ -49,6 +49,26 @@ DIFFERENCES: dict[str, Difference] = {
             seen="6.1.0-56-amd64 against 6.12.117+deb12-amd64, 6.18, 7.2.13+deb14-amd64 (scenarios/found_by_agreement.py)",
         ),
         Difference(
+            "longterm-pin-of-the-zero-page",
+            since=(6, 12),
+            older="pin_user_pages(FOLL_LONGTERM) for reading of private memory that nobody has written pins the zero page: what the "
+            "process writes there later, the pin never sees",
+            newer="the process gets a page of its own first, which is pinned",
+            read="gup_must_unshare() (include/linux/mm.h, Linux 6.1.192; mm/internal.h, Linux 6.12.117). Releases in between were not "
+            "looked at.",
+            seen="6.1 against 6.12 and 7.2 (scenarios/pinned_pages.py)",
+        ),
+        Difference(
+            "empty-page-is-a-bad-address",
+            since=(6, 12),
+            older="move_pages(2) says -EFAULT of anonymous memory that nobody has touched",
+            newer="it says -ENOENT, as of a file's page that is not mapped yet on all releases",
+            read="add_page_for_migration() looks by follow_page(FOLL_DUMP), for which no_page_table() has an error of its own (mm/migrate.c, "
+            "mm/gup.c, Linux 6.1.192); add_folio_for_migration() by folio_walk_start() (mm/migrate.c, Linux 6.12.117). Releases in between "
+            "were not looked at.",
+            seen="6.1.0-56-amd64 against 6.12.117+deb12-amd64, 7.2.13+deb14-amd64 (scenarios/moved_pages.py)",
+        ),
+        Difference(
             "two-pass-interval-notifiers",
             since=(7, 2),
             older="an interval notifier has `invalidate` alone; a driver with two passes is refused",

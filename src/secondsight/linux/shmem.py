@@ -26,19 +26,21 @@ from typing import Annotated, Final, Literal
 
 from secondsight.lang import Array, Bounds, Errno, Ref, RwLock, atomic, bound, hold_point, milestone, pool, wait_until
 from secondsight.linux.errno import EPERM
-from secondsight.linux.fork import mms
 from secondsight.linux.memory import (
     FAULT_FLAG_ALLOW_RETRY,
+    FAULT_FLAG_WRITE,
     VM_FAULT_NOPAGE,
     VM_FAULT_RETRY,
     VM_FAULT_SIGBUS,
+    finish_fault,
     insert_page,
     unmap_mapping_range,
 )
 from secondsight.linux.mm_interval_tree import linear_page_index
 from secondsight.linux.mm_types import AddressSpace, Count, Flags, Folio, Mm, Pgoff, Va, VaEnd, Vma
 from secondsight.linux.page_alloc import alloc_page, put_page
-from secondsight.linux.pgtable import pte_none, vm_normal_folio
+from secondsight.linux.pgtable import folio_mapped, pte_none
+from secondsight.linux.rmap import folio_add_file_rmap
 
 __all__ = [
     "F_SEAL_FUTURE_WRITE",
@@ -48,7 +50,6 @@ __all__ = [
     "F_SEAL_WRITE",
     "Seals",
     "ShmemFile",
-    "folio_mapcount",
     "shmem_fallocate_punch_hole",
     "shmem_files",
     "shmem_get_folio",
@@ -97,7 +98,7 @@ class ShmemFile(AddressSpace):
                 return VM_FAULT_RETRY
             wait_until(not self.falloc_start <= pgoff < self.falloc_next)
             return VM_FAULT_NOPAGE
-        return shmem_map_folio(self, mm, va, pgoff)
+        return shmem_map_folio(self, mm, va, pgoff, flags & FAULT_FLAG_WRITE != 0)
 
     def map_pages(self, vma: Vma, start: Va, end: VaEnd) -> None:
         """filemap_map_pages(), next_uptodate_folio() (mm/filemap.c, Linux 6.12): pages that are in the file and not locked.
@@ -114,6 +115,14 @@ class ShmemFile(AddressSpace):
                     if not folio.locked:
                         insert_page(mm, va, folio)
 
+    def migrate_folio(self, pgoff: Pgoff, folio: Folio) -> None:
+        """The part of __folio_migrate_mapping() (mm/migrate.c, Linux 6.12) under the lock of the file's xarray."""
+        self.pages[pgoff] = folio
+
+    def has_folio(self, pgoff: Pgoff, folio: Folio) -> bool:
+        """It is in the page cache."""
+        return self.pages[pgoff] is folio
+
     def has_page(self, pgoff: Pgoff) -> bool:
         """A hole is filled; past the end of the file there is none."""
         return pgoff < self.nr_pages
@@ -123,6 +132,16 @@ class ShmemFile(AddressSpace):
         if self.deny_writable or self.seals & F_SEAL_WRITE != 0:
             return -EPERM
         if self.seals & F_SEAL_FUTURE_WRITE != 0 and not seals_late:
+            return -EPERM
+        self.i_mmap_writable += 1
+        return 0
+
+    def map_readable(self) -> Errno:
+        """check_write_seal() (mm/memfd.c), mapping_map_writable() (include/linux/fs.h, Linux 6.12) of a mapping for reading: 1 of
+        a file that is sealed against writing; else 0, or -EPERM while a write seal waits for the file's pages."""
+        if self.seals & (F_SEAL_WRITE | F_SEAL_FUTURE_WRITE) != 0:
+            return 1
+        if self.deny_writable:
             return -EPERM
         self.i_mmap_writable += 1
         return 0
@@ -142,11 +161,11 @@ shmem_files = pool(ShmemFile, bound("files", usual=4))
 
 
 @atomic
-def shmem_map_folio(file: ShmemFile, mm: Mm, va: Va, pgoff: Pgoff) -> Flags:
+def shmem_map_folio(file: ShmemFile, mm: Mm, va: Va, pgoff: Pgoff, write: bool) -> Flags:
     """The rest of shmem_fault(), and finish_fault() (mm/shmem.c, mm/memory.c, Linux 6.12), under the folio lock."""
     if pgoff >= file.nr_pages:
         return VM_FAULT_SIGBUS
-    return insert_page(mm, va, shmem_get_folio(file, pgoff))
+    return finish_fault(mm, va, shmem_get_folio(file, pgoff), write)
 
 
 @atomic
@@ -159,6 +178,7 @@ def shmem_get_folio(file: ShmemFile, pgoff: Pgoff) -> Folio:
     folio = file.pages[pgoff]
     if folio is None:
         folio = alloc_page()
+        folio_add_file_rmap(folio, file, pgoff)
         file.pages[pgoff] = folio
     wait_until(not folio.locked)
     return folio
@@ -221,24 +241,3 @@ def shmem_remove_folio(file: ShmemFile, pgoff: Pgoff) -> None:
     file.pages[pgoff] = None
     folio.locked = False
     put_page(folio)
-
-
-@atomic
-def folio_mapped(folio: Folio) -> bool:
-    """folio_mapped() (include/linux/mm.h, Linux 6.12), for file pages."""
-    return folio_mapcount(folio) != 0
-
-
-@atomic
-def folio_mapcount(folio: Folio) -> Count:
-    """folio_mapcount() (include/linux/mm.h, Linux 6.12), for file pages; a PFN mapping does not count.
-
-    The kernel keeps a count; here the page tables are looked through.
-    """
-    found: Count = 0
-    for i in range(len(mms)):
-        mm = mms[i]
-        for va in range(len(mm.ptes)):
-            if vm_normal_folio(mm.ptes[va]) is folio:
-                found += 1
-    return found

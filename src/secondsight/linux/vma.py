@@ -15,7 +15,8 @@ from secondsight.lang import Errno, Ref, atomic, tracepoint
 from secondsight.linux.fork import vm_area_dup, vm_area_free
 from secondsight.linux.memory import tlb_finish_mmu, unmap_vmas
 from secondsight.linux.mm_interval_tree import vma_interval_tree_insert, vma_interval_tree_remove
-from secondsight.linux.mm_types import AddressSpace, Mm, Pgoff, Va, VaEnd, Vma
+from secondsight.linux.mm_types import AddressSpace, Flags, Mm, Pgoff, Va, VaEnd, Vma
+from secondsight.linux.rmap import anon_vma_link, anon_vma_unlink
 
 __all__ = [
     "do_vmi_align_munmap",
@@ -23,6 +24,7 @@ __all__ = [
     "split_vma",
     "vma_iter_store",
     "vma_merge_new_range",
+    "vma_modify_flags",
     "vmas_changed",
     "vms_gather_munmap_vmas",
 ]
@@ -60,6 +62,7 @@ def split_vma(vma: Vma, addr: Va, new_below: bool) -> None:
         file.i_mmap_rwsem.write_lock()
         vma_interval_tree_insert(new, file)
         vma_interval_tree_remove(vma, file)
+    anon_vma_unlink(vma)
     if new_below:
         vma.vm_start = addr
         vma.vm_pgoff += below
@@ -68,12 +71,14 @@ def split_vma(vma: Vma, addr: Va, new_below: bool) -> None:
     if file is not None:
         vma_interval_tree_insert(vma, file)
         file.i_mmap_rwsem.write_unlock()
+    anon_vma_link(vma)
+    anon_vma_link(new)
     vma_iter_store(mm, new)
 
 
 @atomic
 def vma_merge_new_range(
-    mm: Mm, start: Va, end: VaEnd, file: Ref[AddressSpace], pgoff: Pgoff, write: bool, low: Va, high: VaEnd
+    mm: Mm, start: Va, end: VaEnd, file: Ref[AddressSpace], pgoff: Pgoff, write: bool, flags: Flags, low: Va, high: VaEnd
 ) -> Ref[Vma]:
     """vma_merge_new_range(), vma_expand() (mm/vma.c, Linux 6.12): make a neighbour map the range too; None: none can.
 
@@ -91,10 +96,10 @@ def vma_merge_new_range(
     if end < high:
         following = mm.mm_mt[end]
     if prev is not None:
-        if prev.vm_file is not file or prev.write != write or (file is not None and prev.vm_pgoff + prev.vm_end - prev.vm_start != pgoff):
+        if not can_vma_merge_after(prev, file, pgoff, write, flags):
             prev = None
     if following is not None:
-        if following.vm_file is not file or following.write != write or (file is not None and following.vm_pgoff != pgoff + end - start):
+        if not can_vma_merge_before(following, file, pgoff + end - start, write, flags):
             following = None
     expanded = following if prev is None else prev
     if expanded is None:
@@ -102,6 +107,7 @@ def vma_merge_new_range(
     if file is not None:
         file.i_mmap_rwsem.write_lock()
         vma_interval_tree_remove(expanded, file)
+    anon_vma_unlink(expanded)
     if prev is None:
         expanded.vm_start = start
         if file is not None:
@@ -113,10 +119,126 @@ def vma_merge_new_range(
         if following is not None and following is not expanded:
             vma_interval_tree_remove(following, file)
         file.i_mmap_rwsem.write_unlock()
+    anon_vma_link(expanded)
     vma_iter_store(mm, expanded)
     if following is not None and following is not expanded:
+        anon_vma_unlink(following)
         vm_area_free(following)
     return expanded
+
+
+@atomic
+def is_mergeable_vma(vma: Vma, file: Ref[AddressSpace], write: bool, flags: Flags) -> bool:
+    """is_mergeable_vma() (mm/vma.c, Linux 6.12): whether a vma has that file and those flags."""
+    if len(vma.flags) > 0:
+        if vma.flags[0] != flags:
+            return False
+    return vma.vm_file is file and vma.write == write
+
+
+@atomic
+def can_vma_merge_after(prev: Vma, file: Ref[AddressSpace], pgoff: Pgoff, write: bool, flags: Flags) -> bool:
+    """can_vma_merge_after() (mm/vma.c, Linux 6.12): whether what begins with the file's page `pgoff` continues `prev`."""
+    return is_mergeable_vma(prev, file, write, flags) and (file is None or prev.vm_pgoff + prev.vm_end - prev.vm_start == pgoff)
+
+
+@atomic
+def can_vma_merge_before(following: Vma, file: Ref[AddressSpace], end: Pgoff, write: bool, flags: Flags) -> bool:
+    """can_vma_merge_before() (mm/vma.c, Linux 6.12): whether `following` continues what ends before the file's page `end`."""
+    return is_mergeable_vma(following, file, write, flags) and (file is None or following.vm_pgoff == end)
+
+
+@atomic
+def vma_modify_flags(vma: Vma, start: Va, end: VaEnd, write: bool, low: Va, high: VaEnd) -> None:
+    """vma_modify_flags(), vma_modify() (mm/vma.c, Linux 6.12): the pages `start` to before `end` of a vma come to be of one that may
+    write, or may not: of a neighbour, or of what is left of this one when the rest is split off.
+
+    `low`, `high`: see `vma_merge_new_range`; the neighbours' anon_vmas are taken to be one.
+    """
+    flags: Flags = 0
+    if len(vma.flags) > 0:
+        flags = vma.flags[0]
+    is_merged = vma_merge_existing_range(vma, start, end, write, flags, low, high)
+    if not is_merged:
+        if vma.vm_start < start:
+            split_vma(vma, start, True)
+        if vma.vm_end > end:
+            split_vma(vma, end, False)
+        vma.write = write
+
+
+@atomic
+def vma_merge_existing_range(vma: Vma, start: Va, end: VaEnd, write: bool, flags: Flags, low: Va, high: VaEnd) -> bool:
+    """vma_merge_existing_range(), commit_merge(), vma_complete() (mm/vma.c, Linux 6.12): give a part of a vma to neighbours.
+
+    What lies at an edge of the vma goes to the vma beside it, if that has the flags; the whole of it to both, which become one. True:
+    it has gone to one. Those with VM_PFNMAP are never merged.
+    """
+    mm = vma.vm_mm
+    file = vma.vm_file
+    assert mm is not None
+    pgoff: Pgoff = 0
+    if file is not None:
+        if file.vm_flags() != 0:
+            return False
+        pgoff = vma.vm_pgoff + start - vma.vm_start
+    prev: Ref[Vma] = None
+    following: Ref[Vma] = None
+    if start == vma.vm_start and start > low:
+        prev = mm.mm_mt[start - 1]
+        if prev is not None:
+            if not can_vma_merge_after(prev, file, pgoff, write, flags):
+                prev = None
+    if end == vma.vm_end and end < high:
+        following = mm.mm_mt[end]
+        if following is not None:
+            if not can_vma_merge_before(following, file, pgoff + end - start, write, flags):
+                following = None
+    expanded = following if prev is None else prev
+    if expanded is None:
+        return False
+    is_whole = start == vma.vm_start and end == vma.vm_end
+    if file is not None:
+        file.i_mmap_rwsem.write_lock()
+        vma_interval_tree_remove(expanded, file)
+        if not is_whole:
+            vma_interval_tree_remove(vma, file)
+    anon_vma_unlink(expanded)
+    anon_vma_unlink(vma)
+    if prev is None:
+        expanded.vm_start = start
+        if file is not None:
+            expanded.vm_pgoff = pgoff
+    else:
+        expanded.vm_end = end if following is None else following.vm_end
+    if not is_whole:
+        if prev is None:
+            vma.vm_end = start
+        else:
+            vma.vm_start = end
+            if file is not None:
+                vma.vm_pgoff = pgoff + end - start
+    if file is not None:
+        if not is_whole and prev is not None:
+            vma_interval_tree_insert(vma, file)
+        vma_interval_tree_insert(expanded, file)
+        if not is_whole and prev is None:
+            vma_interval_tree_insert(vma, file)
+        if is_whole:
+            vma_interval_tree_remove(vma, file)
+            if prev is not None and following is not None:
+                vma_interval_tree_remove(following, file)
+        file.i_mmap_rwsem.write_unlock()
+    anon_vma_link(expanded)
+    vma_iter_store(mm, expanded)
+    if is_whole:
+        vm_area_free(vma)
+        if prev is not None and following is not None:
+            anon_vma_unlink(following)
+            vm_area_free(following)
+    else:
+        anon_vma_link(vma)
+    return True
 
 
 def do_vmi_align_munmap(mm: Mm, start: Va, end: VaEnd) -> Errno:
@@ -178,6 +300,7 @@ def free_pgtables(vma: Ref[Vma]) -> None:
             file.i_mmap_rwsem.write_lock()
             vma_interval_tree_remove(vma, file)
             file.i_mmap_rwsem.write_unlock()
+        anon_vma_unlink(vma)
         vm_area_free(vma)
         if file is not None:
             file.unlinked()

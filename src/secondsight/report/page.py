@@ -16,9 +16,10 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
+from secondsight.report.sequence import sequence_diagram
 from secondsight.report.trace import SCHEMA
 
-__all__ = ["html_page", "page_data"]
+__all__ = ["hash_of", "html_page", "page_data"]
 
 _WEB = Path(__file__).parent / "web"
 
@@ -26,10 +27,9 @@ _WEB = Path(__file__).parent / "web"
 def page_data(title: str, traces: Sequence[dict[str, Any]], results: dict[str, Any] | None = None, up: str | None = None) -> dict[str, Any]:
     """All that a page shows: its title, its traces (`scene.scene`), and a table of verdicts.
 
-    `results`: `columns`, `rows` (each its `cells`, and the name of its `trace` or None), which column is the `verdict`, `notes`; a row may have
-    an `href`, the page of its trace. `up`: the page that this one belongs to.
+    `results`: `columns`, `rows` (each its `cells`, and the name of its `trace` or None), which column is the `verdict`, `notes`. `up`: the page that this one belongs to.
     """
-    return {"schema": SCHEMA, "kind": "page", "title": title, "traces": list(traces), "results": results, "up": up}
+    return {"schema": SCHEMA, "kind": "page", "title": title, "traces": [trace | {"picture": sequence_diagram(trace)} for trace in traces], "results": results, "up": up}
 
 
 def html_page(data: dict[str, Any]) -> str:
@@ -37,7 +37,7 @@ def html_page(data: dict[str, Any]) -> str:
     style, script = (_WEB / "page.css").read_text(), (_WEB / "page.js").read_text()
     text = "\n".join(trace["text"] for trace in data["traces"]) or _results_text(data["results"])
     return Template((_WEB / "page.html").read_text()).substitute(
-        title=html.escape(data["title"]), style=style, style_hash=_hash(style), script=script, script_hash=_hash(script),
+        title=html.escape(data["title"]), style=style, style_hash=hash_of(style), script=script, script_hash=hash_of(script),
         text=html.escape(text), data=_json(data),
     )  # fmt: skip
 
@@ -50,7 +50,7 @@ def _json(data: Any) -> str:
     return text
 
 
-def _hash(text: str) -> str:
+def hash_of(text: str) -> str:
     """What the policy calls a script or a style by."""
     return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
 

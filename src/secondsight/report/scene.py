@@ -94,7 +94,7 @@ def scene(telling: Telling, onlooker: Onlooker, name: str) -> dict[str, Any]:
         "loop": telling.violation.loop,
         "threads": [thread.name for thread in program.threads],
         "lines": [
-            {"thread": e.thread, "depth": e.depth, "text": e.text, "where": e.where, "step": min(e.step + 1, last)} for e in telling.entries
+            {"thread": e.thread, "depth": e.depth, "text": e.text, "where": e.where, "step": min(e.step + 1, last), "mark": e.mark} for e in telling.entries
         ],
         "steps": [
             {

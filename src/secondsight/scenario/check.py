@@ -41,6 +41,8 @@ class CheckedHandle:
     pages: int
     section: str
     process: str | None = None
+    inherits: frozenset[str] = frozenset()
+    """Of a process that is forked: the mappings of its parent that it has too, if they are there by then."""
 
 
 @dataclass
@@ -104,7 +106,8 @@ class Checker:
             fail(f"handle {op.makes} exists already")
         if self.limited and len(self.handles) == MAX_HANDLES:
             fail(f"a scenario has at most {MAX_HANDLES} handles", "split it into several scenarios")
-        handle = CheckedHandle(op.makes, spec.makes, self._pages_made(op, spec), section, op.process)
+        inherits = self._inherited(section, op.process) if spec.forks else frozenset[str]()
+        handle = CheckedHandle(op.makes, spec.makes, self._pages_made(op, spec), section, op.process, inherits)
         self.handles[op.makes] = handle
         return handle
 
@@ -113,11 +116,16 @@ class Checker:
         process = None if op.process is None else self.handles.get(op.process)
         if op.process is not None and (process is None or process.type is not HandleType.PROCESS):
             return f"{op.process!r} is not a process of this scenario", "give what process() of this scenario returned"
-        if spec.makes is HandleType.PROCESS and op.process is not None:
+        if spec.makes is HandleType.PROCESS and op.process is not None and not spec.forks:
             return f"in {op.process}", "make every process in the first one: outside of `with`"
         if section not in ("setup", "final") and self.processes.setdefault(section, op.process) != op.process:
             return f"thread {section} is of {_who(self.processes[section])}, not of {_who(op.process)}", "a thread is of one process"
         return None
+
+    def _inherited(self, section: str, process: str | None) -> frozenset[str]:
+        """The mappings that a child has which is forked now: its parent's that were made before, there or in the setup."""
+        own = {h.name for h in self.handles.values() if h.type is HandleType.MAPPING and h.process == process and h.section in ("setup", section)}
+        return frozenset(own) | (self.handles[process].inherits if process is not None else frozenset())
 
     def _name(self, op: Op) -> None:
         assert op.into is not None
@@ -177,6 +185,8 @@ class Checker:
                 f"page {value.page} is outside {handle.name} (0 to {handle.pages - 1})",
                 "stay inside the mapping",
             )
+        if process is not None and handle.name in self.handles[process].inherits:
+            return None
         if handle.process != process and handle.type.is_of_one_process:
             return (
                 f"{value} is {_who(handle.process)}'s, and this is done in {_who(process)}",

@@ -101,8 +101,13 @@ class Scenario:
 
     @property
     def processes(self) -> tuple[str | None, ...]:
-        """The processes: None for the first, and the handles of others."""
-        return (None, *(op.makes for op in self.setup if op.declared.makes is HandleType.PROCESS))
+        """The processes: None for the first, and the handles of others; one that is forked comes after its parent."""
+        return (None, *(p.op.makes for p in self.places() if p.op.declared.makes is HandleType.PROCESS))
+
+    @property
+    def forks(self) -> dict[str, Place]:
+        """The processes that come into being by fork, and where."""
+        return {p.op.makes: p for p in self.places() if p.op.declared.forks and p.op.makes}
 
     @property
     def has_device(self) -> bool:

@@ -49,8 +49,23 @@ class RecorderMethods(ABC):
         at: Address | None = None,
         into: str | None = None,
     ) -> Mapping:
-        """`mmap` with PROT_READ alone: a store to it is SIGSEGV. On the model only."""
+        """`mmap` with PROT_READ alone: a store to it is SIGSEGV. A write-sealed memfd can be mapped so. Fails as `mmap` does, and with
+        -EPERM while a write seal waits for the memfd's pages."""
         made: Mapping = self._operation("mmap_read_only", into, fd=fd, page=page, pages=pages, at=at)
+        return made
+
+    def mmap_private(
+        self,
+        fd: File | None = None,
+        *,
+        page: int = 0,
+        pages: int | None = None,
+        at: Address | None = None,
+        into: str | None = None,
+    ) -> Mapping:
+        """`mmap` with MAP_PRIVATE: what the process writes is a copy of its own, which nobody else sees; until then it has the file's
+        pages. Of a write-sealed memfd too. Fails with -EBADF (closed), -EINVAL (a udmabuf)."""
+        made: Mapping = self._operation("mmap_private", into, fd=fd, page=page, pages=pages, at=at)
         return made
 
     def munmap(self, addr: Address, *, pages: int | None = None, into: str | None = None) -> None:
@@ -75,6 +90,11 @@ class RecorderMethods(ABC):
         """MADV_DONTNEED: anonymous pages read as zeros afterwards; a memfd's pages keep their
         contents. Fails with -ENOMEM (not mapped), -EINVAL (a udmabuf's mapping)."""
         self._operation("madvise_dontneed", into, addr=addr, pages=pages)
+
+    def mprotect(self, addr: Address, *, pages: int | None = None, write: bool, into: str | None = None) -> None:
+        """mprotect() to PROT_READ, or with `write` to PROT_READ and PROT_WRITE: where it may not be written a store is SIGSEGV.
+        Fails with -ENOMEM (not mapped, done up to there), -EACCES (mapped read-only from a memfd that was write-sealed)."""
+        self._operation("mprotect", into, addr=addr, pages=pages, write=write)
 
     def memfd_create(self, pages: int, seals: str = "", *, into: str | None = None) -> File:
         """A new memfd of `pages` (1 to 16) zero pages. `seals` names the seals it gets, joined by `|`:
@@ -148,6 +168,12 @@ class RecorderMethods(ABC):
         """The OOM reaper takes the process's private memory, without sleeping. On the model only."""
         self._operation("oom_reap", None)
 
+    def fork(self) -> Process:
+        """fork(): another process, whose memory is a copy of this one's, and which has the mappings that this one has by then at the same
+        addresses. It has no device and none of the threads; its own (`@child.thread`) begin when it is there."""
+        made: Process = self._operation("fork", None)
+        return made
+
     def device(self) -> DeviceHandle:
         """A device that mirrors the process's whole address space (in the setup)."""
         made: DeviceHandle = self._operation("device", None)
@@ -185,27 +211,31 @@ class RecorderMethods(ABC):
 
     def device_exclusive(self, device: DeviceHandle, addr: Address, value: str, *, into: str | None = None) -> None:
         """The device exchanges the page's value while no CPU can reach it (make_device_exclusive); the result is the old
-        value. -EOPNOTSUPP on a kernel without CONFIG_DEVICE_PRIVATE. On a real kernel only."""
+        value. -EOPNOTSUPP by a driver that has no such access, and on a kernel without CONFIG_DEVICE_PRIVATE."""
         self._operation("device_exclusive", into, device=device, addr=addr, value=value)
+
+    def make_device_exclusive(self, addr: Address, *, into: str | None = None) -> None:
+        """Some other device takes the page for itself, and is done with it: the next access gives it back to the CPU. Fails with -EFAULT
+        (not mapped, or not for writing), -EBUSY (in use, or no private memory). On the model only."""
+        self._operation("make_device_exclusive", into, addr=addr)
 
     def pin(
         self, addr: Address, *, pages: int | None = None, longterm: bool = False, write: bool = True, into: str | None = None
     ) -> Pin:
-        """pin_user_pages(), with FOLL_LONGTERM or without, for writing or for reading only. -EFAULT: not mapped. On a real kernel only."""
+        """pin_user_pages(), with FOLL_LONGTERM or without, for writing or for reading only. -EFAULT: not mapped."""
         made: Pin = self._operation("pin", into, addr=addr, pages=pages, longterm=longterm, write=write)
         return made
 
     def pin_read(self, pin: Pin, page: int = 0, *, into: str | None = None) -> None:
-        """The device loads the value of the pin's page `page`. -EBADF once it is unpinned. On a real kernel only."""
+        """The device loads the value of the pin's page `page`. -EBADF once it is unpinned."""
         self._operation("pin_read", into, pin=pin, page=page)
 
     def pin_write(self, pin: Pin, page: int, value: str, *, into: str | None = None) -> None:
-        """The device stores `value` to the pin's page `page`. -EPERM if it is pinned for reading, or the zero page. On a real
-        kernel only."""
+        """The device stores `value` to the pin's page `page`. -EPERM if it is pinned for reading; -EBADF once it is unpinned."""
         self._operation("pin_write", into, pin=pin, page=page, value=value)
 
     def unpin(self, pin: Pin, *, into: str | None = None) -> None:
-        """unpin_user_pages(): the device gives the pages back. -EBADF the second time. On a real kernel only."""
+        """unpin_user_pages(): the device gives the pages back. -EBADF the second time."""
         self._operation("unpin", into, pin=pin)
 
     def dax(self, pages: int) -> File:
@@ -225,6 +255,48 @@ class RecorderMethods(ABC):
     def dax_drain(self, dax: File) -> None:
         """Teardown of device memory: wait for the last reference, then the memory is gone. On the model only."""
         self._operation("dax_drain", None, dax=dax)
+
+    def madvise_pageout(self, addr: Address, *, pages: int | None = None, into: str | None = None) -> None:
+        """MADV_PAGEOUT: private pages are written to swap, if nobody else holds them, and read again when they are touched. Fails
+        with -ENOMEM (not mapped), -EINVAL (a udmabuf's mapping). On the model only."""
+        self._operation("madvise_pageout", into, addr=addr, pages=pages)
+
+    def reclaim(self, addr: Address, *, into: str | None = None) -> None:
+        """The kernel wants memory (kswapd), and takes the private page that is at an address, without the mmap lock. On the model only."""
+        self._operation("reclaim", into, addr=addr)
+
+    def move_pages(self, addr: Address, *, into: str | None = None) -> None:
+        """move_pages(2) of one page: its contents move to a frame of another node, if nobody else holds it. Fails with -ENOENT (nothing
+        there, or in swap), -EFAULT (not mapped, a udmabuf's mapping, or the zero page), -EACCES (mapped at another place
+        too), -EBUSY (being reclaimed or moved), -EAGAIN (somebody holds it)."""
+        self._operation("move_pages", into, addr=addr)
+
+    def buffer(self, pages: int) -> File:
+        """A dma-buf of `pages` pages (in the setup), whose exporter moves it, takes it away and gives it back. On the model only."""
+        made: File = self._operation("buffer", None, pages=pages)
+        return made
+
+    def attached_device(self, buffer: File) -> DeviceHandle:
+        """A device that is attached to a buffer (in the setup): its driver is an importer. On the model only."""
+        made: DeviceHandle = self._operation("attached_device", None, buffer=buffer)
+        return made
+
+    def device_job(self, device: DeviceHandle, value: str, *, into: str | None = None) -> None:
+        """The device's driver queues a job that stores `value` to the first page of its buffer; ends when the job is done. Fails
+        with what the driver's `submit` returns. On the model only."""
+        self._operation("device_job", into, device=device, value=value)
+
+    def buffer_move(self, buffer: File) -> None:
+        """The exporter puts the buffer somewhere else; ends when that is done. On the model only."""
+        self._operation("buffer_move", None, buffer=buffer)
+
+    def buffer_revoke(self, buffer: File) -> None:
+        """The exporter takes the buffer's memory away; ends when nobody uses it any more. On the model only."""
+        self._operation("buffer_revoke", None, buffer=buffer)
+
+    def buffer_restore(self, buffer: File) -> None:
+        """The exporter gives a buffer that was revoked memory again. On the model only."""
+        self._operation("buffer_restore", None, buffer=buffer)
 
 
 class DeviceMethods:
@@ -259,8 +331,13 @@ class DeviceMethods:
 
     def exclusive(self, addr: Address, value: str, *, into: str | None = None) -> None:
         """The device exchanges the page's value while no CPU can reach it (make_device_exclusive); the result is the old
-        value. -EOPNOTSUPP on a kernel without CONFIG_DEVICE_PRIVATE. On a real kernel only."""
+        value. -EOPNOTSUPP by a driver that has no such access, and on a kernel without CONFIG_DEVICE_PRIVATE."""
         self._recorder._operation("device_exclusive", into, device=self, addr=addr, value=value)
+
+    def job(self, value: str, *, into: str | None = None) -> None:
+        """The device's driver queues a job that stores `value` to the first page of its buffer; ends when the job is done. Fails
+        with what the driver's `submit` returns. On the model only."""
+        self._recorder._operation("device_job", into, device=self, value=value)
 
 
 class PinMethods:
@@ -269,16 +346,15 @@ class PinMethods:
     _recorder: Recorder
 
     def read(self, page: int = 0, *, into: str | None = None) -> None:
-        """The device loads the value of the pin's page `page`. -EBADF once it is unpinned. On a real kernel only."""
+        """The device loads the value of the pin's page `page`. -EBADF once it is unpinned."""
         self._recorder._operation("pin_read", into, pin=self, page=page)
 
     def write(self, page: int, value: str, *, into: str | None = None) -> None:
-        """The device stores `value` to the pin's page `page`. -EPERM if it is pinned for reading, or the zero page. On a real
-        kernel only."""
+        """The device stores `value` to the pin's page `page`. -EPERM if it is pinned for reading; -EBADF once it is unpinned."""
         self._recorder._operation("pin_write", into, pin=self, page=page, value=value)
 
     def unpin(self, *, into: str | None = None) -> None:
-        """unpin_user_pages(): the device gives the pages back. -EBADF the second time. On a real kernel only."""
+        """unpin_user_pages(): the device gives the pages back. -EBADF the second time."""
         self._recorder._operation("unpin", into, pin=self)
 
 

@@ -75,6 +75,7 @@ class HandleType(Enum):
     DAX = "dax device"
     PIN = "pin"
     IMPORTER = "importer"
+    BUFFER = "buffer"
     PROCESS = "process"
 
     @property
@@ -105,6 +106,7 @@ class ArgType(Enum):
     DEVICE = "a device", "h", (HandleType.DEVICE,), "device()"
     PIN = "a pin", "h", (HandleType.PIN,), "pin()"
     IMPORTER = "an importer", "h", (HandleType.IMPORTER,), "importer()"
+    BUFFER = "a buffer", "h", (HandleType.BUFFER,), "buffer()"
     ADDRESS = "an address", "a", (HandleType.MAPPING,), "mmap()"  # Ref with a page
     PLACE = "an address to map over", "a", (HandleType.MAPPING,), "mmap()"  # Ref with a page
     RANGES = "ranges of memfds", "r"  # tuple of (Ref, page, pages)
@@ -152,6 +154,7 @@ class Needs(Enum):
     NOTHING = "nothing"
     UDMABUF = "/dev/udmabuf"
     MODULE = "secondsight.ko"
+    NODES = "a second NUMA node"
 
 
 @dataclass(frozen=True)
@@ -176,7 +179,7 @@ class Operation:
     `model_only`, `kernel_only`: the other side cannot run it yet. `in_setup`: only before the threads. `named`: it takes
     `into=`. `own`: a thread of the process does it; otherwise a device or the rest of the kernel, and a thread of nothing else
     outlives the process. `accesses`: it is a device's load or store. `loads`: its result is a page's value. `faults`: it fails
-    with a signal, as a CPU's access does. `remaps`: it changes what is mapped. `takes_away`: it takes pages away that were there.
+    with a signal, as a CPU's access does. `forks`: the process that it makes begins as a copy of the one that does it. `remaps`: it changes what is mapped. `takes_away`: it takes pages away that were there.
     `pages_made`: the size of the handle that it makes, if that is not its `pages`. `often`: how often it is drawn; None: see `drawn`.
     """
 
@@ -192,6 +195,7 @@ class Operation:
     accesses: bool = False
     loads: bool = False
     faults: bool = False
+    forks: bool = False
     remaps: bool = False
     takes_away: bool = False
     needs: Needs = Needs.NOTHING

@@ -2,6 +2,6 @@
 
 from secondsight.search.bfs import breadth_first
 from secondsight.search.request import Request
-from secondsight.search.result import Limits, Progress, Result, Step, Trace, Verdict, Violation
+from secondsight.search.result import Growth, Limits, Progress, Result, Step, Trace, Verdict, Violation
 
-__all__ = ["Limits", "Progress", "Request", "Result", "Step", "Trace", "Verdict", "Violation", "breadth_first"]
+__all__ = ["Growth", "Limits", "Progress", "Request", "Result", "Step", "Trace", "Verdict", "Violation", "breadth_first"]

@@ -8,24 +8,20 @@ is larger than `SWITCH` is made with reductions, which `Result.reduced` names: i
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from dataclasses import replace
 
 from secondsight.lang.ahead import Ahead
 from secondsight.lang.compiler import CompilerFailed, CompilerMissing, compiler
-from secondsight.lang.errors import LangError, LeftRange
+from secondsight.lang.errors import LangError
 from secondsight.lang.movers import Reductions
 from secondsight.lang.native import is_ready
 from secondsight.lang.program import Program
-from secondsight.lang.reference import Reference
-from secondsight.lang.sequences import sequences_of
 from secondsight.search import kept
-from secondsight.search.bfs import breadth_first
-from secondsight.search.reduced import reduced_search
+from secondsight.search.executors import Searches
+from secondsight.search.growth import looking_early, with_growth
 from secondsight.search.request import Request
-from secondsight.search.result import Limits, Progress, Result, Verdict
-from secondsight.search.strategy import Preemptions, RandomWalks
+from secondsight.search.result import Result
 
 __all__ = ["SWITCH", "search", "why_not_native"]
 
@@ -44,10 +40,6 @@ WORTH = 60_000
 HASTY = 4_000
 """States of one search after which it is not yet said to be large: many a broken driver is broken by then."""
 
-_searched = [0]
-"""States that the reference has searched in this process."""
-
-
 def _wait_at(program: Program, coming: Callable[[], int] | None = None) -> int:
     """After how many states `auto` waits for native code, if there is a compiler. What was searched of one shape counts together.
 
@@ -65,7 +57,7 @@ def _wait_at(program: Program, coming: Callable[[], int] | None = None) -> int:
         if code.searched >= WORTH or (code.searches and code.searched // code.searches * number >= WORTH):
             return 0
         return min(max(HASTY, WORTH // number), WORTH - code.searched)
-    most = min(SWITCH, WAIT if _searched[0] < WAIT else AHEAD)
+    most = min(SWITCH, WAIT if Searches.total < WAIT else AHEAD)
     return max(most // 50, most - program.code.searched)
 
 
@@ -97,102 +89,84 @@ def search(program: Program, request: Request | None = None) -> Result:
     An `auto` search of up to `SWITCH` states has the same figures whoever makes it: up to there nothing is reduced.
     """
     asked = request or Request()
-    if not asked.kept:
-        return _search(program, asked)
-    known = kept.find(program, asked)
+    known = kept.find(program, asked) if asked.kept else None
     if known is None:
-        known = _search(program, asked)
-        kept.keep(program, asked, known)
+        known = with_growth(program, asked, _search(program, looking_early(program, asked)))
+        if asked.kept:
+            kept.keep(program, asked, known)
     return known
 
 
 def _search(program: Program, asked: Request) -> Result:
     """The same, where nothing is kept."""
-    executor, limits, cluster = asked.executor, asked.limits, asked.cluster
-    spent = 0.0
-    missing = executor == "auto" and why_not_native()
-    wait = 0 if executor != "auto" or missing else _wait_at(program, asked.coming)
-    native_only = asked.collect or not asked.in_levels
-    if native_only and executor == "reference":
+    _refuse(asked)
+    searches, limits = Searches(program, asked), asked.limits
+    if asked.executor == "native" or _is_native_alone(asked):
+        return searches.of_many_states(limits)
+    if asked.executor == "reference" or why_not_native() is not None:
+        return searches.by_reference(limits)
+    wait = _wait_at(program, asked.coming)
+    if limits.states is not None and limits.states <= wait:
+        return searches.by_reference(limits)
+    return _one_after_the_other(searches, wait)
+
+
+def _is_native_alone(asked: Request) -> bool:
+    """Whether only the native executor can do what is asked."""
+    return asked.collect or not asked.in_levels
+
+
+def _refuse(asked: Request) -> None:
+    """Raise `LangError` where nobody can do what is asked."""
+    if asked.executor == "reference" and _is_native_alone(asked):
         raise LangError("the reference executor searches breadth first, up to the first broken rule: use the native executor")
-    if cluster is not None and (executor == "reference" or not asked.in_levels):
+    if asked.cluster is not None and (asked.executor == "reference" or not asked.in_levels):
         raise LangError("a cluster searches breadth first, with the native executor: leave out --cluster, or what asks for else")
 
-    def tell(done: Progress) -> None:
-        """How far the native part is, once it is further than the first part was."""
-        if asked.on_progress is not None and (spent == 0 or done.states > wait):
-            asked.on_progress(replace(done, seconds=done.seconds + spent))
 
-    def slow(within: Limits, until: Callable[[int], bool] | None = None) -> Result:
-        result = breadth_first(Reference(program), asked.but(limits=within), until=until)
-        program.code.searched += result.states
-        program.code.searches += 1
-        _searched[0] += result.states
-        return result
-
-    def fast(within: Limits, reductions: Reductions = asked.reductions) -> Result:
-        looks = asked.livelock and not isinstance(asked.strategy, RandomWalks | Preemptions)
-        result = reduced_search(program, asked.but(limits=within, reductions=reductions, livelock=looks, on_progress=tell)).result
-        if asked.livelock and not looks and result.verdict is Verdict.HOLDS:
-            note = "; ".join(n for n in (result.note, "all states were seen; livelocks are not looked for with a bound on preemptions") if n)
-            return replace(result, verdict=Verdict.NOT_FINISHED, reason="livelock", note=note)
-        return result
-
-    def large(within: Limits) -> Result:
-        if cluster is None:
-            return fast(within)
-        from secondsight.search.cluster import reduced_cluster_search
-
-        return reduced_cluster_search(program, cluster, asked.but(limits=within, on_progress=tell))
-
-    if executor == "native" or native_only:
-        return large(limits)
-    if executor == "reference" or missing or (limits.states is not None and limits.states <= wait):
-        return slow(limits)
-    begun = time.perf_counter()
-
-    def is_there(states: int) -> bool:
-        """Whether native code is there; it begins to be compiled when it is worth it."""
-        ahead = _ahead_of(program)
-        if ahead is None and asked.coming is None and program.code.searched + states >= AHEAD and states < wait:
-            ahead = program.code.keep("ahead", lambda: Ahead(program))
-        return ahead is not None and ahead.is_there
-
-    result = slow(replace(limits, states=wait), is_there) if wait else None
-    if result is not None and result.reason != "states" and not is_out_of_numbers(program, result, asked):
-        return result
+def _one_after_the_other(searches: Searches, wait: int) -> Result:
+    """The reference for `wait` states, or until native code is there; then that, and with reductions if it grows large."""
+    result = None
+    if wait:
+        result = searches.by_reference(replace(searches.asked.limits, states=wait), _when_compiled(searches, wait))
+        if result.reason != "states" and not searches.is_out_of_numbers(result):
+            return result
     try:
-        if (ahead := _ahead_of(program)) is not None:
-            ahead.wait()
-        if wait < SWITCH and (result is None or result.reason == "states"):
-            spent = time.perf_counter() - begun
-            result = fast(_less(limits, spent, min(SWITCH, limits.states or SWITCH)), Reductions.none())
-        is_large = result is not None and result.reason == "states" and (limits.states is None or limits.states > SWITCH)
-        if result is None or is_large or is_out_of_numbers(program, result, asked):
-            spent = time.perf_counter() - begun
-            result = large(_less(limits, spent, limits.states))
+        result = _compiled(searches, wait, result)
     except CompilerFailed as error:
-        if cluster is not None:
+        if searches.asked.cluster is not None:
             raise
-        spent = time.perf_counter() - begun
-        result = slow(_less(limits, spent, limits.states))
+        result = searches.by_reference(searches.left(searches.asked.limits.states))
         note = f"searched on the reference executor, which is slow: {error}"
         result = replace(result, note="; ".join(n for n in (note.replace("; ", ": "), result.note) if n))
     except KeyboardInterrupt:  # while it was compiled
         if result is None:
             raise
         result = replace(result, reason="interrupted")
-    return replace(result, seconds=time.perf_counter() - begun)
+    return replace(result, seconds=searches.seconds)
 
 
-def is_out_of_numbers(program: Program, result: Result, asked: Request) -> bool:
-    """Whether a search may have ended only because it tells sequence numbers apart: a search that renames them goes on."""
-    if not isinstance(result.error, LeftRange) or not asked.reductions.symmetry:
-        return False
-    return result.error.value == result.error.high + 1 and sequences_of(program, asked.watch)[0] is not None
+def _when_compiled(searches: Searches, wait: int) -> Callable[[int], bool]:
+    """Whether native code is there, by how many states were seen: it begins to be compiled when it is worth it."""
+    program, known = searches.program, searches.asked.coming is not None
+
+    def is_there(states: int) -> bool:
+        ahead = _ahead_of(program)
+        if ahead is None and not known and program.code.searched + states >= AHEAD and states < wait:
+            ahead = program.code.keep("ahead", lambda: Ahead(program, hasty=True))
+        return ahead is not None and ahead.is_there
+
+    return is_there
 
 
-def _less(limits: Limits, spent: float, states: int | None) -> Limits:
-    """What is left of some limits after `spent` seconds, and as many states."""
-    seconds = None if limits.seconds is None else max(1e-3, limits.seconds - spent)
-    return replace(limits, seconds=seconds, states=states)
+def _compiled(searches: Searches, wait: int, result: Result | None) -> Result:
+    """By native code, after `result` of the reference, which was to search `wait` states: without reductions, unless it is large."""
+    if (ahead := _ahead_of(searches.program)) is not None:
+        ahead.wait()
+    states = searches.asked.limits.states
+    if wait < SWITCH and (result is None or result.reason == "states"):
+        result = searches.by_native_code(searches.left(min(SWITCH, states or SWITCH)), Reductions.none(), hasty=True)
+    is_large = result is not None and result.reason == "states" and (states is None or states > SWITCH)
+    if result is None or is_large or searches.is_out_of_numbers(result):
+        result = searches.of_many_states(searches.left(states))
+    return result

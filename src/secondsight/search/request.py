@@ -9,7 +9,7 @@ from typing import Any, Literal, get_args
 
 from secondsight.lang.errors import LangError
 from secondsight.lang.movers import Reductions
-from secondsight.search.result import Limits, Progress
+from secondsight.search.result import Growth, Limits, Progress
 from secondsight.search.strategy import BreadthFirst, Strategy
 
 __all__ = ["Executor", "Request"]
@@ -33,7 +33,8 @@ class Request:
     sees every state. `cluster`: the address of a Ray cluster for what grows large (see `search.cluster`). `frontier`: bytes of the
     frontier that stay in memory (None: an eighth of it); the rest goes to a file in `folder` (None: the system's folder for
     temporary files). `kept`: what was kept of the same search may answer, where it held (see `search.kept`). `coming`: how many searches of the same shape will probably be asked for, this one among
-    them: that decides when native code is worth compiling. `limits`: when to stop short. `on_progress` is called every so often.
+    them: that decides when native code is worth compiling. `limits`: when to stop short. `on_progress` is called every so often;
+    `on_growth` once, if a number is seen to make the states grow while a search runs (see `search.growth`).
 
     The reference executor searches breadth first, up to the first broken rule; it has no use for `workers`, `exact`, `frontier`.
     """
@@ -55,6 +56,7 @@ class Request:
     coming: Callable[[], int] | None = None
     folder: Path | None = None
     on_progress: Callable[[Progress], None] | None = None
+    on_growth: Callable[[Growth], None] | None = None
 
     def __post_init__(self) -> None:
         for name, kinds in (("limits", Limits), ("strategy", Strategy), ("reductions", Reductions)):

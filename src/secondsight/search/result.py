@@ -13,7 +13,7 @@ from secondsight.search.trace import Step, Trace
 if TYPE_CHECKING:
     from secondsight.lang.reference import Reference
 
-__all__ = ["Limits", "Progress", "Result", "Step", "Trace", "Verdict", "Violation", "reported"]
+__all__ = ["Growth", "Limits", "Progress", "Result", "Step", "Trace", "Verdict", "Violation", "reported"]
 
 
 class Verdict(Enum):
@@ -60,6 +60,21 @@ class Progress:
     frontier: int
     depth: int
     seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Growth:
+    """A number that goes on taking new values: its path, how many it took, in how many states."""
+
+    path: str
+    values: int
+    states: int
+
+    def __str__(self) -> str:
+        return (
+            f"the states grow with {self.path}, which goes on taking new values: every state is there once for each. Leave it out if it only "
+            "counts, or let it stop at a small number"
+        )
 
 
 def reported(rules: Iterable[str]) -> str:

@@ -52,7 +52,7 @@ class ByHand(Recorder):
         self._checker = Checker(limited=False)
         rows = {"ops": 1, "handles": MOST_HANDLES, "devices": 0, "other_processes": MOST_PROCESSES - 1}
         usual = {name: one.usual for name, one in BOUNDS.items()}
-        self.machine = Machine(bounds(**(usual | {"mms": MOST_PROCESSES} | wanted)) | rows, data={"program.counts": [0], "program.closes": [0]})
+        self.machine = Machine(bounds(**(usual | {"mms": MOST_PROCESSES} | wanted)) | rows, data={"program.counts": [0], "program.closes": [0], "program.forks": [0]})
         self.spaces: dict[str | None, Mm] = {}
         self.devices: dict[str, Device] = {}
         self._rows = _Rows(self)

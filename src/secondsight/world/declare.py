@@ -47,6 +47,7 @@ COLUMNS = {
     ArgType.HALVES: ("page", "pages"),
     ArgType.VALUE: ("value",),
     ArgType.SEALS: ("value",),
+    ArgType.FLAG: ("value", "page"),
 }
 """In which table of a row an argument is, by its type; the second of a type is in the second."""
 
@@ -130,11 +131,11 @@ def before_the_threads(
     return make
 
 
-def also(like: str, name: str, manual: str, flags: int = 0, **said: Any) -> None:
+def also(like: str, name: str, manual: str, flags: int = 0, takes: Amounts | None = None, at_least: Amounts | None = None, **said: Any) -> None:
     """Declare an operation that has the arguments of another, and does the same under `flags`."""
     known = _MODEL[like]
     declare(replace(OPS[like], name=name, manual=cleandoc(manual), **said))
-    _MODEL[name] = replace(known, flags=flags)
+    _MODEL[name] = replace(known, flags=flags, takes=takes or known.takes, at_least=at_least or known.at_least)
 
 
 def on_kernels(name: str, manual: str, **given: Any) -> None:
@@ -156,9 +157,9 @@ def with_families(numbers: Iterable[int]) -> tuple[int, ...]:
 
 
 def without_device() -> tuple[int, ...]:
-    """The numbers of all functions that have nothing to do with a device."""
+    """The numbers of all functions in families that have nothing to do with a device."""
     drives = {n for name, known in _MODEL.items() if "device" in OPS[name].args for n in known.acts.values()}
-    return tuple(n for n in range(len(ACTS)) if n not in drives)
+    return tuple(sorted(n for family in _FAMILIES.values() if not drives & set(family) for n in family))
 
 
 def already_done(i: RowNumber, mm: Mm, device: Ref[Device]) -> Result:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from copy import deepcopy
 from dataclasses import dataclass, field
 from itertools import accumulate
 
@@ -62,6 +63,7 @@ class Encoder:
         self.address: dict[str, int] = {}
         self.processes = scenario.processes
         self.spaces = [SpaceLayout() for _ in self.processes]
+        self.parents = list(range(len(self.processes)))
         self.rows: dict[str, list[int]] = {name: [] for name in tables.TABLES}
         self.ranges: dict[str, list[int]] = {"handle": [], "is_memfd": [], "page": [], "pages": []}
         self.devices = [p.op.makes for p in self.places if p.op.declared.makes is HandleType.DEVICE]
@@ -85,6 +87,9 @@ class Encoder:
         if op.declared.makes is HandleType.DEVICE:
             row["device"] = self.devices.index(op.makes)
         row["process"] = self.processes.index(op.process)
+        if op.declared.forks:
+            child = row["value"] = self.processes.index(op.makes)
+            self.parents[child], self.spaces[child] = row["process"], deepcopy(self._space(op))
         columns: Counter[ArgType] = Counter()
         for name, arg in op.declared.args.items():
             value = op.args[name]
@@ -100,13 +105,19 @@ class Encoder:
                     self.ranges["is_memfd"].append(int(self.types[ref.handle] is HandleType.MEMFD))
                     self.ranges["page"].append(first)
                     self.ranges["pages"].append(count)
+        if op.kind == "move_pages" and differs("empty-page-is-a-bad-address", self.release):
+            row["flags"] |= tables.EMPTY_IS_BAD
+        if op.kind == "pin" and differs("longterm-pin-of-the-zero-page", self.release):
+            row["value"] = 0
         if op.declared.makes is HandleType.MAPPING:
             row["address"] = self._place_mapping(op, row["pages"])
             late = differs("future-write-seal-is-asked-late", self.release) or differs("merged-mapping-ignores-the-seal", self.release)
             row["flags"] = (tables.SEALS_LATE if late else 0) | model.flags
             if op.args["at"] is not None:
-                row["low"], row["high"] = next(w for w in self._space(op).windows if w[0] <= row["address"] < w[1])
+                row["low"], row["high"] = self._window(op, row["address"])
                 row["flags"] |= tables.FIXED
+        elif op.declared.remaps:
+            row["low"], row["high"] = self._window(op, row["address"])
         for name in tables.TABLES:
             self.rows[name].append(row[name])
 
@@ -146,6 +157,10 @@ class Encoder:
             space.pages += pages
         return self.address[op.makes]
 
+    def _window(self, op: Op, address: int) -> tuple[int, int]:
+        """Where the mapping that an address lies in begins and ends."""
+        return next(w for w in self._space(op).windows if w[0] <= address < w[1])
+
     def _space(self, op: Op) -> SpaceLayout:
         """The address space of the process that does an operation."""
         return self.spaces[self.processes.index(op.process)]
@@ -157,13 +172,19 @@ class Encoder:
         rows |= {f"range.{name}": row or [0] for name, row in self.ranges.items()}
         turning = [[i for i, turns in enumerate(self.rows["turns"]) if turns and self.rows["device"][i] == n] for n in range(max(1, len(self.devices)))]
         rows |= {"turn.first": [0, *accumulate(map(len, turning))], "turn.row": [i for own in turning for i in own]}
-        return rows | {"program.counts": [int(waits)], "program.closes": [int(closes)]}
+        return rows | {"program.counts": [int(waits)], "program.closes": [int(closes)], "program.parents": self.parents, "program.forks": [int(self.forks)]}
+
+    @property
+    def forks(self) -> bool:
+        """Whether a process comes into being by fork."""
+        return self.parents != list(range(len(self.parents)))
 
     def only(self, has_device: bool) -> dict[str, Iterable[int]]:
         """What may be in the tables of a program of this shape: what the scenario does, with its families (see `declare`)."""
+        forks = (int(self.forks),)
         if not has_device:
-            return {"op.kind": without_device(), "program.closes": (0,)}
-        return {"op.kind": with_families(self.rows["kind"]), "program.closes": (0, 1)}
+            return {"op.kind": without_device(), "program.closes": (0,), "program.forks": forks}
+        return {"op.kind": with_families(self.rows["kind"]), "program.closes": (0, 1), "program.forks": forks}
 
     def _kinds(self) -> list[int]:
         """What the rows are to the threads: the setup is over by then, unless there are none and it is all that there is."""
@@ -186,6 +207,8 @@ class Encoder:
             takes.update(model.takes(place.op.args))
             for name, number in model.at_least(place.op.args).items():
                 largest[name] = max(number, largest.get(name, 0))
+        tells = largest.pop(tables.READS_ONLY, 0) & largest.pop(tables.SEALS_WRITES, 0)
+        largest["vma_flags"] = max(tells, largest.get("vma_flags", 0))
         derived = dict.fromkeys(_LARGE, 0) | {"mms": len(self.processes), "subscribers": 0, **largest, **takes}
         derived["frames"] = min(16, max(3, 1 + takes["frames"] + sum(map(_in_flight, self.scenario.threads))))
         derived["pages"] = max(1, largest_space.pages)
@@ -198,6 +221,9 @@ class Encoder:
                 )
             needed = {n: k * len(self.devices) if n in BOUNDS else k for n, k in driver.bounds.items()}
             derived |= dict.fromkeys(own_bounds(driver), 1) | needed
+        if derived.get("anon_vmas"):
+            derived["anon_vmas"] = derived["mms"]
+        self._fork(derived)
         derived |= {"ops": max(1, len(self.places)), "handles": max(1, len(self.numbers))}
         size = next((s for s in (_DRIVEN if driver is not None else _SIZES) if all(derived[n] <= s[n] for n in s)), {})
         rounded = derived | {name: number for name, number in size.items() if derived[name] or driver is None}
@@ -207,6 +233,14 @@ class Encoder:
         sizes = rounded | wanted
         drivers = {name: sizes.pop(name) for name in own_bounds(driver) if name in sizes}
         return bounds(**sizes) | own | drivers
+
+    def _fork(self, derived: dict[str, int]) -> None:
+        """What forks need more: a child may have each vma of its parent, and copies of all its pages."""
+        count = sum(child != parent for child, parent in enumerate(self.parents))
+        if count == 0:
+            return
+        derived["vmas"] *= 1 + count
+        derived["frames"] = min(BOUNDS["frames"].most, derived["frames"] * (1 + count))
 
     def _splits(self, place: Place) -> bool:
         """Whether an operation takes only a part of a mapping away: then a vma is split, or two are."""

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from secondsight.scenario.handles import Address, File, Mapping
+    from secondsight.scenario.handles import Address, File, Mapping, Pin
 
 __all__ = ["DeviceMethods", "ProcessMethods"]
 
@@ -34,8 +34,17 @@ class ProcessMethods(ABC):
     def mmap_read_only(
         self, fd: File | None = None, *, page: int = 0, pages: int | None = None, at: Address | None = None
     ) -> Mapping:
-        """`mmap` with PROT_READ alone: a store to it is SIGSEGV. On the model only."""
+        """`mmap` with PROT_READ alone: a store to it is SIGSEGV. A write-sealed memfd can be mapped so. Fails as `mmap` does, and with
+        -EPERM while a write seal waits for the memfd's pages."""
         done: Mapping = self._do("mmap_read_only", fd=fd, page=page, pages=pages, at=at)
+        return done
+
+    def mmap_private(
+        self, fd: File | None = None, *, page: int = 0, pages: int | None = None, at: Address | None = None
+    ) -> Mapping:
+        """`mmap` with MAP_PRIVATE: what the process writes is a copy of its own, which nobody else sees; until then it has the file's
+        pages. Of a write-sealed memfd too. Fails with -EBADF (closed), -EINVAL (a udmabuf)."""
+        done: Mapping = self._do("mmap_private", fd=fd, page=page, pages=pages, at=at)
         return done
 
     def munmap(self, addr: Address, *, pages: int | None = None) -> str:
@@ -63,6 +72,12 @@ class ProcessMethods(ABC):
         """MADV_DONTNEED: anonymous pages read as zeros afterwards; a memfd's pages keep their
         contents. Fails with -ENOMEM (not mapped), -EINVAL (a udmabuf's mapping)."""
         done: str = self._do("madvise_dontneed", addr=addr, pages=pages)
+        return done
+
+    def mprotect(self, addr: Address, *, pages: int | None = None, write: bool) -> str:
+        """mprotect() to PROT_READ, or with `write` to PROT_READ and PROT_WRITE: where it may not be written a store is SIGSEGV.
+        Fails with -ENOMEM (not mapped, done up to there), -EACCES (mapped read-only from a memfd that was write-sealed)."""
+        done: str = self._do("mprotect", addr=addr, pages=pages, write=write)
         return done
 
     def memfd_create(self, pages: int, seals: str = "") -> File:
@@ -115,6 +130,32 @@ class ProcessMethods(ABC):
         done: str = self._do("oom_reap")
         return done
 
+    def make_device_exclusive(self, addr: Address) -> str:
+        """Some other device takes the page for itself, and is done with it: the next access gives it back to the CPU. Fails with -EFAULT
+        (not mapped, or not for writing), -EBUSY (in use, or no private memory). On the model only."""
+        done: str = self._do("make_device_exclusive", addr=addr)
+        return done
+
+    def pin(self, addr: Address, *, pages: int | None = None, longterm: bool = False, write: bool = True) -> Pin:
+        """pin_user_pages(), with FOLL_LONGTERM or without, for writing or for reading only. -EFAULT: not mapped."""
+        done: Pin = self._do("pin", addr=addr, pages=pages, longterm=longterm, write=write)
+        return done
+
+    def pin_read(self, pin: Pin, page: int = 0) -> str:
+        """The device loads the value of the pin's page `page`. -EBADF once it is unpinned."""
+        done: str = self._do("pin_read", pin=pin, page=page)
+        return done
+
+    def pin_write(self, pin: Pin, page: int, value: str) -> str:
+        """The device stores `value` to the pin's page `page`. -EPERM if it is pinned for reading; -EBADF once it is unpinned."""
+        done: str = self._do("pin_write", pin=pin, page=page, value=value)
+        return done
+
+    def unpin(self, pin: Pin) -> str:
+        """unpin_user_pages(): the device gives the pages back. -EBADF the second time."""
+        done: str = self._do("unpin", pin=pin)
+        return done
+
     def dax(self, pages: int) -> File:
         """Device memory (`dev_pagemap`) of `pages` pages, with a file to map (in the setup). Taken away by `dax_disable`,
         `dax_invalidate` and `dax_drain`. On the model only."""
@@ -134,6 +175,44 @@ class ProcessMethods(ABC):
     def dax_drain(self, dax: File) -> str:
         """Teardown of device memory: wait for the last reference, then the memory is gone. On the model only."""
         done: str = self._do("dax_drain", dax=dax)
+        return done
+
+    def madvise_pageout(self, addr: Address, *, pages: int | None = None) -> str:
+        """MADV_PAGEOUT: private pages are written to swap, if nobody else holds them, and read again when they are touched. Fails
+        with -ENOMEM (not mapped), -EINVAL (a udmabuf's mapping). On the model only."""
+        done: str = self._do("madvise_pageout", addr=addr, pages=pages)
+        return done
+
+    def reclaim(self, addr: Address) -> str:
+        """The kernel wants memory (kswapd), and takes the private page that is at an address, without the mmap lock. On the model only."""
+        done: str = self._do("reclaim", addr=addr)
+        return done
+
+    def move_pages(self, addr: Address) -> str:
+        """move_pages(2) of one page: its contents move to a frame of another node, if nobody else holds it. Fails with -ENOENT (nothing
+        there, or in swap), -EFAULT (not mapped, a udmabuf's mapping, or the zero page), -EACCES (mapped at another place
+        too), -EBUSY (being reclaimed or moved), -EAGAIN (somebody holds it)."""
+        done: str = self._do("move_pages", addr=addr)
+        return done
+
+    def buffer(self, pages: int) -> File:
+        """A dma-buf of `pages` pages (in the setup), whose exporter moves it, takes it away and gives it back. On the model only."""
+        done: File = self._do("buffer", pages=pages)
+        return done
+
+    def buffer_move(self, buffer: File) -> str:
+        """The exporter puts the buffer somewhere else; ends when that is done. On the model only."""
+        done: str = self._do("buffer_move", buffer=buffer)
+        return done
+
+    def buffer_revoke(self, buffer: File) -> str:
+        """The exporter takes the buffer's memory away; ends when nobody uses it any more. On the model only."""
+        done: str = self._do("buffer_revoke", buffer=buffer)
+        return done
+
+    def buffer_restore(self, buffer: File) -> str:
+        """The exporter gives a buffer that was revoked memory again. On the model only."""
+        done: str = self._do("buffer_restore", buffer=buffer)
         return done
 
 
@@ -168,4 +247,16 @@ class DeviceMethods(ABC):
     def close(self) -> str:
         """The driver unsubscribes: the device accesses nothing, and no callback runs, once this has returned."""
         done: str = self._do("device_close")
+        return done
+
+    def exclusive(self, addr: Address, value: str) -> str:
+        """The device exchanges the page's value while no CPU can reach it (make_device_exclusive); the result is the old
+        value. -EOPNOTSUPP by a driver that has no such access, and on a kernel without CONFIG_DEVICE_PRIVATE."""
+        done: str = self._do("device_exclusive", addr=addr, value=value)
+        return done
+
+    def job(self, value: str) -> str:
+        """The device's driver queues a job that stores `value` to the first page of its buffer; ends when the job is done. Fails
+        with what the driver's `submit` returns. On the model only."""
+        done: str = self._do("device_job", value=value)
         return done

@@ -22,11 +22,13 @@ from secondsight.world.tables import (
     counts,
     device_number,
     devices,
+    forks,
     handles,
     kind,
     needs,
     needs_at,
     other_processes,
+    parents,
     process,
     process_number,
     process_of,
@@ -43,7 +45,10 @@ __all__ = ["made", "run_final", "run_in_turn", "run_ops"]
 
 
 def run_ops(first: RowNumber, end: RowNumber, mm: Mm, device: Ref[Device], own: bool) -> None:
-    """One thread: the rows `first` to before `end`. `own`: a thread of the process, that ends with it."""
+    """One thread: the rows `first` to before `end`. `own`: a thread of the process, that ends with it. One of a process that comes
+    into being by fork begins then."""
+    if forks[0] != 0 and own:
+        wait_for_fork(first)
     for i in range(first, end):
         hold_point("op")
         if counts[0] != 0 and own:
@@ -55,6 +60,16 @@ def run_ops(first: RowNumber, end: RowNumber, mm: Mm, device: Ref[Device], own: 
         results[i].value = result
     if counts[0] != 0:
         thread_ends(first, own)
+
+
+@atomic
+def wait_for_fork(first: RowNumber) -> None:
+    """Wait until the process has been forked, or cannot be any more: then it is gone, as it was before."""
+    number = process_number[first]
+    parent = parents[number]
+    if parent != number:
+        forking = process if parent == 0 else other_processes[parent - 1]
+        wait_until(not other_processes[number - 1].exiting or forking.running == 0)
 
 
 def run_final(first: RowNumber, end: RowNumber, mm: Mm, device: Ref[Device]) -> None:

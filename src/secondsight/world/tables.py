@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Final
+from typing import Annotated, Final, Literal
 
 from secondsight.devices.device import Device
-from secondsight.lang import Bounds, Record, Ref, atomic, const, shared, shared_array
+from secondsight.lang import Array, Bounds, Record, Ref, atomic, bound, const, pool, shared, shared_array
 from secondsight.linux.dax import DevDax
-from secondsight.linux.mm_types import AddressSpace, Count
+from secondsight.linux.mm_types import AddressSpace, Count, Folio
 from secondsight.linux.shmem import ShmemFile
 from secondsight.linux.udmabuf import Udmabuf
 
 __all__ = [
-    "CLOSES", "DIFFERS", "FIXED", "NOT_RUN", "OPENS", "READ_ONLY", "SEALS_LATE", "SKIPPED", "DeviceNumber", "Handle", "RowNumber", "TABLES",
-    "dax_of", "device_number", "devices", "handles", "memfd_of", "other_processes", "process", "process_number", "process_of", "results",
+    "CLOSES", "DIFFERS", "EMPTY_IS_BAD", "FIXED", "NOT_RUN", "OPENS", "PRIVATE", "READS_ONLY", "READ_ONLY", "SEALS_LATE", "SEALS_WRITES", "SKIPPED",
+    "DeviceNumber", "Handle",
+    "Pinned", "RowNumber", "TABLES",
+    "dax_of", "device_number", "devices", "handles", "memfd_of", "other_processes", "pins", "process", "process_number", "process_of", "results",
     "udmabuf_of",
 ]  # fmt: skip
 
@@ -30,6 +32,14 @@ SEALS_LATE: Final = 2
 """The differences `future-write-seal-is-asked-late` and `merged-mapping-ignores-the-seal` of `linux.releases`."""
 READ_ONLY: Final = 4
 """PROT_READ without PROT_WRITE."""
+PRIVATE: Final = 16
+"""MAP_PRIVATE, of a file."""
+EMPTY_IS_BAD: Final = 8
+"""The difference `empty-page-is-a-bad-address`."""
+
+READS_ONLY: Final = "maps for reading"
+SEALS_WRITES: Final = "seals against writing"
+"""Of `at_least`, no bounds: where a scenario does both, a mapping has VM_MAYWRITE or not, and has a place for it (`vma_flags`)."""
 
 OPENS: Final = 1
 CLOSES: Final = 2
@@ -44,12 +54,20 @@ class OperationResult(Record):
     value: Annotated[int, Bounds(-128, 127)] = NOT_RUN
 
 
+class Pinned(Record):
+    """Pages that were pinned, and whether for writing."""
+
+    folios: Array[Ref[Folio], Literal["pin_pages"]]
+    write: bool
+
+
 class Handle(Record):
     """What a handle stands for; `made`: it came into being. A mapping needs no more: its address is in the tables."""
 
     made: bool
     closed: bool
     file: Ref[AddressSpace]
+    pinned: Ref[Pinned]
 
 
 class DeviceOf(Record):
@@ -68,6 +86,9 @@ class ProcessState(Record):
 
 results = shared_array(OperationResult, "ops")
 handles = shared_array(Handle, "handles")
+bound("pin_pages", usual=8)
+pins = pool(Pinned, bound("pins", usual=4))
+"""What `pin` has made; the bound is 0 where no scenario pins."""
 devices = shared_array(DeviceOf, "devices")
 """The devices, where there are several; the bound is 0 where there is one or none: then each thread has it."""
 process = shared(ProcessState)
@@ -90,9 +111,9 @@ needs_at = const("op.needs_at")
 makes = const("op.makes")
 """The handle that comes into being, or -1; of `device_open`, the device's."""
 flags = const("op.flags")
-"""`FIXED`, `SEALS_LATE` where the release asks for seals late, `READ_ONLY`: any of them, or 0."""
+"""`FIXED`, `SEALS_LATE` where the release asks for seals late, `READ_ONLY`, `PRIVATE`: any of them, or 0."""
 low = const("op.low")
-"""For MAP_FIXED: where the mapping that it maps over begins, and in `high` where it ends."""
+"""Of what changes mappings that are there: where the mapping that its address is in begins, and in `high` where it ends."""
 high = const("op.high")
 device_number = const("op.device")
 """Which of several devices it is about."""
@@ -122,6 +143,10 @@ counts = const("program.counts")
 """Whether anybody waits for threads to end: then each thread says so."""
 closes = const("program.closes")
 """Whether the driver is closed in the end, if it is not closed by then, and looked at when all is quiet."""
+forks = const("program.forks")
+"""Whether a process comes into being by fork."""
+parents = const("program.parents")
+"""By the number of a process: of which it is forked; itself, if it is not."""
 
 
 @atomic

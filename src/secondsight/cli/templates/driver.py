@@ -3,6 +3,7 @@
 from secondsight import Device, DevicePageTable, Mutex, Va
 from secondsight.linux import EBUSY, hmm
 from secondsight.linux import mmu_notifier as mn
+from secondsight.linux.page_writeback import set_page_dirty
 
 
 class ClassName(Device):
@@ -25,6 +26,8 @@ class ClassName(Device):
                 if mn.mmu_interval_read_retry(self.notifier, seq):
                     continue  # something was invalidated since the sequence number was read
                 self.page_table.map(va, pfn, write)
+                if write:
+                    set_page_dirty(pfn)
                 return 0
 
     def invalidate(self, rng: mn.Range, seq: int) -> bool:

@@ -9,6 +9,7 @@ from secondsight.linux import hmm
 from secondsight.linux import mmu_notifier as mn
 from secondsight.linux.errno import EBUSY, EFAULT, EPERM
 from secondsight.linux.mm_types import Event, PageBits, Pfn, Va, VaEnd
+from secondsight.linux.page_writeback import set_page_dirty
 
 __all__ = [
     "AlwaysAsksToWrite",
@@ -35,6 +36,8 @@ class CollisionIsAnError(Mirror):
             if mn.mmu_interval_read_retry(self.notifier, seq):
                 return -EFAULT
             self.page_table.map(va, pfn, write)
+            if write:
+                set_page_dirty(pfn)
             return 0
 
 
@@ -57,6 +60,8 @@ class UnmappedIsAnError(MirrorInParts):
                         return -EFAULT
                     continue
                 self.page_table.map(va, pfn, write)
+                if write:
+                    set_page_dirty(pfn)
                 return 0
 
     def drop(self, rng: mn.Range) -> None:
@@ -99,6 +104,8 @@ class GivesUp(Mirror):
                 if mn.mmu_interval_read_retry(self.notifier, seq):
                     continue
                 self.page_table.map(va, pfn, write)
+                if write:
+                    set_page_dirty(pfn)
                 return 0
         return -EBUSY
 

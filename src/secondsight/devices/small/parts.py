@@ -9,6 +9,7 @@ from secondsight.linux import hmm
 from secondsight.linux import mmu_notifier as mn
 from secondsight.linux.errno import EBUSY
 from secondsight.linux.mm_types import Pfn, Va
+from secondsight.linux.page_writeback import set_page_dirty
 
 __all__ = ["MirrorInParts"]
 
@@ -40,6 +41,8 @@ class MirrorInParts(Mirror):
     def install(self, va: Va, pfn: Pfn, write: bool) -> Errno:
         """Under the lock, when nothing has changed meanwhile."""
         self.page_table.map(va, pfn, write)
+        if write:
+            set_page_dirty(pfn)
         return 0
 
     def invalidate(self, rng: mn.Range, seq: mn.Seq) -> bool:

@@ -14,6 +14,7 @@ from secondsight.linux.gup import try_grab_folio, unpin_folio
 from secondsight.linux.memory import FAULT_FLAG_WRITE, VM_FAULT_ERROR, handle_mm_fault, vma_flags
 from secondsight.linux.mm_types import Folio, Mm, Pfn, Pgoff, Va
 from secondsight.linux.page_alloc import page_to_pfn
+from secondsight.linux.pgtable import pte_present
 
 __all__ = ["Pins", "StaysPinned", "UnpinsBeforeItStops"]
 
@@ -70,7 +71,7 @@ class Pins(Device):
     def grab(self, mm: Mm, va: Va) -> Pfn:
         """follow_page_pte(): the page, pinned under the page-table lock. -EAGAIN: fault it in."""
         vma = mm.mm_mt[va]
-        frame = mm.ptes[va].frame
+        frame = pte_present(mm.ptes[va])
         if vma is None or vma_flags(vma) != 0:
             return -EFAULT
         if frame is None or not mm.ptes[va].writable:

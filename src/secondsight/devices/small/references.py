@@ -12,6 +12,7 @@ from secondsight.linux.fork import mmget_not_zero, mmput
 from secondsight.linux.memremap import get_dev_pagemap
 from secondsight.linux.mm_types import Count, Event, Mm, Pfn, Pgoff, Range, Va
 from secondsight.linux.page_alloc import frames, get_page, is_zero_page, put_page
+from secondsight.linux.page_writeback import set_page_dirty
 
 __all__ = [
     "ForgetsThatItIsAUser",
@@ -28,6 +29,8 @@ class KeepsReferences(MirrorInParts):
 
     def install(self, va: Va, pfn: Pfn, write: bool) -> Errno:
         self.page_table.map(va, pfn, write)
+        if write:
+            set_page_dirty(pfn)
         if pfn != 0:
             get_page(frames[pfn])
         return 0
@@ -44,6 +47,8 @@ class GivesReferencesBack(MirrorInParts):
         with atomic:
             self.put(va)
             self.page_table.map(va, pfn, write)
+            if write:
+                set_page_dirty(pfn)
             if pfn != 0:
                 get_page(frames[pfn])
         return 0
@@ -124,5 +129,7 @@ class KeepsThePagemap(MirrorInParts):
 
     def install(self, va: Va, pfn: Pfn, write: bool) -> Errno:
         self.page_table.map(va, pfn, write)
+        if write:
+            set_page_dirty(pfn)
         get_dev_pagemap(frames[pfn])
         return 0

@@ -11,6 +11,7 @@ from secondsight.linux import mmu_notifier as mn
 from secondsight.linux.fork import mms
 from secondsight.linux.mm_types import Folio, Pfn, Va
 from secondsight.linux.page_alloc import frames, page_to_pfn
+from secondsight.linux.page_writeback import set_page_dirty
 
 __all__ = ["RemembersByAddress", "RemembersByProcess"]
 
@@ -38,6 +39,8 @@ class RemembersByProcess(MirrorInParts):
     @atomic
     def install(self, va: Va, pfn: Pfn, write: bool) -> Errno:
         self.page_table.map(va, pfn, write)
+        if write:
+            set_page_dirty(pfn)
         remembered[self.number()].found[va] = frames[pfn]
         return 0
 

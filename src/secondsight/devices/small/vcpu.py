@@ -13,6 +13,8 @@ from secondsight.linux.fork import mmget_not_zero, mmput
 from secondsight.linux.memory import FAULT_FLAG_WRITE, VM_FAULT_ERROR, handle_mm_fault
 from secondsight.linux.mm_types import Count, Event, Mm, Pfn, Pgoff, Range, Va
 from secondsight.linux.page_alloc import page_to_pfn
+from secondsight.linux.page_writeback import set_page_dirty
+from secondsight.linux.pgtable import pte_present
 
 __all__ = ["Vcpu", "VcpuWithoutCount"]
 
@@ -66,6 +68,8 @@ class Vcpu(Device):
                     again = self.again(seq)
                     if not again:
                         self.page_table.map(va, pfn, write)
+                        if write:
+                            set_page_dirty(pfn)
             if not again:
                 return 0
 
@@ -73,7 +77,7 @@ class Vcpu(Device):
     def look(self, mm: Mm, va: Va, write: bool) -> Pfn:
         """hva_to_pfn(): the page if it is there, -EAGAIN if it has to be faulted in."""
         vma = mm.mm_mt[va]
-        frame = mm.ptes[va].frame
+        frame = pte_present(mm.ptes[va])
         if vma is None or (write and not vma.write):
             return -EFAULT
         if frame is None or (write and not mm.ptes[va].writable):

@@ -245,10 +245,14 @@ static void read_scenario(char *line)
 	for (int i = 0, process = 0; i < scenario.expected;) {
 		char *next = next_line();
 		const char *found = NULL;
+		int forked, handle;
 		if (!strncmp(next, "driver ", 7))
 			snprintf(scenario.driver, sizeof scenario.driver, "%s", next + 7);
 		else if (!strncmp(next, "probe ", 6))
 			found = read_probes(next);
+		else if (sscanf(next, "forked %d %d", &forked, &handle) == 2)
+			found = forked < 1 || forked >= MAX_PROCESSES || handle < 0 || handle >= scenario.handles ?
+				"a process that its scenario does not have" : (scenario.forked[forked] = handle + 1, NULL);
 		else if (sscanf(next, "processes %d", &scenario.processes) == 1 || sscanf(next, "in %d", &process) == 1)
 			found = scenario.processes < 1 || scenario.processes > MAX_PROCESSES || process < 0 || process >= scenario.processes ?
 				"a process that its scenario does not have" : NULL;
@@ -289,9 +293,10 @@ int main(int count, char **words)
 	uname(&kernel);
 	int udmabuf = open_devices();
 	drop_rights();
+	keep_page_tables();
 	note_memory();
-	say("{\"agent\":1,\"release\":\"%s\",\"udmabuf\":%s,\"module\":%s}\n", kernel.release, udmabuf ? "true" : "false",
-	    has_module() ? "true" : "false");
+	say("{\"agent\":1,\"release\":\"%s\",\"udmabuf\":%s,\"nodes\":%s,\"module\":%s}\n", kernel.release,
+	    udmabuf ? "true" : "false", has_nodes() ? "true" : "false", has_module() ? "true" : "false");
 	for (;;) {
 		char *line = next_line();
 		unsigned long long seed, points;

@@ -46,6 +46,7 @@ struct scenario {
 	char driver[24]; /* the form of secondsight.ko's mirror that its device is */
 	int handles, threads, processes, ops, expected;
 	int needs_module;
+	int forked[MAX_PROCESSES]; /* of a process that comes by fork: its handle, and 1; 0 of others */
 	int probes; /* pages of which a device's table is looked at in the end */
 	struct probe probe[MAX_PROBES];
 	struct op op[MAX_OPS];
@@ -68,6 +69,7 @@ struct left_behind {
 	atomic_int probed;
 	atomic_int status[MAX_PROCESSES]; /* how each process ended, as waitpid() says it */
 	atomic_int stage[MAX_PROCESSES];
+	pid_t forked[MAX_PROCESSES]; /* of a process that has come by fork */
 	atomic_int turn; /* the number, from 1, of the operation that is to be done, 0 for none */
 	atomic_int is_set_up, is_over;
 	atomic_int waiting; /* threads that are not at their start yet */
@@ -88,6 +90,9 @@ void say_results(const struct left_behind *run);
 /* processes.c: the setup, the threads and what comes after them, in the child. `forced`: held by secondsight.ko before each
  * operation, and with nothing left to be faulted in but the scenario's own memory. */
 void child(int forced) __attribute__((noreturn));
+
+/* processes.c: fork the process that a handle stands for. Its parent is whoever is the caller's. 0, or -1 with errno. */
+int fork_process(int handle);
 
 /* processes.c: what pauses are drawn from in the run that comes */
 void seed_run(uint64_t seed);
@@ -150,12 +155,18 @@ void load_modules(void);
 /* Open the devices that operations need. Returns whether there is a udmabuf device. */
 int open_devices(void);
 
+/* Whether there are two NUMA nodes. */
+int has_nodes(void);
+
 /* Whether secondsight.ko is there. */
 int has_module(void);
 
 /* Have room for all descriptors of scenarios, with a copy of an open one above them: a table that processes or threads share
  * would have to wait for a grace period each time it grows. */
 void reserve_descriptors(int open);
+
+/* Have page tables over the windows. */
+void keep_page_tables(void);
 
 /* Make faults on scenario memory results; for the process that runs operations. */
 void catch_faults(void);

@@ -7,6 +7,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/mempolicy.h>
 #include <linux/udmabuf.h>
 #include <setjmp.h>
 #include <signal.h>
@@ -14,6 +15,7 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 /* Handle h, when it is a file, is this descriptor: a closed number is never used again. */
@@ -22,6 +24,16 @@
 static int udmabuf = -1;
 
 void reserve_descriptors(int open) { dup3(open, DESCRIPTOR(MAX_HANDLES), O_CLOEXEC); }
+
+/* A page behind the windows: page tables that reach over them are there whatever a scenario has mapped, as in the model. */
+void keep_page_tables(void)
+{
+	char *page = mmap(WINDOW(MAX_HANDLES), PAGE, PROT_READ | PROT_WRITE,
+			  MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
+
+	if (page != MAP_FAILED)
+		*(volatile char *)page = 1;
+}
 
 __thread int current_op;
 
@@ -72,17 +84,29 @@ int do_memfd_create(const long *arg, int makes)
 	return keep_file(fd, makes);
 }
 
-int do_mmap(const long *arg, int makes)
+static int map(const long *arg, int makes, int protection, int of_file)
 {
 	int fd = arg[0] < 0 ? -1 : DESCRIPTOR(arg[0]);
 	long file_page = arg[1], pages = arg[2];
 	char *at = arg[3] < 0 ? WINDOW(makes) : address(arg + 3);
-	int flags = (fd < 0 ? MAP_PRIVATE | MAP_ANONYMOUS : MAP_SHARED) | (arg[3] < 0 ? MAP_FIXED_NOREPLACE : MAP_FIXED);
-	void *got = mmap(at, pages * PAGE, PROT_READ | PROT_WRITE, flags, fd, file_page * PAGE);
+	int flags = (fd < 0 ? MAP_PRIVATE | MAP_ANONYMOUS : of_file) | (arg[3] < 0 ? MAP_FIXED_NOREPLACE : MAP_FIXED);
+	void *got = mmap(at, pages * PAGE, protection, flags, fd, file_page * PAGE);
 	if (got == MAP_FAILED)
 		return failed();
 	left->handles[makes].addr = got;
 	return DONE;
+}
+
+int do_mmap(const long *arg, int makes) { return map(arg, makes, PROT_READ | PROT_WRITE, MAP_SHARED); }
+
+int do_mmap_read_only(const long *arg, int makes) { return map(arg, makes, PROT_READ, MAP_SHARED); }
+
+int do_mmap_private(const long *arg, int makes) { return map(arg, makes, PROT_READ | PROT_WRITE, MAP_PRIVATE); }
+
+int do_mprotect(const long *arg, int makes)
+{
+	(void)makes;
+	return mprotect(address(arg), arg[2] * PAGE, PROT_READ | (arg[3] ? PROT_WRITE : 0)) ? failed() : DONE;
 }
 
 int do_munmap(const long *arg, int makes)
@@ -142,6 +166,32 @@ int do_madvise_dontneed(const long *arg, int makes)
 	return madvise(address(arg), arg[2] * PAGE, MADV_DONTNEED) ? failed() : DONE;
 }
 
+/* To the other one of two nodes. The system call says how many pages it could not move, or what is wrong with the page. */
+int do_move_pages(const long *arg, int makes)
+{
+	void *page = address(arg);
+	int here = -1, there, status = -ENOENT;
+	long ret;
+
+	(void)makes;
+	if (syscall(SYS_move_pages, 0, 1UL, &page, NULL, &here, 0))
+		return failed();
+	there = here == 1 ? 0 : 1;
+	ret = syscall(SYS_move_pages, 0, 1UL, &page, &there, &status, MPOL_MF_MOVE);
+	if (ret < 0)
+		return failed();
+	if (ret > 0)
+		return ERRNO | EAGAIN;
+	return status < 0 ? ERRNO | -status : DONE;
+}
+
+int has_nodes(void)
+{
+	unsigned long nodes = 0;
+
+	return !syscall(SYS_get_mempolicy, NULL, &nodes, 8 * sizeof(nodes) + 1, NULL, MPOL_F_MEMS_ALLOWED) && (nodes & 3) == 3;
+}
+
 int do_udmabuf_create(const long *arg, int makes)
 {
 	struct udmabuf_create create = {
@@ -196,6 +246,12 @@ int do_process(const long *arg, int makes)
 {
 	(void)arg, (void)makes;
 	return DONE;
+}
+
+int do_fork(const long *arg, int makes)
+{
+	(void)arg;
+	return fork_process(makes) ? failed() : DONE;
 }
 
 int do_exit(const long *arg, int makes)

@@ -6,6 +6,9 @@
  * so that none has memory of another's, and has them do the operations of the setup and of the end by turns, in the
  * scenario's order. A process that has ended misses its turns. They share one table of descriptors.
  *
+ * A process that an operation forks does the same from then on, beside its parent: its part of the setup, threads, its part of the
+ * end. It is the keeper's child too (CLONE_PARENT). Until it is there, and if it never is, it is as one that has ended.
+ *
  * A device's thread that outlives its process has a process of its own, which the keeper makes too.
  *
  * There is one CPU; interleavings vary by random pauses between operations, of a kind and length drawn from the run's seed.
@@ -14,6 +17,7 @@
 #include "agent.h"
 #include "secondsight.h"
 
+#include <errno.h>
 #include <linux/futex.h>
 #include <pthread.h>
 #include <sched.h>
@@ -30,6 +34,7 @@ enum { SET_UP = 1, QUIET = 2 }; /* how far a process is: done with its part of t
 
 static uint64_t run_seed;
 static int has_keeper;
+static void *(*thread_body)(void *);
 
 void seed_run(uint64_t seed) { run_seed = seed; }
 
@@ -215,6 +220,25 @@ static void live(int process, int forced, void *(*body)(void *))
 		wait_while(&left->is_over, 0);
 }
 
+int fork_process(int handle)
+{
+	int process = 1;
+
+	while (process < scenario.processes && scenario.forked[process] != handle + 1)
+		process++;
+	if (process == scenario.processes) {
+		errno = EINVAL;
+		return -1;
+	}
+	pid_t *noted = &left->forked[process]; /* before the child runs: the caller may be killed at any moment */
+	long pid = syscall(SYS_clone, CLONE_FILES | CLONE_PARENT | CLONE_PARENT_SETTID | SIGCHLD, 0, noted, 0, 0);
+	if (!pid) {
+		live(process, 0, thread_body);
+		_exit(0);
+	}
+	return pid < 0 ? -1 : 0;
+}
+
 static void live_outside(int thread, void *(*body)(void *))
 {
 	alarm(RUN_SECONDS);
@@ -239,9 +263,12 @@ static int is_gone(pid_t pid, int *status)
 
 static int has_ended(int process)
 {
+	pid_t pid = scenario.forked[process] ? left->forked[process] : process_pid[process];
 	int status;
 
-	if (!is_gone(process_pid[process], &status))
+	if (!pid)
+		return 1;
+	if (!is_gone(pid, &status))
 		return 0;
 	left->status[process] = status;
 	return 1;
@@ -284,6 +311,8 @@ static void keep(int forced, void *(*body)(void *))
 			_exit(1);
 	}
 	for (int process = 0; process < scenario.processes; process++) {
+		if (scenario.forked[process])
+			continue;
 		/* As fork(), which has no flags. */
 		pid_t pid = syscall(SYS_clone, CLONE_FILES | SIGCHLD, 0, 0, 0, 0);
 		if (!pid) {
@@ -319,6 +348,7 @@ void child(int forced)
 	void *(*body)(void *) = forced ? forced_thread_main : thread_main;
 
 	catch_faults();
+	thread_body = body;
 	has_keeper = scenario.processes > 1;
 	for (int i = 0; i < scenario.threads; i++)
 		has_keeper |= outlives(i);

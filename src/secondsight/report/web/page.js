@@ -41,6 +41,9 @@
     if (trace.again) at("origin").append(element("br"), element("code", trace.again));
     at("slider").max = trace.steps.length;
     at("text").textContent = trace.text;
+    const picture = "data:image/svg+xml;charset=utf-8," + encodeURIComponent(trace.picture);
+    Object.assign(at("picture"), { src: picture, alt: trace.title + ": what each thread does, as a sequence diagram; the text below says the same" });
+    Object.assign(at("save-picture"), { href: picture, download: "trace.svg" });
     layStory();
     layState();
     for (const link of at("traces").querySelectorAll("a")) {
@@ -58,7 +61,7 @@
     story.replaceChildren(heads);
     let before = null;
     entries = trace.lines.map((line) => {
-      const entry = element("div", null, "entry t" + (line.thread % 7) + (line.thread === before ? "" : " turn"));
+      const entry = element("div", null, "entry t" + (line.thread % 7) + (line.thread === before ? "" : " turn") + (line.mark ? " mark-" + line.mark : ""));
       before = line.thread;
       entry.append(element("span", trace.threads[line.thread], "who"));
       const button = element("button");
@@ -240,7 +243,7 @@
     const results = page.results;
     if (!results) return;
     at("results").hidden = false;
-    const links = page.traces.length || results.rows.some((row) => row.href);
+    const links = page.traces.length;
     const table = at("results").querySelector("table");
     const head = element("tr");
     for (const column of [...results.columns, ...(links ? ["trace"] : [])]) {
@@ -258,7 +261,6 @@
       if (links) {
         const cell = element("td");
         if (index >= 0) cell.append(linkTo(index, "show"));
-        else if (row.href) cell.append(Object.assign(element("a", "show"), { href: row.href }));
         line.append(cell);
       }
       body.append(line);

@@ -12,7 +12,7 @@ from secondsight.linux.memremap import dev_pagemap_drain, dev_pagemap_kill, dev_
 from secondsight.linux.mm_types import Mm, Result
 from secondsight.scenario.ops import Arg, ArgType, HandleType, Op
 from secondsight.world.declare import arm, before_the_threads, operation
-from secondsight.world.tables import Handle, RowNumber, address, dax_of, handles, makes, needs, page, pages
+from secondsight.world.tables import READ_ONLY, Handle, RowNumber, address, dax_of, flags, handles, makes, needs, page, pages
 
 __all__: list[str] = []
 
@@ -44,7 +44,7 @@ def mmap_dax(i: RowNumber, mm: Mm, device: Ref[Device]) -> Result:
     if closed:
         return -EBADF
     assert file is not None
-    ret = dax_mmap(file, mm, address[i], pages[i], page[i], True)
+    ret = dax_mmap(file, mm, address[i], pages[i], page[i], True, flags[i] & READ_ONLY == 0)
     if ret < 0:
         return ret
     with atomic:

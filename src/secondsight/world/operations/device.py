@@ -83,9 +83,3 @@ on_kernels(
     "What the driver finds at the page without a fault: `r`, `w` (writable as well) or `-` (nothing). On a real kernel only.",
     device=DEVICE, addr=ADDRESS, needs=Needs.MODULE, loads=True,
 )  # fmt: skip
-on_kernels(
-    "device_exclusive",
-    """The device exchanges the page's value while no CPU can reach it (make_device_exclusive); the result is the old
-    value. -EOPNOTSUPP on a kernel without CONFIG_DEVICE_PRIVATE. On a real kernel only.""",
-    device=DEVICE, addr=ADDRESS, value=VALUE, needs=Needs.MODULE, loads=True,
-)  # fmt: skip

@@ -13,8 +13,10 @@ from secondsight.scenario.ops import Arg, ArgType, HandleType, Often
 from secondsight.world.declare import arm, operation
 from secondsight.world.tables import (
     FIXED,
+    PRIVATE,
     READ_ONLY,
     SEALS_LATE,
+    SEALS_WRITES,
     RowNumber,
     address,
     flags,
@@ -39,7 +41,7 @@ MEMFD = Arg(ArgType.MEMFD)
     seals=Arg(ArgType.SEALS, ""),
     makes=HandleType.MEMFD,
     takes=lambda args: {"frames": args["pages"], "files": 1},
-    at_least=lambda args: {"file_pages": args["pages"]},
+    at_least=lambda args: {"file_pages": args["pages"], SEALS_WRITES: "write" in args["seals"]},
     often=Often(6, 0, 0),
 )
 def memfd_create(i: RowNumber, mm: Mm, device: Ref[Device]) -> Result:
@@ -62,9 +64,9 @@ def mmap_memfd(i: RowNumber, mm: Mm, device: Ref[Device]) -> Result:
     if closed:
         return -EBADF
     if flags[i] & FIXED != 0:
-        ret = do_mmap_fixed(mm, address[i], pages[i], file, page[i], write, flags[i] & SEALS_LATE != 0, low[i], high[i])
+        ret = do_mmap_fixed(mm, address[i], pages[i], file, page[i], write, flags[i] & SEALS_LATE != 0, low[i], high[i], flags[i] & PRIVATE != 0)
     else:
-        ret = do_mmap(mm, address[i], pages[i], file, page[i], write, flags[i] & SEALS_LATE != 0)
+        ret = do_mmap(mm, address[i], pages[i], file, page[i], write, flags[i] & SEALS_LATE != 0, flags[i] & PRIVATE != 0)
     if ret < 0:
         return ret
     with atomic:
@@ -92,7 +94,7 @@ def fallocate_punch_hole(i: RowNumber, mm: Mm, device: Ref[Device]) -> Result:
     return shmem_fallocate_punch_hole(file, page[i], pages[i])
 
 
-@operation(fd=MEMFD, seals=Arg(ArgType.SEALS), often=Often(8, 4, 3))
+@operation(fd=MEMFD, seals=Arg(ArgType.SEALS), at_least=lambda args: {SEALS_WRITES: "write" in args["seals"]}, often=Often(8, 4, 3))
 def add_seals(i: RowNumber, mm: Mm, device: Ref[Device]) -> Result:
     """Add seals (names as in `memfd_create`). Fails with -EPERM (sealed against sealing), -EBUSY
     (a write seal, while the memfd is mapped writable or its pages are pinned), -EBADF (closed)."""

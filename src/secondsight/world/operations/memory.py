@@ -10,7 +10,19 @@ from secondsight.linux.mm_types import Mm, Result
 from secondsight.linux.mmap import do_mmap, do_mmap_fixed, vm_munmap
 from secondsight.scenario.ops import Arg, ArgType, Default, HandleType, Often
 from secondsight.world.declare import also, operation
-from secondsight.world.tables import FIXED, READ_ONLY, RowNumber, address, flags, handles, makes, pages, value
+from secondsight.world.tables import (
+    FIXED,
+    PRIVATE,
+    READ_ONLY,
+    READS_ONLY,
+    RowNumber,
+    address,
+    flags,
+    handles,
+    makes,
+    pages,
+    value,
+)
 
 __all__ = ["ADDRESS", "SPAN"]
 
@@ -53,8 +65,17 @@ def mmap(i: RowNumber, mm: Mm, device: Ref[Device]) -> Result:
 
 
 also(
-    "mmap", "mmap_read_only", "`mmap` with PROT_READ alone: a store to it is SIGSEGV. On the model only.",
-    READ_ONLY, model_only=True,
+    "mmap", "mmap_read_only",
+    """`mmap` with PROT_READ alone: a store to it is SIGSEGV. A write-sealed memfd can be mapped so. Fails as `mmap` does, and with
+    -EPERM while a write seal waits for the memfd's pages.""",
+    READ_ONLY, at_least=lambda args: {READS_ONLY: 1}, often=Often(4, 2, 2),
+)  # fmt: skip
+
+also(
+    "mmap", "mmap_private",
+    """`mmap` with MAP_PRIVATE: what the process writes is a copy of its own, which nobody else sees; until then it has the file's
+    pages. Of a write-sealed memfd too. Fails with -EBADF (closed), -EINVAL (a udmabuf).""",
+    PRIVATE, takes=lambda args: {"vmas": 1, "frames": args["pages"]}, at_least=lambda args: {"vma_flags": 1, "cow": 1}, often=Often(5, 2, 3),
 )  # fmt: skip
 
 

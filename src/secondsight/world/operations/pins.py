@@ -1,29 +1,120 @@
-"""Pinned pages. On a real kernel only."""
+"""Pages that are pinned by their address: for direct I/O, or for as long as user space likes."""
 
 from __future__ import annotations
 
-from secondsight.scenario.ops import Arg, ArgType, Default, HandleType, Needs
-from secondsight.world.declare import on_kernels
+from secondsight.devices.device import Device
+from secondsight.lang import Char, Errno, Ref, atomic, hold_point
+from secondsight.linux.errno import EBADF, EPERM
+from secondsight.linux.gup import FOLL_LONGTERM, FOLL_PIN, FOLL_WRITE, pin_user_pages_fast, unpin_user_page
+from secondsight.linux.mm_types import Mm, Pgoff, Result
+from secondsight.linux.page_alloc import frame_touch, frames
+from secondsight.scenario.ops import Arg, ArgType, Default, HandleType, Needs, Often
+from secondsight.world.declare import operation
+from secondsight.world.tables import Pinned, RowNumber, address, handles, makes, needs, page, pages, pins, value
 
 __all__: list[str] = []
 
 PIN = Arg(ArgType.PIN)
 
-on_kernels(
-    "pin",
-    "pin_user_pages(), with FOLL_LONGTERM or without, for writing or for reading only. -EFAULT: not mapped. On a real kernel only.",
-    addr=Arg(ArgType.ADDRESS), pages=Arg(ArgType.COUNT, Default.SPAN, keyword=True),
-    longterm=Arg(ArgType.FLAG, False, keyword=True), write=Arg(ArgType.FLAG, True, keyword=True),
-    makes=HandleType.PIN, needs=Needs.MODULE,
-)  # fmt: skip
-on_kernels(
-    "pin_read", "The device loads the value of the pin's page `page`. -EBADF once it is unpinned. On a real kernel only.",
-    pin=PIN, page=Arg(ArgType.PAGE, 0, inside=True), needs=Needs.MODULE, loads=True,
-)  # fmt: skip
-on_kernels(
-    "pin_write",
-    """The device stores `value` to the pin's page `page`. -EPERM if it is pinned for reading, or the zero page. On a real
-    kernel only.""",
-    pin=PIN, page=Arg(ArgType.PAGE, inside=True), value=Arg(ArgType.VALUE), needs=Needs.MODULE,
-)  # fmt: skip
-on_kernels("unpin", "unpin_user_pages(): the device gives the pages back. -EBADF the second time. On a real kernel only.", pin=PIN, needs=Needs.MODULE)
+
+@operation(
+    addr=Arg(ArgType.ADDRESS),
+    pages=Arg(ArgType.COUNT, Default.SPAN, keyword=True),
+    longterm=Arg(ArgType.FLAG, False, keyword=True),
+    write=Arg(ArgType.FLAG, True, keyword=True),
+    makes=HandleType.PIN,
+    needs=Needs.MODULE,
+    takes=lambda args: {"pins": 1, "frames": args["pages"]},
+    at_least=lambda args: {"pin_pages": args["pages"]},
+    often=Often(),
+)
+def pin(i: RowNumber, mm: Mm, device: Ref[Device]) -> Result:
+    """pin_user_pages(), with FOLL_LONGTERM or without, for writing or for reading only. -EFAULT: not mapped."""
+    if len(pins) > 0:
+        with atomic:
+            pinned = pins.alloc()
+            handles[makes[i]].pinned = pinned
+            pinned.write = page[i] != 0
+        flags = FOLL_PIN | (FOLL_LONGTERM if value[i] != 0 else 0) | (FOLL_WRITE if page[i] != 0 else 0)
+        for k in range(pages[i]):
+            pfn = pin_user_pages_fast(mm, address[i] + k, flags)
+            if pfn < 0:
+                unpin_all(pinned)
+                return pfn
+            pinned.folios[k] = frames[pfn]
+        with atomic:
+            handles[makes[i]].made = True
+    return 0
+
+
+@operation(pin=PIN, page=Arg(ArgType.PAGE, 0, inside=True), needs=Needs.MODULE, loads=True, often=Often())
+def pin_read(i: RowNumber, mm: Mm, device: Ref[Device]) -> Result:
+    """The device loads the value of the pin's page `page`. -EBADF once it is unpinned."""
+    if len(pins) > 0:
+        hold_point("accessing")
+        return load(handles[needs[i]].pinned, page[i])
+    return 0
+
+
+@operation(pin=PIN, page=Arg(ArgType.PAGE, inside=True), value=Arg(ArgType.VALUE), needs=Needs.MODULE, often=Often())
+def pin_write(i: RowNumber, mm: Mm, device: Ref[Device]) -> Result:
+    """The device stores `value` to the pin's page `page`. -EPERM if it is pinned for reading; -EBADF once it is unpinned."""
+    if len(pins) > 0:
+        hold_point("accessing")
+        return store(handles[needs[i]].pinned, page[i], value[i])
+    return 0
+
+
+@operation(pin=PIN, needs=Needs.MODULE, often=Often())
+def unpin(i: RowNumber, mm: Mm, device: Ref[Device]) -> Result:
+    """unpin_user_pages(): the device gives the pages back. -EBADF the second time."""
+    if len(pins) > 0:
+        return give_back(i)
+    return 0
+
+
+@atomic
+def load(pinned: Ref[Pinned], k: Pgoff) -> Result:
+    """What is in a pinned page."""
+    if pinned is None:
+        return -EBADF
+    folio = pinned.folios[k]
+    assert folio is not None
+    frame_touch(folio, False)
+    return folio.contents
+
+
+@atomic
+def store(pinned: Ref[Pinned], k: Pgoff, letter: Char) -> Errno:
+    """Put something into a pinned page."""
+    if pinned is None:
+        return -EBADF
+    if not pinned.write:
+        return -EPERM
+    folio = pinned.folios[k]
+    assert folio is not None
+    frame_touch(folio, True)
+    folio.contents = letter
+    return 0
+
+
+@atomic
+def give_back(i: RowNumber) -> Errno:
+    """unpin_user_pages_dirty_lock() (mm/gup.c, Linux 6.12). Left out: the folio lock for marking pages dirty that are not yet."""
+    pinned = handles[needs[i]].pinned
+    if pinned is None:
+        return -EBADF
+    handles[needs[i]].pinned = None
+    unpin_all(pinned)
+    return 0
+
+
+@atomic
+def unpin_all(pinned: Pinned) -> None:
+    """Give back every page, and the record."""
+    for k in range(len(pinned.folios)):
+        folio = pinned.folios[k]
+        if folio is not None:
+            unpin_user_page(folio)
+            pinned.folios[k] = None
+    pins.free(pinned)

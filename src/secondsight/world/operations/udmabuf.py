@@ -18,6 +18,8 @@ from secondsight.scenario.ops import Arg, ArgType, Default, HandleType, Needs, O
 from secondsight.world.declare import arm, on_kernels, operation
 from secondsight.world.tables import (
     FIXED,
+    PRIVATE,
+    READ_ONLY,
     RowNumber,
     address,
     flags,
@@ -150,9 +152,9 @@ def mmap_udmabuf(i: RowNumber, mm: Mm, device: Ref[Device]) -> Result:
         return -EBADF
     assert file is not None
     if flags[i] & FIXED != 0:
-        ret = do_mmap_fixed(mm, address[i], pages[i], file, page[i], True)
+        ret = do_mmap_fixed(mm, address[i], pages[i], file, page[i], flags[i] & READ_ONLY == 0, private=flags[i] & PRIVATE != 0)
     else:
-        ret = dma_buf_mmap(file, mm, address[i], pages[i], page[i], True)
+        ret = dma_buf_mmap(file, mm, address[i], pages[i], page[i], flags[i] & PRIVATE == 0, flags[i] & READ_ONLY == 0)
     dma_buf_fput(file)
     if ret < 0:
         return ret

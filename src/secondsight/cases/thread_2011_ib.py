@@ -1,0 +1,219 @@
+"""2011-12, mmu_notifier for IB: which invalidations may a driver put off while it holds a reference to the page?
+
+A device whose flush takes up to tens of milliseconds cannot flush at each invalidation, and in 2011 the callbacks could not sleep. The
+thread's plan: take a reference to the page in the callback, flush in a worker, drop the reference then. It asks what that means for
+each cause of an invalidation, and whether a callback can learn the cause. Here each cause is a column and each plan a row. A device
+reads and writes one page meanwhile; afterwards the CPU reads it.
+
+Swap-out is asked of a page that was in swap before and has been read again: it is clean, its slot has its contents. So it matters whether
+what the device writes is said (SetPageDirty). It is taken twice (kswapd), for a page that somebody holds survives the first time.
+
+Left out: fork and copy-on-write, for which the machine has nothing yet; O_DIRECT into the other half of a page, for a page's contents are
+one thing here; the cost of a flush. Truncation is asked as a punched hole: the file gives the page back in the same way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from secondsight.cases.table import CaseTable, Finding, Heading, Question
+from secondsight.contract import driver_program
+from secondsight.devices import rdma_odp
+from secondsight.devices.device import Device
+from secondsight.lang.program import Program
+from secondsight.scenario import File, Mapping, Recorder, Scenario
+from secondsight.search import Verdict, Violation
+from secondsight.world.forced import CannotForce
+
+__all__ = ["DRIVERS", "TABLE", "scenario_of"]
+
+_ROWS: dict[str, tuple[type[Device], str]] = {
+    "at once": (rdma_odp.OdpAtOnce, "mark, and flush, in the callback, which may sleep (umem_odp.c, Linux 6.12)"),
+    "later": (rdma_odp.OdpLater, "a reference in the callback; a worker flushes, sets the page dirty and drops the reference"),
+    "batch of 2": (rdma_odp.OdpBatched, "the same; the worker waits for two pages"),
+    "later, not dirty": (rdma_odp.OdpLaterUnmarked, "the same without SetPageDirty"),
+    "later, dirty last": (rdma_odp.OdpLaterMarkedLast, "SetPageDirty after put_page"),
+    "later, no ref": (rdma_odp.OdpLaterUnreferenced, "no reference is taken"),
+    "by event": (rdma_odp.OdpLaterByEvent, "later where the event is CLEAR, else at once: what a callback is told today"),
+    "by page lock": (rdma_odp.OdpLaterWherePageIsLocked, "later where the anonymous page is locked, as reclaim and migration have it; else at once"),
+    "by a hint": (rdma_odp.OdpLaterWhereTold, "later where the call itself says reclaim or migration, else at once: what the thread asks for"),
+}
+
+DRIVERS = {name: driver for name, (driver, _) in _ROWS.items()}
+"""The rows: each a driver."""
+
+Act = Callable[[Recorder, Mapping], None]
+
+
+def _reclaim(s: Recorder, a: Mapping) -> None:
+    s.reclaim(a)
+    s.reclaim(a)
+
+
+def _migrate(s: Recorder, a: Mapping) -> None:
+    s.move_pages(a)
+    s.write(a, "B")
+
+
+def _munmap_mmap(s: Recorder, a: Mapping) -> None:
+    s.munmap(a)
+    s.mmap(pages=1, at=a)
+    s.write(a, "B")
+
+
+def _dontneed(s: Recorder, a: Mapping) -> None:
+    s.madvise_dontneed(a)
+    s.write(a, "B")
+
+
+def _mprotect(s: Recorder, a: Mapping) -> None:
+    s.mprotect(a, write=False)
+
+
+def _exit(s: Recorder, a: Mapping) -> None:
+    s.exit()
+
+
+_ACTS: dict[str, tuple[str, Act]] = {
+    "swap-out": ("the kernel swaps the page out, twice (kswapd)", _reclaim),
+    "migration": ("the page's contents move to another node, and the process writes it", _migrate),
+    "munmap+mmap": ("the process unmaps the page, maps another at the same address and writes it", _munmap_mmap),
+    "DONTNEED": ("the process forgets the page's contents by MADV_DONTNEED and writes it", _dontneed),
+    "mprotect": ("the process makes the page read-only", _mprotect),
+    "exit": ("the process exits", _exit),
+}
+HOLE = "hole"
+BOTH = "DONTNEED+swap"
+
+
+def scenario_of(column: str) -> Scenario:
+    """The scenario of a column: the device uses one page while it happens; then its access is compared with the CPU's."""
+    s = Recorder()
+    memfd: File | None = s.memfd_create(pages=1) if column == HOLE else None
+    a = s.mmap(memfd, pages=1)
+    s.write(a, "A")
+    if column == "swap-out":
+        s.madvise_pageout(a)
+        s.read(a)
+    nic = s.device()
+
+    def cpu() -> None:
+        if memfd is not None:
+            s.fallocate_punch_hole(memfd, page=0)
+            s.write(a, "B")
+        else:
+            _ACTS["DONTNEED" if column == BOTH else column][1](s, a)
+
+    def kswapd() -> None:
+        _reclaim(s, a) if column == "swap-out" else s.reclaim(a)
+
+    if column in ("swap-out", BOTH):
+        s.thread(kswapd)
+    if column != "swap-out":
+        s.thread(cpu)
+
+    @s.thread
+    def device() -> None:
+        if column != BOTH:
+            nic.read(a, into="read")
+        nic.write(a, "D", into="written")
+
+    with s.after():
+        nic.compare(a)
+    return s.scenario(column, next(c.summary for c in COLUMNS if c.name == column))
+
+
+ROWS = tuple(Heading(name, summary) for name, (_, summary) in _ROWS.items())
+COLUMNS = (
+    *(Heading(name, summary) for name, (summary, _) in _ACTS.items()),
+    Heading(HOLE, "a hole is punched in the memfd that the page belongs to, and the process writes it"),
+    Heading(BOTH, "the process forgets the page's contents while the kernel swaps the page out"),
+)
+
+
+def _program(row: str, column: str) -> Program:
+    return driver_program(DRIVERS[row], scenario_of(column))
+
+
+def _on_kernel(row: str, column: str, violation: Violation) -> Question | CannotForce:
+    """No cell can be asked of a kernel yet."""
+    return CannotForce("the real device has no worker that puts a flush off")
+
+
+HOLDS, BROKEN = Verdict.HOLDS, Verdict.BROKEN
+CAUSES = tuple(c.name for c in COLUMNS)
+LATER = tuple(row for row in _ROWS if row.startswith(("later", "batch")))
+
+FINDINGS = (
+    Finding(
+        "A page that somebody holds stays in the swap cache: the next fault finds the same page, as if its entry had never been taken.",
+        {("later", "swap-out"): HOLDS, ("later, no ref", "swap-out"): BROKEN},
+        "Stands: a swap-out may be put off while the driver holds a reference, and only then.",
+        "Falls.",
+    ),
+    Finding(
+        "What the device has written is safe if the page is set dirty before the reference is dropped.",
+        {("later", "swap-out"): HOLDS, ("later, not dirty", "swap-out"): BROKEN, ("later, dirty last", "swap-out"): BROKEN},
+        "Stands, and the order matters: without it, or after put_page, reclaim drops the page without writing it, and what the device "
+        "wrote is lost.",
+        "Falls.",
+    ),
+    Finding(
+        "Where the process maps another page at the address, a flush that is put off leaves the device with the old one; so causes must be "
+        "told apart.",
+        {("later", c): BROKEN for c in ("munmap+mmap", "DONTNEED", "mprotect", "exit", "hole")},
+        "Stands, for everything that is not swap-out or migration: a reference keeps the page, not its place.",
+        "Falls.",
+    ),
+    Finding(
+        "A migration that has begun ignores the reference, and the device writes to a page that is freed.",
+        {("later", "migration"): BROKEN},
+        "Stands.",
+        "Falls, if the reference is taken in the callback: that runs before the entry is blocked, and migration counts the references "
+        "afterwards. A page that is held is not moved (-EAGAIN), so a migration may be put off, or rather is called off. Without the "
+        "reference the fear is right.",
+    ),
+    Finding(
+        "The event, which a callback is told today, is the hint that the thread asks for.",
+        {("by event", c): HOLDS for c in CAUSES},
+        "Stands.",
+        "Falls: swap-out and migration say CLEAR, as MADV_DONTNEED and a punched hole do, which must not wait.",
+    ),
+    Finding(
+        "A driver can find the source out by itself: reclaim and migration have the page locked.",
+        {("by page lock", c): HOLDS for c in CAUSES},
+        "Stands.",
+        "Falls: as long as nothing else goes on it guesses right; but while the page is being swapped out, MADV_DONTNEED finds it locked too.",
+    ),
+    Finding(
+        "With a hint in the call itself, a driver could put off what is safe.",
+        {("by a hint", c): HOLDS for c in CAUSES},
+        "Stands: reclaim and migration may wait, with a reference, and SetPageDirty before it is dropped; all else is flushed at once. No "
+        "kernel gives such a hint.",
+        "Falls.",
+    ),
+    Finding(
+        "Callbacks that may sleep, as they may today, make all of this unnecessary.",
+        {("at once", c): HOLDS for c in CAUSES},
+        "Stands: whatever the cause, a flush in the callback is right. (What it costs is another question.)",
+        "Falls.",
+    ),
+)
+
+_SAFE = {(row, column) for row in ("at once", "by a hint") for column in CAUSES}
+_SAFE |= {(row, column) for row in ("later", "batch of 2") for column in ("swap-out", "migration")}
+_SAFE |= {(row, "migration") for row in ("later, not dirty", "later, dirty last")}  # migration copies the page, dirty or not
+_SAFE |= {("by event", column) for column in ("swap-out", "migration", "munmap+mmap", "mprotect", "exit")}
+_SAFE |= {("by page lock", column) for column in CAUSES if column != BOTH}
+
+TABLE = CaseTable(
+    name="2011-12-ib",
+    title="2011-12: mmu_notifier for IB",
+    question="Which invalidations may a driver put off while it holds a reference to the page, and can it tell them from the others?",
+    rows=ROWS,
+    columns=COLUMNS,
+    program=_program,
+    findings=FINDINGS,
+    expected={(r.name, c.name): HOLDS if (r.name, c.name) in _SAFE else BROKEN for r in ROWS for c in COLUMNS},
+    on_kernel=_on_kernel,
+)

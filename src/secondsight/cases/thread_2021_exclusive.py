@@ -1,0 +1,216 @@
+"""2021-05, device exclusive access: which notifier call tells what, and which may a driver pass over?
+
+A device whose read-modify-write is not atomic with a CPU's store takes the page for itself (make_device_exclusive_range()): the
+CPU's entry goes, and a CPU's access gives the page back. Both are told to subscribers, and so to the driver that asks. The
+thread argued how a driver tells its own marking from others' (an event of its own, and an owner), and whether giving back
+should be CLEAR, as posted, or EXCLUSIVE with no owner, as merged.
+
+Rows are a driver and the form of the kernel that it runs on; columns are what happens beside it. The first column asks whether the
+driver comes to an end. In the others one that goes round for ever breaks nothing by it.
+
+Between two devices that take a page for themselves the owner is of no use: the second one's fault gives the page back first, and
+the first one hears that (`shared owner`). Where the other device mirrors the page the owner is needed.
+
+Left out: huge pages, which are split first, and their sub-pages; fork, for a driver that goes round for ever has no end of sequence
+numbers in a program with two address spaces, of which one never moves its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from secondsight.cases.table import CaseTable, Finding, Heading
+from secondsight.contract import driver_program
+from secondsight.devices import exclusive
+from secondsight.devices.device import Device
+from secondsight.lang.program import Program
+from secondsight.scenario import Mapping, Recorder, Scenario
+from secondsight.scenario.schedule import CannotForce
+from secondsight.search import Verdict, Violation
+
+__all__ = ["DRIVERS", "TABLE", "scenario_of"]
+
+DRIVERS: dict[str, tuple[type[Device], str]] = {
+    "no filter": (exclusive.ExclusiveUnfiltered, "every call drops the page, the driver's own marking too (Linux 6.12)"),
+    "event CLEAR": (exclusive.ExclusiveByEventAndClear, "every EXCLUSIVE is passed over, whoever asked; a page goes back with CLEAR"),
+    "event EXCLUSIVE": (exclusive.ExclusiveByEvent, "every EXCLUSIVE is passed over; a page goes back with EXCLUSIVE, of no owner"),
+    "shared owner": (exclusive.ExclusiveSharesOwner, "EXCLUSIVE of the driver's owner is passed over, and two devices have one owner"),
+    "posted": (exclusive.ExclusiveRestoredByClear, "EXCLUSIVE of the device's own owner is passed over; a page goes back with CLEAR"),
+    "merged": (exclusive.ExclusiveByOwner, "the same driver; a page goes back with EXCLUSIVE, of no owner (Linux 5.14 to 6.14)"),
+    "6.15": (exclusive.Exclusive615, "the same driver on make_device_exclusive() as it is since Linux 6.15, where a page goes back with CLEAR"),
+    "no sequence": (exclusive.ExclusiveWithoutSequence, "the folio lock alone, no sequence and no filter, as lib/test_hmm.c has it (Linux 6.12)"),
+    "retries locked": (exclusive.ExclusiveRetriesLocked, "as merged, but it begins again with the page locked, as nouveau did until 2025"),
+    "kept": (exclusive.Exclusive, "as merged; a subscription of its own for the marking, and the page is locked until the access is made"),
+}
+"""The rows: each a driver, and what it is."""
+
+Act = Callable[[Recorder, Mapping], None]
+
+
+def _store(s: Recorder, a: Mapping) -> None:
+    s.write(a, "B")
+    s.read(a, into="seen")
+
+
+def _munmap(s: Recorder, a: Mapping) -> None:
+    s.munmap(a)
+
+
+def _dontneed(s: Recorder, a: Mapping) -> None:
+    s.madvise_dontneed(a)
+    s.write(a, "B")
+
+
+def _swap_out(s: Recorder, a: Mapping) -> None:
+    s.madvise_pageout(a)
+    s.write(a, "B")
+
+
+_ACTS: dict[str, Act] = {
+    "CPU store": _store,
+    "munmap": _munmap,
+    "DONTNEED": _dontneed,
+    "swap-out": _swap_out,
+}
+
+
+def scenario_of(column: str) -> Scenario:
+    """The scenario of a column."""
+    s = Recorder()
+    a = s.mmap(pages=1)
+    s.write(a, "A")
+    gpu = s.device()
+    other = s.device() if column in ("other device", "second mirror") else None
+
+    def device() -> None:
+        gpu.exclusive(a, "D", into="first")
+        if column == "CPU store":
+            gpu.exclusive(a, "E", into="second")
+
+    def beside() -> None:
+        if column == "other device":
+            assert other is not None
+            other.exclusive(a, "E", into="its")
+        elif column == "second mirror":
+            assert other is not None
+            other.write(a, "M", into="written")
+            other.read(a, into="its")
+        else:
+            _ACTS[column](s, a)
+
+    if column != "own marking":
+        beside.__name__ = "device2" if other is not None else "cpu"
+        s.thread(beside)
+    s.thread(device)
+    if column not in ("own marking", "munmap"):
+        with s.after():
+            gpu.compare(a)
+    return s.scenario(column, next(c.summary for c in COLUMNS if c.name == column))
+
+
+ROWS = tuple(Heading(name, what) for name, (_, what) in DRIVERS.items())
+COLUMNS = (
+    Heading("own marking", "with nothing beside it the device gets its page: its own marking does not make the driver retry for ever"),
+    Heading("CPU store", "a CPU stores and loads: no store gets lost between the device's load and its store, and none finds the page still the device's"),
+    Heading("other device", "another device takes the page for itself: the first one hears of it"),
+    Heading("second mirror", "another device mirrors the page, stores and loads: it drops its copy when the page is marked"),
+    Heading("munmap", "the process unmaps the page"),
+    Heading("DONTNEED", "the process forgets the page's contents by MADV_DONTNEED and stores"),
+    Heading("swap-out", "the page is swapped out by MADV_PAGEOUT, and stored to"),
+)
+
+
+def _program(row: str, column: str) -> Program:
+    return driver_program(DRIVERS[row][0], scenario_of(column))
+
+
+def _on_kernel(row: str, column: str, violation: Violation) -> CannotForce:
+    """Why no cell can be forced on a kernel: the module has one driver for atomics, which is right."""
+    if violation.rule == "livelock":
+        return CannotForce("a schedule that goes round for ever has no end at which it could be compared")
+    return CannotForce("the real device has one driver for atomics, which is right: none of the rows")
+
+
+HOLDS, BROKEN = Verdict.HOLDS, Verdict.BROKEN
+
+FINDINGS = (
+    Finding(
+        "Without a way of filtering any invalidation will result in a retry; to avoid infinite retries the driver ignores those that it "
+        "causes itself.",
+        {("no filter", "own marking"): BROKEN, ("posted", "own marking"): HOLDS, ("merged", "own marking"): HOLDS},
+        "Stands: without a filter the driver never gets its page, although nobody else is there.",
+        "Falls.",
+    ),
+    Finding(
+        "A device getting the notification no longer has exclusive access if it already did.",
+        {(row, "other device"): HOLDS for row in ("no filter", "posted", "merged", "6.15")},
+        "Stands, in every form: before another device has the page, the first one has dropped it.",
+        "Falls.",
+    ),
+    Finding(
+        "The driver has to look at the event and the owner, not at the event alone.",
+        {
+            ("event EXCLUSIVE", "CPU store"): BROKEN,
+            ("event EXCLUSIVE", "second mirror"): BROKEN,
+            ("event CLEAR", "second mirror"): BROKEN,
+            ("merged", "CPU store"): HOLDS,
+            ("merged", "second mirror"): HOLDS,
+        },
+        "Stands: a driver that passes over every EXCLUSIVE keeps a copy of a page that another device has for itself; and, as merged, "
+        "goes on with a page that a CPU has got back.",
+        "Falls.",
+    ),
+    Finding(
+        "The owner tells this device's marking from another device's.",
+        {("shared owner", "other device"): HOLDS, ("shared owner", "second mirror"): BROKEN},
+        "Refined: between two devices that mark a page nothing rests on it, for the second one's fault gives the page back first, and that "
+        "call has no owner. It is needed where the other device mirrors the page.",
+        "Falls.",
+    ),
+    Finding(
+        "EXCLUSIVE for both marking and giving back, with no owner for giving back: the driver need not change.",
+        {
+            (row, column): HOLDS
+            for row in ("posted", "merged")
+            for column in ("own marking", "CPU store", "other device", "second mirror", "munmap", "DONTNEED", "swap-out")
+        },
+        "Stands: the driver as posted comes out the same on both.",
+        "Falls.",
+    ),
+    Finding(
+        "The driver forms a critical section by mmu_interval_read_begin() and mmu_interval_read_retry(), so that the entry stays valid "
+        "until the device is programmed.",
+        {
+            ("no sequence", "munmap"): BROKEN,
+            ("no sequence", "DONTNEED"): BROKEN,
+            ("merged", "munmap"): HOLDS,
+            ("merged", "DONTNEED"): HOLDS,
+        },
+        "Stands, and it is needed: the folio lock alone, as in lib/test_hmm.c, keeps neither munmap nor MADV_DONTNEED out.",
+        "Falls.",
+    ),
+)
+
+_BROKEN = {
+    "own marking": ("no filter",),
+    "CPU store": ("event EXCLUSIVE",),
+    "other device": ("event EXCLUSIVE", "retries locked"),
+    "second mirror": ("event CLEAR", "event EXCLUSIVE", "shared owner"),
+    "munmap": ("no sequence", "retries locked"),
+    "DONTNEED": ("event EXCLUSIVE", "no sequence", "retries locked"),
+    "swap-out": ("event EXCLUSIVE", "retries locked"),
+}  # fmt: skip
+
+TABLE = CaseTable(
+    name="2021-05-exclusive",
+    title="2021-05: device exclusive access",
+    question="How does a driver tell its own marking of a page from what it must hear of?",
+    rows=ROWS,
+    columns=COLUMNS,
+    program=_program,
+    findings=FINDINGS,
+    expected={(r.name, c.name): BROKEN if r.name in _BROKEN[c.name] else HOLDS for r in ROWS for c in COLUMNS},
+    goes_on=frozenset(("own marking",)),
+    executor="native",
+    on_kernel=_on_kernel,
+)

@@ -1,0 +1,36 @@
+"""Drivers that are told that less is allowed than before, and take it for nothing; and such as heed it."""
+
+from __future__ import annotations
+
+from secondsight.devices.small.parts import MirrorInParts
+from secondsight.linux import mmu_notifier as mn
+from secondsight.linux.mm_types import Event
+
+__all__ = ["IgnoresFork", "IgnoresProtection", "KeepsForReading"]
+
+
+class IgnoresProtection(MirrorInParts):
+    """Keeps its entries when the process changes what may be done with its pages, for the page stays where it is: also the permission to write."""
+
+    def drop(self, rng: mn.Range) -> None:
+        if rng.event != Event.PROTECTION_VMA:
+            self.page_table.unmap(rng)
+
+
+class IgnoresFork(MirrorInParts):
+    """Keeps its entries when pages come to be copied on write, for they stay where they are: the device writes on into pages that a
+    child shares by then, and that the process copies away from at its own next write (the fork of the 2011 thread)."""
+
+    def drop(self, rng: mn.Range) -> None:
+        if rng.event != Event.PROTECTION_PAGE:
+            self.page_table.unmap(rng)
+
+
+class KeepsForReading(MirrorInParts):
+    """Right: when pages come to be copied on write the device may read them on, and must ask before it writes."""
+
+    def drop(self, rng: mn.Range) -> None:
+        if rng.event == Event.PROTECTION_PAGE:
+            self.page_table.protect(rng)
+        else:
+            self.page_table.unmap(rng)

@@ -1,0 +1,54 @@
+"""Drivers that say what their device has written, or do not, or say it in a way that waits for who waits for them."""
+
+from __future__ import annotations
+
+from secondsight.devices.small.parts import MirrorInParts
+from secondsight.lang import Errno, atomic
+from secondsight.linux import mmu_notifier as mn
+from secondsight.linux.mm_types import Event, Folio, Pfn, Range, Va
+from secondsight.linux.page_writeback import folio_mark_dirty, set_page_dirty_lock
+
+__all__ = ["MarksUnderThePageLock", "MarksWhenItDrops", "NeverMarksDirty"]
+
+
+class NeverMarksDirty(MirrorInParts):
+    """Says of no page that its device has written to it."""
+
+    def install(self, va: Va, pfn: Pfn, write: bool) -> Errno:
+        self.page_table.map(va, pfn, write)
+        return 0
+
+
+class MarksWhenItDrops(MirrorInParts):
+    """Right: marks what its device may have written when it takes it out of the table, as drivers/infiniband/core/umem_odp.c does."""
+
+    def install(self, va: Va, pfn: Pfn, write: bool) -> Errno:
+        self.page_table.map(va, pfn, write)
+        return 0
+
+    def drop(self, rng: mn.Range) -> None:
+        for va in range(rng.start, rng.end):
+            with atomic:
+                entry = self.page_table.entries[va]
+                frame = entry.frame
+                written = entry.writable
+            if frame is not None and written:
+                self.mark(frame)
+        self.page_table.unmap(rng)
+
+    def mark(self, frame: Folio) -> None:
+        """The page has been written to."""
+        folio_mark_dirty(frame)
+
+    def close(self) -> None:
+        self.page_table.disable()
+        with self.lock:
+            self.drop(Range(0, len(self.page_table.entries), Event.UNMAP, True))
+        mn.mmu_interval_notifier_remove(self.notifier)
+
+
+class MarksUnderThePageLock(MarksWhenItDrops):
+    """Marks it by set_page_dirty_lock(): but reclaim and migration call the driver with the page locked."""
+
+    def mark(self, frame: Folio) -> None:
+        set_page_dirty_lock(frame)

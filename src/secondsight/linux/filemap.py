@@ -1,0 +1,51 @@
+"""mm/filemap.c: the folio lock.
+
+`Folio.locked` is PG_locked. Whoever waits for it sleeps; nobody knows who has it, so waiting for one's own lock is a deadlock.
+Left out: folio_lock_killable()'s signal; that a fault gives the mmap lock up only once (FAULT_FLAG_TRIED).
+"""
+
+from __future__ import annotations
+
+from secondsight.lang import atomic, require, wait_until
+from secondsight.linux.mm_types import FAULT_FLAG_ALLOW_RETRY, VM_FAULT_RETRY, Flags, Folio, Mm
+
+__all__ = ["folio_lock", "folio_lock_or_retry", "folio_trylock", "folio_unlock"]
+
+
+@atomic
+def folio_trylock(folio: Folio) -> bool:
+    """folio_trylock() (include/linux/pagemap.h, Linux 6.12)."""
+    if folio.locked:
+        return False
+    folio.locked = True
+    return True
+
+
+@atomic
+def folio_lock(folio: Folio) -> None:
+    """folio_lock() (include/linux/pagemap.h, Linux 6.12): wait for it, and take it."""
+    wait_until(not folio.locked)
+    folio.locked = True
+
+
+@atomic
+def folio_unlock(folio: Folio) -> None:
+    """folio_unlock() (mm/filemap.c, Linux 6.12). Of a folio that is not locked it is a bug (VM_BUG_ON_FOLIO)."""
+    require(folio.locked, "folio-lock", "unlocks a page that is not locked")
+    folio.locked = False
+
+
+def folio_lock_or_retry(folio: Folio, mm: Mm, flags: Flags) -> Flags:
+    """__folio_lock_or_retry() (mm/filemap.c, Linux 6.12), for a fault: 0, and it is locked.
+
+    VM_FAULT_RETRY, if the fault allows it: the mmap lock was given up to wait, and nothing is locked.
+    """
+    locked = folio_trylock(folio)
+    if locked:
+        return 0
+    if flags & FAULT_FLAG_ALLOW_RETRY != 0:
+        mm.mmap_lock.read_unlock()
+        wait_until(not folio.locked)
+        return VM_FAULT_RETRY
+    folio_lock(folio)
+    return 0

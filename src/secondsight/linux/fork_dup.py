@@ -1,0 +1,175 @@
+"""kernel/fork.c and the part of mm/memory.c that it alone calls: a child's address space is a copy of its parent's.
+
+Both mmap locks are held for writing (the child's is nobody else's yet, and is not taken here). Vma by vma, in the order of addresses:
+
+    vm_area_dup, vma_interval_tree_insert_after: the child maps the file too
+    mmu_notifier_invalidate_range_start(PROTECTION_PAGE)        of the parent, for private memory
+    copy_pte_range()                            one step: both page-table locks
+    mmu_notifier_invalidate_range_end()
+
+Private pages are shared from then on, and nobody may write them: parent or child, who writes first makes a copy of its own
+(`memory.wp_page_copy`), under a second bracket. A page that the parent has pinned stays its own: the child gets a copy at once.
+
+Left out: everything of fork(2) but memory; MADV_DONTFORK, MADV_WIPEONFORK; failure. Entries of a private vma in which nothing was ever written are copied too, where the kernel leaves
+them to the child's faults (vma_needs_copy()): subscribers are called once more; raises no false alarm.
+"""
+
+from __future__ import annotations
+
+from secondsight.lang import Ref, atomic, milestone, wait_until
+from secondsight.linux.fork import vm_area_dup
+from secondsight.linux.madvise import find_vma_from
+from secondsight.linux.memory import restore_exclusive_pte
+from secondsight.linux.mm import folio_test_anon, is_cow_mapping, page_anon_exclusive
+from secondsight.linux.mm_interval_tree import vma_interval_tree_insert_after
+from secondsight.linux.mm_types import Event, Folio, Mm, Pte, PteKind, Range, Va, VaEnd, Vma
+from secondsight.linux.mmu_notifier import mmu_notifier_invalidate_range_end, mmu_notifier_invalidate_range_start, owners
+from secondsight.linux.page_alloc import alloc_page, get_page
+from secondsight.linux.pgtable import pte_present, vm_normal_folio
+from secondsight.linux.rmap import anon_vma_link, folio_add_new_anon_rmap
+from secondsight.linux.swap_state import swap_duplicate
+from secondsight.linux.swapops import is_migration_entry, is_swap_entry, migrations, swap_slots
+from secondsight.linux.vma import vma_iter_store
+
+__all__ = ["copy_page_range", "dup_mmap"]
+
+
+@milestone
+def dup_mmap(mm: Mm, oldmm: Mm) -> None:
+    """dup_mmap() (kernel/fork.c, Linux 6.12): `mm`, which is empty, becomes a copy of `oldmm`."""
+    oldmm.mmap_lock.write_lock()
+    at: VaEnd = 0
+    while at < len(oldmm.ptes):
+        with atomic:
+            start = find_vma_from(oldmm, at, len(oldmm.ptes))
+            at = start
+            if start < len(oldmm.ptes):
+                vma = oldmm.mm_mt[start]
+                assert vma is not None
+                at = vma.vm_end
+                dup_vma(mm, vma)
+        if start == at:
+            break
+        copy_page_range(mm, oldmm, start, at)
+    oldmm.mmap_lock.write_unlock()
+
+
+@atomic
+def dup_vma(mm: Mm, vma: Vma) -> None:
+    """The part of dup_mmap() (kernel/fork.c, Linux 6.12) that makes the child's vma: it is in the tree of its file behind the parent's."""
+    new = vm_area_dup(vma)
+    new.vm_mm = mm
+    anon_vma_link(new)
+    vma_iter_store(mm, new)
+    file = vma.vm_file
+    if file is not None:
+        file.i_mmap_rwsem.write_lock()
+        vma_interval_tree_insert_after(new, vma)
+        file.i_mmap_rwsem.write_unlock()
+
+
+def copy_page_range(mm: Mm, oldmm: Mm, start: Va, end: VaEnd) -> None:
+    """copy_page_range(), vma_needs_copy() (mm/memory.c, Linux 6.12): the entries of one vma. Those of a shared mapping are left to
+    the child's faults, but for a PFN mapping's; only where the parent's may lose the permission to write are subscribers called."""
+    with atomic:
+        vma = oldmm.mm_mt[start]
+        assert vma is not None
+        file = vma.vm_file
+        private = is_cow_mapping(vma)
+        needed = private or (file is not None and file.vm_flags() != 0)
+    if private:
+        rng = Range(start, end, Event.PROTECTION_PAGE, True)
+        mmu_notifier_invalidate_range_start(oldmm, rng)
+        copy_pte_range(mm, oldmm, start, end)
+        mmu_notifier_invalidate_range_end(oldmm, rng)
+    elif needed:
+        copy_pte_range(mm, oldmm, start, end)
+
+
+@milestone(quiet=True)
+@atomic
+def copy_pte_range(mm: Mm, oldmm: Mm, start: Va, end: VaEnd) -> None:
+    """copy_pte_range() (mm/memory.c, Linux 6.12), under both page-table locks. It waits for the lock of a folio that is a device's alone."""
+    if len(owners) > 0:
+        wait_until(not any(is_exclusive_and_locked(pte) for pte in oldmm.ptes))
+    for va in range(start, end):
+        if len(owners) + len(swap_slots) + len(migrations) > 0:
+            copy_nonpresent_pte(mm, oldmm, va)
+        if pte_present(oldmm.ptes[va]) is not None:
+            copy_present_pte(mm, oldmm, va)
+
+
+@atomic
+def is_exclusive_and_locked(pte: Pte) -> bool:
+    """Whether try_restore_exclusive_pte() (mm/memory.c, Linux 6.12) would say -EBUSY of an entry."""
+    folio = pte.frame
+    return pte.kind == PteKind.DEVICE_EXCLUSIVE and folio is not None and folio.locked
+
+
+@atomic
+def copy_nonpresent_pte(mm: Mm, oldmm: Mm, va: Va) -> None:
+    """copy_nonpresent_pte() (mm/memory.c, Linux 6.12): a device-exclusive entry is present again, and is copied as such; a page in swap
+    has an entry more; one that is being moved is the child's too when it has moved. Neither is exclusive to anybody then, and none may
+    write."""
+    pte = oldmm.ptes[va]
+    new = mm.ptes[va]
+    folio = pte.frame
+    if len(owners) > 0:
+        if pte.kind == PteKind.DEVICE_EXCLUSIVE and folio is not None:
+            restore_exclusive_pte(oldmm, va, folio)
+    if len(swap_slots) > 0:
+        if is_swap_entry(pte):
+            swap_duplicate(pte.swap)
+            pte.exclusive = False
+            new.kind = PteKind.SWAP
+            new.swap = pte.swap
+    if len(migrations) > 0:
+        if is_migration_entry(pte):
+            vma = oldmm.mm_mt[va]
+            if vma is not None and is_cow_mapping(vma):
+                pte.exclusive = False
+                pte.writable = False
+            new.kind = PteKind.MIGRATION
+            new.frame = folio
+            new.writable = pte.writable
+
+
+@atomic
+def copy_present_pte(mm: Mm, oldmm: Mm, va: Va) -> None:
+    """copy_present_ptes(), __copy_present_ptes() (mm/memory.c, Linux 6.12): the child's entry is as the parent's, and of private
+    memory neither may write."""
+    vma = oldmm.mm_mt[va]
+    assert vma is not None
+    pte = oldmm.ptes[va]
+    private = is_cow_mapping(vma)
+    folio = vm_normal_folio(pte)
+    if folio is not None and private and folio_test_anon(vma, va, folio):
+        if folio.pins > 0 and page_anon_exclusive(folio):
+            copy_present_page(mm, va, folio)
+            return
+        if len(folio.shared) > 0:
+            folio.shared[0] = True
+    if folio is not None:
+        get_page(folio)
+    if private:
+        pte.writable = False
+    new = mm.ptes[va]
+    new.frame = pte.frame
+    new.writable = pte.writable
+    new.special = pte.special
+    if len(swap_slots) > 0:
+        new.dirty = pte.dirty
+
+
+@atomic
+def copy_present_page(mm: Mm, va: Va, folio: Folio) -> None:
+    """copy_present_page() (mm/memory.c, Linux 6.12): a page that may be pinned (folio_try_dup_anon_rmap_pte()) is copied at once."""
+    new: Ref[Vma] = mm.mm_mt[va]
+    assert new is not None
+    copy = alloc_page()
+    copy.contents = folio.contents
+    folio_add_new_anon_rmap(copy, new, va)
+    mm.ptes[va].frame = copy
+    mm.ptes[va].writable = new.write
+    if len(swap_slots) > 0:
+        mm.ptes[va].dirty = True

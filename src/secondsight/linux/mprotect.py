@@ -1,0 +1,108 @@
+"""mm/mprotect.c: what may be done with pages that are mapped.
+
+The mmap lock is held for writing throughout, so no fault comes between; accesses by entries that are there do. Vma by vma:
+
+    vma_modify_flags: the part is split off, or goes to a neighbour that has the flags already; VM_WRITE
+    mmu_notifier_invalidate_range_start(PROTECTION_VMA)
+    change_pte_range()                          one step: the page-table lock
+    mmu_notifier_invalidate_range_end()
+
+So a vma that may not be written has entries that still may, until its subscribers have been called.
+
+Left out: PROT_NONE and PROT_EXEC, protection keys, userfaultfd, NUMA hints, mseal(2), limits and accounting; that no subscriber is
+called where the page table of the whole region is not there (an address space here lies in one, which is there: may call
+subscribers once more than the kernel; raises no false alarm).
+"""
+
+from __future__ import annotations
+
+from secondsight.lang import Errno, Ref, atomic, milestone
+from secondsight.linux.errno import EACCES, ENOMEM
+from secondsight.linux.mm import folio_test_anon, is_cow_mapping, page_anon_exclusive
+from secondsight.linux.mm_types import VM_SEALED, Event, Mm, Pgoff, PteKind, Range, Va, VaEnd, Vma
+from secondsight.linux.mmu_notifier import mmu_notifier_invalidate_range_end, mmu_notifier_invalidate_range_start, owners
+from secondsight.linux.pgtable import pte_present
+from secondsight.linux.swapops import is_migration_entry, migrations
+from secondsight.linux.vma import vma_modify_flags, vmas_changed
+
+__all__ = ["change_protection", "do_mprotect_pkey"]
+
+
+def do_mprotect_pkey(mm: Mm, start: Va, length: Pgoff, write: bool, low: Va, high: VaEnd) -> Errno:
+    """do_mprotect_pkey() (mm/mprotect.c, Linux 6.12): PROT_READ, with PROT_WRITE if `write`, for `length` pages from `start`.
+
+    Vma by vma, up to the first that it cannot do: -ENOMEM where nothing is mapped, -EACCES where it may never be written.
+    `low`, `high`: see `vma_merge_new_range`.
+    """
+    mm.mmap_lock.write_lock()
+    ret: Errno = 0
+    at: VaEnd = start
+    while ret == 0 and at < start + length:
+        with atomic:
+            vma = mm.mm_mt[at]
+            ret = mprotect_problem(vma, write)
+            first: VaEnd = at
+            changes = False
+            if ret == 0:
+                assert vma is not None
+                at = min(vma.vm_end, start + length)
+                changes = vma.write != write
+                if changes:
+                    vma_modify_flags(vma, first, at, write, low, high)
+        if changes:
+            change_protection(mm, first, at)
+    with atomic:
+        vmas_changed(mm, start, at)
+        mm.mmap_lock.write_unlock()
+    return ret
+
+
+@atomic
+def mprotect_problem(vma: Ref[Vma], write: bool) -> Errno:
+    """The checks of do_mprotect_pkey() (mm/mprotect.c, Linux 6.12)."""
+    if vma is None:
+        return -ENOMEM
+    if write and len(vma.flags) > 0:
+        if vma.flags[0] & VM_SEALED != 0:
+            return -EACCES
+    return 0
+
+
+def change_protection(mm: Mm, start: Va, end: VaEnd) -> None:
+    """change_protection(), change_pud_range() (mm/mprotect.c, Linux 6.12): the entries of a part of one vma come to be as the vma
+    says. The mmap lock is held for writing."""
+    rng = Range(start, end, Event.PROTECTION_VMA, True)
+    mmu_notifier_invalidate_range_start(mm, rng)
+    change_pte_range(mm, start, end)
+    mmu_notifier_invalidate_range_end(mm, rng)
+
+
+@milestone(quiet=True)
+@atomic
+def change_pte_range(mm: Mm, start: Va, end: VaEnd) -> None:
+    """change_pte_range() (mm/mprotect.c, Linux 6.12): under the page-table lock."""
+    for va in range(start, end):
+        vma = mm.mm_mt[va]
+        pte = mm.ptes[va]
+        assert vma is not None
+        if pte_present(pte) is not None:
+            pte.writable = vma.write and can_change_pte_writable(vma, va)
+        if len(migrations) > 0:
+            if is_migration_entry(pte):  # made readable, whatever is asked for: the next write faults
+                pte.writable = False
+        if len(owners) > 0:
+            if pte.kind == PteKind.DEVICE_EXCLUSIVE:  # the same
+                pte.writable = False
+
+
+@atomic
+def can_change_pte_writable(vma: Vma, va: Va) -> bool:
+    """can_change_pte_writable(), and vma_wants_manual_pte_write_upgrade() (mm/mprotect.c, mm/internal.h, Linux 6.12): whether an
+    entry of a vma that may be written becomes writable at once. One of a shared mapping does, for nothing here wants to hear of the
+    first write; of private memory only a page that is the process's alone does: not the zero page, the file's, or one that it shares."""
+    if not is_cow_mapping(vma):
+        return True
+    mm = vma.vm_mm
+    assert mm is not None
+    folio = pte_present(mm.ptes[va])
+    return folio is not None and folio_test_anon(vma, va, folio) and page_anon_exclusive(folio)

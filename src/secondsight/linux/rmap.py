@@ -1,0 +1,245 @@
+"""mm/rmap.c: from a folio to the page-table entries that map it.
+
+A folio says what it belongs to: anonymous memory (`anon_vma`) or a file (`mapping`), and which page of it (`index`). Whoever wants
+its entries changed walks over the vmas that may map that page, under the lock that keeps them there, and in each looks whether
+the entry is the folio's:
+
+    folio lock
+    rmap_walk_lock(): anon_vma lock or i_mmap_rwsem, for reading
+    for each vma:       rmap_walk_first(), rmap_walk_next()
+        mmu_notifier_invalidate_range_start()           whether the entry maps the folio or not
+        page_vma_mapped_walk(), the entry changes       one step: the page-table lock
+        mmu_notifier_invalidate_range_end()
+    rmap_walk_unlock()
+
+So a subscriber is called, and may sleep, with the folio lock and one of these locks held.
+
+Left out: folios of several pages, KSM, mlock, TLB flushes that are put off.
+"""
+
+from __future__ import annotations
+
+from secondsight.lang import Ref, atomic, milestone
+from secondsight.linux.fork import mms
+from secondsight.linux.mm import is_cow_mapping, page_anon_exclusive
+from secondsight.linux.mm_interval_tree import (
+    anon_vma_interval_tree_insert,
+    anon_vma_interval_tree_iter_first,
+    anon_vma_interval_tree_iter_next,
+    anon_vma_interval_tree_remove,
+    vma_interval_tree_iter_first,
+    vma_interval_tree_iter_next,
+)
+from secondsight.linux.mm_types import AddressSpace, Event, Folio, Mm, Pgoff, Pte, PteKind, Range, Va, Vma, anon_vmas, hints
+from secondsight.linux.mmu_notifier import mmu_notifier_invalidate_range_end, mmu_notifier_invalidate_range_start
+from secondsight.linux.page_alloc import put_page
+from secondsight.linux.pgtable import folio_mapped
+from secondsight.linux.swap_state import swap_duplicate
+from secondsight.linux.swapops import swap_slots
+
+__all__ = [
+    "anon_vma_link",
+    "anon_vma_prepare",
+    "anon_vma_unlink",
+    "folio_add_file_rmap",
+    "folio_add_new_anon_rmap",
+    "page_vma_mapped_walk",
+    "rmap_walk_first",
+    "rmap_walk_lock",
+    "rmap_walk_next",
+    "rmap_walk_unlock",
+    "try_to_unmap",
+    "vma_address",
+]
+
+
+# Which vmas an anon_vma has. Callers hold the mmap lock for writing.
+
+
+@atomic
+def anon_vma_prepare(vma: Vma) -> None:
+    """anon_vma_prepare(), anon_vma_chain_link() (mm/rmap.c, Linux 6.12): walks come to a new vma of anonymous memory.
+
+    Already when it is mapped, where the kernel does it at the first fault.
+    """
+    if len(anon_vmas) > 0:
+        if is_cow_mapping(vma):
+            if vma.anon_vma is None:
+                mm = vma.vm_mm
+                assert mm is not None
+                vma.anon_vma = anon_vmas[mms.index(mm)]
+            anon_vma_link(vma)
+
+
+@atomic
+def anon_vma_link(vma: Vma) -> None:
+    """anon_vma_chain_link() (mm/rmap.c, Linux 6.12), under the anon_vma's lock: it is taken, and waited for, in the caller's step."""
+    if len(anon_vmas) > 0:
+        anon_vma = vma.anon_vma
+        if anon_vma is not None:
+            anon_vma.rwsem.write_lock()
+            anon_vma_interval_tree_insert(vma, anon_vma)
+            anon_vma.rwsem.write_unlock()
+
+
+@atomic
+def anon_vma_unlink(vma: Vma) -> None:
+    """unlink_anon_vmas() (mm/rmap.c, Linux 6.12): no walk comes to the vma any more; it waits for those that are under way."""
+    if len(anon_vmas) > 0:
+        anon_vma = vma.anon_vma
+        if anon_vma is not None:
+            anon_vma.rwsem.write_lock()
+            anon_vma_interval_tree_remove(vma, anon_vma)
+            anon_vma.rwsem.write_unlock()
+
+
+# What a folio belongs to.
+
+
+@atomic
+def folio_add_new_anon_rmap(folio: Folio, vma: Vma, va: Va) -> None:
+    """folio_add_new_anon_rmap(), __folio_set_anon() (mm/rmap.c, Linux 6.12): a new folio is anonymous memory of `vma` at `va`."""
+    if len(anon_vmas) > 0:
+        folio.anon_vma = vma.anon_vma
+        folio.index = va
+
+
+@atomic
+def folio_add_file_rmap(folio: Folio, mapping: AddressSpace, pgoff: Pgoff) -> None:
+    """The part of __filemap_add_folio() (mm/filemap.c, Linux 6.12) that a walk goes by: the folio is page `pgoff` of `mapping`."""
+    if len(anon_vmas) > 0:
+        folio.mapping = mapping
+        folio.index = pgoff
+
+
+# The walk.
+
+
+def rmap_walk_lock(folio: Folio) -> None:
+    """folio_lock_anon_vma_read() (mm/rmap.c), i_mmap_lock_read() (include/linux/fs.h, Linux 6.12): the vmas stay. The folio is locked.
+
+    Left out: rmap walks that give up when they would have to wait.
+    """
+    with atomic:
+        anon_vma = folio.anon_vma
+        mapping = folio.mapping
+    if anon_vma is not None:
+        anon_vma.rwsem.read_lock()
+    elif mapping is not None:
+        mapping.i_mmap_rwsem.read_lock()
+
+
+def rmap_walk_unlock(folio: Folio) -> None:
+    """anon_vma_unlock_read() (include/linux/rmap.h), i_mmap_unlock_read() (include/linux/fs.h, Linux 6.12)."""
+    with atomic:
+        anon_vma = folio.anon_vma
+        mapping = folio.mapping
+    if anon_vma is not None:
+        anon_vma.rwsem.read_unlock()
+    elif mapping is not None:
+        mapping.i_mmap_rwsem.read_unlock()
+
+
+@atomic
+def rmap_walk_first(folio: Folio) -> Ref[Vma]:
+    """The first vma of rmap_walk_anon() or rmap_walk_file() (mm/rmap.c, Linux 6.12); None: none maps the page.
+
+    One that munmap has taken out of its mm is found as long as it has not been freed.
+    """
+    anon_vma = folio.anon_vma
+    mapping = folio.mapping
+    if anon_vma is not None:
+        return anon_vma_interval_tree_iter_first(anon_vma, folio.index)
+    if mapping is None:
+        return None
+    return vma_interval_tree_iter_first(mapping, folio.index, folio.index)
+
+
+@atomic
+def rmap_walk_next(folio: Folio, vma: Vma) -> Ref[Vma]:
+    """The next vma of rmap_walk_anon() or rmap_walk_file() (mm/rmap.c, Linux 6.12)."""
+    if folio.anon_vma is not None:
+        return anon_vma_interval_tree_iter_next(vma, folio.index)
+    return vma_interval_tree_iter_next(vma, folio.index, folio.index)
+
+
+@atomic
+def vma_address(vma: Vma, folio: Folio) -> Va:
+    """vma_address() (mm/internal.h, Linux 6.12): where a vma maps the folio."""
+    if folio.mapping is None:
+        return folio.index
+    return vma.vm_start + folio.index - vma.vm_pgoff
+
+
+@atomic
+def page_vma_mapped_walk(folio: Folio, pte: Pte) -> bool:
+    """page_vma_mapped_walk(), check_pte() (mm/page_vma_mapped.c, Linux 6.12), of one page: whether the entry maps the folio.
+
+    Present entries do, and those of device-private and device-exclusive pages. (For migration entries: `migrate`.)
+    """
+    return pte.frame is folio and pte.kind in (PteKind.PRESENT, PteKind.DEVICE_PRIVATE, PteKind.DEVICE_EXCLUSIVE)
+
+
+# Unmapping, for reclaim.
+
+
+@milestone(quiet=True)
+def try_to_unmap(folio: Folio) -> None:
+    """try_to_unmap() (mm/rmap.c, Linux 6.12): take the folio out of every page table; entries of anonymous memory become swap entries.
+
+    The folio is locked. It may be mapped afterwards all the same: ask. Left out: what is lazily freed (MADV_FREE), mlock, TLB
+    flushes that wait for others.
+    """
+    rmap_walk_lock(folio)
+    vma = rmap_walk_first(folio)
+    while vma is not None:
+        if not try_to_unmap_one(folio, vma):
+            break
+        with atomic:
+            vma = rmap_walk_next(folio, vma) if folio_mapped(folio) else None
+    rmap_walk_unlock(folio)
+
+
+def try_to_unmap_one(folio: Folio, vma: Vma) -> bool:
+    """try_to_unmap_one() (mm/rmap.c, Linux 6.12), in one vma: false ends the walk."""
+    with atomic:
+        mm = vma.vm_mm
+        assert mm is not None
+        va = vma_address(vma, folio)
+    rng = Range(va, va + 1, Event.CLEAR, True)
+    if len(hints) > 0:
+        rng = Range(va, va + 1, Event.CLEAR, True, None, hints[0])
+    mmu_notifier_invalidate_range_start(mm, rng)
+    ret = unmap_entry(folio, mm, va)
+    mmu_notifier_invalidate_range_end(mm, rng)
+    return ret
+
+
+@milestone(quiet=True)
+@atomic
+def unmap_entry(folio: Folio, mm: Mm, va: Va) -> bool:
+    """The part of try_to_unmap_one() under the page-table lock. False: the page may be pinned (folio_try_share_anon_rmap_pte()), and
+    stays where it is."""
+    pte = mm.ptes[va]
+    if not page_vma_mapped_walk(folio, pte):
+        return True
+    if folio.anon_vma is not None:
+        exclusive = page_anon_exclusive(folio)
+        if exclusive and folio.pins > 0:
+            return False
+        if len(swap_slots) > 0:
+            if len(folio.shared) > 0:
+                pte.exclusive = exclusive
+            swap_duplicate(folio.swap)
+            if pte.dirty:
+                folio.dirty = True
+            pte.frame = None
+            pte.kind = PteKind.SWAP
+            pte.swap = folio.swap
+            pte.writable = False
+            pte.dirty = False
+    else:
+        pte.frame = None
+        pte.writable = False
+    put_page(folio)
+    return True

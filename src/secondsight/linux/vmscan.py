@@ -1,0 +1,141 @@
+"""mm/vmscan.c: reclaim of one folio of anonymous memory.
+
+    isolate the folio; trylock
+    add_to_swap()               a slot, the swap cache; the folio is dirty
+    try_to_unmap()              its entries become swap entries, in notifier brackets (MMU_NOTIFY_CLEAR)
+    dirty?                      pageout(): not dirty any more; unlock; written to the slot; trylock
+    __remove_mapping()          only if nobody else holds a reference, and it is still not dirty
+    the folio is free
+
+At each question that goes the other way it stays: unlocked, perhaps unmapped, in the swap cache, where the next fault finds it.
+*What is not dirty is dropped without being written*: whoever has written to a page otherwise than through the CPU's entries, and
+does not mark it (`folio_mark_dirty`), loses what was written.
+
+Left out: who wants memory, and from where (the lists and their scan): it is asked for by address (MADV_PAGEOUT, or kswapd); files, of
+which memfds too would go to swap: their folios are left alone (may hide a bug); a page that is still being written when reclaim
+looks again; allocations that reclaim.
+"""
+
+from __future__ import annotations
+
+from secondsight.lang import Char, atomic, milestone, tracepoint
+from secondsight.linux.mm_types import Folio, Mm, Va
+from secondsight.linux.page_alloc import put_page
+from secondsight.linux.pgtable import folio_mapped, vm_normal_folio
+from secondsight.linux.rmap import try_to_unmap
+from secondsight.linux.swap import folio_isolate_lru, folio_putback_lru
+from secondsight.linux.swap_state import add_to_swap, delete_from_swap_cache
+from secondsight.linux.swapops import swap_slots
+
+__all__ = ["folio_dropped", "reclaim_folio", "reclaim_page_at"]
+
+
+@tracepoint
+def folio_dropped(folio: Folio, saved: Char) -> None:
+    """A folio of the swap cache is dropped: what it holds is what its slot holds, `saved`, or lost."""
+
+
+def reclaim_page_at(mm: Mm, va: Va) -> None:
+    """shrink_inactive_list() (mm/vmscan.c, Linux 6.12), as kswapd does it, of a list with one folio: that which is at `va`.
+
+    Nobody is a user of the mm, and no mmap lock is held: the folio was found on a list. Whether it was used lately
+    (folio_check_references()) is not asked: it was not.
+    """
+    with atomic:
+        folio = vm_normal_folio(mm.ptes[va])
+        isolated = False
+        if folio is not None:
+            isolated = folio_isolate_lru(folio)
+    if isolated:
+        assert folio is not None
+        reclaim_folio(folio)
+
+
+@milestone
+def reclaim_folio(folio: Folio) -> None:
+    """reclaim_folio_list(), shrink_folio_list() (mm/vmscan.c, Linux 6.12), of one isolated folio, however recently it was used: freed, or back
+    on its list."""
+    if shrink_folio(folio):
+        return
+    folio_putback_lru(folio)
+
+
+def shrink_folio(folio: Folio) -> bool:
+    """shrink_folio_list() (mm/vmscan.c, Linux 6.12), of one isolated folio: true if it has been freed."""
+    if not lock_and_add_to_swap(folio):
+        return False
+    if is_mapped(folio):
+        try_to_unmap(folio)
+    with atomic:
+        kept = folio_mapped(folio) or folio.pins > 0
+        writes = False
+        if not kept and folio.dirty:
+            # pageout(), is_page_cache_freeable(): only if nobody else holds it
+            writes = folio.refcount == 2
+            kept = not writes
+        if writes:
+            folio.dirty = False
+            folio.writeback = True
+        if kept or writes:
+            folio.locked = False
+    if kept:
+        return False
+    if writes:
+        swap_writepage(folio)
+        with atomic:
+            kept = folio.locked or folio.dirty
+            if not kept:
+                folio.locked = True
+        if kept:
+            return False
+    return remove_mapping(folio)
+
+
+@atomic
+def lock_and_add_to_swap(folio: Folio) -> bool:
+    """The part of shrink_folio_list() (mm/vmscan.c, Linux 6.12) before anything is unmapped: true if the folio is locked, and has a slot.
+
+    Not where somebody has it locked, where it may be pinned, or where it is a file's.
+    """
+    if folio.locked or folio.writeback or folio.anon_vma is None:
+        return False
+    if not folio.swapcache:
+        if folio.pins > 0:
+            return False
+        add_to_swap(folio)
+    folio.locked = True
+    return True
+
+
+@atomic
+def is_mapped(folio: Folio) -> bool:
+    """folio_mapped() as shrink_folio_list() asks, in a step."""
+    return folio_mapped(folio)
+
+
+@milestone(quiet=True)
+@atomic
+def swap_writepage(folio: Folio) -> None:
+    """swap_writepage(), __swap_writepage() (mm/page_io.c, Linux 6.12), and its end: the slot holds what the folio holds.
+
+    The folio is not locked any more. A slot that no entry stands for is not written: the folio leaves the swap cache.
+    """
+    swap_slots[folio.swap].contents = folio.contents
+    folio.writeback = False
+
+
+@milestone
+@atomic
+def remove_mapping(folio: Folio) -> bool:
+    """__remove_mapping() (mm/vmscan.c, Linux 6.12), of a locked folio: it leaves the swap cache and is freed, unless somebody else
+    holds a reference, or it is dirty."""
+    if folio.refcount != 2 or folio.dirty:
+        folio.locked = False
+        return False
+    folio_dropped(folio, swap_slots[folio.swap].contents)
+    delete_from_swap_cache(folio)
+    folio.locked = False
+    folio.isolated = False
+    put_page(folio)
+    put_page(folio)
+    return True

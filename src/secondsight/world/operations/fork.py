@@ -1,0 +1,33 @@
+"""fork(2)."""
+
+from __future__ import annotations
+
+from secondsight.devices.device import Device
+from secondsight.lang import Ref, atomic
+from secondsight.linux.fork import mms
+from secondsight.linux.fork_dup import dup_mmap
+from secondsight.linux.mm_types import Mm, Result
+from secondsight.scenario.ops import HandleType, Often
+from secondsight.world.declare import operation
+from secondsight.world.tables import RowNumber, forks, handles, makes, other_processes, value
+
+__all__: list[str] = []
+
+
+@operation(
+    makes=HandleType.PROCESS,
+    forks=True,
+    named=False,
+    at_least=lambda args: {"cow": 1},
+    asks={"dup_mmap": "fork"},
+    often=Often(3, 2, 0),
+)
+def fork(i: RowNumber, mm: Mm, device: Ref[Device]) -> Result:
+    """fork(): another process, whose memory is a copy of this one's, and which has the mappings that this one has by then at the same
+    addresses. It has no device and none of the threads; its own (`@child.thread`) begin when it is there."""
+    if forks[0] != 0:
+        dup_mmap(mms[value[i]], mm)
+        with atomic:
+            other_processes[value[i] - 1].exiting = False
+            handles[makes[i]].made = True
+    return 0

@@ -1,0 +1,54 @@
+"""Pages that reclaim takes, and that are moved to other frames."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from secondsight.devices.device import Device
+from secondsight.lang import Ref
+from secondsight.linux import madvise
+from secondsight.linux.migrate import move_page
+from secondsight.linux.mm_types import Mm, Result
+from secondsight.linux.swapops import migrations, swap_slots
+from secondsight.linux.vmscan import reclaim_page_at
+from secondsight.scenario.ops import Arg, ArgType, Needs, Often
+from secondsight.world.declare import operation
+from secondsight.world.operations.memory import ADDRESS, SPAN
+from secondsight.world.tables import EMPTY_IS_BAD, RowNumber, address, flags, pages
+
+__all__: list[str] = []
+
+
+def of_reclaim(args: Mapping[str, Any]) -> dict[str, int]:
+    """What all of these need: slots of a swap device, a migration, and that folios know what maps them. The same for each, so that their
+    programs are of one shape."""
+    return {"swap_slots": 3, "migrations": 1, "anon_vmas": 1}
+
+
+@operation(addr=ADDRESS, pages=SPAN, model_only=True, at_least=of_reclaim)
+def madvise_pageout(i: RowNumber, mm: Mm, device: Ref[Device]) -> Result:
+    """MADV_PAGEOUT: private pages are written to swap, if nobody else holds them, and read again when they are touched. Fails
+    with -ENOMEM (not mapped), -EINVAL (a udmabuf's mapping). On the model only."""
+    if len(swap_slots) > 0:
+        return madvise.madvise_pageout(mm, address[i], pages[i])
+    return 0
+
+
+@operation(addr=Arg(ArgType.ADDRESS), own=False, model_only=True, at_least=of_reclaim)
+def reclaim(i: RowNumber, mm: Mm, device: Ref[Device]) -> Result:
+    """The kernel wants memory (kswapd), and takes the private page that is at an address, without the mmap lock. On the model only."""
+    if len(swap_slots) > 0:
+        reclaim_page_at(mm, address[i])
+    return 0
+
+
+# Not drawn for forced runs: a real driver that is wrong keeps references to what it uses, and a page with references is not moved.
+@operation(addr=ADDRESS, takes=lambda args: {"frames": 1}, at_least=of_reclaim, needs=Needs.NODES, often=Often(4, 6, 0))
+def move_pages(i: RowNumber, mm: Mm, device: Ref[Device]) -> Result:
+    """move_pages(2) of one page: its contents move to a frame of another node, if nobody else holds it. Fails with -ENOENT (nothing
+    there, or in swap), -EFAULT (not mapped, a udmabuf's mapping, or the zero page), -EACCES (mapped at another place
+    too), -EBUSY (being reclaimed or moved), -EAGAIN (somebody holds it)."""
+    if len(migrations) > 0:
+        return move_page(mm, address[i], flags[i] & EMPTY_IS_BAD != 0)
+    return 0

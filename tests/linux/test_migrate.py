@@ -1,0 +1,97 @@
+"""Migration of one folio: by hand and under search."""
+
+from __future__ import annotations
+
+from linux_world import A, B, search, world
+
+from secondsight.lang import require
+from secondsight.linux import EACCES, EAGAIN, EFAULT, ENOENT, SIGSEGV
+from secondsight.linux.fault import cpu_read, cpu_write
+from secondsight.linux.madvise import madvise_dontneed, madvise_pageout
+from secondsight.linux.memfd import memfd_create
+from secondsight.linux.migrate import migrate_folio, move_page
+from secondsight.linux.mm_types import Mm, PteKind
+from secondsight.linux.mmap import do_mmap, vm_munmap
+from secondsight.linux.mprotect import do_mprotect_pkey
+from secondsight.linux.page_alloc import get_page, put_page, zone
+from secondsight.linux.swap import folio_isolate_lru
+from secondsight.linux.swapops import swap_slots
+
+MOVES = {"frames": 5, "pages": 2, "anon_vmas": 1, "migrations": 2}
+
+
+def test_a_page_moves_unless_somebody_holds_it() -> None:
+    with world(**MOVES) as (_, mm):
+        do_mmap(mm, 0, 2, None, 0, True)
+        assert move_page(mm, 0) == -ENOENT
+        cpu_read(mm, 0)
+        assert move_page(mm, 0) == -EFAULT, "the zero page"
+        cpu_write(mm, 0, A)
+        before, free = mm.ptes[0].frame, zone.nr_free
+        assert before is not None
+        assert move_page(mm, 0) == 0
+        after = mm.ptes[0].frame
+        assert after is not None and after is not before and before.refcount == 0 and zone.nr_free == free
+        assert mm.ptes[0].writable and cpu_read(mm, 0) == A and after.refcount == 1
+        get_page(after)
+        assert move_page(mm, 0) == -EAGAIN
+        assert mm.ptes[0].frame is after and mm.ptes[0].kind == PteKind.PRESENT and mm.ptes[0].writable
+        put_page(after)
+        after.pins, after.refcount = 1, 2
+        assert move_page(mm, 0) == -EAGAIN
+        after.pins, after.refcount = 0, 1
+        vm_munmap(mm, 0, 2)
+        assert zone.nr_free == free + 1
+
+
+def test_a_files_page_moves_in_every_mapping_and_in_the_file() -> None:
+    with world(**MOVES, files=1, file_pages=1) as (_, mm):
+        file = memfd_create(1, 0)
+        do_mmap(mm, 0, 1, file, 0, True)
+        do_mmap(mm, 1, 1, file, 0, True)
+        cpu_write(mm, 0, A)
+        cpu_write(mm, 1, B)
+        before = file.pages[0]
+        assert before is not None and move_page(mm, 1) == -EACCES, "without MPOL_MF_MOVE_ALL"
+        assert folio_isolate_lru(before) and migrate_folio(before) == 0, "as compaction does"
+        after = file.pages[0]
+        assert after is not None and after is not before and mm.ptes[0].frame is mm.ptes[1].frame is after
+        assert cpu_read(mm, 0) == B and after.refcount == 3
+
+
+def test_a_page_of_the_swap_cache_keeps_its_slot() -> None:
+    with world(**MOVES, swap_slots=1) as (_, mm):
+        do_mmap(mm, 0, 1, None, 0, True)
+        cpu_write(mm, 0, A)
+        madvise_pageout(mm, 0, 1)
+        cpu_read(mm, 0)
+        assert move_page(mm, 0) == 0 and swap_slots[0].cache is mm.ptes[0].frame
+        assert madvise_pageout(mm, 0, 1) == 0 and cpu_read(mm, 0) == A
+
+
+def test_migration_beside_accesses_and_whatever_takes_the_page_away() -> None:
+    with world(**MOVES) as (machine, mm):
+        do_mmap(mm, 0, 1, None, 0, True)
+        cpu_write(mm, 0, A)
+        found = search(machine, (move_page, (mm, 0, False)), (cpu_write, (mm, 0, B)), (madvise_dontneed, (mm, 0, 1)), rules=[])
+        assert found.verdict.value == "holds"
+    with world(**MOVES, swap_slots=2) as (machine, mm):
+        do_mmap(mm, 0, 1, None, 0, True)
+        cpu_write(mm, 0, A)
+        found = search(machine, (move_page, (mm, 0, False)), (madvise_pageout, (mm, 0, 1)), (vm_munmap, (mm, 0, 1)), rules=[])
+        assert found.verdict.value == "holds"
+
+
+def test_an_entry_that_is_made_read_only_meanwhile_comes_back_so() -> None:
+    with world(**MOVES) as (machine, mm):
+        do_mmap(mm, 0, 2, None, 0, True)
+        cpu_write(mm, 0, A)
+        found = search(machine, (move_page, (mm, 0, False)), (protect_and_write, (mm,)), rules=[])
+        assert found.verdict.value == "holds"
+
+
+def protect_and_write(mm: Mm) -> None:
+    """Make both pages read-only: a store is refused."""
+    do_mprotect_pkey(mm, 0, 2, False, 0, 2)
+    ret = cpu_write(mm, 0, B)
+    require(ret == -SIGSEGV, "read-only", "a store went through")

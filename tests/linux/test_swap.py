@@ -1,0 +1,88 @@
+"""Reclaim, the swap cache, swapping in: by hand and under search."""
+
+from __future__ import annotations
+
+from linux_world import A, B, search, world
+
+from secondsight.linux.fault import cpu_read, cpu_write
+from secondsight.linux.madvise import madvise_dontneed, madvise_pageout
+from secondsight.linux.mm_types import PteKind
+from secondsight.linux.mmap import do_mmap, exit_mmap, vm_munmap
+from secondsight.linux.page_alloc import get_page, put_page, zone
+from secondsight.linux.swapops import swap_slots
+
+SWAP = {"frames": 5, "pages": 2, "anon_vmas": 1, "swap_slots": 2}
+
+
+def test_a_page_goes_to_swap_and_comes_back() -> None:
+    with world(**SWAP) as (_, mm):
+        do_mmap(mm, 0, 2, None, 0, True)
+        cpu_write(mm, 0, A)
+        free = zone.nr_free
+        assert madvise_pageout(mm, 0, 2) == 0
+        assert mm.ptes[0].kind == PteKind.SWAP and zone.nr_free == free + 1
+        assert swap_slots[0].contents == A and swap_slots[0].count == 1 and swap_slots[0].cache is None
+        assert cpu_read(mm, 0) == A
+        assert swap_slots[0].count == 0 and swap_slots[0].cache is mm.ptes[0].frame and not mm.ptes[0].dirty
+        assert madvise_pageout(mm, 0, 1) == 0, "clean: dropped, and the slot still has it"
+        assert mm.ptes[0].kind == PteKind.SWAP and swap_slots[0].cache is None
+        assert cpu_write(mm, 0, B) == 0
+        assert swap_slots[0].cache is None, "written: nobody else had it, and the slot is free"
+        assert madvise_pageout(mm, 0, 1) == 0 and cpu_read(mm, 0) == B
+        vm_munmap(mm, 0, 2)
+        assert zone.nr_free == free + 1 and all(slot.cache is None and slot.count == 0 for slot in swap_slots)
+
+
+def test_a_page_that_somebody_holds_stays_in_the_swap_cache() -> None:
+    with world(**SWAP) as (_, mm):
+        do_mmap(mm, 0, 1, None, 0, True)
+        cpu_write(mm, 0, A)
+        folio = mm.ptes[0].frame
+        assert folio is not None
+        get_page(folio)
+        madvise_pageout(mm, 0, 1)
+        assert mm.ptes[0].kind == PteKind.SWAP and swap_slots[0].cache is folio and folio.refcount == 2
+        folio.contents = B
+        assert cpu_read(mm, 0) == B and mm.ptes[0].frame is folio
+        put_page(folio)
+        madvise_pageout(mm, 0, 1)
+        assert cpu_read(mm, 0) == B, "it was dirty still"
+
+
+def test_what_is_written_unseen_and_not_marked_is_lost() -> None:
+    with world(**SWAP) as (_, mm):
+        do_mmap(mm, 0, 1, None, 0, True)
+        cpu_write(mm, 0, A)
+        madvise_pageout(mm, 0, 1)
+        cpu_read(mm, 0)
+        folio = mm.ptes[0].frame
+        assert folio is not None
+        folio.contents = B
+        madvise_pageout(mm, 0, 1)
+        assert cpu_read(mm, 0) == A
+
+
+def test_what_is_in_swap_goes_with_its_entry() -> None:
+    with world(**SWAP) as (_, mm):
+        do_mmap(mm, 0, 2, None, 0, True)
+        cpu_write(mm, 0, A)
+        cpu_write(mm, 1, B)
+        madvise_pageout(mm, 0, 2)
+        madvise_dontneed(mm, 0, 1)
+        assert cpu_read(mm, 0) == 0 and swap_slots[0].count == 0
+        mm.users = 0
+        exit_mmap(mm)
+        assert all(slot.count == 0 and slot.cache is None and slot.contents == 0 for slot in swap_slots)
+
+
+def test_reclaim_beside_loads_stores_and_zaps() -> None:
+    with world(**SWAP) as (machine, mm):
+        do_mmap(mm, 0, 1, None, 0, True)
+        cpu_write(mm, 0, A)
+        found = search(machine, (madvise_pageout, (mm, 0, 1)), (cpu_write, (mm, 0, B)), (madvise_dontneed, (mm, 0, 1)), rules=[])
+        assert found.verdict.value == "holds"
+    with world(**SWAP) as (machine, mm):
+        do_mmap(mm, 0, 1, None, 0, True)
+        cpu_write(mm, 0, A)
+        found = search(machine, (madvise_pageout, (mm, 0, 1)), (madvise_pageout, (mm, 0, 1)), (vm_munmap, (mm, 0, 1)), rules=[])
+        assert found.verdict.value == "holds"
