@@ -26,6 +26,7 @@ from secondsight.cli.common import (
     exit_code,
     search_progress,
     show,
+    warn,
     width,
     write_json,
 )
@@ -37,7 +38,7 @@ from secondsight.devices.device import Device
 from secondsight.kernels import Kernel, KernelError, Observation, boot
 from secondsight.kernels.real_device import needs_module
 from secondsight.lang import LangError
-from secondsight.linux.releases import version_of
+from secondsight.linux.releases import LOOKED_AT, version_of
 from secondsight.report import SCHEMA, result_to_json
 from secondsight.report.page import page_data
 from secondsight.report.trace import tell_way
@@ -169,9 +170,12 @@ def _is_of(file: Path, scenario: Scenario) -> None:
 
 def _checked(release: str) -> None:
     try:
-        version_of(release)
+        asked = version_of(release)
     except ValueError as error:
         raise typer.BadParameter(f"--release {error}") from error
+    if asked not in LOOKED_AT:
+        known = [f"{major}.{minor}" for major, minor in LOOKED_AT]
+        warn(f"note: --release {release}: what differs between releases is known of {', '.join(known)}; others are answered by these")
 
 
 def _models(

@@ -33,6 +33,7 @@ from secondsight.linux.mmu_notifier_hlist import NonBlock
 from secondsight.report.columns import rows
 from secondsight.report.fold import folded
 from secondsight.report.form import MAIL, Form
+from secondsight.report.panels import panels, words_of
 from secondsight.report.story import Besides, Look, StoryLine, tell
 from secondsight.report.token import token_of
 from secondsight.report.words import is_harness, page_or_error, short, statement
@@ -350,8 +351,9 @@ def _broken(violation: Violation) -> dict[str, Any]:
 def trace_to_json(program: Program, found: Violation, made_by: Mapping[str, Any]) -> dict[str, Any]:
     """A trace as data: `made_by` says how to build its program again; see docs/json.md."""
     violation = found.untangle(Reference(program))
-    _, steps = tell(program, violation.trace)
-    names = [thread.name for thread in program.threads]
+    lines, steps = tell(program, violation.trace)
+    names, last = [thread.name for thread in program.threads], len(steps)
+    words = words_of(program, panels(program), [program.initial_shared, *(step.shared for step in steps)])
     return {
         "schema": SCHEMA,
         "kind": "trace",
@@ -370,6 +372,11 @@ def trace_to_json(program: Program, found: Violation, made_by: Mapping[str, Any]
             }
             for taken, seen in zip(violation.trace.steps, steps, strict=False)
         ],
+        "lines": [
+            {"thread": names[line.thread], "depth": line.depth, "text": line.text, "where": line.where, "step": min(line.step + 1, last)}
+            for line in lines
+        ],
+        "values": {"cells": words.cells, "initial": words.initial, "changes": words.changes},
         "states": [state.hex() for state in violation.trace.states],
     }
 
