@@ -252,5 +252,5 @@ def test_forking_and_swapping_in_one_scenario_are_refused() -> None:
     a = s.mmap(pages=1)
     s.fork()
     s.madvise_pageout(a)
-    with pytest.raises(ScenarioError, match="forks, and swaps pages out or moves them; the model cannot do both"):
+    with pytest.raises(ScenarioError, match="forks, and swaps pages out; the model cannot do both"):
         outcomes(s.scenario("both", ""))

@@ -71,6 +71,7 @@ def bounds(**wanted: int) -> dict[str, int]:
         if not 0 <= number <= BOUNDS[name].most:
             raise LangError(f"{name}={number}: the machine can have 0 to {BOUNDS[name].most}")
     sizes = {name: one.least for name, one in BOUNDS.items()} | wanted | _by_hand
+    sizes["anon_chains"] = min(1, sizes["anon_vmas"])
     return sizes | {"vmas": min((wanted | _by_hand).get("vmas", BOUNDS["vmas"].most), sizes["pages"] * sizes["mms"])}
 
 

@@ -10,8 +10,8 @@ Both mmap locks are held for writing (the child's is nobody else's yet, and is n
 Private pages are shared from then on, and nobody may write them: parent or child, who writes first makes a copy of its own
 (`memory.wp_page_copy`), under a second bracket. A page that the parent has pinned stays its own: the child gets a copy at once.
 
-Left out: everything of fork(2) but memory; MADV_DONTFORK, MADV_WIPEONFORK; failure; pages in swap and such as are being moved, with
-which a scenario cannot have a fork. Entries of a private vma in which nothing was ever written are copied too, where the kernel leaves
+Left out: everything of fork(2) but memory; MADV_DONTFORK, MADV_WIPEONFORK; failure; pages in swap, with which a scenario cannot have
+a fork. Entries of a private vma in which nothing was ever written are copied too, where the kernel leaves
 them to the child's faults (vma_needs_copy()): subscribers are called once more; raises no false alarm.
 """
 
@@ -28,6 +28,7 @@ from secondsight.linux.mmu_notifier import mmu_notifier_invalidate_range_end, mm
 from secondsight.linux.page_alloc import alloc_page, get_page
 from secondsight.linux.pgtable import pte_page, vm_normal_folio
 from secondsight.linux.rmap import anon_vma_link, folio_add_new_anon_rmap
+from secondsight.linux.swapops import is_migration_entry, migrations
 from secondsight.linux.vma import vma_iter_store
 
 __all__ = ["copy_page_range", "dup_mmap"]
@@ -92,8 +93,8 @@ def copy_pte_range(mm: Mm, oldmm: Mm, start: Va, end: VaEnd) -> None:
     if len(owners) > 0:
         wait_until(not any(is_exclusive_and_locked(pte) for pte in oldmm.ptes))
     for va in range(start, end):
-        if len(owners) > 0:
-            copy_nonpresent_pte(oldmm, va)
+        if len(owners) + len(migrations) > 0:
+            copy_nonpresent_pte(mm, oldmm, va)
         if pte_page(oldmm.ptes[va]) is not None:
             copy_present_pte(mm, oldmm, va)
 
@@ -106,10 +107,21 @@ def is_exclusive_and_locked(pte: Pte) -> bool:
 
 
 @atomic
-def copy_nonpresent_pte(oldmm: Mm, va: Va) -> None:
-    """copy_nonpresent_pte() (mm/memory.c, Linux 6.12) of a device-exclusive entry: it is present again, and is copied as such."""
+def copy_nonpresent_pte(mm: Mm, oldmm: Mm, va: Va) -> None:
+    """copy_nonpresent_pte() (mm/memory.c, Linux 6.12): a device-exclusive entry is present again, and is copied as such; of a page that is
+    being moved the child has a migration entry too, and of private memory both are readable ones."""
     pte = oldmm.ptes[va]
     folio = pte.frame
+    vma = oldmm.mm_mt[va]
+    if len(migrations) > 0:
+        if is_migration_entry(pte) and folio is not None and vma is not None:
+            if is_cow_mapping(vma):
+                pte.writable = False
+                if len(folio.shared) > 0:
+                    folio.shared[0] = True
+            mm.ptes[va].frame = folio
+            mm.ptes[va].kind = PteKind.MIGRATION
+            mm.ptes[va].writable = pte.writable
     if pte.kind == PteKind.DEVICE_EXCLUSIVE and folio is not None:
         restore_exclusive_pte(oldmm, va, folio)
 

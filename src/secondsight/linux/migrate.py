@@ -21,7 +21,7 @@ from secondsight.linux.errno import EACCES, EAGAIN, EBUSY, EFAULT, ENOENT
 from secondsight.linux.mm_types import Count, Event, Folio, Mm, PteKind, Range, Va, Vma, hints
 from secondsight.linux.mmu_notifier import mmu_notifier_invalidate_range_end, mmu_notifier_invalidate_range_start
 from secondsight.linux.page_alloc import alloc_page, get_page, is_zero_page, put_page
-from secondsight.linux.pgtable import folio_mapcount, folio_mapped, pte_none, pte_present
+from secondsight.linux.pgtable import folio_mapcount, folio_mapped, pte_none, pte_page
 from secondsight.linux.rmap import (
     page_vma_mapped_walk,
     rmap_walk_first,
@@ -52,7 +52,7 @@ def move_page(mm: Mm, va: Va, empty_is_bad: bool = False) -> Errno:
     mm.mmap_lock.read_lock()
     with atomic:
         vma = mm.mm_mt[va]
-        folio = pte_present(mm.ptes[va])
+        folio = pte_page(mm.ptes[va])
         if vma is None or (folio is not None and is_zero_page(folio)) or not vma_migratable(vma):
             ret = -EFAULT
         elif folio is None:
@@ -252,6 +252,9 @@ def remove_migration_pte(src: Folio, dst: Folio, vma: Vma) -> None:
         get_page(dst)
         pte.frame = dst
         pte.kind = PteKind.PRESENT
+        if len(src.shared) > 0:
+            if src.shared[0]:
+                dst.shared[0] = True
 
 
 @milestone(quiet=True)

@@ -89,26 +89,26 @@ def anon_vma_interval_tree_insert(vma: Vma, anon_vma: AnonVma) -> None:
     behind = anon_vma.rb_root
     while behind is not None and behind.vm_start <= vma.vm_start:
         before = behind
-        behind = behind.shared
-    vma.shared = behind
+        behind = behind.anon_next[0]
+    vma.anon_next[0] = behind
     if before is None:
         anon_vma.rb_root = vma
     else:
-        before.shared = vma
+        before.anon_next[0] = vma
 
 
 @atomic
 def anon_vma_interval_tree_remove(vma: Vma, anon_vma: AnonVma) -> None:
     """anon_vma_interval_tree_remove() (mm/interval_tree.c, Linux 6.12)."""
     if anon_vma.rb_root is vma:
-        anon_vma.rb_root = vma.shared
+        anon_vma.rb_root = vma.anon_next[0]
     else:
         before = anon_vma.rb_root
-        while before is not None and before.shared is not vma:
-            before = before.shared
+        while before is not None and before.anon_next[0] is not vma:
+            before = before.anon_next[0]
         assert before is not None
-        before.shared = vma.shared
-    vma.shared = None
+        before.anon_next[0] = vma.anon_next[0]
+    vma.anon_next[0] = None
 
 
 @atomic
@@ -120,7 +120,7 @@ def anon_vma_interval_tree_iter_first(anon_vma: AnonVma, index: Pgoff) -> Ref[Vm
 @atomic
 def anon_vma_interval_tree_iter_next(vma: Vma, index: Pgoff) -> Ref[Vma]:
     """anon_vma_interval_tree_iter_next() (mm/interval_tree.c, Linux 6.12)."""
-    return at_index(vma.shared, index)
+    return at_index(vma.anon_next[0], index)
 
 
 @atomic
@@ -129,5 +129,5 @@ def at_index(vma: Ref[Vma], index: Pgoff) -> Ref[Vma]:
     while vma is not None:
         if vma.vm_start <= index < vma.vm_end:
             return vma
-        vma = vma.shared
+        vma = vma.anon_next[0]
     return None

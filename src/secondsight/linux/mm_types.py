@@ -233,7 +233,7 @@ Gather = Annotated[list[Folio], Most("pages")]
 class AnonVma(Record):
     """struct anon_vma (include/linux/rmap.h, Linux 6.12), its root: the vmas that may map an anonymous folio.
 
-    `rb_root` is the first of its interval tree; `Vma.shared` leads to the next. The kernel has one for each vma, or for neighbours
+    `rb_root` is the first of its interval tree; `Vma.anon_next` leads to the next. The kernel has one for each vma, or for neighbours
     together, and those of a child and its parent have one lock, their root's. Here a process and all that come of it by fork
     share one, and `anon_vmas` has as many as there are mms, or none where nobody walks.
     """
@@ -299,13 +299,15 @@ class AddressSpace(Record):
 
 
 bound("vma_flags", most=1, usual=1)
+bound("anon_chains", most=1)  # where there is an anon_vma: see `bounds`
 
 
 class Vma(Record):
     """struct vm_area_struct: pages `vm_start` to before `vm_end` of `vm_mm`; `vm_file` None is anonymous memory.
 
     `write` is VM_WRITE. `flags` has what else a mapping has of vm_flags (VM_SEALED, VM_PRIVATE, VM_NONE), where the scenario can tell (the bound is 1);
-    else there is no such place. `shared` (`shared.rb`) leads to the next vma in the tree of its file, or of its `anon_vma`. `next` leads to the next of those
+    else there is no such place. `shared` (`shared.rb`) leads to the next vma in the tree of its file, `anon_next` in that of its
+    `anon_vma`, where there are such. `next` leads to the next of those
     that munmap has taken out of the tree of its mm (`mas_detach`), or of those that are free. Which vma is which does not
     matter to anything: a search may rename them.
     """
@@ -318,6 +320,7 @@ class Vma(Record):
     vm_file: Ref[AddressSpace]
     write: bool
     anon_vma: Ref[AnonVma]
+    anon_next: Array[Ref[Vma], Literal["anon_chains"]]
     flags: Array[Flags, Literal["vma_flags"]]
     shared: Ref[Vma]
     next: Ref[Vma]

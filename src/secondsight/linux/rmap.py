@@ -21,6 +21,7 @@ from __future__ import annotations
 
 from secondsight.lang import Ref, atomic, milestone
 from secondsight.linux.fork import mms
+from secondsight.linux.mm import is_cow_mapping
 from secondsight.linux.mm_interval_tree import (
     anon_vma_interval_tree_insert,
     anon_vma_interval_tree_iter_first,
@@ -57,12 +58,12 @@ __all__ = [
 
 @atomic
 def anon_vma_prepare(vma: Vma) -> None:
-    """anon_vma_prepare(), anon_vma_chain_link() (mm/rmap.c, Linux 6.12): walks come to a new vma of anonymous memory.
+    """anon_vma_prepare(), anon_vma_chain_link() (mm/rmap.c, Linux 6.12): walks come to a new vma of private memory.
 
     Already when it is mapped, where the kernel does it at the first fault.
     """
     if len(anon_vmas) > 0:
-        if vma.vm_file is None:
+        if is_cow_mapping(vma):
             if vma.anon_vma is None:
                 mm = vma.vm_mm
                 assert mm is not None

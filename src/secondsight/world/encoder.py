@@ -239,8 +239,8 @@ class Encoder:
         derived["vmas"] *= 1 + count
         derived["frames"] = min(BOUNDS["frames"].most, derived["frames"] * (1 + count))
         site = next(iter(self.scenario.forks.values())).op.site
-        if derived.get("swap_slots") or derived.get("migrations"):
-            raise ScenarioError(f"{self.scenario.name}: forks, and swaps pages out or moves them; the model cannot do both", "leave one of them out", site)
+        if derived.get("swap_slots"):
+            raise ScenarioError(f"{self.scenario.name}: forks, and swaps pages out; the model cannot do both", "leave one of them out", site)
 
     def _splits(self, place: Place) -> bool:
         """Whether an operation takes only a part of a mapping away: then a vma is split, or two are."""
