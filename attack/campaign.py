@@ -24,6 +24,7 @@ from attack.compare import Failure, Tally, Unequal, check_batch, has_compiler
 from attack.description import Description
 from attack.draw import draw_program, draw_world
 from attack.draw_parts import APART
+from attack.draw_threads import with_equal_threads
 from attack.large import check_large, check_two_locks
 from attack.shrink import shrink
 from attack.source import Text
@@ -94,7 +95,8 @@ def kept_folder() -> Path:
 def batch_of(seed: int, number: int, family: str = "") -> list[Description]:
     """The programs of a batch: of one world, none or all of them telling interchangeable records apart, mostly in one way.
 
-    One batch in eight is of programs that count: what one does with sequence numbers decides for all whose code it shares.
+    One batch in eight is of programs that count: what one does with sequence numbers decides for all whose code it shares. In one of
+    three no program tells threads apart by their numbers, for the same reason.
     """
     chance = random.Random(f"{seed}/{number}")
     world = draw_world(chance)
@@ -103,6 +105,8 @@ def batch_of(seed: int, number: int, family: str = "") -> list[Description]:
     programs = [draw_program(chance, world, apart, family) for _ in range(1 if chance.random() < 0.08 else BATCH)]
     if not apart and len(programs) > 1 and chance.random() < 0.3:  # a single one among them does
         programs[-1] = draw_program(chance, world, (chance.choice(APART),), family)
+    if number % 3 == 1:
+        programs = [with_equal_threads(program, chance) for program in programs]
     return programs
 
 

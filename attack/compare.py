@@ -250,7 +250,8 @@ def check_native(subject: Subject, chance: random.Random, only: str | None, tall
         OTHERS[law](subject, plain, chance)
         tally.searches += 1
     # Renaming makes another library: most programs do without it.
-    drawn = chance.choice(["merge", "merge+symmetry", "merge+symmetry"] if subject.description.world.interchangeable or counts(subject.description) else ["merge"])
+    renames = subject.description.world.interchangeable or counts(subject.description) or has_equal(subject.description)
+    drawn = chance.choice(["merge", "merge+symmetry", "merge+symmetry"] if renames else ["merge"])
     for name in [drawn] if only is None else [n for n in REDUCTIONS if only.partition(",")[0] == n]:
         some = subject.watch if name == "merge" else subject.cells
         for watch in (some, subject.watch, subject.slots, None) if only else (chance.choice([some, some, some, subject.watch, subject.slots, None]),):
@@ -264,6 +265,10 @@ def check_reduced(subject: Subject, name: str, watch: tuple[int, int] | None, wo
     reduced = reduced_search(subject.program, Request(reductions=REDUCTIONS[name], lock_order=False, **options))
     assert_says(subject, name, reduced.result, watch)
     tally.searches += 1
+    if reduced.result.verdict is Verdict.HOLDS and has_equal(subject.description):
+        symmetry = reduced_native(subject.program, REDUCTIONS[name], watch)[0].symmetry
+        if symmetry is not None and symmetry.equal is not None:
+            tally.count(tally.kinds, "holds, equal threads renamed")
     merged, rules = reduced.merged, subject.judgement.rules
     if merged is not None and merged.reason != "stale":
         # A livelock that only the merged search sees is a reason to look, no more. What is really wrong it must see.
@@ -273,7 +278,7 @@ def check_reduced(subject: Subject, name: str, watch: tuple[int, int] | None, wo
     if reduced.result.verdict is Verdict.HOLDS:
         for made in reduced.result.reduced:
             tally.count(tally.kinds, f"holds, reduced by {made}")
-    if name != "merge" and counts(subject.description) and not subject.description.world.interchangeable:
+    if name != "merge" and (counts(subject.description) or has_equal(subject.description)) and not subject.description.world.interchangeable:
         alike(subject, name, watch)
     if not subject.judgement.every:
         ordered = reduced_search(subject.program, Request(reductions=REDUCTIONS[name], lock_order=True, workers=workers))
@@ -281,16 +286,26 @@ def check_reduced(subject: Subject, name: str, watch: tuple[int, int] | None, wo
         tally.searches += 1
 
 
+def has_equal(description: Description) -> bool:
+    """Whether two threads do the same."""
+    done = [(thread.body, thread.daemon) for thread in description.threads]
+    return any(one in done[:i] for i, one in enumerate(done))
+
+
 def alike(subject: Subject, name: str, watch: tuple[int, int] | None, most: int = 1000) -> None:
     """Every two states that a search renames to one take the same steps, to states that it renames to one."""
     native, _ = reduced_native(subject.program, REDUCTIONS[name], watch)
+    if native.symmetry is None:
+        return
+    equal_threads = native.symmetry.threads
+    classes = range(len(subject.program.threads)) if equal_threads is None else equal_threads.classes
     reference = Reference(subject.program)
     known: dict[bytes, Any] = {}
     todo = [reference.initial]
     seen = set(todo)
     for state in todo:
         after = [(s.thread, s.choices, s.state, rule_of(s)) for s in reference.successors(state)]
-        ways = frozenset((thread, choices, to and native.form(to), rule) for thread, choices, to, rule in after)
+        ways = frozenset((classes[thread], choices, to and native.form(to), rule) for thread, choices, to, rule in after)
         equal(f"{name}, states that are alike", known.setdefault(native.form(state), ways), ways, "the steps from one:")
         new = {to for _, _, to, _ in after if to is not None} - seen if len(seen) < most else set()
         seen |= new

@@ -96,7 +96,11 @@ class Text:
             for name, function in description.functions.items():
                 self._function(self.prefix + name, function)
             for place, thread in enumerate(description.threads):
-                self._thread(f"{self.prefix}t{place}", thread)
+                same = next(k for k, other in enumerate(description.threads) if other.body == thread.body)
+                if same == place:
+                    self._thread(f"{self.prefix}t{place}", thread)
+                else:
+                    self._same_thread(f"{self.prefix}t{place}", f"{self.prefix}t{same}", thread, description.threads[same])
         self.text = "\n".join(self.out) + "\n"
 
     def _function(self, name: str, function: Function) -> None:
@@ -110,6 +114,13 @@ class Text:
         self.out += ["", f"def {name}() -> None:"]
         self._locals(thread.body, 0)
         self._body(thread.body, "    ")
+
+    def _same_thread(self, name: str, first: str, thread: Thread, other: Thread) -> None:
+        """A thread that does what another does begins with the same function: they may be equal."""
+        self.out += ["", f"{name} = {first}"]
+        for mine, theirs in zip(walk(thread.body), walk(other.body), strict=True):
+            if id(theirs) in self.lines:
+                self.lines[id(mine)] = self.lines[id(theirs)]
 
     def _locals(self, body: Sequence[Tree], parameters: int) -> None:
         """Every local has a value from the beginning."""

@@ -1,7 +1,7 @@
 """`python -m bench.renaming [DRIVER.py] [--only "two engines"] [--engines 3]`: how many states each reduction leaves of a driver's checks.
 
 For each scenario of the adversaries: the states of the whole graph; with steps merged and interchangeable records renamed; with
-sequence numbers renamed too. Of the 2023 table the cells that count long. Beside each search its processor time. `--engines`: some
+sequence numbers renamed too; and equal threads. Of the 2023 table the cells that count long. Beside each search its processor time. `--engines`: some
 of the adversaries with so many engines, with all reductions only.
 """
 
@@ -84,7 +84,8 @@ def row(name: str, program: Program, watch: tuple[int, int] | None) -> str:
     begun = time.process_time()
     known = native_search(plain, request)
     cells = [name, known.verdict.value, f"{known.states:,} ({time.process_time() - begun:.2f} s)"]
-    for symmetry in (symmetry_of(program, watch)[0], renaming_of(program, watch)[0]):
+    all_of_it = renaming_of(program, watch)[0]
+    for symmetry in (symmetry_of(program, watch)[0], all_of_it and all_of_it.without_threads(), all_of_it):
         cells.append(count(Native(program, Reductions(True, symmetry is not None), symmetry), plain, request))
     return f"| {' | '.join(cells)} |"
 
@@ -102,7 +103,7 @@ def main() -> None:
             result = reduced_search(program, Request(watch=watch, workers=1, limits=Limits(seconds=600))).result
             print(f"| {name} | {result.verdict.value} | {result.states:,} | {result.seconds:.2f} |", flush=True)
         return
-    print("| | verdict | all states | merged, records renamed | sequence numbers too |\n| --- | --- | ---: | ---: | ---: |")
+    print("| | verdict | all states | merged, records renamed | sequence numbers too | equal threads too |\n| --- | --- | ---: | ---: | ---: | ---: |")
     for name, program, watch in subjects(asked.driver, asked.only):
         print(row(name, program, watch), flush=True)
 

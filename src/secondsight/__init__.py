@@ -16,7 +16,7 @@ TYPE_CHECKING = False  # `typing` itself takes longer than all else that is load
 if TYPE_CHECKING:
     from typing import Any
 
-    from secondsight.devices import Device, DevicePageTable
+    from secondsight.devices import BufferDevice, Device, DevicePageTable
     from secondsight.lang import Errno, Mutex, SpinLock, atomic
     from secondsight.linux.mm_types import Va
     from secondsight.machine import Machine
@@ -24,9 +24,10 @@ if TYPE_CHECKING:
 
     __version__: str
 
-__all__ = ["Device", "DevicePageTable", "Errno", "Machine", "Mutex", "SpinLock", "Va", "atomic", "scenario"]
+__all__ = ["BufferDevice", "Device", "DevicePageTable", "Errno", "Machine", "Mutex", "SpinLock", "Va", "atomic", "scenario"]
 
 _FROM = {
+    "BufferDevice": "devices",
     "Device": "devices",
     "DevicePageTable": "devices",
     "Errno": "lang",

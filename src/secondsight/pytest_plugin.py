@@ -79,10 +79,10 @@ class DriverFile(pytest.File):
 
     def collect(self) -> Iterable[pytest.Item]:
         """A test for each driver and adversary, by the contract's order."""
-        from secondsight.contract import ADVERSARIES, drivers_in, import_file
+        from secondsight.contract import adversaries_for, drivers_in, import_file
 
         for driver in drivers_in(self.path, import_file(self.path)):
-            for adversary in ADVERSARIES:
+            for adversary in adversaries_for(driver):
                 yield DriverItem.from_parent(self, name=f"{driver.__name__}[{adversary}]", driver=driver, adversary=adversary)
 
     def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], style: Any = None) -> Any:

@@ -35,7 +35,7 @@ def nothing_hangs() -> Iterator[None]:
     assert not multiprocessing.active_children()
 
 
-def work(piece: int) -> tuple[int, int]:
+def work(piece: int, say: object) -> tuple[int, int]:
     """Pieces below 0 are the death of who does them; those of 100 and more take for ever."""
     if piece < 0:
         os.kill(os.getpid(), signal.SIGKILL)
@@ -57,7 +57,7 @@ def test_who_is_killed_loses_his_piece_alone(processes: int) -> None:
     assert made == {1: 0, -1: -signal.SIGKILL, 2: 0, -2: -signal.SIGKILL, 3: 0, 4: 0}
 
 
-def who(piece: str) -> tuple[str, int]:
+def who(piece: str, say: object) -> tuple[str, int]:
     time.sleep(0.02)
     return piece, os.getpid()
 
@@ -112,36 +112,38 @@ def test_ctrl_c_ends_with_the_cell_that_it_meets(monkeypatch: pytest.MonkeyPatch
     assert len(cells) == 1
 
 
-def naps(piece: float) -> float:
-    time.sleep(piece)
+def naps(piece: float, say: crew.Say) -> float:
+    for part in range(int(piece * 10)):
+        say(part)
+        time.sleep(0.1)
     return piece
 
 
 def test_who_waits_is_told_what_is_at_work(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(crew, "TICK", 0.02)
-    told: list[list[float]] = []
+    told: list[list[tuple[float, int | None]]] = []
     done = list(shared_out([0.3, 0.0], naps, 2, lambda piece, status: -1.0, told.append))
     assert sorted(done) == [0.0, 0.3]
-    assert [0.3] in told
+    assert any(len(pieces) == 1 and pieces[0][0] == 0.3 and pieces[0][1] in (1, 2) for pieces in told)
 
 
 @pytest.mark.parametrize("jobs", [1, 2])
 def test_settle_tells_which_cells_are_searched(jobs: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(crew, "TICK", 0.01)
-    table, told = TABLES["2019-08-hmm"], list[tuple[str, str]]()
+    table, told, seen = TABLES["2019-08-hmm"], list[tuple[str, str]](), list[int]()
     only = list(table.cells())[:2]
-    cells = settle(table, Request(executor="reference"), jobs=jobs, only=only, on_wait=told.extend)
+    cells = settle(table, Request(executor="reference"), jobs=jobs, only=only, on_wait=lambda cells, states: (told.extend(cells), seen.append(states)))  # type: ignore[func-returns-value]
     assert [(cell.row, cell.column) for cell in cells] == only
     assert (told or jobs == 1) and set(told) <= set(only)  # a short search by itself may have nothing to tell
 
 
 def test_the_clock_moves_while_cells_run(monkeypatch: pytest.MonkeyPatch) -> None:
     def half_settled(table: CaseTable, request: Request, on_cell: object, bounds: object, on_wait: Any) -> list[Cell]:
-        on_wait([("row", "column"), ("row", "other")])
+        on_wait([("row", "column"), ("row", "other")], 12_345)
         return []
 
     said: list[str] = []
     monkeypatch.setattr(cases, "settle", half_settled)
     monkeypatch.setattr(common.Running, "say", lambda self, text, *rest: said.append(text))
     settle_command._settle(TABLES["2019-08-hmm"], Request(), {})
-    assert len(said) == 1 and said[0].endswith("cells, 0 states, 0 s, now row:column, row:other")
+    assert len(said) == 1 and "cells, 12,345 states, " in said[0] and said[0].endswith(" s, now row:column, row:other")

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
-from cli_world import HOUSE
+from cli_world import HOUSE, secondsight
 
 from secondsight.cli import main
 from secondsight.contract import load_drivers
 from secondsight.lang import LangError
-from secondsight.scenario import load_scenarios
+from secondsight.scenario import ScenarioError, load_scenarios
 from secondsight.search.strategy import DepthFirst, RandomWalks
 
 GPU = HOUSE / "examples" / "my_gpu.py"
@@ -117,3 +118,33 @@ def test_bad_input_is_json_where_json_is_asked_for(arguments: list[str], capsys:
     said = capsys.readouterr()
     data = json.loads(said.out)
     assert data["kind"] == "error" and data["message"].splitlines()[0] in said.err
+
+
+@pytest.mark.parametrize(
+    ("line", "instead"),
+    [
+        ("from secondsight import Array", "instead: from secondsight.lang import Array"),
+        ("from secondsight import Devise", "instead: from secondsight import Device"),
+        ("from secondsight.linux.hmm import mmu_interval_read_begin", "instead: from secondsight.linux.mmu_notifier import mmu_interval_read_begin"),
+        ("from secondsight.lang import nothing_like_it", "secondsight list functions"),
+        ("from secondsight.no_such_room import x", "No module named"),
+    ],
+)
+def test_a_name_from_the_wrong_module_is_told_where_it_is(line: str, instead: str, tmp_path: Path) -> None:
+    (tmp_path / "driver.py").write_text(f"{line}\n")
+    with pytest.raises(LangError, match=re.escape(instead)):
+        load_drivers(tmp_path / "driver.py")
+    with pytest.raises(ScenarioError, match=re.escape(instead)):
+        load_scenarios(tmp_path / "driver.py")
+
+
+def test_a_list_as_a_field_is_told_the_array_of_its_elements(tmp_path: Path) -> None:
+    (tmp_path / "driver.py").write_text("from secondsight import Device\n\n\nclass A(Device):\n    seen: list[bool]\n")
+    done = secondsight("check", "driver.py", cwd=tmp_path)
+    assert done.code == 2 and "Array[bool, 8], with from secondsight.lang import Array" in done.err
+
+
+def test_a_method_with_other_parameters_is_told_those_that_it_needs_with_their_types(tmp_path: Path) -> None:
+    (tmp_path / "driver.py").write_text(HEAD + FAULT + "    def open(self, mm) -> int:\n        return 0\n")
+    with pytest.raises(LangError, match=r"instead: def open\(self, mm: Mm, start: Va, length: Pgoff\) -> Errno:"):
+        load_drivers(tmp_path / "driver.py")

@@ -68,6 +68,13 @@ def test_a_rule_of_the_files_own_is_watched_and_replayed(right: Path) -> None:
     assert "rule: first-page (right.py)" in secondsight("replay", saved).out
 
 
+def test_what_did_not_run_is_said_of_where_it_holds_if_something_is_broken(tmp_path: Path) -> None:
+    never_waits = WITHOUT_TEST.replace("elif not self.lock.trylock():", "elif True:")  # the reaper is sent away, so it breaks nothing
+    (tmp_path / "driver.py").write_text(never_waits)
+    lines = secondsight("check", "driver.py", "--adversary", "munmap", "--adversary", "oom-reaper", cwd=tmp_path).out.splitlines()
+    assert "broken" in lines[1] and "holds" in lines[2] and lines[3] == "  where it holds (oom-reaper):" and "did not run" in lines[4]
+
+
 def test_a_wrong_driver_is_broken_with_a_trace_for_a_mail(wrong: Path) -> None:
     done = secondsight("check", wrong, "--adversary", "munmap")
     assert done.code == 1

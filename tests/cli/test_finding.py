@@ -11,7 +11,7 @@ from cli_world import narrow
 
 from secondsight.cases import TABLES
 from secondsight.cli import main
-from secondsight.contract import ADVERSARIES, RULES
+from secondsight.contract import EVERY_ADVERSARY, RULES
 from secondsight.report.catalog import KINDS, things
 from secondsight.scenario import OPS
 from secondsight.scenario.shipped import shipped
@@ -38,21 +38,28 @@ def test_a_list_fits_into_a_mail_and_has_a_sentence_for_each(kind: str, capsys: 
 
 def test_lists_are_whole() -> None:
     names = {kind: {thing.name for thing in things(kind)} for kind in KINDS}
-    assert names["adversaries"] == set(ADVERSARIES)
+    assert names["adversaries"] == set(EVERY_ADVERSARY)
     assert names["rules"] >= set(RULES)
     assert names["operations"] == set(OPS)
     assert names["tables"] == set(TABLES)
     assert "mmu_interval_read_begin" in names["functions"]
+    assert {"MmuNotifier", "Range", "Device"} <= names["records"] and "zero page" in names["terms"]
     assert "two_devices" in names["scenarios"] and "two_mirrors" in names["scenarios"]
 
 
-@pytest.mark.parametrize("thing", [t for kind in KINDS if kind != "functions" for t in things(kind)], ids=lambda t: f"{t.kind}:{t.name}")
+@pytest.mark.parametrize("thing", [t for kind in KINDS if kind not in ("functions", "records", "terms") for t in things(kind)], ids=lambda t: f"{t.kind}:{t.name}")
 def test_everything_is_explained(thing: object) -> None:
     assert len(list(thing.tell())) > 0  # type: ignore[attr-defined]
 
 
-def test_every_function_is_explained() -> None:
-    assert all("Source: " in list(thing.tell())[-1] for thing in things("functions"))
+def test_every_function_and_record_is_explained() -> None:
+    assert all("Source: " in list(thing.tell())[-1] for kind in ("functions", "records") for thing in things(kind))
+
+
+def test_a_record_comes_with_its_callbacks_as_a_driver_has_to_write_them(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["explain", "MmuNotifier"]) == 0
+    out = capsys.readouterr().out
+    assert "invalidate_range_start(self, mm: Mm, rng: Range) -> Errno" in out and "from secondsight.linux.mm_types import MmuNotifier" in out
 
 
 def test_a_rule_comes_with_a_driver_that_breaks_it(capsys: pytest.CaptureFixture[str]) -> None:

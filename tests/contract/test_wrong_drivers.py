@@ -7,11 +7,12 @@ from functools import cache
 
 import pytest
 
-from secondsight.contract import ADVERSARIES, check, rules_for
+from secondsight.contract import ADVERSARIES, EVERY_ADVERSARY, adversaries_for, check, rules_for
 from secondsight.contract.check import check_scenario
 from secondsight.contract.lessons import KEPT, ONLY_HERE, RULES_BROKEN
 from secondsight.devices import small
 from secondsight.devices.device import Device
+from secondsight.devices.fenced_importer import FencedImporter, UnmapsAtOnce
 from secondsight.devices.mirror import Mirror
 from secondsight.devices.small import (
     AsksToWriteFirst,
@@ -74,25 +75,26 @@ def test_the_large_ones_catch_theirs_in_a_small_scenario(adversary: str, name: s
 
 
 def test_every_adversary_has_a_driver_or_a_reason() -> None:
-    assert set(ONLY_HERE) | set(KEPT) == set(ADVERSARIES)
+    assert set(ONLY_HERE) | set(KEPT) == set(EVERY_ADVERSARY)
 
 
 @pytest.mark.skipif(not EVERYTHING, reason="minutes: make adversaries")
 @pytest.mark.parametrize("adversary", list(ONLY_HERE))
 def test_no_other_adversary_catches_it(adversary: str) -> None:
-    assert [other for other in ADVERSARIES if broken(ONLY_HERE[adversary], other)] == [adversary]
+    driver = ONLY_HERE[adversary]
+    assert [other for other in adversaries_for(driver) if broken(driver, other)] == [adversary]
 
 
 RIGHT: list[type[Device]] = [
     MirrorInParts, ClosesByItsLock, PrefaultsAfterwards, AsksToWriteFirst, DropsEverything, GivesReferencesBack, LooksIntoItsTable, Pins, Vcpu,
-    RemembersByProcess, MarksWhenItDrops,
+    RemembersByProcess, MarksWhenItDrops, FencedImporter, UnmapsAtOnce,
 ]  # fmt: skip
 
 
 @pytest.mark.skipif(not EVERYTHING, reason="minutes: make adversaries")
 @pytest.mark.parametrize("driver", RIGHT)
 def test_right_drivers_hold_against_everything(driver: type[Device]) -> None:
-    against = [a for a in ADVERSARIES if not (driver is GivesReferencesBack and a == "dax-teardown")]
+    against = [a for a in adversaries_for(driver) if not (driver is GivesReferencesBack and a == "dax-teardown")]
     assert [a for a in against if broken(driver, a)] == []
 
 

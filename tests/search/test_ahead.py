@@ -12,10 +12,11 @@ from typing import Annotated
 import pytest
 
 from secondsight.lang import Bounds, Machine, Record, shared
+from secondsight.lang import compiler as compiler_module
 from secondsight.lang.compiler import CompilerMissing, compiler
-from secondsight.lang.native import is_ready
+from secondsight.lang.native import Native, is_ready
 from secondsight.lang.program import Program, Thread, build
-from secondsight.search import Limits, Request, Verdict, auto
+from secondsight.search import Limits, Request, Verdict, auto, executors
 from secondsight.search.auto import search
 from secondsight.search.executors import Searches
 
@@ -113,12 +114,38 @@ def test_native_code_is_made_at_once_where_much_is_coming(monkeypatch: pytest.Mo
     assert result.states == search(program, Request(executor="reference")).states
 
 
+def test_what_is_searched_long_is_compiled_with_care_beside_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("SECONDSIGHT_CACHE", str(tmp_path))
+    monkeypatch.setattr(compiler_module, "LARGE", 0)
+    monkeypatch.setattr(auto, "WORTH", 10)
+    monkeypatch.setattr(auto, "HASTY", 1)
+    monkeypatch.setattr(executors, "LONG", 2_000)
+    used: list[str] = []
+    build_library = compiler_module._build
+    monkeypatch.setattr(compiler_module, "_build", lambda *given: (used.append(given[3]), build_library(*given)))
+    program = program_of(40)
+    figures = {
+        (r.verdict, r.states, r.transitions, r.depth) for r in [search(program, Request(livelock=True, coming=lambda: 1)) for _ in range(2)]
+    }
+    assert used == ["-O0"] and program.code.hurried >= 2_000
+    figures |= {(r.verdict, r.states, r.transitions, r.depth) for r in [search(program, Request(livelock=True, coming=lambda: 1))]}
+    better = program.code.made["better"]
+    better.wait()
+    assert better.is_there and used == ["-O0", "-Og"]
+    careful = Native(program)
+    found = search(program, Request(livelock=True))
+    figures.add((found.verdict, found.states, found.transitions, found.depth))
+    assert used == ["-O0", "-Og"] and Native(program, hasty=True).library is careful.library
+    whole = search(program, Request(executor="reference", livelock=True))
+    assert figures == {(whole.verdict, whole.states, whole.transitions, whole.depth)}
+
+
 ENDS = """
 import sys, time
 sys.path.insert(0, sys.argv[1])
 import test_ahead
 from secondsight.lang.ahead import Ahead
-ahead = Ahead(test_ahead.program_of(23))
+ahead = Ahead(test_ahead.program_of(23), hasty=True)
 time.sleep(0.5)
 assert not ahead.is_there
 """

@@ -126,3 +126,16 @@ def test_what_makes_no_sense_is_refused_with_the_callers_line() -> None:
         fd = p.memfd_create(1)
         p.close(fd)
         p.mmap(fd)
+
+
+def test_a_pin_by_hand_keeps_the_page() -> None:
+    p = Machine().process()
+    a = p.mmap(pages=1)
+    p.write(a, "x")
+    pin = p.pin(a)
+    assert p.madvise_dontneed(a) == "ok" and p.read(a) == "0"
+    assert (p.pin_read(pin), p.pin_write(pin, 0, "y"), p.pin_read(pin)) == ("x", "ok", "y")
+    assert (p.unpin(pin), p.unpin(pin), p.pin_read(pin)) == ("ok", "-EBADF", "-EBADF")
+    p.munmap(a)
+    with pytest.raises(OSError, match="EFAULT"):
+        p.pin(a)

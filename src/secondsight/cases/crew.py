@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from collections.abc import Callable, Generator, Iterable
 from contextlib import suppress
+from dataclasses import dataclass
 from multiprocessing import get_context
 from multiprocessing.connection import Connection, wait
 from typing import Any, TypeVar
@@ -18,30 +20,36 @@ PATIENCE = 5.0
 TICK = 0.5
 """Seconds after which who waits is told that the work goes on."""
 
+Say = Callable[[Any], None]
+"""Tells the parent how far a piece is."""
+
 Piece = TypeVar("Piece")
 Made = TypeVar("Made")
 
 
 def shared_out(
-    pieces: Iterable[Piece], do: Callable[[Piece], Made], processes: int, lost: Callable[[Piece, int], Made],
-    on_wait: Callable[[list[Piece]], None] | None = None, kind: Callable[[Piece], object] | None = None,
+    pieces: Iterable[Piece], do: Callable[[Piece, Say], Made], processes: int, lost: Callable[[Piece, int], Made],
+    on_wait: Callable[[list[tuple[Piece, Any]]], None] | None = None, kind: Callable[[Piece], object] | None = None,
 ) -> Generator[Made, None, None]:  # fmt: skip
-    """`do(piece)` of each, by so many processes, as they come. `lost(piece, status)` stands for what a process did not live to give.
+    """`do(piece, say)` of each, by so many processes, as they come. `lost(piece, status)` stands for what a process did not live to give.
 
-    A process is given pieces of one `kind` after the other, if it can be: it keeps what it made for them. `on_wait` is called every half second, with the pieces that are at work. `do` is a function that a module has, its results can be pickled. What it raises is raised here. The processes end when
+    A process is given pieces of one `kind` after the other, if it can be: it keeps what it made for them. `on_wait` is called every half second, with the pieces that are at work, and what `say` was last told of each (None: nothing yet). `do` is a function that a module has, its results can be pickled. What it raises is raised here. The processes end when
     this iterator does, however that is; Ctrl-C is for the caller alone.
     """
-    left, crew = list(pieces), _Crew(do, kind or (lambda piece: None))
+    left, crew, told = list(pieces), _Crew(do, kind or (lambda piece: None)), time.monotonic()
     try:
         while left or crew.at_work:
             while left and len(crew.at_work) < processes:
                 crew.give(left)
-            ready = wait(list(crew.at_work), None if on_wait is None else TICK)
-            if on_wait is not None and not ready:
-                on_wait(list(crew.at_work.values()))
+            ready = wait(list(crew.at_work), None if on_wait is None else max(0.0, told + TICK - time.monotonic()))
+            if on_wait is not None and time.monotonic() - told >= TICK:
+                told = time.monotonic()
+                on_wait(crew.how_far())
             for line in ready:
                 assert isinstance(line, Connection)
                 piece, answer, status = crew.take(line)
+                if isinstance(answer, Said):
+                    continue
                 if answer is None:
                     yield lost(piece, status)
                 elif isinstance(answer[0], BaseException):
@@ -52,15 +60,23 @@ def shared_out(
         crew.end()
 
 
+@dataclass(frozen=True, slots=True)
+class Said:
+    """How far a piece is, on its way to the parent."""
+
+    what: Any
+
+
 class _Crew:
     """The processes, each at the end of a line."""
 
-    def __init__(self, do: Callable[[Any], Any], kind: Callable[[Any], object]) -> None:
+    def __init__(self, do: Callable[[Any, Say], Any], kind: Callable[[Any], object]) -> None:
         self._do, self._kind = do, kind
         self._context = get_context("fork")
         self._processes: dict[Connection, Any] = {}
         self.at_work: dict[Connection, Any] = {}
         """Who has something to do, and what."""
+        self._said: dict[Connection, Any] = {}
         self._last: dict[Connection, object] = {}
         """Of what kind the last piece was that somebody had."""
 
@@ -96,13 +112,21 @@ class _Crew:
             self._last[line] = kinds[taken]
         return left.pop(taken)
 
-    def take(self, line: Connection) -> tuple[Any, tuple[Any] | None, int]:
-        """What somebody had to do, what he made of it (None: he is gone), and his exit status."""
-        piece = self.at_work.pop(line)
+    def take(self, line: Connection) -> tuple[Any, tuple[Any] | Said | None, int]:
+        """What somebody has to do, what he made of it (None: he is gone), or how far he is, and his exit status."""
         try:
-            return piece, line.recv(), 0
+            answer = line.recv()
         except (EOFError, OSError):
-            return piece, None, self._gone(line)
+            answer = None
+        if isinstance(answer, Said):
+            self._said[line] = answer.what
+            return self.at_work[line], answer, 0
+        self._said.pop(line, None)
+        return self.at_work.pop(line), answer, 0 if answer is not None else self._gone(line)
+
+    def how_far(self) -> list[tuple[Any, Any]]:
+        """The pieces that are at work, each with what was said of it last."""
+        return [(piece, self._said.get(line)) for line, piece in self.at_work.items()]
 
     def _gone(self, line: Connection) -> int:
         process = self._processes.pop(line)
@@ -127,7 +151,7 @@ class _Crew:
         self.at_work.clear()
 
 
-def _work(line: Connection, others: list[Connection], do: Callable[[Any], Any]) -> None:
+def _work(line: Connection, others: list[Connection], do: Callable[[Any, Say], Any]) -> None:
     """In a process: pieces come, results go, until the line closes. Of Ctrl-C only the parent hears; SIGTERM ends what is done."""
     doing = False
 
@@ -147,7 +171,7 @@ def _work(line: Connection, others: list[Connection], do: Callable[[Any], Any]) 
             piece = line.recv()
             doing = True
             try:
-                answer = (do(piece),)
+                answer = (do(piece, lambda what: line.send(Said(what))),)
             except Exception as error:
                 answer = (error,)
             doing = False

@@ -144,11 +144,11 @@ Work = tuple[str, str, str, Request, Mapping[str, int], int]
 """A cell to search: its table, row and column, how, and how many of its row are to be searched."""
 
 
-def _work(cell: Work) -> Cell:
+def _work(cell: Work, say: Callable[[int], None]) -> Cell:
     from secondsight.cases import TABLES
 
     name, row, column, request, bounds, coming = cell
-    return search_cell(TABLES[name], row, column, request, bounds, coming)
+    return search_cell(TABLES[name], row, column, request.but(on_progress=lambda progress: say(progress.states)), bounds, coming)
 
 
 def _row(cell: Work) -> str:
@@ -170,10 +170,10 @@ def settle(
     jobs: int | None = None,
     only: Sequence[tuple[str, str]] | None = None,
     bounds: Mapping[str, int] | None = None,
-    on_wait: Callable[[list[tuple[str, str]]], None] | None = None,
+    on_wait: Callable[[list[tuple[str, str]], int], None] | None = None,
 ) -> list[Cell]:
     """Search every cell (or those in `only`), in the order of the table. `on_cell` is called as cells finish, `on_wait` now and then
-    in between, with the cells that are being searched.
+    in between, with the cells that are being searched, and how many states of them have been seen.
 
     `jobs`: processes, by default one for each core, on a cluster one. Ctrl-C returns the cells that have finished. A cell whose
     process is killed is *not finished*, for the reason `killed`.
@@ -189,14 +189,14 @@ def settle(
     def one_after_the_other() -> Generator[Cell, None, None]:
         for (row, column), alike in zip(wanted, coming, strict=True):
             at_work = [(row, column)]
-            telling = asked if on_wait is None else asked.but(on_progress=lambda _, at=at_work: on_wait(at))
+            telling = asked if on_wait is None else asked.but(on_progress=lambda progress, at=at_work: on_wait(at, progress.states))
             yield (cell := search_cell(table, row, column, telling, bounds, alike))
             if cell.result is not None and cell.result.reason == "interrupted":
                 return
 
-    def waits(pieces: list[Any]) -> None:
+    def waits(pieces: list[tuple[Work, Any]]) -> None:
         if on_wait is not None:
-            on_wait([(row, column) for _, row, column, *_ in pieces])
+            on_wait([(row, column) for (_, row, column, *_), _ in pieces], sum(said or 0 for _, said in pieces))
 
     if jobs == 1:
         cells = one_after_the_other()

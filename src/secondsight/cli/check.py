@@ -153,7 +153,10 @@ def _check(
     elif found:
         _line(file, found)
         for driver_name, rest in rests.items():
-            for text in told_rests(rest):
+            told = told_rests(rest)
+            if told and any(checked.result.broken for checked in found if checked.driver == driver_name):
+                show(f"  where it holds ({', '.join(rest.reach)}):")
+            for text in told:
                 show(f"  {driver_name + ': ' if len(drivers) > 1 else ''}{text}")
         for note in notes(checked.result for checked in found):
             show(note)
@@ -356,7 +359,7 @@ def made_by_words(file: Path, which: str, driver: list[str] | None, rules: list[
     kinds = _drivers(file, driver)
     if len(kinds) > 1:
         raise LangError(f"{file} has several drivers, {', '.join(k.__name__ for k in kinds)}; say by --class which it is")
-    known = {plain_name(s.name): (a.name, s.name) for a in contract.ADVERSARIES.values() for s in a.scenarios}
+    known = {plain_name(s.name): (a.name, s.name) for a in contract.EVERY_ADVERSARY.values() for s in a.scenarios}
     if plain_name(which) not in known:
         raise LangError(f"no adversary has a scenario {which}; there are {', '.join(known)}")
     adversary, scenario = known[plain_name(which)]
@@ -372,7 +375,7 @@ def program_of(made_by: dict[str, Any]) -> tuple[str, Program]:
     from secondsight import contract
 
     (driver,) = _drivers(Path(made_by["file"]), [made_by["driver"]])
-    adversary = contract.ADVERSARIES.get(made_by["adversary"])
+    adversary = contract.EVERY_ADVERSARY.get(made_by["adversary"])
     scenario = next((s for s in adversary.scenarios if s.name == made_by["scenario"]), None) if adversary else None
     there = {rule.name for rule in contract.rules_for(driver)}
     if scenario is None or not there.issuperset(made_by["rules"]):

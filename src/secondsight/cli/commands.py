@@ -28,6 +28,7 @@ COMMANDS: dict[str, Listed] = {
     "check": Listed("check", "check", "Run a driver through every interleaving with each adversary; a broken rule comes back as a shortest trace."),
     "compare": Listed("compare", "compare", "Compare two drivers, or two versions of one: verdicts that change, outcomes that appear and go, with traces."),
     "mutants": Listed("mutants", "mutants", "Change one thing in a driver, again and again: what no adversary notices is not needed, or not tried."),
+    "claim": Listed("claim", "claim", "Say whether an interleaving out of a mail can happen: the whole run that it is part of, or what comes first."),
     "settle": Listed("settle", "settle", "Settle the design questions of the mail threads: alternatives against adversaries and properties."),
     "run": Listed("run", "run", "Print every possible outcome of a scenario, and with --on how often a real kernel showed each."),
     "agree": Listed("agree", "agree", "Run drawn scenarios on the model and on kernels, and compare."),

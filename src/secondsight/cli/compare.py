@@ -25,9 +25,8 @@ from secondsight.cli.common import (
     width,
     write_json,
 )
-from secondsight.cli.revision import file_of
+from secondsight.cli.driver import one_driver
 from secondsight.cli.searching import searches
-from secondsight.lang import LangError
 from secondsight.report import SCHEMA, result_to_json
 from secondsight.report.tables import STYLES
 from secondsight.report.trace import letter, tell_result
@@ -90,18 +89,7 @@ def _pair(old: str, new: str, named: list[str] | None) -> tuple[type[Any], type[
     names = list(named or ())
     if len(names) > 2:
         raise typer.BadParameter("--class: one name for both files, or one for each")
-    return _driver(old, names[0] if names else None), _driver(new, names[-1] if names else None)
-
-
-def _driver(text: str, name: str | None) -> type[Any]:
-    from secondsight.contract import load_drivers
-
-    there = {kind.__name__: kind for kind in load_drivers(file_of(text))}
-    if name is None and len(there) > 1:
-        raise LangError(f"{text} has several drivers, {', '.join(there)}; say by --class which it is")
-    if name is not None and name not in there:
-        raise LangError(f"{text} has no driver {name}; it has {', '.join(there)}")
-    return there[name] if name is not None else next(iter(there.values()))
+    return one_driver(old, names[0] if names else None), one_driver(new, names[-1] if names else None)
 
 
 def _code(found: list[Change]) -> int:

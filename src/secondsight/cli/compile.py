@@ -29,10 +29,11 @@ def compile_(
     found = {kind.__name__: kind for kind in contract.load_drivers(file)}
     if driver is not None and driver not in found:
         raise LangError(f"{file} has no driver {driver}; it has {', '.join(found)}")
-    if adversary not in contract.ADVERSARIES:
-        raise LangError(f"no adversary is called {adversary!r}; there are: {', '.join(contract.ADVERSARIES)}")
     name = driver or next(iter(found))
-    program = contract.driver_program(found[name], contract.ADVERSARIES[adversary].scenarios[0])
+    against = contract.adversaries_for(found[name])
+    if adversary not in against:
+        raise LangError(f"no adversary of {name} is called {adversary!r}; there are: {', '.join(against)}")
+    program = contract.driver_program(found[name], against[adversary].scenarios[0])
     if text:
         print(render_c(program).text, end="")
         return

@@ -86,7 +86,7 @@ def question_of_checked(
     """What `check` found, as a question."""
     from secondsight import contract
 
-    found = next((s for s in contract.ADVERSARIES[adversary].scenarios if s.name == scenario), None)
+    found = next((s for s in contract.EVERY_ADVERSARY[adversary].scenarios if s.name == scenario), None)
     if found is None:
         raise LangError(f"{adversary} has no scenario {scenario} any more")
     probes = [probe for rule in contract.rules_for(driver, list(rules)) for probe in rule.probes]

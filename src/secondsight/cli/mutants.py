@@ -41,7 +41,7 @@ def mutants(
     for name in driver or ():
         if name not in there:
             raise LangError(f"{file} has no driver {name}; it has {', '.join(there)}")
-    pick("adversary", contract.ADVERSARIES, adversary)
+    pick("adversary", contract.EVERY_ADVERSARY, adversary)
     kinds = [kind for name, kind in there.items() if not driver or name in driver]
     todo = [(kind, mutant) for kind in kinds for mutant in driver_mutants(kind)]
     trials: list[Trial] = []

@@ -26,7 +26,7 @@ from secondsight.search.strategy import (
     Strategy,
 )
 
-__all__ = ["notes", "searches", "told"]
+__all__ = ["bytes_of", "notes", "searches", "told"]
 
 _EXECUTOR = "reference (Python), native (compiled C), or auto: reference, then native where a search grows large."
 
@@ -64,7 +64,7 @@ def _request(
     executor: Annotated[str, typer.Option(metavar="auto|reference|native", help=_EXECUTOR)] = "auto",
     workers: Annotated[int | None, typer.Option(min=1, max=64, help="Threads of a native search; default: one a core.")] = None,
     no_merge: Annotated[bool, typer.Option("--no-merge", help="Native: every step by itself, none merged.")] = False,
-    no_symmetry: Annotated[bool, typer.Option("--no-symmetry", help="Native: tell interchangeable records and sequence numbers apart.")] = False,
+    no_symmetry: Annotated[bool, typer.Option("--no-symmetry", help="Native: tell interchangeable records, sequence numbers and equal threads apart.")] = False,
     exact: Annotated[bool, typer.Option("--exact", help="Native: compare whole states, not 64 bits of them.")] = False,
     collect: Annotated[
         bool, typer.Option("--collect", help="Native: go on after a broken rule; each broken rule once in the result.")
@@ -103,13 +103,13 @@ def _request(
     if executor == "auto" and (why := why_not_native()):
         warn(f"searches run on the reference executor, which is slow on large ones: {why}")
     return Request(
-        limits=Limits(states, seconds, _bytes(memory) if memory is not None else None), executor=cast(Executor, executor),
+        limits=Limits(states, seconds, bytes_of(memory) if memory is not None else None), executor=cast(Executor, executor),
         reductions=Reductions(not no_merge, not no_symmetry), workers=workers, strategy=strategy, exact=exact, collect=collect,
         cluster=cluster,
     )  # fmt: skip
 
 
-def _bytes(text: str) -> int:
+def bytes_of(text: str) -> int:
     """`--memory` takes 500M, 8G or bytes."""
     found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kmgt]?)(?:i?b)?", text.strip().lower())
     size = 0 if found is None else int(float(found[1]) * 1024 ** " kmgt".index(found[2] or " "))

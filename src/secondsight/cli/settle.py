@@ -138,15 +138,15 @@ def _settle(table: CaseTable, request: Request, by_hand: dict[str, int]) -> list
             nonlocal done, seen
             done += 1
             seen += cell.result.states if cell.result else 0
-            tell("")
+            tell("", 0)
 
-        def on_wait(cells: list[tuple[str, str]]) -> None:
-            tell(f", now {', '.join(f'{row}:{column}' for row, column in cells)}" if cells else "")
+        def on_wait(cells: list[tuple[str, str]], states: int) -> None:
+            tell(f", now {', '.join(f'{row}:{column}' for row, column in cells)}" if cells else "", states)
 
-        def tell(now: str) -> None:
-            elapsed = time.monotonic() - started
-            rate = f", {seen / elapsed:,.0f}/s" if seen and elapsed else ""
-            running.say(f"{table.name}: {done} of {total} cells, {seen:,} states{rate}, {elapsed:.0f} s{now}", done, total)
+        def tell(now: str, more: int) -> None:
+            elapsed, states = time.monotonic() - started, seen + more
+            rate = f", {states / elapsed:,.0f}/s" if states and elapsed else ""
+            running.say(f"{table.name}: {done} of {total} cells, {states:,} states{rate}, {elapsed:.0f} s{now}", done, total)
 
         return settle_table(table, request, on_cell, bounds=by_hand, on_wait=on_wait)
 

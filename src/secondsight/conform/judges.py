@@ -13,12 +13,18 @@ __all__ = ["WITHOUT", "Judge"]
 Judge = Literal["agreement", "neither"]
 
 WITHOUT: Final[dict[str, tuple[Judge, str]]] = {
+    "completion.py": (
+        "neither",
+        "kernel/sched/completion.c: what is modelled is a number and a wait for it; the file's queues (swait) and timeouts have no counterpart",
+    ),
     "dax.py": (
         "agreement",
         "drivers/dax/device.c (36 outside symbols) and super.c (41) run removal and faults against each other under dax_read_lock() (SRCU, "
         "which has a stub); needed are a device of the dax bus, its inode and cdev, and unmap_mapping_range() as a place",
     ),
     "device.py": ("neither", "stands for hardware, which no file of the kernel's is"),
+    "dma_fence.py": ("neither", "drivers/dma-buf/dma-fence.c: spinlocks, lists and waiting tasks, which have stubs: the next file to take"),
+    "dma_resv.py": ("neither", "drivers/dma-buf/dma-resv.c, with drivers/dma-buf/dma-fence.c: the next file to take"),
     "errno.py": ("neither", "numbers and names alone; a conformer that compares results compares them too"),
     "exit.py": ("agreement", "kernel/exit.c (142 outside symbols): three lines of exit_mm() are modelled, and who waits for whom differs from the kernel"),
     "fault.py": (
@@ -33,20 +39,7 @@ WITHOUT: Final[dict[str, tuple[Judge, str]]] = {
         "and the migration out of movable zones as stubs",
     ),
     "hmm_2019.py": ("neither", "mm/hmm.c of Linux 5.3, a release that is packaged no more"),
-    "migrate.py": (
-        "agreement",
-        "mm/migrate.c: needs the walk of mm/rmap.c, the page cache's tree and the copy as places; move_pages(2) runs in guests with two nodes",
-    ),
-    "page_writeback.py": ("neither", "a flag that a driver sets; who looks at it is mm/vmscan.c"),
-    "rmap.py": (
-        "agreement",
-        "mm/rmap.c: the walk needs the interval trees (linked for mm/mmu_notifier.c already) and real page tables, as mm/hmm.c's conformer has; "
-        "migration by move_pages(2) goes through it on kernels",
-    ),
-    "swap.py": ("agreement", "taking a folio off its list, which move_pages(2) does too"),
-    "swap_state.py": ("neither", "no kernel is given a swap device yet; mm/swap_state.c and mm/swapfile.c would need clusters and the cache's tree"),
-    "swapops.py": ("neither", "what entries and slots are: records, and inline functions of headers"),
-    "vmscan.py": ("neither", "no kernel is given a swap device yet; of mm/vmscan.c shrink_folio_list() for one folio is modelled"),
+    "kref.py": ("neither", "inline functions of a header; what lib/refcount.c warns of is a rule here"),
     "mm_interval_tree.py": (
         "agreement",
         "mm/interval_tree.c makes its functions of include/linux/interval_tree_generic.h and lib/rbtree.c, which need no stubs at all: the next file to take",
@@ -91,6 +84,11 @@ WITHOUT: Final[dict[str, tuple[Judge, str]]] = {
         "mm/filemap.c (163 outside symbols): of it the folio lock alone is modelled, one bit and who waits for it; mm/hmm.c's "
         "conformer has no folios",
     ),
+    "migrate.py": (
+        "agreement",
+        "mm/migrate.c (151 outside symbols) with rmap.c (106) linked to it: needed are a folio with an anon_vma, page tables (as "
+        "mm/hmm.c's conformer has) and swapops; move_pages(2) runs in guests with two nodes",
+    ),
     "fork_dup.py": (
         "agreement",
         "kernel/fork.c (274 outside symbols): dup_mmap() needs the maple tree, copy_page_range() of mm/memory.c two real page tables",
@@ -101,9 +99,36 @@ WITHOUT: Final[dict[str, tuple[Judge, str]]] = {
         "mm/mprotect.c (81 outside symbols): change_pte_range() needs real page tables (as mm/hmm.c's conformer has), and "
         "mprotect_fixup() the maple tree",
     ),
+    "page_writeback.py": (
+        "neither",
+        "mm/page-writeback.c (121 outside symbols): of it one flag is modelled, and the end of a write",
+    ),
+    "rmap.py": (
+        "agreement",
+        "mm/rmap.c (106 outside symbols): the walks need anon_vma's interval tree, real page tables, and mmu_gather's batching as "
+        "stubs; the next of these files to take. move_pages(2) walks by it",
+    ),
     "rmap_exclusive.py": (
         "neither",
         "mm/rmap.c (106 outside symbols): make_device_exclusive_range() needs mm/gup.c (80) as a place, and what rmap.py needs",
+    ),
+    "swap.py": (
+        "agreement",
+        "mm/swap.c (71 outside symbols): of it one flag is modelled, that somebody has taken the folio off the lists",
+    ),
+    "swap_state.py": (
+        "neither",
+        "mm/swap_state.c (68 outside symbols) and mm/swapfile.c (157): the swap cache needs the page cache's tree (linked for "
+        "mm/memfd.c already) and swap_map as plain memory",
+    ),
+    "swapops.py": (
+        "neither",
+        "inline functions of headers, which have no file to compile",
+    ),
+    "vmscan.py": (
+        "neither",
+        "mm/vmscan.c (243 outside symbols): shrink_folio_list() alone, with try_to_unmap(), pageout() and the swap cache as "
+        "places, would be the part to take",
     ),
 }
 """By file of `linux/`: the judge that it has, and why it has no conformer."""

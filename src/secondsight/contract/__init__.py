@@ -13,15 +13,19 @@ from secondsight.contract.check import (
     load_drivers,
     rules_for,
 )
+from secondsight.contract.importer_adversaries import EVERY_ADVERSARY, IMPORTER_ADVERSARIES, adversaries_for
 from secondsight.contract.rests import Rests, rests_on
 
 __all__ = [
     "ADVERSARIES",
+    "EVERY_ADVERSARY",
+    "IMPORTER_ADVERSARIES",
     "RULES",
     "Adversary",
     "Checked",
     "Rests",
     "Rule",
+    "adversaries_for",
     "check",
     "check_scenario",
     "driver_program",

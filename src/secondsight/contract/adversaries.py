@@ -7,9 +7,9 @@ two engines at once, or reading and then closing. Others need a setting of their
 A driver that keeps the contract survives every interleaving of every one. When all is quiet the device's access ends as the
 CPU's does, with the same value, or both fail. Then the driver is closed, and what it took must have been given back.
 
-Waiting for their machinery, and not here: soft-dirty (event SOFT_DIRTY), migration of device-private memory (MIGRATE), exclusive access (EXCLUSIVE), writeback of files,
-and a second device of one process. A driver that ignores such an event, or shares state between two such devices, is not
-found.
+Waiting for their machinery, and not here: soft-dirty (event SOFT_DIRTY), migration of device-private memory (MIGRATE), writeback of
+files, and a second device of one process (but of an `exclusive` one). A driver that ignores such an event, or shares state between
+two such devices, is not found.
 """
 
 from __future__ import annotations
@@ -24,11 +24,15 @@ __all__ = ["ADVERSARIES", "Adversary"]
 
 @dataclass(frozen=True, slots=True)
 class Adversary:
-    """A named adversary: what it does, and its scenarios, one for each way in which the device uses the pages."""
+    """A named adversary: what it does, and its scenarios, one for each way in which the device uses the pages.
+
+    `promise`: it is only for drivers that promise this.
+    """
 
     name: str
     summary: str
     scenarios: tuple[Scenario, ...]
+    promise: str | None = None
 
 
 ADVERSARIES: dict[str, Adversary] = {}
@@ -170,6 +174,12 @@ def punch_hole(s: Recorder, memory: Memory) -> None:
     s.write(memory.pages, "B", pages=2)
 
 
+@_adversary("another device takes a page for itself for a while (make_device_exclusive), then it is written")
+def exclusive(s: Recorder, memory: Memory) -> None:
+    s.make_device_exclusive(memory.pages + 1)
+    s.write(memory.pages + 1, "B", pages=1)
+
+
 @_adversary("device memory (dev_pagemap) is taken away: disable, invalidate, drain", of="dax", thread="teardown")
 def dax_teardown(s: Recorder, memory: Memory) -> None:
     assert memory.dax is not None
@@ -192,14 +202,15 @@ def migration(s: Recorder, memory: Memory) -> None:
 # Settings of their own.
 
 
-def _setting(adversary: str, summary: str, name: str) -> Callable[[Callable[[Recorder], None]], None]:
+def _setting(adversary: str, summary: str, name: str, promise: str | None = None) -> Callable[[Callable[[Recorder], None]], None]:
     """One more scenario of an adversary: all that the function records."""
 
     def make(record: Callable[[Recorder], None]) -> None:
         before = ADVERSARIES.get(adversary, Adversary(adversary, summary, ()))
         s = Recorder()
         record(s)
-        ADVERSARIES[adversary] = Adversary(adversary, summary, (*before.scenarios, s.scenario(f"{adversary}: {name}", summary)))
+        scenarios = (*before.scenarios, s.scenario(f"{adversary}: {name}", summary))
+        ADVERSARIES[adversary] = Adversary(adversary, summary, scenarios, promise)
 
     return make
 
@@ -208,6 +219,27 @@ def _two_pages(s: Recorder) -> Address:
     pages = s.mmap(pages=2)
     s.write(pages, "A")
     return pages
+
+
+@_setting("swap", ADVERSARIES["swap"].summary, "writes at once")
+def _swap_writes_at_once(s: Recorder) -> None:
+    """Without a read before: a driver that marks a page dirty where it maps it for reading is not helped by that."""
+    pages = _two_pages(s)
+    s.madvise_pageout(pages)
+    s.read(pages)
+    s.read(pages + 1)
+    gpu = s.device()
+
+    @s.thread
+    def kswapd() -> None:
+        s.reclaim(pages + 1)
+
+    @s.thread
+    def device() -> None:
+        gpu.write(pages + 1, "D", into="written")
+
+    with s.after():
+        gpu.compare(pages + 1)
 
 
 PART = "the process takes away one of two pages, and the device uses both"
@@ -556,3 +588,77 @@ def _two_processes_punch_hole(s: Recorder) -> None:
 
     with s.after():
         both.gpu.compare(both.pages)
+
+
+ATOMICS = "the device exchanges a page's value, and a CPU or another device stores to it, or the process takes it away"
+
+
+def _exchanges(s: Recorder, devices: int) -> tuple[Address, list[DeviceHandle]]:
+    """A page that holds `A`, and some devices, of which the first exchanges it for `D`."""
+    page = s.mmap(pages=1)
+    s.write(page, "A")
+    gpus = [s.device() for _ in range(devices)]
+
+    @s.thread
+    def device() -> None:
+        gpus[0].exclusive(page, "D", into="first")
+
+    with s.after():
+        gpus[0].compare(page)
+    return page, gpus
+
+
+@_setting("atomics", ATOMICS, "a CPU stores", "exclusive")
+def _atomics_store(s: Recorder) -> None:
+    page, _ = _exchanges(s, 1)
+
+    @s.thread
+    def cpu() -> None:
+        s.write(page, "B")
+        s.write(page, "C")
+
+
+@_setting("atomics", ATOMICS, "another device", "exclusive")
+def _atomics_another(s: Recorder) -> None:
+    page, gpus = _exchanges(s, 2)
+
+    @s.thread
+    def device2() -> None:
+        gpus[1].exclusive(page, "E", into="its")
+
+
+@_setting("atomics", ATOMICS, "a device that mirrors the page", "exclusive")
+def _atomics_mirror(s: Recorder) -> None:
+    page, gpus = _exchanges(s, 2)
+
+    @s.thread
+    def device2() -> None:
+        gpus[1].write(page, "M", into="its")
+
+
+@_setting("atomics", ATOMICS, "MADV_DONTNEED", "exclusive")
+def _atomics_dontneed(s: Recorder) -> None:
+    page, _ = _exchanges(s, 1)
+
+    @s.thread
+    def cpu() -> None:
+        s.madvise_dontneed(page, pages=1)
+
+
+@_setting("atomics", ATOMICS, "closes", "exclusive")
+def _atomics_closes(s: Recorder) -> None:
+    page = s.mmap(pages=1)
+    s.write(page, "A")
+    gpu = s.device()
+
+    @s.thread
+    def engine() -> None:
+        gpu.exclusive(page, "D", into="first")
+
+    @s.thread
+    def closer() -> None:
+        gpu.close()
+
+    @s.thread
+    def cpu() -> None:
+        s.munmap(page, pages=1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from secondsight.devices.device import all_quiet
+from secondsight.devices.moving_buffer import held_by_buffers
 from secondsight.lang import atomic, count, require, rule
 from secondsight.linux.fork import mms
 from secondsight.linux.memremap import pagemaps
@@ -44,7 +45,7 @@ def held_by_tables() -> int:
 
     Entries of device memory and of the zero page hold none. Left out: pages that a udmabuf has pinned.
     """
-    held = 0
+    held = held_by_buffers()
     for pgmap in pagemaps:
         held += count(page is not None for page in pgmap.pages)
     for file in shmem_files:

@@ -13,8 +13,9 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, get_args
 
-from secondsight.contract.adversaries import ADVERSARIES, Adversary
+from secondsight.contract.adversaries import Adversary
 from secondsight.contract.balance import all_is_given_back
+from secondsight.contract.buffer import job_on_the_buffers_memory
 from secondsight.contract.coherence import as_if_cpu, isolation, same_at_rest
 from secondsight.contract.exclusive import has_it_alone, is_atomic, nobody_stores_meanwhile
 from secondsight.contract.failures import (
@@ -25,10 +26,16 @@ from secondsight.contract.failures import (
     is_being_closed,
     opens_for_who_lives,
 )
+from secondsight.contract.importer_adversaries import adversaries_for
 from secondsight.contract.lifetime import no_use_after_free, no_use_of_a_dead_mm
 from secondsight.contract.pinned import access_to_a_pinned_frame
 from secondsight.contract.table import no_change_while_it_is_walked
-from secondsight.contract.teardown import no_callback_after_unregister, unsubscribed_when_closed, unsubscribed_when_refused
+from secondsight.contract.teardown import (
+    detached_when_closed,
+    no_callback_after_unregister,
+    unsubscribed_when_closed,
+    unsubscribed_when_refused,
+)
 from secondsight.contract.writeback import moved_as_it_is, saved_before_it_is_dropped
 from secondsight.devices.device import Device, Promise
 from secondsight.lang.errors import LangError
@@ -76,10 +83,11 @@ RULES: dict[str, Rule] = {
             is_being_closed, opens_for_who_lives, promises=AS_A_CPU,
         ),
         _rule("pinned", access_to_a_pinned_frame, promises=("pinned",)),
+        _rule("no-freed-frame", job_on_the_buffers_memory, promises=("importer",)),
         _rule("exclusive", is_atomic, has_it_alone, nobody_stores_meanwhile, promises=("exclusive",)),
         _rule("no-use-after-free", no_use_after_free, no_use_of_a_dead_mm),
         _rule("isolation", isolation, promises=AS_A_CPU),
-        _rule("teardown", no_callback_after_unregister, unsubscribed_when_closed, unsubscribed_when_refused),
+        _rule("teardown", no_callback_after_unregister, unsubscribed_when_closed, unsubscribed_when_refused, detached_when_closed),
         _rule("balance", all_is_given_back),
         _rule("lost-write", saved_before_it_is_dropped, moved_as_it_is),
         _rule("table-lock", no_change_while_it_is_walked),
@@ -170,7 +178,7 @@ def check(
     `rules` narrows the rules that are watched. `bounds` decides bounds of the machine by hand; others are raised when they run out. `request`: how
     its searches are to be made. Raises `LangError` for unknown names and for a driver outside the language.
     """
-    picked: list[Adversary] = pick("adversary", ADVERSARIES, adversaries)
+    picked: list[Adversary] = pick("adversary", adversaries_for(driver), adversaries)
     watching = rules_for(driver, rules)
     todo = [(adversary.name, scenario) for adversary in picked for scenario in adversary.scenarios]
     shapes: list[object] = []
@@ -262,8 +270,19 @@ def _overrides_well(driver: type[Device]) -> None:
                 raise LangError(
                     f"{own.__code__.co_filename}:{own.__code__.co_firstlineno}: {driver.__name__}.{name}({', '.join(mine)}) does not "
                     f"have the parameters of {other.__qualname__}({', '.join(theirs)}), which it overrides\n"
-                    f"  instead: def {name}({', '.join(theirs)})"
+                    f"  instead: def {name}{written(other)}:"
                 )
+
+
+def written(function: Any) -> str:
+    """A function's parameters and result with their types, as its source has them."""
+    signature = inspect.signature(inspect.unwrap(function))
+    parts = [p.name if p.annotation is p.empty else f"{p.name}: {_type(p.annotation)}" for p in signature.parameters.values()]
+    return f"({', '.join(parts)})" + ("" if signature.return_annotation is signature.empty else f" -> {_type(signature.return_annotation)}")
+
+
+def _type(annotation: Any) -> str:
+    return annotation if isinstance(annotation, str) else getattr(annotation, "__name__", str(annotation))
 
 
 def import_file(path: Path) -> ModuleType:

@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from secondsight.contract.adversaries import ADVERSARIES
 from secondsight.contract.check import Checked, check_scenario, pick, rules_for
+from secondsight.contract.importer_adversaries import adversaries_for
 from secondsight.devices.device import Device, all_quiet
 from secondsight.lang import const, require, rule
 from secondsight.lang.errors import LangError
@@ -106,7 +106,7 @@ def compare(
     if old.promise != new.promise:
         raise LangError(f"{old.__name__} promises {old.promise!r} and {new.__name__} {new.promise!r}: they are judged by different rules")
     asked = request or Request()
-    for adversary in pick("adversary", ADVERSARIES, adversaries):
+    for adversary in pick("adversary", adversaries_for(new), adversaries):
         for scenario in adversary.scenarios:
             checked = [check_scenario(one, adversary.name, scenario, rules_for(one), asked, on_progress, bounds) for one in (old, new)]
             endings = [_endings(one, scenario, done, asked, on_progress) for one, done in zip((old, new), checked, strict=True)]

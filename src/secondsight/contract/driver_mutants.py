@@ -17,8 +17,8 @@ from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 
-from secondsight.contract.adversaries import ADVERSARIES
 from secondsight.contract.check import check, check_scenario, load_drivers, rules_for
+from secondsight.contract.importer_adversaries import adversaries_for
 from secondsight.devices.device import Device
 from secondsight.lang.errors import LangError
 from secondsight.search import Verdict
@@ -215,8 +215,9 @@ def try_mutant(
         try:
             changed = next(one for one in load_drivers(path) if one.__name__ == driver.__name__)
             watching = rules_for(changed)
-            for name in adversaries or ADVERSARIES:
-                for scenario in ADVERSARIES[name].scenarios:
+            against = adversaries_for(changed)
+            for name in adversaries or against:
+                for scenario in against[name].scenarios:
                     result = check_scenario(changed, name, scenario, watching, request, None, bounds).result
                     if result.verdict is Verdict.BROKEN:
                         assert result.violation is not None

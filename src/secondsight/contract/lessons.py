@@ -6,8 +6,12 @@ The drivers are in `devices/small`. Tests run every row; `secondsight explain` p
 from __future__ import annotations
 
 from secondsight.devices.device import Device
+from secondsight.devices.exclusive import Exclusive, ExclusiveByEvent, ExclusiveRetriesLocked
+from secondsight.devices.fenced_importer import FencedImporter, UnmapsAtOnce, UsesTheOldMapping
 from secondsight.devices.mirror import Mirror, MirrorWithoutTest
 from secondsight.devices.small import (
+    AddsItsFenceLate,
+    AddsNoFence,
     AlwaysAsksToWrite,
     AsksAgainForEver,
     AsksToWriteFirst,
@@ -17,17 +21,22 @@ from secondsight.devices.small import (
     ClosesKeepingItsTable,
     CollisionIsAnError,
     CountsFromTheFirstPage,
+    DetachesMapped,
     DropsEverything,
     FaultsUnderItsLock,
     ForgetsThatItIsAUser,
     GivesReferencesBack,
     GivesUp,
+    IgnoresExclusive,
     IgnoresFork,
+    IgnoresMoves,
     IgnoresParts,
     IgnoresProtection,
     KeepsForReading,
+    KeepsItsMapping,
     KeepsReferences,
     KeepsThePagemap,
+    LocksInItsCallback,
     LooksIntoItsTable,
     MarksUnderThePageLock,
     MarksWhenItDrops,
@@ -43,10 +52,14 @@ from secondsight.devices.small import (
     RemembersByAddress,
     RemembersByProcess,
     RemembersFailures,
+    ReservesTooEarly,
+    SignalsNothing,
+    StaysAttached,
     StaysAUser,
     StaysPinned,
     StopsTheDeviceLast,
     TakesAPartForNothing,
+    UnmapsUnlocked,
     UnpinsBeforeItStops,
     Vcpu,
     VcpuWithoutCount,
@@ -82,6 +95,20 @@ RULES_BROKEN: list[tuple[str, str, type[Device], type[Device]]] = [
     ("balance", "close", StaysPinned, Pins),
     ("as-if-cpu", "open", VcpuWithoutCount, Vcpu),
     ("as-if-cpu", "two-processes", RemembersByAddress, RemembersByProcess),
+    ("as-if-cpu", "exclusive", IgnoresExclusive, MirrorInParts),
+    ("exclusive", "atomics", ExclusiveByEvent, Exclusive),
+    ("deadlock", "atomics", ExclusiveRetriesLocked, Exclusive),
+    ("no-freed-frame", "buffer-moves", AddsNoFence, FencedImporter),
+    ("no-freed-frame", "buffer-moves", AddsItsFenceLate, FencedImporter),
+    ("no-freed-frame", "buffer-moves", IgnoresMoves, FencedImporter),
+    ("no-freed-frame", "buffer-moves", UsesTheOldMapping, FencedImporter),
+    ("not-reserved", "buffer-moves", ReservesTooEarly, FencedImporter),
+    ("lock-not-held", "buffer-moves", UnmapsUnlocked, UnmapsAtOnce),
+    ("double-lock", "buffer-moves", LocksInItsCallback, UnmapsAtOnce),
+    ("deadlock", "buffer-moves", SignalsNothing, FencedImporter),
+    ("teardown", "buffer-moves", StaysAttached, FencedImporter),
+    ("deadlock", "buffer-revoked", KeepsItsMapping, UnmapsAtOnce),
+    ("deadlock", "buffer-revoked", DetachesMapped, FencedImporter),
     ("lost-write", "swap", NeverMarksDirty, MirrorInParts),
     ("deadlock", "migration", MarksUnderThePageLock, MarksWhenItDrops),
 ]
@@ -100,7 +127,11 @@ ONLY_HERE: dict[str, type[Device]] = {
     "open": PrefaultsBeforeItSubscribes,
     "close": StopsTheDeviceLast,
     "two-processes": RemembersByAddress,
+    "buffer-moves": IgnoresMoves,
+    "buffer-revoked": DetachesMapped,
     "swap": NeverMarksDirty,
+    "exclusive": IgnoresExclusive,
+    "atomics": ExclusiveByEvent,
 }
 """For an adversary a driver that no other makes fail."""
 

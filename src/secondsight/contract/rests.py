@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from secondsight.contract.adversaries import ADVERSARIES
 from secondsight.contract.check import Rule, driver_program, rules_for
+from secondsight.contract.importer_adversaries import EVERY_ADVERSARY
 from secondsight.contract.runs import Line, Seen, files_of, methods_of, unseen, watch
 from secondsight.devices.device import Device
 from secondsight.lang import stored
@@ -55,7 +55,7 @@ def rests_on(
     `kept`: not where that was kept, and nothing that it depends on has changed since.
     """
     watching = [rule for rule in rules_for(driver, rules) if rule.probes]
-    programs = [[driver_program(driver, s, watching, bounds) for s in ADVERSARIES[name].scenarios] for name in adversaries]
+    programs = [[driver_program(driver, s, watching, bounds) for s in EVERY_ADVERSARY[name].scenarios] for name in adversaries]
     question = _question(driver, adversaries, watching, programs) if kept else None
     code = programs[0][0].code if question is not None else None
     told = stored.find_answer(code, question) if code is not None and question is not None else None

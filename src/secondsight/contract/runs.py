@@ -40,7 +40,7 @@ LONGEST = 2_000
 """Steps of one: a driver may go round for long."""
 
 CALLBACKS = frozenset(("invalidate", "invalidate_range_start", "sync_cpu_device_pagetables", "release", "move_notify"))
-ACCESSES = frozenset(("device_read", "device_write"))
+ACCESSES = frozenset(("device_read", "device_write", "job_run"))
 
 Spot = tuple[str, int]
 """A file and a line of it."""
@@ -282,7 +282,7 @@ class _Kept:
 
 # Lines of a driver.
 
-_ROOMS = ("secondsight.linux.", "secondsight.lang.", "secondsight.devices.device")
+_ROOMS = ("secondsight.linux.", "secondsight.lang.", "secondsight.devices.device", "secondsight.devices.buffer_device")
 
 
 def methods_of(driver: type[Device]) -> list[Callable[..., Any]]:
@@ -308,6 +308,8 @@ def unseen(driver: type[Device], seen: Seen) -> list[Line]:
     found = []
     files = list(dict.fromkeys(method.__code__.co_filename for method in methods_of(driver)))
     for method in methods_of(driver):
+        if method.__name__ == "attach_to":  # it ran before the threads, and with an error there would be no program
+            continue
         code = method.__code__
         function, text = _text(code)
         for number in _first_unseen(function.body, code.co_filename, seen.spots):

@@ -5,10 +5,11 @@ from __future__ import annotations
 from secondsight.devices.device import device_closed, device_opened
 from secondsight.lang import Errno, atomic, require, rule
 from secondsight.linux.device import is_of
+from secondsight.linux.dma_buf import attachments
 from secondsight.linux.mm_types import Driver, Event, Mm, Subscriber, Va, VaEnd
 from secondsight.linux.mmu_notifier import mmu_notifier_callback
 
-__all__ = ["no_callback_after_unregister", "unsubscribed_when_closed", "unsubscribed_when_refused"]
+__all__ = ["detached_when_closed", "no_callback_after_unregister", "unsubscribed_when_closed", "unsubscribed_when_refused"]
 
 
 @rule("teardown", on=mmu_notifier_callback)
@@ -28,10 +29,26 @@ def unsubscribed_when_closed(device: Driver, mm: Mm) -> None:
     require(not is_subscribed(device, mm), "teardown", "close() has returned and the driver is still subscribed")
 
 
+@rule("teardown", on=device_closed)
+def detached_when_closed(device: Driver, mm: Mm) -> None:
+    """No attachment is left: the exporter would call a driver that is not there any more (dma_buf_detach())."""
+    require(not is_attached(device), "teardown", "close() has returned and the driver is still attached to a buffer")
+
+
 @rule("teardown", on=device_opened)
 def unsubscribed_when_refused(device: Driver, mm: Mm, error: Errno) -> None:
     """Nothing is subscribed when `open` has failed: `close` is not called."""
     require(error == 0 or not is_subscribed(device, mm), "teardown", "open() has failed and the driver is still subscribed")
+
+
+@atomic
+def is_attached(device: Driver) -> bool:
+    """Whether the driver is an importer of a buffer."""
+    for i in range(len(attachments)):
+        if attachments.is_used(attachments[i]):
+            if attachments[i].importer is device:
+                return True
+    return False
 
 
 @atomic

@@ -41,7 +41,7 @@ __all__ = [
     "table_changes",
 ]
 
-Promise = Literal["mirror", "pinned", "process", "exclusive"]
+Promise = Literal["mirror", "pinned", "process", "exclusive", "importer"]
 
 DEVICE_FAULT: Final = -128
 """The device's page table does not allow the access: its driver must act."""
@@ -160,7 +160,7 @@ class Device(Driver):
     """By what the driver is judged: a *mirror* accesses as if it were a CPU. A *pinned* device keeps the pages that it has pinned,
     whatever the process maps there by now. The accesses of a *process*'s own device are made by threads of the process (a vCPU
     of KVM's) and end with it; else as a mirror. Of an *exclusive* device a read-modify-write is atomic with whatever a CPU or
-    another device stores; else as a mirror."""
+    another device stores; else as a mirror. An *importer* works on a buffer that somebody else exports (`BufferDevice`)."""
 
     bounds: ClassVar[Mapping[str, int]] = {"subscribers": 1}
     """What one such driver needs of the machinery's bounds (`secondsight.linux.bounds`)."""

@@ -19,18 +19,18 @@ _begun: list[threading.Thread] = []
 class Ahead:
     """The library of a program, without reductions, on its way: once it is there, whoever makes the program's `Native` finds it.
 
-    Where it cannot be made, that tells why. The end of the process ends the compiler.
+    `hasty`: see `Native`. Where it cannot be made, that tells why. The end of the process ends the compiler.
     """
 
-    def __init__(self, program: Program) -> None:
+    def __init__(self, program: Program, hasty: bool) -> None:
         self.failed = False
-        self._thread = threading.Thread(target=self._load, args=(program, render_c(program).text), daemon=True)
+        self._thread = threading.Thread(target=self._load, args=(program, render_c(program).text, hasty), daemon=True)
         self._thread.start()
         _begun.append(self._thread)
 
-    def _load(self, program: Program, text: str) -> None:
+    def _load(self, program: Program, text: str, hasty: bool) -> None:
         try:
-            load_model(program, text)
+            load_model(program, text, hasty)
         except LangError:
             self.failed = True
 

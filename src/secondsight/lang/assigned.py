@@ -7,6 +7,7 @@ A name must be assigned on every path that leads to a use of it. A loop may run 
 from __future__ import annotations
 
 import ast
+import functools
 from collections.abc import Callable
 
 from secondsight.lang.facts import facts_of
@@ -48,6 +49,9 @@ class _Paths:
         """Look at the names that an expression reads."""
         if node is None or self.found is not None:
             return
+        read = _read(node)
+        if read is not None and not (read & self.locals) - known:
+            return
         if isinstance(node, (ast.GeneratorExp, ast.ListComp, ast.SetComp, ast.DictComp)):
             inner = known | {t.id for g in node.generators for t in ast.walk(g.target) if isinstance(t, ast.Name)}
             for part in ast.iter_child_nodes(node):
@@ -59,11 +63,14 @@ class _Paths:
                 self.uses(part, known)
                 known |= _named(part)
         elif isinstance(node, ast.Name):
-            if isinstance(node.ctx, ast.Load) and node.id in self.locals and node.id not in known:
-                self.found = node
+            self._one(node, known)
         else:
             for part in ast.iter_child_nodes(node):
                 self.uses(part, known)
+
+    def _one(self, name: ast.Name, known: Names) -> None:
+        if isinstance(name.ctx, ast.Load) and name.id in self.locals and name.id not in known and self.found is None:
+            self.found = name
 
     def block(self, body: list[ast.stmt], known: Names | None) -> Names | None:
         """The names known after a list of statements."""
@@ -87,7 +94,7 @@ class _Paths:
             case ast.AugAssign():
                 self.uses(node.value, known)
                 if isinstance(node.target, ast.Name):
-                    self.uses(ast.copy_location(ast.Name(node.target.id, ast.Load()), node.target), known)
+                    self._one(ast.copy_location(ast.Name(node.target.id, ast.Load()), node.target), known)
                 else:
                     self.uses(node.target, known)
                 return known
@@ -129,6 +136,19 @@ class _Paths:
         return known
 
 
+@functools.cache
+def _read(node: ast.AST) -> Names | None:
+    """The names that an expression reads, if it gives none a value itself."""
+    names = set()
+    for inner in ast.walk(node):
+        if isinstance(inner, (ast.NamedExpr, ast.comprehension)):
+            return None
+        if isinstance(inner, ast.Name) and isinstance(inner.ctx, ast.Load):
+            names.add(inner.id)
+    return frozenset(names)
+
+
+@functools.cache
 def _named(node: ast.AST) -> Names:
     """The names that `:=` gives a value in an expression."""
     return frozenset(n.target.id for n in ast.walk(node) if isinstance(n, ast.NamedExpr))

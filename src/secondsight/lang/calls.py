@@ -59,7 +59,7 @@ class CallLowering(BuiltinLowering):
             return self.interrupted(node, function, arguments)
         if isinstance(function.result, ir.Group):
             return Outcome(ir.Call(function, arguments, function.result), function.result)
-        inlined = inline.expression(function, arguments)
+        inlined = inline.expression(function, arguments) if self.frontend.inlines else None
         return inlined if inlined is not None else ir.Call(function, arguments, function.result)
 
     def interrupted(self, node: ast.Call, function: ir.Function, arguments: list[ir.Expr]) -> Lowered:
@@ -122,7 +122,7 @@ class CallLowering(BuiltinLowering):
 
     def whole_call(self, function: ir.Function, arguments: list[ir.Expr], where: Position) -> list[ir.Stmt]:
         """A call that cannot be interrupted, without its result."""
-        inlined = inline.statements(function, arguments)
+        inlined = inline.statements(function, arguments) if self.frontend.inlines else None
         if inlined is not None:
             return inlined
         return [ir.Eval(ir.Call(function, arguments, function.result or IntType(0, 0)), where)]

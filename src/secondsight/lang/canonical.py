@@ -1,21 +1,23 @@
 """`canonical(u8 *)` as C text: of all states that are the same up to renaming, one.
 
-Sequence numbers are renamed last (`lang.canonical_sequences`). Interchangeable records are renamed in the order of first use: the shared references from the start of the state on, the threads' locals, the numbers
+Equal threads are put in order first (`lang.canonical_equal`), sequence numbers are renamed last (`lang.canonical_sequences`). Interchangeable
+records are renamed in the order of first use: the shared references from the start of the state on, the threads' locals, the numbers
 in these, then the references within records already renamed; unused records go by their contents. Any renaming would be sound
 (`lang.symmetry` says why): the order only decides how many states fall together.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import accumulate
 
 from secondsight.lang import ir
+from secondsight.lang.canonical_equal import equal_threads
 from secondsight.lang.canonical_sequences import rename_sequences
 from secondsight.lang.live import Picked, live_places, table
-from secondsight.lang.movers import RECORDS, SEQUENCES
 from secondsight.lang.numbers import Kind
 from secondsight.lang.program import Frame, Program
-from secondsight.lang.symmetry import Symmetry, numbers_of, references
+from secondsight.lang.symmetry import EQUAL, RECORDS, SEQUENCES, Symmetry, numbers_of, references
 from secondsight.lang.types import IntType
 
 __all__ = ["canonical"]
@@ -52,15 +54,29 @@ def _numbers(program: Program, symmetry: Symmetry) -> Picked:
 def canonical(program: Program, symmetry: Symmetry) -> list[str]:
     """The text of `canonical(u8 *)`."""
     lines, calls = ["#define SS_CANONICAL"], []
+    equal = symmetry.threads
     if symmetry.arrays:
         lines += _rename_records(program, symmetry)
         calls.append(f"if (RENAMES({RECORDS})) rename_records(s);")
     if symmetry.sequences is not None:
         lines += rename_sequences(program, symmetry.sequences)
         calls.append(f"if (RENAMES({SEQUENCES})) rename_sequences(s);")
-    # a merged search finds out whether records are worth it: see `ss_try_names` of search/engine_steps.c
-    lines += ["#ifdef SS_MERGED", "#define RENAMES(what) (by_form & (what))", "#else", "#define RENAMES(what) 1", "#endif"]
-    return [*lines, "static void canonical(u8 *s)", "{", *(f"\t{call}" for call in calls), "}", "void ss_canonical(u8 *s) { canonical(s); }"]
+    lines.append("#define RENAMES(what) (by_form & (what))")
+    lines += equal_threads(program, equal, _renamed_later(program, symmetry)) if equal is not None else []
+    rest = ["static void form_of_rest(u8 *s)", "{", *(f"\t{call}" for call in calls), "\t(void)s;", "}"]
+    form = f"if (RENAMES({EQUAL}))\n\t\tform_in_order(s);\n\telse\n\t\tform_of_rest(s);" if equal is not None else "form_of_rest(s);"
+    return [*lines, *rest, "static void canonical(u8 *s)", "{", f"\t{form}", "}", "void ss_canonical(u8 *s) { canonical(s); }"]
+
+
+def _renamed_later(program: Program, symmetry: Symmetry) -> Callable[[ir.Var], bool]:
+    """Whether a local holds a reference to one of the records, a number of one, or a sequence number."""
+    numbers = [numbers_of(program, array) for array in symmetry.arrays]
+    spots = symmetry.sequences.spots_of(program) if symmetry.sequences is not None else None
+
+    def is_renamed(var: ir.Var) -> bool:
+        return symmetry.names(var.type) or any(n.kind(var) in (Kind.FOUND, Kind.PLACE) for n in numbers) or (spots is not None and spots.has(var))
+
+    return is_renamed
 
 
 def _rename_records(program: Program, symmetry: Symmetry) -> list[str]:

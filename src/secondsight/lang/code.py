@@ -73,14 +73,15 @@ class Code:
 
     def __init__(
         self, machine: Machine, entries: Iterable[Callee], rules: Iterable[Callable[..., Any]], capacity: int, holds: bool,
-        origin: Origin | None = None,
+        origin: Origin | None = None, inlines: bool = True,
     ) -> None:  # fmt: skip
         begin = list(entries)
         self.machine, self.entries, self.rules = machine, list(dict.fromkeys(begin)), list(rules)
         self.threads = begin if origin is None else None
-        self.capacity, self.holds, self.origin = capacity, holds, origin
+        self.capacity, self.holds, self.inlines, self.origin = capacity, holds, inlines, origin
         self.made: dict[Hashable, Any] = {}
         self.searches = self.searched = 0  # by the reference executor: how many, and their states
+        self.hurried = 0  # states that were searched by native code compiled in haste
         self._linked: Linked | None = None
         self.region: int
         self.counter_width: int
@@ -100,7 +101,7 @@ class Code:
             self.facts, self.texts, self.changed = data["facts"], data["texts"], False
 
     def _link(self) -> Linked:
-        linked = self._linked = Linked(self.machine, self.entries, self.rules, self.holds, self.threads)
+        linked = self._linked = Linked(self.machine, self.entries, self.rules, self.holds, self.threads, self.inlines)
         numbers = {function: number for number, function in enumerate(linked.frames)}
         places = [StepPlace(c.where, c.function.name) for c in linked.counters]
         if self.known is not None:
@@ -175,12 +176,12 @@ _shared: dict[Hashable, Code] = {}
 
 
 def shared_code(
-    machine: Machine, entries: Sequence[Callee], rules: Sequence[Callable[..., Any]], capacity: int, holds: bool
+    machine: Machine, entries: Sequence[Callee], rules: Sequence[Callable[..., Any]], capacity: int, holds: bool, inlines: bool = True
 ) -> Code:
     """The code of a shape, made when it is first asked for."""
     entries = list(dict.fromkeys(entries))
     sizes = [(cls, d.kind.size) for cls, d in machine.pools.items() if isinstance(d.kind, ArrayType)]
-    rest = (sorted(machine.bounds.items()), list(machine.data), sorted(machine.only.items()), capacity, holds)
+    rest = (sorted(machine.bounds.items()), list(machine.data), sorted(machine.only.items()), capacity, holds, *(() if inlines else ("not inlined",)))
     key = (tuple(entries), tuple(rules), tuple(sizes), repr(rest))
     found = _shared.pop(key, None)
     if found is None or not found.fits(machine):
@@ -189,7 +190,8 @@ def shared_code(
         shape = repr((rest, pools, begin))
         roots = [*(part for entry in entries for part in entry), *rules]
         states = sorted(machine._states, key=lambda d: d.name)
-        found = Code(machine, entries, rules, capacity, holds, Origin(shape, roots, [*machine.pools.values(), *states]))
+        origin = Origin(shape, roots, [*machine.pools.values(), *states])
+        found = Code(machine, entries, rules, capacity, holds, origin, inlines)
     _shared[key] = found
     while len(_shared) > MOST_SHARED:
         del _shared[next(iter(_shared))]

@@ -134,8 +134,12 @@ def settings() -> tuple[object, ...]:
     return compiler(), _flags(""), cache_folder()
 
 
-def _flags(text: str, care: str | None = None) -> tuple[str, ...]:
-    base = (*FLAGS, care or ("-Og" if len(text) > LARGE else "-O1"))
+def _care(text: str, hasty: bool) -> str:
+    return "-O1" if len(text) <= LARGE else "-O0" if hasty else "-Og"
+
+
+def _flags(care: str) -> tuple[str, ...]:
+    base = (*FLAGS, care)
     if os.environ.get("SECONDSIGHT_SANITIZE", "0") in ("", "0"):
         # zig adds checks of its own where it is not told otherwise: five times slower to run
         return (*base, "-fno-sanitize=all", "-fno-stack-protector") if "ziglang" in compiler()[0] else base
@@ -168,13 +172,14 @@ def kept_library(name: str) -> Library | None:
         return None
 
 
-def load(text: str, common: str = "") -> Library:
+def load(text: str, common: str = "", hasty: bool = False) -> Library:
     """The library that `text` compiles to, together with `common`, which other libraries have as well.
 
-    Raises `CompilerMissing`, or `CompilerFailed` with what the compiler said.
+    `hasty`: a large text is compiled without care, in half of the time, to code that makes a search take a sixth longer. Raises `CompilerMissing`, or `CompilerFailed` with what the compiler said.
     """
     _, version = compiler()
-    key = _key(version, *_flags(text), text, common)
+    care = _care(text, hasty)
+    key = _key(version, *_flags(care), text, common)
     folder = cache_folder()
     library = folder / f"{key}.so"
     if str(library) in _loaded:
@@ -182,7 +187,7 @@ def load(text: str, common: str = "") -> Library:
     try:
         if not _is_whole(library):
             folder.mkdir(parents=True, exist_ok=True)
-            _build(text, library, common)
+            _build(text, library, common, care)
             if int(key[:4], 16) % TIDIED == 0:
                 _tidy(folder, library)
         return _loaded.setdefault(str(library), Library(str(library)))  # two threads may come here at once
@@ -195,27 +200,28 @@ def _key(*parts: str) -> str:
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:32]
 
 
-def _build(text: str, library: Path, common: str = "") -> None:
+def _build(text: str, library: Path, common: str, care: str) -> None:
     command, version = compiler()
+    flags = _flags(care)
     with tempfile.TemporaryDirectory(dir=library.parent, prefix="build-") as scratch:
         source, made = Path(scratch) / "model.c", Path(scratch) / "model.so"
         source.write_text(text, encoding="utf-8")
         parts, work = [source], []
         if len(text) > LARGE:
             parts = [source.with_suffix(f".{part}.o") for part in (1, 2)]
-            work = [[*command, *_flags(text), "-c", f"-DSS_PART={i}", "-o", str(part), str(source)] for i, part in enumerate(parts, 1)]
+            work = [[*command, *flags, "-c", f"-DSS_PART={i}", "-o", str(part), str(source)] for i, part in enumerate(parts, 1)]
         if common:
             parts.append(Path(scratch) / "common.o")
-            known = library.parent / f"{_key(version, *_flags(common, COMMON), common)}.o"
+            known = library.parent / f"{_key(version, *_flags(COMMON), common)}.o"
             content = _whole(known)
             if content is not None:
                 parts[-1].write_bytes(content)
             else:
                 (Path(scratch) / "common.c").write_text(common, encoding="utf-8")
-                work.append([*command, *_flags(common, COMMON), "-c", "-o", str(parts[-1]), str(Path(scratch) / "common.c")])
+                work.append([*command, *_flags(COMMON), "-c", "-o", str(parts[-1]), str(Path(scratch) / "common.c")])
         if work:
             _run(*work)
-        _run([*command, *_flags(text), "-shared", "-o", str(made), *map(str, parts)])
+        _run([*command, *flags, "-shared", "-o", str(made), *map(str, parts)])
         if common and content is None:
             _sign(parts[-1]).replace(known)
         _sign(made).replace(library)

@@ -33,11 +33,11 @@ NUMBER = "number of the function"
 class Frontend:
     """Lowers functions for one machine (its bounds, pools and rules); instances are made once and shared.
 
-    `holds`: hold points are step boundaries; else they are nothing.
+    `holds`: hold points are step boundaries; else they are nothing. `inlines`: small functions are put in the place of their calls.
     """
 
-    def __init__(self, machine: Machine, rules: Iterable[Callable[..., Any]] = (), holds: bool = False) -> None:
-        self.machine, self.holds = machine, holds
+    def __init__(self, machine: Machine, rules: Iterable[Callable[..., Any]] = (), holds: bool = False, inlines: bool = True) -> None:
+        self.machine, self.holds, self.inlines = machine, holds, inlines
         self.rules = list(rules)
         self.instances: dict[tuple[Any, type[Record] | None, bool], ir.Function] = {}
         self.dispatches: dict[tuple[Any, type[Record], bool], ir.Function] = {}

@@ -89,11 +89,11 @@ class Linked:
 
     def __init__(
         self, machine: Machine, entries: Sequence[Callee], rules: Iterable[Callable[..., Any]], holds: bool,
-        threads: Sequence[Callee] | None = None,
+        threads: Sequence[Callee] | None = None, inlines: bool = True,
     ) -> None:  # fmt: skip
         with machine:
             while True:  # again if that reached state whose classes a dispatch did not know
-                self.frontend = Frontend(machine, rules, holds)
+                self.frontend = Frontend(machine, rules, holds, inlines)
                 self.roots = {entry: self.frontend.instance(*entry, False) for entry in entries}
                 if self.frontend.is_settled():
                     break

@@ -28,6 +28,7 @@ from types import CodeType, ModuleType
 from typing import Any
 
 from secondsight.lang.errors import LangError
+from secondsight.lang.names import with_place
 
 __all__ = ["Files", "FromText", "is_installed", "is_ours", "load", "package_digest", "set_up"]
 
@@ -133,6 +134,9 @@ def load(name: str, path: Path) -> ModuleType:
     try:
         with contextlib.redirect_stdout(sys.stderr):  # stdout is for results: a file that prints must not come between them
             loader.exec_module(module)
+    except ImportError as error:
+        sys.modules.pop(name, None)
+        raise with_place(error).with_traceback(error.__traceback__) from None
     except BaseException:
         sys.modules.pop(name, None)
         raise

@@ -5,16 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from importlib import resources
 
+from secondsight.lang.canonical_equal import equal_threads_in_facts
 from secondsight.lang.layout import Layout
 from secondsight.lang.locks import Lock, RwLock
-from secondsight.lang.symmetry import Symmetry
+from secondsight.lang.program import Program
+from secondsight.lang.symmetry import EQUAL, Symmetry
 
-__all__ = ["MOST_LOCKS", "RECORDS", "SEQUENCES", "Reductions", "merged_steps", "notes_before"]
+__all__ = ["MOST_LOCKS", "Reductions", "merged_steps", "notes_before"]
 
 MOST_LOCKS = 63
-
-RECORDS, SEQUENCES = 1, 2
-"""What is renamed; as in search/movers.c."""
 
 NOTES = """\
 #include <stdint.h>
@@ -30,12 +29,13 @@ NOTES = """\
 #define WR(place) ss_touch(x, place, WRITE)
 #define WRITES_ALL(place) writing_all(&(x)->noted, (x)->places, (x)->ways, place)
 #define LK(place) ss_touch(x, place, LOCK)
+#define LW(place) ss_touch(x, place, LOOK)
 #define LO(place) ss_touch(x, place, x->alone ? READ : LOCK)
 #define QU(place) (x->queues = 1, ss_touch(x, place, x->alone ? WRITE : LOCK))
 #define FIRST_CHOICE(count) (x->dice ? (i32)(ss_roll(x) % (u64)(count)) : 0)
 #define ss_touch(x, place, way) noting(&(x)->noted, (x)->places, (x)->ways, place, way)
 #define ss_roll(x) rolled(&(x)->dice)
-enum { READ, WRITE, LOCK, QUERY, WAYS };
+enum { READ, WRITE, LOCK, QUERY, LOOK, WAYS };
 
 /*
  * Keep in mind that a step touches a number of the shared state, and how; the place itself, which is that of its byte, and as many
@@ -70,7 +70,7 @@ static inline uint64_t rolled(uint64_t *dice)
 @dataclass(frozen=True, slots=True)
 class Reductions:
     """Which reductions a search makes: `merge` of steps that others cannot tell apart, `symmetry`: states that are the same up to
-    renaming interchangeable records and sequence numbers are one."""
+    renaming interchangeable records, sequence numbers and equal threads are one."""
 
     merge: bool = True
     symmetry: bool = True
@@ -103,8 +103,9 @@ def lock_places(layout: Layout) -> list[tuple[int, int]]:
     return sorted(found)[:MOST_LOCKS]
 
 
-def merged_steps(layout: Layout, symmetry: Symmetry | None = None) -> list[str]:
+def merged_steps(program: Program, symmetry: Symmetry | None = None) -> list[str]:
     """What comes after the rendered model: the locks, and `step_at` that merges."""
+    layout = program.layout
     places = lock_places(layout)
     numbers = _numbered(layout)
     at = [0] * (len(numbers) + 1)
@@ -116,8 +117,12 @@ def merged_steps(layout: Layout, symmetry: Symmetry | None = None) -> list[str]:
     to_queue = layout.offset(RwLock, "waiting") - layout.offset(RwLock, "readers")
     same = ["#define SAME_AS(place) (place)"]
     renames = 0
+    equal = ["#define STANDS(t, u, place) (place)", "#define PAIR(t, u) [t][u]", "#define THERE_ARE_EQUAL 0"]
     if symmetry is not None:
-        renames = (RECORDS if symmetry.arrays else 0) | (SEQUENCES if symmetry.sequences is not None else 0)
+        renames = symmetry.renames
+        if symmetry.threads is not None:
+            renames |= EQUAL
+            equal = equal_threads_in_facts(program, symmetry.threads, numbers)
     if symmetry is not None and symmetry.arrays:  # what is learned of one record holds for all that it may be renamed to
         same_as = symmetry.same_as(layout.shared_size)
         stands_for = ", ".join(str(numbers[same_as[byte], shift]) for byte, shift in numbers)
@@ -127,6 +132,7 @@ def merged_steps(layout: Layout, symmetry: Symmetry | None = None) -> list[str]:
         f"static const u16 LOCK_OWNER[] = {{ {owners or 0} }}, LOCK_READERS[] = {{ {readers_ or 0} }};",
         f"static const u8 LOCK_AT[] = {{ {', '.join(map(str, at))} }};",
         *same,
+        *equal,
         f"#define SS_RENAMES {renames}",
         resources.files("secondsight.search").joinpath("movers.c").read_text(),
     ]

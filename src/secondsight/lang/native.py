@@ -79,29 +79,40 @@ def engine_text(size: int) -> str:
     return f"#define STRIDE {stride(size)}\n{_engine()}"
 
 
-def load_model(program: Program, text: str) -> Library:
+def load_model(program: Program, text: str, hasty: bool = False) -> Library:
     """The library of a model's text, with the engine for it."""
-    return load(text, prelude() + engine_text(program.size))
+    return load(text, prelude() + engine_text(program.size), hasty)
 
 
 def is_ready(program: Program) -> bool:
-    """Whether the compiled library of a program, without reductions, is there: in this process, or in the cache folder."""
-    name = ("library", _form(Reductions.none(), None), settings())
-    return name in program.code.made or repr(name) in program.code.texts
+    """Whether a compiled library of a program, without reductions, is there: in this process, or in the cache folder."""
+    return any(_is_known(program, _form(Reductions.none(), None, hasty)) for hasty in (False, True))
 
 
-def _form(reductions: Reductions, symmetry: Symmetry | None) -> str:
-    """What the compiled text depends on beside the code."""
-    return f"{reductions} {symmetry and symmetry.name}"
+def _is_known(program: Program, form: tuple[object, ...]) -> bool:
+    return form in program.code.made or repr(form) in program.code.texts
+
+
+def _form(reductions: Reductions, symmetry: Symmetry | None, hasty: bool) -> tuple[object, ...]:
+    """What a library depends on beside the code."""
+    return "library", f"{reductions} {symmetry and symmetry.name}{' hasty' if hasty else ''}", settings()
 
 
 class Native:
-    """A checked program as machine code; see the module. Raises `CompilerMissing` or `LangError` from the compiler."""
+    """A checked program as machine code; see the module. Raises `CompilerMissing` or `LangError` from the compiler.
 
-    def __init__(self, program: Program, reductions: Reductions | None = None, symmetry: Symmetry | None = None) -> None:
-        self.program, self.reductions = program, reductions or Reductions.none()
-        self.symmetry, form = symmetry, ("library", _form(self.reductions, symmetry), settings())
-        self.rendered, self.library = program.code.keep(form, lambda: self._compiled(repr(form)))
+    `hasty`: compiled without much care (`compiler.load`), unless code that was made with care is there.
+    """
+
+    def __init__(
+        self, program: Program, reductions: Reductions | None = None, symmetry: Symmetry | None = None, hasty: bool = False
+    ) -> None:
+        self.program, self.reductions, self.symmetry = program, reductions or Reductions.none(), symmetry
+        form = _form(self.reductions, symmetry, False)
+        hasty = hasty and not _is_known(program, form)
+        if hasty:
+            form = _form(self.reductions, symmetry, True)
+        self.rendered, self.library = program.code.keep(form, lambda: self._compiled(repr(form), hasty))
         self.result_size = self.library.ss_size_of_x()
         if self.result_size < ctypes.sizeof(StepResult):
             raise LangError("the compiled model does not fit this version")
@@ -113,7 +124,7 @@ class Native:
         with self.alone():
             self.initial = self._initial()
 
-    def _compiled(self, name: str) -> tuple[CText, Library]:
+    def _compiled(self, name: str, hasty: bool) -> tuple[CText, Library]:
         """The library, and what its text says: from the cache folder, or written and compiled now."""
         code = self.program.code
         kept = code.texts.get(name)
@@ -123,7 +134,7 @@ class Native:
             rules, bounds = [(rule, said) for rule, said in kept["rules"]], [(bound, size) for bound, size in kept["bounds"]]
             return CText("", sites, rules, bounds, kept["tables"]), library
         text = render_c(self.program, self.reductions, self.symmetry)
-        library = load_model(self.program, text.text)
+        library = load_model(self.program, text.text, hasty)
         places = [[[w.file, w.line, w.column], what] for w, what in text.sites]
         code.texts[name] = {
             "library": library.name, "sites": places, "rules": text.rules, "bounds": text.bounds, "tables": text.tables,
@@ -145,6 +156,8 @@ class Native:
         for i, name in enumerate(self.rendered.tables):
             self.library.ss_set_table(i, self._tables[i], ctypes.c_int64(len(self.program.row(name))))
         self.library.ss_set_daemons(sum(1 << i for i, t in enumerate(self.program.threads) if t.daemon))
+        if self.symmetry is not None and self.symmetry.threads is not None:
+            self.symmetry.threads.tell(self.library)
 
     @contextmanager
     def alone(self) -> Iterator[None]:
@@ -243,6 +256,13 @@ class Native:
             return state
         room = ctypes.create_string_buffer(state, len(state))
         self.library.ss_canonical(room)
+        return room.raw
+
+    def exchanged(self, state: bytes, one: int, other: int) -> bytes:
+        """A state with two equal threads exchanged."""
+        room = ctypes.create_string_buffer(state, len(state))
+        with self.alone():
+            self.library.ss_swap_threads(room, one, other)
         return room.raw
 
     def finished(self, state: bytes) -> bool:

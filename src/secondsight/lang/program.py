@@ -55,31 +55,32 @@ class Room:
 class Program:
     """A checked program; made by `build`.
 
-    `holds`: its hold points are step boundaries. `room`: it shares its code with every program of that shape.
+    `holds`: its hold points are step boundaries. `room`: it shares its code with every program of that shape. `inlines`: small
+    functions are put in the place of their calls.
     """
 
     def __init__(
         self, machine: Machine, threads: Sequence[Thread], rules: Iterable[Callable[..., Any]] = (), holds: bool = False,
-        room: Room | None = None,
+        room: Room | None = None, inlines: bool = True,
     ) -> None:  # fmt: skip
         if not threads:
             raise LangError("a program needs a thread")
         if len(threads) > MAX_THREADS:
             raise LangError(f"{len(threads)} threads; the limit is {MAX_THREADS}")
-        self.machine, self.threads, self.rules, self.holds = machine, list(threads), list(rules), holds
+        self.machine, self.threads, self.rules, self.holds, self.room = machine, list(threads), list(rules), holds, room
         machine.rules = self.rules
         machine.data.pop(SWITCHES.name, None)  # of a program that the machine had before
         begin = [_entry(t) for t in self.threads]
         entries = [entry for entry, _ in begin]
         if room is None:
-            self.code = Code(machine, entries, self.rules, len(threads), holds)
+            self.code = Code(machine, entries, self.rules, len(threads), holds, inlines=inlines)
         else:
             wanted = [*((f, None) for f in room.functions), *entries]
             compiled = self.rules
             if room.rules:
                 compiled = list(dict.fromkeys([*room.rules, *self.rules]))
                 machine.data[SWITCHES.name] = tuple(int(rule in self.rules) for rule in compiled)
-            self.code = shared_code(machine, wanted, compiled, max(room.threads, len(threads)), holds)
+            self.code = shared_code(machine, wanted, compiled, max(room.threads, len(threads)), holds, inlines)
         self.layout = self.code.layout.of(machine)
         self.roots = [
             (self._root(thread, self.code.roots[entry], arguments), arguments)
@@ -90,6 +91,12 @@ class Program:
         self.bases = [self.layout.shared_size + i * self.region for i in range(len(self.threads))]
         self.size = self.layout.shared_size + self.region * self.code.capacity
         self.initial_shared = self.layout.encode(begin=True)
+
+    def with_every_call(self) -> Program:
+        """The same program with no function put in the place of its calls: whoever runs it can say of each step what it called."""
+        with self.machine:
+            self.layout.decode(self.initial_shared)
+        return Program(self.machine, self.threads, self.rules, self.holds, self.room, inlines=False)
 
     @property
     def frontend(self) -> Frontend:

@@ -17,7 +17,7 @@ from secondsight.lang.errors import LangError, ModelError, RuleBroken
 from secondsight.lang.program import Program
 from secondsight.lang.render import PythonText, render
 
-__all__ = ["Reference", "Successor"]
+__all__ = ["Reference", "StepFunction", "Successor"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +45,7 @@ class Reference:
         self.choices = support.Choices()
         self.namespace: dict[str, Any] = {
             **support.functions(rendered.sites, self.choices),
+            **self.hooks(),
             **{name: program.row(table) for table, name in rendered.tables.items()},
             "REF": layout.to_offset, "NUM": layout.to_number, "Blocked": support.Blocked,
         }  # fmt: skip
@@ -55,6 +56,10 @@ class Reference:
         self.threads = [(i, base, i + 1) for i, base in enumerate(program.bases)]
         self.wide = program.counter_width == 2
         self.initial = self._initial()
+
+    def hooks(self) -> dict[str, Any]:
+        """What the rendered text calls besides."""
+        return {}
 
     def _rendered(self) -> PythonText:
         """The rendered text: from the cache folder, or written now."""
@@ -75,17 +80,20 @@ class Reference:
     def _initial(self) -> bytes:
         """Every thread run to its first boundary; that part must touch nothing shared."""
         state = bytearray(self.program.blank())
-        for (index, base, number), (root, arguments) in zip(self.threads, self.program.roots, strict=True):
-            thread = self.program.threads[index]
-            values = [self.program.argument(thread, v, p) for v, p in zip(arguments, root.params, strict=True)]
-            entry = self.namespace[f"e{root.number}"]
-            try:
-                result = entry(state, base, number, *values)
-            except RecursionError:
-                raise ModelError(f"thread {thread.name}: a loop without a step boundary does not end") from None
-            if result is None:
-                raise ModelError(f"thread {self.program.threads[index].name} blocks before its first step")
+        for index in range(len(self.threads)):
+            self.enter(state, index)
         return bytes(state)
+
+    def enter(self, state: bytearray, index: int) -> None:
+        """Run a thread to its first boundary."""
+        (_, base, number), (root, arguments), thread = self.threads[index], self.program.roots[index], self.program.threads[index]
+        values = [self.program.argument(thread, v, p) for v, p in zip(arguments, root.params, strict=True)]
+        try:
+            result = self.namespace[f"e{root.number}"](state, base, number, *values)
+        except RecursionError:
+            raise ModelError(f"thread {thread.name}: a loop without a step boundary does not end") from None
+        if result is None:
+            raise ModelError(f"thread {thread.name} blocks before its first step")
 
     def counter(self, state: bytes, thread: int) -> int:
         """The program counter of a thread (0: ended)."""

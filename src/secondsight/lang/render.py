@@ -20,7 +20,7 @@ from secondsight.lang.render_expressions import ExpressionRenderer
 from secondsight.lang.slots import masks
 from secondsight.lang.types import IntType, RefType
 
-__all__ = ["PythonText", "render"]
+__all__ = ["PythonRenderer", "PythonText", "render"]
 
 SITE = IntType(0, 255)
 """What says where a function was called from."""
@@ -40,26 +40,40 @@ class PythonText:
 
 def render(program: Program) -> PythonText:
     """The text of a program; good for every program that shares its code."""
-    renderer = _Renderer(program)
-    text = renderer.render()
-    return PythonText(text, renderer.sites, dict(renderer.tables), compile(text, "<reference executor>", "exec"))
+    return PythonRenderer(program).whole()
 
 
-class _Renderer(ExpressionRenderer):
-    """Writes the functions."""
+class PythonRenderer(ExpressionRenderer):
+    """Writes the functions. `entered`, `left` and `freed` are for who wants to know what a step does (`lang.traced`)."""
 
     def __init__(self, program: Program) -> None:
         super().__init__(program)
         self.lines: list[str] = []
         self.blocks: dict[Block, str] = {}
         self.result: ir.ResultType | None = None
+        self.function: ir.Function | None = None
         self.loops: list[ir.While] = []
         self.rounds = 0
         self.spinlocks = self.layout.instances_below(SpinLock)
         self.locks = self.layout.instances_below(Lock)
         self.rwlocks = self.layout.instances_below(RwLock)
 
+    def entered(self, depth: int, function: ir.Function, arguments: list[str]) -> None:
+        """Write what is to happen where a function begins."""
+
+    def left(self, depth: int, function: ir.Function | None, value: str) -> str:
+        """Write what is to happen where a function returns a value; the value, as text that may be used once."""
+        return value
+
+    def freed(self, depth: int, where: Position) -> None:
+        """Write what is to happen where a record was freed."""
+
     # The whole.
+
+    def whole(self) -> PythonText:
+        """The text, ready to be run."""
+        text = self.render()
+        return PythonText(text, self.sites, dict(self.tables), compile(text, "<reference executor>", "exec"))
 
     def render(self) -> str:
         """The whole text."""
@@ -126,6 +140,7 @@ class _Renderer(ExpressionRenderer):
             if isinstance(var.type, IntType):
                 value = f"rg({value}, {var.type.low}, {var.type.high}, {self.site(flow.function.where, var.name)})"
             self._set(1, var, value)
+        self.entered(1, flow.function, [f"a_{p}" for p in params])
         self._jump(1, flow.entry, set(flow.function.params), True, entering=True)
 
     def _returns(self, frame: Frame, number: int) -> None:
@@ -231,6 +246,7 @@ class _Renderer(ExpressionRenderer):
         if frame.return_slot is not None:
             self.out(depth, f"r = {self.local(frame.return_slot, SITE)}; {self.assigned(frame.return_slot, SITE, '0')}")
         self._zero(depth, dirty)
+        value = self.left(depth, frame.flow.function, value)
         if frame.return_slot is not None:
             self.out(depth, f"return R{self._number(frame.flow.function)}[r](s, B, t, {value})")
         elif frame.is_root:
@@ -243,7 +259,8 @@ class _Renderer(ExpressionRenderer):
     def _plain_function(self, function: ir.Function) -> None:
         params = [self.name(p) for p in function.params]
         self.out(0, f"def {self.calls[function]}({', '.join(['s', 'B', 't', *params])}):  # {function.name}")
-        self.result = function.result
+        self.result, self.function = function.result, function
+        self.entered(1, function, params)
         for stmt in function.body:
             self._statement(1, stmt, True)
         self.out(1, "return None")
@@ -272,6 +289,7 @@ class _Renderer(ExpressionRenderer):
                 copied = self._own(depth, copied)
                 base, stride, count, fresh = self.pool(stmt.pool)
                 self.out(depth, f"fr(s, {base}, {self.expr(stmt.value)}, {stride}, {count}, {fresh!r}, {self.site(stmt.where)})")
+                self.freed(depth, stmt.where)
             case ir.Eval():
                 copied = self._own(depth, copied, mutates(stmt.value))
                 self.out(depth, self.expr(stmt.value))
@@ -330,10 +348,11 @@ class _Renderer(ExpressionRenderer):
     def _return(self, depth: int, stmt: ir.Return) -> None:
         """A return from a function without boundaries."""
         if stmt.value is None:
-            self.out(depth, "return None")
+            self.out(depth, f"return {self.left(depth, self.function, 'None')}")
         else:
             assert self.result is not None
-            self.out(depth, f"return {self._result(stmt.value, self.result, 'the result', stmt.where)}")
+            value = self._result(stmt.value, self.result, "the result", stmt.where)
+            self.out(depth, f"return {self.left(depth, self.function, value)}")
 
     def _result(self, value: ir.Expr, kind: ir.ResultType, name: str, where: Position) -> str:
         return self.packed(value, kind, name, where) if isinstance(kind, ir.Group) else self.ranged(value, kind, name, where)

@@ -13,6 +13,7 @@ from importlib import resources
 
 from secondsight.lang import ir
 from secondsight.lang.canonical import canonical
+from secondsight.lang.canonical_equal import NO_FACTS, WHICH
 from secondsight.lang.cfg import Block, Branch, CallTo, Exit, Jump
 from secondsight.lang.errors import OutOfRecords, Position
 from secondsight.lang.locks import Lock, RwLock, SpinLock
@@ -207,12 +208,14 @@ class _CRenderer(CExpressions):
                 arguments = "".join(f", a[{k}]" for k in range(len(frame.flow.function.params)))
                 self.out(f"\tcase {i}: return e{i}(s, B, t, x{arguments});")
         self.out("\t}\n\treturn -1;\n}")
+        if not self.reductions.merge:
+            self.out(f"static i32 by_form = {0 if self.symmetry is None else self.symmetry.renames};")
+        if self.symmetry is not None and self.symmetry.threads is not None:
+            self.lines.append(WHICH if self.reductions.merge else WHICH + NO_FACTS)
         if self.reductions.merge:
-            self.lines += merged_steps(self.layout, self.symmetry)
+            self.lines += merged_steps(self.program, self.symmetry)
         if self.symmetry is not None:
             self.lines += canonical(self.program, self.symmetry)
-        if not self.reductions.merge:
-            self.out(f"static i32 by_form = {0 if self.symmetry is None else 'RECORDS | SEQUENCES'};")
         merging = ", ".join(["step_at", "kept_inside", "names_untried", "names_tried"] if self.reductions.merge else ["0"] * 4)
         sizes = f"STATE_SIZE, THREADS, sizeof(ss_x), {int(self.program.counter_width > 1)}"
         self.out(f"const ss_model the_model = {{ {sizes}, BASE, STEPS, {0 if self.symmetry is None else 'canonical'}, &by_form, {merging} }};")

@@ -144,7 +144,7 @@ class CExpressions:
         if done in ("looks", "queues"):
             how = "LO" if how == "RD" else "QU"
         elif done is not None and not (done == "tries" and how == "RD"):
-            how = "LK"
+            how = "LW" if how == "RD" else "LK"
         return f"{how}({place})" if shift == "0" else f"{how}({place} + {shift} * SHARED_SIZE) - {shift} * SHARED_SIZE"
 
     def touched(self, addr: ir.Addr, name: str = "") -> str:

@@ -37,7 +37,7 @@ from secondsight.lang.spread import Known, Spread, TellsApart
 from secondsight.lang.standins import Shared
 from secondsight.lang.types import ArrayType, IntType, RecordType, Type, is_sequence
 
-__all__ = ["Sequences", "Spots", "sequences_of"]
+__all__ = ["Field", "Sequences", "Spots", "field_in", "owned_field", "sequences_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +134,7 @@ class Spots(Spread[Holds]):
 
     def load(self, node: ir.Load, known: Known) -> Holds:
         """What is loaded."""
-        return Holds(Kind.SEQUENCE).at(_field(node.addr)) if is_sequence(node.addr.type) else PLAIN
+        return Holds(Kind.SEQUENCE).at(field_in(node.addr)) if is_sequence(node.addr.type) else PLAIN
 
     def called_as(self, function: ir.Function) -> Holds | None:
         """The result of a call."""
@@ -154,7 +154,7 @@ class Spots(Spread[Holds]):
                 if operation in (("&", 1), ("%", 2)):
                     return PLAIN
                 if operation == ("-", 1) and isinstance(node.left, ir.Load):
-                    if self.checking and _field(node.left.addr) not in self.counters:
+                    if self.checking and field_in(node.left.addr) not in self.counters:
                         raise TellsApart(f"{self.function.name} takes the number before one that is no counter's")
                     self.before = True
                     return held
@@ -178,9 +178,9 @@ class Spots(Spread[Holds]):
         if not is_sequence(stmt.addr.type):
             held = self.of(stmt.value, known)
             if self.checking and held is not None and held.kind is Kind.SEQUENCE:
-                raise TellsApart(f"{_field(stmt.addr)} is given one, and is no SequenceNumber")
+                raise TellsApart(f"{field_in(stmt.addr)} is given one, and is no SequenceNumber")
             return
-        to, value = _field(stmt.addr), stmt.value
+        to, value = field_in(stmt.addr), stmt.value
         if isinstance(value, ir.Binary) and isinstance(value.left, ir.Load) and isinstance(value.right, ir.Constant):
             if (value.op, value.right.value) in (("+", 1), ("|", 1)) and is_same_place(value.left.addr, stmt.addr):
                 self.changed |= to not in self.counters
@@ -286,16 +286,16 @@ def _is_same(a: Shared | ir.Expr, b: Shared | ir.Expr) -> bool:
 # Where they lie.
 
 
-def _owned(record: type[Record], name: str) -> Field:
+def owned_field(record: type[Record], name: str) -> Field:
     """A field by the class that has it first, of those that a record's is derived from."""
     return Field(next(c for c in reversed(record.__mro__) if issubclass(c, Record) and c is not Record and name in c.fields()), name)
 
 
-def _field(addr: ir.Addr) -> Field:
+def field_in(addr: ir.Addr) -> Field:
     """The field that a place is, or is an element of."""
     last = next((step for step in reversed(addr.path) if isinstance(step, ir.FieldStep)), None)
     if last is not None:
-        return _owned(last.record, last.name)
+        return owned_field(last.record, last.name)
     assert isinstance(addr.root, Shared)
     return Field(addr.root, addr.root.name)
 
@@ -308,7 +308,7 @@ def _fields_in(layout: Layout, kind: Type) -> Iterator[tuple[Field, int]]:
         for name, inner in layout.machine.fields(kind.record).items():
             element = inner.element if isinstance(inner, ArrayType) else inner
             if is_sequence(element):
-                yield _owned(kind.record, name), 0 if isinstance(inner, ArrayType) else kind.record.default(name)
+                yield owned_field(kind.record, name), 0 if isinstance(inner, ArrayType) else kind.record.default(name)
             yield from _fields_in(layout, inner)
 
 
@@ -321,7 +321,7 @@ def places(layout: Layout) -> Iterator[tuple[int, Field, IntType]]:
                 yield at, field, kind
         elif isinstance(kind, RecordType):
             for name, inner in layout.parts(kind.record).items():
-                yield from visit(inner, at + layout.offset(kind.record, name), _owned(kind.record, name))
+                yield from visit(inner, at + layout.offset(kind.record, name), owned_field(kind.record, name))
         elif isinstance(kind, ArrayType):
             for i in range(layout.machine.bound(kind.size)):
                 yield from visit(kind.element, at + i * layout.size(kind.element), field)

@@ -165,8 +165,9 @@ class Spread(ABC, Generic[K]):
             case ir.While():
                 known -= _assigned([*stmt.body, *stmt.step])
                 self.number(stmt.test, known)
-                self._body(stmt.body, known)
-                self._body(stmt.step, known)
+                inside = known | self.learned(stmt.test)
+                self._body(stmt.body, inside)
+                self._body(stmt.step, inside - _assigned(stmt.body))
             case ir.Store():
                 self.addr(stmt.addr, known)
                 self.store(stmt, known)

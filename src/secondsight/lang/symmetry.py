@@ -15,9 +15,10 @@ maps steps to steps, so a state and its renamings reach the same errors, deadloc
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from secondsight.lang import ir, tree
+from secondsight.lang.equal import EqualThreads, equal_threads_of
 from secondsight.lang.layout import Layout
 from secondsight.lang.lifetime import Lifetimes, lifetimes_of
 from secondsight.lang.locks import Lock, RwLock
@@ -27,7 +28,10 @@ from secondsight.lang.records import Record
 from secondsight.lang.sequences import Sequences, sequences_of
 from secondsight.lang.types import ArrayType, IntType, RecordType, RefType, Type
 
-__all__ = ["Interchangeable", "Symmetry", "numbers_of", "references", "renaming_of", "symmetry_of"]
+__all__ = ["EQUAL", "RECORDS", "SEQUENCES", "Interchangeable", "Symmetry", "numbers_of", "references", "renaming_of", "symmetry_of"]
+
+RECORDS, SEQUENCES, EQUAL = 1, 2, 4
+"""What is renamed; as in search/prelude.c."""
 
 _SAFE = (ir.Constant, ir.Local, ir.Load, ir.AddressOf, ir.Compare, ir.Logic, ir.Current, ir.ClassIs)
 """What can be evaluated for any record of an array without an error."""
@@ -65,15 +69,31 @@ class Interchangeable:
 @dataclass
 class Symmetry:
     """What may be renamed: the arrays with interchangeable records, each within itself, in the order in which they lie; the
-    sequence numbers."""
+    sequence numbers; equal threads."""
 
     arrays: tuple[Interchangeable, ...]
     sequences: Sequences | None = None
+    threads: EqualThreads | None = None
 
     @property
     def name(self) -> tuple[object, ...]:
         """Everything that the rendered text depends on."""
-        return (*(array.name for array in self.arrays), *([self.sequences.name] if self.sequences is not None else []))
+        others = [what.name for what in (self.sequences, self.threads) if what is not None]
+        return (*(array.name for array in self.arrays), *others)
+
+    @property
+    def renames(self) -> int:
+        """What is renamed, but for threads, as in search/prelude.c."""
+        return (RECORDS if self.arrays else 0) | (SEQUENCES if self.sequences is not None else 0)
+
+    def without_threads(self) -> Symmetry:
+        """The same, with equal threads told apart."""
+        return replace(self, threads=self.threads and self.threads.told_apart())
+
+    @property
+    def equal(self) -> EqualThreads | None:
+        """The equal threads, if two are."""
+        return self.threads if self.threads is not None and self.threads.there_are else None
 
     def names(self, kind: Type) -> bool:
         """Whether it is a reference that can be to one of the records."""
@@ -104,8 +124,11 @@ def renaming_of(program: Program, watch: tuple[int, int] | None = None) -> tuple
     sequences, why = sequences_of(program, watch)
     if why:
         told.append(f"sequence numbers are not renamed: {why}")
-    if sequences is not None:
-        symmetry = Symmetry(symmetry.arrays if symmetry is not None else (), sequences)
+    equal, why = equal_threads_of(program, watch)
+    if why:
+        told.append(f"equal threads are not renamed: {why}")
+    if sequences is not None or equal is not None:
+        symmetry = Symmetry(symmetry.arrays if symmetry is not None else (), sequences, equal)
     return symmetry, told
 
 

@@ -265,6 +265,12 @@ BOOL = IntType(0, 1, "bool")
 PLAIN_INT = IntType(-32768, 32767)
 
 
+def _element(annotation: Any) -> str:
+    """What the elements of a list are annotated as, in a word."""
+    (element,) = typing.get_args(annotation) or (None,)
+    return "bool" if element is bool else "U8" if element in (None, int) else getattr(element, "__name__", str(element))
+
+
 def resolve(annotation: Any, *, embedded: bool = False) -> Type | None:
     """The type an (evaluated) annotation stands for; None for `None`, the return type of a procedure.
 
@@ -309,7 +315,7 @@ def resolve(annotation: Any, *, embedded: bool = False) -> Type | None:
         return TupleType(tuple(p for p in parts if isinstance(p, (IntType, SizedInt, RefType))))
     if origin is list or annotation is list:
         if embedded:
-            raise LangError(f"{annotation} is not a type of a field; an array is: Array[U8, 8]")
+            raise LangError(f"{annotation} is not a type of a field; an array is: Array[{_element(annotation)}, 8], with from secondsight.lang import Array")
         raise LangError(f"{annotation}: a list needs a bound: List[Frame, 'pages'], or Annotated[list[Frame], Most('pages')]")
     if origin is Bits:
         return SizedInt("bits", size_of(typing.get_args(annotation)[0]))

@@ -2,7 +2,7 @@
 
 Where to look: who owns what in `mm_types`; a CPU's access in `fault`, faults and zaps in `memory`; mapping in
 `mmap` and `vma`; subscribers in `mmu_notifier`, mirroring in `hmm` (and `hmm_2019`, as it was in Linux 5.3);
-memfds in `memfd` and `shmem`; device memory in `memremap` and `dax`; buffers in `dma_buf` and `udmabuf`. Releases
+memfds in `memfd` and `shmem`; device memory in `memremap` and `dax`; buffers in `dma_buf` and `udmabuf`, the fences of work on them in `dma_resv` and `dma_fence`. Releases
 are named by every function; unless it says otherwise, Linux 6.12.
 """
 
@@ -22,6 +22,7 @@ from secondsight.linux.errno import (
     EEXIST,
     EFAULT,
     EINVAL,
+    ENODEV,
     ENOENT,
     ENOMEM,
     ENXIO,
@@ -40,6 +41,7 @@ __all__ = [
     "EEXIST",
     "EFAULT",
     "EINVAL",
+    "ENODEV",
     "ENOENT",
     "ENOMEM",
     "ENXIO",
@@ -71,7 +73,6 @@ def bounds(**wanted: int) -> dict[str, int]:
         if not 0 <= number <= BOUNDS[name].most:
             raise LangError(f"{name}={number}: the machine can have 0 to {BOUNDS[name].most}")
     sizes = {name: one.least for name, one in BOUNDS.items()} | wanted | _by_hand
-    sizes["anon_chains"] = min(1, sizes["anon_vmas"])
     return sizes | {"vmas": min((wanted | _by_hand).get("vmas", BOUNDS["vmas"].most), sizes["pages"] * sizes["mms"])}
 
 

@@ -11,8 +11,11 @@ frames until it unmaps. All of mapping, unmapping, pinning and moving happens un
 
 Drivers that export derive from `DmaBuf`; the importer's record is its driver's (`Driver.move_notify`).
 
-Lock order: the mmap lock, then `resv`. Left out: fences (a device's use ends at once), peer-to-peer, vmap,
-direction of mappings, begin and end of CPU access. Use by a fence still running may hide a bug.
+* `resv` has the fences of the work that uses the buffer (`dma_resv.py`), where a machine has any (bound `resv_fences`). When
+  importers have been told, work on the old place may still run until its fence is signalled.
+* Linux 7.2 calls the notification dma_buf_invalidate_mappings(), and says what an exporter has to wait for after it.
+
+Lock order: the mmap lock, then `resv`. Left out: peer-to-peer, vmap, direction of mappings, begin and end of CPU access.
 CONFIG_DMABUF_MOVE_NOTIFY is on.
 """
 
@@ -20,7 +23,8 @@ from __future__ import annotations
 
 from typing import Literal
 
-from secondsight.lang import Array, Char, Errno, Mutex, Record, Ref, atomic, bound, milestone, pool, require, tracepoint
+from secondsight.lang import Array, Char, Errno, Record, Ref, atomic, bound, milestone, pool, require, tracepoint
+from secondsight.linux.dma_resv import DmaResv, DmaResvUsage, dma_resv_wait_timeout
 from secondsight.linux.errno import EINVAL
 from secondsight.linux.mm_types import VM_PFNMAP, AddressSpace, Count, Driver, Flags, Folio, Mm, Pgoff, Result, Va
 from secondsight.linux.mmap import do_mmap
@@ -31,10 +35,12 @@ __all__ = [
     "DmaBufAttachment",
     "attachments",
     "dma_buf_attach",
+    "dma_buf_attach_revocable",
     "dma_buf_detach",
     "dma_buf_dynamic_attach",
     "dma_buf_fget",
     "dma_buf_fput",
+    "dma_buf_invalidate_mappings",
     "dma_buf_map_attachment",
     "dma_buf_mmap",
     "dma_buf_move_notify",
@@ -67,7 +73,7 @@ class DmaBuf(AddressSpace):
     When nothing refers to the file any more, the buffer is released. Left out: attachments do not count.
     """
 
-    resv: Mutex
+    resv: DmaResv
     attachments: Array[Ref[DmaBufAttachment], Literal["attachments"]]
     nr_pages: Pgoff
     f_count: Count
@@ -103,6 +109,10 @@ class DmaBuf(AddressSpace):
 
     def unpin(self, attach: DmaBufAttachment) -> None:
         """dma_buf_ops.unpin. `resv` is held."""
+
+    def has_storage(self, frame: Folio) -> bool:
+        """For rules: whether a frame is the buffer's memory now, or was and is kept for work that still uses it."""
+        return True
 
     def map_dma_buf(self, attach: DmaBufAttachment) -> Errno:
         """dma_buf_ops.map_dma_buf: fill `attach.sgt`. 0 or an error. `resv` is held."""
@@ -170,7 +180,7 @@ def dma_buf_dynamic_attach(dmabuf: DmaBuf, importer: Driver, dynamic: bool) -> R
     if dmabuf.is_dynamic():
         ret = dmabuf.pin(attach)
     if ret == 0:
-        ret = dmabuf.map_dma_buf(attach)
+        ret = __map_dma_buf(dmabuf, attach)
         if ret != 0 and dmabuf.is_dynamic():
             dmabuf.unpin(attach)
     with atomic:
@@ -238,9 +248,21 @@ def dma_buf_map_attachment(dmabuf: DmaBuf, attach: DmaBufAttachment) -> Errno:
         cached = is_cached(attach)
     if cached:
         return 0
-    ret = dmabuf.map_dma_buf(attach)
+    ret = __map_dma_buf(dmabuf, attach)
     if ret == 0:
         attach.mapped = True
+    return ret
+
+
+def __map_dma_buf(dmabuf: DmaBuf, attach: DmaBufAttachment) -> Errno:
+    """__map_dma_buf() (drivers/dma-buf/dma-buf.c, Linux 6.12): an importer that is not dynamic does not look at fences, so moves are waited for.
+
+    Left out: a signal that ends the wait.
+    """
+    ret = dmabuf.map_dma_buf(attach)
+    if len(dmabuf.resv.fences) > 0:
+        if ret == 0 and not attach.dynamic:
+            dma_resv_wait_timeout(dmabuf.resv, DmaResvUsage.KERNEL)
     return ret
 
 
@@ -295,6 +317,25 @@ def dma_buf_move_notify(dmabuf: DmaBuf) -> None:
         with atomic:
             at = next_dynamic(dmabuf, at + 1)
             importer = importer_at(dmabuf, at)
+
+
+def dma_buf_invalidate_mappings(dmabuf: DmaBuf) -> None:
+    """dma_buf_invalidate_mappings() (drivers/dma-buf/dma-buf.c, Linux 7.2): the same under a new name, and with a contract.
+
+    When it returns, importers may still use the memory in full until their fences are signalled (dma_resv_wait_timeout() of usage
+    BOOKKEEP), and after that read it, for nothing, until they unmap, which they do in bounded time. Who wants nobody to use the
+    memory waits for both. A new mapping may be asked for at once: the exporter gives one, or refuses.
+    """
+    dma_buf_move_notify(dmabuf)
+
+
+@atomic
+def dma_buf_attach_revocable(attach: DmaBufAttachment) -> bool:
+    """dma_buf_attach_revocable() (drivers/dma-buf/dma-buf.c, Linux 7.2): whether the importer unmaps in bounded time when it is told.
+
+    Here each dynamic importer does; in 7.2 one may be without the callback.
+    """
+    return attach.dynamic
 
 
 @atomic

@@ -17,6 +17,7 @@ __all__ = [
     "EEXIST",
     "EFAULT",
     "EINVAL",
+    "ENODEV",
     "ENOENT",
     "ENOMEM",
     "ENXIO",
@@ -36,6 +37,7 @@ EACCES: Final = 13
 EFAULT: Final = 14
 EBUSY: Final = 16
 EEXIST: Final = 17
+ENODEV: Final = 19
 EINVAL: Final = 22
 EBADFD: Final = 77
 EOPNOTSUPP: Final = 95

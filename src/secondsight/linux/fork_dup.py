@@ -10,8 +10,7 @@ Both mmap locks are held for writing (the child's is nobody else's yet, and is n
 Private pages are shared from then on, and nobody may write them: parent or child, who writes first makes a copy of its own
 (`memory.wp_page_copy`), under a second bracket. A page that the parent has pinned stays its own: the child gets a copy at once.
 
-Left out: everything of fork(2) but memory; MADV_DONTFORK, MADV_WIPEONFORK; failure; pages in swap, with which a scenario cannot have
-a fork. Entries of a private vma in which nothing was ever written are copied too, where the kernel leaves
+Left out: everything of fork(2) but memory; MADV_DONTFORK, MADV_WIPEONFORK; failure. Entries of a private vma in which nothing was ever written are copied too, where the kernel leaves
 them to the child's faults (vma_needs_copy()): subscribers are called once more; raises no false alarm.
 """
 
@@ -28,7 +27,8 @@ from secondsight.linux.mmu_notifier import mmu_notifier_invalidate_range_end, mm
 from secondsight.linux.page_alloc import alloc_page, get_page
 from secondsight.linux.pgtable import pte_page, vm_normal_folio
 from secondsight.linux.rmap import anon_vma_link, folio_add_new_anon_rmap
-from secondsight.linux.swapops import is_migration_entry, migrations
+from secondsight.linux.swap_state import swap_duplicate
+from secondsight.linux.swapops import is_migration_entry, is_swap_entry, migrations, swap_slots
 from secondsight.linux.vma import vma_iter_store
 
 __all__ = ["copy_page_range", "dup_mmap"]
@@ -93,7 +93,7 @@ def copy_pte_range(mm: Mm, oldmm: Mm, start: Va, end: VaEnd) -> None:
     if len(owners) > 0:
         wait_until(not any(is_exclusive_and_locked(pte) for pte in oldmm.ptes))
     for va in range(start, end):
-        if len(owners) + len(migrations) > 0:
+        if len(owners) + len(swap_slots) + len(migrations) > 0:
             copy_nonpresent_pte(mm, oldmm, va)
         if pte_page(oldmm.ptes[va]) is not None:
             copy_present_pte(mm, oldmm, va)
@@ -108,22 +108,30 @@ def is_exclusive_and_locked(pte: Pte) -> bool:
 
 @atomic
 def copy_nonpresent_pte(mm: Mm, oldmm: Mm, va: Va) -> None:
-    """copy_nonpresent_pte() (mm/memory.c, Linux 6.12): a device-exclusive entry is present again, and is copied as such; of a page that is
-    being moved the child has a migration entry too, and of private memory both are readable ones."""
+    """copy_nonpresent_pte() (mm/memory.c, Linux 6.12): a device-exclusive entry is present again, and is copied as such; a page in swap
+    has an entry more; one that is being moved is the child's too when it has moved. Neither is exclusive to anybody then, and none may
+    write."""
     pte = oldmm.ptes[va]
+    new = mm.ptes[va]
     folio = pte.frame
-    vma = oldmm.mm_mt[va]
+    if len(owners) > 0:
+        if pte.kind == PteKind.DEVICE_EXCLUSIVE and folio is not None:
+            restore_exclusive_pte(oldmm, va, folio)
+    if len(swap_slots) > 0:
+        if is_swap_entry(pte):
+            swap_duplicate(pte.swap)
+            pte.exclusive = False
+            new.kind = PteKind.SWAP
+            new.swap = pte.swap
     if len(migrations) > 0:
-        if is_migration_entry(pte) and folio is not None and vma is not None:
-            if is_cow_mapping(vma):
+        if is_migration_entry(pte):
+            vma = oldmm.mm_mt[va]
+            if vma is not None and is_cow_mapping(vma):
+                pte.exclusive = False
                 pte.writable = False
-                if len(folio.shared) > 0:
-                    folio.shared[0] = True
-            mm.ptes[va].frame = folio
-            mm.ptes[va].kind = PteKind.MIGRATION
-            mm.ptes[va].writable = pte.writable
-    if pte.kind == PteKind.DEVICE_EXCLUSIVE and folio is not None:
-        restore_exclusive_pte(oldmm, va, folio)
+            new.kind = PteKind.MIGRATION
+            new.frame = folio
+            new.writable = pte.writable
 
 
 @atomic
@@ -151,6 +159,8 @@ def copy_present_pte(mm: Mm, oldmm: Mm, va: Va) -> None:
     new.special = pte.special
     if len(new.prot_none) > 0:
         new.prot_none[0] = pte.prot_none[0]
+    if len(swap_slots) > 0:
+        new.dirty = pte.dirty
 
 
 @atomic
@@ -165,3 +175,5 @@ def copy_present_page(mm: Mm, va: Va, folio: Folio) -> None:
     mm.ptes[va].writable = new.write
     if len(mm.ptes[va].prot_none) > 0:
         mm.ptes[va].prot_none[0] = not vma_is_accessible(new)
+    if len(swap_slots) > 0:
+        mm.ptes[va].dirty = True

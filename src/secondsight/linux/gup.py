@@ -126,9 +126,9 @@ def get_user_page_vma_remote(mm: Mm, va: Va, flags: Flags) -> Pfn:
     The caller holds the mmap lock, and keeps it all the time: faults wait for what they need. Of the zero page no reference is
     counted.
     """
-    pfn: Pfn = check_vma_flags(mm, va, flags)
-    if pfn < 0:
-        return pfn
+    refused = check_vma_flags(mm, va, flags)
+    if refused != 0:
+        return -EFAULT
     while True:
         pfn = follow_page_pte(mm, va, flags)
         if pfn > NO_PAGE:
@@ -149,21 +149,21 @@ def pin_user_pages_fast(mm: Mm, va: Va, flags: Flags) -> Pfn:
     if pfn > NO_PAGE:
         return pfn
     mm.mmap_lock.read_lock()
-    pfn = check_vma_flags(mm, va, flags)
-    if pfn == 0:
-        pfn = NO_PAGE
-    while pfn <= NO_PAGE:
+    while True:
+        refused = check_vma_flags(mm, va, flags)
+        if refused != 0:
+            break
         pfn = follow_page_pte(mm, va, flags)
-        if pfn <= NO_PAGE:
-            ret = handle_mm_fault(mm, va, faultin_flags(pfn, flags) | FAULT_FLAG_ALLOW_RETRY)
-            if ret & VM_FAULT_RETRY != 0:
-                mm.mmap_lock.read_lock()
-                if check_vma_flags(mm, va, flags) != 0:
-                    pfn = -EFAULT
-            elif ret & VM_FAULT_ERROR != 0:
-                pfn = -EFAULT
+        if pfn > NO_PAGE:
+            mm.mmap_lock.read_unlock()
+            return pfn
+        ret = handle_mm_fault(mm, va, faultin_flags(pfn, flags) | FAULT_FLAG_ALLOW_RETRY)
+        if ret & VM_FAULT_RETRY != 0:
+            mm.mmap_lock.read_lock()
+        elif ret & VM_FAULT_ERROR != 0:
+            break
     mm.mmap_lock.read_unlock()
-    return pfn
+    return -EFAULT
 
 
 @atomic

@@ -213,6 +213,9 @@ def wp_can_reuse_anon_folio(vma: Vma, va: Va, folio: Folio) -> bool:
         return False
     if page_anon_exclusive(folio):
         return True
+    if len(swap_slots) > 0:
+        if folio.swapcache and folio.refcount == 2 and not folio.locked:
+            folio_free_swap(folio)
     if folio.locked or folio.refcount != 1:
         return False
     if len(folio.shared) > 0:
@@ -313,9 +316,9 @@ def do_swap_entry(mm: Mm, va: Va, flags: Flags) -> Flags:
 def map_swapped_page(mm: Mm, va: Va, folio: Folio, entry: SwpEntry, flags: Flags) -> bool:
     """The part of do_swap_page() under the folio lock and the page-table lock: one step, in which the folio lock is waited for.
 
-    False: it is to be waited for without the mmap lock (folio_lock_or_retry()). The page may be written if its entry was the only
-    one of an exclusive page (every page is, without fork), and is dirty if this is a write. The swap cache keeps the page and the
-    slot, unless it is written and nobody else has it (should_try_to_free_swap()). So a page can be writable, in the swap cache,
+    False: it is to be waited for without the mmap lock (folio_lock_or_retry()). The page may be written if no other process has had a
+    share in it, or nobody has it any more, and is dirty then if this is a write. The swap cache keeps the page and the slot, unless
+    it is written and nobody else has it (should_try_to_free_swap()). So a page can be writable, in the swap cache,
     and clean: what a device writes to it must be marked (`folio_mark_dirty`).
     """
     if folio.locked and flags & FAULT_FLAG_ALLOW_RETRY != 0:
@@ -334,7 +337,11 @@ def map_swapped_page(mm: Mm, va: Va, folio: Folio, entry: SwpEntry, flags: Flags
         pte.frame = folio
         pte.kind = PteKind.PRESENT
         pte.writable = vma.write
-        pte.dirty = write
+        if len(folio.shared) > 0:
+            folio.shared[0] = not pte.exclusive and folio.refcount != 1
+            pte.writable = vma.write and not folio.shared[0]
+            pte.exclusive = False
+        pte.dirty = write and pte.writable
         pte.swap = 0
     else:
         put_page(folio)
@@ -390,6 +397,8 @@ def restore_exclusive_pte(mm: Mm, va: Va, folio: Folio) -> None:
         pte.kind = PteKind.PRESENT
         if not vma.write:
             pte.writable = False
+        if len(swap_slots) > 0:
+            pte.dirty = pte.writable
 
 
 @milestone(quiet=True)
@@ -461,6 +470,8 @@ def drop_copied(old: Folio, copied: bool) -> None:
     """The end of wp_page_copy() (mm/memory.c, Linux 6.12): the reference for copying, and that of the entry if it has gone."""
     put_page(old)
     if copied:
+        if len(swap_slots) > 0:
+            free_swap_cache(old)
         put_page(old)
 
 

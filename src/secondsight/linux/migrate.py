@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from secondsight.lang import Errno, atomic, milestone, out_of_records, tracepoint, wait_until
 from secondsight.linux.errno import EACCES, EAGAIN, EBUSY, EFAULT, ENOENT
+from secondsight.linux.mm import page_anon_exclusive
 from secondsight.linux.mm_types import Count, Event, Folio, Mm, PteKind, Range, Va, Vma, hints
 from secondsight.linux.mmu_notifier import mmu_notifier_invalidate_range_end, mmu_notifier_invalidate_range_start
 from secondsight.linux.page_alloc import alloc_page, get_page, is_zero_page, put_page
@@ -220,8 +221,12 @@ def set_migration_entry(folio: Folio, mm: Mm, va: Va) -> bool:
     pte = mm.ptes[va]
     if not page_vma_mapped_walk(folio, pte):
         return True
-    if folio.anon_vma is not None and folio.pins > 0:
-        return False
+    if folio.anon_vma is not None:
+        exclusive = page_anon_exclusive(folio)
+        if exclusive and folio.pins > 0:
+            return False
+        if len(folio.shared) > 0:
+            pte.exclusive = exclusive
     if len(swap_slots) > 0:
         if pte.dirty:
             folio.dirty = True
@@ -252,9 +257,9 @@ def remove_migration_pte(src: Folio, dst: Folio, vma: Vma) -> None:
         get_page(dst)
         pte.frame = dst
         pte.kind = PteKind.PRESENT
-        if len(src.shared) > 0:
-            if src.shared[0]:
-                dst.shared[0] = True
+        if len(dst.shared) > 0:
+            dst.shared[0] = dst.anon_vma is not None and not pte.exclusive
+            pte.exclusive = False
 
 
 @milestone(quiet=True)

@@ -299,15 +299,14 @@ class AddressSpace(Record):
 
 
 bound("vma_flags", most=1, usual=1)
-bound("anon_chains", most=1)  # where there is an anon_vma: see `bounds`
 
 
 class Vma(Record):
     """struct vm_area_struct: pages `vm_start` to before `vm_end` of `vm_mm`; `vm_file` None is anonymous memory.
 
     `write` is VM_WRITE. `flags` has what else a mapping has of vm_flags (VM_SEALED, VM_PRIVATE, VM_NONE), where the scenario can tell (the bound is 1);
-    else there is no such place. `shared` (`shared.rb`) leads to the next vma in the tree of its file, `anon_next` in that of its
-    `anon_vma`, where there are such. `next` leads to the next of those
+    else there is no such place. `shared` (`shared.rb`) leads to the next vma in the tree of its file. `anon_next` has one in its first
+    place: the next in the tree of its `anon_vma`. `next` leads to the next of those
     that munmap has taken out of the tree of its mm (`mas_detach`), or of those that are free. Which vma is which does not
     matter to anything: a search may rename them.
     """
@@ -320,7 +319,7 @@ class Vma(Record):
     vm_file: Ref[AddressSpace]
     write: bool
     anon_vma: Ref[AnonVma]
-    anon_next: Array[Ref[Vma], Literal["anon_chains"]]
+    anon_next: Array[Ref[Vma], Literal["anon_vmas"]]
     flags: Array[Flags, Literal["vma_flags"]]
     shared: Ref[Vma]
     next: Ref[Vma]
@@ -345,8 +344,9 @@ class Pte(Record):
 
     `kind` is of an entry that is not empty. Of one for a page in swap `swap` is the slot, and `frame` is None. `writable` is also
     whether a migration entry is a writable one. `special` is pte_special or pte_devmap: the entry holds no reference. `dirty` is
-    kept where pages are swapped out. `prot_none` is _PAGE_PROTNONE, where somebody asks for PROT_NONE: the page is there and no access
-    finds it. What nothing writes is no part of a state.
+    kept where pages are swapped out. `exclusive` is of a swap entry or a migration entry, where pages are copied on write
+    (pte_swp_exclusive(), !is_readable_migration_entry()): no other process has had a share in the page. What nothing writes is no
+    part of a state. `prot_none` is _PAGE_PROTNONE, where somebody asks for PROT_NONE: the page is there and no access finds it.
     """
 
     frame: Ref[Folio]
@@ -355,6 +355,7 @@ class Pte(Record):
     special: bool
     prot_none: Array[bool, Literal["prot_none"]]
     dirty: bool
+    exclusive: bool
     swap: SwpEntry
 
 

@@ -120,7 +120,7 @@ finishes = shared_array(Finish, bound("finishes"))
 """The `mmu_interval_notifier_finish` structures of all drivers; the bound is 0 where no driver has two passes."""
 
 
-owners = shared_array(Owner, bound("owners"))
+owners = shared_array(Owner, bound("owners", usual=2))
 """Who may be named as the owner of a range (`Range.owner`), of all drivers; the bound is 0 where nobody has device-exclusive pages."""
 
 

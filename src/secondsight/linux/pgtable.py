@@ -6,7 +6,7 @@ from secondsight.lang import Ref, atomic
 from secondsight.linux.fork import mms
 from secondsight.linux.mm_types import Count, Folio, Pte, PteKind
 from secondsight.linux.mmu_notifier import owners
-from secondsight.linux.page_alloc import is_zero_page
+from secondsight.linux.page_alloc import ZERO_PFN, frames, is_zero_page
 from secondsight.linux.swapops import migrations, swap_slots
 
 __all__ = ["folio_kept_by", "folio_mapcount", "folio_mapped", "pte_clear", "pte_none", "pte_page", "pte_present", "vm_normal_folio"]
@@ -46,6 +46,9 @@ def pte_clear(pte: Pte) -> None:
     if len(swap_slots) > 0:
         pte.dirty = False
         pte.swap = 0
+    if len(swap_slots) + len(migrations) > 0:
+        if len(frames[ZERO_PFN].shared) > 0:
+            pte.exclusive = False
     if len(swap_slots) + len(migrations) + len(owners) > 0:
         pte.kind = PteKind.PRESENT
 

@@ -21,7 +21,7 @@ from __future__ import annotations
 
 from secondsight.lang import Ref, atomic, milestone
 from secondsight.linux.fork import mms
-from secondsight.linux.mm import is_cow_mapping
+from secondsight.linux.mm import is_cow_mapping, page_anon_exclusive
 from secondsight.linux.mm_interval_tree import (
     anon_vma_interval_tree_insert,
     anon_vma_interval_tree_iter_first,
@@ -224,9 +224,12 @@ def unmap_entry(folio: Folio, mm: Mm, va: Va) -> bool:
     if not page_vma_mapped_walk(folio, pte):
         return True
     if folio.anon_vma is not None:
-        if folio.pins > 0:
+        exclusive = page_anon_exclusive(folio)
+        if exclusive and folio.pins > 0:
             return False
         if len(swap_slots) > 0:
+            if len(folio.shared) > 0:
+                pte.exclusive = exclusive
             swap_duplicate(folio.swap)
             if pte.dirty:
                 folio.dirty = True

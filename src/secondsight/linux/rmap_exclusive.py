@@ -17,7 +17,7 @@ MADV_DONTNEED takes it away without that lock, and only the sequence tells.
 The entry is *exclusive* to nobody in particular: who asks second takes it from the first, by a fault of its own.
 
 Left out: several pages in one call; huge pages; the anon_vma lock, held for reading around the notifier call of the older form
-(may hide a deadlock); dirty and soft-dirty bits.
+(may hide a deadlock); soft-dirty bits.
 """
 
 from __future__ import annotations
@@ -30,7 +30,9 @@ from secondsight.linux.gup import FOLL_WRITE, get_user_page_vma_remote
 from secondsight.linux.mm_types import Event, Folio, Mm, Owner, Pfn, PteKind, Range, Va, VaEnd
 from secondsight.linux.mmu_notifier import mmu_notifier_invalidate_range_end, mmu_notifier_invalidate_range_start
 from secondsight.linux.page_alloc import frames, put_page
+from secondsight.linux.page_writeback import folio_mark_dirty
 from secondsight.linux.pgtable import folio_mapped, pte_present
+from secondsight.linux.swapops import swap_slots
 
 __all__ = ["make_device_exclusive", "make_device_exclusive_range", "unlock_and_put"]
 
@@ -117,6 +119,9 @@ def set_exclusive(folio: Folio, mm: Mm, va: Va, only_writable: bool) -> bool:
     if pte_present(pte) is not folio or (only_writable and not pte.writable):
         return False
     pte.kind = PteKind.DEVICE_EXCLUSIVE
+    if len(swap_slots) > 0:
+        if pte.dirty:
+            folio_mark_dirty(folio)
     return pte.writable
 
 

@@ -15,7 +15,8 @@ from types import FunctionType, ModuleType
 from typing import Any
 
 import secondsight
-from secondsight.lang import LangError
+from secondsight.contract.check import written
+from secondsight.lang import LangError, Record, Value
 from secondsight.report.columns import WIDTH
 from secondsight.report.glossary import TERMS
 from secondsight.scenario import Scenario
@@ -93,17 +94,19 @@ def _source(thing: Any) -> str:
 
 
 def _adversaries() -> Iterator[Thing]:
-    from secondsight.contract import ADVERSARIES
+    from secondsight.contract import EVERY_ADVERSARY
 
-    for one in ADVERSARIES.values():
+    for one in EVERY_ADVERSARY.values():
         yield Thing("adversaries", one.name, one.summary, functools.partial(_adversary, one.name))
 
 
 def _adversary(name: str) -> Iterator[str]:
-    from secondsight.contract import ADVERSARIES, adversaries
+    from secondsight.contract import EVERY_ADVERSARY, adversaries, importer_adversaries
     from secondsight.contract.lessons import KEPT, ONLY_HERE
 
-    adversary = ADVERSARIES[name]
+    adversary = EVERY_ADVERSARY[name]
+    source = (importer_adversaries if name in importer_adversaries.IMPORTER_ADVERSARIES else adversaries).__file__
+    assert source is not None
     yield f"{adversary.summary[0].upper()}{adversary.summary[1:]}. Its scenarios, each of which a driver must survive in every interleaving:"
     first = adversary.scenarios[0]
     yield "\n".join(f"  {one.name}" for one in adversary.scenarios)
@@ -115,7 +118,7 @@ def _adversary(name: str) -> Iterator[str]:
     else:
         yield f"Others catch what it catches; it is here because it is {KEPT[name]}."
     yield f"Try it: secondsight check my_driver.py --adversary {name}"
-    yield f"Source: {Path(adversaries.__file__).relative_to(_HOUSE)}"
+    yield f"Source: {Path(source).relative_to(_HOUSE)}"
 
 
 def _operations(scenario: Scenario) -> str:
@@ -211,6 +214,32 @@ def _function(function: Any) -> Iterator[str]:
     yield from _doc(function)
     yield f"In a driver: from {function.__module__.rpartition('.')[0]} import {function.__module__.rpartition('.')[2]}"
     yield f"Source: {_place(function)}"
+
+
+def _records() -> Iterator[Thing]:
+    for module in _modules():
+        for name in sorted(getattr(module, "__all__", ())):
+            value = getattr(module, name)
+            if isinstance(value, type) and issubclass(value, (Record, Value)) and value.__module__ == module.__name__:
+                yield Thing("records", name, _first(value.__doc__), functools.partial(_record, value))
+
+
+def _record(record: type[Any]) -> Iterator[str]:
+    """What it is, its fields and methods with their types; those that it has from others are with those."""
+    yield from _doc(record)
+    bases = [base.__name__ for base in record.__mro__[1:] if base not in (Record, Value, object)]
+    if bases:
+        yield f"It is a {', a '.join(bases)} too."
+    fields = {name: annotation for name, annotation in inspect.get_annotations(record).items() if not name.startswith("_")}
+    if fields:
+        yield "Fields:"
+        yield "\n".join(_row(name, str(annotation), 24) for name, annotation in fields.items())
+    methods = {name: value for name, value in vars(record).items() if inspect.isfunction(inspect.unwrap(value)) and not name.startswith("_")}
+    if methods:
+        yield "Methods and callbacks:"
+        yield "\n".join(_row(f"{name}{written(value)}", _first(inspect.getdoc(value)), 24) for name, value in methods.items())
+    yield f"In a driver: from {record.__module__} import {record.__name__}"
+    yield f"Source: {_place(record)}"
 
 
 def _bounds() -> Iterator[Thing]:
@@ -332,6 +361,7 @@ KINDS: Mapping[str, Callable[[], Iterator[Thing]]] = {
     "bounds": _bounds,
     "tables": _tables,
     "functions": _functions,
+    "records": _records,
     "kernels": _kernels,
     "operations": _operations_there_are,
     "scenarios": _scenarios,

@@ -28,9 +28,10 @@ def rows(
     """The lines of the table, each with its entry: a head with the threads' names, then the entries in order, each in its thread's column.
 
     A line holds one entry, so a long one may reach under the next column's head; only its own start is fixed. `numbered`: with
-    the number of its step at the left.
+    the number of its step at the left; else the number of the line of a claim that it is, if it is one.
     """
-    starts = _starts(len(names), entries, _INDENT if len(names) > 2 and not numbered else _MARGIN, width)
+    claimed = any(entry.claimed for entry in entries)
+    starts = _starts(len(names), entries, _INDENT if len(names) > 2 and not (numbered or claimed) else _MARGIN, width)
     head, rule = "", ""
     for start, name in zip(starts, names, strict=True):
         name = name[: width - start]
@@ -40,6 +41,8 @@ def rows(
     for entry in entries:
         first, *rest = _entry(entry, starts[entry.thread], width)
         number = f"{entry.step + 1:>{_MARGIN - 1}}" if numbered and entry.step > told else ""
+        if entry.claimed:
+            number = f"{entry.claimed:>{_MARGIN - 1}}"
         told = entry.step
         lines += [(line, entry) for line in (number + first[len(number) :], *rest)]
     return lines

@@ -25,7 +25,7 @@ def folded(entries: Sequence[StoryLine]) -> list[StoryLine]:
 
 
 def _folded(run: list[StoryLine]) -> Iterator[StoryLine]:
-    plain = [entry for entry in run if not entry.mark]
+    plain = [entry for entry in run if not entry.mark and not entry.claimed]
     if len(plain) <= _LONG:
         yield from run
         return

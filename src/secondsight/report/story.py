@@ -28,16 +28,16 @@ from secondsight.report.words import (
 )
 from secondsight.search import Trace
 
-__all__ = ["Look", "StoryLine", "tell"]
+__all__ = ["LOCK_VERBS", "QUEUED", "Besides", "Look", "StoryLine", "tell"]
 
 _LOCKS = (Mutex, SpinLock, RwLock)
-_TAKES_AND_DROPS = {
+LOCK_VERBS = {
     "lock", "unlock", "trylock", "read_lock", "read_trylock", "read_unlock", "write_lock", "write_trylock", "write_unlock",
     "write_downgrade",
 }  # fmt: skip
 QUEUED = "waits, and so do readers that come now"
 ELSEWHERE = "..."
-BENEATH_NOTICE = {"access", "read_again"}
+BENEATH_NOTICE = {"access", "read_again", "read_alone"}
 
 
 @dataclass(slots=True)
@@ -51,6 +51,8 @@ class StoryLine:
     step: int = 0
     mark: str = ""
     """What it is to the whole, if anything: `broken`, `at` (the line that breaks), `freed`, `round`, `folded`."""
+    claimed: int = 0
+    """The line of a claim that it is, by its number there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +96,20 @@ Look = Callable[[list[FrameType]], None]
 """Somebody who is shown the frames of a thread's own functions, outermost first, when it begins a step."""
 
 
-def tell(program: Program, trace: Trace, look: Look | None = None) -> tuple[list[StoryLine], list[PlainStep]]:
+@dataclass(frozen=True, slots=True)
+class Besides:
+    """What is to have a line although it would have none by itself: calls of functions, steps that begin at places, locks by the last
+    name of their path (`mmap_lock`), or all of them."""
+
+    functions: frozenset[Callable[..., Any]] = frozenset()
+    places: frozenset[tuple[str, int]] = frozenset()
+    locks: frozenset[str] = frozenset()
+    all_locks: bool = False
+
+
+def tell(
+    program: Program, trace: Trace, look: Look | None = None, besides: Besides | None = None
+) -> tuple[list[StoryLine], list[PlainStep]]:
     """The trace's lines, and its steps as they ran; `look` is called at each. Raises `Disagreement` if plain execution does not take
     the trace."""
     stacks: list[list[FrameType]] = []
@@ -116,7 +131,7 @@ def tell(program: Program, trace: Trace, look: Look | None = None) -> tuple[list
 
     lines: list[list[int]] = []
     steps = trace.replay(program, on_step)
-    teller = _Teller(program)
+    teller = _Teller(program, besides or Besides())
     with program.machine:  # words may depend on how large it is
         for number, step in enumerate(steps):
             again = next((n for n in range(number + 1, len(steps)) if steps[n].thread == step.thread), None)
@@ -130,6 +145,7 @@ class _Teller:
     """Builds the story step by step."""
 
     program: Program
+    besides: Besides
     entries: list[StoryLine] = field(default_factory=list)
     stacks: dict[int, list[StoryCall]] = field(default_factory=dict)
     silent: set[int] = field(default_factory=set)
@@ -178,13 +194,18 @@ class _Teller:
         for call in reversed(stack):
             if call.ended and call.frame not in now.afterwards:
                 self._result(call)
-        if len(self.entries) == before:
+        if len(self.entries) == before or self._is_wanted(now, before):
             self._statement(inmost, now)
         if len(self.entries) > heard or self.spoke:
             self.silent.discard(thread)
             self.heard.add(thread)
         else:
             self.silent.add(thread)
+
+    def _is_wanted(self, now: Moment, before: int) -> bool:
+        """Whether the step's statement is to have a line, and none of those since `before` stands for it."""
+        place = f"{Path(now.step.file).name}:{now.step.line}"
+        return (now.step.file, now.step.line) in self.besides.places and all(entry.where != place for entry in self.entries[before:])
 
     def _synchronise(self, now: Moment) -> list[StoryCall]:
         """The thread's open calls, brought in line with its frames: those that are gone have ended."""
@@ -247,6 +268,8 @@ class _Teller:
         function, caller = call.function, call.parent
         assert caller is not None
         name = call.name.rpartition(".")[2]
+        if function in self.besides.functions:
+            return True
         if function is None or name.startswith("_") or name in BENEATH_NOTICE:
             return False
         if is_harness(function):
@@ -264,8 +287,8 @@ class _Teller:
         if self.entries[-1] is call.entry:
             call.entry.text += f" = {text}"
             self.spoke = True
-        elif call.value and call.parent is not None and (
-            call.parent.parent is None or is_harness(call.parent.function) or is_written_by_hand(call.parent.function)
+        elif (call.value or call.function in self.besides.functions) and call.parent is not None and (
+            call.function in self.besides.functions or call.parent.parent is None or is_harness(call.parent.function) or is_written_by_hand(call.parent.function)
         ):
             name = call.entry.text.partition("(")[0]
             self.entries.append(StoryLine(call.entry.thread, call.entry.depth, f"{name}() = {text}", step=call.entry.step))
@@ -275,15 +298,18 @@ class _Teller:
     def _lock(self, call: StoryCall, lock: Record, now: Moment, at_once: bool) -> None:
         name = call.name.rpartition(".")[2]
         caller = call.parent
-        if name not in _TAKES_AND_DROPS or caller is None or not now.frames:
+        if name not in LOCK_VERBS or caller is None or not now.frames:
             return
         text = lock_text(name, lock, now.frames[-1].f_locals)
         if not at_once and now.step.error is None:
             self.queued[now.step.thread] = call.name, call, text
             self._add(call, f"{text} {QUEUED}", now, now.step.line)
-        elif is_written_by_hand(caller.function):
-            self._add(call, text, now, now.step.line)
+        elif is_written_by_hand(caller.function) or self._is_lock_wanted(lock):
+            self._add(call, text, now, now.step.line if is_written_by_hand(caller.function) else 0)
         call.entry = None
+
+    def _is_lock_wanted(self, lock: Record) -> bool:
+        return self.besides.all_locks or repr(lock).strip("<>").rpartition(".")[2] in self.besides.locks
 
     def _had_its_turn(self, event: PlainEvent, now: Moment) -> None:
         """A lock's function returns that began in an earlier step: the thread has the lock."""
@@ -297,7 +323,8 @@ class _Teller:
     def _statement(self, call: StoryCall | None, now: Moment) -> None:
         """A step of hand-written code that called nothing worth a line: its statement, and what it chose."""
         step = now.step
-        if call is None or not is_written_by_hand(call.function) or not step.line:
+        wanted = (step.file, step.line) in self.besides.places
+        if call is None or not (is_written_by_hand(call.function) or wanted) or not step.line:
             return
         text = statement(step.file, step.line)
         if now.choices:

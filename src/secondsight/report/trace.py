@@ -33,14 +33,14 @@ from secondsight.linux.mmu_notifier_hlist import NonBlock
 from secondsight.report.columns import rows
 from secondsight.report.fold import folded
 from secondsight.report.form import MAIL, Form
-from secondsight.report.story import Look, StoryLine, tell
+from secondsight.report.story import Besides, Look, StoryLine, tell
 from secondsight.report.token import token_of
 from secondsight.report.words import is_harness, page_or_error, short, statement
 from secondsight.search import Result, Step, Trace, Violation
 from secondsight.search.lock_order import told_lock
 
 __all__ = [
-    "SCHEMA", "Telling", "letter", "mail", "mail_of", "result_to_json", "short_path", "tell_result", "tell_saved", "trace_from_json", "trace_to_json",
+    "SCHEMA", "Telling", "letter", "mail", "mail_of", "result_to_json", "short_path", "tell_result", "tell_run", "tell_saved", "trace_from_json", "trace_to_json",
 ]  # fmt: skip
 
 SCHEMA = 1
@@ -100,9 +100,18 @@ def tell_saved(title: str, program: Program, violation: Violation, look: Look | 
     return _tell(title, program, replace(violation, where=where), "", "", look)
 
 
-def _tell(title: str, program: Program, violation: Violation, origin: str, again: str, look: Look | None) -> Telling:
-    entries, steps = tell(program, violation.trace, look)
-    entries += _end(program, violation, steps, entries)
+def tell_run(title: str, program: Program, violation: Violation, besides: Besides) -> Telling:
+    """A run with some lines that a trace would not have; `violation` without a rule: it breaks none. Raises `Disagreement` as
+    `tell_result` does."""
+    return _tell(title, program, violation, "", "", None, besides)
+
+
+def _tell(
+    title: str, program: Program, violation: Violation, origin: str, again: str, look: Look | None, besides: Besides | None = None
+) -> Telling:
+    entries, steps = tell(program, violation.trace, look, besides)
+    if violation.rule:
+        entries += _end(program, violation, steps, entries)
     _tell_free(entries, steps)
     if violation.loop:
         start = len(violation.trace) - violation.loop
@@ -117,7 +126,7 @@ def letter(told: Telling, numbered: bool = False, form: Form = MAIL) -> Text:
     text = Text()
     for line in textwrap.wrap(f"{told.title}: {told.message}", form.width):
         text.append(f"{line}\n", "bold")
-    for line in _rule_line(told, form.width):
+    for line in _rule_line(told, form.width) if told.violation.rule else ():
         text.append(f"{line}\n")
     text.append("\n")
     names = [thread.name for thread in told.program.threads]

@@ -18,6 +18,7 @@ from secondsight.world.declare import ASKED
 __all__ = [
     "arguments", "call_text", "frame_name", "is_harness", "is_machinery", "is_written_by_hand", "lock_text", "page_or_error", "result", "short",
     "statement",
+    "types_of",
 ]  # fmt: skip
 
 _HARNESS = ("secondsight.world.", "secondsight.contract.", "secondsight.cases.")
@@ -44,7 +45,7 @@ def is_written_by_hand(function: Callable[..., Any] | None) -> bool:
 
 
 @cache
-def _types(function: Callable[..., Any]) -> dict[str, Type | None]:
+def types_of(function: Callable[..., Any]) -> dict[str, Type | None]:
     """The types of a function's parameters and of its result (`return`), where they can be told."""
     try:
         hints = typing.get_type_hints(function, include_extras=True)
@@ -101,7 +102,7 @@ def _bundle(value: Value) -> str:
 
 def arguments(function: Callable[..., Any] | None, given: dict[str, Any], named: bool) -> str:
     """A call's arguments: records that say nothing are left out, a flag is its name when true."""
-    types = _types(function) if function is not None else {}
+    types = types_of(function) if function is not None else {}
     words = []
     for name, value in given.items():
         if name == "self":
@@ -135,7 +136,7 @@ def result(function: Callable[..., Any] | None, value: Any) -> str | None:
     """What a call gave back: `P1`, `-EBUSY`, `'a'`; None for nothing worth saying."""
     if value is None or function is None or getattr(function, "__quiet__", False):
         return None
-    kind = _types(function).get("return")
+    kind = types_of(function).get("return")
     if isinstance(kind, IntType) and kind.display == "result":
         return page_or_error(int(value), function.__module__.endswith(".fault"))
     return short(value, kind)

@@ -25,7 +25,7 @@ INSIDE = {__file__, methods.__file__}
 
 
 class File:
-    """A file descriptor of the scenario: a memfd, a udmabuf or a device of memory, of `pages` pages."""
+    """A file descriptor of the scenario: a memfd, a udmabuf, a device of memory or another buffer, of `pages` pages."""
 
     def __init__(self, recorder: Recorder, handle: CheckedHandle) -> None:
         self._recorder, self._handle = recorder, handle
@@ -49,7 +49,7 @@ class DeviceHandle(DeviceMethods):
 
 
 class Pin(PinMethods):
-    """Pinned pages: what was at an address when it was pinned, whatever is there later. On a real kernel only."""
+    """Pinned pages: what was at an address when it was pinned, whatever is there later."""
 
     def __init__(self, recorder: Recorder, handle: CheckedHandle) -> None:
         self._recorder, self._handle = recorder, handle
@@ -148,6 +148,7 @@ _CLASSES: dict[HandleType, Callable[[Recorder, CheckedHandle], AnyHandle]] = {
     HandleType.MEMFD: File,
     HandleType.UDMABUF: File,
     HandleType.DAX: File,
+    HandleType.BUFFER: File,
     HandleType.MAPPING: Mapping,
     HandleType.DEVICE: DeviceHandle,
     HandleType.PIN: Pin,

@@ -218,6 +218,11 @@ class RecorderMethods(ABC):
         value. -EOPNOTSUPP by a driver that has no such access, and on a kernel without CONFIG_DEVICE_PRIVATE."""
         self._operation("device_exclusive", into, device=device, addr=addr, value=value)
 
+    def make_device_exclusive(self, addr: Address, *, into: str | None = None) -> None:
+        """Some other device takes the page for itself, and is done with it: the next access gives it back to the CPU. Fails with -EFAULT
+        (not mapped, or not for writing), -EBUSY (in use, or no private memory). On the model only."""
+        self._operation("make_device_exclusive", into, addr=addr)
+
     def pin(
         self, addr: Address, *, pages: int | None = None, longterm: bool = False, write: bool = True, into: str | None = None
     ) -> Pin:
@@ -270,6 +275,33 @@ class RecorderMethods(ABC):
         too), -EBUSY (being reclaimed or moved), -EAGAIN (somebody holds it)."""
         self._operation("move_pages", into, addr=addr)
 
+    def buffer(self, pages: int) -> File:
+        """A dma-buf of `pages` pages (in the setup), whose exporter moves it, takes it away and gives it back. On the model only."""
+        made: File = self._operation("buffer", None, pages=pages)
+        return made
+
+    def attached_device(self, buffer: File) -> DeviceHandle:
+        """A device that is attached to a buffer (in the setup): its driver is an importer. On the model only."""
+        made: DeviceHandle = self._operation("attached_device", None, buffer=buffer)
+        return made
+
+    def device_job(self, device: DeviceHandle, value: str, *, into: str | None = None) -> None:
+        """The device's driver queues a job that stores `value` to the first page of its buffer; ends when the job is done. Fails
+        with what the driver's `submit` returns. On the model only."""
+        self._operation("device_job", into, device=device, value=value)
+
+    def buffer_move(self, buffer: File) -> None:
+        """The exporter puts the buffer somewhere else; ends when that is done. On the model only."""
+        self._operation("buffer_move", None, buffer=buffer)
+
+    def buffer_revoke(self, buffer: File) -> None:
+        """The exporter takes the buffer's memory away; ends when nobody uses it any more. On the model only."""
+        self._operation("buffer_revoke", None, buffer=buffer)
+
+    def buffer_restore(self, buffer: File) -> None:
+        """The exporter gives a buffer that was revoked memory again. On the model only."""
+        self._operation("buffer_restore", None, buffer=buffer)
+
 
 class DeviceMethods:
     """What a device does."""
@@ -305,6 +337,11 @@ class DeviceMethods:
         """The device exchanges the page's value while no CPU can reach it (make_device_exclusive); the result is the old
         value. -EOPNOTSUPP by a driver that has no such access, and on a kernel without CONFIG_DEVICE_PRIVATE."""
         self._recorder._operation("device_exclusive", into, device=self, addr=addr, value=value)
+
+    def job(self, value: str, *, into: str | None = None) -> None:
+        """The device's driver queues a job that stores `value` to the first page of its buffer; ends when the job is done. Fails
+        with what the driver's `submit` returns. On the model only."""
+        self._recorder._operation("device_job", into, device=self, value=value)
 
 
 class PinMethods:

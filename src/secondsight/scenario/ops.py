@@ -75,6 +75,7 @@ class HandleType(Enum):
     DAX = "dax device"
     PIN = "pin"
     IMPORTER = "importer"
+    BUFFER = "buffer"
     PROCESS = "process"
 
     @property
@@ -105,6 +106,7 @@ class ArgType(Enum):
     DEVICE = "a device", "h", (HandleType.DEVICE,), "device()"
     PIN = "a pin", "h", (HandleType.PIN,), "pin()"
     IMPORTER = "an importer", "h", (HandleType.IMPORTER,), "importer()"
+    BUFFER = "a buffer", "h", (HandleType.BUFFER,), "buffer()"
     ADDRESS = "an address", "a", (HandleType.MAPPING,), "mmap()"  # Ref with a page
     PLACE = "an address to map over", "a", (HandleType.MAPPING,), "mmap()"  # Ref with a page
     RANGES = "ranges of memfds", "r"  # tuple of (Ref, page, pages)

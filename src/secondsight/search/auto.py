@@ -153,7 +153,7 @@ def _when_compiled(searches: Searches, wait: int) -> Callable[[int], bool]:
     def is_there(states: int) -> bool:
         ahead = _ahead_of(program)
         if ahead is None and not known and program.code.searched + states >= AHEAD and states < wait:
-            ahead = program.code.keep("ahead", lambda: Ahead(program))
+            ahead = program.code.keep("ahead", lambda: Ahead(program, hasty=True))
         return ahead is not None and ahead.is_there
 
     return is_there
@@ -165,7 +165,7 @@ def _compiled(searches: Searches, wait: int, result: Result | None) -> Result:
         ahead.wait()
     states = searches.asked.limits.states
     if wait < SWITCH and (result is None or result.reason == "states"):
-        result = searches.by_native_code(searches.left(min(SWITCH, states or SWITCH)), Reductions.none())
+        result = searches.by_native_code(searches.left(min(SWITCH, states or SWITCH)), Reductions.none(), hasty=True)
     is_large = result is not None and result.reason == "states" and (states is None or states > SWITCH)
     if result is None or is_large or searches.is_out_of_numbers(result):
         result = searches.of_many_states(searches.left(states))

@@ -20,7 +20,7 @@ from secondsight.search.progress import Edges, lock_steps
 from secondsight.search.request import Request
 from secondsight.search.result import Progress, Result, Step, Trace, Verdict, Violation, reported
 
-__all__ = ["breadth_first"]
+__all__ = ["breadth_first", "memory_now"]
 
 _CHUNK = 512
 """States between two looks at the clock."""
@@ -303,14 +303,14 @@ class _Search:
             raise _Stop("states")
         if more and limits.seconds is not None and now - self.started >= limits.seconds:
             raise _Stop("seconds")
-        if more and limits.memory is not None and _memory() >= limits.memory:
+        if more and limits.memory is not None and memory_now() >= limits.memory:
             raise _Stop("memory")
         if self.request.on_progress is not None and now - self.told >= 0.1:
             self.told = now
             self.request.on_progress(Progress(count, self.transitions, frontier, self.depth, now - self.started))
 
 
-def _memory() -> int:
+def memory_now() -> int:
     """Bytes of memory that this process has now (where that is not known, the most it ever had)."""
     try:
         with open("/proc/self/statm", encoding="ascii") as file:

@@ -43,6 +43,8 @@ def livelock_by(levels: Levels, native: Native, job: MemberJob, seconds: float |
         member.end()
     if not found or isinstance(found, str):
         return found or None
+    if native.symmetry is not None and native.symmetry.equal is not None:
+        return "cycles"  # see `native_search`
     if native.reductions != Reductions.none() or native.symmetry is not None:
         return Violation("livelock", "some thread need not end: a search without reductions shows how", None, Trace())
     return _shown(levels, native, job, found)

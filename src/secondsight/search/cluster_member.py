@@ -16,6 +16,7 @@ from importlib import resources
 from typing import Any
 
 from secondsight.lang.compiler import Library, load
+from secondsight.lang.equal import EqualThreads
 from secondsight.lang.native import Native, engine_text, stride
 from secondsight.search.native import KEEP_ROUNDS, Run, available_memory, reason_name
 from secondsight.search.native import EngineFound as RawFound
@@ -40,7 +41,7 @@ class MemberJob:
     `taking`: by program counter, whether the step may take one. `loops`, `loop_width`: where loops are, as `loop_rows` says it,
     if states on them are to be kept. `goals`: states one after the other, of which the first that is found is told. `memory`:
     bytes for all members of one machine together (0: nine tenths of what it has). `batch`: bytes for one other member that
-    end a turn. `facts`: what is known of the program, where steps are merged (`search/movers.c`).
+    end a turn. `facts`: what is known of the program, where steps are merged (`search/movers.c`). `equal`: the threads that may be renamed.
     """
 
     text: str
@@ -58,6 +59,7 @@ class MemberJob:
     loop_width: int = 0
     goals: bytes = b""
     facts: bytes = b""
+    equal: EqualThreads | None = None
 
     @staticmethod
     def of(native: Native, request: Request, locks: tuple[int, ...], taking: bytes, batch: int) -> MemberJob:
@@ -70,6 +72,7 @@ class MemberJob:
             tuple(tuple(program.row(name)) for name in native.rendered.tables),
             sum(1 << i for i, t in enumerate(program.threads) if t.daemon),
             request.watch, request.deadlock, request.exact, locks, taking, request.limits.memory or 0, batch,
+            equal=None if native.symmetry is None or native.symmetry.threads is None else native.symmetry.threads.alone(),
         )  # fmt: skip
 
 
@@ -180,6 +183,8 @@ class Member:
         for i, (table, row) in enumerate(zip(self.tables, self.job.tables, strict=True)):
             self.library.ss_set_table(i, table, ctypes.c_int64(len(row)))
         self.library.ss_set_daemons(self.job.daemons)
+        if self.job.equal is not None:
+            self.job.equal.tell(self.library)
 
     def _watch_locks(self) -> None:
         """Gather the ways in which locks are taken; whether they go together is for the caller, who hears of all members'."""

@@ -394,6 +394,14 @@ static void ss_find_fair(ss_run *run, ss_graph *g)
 		free(rooms[i]);
 }
 
+/* All states on cycles, or between two: where equal threads are renamed, which of these are fair cannot be seen. */
+static void ss_take_all(ss_run *run, ss_graph *g)
+{
+	g->fair = ss_room(run, g->count);
+	for (size_t n = 0; g->fair && n < g->count; n++)
+		g->fair[n] = !g->label[n];
+}
+
 /* Hand the states over for which g->fair is set. */
 static void ss_hand_over(ss_run *run, const ss_graph *g)
 {
@@ -417,8 +425,12 @@ static void ss_progress(ss_run *run)
 	ss_find_graph(run, &g);
 	if (g.count && !run->stop && (g.label = ss_room(run, g.count * sizeof(u32)))) {
 		memset(g.label, 0, g.count * sizeof(u32));
-		if (ss_peel(run, &g) && !run->stop)
-			ss_find_fair(run, &g);
+		if (ss_peel(run, &g) && !run->stop) {
+			if (*the_model.by_form & EQUAL)
+				ss_take_all(run, &g);
+			else
+				ss_find_fair(run, &g);
+		}
 		if (g.fair && !run->stop)
 			ss_hand_over(run, &g);
 	}

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import ClassVar
 
+from secondsight.lang.ahead import Ahead
 from secondsight.lang.errors import LeftRange
 from secondsight.lang.movers import Reductions
 from secondsight.lang.program import Program
@@ -19,6 +20,10 @@ from secondsight.search.result import Limits, Progress, Result, Verdict
 from secondsight.search.strategy import Preemptions, RandomWalks
 
 __all__ = ["Searches"]
+
+LONG = 20_000_000
+"""States of one shape that are searched by code which was compiled in haste: some five seconds, one of which care would have saved."""
+
 
 class Searches:
     """One request's searches, one after the other: what is told of them, and their time, is that of all together."""
@@ -50,18 +55,27 @@ class Searches:
         self._spent, self._seen = self.seconds, result.states
         return result
 
-    def by_native_code(self, within: Limits, reductions: Reductions | None = None) -> Result:
-        """By native code, with the reductions that were asked for, or others."""
+    def by_native_code(self, within: Limits, reductions: Reductions | None = None, hasty: bool = False) -> Result:
+        """By native code, with the reductions that were asked for, or others; `hasty`: it may be compiled without much care."""
         asked = self.asked
         livelock = asked.livelock and not isinstance(asked.strategy, RandomWalks | Preemptions)
         wanted = asked.but(limits=within, livelock=livelock, on_progress=self._tell, reductions=reductions or asked.reductions)
-        result = reduced_search(self.program, wanted).result
+        result = reduced_search(self.program, wanted, hasty=hasty and not self._has_better()).result
         self._spent = self.seconds
+        self.program.code.hurried += result.states if hasty else 0
         if asked.livelock and not livelock and result.verdict is Verdict.HOLDS:
             said = "all states were seen; livelocks are not looked for with a bound on preemptions"
             note = "; ".join(n for n in (result.note, said) if n)
             return replace(result, verdict=Verdict.NOT_FINISHED, reason="livelock", note=note)
         return result
+
+    def _has_better(self) -> bool:
+        """Whether code that was compiled with care is there: where much is searched it is made, beside that."""
+        code = self.program.code
+        if code.hurried < LONG:
+            return False
+        better: Ahead = code.keep("better", lambda: Ahead(self.program, hasty=False))
+        return better.is_there
 
     def of_many_states(self, within: Limits) -> Result:
         """On the cluster, if there is one; else by native code."""

@@ -11,7 +11,8 @@
  * `WRITE`) it is kept which locks the thread held every time: HELD. A step of t moves past every step of u if on each number that
  * they both touch, one of them writing, there is a lock that t holds now and u held each time, one of the two exclusively: while t
  * holds it u cannot be there. Taking a lock moves right and giving it back moves left, as long as nobody looks at the lock
- * in another way than by waiting for it (`LOCK` against `READ`, `WRITE`); that a thread holds a lock can only be changed by
+ * in another way than by waiting for it (`LOCK` against `READ`, `WRITE`; a number of it that is only looked at while
+ * waiting, such as the owner by a reader, does not change, so others may `LOOK` or `READ` there); that a thread holds a lock can only be changed by
  * itself (a lock where that is not so protects nothing: `unsure`).
  *
  * HELD is a guess, refined by every access. A decision notes what it relied on; when that turns out to be wrong, the search is
@@ -84,7 +85,7 @@ typedef struct {
 	i32 while_alive; /* accesses count only against threads that have not ended */
 	volatile i32 stale;
 	volatile i32 news; /* something became known; only a search by several machines looks at it */
-	i32 tried, renames; /* what of a state is renamed to know it by: RECORDS, SEQUENCES; whether that was tried: see ss_try_names */
+	i32 tried, renames; /* what of a state is renamed to know it by: RECORDS, SEQUENCES, EQUAL; whether that was tried: see ss_try_names */
 	u64 era; /* decisions are kept that were made in the same one */
 	u8 relied[THREADS][THREADS][PLACES][WAYS];
 } ss_facts;
@@ -102,11 +103,12 @@ static ss_facts the_facts;
 static i32 by_form; /* `renames` of the facts at work, where these are not at hand */
 
 /* For each set of ways of touching a byte, the ways of another thread that it does not commute with. */
-static const u8 AGAINST[16] = {
+static const u8 AGAINST[32] = {
 #define A(w) (((w) & 1 << READ ? 1 << WRITE | 1 << LOCK : 0) \
-	| ((w) & 1 << WRITE ? 1 << READ | 1 << WRITE | 1 << LOCK | 1 << QUERY : 0) \
-	| ((w) & 1 << LOCK ? 1 << READ | 1 << WRITE : 0) | ((w) & 1 << QUERY ? 1 << WRITE : 0))
-	A(0), A(1), A(2), A(3), A(4), A(5), A(6), A(7), A(8), A(9), A(10), A(11), A(12), A(13), A(14), A(15)
+	| ((w) & 1 << WRITE ? 1 << READ | 1 << WRITE | 1 << LOCK | 1 << QUERY | 1 << LOOK : 0) \
+	| ((w) & 1 << LOCK ? 1 << READ | 1 << WRITE : 0) | ((w) & (1 << QUERY | 1 << LOOK) ? 1 << WRITE : 0))
+	A(0), A(1), A(2), A(3), A(4), A(5), A(6), A(7), A(8), A(9), A(10), A(11), A(12), A(13), A(14), A(15),
+	A(16), A(17), A(18), A(19), A(20), A(21), A(22), A(23), A(24), A(25), A(26), A(27), A(28), A(29), A(30), A(31)
 #undef A
 };
 
@@ -277,18 +279,18 @@ static int decide(ss_x *x, const u8 *before, const u8 *after, i64 t, ss_held hel
 		int at = x->places[i], ways = x->ways[at], against = AGAINST[ways];
 		if (after && ways & 1 << WRITE && LOCK_AT[at])
 			written_lock(before, after, LOCK_AT[at] - 1, t);
-		at = SAME_AS(at);
 		for (int u = 0; u < THREADS; u++) {
 			if (u == t - 1)
 				continue;
+			int mine = SAME_AS(STANDS(t - 1, u, at)), theirs = SAME_AS(STANDS(u, t - 1, at));
 			if (!facts->while_alive || counter_of(before, BASE[u]))
 				for (int w = 0; w < WAYS; w++)
 					if (ways >> w & 1)
-						narrow(&facts->held[t - 1][u][at][w], x->acquires && i >= x->inside ? &within : &known, &facts->relied[t - 1][u][at][w]);
+						narrow(&facts->held PAIR(t - 1, u)[mine][w], x->acquires && i >= x->inside ? &within : &known, &facts->relied PAIR(t - 1, u)[mine][w]);
 			for (int w = 0; w < WAYS && way; w++)
 				if (against >> w & 1) {
-					ss_held *theirs = &facts->held[u][t - 1][at][w];
-					u64 alone = theirs->alone, at_all = theirs->at_all;
+					const ss_held *entry = &facts->held PAIR(u, t - 1)[theirs][w];
+					u64 alone = entry->alone, at_all = entry->at_all;
 					if (!((right.alone & at_all) | (right.at_all & alone)))
 						way &= ~RIGHT;
 					if (!((left.alone & at_all) | (left.at_all & alone)))
@@ -298,13 +300,15 @@ static int decide(ss_x *x, const u8 *before, const u8 *after, i64 t, ss_held hel
 	}
 	int again = 0;
 	for (int i = 0; i < x->noted; i++) {
-		int place = x->places[i], against = AGAINST[x->ways[place]], at = SAME_AS(place);
+		int place = x->places[i], against = AGAINST[x->ways[place]];
 		for (int u = 0; u < THREADS && way; u++)
-			for (int w = 0; w < WAYS && u != t - 1; w++)
-				if (against >> w & 1 && !facts->relied[u][t - 1][at][w]) {
-					__atomic_store_n(&facts->relied[u][t - 1][at][w], 1, __ATOMIC_SEQ_CST);
+			for (int w = 0; w < WAYS && u != t - 1; w++) {
+				u8 *relied = &facts->relied PAIR(u, t - 1)[SAME_AS(STANDS(u, t - 1, place))][w];
+				if (against >> w & 1 && !*relied) {
+					__atomic_store_n(relied, 1, __ATOMIC_SEQ_CST);
 					again = 1;
 				}
+			}
 	}
 	if (again) /* somebody may have narrowed what was looked at before it said that it is relied on */
 		return decide(x, before, after, t, held, then);
@@ -322,7 +326,7 @@ static int obstacle_of(const ss_x *x, const u8 *s, i64 t)
 {
 	int lock = 0;
 	for (int i = 0; i < x->noted; i++) {
-		int other = x->ways[x->places[i]] >> LOCK & 1 ? LOCK_AT[x->places[i]] : 0;
+		int other = x->ways[x->places[i]] & (1 << LOCK | 1 << LOOK) ? LOCK_AT[x->places[i]] : 0;
 		if (other && lock && other != lock)
 			return -1;
 		lock = other ? other : lock;
@@ -460,7 +464,7 @@ void ss_forget(u32 alone, int only_while_alive)
 	memset(facts->held, 0xff, sizeof facts->held);
 	facts->never_merged = alone;
 	facts->while_alive = only_while_alive;
-	facts->renames = by_form = SS_RENAMES;
+	facts->renames = by_form = THERE_ARE_EQUAL ? SS_RENAMES : SS_RENAMES & ~EQUAL;
 	next_era(facts);
 }
 

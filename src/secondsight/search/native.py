@@ -100,7 +100,8 @@ def native_search(native: Native, request: Request | None = None, log_edges: boo
 
     To look for livelocks the search logs its edges; where these have cycles, the states on them are looked for in a second search,
     and then the first of them once more from the beginning. Without `log_edges`, or where there is no memory for the log, the
-    first, or the second, search looks at all states from which a loop goes round.
+    first, or the second, search looks at all states from which a loop goes round. Where equal threads are renamed there is no second
+    search for cycles: the result has the reason `cycles`.
     """
     asked = request or Request()
     if asked.livelock and isinstance(asked.strategy, RandomWalks | Preemptions):
@@ -360,6 +361,9 @@ class _Search:
     def _livelocked(self) -> bytes | str:
         """The states on fair cycles, one after the other, of a search that saw everything; or why they are not known."""
         raw, asked = self.raw, self.request
+        is_renamed = self.native.symmetry is not None and self.native.symmetry.equal is not None
+        if is_renamed and (raw.cycling_count or raw.livelocked_count):
+            return "cycles"  # on which threads change their names: whether one of the whole graph is fair cannot be seen
         if raw.livelocked_count:
             return ctypes.string_at(raw.livelocked, raw.livelocked_count * self.native.program.size)
         if not (raw.cycling_count or raw.log_dropped):

@@ -68,7 +68,7 @@ typedef struct {
 } ss_model;
 
 extern const ss_model the_model __attribute__((visibility("hidden")));
-enum { RECORDS = 1, SEQUENCES = 2 }; /* what is renamed: `by_form` */
+enum { RECORDS = 1, SEQUENCES = 2, EQUAL = 4 }; /* what is renamed: `by_form` */
 
 /* What keeps a thread, by two of its waits: the same lock; several things (-1); not only locks (-2). */
 static inline int kept_by(int one, int other) { return !one || one == other ? other : one == -2 || other == -2 ? -2 : other ? -1 : one; }

@@ -68,7 +68,7 @@ By = Callable[[Native, Request], Result]
 """A search by compiled code."""
 
 
-def reduced_search(program: Program, request: Request | None = None, by: By = native_search) -> Reduced:
+def reduced_search(program: Program, request: Request | None = None, by: By = native_search, hasty: bool = False) -> Reduced:
     """As `native_search`, with the reductions that are asked for and that the program allows.
 
     `Result.reduced` names those that were made: counts of states are then of the reduced graph. `Result.note` says why one
@@ -76,11 +76,11 @@ def reduced_search(program: Program, request: Request | None = None, by: By = na
 
     `by` searches in place of `native_search`: where steps are merged, with the facts that the library of its `Native` has
     (`search/movers.c`); it leaves there all that was found out, and gives a result with the reason `stale` if the search
-    relied on what is not so.
+    relied on what is not so. `hasty`: where nothing is reduced the code may be compiled without much care.
     """
     asked = request or Request()
     reductions = Reductions.none() if isinstance(asked.strategy, RandomWalks | Preemptions) else asked.reductions
-    native, told = reduced_native(program, reductions, asked.watch)
+    native, told = reduced_native(program, reductions, asked.watch, hasty)
     searches = _Searches(asked, by, time.perf_counter())
     if native.reductions == Reductions.none():
         return _noted(Reduced(searches.search(native)), told)
@@ -89,7 +89,7 @@ def reduced_search(program: Program, request: Request | None = None, by: By = na
 
 
 def reduced_native(
-    program: Program, reductions: Reductions | None = None, watch: tuple[int, int] | None = None
+    program: Program, reductions: Reductions | None = None, watch: tuple[int, int] | None = None, hasty: bool = False
 ) -> tuple[Native, list[str]]:
     """The native executor with those of some reductions that the program allows, and why it does not allow the others."""
     wanted, told = reductions or Reductions(), []
@@ -100,7 +100,35 @@ def reduced_native(
     merge = wanted.merge and len(LockOrder(program).locks) <= MOST_LOCKS
     if merge is not wanted.merge:
         told.append(f"steps are not merged: more than {MOST_LOCKS} locks")
-    return Native(program, Reductions(merge, symmetry is not None), symmetry), told
+    made = Reductions(merge, symmetry is not None)
+    native = Native(program, made, symmetry, hasty and made == Reductions.none())
+    if symmetry is not None and symmetry.equal is not None:
+        if any(native.exchanged(native.initial, *pair) != native.initial for pair in symmetry.equal.pairs()):
+            told.append("equal threads are not renamed: the initial state is not the same for all of them")
+            native = _without_threads(native)
+    return native, told
+
+
+def _without_threads(native: Native) -> Native:
+    """The same, with equal threads told apart."""
+    return Native(native.program, native.reductions, native.symmetry and native.symmetry.without_threads())
+
+
+def _all_outcomes(native: Native, outcomes: frozenset[bytes], watch: tuple[int, int] | None) -> frozenset[bytes]:
+    """All outcomes, of those that the states have which stand for all: what a renaming of equal threads makes of one is one too."""
+    threads = None if native.symmetry is None else native.symmetry.equal
+    if threads is None or watch is None:
+        return outcomes
+    found, todo = set(outcomes), list(outcomes)
+    for seen in todo:
+        state = bytearray(native.program.size)
+        state[slice(*watch)] = seen
+        for pair in threads.pairs():
+            other = native.exchanged(bytes(state), *pair)[slice(*watch)]
+            if other not in found:
+                found.add(other)
+                todo.append(other)
+    return frozenset(found)
 
 
 def search_both(native: Native, plain: Native | None = None, request: Request | None = None, by: By = native_search) -> Reduced:
@@ -130,22 +158,28 @@ def _both(native: Native, known: Native | None, searches: _Searches) -> Reduced:
             native.library.ss_learn(native.initial, WALKS, ctypes.c_uint64(begun))
             native.library.ss_begin_again()
         merged = searches.search(native, lock_order=request.lock_order and not reductions.merge)
+        if merged.reason == "cycles":  # fair or not, which only a search can tell that tells threads apart
+            native = _without_threads(native)
+            with native.alone():
+                again = _both(native, known, searches)
+            return replace(again, begun=begun + again.begun)
         if merged.reason != "stale":
             break
         if begun == MOST_BEGINNINGS:
-            result = searches.search(known or Native(native.program))
+            result = searches.search(known or Native(native.program, hasty=True))
             note = "steps are not merged: what protects the shared state keeps changing"
             return Reduced(replace(result, note=note), merged, begun)
-    counts = native.symmetry is not None and native.symmetry.sequences is not None
-    renames = reductions.symmetry and (not reductions.merge or counts or native.library.ss_renames())
+    symmetry = native.symmetry
+    always = symmetry is not None and (symmetry.sequences is not None or symmetry.equal is not None)
+    renames = always or (symmetry is not None and symmetry.arrays and (not reductions.merge or native.library.ss_renames()))
     names = tuple(n for n, on in (("merge", reductions.merge), ("symmetry", renames)) if on)
-    merged = replace(merged, reduced=names)
+    merged = replace(merged, reduced=names, outcomes=_all_outcomes(native, merged.outcomes, request.watch))
     if _is_given_up(merged) and not merged.violations:
         return Reduced(merged, merged, begun)
     against_order = request.lock_order and reductions.merge and _has_cycle(_edges(native, LockOrder(native.program)))
     if not merged.violations and merged.error is None and not against_order:
         return Reduced(merged, merged, begun)
-    return Reduced(_without(known or Native(native.program), merged, searches), merged, begun)
+    return Reduced(_without(known or Native(native.program, hasty=True), merged, searches), merged, begun)
 
 
 def _without(plain: Native, merged: Result, searches: _Searches) -> Result:

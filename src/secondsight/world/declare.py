@@ -157,9 +157,9 @@ def with_families(numbers: Iterable[int]) -> tuple[int, ...]:
 
 
 def without_device() -> tuple[int, ...]:
-    """The numbers of all functions that have nothing to do with a device."""
+    """The numbers of all functions in families that have nothing to do with a device."""
     drives = {n for name, known in _MODEL.items() if "device" in OPS[name].args for n in known.acts.values()}
-    return tuple(n for n in range(len(ACTS)) if n not in drives)
+    return tuple(sorted(n for family in _FAMILIES.values() if not drives & set(family) for n in family))
 
 
 def already_done(i: RowNumber, mm: Mm, device: Ref[Device]) -> Result:

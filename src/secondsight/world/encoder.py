@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field
+from itertools import accumulate
 
 from secondsight.devices.device import Device
 from secondsight.lang.named import bounds_named_by
@@ -169,6 +170,8 @@ class Encoder:
         rows: dict[str, Sequence[int]] = {f"op.{name}": row for name, row in self.rows.items()}
         rows["op.kind"] = self._kinds()
         rows |= {f"range.{name}": row or [0] for name, row in self.ranges.items()}
+        turning = [[i for i, turns in enumerate(self.rows["turns"]) if turns and self.rows["device"][i] == n] for n in range(max(1, len(self.devices)))]
+        rows |= {"turn.first": [0, *accumulate(map(len, turning))], "turn.row": [i for own in turning for i in own]}
         return rows | {"program.counts": [int(waits)], "program.closes": [int(closes)], "program.parents": self.parents, "program.forks": [int(self.forks)]}
 
     @property
@@ -238,9 +241,6 @@ class Encoder:
             return
         derived["vmas"] *= 1 + count
         derived["frames"] = min(BOUNDS["frames"].most, derived["frames"] * (1 + count))
-        site = next(iter(self.scenario.forks.values())).op.site
-        if derived.get("swap_slots"):
-            raise ScenarioError(f"{self.scenario.name}: forks, and swaps pages out; the model cannot do both", "leave one of them out", site)
 
     def _splits(self, place: Place) -> bool:
         """Whether an operation takes only a part of a mapping away: then a vma is split, or two are."""

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from secondsight.scenario.handles import Address, File, Mapping
+    from secondsight.scenario.handles import Address, File, Mapping, Pin
 
 __all__ = ["DeviceMethods", "ProcessMethods"]
 
@@ -135,6 +135,32 @@ class ProcessMethods(ABC):
         done: str = self._do("oom_reap")
         return done
 
+    def make_device_exclusive(self, addr: Address) -> str:
+        """Some other device takes the page for itself, and is done with it: the next access gives it back to the CPU. Fails with -EFAULT
+        (not mapped, or not for writing), -EBUSY (in use, or no private memory). On the model only."""
+        done: str = self._do("make_device_exclusive", addr=addr)
+        return done
+
+    def pin(self, addr: Address, *, pages: int | None = None, longterm: bool = False, write: bool = True) -> Pin:
+        """pin_user_pages(), with FOLL_LONGTERM or without, for writing or for reading only. -EFAULT: not mapped."""
+        done: Pin = self._do("pin", addr=addr, pages=pages, longterm=longterm, write=write)
+        return done
+
+    def pin_read(self, pin: Pin, page: int = 0) -> str:
+        """The device loads the value of the pin's page `page`. -EBADF once it is unpinned."""
+        done: str = self._do("pin_read", pin=pin, page=page)
+        return done
+
+    def pin_write(self, pin: Pin, page: int, value: str) -> str:
+        """The device stores `value` to the pin's page `page`. -EPERM if it is pinned for reading; -EBADF once it is unpinned."""
+        done: str = self._do("pin_write", pin=pin, page=page, value=value)
+        return done
+
+    def unpin(self, pin: Pin) -> str:
+        """unpin_user_pages(): the device gives the pages back. -EBADF the second time."""
+        done: str = self._do("unpin", pin=pin)
+        return done
+
     def dax(self, pages: int) -> File:
         """Device memory (`dev_pagemap`) of `pages` pages, with a file to map (in the setup). Taken away by `dax_disable`,
         `dax_invalidate` and `dax_drain`. On the model only."""
@@ -172,6 +198,26 @@ class ProcessMethods(ABC):
         there, or in swap), -EFAULT (not mapped, a udmabuf's mapping, or the zero page), -EACCES (mapped at another place
         too), -EBUSY (being reclaimed or moved), -EAGAIN (somebody holds it)."""
         done: str = self._do("move_pages", addr=addr)
+        return done
+
+    def buffer(self, pages: int) -> File:
+        """A dma-buf of `pages` pages (in the setup), whose exporter moves it, takes it away and gives it back. On the model only."""
+        done: File = self._do("buffer", pages=pages)
+        return done
+
+    def buffer_move(self, buffer: File) -> str:
+        """The exporter puts the buffer somewhere else; ends when that is done. On the model only."""
+        done: str = self._do("buffer_move", buffer=buffer)
+        return done
+
+    def buffer_revoke(self, buffer: File) -> str:
+        """The exporter takes the buffer's memory away; ends when nobody uses it any more. On the model only."""
+        done: str = self._do("buffer_revoke", buffer=buffer)
+        return done
+
+    def buffer_restore(self, buffer: File) -> str:
+        """The exporter gives a buffer that was revoked memory again. On the model only."""
+        done: str = self._do("buffer_restore", buffer=buffer)
         return done
 
 
@@ -212,4 +258,10 @@ class DeviceMethods(ABC):
         """The device exchanges the page's value while no CPU can reach it (make_device_exclusive); the result is the old
         value. -EOPNOTSUPP by a driver that has no such access, and on a kernel without CONFIG_DEVICE_PRIVATE."""
         done: str = self._do("device_exclusive", addr=addr, value=value)
+        return done
+
+    def job(self, value: str) -> str:
+        """The device's driver queues a job that stores `value` to the first page of its buffer; ends when the job is done. Fails
+        with what the driver's `submit` returns. On the model only."""
+        done: str = self._do("device_job", value=value)
         return done

@@ -13,7 +13,6 @@ from secondsight.linux.fork import mms
 from secondsight.linux.mm_types import Mm, Result
 from secondsight.world.declare import ACTS
 from secondsight.world.tables import (
-    CLOSES,
     NOT_RUN,
     OPENS,
     SKIPPED,
@@ -37,6 +36,8 @@ from secondsight.world.tables import (
     range_handle,
     ranges,
     results,
+    turn_first,
+    turn_row,
     turns,
 )
 
@@ -144,13 +145,10 @@ def space_of(device: Device) -> Mm:
 @atomic
 def is_open(number: DeviceNumber) -> bool:
     """Whether a device was opened, if that is an operation, and not closed."""
-    for i in range(len(results)):
-        if i < len(turns):
-            if device_number[i] == number:
-                if turns[i] == OPENS and results[i].value != 0:
-                    return False
-                if turns[i] == CLOSES and results[i].value == 0:
-                    return False
+    for k in range(turn_first[number], turn_first[number + 1]):
+        value = results[turn_row[k]].value
+        if value != 0 if turns[turn_row[k]] == OPENS else value == 0:
+            return False
     return True
 
 

@@ -13,8 +13,10 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import secondsight.world.operations  # noqa: F401  what is interpreted has been declared
+from secondsight.devices.buffer_device import BufferDevice
 from secondsight.devices.device import Device
 from secondsight.devices.exclusive import Exclusive
+from secondsight.devices.fenced_importer import FencedImporter
 from secondsight.devices.mirror import Mirror
 from secondsight.lang.errors import LangError
 from secondsight.lang.locks import MAX_THREADS
@@ -28,7 +30,7 @@ from secondsight.linux.fork import mm_alloc, proc_caches_init
 from secondsight.linux.mm_types import IntervalNotifier, of_nobody
 from secondsight.linux.page_alloc import mem_init
 from secondsight.scenario.data import DIFFERS, OK, SKIPPED, Outcome, Place, Scenario, collect
-from secondsight.scenario.ops import Op
+from secondsight.scenario.ops import HandleType, Op, ScenarioError
 from secondsight.search import Result
 from secondsight.search.auto import search
 from secondsight.search.request import Request
@@ -82,6 +84,7 @@ def program(
     encoder = Encoder(scenario, release)
     places = encoder.places
     driver = (driver or _default(places)) if scenario.has_device else None
+    _suits(scenario, driver)
     closes = closes and driver is not None
     if driver is not None and len(encoder.devices) > 1:
         _says_whose_it_is(driver)
@@ -108,20 +111,48 @@ def program(
             threads = [_alone(places, spaces, device)]
         else:
             threads = _threads(encoder, spaces, device, closes, driver is not None and driver.promise == "process")
-            if driver is not None and driver.work is not Device.work:
-                workers = ["worker"] if len(driven) == 1 else [f"worker{i + 1}" for i in range(len(driven))]
-                threads += [Thread(name, one.work, daemon=True) for name, one in zip(workers, driven, strict=True)]
+        if driver is not None:
+            threads += _daemons(driver, driven, alone)
         for number, mm in enumerate(spaces):
             process = tables.other_processes[number - 1] if number else tables.process
             process.running = int(alone) or sum(1 for t in threads if t.function is run_ops and t.arguments[-1] and t.arguments[2] is mm)
         tables.process.others = sum(1 for t in threads if t.function is run_ops and not t.arguments[-1])
-        room = Room(1 if alone else 4 if len(threads) <= 4 else MAX_THREADS, (run_ops, run_final))
+        room = Room(1 if alone and len(threads) == 1 else 4 if len(threads) <= 4 else MAX_THREADS, (run_ops, run_final))
         return Program(machine, threads, rules, holds, room)
 
 
 def _default(places: list[Place]) -> type[Device]:
     """The driver of a scenario that is asked about without one: the reference mirror, or what can do what that cannot."""
+    if any(place.op.declared.makes is HandleType.BUFFER for place in places):
+        return FencedImporter
     return Exclusive if any(place.op.kind == "device_exclusive" for place in places) else Mirror
+
+
+def _suits(scenario: Scenario, driver: type[Device] | None) -> None:
+    """Raise `ScenarioError` where the scenario's devices are attached to a buffer and the driver is none for that, or the other way round."""
+    places = list(scenario.places())
+    on_buffers = [p.op for p in places if p.op.declared.makes is HandleType.BUFFER or p.op.kind == "attached_device"]
+    on_memory = [p.op for p in places if p.op.declared.makes is HandleType.DEVICE and p.op.kind != "attached_device"]
+    if driver is None and on_buffers:
+        raise ScenarioError("a buffer, and no device that is attached to it", "attach one: s.attached_device(buffer)", on_buffers[0].site)
+    if driver is not None and issubclass(driver, BufferDevice):
+        if on_memory:
+            remedy = "attach its devices: s.attached_device(buffer)"
+            raise ScenarioError(f"{driver.__name__} works on a buffer, and has to mirror a process's memory here", remedy, on_memory[0].site)
+    elif driver is not None and on_buffers:
+        remedy = "give a class derived from secondsight.BufferDevice"
+        raise ScenarioError(f"{driver.__name__} mirrors a process's memory, and has to work on a buffer here", remedy, on_buffers[0].site)
+
+
+def _daemons(driver: type[Device], driven: list[Any], alone: bool) -> list[Thread]:
+    """The threads of the drivers' own: a worker where there is one, unless nobody else has a thread; and the engine of a device that does jobs."""
+    loops = [("worker", "work")] * (driver.work is not Device.work)
+    if issubclass(driver, BufferDevice):
+        loops.append(("engine", "engine"))
+    elif alone:
+        return []
+    several = len(driven) > 1
+    return [Thread(f"{name}{i + 1 if several else ''}", getattr(one, loop), daemon=True) for name, loop in loops for i, one in enumerate(driven)]
 
 
 def shape_of(scenario: Scenario, driver: type[Device], wanted: dict[str, int]) -> object:
@@ -185,7 +216,10 @@ def _set_up(op: Op, i: int, encoder: Encoder, mm: Any, device: Any) -> None:
     if begins is None:
         act = ACTS[encoder.rows["kind"][i]]
         if not tables.process_of(i).exiting:
-            tables.results[i].value = act(i, mm, device) if made(i) else tables.SKIPPED
+            ret = act(i, mm, device) if made(i) else tables.SKIPPED
+            if op.declared.makes is HandleType.DEVICE and ret != 0:
+                raise LangError(f"{type(unwrap(device)).__name__}.attach_to() failed, with nothing else going on: {value_of(op, ret)}")
+            tables.results[i].value = ret
         return
     assert op.makes is not None
     ret = begins(tables.handles[encoder.numbers[op.makes]], op, mm, device)

@@ -86,8 +86,8 @@ class ProcessState(Record):
 
 results = shared_array(OperationResult, "ops")
 handles = shared_array(Handle, "handles")
-bound("pin_pages")
-pins = pool(Pinned, bound("pins"))
+bound("pin_pages", usual=8)
+pins = pool(Pinned, bound("pins", usual=4))
 """What `pin` has made; the bound is 0 where no scenario pins."""
 devices = shared_array(DeviceOf, "devices")
 """The devices, where there are several; the bound is 0 where there is one or none: then each thread has it."""
@@ -128,6 +128,11 @@ ranges = const("op.ranges")
 TABLES = (
     "kind", "address", "pages", "value", "page", "needs", "needs_at", "makes", "flags", "low", "high", "device", "process", "turns", "range_first", "ranges",
 )  # fmt: skip
+
+turn_first = const("turn.first")
+"""By device, and behind the last: where the rows that open or close it begin in the table below."""
+turn_row = const("turn.row")
+"""The rows that open or close a device, by their numbers: so nobody looks at the results of all rows."""
 
 range_handle = const("range.handle")
 range_is_memfd = const("range.is_memfd")

@@ -48,7 +48,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from secondsight.scenario.handles import Address, File, Mapping
+    from secondsight.scenario.handles import Address, File, Mapping, Pin
 
 __all__ = ["DeviceMethods", "ProcessMethods"]'''
 _DOES = '''
@@ -64,7 +64,7 @@ class {name}Methods(ABC):
 _TYPES = {
     ArgType.VALUE: "str", ArgType.SEALS: "str", ArgType.FLAG: "bool", ArgType.DEVICE: "DeviceHandle", ArgType.PIN: "Pin",
     ArgType.IMPORTER: "Importer", ArgType.ADDRESS: "Address", ArgType.PLACE: "Address",
-    ArgType.FD: "File", ArgType.MEMFD: "File", ArgType.UDMABUF: "File", ArgType.DAX: "File",
+    ArgType.FD: "File", ArgType.MEMFD: "File", ArgType.UDMABUF: "File", ArgType.DAX: "File", ArgType.BUFFER: "File",
     ArgType.RANGES: "Sequence[tuple[File, int, int]]",
 }  # fmt: skip
 _MADE = {
@@ -94,7 +94,7 @@ def hand_text() -> str:
     for name, of in (("Process", None), ("Device", HandleType.DEVICE)):
         parts.append(_DOES.format(name=name).removeprefix("\n" * (of is not None)))
         for op in OPS.values():
-            if op.of is of and not op.kernel_only and op.makes not in (HandleType.DEVICE, HandleType.PROCESS, HandleType.PIN):
+            if op.of in ((of,) if of else (None, HandleType.PIN)) and not op.kernel_only and op.makes not in (HandleType.DEVICE, HandleType.PROCESS):
                 parts.append(_by_hand(op, op.name if of is None else op.name.removeprefix(f"{of.value}_"), of is not None))
     return "\n".join(parts)
 

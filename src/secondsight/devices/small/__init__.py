@@ -14,7 +14,21 @@ from secondsight.devices.small.failing import (
     UnmappedIsAnError,
     WritesAllTheSame,
 )
+from secondsight.devices.small.importing import (
+    AddsItsFenceLate,
+    AddsNoFence,
+    DetachesMapped,
+    ForgetsItsWorker,
+    IgnoresMoves,
+    KeepsItsMapping,
+    LocksInItsCallback,
+    ReservesTooEarly,
+    SignalsNothing,
+    StaysAttached,
+    UnmapsUnlocked,
+)
 from secondsight.devices.small.locking import ChangesOutsideTheLock, FaultsUnderItsLock, LooksIntoItsTable, MayNotSleep
+from secondsight.devices.small.marking import IgnoresExclusive
 from secondsight.devices.small.opening import (
     ClosesAndStays,
     ClosesByItsLock,
@@ -43,11 +57,14 @@ from secondsight.devices.small.vcpu import Vcpu, VcpuWithoutCount
 from secondsight.devices.small.writeback import MarksUnderThePageLock, MarksWhenItDrops, NeverMarksDirty
 
 __all__ = [
-    "AlwaysAsksToWrite", "AlwaysWritable", "AsksAgainForEver", "AsksToWriteFirst", "ChangesOutsideTheLock", "ClosesAndStays", "ClosesByItsLock",
-    "ClosesKeepingItsTable", "CollisionIsAnError", "CountsFromTheFirstPage", "DropsEverything", "FaultsUnderItsLock", "ForgetsThatItIsAUser",
-    "GivesReferencesBack", "GivesUp", "IgnoresFork", "IgnoresParts", "IgnoresProtection", "KeepsForReading", "KeepsReferences", "KeepsThePagemap", "LooksIntoItsTable",
-    "MarksUnderThePageLock", "MarksWhenItDrops", "MayNotSleep", "MirrorInParts", "NeverMarksDirty",
-    "OpensWithoutBeingAUser", "Pins", "PrefaultsAfterwards", "PrefaultsBeforeItSubscribes", "RefusesAndStays", "RefusesWhileSomethingGoesOn",
-    "RemembersByAddress", "RemembersByProcess", "RemembersFailures", "StaysAUser", "StaysPinned", "StopsTheDeviceLast", "TakesAPartForNothing", "UnmappedIsAnError", "UnpinsBeforeItStops",
-    "Vcpu", "VcpuWithoutCount", "WalksWithoutBeingAUser", "WritesAllTheSame",
+    "AddsItsFenceLate", "AddsNoFence", "AlwaysAsksToWrite", "AlwaysWritable", "AsksAgainForEver", "AsksToWriteFirst",
+    "ChangesOutsideTheLock", "ClosesAndStays", "ClosesByItsLock", "ClosesKeepingItsTable", "CollisionIsAnError", "CountsFromTheFirstPage",
+    "DetachesMapped", "DropsEverything", "FaultsUnderItsLock", "ForgetsItsWorker", "ForgetsThatItIsAUser", "GivesReferencesBack", "GivesUp",
+    "IgnoresExclusive", "IgnoresFork", "IgnoresMoves", "IgnoresParts", "IgnoresProtection", "KeepsForReading", "KeepsItsMapping",
+    "KeepsReferences", "KeepsThePagemap", "LocksInItsCallback", "LooksIntoItsTable", "MarksUnderThePageLock", "MarksWhenItDrops",
+    "MayNotSleep", "MirrorInParts", "NeverMarksDirty", "OpensWithoutBeingAUser", "Pins", "PrefaultsAfterwards",
+    "PrefaultsBeforeItSubscribes", "RefusesAndStays", "RefusesWhileSomethingGoesOn", "RemembersByAddress", "RemembersByProcess",
+    "RemembersFailures", "ReservesTooEarly", "SignalsNothing", "StaysAUser", "StaysAttached", "StaysPinned", "StopsTheDeviceLast",
+    "TakesAPartForNothing", "UnmappedIsAnError", "UnmapsUnlocked", "UnpinsBeforeItStops", "Vcpu", "VcpuWithoutCount",
+    "WalksWithoutBeingAUser", "WritesAllTheSame",
 ]  # fmt: skip

@@ -5,6 +5,8 @@ from __future__ import annotations
 from secondsight.devices.device import Device
 from secondsight.lang import Ref
 from secondsight.linux.mm_types import Mm, Result
+from secondsight.linux.mmu_notifier import owners
+from secondsight.linux.rmap_exclusive import make_device_exclusive_range, unlock_and_put
 from secondsight.scenario.ops import Arg, ArgType, Needs, Often
 from secondsight.world.declare import operation
 from secondsight.world.tables import RowNumber, address, value
@@ -27,3 +29,17 @@ def device_exclusive(i: RowNumber, mm: Mm, device: Ref[Device]) -> Result:
     value. -EOPNOTSUPP by a driver that has no such access, and on a kernel without CONFIG_DEVICE_PRIVATE."""
     assert device is not None
     return device.exchange(address[i], value[i])
+
+
+@operation(addr=Arg(ArgType.ADDRESS), own=False, model_only=True, at_least=lambda args: {"owners": 1})
+def make_device_exclusive(i: RowNumber, mm: Mm, device: Ref[Device]) -> Result:
+    """Some other device takes the page for itself, and is done with it: the next access gives it back to the CPU. Fails with -EFAULT
+    (not mapped, or not for writing), -EBUSY (in use, or no private memory). On the model only."""
+    if len(owners) > 0:
+        mm.mmap_lock.read_lock()
+        pfn = make_device_exclusive_range(mm, address[i], None)
+        mm.mmap_lock.read_unlock()
+        if pfn < 0:
+            return pfn
+        unlock_and_put(pfn)
+    return 0

@@ -1,0 +1,7 @@
+"""A claim: an interleaving as people put it into mails, matched to the model."""
+
+from secondsight.claims.ask import Tried, ask, ask_of, not_understood
+from secondsight.claims.text import ClaimedLine, ClaimText, read_claim
+from secondsight.claims.told import Possible, Stop
+
+__all__ = ["ClaimText", "ClaimedLine", "Possible", "Stop", "Tried", "ask", "ask_of", "not_understood", "read_claim"]

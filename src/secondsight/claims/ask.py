@@ -1,0 +1,220 @@
+"""A claim asked of the model: can these lines come in this order, and what is the whole run that they are part of?
+
+*Possible* is said only of a run that plain execution takes, whose told lines have the claim's in order. *Impossible* only where every state
+was seen with every way to have come there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import product
+
+from secondsight.claims.patterns import Pattern, Vocabulary
+from secondsight.claims.reading import reach
+from secondsight.claims.search import Runs, find_run
+from secondsight.claims.text import ClaimedLine, ClaimText, joined
+from secondsight.claims.told import Possible, Stop, told_run
+from secondsight.claims.why import why_it_stops
+from secondsight.contract import Rule, driver_program
+from secondsight.devices.device import Device
+from secondsight.lang.errors import LangError
+from secondsight.lang.program import Program
+from secondsight.lang.traced import Traced
+from secondsight.scenario import Scenario
+from secondsight.search import Limits, Progress, Result, Verdict
+from secondsight.search.request import Request
+from secondsight.world.enough import with_enough
+
+__all__ = ["Tried", "ask", "ask_of", "not_understood"]
+
+OnProgress = Callable[[str, Progress], None]
+_MOST_JOINED = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Tried:
+    """A claim in one scenario. `verdict`: *possible* (then `possible`), *impossible* (then `stop`), *not finished* (`reason`).
+
+    `unknown`: lines that nothing in the program is like, each with the nearest names. `nobody`: why the scenario has no threads for the columns.
+    """
+
+    scenario: str
+    verdict: str
+    lines: int
+    """How many lines a run has at most."""
+    of: int
+    states: int = 0
+    seconds: float = 0.0
+    possible: Possible | None = None
+    stop: Stop | None = None
+    reason: str | None = None
+    unknown: tuple[tuple[ClaimedLine, tuple[str, ...]], ...] = ()
+    nobody: str = ""
+    remarks: tuple[tuple[int, str], ...] = ()
+
+
+def ask(
+    claim: ClaimText,
+    driver: type[Device],
+    scenarios: Sequence[Scenario],
+    rules: Sequence[Rule],
+    request: Request | None = None,
+    on_progress: OnProgress | None = None,
+    bounds: dict[str, int] | None = None,
+) -> Iterator[Tried]:
+    """Ask it in each scenario until one makes it possible. Raises `LangError` as `driver_program` does."""
+    for scenario in scenarios:
+        tried = ask_of(claim, driver, scenario, rules, request, on_progress, bounds)
+        yield tried
+        if tried.verdict == "possible" or tried.reason == "interrupted":
+            return
+
+
+def not_understood(tried: Sequence[Tried]) -> list[tuple[ClaimedLine, tuple[str, ...]]]:
+    """The lines that nothing is like in any of the programs, each with the nearest names."""
+    unknown = [{line.number: (line, names) for line, names in one.unknown} for one in tried]
+    everywhere = set.intersection(*(set(one) for one in unknown)) if unknown else set()
+    return [unknown[0][number] for number in sorted(everywhere)]
+
+
+def ask_of(
+    claim: ClaimText,
+    driver: type[Device],
+    scenario: Scenario,
+    rules: Sequence[Rule],
+    request: Request | None = None,
+    on_progress: OnProgress | None = None,
+    bounds: dict[str, int] | None = None,
+) -> Tried:
+    """Ask it in one scenario."""
+    asked = request or Request()
+    found: list[Tried] = []
+
+    def tell(progress: Progress) -> None:
+        if on_progress is not None:
+            on_progress(scenario.name, progress)
+
+    def search(program: Program) -> Result:
+        one, runs = _in_program(claim, driver, scenario, program, asked.limits, tell)
+        found[:] = [one]
+        verdict = Verdict.NOT_FINISHED if runs.error is not None else Verdict.HOLDS
+        return Result(verdict, runs.states, 0, 0, runs.seconds, error=runs.error)
+
+    with_enough(lambda enough: driver_program(driver, scenario, rules, enough), search, bounds or {})
+    return found[0]
+
+
+def _in_program(
+    claim: ClaimText, driver: type[Device], scenario: Scenario, program: Program, limits: Limits, on_progress: Callable[[Progress], None]
+) -> tuple[Tried, Runs]:
+    traced = Traced(program)
+    words = traced.program.code.keep("vocabulary", lambda: Vocabulary(traced))
+    patterns, unknown = _understood(words, claim.lines)
+    remarks = tuple((p.line.number, p.remark) for p in patterns if p.remark and p.remark != "a remark")
+    patterns = [pattern for pattern in patterns if not pattern.remark]
+    tried = Tried(scenario.name, "impossible", 0, len(patterns), unknown=tuple(unknown), remarks=remarks)
+    if unknown:
+        return tried, Runs()
+    if not patterns:
+        raise LangError("no line of the claim says what a thread does")
+    ways, nobody = _threads(claim, traced, patterns)
+    if not ways:
+        return replace(tried, nobody=nobody), Runs()
+    best: tuple[Runs, tuple[int, ...]] | None = None
+    states, seconds = 0, 0.0
+    for threads in ways:
+        allowed = [frozenset(threads[column] for column in pattern.line.columns) for pattern in patterns]
+        left = replace(limits, seconds=None if limits.seconds is None else max(0.0, limits.seconds - seconds))
+        runs = find_run(traced, patterns, allowed, left, on_progress)
+        states, seconds = states + runs.states, seconds + runs.seconds
+        tried = replace(tried, states=states, seconds=seconds)
+        if runs.whole is not None:
+            titles = _titles(claim, program, threads)
+            return replace(tried, verdict="possible", lines=len(patterns), possible=told_run(driver, scenario, program, patterns, allowed, runs.whole, titles)), runs
+        if best is None or _lines(runs) > _lines(best[0]) or (runs.reason and not best[0].reason):
+            best = runs, threads
+        if runs.reason is not None:
+            break
+    assert best is not None
+    runs, threads = best
+    tried = replace(tried, lines=_lines(runs))
+    if runs.reason is not None:
+        return replace(tried, verdict="not finished", reason=str(runs.error) if runs.error is not None else runs.reason), runs
+    allowed = [frozenset(threads[column] for column in pattern.line.columns) for pattern in patterns]
+    stop = why_it_stops(driver, scenario, program, traced, patterns, allowed, runs, _titles(claim, program, threads))
+    return replace(tried, stop=stop), runs
+
+
+def _lines(runs: Runs) -> int:
+    return max([run.lines for run in (*runs.farthest, *runs.cut.values())], default=0)
+
+
+def _titles(claim: ClaimText, program: Program, threads: Sequence[int]) -> dict[str, str]:
+    """What the columns are called that have another name than their threads."""
+    names = [program.threads[thread].name for thread in threads]
+    return {title: name for title, name in zip(claim.titles, names, strict=True) if title and title.casefold() != name.casefold()}
+
+
+def _understood(words: Vocabulary, lines: Sequence[ClaimedLine]) -> tuple[list[Pattern], list[tuple[ClaimedLine, tuple[str, ...]]]]:
+    """What the lines mean; one that means nothing by itself may be the first part of one that was wrapped."""
+    patterns: list[Pattern] = []
+    unknown: list[tuple[ClaimedLine, tuple[str, ...]]] = []
+    i = 0
+    while i < len(lines):
+        line, taken = lines[i], 0
+        pattern = words.understand(line)
+        while pattern is None and taken < _MOST_JOINED and i + taken + 1 < len(lines) and lines[i + taken + 1].indent > lines[i].indent:
+            taken += 1
+            ways = [replace(line, text=way(line.text, lines[i + taken].text)) for way in (joined, str.__add__)]  # or a word was broken
+            pattern = next((found for one in ways if (found := words.understand(one)) is not None), None)
+            line = ways[0]
+        if pattern is None:
+            unknown.append((lines[i], tuple(words.nearest(lines[i].text))))
+            taken = 0
+        else:
+            patterns.append(pattern)
+        i += 1 + taken
+    return patterns, unknown
+
+
+# Which thread a column is.
+
+
+def _threads(claim: ClaimText, traced: Traced, patterns: Sequence[Pattern]) -> tuple[list[tuple[int, ...]], str]:
+    """Every way in which the columns can be threads, by column; where there is none, why."""
+    threads = traced.program.threads
+    can = [reach(traced, thread) for thread in range(len(threads))]
+    of_place = [(c.where.file, c.where.line, c.function) for c in traced.program.counters]
+    numbers = {function: number for number, function in enumerate(traced.functions)}
+
+    def may(pattern: Pattern, thread: int) -> bool:
+        if pattern.rule or pattern.functions & can[thread]:
+            return True
+        if any((file, line) in pattern.places and numbers.get(function) in can[thread] for file, line, function in of_place):
+            return True
+        freed = {(p.file, p.line) for p in traced.places}
+        return bool(pattern.places & freed)
+
+    candidates: list[list[int]] = []
+    for column, title in enumerate(claim.titles):
+        mine = [pattern for pattern in patterns if pattern.line.columns == (column,)]
+        fitting = [t for t in range(len(threads)) if all(may(pattern, t) for pattern in mine)]
+        named = [t for t in fitting if threads[t].name.casefold() == title.casefold()]
+        if not fitting and mine:
+            return [], _nobody(mine, may, [t.name for t in threads])
+        candidates.append(named or fitting if mine else [*named, *(t for t in range(len(threads)) if t not in named)])
+    ways = [way for way in product(*candidates) if len(set(way)) == len(way)]
+    used = [c for c in range(len(claim.titles)) if any(c in pattern.line.columns for pattern in patterns)]
+    distinct = list({tuple(way[c] for c in used): way for way in reversed(ways)}.values())[::-1]
+    return distinct, "" if distinct else f"it has {len(threads)} threads, and two columns can only be the same one"
+
+
+def _nobody(mine: Sequence[Pattern], may: Callable[[Pattern, int], bool], names: Sequence[str]) -> str:
+    """Why no thread is a column."""
+    for pattern in mine:
+        if not any(may(pattern, t) for t in range(len(names))):
+            return f"no thread comes to line {pattern.line.number}: {pattern.line.text}"
+    first = {t: next(p for p in mine if not may(p, t)) for t in range(len(names))}
+    said = ", ".join(f"{names[t]} does not come to line {p.line.number}" for t, p in first.items())
+    return f"no thread does all that stands in one column: {said}"

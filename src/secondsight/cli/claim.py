@@ -1,0 +1,240 @@
+"""`secondsight claim FILE --driver DRIVER.py`: an interleaving out of a mail, matched to the model: possible or impossible, and why."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from textwrap import fill
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.text import Text
+
+from secondsight.cli.common import (
+    FULL_HELP,
+    HOLDS,
+    INTERRUPTED,
+    NOT_FINISHED,
+    Bounds,
+    Running,
+    bounds,
+    search_progress,
+    show,
+    show_trace,
+    trace_form,
+    width,
+    write_json,
+)
+from secondsight.cli.driver import one_driver
+from secondsight.cli.searching import bytes_of
+from secondsight.lang import LangError
+from secondsight.report import SCHEMA, replay_command
+from secondsight.report.token import plain_name, token_of
+from secondsight.report.trace import Telling, letter
+from secondsight.search import Limits, Progress
+from secondsight.search.request import Request
+
+if TYPE_CHECKING:
+    from secondsight.claims import ClaimedLine, ClaimText, Tried
+    from secondsight.scenario import Scenario
+
+__all__ = ["claim"]
+
+IMPOSSIBLE = 1
+STYLES = {"possible": "green", "impossible": "red", "not finished": "yellow"}
+
+
+def claim(
+    file: Annotated[str, typer.Argument(help="A text with the interleaving: columns, one a thread, as a trace has them; - for the standard input.")],
+    driver: Annotated[str, typer.Option(metavar="DRIVER.py", help="A Python file with a driver, or one of a git revision: HEAD~1:my_gpu.py.")],
+    kind: Annotated[str | None, typer.Option("--class", help="Of a file with several drivers this one.")] = None,
+    scenario: Annotated[str | None, typer.Option(help="Only in this scenario: munmap:reads.")] = None,
+    adversary: Annotated[list[str] | None, typer.Option(help="Only in the scenarios of this adversary (may be repeated).")] = None,
+    bound: Bounds = None,
+    states: Annotated[int | None, typer.Option(min=1, help="Stop in each scenario after so many states.")] = None,
+    seconds: Annotated[float | None, typer.Option(min=0, help="Stop in each scenario after so many seconds.")] = None,
+    memory: Annotated[str, typer.Option(help="Stop when so much memory is in use: 500M, 8G.")] = "4G",
+    full: Annotated[bool, typer.Option("--full", help=FULL_HELP)] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON (docs/json.md).")] = False,
+) -> None:
+    """Say whether an interleaving can happen, as people put it into mails: one column a thread, the lines in order.
+
+    Possible: the whole run that the lines are part of, and what it breaks. Impossible: the line at which it stops, and what must happen first.
+    Without --scenario and --adversary every scenario is tried until one makes it possible. See docs/claim.md.
+
+    Exit code: 0 possible, 1 impossible (every state was seen), 2 a line that cannot be understood, 3 not finished.
+    """
+    from secondsight.claims import ask, not_understood, read_claim
+    from secondsight.contract import rules_for
+
+    text = read_claim(_text(file), file)
+    made = one_driver(driver, kind)
+    scenarios = _scenarios(text, scenario, adversary)
+    request = Request(limits=Limits(states, seconds, bytes_of(memory)))
+    tried: list[Tried] = []
+    with Running() as running:
+
+        def on_progress(name: str, progress: Progress) -> None:
+            running.say(search_progress(name, progress))
+
+        for one in ask(text, made, scenarios, rules_for(made), request, on_progress, bounds(bound)):
+            tried.append(one)
+    unknown = not_understood(tried)
+    if unknown:
+        raise LangError(_unknown(file, made.__name__, unknown))
+    verdict = _verdict(tried)
+    if as_json:
+        document = {"schema": SCHEMA, "kind": "claim", "file": file, "driver": made.__name__, "verdict": verdict}
+        write_json(document | {"scenarios": [_as_json(one, driver) for one in tried]})
+    else:
+        _show(file, driver, made.__name__, tried, full)
+    if any(one.reason == "interrupted" for one in tried):
+        raise typer.Exit(INTERRUPTED)
+    raise typer.Exit({"possible": HOLDS, "impossible": IMPOSSIBLE, "not finished": NOT_FINISHED}[verdict])
+
+
+def _text(file: str) -> str:
+    if file == "-":
+        return sys.stdin.read()
+    try:
+        return Path(file).read_text()
+    except OSError as error:
+        raise LangError(f"{file}: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise LangError(f"{file} is not a text") from None
+
+
+def _scenarios(text: ClaimText, named: str | None, adversaries: list[str] | None) -> list[Scenario]:
+    """The scenarios to try, in order: first one that stands above the claim, as in a trace's first line."""
+    from secondsight.contract import ADVERSARIES
+    from secondsight.contract.check import pick
+
+    scenarios: list[Scenario] = [s for a in pick("adversary", ADVERSARIES, adversaries) for s in a.scenarios]
+    if named is not None:
+        known = {plain_name(s.name): s for s in scenarios}
+        if plain_name(named) not in known:
+            raise LangError(f"no adversary has a scenario {named}; there are {', '.join(known)}")
+        return [known[plain_name(named)]]
+    above = " ".join(text.above.split())
+    return sorted(scenarios, key=lambda s: f"({s.name})" not in above)
+
+
+def _verdict(tried: list[Tried]) -> str:
+    """Possible in one; impossible in all; else it is not known."""
+    verdicts = {one.verdict for one in tried}
+    return next(v for v in ("possible", "not finished", "impossible") if v in verdicts)
+
+
+def _unknown(file: str, driver: str, unknown: list[tuple[ClaimedLine, tuple[str, ...]]]) -> str:
+    lines = []
+    for line, names in unknown:
+        near = f"; the nearest: {', '.join(names)}" if names else ""
+        lines.append(f"{file}:{line.number}: {line.text}\n  no function and no statement of {driver}'s program is like it{near}")
+    return "\n".join(lines)
+
+
+# For people.
+
+
+def _show(file: str, driver: str, name: str, tried: list[Tried], full: bool) -> None:
+    verdict = _verdict(tried)
+    best = max(tried, key=lambda one: (one.verdict == "possible", one.verdict == "not finished", one.lines))
+    where = f"{name}, {best.scenario}" if len(tried) == 1 or best.possible else f"{name}, in {len(tried)} scenarios"
+    show(Text.assemble((verdict, STYLES[verdict]), f": {file} ({where}; {_seen(tried)})"))
+    for number, why in best.remarks:
+        show(f"line {number} is not looked at: {why}")
+    if best.possible is not None:
+        _show_possible(best, driver, full)
+        return
+    if len(tried) > 1:
+        _show_others(tried)
+    if best.reason is not None:
+        show(fill(f"{best.scenario}: not all states were seen ({best.reason}); until then no run has more than {best.lines} of the {best.of} lines", width()))
+    elif best.stop is not None:
+        stop = best.stop
+        show(f"it stops at line {stop.number}: {stop.text}" + (f" ({best.scenario})" if len(tried) > 1 else ""))
+        for reason in stop.reasons:
+            show(fill(reason, width(), initial_indent="  ", subsequent_indent="    "))
+        _show_titles(stop.titles)
+        if stop.told is not None:
+            show(fill(f"A run that comes so far has {_number(best.lines)} of the claim; their numbers are at the left:", width()))
+            _show_told(stop.told, full)
+
+
+def _seen(tried: list[Tried]) -> str:
+    states = sum(one.states for one in tried)
+    return f"{states:,} states, {sum(one.seconds for one in tried):.1f} s"
+
+
+def _number(lines: int) -> str:
+    return f"{lines} line{'s' * (lines != 1)}"
+
+
+def _show_possible(best: Tried, driver: str, full: bool) -> None:
+    found = best.possible
+    assert found is not None
+    rest = len(found.told.violation.trace) - found.until
+    if not found.breaks:
+        show(fill(f"{found.beyond[0].upper()}{found.beyond[1:]}.", width()))
+    elif rest:
+        show(fill(f"{found.breaks} is broken {rest} step{'s' * (rest != 1)} behind its last line, in the shortest way to go on.", width()))
+    _show_titles(found.titles)
+    show("The numbers at the left are those of its lines.")
+    _show_told(found.told, full)
+    token = token_of(found.told.program, found.told.violation) if found.breaks else None
+    if token is not None:
+        print(f"\n{replay_command(driver, best.scenario, token, {})}")
+
+
+def _show_titles(titles: dict[str, str]) -> None:
+    if titles:
+        show(", ".join(f"{title} is {name}" for title, name in titles.items()))
+
+
+def _show_told(told: Telling, full: bool) -> None:
+    print()
+    show_trace(letter(told, form=trace_form(full)))
+
+
+def _show_others(tried: list[Tried]) -> None:
+    """Where it stops in each scenario that has threads for it."""
+    for one in tried:
+        if one.reason is not None:
+            show(f"  {one.scenario}: not finished ({one.reason})")
+        elif one.stop is not None:
+            show(f"  {one.scenario}: stops at line {one.stop.number}")
+    others = [one for one in tried if one.reason is None and one.stop is None]
+    if others:
+        why = others[0].nobody or f"nothing is like line {others[0].unknown[0][0].number}"
+        same = " " if len(others) == 1 else f" and {len(others) - 1} more "
+        show(fill(f"  {others[0].scenario}{same}cannot have it: {why}", width(), subsequent_indent="    "))
+
+
+# For machines.
+
+
+def _as_json(one: Tried, driver: str) -> dict[str, Any]:
+    seen = {"states": one.states, "seconds": round(one.seconds, 3), "reason": one.reason, "lines": one.lines, "of": one.of}
+    document: dict[str, Any] = {"scenario": one.scenario, "verdict": one.verdict, **seen}
+    if one.possible is not None:
+        told = one.possible.told
+        token = token_of(told.program, told.violation) if one.possible.breaks else None
+        document["possible"] = {
+            "titles": one.possible.titles, "breaks": one.possible.breaks or None, "beyond": one.possible.beyond or None, "until": one.possible.until,
+            "replay": None if token is None else replay_command(driver, one.scenario, token, {}), "run": _run_as_json(told),
+        }  # fmt: skip
+    if one.stop is not None:
+        stop = one.stop
+        run = None if stop.told is None else _run_as_json(stop.told)
+        document["stop"] = {"line": stop.number, "text": stop.text, "reasons": list(stop.reasons), "titles": stop.titles, "run": run}
+    if one.unknown or one.nobody:
+        document["unfit"] = one.nobody or f"nothing is like line {one.unknown[0][0].number}"
+    return document
+
+
+def _run_as_json(told: Telling) -> list[dict[str, Any]]:
+    """What is told of a run: each line with its thread, its step (from 1) and the claim's line that it is."""
+    names = [thread.name for thread in told.program.threads]
+    return [
+        {"thread": names[e.thread], "text": e.text, "where": e.where or None, "step": e.step + 1, "line": e.claimed or None} for e in told.entries
+    ]

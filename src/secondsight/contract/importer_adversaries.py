@@ -1,0 +1,84 @@
+"""The adversaries of importers: what the exporter of a buffer does while a device works on it.
+
+Each is an exporter that is right (`devices/moving_buffer.py`) and acts beside a device that does jobs; or beside one that is closed.
+An importer that keeps the contract survives every interleaving. When all is quiet it is closed, and what it took must have been given
+back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from secondsight.contract.adversaries import ADVERSARIES, Adversary
+from secondsight.devices.device import Device
+from secondsight.scenario import DeviceHandle, File, Recorder
+
+__all__ = ["EVERY_ADVERSARY", "IMPORTER_ADVERSARIES", "adversaries_for"]
+
+IMPORTER_ADVERSARIES: dict[str, Adversary] = {}
+"""Those of drivers that promise to be importers, by their names."""
+
+Act = Callable[[Recorder, File], None]
+
+
+def _two_jobs(s: Recorder, gpu: DeviceHandle) -> None:
+    @s.thread
+    def device() -> None:
+        gpu.job("D", into="first")
+        gpu.job("E", into="second")
+
+
+def _closes(s: Recorder, gpu: DeviceHandle) -> None:
+    @s.thread
+    def device() -> None:
+        gpu.job("D", into="first")
+        gpu.close()
+
+
+_USES: dict[str, Callable[[Recorder, DeviceHandle], None]] = {"two jobs": _two_jobs, "closes": _closes}
+
+
+def _adversary(summary: str) -> Callable[[Act], Act]:
+    """Make an adversary of what the function does, in a thread of its own."""
+
+    def make(act: Act) -> Act:
+        name = act.__name__.replace("_", "-")
+        scenarios = []
+        for use, using in _USES.items():
+            s = Recorder()
+            buffer = s.buffer(pages=1)
+            gpu = s.attached_device(buffer)
+
+            def exporter(s: Recorder = s, buffer: File = buffer) -> None:
+                act(s, buffer)
+
+            s.thread(exporter)
+            using(s, gpu)
+            scenarios.append(s.scenario(f"{name}: {use}", summary))
+        IMPORTER_ADVERSARIES[name] = Adversary(name, summary, tuple(scenarios))
+        return act
+
+    return make
+
+
+@_adversary("the exporter moves the buffer, by a copy that goes on while the new memory is mapped already")
+def buffer_moves(s: Recorder, buffer: File) -> None:
+    s.buffer_move(buffer)
+
+
+@_adversary("the exporter takes the memory away, gives the buffer other memory, and takes that away")
+def buffer_revoked(s: Recorder, buffer: File) -> None:
+    s.buffer_revoke(buffer)
+    s.buffer_restore(buffer)
+    s.buffer_revoke(buffer)
+
+
+EVERY_ADVERSARY: dict[str, Adversary] = {**ADVERSARIES, **IMPORTER_ADVERSARIES}
+"""Those of all promises."""
+
+
+def adversaries_for(driver: type[Device]) -> dict[str, Adversary]:
+    """The adversaries of a driver's promise."""
+    if driver.promise == "importer":
+        return IMPORTER_ADVERSARIES
+    return {name: adversary for name, adversary in ADVERSARIES.items() if adversary.promise in (None, driver.promise)}

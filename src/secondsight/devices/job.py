@@ -1,0 +1,89 @@
+"""Work in flight: a job that a device does on a page of a buffer, some time after it was queued, until its fence is signalled.
+
+The job has the frame that the mapping named when it was queued: the command stream has the address, or the device's page table has
+it for as long as the job runs. Nobody asks the mapping again.
+"""
+
+from __future__ import annotations
+
+from secondsight.lang import Char, Record, Ref, atomic, tracepoint
+from secondsight.linux.dma_buf import DmaBuf, DmaBufAttachment
+from secondsight.linux.dma_fence import DmaFence, dma_fence_get, dma_fence_init, dma_fence_put, dma_fence_signal, dma_fences
+from secondsight.linux.mm_types import Count, Folio, Pgoff, Result
+from secondsight.linux.page_alloc import frame_touch
+
+__all__ = ["Job", "job_access", "job_end", "job_prepare", "job_run", "job_start"]
+
+
+@tracepoint
+def job_access(buffer: DmaBuf, pgoff: Pgoff, frame: Folio, write: bool) -> None:
+    """A device is about to read or write a frame that it takes for page `pgoff` of the buffer."""
+
+
+class Job(Record):
+    """A job. `fence` None: there is none. `queued`: the device may begin. It writes `value`, or reads for `value` 0."""
+
+    buffer: Ref[DmaBuf]
+    fence: Ref[DmaFence]
+    frame: Ref[Folio]
+    pgoff: Pgoff
+    value: Char
+    queued: bool
+
+
+@atomic
+def job_prepare(job: Job, attach: DmaBufAttachment, pgoff: Pgoff, value: Char, context: Count) -> DmaFence:
+    """Make a job for page `pgoff` as the attachment has it mapped, with a fence that it has a reference to. Returns the fence."""
+    fence = dma_fences.alloc()
+    dma_fence_init(fence, context, 0)
+    job.buffer = attach.dmabuf
+    job.fence = fence
+    job.frame = attach.sgt[pgoff]
+    job.pgoff = pgoff
+    job.value = value
+    return fence
+
+
+@atomic
+def job_start(job: Job) -> None:
+    """Give a job to the device."""
+    job.queued = True
+
+
+@atomic
+def job_run(job: Job) -> Result:
+    """The device does its access: what it reads, or 0."""
+    frame = job.frame
+    buffer = job.buffer
+    assert frame is not None
+    assert buffer is not None
+    job_access(buffer, job.pgoff, frame, job.value != 0)
+    frame_touch(frame, job.value != 0)
+    if job.value != 0:
+        frame.contents = job.value
+        return 0
+    return frame.contents
+
+
+@atomic
+def job_end(job: Job) -> None:
+    """The device is done: its interrupt signals the fence."""
+    fence = job.fence
+    assert fence is not None
+    job.fence = None
+    job.frame = None
+    job.buffer = None
+    job.pgoff = 0
+    job.value = 0
+    job.queued = False
+    dma_fence_signal(fence)
+    dma_fence_put(fence)
+
+
+@atomic
+def job_fence(job: Job) -> Ref[DmaFence]:
+    """The fence of the job in flight, with a reference; None if there is none."""
+    fence = job.fence
+    if fence is not None:
+        dma_fence_get(fence)
+    return fence

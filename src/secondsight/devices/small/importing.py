@@ -1,0 +1,151 @@
+"""Importers that get one thing wrong: a fence, a wait, a lock, or the end."""
+
+from __future__ import annotations
+
+from secondsight.devices.fenced_importer import CONTEXT, FencedImporter
+from secondsight.devices.job import job_prepare, job_start
+from secondsight.lang import Char, atomic, wait_until
+from secondsight.linux.dma_buf import DmaBuf, DmaBufAttachment, dma_buf_detach, dma_buf_unmap_attachment
+from secondsight.linux.dma_resv import DmaResvUsage, dma_resv_add_fence, dma_resv_lock, dma_resv_reserve_fences, dma_resv_unlock
+
+__all__ = [
+    "AddsItsFenceLate",
+    "AddsNoFence",
+    "DetachesMapped",
+    "ForgetsItsWorker",
+    "IgnoresMoves",
+    "KeepsItsMapping",
+    "LocksInItsCallback",
+    "ReservesTooEarly",
+    "SignalsNothing",
+    "StaysAttached",
+    "UnmapsUnlocked",
+]
+
+
+class AddsNoFence(FencedImporter):
+    """Its jobs are nobody else's business."""
+
+    def queue(self, buffer: DmaBuf, attach: DmaBufAttachment, value: Char) -> None:
+        with atomic:
+            job_prepare(self.job, attach, 0, value, CONTEXT)
+            job_start(self.job)
+
+
+class AddsItsFenceLate(FencedImporter):
+    """Adds the fence when the job is on its way, and the lock was free in between."""
+
+    def queue(self, buffer: DmaBuf, attach: DmaBufAttachment, value: Char) -> None:
+        with atomic:
+            job_prepare(self.job, attach, 0, value, CONTEXT)
+            job_start(self.job)
+        dma_resv_unlock(buffer.resv)
+        dma_resv_lock(buffer.resv)
+        with atomic:
+            fence = self.job.fence
+            if fence is not None:
+                dma_resv_reserve_fences(buffer.resv, 1)
+                dma_resv_add_fence(buffer.resv, fence, DmaResvUsage.BOOKKEEP)
+
+
+class ReservesTooEarly(FencedImporter):
+    """Makes room for its fence, drops the lock, and counts on the room."""
+
+    def queue(self, buffer: DmaBuf, attach: DmaBufAttachment, value: Char) -> None:
+        dma_resv_reserve_fences(buffer.resv, 1)
+        dma_resv_unlock(buffer.resv)
+        dma_resv_lock(buffer.resv)
+        ret = self.map_locked(buffer, attach)
+        if ret == 0:
+            with atomic:
+                fence = job_prepare(self.job, attach, 0, value, CONTEXT)
+                dma_resv_add_fence(buffer.resv, fence, DmaResvUsage.BOOKKEEP)
+                job_start(self.job)
+
+
+class IgnoresMoves(FencedImporter):
+    """Takes a mapping for memory that is there."""
+
+    def wait_for_moves(self, buffer: DmaBuf) -> None:
+        pass
+
+
+class KeepsItsMapping(FencedImporter):
+    """Goes on as if nobody had said anything."""
+
+    def move_notify(self) -> None:
+        pass
+
+
+class LocksInItsCallback(FencedImporter):
+    """Takes the reservation lock in `move_notify`, which is called with it held."""
+
+    def move_notify(self) -> None:
+        self.told = True
+        self.unmap()
+
+
+class UnmapsUnlocked(FencedImporter):
+    """Its worker unmaps without the reservation lock."""
+
+    def unmap(self) -> None:
+        with atomic:
+            buffer = self.buffer
+            attach = self.attach
+            mapped = attach is not None and attach.mapped
+            self.told = False
+        assert buffer is not None
+        if mapped:
+            assert attach is not None
+            dma_buf_unmap_attachment(buffer, attach)
+
+
+class SignalsNothing(FencedImporter):
+    """Loses an interrupt: the job is done, and its fence is never signalled."""
+
+    def engine(self) -> None:
+        wait_until(self.job.queued)
+        with atomic:
+            self.job.queued = False
+
+
+class DetachesMapped(FencedImporter):
+    """Detaches with its mapping: the exporter waits for the unmapping for ever."""
+
+    def close(self) -> None:
+        self.wait_for_jobs()
+        with atomic:
+            buffer = self.buffer
+            attach = self.attach
+            self.attach = None
+        assert buffer is not None
+        assert attach is not None
+        dma_buf_detach(buffer, attach)
+
+
+class StaysAttached(FencedImporter):
+    """Gives its mapping back and stays on the exporter's list."""
+
+    def close(self) -> None:
+        with atomic:
+            buffer = self.buffer
+            attach = self.attach
+        assert buffer is not None
+        assert attach is not None
+        dma_resv_lock(buffer.resv)
+        self.give_back(buffer, attach)
+        dma_resv_unlock(buffer.resv)
+
+
+class ForgetsItsWorker(FencedImporter):
+    """Its worker counts on the attachment, which `close` takes away beside it."""
+
+    def unmap(self) -> None:
+        with atomic:
+            buffer = self.buffer
+            attach = self.attach
+        assert buffer is not None
+        assert attach is not None, "the worker runs, and its attachment has gone"
+        dma_resv_lock(buffer.resv)
+        self.give_back(buffer, attach)
+        dma_resv_unlock(buffer.resv)

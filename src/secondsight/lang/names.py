@@ -1,0 +1,38 @@
+"""Where a name is that a user's file has looked for in the wrong module: for error messages, so nothing here is loaded before one."""
+
+from __future__ import annotations
+
+import pkgutil
+import re
+from collections.abc import Iterator
+from difflib import get_close_matches
+from importlib import import_module
+
+__all__ = ["with_place"]
+
+_PUBLIC = ("secondsight", "secondsight.lang", "secondsight.scenario", "secondsight.devices", "secondsight.contract", "secondsight.testing")
+_LINUX = "secondsight.linux"
+_MISSING = re.compile(r"cannot import name '(\w+)' from '(secondsight[\w.]*)'")
+
+
+def with_place(error: ImportError) -> ImportError:
+    """The error, its message with where the name is, or with names that are like it, if it was looked for in a module of ours."""
+    missing = _MISSING.search(str(error))
+    if missing is None:
+        return error
+    name, module = missing[1], missing[2]
+    known: dict[str, str] = {}
+    for place in _places():
+        for public in getattr(import_module(place), "__all__", ()):
+            known.setdefault(public, place)
+    told = f"cannot import name {name!r} from {module!r}"
+    if name in known:
+        return ImportError(f"{told}\n  instead: from {known[name]} import {name}")
+    like = [f"from {known[other]} import {other}" for other in get_close_matches(name, known, 3, 0.75)]
+    return ImportError(told + (f"\n  instead: {', or '.join(like)}" if like else "; secondsight list functions shows what the kernel's part has"))
+
+
+def _places() -> Iterator[str]:
+    yield from _PUBLIC
+    yield _LINUX
+    yield from (f"{_LINUX}.{module.name}" for module in pkgutil.iter_modules(import_module(_LINUX).__path__))

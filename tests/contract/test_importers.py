@@ -1,0 +1,115 @@
+"""Importers under the contract: a user's own, what is refused, what a verdict rests on, and a buffer in a scenario by itself."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from secondsight import BufferDevice
+from secondsight.contract import ADVERSARIES, IMPORTER_ADVERSARIES, adversaries_for, check, load_drivers, rests_on, rules_for
+from secondsight.devices.fenced_importer import FencedImporter
+from secondsight.devices.mirror import Mirror
+from secondsight.devices.small import IgnoresMoves
+from secondsight.lang import LangError
+from secondsight.lang.plain import replay
+from secondsight.scenario import Recorder, Scenario, ScenarioError, show_outcome
+from secondsight.search import Verdict
+from secondsight.world.model import outcomes, program
+
+
+def scenario(revokes: bool) -> Scenario:
+    """A job beside a move, or beside the loss of the memory."""
+    s = Recorder()
+    buffer = s.buffer(pages=1)
+    gpu = s.attached_device(buffer)
+
+    @s.thread
+    def device() -> None:
+        gpu.job("D", into="job")
+
+    @s.thread
+    def exporter() -> None:
+        if revokes:
+            s.buffer_revoke(buffer)
+        else:
+            s.buffer_move(buffer)
+
+    return s.scenario("a_job", "")
+
+
+@pytest.mark.parametrize(("revokes", "seen"), [(False, {"job=ok"}), (True, {"job=ok", "job=-ENODEV"})])
+def test_a_job_is_done_unless_the_memory_has_gone(revokes: bool, seen: set[str]) -> None:
+    result, possible = outcomes(scenario(revokes))
+    assert result.verdict is Verdict.HOLDS
+    assert {show_outcome(o) for o in possible} == seen
+
+
+def test_a_scenario_with_a_buffer_is_data() -> None:
+    made = scenario(revokes=True)
+    assert Scenario.from_json(made.to_json()) == made
+
+
+OWN = """
+from secondsight.devices.fenced_importer import FencedImporter
+from secondsight.linux.dma_buf import DmaBuf
+from secondsight.linux.dma_resv import DmaResvUsage, dma_resv_wait_timeout
+
+
+class WaitsForWriters(FencedImporter):
+    def wait_for_moves(self, buffer: DmaBuf) -> None:
+        dma_resv_wait_timeout(buffer.resv, DmaResvUsage.WRITE)
+
+
+class UnmapsAnyway(FencedImporter):
+    def wait_for_jobs(self) -> None:
+        pass
+"""
+
+
+def test_an_importer_of_ones_own_is_checked_and_its_trace_replays(tmp_path: Path) -> None:
+    """To wait for WRITE is to wait for KERNEL as well. Not to wait for the own job before unmapping is harmless where every exporter
+    waits for its fence."""
+    path = tmp_path / "mine.py"
+    path.write_text(OWN)
+    waits, hasty = load_drivers(path)
+    assert all(c.result.verdict is Verdict.HOLDS and c.accessed for driver in (waits, hasty) for c in check(driver, ["buffer-moves"]))
+    assert issubclass(waits, BufferDevice) and adversaries_for(waits) is IMPORTER_ADVERSARIES and set(adversaries_for(Mirror)) < set(ADVERSARIES)
+
+
+def test_what_an_importers_verdict_rests_on() -> None:
+    rests = rests_on(FencedImporter, ["buffer-moves"])
+    assert rests.reach["buffer-moves"].called
+    assert "no-freed-frame" not in rests.reach["buffer-moves"].silent
+    assert not [line for line in rests.unseen if line.method.endswith(("attach_to", "work", "close", "give_back"))]
+
+
+def test_an_importer_has_rules_of_its_own() -> None:
+    names = {rule.name for rule in rules_for(FencedImporter)}
+    assert "no-freed-frame" in names and not names & {"as-if-cpu", "isolation", "pinned"}
+    assert "no-freed-frame" not in {rule.name for rule in rules_for(Mirror)}
+    with pytest.raises(LangError, match="no adversary is called 'munmap'; there are: buffer-moves, buffer-revoked"):
+        next(check(FencedImporter, ["munmap"]))
+
+
+def test_what_does_not_suit_is_refused_with_a_remedy() -> None:
+    with pytest.raises(ScenarioError, match=r"Mirror mirrors a process's memory, and has to work on a buffer here\n.*BufferDevice"):
+        program(scenario(revokes=False), Mirror)
+    with pytest.raises(ScenarioError, match="FencedImporter works on a buffer, and has to mirror a process's memory here"):
+        program(ADVERSARIES["munmap"].scenarios[0], FencedImporter)
+    s = Recorder()
+    s.buffer(pages=1)
+    with pytest.raises(ScenarioError, match="a buffer, and no device that is attached to it"):
+        program(s.scenario("alone", ""))
+    with pytest.raises(LangError, match=r"BufferDevice.attach_to\(\) failed, with nothing else going on: -EINVAL"):
+        program(scenario(revokes=False), BufferDevice)
+    with pytest.raises(ScenarioError, match="memfd0 is a memfd, not a buffer"):
+        s.buffer_move(s.memfd_create(pages=1))
+
+
+def test_a_broken_rule_replays() -> None:
+    checked = next(c for c in check(IgnoresMoves, ["buffer-moves"]) if c.result.violation is not None)
+    violation = checked.result.violation
+    assert violation is not None and violation.rule == "no-freed-frame"
+    steps = violation.trace.schedule
+    assert len(replay(checked.rebuild(), steps, violation.trace.states)) == len(steps)
