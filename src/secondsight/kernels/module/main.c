@@ -15,6 +15,7 @@
  *	buffer.c	a dma-buf that moves, and a device that does jobs on it
  *	hooks.c		hold points at the entry and exit of the kernel's own functions
  *	page.c		loading and storing a page's value
+ *	swap.c		a swap device in memory
  */
 #include <linux/dma-mapping.h>
 #include <linux/fs.h>
@@ -205,6 +206,8 @@ static int __init ss_init(void)
 	if (ret)
 		return ret;
 	ret = dma_coerce_mask_and_coherent(ss_misc.this_device, DMA_BIT_MASK(64));
+	if (!ret)
+		ret = ss_swap_init();
 	if (ret)
 		misc_deregister(&ss_misc);
 	return ret;
