@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import product
 
 from secondsight.claims.patterns import Pattern, Vocabulary
@@ -19,7 +20,9 @@ from secondsight.claims.why import why_it_stops
 from secondsight.contract import Rule, driver_program
 from secondsight.devices.device import Device
 from secondsight.lang.errors import LangError
+from secondsight.lang.plain import Disagreement
 from secondsight.lang.program import Program
+from secondsight.lang.reference import Reference
 from secondsight.lang.traced import Traced
 from secondsight.scenario import Scenario
 from secondsight.search import Limits, Progress, Result, Verdict
@@ -88,9 +91,10 @@ def ask_of(
     on_progress: OnProgress | None = None,
     bounds: dict[str, int] | None = None,
 ) -> Tried:
-    """Ask it in one scenario."""
+    """Ask it in one scenario. Where it stops at the end of runs that break a rule it is asked without rules too: what would come then?"""
     asked = request or Request()
     found: list[Tried] = []
+    sizes: list[dict[str, int]] = []
 
     def tell(progress: Progress) -> None:
         if on_progress is not None:
@@ -102,8 +106,32 @@ def ask_of(
         verdict = Verdict.NOT_FINISHED if runs.error is not None else Verdict.HOLDS
         return Result(verdict, runs.states, 0, 0, runs.seconds, error=runs.error)
 
-    with_enough(lambda enough: driver_program(driver, scenario, rules, enough), search, bounds or {})
-    return found[0]
+    def build(watching: Sequence[Rule], enough: dict[str, int]) -> Program:
+        sizes[:] = [enough]
+        return driver_program(driver, scenario, watching, enough)
+
+    with_enough(partial(build, rules), search, bounds or {})
+    one = found[0]
+    if one.stop is None or not one.stop.cut:
+        return one
+    with_enough(partial(build, ()), search, bounds or {})
+    other = replace(found[0], states=one.states + found[0].states, seconds=one.seconds + found[0].seconds)
+    if other.possible is None:
+        return other
+    rule, step = _first_broken(driver_program(driver, scenario, rules, sizes[0]), other.possible)
+    return replace(other, possible=replace(other.possible, breaks=rule, broken_at=step, beyond=""))
+
+
+def _first_broken(watched: Program, possible: Possible) -> tuple[str, int]:
+    """The rule that a run breaks which was found without rules, and by which step."""
+    reference = Reference(watched)
+    state = reference.initial
+    for number, step in enumerate(possible.told.violation.trace.steps, 1):
+        way = next(w for w in reference.thread_successors(state, step.thread) if w.choices == step.choices)
+        if way.state is None:
+            return getattr(way.error, "rule", ""), number
+        state = way.state
+    raise Disagreement("a run that no rule ends was not found where rules are watched")
 
 
 def _in_program(

@@ -37,6 +37,9 @@ class Possible:
     until: int
     breaks: str
     beyond: str
+    broken_at: int = 0
+    """The step that breaks the rule, from 1, where the claim goes on behind it: what comes after it is what would come if the rule did not
+    end the run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +52,8 @@ class StopsAt:
     told: Telling | None
     reasons: tuple[str, ...]
     titles: dict[str, str]
+    cut: bool = False
+    """Whether a run that comes so far ends there because it breaks a rule, and the claim goes on."""
 
 
 def told_run(
