@@ -160,7 +160,8 @@ def _in_program(
         tried = replace(tried, states=states, seconds=seconds)
         if runs.whole is not None:
             titles = _titles(claim, program, threads)
-            return replace(tried, verdict="possible", lines=len(patterns), possible=told_run(driver, scenario, program, patterns, allowed, runs.whole, titles)), runs
+            possible = told_run(driver, scenario, program, patterns, allowed, runs.whole, titles, _beyond(runs, len(ways) > 1))
+            return replace(tried, verdict="possible", lines=len(patterns), possible=possible), runs
         if best is None or _lines(runs) > _lines(best[0]) or (runs.reason and not best[0].reason):
             best = runs, threads
         if runs.reason is not None:
@@ -173,6 +174,14 @@ def _in_program(
     allowed = [frozenset(threads[column] for column in pattern.line.columns) for pattern in patterns]
     stop = why_it_stops(driver, scenario, program, traced, patterns, allowed, runs, _titles(claim, program, threads))
     return replace(tried, stop=stop), runs
+
+
+def _beyond(runs: Runs, several: bool) -> str:
+    """What is known of the runs that have all lines where the one that was found breaks no rule. `several`: the columns could be other threads."""
+    if runs.whole is None or runs.whole.rule:
+        return ""
+    said = f"no run that has these lines{', with these threads,' if several else ''} breaks a rule"
+    return said if runs.all_seen else f"in {runs.states:,} states {said}; the others were not looked at"
 
 
 def _lines(runs: Runs) -> int:

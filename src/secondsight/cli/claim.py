@@ -180,7 +180,7 @@ def _show_possible(best: Tried, driver: str, full: bool) -> None:
     elif not found.breaks:
         show(fill(f"{found.beyond[0].upper()}{found.beyond[1:]}.", width()))
     elif rest:
-        show(fill(f"{found.breaks} is broken {rest} step{'s' * (rest != 1)} behind its last line, in the shortest way to go on.", width()))
+        show(fill(f"{found.breaks} is broken {rest} step{'s' * (rest != 1)} behind its last line.", width()))
     _show_titles(found.titles)
     show("The numbers at the left are those of its lines.")
     _show_told(found.told, full)
