@@ -33,6 +33,7 @@ from secondsight.linux.mmu_notifier_hlist import NonBlock
 from secondsight.report.columns import rows
 from secondsight.report.fold import folded
 from secondsight.report.form import MAIL, Form
+from secondsight.report.panels import panels, words_of
 from secondsight.report.story import Besides, Look, StoryLine, tell
 from secondsight.report.token import token_of
 from secondsight.report.words import is_harness, page_or_error, short, statement
@@ -40,7 +41,8 @@ from secondsight.search import Result, Step, Trace, Violation
 from secondsight.search.lock_order import told_lock
 
 __all__ = [
-    "SCHEMA", "Telling", "busy", "letter", "mail", "mail_of", "result_to_json", "short_path", "tell_result", "tell_run", "tell_saved", "trace_from_json", "trace_to_json",
+    "SCHEMA", "Telling", "busy", "letter", "mail", "mail_of", "result_to_json", "short_path", "tell_result", "tell_run", "tell_saved", "tell_way",
+    "trace_from_json", "trace_to_json",
 ]  # fmt: skip
 
 SCHEMA = 1
@@ -100,6 +102,12 @@ def tell_saved(title: str, program: Program, violation: Violation, look: Look | 
     return _tell(title, program, replace(violation, where=where), "", "", look)
 
 
+def tell_way(title: str, program: Program, way: Trace, look: Look | None = None) -> Telling:
+    """A shortest way to an end that a run can have; nothing is broken in it."""
+    violation = Violation("", "a run can end so", None, way).untangle(Reference(program))
+    return _tell(title, program, violation, "a shortest way, ", "", look)
+
+
 def tell_run(title: str, program: Program, violation: Violation, besides: Besides) -> Telling:
     """A run with some lines that a trace would not have; `violation` without a rule: it breaks none. Raises `Disagreement` as
     `tell_result` does."""
@@ -142,7 +150,9 @@ def busy(names: list[str], entries: list[StoryLine]) -> tuple[list[str], list[St
 
 
 def _rule_line(told: Telling, width: int) -> list[str]:
-    """The rule, the file it is written in, and how the trace was found."""
+    """The rule, the file it is written in, and how the trace was found; of a way that breaks none the last alone."""
+    if not told.violation.rule:
+        return [told.origin]
     rule = f"rule: {told.violation.rule}"
     if told.rule_file:
         rule += f" ({told.rule_file})"
@@ -341,8 +351,9 @@ def _broken(violation: Violation) -> dict[str, Any]:
 def trace_to_json(program: Program, found: Violation, made_by: Mapping[str, Any]) -> dict[str, Any]:
     """A trace as data: `made_by` says how to build its program again; see docs/json.md."""
     violation = found.untangle(Reference(program))
-    _, steps = tell(program, violation.trace)
-    names = [thread.name for thread in program.threads]
+    lines, steps = tell(program, violation.trace)
+    names, last = [thread.name for thread in program.threads], len(steps)
+    words = words_of(program, panels(program), [program.initial_shared, *(step.shared for step in steps)])
     return {
         "schema": SCHEMA,
         "kind": "trace",
@@ -361,6 +372,11 @@ def trace_to_json(program: Program, found: Violation, made_by: Mapping[str, Any]
             }
             for taken, seen in zip(violation.trace.steps, steps, strict=False)
         ],
+        "lines": [
+            {"thread": names[line.thread], "depth": line.depth, "text": line.text, "where": line.where, "step": min(line.step + 1, last)}
+            for line in lines
+        ],
+        "values": {"cells": words.cells, "initial": words.initial, "changes": words.changes},
         "states": [state.hex() for state in violation.trace.states],
     }
 
