@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from secondsight.cases import TABLES, CaseTable
 from secondsight.report.glossary import KERNEL, MACHINE, TERMS, terms_in
 from secondsight.report.modelled import KernelFile, kernel_files
+from secondsight.report.site import IN_ANOTHER_SENSE
 
 __all__ = ["glossary", "limits", "thread", "threads"]
 
@@ -49,8 +50,8 @@ def _sentence(text: str) -> str:
     return text[:1].upper() + text[1:] + ("" if text.endswith((".", "?", "!", ")")) else ".")
 
 
-def linked(text: str, glossary: str = "../glossary.md", except_for: Sequence[str] = ("table", "thread")) -> str:
-    """Its terms lead to the glossary. The threads' pages use two of them in another sense."""
+def linked(text: str, glossary: str = "../glossary.md", except_for: Sequence[str] = IN_ANOTHER_SENSE) -> str:
+    """Its terms lead to the glossary."""
     parts, at = [], 0
     for start, end, term in terms_in(text):
         if term.name not in except_for:
