@@ -23,8 +23,6 @@ WITHOUT: Final[dict[str, tuple[Judge, str]]] = {
         "which has a stub); needed are a device of the dax bus, its inode and cdev, and unmap_mapping_range() as a place",
     ),
     "device.py": ("neither", "stands for hardware, which no file of the kernel's is"),
-    "dma_fence.py": ("neither", "drivers/dma-buf/dma-fence.c: spinlocks, lists and waiting tasks, which have stubs: the next file to take"),
-    "dma_resv.py": ("neither", "drivers/dma-buf/dma-resv.c, with drivers/dma-buf/dma-fence.c: the next file to take"),
     "errno.py": ("neither", "numbers and names alone; a conformer that compares results compares them too"),
     "exit.py": ("agreement", "kernel/exit.c (142 outside symbols): three lines of exit_mm() are modelled, and who waits for whom differs from the kernel"),
     "fault.py": (

@@ -40,7 +40,7 @@ from secondsight.lang import Char, Ref, atomic, bound, milestone, require, share
 from secondsight.linux.filemap import folio_lock_or_retry, folio_unlock
 from secondsight.linux.fork import mm_touch
 from secondsight.linux.migrate import migration_entry_wait
-from secondsight.linux.mm import folio_test_anon, is_cow_mapping, page_anon_exclusive
+from secondsight.linux.mm import folio_test_anon, is_cow_mapping, page_anon_exclusive, vma_is_accessible
 from secondsight.linux.mm_interval_tree import linear_page_index, vma_interval_tree_iter_first, vma_interval_tree_iter_next
 from secondsight.linux.mm_types import (
     FAULT_FLAG_ALLOW_RETRY,
@@ -69,7 +69,7 @@ from secondsight.linux.mm_types import (
 )
 from secondsight.linux.mmu_notifier import mmu_notifier_invalidate_range_end, mmu_notifier_invalidate_range_start, owners
 from secondsight.linux.page_alloc import ZERO_PFN, alloc_page, folio_try_get, frames, get_page, is_zero_page, put_page
-from secondsight.linux.pgtable import pte_clear, pte_none, pte_present, vm_normal_folio
+from secondsight.linux.pgtable import pte_clear, pte_none, pte_page, pte_present, vm_normal_folio
 from secondsight.linux.rmap import folio_add_new_anon_rmap
 from secondsight.linux.swap_state import (
     folio_free_swap,
@@ -167,7 +167,7 @@ def handle_pte_fault(vma: Vma, va: Va, flags: Flags) -> Flags:
     assert mm is not None
     pte = mm.ptes[va]
     write = flags & FAULT_FLAG_WRITE != 0
-    if write and not vma.write:
+    if (write and not vma.write) or not vma_is_accessible(vma):
         return VM_FAULT_SIGSEGV
     if pte_none(pte):
         if vma.vm_file is not None:
@@ -577,7 +577,7 @@ def is_cow_page(mm: Mm, va: Va) -> bool:
     """should_zap_folio() (mm/memory.c, Linux 6.12), negated: an anonymous page, in a private mapping of a file."""
     if len(frames[ZERO_PFN].shared) > 0:
         vma = mm.mm_mt[va]
-        folio = pte_present(mm.ptes[va])
+        folio = pte_page(mm.ptes[va])
         if vma is not None and folio is not None:
             return is_cow_mapping(vma) and folio_test_anon(vma, va, folio)
     return False

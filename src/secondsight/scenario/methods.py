@@ -96,6 +96,10 @@ class RecorderMethods(ABC):
         Fails with -ENOMEM (not mapped, done up to there), -EACCES (mapped read-only from a memfd that was write-sealed)."""
         self._operation("mprotect", into, addr=addr, pages=pages, write=write)
 
+    def mprotect_none(self, addr: Address, *, pages: int | None = None, into: str | None = None) -> None:
+        """mprotect() to PROT_NONE: a load is SIGSEGV too. What the pages hold stays. Fails with -ENOMEM (not mapped, done up to there)."""
+        self._operation("mprotect_none", into, addr=addr, pages=pages)
+
     def memfd_create(self, pages: int, seals: str = "", *, into: str | None = None) -> File:
         """A new memfd of `pages` (1 to 16) zero pages. `seals` names the seals it gets, joined by `|`:
         seal, shrink, grow, write, future_write."""

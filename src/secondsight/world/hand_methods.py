@@ -80,6 +80,11 @@ class ProcessMethods(ABC):
         done: str = self._do("mprotect", addr=addr, pages=pages, write=write)
         return done
 
+    def mprotect_none(self, addr: Address, *, pages: int | None = None) -> str:
+        """mprotect() to PROT_NONE: a load is SIGSEGV too. What the pages hold stays. Fails with -ENOMEM (not mapped, done up to there)."""
+        done: str = self._do("mprotect_none", addr=addr, pages=pages)
+        return done
+
     def memfd_create(self, pages: int, seals: str = "") -> File:
         """A new memfd of `pages` (1 to 16) zero pages. `seals` names the seals it gets, joined by `|`:
         seal, shrink, grow, write, future_write."""

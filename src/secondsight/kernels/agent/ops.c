@@ -110,6 +110,12 @@ int do_mprotect(const long *arg, int makes)
 	return mprotect(address(arg), arg[2] * PAGE, PROT_READ | (arg[3] ? PROT_WRITE : 0)) ? failed() : DONE;
 }
 
+int do_mprotect_none(const long *arg, int makes)
+{
+	(void)makes;
+	return mprotect(address(arg), arg[2] * PAGE, PROT_NONE) ? failed() : DONE;
+}
+
 int do_munmap(const long *arg, int makes)
 {
 	(void)makes;
