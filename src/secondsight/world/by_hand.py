@@ -51,7 +51,7 @@ class ByHand(Recorder):
         super().__init__()
         self._checker = Checker(limited=False)
         rows = {"ops": 1, "handles": MOST_HANDLES, "devices": 0, "other_processes": MOST_PROCESSES - 1}
-        usual = {name: one.usual for name, one in BOUNDS.items()}
+        usual = {name: one.usual for name, one in BOUNDS.items()} | {"swap_slots": 8, "migrations": 1, "anon_vmas": MOST_PROCESSES}
         self.machine = Machine(bounds(**(usual | {"mms": MOST_PROCESSES} | wanted)) | rows, data={"program.counts": [0], "program.closes": [0], "program.forks": [0]})
         self.spaces: dict[str | None, Mm] = {}
         self.devices: dict[str, Device] = {}
