@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: demo test agree conform conform-mutants adversaries attack mutants reductions test-cluster docs docs-site operations bench package install lint clean
+.PHONY: demo test agree conform conform-mutants adversaries attack mutants reductions test-cluster docs docs-site operations bench package install lint clean help
 
 demo: install  ## The threads' decision tables, and one broken cell's trace
 	@$(BIN)/secondsight settle
@@ -93,6 +93,9 @@ $(VENV)/.site: pyproject.toml | $(VENV)/.dev
 	@echo "installing mkdocs into $(VENV)"
 	@$(PIP) --editable '.[dev,site]'
 	@touch $@
+
+help:  ## What can be made
+	@sed -n 's/^\([a-z-]*\):.*## /\1|/p' Makefile | awk -F'|' '{ printf "%-16s %s\n", $$1, $$2 }'
 
 clean:
 	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -19,6 +19,7 @@ from secondsight.devices.small import (
     ClosesByItsLock,
     DropsEverything,
     GivesReferencesBack,
+    KeepsForReading,
     LooksIntoItsTable,
     MarksWhenItDrops,
     MirrorInParts,
@@ -87,7 +88,7 @@ def test_no_other_adversary_catches_it(adversary: str) -> None:
 
 RIGHT: list[type[Device]] = [
     MirrorInParts, ClosesByItsLock, PrefaultsAfterwards, AsksToWriteFirst, DropsEverything, GivesReferencesBack, LooksIntoItsTable, Pins, Vcpu,
-    RemembersByProcess, MarksWhenItDrops, FencedImporter, UnmapsAtOnce,
+    RemembersByProcess, KeepsForReading, MarksWhenItDrops, FencedImporter, UnmapsAtOnce,
 ]  # fmt: skip
 
 

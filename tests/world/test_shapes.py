@@ -119,8 +119,8 @@ def test_a_driver_is_compiled_once_for_each_set_of_families(tmp_path: Path, monk
     monkeypatch.setattr(compiler, "_build", count)
     done = list(check(Mirror, request=Request(executor="native", limits=Limits(states=50))))
     assert len(done) == sum(len(a.scenarios) for a in ADVERSARIES.values())
-    # The process's own memory; that and memfds; either with mprotect; device memory; reclaim and migration; memfds and two processes.
-    assert len(built) == 7
+    # The process's own memory; that and memfds; either with mprotect; device memory; reclaim and migration; memfds and two processes; fork.
+    assert len(built) == 8
 
 
 @has_compiler

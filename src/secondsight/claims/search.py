@@ -13,20 +13,19 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from secondsight.claims.patterns import Pattern
-from secondsight.claims.reading import Progress, Reader
+from secondsight.claims.reading import Advance, Reader
 from secondsight.lang.errors import LangError, NoneFollowed, OutOfRecords, RuleBroken
 from secondsight.lang.traced import Event, Traced
-from secondsight.search import Limits, Step
-from secondsight.search import Progress as Seen
+from secondsight.search import Limits, Progress, Step
 from secondsight.search.bfs import memory_now
 
-__all__ = ["Run", "Runs", "find_run"]
+__all__ = ["FoundRun", "Runs", "find_run"]
 
 _CHUNK = 512
 
 
 @dataclass(frozen=True, slots=True)
-class Run:
+class FoundRun:
     """A run, by its steps; the state that it ends in, or None where the last step breaks a rule; how many lines it has."""
 
     steps: tuple[Step, ...]
@@ -40,9 +39,9 @@ class Runs:
     """What was seen: `whole` has all lines; else `farthest` are the shortest of those that have the most, `cut` says what rules ended
     some of these. `reason`: which limit ended the search."""
 
-    whole: Run | None = None
-    farthest: list[Run] = field(default_factory=list)
-    cut: dict[str, Run] = field(default_factory=dict)
+    whole: FoundRun | None = None
+    farthest: list[FoundRun] = field(default_factory=list)
+    cut: dict[str, FoundRun] = field(default_factory=dict)
     states: int = 0
     seconds: float = 0.0
     reason: str | None = None
@@ -50,7 +49,7 @@ class Runs:
 
 
 def find_run(
-    traced: Traced, patterns: Sequence[Pattern], allowed: Sequence[frozenset[int]], limits: Limits, on_progress: Callable[[Seen], None] | None = None
+    traced: Traced, patterns: Sequence[Pattern], allowed: Sequence[frozenset[int]], limits: Limits, on_progress: Callable[[Progress], None] | None = None
 ) -> Runs:
     """Search. `allowed`: by line, the threads that it may be of."""
     return _Search(traced, patterns, allowed, limits, on_progress).run()
@@ -61,13 +60,13 @@ _Way = tuple[int, int, tuple[int, ...], bytes | None, tuple[Event, ...], LangErr
 
 class _Search:
     def __init__(
-        self, traced: Traced, patterns: Sequence[Pattern], allowed: Sequence[frozenset[int]], limits: Limits, on_progress: Callable[[Seen], None] | None
+        self, traced: Traced, patterns: Sequence[Pattern], allowed: Sequence[frozenset[int]], limits: Limits, on_progress: Callable[[Progress], None] | None
     ) -> None:
         self.traced, self.allowed, self.limits, self.on_progress = traced, allowed, limits, on_progress
         self.reader, self.count = Reader(traced, patterns), len(patterns)
         self.threads = range(len(traced.threads))
         with traced.program.machine:
-            self.nodes: list[tuple[bytes, Progress]] = [(traced.initial, self.reader.begin())]
+            self.nodes: list[tuple[bytes, Advance]] = [(traced.initial, self.reader.begin())]
         self.seen = {self.nodes[0]}
         self.parents, self.hows = array("Q", [0]), [Step(0)]
         self.todo: list[deque[int]] = [deque() for _ in range(self.count + 1)]
@@ -150,7 +149,7 @@ class _Search:
                 for way, events in traced.traced_steps(state, thread):
                     yield thread, counter, way.choices, way.state, seen_of(events), way.error
 
-    def _broken(self, node: int, step: Step, further: Progress, error: LangError | None) -> None:
+    def _broken(self, node: int, step: Step, further: Advance, error: LangError | None) -> None:
         """A step that ends the run."""
         if isinstance(error, OutOfRecords):
             raise error
@@ -170,7 +169,7 @@ class _Search:
         before = self._run(node) if line >= self.best and (line == self.count or rule not in self.found.cut or line > self.best) else None
         if before is None:
             return
-        run = Run((*before.steps, *steps), end, line, rule)
+        run = FoundRun((*before.steps, *steps), end, line, rule)
         if line == self.count:
             self.found.whole = run
         if line > self.best:
@@ -178,14 +177,14 @@ class _Search:
             self.found.cut.clear()
         self.found.cut.setdefault(rule, run)
 
-    def _run(self, node: int) -> Run:
+    def _run(self, node: int) -> FoundRun:
         """The way to a node."""
         state, progress = self.nodes[node]
         steps: list[Step] = []
         while node:
             steps.append(self.hows[node])
             node = self.parents[node]
-        return Run(tuple(reversed(steps)), state, progress.line)
+        return FoundRun(tuple(reversed(steps)), state, progress.line)
 
     def _look(self) -> None:
         """Tell how far the search is; stop it at a limit."""
@@ -199,7 +198,7 @@ class _Search:
         if self.on_progress is not None and now - self.told >= 0.1:
             self.told = now
             frontier = sum(map(len, self.todo))
-            self.on_progress(Seen(len(self.nodes), self.transitions, frontier, self.best, now - self.started))
+            self.on_progress(Progress(len(self.nodes), self.transitions, frontier, self.best, now - self.started))
 
 
 class _Stop(Exception):

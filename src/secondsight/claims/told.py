@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from secondsight.claims.patterns import Pattern, are_among, parsed_call, same, squeezed, words_of
-from secondsight.claims.search import Run
+from secondsight.claims.search import FoundRun
 from secondsight.devices.device import Device
 from secondsight.lang.errors import NoneFollowed, RuleBroken
 from secondsight.lang.plain import Disagreement
@@ -21,9 +21,9 @@ from secondsight.search.bfs import breadth_first
 from secondsight.search.messages import deadlock_message
 from secondsight.search.request import Request
 
-__all__ = ["Possible", "Stop", "besides", "numbered", "told_run", "told_so_far"]
+__all__ = ["Possible", "StopsAt", "besides", "numbered", "told_run", "told_so_far"]
 
-_BEYOND = 20_000
+_BEYOND = 5_000
 """States that are looked at for what a run breaks that has come to the claim's last line."""
 
 
@@ -40,7 +40,7 @@ class Possible:
 
 
 @dataclass(frozen=True, slots=True)
-class Stop:
+class StopsAt:
     """The line at which it stops, with what was claimed there, and the shortest of the runs that come so far; `reasons`: what must
     happen first. `titles` as in `Possible`."""
 
@@ -52,7 +52,7 @@ class Stop:
 
 
 def told_run(
-    driver: type[Device], scenario: Scenario, program: Program, patterns: Sequence[Pattern], allowed: Sequence[frozenset[int]], run: Run,
+    driver: type[Device], scenario: Scenario, program: Program, patterns: Sequence[Pattern], allowed: Sequence[frozenset[int]], run: FoundRun,
     titles: dict[str, str],
 ) -> Possible:  # fmt: skip
     """Replay the run that has all lines, and look for them in what is told of it. Raises `Disagreement` if one is not there."""
@@ -70,7 +70,7 @@ def told_run(
 
 
 def told_so_far(
-    driver: type[Device], scenario: Scenario, program: Program, patterns: Sequence[Pattern], allowed: Sequence[frozenset[int]], run: Run
+    driver: type[Device], scenario: Scenario, program: Program, patterns: Sequence[Pattern], allowed: Sequence[frozenset[int]], run: FoundRun
 ) -> Telling:
     """Tell a run that has only some of the lines."""
     reference = Reference(program)
@@ -80,7 +80,7 @@ def told_so_far(
     return told
 
 
-def _ended(reference: Reference, run: Run) -> Violation:
+def _ended(reference: Reference, run: FoundRun) -> Violation:
     """The run as a trace, with the rule that ended it, if one did."""
     trace = Trace.along(reference, run.steps)
     if run.rule == "deadlock":
@@ -97,7 +97,7 @@ def _ended(reference: Reference, run: Run) -> Violation:
     return Violation("", "", None, trace)
 
 
-def _breaks(reference: Reference, run: Run) -> tuple[Violation, str]:
+def _breaks(reference: Reference, run: FoundRun) -> tuple[Violation, str]:
     """What the run breaks: by its last step, or in the shortest way to go on."""
     violation = _ended(reference, run)
     if violation.rule or run.end is None:
@@ -131,11 +131,11 @@ def numbered(entries: Sequence[StoryLine], patterns: Sequence[Pattern], allowed:
         entry.claimed = 0
     begin = 0
     for pattern, threads in zip(patterns, allowed, strict=False):
-        numbers = range(begin, len(entries))
-        found = next((i for i in numbers if not entries[i].claimed and entries[i].thread in threads and _is_told(pattern, entries[i])), None)
+        left = (i for i in range(begin, len(entries)) if entries[i].thread in threads and _is_told(pattern, entries[i]))
+        found = next((i for i in left if not entries[i].claimed or pattern.result is not None), None)
         if found is None:
             return pattern
-        entries[found].claimed = pattern.line.number
+        entries[found].claimed = entries[found].claimed or pattern.line.number  # a call and its result may be told in one line
         while begin < found and (entries[begin].step < entries[found].step or entries[begin].thread != entries[found].thread):
             begin += 1
     return None
@@ -152,7 +152,7 @@ def _is_told(pattern: Pattern, entry: StoryLine) -> bool:
         )
     if any(f"{file.rpartition('/')[2]}:{line}" == entry.where for file, line in pattern.places):
         return pattern.choices is None or text.endswith(f" = {pattern.choices}")
-    return any(_is_call(pattern, *call) for call in parsed_call(text))
+    return (pattern.result is not None or not entry.returned) and any(_is_call(pattern, *call) for call in parsed_call(text))
 
 
 def _is_call(pattern: Pattern, _: str, name: str, inside: str, behind: str) -> bool:

@@ -69,7 +69,7 @@ def claim(
 
     text = read_claim(_text(file), file)
     made = one_driver(driver, kind)
-    scenarios = _scenarios(text, scenario, adversary)
+    scenarios = _scenarios(made, text, scenario, adversary)
     request = Request(limits=Limits(states, seconds, bytes_of(memory)))
     tried: list[Tried] = []
     with Running() as running:
@@ -104,12 +104,12 @@ def _text(file: str) -> str:
         raise LangError(f"{file} is not a text") from None
 
 
-def _scenarios(text: ClaimText, named: str | None, adversaries: list[str] | None) -> list[Scenario]:
+def _scenarios(driver: type[Any], text: ClaimText, named: str | None, adversaries: list[str] | None) -> list[Scenario]:
     """The scenarios to try, in order: first one that stands above the claim, as in a trace's first line."""
-    from secondsight.contract import ADVERSARIES
+    from secondsight.contract import adversaries_for
     from secondsight.contract.check import pick
 
-    scenarios: list[Scenario] = [s for a in pick("adversary", ADVERSARIES, adversaries) for s in a.scenarios]
+    scenarios: list[Scenario] = [s for a in pick("adversary", adversaries_for(driver), adversaries) for s in a.scenarios]
     if named is not None:
         known = {plain_name(s.name): s for s in scenarios}
         if plain_name(named) not in known:

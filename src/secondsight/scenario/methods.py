@@ -262,7 +262,7 @@ class RecorderMethods(ABC):
 
     def madvise_pageout(self, addr: Address, *, pages: int | None = None, into: str | None = None) -> None:
         """MADV_PAGEOUT: private pages are written to swap, if nobody else holds them, and read again when they are touched. Fails
-        with -ENOMEM (not mapped), -EINVAL (a udmabuf's mapping). On the model only."""
+        with -ENOMEM (not mapped), -EINVAL (a udmabuf's mapping)."""
         self._operation("madvise_pageout", into, addr=addr, pages=pages)
 
     def reclaim(self, addr: Address, *, into: str | None = None) -> None:

@@ -184,7 +184,7 @@ class ProcessMethods(ABC):
 
     def madvise_pageout(self, addr: Address, *, pages: int | None = None) -> str:
         """MADV_PAGEOUT: private pages are written to swap, if nobody else holds them, and read again when they are touched. Fails
-        with -ENOMEM (not mapped), -EINVAL (a udmabuf's mapping). On the model only."""
+        with -ENOMEM (not mapped), -EINVAL (a udmabuf's mapping)."""
         done: str = self._do("madvise_pageout", addr=addr, pages=pages)
         return done
 

@@ -155,6 +155,9 @@ void load_modules(void);
 /* Open the devices that operations need. Returns whether there is a udmabuf device. */
 int open_devices(void);
 
+/* Begin to use the module's swap device. Returns whether pages can be swapped out. */
+int start_swap(void);
+
 /* Whether there are two NUMA nodes. */
 int has_nodes(void);
 

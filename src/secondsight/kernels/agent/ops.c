@@ -15,6 +15,7 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/swap.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -170,6 +171,30 @@ int do_madvise_dontneed(const long *arg, int makes)
 {
 	(void)makes;
 	return madvise(address(arg), arg[2] * PAGE, MADV_DONTNEED) ? failed() : DONE;
+}
+
+int do_madvise_pageout(const long *arg, int makes)
+{
+	(void)makes;
+	return madvise(address(arg), arg[2] * PAGE, MADV_PAGEOUT) ? failed() : DONE;
+}
+
+/* The module's swap device, if it is there, gets a header (union swap_header of the kernel's) and is used. */
+int start_swap(void)
+{
+	static char header[PAGE];
+	uint32_t *info = (uint32_t *)(header + 1024);
+	int file = open("/dev/" SS_SWAP_NAME, O_RDWR | O_CLOEXEC);
+	int good;
+
+	if (file < 0)
+		return 0;
+	info[0] = 1; /* version */
+	info[1] = SS_SWAP_PAGES - 1; /* last_page */
+	memcpy(header + PAGE - 10, "SWAPSPACE2", 10);
+	good = pwrite(file, header, PAGE, 0) == PAGE && !fsync(file);
+	close(file);
+	return good && !swapon("/dev/" SS_SWAP_NAME, 0);
 }
 
 /* To the other one of two nodes. The system call says how many pages it could not move, or what is wrong with the page. */

@@ -14,6 +14,7 @@
  *	importer.c	a device that imports a dma-buf
  *	hooks.c		hold points at the entry and exit of the kernel's own functions
  *	page.c		loading and storing a page's value
+ *	swap.c		a swap device in memory
  */
 #include <linux/dma-mapping.h>
 #include <linux/fs.h>
@@ -195,6 +196,8 @@ static int __init ss_init(void)
 	if (ret)
 		return ret;
 	ret = dma_coerce_mask_and_coherent(ss_misc.this_device, DMA_BIT_MASK(64));
+	if (!ret)
+		ret = ss_swap_init();
 	if (ret)
 		misc_deregister(&ss_misc);
 	return ret;

@@ -20,6 +20,11 @@
 #define SS_DEVICE "/dev/secondsight"
 #define SS_TOKEN "secondsight.guest=1" /* on the command line of a machine that the tool started */
 
+#define SS_SWAP_NAME "secondsight-swap" /* the swap device */
+enum {
+	SS_SWAP_PAGES = 1024,
+};
+
 enum {
 	SS_WINDOW_SHIFT = 21, /* of the window of a handle */
 };

@@ -114,4 +114,7 @@ int ss_page_store(struct page *page, u32 value);
 /* hooks.c */
 long ss_hook(struct ss_hook *hook);
 
+/* swap.c: the swap device */
+int ss_swap_init(void);
+
 #endif
