@@ -369,7 +369,7 @@ def test_what_is_known_of_one_is_known_of_all(monkeypatch: pytest.MonkeyPatch) -
 def _held_of(native: Native, held: bytes) -> Callable[[int, int], list[bool]]:
     """Of two threads, which facts were narrowed."""
     numbers = int(next(line for line in native.source.splitlines() if "PLACES =" in line).split("PLACES =")[1].split("}")[0])
-    size, ways = 16, 4
+    size, ways = 16, 8
 
     def of(t: int, u: int) -> list[bool]:
         at = ((t * native.program.code.capacity + u) * numbers) * ways * size

@@ -100,6 +100,20 @@ def test_thousands_of_small_programs(alive: bool, walks: int, monkeypatch: pytes
             raise AssertionError(f"seed {seed}: {rows}") from error
 
 
+@pytest.mark.parametrize("alive", [False, True])
+def test_counts_of_references(alive: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What others do to a count shows only between two steps that would be merged: it becomes 0, or leaves its range. Nothing is known before."""
+    alive_or_not(alive, 0, monkeypatch)
+    down_up_down: list[Row] = [(Op.DOWN, 0, 0), (Op.UP, 0, 0), (Op.DOWN, 0, 0)]
+    zero = compare_rows([[(Op.SET_COUNT, 0, 2), (Op.SET_COUNT, 0, 1), (Op.UP, 0, 0)], down_up_down])
+    assert zero.result.verdict is Verdict.HOLDS
+    many = compare_rows([[(Op.SET_COUNT, 0, 5), (Op.DOWN, 0, 0), (Op.DOWN, 0, 0)], [(Op.UP, 0, 0), (Op.UP, 0, 0)]])
+    assert isinstance(many.result.error, LangError) and "LeftRange" in str(many.result.error)
+    counting: list[Row] = [(Op.UP, 0, 0), (Op.IS_ZERO, 0, 0), (Op.DOWN, 0, 0)]
+    merged = compare_rows([[(Op.SET_COUNT, 0, 1), *counting], counting, counting]).merged
+    assert merged is not None and merged.verdict is Verdict.HOLDS
+
+
 SECTION: list[Row] = [(Op.LOCK, 0, 0), (Op.ADD, 0, 0), (Op.ADD, 0, 0), (Op.UNLOCK, 0, 0)]
 
 HAND_MADE: dict[str, tuple[list[list[Row]], str | None]] = {

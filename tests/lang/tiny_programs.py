@@ -79,6 +79,12 @@ class Op(IntEnum):
     LOCK_WAIT = 38  # atomically: lock mutex a, and wait until cells[b] == 0
     LOCK_ALL = 39  # atomically: lock all mutexes
     WRITE_LOCK_ADD = 40  # atomically: take rw a for writing and cells[b] += 1
+    UP = 41  # r = whether counts[a] is not 0; then it is one more
+    DOWN = 42  # if counts[a] is not 0 it is one less; r = whether it is 0 then
+    IS_ZERO = 43  # r = whether counts[a] is 0
+    WAIT_ZERO = 44
+    SET_COUNT = 45  # counts[a] = b
+    READ_COUNT = 46  # r = counts[a], at most 3
 
 
 Row = tuple[Op, int, int]
@@ -91,6 +97,7 @@ class Node(Record):
 
 class World(Record):
     cells: Array[Small, Literal[4]]
+    counts: Array[Annotated[int, Bounds(0, 6)], Literal[4]]
     mutexes: Array[Mutex, Literal[2]]
     rws: Array[RwLock, Literal[1]]
     spin: SpinLock
@@ -139,6 +146,8 @@ def statement(i: Row_, r: Small) -> Small:
     b = second_number[i]
     if op[i] <= Op.LOAD:
         return data(i, r)
+    if op[i] >= Op.UP:
+        return counts(i)
     if op[i] == Op.LOCK:
         world.mutexes[a].lock()
     elif op[i] == Op.UNLOCK:
@@ -179,6 +188,28 @@ def data(i: Row_, r: Small) -> Small:
     else:
         return b
     return r
+
+
+def counts(i: Row_) -> Small:
+    """Counts of references; the register afterwards."""
+    a = first_number[i]
+    if op[i] == Op.WAIT_ZERO:
+        wait_until(world.counts[a] == 0)
+        return 1
+    with atomic:
+        if op[i] == Op.UP:
+            if world.counts[a] == 0:
+                return 0
+            world.counts[a] += 1
+            return 1
+        if op[i] == Op.DOWN:
+            if world.counts[a] != 0:
+                world.counts[a] -= 1
+        if op[i] == Op.SET_COUNT:
+            world.counts[a] = second_number[i]
+        if op[i] == Op.READ_COUNT:
+            return min(3, world.counts[a])
+        return 1 if world.counts[a] == 0 else 0
 
 
 def rw(i: Row_) -> None:
@@ -289,6 +320,7 @@ def watched(program: Program) -> tuple[int, int]:
     return 1, program.layout.shared_size
 
 
+_COUNTS = [Op.UP, Op.UP, Op.DOWN, Op.IS_ZERO, Op.SET_COUNT, Op.SET_COUNT, Op.READ_COUNT, Op.WAIT_ZERO]
 _PLAIN = [Op.READ, Op.WRITE, Op.SET, Op.ADD, Op.LOAD, Op.REQUIRE, Op.WAIT, Op.CHOOSE, Op.REQUIRE_R, Op.JUMP_IF, Op.AGAIN]
 _HAND = [Op.GIVE, Op.LOOK, Op.LOOK_RW, Op.ALLOC, Op.FREE, Op.WAIT_UNLOCKED, Op.MINE]
 _PAIRS = [
@@ -377,13 +409,13 @@ class _Writer:
     def single(self) -> None:
         """One statement."""
         chance = self.chance
-        kind = chance.choice(_HAND if chance.random() < self.wild else [*_PLAIN, Op.BOTH])
+        kind = chance.choice(_HAND if chance.random() < self.wild else _COUNTS if chance.random() < 0.15 else [*_PLAIN, Op.BOTH])
         if kind in (Op.REQUIRE, Op.REQUIRE_R) and chance.random() < 0.8:
             kind = Op.ADD
         a = chance.randint(0, 3)
         if kind in _HAND or kind is Op.BOTH:
             a = 0 if kind is Op.LOOK_RW else chance.randint(0, 1)
-        sleeps = kind in (Op.WAIT, Op.BOTH, Op.WAIT_UNLOCKED) and ("s", 0) in self.held
+        sleeps = kind in (Op.WAIT, Op.BOTH, Op.WAIT_UNLOCKED, Op.WAIT_ZERO) and ("s", 0) in self.held
         again = kind is Op.BOTH and ("m", a) in self.held
         if (sleeps or again) and chance.random() > self.wild / 4:
             return

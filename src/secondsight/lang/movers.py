@@ -19,7 +19,7 @@ NOTES = """\
 #include <stdint.h>
 #include <stdlib.h>
 #define SS_NOTED \\
-	int noted, waits, acquires, queues, alone, inside, merged, ward, kept, obstacle, stands; \\
+	int noted, waits, acquires, queues, alone, inside, merged, ward, kept, obstacle, stands, counts, counted; \\
 	const uint8_t *waits_at; \\
 	void *aside; \\
 	uint64_t dice; \\
@@ -29,13 +29,16 @@ NOTES = """\
 #define WR(place) ss_touch(x, place, WRITE)
 #define WRITES_ALL(place) writing_all(&(x)->noted, (x)->places, (x)->ways, place)
 #define LK(place) ss_touch(x, place, LOCK)
+#define RZ(place) ss_touch(x, place, ZERO)
+#define CT(place) counting(&(x)->noted, (x)->places, (x)->ways, place, x->counts)
+#define NO(place) (place)
 #define LW(place) ss_touch(x, place, LOOK)
 #define LO(place) ss_touch(x, place, x->alone ? READ : LOCK)
 #define QU(place) (x->queues = 1, ss_touch(x, place, x->alone ? WRITE : LOCK))
 #define FIRST_CHOICE(count) (x->dice ? (i32)(ss_roll(x) % (u64)(count)) : 0)
 #define ss_touch(x, place, way) noting(&(x)->noted, (x)->places, (x)->ways, place, way)
 #define ss_roll(x) rolled(&(x)->dice)
-enum { READ, WRITE, LOCK, QUERY, LOOK, WAYS };
+enum { READ, WRITE, LOCK, QUERY, LOOK, ZERO, UP, DOWN, WAYS };
 
 /*
  * Keep in mind that a step touches a number of the shared state, and how; the place itself, which is that of its byte, and as many
@@ -50,6 +53,12 @@ static inline int64_t noting(int *noted, uint16_t *places, uint8_t *ways, int64_
 		ways[at] |= (uint8_t)(1 << way);
 	}
 	return place;
+}
+/* The same of one that is counted; twice in one step it is as good as written. */
+static inline int64_t counting(int *noted, uint16_t *places, uint8_t *ways, int64_t place, int way)
+{
+	uint16_t at = (uint64_t)place < 8 * SHARED_SIZE ? PLACE_AT[place] : 0;
+	return noting(noted, places, ways, place, at && ways[at] & (1 << UP | 1 << DOWN) ? WRITE : way);
 }
 /* The same of a write to every number that lies in a byte. */
 static inline void writing_all(int *noted, uint16_t *places, uint8_t *ways, int64_t place)

@@ -19,7 +19,7 @@ from secondsight.lang.errors import OutOfRecords, Position
 from secondsight.lang.locks import Lock, RwLock, SpinLock
 from secondsight.lang.movers import Reductions, merged_steps, notes_before
 from secondsight.lang.program import Frame, Program, is_head
-from secondsight.lang.render_c_expressions import CExpressions, path_name
+from secondsight.lang.render_c_expressions import CExpressions, counted, path_name
 from secondsight.lang.slots import Slot, masks
 from secondsight.lang.symmetry import Symmetry
 from secondsight.lang.types import IntType, RefType
@@ -325,8 +325,15 @@ class _CRenderer(CExpressions):
             case ir.Store():
                 kind = stmt.addr.type
                 assert isinstance(kind, (IntType, RefType))
+                from_zero = counted(stmt) if self.reductions.merge else 0
+                if from_zero:
+                    self.reads[id(stmt.value.left)] = "NO"  # type: ignore[union-attr]
                 value = self.temp(self.ranged(stmt.value, kind, path_name(stmt.addr), stmt.where))
-                self._stored(*self.spot(stmt.addr, "WR"), kind, value)
+                if from_zero:
+                    way = "UP" if from_zero > 0 else "DOWN"
+                    assert isinstance(kind, IntType)
+                    self.out(f"x->counts = {value} == 0 || {value} == {from_zero} || {value} > {kind.high} - THREADS ? WRITE : {way};")
+                self._stored(*self.spot(stmt.addr, "CT" if from_zero else "WR"), kind, value)
             case ir.Free():
                 base, stride, count = self.pool(stmt.pool)
                 record = stmt.pool.type.element.record  # type: ignore[union-attr]

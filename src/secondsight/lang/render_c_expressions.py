@@ -15,15 +15,17 @@ from secondsight.lang.errors import Position
 from secondsight.lang.inline import substitute
 from secondsight.lang.layout import field_of
 from secondsight.lang.lifetime import lifetimes_of, used_name
+from secondsight.lang.locks import Lock, RwLock
 from secondsight.lang.movers import Reductions
 from secondsight.lang.program import Frame, Program
 from secondsight.lang.ranges import MAX_SHIFT
+from secondsight.lang.sequences import is_same_place
 from secondsight.lang.slots import Slot
 from secondsight.lang.standins import Shared
 from secondsight.lang.symmetry import Symmetry
 from secondsight.lang.types import BOOL, ArrayType, IntType, RecordType, RefType
 
-__all__ = ["CExpressions", "path_name", "safe_name"]
+__all__ = ["CExpressions", "counted", "path_name", "safe_name"]
 
 UNROLL = 16
 """A generator over at most this many elements is written out."""
@@ -58,6 +60,7 @@ class CExpressions:
         self.numbers = {f.flow.function: i for i, f in enumerate(self.frames)}
         self.declared: set[ir.Var] = set()
         self.lifetimes = lifetimes_of(program)
+        self.reads: dict[int, str] = {}  # how an expression that comes next reads: what is not here, to look at the number
 
     # Writing.
 
@@ -141,10 +144,11 @@ class CExpressions:
             return place
         last = addr.path[-1]
         done = last.operation if isinstance(last, ir.FieldStep) else None
+        reads = how in ("RD", "RZ")
         if done in ("looks", "queues"):
-            how = "LO" if how == "RD" else "QU"
-        elif done is not None and not (done == "tries" and how == "RD"):
-            how = "LW" if how == "RD" else "LK"
+            how = "LO" if reads else "QU"
+        elif done is not None and not (done == "tries" and reads):
+            how = "LW" if reads else "LK"
         return f"{how}({place})" if shift == "0" else f"{how}({place} + {shift} * SHARED_SIZE) - {shift} * SHARED_SIZE"
 
     def touched(self, addr: ir.Addr, name: str = "") -> str:
@@ -283,11 +287,11 @@ class CExpressions:
                     self.declared.add(node.var)
                 return self.name(node.var)
             case ir.Load():
-                last = node.addr.path[-1]
+                last, how = node.addr.path[-1], self.reads.pop(id(node), "RD")
                 if isinstance(last, ir.FieldStep) and self.layout.is_constant(last.record, last.name):
                     holder = ir.Addr(node.addr.root, node.addr.path[:-1], RecordType(last.record), node.addr.where)
                     return f"{self.tables['.'.join(field_of(last.record, last.name))]}[{self.place(holder)}]"
-                return self.load(*self.spot(node.addr, "RD"), node.type)
+                return self.load(*self.spot(node.addr, how), node.type)
             case ir.AddressOf():
                 return f"({self.place(node.addr)})"
             case ir.NonNull():
@@ -312,6 +316,8 @@ class CExpressions:
             case ir.Binary():
                 return self._binary(node)
             case ir.Compare():
+                if asks_for_zero(node):
+                    self.reads[id(node.left)] = "RZ"
                 left, right = self.operands([node.left, node.right])
                 return f"({left} {node.op} {right})"
             case ir.Logic():
@@ -532,6 +538,25 @@ class CExpressions:
         if not items:
             return ir.Constant(int(node.kind == "all"), BOOL)
         return ir.Logic("and" if node.kind == "all" else "or", items)
+
+
+def counted(stmt: ir.Store) -> int:
+    """Of a number that is counted up or down: what it is if it was 0 before. 0: that is not what is done."""
+    value, last = stmt.value, stmt.addr.path[-1]
+    if not (isinstance(value, ir.Binary) and value.op in ("+", "-") and isinstance(value.left, ir.Load) and isinstance(value.right, ir.Constant)):
+        return 0
+    if isinstance(last, ir.FieldStep) and issubclass(last.record, (Lock, RwLock)):
+        return 0
+    by = value.right.value if value.op == "+" else -value.right.value
+    return by if value.right.value > 0 and is_same_place(value.left.addr, stmt.addr) else 0
+
+
+def asks_for_zero(node: ir.Compare) -> bool:
+    """Whether it is only asked if a number is 0."""
+    left, right = node.left, node.right
+    if not (isinstance(left, ir.Load) and isinstance(right, ir.Constant) and right.value == 0 and isinstance(left.type, IntType)):
+        return False
+    return node.op in ("==", "!=") or (node.op in (">", "<=") and left.type.low >= 0)
 
 
 def _constant(text: str) -> bool:

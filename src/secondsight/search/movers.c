@@ -15,6 +15,13 @@
  * waiting, such as the owner by a reader, does not change, so others may `LOOK` or `READ` there); that a thread holds a lock can only be changed by
  * itself (a lock where that is not so protects nothing: `unsure`).
  *
+ * A count of references is taken like a lock and given back like one. Who counts a number up (`UP`) or down (`DOWN`), and it is 0
+ * neither before nor after, commutes with others who do so, and with who only asks whether it is 0 (`ZERO`); one that is or becomes 0 is written (`WRITE`).
+ * Up moves only right, and down only left. So in the state of the reduced graph that belongs to one of the whole graph (below) a number is never greater: of a merged step that is not
+ * complete right movers are left out, and left movers added. What makes it 0 there, or finds it 0, was noted as a `WRITE` on the way; if nothing did, who makes it 0 in
+ * the one state does so in the other, where it is noted. A merged step has one that counts at most, so a number is less by one for each other thread at most;
+ * who counts it up so far that it could leave its range in the one state writes it in the other.
+ *
  * HELD is a guess, refined by every access. A decision notes what it relied on; when that turns out to be wrong, the search is
  * begun again with what is known by then (`stale`). So a search that ends has made all its decisions by facts that hold for
  * every access that it made, and therefore for every access of the program: take the first step of the whole graph that
@@ -102,15 +109,27 @@ static ss_facts the_facts;
 #endif
 static i32 by_form; /* `renames` of the facts at work, where these are not at hand */
 
-/* For each set of ways of touching a byte, the ways of another thread that it does not commute with. */
-static const u8 AGAINST[32] = {
-#define A(w) (((w) & 1 << READ ? 1 << WRITE | 1 << LOCK : 0) \
-	| ((w) & 1 << WRITE ? 1 << READ | 1 << WRITE | 1 << LOCK | 1 << QUERY | 1 << LOOK : 0) \
-	| ((w) & 1 << LOCK ? 1 << READ | 1 << WRITE : 0) | ((w) & (1 << QUERY | 1 << LOOK) ? 1 << WRITE : 0))
-	A(0), A(1), A(2), A(3), A(4), A(5), A(6), A(7), A(8), A(9), A(10), A(11), A(12), A(13), A(14), A(15),
-	A(16), A(17), A(18), A(19), A(20), A(21), A(22), A(23), A(24), A(25), A(26), A(27), A(28), A(29), A(30), A(31)
-#undef A
+/* For each way of touching a number, the ways of another thread that it does not commute with. */
+enum { COUNTS = 1 << UP | 1 << DOWN };
+static const u8 AGAINST[WAYS] = {
+	[READ] = 1 << WRITE | 1 << LOCK | COUNTS,
+	[WRITE] = 1 << READ | 1 << WRITE | 1 << LOCK | 1 << QUERY | 1 << LOOK | 1 << ZERO | COUNTS,
+	[LOCK] = 1 << READ | 1 << WRITE | 1 << ZERO | COUNTS,
+	[QUERY] = 1 << WRITE | COUNTS,
+	[LOOK] = 1 << WRITE | COUNTS,
+	[ZERO] = 1 << WRITE | 1 << LOCK,
+	[UP] = 1 << READ | 1 << WRITE | 1 << LOCK | 1 << QUERY | 1 << LOOK,
+	[DOWN] = 1 << READ | 1 << WRITE | 1 << LOCK | 1 << QUERY | 1 << LOOK,
 };
+
+/* The ways of another thread that one does not move past to the right, or left. */
+static inline int against_ways(int ways, int to)
+{
+	int against = ways >> (to == RIGHT ? DOWN : UP) & 1 ? COUNTS | 1 << ZERO : 0;
+	for (int w = 0; w < WAYS; w++)
+		against |= ways >> w & 1 ? AGAINST[w] : 0;
+	return against;
+}
 
 static ALWAYS_INLINED void one_held(const u8 *s, int i, i64 t, ss_held *held)
 {
@@ -171,8 +190,11 @@ static inline void narrow(ss_held *entry, const ss_held *held, const u8 *relied)
 /* Nothing more is noted of the step. */
 static ALWAYS_INLINED int noted_no_more(ss_x *x, int way)
 {
-	for (int i = 0; i < x->noted; i++)
+	x->counted = 0;
+	for (int i = 0; i < x->noted; i++) {
+		x->counted |= (x->ways[x->places[i]] & COUNTS) != 0;
 		x->ways[x->places[i]] = 0;
+	}
 	x->noted = x->waits = x->acquires = x->queues = x->inside = 0;
 	return way;
 }
@@ -270,13 +292,13 @@ static int decide(ss_x *x, const u8 *before, const u8 *after, i64 t, ss_held hel
 	if (x->acquires) { /* what is touched once the last lock was waited for counts as touched with it held */
 		u64 waited = sure;
 		for (int i = 0; i < x->noted; i++)
-			if (LOCK_AT[x->places[i]] && x->ways[x->places[i]] & (1 << READ | 1 << WRITE))
+			if (LOCK_AT[x->places[i]] && x->ways[x->places[i]] & (1 << READ | 1 << WRITE | 1 << ZERO))
 				waited &= ~(1ull << (LOCK_AT[x->places[i]] - 1));
 		within.alone |= then.alone & waited;
 		within.at_all |= then.at_all & waited;
 	}
 	for (int i = 0; i < x->noted; i++) {
-		int at = x->places[i], ways = x->ways[at], against = AGAINST[ways];
+		int at = x->places[i], ways = x->ways[at], rightwards = against_ways(ways, RIGHT), leftwards = against_ways(ways, LEFT);
 		if (after && ways & 1 << WRITE && LOCK_AT[at])
 			written_lock(before, after, LOCK_AT[at] - 1, t);
 		for (int u = 0; u < THREADS; u++) {
@@ -288,19 +310,20 @@ static int decide(ss_x *x, const u8 *before, const u8 *after, i64 t, ss_held hel
 					if (ways >> w & 1)
 						narrow(&facts->held PAIR(t - 1, u)[mine][w], x->acquires && i >= x->inside ? &within : &known, &facts->relied PAIR(t - 1, u)[mine][w]);
 			for (int w = 0; w < WAYS && way; w++)
-				if (against >> w & 1) {
+				if ((rightwards | leftwards) >> w & 1) {
 					const ss_held *entry = &facts->held PAIR(u, t - 1)[theirs][w];
 					u64 alone = entry->alone, at_all = entry->at_all;
-					if (!((right.alone & at_all) | (right.at_all & alone)))
+					if (rightwards >> w & 1 && !((right.alone & at_all) | (right.at_all & alone)))
 						way &= ~RIGHT;
-					if (!((left.alone & at_all) | (left.at_all & alone)))
+					if (leftwards >> w & 1 && !((left.alone & at_all) | (left.at_all & alone)))
 						way &= ~LEFT;
 				}
 		}
 	}
 	int again = 0;
 	for (int i = 0; i < x->noted; i++) {
-		int place = x->places[i], against = AGAINST[x->ways[place]];
+		int place = x->places[i], ways = x->ways[place];
+		int against = (way & RIGHT ? against_ways(ways, RIGHT) : 0) | (way & LEFT ? against_ways(ways, LEFT) : 0);
 		for (int u = 0; u < THREADS && way; u++)
 			for (int w = 0; w < WAYS && u != t - 1; w++) {
 				u8 *relied = &facts->relied PAIR(u, t - 1)[SAME_AS(STANDS(u, t - 1, place))][w];
@@ -357,7 +380,7 @@ static void look_after(ss_x *x, const u8 *s)
 static int merged_step(int counter, u8 *s, i64 B, i64 t, ss_x *x, int look)
 {
 	u8 before[STATE_SIZE], start[STATE_SIZE];
-	int number = 0, phase = FREE, first = counter;
+	int number = 0, phase = FREE, first = counter, counted = 0;
 	ss_held held = held_by(s, t);
 	x->merged = 0;
 	x->alone = facts->never_merged >> (t - 1) & 1;
@@ -394,7 +417,10 @@ static int merged_step(int counter, u8 *s, i64 B, i64 t, ss_x *x, int look)
 				goto undo;
 			if (phase == AFTER && (!(way & LEFT) || (x->at != chosen && !held.at_all)))
 				goto undo;
+			if (counted && x->counted)
+				goto undo;
 		}
+		counted |= x->counted;
 		phase = phase == AFTER || !(way & RIGHT) ? AFTER : phase == BEFORE || way != (RIGHT | LEFT) ? BEFORE : FREE;
 		if (!number++ && phase == FREE)
 			copy_state(start, before, STATE_SIZE); /* `some_way` may look for others from here */

@@ -30,6 +30,7 @@ struct ss_driver {
 	int (*fault)(struct ss_mirror *mirror, unsigned long addr, bool write, struct ss_access *access);
 	bool (*invalidate)(struct ss_mirror *mirror, const struct mmu_notifier_range *range, unsigned long seq);
 	bool keeps; /* a reference for each entry */
+	bool unmarked; /* says of no page that it has been written to */
 	bool gives_back; /* a page to the CPU, before it asks to have it alone */
 };
 
