@@ -22,6 +22,7 @@ from secondsight.lang.program import Program
 from secondsight.lang.reference import Reference
 from secondsight.scenario import load_scenarios
 from secondsight.search import Limits, Request, Verdict, breadth_first
+from secondsight.search.auto import is_out_of_numbers
 from secondsight.search.native import native_search
 from secondsight.search.reduced import reduced_native, search_both
 from secondsight.world.model import program as scenario_program
@@ -90,6 +91,9 @@ def test_reductions_change_nothing_that_is_said(name: str, make: Callable[[], Ma
         native, told = reduced_native(program, wanted, watch)
         assert (native.reductions, told) == (wanted, [])
         found = search_both(native, plain, Request(watch=watch, workers=1, livelock=True))
+        if wanted.symmetry and is_out_of_numbers(program, known, Request(watch=watch)):  # it counts for ever: that is a livelock where numbers are renamed
+            assert found.result.violation is not None and found.result.violation.rule == "livelock"
+            continue
         assert_same(plain, found, watch, livelock=True)
         assert found.merged is not None
         figures.append(found.merged.states)

@@ -42,8 +42,8 @@ def why_it_stops(
     reasons = list(_order(traced, patterns, allowed, run.lines))
     for thread in sorted(threads):
         reasons += _next(program, traced, patterns, run, thread)
-    reasons += [f"in some runs that come so far {one.rule} is broken there, and they end" for one in ended if one.end is None]
-    return StopsAt(pattern.line.number, pattern.line.text, told, tuple(reasons), titles)
+    cut = any(one.end is None for one in ended) and not any(p.rule or p.stands for p in patterns[run.lines :])
+    return StopsAt(pattern.line.number, pattern.line.text, told, tuple(reasons), titles, cut)
 
 
 def _order(traced: Traced, patterns: Sequence[Pattern], allowed: Sequence[frozenset[int]], stop: int) -> Iterator[str]:
