@@ -74,3 +74,112 @@ def hmm_anon_teardown(s: Recorder) -> None:
     @s.thread
     def unmapper() -> None:
         s.munmap(a)
+
+
+@scenario
+def hmm_anon_read(s: Recorder) -> None:
+    """anon_read: a page that nobody touched, one that was read, one that was written, all made read-only; the device reads them."""
+    a = s.mmap(pages=3)
+    s.write(a + 2, "a")
+    s.mprotect(a, write=False)
+    s.read(a + 1)
+    device = s.device()
+    for page, name in enumerate(("untouched", "zero", "written")):
+        device.read(a + page, into=name)
+
+
+@scenario
+def hmm_anon_read_prot(s: Recorder) -> None:
+    """anon_read_prot: what the process may not read the device may not; what is there stays."""
+    a = s.mmap(pages=2)
+    s.write(a, "a")
+    device = s.device()
+    s.mprotect_none(a)
+    device.read(a, into="forbidden")
+    s.mprotect(a, write=False)
+    s.read(a, into="cpu")
+
+
+@scenario
+def hmm_anon_write_prot(s: Recorder) -> None:
+    """anon_write_prot: the device reads a page of zeros and may not write it, until the process may."""
+    a = s.mmap_read_only(pages=1)
+    device = s.device()
+    device.read(a, into="read")
+    device.write(a, "a", into="refused")
+    s.read(a, into="unchanged")
+    s.mprotect(a, write=True)
+    device.write(a, "a", into="written")
+    s.read(a, into="cpu")
+
+
+@scenario
+def hmm_anon_write_child(s: Recorder) -> None:
+    """anon_write_child: a child's device writes the child's copy; the parent's page is as it was."""
+    a = s.mmap(pages=1)
+    s.write(a, "a")
+    child = s.fork()
+    with child:
+        s.read(a, into="inherited")
+        device = s.device()
+        device.write(a, "b", into="written")
+        s.read(a, into="childs")
+    s.read(a, into="parents")
+
+
+@scenario
+def hmm_anon_write_child_shared(s: Recorder) -> None:
+    """anon_write_child_shared: of shared memory a child's device writes the parent's page. Theirs is anonymous, this one is a memfd."""
+    a = s.mmap(s.memfd_create(pages=1))
+    s.write(a, "a")
+    child = s.fork()
+    with child:
+        s.read(a, into="inherited")
+        device = s.device()
+        device.write(a, "b", into="written")
+        s.read(a, into="childs")
+    s.read(a, into="parents")
+
+
+@scenario
+def hmm_exclusive(s: Recorder) -> None:
+    """exclusive: the device has a page alone and finds what the CPU wrote; the CPU's accesses give it back, one after the other."""
+    a = s.mmap(pages=2)
+    s.write(a, "a", pages=1)
+    s.write(a + 1, "b", pages=1)
+    device = s.device()
+    device.exclusive(a, "c", into="first")
+    device.exclusive(a + 1, "d", into="second")
+    s.read(a, into="cpu_first")
+    s.read(a + 1, into="cpu_second")
+    s.write(a, "e", pages=1)
+    device.exclusive(a, "f", into="again")
+
+
+@scenario
+def hmm_exclusive_mprotect(s: Recorder) -> None:
+    """exclusive_mprotect: a page that the device has alone is made read-only; the device may not write it then."""
+    a = s.mmap(pages=1)
+    s.write(a, "a")
+    device = s.device()
+    device.exclusive(a, "b", into="before")
+    s.mprotect(a, write=False)
+    device.write(a, "c", into="written")
+    s.read(a, into="cpu")
+
+
+@scenario
+def hmm_exclusive_cow(s: Recorder) -> None:
+    """exclusive_cow: the process forks while the device has a page alone; parent and child each have what they write."""
+    a = s.mmap(pages=1)
+    s.write(a, "a")
+    device = s.device()
+    device.exclusive(a, "b", into="before")
+    child = s.fork()
+    s.write(a, "p")
+    with child:
+        s.read(a, into="inherited")
+        s.write(a, "c")
+        s.read(a, into="child")
+    s.read(a, into="parent")
+    device.exclusive(a, "d", into="again")

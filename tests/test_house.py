@@ -6,7 +6,7 @@ import ast
 from pathlib import Path
 
 SOURCE = Path(__file__).parent.parent / "src" / "secondsight"
-ORDER = ["lang", "scenario", "search", "linux", "devices", "world", "contract", "kernels", "conform", "agree", "cases", "report", "machine", "testing", "pytest_plugin", "cli"]
+ORDER = ["lang", "scenario", "search", "linux", "devices", "world", "contract", "kernels", "conform", "agree", "cases", "report", "claims", "machine", "testing", "pytest_plugin", "cli"]
 """From the foundation up. `search` knows `lang` alone; `report` renders results and traces of anything above it."""
 
 ALSO_FORBIDDEN = {("linux", "search"), ("kernels", "contract"), ("kernels", "world"), ("linux", "scenario"), ("search", "scenario")}

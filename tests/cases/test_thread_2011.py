@@ -32,7 +32,7 @@ def test_traces_replay(cells: dict[tuple[str, str], Cell]) -> None:
             assert program is not None
             steps = violation.trace.replay(program)
             assert len(steps) == len(violation.trace) and getattr(steps[-1].error, "rule", "") == violation.rule
-    assert len(tried) == 9
+    assert len(tried) == 10
 
 
 def test_a_lost_write_is_called_so(cells: dict[tuple[str, str], Cell]) -> None:

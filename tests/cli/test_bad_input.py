@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 from cli_world import HOUSE, secondsight
 
+from secondsight.cases.own import load_tables
 from secondsight.cli import main
 from secondsight.contract import load_drivers
 from secondsight.lang import LangError
@@ -148,3 +152,37 @@ def test_a_method_with_other_parameters_is_told_those_that_it_needs_with_their_t
     (tmp_path / "driver.py").write_text(HEAD + FAULT + "    def open(self, mm) -> int:\n        return 0\n")
     with pytest.raises(LangError, match=r"instead: def open\(self, mm: Mm, start: Va, length: Pgoff\) -> Errno:"):
         load_drivers(tmp_path / "driver.py")
+
+
+@pytest.mark.parametrize("load", [load_drivers, load_scenarios, load_tables])
+def test_what_is_no_regular_file_is_told_so(load: Any, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "fifo")
+    for path, says in ((tmp_path / "fifo", "is no regular file"), (Path("-"), "is no regular file"), (tmp_path, "is a folder"), (tmp_path / "a.py", "no such file")):
+        with pytest.raises((LangError, ScenarioError), match=says):
+            load(path)
+
+
+@pytest.mark.parametrize(("option", "number"), [("--states", 2**63), ("--walks", 2**64)])
+def test_a_number_that_is_too_large_is_told_the_largest_and_no_help_page_has_it(option: str, number: int, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["check", str(GPU), option, str(number)]) == 2
+    assert "is wanted" in " ".join(capsys.readouterr().err.replace("│", " ").split())
+    assert main(["check", "--help"]) == 0
+    assert "922337" not in capsys.readouterr().out
+
+
+def test_an_adversary_that_is_named_twice_is_asked_once(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["check", str(GPU), "--adversary", "read-only", "--adversary", "read-only", "--json"]) == 0
+    scenarios = [result["scenario"] for result in json.loads(capsys.readouterr().out)["results"]]
+    assert scenarios and len(scenarios) == len(set(scenarios))
+
+
+def test_a_release_that_nobody_looked_at_is_said_to_be(capsys: pytest.CaptureFixture[str]) -> None:
+    for release, said in (("6.99", True), ("6.1", False)):
+        assert main(["run", "two_mirrors", "--release", release, "--states", "100"]) in (0, 3)
+        assert ("is known of 6.1, 6.12, 7.2" in capsys.readouterr().err) is said
+
+
+def test_make_help_names_every_target() -> None:
+    shown = subprocess.run(["make", "help"], cwd=HOUSE, capture_output=True, text=True, check=True).stdout
+    targets = re.findall(r"^([a-z-]+):.*##", (HOUSE / "Makefile").read_text(), re.MULTILINE)
+    assert targets == [line.split()[0] for line in shown.splitlines()] and "docs-site" in targets

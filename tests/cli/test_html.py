@@ -111,3 +111,14 @@ def test_replay_shows_the_machine_at_a_step_and_draws_the_trace(checked: Path) -
     assert refused.code == 2 and "--show 999: the trace has " in refused.err
     refused = secondsight("replay", "check.json", "--svg", "nowhere/trace.svg", cwd=checked)
     assert refused.code == 2 and "--svg nowhere/trace.svg: there is no folder nowhere" in refused.err
+
+
+def test_run_writes_a_way_to_each_outcome(tmp_path: Path) -> None:
+    done = secondsight("run", "two_devices", "--html", "run.html", "--json", cwd=tmp_path)
+    assert done.code == 0, done.err
+    page, told = data(tmp_path / "run.html"), done.json["scenarios"]
+    rows = page["results"]["rows"]
+    assert len(rows) == sum(len(one["possible"]) for one in told) and all(row["cells"][2] == "possible" for row in rows)
+    assert [row["trace"] for row in rows] == [trace["name"] for trace in page["traces"]]
+    assert all(trace["rule"] == "" and trace["steps"] for trace in page["traces"])
+    assert secondsight("run", "two_devices", "--html", ".", cwd=tmp_path).code == 2

@@ -14,11 +14,12 @@ from secondsight.cases import TABLES, Question
 from secondsight.cases.thread_2019_hmm import DRIVERS, scenario_of
 from secondsight.cases.udmabuf_on_kernel import PINNED
 from secondsight.cli.commands import app
+from secondsight.contract import ADVERSARIES, driver_program, rules_for
 from secondsight.devices import mirror
 from secondsight.kernels import VM
 from secondsight.lang.reference import Reference
 from secondsight.search import Request, Violation, breadth_first
-from secondsight.world.forced import Schedule, run_forced
+from secondsight.world.forced import Schedule, run_forced, schedule_of
 
 MY_GPU = Path(__file__).parents[2] / "examples" / "my_gpu.py"
 
@@ -59,6 +60,19 @@ def test_every_broken_cell_of_todays_interface_is_confirmed(vm: VM, row: str, co
 @pytest.mark.parametrize("column", PINNED)
 def test_every_broken_cell_of_the_real_udmabuf_is_confirmed(vm: VM, column: str) -> None:
     found = confirm(vm, question_of("2023-07-udmabuf", "pinned", column).schedule)
+    assert found.verdict is Confirmed.CONFIRMED, found.why
+
+
+def test_a_lost_write_is_confirmed(vm: VM) -> None:
+    """A real device writes a page that is clean and in swap, says nothing, and reclaim drops the page."""
+    (scenario,) = [s for s in ADVERSARIES["swap"].scenarios if s.name == "swap: writes at once"]
+    driver = mirror.MirrorNeverMarksDirty
+    probes = [probe for rule in rules_for(driver) for probe in rule.probes]
+    violation = breadth_first(Reference(driver_program(driver, scenario)), Request(livelock=True)).violation
+    assert violation is not None and violation.rule == "lost-write"
+    schedule = schedule_of(scenario, driver, violation, probes)
+    assert isinstance(schedule, Schedule), schedule
+    found = confirm(vm, schedule, driver)
     assert found.verdict is Confirmed.CONFIRMED, found.why
 
 

@@ -23,7 +23,7 @@ from secondsight.linux.page_alloc import ZERO_PFN, frames, get_page, put_page
 from secondsight.linux.shmem import F_SEAL_SHRINK, F_SEAL_WRITE, shmem_fallocate_punch_hole, shmem_files
 from secondsight.linux.udmabuf import udmabuf_create, udmabufs
 
-SIZES = {"pages": 4, "frames": 12, "mms": 2, "vmas": 8, "files": 1, "file_pages": 2, "vma_flags": 1, "cow": 1}
+SIZES = {"pages": 4, "frames": 12, "mms": 2, "vmas": 8, "files": 1, "file_pages": 2, "vma_flags": 1, "prot_none": 1, "cow": 1}
 
 
 def private(mm: Mm, va: int, length: int, file: object, pgoff: int) -> int:
@@ -165,7 +165,7 @@ def test_subscribers_of_the_parent_are_called_for_private_memory_alone() -> None
 
 CALLS = st.one_of(
     st.tuples(st.sampled_from(["anonymous", "shared", "private"]), st.integers(0, 1), st.integers(0, 3), st.integers(0, 1)),
-    st.tuples(st.sampled_from(["munmap", "read", "dontneed", "read-only", "writable"]), st.integers(0, 1), st.integers(0, 3)),
+    st.tuples(st.sampled_from(["munmap", "read", "dontneed", "read-only", "writable", "none"]), st.integers(0, 1), st.integers(0, 3)),
     st.tuples(st.just("write"), st.integers(0, 1), st.integers(0, 3), st.integers(1, 100)),
     st.tuples(st.just("punch"), st.integers(0, 1)),
     st.tuples(st.just("fork"), st.just(0)),
@@ -178,10 +178,10 @@ class Process:
     def __init__(self) -> None:
         self.at: dict[int, tuple[str, int]] = {}
         self.own: dict[int, int] = {}
-        self.read_only: set[int] = set()
+        self.allows: dict[int, str] = {}
 
     def take(self, other: Process) -> None:
-        self.at, self.own, self.read_only = dict(other.at), dict(other.own), set(other.read_only)
+        self.at, self.own, self.allows = dict(other.at), dict(other.own), dict(other.allows)
 
 
 @settings(max_examples=150, deadline=None)
@@ -201,13 +201,13 @@ def test_each_process_reads_its_own(calls: list[tuple[str, int, int, int]]) -> N
                 vm_munmap(mm, va, 1)
                 process.at.pop(va, None)
                 process.own.pop(va, None)
-                process.read_only.discard(va)
+                process.allows.pop(va, None)
             elif what == "dontneed":
                 if madvise_dontneed(mm, va, 1) == 0:
                     process.own.pop(va, None)
-            elif what in ("read-only", "writable"):
-                if do_mprotect_pkey(mm, va, 1, what == "writable", 0, 4) == 0:
-                    (process.read_only.discard if what == "writable" else process.read_only.add)(va)
+            elif what in ("read-only", "writable", "none"):
+                if do_mprotect_pkey(mm, va, 1, what == "writable", 0, 4, what == "none") == 0:
+                    process.allows[va] = what
             elif what == "punch":
                 shmem_fallocate_punch_hole(file, number, 1)
                 content[number] = 0
@@ -218,7 +218,7 @@ def test_each_process_reads_its_own(calls: list[tuple[str, int, int, int]]) -> N
                     forked = True
             elif what == "write":
                 kind, page = process.at.get(va, ("", 0))
-                fails = not kind or va in process.read_only
+                fails = not kind or process.allows.get(va) in ("read-only", "none")
                 assert cpu_write(mm, va, rest[1]) == (-SIGSEGV if fails else 0)
                 if not fails:
                     if kind == "shared":
@@ -228,7 +228,7 @@ def test_each_process_reads_its_own(calls: list[tuple[str, int, int, int]]) -> N
             else:
                 kind, page = process.at.get(va, ("", 0))
                 nothing = 0 if kind == "anonymous" else content[page]
-                expected = -SIGSEGV if not kind else content[page] if kind == "shared" else process.own.get(va, nothing)
+                expected = -SIGSEGV if not kind or process.allows.get(va) == "none" else content[page] if kind == "shared" else process.own.get(va, nothing)
                 assert cpu_read(mm, va) == expected
             check_references(spaces)
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from linux_world import A, B, Mirror, mirror_of, search, world
+from linux_world import A, B, Mirror, free_frames, load, mirror_of, search, world
 
 from secondsight.lang import atomic, require
-from secondsight.linux import EBUSY, EPERM, SIGSEGV
+from secondsight.linux import EBUSY, EFAULT, EPERM, SIGSEGV
 from secondsight.linux.errno import EACCES, ENOMEM
 from secondsight.linux.fault import cpu_read, cpu_write
+from secondsight.linux.gup import FOLL_PIN, pin_user_pages_fast
 from secondsight.linux.memfd import memfd_add_seals, memfd_create
 from secondsight.linux.mm_types import Mm
 from secondsight.linux.mmap import do_mmap, do_mmap_fixed, vm_munmap
@@ -80,6 +81,33 @@ def test_a_sealed_mapping_does_not_merge_with_one_that_is_not() -> None:
         vm_munmap(mm, 0, 2)
         do_mmap(mm, 0, 1, None, 0, True)
         assert do_mprotect_pkey(mm, 0, 1, True, 0, 2) == 0  # a vma that is used again has no flags of before
+
+
+def test_what_is_forbidden_is_there_and_is_not_found() -> None:
+    """PROT_NONE: the entry keeps its page, and neither a CPU, a device nor a pin comes to it."""
+    with world({Mirror: 1}, pages=3, vma_flags=1, prot_none=1) as (machine, mm):
+        do_mmap(mm, 0, 3, None, 0, True)
+        cpu_write(mm, 0, A)
+        cpu_read(mm, 1)
+        page, before = mm.ptes[0].frame, free_frames()
+        mirror = mirror_of(machine, mm)
+        assert mirror.map_page(0, False) == 0 and load(mirror, 0) == A
+        assert do_mprotect_pkey(mm, 0, 3, False, 0, 3, True) == 0
+        assert load(mirror, 0) == -1
+        assert [cpu_read(mm, va) for va in range(3)] == [-SIGSEGV] * 3
+        assert mirror.map_page(0, False) == -EFAULT
+        assert pin_user_pages_fast(mm, 0, FOLL_PIN) == -EFAULT
+        assert mm.ptes[0].frame is page and free_frames() == before
+        assert do_mprotect_pkey(mm, 0, 2, False, 0, 3) == 0
+        assert (cpu_read(mm, 0), cpu_write(mm, 0, B), cpu_read(mm, 1), cpu_read(mm, 2)) == (A, -SIGSEGV, 0, -SIGSEGV)
+        assert mm.mm_mt[1] is not mm.mm_mt[2]
+        assert do_mprotect_pkey(mm, 0, 3, True, 0, 3) == 0
+        assert mm.mm_mt[0] is mm.mm_mt[2] and cpu_write(mm, 2, B) == 0
+        do_mprotect_pkey(mm, 0, 3, False, 0, 3, True)
+        vm_munmap(mm, 0, 3)
+        assert free_frames() == before + 1
+        do_mmap(mm, 0, 3, None, 0, True)
+        assert cpu_read(mm, 0) == 0
 
 
 def test_subscribers_are_called_once_for_each_vma_that_changes() -> None:

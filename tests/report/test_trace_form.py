@@ -203,6 +203,8 @@ def test_json_and_back(make: object) -> None:
     assert names == [thread.name for thread in program.threads]
     assert (violation.rule, violation.message, len(violation.trace)) == (found.rule, found.message, len(found.trace))
     assert f"rule: {found.rule}" in mail_of("Title", program, violation)
+    assert len(data["values"]["changes"]) == len(data["steps"]) and len(data["values"]["cells"]) == len(data["values"]["initial"])
+    assert all(0 < line["step"] <= len(data["steps"]) and line["thread"] in names for line in data["lines"])
 
 
 DAMAGE: list[dict[str, object]] = [{"schema": 7}, {"kind": "x"}, {"steps": 1}, {"threads": []}, {"states": ["zz"]}, {"loop": 9999}, {"loop": -1}]
@@ -240,3 +242,14 @@ def test_a_place_is_never_left_out() -> None:
         assert all(len(line) <= 80 for line in lines)
         assert [line.split()[-1] for line in lines if ".py:" in line] == [entry.where for entry in entries]
     assert any("map(1, P2, 1, b == c)" in line for line in columns(["cpu", "device"], entries))
+
+
+def test_saved_values_are_those_of_the_machine() -> None:
+    program = three_threads()
+    found = search(program).violation
+    assert found is not None
+    values = json.loads(json.dumps(trace_to_json(program, found, {})))["values"]
+    place, seen = values["cells"].index("board.sum"), [int(values["initial"][values["cells"].index("board.sum")])]
+    for changes in values["changes"]:
+        seen.append(int(dict(changes).get(place, seen[-1])))
+    assert seen[0] == 0 and seen[-1] == 3 and set(seen) <= {0, 1, 2, 3}

@@ -9,8 +9,19 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 
 from secondsight.agree.strategies import scenarios
-from secondsight.kernels.encode import encode
-from secondsight.scenario import HandleRef, Op, Recorder, Scenario, ScenarioError, ScenarioThread, load_scenarios
+from secondsight.kernels.encode import encode, encode_steps
+from secondsight.kernels.errors import KernelError
+from secondsight.scenario import (
+    HandleRef,
+    Mapping,
+    Op,
+    Process,
+    Recorder,
+    Scenario,
+    ScenarioError,
+    ScenarioThread,
+    load_scenarios,
+)
 from secondsight.scenario.data import check
 
 QUICK = settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
@@ -149,3 +160,87 @@ def test_the_agent_is_told_of_processes_where_there_are_several(tmp_path: Path) 
         *("op s memfd_create 0 1 0", "op s mmap 1 0 0 1 -1 -1", "op s process 2"),
         *("in 1", "op s mmap 3 0 0 1 -1 -1", "op 0 read -1 3 0", "op f read -1 3 0"),
     ]
+
+
+def forked(line: str = "", section: str = "thread") -> Scenario:
+    """A scenario with a child that is forked in a thread, and one more line of it."""
+    s = Recorder()
+    file = s.memfd_create(pages=1)
+    a = s.mmap(file)
+    made = {}
+
+    @s.thread
+    def forks() -> None:
+        made["before"] = s.mmap(pages=1)
+        made["child"] = s.fork()
+        made["behind"] = s.mmap(pages=1)
+
+    child, names = made["child"], {"s": s, "a": a, "file": file} | made
+
+    @s.thread
+    def other() -> None:
+        s.read(a)
+
+    if section == "final":
+        with s.after(), child:
+            exec(line, names)
+        return s.scenario("forked", "")
+
+    @child.thread
+    def its() -> None:
+        s.read(a)
+        s.write(made["before"], "x")
+        exec(line, names)
+
+    with s.after(), child:
+        s.read(made["before"], into="seen")
+    return s.scenario("forked", "")
+
+
+def test_a_child_has_what_its_parent_had_by_then() -> None:
+    made = forked()
+    assert made.processes == (None, "process1")
+    assert list(made.forks) == ["process1"]
+    assert Scenario.from_json(made.to_json()) == made
+    assert [(t.name, t.process) for t in made.threads] == [("forks", None), ("other", None), ("its", "process1")]
+    assert "forked 1 3" in encode(made).splitlines()
+
+
+@pytest.mark.parametrize(
+    ("line", "section", "reason"),
+    [
+        ("s.read(behind)", "thread", "read: addr: mapping2 is the first process's, and this is done in process1"),
+        ("s.read(behind)", "final", "read: addr: mapping2 is the first process's, and this is done in process1"),
+        ("s.process()", "thread", "process: in thread|process: in its"),
+    ],
+)
+def test_a_child_has_nothing_of_what_comes_later(line: str, section: str, reason: str) -> None:
+    with pytest.raises(ScenarioError, match=reason):
+        forked(line, section)
+
+
+def test_a_child_of_a_child_has_what_both_had() -> None:
+    s = Recorder()
+    a = s.mmap(pages=1)
+    child = s.fork()
+    with child:
+        b = s.mmap(pages=1)
+        grandchild = s.fork()
+    with grandchild:
+        s.read(a)
+        s.read(b)
+    with child, pytest.raises(ScenarioError, match="mapping2 is process2's"):
+        s.read(made_in(s, grandchild))
+
+
+def made_in(s: Recorder, process: Process) -> Mapping:
+    """A mapping of a process's own, made in its block by a scenario that has one open already."""
+    s._process, before = process._handle.name, s._process
+    made = s.mmap(pages=1)
+    s._process = before
+    return made
+
+
+def test_a_forced_run_with_fork_is_refused_with_the_reason() -> None:
+    with pytest.raises(KernelError, match="fork cannot be in a forced run yet"):
+        encode_steps(forked(), (), ())

@@ -69,7 +69,7 @@ def test_a_trace_is_of_the_machine_that_had_enough(monkeypatch: pytest.MonkeyPat
 def test_a_bound_has_one_declaration() -> None:
     assert BOUNDS["frames"] == Bound("frames", 4, 16, 8)
     assert bounds()["pages"] == 2
-    with pytest.raises(LangError, match="frames=17: the machine can have 0 to 16"):
+    with pytest.raises(LangError, match="frames=17: the machine can have 1 to 16"):
         bounds(frames=17)
 
 

@@ -10,15 +10,18 @@ import pytest
 from secondsight import Machine
 from secondsight.agree.generate import scenario_of
 from secondsight.agree.judge import only_outcome
-from secondsight.contract import rules_for
+from secondsight.contract import ADVERSARIES, rules_for
+from secondsight.contract.coherence import isolation
 from secondsight.devices.mirror import Mirror, MirrorCallbackWithoutLock, MirrorWithoutTest
-from secondsight.lang import Errno
+from secondsight.devices.small import IgnoresFork
+from secondsight.lang import Errno, require, rule
 from secondsight.lang.errors import RuleBroken
 from secondsight.lang.plain import replay
 from secondsight.lang.program import Program
+from secondsight.linux.device import device_access
 from secondsight.linux.errno import EFAULT
 from secondsight.linux.fork import mms
-from secondsight.linux.mm_types import Range, Va
+from secondsight.linux.mm_types import Driver, Folio, Range, Va
 from secondsight.linux.mmap import vm_munmap
 from secondsight.report import mail
 from secondsight.scenario import Outcome, Recorder, Scenario, ScenarioError, load_scenarios, show_outcome
@@ -64,6 +67,33 @@ def test_every_executor_says_the_same() -> None:
         reference, native = (outcomes(by_name[name], request=Request(executor=by)) for by in get_args(Executor)[1:])
         assert reference[0].verdict is native[0].verdict is Verdict.HOLDS
         assert reference[1] == native[1]
+
+
+def test_every_executor_says_the_same_of_a_child() -> None:
+    """Who reads and writes in a child that a thread forks, beside its parent's end."""
+    forks = {found.name: found for found in load_scenarios(ROOT / "scenarios" / "protection.py")}["forked_or_gone"]
+    reference, native = (outcomes(forks, request=Request(executor=by)) for by in get_args(Executor)[1:])
+    assert reference[1] == native[1]
+    assert len(reference[1]) == 2
+
+
+def test_the_driver_of_2011_writes_on_into_what_a_child_shares() -> None:
+    """Its trace in plain execution: the device's store comes between the fork and the parent's next store."""
+    scenario = ADVERSARIES["fork"].scenarios[0]
+    wrong = watched(scenario, IgnoresFork)
+    result = search(wrong)
+    assert result.violation is not None and result.violation.rule == "as-if-cpu"
+    assert replay(wrong, [(s.thread, s.choices) for s in result.violation.trace.steps])[-1].error is not None
+    alone = program(scenario, IgnoresFork, [isolation, child_keeps_its_own], closes=True)
+    found = search(alone).violation
+    assert found is not None and found.rule == "child-keeps-its-own"
+
+
+@rule("child-keeps-its-own", on=device_access)
+def child_keeps_its_own(device: Driver, va: Va, frame: Folio, write: bool) -> None:
+    """A device never writes what a process has that is not its own."""
+    for other in mms:
+        require(not write or other is device.notifier.mm or other.ptes[va].frame is not frame, "child-keeps-its-own", "a child's page")
 
 
 @pytest.mark.parametrize("number", [4, 9, 14, 19, 24, 29])

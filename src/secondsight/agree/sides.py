@@ -40,7 +40,7 @@ class Booted:
         self._vm = vm or boot(kernel, module=module, boot_seconds=BOOT_SECONDS, answer_seconds=answer_seconds)
         self.release = self._vm.release
         hello = self._vm._guest.hello
-        self.lacks = frozenset(kind for kind, there in (("udmabuf", hello["udmabuf"]), ("move_pages", hello.get("nodes"))) if not there)
+        self.lacks = frozenset(kind for kind, there in (("udmabuf", hello["udmabuf"]), ("move_pages", hello.get("nodes")), ("madvise_pageout", hello.get("swap"))) if not there)
 
     def fitted(self, scenario: Scenario) -> Scenario:
         """The scenario without the operations for which this kernel has no device, and what depends on them."""

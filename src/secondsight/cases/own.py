@@ -7,6 +7,7 @@ from pathlib import Path
 from secondsight.cases.table import CaseTable
 from secondsight.contract.check import import_file
 from secondsight.lang.errors import LangError
+from secondsight.lang.modules import why_no_file
 
 __all__ = ["has_tables", "load_tables"]
 
@@ -16,7 +17,7 @@ def load_tables(path: Path) -> list[CaseTable]:
     from secondsight.cases import TABLES
 
     if not path.is_file():
-        raise LangError(f"{path}: no such file; give a Python file with a CaseTable: secondsight new table NAME writes one")
+        raise LangError(f"{path}: {why_no_file(path)}; give a Python file with a CaseTable: secondsight new table NAME writes one")
     tables = {table.name: table for table in vars(import_file(path)).values() if isinstance(table, CaseTable)}
     if not tables:
         raise LangError(f"{path}: no table in it; define a secondsight.cases.CaseTable: secondsight new table NAME writes one")

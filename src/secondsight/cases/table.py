@@ -14,6 +14,7 @@ from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
+from secondsight.cases.cost import CostTable
 from secondsight.cases.crew import shared_out
 from secondsight.devices.device import Device
 from secondsight.lang.errors import LangError
@@ -22,7 +23,7 @@ from secondsight.linux import by_hand
 from secondsight.scenario.schedule import CannotForce, Schedule
 from secondsight.search import Result, Verdict, Violation
 from secondsight.search.auto import search
-from secondsight.search.request import Request
+from secondsight.search.request import Executor, Request
 from secondsight.world.enough import with_enough
 
 __all__ = ["CaseTable", "Cell", "Heading", "Finding", "Question", "search_cell", "settle"]
@@ -71,7 +72,8 @@ class CaseTable:
     `program(row, column)` builds a cell's checked program (names of entries), or None where the question makes no sense.
     `expected` are the verdicts that were reviewed by hand: tests compare them. `on_kernel(row, column, violation)` makes a
     broken cell a question to a real kernel, or says why it cannot be one. `goes_on`: the columns that ask whether threads go
-    round for ever; None: all do.
+    round for ever; None: all do. `executor`: of its searches, where nobody asks for another; `native` where threads that go round for
+    ever count something, for that ends by the reductions alone. `cost`: what the rows take in time, where that is part of the question.
     """
 
     name: str
@@ -84,6 +86,8 @@ class CaseTable:
     expected: Mapping[tuple[str, str], Verdict] = field(default_factory=dict)
     on_kernel: Callable[[str, str, Violation], Question | CannotForce] | None = None
     goes_on: frozenset[str] | None = None
+    executor: Executor = "auto"
+    cost: CostTable | None = None
 
     def cells(self) -> Iterator[tuple[str, str]]:
         """Row and column names of all cells, row by row."""
@@ -121,6 +125,8 @@ def search_cell(
     if table.program(row, column) is None:
         return Cell(row, column, None)
     asked = (request or Request()).but(livelock=table.goes_on is None or column in table.goes_on)
+    if asked.executor == "auto":
+        asked = asked.but(executor=table.executor)
     asked = asked.but(workers=asked.workers or 1)
 
     def searched(program: Program) -> Result:

@@ -2,6 +2,6 @@
 
 from secondsight.claims.ask import Tried, ask, ask_of, not_understood
 from secondsight.claims.text import ClaimedLine, ClaimText, read_claim
-from secondsight.claims.told import Possible, Stop
+from secondsight.claims.told import Possible, StopsAt
 
-__all__ = ["ClaimText", "ClaimedLine", "Possible", "Stop", "Tried", "ask", "ask_of", "not_understood", "read_claim"]
+__all__ = ["ClaimText", "ClaimedLine", "Possible", "StopsAt", "Tried", "ask", "ask_of", "not_understood", "read_claim"]

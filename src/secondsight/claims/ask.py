@@ -8,18 +8,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import product
 
 from secondsight.claims.patterns import Pattern, Vocabulary
 from secondsight.claims.reading import reach
 from secondsight.claims.search import Runs, find_run
 from secondsight.claims.text import ClaimedLine, ClaimText, joined
-from secondsight.claims.told import Possible, Stop, told_run
+from secondsight.claims.told import Possible, StopsAt, told_run
 from secondsight.claims.why import why_it_stops
 from secondsight.contract import Rule, driver_program
 from secondsight.devices.device import Device
 from secondsight.lang.errors import LangError
+from secondsight.lang.plain import Disagreement
 from secondsight.lang.program import Program
+from secondsight.lang.reference import Reference
 from secondsight.lang.traced import Traced
 from secondsight.scenario import Scenario
 from secondsight.search import Limits, Progress, Result, Verdict
@@ -30,6 +33,7 @@ __all__ = ["Tried", "ask", "ask_of", "not_understood"]
 
 OnProgress = Callable[[str, Progress], None]
 _MOST_JOINED = 2
+_MOST_RIGHT = 12
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +51,7 @@ class Tried:
     states: int = 0
     seconds: float = 0.0
     possible: Possible | None = None
-    stop: Stop | None = None
+    stop: StopsAt | None = None
     reason: str | None = None
     unknown: tuple[tuple[ClaimedLine, tuple[str, ...]], ...] = ()
     nobody: str = ""
@@ -87,9 +91,10 @@ def ask_of(
     on_progress: OnProgress | None = None,
     bounds: dict[str, int] | None = None,
 ) -> Tried:
-    """Ask it in one scenario."""
+    """Ask it in one scenario. Where it stops at the end of runs that break a rule it is asked without rules too: what would come then?"""
     asked = request or Request()
     found: list[Tried] = []
+    sizes: list[dict[str, int]] = []
 
     def tell(progress: Progress) -> None:
         if on_progress is not None:
@@ -101,8 +106,32 @@ def ask_of(
         verdict = Verdict.NOT_FINISHED if runs.error is not None else Verdict.HOLDS
         return Result(verdict, runs.states, 0, 0, runs.seconds, error=runs.error)
 
-    with_enough(lambda enough: driver_program(driver, scenario, rules, enough), search, bounds or {})
-    return found[0]
+    def build(watching: Sequence[Rule], enough: dict[str, int]) -> Program:
+        sizes[:] = [enough]
+        return driver_program(driver, scenario, watching, enough)
+
+    with_enough(partial(build, rules), search, bounds or {})
+    one = found[0]
+    if one.stop is None or not one.stop.cut:
+        return one
+    with_enough(partial(build, ()), search, bounds or {})
+    other = replace(found[0], states=one.states + found[0].states, seconds=one.seconds + found[0].seconds)
+    if other.possible is None:
+        return other
+    rule, step = _first_broken(driver_program(driver, scenario, rules, sizes[0]), other.possible)
+    return replace(other, possible=replace(other.possible, breaks=rule, broken_at=step, beyond=""))
+
+
+def _first_broken(watched: Program, possible: Possible) -> tuple[str, int]:
+    """The rule that a run breaks which was found without rules, and by which step."""
+    reference = Reference(watched)
+    state = reference.initial
+    for number, step in enumerate(possible.told.violation.trace.steps, 1):
+        way = next(w for w in reference.thread_successors(state, step.thread) if w.choices == step.choices)
+        if way.state is None:
+            return getattr(way.error, "rule", ""), number
+        state = way.state
+    raise Disagreement("a run that no rule ends was not found where rules are watched")
 
 
 def _in_program(
@@ -131,7 +160,8 @@ def _in_program(
         tried = replace(tried, states=states, seconds=seconds)
         if runs.whole is not None:
             titles = _titles(claim, program, threads)
-            return replace(tried, verdict="possible", lines=len(patterns), possible=told_run(driver, scenario, program, patterns, allowed, runs.whole, titles)), runs
+            possible = told_run(driver, scenario, program, patterns, allowed, runs.whole, titles, _beyond(runs, len(ways) > 1))
+            return replace(tried, verdict="possible", lines=len(patterns), possible=possible), runs
         if best is None or _lines(runs) > _lines(best[0]) or (runs.reason and not best[0].reason):
             best = runs, threads
         if runs.reason is not None:
@@ -146,6 +176,14 @@ def _in_program(
     return replace(tried, stop=stop), runs
 
 
+def _beyond(runs: Runs, several: bool) -> str:
+    """What is known of the runs that have all lines where the one that was found breaks no rule. `several`: the columns could be other threads."""
+    if runs.whole is None or runs.whole.rule:
+        return ""
+    said = f"no run that has these lines{', with these threads,' if several else ''} breaks a rule"
+    return said if runs.all_seen else f"in {runs.states:,} states {said}; the others were not looked at"
+
+
 def _lines(runs: Runs) -> int:
     return max([run.lines for run in (*runs.farthest, *runs.cut.values())], default=0)
 
@@ -157,25 +195,56 @@ def _titles(claim: ClaimText, program: Program, threads: Sequence[int]) -> dict[
 
 
 def _understood(words: Vocabulary, lines: Sequence[ClaimedLine]) -> tuple[list[Pattern], list[tuple[ClaimedLine, tuple[str, ...]]]]:
-    """What the lines mean; one that means nothing by itself may be the first part of one that was wrapped."""
+    """What the lines mean; one that means nothing by itself may be a part of one that was wrapped: with those after it, or the one before."""
     patterns: list[Pattern] = []
     unknown: list[tuple[ClaimedLine, tuple[str, ...]]] = []
     i = 0
     while i < len(lines):
-        line, taken = lines[i], 0
-        pattern = words.understand(line)
-        while pattern is None and taken < _MOST_JOINED and i + taken + 1 < len(lines) and lines[i + taken + 1].indent > lines[i].indent:
-            taken += 1
-            ways = [replace(line, text=way(line.text, lines[i + taken].text)) for way in (joined, str.__add__)]  # or a word was broken
-            pattern = next((found for one in ways if (found := words.understand(one)) is not None), None)
-            line = ways[0]
+        line = lines[i]
+        pattern, taken = _wrapped(words, lines[i : i + 1 + _MOST_JOINED])
+        if pattern is None and patterns and (whole := _end_of(words, patterns[-1], lines[i - 1], line)) is not None:
+            pattern = whole
+            patterns.pop()
         if pattern is None:
-            unknown.append((lines[i], tuple(words.nearest(lines[i].text))))
-            taken = 0
+            unknown.append((line, tuple(words.nearest(line.text))))
         else:
             patterns.append(pattern)
-        i += 1 + taken
+        i += taken
     return patterns, unknown
+
+
+def _wrapped(words: Vocabulary, lines: Sequence[ClaimedLine]) -> tuple[Pattern | None, int]:
+    """What the first of some lines means, with as many of those after it as it takes; how many these are, it included."""
+    first, text = lines[0], lines[0].text
+    pattern, taken = words.understand(first), 1
+    while pattern is None and taken < len(lines) and _is_below(first, lines[taken]):
+        ways = [way(text, lines[taken].text) for way in (joined, str.__add__)]  # or a word was broken
+        found = (words.understand(replace(first, text=one)) for one in ways)
+        pattern, text, taken = next((one for one in found if one is not None and _begins_in(one, first.text)), None), ways[0], taken + 1
+    return (pattern, taken) if pattern is not None else (None, 1)
+
+
+def _is_below(line: ClaimedLine, further: ClaimedLine) -> bool:
+    """Whether a line may be a part of the one before it: further right, in the same column."""
+    return 0 < further.indent - line.indent <= _MOST_RIGHT and further.columns[0] == line.columns[0]
+
+
+def _begins_in(pattern: Pattern, first: str) -> bool:
+    """Whether what was understood of two lines is in the first one too: one statement, or a call that begins there and does not end."""
+    if pattern.remark or pattern.rule or (pattern.places and not pattern.functions):
+        return True
+    begun = first.rpartition("(")[0] if first.count("(") > first.count(")") else first if "(" not in first else ""
+    return any(pattern.line.text.find(name) < len(begun) for name in pattern.names if name in pattern.line.text)
+
+
+def _end_of(words: Vocabulary, known: Pattern, before: ClaimedLine, line: ClaimedLine) -> Pattern | None:
+    """What the line before means with a line that means nothing by itself: another statement, or a lock that is waited for."""
+    if known.line.number != before.number or not _is_below(before, line):
+        return None
+    whole = words.understand(replace(known.line, text=joined(known.line.text, line.text), place=line.place))
+    if whole is None or (whole.functions == known.functions and whole.places == known.places):
+        return None
+    return whole
 
 
 # Which thread a column is.
@@ -199,22 +268,24 @@ def _threads(claim: ClaimText, traced: Traced, patterns: Sequence[Pattern]) -> t
     candidates: list[list[int]] = []
     for column, title in enumerate(claim.titles):
         mine = [pattern for pattern in patterns if pattern.line.columns == (column,)]
-        fitting = [t for t in range(len(threads)) if all(may(pattern, t) for pattern in mine)]
-        named = [t for t in fitting if threads[t].name.casefold() == title.casefold()]
-        if not fitting and mine:
-            return [], _nobody(mine, may, [t.name for t in threads])
-        candidates.append(named or fitting if mine else [*named, *(t for t in range(len(threads)) if t not in named)])
+        named = [t for t in range(len(threads)) if threads[t].name.casefold() == title.casefold()]
+        meant = named or list(range(len(threads)))
+        fitting = [t for t in meant if all(may(pattern, t) for pattern in mine)]
+        if not fitting:
+            return [], _nobody(mine, may, {t: threads[t].name for t in meant})
+        candidates.append(fitting)
     ways = [way for way in product(*candidates) if len(set(way)) == len(way)]
     used = [c for c in range(len(claim.titles)) if any(c in pattern.line.columns for pattern in patterns)]
     distinct = list({tuple(way[c] for c in used): way for way in reversed(ways)}.values())[::-1]
     return distinct, "" if distinct else f"it has {len(threads)} threads, and two columns can only be the same one"
 
 
-def _nobody(mine: Sequence[Pattern], may: Callable[[Pattern, int], bool], names: Sequence[str]) -> str:
-    """Why no thread is a column."""
+def _nobody(mine: Sequence[Pattern], may: Callable[[Pattern, int], bool], names: dict[int, str]) -> str:
+    """Why none of some threads is a column."""
     for pattern in mine:
-        if not any(may(pattern, t) for t in range(len(names))):
-            return f"no thread comes to line {pattern.line.number}: {pattern.line.text}"
-    first = {t: next(p for p in mine if not may(p, t)) for t in range(len(names))}
+        if not any(may(pattern, t) for t in names):
+            who = next(iter(names.values())) + " never" if len(names) == 1 else "no thread"
+            return f"{who} comes to line {pattern.line.number}: {pattern.line.text}"
+    first = {t: next(p for p in mine if not may(p, t)) for t in names}
     said = ", ".join(f"{names[t]} does not come to line {p.line.number}" for t, p in first.items())
     return f"no thread does all that stands in one column: {said}"

@@ -36,7 +36,7 @@ _VALUE = re.compile(r"^(?:-?\d+|0x[0-9a-f]+|P\d+|mm\d+|'.'|\"[^\"]\"|\d+\s*-\s*\
 _NAMED = re.compile(r"^(\w+)\s*=\s*(.+)$")
 _BROKEN = re.compile(r"^\^+\s*([a-z][a-z-]*[a-z])\b(?:, line \d+)?$")
 _STANDS = re.compile(r"^\^+\s*(?:waits|never ends):\s*(.*)$")
-_REMARK = re.compile(r"^(?:\.{2,}|…|(?:\. ){2,}\.|:|\||\[\.\.\.\]|<\.\.\.>|\(.*\)?|\^.*|(?:device|CPU):\s.*|#.*|//.*|/\*.*|<[-=].*)$")
+_REMARK = re.compile(r"^(?:\W*|\.{2,}|…|(?:\. ){2,}\.|:|\||\[\.\.\.\]|<\.\.\.>|\(.*\)?|\^.*|(?:device|CPU):\s.*|#.*|//.*|/\*.*|<[-=].*)$")
 _NOT_STEPS = {"lock-order", "livelock"}
 """Rules that no step breaks by itself: what a line says of them is not looked at."""
 

@@ -17,12 +17,12 @@ from secondsight.report.words import result
 from secondsight.world import tables
 from secondsight.world.declare import ACTS
 
-__all__ = ["Progress", "Reader", "reach"]
+__all__ = ["Advance", "Reader", "reach"]
 
 Lines = tuple[int, ...]
 
 
-class Progress(NamedTuple):
+class Advance(NamedTuple):
     """Of a run: the next line; by thread the calls that have not taken a step, each with the lines that it could be; those that have
     not returned, each with the lines whose result it could have."""
 
@@ -69,13 +69,13 @@ class Reader:
                     found.append(event)
         return tuple(found)
 
-    def begin(self) -> Progress:
+    def begin(self) -> Advance:
         """How far a run has come before its first step: threads have called functions, and taken no step in them."""
-        progress = Progress(0)
+        progress = Advance(0)
         nobody = [frozenset[int]()] * len(self.patterns)
         for thread, events in enumerate(self.traced.begun):
-            taken = self.take(Progress(0), thread, 0, self.seen_of(events), nobody)
-            progress = Progress(0, (*progress.waiting, *taken.waiting), (*progress.open, *taken.open))
+            taken = self.take(Advance(0), thread, 0, self.seen_of(events), nobody)
+            progress = Advance(0, (*progress.waiting, *taken.waiting), (*progress.open, *taken.open))
         return progress
 
     def called(self, number: int, values: tuple[object, ...]) -> tuple[Lines, Lines]:
@@ -118,8 +118,8 @@ class Reader:
         return self._returned[key]
 
     def take(
-        self, progress: Progress, thread: int, counter: int, events: tuple[Event, ...], allowed: Sequence[frozenset[int]]
-    ) -> Progress:
+        self, progress: Advance, thread: int, counter: int, events: tuple[Event, ...], allowed: Sequence[frozenset[int]]
+    ) -> Advance:
         """How far a run has come after a step of a thread from a place. `allowed`: by line, the threads that it may be of."""
         line, waiting, still = progress
         at = self.at[counter]
@@ -158,16 +158,16 @@ class Reader:
                     still = tuple(s for s in still if s[:2] != (thread, number))
         if not is_told:
             feed(at)
-        return Progress(line, waiting, still)
+        return Advance(line, waiting, still)
 
-    def breaks(self, progress: Progress, thread: int, rule: str, allowed: Sequence[frozenset[int]]) -> Progress:
+    def breaks(self, progress: Advance, thread: int, rule: str, allowed: Sequence[frozenset[int]]) -> Advance:
         """After a step of a thread that breaks a rule."""
         line = progress.line
         if line < len(self.patterns) and self.patterns[line].rule == rule and thread in allowed[line]:
             line += 1
         return progress._replace(line=line)
 
-    def stands(self, progress: Progress, counters: Sequence[int], allowed: Sequence[frozenset[int]]) -> Progress:
+    def stands(self, progress: Advance, counters: Sequence[int], allowed: Sequence[frozenset[int]]) -> Advance:
         """Where nobody can go on: who stands where."""
         line = progress.line
         for thread, counter in enumerate(counters):

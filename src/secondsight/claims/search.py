@@ -1,7 +1,8 @@
 """The search for a run that has a claim's lines in order: over states, and how far the run has come with the lines.
 
 It goes on with the runs that have come farthest, and of these with the shortest: each line is looked for from where the one before was
-come to first. Where no run has all lines every state was seen with every way to have come there.
+come to first. Where no run has all lines every state was seen with every way to have come there. When one has them it goes on for a while:
+does any such run break a rule?
 """
 
 from __future__ import annotations
@@ -13,36 +14,41 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from secondsight.claims.patterns import Pattern
-from secondsight.claims.reading import Progress, Reader
+from secondsight.claims.reading import Advance, Reader
 from secondsight.lang.errors import LangError, NoneFollowed, OutOfRecords, RuleBroken
 from secondsight.lang.traced import Event, Traced
-from secondsight.search import Limits, Step
-from secondsight.search import Progress as Seen
+from secondsight.search import Limits, Progress, Step
 from secondsight.search.bfs import memory_now
 
-__all__ = ["Run", "Runs", "find_run"]
+__all__ = ["FoundRun", "Runs", "find_run"]
 
 _CHUNK = 512
+_BEYOND = 5_000
+"""So many states more are looked at for a run that has all lines and breaks a rule."""
 
 
 @dataclass(frozen=True, slots=True)
-class Run:
-    """A run, by its steps; the state that it ends in, or None where the last step breaks a rule; how many lines it has."""
+class FoundRun:
+    """A run, by its steps; the state that it ends in, or None where the last step breaks a rule; how many lines it has, and after how
+    many steps."""
 
     steps: tuple[Step, ...]
     end: bytes | None
     lines: int
+    until: int
     rule: str = ""
 
 
 @dataclass(slots=True)
 class Runs:
-    """What was seen: `whole` has all lines; else `farthest` are the shortest of those that have the most, `cut` says what rules ended
-    some of these. `reason`: which limit ended the search."""
+    """What was seen: `whole` has all lines; if it breaks no rule, `all_seen` says whether no such run does (and else, in how many states
+    none does). Where none has: `farthest` are the shortest of those that have the most, `cut` says what rules ended some of these. `reason`:
+    which limit ended the search."""
 
-    whole: Run | None = None
-    farthest: list[Run] = field(default_factory=list)
-    cut: dict[str, Run] = field(default_factory=dict)
+    whole: FoundRun | None = None
+    all_seen: bool = False
+    farthest: list[FoundRun] = field(default_factory=list)
+    cut: dict[str, FoundRun] = field(default_factory=dict)
     states: int = 0
     seconds: float = 0.0
     reason: str | None = None
@@ -50,7 +56,7 @@ class Runs:
 
 
 def find_run(
-    traced: Traced, patterns: Sequence[Pattern], allowed: Sequence[frozenset[int]], limits: Limits, on_progress: Callable[[Seen], None] | None = None
+    traced: Traced, patterns: Sequence[Pattern], allowed: Sequence[frozenset[int]], limits: Limits, on_progress: Callable[[Progress], None] | None = None
 ) -> Runs:
     """Search. `allowed`: by line, the threads that it may be of."""
     return _Search(traced, patterns, allowed, limits, on_progress).run()
@@ -61,13 +67,13 @@ _Way = tuple[int, int, tuple[int, ...], bytes | None, tuple[Event, ...], LangErr
 
 class _Search:
     def __init__(
-        self, traced: Traced, patterns: Sequence[Pattern], allowed: Sequence[frozenset[int]], limits: Limits, on_progress: Callable[[Seen], None] | None
+        self, traced: Traced, patterns: Sequence[Pattern], allowed: Sequence[frozenset[int]], limits: Limits, on_progress: Callable[[Progress], None] | None
     ) -> None:
         self.traced, self.allowed, self.limits, self.on_progress = traced, allowed, limits, on_progress
         self.reader, self.count = Reader(traced, patterns), len(patterns)
         self.threads = range(len(traced.threads))
         with traced.program.machine:
-            self.nodes: list[tuple[bytes, Progress]] = [(traced.initial, self.reader.begin())]
+            self.nodes: list[tuple[bytes, Advance]] = [(traced.initial, self.reader.begin())]
         self.seen = {self.nodes[0]}
         self.parents, self.hows = array("Q", [0]), [Step(0)]
         self.todo: list[deque[int]] = [deque() for _ in range(self.count + 1)]
@@ -81,9 +87,14 @@ class _Search:
     def run(self) -> Runs:
         """The whole search."""
         top, turn, found = 0, 0, self.found
+        enough: int | None = None
         try:
             with self.traced.program.machine:  # words may depend on how large it is
-                while found.whole is None and top >= 0:
+                while top >= 0 and not (found.whole is not None and found.whole.rule):
+                    if found.whole is not None and enough is None:
+                        enough = len(self.nodes) + _BEYOND
+                    if enough is not None and len(self.nodes) > enough:
+                        break
                     if not self.todo[top]:
                         top -= 1
                         continue
@@ -91,8 +102,9 @@ class _Search:
                     turn += 1
                     if turn % _CHUNK == 0:
                         self._look()
+            found.all_seen = top < 0
         except _Stop as stop:
-            found.reason = str(stop)
+            found.reason = str(stop) if found.whole is None else None
         except KeyboardInterrupt:
             found.reason = "interrupted"
         except OutOfRecords as error:
@@ -117,8 +129,6 @@ class _Search:
             further = reader.take(progress, thread, counter, events, allowed)
             if new is None:
                 self._broken(node, Step(thread, choices), further, error)
-                if self.found.whole is not None:
-                    return top
                 continue
             key = (new, further)
             if key in self.seen:
@@ -133,9 +143,8 @@ class _Search:
                 self.found.cut.clear()
             if further.line == self.best and len(self.ends) < 200 and progress.line < further.line:
                 self.ends.append(number)
-            if further.line == self.count:
+            if further.line == self.count and self.found.whole is None:
                 self.found.whole = self._run(number)
-                return top
             self.todo[further.line].append(number)
             top = max(top, further.line)
         if not ways and not self.traced.finished(state):
@@ -150,7 +159,7 @@ class _Search:
                 for way, events in traced.traced_steps(state, thread):
                     yield thread, counter, way.choices, way.state, seen_of(events), way.error
 
-    def _broken(self, node: int, step: Step, further: Progress, error: LangError | None) -> None:
+    def _broken(self, node: int, step: Step, further: Advance, error: LangError | None) -> None:
         """A step that ends the run."""
         if isinstance(error, OutOfRecords):
             raise error
@@ -170,22 +179,25 @@ class _Search:
         before = self._run(node) if line >= self.best and (line == self.count or rule not in self.found.cut or line > self.best) else None
         if before is None:
             return
-        run = Run((*before.steps, *steps), end, line, rule)
-        if line == self.count:
+        until = before.until if before.lines == line else len(before.steps) + len(steps)
+        run = FoundRun((*before.steps, *steps), end, line, until, rule)
+        if line == self.count and (self.found.whole is None or not self.found.whole.rule):
             self.found.whole = run
         if line > self.best:
             self.best, self.ends = line, []
             self.found.cut.clear()
         self.found.cut.setdefault(rule, run)
 
-    def _run(self, node: int) -> Run:
+    def _run(self, node: int) -> FoundRun:
         """The way to a node."""
         state, progress = self.nodes[node]
         steps: list[Step] = []
+        behind = 0
         while node:
             steps.append(self.hows[node])
             node = self.parents[node]
-        return Run(tuple(reversed(steps)), state, progress.line)
+            behind += self.nodes[node][1].line == progress.line
+        return FoundRun(tuple(reversed(steps)), state, progress.line, len(steps) - behind)
 
     def _look(self) -> None:
         """Tell how far the search is; stop it at a limit."""
@@ -199,7 +211,7 @@ class _Search:
         if self.on_progress is not None and now - self.told >= 0.1:
             self.told = now
             frontier = sum(map(len, self.todo))
-            self.on_progress(Seen(len(self.nodes), self.transitions, frontier, self.best, now - self.started))
+            self.on_progress(Progress(len(self.nodes), self.transitions, frontier, self.best, now - self.started))
 
 
 class _Stop(Exception):

@@ -26,6 +26,8 @@ _REMARK = re.compile(r"^(#|//|/\*|<-|\()")
 _BELOW = re.compile(r"^(secondsight \w+|-- ?$|trace saved)")
 _GAP = 6
 """How much further right a column begins than the one before has lines, where nothing else tells."""
+_SLACK = 4
+"""How far left of its column a line may begin where it does not go on with what is in the column before."""
 _MOST_WRAPPED = 3
 
 
@@ -57,12 +59,13 @@ def read_claim(text: str, name: str) -> ClaimText:
     filled = [line for line in raw if line]
     if filled and 2 * sum(1 for line in filled if line.startswith(">")) > len(filled):
         raw = [_QUOTED.sub("", line) for line in raw]
-    rules = [i for i, line in enumerate(raw) if i and _RULE.match(line) and raw[i - 1].strip()]
+    rules = [i for i, line in enumerate(raw) if _RULE.match(line)]
+    heads = {i: max((k for k in range(i) if raw[k].strip()), default=None) for i in rules}
     if len(rules) > 1:
-        at = ", ".join(str(i) for i in rules)
-        raise LangError(f"{name} has several interleavings (their titles are in lines {at}): leave one of them in the file")
+        at = ", ".join(str(i + 1) for i in rules)
+        raise LangError(f"{name} has several interleavings (with rules under their titles in lines {at}): leave one of them in the file")
     if rules:
-        return _read(raw, rules[0] - 1, rules[0] + 1, name)
+        return _read(raw, heads[rules[0]], rules[0] + 1, name)
     return _read(raw, *_without_rule(raw), name)
 
 
@@ -72,8 +75,8 @@ def _without_rule(raw: Sequence[str]) -> tuple[int | None, int]:
         pieces = _PIECE.findall(line.replace("|", "  "))
         if len(pieces) > 1 and not any(_LIKE_A_CALL.search(piece) for piece in pieces) and all(len(piece) < 24 for piece in pieces):
             return i, i + 1
-        if "(" in line and ")" in line and not line.rstrip().endswith((":", ".")):
-            return None, 0
+        if re.search(r"\w\(", line):
+            return None, i
     return None, 0
 
 
@@ -86,16 +89,24 @@ def _read(raw: Sequence[str], head: int | None, begin: int, name: str) -> ClaimT
         starts = _clusters(pieces)
         titles = [""] * len(starts)
     bounds = _bounds(starts, [piece.indent for piece in pieces])
-    deepest = [-1] * len(starts)
+    deepest = list(bounds)
     for piece in pieces:
         if not piece.columns:
-            column = max(c for c, bound in enumerate(bounds) if c == 0 or piece.indent >= bound)
-            before = column - 1
-            reached = before >= 0 and deepest[before] + 2 >= max(bounds[column], piece.indent)
-            piece.columns = (column, before) if reached else (column,)
-            deepest[column] = piece.indent
+            piece.columns = _columns(piece.indent, bounds, deepest)
+            deepest[piece.columns[0]] = piece.indent
     above = "\n".join(raw[: head or 0])
     return ClaimText(above, tuple(titles), tuple(_joined(pieces)))
+
+
+def _columns(indent: int, bounds: Sequence[int], deepest: Sequence[int]) -> tuple[int, ...]:
+    """The columns that a line may be in. `deepest`: of each how far its last line is indented: the next line is at most one call deeper,
+    if none was left out."""
+    column = max([c for c, bound in enumerate(bounds) if indent >= bound], default=0)
+    if column and deepest[column - 1] + 2 >= indent:
+        return column, column - 1
+    if column + 1 < len(bounds) and bounds[column + 1] - _SLACK <= indent and deepest[column] + 2 < indent:
+        return column + 1, column
+    return (column,)
 
 
 def _titles(raw: Sequence[str], head: int | None) -> tuple[list[str], list[int]]:
@@ -124,7 +135,7 @@ def _pieces(raw: Sequence[str], begin: int, starts: Sequence[int]) -> Iterator[C
         if not line.strip():
             blank = True
             continue
-        if _BELOW.match(line.strip()) or (blank and left > 1 and len(line) - len(line.lstrip()) < left - 1 and not divided):
+        if _BELOW.match(line.strip()) or (blank and _is_prose(line)) or (blank and left > 1 and len(line) - len(line.lstrip()) < left - 1 and not divided):
             return
         blank = False
         if divided:
@@ -144,6 +155,11 @@ def _pieces(raw: Sequence[str], begin: int, starts: Sequence[int]) -> Iterator[C
             yield last
         if place is not None and last is not None:
             last.place = place[1]
+
+
+def _is_prose(line: str) -> bool:
+    """Whether a line is one of a text that goes on below the table."""
+    return len(line.split()) > 4 and not re.search(r"\w\(|[=^]|\.{3}", line)
 
 
 def _beside(line: str, number: int, starts: Sequence[int]) -> list[ClaimedLine]:
@@ -178,16 +194,13 @@ def _clusters(pieces: Sequence[ClaimedLine]) -> list[int]:
 
 
 def _bounds(starts: Sequence[int], indents: Sequence[int]) -> list[int]:
-    """From where on a line is in each column: where its title begins, if a line does; else behind the widest gap near it."""
-    bounds = [0]
+    """From where on a line is in each column: where its title begins; of titles that stand in the middle, behind the widest gap near it."""
     there = sorted(set(indents))
-    for column in range(1, len(starts)):
-        start, before = starts[column], starts[column - 1]
-        after = starts[column + 1] if column + 1 < len(starts) else start + 40
-        if start in there:
-            bounds.append(start)
-            continue
-        gaps = [(b - a, b) for a, b in zip([before, *there], there, strict=False) if before < b < after and a < start + 12]
+    if not there or there[0] >= starts[0]:
+        return list(starts)
+    bounds = [0]
+    for before, start in pairwise(starts):
+        gaps = [(b - a, b) for a, b in pairwise(there) if before < b <= start]
         gap, bound = max(gaps, default=(0, start))
         bounds.append(bound if gap >= _GAP else start)
     return bounds
@@ -208,7 +221,7 @@ def _joined(pieces: Sequence[ClaimedLine]) -> Iterator[ClaimedLine]:
 
 def _rest(piece: ClaimedLine, following: Sequence[ClaimedLine]) -> int:
     """How many of the following lines are the rest of a line: one that goes on with `(` or `=`, or up to where an open bracket is closed."""
-    deeper = [further for further in following if further.indent > piece.indent]
+    deeper = [further for further in following if further.indent > piece.indent and further.columns[:1] == piece.columns[:1]]
     if piece.place or piece.text.startswith("^") or deeper[:1] != list(following[:1]):
         return 0
     if following and (following[0].text.startswith(("= ", "()", "(0", "(1")) or piece.text.endswith(" =")):

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from secondsight.claims.patterns import Pattern, are_among, parsed_call, same, squeezed, words_of
-from secondsight.claims.search import Run
+from secondsight.claims.search import FoundRun
 from secondsight.devices.device import Device
 from secondsight.lang.errors import NoneFollowed, RuleBroken
 from secondsight.lang.plain import Disagreement
@@ -16,31 +15,29 @@ from secondsight.lang.reference import Reference
 from secondsight.report.story import Besides, StoryLine
 from secondsight.report.trace import Telling, tell_run
 from secondsight.scenario import Scenario
-from secondsight.search import Limits, Trace, Verdict, Violation
-from secondsight.search.bfs import breadth_first
+from secondsight.search import Trace, Violation
 from secondsight.search.messages import deadlock_message
-from secondsight.search.request import Request
 
-__all__ = ["Possible", "Stop", "besides", "numbered", "told_run", "told_so_far"]
-
-_BEYOND = 20_000
-"""States that are looked at for what a run breaks that has come to the claim's last line."""
+__all__ = ["Possible", "StopsAt", "besides", "numbered", "told_run", "told_so_far"]
 
 
 @dataclass(frozen=True, slots=True)
 class Possible:
     """The run; `titles`: the columns' titles and the names of their threads, where these differ. `until`: how many of its steps the claim
-    takes. `breaks`: the rule that is broken in the end; `beyond`: what is known of the runs that go on where it breaks none."""
+    takes. `breaks`: the rule that is broken in the end; `beyond`: where it breaks none, what is known of other runs that have all lines."""
 
     told: Telling
     titles: dict[str, str]
     until: int
     breaks: str
     beyond: str
+    broken_at: int = 0
+    """The step that breaks the rule, from 1, where the claim goes on behind it: what comes after it is what would come if the rule did not
+    end the run."""
 
 
 @dataclass(frozen=True, slots=True)
-class Stop:
+class StopsAt:
     """The line at which it stops, with what was claimed there, and the shortest of the runs that come so far; `reasons`: what must
     happen first. `titles` as in `Possible`."""
 
@@ -49,28 +46,30 @@ class Stop:
     told: Telling | None
     reasons: tuple[str, ...]
     titles: dict[str, str]
+    cut: bool = False
+    """Whether a run that comes so far ends there because it breaks a rule, and the claim goes on."""
 
 
 def told_run(
-    driver: type[Device], scenario: Scenario, program: Program, patterns: Sequence[Pattern], allowed: Sequence[frozenset[int]], run: Run,
-    titles: dict[str, str],
+    driver: type[Device], scenario: Scenario, program: Program, patterns: Sequence[Pattern], allowed: Sequence[frozenset[int]], run: FoundRun,
+    titles: dict[str, str], beyond: str,
 ) -> Possible:  # fmt: skip
     """Replay the run that has all lines, and look for them in what is told of it. Raises `Disagreement` if one is not there."""
     reference = Reference(program)
     title = f"{driver.__name__} ({scenario.name})"
-    violation, beyond = _breaks(reference, run)
+    violation = _ended(reference, run)
     wanted = besides(patterns)
     for tidy in (violation.untangle(reference), violation) if violation.rule else (violation,):
         told = tell_run(title, program, tidy, wanted)
         if numbered(told.entries, patterns, allowed) is None:
-            return Possible(told, titles, len(run.steps), violation.rule, beyond)
+            return Possible(told, titles, run.until, violation.rule, beyond)
     missing = numbered(told.entries, patterns, allowed)
     assert missing is not None
     raise Disagreement(f"the run has no line that is told like line {missing.line.number} of the claim: {missing.line.text}")
 
 
 def told_so_far(
-    driver: type[Device], scenario: Scenario, program: Program, patterns: Sequence[Pattern], allowed: Sequence[frozenset[int]], run: Run
+    driver: type[Device], scenario: Scenario, program: Program, patterns: Sequence[Pattern], allowed: Sequence[frozenset[int]], run: FoundRun
 ) -> Telling:
     """Tell a run that has only some of the lines."""
     reference = Reference(program)
@@ -80,7 +79,7 @@ def told_so_far(
     return told
 
 
-def _ended(reference: Reference, run: Run) -> Violation:
+def _ended(reference: Reference, run: FoundRun) -> Violation:
     """The run as a trace, with the rule that ended it, if one did."""
     trace = Trace.along(reference, run.steps)
     if run.rule == "deadlock":
@@ -95,22 +94,6 @@ def _ended(reference: Reference, run: Run) -> Violation:
             raise Disagreement(f"the run ends in {run.rule} only where its calls are noted")
         return Violation(error.rule, error.message if isinstance(error, RuleBroken) else str(error), error.where, trace)
     return Violation("", "", None, trace)
-
-
-def _breaks(reference: Reference, run: Run) -> tuple[Violation, str]:
-    """What the run breaks: by its last step, or in the shortest way to go on."""
-    violation = _ended(reference, run)
-    if violation.rule or run.end is None:
-        return violation, ""
-    further = copy.copy(reference)
-    further.initial = run.end
-    result = breadth_first(further, Request(limits=Limits(states=_BEYOND)))
-    if result.violation is not None:
-        rest = result.violation.trace
-        return replace(result.violation, trace=violation.trace.then(rest.steps, rest.states)), ""
-    if result.verdict is Verdict.HOLDS:
-        return violation, "whatever comes after it, no rule is broken"
-    return violation, f"in the first {result.states:,} states after it no rule is broken; the others were not looked at"
 
 
 def besides(patterns: Sequence[Pattern]) -> Besides:
@@ -131,11 +114,11 @@ def numbered(entries: Sequence[StoryLine], patterns: Sequence[Pattern], allowed:
         entry.claimed = 0
     begin = 0
     for pattern, threads in zip(patterns, allowed, strict=False):
-        numbers = range(begin, len(entries))
-        found = next((i for i in numbers if not entries[i].claimed and entries[i].thread in threads and _is_told(pattern, entries[i])), None)
+        left = (i for i in range(begin, len(entries)) if entries[i].thread in threads and _is_told(pattern, entries[i]))
+        found = next((i for i in left if not entries[i].claimed or pattern.result is not None), None)
         if found is None:
             return pattern
-        entries[found].claimed = pattern.line.number
+        entries[found].claimed = entries[found].claimed or pattern.line.number  # a call and its result may be told in one line
         while begin < found and (entries[begin].step < entries[found].step or entries[begin].thread != entries[found].thread):
             begin += 1
     return None
@@ -152,7 +135,7 @@ def _is_told(pattern: Pattern, entry: StoryLine) -> bool:
         )
     if any(f"{file.rpartition('/')[2]}:{line}" == entry.where for file, line in pattern.places):
         return pattern.choices is None or text.endswith(f" = {pattern.choices}")
-    return any(_is_call(pattern, *call) for call in parsed_call(text))
+    return (pattern.result is not None or not entry.returned) and any(_is_call(pattern, *call) for call in parsed_call(text))
 
 
 def _is_call(pattern: Pattern, _: str, name: str, inside: str, behind: str) -> bool:

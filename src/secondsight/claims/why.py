@@ -6,8 +6,8 @@ import time
 from collections.abc import Iterator, Sequence
 
 from secondsight.claims.patterns import Pattern
-from secondsight.claims.search import Run, Runs, find_run
-from secondsight.claims.told import Stop, besides, told_so_far
+from secondsight.claims.search import FoundRun, Runs, find_run
+from secondsight.claims.told import StopsAt, besides, told_so_far
 from secondsight.devices.device import Device
 from secondsight.lang.program import Program
 from secondsight.lang.reference import Reference
@@ -32,7 +32,7 @@ _TOLD = 3
 def why_it_stops(
     driver: type[Device], scenario: Scenario, program: Program, traced: Traced, patterns: Sequence[Pattern], allowed: Sequence[frozenset[int]],
     runs: Runs, titles: dict[str, str],
-) -> Stop:  # fmt: skip
+) -> StopsAt:  # fmt: skip
     """The line, the shortest of the runs that come so far, and the reasons; every state was seen."""
     ended = [run for run in runs.cut.values() if run.lines == max(r.lines for r in (*runs.cut.values(), *runs.farthest))]
     candidates = sorted([*runs.farthest, *ended], key=lambda run: (-run.lines, run.end is None, len(run.steps)))
@@ -42,8 +42,8 @@ def why_it_stops(
     reasons = list(_order(traced, patterns, allowed, run.lines))
     for thread in sorted(threads):
         reasons += _next(program, traced, patterns, run, thread)
-    reasons += [f"in some runs that come so far {one.rule} is broken there, and they end" for one in ended if one.end is None]
-    return Stop(pattern.line.number, pattern.line.text, told, tuple(reasons), titles)
+    cut = any(one.end is None for one in ended) and not any(p.rule or p.stands for p in patterns[run.lines :])
+    return StopsAt(pattern.line.number, pattern.line.text, told, tuple(reasons), titles, cut)
 
 
 def _order(traced: Traced, patterns: Sequence[Pattern], allowed: Sequence[frozenset[int]], stop: int) -> Iterator[str]:
@@ -70,7 +70,7 @@ def _order(traced: Traced, patterns: Sequence[Pattern], allowed: Sequence[frozen
         yield f"line {number} never comes after lines {', '.join(numbers[:-1])} and {numbers[-1]} in this order; it would need none of the others"
 
 
-def _next(program: Program, traced: Traced, patterns: Sequence[Pattern], run: Run, thread: int) -> Iterator[str]:
+def _next(program: Program, traced: Traced, patterns: Sequence[Pattern], run: FoundRun, thread: int) -> Iterator[str]:
     """What a thread does next by itself where a run has come so far, and what it then waits for."""
     name, reference = program.threads[thread].name, Reference(program)
     trace = Trace.along(reference, run.steps)

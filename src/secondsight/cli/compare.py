@@ -29,7 +29,7 @@ from secondsight.cli.driver import one_driver
 from secondsight.cli.searching import searches
 from secondsight.report import SCHEMA, result_to_json
 from secondsight.report.tables import STYLES
-from secondsight.report.trace import letter, tell_result
+from secondsight.report.trace import letter, tell_result, tell_way
 from secondsight.search import Progress, Result, Verdict
 from secondsight.search.request import Request
 
@@ -80,7 +80,7 @@ def compare(
     else:
         _show_rest(found)
         if not interrupted:
-            _show_traces(kinds, found, request, traces, full)
+            _show_traces(kinds, found, traces, full)
     raise typer.Exit(INTERRUPTED if interrupted else _code(found))
 
 
@@ -133,9 +133,10 @@ def _show_rest(found: list[Change]) -> None:
     show(text + (f" (of {unknown} not all outcomes are known)" if unknown else ""))
 
 
-def _show_traces(kinds: tuple[type[Any], type[Any]], found: list[Change], request: Request, every: bool, full: bool) -> None:
+def _show_traces(kinds: tuple[type[Any], type[Any]], found: list[Change], every: bool, full: bool) -> None:
     """The shortest trace of each verdict that has changed and of each outcome; or of each kind of these, the first."""
-    from secondsight.contract.compare import trace_to
+    from secondsight.contract.compare import ways_of
+    from secondsight.world.reach import MOST_STATES
 
     shown: set[object] = set()
 
@@ -151,13 +152,20 @@ def _show_traces(kinds: tuple[type[Any], type[Any]], found: list[Change], reques
                 if violation.rule not in judged[which == "old"] and is_wanted((which, violation.rule)):
                     title = f"{which}: {kind.__name__} ({one.scenario.name})"
                     _show_trace(title, side.rebuild(), replace(side.result, violation=violation), full)
+    far = 0
     for one in found:
         for which, side, kind, endings in (("old", one.old, kinds[0], one.gone), ("new", one.new, kinds[1], one.come)):
-            for ending in sorted(endings or (), key=str):
-                if is_wanted(which):
-                    reached = trace_to(kind, side, one.scenario, ending, request)
-                    title = f"only {which}: {kind.__name__} ({one.scenario.name}): {ending}"
-                    _show_trace(title, reached.rebuild(), reached.result, full)
+            wanted = [ending for ending in sorted(endings or (), key=str) if is_wanted(which)]
+            if not wanted:
+                continue
+            program, ways = ways_of(kind, side, one.scenario, wanted)
+            far += len(wanted) - len(ways)
+            for ending, way in ways.items():
+                told = tell_way(f"only {which}: {kind.__name__} ({one.scenario.name}): {ending}", program, way)
+                print()
+                show_trace(letter(told, form=trace_form(full)))
+    if far:
+        show(f"\nOf {far} outcomes no trace is shown: they are more than {MOST_STATES:,} states away.")
     if len(shown) < sum(len(one.gone or ()) + len(one.come or ()) + (one.old.result.verdict != one.new.result.verdict) for one in found) and not every:
         show("\nThe first trace of each kind of difference is shown; --traces shows all.")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -25,22 +26,27 @@ from secondsight.cli.common import (
     exit_code,
     search_progress,
     show,
+    warn,
     width,
     write_json,
 )
 from secondsight.cli.confirming import asking, confirmation_json, question_of_file, show_confirmation
+from secondsight.cli.html import could_be_written, tell_and_show, write_page
 from secondsight.cli.kernel import find_kernel
 from secondsight.cli.searching import notes, searches, told
 from secondsight.devices.device import Device
 from secondsight.kernels import Kernel, KernelError, Observation, boot
 from secondsight.kernels.real_device import needs_module
 from secondsight.lang import LangError
-from secondsight.linux.releases import version_of
+from secondsight.linux.releases import LOOKED_AT, version_of
 from secondsight.report import SCHEMA, result_to_json
+from secondsight.report.page import page_data
+from secondsight.report.trace import tell_way
 from secondsight.scenario import Outcome, Scenario, ScenarioError, load_scenarios, show_outcome, show_value
 from secondsight.scenario.shipped import scenarios_of
 from secondsight.search import Result, Verdict
 from secondsight.search.request import Request
+from secondsight.world.reach import ways_to
 
 __all__ = ["run"]
 
@@ -77,6 +83,9 @@ def run(
     release: Annotated[str | None, typer.Option(help="The model answers as this release: 6.1. Default: that of --on, or 6.12.")] = None,
     bound: Bounds = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON (docs/json.md).")] = False,
+    page: Annotated[
+        Path | None, typer.Option("--html", metavar="FILE", help="Write a page too: how each outcome comes about, step by step, in a browser.")
+    ] = None,
     schedule: Annotated[
         Path | None, typer.Option(help="Force this schedule, or this trace's, on the kernel: did it do as the model says?")
     ] = None,
@@ -86,7 +95,10 @@ def run(
     An outcome that was observed and is not possible means that the model is wrong: exit code 1. With --schedule the file may
     also be the driver's, and only that schedule is run, forced: exit code 0 confirmed, 1 refuted, 3 cannot be forced.
     """
+    could_be_written(page)
     if schedule is not None:
+        if page is not None:
+            raise typer.BadParameter("--html is for outcomes; leave out --schedule")
         raise typer.Exit(_forced(Path(named), schedule, on, kernel, headers, as_json))
     file, scenarios = scenarios_of(named)
     target = find_kernel(on, kernel, headers)
@@ -107,6 +119,8 @@ def run(
     else:
         for one in compared:
             _print(one)
+    if page is not None and stopped is None:
+        write_page(page, _page(file.name, compared, bounds(bound), answers_as))
     if any(c.impossible for c in compared):
         raise typer.Exit(BROKEN)
     if stopped is not None:
@@ -156,9 +170,12 @@ def _is_of(file: Path, scenario: Scenario) -> None:
 
 def _checked(release: str) -> None:
     try:
-        version_of(release)
+        asked = version_of(release)
     except ValueError as error:
         raise typer.BadParameter(f"--release {error}") from error
+    if asked not in LOOKED_AT:
+        known = [f"{major}.{minor}" for major, minor in LOOKED_AT]
+        warn(f"note: --release {release}: what differs between releases is known of {', '.join(known)}; others are answered by these")
 
 
 def _models(
@@ -199,6 +216,22 @@ def _on_kernel(compared: list[Compared], kernel: Kernel, runs: int, seed: int, r
     except (KeyboardInterrupt, KernelError, ScenarioError) as error:
         return error
     return None
+
+
+def _page(file: str, compared: list[Compared], by_hand: dict[str, int], release: str | None) -> dict[str, Any]:
+    """What a page shows: the outcomes, and a shortest way to each."""
+    rows, traces, told = [], [], []
+    for one in compared:
+        made, ways = ways_to(one.scenario, one.possible, by_hand, release)
+        for outcome in sorted(one.possible | set(one.observed.outcomes if one.observed else ())):
+            shown, name = show_outcome(outcome) or "(nothing to tell)", None
+            if outcome in ways:
+                name = f"{one.scenario.name}, {shown}"
+                traces.append(tell_and_show(True, made, name, partial(tell_way, name, made, ways[outcome]))[1])
+            rows.append({"cells": [one.scenario.name, shown, *(cell.plain for cell in _row(one, outcome)[1:])], "trace": name})
+        told += [f"{one.scenario.name}: {' '.join(one.scenario.doc.split())}"] * bool(one.scenario.doc) + [f"{one.scenario.name}: {line}" for line in _summary(one).splitlines()]
+    columns = ["scenario", "outcome", "model", *(["observed"] if any(one.observed for one in compared) else [])]
+    return page_data(f"{file}: what can happen", traces, {"columns": columns, "verdict": None, "rows": rows, "notes": told})
 
 
 # For people.

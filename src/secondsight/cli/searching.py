@@ -58,7 +58,7 @@ def searches(command: Callable[..., None]) -> Callable[..., None]:
 
 
 def _request(
-    states: Annotated[int | None, typer.Option(min=1, max=_MOST, help="Stop each search after so many states.")] = None,
+    states: Annotated[int | None, typer.Option(min=1, help="Stop each search after so many states.")] = None,
     seconds: Annotated[float | None, typer.Option(min=0, help="Stop each search after so many seconds.")] = None,
     memory: Annotated[str | None, typer.Option(help="Stop when so much memory is in use: 500M, 8G.")] = "8G",
     executor: Annotated[str, typer.Option(metavar="auto|reference|native", help=_EXECUTOR)] = "auto",
@@ -72,7 +72,7 @@ def _request(
     depth_first: Annotated[
         int | None, typer.Option(metavar="DEPTH", min=1, max=DEEPEST, help="Native: depth first, no deeper than DEPTH steps.")
     ] = None,
-    walks: Annotated[int | None, typer.Option(min=1, max=MOST_WALKS, help="Native: so many random walks instead of a search.")] = None,
+    walks: Annotated[int | None, typer.Option(min=1, help="Native: so many random walks instead of a search.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Decides the random walks.")] = 0,
     preemptions: Annotated[
         int | None,
@@ -85,6 +85,9 @@ def _request(
     """What the options say."""
     if executor not in get_args(Executor):
         raise typer.BadParameter(f"--executor {executor}: one of {', '.join(get_args(Executor))} is wanted")
+    for option, number, most in (("--states", states, _MOST), ("--walks", walks, MOST_WALKS)):
+        if number is not None and number > most:
+            raise typer.BadParameter(f"{option} {number}: at most {most:,} is wanted")
     ways = {"--depth-first": depth_first, "--walks": walks, "--preemptions": preemptions}
     given = [name for name, value in ways.items() if value is not None]
     if len(given) > 1:

@@ -23,8 +23,6 @@ WITHOUT: Final[dict[str, tuple[Judge, str]]] = {
         "which has a stub); needed are a device of the dax bus, its inode and cdev, and unmap_mapping_range() as a place",
     ),
     "device.py": ("neither", "stands for hardware, which no file of the kernel's is"),
-    "dma_fence.py": ("neither", "drivers/dma-buf/dma-fence.c: spinlocks, lists and waiting tasks, which have stubs: the next file to take"),
-    "dma_resv.py": ("neither", "drivers/dma-buf/dma-resv.c, with drivers/dma-buf/dma-fence.c: the next file to take"),
     "errno.py": ("neither", "numbers and names alone; a conformer that compares results compares them too"),
     "exit.py": ("agreement", "kernel/exit.c (142 outside symbols): three lines of exit_mm() are modelled, and who waits for whom differs from the kernel"),
     "fault.py": (
@@ -100,7 +98,7 @@ WITHOUT: Final[dict[str, tuple[Judge, str]]] = {
         "mprotect_fixup() the maple tree",
     ),
     "page_writeback.py": (
-        "neither",
+        "agreement",
         "mm/page-writeback.c (121 outside symbols): of it one flag is modelled, and the end of a write",
     ),
     "rmap.py": (
@@ -117,7 +115,7 @@ WITHOUT: Final[dict[str, tuple[Judge, str]]] = {
         "mm/swap.c (71 outside symbols): of it one flag is modelled, that somebody has taken the folio off the lists",
     ),
     "swap_state.py": (
-        "neither",
+        "agreement",
         "mm/swap_state.c (68 outside symbols) and mm/swapfile.c (157): the swap cache needs the page cache's tree (linked for "
         "mm/memfd.c already) and swap_map as plain memory",
     ),
@@ -126,7 +124,7 @@ WITHOUT: Final[dict[str, tuple[Judge, str]]] = {
         "inline functions of headers, which have no file to compile",
     ),
     "vmscan.py": (
-        "neither",
+        "agreement",
         "mm/vmscan.c (243 outside symbols): shrink_folio_list() alone, with try_to_unmap(), pageout() and the swap cache as "
         "places, would be the part to take",
     ),

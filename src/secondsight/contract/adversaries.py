@@ -1,15 +1,14 @@
 """The adversaries: what the rest of the kernel and the process do while a device uses the memory.
 
 Most are a thread that does something to two pages that hold `A`, while a device uses them: reading, writing, reading with
-two engines at once, or reading and then closing. Others need a setting of their own: `part`, `read-only`, `open`, `close`,
-`two-processes`.
+two engines at once, or reading and then closing. Others need a setting of their own: `part`, `read-only`, `mprotect`, `fork`, `open`,
+`close`, `two-processes`.
 
 A driver that keeps the contract survives every interleaving of every one. When all is quiet the device's access ends as the
 CPU's does, with the same value, or both fail. Then the driver is closed, and what it took must have been given back.
 
-Waiting for their machinery, and not here: soft-dirty and write-protection (events PROTECTION_PAGE and
-SOFT_DIRTY), migration of device-private memory (MIGRATE), writeback of files,
-fork, and a second device of one process (but of an `exclusive` one). A driver that ignores such an event, or shares state between
+Waiting for their machinery, and not here: soft-dirty (event SOFT_DIRTY), migration of device-private memory (MIGRATE), writeback of
+files, and a second device of one process (but of an `exclusive` one). A driver that ignores such an event, or shares state between
 two such devices, is not found.
 """
 
@@ -189,9 +188,9 @@ def dax_teardown(s: Recorder, memory: Memory) -> None:
     s.dax_drain(memory.dax)
 
 
-@_adversary("the kernel takes a page, writes it to swap if it must, and drops it (kswapd)", of="swap", thread="kswapd")
+@_adversary("a page is taken out (MADV_PAGEOUT): written to swap if it must be, and dropped", of="swap")
 def swap(s: Recorder, memory: Memory) -> None:
-    s.reclaim(memory.pages + 1)
+    s.madvise_pageout(memory.pages + 1)
 
 
 @_adversary("the process's pages are moved to other frames (migration, compaction), then written")
@@ -232,8 +231,8 @@ def _swap_writes_at_once(s: Recorder) -> None:
     gpu = s.device()
 
     @s.thread
-    def kswapd() -> None:
-        s.reclaim(pages + 1)
+    def cpu() -> None:
+        s.madvise_pageout(pages + 1)
 
     @s.thread
     def device() -> None:

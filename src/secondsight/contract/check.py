@@ -39,7 +39,7 @@ from secondsight.contract.teardown import (
 from secondsight.contract.writeback import moved_as_it_is, saved_before_it_is_dropped
 from secondsight.devices.device import Device, Promise
 from secondsight.lang.errors import LangError
-from secondsight.lang.modules import load
+from secondsight.lang.modules import load, why_no_file
 from secondsight.lang.program import Program
 from secondsight.scenario import Scenario
 from secondsight.search import Progress, Result
@@ -126,7 +126,7 @@ def pick(kind: str, table: dict[str, Any], names: Sequence[str] | None) -> list[
     unknown = [n for n in names if n not in table]
     if unknown:
         raise LangError(f"no {kind} is called {unknown[0]!r}; there are: {', '.join(table)}")
-    return [table[n] for n in names]
+    return [table[n] for n in dict.fromkeys(names)]
 
 
 def rules_for(driver: type[Device], names: Sequence[str] | None = None) -> list[Rule]:
@@ -232,7 +232,7 @@ def load_drivers(path: str | Path) -> list[type[Device]]:
     """
     path = Path(path)
     if not path.is_file():
-        raise LangError(f"{path}: no such file; give a Python file with a class derived from secondsight.Device")
+        raise LangError(f"{path}: {why_no_file(path)}; give a Python file with a class derived from secondsight.Device")
     found = drivers_in(path, import_file(path))
     if not found:
         raise LangError(f"{path}: no driver in it; define a class derived from secondsight.Device")

@@ -7,41 +7,26 @@ has its outcomes without that rule, one that never ends has none that are comple
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 
 from secondsight.contract.check import Checked, check_scenario, pick, rules_for
 from secondsight.contract.importer_adversaries import adversaries_for
-from secondsight.devices.device import Device, all_quiet
-from secondsight.lang import const, require, rule
+from secondsight.devices.device import Device
 from secondsight.lang.errors import LangError
 from secondsight.lang.program import Program
-from secondsight.linux.mm_types import Driver, Mm
 from secondsight.scenario import Scenario
-from secondsight.search import Progress, Result, Verdict
+from secondsight.search import Progress, Result, Trace, Verdict
 from secondsight.search.auto import search
 from secondsight.search.request import Request
 from secondsight.world.enough import with_enough
 from secondsight.world.model import program, value_in, value_of, watched
-from secondsight.world.tables import results
+from secondsight.world.reach import ways_in
 
-__all__ = ["Change", "Ending", "Reached", "compare", "trace_to"]
-
-sought = const("sought")
-"""By row: the results of the outcome to which a trace is sought."""
+__all__ = ["Change", "Ending", "compare", "ways_of"]
 
 OnProgress = Callable[[str, Progress], None]
-
-
-@rule("outcome", on=all_quiet)
-def not_this_outcome(device: Driver, mm: Mm, gone: bool) -> None:
-    """Broken by the first run that ends with the results that are sought: how a trace to them is come by."""
-    same = True
-    for i in range(len(results)):
-        if results[i].value != sought[i]:
-            same = False
-    require(not same, "outcome", "a run can end so")
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,14 +64,6 @@ class Change:
         return self.new.result.verdict is Verdict.BROKEN and _judged(self.old.result) != _judged(self.new.result)
 
 
-@dataclass(frozen=True, slots=True)
-class Reached:
-    """A search for a way to an outcome: its result is broken by the shortest trace to it; `rebuild` builds its program again."""
-
-    result: Result
-    rebuild: Callable[[], Program]
-
-
 def _judged(result: Result) -> tuple[Verdict, tuple[str, ...]]:
     return result.verdict, tuple(sorted(v.rule for v in result.broken))
 
@@ -112,23 +89,20 @@ def compare(
             endings = [_endings(one, scenario, done, asked, on_progress) for one, done in zip((old, new), checked, strict=True)]
             gone = come = None
             if endings[0] is not None and endings[1] is not None:
-                gone, come = frozenset(endings[0].keys() - endings[1].keys()), frozenset(endings[1].keys() - endings[0].keys())
+                gone, come = endings[0] - endings[1], endings[1] - endings[0]
             yield Change(adversary.name, scenario, checked[0], checked[1], gone, come)
 
 
 def _endings(
     driver: type[Device], scenario: Scenario, checked: Checked, request: Request, on_progress: OnProgress | None = None
-) -> dict[Ending, list[bytes]] | None:
-    """How a driver can end a scenario, each with the results' bytes in such final states; None where not all are known."""
+) -> frozenset[Ending] | None:
+    """How a driver can end a scenario; None where not all ways are known."""
     result = checked.result
     if result.verdict is not Verdict.HOLDS:
         result = _search_without_rules(driver, scenario, checked, request, on_progress)
     if result.verdict is not Verdict.HOLDS:
         return None
-    endings: dict[Ending, list[bytes]] = {}
-    for seen in sorted(result.outcomes):
-        endings.setdefault(_ending(scenario, seen), []).append(seen)
-    return endings
+    return frozenset(_ending(scenario, seen) for seen in result.outcomes)
 
 
 def _search_without_rules(
@@ -153,21 +127,7 @@ def _ending(scenario: Scenario, seen: bytes) -> Ending:
     return Ending(tuple((place.name, value_of(place.op, value_in(seen, row)) or "not run") for row, place in rows))
 
 
-def trace_to(
-    driver: type[Device], checked: Checked, scenario: Scenario, ending: Ending, request: Request | None = None
-) -> Reached:
-    """The shortest way to an ending that `compare` has reported of the driver. Raises `LookupError` where a run cannot end so."""
-    asked = (request or Request()).but(kept=False)
-    ways = (_endings(driver, scenario, checked, asked) or {}).get(ending)
-    if not ways:
-        raise LookupError(f"{driver.__name__} cannot end {scenario.name} so: {ending}")
-    reached = [_reach(driver, scenario, dict(checked.bounds), seen, asked) for seen in ways]
-    return min(reached, key=lambda one: len(one.result.violation.trace) if one.result.violation else 1 << 62)
-
-
-def _reach(driver: type[Device], scenario: Scenario, bounds: dict[str, int], seen: bytes, request: Request) -> Reached:
-    def build() -> Program:
-        data = {"sought": [byte - 128 for byte in seen]}
-        return program(scenario, driver, [not_this_outcome], bounds, closes=True, data=data)
-
-    return Reached(search(build(), request), build)
+def ways_of(driver: type[Device], checked: Checked, scenario: Scenario, endings: Iterable[Ending]) -> tuple[Program, dict[Ending, Trace]]:
+    """The driver's program, and a shortest way to each of some endings that `compare` has reported of it; none to one that is far away."""
+    build = partial(_watched_by_nobody, driver, scenario)
+    return ways_in(build, endings, partial(_ending, scenario), dict(checked.bounds))

@@ -14,6 +14,7 @@ from secondsight.devices.device import access_begins, access_failed, device_clos
 from secondsight.lang import Array, Errno, Record, atomic, current, require, rule, shared_array
 from secondsight.linux.device import device_access
 from secondsight.linux.fork import mms
+from secondsight.linux.mm import vma_is_accessible
 from secondsight.linux.mm_interval_tree import linear_page_index
 from secondsight.linux.mm_types import Driver, Folio, Mm, Result, Va, VaEnd
 from secondsight.linux.pgtable import pte_none
@@ -43,7 +44,7 @@ def is_not_there(mm: Mm, va: Va, write: bool) -> bool:
     past the end of the file): SIGBUS. Or there is no process any more that could access anything.
     """
     vma = mm.mm_mt[va]
-    if mm.users == 0 or vma is None or (write and not vma.write):
+    if mm.users == 0 or vma is None or (write and not vma.write) or not vma_is_accessible(vma):
         return True
     if not pte_none(mm.ptes[va]):
         return False

@@ -22,6 +22,7 @@ __all__ = [
     "Mirror",
     "MirrorCallbackWithoutLock",
     "MirrorDereferencesLater",
+    "MirrorNeverMarksDirty",
     "MirrorTestsBeforeLock",
     "MirrorWithoutTest",
 ]
@@ -157,4 +158,27 @@ class MirrorDereferencesLater(Mirror):
             hold_point("unlocked")
             with atomic:
                 frame_touch(frames[pfn], False)
+            return 0
+
+
+class MirrorNeverMarksDirty(Mirror):
+    """Says of no page that its device has written to it."""
+
+    def fault(self, va: Va, write: bool) -> Errno:
+        """Without set_page_dirty()."""
+        while True:
+            seq = mn.mmu_interval_read_begin(self.notifier)
+            pfn = hmm.hmm_range_fault(self.notifier, va, write)
+            if pfn == -EBUSY:
+                continue
+            if pfn < 0:
+                return pfn
+            hold_point("before_lock")
+            with self.lock:
+                hold_point("locked")
+                if mn.mmu_interval_read_retry(self.notifier, seq):
+                    continue
+                self.page_table.map(va, pfn, write)
+                hold_point("installed")
+            hold_point("unlocked")
             return 0

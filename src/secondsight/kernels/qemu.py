@@ -45,6 +45,10 @@ PR_SET_PDEATHSIG = 1
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
+WAITS_LONGER = " (SECONDSIGHT_BOOT_SECONDS=300 waits longer)"
+"""What to do on a machine that is slow, or has much else to do."""
+
+
 class Guest:
     """A guest that boots a kernel with an initramfs. A context manager; `hello` is the agent's first line.
 
@@ -135,7 +139,7 @@ class Guest:
         while b"\n" not in self._buffer:
             left = deadline - time.monotonic()
             if left <= 0:
-                self._fail(f"the guest hangs: no answer for {timeout:g} s while {self.doing}")
+                self._fail(f"the guest hangs: no answer for {timeout:g} s while {self.doing}{WAITS_LONGER if self.doing == 'booting' else ''}")
             self._line.settimeout(left)
             try:
                 data = self._line.recv(1 << 16)

@@ -20,6 +20,7 @@ from types import TracebackType
 from typing import Any
 
 from secondsight.devices.device import Device
+from secondsight.kernels.ability import abilities
 from secondsight.kernels.catalog import Kernel
 from secondsight.kernels.encode import Steps
 from secondsight.kernels.errors import KernelError
@@ -57,7 +58,7 @@ class VM:
         kernel: Kernel,
         *,
         module: bool = False,
-        boot_seconds: float = 60,
+        boot_seconds: float | None = None,
         answer_seconds: float = ANSWER_SECONDS,
         programs: Sequence[Path] = (),
         memory: int = MEMORY,
@@ -66,7 +67,7 @@ class VM:
         self._programs, self._memory = tuple(programs), memory
         if module and kernel.image is None:
             raise KernelError("secondsight.ko is for virtual machines, and not for the running kernel", "name a kernel to boot")
-        self._answer_seconds, self._boot_seconds = answer_seconds, boot_seconds
+        self._answer_seconds, self._boot_seconds = answer_seconds, boot_seconds or _patience()
         self._modules = (*kernel.modules, built_for(kernel)) if module else kernel.modules
         self._boot()
         self.release = str(self._guest.hello["release"])
@@ -224,6 +225,13 @@ class VM:
             )
         if not self._guest.hello.get("nodes") and any(p.op.declared.needs is Needs.NODES for p in scenario.places()):
             raise KernelError(f"kernel {self.release} has no second NUMA node, which {scenario.name} needs", "use a packaged kernel, such as linux-6.12")
+        if self.has_module and not self._guest.hello.get("swap") and any(p.op.declared.needs is Needs.SWAP for p in scenario.places()):
+            raise KernelError(f"kernel {self.release} has no swap device, which {scenario.name} needs", "use a packaged kernel, such as linux-6.12")
+        if any(p.op.kind == "device_exclusive" for p in scenario.places()) and "exclusive" not in abilities(self.kernel):
+            raise KernelError(
+                f"kernel {self.release} has no device-exclusive pages (CONFIG_DEVICE_PRIVATE), which {scenario.name} needs",
+                "use one that has them, such as linux-7.2",
+            )
         if not self.has_module and (job.steps is not None or needs_module(scenario)):
             raise KernelError(f"{scenario.name} needs secondsight.ko, which is not loaded", "boot(kernel, module=True)")
         return job.loading()
@@ -254,18 +262,28 @@ class VM:
         return Observation(scenario.name, dict(counts), counts.total(), self.release, seconds)
 
 
+def _patience() -> float:
+    """How long a guest may take to boot. Raises KernelError for a setting that is no number."""
+    text = os.environ.get("SECONDSIGHT_BOOT_SECONDS", "60")
+    try:
+        return float(text)
+    except ValueError:
+        raise KernelError(f"SECONDSIGHT_BOOT_SECONDS is {text!r}", "give a number of seconds") from None
+
+
 def boot(
     kernel: Kernel,
     *,
     module: bool = False,
-    boot_seconds: float = 60,
+    boot_seconds: float | None = None,
     answer_seconds: float = ANSWER_SECONDS,
     programs: Sequence[Path] = (),
     memory: int = MEMORY,
 ) -> VM:
     """Boot a kernel in QEMU, ready to run scenarios: `with boot(kernel) as vm:`. `module`: with secondsight.ko, for
     scenarios with devices and for forced runs. `programs`: static ones, for `VM.run_program`; `memory` in MiB. Raises KernelError when QEMU or the C compiler for the agent is missing,
-    the module does not build or load, or the guest does not come up in `boot_seconds`."""
+    the module does not build or load, or the guest does not come up in `boot_seconds`
+    (by default a minute, or what SECONDSIGHT_BOOT_SECONDS says)."""
     return VM(kernel, module=module, boot_seconds=boot_seconds, answer_seconds=answer_seconds, programs=programs, memory=memory)
 
 

@@ -42,7 +42,6 @@ def _missing(what: str, note: str = "") -> Here:
 
 
 _MIGRATION = "migration to device memory"
-_EXCLUSIVE = "device-exclusive pages"
 _SNAPSHOT = "snapshots by hmm_range_fault"
 
 TABLE: dict[str, dict[str, Here]] = {
@@ -56,34 +55,34 @@ TABLE: dict[str, dict[str, Here]] = {
     },
     "hmm-tests": {
         "open_close": _hmm("hmm_open_close"),
-        "anon_read": _missing("mprotect", "Untouched and zero pages read by a device: adversary `zero-page`."),
-        "anon_read_prot": _missing("mprotect"),
+        "anon_read": _hmm("hmm_anon_read"),
+        "anon_read_prot": _hmm("hmm_anon_read_prot"),
         "anon_write": _hmm("hmm_anon_write"),
-        "anon_write_prot": _missing("mprotect"),
-        "anon_write_child": _missing("fork, private copies"),
-        "anon_write_child_shared": _missing("fork"),
+        "anon_write_prot": _hmm("hmm_anon_write_prot"),
+        "anon_write_child": _hmm("hmm_anon_write_child"),
+        "anon_write_child_shared": _hmm("hmm_anon_write_child_shared", "A memfd for anonymous shared memory."),
         "anon_write_huge": _missing("huge pages"),
         "anon_write_hugetlbfs": _missing("hugetlb"),
         "file_read": _hmm("hmm_file_read", "A memfd for the file."),
         "file_write": _hmm("hmm_file_write", "A memfd for the file."),
         "migrate": _missing(_MIGRATION),
-        "migrate_file_private": _missing(f"{_MIGRATION}, private file mappings"),
+        "migrate_file_private": _missing(_MIGRATION),
         "migrate_fault": _missing(_MIGRATION),
         "migrate_release": _missing(_MIGRATION),
         "migrate_shared": _missing(_MIGRATION, "The call is refused for shared memory."),
-        "migrate_mixed": _missing(f"{_MIGRATION}, mprotect"),
+        "migrate_mixed": _missing(_MIGRATION),
         "migrate_multiple": _missing(_MIGRATION),
         "anon_read_multiple": _hmm("hmm_anon_read_multiple"),
         "anon_teardown": _hmm("hmm_anon_teardown"),
         "mixedmap": _missing(f"device memory in a VM_MIXEDMAP mapping, {_SNAPSHOT}"),
-        "snapshot": _missing(f"{_SNAPSHOT}, {_MIGRATION}, mprotect"),
-        "compound": _missing(f"huge pages, {_SNAPSHOT}, mprotect"),
-        "double_map": _missing(f"{_MIGRATION}, mprotect"),
-        "exclusive": _missing(_EXCLUSIVE),
-        "exclusive_mprotect": _missing(f"{_EXCLUSIVE}, mprotect"),
-        "exclusive_cow": _missing(f"{_EXCLUSIVE}, fork"),
-        "hmm_gup_test": _missing(f"pinning by address, {_MIGRATION}, {_SNAPSHOT}"),
-        "hmm_cow_in_device": _missing(f"{_MIGRATION}, {_SNAPSHOT}, fork"),
+        "snapshot": _missing(f"{_SNAPSHOT}, {_MIGRATION}"),
+        "compound": _missing(f"huge pages, {_SNAPSHOT}"),
+        "double_map": _missing(_MIGRATION),
+        "exclusive": _hmm("hmm_exclusive", "The device exchanges a page's value for theirs that reads it."),
+        "exclusive_mprotect": _hmm("hmm_exclusive_mprotect"),
+        "exclusive_cow": _hmm("hmm_exclusive_cow"),
+        "hmm_gup_test": _missing(f"{_MIGRATION}, {_SNAPSHOT}"),
+        "hmm_cow_in_device": _missing(f"{_MIGRATION}, {_SNAPSHOT}"),
     },
 }
 """For each program its tests of Linux 6.12, in its order, by name without fixture."""

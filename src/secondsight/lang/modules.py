@@ -30,7 +30,7 @@ from typing import Any
 from secondsight.lang.errors import LangError
 from secondsight.lang.names import with_place
 
-__all__ = ["Files", "FromText", "is_installed", "is_ours", "load", "package_digest", "set_up"]
+__all__ = ["Files", "FromText", "is_installed", "is_ours", "load", "package_digest", "set_up", "why_no_file"]
 
 _BEGAN = time.time()
 _OURS = __name__.partition(".")[0]
@@ -105,6 +105,15 @@ class _Finder:
         if is_theirs:
             _imported.add(name)
         return spec
+
+
+def why_no_file(path: Path) -> str:
+    """Why a path is no file that can be loaded: its lines are read again, for messages and traces."""
+    if path.is_dir():
+        return "is a folder"
+    if str(path) == "-" or path.exists():
+        return "is no regular file, and its lines are read more than once: write it to a file first"
+    return "no such file"
 
 
 def load(name: str, path: Path) -> ModuleType:

@@ -70,8 +70,9 @@ def bounds(**wanted: int) -> dict[str, int]:
     for name, number in wanted.items():
         if name not in BOUNDS:
             raise LangError(f"there is no bound {name}; there are {', '.join(BOUNDS)}")
-        if not 0 <= number <= BOUNDS[name].most:
-            raise LangError(f"{name}={number}: the machine can have 0 to {BOUNDS[name].most}")
+        least = int(name == "frames")  # the zero page is one, on every machine
+        if not least <= number <= BOUNDS[name].most:
+            raise LangError(f"{name}={number}: the machine can have {least} to {BOUNDS[name].most}")
     sizes = {name: one.least for name, one in BOUNDS.items()} | wanted | _by_hand
     return sizes | {"vmas": min((wanted | _by_hand).get("vmas", BOUNDS["vmas"].most), sizes["pages"] * sizes["mms"])}
 

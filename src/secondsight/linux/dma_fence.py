@@ -161,7 +161,11 @@ def dma_fence_enable_sw_signaling(fence: DmaFence) -> None:
 
 @atomic
 def dma_fence_add_callback(fence: DmaFence, cb: DmaFenceCb) -> Errno:
-    """dma_fence_add_callback() (drivers/dma-buf/dma-fence.c, Linux 6.12): 0, or -ENOENT if the fence is signalled: `cb` is not called then."""
+    """dma_fence_add_callback() (drivers/dma-buf/dma-fence.c, Linux 6.12): 0, or -ENOENT if the fence is signalled: `cb` is not called then.
+
+    Either way it makes a list of `cb` anew: one that waits for a fence already is the broken rule `double-add`.
+    """
+    require(not cb.listed, "double-add", "adds a callback that waits for a fence already")
     if fence.signaled:
         return -ENOENT
     fence.lock.lock()
@@ -176,7 +180,6 @@ def dma_fence_add_callback(fence: DmaFence, cb: DmaFenceCb) -> Errno:
 @atomic
 def cb_list_add_tail(fence: DmaFence, cb: DmaFenceCb) -> None:
     """list_add_tail() to dma_fence.cb_list."""
-    require(not cb.listed, "double-add", "adds a fence's callback that is on a list already")
     cb.listed = True
     cb.node = None
     last = fence.cb_list
@@ -194,18 +197,26 @@ def dma_fence_remove_callback(fence: DmaFence, cb: DmaFenceCb) -> bool:
     fence.lock.lock()
     listed = cb.listed
     if listed:
-        if fence.cb_list is cb:
-            fence.cb_list = cb.node
-        else:
-            before = fence.cb_list
-            while before is not None:
-                if before.node is cb:
-                    before.node = cb.node
-                before = before.node
-        cb.node = None
-        cb.listed = False
+        cb_list_del(fence, cb)
     fence.lock.unlock()
     return listed
+
+
+@atomic
+def cb_list_del(fence: DmaFence, cb: DmaFenceCb) -> None:
+    """list_del_init() from dma_fence.cb_list. From another fence's it would go under the wrong lock: the broken rule `another-fence`."""
+    before: Ref[DmaFenceCb] = None
+    at = fence.cb_list
+    while at is not None and at is not cb:
+        before = at
+        at = at.node
+    require(at is cb, "another-fence", "takes a callback back from a fence that it was not added to")
+    if before is None:
+        fence.cb_list = cb.node
+    else:
+        before.node = cb.node
+    cb.node = None
+    cb.listed = False
 
 
 def dma_fence_wait(fence: DmaFence) -> None:

@@ -187,19 +187,19 @@ def dma_resv_replace_fences(obj: DmaResv, context: Count, replacement: DmaFence,
 
 
 @atomic
-def next_unsignaled(obj: DmaResv, usage: DmaResvUsage, at: Count) -> Count:
-    """dma_resv_iter_walk_unlocked(): the place, from `at` on, of the next fence of the usage that is not signalled, or behind the last."""
+def next_unsignaled(obj: DmaResv, usage: DmaResvUsage, at: Count, end: Count) -> Count:
+    """dma_resv_iter_walk_unlocked(): the place, from `at` to before `end`, of the next fence of the usage that is not signalled, or `end`."""
     for i in range(len(obj.fences)):
         fence = obj.fences[i].fence
-        if i >= at and fence is not None and not fence.signaled and usage >= obj.fences[i].usage:
+        if at <= i < end and fence is not None and not fence.signaled and usage >= obj.fences[i].usage:
             return i
-    return len(obj.fences)
+    return end
 
 
 @atomic
-def fence_at(obj: DmaResv, at: Count) -> Ref[DmaFence]:
-    """The fence at a place, with a reference (dma_fence_get_rcu()); None behind the last."""
-    if at >= len(obj.fences):
+def fence_at(obj: DmaResv, at: Count, end: Count) -> Ref[DmaFence]:
+    """The fence at a place, with a reference (dma_fence_get_rcu()); None at the end."""
+    if at >= end:
         return None
     fence = obj.fences[at].fence
     if fence is not None:
@@ -210,24 +210,31 @@ def fence_at(obj: DmaResv, at: Count) -> Ref[DmaFence]:
 def dma_resv_wait_timeout(obj: DmaResv, usage: DmaResvUsage) -> None:
     """dma_resv_wait_timeout() (drivers/dma-buf/dma-resv.c, Linux 6.12): wait for the fences of a usage and below, with or without the lock.
 
-    Without it, a fence that comes meanwhile into a place that was passed already is not waited for, unless the array was replaced.
+    Without it, of fences that come meanwhile those are waited for that come into the place of one which it has not passed yet; and all,
+    if the array was replaced: then it begins again.
     """
     if len(obj.fences) > 0:
         with atomic:
             array = obj.array
-            at = next_unsignaled(obj, usage, 0)
-            fence = fence_at(obj, at)
+            end = num_fences(obj)
+            at = next_unsignaled(obj, usage, 0, end)
+            fence = fence_at(obj, at, end)
         while fence is not None:
             dma_fence_wait(fence)
             with atomic:
                 dma_fence_put(fence)
-                at = next_unsignaled(obj, usage, at + 1 if obj.array == array else 0)
-                array = obj.array
-                fence = fence_at(obj, at)
+                at += 1
+                if obj.array != array:
+                    array = obj.array
+                    end = num_fences(obj)
+                    at = 0
+                at = next_unsignaled(obj, usage, at, end)
+                fence = fence_at(obj, at, end)
 
 
 @atomic
 def dma_resv_test_signaled(obj: DmaResv, usage: DmaResvUsage) -> bool:
     """dma_resv_test_signaled() (drivers/dma-buf/dma-resv.c, Linux 6.12): whether all fences of a usage and below are signalled."""
-    at = next_unsignaled(obj, usage, 0)
-    return at == len(obj.fences)
+    end = num_fences(obj)
+    at = next_unsignaled(obj, usage, 0, end)
+    return at == end

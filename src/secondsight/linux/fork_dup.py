@@ -20,12 +20,12 @@ from secondsight.lang import Ref, atomic, milestone, wait_until
 from secondsight.linux.fork import vm_area_dup
 from secondsight.linux.madvise import find_vma_from
 from secondsight.linux.memory import restore_exclusive_pte
-from secondsight.linux.mm import folio_test_anon, is_cow_mapping, page_anon_exclusive
+from secondsight.linux.mm import folio_test_anon, is_cow_mapping, page_anon_exclusive, vma_is_accessible
 from secondsight.linux.mm_interval_tree import vma_interval_tree_insert_after
 from secondsight.linux.mm_types import Event, Folio, Mm, Pte, PteKind, Range, Va, VaEnd, Vma
 from secondsight.linux.mmu_notifier import mmu_notifier_invalidate_range_end, mmu_notifier_invalidate_range_start, owners
 from secondsight.linux.page_alloc import alloc_page, get_page
-from secondsight.linux.pgtable import pte_present, vm_normal_folio
+from secondsight.linux.pgtable import pte_page, vm_normal_folio
 from secondsight.linux.rmap import anon_vma_link, folio_add_new_anon_rmap
 from secondsight.linux.swap_state import swap_duplicate
 from secondsight.linux.swapops import is_migration_entry, is_swap_entry, migrations, swap_slots
@@ -95,7 +95,7 @@ def copy_pte_range(mm: Mm, oldmm: Mm, start: Va, end: VaEnd) -> None:
     for va in range(start, end):
         if len(owners) + len(swap_slots) + len(migrations) > 0:
             copy_nonpresent_pte(mm, oldmm, va)
-        if pte_present(oldmm.ptes[va]) is not None:
+        if pte_page(oldmm.ptes[va]) is not None:
             copy_present_pte(mm, oldmm, va)
 
 
@@ -157,6 +157,8 @@ def copy_present_pte(mm: Mm, oldmm: Mm, va: Va) -> None:
     new.frame = pte.frame
     new.writable = pte.writable
     new.special = pte.special
+    if len(new.prot_none) > 0:
+        new.prot_none[0] = pte.prot_none[0]
     if len(swap_slots) > 0:
         new.dirty = pte.dirty
 
@@ -171,5 +173,7 @@ def copy_present_page(mm: Mm, va: Va, folio: Folio) -> None:
     folio_add_new_anon_rmap(copy, new, va)
     mm.ptes[va].frame = copy
     mm.ptes[va].writable = new.write
+    if len(mm.ptes[va].prot_none) > 0:
+        mm.ptes[va].prot_none[0] = not vma_is_accessible(new)
     if len(swap_slots) > 0:
         mm.ptes[va].dirty = True

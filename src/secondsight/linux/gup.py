@@ -29,7 +29,7 @@ from secondsight.linux.memory import (
     handle_mm_fault,
     vma_flags,
 )
-from secondsight.linux.mm import folio_test_anon, is_cow_mapping, page_anon_exclusive
+from secondsight.linux.mm import folio_test_anon, is_cow_mapping, page_anon_exclusive, vma_is_accessible
 from secondsight.linux.mm_types import Flags, Folio, Mm, Pfn, Pgoff, Va
 from secondsight.linux.page_alloc import get_page, is_zero_page, page_to_pfn, put_page
 from secondsight.linux.pgtable import pte_present
@@ -80,7 +80,7 @@ def unpin_user_page(folio: Folio) -> None:
 def check_vma_flags(mm: Mm, va: Va, flags: Flags) -> Errno:
     """gup_vma_lookup(), check_vma_flags() (mm/gup.c, Linux 6.12): 0, or -EFAULT where nothing can be had as it is asked for."""
     vma = mm.mm_mt[va]
-    if vma is None or vma_flags(vma) != 0 or (flags & FOLL_WRITE != 0 and not vma.write):
+    if vma is None or vma_flags(vma) != 0 or not vma_is_accessible(vma) or (flags & FOLL_WRITE != 0 and not vma.write):
         return -EFAULT
     return 0
 

@@ -21,6 +21,7 @@ from secondsight.lang import Array, Bounds, Errno, Record, atomic, hold_point, m
 from secondsight.linux.errno import EBUSY, EFAULT, ENOENT, EPERM
 from secondsight.linux.fork import mm_touch, mmget_not_zero, mmput
 from secondsight.linux.memory import FAULT_FLAG_WRITE, VM_FAULT_ERROR, handle_mm_fault, vma_flags
+from secondsight.linux.mm import vma_is_accessible
 from secondsight.linux.mm_types import VM_PFNMAP, Flags, IntervalNotifier, Mm, Pfn, Seq, Va, VaEnd
 from secondsight.linux.mmu_notifier import mmu_interval_check_retry
 from secondsight.linux.page_alloc import page_to_pfn
@@ -259,7 +260,7 @@ def faults_wanted(va: Va, end: VaEnd, write: bool) -> Walk:
 def is_mirrored(mm: Mm, va: Va) -> bool:
     """hmm_vma_walk_test() (mm/hmm.c, Linux 6.12): whether a page is in a vma whose page table is looked at."""
     vma = mm.mm_mt[va]
-    return vma is not None and vma_flags(vma) & VM_PFNMAP == 0
+    return vma is not None and vma_flags(vma) & VM_PFNMAP == 0 and vma_is_accessible(vma)
 
 
 @atomic

@@ -9,16 +9,23 @@ there. Entries go by `zap_pte_range`, always inside a notifier bracket:
     tlb_finish_mmu()                            only now the references that the entries held are dropped
 
 `zap_page_range_single` does this for one vma (MADV_DONTNEED, and `unmap_mapping_range` for each place a file is
-mapped at); `unmap_vmas` for munmap and exit, whose callers drop the references. Replacing the zero page on a write
-is a bracket too.
+mapped at); `unmap_vmas` for munmap and exit, whose callers drop the references.
+
+A write to private memory that is not the process's alone (the zero page, a file's page, one that a child or parent has too) makes a
+copy. The copy is made first, then it takes the other's place in a bracket, and then the old page's references are dropped:
+
+    held_for_copy()                             what is there is held, and copied
+    mmu_notifier_invalidate_range_start()
+    replace_page()                              one step: the page-table lock
+    mmu_notifier_invalidate_range_end()
+    drop_copied()
 
 `unmap_mapping_range` takes no mmap lock: it runs beside faults of the same process.
 
 An entry that is neither empty nor present (`swapops`) is `do_swap_page`'s: a page in swap is found in the swap cache, or read, and
 mapped under the folio lock; a page that is being moved is waited for.
 
-Left out: huge pages, userfaultfd, private
-file mappings, fork (so the only read-only private page is the zero page), per-vma locks (a fault on one vma waits
+Left out: huge pages, userfaultfd, per-vma locks (a fault on one vma waits
 here while another vma is being mapped or unmapped: may hide a bug), the early flush of large batches and of dirty
 file pages, which drops references already before the end of the bracket (a driver that is late is caught all the
 same: it is late at the zap). An allocation and the entry that it is for are one step; the loser of a race gives
@@ -33,7 +40,7 @@ from secondsight.lang import Char, Ref, atomic, bound, milestone, require, share
 from secondsight.linux.filemap import folio_lock_or_retry, folio_unlock
 from secondsight.linux.fork import mm_touch
 from secondsight.linux.migrate import migration_entry_wait
-from secondsight.linux.mm import folio_test_anon, is_cow_mapping, page_anon_exclusive
+from secondsight.linux.mm import folio_test_anon, is_cow_mapping, page_anon_exclusive, vma_is_accessible
 from secondsight.linux.mm_interval_tree import linear_page_index, vma_interval_tree_iter_first, vma_interval_tree_iter_next
 from secondsight.linux.mm_types import (
     FAULT_FLAG_ALLOW_RETRY,
@@ -62,7 +69,7 @@ from secondsight.linux.mm_types import (
 )
 from secondsight.linux.mmu_notifier import mmu_notifier_invalidate_range_end, mmu_notifier_invalidate_range_start, owners
 from secondsight.linux.page_alloc import ZERO_PFN, alloc_page, folio_try_get, frames, get_page, is_zero_page, put_page
-from secondsight.linux.pgtable import pte_clear, pte_none, pte_present, vm_normal_folio
+from secondsight.linux.pgtable import pte_clear, pte_none, pte_page, pte_present, vm_normal_folio
 from secondsight.linux.rmap import folio_add_new_anon_rmap
 from secondsight.linux.swap_state import (
     folio_free_swap,
@@ -160,7 +167,7 @@ def handle_pte_fault(vma: Vma, va: Va, flags: Flags) -> Flags:
     assert mm is not None
     pte = mm.ptes[va]
     write = flags & FAULT_FLAG_WRITE != 0
-    if write and not vma.write:
+    if (write and not vma.write) or not vma_is_accessible(vma):
         return VM_FAULT_SIGSEGV
     if pte_none(pte):
         if vma.vm_file is not None:
@@ -544,17 +551,17 @@ def insert_pfn(mm: Mm, va: Va, frame: Folio) -> Flags:
 
 @milestone(quiet=True)
 @atomic
-def zap_pte_range(mm: Mm, start: Va, end: VaEnd, even_cows: bool = True) -> Gather:
+def zap_pte_range(mm: Mm, start: Va, end: VaEnd, keep_cows: bool = False) -> Gather:
     """zap_pte_range() (mm/memory.c, Linux 6.12): clear the entries of a range under the page-table lock.
 
     The folios whose references are now to be dropped, in the order of addresses: the mmu_gather. Entries of a PFN
     mapping, of device memory and of the zero page held none. That of a device-exclusive entry is dropped at once.
-    `even_cows`: also the process's own copies of a file's pages (should_zap_folio()).
+    `keep_cows` (zap_details.even_cows, negated): but not the process's own copies of a file's pages.
     """
     gather: Gather = []
     for va in range(start, end):
         pte = mm.ptes[va]
-        if not pte_none(pte) and (even_cows or not is_cow_page(mm, va)):
+        if not pte_none(pte) and not (keep_cows and is_cow_page(mm, va)):
             folio = vm_normal_folio(pte)
             if folio is not None:
                 gather.append(folio)
@@ -570,7 +577,7 @@ def is_cow_page(mm: Mm, va: Va) -> bool:
     """should_zap_folio() (mm/memory.c, Linux 6.12), negated: an anonymous page, in a private mapping of a file."""
     if len(frames[ZERO_PFN].shared) > 0:
         vma = mm.mm_mt[va]
-        folio = pte_present(mm.ptes[va])
+        folio = pte_page(mm.ptes[va])
         if vma is not None and folio is not None:
             return is_cow_mapping(vma) and folio_test_anon(vma, va, folio)
     return False
@@ -612,7 +619,7 @@ def zap_file_pages(mm: Mm, start: Va, end: VaEnd) -> None:
     """zap_page_range_single() with zap_details.even_cows false (mm/memory.c, Linux 6.12): the process's own copies stay."""
     rng = Range(start, end, Event.CLEAR, True)
     mmu_notifier_invalidate_range_start(mm, rng)
-    gather = zap_pte_range(mm, start, end, False)
+    gather = zap_pte_range(mm, start, end, True)
     mmu_notifier_invalidate_range_end(mm, rng)
     if gather:
         tlb_finish_mmu(gather)

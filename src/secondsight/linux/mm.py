@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from secondsight.lang import atomic
 from secondsight.linux.mm_interval_tree import linear_page_index
-from secondsight.linux.mm_types import VM_PRIVATE, VM_SEALED, Folio, Va, Vma
+from secondsight.linux.mm_types import VM_NONE, VM_PRIVATE, VM_SEALED, Folio, Va, Vma
 from secondsight.linux.page_alloc import is_zero_page
 
-__all__ = ["folio_test_anon", "is_cow_mapping", "page_anon_exclusive", "vma_is_shared_maywrite"]
+__all__ = ["folio_test_anon", "is_cow_mapping", "page_anon_exclusive", "vma_is_accessible", "vma_is_shared_maywrite"]
 
 
 @atomic
@@ -21,6 +21,14 @@ def is_cow_mapping(vma: Vma) -> bool:
         if vma.flags[0] & VM_PRIVATE != 0:
             return True
     return vma.vm_file is None
+
+
+@atomic
+def vma_is_accessible(vma: Vma) -> bool:
+    """vma_is_accessible() (include/linux/mm.h, Linux 6.12): not PROT_NONE."""
+    if len(vma.flags) > 0:
+        return vma.flags[0] & VM_NONE == 0
+    return True
 
 
 @atomic

@@ -53,6 +53,7 @@ __all__ = [
     "FAULT_FLAG_UNSHARE",
     "FAULT_FLAG_WRITE",
     "VM_DEVMAP",
+    "VM_NONE",
     "VM_FAULT_ERROR",
     "VM_FAULT_NOPAGE",
     "VM_FAULT_RETRY",
@@ -137,6 +138,8 @@ VM_DEVMAP = 2
 """The entries are `pte_devmap`: the pages belong to a `dev_pagemap` and a mapping takes no reference."""
 VM_SEALED = 4
 """No VM_MAYWRITE: mapped for reading when the file was sealed against writing, and never to be made writable."""
+VM_NONE = 16
+"""No VM_READ: PROT_NONE, nothing can be accessed."""
 VM_PRIVATE = 8
 """No VM_SHARED, of a file's mapping: what is written is a copy of the process's own."""
 
@@ -301,7 +304,7 @@ bound("vma_flags", most=1, usual=1)
 class Vma(Record):
     """struct vm_area_struct: pages `vm_start` to before `vm_end` of `vm_mm`; `vm_file` None is anonymous memory.
 
-    `write` is VM_WRITE. `flags` has what else a mapping has of vm_flags (VM_SEALED, VM_PRIVATE), where the scenario can tell (the bound is 1);
+    `write` is VM_WRITE. `flags` has what else a mapping has of vm_flags (VM_SEALED, VM_PRIVATE, VM_NONE), where the scenario can tell (the bound is 1);
     else there is no such place. `shared` (`shared.rb`) leads to the next vma in the tree of its file. `anon_next` has one in its first
     place: the next in the tree of its `anon_vma`. `next` leads to the next of those
     that munmap has taken out of the tree of its mm (`mas_detach`), or of those that are free. Which vma is which does not
@@ -333,6 +336,9 @@ class PteKind(IntEnum):
     MARKER = 5
 
 
+bound("prot_none", most=1, usual=1)
+
+
 class Pte(Record):
     """pte_t: the folio whose page it is about, what it says of it, and its soft bits. `pgtable` has the tests of it.
 
@@ -340,13 +346,14 @@ class Pte(Record):
     whether a migration entry is a writable one. `special` is pte_special or pte_devmap: the entry holds no reference. `dirty` is
     kept where pages are swapped out. `exclusive` is of a swap entry or a migration entry, where pages are copied on write
     (pte_swp_exclusive(), !is_readable_migration_entry()): no other process has had a share in the page. What nothing writes is no
-    part of a state.
+    part of a state. `prot_none` is _PAGE_PROTNONE, where somebody asks for PROT_NONE: the page is there and no access finds it.
     """
 
     frame: Ref[Folio]
     kind: PteKind
     writable: bool
     special: bool
+    prot_none: Array[bool, Literal["prot_none"]]
     dirty: bool
     exclusive: bool
     swap: SwpEntry

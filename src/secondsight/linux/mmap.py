@@ -150,7 +150,7 @@ def mmap_region(
     ret = 0
     if expanded is None:
         if file is not None:
-            ret = file.mmap(length, pgoff, seals_late and write)
+            ret = file.mmap(length, pgoff, seals_late and write and flags & VM_PRIVATE == 0)
             if flags & VM_PRIVATE != 0 and file.vm_flags() != 0:
                 ret = -EINVAL  # mmap_udmabuf() (drivers/dma-buf/udmabuf.c), check_vma() (drivers/dax/device.c)
         if ret == 0:

@@ -9,7 +9,7 @@ The mmap lock is held for writing throughout, so no fault comes between; accesse
 
 So a vma that may not be written has entries that still may, until its subscribers have been called.
 
-Left out: PROT_NONE and PROT_EXEC, protection keys, userfaultfd, NUMA hints, mseal(2), limits and accounting; that no subscriber is
+Left out: PROT_EXEC, protection keys, userfaultfd, NUMA hints, mseal(2), limits and accounting; that no subscriber is
 called where the page table of the whole region is not there (an address space here lies in one, which is there: may call
 subscribers once more than the kernel; raises no false alarm).
 """
@@ -18,18 +18,19 @@ from __future__ import annotations
 
 from secondsight.lang import Errno, Ref, atomic, milestone
 from secondsight.linux.errno import EACCES, ENOMEM
-from secondsight.linux.mm import folio_test_anon, is_cow_mapping, page_anon_exclusive
-from secondsight.linux.mm_types import VM_SEALED, Event, Mm, Pgoff, PteKind, Range, Va, VaEnd, Vma
+from secondsight.linux.mm import folio_test_anon, is_cow_mapping, page_anon_exclusive, vma_is_accessible
+from secondsight.linux.mm_types import VM_NONE, VM_PRIVATE, VM_SEALED, Event, Flags, Mm, Pgoff, PteKind, Range, Va, VaEnd, Vma
 from secondsight.linux.mmu_notifier import mmu_notifier_invalidate_range_end, mmu_notifier_invalidate_range_start, owners
-from secondsight.linux.pgtable import pte_present
+from secondsight.linux.pgtable import pte_none, pte_page
 from secondsight.linux.swapops import is_migration_entry, migrations
 from secondsight.linux.vma import vma_modify_flags, vmas_changed
 
 __all__ = ["change_protection", "do_mprotect_pkey"]
 
 
-def do_mprotect_pkey(mm: Mm, start: Va, length: Pgoff, write: bool, low: Va, high: VaEnd) -> Errno:
-    """do_mprotect_pkey() (mm/mprotect.c, Linux 6.12): PROT_READ, with PROT_WRITE if `write`, for `length` pages from `start`.
+def do_mprotect_pkey(mm: Mm, start: Va, length: Pgoff, write: bool, low: Va, high: VaEnd, none: bool = False) -> Errno:
+    """do_mprotect_pkey() (mm/mprotect.c, Linux 6.12): PROT_READ, with PROT_WRITE if `write`, or PROT_NONE, for `length` pages from
+    `start`.
 
     Vma by vma, up to the first that it cannot do: -ENOMEM where nothing is mapped, -EACCES where it may never be written.
     `low`, `high`: see `vma_merge_new_range`.
@@ -46,15 +47,32 @@ def do_mprotect_pkey(mm: Mm, start: Va, length: Pgoff, write: bool, low: Va, hig
             if ret == 0:
                 assert vma is not None
                 at = min(vma.vm_end, start + length)
-                changes = vma.write != write
+                flags = flags_for(vma, none)
+                changes = vma.write != write or differ(vma, flags)
                 if changes:
-                    vma_modify_flags(vma, first, at, write, low, high)
+                    vma_modify_flags(vma, first, at, write, flags, low, high)
         if changes:
             change_protection(mm, first, at)
     with atomic:
         vmas_changed(mm, start, at)
         mm.mmap_lock.write_unlock()
     return ret
+
+
+@atomic
+def flags_for(vma: Vma, none: bool) -> Flags:
+    """The flags of a vma that are not VM_WRITE, as they come to be."""
+    if len(vma.flags) > 0:
+        return (vma.flags[0] & (VM_SEALED | VM_PRIVATE)) | (VM_NONE if none else 0)
+    return 0
+
+
+@atomic
+def differ(vma: Vma, flags: Flags) -> bool:
+    """Whether a vma has others."""
+    if len(vma.flags) > 0:
+        return vma.flags[0] != flags
+    return False
 
 
 @atomic
@@ -85,7 +103,9 @@ def change_pte_range(mm: Mm, start: Va, end: VaEnd) -> None:
         vma = mm.mm_mt[va]
         pte = mm.ptes[va]
         assert vma is not None
-        if pte_present(pte) is not None:
+        if len(pte.prot_none) > 0:
+            pte.prot_none[0] = not vma_is_accessible(vma) and not pte_none(pte)
+        if pte_page(pte) is not None:
             pte.writable = vma.write and can_change_pte_writable(vma, va)
         if len(migrations) > 0:
             if is_migration_entry(pte):  # made readable, whatever is asked for: the next write faults
@@ -104,5 +124,5 @@ def can_change_pte_writable(vma: Vma, va: Va) -> bool:
         return True
     mm = vma.vm_mm
     assert mm is not None
-    folio = pte_present(mm.ptes[va])
+    folio = pte_page(mm.ptes[va])
     return folio is not None and folio_test_anon(vma, va, folio) and page_anon_exclusive(folio)

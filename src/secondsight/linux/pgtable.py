@@ -9,7 +9,7 @@ from secondsight.linux.mmu_notifier import owners
 from secondsight.linux.page_alloc import ZERO_PFN, frames, is_zero_page
 from secondsight.linux.swapops import migrations, swap_slots
 
-__all__ = ["folio_kept_by", "folio_mapcount", "folio_mapped", "pte_clear", "pte_none", "pte_present", "vm_normal_folio"]
+__all__ = ["folio_kept_by", "folio_mapcount", "folio_mapped", "pte_clear", "pte_none", "pte_page", "pte_present", "vm_normal_folio"]
 
 
 @atomic
@@ -20,8 +20,18 @@ def pte_none(pte: Pte) -> bool:
 
 @atomic
 def pte_present(pte: Pte) -> Ref[Folio]:
-    """pte_present() and pte_page() (arch/x86/include/asm/pgtable.h, Linux 6.12): the folio whose page the CPU finds; None: it
-    faults."""
+    """pte_page() (arch/x86/include/asm/pgtable.h, Linux 6.12) of an entry by which the CPU finds the page; None: it faults. (pte_present()
+    is true of one that is pte_protnone too: see `pte_page`.)"""
+    if len(pte.prot_none) > 0:
+        if pte.prot_none[0]:
+            return None
+    return pte_page(pte)
+
+
+@atomic
+def pte_page(pte: Pte) -> Ref[Folio]:
+    """pte_present(), pte_page() (arch/x86/include/asm/pgtable.h, Linux 6.12): the folio whose page is there, whether it may be accessed
+    or not."""
     return pte.frame if pte.kind == PteKind.PRESENT else None
 
 
@@ -31,6 +41,8 @@ def pte_clear(pte: Pte) -> None:
     pte.frame = None
     pte.writable = False
     pte.special = False
+    if len(pte.prot_none) > 0:
+        pte.prot_none[0] = False
     if len(swap_slots) > 0:
         pte.dirty = False
         pte.swap = 0
@@ -47,7 +59,7 @@ def vm_normal_folio(pte: Pte) -> Ref[Folio]:
 
     None: none, as of the zero page and of an entry that is pte_special or pte_devmap.
     """
-    folio = pte_present(pte)
+    folio = pte_page(pte)
     if folio is None or is_zero_page(folio) or pte.special:
         return None
     return folio

@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-__all__ = ["DIFFERENCES", "Difference", "differences_table", "differs", "version_of"]
+__all__ = ["DIFFERENCES", "LOOKED_AT", "Difference", "differences_table", "differs", "version_of"]
 
 
 @dataclass(frozen=True)
@@ -95,6 +95,10 @@ def differences_table() -> str:
     ]
     head = ("mechanism", "before", "older releases", "the model and newer releases", "read and seen")
     return "".join(f"| {' | '.join(row)} |\n" for row in (head, ("---",) * len(head), *rows))
+
+
+LOOKED_AT = ((6, 1), (6, 12), (7, 2))
+"""The releases whose source was read for it, and which scenarios ran on."""
 
 
 def version_of(release: str) -> tuple[int, int]:

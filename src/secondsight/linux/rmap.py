@@ -58,7 +58,7 @@ __all__ = [
 
 @atomic
 def anon_vma_prepare(vma: Vma) -> None:
-    """anon_vma_prepare(), anon_vma_chain_link() (mm/rmap.c, Linux 6.12): walks come to a new vma of anonymous memory.
+    """anon_vma_prepare(), anon_vma_chain_link() (mm/rmap.c, Linux 6.12): walks come to a new vma of private memory.
 
     Already when it is mapped, where the kernel does it at the first fault.
     """

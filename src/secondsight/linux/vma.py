@@ -149,15 +149,12 @@ def can_vma_merge_before(following: Vma, file: Ref[AddressSpace], end: Pgoff, wr
 
 
 @atomic
-def vma_modify_flags(vma: Vma, start: Va, end: VaEnd, write: bool, low: Va, high: VaEnd) -> None:
+def vma_modify_flags(vma: Vma, start: Va, end: VaEnd, write: bool, flags: Flags, low: Va, high: VaEnd) -> None:
     """vma_modify_flags(), vma_modify() (mm/vma.c, Linux 6.12): the pages `start` to before `end` of a vma come to be of one that may
-    write, or may not: of a neighbour, or of what is left of this one when the rest is split off.
+    write, or may not, and has those other flags: of a neighbour, or of what is left of this one when the rest is split off.
 
     `low`, `high`: see `vma_merge_new_range`; the neighbours' anon_vmas are taken to be one.
     """
-    flags: Flags = 0
-    if len(vma.flags) > 0:
-        flags = vma.flags[0]
     is_merged = vma_merge_existing_range(vma, start, end, write, flags, low, high)
     if not is_merged:
         if vma.vm_start < start:
@@ -165,6 +162,8 @@ def vma_modify_flags(vma: Vma, start: Va, end: VaEnd, write: bool, low: Va, high
         if vma.vm_end > end:
             split_vma(vma, end, False)
         vma.write = write
+        if len(vma.flags) > 0:
+            vma.flags[0] = flags
 
 
 @atomic

@@ -1,7 +1,7 @@
 """A program's state as tables for people, whatever it consists of: its types alone decide how it is shown.
 
-Arrays that one bound sizes lie beside each other, a row for each place: the page tables of CPU and devices, say. An array of flat
-records that is declared by itself is a table with a column for each field. Locks and sequence numbers, wherever they are, have a table
+Arrays that one bound sizes lie beside each other, a row for each place: the page tables of CPU and devices, say. An array of
+records of numbers that is declared by itself is a table with a column for each field. Locks and sequence numbers, wherever they are, have a table
 each: who holds it, and what it is. Everything else is a list of names and values, record by record. What stays as it is in a
 new machine through a whole trace is marked `idle`, so that it need not be shown.
 """
@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 from secondsight.lang import Record, RwLock
 from secondsight.lang.layout import Layout
@@ -19,7 +20,7 @@ from secondsight.lang.standins import Shared
 from secondsight.lang.types import ArrayType, IntType, RecordType, RefType, Type, is_sequence
 from secondsight.report.words import frame_name, is_harness
 
-__all__ = ["Panel", "Places", "ShownCell", "panels"]
+__all__ = ["Panel", "Places", "ShownCell", "Words", "panels", "words_of"]
 
 NOTHING = "-"
 
@@ -79,6 +80,27 @@ def panels(program: Program) -> list[Panel]:
     return _Panels(program).panels
 
 
+@dataclass(frozen=True, slots=True)
+class Words:
+    """Some states in words: the name of every cell, what each is at first, and of each state after that what is new, by number."""
+
+    cells: list[str]
+    initial: list[str]
+    changes: list[list[tuple[int, str]]]
+
+
+def words_of(program: Program, shown: Sequence[Panel], states: Sequence[bytes]) -> Words:
+    """A program's states in the words of its tables; cells are numbered in the tables' order."""
+    with program.machine:
+        cells = [
+            (panel.name(row, column), cell)
+            for panel in shown for row, cells in panel.rows for column, cell in zip(panel.columns, cells, strict=True) if cell is not None
+        ]  # fmt: skip
+        values = [[cell.show(state) for _, cell in cells] for state in states]
+    changes = [[(i, new) for i, (old, new) in enumerate(zip(before, after, strict=True)) if old != new] for before, after in pairwise(values)]
+    return Words([name for name, _ in cells], values[0], changes)
+
+
 class _Panels:
     """Builds them."""
 
@@ -100,7 +122,14 @@ class _Panels:
         self.panels = [panel for panel in made if panel.rows]
 
     def _is_table(self, kind: Type) -> bool:
-        return isinstance(kind, ArrayType) and isinstance(kind.element, RecordType) and self._is_flat(kind.element.record)
+        return isinstance(kind, ArrayType) and isinstance(kind.element, RecordType) and self._is_row(kind.element.record)
+
+    def _is_row(self, record: type[Record]) -> bool:
+        """Whether it has nothing but numbers and references, and arrays of them: a line of a table has room for it."""
+        kinds = self.layout.machine.fields(record).values()
+        return not issubclass(record, (Lock, RwLock)) and all(
+            isinstance(kind, (IntType, RefType)) or (isinstance(kind, ArrayType) and isinstance(kind.element, (IntType, RefType))) for kind in kinds
+        )
 
     def _is_flat(self, record: type[Record]) -> bool:
         """Whether it has nothing but numbers and references."""
@@ -122,10 +151,14 @@ class _Panels:
                     yield self._record(record, where, path, used)
 
     def _table(self, record: type[Record], title: str, places: list[tuple[str, int, ShownCell | None]], pool: bool) -> Panel:
-        names = list(self.layout.machine.fields(record))
-        panel = Panel(title, names + ["used"] * pool, "{row}.{column}", ours=is_harness(record))
+        fields = self.layout.machine.fields(record)
+        panel = Panel(title, [*fields] + ["used"] * pool, "{row}.{column}", ours=is_harness(record))
         for path, at, used in places:
-            cells: list[ShownCell | None] = [self._one(number) for number in self._fields(record, at)]
+            numbers = {number.name: number for number in self._fields(record, at)}
+            cells: list[ShownCell | None] = []
+            for name, kind in fields.items():
+                inner = self._elements(kind, at + self.layout.offset(record, name)) if isinstance(kind, ArrayType) else []
+                cells.append(self._one(numbers[name]) if name in numbers else self._list(inner))
             panel.rows.append((frame_name(path) or path, cells + [used] * pool))
         return panel
 

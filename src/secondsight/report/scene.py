@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import itertools
 import linecache
 from dataclasses import dataclass, field
 from types import CodeType, FrameType
@@ -12,7 +11,7 @@ from typing import Any
 from secondsight.lang import Record
 from secondsight.lang.program import Program
 from secondsight.lang.standins import unwrap
-from secondsight.report.panels import Panel, Places, ShownCell, panels
+from secondsight.report.panels import Panel, Places, panels, words_of
 from secondsight.report.trace import Telling, letter, short_path
 from secondsight.report.words import is_harness, is_written_by_hand, short, statement
 
@@ -78,10 +77,8 @@ def scene(telling: Telling, onlooker: Onlooker, name: str) -> dict[str, Any]:
     with program.machine:
         shown = panels(program)
         states = [program.initial_shared, *(step.shared for step in steps)]
-        cells: list[ShownCell] = []
-        names: list[str] = []
-        tables = [_table(panel, cells, names, states) for panel in shown]
-        values = [[cell.show(state) for cell in cells] for state in states]
+        tables = _tables(shown, states)
+    words = words_of(program, shown, states)
     last = len(steps)
     return {
         "name": name,
@@ -110,28 +107,25 @@ def scene(telling: Telling, onlooker: Onlooker, name: str) -> dict[str, Any]:
         ],
         "sources": onlooker.sources,
         "tables": tables,
-        "cells": names,
+        "cells": words.cells,
         "ours": [i for table in tables if table["ours"] for row in table["rows"] for i in row["cells"] if i is not None],
-        "initial": values[0],
-        "changes": [
-            [[i, new] for i, (old, new) in enumerate(zip(before, after, strict=True)) if old != new]
-            for before, after in itertools.pairwise(values)
-        ],
+        "initial": words.initial,
+        "changes": [[list(change) for change in changes] for changes in words.changes],
         "text": letter(telling).plain,
     }
 
 
-def _table(panel: Panel, cells: list[ShownCell], names: list[str], states: list[bytes]) -> dict[str, Any]:
-    """A panel as data: its cells are numbered through the whole state; `idle` are those that stay as in a new machine."""
-    rows = []
-    for name, row in panel.rows:
-        numbers: list[int | None] = []
-        idle = []
-        for column, cell in zip(panel.columns, row, strict=True):
-            numbers.append(None if cell is None else len(cells))
-            idle.append(cell is None or all(cell.is_new(state) for state in states))
-            if cell is not None:
-                cells.append(cell)
-                names.append(panel.name(name, column))
-        rows.append({"name": name, "cells": numbers, "idle": idle})
-    return {"title": panel.title, "columns": panel.columns, "rows": rows, "ours": panel.ours}
+def _tables(shown: list[Panel], states: list[bytes]) -> list[dict[str, Any]]:
+    """The panels as data: their cells are numbered through the whole state; `idle` are those that stay as in a new machine."""
+    tables, number = [], 0
+    for panel in shown:
+        rows = []
+        for name, row in panel.rows:
+            numbers: list[int | None] = []
+            for cell in row:
+                numbers.append(None if cell is None else number)
+                number += cell is not None
+            idle = [cell is None or all(cell.is_new(state) for state in states) for cell in row]
+            rows.append({"name": name, "cells": numbers, "idle": idle})
+        tables.append({"title": panel.title, "columns": panel.columns, "rows": rows, "ours": panel.ours})
+    return tables

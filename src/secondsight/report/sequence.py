@@ -65,7 +65,7 @@ def sequence_diagram(shown: dict[str, Any]) -> str:
     height, width = tops[-1] + 2 * _LINE, sum(widths) + 2 * _EDGE
     parts = [f'<rect class="paper" width="{width:.0f}" height="{height}"/>']
     parts += [_text(_EDGE, _EDGE + _LINE * n + _SIZE, line, "name") for n, line in enumerate(title)]
-    parts.append(_text(_EDGE, _EDGE + _LINE * len(title) + _SIZE, f"rule: {shown['rule']}, {shown['origin']}", "where"))
+    parts.append(_text(_EDGE, _EDGE + _LINE * len(title) + _SIZE, ", ".join(part for part in (shown["rule"] and f"rule: {shown['rule']}", shown["origin"]) if part), "where"))
     for start, name, thread in zip(starts, heads, busy, strict=True):
         across = len(name) * _CHARACTER + 16
         parts.append(f'<line class="life" x1="{start + _BAR / 2}" x2="{start + _BAR / 2}" y1="{top + _HEAD}" y2="{height - _EDGE}"/>')

@@ -51,6 +51,8 @@ class StoryLine:
     step: int = 0
     mark: str = ""
     """What it is to the whole, if anything: `broken`, `at` (the line that breaks), `freed`, `round`, `folded`."""
+    returned: bool = False
+    """Whether it only says what came back of a call that has a line before."""
     claimed: int = 0
     """The line of a claim that it is, by its number there."""
 
@@ -291,7 +293,7 @@ class _Teller:
             call.function in self.besides.functions or call.parent.parent is None or is_harness(call.parent.function) or is_written_by_hand(call.parent.function)
         ):
             name = call.entry.text.partition("(")[0]
-            self.entries.append(StoryLine(call.entry.thread, call.entry.depth, f"{name}() = {text}", step=call.entry.step))
+            self.entries.append(StoryLine(call.entry.thread, call.entry.depth, f"{name}() = {text}", step=call.entry.step, returned=True))
 
     # Locks, statements, silence.
 

@@ -33,6 +33,7 @@ from secondsight.linux.mmu_notifier_hlist import NonBlock
 from secondsight.report.columns import rows
 from secondsight.report.fold import folded
 from secondsight.report.form import MAIL, Form
+from secondsight.report.panels import panels, words_of
 from secondsight.report.story import Besides, Look, StoryLine, tell
 from secondsight.report.token import token_of
 from secondsight.report.words import is_harness, page_or_error, short, statement
@@ -40,7 +41,8 @@ from secondsight.search import Result, Step, Trace, Violation
 from secondsight.search.lock_order import told_lock
 
 __all__ = [
-    "SCHEMA", "Telling", "letter", "mail", "mail_of", "result_to_json", "short_path", "tell_result", "tell_run", "tell_saved", "trace_from_json", "trace_to_json",
+    "SCHEMA", "Telling", "busy", "letter", "mail", "mail_of", "result_to_json", "short_path", "tell_result", "tell_run", "tell_saved", "tell_way",
+    "trace_from_json", "trace_to_json",
 ]  # fmt: skip
 
 SCHEMA = 1
@@ -100,6 +102,12 @@ def tell_saved(title: str, program: Program, violation: Violation, look: Look | 
     return _tell(title, program, replace(violation, where=where), "", "", look)
 
 
+def tell_way(title: str, program: Program, way: Trace, look: Look | None = None) -> Telling:
+    """A shortest way to an end that a run can have; nothing is broken in it."""
+    violation = Violation("", "a run can end so", None, way).untangle(Reference(program))
+    return _tell(title, program, violation, "a shortest way, ", "", look)
+
+
 def tell_run(title: str, program: Program, violation: Violation, besides: Besides) -> Telling:
     """A run with some lines that a trace would not have; `violation` without a rule: it breaks none. Raises `Disagreement` as
     `tell_result` does."""
@@ -124,25 +132,27 @@ def _tell(
 def letter(told: Telling, numbered: bool = False, form: Form = MAIL) -> Text:
     """A trace as a mail has it, or in another form, with colours for a terminal. `numbered`: each line with the number of its step."""
     text = Text()
-    for line in textwrap.wrap(f"{told.title}: {told.message}", form.width):
+    for line in textwrap.wrap(f"{told.title}: {told.message}" if told.message else told.title, form.width):
         text.append(f"{line}\n", "bold")
     for line in _rule_line(told, form.width) if told.violation.rule else ():
         text.append(f"{line}\n")
     text.append("\n")
     names = [thread.name for thread in told.program.threads]
-    for line, entry in rows(*_busy(names, folded(told.entries) if form.folded else told.entries), numbered, form.width):
+    for line, entry in rows(*busy(names, folded(told.entries) if form.folded else told.entries), numbered, form.width):
         text.append(f"{line.rstrip()}\n", _STYLES.get(entry.mark) if entry is not None else None)
     return text.append(f"\n{told.again}\n") if told.again else text
 
 
-def _busy(names: list[str], entries: list[StoryLine]) -> tuple[list[str], list[StoryLine]]:
+def busy(names: list[str], entries: list[StoryLine]) -> tuple[list[str], list[StoryLine]]:
     """Without the threads that have no line."""
     busy = sorted({entry.thread for entry in entries})
     return [names[i] for i in busy], [replace(entry, thread=busy.index(entry.thread)) for entry in entries]
 
 
 def _rule_line(told: Telling, width: int) -> list[str]:
-    """The rule, the file it is written in, and how the trace was found."""
+    """The rule, the file it is written in, and how the trace was found; of a way that breaks none the last alone."""
+    if not told.violation.rule:
+        return [told.origin]
     rule = f"rule: {told.violation.rule}"
     if told.rule_file:
         rule += f" ({told.rule_file})"
@@ -341,8 +351,9 @@ def _broken(violation: Violation) -> dict[str, Any]:
 def trace_to_json(program: Program, found: Violation, made_by: Mapping[str, Any]) -> dict[str, Any]:
     """A trace as data: `made_by` says how to build its program again; see docs/json.md."""
     violation = found.untangle(Reference(program))
-    _, steps = tell(program, violation.trace)
-    names = [thread.name for thread in program.threads]
+    lines, steps = tell(program, violation.trace)
+    names, last = [thread.name for thread in program.threads], len(steps)
+    words = words_of(program, panels(program), [program.initial_shared, *(step.shared for step in steps)])
     return {
         "schema": SCHEMA,
         "kind": "trace",
@@ -361,6 +372,11 @@ def trace_to_json(program: Program, found: Violation, made_by: Mapping[str, Any]
             }
             for taken, seen in zip(violation.trace.steps, steps, strict=False)
         ],
+        "lines": [
+            {"thread": names[line.thread], "depth": line.depth, "text": line.text, "where": line.where, "step": min(line.step + 1, last)}
+            for line in lines
+        ],
+        "values": {"cells": words.cells, "initial": words.initial, "changes": words.changes},
         "states": [state.hex() for state in violation.trace.states],
     }
 

@@ -96,6 +96,10 @@ class RecorderMethods(ABC):
         Fails with -ENOMEM (not mapped, done up to there), -EACCES (mapped read-only from a memfd that was write-sealed)."""
         self._operation("mprotect", into, addr=addr, pages=pages, write=write)
 
+    def mprotect_none(self, addr: Address, *, pages: int | None = None, into: str | None = None) -> None:
+        """mprotect() to PROT_NONE: a load is SIGSEGV too. What the pages hold stays. Fails with -ENOMEM (not mapped, done up to there)."""
+        self._operation("mprotect_none", into, addr=addr, pages=pages)
+
     def memfd_create(self, pages: int, seals: str = "", *, into: str | None = None) -> File:
         """A new memfd of `pages` (1 to 16) zero pages. `seals` names the seals it gets, joined by `|`:
         seal, shrink, grow, write, future_write."""
@@ -258,7 +262,7 @@ class RecorderMethods(ABC):
 
     def madvise_pageout(self, addr: Address, *, pages: int | None = None, into: str | None = None) -> None:
         """MADV_PAGEOUT: private pages are written to swap, if nobody else holds them, and read again when they are touched. Fails
-        with -ENOMEM (not mapped), -EINVAL (a udmabuf's mapping). On the model only."""
+        with -ENOMEM (not mapped), -EINVAL (a udmabuf's mapping)."""
         self._operation("madvise_pageout", into, addr=addr, pages=pages)
 
     def reclaim(self, addr: Address, *, into: str | None = None) -> None:
@@ -272,30 +276,34 @@ class RecorderMethods(ABC):
         self._operation("move_pages", into, addr=addr)
 
     def buffer(self, pages: int) -> File:
-        """A dma-buf of `pages` pages (in the setup), whose exporter moves it, takes it away and gives it back. On the model only."""
+        """A dma-buf of `pages` pages (in the setup), whose exporter moves it, takes it away and gives it back."""
         made: File = self._operation("buffer", None, pages=pages)
         return made
 
     def attached_device(self, buffer: File) -> DeviceHandle:
-        """A device that is attached to a buffer (in the setup): its driver is an importer. On the model only."""
+        """A device that is attached to a buffer (in the setup): its driver is an importer."""
         made: DeviceHandle = self._operation("attached_device", None, buffer=buffer)
         return made
 
     def device_job(self, device: DeviceHandle, value: str, *, into: str | None = None) -> None:
         """The device's driver queues a job that stores `value` to the first page of its buffer; ends when the job is done. Fails
-        with what the driver's `submit` returns. On the model only."""
+        with what the driver's `submit` returns."""
         self._operation("device_job", into, device=device, value=value)
 
+    def device_job_read(self, device: DeviceHandle, *, into: str | None = None) -> None:
+        """The same with a job that loads the first page of the buffer."""
+        self._operation("device_job_read", into, device=device)
+
     def buffer_move(self, buffer: File) -> None:
-        """The exporter puts the buffer somewhere else; ends when that is done. On the model only."""
+        """The exporter puts the buffer somewhere else; ends when that is done."""
         self._operation("buffer_move", None, buffer=buffer)
 
     def buffer_revoke(self, buffer: File) -> None:
-        """The exporter takes the buffer's memory away; ends when nobody uses it any more. On the model only."""
+        """The exporter takes the buffer's memory away; ends when nobody uses it any more."""
         self._operation("buffer_revoke", None, buffer=buffer)
 
     def buffer_restore(self, buffer: File) -> None:
-        """The exporter gives a buffer that was revoked memory again. On the model only."""
+        """The exporter gives a buffer that was revoked memory again."""
         self._operation("buffer_restore", None, buffer=buffer)
 
 
@@ -336,8 +344,12 @@ class DeviceMethods:
 
     def job(self, value: str, *, into: str | None = None) -> None:
         """The device's driver queues a job that stores `value` to the first page of its buffer; ends when the job is done. Fails
-        with what the driver's `submit` returns. On the model only."""
+        with what the driver's `submit` returns."""
         self._recorder._operation("device_job", into, device=self, value=value)
+
+    def job_read(self, *, into: str | None = None) -> None:
+        """The same with a job that loads the first page of the buffer."""
+        self._recorder._operation("device_job_read", into, device=self)
 
 
 class PinMethods:

@@ -155,6 +155,7 @@ class Needs(Enum):
     UDMABUF = "/dev/udmabuf"
     MODULE = "secondsight.ko"
     NODES = "a second NUMA node"
+    SWAP = "a swap device (secondsight.ko has one)"
 
 
 @dataclass(frozen=True)

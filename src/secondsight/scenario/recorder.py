@@ -16,7 +16,7 @@ from types import TracebackType
 from typing import Any
 
 from secondsight.lang.errors import LangError
-from secondsight.lang.modules import load
+from secondsight.lang.modules import load, why_no_file
 from secondsight.scenario.check import CheckedHandle, Checker
 from secondsight.scenario.data import Scenario, ScenarioThread
 from secondsight.scenario.handles import (
@@ -260,7 +260,7 @@ def load_scenarios(path: str | Path) -> list[Scenario]:
     own line, when it cannot be read, does not run, or defines none."""
     path = Path(path)
     if not path.is_file():
-        raise ScenarioError("no such file", "give the path of a Python file with @scenario functions", (str(path), 0))
+        raise ScenarioError(why_no_file(path), "give the path of a Python file with @scenario functions", (str(path), 0))
     name = f"_secondsight_scenarios_{hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:16]}"
     try:
         module = load(name, path)

@@ -18,6 +18,7 @@ from typing import Any
 from secondsight.lang.compiler import Library, load
 from secondsight.lang.equal import EqualThreads
 from secondsight.lang.native import Native, engine_text, stride
+from secondsight.lang.render_c import prelude
 from secondsight.search.native import KEEP_ROUNDS, Run, available_memory, reason_name
 from secondsight.search.native import EngineFound as RawFound
 from secondsight.search.native import Note as RawNote
@@ -36,7 +37,7 @@ PIECE = 4 << 20
 class MemberJob:
     """A search, as every member is told of it.
 
-    `text` is the model in C with the engine; `tables` and `daemons` the program's data. `watch`, `deadlock` and `exact` as
+    `text` is the model in C, `engine` the engine; `tables` and `daemons` the program's data. `watch`, `deadlock` and `exact` as
     for `native_search`. `locks`: for each lock whose order counts, its owner's byte and its readers' byte or -1;
     `taking`: by program counter, whether the step may take one. `loops`, `loop_width`: where loops are, as `loop_rows` says it,
     if states on them are to be kept. `goals`: states one after the other, of which the first that is found is told. `memory`:
@@ -45,6 +46,7 @@ class MemberJob:
     """
 
     text: str
+    engine: str
     initial: bytes
     tables: tuple[tuple[int, ...], ...]
     daemons: int
@@ -66,9 +68,10 @@ class MemberJob:
         """The job that a compiled program makes."""
         program = native.program
         folder = resources.files("secondsight.search")
-        engine = "".join(folder.joinpath(name).read_text() for name in ("engine_cluster_facts.c", "engine_cluster.c"))
+        facts, engine = (folder.joinpath(name).read_text() for name in ("engine_cluster_facts.c", "engine_cluster.c"))
+        begin = "#define SS_CLUSTER 1\n"
         return MemberJob(
-            "#define SS_CLUSTER 1\n" + native.source + f"#if PART(1)\n{engine_text(program.size)}{engine}#endif\n", native.initial,
+            f"{begin}{native.source}#if PART(1)\n{facts}#endif\n", f"{begin}{prelude()}{engine_text(program.size)}{engine}", native.initial,
             tuple(tuple(program.row(name)) for name in native.rendered.tables),
             sum(1 << i for i, t in enumerate(program.threads) if t.daemon),
             request.watch, request.deadlock, request.exact, locks, taking, request.limits.memory or 0, batch,
@@ -146,7 +149,7 @@ class Member:
         self.notes: list[Note] = []
         self.keys: set[bytes] = set()
         self.stack = contextlib.ExitStack()
-        self.library = _library(job.text)
+        self.library = _library(job.text, job.engine)
         self.tables = [(ctypes.c_int64 * max(1, len(row)))(*row) for row in job.tables]
         self.memory = ctypes.create_string_buffer(self.library.ss_size_of_run() + 64)
         run = self.run = Run.from_buffer(self.memory)
@@ -353,8 +356,8 @@ class Host:
         self.member = None
 
 
-def _library(text: str) -> Library:
-    library = load(text)
+def _library(text: str, engine: str) -> Library:
+    library = load(text, engine)
     for name in ("next", "left", "pushed", "given", "taken", "box", "back", "rounds"):
         getattr(library, f"ss_cluster_{name}").restype = ctypes.c_uint64
     if hasattr(library, "ss_cluster_sum"):  # steps are merged

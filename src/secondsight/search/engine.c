@@ -19,7 +19,7 @@
  * An insertion is delayed by a few successors, its slot fetched ahead: the table is far larger than any cache, and this is
  * the largest single gain there is.
  *
- * With SS_CLUSTER defined this is one member of a search by several machines: see engine_cluster.c. That is one text with its model.
+ * With SS_CLUSTER defined this is one member of a search by several machines: see engine_cluster.c.
  */
 
 #include <pthread.h>
@@ -40,12 +40,10 @@ enum { NOBODY = 0xff };               /* in place of a thread */
 enum { MOST_THREADS = 32 };
 enum { INSIDE = 1, AT_LOCK = 2 };    /* in `loops` */
 
-#ifndef SS_CLUSTER
 #define STATE_SIZE the_model.state_size
 #define THREADS the_model.threads
 #define BASE the_model.base
 static inline int counter_of(const u8 *s, i64 B) { return the_model.wide_counters ? (int)l2(s + B) : s[B]; }
-#endif
 
 #define WORDS (STRIDE / 8)
 #define CHUNK ((32768 / (STRIDE + 4)) < 32 ? 32 : 32768 / (STRIDE + 4)) /* states */
@@ -211,14 +209,6 @@ static __thread u32 ss_expanding; /* the number of the state that this thread ex
 /* Fingerprints: sums of products of pairs of words, the keys fixed odd numbers. */
 
 static u64 KEYS[WORDS + 1];
-
-static u64 ss_mixed(u64 n)
-{
-	n += 0x9e3779b97f4a7c15ull;
-	n = (n ^ n >> 30) * 0xbf58476d1ce4e5b9ull;
-	n = (n ^ n >> 27) * 0x94d049bb133111ebull;
-	return n ^ n >> 31;
-}
 
 __attribute__((constructor)) static void ss_make_keys(void)
 {

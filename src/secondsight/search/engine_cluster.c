@@ -16,7 +16,7 @@
 
 enum { STAGE = 32 }; /* records that a worker gathers before it takes a box's lock */
 enum { SENT = 1 << 18 };
-enum { RECORD = STATE_SIZE + 6 };
+#define RECORD (STATE_SIZE + 6)
 enum { SLICE = 2048 }; /* records of a batch that a worker takes at once */
 
 typedef struct {
@@ -27,7 +27,7 @@ typedef struct {
 
 typedef struct {
 	u32 count;
-	u8 bytes[STAGE * RECORD];
+	u8 bytes[STAGE * (STRIDE + 6)];
 } ss_stage;
 
 typedef struct ss_member {
@@ -47,15 +47,12 @@ typedef struct ss_member {
 	u64 count;
 	volatile u64 absorbed;
 	i32 from;
-	ss_shared shared;
+	void *shared; /* see engine_cluster_facts.c */
 } ss_member;
 
-#ifdef SS_MERGED
-static ss_shared *ss_shared_by(const ss_run *run)
-{
-	return &run->member->shared;
-}
-#endif
+void **ss_shared_of(ss_run *run) { return &run->member->shared; }
+void *ss_counted(ss_run *run, u64 bytes) { return ss_room(run, bytes); }
+void ss_out_of_memory(ss_run *run) { ss_stop(run, BECAUSE_MEMORY); }
 
 /* Whose states are. */
 
@@ -326,7 +323,7 @@ void ss_cluster_turn(ss_run *run, u64 most, double seconds)
 	u64 begun = 0;
 	for (int i = 0; i < run->workers; i++)
 		begun += run->crew[i].expanded;
-	ss_at_work(&m->shared);
+	ss_at_work(m->shared);
 	while (!run->stop && !m->full && !ss_level_is_used_up(run)) {
 		/* the last quarter of the table is for what a part of a turn may insert beyond its share */
 		u64 slack = 4096 + 3 * (u64)m->crew * (MAX_SUCCESSORS + DELAY);
@@ -415,7 +412,7 @@ int ss_cluster_keep_rounds(ss_run *run, const u8 *states, u64 bytes)
 /* Of all states kept, those on fair cycles: to `run->livelocked`. What else was remembered is given back first. */
 void ss_cluster_progress(ss_run *run)
 {
-	ss_at_work(&run->member->shared);
+	ss_at_work(run->member->shared);
 	run->max_seconds = run->max_seconds ? run->max_seconds + ss_elapsed(&run->started) : 0;
 	ss_forget_states(run);
 	ss_progress(run);
@@ -437,7 +434,7 @@ void ss_cluster_end(ss_run *run)
 		free(m->boxes);
 		free(m->stages);
 		free(m->sent);
-		ss_forget_shared(&m->shared);
+		ss_forget_shared(m->shared);
 	}
 	free(m);
 	run->member = NULL;

@@ -19,19 +19,23 @@ typedef struct {
 	u64 room;
 } ss_shared;
 
-static ss_shared *ss_shared_by(const ss_run *run);
+static inline ss_shared *ss_shared_by(struct ss_run *run) { return *ss_shared_of(run); }
 
-/* This thread's process works for this member from now on. */
-static inline void ss_at_work(const ss_shared *shared)
+/* This process works for this member from now on. */
+void ss_at_work(void *shared)
 {
-	facts = shared->ours;
+	facts = ((const ss_shared *)shared)->ours;
 }
 
-static void ss_forget_shared(ss_shared *shared)
+void ss_forget_shared(void *of)
 {
-	free(shared->ours);
-	free(shared->told);
-	free(shared->news);
+	ss_shared *shared = of;
+	if (shared) {
+		free(shared->ours);
+		free(shared->told);
+		free(shared->news);
+	}
+	free(shared);
 }
 
 /* What is new: how many facts; to `out` if it is there, and then it counts as told. */
@@ -62,12 +66,14 @@ static u64 ss_new_facts(const ss_shared *shared, ss_fact *out)
 /* What the caller uses. */
 
 /* Begin with what is known of the program: bytes as `ss_all_facts` gave them. 0: there is not enough memory. */
-int ss_cluster_know(ss_run *run, const u8 *known)
+int ss_cluster_know(struct ss_run *run, const u8 *known)
 {
-	ss_shared *shared = ss_shared_by(run);
-	shared->ours = ss_room(run, sizeof *shared->ours);
-	shared->told = ss_room(run, sizeof *shared->told);
-	if (!shared->ours || !shared->told)
+	ss_shared *shared = *ss_shared_of(run) = calloc(1, sizeof *shared);
+	if (shared) {
+		shared->ours = ss_counted(run, sizeof *shared->ours);
+		shared->told = ss_counted(run, sizeof *shared->told);
+	}
+	if (!shared || !shared->ours || !shared->told)
 		return 0;
 	memset(shared->ours, 0, sizeof *shared->ours);
 	memset(shared->told, 0, sizeof *shared->told);
@@ -79,7 +85,7 @@ int ss_cluster_know(ss_run *run, const u8 *known)
 }
 
 /* Take in what others found out. 0: it makes no sense. */
-int ss_cluster_hear(ss_run *run, const ss_fact *fact, u64 count)
+int ss_cluster_hear(struct ss_run *run, const ss_fact *fact, u64 count)
 {
 	const ss_shared *shared = ss_shared_by(run);
 	facts = shared->told; /* nobody needs to hear of it from here */
@@ -89,7 +95,7 @@ int ss_cluster_hear(ss_run *run, const ss_fact *fact, u64 count)
 }
 
 /* What was found out here since this was last asked: `*count` facts. 0: there is not enough memory. */
-int ss_cluster_news(ss_run *run, const ss_fact **out, u64 *count)
+int ss_cluster_news(struct ss_run *run, const ss_fact **out, u64 *count)
 {
 	ss_shared *shared = ss_shared_by(run);
 	*count = 0;
@@ -99,7 +105,7 @@ int ss_cluster_news(ss_run *run, const ss_fact **out, u64 *count)
 	if (wanted > shared->room) {
 		ss_fact *room = realloc(shared->news, wanted * sizeof *room);
 		if (!room) {
-			ss_stop(run, BECAUSE_MEMORY);
+			ss_out_of_memory(run);
 			return 0;
 		}
 		shared->news = room;
@@ -112,10 +118,10 @@ int ss_cluster_news(ss_run *run, const ss_fact **out, u64 *count)
 }
 
 /* Whether something that was relied on here turned out to be wrong. */
-int ss_cluster_is_stale(ss_run *run) { return ss_shared_by(run)->ours->stale; }
+int ss_cluster_is_stale(struct ss_run *run) { return ss_shared_by(run)->ours->stale; }
 
 /* Of all that is known: members that know the same have the same. */
-u64 ss_cluster_sum(ss_run *run)
+u64 ss_cluster_sum(struct ss_run *run)
 {
 	const ss_facts *known = ss_shared_by(run)->ours;
 	const ss_held *held = &known->held[0][0][0][0];
@@ -129,11 +135,7 @@ u64 ss_cluster_sum(ss_run *run)
 
 #else
 
-typedef struct {
-	char nothing;
-} ss_shared;
-
-static inline void ss_at_work(const ss_shared *shared) { (void)shared; }
-static inline void ss_forget_shared(ss_shared *shared) { (void)shared; }
+void ss_at_work(void *shared) { (void)shared; }
+void ss_forget_shared(void *shared) { (void)shared; }
 
 #endif

@@ -212,7 +212,7 @@ static int ss_begin(ss_run *run)
 	for (int i = 0; run->crew && i < run->workers; i++) {
 		run->crew[i].run = run;
 		run->crew[i].me = i;
-		run->crew[i].logs = calloc(LOG_BLOCKS, sizeof(ss_log));
+		run->crew[i].logs = ss_map(LOG_BLOCKS * sizeof(ss_log)); /* of which most pages stay untouched */
 		run->crew[i].x = calloc(1, the_model.x_size);
 		if (!run->crew[i].logs || !run->crew[i].x)
 			ss_stop(run, BECAUSE_MEMORY);
@@ -295,7 +295,8 @@ static void ss_forget_states(ss_run *run)
 			free(w->logs[k].owners);
 #endif
 		}
-		free(w->logs);
+		if (w->logs)
+			munmap(w->logs, LOG_BLOCKS * sizeof(ss_log));
 		w->logs = NULL;
 		kept += w->round_room * STRIDE;
 	}

@@ -70,6 +70,20 @@ typedef struct {
 extern const ss_model the_model __attribute__((visibility("hidden")));
 enum { RECORDS = 1, SEQUENCES = 2, EQUAL = 4 }; /* what is renamed: `by_form` */
 
+#ifdef SS_CLUSTER
+/*
+ * In a search by several machines: what a member shares of the facts that merged steps rest on is the model's business
+ * (engine_cluster_facts.c, compiled with it), who the member is and its memory the engine's (engine_cluster.c).
+ */
+#define BETWEEN __attribute__((visibility("hidden")))
+struct ss_run;
+BETWEEN void ss_at_work(void *shared);
+BETWEEN void ss_forget_shared(void *shared);
+BETWEEN void **ss_shared_of(struct ss_run *run);
+BETWEEN void *ss_counted(struct ss_run *run, u64 bytes); /* memory that counts; NULL: there is none, and that is the search's end */
+BETWEEN void ss_out_of_memory(struct ss_run *run);
+#endif
+
 /* What keeps a thread, by two of its waits: the same lock; several things (-1); not only locks (-2). */
 static inline int kept_by(int one, int other) { return !one || one == other ? other : one == -2 || other == -2 ? -2 : other ? -1 : one; }
 
@@ -188,6 +202,14 @@ static i64 ch(ss_x *x, i64 count, i32 site)
 		x->sizes[x->made++] = (i32)count;
 	}
 	return x->script[x->at++];
+}
+
+static inline u64 ss_mixed(u64 n)
+{
+	n += 0x9e3779b97f4a7c15ull;
+	n = (n ^ n >> 30) * 0xbf58476d1ce4e5b9ull;
+	n = (n ^ n >> 27) * 0x94d049bb133111ebull;
+	return n ^ n >> 31;
 }
 
 /* The next script of choices: 0 when all have been followed. */

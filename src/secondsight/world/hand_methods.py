@@ -80,6 +80,11 @@ class ProcessMethods(ABC):
         done: str = self._do("mprotect", addr=addr, pages=pages, write=write)
         return done
 
+    def mprotect_none(self, addr: Address, *, pages: int | None = None) -> str:
+        """mprotect() to PROT_NONE: a load is SIGSEGV too. What the pages hold stays. Fails with -ENOMEM (not mapped, done up to there)."""
+        done: str = self._do("mprotect_none", addr=addr, pages=pages)
+        return done
+
     def memfd_create(self, pages: int, seals: str = "") -> File:
         """A new memfd of `pages` (1 to 16) zero pages. `seals` names the seals it gets, joined by `|`:
         seal, shrink, grow, write, future_write."""
@@ -179,7 +184,7 @@ class ProcessMethods(ABC):
 
     def madvise_pageout(self, addr: Address, *, pages: int | None = None) -> str:
         """MADV_PAGEOUT: private pages are written to swap, if nobody else holds them, and read again when they are touched. Fails
-        with -ENOMEM (not mapped), -EINVAL (a udmabuf's mapping). On the model only."""
+        with -ENOMEM (not mapped), -EINVAL (a udmabuf's mapping)."""
         done: str = self._do("madvise_pageout", addr=addr, pages=pages)
         return done
 
@@ -196,22 +201,22 @@ class ProcessMethods(ABC):
         return done
 
     def buffer(self, pages: int) -> File:
-        """A dma-buf of `pages` pages (in the setup), whose exporter moves it, takes it away and gives it back. On the model only."""
+        """A dma-buf of `pages` pages (in the setup), whose exporter moves it, takes it away and gives it back."""
         done: File = self._do("buffer", pages=pages)
         return done
 
     def buffer_move(self, buffer: File) -> str:
-        """The exporter puts the buffer somewhere else; ends when that is done. On the model only."""
+        """The exporter puts the buffer somewhere else; ends when that is done."""
         done: str = self._do("buffer_move", buffer=buffer)
         return done
 
     def buffer_revoke(self, buffer: File) -> str:
-        """The exporter takes the buffer's memory away; ends when nobody uses it any more. On the model only."""
+        """The exporter takes the buffer's memory away; ends when nobody uses it any more."""
         done: str = self._do("buffer_revoke", buffer=buffer)
         return done
 
     def buffer_restore(self, buffer: File) -> str:
-        """The exporter gives a buffer that was revoked memory again. On the model only."""
+        """The exporter gives a buffer that was revoked memory again."""
         done: str = self._do("buffer_restore", buffer=buffer)
         return done
 
@@ -257,6 +262,11 @@ class DeviceMethods(ABC):
 
     def job(self, value: str) -> str:
         """The device's driver queues a job that stores `value` to the first page of its buffer; ends when the job is done. Fails
-        with what the driver's `submit` returns. On the model only."""
+        with what the driver's `submit` returns."""
         done: str = self._do("device_job", value=value)
+        return done
+
+    def job_read(self) -> str:
+        """The same with a job that loads the first page of the buffer."""
+        done: str = self._do("device_job_read")
         return done

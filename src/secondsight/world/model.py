@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import errno
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import secondsight.world.operations  # noqa: F401  what is interpreted has been declared
@@ -73,11 +73,10 @@ def program(
     holds: bool = False,
     release: str | None = None,
     closes: bool = False,
-    data: Mapping[str, Sequence[int]] | None = None,
 ) -> Program:
     """The checked program of a scenario; its devices, if it has any, are driven by `driver` (default: a right one).
 
-    `wanted` raises bounds; `data`: `const` tables that rules look at; `holds`: with hold points, for forced runs; `release`: see `outcomes`; `closes`: when all threads
+    `wanted` raises bounds; `holds`: with hold points, for forced runs; `release`: see `outcomes`; `closes`: when all threads
     have ended the driver is closed, if it is open still, and rules may look at what it holds (`all_quiet`). Raises `LangError`
     for a bound that is too small, a driver outside the language, or one that cannot be opened.
     """
@@ -90,7 +89,7 @@ def program(
         _says_whose_it_is(driver)
     waits = bool(scenario.final) or closes or encoder.forks or any(p.op.kind == "exit" for p in places)
     pools: dict[type[Record], int] = {} if driver is None else {driver: len(encoder.devices)}
-    machine = Machine(encoder.bounds(driver, wanted or {}), pools, encoder.data(waits, closes) | dict(data or {}), encoder.only(driver is not None))
+    machine = Machine(encoder.bounds(driver, wanted or {}), pools, encoder.data(waits, closes), encoder.only(driver is not None))
     machine.rules = list(rules)
     alone = not scenario.threads
     with _one_at_a_time, set_up(driver.__name__ if driver is not None else scenario.name), machine:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from secondsight.conform.target import Target
 from secondsight.conform.targets.dma_buf import DmaBufFile
+from secondsight.conform.targets.dma_resv import DmaResvFile
 from secondsight.conform.targets.hmm import HmmFile
 from secondsight.conform.targets.memfd import MemfdFile
 from secondsight.conform.targets.mmu_notifier import MmuNotifierFile
@@ -12,5 +13,5 @@ from secondsight.conform.targets.udmabuf import UdmabufFile
 
 __all__ = ["TARGETS"]
 
-TARGETS: tuple[type[Target], ...] = (MmuNotifierFile, HmmFile, MemfdFile, DmaBufFile, UdmabufFile, PercpuRefcountFile)
+TARGETS: tuple[type[Target], ...] = (MmuNotifierFile, HmmFile, MemfdFile, DmaBufFile, UdmabufFile, PercpuRefcountFile, DmaResvFile)
 """Every target, in the order in which they are run."""

@@ -280,7 +280,7 @@ class DmaBufFile(Target):
             "the kernel makes a second sg table and the first one stays valid; the model forgets the first",
             "may hide",
         ),
-        StateDifference("fences", "dma_resv_wait_timeout() returns at once: a device's use ends at once in the model", "may hide"),
+        StateDifference("fences", "there are none here: dma_resv_wait_timeout() returns at once, as the model does (drivers/dma-buf/dma-resv.c has them)", "neither"),
         StateDifference("dma_buf_export(), file descriptors, dma_buf_mmap(), vmap", "not run: files and mappings are other files' concern", "neither"),
     )
 

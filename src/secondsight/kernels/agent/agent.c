@@ -291,12 +291,12 @@ int main(int count, char **words)
 	reserve_descriptors(port);
 	left = mmap(NULL, sizeof *left, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	uname(&kernel);
-	int udmabuf = open_devices();
+	int udmabuf = open_devices(), swap = start_swap();
 	drop_rights();
 	keep_page_tables();
 	note_memory();
-	say("{\"agent\":1,\"release\":\"%s\",\"udmabuf\":%s,\"nodes\":%s,\"module\":%s}\n", kernel.release,
-	    udmabuf ? "true" : "false", has_nodes() ? "true" : "false", has_module() ? "true" : "false");
+	say("{\"agent\":1,\"release\":\"%s\",\"udmabuf\":%s,\"nodes\":%s,\"swap\":%s,\"module\":%s}\n", kernel.release,
+	    udmabuf ? "true" : "false", has_nodes() ? "true" : "false", swap ? "true" : "false", has_module() ? "true" : "false");
 	for (;;) {
 		char *line = next_line();
 		unsigned long long seed, points;

@@ -121,6 +121,7 @@ void probe_devices(void);
 char *address(const long *arg);
 extern __thread int current_op;
 int descriptor(long handle);
+int keep_file(int fd, int makes); /* give a new file its descriptor */
 
 /* Whether a kind of operation needs secondsight.ko; whether it is the device's alone, and needs no thread of the process. */
 int needs_module(int kind);
@@ -154,6 +155,9 @@ void load_modules(void);
 
 /* Open the devices that operations need. Returns whether there is a udmabuf device. */
 int open_devices(void);
+
+/* Begin to use the module's swap device. Returns whether pages can be swapped out. */
+int start_swap(void);
 
 /* Whether there are two NUMA nodes. */
 int has_nodes(void);

@@ -15,6 +15,7 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/swap.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -67,7 +68,7 @@ char *address(const long *arg) { return left->handles[arg[0]].addr + arg[1] * PA
 int descriptor(long handle) { return DESCRIPTOR(handle); }
 
 /* Give a new file its descriptor. */
-static int keep_file(int fd, int makes)
+int keep_file(int fd, int makes)
 {
 	if (fd < 0)
 		return failed();
@@ -107,6 +108,12 @@ int do_mprotect(const long *arg, int makes)
 {
 	(void)makes;
 	return mprotect(address(arg), arg[2] * PAGE, PROT_READ | (arg[3] ? PROT_WRITE : 0)) ? failed() : DONE;
+}
+
+int do_mprotect_none(const long *arg, int makes)
+{
+	(void)makes;
+	return mprotect(address(arg), arg[2] * PAGE, PROT_NONE) ? failed() : DONE;
 }
 
 int do_munmap(const long *arg, int makes)
@@ -164,6 +171,30 @@ int do_madvise_dontneed(const long *arg, int makes)
 {
 	(void)makes;
 	return madvise(address(arg), arg[2] * PAGE, MADV_DONTNEED) ? failed() : DONE;
+}
+
+int do_madvise_pageout(const long *arg, int makes)
+{
+	(void)makes;
+	return madvise(address(arg), arg[2] * PAGE, MADV_PAGEOUT) ? failed() : DONE;
+}
+
+/* The module's swap device, if it is there, gets a header (union swap_header of the kernel's) and is used. */
+int start_swap(void)
+{
+	static char header[PAGE];
+	uint32_t *info = (uint32_t *)(header + 1024);
+	int file = open("/dev/" SS_SWAP_NAME, O_RDWR | O_CLOEXEC);
+	int good;
+
+	if (file < 0)
+		return 0;
+	info[0] = 1; /* version */
+	info[1] = SS_SWAP_PAGES - 1; /* last_page */
+	memcpy(header + PAGE - 10, "SWAPSPACE2", 10);
+	good = pwrite(file, header, PAGE, 0) == PAGE && !fsync(file);
+	close(file);
+	return good && !swapon("/dev/" SS_SWAP_NAME, 0);
 }
 
 /* To the other one of two nodes. The system call says how many pages it could not move, or what is wrong with the page. */

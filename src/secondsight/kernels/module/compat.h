@@ -5,6 +5,7 @@
 #ifndef SS_COMPAT_H
 #define SS_COMPAT_H
 
+#include <linux/blkdev.h>
 #include <linux/dma-buf.h>
 #include <linux/ftrace.h>
 #include <linux/module.h>
@@ -23,6 +24,21 @@
 #define dma_buf_map_attachment_unlocked dma_buf_map_attachment
 #define dma_buf_unmap_attachment_unlocked dma_buf_unmap_attachment
 #define ftrace_regs_set_instruction_pointer ftrace_instruction_pointer_set
+#endif
+
+/* 7.1: a callback and the function that calls it have other names. */
+#if LINUX_VERSION_CODE < KERNEL_VERSION(7, 1, 0)
+#define dma_buf_invalidate_mappings dma_buf_move_notify
+#define SS_INVALIDATE_MAPPINGS move_notify
+#else
+#define SS_INVALIDATE_MAPPINGS invalidate_mappings
+#endif
+
+/* 6.9: a disk's limits are given with it. */
+#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 9, 0)
+#define ss_alloc_disk() blk_alloc_disk(NUMA_NO_NODE)
+#else
+#define ss_alloc_disk() blk_alloc_disk(NULL, NUMA_NO_NODE)
 #endif
 
 /* 6.12: a task that sleeps may stay on its run queue until it would be picked. */

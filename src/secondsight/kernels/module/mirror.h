@@ -20,6 +20,7 @@ struct ss_entry {
 	struct page *kept; /* of wrong drivers: their reference */
 	bool present;
 	bool writable;
+	bool alone; /* no CPU can reach the page: the device may read, modify and write it */
 };
 
 struct ss_mirror;
@@ -29,6 +30,8 @@ struct ss_driver {
 	int (*fault)(struct ss_mirror *mirror, unsigned long addr, bool write, struct ss_access *access);
 	bool (*invalidate)(struct ss_mirror *mirror, const struct mmu_notifier_range *range, unsigned long seq);
 	bool keeps; /* a reference for each entry */
+	bool unmarked; /* says of no page that it has been written to */
+	bool gives_back; /* a page to the CPU, before it asks to have it alone */
 };
 
 struct ss_mirror {

@@ -20,6 +20,11 @@
 #define SS_DEVICE "/dev/secondsight"
 #define SS_TOKEN "secondsight.guest=1" /* on the command line of a machine that the tool started */
 
+#define SS_SWAP_NAME "secondsight-swap" /* the swap device */
+enum {
+	SS_SWAP_PAGES = 1024,
+};
+
 enum {
 	SS_WINDOW_SHIFT = 21, /* of the window of a handle */
 };
@@ -90,6 +95,9 @@ struct ss_attach {
 	__s32 fd;
 };
 
+/* What becomes of a buffer: in the place of the handle, for SS_BUFFER_CHANGE. */
+enum { SS_MOVE = 1, SS_REVOKE = 2, SS_RESTORE = 3 };
+
 struct ss_hook {
 	char function[64];
 };
@@ -117,5 +125,9 @@ struct ss_hook {
 #define SS_UNMAP _IO('S', 34)
 #define SS_IMPORTER_READ _IOWR('S', 35, struct ss_access)
 #define SS_DETACH _IO('S', 36)
+#define SS_BUFFER _IO('S', 40) /* returns a file descriptor */
+#define SS_BUFFER_CHANGE _IOW('S', 41, struct ss_attach)
+#define SS_WORKER_ATTACH _IOW('S', 42, struct ss_attach)
+#define SS_WORKER_JOB _IOWR('S', 43, struct ss_access)
 
 #endif

@@ -36,7 +36,7 @@
       states.push(next);
     }
     at("title").textContent = trace.title + ": " + trace.message;
-    const rule = "rule: " + trace.rule + (trace.rule_file ? " (" + trace.rule_file + ")" : "") + ", " + trace.origin;
+    const rule = !trace.rule ? trace.origin : "rule: " + trace.rule + (trace.rule_file ? " (" + trace.rule_file + ")" : "") + ", " + trace.origin;
     at("origin").replaceChildren(element("span", rule));
     if (trace.again) at("origin").append(element("br"), element("code", trace.again));
     at("slider").max = trace.steps.length;

@@ -27,3 +27,11 @@ def mprotect(i: RowNumber, mm: Mm, device: Ref[Device]) -> Result:
     """mprotect() to PROT_READ, or with `write` to PROT_READ and PROT_WRITE: where it may not be written a store is SIGSEGV.
     Fails with -ENOMEM (not mapped, done up to there), -EACCES (mapped read-only from a memfd that was write-sealed)."""
     return do_mprotect_pkey(mm, address[i], pages[i], value[i] != 0, low[i], high[i])
+
+
+@operation(
+    addr=ADDRESS, pages=SPAN, remaps=True, at_least=lambda args: {"vma_flags": 1, "prot_none": 1}, often=Often(4, 3, 3),
+)  # fmt: skip
+def mprotect_none(i: RowNumber, mm: Mm, device: Ref[Device]) -> Result:
+    """mprotect() to PROT_NONE: a load is SIGSEGV too. What the pages hold stays. Fails with -ENOMEM (not mapped, done up to there)."""
+    return do_mprotect_pkey(mm, address[i], pages[i], False, low[i], high[i], True)

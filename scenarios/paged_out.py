@@ -1,0 +1,72 @@
+"""Pages that are written to swap and read again."""
+
+from secondsight.scenario import Recorder, scenario
+
+
+@scenario
+def out_and_in(s: Recorder) -> None:
+    """One after the other: a page comes back as it was, clean or written; what is unmapped is gone, in swap too."""
+    a = s.mmap(pages=2)
+    s.write(a, "a", pages=2)
+    s.madvise_pageout(a)
+    s.read(a, into="first")
+    s.write(a + 1, "b")
+    s.madvise_pageout(a)
+    s.madvise_pageout(a)
+    s.read(a, into="second")
+    s.read(a + 1, into="third")
+    s.munmap(a + 1)
+    s.madvise_pageout(a, pages=2, into="part")
+
+
+@scenario
+def out_beside_a_store(s: Recorder) -> None:
+    """The store comes before the page goes, or brings it back: it is never lost."""
+    a = s.mmap(pages=1)
+    s.write(a, "a")
+
+    @s.thread
+    def reclaimer() -> None:
+        s.madvise_pageout(a)
+        s.madvise_pageout(a)
+
+    @s.thread
+    def writer() -> None:
+        s.write(a, "b")
+
+    with s.after():
+        s.read(a, into="last")
+
+
+@scenario
+def out_beside_dontneed(s: Recorder) -> None:
+    """What is forgotten is forgotten, wherever the page is by then."""
+    a = s.mmap(pages=1)
+    s.write(a, "a")
+
+    @s.thread
+    def reclaimer() -> None:
+        s.madvise_pageout(a)
+
+    @s.thread
+    def other() -> None:
+        s.madvise_dontneed(a)
+        s.read(a, into="seen")
+
+
+@scenario
+def a_device_writes_a_clean_page(s: Recorder) -> None:
+    """The page is in swap as it was; its driver says that the device has written to it, so it is written again."""
+    a = s.mmap(pages=1)
+    s.write(a, "a")
+    s.madvise_pageout(a)
+    s.read(a)
+    gpu = s.device()
+
+    @s.thread
+    def device() -> None:
+        gpu.write(a, "d", into="written")
+
+    with s.after():
+        s.madvise_pageout(a)
+        s.read(a, into="last")

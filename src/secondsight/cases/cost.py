@@ -1,0 +1,164 @@
+"""What a design costs in time: a small model of flushes, beside the verdicts on whether it is right.
+
+Invalidations come at random (a Poisson process), a share of them of causes that may wait. A flush of the device takes `flush` seconds, and
+there is one at a time. How long the caller of the callback waits is *added latency*: the process that unmaps, or reclaim. How long a page
+is *held* is from the callback until its flush has ended: so long it cannot be freed.
+
+    at once     each invalidation has a flush of its own; its caller waits for those before it, and for it
+    later       the caller does not wait; a worker flushes what has come, all together, whenever something has
+    batch       the same, but it waits until so many have come
+    where told  those that may wait are put off; the caller of another waits for a flush, which takes all that was put off along
+
+Not modelled: the device's own traffic, the time to take a reference, flushes by range.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+
+__all__ = ["Cost", "CostColumn", "CostTable", "Design", "simulate", "time_words"]
+
+
+@dataclass(frozen=True, slots=True)
+class Design:
+    """When a driver flushes. `waits`: of an invalidation that may wait (true), or may not, whether its caller waits for the flush.
+    `batch`: how many that nobody waits for are worth a flush."""
+
+    waits: Callable[[bool], bool]
+    batch: int = 1
+    together: bool = True
+    """Whether one flush is for all that have come by then; else each has its own."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What came of it: flushes a second, the added latency of half and of 99 in 100 invalidations, how long pages are held (99 in 100).
+
+    `overloaded`: more comes than can be flushed; the times only say for how long it was looked at.
+    """
+
+    flushes: float
+    latency_p50: float
+    latency_p99: float
+    held_p99: float
+    overloaded: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class CostColumn:
+    """A load: how many invalidations come in a second, and how long a flush takes."""
+
+    rate: float
+    flush: float
+
+    @property
+    def name(self) -> str:
+        """In words."""
+        return f"{self.rate:,.0f}/s, {time_words(self.flush)}"
+
+
+@dataclass(frozen=True, slots=True)
+class CostTable:
+    """The designs of a table, by the names of its rows, under some loads. `may_wait`: the share of invalidations that may wait."""
+
+    designs: dict[str, Design]
+    loads: tuple[CostColumn, ...]
+    may_wait: float
+    count: int = 20_000
+    seed: int = 2011
+    costs: dict[tuple[str, str], Cost] = field(default_factory=dict)
+
+    def cells(self) -> dict[tuple[str, str], Cost]:
+        """All costs, by row and column."""
+        if not self.costs:
+            for name, design in self.designs.items():
+                for load in self.loads:
+                    self.costs[name, load.name] = simulate(design, load, self.may_wait, self.count, self.seed)
+        return self.costs
+
+    def lines(self) -> list[str]:
+        """As text: for each load a row for each design."""
+        lines = [f"cost, if {self.may_wait:.0%} of the invalidations may wait", ""]
+        head = ("invalidations, flush", "design", "flushes/s", "latency p50", "p99", "held p99")
+        rows: list[tuple[str, ...]] = [head]
+        for load in self.loads:
+            for number, name in enumerate(self.designs):
+                cost = self.cells()[name, load.name]
+                times = ("overloaded", "", "") if cost.overloaded else tuple(map(time_words, (cost.latency_p50, cost.latency_p99, cost.held_p99)))
+                rows.append((load.name if number == 0 else "", name, f"{cost.flushes:,.0f}", *times))
+        widths = [max(len(row[k]) for row in rows) for k in range(len(head))]
+        for row in rows:
+            texts = [text.ljust(width) if k < 2 else text.rjust(width) for k, (text, width) in enumerate(zip(row, widths, strict=True))]
+            lines.append("  ".join(texts).rstrip())
+        return lines
+
+
+def time_words(seconds: float) -> str:
+    """A time in few words.
+
+    >>> time_words(0.000005), time_words(0.02), time_words(0), time_words(1.5)
+    ('5 us', '20 ms', '0', '1.5 s')
+    """
+    if seconds <= 0:
+        return "0"
+    for unit, one in (("s", 1.0), ("ms", 1e-3), ("us", 1e-6)):
+        if seconds >= one * 0.9995:
+            return f"{seconds / one:.3g} {unit}"
+    return f"{seconds / 1e-6:.2g} us"
+
+
+def simulate(design: Design, load: CostColumn, may_wait: float, count: int = 20_000, seed: int = 2011) -> Cost:
+    """Let `count` invalidations come, and see."""
+    draw = random.Random(seed)
+    now, comes = 0.0, []
+    for _ in range(count):
+        now += draw.expovariate(load.rate)
+        comes.append((now, design.waits(draw.random() < may_wait)))
+    flushes, latency, held, span = (_together if design.together else _one_by_one)(comes, design.batch, load.flush)
+    overloaded = not design.together and load.rate * load.flush >= 1
+    return Cost(flushes / span, _part(latency, 0.5), _part(latency, 0.99), _part(held, 0.99), overloaded)
+
+
+Come = tuple[float, bool]
+"""When an invalidation comes, and whether its caller waits for the flush."""
+Looked = tuple[int, list[float], list[float], float]
+"""How many flushes, the latencies, how long pages were held, and when all was over."""
+
+
+def _one_by_one(comes: Iterable[Come], batch: int, flush: float) -> Looked:
+    """Each has a flush of its own, one after the other; every caller waits."""
+    free, flushes = 0.0, 0
+    held = []
+    for at, _ in comes:
+        free = max(free, at) + flush
+        held.append(free - at)
+        flushes += 1
+    return flushes, held, held, free
+
+
+def _together(comes: Sequence[Come], batch: int, flush: float) -> Looked:
+    """A flush is for all that have come when it begins: when somebody waits, or when enough have come."""
+    flushes, next_one = 0, 0
+    free = 0.0
+    latency: list[float] = []
+    held: list[float] = []
+    while next_one < len(comes):
+        last, waiting = next_one, False
+        begins = free
+        while last < len(comes) and (comes[last][0] <= begins or not (waiting or last - next_one >= batch)):
+            waiting |= comes[last][1]
+            begins = max(begins, comes[last][0])
+            last += 1
+        ends = begins + flush
+        for at, waits in comes[next_one:last]:
+            held.append(ends - at)
+            latency.append(ends - at if waits else 0.0)
+        flushes, next_one, free = flushes + 1, last, ends
+    return flushes, latency, held, free
+
+
+def _part(numbers: list[float], share: float) -> float:
+    """The number below which that share of them lies."""
+    return sorted(numbers)[min(len(numbers) - 1, int(share * len(numbers)))]
