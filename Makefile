@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: demo test agree conform conform-mutants adversaries attack mutants reductions test-cluster docs docs-site operations bench package install lint clean help
+.PHONY: demo test agree conform conform-mutants adversaries claims attack mutants reductions test-cluster docs docs-site operations bench package install lint clean help
 
 demo: install  ## The threads' decision tables, and one broken cell's trace
 	@$(BIN)/secondsight settle
@@ -40,6 +40,9 @@ reductions: $(VENV)/.dev  ## Reductions against plain searches on everything her
 adversaries: $(VENV)/.dev  ## Each adversary's wrong driver against all others, and right drivers against everything; minutes
 	@SECONDSIGHT_CONTRACT=all $(BIN)/python -m pytest -n 2 tests/contract/test_wrong_drivers.py
 
+claims: $(VENV)/.dev  ## Every trace of the wrong drivers as a claim, and parts of many runs; minutes
+	@SECONDSIGHT_CLAIMS=all $(BIN)/python -m pytest -n 2 tests/claims/test_claims_printed.py
+
 attack: install  ## Generated programs against an interpreter of their own, and searches cut short; ARGS='--seed 7 --seconds 60'
 	@$(BIN)/python -m attack $(ARGS)
 
@@ -50,7 +53,7 @@ bench: install  ## The mirror protocol on our executors, Spin and Rumur, side by
 	@$(BIN)/python -m bench.run $(ARGS)
 
 docs: $(VENV)/.dev  ## Write the present output of their examples into the documents
-	@$(BIN)/python tests/cli/documents.py README.md docs/tutorial.md docs/how-it-works.md docs/forced.md docs/hmm-tests.md docs/judges.md docs/agree.md docs/reference.md
+	@$(BIN)/python tests/cli/documents.py README.md docs/tutorial.md docs/how-it-works.md docs/forced.md docs/claim.md docs/hmm-tests.md docs/judges.md docs/agree.md docs/reference.md
 	@$(BIN)/python site/pictures.py
 
 docs-site: $(VENV)/.site  ## The documents as a site, in .venv/site; a warning is an error

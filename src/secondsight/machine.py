@@ -130,6 +130,13 @@ class ProcessByHand(ProcessMethods):
     def __init__(self, machine: Machine, name: str | None, number: int) -> None:
         self._machine, self.name, self.number = machine, name, number
 
+    def fork(self) -> ProcessByHand:
+        """fork(): a child, whose memory is a copy of this process's, at the same addresses. Raises `OSError` once it has exited."""
+        machine = self._machine
+        made = ProcessByHand(machine, machine._hand.begin_child(self.name), len(machine.processes))
+        machine.processes.append(made)
+        return made
+
     @property
     def mm(self) -> Mm:
         """Its address space."""

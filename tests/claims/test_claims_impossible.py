@@ -5,12 +5,12 @@ from __future__ import annotations
 import textwrap
 
 import pytest
-from claims_world import asked, scenario_named
+from claims_world import asked, printed, scenario_named
 
 from secondsight.claims import ask_of, read_claim
 from secondsight.claims import search as searching
 from secondsight.contract import rules_for
-from secondsight.devices.mirror import Mirror
+from secondsight.devices.mirror import Mirror, MirrorWithoutTest
 from secondsight.lang import LangError
 from secondsight.search import Limits, Request
 
@@ -30,7 +30,7 @@ def test_a_lock_keeps_two_lines_apart() -> None:
     swapped = [*in_order[:2], ">page_table.map(va=1)", in_order[2]]
     verdict, line, (order, _, waits) = said(*swapped)
     assert (verdict, line) == ("impossible", 4)
-    assert order == "line 6 never comes after lines 4 and 5 in this order; it would need none of the others"
+    assert order == "line 6 never comes after lines 4 and 5 in this order, whatever comes between"
     assert waits == "then cpu waits: device has Mirror.lock, and must give it back first"
 
 
@@ -103,3 +103,15 @@ def test_columns_are_found() -> None:
     claim = read_claim(text, "x")
     assert claim.titles == ("CPU0", "CPU1")
     assert [(line.columns[0], line.text, line.place) for line in claim.lines] == [(0, "a()", ""), (0, "b(1,", ""), (1, "c()", ""), (0, "2)", ""), (1, "d() = 3", "x.py:7")]
+
+
+def test_what_would_come_after_a_broken_rule() -> None:
+    text, rule = printed(MirrorWithoutTest, "munmap: reads")
+    lines = [line for line in text.splitlines() if not line.lstrip().startswith(("^", "device: ", "CPU: "))]
+    lines = [*lines[:-1], " " * 4 + "mmu_notifier_invalidate_range_end()"] if not lines[-1] else [*lines, " " * 4 + "mmu_notifier_invalidate_range_end()"]
+    tried = asked("\n".join(lines), MirrorWithoutTest, "munmap: reads")
+    assert tried.possible is not None, tried
+    assert (tried.verdict, tried.possible.breaks) == ("possible", rule)
+    assert 0 < tried.possible.broken_at < tried.possible.until
+    tried = asked("\n".join([*lines, " " * 4 + "^ as-if-cpu"]), MirrorWithoutTest, "munmap: reads")
+    assert (tried.verdict, tried.stop is not None and tried.stop.cut) == ("impossible", False)

@@ -31,7 +31,7 @@ from secondsight.linux.releases import differences_table
 from secondsight.scenario.holds import HOLDS, Where
 
 HOUSE = Path(__file__).parent.parent.parent
-EXAMPLES = ["README.md", "docs/tutorial.md", "docs/forced.md", "docs/how-it-works.md"]
+EXAMPLES = ["README.md", "docs/tutorial.md", "docs/forced.md", "docs/how-it-works.md", "docs/claim.md"]
 """The documents with commands and their output, or sessions of Python."""
 _BLOCK = re.compile(r"^```(console|pycon|python)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _VARIES = [

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import product
 
 from secondsight.claims.patterns import Pattern, Vocabulary
@@ -19,7 +20,9 @@ from secondsight.claims.why import why_it_stops
 from secondsight.contract import Rule, driver_program
 from secondsight.devices.device import Device
 from secondsight.lang.errors import LangError
+from secondsight.lang.plain import Disagreement
 from secondsight.lang.program import Program
+from secondsight.lang.reference import Reference
 from secondsight.lang.traced import Traced
 from secondsight.scenario import Scenario
 from secondsight.search import Limits, Progress, Result, Verdict
@@ -88,9 +91,10 @@ def ask_of(
     on_progress: OnProgress | None = None,
     bounds: dict[str, int] | None = None,
 ) -> Tried:
-    """Ask it in one scenario."""
+    """Ask it in one scenario. Where it stops at the end of runs that break a rule it is asked without rules too: what would come then?"""
     asked = request or Request()
     found: list[Tried] = []
+    sizes: list[dict[str, int]] = []
 
     def tell(progress: Progress) -> None:
         if on_progress is not None:
@@ -102,8 +106,32 @@ def ask_of(
         verdict = Verdict.NOT_FINISHED if runs.error is not None else Verdict.HOLDS
         return Result(verdict, runs.states, 0, 0, runs.seconds, error=runs.error)
 
-    with_enough(lambda enough: driver_program(driver, scenario, rules, enough), search, bounds or {})
-    return found[0]
+    def build(watching: Sequence[Rule], enough: dict[str, int]) -> Program:
+        sizes[:] = [enough]
+        return driver_program(driver, scenario, watching, enough)
+
+    with_enough(partial(build, rules), search, bounds or {})
+    one = found[0]
+    if one.stop is None or not one.stop.cut:
+        return one
+    with_enough(partial(build, ()), search, bounds or {})
+    other = replace(found[0], states=one.states + found[0].states, seconds=one.seconds + found[0].seconds)
+    if other.possible is None:
+        return other
+    rule, step = _first_broken(driver_program(driver, scenario, rules, sizes[0]), other.possible)
+    return replace(other, possible=replace(other.possible, breaks=rule, broken_at=step, beyond=""))
+
+
+def _first_broken(watched: Program, possible: Possible) -> tuple[str, int]:
+    """The rule that a run breaks which was found without rules, and by which step."""
+    reference = Reference(watched)
+    state = reference.initial
+    for number, step in enumerate(possible.told.violation.trace.steps, 1):
+        way = next(w for w in reference.thread_successors(state, step.thread) if w.choices == step.choices)
+        if way.state is None:
+            return getattr(way.error, "rule", ""), number
+        state = way.state
+    raise Disagreement("a run that no rule ends was not found where rules are watched")
 
 
 def _in_program(
@@ -132,7 +160,8 @@ def _in_program(
         tried = replace(tried, states=states, seconds=seconds)
         if runs.whole is not None:
             titles = _titles(claim, program, threads)
-            return replace(tried, verdict="possible", lines=len(patterns), possible=told_run(driver, scenario, program, patterns, allowed, runs.whole, titles)), runs
+            possible = told_run(driver, scenario, program, patterns, allowed, runs.whole, titles, _beyond(runs, len(ways) > 1))
+            return replace(tried, verdict="possible", lines=len(patterns), possible=possible), runs
         if best is None or _lines(runs) > _lines(best[0]) or (runs.reason and not best[0].reason):
             best = runs, threads
         if runs.reason is not None:
@@ -145,6 +174,14 @@ def _in_program(
     allowed = [frozenset(threads[column] for column in pattern.line.columns) for pattern in patterns]
     stop = why_it_stops(driver, scenario, program, traced, patterns, allowed, runs, _titles(claim, program, threads))
     return replace(tried, stop=stop), runs
+
+
+def _beyond(runs: Runs, several: bool) -> str:
+    """What is known of the runs that have all lines where the one that was found breaks no rule. `several`: the columns could be other threads."""
+    if runs.whole is None or runs.whole.rule:
+        return ""
+    said = f"no run that has these lines{', with these threads,' if several else ''} breaks a rule"
+    return said if runs.all_seen else f"in {runs.states:,} states {said}; the others were not looked at"
 
 
 def _lines(runs: Runs) -> int:

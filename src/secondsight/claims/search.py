@@ -1,7 +1,8 @@
 """The search for a run that has a claim's lines in order: over states, and how far the run has come with the lines.
 
 It goes on with the runs that have come farthest, and of these with the shortest: each line is looked for from where the one before was
-come to first. Where no run has all lines every state was seen with every way to have come there.
+come to first. Where no run has all lines every state was seen with every way to have come there. When one has them it goes on for a while:
+does any such run break a rule?
 """
 
 from __future__ import annotations
@@ -22,24 +23,30 @@ from secondsight.search.bfs import memory_now
 __all__ = ["FoundRun", "Runs", "find_run"]
 
 _CHUNK = 512
+_BEYOND = 5_000
+"""So many states more are looked at for a run that has all lines and breaks a rule."""
 
 
 @dataclass(frozen=True, slots=True)
 class FoundRun:
-    """A run, by its steps; the state that it ends in, or None where the last step breaks a rule; how many lines it has."""
+    """A run, by its steps; the state that it ends in, or None where the last step breaks a rule; how many lines it has, and after how
+    many steps."""
 
     steps: tuple[Step, ...]
     end: bytes | None
     lines: int
+    until: int
     rule: str = ""
 
 
 @dataclass(slots=True)
 class Runs:
-    """What was seen: `whole` has all lines; else `farthest` are the shortest of those that have the most, `cut` says what rules ended
-    some of these. `reason`: which limit ended the search."""
+    """What was seen: `whole` has all lines; if it breaks no rule, `all_seen` says whether no such run does (and else, in how many states
+    none does). Where none has: `farthest` are the shortest of those that have the most, `cut` says what rules ended some of these. `reason`:
+    which limit ended the search."""
 
     whole: FoundRun | None = None
+    all_seen: bool = False
     farthest: list[FoundRun] = field(default_factory=list)
     cut: dict[str, FoundRun] = field(default_factory=dict)
     states: int = 0
@@ -80,9 +87,14 @@ class _Search:
     def run(self) -> Runs:
         """The whole search."""
         top, turn, found = 0, 0, self.found
+        enough: int | None = None
         try:
             with self.traced.program.machine:  # words may depend on how large it is
-                while found.whole is None and top >= 0:
+                while top >= 0 and not (found.whole is not None and found.whole.rule):
+                    if found.whole is not None and enough is None:
+                        enough = len(self.nodes) + _BEYOND
+                    if enough is not None and len(self.nodes) > enough:
+                        break
                     if not self.todo[top]:
                         top -= 1
                         continue
@@ -90,8 +102,9 @@ class _Search:
                     turn += 1
                     if turn % _CHUNK == 0:
                         self._look()
+            found.all_seen = top < 0
         except _Stop as stop:
-            found.reason = str(stop)
+            found.reason = str(stop) if found.whole is None else None
         except KeyboardInterrupt:
             found.reason = "interrupted"
         except OutOfRecords as error:
@@ -116,8 +129,6 @@ class _Search:
             further = reader.take(progress, thread, counter, events, allowed)
             if new is None:
                 self._broken(node, Step(thread, choices), further, error)
-                if self.found.whole is not None:
-                    return top
                 continue
             key = (new, further)
             if key in self.seen:
@@ -132,9 +143,8 @@ class _Search:
                 self.found.cut.clear()
             if further.line == self.best and len(self.ends) < 200 and progress.line < further.line:
                 self.ends.append(number)
-            if further.line == self.count:
+            if further.line == self.count and self.found.whole is None:
                 self.found.whole = self._run(number)
-                return top
             self.todo[further.line].append(number)
             top = max(top, further.line)
         if not ways and not self.traced.finished(state):
@@ -169,8 +179,9 @@ class _Search:
         before = self._run(node) if line >= self.best and (line == self.count or rule not in self.found.cut or line > self.best) else None
         if before is None:
             return
-        run = FoundRun((*before.steps, *steps), end, line, rule)
-        if line == self.count:
+        until = before.until if before.lines == line else len(before.steps) + len(steps)
+        run = FoundRun((*before.steps, *steps), end, line, until, rule)
+        if line == self.count and (self.found.whole is None or not self.found.whole.rule):
             self.found.whole = run
         if line > self.best:
             self.best, self.ends = line, []
@@ -181,10 +192,12 @@ class _Search:
         """The way to a node."""
         state, progress = self.nodes[node]
         steps: list[Step] = []
+        behind = 0
         while node:
             steps.append(self.hows[node])
             node = self.parents[node]
-        return FoundRun(tuple(reversed(steps)), state, progress.line)
+            behind += self.nodes[node][1].line == progress.line
+        return FoundRun(tuple(reversed(steps)), state, progress.line, len(steps) - behind)
 
     def _look(self) -> None:
         """Tell how far the search is; stop it at a limit."""
@@ -193,7 +206,7 @@ class _Search:
             raise _Stop("states")
         if limits.seconds is not None and now - self.started >= limits.seconds:
             raise _Stop("seconds")
-        if limits.memory is not None and len(self.nodes) % (16 * _CHUNK) < 4 * _CHUNK and memory_now() >= limits.memory:
+        if limits.memory is not None and memory_now() >= limits.memory:
             raise _Stop("memory")
         if self.on_progress is not None and now - self.told >= 0.1:
             self.told = now

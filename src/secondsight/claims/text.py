@@ -135,7 +135,7 @@ def _pieces(raw: Sequence[str], begin: int, starts: Sequence[int]) -> Iterator[C
         if not line.strip():
             blank = True
             continue
-        if _BELOW.match(line.strip()) or (blank and left > 1 and len(line) - len(line.lstrip()) < left - 1 and not divided):
+        if _BELOW.match(line.strip()) or (blank and _is_prose(line)) or (blank and left > 1 and len(line) - len(line.lstrip()) < left - 1 and not divided):
             return
         blank = False
         if divided:
@@ -155,6 +155,11 @@ def _pieces(raw: Sequence[str], begin: int, starts: Sequence[int]) -> Iterator[C
             yield last
         if place is not None and last is not None:
             last.place = place[1]
+
+
+def _is_prose(line: str) -> bool:
+    """Whether a line is one of a text that goes on below the table."""
+    return len(line.split()) > 4 and not re.search(r"\w\(|[=^]|\.{3}", line)
 
 
 def _beside(line: str, number: int, starts: Sequence[int]) -> list[ClaimedLine]:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from secondsight.claims.patterns import Pattern, are_among, parsed_call, same, squeezed, words_of
 from secondsight.claims.search import FoundRun
@@ -16,27 +15,25 @@ from secondsight.lang.reference import Reference
 from secondsight.report.story import Besides, StoryLine
 from secondsight.report.trace import Telling, tell_run
 from secondsight.scenario import Scenario
-from secondsight.search import Limits, Trace, Verdict, Violation
-from secondsight.search.bfs import breadth_first
+from secondsight.search import Trace, Violation
 from secondsight.search.messages import deadlock_message
-from secondsight.search.request import Request
 
 __all__ = ["Possible", "StopsAt", "besides", "numbered", "told_run", "told_so_far"]
-
-_BEYOND = 5_000
-"""States that are looked at for what a run breaks that has come to the claim's last line."""
 
 
 @dataclass(frozen=True, slots=True)
 class Possible:
     """The run; `titles`: the columns' titles and the names of their threads, where these differ. `until`: how many of its steps the claim
-    takes. `breaks`: the rule that is broken in the end; `beyond`: what is known of the runs that go on where it breaks none."""
+    takes. `breaks`: the rule that is broken in the end; `beyond`: where it breaks none, what is known of other runs that have all lines."""
 
     told: Telling
     titles: dict[str, str]
     until: int
     breaks: str
     beyond: str
+    broken_at: int = 0
+    """The step that breaks the rule, from 1, where the claim goes on behind it: what comes after it is what would come if the rule did not
+    end the run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,21 +46,23 @@ class StopsAt:
     told: Telling | None
     reasons: tuple[str, ...]
     titles: dict[str, str]
+    cut: bool = False
+    """Whether a run that comes so far ends there because it breaks a rule, and the claim goes on."""
 
 
 def told_run(
     driver: type[Device], scenario: Scenario, program: Program, patterns: Sequence[Pattern], allowed: Sequence[frozenset[int]], run: FoundRun,
-    titles: dict[str, str],
+    titles: dict[str, str], beyond: str,
 ) -> Possible:  # fmt: skip
     """Replay the run that has all lines, and look for them in what is told of it. Raises `Disagreement` if one is not there."""
     reference = Reference(program)
     title = f"{driver.__name__} ({scenario.name})"
-    violation, beyond = _breaks(reference, run)
+    violation = _ended(reference, run)
     wanted = besides(patterns)
     for tidy in (violation.untangle(reference), violation) if violation.rule else (violation,):
         told = tell_run(title, program, tidy, wanted)
         if numbered(told.entries, patterns, allowed) is None:
-            return Possible(told, titles, len(run.steps), violation.rule, beyond)
+            return Possible(told, titles, run.until, violation.rule, beyond)
     missing = numbered(told.entries, patterns, allowed)
     assert missing is not None
     raise Disagreement(f"the run has no line that is told like line {missing.line.number} of the claim: {missing.line.text}")
@@ -95,22 +94,6 @@ def _ended(reference: Reference, run: FoundRun) -> Violation:
             raise Disagreement(f"the run ends in {run.rule} only where its calls are noted")
         return Violation(error.rule, error.message if isinstance(error, RuleBroken) else str(error), error.where, trace)
     return Violation("", "", None, trace)
-
-
-def _breaks(reference: Reference, run: FoundRun) -> tuple[Violation, str]:
-    """What the run breaks: by its last step, or in the shortest way to go on."""
-    violation = _ended(reference, run)
-    if violation.rule or run.end is None:
-        return violation, ""
-    further = copy.copy(reference)
-    further.initial = run.end
-    result = breadth_first(further, Request(limits=Limits(states=_BEYOND)))
-    if result.violation is not None:
-        rest = result.violation.trace
-        return replace(result.violation, trace=violation.trace.then(rest.steps, rest.states)), ""
-    if result.verdict is Verdict.HOLDS:
-        return violation, "whatever comes after it, no rule is broken"
-    return violation, f"in the first {result.states:,} states after it no rule is broken; the others were not looked at"
 
 
 def besides(patterns: Sequence[Pattern]) -> Besides:

@@ -23,7 +23,6 @@ __all__ = ["why_it_stops"]
 _SECONDS = 10.0
 """How long is looked for fewer lines that are enough to make it impossible."""
 _STATES = 100_000
-_FEW = 4
 _ALONE = 60
 """The most steps that a thread is followed by itself."""
 _TOLD = 3
@@ -42,8 +41,8 @@ def why_it_stops(
     reasons = list(_order(traced, patterns, allowed, run.lines))
     for thread in sorted(threads):
         reasons += _next(program, traced, patterns, run, thread)
-    reasons += [f"in some runs that come so far {one.rule} is broken there, and they end" for one in ended if one.end is None]
-    return StopsAt(pattern.line.number, pattern.line.text, told, tuple(reasons), titles)
+    cut = any(one.end is None for one in ended) and not any(p.rule or p.stands for p in patterns[run.lines :])
+    return StopsAt(pattern.line.number, pattern.line.text, told, tuple(reasons), titles, cut)
 
 
 def _order(traced: Traced, patterns: Sequence[Pattern], allowed: Sequence[frozenset[int]], stop: int) -> Iterator[str]:
@@ -53,6 +52,8 @@ def _order(traced: Traced, patterns: Sequence[Pattern], allowed: Sequence[frozen
     def never(lines: Sequence[int]) -> bool:
         limits = Limits(states=_STATES, seconds=max(0.0, until - time.monotonic()))
         found = find_run(traced, [patterns[i] for i in lines], [allowed[i] for i in lines], limits)
+        if found.reason == "interrupted":
+            raise KeyboardInterrupt
         return found.whole is None and found.reason is None
 
     number, who = patterns[stop].line.number, " or ".join(traced.program.threads[t].name for t in sorted(allowed[stop]))
@@ -65,9 +66,9 @@ def _order(traced: Traced, patterns: Sequence[Pattern], allowed: Sequence[frozen
         yield f"{who} never does what line {number} says, whatever came before"
     elif len(enough) == 1:
         yield f"line {number} never comes after line {patterns[enough[0]].line.number}: in every run that has both it comes before it"
-    elif len(enough) < stop or stop < _FEW:
+    else:
         numbers = [str(patterns[i].line.number) for i in enough]
-        yield f"line {number} never comes after lines {', '.join(numbers[:-1])} and {numbers[-1]} in this order; it would need none of the others"
+        yield f"line {number} never comes after lines {', '.join(numbers[:-1])} and {numbers[-1]} in this order, whatever comes between"
 
 
 def _next(program: Program, traced: Traced, patterns: Sequence[Pattern], run: FoundRun, thread: int) -> Iterator[str]:

@@ -35,7 +35,7 @@ from secondsight.search import Limits, Progress
 from secondsight.search.request import Request
 
 if TYPE_CHECKING:
-    from secondsight.claims import ClaimedLine, ClaimText, Tried
+    from secondsight.claims import ClaimedLine, ClaimText, Possible, Tried
     from secondsight.scenario import Scenario
 
 __all__ = ["claim"]
@@ -150,6 +150,8 @@ def _show(file: str, driver: str, name: str, tried: list[Tried], full: bool) -> 
         _show_others(tried)
     if best.reason is not None:
         show(fill(f"{best.scenario}: not all states were seen ({best.reason}); until then no run has more than {best.lines} of the {best.of} lines", width()))
+    elif best.stop is None and len(tried) == 1:
+        show(fill(best.nobody, width()))
     elif best.stop is not None:
         stop = best.stop
         show(f"it stops at line {stop.number}: {stop.text}" + (f" ({best.scenario})" if len(tried) > 1 else ""))
@@ -174,16 +176,25 @@ def _show_possible(best: Tried, driver: str, full: bool) -> None:
     found = best.possible
     assert found is not None
     rest = len(found.told.violation.trace) - found.until
-    if not found.breaks:
+    if found.broken_at:
+        said = f"{found.breaks} is broken by step {found.broken_at} of {found.until}, which ends a run; what is told after it is what would come then."
+        show(fill(said, width()))
+    elif not found.breaks:
         show(fill(f"{found.beyond[0].upper()}{found.beyond[1:]}.", width()))
     elif rest:
-        show(fill(f"{found.breaks} is broken {rest} step{'s' * (rest != 1)} behind its last line, in the shortest way to go on.", width()))
+        show(fill(f"{found.breaks} is broken {rest} step{'s' * (rest != 1)} behind its last line.", width()))
     _show_titles(found.titles)
     show("The numbers at the left are those of its lines.")
     _show_told(found.told, full)
-    token = token_of(found.told.program, found.told.violation) if found.breaks else None
+    token = _token(found)
     if token is not None:
         print(f"\n{replay_command(driver, best.scenario, token, {})}")
+
+
+def _token(found: Possible) -> str | None:
+    """What replays the run, where it ends with a broken rule."""
+    told = found.told
+    return token_of(told.program, told.violation) if told.violation.rule and not found.broken_at else None
 
 
 def _show_titles(titles: dict[str, str]) -> None:
@@ -217,10 +228,9 @@ def _as_json(one: Tried, driver: str) -> dict[str, Any]:
     seen = {"states": one.states, "seconds": round(one.seconds, 3), "reason": one.reason, "lines": one.lines, "of": one.of}
     document: dict[str, Any] = {"scenario": one.scenario, "verdict": one.verdict, **seen}
     if one.possible is not None:
-        told = one.possible.told
-        token = token_of(told.program, told.violation) if one.possible.breaks else None
+        told, token = one.possible.told, _token(one.possible)
         document["possible"] = {
-            "titles": one.possible.titles, "breaks": one.possible.breaks or None, "beyond": one.possible.beyond or None, "until": one.possible.until,
+            "titles": one.possible.titles, "breaks": one.possible.breaks or None, "beyond": one.possible.beyond or None, "until": one.possible.until, "broken_at": one.possible.broken_at or None,
             "replay": None if token is None else replay_command(driver, one.scenario, token, {}), "run": _run_as_json(told),
         }  # fmt: skip
     if one.stop is not None:
