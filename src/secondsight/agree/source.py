@@ -21,8 +21,11 @@ def source_of(scenario: Scenario, comment: str = "") -> str:
     if scenario.doc:
         lines.append(f'    """{scenario.doc}"""')
     lines += [f"    {line}" for line in _in_their_processes(scenario.setup, used)]
-    for thread in scenario.threads:
-        lines += ["", f"    @{_variable(thread.process or 's')}.thread", f"    def {thread.name}() -> None:"]
+    for number, thread in enumerate(scenario.threads):
+        out = [_variable(name) for name in _needed_elsewhere(scenario, number)]
+        lines += ["", *(f"    {name} = None" for name in out)]
+        lines += [f"    @{_variable(thread.process or 's')}.thread", f"    def {thread.name}() -> None:"]
+        lines += [f"        nonlocal {', '.join(out)}"] if out else []
         lines += [f"        {_call(op, used)}" for op in thread.ops] or ["        pass"]
     if scenario.final:
         lines += ["", "    with s.after():"]
@@ -30,6 +33,13 @@ def source_of(scenario: Scenario, comment: str = "") -> str:
     if not scenario.setup and not scenario.threads and not scenario.final:
         lines.append("    pass")
     return "\n".join(lines) + "\n"
+
+
+def _needed_elsewhere(scenario: Scenario, number: int) -> list[str]:
+    """The handles that a thread makes and others use: a child that it forks, and what that has of it."""
+    others = [place.op for place in scenario.places() if place.thread != number]
+    used = {op.process for op in others} | {ref.handle for op in others for ref in refs(op)}
+    return [op.makes for op in scenario.threads[number].ops if op.makes is not None and op.makes in used]
 
 
 def _in_their_processes(ops: tuple[Op, ...], used: set[str]) -> Iterator[str]:
