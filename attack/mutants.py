@@ -40,6 +40,7 @@ PARTS: dict[str, tuple[str, ...]] = {
     "C renderer": ("lang/render_c.py", "lang/render_c_expressions.py", "search/prelude.c"),
     "movers": ("search/movers.c", "lang/movers.py", "search/reduced.py"),
     "symmetry": ("lang/symmetry.py", "lang/canonical.py", "lang/numbers.py"),
+    "equal threads": ("lang/equal.py", "lang/thread_numbers.py", "lang/canonical_equal.py"),
     "engine": (
         "search/engine.c", "search/engine_store.c", "search/engine_steps.c", "search/engine_phases.c", "search/engine_search.c",
         "search/engine_progress.c", "search/native.py",
@@ -48,7 +49,7 @@ PARTS: dict[str, tuple[str, ...]] = {
 }  # fmt: skip
 
 
-TESTS = {"symmetry": "tests/lang/test_symmetry.py"}
+TESTS = {"symmetry": "tests/lang/test_symmetry.py", "equal threads": "tests/lang/test_equal_threads.py"}
 """Parts that a file of tests has laws of too: tried where the programs notice nothing."""
 
 

@@ -20,6 +20,7 @@ from secondsight.cases import TABLES
 from secondsight.contract import ADVERSARIES, driver_program
 from secondsight.devices import mirror
 from secondsight.lang import LangError
+from secondsight.lang.errors import LeftRange
 from secondsight.lang.movers import Reductions
 from secondsight.lang.native import Native
 from secondsight.lang.program import Program
@@ -303,4 +304,6 @@ def test_cells_of_tables() -> None:
     for table in TABLES.values():
         cells = [p for p in (table.program(r, c) for r, c in list(table.cells())[::9]) if p is not None]
         for program in cells[:2]:
-            assert_same(Native(program), reduced_search(program, Request(workers=1)), None)
+            plain = Native(program)
+            counts = isinstance(native_search(plain, Request(workers=1)).error, LeftRange)  # for ever: no error where numbers are renamed
+            assert_same(plain, reduced_search(program, Request(workers=1, reductions=Reductions(symmetry=not counts))), None)

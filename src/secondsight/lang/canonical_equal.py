@@ -10,10 +10,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from secondsight.lang import ir
-from secondsight.lang.equal import EqualThreads, HeldNumber, Kind, Moved, Names, cells
+from secondsight.lang.equal import EqualThreads
 from secondsight.lang.live import Picked, live_places, table
 from secondsight.lang.program import Frame, Program
 from secondsight.lang.slots import Slot
+from secondsight.lang.thread_numbers import HeldNumber, Kind, Moved, Names, cells
 from secondsight.lang.types import IntType
 
 __all__ = ["equal_threads", "equal_threads_in_facts"]
