@@ -74,7 +74,8 @@ class World:
     """What a section may use: handles by what they are. `memfds` are (file, does a udmabuf take its seals).
 
     `most`: pages of one file or mapping. `process`: in whose block its operations are recorded; `other`: what another process may use.
-    `forked`: what children may use that threads have forked; of all threads and sections one list.
+    `forked`: what children may use that threads have forked; of all threads and sections one list. `around`: of a thread what there was
+    before it.
     """
 
     s: Recorder
@@ -90,15 +91,25 @@ class World:
     process: Process | None = None
     other: World | None = None
     forked: list[World] = field(default_factory=list)
-    is_thread: bool = False
+    around: World | None = None
+
+    @property
+    def is_thread(self) -> bool:
+        """Whether it is a thread's."""
+        return self.around is not None
 
     def add_process(self, pages: int) -> None:
         """Another process, which has the same files."""
         self.other = replace(self, space=SpaceLeft(pages), mappings=[], pins=[], process=self.s.process())
 
     def add_child(self, child: Process) -> None:
-        """A process that was forked: it has the same mappings, and what it writes of them is its own."""
-        world = replace(self, space=replace(self.space), mappings=list(self.mappings), pins=[], process=child, other=None, is_thread=False)
+        """A process that was forked: it has the same mappings, and what it writes of them is its own. Of files it uses those that a thread
+        that forks has not made."""
+        before = self.around or self
+        world = replace(
+            self, space=replace(self.space), memfds=list(before.memfds), udmabufs=list(before.udmabufs), mappings=list(self.mappings), pins=[],
+            process=child, other=None, around=None,
+        )  # fmt: skip
         if self.is_thread:
             self.forked.append(world)
         else:
@@ -112,7 +123,7 @@ class World:
         """For a thread: what it makes is its own, what there was it shares."""
         return replace(
             self, memfds=list(self.memfds), udmabufs=list(self.udmabufs), mappings=list(self.mappings), pins=list(self.pins), process=None,
-            is_thread=True,
+            around=self,
         )  # fmt: skip
 
     def file(self) -> File:
