@@ -242,7 +242,7 @@ class AnonVma(Record):
     rb_root: Ref[Vma]
 
 
-anon_vmas = shared_array(AnonVma, bound("anon_vmas", usual=8))
+anon_vmas = shared_array(AnonVma, bound("anon_vmas"))
 
 
 class AddressSpace(Record):

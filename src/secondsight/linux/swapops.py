@@ -37,8 +37,8 @@ class Migration(Record):
     moved: bool
 
 
-swap_slots = shared_array(SwapSlot, bound("swap_slots", most=15, usual=3))
-migrations = shared_array(Migration, bound("migrations", usual=1))
+swap_slots = shared_array(SwapSlot, bound("swap_slots", most=15))
+migrations = shared_array(Migration, bound("migrations"))
 
 
 @atomic
