@@ -5,13 +5,15 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
+from typing import Literal
 
 import pytest
 from page_world import Reader, page_of, shown, states
 from report_world import deadlock, driver, livelock, lock_order, queue, three_threads
 
 from secondsight.devices import mirror
-from secondsight.lang.program import Program
+from secondsight.lang import U8, Array, Machine, Record, require, shared, shared_array
+from secondsight.lang.program import Program, Thread, build
 from secondsight.report.page import html_page, page_data
 from secondsight.report.sequence import sequence_diagram
 
@@ -111,3 +113,30 @@ def test_every_kind_of_end_has_a_page(program: object) -> None:
     assert len(trace["changes"]) == len(trace["steps"])
     assert all(0 <= line["step"] <= len(trace["steps"]) for line in trace["lines"])
     assert Reader(page_of(trace)).data["traces"] == [trace | {"picture": sequence_diagram(trace)}]
+
+
+class Entry(Record):
+    n: U8
+    bits: Array[bool, 2]
+
+
+class Holder(Record):
+    entries: Array[Entry, Literal["places"]]
+
+
+rows = shared_array(Entry, "rows")
+holder = shared(Holder)
+
+
+def fills() -> None:
+    rows[0].bits[1] = True
+    holder.entries[1].bits[0] = True
+    require(rows[0].n == 1, "never", "no entry has one")
+
+
+def test_a_record_with_an_array_is_a_row_and_a_cell_like_one_without() -> None:
+    trace = shown(build(Machine({"rows": 2, "places": 2}), [Thread("fills", fills)]))
+    titles = {table["title"]: table["columns"] for table in trace["tables"]}
+    assert titles["rows"] == ["n", "bits"] and any("entries" in column for column in titles["places"])
+    last = states(trace)[-1]
+    assert last["rows[0].bits"] == "[false, true]" and "bits[0]" in last["holder.entries[1]"]

@@ -9,7 +9,7 @@ new machine through a whole trace is marked `idle`, so that it need not be shown
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
 from secondsight.lang import Record, RwLock
@@ -131,10 +131,6 @@ class _Panels:
             isinstance(kind, (IntType, RefType)) or (isinstance(kind, ArrayType) and isinstance(kind.element, (IntType, RefType))) for kind in kinds
         )
 
-    def _is_flat(self, record: type[Record]) -> bool:
-        """Whether it has nothing but numbers and references."""
-        return all(isinstance(kind, (IntType, RefType)) for kind in self.layout.machine.fields(record).values()) and not issubclass(record, (Lock, RwLock))
-
     def _declared(self, declaration: Shared) -> Iterator[Panel]:
         kind, at, title = declaration.kind, self.layout.base[declaration], self.places.titles[declaration.name]
         if isinstance(kind, RecordType):
@@ -191,11 +187,11 @@ class _Panels:
         if isinstance(kind.element, RecordType):
             record, stride = kind.element.record, self.layout.size(kind.element)
             places = [at + i * stride for i in range(self._count(kind))]
-            if not self._is_flat(record):
+            if not self._is_row(record):
                 for i, where in enumerate(places):
                     self._into(panel, record, where, f"{path}[{i}]", f"{name}[{i}].")
                 return
-            cells = [self._together(list(self._fields(record, where))) for where in places]
+            cells = [self._together(list(self._all_fields(record, where))) for where in places]
         else:
             numbers = self._elements(kind, at)
             if not joins:
@@ -224,6 +220,16 @@ class _Panels:
                 reader = self.layout.reader(record, name)
                 new = record.default(name) if isinstance(kind, IntType) else 0
                 yield _Number(name, kind, lambda state, reader=reader: reader(state, at), new)  # type: ignore[misc]
+
+    def _all_fields(self, record: type[Record], at: int) -> Iterator[_Number]:
+        """Its numbers, and those of its arrays; one that is alone in its array has the array's name."""
+        numbers = {number.name: number for number in self._fields(record, at)}
+        for name, kind in self.layout.machine.fields(record).items():
+            if name in numbers:
+                yield numbers[name]
+            elif isinstance(kind, ArrayType):
+                inner = self._elements(kind, at + self.layout.offset(record, name))
+                yield from (replace(number, name=name if len(inner) == 1 else f"{name}[{i}]") for i, number in enumerate(inner))
 
     def _elements(self, kind: ArrayType, at: int) -> list[_Number]:
         element = kind.element
