@@ -139,3 +139,47 @@ def hmm_anon_write_child_shared(s: Recorder) -> None:
         device.write(a, "b", into="written")
         s.read(a, into="childs")
     s.read(a, into="parents")
+
+
+@scenario
+def hmm_exclusive(s: Recorder) -> None:
+    """exclusive: the device has a page alone and finds what the CPU wrote; the CPU's accesses give it back, one after the other."""
+    a = s.mmap(pages=2)
+    s.write(a, "a", pages=1)
+    s.write(a + 1, "b", pages=1)
+    device = s.device()
+    device.exclusive(a, "c", into="first")
+    device.exclusive(a + 1, "d", into="second")
+    s.read(a, into="cpu_first")
+    s.read(a + 1, into="cpu_second")
+    s.write(a, "e", pages=1)
+    device.exclusive(a, "f", into="again")
+
+
+@scenario
+def hmm_exclusive_mprotect(s: Recorder) -> None:
+    """exclusive_mprotect: a page that the device has alone is made read-only; the device may not write it then."""
+    a = s.mmap(pages=1)
+    s.write(a, "a")
+    device = s.device()
+    device.exclusive(a, "b", into="before")
+    s.mprotect(a, write=False)
+    device.write(a, "c", into="written")
+    s.read(a, into="cpu")
+
+
+@scenario
+def hmm_exclusive_cow(s: Recorder) -> None:
+    """exclusive_cow: the process forks while the device has a page alone; parent and child each have what they write."""
+    a = s.mmap(pages=1)
+    s.write(a, "a")
+    device = s.device()
+    device.exclusive(a, "b", into="before")
+    child = s.fork()
+    s.write(a, "p")
+    with child:
+        s.read(a, into="inherited")
+        s.write(a, "c")
+        s.read(a, into="child")
+    s.read(a, into="parent")
+    device.exclusive(a, "d", into="again")

@@ -45,7 +45,7 @@ TWICE = {
     "Heading": "a row's or column's name and summary: as report wants it (a Protocol), as cases have it",
     "HmmRange": "struct hmm_range, of 6.12 and of 2019",
     "DeviceMethods": "a device's operations, recorded and by hand: written from one declaration",
-    "Kind": "the kinds of two analyses that share a base (lang/spread)",
+    "Kind": "the kinds of analyses that share a base (lang/spread)",
     "Importer": "the handle in a scenario, and the small driver that it is on the model",
 }
 """Class names that two modules have, and why."""

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from secondsight.contract import ADVERSARIES, RULES, check, load_drivers
-from secondsight.devices import mirror, mirror_2019, small
+from secondsight.contract import RULES, adversaries_for, check, load_drivers
+from secondsight.devices import exclusive, mirror, mirror_2019, small
 from secondsight.devices.device import Device
 from secondsight.lang import Errno, LangError, Refused
 from secondsight.lang.plain import replay
@@ -54,7 +54,7 @@ def broken_by(driver: type[Device], rules: list[str] | None = None, adversaries:
     return found
 
 
-@pytest.mark.parametrize("adversary", list(ADVERSARIES))
+@pytest.mark.parametrize("adversary", list(adversaries_for(mirror.Mirror)))
 def test_the_reference_mirror_survives(adversary: str) -> None:
     assert broken_by(mirror.Mirror, adversaries=[adversary]) == set()
 
@@ -81,6 +81,8 @@ def test_every_rule_can_be_broken() -> None:
         "lost-write": broken_by(small.NeverMarksDirty, ["lost-write"], ["swap"]),
         "table-lock": broken_by(small.ChangesOutsideTheLock, ["table-lock"], ["open"]),
         "pinned": broken_by(small.UnpinsBeforeItStops, ["pinned"], ["close"]),
+        "exclusive": broken_by(exclusive.ExclusiveByEvent, ["exclusive"], ["atomics"]),
+        "no-freed-frame": broken_by(small.AddsNoFence, ["no-freed-frame"], ["buffer-moves"]),
         "progress": broken_by(mirror_2019.Mirror2019, ["progress"], ["oom-reaper"]),
     }
     assert set(broken) == set(RULES)

@@ -12,6 +12,7 @@ from secondsight.contract.check import check_scenario
 from secondsight.contract.lessons import KEPT, ONLY_HERE, RULES_BROKEN
 from secondsight.devices import small
 from secondsight.devices.device import Device
+from secondsight.devices.exclusive import Exclusive
 from secondsight.devices.fenced_importer import FencedImporter, UnmapsAtOnce
 from secondsight.devices.mirror import Mirror
 from secondsight.devices.small import (
@@ -19,6 +20,7 @@ from secondsight.devices.small import (
     ClosesByItsLock,
     DropsEverything,
     GivesReferencesBack,
+    KeepsForReading,
     LooksIntoItsTable,
     MarksWhenItDrops,
     MirrorInParts,
@@ -87,7 +89,7 @@ def test_no_other_adversary_catches_it(adversary: str) -> None:
 
 RIGHT: list[type[Device]] = [
     MirrorInParts, ClosesByItsLock, PrefaultsAfterwards, AsksToWriteFirst, DropsEverything, GivesReferencesBack, LooksIntoItsTable, Pins, Vcpu,
-    RemembersByProcess, MarksWhenItDrops, FencedImporter, UnmapsAtOnce,
+    RemembersByProcess, MarksWhenItDrops, FencedImporter, UnmapsAtOnce, KeepsForReading, Exclusive,
 ]  # fmt: skip
 
 

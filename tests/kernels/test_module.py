@@ -308,7 +308,6 @@ def test_a_device_reads_and_writes_what_the_process_does(vm: VM) -> None:
         gpu.compare(b, into="compared")
         s.munmap(a)
         gpu.read(a, into="gone")
-        gpu.exclusive(b, "z", into="exclusive")
         gpu.close()
         gpu.close(into="twice")
 
@@ -322,7 +321,6 @@ def test_a_device_reads_and_writes_what_the_process_does(vm: VM) -> None:
         "writable": "w",
         "compared": "ok",
         "gone": "-EFAULT",
-        "exclusive": "-EOPNOTSUPP",
         "twice": "-EBADF",
     }
 

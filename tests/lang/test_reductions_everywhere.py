@@ -16,6 +16,7 @@ from test_reductions import assert_same
 from secondsight.cases import TABLES
 from secondsight.contract import ADVERSARIES, driver_program
 from secondsight.devices import mirror
+from secondsight.lang.errors import LeftRange
 from secondsight.lang.movers import Reductions
 from secondsight.lang.native import Native
 from secondsight.lang.program import Program
@@ -90,6 +91,9 @@ def test_reductions_change_nothing_that_is_said(name: str, make: Callable[[], Ma
         native, told = reduced_native(program, wanted, watch)
         assert (native.reductions, told) == (wanted, [])
         found = search_both(native, plain, Request(watch=watch, workers=1, livelock=True))
+        if wanted.symmetry and isinstance(known.error, LeftRange) and "sequence numbers" in found.result.note:  # it counts for ever: see docs/engine.md
+            assert found.result.violation is not None and found.result.violation.rule == "livelock"
+            continue
         assert_same(plain, found, watch, livelock=True)
         assert found.merged is not None
         figures.append(found.merged.states)

@@ -23,7 +23,6 @@ from secondsight.scenario import (
     load_scenarios,
 )
 from secondsight.scenario.data import check
-from secondsight.world.model import outcomes
 
 QUICK = settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
 
@@ -245,12 +244,3 @@ def made_in(s: Recorder, process: Process) -> Mapping:
 def test_a_forced_run_with_fork_is_refused_with_the_reason() -> None:
     with pytest.raises(KernelError, match="fork cannot be in a forced run yet"):
         encode_steps(forked(), (), ())
-
-
-def test_forking_and_swapping_in_one_scenario_are_refused() -> None:
-    s = Recorder()
-    a = s.mmap(pages=1)
-    s.fork()
-    s.madvise_pageout(a)
-    with pytest.raises(ScenarioError, match="forks, and swaps pages out or moves them; the model cannot do both"):
-        outcomes(s.scenario("both", ""))

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from secondsight.contract import ADVERSARIES, check, driver_program
+from secondsight.contract.importer_adversaries import adversaries_for
 from secondsight.devices.mirror import Mirror, MirrorWithoutTest
 from secondsight.lang import LangError, compiler
 from secondsight.lang.native import Native, is_ready
@@ -118,9 +119,10 @@ def test_a_driver_is_compiled_once_for_each_set_of_families(tmp_path: Path, monk
 
     monkeypatch.setattr(compiler, "_build", count)
     done = list(check(Mirror, request=Request(executor="native", limits=Limits(states=50))))
-    assert len(done) == sum(len(a.scenarios) for a in ADVERSARIES.values())
-    # The process's own memory; that and memfds; either with mprotect; device memory; reclaim and migration; memfds and two processes.
-    assert len(built) == 7
+    assert len(done) == sum(len(a.scenarios) for a in adversaries_for(Mirror).values())
+    # The process's own memory; that and memfds; either with mprotect; device memory; reclaim and migration; an exclusive
+    # device beside it; memfds and two processes; fork.
+    assert len(built) == 9
 
 
 @has_compiler

@@ -171,7 +171,7 @@ def program(row: str, column: str) -> Program:
 
 def on_kernel(row: str, column: str, violation: Violation) -> CannotForce:
     """Why no cell is asked of a real kernel."""
-    return CannotForce("the module has no exporter that takes its memory away, and none of these sequences is in a packaged kernel that boots here")
+    return CannotForce("the module's exporter has the last of these sequences, and its importer keeps the contract: what is wrong is not run on a kernel")
 
 
 HOLDS, BROKEN = Verdict.HOLDS, Verdict.BROKEN

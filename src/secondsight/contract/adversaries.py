@@ -7,9 +7,9 @@ two engines at once, or reading and then closing. Others need a setting of their
 A driver that keeps the contract survives every interleaving of every one. When all is quiet the device's access ends as the
 CPU's does, with the same value, or both fail. Then the driver is closed, and what it took must have been given back.
 
-Waiting for their machinery, and not here: soft-dirty (event SOFT_DIRTY), migration of device-private memory (MIGRATE), writeback
-of files, and a second device of one process (but of an `exclusive` one). A driver that ignores such an event, or shares state
-between two such devices, is not found.
+Waiting for their machinery, and not here: soft-dirty (event SOFT_DIRTY), migration of device-private memory (MIGRATE), writeback of
+files, and a second device of one process (but of an `exclusive` one). A driver that ignores such an event, or shares state between
+two such devices, is not found.
 """
 
 from __future__ import annotations
@@ -175,7 +175,7 @@ def punch_hole(s: Recorder, memory: Memory) -> None:
 
 
 @_adversary("another device takes a page for itself for a while (make_device_exclusive), then it is written")
-def exclusive(s: Recorder, memory: Memory) -> None:
+def exclusive_access(s: Recorder, memory: Memory) -> None:
     s.make_device_exclusive(memory.pages + 1)
     s.write(memory.pages + 1, "B", pages=1)
 

@@ -44,11 +44,12 @@ class BufferDevice(Device):
         return -EINVAL
 
     def do_job(self, value: Char) -> Result:
-        """A job from its beginning to its end: 0, or why there is none."""
+        """A job from its beginning to its end: what it has read (0 if it writes), or why there is none."""
         ret = self.submit(value)
-        if ret == 0:
-            wait_until(self.job.fence is None)
-        return ret
+        if ret != 0:
+            return ret
+        wait_until(self.job.fence is None)
+        return self.job.result
 
     def engine(self) -> None:
         """The device: does what is queued, for ever."""

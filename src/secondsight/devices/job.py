@@ -9,7 +9,7 @@ from __future__ import annotations
 from secondsight.lang import Char, Record, Ref, atomic, tracepoint
 from secondsight.linux.dma_buf import DmaBuf, DmaBufAttachment
 from secondsight.linux.dma_fence import DmaFence, dma_fence_get, dma_fence_init, dma_fence_put, dma_fence_signal, dma_fences
-from secondsight.linux.mm_types import Count, Folio, Pgoff, Result
+from secondsight.linux.mm_types import Count, Folio, Pgoff
 from secondsight.linux.page_alloc import frame_touch
 
 __all__ = ["Job", "job_access", "job_end", "job_prepare", "job_run", "job_start"]
@@ -21,7 +21,8 @@ def job_access(buffer: DmaBuf, pgoff: Pgoff, frame: Folio, write: bool) -> None:
 
 
 class Job(Record):
-    """A job. `fence` None: there is none. `queued`: the device may begin. It writes `value`, or reads for `value` 0."""
+    """A job. `fence` None: there is none. `queued`: the device may begin. It writes `value`, or reads for `value` 0. `result`: what the
+    last one read, or 0."""
 
     buffer: Ref[DmaBuf]
     fence: Ref[DmaFence]
@@ -29,6 +30,7 @@ class Job(Record):
     pgoff: Pgoff
     value: Char
     queued: bool
+    result: Char
 
 
 @atomic
@@ -51,18 +53,19 @@ def job_start(job: Job) -> None:
 
 
 @atomic
-def job_run(job: Job) -> Result:
-    """The device does its access: what it reads, or 0."""
+def job_run(job: Job) -> None:
+    """The device does its access."""
     frame = job.frame
     buffer = job.buffer
     assert frame is not None
     assert buffer is not None
     job_access(buffer, job.pgoff, frame, job.value != 0)
     frame_touch(frame, job.value != 0)
+    job.result = 0
     if job.value != 0:
         frame.contents = job.value
-        return 0
-    return frame.contents
+    else:
+        job.result = frame.contents
 
 
 @atomic

@@ -11,7 +11,7 @@ __all__ = ["ABILITIES", "abilities"]
 ABILITIES = {
     "system calls": "scenarios of memory, files and threads",
     "udmabuf": "scenarios with udmabufs",
-    "device": "secondsight.ko: a device's mirror, pins, an importer, and hold points",
+    "device": "secondsight.ko: a device's mirror, pins, an importer, a buffer that moves, and hold points",
     "exclusive": "device-private and device-exclusive pages",
     "ftrace holds": "hold points inside the kernel's own functions",
     "own tests": "the kernel's own tests of HMM: secondsight kernel selftest",

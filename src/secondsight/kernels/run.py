@@ -20,6 +20,7 @@ from types import TracebackType
 from typing import Any
 
 from secondsight.devices.device import Device
+from secondsight.kernels.ability import abilities
 from secondsight.kernels.catalog import Kernel
 from secondsight.kernels.encode import Steps
 from secondsight.kernels.errors import KernelError
@@ -226,6 +227,11 @@ class VM:
             raise KernelError(f"kernel {self.release} has no second NUMA node, which {scenario.name} needs", "use a packaged kernel, such as linux-6.12")
         if self.has_module and not self._guest.hello.get("swap") and any(p.op.declared.needs is Needs.SWAP for p in scenario.places()):
             raise KernelError(f"kernel {self.release} has no swap device, which {scenario.name} needs", "use a packaged kernel, such as linux-6.12")
+        if any(p.op.kind == "device_exclusive" for p in scenario.places()) and "exclusive" not in abilities(self.kernel):
+            raise KernelError(
+                f"kernel {self.release} has no device-exclusive pages (CONFIG_DEVICE_PRIVATE), which {scenario.name} needs",
+                "use one that has them, such as linux-7.2",
+            )
         if not self.has_module and (job.steps is not None or needs_module(scenario)):
             raise KernelError(f"{scenario.name} needs secondsight.ko, which is not loaded", "boot(kernel, module=True)")
         return job.loading()

@@ -42,7 +42,6 @@ def _missing(what: str, note: str = "") -> Here:
 
 
 _MIGRATION = "migration to device memory"
-_EXCLUSIVE = "device-exclusive pages"
 _SNAPSHOT = "snapshots by hmm_range_fault"
 
 TABLE: dict[str, dict[str, Here]] = {
@@ -79,10 +78,10 @@ TABLE: dict[str, dict[str, Here]] = {
         "snapshot": _missing(f"{_SNAPSHOT}, {_MIGRATION}"),
         "compound": _missing(f"huge pages, {_SNAPSHOT}"),
         "double_map": _missing(_MIGRATION),
-        "exclusive": _missing(_EXCLUSIVE),
-        "exclusive_mprotect": _missing(f"{_EXCLUSIVE}, mprotect"),
-        "exclusive_cow": _missing(f"{_EXCLUSIVE}, fork"),
-        "hmm_gup_test": _missing(f"pinning by address, {_MIGRATION}, {_SNAPSHOT}"),
+        "exclusive": _hmm("hmm_exclusive", "The device exchanges a page's value for theirs that reads it."),
+        "exclusive_mprotect": _hmm("hmm_exclusive_mprotect"),
+        "exclusive_cow": _hmm("hmm_exclusive_cow"),
+        "hmm_gup_test": _missing(f"{_MIGRATION}, {_SNAPSHOT}"),
         "hmm_cow_in_device": _missing(f"{_MIGRATION}, {_SNAPSHOT}"),
     },
 }

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from secondsight.lang import ir
-from secondsight.lang.equal import Cell, EqualThreads, Kind, Moved, Names, cells
+from secondsight.lang.equal import EqualThreads, HeldNumber, Kind, Moved, Names, cells
 from secondsight.lang.live import Picked, live_places, table
 from secondsight.lang.program import Frame, Program
 from secondsight.lang.slots import Slot
@@ -67,7 +67,7 @@ def equal_threads(program: Program, equal: EqualThreads, is_renamed: Callable[[i
     ]
 
 
-def _cells(found: Sequence[Cell]) -> list[str]:
+def _cells(found: Sequence[HeldNumber]) -> list[str]:
     rows = ", ".join(f"{{ {c.at + c.slot.at}, {_bits(c.slot, c.slot.low)}, {_HOLDS[c.kind]} }}" for c in found)
     return [f"static const struct {{ u16 at; u8 width, shift; i32 low; i64 mask; u8 holds; }} CELL[] = {{ {rows or '{ 0, 0, 0, 0, 0, 0 }'} }};"]
 

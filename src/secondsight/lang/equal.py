@@ -40,7 +40,7 @@ from secondsight.lang.spread import Known, Spread, TellsApart
 from secondsight.lang.standins import Shared
 from secondsight.lang.types import ArrayType, IntType, RecordType, Type
 
-__all__ = ["Cell", "EqualThreads", "Kind", "Moved", "Names", "cells", "equal_threads_of"]
+__all__ = ["HeldNumber", "EqualThreads", "Kind", "Moved", "Names", "cells", "equal_threads_of"]
 
 
 class Kind(Enum):
@@ -398,7 +398,7 @@ def _is_own(addr: ir.Addr, var: ir.Var) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class Cell:
+class HeldNumber:
     """A number of the shared state that a renaming changes: the byte that its slot is counted from, the slot, what it holds."""
 
     at: int
@@ -419,9 +419,9 @@ class Moved:
     field: Field
 
 
-def cells(layout: Layout, names: Names) -> tuple[list[Cell], list[Moved]]:
+def cells(layout: Layout, names: Names) -> tuple[list[HeldNumber], list[Moved]]:
     """All that a renaming changes in the shared state."""
-    found: list[Cell] = []
+    found: list[HeldNumber] = []
     moved: list[Moved] = []
 
     def visit(kind: Type, at: int, spot: Field) -> None:
@@ -429,7 +429,7 @@ def cells(layout: Layout, names: Names) -> tuple[list[Cell], list[Moved]]:
             for name, inner in layout.parts(kind.record).items():
                 here = owned_field(kind.record, name)
                 if isinstance(inner, IntType) and here in names.fields:
-                    found.append(Cell(at, layout.field(kind.record, name), names.fields[here]))
+                    found.append(HeldNumber(at, layout.field(kind.record, name), names.fields[here]))
                 elif isinstance(inner, (RecordType, ArrayType)):
                     visit(inner, at + layout.offset(kind.record, name), here)
         elif isinstance(kind, ArrayType):
@@ -439,7 +439,7 @@ def cells(layout: Layout, names: Names) -> tuple[list[Cell], list[Moved]]:
                 slots = [layout.first(kind).element(i) for i in range(count)]
                 places, bits = [(at + s.at, s.shift) for s in slots], (8 * slots[0].width if slots and slots[0].is_whole else slots[0].bits if slots else 0)
                 if spot in names.fields:
-                    found.extend(Cell(at, slot, names.fields[spot]) for slot in slots)
+                    found.extend(HeldNumber(at, slot, names.fields[spot]) for slot in slots)
             else:
                 size = layout.size(kind.element)
                 places, bits = [(at + i * size, 0) for i in range(count)], 8 * size

@@ -92,6 +92,7 @@ def vm_area_free(vma: Vma) -> None:
     vma.shared = None
     if len(anon_vmas) > 0:
         vma.anon_vma = None
+        vma.anon_next[0] = None
     vma.next = vm_area_cache.free
     vm_area_cache.free = vma
 

@@ -157,10 +157,10 @@ def copy_present_pte(mm: Mm, oldmm: Mm, va: Va) -> None:
     new.frame = pte.frame
     new.writable = pte.writable
     new.special = pte.special
-    if len(swap_slots) > 0:
-        new.dirty = pte.dirty
     if len(new.prot_none) > 0:
         new.prot_none[0] = pte.prot_none[0]
+    if len(swap_slots) > 0:
+        new.dirty = pte.dirty
 
 
 @atomic
@@ -173,7 +173,7 @@ def copy_present_page(mm: Mm, va: Va, folio: Folio) -> None:
     folio_add_new_anon_rmap(copy, new, va)
     mm.ptes[va].frame = copy
     mm.ptes[va].writable = new.write
-    if len(swap_slots) > 0:
-        mm.ptes[va].dirty = True
     if len(mm.ptes[va].prot_none) > 0:
         mm.ptes[va].prot_none[0] = not vma_is_accessible(new)
+    if len(swap_slots) > 0:
+        mm.ptes[va].dirty = True

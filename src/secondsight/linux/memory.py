@@ -25,7 +25,7 @@ copy. The copy is made first, then it takes the other's place in a bracket, and 
 An entry that is neither empty nor present (`swapops`) is `do_swap_page`'s: a page in swap is found in the swap cache, or read, and
 mapped under the folio lock; a page that is being moved is waited for.
 
-Left out: huge pages, userfaultfd, that copies of a file's pages are swapped out or moved (they stay), per-vma locks (a fault on one vma waits
+Left out: huge pages, userfaultfd, per-vma locks (a fault on one vma waits
 here while another vma is being mapped or unmapped: may hide a bug), the early flush of large batches and of dirty
 file pages, which drops references already before the end of the bracket (a driver that is late is caught all the
 same: it is late at the zap). An allocation and the entry that it is for are one step; the loser of a race gives

@@ -22,7 +22,7 @@ from secondsight.linux.mm import page_anon_exclusive
 from secondsight.linux.mm_types import Count, Event, Folio, Mm, PteKind, Range, Va, Vma, hints
 from secondsight.linux.mmu_notifier import mmu_notifier_invalidate_range_end, mmu_notifier_invalidate_range_start
 from secondsight.linux.page_alloc import alloc_page, get_page, is_zero_page, put_page
-from secondsight.linux.pgtable import folio_mapcount, folio_mapped, pte_none, pte_present
+from secondsight.linux.pgtable import folio_mapcount, folio_mapped, pte_none, pte_page
 from secondsight.linux.rmap import (
     page_vma_mapped_walk,
     rmap_walk_first,
@@ -53,7 +53,7 @@ def move_page(mm: Mm, va: Va, empty_is_bad: bool = False) -> Errno:
     mm.mmap_lock.read_lock()
     with atomic:
         vma = mm.mm_mt[va]
-        folio = pte_present(mm.ptes[va])
+        folio = pte_page(mm.ptes[va])
         if vma is None or (folio is not None and is_zero_page(folio)) or not vma_migratable(vma):
             ret = -EFAULT
         elif folio is None:

@@ -345,8 +345,8 @@ class Pte(Record):
     `kind` is of an entry that is not empty. Of one for a page in swap `swap` is the slot, and `frame` is None. `writable` is also
     whether a migration entry is a writable one. `special` is pte_special or pte_devmap: the entry holds no reference. `dirty` is
     kept where pages are swapped out. `exclusive` is of a swap entry or a migration entry, where pages are copied on write
-    (pte_swp_exclusive(), !is_readable_migration_entry()): no other process has had a share in the page. `prot_none` is _PAGE_PROTNONE,
-    where somebody asks for PROT_NONE: the page is there and no access finds it. What nothing writes is no part of a state.
+    (pte_swp_exclusive(), !is_readable_migration_entry()): no other process has had a share in the page. What nothing writes is no
+    part of a state. `prot_none` is _PAGE_PROTNONE, where somebody asks for PROT_NONE: the page is there and no access finds it.
     """
 
     frame: Ref[Folio]

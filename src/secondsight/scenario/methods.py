@@ -276,30 +276,34 @@ class RecorderMethods(ABC):
         self._operation("move_pages", into, addr=addr)
 
     def buffer(self, pages: int) -> File:
-        """A dma-buf of `pages` pages (in the setup), whose exporter moves it, takes it away and gives it back. On the model only."""
+        """A dma-buf of `pages` pages (in the setup), whose exporter moves it, takes it away and gives it back."""
         made: File = self._operation("buffer", None, pages=pages)
         return made
 
     def attached_device(self, buffer: File) -> DeviceHandle:
-        """A device that is attached to a buffer (in the setup): its driver is an importer. On the model only."""
+        """A device that is attached to a buffer (in the setup): its driver is an importer."""
         made: DeviceHandle = self._operation("attached_device", None, buffer=buffer)
         return made
 
     def device_job(self, device: DeviceHandle, value: str, *, into: str | None = None) -> None:
         """The device's driver queues a job that stores `value` to the first page of its buffer; ends when the job is done. Fails
-        with what the driver's `submit` returns. On the model only."""
+        with what the driver's `submit` returns."""
         self._operation("device_job", into, device=device, value=value)
 
+    def device_job_read(self, device: DeviceHandle, *, into: str | None = None) -> None:
+        """The same with a job that loads the first page of the buffer."""
+        self._operation("device_job_read", into, device=device)
+
     def buffer_move(self, buffer: File) -> None:
-        """The exporter puts the buffer somewhere else; ends when that is done. On the model only."""
+        """The exporter puts the buffer somewhere else; ends when that is done."""
         self._operation("buffer_move", None, buffer=buffer)
 
     def buffer_revoke(self, buffer: File) -> None:
-        """The exporter takes the buffer's memory away; ends when nobody uses it any more. On the model only."""
+        """The exporter takes the buffer's memory away; ends when nobody uses it any more."""
         self._operation("buffer_revoke", None, buffer=buffer)
 
     def buffer_restore(self, buffer: File) -> None:
-        """The exporter gives a buffer that was revoked memory again. On the model only."""
+        """The exporter gives a buffer that was revoked memory again."""
         self._operation("buffer_restore", None, buffer=buffer)
 
 
@@ -340,8 +344,12 @@ class DeviceMethods:
 
     def job(self, value: str, *, into: str | None = None) -> None:
         """The device's driver queues a job that stores `value` to the first page of its buffer; ends when the job is done. Fails
-        with what the driver's `submit` returns. On the model only."""
+        with what the driver's `submit` returns."""
         self._recorder._operation("device_job", into, device=self, value=value)
+
+    def job_read(self, *, into: str | None = None) -> None:
+        """The same with a job that loads the first page of the buffer."""
+        self._recorder._operation("device_job_read", into, device=self)
 
 
 class PinMethods:

@@ -52,7 +52,8 @@ class ByHand(Recorder):
         self._checker = Checker(limited=False)
         rows = {"ops": 1, "handles": MOST_HANDLES, "devices": 0, "other_processes": MOST_PROCESSES - 1}
         usual = {name: one.usual for name, one in BOUNDS.items()}
-        self.machine = Machine(bounds(**(usual | {"mms": MOST_PROCESSES} | wanted)) | rows, data={"program.counts": [0], "program.closes": [0], "program.forks": [0]})
+        more = {"mms": MOST_PROCESSES, "anon_vmas": MOST_PROCESSES, "migrations": 1, "swap_slots": 8}
+        self.machine = Machine(bounds(**(usual | more | wanted)) | rows, data={"program.counts": [0], "program.closes": [0], "program.forks": [1]})
         self.spaces: dict[str | None, Mm] = {}
         self.devices: dict[str, Device] = {}
         self._rows = _Rows(self)
@@ -67,6 +68,13 @@ class ByHand(Recorder):
             self.spaces[name] = mm_alloc()
             self._ghost(name).running = 1
         return name
+
+    def begin_child(self, process: str | None) -> str:
+        """A child of a process; its name. Raises `OSError` where the process has gone."""
+        made = self.within(process, "fork")
+        if made == EXITED:
+            raise OSError(errno.ESRCH, "fork: ESRCH: the process has exited")
+        return str(made._handle.name)
 
     def within(self, process: str | None, kind: str, **args: object) -> Any:
         """An operation of a process: the handle that it makes, or its result in a scenario's words.
@@ -116,6 +124,9 @@ class ByHand(Recorder):
         mm = self.spaces.get(op.process)
         device = next((v.handle for v in op.args.values() if isinstance(v, HandleRef) and v.handle in self.devices), None)
         with self.machine:
+            if op.declared.forks:
+                self.spaces[op.makes] = mm_alloc()
+                self._ghost(op.makes).running = 1
             if model.begins is None:
                 return int(run_op(0, mm, None if device is None else self.devices[device]))  # type: ignore[arg-type]
             assert op.makes is not None
@@ -134,7 +145,7 @@ class _Rows(Encoder):
         self.processes: tuple[str | None, ...] = (None,)
         self.opened: set[str | None] = set()
         self.devices: list[str | None] = []
-        self.spaces = [SpaceLayout()]
+        self.spaces, self.parents = [SpaceLayout()], [0]
 
     def take(self, op: Op) -> None:
         """Make it the row."""
@@ -149,6 +160,7 @@ class _Rows(Encoder):
                 self.opened.add(op.makes)
             if made is HandleType.PROCESS:
                 self.processes = (*self.processes, op.makes)
+                self.parents.append(len(self.spaces))
                 self.spaces.append(SpaceLayout())
         self._row(op)
         data = self.hand.machine.data

@@ -223,7 +223,7 @@ class Encoder:
             derived |= dict.fromkeys(own_bounds(driver), 1) | needed
         if derived.get("anon_vmas"):
             derived["anon_vmas"] = derived["mms"]
-        self._fork(derived)
+        self._fork(derived, takes["frames"])
         derived |= {"ops": max(1, len(self.places)), "handles": max(1, len(self.numbers))}
         size = next((s for s in (_DRIVEN if driver is not None else _SIZES) if all(derived[n] <= s[n] for n in s)), {})
         rounded = derived | {name: number for name, number in size.items() if derived[name] or driver is None}
@@ -234,13 +234,13 @@ class Encoder:
         drivers = {name: sizes.pop(name) for name in own_bounds(driver) if name in sizes}
         return bounds(**sizes) | own | drivers
 
-    def _fork(self, derived: dict[str, int]) -> None:
-        """What forks need more: a child may have each vma of its parent, and copies of all its pages."""
+    def _fork(self, derived: dict[str, int], pages: int) -> None:
+        """What forks need more: a child may have each vma of its parent, and copies of all its `pages`."""
         count = sum(child != parent for child, parent in enumerate(self.parents))
         if count == 0:
             return
         derived["vmas"] *= 1 + count
-        derived["frames"] = min(BOUNDS["frames"].most, derived["frames"] * (1 + count))
+        derived["frames"] = min(BOUNDS["frames"].most, derived["frames"] + pages * count)
 
     def _splits(self, place: Place) -> bool:
         """Whether an operation takes only a part of a mapping away: then a vma is split, or two are."""

@@ -201,22 +201,22 @@ class ProcessMethods(ABC):
         return done
 
     def buffer(self, pages: int) -> File:
-        """A dma-buf of `pages` pages (in the setup), whose exporter moves it, takes it away and gives it back. On the model only."""
+        """A dma-buf of `pages` pages (in the setup), whose exporter moves it, takes it away and gives it back."""
         done: File = self._do("buffer", pages=pages)
         return done
 
     def buffer_move(self, buffer: File) -> str:
-        """The exporter puts the buffer somewhere else; ends when that is done. On the model only."""
+        """The exporter puts the buffer somewhere else; ends when that is done."""
         done: str = self._do("buffer_move", buffer=buffer)
         return done
 
     def buffer_revoke(self, buffer: File) -> str:
-        """The exporter takes the buffer's memory away; ends when nobody uses it any more. On the model only."""
+        """The exporter takes the buffer's memory away; ends when nobody uses it any more."""
         done: str = self._do("buffer_revoke", buffer=buffer)
         return done
 
     def buffer_restore(self, buffer: File) -> str:
-        """The exporter gives a buffer that was revoked memory again. On the model only."""
+        """The exporter gives a buffer that was revoked memory again."""
         done: str = self._do("buffer_restore", buffer=buffer)
         return done
 
@@ -262,6 +262,11 @@ class DeviceMethods(ABC):
 
     def job(self, value: str) -> str:
         """The device's driver queues a job that stores `value` to the first page of its buffer; ends when the job is done. Fails
-        with what the driver's `submit` returns. On the model only."""
+        with what the driver's `submit` returns."""
         done: str = self._do("device_job", value=value)
+        return done
+
+    def job_read(self) -> str:
+        """The same with a job that loads the first page of the buffer."""
+        done: str = self._do("device_job_read")
         return done

@@ -121,6 +121,7 @@ void probe_devices(void);
 char *address(const long *arg);
 extern __thread int current_op;
 int descriptor(long handle);
+int keep_file(int fd, int makes); /* give a new file its descriptor */
 
 /* Whether a kind of operation needs secondsight.ko; whether it is the device's alone, and needs no thread of the process. */
 int needs_module(int kind);

@@ -183,3 +183,59 @@ int do_importer_close(const long *arg, int makes)
 	(void)makes;
 	return outcome(ioctl(session, SS_DETACH, arg[0]));
 }
+
+/* A dma-buf that moves, and a device that does jobs on it */
+
+int do_buffer(const long *arg, int makes)
+{
+	(void)arg;
+	return keep_file(ioctl(session, SS_BUFFER), makes);
+}
+
+static int change(long handle, int what)
+{
+	struct ss_attach change = {.handle = what, .fd = descriptor(handle)};
+
+	return outcome(ioctl(session, SS_BUFFER_CHANGE, &change));
+}
+
+int do_buffer_move(const long *arg, int makes)
+{
+	(void)makes;
+	return change(arg[0], SS_MOVE);
+}
+
+int do_buffer_revoke(const long *arg, int makes)
+{
+	(void)makes;
+	return change(arg[0], SS_REVOKE);
+}
+
+int do_buffer_restore(const long *arg, int makes)
+{
+	(void)makes;
+	return change(arg[0], SS_RESTORE);
+}
+
+int do_attached_device(const long *arg, int makes)
+{
+	struct ss_attach attach = {.handle = makes, .fd = descriptor(arg[0])};
+
+	return outcome(ioctl(session, SS_WORKER_ATTACH, &attach));
+}
+
+int do_device_job(const long *arg, int makes)
+{
+	struct ss_access access = {.handle = arg[0], .write = 1, .value = arg[1]};
+
+	(void)makes;
+	return outcome(ioctl(session, SS_WORKER_JOB, &access));
+}
+
+int do_device_job_read(const long *arg, int makes)
+{
+	struct ss_access access = {.handle = arg[0]};
+
+	(void)makes;
+	return ioctl(session, SS_WORKER_JOB, &access) ? ERRNO | errno : loaded(&access);
+}

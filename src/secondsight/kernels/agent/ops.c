@@ -68,7 +68,7 @@ char *address(const long *arg) { return left->handles[arg[0]].addr + arg[1] * PA
 int descriptor(long handle) { return DESCRIPTOR(handle); }
 
 /* Give a new file its descriptor. */
-static int keep_file(int fd, int makes)
+int keep_file(int fd, int makes)
 {
 	if (fd < 0)
 		return failed();

@@ -26,6 +26,14 @@
 #define ftrace_regs_set_instruction_pointer ftrace_instruction_pointer_set
 #endif
 
+/* 7.1: a callback and the function that calls it have other names. */
+#if LINUX_VERSION_CODE < KERNEL_VERSION(7, 1, 0)
+#define dma_buf_invalidate_mappings dma_buf_move_notify
+#define SS_INVALIDATE_MAPPINGS move_notify
+#else
+#define SS_INVALIDATE_MAPPINGS invalidate_mappings
+#endif
+
 /* 6.9: a disk's limits are given with it. */
 #if LINUX_VERSION_CODE < KERNEL_VERSION(6, 9, 0)
 #define ss_alloc_disk() blk_alloc_disk(NUMA_NO_NODE)

@@ -12,6 +12,7 @@
  *	drivers.c	the mirror's drivers, by hmm_range_fault() (devices/mirror.py)
  *	pin.c		a device that pins pages
  *	importer.c	a device that imports a dma-buf
+ *	buffer.c	a dma-buf that moves, and a device that does jobs on it
  *	hooks.c		hold points at the entry and exit of the kernel's own functions
  *	page.c		loading and storing a page's value
  *	swap.c		a swap device in memory
@@ -57,6 +58,7 @@ static int ss_release(struct inode *inode, struct file *file)
 		ss_mirror_free(session->mirror[i]);
 		ss_pinned_free(session->pinned[i]);
 		ss_importer_free(session->importer[i]);
+		ss_worker_free(session->worker[i]);
 	}
 	ss_session_end(session);
 	kfree(session);
@@ -105,7 +107,7 @@ static long call(struct ss_session *session, unsigned int command, unsigned long
 	case SS_MIRROR_EXCLUSIVE:
 		return ss_mirror_exclusive(session, &arg->access);
 	case SS_MIRROR_CLOSE:
-		return ss_mirror_close(session, number);
+		return ss_worker_close(session, number) ? 0 : ss_mirror_close(session, number);
 	case SS_MIRROR_PROBE:
 		return ss_mirror_probe(session, &arg->probe);
 	case SS_PIN:
@@ -124,6 +126,14 @@ static long call(struct ss_session *session, unsigned int command, unsigned long
 		return ss_importer_read(session, &arg->access);
 	case SS_DETACH:
 		return ss_detach(session, number);
+	case SS_BUFFER:
+		return ss_buffer_export();
+	case SS_BUFFER_CHANGE:
+		return ss_buffer_change(&arg->attach);
+	case SS_WORKER_ATTACH:
+		return ss_worker_attach(session, &arg->attach, ss_misc.this_device);
+	case SS_WORKER_JOB:
+		return ss_worker_job(session, &arg->access);
 	}
 	return -ENOTTY;
 }

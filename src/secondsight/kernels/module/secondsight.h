@@ -95,6 +95,9 @@ struct ss_attach {
 	__s32 fd;
 };
 
+/* What becomes of a buffer: in the place of the handle, for SS_BUFFER_CHANGE. */
+enum { SS_MOVE = 1, SS_REVOKE = 2, SS_RESTORE = 3 };
+
 struct ss_hook {
 	char function[64];
 };
@@ -122,5 +125,9 @@ struct ss_hook {
 #define SS_UNMAP _IO('S', 34)
 #define SS_IMPORTER_READ _IOWR('S', 35, struct ss_access)
 #define SS_DETACH _IO('S', 36)
+#define SS_BUFFER _IO('S', 40) /* returns a file descriptor */
+#define SS_BUFFER_CHANGE _IOW('S', 41, struct ss_attach)
+#define SS_WORKER_ATTACH _IOW('S', 42, struct ss_attach)
+#define SS_WORKER_JOB _IOWR('S', 43, struct ss_access)
 
 #endif

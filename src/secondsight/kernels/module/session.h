@@ -17,6 +17,7 @@ struct ss_collecting;
 struct ss_mirror;
 struct ss_pinned;
 struct ss_importer;
+struct ss_worker;
 
 /*
  * A thread of the scenario. @point, @op and @ended are written under the session's lock.
@@ -55,10 +56,11 @@ struct ss_session {
 	struct mm_struct *coordinator; /* to be compared only */
 	struct ss_thread thread[SS_MAX_THREADS];
 
-	struct mutex devices; /* the three arrays */
+	struct mutex devices; /* the arrays */
 	struct ss_mirror *mirror[SS_MAX_HANDLES];
 	struct ss_pinned *pinned[SS_MAX_HANDLES];
 	struct ss_importer *importer[SS_MAX_HANDLES];
+	struct ss_worker *worker[SS_MAX_HANDLES];
 };
 
 /* hold.c */
@@ -106,6 +108,14 @@ long ss_unmap(struct ss_session *session, unsigned long handle);
 long ss_importer_read(struct ss_session *session, struct ss_access *access);
 long ss_detach(struct ss_session *session, unsigned long handle);
 void ss_importer_free(struct ss_importer *importer);
+
+/* buffer.c */
+long ss_buffer_export(void);
+long ss_buffer_change(const struct ss_attach *change);
+long ss_worker_attach(struct ss_session *session, const struct ss_attach *attach, struct device *device);
+long ss_worker_job(struct ss_session *session, struct ss_access *access);
+bool ss_worker_close(struct ss_session *session, unsigned long handle);
+void ss_worker_free(struct ss_worker *worker);
 
 /* page.c */
 u32 ss_page_load(struct page *page);

@@ -1,4 +1,4 @@
-"""Buffers whose exporter moves them and takes them away, and devices that are attached to one. On the model only."""
+"""Buffers whose exporter moves them and takes them away, and devices that are attached to one."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from secondsight.devices.moving_buffer import MovingBuffer, export_buffer
 from secondsight.lang import Ref, atomic
 from secondsight.linux.errno import EINVAL
 from secondsight.linux.mm_types import Mm, Result
-from secondsight.scenario.ops import Arg, ArgType, HandleType, Op
+from secondsight.scenario.ops import Arg, ArgType, HandleType, Needs, Often, Op
 from secondsight.world.declare import before_the_threads, operation
 from secondsight.world.tables import Handle, RowNumber, handles, makes, needs, value
 
@@ -22,13 +22,13 @@ BUFFER = Arg(ArgType.BUFFER)
 @before_the_threads(
     pages=Arg(ArgType.COUNT),
     makes=HandleType.BUFFER,
-    model_only=True,
+    needs=Needs.MODULE,
     named=False,
     takes=lambda args: {"frames": args["pages"], "moving_buffers": 1},
     at_least=lambda args: {"dmabuf_pages": args["pages"]},
 )
 def buffer(handle: Handle, op: Op, mm: Any, device: Any) -> int:
-    """A dma-buf of `pages` pages (in the setup), whose exporter moves it, takes it away and gives it back. On the model only."""
+    """A dma-buf of `pages` pages (in the setup), whose exporter moves it, takes it away and gives it back."""
     handle.made = True
     handle.file = export_buffer(op.args["pages"])  # type: ignore[arg-type]
     return 0
@@ -42,9 +42,9 @@ def buffer_of(i: RowNumber) -> MovingBuffer:
     return file  # type: ignore[return-value]
 
 
-@operation(buffer=BUFFER, makes=HandleType.DEVICE, in_setup=True, model_only=True, named=False)
+@operation(buffer=BUFFER, makes=HandleType.DEVICE, in_setup=True, needs=Needs.MODULE, named=False)
 def attached_device(i: RowNumber, mm: Mm, device: Ref[Device]) -> Result:
-    """A device that is attached to a buffer (in the setup): its driver is an importer. On the model only."""
+    """A device that is attached to a buffer (in the setup): its driver is an importer."""
     found = buffer_of(i)
     ret = attach(device, found)  # type: ignore[arg-type]  # looked at when it runs
     with atomic:
@@ -59,10 +59,10 @@ def attach(device: Ref[BufferDevice], found: MovingBuffer) -> Result:
     return device.attach_to(found)
 
 
-@operation(device=Arg(ArgType.DEVICE), value=Arg(ArgType.VALUE), own=False, accesses=True, model_only=True)
+@operation(device=Arg(ArgType.DEVICE), value=Arg(ArgType.VALUE), own=False, accesses=True, needs=Needs.MODULE, often=Often())
 def device_job(i: RowNumber, mm: Mm, device: Ref[Device]) -> Result:
     """The device's driver queues a job that stores `value` to the first page of its buffer; ends when the job is done. Fails
-    with what the driver's `submit` returns. On the model only."""
+    with what the driver's `submit` returns."""
     return do_job(device, i)  # type: ignore[arg-type]  # looked at when it runs
 
 
@@ -73,24 +73,37 @@ def do_job(device: Ref[BufferDevice], i: RowNumber) -> Result:
     return device.do_job(value[i])
 
 
-@operation(buffer=BUFFER, own=False, model_only=True, named=False)
+@operation(device=Arg(ArgType.DEVICE), own=False, accesses=True, loads=True, needs=Needs.MODULE, often=Often())
+def device_job_read(i: RowNumber, mm: Mm, device: Ref[Device]) -> Result:
+    """The same with a job that loads the first page of the buffer."""
+    return do_job_read(device)  # type: ignore[arg-type]  # looked at when it runs
+
+
+def do_job_read(device: Ref[BufferDevice]) -> Result:
+    """A job that reads, of a device that is attached to a buffer."""
+    if device is None:
+        return -EINVAL
+    return device.do_job(0)
+
+
+@operation(buffer=BUFFER, own=False, needs=Needs.MODULE, often=Often(), named=False)
 def buffer_move(i: RowNumber, mm: Mm, device: Ref[Device]) -> Result:
-    """The exporter puts the buffer somewhere else; ends when that is done. On the model only."""
+    """The exporter puts the buffer somewhere else; ends when that is done."""
     found = buffer_of(i)
     return found.move()
 
 
-@operation(buffer=BUFFER, own=False, model_only=True, named=False)
+@operation(buffer=BUFFER, own=False, needs=Needs.MODULE, often=Often(), named=False)
 def buffer_revoke(i: RowNumber, mm: Mm, device: Ref[Device]) -> Result:
-    """The exporter takes the buffer's memory away; ends when nobody uses it any more. On the model only."""
+    """The exporter takes the buffer's memory away; ends when nobody uses it any more."""
     found = buffer_of(i)
     found.revoke()
     return 0
 
 
-@operation(buffer=BUFFER, own=False, model_only=True, named=False, takes=lambda args: {"frames": 1})
+@operation(buffer=BUFFER, own=False, needs=Needs.MODULE, often=Often(), named=False, takes=lambda args: {"frames": 1})
 def buffer_restore(i: RowNumber, mm: Mm, device: Ref[Device]) -> Result:
-    """The exporter gives a buffer that was revoked memory again. On the model only."""
+    """The exporter gives a buffer that was revoked memory again."""
     found = buffer_of(i)
     found.restore()
     return 0
