@@ -13,7 +13,7 @@ from secondsight.contract.check import driver_program
 from secondsight.contract.lessons import ONLY_HERE, RULES_BROKEN
 from secondsight.devices.device import Device
 from secondsight.devices.mirror import Mirror, MirrorWithoutTest
-from secondsight.devices.small import ClosesKeepingItsTable, IgnoresParts, MayNotSleep, RemembersByAddress, StaysAUser
+from secondsight.devices.small import ClosesKeepingItsTable, IgnoresParts, KeepsItsMapping, RemembersByAddress, StaysAUser
 from secondsight.lang.reference import Reference
 from secondsight.report.columns import columns
 from secondsight.report.story import tell
@@ -25,7 +25,7 @@ NO_STEP = {"livelock", "lock-order"}
 """Rules that no step breaks: what a trace says of them at its end is not looked at."""
 
 SOME = [
-    (MirrorWithoutTest, "munmap: two engines"), (ClosesKeepingItsTable, "close: beside exit"), (StaysAUser, "exit: reads"), (MayNotSleep, "oom-reaper: writes"),
+    (MirrorWithoutTest, "munmap: two engines"), (ClosesKeepingItsTable, "close: beside exit"), (StaysAUser, "exit: reads"), (KeepsItsMapping, "buffer-revoked: two jobs"),
     (RemembersByAddress, "two-processes: munmap"),
 ]  # fmt: skip
 PAIRS = dict.fromkeys([(wrong, adversary) for _, adversary, wrong, _ in RULES_BROKEN] + [(wrong, adversary) for adversary, wrong in ONLY_HERE.items()])

@@ -16,6 +16,7 @@ from secondsight.lang.traced import Event, Traced
 from secondsight.report.words import result
 from secondsight.world import tables
 from secondsight.world.declare import ACTS
+from secondsight.world.interpreter import run_final, run_in_turn, run_ops
 
 __all__ = ["Advance", "Reader", "reach"]
 
@@ -186,10 +187,10 @@ def reach(traced: Traced, thread: int) -> set[int]:
     """The functions that a thread can call, by their numbers: those of its own rows of the scenario, and what they call. No fewer."""
     program = traced.program
     numbered = {made: key[1] for key, made in program.frontend.numbered.items() if key[0] == id(ACTS)}
-    rows = program.machine.data[tables.kind.name]
-    first, end = program.threads[thread].arguments[:2]
+    rows, begun = program.machine.data[tables.kind.name], program.threads[thread]
+    entry = getattr(begun.function, "__func__", begun.function)
+    first, end = begun.arguments[:2] if entry in (run_ops, run_final, run_in_turn) else (0, len(rows))
     kinds = set(rows[first:end])
-    entry = program.threads[thread].function
     root = next(f for f in program.frames if f.source is entry)
     numbers = {function: number for number, function in enumerate(traced.functions)}
     seen, todo = {root}, [root]

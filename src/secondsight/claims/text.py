@@ -23,6 +23,7 @@ _PLACE = re.compile(r"(?:^|\s+)(\w[\w./-]*\.(?:py|c|h):\d+)\s*$")
 _NUMBER = re.compile(r"^\s{0,3}(\d{1,4})(?=\s)")
 _LIKE_A_CALL = re.compile(r"[(){};=]|^\.\.\.$")
 _REMARK = re.compile(r"^(#|//|/\*|<-|\()")
+_STANDS = re.compile(r"^\^+ (waits|never ends):")
 _BELOW = re.compile(r"^(secondsight \w+|-- ?$|trace saved)")
 _GAP = 6
 """How much further right a column begins than the one before has lines, where nothing else tells."""
@@ -222,9 +223,10 @@ def _joined(pieces: Sequence[ClaimedLine]) -> Iterator[ClaimedLine]:
 def _rest(piece: ClaimedLine, following: Sequence[ClaimedLine]) -> int:
     """How many of the following lines are the rest of a line: one that goes on with `(` or `=`, or up to where an open bracket is closed."""
     deeper = [further for further in following if further.indent > piece.indent and further.columns[:1] == piece.columns[:1]]
-    if piece.place or piece.text.startswith("^") or deeper[:1] != list(following[:1]):
+    stands = _STANDS.match(piece.text) is not None
+    if piece.place or (piece.text.startswith("^") and not stands) or deeper[:1] != list(following[:1]):
         return 0
-    if following and (following[0].text.startswith(("= ", "()", "(0", "(1")) or piece.text.endswith(" =")):
+    if following and (following[0].text.startswith(("= ", "()", "(0", "(1")) or piece.text.endswith(" =") or (stands and piece.text.endswith(":"))):
         return 1
     text = piece.text
     if _open(text) > 0:
