@@ -34,6 +34,7 @@ from secondsight.search.reduced import Reduced, reduced_search, search_both
 HOUSE = Path(__file__).parents[2]
 sys.path.append(str(HOUSE / "tests" / "lang"))
 
+import test_equal_threads  # noqa: E402
 import test_symmetry  # noqa: E402
 from generated import module_of, sources  # noqa: E402
 from generated import program_of as generated_program  # noqa: E402
@@ -85,6 +86,16 @@ def compare(program: Program, wanted: Reductions | None = None, watch: tuple[int
         found = reduced_search(program, Request(reductions=wanted or Reductions(), watch=watch, **options), at(members, workers, batch))
         assert_same(Reduced(one.result, one.merged), Reduced(found.result, found.merged), program)
     return one
+
+
+def test_equal_threads_are_renamed_by_all_members() -> None:
+    op = test_equal_threads.Op
+    body = [(op.LOCK, 0, 0), (op.ADD, 0, 0), (op.UNLOCK, 0, 0), (op.JOIN, 0, 0), (op.ALONE, 0, 0), (op.KEEP, 0, 0)]
+    program = test_equal_threads.program_of([body] * 3)
+    one = compare(program, None, test_equal_threads.watched(program, "rows"), livelock=True)
+    known = reduced_search(program, Request(reductions=Reductions.none(), watch=test_equal_threads.watched(program, "rows"), workers=1)).result
+    assert one.merged is not None and "symmetry" in one.merged.reduced
+    assert one.result.outcomes == known.outcomes and len(known.outcomes) > 3 and one.result.states * 4 < known.states
 
 
 class Watched(LocalHosts):
