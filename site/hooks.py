@@ -49,6 +49,8 @@ def on_files(files: Files, config: Any) -> Files:
     for name, text in made.items():
         files.append(File.generated(config, name, content=text))
     nav = [dict(part) for part in config.nav]
+    named = str(nav)
+    others = [path.name for path in sorted((HOUSE / "docs").glob("*.md")) if f"'{path.name}'" not in named]
     for part in nav:
         if "Mail threads" in part:
             part["Mail threads"] = ["threads/index.md", *(f"threads/{name}.md" for name in TABLES)]
@@ -57,6 +59,8 @@ def on_files(files: Files, config: Any) -> Files:
                 {"Python": ["api/index.md", *(f"api/{module}.md" for module in MODULES)]} if one == {"Python": "api/index.md"} else one
                 for one in part["Reference"]
             ]
+        if "Guides" in part:
+            part["Guides"] = [*part["Guides"], *others]  # a page that nobody has given a place
     config.nav = nav
     return files
 

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from secondsight.cases import TABLES, CaseTable
 from secondsight.report.glossary import KERNEL, MACHINE, TERMS, terms_in
 from secondsight.report.modelled import KernelFile, kernel_files
+from secondsight.report.site import IN_ANOTHER_SENSE
 
 __all__ = ["glossary", "limits", "thread", "threads"]
 
@@ -49,8 +50,8 @@ def _sentence(text: str) -> str:
     return text[:1].upper() + text[1:] + ("" if text.endswith((".", "?", "!", ")")) else ".")
 
 
-def linked(text: str, glossary: str = "../glossary.md", except_for: Sequence[str] = ("table", "thread")) -> str:
-    """Its terms lead to the glossary. The threads' pages use two of them in another sense."""
+def linked(text: str, glossary: str = "../glossary.md", except_for: Sequence[str] = IN_ANOTHER_SENSE) -> str:
+    """Its terms lead to the glossary."""
     parts, at = [], 0
     for start, end, term in terms_in(text):
         if term.name not in except_for:
@@ -72,11 +73,11 @@ def glossary() -> str:
 
 _SUBSYSTEMS = (
     ("Mmu notifiers and HMM", ("mm/mmu_notifier", "include/linux/mmu_notifier", "mm/hmm", "include/linux/hmm", "lib/interval_tree")),
-    ("Files in memory", ("mm/shmem", "mm/memfd", "mm/filemap", "mm/truncate")),
+    ("Files in memory", ("fs/", "mm/shmem", "mm/memfd", "mm/filemap", "mm/truncate")),
     ("dma-buf and udmabuf", ("drivers/dma-buf/", "include/linux/dma-buf")),
     ("Device memory", ("drivers/dax/", "mm/memremap", "include/linux/memremap")),
     ("Processes", ("kernel/exit", "kernel/fork", "mm/oom_kill", "include/linux/sched")),
-    ("Waiting for readers, and counts", ("kernel/rcu/", "lib/percpu", "include/linux/srcu")),
+    ("Waiting for readers, and counts", ("kernel/rcu/", "kernel/sched/", "kernel/locking/", "lib/percpu", "include/linux/srcu")),
     ("Memory management", ("mm/", "arch/", "include/linux/")),
 )
 """Subsystems, and the files that belong to each; the first that fits."""
@@ -94,8 +95,8 @@ def limits(readme: str) -> str:
         told = "".join(_left_out(file) for file in files)
         if told:
             text += f"\n## {title}\n\n{told}"
-    forgotten = [file.model for file in rest if file.left_out or any(one.left_out for one in file.functions)]
-    assert not forgotten, f"{', '.join(forgotten)}: of which subsystem? (site/pages.py)"
+    if elsewhere := "".join(_left_out(file) for file in rest):
+        text += f"\n## Elsewhere\n\n{elsewhere}"
     return text + "\n`secondsight model` has every function, with its release and its judge.\n"
 
 

@@ -86,7 +86,7 @@ def _saw(reference: Reference, state: bytes) -> str:
 
 
 ROWS = (
-    ("what a user calls", (("cli", "the commands"), ("testing.py", "pytest, tests"), ("machine.py", "by hand"))),
+    ("what a user calls", (("cli", "the commands"), ("testing.py", "pytest, tests"), ("machine.py", "by hand"), ("claims", "claims, tried"))),
     ("what people see", (("report", "verdicts, traces, pages"),)),
     ("questions", (("cases", "mail threads as tables"), ("contract", "rules, adversaries"), ("agree", "model beside kernel"))),
     ("judges", (("kernels", "real kernels, modules"), ("conform", "the kernel's own C"))),

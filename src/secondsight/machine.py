@@ -26,8 +26,10 @@ from typing import Any, Generic, TypeVar
 from secondsight.contract import RULES
 from secondsight.devices.device import Device
 from secondsight.lang.standins import unwrap
-from secondsight.linux.mm_types import Mm, Vma
+from secondsight.linux.mm_types import Mm, PteKind, Vma
 from secondsight.linux.page_alloc import frames
+from secondsight.linux.pgtable import pte_none
+from secondsight.linux.swapops import swap_slots
 from secondsight.scenario.handles import INSIDE, Address, DeviceHandle
 from secondsight.world import hand_methods
 from secondsight.world.by_hand import ByHand
@@ -105,7 +107,7 @@ class Machine:
             rows = [["page", "mapping", "CPU", *(str(d) for d in devices)]]
             for va, vma in enumerate(mm.mm_mt):
                 entries = [d.record.page_table.entries[va] for d in devices]
-                if vma is not None or mm.ptes[va].frame is not None or any(e.frame is not None for e in entries):
+                if vma is not None or not pte_none(mm.ptes[va]) or any(e.frame is not None for e in entries):
                     what = _mapping(vma, va)
                     rows.append([str(va), what, _entry(mm.ptes[va]), *(_entry(e) for e in entries)])
             yield heading, rows
@@ -190,6 +192,9 @@ def _mapping(vma: Vma | None, va: int) -> str:
 
 
 def _entry(entry: Any) -> str:
+    kind = getattr(entry, "kind", PteKind.PRESENT)
+    if kind == PteKind.SWAP:
+        return f"swap {entry.swap} {_contents(swap_slots[entry.swap].contents)}"
     if entry.frame is None:
         return "-"
     return f"P{frames.index(entry.frame)} {'rw' if entry.writable else 'ro'} {_contents(entry.frame.contents)}"

@@ -21,7 +21,7 @@ from secondsight.lang import LangError, Refused, cfg
 from secondsight.lang.blocks import BlockLowering
 from secondsight.lang.program import Program
 from secondsight.lang.reference import Reference
-from secondsight.lang.render import _Renderer
+from secondsight.lang.render import PythonRenderer
 from secondsight.lang.render_expressions import ExpressionRenderer
 from secondsight.search import Limits, Request, Verdict, breadth_first
 
@@ -141,7 +141,7 @@ def test_a_second_run_is_the_same(text: str) -> None:
 
 
 MUTANTS: dict[str, tuple[Any, str, Any]] = {
-    "dead locals are left as they are": (_Renderer, "_zero", lambda *a: None),
+    "dead locals are left as they are": (PythonRenderer, "_zero", lambda *a: None),
     "liveness across calls is lost": (cfg.Flow, "live_across", lambda *a: set()),
     "range checks are left out": (ExpressionRenderer, "ranged", lambda self, value, *a: self.expr(value)),
     "locks stay taken at return": (BlockLowering, "leave", lambda *a: None),

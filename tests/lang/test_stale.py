@@ -150,6 +150,7 @@ TYPE_PLACES: dict[str, Callable[[str], Files]] = {
 
 def run(folder: Path, cache: Path, number: int) -> tuple[bool, object]:
     """What a new process finds out about the model: whether it had to be lowered, and the result."""
+    modules.package_digest()  # once for all of them: it takes longer than the rest
     ours, theirs = get_context("fork").Pipe()
 
     def child() -> None:

@@ -9,11 +9,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from secondsight.lang import U8, Machine, Mutex, Record, Ref, shared, wait_until
+from secondsight.lang import U8, Errno, Machine, Mutex, Record, Ref, shared, wait_until
 from secondsight.lang.errors import RuleBroken
 from secondsight.lang.program import Thread, build
 from secondsight.lang.reference import Reference
 from secondsight.linux import EINVAL, ENOENT, bounds
+from secondsight.linux.dma_buf import DmaBuf, DmaBufAttachment, dma_buf_attach, dma_buf_attach_revocable, dma_buf_map_attachment
 from secondsight.linux.dma_fence import (
     DmaFence,
     DmaFenceCb,
@@ -39,6 +40,8 @@ from secondsight.linux.dma_resv import (
     dma_resv_usage_rw,
     dma_resv_wait_timeout,
 )
+from secondsight.linux.mm_types import Driver
+from secondsight.linux.page_alloc import frames, mem_init
 from secondsight.search import Request, Result, Verdict, breadth_first
 
 KERNEL, WRITE, READ, BOOKKEEP = DmaResvUsage
@@ -380,3 +383,44 @@ def test_a_callback_must_not_sleep() -> None:
         made = build(machine, [Thread("engine", calls_what_sleeps, (sleeps,)), Thread("other", holds_the_mutex)])
         result = breadth_first(Reference(made))
     assert result.violation is not None and result.violation.rule == "sleep-in-atomic"
+
+
+# Who maps without looking at fences.
+
+
+class Fixed(DmaBuf):
+    """An exporter that does not move its buffer, of one page."""
+
+    def map_dma_buf(self, attach: DmaBufAttachment) -> Errno:
+        attach.sgt[0] = frames[1]
+        return 0
+
+
+class Static(Driver):
+    """An importer without move_notify."""
+
+
+def maps(buffer: Fixed, importer: Static, attach: DmaBufAttachment) -> None:
+    dma_resv_lock(buffer.resv)
+    dma_buf_map_attachment(buffer, attach)
+    dma_resv_unlock(buffer.resv)
+
+
+@pytest.mark.parametrize(("usage", "waits_for_it"), [(KERNEL, True), (WRITE, False)])
+def test_an_importer_that_is_not_dynamic_gets_its_mapping_when_moves_are_over(usage: DmaResvUsage, waits_for_it: bool) -> None:
+    """__map_dma_buf() (drivers/dma-buf/dma-buf.c, Linux 6.12)."""
+    machine = Machine(bounds=bounds(dma_fences=1, resv_fences=1, attachments=1, dmabuf_pages=1), pools={Fixed: 1, Static: 1})
+    with machine:
+        mem_init()
+        buffer, importer = machine.pool(Fixed).alloc(), machine.pool(Static).alloc()
+        attach = dma_buf_attach(buffer, importer)
+        assert attach is not None and not dma_buf_attach_revocable(attach)
+        world.first = fence()
+        dma_resv_lock(buffer.resv)
+        dma_resv_reserve_fences(buffer.resv, 1)
+        dma_resv_add_fence(buffer.resv, world.first, usage)
+        dma_resv_unlock(buffer.resv)
+        threads = [Thread("importer", maps, (buffer, importer, attach)), Thread("engine", signals)]
+        assert breadth_first(Reference(build(machine, threads))).verdict is Verdict.HOLDS
+        alone = breadth_first(Reference(build(machine, threads[:1])))
+    assert (alone.verdict is Verdict.BROKEN) == waits_for_it

@@ -12,6 +12,7 @@ from typing import Any
 
 from secondsight.agree.draw import Draw, chance, choice
 from secondsight.scenario import Address, DeviceHandle, File, Mapping, Process, Recorder
+from secondsight.scenario.handles import Pin
 from secondsight.scenario.ops import OPS, Arg, ArgType, HandleType, Op, Operation
 from secondsight.world.declare import on_model
 
@@ -21,6 +22,7 @@ LETTERS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"  # each store h
 SEALS = ("shrink", "", "shrink|grow", "seal|shrink", "write", "shrink|write", "future_write", "shrink|future_write", "seal", "grow")
 ADDED = ("write", "shrink", "future_write", "seal", "grow", "shrink|write", "")
 MOST_MEMFDS = 3
+MOST_PINS = 3
 PAST_THE_END = {HandleType.MAPPING: 20, HandleType.UDMABUF: 15}
 """In how many of 100 draws the pages of a file reach past its end, by what an operation makes of them."""
 
@@ -82,6 +84,7 @@ class World:
     memfds: list[tuple[File, bool]] = field(default_factory=list)
     udmabufs: list[File] = field(default_factory=list)
     mappings: list[Mapping] = field(default_factory=list)
+    pins: list[Pin] = field(default_factory=list)
     device: DeviceHandle | None = None
     most: int = 3
     process: Process | None = None
@@ -91,11 +94,11 @@ class World:
 
     def add_process(self, pages: int) -> None:
         """Another process, which has the same files."""
-        self.other = replace(self, space=SpaceLeft(pages), mappings=[], process=self.s.process())
+        self.other = replace(self, space=SpaceLeft(pages), mappings=[], pins=[], process=self.s.process())
 
     def add_child(self, child: Process) -> None:
         """A process that was forked: it has the same mappings, and what it writes of them is its own."""
-        world = replace(self, space=replace(self.space), mappings=list(self.mappings), process=child, other=None, is_thread=False)
+        world = replace(self, space=replace(self.space), mappings=list(self.mappings), pins=[], process=child, other=None, is_thread=False)
         if self.is_thread:
             self.forked.append(world)
         else:
@@ -108,7 +111,8 @@ class World:
     def inside(self) -> World:
         """For a thread: what it makes is its own, what there was it shares."""
         return replace(
-            self, memfds=list(self.memfds), udmabufs=list(self.udmabufs), mappings=list(self.mappings), process=None, is_thread=True,
+            self, memfds=list(self.memfds), udmabufs=list(self.udmabufs), mappings=list(self.mappings), pins=list(self.pins), process=None,
+            is_thread=True,
         )  # fmt: skip
 
     def file(self) -> File:
@@ -148,6 +152,8 @@ def can_be_drawn(w: World, op: Operation) -> bool:
         return False
     if (ArgType.ADDRESS in kinds and not w.mappings) or (ArgType.DEVICE in kinds and w.device is None):
         return False
+    if (ArgType.PIN in kinds and not w.pins) or (op.makes is HandleType.PIN and len(w.pins) >= MOST_PINS):
+        return False
     if op.forks and (w.other is not None or w.forked or w.process is not None or sum(m.pages for m in w.mappings) > w.budget.frames):
         return False
     if op.makes is HandleType.MEMFD and len(w.memfds) >= MOST_MEMFDS:
@@ -183,6 +189,8 @@ def _record(w: World, op: Operation, args: dict[str, Any]) -> None:
         w.udmabufs.append(made)
     elif op.makes is HandleType.MAPPING:
         w.mappings.append(made)
+    elif op.makes is HandleType.PIN:
+        w.pins.append(made)
     elif op.forks:
         w.budget.frames -= sum(m.pages for m in w.mappings)
         w.add_child(made)
@@ -205,10 +213,15 @@ class _Arguments:
                 optional = self.op.args[of[kind]].optional
                 if not optional or (w.mappings and chance(w.draw, 25)):
                     self.args[of[kind]], pages = w.span()
-        if ArgType.PAGE in of:
+        if ArgType.PIN in of:
+            pin = choice(w.draw, w.pins)
+            self.args[of[ArgType.PIN]] = pin
+            if ArgType.PAGE in of:
+                self.args[of[ArgType.PAGE]] = w.draw.integer(0, pin.pages - 1)
+        elif ArgType.PAGE in of:
             self._part(of, file, pages, self.args.get(of.get(ArgType.PLACE, "")) is not None)
         elif ArgType.COUNT in of:
-            at = self.op.makes is not None
+            at = self.op.makes is not None and ArgType.ADDRESS not in of
             self.args[of[ArgType.COUNT]] = w.draw.integer(1, min(w.most, w.budget.frames)) if at else pages
         for name, arg in self.op.args.items():
             if name not in self.args:

@@ -156,6 +156,8 @@ class Reader:
                 if mine is not None:
                     feed(tuple(i for i in self.returned(number, values[0]) if i in mine))
                     still = tuple(s for s in still if s[:2] != (thread, number))
+        for _, number, _ in (event for event in events if event[0] == "free"):  # told behind what else the step has
+            feed(self.freed[number])
         if not is_told:
             feed(at)
         return Advance(line, waiting, still)

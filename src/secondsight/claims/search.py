@@ -206,7 +206,7 @@ class _Search:
             raise _Stop("states")
         if limits.seconds is not None and now - self.started >= limits.seconds:
             raise _Stop("seconds")
-        if limits.memory is not None and len(self.nodes) % (16 * _CHUNK) < 4 * _CHUNK and memory_now() >= limits.memory:
+        if limits.memory is not None and memory_now() >= limits.memory:
             raise _Stop("memory")
         if self.on_progress is not None and now - self.told >= 0.1:
             self.told = now

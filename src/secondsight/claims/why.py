@@ -23,7 +23,6 @@ __all__ = ["why_it_stops"]
 _SECONDS = 10.0
 """How long is looked for fewer lines that are enough to make it impossible."""
 _STATES = 100_000
-_FEW = 4
 _ALONE = 60
 """The most steps that a thread is followed by itself."""
 _TOLD = 3
@@ -53,6 +52,8 @@ def _order(traced: Traced, patterns: Sequence[Pattern], allowed: Sequence[frozen
     def never(lines: Sequence[int]) -> bool:
         limits = Limits(states=_STATES, seconds=max(0.0, until - time.monotonic()))
         found = find_run(traced, [patterns[i] for i in lines], [allowed[i] for i in lines], limits)
+        if found.reason == "interrupted":
+            raise KeyboardInterrupt
         return found.whole is None and found.reason is None
 
     number, who = patterns[stop].line.number, " or ".join(traced.program.threads[t].name for t in sorted(allowed[stop]))
@@ -65,9 +66,9 @@ def _order(traced: Traced, patterns: Sequence[Pattern], allowed: Sequence[frozen
         yield f"{who} never does what line {number} says, whatever came before"
     elif len(enough) == 1:
         yield f"line {number} never comes after line {patterns[enough[0]].line.number}: in every run that has both it comes before it"
-    elif len(enough) < stop or stop < _FEW:
+    else:
         numbers = [str(patterns[i].line.number) for i in enough]
-        yield f"line {number} never comes after lines {', '.join(numbers[:-1])} and {numbers[-1]} in this order; it would need none of the others"
+        yield f"line {number} never comes after lines {', '.join(numbers[:-1])} and {numbers[-1]} in this order, whatever comes between"
 
 
 def _next(program: Program, traced: Traced, patterns: Sequence[Pattern], run: FoundRun, thread: int) -> Iterator[str]:

@@ -150,6 +150,8 @@ def _show(file: str, driver: str, name: str, tried: list[Tried], full: bool) -> 
         _show_others(tried)
     if best.reason is not None:
         show(fill(f"{best.scenario}: not all states were seen ({best.reason}); until then no run has more than {best.lines} of the {best.of} lines", width()))
+    elif best.stop is None and len(tried) == 1:
+        show(fill(best.nobody, width()))
     elif best.stop is not None:
         stop = best.stop
         show(f"it stops at line {stop.number}: {stop.text}" + (f" ({best.scenario})" if len(tried) > 1 else ""))

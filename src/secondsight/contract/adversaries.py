@@ -175,7 +175,7 @@ def punch_hole(s: Recorder, memory: Memory) -> None:
 
 
 @_adversary("another device takes a page for itself for a while (make_device_exclusive), then it is written")
-def exclusive(s: Recorder, memory: Memory) -> None:
+def exclusive_access(s: Recorder, memory: Memory) -> None:
     s.make_device_exclusive(memory.pages + 1)
     s.write(memory.pages + 1, "B", pages=1)
 

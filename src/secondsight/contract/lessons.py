@@ -95,7 +95,7 @@ RULES_BROKEN: list[tuple[str, str, type[Device], type[Device]]] = [
     ("balance", "close", StaysPinned, Pins),
     ("as-if-cpu", "open", VcpuWithoutCount, Vcpu),
     ("as-if-cpu", "two-processes", RemembersByAddress, RemembersByProcess),
-    ("as-if-cpu", "exclusive", IgnoresExclusive, MirrorInParts),
+    ("as-if-cpu", "exclusive-access", IgnoresExclusive, MirrorInParts),
     ("exclusive", "atomics", ExclusiveByEvent, Exclusive),
     ("deadlock", "atomics", ExclusiveRetriesLocked, Exclusive),
     ("no-freed-frame", "buffer-moves", AddsNoFence, FencedImporter),
@@ -130,7 +130,7 @@ ONLY_HERE: dict[str, type[Device]] = {
     "buffer-moves": IgnoresMoves,
     "buffer-revoked": DetachesMapped,
     "swap": NeverMarksDirty,
-    "exclusive": IgnoresExclusive,
+    "exclusive-access": IgnoresExclusive,
     "atomics": ExclusiveByEvent,
 }
 """For an adversary a driver that no other makes fail."""

@@ -1,6 +1,6 @@
 """One booted guest: QEMU, its console, and the line to the agent. Nothing is left running.
 
-The guest has one CPU under software emulation, no disk and no network. The agent's line is a
+The guest has one CPU under software emulation, two NUMA nodes, no disk and no network. The agent's line is a
 virtio-serial port on one end of a socket pair; the console is a nameless file, so that its tail is
 there when the guest is not. QEMU is killed when the `Guest` closes and when the thread that made it
 ends, with its process or without (PDEATHSIG); and the guest ends itself when its line closes.

@@ -219,12 +219,23 @@ def package_digest() -> str | None:
 def digest_of(folder: Path) -> str | None:
     """The same of the package that lies in a folder."""
     total = hashlib.sha256(sys.version.encode())
-    for file in sorted(f for end in ("py", "c", "h") for f in folder.rglob(f"*.{end}")):
-        if _is_new(str(file)):
+    for file in sorted(_sources(str(folder))):
+        if _is_new(file):
             return None
-        total.update(f"{file.relative_to(folder)}\0".encode())
-        total.update(file.read_bytes())
+        total.update(f"{file[len(str(folder)) + 1 :]}\0".encode())
+        with open(file, "rb") as content:
+            total.update(content.read())
     return total.hexdigest()
+
+
+def _sources(folder: str) -> Iterator[str]:
+    """The files of Python and of C in a folder and below."""
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.is_dir(follow_symlinks=False):
+                yield from _sources(entry.path)
+            elif entry.name.endswith((".py", ".c", ".h")):
+                yield entry.path
 
 
 def _is_new(file: str) -> bool:

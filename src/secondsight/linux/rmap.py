@@ -58,7 +58,7 @@ __all__ = [
 
 @atomic
 def anon_vma_prepare(vma: Vma) -> None:
-    """anon_vma_prepare(), anon_vma_chain_link() (mm/rmap.c, Linux 6.12): walks come to a new vma of private memory.
+    """anon_vma_prepare(), anon_vma_chain_assign() (mm/rmap.c, Linux 6.12): walks come to a new vma of private memory.
 
     Already when it is mapped, where the kernel does it at the first fault.
     """
@@ -73,7 +73,7 @@ def anon_vma_prepare(vma: Vma) -> None:
 
 @atomic
 def anon_vma_link(vma: Vma) -> None:
-    """anon_vma_chain_link() (mm/rmap.c, Linux 6.12), under the anon_vma's lock: it is taken, and waited for, in the caller's step."""
+    """anon_vma_chain_assign(), anon_vma_interval_tree_insert() (mm/rmap.c, Linux 6.12), under the anon_vma's lock: it is taken, and waited for, in the caller's step."""
     if len(anon_vmas) > 0:
         anon_vma = vma.anon_vma
         if anon_vma is not None:

@@ -20,6 +20,7 @@ from secondsight.lang import LangError
 __all__ = ["KernelFile", "KernelFunction", "kernel_files"]
 
 _SOURCE = re.compile(r"\(([\w./-]+\.[chS][^()]*?), Linux (\d+\.\d+)\)")
+_FILE = re.compile(r"\(([\w./-]+\.[chS](?: and [\w./-]+\.[chS])?)")
 _CALL = re.compile(r"\b([A-Za-z_]\w*)\((?!\d)\w*\)")
 
 
@@ -124,7 +125,8 @@ def _function(name: str, doc: str) -> KernelFunction | None:
     if source is None:
         return None
     names = tuple(dict.fromkeys(_CALL.findall(text[: source.start()]))) or (name,)
-    return KernelFunction(name, names, source[1], source[2], _left_out(doc))
+    files = dict.fromkeys(_FILE.findall(text[: source.end()]))
+    return KernelFunction(name, names, ", ".join(files), source[2], _left_out(doc))
 
 
 def _left_out(doc: str) -> str:

@@ -15,7 +15,7 @@ from secondsight.report.page import hash_of
 from secondsight.report.tables import Heading, figures
 from secondsight.search import Result, Verdict
 
-__all__ = ["Decided", "DecisionTable", "glossary_page", "index_page", "table_page"]
+__all__ = ["IN_ANOTHER_SENSE", "Decided", "DecisionTable", "glossary_page", "index_page", "table_page"]
 
 _WEB = Path(__file__).parent / "web"
 
@@ -146,11 +146,11 @@ def _paragraphs(texts: Sequence[str]) -> Iterator[str]:
     return (f"<p>{_linked(text)}</p>" for text in texts)
 
 
-_SAID = ("table", "thread")
-"""Terms that a table's own texts use in another sense: of itself, and of the mail."""
+IN_ANOTHER_SENSE = ("table", "thread", "holds", "broken")
+"""Terms that a table's own texts use in another sense: of itself, of the mail, of references and locks."""
 
 
-def _linked(text: str, except_for: Sequence[str] = _SAID) -> str:
+def _linked(text: str, except_for: Sequence[str] = IN_ANOTHER_SENSE) -> str:
     """A text whose terms lead to the glossary."""
     return marked(text, lambda anchor, words: f'<a class="term" href="glossary.html#{anchor}">{words}</a>', except_for)
 

@@ -289,9 +289,9 @@ class _Teller:
         if self.entries[-1] is call.entry:
             call.entry.text += f" = {text}"
             self.spoke = True
-        elif (call.value or call.function in self.besides.functions) and call.parent is not None and (
-            call.function in self.besides.functions or call.parent.parent is None or is_harness(call.parent.function) or is_written_by_hand(call.parent.function)
-        ):
+        elif call.function in self.besides.functions or (call.value and call.parent is not None and (
+            call.parent.parent is None or is_harness(call.parent.function) or is_written_by_hand(call.parent.function)
+        )):
             name = call.entry.text.partition("(")[0]
             self.entries.append(StoryLine(call.entry.thread, call.entry.depth, f"{name}() = {text}", step=call.entry.step, returned=True))
 

@@ -29,6 +29,7 @@ from secondsight.lang.plain import PlainEvent, PlainStep
 from secondsight.lang.program import Counter, Program
 from secondsight.lang.reference import Reference
 from secondsight.lang.types import resolve
+from secondsight.linux.mm_types import PteKind
 from secondsight.linux.mmu_notifier_hlist import NonBlock
 from secondsight.report.columns import rows
 from secondsight.report.fold import folded
@@ -308,6 +309,10 @@ def _cpu(mm: Any, va: int, write: bool) -> str:
     if mm.mm_mt[va] is None:
         return "SIGSEGV"
     pte = mm.ptes[va]
+    if pte.kind == PteKind.SWAP:
+        return "page fault (the page is in swap)"
+    if pte.kind == PteKind.MIGRATION:
+        return "page fault (the page is being moved)"
     if pte.frame is None:
         return "page fault"
     return _frame(pte.frame) + (", read-only" if write and not pte.writable else "")

@@ -26,7 +26,7 @@ PIN = Arg(ArgType.PIN)
     needs=Needs.MODULE,
     takes=lambda args: {"pins": 1, "frames": args["pages"]},
     at_least=lambda args: {"pin_pages": args["pages"]},
-    often=Often(),
+    often=Often(beside_a_device=4),
 )
 def pin(i: RowNumber, mm: Mm, device: Ref[Device]) -> Result:
     """pin_user_pages(), with FOLL_LONGTERM or without, for writing or for reading only. -EFAULT: not mapped."""
@@ -47,7 +47,7 @@ def pin(i: RowNumber, mm: Mm, device: Ref[Device]) -> Result:
     return 0
 
 
-@operation(pin=PIN, page=Arg(ArgType.PAGE, 0, inside=True), needs=Needs.MODULE, loads=True, often=Often())
+@operation(pin=PIN, page=Arg(ArgType.PAGE, 0, inside=True), needs=Needs.MODULE, loads=True, often=Often(beside_a_device=4))
 def pin_read(i: RowNumber, mm: Mm, device: Ref[Device]) -> Result:
     """The device loads the value of the pin's page `page`. -EBADF once it is unpinned."""
     if len(pins) > 0:
@@ -56,7 +56,7 @@ def pin_read(i: RowNumber, mm: Mm, device: Ref[Device]) -> Result:
     return 0
 
 
-@operation(pin=PIN, page=Arg(ArgType.PAGE, inside=True), value=Arg(ArgType.VALUE), needs=Needs.MODULE, often=Often())
+@operation(pin=PIN, page=Arg(ArgType.PAGE, inside=True), value=Arg(ArgType.VALUE), needs=Needs.MODULE, often=Often(beside_a_device=4))
 def pin_write(i: RowNumber, mm: Mm, device: Ref[Device]) -> Result:
     """The device stores `value` to the pin's page `page`. -EPERM if it is pinned for reading; -EBADF once it is unpinned."""
     if len(pins) > 0:
@@ -65,7 +65,7 @@ def pin_write(i: RowNumber, mm: Mm, device: Ref[Device]) -> Result:
     return 0
 
 
-@operation(pin=PIN, needs=Needs.MODULE, often=Often())
+@operation(pin=PIN, needs=Needs.MODULE, often=Often(beside_a_device=4))
 def unpin(i: RowNumber, mm: Mm, device: Ref[Device]) -> Result:
     """unpin_user_pages(): the device gives the pages back. -EBADF the second time."""
     if len(pins) > 0:
