@@ -23,7 +23,7 @@ class Reach:
     """What was seen of one adversary in some of its interleavings.
 
     `called`: a callback of the driver was called (never, where nothing is subscribed: a driver that pins). `silent`: the rules
-    that never came to demand anything.
+    that never came to demand anything, of those that something in the adversary's programs could make look.
     """
 
     called: bool
@@ -97,8 +97,10 @@ def _seen(
 ) -> Rests:
     files = files_of(driver) | {probe.__code__.co_filename for rule in watching for probe in rule.probes}
 
-    def silent(seen: Seen) -> tuple[str, ...]:
-        return tuple(rule.name for rule in watching if not any(seen.looked(probe) for probe in rule.probes))
+    asked = [[rule for rule in watching if any(_is_asked(rule, program) for program in some)] for some in programs]
+
+    def silent(number: int, seen: Seen) -> tuple[str, ...]:
+        return tuple(rule.name for rule in asked[number] if not any(seen.looked(probe) for probe in rule.probes))
 
     def is_called(seen: Seen) -> bool:
         return seen.called or driver.promise == "pinned"
@@ -106,11 +108,17 @@ def _seen(
     found = watch(
         programs,
         files,
-        lambda seen: seen.accessed and is_called(seen) and not silent(seen),
+        lambda number, seen: seen.accessed and is_called(seen) and not silent(number, seen),
         lambda seen: not unseen(driver, seen),
     )
     whole = Seen()
     for seen in found:
         whole.add(seen)
-    reach = {name: Reach(is_called(seen), silent(seen)) for name, seen in zip(adversaries, found, strict=True)}
+    reach = {name: Reach(is_called(seen), silent(number, seen)) for number, (name, seen) in enumerate(zip(adversaries, found, strict=True))}
     return Rests(sum(seen.runs for seen in found), reach, tuple(unseen(driver, whole)))
+
+
+def _is_asked(rule: Rule, program: Program) -> bool:
+    """Whether anything in a program can make a rule look: where nothing is swapped out or moved nobody asks what was lost by it."""
+    functions = {function.source for function in program.frontend.instances.values()}
+    return any(probe in functions for probe in rule.probes)

@@ -222,11 +222,11 @@ def _within(code: CodeType) -> frozenset[int]:
 
 
 def watch(
-    adversaries: Sequence[Sequence[Program]], files: frozenset[str], reached: Callable[[Seen], bool], complete: Callable[[Seen], bool]
+    adversaries: Sequence[Sequence[Program]], files: frozenset[str], reached: Callable[[int, Seen], bool], complete: Callable[[Seen], bool]
 ) -> list[Seen]:
     """What some runs did, for each adversary, whose programs are given; lines are looked at in `files` only.
 
-    First each adversary's programs are run until it has `reached` the device, or often. Then all of them, while what was seen
+    First each adversary's programs are run until it has `reached` the device (by its number, and what was seen), or often. Then all of them, while what was seen
     is not `complete`.
     """
     found = [Seen() for _ in adversaries]
@@ -250,8 +250,8 @@ def watch(
                             return
 
     with _Kept() as kept:
-        for programs, seen in zip(adversaries, found, strict=True):
-            runs(programs, seen, MOST_RUN, True, lambda seen=seen: reached(seen))  # type: ignore[misc]
+        for number, (programs, seen) in enumerate(zip(adversaries, found, strict=True)):
+            runs(programs, seen, MOST_RUN, True, partial(reached, number, seen))
         for programs, seen in zip(adversaries, found, strict=True):
             runs(programs, seen, MOST_DRAWN, False, lambda: complete(whole))
     return found
