@@ -67,7 +67,7 @@ def test_a_driver_that_cannot_be_loaded_is_an_error_without_a_traceback(pytester
     (pytester.path / "bad.py").write_text(MY_GPU.replace("def fault(self, va: Va, write: bool)", "def fault(self, va: Va)"))
     done = pytester.runpytest_inprocess("--secondsight", "-p", "no:xdist", "bad.py")
     done.assert_outcomes(errors=1)
-    done.stdout.fnmatch_lines(["*instead: def fault(self, va, write)"])
+    done.stdout.fnmatch_lines(["*instead: def fault(self, va: Va, write: bool) -> Errno:"])
     done.stdout.no_fnmatch_line("*pytest_plugin.py*")
 
 

@@ -2,22 +2,32 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 
-from secondsight.cases import TABLES, settle
+from secondsight.cases import TABLES, search_cell, settle
 from secondsight.cases.table import Cell
 
 TABLE = TABLES["2011-12-ib"]
 
 
+EVERYTHING = os.environ.get("SECONDSIGHT_CONTRACT") == "all"
+LOST = (("later, not dirty", "swap-out"), ("later, dirty last", "swap-out"))
+"""The cells in which a write is lost."""
+
+
 @pytest.fixture(scope="module")
 def cells() -> dict[tuple[str, str], Cell]:
-    """All cells, searched once."""
-    return {(cell.row, cell.column): cell for cell in settle(TABLE)}
+    """A sample of the cells, searched once; all of them with `SECONDSIGHT_CONTRACT=all` (`make adversaries`)."""
+    if EVERYTHING:
+        return {(cell.row, cell.column): cell for cell in settle(TABLE)}
+    return {at: search_cell(TABLE, *at) for at in [*list(TABLE.cells())[::9], *LOST]}
 
 
 def test_every_cell_comes_out_as_reviewed(cells: dict[tuple[str, str], Cell]) -> None:
-    assert {at: cell.verdict for at, cell in cells.items()} == dict(TABLE.expected)
+    assert {at: cell.verdict for at, cell in cells.items()} == {at: TABLE.expected[at] for at in cells}
+    assert len(cells) == len(TABLE.expected) or not EVERYTHING
 
 
 def test_traces_replay(cells: dict[tuple[str, str], Cell]) -> None:
@@ -32,17 +42,16 @@ def test_traces_replay(cells: dict[tuple[str, str], Cell]) -> None:
             assert program is not None
             steps = violation.trace.replay(program)
             assert len(steps) == len(violation.trace) and getattr(steps[-1].error, "rule", "") == violation.rule
-    assert len(tried) == 10
+    assert len(tried) == (10 if EVERYTHING else len({(c.result.violation.rule, c.column) for c in cells.values() if c.result and c.result.violation}))
 
 
 def test_a_lost_write_is_called_so(cells: dict[tuple[str, str], Cell]) -> None:
     broken = {at: cell.result.violation.rule for at, cell in cells.items() if cell.result and cell.result.violation}
-    assert {at for at, rule in broken.items() if rule == "lost-write"} == {
-        ("later, not dirty", "swap-out"), ("later, dirty last", "swap-out"),
-    }  # fmt: skip
+    assert {at for at, rule in broken.items() if rule == "lost-write"} == set(LOST)
     assert set(broken.values()) == {"lost-write", "as-if-cpu"}
 
 
+@pytest.mark.skipif(not EVERYTHING, reason="minutes: make adversaries")
 def test_every_claim_comes_out_one_way(cells: dict[tuple[str, str], Cell]) -> None:
     verdicts = {at: cell.verdict for at, cell in cells.items() if cell.verdict is not None}
     said = [finding.verdict(verdicts) for finding in TABLE.findings]

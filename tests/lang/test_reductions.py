@@ -303,7 +303,14 @@ def test_drivers(adversary: str, which: int, driver: str) -> None:
 def test_cells_of_tables() -> None:
     for table in TABLES.values():
         cells = [p for p in (table.program(r, c) for r, c in list(table.cells())[::9]) if p is not None]
-        for program in cells[:2]:
+        compared = 0
+        for program in cells:
             plain = Native(program)
-            counts = isinstance(native_search(plain, Request(workers=1)).error, LeftRange)  # for ever: no error where numbers are renamed
-            assert_same(plain, reduced_search(program, Request(workers=1, reductions=Reductions(symmetry=not counts))), None)
+            seen = native_search(plain, Request(workers=1, limits=Limits(states=300_000)))
+            if seen.reason == "states" or isinstance(seen.error, LeftRange):  # counts for ever: no error where numbers are renamed
+                continue
+            assert_same(plain, reduced_search(program, Request(workers=1)), None)
+            compared += 1
+            if compared == 2:
+                break
+        assert compared == 2, table.name

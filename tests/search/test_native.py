@@ -77,7 +77,9 @@ def test_drivers(driver: str, adversary: str) -> None:
 @pytest.mark.parametrize("table", sorted(TABLES))
 def test_cells_of_the_tables(table: str) -> None:
     cells = [TABLES[table].program(*cell) for cell in list(TABLES[table].cells())[::13]]
-    for made in [c for c in cells if c is not None][:3]:
+    small = [c for c in cells if c is not None and native_search(Native(c), Request(workers=1, limits=Limits(states=30_000))).reason != "states"]
+    assert small
+    for made in small[:3]:
         assert_same(made)
 
 

@@ -57,7 +57,7 @@ def test_a_bound_that_is_too_small_is_named() -> None:
 
 
 @pytest.mark.parametrize(
-    ("wanted", "says"), [({"frames": 99}, "frames=99: the machine can have 0 to 16"), ({"framse": 3}, "no bound framse")]
+    ("wanted", "says"), [({"frames": 99}, "frames=99: the machine can have 1 to 16"), ({"framse": 3}, "no bound framse")]
 )
 def test_a_bound_that_cannot_be_is_refused(wanted: dict[str, int], says: str) -> None:
     with pytest.raises(LangError, match=says):
