@@ -187,8 +187,28 @@ static void run_section(int section, int process)
 	}
 }
 
+/*
+ * The one thread that a forked process has, or -1: it has another number of them, or was not forked. Its process does what that thread does
+ * by itself. SYS_clone does not tidy the C library up, as fork() would: a lock of its lists of stacks may have been taken by a thread of the
+ * parent that was just being joined, and pthread_create() would wait for it for ever.
+ */
+static long only_thread(int process)
+{
+	long only = -1;
+
+	for (long i = 0; i < scenario.threads; i++) {
+		if (process_of(i) != process || outlives(i))
+			continue;
+		if (only >= 0)
+			return -1;
+		only = i;
+	}
+	return scenario.forked[process] ? only : -1;
+}
+
 static void live(int process, int forced, void *(*body)(void *))
 {
+	long only = only_thread(process);
 	pthread_t thread[MAX_THREADS];
 	uint64_t state = seed_of(1000 + process);
 	int first = forced ? 0 : draw(&state) % MAX_THREADS, started[MAX_THREADS] = {0};
@@ -202,7 +222,9 @@ static void live(int process, int forced, void *(*body)(void *))
 		wait_for_setup();
 	else
 		left->waiting = scenario.threads;
-	for (int i = 0; i < scenario.threads; i++) {
+	if (only >= 0)
+		body((void *)only);
+	for (int i = 0; only < 0 && i < scenario.threads; i++) {
 		long number = (i + first) % scenario.threads;
 		if (process_of(number) != process || outlives(number))
 			continue;
