@@ -38,10 +38,12 @@ EVERYTHING = os.environ.get("SECONDSIGHT_CONTRACT") == "all"
 
 
 @cache
-def broken(driver: type[Device], adversary: str) -> set[str]:
-    """The rules that a driver breaks with an adversary; the first trace is replayed."""
+def broken(driver: type[Device], adversary: str, until: str = "") -> set[str]:
+    """The rules that a driver breaks with an adversary; the first trace is replayed. `until`: those up to this one are enough."""
     found: set[str] = set()
     for checked in check(driver, [adversary]):
+        if until in found:
+            break
         violation = checked.result.violation
         assert checked.result.error is None, checked.result.error
         if violation is None:
@@ -58,7 +60,7 @@ def broken(driver: type[Device], adversary: str) -> set[str]:
 def test_a_wrong_driver_breaks_the_rule_and_the_right_one_does_not(
     rule: str, adversary: str, wrong: type[Device], right: type[Device]
 ) -> None:
-    assert rule in broken(wrong, adversary)
+    assert rule in broken(wrong, adversary, rule)
     assert broken(right, adversary) == set()
 
 

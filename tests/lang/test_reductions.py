@@ -29,7 +29,7 @@ from secondsight.search import reduced as reduced_module
 from secondsight.search.native import native_search
 from secondsight.search.reduced import Reduced, reduced_search, search_both
 
-COUNT = int(os.environ.get("SECONDSIGHT_LAW", "320"))
+COUNT = int(os.environ.get("SECONDSIGHT_LAW", "200"))
 
 
 @cache
