@@ -38,11 +38,13 @@ reductions: $(VENV)/.dev  ## Reductions against plain searches on everything her
 	  tests/lang/test_reductions.py tests/lang/test_symmetry.py tests/lang/test_symmetry_classes.py tests/search/test_cluster_reduced.py
 
 adversaries: $(VENV)/.dev  ## Each adversary's wrong driver against all others, and right drivers against everything; minutes
-	@SECONDSIGHT_CONTRACT=all $(BIN)/python -m pytest -n 2 tests/contract/test_wrong_drivers.py tests/contract/test_mutants.py \
-	  tests/cases tests/world/test_shapes.py
+	@SECONDSIGHT_CONTRACT=all $(BIN)/python -m pytest -n 2 tests/contract/test_wrong_drivers.py tests/contract/test_mutants.py
 
 claims: $(VENV)/.dev  ## Every trace of the wrong drivers as a claim, and parts of many runs; minutes
 	@SECONDSIGHT_CLAIMS=all $(BIN)/python -m pytest -n 2 tests/claims/test_claims_printed.py
+
+tables: $(VENV)/.dev  ## Every cell and every claim of all tables, every trace replayed, each driver's code compiled once; two minutes
+	@SECONDSIGHT_CONTRACT=all $(BIN)/python -m pytest -n 2 tests/cases tests/world/test_shapes.py
 
 attack: install  ## Generated programs against an interpreter of their own, and searches cut short; ARGS='--seed 7 --seconds 60'
 	@$(BIN)/python -m attack $(ARGS)

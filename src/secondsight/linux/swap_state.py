@@ -8,7 +8,7 @@ reference, and a fault on an entry for that slot finds this very page, written o
     swap_duplicate          try_to_unmap: one entry more
     swap_free               a fault that has mapped the page: one entry less
     free_swap_and_cache     a zap: one less, and with the last one the page leaves the cache
-    folio_free_swap         a page that no entry stands for any more leaves the cache; dirty, for now nothing else holds what it holds
+    folio_free_swap         a page that no entry stands for any more leaves the cache; it is dirty then, as nothing else holds what it holds
 
 What the kernel does under the cluster's lock and the lock of the cache's xarray is one step. The device is like a disk: a page is
 read into the cache (a RAM disk's, of which only one entry is left, is read into a page beside it: SWP_SYNCHRONOUS_IO), and may be
