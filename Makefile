@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: demo test agree conform conform-mutants adversaries claims attack mutants reductions test-cluster docs docs-site operations bench package install lint clean help
+.PHONY: demo test agree conform conform-mutants adversaries tables claims attack mutants reductions test-cluster docs docs-site operations bench package install lint clean help
 
 demo: install  ## The threads' decision tables, and one broken cell's trace
 	@$(BIN)/secondsight settle

@@ -19,7 +19,7 @@ LOST = (("later, not dirty", "swap-out"), ("later, dirty last", "swap-out"))
 
 @pytest.fixture(scope="module")
 def cells() -> dict[tuple[str, str], Cell]:
-    """A sample of the cells, searched once; all of them with `SECONDSIGHT_CONTRACT=all` (`make adversaries`)."""
+    """A sample of the cells, searched once; all of them with `SECONDSIGHT_CONTRACT=all` (`make tables`)."""
     if EVERYTHING:
         return {(cell.row, cell.column): cell for cell in settle(TABLE)}
     return {at: search_cell(TABLE, *at) for at in [*list(TABLE.cells())[::9], *LOST]}
@@ -51,7 +51,7 @@ def test_a_lost_write_is_called_so(cells: dict[tuple[str, str], Cell]) -> None:
     assert set(broken.values()) == {"lost-write", "as-if-cpu"}
 
 
-@pytest.mark.skipif(not EVERYTHING, reason="minutes: make adversaries")
+@pytest.mark.skipif(not EVERYTHING, reason="make tables runs it")
 def test_every_claim_comes_out_one_way(cells: dict[tuple[str, str], Cell]) -> None:
     verdicts = {at: cell.verdict for at, cell in cells.items() if cell.verdict is not None}
     said = [finding.verdict(verdicts) for finding in TABLE.findings]

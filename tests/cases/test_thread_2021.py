@@ -55,7 +55,7 @@ def test_every_row_and_column_is_reviewed() -> None:
     assert set(TABLE.expected) == set(TABLE.cells())
 
 
-@pytest.mark.skipif(not EVERYTHING, reason="minutes: make adversaries")
+@pytest.mark.skipif(not EVERYTHING, reason="make tables runs it")
 def test_every_cell_and_every_claim() -> None:
     cells = {(c.row, c.column): c.verdict for c in settle(TABLE) if c.verdict is not None}
     assert cells == dict(TABLE.expected)

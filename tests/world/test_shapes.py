@@ -109,7 +109,7 @@ def native_outcomes(scenario: Scenario) -> frozenset[Outcome]:
 
 
 @has_compiler
-@pytest.mark.skipif(os.environ.get("SECONDSIGHT_CONTRACT") != "all", reason="half a minute: make adversaries")
+@pytest.mark.skipif(os.environ.get("SECONDSIGHT_CONTRACT") != "all", reason="make tables runs it")
 def test_a_driver_is_compiled_once_for_each_set_of_families(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SECONDSIGHT_CACHE", str(tmp_path))
     built: list[str] = []
