@@ -158,3 +158,16 @@ def test_lines_of_the_drivers_own_file_come_first(tmp_path: Path) -> None:
     (driver,) = load_drivers(tmp_path / "z_driver.py")
     files = [Path(line.file).name for line in unseen(driver, Seen())]
     assert list(dict.fromkeys(files)) == ["z_driver.py", "a_base.py", "mirror.py"]
+
+
+def test_an_own_rule_that_nothing_can_make_look_is_said(tmp_path: Path) -> None:
+    text = (HOUSE / "examples" / "my_gpu.py").read_text()
+    own = (
+        "\n\n@tracepoint\ndef never_called(n: int) -> None: ...\n\n\n"
+        "@rule(\"mine\", on=never_called)\ndef mine(n: int) -> None:\n    \"\"\"Mine.\"\"\"\n    require(n < 1, \"mine\", \"too large\")\n"
+    )
+    (tmp_path / "my_gpu.py").write_text(text.replace("from secondsight import", "from secondsight.lang import require, rule, tracepoint\nfrom secondsight import", 1) + own)
+    (driver,) = load_drivers(tmp_path / "my_gpu.py")
+    rests = rests_on(driver, ["munmap"])
+    assert rests.reach["munmap"].silent == ("mine",)
+    assert any(text.startswith("mine never looked") for text in told_rests(rests))

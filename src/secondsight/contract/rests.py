@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from secondsight.contract.check import Rule, driver_program, rules_for
+from secondsight.contract.check import RULES, Rule, driver_program, rules_for
 from secondsight.contract.importer_adversaries import EVERY_ADVERSARY
 from secondsight.contract.runs import Line, Seen, files_of, methods_of, unseen, watch
 from secondsight.devices.device import Device
@@ -119,6 +119,11 @@ def _seen(
 
 
 def _is_asked(rule: Rule, program: Program) -> bool:
-    """Whether anything in a program can make a rule look: where nothing is swapped out or moved nobody asks what was lost by it."""
+    """Whether anything in a program can make a rule look: where nothing is swapped out or moved nobody asks what was lost by it.
+
+    A rule of the driver's own file is always asked: one that nothing there can make look is what its author has to hear of.
+    """
+    if rule.name not in RULES:
+        return True
     functions = {function.source for function in program.frontend.instances.values()}
     return any(probe in functions for probe in rule.probes)
