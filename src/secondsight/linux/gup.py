@@ -20,6 +20,7 @@ from typing import Final
 
 from secondsight.lang import Errno, atomic, milestone, require
 from secondsight.linux.errno import EFAULT, EINVAL
+from secondsight.linux.huge_memory import split_huge_pmd
 from secondsight.linux.memory import (
     FAULT_FLAG_ALLOW_RETRY,
     FAULT_FLAG_UNSHARE,
@@ -31,13 +32,14 @@ from secondsight.linux.memory import (
 )
 from secondsight.linux.mm import folio_test_anon, is_cow_mapping, page_anon_exclusive, vma_is_accessible
 from secondsight.linux.mm_types import Flags, Folio, Mm, Pfn, Pgoff, Va
-from secondsight.linux.page_alloc import get_page, is_zero_page, page_to_pfn, put_page
-from secondsight.linux.pgtable import pte_present
+from secondsight.linux.page_alloc import get_page, is_zero_page, page_folio, page_to_pfn, put_page
+from secondsight.linux.pgtable import pmd_trans_huge, pte_present
 from secondsight.linux.shmem import ShmemFile, shmem_get_folio
 
 __all__ = [
     "FOLL_LONGTERM",
     "FOLL_PIN",
+    "FOLL_SPLIT_PMD",
     "FOLL_WRITE",
     "get_user_page_vma_remote",
     "memfd_pin_folio",
@@ -54,6 +56,8 @@ FOLL_LONGTERM: Final = 2
 """It is kept for as long as user space likes."""
 FOLL_PIN: Final = 4
 """A pin (pin_user_pages()); without it a reference alone, FOLL_GET (get_user_pages())."""
+FOLL_SPLIT_PMD: Final = 8
+"""Of a huge page that one entry maps each page gets an entry of its own first."""
 
 NO_PAGE: Final = -100
 MUST_UNSHARE: Final = -101
@@ -63,7 +67,7 @@ MUST_UNSHARE: Final = -101
 def try_grab_folio(folio: Folio) -> None:
     """try_grab_folio(FOLL_PIN) (mm/gup.c, Linux 6.12): one pin, and the reference that goes with it."""
     get_page(folio)
-    folio.pins += 1
+    page_folio(folio).pins += 1
 
 
 @atomic
@@ -121,7 +125,7 @@ def follow_page_pte(mm: Mm, va: Va, flags: Flags) -> Pfn:
 
 @milestone
 def get_user_page_vma_remote(mm: Mm, va: Va, flags: Flags) -> Pfn:
-    """get_user_pages_remote(), __get_user_pages() (mm/gup.c, Linux 6.12) without `locked`, for one page: its number, or -EFAULT.
+    """get_user_pages_remote(), __get_user_pages(), follow_pmd_mask() (mm/gup.c, Linux 6.12) without `locked`, for one page: its number, or -EFAULT.
 
     The caller holds the mmap lock, and keeps it all the time: faults wait for what they need. Of the zero page no reference is
     counted.
@@ -130,6 +134,10 @@ def get_user_page_vma_remote(mm: Mm, va: Va, flags: Flags) -> Pfn:
     if refused != 0:
         return -EFAULT
     while True:
+        if len(mm.pmds) > 0:
+            is_huge = pmd_trans_huge(mm, va)
+            if is_huge and flags & FOLL_SPLIT_PMD != 0:
+                split_huge_pmd(mm, va)
         pfn = follow_page_pte(mm, va, flags)
         if pfn > NO_PAGE:
             return pfn
@@ -193,9 +201,10 @@ def faultin_flags(why: Pfn, flags: Flags) -> Flags:
 @atomic
 def unpin_folio(folio: Folio) -> None:
     """unpin_folio() (mm/gup.c, Linux 6.12): give a pin back."""
-    require(folio.pins > 0, "pins", "unpins a page that is not pinned")
-    folio.pins -= 1
-    put_page(folio)
+    whole = page_folio(folio)
+    require(whole.pins > 0, "pins", "unpins a page that is not pinned")
+    whole.pins -= 1
+    put_page(whole)
 
 
 @atomic

@@ -1,23 +1,28 @@
-"""mm/madvise.c: MADV_DONTNEED and MADV_PAGEOUT. Both hold the mmap lock for reading, so they run beside page faults of the same process."""
+"""mm/madvise.c: MADV_DONTNEED, MADV_PAGEOUT, MADV_HUGEPAGE. (MADV_COLLAPSE: `khugepaged`.)
+
+The first two hold the mmap lock for reading, so they run beside page faults of the same process; MADV_HUGEPAGE holds it for writing.
+"""
 
 from __future__ import annotations
 
 from secondsight.lang import Errno, atomic
 from secondsight.linux.errno import EINVAL, ENOMEM
+from secondsight.linux.huge_memory import vma_adjust_trans_huge
 from secondsight.linux.memory import vma_flags, zap_page_range_single
-from secondsight.linux.mm_types import VM_PFNMAP, Gather, Mm, Pgoff, Va, VaEnd
+from secondsight.linux.mm_types import VM_HUGEPAGE, VM_PFNMAP, Gather, Mm, Pgoff, Va, VaEnd
 from secondsight.linux.pgtable import folio_mapcount, vm_normal_folio
 from secondsight.linux.swap import folio_isolate_lru
+from secondsight.linux.vma import vma_modify_flags, vmas_changed
 from secondsight.linux.vmscan import reclaim_folio
 
-__all__ = ["find_vma_from", "madvise_dontneed", "madvise_pageout"]
+__all__ = ["find_vma_from", "madvise_dontneed", "madvise_hugepage", "madvise_pageout"]
 
 
 def madvise_dontneed(mm: Mm, va: Va, length: Pgoff) -> Errno:
     """madvise_walk_vmas(), madvise_dontneed_free() (mm/madvise.c, Linux 6.12): forget what `length` pages hold.
 
     Private anonymous memory reads as zero afterwards; a file's page is found again in the file. Vma by vma: where nothing
-    is mapped it goes on, and says -ENOMEM at the end; at a VM_PFNMAP one it stops with -EINVAL. Left out: locked and huge
+    is mapped it goes on, and says -ENOMEM at the end; at a VM_PFNMAP one it stops with -EINVAL. Left out: locked
     pages.
     """
     mm.mmap_lock.read_lock()
@@ -52,6 +57,38 @@ def find_vma_from(mm: Mm, start: VaEnd, end: VaEnd) -> VaEnd:
         if mm.mm_mt[i] is not None:
             return i
     return end
+
+
+def madvise_hugepage(mm: Mm, va: Va, length: Pgoff, low: Va, high: VaEnd) -> Errno:
+    """madvise_update_vma() (mm/madvise.c), hugepage_madvise() (mm/huge_memory.c, Linux 6.12): huge pages are wanted in `length` pages. What is
+    mapped there stays as it is. 0, or -ENOMEM where nothing is mapped, done all the same where something is.
+
+    `low`, `high`: see `vma.vma_merge_new_range`.
+    """
+    mm.mmap_lock.write_lock()
+    ret = 0
+    start: VaEnd = va
+    while start < va + length:
+        with atomic:
+            first = find_vma_from(mm, start, va + length)
+            end = first
+            changes = False
+            if first != start:
+                ret = -ENOMEM
+            vma = mm.mm_mt[first] if first < va + length else None
+            if vma is not None:
+                end = min(vma.vm_end, va + length)
+                changes = vma.flags[0] & VM_HUGEPAGE == 0
+        if changes:
+            assert vma is not None
+            vma_adjust_trans_huge(mm, first, end)
+            with atomic:
+                vma_modify_flags(vma, first, end, vma.write, vma.flags[0] | VM_HUGEPAGE, low, high)
+        start = end
+    with atomic:
+        vmas_changed(mm, va, va + length)
+        mm.mmap_lock.write_unlock()
+    return ret
 
 
 def madvise_pageout(mm: Mm, va: Va, length: Pgoff) -> Errno:

@@ -10,9 +10,10 @@ from __future__ import annotations
 from secondsight.lang import Errno, Ref, atomic, milestone
 from secondsight.linux.errno import EEXIST, EINVAL, ENOMEM
 from secondsight.linux.fork import vm_area_alloc
+from secondsight.linux.huge_memory import vma_adjust_trans_huge
 from secondsight.linux.memory import tlb_finish_mmu, unmap_vmas
 from secondsight.linux.mm_interval_tree import vma_interval_tree_insert
-from secondsight.linux.mm_types import VM_PRIVATE, VM_SEALED, AddressSpace, Flags, Mm, Pgoff, Result, Va, VaEnd
+from secondsight.linux.mm_types import VM_PRIVATE, VM_SEALED, AddressSpace, Flags, Mm, Pgoff, Result, Va, VaEnd, Vma
 from secondsight.linux.mmu_notifier import mmu_notifier_release
 from secondsight.linux.rmap import anon_vma_prepare
 from secondsight.linux.vma import (
@@ -85,9 +86,16 @@ def do_mmap_fixed(
     if length <= 0 or va + length > len(mm.ptes):
         return -ENOMEM
     mm.mmap_lock.write_lock()
+    detached: Ref[Vma] = None
     with atomic:
         ret: Result = map_writable(file, write, seals_late, private)
-        detached = vms_gather_munmap_vmas(mm, va, va + length) if ret >= 0 else None
+        if len(mm.pmds) == 0:
+            if ret >= 0:
+                detached = vms_gather_munmap_vmas(mm, va, va + length)
+    if len(mm.pmds) > 0:
+        if ret >= 0:
+            vma_adjust_trans_huge(mm, va, va + length)
+            detached = vms_gather_munmap_vmas(mm, va, va + length)
     if detached is not None:
         gather = unmap_vmas(mm, va, va + length)
         free_pgtables(detached)

@@ -3,7 +3,7 @@
 munmap holds the mmap lock for writing only while it takes the vmas out of the tree. Then it downgrades to reading:
 faults run beside the zap and find nothing mapped, and nothing can be mapped there before it is over.
 
-    mmap_write_lock; vmas out of the tree; mmap_write_downgrade
+    mmap_write_lock; a huge page that has pages on both sides is split; vmas out of the tree; mmap_write_downgrade
     unmap_vmas: notifier bracket (UNMAP) around the zap
     free_pgtables: the file forgets the vmas (i_mmap_rwsem for writing); tlb_finish_mmu: references dropped
     mmap_read_unlock
@@ -13,9 +13,10 @@ from __future__ import annotations
 
 from secondsight.lang import Errno, Ref, atomic, tracepoint
 from secondsight.linux.fork import vm_area_dup, vm_area_free
+from secondsight.linux.huge_memory import vma_adjust_trans_huge
 from secondsight.linux.memory import tlb_finish_mmu, unmap_vmas
 from secondsight.linux.mm_interval_tree import vma_interval_tree_insert, vma_interval_tree_remove
-from secondsight.linux.mm_types import AddressSpace, Flags, Mm, Pgoff, Va, VaEnd, Vma
+from secondsight.linux.mm_types import HPAGE_PMD_NR, AddressSpace, Flags, Mm, Pgoff, PmdKind, Va, VaEnd, Vma
 from secondsight.linux.rmap import anon_vma_link, anon_vma_unlink
 
 __all__ = [
@@ -246,6 +247,7 @@ def do_vmi_align_munmap(mm: Mm, start: Va, end: VaEnd) -> Errno:
     Left out: limits, accounting, locked memory.
     """
     mm.mmap_lock.write_lock()
+    vma_adjust_trans_huge(mm, start, end)
     with atomic:
         detached = vms_gather_munmap_vmas(mm, start, end)
         mm.mmap_lock.write_downgrade()
@@ -290,7 +292,7 @@ def free_pgtables(vma: Ref[Vma]) -> None:
     vmas from `vma` on, which drop their references to the files.
 
     Taking `i_mmap_rwsem`, unlinking and releasing it is one step. A file's last reference is dropped here; in the kernel the
-    thread that dropped it does the rest on its way back to its program. Left out: the page tables themselves.
+    thread that dropped it does the rest on its way back to its program.
     """
     while vma is not None:
         following = vma.next
@@ -300,7 +302,20 @@ def free_pgtables(vma: Ref[Vma]) -> None:
             vma_interval_tree_remove(vma, file)
             file.i_mmap_rwsem.write_unlock()
         anon_vma_unlink(vma)
+        free_page_tables(vma)
         vm_area_free(vma)
         if file is not None:
             file.unlinked()
         vma = following
+
+
+@atomic
+def free_page_tables(vma: Vma) -> None:
+    """free_pgd_range() (mm/memory.c, Linux 6.12): a page table over which nothing is mapped any more goes."""
+    mm = vma.vm_mm
+    assert mm is not None
+    if len(mm.pmds) > 0:
+        for va in range(vma.vm_start, vma.vm_end):
+            first = va // HPAGE_PMD_NR * HPAGE_PMD_NR
+            if mm.mm_mt[first] is None and mm.mm_mt[first + 1] is None:
+                mm.pmds[va // HPAGE_PMD_NR].kind = PmdKind.NONE
