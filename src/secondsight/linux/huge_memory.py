@@ -103,6 +103,8 @@ def do_huge_pmd_anonymous_page(vma: Vma, va: Va, write: bool) -> None:
     mm = vma.vm_mm
     assert mm is not None
     start = hpage_start(va)
+    if len(vma.anon_prepared) > 0:
+        vma.anon_prepared[0] = True
     if write:
         map_huge_folio(vma, start, alloc_huge_folio())
     else:

@@ -289,6 +289,10 @@ def map_new_page(mm: Mm, va: Va, write: bool) -> None:
     """The entry of a new zeroed page; one that is written to next is writable, and dirty already."""
     pte = mm.ptes[va]
     folio = alloc_page()
+    if len(folio.head) > 0:
+        own = mm.mm_mt[va]
+        assert own is not None
+        own.anon_prepared[0] = True
     if len(anon_vmas) > 0:
         vma = mm.mm_mt[va]
         assert vma is not None

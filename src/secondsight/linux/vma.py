@@ -123,6 +123,8 @@ def vma_merge_new_range(
     anon_vma_link(expanded)
     vma_iter_store(mm, expanded)
     if following is not None and following is not expanded:
+        if len(expanded.anon_prepared) > 0:
+            expanded.anon_prepared[0] = expanded.anon_prepared[0] or following.anon_prepared[0]
         anon_vma_unlink(following)
         vm_area_free(following)
     return expanded
@@ -197,6 +199,9 @@ def vma_merge_existing_range(vma: Vma, start: Va, end: VaEnd, write: bool, flags
     expanded = following if prev is None else prev
     if expanded is None:
         return False
+    if len(vma.anon_prepared) > 0:
+        shares = vma.anon_prepared[0] or (following is not None and following.anon_prepared[0])
+        expanded.anon_prepared[0] = expanded.anon_prepared[0] or shares
     is_whole = start == vma.vm_start and end == vma.vm_end
     if file is not None:
         file.i_mmap_rwsem.write_lock()

@@ -306,6 +306,20 @@ class RecorderMethods(ABC):
         """The exporter gives a buffer that was revoked memory again."""
         self._operation("buffer_restore", None, buffer=buffer)
 
+    def madvise_hugepage(self, addr: Address, *, pages: int | None = None, into: str | None = None) -> None:
+        """MADV_HUGEPAGE: the next page that is touched there comes together with the other one of its pair, as a huge page, if the mapping has
+        both and neither was touched before. A pair is a page with an even number in its mapping and the next. Fails with -ENOMEM (not mapped).
+
+        On a real kernel a page of the scenario is half a huge page, 1 MiB, of which its first 4 KiB are used.
+        """
+        self._operation("madvise_hugepage", into, addr=addr, pages=pages)
+
+    def madvise_collapse(self, addr: Address, *, pages: int | None = None, into: str | None = None) -> None:
+        """MADV_COLLAPSE: each pair of pages in the range becomes a huge page, with what the pages hold. Fails with -EINVAL (nothing there was
+        written, or may be; or the mapping has no such pair), -EAGAIN (somebody holds a page), -ENOMEM (not mapped). Of private
+        anonymous memory."""
+        self._operation("madvise_collapse", into, addr=addr, pages=pages)
+
 
 class DeviceMethods:
     """What a device does."""

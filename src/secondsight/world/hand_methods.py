@@ -220,6 +220,22 @@ class ProcessMethods(ABC):
         done: str = self._do("buffer_restore", buffer=buffer)
         return done
 
+    def madvise_hugepage(self, addr: Address, *, pages: int | None = None) -> str:
+        """MADV_HUGEPAGE: the next page that is touched there comes together with the other one of its pair, as a huge page, if the mapping has
+        both and neither was touched before. A pair is a page with an even number in its mapping and the next. Fails with -ENOMEM (not mapped).
+
+        On a real kernel a page of the scenario is half a huge page, 1 MiB, of which its first 4 KiB are used.
+        """
+        done: str = self._do("madvise_hugepage", addr=addr, pages=pages)
+        return done
+
+    def madvise_collapse(self, addr: Address, *, pages: int | None = None) -> str:
+        """MADV_COLLAPSE: each pair of pages in the range becomes a huge page, with what the pages hold. Fails with -EINVAL (nothing there was
+        written, or may be; or the mapping has no such pair), -EAGAIN (somebody holds a page), -ENOMEM (not mapped). Of private
+        anonymous memory."""
+        done: str = self._do("madvise_collapse", addr=addr, pages=pages)
+        return done
+
 
 class DeviceMethods(ABC):
     """Each does an operation at once. Its result is in a scenario's words; `OSError`: no handle came into being."""
