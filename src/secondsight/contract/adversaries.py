@@ -435,6 +435,52 @@ def _fork_and_child_writes(s: Recorder) -> None:
             s.read(pages + 1, into="its")
 
 
+THP_SPLIT = "the process forgets a part of a huge page, which is split within that: subscribers are called within a call"
+
+
+@_setting("thp-split", THP_SPLIT, "reads")
+def _thp_split(s: Recorder) -> None:
+    pages = s.mmap(pages=2)
+    s.madvise_hugepage(pages)
+    s.write(pages, "A")
+    gpu = s.device()
+
+    @s.thread
+    def cpu() -> None:
+        s.madvise_dontneed(pages + 1)
+        s.write(pages + 1, "B")
+
+    @s.thread
+    def device() -> None:
+        gpu.read(pages + 1, into="first")
+        gpu.read(pages + 1, into="second")
+
+    with s.after():
+        gpu.compare(pages + 1)
+
+
+COLLAPSE = "two pages become a huge page (MADV_COLLAPSE), so that what they hold is in other frames, and one is written"
+
+
+@_setting("collapse", COLLAPSE, "reads")
+def _collapse(s: Recorder) -> None:
+    pages = _two_pages(s)
+    gpu = s.device()
+
+    @s.thread
+    def cpu() -> None:
+        s.madvise_collapse(pages)
+        s.write(pages + 1, "B")
+
+    @s.thread
+    def device() -> None:
+        gpu.read(pages + 1, into="first")
+        gpu.read(pages + 1, into="second")
+
+    with s.after():
+        gpu.compare(pages + 1)
+
+
 OPEN = "somebody opens the device while the process unmaps the pages, or exits"
 
 
