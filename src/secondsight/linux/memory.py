@@ -80,7 +80,17 @@ from secondsight.linux.mm_types import (
     anon_vmas,
 )
 from secondsight.linux.mmu_notifier import mmu_notifier_invalidate_range_end, mmu_notifier_invalidate_range_start, owners
-from secondsight.linux.page_alloc import ZERO_PFN, alloc_page, folio_try_get, frames, get_page, is_zero_page, page_folio, put_page
+from secondsight.linux.page_alloc import (
+    ZERO_PFN,
+    alloc_page,
+    folio_order,
+    folio_try_get,
+    frames,
+    get_page,
+    is_zero_page,
+    page_folio,
+    put_page,
+)
 from secondsight.linux.pgtable import is_second_half, pmd_trans_huge, pte_clear, pte_none, pte_page, pte_present, vm_normal_folio
 from secondsight.linux.rmap import folio_add_new_anon_rmap
 from secondsight.linux.swap_state import (
@@ -246,9 +256,9 @@ def wp_can_reuse_anon_folio(vma: Vma, va: Va, folio: Folio) -> bool:
         if folio.swapcache and folio.refcount == 2 and not folio.locked:
             folio_free_swap(folio)
     if len(folio.head) > 0:
-        if page_folio(folio).locked or page_folio(folio).refcount != 1:
+        if folio_order(page_folio(folio)) > 0:  # of a real one many more pages are mapped than one
             return False
-    elif folio.locked or folio.refcount != 1:
+    if folio.locked or folio.refcount != 1:
         return False
     if len(folio.shared) > 0:
         folio.shared[0] = False

@@ -314,6 +314,10 @@ class RecorderMethods(ABC):
         """
         self._operation("madvise_hugepage", into, addr=addr, pages=pages)
 
+    def page_is_huge(self, addr: Address, *, into: str | None = None) -> None:
+        """Whether one entry maps the page and the other of its pair, as PAGEMAP_SCAN (PAGE_IS_HUGE) tells a process: `h`, or `-`."""
+        self._operation("page_is_huge", into, addr=addr)
+
     def madvise_collapse(self, addr: Address, *, pages: int | None = None, into: str | None = None) -> None:
         """MADV_COLLAPSE: each pair of pages in the range becomes a huge page, with what the pages hold. Fails with -EINVAL (nothing there was
         written, or may be; or the mapping has no such pair), -EAGAIN (somebody holds a page), -ENOMEM (not mapped). Of private

@@ -229,6 +229,11 @@ class ProcessMethods(ABC):
         done: str = self._do("madvise_hugepage", addr=addr, pages=pages)
         return done
 
+    def page_is_huge(self, addr: Address) -> str:
+        """Whether one entry maps the page and the other of its pair, as PAGEMAP_SCAN (PAGE_IS_HUGE) tells a process: `h`, or `-`."""
+        done: str = self._do("page_is_huge", addr=addr)
+        return done
+
     def madvise_collapse(self, addr: Address, *, pages: int | None = None) -> str:
         """MADV_COLLAPSE: each pair of pages in the range becomes a huge page, with what the pages hold. Fails with -EINVAL (nothing there was
         written, or may be; or the mapping has no such pair), -EAGAIN (somebody holds a page), -ENOMEM (not mapped). Of private

@@ -8,9 +8,11 @@ from typing import Any
 from secondsight.devices.device import Device
 from secondsight.lang import Ref
 from secondsight.linux import madvise
+from secondsight.linux.errno import EINVAL
 from secondsight.linux.khugepaged import detached_tables
 from secondsight.linux.khugepaged import madvise_collapse as collapse
 from secondsight.linux.mm_types import Mm, Result
+from secondsight.linux.pgtable import pmd_trans_huge
 from secondsight.scenario.ops import Needs, Often
 from secondsight.world.declare import operation
 from secondsight.world.operations.memory import ADDRESS, SPAN
@@ -20,7 +22,8 @@ __all__: list[str] = []
 
 
 def of_huge_pages(args: Mapping[str, Any]) -> dict[str, int]:
-    """What both of these need: folios of two pages, and flags of vmas. (Entries for them: as many as the pages ask for.)"""
+    """What all of these need: folios of two pages, and flags of vmas. (Entries for them: as many as the pages ask for.) Without them they
+    answer as a kernel without CONFIG_TRANSPARENT_HUGEPAGE."""
     return {"huge": 1, "vma_flags": 1}
 
 
@@ -32,7 +35,18 @@ def madvise_hugepage(i: RowNumber, mm: Mm, device: Ref[Device]) -> Result:
     On a real kernel a page of the scenario is half a huge page, 1 MiB, of which its first 4 KiB are used."""
     if len(mm.pmds) > 0:
         return madvise.madvise_hugepage(mm, address[i], pages[i], low[i], high[i])
-    return 0
+    return -EINVAL
+
+
+@operation(addr=ADDRESS, loads=True, at_least=of_huge_pages, needs=Needs.HUGE, often=Often())
+def page_is_huge(i: RowNumber, mm: Mm, device: Ref[Device]) -> Result:
+    """Whether one entry maps the page and the other of its pair, as PAGEMAP_SCAN (PAGE_IS_HUGE) tells a process: `h`, or `-`."""
+    if len(mm.pmds) > 0:
+        mm.mmap_lock.read_lock()
+        is_huge = pmd_trans_huge(mm, address[i])
+        mm.mmap_lock.read_unlock()
+        return ord("h") if is_huge else ord("-")
+    return ord("-")
 
 
 @operation(
@@ -49,4 +63,4 @@ def madvise_collapse(i: RowNumber, mm: Mm, device: Ref[Device]) -> Result:
     anonymous memory."""
     if len(detached_tables) > 0:
         return collapse(mm, address[i], pages[i])
-    return 0
+    return -EINVAL
