@@ -6,6 +6,7 @@ from secondsight.devices.device import all_quiet
 from secondsight.devices.moving_buffer import held_by_buffers
 from secondsight.lang import atomic, count, require, rule
 from secondsight.linux.fork import mms
+from secondsight.linux.hugetlb import hugetlb_files
 from secondsight.linux.memremap import pagemaps
 from secondsight.linux.mm_types import Count, Driver, Folio, Mm
 from secondsight.linux.page_alloc import ZERO_PFN, frames, page_folio
@@ -50,6 +51,8 @@ def held_by_tables() -> int:
         held += count(page is not None for page in pgmap.pages)
     for file in shmem_files:
         held += count(page is not None for page in file.pages)
+    for large in hugetlb_files:
+        held += count(page is not None for page in large.pages)
     held += count(slot.cache is not None for slot in swap_slots)
     for mm in mms:
         for va in range(len(mm.ptes)):
@@ -74,6 +77,8 @@ def tables_hold_all(mm: Mm) -> bool:
                     held += count(pte.frame is folio for pte in other.ptes)
             for file in shmem_files:
                 held += count(page is folio for page in file.pages)
+            for large in hugetlb_files:
+                held += count(kept is not None and page_folio(kept) is folio for kept in large.pages)
             held += count(slot.cache is folio for slot in swap_slots)
             if folio.refcount != held:
                 return False

@@ -45,7 +45,7 @@ def encode(scenario: Scenario, variant: str = "") -> str:
     lines = [f"scenario {name} {len(made)} {len(scenario.threads)} {len(places)}"]
     if variant:
         lines.append(f"driver {variant}")
-    if any(place.op.declared.needs is Needs.HUGE for place in places):
+    if any(place.op.declared.needs in (Needs.HUGE, Needs.HUGETLB) for place in places):
         lines.append("huge")
     for device in (place.op for place in places if place.op.declared.makes is HandleType.DEVICE):
         assert device.makes is not None

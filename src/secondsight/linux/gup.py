@@ -21,6 +21,7 @@ from typing import Final
 from secondsight.lang import Errno, atomic, milestone, require
 from secondsight.linux.errno import EFAULT, EINVAL
 from secondsight.linux.huge_memory import split_huge_pmd
+from secondsight.linux.hugetlb import hugetlb_files, memfd_alloc_folio
 from secondsight.linux.memory import (
     FAULT_FLAG_ALLOW_RETRY,
     FAULT_FLAG_UNSHARE,
@@ -220,9 +221,13 @@ def memfd_pin_valid(file: ShmemFile, start: Pgoff, length: Pgoff) -> Errno:
 def memfd_pin_folio(file: ShmemFile, pgoff: Pgoff) -> Folio:
     """memfd_pin_folios() (mm/gup.c, Linux 6.12) for one page: find it, or fill the hole, and pin it.
 
-    A page found in the file is taken without its lock, even while it is being truncated.
+    A page found in the file is taken without its lock, even while it is being truncated. Of a folio of two pages each that is asked for has a
+    pin of its own here, where the kernel gives the folio one.
     """
     folio = file.pages[pgoff]
+    if len(hugetlb_files) > 0:
+        if folio is None and file.is_hugetlb():
+            folio = memfd_alloc_folio(file, pgoff)  # type: ignore[arg-type]
     if folio is None:
         folio = shmem_get_folio(file, pgoff)
     try_grab_folio(folio)

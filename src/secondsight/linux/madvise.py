@@ -9,10 +9,10 @@ from secondsight.lang import Errno, atomic
 from secondsight.linux.errno import EINVAL, ENOMEM
 from secondsight.linux.huge_memory import vma_adjust_trans_huge
 from secondsight.linux.memory import vma_flags, zap_page_range_single
-from secondsight.linux.mm_types import VM_HUGEPAGE, VM_PFNMAP, Gather, Mm, Pgoff, Va, VaEnd
+from secondsight.linux.mm_types import HPAGE_PMD_NR, VM_HUGEPAGE, VM_PFNMAP, Gather, Mm, Pgoff, Va, VaEnd
 from secondsight.linux.pgtable import folio_mapcount, vm_normal_folio
 from secondsight.linux.swap import folio_isolate_lru
-from secondsight.linux.vma import vma_modify_flags, vmas_changed
+from secondsight.linux.vma import may_split, vma_modify_flags, vmas_changed
 from secondsight.linux.vmscan import reclaim_folio
 
 __all__ = ["find_vma_from", "madvise_dontneed", "madvise_hugepage", "madvise_pageout"]
@@ -33,18 +33,27 @@ def madvise_dontneed(mm: Mm, va: Va, length: Pgoff) -> Errno:
             first = find_vma_from(mm, start, va + length)
             end = first
             invalid = False
+            empty = False
+            last: VaEnd = end
             if first != start:
                 ret = -ENOMEM
             if first < va + length:
                 vma = mm.mm_mt[first]
                 assert vma is not None
                 end = min(vma.vm_end, va + length)
+                last = end
                 invalid = vma_flags(vma) & VM_PFNMAP != 0
+                if len(mm.pmds) > 0:
+                    file = vma.vm_file
+                    if file is not None and file.is_hugetlb():  # whole huge pages alone are forgotten
+                        invalid = first % HPAGE_PMD_NR != 0
+                        last = end // HPAGE_PMD_NR * HPAGE_PMD_NR
+                        empty = last <= first
         if invalid:
             ret = -EINVAL
             break
-        if first < end:
-            zap_page_range_single(mm, first, end)
+        if first < end and not empty:
+            zap_page_range_single(mm, first, last)
         start = end
     mm.mmap_lock.read_unlock()
     return ret
@@ -81,6 +90,9 @@ def madvise_hugepage(mm: Mm, va: Va, length: Pgoff, low: Va, high: VaEnd) -> Err
                 changes = vma.flags[0] & VM_HUGEPAGE == 0
         if changes:
             assert vma is not None
+            ret = min(ret, may_split(mm, first, end))
+            if ret == -EINVAL:
+                break
             vma_adjust_trans_huge(mm, first, end)
             with atomic:
                 vma_modify_flags(vma, first, end, vma.write, vma.flags[0] | VM_HUGEPAGE, low, high)

@@ -207,7 +207,9 @@ def handle_pte_fault(vma: Vma, va: Va, flags: Flags) -> Flags:
             if flags & (FAULT_FLAG_WRITE | FAULT_FLAG_UNSHARE) != 0 and not pte.writable:
                 return DONE if huge_pmd_can_be_written(vma, va, write) else SPLIT
             return DONE
-        pte_alloc(mm, va)
+        mapped = vma.vm_file
+        if mapped is None or not mapped.is_hugetlb():
+            pte_alloc(mm, va)
     if pte_none(pte):
         if vma.vm_file is not None:
             return FILE

@@ -311,6 +311,10 @@ class AddressSpace(Record):
         """file_operations.mmap: the file's own look at a new mapping, when what was there has gone: 0 or an error."""
         return 0
 
+    def is_hugetlb(self) -> bool:
+        """is_vm_hugetlb_page() of what maps it: its pages are huge, and no part of one is mapped or unmapped alone."""
+        return False
+
     def unlinked(self) -> None:
         """remove_vma(): a mapping of the file has gone and its reference to the file with it."""
 

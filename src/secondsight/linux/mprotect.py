@@ -38,7 +38,7 @@ from secondsight.linux.mm_types import (
 from secondsight.linux.mmu_notifier import mmu_notifier_invalidate_range_end, mmu_notifier_invalidate_range_start, owners
 from secondsight.linux.pgtable import pte_none, pte_page
 from secondsight.linux.swapops import is_migration_entry, migrations
-from secondsight.linux.vma import vma_modify_flags, vmas_changed
+from secondsight.linux.vma import may_split, vma_modify_flags, vmas_changed
 
 __all__ = ["change_protection", "do_mprotect_pkey"]
 
@@ -47,7 +47,8 @@ def do_mprotect_pkey(mm: Mm, start: Va, length: Pgoff, write: bool, low: Va, hig
     """do_mprotect_pkey() (mm/mprotect.c, Linux 6.12): PROT_READ, with PROT_WRITE if `write`, or PROT_NONE, for `length` pages from
     `start`.
 
-    Vma by vma, up to the first that it cannot do: -ENOMEM where nothing is mapped, -EACCES where it may never be written.
+    Vma by vma, up to the first that it cannot do: -ENOMEM where nothing is mapped, -EACCES where it may never be written,
+    -EINVAL where it would begin or end within a huge page of a file.
     `low`, `high`: see `vma_merge_new_range`.
     """
     mm.mmap_lock.write_lock()
@@ -70,6 +71,9 @@ def do_mprotect_pkey(mm: Mm, start: Va, length: Pgoff, write: bool, low: Va, hig
         if changes:
             if len(mm.pmds) > 0:
                 assert vma is not None
+                ret = may_split(mm, first, at)
+                if ret != 0:
+                    break
                 vma_adjust_trans_huge(mm, first, at)
                 with atomic:
                     vma_modify_flags(vma, first, at, write, flags_for(vma, none), low, high)

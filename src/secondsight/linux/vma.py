@@ -12,6 +12,7 @@ faults run beside the zap and find nothing mapped, and nothing can be mapped the
 from __future__ import annotations
 
 from secondsight.lang import Errno, Ref, atomic, tracepoint
+from secondsight.linux.errno import EINVAL
 from secondsight.linux.fork import vm_area_dup, vm_area_free
 from secondsight.linux.huge_memory import vma_adjust_trans_huge
 from secondsight.linux.memory import tlb_finish_mmu, unmap_vmas
@@ -22,6 +23,7 @@ from secondsight.linux.rmap import anon_vma_link, anon_vma_unlink
 __all__ = [
     "do_vmi_align_munmap",
     "free_pgtables",
+    "may_split",
     "split_vma",
     "vma_iter_store",
     "vma_merge_new_range",
@@ -78,6 +80,25 @@ def split_vma(vma: Vma, addr: Va, new_below: bool) -> None:
 
 
 @atomic
+def may_split(mm: Mm, start: Va, end: VaEnd) -> Errno:
+    """vm_operations_struct.may_split of the vmas that are to end or begin at `start` or `end`, hugetlb_vm_op_split() (mm/hugetlb.c, Linux 6.12): 0, or
+    -EINVAL within a huge page of a file's. Asked of both before either is split."""
+    return -EINVAL if is_within_hugetlb(mm, start) or is_within_hugetlb(mm, end) else 0
+
+
+@atomic
+def is_within_hugetlb(mm: Mm, va: VaEnd) -> bool:
+    """Whether `va` is in the middle of a huge page of a file's."""
+    if va % HPAGE_PMD_NR == 0:
+        return False
+    vma = mm.mm_mt[va]
+    if vma is None:
+        return False
+    file = vma.vm_file
+    return file is not None and file.is_hugetlb()
+
+
+@atomic
 def vma_merge_new_range(
     mm: Mm, start: Va, end: VaEnd, file: Ref[AddressSpace], pgoff: Pgoff, write: bool, flags: Flags, low: Va, high: VaEnd
 ) -> Ref[Vma]:
@@ -88,7 +109,7 @@ def vma_merge_new_range(
     keeps apart. Left out: anon_vmas that differ; device-dax mappings, which the kernel merges to the left.
     """
     if file is not None:
-        if file.vm_flags() != 0:
+        if file.vm_flags() != 0 or (len(mm.pmds) > 0 and file.is_hugetlb()):
             return None
     prev: Ref[Vma] = None
     following: Ref[Vma] = None
@@ -181,7 +202,7 @@ def vma_merge_existing_range(vma: Vma, start: Va, end: VaEnd, write: bool, flags
     assert mm is not None
     pgoff: Pgoff = 0
     if file is not None:
-        if file.vm_flags() != 0:
+        if file.vm_flags() != 0 or (len(mm.pmds) > 0 and file.is_hugetlb()):
             return False
         pgoff = vma.vm_pgoff + start - vma.vm_start
     prev: Ref[Vma] = None
@@ -249,10 +270,15 @@ def vma_merge_existing_range(vma: Vma, start: Va, end: VaEnd, write: bool, flags
 def do_vmi_align_munmap(mm: Mm, start: Va, end: VaEnd) -> Errno:
     """do_vmi_align_munmap(), vms_complete_munmap_vmas() (mm/vma.c, Linux 6.12): unmap a range. 0, mapped or not.
 
-    Left out: limits, accounting, locked memory.
+    -EINVAL: it begins or ends within a huge page of a file. Left out: limits, accounting, locked memory.
     """
     mm.mmap_lock.write_lock()
-    vma_adjust_trans_huge(mm, start, end)
+    if len(mm.pmds) > 0:
+        refused = may_split(mm, start, end)
+        if refused != 0:
+            mm.mmap_lock.write_unlock()
+            return refused
+        vma_adjust_trans_huge(mm, start, end)
     with atomic:
         detached = vms_gather_munmap_vmas(mm, start, end)
         mm.mmap_lock.write_downgrade()

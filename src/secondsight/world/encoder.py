@@ -82,7 +82,7 @@ class Encoder:
         """The operation's row: each argument in the column of its type, handles by what they are for."""
         model = on_model(op)
         file = next((op.args[name] for name, arg in op.declared.args.items() if arg.type is ArgType.FD), None)
-        row = dict.fromkeys(tables.TABLES, 0) | {"needs": -1, "needs_at": -1, "makes": -1, "pages": 1, "turns": model.turns}
+        row = dict.fromkeys(tables.TABLES, 0) | {"needs": -1, "needs_at": -1, "makes": -1, "pages": 1, "flags": model.flags, "turns": model.turns}
         row["kind"] = model.number(self.types[file.handle] if isinstance(file, HandleRef) else None)
         if op.makes is not None:
             row["makes"] = self.numbers[op.makes]
@@ -249,10 +249,31 @@ class Encoder:
             if largest.get("swap_slots") and on_model(op).at_least(op.args).get("swap_slots"):
                 said = f"{op.kind} and huge pages in one scenario are not modelled: what is moved or swapped out is one page here"
                 raise ScenarioError(said, "leave out one of them", op.site)
+            if op.declared.makes is HandleType.MAPPING and isinstance(fd := op.args["fd"], HandleRef) and self._is_hugetlb(fd.handle):
+                self._suits_hugetlb(op, fd)
+            if largest.get("hugetlb_pages") and op.kind in ("device_exclusive", "make_device_exclusive"):
+                raise ScenarioError("device-exclusive access and huge pages of files in one scenario are not modelled", "leave out one of them", op.site)
             collapses = largest.get("detached_tables")
             if collapses and op.declared.makes is HandleType.MAPPING and op.args["fd"] is not None:
                 said = "MADV_COLLAPSE where files are mapped is not modelled: it is of private anonymous memory"
                 raise ScenarioError(said, "leave out one of them", op.site)
+
+    def _is_hugetlb(self, memfd: str) -> bool:
+        return any(place.op.makes == memfd and place.op.kind == "memfd_create_hugetlb" for place in self.places)
+
+    def _suits_hugetlb(self, op: Op, fd: HandleRef) -> None:
+        """Raises `ScenarioError` for a mapping of a memfd of huge pages that the model has not."""
+        count = op.args["pages"]
+        size = next(place.op.args["pages"] for place in self.places if place.op.makes == fd.handle)
+        page = op.args["page"]
+        assert isinstance(count, int) and isinstance(size, int) and isinstance(page, int)
+        if op.kind == "mmap_private":
+            raise ScenarioError("private mappings of huge pages of files are not modelled", "map it shared", op.site)
+        if count % HPAGE_PMD_NR or page + count > size:
+            raise ScenarioError(
+                f"mmap of {count} pages from page {page} of a memfd of {size}, which are huge: the kernel would map another number of pages, or make it larger",
+                "map an even number of pages that the memfd has", op.site,
+            )  # fmt: skip
 
     def _fork(self, derived: dict[str, int], pages: int) -> None:
         """What forks need more: a child may have each vma of its parent, and copies of all its `pages`."""

@@ -91,6 +91,13 @@ class ProcessMethods(ABC):
         done: File = self._do("memfd_create", pages=pages, seals=seals)
         return done
 
+    def memfd_create_hugetlb(self, pages: int, seals: str = "") -> File:
+        """A new memfd of huge pages (MFD_HUGETLB), each of two pages. It is mapped, unmapped and cut into parts at pages with even numbers alone: munmap and
+        mprotect of a part fail with -EINVAL, MADV_DONTNEED leaves a page alone that is in the range in part. A hole in a part of a huge page makes that zero and
+        leaves it in the file. Fails with -EINVAL for an odd number of pages."""
+        done: File = self._do("memfd_create_hugetlb", pages=pages, seals=seals)
+        return done
+
     def fallocate_punch_hole(self, fd: File, *, page: int, pages: int = 1) -> str:
         """Give `pages` pages of a memfd back. They read as zeros afterwards, through every mapping.
         Fails with -EPERM (write-sealed), -EBADF (closed)."""

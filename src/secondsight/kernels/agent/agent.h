@@ -168,6 +168,9 @@ int start_swap(void);
 /* Whether huge pages are made where they are asked for, and only there. */
 int has_huge(void);
 
+/* Whether there is a pool of huge pages for files of them. */
+int has_hugetlb(void);
+
 /* Whether there are two NUMA nodes. */
 int has_nodes(void);
 

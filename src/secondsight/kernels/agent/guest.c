@@ -32,13 +32,14 @@ static void write_setting(const char *file, const char *value)
 	close(setting);
 }
 
-/* Where they are asked for, and from nobody but the scenario. A machine with little memory begins with everything off. */
+/* Transparent ones where they are asked for, and from nobody but the scenario; and a pool of others. A machine with little memory begins with everything off. */
 static void want_huge_pages(void)
 {
 	write_setting(THP "khugepaged/scan_sleep_millisecs", "4294967295");
 	write_setting(THP "use_zero_page", "1");
 	write_setting(THP "defrag", "madvise");
 	write_setting(THP "enabled", "madvise");
+	write_setting("/proc/sys/vm/nr_hugepages", "16");
 }
 
 int begin_machine(int count, char **words)

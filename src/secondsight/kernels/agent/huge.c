@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdint.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
@@ -22,7 +23,7 @@ struct scan {
 	uint64_t category_inverted, category_mask, category_anyof_mask, return_mask;
 };
 #define SCAN _IOWR('f', 16, struct scan) /* PAGEMAP_SCAN */
-enum { IS_HUGE = 1 << 6 }; /* PAGE_IS_HUGE */
+enum { IS_HUGE = 1 << 3 | 1 << 6 }; /* PAGE_IS_PRESENT, PAGE_IS_HUGE: of a file's huge page the latter alone means an empty entry */
 
 /* Whether a page is a part of a huge page that one entry maps; -1: the kernel does not say. */
 static int is_huge(char *page)
@@ -59,6 +60,25 @@ int has_huge(void)
 {
 	return says("/sys/kernel/mm/transparent_hugepage/enabled", "[madvise]") &&
 	       says("/sys/kernel/mm/transparent_hugepage/khugepaged/scan_sleep_millisecs", "4294967295") && is_huge(WINDOW(0)) >= 0;
+}
+
+/* A pool that is large enough for any scenario. */
+int has_hugetlb(void)
+{
+	char text[32] = "";
+	int fd = open("/proc/sys/vm/nr_hugepages", O_RDONLY | O_CLOEXEC), length = fd < 0 ? 0 : (int)read(fd, text, sizeof text - 1);
+
+	close(fd);
+	return length > 0 && atoi(text) >= SS_WINDOW_PAGES;
+}
+
+int do_memfd_create_hugetlb(const long *arg, int makes)
+{
+	int fd = memfd_create("secondsight", MFD_ALLOW_SEALING | MFD_CLOEXEC | MFD_HUGETLB);
+
+	if (fd < 0 || ftruncate(fd, arg[0] * UNIT) || (arg[1] && fcntl(fd, F_ADD_SEALS, arg[1])))
+		return failed();
+	return keep_file(fd, makes);
 }
 
 int do_madvise_hugepage(const long *arg, int makes)
