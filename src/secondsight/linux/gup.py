@@ -32,7 +32,7 @@ from secondsight.linux.memory import (
     vma_flags,
 )
 from secondsight.linux.mm import folio_test_anon, is_cow_mapping, page_anon_exclusive, vma_is_accessible
-from secondsight.linux.mm_types import Flags, Folio, Mm, Pfn, Pgoff, Va
+from secondsight.linux.mm_types import Flags, Folio, Mm, Pfn, Pgoff, Va, huge_pages
 from secondsight.linux.page_alloc import get_page, is_zero_page, page_folio, page_to_pfn, put_page
 from secondsight.linux.pgtable import pmd_trans_huge, pte_present
 from secondsight.linux.shmem import ShmemFile, shmem_get_folio
@@ -135,7 +135,7 @@ def get_user_page_vma_remote(mm: Mm, va: Va, flags: Flags) -> Pfn:
     if refused != 0:
         return -EFAULT
     while True:
-        if len(mm.pmds) > 0:
+        if len(huge_pages) > 0:
             is_huge = pmd_trans_huge(mm, va)
             if is_huge and flags & FOLL_SPLIT_PMD != 0:
                 split_huge_pmd(mm, va)

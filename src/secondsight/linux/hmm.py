@@ -24,7 +24,7 @@ from secondsight.linux.errno import EBUSY, EFAULT, ENOENT, EPERM
 from secondsight.linux.fork import mm_touch, mmget_not_zero, mmput
 from secondsight.linux.memory import FAULT_FLAG_WRITE, VM_FAULT_ERROR, handle_mm_fault, vma_flags
 from secondsight.linux.mm import vma_is_accessible
-from secondsight.linux.mm_types import HPAGE_PMD_NR, VM_PFNMAP, Flags, IntervalNotifier, Mm, Pfn, Seq, Va, VaEnd
+from secondsight.linux.mm_types import HPAGE_PMD_NR, VM_PFNMAP, Flags, IntervalNotifier, Mm, Pfn, Seq, Va, VaEnd, huge_pages
 from secondsight.linux.mmu_notifier import mmu_interval_check_retry
 from secondsight.linux.page_alloc import page_to_pfn
 from secondsight.linux.pgtable import pmd_trans_huge, pte_present
@@ -234,14 +234,14 @@ def hmm_walk(mm: Mm, item: HmmRange, start: VaEnd) -> Walk:
             for i in range(va, end):
                 pfn = hmm_vma_walk(mm, i, requested(item, i))
                 if pfn <= NEED_FAULT:
-                    if len(mm.pmds) > 0:
+                    if len(huge_pages) > 0:
                         if pmd_trans_huge(mm, i):  # the entry is one: each of its pages is faulted in
                             return faults_wanted(va, end, write_wanted(mm, item, va, end))
                     return faults_wanted(i, end, pfn == NEED_WRITE_FAULT)
                 if pfn == -EPERM:
                     return -EPERM
                 flags = HMM_PFN_VALID | HMM_PFN_WRITE if mm.ptes[i].writable else HMM_PFN_VALID
-                if len(mm.pmds) > 0:
+                if len(huge_pages) > 0:
                     if pmd_trans_huge(mm, i):
                         flags |= HMM_PFN_ORDER
                 item.hmm_pfns[i - item.start] = 0 if pfn == HMM_PFN_NONE else pfn | flags
@@ -286,7 +286,7 @@ def segment_end(mm: Mm, start: Va, limit: VaEnd) -> VaEnd:
     """Where the vma at `start` ends, or the hole, or `limit` if that is less; of a vma what lies under one page table, or is one huge page."""
     vma = mm.mm_mt[start]
     if vma is not None:
-        if len(mm.pmds) > 0:
+        if len(huge_pages) > 0:
             return min(vma.vm_end, limit, (start // HPAGE_PMD_NR + 1) * HPAGE_PMD_NR)
         return min(vma.vm_end, limit)
     for va in range(start + 1, limit):

@@ -40,6 +40,7 @@ from secondsight.linux.mm_types import (
     Va,
     VaEnd,
     Vma,
+    huge_pages,
 )
 from secondsight.linux.mmu_notifier import mmu_notifier_invalidate_range_end, mmu_notifier_invalidate_range_start
 from secondsight.linux.page_alloc import ZERO_PFN, alloc_huge_folio, frames, get_page, is_zero_page
@@ -70,7 +71,7 @@ def hpage_start(va: Va) -> Va:
 @atomic
 def pte_alloc(mm: Mm, va: Va) -> None:
     """pte_alloc() (include/linux/mm.h, Linux 6.12): there is a page table for `va`, unless a huge page is there."""
-    if len(mm.pmds) > 0:
+    if len(huge_pages) > 0:
         if mm.pmds[va // HPAGE_PMD_NR].kind == PmdKind.NONE:
             mm.pmds[va // HPAGE_PMD_NR].kind = PmdKind.TABLE
 
@@ -103,7 +104,7 @@ def do_huge_pmd_anonymous_page(vma: Vma, va: Va, write: bool) -> None:
     mm = vma.vm_mm
     assert mm is not None
     start = hpage_start(va)
-    if len(vma.anon_prepared) > 0:
+    if len(huge_pages) > 0:
         vma.anon_prepared[0] = True
     if write:
         map_huge_folio(vma, start, alloc_huge_folio())
@@ -123,7 +124,7 @@ def map_huge_folio(vma: Vma, start: Va, folio: Folio) -> None:
     mm.pmds[start // HPAGE_PMD_NR].kind = PmdKind.HUGE
     mm.ptes[start].frame = folio
     mm.ptes[start].writable = vma.write
-    if len(folio.tail) > 0:
+    if len(huge_pages) > 0:
         mm.ptes[start + 1].frame = folio.tail[0]
     mm.ptes[start + 1].writable = vma.write
 
@@ -186,7 +187,7 @@ def is_to_be_split(mm: Mm, va: VaEnd) -> bool:
 
 def split_huge_pmds_at_the_ends(mm: Mm, start: Va, end: VaEnd) -> None:
     """What zap_pmd_range() (mm/memory.c, Linux 6.12) does with a huge page of which only a part is in the range."""
-    if len(mm.pmds) > 0:
+    if len(huge_pages) > 0:
         first = is_to_be_split(mm, start)
         if first:
             split_huge_pmd(mm, start)
@@ -201,7 +202,7 @@ def vma_adjust_trans_huge(mm: Mm, start: Va, end: VaEnd) -> None:
 
     In the kernel the locks of the vma's file and anon_vma are held too, for writing: may hide a deadlock.
     """
-    if len(mm.pmds) > 0:
+    if len(huge_pages) > 0:
         first = is_within_vma(mm, start)
         if first:
             split_huge_pmd(mm, start)

@@ -9,7 +9,7 @@ from secondsight.lang import Errno, atomic
 from secondsight.linux.errno import EINVAL, ENOMEM
 from secondsight.linux.huge_memory import vma_adjust_trans_huge
 from secondsight.linux.memory import vma_flags, zap_page_range_single
-from secondsight.linux.mm_types import HPAGE_PMD_NR, VM_HUGEPAGE, VM_PFNMAP, Gather, Mm, Pgoff, Va, VaEnd
+from secondsight.linux.mm_types import HPAGE_PMD_NR, VM_HUGEPAGE, VM_PFNMAP, Gather, Mm, Pgoff, Va, VaEnd, huge_pages
 from secondsight.linux.pgtable import folio_mapcount, vm_normal_folio
 from secondsight.linux.swap import folio_isolate_lru
 from secondsight.linux.vma import may_split, vma_modify_flags, vmas_changed
@@ -43,7 +43,7 @@ def madvise_dontneed(mm: Mm, va: Va, length: Pgoff) -> Errno:
                 end = min(vma.vm_end, va + length)
                 last = end
                 invalid = vma_flags(vma) & VM_PFNMAP != 0
-                if len(mm.pmds) > 0:
+                if len(huge_pages) > 0:
                     file = vma.vm_file
                     if file is not None and file.is_hugetlb():  # whole huge pages alone are forgotten
                         invalid = first % HPAGE_PMD_NR != 0

@@ -78,6 +78,7 @@ from secondsight.linux.mm_types import (
     VaEnd,
     Vma,
     anon_vmas,
+    huge_pages,
 )
 from secondsight.linux.mmu_notifier import mmu_notifier_invalidate_range_end, mmu_notifier_invalidate_range_start, owners
 from secondsight.linux.page_alloc import (
@@ -172,7 +173,7 @@ def handle_mm_fault(mm: Mm, va: Va, flags: Flags) -> Flags:
         pgoff = linear_page_index(vma, va)
         if what == FILE and flags & FAULT_FLAG_WRITE == 0:
             what = do_fault_around(vma, va)
-    if len(mm.pmds) > 0:
+    if len(huge_pages) > 0:
         if what == SPLIT:
             split_huge_pmd(mm, va)
             with atomic:
@@ -197,7 +198,7 @@ def handle_pte_fault(vma: Vma, va: Va, flags: Flags) -> Flags:
     write = flags & FAULT_FLAG_WRITE != 0
     if (write and not vma.write) or not vma_is_accessible(vma):
         return VM_FAULT_SIGSEGV
-    if len(mm.pmds) > 0:
+    if len(huge_pages) > 0:
         if can_have_huge_pmd(vma, va):
             if mm.unstable:
                 return VM_FAULT_SIGBUS
@@ -257,7 +258,7 @@ def wp_can_reuse_anon_folio(vma: Vma, va: Va, folio: Folio) -> bool:
     if len(swap_slots) > 0:
         if folio.swapcache and folio.refcount == 2 and not folio.locked:
             folio_free_swap(folio)
-    if len(folio.head) > 0:
+    if len(huge_pages) > 0:
         if folio_order(page_folio(folio)) > 0:  # of a real one many more pages are mapped than one
             return False
     if folio.locked or folio.refcount != 1:
@@ -301,7 +302,7 @@ def map_new_page(mm: Mm, va: Va, write: bool) -> None:
     """The entry of a new zeroed page; one that is written to next is writable, and dirty already."""
     pte = mm.ptes[va]
     folio = alloc_page()
-    if len(folio.head) > 0:
+    if len(huge_pages) > 0:
         own = mm.mm_mt[va]
         assert own is not None
         own.anon_prepared[0] = True
@@ -613,7 +614,7 @@ def zap_pte_range(mm: Mm, start: Va, end: VaEnd, keep_cows: bool = False) -> Gat
             folio = vm_normal_folio(pte)
             if folio is not None and not is_second_half(mm, va):
                 gather.append(folio)
-            if len(mm.pmds) > 0:
+            if len(huge_pages) > 0:
                 if is_second_half(mm, va):  # zap_huge_pmd(): the halves go in the same step
                     mm.pmds[va // HPAGE_PMD_NR].kind = PmdKind.NONE
             if len(swap_slots) + len(migrations) + len(owners) > 0:

@@ -97,6 +97,7 @@ __all__ = [
     "Vma",
     "anon_vmas",
     "hints",
+    "huge_pages",
 ]
 
 Va = Annotated[int, Index("pages")]
@@ -201,7 +202,8 @@ class Range(Value):
 
 
 bound("cow", most=1, usual=1)
-bound("huge", most=1)
+huge_pages = shared_array(bool, bound("huge", most=1))
+"""Of size 1 where there may be folios of two pages, and entries that map one whole (`Mm.pmds`)."""
 
 
 class Folio(Record):

@@ -13,7 +13,20 @@ from secondsight.linux.fork import vm_area_alloc
 from secondsight.linux.huge_memory import vma_adjust_trans_huge
 from secondsight.linux.memory import tlb_finish_mmu, unmap_vmas
 from secondsight.linux.mm_interval_tree import vma_interval_tree_insert
-from secondsight.linux.mm_types import HPAGE_PMD_NR, VM_PRIVATE, VM_SEALED, AddressSpace, Flags, Mm, Pgoff, Result, Va, VaEnd, Vma
+from secondsight.linux.mm_types import (
+    HPAGE_PMD_NR,
+    VM_PRIVATE,
+    VM_SEALED,
+    AddressSpace,
+    Flags,
+    Mm,
+    Pgoff,
+    Result,
+    Va,
+    VaEnd,
+    Vma,
+    huge_pages,
+)
 from secondsight.linux.mmu_notifier import mmu_notifier_release
 from secondsight.linux.rmap import anon_vma_prepare
 from secondsight.linux.vma import (
@@ -86,7 +99,7 @@ def do_mmap_fixed(
     """
     if length <= 0 or va + length > len(mm.ptes):
         return -ENOMEM
-    if len(mm.pmds) > 0:
+    if len(huge_pages) > 0:
         if file is not None and va % HPAGE_PMD_NR != 0:
             if file.is_hugetlb():  # prepare_hugepage_range() (include/asm-generic/hugetlb.h)
                 return -EINVAL
@@ -94,10 +107,10 @@ def do_mmap_fixed(
     detached: Ref[Vma] = None
     with atomic:
         ret: Result = map_writable(file, write, seals_late, private)
-        if len(mm.pmds) == 0:
+        if len(huge_pages) == 0:
             if ret >= 0:
                 detached = vms_gather_munmap_vmas(mm, va, va + length)
-    if len(mm.pmds) > 0:
+    if len(huge_pages) > 0:
         if ret >= 0:
             refused_split = may_split(mm, va, va + length)
             if refused_split != 0:

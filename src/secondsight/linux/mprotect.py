@@ -34,6 +34,7 @@ from secondsight.linux.mm_types import (
     Va,
     VaEnd,
     Vma,
+    huge_pages,
 )
 from secondsight.linux.mmu_notifier import mmu_notifier_invalidate_range_end, mmu_notifier_invalidate_range_start, owners
 from secondsight.linux.pgtable import pte_none, pte_page
@@ -65,11 +66,11 @@ def do_mprotect_pkey(mm: Mm, start: Va, length: Pgoff, write: bool, low: Va, hig
                 at = min(vma.vm_end, start + length)
                 flags = flags_for(vma, none)
                 changes = vma.write != write or differ(vma, flags)
-                if len(mm.pmds) == 0:
+                if len(huge_pages) == 0:
                     if changes:
                         vma_modify_flags(vma, first, at, write, flags, low, high)
         if changes:
-            if len(mm.pmds) > 0:
+            if len(huge_pages) > 0:
                 assert vma is not None
                 ret = may_split(mm, first, at)
                 if ret != 0:

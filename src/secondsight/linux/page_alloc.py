@@ -28,7 +28,7 @@ from secondsight.lang import (
     shared_array,
     tracepoint,
 )
-from secondsight.linux.mm_types import Count, Folio, Pfn, anon_vmas
+from secondsight.linux.mm_types import Count, Folio, Pfn, anon_vmas, huge_pages
 
 __all__ = [
     "ZERO_PFN",
@@ -129,7 +129,7 @@ def alloc_huge_folio() -> Folio:
     folio = alloc_page()
     tail = alloc_page()
     tail.refcount = 0
-    if len(folio.head) > 0:
+    if len(huge_pages) > 0:
         folio.head[0] = folio
         folio.tail[0] = tail
         tail.head[0] = folio
@@ -139,7 +139,7 @@ def alloc_huge_folio() -> Folio:
 @atomic
 def page_folio(page: Folio) -> Folio:
     """page_folio() (include/linux/page-flags.h, Linux 6.12): the folio that a page is part of, itself where it has one page."""
-    if len(page.head) > 0:
+    if len(huge_pages) > 0:
         head = page.head[0]
         if head is not None:
             return head
@@ -149,7 +149,7 @@ def page_folio(page: Folio) -> Folio:
 @atomic
 def folio_order(folio: Folio) -> Count:
     """folio_order() (include/linux/mm.h, Linux 6.12): 1 of a folio of two pages, else 0."""
-    if len(folio.tail) > 0:
+    if len(huge_pages) > 0:
         return 0 if folio.tail[0] is None else 1
     return 0
 
@@ -182,7 +182,7 @@ def put_page(frame: Folio) -> None:
     require(folio.refcount > 0, "use-after-free", "drops a reference to a free frame")
     folio.refcount -= 1
     if folio.refcount == 0:
-        if len(folio.tail) > 0:
+        if len(huge_pages) > 0:
             free_tail_page(folio)
         free_page(folio)
 

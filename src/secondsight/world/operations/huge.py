@@ -11,7 +11,7 @@ from secondsight.linux import madvise
 from secondsight.linux.errno import EINVAL
 from secondsight.linux.khugepaged import detached_tables
 from secondsight.linux.khugepaged import madvise_collapse as collapse
-from secondsight.linux.mm_types import Mm, Result
+from secondsight.linux.mm_types import Mm, Result, huge_pages
 from secondsight.linux.pgtable import pmd_trans_huge
 from secondsight.scenario.ops import Needs, Often
 from secondsight.world.declare import operation
@@ -33,7 +33,7 @@ def madvise_hugepage(i: RowNumber, mm: Mm, device: Ref[Device]) -> Result:
     both and neither was touched before. A pair is a page with an even number in its mapping and the next. Fails with -ENOMEM (not mapped).
 
     On a real kernel a page of the scenario is half a huge page, 1 MiB, of which its first 4 KiB are used."""
-    if len(mm.pmds) > 0:
+    if len(huge_pages) > 0:
         return madvise.madvise_hugepage(mm, address[i], pages[i], low[i], high[i])
     return -EINVAL
 
@@ -41,7 +41,7 @@ def madvise_hugepage(i: RowNumber, mm: Mm, device: Ref[Device]) -> Result:
 @operation(addr=ADDRESS, loads=True, at_least=of_huge_pages, needs=Needs.HUGE, often=Often())
 def page_is_huge(i: RowNumber, mm: Mm, device: Ref[Device]) -> Result:
     """Whether one entry maps the page and the other of its pair, as PAGEMAP_SCAN (PAGE_IS_HUGE) tells a process: `h`, or `-`."""
-    if len(mm.pmds) > 0:
+    if len(huge_pages) > 0:
         mm.mmap_lock.read_lock()
         is_huge = pmd_trans_huge(mm, address[i])
         mm.mmap_lock.read_unlock()
