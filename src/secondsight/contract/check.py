@@ -45,7 +45,7 @@ from secondsight.search import Progress, Result
 from secondsight.search.auto import search
 from secondsight.search.request import Request
 from secondsight.world.enough import with_enough
-from secondsight.world.model import program, shape_of, value_in, watched
+from secondsight.world.model import has_succeeded, program, shape_of, watched
 
 __all__ = ["RULES", "Checked", "Rule", "check", "check_scenario", "driver_program", "drivers_in", "import_file", "load_drivers", "own_rules", "pick", "rules_for"]
 
@@ -157,11 +157,12 @@ def own_rules(driver: type[Device]) -> dict[str, Rule]:
 
 
 def driver_program(
-    driver: type[Device], scenario: Scenario, rules: Sequence[Rule] | None = None, bounds: dict[str, int] | None = None
+    driver: type[Device], scenario: Scenario, rules: Sequence[Rule] | None = None, bounds: dict[str, int] | None = None, results: bool = False
 ) -> Program:
-    """The checked program of a driver in a scenario, watched by those of `rules` that its promise has (default: all)."""
+    """The checked program of a driver in a scenario, watched by those of `rules` that its promise has (default: all). `results`: those of
+    the operations are kept."""
     watching = rules_for(driver) if rules is None else [r for r in rules if driver.promise in r.promises]
-    return program(scenario, driver, [p for r in watching for p in r.probes], bounds, closes=True)
+    return program(scenario, driver, [p for r in watching for p in r.probes], bounds, closes=True, results=results)
 
 
 def check(
@@ -201,11 +202,12 @@ def check_scenario(
     request: Request | None = None,
     on_progress: Callable[[str, Progress], None] | None = None,
     bounds: dict[str, int] | None = None,
+    results: bool = False,
 ) -> Checked:
-    """One driver in one scenario."""
+    """One driver in one scenario. `results`: those of the operations are in `Result.outcomes`; else no more than `has_succeeded` reads."""
 
     def build(enough: dict[str, int]) -> Program:
-        return driver_program(driver, scenario, rules, enough)
+        return driver_program(driver, scenario, rules, enough, results)
 
     def tell(progress: Progress) -> None:
         if on_progress is not None:
@@ -214,14 +216,8 @@ def check_scenario(
     asked = (request or Request()).but(on_progress=tell, livelock=True)
     found = with_enough(build, lambda made: search(made, asked.but(watch=watched(made))), bounds or {})
     enough = {**(bounds or {}), **found.raised}
-    names, accessed = tuple(r.name for r in rules), has_accessed(scenario, found.result)
+    names, accessed = tuple(r.name for r in rules), has_succeeded(found.program, scenario, found.result.outcomes)
     return Checked(driver.__name__, adversary, scenario.name, names, found.result, lambda: build(enough), accessed, enough)
-
-
-def has_accessed(scenario: Scenario, result: Result) -> bool:
-    """Whether an access of the device has succeeded in any final state that a search has seen."""
-    rows = [row for row, place in enumerate(scenario.places()) if place.op.declared.accesses]
-    return any(value_in(seen, row) >= 0 for seen in result.outcomes for row in rows)
 
 
 def load_drivers(path: str | Path) -> list[type[Device]]:

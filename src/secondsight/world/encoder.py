@@ -39,7 +39,7 @@ one shape. What is not used of them adds bytes to a state and no states. Only bo
 larger address space (`pages`) has more steps, so it is as large as the scenario's own. With a device a bound of which the scenario
 needs nothing stays 0: which families of operations it has tells shapes apart already.
 """
-_ROWS = ("ops", "handles", "devices", "other_processes")
+_ROWS = ("handles", "devices", "other_processes")
 
 
 @dataclass
@@ -52,9 +52,13 @@ class SpaceLayout:
 
 
 class Encoder:
-    """A scenario as the interpreter's tables, and the bounds that it needs."""
+    """A scenario as the interpreter's tables, and the bounds that it needs.
 
-    def __init__(self, scenario: Scenario, release: str | None = None) -> None:
+    `results`: those of all operations are asked for. Else what there is to ask is whether an access of a device succeeded, and
+    what opening and closing a device came to.
+    """
+
+    def __init__(self, scenario: Scenario, release: str | None = None, results: bool = True) -> None:
         self.scenario = scenario
         self.release = release
         self.places = list(scenario.places())
@@ -75,6 +79,12 @@ class Encoder:
                 self.types[place.op.makes] = made
         for place in self.places:
             self._row(place.op)
+        self.are_whole = results
+        self.keeps = [self._kept(row, place.op) for row, place in enumerate(self.places)]
+
+    def _kept(self, row: int, op: Op) -> int:
+        """What is kept of the result of an operation."""
+        return tables.WHOLE if self.are_whole or self.rows["turns"][row] else tables.SUCCESS if op.declared.accesses else 0
 
     def _row(self, op: Op) -> None:
         """The operation's row: each argument in the column of its type, handles by what they are for."""
@@ -169,6 +179,7 @@ class Encoder:
         """The `const` tables."""
         rows: dict[str, Sequence[int]] = {f"op.{name}": row for name, row in self.rows.items()}
         rows["op.kind"] = self._kinds()
+        rows["op.keeps"] = self.keeps
         rows |= {f"range.{name}": row or [0] for name, row in self.ranges.items()}
         turning = [[i for i, turns in enumerate(self.rows["turns"]) if turns and self.rows["device"][i] == n] for n in range(max(1, len(self.devices)))]
         rows |= {"turn.first": [0, *accumulate(map(len, turning))], "turn.row": [i for own in turning for i in own]}
@@ -181,10 +192,11 @@ class Encoder:
 
     def only(self, has_device: bool) -> dict[str, Iterable[int]]:
         """What may be in the tables of a program of this shape: what the scenario does, with its families (see `declare`)."""
-        forks = (int(self.forks),)
+        kept = [0, tables.SUCCESS] * (not self.are_whole) + [tables.WHOLE] * (tables.WHOLE in self.keeps)
+        rest = {"op.keeps": kept, "program.forks": (int(self.forks),)}
         if not has_device:
-            return {"op.kind": without_device(), "program.closes": (0,), "program.forks": forks}
-        return {"op.kind": with_families(self.rows["kind"]), "program.closes": (0, 1), "program.forks": forks}
+            return rest | {"op.kind": without_device(), "program.closes": (0,)}
+        return rest | {"op.kind": with_families(self.rows["kind"]), "program.closes": (0, 1)}
 
     def _kinds(self) -> list[int]:
         """What the rows are to the threads: the setup is over by then, unless there are none and it is all that there is."""
@@ -230,6 +242,8 @@ class Encoder:
         rounded["devices"] = len(self.devices) if len(self.devices) > 1 else 0
         rounded["other_processes"] = len(self.processes) - 1
         own = {name: rounded.pop(name) for name in _ROWS}
+        rows = rounded.pop("ops")
+        own |= {"results": rows * (tables.WHOLE in self.keeps), "successes": rows * (not self.are_whole)}
         sizes = rounded | wanted
         drivers = {name: sizes.pop(name) for name in own_bounds(driver) if name in sizes}
         return bounds(**sizes) | own | drivers

@@ -40,7 +40,7 @@ from secondsight.world.encoder import Encoder
 from secondsight.world.enough import with_enough
 from secondsight.world.interpreter import made, run_final, run_in_turn, run_ops
 
-__all__ = ["only_outcome", "outcomes", "program", "read_outcome", "shape_of", "value_in", "value_of", "watched"]
+__all__ = ["only_outcome", "has_succeeded", "outcomes", "program", "read_outcome", "shape_of", "value_in", "value_of", "watched"]
 
 
 def only_outcome(scenario: Scenario, release: str | None = None) -> Outcome:
@@ -73,14 +73,15 @@ def program(
     holds: bool = False,
     release: str | None = None,
     closes: bool = False,
+    results: bool = True,
 ) -> Program:
     """The checked program of a scenario; its devices, if it has any, are driven by `driver` (default: a right one).
 
     `wanted` raises bounds; `holds`: with hold points, for forced runs; `release`: see `outcomes`; `closes`: when all threads
-    have ended the driver is closed, if it is open still, and rules may look at what it holds (`all_quiet`). Raises `LangError`
-    for a bound that is too small, a driver outside the language, or one that cannot be opened.
+    have ended the driver is closed, if it is open still, and rules may look at what it holds (`all_quiet`). Without `results` those
+    of the operations are not kept, but for whether an access of the device succeeded (`has_succeeded`). Raises `LangError` for a bound that is too small, a driver outside the language, or one that cannot be opened.
     """
-    encoder = Encoder(scenario, release)
+    encoder = Encoder(scenario, release, results)
     places = encoder.places
     driver = (driver or _default(places)) if scenario.has_device else None
     _suits(scenario, driver)
@@ -155,8 +156,8 @@ def _daemons(driver: type[Device], driven: list[Any], alone: bool) -> list[Threa
 
 
 def shape_of(scenario: Scenario, driver: type[Device], wanted: dict[str, int]) -> object:
-    """What programs of a driver have in common that share their code, as far as the scenario decides it."""
-    encoder = Encoder(scenario)
+    """What programs of a driver that keep no results have in common if they share their code, as far as the scenario decides it."""
+    encoder = Encoder(scenario, results=False)
     return encoder.bounds(driver, wanted), {name: sorted(numbers) for name, numbers in encoder.only(True).items()}
 
 
@@ -218,14 +219,22 @@ def _set_up(op: Op, i: int, encoder: Encoder, mm: Any, device: Any) -> None:
             ret = act(i, mm, device) if made(i) else tables.SKIPPED
             if op.declared.makes is HandleType.DEVICE and ret != 0:
                 raise LangError(f"{type(unwrap(device)).__name__}.attach_to() failed, with nothing else going on: {value_of(op, ret)}")
-            tables.results[i].value = ret
+            _keep(encoder, i, ret)
         return
     assert op.makes is not None
     ret = begins(tables.handles[encoder.numbers[op.makes]], op, mm, device)
     if ret != 0:
         what = f"{type(unwrap(device)).__name__}.open()" if device is not None else op.kind
         raise LangError(f"{what} failed, with nothing else going on: {value_of(op, ret)}")
-    tables.results[i].value = 0
+    _keep(encoder, i, 0)
+
+
+def _keep(encoder: Encoder, i: int, result: int) -> None:
+    """Note a result of the setup, as `interpreter.keep` does."""
+    if encoder.keeps[i] == tables.WHOLE:
+        tables.results[i].value = result
+    elif encoder.keeps[i] == tables.SUCCESS and result >= 0:
+        tables.successes[i] = True
 
 
 def outcomes(
@@ -253,15 +262,24 @@ def outcomes(
 
 
 def watched(made: Program) -> tuple[int, int]:
-    """Where the results lie in a state."""
-    declaration = next(d for d in made.layout.declarations if d.name == "tables.ops")
-    start = made.layout.base[declaration]
-    return start, start + made.layout.size(declaration.kind)
+    """Where the results lie in a state, and behind them what is kept of others."""
+    layout = made.layout
+    kept = [d for d in layout.declarations if d.name in ("tables.results", "tables.successes")]
+    return layout.base[kept[0]], layout.base[kept[-1]] + layout.size(kept[-1].kind)
 
 
 def value_in(seen: bytes, row: int) -> int:
     """The result of an operation, by its row, in the results' part of a final state."""
     return seen[row] - 128
+
+
+def has_succeeded(made: Program, scenario: Scenario, ends: Iterable[bytes]) -> bool:
+    """Whether an access of a device has succeeded, by what is kept of results in final states."""
+    kept = made.machine.bound("results")
+    if made.machine.bound("successes"):
+        return any(any(seen[kept:]) for seen in ends)
+    rows = [row for row, place in enumerate(scenario.places()) if place.op.declared.accesses]
+    return any(value_in(seen, row) >= 0 for seen in ends for row in rows)
 
 
 def read_outcome(scenario: Scenario, seen: bytes) -> Outcome:

@@ -13,9 +13,11 @@ from secondsight.linux.udmabuf import Udmabuf
 
 __all__ = [
     "CLOSES", "DIFFERS", "EMPTY_IS_BAD", "FIXED", "NOT_RUN", "OPENS", "PRIVATE", "READS_ONLY", "READ_ONLY", "SEALS_LATE", "SEALS_WRITES", "SKIPPED",
+    "SUCCESS", "WHOLE",
     "DeviceNumber", "Handle",
     "Pinned", "RowNumber", "TABLES",
     "dax_of", "device_number", "devices", "handles", "memfd_of", "other_processes", "pins", "process", "process_number", "process_of", "results",
+    "successes",
     "udmabuf_of",
 ]  # fmt: skip
 
@@ -43,6 +45,9 @@ SEALS_WRITES: Final = "seals against writing"
 
 OPENS: Final = 1
 CLOSES: Final = 2
+
+WHOLE: Final = 1
+SUCCESS: Final = 2
 
 RowNumber = Annotated[int, Bounds(0, 64)]
 DeviceNumber = Annotated[int, Bounds(0, 15)]
@@ -84,7 +89,10 @@ class ProcessState(Record):
     others: Count
 
 
-results = shared_array(OperationResult, "ops")
+results = shared_array(OperationResult, "results")
+"""Of all operations where somebody asks for one; else the bound is 0: they would tell states apart for nobody."""
+successes = shared_array(bool, "successes")
+"""Which operations succeeded; the bound is 0 where the results of all are kept."""
 handles = shared_array(Handle, "handles")
 bound("pin_pages", usual=8)
 pins = pool(Pinned, bound("pins", usual=4))
@@ -119,6 +127,8 @@ device_number = const("op.device")
 """Which of several devices it is about."""
 process_number = const("op.process")
 """The process that does it, from 0: that of `mms`."""
+keeps = const("op.keeps")
+"""What is kept of its result: all (`WHOLE`), whether it succeeded (`SUCCESS`), or nothing (0)."""
 turns = const("op.turns")
 """Whether it opens the device (`OPENS`) or closes it (`CLOSES`), or 0."""
 range_first = const("op.range_first")
