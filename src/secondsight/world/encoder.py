@@ -193,7 +193,7 @@ class Encoder:
     def only(self, has_device: bool) -> dict[str, Iterable[int]]:
         """What may be in the tables of a program of this shape: what the scenario does, with its families (see `declare`)."""
         kept = [0, tables.SUCCESS] * (not self.are_whole) + [tables.WHOLE] * (tables.WHOLE in self.keeps)
-        rest = {"op.keeps": kept, "program.forks": (int(self.forks),)}
+        rest: dict[str, Iterable[int]] = {"op.keeps": kept, "program.forks": (int(self.forks),)}
         if not has_device:
             return rest | {"op.kind": without_device(), "program.closes": (0,)}
         return rest | {"op.kind": with_families(self.rows["kind"]), "program.closes": (0, 1)}
