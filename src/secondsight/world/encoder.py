@@ -54,8 +54,8 @@ class SpaceLayout:
 class Encoder:
     """A scenario as the interpreter's tables, and the bounds that it needs.
 
-    `results`: those of all operations are asked for. Else what there is to ask is whether an access of a device succeeded, and
-    what opening and closing a device came to.
+    `results`: those of all operations are asked for. Else what there is to ask is whether an access of a device succeeded, or opening
+    or closing one.
     """
 
     def __init__(self, scenario: Scenario, release: str | None = None, results: bool = True) -> None:
@@ -80,11 +80,8 @@ class Encoder:
         for place in self.places:
             self._row(place.op)
         self.are_whole = results
-        self.keeps = [self._kept(row, place.op) for row, place in enumerate(self.places)]
-
-    def _kept(self, row: int, op: Op) -> int:
-        """What is kept of the result of an operation."""
-        return tables.WHOLE if self.are_whole or self.rows["turns"][row] else tables.SUCCESS if op.declared.accesses else 0
+        asked = [place.op.declared.accesses or turns != 0 for place, turns in zip(self.places, self.rows["turns"], strict=True)]
+        self.keeps = [tables.WHOLE if results else tables.SUCCESS if one else 0 for one in asked]
 
     def _row(self, op: Op) -> None:
         """The operation's row: each argument in the column of its type, handles by what they are for."""
@@ -192,7 +189,7 @@ class Encoder:
 
     def only(self, has_device: bool) -> dict[str, Iterable[int]]:
         """What may be in the tables of a program of this shape: what the scenario does, with its families (see `declare`)."""
-        kept = [0, tables.SUCCESS] * (not self.are_whole) + [tables.WHOLE] * (tables.WHOLE in self.keeps)
+        kept = (tables.WHOLE,) if self.are_whole else (0, tables.SUCCESS)
         rest: dict[str, Iterable[int]] = {"op.keeps": kept, "program.forks": (int(self.forks),)}
         if not has_device:
             return rest | {"op.kind": without_device(), "program.closes": (0,)}
@@ -243,7 +240,7 @@ class Encoder:
         rounded["other_processes"] = len(self.processes) - 1
         own = {name: rounded.pop(name) for name in _ROWS}
         rows = rounded.pop("ops")
-        own |= {"results": rows * (tables.WHOLE in self.keeps), "successes": rows * (not self.are_whole)}
+        own |= {"results": rows * self.are_whole, "successes": rows * (not self.are_whole)}
         sizes = rounded | wanted
         drivers = {name: sizes.pop(name) for name in own_bounds(driver) if name in sizes}
         return bounds(**sizes) | own | drivers

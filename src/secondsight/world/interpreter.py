@@ -157,11 +157,13 @@ def space_of(device: Device) -> Mm:
 @atomic
 def is_open(number: DeviceNumber) -> bool:
     """Whether a device was opened, if that is an operation, and not closed."""
-    if len(results) > 0:
-        for k in range(turn_first[number], turn_first[number + 1]):
-            value = results[turn_row[k]].value
-            if value != 0 if turns[turn_row[k]] == OPENS else value == 0:
-                return False
+    for k in range(turn_first[number], turn_first[number + 1]):
+        if len(results) > 0:
+            done = results[turn_row[k]].value == 0
+        else:
+            done = successes[turn_row[k]]
+        if done != (turns[turn_row[k]] == OPENS):
+            return False
     return True
 
 

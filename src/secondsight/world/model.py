@@ -24,7 +24,8 @@ from secondsight.lang.machines import Machine
 from secondsight.lang.modules import is_ours, set_up
 from secondsight.lang.program import Program, Room, Thread
 from secondsight.lang.records import Record
-from secondsight.lang.standins import unwrap
+from secondsight.lang.standins import Shared, unwrap
+from secondsight.lang.types import ArrayType
 from secondsight.linux.errno import SIGBUS, SIGSEGV
 from secondsight.linux.fork import mm_alloc, proc_caches_init
 from secondsight.linux.mm_types import IntervalNotifier, of_nobody
@@ -262,10 +263,16 @@ def outcomes(
 
 
 def watched(made: Program) -> tuple[int, int]:
-    """Where the results lie in a state, and behind them what is kept of others."""
-    layout = made.layout
-    kept = [d for d in layout.declarations if d.name in ("tables.results", "tables.successes")]
-    return layout.base[kept[0]], layout.base[kept[-1]] + layout.size(kept[-1].kind)
+    """Where the results lie in a state, or what is kept of them."""
+    kept = _kept(made)
+    start = made.layout.base[kept]
+    return start, start + made.layout.size(kept.kind)
+
+
+def _kept(made: Program) -> Shared:
+    """What keeps the results of a program's operations: whole, or whether they succeeded."""
+    name = "tables.results" if made.machine.bound("results") else "tables.successes"
+    return next(d for d in made.layout.declarations if d.name == name)
 
 
 def value_in(seen: bytes, row: int) -> int:
@@ -275,10 +282,12 @@ def value_in(seen: bytes, row: int) -> int:
 
 def has_succeeded(made: Program, scenario: Scenario, ends: Iterable[bytes]) -> bool:
     """Whether an access of a device has succeeded, by what is kept of results in final states."""
-    kept = made.machine.bound("results")
-    if made.machine.bound("successes"):
-        return any(any(seen[kept:]) for seen in ends)
     rows = [row for row, place in enumerate(scenario.places()) if place.op.declared.accesses]
+    if made.machine.bound("successes"):
+        kind = _kept(made).kind
+        assert isinstance(kind, ArrayType)
+        bits = [made.layout.first(kind).element(row) for row in rows]
+        return any(bit.value(seen, 0) for seen in ends for bit in bits)
     return any(value_in(seen, row) >= 0 for seen in ends for row in rows)
 
 

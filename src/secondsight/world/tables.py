@@ -90,7 +90,7 @@ class ProcessState(Record):
 
 
 results = shared_array(OperationResult, "results")
-"""Of all operations where somebody asks for one; else the bound is 0: they would tell states apart for nobody."""
+"""Of all operations where somebody asks for them; else the bound is 0: they would tell states apart for nobody."""
 successes = shared_array(bool, "successes")
 """Which operations succeeded; the bound is 0 where the results of all are kept."""
 handles = shared_array(Handle, "handles")
