@@ -33,7 +33,7 @@ def block_world(cma: bool = False, **more: int) -> Iterator[tuple[Machine, Mm, S
         "frames": 6, "pages": 2, "files": 1, "file_pages": 1, "pageblocks": 1, "pageblock_frames": 2, "migrations": 2, "anon_vmas": 1,
         "dmabuf_pages": 1, "udmabufs": 1,
     }  # fmt: skip
-    with world(**(room | more)) as (machine, mm):
+    with world(None, **(room | more)) as (machine, mm):
         pageblocks[0].cma = cma
         file = memfd_create(1, F_SEAL_SHRINK)
         do_mmap(mm, 0, 1, file, 0, True)
