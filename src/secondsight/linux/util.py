@@ -17,10 +17,10 @@ __all__ = ["LockedVm", "account_locked_vm", "locked_vm"]
 
 
 class LockedVm(Record):
-    """mm->locked_vm, in pages, and `limit`, the RLIMIT_MEMLOCK of its process."""
+    """mm->locked_vm, in pages, and `limit`, the RLIMIT_MEMLOCK of its process: more than there can be, unless somebody sets it."""
 
     pages: Count
-    limit: Count
+    limit: Count = 15
 
 
 locked_vms = shared_array(LockedVm, bound("memlock", most=8))
