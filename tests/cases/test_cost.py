@@ -7,7 +7,7 @@ import math
 import pytest
 
 from secondsight.cases import TABLES
-from secondsight.cases.cost import CostColumn, Design, simulate
+from secondsight.cases.cost import CostColumn, CostTable, Design, simulate
 
 AT_ONCE = Design(lambda may_wait: True, together=False)
 LATER = Design(lambda may_wait: False)
@@ -42,7 +42,7 @@ def test_who_may_not_wait_waits_for_a_flush_of_all() -> None:
 
 def test_the_table_has_it_as_text() -> None:
     cost = TABLES["2011-12-ib"].cost
-    assert cost is not None
+    assert isinstance(cost, CostTable)
     lines = cost.lines()
     assert len(lines) == 3 + len(cost.loads) * len(cost.designs) and max(map(len, lines)) <= 80
     assert any("at once" in line and line.endswith("overloaded") for line in lines)

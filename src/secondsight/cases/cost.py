@@ -16,7 +16,8 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from typing import Any
 
 __all__ = ["Cost", "CostColumn", "CostTable", "Design", "simulate", "time_words"]
 
@@ -78,6 +79,13 @@ class CostTable:
                     self.costs[name, load.name] = simulate(design, load, self.may_wait, self.count, self.seed)
         return self.costs
 
+    def data(self) -> list[dict[str, Any]]:
+        """As data (docs/json.md)."""
+        return [
+            {"row": row, "invalidations_per_second": load.rate, "flush_seconds": load.flush, **asdict(self.cells()[row, load.name])}
+            for load in self.loads for row in self.designs
+        ]  # fmt: skip
+
     def lines(self) -> list[str]:
         """As text: for each load a row for each design."""
         lines = [f"cost, if {self.may_wait:.0%} of the invalidations may wait", ""]
@@ -106,7 +114,7 @@ def time_words(seconds: float) -> str:
     for unit, one in (("s", 1.0), ("ms", 1e-3), ("us", 1e-6)):
         if seconds >= one * 0.9995:
             return f"{seconds / one:.3g} {unit}"
-    return f"{seconds / 1e-6:.2g} us"
+    return f"{seconds / 1e-9:.2g} ns"
 
 
 def simulate(design: Design, load: CostColumn, may_wait: float, count: int = 20_000, seed: int = 2011) -> Cost:

@@ -27,6 +27,7 @@ __all__ = [
     "guest_reboots",
     "guest_writes",
     "is_hidden_again",
+    "is_made_beside_vfio",
     "more_than_may_be_locked",
     "pairs_with_vfio",
     "shows_frames",
@@ -84,6 +85,17 @@ def pairs_with_vfio(vfio: VfioType1, mm: Mm, va: Va) -> None:
         require(vfio.pinned[va] is mm.ptes[va].frame, "pairing", "VFIO has pinned another page than the guest has")
 
 
+def is_made_beside_vfio(display: Display, buffer: UdmabufHeld, memfd: Ref[ShmemFile], mm: Mm, vfio: VfioType1, va: Va) -> None:
+    """The guest has a device by VFIO, with the page; then the buffer is made and shown."""
+    ret = buffer.create(memfd, mm, va, va, 1)
+    require(ret == 0, "pairing", "the buffer cannot be made beside VFIO")
+    ret = display.show(buffer)
+    require(ret == 0, "pairing", "the buffer cannot be shown beside VFIO")
+    cpu_write(mm, va, ord("c"))
+    shows_what_the_guest_has(display, mm, va)
+    require(vfio.pinned[va] is mm.ptes[va].frame, "pairing", "VFIO has another page than the guest by now")
+
+
 # Who discards it.
 
 
@@ -108,10 +120,15 @@ def guest_reboots(vmm: Vmm, mm: Mm, display: Display, buffer: UdmabufHeld, memfd
     """The guest's resources are given up; its memory is discarded, and the host takes the block offline meanwhile; a new guest draws, and
     its resources are made."""
     is_hidden_again(display, buffer)
+    disabled = vmm.discard_is_disabled()
+    if disabled:
+        vmm.discard_disable(False)
     vmm.balloon_inflate(va)
     ret = offline_pages()
     require(ret == 0, "movable", "the memory cannot be taken offline, although nobody uses it")
     cpu_write(mm, va, ord("c"))
+    if disabled:
+        vmm.discard_disable(True)
     ret = buffer.create(memfd, mm, va, va, 1)
     require(ret == 0, "reboot", "the buffer cannot be made again")
     ret = display.show(buffer)

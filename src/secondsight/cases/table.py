@@ -12,10 +12,12 @@ import signal
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
+from enum import Enum
 from typing import Any
 
 from secondsight.cases.cost import CostTable
 from secondsight.cases.crew import shared_out
+from secondsight.cases.pin_cost import PinCost
 from secondsight.devices.device import Device
 from secondsight.lang.errors import LangError
 from secondsight.lang.program import Program
@@ -26,7 +28,7 @@ from secondsight.search.auto import search
 from secondsight.search.request import Executor, Request
 from secondsight.world.enough import with_enough
 
-__all__ = ["CaseTable", "Cell", "Heading", "Finding", "Question", "search_cell", "settle"]
+__all__ = ["Answer", "CaseTable", "Cell", "Heading", "Finding", "Question", "search_cell", "settle"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,18 +39,34 @@ class Heading:
     summary: str
 
 
+class Answer(Enum):
+    """What became of a claim."""
+
+    CONFIRMED = "confirmed"
+    REFUTED = "refuted"
+    REFINED = "refined"
+    """It is right in part, or under conditions that it does not name."""
+
+
 @dataclass(frozen=True, slots=True)
 class Finding:
     """What a table says about a claim made in its thread.
 
-    `holds_when` maps cells (row, column) to the verdict each must have for the claim to stand; the sentence that is
-    printed is `stands` or `falls` accordingly.
+    `needs` maps cells (row, column) to the verdict each must have for the claim to stand; the sentence that is
+    printed is `stands` or `falls` accordingly, and in one word the claim is `if_it_stands` or `if_it_falls`.
     """
 
     claim: str
     needs: Mapping[tuple[str, str], Verdict]
     stands: str
     falls: str
+    if_it_stands: Answer = Answer.CONFIRMED
+    if_it_falls: Answer = Answer.REFUTED
+
+    def answer(self, cells: Mapping[tuple[str, str], Verdict]) -> Answer | None:
+        """In one word, or None while a cell that is needed has not finished."""
+        said = self.verdict(cells)
+        return None if said is None else self.if_it_stands if said == self.stands else self.if_it_falls
 
     def verdict(self, cells: Mapping[tuple[str, str], Verdict]) -> str | None:
         """The sentence to print, or None while a cell that is needed has not finished."""
@@ -87,7 +105,7 @@ class CaseTable:
     on_kernel: Callable[[str, str, Violation], Question | CannotForce] | None = None
     goes_on: frozenset[str] | None = None
     executor: Executor = "auto"
-    cost: CostTable | None = None
+    cost: CostTable | PinCost | None = None
 
     def cells(self) -> Iterator[tuple[str, str]]:
         """Row and column names of all cells, row by row."""

@@ -26,22 +26,24 @@ bytes by mmap and by vmap cannot be asked yet.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
+from secondsight.cases.pin_cost import Picture, PinCost
 from secondsight.cases.pins_story import (
     all_is_given_back,
     allocates_cma,
     guest_discards,
     guest_reboots,
     guest_writes,
+    is_made_beside_vfio,
     more_than_may_be_locked,
     pairs_with_vfio,
     pins_story,
     shows_frames,
     takes_offline,
 )
-from secondsight.cases.table import CaseTable, Finding, Heading
+from secondsight.cases.table import Answer, CaseTable, Finding, Heading
 from secondsight.devices import udmabuf_held as designs
 from secondsight.devices.display import Display
 from secondsight.devices.udmabuf_held import UdmabufHeld
@@ -94,7 +96,7 @@ class Stage:
 @dataclass(frozen=True, slots=True)
 class PinsColumn:
     """A property: the threads that ask for it, beside the guest and a display that shows `frames`. `created`, `shown`: the first buffer is before they
-    begin. `cma`: the block is CMA's. `private`: the VMM takes the guest's memory for private, as it is where the design can have it."""
+    begin. `draws`: the page that a CPU of the guest draws to meanwhile. `cma`: the block is CMA's. `private`: the VMM takes the guest's memory for private, as it is where the design can have it."""
 
     entry: Heading
     asks: Callable[[Stage], Thread]
@@ -103,8 +105,7 @@ class PinsColumn:
     frames: int = 2
     cma: bool = False
     private: bool = False
-    draws: bool = True
-    more: dict[str, int] = field(default_factory=dict)
+    draws: int | None = 0
 
 
 ROWS: tuple[PinsRow, ...] = (
@@ -145,6 +146,11 @@ def _vfio(on: Stage) -> Thread:
     return Thread("vfio", pairs_with_vfio, (on.vfio, on.mm, 0))
 
 
+def _after_vfio(on: Stage) -> Thread:
+    assert on.vfio.map_dma(on.mm, 0) == 0
+    return Thread("vmm", is_made_beside_vfio, (on.displays[0], on.buffers[0], on.memfd, on.mm, on.vfio, 0))
+
+
 def _discard(on: Stage) -> Thread:
     return Thread("vmm", guest_discards, (on.vmm, on.mm, on.displays[0], 0, OTHER))
 
@@ -174,16 +180,19 @@ COLUMNS: tuple[PinsColumn, ...] = (
     PinsColumn(Heading("CMA shown", "the buffer is shown, at any moment: the CMA block that it lies in can be allocated"), _cma, cma=True),
     PinsColumn(Heading("VFIO", "the buffer is shown, at any moment: VFIO can pin the same page"), _vfio),
     PinsColumn(
-        Heading("DONTNEED", "MADV_DONTNEED by the balloon, then the guest draws: the display shows it"), _discard, private=True, draws=False
+        Heading("VFIO before", "VFIO has the page pinned: the buffer can be made and shown"), _after_vfio, created=False, shown=False, frames=0, draws=1
     ),
     PinsColumn(
-        Heading("hole", "a hole punched by the balloon or virtio-mem, then the guest draws: the display shows it"), _discard, draws=False
+        Heading("DONTNEED", "MADV_DONTNEED by the balloon, then the guest draws: the display shows it"), _discard, private=True, draws=None
+    ),
+    PinsColumn(
+        Heading("hole", "a hole punched by the balloon or virtio-mem, then the guest draws: the display shows it"), _discard, draws=None
     ),
     PinsColumn(
         Heading("reboot", "reboot, S3 or S4: resources are given up, memory is discarded and taken offline, resources are taken again"),
         _reboot,
         frames=0,
-        draws=False,
+        draws=1,
     ),
     PinsColumn(
         Heading("memlock", "a process keeps no more pages than RLIMIT_MEMLOCK allows, for as long as it likes"), _memlock, frames=1
@@ -244,8 +253,8 @@ def program_of(row: PinsRow, column: PinsColumn) -> Program:
         if column.frames:
             pins_story.showing += 1
             threads.append(Thread("display", shows_frames, (on.displays[0], column.frames)))
-        if column.draws:
-            threads.append(Thread("vcpu", guest_writes, (on.mm, 0, ord("d"))))
+        if column.draws is not None:
+            threads.append(Thread("vcpu", guest_writes, (on.mm, column.draws, ord("d"))))
     return build(on.machine, threads, [])
 
 
@@ -258,17 +267,91 @@ def program(row: str, column: str) -> Program:
 HOLDS, BROKEN = Verdict.HOLDS, Verdict.BROKEN
 
 EXPECTED: dict[str, tuple[Any, ...]] = {
-    "reference": (BROKEN, BROKEN, BROKEN, BROKEN, HOLDS, BROKEN, HOLDS, BROKEN, HOLDS),
-    "address": (HOLDS, HOLDS, HOLDS, HOLDS, BROKEN, BROKEN, HOLDS, HOLDS, HOLDS),
-    "folios": (HOLDS, HOLDS, HOLDS, HOLDS, HOLDS, BROKEN, HOLDS, BROKEN, HOLDS),
-    "ref mapped": (HOLDS, BROKEN, BROKEN, BROKEN, HOLDS, BROKEN, HOLDS, BROKEN, HOLDS),
-    "pin mapped": (HOLDS, HOLDS, HOLDS, HOLDS, HOLDS, BROKEN, HOLDS, BROKEN, HOLDS),
-    "each frame": (HOLDS, HOLDS, BROKEN, BROKEN, HOLDS, HOLDS, HOLDS, HOLDS, HOLDS),
-    "as VFIO": (HOLDS, HOLDS, HOLDS, HOLDS, HOLDS, HOLDS, HOLDS, HOLDS, HOLDS),
+    "reference": (BROKEN, BROKEN, BROKEN, BROKEN, HOLDS, HOLDS, BROKEN, HOLDS, BROKEN, HOLDS),
+    "address": (HOLDS, HOLDS, HOLDS, HOLDS, HOLDS, BROKEN, BROKEN, HOLDS, HOLDS, HOLDS),
+    "folios": (HOLDS, HOLDS, HOLDS, HOLDS, HOLDS, HOLDS, BROKEN, HOLDS, BROKEN, HOLDS),
+    "ref mapped": (HOLDS, BROKEN, BROKEN, BROKEN, HOLDS, HOLDS, BROKEN, HOLDS, BROKEN, HOLDS),
+    "pin mapped": (HOLDS, HOLDS, HOLDS, HOLDS, HOLDS, HOLDS, BROKEN, HOLDS, BROKEN, HOLDS),
+    "each frame": (HOLDS, HOLDS, BROKEN, BROKEN, HOLDS, HOLDS, HOLDS, HOLDS, HOLDS, HOLDS),
+    "as VFIO": (HOLDS, HOLDS, HOLDS, HOLDS, HOLDS, HOLDS, HOLDS, HOLDS, HOLDS, HOLDS),
 }
 """Reasoned, in the order of `COLUMNS`; the head of this file says why."""
 
-FINDINGS: tuple[Finding, ...] = ()
+FINDINGS: tuple[Finding, ...] = (
+    Finding(
+        "udmabuf breaks memory hotunplug and CMA: it turns pages that have to remain movable unmovable, simply by a reference to them",
+        {("reference", column): BROKEN for column in ("offline idle", "offline shown", "CMA shown")},
+        "Stands: as long as the buffer is there, whether it is shown or not.",
+        "Falls.",
+    ),
+    Finding(
+        "pin_user_pages(FOLL_LONGTERM) migrates such pages first; something similar is needed for udmabuf",
+        {(row, column): HOLDS for row in ("address", "folios") for column in ("offline idle", "offline shown", "CMA shown")},
+        "Stands, and memfd_pin_folios() (Linux 6.11) is that: the pages are elsewhere before they are kept.",
+        "Falls.",
+    ),
+    Finding(
+        "udmabuf should have accepted a user space address range, and pinned that",
+        {("folios", column): HOLDS for column in ("offline idle", "offline shown", "CMA shown", "VFIO", "memlock")},
+        "Stands in nothing: with a memfd all is the same.",
+        "Refined: what matters is the long-term pin, not how the memory is named: a memfd's pages can be pinned as well. What a range of addresses "
+        "has alone is that it is counted, and that can be had for a memfd too (as VFIO). It has its own risk: private memory, and DONTNEED.",
+        if_it_stands=Answer.REFINED,
+        if_it_falls=Answer.REFINED,
+    ),
+    Finding(
+        "pairing udmabuf with VFIO will most probably not work in all cases: VFIO fails to migrate the pages, for as long as udmabuf holds them",
+        {("reference", "VFIO"): BROKEN, ("reference", "VFIO before"): HOLDS, ("folios", "VFIO"): HOLDS},
+        "Refined: it fails if udmabuf comes first, always; if VFIO comes first its pin has moved the pages already, and both work. With long-term "
+        "pins the order does not matter.",
+        "Falls.",
+        if_it_stands=Answer.REFINED,
+    ),
+    Finding(
+        "there can be a disconnect between the pages of the guest and those of the device, by MADV_DONTNEED or a punched hole, for example after a "
+        "reboot",
+        {(row, "hole"): BROKEN for row in ("reference", "address", "folios")} | {("address", "DONTNEED"): BROKEN},
+        "Stands, for every design that keeps its pages beyond the discard; but MADV_DONTNEED does it to private memory alone: of a memfd "
+        "the page stays, and QEMU punches a hole.",
+        "Falls.",
+    ),
+    Finding(
+        "for vfio and vdpa most discards are disallowed, because of that",
+        {("as VFIO", column): HOLDS for column in ("DONTNEED", "hole")},
+        "Stands, and it is all that is missing: the same pins with discards disabled have every property of the table. The price is that the balloon "
+        "gives nothing back.",
+        "Falls.",
+    ),
+    Finding(
+        "it would help to hold no reference at create, and to take them when the attachment is mapped",
+        {("ref mapped", "offline idle"): HOLDS, ("ref mapped", "offline shown"): HOLDS, ("ref mapped", "CMA shown"): HOLDS},
+        "Stands.",
+        "Refined: it helps while nobody has the buffer mapped. A framebuffer is mapped for as long as it is shown, and then nothing is better than "
+        "before; with memfd_pin_folios() at map it is (pin mapped).",
+        if_it_falls=Answer.REFINED,
+    ),
+    Finding(
+        "the framebuffer can be pinned and unpinned around each access, as a workaround, though that may not be very efficient",
+        {("each frame", column): HOLDS for column in ("offline shown", "CMA shown", "VFIO")},
+        "Stands.",
+        "Refined: memory offline waits for the end of a frame; CMA and VFIO do not, and fail. Discards do no harm. The pins are cheap enough (see the "
+        "costs): about one hundredth of a CPU with pages of 4 KiB, nothing with huge ones.",
+        if_it_falls=Answer.REFINED,
+    ),
+    Finding(
+        "for migration and S3/S4 the guest's resources are destroyed and made again; something similar would happen at memory hotunplug",
+        {("reference", "reboot"): HOLDS, ("reference", "offline idle"): HOLDS},
+        "Stands.",
+        "Falls: when resources are given up and taken again all is well with every design. But the host's memory hotunplug is not told to the guest, so "
+        "nobody gives anything up.",
+    ),
+    Finding(
+        "memlock support is missing",
+        {("reference", "memlock"): BROKEN, ("folios", "memlock"): BROKEN, ("address", "memlock"): HOLDS, ("as VFIO", "memlock"): HOLDS},
+        "Stands, and memfd_pin_folios() has not brought it: somebody has to count.",
+        "Falls.",
+    ),
+)
 
 TABLE = CaseTable(
     name="2023-06-pins",
@@ -278,6 +361,7 @@ TABLE = CaseTable(
     columns=tuple(column.entry for column in COLUMNS),
     program=program,
     findings=FINDINGS,
+    cost=PinCost(Picture(1920, 1080, 60), {row.entry.name: row.each_frame for row in ROWS if row.entry.name in ("folios", "each frame")}),
     expected={
         (row, column.entry.name): verdict
         for row, verdicts in EXPECTED.items()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -45,7 +44,6 @@ from secondsight.search.request import Request
 
 if TYPE_CHECKING:
     from secondsight.cases import CaseTable, Cell
-    from secondsight.cases.cost import CostTable
 
 __all__ = ["made_by_words", "program_of", "settle"]
 
@@ -306,15 +304,8 @@ def _as_json(
         "columns": [{"name": e.name, "summary": e.summary} for e in table.columns],
         "cells": [_cell_json(table, cell, traces, (answers or {}).get((cell.row, cell.column)), on) for cell in cells],
         "findings": [{"claim": f.claim, "result": f.verdict(verdicts)} for f in table.findings],
-        **({} if table.cost is None else {"cost": _cost_json(table.cost)}),
+        **({} if table.cost is None else {"cost": table.cost.data()}),
     }
-
-
-def _cost_json(cost: CostTable) -> list[dict[str, Any]]:
-    return [
-        {"row": row, "invalidations_per_second": load.rate, "flush_seconds": load.flush, **asdict(cost.cells()[row, load.name])}
-        for load in cost.loads for row in cost.designs
-    ]  # fmt: skip
 
 
 def _cell_json(table: CaseTable, cell: Cell, traces: bool, answer: Confirmation | None, on: str | None) -> dict[str, Any]:
