@@ -1,6 +1,18 @@
 """The threads' design questions as decision tables."""
 
-from secondsight.cases.table import Answer, CaseTable, Cell, Finding, Heading, Question, program_of_cell, search_cell, settle
+from secondsight.cases.table import (
+    Answer,
+    CaseTable,
+    Cell,
+    Finding,
+    FreeRun,
+    Heading,
+    Kernels,
+    Question,
+    program_of_cell,
+    search_cell,
+    settle,
+)
 
 TABLES: dict[str, CaseTable] = {}
 """Every table by its name."""
@@ -16,4 +28,4 @@ def _register() -> None:
 
 _register()
 
-__all__ = ["TABLES", "Answer", "CaseTable", "Cell", "Heading", "Finding", "Question", "program_of_cell", "search_cell", "settle"]
+__all__ = ["TABLES", "Answer", "CaseTable", "Cell", "Heading", "Finding", "FreeRun", "Kernels", "Question", "program_of_cell", "search_cell", "settle"]

@@ -22,13 +22,14 @@ from secondsight.devices.device import Device
 from secondsight.lang.errors import LangError
 from secondsight.lang.program import Program
 from secondsight.linux import by_hand
+from secondsight.scenario import Scenario
 from secondsight.scenario.schedule import CannotForce, Schedule
 from secondsight.search import Result, Verdict, Violation
 from secondsight.search.auto import search
 from secondsight.search.request import Executor, Request
 from secondsight.world.enough import with_enough
 
-__all__ = ["Answer", "CaseTable", "Cell", "Heading", "Finding", "Question", "search_cell", "settle"]
+__all__ = ["Answer", "CaseTable", "Cell", "Heading", "Finding", "FreeRun", "Kernels", "Question", "search_cell", "settle"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,11 +77,31 @@ class Finding:
 
 
 @dataclass(frozen=True, slots=True)
+class Kernels:
+    """The kernels that a cell's code is in: of releases `since` and `before`, with these `abilities` (`kernels.ability`)."""
+
+    since: tuple[int, int] | None = None
+    before: tuple[int, int] | None = None
+    abilities: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Question:
     """A broken cell as a question to a real kernel: a schedule, and the driver of its scenario's device."""
 
     schedule: Schedule
     driver: type[Device] | None = None
+    kernels: Kernels = Kernels()
+
+
+@dataclass(frozen=True, slots=True)
+class FreeRun:
+    """A cell that holds as a question to a real kernel: a scenario that it runs by itself, often. `shows` says of an outcome (by name) whether
+    the cell's property holds in it; None: that it is possible is all. Its device, if it has one, is the module's right one."""
+
+    scenario: Scenario
+    shows: Callable[[Mapping[str, str]], bool] | None = None
+    kernels: Kernels = Kernels()
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +110,7 @@ class CaseTable:
 
     `program(row, column)` builds a cell's checked program (names of entries), or None where the question makes no sense.
     `expected` are the verdicts that were reviewed by hand: tests compare them. `on_kernel(row, column, violation)` makes a
-    broken cell a question to a real kernel, or says why it cannot be one. `goes_on`: the columns that ask whether threads go
+    broken cell a question to a real kernel, or says why it cannot be one; `runs_on_kernel(row, column)` does so for one that holds. `goes_on`: the columns that ask whether threads go
     round for ever; None: all do. `executor`: of its searches, where nobody asks for another; `native` where threads that go round for
     ever count something, for that ends by the reductions alone. `cost`: what the rows take in time, where that is part of the question.
     """
@@ -103,6 +124,7 @@ class CaseTable:
     findings: tuple[Finding, ...] = ()
     expected: Mapping[tuple[str, str], Verdict] = field(default_factory=dict)
     on_kernel: Callable[[str, str, Violation], Question | CannotForce] | None = None
+    runs_on_kernel: Callable[[str, str], FreeRun | CannotForce] | None = None
     goes_on: frozenset[str] | None = None
     executor: Executor = "auto"
     cost: CostTable | PinCost | None = None

@@ -30,6 +30,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from secondsight.cases.pin_cost import Picture, PinCost
+from secondsight.cases.pins_on_kernel import on_kernel, runs_on_kernel
 from secondsight.cases.pins_story import (
     all_is_given_back,
     allocates_cma,
@@ -361,6 +362,8 @@ TABLE = CaseTable(
     columns=tuple(column.entry for column in COLUMNS),
     program=program,
     findings=FINDINGS,
+    on_kernel=on_kernel,
+    runs_on_kernel=runs_on_kernel,
     cost=PinCost(Picture(1920, 1080, 60), {row.entry.name: row.each_frame for row in ROWS if row.entry.name in ("folios", "each frame")}),
     expected={
         (row, column.entry.name): verdict

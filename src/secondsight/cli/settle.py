@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -28,7 +29,7 @@ from secondsight.cli.common import (
     width,
     write_json,
 )
-from secondsight.cli.confirming import CONFIRM_HELP, asking, confirmation_json, could_be_asked, show_confirmation
+from secondsight.cli.confirming import CONFIRM_HELP, ON_HELP, asking, confirmation_json, could_be_asked, show_confirmation
 from secondsight.cli.searching import notes, searches, told
 from secondsight.cli.site import could_be_folder, write_site
 from secondsight.kernels import KernelError
@@ -39,18 +40,20 @@ from secondsight.report.tables import decision_table
 from secondsight.report.token import plain_name
 from secondsight.report.trace import letter, tell_result
 from secondsight.scenario import ScenarioError
+from secondsight.scenario.schedule import CannotForce
 from secondsight.search import Progress, Verdict
 from secondsight.search.request import Request
 
 if TYPE_CHECKING:
-    from secondsight.cases import CaseTable, Cell
+    from secondsight.cases import CaseTable, Cell, FreeRun, Question
 
 __all__ = ["made_by_words", "program_of", "settle"]
 
 Answers = dict[tuple[str, str], Confirmation]
-"""What a real kernel said to the broken cells of a table, by row and column."""
+"""What a real kernel said to cells of a table, by row and column."""
 
 _MARKS = {Confirmed.CONFIRMED: "confirmed", Confirmed.REFUTED: "REFUTED", Confirmed.CANNOT: "not forced"}
+_RAN = {Confirmed.CONFIRMED: "ran so", Confirmed.REFUTED: "REFUTED", Confirmed.CANNOT: "not run"}
 
 
 @searches
@@ -66,7 +69,8 @@ def settle(
         str | None, typer.Option(metavar="ROW:COLUMN", help="Settle only this cell and print its trace in full.")
     ] = None,
     full: Annotated[bool, typer.Option("--full", help=FULL_HELP)] = False,
-    on: Annotated[str | None, typer.Option("--confirm", metavar="KERNEL", help=CONFIRM_HELP)] = None,
+    confirmed_by: Annotated[str | None, typer.Option("--confirm", metavar="KERNEL", help=CONFIRM_HELP)] = None,
+    on: Annotated[str | None, typer.Option("--on", metavar="KERNEL", help=ON_HELP)] = None,
     folder: Annotated[
         Path | None, typer.Option("--html", metavar="FOLDER", help="Write the tables too, and each broken cell's trace, as pages for a browser.")
     ] = None,
@@ -77,12 +81,15 @@ def settle(
     has broken cells: they are its answer.
     """
     chosen = _tables(table)
+    if on is not None and confirmed_by is not None:
+        raise typer.BadParameter("--on asks about the broken cells too; leave out --confirm")
+    whole, on = on is not None, on or confirmed_by
     could_be_asked(on)
     could_be_folder(folder)
     if trace is not None:
         if folder is not None:
             raise typer.BadParameter("--html is for whole tables; leave out --trace")
-        raise typer.Exit(_one_cell(chosen, trace, request, as_json, on, bounds(bound), full))
+        raise typer.Exit(_one_cell(chosen, trace, request, as_json, on, bounds(bound), full, whole))
     settled: list[tuple[CaseTable, list[Cell]]] = []
     answers: dict[str, Answers] = {}
     interrupted, stopped = False, None
@@ -92,7 +99,7 @@ def settle(
         interrupted = _was_interrupted(one, cells)
         answers[one.name] = {}
         if on is not None and not interrupted:
-            stopped = _confirm(on, one, cells, answers[one.name])
+            stopped = _confirm(on, one, cells, answers[one.name], whole)
         if not as_json:
             _print_table(one, cells, answers[one.name])
             _print_answers(str(on), answers[one.name])
@@ -151,18 +158,34 @@ def _settle(table: CaseTable, request: Request, by_hand: dict[str, int]) -> list
         return settle_table(table, request, on_cell, bounds=by_hand, on_wait=on_wait)
 
 
-def _confirm(on: str, table: CaseTable, cells: list[Cell], answers: Answers) -> BaseException | None:
-    """What a real kernel says to every broken cell goes to `answers`; what has cut that short, to be raised when they are shown."""
+def _confirm(on: str, table: CaseTable, cells: list[Cell], answers: Answers, whole: bool) -> BaseException | None:
+    """What a real kernel says to every broken cell goes to `answers`, and if `whole` to those that hold; what has cut that short, to be
+    raised when they are shown."""
     try:
         with asking(on) as ask:
             assert ask is not None
             for cell in cells:
-                if cell.result is not None and cell.result.violation is not None and table.on_kernel is not None:
-                    question = table.on_kernel(cell.row, cell.column, cell.result.violation)
-                    answers[cell.row, cell.column] = ask(f"{cell.row}, {cell.column}", question)
+                question = _question(table, cell, whole)
+                if question is not None:
+                    answer = ask(f"{cell.row}, {cell.column}", question)
+                    answers[cell.row, cell.column] = replace(answer, free=cell.verdict is Verdict.HOLDS)
     except (KeyboardInterrupt, KernelError, ScenarioError) as error:
         return error
     return None
+
+
+def _question(table: CaseTable, cell: Cell, whole: bool) -> Question | FreeRun | CannotForce | None:
+    """A cell as a question to a real kernel; None: it is not asked."""
+    if cell.result is None or cell.result.verdict is Verdict.NOT_FINISHED:
+        return None
+    nothing = CannotForce("the table has no scenario of it that a kernel could run")
+    if cell.result.violation is not None:
+        if table.on_kernel is None:
+            return nothing if whole else None
+        return table.on_kernel(cell.row, cell.column, cell.result.violation)
+    if not whole:
+        return None
+    return nothing if table.runs_on_kernel is None else table.runs_on_kernel(cell.row, cell.column)
 
 
 def _was_interrupted(table: CaseTable, cells: list[Cell]) -> bool:
@@ -181,9 +204,14 @@ def _exit_code(settled: list[tuple[CaseTable, list[Cell]]]) -> int:
 # For people.
 
 
+def _mark(answer: Confirmation) -> str:
+    """What a kernel said to a cell, in a word or two."""
+    return _RAN[answer.verdict] if answer.free else _MARKS[answer.verdict]
+
+
 def _print_table(table: CaseTable, cells: list[Cell], answers: Answers) -> None:
     results = {(c.row, c.column): c.result for c in cells}
-    marks = {place: _MARKS[answer.verdict] for place, answer in answers.items()}
+    marks = {place: _mark(answer) for place, answer in answers.items()}
     show(decision_table(table.title, table.question, table.rows, table.columns, results, marks, width()))
     for cell in cells:
         if cell.result is not None and cell.result.error is not None:
@@ -210,14 +238,15 @@ def _print_table(table: CaseTable, cells: list[Cell], answers: Answers) -> None:
 
 def _print_answers(on: str, answers: Answers) -> None:
     """What a real kernel said, the same sentence once: first what it confirmed, then the rest."""
-    said: dict[tuple[Confirmed, str], list[str]] = {}
+    said: dict[tuple[Confirmed, bool, str], list[str]] = {}
     for (row, column), answer in answers.items():
         if answer.verdict is Confirmed.REFUTED:
             show_confirmation(f"{on}: {row}, {column}", answer)
         else:
-            said.setdefault((answer.verdict, answer.why), []).append(f"{row}, {column}")
-    for (verdict, why), cells in sorted(said.items(), key=lambda item: item[0][0] is not Confirmed.CONFIRMED):
-        show(f"{on}: {verdict.value}: {why}:")
+            said.setdefault((answer.verdict, answer.free, answer.why), []).append(f"{row}, {column}")
+    for (verdict, free, why), cells in sorted(said.items(), key=lambda item: item[0][0] is not Confirmed.CONFIRMED):
+        cannot = "cannot be run there" if free else verdict.value
+        show(f"{on}: {cannot if verdict is Confirmed.CANNOT else verdict.value}: {why}:")
         shown = cells if verdict is Confirmed.CONFIRMED or len(cells) <= 3 else [f"{len(cells)} cells"]
         for cell in shown:
             show(f"  {cell}")
@@ -261,7 +290,7 @@ def _print_trace(table: CaseTable, cell: Cell, full: bool) -> None:
 # One cell, and JSON.
 
 
-def _one_cell(tables: list[CaseTable], wanted: str, request: Request, as_json: bool, on: str | None, by_hand: dict[str, int], full: bool) -> int:
+def _one_cell(tables: list[CaseTable], wanted: str, request: Request, as_json: bool, on: str | None, by_hand: dict[str, int], full: bool, whole: bool) -> int:
     """`--trace`: settle one cell and show its trace."""
     from secondsight.cases import search_cell
 
@@ -277,13 +306,14 @@ def _one_cell(tables: list[CaseTable], wanted: str, request: Request, as_json: b
 
         cell = search_cell(table, row, column, request.but(on_progress=on_progress, on_growth=running.grows), by_hand)
     answers: Answers = {}
-    stopped = None if on is None else _confirm(on, table, [cell], answers)
+    stopped = None if on is None else _confirm(on, table, [cell], answers, whole)
     if as_json:
         write_json({"schema": SCHEMA, "kind": "settle", "tables": [_as_json(table, [cell], True, answers, on)]})
     elif cell.result is None:
         show(f"{wanted}: makes no sense")
     elif cell.result.violation is None:
         show(f"{wanted}: {cell.result.verdict.value}, {told(cell.result)}")
+        _print_answers(str(on), answers)
     else:
         _print_trace(table, cell, full)
         _print_answers(str(on), answers)
