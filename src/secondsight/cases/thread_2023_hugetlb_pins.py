@@ -97,7 +97,7 @@ class Stage:
 @dataclass(frozen=True, slots=True)
 class PinsColumn:
     """A property: the threads that ask for it, beside the guest and a display that shows `frames`. `created`, `shown`: the first buffer is before they
-    begin. `draws`: the page that a CPU of the guest draws to meanwhile. `cma`: the block is CMA's. `private`: the VMM takes the guest's memory for private, as it is where the design can have it."""
+    begin. `draws`: the page that a CPU of the guest draws to meanwhile. `cma`: the block is CMA's. `udmabufs`: of Linux's own. `private`: the VMM takes the guest's memory for private, as it is where the design can have it."""
 
     entry: Heading
     asks: Callable[[Stage], Thread]
@@ -107,6 +107,7 @@ class PinsColumn:
     cma: bool = False
     private: bool = False
     draws: int | None = 0
+    udmabufs: int = 0
 
 
 ROWS: tuple[PinsRow, ...] = (
@@ -213,7 +214,7 @@ def stage(row: PinsRow, column: PinsColumn) -> Stage:
     machine = Machine(
         bounds=bounds(
             frames=9, pages=3, files=1, file_pages=2, dmabuf_pages=2, attachments=2, pageblocks=1, pageblock_frames=3, migrations=2,
-            anon_vmas=1, memlock=1,
+            anon_vmas=1, memlock=1, udmabufs=column.udmabufs,
         ),
         pools={row.exporter: 2, Display: 2, VfioType1: 1, Vmm: 1},
     )  # fmt: skip
