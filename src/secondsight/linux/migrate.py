@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from secondsight.lang import Errno, atomic, milestone, out_of_records, tracepoint, wait_until
 from secondsight.linux.errno import EACCES, EAGAIN, EBUSY, EFAULT, ENOENT
+from secondsight.linux.highmem import copy_highpage
 from secondsight.linux.mm import page_anon_exclusive
 from secondsight.linux.mm_types import Count, Event, Folio, Mm, PteKind, Range, Va, Vma, hints
 from secondsight.linux.mmu_notifier import mmu_notifier_invalidate_range_end, mmu_notifier_invalidate_range_start
@@ -144,7 +145,7 @@ def copy_folio(slot: Count) -> Errno:
     assert src is not None and dst is not None
     if folio_mapped(src) or src.refcount != folio_expected_refs(src):
         return -EAGAIN
-    dst.contents = src.contents
+    copy_highpage(dst, src)
     return 0
 
 

@@ -28,6 +28,7 @@ from secondsight.lang import (
     shared_array,
     tracepoint,
 )
+from secondsight.linux.highmem import clear_highpage
 from secondsight.linux.mm_types import Folio, Pfn, anon_vmas
 
 __all__ = [
@@ -113,7 +114,7 @@ def alloc_page() -> Folio:
     assert frame is not None
     zone.free[zone.nr_free] = None
     frame.refcount = 1
-    frame.contents = 0
+    clear_highpage(frame)
     frame_alloc(frame)
     return frame
 
