@@ -11,7 +11,7 @@ pages; a file's mapping as the disk; who waits for the disk being killed.
 
 from __future__ import annotations
 
-from secondsight.lang import Char, Errno, atomic, hold_point, milestone, tracepoint
+from secondsight.lang import Char, Errno, atomic, milestone, tracepoint
 from secondsight.linux.gup import FOLL_PIN, FOLL_WRITE, pin_user_pages_fast, unpin_user_page
 from secondsight.linux.mm_types import Mm, Pfn, Va
 from secondsight.linux.page_alloc import frame_touch, frames, put_page
@@ -34,7 +34,6 @@ def blkdev_direct_read(mm: Mm, va: Va, value: Char, by_reference: bool) -> Errno
     pfn = bio_iov_iter_get_pages(mm, va, by_reference)
     if pfn < 0:
         return pfn
-    hold_point("accessing")
     fill(pfn, value)
     bio_release_pages(pfn, by_reference)
     directly_read(mm, va, value)

@@ -8,7 +8,6 @@ from secondsight.lang import Ref
 from secondsight.linux.fault import cpu_read_half
 from secondsight.linux.mm_types import Mm, Result
 from secondsight.linux.page_alloc import ZERO_PFN, frames
-from secondsight.scenario.ops import Arg, ArgType
 from secondsight.world.declare import operation
 from secondsight.world.operations.device import ADDRESS, DEVICE, VALUE
 from secondsight.world.operations.halves import halves
