@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -72,6 +72,14 @@ def settle(
     folder: Annotated[
         Path | None, typer.Option("--html", metavar="FOLDER", help="Write the tables too, and each broken cell's trace, as pages for a browser.")
     ] = None,
+    invalidations: Annotated[
+        Path | None,
+        typer.Option(
+            "--invalidations", metavar="FILE",
+            help="Of a table with costs: what its designs cost under invalidations that were recorded: a line each, its time in seconds, then "
+            "`waits` if its cause may wait.",
+        ),
+    ] = None,
 ) -> None:
     """Settle the design questions of the mail threads: alternatives against adversaries and properties.
 
@@ -79,6 +87,8 @@ def settle(
     has broken cells: they are its answer.
     """
     chosen = _tables(table)
+    if invalidations is not None:
+        chosen = _under(chosen, invalidations)
     could_be_asked(on)
     could_be_folder(folder)
     if trace is not None:
@@ -128,6 +138,15 @@ def _tables(named: str | None) -> list[CaseTable]:
     if named not in TABLES:
         raise LangError(f"there is no table {named}; there are {', '.join(TABLES)}; or give a Python file with one")
     return [TABLES[named]]
+
+
+def _under(tables: list[CaseTable], file: Path) -> list[CaseTable]:
+    """The tables with their costs under invalidations that were recorded."""
+    from secondsight.cases.cost import recorded
+
+    if len(tables) != 1 or tables[0].cost is None:
+        raise LangError("--invalidations is for one table that has costs: secondsight settle 2011-12-ib --invalidations FILE")
+    return [replace(tables[0], cost=tables[0].cost.of_recorded(recorded(file)))]
 
 
 def _settle(table: CaseTable, request: Request, by_hand: dict[str, int]) -> list[Cell]:

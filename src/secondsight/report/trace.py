@@ -302,7 +302,7 @@ def _frame(frame: Record) -> str:
     shown = resolve(Char)
     contents = shown.show(frame.contents) if hasattr(frame, "contents") and shown is not None else "?"  # type: ignore[union-attr]
     if len(getattr(frame, "second", ())) > 0 and shown is not None:
-        contents = f"{contents} and {shown.show(frame.second[0])}"  # type: ignore[attr-defined]
+        contents = f"{contents} and {shown.show(frame.second[0])}"  # type: ignore[attr-defined,union-attr]
     free = ", free" if getattr(frame, "refcount", 1) == 0 else ""
     return f"{short(frame)} (contents {contents}{free})"
 
