@@ -83,8 +83,8 @@ def vma_migratable(vma: Vma) -> bool:
 def migrate_folio(src: Folio) -> Errno:
     """migrate_pages(MIGRATE_SYNC), migrate_folio_unmap(), migrate_folio_move() (mm/migrate.c, Linux 6.12), of one isolated folio: 0 or -EAGAIN.
 
-    The caller's reference, that of the isolation, is dropped. The new folio is locked while anybody might find it: nobody does
-    before its entries are there.
+    The caller's reference, that of the isolation, is dropped. The new folio is locked until its entries are there: who finds it in the page cache
+    before (a hole that is being punched) waits.
     """
     slot: Count = 0
     with atomic:
@@ -109,6 +109,7 @@ def migrate_folio(src: Folio) -> Errno:
     else:
         remove_migration_ptes(src, src)
     with atomic:
+        dst.locked = False
         src.locked = False
         folio_putback_lru(src)
         put_page(dst)
@@ -124,7 +125,9 @@ def migration_begins(src: Folio) -> Count:
     for i in range(len(migrations)):
         if migrations[i].src is None:
             migrations[i].src = src
-            migrations[i].dst = alloc_page()
+            dst = alloc_page()
+            dst.locked = True
+            migrations[i].dst = dst
             return i
     out_of_records("migrations")
     return 0
