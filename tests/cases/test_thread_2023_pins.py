@@ -161,7 +161,7 @@ def test_free_runs_ask_what_their_cells_do() -> None:
                 if isinstance(question, FreeRun) and question.shows is not None:
                     found, possible = outcomes(question.scenario)
                     assert found.verdict is Verdict.HOLDS and possible
-                    shown = [dict((n, "0" if v == "\0" else v) for n, v in outcome) for outcome in possible]
+                    shown = [{n: "0" if v == "\0" else v for n, v in outcome} for outcome in possible]
                     assert all(question.shows(one) for one in shown), (at, shown)
 
 

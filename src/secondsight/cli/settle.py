@@ -74,6 +74,14 @@ def settle(
     folder: Annotated[
         Path | None, typer.Option("--html", metavar="FOLDER", help="Write the tables too, and each broken cell's trace, as pages for a browser.")
     ] = None,
+    invalidations: Annotated[
+        Path | None,
+        typer.Option(
+            "--invalidations", metavar="FILE",
+            help="Of a table with costs: what its designs cost under invalidations that were recorded: a line each, its time in seconds, then "
+            "`waits` if its cause may wait.",
+        ),
+    ] = None,
 ) -> None:
     """Settle the design questions of the mail threads: alternatives against adversaries and properties.
 
@@ -84,6 +92,8 @@ def settle(
     if on is not None and confirmed_by is not None:
         raise typer.BadParameter("--on asks about the broken cells too; leave out --confirm")
     whole, on = on is not None, on or confirmed_by
+    if invalidations is not None:
+        chosen = _under(chosen, invalidations)
     could_be_asked(on)
     could_be_folder(folder)
     if trace is not None:
@@ -133,6 +143,16 @@ def _tables(named: str | None) -> list[CaseTable]:
     if named not in TABLES:
         raise LangError(f"there is no table {named}; there are {', '.join(TABLES)}; or give a Python file with one")
     return [TABLES[named]]
+
+
+def _under(tables: list[CaseTable], file: Path) -> list[CaseTable]:
+    """The tables with their costs under invalidations that were recorded."""
+    from secondsight.cases.cost import CostTable, recorded
+
+    cost = tables[0].cost if len(tables) == 1 else None
+    if not isinstance(cost, CostTable):
+        raise LangError("--invalidations is for one table that has costs of invalidations: secondsight settle 2011-12-ib --invalidations FILE")
+    return [replace(tables[0], cost=cost.of_recorded(recorded(file)))]
 
 
 def _settle(table: CaseTable, request: Request, by_hand: dict[str, int]) -> list[Cell]:

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from secondsight.lang import Errno, atomic, milestone, out_of_records, tracepoint, wait_until
 from secondsight.linux.errno import EACCES, EAGAIN, EBUSY, EFAULT, ENOENT
+from secondsight.linux.highmem import copy_highpage
 from secondsight.linux.mm import page_anon_exclusive
 from secondsight.linux.mm_types import Count, Event, Folio, Mm, PteKind, Range, Va, Vma, hints
 from secondsight.linux.mmu_notifier import mmu_notifier_invalidate_range_end, mmu_notifier_invalidate_range_start
@@ -83,8 +84,8 @@ def vma_migratable(vma: Vma) -> bool:
 def migrate_folio(src: Folio, movable: bool = True) -> Errno:
     """migrate_pages(MIGRATE_SYNC), migrate_folio_unmap(), migrate_folio_move() (mm/migrate.c, Linux 6.12), of one isolated folio: 0 or -EAGAIN.
 
-    The caller's reference, that of the isolation, is dropped. The new folio is locked while anybody might find it: nobody does
-    before its entries are there. `movable`: it may come into a block that has to stay movable (`mmzone`).
+    The caller's reference, that of the isolation, is dropped. The new folio is locked until its entries are there: who finds it in the page cache
+    before (a hole that is being punched) waits. `movable`: it may come into a block that has to stay movable (`mmzone`).
     """
     slot: Count = 0
     with atomic:
@@ -109,6 +110,7 @@ def migrate_folio(src: Folio, movable: bool = True) -> Errno:
     else:
         remove_migration_ptes(src, src)
     with atomic:
+        dst.locked = False
         src.locked = False
         folio_putback_lru(src)
         put_page(dst)
@@ -124,7 +126,9 @@ def migration_begins(src: Folio, movable: bool) -> Count:
     for i in range(len(migrations)):
         if migrations[i].src is None:
             migrations[i].src = src
-            migrations[i].dst = new_folio(movable)
+            dst = new_folio(movable)
+            dst.locked = True
+            migrations[i].dst = dst
             return i
     out_of_records("migrations")
     return 0
@@ -153,7 +157,7 @@ def copy_folio(slot: Count) -> Errno:
     assert src is not None and dst is not None
     if folio_mapped(src) or src.refcount != folio_expected_refs(src):
         return -EAGAIN
-    dst.contents = src.contents
+    copy_highpage(dst, src)
     return 0
 
 

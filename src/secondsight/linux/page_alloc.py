@@ -30,6 +30,7 @@ from secondsight.lang import (
     shared_array,
     tracepoint,
 )
+from secondsight.linux.highmem import clear_highpage
 from secondsight.linux.mm_types import Folio, Pfn, anon_vmas
 from secondsight.linux.mmzone import in_pageblock, pageblocks
 
@@ -123,7 +124,7 @@ def alloc_page() -> Folio:
     assert frame is not None
     zone.free[zone.nr_free] = None
     frame.refcount = 1
-    frame.contents = 0
+    clear_highpage(frame)
     frame_alloc(frame)
     return frame
 
