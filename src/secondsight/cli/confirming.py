@@ -25,11 +25,7 @@ from secondsight.scenario.schedule import Forced, schedule_of_json
 from secondsight.search import Violation
 from secondsight.world.forced import CannotForce, schedule_of
 
-__all__ = ["CONFIRM_HELP", "ON_HELP", "Asking", "asking", "confirmation_json", "could_be_asked", "question_of_checked", "question_of_file", "show_confirmation"]
-
-CONFIRM_HELP = "Force each counterexample on this kernel, in QEMU: did it do the same? linux-6.12."
-
-ON_HELP = "What this kernel does, for every cell whose code is in it: broken ones are forced, the others' scenarios run freely. linux-6.12."
+__all__ = ["Asking", "asking", "confirmation_json", "could_be_asked", "question_of_checked", "question_of_file", "show_confirmation"]
 
 STYLES = {Confirmed.CONFIRMED: "green", Confirmed.REFUTED: "bold red", Confirmed.CANNOT: "yellow"}
 
@@ -77,12 +73,8 @@ def _lacks(kernel: Kernel, wanted: Kernels) -> str | None:
 
 
 @contextmanager
-def asking(name: str | None, image: Path | None = None, headers: Path | None = None) -> Iterator[Asking | None]:
-    """Ask the kernel of a name, or an image of one's own (with its headers); None without either."""
-    kernel = find_kernel(name, image, headers)
-    if kernel is None:
-        yield None
-        return
+def asking(kernel: Kernel) -> Iterator[Asking]:
+    """Ask a kernel for a while."""
     with Running() as running:
         asks = Asking(kernel, running)
         try:

@@ -8,19 +8,15 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
-import typer
 from rich.padding import Padding
 
 from secondsight.agree.confirm import Confirmation, Confirmed
 from secondsight.cli.common import (
     BROKEN,
-    FULL_HELP,
     INTERRUPTED,
-    Bounds,
     Running,
-    bounds,
     exit_code,
     show,
     show_trace,
@@ -29,10 +25,10 @@ from secondsight.cli.common import (
     width,
     write_json,
 )
-from secondsight.cli.confirming import CONFIRM_HELP, ON_HELP, asking, confirmation_json, could_be_asked, show_confirmation
-from secondsight.cli.searching import notes, searches, told
+from secondsight.cli.confirming import asking, confirmation_json, could_be_asked, show_confirmation
+from secondsight.cli.searching import notes, told
 from secondsight.cli.site import could_be_folder, write_site
-from secondsight.kernels import KernelError
+from secondsight.kernels import Kernel, KernelError
 from secondsight.lang import LangError
 from secondsight.lang.program import Program
 from secondsight.report import SCHEMA, replay_command, result_to_json, trace_to_json
@@ -47,7 +43,7 @@ from secondsight.search.request import Request
 if TYPE_CHECKING:
     from secondsight.cases import CaseTable, Cell, FreeRun, Question
 
-__all__ = ["made_by_words", "program_of", "settle"]
+__all__ = ["made_by_words", "program_of", "settle", "settle_cell"]
 
 Answers = dict[tuple[str, str], Confirmation]
 """What a real kernel said to cells of a table, by row and column."""
@@ -56,55 +52,28 @@ _MARKS = {Confirmed.CONFIRMED: "confirmed", Confirmed.REFUTED: "REFUTED", Confir
 _RAN = {Confirmed.CONFIRMED: "ran so", Confirmed.REFUTED: "REFUTED", Confirmed.CANNOT: "not run"}
 
 
-@searches
 def settle(
+    table: str | None,
     request: Request,
-    table: Annotated[
-        str | None,
-        typer.Argument(metavar="TABLE|FILE", help="One table by its name, or a Python file with a CaseTable; without it, all that ship."),
-    ] = None,
-    bound: Bounds = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON (docs/json.md).")] = False,
-    trace: Annotated[
-        str | None, typer.Option(metavar="ROW:COLUMN", help="Settle only this cell and print its trace in full.")
-    ] = None,
-    full: Annotated[bool, typer.Option("--full", help=FULL_HELP)] = False,
-    confirmed_by: Annotated[str | None, typer.Option("--confirm", metavar="KERNEL", help=CONFIRM_HELP)] = None,
-    on: Annotated[str | None, typer.Option("--on", metavar="KERNEL", help=ON_HELP)] = None,
-    folder: Annotated[
-        Path | None, typer.Option("--html", metavar="FOLDER", help="Write the tables too, and each broken cell's trace, as pages for a browser.")
-    ] = None,
-    invalidations: Annotated[
-        Path | None,
-        typer.Option(
-            "--invalidations", metavar="FILE",
-            help="Of a table with costs: what its designs cost under invalidations that were recorded: a line each, its time in seconds, then "
-            "`waits` if its cause may wait.",
-        ),
-    ] = None,
-) -> None:
-    """Settle the design questions of the mail threads: alternatives against adversaries and properties.
-
-    Each cell is a search through every interleaving. A table that comes out as it was reviewed exits with 0, though it
-    has broken cells: they are its answer.
-    """
+    by_hand: dict[str, int],
+    as_json: bool,
+    full: bool,
+    on: str | None,
+    folder: Path | None,
+    whole: bool = False,
+    invalidations: Path | None = None,
+) -> int:
+    """Settle a table, or all, and tell it; the exit code. `on`: a kernel that is asked about broken cells, and if `whole` about all."""
     chosen = _tables(table)
-    if on is not None and confirmed_by is not None:
-        raise typer.BadParameter("--on asks about the broken cells too; leave out --confirm")
-    whole, on = on is not None, on or confirmed_by
     if invalidations is not None:
         chosen = _under(chosen, invalidations)
     could_be_asked(on)
     could_be_folder(folder)
-    if trace is not None:
-        if folder is not None:
-            raise typer.BadParameter("--html is for whole tables; leave out --trace")
-        raise typer.Exit(_one_cell(chosen, trace, request, as_json, on, bounds(bound), full, whole))
     settled: list[tuple[CaseTable, list[Cell]]] = []
     answers: dict[str, Answers] = {}
     interrupted, stopped = False, None
     for one in chosen:
-        cells = _settle(one, request, bounds(bound))
+        cells = _settle(one, request, by_hand)
         settled.append((one, cells))
         interrupted = _was_interrupted(one, cells)
         answers[one.name] = {}
@@ -126,8 +95,8 @@ def settle(
     if stopped is not None:
         raise stopped
     if any(answer.verdict is Confirmed.REFUTED for of_table in answers.values() for answer in of_table.values()):
-        raise typer.Exit(BROKEN)
-    raise typer.Exit(INTERRUPTED if interrupted else _exit_code(settled))
+        return BROKEN
+    return INTERRUPTED if interrupted else _exit_code(settled)
 
 
 def _tables(named: str | None) -> list[CaseTable]:
@@ -182,8 +151,7 @@ def _confirm(on: str, table: CaseTable, cells: list[Cell], answers: Answers, who
     """What a real kernel says to every broken cell goes to `answers`, and if `whole` to those that hold; what has cut that short, to be
     raised when they are shown."""
     try:
-        with asking(on) as ask:
-            assert ask is not None
+        with asking(Kernel.find(on)) as ask:
             for cell in cells:
                 question = _question(table, cell, whole)
                 if question is not None:
@@ -310,32 +278,36 @@ def _print_trace(table: CaseTable, cell: Cell, full: bool) -> None:
 # One cell, and JSON.
 
 
-def _one_cell(tables: list[CaseTable], wanted: str, request: Request, as_json: bool, on: str | None, by_hand: dict[str, int], full: bool, whole: bool) -> int:
-    """`--trace`: settle one cell and show its trace."""
+def settle_cell(
+    table: str | None, wanted: str, request: Request, by_hand: dict[str, int], as_json: bool, full: bool, on: str | None, whole: bool = False
+) -> int:
+    """`--trace`: settle one cell, and tell its trace; the exit code."""
     from secondsight.cases import search_cell
 
+    tables = _tables(table)
+    could_be_asked(on)
     places = [(t, row, column) for t in tables for row, column in t.cells() if f"{row}:{column}" == wanted]
     if not places:
         names = "\n".join(f"  {row}:{column}" for t in tables for row, column in t.cells())
         raise LangError(f"there is no cell {wanted}; there are\n{names}")
-    table, row, column = places[0]
+    its_table, row, column = places[0]
     with Running() as running:
 
         def on_progress(progress: Progress) -> None:
             running.say(f"{wanted}: {progress.states:,} states")
 
-        cell = search_cell(table, row, column, request.but(on_progress=on_progress, on_growth=running.grows), by_hand)
+        cell = search_cell(its_table, row, column, request.but(on_progress=on_progress, on_growth=running.grows), by_hand)
     answers: Answers = {}
-    stopped = None if on is None else _confirm(on, table, [cell], answers, whole)
+    stopped = None if on is None else _confirm(on, its_table, [cell], answers, whole)
     if as_json:
-        write_json({"schema": SCHEMA, "kind": "settle", "tables": [_as_json(table, [cell], True, answers, on)]})
+        write_json({"schema": SCHEMA, "kind": "settle", "tables": [_as_json(its_table, [cell], True, answers, on)]})
     elif cell.result is None:
         show(f"{wanted}: makes no sense")
     elif cell.result.violation is None:
         show(f"{wanted}: {cell.result.verdict.value}, {told(cell.result)}")
         _print_answers(str(on), answers)
     else:
-        _print_trace(table, cell, full)
+        _print_trace(its_table, cell, full)
         _print_answers(str(on), answers)
     if stopped is not None:
         raise stopped

@@ -13,7 +13,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, get_args
 
-from secondsight.contract.adversaries import Adversary
+from secondsight.contract.adversaries import Adversary, adversaries_for
 from secondsight.contract.balance import all_is_given_back
 from secondsight.contract.buffer import job_on_the_buffers_memory
 from secondsight.contract.coherence import as_if_cpu, isolation, same_at_rest
@@ -26,7 +26,6 @@ from secondsight.contract.failures import (
     is_being_closed,
     opens_for_who_lives,
 )
-from secondsight.contract.importer_adversaries import adversaries_for
 from secondsight.contract.lifetime import no_use_after_free, no_use_of_a_dead_mm
 from secondsight.contract.pinned import access_to_a_pinned_frame
 from secondsight.contract.table import no_change_while_it_is_walked

@@ -14,35 +14,60 @@ __all__ = ["find_vma_from", "madvise_dontneed", "madvise_pageout"]
 
 
 def madvise_dontneed(mm: Mm, va: Va, length: Pgoff) -> Errno:
-    """madvise_walk_vmas(), madvise_dontneed_free() (mm/madvise.c, Linux 6.12): forget what `length` pages hold.
+    """madvise_dontneed_free() (mm/madvise.c, Linux 6.12): forget what `length` pages hold.
 
-    Private anonymous memory reads as zero afterwards; a file's page is found again in the file. Vma by vma: where nothing
-    is mapped it goes on, and says -ENOMEM at the end; at a VM_PFNMAP one it stops with -EINVAL. Left out: locked and huge
-    pages.
+    Private anonymous memory reads as zero afterwards; a file's page is found again in the file. Left out: locked and huge pages.
     """
     mm.mmap_lock.read_lock()
     ret = 0
-    start: VaEnd = va
-    while start < va + length:
-        with atomic:
-            first = find_vma_from(mm, start, va + length)
-            end = first
-            invalid = False
-            if first != start:
-                ret = -ENOMEM
-            if first < va + length:
-                vma = mm.mm_mt[first]
-                assert vma is not None
-                end = min(vma.vm_end, va + length)
-                invalid = vma_flags(vma) & VM_PFNMAP != 0
-        if invalid:
-            ret = -EINVAL
-            break
-        if first < end:
-            zap_page_range_single(mm, first, end)
-        start = end
+    at: VaEnd = va
+    while at < va + length:
+        start, at, error = next_part(mm, at, va + length)
+        if error != 0:
+            ret = error
+        if start < at:
+            zap_page_range_single(mm, start, at)
     mm.mmap_lock.read_unlock()
     return ret
+
+
+def madvise_pageout(mm: Mm, va: Va, length: Pgoff) -> Errno:
+    """madvise_pageout(), madvise_cold_or_pageout_pte_range() (mm/madvise.c, Linux 6.12): reclaim `length` pages, if they can be.
+
+    Pages that are present, and mapped here alone, are taken off their lists first, those of a vma together, then reclaimed one after
+    the other.
+    """
+    mm.mmap_lock.read_lock()
+    ret = 0
+    at: VaEnd = va
+    while at < va + length:
+        start, at, error = next_part(mm, at, va + length)
+        if error != 0:
+            ret = error
+        if start < at:
+            folios = isolate_range(mm, start, at)
+            for folio in folios:
+                reclaim_folio(folio)
+    mm.mmap_lock.read_unlock()
+    return ret
+
+
+@atomic
+def next_part(mm: Mm, at: Va, end: VaEnd) -> tuple[VaEnd, VaEnd, Errno]:
+    """A round of madvise_walk_vmas() (mm/madvise.c, Linux 6.12): where the next vma's part of `at` to `end` starts, and where it ends.
+
+    -ENOMEM where something before it is not mapped: it goes on nevertheless. -EINVAL where it is a VM_PFNMAP one
+    (can_madv_lru_vma()): the rest is nothing then.
+    """
+    start = find_vma_from(mm, at, end)
+    error = 0 if start == at else -ENOMEM
+    if start == end:
+        return end, end, error
+    vma = mm.mm_mt[start]
+    assert vma is not None
+    if vma_flags(vma) & VM_PFNMAP:
+        return end, end, -EINVAL
+    return start, min(vma.vm_end, end), error
 
 
 @atomic
@@ -52,39 +77,6 @@ def find_vma_from(mm: Mm, start: VaEnd, end: VaEnd) -> VaEnd:
         if mm.mm_mt[i] is not None:
             return i
     return end
-
-
-def madvise_pageout(mm: Mm, va: Va, length: Pgoff) -> Errno:
-    """madvise_pageout(), madvise_cold_or_pageout_pte_range() (mm/madvise.c, Linux 6.12): reclaim `length` pages, if they can be.
-
-    Pages that are present, and mapped here alone, are taken off their lists first, those of a vma together, then reclaimed one after
-    the other. -ENOMEM, -EINVAL as MADV_DONTNEED.
-    """
-    mm.mmap_lock.read_lock()
-    ret = 0
-    start: VaEnd = va
-    while start < va + length:
-        with atomic:
-            first = find_vma_from(mm, start, va + length)
-            end = first
-            invalid = False
-            if first != start:
-                ret = -ENOMEM
-            if first < va + length:
-                vma = mm.mm_mt[first]
-                assert vma is not None
-                end = min(vma.vm_end, va + length)
-                invalid = vma_flags(vma) & VM_PFNMAP != 0
-        if invalid:
-            ret = -EINVAL
-            break
-        if first < end:
-            folios = isolate_range(mm, first, end)
-            for folio in folios:
-                reclaim_folio(folio)
-        start = end
-    mm.mmap_lock.read_unlock()
-    return ret
 
 
 @atomic
