@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from secondsight.lang import Ref, atomic, milestone, wait_until
 from secondsight.linux.fork import vm_area_dup
+from secondsight.linux.highmem import copy_highpage
 from secondsight.linux.madvise import find_vma_from
 from secondsight.linux.memory import restore_exclusive_pte
 from secondsight.linux.mm import folio_test_anon, is_cow_mapping, page_anon_exclusive, vma_is_accessible
@@ -169,7 +170,7 @@ def copy_present_page(mm: Mm, va: Va, folio: Folio) -> None:
     new: Ref[Vma] = mm.mm_mt[va]
     assert new is not None
     copy = alloc_page()
-    copy.contents = folio.contents
+    copy_highpage(copy, folio)
     folio_add_new_anon_rmap(copy, new, va)
     mm.ptes[va].frame = copy
     mm.ptes[va].writable = new.write

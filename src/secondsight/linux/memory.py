@@ -39,6 +39,7 @@ from typing import Final
 from secondsight.lang import Char, Ref, atomic, bound, milestone, require, shared_array, wait_until
 from secondsight.linux.filemap import folio_lock_or_retry, folio_unlock
 from secondsight.linux.fork import mm_touch
+from secondsight.linux.highmem import copy_highpage, second_half
 from secondsight.linux.migrate import migration_entry_wait
 from secondsight.linux.mm import folio_test_anon, is_cow_mapping, page_anon_exclusive, vma_is_accessible
 from secondsight.linux.mm_interval_tree import linear_page_index, vma_interval_tree_iter_first, vma_interval_tree_iter_next
@@ -409,6 +410,8 @@ def wp_page_copy(mm: Mm, va: Va, unshare: bool) -> Flags:
     `unshare`: it may not be written either, until somebody writes.
     """
     if len(frames[ZERO_PFN].shared) > 0:
+        if len(frames[ZERO_PFN].second) > 0:
+            return wp_page_copy_halves(mm, va, unshare)
         return wp_page_copy_user(mm, va, unshare)
     rng = Range(va, va + 1, Event.CLEAR, True)
     mmu_notifier_invalidate_range_start(mm, rng)
@@ -432,6 +435,27 @@ def wp_page_copy_user(mm: Mm, va: Va, unshare: bool) -> Flags:
     rng = Range(va, va + 1, Event.CLEAR, True)
     mmu_notifier_invalidate_range_start(mm, rng)
     copied = replace_page(mm, va, old, contents, unshare)
+    mmu_notifier_invalidate_range_end(mm, rng)
+    if not is_zero_page(old):
+        drop_copied(old, copied)
+    return DONE
+
+
+def wp_page_copy_halves(mm: Mm, va: Va, unshare: bool) -> Flags:
+    """`wp_page_copy_user`, where pages have two halves: both are copied."""
+    with atomic:
+        old = held_for_copy(mm, va)
+        contents: Char = old.contents if old is not None else 0
+        second: Char = second_half(old) if old is not None else 0
+    if old is None:
+        return DONE
+    rng = Range(va, va + 1, Event.CLEAR, True)
+    mmu_notifier_invalidate_range_start(mm, rng)
+    with atomic:
+        copied = replace_page(mm, va, old, contents, unshare)
+        new = mm.ptes[va].frame
+        if copied and new is not None:
+            new.second[0] = second
     mmu_notifier_invalidate_range_end(mm, rng)
     if not is_zero_page(old):
         drop_copied(old, copied)
@@ -510,7 +534,7 @@ def insert_cow_page(mm: Mm, va: Va, frame: Folio) -> Flags:
     map_new_page(mm, va, True)
     new = pte.frame
     assert new is not None
-    new.contents = frame.contents
+    copy_highpage(new, frame)
     return DONE
 
 

@@ -192,6 +192,7 @@ class Range(Value):
 
 
 bound("cow", most=1, usual=1)
+bound("halves", most=1, usual=1)
 
 
 class Folio(Record):
@@ -199,7 +200,8 @@ class Folio(Record):
 
     `refcount` (`_refcount`) counts everything that keeps it: page cache, page-table entries, pins. At 0 it is free. `pins` are
     those of FOLL_PIN (`_pincount`): of a folio of one page the kernel adds 1024 to the one counter for each, here they are a count of
-    their own and one reference each. `contents` is the page's. `locked` is PG_locked. How often it is mapped is looked up
+    their own and one reference each. `contents` is the page's, or that of its first half and `second` that of the other, where a scenario
+    tells them apart (`highmem`). `locked` is PG_locked. How often it is mapped is looked up
     (`rmap.folio_mapcount`). Which one is which does not matter to anything: a search may rename them.
 
     `shared` is !PageAnonExclusive of an anonymous page, where pages are copied on write (`mm`).
@@ -215,6 +217,7 @@ class Folio(Record):
     pins: Count
     shared: Array[bool, Literal["cow"]]
     contents: Char
+    second: Array[Char, Literal["halves"]]
     locked: bool
     anon_vma: Ref[AnonVma]
     mapping: Ref[AddressSpace]

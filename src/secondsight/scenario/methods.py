@@ -306,6 +306,39 @@ class RecorderMethods(ABC):
         """The exporter gives a buffer that was revoked memory again."""
         self._operation("buffer_restore", None, buffer=buffer)
 
+    def write_half(self, addr: Address, value: str, *, into: str | None = None) -> None:
+        """Store `value` to the second half of the page. What `write` and `read` use is the first."""
+        self._operation("write_half", into, addr=addr, value=value)
+
+    def read_half(self, addr: Address, *, into: str | None = None) -> None:
+        """Load the value of the second half of the page."""
+        self._operation("read_half", into, addr=addr)
+
+    def direct_read(self, addr: Address, value: str, *, into: str | None = None) -> None:
+        """read(2) of a disk that is opened with O_DIRECT, into the second half of the page: `value` is what is read. -EFAULT: not mapped,
+        or not to be written."""
+        self._operation("direct_read", into, addr=addr, value=value)
+
+    def pin_read_half(self, pin: Pin, page: int = 0, *, into: str | None = None) -> None:
+        """The device loads the value of the second half of the pin's page `page`. -EBADF once it is unpinned."""
+        self._operation("pin_read_half", into, pin=pin, page=page)
+
+    def pin_write_half(self, pin: Pin, page: int, value: str, *, into: str | None = None) -> None:
+        """The device stores `value` to the second half of the pin's page `page`. Fails as `pin_write` does."""
+        self._operation("pin_write_half", into, pin=pin, page=page, value=value)
+
+    def device_read_half(self, device: DeviceHandle, addr: Address, *, into: str | None = None) -> None:
+        """The device loads the value of the second half of one page. On the model only."""
+        self._operation("device_read_half", into, device=device, addr=addr)
+
+    def device_write_half(self, device: DeviceHandle, addr: Address, value: str, *, into: str | None = None) -> None:
+        """The device stores `value` to the second half of one page. On the model only."""
+        self._operation("device_write_half", into, device=device, addr=addr, value=value)
+
+    def device_compare_half(self, device: DeviceHandle, addr: Address, *, into: str | None = None) -> None:
+        """As `device_compare`, of the second half of the page. On the model only."""
+        self._operation("device_compare_half", into, device=device, addr=addr)
+
 
 class DeviceMethods:
     """What a device does."""
@@ -351,6 +384,18 @@ class DeviceMethods:
         """The same with a job that loads the first page of the buffer."""
         self._recorder._operation("device_job_read", into, device=self)
 
+    def read_half(self, addr: Address, *, into: str | None = None) -> None:
+        """The device loads the value of the second half of one page. On the model only."""
+        self._recorder._operation("device_read_half", into, device=self, addr=addr)
+
+    def write_half(self, addr: Address, value: str, *, into: str | None = None) -> None:
+        """The device stores `value` to the second half of one page. On the model only."""
+        self._recorder._operation("device_write_half", into, device=self, addr=addr, value=value)
+
+    def compare_half(self, addr: Address, *, into: str | None = None) -> None:
+        """As `device_compare`, of the second half of the page. On the model only."""
+        self._recorder._operation("device_compare_half", into, device=self, addr=addr)
+
 
 class PinMethods:
     """What a pin does."""
@@ -368,6 +413,14 @@ class PinMethods:
     def unpin(self, *, into: str | None = None) -> None:
         """unpin_user_pages(): the device gives the pages back. -EBADF the second time."""
         self._recorder._operation("unpin", into, pin=self)
+
+    def read_half(self, page: int = 0, *, into: str | None = None) -> None:
+        """The device loads the value of the second half of the pin's page `page`. -EBADF once it is unpinned."""
+        self._recorder._operation("pin_read_half", into, pin=self, page=page)
+
+    def write_half(self, page: int, value: str, *, into: str | None = None) -> None:
+        """The device stores `value` to the second half of the pin's page `page`. Fails as `pin_write` does."""
+        self._recorder._operation("pin_write_half", into, pin=self, page=page, value=value)
 
 
 class ImporterMethods:

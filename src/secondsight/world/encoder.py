@@ -114,6 +114,8 @@ class Encoder:
                     self.ranges["pages"].append(count)
         if op.kind == "move_pages" and differs("empty-page-is-a-bad-address", self.release):
             row["flags"] |= tables.EMPTY_IS_BAD
+        if op.kind == "direct_read" and differs("direct-io-by-reference", self.release):
+            row["flags"] |= tables.BY_REFERENCE
         if op.kind == "pin" and differs("longterm-pin-of-the-zero-page", self.release):
             row["value"] = 0
         if op.declared.makes is HandleType.MAPPING:
