@@ -72,7 +72,7 @@ def _rule(name: str, *probes: Callable[..., Any], promises: tuple[Promise, ...] 
     return Rule(name, summary, probes, f"{file.parent.name}/{file.name}", promises)
 
 
-AS_A_CPU: tuple[Promise, ...] = ("mirror", "process", "exclusive")
+AS_A_CPU: tuple[Promise, ...] = ("mirror", "process", "exclusive", "private")
 
 
 RULES: dict[str, Rule] = {

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from secondsight.contract.adversaries import ADVERSARIES, Adversary
+from secondsight.contract.private_adversaries import PRIVATE_ADVERSARIES
 from secondsight.devices.device import Device
 from secondsight.scenario import DeviceHandle, File, Recorder
 
@@ -73,7 +74,7 @@ def buffer_revoked(s: Recorder, buffer: File) -> None:
     s.buffer_revoke(buffer)
 
 
-EVERY_ADVERSARY: dict[str, Adversary] = {**ADVERSARIES, **IMPORTER_ADVERSARIES}
+EVERY_ADVERSARY: dict[str, Adversary] = {**ADVERSARIES, **IMPORTER_ADVERSARIES, **PRIVATE_ADVERSARIES}
 """Those of all promises."""
 
 
@@ -81,4 +82,5 @@ def adversaries_for(driver: type[Device]) -> dict[str, Adversary]:
     """The adversaries of a driver's promise."""
     if driver.promise == "importer":
         return IMPORTER_ADVERSARIES
-    return {name: adversary for name, adversary in ADVERSARIES.items() if adversary.promise in (None, driver.promise)}
+    own = ADVERSARIES | PRIVATE_ADVERSARIES
+    return {name: adversary for name, adversary in own.items() if adversary.promise in (None, driver.promise)}

@@ -101,11 +101,12 @@ def _adversaries() -> Iterator[Thing]:
 
 
 def _adversary(name: str) -> Iterator[str]:
-    from secondsight.contract import EVERY_ADVERSARY, adversaries, importer_adversaries
+    from secondsight.contract import EVERY_ADVERSARY, adversaries, importer_adversaries, private_adversaries
     from secondsight.contract.lessons import KEPT, ONLY_HERE
 
     adversary = EVERY_ADVERSARY[name]
-    source = (importer_adversaries if name in importer_adversaries.IMPORTER_ADVERSARIES else adversaries).__file__
+    homes = {private_adversaries: private_adversaries.PRIVATE_ADVERSARIES, importer_adversaries: importer_adversaries.IMPORTER_ADVERSARIES}
+    source = next((home for home, own in homes.items() if name in own), adversaries).__file__
     assert source is not None
     yield f"{adversary.summary[0].upper()}{adversary.summary[1:]}. Its scenarios, each of which a driver must survive in every interleaving:"
     first = adversary.scenarios[0]

@@ -306,6 +306,17 @@ class RecorderMethods(ABC):
         """The exporter gives a buffer that was revoked memory again."""
         self._operation("buffer_restore", None, buffer=buffer)
 
+    def device_migrate(self, device: DeviceHandle, addr: Address, *, pages: int | None = None, into: str | None = None) -> None:
+        """The device takes pages into its own memory, where no CPU can reach them (migrate_vma_setup); the result is how many have come, `0`
+        to `9`.     Private pages move, and places that nobody has touched, if nobody holds them and there is memory. Fails with -EINVAL (not mapped,
+        a udmabuf's mapping), -EFAULT (the process has gone), -EOPNOTSUPP by a driver without memory."""
+        self._operation("device_migrate", into, device=device, addr=addr, pages=pages)
+
+    def device_evict(self, device: DeviceHandle, *, into: str | None = None) -> None:
+        """The device gives everything in its memory back (migrate_device_range); the result is how many pages have gone, `0` to `9`. -EOPNOTSUPP by a
+        driver without memory."""
+        self._operation("device_evict", into, device=device)
+
 
 class DeviceMethods:
     """What a device does."""
@@ -350,6 +361,17 @@ class DeviceMethods:
     def job_read(self, *, into: str | None = None) -> None:
         """The same with a job that loads the first page of the buffer."""
         self._recorder._operation("device_job_read", into, device=self)
+
+    def migrate(self, addr: Address, *, pages: int | None = None, into: str | None = None) -> None:
+        """The device takes pages into its own memory, where no CPU can reach them (migrate_vma_setup); the result is how many have come, `0`
+        to `9`.     Private pages move, and places that nobody has touched, if nobody holds them and there is memory. Fails with -EINVAL (not mapped,
+        a udmabuf's mapping), -EFAULT (the process has gone), -EOPNOTSUPP by a driver without memory."""
+        self._recorder._operation("device_migrate", into, device=self, addr=addr, pages=pages)
+
+    def evict(self, *, into: str | None = None) -> None:
+        """The device gives everything in its memory back (migrate_device_range); the result is how many pages have gone, `0` to `9`. -EOPNOTSUPP by a
+        driver without memory."""
+        self._recorder._operation("device_evict", into, device=self)
 
 
 class PinMethods:
