@@ -210,22 +210,39 @@ def _evicted_unmapped(s: Recorder) -> None:
         s.munmap(page, pages=1)
 
 
-@_setting("device-memory-shared", OTHERS, "a child has it too")
-def _forked(s: Recorder) -> None:
+@_setting("device-memory-shared", OTHERS, "a child has it too, and writes")
+def _child_writes(s: Recorder) -> None:
     page, (gpu,) = _page(s)
     gpu.migrate(page, pages=1)
     child = s.fork()
 
     @s.thread
     def engine() -> None:
-        gpu.write(page, "D", into="first")
+        gpu.read(page, into="first")
+        gpu.read(page, into="second")
 
     @child.thread
     def son() -> None:
         s.write(page, "S")
-        s.read(page, into="its")
 
     _compares(s, page, gpu)
+
+
+@_setting("device-memory-shared", OTHERS, "a child has it too, and the device writes")
+def _device_writes(s: Recorder) -> None:
+    page, (gpu,) = _page(s)
+    gpu.migrate(page, pages=1)
+    gpu.write(page, "D")
+    child = s.fork()
+
+    @s.thread
+    def engine() -> None:
+        gpu.write(page, "E", into="first")
+
+    with s.after():
+        gpu.compare(page)
+        with child:
+            s.read(page, into="its")
 
 
 @_setting("device-memory-shared", OTHERS, "another device reads it")

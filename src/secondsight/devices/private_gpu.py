@@ -169,9 +169,13 @@ class PrivateGpu(Device):
             if not locked:
                 return False
         mn.mmu_interval_set_seq(self.notifier, seq)
-        self.page_table.unmap(rng)
+        self.drop(rng)
         self.lock.unlock()
         return True
+
+    def drop(self, rng: Range) -> None:
+        """Clear the entries of what changes."""
+        self.page_table.unmap(rng)
 
     # Migration.
 
@@ -207,12 +211,20 @@ class PrivateGpu(Device):
                 ret = migrate_vma_setup(args)
                 if ret != 0:
                     return ret
+                self.cut_off(va)
                 self.copy_to_device(args)
                 migrate_vma_pages(args)
+                self.has_come(va, args)
                 if args.migrate[0]:
                     moved = 1
                 migrate_vma_finalize(args)
         return moved
+
+    def cut_off(self, va: Va) -> None:
+        """Before the page at `va` is copied the device must not have it any more. The invalidation has cleared its entry already."""
+
+    def has_come(self, va: Va, args: MigrateVma) -> None:
+        """The page at `va` has moved, or has not. The device finds it by its next fault."""
 
     @atomic
     def copy_to_device(self, args: MigrateVma) -> None:
@@ -238,6 +250,7 @@ class PrivateGpu(Device):
             ret = migrate_vma_setup(args)
             if ret != 0:
                 return ret
+            self.cut_off(va)
             self.copy_to_ram(args)
             migrate_vma_pages(args)
             migrate_vma_finalize(args)
