@@ -28,6 +28,7 @@ from secondsight.contract.failures import (
 )
 from secondsight.contract.lifetime import no_use_after_free, no_use_of_a_dead_mm
 from secondsight.contract.pinned import access_to_a_pinned_frame
+from secondsight.contract.private import given_out_once, nothing_is_left, zeroed_where_nothing_was
 from secondsight.contract.table import no_change_while_it_is_walked
 from secondsight.contract.teardown import (
     detached_when_closed,
@@ -71,7 +72,7 @@ def _rule(name: str, *probes: Callable[..., Any], promises: tuple[Promise, ...] 
     return Rule(name, summary, probes, f"{file.parent.name}/{file.name}", promises)
 
 
-AS_A_CPU: tuple[Promise, ...] = ("mirror", "process", "exclusive")
+AS_A_CPU: tuple[Promise, ...] = ("mirror", "process", "exclusive", "private")
 
 
 RULES: dict[str, Rule] = {
@@ -84,6 +85,7 @@ RULES: dict[str, Rule] = {
         _rule("pinned", access_to_a_pinned_frame, promises=("pinned",)),
         _rule("no-freed-frame", job_on_the_buffers_memory, promises=("importer",)),
         _rule("exclusive", is_atomic, has_it_alone, nobody_stores_meanwhile, promises=("exclusive",)),
+        _rule("device-memory", given_out_once, zeroed_where_nothing_was, nothing_is_left, promises=("private",)),
         _rule("no-use-after-free", no_use_after_free, no_use_of_a_dead_mm),
         _rule("isolation", isolation, promises=AS_A_CPU),
         _rule("teardown", no_callback_after_unregister, unsubscribed_when_closed, unsubscribed_when_refused, detached_when_closed),

@@ -211,7 +211,17 @@ def put_page(frame: Folio) -> None:
 @milestone
 @atomic
 def free_page(frame: Folio) -> None:
-    """__folio_put() and free_unref_page() (mm/swap.c, mm/page_alloc.c, Linux 6.12): onto the top of the free list."""
+    """__folio_put() and free_unref_page() (mm/swap.c, mm/page_alloc.c, Linux 6.12): onto the top of the free list. A page of a
+    device's own memory goes to its driver."""
+    if len(frame.pgmap) > 0:
+        pgmap = frame.pgmap[0]
+        if pgmap is not None:
+            free_pages_prepare(frame)
+            if len(frame.shared) > 0:
+                frame.shared[0] = False
+            frame_free(frame)
+            pgmap.free_zone_device_folio(frame)
+            return
     frame.locked = False
     if len(anon_vmas) > 0:
         free_pages_prepare(frame)

@@ -339,6 +339,17 @@ class RecorderMethods(ABC):
         """As `device_compare`, of the second half of the page. On the model only."""
         self._operation("device_compare_half", into, device=device, addr=addr)
 
+    def device_migrate(self, device: DeviceHandle, addr: Address, *, pages: int | None = None, into: str | None = None) -> None:
+        """The device takes pages into its own memory, where no CPU can reach them (migrate_vma_setup); the result is how many have come, `0`
+        to `9`.     Private pages move, and places that nobody has touched, if nobody holds them and there is memory. Fails with -EINVAL (not mapped,
+        a udmabuf's mapping), -EFAULT (the process has gone), -EOPNOTSUPP by a driver without memory."""
+        self._operation("device_migrate", into, device=device, addr=addr, pages=pages)
+
+    def device_evict(self, device: DeviceHandle, *, into: str | None = None) -> None:
+        """The device gives everything in its memory back (migrate_device_range); the result is how many pages have gone, `0` to `9`. -EOPNOTSUPP by a
+        driver without memory."""
+        self._operation("device_evict", into, device=device)
+
 
 class DeviceMethods:
     """What a device does."""
@@ -395,6 +406,17 @@ class DeviceMethods:
     def compare_half(self, addr: Address, *, into: str | None = None) -> None:
         """As `device_compare`, of the second half of the page. On the model only."""
         self._recorder._operation("device_compare_half", into, device=self, addr=addr)
+
+    def migrate(self, addr: Address, *, pages: int | None = None, into: str | None = None) -> None:
+        """The device takes pages into its own memory, where no CPU can reach them (migrate_vma_setup); the result is how many have come, `0`
+        to `9`.     Private pages move, and places that nobody has touched, if nobody holds them and there is memory. Fails with -EINVAL (not mapped,
+        a udmabuf's mapping), -EFAULT (the process has gone), -EOPNOTSUPP by a driver without memory."""
+        self._recorder._operation("device_migrate", into, device=self, addr=addr, pages=pages)
+
+    def evict(self, *, into: str | None = None) -> None:
+        """The device gives everything in its memory back (migrate_device_range); the result is how many pages have gone, `0` to `9`. -EOPNOTSUPP by a
+        driver without memory."""
+        self._recorder._operation("device_evict", into, device=self)
 
 
 class PinMethods:

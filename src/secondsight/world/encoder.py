@@ -230,8 +230,9 @@ class Encoder:
                     f"{driver.__name__} has two passes (the bound `finishes`), which Linux {self.release} has not",
                     "ask for --release 7.2, or give the driver `invalidate` alone",
                 )
-            needed = {n: k * len(self.devices) if n in BOUNDS else k for n, k in driver.bounds.items()}
+            needed = {n: min(BOUNDS[n].most, k * len(self.devices)) if n in BOUNDS else k for n, k in driver.bounds.items()}
             derived |= dict.fromkeys(own_bounds(driver), 1) | needed
+            derived["frames"] = min(16, derived["frames"] + derived.get("private_pages", 0) * len(self.devices))
         if derived.get("anon_vmas"):
             derived["anon_vmas"] = derived["mms"]
         self._fork(derived, takes["frames"])

@@ -311,3 +311,16 @@ class DeviceMethods(ABC):
         """As `device_compare`, of the second half of the page. On the model only."""
         done: str = self._do("device_compare_half", addr=addr)
         return done
+
+    def migrate(self, addr: Address, *, pages: int | None = None) -> str:
+        """The device takes pages into its own memory, where no CPU can reach them (migrate_vma_setup); the result is how many have come, `0`
+        to `9`.     Private pages move, and places that nobody has touched, if nobody holds them and there is memory. Fails with -EINVAL (not mapped,
+        a udmabuf's mapping), -EFAULT (the process has gone), -EOPNOTSUPP by a driver without memory."""
+        done: str = self._do("device_migrate", addr=addr, pages=pages)
+        return done
+
+    def evict(self) -> str:
+        """The device gives everything in its memory back (migrate_device_range); the result is how many pages have gone, `0` to `9`. -EOPNOTSUPP by a
+        driver without memory."""
+        done: str = self._do("device_evict")
+        return done
