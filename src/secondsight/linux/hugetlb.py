@@ -26,6 +26,7 @@ from typing import Literal
 
 from secondsight.lang import Array, Errno, Mutex, Ref, atomic, bound, hold_point, milestone, pool, wait_until
 from secondsight.linux.errno import EINVAL, EPERM
+from secondsight.linux.highmem import clear_highpage
 from secondsight.linux.memory import VM_FAULT_SIGBUS, zap_page_range_single
 from secondsight.linux.mm_interval_tree import vma_interval_tree_iter_first, vma_interval_tree_iter_next
 from secondsight.linux.mm_types import HPAGE_PMD_NR, Count, Flags, Folio, Mm, Pgoff, PmdKind, Va, VaEnd, Vma, huge_pages
@@ -164,7 +165,7 @@ def hugetlbfs_zero_partial_page(file: HugetlbFile, start: Pgoff, end: Pgoff) -> 
         first = file.pages[pgoff - pgoff % HPAGE_PMD_NR]
         if page is not None and first is not None:
             wait_until(not first.locked)
-            page.contents = 0
+            clear_highpage(page)
 
 
 @milestone

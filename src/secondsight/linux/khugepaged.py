@@ -21,6 +21,7 @@ from typing import Final, Literal
 
 from secondsight.lang import Array, Errno, Record, atomic, bound, milestone, pool
 from secondsight.linux.errno import EAGAIN, EINVAL, ENOMEM
+from secondsight.linux.highmem import copy_highpage
 from secondsight.linux.huge_memory import map_huge_folio, thp_vma_suitable_order
 from secondsight.linux.madvise import find_vma_from
 from secondsight.linux.memory import do_swap_page
@@ -297,7 +298,7 @@ def collapse_huge_page_copy(mm: Mm, va: Va, table: DetachedTable) -> None:
         page = table.ptes[i].frame
         copy = mm.ptes[va + i].frame
         if page is not None and copy is not None:
-            copy.contents = page.contents
+            copy_highpage(copy, page)
             if not is_zero_page(page):
                 page_folio(page).locked = False
                 put_page(page)

@@ -19,44 +19,82 @@ __all__ = ["find_vma_from", "madvise_dontneed", "madvise_hugepage", "madvise_pag
 
 
 def madvise_dontneed(mm: Mm, va: Va, length: Pgoff) -> Errno:
-    """madvise_walk_vmas(), madvise_dontneed_free() (mm/madvise.c, Linux 6.12): forget what `length` pages hold.
+    """madvise_dontneed_free() (mm/madvise.c, Linux 6.12): forget what `length` pages hold.
 
-    Private anonymous memory reads as zero afterwards; a file's page is found again in the file. Vma by vma: where nothing
-    is mapped it goes on, and says -ENOMEM at the end; at a VM_PFNMAP one it stops with -EINVAL. Left out: locked
-    pages.
+    Private anonymous memory reads as zero afterwards; a file's page is found again in the file. Left out: locked pages.
     """
     mm.mmap_lock.read_lock()
     ret = 0
-    start: VaEnd = va
-    while start < va + length:
-        with atomic:
-            first = find_vma_from(mm, start, va + length)
-            end = first
-            invalid = False
-            empty = False
-            last: VaEnd = end
-            if first != start:
-                ret = -ENOMEM
-            if first < va + length:
-                vma = mm.mm_mt[first]
-                assert vma is not None
-                end = min(vma.vm_end, va + length)
-                last = end
-                invalid = vma_flags(vma) & VM_PFNMAP != 0
-                if len(huge_pages) > 0:
-                    file = vma.vm_file
-                    if file is not None and file.is_hugetlb():  # whole huge pages alone are forgotten
-                        invalid = first % HPAGE_PMD_NR != 0
-                        last = end // HPAGE_PMD_NR * HPAGE_PMD_NR
-                        empty = last <= first
-        if invalid:
-            ret = -EINVAL
-            break
-        if first < end and not empty:
-            zap_page_range_single(mm, first, last)
-        start = end
+    at: VaEnd = va
+    while at < va + length:
+        start, at, error = next_part(mm, at, va + length)
+        if error != 0:
+            ret = error
+        if len(huge_pages) > 0:
+            last = whole_huge_pages(mm, start, at)
+            if start < last:
+                zap_page_range_single(mm, start, last)
+        elif start < at:
+            zap_page_range_single(mm, start, at)
     mm.mmap_lock.read_unlock()
     return ret
+
+
+def madvise_pageout(mm: Mm, va: Va, length: Pgoff) -> Errno:
+    """madvise_pageout(), madvise_cold_or_pageout_pte_range() (mm/madvise.c, Linux 6.12): reclaim `length` pages, if they can be.
+
+    Pages that are present, and mapped here alone, are taken off their lists first, those of a vma together, then reclaimed one after
+    the other.
+    """
+    mm.mmap_lock.read_lock()
+    ret = 0
+    at: VaEnd = va
+    while at < va + length:
+        start, at, error = next_part(mm, at, va + length)
+        if error != 0:
+            ret = error
+        if start < at:
+            folios = isolate_range(mm, start, at)
+            for folio in folios:
+                reclaim_folio(folio)
+    mm.mmap_lock.read_unlock()
+    return ret
+
+
+@atomic
+def next_part(mm: Mm, at: Va, end: VaEnd) -> tuple[VaEnd, VaEnd, Errno]:
+    """A round of madvise_walk_vmas() (mm/madvise.c, Linux 6.12): where the next vma's part of `at` to `end` starts, and where it ends.
+
+    -ENOMEM where something before it is not mapped: it goes on nevertheless. -EINVAL where it is a VM_PFNMAP one
+    (can_madv_lru_vma()), or begins within a huge page of a file: the rest is nothing then.
+    """
+    start = find_vma_from(mm, at, end)
+    error = 0 if start == at else -ENOMEM
+    if start == end:
+        return end, end, error
+    vma = mm.mm_mt[start]
+    assert vma is not None
+    if vma_flags(vma) & VM_PFNMAP:
+        return end, end, -EINVAL
+    if len(huge_pages) > 0:
+        file = vma.vm_file
+        if file is not None and start % HPAGE_PMD_NR != 0:
+            if file.is_hugetlb():
+                return end, end, -EINVAL
+    return start, min(vma.vm_end, end), error
+
+
+@atomic
+def whole_huge_pages(mm: Mm, start: VaEnd, end: VaEnd) -> VaEnd:
+    """The last lines of madvise_dontneed_free_valid_vma() (mm/madvise.c, Linux 6.12): of huge pages of a file those are forgotten that are in the
+    range whole; where it ends."""
+    vma = mm.mm_mt[start] if start < end else None
+    if vma is not None:
+        file = vma.vm_file
+        if file is not None:
+            if file.is_hugetlb():
+                return end // HPAGE_PMD_NR * HPAGE_PMD_NR
+    return end
 
 
 @atomic
@@ -100,39 +138,6 @@ def madvise_hugepage(mm: Mm, va: Va, length: Pgoff, low: Va, high: VaEnd) -> Err
     with atomic:
         vmas_changed(mm, va, va + length)
         mm.mmap_lock.write_unlock()
-    return ret
-
-
-def madvise_pageout(mm: Mm, va: Va, length: Pgoff) -> Errno:
-    """madvise_pageout(), madvise_cold_or_pageout_pte_range() (mm/madvise.c, Linux 6.12): reclaim `length` pages, if they can be.
-
-    Pages that are present, and mapped here alone, are taken off their lists first, those of a vma together, then reclaimed one after
-    the other. -ENOMEM, -EINVAL as MADV_DONTNEED.
-    """
-    mm.mmap_lock.read_lock()
-    ret = 0
-    start: VaEnd = va
-    while start < va + length:
-        with atomic:
-            first = find_vma_from(mm, start, va + length)
-            end = first
-            invalid = False
-            if first != start:
-                ret = -ENOMEM
-            if first < va + length:
-                vma = mm.mm_mt[first]
-                assert vma is not None
-                end = min(vma.vm_end, va + length)
-                invalid = vma_flags(vma) & VM_PFNMAP != 0
-        if invalid:
-            ret = -EINVAL
-            break
-        if first < end:
-            folios = isolate_range(mm, first, end)
-            for folio in folios:
-                reclaim_folio(folio)
-        start = end
-    mm.mmap_lock.read_unlock()
     return ret
 
 

@@ -7,7 +7,7 @@ from secondsight.linux.fork import mms
 from secondsight.linux.mm_types import HPAGE_PMD_NR, Count, Folio, Mm, PmdKind, Pte, PteKind, Va, huge_pages
 from secondsight.linux.mmu_notifier import owners
 from secondsight.linux.page_alloc import ZERO_PFN, frames, is_zero_page, page_folio
-from secondsight.linux.swapops import migrations, swap_slots
+from secondsight.linux.swapops import is_device_private_entry, migrations, swap_slots
 
 __all__ = [
     "folio_kept_by",
@@ -95,8 +95,9 @@ def vm_normal_folio(pte: Pte) -> Ref[Folio]:
 
 @atomic
 def folio_kept_by(pte: Pte) -> Ref[Folio]:
-    """The folio that an entry holds a reference to, whether a CPU can reach it or not: that of a device-exclusive entry too."""
-    return pte.frame if pte.kind == PteKind.DEVICE_EXCLUSIVE else vm_normal_folio(pte)
+    """The folio that an entry holds a reference to, whether a CPU can reach it or not: that of a device-exclusive or device-private
+    entry too."""
+    return pte.frame if pte.kind in (PteKind.DEVICE_EXCLUSIVE, PteKind.DEVICE_PRIVATE) else vm_normal_folio(pte)
 
 
 @atomic
@@ -107,8 +108,8 @@ def folio_mapped(folio: Folio) -> bool:
 
 @atomic
 def folio_mapcount(folio: Folio) -> Count:
-    """folio_mapcount() (include/linux/mm.h, Linux 6.12); a PFN mapping does not count, nor does a device-exclusive entry. A huge page's
-    entry counts once, and each page's of a folio of two pages.
+    """folio_mapcount() (include/linux/mm.h, Linux 6.12); a PFN mapping does not count, nor does a device-exclusive entry. A device-private one does.
+    A huge page's entry counts once, and each page's of a folio of two pages.
 
     The kernel keeps a count; here the page tables are looked through.
     """
@@ -121,6 +122,9 @@ def folio_mapcount(folio: Folio) -> Count:
                     found += 1
             elif vm_normal_folio(mm.ptes[va]) is folio:
                 found += 1
+            if len(folio.pgmap) > 0:
+                if is_device_private_entry(mm.ptes[va]) and mm.ptes[va].frame is folio:
+                    found += 1
     return found
 
 
