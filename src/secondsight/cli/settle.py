@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -36,26 +36,37 @@ from secondsight.report.tables import decision_table
 from secondsight.report.token import plain_name
 from secondsight.report.trace import letter, tell_result
 from secondsight.scenario import ScenarioError
+from secondsight.scenario.schedule import CannotForce
 from secondsight.search import Progress, Verdict
 from secondsight.search.request import Request
 
 if TYPE_CHECKING:
-    from secondsight.cases import CaseTable, Cell
-    from secondsight.cases.cost import CostTable
+    from secondsight.cases import CaseTable, Cell, FreeRun, Question
 
 __all__ = ["made_by_words", "program_of", "settle", "settle_cell"]
 
 Answers = dict[tuple[str, str], Confirmation]
-"""What a real kernel said to the broken cells of a table, by row and column."""
+"""What a real kernel said to cells of a table, by row and column."""
 
 _MARKS = {Confirmed.CONFIRMED: "confirmed", Confirmed.REFUTED: "REFUTED", Confirmed.CANNOT: "not forced"}
+_RAN = {Confirmed.CONFIRMED: "ran so", Confirmed.REFUTED: "REFUTED", Confirmed.CANNOT: "not run"}
 
 
 def settle(
-    table: str | None, request: Request, by_hand: dict[str, int], as_json: bool, full: bool, on: str | None, folder: Path | None
+    table: str | None,
+    request: Request,
+    by_hand: dict[str, int],
+    as_json: bool,
+    full: bool,
+    on: str | None,
+    folder: Path | None,
+    whole: bool = False,
+    invalidations: Path | None = None,
 ) -> int:
-    """Settle a table, or all, and tell it; the exit code."""
+    """Settle a table, or all, and tell it; the exit code. `on`: a kernel that is asked about broken cells, and if `whole` about all."""
     chosen = _tables(table)
+    if invalidations is not None:
+        chosen = _under(chosen, invalidations)
     could_be_asked(on)
     could_be_folder(folder)
     settled: list[tuple[CaseTable, list[Cell]]] = []
@@ -67,7 +78,7 @@ def settle(
         interrupted = _was_interrupted(one, cells)
         answers[one.name] = {}
         if on is not None and not interrupted:
-            stopped = _confirm(on, one, cells, answers[one.name])
+            stopped = _confirm(on, one, cells, answers[one.name], whole)
         if not as_json:
             _print_table(one, cells, answers[one.name])
             _print_answers(str(on), answers[one.name])
@@ -103,6 +114,16 @@ def _tables(named: str | None) -> list[CaseTable]:
     return [TABLES[named]]
 
 
+def _under(tables: list[CaseTable], file: Path) -> list[CaseTable]:
+    """The tables with their costs under invalidations that were recorded."""
+    from secondsight.cases.cost import CostTable, recorded
+
+    cost = tables[0].cost if len(tables) == 1 else None
+    if not isinstance(cost, CostTable):
+        raise LangError("--invalidations is for one table that has costs of invalidations: secondsight settle 2011-12-ib --invalidations FILE")
+    return [replace(tables[0], cost=cost.of_recorded(recorded(file)))]
+
+
 def _settle(table: CaseTable, request: Request, by_hand: dict[str, int]) -> list[Cell]:
     from secondsight.cases import settle as settle_table
 
@@ -126,17 +147,33 @@ def _settle(table: CaseTable, request: Request, by_hand: dict[str, int]) -> list
         return settle_table(table, request, on_cell, bounds=by_hand, on_wait=on_wait)
 
 
-def _confirm(on: str, table: CaseTable, cells: list[Cell], answers: Answers) -> BaseException | None:
-    """What a real kernel says to every broken cell goes to `answers`; what has cut that short, to be raised when they are shown."""
+def _confirm(on: str, table: CaseTable, cells: list[Cell], answers: Answers, whole: bool) -> BaseException | None:
+    """What a real kernel says to every broken cell goes to `answers`, and if `whole` to those that hold; what has cut that short, to be
+    raised when they are shown."""
     try:
         with asking(Kernel.find(on)) as ask:
             for cell in cells:
-                if cell.result is not None and cell.result.violation is not None and table.on_kernel is not None:
-                    question = table.on_kernel(cell.row, cell.column, cell.result.violation)
-                    answers[cell.row, cell.column] = ask(f"{cell.row}, {cell.column}", question)
+                question = _question(table, cell, whole)
+                if question is not None:
+                    answer = ask(f"{cell.row}, {cell.column}", question)
+                    answers[cell.row, cell.column] = replace(answer, free=cell.verdict is Verdict.HOLDS)
     except (KeyboardInterrupt, KernelError, ScenarioError) as error:
         return error
     return None
+
+
+def _question(table: CaseTable, cell: Cell, whole: bool) -> Question | FreeRun | CannotForce | None:
+    """A cell as a question to a real kernel; None: it is not asked."""
+    if cell.result is None or cell.result.verdict is Verdict.NOT_FINISHED:
+        return None
+    nothing = CannotForce("the table has no scenario of it that a kernel could run")
+    if cell.result.violation is not None:
+        if table.on_kernel is None:
+            return nothing if whole else None
+        return table.on_kernel(cell.row, cell.column, cell.result.violation)
+    if not whole:
+        return None
+    return nothing if table.runs_on_kernel is None else table.runs_on_kernel(cell.row, cell.column)
 
 
 def _was_interrupted(table: CaseTable, cells: list[Cell]) -> bool:
@@ -155,9 +192,14 @@ def _exit_code(settled: list[tuple[CaseTable, list[Cell]]]) -> int:
 # For people.
 
 
+def _mark(answer: Confirmation) -> str:
+    """What a kernel said to a cell, in a word or two."""
+    return _RAN[answer.verdict] if answer.free else _MARKS[answer.verdict]
+
+
 def _print_table(table: CaseTable, cells: list[Cell], answers: Answers) -> None:
     results = {(c.row, c.column): c.result for c in cells}
-    marks = {place: _MARKS[answer.verdict] for place, answer in answers.items()}
+    marks = {place: _mark(answer) for place, answer in answers.items()}
     show(decision_table(table.title, table.question, table.rows, table.columns, results, marks, width()))
     for cell in cells:
         if cell.result is not None and cell.result.error is not None:
@@ -184,14 +226,15 @@ def _print_table(table: CaseTable, cells: list[Cell], answers: Answers) -> None:
 
 def _print_answers(on: str, answers: Answers) -> None:
     """What a real kernel said, the same sentence once: first what it confirmed, then the rest."""
-    said: dict[tuple[Confirmed, str], list[str]] = {}
+    said: dict[tuple[Confirmed, bool, str], list[str]] = {}
     for (row, column), answer in answers.items():
         if answer.verdict is Confirmed.REFUTED:
             show_confirmation(f"{on}: {row}, {column}", answer)
         else:
-            said.setdefault((answer.verdict, answer.why), []).append(f"{row}, {column}")
-    for (verdict, why), cells in sorted(said.items(), key=lambda item: item[0][0] is not Confirmed.CONFIRMED):
-        show(f"{on}: {verdict.value}: {why}:")
+            said.setdefault((answer.verdict, answer.free, answer.why), []).append(f"{row}, {column}")
+    for (verdict, free, why), cells in sorted(said.items(), key=lambda item: item[0][0] is not Confirmed.CONFIRMED):
+        cannot = "cannot be run there" if free else verdict.value
+        show(f"{on}: {cannot if verdict is Confirmed.CANNOT else verdict.value}: {why}:")
         shown = cells if verdict is Confirmed.CONFIRMED or len(cells) <= 3 else [f"{len(cells)} cells"]
         for cell in shown:
             show(f"  {cell}")
@@ -236,7 +279,7 @@ def _print_trace(table: CaseTable, cell: Cell, full: bool) -> None:
 
 
 def settle_cell(
-    table: str | None, wanted: str, request: Request, by_hand: dict[str, int], as_json: bool, full: bool, on: str | None
+    table: str | None, wanted: str, request: Request, by_hand: dict[str, int], as_json: bool, full: bool, on: str | None, whole: bool = False
 ) -> int:
     """`--trace`: settle one cell, and tell its trace; the exit code."""
     from secondsight.cases import search_cell
@@ -255,13 +298,14 @@ def settle_cell(
 
         cell = search_cell(its_table, row, column, request.but(on_progress=on_progress, on_growth=running.grows), by_hand)
     answers: Answers = {}
-    stopped = None if on is None else _confirm(on, its_table, [cell], answers)
+    stopped = None if on is None else _confirm(on, its_table, [cell], answers, whole)
     if as_json:
         write_json({"schema": SCHEMA, "kind": "settle", "tables": [_as_json(its_table, [cell], True, answers, on)]})
     elif cell.result is None:
         show(f"{wanted}: makes no sense")
     elif cell.result.violation is None:
         show(f"{wanted}: {cell.result.verdict.value}, {told(cell.result)}")
+        _print_answers(str(on), answers)
     else:
         _print_trace(its_table, cell, full)
         _print_answers(str(on), answers)
@@ -282,15 +326,8 @@ def _as_json(
         "columns": [{"name": e.name, "summary": e.summary} for e in table.columns],
         "cells": [_cell_json(table, cell, traces, (answers or {}).get((cell.row, cell.column)), on) for cell in cells],
         "findings": [{"claim": f.claim, "result": f.verdict(verdicts)} for f in table.findings],
-        **({} if table.cost is None else {"cost": _cost_json(table.cost)}),
+        **({} if table.cost is None else {"cost": table.cost.data()}),
     }
-
-
-def _cost_json(cost: CostTable) -> list[dict[str, Any]]:
-    return [
-        {"row": row, "invalidations_per_second": load.rate, "flush_seconds": load.flush, **asdict(cost.cells()[row, load.name])}
-        for load in cost.loads for row in cost.designs
-    ]  # fmt: skip
 
 
 def _cell_json(table: CaseTable, cell: Cell, traces: bool, answer: Confirmation | None, on: str | None) -> dict[str, Any]:

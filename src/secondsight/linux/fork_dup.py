@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from secondsight.lang import Ref, atomic, milestone, wait_until
 from secondsight.linux.fork import vm_area_dup
+from secondsight.linux.highmem import copy_highpage
 from secondsight.linux.madvise import find_vma_from
 from secondsight.linux.memory import restore_exclusive_pte
 from secondsight.linux.mm import folio_test_anon, is_cow_mapping, page_anon_exclusive, vma_is_accessible
@@ -28,7 +29,7 @@ from secondsight.linux.page_alloc import alloc_page, get_page
 from secondsight.linux.pgtable import pte_page, vm_normal_folio
 from secondsight.linux.rmap import anon_vma_link, folio_add_new_anon_rmap
 from secondsight.linux.swap_state import swap_duplicate
-from secondsight.linux.swapops import is_migration_entry, is_swap_entry, migrations, swap_slots
+from secondsight.linux.swapops import is_device_private_entry, is_migration_entry, is_swap_entry, migrations, swap_slots
 from secondsight.linux.vma import vma_iter_store
 
 __all__ = ["copy_page_range", "dup_mmap"]
@@ -109,7 +110,7 @@ def is_exclusive_and_locked(pte: Pte) -> bool:
 @atomic
 def copy_nonpresent_pte(mm: Mm, oldmm: Mm, va: Va) -> None:
     """copy_nonpresent_pte() (mm/memory.c, Linux 6.12): a device-exclusive entry is present again, and is copied as such; a page in swap
-    has an entry more; one that is being moved is the child's too when it has moved. Neither is exclusive to anybody then, and none may
+    has an entry more; one that is being moved is the child's too when it has moved; so is one in device memory. None is exclusive to anybody then, and none may
     write."""
     pte = oldmm.ptes[va]
     new = mm.ptes[va]
@@ -117,6 +118,14 @@ def copy_nonpresent_pte(mm: Mm, oldmm: Mm, va: Va) -> None:
     if len(owners) > 0:
         if pte.kind == PteKind.DEVICE_EXCLUSIVE and folio is not None:
             restore_exclusive_pte(oldmm, va, folio)
+    if folio is not None and len(folio.pgmap) > 0:
+        if is_device_private_entry(pte):
+            get_page(folio)
+            if len(folio.shared) > 0:
+                folio.shared[0] = True
+            pte.writable = False
+            new.kind = PteKind.DEVICE_PRIVATE
+            new.frame = folio
     if len(swap_slots) > 0:
         if is_swap_entry(pte):
             swap_duplicate(pte.swap)
@@ -169,7 +178,7 @@ def copy_present_page(mm: Mm, va: Va, folio: Folio) -> None:
     new: Ref[Vma] = mm.mm_mt[va]
     assert new is not None
     copy = alloc_page()
-    copy.contents = folio.contents
+    copy_highpage(copy, folio)
     folio_add_new_anon_rmap(copy, new, va)
     mm.ptes[va].frame = copy
     mm.ptes[va].writable = new.write

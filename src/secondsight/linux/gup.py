@@ -10,7 +10,12 @@ A page that is not there, or not as it is asked for, is faulted in first; and on
 the CPU. A private page that may be read only is not pinned as it is for long (FOLL_LONGTERM): a write would replace it in the
 process and leave the old one pinned, so it is replaced before (`gup_must_unshare`).
 
-Left out: several pages in one call; FOLL_FORCE; moving pages out of movable zones before they are pinned for long; device
+A page that is to be pinned for long (FOLL_LONGTERM) is moved first, if it lies where memory has to stay movable (`mmzone`):
+
+    pin_user_pages_remote(mm, va, flags)        by address, of any process, under its mmap lock
+    check_and_migrate_movable_folios(folios)    what has been pinned and must not stay there: unpin, migrate, pin again
+
+Left out: several pages in one call; FOLL_FORCE; PF_MEMALLOC_PIN, by which a page that is faulted in to be pinned comes from elsewhere at once; device
 memory, of which the address form refuses every page (raises no false alarm: a driver fails there that would not).
 """
 
@@ -19,7 +24,7 @@ from __future__ import annotations
 from typing import Final
 
 from secondsight.lang import Errno, atomic, milestone, require
-from secondsight.linux.errno import EFAULT, EINVAL
+from secondsight.linux.errno import EAGAIN, EFAULT, EINVAL, ENOMEM
 from secondsight.linux.memory import (
     FAULT_FLAG_ALLOW_RETRY,
     FAULT_FLAG_UNSHARE,
@@ -29,20 +34,25 @@ from secondsight.linux.memory import (
     handle_mm_fault,
     vma_flags,
 )
+from secondsight.linux.migrate import migrate_folio
 from secondsight.linux.mm import folio_test_anon, is_cow_mapping, page_anon_exclusive, vma_is_accessible
-from secondsight.linux.mm_types import Flags, Folio, Mm, Pfn, Pgoff, Va
-from secondsight.linux.page_alloc import get_page, is_zero_page, page_to_pfn, put_page
+from secondsight.linux.mm_types import Flags, Folio, Gather, Mm, Pfn, Pgoff, Va
+from secondsight.linux.mmzone import folio_is_longterm_pinnable, pageblocks
+from secondsight.linux.page_alloc import frames, get_page, is_zero_page, page_to_pfn, put_page
 from secondsight.linux.pgtable import pte_present
 from secondsight.linux.shmem import ShmemFile, shmem_get_folio
+from secondsight.linux.swap import folio_isolate_lru
 
 __all__ = [
     "FOLL_LONGTERM",
     "FOLL_PIN",
     "FOLL_WRITE",
+    "check_and_migrate_movable_folios",
     "get_user_page_vma_remote",
     "memfd_pin_folio",
     "memfd_pin_valid",
     "pin_user_pages_fast",
+    "pin_user_pages_remote",
     "try_grab_folio",
     "unpin_folio",
     "unpin_user_page",
@@ -143,11 +153,80 @@ def pin_user_pages_fast(mm: Mm, va: Va, flags: Flags) -> Pfn:
     """pin_user_pages_fast() (mm/gup.c, Linux 6.12) for one page of the caller's own process: its number, or -EFAULT.
 
     gup_fast() looks without a lock, grabs and looks once more; here that is one step, for what has changed in between makes it
-    give up. Then __get_user_pages_locked(), which takes the mmap lock, and again when a fault had to give it up.
+    give up. Then __gup_longterm_locked(): __get_user_pages_locked(), and again while what is to be pinned for long had to move. -ENOMEM: it
+    did not.
     """
     pfn = gup_fast_pte_range(mm, va, flags)
     if pfn > NO_PAGE:
         return pfn
+    pfn = get_user_pages_locked(mm, va, flags)
+    if len(pageblocks) > 0:
+        while pfn >= 0 and flags & FOLL_LONGTERM != 0:
+            ret = check_and_migrate_movable_page(pfn)
+            if ret == 0:
+                break
+            pfn = ret
+            if ret == -EAGAIN:
+                pfn = get_user_pages_locked(mm, va, flags)
+    return pfn
+
+
+@milestone
+def pin_user_pages_remote(mm: Mm, va: Va, flags: Flags) -> Pfn:
+    """pin_user_pages_remote(), __gup_longterm_locked() (mm/gup.c, Linux 6.12) without `locked`, for one page: its number; -EFAULT; -ENOMEM:
+    it is to be pinned for long, and could not be moved to where that may be.
+
+    The caller holds the mmap lock, and keeps it all the time.
+    """
+    pfn = get_user_page_vma_remote(mm, va, flags | FOLL_PIN)
+    if len(pageblocks) > 0:
+        while pfn >= 0 and flags & FOLL_LONGTERM != 0:
+            ret = check_and_migrate_movable_page(pfn)
+            if ret == 0:
+                break
+            pfn = ret
+            if ret == -EAGAIN:
+                pfn = get_user_page_vma_remote(mm, va, flags | FOLL_PIN)
+    return pfn
+
+
+def check_and_migrate_movable_page(pfn: Pfn) -> Errno:
+    """check_and_migrate_movable_pages() (mm/gup.c, Linux 6.12) of one page."""
+    with atomic:
+        folios: Gather = [frames[pfn]]
+    return check_and_migrate_movable_folios(folios)
+
+
+@milestone
+def check_and_migrate_movable_folios(folios: Gather) -> Errno:
+    """check_and_migrate_movable_folios(), collect_longterm_unpinnable_folios(), migrate_longterm_unpinnable_folios() (mm/gup.c, Linux 6.12).
+
+    0: all may stay pinned. -EAGAIN: those that may not have been moved, or somebody else is about that; none is pinned any more: pin
+    them again. -ENOMEM: one did not move, for somebody holds it; none is pinned any more. Left out: device-coherent memory, hugetlb.
+    """
+    with atomic:
+        isolated: Gather = []
+        collected = False
+        for folio in folios:
+            if not is_zero_page(folio) and not folio_is_longterm_pinnable(folio):
+                collected = True
+                taken = folio_isolate_lru(folio)
+                if taken:
+                    isolated.append(folio)
+    if not collected:
+        return 0
+    for folio in folios:
+        unpin_user_page(folio)
+    ret: Errno = -EAGAIN
+    for folio in isolated:
+        moved = migrate_folio(folio, False)
+        if moved != 0:
+            ret = -ENOMEM
+    return ret
+
+
+def get_user_pages_locked(mm: Mm, va: Va, flags: Flags) -> Pfn:
+    """__get_user_pages_locked() (mm/gup.c, Linux 6.12) for one page: takes the mmap lock, and again when a fault had to give it up."""
     mm.mmap_lock.read_lock()
     while True:
         refused = check_vma_flags(mm, va, flags)
@@ -176,6 +255,9 @@ def gup_fast_pte_range(mm: Mm, va: Va, flags: Flags) -> Pfn:
     folio = pte_present(pte)
     if folio is None or pte.special or (is_zero_page(folio) and flags & FOLL_LONGTERM != 0):
         return NO_PAGE
+    if len(pageblocks) > 0:
+        if flags & FOLL_LONGTERM != 0 and not folio_is_longterm_pinnable(folio):
+            return NO_PAGE
     return follow_page_pte(mm, va, flags)
 
 
@@ -209,7 +291,8 @@ def memfd_pin_valid(file: ShmemFile, start: Pgoff, length: Pgoff) -> Errno:
 @milestone
 @atomic
 def memfd_pin_folio(file: ShmemFile, pgoff: Pgoff) -> Folio:
-    """memfd_pin_folios() (mm/gup.c, Linux 6.12) for one page: find it, or fill the hole, and pin it.
+    """memfd_pin_folios() (mm/gup.c, Linux 6.12) for one page: find it, or fill the hole, and pin it. When all are pinned:
+    `check_and_migrate_movable_folios`, and perhaps all of them once more.
 
     A page found in the file is taken without its lock, even while it is being truncated.
     """

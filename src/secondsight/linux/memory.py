@@ -39,6 +39,7 @@ from typing import Final
 from secondsight.lang import Char, Ref, atomic, bound, milestone, require, shared_array, wait_until
 from secondsight.linux.filemap import folio_lock_or_retry, folio_unlock
 from secondsight.linux.fork import mm_touch
+from secondsight.linux.highmem import copy_highpage, second_half
 from secondsight.linux.migrate import migration_entry_wait
 from secondsight.linux.mm import folio_test_anon, is_cow_mapping, page_anon_exclusive, vma_is_accessible
 from secondsight.linux.mm_interval_tree import linear_page_index, vma_interval_tree_iter_first, vma_interval_tree_iter_next
@@ -79,7 +80,7 @@ from secondsight.linux.swap_state import (
     swap_cache_get_folio,
     swap_free,
 )
-from secondsight.linux.swapops import is_swap_entry, is_swap_pte, migrations, swap_slots
+from secondsight.linux.swapops import is_device_private_entry, is_swap_entry, is_swap_pte, migrations, swap_slots
 
 __all__ = [
     "FAULT_FLAG_ALLOW_RETRY",
@@ -275,8 +276,13 @@ def do_swap_page(mm: Mm, va: Va, flags: Flags) -> Flags:
     access again. VM_FAULT_RETRY: the mmap lock was given up to wait for the folio lock.
 
     Here it looks once more what the entry is: what became of it since is as if the fault had begun later. Left out: reading
-    beside the swap cache (SWP_SYNCHRONOUS_IO), device-private memory, markers; a signal.
+    beside the swap cache (SWP_SYNCHRONOUS_IO), markers; a signal.
     """
+    if len(frames[ZERO_PFN].pgmap) > 0:
+        with atomic:
+            private = is_device_private_entry(mm.ptes[va])
+        if private:
+            return do_device_private_page(mm, va)
     if len(owners) > 0:
         with atomic:
             folio = mm.ptes[va].frame
@@ -348,6 +354,46 @@ def map_swapped_page(mm: Mm, va: Va, folio: Folio, entry: SwpEntry, flags: Flags
     return True
 
 
+# Device-private entries (`migrate_device`).
+
+
+locks_the_device_page = shared_array(bool, bound("locks_the_device_page"))
+"""Not empty: a fault locks a page in device memory before it asks for it, as Linux 7.2 does; empty: it only holds it, as 6.12."""
+
+
+@milestone(quiet=True)
+def do_device_private_page(mm: Mm, va: Va) -> Flags:
+    """The part of do_swap_page() (mm/memory.c, Linux 6.12) about a page in device memory: hold it, and have its driver bring it back.
+
+    0: try the access again, whether the page has come or not. The reference of each fault is one that migrate_vma_pages() does not
+    expect, but for the one of its own `fault_page`: two faults for one page may keep each other from it again and again. Linux 7.2
+    takes the folio lock before the reference, and who does not get it waits.
+    """
+    with atomic:
+        pte = mm.ptes[va]
+        folio = pte.frame
+        pgmap = folio.pgmap[0] if folio is not None and is_device_private_entry(pte) else None
+        waits = False
+        if pgmap is not None and folio is not None:
+            if len(locks_the_device_page) > 0:
+                waits = folio.locked
+                folio.locked = True
+            if not waits:
+                get_page(folio)
+    if pgmap is None or folio is None:
+        return DONE
+    if len(locks_the_device_page) > 0:
+        if waits:
+            wait_until(not folio.locked or not is_device_private_entry(mm.ptes[va]) or mm.ptes[va].frame is not folio)
+            return DONE
+    ret = pgmap.migrate_to_ram(mm, va, folio)
+    with atomic:
+        if len(locks_the_device_page) > 0:
+            folio_unlock(folio)
+        put_page(folio)
+    return ret
+
+
 # Device-exclusive entries (`rmap_exclusive`). They are there only where somebody makes them: the bound `owners` is not 0.
 
 
@@ -409,6 +455,8 @@ def wp_page_copy(mm: Mm, va: Va, unshare: bool) -> Flags:
     `unshare`: it may not be written either, until somebody writes.
     """
     if len(frames[ZERO_PFN].shared) > 0:
+        if len(frames[ZERO_PFN].second) > 0:
+            return wp_page_copy_halves(mm, va, unshare)
         return wp_page_copy_user(mm, va, unshare)
     rng = Range(va, va + 1, Event.CLEAR, True)
     mmu_notifier_invalidate_range_start(mm, rng)
@@ -432,6 +480,27 @@ def wp_page_copy_user(mm: Mm, va: Va, unshare: bool) -> Flags:
     rng = Range(va, va + 1, Event.CLEAR, True)
     mmu_notifier_invalidate_range_start(mm, rng)
     copied = replace_page(mm, va, old, contents, unshare)
+    mmu_notifier_invalidate_range_end(mm, rng)
+    if not is_zero_page(old):
+        drop_copied(old, copied)
+    return DONE
+
+
+def wp_page_copy_halves(mm: Mm, va: Va, unshare: bool) -> Flags:
+    """`wp_page_copy_user`, where pages have two halves: both are copied."""
+    with atomic:
+        old = held_for_copy(mm, va)
+        contents: Char = old.contents if old is not None else 0
+        second: Char = second_half(old) if old is not None else 0
+    if old is None:
+        return DONE
+    rng = Range(va, va + 1, Event.CLEAR, True)
+    mmu_notifier_invalidate_range_start(mm, rng)
+    with atomic:
+        copied = replace_page(mm, va, old, contents, unshare)
+        new = mm.ptes[va].frame
+        if copied and new is not None:
+            new.second[0] = second
     mmu_notifier_invalidate_range_end(mm, rng)
     if not is_zero_page(old):
         drop_copied(old, copied)
@@ -510,7 +579,7 @@ def insert_cow_page(mm: Mm, va: Va, frame: Folio) -> Flags:
     map_new_page(mm, va, True)
     new = pte.frame
     assert new is not None
-    new.contents = frame.contents
+    copy_highpage(new, frame)
     return DONE
 
 
@@ -588,7 +657,7 @@ def zap_nonpresent_pte(pte: Pte) -> None:
     """The part of zap_pte_range() (mm/memory.c, Linux 6.12; zap_nonpresent_ptes() later) about an entry that is not present."""
     folio = pte.frame
     if len(owners) > 0:
-        if pte.kind == PteKind.DEVICE_EXCLUSIVE and folio is not None:
+        if pte.kind in (PteKind.DEVICE_EXCLUSIVE, PteKind.DEVICE_PRIVATE) and folio is not None:
             put_page(folio)
     if len(swap_slots) > 0:
         if is_swap_entry(pte):

@@ -78,6 +78,7 @@ __all__ = [
     "MmuNotifier",
     "Owner",
     "PageBits",
+    "Pagemap",
     "Pfn",
     "Pgoff",
     "Pte",
@@ -178,9 +179,10 @@ hints = shared_array(Hint, bound("hints", most=1))
 
 
 class Range(Value):
-    """struct mmu_notifier_range: the pages `start` to before `end`, why, whether callbacks may sleep, and of EXCLUSIVE who asked.
+    """struct mmu_notifier_range: the pages `start` to before `end`, why, whether callbacks may sleep, and of EXCLUSIVE and MIGRATE
+    who asked.
 
-    Left out: the mm, which every function takes beside it; the owner of MIGRATE.
+    Left out: the mm, which every function takes beside it.
     """
 
     start: Va
@@ -191,7 +193,24 @@ class Range(Value):
     hint: Ref[Hint] = None
 
 
+class Pagemap(Record):
+    """struct dev_pagemap with its dev_pagemap_ops (include/linux/memremap.h, Linux 6.12), as its pages know it: memory that no CPU can
+    reach (MEMORY_DEVICE_PRIVATE). `owner` tells whose it is. What else it has is in `memremap_private`.
+    """
+
+    owner: Ref[Owner]
+
+    def migrate_to_ram(self, mm: Mm, va: Va, folio: Folio) -> Flags:
+        """dev_pagemap_ops.migrate_to_ram: a CPU wants the page at `va`, which is `folio`: move it to where it can have it. VM_FAULT_."""
+        return 2
+
+    def free_zone_device_folio(self, folio: Folio) -> None:
+        """free_zone_device_folio() (mm/memremap.c, Linux 6.12): the last reference to a page has gone. Under any lock: it may not sleep."""
+
+
 bound("cow", most=1, usual=1)
+bound("halves", most=1, usual=1)
+bound("private_memory", most=7)
 
 
 class Folio(Record):
@@ -199,10 +218,12 @@ class Folio(Record):
 
     `refcount` (`_refcount`) counts everything that keeps it: page cache, page-table entries, pins. At 0 it is free. `pins` are
     those of FOLL_PIN (`_pincount`): of a folio of one page the kernel adds 1024 to the one counter for each, here they are a count of
-    their own and one reference each. `contents` is the page's. `locked` is PG_locked. How often it is mapped is looked up
+    their own and one reference each. `contents` is the page's, or that of its first half and `second` that of the other, where a scenario
+    tells them apart (`highmem`). `locked` is PG_locked. How often it is mapped is looked up
     (`rmap.folio_mapcount`). Which one is which does not matter to anything: a search may rename them.
 
-    `shared` is !PageAnonExclusive of an anonymous page, where pages are copied on write (`mm`).
+    `shared` is !PageAnonExclusive of an anonymous page, where pages are copied on write (`mm`). `pgmap` has one in its first place:
+    of a page that no CPU can reach whose memory it is.
 
     What follows is written only where somebody walks from a folio to the entries that map it (`rmap`): of an anonymous folio
     `anon_vma`, of a file's `mapping`, and `index`, the page's place in it: of anonymous memory, which never moves here, the
@@ -214,7 +235,9 @@ class Folio(Record):
     refcount: Count
     pins: Count
     shared: Array[bool, Literal["cow"]]
+    pgmap: Array[Ref[Pagemap], Literal["private_memory"]]
     contents: Char
+    second: Array[Char, Literal["halves"]]
     locked: bool
     anon_vma: Ref[AnonVma]
     mapping: Ref[AddressSpace]
@@ -539,6 +562,10 @@ class Driver(MmuNotifier):
     def has_alone(self, va: Va) -> bool:
         """For rules: whether the device believes to have the page at `va` for itself."""
         return False
+
+    def dev_private_owner(self) -> Ref[Owner]:
+        """hmm_range.dev_private_owner, as the driver gives it: whose pages in device memory it can reach. None: nobody's."""
+        return None
 
     def move_notify(self) -> None:
         """dma_buf_attach_ops.move_notify: stop using the buffer this record is attached to, and ask for it again."""

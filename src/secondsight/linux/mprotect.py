@@ -111,7 +111,7 @@ def change_pte_range(mm: Mm, start: Va, end: VaEnd) -> None:
             if is_migration_entry(pte):  # made readable, whatever is asked for: the next write faults
                 pte.writable = False
         if len(owners) > 0:
-            if pte.kind == PteKind.DEVICE_EXCLUSIVE:  # the same
+            if pte.kind in (PteKind.DEVICE_EXCLUSIVE, PteKind.DEVICE_PRIVATE):  # the same
                 pte.writable = False
 
 

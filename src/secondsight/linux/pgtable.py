@@ -7,7 +7,7 @@ from secondsight.linux.fork import mms
 from secondsight.linux.mm_types import Count, Folio, Pte, PteKind
 from secondsight.linux.mmu_notifier import owners
 from secondsight.linux.page_alloc import ZERO_PFN, frames, is_zero_page
-from secondsight.linux.swapops import migrations, swap_slots
+from secondsight.linux.swapops import is_device_private_entry, migrations, swap_slots
 
 __all__ = ["folio_kept_by", "folio_mapcount", "folio_mapped", "pte_clear", "pte_none", "pte_page", "pte_present", "vm_normal_folio"]
 
@@ -67,8 +67,9 @@ def vm_normal_folio(pte: Pte) -> Ref[Folio]:
 
 @atomic
 def folio_kept_by(pte: Pte) -> Ref[Folio]:
-    """The folio that an entry holds a reference to, whether a CPU can reach it or not: that of a device-exclusive entry too."""
-    return pte.frame if pte.kind == PteKind.DEVICE_EXCLUSIVE else vm_normal_folio(pte)
+    """The folio that an entry holds a reference to, whether a CPU can reach it or not: that of a device-exclusive or device-private
+    entry too."""
+    return pte.frame if pte.kind in (PteKind.DEVICE_EXCLUSIVE, PteKind.DEVICE_PRIVATE) else vm_normal_folio(pte)
 
 
 @atomic
@@ -79,7 +80,7 @@ def folio_mapped(folio: Folio) -> bool:
 
 @atomic
 def folio_mapcount(folio: Folio) -> Count:
-    """folio_mapcount() (include/linux/mm.h, Linux 6.12); a PFN mapping does not count, nor does a device-exclusive entry.
+    """folio_mapcount() (include/linux/mm.h, Linux 6.12); a PFN mapping does not count, nor does a device-exclusive entry. A device-private one does.
 
     The kernel keeps a count; here the page tables are looked through.
     """
@@ -89,4 +90,7 @@ def folio_mapcount(folio: Folio) -> Count:
         for va in range(len(mm.ptes)):
             if vm_normal_folio(mm.ptes[va]) is folio:
                 found += 1
+            if len(folio.pgmap) > 0:
+                if is_device_private_entry(mm.ptes[va]) and mm.ptes[va].frame is folio:
+                    found += 1
     return found

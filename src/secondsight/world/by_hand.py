@@ -50,7 +50,7 @@ class ByHand(Recorder):
     def __init__(self, **wanted: int) -> None:
         super().__init__()
         self._checker = Checker(limited=False)
-        rows = {"ops": 1, "handles": MOST_HANDLES, "devices": 0, "other_processes": MOST_PROCESSES - 1}
+        rows = {"results": 0, "successes": 0, "handles": MOST_HANDLES, "devices": 0, "other_processes": MOST_PROCESSES - 1}
         usual = {name: one.usual for name, one in BOUNDS.items()}
         more = {"mms": MOST_PROCESSES, "anon_vmas": MOST_PROCESSES, "migrations": 1, "swap_slots": 8}
         self.machine = Machine(bounds(**(usual | more | wanted)) | rows, data={"program.counts": [0], "program.closes": [0], "program.forks": [1]})

@@ -39,7 +39,7 @@ one shape. What is not used of them adds bytes to a state and no states. Only bo
 larger address space (`pages`) has more steps, so it is as large as the scenario's own. With a device a bound of which the scenario
 needs nothing stays 0: which families of operations it has tells shapes apart already.
 """
-_ROWS = ("ops", "handles", "devices", "other_processes")
+_ROWS = ("handles", "devices", "other_processes")
 
 
 @dataclass
@@ -52,9 +52,13 @@ class SpaceLayout:
 
 
 class Encoder:
-    """A scenario as the interpreter's tables, and the bounds that it needs."""
+    """A scenario as the interpreter's tables, and the bounds that it needs.
 
-    def __init__(self, scenario: Scenario, release: str | None = None) -> None:
+    `results`: those of all operations are asked for. Else what there is to ask is whether an access of a device succeeded, or opening
+    or closing one.
+    """
+
+    def __init__(self, scenario: Scenario, release: str | None = None, results: bool = True) -> None:
         self.scenario = scenario
         self.release = release
         self.places = list(scenario.places())
@@ -75,6 +79,9 @@ class Encoder:
                 self.types[place.op.makes] = made
         for place in self.places:
             self._row(place.op)
+        self.are_whole = results
+        asked = [place.op.declared.accesses or turns != 0 for place, turns in zip(self.places, self.rows["turns"], strict=True)]
+        self.keeps = [tables.WHOLE if results else tables.SUCCESS if one else 0 for one in asked]
 
     def _row(self, op: Op) -> None:
         """The operation's row: each argument in the column of its type, handles by what they are for."""
@@ -107,6 +114,8 @@ class Encoder:
                     self.ranges["pages"].append(count)
         if op.kind == "move_pages" and differs("empty-page-is-a-bad-address", self.release):
             row["flags"] |= tables.EMPTY_IS_BAD
+        if op.kind == "direct_read" and differs("direct-io-by-reference", self.release):
+            row["flags"] |= tables.BY_REFERENCE
         if op.kind == "pin" and differs("longterm-pin-of-the-zero-page", self.release):
             row["value"] = 0
         if op.declared.makes is HandleType.MAPPING:
@@ -169,6 +178,7 @@ class Encoder:
         """The `const` tables."""
         rows: dict[str, Sequence[int]] = {f"op.{name}": row for name, row in self.rows.items()}
         rows["op.kind"] = self._kinds()
+        rows["op.keeps"] = self.keeps
         rows |= {f"range.{name}": row or [0] for name, row in self.ranges.items()}
         turning = [[i for i, turns in enumerate(self.rows["turns"]) if turns and self.rows["device"][i] == n] for n in range(max(1, len(self.devices)))]
         rows |= {"turn.first": [0, *accumulate(map(len, turning))], "turn.row": [i for own in turning for i in own]}
@@ -181,10 +191,11 @@ class Encoder:
 
     def only(self, has_device: bool) -> dict[str, Iterable[int]]:
         """What may be in the tables of a program of this shape: what the scenario does, with its families (see `declare`)."""
-        forks = (int(self.forks),)
+        kept = (tables.WHOLE,) if self.are_whole else (0, tables.SUCCESS)
+        rest: dict[str, Iterable[int]] = {"op.keeps": kept, "program.forks": (int(self.forks),)}
         if not has_device:
-            return {"op.kind": without_device(), "program.closes": (0,), "program.forks": forks}
-        return {"op.kind": with_families(self.rows["kind"]), "program.closes": (0, 1), "program.forks": forks}
+            return rest | {"op.kind": without_device(), "program.closes": (0,)}
+        return rest | {"op.kind": with_families(self.rows["kind"]), "program.closes": (0, 1)}
 
     def _kinds(self) -> list[int]:
         """What the rows are to the threads: the setup is over by then, unless there are none and it is all that there is."""
@@ -219,8 +230,9 @@ class Encoder:
                     f"{driver.__name__} has two passes (the bound `finishes`), which Linux {self.release} has not",
                     "ask for --release 7.2, or give the driver `invalidate` alone",
                 )
-            needed = {n: k * len(self.devices) if n in BOUNDS else k for n, k in driver.bounds.items()}
+            needed = {n: min(BOUNDS[n].most, k * len(self.devices)) if n in BOUNDS else k for n, k in driver.bounds.items()}
             derived |= dict.fromkeys(own_bounds(driver), 1) | needed
+            derived["frames"] = min(16, derived["frames"] + derived.get("private_pages", 0) * len(self.devices))
         if derived.get("anon_vmas"):
             derived["anon_vmas"] = derived["mms"]
         self._fork(derived, takes["frames"])
@@ -230,6 +242,8 @@ class Encoder:
         rounded["devices"] = len(self.devices) if len(self.devices) > 1 else 0
         rounded["other_processes"] = len(self.processes) - 1
         own = {name: rounded.pop(name) for name in _ROWS}
+        rows = rounded.pop("ops")
+        own |= {"results": rows * self.are_whole, "successes": rows * (not self.are_whole)}
         sizes = rounded | wanted
         drivers = {name: sizes.pop(name) for name in own_bounds(driver) if name in sizes}
         return bounds(**sizes) | own | drivers

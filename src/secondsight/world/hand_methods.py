@@ -220,6 +220,32 @@ class ProcessMethods(ABC):
         done: str = self._do("buffer_restore", buffer=buffer)
         return done
 
+    def write_half(self, addr: Address, value: str) -> str:
+        """Store `value` to the second half of the page. What `write` and `read` use is the first."""
+        done: str = self._do("write_half", addr=addr, value=value)
+        return done
+
+    def read_half(self, addr: Address) -> str:
+        """Load the value of the second half of the page."""
+        done: str = self._do("read_half", addr=addr)
+        return done
+
+    def direct_read(self, addr: Address, value: str) -> str:
+        """read(2) of a disk that is opened with O_DIRECT, into the second half of the page: `value` is what is read. -EFAULT: not mapped,
+        or not to be written."""
+        done: str = self._do("direct_read", addr=addr, value=value)
+        return done
+
+    def pin_read_half(self, pin: Pin, page: int = 0) -> str:
+        """The device loads the value of the second half of the pin's page `page`. -EBADF once it is unpinned."""
+        done: str = self._do("pin_read_half", pin=pin, page=page)
+        return done
+
+    def pin_write_half(self, pin: Pin, page: int, value: str) -> str:
+        """The device stores `value` to the second half of the pin's page `page`. Fails as `pin_write` does."""
+        done: str = self._do("pin_write_half", pin=pin, page=page, value=value)
+        return done
+
 
 class DeviceMethods(ABC):
     """Each does an operation at once. Its result is in a scenario's words; `OSError`: no handle came into being."""
@@ -269,4 +295,32 @@ class DeviceMethods(ABC):
     def job_read(self) -> str:
         """The same with a job that loads the first page of the buffer."""
         done: str = self._do("device_job_read")
+        return done
+
+    def read_half(self, addr: Address) -> str:
+        """The device loads the value of the second half of one page. On the model only."""
+        done: str = self._do("device_read_half", addr=addr)
+        return done
+
+    def write_half(self, addr: Address, value: str) -> str:
+        """The device stores `value` to the second half of one page. On the model only."""
+        done: str = self._do("device_write_half", addr=addr, value=value)
+        return done
+
+    def compare_half(self, addr: Address) -> str:
+        """As `device_compare`, of the second half of the page. On the model only."""
+        done: str = self._do("device_compare_half", addr=addr)
+        return done
+
+    def migrate(self, addr: Address, *, pages: int | None = None) -> str:
+        """The device takes pages into its own memory, where no CPU can reach them (migrate_vma_setup); the result is how many have come, `0`
+        to `9`.     Private pages move, and places that nobody has touched, if nobody holds them and there is memory. Fails with -EINVAL (not mapped,
+        a udmabuf's mapping), -EFAULT (the process has gone), -EOPNOTSUPP by a driver without memory."""
+        done: str = self._do("device_migrate", addr=addr, pages=pages)
+        return done
+
+    def evict(self) -> str:
+        """The device gives everything in its memory back (migrate_device_range); the result is how many pages have gone, `0` to `9`. -EOPNOTSUPP by a
+        driver without memory."""
+        done: str = self._do("device_evict")
         return done

@@ -21,13 +21,14 @@ from secondsight.contract.adversaries.making import Adversary
 from secondsight.contract.adversaries.opening import OPENINGS
 from secondsight.contract.adversaries.pages import PAGES
 from secondsight.contract.adversaries.part import PARTS
+from secondsight.contract.adversaries.private import PRIVATE
 from secondsight.contract.adversaries.protection import PROTECTIONS
 from secondsight.contract.adversaries.two_processes import PROCESSES
 from secondsight.devices.device import Device
 
 __all__ = ["ADVERSARIES", "EVERY_ADVERSARY", "IMPORTER_ADVERSARIES", "Adversary", "adversaries_for"]
 
-ADVERSARIES: dict[str, Adversary] = {**PAGES, **PARTS, **PROTECTIONS, **FORKS, **OPENINGS, **PROCESSES, **ATOMIC}
+ADVERSARIES: dict[str, Adversary] = {**PAGES, **PARTS, **PROTECTIONS, **FORKS, **OPENINGS, **PROCESSES, **ATOMIC, **PRIVATE}
 """Those of drivers that use a process's memory, by their names, in the order in which they are tried."""
 
 IMPORTER_ADVERSARIES: dict[str, Adversary] = IMPORTERS

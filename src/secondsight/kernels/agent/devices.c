@@ -143,6 +143,22 @@ int do_pin_write(const long *arg, int makes)
 	return outcome(do_access(SS_PIN_ACCESS, &access));
 }
 
+int do_pin_read_half(const long *arg, int makes)
+{
+	struct ss_access access = {.handle = arg[0], .addr = arg[1], .half = 1};
+
+	(void)makes;
+	return do_access(SS_PIN_ACCESS, &access) ? ERRNO | errno : loaded(&access);
+}
+
+int do_pin_write_half(const long *arg, int makes)
+{
+	struct ss_access access = {.handle = arg[0], .addr = arg[1], .write = 1, .value = arg[2], .half = 1};
+
+	(void)makes;
+	return outcome(do_access(SS_PIN_ACCESS, &access));
+}
+
 int do_unpin(const long *arg, int makes)
 {
 	(void)makes;

@@ -153,11 +153,55 @@ int do_read(const long *arg, int makes)
 	result = PAGE_VALUE | *(volatile unsigned char *)addr;
 	uint64_t rest = 0;
 	for (int i = 8; i < PAGE; i += 8)
-		rest |= *(volatile uint64_t *)(addr + i);
+		if (i != PAGE / 2) /* the value of the second half */
+			rest |= *(volatile uint64_t *)(addr + i);
 	if (rest)
 		result = TORN;
 	fault_expected = 0;
 	return result;
+}
+
+/* The second half of a page: its value is its first byte. */
+int do_write_half(const long *arg, int makes)
+{
+	(void)makes;
+	char *addr = address(arg) + PAGE / 2;
+	int fault = sigsetjmp(fault_exit, 0);
+	if (fault) {
+		fault_expected = 0;
+		return SIGNAL | fault;
+	}
+	fault_expected = 1;
+	*(volatile char *)addr = arg[2];
+	fault_expected = 0;
+	return DONE;
+}
+
+int do_read_half(const long *arg, int makes)
+{
+	(void)makes;
+	char *addr = address(arg) + PAGE / 2;
+	volatile int result = NONE;
+	int fault = sigsetjmp(fault_exit, 0);
+	if (fault) {
+		fault_expected = 0;
+		return SIGNAL | fault;
+	}
+	fault_expected = 1;
+	result = PAGE_VALUE | *(volatile unsigned char *)addr;
+	fault_expected = 0;
+	return result;
+}
+
+/* The module's disk, behind what is swapped to: sector v begins with the character v. */
+static int disk = -1;
+
+int do_direct_read(const long *arg, int makes)
+{
+	off_t at = (off_t)SS_SWAP_PAGES * PAGE + arg[2] * SS_SECTOR;
+
+	(void)makes;
+	return pread(disk, address(arg) + PAGE / 2, SS_SECTOR, at) == SS_SECTOR ? DONE : failed();
 }
 
 int do_fallocate_punch_hole(const long *arg, int makes)
@@ -194,7 +238,10 @@ int start_swap(void)
 	memcpy(header + PAGE - 10, "SWAPSPACE2", 10);
 	good = pwrite(file, header, PAGE, 0) == PAGE && !fsync(file);
 	close(file);
-	return good && !swapon("/dev/" SS_SWAP_NAME, 0);
+	if (!good || swapon("/dev/" SS_SWAP_NAME, 0))
+		return 0;
+	disk = open("/dev/" SS_SWAP_NAME, O_RDONLY | O_DIRECT | O_CLOEXEC);
+	return disk >= 0;
 }
 
 /* To the other one of two nodes. The system call says how many pages it could not move, or what is wrong with the page. */

@@ -51,6 +51,7 @@ fail:
 long ss_pin_access(struct ss_session *session, struct ss_access *access)
 {
 	struct ss_pinned *pinned;
+	struct page *page;
 	long ret = -EBADF;
 
 	if (access->handle >= SS_MAX_HANDLES)
@@ -64,10 +65,13 @@ long ss_pin_access(struct ss_session *session, struct ss_access *access)
 	if (access->addr >= pinned->pages)
 		goto out;
 	ret = 0;
+	page = pinned->page[access->addr];
 	if (!access->write)
-		access->value = ss_page_load(pinned->page[access->addr]);
+		access->value = access->half ? ss_half_load(page) : ss_page_load(page);
+	else if (!pinned->write)
+		ret = -EPERM;
 	else
-		ret = pinned->write ? ss_page_store(pinned->page[access->addr], access->value) : -EPERM;
+		ret = access->half ? ss_half_store(page, access->value) : ss_page_store(page, access->value);
 out:
 	mutex_unlock(&session->devices);
 	return ret;

@@ -23,6 +23,8 @@
 #define SS_SWAP_NAME "secondsight-swap" /* the swap device */
 enum {
 	SS_SWAP_PAGES = 1024,
+	SS_SECTOR = 512,
+	SS_SECTORS = 256, /* behind these pages: each begins with the character of its number, for direct I/O to read */
 };
 
 enum {
@@ -62,8 +64,9 @@ struct ss_access {
 	__u64 addr; /* of a mirror: a user address; of a pin or an attachment: a page's number */
 	__u32 handle;
 	__u32 write;
-	__u32 value; /* in: to be stored; out: loaded, SS_TORN when bytes behind the first are not zero */
+	__u32 value; /* in: to be stored; out: loaded, SS_TORN when bytes behind the first of a half page are not zero */
 	__u32 begun; /* out: how often the fault handler began (mmu_interval_read_begin) */
+	__u32 half; /* in: of a pin: the second half of the page */
 	__u32 late; /* out: what a late dereference touched: an ss_probe value, or 0 when there was none */
 };
 enum { SS_TORN = 256 };
