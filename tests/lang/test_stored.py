@@ -7,6 +7,7 @@ import json
 import linecache
 import os
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -17,7 +18,7 @@ from typing import Any
 
 import pytest
 
-from secondsight.lang import Machine, compiler, modules, native
+from secondsight.lang import U8, Machine, Record, Ref, compiler, modules, native, shared
 from secondsight.lang.code import _shared
 from secondsight.lang.native import Native, is_ready
 from secondsight.lang.program import Program, Room, Thread, build
@@ -382,3 +383,50 @@ def test_threads_that_ask_at_once_get_the_same_lowered_functions(folder: Path) -
         made.code._linked = None
         with ThreadPoolExecutor(8) as pool:
             assert len({id(linked) for linked in pool.map(lambda code: code.linked, [made.code] * 8)}) == 1
+
+
+class Kind(Record):
+    """A class above two others."""
+
+    n: U8
+
+    def work(self) -> None:
+        """What is overridden."""
+
+
+class One(Kind):
+    """The first below it."""
+
+    def work(self) -> None:
+        """One more."""
+        self.n += 1
+
+
+class Other(Kind):
+    """The second."""
+
+    def work(self) -> None:
+        """Two more."""
+        self.n += 2
+
+
+one, other = shared(One), shared(Other)
+
+
+def works(any_kind: Ref[Kind]) -> None:
+    """Work, whichever it is."""
+    if any_kind is not None:
+        any_kind.work()
+
+
+def test_numbers_do_not_depend_on_what_was_touched_first(folder: Path) -> None:
+    """They are kept for processes that begin with another scenario."""
+    places = []
+    for first, second in ((one, other), (other, one)):
+        _shared.clear()
+        shutil.rmtree(folder / "cache", ignore_errors=True)
+        with Machine() as machine:
+            first.n = 1
+            second.n = 2
+        places.append(Program(machine, [Thread("t", works, (one,))]).code.places)
+    assert len({str(p) for p in places}) == 1 and len(places[0]) >= 2
