@@ -58,7 +58,6 @@ from secondsight.linux.fork import mm_alloc, proc_caches_init
 from secondsight.linux.memfd import memfd_create
 from secondsight.linux.mm_types import Mm
 from secondsight.linux.mmap import do_mmap
-from secondsight.linux.mmzone import pageblocks
 from secondsight.linux.page_alloc import get_page, mem_init
 from secondsight.linux.shmem import F_SEAL_SHRINK, ShmemFile
 from secondsight.linux.util import locked_vm
@@ -214,14 +213,13 @@ def stage(row: PinsRow, column: PinsColumn) -> Stage:
     machine = Machine(
         bounds=bounds(
             frames=9, pages=3, files=1, file_pages=2, dmabuf_pages=2, attachments=2, pageblocks=1, pageblock_frames=3, migrations=2,
-            anon_vmas=1, memlock=1, udmabufs=column.udmabufs,
+            anon_vmas=1, memlock=1, udmabufs=column.udmabufs, cma=int(column.cma),
         ),
         pools={row.exporter: 2, Display: 2, VfioType1: 1, Vmm: 1},
     )  # fmt: skip
     with machine:
         mem_init()
         proc_caches_init()
-        pageblocks[0].cma = column.cma
         mm = mm_alloc()
         private = row.address and column.private
         memfd = None if private else memfd_create(2, F_SEAL_SHRINK)

@@ -18,6 +18,7 @@ from secondsight.contract.adversaries.atomics import ATOMIC
 from secondsight.contract.adversaries.forks import FORKS
 from secondsight.contract.adversaries.importers import IMPORTERS
 from secondsight.contract.adversaries.making import Adversary
+from secondsight.contract.adversaries.movable import MOVABLE
 from secondsight.contract.adversaries.opening import OPENINGS
 from secondsight.contract.adversaries.pages import PAGES
 from secondsight.contract.adversaries.part import PARTS
@@ -27,7 +28,7 @@ from secondsight.devices.device import Device
 
 __all__ = ["ADVERSARIES", "EVERY_ADVERSARY", "IMPORTER_ADVERSARIES", "Adversary", "adversaries_for"]
 
-ADVERSARIES: dict[str, Adversary] = {**PAGES, **PARTS, **PROTECTIONS, **FORKS, **OPENINGS, **PROCESSES, **ATOMIC}
+ADVERSARIES: dict[str, Adversary] = {**PAGES, **PARTS, **PROTECTIONS, **FORKS, **OPENINGS, **PROCESSES, **ATOMIC, **MOVABLE}
 """Those of drivers that use a process's memory, by their names, in the order in which they are tried."""
 
 IMPORTER_ADVERSARIES: dict[str, Adversary] = IMPORTERS
