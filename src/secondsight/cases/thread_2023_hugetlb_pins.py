@@ -314,6 +314,7 @@ FINDINGS: tuple[Finding, ...] = (
         "Stands, for every design that keeps its pages beyond the discard; but MADV_DONTNEED does it to private memory alone: of a memfd "
         "the page stays, and QEMU punches a hole.",
         "Falls.",
+        if_it_stands=Answer.REFINED,
     ),
     Finding(
         "for vfio and vdpa most discards are disallowed, because of that",

@@ -1,15 +1,16 @@
 """A VMM that gives memory of its guest back to the host, and what keeps it from doing so behind a device's back.
 
     ram_block_discard_disable()                  a device has the memory pinned: nobody may discard
-    ram_block_uncoordinated_discard_disable()    the same, but it hears of discards that are coordinated, and unmaps first
+    ram_block_uncoordinated_discard_disable()    the same, but it hears of discards that are coordinated, and unmaps
     ram_block_discard_require(), ram_block_coordinated_discard_require()    who lives by discarding: refused while it is disabled
 
 virtio-balloon asks no permission: it looks when a page comes, and does nothing while discarding is disabled. virtio-mem requires
-coordinated discards, and tells who has asked to be told (its RamDiscardManager) before it discards and after it has populated. A page of a
+coordinated discards, and tells who has asked to be told (its RamDiscardManager) when it has discarded and when it has populated. A page of a
 shared memfd is discarded by a punched hole, one of private memory by MADV_DONTNEED.
 
-Read: QEMU's ram_block_discard_disable() and those like it (softmmu/physmem.c, 6.0), virtio_balloon_inhibited() (hw/virtio/virtio-balloon.c). Left
-out: the mutex around the counts, for each of these is one step; postcopy and background snapshots, which inhibit the balloon too.
+Read: QEMU's ram_block_discard_disable() and those like it (softmmu/physmem.c, 6.0), virtio_balloon_inhibited() (hw/virtio/virtio-balloon.c),
+virtio_mem_set_block_state() (hw/virtio/virtio-mem.c, 7.0). Left out: the mutex around the counts, for each of these is one step;
+postcopy and background snapshots, which inhibit the balloon too.
 """
 
 from __future__ import annotations
@@ -115,14 +116,15 @@ class VirtioMem(Record):
         return vmm.coordinated_discard_require(True)
 
     def unplug(self, va: Va) -> None:
-        """virtio_mem_set_block_state(): the page at `va` is no memory of the guest's any more. The listener is told first, and unmaps."""
+        """virtio_mem_set_block_state(): the page at `va` is no memory of the guest's any more. When it is discarded the listener is told, and
+        unmaps: in between the device has the old page, which the guest does not use any more."""
         with atomic:
             vmm = self.vmm
             listener = self.listener
         assert vmm is not None
+        vmm.discard_range(va)
         if listener is not None:
             self.notify_unplug(listener, va)
-        vmm.discard_range(va)
 
     def plug(self, va: Va) -> Errno:
         """The same, the other way round: 0, or the listener's error, and then the page stays unplugged."""
