@@ -7,7 +7,7 @@ an `AddressSpace`; memfds, device-dax files and dma-bufs derive from it. Drivers
 Locks, and what they cover here:
 
 * `mmap_lock` (sleeping, reader-writer): `mm_mt` and the vmas in it. Writers: mmap, the first part of munmap, the end of exit.
-* the page-table lock: `ptes`. It is a spinlock, so whatever happens under one hold of it is one `@atomic` step.
+* the page-table lock: `ptes` and `pmds`. It is a spinlock, so whatever happens under one hold of it is one `@atomic` step.
 * `AddressSpace.i_mmap_rwsem` (sleeping, reader-writer): `i_mmap`, the vmas that map the file, and what part of it each maps.
 * `AnonVma.rwsem` (sleeping, reader-writer): which vmas a walk over the entries that map an anonymous folio comes to.
 * `Folio.locked` is the folio lock, held across steps by truncation, reclaim, migration and who waits for a page to be read in.
@@ -59,6 +59,7 @@ __all__ = [
     "VM_FAULT_RETRY",
     "VM_FAULT_SIGBUS",
     "VM_FAULT_SIGSEGV",
+    "VM_HUGEPAGE",
     "VM_PFNMAP",
     "VM_PRIVATE",
     "VM_SEALED",
@@ -71,6 +72,7 @@ __all__ = [
     "Flags",
     "Folio",
     "Gather",
+    "HPAGE_PMD_NR",
     "Hint",
     "HlistNode",
     "IntervalNotifier",
@@ -81,6 +83,8 @@ __all__ = [
     "Pagemap",
     "Pfn",
     "Pgoff",
+    "Pmd",
+    "PmdKind",
     "Pte",
     "PteKind",
     "Range",
@@ -143,6 +147,11 @@ VM_NONE = 16
 """No VM_READ: PROT_NONE, nothing can be accessed."""
 VM_PRIVATE = 8
 """No VM_SHARED, of a file's mapping: what is written is a copy of the process's own."""
+VM_HUGEPAGE = 32
+"""MADV_HUGEPAGE: huge pages are wanted."""
+
+HPAGE_PMD_NR: Final = 2
+"""How many pages a huge page has. Here it is two; what matters of a huge page shows on two."""
 
 
 class Event(IntEnum):
@@ -211,10 +220,11 @@ class Pagemap(Record):
 bound("cow", most=1, usual=1)
 bound("halves", most=1, usual=1)
 bound("private_memory", most=7)
+bound("huge", most=1)
 
 
 class Folio(Record):
-    """struct folio (include/linux/mm_types.h, Linux 6.12), of one page: the struct page that it lies over is it.
+    """struct page and struct folio (include/linux/mm_types.h, Linux 6.12). A folio of one page is the struct page that it lies over.
 
     `refcount` (`_refcount`) counts everything that keeps it: page cache, page-table entries, pins. At 0 it is free. `pins` are
     those of FOLL_PIN (`_pincount`): of a folio of one page the kernel adds 1024 to the one counter for each, here they are a count of
@@ -228,7 +238,12 @@ class Folio(Record):
     What follows is written only where somebody walks from a folio to the entries that map it (`rmap`): of an anonymous folio
     `anon_vma`, of a file's `mapping`, and `index`, the page's place in it: of anonymous memory, which never moves here, the
     address. `isolated` is !PG_lru, once somebody has taken it off its list (`folio_isolate_lru`); `swap` is its slot while
-    `swapcache`. Left out: folios of several pages.
+    `swapcache`.
+
+    A folio of two pages (of order 1) is there only where a scenario has huge pages (the bound `huge`). `head` (`compound_head`) is the
+    folio that a page is part of, itself or the one before; `tail` is the folio's second page. Both are None of a folio of one page. Each
+    page has `contents` and `shared` of its own; the rest is the folio's, in its first page: of the second `refcount` is 0
+    (`page_alloc.page_folio`). Left out: folios of other orders; that their frames lie side by side (a page's number says nothing of the next).
     """
 
     interchangeable = True
@@ -239,6 +254,8 @@ class Folio(Record):
     contents: Char
     second: Array[Char, Literal["halves"]]
     locked: bool
+    head: Array[Ref[Folio], Literal["huge"]]
+    tail: Array[Ref[Folio], Literal["huge"]]
     anon_vma: Ref[AnonVma]
     mapping: Ref[AddressSpace]
     index: Pgoff
@@ -317,6 +334,10 @@ class AddressSpace(Record):
         """file_operations.mmap: the file's own look at a new mapping, when what was there has gone: 0 or an error."""
         return 0
 
+    def is_hugetlb(self) -> bool:
+        """is_vm_hugetlb_page() of what maps it: its pages are huge, and no part of one is mapped or unmapped alone."""
+        return False
+
     def unlinked(self) -> None:
         """remove_vma(): a mapping of the file has gone and its reference to the file with it."""
 
@@ -329,7 +350,8 @@ class Vma(Record):
 
     `write` is VM_WRITE. `flags` has what else a mapping has of vm_flags (VM_SEALED, VM_PRIVATE, VM_NONE), where the scenario can tell (the bound is 1);
     else there is no such place. `shared` (`shared.rb`) leads to the next vma in the tree of its file. `anon_next` has one in its first
-    place: the next in the tree of its `anon_vma`. `next` leads to the next of those
+    place: the next in the tree of its `anon_vma`. `anon_prepared` is whether the kernel has given it an anon_vma yet, at a first write: asked
+    where there may be huge pages. `next` leads to the next of those
     that munmap has taken out of the tree of its mm (`mas_detach`), or of those that are free. Which vma is which does not
     matter to anything: a search may rename them.
     """
@@ -342,6 +364,7 @@ class Vma(Record):
     vm_file: Ref[AddressSpace]
     write: bool
     anon_vma: Ref[AnonVma]
+    anon_prepared: Array[bool, Literal["huge"]]
     anon_next: Array[Ref[Vma], Literal["anon_vmas"]]
     flags: Array[Flags, Literal["vma_flags"]]
     shared: Ref[Vma]
@@ -382,6 +405,23 @@ class Pte(Record):
     swap: SwpEntry
 
 
+class PmdKind(IntEnum):
+    """What an entry of the middle level is: empty, a page table, or a huge page's (pmd_none(), pmd_trans_huge())."""
+
+    NONE = 0
+    TABLE = 1
+    HUGE = 2
+
+
+class Pmd(Record):
+    """pmd_t: what there is for two pages. Of a huge page the two `ptes` are its halves: they are as the one entry is, and change together.
+
+    An entry that the fields of `ptes` say nothing of is empty whatever `kind` is; so only huge pages need it.
+    """
+
+    kind: PmdKind
+
+
 class HlistNode(Record):
     """struct hlist_node of one mmu notifier. `hashed` is !hlist_unhashed; `next` stays when it is unhashed, for walkers.
 
@@ -416,12 +456,14 @@ class Subscriptions(Record):
 
 
 bound("pages", least=2, most=14, usual=8)  # sets of pages are kept in bit masks
+bound("pmds", most=7)
 
 
 class Mm(Record):
     """struct mm_struct: an address space. `users` is mm_users, `unstable` is MMF_UNSTABLE.
 
-    `mm_mt` is the maple tree: the vma at each page. There are as many pages as `ptes`.
+    `mm_mt` is the maple tree: the vma at each page. There are as many pages as `ptes`. `pmds` has half as many where there may be huge
+    pages, else none: then all pages lie under one page table, which is there.
     """
 
     mmap_lock: RwLock
@@ -429,6 +471,7 @@ class Mm(Record):
     unstable: bool
     mm_mt: Array[Ref[Vma], Literal["pages"]]
     ptes: Array[Pte, Literal["pages"]]
+    pmds: Array[Pmd, Literal["pmds"]]
     subscriptions: Subscriptions
 
 

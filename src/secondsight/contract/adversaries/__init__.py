@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from secondsight.contract.adversaries.atomics import ATOMIC
 from secondsight.contract.adversaries.forks import FORKS
+from secondsight.contract.adversaries.huge import HUGE
 from secondsight.contract.adversaries.importers import IMPORTERS
 from secondsight.contract.adversaries.making import Adversary
 from secondsight.contract.adversaries.opening import OPENINGS
@@ -28,7 +29,7 @@ from secondsight.devices.device import Device
 
 __all__ = ["ADVERSARIES", "EVERY_ADVERSARY", "IMPORTER_ADVERSARIES", "Adversary", "adversaries_for"]
 
-ADVERSARIES: dict[str, Adversary] = {**PAGES, **PARTS, **PROTECTIONS, **FORKS, **OPENINGS, **PROCESSES, **ATOMIC, **PRIVATE}
+ADVERSARIES: dict[str, Adversary] = {**PAGES, **PARTS, **PROTECTIONS, **FORKS, **HUGE, **OPENINGS, **PROCESSES, **ATOMIC, **PRIVATE}
 """Those of drivers that use a process's memory, by their names, in the order in which they are tried."""
 
 IMPORTER_ADVERSARIES: dict[str, Adversary] = IMPORTERS
