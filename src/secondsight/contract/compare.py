@@ -85,7 +85,7 @@ def compare(
     asked = request or Request()
     for adversary in pick("adversary", adversaries_for(new), adversaries):
         for scenario in adversary.scenarios:
-            checked = [check_scenario(one, adversary.name, scenario, rules_for(one), asked, on_progress, bounds) for one in (old, new)]
+            checked = [check_scenario(one, adversary.name, scenario, rules_for(one), asked, on_progress, bounds, results=True) for one in (old, new)]
             endings = [_endings(one, scenario, done, asked, on_progress) for one, done in zip((old, new), checked, strict=True)]
             gone = come = None
             if endings[0] is not None and endings[1] is not None:

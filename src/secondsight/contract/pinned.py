@@ -6,6 +6,7 @@ from secondsight.lang import require, rule
 from secondsight.linux.device import counted_access, device_access, movable_access
 from secondsight.linux.mm_types import Driver, Folio, Va
 from secondsight.linux.mmzone import folio_is_longterm_pinnable
+from secondsight.linux.page_alloc import page_folio
 from secondsight.linux.util import locked_vm
 
 __all__ = ["access_to_a_counted_frame", "access_to_a_frame_that_may_stay", "access_to_a_pinned_frame"]
@@ -18,7 +19,7 @@ def access_to_a_pinned_frame(device: Driver, va: Va, frame: Folio, write: bool) 
     What the process maps at the address by now is not asked: the page stays the one that was pinned. Source:
     Documentation/core-api/pin_user_pages.rst.
     """
-    require(frame.pins > 0, "pinned", "the device used a page that is not pinned")
+    require(page_folio(frame).pins > 0, "pinned", "the device used a page that is not pinned")
 
 
 @rule("movable", on=movable_access)

@@ -75,6 +75,8 @@ def vm_area_dup(orig: Vma) -> Vma:
         new.anon_vma = orig.anon_vma
     if len(new.flags) > 0:
         new.flags[0] = orig.flags[0]
+    if len(new.anon_prepared) > 0:
+        new.anon_prepared[0] = orig.anon_prepared[0]
     return new
 
 
@@ -89,6 +91,8 @@ def vm_area_free(vma: Vma) -> None:
     vma.write = False
     if len(vma.flags) > 0:
         vma.flags[0] = 0
+    if len(vma.anon_prepared) > 0:
+        vma.anon_prepared[0] = False
     vma.shared = None
     if len(anon_vmas) > 0:
         vma.anon_vma = None

@@ -1,32 +1,42 @@
-"""mm/madvise.c: MADV_DONTNEED and MADV_PAGEOUT. Both hold the mmap lock for reading, so they run beside page faults of the same process."""
+"""mm/madvise.c: MADV_DONTNEED, MADV_PAGEOUT, MADV_HUGEPAGE. (MADV_COLLAPSE: `khugepaged`.)
+
+The first two hold the mmap lock for reading, so they run beside page faults of the same process; MADV_HUGEPAGE holds it for writing.
+"""
 
 from __future__ import annotations
 
 from secondsight.lang import Errno, atomic
 from secondsight.linux.errno import EINVAL, ENOMEM
+from secondsight.linux.huge_memory import vma_adjust_trans_huge
 from secondsight.linux.memory import vma_flags, zap_page_range_single
-from secondsight.linux.mm_types import VM_PFNMAP, Gather, Mm, Pgoff, Va, VaEnd
+from secondsight.linux.mm_types import HPAGE_PMD_NR, VM_HUGEPAGE, VM_PFNMAP, Gather, Mm, Pgoff, Va, VaEnd
 from secondsight.linux.pgtable import folio_mapcount, vm_normal_folio
 from secondsight.linux.swap import folio_isolate_lru
+from secondsight.linux.vma import may_split, vma_modify_flags, vmas_changed
 from secondsight.linux.vmscan import reclaim_folio
 
-__all__ = ["find_vma_from", "madvise_dontneed", "madvise_pageout"]
+__all__ = ["find_vma_from", "madvise_dontneed", "madvise_hugepage", "madvise_pageout"]
 
 
 def madvise_dontneed(mm: Mm, va: Va, length: Pgoff) -> Errno:
     """madvise_dontneed_free() (mm/madvise.c, Linux 6.12): forget what `length` pages hold.
 
-    Private anonymous memory reads as zero afterwards; a file's page is found again in the file. Left out: locked and huge pages.
+    Private anonymous memory reads as zero afterwards; a file's page is found again in the file. Of a file of huge pages whole ones alone are
+    forgotten, and a part that begins within one is -EINVAL. Left out: locked pages.
     """
     mm.mmap_lock.read_lock()
     ret = 0
     at: VaEnd = va
     while at < va + length:
-        start, at, error = next_part(mm, at, va + length)
+        with atomic:
+            start, at, error = next_part(mm, at, va + length)
+            last: VaEnd = at
+            if len(mm.pmds) > 0:
+                start, last, at, error = whole_huge_pages(mm, start, at, va + length, error)
         if error != 0:
             ret = error
-        if start < at:
-            zap_page_range_single(mm, start, at)
+        if start < last:
+            zap_page_range_single(mm, start, last)
     mm.mmap_lock.read_unlock()
     return ret
 
@@ -77,6 +87,56 @@ def find_vma_from(mm: Mm, start: VaEnd, end: VaEnd) -> VaEnd:
         if mm.mm_mt[i] is not None:
             return i
     return end
+
+
+@atomic
+def whole_huge_pages(mm: Mm, start: VaEnd, end: VaEnd, stop: VaEnd, error: Errno) -> tuple[VaEnd, VaEnd, VaEnd, Errno]:
+    """madvise_dontneed_free_valid_vma() (mm/madvise.c, Linux 6.12): what is forgotten of a vma's part, from where to where, where it goes on,
+    and the error."""
+    vma = mm.mm_mt[start] if start < end else None
+    if vma is None:
+        return start, end, end, error
+    file = vma.vm_file
+    if file is None or not file.is_hugetlb():
+        return start, end, end, error
+    if start % HPAGE_PMD_NR != 0:
+        return stop, stop, stop, -EINVAL
+    return start, end // HPAGE_PMD_NR * HPAGE_PMD_NR, end, error
+
+
+def madvise_hugepage(mm: Mm, va: Va, length: Pgoff, low: Va, high: VaEnd) -> Errno:
+    """madvise_update_vma() (mm/madvise.c), hugepage_madvise() (mm/huge_memory.c, Linux 6.12): huge pages are wanted in `length` pages. What is
+    mapped there stays as it is. 0, or -ENOMEM where nothing is mapped, done all the same where something is.
+
+    `low`, `high`: see `vma.vma_merge_new_range`.
+    """
+    mm.mmap_lock.write_lock()
+    ret = 0
+    start: VaEnd = va
+    while start < va + length:
+        with atomic:
+            first = find_vma_from(mm, start, va + length)
+            end = first
+            changes = False
+            if first != start:
+                ret = -ENOMEM
+            vma = mm.mm_mt[first] if first < va + length else None
+            if vma is not None:
+                end = min(vma.vm_end, va + length)
+                changes = vma.flags[0] & VM_HUGEPAGE == 0
+        if changes:
+            assert vma is not None
+            ret = min(ret, may_split(mm, first, end))
+            if ret == -EINVAL:
+                break
+            vma_adjust_trans_huge(mm, first, end)
+            with atomic:
+                vma_modify_flags(vma, first, end, vma.write, vma.flags[0] | VM_HUGEPAGE, low, high)
+        start = end
+    with atomic:
+        vmas_changed(mm, va, va + length)
+        mm.mmap_lock.write_unlock()
+    return ret
 
 
 @atomic

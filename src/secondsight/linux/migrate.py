@@ -230,7 +230,7 @@ def try_to_migrate_one(folio: Folio, vma: Vma) -> bool:
 @atomic
 def set_migration_entry(folio: Folio, mm: Mm, va: Va) -> bool:
     """The part of try_to_migrate_one() under the page-table lock. False: an anonymous page that may be pinned stays where it is
-    (folio_try_share_anon_rmap_pte()). Left out: device-private pages."""
+    (folio_try_share_anon_rmap_pte())."""
     pte = mm.ptes[va]
     if not page_vma_mapped_walk(folio, pte):
         return True
@@ -262,7 +262,8 @@ def remove_migration_ptes(src: Folio, dst: Folio) -> None:
 
 @atomic
 def remove_migration_pte(src: Folio, dst: Folio, vma: Vma) -> None:
-    """remove_migration_pte() (mm/migrate.c, Linux 6.12), in one vma. Nobody is told: nothing was there."""
+    """remove_migration_pte() (mm/migrate.c, Linux 6.12), in one vma. Nobody is told: nothing was there. A page in device memory has a
+    device-private entry."""
     mm = vma.vm_mm
     assert mm is not None
     pte = mm.ptes[vma_address(vma, dst)]
@@ -270,6 +271,9 @@ def remove_migration_pte(src: Folio, dst: Folio, vma: Vma) -> None:
         get_page(dst)
         pte.frame = dst
         pte.kind = PteKind.PRESENT
+        if len(dst.pgmap) > 0:
+            if dst.pgmap[0] is not None:
+                pte.kind = PteKind.DEVICE_PRIVATE
         if len(dst.shared) > 0:
             dst.shared[0] = dst.anon_vma is not None and not pte.exclusive
             pte.exclusive = False

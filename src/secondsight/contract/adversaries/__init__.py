@@ -16,19 +16,23 @@ from __future__ import annotations
 
 from secondsight.contract.adversaries.atomics import ATOMIC
 from secondsight.contract.adversaries.forks import FORKS
+from secondsight.contract.adversaries.huge import HUGE
 from secondsight.contract.adversaries.importers import IMPORTERS
 from secondsight.contract.adversaries.making import Adversary
 from secondsight.contract.adversaries.movable import MOVABLE
 from secondsight.contract.adversaries.opening import OPENINGS
 from secondsight.contract.adversaries.pages import PAGES
 from secondsight.contract.adversaries.part import PARTS
+from secondsight.contract.adversaries.private import PRIVATE
 from secondsight.contract.adversaries.protection import PROTECTIONS
 from secondsight.contract.adversaries.two_processes import PROCESSES
 from secondsight.devices.device import Device
 
 __all__ = ["ADVERSARIES", "EVERY_ADVERSARY", "IMPORTER_ADVERSARIES", "Adversary", "adversaries_for"]
 
-ADVERSARIES: dict[str, Adversary] = {**PAGES, **PARTS, **PROTECTIONS, **FORKS, **OPENINGS, **PROCESSES, **ATOMIC, **MOVABLE}
+ADVERSARIES: dict[str, Adversary] = {
+    **PAGES, **PARTS, **PROTECTIONS, **FORKS, **HUGE, **OPENINGS, **PROCESSES, **ATOMIC, **PRIVATE, **MOVABLE,
+}  # fmt: skip
 """Those of drivers that use a process's memory, by their names, in the order in which they are tried."""
 
 IMPORTER_ADVERSARIES: dict[str, Adversary] = IMPORTERS

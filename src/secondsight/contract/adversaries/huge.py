@@ -1,0 +1,57 @@
+"""Huge pages are split, and made of others."""
+
+from __future__ import annotations
+
+from secondsight.contract.adversaries.making import Adversaries, two_pages
+from secondsight.scenario import Recorder
+
+__all__ = ["HUGE"]
+
+HUGE = Adversaries()
+"""Those with huge pages."""
+
+
+THP_SPLIT = "the process forgets a part of a huge page, which is split within that: subscribers are called within a call"
+
+
+@HUGE.setting("thp-split", THP_SPLIT, "reads")
+def _thp_split(s: Recorder) -> None:
+    pages = s.mmap(pages=2)
+    s.madvise_hugepage(pages)
+    s.write(pages, "A")
+    gpu = s.device()
+
+    @s.thread
+    def cpu() -> None:
+        s.madvise_dontneed(pages + 1)
+        s.write(pages + 1, "B")
+
+    @s.thread
+    def device() -> None:
+        gpu.read(pages + 1, into="first")
+        gpu.read(pages + 1, into="second")
+
+    with s.after():
+        gpu.compare(pages + 1)
+
+
+COLLAPSE = "two pages become a huge page (MADV_COLLAPSE), so that what they hold is in other frames, and one is written"
+
+
+@HUGE.setting("collapse", COLLAPSE, "reads")
+def _collapse(s: Recorder) -> None:
+    pages = two_pages(s)
+    gpu = s.device()
+
+    @s.thread
+    def cpu() -> None:
+        s.madvise_collapse(pages)
+        s.write(pages + 1, "B")
+
+    @s.thread
+    def device() -> None:
+        gpu.read(pages + 1, into="first")
+        gpu.read(pages + 1, into="second")
+
+    with s.after():
+        gpu.compare(pages + 1)
