@@ -1,4 +1,4 @@
-"""Memory that must stay movable, and who empties it. On the model only: one small block of memory, in which the processes' pages come first."""
+"""Memory that must stay movable, and who empties it: one block of memory, from which the processes' pages come first."""
 
 from __future__ import annotations
 
@@ -10,12 +10,13 @@ from secondsight.lang import Ref
 from secondsight.linux import cma, memory_hotplug
 from secondsight.linux.mm_types import Mm, Result
 from secondsight.linux.mmzone import pageblocks
+from secondsight.scenario.ops import Needs, Often
 from secondsight.world.declare import operation
 from secondsight.world.tables import RowNumber
 
 __all__: list[str] = []
 
-BLOCK = 2
+BLOCK = 3
 """The block's frames."""
 
 
@@ -23,10 +24,10 @@ def _of_a_block(args: Mapping[str, Any]) -> dict[str, int]:
     return {"pageblocks": 1, "pageblock_frames": BLOCK, "migrations": 2, "anon_vmas": 1}
 
 
-@operation(own=False, model_only=True, at_least=_of_a_block, takes=lambda args: {"frames": BLOCK})
+@operation(own=False, at_least=_of_a_block, takes=lambda args: {"frames": BLOCK}, needs=Needs.MOVABLE, often=Often())
 def offline_pages(i: RowNumber, mm: Mm, device: Ref[Device]) -> Result:
     """Somebody takes the block of memory offline that the processes' pages lie in first: they move elsewhere. Fails with -EINTR (somebody holds
-    a page: a signal ends the attempt), -EBUSY (offline already, or the block is CMA's). On the model only."""
+    a page: a signal ends the attempt), -EBUSY (offline already, or the block is CMA's). Of up to three pages."""
     if len(pageblocks) > 0:
         return memory_hotplug.offline_pages()
     return 0
