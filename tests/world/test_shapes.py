@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from secondsight.contract import ADVERSARIES, check, driver_program
-from secondsight.contract.importer_adversaries import adversaries_for
+from secondsight.contract.adversaries import adversaries_for
 from secondsight.devices.mirror import Mirror, MirrorWithoutTest
 from secondsight.lang import LangError, compiler
 from secondsight.lang.native import Native, is_ready

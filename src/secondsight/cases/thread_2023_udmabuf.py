@@ -40,7 +40,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from secondsight.cases.table import CaseTable, Finding, Heading
-from secondsight.cases.udmabuf_on_kernel import on_kernel
+from secondsight.cases.udmabuf_on_kernel import on_kernel, runs_on_kernel
 from secondsight.cases.udmabuf_story import (
     Action,
     importer_compares,
@@ -441,4 +441,5 @@ TABLE = CaseTable(
         for column, verdict in zip(COLUMNS, verdicts, strict=True)
     },
     on_kernel=on_kernel,
+    runs_on_kernel=runs_on_kernel,
 )

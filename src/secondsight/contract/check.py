@@ -13,7 +13,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, get_args
 
-from secondsight.contract.adversaries import Adversary
+from secondsight.contract.adversaries import Adversary, adversaries_for
 from secondsight.contract.balance import all_is_given_back
 from secondsight.contract.buffer import job_on_the_buffers_memory
 from secondsight.contract.coherence import as_if_cpu, isolation, same_at_rest
@@ -26,9 +26,9 @@ from secondsight.contract.failures import (
     is_being_closed,
     opens_for_who_lives,
 )
-from secondsight.contract.importer_adversaries import adversaries_for
 from secondsight.contract.lifetime import no_use_after_free, no_use_of_a_dead_mm
 from secondsight.contract.pinned import access_to_a_pinned_frame
+from secondsight.contract.private import given_out_once, nothing_is_left, zeroed_where_nothing_was
 from secondsight.contract.table import no_change_while_it_is_walked
 from secondsight.contract.teardown import (
     detached_when_closed,
@@ -72,7 +72,7 @@ def _rule(name: str, *probes: Callable[..., Any], promises: tuple[Promise, ...] 
     return Rule(name, summary, probes, f"{file.parent.name}/{file.name}", promises)
 
 
-AS_A_CPU: tuple[Promise, ...] = ("mirror", "process", "exclusive")
+AS_A_CPU: tuple[Promise, ...] = ("mirror", "process", "exclusive", "private")
 
 
 RULES: dict[str, Rule] = {
@@ -85,6 +85,7 @@ RULES: dict[str, Rule] = {
         _rule("pinned", access_to_a_pinned_frame, promises=("pinned",)),
         _rule("no-freed-frame", job_on_the_buffers_memory, promises=("importer",)),
         _rule("exclusive", is_atomic, has_it_alone, nobody_stores_meanwhile, promises=("exclusive",)),
+        _rule("device-memory", given_out_once, zeroed_where_nothing_was, nothing_is_left, promises=("private",)),
         _rule("no-use-after-free", no_use_after_free, no_use_of_a_dead_mm),
         _rule("isolation", isolation, promises=AS_A_CPU),
         _rule("teardown", no_callback_after_unregister, unsubscribed_when_closed, unsubscribed_when_refused, detached_when_closed),
@@ -243,8 +244,9 @@ def drivers_in(path: Path, module: ModuleType) -> list[type[Device]]:
         if isinstance(value, type) and issubclass(value, Device) and value.__module__ == module.__name__
     ]
     found = list(dict.fromkeys(found))
-    for driver in found:
-        _overrides_well(driver)
+    wrong = [text for driver in found for text in _wrong_in(driver)]
+    if wrong:
+        raise LangError("\n\n".join(wrong))
     return sorted(found, key=lambda c: _line(path, c))
 
 
@@ -256,14 +258,19 @@ def _line(path: Path, thing: Any) -> int:
         raise LangError(f"{path}: {thing.__qualname__} has no source text there; write the class in the file itself") from None
 
 
-def _overrides_well(driver: type[Device]) -> None:
-    """Refuse a method with more or fewer parameters than the one that it overrides: it is called as that one is."""
+def _wrong_in(driver: type[Device]) -> Iterator[str]:
+    """Its fields that have no type of the language; methods with more or fewer parameters than the one that they override: they are
+    called as that one is."""
+    try:
+        driver.fields()
+    except LangError as error:
+        yield str(error)
     for name, own in vars(driver).items():
         other = next((vars(base)[name] for base in driver.__mro__[1:] if name in vars(base)), None)
         if inspect.isfunction(own) and inspect.isfunction(other):
             mine, theirs = inspect.signature(own).parameters, inspect.signature(inspect.unwrap(other)).parameters
             if len(mine) != len(theirs):
-                raise LangError(
+                yield (
                     f"{own.__code__.co_filename}:{own.__code__.co_firstlineno}: {driver.__name__}.{name}({', '.join(mine)}) does not "
                     f"have the parameters of {other.__qualname__}({', '.join(theirs)}), which it overrides\n"
                     f"  instead: def {name}{written(other)}:"

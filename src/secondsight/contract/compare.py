@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 
+from secondsight.contract.adversaries import adversaries_for
 from secondsight.contract.check import Checked, check_scenario, pick, rules_for
-from secondsight.contract.importer_adversaries import adversaries_for
 from secondsight.devices.device import Device
 from secondsight.lang.errors import LangError
 from secondsight.lang.program import Program

@@ -7,10 +7,11 @@ what its table says is still true; rules (`contract/`) do.
 from __future__ import annotations
 
 from secondsight.lang import Char, Ref, atomic, milestone, tracepoint
+from secondsight.linux.highmem import second_half
 from secondsight.linux.mm_types import Driver, Folio, IntervalNotifier, Result, Va
 from secondsight.linux.page_alloc import frame_touch
 
-__all__ = ["device_access", "device_read", "device_write", "invalidation_waits", "is_of"]
+__all__ = ["device_access", "device_read", "device_read_half", "device_write", "device_write_half", "invalidation_waits", "is_of"]
 
 
 @tracepoint
@@ -34,6 +35,24 @@ def device_write(device: Driver, va: Va, frame: Folio, value: Char) -> None:
     device_access(device, va, frame, True)
     frame_touch(frame, True)
     frame.contents = value
+
+
+@milestone
+@atomic
+def device_read_half(device: Driver, va: Va, frame: Folio) -> Result:
+    """The device reads the second half of `frame` as that of the page at `va`: its contents."""
+    device_access(device, va, frame, False)
+    frame_touch(frame, False)
+    return second_half(frame)
+
+
+@milestone
+@atomic
+def device_write_half(device: Driver, va: Va, frame: Folio, value: Char) -> None:
+    """The device writes the second half of `frame`."""
+    device_access(device, va, frame, True)
+    frame_touch(frame, True)
+    frame.second[0] = value
 
 
 @atomic

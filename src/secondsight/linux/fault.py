@@ -10,6 +10,7 @@ from typing import Final
 
 from secondsight.lang import Char, atomic
 from secondsight.linux.errno import SIGBUS, SIGSEGV
+from secondsight.linux.highmem import second_half
 from secondsight.linux.memory import (
     FAULT_FLAG_ALLOW_RETRY,
     FAULT_FLAG_WRITE,
@@ -23,7 +24,7 @@ from secondsight.linux.page_alloc import frame_touch
 from secondsight.linux.pgtable import pte_present
 from secondsight.linux.swapops import swap_slots
 
-__all__ = ["FAULT", "cpu_read", "cpu_write", "do_user_addr_fault", "mmu_load", "mmu_store"]
+__all__ = ["FAULT", "cpu_read", "cpu_read_half", "cpu_write", "cpu_write_half", "do_user_addr_fault", "mmu_load", "mmu_store"]
 
 FAULT: Final = -1
 """The page tables do not allow the access."""
@@ -50,6 +51,27 @@ def cpu_write(mm: Mm, va: Va, value: Char) -> Result:
             return ret
 
 
+def cpu_read_half(mm: Mm, va: Va) -> Result:
+    """A load from the second half of the page: as `cpu_read`."""
+    while True:
+        value = mmu_load_half(mm, va)
+        if value != FAULT:
+            return value
+        ret = do_user_addr_fault(mm, va, False)
+        if ret != 0:
+            return ret
+
+
+def cpu_write_half(mm: Mm, va: Va, value: Char) -> Result:
+    """A store to the second half of the page: as `cpu_write`."""
+    while True:
+        if mmu_store_half(mm, va, value) != FAULT:
+            return 0
+        ret = do_user_addr_fault(mm, va, True)
+        if ret != 0:
+            return ret
+
+
 @atomic
 def mmu_load(mm: Mm, va: Va) -> Result:
     """The hardware's page walk and load: the contents, or `FAULT`."""
@@ -68,6 +90,29 @@ def mmu_store(mm: Mm, va: Va, value: Char) -> Result:
         return FAULT
     frame_touch(frame, True)
     frame.contents = value
+    if len(swap_slots) > 0:
+        mm.ptes[va].dirty = True
+    return 0
+
+
+@atomic
+def mmu_load_half(mm: Mm, va: Va) -> Result:
+    """`mmu_load` of the second half."""
+    frame = pte_present(mm.ptes[va])
+    if frame is None:
+        return FAULT
+    frame_touch(frame, False)
+    return second_half(frame)
+
+
+@atomic
+def mmu_store_half(mm: Mm, va: Va, value: Char) -> Result:
+    """`mmu_store` to the second half."""
+    frame = pte_present(mm.ptes[va])
+    if frame is None or not mm.ptes[va].writable:
+        return FAULT
+    frame_touch(frame, True)
+    frame.second[0] = value
     if len(swap_slots) > 0:
         mm.ptes[va].dirty = True
     return 0

@@ -40,7 +40,7 @@ from secondsight.linux.mm_interval_tree import linear_page_index
 from secondsight.linux.mm_types import AddressSpace, Count, Flags, Folio, Mm, Pgoff, Va, VaEnd, Vma
 from secondsight.linux.page_alloc import alloc_page, put_page
 from secondsight.linux.pgtable import folio_mapped, pte_none
-from secondsight.linux.rmap import folio_add_file_rmap
+from secondsight.linux.rmap import folio_add_file_rmap, folio_remove_file_rmap
 
 __all__ = [
     "F_SEAL_FUTURE_WRITE",
@@ -228,6 +228,7 @@ def shmem_truncate_folio(file: ShmemFile, pgoff: Pgoff) -> bool:
         folio.locked = True
         return True
     file.pages[pgoff] = None
+    folio_remove_file_rmap(folio)
     put_page(folio)
     return False
 
@@ -239,5 +240,6 @@ def shmem_remove_folio(file: ShmemFile, pgoff: Pgoff) -> None:
     folio = file.pages[pgoff]
     assert folio is not None
     file.pages[pgoff] = None
+    folio_remove_file_rmap(folio)
     folio.locked = False
     put_page(folio)

@@ -106,6 +106,13 @@ class RecorderMethods(ABC):
         made: File = self._operation("memfd_create", into, pages=pages, seals=seals)
         return made
 
+    def memfd_create_hugetlb(self, pages: int, seals: str = "", *, into: str | None = None) -> File:
+        """A new memfd of huge pages (MFD_HUGETLB), each of two pages. It is mapped, unmapped and cut into parts at pages with even numbers alone: munmap and
+        mprotect of a part fail with -EINVAL, MADV_DONTNEED leaves a page alone that is in the range in part. A hole in a part of a huge page makes that zero and
+        leaves it in the file. Fails with -EINVAL for an odd number of pages."""
+        made: File = self._operation("memfd_create_hugetlb", into, pages=pages, seals=seals)
+        return made
+
     def fallocate_punch_hole(self, fd: File, *, page: int, pages: int = 1, into: str | None = None) -> None:
         """Give `pages` pages of a memfd back. They read as zeros afterwards, through every mapping.
         Fails with -EPERM (write-sealed), -EBADF (closed)."""
@@ -306,6 +313,68 @@ class RecorderMethods(ABC):
         """The exporter gives a buffer that was revoked memory again."""
         self._operation("buffer_restore", None, buffer=buffer)
 
+    def write_half(self, addr: Address, value: str, *, into: str | None = None) -> None:
+        """Store `value` to the second half of the page. What `write` and `read` use is the first."""
+        self._operation("write_half", into, addr=addr, value=value)
+
+    def read_half(self, addr: Address, *, into: str | None = None) -> None:
+        """Load the value of the second half of the page."""
+        self._operation("read_half", into, addr=addr)
+
+    def direct_read(self, addr: Address, value: str, *, into: str | None = None) -> None:
+        """read(2) of a disk that is opened with O_DIRECT, into the second half of the page: `value` is what is read. -EFAULT: not mapped,
+        or not to be written."""
+        self._operation("direct_read", into, addr=addr, value=value)
+
+    def pin_read_half(self, pin: Pin, page: int = 0, *, into: str | None = None) -> None:
+        """The device loads the value of the second half of the pin's page `page`. -EBADF once it is unpinned."""
+        self._operation("pin_read_half", into, pin=pin, page=page)
+
+    def pin_write_half(self, pin: Pin, page: int, value: str, *, into: str | None = None) -> None:
+        """The device stores `value` to the second half of the pin's page `page`. Fails as `pin_write` does."""
+        self._operation("pin_write_half", into, pin=pin, page=page, value=value)
+
+    def device_read_half(self, device: DeviceHandle, addr: Address, *, into: str | None = None) -> None:
+        """The device loads the value of the second half of one page. On the model only."""
+        self._operation("device_read_half", into, device=device, addr=addr)
+
+    def device_write_half(self, device: DeviceHandle, addr: Address, value: str, *, into: str | None = None) -> None:
+        """The device stores `value` to the second half of one page. On the model only."""
+        self._operation("device_write_half", into, device=device, addr=addr, value=value)
+
+    def device_compare_half(self, device: DeviceHandle, addr: Address, *, into: str | None = None) -> None:
+        """As `device_compare`, of the second half of the page. On the model only."""
+        self._operation("device_compare_half", into, device=device, addr=addr)
+
+    def device_migrate(self, device: DeviceHandle, addr: Address, *, pages: int | None = None, into: str | None = None) -> None:
+        """The device takes pages into its own memory, where no CPU can reach them (migrate_vma_setup); the result is how many have come, `0`
+        to `9`.     Private pages move, and places that nobody has touched, if nobody holds them and there is memory. Fails with -EINVAL (not mapped,
+        a udmabuf's mapping), -EFAULT (the process has gone), -EOPNOTSUPP by a driver without memory."""
+        self._operation("device_migrate", into, device=device, addr=addr, pages=pages)
+
+    def device_evict(self, device: DeviceHandle, *, into: str | None = None) -> None:
+        """The device gives everything in its memory back (migrate_device_range); the result is how many pages have gone, `0` to `9`. -EOPNOTSUPP by a
+        driver without memory."""
+        self._operation("device_evict", into, device=device)
+
+    def madvise_hugepage(self, addr: Address, *, pages: int | None = None, into: str | None = None) -> None:
+        """MADV_HUGEPAGE: the next page that is touched there comes together with the other one of its pair, as a huge page, if the mapping has
+        both and neither was touched before. A pair is a page with an even number in its mapping and the next. Fails with -ENOMEM (not mapped).
+
+        On a real kernel a page of the scenario is half a huge page, 1 MiB, of which its first 4 KiB are used.
+        """
+        self._operation("madvise_hugepage", into, addr=addr, pages=pages)
+
+    def page_is_huge(self, addr: Address, *, into: str | None = None) -> None:
+        """Whether one entry maps the page and the other of its pair, as PAGEMAP_SCAN (PAGE_IS_HUGE) tells a process: `h`, or `-`."""
+        self._operation("page_is_huge", into, addr=addr)
+
+    def madvise_collapse(self, addr: Address, *, pages: int | None = None, into: str | None = None) -> None:
+        """MADV_COLLAPSE: each pair of pages in the range becomes a huge page, with what the pages hold. Fails with -EINVAL (nothing there was
+        written, or may be; or the mapping has no such pair), -EAGAIN (somebody holds a page), -ENOMEM (not mapped). Of private
+        anonymous memory."""
+        self._operation("madvise_collapse", into, addr=addr, pages=pages)
+
 
 class DeviceMethods:
     """What a device does."""
@@ -351,6 +420,29 @@ class DeviceMethods:
         """The same with a job that loads the first page of the buffer."""
         self._recorder._operation("device_job_read", into, device=self)
 
+    def read_half(self, addr: Address, *, into: str | None = None) -> None:
+        """The device loads the value of the second half of one page. On the model only."""
+        self._recorder._operation("device_read_half", into, device=self, addr=addr)
+
+    def write_half(self, addr: Address, value: str, *, into: str | None = None) -> None:
+        """The device stores `value` to the second half of one page. On the model only."""
+        self._recorder._operation("device_write_half", into, device=self, addr=addr, value=value)
+
+    def compare_half(self, addr: Address, *, into: str | None = None) -> None:
+        """As `device_compare`, of the second half of the page. On the model only."""
+        self._recorder._operation("device_compare_half", into, device=self, addr=addr)
+
+    def migrate(self, addr: Address, *, pages: int | None = None, into: str | None = None) -> None:
+        """The device takes pages into its own memory, where no CPU can reach them (migrate_vma_setup); the result is how many have come, `0`
+        to `9`.     Private pages move, and places that nobody has touched, if nobody holds them and there is memory. Fails with -EINVAL (not mapped,
+        a udmabuf's mapping), -EFAULT (the process has gone), -EOPNOTSUPP by a driver without memory."""
+        self._recorder._operation("device_migrate", into, device=self, addr=addr, pages=pages)
+
+    def evict(self, *, into: str | None = None) -> None:
+        """The device gives everything in its memory back (migrate_device_range); the result is how many pages have gone, `0` to `9`. -EOPNOTSUPP by a
+        driver without memory."""
+        self._recorder._operation("device_evict", into, device=self)
+
 
 class PinMethods:
     """What a pin does."""
@@ -368,6 +460,14 @@ class PinMethods:
     def unpin(self, *, into: str | None = None) -> None:
         """unpin_user_pages(): the device gives the pages back. -EBADF the second time."""
         self._recorder._operation("unpin", into, pin=self)
+
+    def read_half(self, page: int = 0, *, into: str | None = None) -> None:
+        """The device loads the value of the second half of the pin's page `page`. -EBADF once it is unpinned."""
+        self._recorder._operation("pin_read_half", into, pin=self, page=page)
+
+    def write_half(self, page: int, value: str, *, into: str | None = None) -> None:
+        """The device stores `value` to the second half of the pin's page `page`. Fails as `pin_write` does."""
+        self._recorder._operation("pin_write_half", into, pin=self, page=page, value=value)
 
 
 class ImporterMethods:

@@ -18,6 +18,7 @@ from secondsight.devices.device import Device
 from secondsight.devices.exclusive import Exclusive
 from secondsight.devices.fenced_importer import FencedImporter
 from secondsight.devices.mirror import Mirror
+from secondsight.devices.private_gpu import PrivateGpu
 from secondsight.lang.errors import LangError
 from secondsight.lang.locks import MAX_THREADS
 from secondsight.lang.machines import Machine
@@ -126,6 +127,8 @@ def _default(places: list[Place]) -> type[Device]:
     """The driver of a scenario that is asked about without one: the reference mirror, or what can do what that cannot."""
     if any(place.op.declared.makes is HandleType.BUFFER for place in places):
         return FencedImporter
+    if any(place.op.kind in ("device_migrate", "device_evict") for place in places):
+        return PrivateGpu
     return Exclusive if any(place.op.kind == "device_exclusive" for place in places) else Mirror
 
 
