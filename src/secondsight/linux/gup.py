@@ -159,6 +159,9 @@ def pin_user_pages_fast(mm: Mm, va: Va, flags: Flags) -> Pfn:
             return pfn
         ret = handle_mm_fault(mm, va, faultin_flags(pfn, flags) | FAULT_FLAG_ALLOW_RETRY)
         if ret & VM_FAULT_RETRY != 0:
+            if len(mm.userfaultfd) > 0:
+                if mm.userfaultfd[0].dying:
+                    return -EFAULT
             mm.mmap_lock.read_lock()
         elif ret & VM_FAULT_ERROR != 0:
             break

@@ -15,6 +15,7 @@ from secondsight.linux.mm_interval_tree import vma_interval_tree_insert
 from secondsight.linux.mm_types import VM_PRIVATE, VM_SEALED, AddressSpace, Flags, Mm, Pgoff, Result, Va, VaEnd
 from secondsight.linux.mmu_notifier import mmu_notifier_release
 from secondsight.linux.rmap import anon_vma_prepare
+from secondsight.linux.userfaultfd import userfaultfd_unmap_complete, userfaultfd_unmap_prep
 from secondsight.linux.vma import (
     do_vmi_align_munmap,
     free_pgtables,
@@ -85,6 +86,11 @@ def do_mmap_fixed(
     if length <= 0 or va + length > len(mm.ptes):
         return -ENOMEM
     mm.mmap_lock.write_lock()
+    told = False
+    if len(mm.userfaultfd) > 0:
+        refused_at_once = will_be_refused(file, write, seals_late, private)
+        if not refused_at_once:
+            told = userfaultfd_unmap_prep(mm, va, va + length)
     with atomic:
         ret: Result = map_writable(file, write, seals_late, private)
         detached = vms_gather_munmap_vmas(mm, va, va + length) if ret >= 0 else None
@@ -100,7 +106,20 @@ def do_mmap_fixed(
         if refused:
             unmap_region(mm, va, length)
     mm.mmap_lock.write_unlock()
+    if len(mm.userfaultfd) > 0:
+        if told:
+            userfaultfd_unmap_complete(mm, va, va + length)
     return ret
+
+
+@atomic
+def will_be_refused(file: Ref[AddressSpace], write: bool, seals_late: bool, private: bool) -> bool:
+    """Whether `map_writable` will refuse: then nothing is unmapped, and nobody is told. (A seal that comes in between is as if it had come
+    later.)"""
+    ret = map_writable(file, write, seals_late, private)
+    if ret == 0 and file is not None:
+        file.unmap_writable()
+    return ret < 0
 
 
 def unmap_region(mm: Mm, va: Va, length: Pgoff) -> None:

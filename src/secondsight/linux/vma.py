@@ -17,6 +17,7 @@ from secondsight.linux.memory import tlb_finish_mmu, unmap_vmas
 from secondsight.linux.mm_interval_tree import vma_interval_tree_insert, vma_interval_tree_remove
 from secondsight.linux.mm_types import AddressSpace, Flags, Mm, Pgoff, Va, VaEnd, Vma
 from secondsight.linux.rmap import anon_vma_link, anon_vma_unlink
+from secondsight.linux.userfaultfd import userfaultfd_unmap_complete, userfaultfd_unmap_prep
 
 __all__ = [
     "do_vmi_align_munmap",
@@ -246,6 +247,9 @@ def do_vmi_align_munmap(mm: Mm, start: Va, end: VaEnd) -> Errno:
     Left out: limits, accounting, locked memory.
     """
     mm.mmap_lock.write_lock()
+    told = False
+    if len(mm.userfaultfd) > 0:
+        told = userfaultfd_unmap_prep(mm, start, end)
     with atomic:
         detached = vms_gather_munmap_vmas(mm, start, end)
         mm.mmap_lock.write_downgrade()
@@ -256,6 +260,9 @@ def do_vmi_align_munmap(mm: Mm, start: Va, end: VaEnd) -> Errno:
         if gather:
             tlb_finish_mmu(gather)
     mm.mmap_lock.read_unlock()
+    if len(mm.userfaultfd) > 0:
+        if told:
+            userfaultfd_unmap_complete(mm, start, end)
     return 0
 
 
