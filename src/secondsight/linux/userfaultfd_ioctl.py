@@ -6,10 +6,10 @@ alike. When it is not any more, or the userfaultfd is closed, what was write-pro
 
 from __future__ import annotations
 
-from secondsight.lang import Char, Errno, atomic, milestone
+from secondsight.lang import Char, Errno, atomic, milestone, require
 from secondsight.linux.errno import EAGAIN, EINVAL, EPERM
 from secondsight.linux.madvise import find_vma_from
-from secondsight.linux.mm_types import VM_SEALED, VM_UFFD_FLAGS, Flags, Mm, Pgoff, Va, VaEnd
+from secondsight.linux.mm_types import VM_SEALED, VM_UFFD_FLAGS, VM_UFFD_WP, Flags, Mm, Pgoff, Va, VaEnd
 from secondsight.linux.mm_userfaultfd import mfill_atomic, mwriteprotect_range, uffd_wp_range
 from secondsight.linux.userfaultfd import is_registered, userfaultfd_missing, userfaultfd_wp, wake_userfault
 from secondsight.linux.vma import vma_modify_flags, vmas_changed
@@ -45,6 +45,10 @@ def userfaultfd_register(mm: Mm, start: Va, length: Pgoff, modes: Flags, low: Va
     mm.mmap_lock.write_lock()
     with atomic:
         ret = register_problem(mm, start, start + length)
+        if ret == 0 and modes & VM_UFFD_WP != 0:
+            for va in range(start, start + length):
+                private = mm.mm_mt[va]
+                require(private is None or private.vm_file is None, "left-out", "write protection of a file's pages by userfaultfd is not modelled")
         at: VaEnd = start
         while ret == 0 and at < start + length:
             first = find_vma_from(mm, at, start + length)

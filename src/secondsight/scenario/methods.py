@@ -394,7 +394,8 @@ class RecorderMethods(ABC):
         self._operation("uffd_read_now", into, uffd=uffd)
 
     def uffd_close(self, uffd: File, *, into: str | None = None) -> None:
-        """close() of a userfaultfd: nothing is registered any more, who waits goes on. -EBADF the second time."""
+        """close() of a userfaultfd that nobody reads: nothing is registered any more, who waits goes on. -EBADF the second time. (While somebody
+        waits in a read a real kernel keeps it until that returns: with a handler's thread it is not to be closed.)"""
         self._operation("uffd_close", into, uffd=uffd)
 
     def uffd_serve(self, uffd: File, value: str) -> None:

@@ -130,13 +130,14 @@ REQUIRED = object()
 @dataclass(frozen=True)
 class Arg:
     """An argument. `default`: of the recorder's method; `keyword`: there it is given by name; `optional`: it may be None in the data too;
-    `inside`: pages must lie inside the file."""
+    `inside`: pages must lie inside the file; `anonymous`: a flag that can only be set for memory without a file."""
 
     type: ArgType
     default: object = REQUIRED
     keyword: bool = False
     optional: bool = False
     inside: bool = False
+    anonymous: bool = False
 
 
 @dataclass(frozen=True)

@@ -300,7 +300,8 @@ class ProcessMethods(ABC):
         return done
 
     def uffd_close(self, uffd: File) -> str:
-        """close() of a userfaultfd: nothing is registered any more, who waits goes on. -EBADF the second time."""
+        """close() of a userfaultfd that nobody reads: nothing is registered any more, who waits goes on. -EBADF the second time. (While somebody
+        waits in a read a real kernel keeps it until that returns: with a handler's thread it is not to be closed.)"""
         done: str = self._do("uffd_close", uffd=uffd)
         return done
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from secondsight.devices.device import Device
 from secondsight.lang import Bits, Char, Errno, Ref, atomic, wait_until
-from secondsight.linux.errno import EAGAIN, EBADF
+from secondsight.linux.errno import EAGAIN, EBADF, EINVAL
 from secondsight.linux.fork import mmget_not_zero, mmput
 from secondsight.linux.mm_types import VM_UFFD_MISSING, VM_UFFD_WP, Mm, PageBits, Result, UffdEvent, UserfaultfdCtx, Va
 from secondsight.linux.userfaultfd import find_message, read_message
@@ -27,6 +27,7 @@ __all__ = ["serve"]
 
 UFFD = Arg(ArgType.USERFAULTFD)
 YES, NO = Arg(ArgType.FLAG, True, keyword=True), Arg(ArgType.FLAG, False, keyword=True)
+OF_PRIVATE_MEMORY = Arg(ArgType.FLAG, False, keyword=True, anonymous=True)
 FAULT, PROTECTED, REMOVE, UNMAP = ord("f"), ord("w"), ord("r"), ord("u")
 
 
@@ -47,7 +48,7 @@ def userfaultfd(i: RowNumber, mm: Mm, device: Ref[Device]) -> Result:
     return 0
 
 
-@operation(uffd=UFFD, addr=ADDRESS, pages=SPAN, missing=YES, wp=NO, remaps=True, at_least=of_userfaultfd, often=Often())
+@operation(uffd=UFFD, addr=ADDRESS, pages=SPAN, missing=YES, wp=OF_PRIVATE_MEMORY, remaps=True, at_least=of_userfaultfd, often=Often(6, 1))
 def uffd_register(i: RowNumber, mm: Mm, device: Ref[Device]) -> Result:
     """UFFDIO_REGISTER: pages that are `missing`, and those that are write-protected (`wp`; private memory only). Fails with -EINVAL (not
     mapped, a udmabuf's mapping; neither mode), -EPERM (mapped read-only from a write-sealed memfd), -EBADF (closed)."""
@@ -55,11 +56,13 @@ def uffd_register(i: RowNumber, mm: Mm, device: Ref[Device]) -> Result:
         if handles[needs_at[i]].closed:
             return -EBADF
         modes = (VM_UFFD_MISSING if value[i] != 0 else 0) + (VM_UFFD_WP if page[i] != 0 else 0)
+        if modes == 0:
+            return -EINVAL
         return userfaultfd_register(mm, address[i], pages[i], modes, low[i], high[i])
     return 0
 
 
-@operation(uffd=UFFD, addr=ADDRESS, pages=SPAN, remaps=True, at_least=of_userfaultfd, often=Often())
+@operation(uffd=UFFD, addr=ADDRESS, pages=SPAN, remaps=True, at_least=of_userfaultfd, often=Often(2, 1))
 def uffd_unregister(i: RowNumber, mm: Mm, device: Ref[Device]) -> Result:
     """UFFDIO_UNREGISTER. Who waits for a page there tries again. Fails with -EINVAL (not mapped, a udmabuf's mapping), -EBADF (closed)."""
     if len(mm.userfaultfd) > 0:
@@ -69,7 +72,7 @@ def uffd_unregister(i: RowNumber, mm: Mm, device: Ref[Device]) -> Result:
     return 0
 
 
-@operation(uffd=UFFD, addr=ADDRESS, value=Arg(ArgType.VALUE), at_least=of_userfaultfd, often=Often())
+@operation(uffd=UFFD, addr=ADDRESS, value=Arg(ArgType.VALUE), at_least=of_userfaultfd, often=Often(9, 6))
 def uffd_copy(i: RowNumber, mm: Mm, device: Ref[Device]) -> Result:
     """UFFDIO_COPY of one page that holds `value`; who waits for it goes on. Fails with -EEXIST (a page is there), -ENOENT (not registered),
     -EAGAIN (a change is in progress, whose message nobody has read yet), -EFAULT (past the end of the file), -EBADF (closed)."""
@@ -80,7 +83,7 @@ def uffd_copy(i: RowNumber, mm: Mm, device: Ref[Device]) -> Result:
     return 0
 
 
-@operation(uffd=UFFD, addr=ADDRESS, at_least=of_userfaultfd, often=Often())
+@operation(uffd=UFFD, addr=ADDRESS, at_least=of_userfaultfd, often=Often(3, 2))
 def uffd_zeropage(i: RowNumber, mm: Mm, device: Ref[Device]) -> Result:
     """UFFDIO_ZEROPAGE of one page. Fails as `uffd_copy` does."""
     if len(mm.userfaultfd) > 0:
@@ -90,7 +93,7 @@ def uffd_zeropage(i: RowNumber, mm: Mm, device: Ref[Device]) -> Result:
     return 0
 
 
-@operation(uffd=UFFD, addr=ADDRESS, pages=SPAN, protect=YES, at_least=of_userfaultfd, often=Often())
+@operation(uffd=UFFD, addr=ADDRESS, pages=SPAN, protect=YES, at_least=of_userfaultfd, often=Often(6, 4))
 def uffd_writeprotect(i: RowNumber, mm: Mm, device: Ref[Device]) -> Result:
     """UFFDIO_WRITEPROTECT: the pages that are there are write-protected, or with `protect=False` no more, and who waits goes on. Fails with
     -ENOENT (not registered for that), -EAGAIN (a change is in progress), -EBADF (closed)."""
@@ -101,7 +104,7 @@ def uffd_writeprotect(i: RowNumber, mm: Mm, device: Ref[Device]) -> Result:
     return 0
 
 
-@operation(uffd=UFFD, addr=ADDRESS, pages=SPAN, at_least=of_userfaultfd, often=Often())
+@operation(uffd=UFFD, addr=ADDRESS, pages=SPAN, at_least=of_userfaultfd, often=Often(1, 1))
 def uffd_wake(i: RowNumber, mm: Mm, device: Ref[Device]) -> Result:
     """UFFDIO_WAKE: who waits for one of the pages tries again. -EBADF: closed."""
     if len(mm.userfaultfd) > 0:
@@ -127,7 +130,7 @@ def uffd_read(i: RowNumber, mm: Mm, device: Ref[Device]) -> Result:
     return 0
 
 
-@operation(uffd=UFFD, loads=True, at_least=of_userfaultfd, often=Often())
+@operation(uffd=UFFD, loads=True, at_least=of_userfaultfd, often=Often(1))
 def uffd_read_now(i: RowNumber, mm: Mm, device: Ref[Device]) -> Result:
     """`uffd_read` that does not wait: -EAGAIN, there is no message."""
     if len(mm.userfaultfd) > 0:
@@ -140,9 +143,10 @@ def uffd_read_now(i: RowNumber, mm: Mm, device: Ref[Device]) -> Result:
     return 0
 
 
-@operation(uffd=UFFD, at_least=of_userfaultfd, often=Often())
+@operation(uffd=UFFD, at_least=of_userfaultfd, often=Often(1))
 def uffd_close(i: RowNumber, mm: Mm, device: Ref[Device]) -> Result:
-    """close() of a userfaultfd: nothing is registered any more, who waits goes on. -EBADF the second time."""
+    """close() of a userfaultfd that nobody reads: nothing is registered any more, who waits goes on. -EBADF the second time. (While somebody
+    waits in a read a real kernel keeps it until that returns: with a handler's thread it is not to be closed.)"""
     if len(mm.userfaultfd) > 0:
         with atomic:
             closed = handles[needs_at[i]].closed
