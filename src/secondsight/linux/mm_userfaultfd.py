@@ -18,7 +18,7 @@ from secondsight.lang import Char, Errno, atomic, milestone
 from secondsight.linux.errno import EAGAIN, EEXIST, EFAULT, ENOENT
 from secondsight.linux.madvise import find_vma_from
 from secondsight.linux.memory import map_new_page
-from secondsight.linux.mm import is_cow_mapping
+from secondsight.linux.mm import is_cow_mapping, vma_is_accessible
 from secondsight.linux.mm_interval_tree import linear_page_index
 from secondsight.linux.mm_types import Event, Mm, Range, Va, VaEnd, Vma
 from secondsight.linux.mmu_notifier import mmu_notifier_invalidate_range_end, mmu_notifier_invalidate_range_start
@@ -48,6 +48,8 @@ def mfill_atomic(mm: Mm, va: Va, value: Char, zero: bool) -> Errno:
         ret: Errno = -EAGAIN
         if mm.userfaultfd[0].mmap_changing == 0:
             ret = mfill_atomic_pte(mm, vma, va, value, zero)
+            if ret == 0 and len(mm.ptes[va].prot_none) > 0:
+                mm.ptes[va].prot_none[0] = not vma_is_accessible(vma)
         mm.userfaultfd[0].map_changing_lock.read_unlock()
         mm.mmap_lock.read_unlock()
     return ret

@@ -404,6 +404,10 @@ class RecorderMethods(ABC):
         tried again; for anything else, who waits tries again."""
         self._operation("uffd_serve", None, uffd=uffd, value=value)
 
+    def device_forget(self, device: DeviceHandle, addr: Address, *, pages: int | None = None, into: str | None = None) -> None:
+        """The hook that an allocator calls before it gives pages back: the device's library forgets them, if it has such a hook. On the model only."""
+        self._operation("device_forget", into, device=device, addr=addr, pages=pages)
+
 
 class DeviceMethods:
     """What a device does."""
@@ -460,6 +464,10 @@ class DeviceMethods:
     def compare_half(self, addr: Address, *, into: str | None = None) -> None:
         """As `device_compare`, of the second half of the page. On the model only."""
         self._recorder._operation("device_compare_half", into, device=self, addr=addr)
+
+    def forget(self, addr: Address, *, pages: int | None = None, into: str | None = None) -> None:
+        """The hook that an allocator calls before it gives pages back: the device's library forgets them, if it has such a hook. On the model only."""
+        self._recorder._operation("device_forget", into, device=self, addr=addr, pages=pages)
 
 
 class PinMethods:

@@ -377,3 +377,8 @@ class DeviceMethods(ABC):
         """As `device_compare`, of the second half of the page. On the model only."""
         done: str = self._do("device_compare_half", addr=addr)
         return done
+
+    def forget(self, addr: Address, *, pages: int | None = None) -> str:
+        """The hook that an allocator calls before it gives pages back: the device's library forgets them, if it has such a hook. On the model only."""
+        done: str = self._do("device_forget", addr=addr, pages=pages)
+        return done
