@@ -3,6 +3,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# The tests start hundreds of processes: bytecode that is kept halves what each of them costs.
+export PYTHONDONTWRITEBYTECODE :=
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 .PHONY: demo test agree conform conform-mutants adversaries tables claims attack mutants reductions test-cluster docs docs-site operations bench package install lint clean help

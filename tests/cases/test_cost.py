@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from secondsight.cases import TABLES
-from secondsight.cases.cost import CostColumn, Design, recorded, simulate, time_words
+from secondsight.cases.cost import CostColumn, CostTable, Design, recorded, simulate, time_words
 from secondsight.cli.site import _plots
 from secondsight.lang import LangError
 from secondsight.report.plot import line_plot
@@ -47,7 +47,7 @@ def test_who_may_not_wait_waits_for_a_flush_of_all() -> None:
 
 def test_the_table_has_it_as_text() -> None:
     cost = TABLES["2011-12-ib"].cost
-    assert cost is not None
+    assert isinstance(cost, CostTable)
     lines = cost.lines()
     assert len(lines) == 3 + len(cost.loads) * len(cost.designs) and max(map(len, lines)) <= 80
     assert any("at once" in line and line.endswith("overloaded") for line in lines)
@@ -59,7 +59,7 @@ def test_recorded_invalidations(tmp_path: Path) -> None:
     file = tmp_path / "seen.txt"
     file.write_text("# seconds\n10.000 waits\n10.005\n\n10.010 waits  # swap-out\n10.020\n")
     cost = TABLES["2011-12-ib"].cost
-    assert cost is not None
+    assert isinstance(cost, CostTable)
     under = cost.of_recorded(recorded(file))
     assert under.may_wait == 0.5 and [load.flush for load in under.loads] == [5e-6, 5e-3, 20e-3] and under.lines()[0].startswith("cost, if 50% of the 4 recorded")
     slow = under.cells()["at once", under.loads[2].name]
@@ -80,7 +80,7 @@ def test_what_is_no_record_is_told_with_its_line(text: str, why: str, tmp_path: 
 
 def test_the_plots_have_a_line_for_each_design() -> None:
     cost = TABLES["2011-12-ib"].cost
-    assert cost is not None
+    assert isinstance(cost, CostTable)
     flushes, rates = [1e-6, 1e-4, 1e-2], {load.rate for load in cost.loads}
     picture = line_plot("p99", flushes, {n: [c.latency_p99 for c in costs] for n, costs in cost.curves(100, flushes, 200).items()}, time_words, time_words, "a flush")
     assert picture.count("<polyline") == 2 and "later: 0" in picture  # who never waits has no line on this scale

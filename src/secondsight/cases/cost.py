@@ -18,8 +18,9 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from secondsight.lang.errors import LangError
 
@@ -88,6 +89,13 @@ class CostTable:
                     self.costs[name, load.name] = simulate(design, load, self.may_wait, self.count, self.seed, self.arrivals)
         return self.costs
 
+    def data(self) -> list[dict[str, Any]]:
+        """As data (docs/json.md)."""
+        return [
+            {"row": row, "invalidations_per_second": load.rate, "flush_seconds": load.flush, **asdict(self.cells()[row, load.name])}
+            for load in self.loads for row in self.designs
+        ]  # fmt: skip
+
     def of_recorded(self, arrivals: Arrivals) -> CostTable:
         """The same designs under invalidations that were recorded, with each flush time of this table's loads."""
         rate = len(arrivals) / max(arrivals[-1][0] - arrivals[0][0], 1e-9)
@@ -132,7 +140,7 @@ def time_words(seconds: float) -> str:
     for unit, one in (("s", 1.0), ("ms", 1e-3), ("us", 1e-6)):
         if seconds >= one * 0.9995:
             return f"{seconds / one:.3g} {unit}"
-    return f"{seconds / 1e-6:.2g} us"
+    return f"{seconds / 1e-9:.2g} ns"
 
 
 def recorded(path: Path) -> Arrivals:

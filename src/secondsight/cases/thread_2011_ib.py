@@ -185,7 +185,15 @@ def arrives(mm: Mm, va: Va, value: Char) -> None:
 
 def _on_kernel(row: str, column: str, violation: Violation) -> Question | CannotForce:
     """No cell can be asked of a kernel yet."""
-    return CannotForce("the real device has no worker that puts a flush off")
+    return _NONE
+
+
+def _runs_on_kernel(row: str, column: str) -> CannotForce:
+    """Nor run freely there: `at once` is right as the module's driver is, but a driver of its own."""
+    return _NONE
+
+
+_NONE = CannotForce("the real device has none of these drivers: none that flushes, at once or put off")
 
 
 HOLDS, BROKEN = Verdict.HOLDS, Verdict.BROKEN
@@ -288,4 +296,5 @@ TABLE = CaseTable(
     findings=FINDINGS,
     expected={(r.name, c.name): HOLDS if (r.name, c.name) in _SAFE else BROKEN for r in ROWS for c in COLUMNS},
     on_kernel=_on_kernel,
+    runs_on_kernel=_runs_on_kernel,
 )

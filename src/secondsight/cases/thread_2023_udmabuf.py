@@ -40,7 +40,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from secondsight.cases.table import CaseTable, Finding, Heading
-from secondsight.cases.udmabuf_on_kernel import on_kernel
+from secondsight.cases.udmabuf_on_kernel import on_kernel, runs_on_kernel
 from secondsight.cases.udmabuf_story import (
     Action,
     importer_compares,
@@ -149,6 +149,11 @@ class Column:
     times: int
     memfd_pages: int = 1
     vcpu: bool = True
+
+    @property
+    def asks_for_quiet(self) -> bool:
+        """Whether its importer or its rule looks at whether all is quiet."""
+        return self.importer is importer_reads_until_quiet or self.rule is reads_new_data
 
 
 ROWS: tuple[Row, ...] = (
@@ -260,8 +265,11 @@ class Stage:
     importer: Importer
 
 
-def stage(row: Row, memfd_pages: int, events: Sequence[StoryEvent] = ()) -> Stage:
-    """Set the machine up for a design: the memfd at address 0, anonymous memory behind it, the importer attached."""
+def stage(row: Row, memfd_pages: int, events: Sequence[StoryEvent] = (), counts: bool = True) -> Stage:
+    """Set the machine up for a design: the memfd at address 0, anonymous memory behind it, the importer attached.
+
+    `counts`: whether it is counted who has not ended.
+    """
     room = max(memfd_pages, MOST_PAGES)
     told = [write(page, "a") for page in range(memfd_pages)] + list(events)
     updates = row.exporter is not None and issubclass(row.exporter, UdmabufUpdateMapping)
@@ -285,6 +293,7 @@ def stage(row: Row, memfd_pages: int, events: Sequence[StoryEvent] = ()) -> Stag
             "story.action": [event.action for event in told],
             "story.page": [event.page for event in told],
             "story.data": [ord(event.letter) for event in told],
+            "story.counts": [int(counts)],
         },
     )
     with machine:
@@ -327,7 +336,7 @@ def exporter_of(machine: Machine, row: Row, memfd: ShmemFile, nr_pages: int, mm:
 
 def program_of(row: Row, column: Column) -> Program:
     """A design and a property as a checked program."""
-    on = stage(row, column.memfd_pages, column.events)
+    on = stage(row, column.memfd_pages, column.events, column.asks_for_quiet)
     stuck_matters = column.rule is None
     prepares = on.buffer if isinstance(on.buffer, UdmabufPrepare) else None
     threads = [
@@ -432,4 +441,5 @@ TABLE = CaseTable(
         for column, verdict in zip(COLUMNS, verdicts, strict=True)
     },
     on_kernel=on_kernel,
+    runs_on_kernel=runs_on_kernel,
 )

@@ -63,12 +63,13 @@ def _failed(error: Exception, as_json: bool) -> int:
         warn("secondsight: interrupted")
         return INTERRUPTED
     if isinstance(error, (LangError, ScenarioError, KernelError)):
-        warn(f"secondsight: {error}")
+        text = error.whole() if isinstance(error, LangError) else str(error)
+        warn(f"secondsight: {text}")
         if as_json:
             from secondsight.cli.common import write_json
             from secondsight.report import SCHEMA
 
-            write_json({"schema": SCHEMA, "kind": "error", "message": str(error)})
+            write_json({"schema": SCHEMA, "kind": "error", "message": text})
         return BAD_INPUT
     if hasattr(error, "format_message"):  # a usage error of the command line
         error.show()  # type: ignore[attr-defined]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from functools import partial
+from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,7 @@ from secondsight.report.trace import tell_result
 if TYPE_CHECKING:
     from secondsight.cases import CaseTable, Cell
     from secondsight.cases.cost import Cost, CostTable
+    from secondsight.cases.pin_cost import PinCost
     from secondsight.search import Result
 
 __all__ = ["could_be_folder", "write_site"]
@@ -39,7 +41,7 @@ def write_site(folder: Path, settled: Sequence[tuple[CaseTable, list[Cell]]], sa
     for table, cells in settled:
         file = f"{_file_name(table.name)}.html"
         results = {(cell.row, cell.column): cell.result for cell in cells}
-        traces, cost = _write_traces(folder, file, table, cells, say), [] if table.cost is None else _plots(table.cost)
+        traces, cost = _write_traces(folder, file, table, cells, say), _costs(table.cost)
         write_text(folder / file, table_page(table, results, traces, cost), "--html")
         shown.append((table, results, file))
     write_text(folder / "glossary.html", glossary_page(), "--html")
@@ -63,6 +65,15 @@ _PICTURES: tuple[tuple[str, Callable[[Cost], float | None], Callable[[float], st
     ("Added latency, p50", lambda one: None if one.overloaded else one.latency_p50, _time),
     ("Added latency, p99", lambda one: None if one.overloaded else one.latency_p99, _time),
 )
+
+
+def _costs(cost: CostTable | PinCost | None) -> list[str]:
+    """What a table's rows cost: pictures, or text."""
+    from secondsight.cases.cost import CostTable
+
+    if cost is None:
+        return []
+    return _plots(cost) if isinstance(cost, CostTable) else [f"<pre>{escape(chr(10).join(cost.lines()))}</pre>"]
 
 
 def _plots(cost: CostTable) -> list[str]:

@@ -6,6 +6,7 @@ from secondsight.devices.device import accesses_compared
 from secondsight.lang import atomic, require, rule
 from secondsight.linux.device import device_access, invalidation_waits
 from secondsight.linux.fork import mms
+from secondsight.linux.migrate_device import device_folio_moved
 from secondsight.linux.mm_types import Driver, Folio, Mm, PteKind, Result, Va
 from secondsight.linux.mmu_notifier import owners
 from secondsight.linux.pgtable import pte_present
@@ -32,8 +33,13 @@ def as_if_cpu(device: Driver, va: Va, frame: Folio, write: bool) -> None:
 @atomic
 def is_there(device: Driver, mm: Mm, va: Va, frame: Folio) -> bool:
     """Whether a CPU's access to `va` ends at that frame, as things are: also one that faults first and finds it in the swap cache,
-    or waits until it is not being moved any more; and whether it is the device's that has the page for itself."""
+    or waits until it is not being moved any more; and whether it is the device's that has the page for itself, or in its own memory."""
     pte = mm.ptes[va]
+    if len(frame.pgmap) > 0:
+        if pte.kind == PteKind.DEVICE_PRIVATE:
+            return pte.frame is frame and is_owned(device, frame)
+        if is_migration_entry(pte):
+            return pte.frame is frame and not device_folio_moved(frame) and (frame.pgmap[0] is None or is_owned(device, frame))
     if len(owners) > 0:
         alone = device.has_alone(va)
         if pte.kind == PteKind.DEVICE_EXCLUSIVE and alone:
@@ -45,6 +51,16 @@ def is_there(device: Driver, mm: Mm, va: Va, frame: Folio) -> bool:
         if is_migration_entry(pte):
             return pte.frame is frame and not any(one.src is frame and one.moved for one in migrations)
     return pte_present(pte) is frame
+
+
+@atomic
+def is_owned(device: Driver, frame: Folio) -> bool:
+    """Whether a page is in the device's own memory."""
+    pgmap = frame.pgmap[0]
+    if pgmap is None:
+        return False
+    owner = pgmap.owner
+    return owner is not None and owner.driver is device
 
 
 @atomic

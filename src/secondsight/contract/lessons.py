@@ -14,6 +14,7 @@ from secondsight.devices.small import (
     AddsNoFence,
     AlwaysAsksToWrite,
     AsksAgainForEver,
+    AsksTheMmapLock,
     AsksToWriteFirst,
     ChangesOutsideTheLock,
     ClosesAndStays,
@@ -62,6 +63,7 @@ from secondsight.devices.small import (
     UnmapsUnlocked,
     UnpinsBeforeItStops,
     Vcpu,
+    VcpuOneAtATime,
     VcpuWithoutCount,
     WalksWithoutBeingAUser,
     WritesAllTheSame,
@@ -110,6 +112,8 @@ RULES_BROKEN: list[tuple[str, str, type[Device], type[Device]]] = [
     ("deadlock", "buffer-revoked", KeepsItsMapping, UnmapsAtOnce),
     ("deadlock", "buffer-revoked", DetachesMapped, FencedImporter),
     ("lost-write", "swap", NeverMarksDirty, MirrorInParts),
+    ("deadlock", "thp-split", VcpuOneAtATime, Vcpu),
+    ("as-if-cpu", "collapse", AsksTheMmapLock, MirrorInParts),
     ("deadlock", "migration", MarksUnderThePageLock, MarksWhenItDrops),
 ]
 """A rule, an adversary, a driver that breaks it there, and a right one that looks much like it."""
@@ -130,6 +134,8 @@ ONLY_HERE: dict[str, type[Device]] = {
     "buffer-moves": IgnoresMoves,
     "buffer-revoked": DetachesMapped,
     "swap": NeverMarksDirty,
+    "thp-split": VcpuOneAtATime,
+    "collapse": AsksTheMmapLock,
     "exclusive-access": IgnoresExclusive,
     "atomics": ExclusiveByEvent,
 }

@@ -41,7 +41,7 @@ __all__ = [
     "table_changes",
 ]
 
-Promise = Literal["mirror", "pinned", "process", "exclusive", "importer"]
+Promise = Literal["mirror", "pinned", "process", "exclusive", "private", "importer"]
 
 DEVICE_FAULT: Final = -128
 """The device's page table does not allow the access: its driver must act."""
@@ -160,7 +160,8 @@ class Device(Driver):
     """By what the driver is judged: a *mirror* accesses as if it were a CPU. A *pinned* device keeps the pages that it has pinned,
     whatever the process maps there by now. The accesses of a *process*'s own device are made by threads of the process (a vCPU
     of KVM's) and end with it; else as a mirror. Of an *exclusive* device a read-modify-write is atomic with whatever a CPU or
-    another device stores; else as a mirror. An *importer* works on a buffer that somebody else exports (`BufferDevice`)."""
+    another device stores; else as a mirror. A *private* device takes pages into memory of its own, where no CPU can reach them; a CPU finds
+    there what the device wrote, and the device the same as if it were a CPU: else as a mirror. An *importer* works on a buffer that somebody else exports (`BufferDevice`)."""
 
     bounds: ClassVar[Mapping[str, int]] = {"subscribers": 1}
     """What one such driver needs of the machinery's bounds (`secondsight.linux.bounds`)."""
@@ -231,6 +232,15 @@ class Device(Driver):
 
         Of a device that has such accesses: see `exclusive.AtomicDevice`.
         """
+        return -EOPNOTSUPP
+
+    def migrate(self, va: Va, pages: Pgoff) -> Result:
+        """`pages` pages from `va` on come into the device's own memory: how many have, or an error. Of a device that has some: see
+        `private_gpu.PrivateGpu`."""
+        return -EOPNOTSUPP
+
+    def evict(self) -> Result:
+        """What is in the device's own memory goes back: how many pages have, or an error."""
         return -EOPNOTSUPP
 
     @atomic

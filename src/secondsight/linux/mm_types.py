@@ -7,7 +7,7 @@ an `AddressSpace`; memfds, device-dax files and dma-bufs derive from it. Drivers
 Locks, and what they cover here:
 
 * `mmap_lock` (sleeping, reader-writer): `mm_mt` and the vmas in it. Writers: mmap, the first part of munmap, the end of exit.
-* the page-table lock: `ptes`. It is a spinlock, so whatever happens under one hold of it is one `@atomic` step.
+* the page-table lock: `ptes` and `pmds`. It is a spinlock, so whatever happens under one hold of it is one `@atomic` step.
 * `AddressSpace.i_mmap_rwsem` (sleeping, reader-writer): `i_mmap`, the vmas that map the file, and what part of it each maps.
 * `AnonVma.rwsem` (sleeping, reader-writer): which vmas a walk over the entries that map an anonymous folio comes to.
 * `Folio.locked` is the folio lock, held across steps by truncation, reclaim, migration and who waits for a page to be read in.
@@ -59,6 +59,7 @@ __all__ = [
     "VM_FAULT_RETRY",
     "VM_FAULT_SIGBUS",
     "VM_FAULT_SIGSEGV",
+    "VM_HUGEPAGE",
     "VM_PFNMAP",
     "VM_PRIVATE",
     "VM_SEALED",
@@ -74,6 +75,7 @@ __all__ = [
     "Flags",
     "Folio",
     "Gather",
+    "HPAGE_PMD_NR",
     "Hint",
     "HlistNode",
     "IntervalNotifier",
@@ -81,8 +83,11 @@ __all__ = [
     "MmuNotifier",
     "Owner",
     "PageBits",
+    "Pagemap",
     "Pfn",
     "Pgoff",
+    "Pmd",
+    "PmdKind",
     "Pte",
     "PteKind",
     "Range",
@@ -99,6 +104,7 @@ __all__ = [
     "Vma",
     "anon_vmas",
     "hints",
+    "huge_pages",
 ]
 
 Va = Annotated[int, Index("pages")]
@@ -148,13 +154,18 @@ VM_NONE = 16
 """No VM_READ: PROT_NONE, nothing can be accessed."""
 VM_PRIVATE = 8
 """No VM_SHARED, of a file's mapping: what is written is a copy of the process's own."""
+VM_HUGEPAGE = 32
+"""MADV_HUGEPAGE: huge pages are wanted."""
+
+HPAGE_PMD_NR: Final = 2
+"""How many pages a huge page has. Here it is two; what matters of a huge page shows on two."""
 
 
-VM_UFFD_MISSING = 32
+VM_UFFD_MISSING = 64
 """Registered with the process's userfaultfd: who touches a page that is not there waits for user space."""
-VM_UFFD_WP = 64
+VM_UFFD_WP = 128
 """The same of who writes a page that is write-protected by it (`Pte.uffd_wp`)."""
-VM_UFFD_FLAGS = 96
+VM_UFFD_FLAGS = 192
 """Either."""
 
 
@@ -192,9 +203,10 @@ hints = shared_array(Hint, bound("hints", most=1))
 
 
 class Range(Value):
-    """struct mmu_notifier_range: the pages `start` to before `end`, why, whether callbacks may sleep, and of EXCLUSIVE who asked.
+    """struct mmu_notifier_range: the pages `start` to before `end`, why, whether callbacks may sleep, and of EXCLUSIVE and MIGRATE
+    who asked.
 
-    Left out: the mm, which every function takes beside it; the owner of MIGRATE.
+    Left out: the mm, which every function takes beside it.
     """
 
     start: Va
@@ -205,12 +217,30 @@ class Range(Value):
     hint: Ref[Hint] = None
 
 
+class Pagemap(Record):
+    """struct dev_pagemap with its dev_pagemap_ops (include/linux/memremap.h, Linux 6.12), as its pages know it: memory that no CPU can
+    reach (MEMORY_DEVICE_PRIVATE). `owner` tells whose it is. What else it has is in `memremap_private`.
+    """
+
+    owner: Ref[Owner]
+
+    def migrate_to_ram(self, mm: Mm, va: Va, folio: Folio) -> Flags:
+        """dev_pagemap_ops.migrate_to_ram: a CPU wants the page at `va`, which is `folio`: move it to where it can have it. VM_FAULT_."""
+        return 2
+
+    def free_zone_device_folio(self, folio: Folio) -> None:
+        """free_zone_device_folio() (mm/memremap.c, Linux 6.12): the last reference to a page has gone. Under any lock: it may not sleep."""
+
+
 bound("cow", most=1, usual=1)
+huge_pages = shared_array(bool, bound("huge", most=1))
+"""Of size 1 where there may be folios of two pages, and entries that map one whole (`Mm.pmds`)."""
 bound("halves", most=1, usual=1)
+bound("private_memory", most=7)
 
 
 class Folio(Record):
-    """struct folio (include/linux/mm_types.h, Linux 6.12), of one page: the struct page that it lies over is it.
+    """struct page and struct folio (include/linux/mm_types.h, Linux 6.12). A folio of one page is the struct page that it lies over.
 
     `refcount` (`_refcount`) counts everything that keeps it: page cache, page-table entries, pins. At 0 it is free. `pins` are
     those of FOLL_PIN (`_pincount`): of a folio of one page the kernel adds 1024 to the one counter for each, here they are a count of
@@ -218,21 +248,30 @@ class Folio(Record):
     tells them apart (`highmem`). `locked` is PG_locked. How often it is mapped is looked up
     (`rmap.folio_mapcount`). Which one is which does not matter to anything: a search may rename them.
 
-    `shared` is !PageAnonExclusive of an anonymous page, where pages are copied on write (`mm`).
+    `shared` is !PageAnonExclusive of an anonymous page, where pages are copied on write (`mm`). `pgmap` has one in its first place:
+    of a page that no CPU can reach whose memory it is.
 
     What follows is written only where somebody walks from a folio to the entries that map it (`rmap`): of an anonymous folio
     `anon_vma`, of a file's `mapping`, and `index`, the page's place in it: of anonymous memory, which never moves here, the
     address. `isolated` is !PG_lru, once somebody has taken it off its list (`folio_isolate_lru`); `swap` is its slot while
-    `swapcache`. Left out: folios of several pages.
+    `swapcache`.
+
+    A folio of two pages (of order 1) is there only where a scenario has huge pages (the bound `huge`). `head` (`compound_head`) is the
+    folio that a page is part of, itself or the one before; `tail` is the folio's second page. Both are None of a folio of one page. Each
+    page has `contents` and `shared` of its own; the rest is the folio's, in its first page: of the second `refcount` is 0
+    (`page_alloc.page_folio`). Left out: folios of other orders; that their frames lie side by side (a page's number says nothing of the next).
     """
 
     interchangeable = True
     refcount: Count
     pins: Count
     shared: Array[bool, Literal["cow"]]
+    pgmap: Array[Ref[Pagemap], Literal["private_memory"]]
     contents: Char
     second: Array[Char, Literal["halves"]]
     locked: bool
+    head: Array[Ref[Folio], Literal["huge"]]
+    tail: Array[Ref[Folio], Literal["huge"]]
     anon_vma: Ref[AnonVma]
     mapping: Ref[AddressSpace]
     index: Pgoff
@@ -316,6 +355,10 @@ class AddressSpace(Record):
         """file_operations.mmap: the file's own look at a new mapping, when what was there has gone: 0 or an error."""
         return 0
 
+    def is_hugetlb(self) -> bool:
+        """is_vm_hugetlb_page() of what maps it: its pages are huge, and no part of one is mapped or unmapped alone."""
+        return False
+
     def unlinked(self) -> None:
         """remove_vma(): a mapping of the file has gone and its reference to the file with it."""
 
@@ -328,7 +371,8 @@ class Vma(Record):
 
     `write` is VM_WRITE. `flags` has what else a mapping has of vm_flags (VM_SEALED, VM_PRIVATE, VM_NONE, VM_UFFD_), where the scenario can tell (the bound is 1);
     else there is no such place. `shared` (`shared.rb`) leads to the next vma in the tree of its file. `anon_next` has one in its first
-    place: the next in the tree of its `anon_vma`. `next` leads to the next of those
+    place: the next in the tree of its `anon_vma`. `anon_prepared` is whether the kernel has given it an anon_vma yet, at a first write: asked
+    where there may be huge pages. `next` leads to the next of those
     that munmap has taken out of the tree of its mm (`mas_detach`), or of those that are free. Which vma is which does not
     matter to anything: a search may rename them.
     """
@@ -341,6 +385,7 @@ class Vma(Record):
     vm_file: Ref[AddressSpace]
     write: bool
     anon_vma: Ref[AnonVma]
+    anon_prepared: Array[bool, Literal["huge"]]
     anon_next: Array[Ref[Vma], Literal["anon_vmas"]]
     flags: Array[Flags, Literal["vma_flags"]]
     shared: Ref[Vma]
@@ -381,6 +426,23 @@ class Pte(Record):
     dirty: bool
     exclusive: bool
     swap: SwpEntry
+
+
+class PmdKind(IntEnum):
+    """What an entry of the middle level is: empty, a page table, or a huge page's (pmd_none(), pmd_trans_huge())."""
+
+    NONE = 0
+    TABLE = 1
+    HUGE = 2
+
+
+class Pmd(Record):
+    """pmd_t: what there is for two pages. Of a huge page the two `ptes` are its halves: they are as the one entry is, and change together.
+
+    An entry that the fields of `ptes` say nothing of is empty whatever `kind` is; so only huge pages need it.
+    """
+
+    kind: PmdKind
 
 
 class HlistNode(Record):
@@ -460,12 +522,14 @@ class UserfaultfdCtx(Record):
 
 
 bound("pages", least=2, most=14, usual=8)  # sets of pages are kept in bit masks
+bound("pmds", most=7)
 
 
 class Mm(Record):
     """struct mm_struct: an address space. `users` is mm_users, `unstable` is MMF_UNSTABLE.
 
-    `mm_mt` is the maple tree: the vma at each page. There are as many pages as `ptes`.
+    `mm_mt` is the maple tree: the vma at each page. There are as many pages as `ptes`. `pmds` has half as many where there may be huge
+    pages, else none: then all pages lie under one page table, which is there.
     """
 
     mmap_lock: RwLock
@@ -473,6 +537,7 @@ class Mm(Record):
     unstable: bool
     mm_mt: Array[Ref[Vma], Literal["pages"]]
     ptes: Array[Pte, Literal["pages"]]
+    pmds: Array[Pmd, Literal["pmds"]]
     subscriptions: Subscriptions
     userfaultfd: Array[UserfaultfdCtx, Literal["userfaultfd"]]
 
@@ -607,6 +672,10 @@ class Driver(MmuNotifier):
     def has_alone(self, va: Va) -> bool:
         """For rules: whether the device believes to have the page at `va` for itself."""
         return False
+
+    def dev_private_owner(self) -> Ref[Owner]:
+        """hmm_range.dev_private_owner, as the driver gives it: whose pages in device memory it can reach. None: nobody's."""
+        return None
 
     def move_notify(self) -> None:
         """dma_buf_attach_ops.move_notify: stop using the buffer this record is attached to, and ask for it again."""

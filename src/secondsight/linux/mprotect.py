@@ -18,8 +18,10 @@ from __future__ import annotations
 
 from secondsight.lang import Errno, Ref, atomic, milestone
 from secondsight.linux.errno import EACCES, ENOMEM
+from secondsight.linux.huge_memory import vma_adjust_trans_huge
 from secondsight.linux.mm import folio_test_anon, is_cow_mapping, page_anon_exclusive, vma_is_accessible
 from secondsight.linux.mm_types import (
+    VM_HUGEPAGE,
     VM_NONE,
     VM_PRIVATE,
     VM_SEALED,
@@ -33,12 +35,13 @@ from secondsight.linux.mm_types import (
     Va,
     VaEnd,
     Vma,
+    huge_pages,
 )
 from secondsight.linux.mmu_notifier import mmu_notifier_invalidate_range_end, mmu_notifier_invalidate_range_start, owners
 from secondsight.linux.pgtable import pte_none, pte_page
 from secondsight.linux.swapops import is_migration_entry, migrations
 from secondsight.linux.userfaultfd import userfaultfd_pte_wp
-from secondsight.linux.vma import vma_modify_flags, vmas_changed
+from secondsight.linux.vma import may_split, vma_modify_flags, vmas_changed
 
 __all__ = ["change_protection", "change_pte_range", "do_mprotect_pkey"]
 
@@ -47,7 +50,8 @@ def do_mprotect_pkey(mm: Mm, start: Va, length: Pgoff, write: bool, low: Va, hig
     """do_mprotect_pkey() (mm/mprotect.c, Linux 6.12): PROT_READ, with PROT_WRITE if `write`, or PROT_NONE, for `length` pages from
     `start`.
 
-    Vma by vma, up to the first that it cannot do: -ENOMEM where nothing is mapped, -EACCES where it may never be written.
+    Vma by vma, up to the first that it cannot do: -ENOMEM where nothing is mapped, -EACCES where it may never be written,
+    -EINVAL where it would begin or end within a huge page of a file.
     `low`, `high`: see `vma_merge_new_range`.
     """
     mm.mmap_lock.write_lock()
@@ -64,9 +68,18 @@ def do_mprotect_pkey(mm: Mm, start: Va, length: Pgoff, write: bool, low: Va, hig
                 at = min(vma.vm_end, start + length)
                 flags = flags_for(vma, none)
                 changes = vma.write != write or differ(vma, flags)
-                if changes:
-                    vma_modify_flags(vma, first, at, write, flags, low, high)
+                if len(huge_pages) == 0:
+                    if changes:
+                        vma_modify_flags(vma, first, at, write, flags, low, high)
         if changes:
+            if len(huge_pages) > 0:
+                assert vma is not None
+                ret = may_split(mm, first, at)
+                if ret != 0:
+                    break
+                vma_adjust_trans_huge(mm, first, at)
+                with atomic:
+                    vma_modify_flags(vma, first, at, write, flags_for(vma, none), low, high)
             change_protection(mm, first, at)
     with atomic:
         vmas_changed(mm, start, at)
@@ -78,7 +91,7 @@ def do_mprotect_pkey(mm: Mm, start: Va, length: Pgoff, write: bool, low: Va, hig
 def flags_for(vma: Vma, none: bool) -> Flags:
     """The flags of a vma that are not VM_WRITE, as they come to be."""
     if len(vma.flags) > 0:
-        return (vma.flags[0] & (VM_SEALED | VM_PRIVATE | VM_UFFD_FLAGS)) | (VM_NONE if none else 0)
+        return (vma.flags[0] & (VM_SEALED | VM_PRIVATE | VM_HUGEPAGE | VM_UFFD_FLAGS)) | (VM_NONE if none else 0)
     return 0
 
 
@@ -113,7 +126,8 @@ def change_protection(mm: Mm, start: Va, end: VaEnd) -> None:
 @milestone(quiet=True)
 @atomic
 def change_pte_range(mm: Mm, start: Va, end: VaEnd) -> None:
-    """change_pte_range() (mm/mprotect.c, Linux 6.12): under the page-table lock."""
+    """change_pte_range() (mm/mprotect.c), change_huge_pmd() (mm/huge_memory.c, Linux 6.12): under the page-table lock. A huge page that has
+    pages outside of the range has been split by now, with the vma."""
     for va in range(start, end):
         vma = mm.mm_mt[va]
         pte = mm.ptes[va]
@@ -126,7 +140,7 @@ def change_pte_range(mm: Mm, start: Va, end: VaEnd) -> None:
             if is_migration_entry(pte):  # made readable, whatever is asked for: the next write faults
                 pte.writable = False
         if len(owners) > 0:
-            if pte.kind == PteKind.DEVICE_EXCLUSIVE:  # the same
+            if pte.kind in (PteKind.DEVICE_EXCLUSIVE, PteKind.DEVICE_PRIVATE):  # the same
                 pte.writable = False
 
 

@@ -4,9 +4,11 @@ An entry that is neither empty nor present is a `swp_entry_t`: a page in swap, o
 
 * `SWAP`: the page's contents are in slot `Pte.swap`; the page may be in the swap cache all the same (`swap_state`).
 * `MIGRATION`: the page `Pte.frame` is being moved (`migrate`); who faults waits. It holds no reference.
+* `DEVICE_PRIVATE`: the page `Pte.frame` is in a device's memory, where no CPU can reach it (`migrate_device`). It holds a reference, and
+  counts as a mapping.
 
 Each kind is made only where a bound says so, so that what nobody makes is no part of a program: `swap_slots` slots of a swap device,
-`migrations` that may go on at a time.
+`migrations` that may go on at a time, `private_memory`.
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ from typing import Literal
 from secondsight.lang import Array, Char, Record, Ref, atomic, bound, shared_array
 from secondsight.linux.mm_types import Count, Folio, Pte, PteKind
 
-__all__ = ["Migration", "SwapSlot", "is_migration_entry", "is_swap_entry", "is_swap_pte", "migrations", "swap_slots"]
+__all__ = ["Migration", "SwapSlot", "is_device_private_entry", "is_migration_entry", "is_swap_entry", "is_swap_pte", "migrations", "swap_slots"]
 
 
 class SwapSlot(Record):
@@ -60,3 +62,9 @@ def is_swap_entry(pte: Pte) -> bool:
 def is_migration_entry(pte: Pte) -> bool:
     """is_migration_entry() (include/linux/swapops.h, Linux 6.12): the page is being moved; `pte.frame` is where it was."""
     return pte.kind == PteKind.MIGRATION
+
+
+@atomic
+def is_device_private_entry(pte: Pte) -> bool:
+    """is_device_private_entry() (include/linux/swapops.h, Linux 6.12): the page `pte.frame` is in a device's memory."""
+    return pte.kind == PteKind.DEVICE_PRIVATE

@@ -106,6 +106,13 @@ class RecorderMethods(ABC):
         made: File = self._operation("memfd_create", into, pages=pages, seals=seals)
         return made
 
+    def memfd_create_hugetlb(self, pages: int, seals: str = "", *, into: str | None = None) -> File:
+        """A new memfd of huge pages (MFD_HUGETLB), each of two pages. It is mapped, unmapped and cut into parts at pages with even numbers alone: munmap and
+        mprotect of a part fail with -EINVAL, MADV_DONTNEED leaves a page alone that is in the range in part. A hole in a part of a huge page makes that zero and
+        leaves it in the file. Fails with -EINVAL for an odd number of pages."""
+        made: File = self._operation("memfd_create_hugetlb", into, pages=pages, seals=seals)
+        return made
+
     def fallocate_punch_hole(self, fd: File, *, page: int, pages: int = 1, into: str | None = None) -> None:
         """Give `pages` pages of a memfd back. They read as zeros afterwards, through every mapping.
         Fails with -EPERM (write-sealed), -EBADF (closed)."""
@@ -339,6 +346,35 @@ class RecorderMethods(ABC):
         """As `device_compare`, of the second half of the page. On the model only."""
         self._operation("device_compare_half", into, device=device, addr=addr)
 
+    def device_migrate(self, device: DeviceHandle, addr: Address, *, pages: int | None = None, into: str | None = None) -> None:
+        """The device takes pages into its own memory, where no CPU can reach them (migrate_vma_setup); the result is how many have come, `0`
+        to `9`.     Private pages move, and places that nobody has touched, if nobody holds them and there is memory. Fails with -EINVAL (not mapped,
+        a udmabuf's mapping), -EFAULT (the process has gone), -EOPNOTSUPP by a driver without memory."""
+        self._operation("device_migrate", into, device=device, addr=addr, pages=pages)
+
+    def device_evict(self, device: DeviceHandle, *, into: str | None = None) -> None:
+        """The device gives everything in its memory back (migrate_device_range); the result is how many pages have gone, `0` to `9`. -EOPNOTSUPP by a
+        driver without memory."""
+        self._operation("device_evict", into, device=device)
+
+    def madvise_hugepage(self, addr: Address, *, pages: int | None = None, into: str | None = None) -> None:
+        """MADV_HUGEPAGE: the next page that is touched there comes together with the other one of its pair, as a huge page, if the mapping has
+        both and neither was touched before. A pair is a page with an even number in its mapping and the next. Fails with -ENOMEM (not mapped).
+
+        On a real kernel a page of the scenario is half a huge page, 1 MiB, of which its first 4 KiB are used.
+        """
+        self._operation("madvise_hugepage", into, addr=addr, pages=pages)
+
+    def page_is_huge(self, addr: Address, *, into: str | None = None) -> None:
+        """Whether one entry maps the page and the other of its pair, as PAGEMAP_SCAN (PAGE_IS_HUGE) tells a process: `h`, or `-`."""
+        self._operation("page_is_huge", into, addr=addr)
+
+    def madvise_collapse(self, addr: Address, *, pages: int | None = None, into: str | None = None) -> None:
+        """MADV_COLLAPSE: each pair of pages in the range becomes a huge page, with what the pages hold. Fails with -EINVAL (nothing there was
+        written, or may be; or the mapping has no such pair), -EAGAIN (somebody holds a page), -ENOMEM (not mapped). Of private
+        anonymous memory."""
+        self._operation("madvise_collapse", into, addr=addr, pages=pages)
+
     def userfaultfd(self, *, sigbus: bool = False, events: bool = False) -> File:
         """userfaultfd(2), and UFFDIO_API: one for a process, in the setup. With `sigbus` (UFFD_FEATURE_SIGBUS) who touches what is missing or
         protected gets a signal, else it waits. With `events` (UFFD_FEATURE_EVENT_REMOVE and _UNMAP) who unmaps registered memory, or forgets
@@ -464,6 +500,17 @@ class DeviceMethods:
     def compare_half(self, addr: Address, *, into: str | None = None) -> None:
         """As `device_compare`, of the second half of the page. On the model only."""
         self._recorder._operation("device_compare_half", into, device=self, addr=addr)
+
+    def migrate(self, addr: Address, *, pages: int | None = None, into: str | None = None) -> None:
+        """The device takes pages into its own memory, where no CPU can reach them (migrate_vma_setup); the result is how many have come, `0`
+        to `9`.     Private pages move, and places that nobody has touched, if nobody holds them and there is memory. Fails with -EINVAL (not mapped,
+        a udmabuf's mapping), -EFAULT (the process has gone), -EOPNOTSUPP by a driver without memory."""
+        self._recorder._operation("device_migrate", into, device=self, addr=addr, pages=pages)
+
+    def evict(self, *, into: str | None = None) -> None:
+        """The device gives everything in its memory back (migrate_device_range); the result is how many pages have gone, `0` to `9`. -EOPNOTSUPP by a
+        driver without memory."""
+        self._recorder._operation("device_evict", into, device=self)
 
     def forget(self, addr: Address, *, pages: int | None = None, into: str | None = None) -> None:
         """The hook that an allocator calls before it gives pages back: the device's library forgets them, if it has such a hook. On the model only."""

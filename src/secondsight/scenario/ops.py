@@ -158,6 +158,8 @@ class Needs(Enum):
     UDMABUF = "/dev/udmabuf"
     MODULE = "secondsight.ko"
     NODES = "a second NUMA node"
+    HUGE = "transparent huge pages, which are made where they are asked for alone (transparent_hugepage=madvise)"
+    HUGETLB = "a pool of huge pages (hugepages=)"
     SWAP = "a swap device (secondsight.ko has one)"
 
 

@@ -91,6 +91,13 @@ class ProcessMethods(ABC):
         done: File = self._do("memfd_create", pages=pages, seals=seals)
         return done
 
+    def memfd_create_hugetlb(self, pages: int, seals: str = "") -> File:
+        """A new memfd of huge pages (MFD_HUGETLB), each of two pages. It is mapped, unmapped and cut into parts at pages with even numbers alone: munmap and
+        mprotect of a part fail with -EINVAL, MADV_DONTNEED leaves a page alone that is in the range in part. A hole in a part of a huge page makes that zero and
+        leaves it in the file. Fails with -EINVAL for an odd number of pages."""
+        done: File = self._do("memfd_create_hugetlb", pages=pages, seals=seals)
+        return done
+
     def fallocate_punch_hole(self, fd: File, *, page: int, pages: int = 1) -> str:
         """Give `pages` pages of a memfd back. They read as zeros afterwards, through every mapping.
         Fails with -EPERM (write-sealed), -EBADF (closed)."""
@@ -246,6 +253,27 @@ class ProcessMethods(ABC):
         done: str = self._do("pin_write_half", pin=pin, page=page, value=value)
         return done
 
+    def madvise_hugepage(self, addr: Address, *, pages: int | None = None) -> str:
+        """MADV_HUGEPAGE: the next page that is touched there comes together with the other one of its pair, as a huge page, if the mapping has
+        both and neither was touched before. A pair is a page with an even number in its mapping and the next. Fails with -ENOMEM (not mapped).
+
+        On a real kernel a page of the scenario is half a huge page, 1 MiB, of which its first 4 KiB are used.
+        """
+        done: str = self._do("madvise_hugepage", addr=addr, pages=pages)
+        return done
+
+    def page_is_huge(self, addr: Address) -> str:
+        """Whether one entry maps the page and the other of its pair, as PAGEMAP_SCAN (PAGE_IS_HUGE) tells a process: `h`, or `-`."""
+        done: str = self._do("page_is_huge", addr=addr)
+        return done
+
+    def madvise_collapse(self, addr: Address, *, pages: int | None = None) -> str:
+        """MADV_COLLAPSE: each pair of pages in the range becomes a huge page, with what the pages hold. Fails with -EINVAL (nothing there was
+        written, or may be; or the mapping has no such pair), -EAGAIN (somebody holds a page), -ENOMEM (not mapped). Of private
+        anonymous memory."""
+        done: str = self._do("madvise_collapse", addr=addr, pages=pages)
+        return done
+
     def userfaultfd(self, *, sigbus: bool = False, events: bool = False) -> File:
         """userfaultfd(2), and UFFDIO_API: one for a process, in the setup. With `sigbus` (UFFD_FEATURE_SIGBUS) who touches what is missing or
         protected gets a signal, else it waits. With `events` (UFFD_FEATURE_EVENT_REMOVE and _UNMAP) who unmaps registered memory, or forgets
@@ -376,6 +404,19 @@ class DeviceMethods(ABC):
     def compare_half(self, addr: Address) -> str:
         """As `device_compare`, of the second half of the page. On the model only."""
         done: str = self._do("device_compare_half", addr=addr)
+        return done
+
+    def migrate(self, addr: Address, *, pages: int | None = None) -> str:
+        """The device takes pages into its own memory, where no CPU can reach them (migrate_vma_setup); the result is how many have come, `0`
+        to `9`.     Private pages move, and places that nobody has touched, if nobody holds them and there is memory. Fails with -EINVAL (not mapped,
+        a udmabuf's mapping), -EFAULT (the process has gone), -EOPNOTSUPP by a driver without memory."""
+        done: str = self._do("device_migrate", addr=addr, pages=pages)
+        return done
+
+    def evict(self) -> str:
+        """The device gives everything in its memory back (migrate_device_range); the result is how many pages have gone, `0` to `9`. -EOPNOTSUPP by a
+        driver without memory."""
+        done: str = self._do("device_evict")
         return done
 
     def forget(self, addr: Address, *, pages: int | None = None) -> str:

@@ -18,13 +18,15 @@ from secondsight.devices.device import Device
 from secondsight.devices.exclusive import Exclusive
 from secondsight.devices.fenced_importer import FencedImporter
 from secondsight.devices.mirror import Mirror
+from secondsight.devices.private_gpu import PrivateGpu
 from secondsight.lang.errors import LangError
 from secondsight.lang.locks import MAX_THREADS
 from secondsight.lang.machines import Machine
 from secondsight.lang.modules import is_ours, set_up
 from secondsight.lang.program import Program, Room, Thread
 from secondsight.lang.records import Record
-from secondsight.lang.standins import unwrap
+from secondsight.lang.standins import Shared, unwrap
+from secondsight.lang.types import ArrayType
 from secondsight.linux.errno import SIGBUS, SIGSEGV
 from secondsight.linux.fork import mm_alloc, proc_caches_init
 from secondsight.linux.mm_types import IntervalNotifier, of_nobody
@@ -41,7 +43,7 @@ from secondsight.world.enough import with_enough
 from secondsight.world.interpreter import made, run_final, run_in_turn, run_ops
 from secondsight.world.operations.userfaultfd import serve
 
-__all__ = ["only_outcome", "outcomes", "program", "read_outcome", "shape_of", "value_in", "value_of", "watched"]
+__all__ = ["only_outcome", "has_succeeded", "outcomes", "program", "read_outcome", "shape_of", "value_in", "value_of", "watched"]
 
 
 def only_outcome(scenario: Scenario, release: str | None = None) -> Outcome:
@@ -74,14 +76,15 @@ def program(
     holds: bool = False,
     release: str | None = None,
     closes: bool = False,
+    results: bool = True,
 ) -> Program:
     """The checked program of a scenario; its devices, if it has any, are driven by `driver` (default: a right one).
 
     `wanted` raises bounds; `holds`: with hold points, for forced runs; `release`: see `outcomes`; `closes`: when all threads
-    have ended the driver is closed, if it is open still, and rules may look at what it holds (`all_quiet`). Raises `LangError`
-    for a bound that is too small, a driver outside the language, or one that cannot be opened.
+    have ended the driver is closed, if it is open still, and rules may look at what it holds (`all_quiet`). Without `results` those
+    of the operations are not kept, but for whether an access of the device succeeded (`has_succeeded`). Raises `LangError` for a bound that is too small, a driver outside the language, or one that cannot be opened.
     """
-    encoder = Encoder(scenario, release)
+    encoder = Encoder(scenario, release, results)
     places = encoder.places
     driver = (driver or _default(places)) if scenario.has_device else None
     _suits(scenario, driver)
@@ -126,6 +129,8 @@ def _default(places: list[Place]) -> type[Device]:
     """The driver of a scenario that is asked about without one: the reference mirror, or what can do what that cannot."""
     if any(place.op.declared.makes is HandleType.BUFFER for place in places):
         return FencedImporter
+    if any(place.op.kind in ("device_migrate", "device_evict") for place in places):
+        return PrivateGpu
     return Exclusive if any(place.op.kind == "device_exclusive" for place in places) else Mirror
 
 
@@ -166,8 +171,8 @@ def _handlers(encoder: Encoder, spaces: list[Any]) -> list[Thread]:
 
 
 def shape_of(scenario: Scenario, driver: type[Device], wanted: dict[str, int]) -> object:
-    """What programs of a driver have in common that share their code, as far as the scenario decides it."""
-    encoder = Encoder(scenario)
+    """What programs of a driver that keep no results have in common if they share their code, as far as the scenario decides it."""
+    encoder = Encoder(scenario, results=False)
     return encoder.bounds(driver, wanted), {name: sorted(numbers) for name, numbers in encoder.only(True).items()}
 
 
@@ -229,14 +234,22 @@ def _set_up(op: Op, i: int, encoder: Encoder, mm: Any, device: Any) -> None:
             ret = act(i, mm, device) if made(i) else tables.SKIPPED
             if op.declared.makes is HandleType.DEVICE and ret != 0:
                 raise LangError(f"{type(unwrap(device)).__name__}.attach_to() failed, with nothing else going on: {value_of(op, ret)}")
-            tables.results[i].value = ret
+            _keep(encoder, i, ret)
         return
     assert op.makes is not None
     ret = begins(tables.handles[encoder.numbers[op.makes]], op, mm, device)
     if ret != 0:
         what = f"{type(unwrap(device)).__name__}.open()" if device is not None else op.kind
         raise LangError(f"{what} failed, with nothing else going on: {value_of(op, ret)}")
-    tables.results[i].value = 0
+    _keep(encoder, i, 0)
+
+
+def _keep(encoder: Encoder, i: int, result: int) -> None:
+    """Note a result of the setup, as `interpreter.keep` does."""
+    if encoder.keeps[i] == tables.WHOLE:
+        tables.results[i].value = result
+    elif encoder.keeps[i] == tables.SUCCESS and result >= 0:
+        tables.successes[i] = True
 
 
 def outcomes(
@@ -264,15 +277,32 @@ def outcomes(
 
 
 def watched(made: Program) -> tuple[int, int]:
-    """Where the results lie in a state."""
-    declaration = next(d for d in made.layout.declarations if d.name == "tables.ops")
-    start = made.layout.base[declaration]
-    return start, start + made.layout.size(declaration.kind)
+    """Where the results lie in a state, or what is kept of them."""
+    kept = _kept(made)
+    start = made.layout.base[kept]
+    return start, start + made.layout.size(kept.kind)
+
+
+def _kept(made: Program) -> Shared:
+    """What keeps the results of a program's operations: whole, or whether they succeeded."""
+    name = "tables.results" if made.machine.bound("results") else "tables.successes"
+    return next(d for d in made.layout.declarations if d.name == name)
 
 
 def value_in(seen: bytes, row: int) -> int:
     """The result of an operation, by its row, in the results' part of a final state."""
     return seen[row] - 128
+
+
+def has_succeeded(made: Program, scenario: Scenario, ends: Iterable[bytes]) -> bool:
+    """Whether an access of a device has succeeded, by what is kept of results in final states."""
+    rows = [row for row, place in enumerate(scenario.places()) if place.op.declared.accesses]
+    if made.machine.bound("successes"):
+        kind = _kept(made).kind
+        assert isinstance(kind, ArrayType)
+        bits = [made.layout.first(kind).element(row) for row in rows]
+        return any(bit.value(seen, 0) for seen in ends for bit in bits)
+    return any(value_in(seen, row) >= 0 for seen in ends for row in rows)
 
 
 def read_outcome(scenario: Scenario, seen: bytes) -> Outcome:

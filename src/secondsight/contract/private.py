@@ -1,0 +1,47 @@
+"""What a device with memory of its own promises of that memory: a page there is one user's, and nobody finds in it what was there before."""
+
+from __future__ import annotations
+
+from secondsight.devices.device import all_quiet
+from secondsight.lang import require, rule
+from secondsight.linux.memremap_private import device_page_given
+from secondsight.linux.migrate_device import device_page_inserted
+from secondsight.linux.mm_types import Driver, Folio, Mm
+from secondsight.linux.page_alloc import frames
+
+__all__ = ["given_out_once", "nothing_is_left", "zeroed_where_nothing_was"]
+
+
+@rule("device-memory", on=device_page_given)
+def given_out_once(folio: Folio) -> None:
+    """A page of device memory that a driver gives out is nobody's.
+
+    Broken by a driver that takes a page back before it is free, or twice (`page_free` is called once, with the last reference). Source:
+    zone_device_page_init(), free_zone_device_folio() (mm/memremap.c, Linux 6.12).
+    """
+    require(folio.refcount == 0, "device-memory", "gives out a page of device memory that somebody has")
+
+
+@rule("device-memory", on=device_page_inserted)
+def zeroed_where_nothing_was(folio: Folio) -> None:
+    """A page of device memory that comes where nothing was holds zeroes, as a CPU's new page does.
+
+    Broken by a driver that does not clear it: the process sees what was there before, perhaps another's. Source:
+    migrate_vma_insert_page() (mm/migrate_device.c, Linux 6.12), which maps what it is given.
+    """
+    require(folio.contents == 0, "device-memory", "a page comes where nothing was, with what somebody else had in it")
+
+
+@rule("device-memory", on=all_quiet)
+def nothing_is_left(device: Driver, mm: Mm, gone: bool) -> None:
+    """When a driver is closed and all is quiet, no page of its memory is somebody's.
+
+    Broken by a driver that leaves pages there: an access to one calls a driver that is not there any more. Source:
+    Documentation/mm/hmm.rst, migrate_device_range() (mm/migrate_device.c, Linux 6.12).
+    """
+    for i in range(len(frames)):
+        pgmap = frames[i].pgmap[0]
+        if pgmap is not None:
+            owner = pgmap.owner
+            own = owner is not None and owner.driver is device
+            require(not own or frames[i].refcount == 0, "device-memory", "the driver is closed, and a page is still in its memory")

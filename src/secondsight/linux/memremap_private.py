@@ -1,0 +1,116 @@
+"""mm/memremap.c: memory of a device that no CPU can reach, and that a process may have pages in (MEMORY_DEVICE_PRIVATE).
+
+    memremap_private()          its pages come, all free: no reference
+    zone_device_page_init()     the driver gives one out: one reference, locked, and the pagemap has one more user
+    put_page(), the last one    free_zone_device_folio(): `page_free` of the driver, and the user goes
+    memunmap_private()          kill, drain, remove: waits until every page is free
+
+A driver's pagemap is a field of its record, of a class derived from `PrivatePagemap` that has its two operations. A CPU's entry for a
+page there is a device-private one (`swapops`); how pages come and go is in `migrate_device`. What the memory is otherwise, and how that
+of device-dax goes, is in `memremap`.
+
+Left out: several ranges of one pagemap; device-coherent memory (MEMORY_DEVICE_COHERENT), which CPUs can reach.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from secondsight.lang import Array, Ref, atomic, milestone, require, tracepoint, wait_until
+from secondsight.linux.mm_types import Driver, Folio, Pagemap
+from secondsight.linux.mmu_notifier import owner_of
+from secondsight.linux.page_alloc import alloc_page, put_zone_device_page
+from secondsight.linux.percpu_refcount import (
+    PercpuRef,
+    percpu_ref_init,
+    percpu_ref_is_zero_wait,
+    percpu_ref_kill,
+    percpu_ref_put,
+    percpu_ref_tryget_live,
+)
+
+__all__ = [
+    "PrivatePagemap",
+    "device_page_given",
+    "folio_is_device_private",
+    "memremap_private",
+    "memunmap_private",
+    "zone_device_page_init",
+]
+
+
+@tracepoint
+def device_page_given(folio: Folio) -> None:
+    """A driver gives out a page of its memory, which had no user before."""
+
+
+class PrivatePagemap(Pagemap):
+    """struct dev_pagemap of MEMORY_DEVICE_PRIVATE with its dev_pagemap_ops. `pages` are the struct pages of its range."""
+
+    ref: PercpuRef
+    pages: Array[Ref[Folio], Literal["private_pages"]]
+
+    def page_free(self, folio: Folio) -> None:
+        """dev_pagemap_ops.page_free: nobody has the page any more. It may not sleep."""
+
+    @atomic
+    def free_zone_device_folio(self, folio: Folio) -> None:
+        """free_zone_device_folio() (mm/memremap.c, Linux 6.12): the driver has the page back, and the pagemap one user less."""
+        self.page_free(folio)
+        percpu_ref_put(self.ref)
+
+
+@atomic
+def folio_is_device_private(folio: Folio) -> bool:
+    """folio_is_device_private() (include/linux/memremap.h, Linux 6.12)."""
+    if len(folio.pgmap) > 0:
+        return folio.pgmap[0] is not None
+    return False
+
+
+@atomic
+def memremap_private(pgmap: PrivatePagemap, driver: Driver) -> None:
+    """memremap_pages() (mm/memremap.c, Linux 6.12) of MEMORY_DEVICE_PRIVATE: the pages are there, and free. Whose they are is what
+    `owner_of` says of the driver."""
+    percpu_ref_init(pgmap.ref)
+    pgmap.owner = owner_of(driver)
+    for i in range(len(pgmap.pages)):
+        page = alloc_page()
+        page.refcount = 0
+        page.pgmap[0] = pgmap
+        pgmap.pages[i] = page
+
+
+@milestone
+@atomic
+def zone_device_page_init(folio: Folio, pgmap: PrivatePagemap) -> None:
+    """zone_device_page_init() (mm/memremap.c, Linux 6.12): a free page has one reference, and is locked. Waits for its lock.
+
+    The kernel looks at neither: whether the page is free, which is a rule of the contract, nor whether the pagemap was killed, of which it warns.
+    """
+    wait_until(not folio.locked)
+    device_page_given(folio)
+    alive = percpu_ref_tryget_live(pgmap.ref)
+    require(alive, "killed-pagemap", "gives out a page of memory that is being taken away")
+    folio.refcount = 1
+    folio.locked = True
+
+
+@milestone
+def memunmap_private(pgmap: PrivatePagemap) -> None:
+    """memunmap_pages() (mm/memremap.c, Linux 6.12): kill, drain, remove."""
+    with atomic:
+        percpu_ref_kill(pgmap.ref)
+    percpu_ref_is_zero_wait(pgmap.ref)
+    remove_private_pages(pgmap)
+
+
+@atomic
+def remove_private_pages(pgmap: PrivatePagemap) -> None:
+    """pageunmap_range() (mm/memremap.c, Linux 6.12): the memory is gone."""
+    for i in range(len(pgmap.pages)):
+        page = pgmap.pages[i]
+        if page is not None:
+            page.pgmap[0] = None
+            put_zone_device_page(page)
+        pgmap.pages[i] = None

@@ -1,0 +1,481 @@
+"""mm/migrate_device.c: pages move between the system's memory and a device's, at the wish of its driver.
+
+    migrate_vma_setup()         of a part of a vma: what can be moved is held, locked, and its entries are migration entries, in a
+                                bracket of MIGRATE whose owner the driver gives; more walks (CLEAR) where others map it too; and what
+                                somebody else holds is as it was
+    the driver                  gives each its destination, locked, and copies
+    migrate_vma_pages()         the destination takes the place of the source, unless somebody holds that by now; where nothing was,
+                                it is mapped now, in one more bracket, unless something is by now
+    the driver                  sees by MIGRATE_PFN_MIGRATE (`MigrateVma.migrate`) what has moved
+    migrate_vma_finalize()      entries map the destination, or the source again; all is unlocked
+
+The caller holds the mmap lock all the time. `migrate_device_range` is the first part for pages of a device, whoever maps them, and takes no
+mmap lock: it is how a driver empties its memory.
+
+A page that is in device memory has device-private entries: a CPU's access faults, and do_swap_page() has `migrate_to_ram` of its pagemap
+do all this the other way, with the page as `fault_page`.
+
+Left out: huge pages (which 6.12 splits first), device-coherent memory, memory cgroups, userfaultfd.
+"""
+
+from __future__ import annotations
+
+from typing import Final, Literal
+
+from secondsight.lang import Array, Errno, Record, Ref, atomic, bound, milestone, out_of_records, pool, tracepoint
+from secondsight.linux.errno import EINVAL
+from secondsight.linux.filemap import folio_trylock, folio_unlock
+from secondsight.linux.memory import locks_the_device_page
+from secondsight.linux.memremap_private import PrivatePagemap, folio_is_device_private
+from secondsight.linux.migrate import folio_migrated, remove_migration_ptes, set_migration_entry, try_to_migrate
+from secondsight.linux.mm_types import Count, Event, Flags, Folio, Mm, Owner, Pte, PteKind, Range, Va, VaEnd, Vma, anon_vmas
+from secondsight.linux.mmu_notifier import mmu_notifier_invalidate_range_end, mmu_notifier_invalidate_range_start
+from secondsight.linux.page_alloc import folio_try_get, get_page, is_zero_page, put_page
+from secondsight.linux.pgtable import folio_mapped, pte_clear, pte_none, pte_page, vm_normal_folio
+from secondsight.linux.rmap import folio_add_new_anon_rmap
+from secondsight.linux.swap import folio_isolate_lru
+from secondsight.linux.swap_state import folio_free_swap
+from secondsight.linux.swapops import is_device_private_entry, migrations, swap_slots
+
+__all__ = [
+    "MIGRATE_VMA_SELECT_DEVICE_PRIVATE",
+    "MIGRATE_VMA_SELECT_SYSTEM",
+    "MigrateVma",
+    "device_folio_moved",
+    "device_page_inserted",
+    "migrate_device_finalize",
+    "migrate_device_pages",
+    "migrate_device_range",
+    "migrate_vma_finalize",
+    "migrate_vma_init",
+    "migrate_vma_pages",
+    "migrate_vma_setup",
+    "migrate_vmas",
+]
+
+MIGRATE_VMA_SELECT_SYSTEM: Final = 1
+"""Pages of the system's memory are moved, the zero page, and places where nothing is."""
+MIGRATE_VMA_SELECT_DEVICE_PRIVATE: Final = 2
+"""Pages in device memory are moved, those of `pgmap_owner`."""
+
+
+@tracepoint
+def device_page_inserted(folio: Folio) -> None:
+    """A page of a device's is mapped where nothing was: a CPU that gets it back must find zeroes."""
+
+
+class MigrateVma(Record):
+    """struct migrate_vma (include/linux/migrate.h, Linux 6.12): the pages `start` to before `end` of `mm`, and of each where it is (`src`)
+    and where it is to go (`dst`, the driver's to fill in). On a driver's stack: `with migrate_vmas.on_stack() as args:`.
+
+    `migrate` and `write` are MIGRATE_PFN_MIGRATE and MIGRATE_PFN_WRITE of `src`: of a place where nothing is `src` is None and `migrate`
+    true. `mm` is None for migrate_device_range(). `moved` is a ghost, for rules only: there is no turning back any more.
+    """
+
+    mm: Ref[Mm]
+    start: Va
+    npages: Count
+    pgmap_owner: Ref[Owner]
+    flags: Flags
+    fault_page: Ref[Folio]
+    src: Array[Ref[Folio], Literal["migrate_pages"]]
+    migrate: Array[bool, Literal["migrate_pages"]]
+    write: Array[bool, Literal["migrate_pages"]]
+    dst: Array[Ref[Folio], Literal["migrate_pages"]]
+    moved: Array[bool, Literal["migrate_pages"]]
+
+
+bound("migrate_pages", most=7, usual=1)
+migrate_vmas = pool(MigrateVma, bound("migrate_vmas", most=7, usual=2))
+
+
+@atomic
+def migrate_vma_init(
+    args: MigrateVma, mm: Mm, start: Va, npages: Count, owner: Ref[Owner], flags: Flags, fault_page: Ref[Folio] = None
+) -> None:
+    """What a driver writes into struct migrate_vma before migrate_vma_setup()."""
+    if npages > len(args.src):
+        out_of_records("migrate_pages")
+    args.mm = mm
+    args.start = start
+    args.npages = npages
+    args.pgmap_owner = owner
+    args.flags = flags
+    args.fault_page = fault_page
+
+
+@atomic
+def device_folio_moved(folio: Folio) -> bool:
+    """For rules: whether a page has been moved by now, though entries may stand for it still."""
+    for k in range(len(migrate_vmas)):
+        if migrate_vmas.is_used(migrate_vmas[k]):
+            for i in range(len(migrate_vmas[k].src)):
+                if migrate_vmas[k].moved[i] and migrate_vmas[k].src[i] is folio:
+                    return True
+    return False
+
+
+# migrate_vma_setup().
+
+
+@milestone
+def migrate_vma_setup(args: MigrateVma) -> Errno:
+    """migrate_vma_setup() (mm/migrate_device.c, Linux 6.12): what can be moved is held, locked and unmapped.
+
+    0, whether there is any such page or not; -EINVAL where the pages are in no vma, not in one, or in one of which none can move.
+    """
+    refused = migrate_vma_problem(args)
+    if refused != 0:
+        return refused
+    with atomic:
+        mm = args.mm
+        start = args.start
+        end: VaEnd = args.start + args.npages
+        owner = args.pgmap_owner
+    assert mm is not None
+    rng = Range(start, end, Event.MIGRATE, True, owner)
+    mmu_notifier_invalidate_range_start(mm, rng)
+    cpages = migrate_vma_collect_pmd(args)
+    mmu_notifier_invalidate_range_end(mm, rng)
+    if cpages > 0:
+        migrate_device_unmap(args)
+    return 0
+
+
+@atomic
+def migrate_vma_problem(args: MigrateVma) -> Errno:
+    """The checks of migrate_vma_setup() (mm/migrate_device.c, Linux 6.12)."""
+    if len(migrations) == 0:
+        out_of_records("migrations")
+    if len(anon_vmas) == 0:
+        out_of_records("anon_vmas")
+    mm = args.mm
+    assert mm is not None
+    vma = mm.mm_mt[args.start]
+    if vma is None or args.npages == 0 or args.start + args.npages > vma.vm_end:
+        return -EINVAL
+    file = vma.vm_file
+    if file is not None and file.vm_flags() != 0:
+        return -EINVAL
+    return 0
+
+
+@milestone(quiet=True)
+@atomic
+def migrate_vma_collect_pmd(args: MigrateVma) -> Count:
+    """migrate_vma_collect_pmd(), migrate_vma_collect_hole() (mm/migrate_device.c, Linux 6.12), under the page-table lock: how many pages may be moved.
+
+    The folio lock is tried, not waited for: who does not get it leaves the page as it is. So is an anonymous page that may be pinned.
+    """
+    mm = args.mm
+    assert mm is not None
+    vma = mm.mm_mt[args.start]
+    assert vma is not None
+    cpages: Count = 0
+    for i in range(args.npages):
+        va: Va = args.start + i
+        pte = mm.ptes[va]
+        args.src[i] = None
+        args.dst[i] = None
+        args.write[i] = False
+        args.migrate[i] = populates(args, vma, pte)
+        if args.migrate[i]:
+            cpages += 1
+        folio = selected(args, pte)
+        if folio is not None:
+            write = pte.writable
+            get_page(folio)
+            held = is_locked_for_us(args, folio) or folio_trylock(folio)
+            if held and set_migration_entry(folio, mm, va):
+                args.src[i] = folio
+                args.migrate[i] = True
+                args.write[i] = write
+                cpages += 1
+            else:
+                if held and not is_locked_for_us(args, folio):
+                    folio_unlock(folio)
+                put_page(folio)
+    return cpages
+
+
+@atomic
+def is_locked_for_us(args: MigrateVma, folio: Folio) -> bool:
+    """Whether the fault that all this is for has locked the page already (Linux 7.2), and will unlock it."""
+    return len(locks_the_device_page) > 0 and args.fault_page is folio
+
+
+@atomic
+def populates(args: MigrateVma, vma: Vma, pte: Pte) -> bool:
+    """Whether a page is to be had where none is, or the zero page: anonymous memory alone is populated."""
+    folio = pte_page(pte)
+    if folio is not None:
+        return is_zero_page(folio) and args.flags & MIGRATE_VMA_SELECT_SYSTEM != 0
+    return pte_none(pte) and vma.vm_file is None
+
+
+@atomic
+def selected(args: MigrateVma, pte: Pte) -> Ref[Folio]:
+    """The page of an entry, if the caller wants such: one of the system's, or one in the device's own memory."""
+    folio = pte.frame
+    if folio is None:
+        return None
+    if is_device_private_entry(pte):
+        pgmap = folio.pgmap[0]
+        own = pgmap is not None and pgmap.owner is args.pgmap_owner
+        return folio if own and args.flags & MIGRATE_VMA_SELECT_DEVICE_PRIVATE != 0 else None
+    if args.flags & MIGRATE_VMA_SELECT_SYSTEM == 0:
+        return None
+    folio = vm_normal_folio(pte)
+    if folio is None or (folio.anon_vma is None and folio.mapping is None):
+        return None
+    return folio
+
+
+def migrate_device_unmap(args: MigrateVma) -> None:
+    """migrate_device_unmap() (mm/migrate_device.c, Linux 6.12): each page is taken off its list and out of every page table; what somebody
+    else holds, or has taken off its list, is put back as it was."""
+    npages = args.npages
+    for i in range(npages):
+        with atomic:
+            folio = args.src[i]
+            mapped = folio is not None and isolates(args, i) and folio_mapped(folio)
+        if folio is not None and mapped:
+            try_to_migrate(folio)
+        if folio is not None:
+            migrate_vma_check_page(args, i)
+    for i in range(npages):
+        with atomic:
+            folio = args.src[i]
+            restores = folio is not None and not args.migrate[i]
+        if folio is not None and restores:
+            remove_migration_ptes(folio, folio)
+            with atomic:
+                args.src[i] = None
+                if not is_locked_for_us(args, folio):
+                    folio_unlock(folio)
+                put_page(folio)
+
+
+@atomic
+def isolates(args: MigrateVma, i: Count) -> bool:
+    """The part of migrate_device_unmap() about LRU lists, on which pages in device memory are not: the isolation's reference takes the
+    place of the collection's. False: somebody has taken it off before, and the page stays."""
+    folio = args.src[i]
+    assert folio is not None
+    if not folio_is_device_private(folio):
+        if not folio_isolate_lru(folio):
+            args.migrate[i] = False
+            return False
+        put_page(folio)
+    return True
+
+
+@atomic
+def migrate_vma_check_page(args: MigrateVma, i: Count) -> None:
+    """migrate_vma_check_page() (mm/migrate_device.c, Linux 6.12): a page that is mapped still, or that somebody else holds, stays.
+
+    Of a page in device memory one holder more is let through here; folio_migrate_mapping() notices it.
+    """
+    folio = args.src[i]
+    assert folio is not None
+    if args.migrate[i]:
+        extra: Count = 1
+        if args.fault_page is folio:
+            extra += 1
+        if folio_is_device_private(folio):
+            extra += 1
+        if folio.mapping is not None or folio.swapcache:
+            extra += 1
+        if folio_mapped(folio) or folio.refcount > extra:
+            args.migrate[i] = False
+            if not folio_is_device_private(folio):
+                folio.isolated = False
+
+
+# migrate_vma_pages().
+
+
+@milestone
+def migrate_vma_pages(args: MigrateVma) -> None:
+    """migrate_vma_pages(), __migrate_device_pages() (mm/migrate_device.c, Linux 6.12): each destination takes the place of its source.
+
+    What cannot be moved loses `migrate`. One bracket for all places that were empty, from the first of them on; it is open until all
+    pages are done.
+    """
+    npages = args.npages
+    notified = False
+    first: Va = 0
+    for i in range(npages):
+        inserts = migrate_one(args, i)
+        if inserts:
+            with atomic:
+                mm = args.mm
+                owner = args.pgmap_owner
+                va: Va = args.start + i
+                end: VaEnd = args.start + npages
+            assert mm is not None
+            if not notified:
+                notified = True
+                first = va
+                mmu_notifier_invalidate_range_start(mm, Range(va, end, Event.MIGRATE, True, owner))
+            migrate_vma_insert_page(args, i)
+    if notified:
+        with atomic:
+            mm = args.mm
+            owner = args.pgmap_owner
+            end = args.start + npages
+        assert mm is not None
+        mmu_notifier_invalidate_range_end(mm, Range(first, end, Event.MIGRATE, True, owner))
+
+
+@milestone(quiet=True)
+@atomic
+def migrate_one(args: MigrateVma, i: Count) -> bool:
+    """The loop of __migrate_device_pages() (mm/migrate_device.c, Linux 6.12), for one page. True: there was none, and its place is to be
+    populated."""
+    src, dst = args.src[i], args.dst[i]
+    if dst is None:
+        args.migrate[i] = False
+    elif src is None:
+        return args.migrate[i]
+    elif not may_go(src, dst):
+        args.migrate[i] = False
+    elif folio_migrate_mapping(src, dst, args.fault_page is src):
+        args.moved[i] = args.migrate[i]
+        folio_migrated(src, dst)
+    else:
+        args.migrate[i] = False
+    return False
+
+
+@atomic
+def may_go(src: Folio, dst: Folio) -> bool:
+    """Whether a page may go to where it is to: a file's, or one that stays in the swap cache, not into device memory."""
+    if not folio_is_device_private(dst):
+        return True
+    if len(swap_slots) > 0:
+        if src.swapcache:
+            folio_free_swap(src)
+    return src.mapping is None and not src.swapcache
+
+
+@atomic
+def folio_migrate_mapping(src: Folio, dst: Folio, faulted: bool) -> bool:
+    """folio_migrate_mapping(), folio_migrate_flags() (mm/migrate.c, Linux 6.12), of a page that is in no cache: false (-EAGAIN) where
+    somebody holds it beside the caller, and the fault that it is for."""
+    expected: Count = 2 if faulted else 1
+    if src.mapping is not None or src.swapcache or src.refcount != expected:
+        return False
+    dst.anon_vma = src.anon_vma
+    dst.index = src.index
+    if len(swap_slots) > 0:
+        if src.dirty:
+            dst.dirty = True
+        src.dirty = False
+    return True
+
+
+@milestone(quiet=True)
+@atomic
+def migrate_vma_insert_page(args: MigrateVma, i: Count) -> None:
+    """migrate_vma_insert_page() (mm/migrate_device.c, Linux 6.12), under the page-table lock: map the page where nothing is, or the zero page.
+
+    If a fault has put something there meanwhile, the page is not moved.
+    """
+    mm = args.mm
+    dst = args.dst[i]
+    assert mm is not None and dst is not None
+    va: Va = args.start + i
+    pte = mm.ptes[va]
+    vma = mm.mm_mt[va]
+    there = pte_page(pte)
+    assert vma is not None
+    if vma.vm_file is not None or mm.unstable or not (pte_none(pte) or (there is not None and is_zero_page(there))):
+        args.migrate[i] = False
+        return
+    get_page(dst)
+    folio_add_new_anon_rmap(dst, vma, va)
+    device_page_inserted(dst)
+    pte_clear(pte)
+    pte.frame = dst
+    pte.writable = vma.write
+    if folio_is_device_private(dst):
+        pte.kind = PteKind.DEVICE_PRIVATE
+
+
+# migrate_vma_finalize().
+
+
+@milestone
+def migrate_vma_finalize(args: MigrateVma) -> None:
+    """migrate_vma_finalize(), migrate_device_finalize() (mm/migrate_device.c, Linux 6.12): the entries of each page map its destination, or
+    the source again; everything is unlocked, and the driver's references are dropped."""
+    npages = args.npages
+    for i in range(npages):
+        with atomic:
+            src, dst = args.src[i], args.dst[i]
+            if dst is not None and not args.migrate[i] and src is not None:
+                folio_unlock(dst)
+                put_page(dst)
+                dst = None
+        if src is None:
+            if dst is not None:
+                with atomic:
+                    folio_unlock(dst)
+                    put_page(dst)
+        else:
+            if dst is None:
+                remove_migration_ptes(src, src)
+            else:
+                remove_migration_ptes(src, dst)
+            with atomic:
+                src.isolated = False
+                if not is_locked_for_us(args, src):
+                    folio_unlock(src)
+                put_page(src)
+                args.src[i] = None
+                args.moved[i] = False
+                if dst is not None:
+                    folio_unlock(dst)
+                    put_page(dst)
+
+
+# Without a vma.
+
+
+@milestone
+def migrate_device_range(args: MigrateVma, pgmap: PrivatePagemap, first: Count, npages: Count) -> None:
+    """migrate_device_range() (mm/migrate_device.c, Linux 6.12): the pages of a pagemap from number `first` on that somebody uses and
+    nobody has locked, as migrate_vma_setup()."""
+    with atomic:
+        if npages > len(args.src):
+            out_of_records("migrate_pages")
+        args.npages = npages
+    for i in range(npages):
+        collect_device_page(args, pgmap, first, i)
+    migrate_device_unmap(args)
+
+
+@atomic
+def collect_device_page(args: MigrateVma, pgmap: PrivatePagemap, first: Count, i: Count) -> None:
+    """The loop of migrate_device_range() (mm/migrate_device.c, Linux 6.12), for one page."""
+    folio = pgmap.pages[first + i]
+    args.src[i] = None
+    args.dst[i] = None
+    args.migrate[i] = False
+    if folio is not None and folio_try_get(folio):
+        if folio_trylock(folio):
+            args.src[i] = folio
+            args.migrate[i] = True
+        else:
+            put_page(folio)
+
+
+def migrate_device_pages(args: MigrateVma) -> None:
+    """migrate_device_pages() (mm/migrate_device.c, Linux 6.12): as migrate_vma_pages()."""
+    migrate_vma_pages(args)
+
+
+def migrate_device_finalize(args: MigrateVma) -> None:
+    """migrate_device_finalize() (mm/migrate_device.c, Linux 6.12): as migrate_vma_finalize()."""
+    migrate_vma_finalize(args)
