@@ -89,9 +89,13 @@ def _look(w: World) -> None:
                     w.s.read(mapping + page, into=w.budget.name())
 
 
-def _sequential(draw: Draw, s: Recorder, several: bool) -> None:
+def _sequential(draw: Draw, s: Recorder, several: bool, told: bool) -> None:
     w = World(s, draw, Budget(FRAMES), SpaceLeft(PAGES))
     act(w, OPS["memfd_create"])
+    if told:  # nobody waits: there is nobody to answer
+        w.userfaultfd = s.userfaultfd(sigbus=True)
+        act(w, OPS["mmap"])
+        act(w, OPS["uffd_register"])
     if several:
         w.add_process(PAGES)
     _draw_ops(w, draw.integer(3, 17), _weights(_alone))
@@ -99,7 +103,7 @@ def _sequential(draw: Draw, s: Recorder, several: bool) -> None:
         _look(w)
 
 
-def _free(draw: Draw, s: Recorder, several: bool) -> None:
+def _free(draw: Draw, s: Recorder, several: bool, told: bool) -> None:
     w = World(s, draw, Budget(frames=9, buffers=2), SpaceLeft(8), most=2)
     act(w, OPS["memfd_create"])
     map_file(w)
@@ -110,6 +114,12 @@ def _free(draw: Draw, s: Recorder, several: bool) -> None:
     if chance(draw, 60):
         act(w, OPS["write"])
     _draw_ops(w, draw.integer(0, 3), _weights(_alone, "exit"))
+    if told:
+        w.userfaultfd = s.userfaultfd(events=True)
+        act(w, OPS["mmap"])
+        act(w, OPS["uffd_register"])
+        act(w, OPS["uffd_register"])
+        s.uffd_serve(w.userfaultfd, w.budget.value())
     threads = 3 if chance(draw, 25) else 2
     for number in range(threads):
         here = w if number == 0 else w.either(often=25)
@@ -121,6 +131,7 @@ def _free(draw: Draw, s: Recorder, several: bool) -> None:
             _look(w)
 
 
+<<<<<<< HEAD
 def _huge(kind: Kind, draw: Draw, s: Recorder) -> None:
     """A scenario with huge pages: mappings of private memory that mostly want them, or of a file of them."""
     of_files = chance(draw, 40)
@@ -150,6 +161,9 @@ def _huge(kind: Kind, draw: Draw, s: Recorder) -> None:
 
 
 def _forced(draw: Draw, s: Recorder, several: bool) -> None:
+=======
+def _forced(draw: Draw, s: Recorder, several: bool, told: bool) -> None:
+>>>>>>> w-half
     w = World(s, draw, Budget(frames=6, buffers=1), SpaceLeft(5), most=2)
     if several or chance(draw, 50):
         act(w, OPS["memfd_create"])
@@ -191,24 +205,31 @@ SEVERAL = 5
 HUGE = 8
 """Of so many scenarios the last has huge pages instead, unless it is a forced one."""
 
-_DRAWN: dict[Kind, Callable[[Draw, Recorder, bool], None]] = {"sequential": _sequential, "free": _free, "forced": _forced}
+TOLD = 7
+"""Of so many scenarios the last has a userfaultfd, unless it is a forced one."""
+
+_DRAWN: dict[Kind, Callable[[Draw, Recorder, bool, bool], None]] = {"sequential": _sequential, "free": _free, "forced": _forced}
 
 
-def generate(kind: Kind, draw: Draw, name: str = "drawn", several: bool = False) -> Scenario:
-    """A scenario of a kind, from the choices of `draw`. `several`: with two processes."""
+def generate(kind: Kind, draw: Draw, name: str = "drawn", several: bool = False, told: bool = False) -> Scenario:
+    """A scenario of a kind, from the choices of `draw`. `several`: with two processes. `told`: with a userfaultfd."""
     s = Recorder()
-    _DRAWN[kind](draw, s, several)
+    _DRAWN[kind](draw, s, several, told)
     return s.scenario(name, "")
 
 
 def scenario_of(kind: Kind, seed: int, index: int) -> Scenario:
     """Scenario `index` of a seed: always the same one, whatever was drawn before."""
+<<<<<<< HEAD
     name, draw = f"{kind}_{seed}_{index}", Seeded(f"{kind}/{seed}/{index}")
     if index % HUGE == HUGE - 1 and kind != "forced":
         s = Recorder()
         _huge(kind, draw, s)
         return s.scenario(name, "")
     return generate(kind, draw, name, index % SEVERAL == SEVERAL - 1)
+=======
+    return generate(kind, Seeded(f"{kind}/{seed}/{index}"), f"{kind}_{seed}_{index}", index % SEVERAL == SEVERAL - 1, index % TOLD == TOLD - 1)
+>>>>>>> w-half
 
 
 @cache
