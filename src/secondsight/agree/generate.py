@@ -89,10 +89,10 @@ def _look(w: World) -> None:
                     w.s.read(mapping + page, into=w.budget.name())
 
 
-def _sequential(draw: Draw, s: Recorder, several: bool, told: bool) -> None:
+def _sequential(draw: Draw, s: Recorder, several: bool, with_uffd: bool) -> None:
     w = World(s, draw, Budget(FRAMES), SpaceLeft(PAGES))
     act(w, OPS["memfd_create"])
-    if told:  # nobody waits: there is nobody to answer
+    if with_uffd:  # nobody waits: there is nobody to answer
         w.userfaultfd = s.userfaultfd(sigbus=True)
         act(w, OPS["mmap"])
         act(w, OPS["uffd_register"])
@@ -103,7 +103,7 @@ def _sequential(draw: Draw, s: Recorder, several: bool, told: bool) -> None:
         _look(w)
 
 
-def _free(draw: Draw, s: Recorder, several: bool, told: bool) -> None:
+def _free(draw: Draw, s: Recorder, several: bool, with_uffd: bool) -> None:
     w = World(s, draw, Budget(frames=9, buffers=2), SpaceLeft(8), most=2)
     act(w, OPS["memfd_create"])
     map_file(w)
@@ -114,7 +114,7 @@ def _free(draw: Draw, s: Recorder, several: bool, told: bool) -> None:
     if chance(draw, 60):
         act(w, OPS["write"])
     _draw_ops(w, draw.integer(0, 3), _weights(_alone, "exit"))
-    if told:
+    if with_uffd:
         w.userfaultfd = s.userfaultfd(events=True)
         act(w, OPS["mmap"])
         act(w, OPS["uffd_register"])
@@ -131,7 +131,6 @@ def _free(draw: Draw, s: Recorder, several: bool, told: bool) -> None:
             _look(w)
 
 
-<<<<<<< HEAD
 def _huge(kind: Kind, draw: Draw, s: Recorder) -> None:
     """A scenario with huge pages: mappings of private memory that mostly want them, or of a file of them."""
     of_files = chance(draw, 40)
@@ -160,10 +159,7 @@ def _huge(kind: Kind, draw: Draw, s: Recorder) -> None:
             _look(w)
 
 
-def _forced(draw: Draw, s: Recorder, several: bool) -> None:
-=======
-def _forced(draw: Draw, s: Recorder, several: bool, told: bool) -> None:
->>>>>>> w-half
+def _forced(draw: Draw, s: Recorder, several: bool, with_uffd: bool) -> None:
     w = World(s, draw, Budget(frames=6, buffers=1), SpaceLeft(5), most=2)
     if several or chance(draw, 50):
         act(w, OPS["memfd_create"])
@@ -205,31 +201,27 @@ SEVERAL = 5
 HUGE = 8
 """Of so many scenarios the last has huge pages instead, unless it is a forced one."""
 
-TOLD = 7
+WATCHED = 7
 """Of so many scenarios the last has a userfaultfd, unless it is a forced one."""
 
 _DRAWN: dict[Kind, Callable[[Draw, Recorder, bool, bool], None]] = {"sequential": _sequential, "free": _free, "forced": _forced}
 
 
-def generate(kind: Kind, draw: Draw, name: str = "drawn", several: bool = False, told: bool = False) -> Scenario:
-    """A scenario of a kind, from the choices of `draw`. `several`: with two processes. `told`: with a userfaultfd."""
+def generate(kind: Kind, draw: Draw, name: str = "drawn", several: bool = False, with_uffd: bool = False) -> Scenario:
+    """A scenario of a kind, from the choices of `draw`. `several`: with two processes. `with_uffd`: with a userfaultfd."""
     s = Recorder()
-    _DRAWN[kind](draw, s, several, told)
+    _DRAWN[kind](draw, s, several, with_uffd)
     return s.scenario(name, "")
 
 
 def scenario_of(kind: Kind, seed: int, index: int) -> Scenario:
     """Scenario `index` of a seed: always the same one, whatever was drawn before."""
-<<<<<<< HEAD
     name, draw = f"{kind}_{seed}_{index}", Seeded(f"{kind}/{seed}/{index}")
     if index % HUGE == HUGE - 1 and kind != "forced":
         s = Recorder()
         _huge(kind, draw, s)
         return s.scenario(name, "")
-    return generate(kind, draw, name, index % SEVERAL == SEVERAL - 1)
-=======
-    return generate(kind, Seeded(f"{kind}/{seed}/{index}"), f"{kind}_{seed}_{index}", index % SEVERAL == SEVERAL - 1, index % TOLD == TOLD - 1)
->>>>>>> w-half
+    return generate(kind, draw, name, index % SEVERAL == SEVERAL - 1, index % WATCHED == WATCHED - 1)
 
 
 @cache
