@@ -77,7 +77,7 @@ def _even(pages: int) -> int:
 class World:
     """What a section may use: handles by what they are. `memfds` are (file, does a udmabuf take its seals).
 
-    `most`: pages of one file or mapping. `process`: in whose block its operations are recorded; `other`: what another process may use.
+    `most`: pages of one file or mapping. `files_mapped`: any mapping of the process is a file's. `process`: in whose block its operations are recorded; `other`: what another process may use.
     `forked`: what children may use that threads have forked; of all threads and sections one list. `around`: of a thread what there was
     before it. `huge`: pages of files come in twos, and so do addresses of mappings.
     """
@@ -91,6 +91,8 @@ class World:
     mappings: list[Mapping] = field(default_factory=list)
     pins: list[Pin] = field(default_factory=list)
     device: DeviceHandle | None = None
+    userfaultfd: File | None = None
+    files_mapped: bool = False
     most: int = 3
     process: Process | None = None
     other: World | None = None
@@ -105,7 +107,7 @@ class World:
 
     def add_process(self, pages: int) -> None:
         """Another process, which has the same files."""
-        self.other = replace(self, space=SpaceLeft(pages), mappings=[], pins=[], process=self.s.process())
+        self.other = replace(self, space=SpaceLeft(pages), mappings=[], pins=[], userfaultfd=None, files_mapped=False, process=self.s.process())
 
     def add_child(self, child: Process) -> None:
         """A process that was forked: it has the same mappings, and what it writes of them is its own. Of files it uses those that a thread
@@ -113,7 +115,7 @@ class World:
         before = self.around or self
         world = replace(
             self, space=replace(self.space), memfds=list(before.memfds), udmabufs=list(before.udmabufs), mappings=list(self.mappings), pins=[],
-            process=child, other=None, around=None,
+            process=child, other=None, around=None, userfaultfd=None,
         )  # fmt: skip
         if self.is_thread:
             self.forked.append(world)
@@ -168,6 +170,8 @@ def can_be_drawn(w: World, op: Operation) -> bool:
         return False
     if (ArgType.ADDRESS in kinds and not w.mappings) or (ArgType.DEVICE in kinds and w.device is None):
         return False
+    if ArgType.USERFAULTFD in kinds and w.userfaultfd is None:
+        return False
     if (ArgType.PIN in kinds and not w.pins) or (op.makes is HandleType.PIN and len(w.pins) >= MOST_PINS):
         return False
     if op.forks and (w.other is not None or w.forked or w.process is not None or sum(m.pages for m in w.mappings) > w.budget.frames):
@@ -206,6 +210,7 @@ def _record(w: World, op: Operation, args: dict[str, Any]) -> None:
         w.udmabufs.append(made)
     elif op.makes is HandleType.MAPPING:
         w.mappings.append(made)
+        w.files_mapped |= args["fd"] is not None
     elif op.makes is HandleType.PIN:
         w.pins.append(made)
     elif op.forks:
@@ -295,7 +300,9 @@ class _Arguments:
         if arg.type is ArgType.SEALS:
             return choice(w.draw, ADDED) if self.op.makes is None else choice(w.draw, SEALS) if chance(w.draw, 50) else "shrink"
         if arg.type is ArgType.FLAG:
-            return chance(w.draw, 50)
+            return chance(w.draw, 50) and not (arg.anonymous and w.files_mapped)
+        if arg.type is ArgType.USERFAULTFD:
+            return w.userfaultfd
         if arg.type is ArgType.DEVICE:
             return w.device
         if arg.type is ArgType.HALVES:

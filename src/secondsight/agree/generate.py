@@ -89,9 +89,13 @@ def _look(w: World) -> None:
                     w.s.read(mapping + page, into=w.budget.name())
 
 
-def _sequential(draw: Draw, s: Recorder, several: bool) -> None:
+def _sequential(draw: Draw, s: Recorder, several: bool, with_uffd: bool) -> None:
     w = World(s, draw, Budget(FRAMES), SpaceLeft(PAGES))
     act(w, OPS["memfd_create"])
+    if with_uffd:  # nobody waits: there is nobody to answer
+        w.userfaultfd = s.userfaultfd(sigbus=True)
+        act(w, OPS["mmap"])
+        act(w, OPS["uffd_register"])
     if several:
         w.add_process(PAGES)
     _draw_ops(w, draw.integer(3, 17), _weights(_alone))
@@ -99,7 +103,7 @@ def _sequential(draw: Draw, s: Recorder, several: bool) -> None:
         _look(w)
 
 
-def _free(draw: Draw, s: Recorder, several: bool) -> None:
+def _free(draw: Draw, s: Recorder, several: bool, with_uffd: bool) -> None:
     w = World(s, draw, Budget(frames=9, buffers=2), SpaceLeft(8), most=2)
     act(w, OPS["memfd_create"])
     map_file(w)
@@ -110,6 +114,12 @@ def _free(draw: Draw, s: Recorder, several: bool) -> None:
     if chance(draw, 60):
         act(w, OPS["write"])
     _draw_ops(w, draw.integer(0, 3), _weights(_alone, "exit"))
+    if with_uffd:
+        w.userfaultfd = s.userfaultfd(events=True)
+        act(w, OPS["mmap"])
+        act(w, OPS["uffd_register"])
+        act(w, OPS["uffd_register"])
+        s.uffd_serve(w.userfaultfd, w.budget.value())
     threads = 3 if chance(draw, 25) else 2
     for number in range(threads):
         here = w if number == 0 else w.either(often=25)
@@ -149,7 +159,7 @@ def _huge(kind: Kind, draw: Draw, s: Recorder) -> None:
             _look(w)
 
 
-def _forced(draw: Draw, s: Recorder, several: bool) -> None:
+def _forced(draw: Draw, s: Recorder, several: bool, with_uffd: bool) -> None:
     w = World(s, draw, Budget(frames=6, buffers=1), SpaceLeft(5), most=2)
     if several or chance(draw, 50):
         act(w, OPS["memfd_create"])
@@ -191,13 +201,16 @@ SEVERAL = 5
 HUGE = 8
 """Of so many scenarios the last has huge pages instead, unless it is a forced one."""
 
-_DRAWN: dict[Kind, Callable[[Draw, Recorder, bool], None]] = {"sequential": _sequential, "free": _free, "forced": _forced}
+WATCHED = 7
+"""Of so many scenarios the last has a userfaultfd, unless it is a forced one."""
+
+_DRAWN: dict[Kind, Callable[[Draw, Recorder, bool, bool], None]] = {"sequential": _sequential, "free": _free, "forced": _forced}
 
 
-def generate(kind: Kind, draw: Draw, name: str = "drawn", several: bool = False) -> Scenario:
-    """A scenario of a kind, from the choices of `draw`. `several`: with two processes."""
+def generate(kind: Kind, draw: Draw, name: str = "drawn", several: bool = False, with_uffd: bool = False) -> Scenario:
+    """A scenario of a kind, from the choices of `draw`. `several`: with two processes. `with_uffd`: with a userfaultfd."""
     s = Recorder()
-    _DRAWN[kind](draw, s, several)
+    _DRAWN[kind](draw, s, several, with_uffd)
     return s.scenario(name, "")
 
 
@@ -208,7 +221,7 @@ def scenario_of(kind: Kind, seed: int, index: int) -> Scenario:
         s = Recorder()
         _huge(kind, draw, s)
         return s.scenario(name, "")
-    return generate(kind, draw, name, index % SEVERAL == SEVERAL - 1)
+    return generate(kind, draw, name, index % SEVERAL == SEVERAL - 1, index % WATCHED == WATCHED - 1)
 
 
 @cache

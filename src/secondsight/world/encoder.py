@@ -40,7 +40,7 @@ one shape. What is not used of them adds bytes to a state and no states. Only bo
 larger address space (`pages`) has more steps, so it is as large as the scenario's own. With a device a bound of which the scenario
 needs nothing stays 0: which families of operations it has tells shapes apart already.
 """
-NOT_HUGE = {"swap_slots", "migrations", "private_memory", "pageblocks", "halves"}
+NOT_HUGE = {"swap_slots", "migrations", "private_memory", "pageblocks", "halves", "userfaultfd"}
 """What operations need that are not modelled for folios of two pages."""
 _ROWS = ("handles", "devices", "other_processes")
 
@@ -101,6 +101,8 @@ class Encoder:
         if op.declared.forks:
             child = row["value"] = self.processes.index(op.makes)
             self.parents[child], self.spaces[child] = row["process"], deepcopy(self._space(op))
+        if op.declared.makes is HandleType.USERFAULTFD and any(p.op.makes != op.makes and p.op.kind == op.kind and p.op.process == op.process for p in self.places):
+            raise ScenarioError("userfaultfd: a second one of the process; the model has one for each", "register all memory with one", op.site)
         columns: Counter[ArgType] = Counter()
         for name, arg in op.declared.args.items():
             value = op.args[name]
@@ -143,7 +145,7 @@ class Encoder:
 
     def _handle(self, row: dict[str, int], kind: ArgType, ref: HandleRef, turns: int) -> None:
         """What a handle is to an operation: what it needs, what it maps over, the device that it opens or that somebody opens."""
-        if kind is ArgType.PLACE:
+        if kind in (ArgType.PLACE, ArgType.USERFAULTFD):
             row["needs_at"] = self.numbers[ref.handle]
         elif kind is not ArgType.DEVICE:
             row["needs"] = self.numbers[ref.handle]
@@ -224,6 +226,8 @@ class Encoder:
             takes.update(model.takes(place.op.args))
             for name, number in model.at_least(place.op.args).items():
                 largest[name] = max(number, largest.get(name, 0))
+        if largest.get("huge") and largest.get("userfaultfd"):
+            raise ScenarioError(f"{self.scenario.name}: huge pages and a userfaultfd, which are not modelled together", "leave one of them out")
         tells = largest.pop(tables.READS_ONLY, 0) & largest.pop(tables.SEALS_WRITES, 0)
         largest["vma_flags"] = max(tells, largest.get("vma_flags", 0))
         derived = dict.fromkeys(_LARGE, 0) | {"mms": len(self.processes), "subscribers": 0, **largest, **takes}
