@@ -69,13 +69,17 @@ class SpaceLeft:
         return int(fd is not None and (fd, page) == self.continued)
 
 
+def _even(pages: int) -> int:
+    return pages + pages % 2
+
+
 @dataclass
 class World:
     """What a section may use: handles by what they are. `memfds` are (file, does a udmabuf take its seals).
 
     `most`: pages of one file or mapping. `files_mapped`: any mapping of the process is a file's. `process`: in whose block its operations are recorded; `other`: what another process may use.
     `forked`: what children may use that threads have forked; of all threads and sections one list. `around`: of a thread what there was
-    before it.
+    before it. `huge`: pages of files come in twos, and so do addresses of mappings.
     """
 
     s: Recorder
@@ -92,6 +96,7 @@ class World:
     most: int = 3
     process: Process | None = None
     other: World | None = None
+    huge: bool = False
     forked: list[World] = field(default_factory=list)
     around: World | None = None
 
@@ -173,7 +178,7 @@ def can_be_drawn(w: World, op: Operation) -> bool:
         return False
     if op.makes is HandleType.MEMFD and len(w.memfds) >= MOST_MEMFDS:
         return False
-    if op.makes is HandleType.MAPPING and w.space.pages < 2:  # one may be a gap
+    if op.makes is HandleType.MAPPING and w.space.pages < (4 if w.huge else 2):  # one may be a gap
         return False
     return w.budget.allows(_takes(op, _smallest(op, bool(w.memfds))))
 
@@ -236,6 +241,8 @@ class _Arguments:
                 self.args[of[ArgType.PAGE]] = w.draw.integer(0, pin.pages - 1)
         elif ArgType.PAGE in of:
             self._part(of, file, pages, self.args.get(of.get(ArgType.PLACE, "")) is not None)
+        elif w.huge and self.op.makes is HandleType.MEMFD:
+            self.args[of[ArgType.COUNT]] = 2 * w.draw.integer(1, max(1, min(w.most, w.budget.frames) // 2))
         elif ArgType.COUNT in of:
             at = self.op.makes is not None and ArgType.ADDRESS not in of
             self.args[of[ArgType.COUNT]] = w.draw.integer(1, min(w.most, w.budget.frames)) if at else pages
@@ -269,13 +276,18 @@ class _Arguments:
         else:
             inside = any(arg.inside for arg in self.op.args.values())
             page, pages = w.part(file, 0 if inside or self.op.makes is None else PAST_THE_END.get(self.op.makes, 0))
+        if w.huge and file is not None and self.op.makes is HandleType.MAPPING:
+            page, pages = page - page % 2, max(2, pages - pages % 2)
+            pages = min(pages, max(2, file.pages - page))
+            if over and room < pages:
+                self.args[of[ArgType.PLACE]], over = None, False
         if self.op.makes is HandleType.MAPPING:
             if over:
                 pages = min(pages, room)
             else:
-                gap = space.gap(file, page)
+                gap = space.gap(file, page) * (2 if w.huge else 1)
                 pages = min(pages, space.pages - gap)
-                space.pages -= gap + pages
+                space.pages -= gap + (_even(pages) if w.huge else pages)
                 space.continued = None if file is None else (file, page + pages)
         self.args[of[ArgType.PAGE]], self.args[of[ArgType.COUNT]] = page, pages
 

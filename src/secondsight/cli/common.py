@@ -18,7 +18,7 @@ from rich.progress import Progress as Bar
 from rich.table import Column
 from rich.text import Text
 
-from secondsight.cli.codes import BAD_INPUT, BROKEN, EXIT_CODES, HOLDS, INTERRUPTED, NOT_FINISHED, OUR_FAULT, warn
+from secondsight.cli.codes import BAD_INPUT, BROKEN, EXIT_CODES, HOLDS, INTERRUPTED, NOT_FINISHED, OUR_FAULT, warn, warn_of
 from secondsight.report import WIDEST, Form
 from secondsight.report.columns import WIDTH
 from secondsight.report.tables import plain
@@ -26,7 +26,7 @@ from secondsight.search import Growth, Progress, Result, Verdict
 
 __all__ = [
     "BAD_INPUT", "BROKEN", "EXIT_CODES", "HOLDS", "INTERRUPTED", "NOT_FINISHED", "OUR_FAULT",
-    "Running", "exit_code", "out", "parts", "search_progress", "show", "show_trace", "trace_form", "warn", "width", "write_json",
+    "Running", "exit_code", "out", "parts", "search_progress", "show", "show_trace", "trace_form", "warn", "warn_of", "width", "write_json",
 ]  # fmt: skip
 
 _SHOW_AFTER = 1.0

@@ -43,10 +43,9 @@ class VfioType1(Device):
         return 0
 
     def fault(self, va: Va, write: bool) -> Errno:
-        with atomic:
-            mm = self.notifier.mm
-            assert mm is not None
-            alive = mmget_not_zero(mm)
+        mm = self.notifier.mm
+        assert mm is not None
+        alive = mmget_not_zero(mm)
         if not alive:
             return -EFAULT
         ret = self.map_dma(mm, va)

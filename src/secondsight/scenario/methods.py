@@ -249,6 +249,16 @@ class RecorderMethods(ABC):
         """unpin_user_pages(): the device gives the pages back. -EBADF the second time."""
         self._operation("unpin", into, pin=pin)
 
+    def offline_pages(self, *, into: str | None = None) -> None:
+        """Somebody takes the block of memory offline that the processes' pages lie in first: they move elsewhere. Fails with -EINTR (somebody holds
+        a page: a signal ends the attempt), -EBUSY (offline already, or the block is CMA's). Of up to three pages."""
+        self._operation("offline_pages", into)
+
+    def cma_alloc(self, *, into: str | None = None) -> None:
+        """A driver allocates the block as contiguous memory (CMA): pages that lie in it move elsewhere. -EBUSY: somebody holds one, or has the
+        block already. On the model only."""
+        self._operation("cma_alloc", into)
+
     def dax(self, pages: int) -> File:
         """Device memory (`dev_pagemap`) of `pages` pages, with a file to map (in the setup). Taken away by `dax_disable`,
         `dax_invalidate` and `dax_drain`. On the model only."""

@@ -160,6 +160,7 @@ class Needs(Enum):
     NODES = "a second NUMA node"
     HUGE = "transparent huge pages, which are made where they are asked for alone (transparent_hugepage=madvise)"
     HUGETLB = "a pool of huge pages (hugepages=)"
+    MOVABLE = "a block of memory that can be taken offline"
     SWAP = "a swap device (secondsight.ko has one)"
 
 

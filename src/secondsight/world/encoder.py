@@ -14,11 +14,11 @@ from secondsight.linux import BOUNDS, bounds
 from secondsight.linux.mm_types import HPAGE_PMD_NR
 from secondsight.linux.releases import differs
 from secondsight.scenario.data import Place, Scenario, ScenarioThread
-from secondsight.scenario.ops import SEALS, ArgType, ArgValue, HandleRef, HandleType, Op, ScenarioError
+from secondsight.scenario.ops import SEALS, ArgType, ArgValue, HandleRef, HandleType, Op, Operation, ScenarioError
 from secondsight.world import tables
-from secondsight.world.declare import ALREADY_DONE, COLUMNS, on_model, with_families, without_device
+from secondsight.world.declare import ALREADY_DONE, COLUMNS, model_of, on_model, with_families, without_device
 
-__all__ = ["Encoder", "SpaceLayout"]
+__all__ = ["Encoder", "SpaceLayout", "suits_huge_pages"]
 
 MOST_PAGES = BOUNDS["pages"].most
 
@@ -165,7 +165,7 @@ class Encoder:
             first = (fd.handle, page) if isinstance(fd, HandleRef) and isinstance(page, int) else None
             space = self._space(op)
             if first is not None and first == space.continued:
-                space.pages += 1  # a gap: the kernel keeps mappings apart, and these two would be one vma
+                space.pages += HPAGE_PMD_NR if self.is_huge else 1  # a gap: the kernel keeps mappings apart, and these two would be one vma
             space.continued = None if first is None else (first[0], first[1] + pages)
             if self.is_huge:  # no huge page, and no page table, is two mappings'
                 space.pages += space.pages % HPAGE_PMD_NR
@@ -236,6 +236,7 @@ class Encoder:
         if self.is_huge:
             self._suits_huge_pages(largest, driver)
             derived["pages"] += derived["pages"] % HPAGE_PMD_NR
+            derived["frames"] = min(16, derived["frames"] + takes["frames"])  # a half that has gone keeps its frame with the other one
             derived["pmds"] = derived["pages"] // HPAGE_PMD_NR
         derived["vmas"] += 2 * sum(map(self._splits, self.places))
         if driver is not None:
@@ -319,6 +320,15 @@ def _in_flight(thread: ScenarioThread) -> int:
     """The frames that a thread may have taken away and not given back yet: a zap takes entries away first and drops their frames
     later; meanwhile others may be given new ones."""
     return max([1, *(n for op in thread.ops if op.declared.takes_away and isinstance(n := op.args.get("pages"), int))])
+
+
+def suits_huge_pages(operation: Operation, of_files: bool) -> bool:
+    """Whether an operation may be in a scenario with huge pages, of files or of private memory."""
+    model = model_of(operation.name)
+    small = dict.fromkeys(operation.args, 1) | {"seals": "", "ranges": ()}
+    if NOT_HUGE & model.at_least(small).keys() or model.flags & tables.PRIVATE:
+        return False
+    return of_files or not any(arg.type in (ArgType.MEMFD, ArgType.UDMABUF) for arg in operation.args.values())
 
 
 def own_bounds(driver: type[Device] | None) -> list[str]:

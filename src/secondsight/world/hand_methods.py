@@ -168,6 +168,18 @@ class ProcessMethods(ABC):
         done: str = self._do("unpin", pin=pin)
         return done
 
+    def offline_pages(self) -> str:
+        """Somebody takes the block of memory offline that the processes' pages lie in first: they move elsewhere. Fails with -EINTR (somebody holds
+        a page: a signal ends the attempt), -EBUSY (offline already, or the block is CMA's). Of up to three pages."""
+        done: str = self._do("offline_pages")
+        return done
+
+    def cma_alloc(self) -> str:
+        """A driver allocates the block as contiguous memory (CMA): pages that lie in it move elsewhere. -EBUSY: somebody holds one, or has the
+        block already. On the model only."""
+        done: str = self._do("cma_alloc")
+        return done
+
     def dax(self, pages: int) -> File:
         """Device memory (`dev_pagemap`) of `pages` pages, with a file to map (in the setup). Taken away by `dax_disable`,
         `dax_invalidate` and `dax_drain`. On the model only."""
