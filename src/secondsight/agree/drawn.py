@@ -13,7 +13,7 @@ from typing import Any
 from secondsight.agree.draw import Draw, chance, choice
 from secondsight.scenario import Address, DeviceHandle, File, Mapping, Process, Recorder
 from secondsight.scenario.handles import Pin
-from secondsight.scenario.ops import OPS, Arg, ArgType, HandleType, Needs, Op, Operation
+from secondsight.scenario.ops import OPS, Arg, ArgType, HandleType, Op, Operation
 from secondsight.world.declare import on_model
 
 __all__ = ["Budget", "SpaceLeft", "World", "act", "can_be_drawn", "map_file"]
@@ -77,8 +77,7 @@ def _even(pages: int) -> int:
 class World:
     """What a section may use: handles by what they are. `memfds` are (file, does a udmabuf take its seals).
 
-    `most`: pages of one file or mapping. `files_mapped`: any mapping of the process is a file's.
-    `told`: some process has a userfaultfd. `process`: in whose block its operations are recorded; `other`: what another process may use.
+    `most`: pages of one file or mapping. `files_mapped`: any mapping of the process is a file's. `process`: in whose block its operations are recorded; `other`: what another process may use.
     `forked`: what children may use that threads have forked; of all threads and sections one list. `around`: of a thread what there was
     before it. `huge`: pages of files come in twos, and so do addresses of mappings.
     """
@@ -94,7 +93,6 @@ class World:
     device: DeviceHandle | None = None
     userfaultfd: File | None = None
     files_mapped: bool = False
-    told: bool = False
     most: int = 3
     process: Process | None = None
     other: World | None = None
@@ -173,8 +171,6 @@ def can_be_drawn(w: World, op: Operation) -> bool:
     if (ArgType.ADDRESS in kinds and not w.mappings) or (ArgType.DEVICE in kinds and w.device is None):
         return False
     if ArgType.USERFAULTFD in kinds and w.userfaultfd is None:
-        return False
-    if w.told and op.needs is Needs.HUGE:  # which the model does not have together
         return False
     if (ArgType.PIN in kinds and not w.pins) or (op.makes is HandleType.PIN and len(w.pins) >= MOST_PINS):
         return False

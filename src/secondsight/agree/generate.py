@@ -90,7 +90,7 @@ def _look(w: World) -> None:
 
 
 def _sequential(draw: Draw, s: Recorder, several: bool, with_uffd: bool) -> None:
-    w = World(s, draw, Budget(FRAMES), SpaceLeft(PAGES), told=told)
+    w = World(s, draw, Budget(FRAMES), SpaceLeft(PAGES))
     act(w, OPS["memfd_create"])
     if with_uffd:  # nobody waits: there is nobody to answer
         w.userfaultfd = s.userfaultfd(sigbus=True)
@@ -104,7 +104,7 @@ def _sequential(draw: Draw, s: Recorder, several: bool, with_uffd: bool) -> None
 
 
 def _free(draw: Draw, s: Recorder, several: bool, with_uffd: bool) -> None:
-    w = World(s, draw, Budget(frames=9, buffers=2), SpaceLeft(8), most=2, told=told)
+    w = World(s, draw, Budget(frames=9, buffers=2), SpaceLeft(8), most=2)
     act(w, OPS["memfd_create"])
     map_file(w)
     if several:
