@@ -52,7 +52,7 @@ class Budget:
 
     def spend(self, takes: MappingOf[str, int]) -> None:
         """Take it."""
-        self.frames -= takes.get("frames", 0)
+        self.frames = max(0, self.frames - takes.get("frames", 0))
         self.buffers -= takes.get("udmabufs", 0)
 
 
@@ -197,9 +197,9 @@ def map_file(w: World) -> None:
 
 def _record(w: World, op: Operation, args: dict[str, Any]) -> None:
     takes = _takes(op, args)
-    step = 2 if w.huge and op.makes is HandleType.MEMFD else 1  # its huge pages are whole
-    while not w.budget.allows(takes) and args["pages"] > step:
-        args["pages"] -= step
+    least = 2 if w.huge and op.makes is HandleType.MEMFD else 1
+    while not w.budget.allows(takes) and args["pages"] > least:
+        args["pages"] -= least
         takes = _takes(op, args)
     w.budget.spend(takes)
     named = op.named and (op.loads or op.of is HandleType.DEVICE)
