@@ -176,7 +176,7 @@ def can_be_drawn(w: World, op: Operation) -> bool:
         return False
     if op.forks and (w.other is not None or w.forked or w.process is not None or sum(m.pages for m in w.mappings) > w.budget.frames):
         return False
-    if op.makes is HandleType.MEMFD and len(w.memfds) >= MOST_MEMFDS:
+    if op.makes is HandleType.MEMFD and (len(w.memfds) >= MOST_MEMFDS or (w.huge and w.budget.frames < 2)):
         return False
     if op.makes is HandleType.MAPPING and w.space.pages < (4 if w.huge else 2):  # one may be a gap
         return False
