@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import sys
@@ -43,8 +44,13 @@ def _wants_json(words: list[str]) -> bool:
 
 
 def _begin() -> None:
-    """SIGTERM ends as Ctrl-C does, so that what was seen is printed; and there are streams."""
+    """SIGTERM ends as Ctrl-C does, so that what was seen is printed; and there are streams.
+
+    Garbage in cycles is looked for seldom: what is made here is mostly states, which are in none, and trees, which stay.
+    """
     import threading
+
+    gc.set_threshold(20_000, 20, 50)
 
     if threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
         signal.signal(signal.SIGTERM, signal.default_int_handler)
