@@ -211,3 +211,5 @@ def test_all_that_is_wrong_with_a_files_classes_is_told_at_once(tmp_path: Path) 
         load_drivers(path)
     told = [part.split(": ")[1].partition("(")[0] for part in str(caught.value).split("\n\n")]
     assert told == ["Bad.y", "Bad.fault", "Worse.xs", "Worse.z"]
+    path.write_text(path.read_text().replace("class Bad(Device):\n    y: Nowhere", "class Bad(Device):").replace("fault(self, va: Va)", "fault(self, va: Va, write: bool)"))
+    assert [kind.__name__ for kind in load_drivers(path, ["Bad"])] == ["Bad", "Worse"]  # --class Bad: the other does not matter

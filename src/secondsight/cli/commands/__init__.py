@@ -110,7 +110,7 @@ def _version(wanted: bool) -> None:
 @app.callback()
 def _options(
     context: typer.Context,
-    wanted: Annotated[bool, typer.Option("--version", is_eager=True, callback=_version, help="Show the version and exit.")] = False,
+    wanted: Annotated[bool, typer.Option("--version", is_eager=True, metavar="", callback=_version, help="Show the version and exit.")] = False,
 ) -> None:
     """Settle questions about sharing process memory with devices: on a model of Linux's machinery, through every interleaving, and
     on real kernels."""
