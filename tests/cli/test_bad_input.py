@@ -190,6 +190,11 @@ def test_make_help_names_every_target() -> None:
     assert targets == [line.split()[0] for line in shown.splitlines()] and "docs-site" in targets
 
 
+def test_a_python_file_is_no_trace(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["replay", str(GPU)]) == 2
+    assert "after it come a scenario and a token" in capsys.readouterr().err
+
+
 def test_all_that_a_driver_is_refused_for_is_told_at_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "driver.py"
     text = GPU.read_text().replace("hmm.hmm_range_fault(", "hmm.hmm_range_falt(").replace("rng.blockable", "rng.blocks")
