@@ -14,6 +14,7 @@ from secondsight.devices.small import (
     AddsNoFence,
     AlwaysAsksToWrite,
     AsksAgainForEver,
+    AsksTheMmapLock,
     AsksToWriteFirst,
     ChangesOutsideTheLock,
     ClosesAndStays,
@@ -62,10 +63,12 @@ from secondsight.devices.small import (
     UnmapsUnlocked,
     UnpinsBeforeItStops,
     Vcpu,
+    VcpuOneAtATime,
     VcpuWithoutCount,
     WalksWithoutBeingAUser,
     WritesAllTheSame,
 )
+from secondsight.devices.vfio_type1 import VfioType1, VfioUncounted, VfioUncountsNothing, VfioUnpinsFirst, VfioWithoutLongterm
 
 __all__ = ["ALSO_BROKEN", "ALWAYS_CHECKED", "KEPT", "ONLY_HERE", "RULES_BROKEN"]
 
@@ -93,6 +96,10 @@ RULES_BROKEN: list[tuple[str, str, type[Device], type[Device]]] = [
     ("livelock", "munmap", AsksAgainForEver, Mirror),
     ("pinned", "close", UnpinsBeforeItStops, Pins),
     ("balance", "close", StaysPinned, Pins),
+    ("movable", "offline", VfioWithoutLongterm, VfioType1),
+    ("memlock", "offline", VfioUncounted, VfioType1),
+    ("balance", "offline", VfioUncountsNothing, VfioType1),
+    ("pinned", "close", VfioUnpinsFirst, VfioType1),
     ("as-if-cpu", "open", VcpuWithoutCount, Vcpu),
     ("as-if-cpu", "two-processes", RemembersByAddress, RemembersByProcess),
     ("as-if-cpu", "exclusive-access", IgnoresExclusive, MirrorInParts),
@@ -110,6 +117,8 @@ RULES_BROKEN: list[tuple[str, str, type[Device], type[Device]]] = [
     ("deadlock", "buffer-revoked", KeepsItsMapping, UnmapsAtOnce),
     ("deadlock", "buffer-revoked", DetachesMapped, FencedImporter),
     ("lost-write", "swap", NeverMarksDirty, MirrorInParts),
+    ("deadlock", "thp-split", VcpuOneAtATime, Vcpu),
+    ("as-if-cpu", "collapse", AsksTheMmapLock, MirrorInParts),
     ("deadlock", "migration", MarksUnderThePageLock, MarksWhenItDrops),
 ]
 """A rule, an adversary, a driver that breaks it there, and a right one that looks much like it."""
@@ -130,8 +139,11 @@ ONLY_HERE: dict[str, type[Device]] = {
     "buffer-moves": IgnoresMoves,
     "buffer-revoked": DetachesMapped,
     "swap": NeverMarksDirty,
+    "thp-split": VcpuOneAtATime,
+    "collapse": AsksTheMmapLock,
     "exclusive-access": IgnoresExclusive,
     "atomics": ExclusiveByEvent,
+    "offline": VfioWithoutLongterm,
 }
 """For an adversary a driver that no other makes fail."""
 

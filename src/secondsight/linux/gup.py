@@ -25,6 +25,8 @@ from typing import Final
 
 from secondsight.lang import Errno, atomic, milestone, require
 from secondsight.linux.errno import EAGAIN, EFAULT, EINVAL, ENOMEM
+from secondsight.linux.huge_memory import split_huge_pmd
+from secondsight.linux.hugetlb import hugetlb_files, memfd_alloc_folio
 from secondsight.linux.memory import (
     FAULT_FLAG_ALLOW_RETRY,
     FAULT_FLAG_UNSHARE,
@@ -36,16 +38,17 @@ from secondsight.linux.memory import (
 )
 from secondsight.linux.migrate import migrate_folio
 from secondsight.linux.mm import folio_test_anon, is_cow_mapping, page_anon_exclusive, vma_is_accessible
-from secondsight.linux.mm_types import Flags, Folio, Gather, Mm, Pfn, Pgoff, Va
+from secondsight.linux.mm_types import Flags, Folio, Gather, Mm, Pfn, Pgoff, Va, huge_pages
 from secondsight.linux.mmzone import folio_is_longterm_pinnable, pageblocks
-from secondsight.linux.page_alloc import frames, get_page, is_zero_page, page_to_pfn, put_page
-from secondsight.linux.pgtable import pte_present
+from secondsight.linux.page_alloc import frames, get_page, is_zero_page, page_folio, page_to_pfn, put_page
+from secondsight.linux.pgtable import pmd_trans_huge, pte_present
 from secondsight.linux.shmem import ShmemFile, shmem_get_folio
 from secondsight.linux.swap import folio_isolate_lru
 
 __all__ = [
     "FOLL_LONGTERM",
     "FOLL_PIN",
+    "FOLL_SPLIT_PMD",
     "FOLL_WRITE",
     "check_and_migrate_movable_folios",
     "get_user_page_vma_remote",
@@ -64,6 +67,8 @@ FOLL_LONGTERM: Final = 2
 """It is kept for as long as user space likes."""
 FOLL_PIN: Final = 4
 """A pin (pin_user_pages()); without it a reference alone, FOLL_GET (get_user_pages())."""
+FOLL_SPLIT_PMD: Final = 8
+"""Of a huge page that one entry maps each page gets an entry of its own first."""
 
 NO_PAGE: Final = -100
 MUST_UNSHARE: Final = -101
@@ -73,7 +78,7 @@ MUST_UNSHARE: Final = -101
 def try_grab_folio(folio: Folio) -> None:
     """try_grab_folio(FOLL_PIN) (mm/gup.c, Linux 6.12): one pin, and the reference that goes with it."""
     get_page(folio)
-    folio.pins += 1
+    page_folio(folio).pins += 1
 
 
 @atomic
@@ -131,7 +136,7 @@ def follow_page_pte(mm: Mm, va: Va, flags: Flags) -> Pfn:
 
 @milestone
 def get_user_page_vma_remote(mm: Mm, va: Va, flags: Flags) -> Pfn:
-    """get_user_pages_remote(), __get_user_pages() (mm/gup.c, Linux 6.12) without `locked`, for one page: its number, or -EFAULT.
+    """get_user_pages_remote(), __get_user_pages(), follow_pmd_mask() (mm/gup.c, Linux 6.12) without `locked`, for one page: its number, or -EFAULT.
 
     The caller holds the mmap lock, and keeps it all the time: faults wait for what they need. Of the zero page no reference is
     counted.
@@ -140,6 +145,10 @@ def get_user_page_vma_remote(mm: Mm, va: Va, flags: Flags) -> Pfn:
     if refused != 0:
         return -EFAULT
     while True:
+        if len(huge_pages) > 0:
+            is_huge = pmd_trans_huge(mm, va)
+            if is_huge and flags & FOLL_SPLIT_PMD != 0:
+                split_huge_pmd(mm, va)
         pfn = follow_page_pte(mm, va, flags)
         if pfn > NO_PAGE:
             return pfn
@@ -238,6 +247,9 @@ def get_user_pages_locked(mm: Mm, va: Va, flags: Flags) -> Pfn:
             return pfn
         ret = handle_mm_fault(mm, va, faultin_flags(pfn, flags) | FAULT_FLAG_ALLOW_RETRY)
         if ret & VM_FAULT_RETRY != 0:
+            if len(mm.userfaultfd) > 0:
+                if mm.userfaultfd[0].dying:
+                    return -EFAULT
             mm.mmap_lock.read_lock()
         elif ret & VM_FAULT_ERROR != 0:
             break
@@ -275,9 +287,10 @@ def faultin_flags(why: Pfn, flags: Flags) -> Flags:
 @atomic
 def unpin_folio(folio: Folio) -> None:
     """unpin_folio() (mm/gup.c, Linux 6.12): give a pin back."""
-    require(folio.pins > 0, "pins", "unpins a page that is not pinned")
-    folio.pins -= 1
-    put_page(folio)
+    whole = page_folio(folio)
+    require(whole.pins > 0, "pins", "unpins a page that is not pinned")
+    whole.pins -= 1
+    put_page(whole)
 
 
 @atomic
@@ -294,9 +307,13 @@ def memfd_pin_folio(file: ShmemFile, pgoff: Pgoff) -> Folio:
     """memfd_pin_folios() (mm/gup.c, Linux 6.12) for one page: find it, or fill the hole, and pin it. When all are pinned:
     `check_and_migrate_movable_folios`, and perhaps all of them once more.
 
-    A page found in the file is taken without its lock, even while it is being truncated.
+    A page found in the file is taken without its lock, even while it is being truncated. Of a folio of two pages each that is asked for has a
+    pin of its own here, where the kernel gives the folio one.
     """
     folio = file.pages[pgoff]
+    if len(hugetlb_files) > 0:
+        if folio is None and file.is_hugetlb():
+            folio = memfd_alloc_folio(file, pgoff)  # type: ignore[arg-type]
     if folio is None:
         folio = shmem_get_folio(file, pgoff)
     try_grab_folio(folio)

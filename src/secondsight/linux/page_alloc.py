@@ -8,7 +8,7 @@ Frame 0 is the shared zero page: never allocated, never freed, its references no
 
 A machine may have a block of frames that have to stay movable (`mmzone`): pages of processes and files come from there first.
 
-Left out: orders, reclaim, failure. Running out of frames is a bound of the model, not -ENOMEM: may hide a
+Left out: orders above that of a huge page, reclaim, failure. Running out of frames is a bound of the model, not -ENOMEM: may hide a
 bug in a driver's handling of VM_FAULT_OOM.
 """
 
@@ -31,14 +31,16 @@ from secondsight.lang import (
     tracepoint,
 )
 from secondsight.linux.highmem import clear_highpage
-from secondsight.linux.mm_types import Folio, Pfn, anon_vmas
+from secondsight.linux.mm_types import Count, Folio, Pfn, anon_vmas, huge_pages
 from secondsight.linux.mmzone import in_pageblock, pageblocks
 
 __all__ = [
     "ZERO_PFN",
     "Zone",
+    "alloc_huge_folio",
     "alloc_page",
     "alloc_unmovable_page",
+    "folio_order",
     "folio_try_get",
     "frame_alloc",
     "frame_free",
@@ -48,6 +50,7 @@ __all__ = [
     "get_page",
     "is_zero_page",
     "mem_init",
+    "page_folio",
     "page_to_pfn",
     "put_page",
     "put_zone_device_page",
@@ -139,9 +142,42 @@ def alloc_unmovable_page() -> Folio:
     assert frame is not None
     zone.free[zone.nr_free] = None
     frame.refcount = 1
-    frame.contents = 0
+    clear_highpage(frame)
     frame_alloc(frame)
     return frame
+
+
+@milestone
+@atomic
+def alloc_huge_folio() -> Folio:
+    """vma_alloc_folio(HPAGE_PMD_ORDER) (mm/mempolicy.c), prep_compound_page() (mm/page_alloc.c, Linux 6.12): two frames that are one folio,
+    zeroed, with one reference. Left out: failure, on which a fault falls back to one page (may hide a bug there)."""
+    folio = alloc_page()
+    tail = alloc_page()
+    tail.refcount = 0
+    if len(huge_pages) > 0:
+        folio.head[0] = folio
+        folio.tail[0] = tail
+        tail.head[0] = folio
+    return folio
+
+
+@atomic
+def page_folio(page: Folio) -> Folio:
+    """page_folio() (include/linux/page-flags.h, Linux 6.12): the folio that a page is part of, itself where it has one page."""
+    if len(huge_pages) > 0:
+        head = page.head[0]
+        if head is not None:
+            return head
+    return page
+
+
+@atomic
+def folio_order(folio: Folio) -> Count:
+    """folio_order() (include/linux/mm.h, Linux 6.12): 1 of a folio of two pages, else 0."""
+    if len(huge_pages) > 0:
+        return 0 if folio.tail[0] is None else 1
+    return 0
 
 
 @atomic
@@ -182,17 +218,19 @@ def take_isolated_pages() -> None:
 
 @atomic
 def get_page(frame: Folio) -> None:
-    """get_page() (include/linux/mm.h, Linux 6.12): one more reference; the caller knows that there is one."""
-    require(frame.refcount > 0, "use-after-free", "takes a reference to a free frame")
-    frame.refcount += 1
+    """get_page() (include/linux/mm.h, Linux 6.12): one more reference to the page's folio; the caller knows that there is one."""
+    folio = page_folio(frame)
+    require(folio.refcount > 0, "use-after-free", "takes a reference to a free frame")
+    folio.refcount += 1
 
 
 @atomic
 def folio_try_get(folio: Folio) -> bool:
     """folio_try_get() (include/linux/page_ref.h, Linux 6.12): one more reference, unless the folio is free."""
-    if folio.refcount == 0:
+    whole = page_folio(folio)
+    if whole.refcount == 0:
         return False
-    folio.refcount += 1
+    whole.refcount += 1
     return True
 
 
@@ -202,10 +240,25 @@ def put_page(frame: Folio) -> None:
 
     Left out: the lists on which the kernel keeps frames for a while before they are free.
     """
-    require(frame.refcount > 0, "use-after-free", "drops a reference to a free frame")
-    frame.refcount -= 1
-    if frame.refcount == 0:
-        free_page(frame)
+    folio = page_folio(frame)
+    require(folio.refcount > 0, "use-after-free", "drops a reference to a free frame")
+    folio.refcount -= 1
+    if folio.refcount == 0:
+        if len(huge_pages) > 0:
+            free_tail_page(folio)
+        free_page(folio)
+
+
+@atomic
+def free_tail_page(folio: Folio) -> None:
+    """__free_pages_prepare(), free_tail_page_prepare() (mm/page_alloc.c, Linux 6.12): the second page is free too, and neither is part of
+    a folio any more."""
+    tail = folio.tail[0]
+    if tail is not None:
+        folio.tail[0] = None
+        folio.head[0] = None
+        tail.head[0] = None
+        free_page(tail)
 
 
 @milestone
@@ -225,6 +278,8 @@ def free_page(frame: Folio) -> None:
     frame.locked = False
     if len(anon_vmas) > 0:
         free_pages_prepare(frame)
+    if len(huge_pages) > 0:
+        frame.batched[0] = False
     if len(frame.shared) > 0:
         frame.shared[0] = False
     freed: Ref[Folio] = frame

@@ -16,8 +16,10 @@ from __future__ import annotations
 
 from secondsight.contract.adversaries.atomics import ATOMIC
 from secondsight.contract.adversaries.forks import FORKS
+from secondsight.contract.adversaries.huge import HUGE
 from secondsight.contract.adversaries.importers import IMPORTERS
 from secondsight.contract.adversaries.making import Adversary
+from secondsight.contract.adversaries.movable import MOVABLE
 from secondsight.contract.adversaries.opening import OPENINGS
 from secondsight.contract.adversaries.pages import PAGES
 from secondsight.contract.adversaries.part import PARTS
@@ -28,7 +30,9 @@ from secondsight.devices.device import Device
 
 __all__ = ["ADVERSARIES", "EVERY_ADVERSARY", "IMPORTER_ADVERSARIES", "Adversary", "adversaries_for"]
 
-ADVERSARIES: dict[str, Adversary] = {**PAGES, **PARTS, **PROTECTIONS, **FORKS, **OPENINGS, **PROCESSES, **ATOMIC, **PRIVATE}
+ADVERSARIES: dict[str, Adversary] = {
+    **PAGES, **PARTS, **PROTECTIONS, **FORKS, **OPENINGS, **PROCESSES, **ATOMIC, **PRIVATE, **HUGE, **MOVABLE,
+}  # fmt: skip
 """Those of drivers that use a process's memory, by their names, in the order in which they are tried."""
 
 IMPORTER_ADVERSARIES: dict[str, Adversary] = IMPORTERS
@@ -39,7 +43,8 @@ EVERY_ADVERSARY: dict[str, Adversary] = {**ADVERSARIES, **IMPORTER_ADVERSARIES}
 
 
 def adversaries_for(driver: type[Device]) -> dict[str, Adversary]:
-    """The adversaries of a driver's promise."""
+    """The adversaries of a driver's promise. Those of huge pages are not for a driver that moves pages: a huge page is not moved here."""
     if driver.promise == "importer":
         return IMPORTER_ADVERSARIES
-    return {name: adversary for name, adversary in ADVERSARIES.items() if adversary.promise in (None, driver.promise)}
+    moves = "migrations" in driver.bounds
+    return {name: one for name, one in ADVERSARIES.items() if one.promise in (None, driver.promise) and not (moves and name in HUGE)}

@@ -28,7 +28,8 @@ enum {
 };
 
 enum {
-	SS_WINDOW_SHIFT = 21, /* of the window of a handle */
+	SS_WINDOW_SHIFT = 24, /* of the window of a handle */
+	SS_HUGE_SHIFT = 20, /* of a page of the scenario where two are a huge page; of it the first PAGE_SIZE bytes are used */
 };
 #define SS_WINDOWS 0x200000000000ull
 
@@ -56,6 +57,7 @@ struct ss_settle {
 
 struct ss_mirror_open {
 	__u32 handle;
+	__u32 page_shift; /* of a page of the scenario: PAGE_SHIFT or SS_HUGE_SHIFT */
 	char variant[24];
 };
 
@@ -91,6 +93,7 @@ struct ss_pin {
 	__u32 pages;
 	__u32 longterm;
 	__u32 write;
+	__u32 page_shift; /* as in struct ss_mirror_open */
 };
 
 struct ss_attach {
