@@ -59,7 +59,7 @@ def test_no_help_loads_anything_of_the_model() -> None:
     assert all(f"Usage: secondsight {name} " in done.stdout for name in COMMANDS)
 
 
-@pytest.mark.parametrize(("word", "said"), [("chek", "is it check?"), ("ecplain", "is it explain?"), ("zzz", "there are check, compare,")])
+@pytest.mark.parametrize(("word", "said"), [("chek", "is it check?"), ("explian", "is it explain"), ("zzz", "there are check, compare,")])
 def test_a_misspelt_command_is_told_its_neighbours(word: str, said: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([word, "x"]) == 2
     assert f"there is no command {word}; {said}" in " ".join(capsys.readouterr().err.split())
