@@ -31,10 +31,9 @@ def block_world(cma: bool = False, **more: int) -> Iterator[tuple[Machine, Mm, S
     """A process with a page of a memfd at 0 and a private one at 1, both in the block."""
     room = {
         "frames": 6, "pages": 2, "files": 1, "file_pages": 1, "pageblocks": 1, "pageblock_frames": 2, "migrations": 2, "anon_vmas": 1,
-        "dmabuf_pages": 1, "udmabufs": 1,
+        "dmabuf_pages": 1, "udmabufs": 1, "cma": int(cma),
     }  # fmt: skip
     with world(None, **(room | more)) as (machine, mm):
-        pageblocks[0].cma = cma
         file = memfd_create(1, F_SEAL_SHRINK)
         do_mmap(mm, 0, 1, file, 0, True)
         do_mmap(mm, 1, 1, None, 0, True)

@@ -24,6 +24,7 @@ _WHY = {
     "CMA shown": _BLOCK,
     "VFIO": _BLOCK,
     "VFIO before": "the guest has no VFIO",
+    "sub-pages": "the module shows no driver's view (dma_buf_vmap), and the guest has no pool of huge pages",
     "memlock": "the agent has no operation for RLIMIT_MEMLOCK",
 }
 

@@ -22,6 +22,7 @@ from secondsight.linux.util import locked_vm
 __all__ = [
     "PinsStory",
     "all_is_given_back",
+    "all_views_show",
     "allocates_cma",
     "guest_discards",
     "guest_reboots",
@@ -94,6 +95,20 @@ def is_made_beside_vfio(display: Display, buffer: UdmabufHeld, memfd: Ref[ShmemF
     cpu_write(mm, va, ord("c"))
     shows_what_the_guest_has(display, mm, va)
     require(vfio.pinned[va] is mm.ptes[va].frame, "pairing", "VFIO has another page than the guest by now")
+
+
+def all_views_show(mm: Mm, display: Display, buffer: UdmabufHeld, va: Va, view: Va) -> None:
+    """The guest draws to its page at `va`, which is in the middle of a huge page. By its own mapping, the device's, a process's (`view`) and a
+    driver's it is the same page then."""
+    cpu_write(mm, va, ord("c"))
+    shown: Result = display.frame()
+    seen = cpu_read(mm, view)
+    with atomic:
+        page = buffer.vmap(0)
+        has = mm.ptes[va].frame
+        require(shown == ord("c"), "sub-page", "the device is shown another part of the huge page")
+        require(seen == ord("c"), "sub-page", "mmap(2) of the buffer shows another part of the huge page")
+        require(page is not None and page is has, "sub-page", "vmap of the buffer shows another part of the huge page")
 
 
 # Who discards it.

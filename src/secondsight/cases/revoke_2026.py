@@ -38,7 +38,7 @@ from secondsight.cases.revoke_story import (
     submits,
     submits_when_restored,
 )
-from secondsight.cases.table import CaseTable, Finding, FreeRun, Heading, Kernels
+from secondsight.cases.table import Answer, CaseTable, Finding, FreeRun, Heading, Kernels
 from secondsight.contract.buffer import job_on_the_buffers_memory
 from secondsight.devices import fenced_importer as importers
 from secondsight.devices import revocable_buffer as exporters
@@ -249,6 +249,7 @@ FINDINGS = (
         "stands",
         "falls in part: no job that was queued before the notification does. A device that reads ahead does until it is unmapped, and so does "
         "work that is queued by the old mapping",
+        if_it_falls=Answer.REFINED,
     ),
     Finding(
         "to wait until importers have unmapped is enough; the fences are for something else",
@@ -267,6 +268,7 @@ FINDINGS = (
         "stands, where the exporter waits for unmapping after it has waited for the fences, and only if the importer itself waits for that work "
         "before it unmaps. An exporter that waits for unmapping first depends on neither",
         "falls: see the columns `new work` and `hasty unmap`",
+        if_it_stands=Answer.REFINED,
     ),
     Finding(
         "both waits can be made under the reservation lock",
@@ -285,6 +287,7 @@ FINDINGS = (
         {("open, then count", "map beside"): HOLDS, ("count left at 0", "map beside"): HOLDS},
         "stands, in either order",
         "falls in one order: it must be new before mapping is allowed, else a mapping in between takes a reference to a count of 0",
+        if_it_falls=Answer.REFINED,
     ),
     Finding(
         "a buffer that is revoked can be closed",

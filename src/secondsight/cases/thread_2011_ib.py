@@ -19,7 +19,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from secondsight.cases.cost import CostColumn, CostTable, Design
-from secondsight.cases.table import CaseTable, Finding, Heading, Question
+from secondsight.cases.table import Answer, CaseTable, Finding, Heading, Question
 from secondsight.contract import driver_program
 from secondsight.contract.check import rules_for
 from secondsight.devices import rdma_odp
@@ -228,6 +228,7 @@ FINDINGS = (
         "Falls, if the reference is taken in the callback: that runs before the entry is blocked, and migration counts the references "
         "afterwards. A page that is held is not moved (-EAGAIN), so a migration may be put off, or rather is called off. Without the "
         "reference the fear is right.",
+        if_it_falls=Answer.REFINED,
     ),
     Finding(
         "The event, which a callback is told today, is the hint that the thread asks for.",

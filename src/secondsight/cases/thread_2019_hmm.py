@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from itertools import permutations
 
-from secondsight.cases.table import CaseTable, Finding, FreeRun, Heading, Kernels, Question
+from secondsight.cases.table import Answer, CaseTable, Finding, FreeRun, Heading, Kernels, Question
 from secondsight.contract import driver_program, rules_for
 from secondsight.devices import mirror, mirror_2019
 from secondsight.devices.device import Device
@@ -181,6 +181,7 @@ FINDINGS = (
         "Stands, for exactly one order of the teardown: disable, invalidate, drain. Every other order breaks the right driver "
         "too: it hangs (drain before disable) or takes memory away that is still mapped.",
         "Falls.",
+        if_it_stands=Answer.REFINED,
     ),
     Finding(
         "It is enough not to dereference the struct page after dropping everything.",

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from secondsight.cases.table import CaseTable, Finding, FreeRun, Heading, Kernels
+from secondsight.cases.table import Answer, CaseTable, Finding, FreeRun, Heading, Kernels
 from secondsight.contract import driver_program
 from secondsight.devices import exclusive
 from secondsight.devices.device import Device
@@ -173,6 +173,7 @@ FINDINGS = (
         "Refined: between two devices that mark a page nothing rests on it, for the second one's fault gives the page back first, and that "
         "call has no owner. It is needed where the other device mirrors the page.",
         "Falls.",
+        if_it_stands=Answer.REFINED,
     ),
     Finding(
         "EXCLUSIVE for both marking and giving back, with no owner for giving back: the driver need not change.",

@@ -39,7 +39,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from secondsight.cases.table import CaseTable, Finding, Heading
+from secondsight.cases.table import Answer, CaseTable, Finding, Heading
 from secondsight.cases.udmabuf_on_kernel import on_kernel, runs_on_kernel
 from secondsight.cases.udmabuf_story import (
     Action,
@@ -384,6 +384,7 @@ FINDINGS = (
         "stands, if the pages are faulted in before resv is taken: no freed frame, no stale data, no deadlock; "
         "in the hole the importer reads zeros, as a CPU does",
         "falls: see the broken cells of invalidate+hmm",
+        if_it_stands=Answer.REFINED,
     ),
     Finding(
         "importers ask, map_dma_buf calls hmm_range_fault; an invalidation triggers move_notify",
@@ -417,6 +418,7 @@ FINDINGS = (
         "stands",
         "stands in its first half only: even the new-mapping notifier comes before the write. But nobody needs to be told: "
         "with invalidate+hmm the importer has the very page that the refill is written to",
+        if_it_falls=Answer.REFINED,
     ),
     Finding(
         "UDMABUF_PREPARE, with the invalidation handled, would solve it",
@@ -424,6 +426,7 @@ FINDINGS = (
         "stands",
         "falls in part: no zeros, and new data after the call. But an importer that reads before the call sees new data in one "
         "page and old data in another, and a VMM that does not call leaves it with old pages for ever",
+        if_it_falls=Answer.REFINED,
     ),
 )
 

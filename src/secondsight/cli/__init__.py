@@ -7,7 +7,7 @@ import signal
 import sys
 from itertools import pairwise
 
-from secondsight.cli.codes import BAD_INPUT, HOLDS, INTERRUPTED, OUR_FAULT, warn
+from secondsight.cli.codes import BAD_INPUT, HOLDS, INTERRUPTED, OUR_FAULT, warn, warn_of
 
 __all__ = ["main"]
 
@@ -64,7 +64,7 @@ def _failed(error: Exception, as_json: bool) -> int:
         return INTERRUPTED
     if isinstance(error, (LangError, ScenarioError, KernelError)):
         text = error.whole() if isinstance(error, LangError) else str(error)
-        warn(f"secondsight: {text}")
+        warn_of(text)
         if as_json:
             from secondsight.cli.common import write_json
             from secondsight.report import SCHEMA

@@ -34,7 +34,7 @@ from secondsight.cli.kernel import find_kernel
 from secondsight.cli.searching import notes, told
 from secondsight.devices.device import Device
 from secondsight.kernels import Kernel, KernelError, Observation, boot
-from secondsight.kernels.real_device import needs_module
+from secondsight.kernels.real_device import needs_module, needs_movable
 from secondsight.lang import LangError
 from secondsight.linux.releases import LOOKED_AT, version_of
 from secondsight.report import SCHEMA, result_to_json
@@ -181,7 +181,9 @@ def _on_kernel(compared: list[Compared], kernel: Kernel, runs: int, seed: int, r
     """What one boot of the kernel showed of every scenario goes to `compared`; what has cut that short, to be raised later."""
     running.say(f"booting {kernel.name}")
     try:
-        with boot(kernel, module=any(needs_module(one.scenario) for one in compared)) as vm:
+        with boot(
+            kernel, module=any(needs_module(one.scenario) for one in compared), movable=any(needs_movable(one.scenario) for one in compared)
+        ) as vm:
             for number, one in enumerate(compared):
                 name = one.scenario.name
 

@@ -9,10 +9,12 @@ from secondsight.linux.fork import mms
 from secondsight.linux.hugetlb import hugetlb_files
 from secondsight.linux.memremap import pagemaps
 from secondsight.linux.mm_types import Count, Driver, Folio, Mm, huge_pages
+from secondsight.linux.mmzone import pageblocks
 from secondsight.linux.page_alloc import ZERO_PFN, frames, page_folio
 from secondsight.linux.pgtable import folio_kept_by, is_second_half
 from secondsight.linux.shmem import shmem_files
 from secondsight.linux.swapops import swap_slots
+from secondsight.linux.util import locked_vm, locked_vms
 
 __all__ = ["all_is_given_back"]
 
@@ -38,6 +40,8 @@ def all_is_given_back(device: Driver, mm: Mm, gone: bool) -> None:
     users = 0 if gone else 1
     require(mm.users <= users, "balance", "the driver is closed, and the mm has a user that nobody accounts for")
     require(mm.users == users, "balance", "the mm has lost a user: it was dropped twice")
+    if len(locked_vms) > 0:
+        require(locked_vm(mm).pages == 0, "balance", "the driver is closed, and pages are still counted as locked")
 
 
 @atomic
@@ -54,6 +58,10 @@ def held_by_tables() -> int:
     for large in hugetlb_files:
         held += count(page is not None for page in large.pages)
     held += count(slot.cache is not None for slot in swap_slots)
+    for block in pageblocks:
+        if len(block.allocated) > 0:
+            if block.allocated[0]:
+                held += len(block.folios)
     for mm in mms:
         for va in range(len(mm.ptes)):
             if folio_kept_by(mm.ptes[va]) is not None and not is_second_half(mm, va):

@@ -27,7 +27,7 @@ from secondsight.contract.failures import (
     opens_for_who_lives,
 )
 from secondsight.contract.lifetime import no_use_after_free, no_use_of_a_dead_mm
-from secondsight.contract.pinned import access_to_a_pinned_frame
+from secondsight.contract.pinned import access_to_a_counted_frame, access_to_a_frame_that_may_stay, access_to_a_pinned_frame
 from secondsight.contract.private import given_out_once, nothing_is_left, zeroed_where_nothing_was
 from secondsight.contract.table import no_change_while_it_is_walked
 from secondsight.contract.teardown import (
@@ -83,6 +83,8 @@ RULES: dict[str, Rule] = {
             is_being_closed, opens_for_who_lives, promises=AS_A_CPU,
         ),
         _rule("pinned", access_to_a_pinned_frame, promises=("pinned",)),
+        _rule("movable", access_to_a_frame_that_may_stay, promises=("pinned",)),
+        _rule("memlock", access_to_a_counted_frame, promises=("pinned",)),
         _rule("no-freed-frame", job_on_the_buffers_memory, promises=("importer",)),
         _rule("exclusive", is_atomic, has_it_alone, nobody_stores_meanwhile, promises=("exclusive",)),
         _rule("device-memory", given_out_once, zeroed_where_nothing_was, nothing_is_left, promises=("private",)),

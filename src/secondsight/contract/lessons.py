@@ -68,6 +68,7 @@ from secondsight.devices.small import (
     WalksWithoutBeingAUser,
     WritesAllTheSame,
 )
+from secondsight.devices.vfio_type1 import VfioType1, VfioUncounted, VfioUncountsNothing, VfioUnpinsFirst, VfioWithoutLongterm
 
 __all__ = ["ALSO_BROKEN", "ALWAYS_CHECKED", "KEPT", "ONLY_HERE", "RULES_BROKEN"]
 
@@ -95,6 +96,10 @@ RULES_BROKEN: list[tuple[str, str, type[Device], type[Device]]] = [
     ("livelock", "munmap", AsksAgainForEver, Mirror),
     ("pinned", "close", UnpinsBeforeItStops, Pins),
     ("balance", "close", StaysPinned, Pins),
+    ("movable", "offline", VfioWithoutLongterm, VfioType1),
+    ("memlock", "offline", VfioUncounted, VfioType1),
+    ("balance", "offline", VfioUncountsNothing, VfioType1),
+    ("pinned", "close", VfioUnpinsFirst, VfioType1),
     ("as-if-cpu", "open", VcpuWithoutCount, Vcpu),
     ("as-if-cpu", "two-processes", RemembersByAddress, RemembersByProcess),
     ("as-if-cpu", "exclusive-access", IgnoresExclusive, MirrorInParts),
@@ -138,6 +143,7 @@ ONLY_HERE: dict[str, type[Device]] = {
     "collapse": AsksTheMmapLock,
     "exclusive-access": IgnoresExclusive,
     "atomics": ExclusiveByEvent,
+    "offline": VfioWithoutLongterm,
 }
 """For an adversary a driver that no other makes fail."""
 

@@ -6,6 +6,7 @@ The designs that the 2023-06 thread speaks of. Only two are in a release: `Udmab
     hold(pgoff)        take what the buffer's page is now, and keep it
     let_go(pgoff)      give it back
     create, release    for those that hold their pages all the time
+    vmap, fault        the buffer as a driver sees it, and a process that maps it (mmap(2))
     map, unmap         for those that hold them while an importer has the buffer mapped; it may map it for one frame of a picture
 
 Left out, in all of them: the seals, which are another question (`linux/udmabuf.py`); begin and end of CPU access.
@@ -27,7 +28,8 @@ from secondsight.linux.gup import (
     pin_user_pages_fast,
     unpin_folio,
 )
-from secondsight.linux.mm_types import Folio, Gather, Mm, Pgoff, Va
+from secondsight.linux.memory import VM_FAULT_SIGBUS, insert_pfn
+from secondsight.linux.mm_types import Flags, Folio, Gather, Mm, Pgoff, Va
 from secondsight.linux.page_alloc import frames, get_page, put_page
 from secondsight.linux.shmem import ShmemFile, shmem_get_folio
 from secondsight.linux.util import account_locked_vm
@@ -121,6 +123,20 @@ class UdmabufHeld(DmaBuf):
         """The importer's device uses them no more."""
         if not self.holds_always():
             self.let_all_go()
+
+    def fault(self, mm: Mm, va: Va, pgoff: Pgoff, flags: Flags) -> Flags:
+        """udmabuf_vm_fault() (drivers/dma-buf/udmabuf.c): mmap(2) of the buffer shows a process the pages that are held."""
+        with atomic:
+            page = self.vmap(pgoff)
+            ret: Flags = VM_FAULT_SIGBUS
+            if page is not None:
+                ret = insert_pfn(mm, va, page)
+        return ret
+
+    @atomic
+    def vmap(self, pgoff: Pgoff) -> Ref[Folio]:
+        """vmap_udmabuf() (drivers/dma-buf/udmabuf.c): page `pgoff` of what a driver sees by dma_buf_vmap(); None: it is not held."""
+        return self.folios[pgoff]
 
     def close(self) -> None:
         """The last user of the buffer's file has gone (close(2), and no importer is attached)."""

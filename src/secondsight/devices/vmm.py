@@ -1,27 +1,28 @@
 """A VMM that gives memory of its guest back to the host, and what keeps it from doing so behind a device's back.
 
     ram_block_discard_disable()                  a device has the memory pinned: nobody may discard
-    ram_block_uncoordinated_discard_disable()    the same, but it hears of discards that are coordinated, and unmaps first
+    ram_block_uncoordinated_discard_disable()    the same, but it hears of discards that are coordinated, and unmaps
     ram_block_discard_require(), ram_block_coordinated_discard_require()    who lives by discarding: refused while it is disabled
 
 virtio-balloon asks no permission: it looks when a page comes, and does nothing while discarding is disabled. virtio-mem requires
-coordinated discards, and tells who has asked to be told (its RamDiscardManager) before it discards and after it has populated. A page of a
+coordinated discards, and tells who has asked to be told (its RamDiscardManager) when it has discarded and when it has populated. A page of a
 shared memfd is discarded by a punched hole, one of private memory by MADV_DONTNEED.
 
-Read: system/physmem.c and hw/virtio/virtio-balloon.c of QEMU (softmmu/physmem.c in 6.0), drivers/virtio/virtio_balloon.c, which gives the VMM
-the page frame numbers of pages that the guest has allocated for it. Left out: the mutex around the counts, for each of these
-is one step; postcopy and background snapshots, which inhibit the balloon too.
+Read: QEMU's ram_block_discard_disable() and those like it (softmmu/physmem.c, 6.0), virtio_balloon_inhibited() (hw/virtio/virtio-balloon.c),
+virtio_mem_set_block_state() (hw/virtio/virtio-mem.c, 7.0). Left out: the mutex around the counts, for each of these is one step;
+postcopy and background snapshots, which inhibit the balloon too.
 """
 
 from __future__ import annotations
 
+from secondsight.devices.vfio_type1 import VfioType1
 from secondsight.lang import Errno, Record, Ref, atomic
 from secondsight.linux.errno import EBUSY
 from secondsight.linux.madvise import madvise_dontneed
 from secondsight.linux.mm_types import Count, Mm, Va
 from secondsight.linux.shmem import ShmemFile, shmem_fallocate_punch_hole
 
-__all__ = ["Vmm"]
+__all__ = ["VirtioMem", "VirtioMemTellsNobody", "Vmm"]
 
 
 class Vmm(Record):
@@ -100,3 +101,59 @@ class Vmm(Record):
         disabled = self.discard_is_disabled()
         if not disabled:
             self.discard_range(va)
+
+
+class VirtioMem(Record):
+    """virtio-mem's device in the VMM, with one listener: who has the memory of the guest mapped, and wants to be told."""
+
+    vmm: Ref[Vmm]
+    listener: Ref[VfioType1]
+
+    def realize(self) -> Errno:
+        """virtio_mem_device_realize(): 0, or -EBUSY where discards are disabled for all."""
+        vmm = self.vmm
+        assert vmm is not None
+        return vmm.coordinated_discard_require(True)
+
+    def unplug(self, va: Va) -> None:
+        """virtio_mem_set_block_state(): the page at `va` is no memory of the guest's any more. When it is discarded the listener is told, and
+        unmaps: in between the device has the old page, which the guest does not use any more."""
+        with atomic:
+            vmm = self.vmm
+            listener = self.listener
+        assert vmm is not None
+        vmm.discard_range(va)
+        if listener is not None:
+            self.notify_unplug(listener, va)
+
+    def plug(self, va: Va) -> Errno:
+        """The same, the other way round: 0, or the listener's error, and then the page stays unplugged."""
+        with atomic:
+            vmm = self.vmm
+            listener = self.listener
+        assert vmm is not None
+        ret: Errno = 0
+        if listener is not None:
+            ret = self.notify_plug(listener, va)
+        if ret != 0:
+            vmm.discard_range(va)
+        return ret
+
+    def notify_unplug(self, listener: VfioType1, va: Va) -> None:
+        """vfio_ram_discard_notify_discard()."""
+        mm = listener.notifier.mm
+        assert mm is not None
+        listener.unmap_dma(mm, va)
+
+    def notify_plug(self, listener: VfioType1, va: Va) -> Errno:
+        """vfio_ram_discard_notify_populate()."""
+        mm = listener.notifier.mm
+        assert mm is not None
+        return listener.map_dma(mm, va)
+
+
+class VirtioMemTellsNobody(VirtioMem):
+    """Wrong: discards behind the back of who has the memory mapped."""
+
+    def notify_unplug(self, listener: VfioType1, va: Va) -> None:
+        """Nothing."""

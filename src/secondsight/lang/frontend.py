@@ -129,7 +129,8 @@ class Frontend:
 
         for declaration in declarations:
             visit(declaration.kind)
-        return list(found)
+        # In one order, whichever state was touched first: the numbers of what is lowered are kept for other processes.
+        return sorted(found, key=lambda cls: (cls.__module__, cls.__qualname__))
 
     def dispatch(
         self, record: type[Record], name: str, is_atomic: bool, where: Position, exact: bool, method: Any = None

@@ -23,28 +23,30 @@ def cma_alloc() -> Errno:
 def alloc_contig_range() -> Errno:
     """alloc_contig_range(MIGRATE_CMA) (mm/page_alloc.c, Linux 6.12): the block, emptied by migration; -EBUSY if it cannot be. A folio
     that does not move is tried five times; one that is held meanwhile is held every time."""
+    block = pageblocks[0]
+    if block.allocated[0]:
+        return -EBUSY
     ret = start_isolate_page_range(True)
     if ret != 0:
         return ret
-    block = pageblocks[0]
     migrate_range(block)
     with atomic:
-        block.allocated = test_pages_isolated(block)
-        if block.allocated:
+        block.allocated[0] = test_pages_isolated(block)
+        if block.allocated[0]:
             for k in range(len(block.folios)):
                 folio = block.folios[k]
                 if folio is not None:
                     folio.refcount = 1
         undo_isolate_page_range()
-        return 0 if block.allocated else -EBUSY
+        return 0 if block.allocated[0] else -EBUSY
 
 
 @atomic
 def cma_release() -> None:
     """cma_release(), free_contig_range() (mm/cma.c, mm/page_alloc.c, Linux 6.12): the block is for everybody again."""
     block = pageblocks[0]
-    require(block.allocated, "bad-page", "gives back a block that nobody has")
-    block.allocated = False
+    require(block.allocated[0], "bad-page", "gives back a block that nobody has")
+    block.allocated[0] = False
     for k in range(len(block.folios)):
         folio = block.folios[k]
         if folio is not None:

@@ -247,6 +247,9 @@ def get_user_pages_locked(mm: Mm, va: Va, flags: Flags) -> Pfn:
             return pfn
         ret = handle_mm_fault(mm, va, faultin_flags(pfn, flags) | FAULT_FLAG_ALLOW_RETRY)
         if ret & VM_FAULT_RETRY != 0:
+            if len(mm.userfaultfd) > 0:
+                if mm.userfaultfd[0].dying:
+                    return -EFAULT
             mm.mmap_lock.read_lock()
         elif ret & VM_FAULT_ERROR != 0:
             break

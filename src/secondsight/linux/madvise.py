@@ -12,6 +12,7 @@ from secondsight.linux.memory import vma_flags, zap_page_range_single
 from secondsight.linux.mm_types import HPAGE_PMD_NR, VM_HUGEPAGE, VM_PFNMAP, Gather, Mm, Pgoff, Va, VaEnd, huge_pages
 from secondsight.linux.pgtable import folio_mapcount, vm_normal_folio
 from secondsight.linux.swap import folio_isolate_lru
+from secondsight.linux.userfaultfd import userfaultfd_remove
 from secondsight.linux.vma import may_split, vma_modify_flags, vmas_changed
 from secondsight.linux.vmscan import reclaim_folio
 
@@ -34,10 +35,34 @@ def madvise_dontneed(mm: Mm, va: Va, length: Pgoff) -> Errno:
             last = whole_huge_pages(mm, start, at)
             if start < last:
                 zap_page_range_single(mm, start, last)
+        elif len(mm.userfaultfd) > 0:
+            if start < at:
+                told = dontneed_told(mm, start, at)
+                if told != 0:
+                    ret = told
+                    break
         elif start < at:
             zap_page_range_single(mm, start, at)
     mm.mmap_lock.read_unlock()
     return ret
+
+
+def dontneed_told(mm: Mm, start: Va, end: VaEnd) -> Errno:
+    """The part of madvise_dontneed_free() (mm/madvise.c, Linux 6.12) about one vma, where user space may have to be told first
+    (userfaultfd_remove()): 0, or an error that ends it all. What is mapped there may be another vma then; what lies behind its end is left
+    alone. The mmap lock is held for reading, then and now."""
+    at_once = userfaultfd_remove(mm, start, end)
+    if not at_once:
+        mm.mmap_lock.read_lock()
+        with atomic:
+            vma = mm.mm_mt[start]
+            if vma is None:
+                return -ENOMEM
+            if vma_flags(vma) & VM_PFNMAP != 0:
+                return -EINVAL
+            end = min(end, vma.vm_end)
+    zap_page_range_single(mm, start, end)
+    return 0
 
 
 def madvise_pageout(mm: Mm, va: Va, length: Pgoff) -> Errno:

@@ -29,6 +29,7 @@ from secondsight.linux.mm_types import (
 )
 from secondsight.linux.mmu_notifier import mmu_notifier_release
 from secondsight.linux.rmap import anon_vma_prepare
+from secondsight.linux.userfaultfd import userfaultfd_unmap_complete, userfaultfd_unmap_prep
 from secondsight.linux.vma import (
     do_vmi_align_munmap,
     free_pgtables,
@@ -104,6 +105,11 @@ def do_mmap_fixed(
             if file.is_hugetlb():  # prepare_hugepage_range() (include/asm-generic/hugetlb.h)
                 return -EINVAL
     mm.mmap_lock.write_lock()
+    told = False
+    if len(mm.userfaultfd) > 0:
+        refused_at_once = will_be_refused(file, write, seals_late, private)
+        if not refused_at_once:
+            told = userfaultfd_unmap_prep(mm, va, va + length)
     detached: Ref[Vma] = None
     with atomic:
         ret: Result = map_writable(file, write, seals_late, private)
@@ -131,7 +137,20 @@ def do_mmap_fixed(
         if refused:
             unmap_region(mm, va, length)
     mm.mmap_lock.write_unlock()
+    if len(mm.userfaultfd) > 0:
+        if told:
+            userfaultfd_unmap_complete(mm, va, va + length)
     return ret
+
+
+@atomic
+def will_be_refused(file: Ref[AddressSpace], write: bool, seals_late: bool, private: bool) -> bool:
+    """Whether `map_writable` will refuse: then nothing is unmapped, and nobody is told. (A seal that comes in between is as if it had come
+    later.)"""
+    ret = map_writable(file, write, seals_late, private)
+    if ret == 0 and file is not None:
+        file.unmap_writable()
+    return ret < 0
 
 
 def unmap_region(mm: Mm, va: Va, length: Pgoff) -> None:

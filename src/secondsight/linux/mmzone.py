@@ -20,18 +20,18 @@ __all__ = ["Pageblock", "folio_is_longterm_pinnable", "in_pageblock", "pageblock
 
 
 bound("pageblock_frames", most=8)
+bound("cma", most=1)
 
 
 class Pageblock(Record):
-    """A pageblock, and what get_pageblock_migratetype() says of it: `cma`: MIGRATE_CMA; else it is of ZONE_MOVABLE. `isolated`:
-    MIGRATE_ISOLATE: nothing is allocated from it. `offline`: its frames are no memory any more. `allocated`: somebody has
+    """A pageblock, and what get_pageblock_migratetype() says of it: MIGRATE_CMA where the bound `cma` is 1; else it is of ZONE_MOVABLE.
+    `isolated`: MIGRATE_ISOLATE: nothing is allocated from it. `offline`: its frames are no memory any more. `allocated`, of CMA: somebody has
     all of it (cma_alloc())."""
 
     folios: Array[Ref[Folio], Literal["pageblock_frames"]]
-    cma: bool
     isolated: bool
     offline: bool
-    allocated: bool
+    allocated: Array[bool, Literal["cma"]]
 
 
 pageblocks = shared_array(Pageblock, bound("pageblocks", most=1))

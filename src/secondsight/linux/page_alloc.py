@@ -142,7 +142,7 @@ def alloc_unmovable_page() -> Folio:
     assert frame is not None
     zone.free[zone.nr_free] = None
     frame.refcount = 1
-    frame.contents = 0
+    clear_highpage(frame)
     frame_alloc(frame)
     return frame
 
@@ -278,6 +278,8 @@ def free_page(frame: Folio) -> None:
     frame.locked = False
     if len(anon_vmas) > 0:
         free_pages_prepare(frame)
+    if len(huge_pages) > 0:
+        frame.batched[0] = False
     if len(frame.shared) > 0:
         frame.shared[0] = False
     freed: Ref[Folio] = frame

@@ -28,7 +28,7 @@ def start_isolate_page_range(cma: bool) -> Errno:
     """start_isolate_page_range(), set_migratetype_isolate(), has_unmovable_pages() (mm/page_isolation.c, Linux 6.12): 0, or -EBUSY where
     somebody is about it already, or the block is of CMA and it is not CMA that asks."""
     block = pageblocks[0]
-    if block.isolated or block.offline or block.allocated or block.cma != cma:
+    if block.isolated or block.offline or cma != (len(block.allocated) > 0):
         return -EBUSY
     block.isolated = True
     return 0

@@ -54,6 +54,8 @@ def pte_clear(pte: Pte) -> None:
     pte.special = False
     if len(pte.prot_none) > 0:
         pte.prot_none[0] = False
+    if len(pte.uffd_wp) > 0:
+        pte.uffd_wp[0] = False
     if len(swap_slots) > 0:
         pte.dirty = False
         pte.swap = 0

@@ -154,8 +154,8 @@ def udmabuf_pin_folios(ubuf: Udmabuf, memfd: Ref[ShmemFile], offset: Pgoff, size
         ret = check_memfd_seals(memfd)
         if ret == 0:
             ret = memfd_pin_valid(memfd, offset, size)
-    if ret == 0:
         first = ubuf.nr_pages
+    if ret == 0:
         for pgoff in range(offset, offset + size):
             udmabuf_add_folio(ubuf, memfd, pgoff)
         if len(pageblocks) > 0:

@@ -13,7 +13,7 @@ from secondsight.linux.errno import ENOMEM
 from secondsight.linux.fork import mms
 from secondsight.linux.mm_types import Count, Mm
 
-__all__ = ["LockedVm", "account_locked_vm", "locked_vm"]
+__all__ = ["LockedVm", "account_locked_vm", "locked_vm", "locked_vms"]
 
 
 class LockedVm(Record):

@@ -19,6 +19,7 @@ from secondsight.linux.memory import tlb_finish_mmu, unmap_vmas
 from secondsight.linux.mm_interval_tree import vma_interval_tree_insert, vma_interval_tree_remove
 from secondsight.linux.mm_types import HPAGE_PMD_NR, AddressSpace, Flags, Mm, Pgoff, PmdKind, Va, VaEnd, Vma, huge_pages
 from secondsight.linux.rmap import anon_vma_link, anon_vma_unlink
+from secondsight.linux.userfaultfd import userfaultfd_unmap_complete, userfaultfd_unmap_prep
 
 __all__ = [
     "do_vmi_align_munmap",
@@ -282,12 +283,15 @@ def do_vmi_align_munmap(mm: Mm, start: Va, end: VaEnd) -> Errno:
     -EINVAL: it begins or ends within a huge page of a file. Left out: limits, accounting, locked memory.
     """
     mm.mmap_lock.write_lock()
+    told = False
     if len(huge_pages) > 0:
         refused = may_split(mm, start, end)
         if refused != 0:
             mm.mmap_lock.write_unlock()
             return refused
         vma_adjust_trans_huge(mm, start, end)
+    if len(mm.userfaultfd) > 0:
+        told = userfaultfd_unmap_prep(mm, start, end)
     with atomic:
         detached = vms_gather_munmap_vmas(mm, start, end)
         mm.mmap_lock.write_downgrade()
@@ -298,6 +302,9 @@ def do_vmi_align_munmap(mm: Mm, start: Va, end: VaEnd) -> Errno:
         if gather:
             tlb_finish_mmu(gather)
     mm.mmap_lock.read_unlock()
+    if len(mm.userfaultfd) > 0:
+        if told:
+            userfaultfd_unmap_complete(mm, start, end)
     return 0
 
 

@@ -118,7 +118,7 @@ value = const("op.value")
 page = const("op.page")
 needs = const("op.needs")
 """The handle that must have come into being, or -1; the ranges of a list must have too, and what `needs_at` names: the mapping
-that `at` is in, the device that an operation of the scenario opens."""
+that `at` is in, the device that an operation of the scenario opens, a userfaultfd."""
 needs_at = const("op.needs_at")
 makes = const("op.makes")
 """The handle that comes into being, or -1; of `device_open`, the device's."""

@@ -19,6 +19,7 @@ from secondsight.contract.adversaries.forks import FORKS
 from secondsight.contract.adversaries.huge import HUGE
 from secondsight.contract.adversaries.importers import IMPORTERS
 from secondsight.contract.adversaries.making import Adversary
+from secondsight.contract.adversaries.movable import MOVABLE
 from secondsight.contract.adversaries.opening import OPENINGS
 from secondsight.contract.adversaries.pages import PAGES
 from secondsight.contract.adversaries.part import PARTS
@@ -29,7 +30,9 @@ from secondsight.devices.device import Device
 
 __all__ = ["ADVERSARIES", "EVERY_ADVERSARY", "IMPORTER_ADVERSARIES", "Adversary", "adversaries_for"]
 
-ADVERSARIES: dict[str, Adversary] = {**PAGES, **PARTS, **PROTECTIONS, **FORKS, **OPENINGS, **PROCESSES, **ATOMIC, **PRIVATE, **HUGE}
+ADVERSARIES: dict[str, Adversary] = {
+    **PAGES, **PARTS, **PROTECTIONS, **FORKS, **OPENINGS, **PROCESSES, **ATOMIC, **PRIVATE, **HUGE, **MOVABLE,
+}  # fmt: skip
 """Those of drivers that use a process's memory, by their names, in the order in which they are tried."""
 
 IMPORTER_ADVERSARIES: dict[str, Adversary] = IMPORTERS

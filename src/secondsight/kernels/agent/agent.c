@@ -169,6 +169,7 @@ static void run(uint64_t seed, int runs)
 		wait_for(pid);
 		if (session >= 0)
 			close(session);
+		online_movable();
 		for (int process = 0; process < scenario.processes; process++)
 			hung |= WIFSIGNALED(left->status[process]) && WTERMSIG(left->status[process]) == SIGALRM;
 		while (i < distinct && (memcmp((void *)outcomes[i].left.status, (void *)left->status, sizeof left->status) ||
@@ -294,12 +295,12 @@ int main(int count, char **words)
 	reserve_descriptors(port);
 	left = mmap(NULL, sizeof *left, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	uname(&kernel);
-	int udmabuf = open_devices(), swap = start_swap();
+	int udmabuf = open_devices(), swap = start_swap(), movable = begin_movable();
 	drop_rights();
 	keep_page_tables();
 	note_memory();
-	say("{\"agent\":1,\"release\":\"%s\",\"udmabuf\":%s,\"huge\":%s,\"hugetlb\":%s,\"nodes\":%s,\"swap\":%s,\"module\":%s}\n", kernel.release,
-	    udmabuf ? "true" : "false", has_huge() ? "true" : "false", has_hugetlb() ? "true" : "false", has_nodes() ? "true" : "false", swap ? "true" : "false", has_module() ? "true" : "false");
+	say("{\"agent\":1,\"release\":\"%s\",\"udmabuf\":%s,\"huge\":%s,\"hugetlb\":%s,\"nodes\":%s,\"swap\":%s,\"movable\":%s,\"module\":%s}\n", kernel.release,
+	    udmabuf ? "true" : "false", has_huge() ? "true" : "false", has_hugetlb() ? "true" : "false", has_nodes() ? "true" : "false", swap ? "true" : "false", movable ? "true" : "false", has_module() ? "true" : "false");
 	for (;;) {
 		char *line = next_line();
 		unsigned long long seed, points;

@@ -174,6 +174,10 @@ int has_hugetlb(void);
 /* Whether there are two NUMA nodes. */
 int has_nodes(void);
 
+/* Whether the machine has a block of memory that can be taken offline, which is online from now on; and bring it back. */
+int begin_movable(void);
+void online_movable(void);
+
 /* Whether secondsight.ko is there. */
 int has_module(void);
 
