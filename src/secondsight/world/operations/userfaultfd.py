@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from secondsight.devices.device import Device
-from secondsight.lang import Bits, Char, Errno, Ref, atomic, wait_until
+from secondsight.devices.userfault_handler import serve
+from secondsight.lang import Ref, atomic, wait_until
 from secondsight.linux.errno import EAGAIN, EBADF, EINVAL
-from secondsight.linux.fork import mmget_not_zero, mmput
-from secondsight.linux.mm_types import VM_UFFD_MISSING, VM_UFFD_WP, Mm, PageBits, Result, UffdEvent, UserfaultfdCtx, Va
+from secondsight.linux.mm_types import VM_UFFD_MISSING, VM_UFFD_WP, Mm, Result, UffdEvent, UserfaultfdCtx
 from secondsight.linux.userfaultfd import find_message, read_message
 from secondsight.linux.userfaultfd_ioctl import (
     new_userfaultfd,
@@ -175,49 +175,3 @@ def next_message(ctx: UserfaultfdCtx) -> Result:
         letter = REMOVE if event == UffdEvent.REMOVE else UNMAP
     read_message(ctx, i)
     return letter
-
-
-# The handler's thread.
-
-
-def serve(mm: Mm, letter: Char) -> None:
-    """What `uffd_serve` says. `later` are pages that could not be filled."""
-    later: PageBits = Bits()
-    while True:
-        with atomic:
-            ctx = mm.userfaultfd[0]
-            wait_until(ctx.dying or ctx.released or find_message(ctx) != 0 or (ctx.mmap_changing == 0 and later != Bits()))
-            alive = not ctx.dying and not ctx.released and mmget_not_zero(mm)
-            if not alive:
-                break
-            at: Va = 0
-            protected = False
-            asked = False
-            if find_message(ctx) != 0:
-                i = find_message(ctx) - 1
-                at = ctx.waits[i].start
-                protected = ctx.waits[i].wp
-                asked = ctx.waits[i].event == UffdEvent.PAGEFAULT
-                read_message(ctx, i)
-            else:
-                for va in later:
-                    at = va
-                asked = True
-                later -= {at}
-        if asked:
-            ret = answer(mm, at, letter, protected)
-            if ret == -EAGAIN:
-                later |= {at}
-        mmput(mm)
-
-
-def answer(mm: Mm, va: Va, letter: Char, protected: bool) -> Errno:
-    """Answer a fault: 0; -EAGAIN, it is to be tried again; or another error, and who waits tries again."""
-    ret: Errno = 0
-    if protected:
-        ret = userfaultfd_writeprotect(mm, va, 1, False)
-    else:
-        ret = userfaultfd_copy(mm, va, letter)
-    if ret not in (0, -EAGAIN):
-        userfaultfd_wake(mm, va, 1)
-    return ret
