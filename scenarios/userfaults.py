@@ -156,3 +156,33 @@ def ends_waiting(s: Recorder) -> None:
     @s.thread
     def ends() -> None:
         s.exit()
+
+
+@scenario
+def told_of_fork(s: Recorder) -> None:
+    """A child's memory is registered with a userfaultfd of its own, which comes with the message of the fork: its faults are answered too, and what
+    was write-protected for the parent is for the child."""
+    a = s.mmap(pages=2)
+    s.write(a, "a", pages=1)
+    u = s.userfaultfd(events=True, forks=True)
+    s.uffd_register(u, a, wp=True)
+    s.uffd_writeprotect(u, a)
+    s.uffd_serve(u, "p")
+
+    children = []
+
+    @s.thread
+    def parent() -> None:
+        children.append(s.fork())
+        s.write(a, "w", pages=1, into="written")
+
+    (child,) = children
+
+    @child.thread
+    def touches() -> None:
+        s.read(a, into="of_the_parent")
+        s.read(a + 1, into="filled")
+        s.write(a, "c", pages=1, into="childs")
+
+    with s.after():
+        s.read(a, into="after")

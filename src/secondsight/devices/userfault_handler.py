@@ -19,7 +19,7 @@ from secondsight.devices.device import Device, DevicePageTable, Promise
 from secondsight.lang import Bits, Char, Errno, atomic, wait_until
 from secondsight.linux import mmu_notifier as mn
 from secondsight.linux.errno import EAGAIN
-from secondsight.linux.fork import mmget_not_zero, mmput
+from secondsight.linux.fork import mmget_not_zero, mmput, mms
 from secondsight.linux.mm_types import VM_UFFD_MISSING, Mm, PageBits, Pgoff, UffdEvent, Va
 from secondsight.linux.userfaultfd import find_message, read_message
 from secondsight.linux.userfaultfd_ioctl import (
@@ -36,15 +36,17 @@ __all__ = ["FillsAtOnce", "FillsOnce", "FillsPages", "serve"]
 LETTER = ord("p")
 
 
-def serve(mm: Mm, letter: Char) -> None:
+def serve(mm: Mm, letter: Char, owner: Mm) -> None:
     """Answer all messages of a process's userfaultfd, until it ends: what is missing is filled with a page that holds `letter`, what is
-    protected may be written again. `later` are pages that could not be filled."""
+    protected may be written again; a child's userfaultfd is handed over to the thread that answers that. `owner`: the process whose
+    thread this is. `later` are pages that could not be filled."""
     later: PageBits = Bits()
+    wait_until(mm.userfaultfd[0].handed)
     while True:
         with atomic:
             ctx = mm.userfaultfd[0]
-            wait_until(ctx.dying or ctx.released or find_message(ctx) != 0 or (ctx.mmap_changing == 0 and later != Bits()))
-            alive = not ctx.dying and not ctx.released and mmget_not_zero(mm)
+            wait_until(owner.userfaultfd[0].dying or ctx.dying or ctx.released or find_message(ctx) != 0 or (ctx.mmap_changing == 0 and later != Bits()))
+            alive = not owner.userfaultfd[0].dying and not ctx.dying and not ctx.released and mmget_not_zero(mm)
             if not alive:
                 break
             at: Va = 0
@@ -55,6 +57,8 @@ def serve(mm: Mm, letter: Char) -> None:
                 at = ctx.waits[i].start
                 protected = ctx.waits[i].wp
                 asked = ctx.waits[i].event == UffdEvent.PAGEFAULT
+                if ctx.waits[i].event == UffdEvent.FORK:
+                    hand_over()
                 read_message(ctx, i)
             else:
                 for va in later:
@@ -66,6 +70,14 @@ def serve(mm: Mm, letter: Char) -> None:
             if ret == -EAGAIN:
                 later |= {at}
         mmput(mm)
+
+
+@atomic
+def hand_over() -> None:
+    """resolve_userfault_fork() (fs/userfaultfd.c, Linux 6.12): the file descriptor of a child's userfaultfd."""
+    for one in mms:
+        if one.userfaultfd[0].opened:
+            one.userfaultfd[0].handed = True
 
 
 def answer(mm: Mm, va: Va, letter: Char, protected: bool) -> Errno:
@@ -95,7 +107,7 @@ class FillsPages(Device):
     def work(self) -> None:
         mm = self.notifier.mm
         assert mm is not None
-        serve(mm, LETTER)
+        serve(mm, LETTER, mm)
 
     def close(self) -> None:
         mm = self.notifier.mm

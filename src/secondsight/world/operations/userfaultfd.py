@@ -28,7 +28,7 @@ __all__ = ["serve"]
 UFFD = Arg(ArgType.USERFAULTFD)
 YES, NO = Arg(ArgType.FLAG, True, keyword=True), Arg(ArgType.FLAG, False, keyword=True)
 OF_PRIVATE_MEMORY = Arg(ArgType.FLAG, False, keyword=True, anonymous=True)
-FAULT, PROTECTED, REMOVE, UNMAP = ord("f"), ord("w"), ord("r"), ord("u")
+FAULT, PROTECTED, REMOVE, UNMAP, FORK = ord("f"), ord("w"), ord("r"), ord("u"), ord("k")
 
 
 def of_userfaultfd(args: object) -> dict[str, int]:
@@ -36,14 +36,15 @@ def of_userfaultfd(args: object) -> dict[str, int]:
     return {"userfaultfd": 1, "userfaults": 3, "vma_flags": 1}
 
 
-@operation(sigbus=NO, events=NO, makes=HandleType.USERFAULTFD, in_setup=True, at_least=of_userfaultfd, named=False)
+@operation(sigbus=NO, events=NO, forks=NO, makes=HandleType.USERFAULTFD, in_setup=True, at_least=of_userfaultfd, named=False)
 def userfaultfd(i: RowNumber, mm: Mm, device: Ref[Device]) -> Result:
     """userfaultfd(2), and UFFDIO_API: one for a process, in the setup. With `sigbus` (UFFD_FEATURE_SIGBUS) who touches what is missing or
     protected gets a signal, else it waits. With `events` (UFFD_FEATURE_EVENT_REMOVE and _UNMAP) who unmaps registered memory, or forgets
-    it by MADV_DONTNEED, waits until somebody has read that message."""
+    it by MADV_DONTNEED, waits until somebody has read that message. With `forks` (UFFD_FEATURE_EVENT_FORK) so does who forks: the child's memory is
+    registered with a userfaultfd of its own, which comes with the message (`uffd_serve` answers that too)."""
     if len(mm.userfaultfd) > 0:
         with atomic:
-            new_userfaultfd(mm, value[i] != 0, page[i] != 0)
+            new_userfaultfd(mm, value[i] != 0, page[i] != 0, pages[i] != 0)
             handles[makes[i]].made = True
     return 0
 
@@ -116,7 +117,7 @@ def uffd_wake(i: RowNumber, mm: Mm, device: Ref[Device]) -> Result:
 
 @operation(uffd=UFFD, loads=True, at_least=of_userfaultfd, often=Often())
 def uffd_read(i: RowNumber, mm: Mm, device: Ref[Device]) -> Result:
-    """Wait for a message and read it: `f` a page is missing, `w` one is written that is protected, `r` REMOVE, `u` UNMAP. Faults come first.
+    """Wait for a message and read it: `f` a page is missing, `w` one is written that is protected, `r` REMOVE, `u` UNMAP, `k` FORK. Faults come first.
     Who waits for the reading of an event goes on. -EBADF: closed."""
     if len(mm.userfaultfd) > 0:
         with atomic:
@@ -172,6 +173,6 @@ def next_message(ctx: UserfaultfdCtx) -> Result:
     event = ctx.waits[i].event
     letter = PROTECTED if ctx.waits[i].wp else FAULT
     if event != UffdEvent.PAGEFAULT:
-        letter = REMOVE if event == UffdEvent.REMOVE else UNMAP
+        letter = REMOVE if event == UffdEvent.REMOVE else UNMAP if event == UffdEvent.UNMAP else FORK
     read_message(ctx, i)
     return letter
