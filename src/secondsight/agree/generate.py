@@ -116,7 +116,7 @@ def _free(draw: Draw, s: Recorder, several: bool, with_uffd: bool) -> None:
         act(w, OPS["write"])
     _draw_ops(w, draw.integer(0, 3), _weights(_alone, "exit"))
     if with_uffd:
-        w.userfaultfd = s.userfaultfd(events=True)
+        w.userfaultfd = s.userfaultfd(events=True, forks=chance(draw, 50))
         act(w, OPS["mmap"])
         act(w, OPS["uffd_register"])
         act(w, OPS["uffd_register"])

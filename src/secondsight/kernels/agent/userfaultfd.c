@@ -14,21 +14,26 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#ifndef UFFD_USER_MODE_ONLY
-#define UFFD_USER_MODE_ONLY 1
-#endif
-
 static int outcome(int failed) { return failed ? ERRNO | errno : DONE; }
 
 static unsigned long at(const long *arg) { return (unsigned long)address(arg); }
+
+int has_userfaultfd(void)
+{
+	struct uffdio_api api = {.api = UFFD_API, .features = UFFD_FEATURE_EVENT_FORK | UFFD_FEATURE_SIGBUS | UFFD_FEATURE_PAGEFAULT_FLAG_WP};
+	int fd = syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK);
+	int good = fd >= 0 && !ioctl(fd, UFFDIO_API, &api);
+
+	if (fd >= 0)
+		close(fd);
+	return good;
+}
 
 int do_userfaultfd(const long *arg, int makes)
 {
 	struct uffdio_api api = {.api = UFFD_API};
 	int fd = syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK);
 
-	if (fd < 0 && errno == EPERM)
-		fd = syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK | UFFD_USER_MODE_ONLY);
 	if (arg[0])
 		api.features |= UFFD_FEATURE_SIGBUS;
 	if (arg[1])

@@ -18,7 +18,7 @@ from secondsight.linux.userfaultfd_ioctl import (
     userfaultfd_writeprotect,
     userfaultfd_zeropage,
 )
-from secondsight.scenario.ops import Arg, ArgType, HandleType, Often
+from secondsight.scenario.ops import Arg, ArgType, HandleType, Needs, Often
 from secondsight.world.declare import operation
 from secondsight.world.operations.memory import ADDRESS, SPAN
 from secondsight.world.tables import NOT_RUN, RowNumber, address, handles, high, low, makes, needs_at, page, pages, value
@@ -36,7 +36,7 @@ def of_userfaultfd(args: object) -> dict[str, int]:
     return {"userfaultfd": 1, "userfaults": 3, "vma_flags": 1}
 
 
-@operation(sigbus=NO, events=NO, forks=NO, makes=HandleType.USERFAULTFD, in_setup=True, at_least=of_userfaultfd, named=False)
+@operation(sigbus=NO, events=NO, forks=NO, makes=HandleType.USERFAULTFD, needs=Needs.USERFAULTFD, in_setup=True, at_least=of_userfaultfd, named=False)
 def userfaultfd(i: RowNumber, mm: Mm, device: Ref[Device]) -> Result:
     """userfaultfd(2), and UFFDIO_API: one for a process, in the setup. With `sigbus` (UFFD_FEATURE_SIGBUS) who touches what is missing or
     protected gets a signal, else it waits. With `events` (UFFD_FEATURE_EVENT_REMOVE and _UNMAP) who unmaps registered memory, or forgets
