@@ -18,7 +18,7 @@ from secondsight.scenario.ops import SEALS, ArgType, ArgValue, HandleRef, Handle
 from secondsight.world import tables
 from secondsight.world.declare import ALREADY_DONE, COLUMNS, model_of, on_model, with_families, without_device
 
-__all__ = ["Encoder", "SpaceLayout", "suits_huge_pages"]
+__all__ = ["NOT_HUGE", "Encoder", "SpaceLayout", "suits_huge_pages"]
 
 MOST_PAGES = BOUNDS["pages"].most
 
