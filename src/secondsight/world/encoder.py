@@ -229,13 +229,13 @@ class Encoder:
             takes.update(model.takes(place.op.args))
             for name, number in model.at_least(place.op.args).items():
                 largest[name] = max(number, largest.get(name, 0))
-        if largest.get("huge") and largest.get("userfaultfd"):
-            raise ScenarioError(f"{self.scenario.name}: huge pages and a userfaultfd, which are not modelled together", "leave one of them out")
         tells = largest.pop(tables.READS_ONLY, 0) & largest.pop(tables.SEALS_WRITES, 0)
         largest["vma_flags"] = max(tells, largest.get("vma_flags", 0))
         derived = dict.fromkeys(_LARGE, 0) | {"mms": len(self.processes), "subscribers": 0, **largest, **takes}
         derived["frames"] = min(16, max(3, 1 + takes["frames"] + sum(map(_in_flight, self.scenario.threads))))
         derived["pages"] = max(1, largest_space.pages)
+        if largest.get("userfaultfd"):
+            derived["no_memory_past_the_end"] = int(self.release is not None and not differs("userfaultfd-past-the-end-is-no-memory", self.release))
         if self.is_huge:
             self._suits_huge_pages(largest, driver)
             derived["pages"] += derived["pages"] % HPAGE_PMD_NR
@@ -274,7 +274,7 @@ class Encoder:
         for place in self.places:
             op = place.op
             if NOT_HUGE & on_model(op).at_least(op.args).keys():
-                said = f"{op.kind} and huge pages in one scenario are not modelled: what is moved, swapped out or used by halves is one page here"
+                said = f"{op.kind} and huge pages in one scenario are not modelled: what is moved, swapped out, used by halves or told to user space is one page here"
                 raise ScenarioError(said, "leave out one of them", op.site)
             if op.declared.makes is HandleType.MAPPING and isinstance(fd := op.args["fd"], HandleRef) and self._is_hugetlb(fd.handle):
                 self._suits_hugetlb(op, fd)
