@@ -39,9 +39,5 @@ def nothing_is_left(device: Driver, mm: Mm, gone: bool) -> None:
     Broken by a driver that leaves pages there: an access to one calls a driver that is not there any more. Source:
     Documentation/mm/hmm.rst, migrate_device_range() (mm/migrate_device.c, Linux 6.12).
     """
-    for i in range(len(frames)):
-        pgmap = frames[i].pgmap[0]
-        if pgmap is not None:
-            owner = pgmap.owner
-            own = owner is not None and owner.driver is device
-            require(not own or frames[i].refcount == 0, "device-memory", "the driver is closed, and a page is still in its memory")
+    left = any(frame.refcount > 0 and frame.pgmap[0] is not None for frame in frames)
+    require(not left, "device-memory", "the driver is closed, and a page is still in its memory")

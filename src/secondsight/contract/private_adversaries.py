@@ -112,6 +112,18 @@ def _untouched(s: Recorder) -> None:
     _compares(s, page, gpu)
 
 
+@_setting("device-memory", MIGRATES, "it is there already")
+def _twice(s: Recorder) -> None:
+    page, (gpu,) = _page(s)
+    gpu.migrate(page, pages=1)
+
+    @s.thread
+    def device() -> None:
+        gpu.migrate(page, pages=1, into="moved")
+
+    _compares(s, page, gpu)
+
+
 @_setting("device-memory", MIGRATES, "the memory was used before")
 def _used_before(s: Recorder) -> None:
     page, (gpu,) = _page(s)
@@ -157,6 +169,39 @@ def _exits(s: Recorder) -> None:
         s.exit()
 
 
+@_setting("device-memory-goes", EVICTS, "the device is closed, a CPU reads")
+def _closed_and_read(s: Recorder) -> None:
+    page, (gpu,) = _page(s)
+    gpu.migrate(page, pages=1)
+
+    @s.thread
+    def closer() -> None:
+        gpu.close()
+
+    @s.thread
+    def cpu() -> None:
+        s.read(page, into="seen")
+
+
+@_setting("device-memory-goes", EVICTS, "another page comes, a CPU reads")
+def _another_page(s: Recorder) -> None:
+    pages = s.mmap(pages=2)
+    s.write(pages, "A", pages=2)
+    gpu = s.device()
+    gpu.migrate(pages, pages=1)
+
+    @s.thread
+    def driver() -> None:
+        gpu.evict(into="gone")
+        gpu.migrate(pages + 1, pages=1, into="moved")
+
+    @s.thread
+    def cpu() -> None:
+        s.read(pages, into="seen")
+
+    _compares(s, pages, gpu)
+
+
 @_setting("device-memory-goes", EVICTS, "a CPU reads, an engine writes")
 def _evicted(s: Recorder) -> None:
     page, (gpu,) = _page(s)
@@ -177,7 +222,7 @@ def _evicted(s: Recorder) -> None:
     _compares(s, page, gpu)
 
 
-@_setting("device-memory-goes", EVICTS, "the device is closed")
+@_setting("device-memory-goes", EVICTS, "the device is closed, an engine writes")
 def _closed(s: Recorder) -> None:
     page, (gpu,) = _page(s)
     gpu.migrate(page, pages=1)

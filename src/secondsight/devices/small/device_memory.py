@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import ClassVar
+
 from secondsight.devices.private_gpu import PrivateGpu
 from secondsight.lang import Ref, atomic
 from secondsight.linux import mmu_notifier as mn
@@ -107,6 +110,8 @@ class LeavesOldContents(PrivateGpu):
 class TakesPagesForNothing(PrivateGpu):
     """Takes a page of its memory also for what cannot be moved, and forgets it."""
 
+    bounds: ClassVar[Mapping[str, int]] = {**PrivateGpu.bounds, "private_pages": 2}
+
     @atomic
     def copy_to_device(self, args: MigrateVma) -> None:
         page = self.alloc()
@@ -117,19 +122,27 @@ class TakesPagesForNothing(PrivateGpu):
 
 
 class TakesPagesBackEarly(PrivateGpu):
-    """Has a page back in its free list when it goes back, and once more when nobody has it."""
+    """Has a page in its free list when it has copied it: it may stay where it is."""
+
+    bounds: ClassVar[Mapping[str, int]] = {**PrivateGpu.bounds, "private_pages": 2}
 
     @atomic
     def copy_to_ram(self, args: MigrateVma) -> None:
-        src = args.src[0]
         PrivateGpu.copy_to_ram(self, args)
-        if src is not None and args.migrate[0]:
-            self.free[self.nr_free] = src
-            self.nr_free += 1
+        src = args.src[0]
+        if src is not None:
+            self.take_back(src)
 
     @atomic
     def page_free(self, folio: Folio) -> None:
-        """It is there already."""
+        self.take_back(folio)
+
+    @atomic
+    def take_back(self, folio: Folio) -> None:
+        """Unless it is there already."""
+        if not any(page is folio for page in self.free):
+            self.free[self.nr_free] = folio
+            self.nr_free += 1
 
 
 class ClosesFull(PrivateGpu):
