@@ -93,4 +93,4 @@ def by_hand(**decided: int) -> Iterator[None]:
         _by_hand.update(before)
 
 
-from secondsight.linux import dax, hmm_2019, mmu_notifier, udmabuf  # noqa: E402, F401  all that declare bounds, and what these import
+from secondsight.linux import dax, hmm_2019, migrate_device, mmu_notifier, udmabuf  # noqa: E402, F401  all that declare bounds, and what these import
