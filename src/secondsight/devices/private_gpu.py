@@ -72,7 +72,7 @@ class PrivateGpu(Device):
     notifier: mn.IntervalNotifier
 
     bounds: ClassVar[Mapping[str, int]] = {
-        "subscribers": 1, "owners": 1, "migrations": 1, "anon_vmas": 1, "private_memory": 1, "private_pages": 1, "migrate_pages": 1, "migrate_vmas": 1,
+        "subscribers": 1, "owners": 1, "migrations": 1, "anon_vmas": 1, "private_memory": 1, "private_pages": 2, "migrate_pages": 1, "migrate_vmas": 1,
     }  # fmt: skip
 
     def open(self, mm: Mm, start: Va, length: Pgoff) -> Errno:

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import ClassVar
-
 from secondsight.devices.private_gpu import PrivateGpu
 from secondsight.lang import Ref, atomic
 from secondsight.linux import mmu_notifier as mn
@@ -110,8 +107,6 @@ class LeavesOldContents(PrivateGpu):
 class TakesPagesForNothing(PrivateGpu):
     """Takes a page of its memory also for what cannot be moved, and forgets it."""
 
-    bounds: ClassVar[Mapping[str, int]] = {**PrivateGpu.bounds, "private_pages": 2}
-
     @atomic
     def copy_to_device(self, args: MigrateVma) -> None:
         page = self.alloc()
@@ -123,8 +118,6 @@ class TakesPagesForNothing(PrivateGpu):
 
 class TakesPagesBackEarly(PrivateGpu):
     """Has a page in its free list when it has copied it: it may stay where it is."""
-
-    bounds: ClassVar[Mapping[str, int]] = {**PrivateGpu.bounds, "private_pages": 2}
 
     @atomic
     def copy_to_ram(self, args: MigrateVma) -> None:

@@ -204,9 +204,16 @@ static void close_mirror(struct ss_mirror *mirror)
 {
 	unsigned int i;
 
+	if (mirror->memory) {
+		spin_lock(&mirror->hardware);
+		mirror->closed = true;
+		spin_unlock(&mirror->hardware);
+		ss_memory_empties(mirror);
+	}
 	ss_waits(mirror->session, true);
 	mmu_interval_notifier_remove(&mirror->notifier);
 	ss_waits(mirror->session, false);
+	ss_memory_goes(mirror);
 	spin_lock(&mirror->hardware);
 	mirror->closed = true;
 	for (i = 0; i < SS_ENTRIES; i++)
@@ -237,6 +244,7 @@ void ss_mirror_free(struct ss_mirror *mirror)
 		return;
 	if (!mirror->closed)
 		close_mirror(mirror);
+	ss_memory_free(mirror);
 	mmdrop(mirror->mm);
 	kvfree(mirror);
 }

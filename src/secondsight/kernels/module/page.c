@@ -9,7 +9,7 @@
 
 u32 ss_page_load(struct page *page)
 {
-	unsigned char *at = kmap_local_page(page);
+	unsigned char *at = kmap_local_page(ss_behind(page));
 	u32 value = READ_ONCE(*at);
 
 	if (memchr_inv(at + 8, 0, PAGE_SIZE - 8))
@@ -27,7 +27,9 @@ int ss_page_store(struct page *page, u32 value)
 	struct folio *folio = page_folio(page);
 	unsigned char *at;
 
-	if (is_zero_pfn(page_to_pfn(page)) || !(folio_test_anon(folio) || folio_test_swapbacked(folio)))
+	if (page != ss_behind(page))
+		page = ss_behind(page);
+	else if (is_zero_pfn(page_to_pfn(page)) || !(folio_test_anon(folio) || folio_test_swapbacked(folio)))
 		return -EPERM;
 	at = kmap_local_page(page);
 	WRITE_ONCE(*at, value);
