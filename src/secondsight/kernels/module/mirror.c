@@ -8,6 +8,7 @@
  * of the driver to it, one step; it is the hardware's, and no driver relies on it.
  */
 #include <linux/hmm.h>
+#include <linux/memremap.h>
 #include <linux/sched/mm.h>
 #include <linux/slab.h>
 
@@ -158,7 +159,7 @@ long ss_mirror_access(struct ss_session *session, struct ss_access *access)
 	}
 }
 
-/* hmm_range_fault() without a fault: value 0 for nothing, 1 for readable, 2 for writable as well. */
+/* hmm_range_fault() without a fault: value 0 for nothing, 1 for readable, 2 for writable as well, 3 and 4 for the mirror's own. */
 long ss_mirror_snapshot(struct ss_session *session, struct ss_access *access)
 {
 	struct ss_mirror *mirror = ss_mirror_of(session, access->handle);
@@ -197,6 +198,8 @@ long ss_mirror_snapshot(struct ss_session *session, struct ss_access *access)
 	if (found & HMM_PFN_ERROR)
 		return -EFAULT;
 	access->value = !(found & HMM_PFN_VALID) ? 0 : found & HMM_PFN_WRITE ? 2 : 1;
+	if (access->value && is_device_private_page(hmm_pfn_to_page(found)))
+		access->value += 2;
 	return 0;
 }
 

@@ -233,6 +233,8 @@ static int to_device(struct ss_memory *memory, unsigned long addr)
 	};
 	int ret;
 
+	if (!args.vma || !(args.vma->vm_flags & VM_READ))
+		return -EINVAL;
 	lock_moving(memory);
 	ret = is_closed(memory->mirror) ? -EBADF : migrate_vma_setup(&args);
 	if (!ret) {
