@@ -13,7 +13,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from secondsight.cases import TABLES
-from secondsight.contract import ADVERSARIES, adversaries, driver_program, load_drivers
+from secondsight.contract import ADVERSARIES, driver_program, load_drivers
+from secondsight.contract.adversaries.making import Act, Memory
+from secondsight.contract.adversaries.pages import madvise_dontneed, munmap, punch_hole
 from secondsight.lang.movers import Reductions
 from secondsight.lang.native import Native
 from secondsight.lang.program import Program
@@ -47,20 +49,20 @@ def subjects(driver: Path, only: str) -> Iterator[Subject]:
 def with_engines(driver: Path, engines: int) -> Iterator[Subject]:
     """A device that reads one page with so many engines at once."""
     [made, *_] = load_drivers(driver)
-    for act in (adversaries.munmap, adversaries.madvise_dontneed, adversaries.punch_hole):
+    for act in (munmap, madvise_dontneed, punch_hole):
         s = Recorder()
-        memfd = s.memfd_create(pages=2) if act is adversaries.punch_hole else None
+        memfd = s.memfd_create(pages=2) if act is punch_hole else None
         pages = s.mmap(memfd, pages=2)
         s.write(pages, "A")
-        memory = adversaries.Memory(pages, s.device(), memfd)
+        memory = Memory(pages, s.device(), memfd)
 
-        def cpu(act: adversaries.Act = act, s: Recorder = s, memory: adversaries.Memory = memory) -> None:
+        def cpu(act: Act = act, s: Recorder = s, memory: Memory = memory) -> None:
             act(s, memory)
 
         s.thread(cpu)
         for number in range(engines):
 
-            def engine(number: int = number, memory: adversaries.Memory = memory) -> None:
+            def engine(number: int = number, memory: Memory = memory) -> None:
                 memory.gpu.read(memory.pages, into=f"read{number}")
 
             engine.__name__ = f"engine{number}"

@@ -75,3 +75,23 @@ def over_a_mapping_that_never_was(s: Recorder) -> None:
     a = s.mmap(buf, into="mapped")
     s.mmap(pages=1, at=a, into="over")
     s.udmabuf_create_list([(fd, 0, 1), (buf, 0, 1)], into="in_list")
+
+
+@scenario
+def moved_out_of_a_punched_hole(s: Recorder) -> None:
+    """A page is moved that has left its file and its mapping, while munmap still holds a reference: it counts as one more, -EAGAIN."""
+    fd = s.memfd_create(pages=1)
+    m = s.mmap(fd)
+    s.write(m, "a")
+
+    @s.thread
+    def moves() -> None:
+        s.move_pages(m, into="moved")
+
+    @s.thread
+    def unmaps() -> None:
+        s.munmap(m)
+
+    @s.thread
+    def punches() -> None:
+        s.fallocate_punch_hole(fd, page=0, into="punched")

@@ -120,7 +120,7 @@ class Machine:
                 rows.append(["P0", "(zero page)", "0"])
             else:
                 pins = f" ({frame.pins} pinned)" if frame.pins else ""
-                rows.append([f"P{i}", f"{frame.refcount}{pins}" if frame.refcount else "free", _contents(frame.contents)])
+                rows.append([f"P{i}", f"{frame.refcount}{pins}" if frame.refcount else "free", _halves(frame)])
         return rows
 
 
@@ -184,6 +184,12 @@ def _contents(value: int) -> str:
     return chr(value) if value else "0"
 
 
+def _halves(frame: Any) -> str:
+    """What a frame holds: one value, or that of its first half and that of its second, if that was ever written."""
+    second = frame.second[0] if len(frame.second) > 0 else 0
+    return _contents(frame.contents) + (f" {_contents(second)}" if second else "")
+
+
 def _mapping(vma: Vma | None, va: int) -> str:
     """What is mapped at a page."""
     if vma is None:
@@ -197,7 +203,7 @@ def _entry(entry: Any) -> str:
         return f"swap {entry.swap} {_contents(swap_slots[entry.swap].contents)}"
     if entry.frame is None:
         return "-"
-    return f"P{frames.index(entry.frame)} {'rw' if entry.writable else 'ro'} {_contents(entry.frame.contents)}"
+    return f"P{frames.index(entry.frame)} {'rw' if entry.writable else 'ro'} {_halves(entry.frame)}"
 
 
 def _columns(rows: list[list[str]], indent: str) -> list[str]:

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from secondsight.cases import TABLES
-from secondsight.cases.cost import CostColumn, Design, simulate
+from secondsight.cases.cost import CostColumn, CostTable, Design, recorded, simulate, time_words
+from secondsight.cli.site import _plots
+from secondsight.lang import LangError
+from secondsight.report.plot import line_plot
 
 AT_ONCE = Design(lambda may_wait: True, together=False)
 LATER = Design(lambda may_wait: False)
@@ -42,8 +47,42 @@ def test_who_may_not_wait_waits_for_a_flush_of_all() -> None:
 
 def test_the_table_has_it_as_text() -> None:
     cost = TABLES["2011-12-ib"].cost
-    assert cost is not None
+    assert isinstance(cost, CostTable)
     lines = cost.lines()
     assert len(lines) == 3 + len(cost.loads) * len(cost.designs) and max(map(len, lines)) <= 80
     assert any("at once" in line and line.endswith("overloaded") for line in lines)
     assert set(cost.designs) <= {row.name for row in TABLES["2011-12-ib"].rows}
+
+
+def test_recorded_invalidations(tmp_path: Path) -> None:
+    """Four, of which the device's flush takes as long as lies between them: each waits for its own, or those that may not wait do."""
+    file = tmp_path / "seen.txt"
+    file.write_text("# seconds\n10.000 waits\n10.005\n\n10.010 waits  # swap-out\n10.020\n")
+    cost = TABLES["2011-12-ib"].cost
+    assert isinstance(cost, CostTable)
+    under = cost.of_recorded(recorded(file))
+    assert under.may_wait == 0.5 and [load.flush for load in under.loads] == [5e-6, 5e-3, 20e-3] and under.lines()[0].startswith("cost, if 50% of the 4 recorded")
+    slow = under.cells()["at once", under.loads[2].name]
+    assert slow.latency_p99 == pytest.approx(0.08 - 0.02)
+    told = under.cells()["by a hint", under.loads[1].name]
+    assert told.latency_p50 > 0 and simulate(LATER, under.loads[1], 0.5, arrivals=under.arrivals).latency_p99 == 0
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [("1\nx\n", "seen.txt:2: 'x' is no invalidation"), ("2\n1\n", "seen.txt:2: 1 s is before"), ("1\n", "has 1 invalidations"), ("1\n2 maybe\n", ":2: ")],
+)
+def test_what_is_no_record_is_told_with_its_line(text: str, why: str, tmp_path: Path) -> None:
+    (tmp_path / "seen.txt").write_text(text)
+    with pytest.raises(LangError, match=why):
+        recorded(tmp_path / "seen.txt")
+
+
+def test_the_plots_have_a_line_for_each_design() -> None:
+    cost = TABLES["2011-12-ib"].cost
+    assert isinstance(cost, CostTable)
+    flushes, rates = [1e-6, 1e-4, 1e-2], {load.rate for load in cost.loads}
+    picture = line_plot("p99", flushes, {n: [c.latency_p99 for c in costs] for n, costs in cost.curves(100, flushes, 200).items()}, time_words, time_words, "a flush")
+    assert picture.count("<polyline") == 2 and "later: 0" in picture  # who never waits has no line on this scale
+    pages = _plots(replace(cost, count=200))
+    assert sum(part.count("<svg") for part in pages) == 3 * len(rates) and "style=" not in "".join(pages)

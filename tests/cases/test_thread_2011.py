@@ -8,6 +8,7 @@ import pytest
 
 from secondsight.cases import TABLES, search_cell, settle
 from secondsight.cases.table import Cell
+from secondsight.cases.thread_2011_ib import BY_REFERENCE
 
 TABLE = TABLES["2011-12-ib"]
 
@@ -22,7 +23,7 @@ def cells() -> dict[tuple[str, str], Cell]:
     """A sample of the cells, searched once; all of them with `SECONDSIGHT_CONTRACT=all` (`make tables`)."""
     if EVERYTHING:
         return {(cell.row, cell.column): cell for cell in settle(TABLE)}
-    return {at: search_cell(TABLE, *at) for at in [*list(TABLE.cells())[::9], *LOST]}
+    return {at: search_cell(TABLE, *at) for at in [*list(TABLE.cells())[::9], *LOST, ("at once", BY_REFERENCE)]}
 
 
 def test_every_cell_comes_out_as_reviewed(cells: dict[tuple[str, str], Cell]) -> None:
@@ -42,17 +43,18 @@ def test_traces_replay(cells: dict[tuple[str, str], Cell]) -> None:
             assert program is not None
             steps = violation.trace.replay(program)
             assert len(steps) == len(violation.trace) and getattr(steps[-1].error, "rule", "") == violation.rule
-    assert len(tried) == (10 if EVERYTHING else len({(c.result.violation.rule, c.column) for c in cells.values() if c.result and c.result.violation}))
+    assert len(tried) == (12 if EVERYTHING else len({(c.result.violation.rule, c.column) for c in cells.values() if c.result and c.result.violation}))
 
 
 def test_a_lost_write_is_called_so(cells: dict[tuple[str, str], Cell]) -> None:
     broken = {at: cell.result.violation.rule for at, cell in cells.items() if cell.result and cell.result.violation}
     assert {at for at, rule in broken.items() if rule == "lost-write"} == set(LOST)
-    assert set(broken.values()) == {"lost-write", "as-if-cpu"}
+    assert set(broken.values()) == {"lost-write", "as-if-cpu", "direct-read"}
+    assert {column for (_, column), rule in broken.items() if rule == "direct-read"} == {BY_REFERENCE}
 
 
 @pytest.mark.skipif(not EVERYTHING, reason="make tables runs it")
 def test_every_claim_comes_out_one_way(cells: dict[tuple[str, str], Cell]) -> None:
     verdicts = {at: cell.verdict for at, cell in cells.items() if cell.verdict is not None}
     said = [finding.verdict(verdicts) for finding in TABLE.findings]
-    assert [s is not None and s.startswith("Stands") for s in said] == [True, True, True, False, False, False, True, True]
+    assert [s is not None and s.startswith("Stands") for s in said] == [True, True, True, False, False, True, False, True, True]

@@ -2,7 +2,7 @@
 
 A `console` block holds commands (`$ ...`) and their output, a `pycon` block a session of Python, a `python` block that
 begins with a comment of a file's name is that file. All run in order in one folder that has `examples/` in it. Seconds
-and kernel releases may differ. `docs/hmm-tests.md`, `docs/judges.md`, `docs/reference.md` and the releases in `docs/agree.md` are the
+and kernel releases may differ. `docs/hmm-tests.md`, `docs/judges.md`, `docs/claims.md`, `docs/reference.md` and the releases in `docs/agree.md` are the
 program's own, written out. `python tests/cli/documents.py
 README.md` writes the present output into a document.
 """
@@ -25,6 +25,8 @@ from typing import Any
 from reference import reference
 
 from secondsight.agree.selftest import PROGRAMS
+from secondsight.cases import TABLES
+from secondsight.cases.claims import claims_page
 from secondsight.conform.page import page
 from secondsight.kernels.selftest_table import TABLE, Here
 from secondsight.linux.releases import differences_table
@@ -172,6 +174,9 @@ def write(document: Path) -> None:
         return
     if document.name == "agree.md":
         document.write_text(agree_page())
+        return
+    if document.name == "claims.md":
+        document.write_text(claims_page(TABLES.values()))
         return
     if document.name == "judges.md":
         document.write_text(page())

@@ -37,7 +37,7 @@ def test_what_only_one_can_end_with_and_the_way_there() -> None:
     (ending,) = one.gone or ()
     made, ways = comparing.ways_of(MirrorWithoutTest, one.old, one.scenario, [ending])
     seen = {path: value for path, value, _ in made.layout.fields(ways[ending].states[-1])}
-    assert [seen[f"tables.ops[{row}].value"] for row in (4, 5)] == [ord("A"), ord("A")]
+    assert [seen[f"tables.results[{row}].value"] for row in (4, 5)] == [ord("A"), ord("A")]
     ways[ending].replay(made)
     assert comparing.ways_of(Mirror, one.new, one.scenario, [ending])[1] == {}
 

@@ -11,6 +11,8 @@ import pytest
 from documents import EXAMPLES, HOUSE, agree_page, hmm_tests, run, same, with_holds
 from reference import reference
 
+from secondsight.cases import TABLES
+from secondsight.cases.claims import claims_page
 from secondsight.conform.page import page
 from secondsight.kernels import Kernel, KernelError
 from secondsight.linux.releases import DIFFERENCES
@@ -51,6 +53,10 @@ def test_every_difference_of_releases_is_asked_for_where_it_occurs() -> None:
 
 def test_the_kernels_own_tests_are_as_in_the_table() -> None:
     assert (HOUSE / "docs" / "hmm-tests.md").read_text() == hmm_tests(), "`make docs` writes what is true now"
+
+
+def test_the_claims_are_as_in_the_tables() -> None:
+    assert (HOUSE / "docs" / "claims.md").read_text() == claims_page(TABLES.values()), "`make docs` writes what is true now"
 
 
 def test_the_judges_are_as_in_the_targets_and_every_file_has_one() -> None:

@@ -32,6 +32,7 @@ from secondsight.devices.small import (
     Vcpu,
     VcpuWithoutCount,
 )
+from secondsight.devices.vfio_type1 import VfioType1
 from secondsight.lang import LangError
 from secondsight.lang.plain import replay
 from secondsight.search import Limits, Request, Verdict
@@ -96,7 +97,7 @@ def test_no_other_adversary_catches_it(adversary: str) -> None:
 
 
 RIGHT: list[type[Device]] = [
-    MirrorInParts, ClosesByItsLock, PrefaultsAfterwards, AsksToWriteFirst, DropsEverything, GivesReferencesBack, LooksIntoItsTable, Pins, Vcpu,
+    MirrorInParts, ClosesByItsLock, PrefaultsAfterwards, AsksToWriteFirst, DropsEverything, GivesReferencesBack, LooksIntoItsTable, Pins, Vcpu, VfioType1,
     RemembersByProcess, MarksWhenItDrops, FencedImporter, UnmapsAtOnce, KeepsForReading, Exclusive,
     PrivateGpu, ClearsByItself,
 ]  # fmt: skip

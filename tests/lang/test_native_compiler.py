@@ -127,9 +127,11 @@ def test_the_cache_stays_small(cache: Path, monkeypatch: pytest.MonkeyPatch) -> 
         libraries.append(library)
         library.with_suffix(".json").write_text("what goes with it")
     assert compiler._is_whole(libraries[0])  # and so it was used last
+    (cache / "goes.so").symlink_to(cache / "gone")  # as a file that another process removes between the listing and the look at it
     os.utime(libraries[1], (1, 1))
     os.utime(libraries[1].with_suffix(".json"), (1, 1))
     load(text(3))
+    (cache / "goes.so").unlink()
     assert {p.stem for p in cache.iterdir()} > {libraries[0].stem, libraries[2].stem}
     assert not libraries[1].exists() and not libraries[1].with_suffix(".json").exists()
     assert len(list(cache.iterdir())) == 5

@@ -17,7 +17,19 @@ import pytest
 from secondsight.cases import TABLES
 from secondsight.contract import ADVERSARIES, driver_program
 from secondsight.devices import mirror as mirrors
-from secondsight.lang import Bounds, LangError, Machine, Mutex, Record, atomic, choose, require, shared_array, wait_until
+from secondsight.lang import (
+    Bounds,
+    LangError,
+    LeftRange,
+    Machine,
+    Mutex,
+    Record,
+    atomic,
+    choose,
+    require,
+    shared_array,
+    wait_until,
+)
 from secondsight.lang.compiler import CompilerMissing, compiler
 from secondsight.lang.movers import Reductions
 from secondsight.lang.native import Native
@@ -211,6 +223,25 @@ def test_the_table_grows_as_far_as_memory_goes(exact: bool) -> None:
 def test_a_limit_of_time_is_kept() -> None:
     found = native_search(holding(), Request(limits=Limits(seconds=1e-6)))
     assert (found.verdict, found.reason) == (Verdict.NOT_FINISHED, "seconds")
+
+
+def test_the_way_to_an_error_is_gone_once_more_only_while_there_is_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    counts_on, lost = Native(program_of((adds, 60), (adds, 1), (adds, 0))), native_search(broken(), Request(workers=1))
+    found = native_search(counts_on)
+    assert isinstance(found.error, LeftRange) and found.error_trace is not None
+    monkeypatch.setattr("secondsight.search.native._Search.seconds_left", lambda self: 0.0)
+    late = native_search(counts_on)
+    assert (str(late.error), late.error_trace) == (str(found.error), None)
+    assert native_search(broken(), Request(workers=1)).violation == lost.violation  # it is nothing without its trace
+
+
+def test_what_only_a_search_without_reductions_can_tell_is_not_told_after_the_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = program_of((spins,), (stays,))
+    monkeypatch.setattr("secondsight.search.reduced._Searches.seconds_left", lambda self: 0.0)
+    monkeypatch.setattr("secondsight.search.reduced._Searches.search", lambda self, native, **changes: native_search(native, Request(livelock=True)))
+    found = reduced_search(made)
+    assert found.merged is not None and found.merged.violation is not None
+    assert (found.result.verdict, found.result.reason, found.result.violation) == (Verdict.NOT_FINISHED, "seconds", None)
 
 
 @pytest.mark.parametrize("workers", [1, 2])

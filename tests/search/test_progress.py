@@ -465,6 +465,25 @@ def test_what_is_left_when_the_log_is_peeled_lies_between_cycles(workers: int) -
     assert 0 < said["cycling"] < said["states"] / 2
 
 
+def gathers_and_polls() -> None:
+    """All that it chooses comes to one state, in which it goes round: a number of ways in of which 16 bits keep 1."""
+    left = 1
+    while left > 0:
+        a = choose(256)
+        b = choose(256)
+        desk.bell = a + b < 0
+        while not desk.flag:
+            pass
+        left -= 1
+
+
+@native_only
+def test_a_state_with_many_ways_in_is_not_peeled_off_too_early() -> None:
+    gathers = Native(program_of(gathers_and_polls))
+    assert logged(gathers)["cycling"] == 1
+    assert native_search(gathers, Request(livelock=True)).broken[0].rule == "livelock"
+
+
 def counts_polls_and_counts() -> None:
     for _ in range(20):
         desk.count = (desk.count + 1) % 30

@@ -197,7 +197,7 @@ def test_a_scenario_of_one_process_has_nothing_of_the_others() -> None:
 
     one = program(s.scenario("one", ""))
     names = [declaration.name for declaration in one.layout.declarations if one.layout.size(declaration.kind)]
-    assert "tables.ops" in names
+    assert "tables.results" in names
     assert not [name for name in names if "processes" in name]
     assert one.machine.bounds["mms"] == 1
     assert one.machine.bounds["other_processes"] == 0

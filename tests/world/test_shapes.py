@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from secondsight.contract import ADVERSARIES, check, driver_program
-from secondsight.contract.importer_adversaries import adversaries_for
+from secondsight.contract.adversaries import adversaries_for
 from secondsight.devices.mirror import Mirror, MirrorWithoutTest
 from secondsight.lang import LangError, compiler
 from secondsight.lang.native import Native, is_ready
@@ -67,8 +67,8 @@ def test_a_bound_that_the_user_gives_is_kept() -> None:
     scenario = scenarios("punch_races")[0]
     assert program(scenario).machine.bound("frames") == 8
     assert program(scenario, wanted={"frames": 12, "files": 1}).machine.bound("frames") == 12
-    with pytest.raises(LangError, match="there is no bound ops"):
-        program(scenario, wanted={"ops": 1})
+    with pytest.raises(LangError, match="there is no bound results"):
+        program(scenario, wanted={"results": 1})
     with pytest.raises(LangError, match="frames"):  # while it is set up
         program(scenario, wanted={"frames": 2})
 

@@ -47,7 +47,7 @@ class Confirmed(Enum):
 class Confirmation:
     """The verdict, why in a sentence, and what it is about: the schedule, what was expected, what was seen.
 
-    `form`: which of the real device's forms ran, None without a device.
+    `form`: which of the real device's forms ran, None without a device. `free`: nothing was forced, or would have been (`freely`).
     """
 
     verdict: Confirmed
@@ -56,6 +56,7 @@ class Confirmation:
     expected: frozenset[Forced] = frozenset()
     seen: Forced | None = None
     form: str | None = None
+    free: bool = False
 
 
 class Forcing(Protocol):

@@ -9,16 +9,25 @@ is *held* is from the callback until its flush has ended: so long it cannot be f
     batch       the same, but it waits until so many have come
     where told  those that may wait are put off; the caller of another waits for a flush, which takes all that was put off along
 
-Not modelled: the device's own traffic, the time to take a reference, flushes by range.
+Instead of at random they may come as they were recorded (`recorded`). Not modelled: the device's own traffic, the time to take a reference,
+flushes by range.
 """
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
 
-__all__ = ["Cost", "CostColumn", "CostTable", "Design", "simulate", "time_words"]
+from secondsight.lang.errors import LangError
+
+__all__ = ["Arrivals", "Cost", "CostColumn", "CostTable", "Design", "recorded", "simulate", "time_words"]
+
+Arrivals = Sequence[tuple[float, bool]]
+"""When each invalidation comes, in seconds, and whether it may wait."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +77,8 @@ class CostTable:
     may_wait: float
     count: int = 20_000
     seed: int = 2011
+    arrivals: Arrivals = ()
+    """Not empty: as they were recorded. Then of a load the flush alone is used."""
     costs: dict[tuple[str, str], Cost] = field(default_factory=dict)
 
     def cells(self) -> dict[tuple[str, str], Cost]:
@@ -75,12 +86,35 @@ class CostTable:
         if not self.costs:
             for name, design in self.designs.items():
                 for load in self.loads:
-                    self.costs[name, load.name] = simulate(design, load, self.may_wait, self.count, self.seed)
+                    self.costs[name, load.name] = simulate(design, load, self.may_wait, self.count, self.seed, self.arrivals)
         return self.costs
+
+    def data(self) -> list[dict[str, Any]]:
+        """As data (docs/json.md)."""
+        return [
+            {"row": row, "invalidations_per_second": load.rate, "flush_seconds": load.flush, **asdict(self.cells()[row, load.name])}
+            for load in self.loads for row in self.designs
+        ]  # fmt: skip
+
+    def of_recorded(self, arrivals: Arrivals) -> CostTable:
+        """The same designs under invalidations that were recorded, with each flush time of this table's loads."""
+        rate = len(arrivals) / max(arrivals[-1][0] - arrivals[0][0], 1e-9)
+        flushes = dict.fromkeys(load.flush for load in self.loads)
+        loads = tuple(CostColumn(rate, flush) for flush in flushes)
+        share = sum(may_wait for _, may_wait in arrivals) / len(arrivals)
+        return replace(self, loads=loads, may_wait=share, arrivals=arrivals, costs={})
+
+    def curves(self, rate: float, flushes: Sequence[float], count: int = 4_000) -> dict[str, list[Cost]]:
+        """What each design costs at one rate, over the time that a flush takes."""
+        return {
+            name: [simulate(design, CostColumn(rate, flush), self.may_wait, count, self.seed, self.arrivals) for flush in flushes]
+            for name, design in self.designs.items()
+        }
 
     def lines(self) -> list[str]:
         """As text: for each load a row for each design."""
-        lines = [f"cost, if {self.may_wait:.0%} of the invalidations may wait", ""]
+        what = f"the {len(self.arrivals):,} recorded" if self.arrivals else "the"
+        lines = [f"cost, if {self.may_wait:.0%} of {what} invalidations may wait", ""]
         head = ("invalidations, flush", "design", "flushes/s", "latency p50", "p99", "held p99")
         rows: list[tuple[str, ...]] = [head]
         for load in self.loads:
@@ -106,14 +140,44 @@ def time_words(seconds: float) -> str:
     for unit, one in (("s", 1.0), ("ms", 1e-3), ("us", 1e-6)):
         if seconds >= one * 0.9995:
             return f"{seconds / one:.3g} {unit}"
-    return f"{seconds / 1e-6:.2g} us"
+    return f"{seconds / 1e-9:.2g} ns"
 
 
-def simulate(design: Design, load: CostColumn, may_wait: float, count: int = 20_000, seed: int = 2011) -> Cost:
-    """Let `count` invalidations come, and see."""
+def recorded(path: Path) -> Arrivals:
+    """Invalidations that were recorded: a line each, its time in seconds, and `waits` where its cause may wait (swap-out, migration). Lines
+    that are empty or begin with # are left out. Raises `LangError` with the line for anything else."""
+    try:
+        lines = path.read_text().splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise LangError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or 'it is no text'}") from None
+    found: list[tuple[float, bool]] = []
+    for number, line in enumerate(lines, 1):
+        words = line.split("#")[0].split()
+        if not words:
+            continue
+        try:
+            at = float(words[0])
+        except ValueError:
+            at = math.nan
+        if not math.isfinite(at) or words[1:] not in ([], ["waits"]):
+            raise LangError(f"{path}:{number}: {line.strip()!r} is no invalidation\n  write its time in seconds, then `waits` if its cause may wait")
+        if found and at < found[-1][0]:
+            raise LangError(f"{path}:{number}: {at:g} s is before the line above\n  sort the lines by their times")
+        found.append((at, len(words) == 2))
+    if len(found) < 2:
+        raise LangError(f"{path}: has {len(found)} invalidations\n  give two or more, a line each")
+    return found
+
+
+def simulate(
+    design: Design, load: CostColumn, may_wait: float, count: int = 20_000, seed: int = 2011, arrivals: Arrivals = ()
+) -> Cost:
+    """Let `count` invalidations come, or those that were recorded, and see."""
     draw = random.Random(seed)
     now, comes = 0.0, []
-    for _ in range(count):
+    if arrivals:
+        comes = [(at - arrivals[0][0], design.waits(can)) for at, can in arrivals]
+    for _ in range(0 if arrivals else count):
         now += draw.expovariate(load.rate)
         comes.append((now, design.waits(draw.random() < may_wait)))
     flushes, latency, held, span = (_together if design.together else _one_by_one)(comes, design.batch, load.flush)

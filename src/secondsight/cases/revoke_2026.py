@@ -38,7 +38,7 @@ from secondsight.cases.revoke_story import (
     submits,
     submits_when_restored,
 )
-from secondsight.cases.table import CaseTable, Finding, Heading
+from secondsight.cases.table import Answer, CaseTable, Finding, FreeRun, Heading, Kernels
 from secondsight.contract.buffer import job_on_the_buffers_memory
 from secondsight.devices import fenced_importer as importers
 from secondsight.devices import revocable_buffer as exporters
@@ -48,6 +48,7 @@ from secondsight.lang import Machine
 from secondsight.lang.program import Program, Thread, build
 from secondsight.linux import bounds
 from secondsight.linux.page_alloc import mem_init
+from secondsight.scenario import File, Recorder, Scenario
 from secondsight.scenario.schedule import CannotForce
 from secondsight.search import Verdict, Violation
 
@@ -174,6 +175,47 @@ def on_kernel(row: str, column: str, violation: Violation) -> CannotForce:
     return CannotForce("the module's exporter has the last of these sequences, and its importer keeps the contract: what is wrong is not run on a kernel")
 
 
+def _jobs_beside(name: str, exporter: Callable[[Recorder, File], None]) -> Scenario:
+    s = Recorder()
+    buffer = s.buffer(pages=1)
+    gpu = s.attached_device(buffer)
+
+    @s.thread
+    def vfio() -> None:
+        exporter(s, buffer)
+
+    @s.thread
+    def device() -> None:
+        gpu.job("D", into="written")
+        gpu.job_read(into="seen")
+
+    return s.scenario(name, "Two jobs beside what the exporter does.")
+
+
+def _revokes(s: Recorder, buffer: File) -> None:
+    s.buffer_revoke(buffer)
+
+
+def _restores(s: Recorder, buffer: File) -> None:
+    s.buffer_revoke(buffer)
+    s.buffer_restore(buffer)
+
+
+def _revokes_again(s: Recorder, buffer: File) -> None:
+    _restores(s, buffer)
+    s.buffer_revoke(buffer)
+
+
+_RUN = {"goes on": _revokes, "new memory": _restores, "map beside": _revokes_again}
+
+
+def runs_on_kernel(row: str, column: str) -> FreeRun | CannotForce:
+    """A cell that holds: the last row with an importer that keeps the contract."""
+    if row != "re-arm at revoke" or column not in _RUN:
+        return CannotForce("the module's exporter has the last of these sequences, and its importer keeps the contract and does not close what is revoked")
+    return FreeRun(_jobs_beside(column.replace(" ", "_"), _RUN[column]), kernels=Kernels(abilities=("device",)))
+
+
 HOLDS, BROKEN = Verdict.HOLDS, Verdict.BROKEN
 
 EXPECTED = {
@@ -207,6 +249,7 @@ FINDINGS = (
         "stands",
         "falls in part: no job that was queued before the notification does. A device that reads ahead does until it is unmapped, and so does "
         "work that is queued by the old mapping",
+        if_it_falls=Answer.REFINED,
     ),
     Finding(
         "to wait until importers have unmapped is enough; the fences are for something else",
@@ -225,6 +268,7 @@ FINDINGS = (
         "stands, where the exporter waits for unmapping after it has waited for the fences, and only if the importer itself waits for that work "
         "before it unmaps. An exporter that waits for unmapping first depends on neither",
         "falls: see the columns `new work` and `hasty unmap`",
+        if_it_stands=Answer.REFINED,
     ),
     Finding(
         "both waits can be made under the reservation lock",
@@ -243,6 +287,7 @@ FINDINGS = (
         {("open, then count", "map beside"): HOLDS, ("count left at 0", "map beside"): HOLDS},
         "stands, in either order",
         "falls in one order: it must be new before mapping is allowed, else a mapping in between takes a reference to a count of 0",
+        if_it_falls=Answer.REFINED,
     ),
     Finding(
         "a buffer that is revoked can be closed",
@@ -273,4 +318,5 @@ TABLE = CaseTable(
         for column, verdict in zip(COLUMNS, verdicts, strict=True)
     },
     on_kernel=on_kernel,
+    runs_on_kernel=runs_on_kernel,
 )

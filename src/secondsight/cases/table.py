@@ -12,21 +12,24 @@ import signal
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
+from enum import Enum
 from typing import Any
 
 from secondsight.cases.cost import CostTable
 from secondsight.cases.crew import shared_out
+from secondsight.cases.pin_cost import PinCost
 from secondsight.devices.device import Device
 from secondsight.lang.errors import LangError
 from secondsight.lang.program import Program
 from secondsight.linux import by_hand
+from secondsight.scenario import Scenario
 from secondsight.scenario.schedule import CannotForce, Schedule
 from secondsight.search import Result, Verdict, Violation
 from secondsight.search.auto import search
 from secondsight.search.request import Executor, Request
 from secondsight.world.enough import with_enough
 
-__all__ = ["CaseTable", "Cell", "Heading", "Finding", "Question", "search_cell", "settle"]
+__all__ = ["Answer", "CaseTable", "Cell", "Heading", "Finding", "FreeRun", "Kernels", "Question", "search_cell", "settle"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,18 +40,34 @@ class Heading:
     summary: str
 
 
+class Answer(Enum):
+    """What became of a claim."""
+
+    CONFIRMED = "confirmed"
+    REFUTED = "refuted"
+    REFINED = "refined"
+    """It is right in part, or under conditions that it does not name."""
+
+
 @dataclass(frozen=True, slots=True)
 class Finding:
     """What a table says about a claim made in its thread.
 
-    `holds_when` maps cells (row, column) to the verdict each must have for the claim to stand; the sentence that is
-    printed is `stands` or `falls` accordingly.
+    `needs` maps cells (row, column) to the verdict each must have for the claim to stand; the sentence that is
+    printed is `stands` or `falls` accordingly, and in one word the claim is `if_it_stands` or `if_it_falls`.
     """
 
     claim: str
     needs: Mapping[tuple[str, str], Verdict]
     stands: str
     falls: str
+    if_it_stands: Answer = Answer.CONFIRMED
+    if_it_falls: Answer = Answer.REFUTED
+
+    def answer(self, cells: Mapping[tuple[str, str], Verdict]) -> Answer | None:
+        """In one word, or None while a cell that is needed has not finished."""
+        said = self.verdict(cells)
+        return None if said is None else self.if_it_stands if said == self.stands else self.if_it_falls
 
     def verdict(self, cells: Mapping[tuple[str, str], Verdict]) -> str | None:
         """The sentence to print, or None while a cell that is needed has not finished."""
@@ -58,11 +77,31 @@ class Finding:
 
 
 @dataclass(frozen=True, slots=True)
+class Kernels:
+    """The kernels that a cell's code is in: of releases `since` and `before`, with these `abilities` (`kernels.ability`)."""
+
+    since: tuple[int, int] | None = None
+    before: tuple[int, int] | None = None
+    abilities: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Question:
     """A broken cell as a question to a real kernel: a schedule, and the driver of its scenario's device."""
 
     schedule: Schedule
     driver: type[Device] | None = None
+    kernels: Kernels = Kernels()
+
+
+@dataclass(frozen=True, slots=True)
+class FreeRun:
+    """A cell that holds as a question to a real kernel: a scenario that it runs by itself, often. `shows` says of an outcome (by name) whether
+    the cell's property holds in it; None: that it is possible is all. Its device, if it has one, is the module's right one."""
+
+    scenario: Scenario
+    shows: Callable[[Mapping[str, str]], bool] | None = None
+    kernels: Kernels = Kernels()
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +110,7 @@ class CaseTable:
 
     `program(row, column)` builds a cell's checked program (names of entries), or None where the question makes no sense.
     `expected` are the verdicts that were reviewed by hand: tests compare them. `on_kernel(row, column, violation)` makes a
-    broken cell a question to a real kernel, or says why it cannot be one. `goes_on`: the columns that ask whether threads go
+    broken cell a question to a real kernel, or says why it cannot be one; `runs_on_kernel(row, column)` does so for one that holds. `goes_on`: the columns that ask whether threads go
     round for ever; None: all do. `executor`: of its searches, where nobody asks for another; `native` where threads that go round for
     ever count something, for that ends by the reductions alone. `cost`: what the rows take in time, where that is part of the question.
     """
@@ -85,9 +124,10 @@ class CaseTable:
     findings: tuple[Finding, ...] = ()
     expected: Mapping[tuple[str, str], Verdict] = field(default_factory=dict)
     on_kernel: Callable[[str, str, Violation], Question | CannotForce] | None = None
+    runs_on_kernel: Callable[[str, str], FreeRun | CannotForce] | None = None
     goes_on: frozenset[str] | None = None
     executor: Executor = "auto"
-    cost: CostTable | None = None
+    cost: CostTable | PinCost | None = None
 
     def cells(self) -> Iterator[tuple[str, str]]:
         """Row and column names of all cells, row by row."""

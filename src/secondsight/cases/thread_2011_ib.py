@@ -8,8 +8,10 @@ reads and writes one page meanwhile; afterwards the CPU reads it.
 Swap-out is asked of a page that was in swap before and has been read again: it is clean, its slot has its contents. So it matters whether
 what the device writes is said (SetPageDirty). It is taken twice (kswapd), for a page that somebody holds survives the first time.
 
-Left out: O_DIRECT into the other half of a page, for a page's contents are
-one thing here. Truncation is asked as a punched hole: the file gives the page back in the same way.
+Direct I/O into the other half of the page is asked beside a fork, twice: as it is done today, with a pin, and as it was done in 2011, with
+a reference (and until Linux 6.1 at least). What is asked of it besides is that the process finds what was read (rule `direct-read`).
+
+Truncation is asked as a punched hole: the file gives the page back in the same way.
 """
 
 from __future__ import annotations
@@ -17,14 +19,21 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from secondsight.cases.cost import CostColumn, CostTable, Design
-from secondsight.cases.table import CaseTable, Finding, Heading, Question
+from secondsight.cases.table import Answer, CaseTable, Finding, Heading, Question
 from secondsight.contract import driver_program
+from secondsight.contract.check import rules_for
 from secondsight.devices import rdma_odp
 from secondsight.devices.device import Device
+from secondsight.lang import Char, require, rule
 from secondsight.lang.program import Program
+from secondsight.linux.bio import directly_read
+from secondsight.linux.highmem import second_half
+from secondsight.linux.mm_types import Mm, Va
+from secondsight.linux.pgtable import pte_present
 from secondsight.scenario import File, Mapping, Recorder, Scenario
 from secondsight.search import Verdict, Violation
 from secondsight.world.forced import CannotForce
+from secondsight.world.model import program
 
 __all__ = ["DRIVERS", "TABLE", "scenario_of"]
 
@@ -90,6 +99,8 @@ _ACTS: dict[str, tuple[str, Act]] = {
     "exit": ("the process exits", _exit),
 }
 HOLE = "hole"
+DIRECT = "O_DIRECT"
+BY_REFERENCE = "O_DIRECT, ref"
 BOTH = "DONTNEED+swap"
 
 
@@ -108,6 +119,8 @@ def scenario_of(column: str) -> Scenario:
         if memfd is not None:
             s.fallocate_punch_hole(memfd, page=0)
             s.write(a, "B")
+        elif column in (DIRECT, BY_REFERENCE):
+            _fork(s, a)
         elif column == BOTH:
             s.madvise_dontneed(a)
         else:
@@ -121,6 +134,12 @@ def scenario_of(column: str) -> Scenario:
     if column != "swap-out":
         s.thread(cpu)
 
+    if column in (DIRECT, BY_REFERENCE):
+
+        @s.thread
+        def disk() -> None:
+            s.direct_read(a, "O")
+
     @s.thread
     def device() -> None:
         if column != BOTH:
@@ -129,6 +148,8 @@ def scenario_of(column: str) -> Scenario:
 
     with s.after():
         nic.compare(a)
+        if column in (DIRECT, BY_REFERENCE):
+            nic.compare_half(a)
     return s.scenario(column, next(c.summary for c in COLUMNS if c.name == column))
 
 
@@ -136,21 +157,47 @@ ROWS = tuple(Heading(name, summary) for name, (_, summary) in _ROWS.items())
 COLUMNS = (
     *(Heading(name, summary) for name, (summary, _) in _ACTS.items()),
     Heading(HOLE, "a hole is punched in the memfd that the page belongs to, and the process writes it"),
+    Heading(
+        DIRECT, "a direct read goes into the second half of the page, while the device uses the first, the process forks, and writes the first",
+    ),
+    Heading(BY_REFERENCE, "the same, where direct I/O takes a reference to the page and no pin, as in Linux 6.1 and before"),
     Heading(BOTH, "the process forgets the page's contents while the kernel swaps the page out"),
 )
 
 
 def _program(row: str, column: str) -> Program:
-    return driver_program(DRIVERS[row], scenario_of(column))
+    driver = DRIVERS[row]
+    if column not in (DIRECT, BY_REFERENCE):
+        return driver_program(driver, scenario_of(column))
+    probes = [*(probe for rule in rules_for(driver) for probe in rule.probes), arrives]
+    return program(scenario_of(column), driver, probes, closes=True, release="6.1" if column == BY_REFERENCE else None)
+
+
+@rule("direct-read", on=directly_read)
+def arrives(mm: Mm, va: Va, value: Char) -> None:
+    """What a direct read has read is where the process finds it, when the read returns.
+
+    Nobody else writes that half of the page, or maps anything else there.
+    """
+    folio = pte_present(mm.ptes[va])
+    require(folio is None or second_half(folio) == value, "direct-read", "the process does not find what was read: it is in another page")
 
 
 def _on_kernel(row: str, column: str, violation: Violation) -> Question | CannotForce:
     """No cell can be asked of a kernel yet."""
-    return CannotForce("the real device has no worker that puts a flush off")
+    return _NONE
+
+
+def _runs_on_kernel(row: str, column: str) -> CannotForce:
+    """Nor run freely there: `at once` is right as the module's driver is, but a driver of its own."""
+    return _NONE
+
+
+_NONE = CannotForce("the real device has none of these drivers: none that flushes, at once or put off")
 
 
 HOLDS, BROKEN = Verdict.HOLDS, Verdict.BROKEN
-CAUSES = tuple(c.name for c in COLUMNS)
+CAUSES = tuple(c.name for c in COLUMNS if c.name != BY_REFERENCE)
 LATER = tuple(row for row in _ROWS if row.startswith(("later", "batch")))
 
 FINDINGS = (
@@ -181,12 +228,21 @@ FINDINGS = (
         "Falls, if the reference is taken in the callback: that runs before the entry is blocked, and migration counts the references "
         "afterwards. A page that is held is not moved (-EAGAIN), so a migration may be put off, or rather is called off. Without the "
         "reference the fear is right.",
+        if_it_falls=Answer.REFINED,
     ),
     Finding(
         "The event, which a callback is told today, is the hint that the thread asks for.",
         {("by event", c): HOLDS for c in CAUSES},
         "Stands.",
         "Falls: swap-out and migration say CLEAR, as MADV_DONTNEED, a punched hole and a copy on write do, which must not wait.",
+    ),
+    Finding(
+        "In a fork there is a race with O_DIRECT too: it can corrupt the process's own data, so threads must not use parts of one page.",
+        {("at once", BY_REFERENCE): BROKEN, ("by a hint", BY_REFERENCE): BROKEN, ("at once", DIRECT): HOLDS},
+        "Stands for direct I/O that takes a reference, as it did then and still does in Linux 6.1, whatever the driver does: who writes "
+        "first after the fork gets a copy, and what is read arrives in the old page. It is over with pins: a fork copies a pinned page "
+        "for the child at once (Linux 6.12).",
+        "Falls.",
     ),
     Finding(
         "A driver can find the source out by itself: reclaim and migration have the page locked.",
@@ -241,4 +297,5 @@ TABLE = CaseTable(
     findings=FINDINGS,
     expected={(r.name, c.name): HOLDS if (r.name, c.name) in _SAFE else BROKEN for r in ROWS for c in COLUMNS},
     on_kernel=_on_kernel,
+    runs_on_kernel=_runs_on_kernel,
 )

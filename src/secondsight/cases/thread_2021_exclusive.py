@@ -19,7 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from secondsight.cases.table import CaseTable, Finding, Heading
+from secondsight.cases.table import Answer, CaseTable, Finding, FreeRun, Heading, Kernels
 from secondsight.contract import driver_program
 from secondsight.devices import exclusive
 from secondsight.devices.device import Device
@@ -131,6 +131,13 @@ def _on_kernel(row: str, column: str, violation: Violation) -> CannotForce:
     return CannotForce("the real device has one driver for atomics, which is right: none of the rows")
 
 
+def _runs_on_kernel(row: str, column: str) -> FreeRun | CannotForce:
+    """A cell that holds: of the row `kept`, which the module's driver is."""
+    if row != "kept":
+        return CannotForce("the real device has one driver for atomics, which is none of the other rows")
+    return FreeRun(scenario_of(column), kernels=Kernels(abilities=("device", "exclusive")))
+
+
 HOLDS, BROKEN = Verdict.HOLDS, Verdict.BROKEN
 
 FINDINGS = (
@@ -166,6 +173,7 @@ FINDINGS = (
         "Refined: between two devices that mark a page nothing rests on it, for the second one's fault gives the page back first, and that "
         "call has no owner. It is needed where the other device mirrors the page.",
         "Falls.",
+        if_it_stands=Answer.REFINED,
     ),
     Finding(
         "EXCLUSIVE for both marking and giving back, with no owner for giving back: the driver need not change.",
@@ -213,4 +221,5 @@ TABLE = CaseTable(
     goes_on=frozenset(("own marking",)),
     executor="native",
     on_kernel=_on_kernel,
+    runs_on_kernel=_runs_on_kernel,
 )

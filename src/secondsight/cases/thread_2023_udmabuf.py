@@ -39,8 +39,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from secondsight.cases.table import CaseTable, Finding, Heading
-from secondsight.cases.udmabuf_on_kernel import on_kernel
+from secondsight.cases.table import Answer, CaseTable, Finding, Heading
+from secondsight.cases.udmabuf_on_kernel import on_kernel, runs_on_kernel
 from secondsight.cases.udmabuf_story import (
     Action,
     importer_compares,
@@ -149,6 +149,11 @@ class Column:
     times: int
     memfd_pages: int = 1
     vcpu: bool = True
+
+    @property
+    def asks_for_quiet(self) -> bool:
+        """Whether its importer or its rule looks at whether all is quiet."""
+        return self.importer is importer_reads_until_quiet or self.rule is reads_new_data
 
 
 ROWS: tuple[Row, ...] = (
@@ -260,8 +265,11 @@ class Stage:
     importer: Importer
 
 
-def stage(row: Row, memfd_pages: int, events: Sequence[StoryEvent] = ()) -> Stage:
-    """Set the machine up for a design: the memfd at address 0, anonymous memory behind it, the importer attached."""
+def stage(row: Row, memfd_pages: int, events: Sequence[StoryEvent] = (), counts: bool = True) -> Stage:
+    """Set the machine up for a design: the memfd at address 0, anonymous memory behind it, the importer attached.
+
+    `counts`: whether it is counted who has not ended.
+    """
     room = max(memfd_pages, MOST_PAGES)
     told = [write(page, "a") for page in range(memfd_pages)] + list(events)
     updates = row.exporter is not None and issubclass(row.exporter, UdmabufUpdateMapping)
@@ -285,6 +293,7 @@ def stage(row: Row, memfd_pages: int, events: Sequence[StoryEvent] = ()) -> Stag
             "story.action": [event.action for event in told],
             "story.page": [event.page for event in told],
             "story.data": [ord(event.letter) for event in told],
+            "story.counts": [int(counts)],
         },
     )
     with machine:
@@ -327,7 +336,7 @@ def exporter_of(machine: Machine, row: Row, memfd: ShmemFile, nr_pages: int, mm:
 
 def program_of(row: Row, column: Column) -> Program:
     """A design and a property as a checked program."""
-    on = stage(row, column.memfd_pages, column.events)
+    on = stage(row, column.memfd_pages, column.events, column.asks_for_quiet)
     stuck_matters = column.rule is None
     prepares = on.buffer if isinstance(on.buffer, UdmabufPrepare) else None
     threads = [
@@ -375,6 +384,7 @@ FINDINGS = (
         "stands, if the pages are faulted in before resv is taken: no freed frame, no stale data, no deadlock; "
         "in the hole the importer reads zeros, as a CPU does",
         "falls: see the broken cells of invalidate+hmm",
+        if_it_stands=Answer.REFINED,
     ),
     Finding(
         "importers ask, map_dma_buf calls hmm_range_fault; an invalidation triggers move_notify",
@@ -408,6 +418,7 @@ FINDINGS = (
         "stands",
         "stands in its first half only: even the new-mapping notifier comes before the write. But nobody needs to be told: "
         "with invalidate+hmm the importer has the very page that the refill is written to",
+        if_it_falls=Answer.REFINED,
     ),
     Finding(
         "UDMABUF_PREPARE, with the invalidation handled, would solve it",
@@ -415,6 +426,7 @@ FINDINGS = (
         "stands",
         "falls in part: no zeros, and new data after the call. But an importer that reads before the call sees new data in one "
         "page and old data in another, and a VMM that does not call leaves it with old pages for ever",
+        if_it_falls=Answer.REFINED,
     ),
 )
 
@@ -432,4 +444,5 @@ TABLE = CaseTable(
         for column, verdict in zip(COLUMNS, verdicts, strict=True)
     },
     on_kernel=on_kernel,
+    runs_on_kernel=runs_on_kernel,
 )

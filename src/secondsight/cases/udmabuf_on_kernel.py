@@ -7,14 +7,15 @@ reads through a mapping of the udmabuf: 6.12's udmabuf shows an importer what it
 from __future__ import annotations
 
 from collections.abc import Callable
+from collections.abc import Mapping as Named
 
-from secondsight.cases.table import Question
+from secondsight.cases.table import FreeRun, Kernels, Question
 from secondsight.scenario import Mapping, Recorder, Scenario
 from secondsight.search import Violation
 from secondsight.world.forced import CannotForce, NotFollowed, Schedule, ScheduledStep, run_forced
 from secondsight.world.settled import ForcedModel
 
-__all__ = ["PINNED", "on_kernel"]
+__all__ = ["PINNED", "in_order", "on_kernel", "runs_on_kernel"]
 
 
 def _story(name: str, doc: str, importer: Callable[[Recorder, Mapping], None], pages: int, more: bool) -> Scenario:
@@ -79,15 +80,32 @@ def on_kernel(row: str, column: str, violation: Violation) -> Question | CannotF
     if row != "pinned":
         return CannotForce("the row is a design that no kernel has")
     scenario, order = PINNED[column]
-    schedule = _in_order(scenario, order.split())
+    schedule = in_order(scenario, order.split())
     for left in run_forced(schedule):
         values = dict(left.outcome)
         if values["importer"] != "b" or values["memfd"] != "c":
             raise NotFollowed(0, f"{scenario.name} does not show what it is for: {left}")
-    return Question(schedule)
+    return Question(schedule, kernels=_HAS)
 
 
-def _in_order(scenario: Scenario, order: list[str]) -> Schedule:
+def _no_zero(outcome: Named[str, str]) -> bool:
+    return "0" not in (outcome["before"], outcome["importer"])
+
+
+def runs_on_kernel(row: str, column: str) -> FreeRun | CannotForce:
+    """A cell that holds as a question to a real kernel: its scenario runs freely."""
+    if row != "pinned":
+        return CannotForce("the row is a design that no kernel has")
+    if column == "no freed frame":
+        return CannotForce("what is read does not tell a page that is kept from one that was freed")
+    return FreeRun(_WATCHED, _no_zero if column == "no unwritten zero" else None, _HAS)
+
+
+_HAS = Kernels(abilities=("udmabuf",))
+_WATCHED = _story("holes", "The importer reads at any time.", _before_and_after, 1, False)
+
+
+def in_order(scenario: Scenario, order: list[str]) -> Schedule:
     """The schedule that runs the threads' operations in an order, one after another."""
     model = ForcedModel(scenario, points=("op",))
     node, steps = model.start().settled[0], []

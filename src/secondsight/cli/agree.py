@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import typer
 from rich import box
@@ -27,18 +27,9 @@ SHOWN = 5  # findings of a campaign
 
 
 def agree(
-    on: Annotated[str | None, typer.Option(help="Kernels, joined by commas: linux-6.12,linux-6.1. Without: what is recorded.")] = None,
-    runs: Annotated[int, typer.Option(help="Scenarios of each kind, on each kernel.", min=1)] = 1000,
-    seed: Annotated[int, typer.Option(help="Which scenarios: number i of a seed is always the same.")] = 1,
-    kinds: Annotated[str, typer.Option(help=f"Which kinds, joined by commas: {', '.join(KINDS)}.")] = ",".join(KINDS),
-    boots: Annotated[int | None, typer.Option(help="Boots of a kernel at once; as many as there are processors.", min=1)] = None,
-    seconds: Annotated[float | None, typer.Option(help="No new work after so long, for each kernel and kind.")] = None,
-    db: Annotated[Path | None, typer.Option(help="The SQLite file of campaigns; agree.sqlite in the cache folder.")] = None,
-    json: Annotated[bool, typer.Option("--json", help="Results for machines.")] = False,
+    on: str | None, runs: int, seed: int, kinds: str, boots: int | None, seconds: float | None, db: Path | None, json: bool
 ) -> int:
-    """Run drawn scenarios on the model and on kernels. One thread: the outcome must be equal, error codes included. Several:
-    what is observed must be possible. Disagreements are made small and printed as scenarios. What was done is kept in a file,
-    and the same command goes on from there."""
+    """Run what is asked for, and tell what is recorded; the exit code."""
     wanted = _kinds(kinds)
     path = db or cache_folder() / "agree.sqlite"
     with CampaignStore(path) as store:

@@ -7,10 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from secondsight.search import Result, Verdict
-
 if TYPE_CHECKING:
     from secondsight.report.trace import Telling
+    from secondsight.search import Result
 
 __all__ = ["FORMATS", "Annotation", "Format", "broken_at", "github", "not_finished", "sarif"]
 
@@ -46,6 +45,8 @@ def broken_at(file: Path, told: Telling) -> Annotation:
 
 def not_finished(file: Path, driver: str, scenario: str, result: Result) -> list[Annotation]:
     """A search that came to no verdict, if that is what it did."""
+    from secondsight.search import Verdict
+
     if result.verdict is not Verdict.NOT_FINISHED:
         return []
     return [Annotation(file, 1, "warning", "not-finished", f"{driver} ({scenario}): not finished: {result.error or result.reason}")]

@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 from rich.text import Text
 
-from secondsight.cli.annotations import FORMATS, Annotation, broken_at, github, not_finished, sarif
+from secondsight.cli.annotations import Annotation, broken_at, github, not_finished, sarif
 from secondsight.cli.common import (
-    FULL_HELP,
     INTERRUPTED,
-    Bounds,
     Running,
-    bounds,
     exit_code,
     search_progress,
     show,
@@ -28,18 +24,16 @@ from secondsight.cli.common import (
     write_json,
 )
 from secondsight.cli.confirming import (
-    CONFIRM_HELP,
     asking,
     confirmation_json,
     could_be_asked,
     question_of_checked,
     show_confirmation,
 )
-from secondsight.cli.html import Html, could_be_written, tell_and_show, write_page
-from secondsight.cli.searching import notes, searches
+from secondsight.cli.html import could_be_written, tell_and_show, write_page
+from secondsight.cli.searching import notes
 from secondsight.cli.several import one_after_the_other, with_drivers
-from secondsight.cli.watch import watch
-from secondsight.kernels import KernelError
+from secondsight.kernels import Kernel, KernelError
 from secondsight.lang import LangError
 from secondsight.lang.program import Program
 from secondsight.report import SCHEMA, replay_command, rests_to_json, result_to_json, told_rests, trace_to_json
@@ -61,51 +55,33 @@ Shown = tuple["Checked", Telling, dict[str, Any]]
 """A trace: of which search, as it is told, and as a page shows it."""
 
 
-@searches
 def check(
-    files: Annotated[
-        list[Path], typer.Argument(metavar="FILE|FOLDER...", help="Python files with drivers: subclasses of secondsight.Device; or folders of them.")
-    ],
+    files: Sequence[Path],
     request: Request,
-    driver: Annotated[list[str] | None, typer.Option("--class", help="Only this class of the file (may be repeated).")] = None,
-    rule: Annotated[list[str] | None, typer.Option(help="Only this rule of the contract (may be repeated).")] = None,
-    adversary: Annotated[list[str] | None, typer.Option(help="Only this adversary (may be repeated).")] = None,
-    bound: Bounds = None,
-    again: Annotated[bool, typer.Option("--again", help="Search anew, although nothing has changed since a result was kept.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON (docs/json.md).")] = False,
-    form: Annotated[
-        str, typer.Option("--format", metavar="|".join(FORMATS), help="; ".join(f"{name}: {what}" for name, what in FORMATS.items()) + ".")
-    ] = "text",
-    full: Annotated[bool, typer.Option("--full", help=FULL_HELP)] = False,
-    on: Annotated[str | None, typer.Option("--confirm", metavar="KERNEL", help=CONFIRM_HELP)] = None,
-    page: Html = None,
-    again_and_again: Annotated[
-        bool, typer.Option("--watch", help="Check again whenever a Python file of these, or beside them, changes; until Ctrl-C.")
-    ] = False,
-) -> None:
-    """Run a driver through every interleaving with each adversary; a broken rule comes back as a shortest trace."""
-    if again_and_again:
-        watch(files, sys.argv[1:])
-    request = request.but(kept=not again)
+    driver: list[str] | None,
+    rule: list[str] | None,
+    adversary: list[str] | None,
+    by_hand: dict[str, int],
+    form: str,
+    full: bool,
+    on: str | None,
+    page: Path | None,
+) -> int:
+    """Check the drivers of some files and folders, and tell it; the exit code. `form` is one of `annotations.FORMATS`."""
     could_be_asked(on)
     could_be_written(page)
     chosen = with_drivers(files)
     if len(chosen) > 1 and (driver or page):
         raise typer.BadParameter(f"--class and --html are for one file; here are {len(chosen)}")
-    if form not in FORMATS or (as_json and form not in ("text", "json")):
-        raise typer.BadParameter(f"--format {form}{' and --json' * as_json}: one of {', '.join(FORMATS)} is wanted")
-    form = "json" if as_json else form
-    do = partial(
-        _check, request=request, driver=driver, rule=rule, adversary=adversary, by_hand=bounds(bound), form=form, full=full, on=on, page=page
-    )
+    do = partial(_check, request=request, driver=driver, rule=rule, adversary=adversary, by_hand=by_hand, form=form, full=full, on=on, page=page)
     if len(chosen) == 1 and form != "sarif":
-        raise typer.Exit(do(chosen[0], write_json))
+        return do(chosen[0], write_json)
     code, documents = one_after_the_other(chosen, do)
     if form == "json":
         write_json({"schema": SCHEMA, "kind": "checks", "exit_code": code, "files": documents})
     elif form == "sarif":
         write_json(sarif([one for document in documents if isinstance(document, list) for one in document]))
-    raise typer.Exit(code)
+    return code
 
 
 def _check(
@@ -221,8 +197,7 @@ def _confirm(
             length = len(checked.result.violation.trace)
             shortest[_group(checked)] = min(shortest.get(_group(checked), (length, number)), (length, number))
     try:
-        with asking(on) as ask:
-            assert ask is not None
+        with asking(Kernel.find(on)) as ask:
             for _, number in shortest.values():
                 one, violation = found[number], found[number].result.violation
                 assert violation is not None

@@ -5,19 +5,15 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 from textwrap import fill
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
-import typer
 from rich.text import Text
 
 from secondsight.cli.common import (
-    FULL_HELP,
     HOLDS,
     INTERRUPTED,
     NOT_FINISHED,
-    Bounds,
     Running,
-    bounds,
     search_progress,
     show,
     show_trace,
@@ -26,7 +22,6 @@ from secondsight.cli.common import (
     write_json,
 )
 from secondsight.cli.driver import one_driver
-from secondsight.cli.searching import bytes_of
 from secondsight.lang import LangError
 from secondsight.report import SCHEMA, replay_command
 from secondsight.report.token import plain_name, token_of
@@ -38,46 +33,38 @@ if TYPE_CHECKING:
     from secondsight.claims import ClaimedLine, ClaimText, Possible, Tried
     from secondsight.scenario import Scenario
 
-__all__ = ["claim"]
+__all__ = ["Limits", "claim"]
 
 IMPOSSIBLE = 1
 STYLES = {"possible": "green", "impossible": "red", "not finished": "yellow"}
 
 
 def claim(
-    file: Annotated[str, typer.Argument(help="A text with the interleaving: columns, one a thread, as a trace has them; - for the standard input.")],
-    driver: Annotated[str, typer.Option(metavar="DRIVER.py", help="A Python file with a driver, or one of a git revision: HEAD~1:my_gpu.py.")],
-    kind: Annotated[str | None, typer.Option("--class", help="Of a file with several drivers this one.")] = None,
-    scenario: Annotated[str | None, typer.Option(help="Only in this scenario: munmap:reads.")] = None,
-    adversary: Annotated[list[str] | None, typer.Option(help="Only in the scenarios of this adversary (may be repeated).")] = None,
-    bound: Bounds = None,
-    states: Annotated[int | None, typer.Option(min=1, help="Stop in each scenario after so many states.")] = None,
-    seconds: Annotated[float | None, typer.Option(min=0, help="Stop in each scenario after so many seconds.")] = None,
-    memory: Annotated[str, typer.Option(help="Stop when so much memory is in use: 500M, 8G.")] = "4G",
-    full: Annotated[bool, typer.Option("--full", help=FULL_HELP)] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON (docs/json.md).")] = False,
-) -> None:
-    """Say whether an interleaving can happen, as people put it into mails: one column a thread, the lines in order.
-
-    Possible: the whole run that the lines are part of, and what it breaks. Impossible: the line at which it stops, and what must happen first.
-    Without --scenario and --adversary every scenario is tried until one makes it possible. See docs/claim.md.
-
-    Exit code: 0 possible, 1 impossible (every state was seen), 2 a line that cannot be understood, 3 not finished.
-    """
+    file: str,
+    driver: str,
+    kind: str | None,
+    scenario: str | None,
+    adversary: list[str] | None,
+    by_hand: dict[str, int],
+    limits: Limits,
+    full: bool,
+    as_json: bool,
+) -> int:
+    """Match a claim to the model, and tell it; the exit code."""
     from secondsight.claims import ask, not_understood, read_claim
     from secondsight.contract import rules_for
 
     text = read_claim(_text(file), file)
     made = one_driver(driver, kind)
     scenarios = _scenarios(made, text, scenario, adversary)
-    request = Request(limits=Limits(states, seconds, bytes_of(memory)))
+    request = Request(limits=limits)
     tried: list[Tried] = []
     with Running() as running:
 
         def on_progress(name: str, progress: Progress) -> None:
             running.say(search_progress(name, progress))
 
-        for one in ask(text, made, scenarios, rules_for(made), request, on_progress, bounds(bound)):
+        for one in ask(text, made, scenarios, rules_for(made), request, on_progress, by_hand):
             tried.append(one)
     unknown = not_understood(tried)
     if unknown:
@@ -89,8 +76,8 @@ def claim(
     else:
         _show(file, driver, made.__name__, tried, full)
     if any(one.reason == "interrupted" for one in tried):
-        raise typer.Exit(INTERRUPTED)
-    raise typer.Exit({"possible": HOLDS, "impossible": IMPOSSIBLE, "not finished": NOT_FINISHED}[verdict])
+        return INTERRUPTED
+    return {"possible": HOLDS, "impossible": IMPOSSIBLE, "not finished": NOT_FINISHED}[verdict]
 
 
 def _text(file: str) -> str:

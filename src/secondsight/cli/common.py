@@ -10,24 +10,23 @@ import sys
 import time
 from collections.abc import Iterable, Iterator
 from types import TracebackType
-from typing import Annotated, Any, ClassVar
+from typing import Any, ClassVar
 
-import typer
 from rich.console import Console, RenderableType
 from rich.progress import BarColumn, TextColumn
 from rich.progress import Progress as Bar
 from rich.table import Column
 from rich.text import Text
 
-from secondsight.cli.codes import BAD_INPUT, BROKEN, EXIT_CODES, HOLDS, INTERRUPTED, NOT_FINISHED, OUR_FAULT, warn
+from secondsight.cli.codes import BAD_INPUT, BROKEN, EXIT_CODES, HOLDS, INTERRUPTED, NOT_FINISHED, OUR_FAULT, warn, warn_of
 from secondsight.report import WIDEST, Form
 from secondsight.report.columns import WIDTH
 from secondsight.report.tables import plain
 from secondsight.search import Growth, Progress, Result, Verdict
 
 __all__ = [
-    "BAD_INPUT", "BROKEN", "Bounds", "EXIT_CODES", "FULL_HELP", "HOLDS", "INTERRUPTED", "NOT_FINISHED", "OUR_FAULT",
-    "Running", "bounds", "exit_code", "out", "parts", "search_progress", "show", "show_trace", "trace_form", "warn", "width", "write_json",
+    "BAD_INPUT", "BROKEN", "EXIT_CODES", "HOLDS", "INTERRUPTED", "NOT_FINISHED", "OUR_FAULT",
+    "Running", "exit_code", "out", "parts", "search_progress", "show", "show_trace", "trace_form", "warn", "warn_of", "width", "write_json",
 ]  # fmt: skip
 
 _SHOW_AFTER = 1.0
@@ -45,9 +44,6 @@ def width() -> int:
     if not Console().is_terminal:
         return WIDTH
     return max(WIDTH, min(WIDEST, shutil.get_terminal_size((WIDTH, 24)).columns))
-
-
-FULL_HELP = "Show every line of a trace; long runs of one thread are folded otherwise."
 
 
 def trace_form(full: bool) -> Form:
@@ -90,23 +86,6 @@ def exit_code(results: Iterable[Result | None]) -> int:
     if any(result.error is not None for result in seen):
         return BAD_INPUT
     return NOT_FINISHED if any(result.verdict is Verdict.NOT_FINISHED for result in seen) else HOLDS
-
-
-Bounds = Annotated[
-    list[str] | None,
-    typer.Option("--bound", metavar="NAME=N", help="Decide a bound of the machine by hand: frames=8. Others are raised when they run out."),
-]
-
-
-def bounds(given: Iterable[str] | None) -> dict[str, int]:
-    """The machine's bounds that `--bound NAME=N` decides."""
-    found = {}
-    for text in given or ():
-        name, equals, number = text.partition("=")
-        if not equals or not number.isdecimal():
-            raise typer.BadParameter(f"--bound {text}: NAME=N is wanted, such as frames=8")
-        found[name] = int(number)
-    return found
 
 
 class Running:

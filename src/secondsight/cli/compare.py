@@ -4,20 +4,16 @@ from __future__ import annotations
 
 from dataclasses import replace
 from textwrap import fill
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
-import typer
 from rich.text import Text
 
 from secondsight.cli.common import (
     BROKEN,
-    FULL_HELP,
     HOLDS,
     INTERRUPTED,
     NOT_FINISHED,
-    Bounds,
     Running,
-    bounds,
     search_progress,
     show,
     show_trace,
@@ -26,7 +22,6 @@ from secondsight.cli.common import (
     write_json,
 )
 from secondsight.cli.driver import one_driver
-from secondsight.cli.searching import searches
 from secondsight.report import SCHEMA, result_to_json
 from secondsight.report.tables import STYLES
 from secondsight.report.trace import letter, tell_result, tell_way
@@ -39,25 +34,21 @@ if TYPE_CHECKING:
 __all__ = ["compare"]
 
 
-@searches
 def compare(
-    old: Annotated[str, typer.Argument(help="A Python file with a driver, or one of a git revision: HEAD~1:my_gpu.py.")],
-    new: Annotated[str, typer.Argument(help="Another, or the same file as it is now.")],
+    old: str,
+    new: str,
     request: Request,
-    driver: Annotated[list[str] | None, typer.Option("--class", help="Of files with several drivers this one; twice: the old one's name, and the new one's.")] = None,
-    adversary: Annotated[list[str] | None, typer.Option(help="Only this adversary (may be repeated).")] = None,
-    bound: Bounds = None,
-    traces: Annotated[bool, typer.Option("--traces", help="A trace of every difference, and not of the first of each kind.")] = False,
-    full: Annotated[bool, typer.Option("--full", help=FULL_HELP)] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON (docs/json.md).")] = False,
-) -> None:
-    """Two drivers, or two versions of one: which verdicts change, and which outcomes appear and go, each with a shortest trace.
-
-    Exit code: 1 if a verdict is broken that was not, or by another rule; else 3 if a search did not finish, else 0.
-    """
+    names: list[str],
+    adversary: list[str] | None,
+    by_hand: dict[str, int],
+    traces: bool,
+    full: bool,
+    as_json: bool,
+) -> int:
+    """Compare, and tell it; the exit code. `names`: of the drivers' classes none, one for both, or two."""
     from secondsight.contract import compare as comparing
 
-    kinds = _pair(old, new, driver)
+    kinds = one_driver(old, names[0] if names else None), one_driver(new, names[-1] if names else None)
     found: list[Change] = []
     interrupted = False
     with Running() as running:
@@ -67,7 +58,7 @@ def compare(
 
         request = request.but(kept=True)
         try:
-            for one in comparing.compare(*kinds, adversary, request, on_progress, bounds(bound)):
+            for one in comparing.compare(*kinds, adversary, request, on_progress, by_hand):
                 found.append(one)
                 if one.differs and not as_json:
                     _show_difference(one)
@@ -81,15 +72,7 @@ def compare(
         _show_rest(found)
         if not interrupted:
             _show_traces(kinds, found, traces, full)
-    raise typer.Exit(INTERRUPTED if interrupted else _code(found))
-
-
-def _pair(old: str, new: str, named: list[str] | None) -> tuple[type[Any], type[Any]]:
-    """The two drivers. Raises `LangError` where a file has several, or none of that name."""
-    names = list(named or ())
-    if len(names) > 2:
-        raise typer.BadParameter("--class: one name for both files, or one for each")
-    return one_driver(old, names[0] if names else None), one_driver(new, names[-1] if names else None)
+    return INTERRUPTED if interrupted else _code(found)
 
 
 def _code(found: list[Change]) -> int:

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import Annotated
-
-import typer
 
 from secondsight.cli.common import show
 from secondsight.lang import LangError
@@ -17,13 +14,8 @@ from secondsight.search.reduced import reduced_native
 __all__ = ["compile_"]
 
 
-def compile_(
-    file: Annotated[Path, typer.Argument(help="A Python file with a driver: a subclass of secondsight.Device.")],
-    driver: Annotated[str | None, typer.Option("--class", help="This class of the file (default: its first).")] = None,
-    adversary: Annotated[str, typer.Option(help="Together with this adversary's first scenario.")] = "munmap",
-    text: Annotated[bool, typer.Option("--show", help="Print the C: names kept, the Python line at each step.")] = False,
-) -> None:
-    """Compile a driver for the native executor; the result is kept in the cache folder."""
+def compile_(file: Path, driver: str | None, adversary: str, text: bool) -> None:
+    """Compile a file's driver, or print the C."""
     from secondsight import contract
 
     found = {kind.__name__: kind for kind in contract.load_drivers(file)}

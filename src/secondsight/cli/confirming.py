@@ -9,22 +9,23 @@ from pathlib import Path
 from typing import Any
 
 from secondsight.agree.confirm import Confirmation, Confirmed, confirm
-from secondsight.cases import TABLES, Question
+from secondsight.agree.freely import run_freely
+from secondsight.cases import TABLES, FreeRun, Kernels, Question
 from secondsight.cli.common import Running, parts, show
 from secondsight.cli.kernel import find_kernel
 from secondsight.devices.device import Device
 from secondsight.kernels import Kernel, KernelError, boot
+from secondsight.kernels.ability import ABILITIES, abilities
 from secondsight.kernels.real_device import VARIANTS
 from secondsight.lang import LangError
+from secondsight.linux.releases import version_of
 from secondsight.report import trace_from_json
 from secondsight.scenario import ScenarioError
 from secondsight.scenario.schedule import Forced, schedule_of_json
 from secondsight.search import Violation
 from secondsight.world.forced import CannotForce, schedule_of
 
-__all__ = ["CONFIRM_HELP", "Asking", "asking", "confirmation_json", "could_be_asked", "question_of_checked", "question_of_file", "show_confirmation"]
-
-CONFIRM_HELP = "Force each counterexample on this kernel, in QEMU: did it do the same? linux-6.12."
+__all__ = ["Asking", "asking", "confirmation_json", "could_be_asked", "question_of_checked", "question_of_file", "show_confirmation"]
 
 STYLES = {Confirmed.CONFIRMED: "green", Confirmed.REFUTED: "bold red", Confirmed.CANNOT: "yellow"}
 
@@ -39,14 +40,19 @@ class Asking:
         self._vm: Any = None
         self.kernel = kernel.name
 
-    def __call__(self, label: str, question: Question | CannotForce) -> Confirmation:
+    def __call__(self, label: str, question: Question | FreeRun | CannotForce) -> Confirmation:
         """The kernel's answer. Raises KernelError when it cannot be booted, or dies."""
         if isinstance(question, CannotForce):
             return Confirmation(Confirmed.CANNOT, question.why)
+        lacks = _lacks(self._kernel, question.kernels)
+        if lacks is not None:
+            return Confirmation(Confirmed.CANNOT, lacks, free=isinstance(question, FreeRun))
         if self._vm is None or not self._vm.is_up:
             self._running.say(f"booting {self._kernel.name}")
-            self._vm = boot(self._kernel, module=True)
+            self._vm = boot(self._kernel, module=True, movable=True)
         self._running.say(f"{self._kernel.name}: {label}")
+        if isinstance(question, FreeRun):
+            return run_freely(self._vm, question.scenario, question.shows, self._kernel.release)
         return confirm(self._vm, question.schedule, question.driver, self._kernel.release)
 
     def close(self) -> None:
@@ -55,13 +61,20 @@ class Asking:
             self._vm.close()
 
 
+def _lacks(kernel: Kernel, wanted: Kernels) -> str | None:
+    """Why a cell's code is not in a kernel; None: it is."""
+    release = version_of(kernel.release)
+    if wanted.since is not None and release < wanted.since:
+        return f"the row is what Linux does since {wanted.since[0]}.{wanted.since[1]}: this one is older"
+    if wanted.before is not None and release >= wanted.before:
+        return f"the row is what Linux did before {wanted.before[0]}.{wanted.before[1]}: this one is newer"
+    missing = [name for name in wanted.abilities if name not in abilities(kernel)]
+    return f"the kernel is without {', '.join(missing)}: {ABILITIES[missing[0]]}" if missing else None
+
+
 @contextmanager
-def asking(name: str | None, image: Path | None = None, headers: Path | None = None) -> Iterator[Asking | None]:
-    """Ask the kernel of a name, or an image of one's own (with its headers); None without either."""
-    kernel = find_kernel(name, image, headers)
-    if kernel is None:
-        yield None
-        return
+def asking(kernel: Kernel) -> Iterator[Asking]:
+    """Ask a kernel for a while."""
     with Running() as running:
         asks = Asking(kernel, running)
         try:
@@ -163,7 +176,7 @@ def show_confirmation(label: str, found: Confirmation) -> None:
 
 def confirmation_json(kernel: str, found: Confirmation) -> dict[str, Any]:
     """An answer as data (docs/json.md)."""
-    data: dict[str, Any] = {"kernel": kernel, "verdict": found.verdict.value, "why": found.why, "form": found.form}
+    data: dict[str, Any] = {"kernel": kernel, "verdict": found.verdict.value, "why": found.why, "form": found.form, "free": found.free}
     if found.schedule is not None:
         data["schedule"] = json.loads(found.schedule.to_json())
     data["expected"] = [_forced_json(one) for one in sorted(found.expected, key=str)]

@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
-
-import typer
+from typing import Any
 
 import secondsight
 from secondsight.cli.common import BROKEN, HOLDS, INTERRUPTED, Running, warn, write_json
@@ -26,22 +24,9 @@ __all__ = ["conform"]
 
 
 def conform(
-    releases: Annotated[
-        list[str] | None, typer.Argument(help=f"Of which releases: {', '.join(f'linux-{r}' for r in RELEASES)}, or all.")
-    ] = None,
-    file: Annotated[list[str] | None, typer.Option(help="Only this file of the kernel's; may be given several times.")] = None,
-    seconds: Annotated[float, typer.Option(min=0, help="Seconds of random walks a file.")] = 10,
-    seed: Annotated[int, typer.Option(help="Where the drawing of the walks begins.")] = 0,
-    transitions: Annotated[bool, typer.Option(help="Every transition of the bounded configurations too.")] = True,
-    mutants: Annotated[
-        str | None, typer.Option(help="Instead: is each mutant noticed? Of the kernel's C (c) or of the model (model).")
-    ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON (docs/json.md).")] = False,
+    releases: list[str] | None, file: list[str] | None, seconds: float, seed: int, transitions: bool, mutants: str | None, as_json: bool
 ) -> int:
-    """Run the kernel's own C beside the model: every step, every state and every wake-up compared.
-
-    Debian's packaged source is fetched into the cache folder, the unmodified file is compiled for user space, and its threads
-    are driven as coroutines beside the reference executor. Exit code 1: they differ."""
+    """Compare, or try the mutants, and tell it; the exit code."""
     chosen = _targets(file)
     if mutants not in (None, "c", "model"):
         raise ConformError(f"--mutants {mutants}", "c: of the kernel's C; model: of the model")

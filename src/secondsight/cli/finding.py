@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import shutil
 import textwrap
-from typing import Annotated
-
-import typer
 
 from secondsight.cli.common import write_json
 from secondsight.report import SCHEMA
-from secondsight.report.catalog import KINDS, Thing, explained, things
+from secondsight.report.catalog import Thing, explained, things
 from secondsight.report.columns import WIDTH
 
 __all__ = ["explain", "list_", "wide"]
@@ -19,18 +16,8 @@ _NAMES = 30
 """The greatest width of a column of names."""
 
 
-def _names_like(incomplete: str) -> list[str]:
-    """For shells: the names of anything that begin so."""
-    return [thing.name for kind in KINDS for thing in things(kind) if thing.name.startswith(incomplete)]
-
-
-def list_(
-    kind: Annotated[
-        str, typer.Argument(metavar="|".join(KINDS), help="Of which kind.", autocompletion=lambda incomplete: [k for k in KINDS if k.startswith(incomplete)])
-    ],
-    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON (docs/json.md).")] = False,
-) -> None:
-    """What there is of a kind, by name, each with a sentence; `secondsight explain NAME` says more."""
+def list_(kind: str, as_json: bool) -> None:
+    """Print what there is of a kind."""
     known = things(kind)
     if as_json:
         entries = [{"name": thing.name, "summary": thing.summary} for thing in known]
@@ -49,13 +36,8 @@ def list_(
             print(" " * (names + 2) + line)
 
 
-def explain(
-    name: Annotated[
-        str,
-        typer.Argument(help="A rule, an adversary, a bound, a table, a kernel's function or record, an operation, a scenario, a kernel, a word.", autocompletion=_names_like),
-    ],
-) -> None:
-    """What a thing means, what breaks it, a small wrong driver where there is one, and where it is written."""
+def explain(name: str) -> None:
+    """Print what everything of a name is."""
     print("\n\n".join(_text(thing) for thing in explained(name)))
 
 

@@ -5,9 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
-
-import typer
+from typing import TYPE_CHECKING, Any
 
 from secondsight.cli.codes import warn
 from secondsight.lang import LangError
@@ -17,11 +15,7 @@ if TYPE_CHECKING:
     from secondsight.report.story import Look
     from secondsight.report.trace import Telling
 
-__all__ = ["Html", "could_be_written", "tell_and_show", "write_page", "write_text"]
-
-Html = Annotated[
-    Path | None, typer.Option("--html", metavar="FILE", help="Write a page too that steps through the trace in a browser: one file, complete in itself.")
-]
+__all__ = ["could_be_written", "tell_and_show", "write_page", "write_text"]
 
 
 def could_be_written(file: Path | None, option: str = "--html", such_as: str = "trace.html") -> None:

@@ -6,32 +6,25 @@ from collections import Counter
 from dataclasses import asdict
 from itertools import groupby
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import typer
 from rich import box
 from rich.table import Table
 
 from secondsight.agree.selftest import AGREES, DIFFERS, SelftestReport, selftest
-from secondsight.cli.common import BAD_INPUT, BROKEN, EXIT_CODES, HOLDS, Running, show, warn, width, write_json
+from secondsight.cli.common import BAD_INPUT, BROKEN, HOLDS, Running, show, warn, width, write_json
 from secondsight.kernels import BUILDABLE, GETTABLE, HOST, Kernel, KernelError, build, get
 from secondsight.kernels.ability import ABILITIES, abilities
 from secondsight.kernels.selftest_table import UNKNOWN, here
 from secondsight.kernels.tap import FAIL, TapVerdict
 from secondsight.report import SCHEMA
 
-__all__ = ["app", "find_kernel"]
-
-app = typer.Typer(help="Real kernels to run scenarios on.", no_args_is_help=True, epilog=EXIT_CODES)
+__all__ = ["catalog", "fetch", "find_kernel", "make", "selftests"]
 
 
-@app.command("get", epilog=EXIT_CODES)
-def fetch(
-    name: Annotated[str, typer.Argument(help=f"Which one: {', '.join(GETTABLE)}.")],
-    kernel: Annotated[Path | None, typer.Option(help="Only look whether this image of your own can be used.")] = None,
-    headers: Annotated[Path | None, typer.Option(help="And these headers of its own, for modules.")] = None,
-) -> None:
-    """Fetch a Debian kernel and its headers with the machine's own package client into the cache folder; no root is needed."""
+def fetch(name: str, kernel: Path | None, headers: Path | None) -> None:
+    """Fetch a kernel, or look whether one of the user's own can be used."""
     if kernel is not None:
         found = Kernel.from_path(kernel, headers)
     else:
@@ -40,11 +33,8 @@ def fetch(
     print(f"{found.name}: Linux {found.release}\n{found.image}")
 
 
-@app.command("build", epilog=EXIT_CODES)
-def make(name: Annotated[str, typer.Argument(help=f"Which release: {', '.join(n.removesuffix('-own') for n in BUILDABLE)}.")]) -> None:
-    """Build a kernel for the purpose from Debian's packaged source: with the kernel's test devices and its own checks.
-
-    It takes 6 minutes on two cores, and 4 GB of disk meanwhile."""
+def make(name: str) -> None:
+    """Build a kernel."""
 
     def tell(what: str, done: int, total: int) -> None:
         steps = f"{what}: {done:,} of about {total:,} steps" if what == "building" else _megabytes(what, done, total)
@@ -55,11 +45,8 @@ def make(name: Annotated[str, typer.Argument(help=f"Which release: {', '.join(n.
     print(f"{found.name}: Linux {found.release}\n{found.image}")
 
 
-@app.command("list", epilog=EXIT_CODES)
-def catalog(
-    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON (docs/json.md).")] = False,
-) -> None:
-    """The kernels that there can be: which are here, what each can run, and how to get it."""
+def catalog(as_json: bool) -> None:
+    """Print the kernels that there can be."""
     found = [_entry(name, known.command) for name, known in {**GETTABLE, **BUILDABLE}.items()]
     found.append(_entry(HOST, "it is running"))
     if as_json:
@@ -78,15 +65,8 @@ def catalog(
     print("\n".join(f"{name}: {meaning}" for name, meaning in ABILITIES.items()))
 
 
-@app.command("selftest", epilog=EXIT_CODES)
-def selftests(
-    name: Annotated[str, typer.Argument(help=f"On which kernel: {', '.join(BUILDABLE)}.")],
-    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON (docs/json.md).")] = False,
-) -> None:
-    """Build the kernel's own tests of HMM and udmabuf from its packaged source, and run them on it.
-
-    Beside each verdict stands the scenario that asserts the same and what it did in the same boot, or what the model misses
-    for one (docs/hmm-tests.md)."""
+def selftests(name: str, as_json: bool) -> int:
+    """Run the kernel's own tests on it, and tell it; the exit code."""
     with Running() as running:
         report = selftest(Kernel.find(name), lambda program, line: running.say(f"{program}: {line}"))
     failed = report.died or any(found.verdict == FAIL for found in report.verdicts) or any(one.verdict == DIFFERS for one in report.ours)
@@ -97,7 +77,7 @@ def selftests(
         write_json({**data, "scenarios": scenarios, "died": report.died or None, "output": report.output})
     else:
         _print_report(report)
-    raise typer.Exit(BROKEN if failed else HOLDS)
+    return BROKEN if failed else HOLDS
 
 
 def _here(verdict: TapVerdict) -> str:

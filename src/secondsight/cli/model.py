@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import textwrap
-from typing import Annotated
-
-import typer
 
 from secondsight.cli.common import write_json
 from secondsight.cli.finding import wide
@@ -16,11 +13,8 @@ from secondsight.report.modelled import KernelFile, kernel_files
 __all__ = ["model"]
 
 
-def model(
-    name: Annotated[str | None, typer.Argument(help="A file of the kernel's (mm/hmm.c), a file of linux/ here, or a function; by default everything.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON (docs/json.md).")] = False,
-) -> None:
-    """Every kernel function that is modelled, with its file, the release it was read from, its judge, and what it leaves out."""
+def model(name: str | None, as_json: bool) -> None:
+    """Print what is modelled of a file or a function, or everything."""
     files = kernel_files(name)
     if as_json:
         write_json({"schema": SCHEMA, "kind": "model", "files": [dataclasses.asdict(file) for file in files]})

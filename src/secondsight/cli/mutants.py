@@ -4,12 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 from textwrap import fill
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
-import typer
-
-from secondsight.cli.common import BROKEN, HOLDS, INTERRUPTED, NOT_FINISHED, Bounds, Running, bounds, show, width, write_json
-from secondsight.cli.searching import searches
+from secondsight.cli.common import BROKEN, HOLDS, INTERRUPTED, NOT_FINISHED, Running, show, width, write_json
 from secondsight.lang import LangError
 from secondsight.report import SCHEMA
 from secondsight.search.request import Request
@@ -20,19 +17,10 @@ if TYPE_CHECKING:
 __all__ = ["mutants"]
 
 
-@searches
 def mutants(
-    file: Annotated[Path, typer.Argument(help="A Python file with a driver that holds.")],
-    request: Request,
-    driver: Annotated[list[str] | None, typer.Option("--class", help="Only this class of the file (may be repeated).")] = None,
-    adversary: Annotated[list[str] | None, typer.Option(help="Only this adversary (may be repeated).")] = None,
-    bound: Bounds = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON (docs/json.md).")] = False,
-) -> None:
-    """A driver with one statement dropped, swapped, out of its lock, or a test negated: what no adversary notices is not needed, or not tried.
-
-    Exit code: 0 if every mutant is noticed, 1 if one survives, 2 if the driver is broken as it is, 3 if a search did not finish.
-    """
+    file: Path, request: Request, driver: list[str] | None, adversary: list[str] | None, by_hand: dict[str, int], as_json: bool
+) -> int:
+    """Try the mutants of a file's drivers, and tell it; the exit code."""
     from secondsight import contract
     from secondsight.contract.check import pick
     from secondsight.contract.driver_mutants import driver_mutants, holds, try_mutant
@@ -50,12 +38,12 @@ def mutants(
         try:
             for kind in kinds:
                 running.say(f"{kind.__name__} as it is")
-                if not holds(kind, adversary, request.but(kept=True), bounds(bound)):
+                if not holds(kind, adversary, request.but(kept=True), by_hand):
                     show(f"{file.name}: {kind.__name__}: not finished as it is; what is changed in it says nothing")
-                    raise typer.Exit(NOT_FINISHED)
+                    return NOT_FINISHED
             for number, (kind, mutant) in enumerate(todo):
                 running.say(f"{mutant.name} ({number} of {len(todo)})", number, len(todo))
-                trials.append(try_mutant(kind, mutant, adversary, request, bounds(bound)))
+                trials.append(try_mutant(kind, mutant, adversary, request, by_hand))
                 if trials[-1].by.endswith("interrupted"):
                     trials.pop()
                     raise KeyboardInterrupt
@@ -66,7 +54,7 @@ def mutants(
     else:
         _show(file, trials, len(todo))
     fates = {trial.fate for trial in trials}
-    raise typer.Exit(INTERRUPTED if interrupted else BROKEN if "survives" in fates else NOT_FINISHED if "not finished" in fates else HOLDS)
+    return INTERRUPTED if interrupted else BROKEN if "survives" in fates else NOT_FINISHED if "not finished" in fates else HOLDS
 
 
 def _show(file: Path, trials: list[Trial], several: int) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import typer
 from rich import box
@@ -20,9 +20,7 @@ from secondsight.cli.common import (
     BROKEN,
     HOLDS,
     NOT_FINISHED,
-    Bounds,
     Running,
-    bounds,
     exit_code,
     search_progress,
     show,
@@ -33,10 +31,10 @@ from secondsight.cli.common import (
 from secondsight.cli.confirming import asking, confirmation_json, question_of_file, show_confirmation
 from secondsight.cli.html import could_be_written, tell_and_show, write_page
 from secondsight.cli.kernel import find_kernel
-from secondsight.cli.searching import notes, searches, told
+from secondsight.cli.searching import notes, told
 from secondsight.devices.device import Device
 from secondsight.kernels import Kernel, KernelError, Observation, boot
-from secondsight.kernels.real_device import needs_module
+from secondsight.kernels.real_device import needs_module, needs_movable
 from secondsight.lang import LangError
 from secondsight.linux.releases import LOOKED_AT, version_of
 from secondsight.report import SCHEMA, result_to_json
@@ -48,7 +46,7 @@ from secondsight.search import Result, Verdict
 from secondsight.search.request import Request
 from secondsight.world.reach import ways_to
 
-__all__ = ["run"]
+__all__ = ["find_kernel", "force", "run"]
 
 
 @dataclass(frozen=True)
@@ -68,40 +66,20 @@ class Compared:
         return {o: n for o, n in self.observed.outcomes.items() if o not in self.possible}
 
 
-@searches
 def run(
-    named: Annotated[
-        str,
-        typer.Argument(metavar="FILE|NAME", help="A Python file with @scenario functions, or one that ships: secondsight list scenarios."),
-    ],
+    named: str,
     request: Request,
-    on: Annotated[str | None, typer.Option(help="Also run it on this kernel: linux-6.12, as kernel list has it, or host.")] = None,
-    kernel: Annotated[Path | None, typer.Option(help="Also run it on a kernel image of your own (a bzImage).")] = None,
-    headers: Annotated[Path | None, typer.Option(help="That kernel's headers, for scenarios with devices.")] = None,
-    runs: Annotated[int, typer.Option(min=1, help="How often to run it on the kernel, in one boot.")] = 200,
-    seed: Annotated[int, typer.Option(min=0, help="Decides the random pauses between operations, and random walks.")] = 1,
-    release: Annotated[str | None, typer.Option(help="The model answers as this release: 6.1. Default: that of --on, or 6.12.")] = None,
-    bound: Bounds = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON (docs/json.md).")] = False,
-    page: Annotated[
-        Path | None, typer.Option("--html", metavar="FILE", help="Write a page too: how each outcome comes about, step by step, in a browser.")
-    ] = None,
-    schedule: Annotated[
-        Path | None, typer.Option(help="Force this schedule, or this trace's, on the kernel: did it do as the model says?")
-    ] = None,
-) -> None:
-    """Print every possible outcome of a scenario, and with --on how often a real kernel showed each.
-
-    An outcome that was observed and is not possible means that the model is wrong: exit code 1. With --schedule the file may
-    also be the driver's, and only that schedule is run, forced: exit code 0 confirmed, 1 refuted, 3 cannot be forced.
-    """
+    target: Kernel | None,
+    runs: int,
+    seed: int,
+    release: str | None,
+    by_hand: dict[str, int],
+    as_json: bool,
+    page: Path | None,
+) -> int:
+    """Search the scenarios of a file, run them on the kernel `target` if there is one, and tell it; the exit code."""
     could_be_written(page)
-    if schedule is not None:
-        if page is not None:
-            raise typer.BadParameter("--html is for outcomes; leave out --schedule")
-        raise typer.Exit(_forced(Path(named), schedule, on, kernel, headers, as_json))
     file, scenarios = scenarios_of(named)
-    target = find_kernel(on, kernel, headers)
     if release is not None:
         _checked(release)
     with Running() as running:
@@ -109,7 +87,7 @@ def run(
         compared: list[Compared] = []
         stopped: BaseException | None = None
         try:
-            compared.extend(_models(scenarios, request, running, answers_as, bounds(bound)))
+            compared.extend(_models(scenarios, request, running, answers_as, by_hand))
         except KeyboardInterrupt as error:
             stopped = error
         if target is not None and stopped is None and not any(c.result.reason == "interrupted" for c in compared):
@@ -120,22 +98,20 @@ def run(
         for one in compared:
             _print(one)
     if page is not None and stopped is None:
-        write_page(page, _page(file.name, compared, bounds(bound), answers_as))
+        write_page(page, _page(file.name, compared, by_hand, answers_as))
     if any(c.impossible for c in compared):
-        raise typer.Exit(BROKEN)
+        return BROKEN
     if stopped is not None:
         raise stopped
-    raise typer.Exit(exit_code(c.result for c in compared))
+    return exit_code(c.result for c in compared)
 
 
-def _forced(file: Path, schedule: Path, on: str | None, kernel: Path | None, headers: Path | None, as_json: bool) -> int:
-    """`--schedule`: one schedule, forced; the exit code."""
+def force(file: Path, schedule: Path, kernel: Kernel, as_json: bool) -> int:
+    """`--schedule`: force one schedule, and tell it; the exit code."""
     question = question_of_file(schedule, lambda: _drivers(file))
     if isinstance(question, Question):
         _is_of(file, question.schedule.scenario)
-    with asking(on, kernel, headers) as ask:
-        if ask is None:
-            raise typer.BadParameter("--schedule FILE is forced on a kernel: name it by --on or --kernel")
+    with asking(kernel) as ask:
         found, name = ask(schedule.name, question), ask.kernel
     if as_json:
         write_json({"schema": SCHEMA, "kind": "forced", "file": str(file), **confirmation_json(name, found)})
@@ -205,7 +181,9 @@ def _on_kernel(compared: list[Compared], kernel: Kernel, runs: int, seed: int, r
     """What one boot of the kernel showed of every scenario goes to `compared`; what has cut that short, to be raised later."""
     running.say(f"booting {kernel.name}")
     try:
-        with boot(kernel, module=any(needs_module(one.scenario) for one in compared)) as vm:
+        with boot(
+            kernel, module=any(needs_module(one.scenario) for one in compared), movable=any(needs_movable(one.scenario) for one in compared)
+        ) as vm:
             for number, one in enumerate(compared):
                 name = one.scenario.name
 

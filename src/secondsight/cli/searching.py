@@ -6,25 +6,16 @@ import functools
 import inspect
 import re
 from collections.abc import Callable, Iterable
-from typing import Annotated, Any, cast, get_args, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, cast, get_args, get_type_hints
 
 import typer
 
-from secondsight.cli.common import warn
-from secondsight.lang.movers import Reductions
-from secondsight.search import Limits, Request, Result
-from secondsight.search.auto import why_not_native
-from secondsight.search.request import Executor
-from secondsight.search.strategy import (
-    DEEPEST,
-    MOST_PREEMPTIONS,
-    MOST_WALKS,
-    BreadthFirst,
-    DepthFirst,
-    Preemptions,
-    RandomWalks,
-    Strategy,
-)
+from secondsight.cli.codes import warn
+from secondsight.cli.commands.known import DEEPEST, MOST_PREEMPTIONS
+
+if TYPE_CHECKING:
+    from secondsight.search import Request, Result
+    from secondsight.search.strategy import Strategy
 
 __all__ = ["bytes_of", "notes", "searches", "told"]
 
@@ -50,7 +41,8 @@ def searches(command: Callable[..., None]) -> Callable[..., None]:
         request = _request(**{name: given[name] for name in shared.parameters})
         command(**{p.name: given[p.name] for p in kept}, request=request)
 
-    hints = get_type_hints(_request, include_extras=True) | get_type_hints(command, include_extras=True)
+    later = {"Request": object}  # not among the options
+    hints = get_type_hints(_request, localns=later, include_extras=True) | get_type_hints(command, localns=later, include_extras=True)
     whole = [p.replace(annotation=hints[p.name]) for p in (*kept, *added)]
     run.__signature__ = inspect.Signature(whole)  # type: ignore[attr-defined]
     run.__annotations__ = {p.name: p.annotation for p in whole}
@@ -83,9 +75,15 @@ def _request(
     ] = None,
 ) -> Request:
     """What the options say."""
+    from secondsight.lang.movers import Reductions
+    from secondsight.search import Limits, Request
+    from secondsight.search.auto import why_not_native
+    from secondsight.search.request import Executor
+    from secondsight.search.strategy import BreadthFirst, DepthFirst, Preemptions, RandomWalks
+
     if executor not in get_args(Executor):
         raise typer.BadParameter(f"--executor {executor}: one of {', '.join(get_args(Executor))} is wanted")
-    for option, number, most in (("--states", states, _MOST), ("--walks", walks, MOST_WALKS)):
+    for option, number, most in (("--states", states, _MOST), ("--walks", walks, _MOST)):
         if number is not None and number > most:
             raise typer.BadParameter(f"{option} {number}: at most {most:,} is wanted")
     ways = {"--depth-first": depth_first, "--walks": walks, "--preemptions": preemptions}

@@ -5,22 +5,18 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
-import typer
 from rich.padding import Padding
 
 from secondsight.agree.confirm import Confirmation, Confirmed
 from secondsight.cli.common import (
     BROKEN,
-    FULL_HELP,
     INTERRUPTED,
-    Bounds,
     Running,
-    bounds,
     exit_code,
     show,
     show_trace,
@@ -29,10 +25,10 @@ from secondsight.cli.common import (
     width,
     write_json,
 )
-from secondsight.cli.confirming import CONFIRM_HELP, asking, confirmation_json, could_be_asked, show_confirmation
-from secondsight.cli.searching import notes, searches, told
+from secondsight.cli.confirming import asking, confirmation_json, could_be_asked, show_confirmation
+from secondsight.cli.searching import notes, told
 from secondsight.cli.site import could_be_folder, write_site
-from secondsight.kernels import KernelError
+from secondsight.kernels import Kernel, KernelError
 from secondsight.lang import LangError
 from secondsight.lang.program import Program
 from secondsight.report import SCHEMA, replay_command, result_to_json, trace_to_json
@@ -40,61 +36,49 @@ from secondsight.report.tables import decision_table
 from secondsight.report.token import plain_name
 from secondsight.report.trace import letter, tell_result
 from secondsight.scenario import ScenarioError
+from secondsight.scenario.schedule import CannotForce
 from secondsight.search import Progress, Verdict
 from secondsight.search.request import Request
 
 if TYPE_CHECKING:
-    from secondsight.cases import CaseTable, Cell
-    from secondsight.cases.cost import CostTable
+    from secondsight.cases import CaseTable, Cell, FreeRun, Question
 
-__all__ = ["made_by_words", "program_of", "settle"]
+__all__ = ["made_by_words", "program_of", "settle", "settle_cell"]
 
 Answers = dict[tuple[str, str], Confirmation]
-"""What a real kernel said to the broken cells of a table, by row and column."""
+"""What a real kernel said to cells of a table, by row and column."""
 
 _MARKS = {Confirmed.CONFIRMED: "confirmed", Confirmed.REFUTED: "REFUTED", Confirmed.CANNOT: "not forced"}
+_RAN = {Confirmed.CONFIRMED: "ran so", Confirmed.REFUTED: "REFUTED", Confirmed.CANNOT: "not run"}
 
 
-@searches
 def settle(
+    table: str | None,
     request: Request,
-    table: Annotated[
-        str | None,
-        typer.Argument(metavar="TABLE|FILE", help="One table by its name, or a Python file with a CaseTable; without it, all that ship."),
-    ] = None,
-    bound: Bounds = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON (docs/json.md).")] = False,
-    trace: Annotated[
-        str | None, typer.Option(metavar="ROW:COLUMN", help="Settle only this cell and print its trace in full.")
-    ] = None,
-    full: Annotated[bool, typer.Option("--full", help=FULL_HELP)] = False,
-    on: Annotated[str | None, typer.Option("--confirm", metavar="KERNEL", help=CONFIRM_HELP)] = None,
-    folder: Annotated[
-        Path | None, typer.Option("--html", metavar="FOLDER", help="Write the tables too, and each broken cell's trace, as pages for a browser.")
-    ] = None,
-) -> None:
-    """Settle the design questions of the mail threads: alternatives against adversaries and properties.
-
-    Each cell is a search through every interleaving. A table that comes out as it was reviewed exits with 0, though it
-    has broken cells: they are its answer.
-    """
+    by_hand: dict[str, int],
+    as_json: bool,
+    full: bool,
+    on: str | None,
+    folder: Path | None,
+    whole: bool = False,
+    invalidations: Path | None = None,
+) -> int:
+    """Settle a table, or all, and tell it; the exit code. `on`: a kernel that is asked about broken cells, and if `whole` about all."""
     chosen = _tables(table)
+    if invalidations is not None:
+        chosen = _under(chosen, invalidations)
     could_be_asked(on)
     could_be_folder(folder)
-    if trace is not None:
-        if folder is not None:
-            raise typer.BadParameter("--html is for whole tables; leave out --trace")
-        raise typer.Exit(_one_cell(chosen, trace, request, as_json, on, bounds(bound), full))
     settled: list[tuple[CaseTable, list[Cell]]] = []
     answers: dict[str, Answers] = {}
     interrupted, stopped = False, None
     for one in chosen:
-        cells = _settle(one, request, bounds(bound))
+        cells = _settle(one, request, by_hand)
         settled.append((one, cells))
         interrupted = _was_interrupted(one, cells)
         answers[one.name] = {}
         if on is not None and not interrupted:
-            stopped = _confirm(on, one, cells, answers[one.name])
+            stopped = _confirm(on, one, cells, answers[one.name], whole)
         if not as_json:
             _print_table(one, cells, answers[one.name])
             _print_answers(str(on), answers[one.name])
@@ -111,8 +95,8 @@ def settle(
     if stopped is not None:
         raise stopped
     if any(answer.verdict is Confirmed.REFUTED for of_table in answers.values() for answer in of_table.values()):
-        raise typer.Exit(BROKEN)
-    raise typer.Exit(INTERRUPTED if interrupted else _exit_code(settled))
+        return BROKEN
+    return INTERRUPTED if interrupted else _exit_code(settled)
 
 
 def _tables(named: str | None) -> list[CaseTable]:
@@ -128,6 +112,16 @@ def _tables(named: str | None) -> list[CaseTable]:
     if named not in TABLES:
         raise LangError(f"there is no table {named}; there are {', '.join(TABLES)}; or give a Python file with one")
     return [TABLES[named]]
+
+
+def _under(tables: list[CaseTable], file: Path) -> list[CaseTable]:
+    """The tables with their costs under invalidations that were recorded."""
+    from secondsight.cases.cost import CostTable, recorded
+
+    cost = tables[0].cost if len(tables) == 1 else None
+    if not isinstance(cost, CostTable):
+        raise LangError("--invalidations is for one table that has costs of invalidations: secondsight settle 2011-12-ib --invalidations FILE")
+    return [replace(tables[0], cost=cost.of_recorded(recorded(file)))]
 
 
 def _settle(table: CaseTable, request: Request, by_hand: dict[str, int]) -> list[Cell]:
@@ -153,18 +147,33 @@ def _settle(table: CaseTable, request: Request, by_hand: dict[str, int]) -> list
         return settle_table(table, request, on_cell, bounds=by_hand, on_wait=on_wait)
 
 
-def _confirm(on: str, table: CaseTable, cells: list[Cell], answers: Answers) -> BaseException | None:
-    """What a real kernel says to every broken cell goes to `answers`; what has cut that short, to be raised when they are shown."""
+def _confirm(on: str, table: CaseTable, cells: list[Cell], answers: Answers, whole: bool) -> BaseException | None:
+    """What a real kernel says to every broken cell goes to `answers`, and if `whole` to those that hold; what has cut that short, to be
+    raised when they are shown."""
     try:
-        with asking(on) as ask:
-            assert ask is not None
+        with asking(Kernel.find(on)) as ask:
             for cell in cells:
-                if cell.result is not None and cell.result.violation is not None and table.on_kernel is not None:
-                    question = table.on_kernel(cell.row, cell.column, cell.result.violation)
-                    answers[cell.row, cell.column] = ask(f"{cell.row}, {cell.column}", question)
+                question = _question(table, cell, whole)
+                if question is not None:
+                    answer = ask(f"{cell.row}, {cell.column}", question)
+                    answers[cell.row, cell.column] = replace(answer, free=cell.verdict is Verdict.HOLDS)
     except (KeyboardInterrupt, KernelError, ScenarioError) as error:
         return error
     return None
+
+
+def _question(table: CaseTable, cell: Cell, whole: bool) -> Question | FreeRun | CannotForce | None:
+    """A cell as a question to a real kernel; None: it is not asked."""
+    if cell.result is None or cell.result.verdict is Verdict.NOT_FINISHED:
+        return None
+    nothing = CannotForce("the table has no scenario of it that a kernel could run")
+    if cell.result.violation is not None:
+        if table.on_kernel is None:
+            return nothing if whole else None
+        return table.on_kernel(cell.row, cell.column, cell.result.violation)
+    if not whole:
+        return None
+    return nothing if table.runs_on_kernel is None else table.runs_on_kernel(cell.row, cell.column)
 
 
 def _was_interrupted(table: CaseTable, cells: list[Cell]) -> bool:
@@ -183,9 +192,14 @@ def _exit_code(settled: list[tuple[CaseTable, list[Cell]]]) -> int:
 # For people.
 
 
+def _mark(answer: Confirmation) -> str:
+    """What a kernel said to a cell, in a word or two."""
+    return _RAN[answer.verdict] if answer.free else _MARKS[answer.verdict]
+
+
 def _print_table(table: CaseTable, cells: list[Cell], answers: Answers) -> None:
     results = {(c.row, c.column): c.result for c in cells}
-    marks = {place: _MARKS[answer.verdict] for place, answer in answers.items()}
+    marks = {place: _mark(answer) for place, answer in answers.items()}
     show(decision_table(table.title, table.question, table.rows, table.columns, results, marks, width()))
     for cell in cells:
         if cell.result is not None and cell.result.error is not None:
@@ -212,14 +226,15 @@ def _print_table(table: CaseTable, cells: list[Cell], answers: Answers) -> None:
 
 def _print_answers(on: str, answers: Answers) -> None:
     """What a real kernel said, the same sentence once: first what it confirmed, then the rest."""
-    said: dict[tuple[Confirmed, str], list[str]] = {}
+    said: dict[tuple[Confirmed, bool, str], list[str]] = {}
     for (row, column), answer in answers.items():
         if answer.verdict is Confirmed.REFUTED:
             show_confirmation(f"{on}: {row}, {column}", answer)
         else:
-            said.setdefault((answer.verdict, answer.why), []).append(f"{row}, {column}")
-    for (verdict, why), cells in sorted(said.items(), key=lambda item: item[0][0] is not Confirmed.CONFIRMED):
-        show(f"{on}: {verdict.value}: {why}:")
+            said.setdefault((answer.verdict, answer.free, answer.why), []).append(f"{row}, {column}")
+    for (verdict, free, why), cells in sorted(said.items(), key=lambda item: item[0][0] is not Confirmed.CONFIRMED):
+        cannot = "cannot be run there" if free else verdict.value
+        show(f"{on}: {cannot if verdict is Confirmed.CANNOT else verdict.value}: {why}:")
         shown = cells if verdict is Confirmed.CONFIRMED or len(cells) <= 3 else [f"{len(cells)} cells"]
         for cell in shown:
             show(f"  {cell}")
@@ -263,31 +278,36 @@ def _print_trace(table: CaseTable, cell: Cell, full: bool) -> None:
 # One cell, and JSON.
 
 
-def _one_cell(tables: list[CaseTable], wanted: str, request: Request, as_json: bool, on: str | None, by_hand: dict[str, int], full: bool) -> int:
-    """`--trace`: settle one cell and show its trace."""
+def settle_cell(
+    table: str | None, wanted: str, request: Request, by_hand: dict[str, int], as_json: bool, full: bool, on: str | None, whole: bool = False
+) -> int:
+    """`--trace`: settle one cell, and tell its trace; the exit code."""
     from secondsight.cases import search_cell
 
+    tables = _tables(table)
+    could_be_asked(on)
     places = [(t, row, column) for t in tables for row, column in t.cells() if f"{row}:{column}" == wanted]
     if not places:
         names = "\n".join(f"  {row}:{column}" for t in tables for row, column in t.cells())
         raise LangError(f"there is no cell {wanted}; there are\n{names}")
-    table, row, column = places[0]
+    its_table, row, column = places[0]
     with Running() as running:
 
         def on_progress(progress: Progress) -> None:
             running.say(f"{wanted}: {progress.states:,} states")
 
-        cell = search_cell(table, row, column, request.but(on_progress=on_progress, on_growth=running.grows), by_hand)
+        cell = search_cell(its_table, row, column, request.but(on_progress=on_progress, on_growth=running.grows), by_hand)
     answers: Answers = {}
-    stopped = None if on is None else _confirm(on, table, [cell], answers)
+    stopped = None if on is None else _confirm(on, its_table, [cell], answers, whole)
     if as_json:
-        write_json({"schema": SCHEMA, "kind": "settle", "tables": [_as_json(table, [cell], True, answers, on)]})
+        write_json({"schema": SCHEMA, "kind": "settle", "tables": [_as_json(its_table, [cell], True, answers, on)]})
     elif cell.result is None:
         show(f"{wanted}: makes no sense")
     elif cell.result.violation is None:
         show(f"{wanted}: {cell.result.verdict.value}, {told(cell.result)}")
+        _print_answers(str(on), answers)
     else:
-        _print_trace(table, cell, full)
+        _print_trace(its_table, cell, full)
         _print_answers(str(on), answers)
     if stopped is not None:
         raise stopped
@@ -306,15 +326,8 @@ def _as_json(
         "columns": [{"name": e.name, "summary": e.summary} for e in table.columns],
         "cells": [_cell_json(table, cell, traces, (answers or {}).get((cell.row, cell.column)), on) for cell in cells],
         "findings": [{"claim": f.claim, "result": f.verdict(verdicts)} for f in table.findings],
-        **({} if table.cost is None else {"cost": _cost_json(table.cost)}),
+        **({} if table.cost is None else {"cost": table.cost.data()}),
     }
-
-
-def _cost_json(cost: CostTable) -> list[dict[str, Any]]:
-    return [
-        {"row": row, "invalidations_per_second": load.rate, "flush_seconds": load.flush, **asdict(cost.cells()[row, load.name])}
-        for load in cost.loads for row in cost.designs
-    ]  # fmt: skip
 
 
 def _cell_json(table: CaseTable, cell: Cell, traces: bool, answer: Confirmation | None, on: str | None) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from functools import partial
+from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,8 @@ from secondsight.report.trace import tell_result
 
 if TYPE_CHECKING:
     from secondsight.cases import CaseTable, Cell
+    from secondsight.cases.cost import Cost, CostTable
+    from secondsight.cases.pin_cost import PinCost
     from secondsight.search import Result
 
 __all__ = ["could_be_folder", "write_site"]
@@ -38,12 +41,56 @@ def write_site(folder: Path, settled: Sequence[tuple[CaseTable, list[Cell]]], sa
     for table, cells in settled:
         file = f"{_file_name(table.name)}.html"
         results = {(cell.row, cell.column): cell.result for cell in cells}
-        write_text(folder / file, table_page(table, results, _write_traces(folder, file, table, cells, say)), "--html")
+        traces, cost = _write_traces(folder, file, table, cells, say), _costs(table.cost)
+        write_text(folder / file, table_page(table, results, traces, cost), "--html")
         shown.append((table, results, file))
     write_text(folder / "glossary.html", glossary_page(), "--html")
     index = folder / "index.html"
     write_text(index, index_page(shown), "--html")
     return index
+
+
+def _number(value: float) -> str:
+    return f"{value:,.4g}"
+
+
+def _time(value: float) -> str:
+    from secondsight.cases.cost import time_words
+
+    return time_words(value)
+
+
+_PICTURES: tuple[tuple[str, Callable[[Cost], float | None], Callable[[float], str]], ...] = (
+    ("Flushes a second", lambda one: one.flushes, _number),
+    ("Added latency, p50", lambda one: None if one.overloaded else one.latency_p50, _time),
+    ("Added latency, p99", lambda one: None if one.overloaded else one.latency_p99, _time),
+)
+
+
+def _costs(cost: CostTable | PinCost | None) -> list[str]:
+    """What a table's rows cost: pictures, or text."""
+    from secondsight.cases.cost import CostTable
+
+    if cost is None:
+        return []
+    return _plots(cost) if isinstance(cost, CostTable) else [f"<pre>{escape(chr(10).join(cost.lines()))}</pre>"]
+
+
+def _plots(cost: CostTable) -> list[str]:
+    """What designs cost over the time that a flush takes: for each rate of the table's loads three pictures."""
+    from secondsight.report.plot import line_plot
+
+    flushes = [10 ** (-6 + k / 4) for k in range(20)]  # a microsecond to tens of milliseconds
+    parts = [f"<p>If {cost.may_wait:.0%} of the invalidations may wait. Both scales are logarithmic.</p>"]
+    for rate in dict.fromkeys(load.rate for load in cost.loads):
+        curves = cost.curves(rate, flushes)
+        pictures = [
+            line_plot(f"{title}, {rate:,.0f} invalidations/s", flushes, {name: [point(one) for one in costs] for name, costs in curves.items()}, _time, words, "a flush")
+            for title, point, words in _PICTURES
+        ]
+        parts.append(f'<div class="plots">{"".join(pictures)}</div>')
+    parts.append("<p>A line ends where more comes than can be flushed one after another.</p>")
+    return parts
 
 
 def _write_traces(folder: Path, up: str, table: CaseTable, cells: list[Cell], say: Callable[[str], None]) -> dict[tuple[str, str], str]:

@@ -23,6 +23,7 @@ WITHOUT: Final[dict[str, tuple[Judge, str]]] = {
         "which has a stub); needed are a device of the dax bus, its inode and cdev, and unmap_mapping_range() as a place",
     ),
     "device.py": ("neither", "stands for hardware, which no file of the kernel's is"),
+    "cma.py": ("neither", "mm/cma.c (a bitmap of areas) is one line here; what is modelled is alloc_contig_range() of mm/page_alloc.c (172 outside symbols)"),
     "errno.py": ("neither", "numbers and names alone; a conformer that compares results compares them too"),
     "exit.py": ("agreement", "kernel/exit.c (142 outside symbols): three lines of exit_mm() are modelled, and who waits for whom differs from the kernel"),
     "fault.py": (
@@ -38,6 +39,16 @@ WITHOUT: Final[dict[str, tuple[Judge, str]]] = {
     ),
     "hmm_2019.py": ("neither", "mm/hmm.c of Linux 5.3, a release that is packaged no more"),
     "kref.py": ("neither", "inline functions of a header; what lib/refcount.c warns of is a rule here"),
+    "memory_hotplug.py": (
+        "neither",
+        "mm/memory_hotplug.c: offline_pages() needs sections, zones and a list of pages as the kernel has them; guests have one block of memory each",
+    ),
+    "mmzone.py": ("neither", "inline functions of headers, which have no file to compile"),
+    "page_isolation.py": ("neither", "mm/page_isolation.c works on pageblocks' bits and the buddy lists, of which the model has one block and a stack"),
+    "util.py": (
+        "neither",
+        "mm/util.c: __account_locked_vm() is ten lines that compare and add; a conformer of it would take an mm, a task and its rlimit",
+    ),
     "mm_interval_tree.py": (
         "agreement",
         "mm/interval_tree.c makes its functions of include/linux/interval_tree_generic.h and lib/rbtree.c, which need no stubs at all: the next file to take",

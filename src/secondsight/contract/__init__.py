@@ -1,6 +1,6 @@
 """The contract between a driver and the memory manager: the rules, and the adversaries that try to break them."""
 
-from secondsight.contract.adversaries import ADVERSARIES, Adversary
+from secondsight.contract.adversaries import ADVERSARIES, EVERY_ADVERSARY, IMPORTER_ADVERSARIES, Adversary, adversaries_for
 from secondsight.contract.check import (
     RULES,
     Checked,
@@ -13,7 +13,6 @@ from secondsight.contract.check import (
     load_drivers,
     rules_for,
 )
-from secondsight.contract.importer_adversaries import EVERY_ADVERSARY, IMPORTER_ADVERSARIES, adversaries_for
 from secondsight.contract.rests import Rests, rests_on
 
 __all__ = [

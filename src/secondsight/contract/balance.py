@@ -6,12 +6,15 @@ from secondsight.devices.device import all_quiet
 from secondsight.devices.moving_buffer import held_by_buffers
 from secondsight.lang import atomic, count, require, rule
 from secondsight.linux.fork import mms
+from secondsight.linux.hugetlb import hugetlb_files
 from secondsight.linux.memremap import pagemaps
-from secondsight.linux.mm_types import Count, Driver, Mm
-from secondsight.linux.page_alloc import ZERO_PFN, frames
-from secondsight.linux.pgtable import folio_kept_by
+from secondsight.linux.mm_types import Count, Driver, Folio, Mm, huge_pages
+from secondsight.linux.mmzone import pageblocks
+from secondsight.linux.page_alloc import ZERO_PFN, frames, page_folio
+from secondsight.linux.pgtable import folio_kept_by, is_second_half
 from secondsight.linux.shmem import shmem_files
 from secondsight.linux.swapops import swap_slots
+from secondsight.linux.util import locked_vm, locked_vms
 
 __all__ = ["all_is_given_back"]
 
@@ -37,6 +40,8 @@ def all_is_given_back(device: Driver, mm: Mm, gone: bool) -> None:
     users = 0 if gone else 1
     require(mm.users <= users, "balance", "the driver is closed, and the mm has a user that nobody accounts for")
     require(mm.users == users, "balance", "the mm has lost a user: it was dropped twice")
+    if len(locked_vms) > 0:
+        require(locked_vm(mm).pages == 0, "balance", "the driver is closed, and pages are still counted as locked")
 
 
 @atomic
@@ -50,10 +55,16 @@ def held_by_tables() -> int:
         held += count(page is not None for page in pgmap.pages)
     for file in shmem_files:
         held += count(page is not None for page in file.pages)
+    for large in hugetlb_files:
+        held += count(page is not None for page in large.pages)
     held += count(slot.cache is not None for slot in swap_slots)
+    for block in pageblocks:
+        if len(block.allocated) > 0:
+            if block.allocated[0]:
+                held += len(block.folios)
     for mm in mms:
         for va in range(len(mm.ptes)):
-            if folio_kept_by(mm.ptes[va]) is not None:
+            if folio_kept_by(mm.ptes[va]) is not None and not is_second_half(mm, va):
                 held += 1
     return held
 
@@ -63,14 +74,31 @@ def tables_hold_all(mm: Mm) -> bool:
     """Whether each page that the process maps has as many references as it is mapped and cached; with the sum of all
     references right, so has every other."""
     for va in range(len(mm.ptes)):
-        folio = folio_kept_by(mm.ptes[va])
-        if folio is not None:
+        page = folio_kept_by(mm.ptes[va])
+        if page is not None:
             held: Count = 0
+            folio = page_folio(page)
             for other in mms:
-                held += count(pte.frame is folio for pte in other.ptes)
+                if len(huge_pages) > 0:
+                    held += held_by_large(other, folio)
+                else:
+                    held += count(pte.frame is folio for pte in other.ptes)
             for file in shmem_files:
                 held += count(page is folio for page in file.pages)
+            for large in hugetlb_files:
+                held += count(kept is not None and page_folio(kept) is folio for kept in large.pages)
             held += count(slot.cache is folio for slot in swap_slots)
             if folio.refcount != held:
                 return False
     return True
+
+
+@atomic
+def held_by_large(mm: Mm, folio: Folio) -> Count:
+    """How many references to a folio, of one page or two, the entries of an mm hold: a huge page's holds one."""
+    held: Count = 0
+    for va in range(len(mm.ptes)):
+        page = folio_kept_by(mm.ptes[va])
+        if page is not None and page_folio(page) is folio and not is_second_half(mm, va):
+            held += 1
+    return held

@@ -7,6 +7,7 @@ from secondsight.lang import atomic, require, rule
 from secondsight.linux.dma_buf import DmaBuf, DmaBufAttachment, importer_access
 from secondsight.linux.fork import mms
 from secondsight.linux.mm_types import Folio, Mm, Pgoff, Va
+from secondsight.linux.page_alloc import page_folio
 from secondsight.linux.pgtable import pte_present
 
 __all__ = ["job_on_the_buffers_memory", "no_freed_frame"]
@@ -19,7 +20,7 @@ def no_freed_frame(attach: DmaBufAttachment, pgoff: Pgoff, frame: Folio, write: 
     At no moment: the frame of a page that moves is freed only after move_notify has returned. Source:
     include/linux/dma-buf.h (move_notify) and Documentation/driver-api/dma-buf.rst.
     """
-    require(frame.refcount > 0, "no-freed-frame", "the importer used a frame that was freed")
+    require(page_folio(frame).refcount > 0, "no-freed-frame", "the importer used a frame that was freed")
     for mm in mms:
         require(not is_anonymous(mm, frame), "no-freed-frame", "the importer used a frame that is somebody's anonymous memory")
 
@@ -43,6 +44,6 @@ def job_on_the_buffers_memory(buffer: DmaBuf, pgoff: Pgoff, frame: Folio, write:
     Until then it may use what it was given, whatever importers were told. Sources: include/linux/dma-buf.h (dma_buf.resv, DYNAMIC
     IMPORTER RULES), drivers/dma-buf/dma-buf.c of Linux 7.2 (dma_buf_invalidate_mappings()).
     """
-    require(frame.refcount > 0, "no-freed-frame", "a job used memory that was freed")
+    require(page_folio(frame).refcount > 0, "no-freed-frame", "a job used memory that was freed")
     is_storage = buffer.has_storage(frame)
     require(is_storage, "no-freed-frame", "a job used memory that is not the buffer's any more")

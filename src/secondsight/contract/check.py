@@ -13,7 +13,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, get_args
 
-from secondsight.contract.adversaries import Adversary
+from secondsight.contract.adversaries import Adversary, adversaries_for
 from secondsight.contract.balance import all_is_given_back
 from secondsight.contract.buffer import job_on_the_buffers_memory
 from secondsight.contract.coherence import as_if_cpu, isolation, same_at_rest
@@ -26,9 +26,8 @@ from secondsight.contract.failures import (
     is_being_closed,
     opens_for_who_lives,
 )
-from secondsight.contract.importer_adversaries import adversaries_for
 from secondsight.contract.lifetime import no_use_after_free, no_use_of_a_dead_mm
-from secondsight.contract.pinned import access_to_a_pinned_frame
+from secondsight.contract.pinned import access_to_a_counted_frame, access_to_a_frame_that_may_stay, access_to_a_pinned_frame
 from secondsight.contract.private import given_out_once, nothing_is_left, zeroed_where_nothing_was
 from secondsight.contract.table import no_change_while_it_is_walked
 from secondsight.contract.teardown import (
@@ -47,7 +46,7 @@ from secondsight.search import Progress, Result
 from secondsight.search.auto import search
 from secondsight.search.request import Request
 from secondsight.world.enough import with_enough
-from secondsight.world.model import program, shape_of, value_in, watched
+from secondsight.world.model import has_succeeded, program, shape_of, watched
 
 __all__ = ["RULES", "Checked", "Rule", "check", "check_scenario", "driver_program", "drivers_in", "import_file", "load_drivers", "own_rules", "pick", "rules_for"]
 
@@ -84,6 +83,8 @@ RULES: dict[str, Rule] = {
             is_being_closed, opens_for_who_lives, promises=AS_A_CPU,
         ),
         _rule("pinned", access_to_a_pinned_frame, promises=("pinned",)),
+        _rule("movable", access_to_a_frame_that_may_stay, promises=("pinned",)),
+        _rule("memlock", access_to_a_counted_frame, promises=("pinned",)),
         _rule("no-freed-frame", job_on_the_buffers_memory, promises=("importer",)),
         _rule("exclusive", is_atomic, has_it_alone, nobody_stores_meanwhile, promises=("exclusive",)),
         _rule("device-memory", given_out_once, zeroed_where_nothing_was, nothing_is_left, promises=("private",)),
@@ -160,11 +161,12 @@ def own_rules(driver: type[Device]) -> dict[str, Rule]:
 
 
 def driver_program(
-    driver: type[Device], scenario: Scenario, rules: Sequence[Rule] | None = None, bounds: dict[str, int] | None = None
+    driver: type[Device], scenario: Scenario, rules: Sequence[Rule] | None = None, bounds: dict[str, int] | None = None, results: bool = False
 ) -> Program:
-    """The checked program of a driver in a scenario, watched by those of `rules` that its promise has (default: all)."""
+    """The checked program of a driver in a scenario, watched by those of `rules` that its promise has (default: all). `results`: those of
+    the operations are kept."""
     watching = rules_for(driver) if rules is None else [r for r in rules if driver.promise in r.promises]
-    return program(scenario, driver, [p for r in watching for p in r.probes], bounds, closes=True)
+    return program(scenario, driver, [p for r in watching for p in r.probes], bounds, closes=True, results=results)
 
 
 def check(
@@ -204,11 +206,12 @@ def check_scenario(
     request: Request | None = None,
     on_progress: Callable[[str, Progress], None] | None = None,
     bounds: dict[str, int] | None = None,
+    results: bool = False,
 ) -> Checked:
-    """One driver in one scenario."""
+    """One driver in one scenario. `results`: those of the operations are in `Result.outcomes`; else no more than `has_succeeded` reads."""
 
     def build(enough: dict[str, int]) -> Program:
-        return driver_program(driver, scenario, rules, enough)
+        return driver_program(driver, scenario, rules, enough, results)
 
     def tell(progress: Progress) -> None:
         if on_progress is not None:
@@ -217,14 +220,8 @@ def check_scenario(
     asked = (request or Request()).but(on_progress=tell, livelock=True)
     found = with_enough(build, lambda made: search(made, asked.but(watch=watched(made))), bounds or {})
     enough = {**(bounds or {}), **found.raised}
-    names, accessed = tuple(r.name for r in rules), has_accessed(scenario, found.result)
+    names, accessed = tuple(r.name for r in rules), has_succeeded(found.program, scenario, found.result.outcomes)
     return Checked(driver.__name__, adversary, scenario.name, names, found.result, lambda: build(enough), accessed, enough)
-
-
-def has_accessed(scenario: Scenario, result: Result) -> bool:
-    """Whether an access of the device has succeeded in any final state that a search has seen."""
-    rows = [row for row, place in enumerate(scenario.places()) if place.op.declared.accesses]
-    return any(value_in(seen, row) >= 0 for seen in result.outcomes for row in rows)
 
 
 def load_drivers(path: str | Path) -> list[type[Device]]:
@@ -249,8 +246,9 @@ def drivers_in(path: Path, module: ModuleType) -> list[type[Device]]:
         if isinstance(value, type) and issubclass(value, Device) and value.__module__ == module.__name__
     ]
     found = list(dict.fromkeys(found))
-    for driver in found:
-        _overrides_well(driver)
+    wrong = [text for driver in found for text in _wrong_in(driver)]
+    if wrong:
+        raise LangError("\n\n".join(wrong))
     return sorted(found, key=lambda c: _line(path, c))
 
 
@@ -262,14 +260,19 @@ def _line(path: Path, thing: Any) -> int:
         raise LangError(f"{path}: {thing.__qualname__} has no source text there; write the class in the file itself") from None
 
 
-def _overrides_well(driver: type[Device]) -> None:
-    """Refuse a method with more or fewer parameters than the one that it overrides: it is called as that one is."""
+def _wrong_in(driver: type[Device]) -> Iterator[str]:
+    """Its fields that have no type of the language; methods with more or fewer parameters than the one that they override: they are
+    called as that one is."""
+    try:
+        driver.fields()
+    except LangError as error:
+        yield str(error)
     for name, own in vars(driver).items():
         other = next((vars(base)[name] for base in driver.__mro__[1:] if name in vars(base)), None)
         if inspect.isfunction(own) and inspect.isfunction(other):
             mine, theirs = inspect.signature(own).parameters, inspect.signature(inspect.unwrap(other)).parameters
             if len(mine) != len(theirs):
-                raise LangError(
+                yield (
                     f"{own.__code__.co_filename}:{own.__code__.co_firstlineno}: {driver.__name__}.{name}({', '.join(mine)}) does not "
                     f"have the parameters of {other.__qualname__}({', '.join(theirs)}), which it overrides\n"
                     f"  instead: def {name}{written(other)}:"

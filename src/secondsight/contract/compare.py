@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 
+from secondsight.contract.adversaries import adversaries_for
 from secondsight.contract.check import Checked, check_scenario, pick, rules_for
-from secondsight.contract.importer_adversaries import adversaries_for
 from secondsight.devices.device import Device
 from secondsight.lang.errors import LangError
 from secondsight.lang.program import Program
@@ -85,7 +85,7 @@ def compare(
     asked = request or Request()
     for adversary in pick("adversary", adversaries_for(new), adversaries):
         for scenario in adversary.scenarios:
-            checked = [check_scenario(one, adversary.name, scenario, rules_for(one), asked, on_progress, bounds) for one in (old, new)]
+            checked = [check_scenario(one, adversary.name, scenario, rules_for(one), asked, on_progress, bounds, results=True) for one in (old, new)]
             endings = [_endings(one, scenario, done, asked, on_progress) for one, done in zip((old, new), checked, strict=True)]
             gone = come = None
             if endings[0] is not None and endings[1] is not None:

@@ -17,8 +17,8 @@ from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 
+from secondsight.contract.adversaries import adversaries_for
 from secondsight.contract.check import check, check_scenario, load_drivers, rules_for
-from secondsight.contract.importer_adversaries import adversaries_for
 from secondsight.devices.device import Device
 from secondsight.lang.errors import LangError
 from secondsight.search import Verdict

@@ -15,6 +15,7 @@ from secondsight.devices.small import (
     AddsNoFence,
     AlwaysAsksToWrite,
     AsksAgainForEver,
+    AsksTheMmapLock,
     AsksToWriteFirst,
     ChangesOutsideTheLock,
     ClearsByItself,
@@ -75,10 +76,12 @@ from secondsight.devices.small import (
     UnmapsUnlocked,
     UnpinsBeforeItStops,
     Vcpu,
+    VcpuOneAtATime,
     VcpuWithoutCount,
     WalksWithoutBeingAUser,
     WritesAllTheSame,
 )
+from secondsight.devices.vfio_type1 import VfioType1, VfioUncounted, VfioUncountsNothing, VfioWithoutLongterm
 
 __all__ = ["ALSO_BROKEN", "ALWAYS_CHECKED", "KEPT", "ONLY_HERE", "RULES_BROKEN"]
 
@@ -106,6 +109,9 @@ RULES_BROKEN: list[tuple[str, str, type[Device], type[Device]]] = [
     ("livelock", "munmap", AsksAgainForEver, Mirror),
     ("pinned", "close", UnpinsBeforeItStops, Pins),
     ("balance", "close", StaysPinned, Pins),
+    ("movable", "offline", VfioWithoutLongterm, VfioType1),
+    ("memlock", "offline", VfioUncounted, VfioType1),
+    ("balance", "offline", VfioUncountsNothing, VfioType1),
     ("as-if-cpu", "open", VcpuWithoutCount, Vcpu),
     ("as-if-cpu", "two-processes", RemembersByAddress, RemembersByProcess),
     ("as-if-cpu", "exclusive-access", IgnoresExclusive, MirrorInParts),
@@ -123,6 +129,8 @@ RULES_BROKEN: list[tuple[str, str, type[Device], type[Device]]] = [
     ("deadlock", "buffer-revoked", KeepsItsMapping, UnmapsAtOnce),
     ("deadlock", "buffer-revoked", DetachesMapped, FencedImporter),
     ("lost-write", "swap", NeverMarksDirty, MirrorInParts),
+    ("deadlock", "thp-split", VcpuOneAtATime, Vcpu),
+    ("as-if-cpu", "collapse", AsksTheMmapLock, MirrorInParts),
     ("deadlock", "migration", MarksUnderThePageLock, MarksWhenItDrops),
     ("as-if-cpu", "device-memory", KeepsWhatGoesBack, ClearsByItself),
     ("as-if-cpu", "device-memory", PassesOverItsOwn, ClearsByItself),
@@ -154,11 +162,14 @@ ONLY_HERE: dict[str, type[Device]] = {
     "buffer-moves": IgnoresMoves,
     "buffer-revoked": DetachesMapped,
     "swap": NeverMarksDirty,
+    "thp-split": VcpuOneAtATime,
+    "collapse": AsksTheMmapLock,
     "exclusive-access": IgnoresExclusive,
     "atomics": ExclusiveByEvent,
     "device-memory": LeavesOldContents,
     "device-memory-goes": ClosesFull,
     "device-memory-shared": OwnsAllMemory,
+    "offline": VfioWithoutLongterm,
 }
 """For an adversary a driver that no other makes fail."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from secondsight.lang import require, rule
 from secondsight.linux.fork import mm_touch
 from secondsight.linux.mm_types import Folio, Mm
-from secondsight.linux.page_alloc import frame_touch
+from secondsight.linux.page_alloc import frame_touch, page_folio
 
 __all__ = ["no_use_after_free", "no_use_of_a_dead_mm"]
 
@@ -13,7 +13,7 @@ __all__ = ["no_use_after_free", "no_use_of_a_dead_mm"]
 @rule("no-use-after-free", on=frame_touch)
 def no_use_after_free(frame: Folio, write: bool) -> None:
     """A frame whose contents or struct page are used has a reference. Broken when it was freed and nobody has it."""
-    require(frame.refcount > 0, "no-use-after-free", "a frame was used after it was freed")
+    require(page_folio(frame).refcount > 0, "no-use-after-free", "a frame was used after it was freed")
 
 
 @rule("no-use-after-free", on=mm_touch)

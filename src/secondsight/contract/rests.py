@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from secondsight.contract.adversaries import EVERY_ADVERSARY
 from secondsight.contract.check import RULES, Rule, driver_program, rules_for
-from secondsight.contract.importer_adversaries import EVERY_ADVERSARY
 from secondsight.contract.runs import Line, Seen, files_of, methods_of, unseen, watch
 from secondsight.devices.device import Device
 from secondsight.lang import stored

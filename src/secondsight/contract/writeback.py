@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from secondsight.lang import Char, require, rule
+from secondsight.linux.highmem import second_half
 from secondsight.linux.migrate import folio_migrated
 from secondsight.linux.mm_types import Folio
+from secondsight.linux.swapops import swap_slots
 from secondsight.linux.vmscan import folio_dropped
 
 __all__ = ["moved_as_it_is", "saved_before_it_is_dropped"]
@@ -19,6 +21,8 @@ def saved_before_it_is_dropped(folio: Folio, saved: Char) -> None:
     SetPageDirty before you do put_page"), __remove_mapping() (mm/vmscan.c, Linux 6.12).
     """
     require(folio.contents == saved, "lost-write", "a page is dropped from memory that holds what was never written to swap")
+    if len(folio.second) > 0:
+        require(second_half(folio) == swap_slots[folio.swap].second[0], "lost-write", "a page is dropped whose second half was never written to swap")
 
 
 @rule("lost-write", on=folio_migrated)
@@ -28,3 +32,4 @@ def moved_as_it_is(src: Folio, dst: Folio) -> None:
     Broken by a write to the old one after it was copied. Source: the 2011 thread, __migrate_folio() (mm/migrate.c, Linux 6.12).
     """
     require(src.contents == dst.contents, "lost-write", "a page was moved, and what was written to the old frame since is lost")
+    require(second_half(src) == second_half(dst), "lost-write", "a page was moved, and what was written to the second half since is lost")

@@ -28,6 +28,7 @@ from secondsight.linux.dma_fence import (
 )
 from secondsight.linux.dma_resv import DmaResvUsage, dma_resv_add_fence, dma_resv_lock, dma_resv_reserve_fences, dma_resv_unlock
 from secondsight.linux.errno import ENODEV
+from secondsight.linux.highmem import copy_highpage
 from secondsight.linux.kref import kref_get
 from secondsight.linux.mm_types import Count, Folio, Pgoff
 from secondsight.linux.page_alloc import alloc_page, put_page
@@ -112,7 +113,7 @@ class MovingBuffer(RearmsAtRevoke):
             new = self.target[i]
             assert old is not None
             assert new is not None
-            new.contents = old.contents
+            copy_highpage(new, old)
             self.storage[i] = new
             put_page(old)
         for i in range(len(self.waits_for)):

@@ -16,7 +16,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from secondsight.kernels.errors import KernelError
 from secondsight.scenario.data import DIFFERS, OK, SKIPPED, TORN, Scenario
 from secondsight.scenario.holds import by_number, hold
-from secondsight.scenario.ops import SEALS, ArgType, ArgValue, HandleRef, HandleType, Op
+from secondsight.scenario.ops import SEALS, ArgType, ArgValue, HandleRef, HandleType, Needs, Op
 
 __all__ = ["Steps", "encode", "encode_steps", "pages_of", "place_of", "value_of"]
 
@@ -45,6 +45,8 @@ def encode(scenario: Scenario, variant: str = "") -> str:
     lines = [f"scenario {name} {len(made)} {len(scenario.threads)} {len(places)}"]
     if variant:
         lines.append(f"driver {variant}")
+    if any(place.op.declared.needs in (Needs.HUGE, Needs.HUGETLB) for place in places):
+        lines.append("huge")
     for device in (place.op for place in places if place.op.declared.makes is HandleType.DEVICE):
         assert device.makes is not None
         pages = " ".join(f"{number[handle]}+{page}" for handle, page in pages_of(scenario, device.process))

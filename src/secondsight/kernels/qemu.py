@@ -54,16 +54,16 @@ class Guest:
 
     Raises KernelError when QEMU is missing, when the guest ends, panics or complains (`COMPLAINT`), and when it gives
     no answer in time; each but the first with the end of the console. After an error the guest is gone.
-    `memory` is in MiB.
+    `memory` is in MiB; `movable`: so many more in a block of their own, which can be taken offline.
     `token`: a word on its command line, by which secondsight.ko knows that the tool has started the machine.
     """
 
     process = "QEMU"
 
-    def __init__(self, image: Path, initramfs: Path, *, boot_timeout: float = 60, memory: int = 512, token: str = TOKEN) -> None:
+    def __init__(self, image: Path, initramfs: Path, *, boot_timeout: float = 60, memory: int = 512, token: str = TOKEN, movable: int = 0) -> None:
         if shutil.which(QEMU) is None:
             raise KernelError(f"{QEMU} is not there", "install QEMU (Debian: apt-get install qemu-system-x86)")
-        self._start(lambda line: self._command(image, initramfs, line, memory, token), boot_timeout)
+        self._start(lambda line: self._command(image, initramfs, line, memory, token, movable), boot_timeout)
 
     def _start(self, command: Callable[[int], list[str]], timeout: float) -> None:
         """Start the machine's process, by the command for a descriptor of the agent's line, and wait for `hello`."""
@@ -93,11 +93,12 @@ class Guest:
         self.boot_seconds = time.monotonic() - start
         self.doing = "waiting for work"
 
-    def _command(self, image: Path, initramfs: Path, line: int, memory: int, token: str) -> list[str]:
+    def _command(self, image: Path, initramfs: Path, line: int, memory: int, token: str, movable: int) -> list[str]:
         return [
             *(QEMU, "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"),
-            *("-machine", "pc", "-accel", "tcg", "-smp", "1", "-m", str(memory)),
+            *("-machine", "pc", "-accel", "tcg", "-smp", "1", "-m", f"{memory},slots=1,maxmem=4G" if movable else str(memory)),
             *_nodes(memory),
+            *(("-object", f"memory-backend-ram,id=block,size={movable}M", "-device", "pc-dimm,memdev=block,node=0") if movable else ()),
             *("-kernel", str(image), "-initrd", str(initramfs), "-append", f"{COMMAND_LINE} {token}"),
             *("-chardev", f"file,id=console,path=/dev/fd/{self._console}", "-serial", "chardev:console"),
             *("-device", "virtio-serial-pci", "-chardev", f"socket,id=agent,fd={line}"),

@@ -28,7 +28,7 @@ from secondsight.kernels.host import HostGuest
 from secondsight.kernels.initramfs import agent, initramfs
 from secondsight.kernels.jobs import Died, ForcedRun, GuestAnswer, GuestJob, Observation, counted, forced_of, outcome_of
 from secondsight.kernels.qemu import Guest
-from secondsight.kernels.real_device import built_for, needs_device_pages, needs_module
+from secondsight.kernels.real_device import built_for, needs_device_pages, needs_module, needs_movable
 from secondsight.scenario.data import Outcome, Scenario
 from secondsight.scenario.holds import USUAL
 from secondsight.scenario.ops import Needs
@@ -39,6 +39,7 @@ PROGRESS_RUNS = 25  # in one request of `observe`: a tenth of a second
 ANSWER_SECONDS = 60.0
 LINE_SECONDS = 300.0  # between two lines of a program: a test's own limit is 30 s, on a machine that is not emulated
 MEMORY = 512  # of a guest, in MiB
+BLOCK = 128  # MiB of a block of memory as x86 takes them offline
 AHEAD = 16  # jobs that the guest has been sent and has not answered: it never waits for the host
 AHEAD_BYTES = 48 << 10  # of them: the agent's buffer takes them, so that neither side waits for the other
 
@@ -62,9 +63,10 @@ class VM:
         answer_seconds: float = ANSWER_SECONDS,
         programs: Sequence[Path] = (),
         memory: int = MEMORY,
+        movable: bool = False,
     ) -> None:
         self.kernel = kernel
-        self._programs, self._memory = tuple(programs), memory
+        self._programs, self._memory, self._movable = tuple(programs), memory, BLOCK if movable else 0
         if module and kernel.image is None:
             raise KernelError("secondsight.ko is for virtual machines, and not for the running kernel", "name a kernel to boot")
         self._answer_seconds, self._boot_seconds = answer_seconds, boot_seconds or _patience()
@@ -91,11 +93,11 @@ class VM:
         time: it has a second try, and what that dies of is the answer."""
         archive = initramfs(self._modules, self._programs)
         try:
-            return Guest(image, archive, boot_timeout=self._boot_seconds, memory=self._memory)
+            return Guest(image, archive, boot_timeout=self._boot_seconds, memory=self._memory, movable=self._movable)
         except KernelError as error:
             if "panicked while booting" not in error.reason:
                 raise
-        return Guest(image, archive, boot_timeout=self._boot_seconds, memory=self._memory)
+        return Guest(image, archive, boot_timeout=self._boot_seconds, memory=self._memory, movable=self._movable)
 
     def observe(
         self,
@@ -225,6 +227,15 @@ class VM:
             )
         if not self._guest.hello.get("nodes") and any(p.op.declared.needs is Needs.NODES for p in scenario.places()):
             raise KernelError(f"kernel {self.release} has no second NUMA node, which {scenario.name} needs", "use a packaged kernel, such as linux-6.12")
+        if not self._guest.hello.get("huge") and any(p.op.declared.needs is Needs.HUGE for p in scenario.places()):
+            said = f"kernel {self.release} makes no huge pages where they are asked for alone, which {scenario.name} needs"
+            raise KernelError(said, "use a packaged kernel, such as linux-6.12")
+        if not self._guest.hello.get("hugetlb") and any(p.op.declared.needs is Needs.HUGETLB for p in scenario.places()):
+            said = f"kernel {self.release} has no pool of huge pages, which {scenario.name} needs"
+            raise KernelError(said, "use a packaged kernel, such as linux-6.12; on the running one: sysctl vm.nr_hugepages=16")
+        if not self._guest.hello.get("movable") and any(p.op.declared.needs is Needs.MOVABLE for p in scenario.places()):
+            said = f"kernel {self.release} has no block of memory that can be taken offline, which {scenario.name} needs"
+            raise KernelError(said, "boot(kernel, movable=True), of a packaged kernel such as linux-6.12")
         if self.has_module and not self._guest.hello.get("swap") and any(p.op.declared.needs is Needs.SWAP for p in scenario.places()):
             raise KernelError(f"kernel {self.release} has no swap device, which {scenario.name} needs", "use a packaged kernel, such as linux-6.12")
         if needs_device_pages(scenario) and "exclusive" not in abilities(self.kernel):
@@ -279,12 +290,14 @@ def boot(
     answer_seconds: float = ANSWER_SECONDS,
     programs: Sequence[Path] = (),
     memory: int = MEMORY,
+    movable: bool = False,
 ) -> VM:
     """Boot a kernel in QEMU, ready to run scenarios: `with boot(kernel) as vm:`. `module`: with secondsight.ko, for
-    scenarios with devices and for forced runs. `programs`: static ones, for `VM.run_program`; `memory` in MiB. Raises KernelError when QEMU or the C compiler for the agent is missing,
+    scenarios with devices and for forced runs. `programs`: static ones, for `VM.run_program`; `memory` in MiB; `movable`: with a block of memory that must stay movable, where processes' pages come
+    first. Raises KernelError when QEMU or the C compiler for the agent is missing,
     the module does not build or load, or the guest does not come up in `boot_seconds`
     (by default a minute, or what SECONDSIGHT_BOOT_SECONDS says)."""
-    return VM(kernel, module=module, boot_seconds=boot_seconds, answer_seconds=answer_seconds, programs=programs, memory=memory)
+    return VM(kernel, module=module, boot_seconds=boot_seconds, answer_seconds=answer_seconds, programs=programs, memory=memory, movable=movable)
 
 
 def observe(
@@ -296,5 +309,5 @@ def observe(
     driver: type[Device] | None = None,
 ) -> Observation:
     """Boot a kernel and observe one scenario on it; see `VM.observe`."""
-    with boot(kernel, module=needs_module(scenario)) as vm:
+    with boot(kernel, module=needs_module(scenario), movable=needs_movable(scenario)) as vm:
         return vm.observe(scenario, runs, seed, progress, driver)

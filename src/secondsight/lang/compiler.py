@@ -262,7 +262,8 @@ def _tidy(folder: Path, keep: Path) -> None:
     with os.scandir(folder) as found:
         for entry in found:
             with contextlib.suppress(OSError):  # another process may be at it, too
-                entries.setdefault(entry.name.partition(".")[0], []).append((entry.path, entry.stat()))
+                what = entry.stat()
+                entries.setdefault(entry.name.partition(".")[0], []).append((entry.path, what))
     for name in [name for name in entries if name.startswith("build-")]:
         for path, what in entries.pop(name):
             if time.time() - what.st_mtime > LEFT_BEHIND:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
 
 from secondsight.lang import ir
 from secondsight.lang.standins import Shared
@@ -10,61 +11,80 @@ from secondsight.lang.standins import Shared
 __all__ = ["addr_parts", "assigned", "effects", "expressions", "parts", "reached", "statements", "touches", "walk"]
 
 
-def parts(node: ir.Expr) -> Iterator[ir.Expr]:
-    """The direct sub-expressions of an expression."""
-    match node:
-        case ir.Load() | ir.AddressOf():
-            yield from addr_parts(node.addr)
-        case ir.NonNull() | ir.Narrow() | ir.ContainerOf() | ir.Fits() | ir.Unary() | ir.ClassIs():
-            yield node.value
-        case ir.IndexOf(array=place) | ir.IsUsed(pool=place):
-            yield from addr_parts(place)
-            yield node.value
-        case ir.Binary() | ir.Compare():
-            yield node.left
-            yield node.right
-        case ir.Logic() | ir.Pack():
-            yield from node.items
-        case ir.Item():
-            yield from (*node.items, node.index, node.count)
-        case ir.Conditional():
-            yield from (node.test, node.then, node.other)
-        case ir.TableItem():
-            yield node.index
-        case ir.Quantifier():
-            yield from (node.start, node.stop)
-            yield from (value for _, value in node.bindings)
-            if node.condition is not None:
-                yield node.condition
-            yield node.test
-        case ir.ChooseWhere():
-            yield from (node.start, node.stop)
-            yield from (value for _, value in node.bindings)
-            yield from (node.condition, node.result)
-        case ir.Choose():
-            yield node.count
-        case ir.Alloc():
-            yield from addr_parts(node.pool)
-        case ir.Call():
-            yield from node.arguments
-        case _:
-            return
-
-
-def addr_parts(addr: ir.Addr) -> Iterator[ir.Expr]:
+def addr_parts(addr: ir.Addr) -> tuple[ir.Expr, ...]:
     """The expressions that a place is computed from."""
-    if not isinstance(addr.root, Shared):
-        yield addr.root
-    for step in addr.path:
-        if isinstance(step, ir.IndexStep):
-            yield step.index
+    if not addr.path:
+        return () if isinstance(addr.root, Shared) else (addr.root,)
+    indices = [step.index for step in addr.path if isinstance(step, ir.IndexStep)]
+    return tuple(indices) if isinstance(addr.root, Shared) else (addr.root, *indices)
 
 
-def walk(node: ir.Expr) -> Iterator[ir.Expr]:
-    """An expression and everything below it."""
-    yield node
-    for part in parts(node):
-        yield from walk(part)
+_Parts = Callable[[Any], "Sequence[ir.Expr]"]
+
+
+def _value(node: Any) -> Sequence[ir.Expr]:
+    return (node.value,)
+
+
+def _sides(node: Any) -> Sequence[ir.Expr]:
+    return (node.left, node.right)
+
+
+def _items(node: Any) -> Sequence[ir.Expr]:
+    items: Sequence[ir.Expr] = node.items
+    return items
+
+
+def _quantified(node: ir.Quantifier) -> Sequence[ir.Expr]:
+    condition = () if node.condition is None else (node.condition,)
+    return (node.start, node.stop, *(value for _, value in node.bindings), *condition, node.test)
+
+
+_PARTS: dict[type[ir.Expr], _Parts] = {
+    ir.Load: lambda e: addr_parts(e.addr),
+    ir.AddressOf: lambda e: addr_parts(e.addr),
+    ir.NonNull: _value,
+    ir.Narrow: _value,
+    ir.ContainerOf: _value,
+    ir.Fits: _value,
+    ir.Unary: _value,
+    ir.ClassIs: _value,
+    ir.IndexOf: lambda e: (*addr_parts(e.array), e.value),
+    ir.IsUsed: lambda e: (*addr_parts(e.pool), e.value),
+    ir.Binary: _sides,
+    ir.Compare: _sides,
+    ir.Logic: _items,
+    ir.Pack: _items,
+    ir.Item: lambda e: (*e.items, e.index, e.count),
+    ir.Conditional: lambda e: (e.test, e.then, e.other),
+    ir.TableItem: lambda e: (e.index,),
+    ir.Quantifier: _quantified,
+    ir.ChooseWhere: lambda e: (e.start, e.stop, *(value for _, value in e.bindings), e.condition, e.result),
+    ir.Choose: lambda e: (e.count,),
+    ir.Alloc: lambda e: addr_parts(e.pool),
+    ir.Call: lambda e: e.arguments,
+    ir.Constant: lambda e: (),
+    ir.Local: lambda e: (),
+    ir.TableSize: lambda e: (),
+    ir.Current: lambda e: (),
+}
+"""By class, every class: a chain of tests would take most of the time of lowering."""
+
+
+def parts(node: ir.Expr) -> Sequence[ir.Expr]:
+    """The direct sub-expressions of an expression."""
+    return _PARTS[type(node)](node)
+
+
+def walk(node: ir.Expr) -> list[ir.Expr]:
+    """An expression and everything below it, an expression before its parts."""
+    below: list[ir.Expr] = []
+    todo = [node]
+    while todo:
+        one = todo.pop()
+        below.append(one)
+        todo += reversed(_PARTS[type(one)](one))
+    return below
 
 
 def expressions(stmt: ir.Stmt) -> Iterator[ir.Expr]:
@@ -120,11 +140,16 @@ def assigned(stmt: ir.Stmt) -> list[ir.Var]:
 
 def touches(node: ir.Expr) -> bool:
     """Whether evaluating it reads or writes shared state (or chooses): then its statement is a step."""
-    return any(
-        isinstance(n, (ir.Load, ir.Choose, ir.ChooseWhere, ir.Alloc, ir.IsUsed))
-        or (isinstance(n, ir.Call) and n.function.touches)
-        for n in walk(node)
-    )
+    todo = [node]
+    while todo:
+        one = todo.pop()
+        if isinstance(one, _TOUCHING) or (isinstance(one, ir.Call) and one.function.touches):
+            return True
+        todo += _PARTS[type(one)](one)
+    return False
+
+
+_TOUCHING = (ir.Load, ir.Choose, ir.ChooseWhere, ir.Alloc, ir.IsUsed)
 
 
 def effects(node: ir.Expr) -> bool:

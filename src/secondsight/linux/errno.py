@@ -16,6 +16,7 @@ __all__ = [
     "EBUSY",
     "EEXIST",
     "EFAULT",
+    "EINTR",
     "EINVAL",
     "ENODEV",
     "ENOENT",
@@ -29,6 +30,7 @@ __all__ = [
 
 EPERM: Final = 1
 ENOENT: Final = 2
+EINTR: Final = 4
 ENXIO: Final = 6
 EBADF: Final = 9
 EAGAIN: Final = 11

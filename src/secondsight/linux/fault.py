@@ -10,6 +10,7 @@ from typing import Final
 
 from secondsight.lang import Char, atomic
 from secondsight.linux.errno import SIGBUS, SIGSEGV
+from secondsight.linux.highmem import second_half
 from secondsight.linux.memory import (
     FAULT_FLAG_ALLOW_RETRY,
     FAULT_FLAG_WRITE,
@@ -23,10 +24,12 @@ from secondsight.linux.page_alloc import frame_touch
 from secondsight.linux.pgtable import pte_present
 from secondsight.linux.swapops import swap_slots
 
-__all__ = ["FAULT", "cpu_read", "cpu_write", "do_user_addr_fault", "mmu_load", "mmu_store"]
+__all__ = ["FAULT", "cpu_read", "cpu_read_half", "cpu_write", "cpu_write_half", "do_user_addr_fault", "mmu_load", "mmu_store"]
 
 FAULT: Final = -1
 """The page tables do not allow the access."""
+KILLED: Final = -127
+"""fault_signal_pending() (include/linux/sched/signal.h, Linux 6.12): the thread that waited ends with its process."""
 
 
 def cpu_read(mm: Mm, va: Va) -> Result:
@@ -44,6 +47,27 @@ def cpu_write(mm: Mm, va: Va, value: Char) -> Result:
     """A store instruction: 0, or -SIGSEGV, -SIGBUS."""
     while True:
         if mmu_store(mm, va, value) != FAULT:
+            return 0
+        ret = do_user_addr_fault(mm, va, True)
+        if ret != 0:
+            return ret
+
+
+def cpu_read_half(mm: Mm, va: Va) -> Result:
+    """A load from the second half of the page: as `cpu_read`."""
+    while True:
+        value = mmu_load_half(mm, va)
+        if value != FAULT:
+            return value
+        ret = do_user_addr_fault(mm, va, False)
+        if ret != 0:
+            return ret
+
+
+def cpu_write_half(mm: Mm, va: Va, value: Char) -> Result:
+    """A store to the second half of the page: as `cpu_write`."""
+    while True:
+        if mmu_store_half(mm, va, value) != FAULT:
             return 0
         ret = do_user_addr_fault(mm, va, True)
         if ret != 0:
@@ -73,6 +97,29 @@ def mmu_store(mm: Mm, va: Va, value: Char) -> Result:
     return 0
 
 
+@atomic
+def mmu_load_half(mm: Mm, va: Va) -> Result:
+    """`mmu_load` of the second half."""
+    frame = pte_present(mm.ptes[va])
+    if frame is None:
+        return FAULT
+    frame_touch(frame, False)
+    return second_half(frame)
+
+
+@atomic
+def mmu_store_half(mm: Mm, va: Va, value: Char) -> Result:
+    """`mmu_store` to the second half."""
+    frame = pte_present(mm.ptes[va])
+    if frame is None or not mm.ptes[va].writable:
+        return FAULT
+    frame_touch(frame, True)
+    frame.second[0] = value
+    if len(swap_slots) > 0:
+        mm.ptes[va].dirty = True
+    return 0
+
+
 def do_user_addr_fault(mm: Mm, va: Va, write: bool) -> Result:
     """do_user_addr_fault() (arch/x86/mm/fault.c, Linux 6.12): 0 when the access is to be tried again, or the
     signal, negated.
@@ -83,6 +130,9 @@ def do_user_addr_fault(mm: Mm, va: Va, write: bool) -> Result:
     mm.mmap_lock.read_lock()
     ret = handle_mm_fault(mm, va, FAULT_FLAG_ALLOW_RETRY | (FAULT_FLAG_WRITE if write else 0))
     if ret & VM_FAULT_RETRY != 0:
+        if len(mm.userfaultfd) > 0:
+            if mm.userfaultfd[0].dying:
+                return KILLED
         return 0
     mm.mmap_lock.read_unlock()
     if ret & VM_FAULT_SIGSEGV != 0:

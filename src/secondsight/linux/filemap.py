@@ -1,6 +1,6 @@
 """mm/filemap.c: the folio lock.
 
-`Folio.locked` is PG_locked. Whoever waits for it sleeps; nobody knows who has it, so waiting for one's own lock is a deadlock.
+`Folio.locked` is PG_locked, of a folio of two pages in the first: the lock of a page is that of its folio. Whoever waits for it sleeps; nobody knows who has it, so waiting for one's own lock is a deadlock.
 Left out: folio_lock_killable()'s signal; that a fault gives the mmap lock up only once (FAULT_FLAG_TRIED).
 """
 
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from secondsight.lang import atomic, require, wait_until
 from secondsight.linux.mm_types import FAULT_FLAG_ALLOW_RETRY, VM_FAULT_RETRY, Flags, Folio, Mm
+from secondsight.linux.page_alloc import page_folio
 
 __all__ = ["folio_lock", "folio_lock_or_retry", "folio_trylock", "folio_unlock"]
 
@@ -15,24 +16,27 @@ __all__ = ["folio_lock", "folio_lock_or_retry", "folio_trylock", "folio_unlock"]
 @atomic
 def folio_trylock(folio: Folio) -> bool:
     """folio_trylock() (include/linux/pagemap.h, Linux 6.12)."""
-    if folio.locked:
+    whole = page_folio(folio)
+    if whole.locked:
         return False
-    folio.locked = True
+    whole.locked = True
     return True
 
 
 @atomic
 def folio_lock(folio: Folio) -> None:
     """folio_lock() (include/linux/pagemap.h, Linux 6.12): wait for it, and take it."""
-    wait_until(not folio.locked)
-    folio.locked = True
+    whole = page_folio(folio)
+    wait_until(not whole.locked)
+    whole.locked = True
 
 
 @atomic
 def folio_unlock(folio: Folio) -> None:
     """folio_unlock() (mm/filemap.c, Linux 6.12). Of a folio that is not locked it is a bug (VM_BUG_ON_FOLIO)."""
-    require(folio.locked, "folio-lock", "unlocks a page that is not locked")
-    folio.locked = False
+    whole = page_folio(folio)
+    require(whole.locked, "folio-lock", "unlocks a page that is not locked")
+    whole.locked = False
 
 
 def folio_lock_or_retry(folio: Folio, mm: Mm, flags: Flags) -> Flags:
@@ -45,7 +49,7 @@ def folio_lock_or_retry(folio: Folio, mm: Mm, flags: Flags) -> Flags:
         return 0
     if flags & FAULT_FLAG_ALLOW_RETRY != 0:
         mm.mmap_lock.read_unlock()
-        wait_until(not folio.locked)
+        wait_until(not page_folio(folio).locked)
         return VM_FAULT_RETRY
     folio_lock(folio)
     return 0

@@ -18,14 +18,30 @@ from __future__ import annotations
 
 from secondsight.lang import Ref, atomic, milestone, wait_until
 from secondsight.linux.fork import vm_area_dup
+from secondsight.linux.highmem import copy_highpage
+from secondsight.linux.huge_memory import copy_huge_pmd, next_pinned_huge_pmd, pte_alloc, split_huge_pmd
 from secondsight.linux.madvise import find_vma_from
 from secondsight.linux.memory import restore_exclusive_pte
 from secondsight.linux.mm import folio_test_anon, is_cow_mapping, page_anon_exclusive, vma_is_accessible
 from secondsight.linux.mm_interval_tree import vma_interval_tree_insert_after
-from secondsight.linux.mm_types import Event, Folio, Mm, Pte, PteKind, Range, Va, VaEnd, Vma
+from secondsight.linux.mm_types import (
+    HPAGE_PMD_NR,
+    VM_UFFD_FLAGS,
+    Event,
+    Folio,
+    Mm,
+    PmdKind,
+    Pte,
+    PteKind,
+    Range,
+    Va,
+    VaEnd,
+    Vma,
+    huge_pages,
+)
 from secondsight.linux.mmu_notifier import mmu_notifier_invalidate_range_end, mmu_notifier_invalidate_range_start, owners
-from secondsight.linux.page_alloc import alloc_page, get_page
-from secondsight.linux.pgtable import pte_page, vm_normal_folio
+from secondsight.linux.page_alloc import alloc_page, get_page, page_folio
+from secondsight.linux.pgtable import is_second_half, pmd_trans_huge, pte_page, vm_normal_folio
 from secondsight.linux.rmap import anon_vma_link, folio_add_new_anon_rmap
 from secondsight.linux.swap_state import swap_duplicate
 from secondsight.linux.swapops import is_device_private_entry, is_migration_entry, is_swap_entry, migrations, swap_slots
@@ -59,6 +75,8 @@ def dup_vma(mm: Mm, vma: Vma) -> None:
     """The part of dup_mmap() (kernel/fork.c, Linux 6.12) that makes the child's vma: it is in the tree of its file behind the parent's."""
     new = vm_area_dup(vma)
     new.vm_mm = mm
+    if len(new.flags) > 0:
+        new.flags[0] = new.flags[0] & (255 - VM_UFFD_FLAGS)
     anon_vma_link(new)
     vma_iter_store(mm, new)
     file = vma.vm_file
@@ -80,6 +98,11 @@ def copy_page_range(mm: Mm, oldmm: Mm, start: Va, end: VaEnd) -> None:
     if private:
         rng = Range(start, end, Event.PROTECTION_PAGE, True)
         mmu_notifier_invalidate_range_start(oldmm, rng)
+        if len(huge_pages) > 0:
+            pinned = next_pinned_huge_pmd(oldmm, start, end)
+            while pinned < end:
+                split_huge_pmd(oldmm, pinned)
+                pinned = next_pinned_huge_pmd(oldmm, start, end)
         copy_pte_range(mm, oldmm, start, end)
         mmu_notifier_invalidate_range_end(oldmm, rng)
     elif needed:
@@ -93,6 +116,13 @@ def copy_pte_range(mm: Mm, oldmm: Mm, start: Va, end: VaEnd) -> None:
     if len(owners) > 0:
         wait_until(not any(is_exclusive_and_locked(pte) for pte in oldmm.ptes))
     for va in range(start, end):
+        if len(huge_pages) > 0:
+            if pmd_trans_huge(oldmm, va):
+                if not is_second_half(oldmm, va):
+                    copy_huge_pmd(mm, oldmm, va)
+                continue
+            if oldmm.pmds[va // HPAGE_PMD_NR].kind == PmdKind.TABLE:
+                pte_alloc(mm, va)
         if len(owners) + len(swap_slots) + len(migrations) > 0:
             copy_nonpresent_pte(mm, oldmm, va)
         if pte_page(oldmm.ptes[va]) is not None:
@@ -103,7 +133,7 @@ def copy_pte_range(mm: Mm, oldmm: Mm, start: Va, end: VaEnd) -> None:
 def is_exclusive_and_locked(pte: Pte) -> bool:
     """Whether try_restore_exclusive_pte() (mm/memory.c, Linux 6.12) would say -EBUSY of an entry."""
     folio = pte.frame
-    return pte.kind == PteKind.DEVICE_EXCLUSIVE and folio is not None and folio.locked
+    return pte.kind == PteKind.DEVICE_EXCLUSIVE and folio is not None and page_folio(folio).locked
 
 
 @atomic
@@ -152,7 +182,7 @@ def copy_present_pte(mm: Mm, oldmm: Mm, va: Va) -> None:
     private = is_cow_mapping(vma)
     folio = vm_normal_folio(pte)
     if folio is not None and private and folio_test_anon(vma, va, folio):
-        if folio.pins > 0 and page_anon_exclusive(folio):
+        if page_folio(folio).pins > 0 and page_anon_exclusive(folio):
             copy_present_page(mm, va, folio)
             return
         if len(folio.shared) > 0:
@@ -177,7 +207,7 @@ def copy_present_page(mm: Mm, va: Va, folio: Folio) -> None:
     new: Ref[Vma] = mm.mm_mt[va]
     assert new is not None
     copy = alloc_page()
-    copy.contents = folio.contents
+    copy_highpage(copy, folio)
     folio_add_new_anon_rmap(copy, new, va)
     mm.ptes[va].frame = copy
     mm.ptes[va].writable = new.write

@@ -10,7 +10,12 @@ A page that is not there, or not as it is asked for, is faulted in first; and on
 the CPU. A private page that may be read only is not pinned as it is for long (FOLL_LONGTERM): a write would replace it in the
 process and leave the old one pinned, so it is replaced before (`gup_must_unshare`).
 
-Left out: several pages in one call; FOLL_FORCE; moving pages out of movable zones before they are pinned for long; device
+A page that is to be pinned for long (FOLL_LONGTERM) is moved first, if it lies where memory has to stay movable (`mmzone`):
+
+    pin_user_pages_remote(mm, va, flags)        by address, of any process, under its mmap lock
+    check_and_migrate_movable_folios(folios)    what has been pinned and must not stay there: unpin, migrate, pin again
+
+Left out: several pages in one call; FOLL_FORCE; PF_MEMALLOC_PIN, by which a page that is faulted in to be pinned comes from elsewhere at once; device
 memory, of which the address form refuses every page (raises no false alarm: a driver fails there that would not).
 """
 
@@ -19,7 +24,9 @@ from __future__ import annotations
 from typing import Final
 
 from secondsight.lang import Errno, atomic, milestone, require
-from secondsight.linux.errno import EFAULT, EINVAL
+from secondsight.linux.errno import EAGAIN, EFAULT, EINVAL, ENOMEM
+from secondsight.linux.huge_memory import split_huge_pmd
+from secondsight.linux.hugetlb import hugetlb_files, memfd_alloc_folio
 from secondsight.linux.memory import (
     FAULT_FLAG_ALLOW_RETRY,
     FAULT_FLAG_UNSHARE,
@@ -29,20 +36,26 @@ from secondsight.linux.memory import (
     handle_mm_fault,
     vma_flags,
 )
+from secondsight.linux.migrate import migrate_folio
 from secondsight.linux.mm import folio_test_anon, is_cow_mapping, page_anon_exclusive, vma_is_accessible
-from secondsight.linux.mm_types import Flags, Folio, Mm, Pfn, Pgoff, Va
-from secondsight.linux.page_alloc import get_page, is_zero_page, page_to_pfn, put_page
-from secondsight.linux.pgtable import pte_present
+from secondsight.linux.mm_types import Flags, Folio, Gather, Mm, Pfn, Pgoff, Va, huge_pages
+from secondsight.linux.mmzone import folio_is_longterm_pinnable, pageblocks
+from secondsight.linux.page_alloc import frames, get_page, is_zero_page, page_folio, page_to_pfn, put_page
+from secondsight.linux.pgtable import pmd_trans_huge, pte_present
 from secondsight.linux.shmem import ShmemFile, shmem_get_folio
+from secondsight.linux.swap import folio_isolate_lru
 
 __all__ = [
     "FOLL_LONGTERM",
     "FOLL_PIN",
+    "FOLL_SPLIT_PMD",
     "FOLL_WRITE",
+    "check_and_migrate_movable_folios",
     "get_user_page_vma_remote",
     "memfd_pin_folio",
     "memfd_pin_valid",
     "pin_user_pages_fast",
+    "pin_user_pages_remote",
     "try_grab_folio",
     "unpin_folio",
     "unpin_user_page",
@@ -54,6 +67,8 @@ FOLL_LONGTERM: Final = 2
 """It is kept for as long as user space likes."""
 FOLL_PIN: Final = 4
 """A pin (pin_user_pages()); without it a reference alone, FOLL_GET (get_user_pages())."""
+FOLL_SPLIT_PMD: Final = 8
+"""Of a huge page that one entry maps each page gets an entry of its own first."""
 
 NO_PAGE: Final = -100
 MUST_UNSHARE: Final = -101
@@ -63,7 +78,7 @@ MUST_UNSHARE: Final = -101
 def try_grab_folio(folio: Folio) -> None:
     """try_grab_folio(FOLL_PIN) (mm/gup.c, Linux 6.12): one pin, and the reference that goes with it."""
     get_page(folio)
-    folio.pins += 1
+    page_folio(folio).pins += 1
 
 
 @atomic
@@ -121,7 +136,7 @@ def follow_page_pte(mm: Mm, va: Va, flags: Flags) -> Pfn:
 
 @milestone
 def get_user_page_vma_remote(mm: Mm, va: Va, flags: Flags) -> Pfn:
-    """get_user_pages_remote(), __get_user_pages() (mm/gup.c, Linux 6.12) without `locked`, for one page: its number, or -EFAULT.
+    """get_user_pages_remote(), __get_user_pages(), follow_pmd_mask() (mm/gup.c, Linux 6.12) without `locked`, for one page: its number, or -EFAULT.
 
     The caller holds the mmap lock, and keeps it all the time: faults wait for what they need. Of the zero page no reference is
     counted.
@@ -130,6 +145,10 @@ def get_user_page_vma_remote(mm: Mm, va: Va, flags: Flags) -> Pfn:
     if refused != 0:
         return -EFAULT
     while True:
+        if len(huge_pages) > 0:
+            is_huge = pmd_trans_huge(mm, va)
+            if is_huge and flags & FOLL_SPLIT_PMD != 0:
+                split_huge_pmd(mm, va)
         pfn = follow_page_pte(mm, va, flags)
         if pfn > NO_PAGE:
             return pfn
@@ -143,11 +162,80 @@ def pin_user_pages_fast(mm: Mm, va: Va, flags: Flags) -> Pfn:
     """pin_user_pages_fast() (mm/gup.c, Linux 6.12) for one page of the caller's own process: its number, or -EFAULT.
 
     gup_fast() looks without a lock, grabs and looks once more; here that is one step, for what has changed in between makes it
-    give up. Then __get_user_pages_locked(), which takes the mmap lock, and again when a fault had to give it up.
+    give up. Then __gup_longterm_locked(): __get_user_pages_locked(), and again while what is to be pinned for long had to move. -ENOMEM: it
+    did not.
     """
     pfn = gup_fast_pte_range(mm, va, flags)
     if pfn > NO_PAGE:
         return pfn
+    pfn = get_user_pages_locked(mm, va, flags)
+    if len(pageblocks) > 0:
+        while pfn >= 0 and flags & FOLL_LONGTERM != 0:
+            ret = check_and_migrate_movable_page(pfn)
+            if ret == 0:
+                break
+            pfn = ret
+            if ret == -EAGAIN:
+                pfn = get_user_pages_locked(mm, va, flags)
+    return pfn
+
+
+@milestone
+def pin_user_pages_remote(mm: Mm, va: Va, flags: Flags) -> Pfn:
+    """pin_user_pages_remote(), __gup_longterm_locked() (mm/gup.c, Linux 6.12) without `locked`, for one page: its number; -EFAULT; -ENOMEM:
+    it is to be pinned for long, and could not be moved to where that may be.
+
+    The caller holds the mmap lock, and keeps it all the time.
+    """
+    pfn = get_user_page_vma_remote(mm, va, flags | FOLL_PIN)
+    if len(pageblocks) > 0:
+        while pfn >= 0 and flags & FOLL_LONGTERM != 0:
+            ret = check_and_migrate_movable_page(pfn)
+            if ret == 0:
+                break
+            pfn = ret
+            if ret == -EAGAIN:
+                pfn = get_user_page_vma_remote(mm, va, flags | FOLL_PIN)
+    return pfn
+
+
+def check_and_migrate_movable_page(pfn: Pfn) -> Errno:
+    """check_and_migrate_movable_pages() (mm/gup.c, Linux 6.12) of one page."""
+    with atomic:
+        folios: Gather = [frames[pfn]]
+    return check_and_migrate_movable_folios(folios)
+
+
+@milestone
+def check_and_migrate_movable_folios(folios: Gather) -> Errno:
+    """check_and_migrate_movable_folios(), collect_longterm_unpinnable_folios(), migrate_longterm_unpinnable_folios() (mm/gup.c, Linux 6.12).
+
+    0: all may stay pinned. -EAGAIN: those that may not have been moved, or somebody else is about that; none is pinned any more: pin
+    them again. -ENOMEM: one did not move, for somebody holds it; none is pinned any more. Left out: device-coherent memory, hugetlb.
+    """
+    with atomic:
+        isolated: Gather = []
+        collected = False
+        for folio in folios:
+            if not is_zero_page(folio) and not folio_is_longterm_pinnable(folio):
+                collected = True
+                taken = folio_isolate_lru(folio)
+                if taken:
+                    isolated.append(folio)
+    if not collected:
+        return 0
+    for folio in folios:
+        unpin_user_page(folio)
+    ret: Errno = -EAGAIN
+    for folio in isolated:
+        moved = migrate_folio(folio, False)
+        if moved != 0:
+            ret = -ENOMEM
+    return ret
+
+
+def get_user_pages_locked(mm: Mm, va: Va, flags: Flags) -> Pfn:
+    """__get_user_pages_locked() (mm/gup.c, Linux 6.12) for one page: takes the mmap lock, and again when a fault had to give it up."""
     mm.mmap_lock.read_lock()
     while True:
         refused = check_vma_flags(mm, va, flags)
@@ -159,6 +247,9 @@ def pin_user_pages_fast(mm: Mm, va: Va, flags: Flags) -> Pfn:
             return pfn
         ret = handle_mm_fault(mm, va, faultin_flags(pfn, flags) | FAULT_FLAG_ALLOW_RETRY)
         if ret & VM_FAULT_RETRY != 0:
+            if len(mm.userfaultfd) > 0:
+                if mm.userfaultfd[0].dying:
+                    return -EFAULT
             mm.mmap_lock.read_lock()
         elif ret & VM_FAULT_ERROR != 0:
             break
@@ -176,6 +267,9 @@ def gup_fast_pte_range(mm: Mm, va: Va, flags: Flags) -> Pfn:
     folio = pte_present(pte)
     if folio is None or pte.special or (is_zero_page(folio) and flags & FOLL_LONGTERM != 0):
         return NO_PAGE
+    if len(pageblocks) > 0:
+        if flags & FOLL_LONGTERM != 0 and not folio_is_longterm_pinnable(folio):
+            return NO_PAGE
     return follow_page_pte(mm, va, flags)
 
 
@@ -193,9 +287,10 @@ def faultin_flags(why: Pfn, flags: Flags) -> Flags:
 @atomic
 def unpin_folio(folio: Folio) -> None:
     """unpin_folio() (mm/gup.c, Linux 6.12): give a pin back."""
-    require(folio.pins > 0, "pins", "unpins a page that is not pinned")
-    folio.pins -= 1
-    put_page(folio)
+    whole = page_folio(folio)
+    require(whole.pins > 0, "pins", "unpins a page that is not pinned")
+    whole.pins -= 1
+    put_page(whole)
 
 
 @atomic
@@ -209,11 +304,16 @@ def memfd_pin_valid(file: ShmemFile, start: Pgoff, length: Pgoff) -> Errno:
 @milestone
 @atomic
 def memfd_pin_folio(file: ShmemFile, pgoff: Pgoff) -> Folio:
-    """memfd_pin_folios() (mm/gup.c, Linux 6.12) for one page: find it, or fill the hole, and pin it.
+    """memfd_pin_folios() (mm/gup.c, Linux 6.12) for one page: find it, or fill the hole, and pin it. When all are pinned:
+    `check_and_migrate_movable_folios`, and perhaps all of them once more.
 
-    A page found in the file is taken without its lock, even while it is being truncated.
+    A page found in the file is taken without its lock, even while it is being truncated. Of a folio of two pages each that is asked for has a
+    pin of its own here, where the kernel gives the folio one.
     """
     folio = file.pages[pgoff]
+    if len(hugetlb_files) > 0:
+        if folio is None and file.is_hugetlb():
+            folio = memfd_alloc_folio(file, pgoff)  # type: ignore[arg-type]
     if folio is None:
         folio = shmem_get_folio(file, pgoff)
     try_grab_folio(folio)

@@ -9,11 +9,13 @@ said no. The caller holds the mmap lock, so no vma goes away meanwhile; entries 
     hmm_range_fault_locked(notifier, seq, va, request)       one page, for those who hold the lock already
     hmm_range_fault_pages(notifier, item)                    the kernel's own form: the pages of a struct hmm_range
 
+Of a huge page all the pages that are asked about are looked at as one entry (hmm_vma_handle_pmd()).
+
 A page in device memory is reported as it is, whatever is asked for, to a driver that can reach it (`Driver.dev_private_owner`); to any other
 it is missing.
 
-Left out: huge pages; entries that say they have no page in a mapping of pages
-that do (VM_MIXEDMAP); the page tables themselves: an address space here lies in one, which is there.
+Left out: entries that say they have no page in a mapping of pages
+that do (VM_MIXEDMAP); the page tables themselves: where there are no huge pages an address space lies in one, which is there.
 """
 
 from __future__ import annotations
@@ -26,16 +28,30 @@ from secondsight.linux.fork import mm_touch, mmget_not_zero, mmput
 from secondsight.linux.memory import FAULT_FLAG_WRITE, VM_FAULT_ERROR, handle_mm_fault, vma_flags
 from secondsight.linux.migrate import migration_entry_wait
 from secondsight.linux.mm import vma_is_accessible
-from secondsight.linux.mm_types import VM_PFNMAP, Flags, Folio, IntervalNotifier, Mm, Pfn, Pte, Seq, Va, VaEnd
+from secondsight.linux.mm_types import (
+    HPAGE_PMD_NR,
+    VM_PFNMAP,
+    Flags,
+    Folio,
+    IntervalNotifier,
+    Mm,
+    Pfn,
+    Pte,
+    Seq,
+    Va,
+    VaEnd,
+    huge_pages,
+)
 from secondsight.linux.mmu_notifier import mmu_interval_check_retry
 from secondsight.linux.page_alloc import ZERO_PFN, frames, page_to_pfn
-from secondsight.linux.pgtable import pte_present
+from secondsight.linux.pgtable import pmd_trans_huge, pte_present
 from secondsight.linux.swapops import is_device_private_entry, is_migration_entry, migrations
 
 __all__ = [
     "HMM_PFN_ERROR",
     "HMM_PFN_NONE",
     "HMM_PFN_NO_PAGE",
+    "HMM_PFN_ORDER",
     "HMM_PFN_READ_ONLY",
     "HMM_PFN_REQ_FAULT",
     "HMM_PFN_REQ_WRITE",
@@ -65,6 +81,9 @@ HMM_PFN_WRITE: Final = 32
 """And it may be written."""
 HMM_PFN_NO_PAGE: Final = 64
 """HMM_PFN_ERROR in an entry: nothing can be mirrored there. 0 is an entry without a frame."""
+HMM_PFN_ORDER: Final = 128
+"""The CPU has a huge page there, of which this is a part (hmm_pfn_to_map_order() is 1): its other page is mapped alike, also where it is
+outside of the range that was asked about."""
 
 HMM_PFN_READ_ONLY: Final = -103
 """Instead of the number of a frame in the device's own memory that was asked for to be written, and may not be: such a page is reported without
@@ -76,7 +95,7 @@ NEED_WAIT: Final = -102
 """The page is being moved: migration_entry_wait(), and look again."""
 
 
-HmmPfn = Annotated[int, Bounds(0, 127)]
+HmmPfn = Annotated[int, Bounds(0, 255)]
 """An entry of `HmmRange.hmm_pfns`: before a call HMM_PFN_REQ_ flags, after it a frame with HMM_PFN_ flags, or one of these."""
 Walk = Annotated[int, Bounds(-128, 511)]
 """What a walk ended with: 0, a negative errno, or `faults_wanted`."""
@@ -279,6 +298,9 @@ def hmm_walk(notifier: IntervalNotifier, mm: Mm, item: HmmRange, start: VaEnd) -
             for i in range(va, end):
                 pfn = hmm_vma_walk(notifier, mm, i, requested(item, i))
                 if pfn in (NEED_FAULT, NEED_WRITE_FAULT):
+                    if len(huge_pages) > 0:
+                        if pmd_trans_huge(mm, i):  # the entry is one: each of its pages is faulted in
+                            return faults_wanted(va, end, write_wanted(mm, item, va, end))
                     return faults_wanted(i, end, pfn == NEED_WRITE_FAULT)
                 if pfn == NEED_WAIT:
                     return -EBUSY
@@ -287,6 +309,9 @@ def hmm_walk(notifier: IntervalNotifier, mm: Mm, item: HmmRange, start: VaEnd) -
                 if pfn == HMM_PFN_READ_ONLY:
                     pfn = own_pfn(mm.ptes[i])
                 flags = HMM_PFN_VALID | HMM_PFN_WRITE if mm.ptes[i].writable else HMM_PFN_VALID
+                if len(huge_pages) > 0:
+                    if pmd_trans_huge(mm, i):
+                        flags |= HMM_PFN_ORDER
                 item.hmm_pfns[i - item.start] = 0 if pfn == HMM_PFN_NONE else pfn | flags
         else:
             for i in range(va, end):
@@ -296,6 +321,12 @@ def hmm_walk(notifier: IntervalNotifier, mm: Mm, item: HmmRange, start: VaEnd) -
                 item.hmm_pfns[i - item.start] = HMM_PFN_NO_PAGE
         va = end
     return 0
+
+
+@atomic
+def write_wanted(mm: Mm, item: HmmRange, start: Va, end: VaEnd) -> bool:
+    """hmm_range_need_fault() (mm/hmm.c, Linux 6.12): whether any page of a huge page's part is asked for to be written, and may not be."""
+    return any(requested(item, va) & HMM_PFN_REQ_WRITE != 0 and not mm.ptes[va].writable for va in range(start, end))
 
 
 @atomic
@@ -329,9 +360,11 @@ def is_mirrored(mm: Mm, va: Va) -> bool:
 
 @atomic
 def segment_end(mm: Mm, start: Va, limit: VaEnd) -> VaEnd:
-    """Where the vma at `start` ends, or the hole, or `limit` if that is less."""
+    """Where the vma at `start` ends, or the hole, or `limit` if that is less; of a vma what lies under one page table, or is one huge page."""
     vma = mm.mm_mt[start]
     if vma is not None:
+        if len(huge_pages) > 0:
+            return min(vma.vm_end, limit, (start // HPAGE_PMD_NR + 1) * HPAGE_PMD_NR)
         return min(vma.vm_end, limit)
     for va in range(start + 1, limit):
         if mm.mm_mt[va] is not None:

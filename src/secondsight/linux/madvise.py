@@ -1,48 +1,125 @@
-"""mm/madvise.c: MADV_DONTNEED and MADV_PAGEOUT. Both hold the mmap lock for reading, so they run beside page faults of the same process."""
+"""mm/madvise.c: MADV_DONTNEED, MADV_PAGEOUT, MADV_HUGEPAGE. (MADV_COLLAPSE: `khugepaged`.)
+
+The first two hold the mmap lock for reading, so they run beside page faults of the same process; MADV_HUGEPAGE holds it for writing.
+"""
 
 from __future__ import annotations
 
 from secondsight.lang import Errno, atomic
 from secondsight.linux.errno import EINVAL, ENOMEM
+from secondsight.linux.huge_memory import vma_adjust_trans_huge
 from secondsight.linux.memory import vma_flags, zap_page_range_single
-from secondsight.linux.mm_types import VM_PFNMAP, Gather, Mm, Pgoff, Va, VaEnd
+from secondsight.linux.mm_types import HPAGE_PMD_NR, VM_HUGEPAGE, VM_PFNMAP, Gather, Mm, Pgoff, Va, VaEnd, huge_pages
 from secondsight.linux.pgtable import folio_mapcount, vm_normal_folio
 from secondsight.linux.swap import folio_isolate_lru
+from secondsight.linux.userfaultfd import userfaultfd_remove
+from secondsight.linux.vma import may_split, vma_modify_flags, vmas_changed
 from secondsight.linux.vmscan import reclaim_folio
 
-__all__ = ["find_vma_from", "madvise_dontneed", "madvise_pageout"]
+__all__ = ["find_vma_from", "madvise_dontneed", "madvise_hugepage", "madvise_pageout"]
 
 
 def madvise_dontneed(mm: Mm, va: Va, length: Pgoff) -> Errno:
-    """madvise_walk_vmas(), madvise_dontneed_free() (mm/madvise.c, Linux 6.12): forget what `length` pages hold.
+    """madvise_dontneed_free() (mm/madvise.c, Linux 6.12): forget what `length` pages hold.
 
-    Private anonymous memory reads as zero afterwards; a file's page is found again in the file. Vma by vma: where nothing
-    is mapped it goes on, and says -ENOMEM at the end; at a VM_PFNMAP one it stops with -EINVAL. Left out: locked and huge
-    pages.
+    Private anonymous memory reads as zero afterwards; a file's page is found again in the file. Left out: locked pages.
     """
     mm.mmap_lock.read_lock()
     ret = 0
-    start: VaEnd = va
-    while start < va + length:
-        with atomic:
-            first = find_vma_from(mm, start, va + length)
-            end = first
-            invalid = False
-            if first != start:
-                ret = -ENOMEM
-            if first < va + length:
-                vma = mm.mm_mt[first]
-                assert vma is not None
-                end = min(vma.vm_end, va + length)
-                invalid = vma_flags(vma) & VM_PFNMAP != 0
-        if invalid:
-            ret = -EINVAL
-            break
-        if first < end:
-            zap_page_range_single(mm, first, end)
-        start = end
+    at: VaEnd = va
+    while at < va + length:
+        start, at, error = next_part(mm, at, va + length)
+        if error != 0:
+            ret = error
+        if len(huge_pages) > 0:
+            last = whole_huge_pages(mm, start, at)
+            if start < last:
+                zap_page_range_single(mm, start, last)
+        elif len(mm.userfaultfd) > 0:
+            if start < at:
+                told = dontneed_told(mm, start, at)
+                if told != 0:
+                    ret = told
+                    break
+        elif start < at:
+            zap_page_range_single(mm, start, at)
     mm.mmap_lock.read_unlock()
     return ret
+
+
+def dontneed_told(mm: Mm, start: Va, end: VaEnd) -> Errno:
+    """The part of madvise_dontneed_free() (mm/madvise.c, Linux 6.12) about one vma, where user space may have to be told first
+    (userfaultfd_remove()): 0, or an error that ends it all. What is mapped there may be another vma then; what lies behind its end is left
+    alone. The mmap lock is held for reading, then and now."""
+    at_once = userfaultfd_remove(mm, start, end)
+    if not at_once:
+        mm.mmap_lock.read_lock()
+        with atomic:
+            vma = mm.mm_mt[start]
+            if vma is None:
+                return -ENOMEM
+            if vma_flags(vma) & VM_PFNMAP != 0:
+                return -EINVAL
+            end = min(end, vma.vm_end)
+    zap_page_range_single(mm, start, end)
+    return 0
+
+
+def madvise_pageout(mm: Mm, va: Va, length: Pgoff) -> Errno:
+    """madvise_pageout(), madvise_cold_or_pageout_pte_range() (mm/madvise.c, Linux 6.12): reclaim `length` pages, if they can be.
+
+    Pages that are present, and mapped here alone, are taken off their lists first, those of a vma together, then reclaimed one after
+    the other.
+    """
+    mm.mmap_lock.read_lock()
+    ret = 0
+    at: VaEnd = va
+    while at < va + length:
+        start, at, error = next_part(mm, at, va + length)
+        if error != 0:
+            ret = error
+        if start < at:
+            folios = isolate_range(mm, start, at)
+            for folio in folios:
+                reclaim_folio(folio)
+    mm.mmap_lock.read_unlock()
+    return ret
+
+
+@atomic
+def next_part(mm: Mm, at: Va, end: VaEnd) -> tuple[VaEnd, VaEnd, Errno]:
+    """A round of madvise_walk_vmas() (mm/madvise.c, Linux 6.12): where the next vma's part of `at` to `end` starts, and where it ends.
+
+    -ENOMEM where something before it is not mapped: it goes on nevertheless. -EINVAL where it is a VM_PFNMAP one
+    (can_madv_lru_vma()), or begins within a huge page of a file: the rest is nothing then.
+    """
+    start = find_vma_from(mm, at, end)
+    error = 0 if start == at else -ENOMEM
+    if start == end:
+        return end, end, error
+    vma = mm.mm_mt[start]
+    assert vma is not None
+    if vma_flags(vma) & VM_PFNMAP:
+        return end, end, -EINVAL
+    if len(huge_pages) > 0:
+        file = vma.vm_file
+        if file is not None and start % HPAGE_PMD_NR != 0:
+            if file.is_hugetlb():
+                return end, end, -EINVAL
+    return start, min(vma.vm_end, end), error
+
+
+@atomic
+def whole_huge_pages(mm: Mm, start: VaEnd, end: VaEnd) -> VaEnd:
+    """The last lines of madvise_dontneed_free_valid_vma() (mm/madvise.c, Linux 6.12): of huge pages of a file those are forgotten that are in the
+    range whole; where it ends."""
+    vma = mm.mm_mt[start] if start < end else None
+    if vma is not None:
+        file = vma.vm_file
+        if file is not None:
+            if file.is_hugetlb():
+                return end // HPAGE_PMD_NR * HPAGE_PMD_NR
+    return end
 
 
 @atomic
@@ -54,36 +131,38 @@ def find_vma_from(mm: Mm, start: VaEnd, end: VaEnd) -> VaEnd:
     return end
 
 
-def madvise_pageout(mm: Mm, va: Va, length: Pgoff) -> Errno:
-    """madvise_pageout(), madvise_cold_or_pageout_pte_range() (mm/madvise.c, Linux 6.12): reclaim `length` pages, if they can be.
+def madvise_hugepage(mm: Mm, va: Va, length: Pgoff, low: Va, high: VaEnd) -> Errno:
+    """madvise_update_vma() (mm/madvise.c), hugepage_madvise() (mm/huge_memory.c, Linux 6.12): huge pages are wanted in `length` pages. What is
+    mapped there stays as it is. 0, or -ENOMEM where nothing is mapped, done all the same where something is.
 
-    Pages that are present, and mapped here alone, are taken off their lists first, those of a vma together, then reclaimed one after
-    the other. -ENOMEM, -EINVAL as MADV_DONTNEED.
+    `low`, `high`: see `vma.vma_merge_new_range`.
     """
-    mm.mmap_lock.read_lock()
+    mm.mmap_lock.write_lock()
     ret = 0
     start: VaEnd = va
     while start < va + length:
         with atomic:
             first = find_vma_from(mm, start, va + length)
             end = first
-            invalid = False
+            changes = False
             if first != start:
                 ret = -ENOMEM
-            if first < va + length:
-                vma = mm.mm_mt[first]
-                assert vma is not None
+            vma = mm.mm_mt[first] if first < va + length else None
+            if vma is not None:
                 end = min(vma.vm_end, va + length)
-                invalid = vma_flags(vma) & VM_PFNMAP != 0
-        if invalid:
-            ret = -EINVAL
-            break
-        if first < end:
-            folios = isolate_range(mm, first, end)
-            for folio in folios:
-                reclaim_folio(folio)
+                changes = vma.flags[0] & VM_HUGEPAGE == 0
+        if changes:
+            assert vma is not None
+            ret = min(ret, may_split(mm, first, end))
+            if ret == -EINVAL:
+                break
+            vma_adjust_trans_huge(mm, first, end)
+            with atomic:
+                vma_modify_flags(vma, first, end, vma.write, vma.flags[0] | VM_HUGEPAGE, low, high)
         start = end
-    mm.mmap_lock.read_unlock()
+    with atomic:
+        vmas_changed(mm, va, va + length)
+        mm.mmap_lock.write_unlock()
     return ret
 
 

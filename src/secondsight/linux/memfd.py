@@ -8,6 +8,7 @@ from secondsight.lang import Bounds, Errno, Ref, atomic
 from secondsight.linux.errno import EBUSY, EPERM
 from secondsight.linux.mm import vma_is_shared_maywrite
 from secondsight.linux.mm_types import Folio, Pgoff, Vma
+from secondsight.linux.page_alloc import folio_order, page_folio
 from secondsight.linux.pgtable import folio_mapcount
 from secondsight.linux.shmem import F_SEAL_SEAL, F_SEAL_WRITE, Seals, ShmemFile, shmem_files
 
@@ -104,7 +105,10 @@ def memfd_scan_pins(file: ShmemFile, pinned: FileBits) -> FileBits:
 @atomic
 def memfd_folio_has_extra_refs(folio: Ref[Folio]) -> bool:
     """memfd_folio_has_extra_refs() (mm/memfd.c, Linux 6.12): a page that somebody beside the file and the page tables holds."""
-    return folio is not None and folio.refcount - folio_mapcount(folio) != 1
+    if folio is None:
+        return False
+    whole = page_folio(folio)
+    return whole.refcount - folio_mapcount(whole) != 1 + folio_order(whole)
 
 
 @atomic

@@ -25,7 +25,9 @@ copy. The copy is made first, then it takes the other's place in a bracket, and 
 An entry that is neither empty nor present (`swapops`) is `do_swap_page`'s: a page in swap is found in the swap cache, or read, and
 mapped under the folio lock; a page that is being moved is waited for.
 
-Left out: huge pages, userfaultfd, per-vma locks (a fault on one vma waits
+Huge pages are in `huge_memory`: a fault that may write a huge page's part only splits it first, and so does a zap of a part.
+
+Left out: per-vma locks (a fault on one vma waits
 here while another vma is being mapped or unmapped: may hide a bug), the early flush of large batches and of dirty
 file pages, which drops references already before the end of the bracket (a driver that is late is caught all the
 same: it is late at the zap). An allocation and the entry that it is for are one step; the loser of a race gives
@@ -39,6 +41,15 @@ from typing import Final
 from secondsight.lang import Char, Ref, atomic, bound, milestone, require, shared_array, wait_until
 from secondsight.linux.filemap import folio_lock_or_retry, folio_unlock
 from secondsight.linux.fork import mm_touch
+from secondsight.linux.highmem import copy_highpage, second_half
+from secondsight.linux.huge_memory import (
+    can_have_huge_pmd,
+    do_huge_pmd_anonymous_page,
+    huge_pmd_can_be_written,
+    pte_alloc,
+    split_huge_pmd,
+    split_huge_pmds_at_the_ends,
+)
 from secondsight.linux.migrate import migration_entry_wait
 from secondsight.linux.mm import folio_test_anon, is_cow_mapping, page_anon_exclusive, vma_is_accessible
 from secondsight.linux.mm_interval_tree import linear_page_index, vma_interval_tree_iter_first, vma_interval_tree_iter_next
@@ -46,6 +57,7 @@ from secondsight.linux.mm_types import (
     FAULT_FLAG_ALLOW_RETRY,
     FAULT_FLAG_UNSHARE,
     FAULT_FLAG_WRITE,
+    HPAGE_PMD_NR,
     VM_FAULT_ERROR,
     VM_FAULT_NOPAGE,
     VM_FAULT_RETRY,
@@ -58,6 +70,7 @@ from secondsight.linux.mm_types import (
     Gather,
     Mm,
     Pgoff,
+    PmdKind,
     Pte,
     PteKind,
     Range,
@@ -66,10 +79,21 @@ from secondsight.linux.mm_types import (
     VaEnd,
     Vma,
     anon_vmas,
+    huge_pages,
 )
 from secondsight.linux.mmu_notifier import mmu_notifier_invalidate_range_end, mmu_notifier_invalidate_range_start, owners
-from secondsight.linux.page_alloc import ZERO_PFN, alloc_page, folio_try_get, frames, get_page, is_zero_page, put_page
-from secondsight.linux.pgtable import pte_clear, pte_none, pte_present, vm_normal_folio
+from secondsight.linux.page_alloc import (
+    ZERO_PFN,
+    alloc_page,
+    folio_order,
+    folio_try_get,
+    frames,
+    get_page,
+    is_zero_page,
+    page_folio,
+    put_page,
+)
+from secondsight.linux.pgtable import is_second_half, pmd_trans_huge, pte_clear, pte_none, pte_present, vm_normal_folio
 from secondsight.linux.rmap import folio_add_new_anon_rmap
 from secondsight.linux.swap_state import (
     folio_free_swap,
@@ -80,6 +104,7 @@ from secondsight.linux.swap_state import (
     swap_free,
 )
 from secondsight.linux.swapops import is_device_private_entry, is_swap_entry, is_swap_pte, migrations, swap_slots
+from secondsight.linux.userfaultfd import handle_userfault, userfaultfd_missing, userfaultfd_pte_wp
 
 __all__ = [
     "FAULT_FLAG_ALLOW_RETRY",
@@ -108,6 +133,9 @@ DONE: Final = 0
 COPY: Final = 1
 FILE: Final = 4
 NOT_PRESENT: Final = 5
+SPLIT: Final = 6
+MISSING: Final = 3
+WRITE_PROTECTED: Final = 7
 
 
 # Looking at an address space. Callers hold the mmap lock, or the page-table lock (an atomic step).
@@ -149,9 +177,17 @@ def handle_mm_fault(mm: Mm, va: Va, flags: Flags) -> Flags:
         pgoff = linear_page_index(vma, va)
         if what == FILE and flags & FAULT_FLAG_WRITE == 0:
             what = do_fault_around(vma, va)
+    if len(huge_pages) > 0:
+        if what == SPLIT:
+            split_huge_pmd(mm, va)
+            with atomic:
+                what = handle_pte_fault(vma, va, flags)
     if len(swap_slots) + len(migrations) + len(owners) > 0:
         if what == NOT_PRESENT:
             return do_swap_page(mm, va, flags)
+    if len(mm.userfaultfd) > 0:
+        if what in (MISSING, WRITE_PROTECTED):
+            return handle_userfault(mm, va, flags, what == WRITE_PROTECTED)
     if what == COPY:
         return wp_page_copy(mm, va, flags & FAULT_FLAG_UNSHARE != 0)
     if what == FILE:
@@ -162,13 +198,26 @@ def handle_mm_fault(mm: Mm, va: Va, flags: Flags) -> Flags:
 
 @atomic
 def handle_pte_fault(vma: Vma, va: Va, flags: Flags) -> Flags:
-    """handle_pte_fault() (mm/memory.c, Linux 6.12): what the entry needs; anonymous memory is supplied at once."""
+    """__handle_mm_fault(), handle_pte_fault() (mm/memory.c, Linux 6.12): what the entry needs; anonymous memory is supplied at once."""
     mm = vma.vm_mm
     assert mm is not None
     pte = mm.ptes[va]
     write = flags & FAULT_FLAG_WRITE != 0
     if (write and not vma.write) or not vma_is_accessible(vma):
         return VM_FAULT_SIGSEGV
+    if len(huge_pages) > 0:
+        if can_have_huge_pmd(vma, va):
+            if mm.unstable:
+                return VM_FAULT_SIGBUS
+            do_huge_pmd_anonymous_page(vma, va, write)
+            return DONE
+        if pmd_trans_huge(mm, va):
+            if flags & (FAULT_FLAG_WRITE | FAULT_FLAG_UNSHARE) != 0 and not pte.writable:
+                return DONE if huge_pmd_can_be_written(vma, va, write) else SPLIT
+            return DONE
+        mapped = vma.vm_file
+        if mapped is None or not mapped.is_hugetlb():
+            pte_alloc(mm, va)
     if pte_none(pte):
         if vma.vm_file is not None:
             return FILE
@@ -193,6 +242,9 @@ def do_wp_page(vma: Vma, va: Va, write: bool) -> Flags:
     pte = mm.ptes[va]
     folio = pte.frame
     assert folio is not None
+    if len(mm.userfaultfd) > 0:
+        if write and userfaultfd_pte_wp(vma, pte):
+            return WRITE_PROTECTED
     if is_zero_page(folio):
         return COPY
     if len(folio.shared) > 0:
@@ -216,6 +268,9 @@ def wp_can_reuse_anon_folio(vma: Vma, va: Va, folio: Folio) -> bool:
     if len(swap_slots) > 0:
         if folio.swapcache and folio.refcount == 2 and not folio.locked:
             folio_free_swap(folio)
+    if len(huge_pages) > 0:
+        if folio_order(page_folio(folio)) > 0:  # of a real one many more pages are mapped than one
+            return False
     if folio.locked or folio.refcount != 1:
         return False
     if len(folio.shared) > 0:
@@ -244,6 +299,10 @@ def do_anonymous_page(mm: Mm, va: Va, write: bool) -> Flags:
     pte = mm.ptes[va]
     if mm.unstable:
         return VM_FAULT_SIGBUS
+    if len(mm.userfaultfd) > 0:
+        vma = mm.mm_mt[va]
+        if vma is not None and userfaultfd_missing(vma):
+            return MISSING
     if write:
         map_new_page(mm, va, True)
     else:
@@ -257,6 +316,10 @@ def map_new_page(mm: Mm, va: Va, write: bool) -> None:
     """The entry of a new zeroed page; one that is written to next is writable, and dirty already."""
     pte = mm.ptes[va]
     folio = alloc_page()
+    if len(huge_pages) > 0:
+        own = mm.mm_mt[va]
+        assert own is not None
+        own.anon_prepared[0] = True
     if len(anon_vmas) > 0:
         vma = mm.mm_mt[va]
         assert vma is not None
@@ -346,6 +409,9 @@ def map_swapped_page(mm: Mm, va: Va, folio: Folio, entry: SwpEntry, flags: Flags
             folio.shared[0] = not pte.exclusive and folio.refcount != 1
             pte.writable = vma.write and not folio.shared[0]
             pte.exclusive = False
+        if len(mm.userfaultfd) > 0:
+            if userfaultfd_pte_wp(vma, pte):
+                pte.writable = False
         pte.dirty = write and pte.writable
         pte.swap = 0
     else:
@@ -454,6 +520,8 @@ def wp_page_copy(mm: Mm, va: Va, unshare: bool) -> Flags:
     `unshare`: it may not be written either, until somebody writes.
     """
     if len(frames[ZERO_PFN].shared) > 0:
+        if len(frames[ZERO_PFN].second) > 0:
+            return wp_page_copy_halves(mm, va, unshare)
         return wp_page_copy_user(mm, va, unshare)
     rng = Range(va, va + 1, Event.CLEAR, True)
     mmu_notifier_invalidate_range_start(mm, rng)
@@ -477,6 +545,27 @@ def wp_page_copy_user(mm: Mm, va: Va, unshare: bool) -> Flags:
     rng = Range(va, va + 1, Event.CLEAR, True)
     mmu_notifier_invalidate_range_start(mm, rng)
     copied = replace_page(mm, va, old, contents, unshare)
+    mmu_notifier_invalidate_range_end(mm, rng)
+    if not is_zero_page(old):
+        drop_copied(old, copied)
+    return DONE
+
+
+def wp_page_copy_halves(mm: Mm, va: Va, unshare: bool) -> Flags:
+    """`wp_page_copy_user`, where pages have two halves: both are copied."""
+    with atomic:
+        old = held_for_copy(mm, va)
+        contents: Char = old.contents if old is not None else 0
+        second: Char = second_half(old) if old is not None else 0
+    if old is None:
+        return DONE
+    rng = Range(va, va + 1, Event.CLEAR, True)
+    mmu_notifier_invalidate_range_start(mm, rng)
+    with atomic:
+        copied = replace_page(mm, va, old, contents, unshare)
+        new = mm.ptes[va].frame
+        if copied and new is not None:
+            new.second[0] = second
     mmu_notifier_invalidate_range_end(mm, rng)
     if not is_zero_page(old):
         drop_copied(old, copied)
@@ -555,7 +644,7 @@ def insert_cow_page(mm: Mm, va: Va, frame: Folio) -> Flags:
     map_new_page(mm, va, True)
     new = pte.frame
     assert new is not None
-    new.contents = frame.contents
+    copy_highpage(new, frame)
     return DONE
 
 
@@ -597,7 +686,7 @@ def insert_pfn(mm: Mm, va: Va, frame: Folio) -> Flags:
 @milestone(quiet=True)
 @atomic
 def zap_pte_range(mm: Mm, start: Va, end: VaEnd, keep_cows: bool = False) -> Gather:
-    """zap_pte_range() (mm/memory.c, Linux 6.12): clear the entries of a range under the page-table lock.
+    """zap_pte_range() (mm/memory.c), zap_huge_pmd() (mm/huge_memory.c, Linux 6.12): clear the entries of a range under the page-table lock.
 
     The folios whose references are now to be dropped, in the order of addresses: the mmu_gather. Entries of a PFN
     mapping, of device memory and of the zero page held none. That of a device-exclusive entry is dropped at once.
@@ -608,8 +697,11 @@ def zap_pte_range(mm: Mm, start: Va, end: VaEnd, keep_cows: bool = False) -> Gat
         pte = mm.ptes[va]
         if not pte_none(pte) and not (keep_cows and is_cow_page(mm, va)):
             folio = vm_normal_folio(pte)
-            if folio is not None:
+            if folio is not None and not is_second_half(mm, va):
                 gather.append(folio)
+            if len(huge_pages) > 0:
+                if is_second_half(mm, va):  # zap_huge_pmd(): the halves go in the same step
+                    mm.pmds[va // HPAGE_PMD_NR].kind = PmdKind.NONE
             if len(swap_slots) + len(migrations) + len(owners) > 0:
                 if is_swap_pte(pte):
                     zap_nonpresent_pte(pte)
@@ -657,6 +749,7 @@ def zap_page_range_single(mm: Mm, start: Va, end: VaEnd) -> None:
     """zap_page_range_single() (mm/memory.c, Linux 6.12): take away the entries of a range within one vma."""
     rng = Range(start, end, Event.CLEAR, True)
     mmu_notifier_invalidate_range_start(mm, rng)
+    split_huge_pmds_at_the_ends(mm, start, end)
     gather = zap_pte_range(mm, start, end)
     mmu_notifier_invalidate_range_end(mm, rng)
     if gather:

@@ -10,7 +10,7 @@
 The brackets say MMU_NOTIFY_CLEAR, as those of reclaim do: MMU_NOTIFY_MIGRATE is for device-private memory (migrate_device.c).
 A page that somebody holds a reference to is never moved, and one that is pinned not even unmapped, if it is anonymous.
 
-Left out: who wants it (NUMA balancing, compaction, CMA, memory offline): it is asked for by address, as by move_pages(2); where to;
+Who wants it: move_pages(2), here; memory offline and CMA (`page_isolation`); a long-term pin (`gup`). Left out: NUMA balancing, compaction; where to;
 the retries: one attempt, at any time, does what the last of several does; folios of several pages; batches.
 """
 
@@ -18,10 +18,12 @@ from __future__ import annotations
 
 from secondsight.lang import Errno, atomic, milestone, out_of_records, tracepoint, wait_until
 from secondsight.linux.errno import EACCES, EAGAIN, EBUSY, EFAULT, ENOENT
+from secondsight.linux.highmem import copy_highpage
 from secondsight.linux.mm import page_anon_exclusive
 from secondsight.linux.mm_types import Count, Event, Folio, Mm, PteKind, Range, Va, Vma, hints
 from secondsight.linux.mmu_notifier import mmu_notifier_invalidate_range_end, mmu_notifier_invalidate_range_start
-from secondsight.linux.page_alloc import alloc_page, get_page, is_zero_page, put_page
+from secondsight.linux.mmzone import pageblocks
+from secondsight.linux.page_alloc import alloc_page, alloc_unmovable_page, get_page, is_zero_page, put_page
 from secondsight.linux.pgtable import folio_mapcount, folio_mapped, pte_none, pte_page
 from secondsight.linux.rmap import (
     page_vma_mapped_walk,
@@ -79,11 +81,11 @@ def vma_migratable(vma: Vma) -> bool:
 
 
 @milestone
-def migrate_folio(src: Folio) -> Errno:
+def migrate_folio(src: Folio, movable: bool = True) -> Errno:
     """migrate_pages(MIGRATE_SYNC), migrate_folio_unmap(), migrate_folio_move() (mm/migrate.c, Linux 6.12), of one isolated folio: 0 or -EAGAIN.
 
-    The caller's reference, that of the isolation, is dropped. The new folio is locked while anybody might find it: nobody does
-    before its entries are there.
+    The caller's reference, that of the isolation, is dropped. The new folio is locked until its entries are there: who finds it in the page cache
+    before (a hole that is being punched) waits. `movable`: it may come into a block that has to stay movable (`mmzone`).
     """
     slot: Count = 0
     with atomic:
@@ -93,7 +95,7 @@ def migrate_folio(src: Folio) -> Errno:
             folio_putback_lru(src)
         else:
             src.locked = True
-            slot = migration_begins(src)
+            slot = migration_begins(src, movable)
     if freed:
         return 0
     try_to_migrate(src)
@@ -108,6 +110,7 @@ def migrate_folio(src: Folio) -> Errno:
     else:
         remove_migration_ptes(src, src)
     with atomic:
+        dst.locked = False
         src.locked = False
         folio_putback_lru(src)
         put_page(dst)
@@ -118,15 +121,25 @@ def migrate_folio(src: Folio) -> Errno:
 
 
 @atomic
-def migration_begins(src: Folio) -> Count:
+def migration_begins(src: Folio, movable: bool) -> Count:
     """migrate_folio_unmap() (mm/migrate.c, Linux 6.12): the folio that is to take the place of `src`, and where both are noted."""
     for i in range(len(migrations)):
         if migrations[i].src is None:
             migrations[i].src = src
-            migrations[i].dst = alloc_page()
+            dst = new_folio(movable)
+            dst.locked = True
+            migrations[i].dst = dst
             return i
     out_of_records("migrations")
     return 0
+
+
+@atomic
+def new_folio(movable: bool) -> Folio:
+    """alloc_migration_target() (mm/migrate.c, Linux 6.12)."""
+    if len(pageblocks) > 0 and not movable:
+        return alloc_unmovable_page()
+    return alloc_page()
 
 
 @atomic
@@ -144,7 +157,7 @@ def copy_folio(slot: Count) -> Errno:
     assert src is not None and dst is not None
     if folio_mapped(src) or src.refcount != folio_expected_refs(src):
         return -EAGAIN
-    dst.contents = src.contents
+    copy_highpage(dst, src)
     return 0
 
 

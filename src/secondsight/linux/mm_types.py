@@ -7,7 +7,7 @@ an `AddressSpace`; memfds, device-dax files and dma-bufs derive from it. Drivers
 Locks, and what they cover here:
 
 * `mmap_lock` (sleeping, reader-writer): `mm_mt` and the vmas in it. Writers: mmap, the first part of munmap, the end of exit.
-* the page-table lock: `ptes`. It is a spinlock, so whatever happens under one hold of it is one `@atomic` step.
+* the page-table lock: `ptes` and `pmds`. It is a spinlock, so whatever happens under one hold of it is one `@atomic` step.
 * `AddressSpace.i_mmap_rwsem` (sleeping, reader-writer): `i_mmap`, the vmas that map the file, and what part of it each maps.
 * `AnonVma.rwsem` (sleeping, reader-writer): which vmas a walk over the entries that map an anonymous folio comes to.
 * `Folio.locked` is the folio lock, held across steps by truncation, reclaim, migration and who waits for a page to be read in.
@@ -46,7 +46,7 @@ from secondsight.lang import (
     container_of,
     shared_array,
 )
-from secondsight.linux.errno import EAGAIN
+from secondsight.linux.errno import EAGAIN, EFAULT
 
 __all__ = [
     "FAULT_FLAG_ALLOW_RETRY",
@@ -59,9 +59,13 @@ __all__ = [
     "VM_FAULT_RETRY",
     "VM_FAULT_SIGBUS",
     "VM_FAULT_SIGSEGV",
+    "VM_HUGEPAGE",
     "VM_PFNMAP",
     "VM_PRIVATE",
     "VM_SEALED",
+    "VM_UFFD_FLAGS",
+    "VM_UFFD_MISSING",
+    "VM_UFFD_WP",
     "AddressSpace",
     "AnonVma",
     "Count",
@@ -71,6 +75,7 @@ __all__ = [
     "Flags",
     "Folio",
     "Gather",
+    "HPAGE_PMD_NR",
     "Hint",
     "HlistNode",
     "IntervalNotifier",
@@ -81,6 +86,8 @@ __all__ = [
     "Pagemap",
     "Pfn",
     "Pgoff",
+    "Pmd",
+    "PmdKind",
     "Pte",
     "PteKind",
     "Range",
@@ -89,11 +96,15 @@ __all__ = [
     "Subscriber",
     "Subscriptions",
     "SwpEntry",
+    "UffdEvent",
+    "UserfaultfdCtx",
+    "UserfaultfdWait",
     "Va",
     "VaEnd",
     "Vma",
     "anon_vmas",
     "hints",
+    "huge_pages",
 ]
 
 Va = Annotated[int, Index("pages")]
@@ -143,6 +154,19 @@ VM_NONE = 16
 """No VM_READ: PROT_NONE, nothing can be accessed."""
 VM_PRIVATE = 8
 """No VM_SHARED, of a file's mapping: what is written is a copy of the process's own."""
+VM_HUGEPAGE = 32
+"""MADV_HUGEPAGE: huge pages are wanted."""
+
+HPAGE_PMD_NR: Final = 2
+"""How many pages a huge page has. Here it is two; what matters of a huge page shows on two."""
+
+
+VM_UFFD_MISSING = 64
+"""Registered with the process's userfaultfd: who touches a page that is not there waits for user space."""
+VM_UFFD_WP = 128
+"""The same of who writes a page that is write-protected by it (`Pte.uffd_wp`)."""
+VM_UFFD_FLAGS = 192
+"""Either."""
 
 
 class Event(IntEnum):
@@ -209,15 +233,19 @@ class Pagemap(Record):
 
 
 bound("cow", most=1, usual=1)
+huge_pages = shared_array(bool, bound("huge", most=1))
+"""Of size 1 where there may be folios of two pages, and entries that map one whole (`Mm.pmds`)."""
+bound("halves", most=1, usual=1)
 bound("private_memory", most=7)
 
 
 class Folio(Record):
-    """struct folio (include/linux/mm_types.h, Linux 6.12), of one page: the struct page that it lies over is it.
+    """struct page and struct folio (include/linux/mm_types.h, Linux 6.12). A folio of one page is the struct page that it lies over.
 
     `refcount` (`_refcount`) counts everything that keeps it: page cache, page-table entries, pins. At 0 it is free. `pins` are
     those of FOLL_PIN (`_pincount`): of a folio of one page the kernel adds 1024 to the one counter for each, here they are a count of
-    their own and one reference each. `contents` is the page's. `locked` is PG_locked. How often it is mapped is looked up
+    their own and one reference each. `contents` is the page's, or that of its first half and `second` that of the other, where a scenario
+    tells them apart (`highmem`). `locked` is PG_locked. How often it is mapped is looked up
     (`rmap.folio_mapcount`). Which one is which does not matter to anything: a search may rename them.
 
     `shared` is !PageAnonExclusive of an anonymous page, where pages are copied on write (`mm`). `pgmap` has one in its first place:
@@ -226,7 +254,12 @@ class Folio(Record):
     What follows is written only where somebody walks from a folio to the entries that map it (`rmap`): of an anonymous folio
     `anon_vma`, of a file's `mapping`, and `index`, the page's place in it: of anonymous memory, which never moves here, the
     address. `isolated` is !PG_lru, once somebody has taken it off its list (`folio_isolate_lru`); `swap` is its slot while
-    `swapcache`. Left out: folios of several pages.
+    `swapcache`.
+
+    A folio of two pages (of order 1) is there only where a scenario has huge pages (the bound `huge`). `head` (`compound_head`) is the
+    folio that a page is part of, itself or the one before; `tail` is the folio's second page. Both are None of a folio of one page. Each
+    page has `contents` and `shared` of its own; the rest is the folio's, in its first page: of the second `refcount` is 0
+    (`page_alloc.page_folio`). Left out: folios of other orders; that their frames lie side by side (a page's number says nothing of the next).
     """
 
     interchangeable = True
@@ -235,7 +268,10 @@ class Folio(Record):
     shared: Array[bool, Literal["cow"]]
     pgmap: Array[Ref[Pagemap], Literal["private_memory"]]
     contents: Char
+    second: Array[Char, Literal["halves"]]
     locked: bool
+    head: Array[Ref[Folio], Literal["huge"]]
+    tail: Array[Ref[Folio], Literal["huge"]]
     anon_vma: Ref[AnonVma]
     mapping: Ref[AddressSpace]
     index: Pgoff
@@ -288,6 +324,11 @@ class AddressSpace(Record):
     def migrate_folio(self, pgoff: Pgoff, folio: Folio) -> None:
         """`a_ops->migrate_folio`, its part that is the file's: page `pgoff` is `folio` from now on."""
 
+    def mfill(self, vma: Vma, va: Va, pgoff: Pgoff, value: Char) -> Errno:
+        """shmem_mfill_atomic_pte(): a new page of the file, mapped at `va` at once: 0, -EFAULT past its end, -EEXIST where it has one, or
+        something is mapped."""
+        return -EFAULT
+
     def vm_flags(self) -> Flags:
         """VM_PFNMAP, VM_DEVMAP or neither."""
         return 0
@@ -314,6 +355,10 @@ class AddressSpace(Record):
         """file_operations.mmap: the file's own look at a new mapping, when what was there has gone: 0 or an error."""
         return 0
 
+    def is_hugetlb(self) -> bool:
+        """is_vm_hugetlb_page() of what maps it: its pages are huge, and no part of one is mapped or unmapped alone."""
+        return False
+
     def unlinked(self) -> None:
         """remove_vma(): a mapping of the file has gone and its reference to the file with it."""
 
@@ -324,9 +369,10 @@ bound("vma_flags", most=1, usual=1)
 class Vma(Record):
     """struct vm_area_struct: pages `vm_start` to before `vm_end` of `vm_mm`; `vm_file` None is anonymous memory.
 
-    `write` is VM_WRITE. `flags` has what else a mapping has of vm_flags (VM_SEALED, VM_PRIVATE, VM_NONE), where the scenario can tell (the bound is 1);
+    `write` is VM_WRITE. `flags` has what else a mapping has of vm_flags (VM_SEALED, VM_PRIVATE, VM_NONE, VM_UFFD_), where the scenario can tell (the bound is 1);
     else there is no such place. `shared` (`shared.rb`) leads to the next vma in the tree of its file. `anon_next` has one in its first
-    place: the next in the tree of its `anon_vma`. `next` leads to the next of those
+    place: the next in the tree of its `anon_vma`. `anon_prepared` is whether the kernel has given it an anon_vma yet, at a first write: asked
+    where there may be huge pages. `next` leads to the next of those
     that munmap has taken out of the tree of its mm (`mas_detach`), or of those that are free. Which vma is which does not
     matter to anything: a search may rename them.
     """
@@ -339,6 +385,7 @@ class Vma(Record):
     vm_file: Ref[AddressSpace]
     write: bool
     anon_vma: Ref[AnonVma]
+    anon_prepared: Array[bool, Literal["huge"]]
     anon_next: Array[Ref[Vma], Literal["anon_vmas"]]
     flags: Array[Flags, Literal["vma_flags"]]
     shared: Ref[Vma]
@@ -367,6 +414,7 @@ class Pte(Record):
     kept where pages are swapped out. `exclusive` is of a swap entry or a migration entry, where pages are copied on write
     (pte_swp_exclusive(), !is_readable_migration_entry()): no other process has had a share in the page. What nothing writes is no
     part of a state. `prot_none` is _PAGE_PROTNONE, where somebody asks for PROT_NONE: the page is there and no access finds it.
+    `uffd_wp` is pte_uffd_wp(), of an entry of any kind that is not empty: user space wants to hear of the next write.
     """
 
     frame: Ref[Folio]
@@ -374,9 +422,27 @@ class Pte(Record):
     writable: bool
     special: bool
     prot_none: Array[bool, Literal["prot_none"]]
+    uffd_wp: Array[bool, Literal["userfaultfd"]]
     dirty: bool
     exclusive: bool
     swap: SwpEntry
+
+
+class PmdKind(IntEnum):
+    """What an entry of the middle level is: empty, a page table, or a huge page's (pmd_none(), pmd_trans_huge())."""
+
+    NONE = 0
+    TABLE = 1
+    HUGE = 2
+
+
+class Pmd(Record):
+    """pmd_t: what there is for two pages. Of a huge page the two `ptes` are its halves: they are as the one entry is, and change together.
+
+    An entry that the fields of `ptes` say nothing of is empty whatever `kind` is; so only huge pages need it.
+    """
+
+    kind: PmdKind
 
 
 class HlistNode(Record):
@@ -412,13 +478,58 @@ class Subscriptions(Record):
     nodes: Array[HlistNode, Literal["mmu_notifiers"]]
 
 
+class UffdEvent(IntEnum):
+    """What a message of a userfaultfd is about (include/uapi/linux/userfaultfd.h); NONE: the entry is not in use."""
+
+    NONE = 0
+    PAGEFAULT = 1
+    REMOVE = 2
+    UNMAP = 3
+
+
+bound("userfaultfd", most=1, usual=1)
+bound("userfaults", most=7, usual=4)
+
+
+class UserfaultfdWait(Record):
+    """struct userfaultfd_wait_queue (fs/userfaultfd.c, Linux 6.12): who waits, for a page or until an event has been read. `wp`: of
+    a fault, that the page is write-protected. `waken`: it need not wait any more."""
+
+    event: UffdEvent
+    start: Va
+    end: VaEnd
+    wp: bool
+    waken: bool
+
+
+class UserfaultfdCtx(Record):
+    """struct userfaultfd_ctx (fs/userfaultfd.c, Linux 6.12), of which a process has one at most here.
+
+    `sigbus`, `events`: the features UFFD_FEATURE_SIGBUS, UFFD_FEATURE_EVENT_REMOVE and _UNMAP. `queue` has what is to be read, faults and events as they came:
+    numbers of `waits` plus 1 (fault_pending_wqh and event_wqh). A fault that was read and waits still is in `waits` alone
+    (fault_wqh). `mmap_changing` is raised under `map_changing_lock`. `dying`: the process gets a fatal signal.
+    """
+
+    opened: bool
+    released: bool
+    sigbus: bool
+    events: bool
+    dying: bool
+    mmap_changing: Count
+    map_changing_lock: RwLock
+    waits: Array[UserfaultfdWait, Literal["userfaults"]]
+    queue: Array[Count, Literal["userfaults"]]
+
+
 bound("pages", least=2, most=14, usual=8)  # sets of pages are kept in bit masks
+bound("pmds", most=7)
 
 
 class Mm(Record):
     """struct mm_struct: an address space. `users` is mm_users, `unstable` is MMF_UNSTABLE.
 
-    `mm_mt` is the maple tree: the vma at each page. There are as many pages as `ptes`.
+    `mm_mt` is the maple tree: the vma at each page. There are as many pages as `ptes`. `pmds` has half as many where there may be huge
+    pages, else none: then all pages lie under one page table, which is there.
     """
 
     mmap_lock: RwLock
@@ -426,7 +537,9 @@ class Mm(Record):
     unstable: bool
     mm_mt: Array[Ref[Vma], Literal["pages"]]
     ptes: Array[Pte, Literal["pages"]]
+    pmds: Array[Pmd, Literal["pmds"]]
     subscriptions: Subscriptions
+    userfaultfd: Array[UserfaultfdCtx, Literal["userfaultfd"]]
 
 
 class Subscriber(Record):

@@ -9,7 +9,7 @@ The mmap lock is held for writing throughout, so no fault comes between; accesse
 
 So a vma that may not be written has entries that still may, until its subscribers have been called.
 
-Left out: PROT_EXEC, protection keys, userfaultfd, NUMA hints, mseal(2), limits and accounting; that no subscriber is
+Left out: PROT_EXEC, protection keys, NUMA hints, mseal(2), limits and accounting; that no subscriber is
 called where the page table of the whole region is not there (an address space here lies in one, which is there: may call
 subscribers once more than the kernel; raises no false alarm).
 """
@@ -18,21 +18,40 @@ from __future__ import annotations
 
 from secondsight.lang import Errno, Ref, atomic, milestone
 from secondsight.linux.errno import EACCES, ENOMEM
+from secondsight.linux.huge_memory import vma_adjust_trans_huge
 from secondsight.linux.mm import folio_test_anon, is_cow_mapping, page_anon_exclusive, vma_is_accessible
-from secondsight.linux.mm_types import VM_NONE, VM_PRIVATE, VM_SEALED, Event, Flags, Mm, Pgoff, PteKind, Range, Va, VaEnd, Vma
+from secondsight.linux.mm_types import (
+    VM_HUGEPAGE,
+    VM_NONE,
+    VM_PRIVATE,
+    VM_SEALED,
+    VM_UFFD_FLAGS,
+    Event,
+    Flags,
+    Mm,
+    Pgoff,
+    PteKind,
+    Range,
+    Va,
+    VaEnd,
+    Vma,
+    huge_pages,
+)
 from secondsight.linux.mmu_notifier import mmu_notifier_invalidate_range_end, mmu_notifier_invalidate_range_start, owners
 from secondsight.linux.pgtable import pte_none, pte_page
 from secondsight.linux.swapops import is_migration_entry, migrations
-from secondsight.linux.vma import vma_modify_flags, vmas_changed
+from secondsight.linux.userfaultfd import userfaultfd_pte_wp
+from secondsight.linux.vma import may_split, vma_modify_flags, vmas_changed
 
-__all__ = ["change_protection", "do_mprotect_pkey"]
+__all__ = ["change_protection", "change_pte_range", "do_mprotect_pkey"]
 
 
 def do_mprotect_pkey(mm: Mm, start: Va, length: Pgoff, write: bool, low: Va, high: VaEnd, none: bool = False) -> Errno:
     """do_mprotect_pkey() (mm/mprotect.c, Linux 6.12): PROT_READ, with PROT_WRITE if `write`, or PROT_NONE, for `length` pages from
     `start`.
 
-    Vma by vma, up to the first that it cannot do: -ENOMEM where nothing is mapped, -EACCES where it may never be written.
+    Vma by vma, up to the first that it cannot do: -ENOMEM where nothing is mapped, -EACCES where it may never be written,
+    -EINVAL where it would begin or end within a huge page of a file.
     `low`, `high`: see `vma_merge_new_range`.
     """
     mm.mmap_lock.write_lock()
@@ -49,9 +68,18 @@ def do_mprotect_pkey(mm: Mm, start: Va, length: Pgoff, write: bool, low: Va, hig
                 at = min(vma.vm_end, start + length)
                 flags = flags_for(vma, none)
                 changes = vma.write != write or differ(vma, flags)
-                if changes:
-                    vma_modify_flags(vma, first, at, write, flags, low, high)
+                if len(huge_pages) == 0:
+                    if changes:
+                        vma_modify_flags(vma, first, at, write, flags, low, high)
         if changes:
+            if len(huge_pages) > 0:
+                assert vma is not None
+                ret = may_split(mm, first, at)
+                if ret != 0:
+                    break
+                vma_adjust_trans_huge(mm, first, at)
+                with atomic:
+                    vma_modify_flags(vma, first, at, write, flags_for(vma, none), low, high)
             change_protection(mm, first, at)
     with atomic:
         vmas_changed(mm, start, at)
@@ -63,7 +91,7 @@ def do_mprotect_pkey(mm: Mm, start: Va, length: Pgoff, write: bool, low: Va, hig
 def flags_for(vma: Vma, none: bool) -> Flags:
     """The flags of a vma that are not VM_WRITE, as they come to be."""
     if len(vma.flags) > 0:
-        return (vma.flags[0] & (VM_SEALED | VM_PRIVATE)) | (VM_NONE if none else 0)
+        return (vma.flags[0] & (VM_SEALED | VM_PRIVATE | VM_HUGEPAGE | VM_UFFD_FLAGS)) | (VM_NONE if none else 0)
     return 0
 
 
@@ -98,7 +126,8 @@ def change_protection(mm: Mm, start: Va, end: VaEnd) -> None:
 @milestone(quiet=True)
 @atomic
 def change_pte_range(mm: Mm, start: Va, end: VaEnd) -> None:
-    """change_pte_range() (mm/mprotect.c, Linux 6.12): under the page-table lock."""
+    """change_pte_range() (mm/mprotect.c), change_huge_pmd() (mm/huge_memory.c, Linux 6.12): under the page-table lock. A huge page that has
+    pages outside of the range has been split by now, with the vma."""
     for va in range(start, end):
         vma = mm.mm_mt[va]
         pte = mm.ptes[va]
@@ -120,9 +149,12 @@ def can_change_pte_writable(vma: Vma, va: Va) -> bool:
     """can_change_pte_writable(), and vma_wants_manual_pte_write_upgrade() (mm/mprotect.c, mm/internal.h, Linux 6.12): whether an
     entry of a vma that may be written becomes writable at once. One of a shared mapping does, for nothing here wants to hear of the
     first write; of private memory only a page that is the process's alone does: not the zero page, the file's, or one that it shares."""
-    if not is_cow_mapping(vma):
-        return True
     mm = vma.vm_mm
     assert mm is not None
+    if len(mm.userfaultfd) > 0:
+        if userfaultfd_pte_wp(vma, mm.ptes[va]):
+            return False
+    if not is_cow_mapping(vma):
+        return True
     folio = pte_page(mm.ptes[va])
     return folio is not None and folio_test_anon(vma, va, folio) and page_anon_exclusive(folio)

@@ -6,7 +6,9 @@ else's. A freed frame keeps its contents; a new one is zeroed (user pages always
 
 Frame 0 is the shared zero page: never allocated, never freed, its references not counted.
 
-Left out: zones, orders, reclaim, failure. Running out of frames is a bound of the model, not -ENOMEM: may hide a
+A machine may have a block of frames that have to stay movable (`mmzone`): pages of processes and files come from there first.
+
+Left out: orders above that of a huge page, reclaim, failure. Running out of frames is a bound of the model, not -ENOMEM: may hide a
 bug in a driver's handling of VM_FAULT_OOM.
 """
 
@@ -28,12 +30,17 @@ from secondsight.lang import (
     shared_array,
     tracepoint,
 )
-from secondsight.linux.mm_types import Folio, Pfn, anon_vmas
+from secondsight.linux.highmem import clear_highpage
+from secondsight.linux.mm_types import Count, Folio, Pfn, anon_vmas, huge_pages
+from secondsight.linux.mmzone import in_pageblock, pageblocks
 
 __all__ = [
     "ZERO_PFN",
     "Zone",
+    "alloc_huge_folio",
     "alloc_page",
+    "alloc_unmovable_page",
+    "folio_order",
     "folio_try_get",
     "frame_alloc",
     "frame_free",
@@ -43,9 +50,11 @@ __all__ = [
     "get_page",
     "is_zero_page",
     "mem_init",
+    "page_folio",
     "page_to_pfn",
     "put_page",
     "put_zone_device_page",
+    "take_isolated_pages",
     "zone",
 ]
 
@@ -94,6 +103,9 @@ def mem_init() -> None:
     Part of setting a machine up; call it once, first.
     """
     frames[ZERO_PFN].refcount = 1
+    for block in pageblocks:
+        for k in range(len(block.folios)):
+            block.folios[k] = frames[1 + k]
     zone.nr_free = len(frames) - 1
     for i in range(len(frames) - 1):
         zone.free[i] = frames[len(frames) - 1 - i]
@@ -106,6 +118,8 @@ def alloc_page() -> Folio:
 
     Left out: everything about where from and how hard to try; failure.
     """
+    if len(pageblocks) > 0:
+        rmqueue(True)
     if zone.nr_free == 0:
         out_of_records("frames")
     zone.nr_free -= 1
@@ -113,24 +127,110 @@ def alloc_page() -> Folio:
     assert frame is not None
     zone.free[zone.nr_free] = None
     frame.refcount = 1
-    frame.contents = 0
+    clear_highpage(frame)
     frame_alloc(frame)
     return frame
 
 
+@milestone
+@atomic
+def alloc_unmovable_page() -> Folio:
+    """alloc_page() (include/linux/gfp.h, Linux 6.12) without __GFP_MOVABLE: from no block that has to stay movable."""
+    rmqueue(False)
+    zone.nr_free -= 1
+    frame = zone.free[zone.nr_free]
+    assert frame is not None
+    zone.free[zone.nr_free] = None
+    frame.refcount = 1
+    clear_highpage(frame)
+    frame_alloc(frame)
+    return frame
+
+
+@milestone
+@atomic
+def alloc_huge_folio() -> Folio:
+    """vma_alloc_folio(HPAGE_PMD_ORDER) (mm/mempolicy.c), prep_compound_page() (mm/page_alloc.c, Linux 6.12): two frames that are one folio,
+    zeroed, with one reference. Left out: failure, on which a fault falls back to one page (may hide a bug there)."""
+    folio = alloc_page()
+    tail = alloc_page()
+    tail.refcount = 0
+    if len(huge_pages) > 0:
+        folio.head[0] = folio
+        folio.tail[0] = tail
+        tail.head[0] = folio
+    return folio
+
+
+@atomic
+def page_folio(page: Folio) -> Folio:
+    """page_folio() (include/linux/page-flags.h, Linux 6.12): the folio that a page is part of, itself where it has one page."""
+    if len(huge_pages) > 0:
+        head = page.head[0]
+        if head is not None:
+            return head
+    return page
+
+
+@atomic
+def folio_order(folio: Folio) -> Count:
+    """folio_order() (include/linux/mm.h, Linux 6.12): 1 of a folio of two pages, else 0."""
+    if len(huge_pages) > 0:
+        return 0 if folio.tail[0] is None else 1
+    return 0
+
+
+@atomic
+def rmqueue(movable: bool) -> None:
+    """get_page_from_freelist(), rmqueue() (mm/page_alloc.c, Linux 6.12): which free frame is taken comes to the top of the list. What
+    may be moved (__GFP_MOVABLE) comes from the movable block as long as that has any and is not isolated.
+
+    The kernel takes pages of CMA for movable memory when half of what is free is there; here at once.
+    """
+    at: U8 = 0
+    best_inside = False
+    for i in range(zone.nr_free):
+        inside = in_pageblock(zone.free[i])
+        if (not inside or (movable and not pageblocks[0].isolated)) and (at == 0 or inside or not best_inside):
+            at = i + 1
+            best_inside = inside
+    if at == 0:
+        out_of_records("frames")
+    taken = zone.free[at - 1]
+    for i in range(at, zone.nr_free):
+        zone.free[i - 1] = zone.free[i]
+    zone.free[zone.nr_free - 1] = taken
+
+
+@atomic
+def take_isolated_pages() -> None:
+    """isolate_freepages_range() (mm/compaction.c), __offline_isolated_pages() (mm/page_alloc.c, Linux 6.12): the frames of the block, all of them
+    free, are on the free list no more."""
+    left: U8 = 0
+    for i in range(len(zone.free)):
+        frame = zone.free[i]
+        zone.free[i] = None
+        if frame is not None and not in_pageblock(frame):
+            zone.free[left] = frame
+            left += 1
+    zone.nr_free = left
+
+
 @atomic
 def get_page(frame: Folio) -> None:
-    """get_page() (include/linux/mm.h, Linux 6.12): one more reference; the caller knows that there is one."""
-    require(frame.refcount > 0, "use-after-free", "takes a reference to a free frame")
-    frame.refcount += 1
+    """get_page() (include/linux/mm.h, Linux 6.12): one more reference to the page's folio; the caller knows that there is one."""
+    folio = page_folio(frame)
+    require(folio.refcount > 0, "use-after-free", "takes a reference to a free frame")
+    folio.refcount += 1
 
 
 @atomic
 def folio_try_get(folio: Folio) -> bool:
     """folio_try_get() (include/linux/page_ref.h, Linux 6.12): one more reference, unless the folio is free."""
-    if folio.refcount == 0:
+    whole = page_folio(folio)
+    if whole.refcount == 0:
         return False
-    folio.refcount += 1
+    whole.refcount += 1
     return True
 
 
@@ -140,10 +240,25 @@ def put_page(frame: Folio) -> None:
 
     Left out: the lists on which the kernel keeps frames for a while before they are free.
     """
-    require(frame.refcount > 0, "use-after-free", "drops a reference to a free frame")
-    frame.refcount -= 1
-    if frame.refcount == 0:
-        free_page(frame)
+    folio = page_folio(frame)
+    require(folio.refcount > 0, "use-after-free", "drops a reference to a free frame")
+    folio.refcount -= 1
+    if folio.refcount == 0:
+        if len(huge_pages) > 0:
+            free_tail_page(folio)
+        free_page(folio)
+
+
+@atomic
+def free_tail_page(folio: Folio) -> None:
+    """__free_pages_prepare(), free_tail_page_prepare() (mm/page_alloc.c, Linux 6.12): the second page is free too, and neither is part of
+    a folio any more."""
+    tail = folio.tail[0]
+    if tail is not None:
+        folio.tail[0] = None
+        folio.head[0] = None
+        tail.head[0] = None
+        free_page(tail)
 
 
 @milestone

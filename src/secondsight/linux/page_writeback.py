@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from secondsight.lang import atomic, wait_until
 from secondsight.linux.mm_types import Folio, Pfn
-from secondsight.linux.page_alloc import frames
+from secondsight.linux.page_alloc import frames, page_folio
 from secondsight.linux.swapops import swap_slots
 
 __all__ = ["folio_mark_dirty", "set_page_dirty", "set_page_dirty_lock"]
@@ -36,6 +36,6 @@ def set_page_dirty_lock(folio: Folio) -> None:
     For pages to which the caller has a reference, and nobody's callback.
     """
     with atomic:
-        wait_until(not folio.locked)
+        wait_until(not page_folio(folio).locked)
         if len(swap_slots) > 0:
             folio.dirty = True

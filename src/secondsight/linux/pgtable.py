@@ -4,12 +4,23 @@ from __future__ import annotations
 
 from secondsight.lang import Ref, atomic
 from secondsight.linux.fork import mms
-from secondsight.linux.mm_types import Count, Folio, Pte, PteKind
+from secondsight.linux.mm_types import HPAGE_PMD_NR, Count, Folio, Mm, PmdKind, Pte, PteKind, Va, huge_pages
 from secondsight.linux.mmu_notifier import owners
-from secondsight.linux.page_alloc import ZERO_PFN, frames, is_zero_page
+from secondsight.linux.page_alloc import ZERO_PFN, frames, is_zero_page, page_folio
 from secondsight.linux.swapops import is_device_private_entry, migrations, swap_slots
 
-__all__ = ["folio_kept_by", "folio_mapcount", "folio_mapped", "pte_clear", "pte_none", "pte_page", "pte_present", "vm_normal_folio"]
+__all__ = [
+    "folio_kept_by",
+    "folio_mapcount",
+    "folio_mapped",
+    "is_second_half",
+    "pmd_trans_huge",
+    "pte_clear",
+    "pte_none",
+    "pte_page",
+    "pte_present",
+    "vm_normal_folio",
+]
 
 
 @atomic
@@ -43,6 +54,8 @@ def pte_clear(pte: Pte) -> None:
     pte.special = False
     if len(pte.prot_none) > 0:
         pte.prot_none[0] = False
+    if len(pte.uffd_wp) > 0:
+        pte.uffd_wp[0] = False
     if len(swap_slots) > 0:
         pte.dirty = False
         pte.swap = 0
@@ -54,8 +67,25 @@ def pte_clear(pte: Pte) -> None:
 
 
 @atomic
+def pmd_trans_huge(mm: Mm, va: Va) -> bool:
+    """pmd_trans_huge() (arch/x86/include/asm/pgtable.h, Linux 6.12): whether the page at `va` is a half of a huge page's one entry."""
+    if len(huge_pages) > 0:
+        return mm.pmds[va // HPAGE_PMD_NR].kind == PmdKind.HUGE
+    return False
+
+
+@atomic
+def is_second_half(mm: Mm, va: Va) -> bool:
+    """Whether the entry at `va` is no entry of its own, but the second half of a huge page's: what an entry holds is the first half's."""
+    if len(huge_pages) > 0:
+        return va % HPAGE_PMD_NR != 0 and pmd_trans_huge(mm, va)
+    return False
+
+
+@atomic
 def vm_normal_folio(pte: Pte) -> Ref[Folio]:
-    """vm_normal_folio() (mm/memory.c, Linux 6.12) of an entry that is present: the folio that it holds a reference to.
+    """vm_normal_folio(), vm_normal_page() (mm/memory.c, Linux 6.12) of an entry that is present: the folio that it holds a reference to,
+    or of a folio of two pages the page.
 
     None: none, as of the zero page and of an entry that is pte_special or pte_devmap.
     """
@@ -81,6 +111,7 @@ def folio_mapped(folio: Folio) -> bool:
 @atomic
 def folio_mapcount(folio: Folio) -> Count:
     """folio_mapcount() (include/linux/mm.h, Linux 6.12); a PFN mapping does not count, nor does a device-exclusive entry. A device-private one does.
+    A huge page's entry counts once, and each page's of a folio of two pages.
 
     The kernel keeps a count; here the page tables are looked through.
     """
@@ -88,9 +119,19 @@ def folio_mapcount(folio: Folio) -> Count:
     for i in range(len(mms)):
         mm = mms[i]
         for va in range(len(mm.ptes)):
-            if vm_normal_folio(mm.ptes[va]) is folio:
+            if len(huge_pages) > 0:
+                if maps_folio(mm, va, folio):
+                    found += 1
+            elif vm_normal_folio(mm.ptes[va]) is folio:
                 found += 1
             if len(folio.pgmap) > 0:
                 if is_device_private_entry(mm.ptes[va]) and mm.ptes[va].frame is folio:
                     found += 1
     return found
+
+
+@atomic
+def maps_folio(mm: Mm, va: Va, folio: Folio) -> bool:
+    """Whether the entry at `va` maps a page of the folio, or all of it."""
+    page = vm_normal_folio(mm.ptes[va])
+    return page is not None and page_folio(page) is page_folio(folio) and not is_second_half(mm, va)

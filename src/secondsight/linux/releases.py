@@ -69,6 +69,17 @@ DIFFERENCES: dict[str, Difference] = {
             seen="6.1.0-56-amd64 against 6.12.117+deb12-amd64, 7.2.13+deb14-amd64 (scenarios/moved_pages.py)",
         ),
         Difference(
+            "direct-io-by-reference",
+            since=(6, 12),
+            older="direct I/O takes references to the pages of its buffer and does not pin them: after a fork meanwhile, who writes the "
+            "page first gets a copy, and what is read may arrive in the page that the other one has",
+            newer="it pins them, and a fork copies a pinned page for the child at once",
+            read="__bio_iov_iter_get_pages() calls iov_iter_get_pages2(), which calls get_user_pages_fast() (block/bio.c, lib/iov_iter.c, "
+            "Linux 6.1.192); iov_iter_extract_pages(), which calls pin_user_pages_fast() (Linux 6.12.117). Releases in between were not "
+            "looked at.",
+            seen="the two sources, and the outcomes of scenarios/halves.py on both",
+        ),
+        Difference(
             "two-pass-interval-notifiers",
             since=(7, 2),
             older="an interval notifier has `invalidate` alone; a driver with two passes is refused",

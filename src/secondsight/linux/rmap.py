@@ -41,7 +41,7 @@ __all__ = [
     "anon_vma_link",
     "anon_vma_prepare",
     "anon_vma_unlink",
-    "folio_add_file_rmap",
+    "folio_add_file_rmap", "folio_remove_file_rmap",
     "folio_add_new_anon_rmap",
     "page_vma_mapped_walk",
     "rmap_walk_first",
@@ -110,6 +110,14 @@ def folio_add_file_rmap(folio: Folio, mapping: AddressSpace, pgoff: Pgoff) -> No
     if len(anon_vmas) > 0:
         folio.mapping = mapping
         folio.index = pgoff
+
+
+@atomic
+def folio_remove_file_rmap(folio: Folio) -> None:
+    """The part of page_cache_delete() (mm/filemap.c, Linux 6.12) that a walk goes by: the folio, which is locked, is no file's any more.
+    Migration counts no reference of the page cache to it then."""
+    if len(anon_vmas) > 0:
+        folio.mapping = None
 
 
 # The walk.

@@ -16,7 +16,10 @@ MADV_DONTNEED takes it away without that lock, and only the sequence tells.
 
 The entry is *exclusive* to nobody in particular: who asks second takes it from the first, by a fault of its own.
 
-Left out: several pages in one call; huge pages; the anon_vma lock, held for reading around the notifier call of the older form
+A huge page is split first (FOLL_SPLIT_PMD): each of its pages has an entry of its own then, and the folio stays one. The older form refuses
+the folio's second page, and of the first takes the second's entry too; the newer takes the entry that it is asked for.
+
+Left out: several pages in one call; the anon_vma lock, held for reading around the notifier call of the older form
 (may hide a deadlock); soft-dirty bits.
 """
 
@@ -26,10 +29,10 @@ from secondsight.lang import Ref, atomic, milestone
 from secondsight.linux.errno import EBUSY, EOPNOTSUPP
 from secondsight.linux.filemap import folio_lock, folio_trylock, folio_unlock
 from secondsight.linux.fork import mms
-from secondsight.linux.gup import FOLL_WRITE, get_user_page_vma_remote
-from secondsight.linux.mm_types import Event, Folio, Mm, Owner, Pfn, PteKind, Range, Va, VaEnd
+from secondsight.linux.gup import FOLL_SPLIT_PMD, FOLL_WRITE, get_user_page_vma_remote
+from secondsight.linux.mm_types import HPAGE_PMD_NR, Event, Folio, Mm, Owner, Pfn, PteKind, Range, Va, VaEnd, huge_pages
 from secondsight.linux.mmu_notifier import mmu_notifier_invalidate_range_end, mmu_notifier_invalidate_range_start
-from secondsight.linux.page_alloc import frames, put_page
+from secondsight.linux.page_alloc import folio_order, frames, page_folio, put_page
 from secondsight.linux.page_writeback import folio_mark_dirty
 from secondsight.linux.pgtable import folio_mapped, pte_present
 from secondsight.linux.swapops import swap_slots
@@ -51,6 +54,9 @@ def where_mapped(folio: Folio, mm: Mm) -> VaEnd:
     for va in range(len(mm.ptes)):
         if pte_present(mm.ptes[va]) is folio:
             return va
+        if len(huge_pages) > 0:
+            if va > 0 and is_tail_of(mm, va, folio):
+                return va - 1
     return len(mm.ptes)
 
 
@@ -66,12 +72,13 @@ def make_device_exclusive_range(mm: Mm, va: Va, owner: Ref[Owner]) -> Pfn:
     and has a reference.
 
     The caller holds the mmap lock. -EFAULT: nothing is there that may be written. -EBUSY: the page was found and could not be
-    made exclusive (the kernel counts it, and its pointer is NULL): it is locked by somebody, gone, or no private memory.
+    made exclusive (the kernel counts it, and its pointer is NULL): it is locked by somebody, gone, no private memory, or the second
+    page of its folio.
     """
-    pfn = get_user_page_vma_remote(mm, va, FOLL_WRITE)
+    pfn = get_user_page_vma_remote(mm, va, FOLL_WRITE | FOLL_SPLIT_PMD)
     if pfn < 0:
         return pfn
-    locked = folio_trylock(frames[pfn])
+    locked = page_folio(frames[pfn]) is frames[pfn] and folio_trylock(frames[pfn])
     if not locked:
         put_page(frames[pfn])
         return -EBUSY
@@ -105,6 +112,8 @@ def page_make_device_exclusive_one(folio: Folio, mm: Mm, va: Va, owner: Ref[Owne
     Subscribers are told, whether the page is there still or not.
     """
     rng = Range(va, va + 1, Event.EXCLUSIVE, True, owner)
+    if len(huge_pages) > 0:
+        rng = Range(va, end_of_folio(folio, mm, va), Event.EXCLUSIVE, True, owner)
     mmu_notifier_invalidate_range_start(mm, rng)
     valid = set_exclusive(folio, mm, va, False)
     mmu_notifier_invalidate_range_end(mm, rng)
@@ -116,6 +125,9 @@ def set_exclusive(folio: Folio, mm: Mm, va: Va, only_writable: bool) -> bool:
     """What is done under the page-table lock: the entry, if it is still the folio's, becomes device-exclusive. It keeps its
     reference. Whether it could be written; `only_writable`: else it stays as it is."""
     pte = mm.ptes[va]
+    if len(huge_pages) > 0:
+        if not only_writable and va + 1 < len(mm.ptes) and is_tail_of(mm, va + 1, folio):
+            mm.ptes[va + 1].kind = PteKind.DEVICE_EXCLUSIVE
     if pte_present(pte) is not folio or (only_writable and not pte.writable):
         return False
     pte.kind = PteKind.DEVICE_EXCLUSIVE
@@ -123,6 +135,20 @@ def set_exclusive(folio: Folio, mm: Mm, va: Va, only_writable: bool) -> bool:
         if pte.dirty:
             folio_mark_dirty(folio)
     return pte.writable
+
+
+@atomic
+def end_of_folio(folio: Folio, mm: Mm, va: Va) -> VaEnd:
+    """Where the range ends that page_make_device_exclusive_one() (mm/rmap.c, Linux 6.12) says it changes: behind the folio, or its vma."""
+    vma = mm.mm_mt[va]
+    return va + 1 if vma is None or folio_order(folio) == 0 else min(vma.vm_end, va + HPAGE_PMD_NR)
+
+
+@atomic
+def is_tail_of(mm: Mm, va: Va, folio: Folio) -> bool:
+    """Whether the entry at `va` maps the second page of a folio."""
+    page = pte_present(mm.ptes[va])
+    return page is not None and page is folio.tail[0]
 
 
 @milestone
@@ -134,7 +160,7 @@ def make_device_exclusive(mm: Mm, va: Va, owner: Ref[Owner]) -> Pfn:
     -EBUSY is none of its errors. -EFAULT: nothing is there that may be written. -EOPNOTSUPP: it is no private memory.
     """
     while True:
-        pfn = get_user_page_vma_remote(mm, va, FOLL_WRITE)
+        pfn = get_user_page_vma_remote(mm, va, FOLL_WRITE | FOLL_SPLIT_PMD)
         if pfn < 0:
             return pfn
         anon = folio_test_anon(mm, va)

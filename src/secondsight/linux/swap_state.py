@@ -21,6 +21,7 @@ A device that is full is a bound here.
 from __future__ import annotations
 
 from secondsight.lang import Ref, atomic, milestone, out_of_records, require
+from secondsight.linux.highmem import slot_clear, slot_load
 from secondsight.linux.mm_types import Folio, SwpEntry
 from secondsight.linux.page_alloc import alloc_page, get_page, put_page
 from secondsight.linux.pgtable import folio_mapped
@@ -74,7 +75,7 @@ def swap_free(entry: SwpEntry) -> None:
     require(slot.count > 0, "swap-count", "drops a swap entry that no page-table entry stands for")
     slot.count -= 1
     if slot.count == 0 and slot.cache is None:
-        slot.contents = 0
+        slot_clear(slot)
 
 
 @atomic
@@ -84,7 +85,7 @@ def delete_from_swap_cache(folio: Folio) -> None:
     slot = swap_slots[folio.swap]
     slot.cache = None
     if slot.count == 0:
-        slot.contents = 0
+        slot_clear(slot)
     folio.swapcache = False
     folio.swap = 0
 
@@ -137,7 +138,7 @@ def read_swap_cache(entry: SwpEntry) -> Folio:
     """swapin_readahead(), read_swap_cache_async() (mm/swap_state.c), swap_read_folio() (mm/page_io.c, Linux 6.12): a new page, in
     the swap cache, with what the slot holds, and a reference. Reading takes no time."""
     folio = alloc_page()
-    folio.contents = swap_slots[entry].contents
+    slot_load(folio, swap_slots[entry])
     swap_slots[entry].cache = folio
     get_page(folio)
     folio.swapcache = True

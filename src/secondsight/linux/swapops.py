@@ -13,7 +13,9 @@ Each kind is made only where a bound says so, so that what nobody makes is no pa
 
 from __future__ import annotations
 
-from secondsight.lang import Char, Record, Ref, atomic, bound, shared_array
+from typing import Literal
+
+from secondsight.lang import Array, Char, Record, Ref, atomic, bound, shared_array
 from secondsight.linux.mm_types import Count, Folio, Pte, PteKind
 
 __all__ = ["Migration", "SwapSlot", "is_device_private_entry", "is_migration_entry", "is_swap_entry", "is_swap_pte", "migrations", "swap_slots"]
@@ -28,6 +30,7 @@ class SwapSlot(Record):
     count: Count
     cache: Ref[Folio]
     contents: Char
+    second: Array[Char, Literal["halves"]]
 
 
 class Migration(Record):

@@ -21,10 +21,11 @@ from typing import Literal
 
 from secondsight.lang import Array, Errno, Record, Ref, atomic, bound, milestone, out_of_records, pool
 from secondsight.linux.dma_buf import DmaBuf, DmaBufAttachment
-from secondsight.linux.errno import EBADFD, EINVAL
-from secondsight.linux.gup import memfd_pin_folio, memfd_pin_valid, unpin_folio
+from secondsight.linux.errno import EAGAIN, EBADFD, EINVAL
+from secondsight.linux.gup import check_and_migrate_movable_folios, memfd_pin_folio, memfd_pin_valid, unpin_folio
 from secondsight.linux.memory import VM_FAULT_NOPAGE, VM_FAULT_SIGBUS, insert_pfn
-from secondsight.linux.mm_types import Count, Flags, Folio, Mm, Pgoff, Result, Va
+from secondsight.linux.mm_types import Count, Flags, Folio, Gather, Mm, Pgoff, Result, Va
+from secondsight.linux.mmzone import pageblocks
 from secondsight.linux.shmem import F_SEAL_FUTURE_WRITE, F_SEAL_SHRINK, F_SEAL_WRITE, ShmemFile
 
 __all__ = [
@@ -153,10 +154,35 @@ def udmabuf_pin_folios(ubuf: Udmabuf, memfd: Ref[ShmemFile], offset: Pgoff, size
         ret = check_memfd_seals(memfd)
         if ret == 0:
             ret = memfd_pin_valid(memfd, offset, size)
+        first = ubuf.nr_pages
     if ret == 0:
         for pgoff in range(offset, offset + size):
             udmabuf_add_folio(ubuf, memfd, pgoff)
+        if len(pageblocks) > 0:
+            ret = udmabuf_check_folios(ubuf, first)
+            while ret == -EAGAIN:
+                for pgoff in range(offset, offset + size):
+                    udmabuf_add_folio(ubuf, memfd, pgoff)
+                ret = udmabuf_check_folios(ubuf, first)
     memfd.i_rwsem.read_unlock()
+    return ret
+
+
+def udmabuf_check_folios(ubuf: Udmabuf, first: Pgoff) -> Errno:
+    """The end of memfd_pin_folios() (mm/gup.c, Linux 6.12): whether the pages from `first` on may stay pinned. If not, they are the
+    buffer's no more. -EAGAIN: pin them again."""
+    with atomic:
+        folios: Gather = []
+        for i in range(first, ubuf.nr_pages):
+            folio = ubuf.folios[i]
+            assert folio is not None
+            folios.append(folio)
+    ret = check_and_migrate_movable_folios(folios)
+    if ret != 0:
+        with atomic:
+            for i in range(first, ubuf.nr_pages):
+                ubuf.folios[i] = None
+            ubuf.nr_pages = first
     return ret
 
 

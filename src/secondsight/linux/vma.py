@@ -3,7 +3,7 @@
 munmap holds the mmap lock for writing only while it takes the vmas out of the tree. Then it downgrades to reading:
 faults run beside the zap and find nothing mapped, and nothing can be mapped there before it is over.
 
-    mmap_write_lock; vmas out of the tree; mmap_write_downgrade
+    mmap_write_lock; a huge page that has pages on both sides is split; vmas out of the tree; mmap_write_downgrade
     unmap_vmas: notifier bracket (UNMAP) around the zap
     free_pgtables: the file forgets the vmas (i_mmap_rwsem for writing); tlb_finish_mmu: references dropped
     mmap_read_unlock
@@ -12,15 +12,19 @@ faults run beside the zap and find nothing mapped, and nothing can be mapped the
 from __future__ import annotations
 
 from secondsight.lang import Errno, Ref, atomic, tracepoint
+from secondsight.linux.errno import EINVAL
 from secondsight.linux.fork import vm_area_dup, vm_area_free
+from secondsight.linux.huge_memory import vma_adjust_trans_huge
 from secondsight.linux.memory import tlb_finish_mmu, unmap_vmas
 from secondsight.linux.mm_interval_tree import vma_interval_tree_insert, vma_interval_tree_remove
-from secondsight.linux.mm_types import AddressSpace, Flags, Mm, Pgoff, Va, VaEnd, Vma
+from secondsight.linux.mm_types import HPAGE_PMD_NR, AddressSpace, Flags, Mm, Pgoff, PmdKind, Va, VaEnd, Vma, huge_pages
 from secondsight.linux.rmap import anon_vma_link, anon_vma_unlink
+from secondsight.linux.userfaultfd import userfaultfd_unmap_complete, userfaultfd_unmap_prep
 
 __all__ = [
     "do_vmi_align_munmap",
     "free_pgtables",
+    "may_split",
     "split_vma",
     "vma_iter_store",
     "vma_merge_new_range",
@@ -77,6 +81,34 @@ def split_vma(vma: Vma, addr: Va, new_below: bool) -> None:
 
 
 @atomic
+def is_never_merged(file: AddressSpace) -> bool:
+    """VM_SPECIAL (include/linux/mm.h, Linux 6.12): vmas of it are not made one; those of huge pages have VM_DONTEXPAND."""
+    if len(huge_pages) > 0:
+        if file.is_hugetlb():
+            return True
+    return file.vm_flags() != 0
+
+
+@atomic
+def may_split(mm: Mm, start: Va, end: VaEnd) -> Errno:
+    """vm_operations_struct.may_split of the vmas that are to end or begin at `start` or `end`, hugetlb_vm_op_split() (mm/hugetlb.c, Linux 6.12): 0, or
+    -EINVAL within a huge page of a file's. Asked of both before either is split."""
+    return -EINVAL if is_within_hugetlb(mm, start) or is_within_hugetlb(mm, end) else 0
+
+
+@atomic
+def is_within_hugetlb(mm: Mm, va: VaEnd) -> bool:
+    """Whether `va` is in the middle of a huge page of a file's."""
+    if va % HPAGE_PMD_NR == 0:
+        return False
+    vma = mm.mm_mt[va]
+    if vma is None:
+        return False
+    file = vma.vm_file
+    return file is not None and file.is_hugetlb()
+
+
+@atomic
 def vma_merge_new_range(
     mm: Mm, start: Va, end: VaEnd, file: Ref[AddressSpace], pgoff: Pgoff, write: bool, flags: Flags, low: Va, high: VaEnd
 ) -> Ref[Vma]:
@@ -87,7 +119,7 @@ def vma_merge_new_range(
     keeps apart. Left out: anon_vmas that differ; device-dax mappings, which the kernel merges to the left.
     """
     if file is not None:
-        if file.vm_flags() != 0:
+        if is_never_merged(file):
             return None
     prev: Ref[Vma] = None
     following: Ref[Vma] = None
@@ -122,6 +154,8 @@ def vma_merge_new_range(
     anon_vma_link(expanded)
     vma_iter_store(mm, expanded)
     if following is not None and following is not expanded:
+        if len(huge_pages) > 0:
+            expanded.anon_prepared[0] = expanded.anon_prepared[0] or following.anon_prepared[0]
         anon_vma_unlink(following)
         vm_area_free(following)
     return expanded
@@ -178,7 +212,7 @@ def vma_merge_existing_range(vma: Vma, start: Va, end: VaEnd, write: bool, flags
     assert mm is not None
     pgoff: Pgoff = 0
     if file is not None:
-        if file.vm_flags() != 0:
+        if is_never_merged(file):
             return False
         pgoff = vma.vm_pgoff + start - vma.vm_start
     prev: Ref[Vma] = None
@@ -196,6 +230,9 @@ def vma_merge_existing_range(vma: Vma, start: Va, end: VaEnd, write: bool, flags
     expanded = following if prev is None else prev
     if expanded is None:
         return False
+    if len(huge_pages) > 0:
+        shares = vma.anon_prepared[0] or (following is not None and following.anon_prepared[0])
+        expanded.anon_prepared[0] = expanded.anon_prepared[0] or shares
     is_whole = start == vma.vm_start and end == vma.vm_end
     if file is not None:
         file.i_mmap_rwsem.write_lock()
@@ -243,9 +280,18 @@ def vma_merge_existing_range(vma: Vma, start: Va, end: VaEnd, write: bool, flags
 def do_vmi_align_munmap(mm: Mm, start: Va, end: VaEnd) -> Errno:
     """do_vmi_align_munmap(), vms_complete_munmap_vmas() (mm/vma.c, Linux 6.12): unmap a range. 0, mapped or not.
 
-    Left out: limits, accounting, locked memory.
+    -EINVAL: it begins or ends within a huge page of a file. Left out: limits, accounting, locked memory.
     """
     mm.mmap_lock.write_lock()
+    told = False
+    if len(huge_pages) > 0:
+        refused = may_split(mm, start, end)
+        if refused != 0:
+            mm.mmap_lock.write_unlock()
+            return refused
+        vma_adjust_trans_huge(mm, start, end)
+    if len(mm.userfaultfd) > 0:
+        told = userfaultfd_unmap_prep(mm, start, end)
     with atomic:
         detached = vms_gather_munmap_vmas(mm, start, end)
         mm.mmap_lock.write_downgrade()
@@ -256,6 +302,9 @@ def do_vmi_align_munmap(mm: Mm, start: Va, end: VaEnd) -> Errno:
         if gather:
             tlb_finish_mmu(gather)
     mm.mmap_lock.read_unlock()
+    if len(mm.userfaultfd) > 0:
+        if told:
+            userfaultfd_unmap_complete(mm, start, end)
     return 0
 
 
@@ -290,7 +339,7 @@ def free_pgtables(vma: Ref[Vma]) -> None:
     vmas from `vma` on, which drop their references to the files.
 
     Taking `i_mmap_rwsem`, unlinking and releasing it is one step. A file's last reference is dropped here; in the kernel the
-    thread that dropped it does the rest on its way back to its program. Left out: the page tables themselves.
+    thread that dropped it does the rest on its way back to its program.
     """
     while vma is not None:
         following = vma.next
@@ -300,7 +349,20 @@ def free_pgtables(vma: Ref[Vma]) -> None:
             vma_interval_tree_remove(vma, file)
             file.i_mmap_rwsem.write_unlock()
         anon_vma_unlink(vma)
+        free_page_tables(vma)
         vm_area_free(vma)
         if file is not None:
             file.unlinked()
         vma = following
+
+
+@atomic
+def free_page_tables(vma: Vma) -> None:
+    """free_pgd_range() (mm/memory.c, Linux 6.12): a page table over which nothing is mapped any more goes."""
+    mm = vma.vm_mm
+    assert mm is not None
+    if len(huge_pages) > 0:
+        for va in range(vma.vm_start, vma.vm_end):
+            first = va // HPAGE_PMD_NR * HPAGE_PMD_NR
+            if mm.mm_mt[first] is None and mm.mm_mt[first + 1] is None:
+                mm.pmds[va // HPAGE_PMD_NR].kind = PmdKind.NONE

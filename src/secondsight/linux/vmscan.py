@@ -19,6 +19,7 @@ looks again; allocations that reclaim.
 from __future__ import annotations
 
 from secondsight.lang import Char, atomic, milestone, tracepoint
+from secondsight.linux.highmem import slot_store
 from secondsight.linux.mm_types import Folio, Mm, Va
 from secondsight.linux.page_alloc import put_page
 from secondsight.linux.pgtable import folio_mapped, vm_normal_folio
@@ -120,7 +121,7 @@ def swap_writepage(folio: Folio) -> None:
 
     The folio is not locked any more. A slot that no entry stands for is not written: the folio leaves the swap cache.
     """
-    swap_slots[folio.swap].contents = folio.contents
+    slot_store(swap_slots[folio.swap], folio)
     folio.writeback = False
 
 

@@ -101,13 +101,11 @@ def _adversaries() -> Iterator[Thing]:
 
 
 def _adversary(name: str) -> Iterator[str]:
-    from secondsight.contract import EVERY_ADVERSARY, adversaries, importer_adversaries, private_adversaries
+    from secondsight.contract import EVERY_ADVERSARY
     from secondsight.contract.lessons import KEPT, ONLY_HERE
 
     adversary = EVERY_ADVERSARY[name]
-    homes = {private_adversaries: private_adversaries.PRIVATE_ADVERSARIES, importer_adversaries: importer_adversaries.IMPORTER_ADVERSARIES}
-    source = next((home for home, own in homes.items() if name in own), adversaries).__file__
-    assert source is not None
+    source, _ = adversary.scenarios[0].threads[0].ops[0].site
     yield f"{adversary.summary[0].upper()}{adversary.summary[1:]}. Its scenarios, each of which a driver must survive in every interleaving:"
     first = adversary.scenarios[0]
     yield "\n".join(f"  {one.name}" for one in adversary.scenarios)

@@ -77,8 +77,8 @@ def index_page(tables: Sequence[tuple[DecisionTable, Decided, str]]) -> str:
     return _page("What the tables say", body)
 
 
-def table_page(table: DecisionTable, cells: Decided, traces: Mapping[tuple[str, str], str]) -> str:
-    """A table's page. `traces`: the page of each broken cell's trace."""
+def table_page(table: DecisionTable, cells: Decided, traces: Mapping[tuple[str, str], str], cost: Sequence[str] = ()) -> str:
+    """A table's page. `traces`: the page of each broken cell's trace. `cost`: what its rows cost, if that is part of the question."""
     verdicts = {place: result.verdict for place, result in cells.items() if result is not None}
     body = [f"<p><strong>{_linked(table.question)}</strong></p>"]
     if table.findings:
@@ -87,6 +87,8 @@ def table_page(table: DecisionTable, cells: Decided, traces: Mapping[tuple[str, 
             said = one.verdict(verdicts) or "Not settled: cells that it needs have not finished."
             body.append(f"<section class=\"card\"><blockquote>{_linked(one.claim)}</blockquote><p>{_linked(said)}</p></section>")
     body += ["<h2>The table</h2>", "<p>A cell that is broken leads to the trace that shows it.</p>", _matrix(table, cells, traces)]
+    if cost:
+        body += ["<h2>What the rows cost</h2>", *cost]
     body += _meanings("row", "The rows", table.rows) + _meanings("column", "The columns", table.columns)
     body.append(f"<p>Again: <code>secondsight settle {_q(table.name)}</code></p>")
     return _page(table.title, body, up="index.html")

@@ -301,6 +301,8 @@ def _beside_the_cpu(last: PlainStep) -> list[str]:
 def _frame(frame: Record) -> str:
     shown = resolve(Char)
     contents = shown.show(frame.contents) if hasattr(frame, "contents") and shown is not None else "?"  # type: ignore[union-attr]
+    if len(getattr(frame, "second", ())) > 0 and shown is not None:
+        contents = f"{contents} and {shown.show(frame.second[0])}"  # type: ignore[attr-defined,union-attr]
     free = ", free" if getattr(frame, "refcount", 1) == 0 else ""
     return f"{short(frame)} (contents {contents}{free})"
 

@@ -106,6 +106,13 @@ class RecorderMethods(ABC):
         made: File = self._operation("memfd_create", into, pages=pages, seals=seals)
         return made
 
+    def memfd_create_hugetlb(self, pages: int, seals: str = "", *, into: str | None = None) -> File:
+        """A new memfd of huge pages (MFD_HUGETLB), each of two pages. It is mapped, unmapped and cut into parts at pages with even numbers alone: munmap and
+        mprotect of a part fail with -EINVAL, MADV_DONTNEED leaves a page alone that is in the range in part. A hole in a part of a huge page makes that zero and
+        leaves it in the file. Fails with -EINVAL for an odd number of pages."""
+        made: File = self._operation("memfd_create_hugetlb", into, pages=pages, seals=seals)
+        return made
+
     def fallocate_punch_hole(self, fd: File, *, page: int, pages: int = 1, into: str | None = None) -> None:
         """Give `pages` pages of a memfd back. They read as zeros afterwards, through every mapping.
         Fails with -EPERM (write-sealed), -EBADF (closed)."""
@@ -238,6 +245,16 @@ class RecorderMethods(ABC):
         """unpin_user_pages(): the device gives the pages back. -EBADF the second time."""
         self._operation("unpin", into, pin=pin)
 
+    def offline_pages(self, *, into: str | None = None) -> None:
+        """Somebody takes the block of memory offline that the processes' pages lie in first: they move elsewhere. Fails with -EINTR (somebody holds
+        a page: a signal ends the attempt), -EBUSY (offline already, or the block is CMA's). Of up to three pages."""
+        self._operation("offline_pages", into)
+
+    def cma_alloc(self, *, into: str | None = None) -> None:
+        """A driver allocates the block as contiguous memory (CMA): pages that lie in it move elsewhere. -EBUSY: somebody holds one, or has the
+        block already. On the model only."""
+        self._operation("cma_alloc", into)
+
     def dax(self, pages: int) -> File:
         """Device memory (`dev_pagemap`) of `pages` pages, with a file to map (in the setup). Taken away by `dax_disable`,
         `dax_invalidate` and `dax_drain`. On the model only."""
@@ -302,6 +319,39 @@ class RecorderMethods(ABC):
         """The exporter gives a buffer that was revoked memory again."""
         self._operation("buffer_restore", None, buffer=buffer)
 
+    def write_half(self, addr: Address, value: str, *, into: str | None = None) -> None:
+        """Store `value` to the second half of the page. What `write` and `read` use is the first."""
+        self._operation("write_half", into, addr=addr, value=value)
+
+    def read_half(self, addr: Address, *, into: str | None = None) -> None:
+        """Load the value of the second half of the page."""
+        self._operation("read_half", into, addr=addr)
+
+    def direct_read(self, addr: Address, value: str, *, into: str | None = None) -> None:
+        """read(2) of a disk that is opened with O_DIRECT, into the second half of the page: `value` is what is read. -EFAULT: not mapped,
+        or not to be written."""
+        self._operation("direct_read", into, addr=addr, value=value)
+
+    def pin_read_half(self, pin: Pin, page: int = 0, *, into: str | None = None) -> None:
+        """The device loads the value of the second half of the pin's page `page`. -EBADF once it is unpinned."""
+        self._operation("pin_read_half", into, pin=pin, page=page)
+
+    def pin_write_half(self, pin: Pin, page: int, value: str, *, into: str | None = None) -> None:
+        """The device stores `value` to the second half of the pin's page `page`. Fails as `pin_write` does."""
+        self._operation("pin_write_half", into, pin=pin, page=page, value=value)
+
+    def device_read_half(self, device: DeviceHandle, addr: Address, *, into: str | None = None) -> None:
+        """The device loads the value of the second half of one page. On the model only."""
+        self._operation("device_read_half", into, device=device, addr=addr)
+
+    def device_write_half(self, device: DeviceHandle, addr: Address, value: str, *, into: str | None = None) -> None:
+        """The device stores `value` to the second half of one page. On the model only."""
+        self._operation("device_write_half", into, device=device, addr=addr, value=value)
+
+    def device_compare_half(self, device: DeviceHandle, addr: Address, *, into: str | None = None) -> None:
+        """As `device_compare`, of the second half of the page. On the model only."""
+        self._operation("device_compare_half", into, device=device, addr=addr)
+
     def device_migrate(self, device: DeviceHandle, addr: Address, *, pages: int | None = None, into: str | None = None) -> None:
         """The device takes pages into its own memory, where no CPU can reach them (migrate_vma_setup); the result is how many have come, `0`
         to `9`.     Private pages move, and places that nobody has touched, if nobody holds them and there is memory. Fails with -EINVAL (not mapped,
@@ -312,6 +362,93 @@ class RecorderMethods(ABC):
         """The device gives everything in its memory back (migrate_device_range); the result is how many pages have gone, `0` to `9`. -EOPNOTSUPP by a
         driver without memory."""
         self._operation("device_evict", into, device=device)
+
+    def madvise_hugepage(self, addr: Address, *, pages: int | None = None, into: str | None = None) -> None:
+        """MADV_HUGEPAGE: the next page that is touched there comes together with the other one of its pair, as a huge page, if the mapping has
+        both and neither was touched before. A pair is a page with an even number in its mapping and the next. Fails with -ENOMEM (not mapped).
+
+        On a real kernel a page of the scenario is half a huge page, 1 MiB, of which its first 4 KiB are used.
+        """
+        self._operation("madvise_hugepage", into, addr=addr, pages=pages)
+
+    def page_is_huge(self, addr: Address, *, into: str | None = None) -> None:
+        """Whether one entry maps the page and the other of its pair, as PAGEMAP_SCAN (PAGE_IS_HUGE) tells a process: `h`, or `-`."""
+        self._operation("page_is_huge", into, addr=addr)
+
+    def madvise_collapse(self, addr: Address, *, pages: int | None = None, into: str | None = None) -> None:
+        """MADV_COLLAPSE: each pair of pages in the range becomes a huge page, with what the pages hold. Fails with -EINVAL (nothing there was
+        written, or may be; or the mapping has no such pair), -EAGAIN (somebody holds a page), -ENOMEM (not mapped). Of private
+        anonymous memory."""
+        self._operation("madvise_collapse", into, addr=addr, pages=pages)
+
+    def userfaultfd(self, *, sigbus: bool = False, events: bool = False) -> File:
+        """userfaultfd(2), and UFFDIO_API: one for a process, in the setup. With `sigbus` (UFFD_FEATURE_SIGBUS) who touches what is missing or
+        protected gets a signal, else it waits. With `events` (UFFD_FEATURE_EVENT_REMOVE and _UNMAP) who unmaps registered memory, or forgets
+        it by MADV_DONTNEED, waits until somebody has read that message."""
+        made: File = self._operation("userfaultfd", None, sigbus=sigbus, events=events)
+        return made
+
+    def uffd_register(
+        self,
+        uffd: File,
+        addr: Address,
+        *,
+        pages: int | None = None,
+        missing: bool = True,
+        wp: bool = False,
+        into: str | None = None,
+    ) -> None:
+        """UFFDIO_REGISTER: pages that are `missing`, and those that are write-protected (`wp`; private memory only). Fails with -EINVAL (not
+        mapped, a udmabuf's mapping; neither mode), -EPERM (mapped read-only from a write-sealed memfd), -EBADF (closed)."""
+        self._operation("uffd_register", into, uffd=uffd, addr=addr, pages=pages, missing=missing, wp=wp)
+
+    def uffd_unregister(self, uffd: File, addr: Address, *, pages: int | None = None, into: str | None = None) -> None:
+        """UFFDIO_UNREGISTER. Who waits for a page there tries again. Fails with -EINVAL (not mapped, a udmabuf's mapping), -EBADF (closed)."""
+        self._operation("uffd_unregister", into, uffd=uffd, addr=addr, pages=pages)
+
+    def uffd_copy(self, uffd: File, addr: Address, value: str, *, into: str | None = None) -> None:
+        """UFFDIO_COPY of one page that holds `value`; who waits for it goes on. Fails with -EEXIST (a page is there), -ENOENT (not registered),
+        -EAGAIN (a change is in progress, whose message nobody has read yet), -EFAULT (past the end of the file), -EBADF (closed)."""
+        self._operation("uffd_copy", into, uffd=uffd, addr=addr, value=value)
+
+    def uffd_zeropage(self, uffd: File, addr: Address, *, into: str | None = None) -> None:
+        """UFFDIO_ZEROPAGE of one page. Fails as `uffd_copy` does."""
+        self._operation("uffd_zeropage", into, uffd=uffd, addr=addr)
+
+    def uffd_writeprotect(
+        self, uffd: File, addr: Address, *, pages: int | None = None, protect: bool = True, into: str | None = None
+    ) -> None:
+        """UFFDIO_WRITEPROTECT: the pages that are there are write-protected, or with `protect=False` no more, and who waits goes on. Fails with
+        -ENOENT (not registered for that), -EAGAIN (a change is in progress), -EBADF (closed)."""
+        self._operation("uffd_writeprotect", into, uffd=uffd, addr=addr, pages=pages, protect=protect)
+
+    def uffd_wake(self, uffd: File, addr: Address, *, pages: int | None = None, into: str | None = None) -> None:
+        """UFFDIO_WAKE: who waits for one of the pages tries again. -EBADF: closed."""
+        self._operation("uffd_wake", into, uffd=uffd, addr=addr, pages=pages)
+
+    def uffd_read(self, uffd: File, *, into: str | None = None) -> None:
+        """Wait for a message and read it: `f` a page is missing, `w` one is written that is protected, `r` REMOVE, `u` UNMAP. Faults come first.
+        Who waits for the reading of an event goes on. -EBADF: closed."""
+        self._operation("uffd_read", into, uffd=uffd)
+
+    def uffd_read_now(self, uffd: File, *, into: str | None = None) -> None:
+        """`uffd_read` that does not wait: -EAGAIN, there is no message."""
+        self._operation("uffd_read_now", into, uffd=uffd)
+
+    def uffd_close(self, uffd: File, *, into: str | None = None) -> None:
+        """close() of a userfaultfd that nobody reads: nothing is registered any more, who waits goes on. -EBADF the second time. (While somebody
+        waits in a read a real kernel keeps it until that returns: with a handler's thread it is not to be closed.)"""
+        self._operation("uffd_close", into, uffd=uffd)
+
+    def uffd_serve(self, uffd: File, value: str) -> None:
+        """A thread of the process that answers all messages from the end of the setup on: what is missing is filled with a page that holds
+        `value`, what is protected may be written again, events are read. What cannot be filled while a change is in progress (-EAGAIN) is
+        tried again; for anything else, who waits tries again."""
+        self._operation("uffd_serve", None, uffd=uffd, value=value)
+
+    def device_forget(self, device: DeviceHandle, addr: Address, *, pages: int | None = None, into: str | None = None) -> None:
+        """The hook that an allocator calls before it gives pages back: the device's library forgets them, if it has such a hook. On the model only."""
+        self._operation("device_forget", into, device=device, addr=addr, pages=pages)
 
     def device_snapshot(self, device: DeviceHandle, addr: Address, *, into: str | None = None) -> None:
         """What the driver finds at the page without a fault (hmm_range_fault): `r`, `w` (writable as well), `R` and `W` of a page in
@@ -359,6 +496,18 @@ class DeviceMethods:
         """The same with a job that loads the first page of the buffer."""
         self._recorder._operation("device_job_read", into, device=self)
 
+    def read_half(self, addr: Address, *, into: str | None = None) -> None:
+        """The device loads the value of the second half of one page. On the model only."""
+        self._recorder._operation("device_read_half", into, device=self, addr=addr)
+
+    def write_half(self, addr: Address, value: str, *, into: str | None = None) -> None:
+        """The device stores `value` to the second half of one page. On the model only."""
+        self._recorder._operation("device_write_half", into, device=self, addr=addr, value=value)
+
+    def compare_half(self, addr: Address, *, into: str | None = None) -> None:
+        """As `device_compare`, of the second half of the page. On the model only."""
+        self._recorder._operation("device_compare_half", into, device=self, addr=addr)
+
     def migrate(self, addr: Address, *, pages: int | None = None, into: str | None = None) -> None:
         """The device takes pages into its own memory, where no CPU can reach them (migrate_vma_setup); the result is how many have come, `0`
         to `9`.     Private pages move, and places that nobody has touched, if nobody holds them and there is memory. Fails with -EINVAL (not mapped,
@@ -369,6 +518,10 @@ class DeviceMethods:
         """The device gives everything in its memory back (migrate_device_range); the result is how many pages have gone, `0` to `9`. -EOPNOTSUPP by a
         driver without memory."""
         self._recorder._operation("device_evict", into, device=self)
+
+    def forget(self, addr: Address, *, pages: int | None = None, into: str | None = None) -> None:
+        """The hook that an allocator calls before it gives pages back: the device's library forgets them, if it has such a hook. On the model only."""
+        self._recorder._operation("device_forget", into, device=self, addr=addr, pages=pages)
 
     def snapshot(self, addr: Address, *, into: str | None = None) -> None:
         """What the driver finds at the page without a fault (hmm_range_fault): `r`, `w` (writable as well), `R` and `W` of a page in
@@ -392,6 +545,14 @@ class PinMethods:
     def unpin(self, *, into: str | None = None) -> None:
         """unpin_user_pages(): the device gives the pages back. -EBADF the second time."""
         self._recorder._operation("unpin", into, pin=self)
+
+    def read_half(self, page: int = 0, *, into: str | None = None) -> None:
+        """The device loads the value of the second half of the pin's page `page`. -EBADF once it is unpinned."""
+        self._recorder._operation("pin_read_half", into, pin=self, page=page)
+
+    def write_half(self, page: int, value: str, *, into: str | None = None) -> None:
+        """The device stores `value` to the second half of the pin's page `page`. Fails as `pin_write` does."""
+        self._recorder._operation("pin_write_half", into, pin=self, page=page, value=value)
 
 
 class ImporterMethods:

@@ -5,15 +5,14 @@
 /* A word of the log is named by its place in all logs, one worker's after the other's. */
 typedef struct {
 	u32 *starts;  /* by state: the word of its first target, plus one; or 0 */
-	u32 *ways_in; /* by state: edges that lead there and were not peeled off; GONE */
+	u16 *ways_in; /* by state: edges that lead there and were not peeled off, MANY or more; GONE. Small, for it is what is come to at random */
 	u32 *todo;
 	u64 states;
 	const u32 *logs[MAX_WORKERS];
 	u64 ends[MAX_WORKERS]; /* the word after a worker's last one */
 } ss_edges;
 
-enum { AHEAD = 16 };
-#define GONE 0xffffffffu
+enum { AHEAD = 64, MANY = 0xfffe, GONE = 0xffff }; /* a state with so many ways in is never peeled off: the second search looks at it */
 
 /* Of every worker: its log ends with a source, so that the last targets end there. 0: no room for that. */
 static int ss_end_logs(ss_run *run)
@@ -37,7 +36,7 @@ static void ss_read_edges(ss_run *run, ss_edges *e)
 			if (word & SOURCE)
 				e->starts[word & ~SOURCE] = (u32)(first + at + 2);
 			else
-				e->ways_in[word]++;
+				e->ways_in[word] += e->ways_in[word] < MANY;
 		}
 		e->ends[i] = first += count;
 	}
@@ -74,7 +73,7 @@ static u64 ss_peel_log(ss_run *run, ss_edges *e)
 		}
 		e->ways_in[n] = GONE;
 		for (; to && !(*to & SOURCE); to++)
-			if (!--e->ways_in[*to])
+			if (e->ways_in[*to] < MANY && !--e->ways_in[*to])
 				e->todo[found++] = *to;
 		if (done % (1 << 20) == 0)
 			ss_look(run);
@@ -126,19 +125,19 @@ static void ss_look_for_cycles(ss_run *run)
 		if (run->crew[i].found > most)
 			most = run->crew[i].found;
 	e.states = most * run->workers;
-	u64 bytes = e.states * sizeof(u32);
+	u64 bytes = e.states * sizeof(u32), half = e.states * sizeof(u16);
 	if (!run->logging || !run->edge_words || !ss_end_logs(run))
 		return;
-	if (run->max_memory && run->bytes + 3 * bytes > run->max_memory) {
+	if (run->max_memory && run->bytes + 2 * bytes + half > run->max_memory) {
 		ss_drop_log(run);
 		return;
 	}
 	e.starts = ss_room(run, bytes);
-	e.ways_in = ss_room(run, bytes);
+	e.ways_in = ss_room(run, half);
 	e.todo = ss_room(run, bytes);
 	if (e.starts && e.ways_in && e.todo) {
 		memset(e.starts, 0, bytes);
-		memset(e.ways_in, 0, bytes);
+		memset(e.ways_in, 0, half);
 		ss_read_edges(run, &e);
 		u64 left = ss_peel_log(run, &e);
 		if (left && !run->stop)
@@ -147,6 +146,6 @@ static void ss_look_for_cycles(ss_run *run)
 			ss_hand_prints_over(run, &e, left);
 	}
 	ss_give_back(run, e.starts, bytes);
-	ss_give_back(run, e.ways_in, bytes);
+	ss_give_back(run, e.ways_in, half);
 	ss_give_back(run, e.todo, bytes);
 }

@@ -7,6 +7,7 @@ import os
 import signal
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any, Protocol
@@ -35,6 +36,10 @@ THREAD_SHIFT, MOST_BOUNDED = 13, 8  # of a bounded search's ordinals: see engine
 Note = ctypes.CFUNCTYPE(
     ctypes.c_int32, ctypes.POINTER(ctypes.c_uint8), ctypes.POINTER(ctypes.c_uint8), ctypes.c_int32, ctypes.c_int32
 )
+
+
+class _TimeIsOver(Exception):
+    """Of a search, while it goes the way to an error once more."""
 
 
 class FoundFacts(Protocol):
@@ -96,7 +101,7 @@ def native_search(native: Native, request: Request | None = None, log_edges: boo
 
     States are remembered by 64-bit fingerprints (`Result.missed` is the expected number of states taken for another), or,
     if `exact`, whole. With several workers a violation is looked for once more with one, so that the trace is always the
-    same one.
+    same one, unless the time is over before. The way to an error of the model is not given where there is no time to go it once more.
 
     To look for livelocks the search logs its edges; where these have cycles, the states on them are looked for in a second search,
     and then the first of them once more from the beginning. Without `log_edges`, or where there is no memory for the log, the
@@ -112,10 +117,11 @@ def native_search(native: Native, request: Request | None = None, log_edges: boo
     asked = asked.but(memory=memory, workers=asked.workers or len(os.sched_getaffinity(0)), frontier=asked.frontier or memory // 8)
     search = _Search(native, asked, log_edges=log_edges)
     result = search.run()
+    left = search.seconds_left()
     # a livelock's trace is found by one
     by_several = result.error is not None or any(v.rule != "livelock" for v in result.violations)
-    if search.raw.crowd > 1 and not search.interrupted and by_several:
-        again = _Search(native, asked.but(workers=1), log_edges=log_edges).run()
+    if search.raw.crowd > 1 and not search.interrupted and by_several and left != 0:
+        again = _Search(native, asked.but(workers=1, seconds=left), log_edges=log_edges).run()
         return again if again.verdict is Verdict.BROKEN or again.error is not None else result
     return result
 
@@ -172,6 +178,7 @@ class _Search:
 
     def __init__(self, native: Native, request: Request, goals: bytes = b"", log_edges: bool = True, within: bytes = b"") -> None:
         self.native, self.request = native, request
+        self.begun = time.perf_counter()
         self.log_edges, self.within = log_edges, within
         self.in_chunks = not isinstance(request.strategy, DepthFirst | RandomWalks)  # by workers, that share a frontier
         self.interrupted = False
@@ -232,6 +239,11 @@ class _Search:
         self.raw.lock_count, self.raw.locks, self.raw.note = len(order.locks), self.places, self.note
         self.taking = bytes(int(i in order.counters) for i in range(len(self.native.program.code.places) + 1))
         self.raw.taking = self.taking
+
+    def seconds_left(self) -> float | None:
+        """What is left of the time that there is for it; None: there is no limit."""
+        most = self.request.limits.seconds
+        return None if most is None else max(0.0, self.begun + most - time.perf_counter())
 
     def run(self) -> Result:
         """The whole search."""
@@ -346,7 +358,7 @@ class _Search:
             message = "some thread need not end: a search without reductions shows how"
             return Violation("livelock", message, None, Trace())
         asked = self.request.but(
-            seconds=None, states=None, watch=None, lock_order=False, workers=1, collect=False, livelock=False, strategy=BreadthFirst()
+            states=None, watch=None, lock_order=False, workers=1, collect=False, livelock=False, strategy=BreadthFirst()
         )
         again = _Search(native, asked, goals=data)
         try:
@@ -398,9 +410,15 @@ class _Search:
         finally:
             self.native.library.ss_release(ctypes.byref(self.raw))
 
-    def _way(self, found: EngineFound) -> Trace:
+    def _in_time(self, ordinals: Iterable[int]) -> Iterator[int]:
+        """The same; raises `_TimeIsOver` when it is."""
+        for ordinal in ordinals:
+            if self.seconds_left() == 0:
+                raise _TimeIsOver
+            yield ordinal
+
+    def _way(self, ordinals: Iterable[int]) -> Trace:
         """The way to the state in which something was found."""
-        ordinals = found.trace[: found.trace_length]
         if not self.raw.bounded:
             return way(self.native, ordinals)
         state, steps, states = self.native.initial, [], []
@@ -412,11 +430,16 @@ class _Search:
             states.append(state)
         return Trace(tuple(steps), tuple(states))
 
-    def _found(self, found: EngineFound) -> Violation | tuple[ModelError, Trace]:
-        """What the engine found, as the reference would tell it."""
-        native = self.native
-        trace = self._way(found)
+    def _found(self, found: EngineFound) -> Violation | tuple[ModelError, Trace | None]:
+        """What the engine found, as the reference would tell it. Without its trace a broken rule is nothing, an error is one."""
+        native, ordinals = self.native, found.trace[: found.trace_length]
         step = Step(found.thread, tuple(found.choices[: found.made]))
+        if found.how == STEP_FAILED and isinstance(error := failure(native, found), ModelError):
+            try:
+                return error, self._way(self._in_time(ordinals)).then([step])
+            except _TimeIsOver:
+                return error, None
+        trace = self._way(ordinals)
         if found.how == LOCK_ORDER:
             return against_order(native, trace, step, *self.against[0])
         return told(native, found, trace, step)
@@ -437,14 +460,19 @@ def told(native: Native, found: FoundFacts, trace: Trace, step: Step) -> Violati
     """A deadlock at the end of `trace`, or what `step`, taken there, ended in."""
     if found.how == DEADLOCK:
         return Violation("deadlock", deadlock_message(native, trace.states[-1] if trace.states else native.initial), None, trace)
-    trace = trace.then([step])
+    trace, failed = trace.then([step]), failure(native, found)
+    if isinstance(failed, RuleBroken):
+        return Violation(failed.rule, failed.message, failed.where, trace)
+    return failed, trace
+
+
+def failure(native: Native, found: FoundFacts) -> RuleBroken | ModelError:
+    """What a step ended in: a broken rule, as one that follows None is too, or an error of the model."""
     raised = native.error(found.kind, found.site, found.value, found.low, found.high)
     if isinstance(raised, NoneFollowed):
-        return Violation(NoneFollowed.rule, str(raised), raised.where, trace)
-    if isinstance(raised, RuleBroken):
-        return Violation(raised.rule, raised.message, raised.where, trace)
-    assert isinstance(raised, ModelError)
-    return raised, trace
+        return RuleBroken(NoneFollowed.rule, str(raised), raised.where)
+    assert isinstance(raised, RuleBroken | ModelError)
+    return raised
 
 
 def against_order(native: Native, trace: Trace, step: Step, message: str, where: Position) -> Violation:

@@ -57,10 +57,14 @@ class _Searches:
     by: By
     begun: float
 
+    def seconds_left(self) -> float | None:
+        """What is left of the time; None: there is no limit."""
+        most = self.request.limits.seconds
+        return None if most is None else max(0.0, self.begun + most - time.perf_counter())
+
     def search(self, native: Native, seconds: float | None = None, **changes: Any) -> Result:
         """Search, within what is left of the time, and `seconds` at most."""
-        spent, most = time.perf_counter() - self.begun, self.request.limits.seconds
-        left = [s for s in (most and most - spent, seconds) if s is not None]
+        left = [s for s in (self.seconds_left(), seconds) if s is not None]
         return self.by(native, self.request.but(seconds=max(1e-3, min(left)) if left else None, **changes))
 
 
@@ -179,6 +183,9 @@ def _both(native: Native, known: Native | None, searches: _Searches) -> Reduced:
     against_order = request.lock_order and reductions.merge and _has_cycle(_edges(native, LockOrder(native.program)))
     if not merged.violations and merged.error is None and not against_order:
         return Reduced(merged, merged, begun)
+    if not _is_known(merged) and searches.seconds_left() == 0:
+        late = replace(merged, verdict=Verdict.NOT_FINISHED, reason="seconds", violation=None, violations=(), error=None, error_trace=None)
+        return Reduced(late, merged, begun)
     return Reduced(_without(known or Native(native.program, hasty=True), merged, searches), merged, begun)
 
 
@@ -188,8 +195,7 @@ def _without(plain: Native, merged: Result, searches: _Searches) -> Result:
     What a merged search finds of a livelock or of the order of locks is only a reason to look: a thread's turn, and what it
     waits for, are matters of single steps. So is an error: one merged step may have more choices than a step can.
     """
-    known = any(v.rule != "livelock" for v in merged.violations)
-    request = searches.request
+    known, request = _is_known(merged), searches.request
     given_up = None
     if not _is_given_up(merged) and (request.in_levels or not known):
         exact = searches.search(plain, max(2.0, 5 * merged.seconds) if known else None)
@@ -212,6 +218,11 @@ def _without(plain: Native, merged: Result, searches: _Searches) -> Result:
         note=note,
         shortest=False,
     )
+
+
+def _is_known(merged: Result) -> bool:
+    """Whether what was found is broken without reductions too."""
+    return any(v.rule != "livelock" for v in merged.violations)
 
 
 def _that_counts(program: Program, exact: Result, searches: _Searches) -> Result:

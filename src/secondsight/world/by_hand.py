@@ -16,7 +16,7 @@ from secondsight.lang.standins import Shared, unwrap
 from secondsight.lang.types import ArrayType, RecordType
 from secondsight.linux import BOUNDS, bounds
 from secondsight.linux.fork import mm_alloc, proc_caches_init
-from secondsight.linux.mm_types import Mm
+from secondsight.linux.mm_types import HPAGE_PMD_NR, Mm
 from secondsight.linux.mmap import get_unmapped_area
 from secondsight.linux.page_alloc import mem_init
 from secondsight.scenario.check import Checker
@@ -50,9 +50,11 @@ class ByHand(Recorder):
     def __init__(self, **wanted: int) -> None:
         super().__init__()
         self._checker = Checker(limited=False)
-        rows = {"ops": 1, "handles": MOST_HANDLES, "devices": 0, "other_processes": MOST_PROCESSES - 1}
+        rows = {"results": 0, "successes": 0, "handles": MOST_HANDLES, "devices": 0, "other_processes": MOST_PROCESSES - 1}
         usual = {name: one.usual for name, one in BOUNDS.items()}
         more = {"mms": MOST_PROCESSES, "anon_vmas": MOST_PROCESSES, "migrations": 1, "swap_slots": 8}
+        if wanted.get("huge"):  # what is moved or swapped out is one page: see the encoder
+            more = {"mms": MOST_PROCESSES, "pmds": (wanted.get("pages", usual["pages"]) + 1) // HPAGE_PMD_NR, "detached_tables": 1}
         self.machine = Machine(bounds(**(usual | more | wanted)) | rows, data={"program.counts": [0], "program.closes": [0], "program.forks": [1]})
         self.spaces: dict[str | None, Mm] = {}
         self.devices: dict[str, Device] = {}
@@ -141,6 +143,7 @@ class _Rows(Encoder):
 
     def __init__(self, hand: ByHand) -> None:
         self.hand, self.release = hand, None
+        self.is_huge = hand.machine.bounds["huge"] > 0
         self.types, self.numbers, self.address = {}, {}, {}
         self.processes: tuple[str | None, ...] = (None,)
         self.opened: set[str | None] = set()

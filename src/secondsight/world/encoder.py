@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field
 from itertools import accumulate
@@ -11,13 +11,14 @@ from itertools import accumulate
 from secondsight.devices.device import Device
 from secondsight.lang.named import bounds_named_by
 from secondsight.linux import BOUNDS, bounds
+from secondsight.linux.mm_types import HPAGE_PMD_NR
 from secondsight.linux.releases import differs
 from secondsight.scenario.data import Place, Scenario, ScenarioThread
-from secondsight.scenario.ops import SEALS, ArgType, ArgValue, HandleRef, HandleType, Op, ScenarioError
+from secondsight.scenario.ops import SEALS, ArgType, ArgValue, HandleRef, HandleType, Op, Operation, ScenarioError
 from secondsight.world import tables
-from secondsight.world.declare import ALREADY_DONE, COLUMNS, on_model, with_families, without_device
+from secondsight.world.declare import ALREADY_DONE, COLUMNS, model_of, on_model, with_families, without_device
 
-__all__ = ["Encoder", "SpaceLayout"]
+__all__ = ["Encoder", "SpaceLayout", "suits_huge_pages"]
 
 MOST_PAGES = BOUNDS["pages"].most
 
@@ -41,7 +42,9 @@ needs nothing stays 0: which families of operations it has tells shapes apart al
 """
 _OF_EACH = ("private_pages", "migrate_pages")
 """Bounds of what each device has for itself: they are no larger where there are more devices."""
-_ROWS = ("ops", "handles", "devices", "other_processes")
+NOT_HUGE = {"swap_slots", "migrations", "private_memory", "pageblocks", "halves"}
+"""What operations need that are not modelled for folios of two pages."""
+_ROWS = ("handles", "devices", "other_processes")
 
 
 @dataclass
@@ -54,9 +57,13 @@ class SpaceLayout:
 
 
 class Encoder:
-    """A scenario as the interpreter's tables, and the bounds that it needs."""
+    """A scenario as the interpreter's tables, and the bounds that it needs.
 
-    def __init__(self, scenario: Scenario, release: str | None = None) -> None:
+    `results`: those of all operations are asked for. Else what there is to ask is whether an access of a device succeeded, or opening
+    or closing one.
+    """
+
+    def __init__(self, scenario: Scenario, release: str | None = None, results: bool = True) -> None:
         self.scenario = scenario
         self.release = release
         self.places = list(scenario.places())
@@ -69,6 +76,7 @@ class Encoder:
         self.rows: dict[str, list[int]] = {name: [] for name in tables.TABLES}
         self.ranges: dict[str, list[int]] = {"handle": [], "is_memfd": [], "page": [], "pages": []}
         self.devices = [p.op.makes for p in self.places if p.op.declared.makes is HandleType.DEVICE]
+        self.is_huge = any(on_model(p.op).at_least(p.op.args).get("huge") for p in self.places)
         self.opened = {p.op.makes for p in self.places if p.op.kind == "closed_device"}
         for place in self.places:
             made = place.op.declared.makes
@@ -77,12 +85,15 @@ class Encoder:
                 self.types[place.op.makes] = made
         for place in self.places:
             self._row(place.op)
+        self.are_whole = results
+        asked = [place.op.declared.accesses or turns != 0 for place, turns in zip(self.places, self.rows["turns"], strict=True)]
+        self.keeps = [tables.WHOLE if results else tables.SUCCESS if one else 0 for one in asked]
 
     def _row(self, op: Op) -> None:
         """The operation's row: each argument in the column of its type, handles by what they are for."""
         model = on_model(op)
         file = next((op.args[name] for name, arg in op.declared.args.items() if arg.type is ArgType.FD), None)
-        row = dict.fromkeys(tables.TABLES, 0) | {"needs": -1, "needs_at": -1, "makes": -1, "pages": 1, "turns": model.turns}
+        row = dict.fromkeys(tables.TABLES, 0) | {"needs": -1, "needs_at": -1, "makes": -1, "pages": 1, "flags": model.flags, "turns": model.turns}
         row["kind"] = model.number(self.types[file.handle] if isinstance(file, HandleRef) else None)
         if op.makes is not None:
             row["makes"] = self.numbers[op.makes]
@@ -92,6 +103,8 @@ class Encoder:
         if op.declared.forks:
             child = row["value"] = self.processes.index(op.makes)
             self.parents[child], self.spaces[child] = row["process"], deepcopy(self._space(op))
+        if op.declared.makes is HandleType.USERFAULTFD and any(p.op.makes != op.makes and p.op.kind == op.kind and p.op.process == op.process for p in self.places):
+            raise ScenarioError("userfaultfd: a second one of the process; the model has one for each", "register all memory with one", op.site)
         columns: Counter[ArgType] = Counter()
         for name, arg in op.declared.args.items():
             value = op.args[name]
@@ -109,6 +122,8 @@ class Encoder:
                     self.ranges["pages"].append(count)
         if op.kind == "move_pages" and differs("empty-page-is-a-bad-address", self.release):
             row["flags"] |= tables.EMPTY_IS_BAD
+        if op.kind == "direct_read" and differs("direct-io-by-reference", self.release):
+            row["flags"] |= tables.BY_REFERENCE
         if op.kind == "pin" and differs("longterm-pin-of-the-zero-page", self.release):
             row["value"] = 0
         if op.declared.makes is HandleType.MAPPING:
@@ -132,7 +147,7 @@ class Encoder:
 
     def _handle(self, row: dict[str, int], kind: ArgType, ref: HandleRef, turns: int) -> None:
         """What a handle is to an operation: what it needs, what it maps over, the device that it opens or that somebody opens."""
-        if kind is ArgType.PLACE:
+        if kind in (ArgType.PLACE, ArgType.USERFAULTFD):
             row["needs_at"] = self.numbers[ref.handle]
         elif kind is not ArgType.DEVICE:
             row["needs"] = self.numbers[ref.handle]
@@ -152,8 +167,10 @@ class Encoder:
             first = (fd.handle, page) if isinstance(fd, HandleRef) and isinstance(page, int) else None
             space = self._space(op)
             if first is not None and first == space.continued:
-                space.pages += 1  # a gap: the kernel keeps mappings apart, and these two would be one vma
+                space.pages += HPAGE_PMD_NR if self.is_huge else 1  # a gap: the kernel keeps mappings apart, and these two would be one vma
             space.continued = None if first is None else (first[0], first[1] + pages)
+            if self.is_huge:  # no huge page, and no page table, is two mappings'
+                space.pages += space.pages % HPAGE_PMD_NR
             self.address[op.makes] = space.pages
             space.windows.append((space.pages, space.pages + pages))
             space.pages += pages
@@ -171,6 +188,7 @@ class Encoder:
         """The `const` tables."""
         rows: dict[str, Sequence[int]] = {f"op.{name}": row for name, row in self.rows.items()}
         rows["op.kind"] = self._kinds()
+        rows["op.keeps"] = self.keeps
         rows |= {f"range.{name}": row or [0] for name, row in self.ranges.items()}
         turning = [[i for i, turns in enumerate(self.rows["turns"]) if turns and self.rows["device"][i] == n] for n in range(max(1, len(self.devices)))]
         rows |= {"turn.first": [0, *accumulate(map(len, turning))], "turn.row": [i for own in turning for i in own]}
@@ -183,10 +201,11 @@ class Encoder:
 
     def only(self, has_device: bool) -> dict[str, Iterable[int]]:
         """What may be in the tables of a program of this shape: what the scenario does, with its families (see `declare`)."""
-        forks = (int(self.forks),)
+        kept = (tables.WHOLE,) if self.are_whole else (0, tables.SUCCESS)
+        rest: dict[str, Iterable[int]] = {"op.keeps": kept, "program.forks": (int(self.forks),)}
         if not has_device:
-            return {"op.kind": without_device(), "program.closes": (0,), "program.forks": forks}
-        return {"op.kind": with_families(self.rows["kind"]), "program.closes": (0, 1), "program.forks": forks}
+            return rest | {"op.kind": without_device(), "program.closes": (0,)}
+        return rest | {"op.kind": with_families(self.rows["kind"]), "program.closes": (0, 1)}
 
     def _kinds(self) -> list[int]:
         """What the rows are to the threads: the setup is over by then, unless there are none and it is all that there is."""
@@ -209,11 +228,18 @@ class Encoder:
             takes.update(model.takes(place.op.args))
             for name, number in model.at_least(place.op.args).items():
                 largest[name] = max(number, largest.get(name, 0))
+        if largest.get("huge") and largest.get("userfaultfd"):
+            raise ScenarioError(f"{self.scenario.name}: huge pages and a userfaultfd, which are not modelled together", "leave one of them out")
         tells = largest.pop(tables.READS_ONLY, 0) & largest.pop(tables.SEALS_WRITES, 0)
         largest["vma_flags"] = max(tells, largest.get("vma_flags", 0))
         derived = dict.fromkeys(_LARGE, 0) | {"mms": len(self.processes), "subscribers": 0, **largest, **takes}
         derived["frames"] = min(16, max(3, 1 + takes["frames"] + sum(map(_in_flight, self.scenario.threads))))
         derived["pages"] = max(1, largest_space.pages)
+        if self.is_huge:
+            self._suits_huge_pages(largest, driver)
+            derived["pages"] += derived["pages"] % HPAGE_PMD_NR
+            derived["frames"] = min(16, derived["frames"] + takes["frames"])  # a half that has gone keeps its frame with the other one
+            derived["pmds"] = derived["pages"] // HPAGE_PMD_NR
         derived["vmas"] += 2 * sum(map(self._splits, self.places))
         if driver is not None:
             if driver.bounds.get("finishes") and differs("two-pass-interval-notifiers", self.release):
@@ -233,9 +259,46 @@ class Encoder:
         rounded["devices"] = len(self.devices) if len(self.devices) > 1 else 0
         rounded["other_processes"] = len(self.processes) - 1
         own = {name: rounded.pop(name) for name in _ROWS}
+        rows = rounded.pop("ops")
+        own |= {"results": rows * self.are_whole, "successes": rows * (not self.are_whole)}
         sizes = rounded | wanted
         drivers = {name: sizes.pop(name) for name in own_bounds(driver) if name in sizes}
         return bounds(**sizes) | own | drivers
+
+    def _suits_huge_pages(self, largest: Mapping[str, int], driver: type[Device] | None) -> None:
+        """Raises `ScenarioError` for what huge pages are not modelled together with."""
+        if driver is not None and "migrations" in driver.bounds:
+            raise ScenarioError(f"{driver.__name__} moves pages, and a huge page is not moved in the model", "leave out huge pages")
+        for place in self.places:
+            op = place.op
+            if NOT_HUGE & on_model(op).at_least(op.args).keys():
+                said = f"{op.kind} and huge pages in one scenario are not modelled: what is moved, swapped out or used by halves is one page here"
+                raise ScenarioError(said, "leave out one of them", op.site)
+            if op.declared.makes is HandleType.MAPPING and isinstance(fd := op.args["fd"], HandleRef) and self._is_hugetlb(fd.handle):
+                self._suits_hugetlb(op, fd)
+            if largest.get("hugetlb_pages") and op.kind in ("device_exclusive", "make_device_exclusive"):
+                raise ScenarioError("device-exclusive access and huge pages of files in one scenario are not modelled", "leave out one of them", op.site)
+            collapses = largest.get("detached_tables")
+            if collapses and op.declared.makes is HandleType.MAPPING and op.args["fd"] is not None:
+                said = "MADV_COLLAPSE where files are mapped is not modelled: it is of private anonymous memory"
+                raise ScenarioError(said, "leave out one of them", op.site)
+
+    def _is_hugetlb(self, memfd: str) -> bool:
+        return any(place.op.makes == memfd and place.op.kind == "memfd_create_hugetlb" for place in self.places)
+
+    def _suits_hugetlb(self, op: Op, fd: HandleRef) -> None:
+        """Raises `ScenarioError` for a mapping of a memfd of huge pages that the model has not."""
+        count = op.args["pages"]
+        size = next(place.op.args["pages"] for place in self.places if place.op.makes == fd.handle)
+        page = op.args["page"]
+        assert isinstance(count, int) and isinstance(size, int) and isinstance(page, int)
+        if op.kind == "mmap_private":
+            raise ScenarioError("private mappings of huge pages of files are not modelled", "map it shared", op.site)
+        if count % HPAGE_PMD_NR or page + count > size:
+            raise ScenarioError(
+                f"mmap of {count} pages from page {page} of a memfd of {size}, which are huge: the kernel would map another number of pages, or make it larger",
+                "map an even number of pages that the memfd has", op.site,
+            )  # fmt: skip
 
     def _fork(self, derived: dict[str, int], pages: int) -> None:
         """What forks need more: a child may have each vma of its parent, and copies of all its `pages`."""
@@ -259,6 +322,15 @@ def _in_flight(thread: ScenarioThread) -> int:
     """The frames that a thread may have taken away and not given back yet: a zap takes entries away first and drops their frames
     later; meanwhile others may be given new ones."""
     return max([1, *(n for op in thread.ops if op.declared.takes_away and isinstance(n := op.args.get("pages"), int))])
+
+
+def suits_huge_pages(operation: Operation, of_files: bool) -> bool:
+    """Whether an operation may be in a scenario with huge pages, of files or of private memory."""
+    model = model_of(operation.name)
+    small = dict.fromkeys(operation.args, 1) | {"seals": "", "ranges": ()}
+    if NOT_HUGE & model.at_least(small).keys() or model.flags & tables.PRIVATE:
+        return False
+    return of_files or not any(arg.type in (ArgType.MEMFD, ArgType.UDMABUF) for arg in operation.args.values())
 
 
 def own_bounds(driver: type[Device] | None) -> list[str]:

@@ -91,6 +91,13 @@ class ProcessMethods(ABC):
         done: File = self._do("memfd_create", pages=pages, seals=seals)
         return done
 
+    def memfd_create_hugetlb(self, pages: int, seals: str = "") -> File:
+        """A new memfd of huge pages (MFD_HUGETLB), each of two pages. It is mapped, unmapped and cut into parts at pages with even numbers alone: munmap and
+        mprotect of a part fail with -EINVAL, MADV_DONTNEED leaves a page alone that is in the range in part. A hole in a part of a huge page makes that zero and
+        leaves it in the file. Fails with -EINVAL for an odd number of pages."""
+        done: File = self._do("memfd_create_hugetlb", pages=pages, seals=seals)
+        return done
+
     def fallocate_punch_hole(self, fd: File, *, page: int, pages: int = 1) -> str:
         """Give `pages` pages of a memfd back. They read as zeros afterwards, through every mapping.
         Fails with -EPERM (write-sealed), -EBADF (closed)."""
@@ -161,6 +168,18 @@ class ProcessMethods(ABC):
         done: str = self._do("unpin", pin=pin)
         return done
 
+    def offline_pages(self) -> str:
+        """Somebody takes the block of memory offline that the processes' pages lie in first: they move elsewhere. Fails with -EINTR (somebody holds
+        a page: a signal ends the attempt), -EBUSY (offline already, or the block is CMA's). Of up to three pages."""
+        done: str = self._do("offline_pages")
+        return done
+
+    def cma_alloc(self) -> str:
+        """A driver allocates the block as contiguous memory (CMA): pages that lie in it move elsewhere. -EBUSY: somebody holds one, or has the
+        block already. On the model only."""
+        done: str = self._do("cma_alloc")
+        return done
+
     def dax(self, pages: int) -> File:
         """Device memory (`dev_pagemap`) of `pages` pages, with a file to map (in the setup). Taken away by `dax_disable`,
         `dax_invalidate` and `dax_drain`. On the model only."""
@@ -220,6 +239,119 @@ class ProcessMethods(ABC):
         done: str = self._do("buffer_restore", buffer=buffer)
         return done
 
+    def write_half(self, addr: Address, value: str) -> str:
+        """Store `value` to the second half of the page. What `write` and `read` use is the first."""
+        done: str = self._do("write_half", addr=addr, value=value)
+        return done
+
+    def read_half(self, addr: Address) -> str:
+        """Load the value of the second half of the page."""
+        done: str = self._do("read_half", addr=addr)
+        return done
+
+    def direct_read(self, addr: Address, value: str) -> str:
+        """read(2) of a disk that is opened with O_DIRECT, into the second half of the page: `value` is what is read. -EFAULT: not mapped,
+        or not to be written."""
+        done: str = self._do("direct_read", addr=addr, value=value)
+        return done
+
+    def pin_read_half(self, pin: Pin, page: int = 0) -> str:
+        """The device loads the value of the second half of the pin's page `page`. -EBADF once it is unpinned."""
+        done: str = self._do("pin_read_half", pin=pin, page=page)
+        return done
+
+    def pin_write_half(self, pin: Pin, page: int, value: str) -> str:
+        """The device stores `value` to the second half of the pin's page `page`. Fails as `pin_write` does."""
+        done: str = self._do("pin_write_half", pin=pin, page=page, value=value)
+        return done
+
+    def madvise_hugepage(self, addr: Address, *, pages: int | None = None) -> str:
+        """MADV_HUGEPAGE: the next page that is touched there comes together with the other one of its pair, as a huge page, if the mapping has
+        both and neither was touched before. A pair is a page with an even number in its mapping and the next. Fails with -ENOMEM (not mapped).
+
+        On a real kernel a page of the scenario is half a huge page, 1 MiB, of which its first 4 KiB are used.
+        """
+        done: str = self._do("madvise_hugepage", addr=addr, pages=pages)
+        return done
+
+    def page_is_huge(self, addr: Address) -> str:
+        """Whether one entry maps the page and the other of its pair, as PAGEMAP_SCAN (PAGE_IS_HUGE) tells a process: `h`, or `-`."""
+        done: str = self._do("page_is_huge", addr=addr)
+        return done
+
+    def madvise_collapse(self, addr: Address, *, pages: int | None = None) -> str:
+        """MADV_COLLAPSE: each pair of pages in the range becomes a huge page, with what the pages hold. Fails with -EINVAL (nothing there was
+        written, or may be; or the mapping has no such pair), -EAGAIN (somebody holds a page), -ENOMEM (not mapped). Of private
+        anonymous memory."""
+        done: str = self._do("madvise_collapse", addr=addr, pages=pages)
+        return done
+
+    def userfaultfd(self, *, sigbus: bool = False, events: bool = False) -> File:
+        """userfaultfd(2), and UFFDIO_API: one for a process, in the setup. With `sigbus` (UFFD_FEATURE_SIGBUS) who touches what is missing or
+        protected gets a signal, else it waits. With `events` (UFFD_FEATURE_EVENT_REMOVE and _UNMAP) who unmaps registered memory, or forgets
+        it by MADV_DONTNEED, waits until somebody has read that message."""
+        done: File = self._do("userfaultfd", sigbus=sigbus, events=events)
+        return done
+
+    def uffd_register(
+        self, uffd: File, addr: Address, *, pages: int | None = None, missing: bool = True, wp: bool = False
+    ) -> str:
+        """UFFDIO_REGISTER: pages that are `missing`, and those that are write-protected (`wp`; private memory only). Fails with -EINVAL (not
+        mapped, a udmabuf's mapping; neither mode), -EPERM (mapped read-only from a write-sealed memfd), -EBADF (closed)."""
+        done: str = self._do("uffd_register", uffd=uffd, addr=addr, pages=pages, missing=missing, wp=wp)
+        return done
+
+    def uffd_unregister(self, uffd: File, addr: Address, *, pages: int | None = None) -> str:
+        """UFFDIO_UNREGISTER. Who waits for a page there tries again. Fails with -EINVAL (not mapped, a udmabuf's mapping), -EBADF (closed)."""
+        done: str = self._do("uffd_unregister", uffd=uffd, addr=addr, pages=pages)
+        return done
+
+    def uffd_copy(self, uffd: File, addr: Address, value: str) -> str:
+        """UFFDIO_COPY of one page that holds `value`; who waits for it goes on. Fails with -EEXIST (a page is there), -ENOENT (not registered),
+        -EAGAIN (a change is in progress, whose message nobody has read yet), -EFAULT (past the end of the file), -EBADF (closed)."""
+        done: str = self._do("uffd_copy", uffd=uffd, addr=addr, value=value)
+        return done
+
+    def uffd_zeropage(self, uffd: File, addr: Address) -> str:
+        """UFFDIO_ZEROPAGE of one page. Fails as `uffd_copy` does."""
+        done: str = self._do("uffd_zeropage", uffd=uffd, addr=addr)
+        return done
+
+    def uffd_writeprotect(self, uffd: File, addr: Address, *, pages: int | None = None, protect: bool = True) -> str:
+        """UFFDIO_WRITEPROTECT: the pages that are there are write-protected, or with `protect=False` no more, and who waits goes on. Fails with
+        -ENOENT (not registered for that), -EAGAIN (a change is in progress), -EBADF (closed)."""
+        done: str = self._do("uffd_writeprotect", uffd=uffd, addr=addr, pages=pages, protect=protect)
+        return done
+
+    def uffd_wake(self, uffd: File, addr: Address, *, pages: int | None = None) -> str:
+        """UFFDIO_WAKE: who waits for one of the pages tries again. -EBADF: closed."""
+        done: str = self._do("uffd_wake", uffd=uffd, addr=addr, pages=pages)
+        return done
+
+    def uffd_read(self, uffd: File) -> str:
+        """Wait for a message and read it: `f` a page is missing, `w` one is written that is protected, `r` REMOVE, `u` UNMAP. Faults come first.
+        Who waits for the reading of an event goes on. -EBADF: closed."""
+        done: str = self._do("uffd_read", uffd=uffd)
+        return done
+
+    def uffd_read_now(self, uffd: File) -> str:
+        """`uffd_read` that does not wait: -EAGAIN, there is no message."""
+        done: str = self._do("uffd_read_now", uffd=uffd)
+        return done
+
+    def uffd_close(self, uffd: File) -> str:
+        """close() of a userfaultfd that nobody reads: nothing is registered any more, who waits goes on. -EBADF the second time. (While somebody
+        waits in a read a real kernel keeps it until that returns: with a handler's thread it is not to be closed.)"""
+        done: str = self._do("uffd_close", uffd=uffd)
+        return done
+
+    def uffd_serve(self, uffd: File, value: str) -> str:
+        """A thread of the process that answers all messages from the end of the setup on: what is missing is filled with a page that holds
+        `value`, what is protected may be written again, events are read. What cannot be filled while a change is in progress (-EAGAIN) is
+        tried again; for anything else, who waits tries again."""
+        done: str = self._do("uffd_serve", uffd=uffd, value=value)
+        return done
+
 
 class DeviceMethods(ABC):
     """Each does an operation at once. Its result is in a scenario's words; `OSError`: no handle came into being."""
@@ -271,6 +403,21 @@ class DeviceMethods(ABC):
         done: str = self._do("device_job_read")
         return done
 
+    def read_half(self, addr: Address) -> str:
+        """The device loads the value of the second half of one page. On the model only."""
+        done: str = self._do("device_read_half", addr=addr)
+        return done
+
+    def write_half(self, addr: Address, value: str) -> str:
+        """The device stores `value` to the second half of one page. On the model only."""
+        done: str = self._do("device_write_half", addr=addr, value=value)
+        return done
+
+    def compare_half(self, addr: Address) -> str:
+        """As `device_compare`, of the second half of the page. On the model only."""
+        done: str = self._do("device_compare_half", addr=addr)
+        return done
+
     def migrate(self, addr: Address, *, pages: int | None = None) -> str:
         """The device takes pages into its own memory, where no CPU can reach them (migrate_vma_setup); the result is how many have come, `0`
         to `9`.     Private pages move, and places that nobody has touched, if nobody holds them and there is memory. Fails with -EINVAL (not mapped,
@@ -282,6 +429,11 @@ class DeviceMethods(ABC):
         """The device gives everything in its memory back (migrate_device_range); the result is how many pages have gone, `0` to `9`. -EOPNOTSUPP by a
         driver without memory."""
         done: str = self._do("device_evict")
+        return done
+
+    def forget(self, addr: Address, *, pages: int | None = None) -> str:
+        """The hook that an allocator calls before it gives pages back: the device's library forgets them, if it has such a hook. On the model only."""
+        done: str = self._do("device_forget", addr=addr, pages=pages)
         return done
 
     def snapshot(self, addr: Address) -> str:

@@ -2,7 +2,7 @@
 
 The program is the same for every scenario with the same bounds and driver and the same families of operations; a scenario is
 data (`const` tables, one row an operation: `tables`). Each thread runs `run_ops` over its rows. An operation's result goes into
-`results`, a handle that came into being into `handles`.
+`results`, if somebody asks for it, a handle that came into being into `handles`.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ from secondsight.world.tables import (
     NOT_RUN,
     OPENS,
     SKIPPED,
+    SUCCESS,
+    WHOLE,
     DeviceNumber,
     RowNumber,
     closes,
@@ -24,6 +26,7 @@ from secondsight.world.tables import (
     devices,
     forks,
     handles,
+    keeps,
     kind,
     needs,
     needs_at,
@@ -36,6 +39,7 @@ from secondsight.world.tables import (
     range_handle,
     ranges,
     results,
+    successes,
     turn_first,
     turn_row,
     turns,
@@ -57,9 +61,20 @@ def run_ops(first: RowNumber, end: RowNumber, mm: Mm, device: Ref[Device], own: 
         result = run_op(i, mm, device)
         if result == NOT_RUN:  # it was the process's end
             break
-        results[i].value = result
+        if len(mm.userfaultfd) > 0:
+            if mm.userfaultfd[0].dying and own:  # it may have waited, and was killed
+                break
+        keep(i, result)
     if counts[0] != 0:
         thread_ends(first, own)
+
+
+def keep(i: RowNumber, result: Result) -> None:
+    """Note the result of row `i`, as far as somebody asks for it."""
+    if keeps[i] == WHOLE:
+        results[i].value = result
+    elif keeps[i] == SUCCESS and result >= 0:
+        successes[i] = True
 
 
 @atomic
@@ -86,13 +101,13 @@ def run_final(first: RowNumber, end: RowNumber, mm: Mm, device: Ref[Device]) -> 
             if len(other_processes) > 0:
                 if not process_of(i).exiting:
                     result = run_op(i, mms[process_number[i]], device)
-                    results[i].value = result
+                    keep(i, result)
             else:
                 result = run_op(i, mm, device)
                 if result == NOT_RUN:
                     gone = True
                     break
-                results[i].value = result
+                keep(i, result)
     if closes[0] != 0:
         if len(devices) > 1:
             for k in range(len(devices)):
@@ -109,7 +124,7 @@ def run_in_turn(first: RowNumber, end: RowNumber, device: Ref[Device]) -> None:
     for i in range(first, end):
         if not process_of(i).exiting:
             result = run_op(i, mms[process_number[i]], device)
-            results[i].value = result
+            keep(i, result)
 
 
 def close_if_open(device: Ref[Device], mm: Mm, number: DeviceNumber) -> None:
@@ -146,8 +161,11 @@ def space_of(device: Device) -> Mm:
 def is_open(number: DeviceNumber) -> bool:
     """Whether a device was opened, if that is an operation, and not closed."""
     for k in range(turn_first[number], turn_first[number + 1]):
-        value = results[turn_row[k]].value
-        if value != 0 if turns[turn_row[k]] == OPENS else value == 0:
+        if len(results) > 0:
+            done = results[turn_row[k]].value == 0
+        else:
+            done = successes[turn_row[k]]
+        if done != (turns[turn_row[k]] == OPENS):
             return False
     return True
 

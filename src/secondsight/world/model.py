@@ -25,7 +25,8 @@ from secondsight.lang.machines import Machine
 from secondsight.lang.modules import is_ours, set_up
 from secondsight.lang.program import Program, Room, Thread
 from secondsight.lang.records import Record
-from secondsight.lang.standins import unwrap
+from secondsight.lang.standins import Shared, unwrap
+from secondsight.lang.types import ArrayType
 from secondsight.linux.errno import SIGBUS, SIGSEGV
 from secondsight.linux.fork import mm_alloc, proc_caches_init
 from secondsight.linux.mm_types import IntervalNotifier, of_nobody
@@ -40,14 +41,15 @@ from secondsight.world.declare import ACTS, on_model
 from secondsight.world.encoder import Encoder
 from secondsight.world.enough import with_enough
 from secondsight.world.interpreter import made, run_final, run_in_turn, run_ops
+from secondsight.world.operations.userfaultfd import serve
 
-__all__ = ["only_outcome", "outcomes", "program", "read_outcome", "shape_of", "value_in", "value_of", "watched"]
+__all__ = ["only_outcome", "has_succeeded", "outcomes", "program", "read_outcome", "shape_of", "value_in", "value_of", "watched"]
 
 
 def only_outcome(scenario: Scenario, release: str | None = None) -> Outcome:
     """The outcome of a scenario without threads and without a device, run in plain execution without a search. Raises `LangError`
     where it does not fit the model."""
-    if scenario.threads:
+    if scenario.threads or any(place.op.declared.serves for place in scenario.places()):
         raise ValueError(f"{scenario.name} has threads: it may have several outcomes")
     encoder = Encoder(scenario, release)
     machine = Machine(encoder.bounds(None, {}), data=encoder.data(True))
@@ -74,14 +76,15 @@ def program(
     holds: bool = False,
     release: str | None = None,
     closes: bool = False,
+    results: bool = True,
 ) -> Program:
     """The checked program of a scenario; its devices, if it has any, are driven by `driver` (default: a right one).
 
     `wanted` raises bounds; `holds`: with hold points, for forced runs; `release`: see `outcomes`; `closes`: when all threads
-    have ended the driver is closed, if it is open still, and rules may look at what it holds (`all_quiet`). Raises `LangError`
-    for a bound that is too small, a driver outside the language, or one that cannot be opened.
+    have ended the driver is closed, if it is open still, and rules may look at what it holds (`all_quiet`). Without `results` those
+    of the operations are not kept, but for whether an access of the device succeeded (`has_succeeded`). Raises `LangError` for a bound that is too small, a driver outside the language, or one that cannot be opened.
     """
-    encoder = Encoder(scenario, release)
+    encoder = Encoder(scenario, release, results)
     places = encoder.places
     driver = (driver or _default(places)) if scenario.has_device else None
     _suits(scenario, driver)
@@ -113,6 +116,7 @@ def program(
             threads = _threads(encoder, spaces, device, closes, driver is not None and driver.promise == "process")
         if driver is not None:
             threads += _daemons(driver, driven, alone)
+        threads += _handlers(encoder, spaces)
         for number, mm in enumerate(spaces):
             process = tables.other_processes[number - 1] if number else tables.process
             process.running = int(alone) or sum(1 for t in threads if t.function is run_ops and t.arguments[-1] and t.arguments[2] is mm)
@@ -157,9 +161,18 @@ def _daemons(driver: type[Device], driven: list[Any], alone: bool) -> list[Threa
     return [Thread(f"{name}{i + 1 if several else ''}", getattr(one, loop), daemon=True) for name, loop in loops for i, one in enumerate(driven)]
 
 
+def _handlers(encoder: Encoder, spaces: list[Any]) -> list[Thread]:
+    """The threads that answer a userfaultfd's messages."""
+    rows = [(i, place.op) for i, place in enumerate(encoder.places) if place.op.declared.serves]
+    return [
+        Thread("handler" if len(rows) == 1 else f"handler{n + 1}", serve, (spaces[encoder.rows["process"][i]], encoder.rows["value"][i]), daemon=True)
+        for n, (i, _) in enumerate(rows)
+    ]
+
+
 def shape_of(scenario: Scenario, driver: type[Device], wanted: dict[str, int]) -> object:
-    """What programs of a driver have in common that share their code, as far as the scenario decides it."""
-    encoder = Encoder(scenario)
+    """What programs of a driver that keep no results have in common if they share their code, as far as the scenario decides it."""
+    encoder = Encoder(scenario, results=False)
     return encoder.bounds(driver, wanted), {name: sorted(numbers) for name, numbers in encoder.only(True).items()}
 
 
@@ -221,14 +234,22 @@ def _set_up(op: Op, i: int, encoder: Encoder, mm: Any, device: Any) -> None:
             ret = act(i, mm, device) if made(i) else tables.SKIPPED
             if op.declared.makes is HandleType.DEVICE and ret != 0:
                 raise LangError(f"{type(unwrap(device)).__name__}.attach_to() failed, with nothing else going on: {value_of(op, ret)}")
-            tables.results[i].value = ret
+            _keep(encoder, i, ret)
         return
     assert op.makes is not None
     ret = begins(tables.handles[encoder.numbers[op.makes]], op, mm, device)
     if ret != 0:
         what = f"{type(unwrap(device)).__name__}.open()" if device is not None else op.kind
         raise LangError(f"{what} failed, with nothing else going on: {value_of(op, ret)}")
-    tables.results[i].value = 0
+    _keep(encoder, i, 0)
+
+
+def _keep(encoder: Encoder, i: int, result: int) -> None:
+    """Note a result of the setup, as `interpreter.keep` does."""
+    if encoder.keeps[i] == tables.WHOLE:
+        tables.results[i].value = result
+    elif encoder.keeps[i] == tables.SUCCESS and result >= 0:
+        tables.successes[i] = True
 
 
 def outcomes(
@@ -256,15 +277,32 @@ def outcomes(
 
 
 def watched(made: Program) -> tuple[int, int]:
-    """Where the results lie in a state."""
-    declaration = next(d for d in made.layout.declarations if d.name == "tables.ops")
-    start = made.layout.base[declaration]
-    return start, start + made.layout.size(declaration.kind)
+    """Where the results lie in a state, or what is kept of them."""
+    kept = _kept(made)
+    start = made.layout.base[kept]
+    return start, start + made.layout.size(kept.kind)
+
+
+def _kept(made: Program) -> Shared:
+    """What keeps the results of a program's operations: whole, or whether they succeeded."""
+    name = "tables.results" if made.machine.bound("results") else "tables.successes"
+    return next(d for d in made.layout.declarations if d.name == name)
 
 
 def value_in(seen: bytes, row: int) -> int:
     """The result of an operation, by its row, in the results' part of a final state."""
     return seen[row] - 128
+
+
+def has_succeeded(made: Program, scenario: Scenario, ends: Iterable[bytes]) -> bool:
+    """Whether an access of a device has succeeded, by what is kept of results in final states."""
+    rows = [row for row, place in enumerate(scenario.places()) if place.op.declared.accesses]
+    if made.machine.bound("successes"):
+        kind = _kept(made).kind
+        assert isinstance(kind, ArrayType)
+        bits = [made.layout.first(kind).element(row) for row in rows]
+        return any(bit.value(seen, 0) for seen in ends for bit in bits)
+    return any(value_in(seen, row) >= 0 for seen in ends for row in rows)
 
 
 def read_outcome(scenario: Scenario, seen: bytes) -> Outcome:

@@ -12,10 +12,12 @@ from secondsight.linux.shmem import ShmemFile
 from secondsight.linux.udmabuf import Udmabuf
 
 __all__ = [
-    "CLOSES", "DIFFERS", "EMPTY_IS_BAD", "FIXED", "NOT_RUN", "OPENS", "PRIVATE", "READS_ONLY", "READ_ONLY", "SEALS_LATE", "SEALS_WRITES", "SKIPPED",
+    "BY_REFERENCE", "CLOSES", "DIFFERS", "EMPTY_IS_BAD", "FIXED", "HUGETLB", "NOT_RUN", "OPENS", "PRIVATE", "READS_ONLY", "READ_ONLY", "SEALS_LATE",
+    "SEALS_WRITES", "SKIPPED", "SUCCESS", "WHOLE",
     "DeviceNumber", "Handle",
     "Pinned", "RowNumber", "TABLES",
     "dax_of", "device_number", "devices", "handles", "memfd_of", "other_processes", "pins", "process", "process_number", "process_of", "results",
+    "successes",
     "udmabuf_of",
 ]  # fmt: skip
 
@@ -34,8 +36,12 @@ READ_ONLY: Final = 4
 """PROT_READ without PROT_WRITE."""
 PRIVATE: Final = 16
 """MAP_PRIVATE, of a file."""
+HUGETLB: Final = 64
+"""MFD_HUGETLB."""
 EMPTY_IS_BAD: Final = 8
 """The difference `empty-page-is-a-bad-address`."""
+BY_REFERENCE: Final = 32
+"""The difference `direct-io-by-reference`."""
 
 READS_ONLY: Final = "maps for reading"
 SEALS_WRITES: Final = "seals against writing"
@@ -43,6 +49,9 @@ SEALS_WRITES: Final = "seals against writing"
 
 OPENS: Final = 1
 CLOSES: Final = 2
+
+WHOLE: Final = 1
+SUCCESS: Final = 2
 
 RowNumber = Annotated[int, Bounds(0, 64)]
 DeviceNumber = Annotated[int, Bounds(0, 15)]
@@ -84,7 +93,10 @@ class ProcessState(Record):
     others: Count
 
 
-results = shared_array(OperationResult, "ops")
+results = shared_array(OperationResult, "results")
+"""Of all operations where somebody asks for them; else the bound is 0: they would tell states apart for nobody."""
+successes = shared_array(bool, "successes")
+"""Which operations succeeded; the bound is 0 where the results of all are kept."""
 handles = shared_array(Handle, "handles")
 bound("pin_pages", usual=8)
 pins = pool(Pinned, bound("pins", usual=4))
@@ -106,7 +118,7 @@ value = const("op.value")
 page = const("op.page")
 needs = const("op.needs")
 """The handle that must have come into being, or -1; the ranges of a list must have too, and what `needs_at` names: the mapping
-that `at` is in, the device that an operation of the scenario opens."""
+that `at` is in, the device that an operation of the scenario opens, a userfaultfd."""
 needs_at = const("op.needs_at")
 makes = const("op.makes")
 """The handle that comes into being, or -1; of `device_open`, the device's."""
@@ -119,6 +131,8 @@ device_number = const("op.device")
 """Which of several devices it is about."""
 process_number = const("op.process")
 """The process that does it, from 0: that of `mms`."""
+keeps = const("op.keeps")
+"""What is kept of its result: all (`WHOLE`), whether it succeeded (`SUCCESS`), or nothing (0)."""
 turns = const("op.turns")
 """Whether it opens the device (`OPENS`) or closes it (`CLOSES`), or 0."""
 range_first = const("op.range_first")

@@ -8,13 +8,11 @@ from typing import ClassVar, Literal
 from secondsight.devices.device import Device, DevicePageTable, Promise
 from secondsight.lang import Array, Errno, Mutex, Ref, atomic
 from secondsight.linux import mmu_notifier as mn
-from secondsight.linux.errno import EAGAIN, EFAULT, ENOENT
+from secondsight.linux.errno import EFAULT, ENOENT
 from secondsight.linux.fork import mmget_not_zero, mmput
-from secondsight.linux.gup import try_grab_folio, unpin_folio
-from secondsight.linux.memory import FAULT_FLAG_WRITE, VM_FAULT_ERROR, handle_mm_fault, vma_flags
-from secondsight.linux.mm_types import Folio, Mm, Pfn, Pgoff, Va
-from secondsight.linux.page_alloc import page_to_pfn
-from secondsight.linux.pgtable import pte_present
+from secondsight.linux.gup import FOLL_LONGTERM, FOLL_PIN, FOLL_WRITE, pin_user_pages_remote, unpin_folio
+from secondsight.linux.mm_types import Flags, Folio, Mm, Pfn, Pgoff, Va
+from secondsight.linux.page_alloc import frames, page_to_pfn
 
 __all__ = ["Pins", "StaysPinned", "UnpinsBeforeItStops"]
 
@@ -55,30 +53,13 @@ class Pins(Device):
             return 0
 
     def pin(self, mm: Mm, va: Va) -> Pfn:
-        """pin_user_pages(FOLL_WRITE): the page at `va`, faulted in and pinned. Device memory is refused."""
+        """pin_user_pages_remote(FOLL_WRITE | FOLL_LONGTERM): the page at `va`, faulted in and pinned. Device memory is refused."""
         mm.mmap_lock.read_lock()
-        pfn: Pfn = -EAGAIN
-        while pfn == -EAGAIN:
-            pfn = self.grab(mm, va)
-            if pfn == -EAGAIN:
-                ret = handle_mm_fault(mm, va, FAULT_FLAG_WRITE)
-                if ret & VM_FAULT_ERROR != 0:
-                    pfn = -EFAULT
+        pfn = pin_user_pages_remote(mm, va, LONG)
+        if pfn >= 0:
+            self.pinned[va] = frames[pfn]
         mm.mmap_lock.read_unlock()
         return pfn
-
-    @atomic
-    def grab(self, mm: Mm, va: Va) -> Pfn:
-        """follow_page_pte(): the page, pinned under the page-table lock. -EAGAIN: fault it in."""
-        vma = mm.mm_mt[va]
-        frame = pte_present(mm.ptes[va])
-        if vma is None or vma_flags(vma) != 0:
-            return -EFAULT
-        if frame is None or not mm.ptes[va].writable:
-            return -EAGAIN
-        try_grab_folio(frame)
-        self.pinned[va] = frame
-        return page_to_pfn(frame)
 
     def close(self) -> None:
         self.page_table.disable()
@@ -94,6 +75,9 @@ class Pins(Device):
                     if frame is not None:
                         unpin_folio(frame)
                         self.pinned[va] = None
+
+
+LONG: Flags = FOLL_PIN | FOLL_WRITE | FOLL_LONGTERM
 
 
 class UnpinsBeforeItStops(Pins):

@@ -13,7 +13,7 @@
  *       -> {"done":N}                       fewer than RUNS after a run that hung
  *                                           `driver NAME` before its ops: the form of secondsight.ko's mirror;
  *                                           `probe D H+P...`: the pages (handle and page) of device D's table that a forced
- *                                           run looks at in the end; `processes N`: of which `in P` says for the ops that
+ *                                           run looks at in the end; `huge`: two pages are a huge page; `processes N`: of which `in P` says for the ops that
  *                                           follow whose they are (0, without one)
  *   forced STEPS POINTS                     runs it once by a schedule; see forced.c
  *   hook FUNCTION                           hold points at a kernel function's entry and exit
@@ -169,6 +169,7 @@ static void run(uint64_t seed, int runs)
 		wait_for(pid);
 		if (session >= 0)
 			close(session);
+		online_movable();
 		for (int process = 0; process < scenario.processes; process++)
 			hung |= WIFSIGNALED(left->status[process]) && WTERMSIG(left->status[process]) == SIGALRM;
 		while (i < distinct && (memcmp((void *)outcomes[i].left.status, (void *)left->status, sizeof left->status) ||
@@ -236,6 +237,7 @@ static void read_scenario(char *line)
 	memset(&scenario, 0, sizeof scenario);
 	strcpy(scenario.driver, "right");
 	scenario.processes = 1;
+	scenario.page_bits = PAGE_BITS;
 	if (sscanf(line, "scenario %63s %d %d %d", scenario.name, &scenario.handles, &scenario.threads, &scenario.expected) != 4 ||
 	    scenario.handles > MAX_HANDLES || scenario.threads > MAX_THREADS || scenario.expected > MAX_OPS) {
 		say("{\"error\":\"a scenario that does not fit this agent\"}\n");
@@ -248,6 +250,8 @@ static void read_scenario(char *line)
 		int forked, handle;
 		if (!strncmp(next, "driver ", 7))
 			snprintf(scenario.driver, sizeof scenario.driver, "%s", next + 7);
+		else if (!strcmp(next, "huge"))
+			scenario.page_bits = HUGE_BITS;
 		else if (!strncmp(next, "probe ", 6))
 			found = read_probes(next);
 		else if (sscanf(next, "forked %d %d", &forked, &handle) == 2)
@@ -291,12 +295,12 @@ int main(int count, char **words)
 	reserve_descriptors(port);
 	left = mmap(NULL, sizeof *left, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	uname(&kernel);
-	int udmabuf = open_devices(), swap = start_swap();
+	int udmabuf = open_devices(), swap = start_swap(), movable = begin_movable();
 	drop_rights();
 	keep_page_tables();
 	note_memory();
-	say("{\"agent\":1,\"release\":\"%s\",\"udmabuf\":%s,\"nodes\":%s,\"swap\":%s,\"module\":%s}\n", kernel.release,
-	    udmabuf ? "true" : "false", has_nodes() ? "true" : "false", swap ? "true" : "false", has_module() ? "true" : "false");
+	say("{\"agent\":1,\"release\":\"%s\",\"udmabuf\":%s,\"huge\":%s,\"hugetlb\":%s,\"nodes\":%s,\"swap\":%s,\"movable\":%s,\"module\":%s}\n", kernel.release,
+	    udmabuf ? "true" : "false", has_huge() ? "true" : "false", has_hugetlb() ? "true" : "false", has_nodes() ? "true" : "false", swap ? "true" : "false", movable ? "true" : "false", has_module() ? "true" : "false");
 	for (;;) {
 		char *line = next_line();
 		unsigned long long seed, points;

@@ -13,8 +13,12 @@ enum { MAX_ARGS = 2 + 3 * SS_MAX_RANGES, MAX_PROBES = 64 };
 enum { SETUP = -1, FINAL = -2 };
 enum { PAGE = 4096 };
 
+/* Of a page of the scenario the first PAGE bytes are used. Where two are a huge page it is as large as half of one. */
+enum { PAGE_BITS = 12, HUGE_BITS = 20 };
+#define UNIT (1L << scenario.page_bits)
+
 /* Handle h, when it is a mapping, lies in a window of its own: no address is ever used twice. */
-#define WINDOW(h) ((char *)0x200000000000 + ((long)(h) << 21))
+#define WINDOW(h) ((char *)0x200000000000 + ((long)(h) << 24))
 
 /* A result: what happened in the upper half, the value in the lower. NONE: the operation never ran. */
 enum {
@@ -46,6 +50,7 @@ struct scenario {
 	char driver[24]; /* the form of secondsight.ko's mirror that its device is */
 	int handles, threads, processes, ops, expected;
 	int needs_module;
+	int page_bits; /* PAGE_BITS or HUGE_BITS */
 	int forked[MAX_PROCESSES]; /* of a process that comes by fork: its handle, and 1; 0 of others */
 	int probes; /* pages of which a device's table is looked at in the end */
 	struct probe probe[MAX_PROBES];
@@ -117,8 +122,9 @@ SS_OPERATIONS(PROTOTYPE)
 /* devices.c: look at the devices' tables, for each of the scenario's probes */
 void probe_devices(void);
 
-/* ops.c, for devices.c: the address of handle and page; the number of the operation that the caller performs */
+/* ops.c, for devices.c and huge.c: the address of handle and page; the number of the operation that the caller performs */
 char *address(const long *arg);
+int failed(void); /* the result that errno is */
 extern __thread int current_op;
 int descriptor(long handle);
 int keep_file(int fd, int makes); /* give a new file its descriptor */
@@ -159,8 +165,18 @@ int open_devices(void);
 /* Begin to use the module's swap device. Returns whether pages can be swapped out. */
 int start_swap(void);
 
+/* Whether huge pages are made where they are asked for, and only there. */
+int has_huge(void);
+
+/* Whether there is a pool of huge pages for files of them. */
+int has_hugetlb(void);
+
 /* Whether there are two NUMA nodes. */
 int has_nodes(void);
+
+/* Whether the machine has a block of memory that can be taken offline, which is online from now on; and bring it back. */
+int begin_movable(void);
+void online_movable(void);
 
 /* Whether secondsight.ko is there. */
 int has_module(void);

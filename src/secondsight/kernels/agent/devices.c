@@ -40,7 +40,7 @@ static int do_access(unsigned long command, struct ss_access *access)
 
 int do_device(const long *arg, int makes)
 {
-	struct ss_mirror_open open = {.handle = makes};
+	struct ss_mirror_open open = {.handle = makes, .page_shift = scenario.page_bits};
 
 	(void)arg;
 	memcpy(open.variant, scenario.driver, sizeof open.variant);
@@ -120,7 +120,7 @@ void probe_devices(void)
 {
 	for (int i = 0; i < scenario.probes; i++) {
 		const struct probe *wanted = &scenario.probe[i];
-		char *at = WINDOW(wanted->handle) + wanted->page * PAGE;
+		char *at = WINDOW(wanted->handle) + wanted->page * UNIT;
 		struct ss_probe probe = {.handle = wanted->device, .addr = (unsigned long)at};
 		if (left->handles[wanted->device].alive && !ioctl(session, SS_MIRROR_PROBE, &probe))
 			left->probe[i] = probe.found;
@@ -138,6 +138,7 @@ int do_pin(const long *arg, int makes)
 		.pages = arg[2],
 		.longterm = arg[3],
 		.write = arg[4],
+		.page_shift = scenario.page_bits,
 	};
 
 	return outcome(ioctl(session, SS_PIN, &pin));
@@ -154,6 +155,22 @@ int do_pin_read(const long *arg, int makes)
 int do_pin_write(const long *arg, int makes)
 {
 	struct ss_access access = {.handle = arg[0], .addr = arg[1], .write = 1, .value = arg[2]};
+
+	(void)makes;
+	return outcome(do_access(SS_PIN_ACCESS, &access));
+}
+
+int do_pin_read_half(const long *arg, int makes)
+{
+	struct ss_access access = {.handle = arg[0], .addr = arg[1], .half = 1};
+
+	(void)makes;
+	return do_access(SS_PIN_ACCESS, &access) ? ERRNO | errno : loaded(&access);
+}
+
+int do_pin_write_half(const long *arg, int makes)
+{
+	struct ss_access access = {.handle = arg[0], .addr = arg[1], .write = 1, .value = arg[2], .half = 1};
 
 	(void)makes;
 	return outcome(do_access(SS_PIN_ACCESS, &access));

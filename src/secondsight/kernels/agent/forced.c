@@ -233,6 +233,7 @@ void run_forced(int steps, unsigned long long points)
 			forced.settled++;
 	ioctl(session, SS_FREE);
 	wait_for(pid);
+	online_movable();
 	if (!left->probed)
 		probe_devices();
 	say_forced();

@@ -17,13 +17,39 @@
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/reboot.h>
+#include <sys/stat.h>
 #include <unistd.h>
+
+#define THP "/sys/kernel/mm/transparent_hugepage/"
+
+/* A setting of the kernel's, if it has it. */
+static void write_setting(const char *file, const char *value)
+{
+	int setting = open(file, O_WRONLY | O_CLOEXEC);
+
+	if (setting >= 0 && write(setting, value, strlen(value)) < 0)
+		printf("secondsight: %s cannot be set\n", file);
+	close(setting);
+}
+
+/* Transparent ones where they are asked for, and from nobody but the scenario; and a pool of others. A machine with little memory begins with everything off. */
+static void want_huge_pages(void)
+{
+	write_setting(THP "khugepaged/scan_sleep_millisecs", "4294967295");
+	write_setting(THP "use_zero_page", "1");
+	write_setting(THP "defrag", "madvise");
+	write_setting(THP "enabled", "madvise");
+	write_setting("/proc/sys/vm/nr_hugepages", "16");
+}
 
 int begin_machine(int count, char **words)
 {
 	(void)count, (void)words;
 	mount("devtmpfs", "/dev", "devtmpfs", 0, NULL);
 	mount("proc", "/proc", "proc", 0, NULL);
+	mkdir("/sys", 0755);
+	mount("sysfs", "/sys", "sysfs", 0, NULL);
+	want_huge_pages();
 	load_modules();
 	for (int i = 0; i < 2000; i++) {
 		int port = open("/dev/vport0p1", O_RDWR | O_CLOEXEC);

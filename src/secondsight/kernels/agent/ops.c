@@ -61,9 +61,9 @@ void catch_faults(void)
 
 /* The operations: each gets its arguments and returns a result */
 
-static int failed(void) { return ERRNO | errno; }
+int failed(void) { return ERRNO | errno; }
 
-char *address(const long *arg) { return left->handles[arg[0]].addr + arg[1] * PAGE; }
+char *address(const long *arg) { return left->handles[arg[0]].addr + arg[1] * UNIT; }
 
 int descriptor(long handle) { return DESCRIPTOR(handle); }
 
@@ -80,7 +80,7 @@ int keep_file(int fd, int makes)
 int do_memfd_create(const long *arg, int makes)
 {
 	int fd = memfd_create("secondsight", MFD_ALLOW_SEALING | MFD_CLOEXEC);
-	if (fd < 0 || ftruncate(fd, arg[0] * PAGE) || (arg[1] && fcntl(fd, F_ADD_SEALS, arg[1])))
+	if (fd < 0 || ftruncate(fd, arg[0] * UNIT) || (arg[1] && fcntl(fd, F_ADD_SEALS, arg[1])))
 		return failed();
 	return keep_file(fd, makes);
 }
@@ -91,7 +91,7 @@ static int map(const long *arg, int makes, int protection, int of_file)
 	long file_page = arg[1], pages = arg[2];
 	char *at = arg[3] < 0 ? WINDOW(makes) : address(arg + 3);
 	int flags = (fd < 0 ? MAP_PRIVATE | MAP_ANONYMOUS : of_file) | (arg[3] < 0 ? MAP_FIXED_NOREPLACE : MAP_FIXED);
-	void *got = mmap(at, pages * PAGE, protection, flags, fd, file_page * PAGE);
+	void *got = mmap(at, pages * UNIT, protection, flags, fd, file_page * UNIT);
 	if (got == MAP_FAILED)
 		return failed();
 	left->handles[makes].addr = got;
@@ -107,19 +107,19 @@ int do_mmap_private(const long *arg, int makes) { return map(arg, makes, PROT_RE
 int do_mprotect(const long *arg, int makes)
 {
 	(void)makes;
-	return mprotect(address(arg), arg[2] * PAGE, PROT_READ | (arg[3] ? PROT_WRITE : 0)) ? failed() : DONE;
+	return mprotect(address(arg), arg[2] * UNIT, PROT_READ | (arg[3] ? PROT_WRITE : 0)) ? failed() : DONE;
 }
 
 int do_mprotect_none(const long *arg, int makes)
 {
 	(void)makes;
-	return mprotect(address(arg), arg[2] * PAGE, PROT_NONE) ? failed() : DONE;
+	return mprotect(address(arg), arg[2] * UNIT, PROT_NONE) ? failed() : DONE;
 }
 
 int do_munmap(const long *arg, int makes)
 {
 	(void)makes;
-	return munmap(address(arg), arg[2] * PAGE) ? failed() : DONE;
+	return munmap(address(arg), arg[2] * UNIT) ? failed() : DONE;
 }
 
 int do_write(const long *arg, int makes)
@@ -133,7 +133,7 @@ int do_write(const long *arg, int makes)
 	}
 	fault_expected = 1;
 	for (long i = 0; i < arg[3]; i++)
-		*(volatile char *)(addr + i * PAGE) = arg[2];
+		*(volatile char *)(addr + i * UNIT) = arg[2];
 	fault_expected = 0;
 	return DONE;
 }
@@ -153,30 +153,74 @@ int do_read(const long *arg, int makes)
 	result = PAGE_VALUE | *(volatile unsigned char *)addr;
 	uint64_t rest = 0;
 	for (int i = 8; i < PAGE; i += 8)
-		rest |= *(volatile uint64_t *)(addr + i);
+		if (i != PAGE / 2) /* the value of the second half */
+			rest |= *(volatile uint64_t *)(addr + i);
 	if (rest)
 		result = TORN;
 	fault_expected = 0;
 	return result;
 }
 
+/* The second half of a page: its value is its first byte. */
+int do_write_half(const long *arg, int makes)
+{
+	(void)makes;
+	char *addr = address(arg) + PAGE / 2;
+	int fault = sigsetjmp(fault_exit, 0);
+	if (fault) {
+		fault_expected = 0;
+		return SIGNAL | fault;
+	}
+	fault_expected = 1;
+	*(volatile char *)addr = arg[2];
+	fault_expected = 0;
+	return DONE;
+}
+
+int do_read_half(const long *arg, int makes)
+{
+	(void)makes;
+	char *addr = address(arg) + PAGE / 2;
+	volatile int result = NONE;
+	int fault = sigsetjmp(fault_exit, 0);
+	if (fault) {
+		fault_expected = 0;
+		return SIGNAL | fault;
+	}
+	fault_expected = 1;
+	result = PAGE_VALUE | *(volatile unsigned char *)addr;
+	fault_expected = 0;
+	return result;
+}
+
+/* The module's disk, behind what is swapped to: sector v begins with the character v. */
+static int disk = -1;
+
+int do_direct_read(const long *arg, int makes)
+{
+	off_t at = (off_t)SS_SWAP_PAGES * PAGE + arg[2] * SS_SECTOR;
+
+	(void)makes;
+	return pread(disk, address(arg) + PAGE / 2, SS_SECTOR, at) == SS_SECTOR ? DONE : failed();
+}
+
 int do_fallocate_punch_hole(const long *arg, int makes)
 {
 	(void)makes;
 	int mode = FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE;
-	return fallocate(DESCRIPTOR(arg[0]), mode, arg[1] * PAGE, arg[2] * PAGE) ? failed() : DONE;
+	return fallocate(DESCRIPTOR(arg[0]), mode, arg[1] * UNIT, arg[2] * UNIT) ? failed() : DONE;
 }
 
 int do_madvise_dontneed(const long *arg, int makes)
 {
 	(void)makes;
-	return madvise(address(arg), arg[2] * PAGE, MADV_DONTNEED) ? failed() : DONE;
+	return madvise(address(arg), arg[2] * UNIT, MADV_DONTNEED) ? failed() : DONE;
 }
 
 int do_madvise_pageout(const long *arg, int makes)
 {
 	(void)makes;
-	return madvise(address(arg), arg[2] * PAGE, MADV_PAGEOUT) ? failed() : DONE;
+	return madvise(address(arg), arg[2] * UNIT, MADV_PAGEOUT) ? failed() : DONE;
 }
 
 /* The module's swap device, if it is there, gets a header (union swap_header of the kernel's) and is used. */
@@ -194,7 +238,10 @@ int start_swap(void)
 	memcpy(header + PAGE - 10, "SWAPSPACE2", 10);
 	good = pwrite(file, header, PAGE, 0) == PAGE && !fsync(file);
 	close(file);
-	return good && !swapon("/dev/" SS_SWAP_NAME, 0);
+	if (!good || swapon("/dev/" SS_SWAP_NAME, 0))
+		return 0;
+	disk = open("/dev/" SS_SWAP_NAME, O_RDONLY | O_DIRECT | O_CLOEXEC);
+	return disk >= 0;
 }
 
 /* To the other one of two nodes. The system call says how many pages it could not move, or what is wrong with the page. */
@@ -228,8 +275,8 @@ int do_udmabuf_create(const long *arg, int makes)
 	struct udmabuf_create create = {
 		.memfd = DESCRIPTOR(arg[0]),
 		.flags = UDMABUF_FLAGS_CLOEXEC,
-		.offset = arg[1] * PAGE,
-		.size = arg[2] * PAGE,
+		.offset = arg[1] * UNIT,
+		.size = arg[2] * UNIT,
 	};
 	return keep_file(ioctl(udmabuf, UDMABUF_CREATE, &create), makes);
 }
@@ -254,8 +301,8 @@ int do_udmabuf_create_list(const long *arg, int makes)
 	for (long i = 0; i < arg[0]; i++)
 		list.item[i] = (struct udmabuf_create_item){
 			.memfd = DESCRIPTOR(arg[1 + 3 * i]),
-			.offset = arg[2 + 3 * i] * PAGE,
-			.size = arg[3 + 3 * i] * PAGE,
+			.offset = arg[2 + 3 * i] * UNIT,
+			.size = arg[3 + 3 * i] * UNIT,
 		};
 	return keep_file(ioctl(udmabuf, UDMABUF_CREATE_LIST, &list), makes);
 }

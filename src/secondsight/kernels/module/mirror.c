@@ -16,16 +16,17 @@
 
 /* The page table: one step each */
 
-static unsigned long addr_of(unsigned int i)
+static unsigned long addr_of(struct ss_mirror *mirror, unsigned int i)
 {
-	return SS_WINDOWS + ((unsigned long)(i / SS_WINDOW_PAGES) << SS_WINDOW_SHIFT) + (i % SS_WINDOW_PAGES) * PAGE_SIZE;
+	return SS_WINDOWS + ((unsigned long)(i / SS_WINDOW_PAGES) << SS_WINDOW_SHIFT) +
+	       ((unsigned long)(i % SS_WINDOW_PAGES) << mirror->page_shift);
 }
 
 /* The entry of an address, or NULL for one that is in no window. */
 struct ss_entry *ss_entry_of(struct ss_mirror *mirror, unsigned long addr)
 {
 	unsigned long window = (addr - SS_WINDOWS) >> SS_WINDOW_SHIFT;
-	unsigned long page = (addr & ((1UL << SS_WINDOW_SHIFT) - 1)) >> PAGE_SHIFT;
+	unsigned long page = (addr & ((1UL << SS_WINDOW_SHIFT) - 1)) >> mirror->page_shift;
 
 	if (addr < SS_WINDOWS || window >= SS_MAX_HANDLES || page >= SS_WINDOW_PAGES)
 		return NULL;
@@ -58,7 +59,7 @@ void ss_table_unmap(struct ss_mirror *mirror, unsigned long start, unsigned long
 
 	spin_lock(&mirror->hardware);
 	for (i = 0; i < SS_ENTRIES; i++)
-		if (mirror->entries[i].present && addr_of(i) >= start && addr_of(i) < end)
+		if (mirror->entries[i].present && addr_of(mirror, i) >= start && addr_of(mirror, i) < end)
 			clear(&mirror->entries[i]);
 	spin_unlock(&mirror->hardware);
 }
@@ -114,6 +115,8 @@ long ss_mirror_open(struct ss_session *session, const struct ss_mirror_open *ope
 	struct ss_mirror *mirror;
 	long ret;
 
+	if (open->page_shift != PAGE_SHIFT && open->page_shift != SS_HUGE_SHIFT)
+		return -EINVAL;
 	if (open->handle >= SS_MAX_HANDLES || ss_mirror_of(session, open->handle))
 		return -EINVAL;
 	driver = ss_driver_of(open->variant, sizeof(open->variant));
@@ -125,6 +128,7 @@ long ss_mirror_open(struct ss_session *session, const struct ss_mirror_open *ope
 	mirror->session = session;
 	mirror->mm = current->mm;
 	mirror->driver = driver;
+	mirror->page_shift = open->page_shift;
 	mutex_init(&mirror->lock);
 	spin_lock_init(&mirror->hardware);
 	ret = mmu_interval_notifier_insert(&mirror->notifier, mirror->mm, SS_WINDOWS,

@@ -42,6 +42,7 @@ struct ss_mirror {
 	const struct ss_driver *driver;
 	struct mutex lock;
 	spinlock_t hardware;
+	u32 page_shift;
 	bool closed;
 	struct ss_memory *memory; /* private.c */
 	struct ss_entry entries[SS_ENTRIES];

@@ -1,19 +1,30 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * A page's value: its first byte. Nothing else of it is ever written.
+ * A page's value: its first byte; that of its second half: the first byte of that. Nothing else of it is ever written.
  */
 #include <linux/highmem.h>
 #include <linux/mm.h>
 
 #include "session.h"
 
+#define HALF (PAGE_SIZE / 2)
+
 u32 ss_page_load(struct page *page)
 {
 	unsigned char *at = kmap_local_page(ss_behind(page));
 	u32 value = READ_ONCE(*at);
 
-	if (memchr_inv(at + 8, 0, PAGE_SIZE - 8))
+	if (memchr_inv(at + 8, 0, HALF - 8) || memchr_inv(at + HALF + 8, 0, HALF - 8))
 		value = SS_TORN;
+	kunmap_local(at);
+	return value;
+}
+
+u32 ss_half_load(struct page *page)
+{
+	unsigned char *at = kmap_local_page(page);
+	u32 value = READ_ONCE(at[HALF]);
+
 	kunmap_local(at);
 	return value;
 }
@@ -22,7 +33,7 @@ u32 ss_page_load(struct page *page)
  * Only memory of a process is written to. A stale entry of a wrong driver may name anything, and the
  * shared zero page with a letter in it is in every later run.
  */
-int ss_page_store(struct page *page, u32 value)
+static int store(struct page *page, unsigned int offset, u32 value)
 {
 	struct folio *folio = page_folio(page);
 	unsigned char *at;
@@ -32,7 +43,11 @@ int ss_page_store(struct page *page, u32 value)
 	else if (is_zero_pfn(page_to_pfn(page)) || !(folio_test_anon(folio) || folio_test_swapbacked(folio)))
 		return -EPERM;
 	at = kmap_local_page(page);
-	WRITE_ONCE(*at, value);
+	WRITE_ONCE(at[offset], value);
 	kunmap_local(at);
 	return 0;
 }
+
+int ss_page_store(struct page *page, u32 value) { return store(page, 0, value); }
+
+int ss_half_store(struct page *page, u32 value) { return store(page, HALF, value); }

@@ -19,14 +19,30 @@ long ss_pin(struct ss_session *session, const struct ss_pin *pin)
 {
 	unsigned int flags = (pin->write ? FOLL_WRITE : 0) | (pin->longterm ? FOLL_LONGTERM : 0);
 	struct ss_pinned *pinned;
-	long ret;
+	long ret = 0;
+	u32 i;
 
+	if (pin->page_shift != PAGE_SHIFT && pin->page_shift != SS_HUGE_SHIFT)
+		return -EINVAL;
 	if (pin->handle >= SS_MAX_HANDLES || !pin->pages || pin->pages > SS_WINDOW_PAGES)
 		return -EINVAL;
 	pinned = kzalloc(sizeof(*pinned), GFP_KERNEL);
 	if (!pinned)
 		return -ENOMEM;
-	ret = pin_user_pages_fast(pin->addr, pin->pages, flags, pinned->page);
+	if (pin->page_shift == PAGE_SHIFT) {
+		ret = pin_user_pages_fast(pin->addr, pin->pages, flags, pinned->page);
+	} else { /* one page of each */
+		for (i = 0; i < pin->pages; i++) {
+			ret = pin_user_pages_fast(pin->addr + ((unsigned long)i << pin->page_shift), 1, flags, &pinned->page[i]);
+			if (ret != 1)
+				break;
+			ret = i + 1;
+		}
+		if (ret < 0 && i) {
+			unpin_user_pages(pinned->page, i);
+			goto fail;
+		}
+	}
 	if (ret > 0 && ret < pin->pages) {
 		unpin_user_pages(pinned->page, ret);
 		ret = -EFAULT;
@@ -51,6 +67,7 @@ fail:
 long ss_pin_access(struct ss_session *session, struct ss_access *access)
 {
 	struct ss_pinned *pinned;
+	struct page *page;
 	long ret = -EBADF;
 
 	if (access->handle >= SS_MAX_HANDLES)
@@ -64,10 +81,13 @@ long ss_pin_access(struct ss_session *session, struct ss_access *access)
 	if (access->addr >= pinned->pages)
 		goto out;
 	ret = 0;
+	page = pinned->page[access->addr];
 	if (!access->write)
-		access->value = ss_page_load(pinned->page[access->addr]);
+		access->value = access->half ? ss_half_load(page) : ss_page_load(page);
+	else if (!pinned->write)
+		ret = -EPERM;
 	else
-		ret = pinned->write ? ss_page_store(pinned->page[access->addr], access->value) : -EPERM;
+		ret = access->half ? ss_half_store(page, access->value) : ss_page_store(page, access->value);
 out:
 	mutex_unlock(&session->devices);
 	return ret;

@@ -23,10 +23,13 @@
 #define SS_SWAP_NAME "secondsight-swap" /* the swap device */
 enum {
 	SS_SWAP_PAGES = 1024,
+	SS_SECTOR = 512,
+	SS_SECTORS = 256, /* behind these pages: each begins with the character of its number, for direct I/O to read */
 };
 
 enum {
-	SS_WINDOW_SHIFT = 21, /* of the window of a handle */
+	SS_WINDOW_SHIFT = 24, /* of the window of a handle */
+	SS_HUGE_SHIFT = 20, /* of a page of the scenario where two are a huge page; of it the first PAGE_SIZE bytes are used */
 };
 #define SS_WINDOWS 0x200000000000ull
 
@@ -54,6 +57,7 @@ struct ss_settle {
 
 struct ss_mirror_open {
 	__u32 handle;
+	__u32 page_shift; /* of a page of the scenario: PAGE_SHIFT or SS_HUGE_SHIFT */
 	char variant[24];
 };
 
@@ -62,8 +66,9 @@ struct ss_access {
 	__u64 addr; /* of a mirror: a user address; of a pin or an attachment: a page's number */
 	__u32 handle;
 	__u32 write;
-	__u32 value; /* in: to be stored; out: loaded, SS_TORN when bytes behind the first are not zero */
+	__u32 value; /* in: to be stored; out: loaded, SS_TORN when bytes behind the first of a half page are not zero */
 	__u32 begun; /* out: how often the fault handler began (mmu_interval_read_begin) */
+	__u32 half; /* in: of a pin: the second half of the page */
 	__u32 late; /* out: what a late dereference touched: an ss_probe value, or 0 when there was none */
 };
 enum { SS_TORN = 256 };
@@ -88,6 +93,7 @@ struct ss_pin {
 	__u32 pages;
 	__u32 longterm;
 	__u32 write;
+	__u32 page_shift; /* as in struct ss_mirror_open */
 };
 
 struct ss_attach {

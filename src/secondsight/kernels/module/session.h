@@ -125,6 +125,8 @@ struct page *ss_behind(struct page *page);
 /* page.c */
 u32 ss_page_load(struct page *page);
 int ss_page_store(struct page *page, u32 value);
+u32 ss_half_load(struct page *page);
+int ss_half_store(struct page *page, u32 value);
 
 /* hooks.c */
 long ss_hook(struct ss_hook *hook);

@@ -13,6 +13,7 @@
 #include "session.h"
 
 #define SWAP_BYTES (SS_SWAP_PAGES * PAGE_SIZE)
+#define DISK_BYTES (SWAP_BYTES + SS_SECTORS * SS_SECTOR)
 
 static char *store;
 
@@ -44,11 +45,13 @@ static const struct block_device_operations operations = {
 int ss_swap_init(void)
 {
 	struct gendisk *disk;
-	int major;
+	int major, i;
 
-	store = vzalloc(SWAP_BYTES);
+	store = vzalloc(DISK_BYTES);
 	if (!store)
 		return -ENOMEM;
+	for (i = 0; i < SS_SECTORS; i++)
+		store[SWAP_BYTES + i * SS_SECTOR] = i;
 	major = register_blkdev(0, SS_SWAP_NAME);
 	if (major < 0)
 		return major;
@@ -60,6 +63,6 @@ int ss_swap_init(void)
 	disk->fops = &operations;
 	disk->flags |= GENHD_FL_NO_PART;
 	strscpy(disk->disk_name, SS_SWAP_NAME, sizeof(disk->disk_name));
-	set_capacity(disk, SWAP_BYTES >> SECTOR_SHIFT);
+	set_capacity(disk, DISK_BYTES >> SECTOR_SHIFT);
 	return device_add_disk(NULL, disk, NULL);
 }

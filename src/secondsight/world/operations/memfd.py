@@ -5,14 +5,16 @@ from __future__ import annotations
 from secondsight.devices.device import Device
 from secondsight.lang import Ref, atomic
 from secondsight.linux import memfd
-from secondsight.linux.errno import EBADF
-from secondsight.linux.mm_types import Mm, Result
+from secondsight.linux.errno import EBADF, EINVAL
+from secondsight.linux.hugetlb import hugetlb_file_setup, hugetlb_files, hugetlbfs_punch_hole
+from secondsight.linux.mm_types import HPAGE_PMD_NR, Mm, Result
 from secondsight.linux.mmap import do_mmap, do_mmap_fixed
 from secondsight.linux.shmem import shmem_fallocate_punch_hole
-from secondsight.scenario.ops import Arg, ArgType, HandleType, Often
-from secondsight.world.declare import arm, operation
+from secondsight.scenario.ops import Arg, ArgType, HandleType, Needs, Often
+from secondsight.world.declare import also, arm, operation
 from secondsight.world.tables import (
     FIXED,
+    HUGETLB,
     PRIVATE,
     READ_ONLY,
     SEALS_LATE,
@@ -47,10 +49,30 @@ MEMFD = Arg(ArgType.MEMFD)
 def memfd_create(i: RowNumber, mm: Mm, device: Ref[Device]) -> Result:
     """A new memfd of `pages` (1 to 16) zero pages. `seals` names the seals it gets, joined by `|`:
     seal, shrink, grow, write, future_write."""
+    if len(hugetlb_files) > 0:
+        if flags[i] & HUGETLB != 0:
+            if pages[i] % HPAGE_PMD_NR != 0:
+                return -EINVAL
+            with atomic:
+                handles[makes[i]].file = hugetlb_file_setup(pages[i], value[i])
+                handles[makes[i]].made = True
+            return 0
     with atomic:  # memfd_create, ftruncate, F_ADD_SEALS
         handles[makes[i]].file = memfd.memfd_create(pages[i], value[i])
         handles[makes[i]].made = True
     return 0
+
+
+also(
+    "memfd_create", "memfd_create_hugetlb",
+    """A new memfd of huge pages (MFD_HUGETLB), each of two pages. It is mapped, unmapped and cut into parts at pages with even numbers alone: munmap and
+    mprotect of a part fail with -EINVAL, MADV_DONTNEED leaves a page alone that is in the range in part. A hole in a part of a huge page makes that zero and
+    leaves it in the file. Fails with -EINVAL for an odd number of pages.""",
+    HUGETLB,
+    takes=lambda args: {"frames": args["pages"], "hugetlb_files": 1},
+    at_least=lambda args: {"file_pages": args["pages"], "hugetlb_pages": (args["pages"] + 1) // 2, "huge": 1, SEALS_WRITES: "write" in args["seals"]},
+    needs=Needs.HUGETLB, often=Often(4, 0, 0),
+)  # fmt: skip
 
 
 @arm("mmap", HandleType.MEMFD)
@@ -91,6 +113,9 @@ def fallocate_punch_hole(i: RowNumber, mm: Mm, device: Ref[Device]) -> Result:
     if closed:
         return -EBADF
     assert file is not None
+    if len(hugetlb_files) > 0:
+        if file.is_hugetlb():
+            return hugetlbfs_punch_hole(file, page[i], pages[i])  # type: ignore[arg-type]
     return shmem_fallocate_punch_hole(file, page[i], pages[i])
 
 

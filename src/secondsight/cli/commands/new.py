@@ -8,11 +8,11 @@ from typing import Annotated
 
 import typer
 
-from secondsight.lang import LangError
+from secondsight.lang.errors import LangError
 
 __all__ = ["new"]
 
-_TEMPLATES = Path(__file__).parent / "templates"
+_TEMPLATES = Path(__file__).parents[1] / "templates"
 _RUN = {
     "driver": "secondsight check {file}",
     "rule": "secondsight check {file} --rule {rule}",

@@ -1,23 +1,29 @@
-"""The table of commands. A command's file is loaded when it runs, so that `--help` and the completion of names cost no more than they have to."""
+"""The table of commands, and in a file of this folder for each what its command line takes.
+
+`--help` and the completion of names load that and nothing of the model. What a command does is in a file of `cli/`, which is loaded when it runs.
+"""
 
 from __future__ import annotations
 
 import platform
+import sys
 from dataclasses import dataclass
 from importlib import import_module
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from typer.core import TyperCommand, TyperGroup
 
 from secondsight.cli.codes import EXIT_CODES
+from secondsight.cli.config import defaults
 
 __all__ = ["COMMANDS", "Listed", "app"]
 
 
 @dataclass(frozen=True)
 class Listed:
-    """A command as `--help` lists it: the file and the function that do it (or the `Typer` with several), and a sentence."""
+    """A command as `--help` lists it: the file of this folder and the function in it (or the `Typer` with several), and a sentence."""
 
     file: str
     function: str
@@ -80,7 +86,7 @@ class _Commands(TyperGroup):
 
 
 def _loaded(name: str, known: Listed) -> Any:
-    does = getattr(import_module(f"secondsight.cli.{known.file}"), known.function)
+    does = getattr(import_module(f"secondsight.cli.commands.{known.file}"), known.function)
     if isinstance(does, typer.Typer):
         group = typer.main.get_command(does)
         group.name = name
@@ -103,7 +109,10 @@ def _version(wanted: bool) -> None:
 
 @app.callback()
 def _options(
+    context: typer.Context,
     wanted: Annotated[bool, typer.Option("--version", is_eager=True, callback=_version, help="Show the version and exit.")] = False,
 ) -> None:
     """Settle questions about sharing process memory with devices: on a model of Linux's machinery, through every interleaving, and
     on real kernels."""
+    if context.invoked_subcommand == "check" and not {"-h", "--help"} & set(sys.argv):
+        context.default_map = {"check": defaults(Path.cwd())}

@@ -6,32 +6,17 @@ device's access ends as the CPU's does; then the driver is closed, and its memor
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
-from secondsight.contract.adversaries import Adversary
+from secondsight.contract.adversaries.making import Adversaries
 from secondsight.scenario import Address, DeviceHandle, Recorder
 
-__all__ = ["PRIVATE_ADVERSARIES"]
+__all__ = ["PRIVATE"]
 
-PRIVATE_ADVERSARIES: dict[str, Adversary] = {}
-"""Those of drivers that promise to be private, by their names; the others' are asked of them too."""
+PRIVATE = Adversaries()
+"""Those of drivers that promise to be private; the others' are asked of them too."""
 
 MIGRATES = "the device takes a page into its memory, and uses it, while a CPU uses it too, or it goes"
 EVICTS = "the device gives its memory back, or is closed, while a CPU uses what is in it"
 OTHERS = "another process has the page too, or another device takes it"
-
-
-def _setting(adversary: str, summary: str, name: str) -> Callable[[Callable[[Recorder], None]], None]:
-    """One more scenario of an adversary: all that the function records."""
-
-    def make(record: Callable[[Recorder], None]) -> None:
-        before = PRIVATE_ADVERSARIES.get(adversary, Adversary(adversary, summary, (), "private"))
-        s = Recorder()
-        record(s)
-        scenarios = (*before.scenarios, s.scenario(f"{adversary}: {name}", summary))
-        PRIVATE_ADVERSARIES[adversary] = Adversary(adversary, summary, scenarios, "private")
-
-    return make
 
 
 def _page(s: Recorder, devices: int = 1, written: bool = True) -> tuple[Address, list[DeviceHandle]]:
@@ -47,7 +32,7 @@ def _compares(s: Recorder, page: Address, gpu: DeviceHandle) -> None:
         gpu.compare(page)
 
 
-@_setting("device-memory", MIGRATES, "a CPU writes")
+@PRIVATE.setting("device-memory", MIGRATES, "a CPU writes", "private")
 def _cpu_writes(s: Recorder) -> None:
     page, (gpu,) = _page(s)
 
@@ -63,7 +48,7 @@ def _cpu_writes(s: Recorder) -> None:
     _compares(s, page, gpu)
 
 
-@_setting("device-memory", MIGRATES, "an engine writes meanwhile")
+@PRIVATE.setting("device-memory", MIGRATES, "an engine writes meanwhile", "private")
 def _engine_writes(s: Recorder) -> None:
     page, (gpu,) = _page(s)
 
@@ -79,7 +64,7 @@ def _engine_writes(s: Recorder) -> None:
     _compares(s, page, gpu)
 
 
-@_setting("device-memory", MIGRATES, "there already, a CPU reads, an engine writes")
+@PRIVATE.setting("device-memory", MIGRATES, "there already, a CPU reads, an engine writes", "private")
 def _comes_back(s: Recorder) -> None:
     page, (gpu,) = _page(s)
     gpu.migrate(page, pages=1)
@@ -96,7 +81,7 @@ def _comes_back(s: Recorder) -> None:
     _compares(s, page, gpu)
 
 
-@_setting("device-memory", MIGRATES, "nobody has touched it")
+@PRIVATE.setting("device-memory", MIGRATES, "nobody has touched it", "private")
 def _untouched(s: Recorder) -> None:
     page, (gpu,) = _page(s, written=False)
 
@@ -112,7 +97,7 @@ def _untouched(s: Recorder) -> None:
     _compares(s, page, gpu)
 
 
-@_setting("device-memory", MIGRATES, "it is there already")
+@PRIVATE.setting("device-memory", MIGRATES, "it is there already", "private")
 def _twice(s: Recorder) -> None:
     page, (gpu,) = _page(s)
     gpu.migrate(page, pages=1)
@@ -124,7 +109,7 @@ def _twice(s: Recorder) -> None:
     _compares(s, page, gpu)
 
 
-@_setting("device-memory", MIGRATES, "the memory was used before")
+@PRIVATE.setting("device-memory", MIGRATES, "the memory was used before", "private")
 def _used_before(s: Recorder) -> None:
     page, (gpu,) = _page(s)
     gpu.migrate(page, pages=1)
@@ -139,7 +124,7 @@ def _used_before(s: Recorder) -> None:
     _compares(s, page, gpu)
 
 
-@_setting("device-memory", MIGRATES, "the process unmaps it")
+@PRIVATE.setting("device-memory", MIGRATES, "the process unmaps it", "private")
 def _unmapped(s: Recorder) -> None:
     page, (gpu,) = _page(s)
     gpu.migrate(page, pages=1)
@@ -155,7 +140,7 @@ def _unmapped(s: Recorder) -> None:
     _compares(s, page, gpu)
 
 
-@_setting("device-memory", MIGRATES, "the process exits")
+@PRIVATE.setting("device-memory", MIGRATES, "the process exits", "private")
 def _exits(s: Recorder) -> None:
     page, (gpu,) = _page(s)
 
@@ -169,7 +154,7 @@ def _exits(s: Recorder) -> None:
         s.exit()
 
 
-@_setting("device-memory-goes", EVICTS, "the device is closed, a CPU reads")
+@PRIVATE.setting("device-memory-goes", EVICTS, "the device is closed, a CPU reads", "private")
 def _closed_and_read(s: Recorder) -> None:
     page, (gpu,) = _page(s)
     gpu.migrate(page, pages=1)
@@ -183,7 +168,7 @@ def _closed_and_read(s: Recorder) -> None:
         s.read(page, into="seen")
 
 
-@_setting("device-memory-goes", EVICTS, "another page comes, a CPU reads")
+@PRIVATE.setting("device-memory-goes", EVICTS, "another page comes, a CPU reads", "private")
 def _another_page(s: Recorder) -> None:
     pages = s.mmap(pages=2)
     s.write(pages, "A", pages=2)
@@ -202,7 +187,7 @@ def _another_page(s: Recorder) -> None:
     _compares(s, pages, gpu)
 
 
-@_setting("device-memory-goes", EVICTS, "a CPU reads, an engine writes")
+@PRIVATE.setting("device-memory-goes", EVICTS, "a CPU reads, an engine writes", "private")
 def _evicted(s: Recorder) -> None:
     page, (gpu,) = _page(s)
     gpu.migrate(page, pages=1)
@@ -222,7 +207,7 @@ def _evicted(s: Recorder) -> None:
     _compares(s, page, gpu)
 
 
-@_setting("device-memory-goes", EVICTS, "the device is closed, an engine writes")
+@PRIVATE.setting("device-memory-goes", EVICTS, "the device is closed, an engine writes", "private")
 def _closed(s: Recorder) -> None:
     page, (gpu,) = _page(s)
     gpu.migrate(page, pages=1)
@@ -241,7 +226,7 @@ def _closed(s: Recorder) -> None:
         s.write(page, "B")
 
 
-@_setting("device-memory-goes", EVICTS, "the process unmaps it")
+@PRIVATE.setting("device-memory-goes", EVICTS, "the process unmaps it", "private")
 def _evicted_unmapped(s: Recorder) -> None:
     page, (gpu,) = _page(s)
     gpu.migrate(page, pages=1)
@@ -255,7 +240,7 @@ def _evicted_unmapped(s: Recorder) -> None:
         s.munmap(page, pages=1)
 
 
-@_setting("device-memory-shared", OTHERS, "a child has it too, and writes")
+@PRIVATE.setting("device-memory-shared", OTHERS, "a child has it too, and writes", "private")
 def _child_writes(s: Recorder) -> None:
     page, (gpu,) = _page(s)
     gpu.migrate(page, pages=1)
@@ -273,7 +258,7 @@ def _child_writes(s: Recorder) -> None:
     _compares(s, page, gpu)
 
 
-@_setting("device-memory-shared", OTHERS, "a child has it too, and the device writes")
+@PRIVATE.setting("device-memory-shared", OTHERS, "a child has it too, and the device writes", "private")
 def _device_writes(s: Recorder) -> None:
     page, (gpu,) = _page(s)
     gpu.migrate(page, pages=1)
@@ -290,7 +275,7 @@ def _device_writes(s: Recorder) -> None:
             s.read(page, into="its")
 
 
-@_setting("device-memory-shared", OTHERS, "another device reads it")
+@PRIVATE.setting("device-memory-shared", OTHERS, "another device reads it", "private")
 def _another_reads(s: Recorder) -> None:
     page, gpus = _page(s, 2)
     gpus[0].migrate(page, pages=1)
@@ -306,7 +291,7 @@ def _another_reads(s: Recorder) -> None:
     _compares(s, page, gpus[0])
 
 
-@_setting("device-memory-shared", OTHERS, "another device takes it")
+@PRIVATE.setting("device-memory-shared", OTHERS, "another device takes it", "private")
 def _another_takes(s: Recorder) -> None:
     page, gpus = _page(s, 2)
 

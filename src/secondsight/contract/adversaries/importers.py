@@ -9,14 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from secondsight.contract.adversaries import ADVERSARIES, Adversary
-from secondsight.contract.private_adversaries import PRIVATE_ADVERSARIES
-from secondsight.devices.device import Device
+from secondsight.contract.adversaries.making import Adversaries, Adversary
 from secondsight.scenario import DeviceHandle, File, Recorder
 
-__all__ = ["EVERY_ADVERSARY", "IMPORTER_ADVERSARIES", "adversaries_for"]
+__all__ = ["IMPORTERS"]
 
-IMPORTER_ADVERSARIES: dict[str, Adversary] = {}
+IMPORTERS = Adversaries()
 """Those of drivers that promise to be importers, by their names."""
 
 Act = Callable[[Recorder, File], None]
@@ -56,7 +54,7 @@ def _adversary(summary: str) -> Callable[[Act], Act]:
             s.thread(exporter)
             using(s, gpu)
             scenarios.append(s.scenario(f"{name}: {use}", summary))
-        IMPORTER_ADVERSARIES[name] = Adversary(name, summary, tuple(scenarios))
+        IMPORTERS[name] = Adversary(name, summary, tuple(scenarios))
         return act
 
     return make
@@ -72,15 +70,3 @@ def buffer_revoked(s: Recorder, buffer: File) -> None:
     s.buffer_revoke(buffer)
     s.buffer_restore(buffer)
     s.buffer_revoke(buffer)
-
-
-EVERY_ADVERSARY: dict[str, Adversary] = {**ADVERSARIES, **IMPORTER_ADVERSARIES, **PRIVATE_ADVERSARIES}
-"""Those of all promises."""
-
-
-def adversaries_for(driver: type[Device]) -> dict[str, Adversary]:
-    """The adversaries of a driver's promise."""
-    if driver.promise == "importer":
-        return IMPORTER_ADVERSARIES
-    own = ADVERSARIES | PRIVATE_ADVERSARIES
-    return {name: adversary for name, adversary in own.items() if adversary.promise in (None, driver.promise)}

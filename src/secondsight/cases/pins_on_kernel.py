@@ -1,0 +1,114 @@
+"""The 2023-06 table on real kernels: the row of the udmabuf that a release has, where the question needs no block of memory that must stay movable.
+
+The guest's memory is a memfd, the display a mapping of the udmabuf. Linux did as `reference` does until 6.10, and does as `folios` does since
+6.11; the other rows are designs that no kernel has.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from secondsight.cases.table import FreeRun, Kernels, Question
+from secondsight.cases.udmabuf_on_kernel import PINNED, in_order
+from secondsight.scenario import Recorder, Scenario
+from secondsight.scenario.schedule import CannotForce
+from secondsight.search import Violation
+
+__all__ = ["RUN", "on_kernel", "runs_on_kernel"]
+
+_ROWS = {"reference": Kernels(before=(6, 11), abilities=("udmabuf",)), "folios": Kernels(since=(6, 11), abilities=("udmabuf",))}
+_BLOCK = "the guest has no block of memory that is taken offline or is CMA's, and the agent no operation for it"
+_WHY = {
+    "offline idle": _BLOCK,
+    "offline shown": _BLOCK,
+    "CMA shown": _BLOCK,
+    "VFIO": _BLOCK,
+    "VFIO before": "the guest has no VFIO",
+    "sub-pages": "the module shows no driver's view (dma_buf_vmap), and the guest has no pool of huge pages",
+    "memlock": "the agent has no operation for RLIMIT_MEMLOCK",
+}
+
+
+def _dontneed() -> Scenario:
+    s = Recorder()
+    fd = s.memfd_create(pages=1, seals="shrink")
+    memory = s.mmap(fd)
+    s.write(memory, "a")
+    buffer = s.mmap(s.udmabuf_create(fd))
+
+    @s.thread
+    def vmm() -> None:
+        s.madvise_dontneed(memory)
+        s.write(memory, "c")
+
+    @s.thread
+    def display() -> None:
+        s.read(buffer, into="frame")
+
+    with s.after():
+        s.read(memory, into="guest")
+        s.read(buffer, into="shown")
+    return s.scenario("dontneed", "MADV_DONTNEED of a memfd's page, then the guest draws: the buffer shows it.")
+
+
+def _reboot() -> Scenario:
+    s = Recorder()
+    fd = s.memfd_create(pages=1, seals="shrink")
+    memory = s.mmap(fd)
+    s.write(memory, "a")
+    udmabuf = s.udmabuf_create(fd)
+    buffer = s.mmap(udmabuf)
+    s.read(buffer, into="before")
+    s.munmap(buffer)
+    s.close(udmabuf)
+    s.fallocate_punch_hole(fd, page=0)
+    s.write(memory, "c")
+    again = s.mmap(s.udmabuf_create(fd))
+    s.read(again, into="shown")
+    s.read(memory, into="guest")
+    return s.scenario("reboot", "The buffer is given up, the memory discarded and written, the buffer made again.")
+
+
+def _given_back() -> Scenario:
+    s = Recorder()
+    fd = s.memfd_create(pages=2, seals="shrink")
+    memory = s.mmap(fd)
+    s.write(memory, "a")
+    udmabuf = s.udmabuf_create(fd)
+    s.munmap(memory)
+    s.add_seals(fd, "write", into="while_held")
+    s.close(udmabuf)
+    s.add_seals(fd, "write", into="closed")
+    return s.scenario("given_back", "A write seal waits for everybody who holds a page: with the buffer closed there is nobody.")
+
+
+def _same(outcome: Mapping[str, str]) -> bool:
+    return outcome["shown"] == outcome["guest"] == "c"
+
+
+def _nobody(outcome: Mapping[str, str]) -> bool:
+    return outcome["while_held"] == "-EBUSY" and outcome["closed"] == "ok"
+
+
+RUN = {"DONTNEED": (_dontneed(), _same), "reboot": (_reboot(), _same), "given back": (_given_back(), _nobody)}
+"""For columns that hold: a scenario, and whether an outcome of it has the property."""
+
+
+def on_kernel(row: str, column: str, violation: Violation) -> Question | CannotForce:
+    """A broken cell as a question to a real kernel."""
+    if row not in _ROWS:
+        return CannotForce("the row is a design that no kernel has")
+    if column != "hole":
+        return CannotForce(_WHY[column])
+    scenario, order = PINNED["reads new data"]
+    return Question(in_order(scenario, order.split()), kernels=_ROWS[row])
+
+
+def runs_on_kernel(row: str, column: str) -> FreeRun | CannotForce:
+    """A cell that holds as a question to a real kernel."""
+    if row not in _ROWS:
+        return CannotForce("the row is a design that no kernel has")
+    if column not in RUN:
+        return CannotForce(_WHY[column])
+    scenario, shows = RUN[column]
+    return FreeRun(scenario, shows, _ROWS[row])

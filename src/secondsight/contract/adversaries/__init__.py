@@ -1,0 +1,50 @@
+"""The adversaries: what the rest of the kernel and the process do while a device uses the memory.
+
+Most are a thread that does something to two pages that hold `A`, while a device uses them: reading, writing, reading with
+two engines at once, or reading and then closing. Others need a setting of their own: `part`, `read-only`, `mprotect`, `fork`, `open`,
+`close`, `two-processes`.
+
+A driver that keeps the contract survives every interleaving of every one. When all is quiet the device's access ends as the
+CPU's does, with the same value, or both fail. Then the driver is closed, and what it took must have been given back.
+
+Waiting for their machinery, and not here: soft-dirty (event SOFT_DIRTY), migration of device-private memory (MIGRATE), writeback of
+files, and a second device of one process (but of an `exclusive` one). A driver that ignores such an event, or shares state between
+two such devices, is not found.
+"""
+
+from __future__ import annotations
+
+from secondsight.contract.adversaries.atomics import ATOMIC
+from secondsight.contract.adversaries.forks import FORKS
+from secondsight.contract.adversaries.huge import HUGE
+from secondsight.contract.adversaries.importers import IMPORTERS
+from secondsight.contract.adversaries.making import Adversary
+from secondsight.contract.adversaries.movable import MOVABLE
+from secondsight.contract.adversaries.opening import OPENINGS
+from secondsight.contract.adversaries.pages import PAGES
+from secondsight.contract.adversaries.part import PARTS
+from secondsight.contract.adversaries.private import PRIVATE
+from secondsight.contract.adversaries.protection import PROTECTIONS
+from secondsight.contract.adversaries.two_processes import PROCESSES
+from secondsight.devices.device import Device
+
+__all__ = ["ADVERSARIES", "EVERY_ADVERSARY", "IMPORTER_ADVERSARIES", "Adversary", "adversaries_for"]
+
+ADVERSARIES: dict[str, Adversary] = {
+    **PAGES, **PARTS, **PROTECTIONS, **FORKS, **OPENINGS, **PROCESSES, **ATOMIC, **PRIVATE, **HUGE, **MOVABLE,
+}  # fmt: skip
+"""Those of drivers that use a process's memory, by their names, in the order in which they are tried."""
+
+IMPORTER_ADVERSARIES: dict[str, Adversary] = IMPORTERS
+"""Those of drivers that promise to be importers."""
+
+EVERY_ADVERSARY: dict[str, Adversary] = {**ADVERSARIES, **IMPORTER_ADVERSARIES}
+"""Those of all promises."""
+
+
+def adversaries_for(driver: type[Device]) -> dict[str, Adversary]:
+    """The adversaries of a driver's promise. Those of huge pages are not for a driver that moves pages: a huge page is not moved here."""
+    if driver.promise == "importer":
+        return IMPORTER_ADVERSARIES
+    moves = "migrations" in driver.bounds
+    return {name: one for name, one in ADVERSARIES.items() if one.promise in (None, driver.promise) and not (moves and name in HUGE)}

@@ -1,0 +1,106 @@
+"""What happens to both pages: they are unmapped, forgotten, written over, taken out, moved, or end with the process."""
+
+from __future__ import annotations
+
+from secondsight.contract.adversaries.making import Adversaries, Memory, two_pages
+from secondsight.scenario import Recorder
+
+__all__ = ["PAGES"]
+
+PAGES = Adversaries()
+"""Those that act on two pages at once."""
+
+
+@PAGES.act("the process unmaps the pages")
+def munmap(s: Recorder, memory: Memory) -> None:
+    s.munmap(memory.pages, pages=2)
+
+
+@PAGES.act("the process unmaps the pages, maps new ones at the same address, and writes them")
+def munmap_mmap(s: Recorder, memory: Memory) -> None:
+    s.munmap(memory.pages, pages=2)
+    s.mmap(pages=2, at=memory.pages)
+    s.write(memory.pages, "B", pages=2)
+
+
+@PAGES.act("the process forgets the pages' contents by MADV_DONTNEED, then writes them")
+def madvise_dontneed(s: Recorder, memory: Memory) -> None:
+    s.madvise_dontneed(memory.pages, pages=2)
+    s.write(memory.pages, "B", pages=2)
+
+
+@PAGES.act("the process forgets the pages' contents twice, reading (the zero page) and writing in between")
+def zero_page(s: Recorder, memory: Memory) -> None:
+    s.madvise_dontneed(memory.pages, pages=2)
+    s.read(memory.pages + 1)
+    s.write(memory.pages, "B", pages=2)
+    s.madvise_dontneed(memory.pages, pages=2)
+
+
+@PAGES.act("the process maps over the pages (MAP_FIXED)")
+def mmap_fixed(s: Recorder, memory: Memory) -> None:
+    s.mmap(pages=2, at=memory.pages)
+    s.write(memory.pages, "B", pages=2)
+
+
+@PAGES.act("the process exits")
+def exit_(s: Recorder, memory: Memory) -> None:
+    s.exit()
+
+
+@PAGES.act("the OOM reaper takes the process's memory, in a context that must not sleep")
+def oom_reaper(s: Recorder, memory: Memory) -> None:
+    s.oom_reap()
+
+
+@PAGES.act("a hole is punched in the memfd that the pages belong to, then they are written", of="memfd")
+def punch_hole(s: Recorder, memory: Memory) -> None:
+    assert memory.memfd is not None
+    s.fallocate_punch_hole(memory.memfd, page=0, pages=2)
+    s.write(memory.pages, "B", pages=2)
+
+
+@PAGES.act("another device takes a page for itself for a while (make_device_exclusive), then it is written")
+def exclusive_access(s: Recorder, memory: Memory) -> None:
+    s.make_device_exclusive(memory.pages + 1)
+    s.write(memory.pages + 1, "B", pages=1)
+
+
+@PAGES.act("device memory (dev_pagemap) is taken away: disable, invalidate, drain", of="dax", thread="teardown")
+def dax_teardown(s: Recorder, memory: Memory) -> None:
+    assert memory.dax is not None
+    s.dax_disable(memory.dax)
+    s.dax_invalidate(memory.dax)
+    s.dax_drain(memory.dax)
+
+
+@PAGES.act("a page is taken out (MADV_PAGEOUT): written to swap if it must be, and dropped", of="swap")
+def swap(s: Recorder, memory: Memory) -> None:
+    s.madvise_pageout(memory.pages + 1)
+
+
+@PAGES.act("the process's pages are moved to other frames (migration, compaction), then written")
+def migration(s: Recorder, memory: Memory) -> None:
+    s.move_pages(memory.pages + 1)
+    s.write(memory.pages, "B", pages=2)
+
+
+@PAGES.setting("swap", PAGES["swap"].summary, "writes at once")
+def _swap_writes_at_once(s: Recorder) -> None:
+    """Without a read before: a driver that marks a page dirty where it maps it for reading is not helped by that."""
+    pages = two_pages(s)
+    s.madvise_pageout(pages)
+    s.read(pages)
+    s.read(pages + 1)
+    gpu = s.device()
+
+    @s.thread
+    def cpu() -> None:
+        s.madvise_pageout(pages + 1)
+
+    @s.thread
+    def device() -> None:
+        gpu.write(pages + 1, "D", into="written")
+
+    with s.after():
+        gpu.compare(pages + 1)

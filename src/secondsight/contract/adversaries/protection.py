@@ -1,0 +1,87 @@
+"""Pages that may not be written: from the beginning, or from a moment on."""
+
+from __future__ import annotations
+
+from secondsight.contract.adversaries.making import Adversaries, two_pages, writes_twice
+from secondsight.scenario import Recorder
+
+__all__ = ["PROTECTIONS"]
+
+PROTECTIONS = Adversaries()
+"""Those that change who may write."""
+
+
+READ_ONLY = "the pages may be read and not written, by nobody; the process unmaps them, or makes them writable"
+
+
+@PROTECTIONS.setting("read-only", READ_ONLY, "unmapped")
+def _read_only_unmapped(s: Recorder) -> None:
+    memfd = s.memfd_create(pages=2)
+    pages = s.mmap(memfd)
+    s.write(pages, "A")
+    s.mmap_read_only(memfd, at=pages)
+    gpu = s.device()
+
+    @s.thread
+    def cpu() -> None:
+        s.munmap(pages, pages=2)
+
+    @s.thread
+    def device() -> None:
+        gpu.read(pages + 1, into="read")
+        gpu.write(pages + 1, "D", into="written")
+
+    with s.after():
+        gpu.compare(pages + 1)
+
+
+@PROTECTIONS.setting("read-only", READ_ONLY, "made writable")
+def _read_only_made_writable(s: Recorder) -> None:
+    memfd = s.memfd_create(pages=2)
+    pages = s.mmap(memfd)
+    s.write(pages, "A")
+    s.mmap_read_only(memfd, at=pages)
+    gpu = s.device()
+
+    @s.thread
+    def cpu() -> None:
+        s.mmap(memfd, at=pages)
+
+    @s.thread
+    def device() -> None:
+        gpu.read(pages + 1, into="read")
+        gpu.write(pages + 1, "D", into="written")
+
+    with s.after():
+        gpu.write(pages + 1, "E")
+        gpu.compare(pages + 1)
+
+
+MPROTECT = "the process makes pages read-only that the device may write, and perhaps writable again"
+
+
+@PROTECTIONS.setting("mprotect", MPROTECT, "read-only")
+def _mprotect_read_only(s: Recorder) -> None:
+    pages = two_pages(s)
+    gpu = s.device()
+
+    @s.thread
+    def cpu() -> None:
+        s.mprotect(pages, pages=2, write=False)
+
+    writes_twice(s, pages, gpu)
+
+
+@PROTECTIONS.setting("mprotect", MPROTECT, "and back, one page of two")
+def _mprotect_and_back(s: Recorder) -> None:
+    pages = s.mmap(s.memfd_create(pages=2))
+    s.write(pages, "A")
+    gpu = s.device()
+
+    @s.thread
+    def cpu() -> None:
+        s.mprotect(pages + 1, write=False)
+        s.mprotect(pages + 1, write=True)
+        s.write(pages + 1, "B")
+
+    writes_twice(s, pages, gpu)

@@ -1,0 +1,218 @@
+"""mm/hugetlb.c and fs/hugetlbfs/inode.c: files of huge pages. A memfd made with MFD_HUGETLB is one.
+
+Each page of the file is a folio of two pages here, and is mapped by one entry as a whole: what splits a huge page of private memory is refused
+(munmap, mprotect of a part: -EINVAL). The file and its mappings begin and end with whole folios.
+
+    a fault: the page's fault mutex; find the folio, or fill the hole with a zeroed one; the entry
+    punching a hole: inode lock; seals; i_mmap_rwsem for writing
+        of a folio that is only in part in the hole the part is zeroed in place: nobody is told, for the page stays
+        hugetlb_vmdelete_list(): every mapping of the others loses its entries, in notifier brackets
+    i_mmap_rwsem given back
+        remove_inode_hugepages(): each folio: the fault mutex; the folio lock; if a fault has mapped it again meanwhile, unmapped again;
+        out of the file; references dropped
+
+So a subscriber is called with `i_mmap_rwsem` held for writing. Nobody waits for a punch as in mm/shmem.c: a fault waits for the mutex of its own page.
+The page cache holds a reference for each page of a folio.
+
+Left out: the pool of huge pages, what is reserved of it, and running out of it; private mappings; shared page tables; the lock of each vma, for who
+punches may pass over a vma in which a fault is going on and unmaps again later (calls subscribers once more than the kernel: raises no false
+alarm); i_mmap_rwsem while munmap takes entries away (may hide a deadlock); growing and shrinking; migration. hmm_range_fault() looks at
+what is asked of the first of several pages alone (hmm_vma_walk_hugetlb_entry()), here at all: where each is asked for alike nothing tells.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from secondsight.lang import Array, Errno, Mutex, Ref, atomic, bound, hold_point, milestone, pool, wait_until
+from secondsight.linux.errno import EINVAL, EPERM
+from secondsight.linux.highmem import clear_highpage
+from secondsight.linux.memory import VM_FAULT_SIGBUS, zap_page_range_single
+from secondsight.linux.mm_interval_tree import vma_interval_tree_iter_first, vma_interval_tree_iter_next
+from secondsight.linux.mm_types import HPAGE_PMD_NR, Count, Flags, Folio, Mm, Pgoff, PmdKind, Va, VaEnd, Vma, huge_pages
+from secondsight.linux.page_alloc import alloc_huge_folio, get_page, put_page
+from secondsight.linux.pgtable import folio_mapped, pte_none
+from secondsight.linux.shmem import F_SEAL_FUTURE_WRITE, F_SEAL_WRITE, Seals, ShmemFile
+
+__all__ = ["HugetlbFile", "hugetlb_files", "hugetlb_file_setup", "hugetlbfs_punch_hole", "memfd_alloc_folio"]
+
+bound("hugetlb_pages", most=7)
+
+
+class HugetlbFile(ShmemFile):
+    """struct hugetlbfs_inode_info with its page cache, and what a memfd has beside. `pages` has both pages of each folio.
+
+    `fault_mutex`: hugetlb_fault_mutex_table, one for each page of the file, where the kernel's are shared by pages of one hash (may hide a deadlock).
+    """
+
+    fault_mutex: Array[Mutex, Literal["hugetlb_pages"]]
+
+    def is_hugetlb(self) -> bool:
+        return True
+
+    def fault(self, mm: Mm, va: Va, pgoff: Pgoff, flags: Flags) -> Flags:
+        """hugetlb_fault() (mm/hugetlb.c, Linux 6.12)."""
+        hold_point("shmem_fault:enter")
+        self.fault_mutex[pgoff // HPAGE_PMD_NR].lock()
+        ret = hugetlb_no_page(self, mm, va, pgoff)
+        self.fault_mutex[pgoff // HPAGE_PMD_NR].unlock()
+        return ret
+
+    def map_pages(self, vma: Vma, start: Va, end: VaEnd) -> None:
+        """Nothing is mapped around a fault."""
+
+    def mmap(self, length: Pgoff, pgoff: Pgoff, seals_late: bool) -> Errno:
+        """hugetlbfs_file_mmap() (fs/hugetlbfs/inode.c, Linux 6.12): 0, -EPERM as of any memfd, or -EINVAL where it begins within a folio."""
+        ret = ShmemFile.mmap(self, length, pgoff, seals_late)
+        return -EINVAL if ret == 0 and pgoff % HPAGE_PMD_NR != 0 else ret
+
+
+hugetlb_files = pool(HugetlbFile, bound("hugetlb_files", most=4))
+
+
+@atomic
+def hugetlb_file_setup(nr_pages: Pgoff, seals: Seals) -> HugetlbFile:
+    """hugetlb_file_setup() (fs/hugetlbfs/inode.c), memfd_create(MFD_HUGETLB), ftruncate and F_ADD_SEALS (mm/memfd.c, Linux 6.12) in one: a file of
+    holes."""
+    file = hugetlb_files.alloc()
+    file.nr_pages = nr_pages
+    file.seals = seals
+    file.deny_writable = seals & F_SEAL_WRITE != 0
+    return file
+
+
+@milestone(quiet=True)
+@atomic
+def hugetlb_no_page(file: HugetlbFile, mm: Mm, va: Va, pgoff: Pgoff) -> Flags:
+    """hugetlb_no_page() (mm/hugetlb.c, Linux 6.12), of a shared mapping, under the fault mutex: 0, or VM_FAULT_SIGBUS past the end of the file."""
+    start = va - va % HPAGE_PMD_NR
+    if not pte_none(mm.ptes[start]):
+        return 0
+    folio = file.pages[pgoff]
+    if folio is None:
+        if pgoff >= file.nr_pages:
+            return VM_FAULT_SIGBUS
+        add_folio(file, pgoff)
+    first = file.pages[pgoff - pgoff % HPAGE_PMD_NR]
+    vma = mm.mm_mt[va]
+    assert first is not None and vma is not None
+    wait_until(not first.locked)
+    get_page(first)
+    mm.pmds[start // HPAGE_PMD_NR].kind = PmdKind.HUGE
+    for i in range(HPAGE_PMD_NR):
+        mm.ptes[start + i].frame = file.pages[pgoff - pgoff % HPAGE_PMD_NR + i]
+        mm.ptes[start + i].writable = vma.write
+    return 0
+
+
+@atomic
+def add_folio(file: HugetlbFile, pgoff: Pgoff) -> None:
+    """alloc_hugetlb_folio(), hugetlb_add_to_page_cache() (mm/hugetlb.c), __filemap_add_folio() (mm/filemap.c, Linux 6.12): a zeroed folio is in the
+    file, with a reference for each page."""
+    folio = alloc_huge_folio()
+    first = pgoff - pgoff % HPAGE_PMD_NR
+    file.pages[first] = folio
+    if len(huge_pages) > 0:
+        file.pages[first + 1] = folio.tail[0]
+    get_page(folio)
+
+
+@atomic
+def memfd_alloc_folio(file: HugetlbFile, pgoff: Pgoff) -> Folio:
+    """memfd_alloc_folio() (mm/memfd.c, Linux 6.12): the file's page, unlocked; a hole is filled. The reference is the file's own."""
+    if file.pages[pgoff] is None:
+        wait_until(file.fault_mutex[pgoff // HPAGE_PMD_NR].owner == 0)
+        add_folio(file, pgoff)
+    page = file.pages[pgoff]
+    assert page is not None
+    return page
+
+
+# Punching holes.
+
+
+@milestone
+def hugetlbfs_punch_hole(file: HugetlbFile, first: Pgoff, length: Pgoff) -> Errno:
+    """hugetlbfs_punch_hole() (fs/hugetlbfs/inode.c, Linux 6.12): remove the folios that lie in the range whole, and zero parts of others. 0, or -EPERM
+    for a file sealed against writing."""
+    end = first + length
+    hole_start = (first + HPAGE_PMD_NR - 1) // HPAGE_PMD_NR * HPAGE_PMD_NR
+    hole_end = end // HPAGE_PMD_NR * HPAGE_PMD_NR
+    file.i_rwsem.write_lock()
+    sealed = file.seals & (F_SEAL_WRITE | F_SEAL_FUTURE_WRITE) != 0
+    if sealed:
+        file.i_rwsem.write_unlock()
+        return -EPERM
+    file.i_mmap_rwsem.write_lock()
+    if first < hole_start:
+        hugetlbfs_zero_partial_page(file, first, min(end, hole_start))
+    if hole_end > hole_start:
+        hugetlb_vmdelete_list(file, hole_start, hole_end - 1)
+    if end > hole_end and end > hole_start:
+        hugetlbfs_zero_partial_page(file, hole_end, end)
+    file.i_mmap_rwsem.write_unlock()
+    if hole_end > hole_start:
+        remove_inode_hugepages(file, hole_start, hole_end)
+    file.i_rwsem.write_unlock()
+    return 0
+
+
+@atomic
+def hugetlbfs_zero_partial_page(file: HugetlbFile, start: Pgoff, end: Pgoff) -> None:
+    """hugetlbfs_zero_partial_page() (fs/hugetlbfs/inode.c, Linux 6.12), under the folio lock."""
+    for pgoff in range(start, end):
+        page = file.pages[pgoff]
+        first = file.pages[pgoff - pgoff % HPAGE_PMD_NR]
+        if page is not None and first is not None:
+            wait_until(not first.locked)
+            clear_highpage(page)
+
+
+@milestone
+def hugetlb_vmdelete_list(file: HugetlbFile, first: Pgoff, last: Pgoff) -> None:
+    """hugetlb_vmdelete_list(), unmap_hugepage_range() (fs/hugetlbfs/inode.c, mm/hugetlb.c, Linux 6.12): one bracket for each vma that maps any of the
+    pages. The caller holds `i_mmap_rwsem` for writing."""
+    vma: Ref[Vma] = None
+    while True:
+        with atomic:
+            vma = vma_interval_tree_iter_first(file, first, last) if vma is None else vma_interval_tree_iter_next(vma, first, last)
+            if vma is None:
+                break
+            mm = vma.vm_mm
+            assert mm is not None
+            start = vma.vm_start + first - vma.vm_pgoff if vma.vm_pgoff < first else vma.vm_start
+            end = min(vma.vm_end, vma.vm_start + last + 1 - vma.vm_pgoff)
+        zap_page_range_single(mm, start, end)
+
+
+def remove_inode_hugepages(file: HugetlbFile, start: Pgoff, end: Pgoff) -> None:
+    """remove_inode_hugepages(), remove_inode_single_folio() (fs/hugetlbfs/inode.c, Linux 6.12): out of the file, one folio after another."""
+    for i in range(start // HPAGE_PMD_NR, end // HPAGE_PMD_NR):
+        folio = file.pages[i * HPAGE_PMD_NR]
+        if folio is not None:
+            file.fault_mutex[i].lock()
+            with atomic:
+                wait_until(not folio.locked)
+                folio.locked = True
+                mapped = folio_mapped(folio)
+            if mapped:
+                hugetlb_unmap_file_folio(file, i)
+            delete_from_page_cache(file, i, folio)
+            file.fault_mutex[i].unlock()
+
+
+def hugetlb_unmap_file_folio(file: HugetlbFile, index: Count) -> None:
+    """hugetlb_unmap_file_folio() (fs/hugetlbfs/inode.c, Linux 6.12): every vma that maps it. (The kernel passes over those that do not.)"""
+    file.i_mmap_rwsem.write_lock()
+    hugetlb_vmdelete_list(file, index * HPAGE_PMD_NR, index * HPAGE_PMD_NR + 1)
+    file.i_mmap_rwsem.write_unlock()
+
+
+@milestone(quiet=True)
+@atomic
+def delete_from_page_cache(file: HugetlbFile, index: Count, folio: Folio) -> None:
+    """hugetlb_delete_from_page_cache() (fs/hugetlbfs/inode.c), filemap_free_folio() (mm/filemap.c, Linux 6.12), unlock."""
+    folio.locked = False
+    for i in range(HPAGE_PMD_NR):
+        file.pages[index * HPAGE_PMD_NR + i] = None
+        put_page(folio)

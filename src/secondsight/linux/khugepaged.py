@@ -1,0 +1,305 @@
+"""mm/khugepaged.c: small pages of private memory become one huge page, because the process asks for it (MADV_COLLAPSE).
+
+    mmap lock for reading: hpage_collapse_scan_pmd()        is there a page table, is a page writable, does nobody else hold one?
+        not held meanwhile; asked again; what a device has alone comes back to the CPU
+    mmap lock for writing: asked again
+        mmu_notifier_invalidate_range_start(CLEAR, all of it)
+        pmdp_collapse_flush()               one step: the page table is taken out; no CPU finds any of the pages
+        mmu_notifier_invalidate_range_end()
+        __collapse_huge_page_isolate()      one step: each page locked, if nobody else holds it; else the page table is put back
+        __collapse_huge_page_copy()         one step: contents, and the new folio's entry; nobody is told
+
+So the bracket is over before the new page is there, and what keeps a device from finding nothing in between is the mmap lock, which it takes
+to look (`hmm`). A page that somebody holds, as by a pin, is not collapsed: -EAGAIN.
+
+Left out: files; khugepaged itself; a huge page that cannot be had; the anon_vma lock, held for writing around the bracket (may hide a deadlock).
+"""
+
+from __future__ import annotations
+
+from typing import Final, Literal
+
+from secondsight.lang import Array, Errno, Record, atomic, bound, milestone, pool
+from secondsight.linux.errno import EAGAIN, EINVAL, ENOMEM
+from secondsight.linux.highmem import copy_highpage
+from secondsight.linux.huge_memory import map_huge_folio, thp_vma_suitable_order
+from secondsight.linux.madvise import find_vma_from
+from secondsight.linux.memory import do_swap_page
+from secondsight.linux.mm_types import (
+    FAULT_FLAG_ALLOW_RETRY,
+    HPAGE_PMD_NR,
+    VM_FAULT_RETRY,
+    Count,
+    Event,
+    Folio,
+    Mm,
+    Pgoff,
+    PmdKind,
+    Pte,
+    Range,
+    Result,
+    Va,
+    VaEnd,
+    Vma,
+)
+from secondsight.linux.mmu_notifier import mmu_notifier_invalidate_range_end, mmu_notifier_invalidate_range_start, owners
+from secondsight.linux.page_alloc import alloc_huge_folio, is_zero_page, page_folio, put_page
+from secondsight.linux.pgtable import folio_mapcount, pte_clear, vm_normal_folio
+from secondsight.linux.swapops import is_swap_pte
+
+__all__ = ["DetachedTable", "detached_tables", "madvise_collapse"]
+
+MAPPED: Final = 1
+"""A huge page is there already."""
+PAGE_RO: Final = -100
+"""No page may be written, or one is not present: -EINVAL, and the next huge page is looked at (SCAN_PAGE_RO, SCAN_PTE_NON_PRESENT)."""
+
+
+class DetachedTable(Record):
+    """A page table that collapse_huge_page() has taken out (`_pmd`), on its stack."""
+
+    ptes: Array[Pte, Literal[2]]
+
+
+detached_tables = pool(DetachedTable, bound("detached_tables", most=7))
+
+
+@milestone
+def madvise_collapse(mm: Mm, va: Va, length: Pgoff) -> Errno:
+    """MADV_COLLAPSE: madvise_walk_vmas() (mm/madvise.c), madvise_collapse() (mm/khugepaged.c, Linux 6.12), of private anonymous memory.
+
+    Vma by vma, of each the huge pages that lie in the range. 0: all are huge pages now; -EAGAIN: somebody holds a page; -EINVAL: nothing
+    there may be written, or no page table is there, or the vma cannot have one; -ENOMEM: something is not mapped, but the rest is done.
+    """
+    mm.mmap_lock.read_lock()
+    ret: Errno = 0
+    start: VaEnd = va
+    while start < va + length:
+        with atomic:
+            first = find_vma_from(mm, start, va + length)
+            end = first
+            if first != start:
+                ret = -ENOMEM
+            vma = mm.mm_mt[first] if first < va + length else None
+            refused = False
+            if vma is not None:
+                end = min(vma.vm_end, va + length)
+                refused = not thp_vma_allowable(vma)
+        if refused:
+            ret = -EINVAL
+            break
+        if first < end:
+            error = collapse_range(mm, first, end)
+            if error != 0:
+                ret = error
+                break
+        start = end
+    mm.mmap_lock.read_unlock()
+    return ret
+
+
+@atomic
+def thp_vma_allowable(vma: Vma) -> bool:
+    """thp_vma_allowable_order() (include/linux/huge_mm.h, Linux 6.12) for MADV_COLLAPSE: the vma has room for a huge page, at its end at least,
+    and something in it was written once. VM_HUGEPAGE is not asked for."""
+    last = vma.vm_end // HPAGE_PMD_NR * HPAGE_PMD_NR
+    return vma.vm_file is None and vma.anon_prepared[0] and last - vma.vm_start >= HPAGE_PMD_NR
+
+
+def collapse_range(mm: Mm, start: Va, end: VaEnd) -> Errno:
+    """madvise_collapse() (mm/khugepaged.c, Linux 6.12), of one vma. The mmap lock is held for reading, and given up between."""
+    at: VaEnd = (start + HPAGE_PMD_NR - 1) // HPAGE_PMD_NR * HPAGE_PMD_NR
+    last: VaEnd = end
+    failed: Errno = 0
+    kept = True
+    while at + HPAGE_PMD_NR <= last:
+        with atomic:
+            result: Result = 0 if kept else revalidated(mm, at)
+            if result == 0:
+                vma = mm.mm_mt[at]
+                assert vma is not None
+                last = min(last, vma.vm_end)
+                result = hpage_collapse_scan_pmd(mm, at)
+        if result == 0:
+            result = collapse_huge_page(mm, at)
+            mm.mmap_lock.read_lock()
+            kept = False
+        if result < 0:
+            failed = -EINVAL if result == PAGE_RO else result
+        if result == -EINVAL:
+            break
+        at += HPAGE_PMD_NR
+    return failed
+
+
+@atomic
+def revalidated(mm: Mm, va: Va) -> Errno:
+    """hugepage_vma_revalidate() (mm/khugepaged.c, Linux 6.12): 0, or -EINVAL where by now something else is mapped."""
+    vma = mm.mm_mt[va]
+    if vma is None or vma.vm_file is not None:
+        return -EINVAL
+    return 0 if thp_vma_suitable_order(vma, va) and vma.anon_prepared[0] else -EINVAL
+
+
+@atomic
+def find_pmd_or_thp_or_none(mm: Mm, va: Va) -> Result:
+    """find_pmd_or_thp_or_none() (mm/khugepaged.c, Linux 6.12): 0: a page table is there; `MAPPED`; or -EINVAL."""
+    kind = mm.pmds[va // HPAGE_PMD_NR].kind
+    if kind == PmdKind.HUGE:
+        return MAPPED
+    return 0 if kind == PmdKind.TABLE else -EINVAL
+
+
+@atomic
+def hpage_collapse_scan_pmd(mm: Mm, va: Va) -> Result:
+    """hpage_collapse_scan_pmd() (mm/khugepaged.c, Linux 6.12): 0 if it can be tried; `MAPPED`; or why not."""
+    result: Result = find_pmd_or_thp_or_none(mm, va)
+    if result != 0:
+        return result
+    writable = False
+    for at in range(va, va + HPAGE_PMD_NR):
+        pte = mm.ptes[at]
+        folio = vm_normal_folio(pte)
+        if folio is not None:
+            writable = writable or pte.writable
+            whole = page_folio(folio)
+            if whole.locked or whole.refcount != folio_mapcount(folio):
+                return -EAGAIN
+    return 0 if writable else PAGE_RO
+
+
+def collapse_huge_page(mm: Mm, va: Va) -> Result:
+    """collapse_huge_page() (mm/khugepaged.c, Linux 6.12): 0, `MAPPED`, `PAGE_RO`, -EINVAL or -EAGAIN. The caller's mmap lock is given up, and not held
+    when it returns."""
+    mm.mmap_lock.read_unlock()
+    mm.mmap_lock.read_lock()
+    result: Result = asked_again(mm, va)
+    if result != 0:
+        mm.mmap_lock.read_unlock()
+        return result
+    if len(owners) > 0:
+        if not collapse_swapin(mm, va):
+            return -EAGAIN
+    mm.mmap_lock.read_unlock()
+    mm.mmap_lock.write_lock()
+    result = asked_again(mm, va)
+    if result == 0:
+        with detached_tables.on_stack() as table:
+            rng = Range(va, va + HPAGE_PMD_NR, Event.CLEAR, True)
+            mmu_notifier_invalidate_range_start(mm, rng)
+            pmdp_collapse_flush(mm, va, table)
+            mmu_notifier_invalidate_range_end(mm, rng)
+            result = collapse_huge_page_isolate(mm, va, table)
+            if result == 0:
+                collapse_huge_page_copy(mm, va, table)
+    mm.mmap_lock.write_unlock()
+    return result
+
+
+@atomic
+def asked_again(mm: Mm, va: Va) -> Result:
+    """hugepage_vma_revalidate() and find_pmd_or_thp_or_none(), one after the other (mm/khugepaged.c, Linux 6.12)."""
+    result: Result = revalidated(mm, va)
+    return result if result != 0 else find_pmd_or_thp_or_none(mm, va)
+
+
+def collapse_swapin(mm: Mm, va: Va) -> bool:
+    """__collapse_huge_page_swapin() (mm/khugepaged.c, Linux 6.12): what is not present is brought back. False: the mmap lock was given up to
+    wait, and it fails."""
+    for at in range(va, va + HPAGE_PMD_NR):
+        away = is_swap_pte(mm.ptes[at])
+        if away:
+            ret = do_swap_page(mm, at, FAULT_FLAG_ALLOW_RETRY)
+            if ret & VM_FAULT_RETRY != 0:
+                return False
+    return True
+
+
+@milestone(quiet=True)
+@atomic
+def pmdp_collapse_flush(mm: Mm, va: Va, table: DetachedTable) -> None:
+    """pmdp_collapse_flush() (include/linux/pgtable.h, Linux 6.12): the page table is out of the tree, and its entries where nobody finds them."""
+    mm.pmds[va // HPAGE_PMD_NR].kind = PmdKind.NONE
+    for i in range(HPAGE_PMD_NR):
+        move_pte(mm.ptes[va + i], table.ptes[i])
+
+
+@atomic
+def move_pte(pte: Pte, to: Pte) -> None:
+    """An entry is at another place, and empty where it was."""
+    to.frame = pte.frame
+    to.writable = pte.writable
+    if len(pte.prot_none) > 0:
+        to.prot_none[0] = pte.prot_none[0]
+    if len(owners) > 0:
+        to.kind = pte.kind
+    pte_clear(pte)
+
+
+@milestone(quiet=True)
+@atomic
+def collapse_huge_page_isolate(mm: Mm, va: Va, table: DetachedTable) -> Result:
+    """__collapse_huge_page_isolate() (mm/khugepaged.c, Linux 6.12): 0, and each folio is locked; or why not, and the page table is back (which
+    the kernel does under the page-table lock thereafter: nobody has seen it)."""
+    result = isolate_problem(table)
+    for i in range(HPAGE_PMD_NR):
+        if result == 0:
+            folio = vm_normal_folio(table.ptes[i])
+            if folio is not None:
+                page_folio(folio).locked = True
+        else:
+            move_pte(table.ptes[i], mm.ptes[va + i])
+    if result != 0:
+        mm.pmds[va // HPAGE_PMD_NR].kind = PmdKind.TABLE
+    return result
+
+
+@atomic
+def isolate_problem(table: DetachedTable) -> Result:
+    """What __collapse_huge_page_isolate() (mm/khugepaged.c, Linux 6.12) asks: something that is not present, a folio that is locked, or one
+    that somebody holds beside the page tables, this one too; and whether no page may be written."""
+    writable = False
+    for i in range(HPAGE_PMD_NR):
+        pte = table.ptes[i]
+        if len(owners) > 0:
+            if is_swap_pte(pte):
+                return PAGE_RO
+        folio = vm_normal_folio(pte)
+        if folio is not None:
+            writable = writable or pte.writable
+            whole = page_folio(folio)
+            if whole.locked or whole.refcount != folio_mapcount(folio) + entries_of(table, whole):
+                return -EAGAIN
+    return 0 if writable else PAGE_RO
+
+
+@atomic
+def entries_of(table: DetachedTable, folio: Folio) -> Count:
+    """How many entries of a page table that was taken out map a folio."""
+    found: Count = 0
+    for i in range(HPAGE_PMD_NR):
+        page = vm_normal_folio(table.ptes[i])
+        if page is not None:
+            if page_folio(page) is folio:
+                found += 1
+    return found
+
+
+@milestone(quiet=True)
+@atomic
+def collapse_huge_page_copy(mm: Mm, va: Va, table: DetachedTable) -> None:
+    """__collapse_huge_page_copy(), __collapse_huge_page_copy_succeeded() and the end of collapse_huge_page() (mm/khugepaged.c, Linux 6.12): the
+    new folio has the contents, and zeros where nothing was; the old pages are given back."""
+    vma = mm.mm_mt[va]
+    assert vma is not None
+    folio = alloc_huge_folio()
+    map_huge_folio(vma, va, folio)
+    for i in range(HPAGE_PMD_NR):
+        page = table.ptes[i].frame
+        copy = mm.ptes[va + i].frame
+        if page is not None and copy is not None:
+            copy_highpage(copy, page)
+            if not is_zero_page(page):
+                page_folio(page).locked = False
+                put_page(page)
+        pte_clear(table.ptes[i])
