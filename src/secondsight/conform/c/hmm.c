@@ -48,6 +48,14 @@ static long absent, unmirrored;
 static struct page *pages;
 static struct dev_pagemap pagemap[2];
 
+#if LINUX_VERSION_CODE < KERNEL_VERSION(7, 0, 0)
+#define softleaf_t swp_entry_t
+#define softleaf_from_pte(pte) pte_to_swp_entry(pte)
+#define softleaf_to_pfn(entry) swp_offset_pfn(entry)
+#define softleaf_is_device_private(entry) is_device_private_entry(entry)
+#define softleaf_is_device_private_write(entry) is_writable_device_private_entry(entry)
+#endif
+
 static void set_pagemap(struct page *page, struct dev_pagemap *of)
 {
 #if LINUX_VERSION_CODE < KERNEL_VERSION(7, 0, 0)
@@ -473,13 +481,13 @@ void ss_look(void)
 		if (value & _PAGE_PRESENT) {
 			ss_number((long)(value >> PAGE_SHIFT & 0xffffffUL) - (long)FIRST_PFN);
 			ss_text(value & _PAGE_RW ? "w" : "r");
-		} else if (value && is_device_private_entry(pte_to_swp_entry(__pte(value)))) {
-			swp_entry_t there = pte_to_swp_entry(__pte(value));
-			struct page *page = &pages[swp_offset_pfn(there) - FIRST_PFN];
+		} else if (value && softleaf_is_device_private(softleaf_from_pte(__pte(value)))) {
+			softleaf_t there = softleaf_from_pte(__pte(value));
+			unsigned long frame = softleaf_to_pfn(there) - FIRST_PFN;
 
-			ss_number((long)swp_offset_pfn(there) - (long)FIRST_PFN);
-			ss_text(is_writable_device_private_entry(there) ? "W" : "R");
-			ss_text(pagemap_of(page) == &pagemap[0] ? "" : "other");
+			ss_number((long)frame);
+			ss_text(softleaf_is_device_private_write(there) ? "W" : "R");
+			ss_text(pagemap_of(&pages[frame]) == &pagemap[0] ? "" : "other");
 		}
 	}
 	if (rcu) {
