@@ -249,7 +249,9 @@ class Encoder:
                 )
             needed = {n: min(BOUNDS[n].most, k * len(self.devices)) if n in BOUNDS and n not in _OF_EACH else k for n, k in driver.bounds.items()}
             derived |= dict.fromkeys(own_bounds(driver), 1) | needed
-            derived["frames"] = min(16, derived["frames"] + derived.get("private_pages", 0) * len(self.devices))
+            if derived.get("private_memory"):
+                derived["frames"] = min(16, derived["frames"] + derived["private_pages"] * len(self.devices))
+                derived["locks_the_device_page"] = int(self.release is not None and not differs("a-fault-locks-a-page-in-device-memory", self.release))
         if derived.get("anon_vmas"):
             derived["anon_vmas"] = derived["mms"]
         self._fork(derived, takes["frames"])

@@ -109,6 +109,20 @@ def _twice(s: Recorder) -> None:
     _compares(s, page, gpu)
 
 
+@PRIVATE.setting("device-memory", MIGRATES, "more than its memory has", "private")
+def _too_many(s: Recorder) -> None:
+    pages = s.mmap(pages=3)
+    s.write(pages, "A", pages=3)
+    gpu = s.device()
+
+    @s.thread
+    def device() -> None:
+        gpu.migrate(pages, pages=3, into="moved")
+        gpu.read(pages + 2, into="read")
+
+    _compares(s, pages, gpu)
+
+
 @PRIVATE.setting("device-memory", MIGRATES, "the memory was used before", "private")
 def _used_before(s: Recorder) -> None:
     page, (gpu,) = _page(s)
