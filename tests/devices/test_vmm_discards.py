@@ -11,13 +11,14 @@ from secondsight.devices.vmm import VirtioMem, VirtioMemTellsNobody, Vmm
 from secondsight.lang import Machine, require
 from secondsight.lang.program import Thread, build
 from secondsight.lang.reference import Reference
-from secondsight.linux import EBUSY, bounds
+from secondsight.linux import EBUSY, ENOMEM, bounds
 from secondsight.linux.fault import cpu_read, cpu_write
 from secondsight.linux.fork import mm_alloc, proc_caches_init
 from secondsight.linux.memfd import memfd_create
 from secondsight.linux.mm_types import Mm, Va
 from secondsight.linux.mmap import do_mmap
-from secondsight.linux.page_alloc import mem_init
+from secondsight.linux.page_alloc import frames, mem_init
+from secondsight.linux.util import locked_vm
 from secondsight.search import Result, breadth_first
 
 
@@ -104,6 +105,22 @@ def test_virtio_mem_tells_who_has_the_memory_mapped(private: bool) -> None:
 def test_unmapping_comes_before_unpinning() -> None:
     early = found(False, mem=VirtioMem, driver=VfioUnpinsFirst)
     assert early.violation is not None and early.violation.rule == "pinned"
+
+
+def test_beyond_the_limit_nothing_stays_pinned() -> None:
+    with Machine(bounds=bounds(frames=5, pages=2, memlock=1), pools={VfioType1: 1}) as machine:
+        mem_init()
+        proc_caches_init()
+        mm = mm_alloc()
+        do_mmap(mm, 0, 2, None, 0, True)
+        locked_vm(mm).limit = 1
+        device = machine.pool(VfioType1).alloc()
+        device.notifier.mm = mm
+        assert device.map_dma(mm, 0) == 0 and device.map_dma(mm, 1) == -ENOMEM
+        assert sum(frame.pins for frame in frames) == 1 and locked_vm(mm).pages == 1
+        device.unmap_dma(mm, 0)
+        device.unmap_dma(mm, 0)
+        assert sum(frame.pins for frame in frames) == 0 and locked_vm(mm).pages == 0 and device.map_dma(mm, 1) == 0
 
 
 def test_who_discards_and_who_forbids_it_exclude_each_other() -> None:

@@ -52,7 +52,7 @@ class Budget:
 
     def spend(self, takes: MappingOf[str, int]) -> None:
         """Take it."""
-        self.frames -= takes.get("frames", 0)
+        self.frames = max(0, self.frames - takes.get("frames", 0))
         self.buffers -= takes.get("udmabufs", 0)
 
 
@@ -176,7 +176,7 @@ def can_be_drawn(w: World, op: Operation) -> bool:
         return False
     if op.forks and (w.other is not None or w.forked or w.process is not None or sum(m.pages for m in w.mappings) > w.budget.frames):
         return False
-    if op.makes is HandleType.MEMFD and len(w.memfds) >= MOST_MEMFDS:
+    if op.makes is HandleType.MEMFD and (len(w.memfds) >= MOST_MEMFDS or (w.huge and w.budget.frames < 2)):
         return False
     if op.makes is HandleType.MAPPING and w.space.pages < (4 if w.huge else 2):  # one may be a gap
         return False
@@ -197,8 +197,9 @@ def map_file(w: World) -> None:
 
 def _record(w: World, op: Operation, args: dict[str, Any]) -> None:
     takes = _takes(op, args)
-    while not w.budget.allows(takes) and args["pages"] > 1:
-        args["pages"] -= 1
+    least = 2 if w.huge and op.makes is HandleType.MEMFD else 1
+    while not w.budget.allows(takes) and args["pages"] > least:
+        args["pages"] -= least
         takes = _takes(op, args)
     w.budget.spend(takes)
     named = op.named and (op.loads or op.of is HandleType.DEVICE)

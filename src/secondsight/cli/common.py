@@ -31,19 +31,20 @@ __all__ = [
 
 _SHOW_AFTER = 1.0
 _LINE_EVERY = 10.0
+_NARROWEST = 32  # columns; a narrower terminal breaks the lines itself
 _BAR_FROM = 60  # columns; on a narrower terminal the words alone
 
 
 def out() -> Console:
-    """The console for results: stdout, as wide as a mail or more (see `width`); a terminal that is narrower wraps, so that nothing is cut off."""
+    """The console for results: stdout, as wide as `width` says."""
     return Console(width=width(), highlight=False, soft_wrap=False, emoji=False, markup=False)
 
 
 def width() -> int:
-    """How wide results are: on a terminal as wide as it is, up to a limit; as a mail where it is narrower, and in a pipe or a file."""
+    """How wide results are: on a terminal as wide as it is, within limits; as a mail in a pipe or a file."""
     if not Console().is_terminal:
         return WIDTH
-    return max(WIDTH, min(WIDEST, shutil.get_terminal_size((WIDTH, 24)).columns))
+    return max(_NARROWEST, min(WIDEST, shutil.get_terminal_size((WIDTH, 24)).columns))
 
 
 def trace_form(full: bool) -> Form:

@@ -81,7 +81,7 @@ from secondsight.devices.small import (
     WalksWithoutBeingAUser,
     WritesAllTheSame,
 )
-from secondsight.devices.vfio_type1 import VfioType1, VfioUncounted, VfioUncountsNothing, VfioWithoutLongterm
+from secondsight.devices.vfio_type1 import VfioType1, VfioUncounted, VfioUncountsNothing, VfioUnpinsFirst, VfioWithoutLongterm
 
 __all__ = ["ALSO_BROKEN", "ALWAYS_CHECKED", "KEPT", "ONLY_HERE", "RULES_BROKEN"]
 
@@ -112,6 +112,7 @@ RULES_BROKEN: list[tuple[str, str, type[Device], type[Device]]] = [
     ("movable", "offline", VfioWithoutLongterm, VfioType1),
     ("memlock", "offline", VfioUncounted, VfioType1),
     ("balance", "offline", VfioUncountsNothing, VfioType1),
+    ("pinned", "close", VfioUnpinsFirst, VfioType1),
     ("as-if-cpu", "open", VcpuWithoutCount, Vcpu),
     ("as-if-cpu", "two-processes", RemembersByAddress, RemembersByProcess),
     ("as-if-cpu", "exclusive-access", IgnoresExclusive, MirrorInParts),

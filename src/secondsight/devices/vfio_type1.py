@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from typing import ClassVar, Literal
 
 from secondsight.devices.device import Device, DevicePageTable, Promise
-from secondsight.lang import Array, Errno, Mutex, Ref, atomic
+from secondsight.lang import Array, Errno, Mutex, Ref
 from secondsight.linux import mmu_notifier as mn
 from secondsight.linux.errno import EFAULT, ENOENT
 from secondsight.linux.fork import mmget_not_zero, mmput
@@ -87,10 +87,9 @@ class VfioType1(Device):
 
     def unmap(self, mm: Mm, va: Va) -> None:
         """vfio_unmap_unpin(). Under `lock`."""
-        with atomic:
-            folio = self.pinned[va]
-            self.pinned[va] = None
+        folio = self.pinned[va]
         if folio is not None:
+            self.pinned[va] = None
             self.page_table.unmap(Range(va, va + 1, mn.Event.UNMAP, True))
             unpin_folio(folio)
             self.lock_acct(mm, 1, False)
@@ -98,7 +97,6 @@ class VfioType1(Device):
     def close(self) -> None:
         mm = self.notifier.mm
         assert mm is not None
-        self.page_table.disable()
         with self.lock:
             self.closed = True
             for va in range(len(self.pinned)):
@@ -136,10 +134,9 @@ class VfioUnpinsFirst(VfioType1):
     """Wrong: unpins while the IOMMU has the page still."""
 
     def unmap(self, mm: Mm, va: Va) -> None:
-        with atomic:
-            folio = self.pinned[va]
-            self.pinned[va] = None
+        folio = self.pinned[va]
         if folio is not None:
+            self.pinned[va] = None
             unpin_folio(folio)
             self.page_table.unmap(Range(va, va + 1, mn.Event.UNMAP, True))
             self.lock_acct(mm, 1, False)

@@ -35,6 +35,8 @@ COMMAND_LINE = (
 TOKEN = "secondsight.guest=1"  # without it secondsight.ko does not load
 NODE = 64
 """MiB of a second NUMA node, which has no CPU: where move_pages(2) can move a page to."""
+PLUGGED = " memhp_default_state=offline"
+"""Of a guest with a memory module: the agent brings it online (agent/movable.c)."""
 TAIL_LINES = 30
 PANIC_LINES = 100
 PANIC = re.compile("Kernel panic|Oops:|BUG: ")
@@ -99,7 +101,7 @@ class Guest:
             *("-machine", "pc", "-accel", "tcg", "-smp", "1", "-m", f"{memory},slots=1,maxmem=4G" if movable else str(memory)),
             *_nodes(memory),
             *(("-object", f"memory-backend-ram,id=block,size={movable}M", "-device", "pc-dimm,memdev=block,node=0") if movable else ()),
-            *("-kernel", str(image), "-initrd", str(initramfs), "-append", f"{COMMAND_LINE} {token}"),
+            *("-kernel", str(image), "-initrd", str(initramfs), "-append", f"{COMMAND_LINE} {token}{PLUGGED if movable else ''}"),
             *("-chardev", f"file,id=console,path=/dev/fd/{self._console}", "-serial", "chardev:console"),
             *("-device", "virtio-serial-pci", "-chardev", f"socket,id=agent,fd={line}"),
             *("-device", "virtserialport,chardev=agent,name=secondsight"),

@@ -27,7 +27,7 @@ of other sizes (mTHP); splitting the folio itself (may hide a bug).
 
 from __future__ import annotations
 
-from secondsight.lang import atomic, milestone, wait_until
+from secondsight.lang import atomic, bound, milestone, shared_array, wait_until
 from secondsight.linux.mm import page_anon_exclusive
 from secondsight.linux.mm_types import (
     HPAGE_PMD_NR,
@@ -50,7 +50,9 @@ __all__ = [
     "can_have_huge_pmd",
     "copy_huge_pmd",
     "do_huge_pmd_anonymous_page",
+    "do_huge_zero_wp_pmd",
     "huge_pmd_can_be_written",
+    "huge_zero_replaced",
     "map_huge_folio",
     "next_pinned_huge_pmd",
     "pte_alloc",
@@ -152,6 +154,25 @@ def huge_pmd_can_be_written(vma: Vma, va: Va, write: bool) -> bool:
         for at in range(start, start + HPAGE_PMD_NR):
             mm.ptes[at].writable = True
     return True
+
+
+huge_zero_replaced = shared_array(bool, bound("huge_zero_replaced", most=1))
+"""Of size 1: a write to the huge zero page brings a huge page, as in Linux 7.2; else it splits it, and brings a small one."""
+
+
+@milestone(quiet=True)
+def do_huge_zero_wp_pmd(mm: Mm, va: Va) -> None:
+    """do_huge_zero_wp_pmd() (mm/huge_memory.c, Linux 7.2): a new huge page instead of the huge zero page, if that is still there."""
+    start = hpage_start(va)
+    rng = Range(start, start + HPAGE_PMD_NR, Event.CLEAR, True)
+    mmu_notifier_invalidate_range_start(mm, rng)
+    with atomic:
+        vma = mm.mm_mt[va]
+        folio = mm.ptes[start].frame
+        if vma is not None and folio is not None and pmd_trans_huge(mm, va) and not mm.unstable:
+            if is_zero_page(folio):
+                map_huge_folio(vma, start, alloc_huge_folio())
+    mmu_notifier_invalidate_range_end(mm, rng)
 
 
 @milestone(quiet=True)

@@ -45,7 +45,9 @@ from secondsight.linux.highmem import copy_highpage, second_half
 from secondsight.linux.huge_memory import (
     can_have_huge_pmd,
     do_huge_pmd_anonymous_page,
+    do_huge_zero_wp_pmd,
     huge_pmd_can_be_written,
+    huge_zero_replaced,
     pte_alloc,
     split_huge_pmd,
     split_huge_pmds_at_the_ends,
@@ -136,6 +138,7 @@ NOT_PRESENT: Final = 5
 SPLIT: Final = 6
 MISSING: Final = 3
 WRITE_PROTECTED: Final = 7
+REPLACE: Final = 8
 
 
 # Looking at an address space. Callers hold the mmap lock, or the page-table lock (an atomic step).
@@ -178,6 +181,10 @@ def handle_mm_fault(mm: Mm, va: Va, flags: Flags) -> Flags:
         if what == FILE and flags & FAULT_FLAG_WRITE == 0:
             what = do_fault_around(vma, va)
     if len(huge_pages) > 0:
+        if len(huge_zero_replaced) > 0:
+            if what == REPLACE:
+                do_huge_zero_wp_pmd(mm, va)
+                return DONE
         if what == SPLIT:
             split_huge_pmd(mm, va)
             with atomic:
@@ -213,6 +220,9 @@ def handle_pte_fault(vma: Vma, va: Va, flags: Flags) -> Flags:
             return DONE
         if pmd_trans_huge(mm, va):
             if flags & (FAULT_FLAG_WRITE | FAULT_FLAG_UNSHARE) != 0 and not pte.writable:
+                if len(huge_zero_replaced) > 0:
+                    if pte.frame is frames[ZERO_PFN]:
+                        return REPLACE
                 return DONE if huge_pmd_can_be_written(vma, va, write) else SPLIT
             return DONE
         mapped = vma.vm_file
@@ -320,6 +330,7 @@ def map_new_page(mm: Mm, va: Va, write: bool) -> None:
         own = mm.mm_mt[va]
         assert own is not None
         own.anon_prepared[0] = True
+        folio.batched[0] = True
     if len(anon_vmas) > 0:
         vma = mm.mm_mt[va]
         assert vma is not None

@@ -259,7 +259,8 @@ class Folio(Record):
     A folio of two pages (of order 1) is there only where a scenario has huge pages (the bound `huge`). `head` (`compound_head`) is the
     folio that a page is part of, itself or the one before; `tail` is the folio's second page. Both are None of a folio of one page. Each
     page has `contents` and `shared` of its own; the rest is the folio's, in its first page: of the second `refcount` is 0
-    (`page_alloc.page_folio`). Left out: folios of other orders; that their frames lie side by side (a page's number says nothing of the next).
+    (`page_alloc.page_folio`). `batched` is of a new folio of one page that may still be on its way to the LRU list: a CPU's batch (`lru_add`)
+    holds a reference then, which is not in `refcount`. Left out: folios of other orders; that their frames lie side by side (a page's number says nothing of the next).
     """
 
     interchangeable = True
@@ -272,6 +273,7 @@ class Folio(Record):
     locked: bool
     head: Array[Ref[Folio], Literal["huge"]]
     tail: Array[Ref[Folio], Literal["huge"]]
+    batched: Array[bool, Literal["huge"]]
     anon_vma: Ref[AnonVma]
     mapping: Ref[AddressSpace]
     index: Pgoff

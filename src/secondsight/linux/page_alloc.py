@@ -278,6 +278,8 @@ def free_page(frame: Folio) -> None:
     frame.locked = False
     if len(anon_vmas) > 0:
         free_pages_prepare(frame)
+    if len(huge_pages) > 0:
+        frame.batched[0] = False
     if len(frame.shared) > 0:
         frame.shared[0] = False
     freed: Ref[Folio] = frame

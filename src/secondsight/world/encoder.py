@@ -77,6 +77,7 @@ class Encoder:
         self.ranges: dict[str, list[int]] = {"handle": [], "is_memfd": [], "page": [], "pages": []}
         self.devices = [p.op.makes for p in self.places if p.op.declared.makes is HandleType.DEVICE]
         self.is_huge = any(on_model(p.op).at_least(p.op.args).get("huge") for p in self.places)
+        self.told: set[str | None] = set()
         self.opened = {p.op.makes for p in self.places if p.op.kind == "closed_device"}
         for place in self.places:
             made = place.op.declared.makes
@@ -103,8 +104,10 @@ class Encoder:
         if op.declared.forks:
             child = row["value"] = self.processes.index(op.makes)
             self.parents[child], self.spaces[child] = row["process"], deepcopy(self._space(op))
-        if op.declared.makes is HandleType.USERFAULTFD and any(p.op.makes != op.makes and p.op.kind == op.kind and p.op.process == op.process for p in self.places):
-            raise ScenarioError("userfaultfd: a second one of the process; the model has one for each", "register all memory with one", op.site)
+        if op.declared.makes is HandleType.USERFAULTFD:
+            if op.process in self.told:
+                raise ScenarioError("userfaultfd: a second one of the process; the model has one for each", "register all memory with one", op.site)
+            self.told.add(op.process)
         columns: Counter[ArgType] = Counter()
         for name, arg in op.declared.args.items():
             value = op.args[name]
@@ -239,6 +242,7 @@ class Encoder:
             self._suits_huge_pages(largest, driver)
             derived["pages"] += derived["pages"] % HPAGE_PMD_NR
             derived["frames"] = min(16, derived["frames"] + takes["frames"])  # a half that has gone keeps its frame with the other one
+            derived["huge_zero_replaced"] = int(self.release is not None and not differs("huge-zero-page-is-replaced", self.release))
             derived["pmds"] = derived["pages"] // HPAGE_PMD_NR
         derived["vmas"] += 2 * sum(map(self._splits, self.places))
         if driver is not None:

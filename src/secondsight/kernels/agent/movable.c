@@ -15,7 +15,7 @@
 #include <unistd.h>
 
 #define BLOCKS "/sys/devices/system/memory"
-enum { PATIENCE = 3 }; /* seconds: for so long the kernel tries to empty the block */
+enum { PATIENCE = 1 }; /* seconds: for so long the kernel tries to empty the block */
 
 static int state = -1; /* the block's file */
 
