@@ -20,8 +20,7 @@ EQUIVALENT: Final[Mapping[str, str]] = by_name(
             "pte_to_hmm_pfn_flags: off by one 1"
         ),
         "only for migration, device-exclusive and poisoned entries, which are not compared": (
-            "hmm_vma_handle_pte: drop 11, 12, 13, 14, 15; hmm_vma_handle_pte: swap 3, 4; hmm_vma_handle_pte: negate 9, 10; "
-            "hmm_vma_handle_pte: off by one 4"
+            "hmm_vma_handle_pte: drop 11, 12, 13, 14, 15; hmm_vma_handle_pte: swap 3, 4; hmm_vma_handle_pte: negate 9, 10"
         ),
         "only for an entry without a page in a mapping of pages that have one, which is not in the model": (
             "hmm_vma_handle_pte: drop 19, 20; hmm_vma_handle_pte: negate 13; hmm_vma_handle_pte: off by one 8, 9"
