@@ -42,7 +42,7 @@ needs nothing stays 0: which families of operations it has tells shapes apart al
 """
 _OF_EACH = ("private_pages", "migrate_pages")
 """Bounds of what each device has for itself: they are no larger where there are more devices."""
-NOT_HUGE = {"swap_slots", "migrations", "private_memory", "pageblocks", "halves"}
+NOT_HUGE = {"swap_slots", "migrations", "private_memory", "pageblocks", "halves", "userfaultfd"}
 """What operations need that are not modelled for folios of two pages."""
 _ROWS = ("handles", "devices", "other_processes")
 
