@@ -126,11 +126,11 @@ def _too_many(s: Recorder) -> None:
 @PRIVATE.setting("device-memory", MIGRATES, "the memory was used before", "private")
 def _used_before(s: Recorder) -> None:
     page, (gpu,) = _page(s)
-    gpu.migrate(page, pages=1)
-    s.read(page)
 
     @s.thread
     def device() -> None:
+        gpu.migrate(page, pages=1)
+        s.read(page)
         s.madvise_dontneed(page, pages=1)
         gpu.migrate(page, pages=1, into="moved")
         gpu.read(page, into="read")

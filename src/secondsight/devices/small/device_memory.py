@@ -17,13 +17,15 @@ from secondsight.linux.migrate_device import (
     migrate_vmas,
 )
 from secondsight.linux.mm_types import Event, Folio, Mm, Owner, Range, Result, Va
-from secondsight.linux.page_alloc import page_to_pfn
+from secondsight.linux.page_alloc import alloc_page, get_page, page_to_pfn
 
 __all__ = [
     "ClearsByItself",
     "ClosesAndKeepsItsMemory",
     "ClosesFull",
     "EvictsBesideFaults",
+    "GivesItUnlocked",
+    "HoldsWhatGoesBack",
     "IgnoresMigrate",
     "KeepsWhatGoesBack",
     "LeavesOldContents",
@@ -140,6 +142,29 @@ class TakesPagesBackEarly(PrivateGpu):
         if not any(page is folio for page in self.free):
             self.free[self.nr_free] = folio
             self.nr_free += 1
+
+
+class GivesItUnlocked(PrivateGpu):
+    """Does not lock the page to which it copies what goes back: migrate_vma_finalize() unlocks it."""
+
+    @atomic
+    def copy_to_ram(self, args: MigrateVma) -> None:
+        src = args.src[0]
+        if args.migrate[0] and src is not None:
+            page = alloc_page()
+            copy_highpage(page, src)
+            args.dst[0] = page
+
+
+class HoldsWhatGoesBack(PrivateGpu):
+    """Takes a reference of its own to the page to which it copies, and drops it nowhere."""
+
+    @atomic
+    def copy_to_ram(self, args: MigrateVma) -> None:
+        PrivateGpu.copy_to_ram(self, args)
+        page = args.dst[0]
+        if page is not None:
+            get_page(page)
 
 
 class ClosesFull(PrivateGpu):
