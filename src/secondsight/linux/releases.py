@@ -109,6 +109,16 @@ DIFFERENCES: dict[str, Difference] = {
             "between were not looked at.",
             seen="the file itself, of each of the three releases, beside the model (docs/conform.md)",
         ),
+        Difference(
+            "a-fault-locks-a-page-in-device-memory",
+            since=(7, 2),
+            older="a CPU's fault on a page in a device's memory holds the page and has its driver bring it back: two such faults at a time may keep "
+            "each other from it again and again. The model is so where no release is asked for",
+            newer="it locks the page first, and who does not get the lock waits",
+            read="do_swap_page() (mm/memory.c, Linux 6.12.117, 7.2.13), migrate_vma_collect_pmd() (mm/migrate_device.c, the same). Releases in between "
+            "were not looked at.",
+            seen="not on a kernel: what a CPU finds is the same (tests/linux/test_migrate_device.py has both forms)",
+        ),
     )
 }
 

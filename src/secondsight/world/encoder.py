@@ -40,6 +40,8 @@ one shape. What is not used of them adds bytes to a state and no states. Only bo
 larger address space (`pages`) has more steps, so it is as large as the scenario's own. With a device a bound of which the scenario
 needs nothing stays 0: which families of operations it has tells shapes apart already.
 """
+_OF_EACH = ("private_pages", "migrate_pages")
+"""Bounds of what each device has for itself: they are no larger where there are more devices."""
 NOT_HUGE = {"swap_slots", "migrations", "private_memory", "pageblocks", "halves", "userfaultfd"}
 """What operations need that are not modelled for folios of two pages."""
 _ROWS = ("handles", "devices", "other_processes")
@@ -249,9 +251,11 @@ class Encoder:
                     f"{driver.__name__} has two passes (the bound `finishes`), which Linux {self.release} has not",
                     "ask for --release 7.2, or give the driver `invalidate` alone",
                 )
-            needed = {n: min(BOUNDS[n].most, k * len(self.devices)) if n in BOUNDS else k for n, k in driver.bounds.items()}
+            needed = {n: min(BOUNDS[n].most, k * len(self.devices)) if n in BOUNDS and n not in _OF_EACH else k for n, k in driver.bounds.items()}
             derived |= dict.fromkeys(own_bounds(driver), 1) | needed
-            derived["frames"] = min(16, derived["frames"] + derived.get("private_pages", 0) * len(self.devices))
+            if derived.get("private_memory"):
+                derived["frames"] = min(16, derived["frames"] + derived["private_pages"] * len(self.devices))
+                derived["locks_the_device_page"] = int(self.release is not None and not differs("a-fault-locks-a-page-in-device-memory", self.release))
         if derived.get("anon_vmas"):
             derived["anon_vmas"] = derived["mms"]
         self._fork(derived, takes["frames"])
