@@ -38,9 +38,9 @@ PARTS: dict[str, tuple[str, ...]] = {
     ),
     "Python renderer": ("lang/render.py", "lang/render_expressions.py", "lang/reference.py", "lang/support.py"),
     "C renderer": ("lang/render_c.py", "lang/render_c_expressions.py", "search/prelude.c"),
-    "movers": ("search/movers.c", "lang/movers.py", "search/reduced.py"),
+    "movers": ("search/movers.c", "search/mover_facts.c", "search/merged_steps.c", "lang/movers.py", "search/reduced.py"),
     "symmetry": ("lang/symmetry.py", "lang/canonical.py", "lang/numbers.py"),
-    "equal threads": ("lang/equal.py", "lang/thread_numbers.py", "lang/canonical_equal.py"),
+    "equal threads": ("lang/equal.py", "lang/thread_numbers.py", "lang/canonical_equal.py", "search/equal_facts.c"),
     "engine": (
         "search/engine.c", "search/engine_store.c", "search/engine_steps.c", "search/engine_phases.c", "search/engine_search.c",
         "search/engine_progress.c", "search/native.py",

@@ -155,3 +155,23 @@ def pins_and_collapse(s: Recorder) -> None:
     part.read(into="of_the_pin")
     s.read(a, into="first")
     s.read(a + 1, into="second")
+
+
+@scenario
+def collapse_beside_a_first_touch(s: Recorder) -> None:
+    """A page that came since MADV_COLLAPSE began may be in a CPU's batch of new pages, which holds it: -EAGAIN."""
+    a = s.mmap(pages=2)
+    s.write(a, "a", pages=1)
+
+    @s.thread
+    def collapses() -> None:
+        s.madvise_collapse(a, into="collapsed")
+
+    @s.thread
+    def touches() -> None:
+        s.write(a + 1, "b", pages=1)
+
+    with s.after():
+        s.read(a, into="first")
+        s.read(a + 1, into="second")
+        s.page_is_huge(a, into="huge")

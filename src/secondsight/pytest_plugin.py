@@ -89,7 +89,7 @@ class DriverFile(pytest.File):
         """What is wrong with a file that cannot be run, without our traceback."""
         from secondsight.lang import LangError
 
-        return str(excinfo.value) if isinstance(excinfo.value, LangError) else super().repr_failure(excinfo)
+        return excinfo.value.whole() if isinstance(excinfo.value, LangError) else super().repr_failure(excinfo)
 
 
 class DriverItem(pytest.Item):
@@ -110,7 +110,9 @@ class DriverItem(pytest.Item):
         from secondsight.lang import LangError
         from secondsight.testing import ContractBroken, NotSettled
 
-        if isinstance(excinfo.value, (ContractBroken, NotSettled, LangError)):
+        if isinstance(excinfo.value, LangError):
+            return excinfo.value.whole()
+        if isinstance(excinfo.value, (ContractBroken, NotSettled)):
             return str(excinfo.value)
         return super().repr_failure(excinfo, style)
 

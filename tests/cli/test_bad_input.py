@@ -188,3 +188,26 @@ def test_make_help_names_every_target() -> None:
     shown = subprocess.run(command, cwd=HOUSE, capture_output=True, text=True, check=True).stdout
     targets = re.findall(r"^([a-z-]+):.*##", (HOUSE / "Makefile").read_text(), re.MULTILINE)
     assert targets == [line.split()[0] for line in shown.splitlines()] and "docs-site" in targets
+
+
+def test_all_that_a_driver_is_refused_for_is_told_at_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "driver.py"
+    text = GPU.read_text().replace("hmm.hmm_range_fault(", "hmm.hmm_range_falt(").replace("rng.blockable", "rng.blocks")
+    path.write_text(text)
+    at = [next(i for i, line in enumerate(text.splitlines(), 1) if word in line) for word in ("rng.blocks", "hmm_range_falt")]
+    assert main(["check", str(path), "--json"]) == 2
+    said = capsys.readouterr()
+    message = json.loads(said.out)["message"]
+    assert message in said.err
+    assert [int(line.split(":")[1]) for line in message.splitlines() if line.startswith(f"{path}:")] == at
+    assert message.count("instead: ") == 2
+
+
+def test_all_that_is_wrong_with_a_files_classes_is_told_at_once(tmp_path: Path) -> None:
+    path = tmp_path / "driver.py"
+    one = HEAD + "    y: Nowhere\n" + FAULT.replace(", write: bool", "")
+    path.write_text("from __future__ import annotations\n" + one + "\nclass Worse(Device):\n    xs: list\n    z: str\n" + FAULT)
+    with pytest.raises(LangError) as caught:
+        load_drivers(path)
+    told = [part.split(": ")[1].partition("(")[0] for part in str(caught.value).split("\n\n")]
+    assert told == ["Bad.y", "Bad.fault", "Worse.xs", "Worse.z"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import signal
@@ -10,10 +11,12 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from cli_world import BIG, HOUSE, MY_GPU, WITHOUT_TEST, command, narrow, secondsight
 
+from secondsight import contract
 from secondsight.cases import TABLES, CaseTable, Heading
 from secondsight.cli import check, main, run, settle
 from secondsight.kernels import Kernel, KernelError, Observation
@@ -191,6 +194,23 @@ def test_ctrl_c_ends_a_check(tmp_path: Path) -> None:
     path.write_text(MY_GPU)
     out, _ = interrupted(2, "check", path, "--json", "--executor", "reference")
     assert json.loads(out)["verdict"] == "not finished"
+
+
+def test_an_adversary_that_was_cut_short_does_not_hold(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "driver.py"
+    path.write_text(MY_GPU)
+    checks = contract.check
+
+    def cut(*arguments: Any) -> Iterator[contract.Checked]:
+        yield from itertools.islice(checks(*arguments), 3)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(contract, "check", cut)
+    assert main(["check", str(path), "--adversary", "open", "--adversary", "mprotect"]) == 130  # of two scenarios each
+    said = [line.split()[:3] for line in capsys.readouterr().out.splitlines() if " states " in line]
+    assert said == [["open", "holds", said[0][2]], ["mprotect", "not", "finished:"]]
 
 
 def test_ctrl_c_ends_settling_and_leaves_no_process() -> None:

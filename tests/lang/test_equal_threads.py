@@ -8,10 +8,13 @@ from __future__ import annotations
 import ctypes
 import os
 import random
+import subprocess
 from collections.abc import Callable
 from dataclasses import replace
 from enum import IntEnum
 from functools import cache
+from itertools import permutations
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import pytest
@@ -37,6 +40,8 @@ from secondsight.lang import (
     shared_array,
     wait_until,
 )
+from secondsight.lang.canonical_equal import WHICH, equal_threads_in_facts
+from secondsight.lang.compiler import compiler
 from secondsight.lang.equal import EqualThreads, equal_threads_of
 from secondsight.lang.movers import Reductions
 from secondsight.lang.native import Native
@@ -376,6 +381,52 @@ def _held_of(native: Native, held: bytes) -> Callable[[int, int], list[bool]]:
         return [held[at + i * size : at + (i + 1) * size] != b"\xff" * size for i in range(numbers * ways)]
 
     return of
+
+
+_INDEX = """
+#include <stdint.h>
+typedef uint8_t u8; typedef uint16_t u16; typedef uint32_t u32; typedef int32_t i32;
+enum {{ THREADS = {threads}, PLACES = {places} }};
+{text}
+void fact_of(int t, int u, int place, int *out)
+{{
+	out[0] = pair_of[t][u][0];
+	out[1] = pair_of[t][u][1];
+	out[2] = STANDS(t, u, place);
+}}
+"""
+
+
+def test_accesses_that_a_renaming_makes_of_each_other_have_one_fact(tmp_path: Path) -> None:
+    """The renaming is that of states: a place goes where a bit in it goes."""
+    program, _, others = retarget([[(Op.ADD, 0, 0)]] * 3)
+    renamed = others["renamed"]
+    symmetry = renamed.symmetry
+    assert symmetry is not None and symmetry.threads is not None
+    numbers = {place: number for number, place in enumerate(sorted(program.layout.places()), 1)}
+    text = "\n".join([WHICH, *equal_threads_in_facts(program, symmetry.threads, numbers)])
+    (tmp_path / "facts.c").write_text(_INDEX.format(threads=program.code.capacity, places=len(numbers) + 1, text=text))
+    subprocess.run([*compiler()[0], "-shared", "-fPIC", "-o", tmp_path / "facts.so", tmp_path / "facts.c"], check=True, stderr=subprocess.DEVNULL)
+    library = ctypes.CDLL(str(tmp_path / "facts.so"))
+    symmetry.threads.tell(library)
+
+    def fact(t: int, u: int, place: int) -> tuple[int, ...]:
+        out = (ctypes.c_int * 3)()
+        library.fact_of(t, u, place, out)
+        return tuple(out)
+
+    moved = 0
+    for one, other in symmetry.threads.pairs():
+        goes = {one: other, other: one}
+        for (byte, bit), number in numbers.items():
+            state = bytearray(program.size)
+            state[byte] = 1 << bit
+            after = int.from_bytes(renamed.exchanged(bytes(state), one, other), "little").bit_length() - 1
+            to = numbers.get((after // 8, after % 8), number)  # else it is a number of a thread that has changed, where it was
+            moved += to != number
+            for t, u in permutations(range(len(program.threads)), 2):
+                assert fact(t, u, number) == fact(goes.get(t, t), goes.get(u, u), to), (one, other, byte, bit, t, u)
+    assert moved >= 8
 
 
 # Drivers.

@@ -7,6 +7,7 @@ import json
 import linecache
 import os
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -17,13 +18,15 @@ from typing import Any
 
 import pytest
 
-from secondsight.lang import Machine, compiler, modules, native
+from secondsight.lang import U8, Machine, Record, Ref, compiler, modules, native, require, shared, stored
 from secondsight.lang.code import _shared
 from secondsight.lang.native import Native, is_ready
 from secondsight.lang.program import Program, Room, Thread, build
 from secondsight.lang.reference import Reference
-from secondsight.search import Request, Result, breadth_first
+from secondsight.lang.standins import Shared
+from secondsight.search import Request, Result, Verdict, breadth_first
 from secondsight.search.auto import why_not_native
+from secondsight.search.kept import identity_of
 from secondsight.search.native import native_search
 
 pytestmark = pytest.mark.skipif(why_not_native() is not None, reason="no C compiler")
@@ -382,3 +385,80 @@ def test_threads_that_ask_at_once_get_the_same_lowered_functions(folder: Path) -
         made.code._linked = None
         with ThreadPoolExecutor(8) as pool:
             assert len({id(linked) for linked in pool.map(lambda code: code.linked, [made.code] * 8)}) == 1
+
+
+class Kind(Record):
+    """A class above two others."""
+
+    n: U8
+
+    def work(self) -> None:
+        """What is overridden."""
+
+
+class One(Kind):
+    """The first below it."""
+
+    def work(self) -> None:
+        """One more."""
+        self.n += 1
+
+
+class Other(Kind):
+    """The second."""
+
+    def work(self) -> None:
+        """Two more."""
+        self.n += 2
+
+
+one, other = shared(One), shared(Other)
+
+
+def works(any_kind: Ref[Kind]) -> None:
+    """Work, whichever it is."""
+    if any_kind is not None:
+        any_kind.work()
+
+
+def test_numbers_do_not_depend_on_what_was_touched_first(folder: Path) -> None:
+    """They are kept for processes that begin with another scenario."""
+    places = []
+    for first, second in ((one, other), (other, one)):
+        _shared.clear()
+        shutil.rmtree(folder / "cache", ignore_errors=True)
+        with Machine() as machine:
+            first.n = 1
+            second.n = 2
+        places.append(Program(machine, [Thread("t", works, (one,))]).code.places)
+    assert len({str(p) for p in places}) == 1 and len(places[0]) >= 2
+
+
+first = shared(One)
+second = shared(Other)
+
+
+def adds() -> None:
+    """The second becomes two, then the first one."""
+    second.n += 2
+    first.n += 1
+    require(first.n == 1 and second.n == 2, "sums", "as they were added")
+
+
+def test_modules_that_are_imported_in_another_order(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Shared state lies in the order of its declarations, which another process may come to in another order."""
+    results, identities = [], set()
+    for order in (Shared.declared, [*reversed(Shared.declared)]):
+        _shared.clear()
+        monkeypatch.setattr(Shared, "declared", order)
+        with Machine() as machine:
+            first.n, second.n = 0, 0
+        made = build(machine, [Thread("t", adds)], room=Room(1, (adds,)))
+        stored.keep(made.code)
+        identities.add(identity_of(made))
+        results.append((made.code.known is None, searched(made), breadth_first(Reference(made), Request(workers=1))))
+    assert len(identities) == 2 and None not in identities, "nor an answer, though the initial states are the same bytes"
+    for fresh, native_result, reference_result in results:
+        assert fresh, "what the other keeps is not taken"
+        assert native_result.verdict is reference_result.verdict is Verdict.HOLDS
+        assert native_result.states == reference_result.states

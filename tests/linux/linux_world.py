@@ -14,7 +14,7 @@ from secondsight.linux import mmu_notifier as mn
 from secondsight.linux.device import device_access, device_read, invalidation_waits
 from secondsight.linux.fork import mm_alloc, proc_caches_init
 from secondsight.linux.mm_types import Driver, Folio, Mm, Range, Result, Seq, Va
-from secondsight.linux.page_alloc import frame_touch, frames, mem_init, zone
+from secondsight.linux.page_alloc import frame_touch, frames, mem_init, page_folio, zone
 from secondsight.search.bfs import breadth_first
 from secondsight.search.result import Result as Found
 
@@ -100,7 +100,7 @@ def as_if_cpu(device: Driver, va: Va, frame: Folio, write: bool) -> None:
 @rule("no-use-after-free", on=frame_touch)
 def no_use_after_free(frame: Folio, write: bool) -> None:
     """Nobody touches a frame that is free."""
-    require(frame.refcount > 0, "no-use-after-free", "touches a free frame")
+    require(page_folio(frame).refcount > 0, "no-use-after-free", "touches a free frame")
 
 
 RULES = [as_if_cpu, no_use_after_free]

@@ -89,7 +89,7 @@ def test_it_is_recorded_and_checked_and_is_data() -> None:
 
 def test_it_is_drawn() -> None:
     drawn = [place.op for index in range(80) for place in scenario_of("sequential", 5, index).places() if place.op.kind == "exchange"]
-    assert len(drawn) > 10
+    assert len(drawn) > 3
     assert all(op.into is not None for op in drawn)
 
 

@@ -52,7 +52,7 @@ class Budget:
 
     def spend(self, takes: MappingOf[str, int]) -> None:
         """Take it."""
-        self.frames -= takes.get("frames", 0)
+        self.frames = max(0, self.frames - takes.get("frames", 0))
         self.buffers -= takes.get("udmabufs", 0)
 
 
@@ -69,13 +69,17 @@ class SpaceLeft:
         return int(fd is not None and (fd, page) == self.continued)
 
 
+def _even(pages: int) -> int:
+    return pages + pages % 2
+
+
 @dataclass
 class World:
     """What a section may use: handles by what they are. `memfds` are (file, does a udmabuf take its seals).
 
-    `most`: pages of one file or mapping. `process`: in whose block its operations are recorded; `other`: what another process may use.
+    `most`: pages of one file or mapping. `files_mapped`: any mapping of the process is a file's. `process`: in whose block its operations are recorded; `other`: what another process may use.
     `forked`: what children may use that threads have forked; of all threads and sections one list. `around`: of a thread what there was
-    before it.
+    before it. `huge`: pages of files come in twos, and so do addresses of mappings.
     """
 
     s: Recorder
@@ -87,9 +91,12 @@ class World:
     mappings: list[Mapping] = field(default_factory=list)
     pins: list[Pin] = field(default_factory=list)
     device: DeviceHandle | None = None
+    userfaultfd: File | None = None
+    files_mapped: bool = False
     most: int = 3
     process: Process | None = None
     other: World | None = None
+    huge: bool = False
     forked: list[World] = field(default_factory=list)
     around: World | None = None
 
@@ -100,7 +107,7 @@ class World:
 
     def add_process(self, pages: int) -> None:
         """Another process, which has the same files."""
-        self.other = replace(self, space=SpaceLeft(pages), mappings=[], pins=[], process=self.s.process())
+        self.other = replace(self, space=SpaceLeft(pages), mappings=[], pins=[], userfaultfd=None, files_mapped=False, process=self.s.process())
 
     def add_child(self, child: Process) -> None:
         """A process that was forked: it has the same mappings, and what it writes of them is its own. Of files it uses those that a thread
@@ -108,7 +115,7 @@ class World:
         before = self.around or self
         world = replace(
             self, space=replace(self.space), memfds=list(before.memfds), udmabufs=list(before.udmabufs), mappings=list(self.mappings), pins=[],
-            process=child, other=None, around=None,
+            process=child, other=None, around=None, userfaultfd=None,
         )  # fmt: skip
         if self.is_thread:
             self.forked.append(world)
@@ -163,13 +170,15 @@ def can_be_drawn(w: World, op: Operation) -> bool:
         return False
     if (ArgType.ADDRESS in kinds and not w.mappings) or (ArgType.DEVICE in kinds and w.device is None):
         return False
+    if ArgType.USERFAULTFD in kinds and w.userfaultfd is None:
+        return False
     if (ArgType.PIN in kinds and not w.pins) or (op.makes is HandleType.PIN and len(w.pins) >= MOST_PINS):
         return False
     if op.forks and (w.other is not None or w.forked or w.process is not None or sum(m.pages for m in w.mappings) > w.budget.frames):
         return False
-    if op.makes is HandleType.MEMFD and len(w.memfds) >= MOST_MEMFDS:
+    if op.makes is HandleType.MEMFD and (len(w.memfds) >= MOST_MEMFDS or (w.huge and w.budget.frames < 2)):
         return False
-    if op.makes is HandleType.MAPPING and w.space.pages < 2:  # one may be a gap
+    if op.makes is HandleType.MAPPING and w.space.pages < (4 if w.huge else 2):  # one may be a gap
         return False
     return w.budget.allows(_takes(op, _smallest(op, bool(w.memfds))))
 
@@ -188,8 +197,9 @@ def map_file(w: World) -> None:
 
 def _record(w: World, op: Operation, args: dict[str, Any]) -> None:
     takes = _takes(op, args)
-    while not w.budget.allows(takes) and args["pages"] > 1:
-        args["pages"] -= 1
+    least = 2 if w.huge and op.makes is HandleType.MEMFD else 1
+    while not w.budget.allows(takes) and args["pages"] > least:
+        args["pages"] -= least
         takes = _takes(op, args)
     w.budget.spend(takes)
     named = op.named and (op.loads or op.of is HandleType.DEVICE)
@@ -200,6 +210,7 @@ def _record(w: World, op: Operation, args: dict[str, Any]) -> None:
         w.udmabufs.append(made)
     elif op.makes is HandleType.MAPPING:
         w.mappings.append(made)
+        w.files_mapped |= args["fd"] is not None
     elif op.makes is HandleType.PIN:
         w.pins.append(made)
     elif op.forks:
@@ -231,6 +242,8 @@ class _Arguments:
                 self.args[of[ArgType.PAGE]] = w.draw.integer(0, pin.pages - 1)
         elif ArgType.PAGE in of:
             self._part(of, file, pages, self.args.get(of.get(ArgType.PLACE, "")) is not None)
+        elif w.huge and self.op.makes is HandleType.MEMFD:
+            self.args[of[ArgType.COUNT]] = 2 * w.draw.integer(1, max(1, min(w.most, w.budget.frames) // 2))
         elif ArgType.COUNT in of:
             at = self.op.makes is not None and ArgType.ADDRESS not in of
             self.args[of[ArgType.COUNT]] = w.draw.integer(1, min(w.most, w.budget.frames)) if at else pages
@@ -264,13 +277,18 @@ class _Arguments:
         else:
             inside = any(arg.inside for arg in self.op.args.values())
             page, pages = w.part(file, 0 if inside or self.op.makes is None else PAST_THE_END.get(self.op.makes, 0))
+        if w.huge and file is not None and self.op.makes is HandleType.MAPPING:
+            page, pages = page - page % 2, max(2, pages - pages % 2)
+            pages = min(pages, max(2, file.pages - page))
+            if over and room < pages:
+                self.args[of[ArgType.PLACE]], over = None, False
         if self.op.makes is HandleType.MAPPING:
             if over:
                 pages = min(pages, room)
             else:
-                gap = space.gap(file, page)
+                gap = space.gap(file, page) * (2 if w.huge else 1)
                 pages = min(pages, space.pages - gap)
-                space.pages -= gap + pages
+                space.pages -= gap + (_even(pages) if w.huge else pages)
                 space.continued = None if file is None else (file, page + pages)
         self.args[of[ArgType.PAGE]], self.args[of[ArgType.COUNT]] = page, pages
 
@@ -282,7 +300,9 @@ class _Arguments:
         if arg.type is ArgType.SEALS:
             return choice(w.draw, ADDED) if self.op.makes is None else choice(w.draw, SEALS) if chance(w.draw, 50) else "shrink"
         if arg.type is ArgType.FLAG:
-            return chance(w.draw, 50)
+            return chance(w.draw, 50) and not (arg.anonymous and w.files_mapped)
+        if arg.type is ArgType.USERFAULTFD:
+            return w.userfaultfd
         if arg.type is ArgType.DEVICE:
             return w.device
         if arg.type is ArgType.HALVES:

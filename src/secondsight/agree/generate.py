@@ -9,7 +9,8 @@
   driver and a schedule (`forced.py`): both sides run that one interleaving.
 
 A process may fork. One scenario in five has two processes from the start: they map the same files, and each does some of the operations; in a forced one the device
-may be either's. (Which, says the number: all others are what they were before there were any.)
+may be either's. One in eight has huge pages, of private memory or of files, if it is not a forced one. (Which, says the number: all others are
+what they were before there were any.)
 
 A drawn scenario always fits the model: pages of address space, frames and buffers are counted while it is drawn.
 """
@@ -26,13 +27,15 @@ from secondsight.agree.draw import Draw, Seeded, chance, weighted
 from secondsight.agree.drawn import Budget, SpaceLeft, World, act, can_be_drawn, map_file
 from secondsight.linux import BOUNDS
 from secondsight.scenario import Recorder, Scenario
-from secondsight.scenario.ops import OPS, Often, Operation
+from secondsight.scenario.ops import OPS, HandleType, Needs, Often, Operation
+from secondsight.world.encoder import suits_huge_pages
 
 __all__ = ["KINDS", "Kind", "fingerprint", "generate", "scenario_of"]
 
 Kind = Literal["sequential", "free", "forced"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
+WITH_HUGE = (Needs.HUGE, Needs.HUGETLB)
 PAGES = BOUNDS["pages"].most  # of address space
 FRAMES = BOUNDS["frames"].most - 2  # that the operations may come to hold, beside the zero page and one in flight
 
@@ -40,8 +43,19 @@ _Weights = list[tuple[int, Operation]]
 
 
 def _weights(often: Callable[[Often], int], *but: str) -> _Weights:
-    """How often each operation is drawn in some place, by its declaration; without some."""
-    return [(count, op) for op in OPS.values() if (count := often(op.drawn)) and op.name not in but]
+    """How often each operation is drawn in some place, by its declaration; without some, and without huge pages."""
+    return [(count, op) for op in OPS.values() if (count := often(op.drawn)) and op.name not in but and op.needs not in WITH_HUGE]
+
+
+def _huge_weights(often: Callable[[Often], int], of_files: bool, *but: str) -> _Weights:
+    """The same where pages are huge, of files or of private memory: what is modelled together with that. Not udmabufs: they take huge pages that
+    mappings have reserved, and what is reserved is not modelled."""
+    kinds = (HandleType.UDMABUF, HandleType.MEMFD) if not of_files else (HandleType.UDMABUF,)
+    needs = (Needs.NOTHING, Needs.HUGETLB) if of_files else (Needs.NOTHING, Needs.HUGE)
+    return [
+        (count, op) for op in OPS.values()
+        if (count := often(op.drawn)) and op.name not in but and op.needs in needs and op.makes not in kinds and suits_huge_pages(op, of_files)
+    ]  # fmt: skip
 
 
 def _alone(often: Often) -> int:
@@ -75,9 +89,13 @@ def _look(w: World) -> None:
                     w.s.read(mapping + page, into=w.budget.name())
 
 
-def _sequential(draw: Draw, s: Recorder, several: bool) -> None:
+def _sequential(draw: Draw, s: Recorder, several: bool, with_uffd: bool) -> None:
     w = World(s, draw, Budget(FRAMES), SpaceLeft(PAGES))
     act(w, OPS["memfd_create"])
+    if with_uffd:  # nobody waits: there is nobody to answer
+        w.userfaultfd = s.userfaultfd(sigbus=True)
+        act(w, OPS["mmap"])
+        act(w, OPS["uffd_register"])
     if several:
         w.add_process(PAGES)
     _draw_ops(w, draw.integer(3, 17), _weights(_alone))
@@ -85,7 +103,7 @@ def _sequential(draw: Draw, s: Recorder, several: bool) -> None:
         _look(w)
 
 
-def _free(draw: Draw, s: Recorder, several: bool) -> None:
+def _free(draw: Draw, s: Recorder, several: bool, with_uffd: bool) -> None:
     w = World(s, draw, Budget(frames=9, buffers=2), SpaceLeft(8), most=2)
     act(w, OPS["memfd_create"])
     map_file(w)
@@ -96,6 +114,12 @@ def _free(draw: Draw, s: Recorder, several: bool) -> None:
     if chance(draw, 60):
         act(w, OPS["write"])
     _draw_ops(w, draw.integer(0, 3), _weights(_alone, "exit"))
+    if with_uffd:
+        w.userfaultfd = s.userfaultfd(events=True)
+        act(w, OPS["mmap"])
+        act(w, OPS["uffd_register"])
+        act(w, OPS["uffd_register"])
+        s.uffd_serve(w.userfaultfd, w.budget.value())
     threads = 3 if chance(draw, 25) else 2
     for number in range(threads):
         here = w if number == 0 else w.either(often=25)
@@ -107,7 +131,35 @@ def _free(draw: Draw, s: Recorder, several: bool) -> None:
             _look(w)
 
 
-def _forced(draw: Draw, s: Recorder, several: bool) -> None:
+def _huge(kind: Kind, draw: Draw, s: Recorder) -> None:
+    """A scenario with huge pages: mappings of private memory that mostly want them, or of a file of them."""
+    of_files = chance(draw, 40)
+    w = World(s, draw, Budget(FRAMES // 2 if kind == "sequential" else 6, buffers=0), SpaceLeft(PAGES if kind == "sequential" else 6), most=4, huge=True)
+    if of_files:
+        act(w, OPS["memfd_create_hugetlb"])
+        map_file(w)
+    else:
+        act(w, OPS["mmap"])
+        if chance(draw, 75):
+            s.madvise_hugepage(w.mappings[0])
+    if kind == "sequential":
+        _draw_ops(w, draw.integer(4, 17), _huge_weights(_alone, of_files))
+    else:
+        if chance(draw, 80):
+            act(w, OPS["write"])
+        for number in range(2):
+            _thread(s, w, f"t{number}", draw.integer(1, 3), _huge_weights(_racing, of_files))
+        for child in w.forked:
+            _thread(s, child, "child", draw.integer(1, 2), _huge_weights(_racing, of_files))
+    if kind == "sequential":
+        if chance(draw, 60):
+            _look(w)
+    elif chance(draw, 60):
+        with s.after():
+            _look(w)
+
+
+def _forced(draw: Draw, s: Recorder, several: bool, with_uffd: bool) -> None:
     w = World(s, draw, Budget(frames=6, buffers=1), SpaceLeft(5), most=2)
     if several or chance(draw, 50):
         act(w, OPS["memfd_create"])
@@ -146,20 +198,30 @@ def _thread(s: Recorder, w: World, name: str, count: int, weights: _Weights) -> 
 
 SEVERAL = 5
 """Of so many scenarios the last has two processes."""
+HUGE = 8
+"""Of so many scenarios the last has huge pages instead, unless it is a forced one."""
 
-_DRAWN: dict[Kind, Callable[[Draw, Recorder, bool], None]] = {"sequential": _sequential, "free": _free, "forced": _forced}
+WATCHED = 7
+"""Of so many scenarios the last has a userfaultfd, unless it is a forced one."""
+
+_DRAWN: dict[Kind, Callable[[Draw, Recorder, bool, bool], None]] = {"sequential": _sequential, "free": _free, "forced": _forced}
 
 
-def generate(kind: Kind, draw: Draw, name: str = "drawn", several: bool = False) -> Scenario:
-    """A scenario of a kind, from the choices of `draw`. `several`: with two processes."""
+def generate(kind: Kind, draw: Draw, name: str = "drawn", several: bool = False, with_uffd: bool = False) -> Scenario:
+    """A scenario of a kind, from the choices of `draw`. `several`: with two processes. `with_uffd`: with a userfaultfd."""
     s = Recorder()
-    _DRAWN[kind](draw, s, several)
+    _DRAWN[kind](draw, s, several, with_uffd)
     return s.scenario(name, "")
 
 
 def scenario_of(kind: Kind, seed: int, index: int) -> Scenario:
     """Scenario `index` of a seed: always the same one, whatever was drawn before."""
-    return generate(kind, Seeded(f"{kind}/{seed}/{index}"), f"{kind}_{seed}_{index}", index % SEVERAL == SEVERAL - 1)
+    name, draw = f"{kind}_{seed}_{index}", Seeded(f"{kind}/{seed}/{index}")
+    if index % HUGE == HUGE - 1 and kind != "forced":
+        s = Recorder()
+        _huge(kind, draw, s)
+        return s.scenario(name, "")
+    return generate(kind, draw, name, index % SEVERAL == SEVERAL - 1, index % WATCHED == WATCHED - 1)
 
 
 @cache

@@ -15,6 +15,11 @@ from secondsight.scenario import Outcome, Scenario
 
 __all__ = ["Booted", "KernelAnswer"]
 
+NEEDED = {
+    "udmabuf": "udmabuf", "move_pages": "nodes", "madvise_pageout": "swap", "memfd_create_hugetlb": "hugetlb",
+    "madvise_hugepage": "huge", "madvise_collapse": "huge", "page_is_huge": "huge",
+}  # fmt: skip
+"""With what an operation's name may begin, and what the agent says of the device that it needs."""
 BOOT_SECONDS = 240.0  # campaigns run on busy machines
 
 
@@ -40,7 +45,7 @@ class Booted:
         self._vm = vm or boot(kernel, module=module, boot_seconds=BOOT_SECONDS, answer_seconds=answer_seconds)
         self.release = self._vm.release
         hello = self._vm._guest.hello
-        self.lacks = frozenset(kind for kind, there in (("udmabuf", hello["udmabuf"]), ("move_pages", hello.get("nodes")), ("madvise_pageout", hello.get("swap"))) if not there)
+        self.lacks = frozenset(kind for kind, told in NEEDED.items() if not hello.get(told))
 
     def fitted(self, scenario: Scenario) -> Scenario:
         """The scenario without the operations for which this kernel has no device, and what depends on them."""

@@ -7,7 +7,7 @@ import signal
 import sys
 from itertools import pairwise
 
-from secondsight.cli.codes import BAD_INPUT, HOLDS, INTERRUPTED, OUR_FAULT, warn
+from secondsight.cli.codes import BAD_INPUT, HOLDS, INTERRUPTED, OUR_FAULT, warn, warn_of
 
 __all__ = ["main"]
 
@@ -63,12 +63,13 @@ def _failed(error: Exception, as_json: bool) -> int:
         warn("secondsight: interrupted")
         return INTERRUPTED
     if isinstance(error, (LangError, ScenarioError, KernelError)):
-        warn(f"secondsight: {error}")
+        text = error.whole() if isinstance(error, LangError) else str(error)
+        warn_of(text)
         if as_json:
             from secondsight.cli.common import write_json
             from secondsight.report import SCHEMA
 
-            write_json({"schema": SCHEMA, "kind": "error", "message": str(error)})
+            write_json({"schema": SCHEMA, "kind": "error", "message": text})
         return BAD_INPUT
     if hasattr(error, "format_message"):  # a usage error of the command line
         error.show()  # type: ignore[attr-defined]

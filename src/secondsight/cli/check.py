@@ -127,7 +127,7 @@ def _check(
     elif form == "sarif":
         write(_annotations(file, found, traces))
     elif found:
-        _line(file, found)
+        _line(file, found, interrupted)
         for driver_name, rest in rests.items():
             told = told_rests(rest)
             if told and any(checked.result.broken for checked in found if checked.driver == driver_name):
@@ -215,12 +215,16 @@ def _group(checked: Checked) -> tuple[str, str]:
     return checked.driver, checked.adversary
 
 
-def _line(file: Path, found: list[Checked]) -> None:
-    """The last adversary in a line: the worst verdict of its scenarios, all their states and seconds."""
+def _line(file: Path, found: list[Checked], interrupted: bool = False) -> None:
+    """The last adversary in a line: the worst verdict of its scenarios, all their states and seconds. Where the check was `interrupted`
+    before all of them were tried, none of them makes it hold."""
+    from secondsight import contract
+
     against = [checked for checked in found if _group(checked) == _group(found[-1])]
     if not any(checked.driver == found[-1].driver for checked in found if checked not in against):
         show(f"{found[-1].driver} ({file.name})", style="bold")
-    worst = _worst([checked.result.verdict for checked in against])
+    is_cut = interrupted and len(against) < len(contract.EVERY_ADVERSARY[against[0].adversary].scenarios)
+    worst = _worst([checked.result.verdict for checked in against] + [Verdict.NOT_FINISHED] * is_cut)
     results = [checked.result for checked in against if checked.result.verdict is worst]
     told = worst.value
     if worst is Verdict.HOLDS and not any(c.accessed for c in against):
@@ -232,13 +236,17 @@ def _line(file: Path, found: list[Checked]) -> None:
         told += " (kept)" if all(kept) else " (partly kept)"
     reasons = [v.rule for r in results for v in r.broken]
     reasons += [r.reason for r in results if r.reason and not r.error]
+    reasons += ["interrupted"] * (is_cut and worst is Verdict.NOT_FINISHED)
     if reasons:
         told += f": {', '.join(dict.fromkeys(reasons))}"
     states, seconds = sum(c.result.states for c in against), sum(c.result.seconds for c in against)
     line = Text(f"  {against[0].adversary:<18} ")
     line.append(told, STYLES[worst])
-    line.append(f" {figures(states, seconds)}".rjust(width() - len(line)))
-    show(line)
+    seen = f" {figures(states, seconds)}"
+    if len(line) + len(seen) > width():
+        show(line)
+        line = Text()
+    show(line.append(seen.rjust(width() - len(line))))
     for text in dict.fromkeys(str(c.result.error) for c in against if c.result.error is not None):
         show(f"    {text}")
 

@@ -18,7 +18,7 @@ from rich.progress import Progress as Bar
 from rich.table import Column
 from rich.text import Text
 
-from secondsight.cli.codes import BAD_INPUT, BROKEN, EXIT_CODES, HOLDS, INTERRUPTED, NOT_FINISHED, OUR_FAULT, warn
+from secondsight.cli.codes import BAD_INPUT, BROKEN, EXIT_CODES, HOLDS, INTERRUPTED, NOT_FINISHED, OUR_FAULT, warn, warn_of
 from secondsight.report import WIDEST, Form
 from secondsight.report.columns import WIDTH
 from secondsight.report.tables import plain
@@ -26,24 +26,25 @@ from secondsight.search import Growth, Progress, Result, Verdict
 
 __all__ = [
     "BAD_INPUT", "BROKEN", "EXIT_CODES", "HOLDS", "INTERRUPTED", "NOT_FINISHED", "OUR_FAULT",
-    "Running", "exit_code", "out", "parts", "search_progress", "show", "show_trace", "trace_form", "warn", "width", "write_json",
+    "Running", "exit_code", "out", "parts", "search_progress", "show", "show_trace", "trace_form", "warn", "warn_of", "width", "write_json",
 ]  # fmt: skip
 
 _SHOW_AFTER = 1.0
 _LINE_EVERY = 10.0
+_NARROWEST = 32  # columns; a narrower terminal breaks the lines itself
 _BAR_FROM = 60  # columns; on a narrower terminal the words alone
 
 
 def out() -> Console:
-    """The console for results: stdout, as wide as a mail or more (see `width`); a terminal that is narrower wraps, so that nothing is cut off."""
+    """The console for results: stdout, as wide as `width` says."""
     return Console(width=width(), highlight=False, soft_wrap=False, emoji=False, markup=False)
 
 
 def width() -> int:
-    """How wide results are: on a terminal as wide as it is, up to a limit; as a mail where it is narrower, and in a pipe or a file."""
+    """How wide results are: on a terminal as wide as it is, within limits; as a mail in a pipe or a file."""
     if not Console().is_terminal:
         return WIDTH
-    return max(WIDTH, min(WIDEST, shutil.get_terminal_size((WIDTH, 24)).columns))
+    return max(_NARROWEST, min(WIDEST, shutil.get_terminal_size((WIDTH, 24)).columns))
 
 
 def trace_form(full: bool) -> Form:

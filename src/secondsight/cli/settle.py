@@ -80,7 +80,7 @@ def settle(
         if on is not None and not interrupted:
             stopped = _confirm(on, one, cells, answers[one.name], whole)
         if not as_json:
-            _print_table(one, cells, answers[one.name])
+            _print_table(one, cells, answers[one.name], interrupted)
             _print_answers(str(on), answers[one.name])
         if interrupted or stopped:
             break
@@ -197,10 +197,11 @@ def _mark(answer: Confirmation) -> str:
     return _RAN[answer.verdict] if answer.free else _MARKS[answer.verdict]
 
 
-def _print_table(table: CaseTable, cells: list[Cell], answers: Answers) -> None:
+def _print_table(table: CaseTable, cells: list[Cell], answers: Answers, interrupted: bool) -> None:
+    """The table and its findings; of one that was `interrupted` only what is known, so that it is seen at once what that is."""
     results = {(c.row, c.column): c.result for c in cells}
     marks = {place: _mark(answer) for place, answer in answers.items()}
-    show(decision_table(table.title, table.question, table.rows, table.columns, results, marks, width()))
+    show(decision_table(table.title, table.question, table.rows, table.columns, results, marks, width(), not interrupted))
     for cell in cells:
         if cell.result is not None and cell.result.error is not None:
             show(f"{cell.row}, {cell.column}: {cell.result.error}")
@@ -213,9 +214,14 @@ def _print_table(table: CaseTable, cells: list[Cell], answers: Answers) -> None:
     print()
     for finding in table.findings:
         sentence = finding.verdict(verdicts)
+        if interrupted and sentence is None:
+            continue
         show(f'"{finding.claim}"', style="italic")
         show(Padding(sentence or "Not settled: cells that it needs have not finished.", (0, 0, 1, 2)))
-    if table.cost is not None:
+    if interrupted:
+        known = sum(1 for verdict in verdicts.values() if verdict is not Verdict.NOT_FINISHED)
+        show(f"interrupted: {known} of {len(list(table.cells()))} cells are settled; what is not said needs the others")
+    elif table.cost is not None:
         print("\n".join(table.cost.lines()), end="\n\n")
     for cell in cells:
         expected = table.expected.get((cell.row, cell.column))

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from secondsight.cli.common import BAD_INPUT, BROKEN, HOLDS, INTERRUPTED, NOT_FINISHED, Running, warn
+from secondsight.cli.common import BAD_INPUT, BROKEN, HOLDS, INTERRUPTED, NOT_FINISHED, Running, warn_of
 from secondsight.kernels import KernelError
 from secondsight.lang import LangError
 from secondsight.report import SCHEMA
@@ -65,8 +65,9 @@ def one_after_the_other(files: list[Path], do: Callable[[Path, Callable[[Any], N
             codes.append(do(file, documents.append))
         except (LangError, ScenarioError, KernelError) as error:
             Running.clear()
-            warn(f"secondsight: {error}")
-            documents.append({"schema": SCHEMA, "kind": "error", "message": str(error)})
+            text = error.whole() if isinstance(error, LangError) else str(error)
+            warn_of(text)
+            documents.append({"schema": SCHEMA, "kind": "error", "message": text})
             codes.append(BAD_INPUT)
         if codes[-1] == INTERRUPTED:
             break

@@ -13,6 +13,10 @@ __all__ = ["WITHOUT", "Judge"]
 Judge = Literal["agreement", "neither"]
 
 WITHOUT: Final[dict[str, tuple[Judge, str]]] = {
+    "bio.py": (
+        "agreement",
+        "block/bio.c is of the block layer, whose requests, queues and disks have no counterpart; what is modelled is which pages are pinned and when",
+    ),
     "completion.py": (
         "neither",
         "kernel/sched/completion.c: what is modelled is a number and a wait for it; the file's queues (swait) and timeouts have no counterpart",
@@ -37,6 +41,7 @@ WITHOUT: Final[dict[str, tuple[Judge, str]]] = {
         "mm/gup.c (80 outside symbols): memfd_pin_folios() needs the page cache's tree (linked for mm/memfd.c already), filemap_get_folios_contig() "
         "and the migration out of movable zones as stubs",
     ),
+    "highmem.py": ("agreement", "inline functions of a header: a page's contents are two characters here"),
     "hmm_2019.py": ("neither", "mm/hmm.c of Linux 5.3, a release that is packaged no more"),
     "kref.py": ("neither", "inline functions of a header; what lib/refcount.c warns of is a rule here"),
     "memory_hotplug.py": (
@@ -49,6 +54,10 @@ WITHOUT: Final[dict[str, tuple[Judge, str]]] = {
     "util.py": (
         "neither",
         "mm/util.c: __account_locked_vm() is ten lines that compare and add; a conformer of it would take an mm, a task and its rlimit",
+    ),
+    "mm_userfaultfd.py": (
+        "agreement",
+        "mm/userfaultfd.c: mfill_atomic() needs real page tables (as mm/hmm.c's conformer has), a vma's lock and the page cache; the file is kept for it",
     ),
     "mm_interval_tree.py": (
         "agreement",
@@ -88,6 +97,12 @@ WITHOUT: Final[dict[str, tuple[Judge, str]]] = {
         "kernel/rcu/srcutree.c: grace periods run in work queues and count on every CPU; where mm/mmu_notifier.c calls it, its conformer has "
         "a stub of our own with the same two counters",
     ),
+    "userfaultfd.py": (
+        "agreement",
+        "fs/userfaultfd.c: its wait queues and lists need nothing but include/linux/wait.h and a place for schedule(): a good next one, when the "
+        "folder fs/ is kept of the source",
+    ),
+    "userfaultfd_ioctl.py": ("agreement", "the system calls of the same file: they need the maple tree and vma_modify_flags_uffd() as places"),
     "vma.py": ("agreement", "mm/vma.c (60 outside symbols) with the maple tree; the model keeps a vma by page instead"),
     "filemap.py": (
         "neither",

@@ -8,7 +8,7 @@ from secondsight.lang import atomic, count, require, rule
 from secondsight.linux.fork import mms
 from secondsight.linux.hugetlb import hugetlb_files
 from secondsight.linux.memremap import pagemaps
-from secondsight.linux.mm_types import Count, Driver, Folio, Mm
+from secondsight.linux.mm_types import Count, Driver, Folio, Mm, huge_pages
 from secondsight.linux.mmzone import pageblocks
 from secondsight.linux.page_alloc import ZERO_PFN, frames, page_folio
 from secondsight.linux.pgtable import folio_kept_by, is_second_half
@@ -79,7 +79,7 @@ def tables_hold_all(mm: Mm) -> bool:
             held: Count = 0
             folio = page_folio(page)
             for other in mms:
-                if len(mm.pmds) > 0:
+                if len(huge_pages) > 0:
                     held += held_by_large(other, folio)
                 else:
                     held += count(pte.frame is folio for pte in other.ptes)

@@ -246,8 +246,9 @@ def drivers_in(path: Path, module: ModuleType) -> list[type[Device]]:
         if isinstance(value, type) and issubclass(value, Device) and value.__module__ == module.__name__
     ]
     found = list(dict.fromkeys(found))
-    for driver in found:
-        _overrides_well(driver)
+    wrong = [text for driver in found for text in _wrong_in(driver)]
+    if wrong:
+        raise LangError("\n\n".join(wrong))
     return sorted(found, key=lambda c: _line(path, c))
 
 
@@ -259,14 +260,19 @@ def _line(path: Path, thing: Any) -> int:
         raise LangError(f"{path}: {thing.__qualname__} has no source text there; write the class in the file itself") from None
 
 
-def _overrides_well(driver: type[Device]) -> None:
-    """Refuse a method with more or fewer parameters than the one that it overrides: it is called as that one is."""
+def _wrong_in(driver: type[Device]) -> Iterator[str]:
+    """Its fields that have no type of the language; methods with more or fewer parameters than the one that they override: they are
+    called as that one is."""
+    try:
+        driver.fields()
+    except LangError as error:
+        yield str(error)
     for name, own in vars(driver).items():
         other = next((vars(base)[name] for base in driver.__mro__[1:] if name in vars(base)), None)
         if inspect.isfunction(own) and inspect.isfunction(other):
             mine, theirs = inspect.signature(own).parameters, inspect.signature(inspect.unwrap(other)).parameters
             if len(mine) != len(theirs):
-                raise LangError(
+                yield (
                     f"{own.__code__.co_filename}:{own.__code__.co_firstlineno}: {driver.__name__}.{name}({', '.join(mine)}) does not "
                     f"have the parameters of {other.__qualname__}({', '.join(theirs)}), which it overrides\n"
                     f"  instead: def {name}{written(other)}:"

@@ -20,7 +20,7 @@ from secondsight.linux import mmu_notifier as mn
 from secondsight.linux.device import device_read, device_write
 from secondsight.linux.errno import EBADF, EFAULT, EINVAL, EOPNOTSUPP
 from secondsight.linux.fork import mmget_not_zero, mmput
-from secondsight.linux.mm_types import Driver, Folio, Mm, Pfn, Pgoff, Range, Result, Va
+from secondsight.linux.mm_types import Driver, Folio, Mm, Pfn, Pgoff, Range, Result, Va, VaEnd
 from secondsight.linux.page_alloc import frames
 
 __all__ = [
@@ -189,6 +189,9 @@ class Device(Driver):
     def fault(self, va: Va, write: bool) -> Errno:
         """Make `va` accessible to the device. 0: try again; an error: the access fails."""
         return -EFAULT
+
+    def forget(self, start: Va, end: VaEnd) -> None:
+        """The process says that it is about to give these pages back: a hook in its allocator. Of a driver that is a library in user space."""
 
     def work(self) -> None:
         """What a worker of the driver's does, for as long as there is a device: a `while True` that waits for work (a work item on a

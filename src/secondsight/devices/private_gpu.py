@@ -26,6 +26,7 @@ from secondsight.linux import mmu_notifier as mn
 from secondsight.linux.errno import EBADF, EBUSY, EFAULT, EINVAL
 from secondsight.linux.filemap import folio_lock
 from secondsight.linux.fork import mmget_not_zero, mmput
+from secondsight.linux.highmem import clear_highpage, copy_highpage
 from secondsight.linux.memory import VM_FAULT_SIGBUS
 from secondsight.linux.memremap_private import PrivatePagemap, memremap_private, memunmap_private, zone_device_page_init
 from secondsight.linux.migrate_device import (
@@ -234,7 +235,10 @@ class PrivateGpu(Device):
                 page = self.alloc()
                 if page is not None:
                     src = args.src[i]
-                    page.contents = src.contents if src is not None else 0
+                    if src is not None:
+                        copy_highpage(page, src)
+                    else:
+                        clear_highpage(page)
                     args.dst[i] = page
 
     def migrate_to_ram(self, mm: Mm, va: Va, folio: Folio) -> Flags:
@@ -278,7 +282,7 @@ class PrivateGpu(Device):
             if args.migrate[i] and src is not None:
                 page = alloc_page()
                 folio_lock(page)
-                page.contents = src.contents
+                copy_highpage(page, src)
                 args.dst[i] = page
 
     def evict(self) -> Result:

@@ -151,11 +151,14 @@ class CallLowering(BuiltinLowering):
             known, functions = self.static(node.func.value)
             if known and isinstance(functions, Functions):
                 return self.numbered(node, node.func, functions)
+        if isinstance(node.func, ast.Name) and node.func.id not in self.locals:
+            self.name(node.func)  # it is not defined, or a local
         if not isinstance(node.func, ast.Attribute):
             raise self.refuse(node, f"{describe(node.func)} is not a function known when the model is loaded", "a call by name")
         if isinstance(node.func.value, ast.Call) and self.static(node.func.value.func) == (True, super):
             raise self.refuse(node, "super() is not in the language", "Base.method(self, ...)")
         base = self.lower(node.func.value)
+        self.has(base, node.func)
         addr = self.record_addr(base, node.func.value)
         if addr is None:
             raise self.refuse(node, f"{describe(node.func.value)} has no method {node.func.attr}", "a method of a record")

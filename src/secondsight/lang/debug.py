@@ -12,12 +12,49 @@ import pdb
 import sys
 from collections.abc import Iterable
 from types import FrameType
+from typing import Any
 
+from secondsight.lang.arrays import Array
 from secondsight.lang.errors import LangError
 from secondsight.lang.plain import PlainRun, PlainStep
 from secondsight.lang.program import Program
+from secondsight.lang.records import Record
+from secondsight.lang.types import IntType, SizedInt, Type
 
-__all__ = ["stop_at"]
+__all__ = ["Debugger", "described", "stop_at"]
+
+
+class Debugger(pdb.Pdb):
+    """`pdb`, to which records and arrays are what is in them, and not only where they are."""
+
+    def do_p(self, arg: str) -> None:
+        """p expression: print the value of the expression."""
+        try:
+            self.message(described(self._getval(arg)))
+        except Exception:
+            return  # it has been told
+
+    do_pp = do_p
+
+    def displayhook(self, obj: object) -> None:
+        """What is typed as it is: print its value, if it has one."""
+        if obj is not None:
+            self.message(described(obj))
+
+
+def described(thing: object) -> str:
+    """A record with its fields, an array with its elements; what lies in them as a whole is where it is."""
+    if isinstance(thing, Record):
+        known = type(thing).fields()
+        return f"{thing!r} " + ", ".join(f"{name}={_brief(thing.__dict__[name], kind)}" for name, kind in known.items())
+    if isinstance(thing, Array):
+        return f"{thing!r} [{', '.join(_brief(item, thing._type.element) for item in thing._items)}]"
+    return repr(thing)
+
+
+def _brief(value: Any, kind: Type) -> str:
+    """A value of a field or an element."""
+    return kind.show(int(value)) if isinstance(kind, (IntType, SizedInt)) else repr(value)
 
 
 def stop_at(
@@ -31,7 +68,7 @@ def stop_at(
     steps = list(schedule)
     if not 1 <= number <= len(steps):
         raise LangError(f"there is no step {number}: the trace has steps 1 to {len(steps)}")
-    chosen = debugger or pdb.Pdb()
+    chosen = debugger or Debugger()
 
     def on_step(at: int, frame: FrameType) -> None:
         if at == number:

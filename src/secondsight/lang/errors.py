@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 __all__ = [
@@ -24,6 +25,10 @@ __all__ = [
 ]
 
 
+MOST_TOLD = 20
+"""Refusals that are told at once."""
+
+
 @dataclass(frozen=True, slots=True, order=True)
 class Position:
     """A place in a source file; `line` and `column` count from 1; 0 is unknown."""
@@ -39,6 +44,10 @@ class Position:
 class LangError(Exception):
     """Something is wrong with a model or its bounds; `str()` is fit for a user's eyes."""
 
+    def whole(self) -> str:
+        """The same, and all else that is wrong with the text."""
+        return str(self)
+
 
 class Refused(LangError):
     """A construct outside the language: where, the source line, what is wrong, what to write instead."""
@@ -47,6 +56,24 @@ class Refused(LangError):
         self.where, self.source, self.wrong, self.instead = where, source, wrong, instead
         caret = " " * max(0, where.column - 1) + "^"
         super().__init__(f"{where}: {wrong}\n    {source.rstrip()}\n    {caret}\n  instead: {instead}")
+        self.find_others: Callable[[], list[Refused]] = list
+        """What else the program is refused for (`lang.refusals`): found when it is asked for."""
+
+    def whole(self) -> str:
+        """This refusal, then the others; of those that say the same the first, with the lines of all."""
+        lines: dict[tuple[str, str, str], list[int]] = {}
+        texts: dict[tuple[str, str, str], str] = {}
+        for one in (self, *self.find_others()):
+            said = one.where.file, one.wrong, one.instead
+            texts.setdefault(said, str(one))
+            lines.setdefault(said, []).append(one.where.line)
+        told = [text + _also(lines[said][1:]) for said, text in texts.items()]
+        rest = len(told) - MOST_TOLD
+        return "\n\n".join(told[:MOST_TOLD] + [f"and {rest} more"] * (rest > 0))
+
+
+def _also(lines: list[int]) -> str:
+    return f"\n  also in line{'s' * (len(lines) > 1)} {', '.join(map(str, lines))}" if lines else ""
 
 
 class ModelError(LangError):

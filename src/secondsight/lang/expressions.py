@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import enum
+import inspect
 from abc import abstractmethod
 from typing import Any
 
@@ -23,6 +24,7 @@ from secondsight.lang.lowering import (
     describe,
 )
 from secondsight.lang.machines import Const
+from secondsight.lang.names import instead_of, like_it
 from secondsight.lang.records import Record
 from secondsight.lang.standins import Shared, SharedArray, SharedRecord
 from secondsight.lang.types import BOOL, ArrayType, IntType, RecordType, RefType
@@ -122,7 +124,8 @@ class ExpressionLowering(Lowering):
                 f"{node.id} may have no value here: it is not assigned before",
                 f"{node.id} = ... first (with a type: {node.id}: U8 = 0)",
             )
-        raise self.refuse(node, f"{node.id} is not defined", "import it, or define it at module level")
+        near = like_it(node.id, [*self.locals, *self.globals])
+        raise self.refuse(node, f"{node.id} is not defined", f"{near}import it, or define it at module level")
 
     def place(self, node: ast.expr) -> Lvalue:
         """A field or element to store to."""
@@ -138,6 +141,7 @@ class ExpressionLowering(Lowering):
             if node.attr not in base.parts:
                 raise self.refuse(node, f"{base.value.__name__} has no field {node.attr}", f"one of {', '.join(base.parts)}")
             return base.parts[node.attr]
+        self.has(base, node)
         addr = self.record_addr(base, node.value)
         if addr is None:
             raise self.refuse(node, f"{describe(node.value)} has no field {node.attr}", "a field of a record")
@@ -154,6 +158,12 @@ class ExpressionLowering(Lowering):
             f"{record.__name__} has no field {node.attr}",
             f"one of {', '.join(record.fields()) or 'none: it has no fields'}",
         )
+
+    def has(self, base: Lowered, node: ast.Attribute) -> None:
+        """Refuse a name that a module does not have."""
+        if isinstance(base, Static) and inspect.ismodule(base.value):
+            called = describe(node.value)
+            raise self.refuse(node, f"{called} has no {node.attr}", instead_of(node.attr, base.value, called))
 
     def class_constant(self, node: ast.Attribute, addr: ir.Addr, record: type[Record]) -> Lowered | None:
         """`record.CONSTANT`: that of the record's own class."""

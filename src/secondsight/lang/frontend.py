@@ -39,6 +39,7 @@ class Frontend:
     def __init__(self, machine: Machine, rules: Iterable[Callable[..., Any]] = (), holds: bool = False, inlines: bool = True) -> None:
         self.machine, self.holds, self.inlines = machine, holds, inlines
         self.rules = list(rules)
+        self.lowering: type[StatementLowering] = StatementLowering
         self.instances: dict[tuple[Any, type[Record] | None, bool], ir.Function] = {}
         self.dispatches: dict[tuple[Any, type[Record], bool], ir.Function] = {}
         self.numbered: dict[tuple[int, tuple[int, ...], IntType, bool], ir.Function] = {}
@@ -74,7 +75,7 @@ class Frontend:
         try:
             for _ in range(_ROUNDS):
                 try:
-                    made = StatementLowering(self, function, source, receiver, types).whole(is_atomic)
+                    made = self.lowering(self, function, source, receiver, types).whole(is_atomic)
                     break
                 except Widened as widened:
                     types[widened.name] = widened.kind
@@ -113,13 +114,13 @@ class Frontend:
         now = [*self.machine.pools.values(), *self.machine._states]
         return all(self._holding(record, now) == found for record, found in self._concretes.items())
 
-    @staticmethod
-    def _holding(record: type[Record], declarations: Iterable[Shared]) -> list[type[Record]]:
+    def _holding(self, record: type[Record], declarations: Iterable[Shared]) -> list[type[Record]]:
         found: dict[type[Record], None] = {}
 
         def visit(kind: Any) -> None:
             if isinstance(kind, ArrayType):
-                visit(kind.element)
+                if self.machine.bound(kind.size) > 0:
+                    visit(kind.element)
             elif isinstance(kind, RecordType):
                 if issubclass(kind.record, record):
                     found[kind.record] = None
@@ -128,7 +129,8 @@ class Frontend:
 
         for declaration in declarations:
             visit(declaration.kind)
-        return list(found)
+        # In one order, whichever state was touched first: the numbers of what is lowered are kept for other processes.
+        return sorted(found, key=lambda cls: (cls.__module__, cls.__qualname__))
 
     def dispatch(
         self, record: type[Record], name: str, is_atomic: bool, where: Position, exact: bool, method: Any = None

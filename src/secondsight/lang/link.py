@@ -10,16 +10,18 @@ from __future__ import annotations
 import collections
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from secondsight.lang import ir, tree
 from secondsight.lang.cfg import Block, CallTo, Flow
-from secondsight.lang.errors import LangError, Position
+from secondsight.lang.errors import LangError, Position, Refused
 from secondsight.lang.frontend import Frontend
 from secondsight.lang.layout import Field, Layout, field_of
 from secondsight.lang.locks import Lock, RwLock
 from secondsight.lang.machines import Machine
 from secondsight.lang.records import Record
+from secondsight.lang.refusals import other_refusals
 from secondsight.lang.slots import Slot, Space
 from secondsight.lang.types import ArrayType, RecordType, Type
 
@@ -94,7 +96,11 @@ class Linked:
         with machine:
             while True:  # again if that reached state whose classes a dispatch did not know
                 self.frontend = Frontend(machine, rules, holds, inlines)
-                self.roots = {entry: self.frontend.instance(*entry, False) for entry in entries}
+                try:
+                    self.roots = {entry: self.frontend.instance(*entry, False) for entry in entries}
+                except Refused as refused:
+                    refused.find_others = partial(other_refusals, refused, machine, entries, list(self.frontend.rules), holds)
+                    raise
                 if self.frontend.is_settled():
                     break
         self.layout = Layout(machine, written_by(self.frontend.instances.values()))

@@ -143,5 +143,5 @@ def merged_steps(program: Program, symmetry: Symmetry | None = None) -> list[str
         *same,
         *equal,
         f"#define SS_RENAMES {renames}",
-        resources.files("secondsight.search").joinpath("movers.c").read_text(),
+        *(resources.files("secondsight.search").joinpath(name).read_text() for name in ("movers.c", "mover_facts.c", "merged_steps.c")),
     ]

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import pkgutil
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from difflib import get_close_matches
 from importlib import import_module
+from types import ModuleType
 
-__all__ = ["with_place"]
+__all__ = ["instead_of", "like_it", "with_place"]
 
 _PUBLIC = ("secondsight", "secondsight.lang", "secondsight.scenario", "secondsight.devices", "secondsight.contract", "secondsight.testing")
 _LINUX = "secondsight.linux"
@@ -21,15 +22,39 @@ def with_place(error: ImportError) -> ImportError:
     if missing is None:
         return error
     name, module = missing[1], missing[2]
-    known: dict[str, str] = {}
-    for place in _places():
-        for public in getattr(import_module(place), "__all__", ()):
-            known.setdefault(public, place)
+    known = _known()
     told = f"cannot import name {name!r} from {module!r}"
     if name in known:
         return ImportError(f"{told}\n  instead: from {known[name]} import {name}")
     like = [f"from {known[other]} import {other}" for other in get_close_matches(name, known, 3, 0.75)]
     return ImportError(told + (f"\n  instead: {', or '.join(like)}" if like else "; secondsight list functions shows what the kernel's part has"))
+
+
+def instead_of(name: str, module: ModuleType, called: str) -> str:
+    """What to write for a name that a module does not have, which a file knows as `called`."""
+    there = [public for public in getattr(module, "__all__", vars(module)) if not public.startswith("_")]
+    like = get_close_matches(name, there, 3, 0.75)
+    if like:
+        return ", or ".join(f"{called}.{one}" for one in like)
+    known = _known()
+    if name in known:
+        return f"from {known[name]} import {name}"
+    return "a name that it has; secondsight list functions shows what the kernel's part has"
+
+
+def like_it(name: str, names: Iterable[str]) -> str:
+    """The nearest of some names as what else could be written: `pfn, or `; nothing where none is near."""
+    near = get_close_matches(name, list(names), 1, 0.75)
+    return f"{near[0]}, or " if near else ""
+
+
+def _known() -> dict[str, str]:
+    """Every public name, and a module that has it."""
+    known: dict[str, str] = {}
+    for place in _places():
+        for public in getattr(import_module(place), "__all__", ()):
+            known.setdefault(public, place)
+    return known
 
 
 def _places() -> Iterator[str]:

@@ -8,6 +8,7 @@ setting up of a scenario, and the replay of traces.
 from __future__ import annotations
 
 import inspect
+import sys
 import typing
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -45,13 +46,14 @@ class Record:
 
     @classmethod
     def fields(cls) -> dict[str, Type]:
-        """Field names and types, base class first. Raises `LangError` for a type outside the language."""
+        """Field names and types, base class first. Raises `LangError` for types outside the language, with every field that has one."""
         if "_fields" not in cls.__dict__ or cls._fields is None:
             found: dict[str, Type] = {}
+            wrong: list[str] = []
             try:
                 hints = typing.get_type_hints(cls, include_extras=True)
             except NameError as error:
-                raise LangError(f"{_place(cls)}: annotation not found: {error}") from None
+                raise LangError("\n\n".join(_undefined(cls)) or f"{_place(cls)}: annotation not found: {error}") from None
             names = [n for c in reversed(cls.__mro__) for n in inspect.get_annotations(c)]
             for name in dict.fromkeys(names):
                 hint = hints[name]
@@ -60,12 +62,16 @@ class Record:
                 try:
                     kind = resolve(hint, embedded=True)
                 except LangError as error:
-                    raise LangError(f"{_place(cls, name)}: {error}") from None
+                    wrong.append(f"{_place(cls, name)}: {error}")
+                    continue
                 if kind is None:
-                    raise LangError(f"{_place(cls, name)}: a field cannot be None")
-                if isinstance(kind, (ListType, TupleType, ValueType)):
-                    raise LangError(f"{_place(cls, name)}: a field cannot be {kind}: give it the parts, or Array[T, 8]")
-                found[name] = kind
+                    wrong.append(f"{_place(cls, name)}: a field cannot be None")
+                elif isinstance(kind, (ListType, TupleType, ValueType)):
+                    wrong.append(f"{_place(cls, name)}: a field cannot be {kind}: give it the parts, or Array[T, 8]")
+                else:
+                    found[name] = kind
+            if wrong:
+                raise LangError("\n\n".join(wrong))
             cls._fields = found
         return cls._fields
 
@@ -122,6 +128,21 @@ class Record:
 
     def __repr__(self) -> str:
         return f"<{self.__dict__.get('_path', type(self).__name__)}>"
+
+
+def _undefined(cls: type) -> list[str]:
+    """The fields whose annotations have a name that is not there, each once."""
+    wrong: dict[str, str] = {}
+    for owner in reversed(cls.__mro__):
+        for name, annotation in inspect.get_annotations(owner).items():
+            try:
+                if isinstance(annotation, str):
+                    eval(annotation, vars(sys.modules[owner.__module__]), dict(vars(owner)))
+            except NameError as error:
+                wrong.setdefault(error.name or name, f"{_place(owner, name)}: {error.name} is not defined; import it, or define it at module level")
+            except Exception:
+                continue  # it is another's fault than the one that is told
+    return list(wrong.values())
 
 
 def _place(cls: type, name: str = "") -> str:

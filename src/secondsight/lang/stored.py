@@ -74,6 +74,8 @@ def find(origin: Origin, machine: Machine) -> StoredFacts | None:
         layout = Layout(machine, written)
         if layout.written != written or [layout.shared_size, layout.ref_width] != data["sizes"]:
             return None
+        if layout.declarations != declared:  # modules were imported in another order: everything lies elsewhere
+            return None
         return StoredFacts(data, layout, roots, places)
     except (KeyError, TypeError, ValueError, AttributeError, LangError):
         return None

@@ -336,7 +336,7 @@ def resolve(annotation: Any, *, embedded: bool = False) -> Type | None:
         if issubclass(annotation, Record):
             return RecordType(annotation) if embedded else RefType(annotation, nullable=False)
     raise LangError(
-        f"{annotation!r} is not a type of the language; it has bool, bounded integers (U8, Annotated[int, Bounds(lo, hi)]), "
+        f"{annotation.__name__ if isinstance(annotation, type) else repr(annotation)} is not a type of the language; it has bool, bounded integers (U8, Annotated[int, Bounds(lo, hi)]), "
         "Index, End and Bits of a bound, IntEnum and IntFlag classes, records, Ref[Record], Array[T, size] and Value classes"
     )
 

@@ -28,6 +28,8 @@ __all__ = ["FAULT", "cpu_read", "cpu_read_half", "cpu_write", "cpu_write_half", 
 
 FAULT: Final = -1
 """The page tables do not allow the access."""
+KILLED: Final = -127
+"""fault_signal_pending() (include/linux/sched/signal.h, Linux 6.12): the thread that waited ends with its process."""
 
 
 def cpu_read(mm: Mm, va: Va) -> Result:
@@ -128,6 +130,9 @@ def do_user_addr_fault(mm: Mm, va: Va, write: bool) -> Result:
     mm.mmap_lock.read_lock()
     ret = handle_mm_fault(mm, va, FAULT_FLAG_ALLOW_RETRY | (FAULT_FLAG_WRITE if write else 0))
     if ret & VM_FAULT_RETRY != 0:
+        if len(mm.userfaultfd) > 0:
+            if mm.userfaultfd[0].dying:
+                return KILLED
         return 0
     mm.mmap_lock.read_unlock()
     if ret & VM_FAULT_SIGSEGV != 0:

@@ -24,7 +24,21 @@ from secondsight.linux.madvise import find_vma_from
 from secondsight.linux.memory import restore_exclusive_pte
 from secondsight.linux.mm import folio_test_anon, is_cow_mapping, page_anon_exclusive, vma_is_accessible
 from secondsight.linux.mm_interval_tree import vma_interval_tree_insert_after
-from secondsight.linux.mm_types import HPAGE_PMD_NR, Event, Folio, Mm, PmdKind, Pte, PteKind, Range, Va, VaEnd, Vma
+from secondsight.linux.mm_types import (
+    HPAGE_PMD_NR,
+    VM_UFFD_FLAGS,
+    Event,
+    Folio,
+    Mm,
+    PmdKind,
+    Pte,
+    PteKind,
+    Range,
+    Va,
+    VaEnd,
+    Vma,
+    huge_pages,
+)
 from secondsight.linux.mmu_notifier import mmu_notifier_invalidate_range_end, mmu_notifier_invalidate_range_start, owners
 from secondsight.linux.page_alloc import alloc_page, get_page, page_folio
 from secondsight.linux.pgtable import is_second_half, pmd_trans_huge, pte_page, vm_normal_folio
@@ -61,6 +75,8 @@ def dup_vma(mm: Mm, vma: Vma) -> None:
     """The part of dup_mmap() (kernel/fork.c, Linux 6.12) that makes the child's vma: it is in the tree of its file behind the parent's."""
     new = vm_area_dup(vma)
     new.vm_mm = mm
+    if len(new.flags) > 0:
+        new.flags[0] = new.flags[0] & (255 - VM_UFFD_FLAGS)
     anon_vma_link(new)
     vma_iter_store(mm, new)
     file = vma.vm_file
@@ -82,7 +98,7 @@ def copy_page_range(mm: Mm, oldmm: Mm, start: Va, end: VaEnd) -> None:
     if private:
         rng = Range(start, end, Event.PROTECTION_PAGE, True)
         mmu_notifier_invalidate_range_start(oldmm, rng)
-        if len(mm.pmds) > 0:
+        if len(huge_pages) > 0:
             pinned = next_pinned_huge_pmd(oldmm, start, end)
             while pinned < end:
                 split_huge_pmd(oldmm, pinned)
@@ -100,7 +116,7 @@ def copy_pte_range(mm: Mm, oldmm: Mm, start: Va, end: VaEnd) -> None:
     if len(owners) > 0:
         wait_until(not any(is_exclusive_and_locked(pte) for pte in oldmm.ptes))
     for va in range(start, end):
-        if len(mm.pmds) > 0:
+        if len(huge_pages) > 0:
             if pmd_trans_huge(oldmm, va):
                 if not is_second_half(oldmm, va):
                     copy_huge_pmd(mm, oldmm, va)

@@ -38,7 +38,7 @@ from secondsight.linux.memory import (
 )
 from secondsight.linux.migrate import migrate_folio
 from secondsight.linux.mm import folio_test_anon, is_cow_mapping, page_anon_exclusive, vma_is_accessible
-from secondsight.linux.mm_types import Flags, Folio, Gather, Mm, Pfn, Pgoff, Va
+from secondsight.linux.mm_types import Flags, Folio, Gather, Mm, Pfn, Pgoff, Va, huge_pages
 from secondsight.linux.mmzone import folio_is_longterm_pinnable, pageblocks
 from secondsight.linux.page_alloc import frames, get_page, is_zero_page, page_folio, page_to_pfn, put_page
 from secondsight.linux.pgtable import pmd_trans_huge, pte_present
@@ -145,7 +145,7 @@ def get_user_page_vma_remote(mm: Mm, va: Va, flags: Flags) -> Pfn:
     if refused != 0:
         return -EFAULT
     while True:
-        if len(mm.pmds) > 0:
+        if len(huge_pages) > 0:
             is_huge = pmd_trans_huge(mm, va)
             if is_huge and flags & FOLL_SPLIT_PMD != 0:
                 split_huge_pmd(mm, va)
@@ -247,6 +247,9 @@ def get_user_pages_locked(mm: Mm, va: Va, flags: Flags) -> Pfn:
             return pfn
         ret = handle_mm_fault(mm, va, faultin_flags(pfn, flags) | FAULT_FLAG_ALLOW_RETRY)
         if ret & VM_FAULT_RETRY != 0:
+            if len(mm.userfaultfd) > 0:
+                if mm.userfaultfd[0].dying:
+                    return -EFAULT
             mm.mmap_lock.read_lock()
         elif ret & VM_FAULT_ERROR != 0:
             break

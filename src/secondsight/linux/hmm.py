@@ -9,12 +9,12 @@ said no. The caller holds the mmap lock, so no vma goes away meanwhile; entries 
     hmm_range_fault_locked(notifier, seq, va, request)       one page, for those who hold the lock already
     hmm_range_fault_pages(notifier, item)                    the kernel's own form: the pages of a struct hmm_range
 
+Of a huge page all the pages that are asked about are looked at as one entry (hmm_vma_handle_pmd()).
+
 A page in device memory is reported as it is, whatever is asked for, to a driver that can reach it (`Driver.dev_private_owner`); to any other
 it is missing.
 
-Of a huge page all the pages that are asked about are looked at as one entry (hmm_vma_handle_pmd()).
-
-Left out: device-exclusive pages; entries that say they have no page in a mapping of pages
+Left out: entries that say they have no page in a mapping of pages
 that do (VM_MIXEDMAP); the page tables themselves: where there are no huge pages an address space lies in one, which is there.
 """
 
@@ -28,7 +28,20 @@ from secondsight.linux.fork import mm_touch, mmget_not_zero, mmput
 from secondsight.linux.memory import FAULT_FLAG_WRITE, VM_FAULT_ERROR, handle_mm_fault, vma_flags
 from secondsight.linux.migrate import migration_entry_wait
 from secondsight.linux.mm import vma_is_accessible
-from secondsight.linux.mm_types import HPAGE_PMD_NR, VM_PFNMAP, Flags, Folio, IntervalNotifier, Mm, Pfn, Pte, Seq, Va, VaEnd
+from secondsight.linux.mm_types import (
+    HPAGE_PMD_NR,
+    VM_PFNMAP,
+    Flags,
+    Folio,
+    IntervalNotifier,
+    Mm,
+    Pfn,
+    Pte,
+    Seq,
+    Va,
+    VaEnd,
+    huge_pages,
+)
 from secondsight.linux.mmu_notifier import mmu_interval_check_retry
 from secondsight.linux.page_alloc import ZERO_PFN, frames, page_to_pfn
 from secondsight.linux.pgtable import pmd_trans_huge, pte_present
@@ -285,7 +298,7 @@ def hmm_walk(notifier: IntervalNotifier, mm: Mm, item: HmmRange, start: VaEnd) -
             for i in range(va, end):
                 pfn = hmm_vma_walk(notifier, mm, i, requested(item, i))
                 if pfn in (NEED_FAULT, NEED_WRITE_FAULT):
-                    if len(mm.pmds) > 0:
+                    if len(huge_pages) > 0:
                         if pmd_trans_huge(mm, i):  # the entry is one: each of its pages is faulted in
                             return faults_wanted(va, end, write_wanted(mm, item, va, end))
                     return faults_wanted(i, end, pfn == NEED_WRITE_FAULT)
@@ -296,7 +309,7 @@ def hmm_walk(notifier: IntervalNotifier, mm: Mm, item: HmmRange, start: VaEnd) -
                 if pfn == HMM_PFN_READ_ONLY:
                     pfn = own_pfn(mm.ptes[i])
                 flags = HMM_PFN_VALID | HMM_PFN_WRITE if mm.ptes[i].writable else HMM_PFN_VALID
-                if len(mm.pmds) > 0:
+                if len(huge_pages) > 0:
                     if pmd_trans_huge(mm, i):
                         flags |= HMM_PFN_ORDER
                 item.hmm_pfns[i - item.start] = 0 if pfn == HMM_PFN_NONE else pfn | flags
@@ -311,18 +324,18 @@ def hmm_walk(notifier: IntervalNotifier, mm: Mm, item: HmmRange, start: VaEnd) -
 
 
 @atomic
+def write_wanted(mm: Mm, item: HmmRange, start: Va, end: VaEnd) -> bool:
+    """hmm_range_need_fault() (mm/hmm.c, Linux 6.12): whether any page of a huge page's part is asked for to be written, and may not be."""
+    return any(requested(item, va) & HMM_PFN_REQ_WRITE != 0 and not mm.ptes[va].writable for va in range(start, end))
+
+
+@atomic
 def moving_page(mm: Mm, item: HmmRange) -> Va:
     """The first page of a range that is being moved; its first one where none is any more."""
     for va in range(item.start, item.end):
         if is_migration_entry(mm.ptes[va]) and requested(item, va) & HMM_PFN_REQ_FAULT != 0:
             return va
     return item.start
-
-
-@atomic
-def write_wanted(mm: Mm, item: HmmRange, start: Va, end: VaEnd) -> bool:
-    """hmm_range_need_fault() (mm/hmm.c, Linux 6.12): whether any page of a huge page's part is asked for to be written, and may not be."""
-    return any(requested(item, va) & HMM_PFN_REQ_WRITE != 0 and not mm.ptes[va].writable for va in range(start, end))
 
 
 @atomic
@@ -350,7 +363,7 @@ def segment_end(mm: Mm, start: Va, limit: VaEnd) -> VaEnd:
     """Where the vma at `start` ends, or the hole, or `limit` if that is less; of a vma what lies under one page table, or is one huge page."""
     vma = mm.mm_mt[start]
     if vma is not None:
-        if len(mm.pmds) > 0:
+        if len(huge_pages) > 0:
             return min(vma.vm_end, limit, (start // HPAGE_PMD_NR + 1) * HPAGE_PMD_NR)
         return min(vma.vm_end, limit)
     for va in range(start + 1, limit):

@@ -27,7 +27,7 @@ of other sizes (mTHP); splitting the folio itself (may hide a bug).
 
 from __future__ import annotations
 
-from secondsight.lang import atomic, milestone, wait_until
+from secondsight.lang import atomic, bound, milestone, shared_array, wait_until
 from secondsight.linux.mm import page_anon_exclusive
 from secondsight.linux.mm_types import (
     HPAGE_PMD_NR,
@@ -40,6 +40,7 @@ from secondsight.linux.mm_types import (
     Va,
     VaEnd,
     Vma,
+    huge_pages,
 )
 from secondsight.linux.mmu_notifier import mmu_notifier_invalidate_range_end, mmu_notifier_invalidate_range_start
 from secondsight.linux.page_alloc import ZERO_PFN, alloc_huge_folio, frames, get_page, is_zero_page
@@ -49,7 +50,9 @@ __all__ = [
     "can_have_huge_pmd",
     "copy_huge_pmd",
     "do_huge_pmd_anonymous_page",
+    "do_huge_zero_wp_pmd",
     "huge_pmd_can_be_written",
+    "huge_zero_replaced",
     "map_huge_folio",
     "next_pinned_huge_pmd",
     "pte_alloc",
@@ -70,7 +73,7 @@ def hpage_start(va: Va) -> Va:
 @atomic
 def pte_alloc(mm: Mm, va: Va) -> None:
     """pte_alloc() (include/linux/mm.h, Linux 6.12): there is a page table for `va`, unless a huge page is there."""
-    if len(mm.pmds) > 0:
+    if len(huge_pages) > 0:
         if mm.pmds[va // HPAGE_PMD_NR].kind == PmdKind.NONE:
             mm.pmds[va // HPAGE_PMD_NR].kind = PmdKind.TABLE
 
@@ -103,7 +106,7 @@ def do_huge_pmd_anonymous_page(vma: Vma, va: Va, write: bool) -> None:
     mm = vma.vm_mm
     assert mm is not None
     start = hpage_start(va)
-    if len(vma.anon_prepared) > 0:
+    if len(huge_pages) > 0:
         vma.anon_prepared[0] = True
     if write:
         map_huge_folio(vma, start, alloc_huge_folio())
@@ -123,7 +126,7 @@ def map_huge_folio(vma: Vma, start: Va, folio: Folio) -> None:
     mm.pmds[start // HPAGE_PMD_NR].kind = PmdKind.HUGE
     mm.ptes[start].frame = folio
     mm.ptes[start].writable = vma.write
-    if len(folio.tail) > 0:
+    if len(huge_pages) > 0:
         mm.ptes[start + 1].frame = folio.tail[0]
     mm.ptes[start + 1].writable = vma.write
 
@@ -151,6 +154,25 @@ def huge_pmd_can_be_written(vma: Vma, va: Va, write: bool) -> bool:
         for at in range(start, start + HPAGE_PMD_NR):
             mm.ptes[at].writable = True
     return True
+
+
+huge_zero_replaced = shared_array(bool, bound("huge_zero_replaced", most=1))
+"""Of size 1: a write to the huge zero page brings a huge page, as in Linux 7.2; else it splits it, and brings a small one."""
+
+
+@milestone(quiet=True)
+def do_huge_zero_wp_pmd(mm: Mm, va: Va) -> None:
+    """do_huge_zero_wp_pmd() (mm/huge_memory.c, Linux 7.2): a new huge page instead of the huge zero page, if that is still there."""
+    start = hpage_start(va)
+    rng = Range(start, start + HPAGE_PMD_NR, Event.CLEAR, True)
+    mmu_notifier_invalidate_range_start(mm, rng)
+    with atomic:
+        vma = mm.mm_mt[va]
+        folio = mm.ptes[start].frame
+        if vma is not None and folio is not None and pmd_trans_huge(mm, va) and not mm.unstable:
+            if is_zero_page(folio):
+                map_huge_folio(vma, start, alloc_huge_folio())
+    mmu_notifier_invalidate_range_end(mm, rng)
 
 
 @milestone(quiet=True)
@@ -186,7 +208,7 @@ def is_to_be_split(mm: Mm, va: VaEnd) -> bool:
 
 def split_huge_pmds_at_the_ends(mm: Mm, start: Va, end: VaEnd) -> None:
     """What zap_pmd_range() (mm/memory.c, Linux 6.12) does with a huge page of which only a part is in the range."""
-    if len(mm.pmds) > 0:
+    if len(huge_pages) > 0:
         first = is_to_be_split(mm, start)
         if first:
             split_huge_pmd(mm, start)
@@ -201,7 +223,7 @@ def vma_adjust_trans_huge(mm: Mm, start: Va, end: VaEnd) -> None:
 
     In the kernel the locks of the vma's file and anon_vma are held too, for writing: may hide a deadlock.
     """
-    if len(mm.pmds) > 0:
+    if len(huge_pages) > 0:
         first = is_within_vma(mm, start)
         if first:
             split_huge_pmd(mm, start)

@@ -26,9 +26,10 @@ from typing import Literal
 
 from secondsight.lang import Array, Errno, Mutex, Ref, atomic, bound, hold_point, milestone, pool, wait_until
 from secondsight.linux.errno import EINVAL, EPERM
+from secondsight.linux.highmem import clear_highpage
 from secondsight.linux.memory import VM_FAULT_SIGBUS, zap_page_range_single
 from secondsight.linux.mm_interval_tree import vma_interval_tree_iter_first, vma_interval_tree_iter_next
-from secondsight.linux.mm_types import HPAGE_PMD_NR, Count, Flags, Folio, Mm, Pgoff, PmdKind, Va, VaEnd, Vma
+from secondsight.linux.mm_types import HPAGE_PMD_NR, Count, Flags, Folio, Mm, Pgoff, PmdKind, Va, VaEnd, Vma, huge_pages
 from secondsight.linux.page_alloc import alloc_huge_folio, get_page, put_page
 from secondsight.linux.pgtable import folio_mapped, pte_none
 from secondsight.linux.shmem import F_SEAL_FUTURE_WRITE, F_SEAL_WRITE, Seals, ShmemFile
@@ -111,7 +112,7 @@ def add_folio(file: HugetlbFile, pgoff: Pgoff) -> None:
     folio = alloc_huge_folio()
     first = pgoff - pgoff % HPAGE_PMD_NR
     file.pages[first] = folio
-    if len(folio.tail) > 0:
+    if len(huge_pages) > 0:
         file.pages[first + 1] = folio.tail[0]
     get_page(folio)
 
@@ -164,7 +165,7 @@ def hugetlbfs_zero_partial_page(file: HugetlbFile, start: Pgoff, end: Pgoff) -> 
         first = file.pages[pgoff - pgoff % HPAGE_PMD_NR]
         if page is not None and first is not None:
             wait_until(not first.locked)
-            page.contents = 0
+            clear_highpage(page)
 
 
 @milestone

@@ -1,6 +1,6 @@
 """mm/khugepaged.c: small pages of private memory become one huge page, because the process asks for it (MADV_COLLAPSE).
 
-    mmap lock for reading: hpage_collapse_scan_pmd()        is there a page table, is a page writable, does nobody else hold one?
+    mmap lock for reading: lru_add_drain_all(); hpage_collapse_scan_pmd()        is there a page table, is a page writable, does nobody else hold one?
         not held meanwhile; asked again; what a device has alone comes back to the CPU
     mmap lock for writing: asked again
         mmu_notifier_invalidate_range_start(CLEAR, all of it)
@@ -10,7 +10,8 @@
         __collapse_huge_page_copy()         one step: contents, and the new folio's entry; nobody is told
 
 So the bracket is over before the new page is there, and what keeps a device from finding nothing in between is the mmap lock, which it takes
-to look (`hmm`). A page that somebody holds, as by a pin, is not collapsed: -EAGAIN.
+to look (`hmm`). A page that somebody holds, as by a pin, is not collapsed: -EAGAIN. A page that came since the call began may be held by a CPU's
+batch of new pages, and may be not.
 
 Left out: files; khugepaged itself; a huge page that cannot be had; the anon_vma lock, held for writing around the bracket (may hide a deadlock).
 """
@@ -19,8 +20,9 @@ from __future__ import annotations
 
 from typing import Final, Literal
 
-from secondsight.lang import Array, Errno, Record, atomic, bound, milestone, pool
+from secondsight.lang import Array, Errno, Record, atomic, bound, choose, milestone, pool
 from secondsight.linux.errno import EAGAIN, EINVAL, ENOMEM
+from secondsight.linux.highmem import copy_highpage
 from secondsight.linux.huge_memory import map_huge_folio, thp_vma_suitable_order
 from secondsight.linux.madvise import find_vma_from
 from secondsight.linux.memory import do_swap_page
@@ -42,7 +44,7 @@ from secondsight.linux.mm_types import (
     Vma,
 )
 from secondsight.linux.mmu_notifier import mmu_notifier_invalidate_range_end, mmu_notifier_invalidate_range_start, owners
-from secondsight.linux.page_alloc import alloc_huge_folio, is_zero_page, page_folio, put_page
+from secondsight.linux.page_alloc import alloc_huge_folio, frames, is_zero_page, page_folio, put_page
 from secondsight.linux.pgtable import folio_mapcount, pte_clear, vm_normal_folio
 from secondsight.linux.swapops import is_swap_pte
 
@@ -84,6 +86,8 @@ def madvise_collapse(mm: Mm, va: Va, length: Pgoff) -> Errno:
             if vma is not None:
                 end = min(vma.vm_end, va + length)
                 refused = not thp_vma_allowable(vma)
+                if not refused:
+                    lru_add_drain_all()
         if refused:
             ret = -EINVAL
             break
@@ -103,6 +107,23 @@ def thp_vma_allowable(vma: Vma) -> bool:
     and something in it was written once. VM_HUGEPAGE is not asked for."""
     last = vma.vm_end // HPAGE_PMD_NR * HPAGE_PMD_NR
     return vma.vm_file is None and vma.anon_prepared[0] and last - vma.vm_start >= HPAGE_PMD_NR
+
+
+@atomic
+def lru_add_drain_all() -> None:
+    """lru_add_drain_all() (mm/swap.c, Linux 6.12): no CPU's batch holds any page."""
+    for frame in frames:
+        frame.batched[0] = False
+
+
+@atomic
+def is_batched(folio: Folio) -> bool:
+    """Whether a CPU's batch (mm/swap.c, Linux 6.12) holds a folio: a new one, perhaps."""
+    if folio.batched[0]:
+        if choose(2) == 0:
+            return True
+        folio.batched[0] = False
+    return False
 
 
 def collapse_range(mm: Mm, start: Va, end: VaEnd) -> Errno:
@@ -163,6 +184,8 @@ def hpage_collapse_scan_pmd(mm: Mm, va: Va) -> Result:
             writable = writable or pte.writable
             whole = page_folio(folio)
             if whole.locked or whole.refcount != folio_mapcount(folio):
+                return -EAGAIN
+            if is_batched(whole):
                 return -EAGAIN
     return 0 if writable else PAGE_RO
 
@@ -269,6 +292,8 @@ def isolate_problem(table: DetachedTable) -> Result:
             whole = page_folio(folio)
             if whole.locked or whole.refcount != folio_mapcount(folio) + entries_of(table, whole):
                 return -EAGAIN
+            if is_batched(whole):
+                return -EAGAIN
     return 0 if writable else PAGE_RO
 
 
@@ -297,7 +322,7 @@ def collapse_huge_page_copy(mm: Mm, va: Va, table: DetachedTable) -> None:
         page = table.ptes[i].frame
         copy = mm.ptes[va + i].frame
         if page is not None and copy is not None:
-            copy.contents = page.contents
+            copy_highpage(copy, page)
             if not is_zero_page(page):
                 page_folio(page).locked = False
                 put_page(page)

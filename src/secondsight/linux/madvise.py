@@ -9,9 +9,10 @@ from secondsight.lang import Errno, atomic
 from secondsight.linux.errno import EINVAL, ENOMEM
 from secondsight.linux.huge_memory import vma_adjust_trans_huge
 from secondsight.linux.memory import vma_flags, zap_page_range_single
-from secondsight.linux.mm_types import HPAGE_PMD_NR, VM_HUGEPAGE, VM_PFNMAP, Gather, Mm, Pgoff, Va, VaEnd
+from secondsight.linux.mm_types import HPAGE_PMD_NR, VM_HUGEPAGE, VM_PFNMAP, Gather, Mm, Pgoff, Va, VaEnd, huge_pages
 from secondsight.linux.pgtable import folio_mapcount, vm_normal_folio
 from secondsight.linux.swap import folio_isolate_lru
+from secondsight.linux.userfaultfd import userfaultfd_remove
 from secondsight.linux.vma import may_split, vma_modify_flags, vmas_changed
 from secondsight.linux.vmscan import reclaim_folio
 
@@ -21,24 +22,47 @@ __all__ = ["find_vma_from", "madvise_dontneed", "madvise_hugepage", "madvise_pag
 def madvise_dontneed(mm: Mm, va: Va, length: Pgoff) -> Errno:
     """madvise_dontneed_free() (mm/madvise.c, Linux 6.12): forget what `length` pages hold.
 
-    Private anonymous memory reads as zero afterwards; a file's page is found again in the file. Of a file of huge pages whole ones alone are
-    forgotten, and a part that begins within one is -EINVAL. Left out: locked pages.
+    Private anonymous memory reads as zero afterwards; a file's page is found again in the file. Left out: locked pages.
     """
     mm.mmap_lock.read_lock()
     ret = 0
     at: VaEnd = va
     while at < va + length:
-        with atomic:
-            start, at, error = next_part(mm, at, va + length)
-            last: VaEnd = at
-            if len(mm.pmds) > 0:
-                start, last, at, error = whole_huge_pages(mm, start, at, va + length, error)
+        start, at, error = next_part(mm, at, va + length)
         if error != 0:
             ret = error
-        if start < last:
-            zap_page_range_single(mm, start, last)
+        if len(huge_pages) > 0:
+            last = whole_huge_pages(mm, start, at)
+            if start < last:
+                zap_page_range_single(mm, start, last)
+        elif len(mm.userfaultfd) > 0:
+            if start < at:
+                told = dontneed_told(mm, start, at)
+                if told != 0:
+                    ret = told
+                    break
+        elif start < at:
+            zap_page_range_single(mm, start, at)
     mm.mmap_lock.read_unlock()
     return ret
+
+
+def dontneed_told(mm: Mm, start: Va, end: VaEnd) -> Errno:
+    """The part of madvise_dontneed_free() (mm/madvise.c, Linux 6.12) about one vma, where user space may have to be told first
+    (userfaultfd_remove()): 0, or an error that ends it all. What is mapped there may be another vma then; what lies behind its end is left
+    alone. The mmap lock is held for reading, then and now."""
+    at_once = userfaultfd_remove(mm, start, end)
+    if not at_once:
+        mm.mmap_lock.read_lock()
+        with atomic:
+            vma = mm.mm_mt[start]
+            if vma is None:
+                return -ENOMEM
+            if vma_flags(vma) & VM_PFNMAP != 0:
+                return -EINVAL
+            end = min(end, vma.vm_end)
+    zap_page_range_single(mm, start, end)
+    return 0
 
 
 def madvise_pageout(mm: Mm, va: Va, length: Pgoff) -> Errno:
@@ -67,7 +91,7 @@ def next_part(mm: Mm, at: Va, end: VaEnd) -> tuple[VaEnd, VaEnd, Errno]:
     """A round of madvise_walk_vmas() (mm/madvise.c, Linux 6.12): where the next vma's part of `at` to `end` starts, and where it ends.
 
     -ENOMEM where something before it is not mapped: it goes on nevertheless. -EINVAL where it is a VM_PFNMAP one
-    (can_madv_lru_vma()): the rest is nothing then.
+    (can_madv_lru_vma()), or begins within a huge page of a file: the rest is nothing then.
     """
     start = find_vma_from(mm, at, end)
     error = 0 if start == at else -ENOMEM
@@ -77,7 +101,25 @@ def next_part(mm: Mm, at: Va, end: VaEnd) -> tuple[VaEnd, VaEnd, Errno]:
     assert vma is not None
     if vma_flags(vma) & VM_PFNMAP:
         return end, end, -EINVAL
+    if len(huge_pages) > 0:
+        file = vma.vm_file
+        if file is not None and start % HPAGE_PMD_NR != 0:
+            if file.is_hugetlb():
+                return end, end, -EINVAL
     return start, min(vma.vm_end, end), error
+
+
+@atomic
+def whole_huge_pages(mm: Mm, start: VaEnd, end: VaEnd) -> VaEnd:
+    """The last lines of madvise_dontneed_free_valid_vma() (mm/madvise.c, Linux 6.12): of huge pages of a file those are forgotten that are in the
+    range whole; where it ends."""
+    vma = mm.mm_mt[start] if start < end else None
+    if vma is not None:
+        file = vma.vm_file
+        if file is not None:
+            if file.is_hugetlb():
+                return end // HPAGE_PMD_NR * HPAGE_PMD_NR
+    return end
 
 
 @atomic
@@ -87,21 +129,6 @@ def find_vma_from(mm: Mm, start: VaEnd, end: VaEnd) -> VaEnd:
         if mm.mm_mt[i] is not None:
             return i
     return end
-
-
-@atomic
-def whole_huge_pages(mm: Mm, start: VaEnd, end: VaEnd, stop: VaEnd, error: Errno) -> tuple[VaEnd, VaEnd, VaEnd, Errno]:
-    """madvise_dontneed_free_valid_vma() (mm/madvise.c, Linux 6.12): what is forgotten of a vma's part, from where to where, where it goes on,
-    and the error."""
-    vma = mm.mm_mt[start] if start < end else None
-    if vma is None:
-        return start, end, end, error
-    file = vma.vm_file
-    if file is None or not file.is_hugetlb():
-        return start, end, end, error
-    if start % HPAGE_PMD_NR != 0:
-        return stop, stop, stop, -EINVAL
-    return start, end // HPAGE_PMD_NR * HPAGE_PMD_NR, end, error
 
 
 def madvise_hugepage(mm: Mm, va: Va, length: Pgoff, low: Va, high: VaEnd) -> Errno:

@@ -27,7 +27,7 @@ mapped under the folio lock; a page that is being moved is waited for.
 
 Huge pages are in `huge_memory`: a fault that may write a huge page's part only splits it first, and so does a zap of a part.
 
-Left out: userfaultfd, per-vma locks (a fault on one vma waits
+Left out: per-vma locks (a fault on one vma waits
 here while another vma is being mapped or unmapped: may hide a bug), the early flush of large batches and of dirty
 file pages, which drops references already before the end of the bracket (a driver that is late is caught all the
 same: it is late at the zap). An allocation and the entry that it is for are one step; the loser of a race gives
@@ -45,7 +45,9 @@ from secondsight.linux.highmem import copy_highpage, second_half
 from secondsight.linux.huge_memory import (
     can_have_huge_pmd,
     do_huge_pmd_anonymous_page,
+    do_huge_zero_wp_pmd,
     huge_pmd_can_be_written,
+    huge_zero_replaced,
     pte_alloc,
     split_huge_pmd,
     split_huge_pmds_at_the_ends,
@@ -79,6 +81,7 @@ from secondsight.linux.mm_types import (
     VaEnd,
     Vma,
     anon_vmas,
+    huge_pages,
 )
 from secondsight.linux.mmu_notifier import mmu_notifier_invalidate_range_end, mmu_notifier_invalidate_range_start, owners
 from secondsight.linux.page_alloc import (
@@ -103,6 +106,7 @@ from secondsight.linux.swap_state import (
     swap_free,
 )
 from secondsight.linux.swapops import is_device_private_entry, is_swap_entry, is_swap_pte, migrations, swap_slots
+from secondsight.linux.userfaultfd import handle_userfault, userfaultfd_missing, userfaultfd_pte_wp
 
 __all__ = [
     "FAULT_FLAG_ALLOW_RETRY",
@@ -132,6 +136,9 @@ COPY: Final = 1
 FILE: Final = 4
 NOT_PRESENT: Final = 5
 SPLIT: Final = 6
+MISSING: Final = 3
+WRITE_PROTECTED: Final = 7
+REPLACE: Final = 8
 
 
 # Looking at an address space. Callers hold the mmap lock, or the page-table lock (an atomic step).
@@ -173,7 +180,11 @@ def handle_mm_fault(mm: Mm, va: Va, flags: Flags) -> Flags:
         pgoff = linear_page_index(vma, va)
         if what == FILE and flags & FAULT_FLAG_WRITE == 0:
             what = do_fault_around(vma, va)
-    if len(mm.pmds) > 0:
+    if len(huge_pages) > 0:
+        if len(huge_zero_replaced) > 0:
+            if what == REPLACE:
+                do_huge_zero_wp_pmd(mm, va)
+                return DONE
         if what == SPLIT:
             split_huge_pmd(mm, va)
             with atomic:
@@ -181,6 +192,9 @@ def handle_mm_fault(mm: Mm, va: Va, flags: Flags) -> Flags:
     if len(swap_slots) + len(migrations) + len(owners) > 0:
         if what == NOT_PRESENT:
             return do_swap_page(mm, va, flags)
+    if len(mm.userfaultfd) > 0:
+        if what in (MISSING, WRITE_PROTECTED):
+            return handle_userfault(mm, va, flags, what == WRITE_PROTECTED)
     if what == COPY:
         return wp_page_copy(mm, va, flags & FAULT_FLAG_UNSHARE != 0)
     if what == FILE:
@@ -198,7 +212,7 @@ def handle_pte_fault(vma: Vma, va: Va, flags: Flags) -> Flags:
     write = flags & FAULT_FLAG_WRITE != 0
     if (write and not vma.write) or not vma_is_accessible(vma):
         return VM_FAULT_SIGSEGV
-    if len(mm.pmds) > 0:
+    if len(huge_pages) > 0:
         if can_have_huge_pmd(vma, va):
             if mm.unstable:
                 return VM_FAULT_SIGBUS
@@ -206,6 +220,9 @@ def handle_pte_fault(vma: Vma, va: Va, flags: Flags) -> Flags:
             return DONE
         if pmd_trans_huge(mm, va):
             if flags & (FAULT_FLAG_WRITE | FAULT_FLAG_UNSHARE) != 0 and not pte.writable:
+                if len(huge_zero_replaced) > 0:
+                    if pte.frame is frames[ZERO_PFN]:
+                        return REPLACE
                 return DONE if huge_pmd_can_be_written(vma, va, write) else SPLIT
             return DONE
         mapped = vma.vm_file
@@ -235,6 +252,9 @@ def do_wp_page(vma: Vma, va: Va, write: bool) -> Flags:
     pte = mm.ptes[va]
     folio = pte.frame
     assert folio is not None
+    if len(mm.userfaultfd) > 0:
+        if write and userfaultfd_pte_wp(vma, pte):
+            return WRITE_PROTECTED
     if is_zero_page(folio):
         return COPY
     if len(folio.shared) > 0:
@@ -258,7 +278,7 @@ def wp_can_reuse_anon_folio(vma: Vma, va: Va, folio: Folio) -> bool:
     if len(swap_slots) > 0:
         if folio.swapcache and folio.refcount == 2 and not folio.locked:
             folio_free_swap(folio)
-    if len(folio.head) > 0:
+    if len(huge_pages) > 0:
         if folio_order(page_folio(folio)) > 0:  # of a real one many more pages are mapped than one
             return False
     if folio.locked or folio.refcount != 1:
@@ -289,6 +309,10 @@ def do_anonymous_page(mm: Mm, va: Va, write: bool) -> Flags:
     pte = mm.ptes[va]
     if mm.unstable:
         return VM_FAULT_SIGBUS
+    if len(mm.userfaultfd) > 0:
+        vma = mm.mm_mt[va]
+        if vma is not None and userfaultfd_missing(vma):
+            return MISSING
     if write:
         map_new_page(mm, va, True)
     else:
@@ -302,10 +326,11 @@ def map_new_page(mm: Mm, va: Va, write: bool) -> None:
     """The entry of a new zeroed page; one that is written to next is writable, and dirty already."""
     pte = mm.ptes[va]
     folio = alloc_page()
-    if len(folio.head) > 0:
+    if len(huge_pages) > 0:
         own = mm.mm_mt[va]
         assert own is not None
         own.anon_prepared[0] = True
+        folio.batched[0] = True
     if len(anon_vmas) > 0:
         vma = mm.mm_mt[va]
         assert vma is not None
@@ -395,6 +420,9 @@ def map_swapped_page(mm: Mm, va: Va, folio: Folio, entry: SwpEntry, flags: Flags
             folio.shared[0] = not pte.exclusive and folio.refcount != 1
             pte.writable = vma.write and not folio.shared[0]
             pte.exclusive = False
+        if len(mm.userfaultfd) > 0:
+            if userfaultfd_pte_wp(vma, pte):
+                pte.writable = False
         pte.dirty = write and pte.writable
         pte.swap = 0
     else:
@@ -682,7 +710,7 @@ def zap_pte_range(mm: Mm, start: Va, end: VaEnd, keep_cows: bool = False) -> Gat
             folio = vm_normal_folio(pte)
             if folio is not None and not is_second_half(mm, va):
                 gather.append(folio)
-            if len(mm.pmds) > 0:
+            if len(huge_pages) > 0:
                 if is_second_half(mm, va):  # zap_huge_pmd(): the halves go in the same step
                     mm.pmds[va // HPAGE_PMD_NR].kind = PmdKind.NONE
             if len(swap_slots) + len(migrations) + len(owners) > 0:

@@ -46,7 +46,7 @@ from secondsight.lang import (
     container_of,
     shared_array,
 )
-from secondsight.linux.errno import EAGAIN
+from secondsight.linux.errno import EAGAIN, EFAULT
 
 __all__ = [
     "FAULT_FLAG_ALLOW_RETRY",
@@ -63,6 +63,9 @@ __all__ = [
     "VM_PFNMAP",
     "VM_PRIVATE",
     "VM_SEALED",
+    "VM_UFFD_FLAGS",
+    "VM_UFFD_MISSING",
+    "VM_UFFD_WP",
     "AddressSpace",
     "AnonVma",
     "Count",
@@ -93,11 +96,15 @@ __all__ = [
     "Subscriber",
     "Subscriptions",
     "SwpEntry",
+    "UffdEvent",
+    "UserfaultfdCtx",
+    "UserfaultfdWait",
     "Va",
     "VaEnd",
     "Vma",
     "anon_vmas",
     "hints",
+    "huge_pages",
 ]
 
 Va = Annotated[int, Index("pages")]
@@ -152,6 +159,14 @@ VM_HUGEPAGE = 32
 
 HPAGE_PMD_NR: Final = 2
 """How many pages a huge page has. Here it is two; what matters of a huge page shows on two."""
+
+
+VM_UFFD_MISSING = 64
+"""Registered with the process's userfaultfd: who touches a page that is not there waits for user space."""
+VM_UFFD_WP = 128
+"""The same of who writes a page that is write-protected by it (`Pte.uffd_wp`)."""
+VM_UFFD_FLAGS = 192
+"""Either."""
 
 
 class Event(IntEnum):
@@ -218,9 +233,10 @@ class Pagemap(Record):
 
 
 bound("cow", most=1, usual=1)
+huge_pages = shared_array(bool, bound("huge", most=1))
+"""Of size 1 where there may be folios of two pages, and entries that map one whole (`Mm.pmds`)."""
 bound("halves", most=1, usual=1)
 bound("private_memory", most=7)
-bound("huge", most=1)
 
 
 class Folio(Record):
@@ -243,7 +259,8 @@ class Folio(Record):
     A folio of two pages (of order 1) is there only where a scenario has huge pages (the bound `huge`). `head` (`compound_head`) is the
     folio that a page is part of, itself or the one before; `tail` is the folio's second page. Both are None of a folio of one page. Each
     page has `contents` and `shared` of its own; the rest is the folio's, in its first page: of the second `refcount` is 0
-    (`page_alloc.page_folio`). Left out: folios of other orders; that their frames lie side by side (a page's number says nothing of the next).
+    (`page_alloc.page_folio`). `batched` is of a new folio of one page that may still be on its way to the LRU list: a CPU's batch (`lru_add`)
+    holds a reference then, which is not in `refcount`. Left out: folios of other orders; that their frames lie side by side (a page's number says nothing of the next).
     """
 
     interchangeable = True
@@ -256,6 +273,7 @@ class Folio(Record):
     locked: bool
     head: Array[Ref[Folio], Literal["huge"]]
     tail: Array[Ref[Folio], Literal["huge"]]
+    batched: Array[bool, Literal["huge"]]
     anon_vma: Ref[AnonVma]
     mapping: Ref[AddressSpace]
     index: Pgoff
@@ -308,6 +326,11 @@ class AddressSpace(Record):
     def migrate_folio(self, pgoff: Pgoff, folio: Folio) -> None:
         """`a_ops->migrate_folio`, its part that is the file's: page `pgoff` is `folio` from now on."""
 
+    def mfill(self, vma: Vma, va: Va, pgoff: Pgoff, value: Char) -> Errno:
+        """shmem_mfill_atomic_pte(): a new page of the file, mapped at `va` at once: 0, -EFAULT past its end, -EEXIST where it has one, or
+        something is mapped."""
+        return -EFAULT
+
     def vm_flags(self) -> Flags:
         """VM_PFNMAP, VM_DEVMAP or neither."""
         return 0
@@ -348,7 +371,7 @@ bound("vma_flags", most=1, usual=1)
 class Vma(Record):
     """struct vm_area_struct: pages `vm_start` to before `vm_end` of `vm_mm`; `vm_file` None is anonymous memory.
 
-    `write` is VM_WRITE. `flags` has what else a mapping has of vm_flags (VM_SEALED, VM_PRIVATE, VM_NONE), where the scenario can tell (the bound is 1);
+    `write` is VM_WRITE. `flags` has what else a mapping has of vm_flags (VM_SEALED, VM_PRIVATE, VM_NONE, VM_UFFD_), where the scenario can tell (the bound is 1);
     else there is no such place. `shared` (`shared.rb`) leads to the next vma in the tree of its file. `anon_next` has one in its first
     place: the next in the tree of its `anon_vma`. `anon_prepared` is whether the kernel has given it an anon_vma yet, at a first write: asked
     where there may be huge pages. `next` leads to the next of those
@@ -393,6 +416,7 @@ class Pte(Record):
     kept where pages are swapped out. `exclusive` is of a swap entry or a migration entry, where pages are copied on write
     (pte_swp_exclusive(), !is_readable_migration_entry()): no other process has had a share in the page. What nothing writes is no
     part of a state. `prot_none` is _PAGE_PROTNONE, where somebody asks for PROT_NONE: the page is there and no access finds it.
+    `uffd_wp` is pte_uffd_wp(), of an entry of any kind that is not empty: user space wants to hear of the next write.
     """
 
     frame: Ref[Folio]
@@ -400,6 +424,7 @@ class Pte(Record):
     writable: bool
     special: bool
     prot_none: Array[bool, Literal["prot_none"]]
+    uffd_wp: Array[bool, Literal["userfaultfd"]]
     dirty: bool
     exclusive: bool
     swap: SwpEntry
@@ -455,6 +480,49 @@ class Subscriptions(Record):
     nodes: Array[HlistNode, Literal["mmu_notifiers"]]
 
 
+class UffdEvent(IntEnum):
+    """What a message of a userfaultfd is about (include/uapi/linux/userfaultfd.h); NONE: the entry is not in use."""
+
+    NONE = 0
+    PAGEFAULT = 1
+    REMOVE = 2
+    UNMAP = 3
+
+
+bound("userfaultfd", most=1, usual=1)
+bound("userfaults", most=7, usual=4)
+
+
+class UserfaultfdWait(Record):
+    """struct userfaultfd_wait_queue (fs/userfaultfd.c, Linux 6.12): who waits, for a page or until an event has been read. `wp`: of
+    a fault, that the page is write-protected. `waken`: it need not wait any more."""
+
+    event: UffdEvent
+    start: Va
+    end: VaEnd
+    wp: bool
+    waken: bool
+
+
+class UserfaultfdCtx(Record):
+    """struct userfaultfd_ctx (fs/userfaultfd.c, Linux 6.12), of which a process has one at most here.
+
+    `sigbus`, `events`: the features UFFD_FEATURE_SIGBUS, UFFD_FEATURE_EVENT_REMOVE and _UNMAP. `queue` has what is to be read, faults and events as they came:
+    numbers of `waits` plus 1 (fault_pending_wqh and event_wqh). A fault that was read and waits still is in `waits` alone
+    (fault_wqh). `mmap_changing` is raised under `map_changing_lock`. `dying`: the process gets a fatal signal.
+    """
+
+    opened: bool
+    released: bool
+    sigbus: bool
+    events: bool
+    dying: bool
+    mmap_changing: Count
+    map_changing_lock: RwLock
+    waits: Array[UserfaultfdWait, Literal["userfaults"]]
+    queue: Array[Count, Literal["userfaults"]]
+
+
 bound("pages", least=2, most=14, usual=8)  # sets of pages are kept in bit masks
 bound("pmds", most=7)
 
@@ -473,6 +541,7 @@ class Mm(Record):
     ptes: Array[Pte, Literal["pages"]]
     pmds: Array[Pmd, Literal["pmds"]]
     subscriptions: Subscriptions
+    userfaultfd: Array[UserfaultfdCtx, Literal["userfaultfd"]]
 
 
 class Subscriber(Record):

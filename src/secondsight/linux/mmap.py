@@ -13,9 +13,23 @@ from secondsight.linux.fork import vm_area_alloc
 from secondsight.linux.huge_memory import vma_adjust_trans_huge
 from secondsight.linux.memory import tlb_finish_mmu, unmap_vmas
 from secondsight.linux.mm_interval_tree import vma_interval_tree_insert
-from secondsight.linux.mm_types import HPAGE_PMD_NR, VM_PRIVATE, VM_SEALED, AddressSpace, Flags, Mm, Pgoff, Result, Va, VaEnd, Vma
+from secondsight.linux.mm_types import (
+    HPAGE_PMD_NR,
+    VM_PRIVATE,
+    VM_SEALED,
+    AddressSpace,
+    Flags,
+    Mm,
+    Pgoff,
+    Result,
+    Va,
+    VaEnd,
+    Vma,
+    huge_pages,
+)
 from secondsight.linux.mmu_notifier import mmu_notifier_release
 from secondsight.linux.rmap import anon_vma_prepare
+from secondsight.linux.userfaultfd import userfaultfd_unmap_complete, userfaultfd_unmap_prep
 from secondsight.linux.vma import (
     do_vmi_align_munmap,
     free_pgtables,
@@ -86,18 +100,23 @@ def do_mmap_fixed(
     """
     if length <= 0 or va + length > len(mm.ptes):
         return -ENOMEM
-    if len(mm.pmds) > 0:
+    if len(huge_pages) > 0:
         if file is not None and va % HPAGE_PMD_NR != 0:
             if file.is_hugetlb():  # prepare_hugepage_range() (include/asm-generic/hugetlb.h)
                 return -EINVAL
     mm.mmap_lock.write_lock()
+    told = False
+    if len(mm.userfaultfd) > 0:
+        refused_at_once = will_be_refused(file, write, seals_late, private)
+        if not refused_at_once:
+            told = userfaultfd_unmap_prep(mm, va, va + length)
     detached: Ref[Vma] = None
     with atomic:
         ret: Result = map_writable(file, write, seals_late, private)
-        if len(mm.pmds) == 0:
+        if len(huge_pages) == 0:
             if ret >= 0:
                 detached = vms_gather_munmap_vmas(mm, va, va + length)
-    if len(mm.pmds) > 0:
+    if len(huge_pages) > 0:
         if ret >= 0:
             refused_split = may_split(mm, va, va + length)
             if refused_split != 0:
@@ -118,7 +137,20 @@ def do_mmap_fixed(
         if refused:
             unmap_region(mm, va, length)
     mm.mmap_lock.write_unlock()
+    if len(mm.userfaultfd) > 0:
+        if told:
+            userfaultfd_unmap_complete(mm, va, va + length)
     return ret
+
+
+@atomic
+def will_be_refused(file: Ref[AddressSpace], write: bool, seals_late: bool, private: bool) -> bool:
+    """Whether `map_writable` will refuse: then nothing is unmapped, and nobody is told. (A seal that comes in between is as if it had come
+    later.)"""
+    ret = map_writable(file, write, seals_late, private)
+    if ret == 0 and file is not None:
+        file.unmap_writable()
+    return ret < 0
 
 
 def unmap_region(mm: Mm, va: Va, length: Pgoff) -> None:

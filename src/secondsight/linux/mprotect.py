@@ -9,7 +9,7 @@ The mmap lock is held for writing throughout, so no fault comes between; accesse
 
 So a vma that may not be written has entries that still may, until its subscribers have been called.
 
-Left out: PROT_EXEC, protection keys, userfaultfd, NUMA hints, mseal(2), limits and accounting; that no subscriber is
+Left out: PROT_EXEC, protection keys, NUMA hints, mseal(2), limits and accounting; that no subscriber is
 called where the page table of the whole region is not there (an address space here lies in one, which is there: may call
 subscribers once more than the kernel; raises no false alarm).
 """
@@ -25,6 +25,7 @@ from secondsight.linux.mm_types import (
     VM_NONE,
     VM_PRIVATE,
     VM_SEALED,
+    VM_UFFD_FLAGS,
     Event,
     Flags,
     Mm,
@@ -34,13 +35,15 @@ from secondsight.linux.mm_types import (
     Va,
     VaEnd,
     Vma,
+    huge_pages,
 )
 from secondsight.linux.mmu_notifier import mmu_notifier_invalidate_range_end, mmu_notifier_invalidate_range_start, owners
 from secondsight.linux.pgtable import pte_none, pte_page
 from secondsight.linux.swapops import is_migration_entry, migrations
+from secondsight.linux.userfaultfd import userfaultfd_pte_wp
 from secondsight.linux.vma import may_split, vma_modify_flags, vmas_changed
 
-__all__ = ["change_protection", "do_mprotect_pkey"]
+__all__ = ["change_protection", "change_pte_range", "do_mprotect_pkey"]
 
 
 def do_mprotect_pkey(mm: Mm, start: Va, length: Pgoff, write: bool, low: Va, high: VaEnd, none: bool = False) -> Errno:
@@ -65,11 +68,11 @@ def do_mprotect_pkey(mm: Mm, start: Va, length: Pgoff, write: bool, low: Va, hig
                 at = min(vma.vm_end, start + length)
                 flags = flags_for(vma, none)
                 changes = vma.write != write or differ(vma, flags)
-                if len(mm.pmds) == 0:
+                if len(huge_pages) == 0:
                     if changes:
                         vma_modify_flags(vma, first, at, write, flags, low, high)
         if changes:
-            if len(mm.pmds) > 0:
+            if len(huge_pages) > 0:
                 assert vma is not None
                 ret = may_split(mm, first, at)
                 if ret != 0:
@@ -88,7 +91,7 @@ def do_mprotect_pkey(mm: Mm, start: Va, length: Pgoff, write: bool, low: Va, hig
 def flags_for(vma: Vma, none: bool) -> Flags:
     """The flags of a vma that are not VM_WRITE, as they come to be."""
     if len(vma.flags) > 0:
-        return (vma.flags[0] & (VM_SEALED | VM_PRIVATE | VM_HUGEPAGE)) | (VM_NONE if none else 0)
+        return (vma.flags[0] & (VM_SEALED | VM_PRIVATE | VM_HUGEPAGE | VM_UFFD_FLAGS)) | (VM_NONE if none else 0)
     return 0
 
 
@@ -146,9 +149,12 @@ def can_change_pte_writable(vma: Vma, va: Va) -> bool:
     """can_change_pte_writable(), and vma_wants_manual_pte_write_upgrade() (mm/mprotect.c, mm/internal.h, Linux 6.12): whether an
     entry of a vma that may be written becomes writable at once. One of a shared mapping does, for nothing here wants to hear of the
     first write; of private memory only a page that is the process's alone does: not the zero page, the file's, or one that it shares."""
-    if not is_cow_mapping(vma):
-        return True
     mm = vma.vm_mm
     assert mm is not None
+    if len(mm.userfaultfd) > 0:
+        if userfaultfd_pte_wp(vma, mm.ptes[va]):
+            return False
+    if not is_cow_mapping(vma):
+        return True
     folio = pte_page(mm.ptes[va])
     return folio is not None and folio_test_anon(vma, va, folio) and page_anon_exclusive(folio)

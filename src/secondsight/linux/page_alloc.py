@@ -31,7 +31,7 @@ from secondsight.lang import (
     tracepoint,
 )
 from secondsight.linux.highmem import clear_highpage
-from secondsight.linux.mm_types import Count, Folio, Pfn, anon_vmas
+from secondsight.linux.mm_types import Count, Folio, Pfn, anon_vmas, huge_pages
 from secondsight.linux.mmzone import in_pageblock, pageblocks
 
 __all__ = [
@@ -142,7 +142,7 @@ def alloc_unmovable_page() -> Folio:
     assert frame is not None
     zone.free[zone.nr_free] = None
     frame.refcount = 1
-    frame.contents = 0
+    clear_highpage(frame)
     frame_alloc(frame)
     return frame
 
@@ -155,7 +155,7 @@ def alloc_huge_folio() -> Folio:
     folio = alloc_page()
     tail = alloc_page()
     tail.refcount = 0
-    if len(folio.head) > 0:
+    if len(huge_pages) > 0:
         folio.head[0] = folio
         folio.tail[0] = tail
         tail.head[0] = folio
@@ -165,7 +165,7 @@ def alloc_huge_folio() -> Folio:
 @atomic
 def page_folio(page: Folio) -> Folio:
     """page_folio() (include/linux/page-flags.h, Linux 6.12): the folio that a page is part of, itself where it has one page."""
-    if len(page.head) > 0:
+    if len(huge_pages) > 0:
         head = page.head[0]
         if head is not None:
             return head
@@ -175,7 +175,7 @@ def page_folio(page: Folio) -> Folio:
 @atomic
 def folio_order(folio: Folio) -> Count:
     """folio_order() (include/linux/mm.h, Linux 6.12): 1 of a folio of two pages, else 0."""
-    if len(folio.tail) > 0:
+    if len(huge_pages) > 0:
         return 0 if folio.tail[0] is None else 1
     return 0
 
@@ -244,7 +244,7 @@ def put_page(frame: Folio) -> None:
     require(folio.refcount > 0, "use-after-free", "drops a reference to a free frame")
     folio.refcount -= 1
     if folio.refcount == 0:
-        if len(folio.tail) > 0:
+        if len(huge_pages) > 0:
             free_tail_page(folio)
         free_page(folio)
 
@@ -278,6 +278,8 @@ def free_page(frame: Folio) -> None:
     frame.locked = False
     if len(anon_vmas) > 0:
         free_pages_prepare(frame)
+    if len(huge_pages) > 0:
+        frame.batched[0] = False
     if len(frame.shared) > 0:
         frame.shared[0] = False
     freed: Ref[Folio] = frame

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from secondsight.lang import Ref, atomic
 from secondsight.linux.fork import mms
-from secondsight.linux.mm_types import HPAGE_PMD_NR, Count, Folio, Mm, PmdKind, Pte, PteKind, Va
+from secondsight.linux.mm_types import HPAGE_PMD_NR, Count, Folio, Mm, PmdKind, Pte, PteKind, Va, huge_pages
 from secondsight.linux.mmu_notifier import owners
 from secondsight.linux.page_alloc import ZERO_PFN, frames, is_zero_page, page_folio
 from secondsight.linux.swapops import is_device_private_entry, migrations, swap_slots
@@ -54,6 +54,8 @@ def pte_clear(pte: Pte) -> None:
     pte.special = False
     if len(pte.prot_none) > 0:
         pte.prot_none[0] = False
+    if len(pte.uffd_wp) > 0:
+        pte.uffd_wp[0] = False
     if len(swap_slots) > 0:
         pte.dirty = False
         pte.swap = 0
@@ -67,7 +69,7 @@ def pte_clear(pte: Pte) -> None:
 @atomic
 def pmd_trans_huge(mm: Mm, va: Va) -> bool:
     """pmd_trans_huge() (arch/x86/include/asm/pgtable.h, Linux 6.12): whether the page at `va` is a half of a huge page's one entry."""
-    if len(mm.pmds) > 0:
+    if len(huge_pages) > 0:
         return mm.pmds[va // HPAGE_PMD_NR].kind == PmdKind.HUGE
     return False
 
@@ -75,7 +77,7 @@ def pmd_trans_huge(mm: Mm, va: Va) -> bool:
 @atomic
 def is_second_half(mm: Mm, va: Va) -> bool:
     """Whether the entry at `va` is no entry of its own, but the second half of a huge page's: what an entry holds is the first half's."""
-    if len(mm.pmds) > 0:
+    if len(huge_pages) > 0:
         return va % HPAGE_PMD_NR != 0 and pmd_trans_huge(mm, va)
     return False
 
@@ -108,8 +110,8 @@ def folio_mapped(folio: Folio) -> bool:
 
 @atomic
 def folio_mapcount(folio: Folio) -> Count:
-    """folio_mapcount() (include/linux/mm.h, Linux 6.12); a PFN mapping does not count, nor does a device-exclusive entry. A device-private
-    one does. A huge page's entry counts once, and each page's of a folio of two pages.
+    """folio_mapcount() (include/linux/mm.h, Linux 6.12); a PFN mapping does not count, nor does a device-exclusive entry. A device-private one does.
+    A huge page's entry counts once, and each page's of a folio of two pages.
 
     The kernel keeps a count; here the page tables are looked through.
     """
@@ -117,7 +119,7 @@ def folio_mapcount(folio: Folio) -> Count:
     for i in range(len(mms)):
         mm = mms[i]
         for va in range(len(mm.ptes)):
-            if len(folio.head) > 0:
+            if len(huge_pages) > 0:
                 if maps_folio(mm, va, folio):
                     found += 1
             elif vm_normal_folio(mm.ptes[va]) is folio:

@@ -80,6 +80,16 @@ DIFFERENCES: dict[str, Difference] = {
             seen="the two sources, and the outcomes of scenarios/halves.py on both",
         ),
         Difference(
+            "huge-zero-page-is-replaced",
+            since=(7, 2),
+            older="a write to the huge zero page splits it: one page is copied, the other stays the zero page. So does the model where no "
+            "release is asked for",
+            newer="a huge page takes its place",
+            read="do_huge_pmd_wp_page() goes on to __split_huge_pmd() (mm/huge_memory.c, Linux 6.12.117), or calls do_huge_zero_wp_pmd() first "
+            "(7.2.13). Releases in between were not looked at.",
+            seen="6.12.117+deb12-amd64 against 7.2.13+deb14-amd64 (drawn scenarios)",
+        ),
+        Difference(
             "two-pass-interval-notifiers",
             since=(7, 2),
             older="an interval notifier has `invalidate` alone; a driver with two passes is refused",

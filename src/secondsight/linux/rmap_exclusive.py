@@ -30,7 +30,7 @@ from secondsight.linux.errno import EBUSY, EOPNOTSUPP
 from secondsight.linux.filemap import folio_lock, folio_trylock, folio_unlock
 from secondsight.linux.fork import mms
 from secondsight.linux.gup import FOLL_SPLIT_PMD, FOLL_WRITE, get_user_page_vma_remote
-from secondsight.linux.mm_types import HPAGE_PMD_NR, Event, Folio, Mm, Owner, Pfn, PteKind, Range, Va, VaEnd
+from secondsight.linux.mm_types import HPAGE_PMD_NR, Event, Folio, Mm, Owner, Pfn, PteKind, Range, Va, VaEnd, huge_pages
 from secondsight.linux.mmu_notifier import mmu_notifier_invalidate_range_end, mmu_notifier_invalidate_range_start
 from secondsight.linux.page_alloc import folio_order, frames, page_folio, put_page
 from secondsight.linux.page_writeback import folio_mark_dirty
@@ -54,8 +54,8 @@ def where_mapped(folio: Folio, mm: Mm) -> VaEnd:
     for va in range(len(mm.ptes)):
         if pte_present(mm.ptes[va]) is folio:
             return va
-        if len(folio.tail) > 0 and va > 0:
-            if is_tail_of(mm, va, folio):
+        if len(huge_pages) > 0:
+            if va > 0 and is_tail_of(mm, va, folio):
                 return va - 1
     return len(mm.ptes)
 
@@ -112,7 +112,7 @@ def page_make_device_exclusive_one(folio: Folio, mm: Mm, va: Va, owner: Ref[Owne
     Subscribers are told, whether the page is there still or not.
     """
     rng = Range(va, va + 1, Event.EXCLUSIVE, True, owner)
-    if len(folio.tail) > 0:
+    if len(huge_pages) > 0:
         rng = Range(va, end_of_folio(folio, mm, va), Event.EXCLUSIVE, True, owner)
     mmu_notifier_invalidate_range_start(mm, rng)
     valid = set_exclusive(folio, mm, va, False)
@@ -125,8 +125,8 @@ def set_exclusive(folio: Folio, mm: Mm, va: Va, only_writable: bool) -> bool:
     """What is done under the page-table lock: the entry, if it is still the folio's, becomes device-exclusive. It keeps its
     reference. Whether it could be written; `only_writable`: else it stays as it is."""
     pte = mm.ptes[va]
-    if not only_writable and len(folio.tail) > 0 and va + 1 < len(mm.ptes):
-        if is_tail_of(mm, va + 1, folio):
+    if len(huge_pages) > 0:
+        if not only_writable and va + 1 < len(mm.ptes) and is_tail_of(mm, va + 1, folio):
             mm.ptes[va + 1].kind = PteKind.DEVICE_EXCLUSIVE
     if pte_present(pte) is not folio or (only_writable and not pte.writable):
         return False

@@ -24,8 +24,8 @@ from __future__ import annotations
 
 from typing import Annotated, Final, Literal
 
-from secondsight.lang import Array, Bounds, Errno, Ref, RwLock, atomic, bound, hold_point, milestone, pool, wait_until
-from secondsight.linux.errno import EPERM
+from secondsight.lang import Array, Bounds, Char, Errno, Ref, RwLock, atomic, bound, hold_point, milestone, pool, wait_until
+from secondsight.linux.errno import EEXIST, EFAULT, EPERM
 from secondsight.linux.memory import (
     FAULT_FLAG_ALLOW_RETRY,
     FAULT_FLAG_WRITE,
@@ -41,6 +41,7 @@ from secondsight.linux.mm_types import AddressSpace, Count, Flags, Folio, Mm, Pg
 from secondsight.linux.page_alloc import alloc_page, put_page
 from secondsight.linux.pgtable import folio_mapped, pte_none
 from secondsight.linux.rmap import folio_add_file_rmap, folio_remove_file_rmap
+from secondsight.linux.userfaultfd import handle_userfault, userfaultfd_missing
 
 __all__ = [
     "F_SEAL_FUTURE_WRITE",
@@ -98,7 +99,32 @@ class ShmemFile(AddressSpace):
                 return VM_FAULT_RETRY
             wait_until(not self.falloc_start <= pgoff < self.falloc_next)
             return VM_FAULT_NOPAGE
+        if len(mm.userfaultfd) > 0:
+            missing = self.is_missing(mm, va, pgoff)
+            if missing:
+                return handle_userfault(mm, va, flags, False)
         return shmem_map_folio(self, mm, va, pgoff, flags & FAULT_FLAG_WRITE != 0)
+
+    @atomic
+    def is_missing(self, mm: Mm, va: Va, pgoff: Pgoff) -> bool:
+        """The part of shmem_get_folio_gfp() (mm/shmem.c, Linux 6.12) that asks userfaultfd_missing(): the file has no such page, and user space
+        is to fill it."""
+        vma = mm.mm_mt[va]
+        return vma is not None and userfaultfd_missing(vma) and pgoff < self.nr_pages and self.pages[pgoff] is None
+
+    @atomic
+    def mfill(self, vma: Vma, va: Va, pgoff: Pgoff, value: Char) -> Errno:
+        """shmem_mfill_atomic_pte(), mfill_atomic_install_pte() (mm/shmem.c, mm/userfaultfd.c, Linux 6.12)."""
+        mm = vma.vm_mm
+        assert mm is not None
+        if pgoff >= self.nr_pages:
+            return -EFAULT
+        if self.pages[pgoff] is not None or not pte_none(mm.ptes[va]):
+            return -EEXIST
+        folio = shmem_get_folio(self, pgoff)
+        folio.contents = value
+        insert_page(mm, va, folio)
+        return 0
 
     def map_pages(self, vma: Vma, start: Va, end: VaEnd) -> None:
         """filemap_map_pages(), next_uptodate_folio() (mm/filemap.c, Linux 6.12): pages that are in the file and not locked.

@@ -17,8 +17,9 @@ from secondsight.linux.fork import vm_area_dup, vm_area_free
 from secondsight.linux.huge_memory import vma_adjust_trans_huge
 from secondsight.linux.memory import tlb_finish_mmu, unmap_vmas
 from secondsight.linux.mm_interval_tree import vma_interval_tree_insert, vma_interval_tree_remove
-from secondsight.linux.mm_types import HPAGE_PMD_NR, AddressSpace, Flags, Mm, Pgoff, PmdKind, Va, VaEnd, Vma
+from secondsight.linux.mm_types import HPAGE_PMD_NR, AddressSpace, Flags, Mm, Pgoff, PmdKind, Va, VaEnd, Vma, huge_pages
 from secondsight.linux.rmap import anon_vma_link, anon_vma_unlink
+from secondsight.linux.userfaultfd import userfaultfd_unmap_complete, userfaultfd_unmap_prep
 
 __all__ = [
     "do_vmi_align_munmap",
@@ -80,6 +81,15 @@ def split_vma(vma: Vma, addr: Va, new_below: bool) -> None:
 
 
 @atomic
+def is_never_merged(file: AddressSpace) -> bool:
+    """VM_SPECIAL (include/linux/mm.h, Linux 6.12): vmas of it are not made one; those of huge pages have VM_DONTEXPAND."""
+    if len(huge_pages) > 0:
+        if file.is_hugetlb():
+            return True
+    return file.vm_flags() != 0
+
+
+@atomic
 def may_split(mm: Mm, start: Va, end: VaEnd) -> Errno:
     """vm_operations_struct.may_split of the vmas that are to end or begin at `start` or `end`, hugetlb_vm_op_split() (mm/hugetlb.c, Linux 6.12): 0, or
     -EINVAL within a huge page of a file's. Asked of both before either is split."""
@@ -109,7 +119,7 @@ def vma_merge_new_range(
     keeps apart. Left out: anon_vmas that differ; device-dax mappings, which the kernel merges to the left.
     """
     if file is not None:
-        if file.vm_flags() != 0 or (len(mm.pmds) > 0 and file.is_hugetlb()):
+        if is_never_merged(file):
             return None
     prev: Ref[Vma] = None
     following: Ref[Vma] = None
@@ -144,7 +154,7 @@ def vma_merge_new_range(
     anon_vma_link(expanded)
     vma_iter_store(mm, expanded)
     if following is not None and following is not expanded:
-        if len(expanded.anon_prepared) > 0:
+        if len(huge_pages) > 0:
             expanded.anon_prepared[0] = expanded.anon_prepared[0] or following.anon_prepared[0]
         anon_vma_unlink(following)
         vm_area_free(following)
@@ -202,7 +212,7 @@ def vma_merge_existing_range(vma: Vma, start: Va, end: VaEnd, write: bool, flags
     assert mm is not None
     pgoff: Pgoff = 0
     if file is not None:
-        if file.vm_flags() != 0 or (len(mm.pmds) > 0 and file.is_hugetlb()):
+        if is_never_merged(file):
             return False
         pgoff = vma.vm_pgoff + start - vma.vm_start
     prev: Ref[Vma] = None
@@ -220,7 +230,7 @@ def vma_merge_existing_range(vma: Vma, start: Va, end: VaEnd, write: bool, flags
     expanded = following if prev is None else prev
     if expanded is None:
         return False
-    if len(vma.anon_prepared) > 0:
+    if len(huge_pages) > 0:
         shares = vma.anon_prepared[0] or (following is not None and following.anon_prepared[0])
         expanded.anon_prepared[0] = expanded.anon_prepared[0] or shares
     is_whole = start == vma.vm_start and end == vma.vm_end
@@ -273,12 +283,15 @@ def do_vmi_align_munmap(mm: Mm, start: Va, end: VaEnd) -> Errno:
     -EINVAL: it begins or ends within a huge page of a file. Left out: limits, accounting, locked memory.
     """
     mm.mmap_lock.write_lock()
-    if len(mm.pmds) > 0:
+    told = False
+    if len(huge_pages) > 0:
         refused = may_split(mm, start, end)
         if refused != 0:
             mm.mmap_lock.write_unlock()
             return refused
         vma_adjust_trans_huge(mm, start, end)
+    if len(mm.userfaultfd) > 0:
+        told = userfaultfd_unmap_prep(mm, start, end)
     with atomic:
         detached = vms_gather_munmap_vmas(mm, start, end)
         mm.mmap_lock.write_downgrade()
@@ -289,6 +302,9 @@ def do_vmi_align_munmap(mm: Mm, start: Va, end: VaEnd) -> Errno:
         if gather:
             tlb_finish_mmu(gather)
     mm.mmap_lock.read_unlock()
+    if len(mm.userfaultfd) > 0:
+        if told:
+            userfaultfd_unmap_complete(mm, start, end)
     return 0
 
 
@@ -345,7 +361,7 @@ def free_page_tables(vma: Vma) -> None:
     """free_pgd_range() (mm/memory.c, Linux 6.12): a page table over which nothing is mapped any more goes."""
     mm = vma.vm_mm
     assert mm is not None
-    if len(mm.pmds) > 0:
+    if len(huge_pages) > 0:
         for va in range(vma.vm_start, vma.vm_end):
             first = va // HPAGE_PMD_NR * HPAGE_PMD_NR
             if mm.mm_mt[first] is None and mm.mm_mt[first + 1] is None:

@@ -8,9 +8,11 @@ from collections.abc import Sequence
 
 from secondsight.report.story import StoryLine
 
-__all__ = ["WIDTH", "columns", "rows"]
+__all__ = ["NARROW", "WIDTH", "columns", "rows"]
 
 WIDTH = 80
+NARROW = 64
+"""Where lines are shorter the threads do not stand beside each other: each comes under its name."""
 _MARGIN = 4
 _INDENT = 2
 _NAMED = re.compile(r"(?<=[(\s])[a-z_]+=(?=[^=])")
@@ -27,18 +29,26 @@ def rows(
 ) -> list[tuple[str, StoryLine | None]]:
     """The lines of the table, each with its entry: a head with the threads' names, then the entries in order, each in its thread's column.
 
+    Where there is no room beside each other (`NARROW`), the threads' names head what they do, one after the other.
+
     A line holds one entry, so a long one may reach under the next column's head; only its own start is fixed. `numbered`: with
     the number of its step at the left; else the number of the line of a claim that it is, if it is one.
     """
     claimed = any(entry.claimed for entry in entries)
+    is_narrow = width < NARROW and len(names) > 1
     starts = _starts(len(names), entries, _INDENT if len(names) > 2 and not (numbered or claimed) else _MARGIN, width)
+    if is_narrow:
+        starts = [_MARGIN if numbered or claimed else _INDENT] * len(names)
     head, rule = "", ""
-    for start, name in zip(starts, names, strict=True):
+    for start, name in () if is_narrow else zip(starts, names, strict=True):
         name = name[: width - start]
         head, rule = head.ljust(start) + name, rule.ljust(start) + "-" * len(name)
-    lines: list[tuple[str, StoryLine | None]] = [(head.rstrip(), None), (rule.rstrip(), None)]
-    told = -1
+    lines: list[tuple[str, StoryLine | None]] = [] if is_narrow else [(head.rstrip(), None), (rule.rstrip(), None)]
+    told, thread = -1, -1
     for entry in entries:
+        if is_narrow and entry.thread != thread:
+            lines.append((f"{names[entry.thread]}:", None))
+            thread = entry.thread
         first, *rest = _entry(entry, starts[entry.thread], width)
         number = f"{entry.step + 1:>{_MARGIN - 1}}" if numbered and entry.step > told else ""
         if entry.claimed:

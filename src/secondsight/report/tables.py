@@ -22,8 +22,8 @@ _PANEL = 6
 """The most columns beside each other: a verdict and a column's name are never broken within a word."""
 _NAMES, _NAMES_MOST = 12, 24
 """The least and the greatest width of the rows' names."""
-_MOST = 13
-"""The greatest width of a column: `not finished`."""
+_LEAST, _MOST = 10, 13
+"""The least width of a column with the space before it, and the greatest: `not finished`."""
 
 
 class Heading(Protocol):
@@ -71,17 +71,21 @@ def decision_table(
     results: Mapping[tuple[str, str], Result | None],
     marks: Mapping[tuple[str, str], str] | None = None,
     width: int = WIDTH,
+    explained: bool = True,
 ) -> RenderableType:
-    """The table with its title and question above, and below what rows and columns stand for.
+    """The table with its title and question above, and below, if `explained`, what rows and columns stand for.
 
     `marks`: a word more for some cells. A table that is too wide comes in panels, each with all rows. A cell that `results` lacks has not been searched.
     """
-    count = -(-len(columns) // max(_PANEL, (width - _NAMES_MOST) // _MOST))
+    beside = _PANEL if width >= WIDTH else max(1, (width - _NAMES) // _LEAST)
+    count = -(-len(columns) // max(beside, (width - _NAMES_MOST) // _MOST))
     size = -(-len(columns) // max(1, count))
     panels = [_panel(rows, columns[i : i + size], size, results, marks or {}, width) for i in range(0, len(columns), size)]
     parts: list[RenderableType] = [Text(title, "bold"), Text(question), Text()]
     for panel in panels:
         parts += [panel, Text()]
+    if not explained:
+        return Group(*parts)
     return Group(*parts, _legend("rows", rows, width), _legend("columns", columns, width))
 
 
@@ -135,7 +139,7 @@ def _broken(name: str, width: int) -> str:
 def _legend(what: str, entries: Sequence[Heading], width: int) -> RenderableType:
     """What each name stands for."""
     table = Table(box=None, show_header=False, width=width - 2, padding=(0, 1, 0, 0))
-    table.add_column(width=26, overflow="fold")
+    table.add_column(width=min(26, width // 3), overflow="fold")
     table.add_column(overflow="fold")
     for entry in entries:
         table.add_row(entry.name, entry.summary)

@@ -41,6 +41,8 @@ class CheckedHandle:
     pages: int
     section: str
     process: str | None = None
+    of_file: bool = False
+    """Of a mapping: whether it is one of a file."""
     inherits: frozenset[str] = frozenset()
     """Of a process that is forked: the mappings of its parent that it has too, if they are there by then."""
 
@@ -107,7 +109,8 @@ class Checker:
         if self.limited and len(self.handles) == MAX_HANDLES:
             fail(f"a scenario has at most {MAX_HANDLES} handles", "split it into several scenarios")
         inherits = self._inherited(section, op.process) if spec.forks else frozenset[str]()
-        handle = CheckedHandle(op.makes, spec.makes, self._pages_made(op, spec), section, op.process, inherits)
+        of_file = spec.makes is HandleType.MAPPING and op.args.get("fd") is not None
+        handle = CheckedHandle(op.makes, spec.makes, self._pages_made(op, spec), section, op.process, of_file, inherits)
         self.handles[op.makes] = handle
         return handle
 
@@ -207,6 +210,9 @@ class Checker:
         page, pages = of.get(ArgType.PAGE, 0), of.get(ArgType.COUNT, 1)
         if not isinstance(pages, int) or not isinstance(page, int):
             return None
+        flag = next((name for name, arg in spec.args.items() if arg.anonymous and op.args[name]), None)
+        if flag is not None and isinstance(address, HandleRef) and self.handles[address.handle].of_file:
+            return f"{flag}: {address} is a file's mapping, of which this is not modelled", f"map it without a file, or leave {flag} out"
         if isinstance(address, HandleRef):
             size = self.handles[address.handle].pages
             if address.page + pages > size:

@@ -25,7 +25,7 @@ INSIDE = {__file__, methods.__file__}
 
 
 class File:
-    """A file descriptor of the scenario: a memfd, a udmabuf, a device of memory or another buffer, of `pages` pages."""
+    """A file descriptor of the scenario: a memfd, a udmabuf, a device of memory or another buffer, of `pages` pages; or a userfaultfd."""
 
     def __init__(self, recorder: Recorder, handle: CheckedHandle) -> None:
         self._recorder, self._handle = recorder, handle
@@ -149,6 +149,7 @@ _CLASSES: dict[HandleType, Callable[[Recorder, CheckedHandle], AnyHandle]] = {
     HandleType.UDMABUF: File,
     HandleType.DAX: File,
     HandleType.BUFFER: File,
+    HandleType.USERFAULTFD: File,
     HandleType.MAPPING: Mapping,
     HandleType.DEVICE: DeviceHandle,
     HandleType.PIN: Pin,

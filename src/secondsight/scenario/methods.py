@@ -385,6 +385,75 @@ class RecorderMethods(ABC):
         anonymous memory."""
         self._operation("madvise_collapse", into, addr=addr, pages=pages)
 
+    def userfaultfd(self, *, sigbus: bool = False, events: bool = False) -> File:
+        """userfaultfd(2), and UFFDIO_API: one for a process, in the setup. With `sigbus` (UFFD_FEATURE_SIGBUS) who touches what is missing or
+        protected gets a signal, else it waits. With `events` (UFFD_FEATURE_EVENT_REMOVE and _UNMAP) who unmaps registered memory, or forgets
+        it by MADV_DONTNEED, waits until somebody has read that message."""
+        made: File = self._operation("userfaultfd", None, sigbus=sigbus, events=events)
+        return made
+
+    def uffd_register(
+        self,
+        uffd: File,
+        addr: Address,
+        *,
+        pages: int | None = None,
+        missing: bool = True,
+        wp: bool = False,
+        into: str | None = None,
+    ) -> None:
+        """UFFDIO_REGISTER: pages that are `missing`, and those that are write-protected (`wp`; private memory only). Fails with -EINVAL (not
+        mapped, a udmabuf's mapping; neither mode), -EPERM (mapped read-only from a write-sealed memfd), -EBADF (closed)."""
+        self._operation("uffd_register", into, uffd=uffd, addr=addr, pages=pages, missing=missing, wp=wp)
+
+    def uffd_unregister(self, uffd: File, addr: Address, *, pages: int | None = None, into: str | None = None) -> None:
+        """UFFDIO_UNREGISTER. Who waits for a page there tries again. Fails with -EINVAL (not mapped, a udmabuf's mapping), -EBADF (closed)."""
+        self._operation("uffd_unregister", into, uffd=uffd, addr=addr, pages=pages)
+
+    def uffd_copy(self, uffd: File, addr: Address, value: str, *, into: str | None = None) -> None:
+        """UFFDIO_COPY of one page that holds `value`; who waits for it goes on. Fails with -EEXIST (a page is there), -ENOENT (not registered),
+        -EAGAIN (a change is in progress, whose message nobody has read yet), -EFAULT (past the end of the file), -EBADF (closed)."""
+        self._operation("uffd_copy", into, uffd=uffd, addr=addr, value=value)
+
+    def uffd_zeropage(self, uffd: File, addr: Address, *, into: str | None = None) -> None:
+        """UFFDIO_ZEROPAGE of one page. Fails as `uffd_copy` does."""
+        self._operation("uffd_zeropage", into, uffd=uffd, addr=addr)
+
+    def uffd_writeprotect(
+        self, uffd: File, addr: Address, *, pages: int | None = None, protect: bool = True, into: str | None = None
+    ) -> None:
+        """UFFDIO_WRITEPROTECT: the pages that are there are write-protected, or with `protect=False` no more, and who waits goes on. Fails with
+        -ENOENT (not registered for that), -EAGAIN (a change is in progress), -EBADF (closed)."""
+        self._operation("uffd_writeprotect", into, uffd=uffd, addr=addr, pages=pages, protect=protect)
+
+    def uffd_wake(self, uffd: File, addr: Address, *, pages: int | None = None, into: str | None = None) -> None:
+        """UFFDIO_WAKE: who waits for one of the pages tries again. -EBADF: closed."""
+        self._operation("uffd_wake", into, uffd=uffd, addr=addr, pages=pages)
+
+    def uffd_read(self, uffd: File, *, into: str | None = None) -> None:
+        """Wait for a message and read it: `f` a page is missing, `w` one is written that is protected, `r` REMOVE, `u` UNMAP. Faults come first.
+        Who waits for the reading of an event goes on. -EBADF: closed."""
+        self._operation("uffd_read", into, uffd=uffd)
+
+    def uffd_read_now(self, uffd: File, *, into: str | None = None) -> None:
+        """`uffd_read` that does not wait: -EAGAIN, there is no message."""
+        self._operation("uffd_read_now", into, uffd=uffd)
+
+    def uffd_close(self, uffd: File, *, into: str | None = None) -> None:
+        """close() of a userfaultfd that nobody reads: nothing is registered any more, who waits goes on. -EBADF the second time. (While somebody
+        waits in a read a real kernel keeps it until that returns: with a handler's thread it is not to be closed.)"""
+        self._operation("uffd_close", into, uffd=uffd)
+
+    def uffd_serve(self, uffd: File, value: str) -> None:
+        """A thread of the process that answers all messages from the end of the setup on: what is missing is filled with a page that holds
+        `value`, what is protected may be written again, events are read. What cannot be filled while a change is in progress (-EAGAIN) is
+        tried again; for anything else, who waits tries again."""
+        self._operation("uffd_serve", None, uffd=uffd, value=value)
+
+    def device_forget(self, device: DeviceHandle, addr: Address, *, pages: int | None = None, into: str | None = None) -> None:
+        """The hook that an allocator calls before it gives pages back: the device's library forgets them, if it has such a hook. On the model only."""
+        self._operation("device_forget", into, device=device, addr=addr, pages=pages)
+
 
 class DeviceMethods:
     """What a device does."""
@@ -452,6 +521,10 @@ class DeviceMethods:
         """The device gives everything in its memory back (migrate_device_range); the result is how many pages have gone, `0` to `9`. -EOPNOTSUPP by a
         driver without memory."""
         self._recorder._operation("device_evict", into, device=self)
+
+    def forget(self, addr: Address, *, pages: int | None = None, into: str | None = None) -> None:
+        """The hook that an allocator calls before it gives pages back: the device's library forgets them, if it has such a hook. On the model only."""
+        self._recorder._operation("device_forget", into, device=self, addr=addr, pages=pages)
 
 
 class PinMethods:

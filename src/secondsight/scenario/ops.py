@@ -76,12 +76,13 @@ class HandleType(Enum):
     PIN = "pin"
     IMPORTER = "importer"
     BUFFER = "buffer"
+    USERFAULTFD = "userfaultfd"
     PROCESS = "process"
 
     @property
     def is_of_one_process(self) -> bool:
         """Whether it means something in the process that made it alone. A file is for all: they share their descriptors."""
-        return self in (HandleType.MAPPING, HandleType.DEVICE, HandleType.PIN)
+        return self in (HandleType.MAPPING, HandleType.DEVICE, HandleType.PIN, HandleType.USERFAULTFD)
 
 
 def handle_name(kind: HandleType, before: int) -> str:
@@ -107,6 +108,7 @@ class ArgType(Enum):
     PIN = "a pin", "h", (HandleType.PIN,), "pin()"
     IMPORTER = "an importer", "h", (HandleType.IMPORTER,), "importer()"
     BUFFER = "a buffer", "h", (HandleType.BUFFER,), "buffer()"
+    USERFAULTFD = "a userfaultfd", "h", (HandleType.USERFAULTFD,), "userfaultfd()"
     ADDRESS = "an address", "a", (HandleType.MAPPING,), "mmap()"  # Ref with a page
     PLACE = "an address to map over", "a", (HandleType.MAPPING,), "mmap()"  # Ref with a page
     RANGES = "ranges of memfds", "r"  # tuple of (Ref, page, pages)
@@ -128,13 +130,14 @@ REQUIRED = object()
 @dataclass(frozen=True)
 class Arg:
     """An argument. `default`: of the recorder's method; `keyword`: there it is given by name; `optional`: it may be None in the data too;
-    `inside`: pages must lie inside the file."""
+    `inside`: pages must lie inside the file; `anonymous`: a flag that can only be set for memory without a file."""
 
     type: ArgType
     default: object = REQUIRED
     keyword: bool = False
     optional: bool = False
     inside: bool = False
+    anonymous: bool = False
 
 
 @dataclass(frozen=True)
@@ -184,6 +187,7 @@ class Operation:
     `into=`. `own`: a thread of the process does it; otherwise a device or the rest of the kernel, and a thread of nothing else
     outlives the process. `accesses`: it is a device's load or store. `loads`: its result is a page's value. `faults`: it fails
     with a signal, as a CPU's access does. `forks`: the process that it makes begins as a copy of the one that does it. `remaps`: it changes what is mapped. `takes_away`: it takes pages away that were there.
+    `serves`: it begins a thread that answers others, and ends with its process.
     `pages_made`: the size of the handle that it makes, if that is not its `pages`. `often`: how often it is drawn; None: see `drawn`.
     """
 
@@ -202,6 +206,7 @@ class Operation:
     forks: bool = False
     remaps: bool = False
     takes_away: bool = False
+    serves: bool = False
     needs: Needs = Needs.NOTHING
     pages_made: Callable[[Mapping[str, ArgValue]], int] | None = None
     often: Often | None = None

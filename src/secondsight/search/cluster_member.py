@@ -27,7 +27,7 @@ from secondsight.search.request import Request
 __all__ = ["FACT", "Agreed", "Found", "Host", "MemberJob", "Member", "Note", "MemberReport"]
 
 FACT = 24
-"""Bytes of one fact: `ss_fact` of search/movers.c."""
+"""Bytes of one fact: `ss_fact` of search/mover_facts.c."""
 
 PIECE = 4 << 20
 """Bytes of states that are handed out at once, about."""

@@ -188,9 +188,9 @@ static inline u64 ss_print_with(u64 print, int last)
 /*
  * To give records their names takes longer than a step, and where no two states become equal by it, it is for nothing. So it is tried: of the first
  * states, which one worker finds, it is seen how many become equal to another by the records' names and not without. If these are
- * too few, the search begins again without. It is sound either way.
+ * too few, the search begins again without. It is sound either way. One in ONE_IN forms is looked at, for another form is made of it.
  */
-enum { TRIAL = 5000, FORMS = 1 << 13, WORTH = 50 };
+enum { TRIAL = 5000, FORMS = 1 << 11, WORTH = 50, ONE_IN = 4 };
 
 typedef struct ss_trial {
 	u64 again, other; /* states with a form that was seen lately; those of them that differ without the records' names */
@@ -200,10 +200,12 @@ typedef struct ss_trial {
 static void ss_try_names(ss_run *run, const u8 *state, u64 form)
 {
 	ss_trial *trial = run->trial;
+	if (form % ONE_IN)
+		return;
 	*the_model.by_form &= ~RECORDS;
 	u64 without = ss_known_by(state);
 	*the_model.by_form |= RECORDS;
-	u64 at = form & (FORMS - 1);
+	u64 at = form / ONE_IN % FORMS;
 	if (trial->lately[at].form == form) {
 		trial->again++;
 		trial->other += trial->lately[at].without != without;

@@ -37,7 +37,7 @@ def identity_of(program: Program) -> str | None:
         numbers = [program.argument(thread, value, var) for value, var in zip(arguments, root.params, strict=True)]
         threads.append((thread.name, root.number, root.name, numbers, thread.daemon))
     return hash_of(
-        code.origin.digest, sorted(layout.written or ()), program.size, program.counter_width, code.capacity, program.holds,
+        code.origin.digest, [d.name for d in layout.declarations], sorted(layout.written or ()), program.size, program.counter_width, code.capacity, program.holds,
         [(name, list(row)) for name, row in sorted(machine.data.items())],
         [(field, list(layout.row(field))) for field in sorted(layout.constants)],
         program.initial_shared.hex(), threads,

@@ -147,6 +147,7 @@ class _Rows(Encoder):
         self.types, self.numbers, self.address = {}, {}, {}
         self.processes: tuple[str | None, ...] = (None,)
         self.opened: set[str | None] = set()
+        self.told: set[str | None] = set()
         self.devices: list[str | None] = []
         self.spaces, self.parents = [SpaceLayout()], [0]
 

@@ -27,7 +27,7 @@ from secondsight.scenario.ops import OPS, Arg, ArgType, HandleType, Op, Operatio
 from secondsight.world.tables import Handle, RowNumber
 
 __all__ = [
-    "ACTS", "ALREADY_DONE", "ASKED", "COLUMNS", "Amounts", "OnModel", "also", "arm", "before_the_threads", "on_kernels", "on_model", "operation", "with_families",
+    "ACTS", "ALREADY_DONE", "ASKED", "COLUMNS", "Amounts", "OnModel", "also", "arm", "before_the_threads", "model_of", "on_kernels", "on_model", "operation", "with_families",
     "without_device",
 ]  # fmt: skip
 
@@ -148,6 +148,11 @@ def on_model(op: Op) -> OnModel:
     if op.declared.kernel_only:
         raise ScenarioError(f"{op.kind} cannot run on the model yet", "run it on a real kernel: secondsight run --on linux-6.12", op.site)
     return _MODEL[op.kind]
+
+
+def model_of(name: str) -> OnModel:
+    """What the model knows of the operations of a name that it can run."""
+    return _MODEL[name]
 
 
 def with_families(numbers: Iterable[int]) -> tuple[int, ...]:

@@ -14,11 +14,11 @@ from secondsight.linux import BOUNDS, bounds
 from secondsight.linux.mm_types import HPAGE_PMD_NR
 from secondsight.linux.releases import differs
 from secondsight.scenario.data import Place, Scenario, ScenarioThread
-from secondsight.scenario.ops import SEALS, ArgType, ArgValue, HandleRef, HandleType, Op, ScenarioError
+from secondsight.scenario.ops import SEALS, ArgType, ArgValue, HandleRef, HandleType, Op, Operation, ScenarioError
 from secondsight.world import tables
-from secondsight.world.declare import ALREADY_DONE, COLUMNS, on_model, with_families, without_device
+from secondsight.world.declare import ALREADY_DONE, COLUMNS, model_of, on_model, with_families, without_device
 
-__all__ = ["Encoder", "SpaceLayout"]
+__all__ = ["Encoder", "SpaceLayout", "suits_huge_pages"]
 
 MOST_PAGES = BOUNDS["pages"].most
 
@@ -40,6 +40,8 @@ one shape. What is not used of them adds bytes to a state and no states. Only bo
 larger address space (`pages`) has more steps, so it is as large as the scenario's own. With a device a bound of which the scenario
 needs nothing stays 0: which families of operations it has tells shapes apart already.
 """
+NOT_HUGE = {"swap_slots", "migrations", "private_memory", "pageblocks", "halves"}
+"""What operations need that are not modelled for folios of two pages."""
 _ROWS = ("handles", "devices", "other_processes")
 
 
@@ -73,6 +75,7 @@ class Encoder:
         self.ranges: dict[str, list[int]] = {"handle": [], "is_memfd": [], "page": [], "pages": []}
         self.devices = [p.op.makes for p in self.places if p.op.declared.makes is HandleType.DEVICE]
         self.is_huge = any(on_model(p.op).at_least(p.op.args).get("huge") for p in self.places)
+        self.told: set[str | None] = set()
         self.opened = {p.op.makes for p in self.places if p.op.kind == "closed_device"}
         for place in self.places:
             made = place.op.declared.makes
@@ -99,6 +102,10 @@ class Encoder:
         if op.declared.forks:
             child = row["value"] = self.processes.index(op.makes)
             self.parents[child], self.spaces[child] = row["process"], deepcopy(self._space(op))
+        if op.declared.makes is HandleType.USERFAULTFD:
+            if op.process in self.told:
+                raise ScenarioError("userfaultfd: a second one of the process; the model has one for each", "register all memory with one", op.site)
+            self.told.add(op.process)
         columns: Counter[ArgType] = Counter()
         for name, arg in op.declared.args.items():
             value = op.args[name]
@@ -141,7 +148,7 @@ class Encoder:
 
     def _handle(self, row: dict[str, int], kind: ArgType, ref: HandleRef, turns: int) -> None:
         """What a handle is to an operation: what it needs, what it maps over, the device that it opens or that somebody opens."""
-        if kind is ArgType.PLACE:
+        if kind in (ArgType.PLACE, ArgType.USERFAULTFD):
             row["needs_at"] = self.numbers[ref.handle]
         elif kind is not ArgType.DEVICE:
             row["needs"] = self.numbers[ref.handle]
@@ -161,7 +168,7 @@ class Encoder:
             first = (fd.handle, page) if isinstance(fd, HandleRef) and isinstance(page, int) else None
             space = self._space(op)
             if first is not None and first == space.continued:
-                space.pages += 1  # a gap: the kernel keeps mappings apart, and these two would be one vma
+                space.pages += HPAGE_PMD_NR if self.is_huge else 1  # a gap: the kernel keeps mappings apart, and these two would be one vma
             space.continued = None if first is None else (first[0], first[1] + pages)
             if self.is_huge:  # no huge page, and no page table, is two mappings'
                 space.pages += space.pages % HPAGE_PMD_NR
@@ -222,14 +229,18 @@ class Encoder:
             takes.update(model.takes(place.op.args))
             for name, number in model.at_least(place.op.args).items():
                 largest[name] = max(number, largest.get(name, 0))
+        if largest.get("huge") and largest.get("userfaultfd"):
+            raise ScenarioError(f"{self.scenario.name}: huge pages and a userfaultfd, which are not modelled together", "leave one of them out")
         tells = largest.pop(tables.READS_ONLY, 0) & largest.pop(tables.SEALS_WRITES, 0)
         largest["vma_flags"] = max(tells, largest.get("vma_flags", 0))
         derived = dict.fromkeys(_LARGE, 0) | {"mms": len(self.processes), "subscribers": 0, **largest, **takes}
         derived["frames"] = min(16, max(3, 1 + takes["frames"] + sum(map(_in_flight, self.scenario.threads))))
         derived["pages"] = max(1, largest_space.pages)
         if self.is_huge:
-            self._suits_huge_pages(largest)
+            self._suits_huge_pages(largest, driver)
             derived["pages"] += derived["pages"] % HPAGE_PMD_NR
+            derived["frames"] = min(16, derived["frames"] + takes["frames"])  # a half that has gone keeps its frame with the other one
+            derived["huge_zero_replaced"] = int(self.release is not None and not differs("huge-zero-page-is-replaced", self.release))
             derived["pmds"] = derived["pages"] // HPAGE_PMD_NR
         derived["vmas"] += 2 * sum(map(self._splits, self.places))
         if driver is not None:
@@ -256,12 +267,14 @@ class Encoder:
         drivers = {name: sizes.pop(name) for name in own_bounds(driver) if name in sizes}
         return bounds(**sizes) | own | drivers
 
-    def _suits_huge_pages(self, largest: Mapping[str, int]) -> None:
+    def _suits_huge_pages(self, largest: Mapping[str, int], driver: type[Device] | None) -> None:
         """Raises `ScenarioError` for what huge pages are not modelled together with."""
+        if driver is not None and "migrations" in driver.bounds:
+            raise ScenarioError(f"{driver.__name__} moves pages, and a huge page is not moved in the model", "leave out huge pages")
         for place in self.places:
             op = place.op
-            if largest.get("swap_slots") and on_model(op).at_least(op.args).get("swap_slots"):
-                said = f"{op.kind} and huge pages in one scenario are not modelled: what is moved or swapped out is one page here"
+            if NOT_HUGE & on_model(op).at_least(op.args).keys():
+                said = f"{op.kind} and huge pages in one scenario are not modelled: what is moved, swapped out or used by halves is one page here"
                 raise ScenarioError(said, "leave out one of them", op.site)
             if op.declared.makes is HandleType.MAPPING and isinstance(fd := op.args["fd"], HandleRef) and self._is_hugetlb(fd.handle):
                 self._suits_hugetlb(op, fd)
@@ -311,6 +324,15 @@ def _in_flight(thread: ScenarioThread) -> int:
     """The frames that a thread may have taken away and not given back yet: a zap takes entries away first and drops their frames
     later; meanwhile others may be given new ones."""
     return max([1, *(n for op in thread.ops if op.declared.takes_away and isinstance(n := op.args.get("pages"), int))])
+
+
+def suits_huge_pages(operation: Operation, of_files: bool) -> bool:
+    """Whether an operation may be in a scenario with huge pages, of files or of private memory."""
+    model = model_of(operation.name)
+    small = dict.fromkeys(operation.args, 1) | {"seals": "", "ranges": ()}
+    if NOT_HUGE & model.at_least(small).keys() or model.flags & tables.PRIVATE:
+        return False
+    return of_files or not any(arg.type in (ArgType.MEMFD, ArgType.UDMABUF) for arg in operation.args.values())
 
 
 def own_bounds(driver: type[Device] | None) -> list[str]:

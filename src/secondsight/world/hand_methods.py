@@ -286,6 +286,72 @@ class ProcessMethods(ABC):
         done: str = self._do("madvise_collapse", addr=addr, pages=pages)
         return done
 
+    def userfaultfd(self, *, sigbus: bool = False, events: bool = False) -> File:
+        """userfaultfd(2), and UFFDIO_API: one for a process, in the setup. With `sigbus` (UFFD_FEATURE_SIGBUS) who touches what is missing or
+        protected gets a signal, else it waits. With `events` (UFFD_FEATURE_EVENT_REMOVE and _UNMAP) who unmaps registered memory, or forgets
+        it by MADV_DONTNEED, waits until somebody has read that message."""
+        done: File = self._do("userfaultfd", sigbus=sigbus, events=events)
+        return done
+
+    def uffd_register(
+        self, uffd: File, addr: Address, *, pages: int | None = None, missing: bool = True, wp: bool = False
+    ) -> str:
+        """UFFDIO_REGISTER: pages that are `missing`, and those that are write-protected (`wp`; private memory only). Fails with -EINVAL (not
+        mapped, a udmabuf's mapping; neither mode), -EPERM (mapped read-only from a write-sealed memfd), -EBADF (closed)."""
+        done: str = self._do("uffd_register", uffd=uffd, addr=addr, pages=pages, missing=missing, wp=wp)
+        return done
+
+    def uffd_unregister(self, uffd: File, addr: Address, *, pages: int | None = None) -> str:
+        """UFFDIO_UNREGISTER. Who waits for a page there tries again. Fails with -EINVAL (not mapped, a udmabuf's mapping), -EBADF (closed)."""
+        done: str = self._do("uffd_unregister", uffd=uffd, addr=addr, pages=pages)
+        return done
+
+    def uffd_copy(self, uffd: File, addr: Address, value: str) -> str:
+        """UFFDIO_COPY of one page that holds `value`; who waits for it goes on. Fails with -EEXIST (a page is there), -ENOENT (not registered),
+        -EAGAIN (a change is in progress, whose message nobody has read yet), -EFAULT (past the end of the file), -EBADF (closed)."""
+        done: str = self._do("uffd_copy", uffd=uffd, addr=addr, value=value)
+        return done
+
+    def uffd_zeropage(self, uffd: File, addr: Address) -> str:
+        """UFFDIO_ZEROPAGE of one page. Fails as `uffd_copy` does."""
+        done: str = self._do("uffd_zeropage", uffd=uffd, addr=addr)
+        return done
+
+    def uffd_writeprotect(self, uffd: File, addr: Address, *, pages: int | None = None, protect: bool = True) -> str:
+        """UFFDIO_WRITEPROTECT: the pages that are there are write-protected, or with `protect=False` no more, and who waits goes on. Fails with
+        -ENOENT (not registered for that), -EAGAIN (a change is in progress), -EBADF (closed)."""
+        done: str = self._do("uffd_writeprotect", uffd=uffd, addr=addr, pages=pages, protect=protect)
+        return done
+
+    def uffd_wake(self, uffd: File, addr: Address, *, pages: int | None = None) -> str:
+        """UFFDIO_WAKE: who waits for one of the pages tries again. -EBADF: closed."""
+        done: str = self._do("uffd_wake", uffd=uffd, addr=addr, pages=pages)
+        return done
+
+    def uffd_read(self, uffd: File) -> str:
+        """Wait for a message and read it: `f` a page is missing, `w` one is written that is protected, `r` REMOVE, `u` UNMAP. Faults come first.
+        Who waits for the reading of an event goes on. -EBADF: closed."""
+        done: str = self._do("uffd_read", uffd=uffd)
+        return done
+
+    def uffd_read_now(self, uffd: File) -> str:
+        """`uffd_read` that does not wait: -EAGAIN, there is no message."""
+        done: str = self._do("uffd_read_now", uffd=uffd)
+        return done
+
+    def uffd_close(self, uffd: File) -> str:
+        """close() of a userfaultfd that nobody reads: nothing is registered any more, who waits goes on. -EBADF the second time. (While somebody
+        waits in a read a real kernel keeps it until that returns: with a handler's thread it is not to be closed.)"""
+        done: str = self._do("uffd_close", uffd=uffd)
+        return done
+
+    def uffd_serve(self, uffd: File, value: str) -> str:
+        """A thread of the process that answers all messages from the end of the setup on: what is missing is filled with a page that holds
+        `value`, what is protected may be written again, events are read. What cannot be filled while a change is in progress (-EAGAIN) is
+        tried again; for anything else, who waits tries again."""
+        done: str = self._do("uffd_serve", uffd=uffd, value=value)
+        return done
+
 
 class DeviceMethods(ABC):
     """Each does an operation at once. Its result is in a scenario's words; `OSError`: no handle came into being."""
@@ -363,4 +429,9 @@ class DeviceMethods(ABC):
         """The device gives everything in its memory back (migrate_device_range); the result is how many pages have gone, `0` to `9`. -EOPNOTSUPP by a
         driver without memory."""
         done: str = self._do("device_evict")
+        return done
+
+    def forget(self, addr: Address, *, pages: int | None = None) -> str:
+        """The hook that an allocator calls before it gives pages back: the device's library forgets them, if it has such a hook. On the model only."""
+        done: str = self._do("device_forget", addr=addr, pages=pages)
         return done

@@ -61,6 +61,9 @@ def run_ops(first: RowNumber, end: RowNumber, mm: Mm, device: Ref[Device], own: 
         result = run_op(i, mm, device)
         if result == NOT_RUN:  # it was the process's end
             break
+        if len(mm.userfaultfd) > 0:
+            if mm.userfaultfd[0].dying and own:  # it may have waited, and was killed
+                break
         keep(i, result)
     if counts[0] != 0:
         thread_ends(first, own)

@@ -41,6 +41,7 @@ from secondsight.world.declare import ACTS, on_model
 from secondsight.world.encoder import Encoder
 from secondsight.world.enough import with_enough
 from secondsight.world.interpreter import made, run_final, run_in_turn, run_ops
+from secondsight.world.operations.userfaultfd import serve
 
 __all__ = ["only_outcome", "has_succeeded", "outcomes", "program", "read_outcome", "shape_of", "value_in", "value_of", "watched"]
 
@@ -48,7 +49,7 @@ __all__ = ["only_outcome", "has_succeeded", "outcomes", "program", "read_outcome
 def only_outcome(scenario: Scenario, release: str | None = None) -> Outcome:
     """The outcome of a scenario without threads and without a device, run in plain execution without a search. Raises `LangError`
     where it does not fit the model."""
-    if scenario.threads:
+    if scenario.threads or any(place.op.declared.serves for place in scenario.places()):
         raise ValueError(f"{scenario.name} has threads: it may have several outcomes")
     encoder = Encoder(scenario, release)
     machine = Machine(encoder.bounds(None, {}), data=encoder.data(True))
@@ -115,6 +116,7 @@ def program(
             threads = _threads(encoder, spaces, device, closes, driver is not None and driver.promise == "process")
         if driver is not None:
             threads += _daemons(driver, driven, alone)
+        threads += _handlers(encoder, spaces)
         for number, mm in enumerate(spaces):
             process = tables.other_processes[number - 1] if number else tables.process
             process.running = int(alone) or sum(1 for t in threads if t.function is run_ops and t.arguments[-1] and t.arguments[2] is mm)
@@ -157,6 +159,15 @@ def _daemons(driver: type[Device], driven: list[Any], alone: bool) -> list[Threa
         return []
     several = len(driven) > 1
     return [Thread(f"{name}{i + 1 if several else ''}", getattr(one, loop), daemon=True) for name, loop in loops for i, one in enumerate(driven)]
+
+
+def _handlers(encoder: Encoder, spaces: list[Any]) -> list[Thread]:
+    """The threads that answer a userfaultfd's messages."""
+    rows = [(i, place.op) for i, place in enumerate(encoder.places) if place.op.declared.serves]
+    return [
+        Thread("handler" if len(rows) == 1 else f"handler{n + 1}", serve, (spaces[encoder.rows["process"][i]], encoder.rows["value"][i]), daemon=True)
+        for n, (i, _) in enumerate(rows)
+    ]
 
 
 def shape_of(scenario: Scenario, driver: type[Device], wanted: dict[str, int]) -> object:

@@ -12,8 +12,8 @@ from secondsight.linux.shmem import ShmemFile
 from secondsight.linux.udmabuf import Udmabuf
 
 __all__ = [
-    "BY_REFERENCE", "CLOSES", "DIFFERS", "EMPTY_IS_BAD", "FIXED", "HUGETLB", "NOT_RUN", "OPENS", "PRIVATE", "READS_ONLY", "READ_ONLY",
-    "SEALS_LATE", "SEALS_WRITES", "SKIPPED", "SUCCESS", "WHOLE",
+    "BY_REFERENCE", "CLOSES", "DIFFERS", "EMPTY_IS_BAD", "FIXED", "HUGETLB", "NOT_RUN", "OPENS", "PRIVATE", "READS_ONLY", "READ_ONLY", "SEALS_LATE",
+    "SEALS_WRITES", "SKIPPED", "SUCCESS", "WHOLE",
     "DeviceNumber", "Handle",
     "Pinned", "RowNumber", "TABLES",
     "dax_of", "device_number", "devices", "handles", "memfd_of", "other_processes", "pins", "process", "process_number", "process_of", "results",
@@ -36,11 +36,11 @@ READ_ONLY: Final = 4
 """PROT_READ without PROT_WRITE."""
 PRIVATE: Final = 16
 """MAP_PRIVATE, of a file."""
-HUGETLB: Final = 32
+HUGETLB: Final = 64
 """MFD_HUGETLB."""
 EMPTY_IS_BAD: Final = 8
 """The difference `empty-page-is-a-bad-address`."""
-BY_REFERENCE: Final = 64
+BY_REFERENCE: Final = 32
 """The difference `direct-io-by-reference`."""
 
 READS_ONLY: Final = "maps for reading"
@@ -118,7 +118,7 @@ value = const("op.value")
 page = const("op.page")
 needs = const("op.needs")
 """The handle that must have come into being, or -1; the ranges of a list must have too, and what `needs_at` names: the mapping
-that `at` is in, the device that an operation of the scenario opens."""
+that `at` is in, the device that an operation of the scenario opens, a userfaultfd."""
 needs_at = const("op.needs_at")
 makes = const("op.makes")
 """The handle that comes into being, or -1; of `device_open`, the device's."""

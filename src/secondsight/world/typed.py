@@ -64,7 +64,7 @@ class {name}Methods(ABC):
 _TYPES = {
     ArgType.VALUE: "str", ArgType.SEALS: "str", ArgType.FLAG: "bool", ArgType.DEVICE: "DeviceHandle", ArgType.PIN: "Pin",
     ArgType.IMPORTER: "Importer", ArgType.ADDRESS: "Address", ArgType.PLACE: "Address",
-    ArgType.FD: "File", ArgType.MEMFD: "File", ArgType.UDMABUF: "File", ArgType.DAX: "File", ArgType.BUFFER: "File",
+    ArgType.FD: "File", ArgType.MEMFD: "File", ArgType.UDMABUF: "File", ArgType.DAX: "File", ArgType.BUFFER: "File", ArgType.USERFAULTFD: "File",
     ArgType.RANGES: "Sequence[tuple[File, int, int]]",
 }  # fmt: skip
 _MADE = {

@@ -6,14 +6,17 @@
 from __future__ import annotations
 
 import platform
+import sys
 from dataclasses import dataclass
 from importlib import import_module
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from typer.core import TyperCommand, TyperGroup
 
 from secondsight.cli.codes import EXIT_CODES
+from secondsight.cli.config import defaults
 
 __all__ = ["COMMANDS", "Listed", "app"]
 
@@ -106,7 +109,10 @@ def _version(wanted: bool) -> None:
 
 @app.callback()
 def _options(
+    context: typer.Context,
     wanted: Annotated[bool, typer.Option("--version", is_eager=True, callback=_version, help="Show the version and exit.")] = False,
 ) -> None:
     """Settle questions about sharing process memory with devices: on a model of Linux's machinery, through every interleaving, and
     on real kernels."""
+    if context.invoked_subcommand == "check" and not {"-h", "--help"} & set(sys.argv):
+        context.default_map = {"check": defaults(Path.cwd())}

@@ -20,6 +20,7 @@ __all__ = ["check"]
 
 @searches
 def check(
+    context: typer.Context,
     files: Annotated[
         list[Path], typer.Argument(metavar="FILE|FOLDER...", help="Python files with drivers: subclasses of secondsight.Device; or folders of them.")
     ],
@@ -46,6 +47,8 @@ def check(
 
     if again_and_again:
         watch(files, sys.argv[1:])
+    if as_json and getattr(context.get_parameter_source("form"), "name", "") == "DEFAULT_MAP":
+        form = "json"
     if form not in FORMATS or (as_json and form not in ("text", "json")):
         raise typer.BadParameter(f"--format {form}{' and --json' * as_json}: one of {', '.join(FORMATS)} is wanted")
     form = "json" if as_json else form

@@ -31,7 +31,7 @@ from secondsight.devices.device import Device
 __all__ = ["ADVERSARIES", "EVERY_ADVERSARY", "IMPORTER_ADVERSARIES", "Adversary", "adversaries_for"]
 
 ADVERSARIES: dict[str, Adversary] = {
-    **PAGES, **PARTS, **PROTECTIONS, **FORKS, **HUGE, **OPENINGS, **PROCESSES, **ATOMIC, **PRIVATE, **MOVABLE,
+    **PAGES, **PARTS, **PROTECTIONS, **FORKS, **OPENINGS, **PROCESSES, **ATOMIC, **PRIVATE, **HUGE, **MOVABLE,
 }  # fmt: skip
 """Those of drivers that use a process's memory, by their names, in the order in which they are tried."""
 
@@ -43,7 +43,8 @@ EVERY_ADVERSARY: dict[str, Adversary] = {**ADVERSARIES, **IMPORTER_ADVERSARIES}
 
 
 def adversaries_for(driver: type[Device]) -> dict[str, Adversary]:
-    """The adversaries of a driver's promise."""
+    """The adversaries of a driver's promise. Those of huge pages are not for a driver that moves pages: a huge page is not moved here."""
     if driver.promise == "importer":
         return IMPORTER_ADVERSARIES
-    return {name: adversary for name, adversary in ADVERSARIES.items() if adversary.promise in (None, driver.promise)}
+    moves = "migrations" in driver.bounds
+    return {name: one for name, one in ADVERSARIES.items() if one.promise in (None, driver.promise) and not (moves and name in HUGE)}

@@ -1,14 +1,24 @@
-"""Huge pages are split, and made of others."""
+"""Huge pages: a part of one is forgotten, and small ones become one."""
 
 from __future__ import annotations
 
 from secondsight.contract.adversaries.making import Adversaries, two_pages
-from secondsight.scenario import Recorder
+from secondsight.scenario import Address, DeviceHandle, Recorder
 
 __all__ = ["HUGE"]
 
 HUGE = Adversaries()
-"""Those with huge pages."""
+"""Those of huge pages."""
+
+
+def _reads_twice(s: Recorder, pages: Address, gpu: DeviceHandle) -> None:
+    @s.thread
+    def device() -> None:
+        gpu.read(pages + 1, into="first")
+        gpu.read(pages + 1, into="second")
+
+    with s.after():
+        gpu.compare(pages + 1)
 
 
 THP_SPLIT = "the process forgets a part of a huge page, which is split within that: subscribers are called within a call"
@@ -26,13 +36,7 @@ def _thp_split(s: Recorder) -> None:
         s.madvise_dontneed(pages + 1)
         s.write(pages + 1, "B")
 
-    @s.thread
-    def device() -> None:
-        gpu.read(pages + 1, into="first")
-        gpu.read(pages + 1, into="second")
-
-    with s.after():
-        gpu.compare(pages + 1)
+    _reads_twice(s, pages, gpu)
 
 
 COLLAPSE = "two pages become a huge page (MADV_COLLAPSE), so that what they hold is in other frames, and one is written"
@@ -48,10 +52,4 @@ def _collapse(s: Recorder) -> None:
         s.madvise_collapse(pages)
         s.write(pages + 1, "B")
 
-    @s.thread
-    def device() -> None:
-        gpu.read(pages + 1, into="first")
-        gpu.read(pages + 1, into="second")
-
-    with s.after():
-        gpu.compare(pages + 1)
+    _reads_twice(s, pages, gpu)

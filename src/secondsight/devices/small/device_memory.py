@@ -5,6 +5,7 @@ from __future__ import annotations
 from secondsight.devices.private_gpu import PrivateGpu
 from secondsight.lang import Ref, atomic
 from secondsight.linux import mmu_notifier as mn
+from secondsight.linux.highmem import clear_highpage, copy_highpage
 from secondsight.linux.memremap_private import memunmap_private
 from secondsight.linux.migrate_device import (
     MIGRATE_VMA_SELECT_DEVICE_PRIVATE,
@@ -100,7 +101,7 @@ class LeavesOldContents(PrivateGpu):
             src = args.src[0]
             if page is not None:
                 if src is not None:
-                    page.contents = src.contents
+                    copy_highpage(page, src)
                 args.dst[0] = page
 
 
@@ -112,7 +113,10 @@ class TakesPagesForNothing(PrivateGpu):
         page = self.alloc()
         src = args.src[0]
         if page is not None and args.migrate[0]:
-            page.contents = src.contents if src is not None else 0
+            if src is not None:
+                copy_highpage(page, src)
+            else:
+                clear_highpage(page)
             args.dst[0] = page
 
 

@@ -11,7 +11,7 @@ from secondsight.linux import madvise
 from secondsight.linux.errno import EINVAL
 from secondsight.linux.khugepaged import detached_tables
 from secondsight.linux.khugepaged import madvise_collapse as collapse
-from secondsight.linux.mm_types import Mm, Result
+from secondsight.linux.mm_types import Mm, Result, huge_pages
 from secondsight.linux.pgtable import pmd_trans_huge
 from secondsight.scenario.ops import Needs, Often
 from secondsight.world.declare import operation
@@ -27,21 +27,21 @@ def of_huge_pages(args: Mapping[str, Any]) -> dict[str, int]:
     return {"huge": 1, "vma_flags": 1}
 
 
-@operation(addr=ADDRESS, pages=SPAN, remaps=True, at_least=of_huge_pages, needs=Needs.HUGE, often=Often())
+@operation(addr=ADDRESS, pages=SPAN, remaps=True, at_least=of_huge_pages, needs=Needs.HUGE, often=Often(8, 3, 0))
 def madvise_hugepage(i: RowNumber, mm: Mm, device: Ref[Device]) -> Result:
     """MADV_HUGEPAGE: the next page that is touched there comes together with the other one of its pair, as a huge page, if the mapping has
     both and neither was touched before. A pair is a page with an even number in its mapping and the next. Fails with -ENOMEM (not mapped).
 
     On a real kernel a page of the scenario is half a huge page, 1 MiB, of which its first 4 KiB are used."""
-    if len(mm.pmds) > 0:
+    if len(huge_pages) > 0:
         return madvise.madvise_hugepage(mm, address[i], pages[i], low[i], high[i])
     return -EINVAL
 
 
-@operation(addr=ADDRESS, loads=True, at_least=of_huge_pages, needs=Needs.HUGE, often=Often())
+@operation(addr=ADDRESS, loads=True, at_least=of_huge_pages, needs=Needs.HUGE, often=Often(14, 5, 0))
 def page_is_huge(i: RowNumber, mm: Mm, device: Ref[Device]) -> Result:
     """Whether one entry maps the page and the other of its pair, as PAGEMAP_SCAN (PAGE_IS_HUGE) tells a process: `h`, or `-`."""
-    if len(mm.pmds) > 0:
+    if len(huge_pages) > 0:
         mm.mmap_lock.read_lock()
         is_huge = pmd_trans_huge(mm, address[i])
         mm.mmap_lock.read_unlock()
@@ -55,7 +55,7 @@ def page_is_huge(i: RowNumber, mm: Mm, device: Ref[Device]) -> Result:
     takes=lambda args: {"frames": args["pages"]},
     at_least=lambda args: of_huge_pages(args) | {"detached_tables": 1},
     needs=Needs.HUGE,
-    often=Often(),
+    often=Often(8, 6, 0),
 )
 def madvise_collapse(i: RowNumber, mm: Mm, device: Ref[Device]) -> Result:
     """MADV_COLLAPSE: each pair of pages in the range becomes a huge page, with what the pages hold. Fails with -EINVAL (nothing there was

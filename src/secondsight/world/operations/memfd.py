@@ -71,7 +71,7 @@ also(
     HUGETLB,
     takes=lambda args: {"frames": args["pages"], "hugetlb_files": 1},
     at_least=lambda args: {"file_pages": args["pages"], "hugetlb_pages": (args["pages"] + 1) // 2, "huge": 1, SEALS_WRITES: "write" in args["seals"]},
-    needs=Needs.HUGETLB, often=Often(),
+    needs=Needs.HUGETLB, often=Often(4, 0, 0),
 )  # fmt: skip
 
 

@@ -33,6 +33,8 @@ def exit_(i: RowNumber, mm: Mm, device: Ref[Device]) -> Result:
         current_process = process_of(i)
         first = not current_process.exiting
         current_process.exiting = True
+        if len(mm.userfaultfd) > 0:
+            mm.userfaultfd[0].dying = True
     if first:
         wait_until(current_process.running <= 1)  # 0 where no thread calls it: before them, or after
         exit_mm(mm)

@@ -1,0 +1,203 @@
+/*
+ * The operations on a userfaultfd, and the thread that answers its messages.
+ */
+#define _GNU_SOURCE
+#include "agent.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/userfaultfd.h>
+#include <poll.h>
+#include <pthread.h>
+#include <sched.h>
+#include <sys/ioctl.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#ifndef UFFD_USER_MODE_ONLY
+#define UFFD_USER_MODE_ONLY 1
+#endif
+
+static int outcome(int failed) { return failed ? ERRNO | errno : DONE; }
+
+static unsigned long at(const long *arg) { return (unsigned long)address(arg); }
+
+int do_userfaultfd(const long *arg, int makes)
+{
+	struct uffdio_api api = {.api = UFFD_API};
+	int fd = syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK);
+
+	if (fd < 0 && errno == EPERM)
+		fd = syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK | UFFD_USER_MODE_ONLY);
+	if (arg[0])
+		api.features |= UFFD_FEATURE_SIGBUS;
+	if (arg[1])
+		api.features |= UFFD_FEATURE_EVENT_REMOVE | UFFD_FEATURE_EVENT_UNMAP;
+	if (fd < 0 || ioctl(fd, UFFDIO_API, &api))
+		return ERRNO | errno;
+	return keep_file(fd, makes);
+}
+
+int do_uffd_register(const long *arg, int makes)
+{
+	struct uffdio_register range = {
+		.range = {.start = at(arg + 1), .len = arg[3] * PAGE},
+		.mode = (arg[4] ? UFFDIO_REGISTER_MODE_MISSING : 0) | (arg[5] ? UFFDIO_REGISTER_MODE_WP : 0),
+	};
+
+	(void)makes;
+	return outcome(ioctl(descriptor(arg[0]), UFFDIO_REGISTER, &range));
+}
+
+int do_uffd_unregister(const long *arg, int makes)
+{
+	struct uffdio_range range = {.start = at(arg + 1), .len = arg[3] * PAGE};
+
+	(void)makes;
+	return outcome(ioctl(descriptor(arg[0]), UFFDIO_UNREGISTER, &range));
+}
+
+int do_uffd_wake(const long *arg, int makes)
+{
+	struct uffdio_range range = {.start = at(arg + 1), .len = arg[3] * PAGE};
+
+	(void)makes;
+	return outcome(ioctl(descriptor(arg[0]), UFFDIO_WAKE, &range));
+}
+
+static int fill(int fd, unsigned long to, char value)
+{
+	char page[PAGE] __attribute__((aligned(PAGE))) = {value};
+	struct uffdio_copy copy = {.dst = to, .src = (unsigned long)page, .len = PAGE};
+
+	return ioctl(fd, UFFDIO_COPY, &copy);
+}
+
+static int protect(int fd, unsigned long start, long pages, int wp)
+{
+	struct uffdio_writeprotect range = {
+		.range = {.start = start, .len = pages * PAGE},
+		.mode = wp ? UFFDIO_WRITEPROTECT_MODE_WP : 0,
+	};
+
+	return ioctl(fd, UFFDIO_WRITEPROTECT, &range);
+}
+
+int do_uffd_copy(const long *arg, int makes)
+{
+	(void)makes;
+	return outcome(fill(descriptor(arg[0]), at(arg + 1), arg[3]));
+}
+
+int do_uffd_zeropage(const long *arg, int makes)
+{
+	struct uffdio_zeropage zero = {.range = {.start = at(arg + 1), .len = PAGE}};
+
+	(void)makes;
+	return outcome(ioctl(descriptor(arg[0]), UFFDIO_ZEROPAGE, &zero));
+}
+
+int do_uffd_writeprotect(const long *arg, int makes)
+{
+	(void)makes;
+	return outcome(protect(descriptor(arg[0]), at(arg + 1), arg[3], arg[4]));
+}
+
+static int letter(const struct uffd_msg *message)
+{
+	switch (message->event) {
+	case UFFD_EVENT_PAGEFAULT:
+		return PAGE_VALUE | (message->arg.pagefault.flags & UFFD_PAGEFAULT_FLAG_WP ? 'w' : 'f');
+	case UFFD_EVENT_REMOVE:
+		return PAGE_VALUE | 'r';
+	case UFFD_EVENT_UNMAP:
+		return PAGE_VALUE | 'u';
+	}
+	return PAGE_VALUE | '?';
+}
+
+int do_uffd_read_now(const long *arg, int makes)
+{
+	struct uffd_msg message;
+
+	(void)makes;
+	return read(descriptor(arg[0]), &message, sizeof message) < 0 ? ERRNO | errno : letter(&message);
+}
+
+int do_uffd_read(const long *arg, int makes)
+{
+	struct pollfd wait = {.fd = descriptor(arg[0]), .events = POLLIN};
+	int result;
+
+	do {
+		if (poll(&wait, 1, -1) < 0)
+			return ERRNO | errno;
+		result = do_uffd_read_now(arg, makes);
+	} while (result == (ERRNO | EAGAIN));
+	return result;
+}
+
+int do_uffd_close(const long *arg, int makes)
+{
+	(void)makes;
+	return outcome(close(descriptor(arg[0])));
+}
+
+/* The handler */
+
+enum { MAX_LATER = 32 };
+
+static struct handler {
+	int fd;
+	char value;
+} handlers[MAX_PROCESSES];
+
+/* Answer a fault. Returns whether it is to be tried again. */
+static int answer(const struct handler *handler, unsigned long page, int protected)
+{
+	struct uffdio_range range = {.start = page, .len = PAGE};
+	int failed = protected ? protect(handler->fd, page, 1, 0) : fill(handler->fd, page, handler->value);
+
+	if (failed && errno == EAGAIN)
+		return 1;
+	if (failed)
+		ioctl(handler->fd, UFFDIO_WAKE, &range);
+	return 0;
+}
+
+static void *handle(void *argument)
+{
+	const struct handler *handler = argument;
+	struct pollfd wait = {.fd = handler->fd, .events = POLLIN};
+	unsigned long later[MAX_LATER];
+	int count = 0;
+
+	while (poll(&wait, 1, count ? 0 : -1) >= 0 && !(wait.revents & (POLLNVAL | POLLHUP))) {
+		struct uffd_msg message;
+
+		if (read(handler->fd, &message, sizeof message) == sizeof message) {
+			unsigned long page = message.arg.pagefault.address & -(unsigned long)PAGE;
+
+			if (message.event == UFFD_EVENT_PAGEFAULT &&
+			    answer(handler, page, !!(message.arg.pagefault.flags & UFFD_PAGEFAULT_FLAG_WP)) && count < MAX_LATER)
+				later[count++] = page;
+		} else if (count && !answer(handler, later[count - 1], 0)) {
+			count--;
+		} else if (count) {
+			sched_yield();
+		}
+	}
+	return NULL;
+}
+
+int do_uffd_serve(const long *arg, int makes)
+{
+	static int used;
+	struct handler *handler = &handlers[used++ % MAX_PROCESSES];
+	pthread_t thread;
+
+	(void)makes;
+	*handler = (struct handler){.fd = descriptor(arg[0]), .value = arg[1]};
+	errno = pthread_create(&thread, NULL, handle, handler);
+	return outcome(errno);
+}

@@ -1,0 +1,127 @@
+"""mm/userfaultfd.c: user space fills pages of registered memory, and write-protects them.
+
+    mmap lock for reading; is it one registered vma?
+    map_changing_lock for reading; is a change in progress (`mmap_changing`)? then -EAGAIN
+    mfill_atomic_pte(): a new page, only where nothing is: -EEXIST
+    unlock; then who waits for the page is woken (`userfaultfd.wake_userfault`)
+
+Nobody is told when a page is filled: nothing was there. Write protection is a change of protection as mprotect's, in a notifier bracket.
+
+Left out: the lock of the vma alone, which the kernel takes where it can instead of the mmap lock (6.4 on): may hide a bug in which a
+page is filled while another vma is mapped or unmapped; UFFDIO_CONTINUE, UFFDIO_MOVE, UFFDIO_POISON, UFFDIO_COPY_MODE_WP; a source that faults itself; several
+pages in one call. What is filled is one page of one character.
+"""
+
+from __future__ import annotations
+
+from secondsight.lang import Char, Errno, atomic, milestone
+from secondsight.linux.errno import EAGAIN, EEXIST, EFAULT, ENOENT
+from secondsight.linux.madvise import find_vma_from
+from secondsight.linux.memory import map_new_page
+from secondsight.linux.mm import is_cow_mapping, vma_is_accessible
+from secondsight.linux.mm_interval_tree import linear_page_index
+from secondsight.linux.mm_types import Event, Mm, Range, Va, VaEnd, Vma
+from secondsight.linux.mmu_notifier import mmu_notifier_invalidate_range_end, mmu_notifier_invalidate_range_start
+from secondsight.linux.mprotect import change_pte_range
+from secondsight.linux.page_alloc import ZERO_PFN, frames
+from secondsight.linux.pgtable import pte_none
+from secondsight.linux.userfaultfd import is_registered, userfaultfd_wp
+
+__all__ = ["mfill_atomic", "mwriteprotect_range", "uffd_wp_range"]
+
+
+@milestone
+def mfill_atomic(mm: Mm, va: Va, value: Char, zero: bool) -> Errno:
+    """mfill_atomic() (mm/userfaultfd.c, Linux 6.12) of one page: a new one with that in it, or if `zero` the zero page.
+
+    -ENOENT: not registered; -EAGAIN: a change is in progress; -EEXIST: a page is there; -EFAULT: past the end of the file.
+    """
+    mm.mmap_lock.read_lock()
+    registered = is_registered(mm.mm_mt[va])
+    if not registered:
+        mm.mmap_lock.read_unlock()
+        return -ENOENT
+    mm.userfaultfd[0].map_changing_lock.read_lock()
+    with atomic:
+        vma = mm.mm_mt[va]
+        assert vma is not None
+        ret: Errno = -EAGAIN
+        if mm.userfaultfd[0].mmap_changing == 0:
+            ret = mfill_atomic_pte(mm, vma, va, value, zero)
+            if ret == 0 and len(mm.ptes[va].prot_none) > 0:
+                mm.ptes[va].prot_none[0] = not vma_is_accessible(vma)
+        mm.userfaultfd[0].map_changing_lock.read_unlock()
+        mm.mmap_lock.read_unlock()
+    return ret
+
+
+@atomic
+def mfill_atomic_pte(mm: Mm, vma: Vma, va: Va, value: Char, zero: bool) -> Errno:
+    """mfill_atomic_pte(), mfill_atomic_pte_copy(), mfill_atomic_pte_zeropage() (mm/userfaultfd.c, Linux 6.12): of private memory, also of a
+    file's, a page of the process's own; else one of the file."""
+    file = vma.vm_file
+    pgoff = linear_page_index(vma, va)
+    if file is not None and not is_cow_mapping(vma):
+        return file.mfill(vma, va, pgoff, value)
+    if file is not None:
+        if not file.has_page(pgoff):
+            return -EFAULT
+    pte = mm.ptes[va]
+    if not pte_none(pte):
+        return -EEXIST
+    if zero:
+        pte.frame = frames[ZERO_PFN]
+        pte.writable = False
+        return 0
+    map_new_page(mm, va, vma.write)
+    new = pte.frame
+    assert new is not None
+    new.contents = value
+    return 0
+
+
+def mwriteprotect_range(mm: Mm, start: Va, end: VaEnd, enable_wp: bool) -> Errno:
+    """mwriteprotect_range() (mm/userfaultfd.c, Linux 6.12): 0, -ENOENT where a vma is not registered for that, or none is there; -EAGAIN: a
+    change is in progress."""
+    mm.mmap_lock.read_lock()
+    mm.userfaultfd[0].map_changing_lock.read_lock()
+    with atomic:
+        ret: Errno = -EAGAIN if mm.userfaultfd[0].mmap_changing > 0 else -ENOENT
+        at: VaEnd = end if ret == -EAGAIN else start
+    while at < end:
+        with atomic:
+            first = find_vma_from(mm, at, end)
+            at = end
+            if first < end:
+                vma = mm.mm_mt[first]
+                assert vma is not None
+                ret = -ENOENT
+                if userfaultfd_wp(vma):
+                    ret = 0
+                    at = min(vma.vm_end, end)
+        if first == end or ret != 0:
+            break
+        uffd_wp_range(mm, first, at, enable_wp)
+    with atomic:
+        mm.userfaultfd[0].map_changing_lock.read_unlock()
+        mm.mmap_lock.read_unlock()
+    return ret
+
+
+def uffd_wp_range(mm: Mm, start: Va, end: VaEnd, enable_wp: bool) -> None:
+    """uffd_wp_range() (mm/userfaultfd.c), change_protection() (mm/mprotect.c, Linux 6.12): write-protect the pages of a part of one vma, or
+    no more. Those that are not there stay as they are."""
+    rng = Range(start, end, Event.PROTECTION_VMA, True)
+    mmu_notifier_invalidate_range_start(mm, rng)
+    change_uffd_wp(mm, start, end, enable_wp)
+    mmu_notifier_invalidate_range_end(mm, rng)
+
+
+@milestone(quiet=True)
+@atomic
+def change_uffd_wp(mm: Mm, start: Va, end: VaEnd, enable_wp: bool) -> None:
+    """change_pte_range(MM_CP_UFFD_WP or MM_CP_UFFD_WP_RESOLVE) (mm/mprotect.c, Linux 6.12): under the page-table lock."""
+    for va in range(start, end):
+        pte = mm.ptes[va]
+        pte.uffd_wp[0] = enable_wp and not pte_none(pte)
+    change_pte_range(mm, start, end)

@@ -1,0 +1,223 @@
+"""Userfaultfd: faults and changes of a process's memory, told to its user space, which answers them."""
+
+from __future__ import annotations
+
+from secondsight.devices.device import Device
+from secondsight.lang import Bits, Char, Errno, Ref, atomic, wait_until
+from secondsight.linux.errno import EAGAIN, EBADF, EINVAL
+from secondsight.linux.fork import mmget_not_zero, mmput
+from secondsight.linux.mm_types import VM_UFFD_MISSING, VM_UFFD_WP, Mm, PageBits, Result, UffdEvent, UserfaultfdCtx, Va
+from secondsight.linux.userfaultfd import find_message, read_message
+from secondsight.linux.userfaultfd_ioctl import (
+    new_userfaultfd,
+    userfaultfd_copy,
+    userfaultfd_register,
+    userfaultfd_release,
+    userfaultfd_unregister,
+    userfaultfd_wake,
+    userfaultfd_writeprotect,
+    userfaultfd_zeropage,
+)
+from secondsight.scenario.ops import Arg, ArgType, HandleType, Often
+from secondsight.world.declare import operation
+from secondsight.world.operations.memory import ADDRESS, SPAN
+from secondsight.world.tables import NOT_RUN, RowNumber, address, handles, high, low, makes, needs_at, page, pages, value
+
+__all__ = ["serve"]
+
+UFFD = Arg(ArgType.USERFAULTFD)
+YES, NO = Arg(ArgType.FLAG, True, keyword=True), Arg(ArgType.FLAG, False, keyword=True)
+OF_PRIVATE_MEMORY = Arg(ArgType.FLAG, False, keyword=True, anonymous=True)
+FAULT, PROTECTED, REMOVE, UNMAP = ord("f"), ord("w"), ord("r"), ord("u")
+
+
+def of_userfaultfd(args: object) -> dict[str, int]:
+    """What all of these need."""
+    return {"userfaultfd": 1, "userfaults": 3, "vma_flags": 1}
+
+
+@operation(sigbus=NO, events=NO, makes=HandleType.USERFAULTFD, in_setup=True, at_least=of_userfaultfd, named=False)
+def userfaultfd(i: RowNumber, mm: Mm, device: Ref[Device]) -> Result:
+    """userfaultfd(2), and UFFDIO_API: one for a process, in the setup. With `sigbus` (UFFD_FEATURE_SIGBUS) who touches what is missing or
+    protected gets a signal, else it waits. With `events` (UFFD_FEATURE_EVENT_REMOVE and _UNMAP) who unmaps registered memory, or forgets
+    it by MADV_DONTNEED, waits until somebody has read that message."""
+    if len(mm.userfaultfd) > 0:
+        with atomic:
+            new_userfaultfd(mm, value[i] != 0, page[i] != 0)
+            handles[makes[i]].made = True
+    return 0
+
+
+@operation(uffd=UFFD, addr=ADDRESS, pages=SPAN, missing=YES, wp=OF_PRIVATE_MEMORY, remaps=True, at_least=of_userfaultfd, often=Often(6, 1))
+def uffd_register(i: RowNumber, mm: Mm, device: Ref[Device]) -> Result:
+    """UFFDIO_REGISTER: pages that are `missing`, and those that are write-protected (`wp`; private memory only). Fails with -EINVAL (not
+    mapped, a udmabuf's mapping; neither mode), -EPERM (mapped read-only from a write-sealed memfd), -EBADF (closed)."""
+    if len(mm.userfaultfd) > 0:
+        if handles[needs_at[i]].closed:
+            return -EBADF
+        modes = (VM_UFFD_MISSING if value[i] != 0 else 0) + (VM_UFFD_WP if page[i] != 0 else 0)
+        if modes == 0:
+            return -EINVAL
+        return userfaultfd_register(mm, address[i], pages[i], modes, low[i], high[i])
+    return 0
+
+
+@operation(uffd=UFFD, addr=ADDRESS, pages=SPAN, remaps=True, at_least=of_userfaultfd, often=Often(2, 1))
+def uffd_unregister(i: RowNumber, mm: Mm, device: Ref[Device]) -> Result:
+    """UFFDIO_UNREGISTER. Who waits for a page there tries again. Fails with -EINVAL (not mapped, a udmabuf's mapping), -EBADF (closed)."""
+    if len(mm.userfaultfd) > 0:
+        if handles[needs_at[i]].closed:
+            return -EBADF
+        return userfaultfd_unregister(mm, address[i], pages[i], low[i], high[i])
+    return 0
+
+
+@operation(uffd=UFFD, addr=ADDRESS, value=Arg(ArgType.VALUE), at_least=of_userfaultfd, often=Often(9, 6))
+def uffd_copy(i: RowNumber, mm: Mm, device: Ref[Device]) -> Result:
+    """UFFDIO_COPY of one page that holds `value`; who waits for it goes on. Fails with -EEXIST (a page is there), -ENOENT (not registered),
+    -EAGAIN (a change is in progress, whose message nobody has read yet), -EFAULT (past the end of the file), -EBADF (closed)."""
+    if len(mm.userfaultfd) > 0:
+        if handles[needs_at[i]].closed:
+            return -EBADF
+        return userfaultfd_copy(mm, address[i], value[i])
+    return 0
+
+
+@operation(uffd=UFFD, addr=ADDRESS, at_least=of_userfaultfd, often=Often(3, 2))
+def uffd_zeropage(i: RowNumber, mm: Mm, device: Ref[Device]) -> Result:
+    """UFFDIO_ZEROPAGE of one page. Fails as `uffd_copy` does."""
+    if len(mm.userfaultfd) > 0:
+        if handles[needs_at[i]].closed:
+            return -EBADF
+        return userfaultfd_zeropage(mm, address[i])
+    return 0
+
+
+@operation(uffd=UFFD, addr=ADDRESS, pages=SPAN, protect=YES, at_least=of_userfaultfd, often=Often(6, 4))
+def uffd_writeprotect(i: RowNumber, mm: Mm, device: Ref[Device]) -> Result:
+    """UFFDIO_WRITEPROTECT: the pages that are there are write-protected, or with `protect=False` no more, and who waits goes on. Fails with
+    -ENOENT (not registered for that), -EAGAIN (a change is in progress), -EBADF (closed)."""
+    if len(mm.userfaultfd) > 0:
+        if handles[needs_at[i]].closed:
+            return -EBADF
+        return userfaultfd_writeprotect(mm, address[i], pages[i], value[i] != 0)
+    return 0
+
+
+@operation(uffd=UFFD, addr=ADDRESS, pages=SPAN, at_least=of_userfaultfd, often=Often(1, 1))
+def uffd_wake(i: RowNumber, mm: Mm, device: Ref[Device]) -> Result:
+    """UFFDIO_WAKE: who waits for one of the pages tries again. -EBADF: closed."""
+    if len(mm.userfaultfd) > 0:
+        if handles[needs_at[i]].closed:
+            return -EBADF
+        return userfaultfd_wake(mm, address[i], pages[i])
+    return 0
+
+
+@operation(uffd=UFFD, loads=True, at_least=of_userfaultfd, often=Often())
+def uffd_read(i: RowNumber, mm: Mm, device: Ref[Device]) -> Result:
+    """Wait for a message and read it: `f` a page is missing, `w` one is written that is protected, `r` REMOVE, `u` UNMAP. Faults come first.
+    Who waits for the reading of an event goes on. -EBADF: closed."""
+    if len(mm.userfaultfd) > 0:
+        with atomic:
+            if handles[needs_at[i]].closed:
+                return -EBADF
+            ctx = mm.userfaultfd[0]
+            wait_until(find_message(ctx) != 0 or ctx.dying)
+            if ctx.dying:
+                return NOT_RUN
+            return next_message(ctx)
+    return 0
+
+
+@operation(uffd=UFFD, loads=True, at_least=of_userfaultfd, often=Often(1))
+def uffd_read_now(i: RowNumber, mm: Mm, device: Ref[Device]) -> Result:
+    """`uffd_read` that does not wait: -EAGAIN, there is no message."""
+    if len(mm.userfaultfd) > 0:
+        with atomic:
+            if handles[needs_at[i]].closed:
+                return -EBADF
+            if find_message(mm.userfaultfd[0]) == 0:
+                return -EAGAIN
+            return next_message(mm.userfaultfd[0])
+    return 0
+
+
+@operation(uffd=UFFD, at_least=of_userfaultfd, often=Often(1))
+def uffd_close(i: RowNumber, mm: Mm, device: Ref[Device]) -> Result:
+    """close() of a userfaultfd that nobody reads: nothing is registered any more, who waits goes on. -EBADF the second time. (While somebody
+    waits in a read a real kernel keeps it until that returns: with a handler's thread it is not to be closed.)"""
+    if len(mm.userfaultfd) > 0:
+        with atomic:
+            closed = handles[needs_at[i]].closed
+            handles[needs_at[i]].closed = True
+        if closed:
+            return -EBADF
+        userfaultfd_release(mm)
+    return 0
+
+
+@operation(uffd=UFFD, value=Arg(ArgType.VALUE), in_setup=True, serves=True, at_least=of_userfaultfd, named=False)
+def uffd_serve(i: RowNumber, mm: Mm, device: Ref[Device]) -> Result:
+    """A thread of the process that answers all messages from the end of the setup on: what is missing is filled with a page that holds
+    `value`, what is protected may be written again, events are read. What cannot be filled while a change is in progress (-EAGAIN) is
+    tried again; for anything else, who waits tries again."""
+    return 0
+
+
+@atomic
+def next_message(ctx: UserfaultfdCtx) -> Result:
+    """Read the first message: its letter."""
+    i = find_message(ctx) - 1
+    event = ctx.waits[i].event
+    letter = PROTECTED if ctx.waits[i].wp else FAULT
+    if event != UffdEvent.PAGEFAULT:
+        letter = REMOVE if event == UffdEvent.REMOVE else UNMAP
+    read_message(ctx, i)
+    return letter
+
+
+# The handler's thread.
+
+
+def serve(mm: Mm, letter: Char) -> None:
+    """What `uffd_serve` says. `later` are pages that could not be filled."""
+    later: PageBits = Bits()
+    while True:
+        with atomic:
+            ctx = mm.userfaultfd[0]
+            wait_until(ctx.dying or ctx.released or find_message(ctx) != 0 or (ctx.mmap_changing == 0 and later != Bits()))
+            alive = not ctx.dying and not ctx.released and mmget_not_zero(mm)
+            if not alive:
+                break
+            at: Va = 0
+            protected = False
+            asked = False
+            if find_message(ctx) != 0:
+                i = find_message(ctx) - 1
+                at = ctx.waits[i].start
+                protected = ctx.waits[i].wp
+                asked = ctx.waits[i].event == UffdEvent.PAGEFAULT
+                read_message(ctx, i)
+            else:
+                for va in later:
+                    at = va
+                asked = True
+                later -= {at}
+        if asked:
+            ret = answer(mm, at, letter, protected)
+            if ret == -EAGAIN:
+                later |= {at}
+        mmput(mm)
+
+
+def answer(mm: Mm, va: Va, letter: Char, protected: bool) -> Errno:
+    """Answer a fault: 0; -EAGAIN, it is to be tried again; or another error, and who waits tries again."""
+    ret: Errno = 0
+    if protected:
+        ret = userfaultfd_writeprotect(mm, va, 1, False)
+    else:
+        ret = userfaultfd_copy(mm, va, letter)
+    if ret not in (0, -EAGAIN):
+        userfaultfd_wake(mm, va, 1)
+    return ret
