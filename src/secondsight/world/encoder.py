@@ -236,6 +236,9 @@ class Encoder:
         derived = dict.fromkeys(_LARGE, 0) | {"mms": len(self.processes), "subscribers": 0, **largest, **takes}
         derived["frames"] = min(16, max(3, 1 + takes["frames"] + sum(map(_in_flight, self.scenario.threads))))
         derived["pages"] = max(1, largest_space.pages)
+        if largest.get("pageblocks"):  # all pages come from the block first, and all may move out of it
+            derived["pageblock_frames"] = min(BOUNDS["pageblock_frames"].most, max(1, takes["frames"]))
+            derived["frames"] = min(16, derived["frames"] + derived["pageblock_frames"])
         if self.is_huge:
             self._suits_huge_pages(largest, driver)
             derived["pages"] += derived["pages"] % HPAGE_PMD_NR
