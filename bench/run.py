@@ -206,7 +206,7 @@ def main() -> int:
     began = time.perf_counter()
     sizes = [SIZES[n] for n in given.size or (FULL if given.full else QUICK)]
     missing = ensure(PACKAGES)
-    print("TLC is left out: it comes as a jar, not as a package.")
+    print("TLC, GenMC, Nidhugg and LTSmin are left out: none of them is a package of Debian or PyPI.")
     machine, folder = _machine(), Path("build/bench").resolve()
     pace = Pace(given.rounds, 60 if given.full else 3, given.limit or (900 if given.full else 40))
     rows, all_done = measure([(s, _who(given, s, missing)) for s in sizes], folder, pace)

@@ -183,3 +183,29 @@ def hmm_exclusive_cow(s: Recorder) -> None:
         s.read(a, into="child")
     s.read(a, into="parent")
     device.exclusive(a, "d", into="again")
+
+
+@scenario
+def hmm_anon_write_huge(s: Recorder) -> None:
+    """anon_write_huge: the device writes memory that wants huge pages and that nobody touched; the CPU reads what it wrote, of a huge page."""
+    a = s.mmap(pages=4)
+    s.madvise_hugepage(a)
+    device = s.device()
+    device.write(a, "a", into="first")
+    device.write(a + 1, "b", into="second")
+    s.read(a, into="cpu_first")
+    s.read(a + 1, into="cpu_second")
+    s.page_is_huge(a, into="huge")
+    s.page_is_huge(a + 2, into="not_touched")
+
+
+@scenario
+def hmm_anon_write_hugetlbfs(s: Recorder) -> None:
+    """anon_write_hugetlbfs: the same of huge pages of a pool. Theirs are private, these are a memfd's."""
+    a = s.mmap(s.memfd_create_hugetlb(pages=2))
+    device = s.device()
+    device.write(a, "a", into="first")
+    device.write(a + 1, "b", into="second")
+    s.read(a, into="cpu_first")
+    s.read(a + 1, into="cpu_second")
+    s.page_is_huge(a, into="huge")

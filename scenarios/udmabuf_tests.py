@@ -28,3 +28,17 @@ def udmabuf_list(s: Recorder) -> None:
     for entry in range(4):
         s.read(a + 2 * entry, into=f"memfd_{entry}")
         s.read(d + entry, into=f"udmabuf_{entry}")
+
+
+@scenario
+def udmabuf_list_of_huge_pages(s: Recorder) -> None:
+    """test-6: of a list, of a memfd of huge pages; page by page the udmabuf has what the memfd has. 8 pages and 4 entries of a page, every second and
+    one within a huge page, for theirs that begin in one. The memfd is mapped and written first."""
+    fd = s.memfd_create_hugetlb(pages=8, seals="shrink")
+    a = s.mmap(fd)
+    for page in range(8):
+        s.write(a + page, "abcdefgh"[page])
+    buf = s.udmabuf_create_list([(fd, 0, 1), (fd, 3, 1), (fd, 4, 1), (fd, 7, 1)], into="created")
+    d = s.mmap(buf)
+    for entry in range(4):
+        s.read(d + entry, into=f"udmabuf_{entry}")

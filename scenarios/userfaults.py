@@ -113,3 +113,76 @@ def nobody_else_may_wait(s: Recorder) -> None:
     s.uffd_close(u)
     s.read(a + 1, into="closed")
     s.uffd_wake(u, a, into="closed_too")
+
+
+@scenario
+def others_wait_too(s: Recorder) -> None:
+    """A pin, and a direct read into half a page: both want the pages there, and wait for the handler as a CPU does."""
+    a = s.mmap(pages=2)
+    u = s.userfaultfd(events=True)
+    s.uffd_register(u, a)
+    s.uffd_serve(u, "p")
+
+    @s.thread
+    def pins() -> None:
+        pin = s.pin(a, pages=1)
+        pin.read(into="pinned")
+
+    @s.thread
+    def disk() -> None:
+        s.direct_read(a + 1, "d", into="read")
+
+    with s.after():
+        s.read(a, into="first_page")
+        s.read(a + 1, into="second_page")
+        s.read_half(a + 1, into="its_second_half")
+
+
+@scenario
+def ends_waiting(s: Recorder) -> None:
+    """Who waits for a page, or for a message to be read, ends with the process."""
+    a = s.mmap(pages=1)
+    u = s.userfaultfd(events=True)
+    s.uffd_register(u, a)
+
+    @s.thread
+    def touches() -> None:
+        s.read(a, into="read")
+
+    @s.thread
+    def forgets() -> None:
+        s.madvise_dontneed(a, into="forgot")
+
+    @s.thread
+    def ends() -> None:
+        s.exit()
+
+
+@scenario
+def told_of_fork(s: Recorder) -> None:
+    """A child's memory is registered with a userfaultfd of its own, which comes with the message of the fork: its faults are answered too, and what
+    was write-protected for the parent is for the child."""
+    a = s.mmap(pages=2)
+    s.write(a, "a", pages=1)
+    u = s.userfaultfd(events=True, forks=True)
+    s.uffd_register(u, a, wp=True)
+    s.uffd_writeprotect(u, a)
+    s.uffd_serve(u, "p")
+
+    children = []
+
+    @s.thread
+    def parent() -> None:
+        children.append(s.fork())
+        s.write(a, "w", pages=1, into="written")
+
+    (child,) = children
+
+    @child.thread
+    def touches() -> None:
+        s.read(a, into="of_the_parent")
+        s.read(a + 1, into="filled")
+        s.write(a, "c", pages=1, into="childs")
+
+    with s.after():
+        s.read(a, into="after")

@@ -190,6 +190,11 @@ def test_make_help_names_every_target() -> None:
     assert targets == [line.split()[0] for line in shown.splitlines()] and "docs-site" in targets
 
 
+def test_a_python_file_is_no_trace(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["replay", str(GPU)]) == 2
+    assert "after it come a scenario and a token" in capsys.readouterr().err
+
+
 def test_all_that_a_driver_is_refused_for_is_told_at_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "driver.py"
     text = GPU.read_text().replace("hmm.hmm_range_fault(", "hmm.hmm_range_falt(").replace("rng.blockable", "rng.blocks")
@@ -211,3 +216,5 @@ def test_all_that_is_wrong_with_a_files_classes_is_told_at_once(tmp_path: Path) 
         load_drivers(path)
     told = [part.split(": ")[1].partition("(")[0] for part in str(caught.value).split("\n\n")]
     assert told == ["Bad.y", "Bad.fault", "Worse.xs", "Worse.z"]
+    path.write_text(path.read_text().replace("class Bad(Device):\n    y: Nowhere", "class Bad(Device):").replace("fault(self, va: Va)", "fault(self, va: Va, write: bool)"))
+    assert [kind.__name__ for kind in load_drivers(path, ["Bad"])] == ["Bad", "Worse"]  # --class Bad: the other does not matter

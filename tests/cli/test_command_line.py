@@ -59,6 +59,12 @@ def test_no_help_loads_anything_of_the_model() -> None:
     assert all(f"Usage: secondsight {name} " in done.stdout for name in COMMANDS)
 
 
+@pytest.mark.parametrize(("word", "said"), [("chek", "is it check?"), ("explian", "is it explain"), ("zzz", "there are check, compare,")])
+def test_a_misspelt_command_is_told_its_neighbours(word: str, said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([word, "x"]) == 2
+    assert f"there is no command {word}; {said}" in " ".join(capsys.readouterr().err.split())
+
+
 def test_what_help_says_without_loading_it_is_so() -> None:
     assert known.RELEASES == sources.RELEASES == tuple(GETTABLE)
     assert tuple(name.removesuffix("-own") for name in BUILDABLE) == known.BUILDABLE

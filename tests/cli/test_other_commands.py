@@ -263,6 +263,20 @@ def test_an_unknown_kernel_is_refused_before_the_search(tmp_path: Path) -> None:
     assert done.code == 2 and "virtual machines" in done.err
 
 
+def test_a_message_that_nobody_reads_changes_no_exit_code() -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    done = subprocess.run(command("run", "none.py"), stdout=subprocess.PIPE, stderr=writing, check=False)
+    os.close(writing)
+    assert (done.returncode, done.stdout) == (2, b"")
+
+
+def test_a_cache_folder_that_cannot_be_used_is_told_how_to_name_another(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv("SECONDSIGHT_CACHE", "/proc/none")
+    assert main(["kernel", "get", "6.1"]) == 2
+    assert "; SECONDSIGHT_CACHE names another folder for what is kept" in capsys.readouterr().err
+
+
 def test_a_closed_pipe_is_no_error() -> None:
     with subprocess.Popen(
         command("check", HOUSE / "examples" / "my_gpu.py", "--adversary", "munmap"), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True

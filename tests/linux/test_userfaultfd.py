@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
-from linux_world import A, B, world
+import pytest
+from linux_world import A, B, C, world
 
+from secondsight.devices.device import Device
+from secondsight.devices.userfault_handler import FillsAtOnce, FillsOnce, FillsPages
 from secondsight.linux import EAGAIN, EEXIST, EFAULT, EINVAL, ENOENT, SIGBUS
 from secondsight.linux.fault import cpu_read, cpu_write
+from secondsight.linux.fork import mm_alloc
+from secondsight.linux.fork_dup import dup_mmap
+from secondsight.linux.madvise import madvise_pageout
 from secondsight.linux.memfd import memfd_create
+from secondsight.linux.migrate import move_page
 from secondsight.linux.mm_types import VM_UFFD_MISSING, VM_UFFD_WP, Mm
+from secondsight.linux.mm_userfaultfd import mfill_atomic, mwriteprotect_range
 from secondsight.linux.mmap import do_mmap
 from secondsight.linux.mprotect import do_mprotect_pkey
+from secondsight.linux.swapops import is_swap_entry
 from secondsight.linux.userfaultfd_ioctl import (
     new_userfaultfd,
     userfaultfd_copy,
@@ -19,6 +28,11 @@ from secondsight.linux.userfaultfd_ioctl import (
     userfaultfd_writeprotect,
     userfaultfd_zeropage,
 )
+from secondsight.scenario import Recorder, Scenario, ScenarioError
+from secondsight.search import Verdict
+from secondsight.search.auto import search
+from secondsight.search.request import Request
+from secondsight.world.model import outcomes, program
 
 SIZES = {"pages": 4, "frames": 8, "vmas": 6, "files": 1, "file_pages": 2, "vma_flags": 1, "userfaultfd": 1, "userfaults": 3}
 
@@ -70,4 +84,114 @@ def test_write_protected_pages() -> None:
         assert userfaultfd_writeprotect(mm, 0, 2, False) == 0 and mm.ptes[0].writable and cpu_write(mm, 0, B) == 0
         userfaultfd_writeprotect(mm, 0, 1, True)
         userfaultfd_release(mm)
-        assert mm.ptes[0].writable and userfaultfd_copy(mm, 0, A) == -ENOENT and EAGAIN
+        assert mm.ptes[0].writable and userfaultfd_copy(mm, 0, A) == -ENOENT
+
+
+def test_nothing_is_filled_while_a_change_is_in_progress() -> None:
+    with world(**SIZES) as (_, mm):
+        do_mmap(mm, 0, 2, None, 0, True)
+        new_userfaultfd(mm, False, True)
+        register(mm, 0, 2, VM_UFFD_MISSING | VM_UFFD_WP)
+        mm.userfaultfd[0].mmap_changing = 1
+        assert userfaultfd_copy(mm, 0, A) == userfaultfd_zeropage(mm, 0) == userfaultfd_writeprotect(mm, 0, 2, True) == -EAGAIN
+        assert mwriteprotect_range(mm, 0, 2, True) == mfill_atomic(mm, 0, A, False) == -EAGAIN  # the second look, under the lock
+
+
+def test_write_protection_goes_where_the_page_goes() -> None:
+    """Swapped out and in, moved: it is still to be told; a child's page is not."""
+    with world(**SIZES | {"mms": 2, "cow": 1, "anon_vmas": 2, "migrations": 1, "swap_slots": 2}) as (_, mm):
+        do_mmap(mm, 0, 1, None, 0, True)
+        cpu_write(mm, 0, A)
+        new_userfaultfd(mm, True, False)
+        register(mm, 0, 1, VM_UFFD_WP)
+        userfaultfd_writeprotect(mm, 0, 1, True)
+        assert madvise_pageout(mm, 0, 1) == 0 and is_swap_entry(mm.ptes[0])
+        assert cpu_write(mm, 0, B) == -SIGBUS and cpu_read(mm, 0) == A and not mm.ptes[0].writable
+        assert move_page(mm, 0) == 0 and cpu_write(mm, 0, B) == -SIGBUS
+        child = mm_alloc()
+        dup_mmap(child, mm)
+        assert cpu_write(child, 0, B) == 0 and (cpu_read(mm, 0), cpu_read(child, 0)) == (A, B)
+        assert userfaultfd_writeprotect(mm, 0, 1, False) == 0 and cpu_write(mm, 0, C) == 0
+
+
+def outcomes_of(scenario: Scenario, driver: type[Device] | None = None) -> set[tuple[tuple[str, str], ...]]:
+    """Complete, by the reference executor."""
+    result, found = outcomes(scenario, driver, request=Request(executor="reference"))
+    assert result.verdict is Verdict.HOLDS, (result.violation and result.violation.message, result.error)
+    return set(found)
+
+
+def test_who_waits_ends_with_the_process() -> None:
+    s = Recorder()
+    a = s.mmap(pages=1)
+    s.uffd_register(s.userfaultfd(events=True), a)
+
+    @s.thread
+    def touches() -> None:
+        s.read(a, into="read")
+
+    @s.thread
+    def forgets() -> None:
+        s.madvise_dontneed(a, into="forgot")
+
+    @s.thread
+    def ends() -> None:
+        s.exit()
+
+    assert outcomes_of(s.scenario("ends", "")) == {(("forgot", "exited"), ("read", "exited"))}
+
+
+def test_a_pin_waits_for_the_handler_and_hmm_does_not() -> None:
+    """pin_user_pages_fast() gives the mmap lock up and waits; hmm_range_fault() cannot, and fails: so does the device."""
+    s = Recorder()
+    a = s.mmap(pages=2)
+    u = s.userfaultfd()
+    s.uffd_register(u, a)
+    gpu = s.device()
+
+    @s.thread
+    def device() -> None:
+        gpu.read(a + 1, into="by_hmm")
+        pin = s.pin(a, pages=1)
+        pin.read(into="pinned")
+
+    @s.thread
+    def handler() -> None:
+        s.uffd_read(u, into="message")
+        s.uffd_copy(u, a, "p")
+
+    assert outcomes_of(s.scenario("pins", "")) == {(("by_hmm", "-EFAULT"), ("message", "f"), ("pinned", "p"))}
+
+
+def beside_a_change() -> Scenario:
+    s = Recorder()
+    a = s.mmap(pages=1)
+    s.device()
+
+    @s.thread
+    def touches() -> None:
+        s.read(a)
+
+    @s.thread
+    def forgets() -> None:
+        s.madvise_dontneed(a)
+
+    return s.scenario("beside_a_change", "")
+
+
+@pytest.mark.parametrize(("handler", "why"), [(FillsPages, None), (FillsOnce, "deadlock"), (FillsAtOnce, "livelock")])
+def test_a_handler_that_may_not_fill_now(handler: type[Device], why: str | None) -> None:
+    found = search(program(beside_a_change(), handler, closes=True), Request(executor="reference", livelock=True))
+    assert found.error is None and (found.violation.rule if found.violation else None) == why
+
+
+def test_a_second_one_of_a_process_and_a_file_s_pages_are_refused() -> None:
+    s = Recorder()
+    s.userfaultfd()
+    s.userfaultfd()
+    with pytest.raises(ScenarioError, match="a second one of the process"):
+        outcomes(s.scenario("two", ""))
+    s = Recorder()
+    u, a = s.userfaultfd(), s.mmap(s.memfd_create(pages=1))
+    with pytest.raises(ScenarioError, match="a file's mapping"):
+        s.uffd_register(u, a, wp=True)

@@ -5,17 +5,31 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
-from typing import Literal
+from pathlib import Path
+from typing import Any, Literal
 
 import pytest
 from page_world import Reader, page_of, shown, states
 from report_world import deadlock, driver, livelock, lock_order, queue, three_threads
 
 from secondsight.devices import mirror
-from secondsight.lang import U8, Array, Machine, Record, require, shared, shared_array
+from secondsight.lang import U8, Array, Machine, Record, atomic, require, shared, shared_array
 from secondsight.lang.program import Program, Thread, build
+from secondsight.linux import mmu_notifier as mn
 from secondsight.report.page import html_page, page_data
 from secondsight.report.sequence import sequence_diagram
+
+
+class ClearsByAnother(mirror.MirrorWithoutTest):
+    def invalidate(self, rng: mn.Range, seq: int) -> bool:
+        mn.mmu_interval_set_seq(self.notifier, seq)
+        self.clear(rng)
+        return True
+
+    @atomic
+    def clear(self, rng: mn.Range) -> None:
+        self.page_table.unmap(rng)
+
 
 HOSTILE = "</script><script>alert(1)</script><!-- <b>&amp;\u2028"
 
@@ -28,6 +42,20 @@ def trace() -> dict[str, object]:
 def test_the_page_has_the_whole_trace_as_data(trace: dict[str, object]) -> None:
     data = page_data("Title", [trace])
     assert Reader(html_page(data)).data == data
+
+
+def test_a_step_is_shown_at_the_line_where_it_begins(trace: dict[str, Any]) -> None:
+    """Also one that is a whole `with atomic:` block."""
+    placed = [(step["stack"][-1]["line"], step["line"]) for step in trace["steps"] if step["stack"] and step["line"]]
+    assert len(placed) > 10 and all(shown == begun for shown, begun in placed)
+
+
+def test_a_call_is_placed_where_it_is_called_also_behind_a_return() -> None:
+    """`clear` is called in the step that began in the notifier's function before it."""
+    trace = shown(driver(ClearsByAnother, "munmap"))
+    (line,) = [one for one in trace["lines"] if one["text"].startswith("clear(")]
+    file, _, number = line["where"].rpartition(":")
+    assert file == Path(__file__).name and "self.clear(" in Path(__file__).read_text().splitlines()[int(number) - 1]
 
 
 def test_the_page_needs_nothing_else(trace: dict[str, object]) -> None:

@@ -124,12 +124,13 @@ def test_the_picture_is_there_and_can_be_saved(browser: Browser, url: str, trace
     assert saved == sequence_diagram(traces[0])
 
 
-@pytest.mark.parametrize("width", [1200, 390])
+@pytest.mark.parametrize("width", [1200, 320])
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
 def test_nothing_is_wider_than_the_window(browser: Browser, url: str, width: int, dark: bool) -> None:
     browser.resize(width, 800, dark)
     browser.open(f"{url}#step=9")
     assert browser.value("document.documentElement.scrollWidth") <= width
+    assert browser.value("new Set([...document.querySelectorAll('#bar button')].map(one => one.getBoundingClientRect().top)).size") == 1
     style = "getComputedStyle(document.body)"
     paper, ink = (sum(map(int, re.findall(r"\d+", browser.value(f"{style}.{what}")))) for what in ("backgroundColor", "color"))
     assert (paper < ink) is dark

@@ -9,7 +9,8 @@
   driver and a schedule (`forced.py`): both sides run that one interleaving.
 
 A process may fork. One scenario in five has two processes from the start: they map the same files, and each does some of the operations; in a forced one the device
-may be either's. One in eight has huge pages, of private memory or of files, if it is not a forced one. (Which, says the number: all others are
+may be either's. One in eight has huge pages, of private memory or of files, if it is not a forced one. Of the
+others one in seven has a userfaultfd: touches of missing pages are signals where there is one thread; else a thread answers, and reads of changes. (Which, says the number: all others are
 what they were before there were any.)
 
 A drawn scenario always fits the model: pages of address space, frames and buffers are counted while it is drawn.
@@ -115,7 +116,7 @@ def _free(draw: Draw, s: Recorder, several: bool, with_uffd: bool) -> None:
         act(w, OPS["write"])
     _draw_ops(w, draw.integer(0, 3), _weights(_alone, "exit"))
     if with_uffd:
-        w.userfaultfd = s.userfaultfd(events=True)
+        w.userfaultfd = s.userfaultfd(events=True, forks=chance(draw, 50))
         act(w, OPS["mmap"])
         act(w, OPS["uffd_register"])
         act(w, OPS["uffd_register"])

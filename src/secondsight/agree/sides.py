@@ -18,6 +18,7 @@ __all__ = ["Booted", "KernelAnswer"]
 NEEDED = {
     "udmabuf": "udmabuf", "move_pages": "nodes", "madvise_pageout": "swap", "memfd_create_hugetlb": "hugetlb",
     "madvise_hugepage": "huge", "madvise_collapse": "huge", "page_is_huge": "huge",
+    "userfaultfd": "userfaultfd",
 }  # fmt: skip
 """With what an operation's name may begin, and what the agent says of the device that it needs."""
 BOOT_SECONDS = 240.0  # campaigns run on busy machines

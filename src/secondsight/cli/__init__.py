@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import sys
@@ -43,8 +44,13 @@ def _wants_json(words: list[str]) -> bool:
 
 
 def _begin() -> None:
-    """SIGTERM ends as Ctrl-C does, so that what was seen is printed; and there are streams."""
+    """SIGTERM ends as Ctrl-C does, so that what was seen is printed; and there are streams.
+
+    Garbage in cycles is looked for seldom: what is made here is mostly states, which are in none, and trees, which stay.
+    """
     import threading
+
+    gc.set_threshold(20_000, 20, 50)
 
     if threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
         signal.signal(signal.SIGTERM, signal.default_int_handler)
@@ -91,12 +97,24 @@ def _streams() -> None:
         sys.stdout.reconfigure(errors="backslashreplace")
 
 
+def _is_of_the_cache(file: object) -> bool:
+    """Whether a file is the cache folder, lies in it, or has to be there for it."""
+    from pathlib import Path
+
+    from secondsight.kernels.cache import cache_folder
+
+    folder, path = cache_folder(), Path(file).absolute() if isinstance(file, str) else None
+    return path is not None and (path.is_relative_to(folder) or folder.is_relative_to(path))
+
+
 def _system(error: OSError) -> int:
     """The system said no: which file, and why."""
     import errno
 
     where = f"{error.filename}: " if error.filename else ""
-    hint = "; make room and try again" if error.errno in (errno.ENOSPC, errno.EDQUOT) else ""
+    hint = "; make room and try again" if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) else ""
+    if _is_of_the_cache(error.filename):
+        hint += "; SECONDSIGHT_CACHE names another folder for what is kept"
     warn(f"secondsight: {where}{error.strerror or error}{hint}")
     return BAD_INPUT
 

@@ -155,7 +155,7 @@ def _drivers(file: Path, wanted: list[str] | None) -> list[type[Any]]:
     """The file's drivers, or those named by `--class`."""
     from secondsight.contract import load_drivers
 
-    found = {kind.__name__: kind for kind in load_drivers(file)}
+    found = {kind.__name__: kind for kind in load_drivers(file, wanted)}
     for name in wanted or ():
         if name not in found:
             raise LangError(f"{file} has no driver {name}; it has {', '.join(found)}")

@@ -29,5 +29,8 @@ def warn_of(text: str) -> None:
 
 
 def warn(message: str) -> None:
-    """A message for people, on stderr."""
-    print(message, file=sys.stderr)
+    """A message for people, on stderr. That nobody reads it (`2>&1 | head`) does not change how the command ends."""
+    try:
+        print(message, file=sys.stderr, flush=True)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())

@@ -18,7 +18,7 @@ def compile_(file: Path, driver: str | None, adversary: str, text: bool) -> None
     """Compile a file's driver, or print the C."""
     from secondsight import contract
 
-    found = {kind.__name__: kind for kind in contract.load_drivers(file)}
+    found = {kind.__name__: kind for kind in contract.load_drivers(file, driver and [driver])}
     if driver is not None and driver not in found:
         raise LangError(f"{file} has no driver {driver}; it has {', '.join(found)}")
     name = driver or next(iter(found))

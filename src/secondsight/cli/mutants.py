@@ -25,7 +25,7 @@ def mutants(
     from secondsight.contract.check import pick
     from secondsight.contract.driver_mutants import driver_mutants, holds, try_mutant
 
-    there = {kind.__name__: kind for kind in contract.load_drivers(file)}
+    there = {kind.__name__: kind for kind in contract.load_drivers(file, driver)}
     for name in driver or ():
         if name not in there:
             raise LangError(f"{file} has no driver {name}; it has {', '.join(there)}")

@@ -14,15 +14,15 @@ Bounds = Annotated[
     list[str] | None,
     typer.Option("--bound", metavar="NAME=N", help="Decide a bound of the machine by hand: frames=8. Others are raised when they run out."),
 ]
-Adversaries = Annotated[list[str] | None, typer.Option("--adversary", help="Only this adversary (may be repeated).")]
+Adversaries = Annotated[list[str] | None, typer.Option("--adversary", metavar="NAME", help="Only this adversary (may be repeated).")]
 Confirm = Annotated[
     str | None, typer.Option("--confirm", metavar="KERNEL", help="Force each counterexample on this kernel, in QEMU: did it do the same? linux-6.12.")
 ]
-Full = Annotated[bool, typer.Option("--full", help="Show every line of a trace; long runs of one thread are folded otherwise.")]
+Full = Annotated[bool, typer.Option("--full", metavar="", help="Show every line of a trace; long runs of one thread are folded otherwise.")]
 Html = Annotated[
     Path | None, typer.Option("--html", metavar="FILE", help="Write a page too that steps through the trace in a browser: one file, complete in itself.")
 ]
-Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON (docs/json.md).")]
+Json = Annotated[bool, typer.Option("--json", metavar="", help="Print the result as JSON (docs/json.md).")]
 
 
 def bounds(given: Iterable[str] | None) -> dict[str, int]:

@@ -104,6 +104,8 @@ def _read(file: Path) -> Any:
     try:
         return json.loads(file.read_text())
     except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        if file.suffix == ".py":
+            raise LangError(f"{file} is a Python file: after it come a scenario and a token, as in the line under a trace") from None
         raise LangError(f"{file} is not JSON: {error}") from None
 
 

@@ -55,11 +55,11 @@ def _request(
     memory: Annotated[str | None, typer.Option(help="Stop when so much memory is in use: 500M, 8G.")] = "8G",
     executor: Annotated[str, typer.Option(metavar="auto|reference|native", help=_EXECUTOR)] = "auto",
     workers: Annotated[int | None, typer.Option(min=1, max=64, help="Threads of a native search; default: one a core.")] = None,
-    no_merge: Annotated[bool, typer.Option("--no-merge", help="Native: every step by itself, none merged.")] = False,
-    no_symmetry: Annotated[bool, typer.Option("--no-symmetry", help="Native: tell interchangeable records, sequence numbers and equal threads apart.")] = False,
-    exact: Annotated[bool, typer.Option("--exact", help="Native: compare whole states, not 64 bits of them.")] = False,
+    no_merge: Annotated[bool, typer.Option("--no-merge", metavar="", help="Native: every step by itself, none merged.")] = False,
+    no_symmetry: Annotated[bool, typer.Option("--no-symmetry", metavar="", help="Native: tell interchangeable records, sequence numbers and equal threads apart.")] = False,
+    exact: Annotated[bool, typer.Option("--exact", metavar="", help="Native: compare whole states, not 64 bits of them.")] = False,
     collect: Annotated[
-        bool, typer.Option("--collect", help="Native: go on after a broken rule; each broken rule once in the result.")
+        bool, typer.Option("--collect", metavar="", help="Native: go on after a broken rule; each broken rule once in the result.")
     ] = False,
     depth_first: Annotated[
         int | None, typer.Option(metavar="DEPTH", min=1, max=DEEPEST, help="Native: depth first, no deeper than DEPTH steps.")

@@ -42,6 +42,20 @@ WITHOUT: Final[dict[str, tuple[Judge, str]]] = {
         "and the migration out of movable zones as stubs",
     ),
     "highmem.py": ("agreement", "inline functions of a header: a page's contents are two characters here"),
+    "huge_memory.py": (
+        "agreement",
+        "mm/huge_memory.c: a split and a zap need two levels of real page tables (mm/hmm.c's conformer has them), deposited page tables and rmap as stubs; "
+        "what one entry maps is seen on booted kernels by PAGEMAP_SCAN",
+    ),
+    "hugetlb.py": (
+        "agreement",
+        "mm/hugetlb.c and fs/hugetlbfs/inode.c: needed are the page cache's tree (linked for mm/memfd.c already), the file's interval tree, the pool and its "
+        "reservations, and huge page tables",
+    ),
+    "khugepaged.py": (
+        "agreement",
+        "mm/khugepaged.c: collapse_huge_page() needs what huge_memory.py needs, and the LRU lists as stubs",
+    ),
     "hmm_2019.py": ("neither", "mm/hmm.c of Linux 5.3, a release that is packaged no more"),
     "kref.py": ("neither", "inline functions of a header; what lib/refcount.c warns of is a rule here"),
     "memory_hotplug.py": (

@@ -224,21 +224,22 @@ def check_scenario(
     return Checked(driver.__name__, adversary, scenario.name, names, found.result, lambda: build(enough), accessed, enough)
 
 
-def load_drivers(path: str | Path) -> list[type[Device]]:
+def load_drivers(path: str | Path, wanted: Sequence[str] | None = None) -> list[type[Device]]:
     """The driver classes that a file defines, in its order: classes derived from `Device` that nothing in it derives from.
 
-    Raises `LangError` when the file cannot be read or run (with the lines of the user's own file), or defines none.
+    `wanted`: the names of those that will be used; what is wrong with the others does not matter then. Raises `LangError` when the file cannot be
+    read or run (with the lines of the user's own file), or defines none.
     """
     path = Path(path)
     if not path.is_file():
         raise LangError(f"{path}: {why_no_file(path)}; give a Python file with a class derived from secondsight.Device")
-    found = drivers_in(path, import_file(path))
+    found = drivers_in(path, import_file(path), wanted)
     if not found:
         raise LangError(f"{path}: no driver in it; define a class derived from secondsight.Device")
     return found
 
 
-def drivers_in(path: Path, module: ModuleType) -> list[type[Device]]:
+def drivers_in(path: Path, module: ModuleType, wanted: Sequence[str] | None = None) -> list[type[Device]]:
     """The driver classes that a user's file defines, in its order; perhaps none. Raises `LangError` for one that is not well made."""
     found = [
         value
@@ -246,7 +247,7 @@ def drivers_in(path: Path, module: ModuleType) -> list[type[Device]]:
         if isinstance(value, type) and issubclass(value, Device) and value.__module__ == module.__name__
     ]
     found = list(dict.fromkeys(found))
-    wrong = [text for driver in found for text in _wrong_in(driver)]
+    wrong = [text for driver in found if not wanted or driver.__name__ in wanted for text in _wrong_in(driver)]
     if wrong:
         raise LangError("\n\n".join(wrong))
     return sorted(found, key=lambda c: _line(path, c))

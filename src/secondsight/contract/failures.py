@@ -16,8 +16,9 @@ from secondsight.linux.device import device_access
 from secondsight.linux.fork import mms
 from secondsight.linux.mm import vma_is_accessible
 from secondsight.linux.mm_interval_tree import linear_page_index
-from secondsight.linux.mm_types import Driver, Folio, Mm, Result, Va, VaEnd
+from secondsight.linux.mm_types import Driver, Folio, Mm, Result, Va, VaEnd, Vma
 from secondsight.linux.pgtable import pte_none
+from secondsight.linux.userfaultfd import userfaultfd_missing, userfaultfd_pte_wp
 from secondsight.linux.vma import vmas_changed
 
 __all__ = ["access_ends", "access_is_watched", "fails_as_the_cpu", "goes_away_meanwhile", "is_being_closed", "opens_for_who_lives"]
@@ -40,12 +41,15 @@ accesses = shared_array(Accesses, "mms")
 def is_not_there(mm: Mm, va: Va, write: bool) -> bool:
     """Whether a CPU's access to `va` ends in a signal, once whoever holds the mmap lock for writing has dropped it.
 
-    No vma, or one that forbids it: SIGSEGV. No page, and none to be had (the OOM reaper came by, the device memory is gone,
+    No vma, or one that forbids it: SIGSEGV. Or user space is to answer (userfaultfd). No page, and none to be had (the OOM reaper came by, the device memory is gone,
     past the end of the file): SIGBUS. Or there is no process any more that could access anything.
     """
     vma = mm.mm_mt[va]
     if mm.users == 0 or vma is None or (write and not vma.write) or not vma_is_accessible(vma):
         return True
+    if len(mm.userfaultfd) > 0:
+        if is_told_of(mm, vma, va, write):
+            return True
     if not pte_none(mm.ptes[va]):
         return False
     file = vma.vm_file
@@ -53,6 +57,16 @@ def is_not_there(mm: Mm, va: Va, write: bool) -> bool:
         return mm.unstable
     has_page = file.has_page(linear_page_index(vma, va))
     return not has_page
+
+
+@atomic
+def is_told_of(mm: Mm, vma: Vma, va: Va, write: bool) -> bool:
+    """Whether user space is to answer a CPU's access (userfaultfd): it gets a signal, or waits for as long as user space likes. A device's
+    access may fail then: hmm_range_fault() cannot wait."""
+    pte = mm.ptes[va]
+    if pte_none(pte):
+        return userfaultfd_missing(vma)
+    return write and userfaultfd_pte_wp(vma, pte)
 
 
 @atomic

@@ -236,6 +236,9 @@ class VM:
         if not self._guest.hello.get("movable") and any(p.op.declared.needs is Needs.MOVABLE for p in scenario.places()):
             said = f"kernel {self.release} has no block of memory that can be taken offline, which {scenario.name} needs"
             raise KernelError(said, "boot(kernel, movable=True), of a packaged kernel such as linux-6.12")
+        if not self._guest.hello.get("userfaultfd") and any(p.op.declared.needs is Needs.USERFAULTFD for p in scenario.places()):
+            said = f"kernel {self.release} has no userfaultfd, or not for whoever runs this, which {scenario.name} needs"
+            raise KernelError(said, "use a packaged kernel, such as linux-6.12")
         if self.has_module and not self._guest.hello.get("swap") and any(p.op.declared.needs is Needs.SWAP for p in scenario.places()):
             raise KernelError(f"kernel {self.release} has no swap device, which {scenario.name} needs", "use a packaged kernel, such as linux-6.12")
         if any(p.op.kind == "device_exclusive" for p in scenario.places()) and "exclusive" not in abilities(self.kernel):

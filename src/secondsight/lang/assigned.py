@@ -30,7 +30,24 @@ def surely_runs(loop: ast.For, constant: Callable[[ast.AST], int | None]) -> boo
 
 def first_unassigned(tree: ast.FunctionDef, constant: Callable[[ast.AST], int | None]) -> ast.Name | None:
     """The first use of a local that may have no value, or None."""
-    return _Paths(tree, constant).found
+    known = _known(tree)
+    for asked, unassigned in known:
+        if all(constant(node) == answer for node, answer in asked):
+            return unassigned
+    asked = []
+
+    def noted(node: ast.AST) -> int | None:
+        asked.append((node, constant(node)))
+        return asked[-1][1]
+
+    known.append((asked, _Paths(tree, noted).found))
+    return known[-1][1]
+
+
+@functools.cache
+def _known(tree: ast.FunctionDef) -> list[tuple[list[tuple[ast.AST, int | None]], ast.Name | None]]:
+    """What was worked out about a function, with the constants that were asked for meanwhile: nothing else of a machine decides it."""
+    return []
 
 
 class _Paths:

@@ -32,11 +32,23 @@ class Domain:
     value: ir.Expr
 
 
+_BUILTINS = frozenset({any, all, count, sum, len, min, max, abs, int, bool, choose, current, container_of, Bits})
+
+
+def _is_builtin(callee: Any) -> bool:
+    try:
+        return callee in _BUILTINS or (isinstance(callee, type) and issubclass(callee, enum.IntEnum | enum.IntFlag))
+    except TypeError:  # it has no hash
+        return False
+
+
 class BuiltinLowering(ExpressionLowering):
     """Lowers the calls that the language itself defines."""
 
     def builtin(self, node: ast.Call, callee: Any) -> ir.Expr | None:
         """The value of a call of a builtin or verb; None for any other function."""
+        if not _is_builtin(callee):
+            return None
         makers: dict[Any, tuple[Callable[[ast.Call], ir.Expr], int, int, str]] = {
             any: (lambda n: self.quantifier(n, "any"), 1, 1, "any(x.field for x in array)"),
             all: (lambda n: self.quantifier(n, "all"), 1, 1, "all(x.field for x in array)"),
@@ -56,13 +68,7 @@ class BuiltinLowering(ExpressionLowering):
         if isinstance(callee, type) and issubclass(callee, enum.IntEnum | enum.IntFlag):
             self.counted(node, 1, 1, f"{callee.__name__}(x)")
             return self.member(node, callee)
-        try:
-            found = makers.get(callee)
-        except TypeError:
-            return None
-        if found is None:
-            return None
-        make, least, most, usage = found
+        make, least, most, usage = makers[callee]
         self.counted(node, least, most, usage)
         return make(node)
 

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from secondsight.lang import ir, stored
+from secondsight.lang.collecting import uncollected
 from secondsight.lang.errors import LangError, Position
 from secondsight.lang.facts import meaning_of
 from secondsight.lang.layout import Layout
@@ -101,7 +102,8 @@ class Code:
             self.facts, self.texts, self.changed = data["facts"], data["texts"], False
 
     def _link(self) -> Linked:
-        linked = self._linked = Linked(self.machine, self.entries, self.rules, self.holds, self.threads, self.inlines)
+        with uncollected():
+            linked = self._linked = Linked(self.machine, self.entries, self.rules, self.holds, self.threads, self.inlines)
         numbers = {function: number for number, function in enumerate(linked.frames)}
         places = [StepPlace(c.where, c.function.name) for c in linked.counters]
         if self.known is not None:
@@ -190,8 +192,9 @@ def shared_code(
         shape = repr((rest, pools, begin))
         roots = [*(part for entry in entries for part in entry), *rules]
         states = sorted(machine._states, key=lambda d: d.name)
-        origin = Origin(shape, roots, [*machine.pools.values(), *states])
-        found = Code(machine, entries, rules, capacity, holds, origin, inlines)
+        with uncollected():
+            origin = Origin(shape, roots, [*machine.pools.values(), *states])
+            found = Code(machine, entries, rules, capacity, holds, origin, inlines)
     _shared[key] = found
     while len(_shared) > MOST_SHARED:
         del _shared[next(iter(_shared))]

@@ -55,8 +55,20 @@ def names_inside(node: ast.AST) -> frozenset[ast.AST]:
 
 
 def hints_of(function: types.FunctionType) -> dict[str, Any]:
-    """The annotations of a function, evaluated now: what their names stand for may have been replaced."""
-    return typing.get_type_hints(function, include_extras=True)
+    """The annotations of a function, evaluated now: what their names stand for may have been replaced.
+
+    As typing.get_type_hints(), which compiles every text anew.
+    """
+    space = inspect.unwrap(function).__globals__
+    hints = {name: eval(_compiled(a), space) if isinstance(a, str) else a for name, a in function.__annotations__.items()}
+    if any(isinstance(hint, str) or "ForwardRef" in repr(hint) for hint in hints.values()):
+        return typing.get_type_hints(function, include_extras=True)
+    return {name: type(None) if hint is None else hint for name, hint in hints.items()}
+
+
+@functools.cache
+def _compiled(annotation: str) -> types.CodeType:
+    return compile(annotation, "<annotation>", "eval")
 
 
 def meaning_of(annotation: str | types.CodeType, function: types.FunctionType) -> Any:

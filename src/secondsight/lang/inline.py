@@ -6,7 +6,8 @@ step for step, and a renderer has fewer calls to make.
 
 from __future__ import annotations
 
-import copy
+import dataclasses
+import functools
 
 from secondsight.lang import ir, tree
 from secondsight.lang.standins import Shared
@@ -112,11 +113,24 @@ def _place(addr: ir.Addr, table: dict[ir.Var, ir.Expr]) -> ir.Addr:
     return ir.Addr(root, new, addr.type, addr.where)
 
 
+def _copied(node: ir.Expr) -> ir.Expr:
+    cls: type = type(node)
+    made: ir.Expr = object.__new__(cls)
+    for name in _fields(cls):
+        setattr(made, name, getattr(node, name))
+    return made
+
+
+@functools.cache
+def _fields(cls: type) -> tuple[str, ...]:
+    return tuple(field.name for field in dataclasses.fields(cls))
+
+
 def substitute(node: ir.Expr, table: dict[ir.Var, ir.Expr]) -> ir.Expr:
     """A copy of an expression with locals replaced."""
     if isinstance(node, ir.Local):
         return table.get(node.var, node)
-    made = copy.copy(node)
+    made = _copied(node)
     for name in ("value", "left", "right", "test", "then", "other", "index", "start", "stop", "condition", "result", "count"):
         part = getattr(made, name, None)
         if part is not None and not isinstance(part, (int, str)):

@@ -316,6 +316,7 @@ class _Cutter(ast.NodeTransformer):
         for node in ast.walk(call):
             if not hasattr(node, "lineno"):
                 ast.copy_location(node, at)
+                node.end_lineno = at.lineno  # type: ignore[attr-defined]  # a call of an attribute is at the line where that ends
         return call
 
     def fit(self, value: ast.expr, kind: Kind, name: str, at: ast.AST) -> ast.Call:

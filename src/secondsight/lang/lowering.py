@@ -10,6 +10,7 @@ from __future__ import annotations
 import ast
 import builtins
 import enum
+import functools
 import inspect
 from abc import ABC, abstractmethod
 from collections import ChainMap
@@ -107,6 +108,7 @@ class Widened(Exception):
         super().__init__(name)
 
 
+@functools.cache
 def describe(node: ast.AST) -> str:
     """An expression as its author wrote it, shortened."""
     text = ast.unparse(node)
@@ -163,11 +165,17 @@ class Lowering(ABC):
             case ast.Constant():
                 return True, node.value
             case ast.Name():
-                if node.id in self.locals or node.id in self.vars or node.id not in self.globals:
+                if node.id in self.locals or node.id in self.vars:
                     return False, None
-                if node.id not in self.globals.maps[0] and node.id in self.source.__globals__:
+                first, *others = self.globals.maps
+                if node.id in first:
+                    return True, first[node.id]
+                space = next((s for s in others if node.id in s), None)
+                if space is None:
+                    return False, None
+                if node.id in self.source.__globals__:
                     self.frontend.read(self.source.__globals__, node.id)
-                return True, self.globals[node.id]
+                return True, space[node.id]
             case ast.Attribute():
                 known, base = self.static(node.value)
                 if known and (inspect.ismodule(base) or isinstance(base, type)):

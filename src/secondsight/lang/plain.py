@@ -36,8 +36,8 @@ class WouldBlock(Exception):
 
 @dataclass(frozen=True, slots=True)
 class PlainEvent:
-    """Something worth telling about a step: `call` of a function with its arguments, its `return` with the value, or the `free`
-    of a record (`value`), with the line that freed it."""
+    """Something worth telling about a step: `call` of a function with its arguments and the line that called it, its `return` with the
+    value, or the `free` of a record (`value`), with the line that freed it."""
 
     kind: str
     name: str
@@ -222,7 +222,8 @@ class PlainRun:
     def enter(self, function: Any, arguments: dict[str, Any]) -> None:
         """Note a call."""
         if self.active is not None:
-            self.now.events.append(PlainEvent("call", str(function), len(self.active.calls), dict(arguments)))
+            event = PlainEvent("call", str(function), len(self.active.calls), dict(arguments), where=_called_at(str(function)))
+            self.now.events.append(event)
             self.active.calls.append(str(function))
 
     def leave(self, value: Any) -> None:
@@ -257,6 +258,15 @@ class PlainRun:
                 found.append(frame)
             frame = frame.f_back
         return found
+
+
+def _called_at(function: str) -> Position | None:
+    """Where the function was called that has just begun."""
+    frame: FrameType | None = sys._getframe(2)
+    while frame is not None and frame.f_code.co_qualname != function:
+        frame = frame.f_back
+    caller = None if frame is None else frame.f_back
+    return None if caller is None else Position(caller.f_code.co_filename, caller.f_lineno)
 
 
 # `step` of the scheduler protocol has other arguments than `PlainRun.step`: the runtime gets this adapter.

@@ -272,7 +272,7 @@ class StatementLowering(SeveralLowering):
                 self.out.append(ir.Break() if isinstance(node, ast.Break) else ir.Continue())
             case ast.Assert():
                 literal = isinstance(node.msg, ast.Constant) and isinstance(node.msg.value, str)
-                message = node.msg.value if literal else ast.unparse(node.test)  # type: ignore[union-attr]
+                message = node.msg.value if literal else _text(node.test)  # type: ignore[union-attr]
                 if node.msg is not None and not literal:
                     raise self.refuse(node.msg, "an assert's message that is computed", "a constant text")
                 self.finish(where, [ir.Require(self.truth(node.test), "assertion", str(message), where)])
@@ -438,7 +438,7 @@ class StatementLowering(SeveralLowering):
         except Exception as error:
             raise self.refuse(annotation, f"the annotation is not defined: {error}", "a type of the language") from None
         kind = self.type_of(annotation, hint)
-        self.frontend.annotations[self.source, ast.unparse(annotation)] = repr(resolve(hint))
+        self.frontend.annotations[self.source, _text(annotation)] = repr(resolve(hint))
         if isinstance(kind, ListType) and isinstance(value, ast.List):
             self.assign_list(target, kind, value.elts, where)
             return
@@ -568,6 +568,12 @@ def leading_call(node: ast.stmt) -> ast.AST | None:
 def compiled(annotation: ast.expr) -> CodeType:
     """An annotation's code."""
     return compile(ast.Expression(annotation), "<annotation>", "eval")
+
+
+@functools.cache
+def _text(node: ast.AST) -> str:
+    """What stands in the source, near enough."""
+    return ast.unparse(node)
 
 
 def stmt_touches(stmt: ir.Stmt) -> bool:

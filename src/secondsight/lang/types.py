@@ -315,7 +315,7 @@ def resolve(annotation: Any, *, embedded: bool = False) -> Type | None:
         return TupleType(tuple(p for p in parts if isinstance(p, (IntType, SizedInt, RefType))))
     if origin is list or annotation is list:
         if embedded:
-            raise LangError(f"{annotation} is not a type of a field; an array is: Array[{_element(annotation)}, 8], with from secondsight.lang import Array")
+            raise LangError(f"{_written(annotation)} is not a type of a field; an array is: Array[{_element(annotation)}, 8], with from secondsight.lang import Array")
         raise LangError(f"{annotation}: a list needs a bound: List[Frame, 'pages'], or Annotated[list[Frame], Most('pages')]")
     if origin is Bits:
         return SizedInt("bits", size_of(typing.get_args(annotation)[0]))
@@ -336,9 +336,14 @@ def resolve(annotation: Any, *, embedded: bool = False) -> Type | None:
         if issubclass(annotation, Record):
             return RecordType(annotation) if embedded else RefType(annotation, nullable=False)
     raise LangError(
-        f"{annotation.__name__ if isinstance(annotation, type) else repr(annotation)} is not a type of the language; it has bool, bounded integers (U8, Annotated[int, Bounds(lo, hi)]), "
+        f"{_written(annotation)} is not a type of the language; it has bool, bounded integers (U8, Annotated[int, Bounds(lo, hi)]), "
         "Index, End and Bits of a bound, IntEnum and IntFlag classes, records, Ref[Record], Array[T, size] and Value classes"
     )
+
+
+def _written(annotation: Any) -> str:
+    """An annotation as its author wrote it."""
+    return annotation.__name__ if isinstance(annotation, type) and not typing.get_args(annotation) else repr(annotation)
 
 
 def _list_type(base: Any, size: int | str) -> ListType:

@@ -45,6 +45,7 @@ from secondsight.linux.pgtable import is_second_half, pmd_trans_huge, pte_page, 
 from secondsight.linux.rmap import anon_vma_link, folio_add_new_anon_rmap
 from secondsight.linux.swap_state import swap_duplicate
 from secondsight.linux.swapops import is_device_private_entry, is_migration_entry, is_swap_entry, migrations, swap_slots
+from secondsight.linux.userfaultfd import dup_userfaultfd, dup_userfaultfd_complete, userfaultfd_wp
 from secondsight.linux.vma import vma_iter_store
 
 __all__ = ["copy_page_range", "dup_mmap"]
@@ -54,6 +55,9 @@ __all__ = ["copy_page_range", "dup_mmap"]
 def dup_mmap(mm: Mm, oldmm: Mm) -> None:
     """dup_mmap() (kernel/fork.c, Linux 6.12): `mm`, which is empty, becomes a copy of `oldmm`."""
     oldmm.mmap_lock.write_lock()
+    told = False
+    if len(mm.userfaultfd) > 0:
+        told = dup_userfaultfd(mm, oldmm)
     at: VaEnd = 0
     while at < len(oldmm.ptes):
         with atomic:
@@ -68,6 +72,9 @@ def dup_mmap(mm: Mm, oldmm: Mm) -> None:
             break
         copy_page_range(mm, oldmm, start, at)
     oldmm.mmap_lock.write_unlock()
+    if len(mm.userfaultfd) > 0:
+        if told:
+            dup_userfaultfd_complete(oldmm)
 
 
 @atomic
@@ -75,8 +82,9 @@ def dup_vma(mm: Mm, vma: Vma) -> None:
     """The part of dup_mmap() (kernel/fork.c, Linux 6.12) that makes the child's vma: it is in the tree of its file behind the parent's."""
     new = vm_area_dup(vma)
     new.vm_mm = mm
-    if len(new.flags) > 0:
-        new.flags[0] = new.flags[0] & (255 - VM_UFFD_FLAGS)
+    if len(mm.userfaultfd) > 0:
+        if not mm.userfaultfd[0].opened:
+            new.flags[0] = new.flags[0] & (255 - VM_UFFD_FLAGS)
     anon_vma_link(new)
     vma_iter_store(mm, new)
     file = vma.vm_file
@@ -127,6 +135,8 @@ def copy_pte_range(mm: Mm, oldmm: Mm, start: Va, end: VaEnd) -> None:
             copy_nonpresent_pte(mm, oldmm, va)
         if pte_page(oldmm.ptes[va]) is not None:
             copy_present_pte(mm, oldmm, va)
+        if len(mm.userfaultfd) > 0:
+            copy_uffd_wp(mm, oldmm, va)
 
 
 @atomic
@@ -199,6 +209,18 @@ def copy_present_pte(mm: Mm, oldmm: Mm, va: Va) -> None:
         new.prot_none[0] = pte.prot_none[0]
     if len(swap_slots) > 0:
         new.dirty = pte.dirty
+
+
+@atomic
+def copy_uffd_wp(mm: Mm, oldmm: Mm, va: Va) -> None:
+    """The parts of copy_present_ptes(), copy_present_page() and copy_nonpresent_pte() (mm/memory.c, Linux 6.12) about pte_uffd_wp(): the child's
+    entry has it if its memory is registered for that."""
+    vma = mm.mm_mt[va]
+    assert vma is not None
+    new = mm.ptes[va]
+    new.uffd_wp[0] = oldmm.ptes[va].uffd_wp[0] and userfaultfd_wp(vma)
+    if new.uffd_wp[0]:
+        new.writable = False
 
 
 @atomic

@@ -138,7 +138,7 @@ NOT_PRESENT: Final = 5
 SPLIT: Final = 6
 MISSING: Final = 3
 WRITE_PROTECTED: Final = 7
-REPLACE: Final = 8
+REPLACE: Final = 9
 
 
 # Looking at an address space. Callers hold the mmap lock, or the page-table lock (an atomic step).

@@ -487,6 +487,7 @@ class UffdEvent(IntEnum):
     PAGEFAULT = 1
     REMOVE = 2
     UNMAP = 3
+    FORK = 4
 
 
 bound("userfaultfd", most=1, usual=1)
@@ -507,7 +508,8 @@ class UserfaultfdWait(Record):
 class UserfaultfdCtx(Record):
     """struct userfaultfd_ctx (fs/userfaultfd.c, Linux 6.12), of which a process has one at most here.
 
-    `sigbus`, `events`: the features UFFD_FEATURE_SIGBUS, UFFD_FEATURE_EVENT_REMOVE and _UNMAP. `queue` has what is to be read, faults and events as they came:
+    `sigbus`, `events`, `forks`: the features UFFD_FEATURE_SIGBUS, UFFD_FEATURE_EVENT_REMOVE with _UNMAP, UFFD_FEATURE_EVENT_FORK. `handed`: somebody has its
+    file descriptor; of a child's, once the message of the fork has been read. `queue` has what is to be read, faults and events as they came:
     numbers of `waits` plus 1 (fault_pending_wqh and event_wqh). A fault that was read and waits still is in `waits` alone
     (fault_wqh). `mmap_changing` is raised under `map_changing_lock`. `dying`: the process gets a fatal signal.
     """
@@ -516,6 +518,8 @@ class UserfaultfdCtx(Record):
     released: bool
     sigbus: bool
     events: bool
+    forks: bool
+    handed: bool
     dying: bool
     mmap_changing: Count
     map_changing_lock: RwLock

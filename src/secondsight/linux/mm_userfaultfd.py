@@ -26,6 +26,7 @@ from secondsight.linux.mprotect import change_pte_range
 from secondsight.linux.page_alloc import ZERO_PFN, frames
 from secondsight.linux.pgtable import pte_none
 from secondsight.linux.userfaultfd import is_registered, userfaultfd_wp
+from secondsight.linux.vma import vmas_changed
 
 __all__ = ["mfill_atomic", "mwriteprotect_range", "uffd_wp_range"]
 
@@ -125,3 +126,4 @@ def change_uffd_wp(mm: Mm, start: Va, end: VaEnd, enable_wp: bool) -> None:
         pte = mm.ptes[va]
         pte.uffd_wp[0] = enable_wp and not pte_none(pte)
     change_pte_range(mm, start, end)
+    vmas_changed(mm, start, end)

@@ -26,6 +26,7 @@ from typing import Annotated, Final, Literal
 
 from secondsight.lang import Array, Bounds, Char, Errno, Ref, RwLock, atomic, bound, hold_point, milestone, pool, wait_until
 from secondsight.linux.errno import EEXIST, EFAULT, EPERM
+from secondsight.linux.fork import mms
 from secondsight.linux.memory import (
     FAULT_FLAG_ALLOW_RETRY,
     FAULT_FLAG_WRITE,
@@ -226,16 +227,28 @@ def shmem_fallocate_punch_hole(file: ShmemFile, first: Pgoff, length: Pgoff) -> 
         file.i_rwsem.write_unlock()
         return -EPERM
     unmap_mapping_range(file, first, first + length - 1)
-    for pgoff in range(first, first + length):
-        mapped = shmem_truncate_folio(file, pgoff)
-        if mapped:
-            unmap_mapping_range(file, pgoff, pgoff)
-            shmem_remove_folio(file, pgoff)
+    shmem_undo_range(file, first, first + length)
+    if len(mms[0].userfaultfd) > 0:
+        shmem_undo_range(file, first, first + length)
     with atomic:
         file.falloc_start = 0
         file.falloc_next = 0
     file.i_rwsem.write_unlock()
     return 0
+
+
+def shmem_undo_range(file: ShmemFile, first: Pgoff, end: Pgoff) -> None:
+    """One of the two rounds of shmem_undo_range() (mm/shmem.c, Linux 6.12): the pages that are there leave the file.
+
+    The second finds what was locked in the first, for which the first waits here, and what has come meanwhile. A fault waits until the
+    hole has been punched, but UFFDIO_COPY does not: where there is a userfaultfd there are two rounds. Left out: pages that a
+    udmabuf or a pin fills the hole with in between (may hide a bug: the second round takes them from the file).
+    """
+    for pgoff in range(first, end):
+        mapped = shmem_truncate_folio(file, pgoff)
+        if mapped:
+            unmap_mapping_range(file, pgoff, pgoff)
+            shmem_remove_folio(file, pgoff)
 
 
 @milestone

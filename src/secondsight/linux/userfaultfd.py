@@ -20,11 +20,14 @@ has acted on it:
 
 From the time at which the change begins until then (`mmap_changing`) nothing can be filled: -EAGAIN.
 
+Where it has asked for that, fork() is told too, and a child's memory is registered with a userfaultfd of the child's: its file
+descriptor comes with the message, and fork() returns, and the child begins, when that has been read.
+
 So who keeps something by address and lives by these messages hears late: of munmap when the memory has gone, and perhaps another
 mapping has come. The system call has not returned, that is all.
 
-Left out: UFFDIO_CONTINUE and minor faults, UFFDIO_MOVE, UFFDIO_POISON; the events REMAP (mremap() is not modelled) and FORK: a child's memory
-is not registered (as without UFFD_FEATURE_EVENT_FORK); asynchronous write protection, write protection of pages that are not there, and of files'
+Left out: UFFDIO_CONTINUE and minor faults, UFFDIO_MOVE, UFFDIO_POISON; the event REMAP (mremap() is not modelled);
+which of two children a message of two forks at a time is about; asynchronous write protection, write protection of pages that are not there, and of files'
 pages; more than one userfaultfd of a process; who else may use it than the process; UFFDIO_API by itself; who waits in a system call
 and is killed goes on with it. The order among those woken.
 """
@@ -52,6 +55,8 @@ from secondsight.linux.mm_types import (
 from secondsight.linux.pgtable import pte_none, pte_page
 
 __all__ = [
+    "dup_userfaultfd",
+    "dup_userfaultfd_complete",
     "find_message",
     "handle_userfault",
     "read_message",
@@ -201,6 +206,30 @@ def userfaultfd_must_wait(mm: Mm, va: Va, wp: bool) -> bool:
     """userfaultfd_must_wait() (fs/userfaultfd.c, Linux 6.12): the entry is still not as it has to be; it is read without its lock."""
     pte = mm.ptes[va]
     return pte_none(pte) or (wp and pte_page(pte) is not None and not pte.writable)
+
+
+# Forks.
+
+
+def dup_userfaultfd(mm: Mm, oldmm: Mm) -> bool:
+    """dup_userfaultfd() (fs/userfaultfd.c, Linux 6.12) for all vmas: the child's memory is registered as the parent's, with a userfaultfd of its own;
+    whether user space is to be told. The mmap lock of the parent is held for writing."""
+    with atomic:
+        ctx = oldmm.userfaultfd[0]
+        told = ctx.forks and not ctx.released and any(is_registered(vma) for vma in oldmm.mm_mt)
+        if told:
+            mm.userfaultfd[0].opened = True
+            mm.userfaultfd[0].sigbus = ctx.sigbus
+            mm.userfaultfd[0].events = ctx.events
+            mm.userfaultfd[0].forks = True
+    if told:
+        mmap_changes(ctx)
+    return told
+
+
+def dup_userfaultfd_complete(oldmm: Mm) -> None:
+    """dup_userfaultfd_complete() (fs/userfaultfd.c, Linux 6.12): the child is whole, no lock is held."""
+    userfaultfd_event_wait_completion(oldmm.userfaultfd[0], UffdEvent.FORK, 0, 0)
 
 
 # Changes.

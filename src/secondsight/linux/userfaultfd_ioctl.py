@@ -27,12 +27,14 @@ __all__ = [
 
 
 @atomic
-def new_userfaultfd(mm: Mm, sigbus: bool, events: bool) -> None:
+def new_userfaultfd(mm: Mm, sigbus: bool, events: bool, forks: bool = False) -> None:
     """new_userfaultfd(), userfaultfd_api() (fs/userfaultfd.c, Linux 6.12): with those features. A process has one at most."""
     ctx = mm.userfaultfd[0]
     ctx.opened = True
     ctx.sigbus = sigbus
     ctx.events = events
+    ctx.forks = forks
+    ctx.handed = True
 
 
 @milestone

@@ -137,6 +137,17 @@ TERMS: tuple[Term, ...] = (
         "A memfd is a file that lies in memory and has no name. Several processes can map it and so share pages.", ("memfds",),
     ),
     Term(
+        "userfaultfd", KERNEL,
+        "A userfaultfd is a file descriptor by which a process answers its own page faults. Who touches a page of registered memory waits, "
+        "until a thread of the process has read the message and filled the page. It can ask to hear of changes too: of MADV_DONTNEED "
+        "before the pages go, of munmap when they have gone.", ("userfaults", "userfault"),
+    ),
+    Term(
+        "direct I/O", KERNEL,
+        "Direct I/O (O_DIRECT) reads from a disk into the pages of a process without a copy in between. The pages are pinned while the "
+        "disk writes to them. A buffer may be a part of a page.", ("O_DIRECT", "direct read"),
+    ),
+    Term(
         "hole", KERNEL,
         "To punch a hole into a file is to give some of its pages back. Whoever reads them later finds zeros, in another frame.", ("holes", "punches", "punch"),
     ),

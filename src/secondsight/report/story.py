@@ -240,7 +240,14 @@ class _Teller:
         elif hasattr(function, "__on__") or (parent is not None and parent.hidden) or now.step.thread in self.queued:
             call.hidden = True
         elif at_once or getattr(function, "__atomic__", False):
-            self._begin(call, now, now.step.line)
+            self._begin(call, now, self._line(parent, event, now))
+
+    @staticmethod
+    def _line(caller: StoryCall | None, event: PlainEvent, now: Moment) -> int:
+        """The line of a call: the step's, unless that begins in a function that has returned to the caller since."""
+        if caller is None or not now.frames or caller.frame is now.frames[-1] or event.where is None:
+            return now.step.line
+        return event.where.line
 
     def _returned(self, stack: list[StoryCall], event: PlainEvent, now: Moment) -> None:
         call = next((c for c in reversed(stack) if not c.ended and c.name == event.name), None)

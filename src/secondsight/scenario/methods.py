@@ -385,11 +385,12 @@ class RecorderMethods(ABC):
         anonymous memory."""
         self._operation("madvise_collapse", into, addr=addr, pages=pages)
 
-    def userfaultfd(self, *, sigbus: bool = False, events: bool = False) -> File:
+    def userfaultfd(self, *, sigbus: bool = False, events: bool = False, forks: bool = False) -> File:
         """userfaultfd(2), and UFFDIO_API: one for a process, in the setup. With `sigbus` (UFFD_FEATURE_SIGBUS) who touches what is missing or
         protected gets a signal, else it waits. With `events` (UFFD_FEATURE_EVENT_REMOVE and _UNMAP) who unmaps registered memory, or forgets
-        it by MADV_DONTNEED, waits until somebody has read that message."""
-        made: File = self._operation("userfaultfd", None, sigbus=sigbus, events=events)
+        it by MADV_DONTNEED, waits until somebody has read that message. With `forks` (UFFD_FEATURE_EVENT_FORK) so does who forks: the child's memory is
+        registered with a userfaultfd of its own, which comes with the message (`uffd_serve` answers that too)."""
+        made: File = self._operation("userfaultfd", None, sigbus=sigbus, events=events, forks=forks)
         return made
 
     def uffd_register(
@@ -431,7 +432,7 @@ class RecorderMethods(ABC):
         self._operation("uffd_wake", into, uffd=uffd, addr=addr, pages=pages)
 
     def uffd_read(self, uffd: File, *, into: str | None = None) -> None:
-        """Wait for a message and read it: `f` a page is missing, `w` one is written that is protected, `r` REMOVE, `u` UNMAP. Faults come first.
+        """Wait for a message and read it: `f` a page is missing, `w` one is written that is protected, `r` REMOVE, `u` UNMAP, `k` FORK. Faults come first.
         Who waits for the reading of an event goes on. -EBADF: closed."""
         self._operation("uffd_read", into, uffd=uffd)
 

@@ -162,6 +162,7 @@ class Needs(Enum):
     HUGETLB = "a pool of huge pages (hugepages=)"
     MOVABLE = "a block of memory that can be taken offline"
     SWAP = "a swap device (secondsight.ko has one)"
+    USERFAULTFD = "userfaultfd(2), all of it (CAP_SYS_PTRACE)"
 
 
 @dataclass(frozen=True)

@@ -47,7 +47,7 @@ COLUMNS = {
     ArgType.HALVES: ("page", "pages"),
     ArgType.VALUE: ("value",),
     ArgType.SEALS: ("value",),
-    ArgType.FLAG: ("value", "page"),
+    ArgType.FLAG: ("value", "page", "pages"),
 }
 """In which table of a row an argument is, by its type; the second of a type is in the second."""
 

@@ -40,7 +40,7 @@ one shape. What is not used of them adds bytes to a state and no states. Only bo
 larger address space (`pages`) has more steps, so it is as large as the scenario's own. With a device a bound of which the scenario
 needs nothing stays 0: which families of operations it has tells shapes apart already.
 """
-NOT_HUGE = {"swap_slots", "migrations", "private_memory", "pageblocks", "halves"}
+NOT_HUGE = {"swap_slots", "migrations", "private_memory", "pageblocks", "halves", "userfaultfd"}
 """What operations need that are not modelled for folios of two pages."""
 _ROWS = ("handles", "devices", "other_processes")
 

@@ -286,11 +286,12 @@ class ProcessMethods(ABC):
         done: str = self._do("madvise_collapse", addr=addr, pages=pages)
         return done
 
-    def userfaultfd(self, *, sigbus: bool = False, events: bool = False) -> File:
+    def userfaultfd(self, *, sigbus: bool = False, events: bool = False, forks: bool = False) -> File:
         """userfaultfd(2), and UFFDIO_API: one for a process, in the setup. With `sigbus` (UFFD_FEATURE_SIGBUS) who touches what is missing or
         protected gets a signal, else it waits. With `events` (UFFD_FEATURE_EVENT_REMOVE and _UNMAP) who unmaps registered memory, or forgets
-        it by MADV_DONTNEED, waits until somebody has read that message."""
-        done: File = self._do("userfaultfd", sigbus=sigbus, events=events)
+        it by MADV_DONTNEED, waits until somebody has read that message. With `forks` (UFFD_FEATURE_EVENT_FORK) so does who forks: the child's memory is
+        registered with a userfaultfd of its own, which comes with the message (`uffd_serve` answers that too)."""
+        done: File = self._do("userfaultfd", sigbus=sigbus, events=events, forks=forks)
         return done
 
     def uffd_register(
@@ -329,7 +330,7 @@ class ProcessMethods(ABC):
         return done
 
     def uffd_read(self, uffd: File) -> str:
-        """Wait for a message and read it: `f` a page is missing, `w` one is written that is protected, `r` REMOVE, `u` UNMAP. Faults come first.
+        """Wait for a message and read it: `f` a page is missing, `w` one is written that is protected, `r` REMOVE, `u` UNMAP, `k` FORK. Faults come first.
         Who waits for the reading of an event goes on. -EBADF: closed."""
         done: str = self._do("uffd_read", uffd=uffd)
         return done

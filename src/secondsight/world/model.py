@@ -19,6 +19,7 @@ from secondsight.devices.exclusive import Exclusive
 from secondsight.devices.fenced_importer import FencedImporter
 from secondsight.devices.mirror import Mirror
 from secondsight.devices.private_gpu import PrivateGpu
+from secondsight.devices.userfault_handler import serve
 from secondsight.lang.errors import LangError
 from secondsight.lang.locks import MAX_THREADS
 from secondsight.lang.machines import Machine
@@ -41,7 +42,6 @@ from secondsight.world.declare import ACTS, on_model
 from secondsight.world.encoder import Encoder
 from secondsight.world.enough import with_enough
 from secondsight.world.interpreter import made, run_final, run_in_turn, run_ops
-from secondsight.world.operations.userfaultfd import serve
 
 __all__ = ["only_outcome", "has_succeeded", "outcomes", "program", "read_outcome", "shape_of", "value_in", "value_of", "watched"]
 
@@ -163,11 +163,22 @@ def _daemons(driver: type[Device], driven: list[Any], alone: bool) -> list[Threa
 
 def _handlers(encoder: Encoder, spaces: list[Any]) -> list[Thread]:
     """The threads that answer a userfaultfd's messages."""
-    rows = [(i, place.op) for i, place in enumerate(encoder.places) if place.op.declared.serves]
+    rows = [(encoder.rows["process"][i], encoder.rows["value"][i]) for i, place in enumerate(encoder.places) if place.op.declared.serves]
+    told = {encoder.rows["process"][i] for i, p in enumerate(encoder.places) if p.op.declared.makes is HandleType.USERFAULTFD and p.op.args["forks"]}
+    served = [(one, letter, owner) for owner, letter in rows for one in _descendants(encoder.parents, owner) if one == owner or owner in told]
     return [
-        Thread("handler" if len(rows) == 1 else f"handler{n + 1}", serve, (spaces[encoder.rows["process"][i]], encoder.rows["value"][i]), daemon=True)
-        for n, (i, _) in enumerate(rows)
+        Thread("handler" if len(served) == 1 else f"handler{n + 1}", serve, (spaces[one], letter, spaces[owner]), daemon=True)
+        for n, (one, letter, owner) in enumerate(served)
     ]
+
+
+def _descendants(parents: list[int], process: int) -> list[int]:
+    """A process, and those that come of it by fork."""
+    found = [process]
+    for child, parent in enumerate(parents):
+        if child != parent and parent in found:
+            found.append(child)
+    return found
 
 
 def shape_of(scenario: Scenario, driver: type[Device], wanted: dict[str, int]) -> object:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import platform
 import sys
 from dataclasses import dataclass
+from difflib import get_close_matches
 from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any
@@ -70,6 +71,12 @@ class _Commands(TyperGroup):
             self.commands[cmd_name] = _loaded(cmd_name, known)
         return self.commands[cmd_name]
 
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        if args[0] not in COMMANDS and not args[0].startswith("-"):
+            near = get_close_matches(args[0], COMMANDS)
+            ctx.fail(f"there is no command {args[0]}; " + (f"is it {' or '.join(near)}?" if near else f"there are {', '.join(COMMANDS)}"))
+        return super().resolve_command(ctx, args)
+
     def format_help(self, ctx: Any, formatter: Any) -> None:
         self.listing = True
         try:
@@ -110,7 +117,7 @@ def _version(wanted: bool) -> None:
 @app.callback()
 def _options(
     context: typer.Context,
-    wanted: Annotated[bool, typer.Option("--version", is_eager=True, callback=_version, help="Show the version and exit.")] = False,
+    wanted: Annotated[bool, typer.Option("--version", is_eager=True, metavar="", callback=_version, help="Show the version and exit.")] = False,
 ) -> None:
     """Settle questions about sharing process memory with devices: on a model of Linux's machinery, through every interleaving, and
     on real kernels."""

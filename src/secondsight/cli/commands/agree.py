@@ -20,7 +20,7 @@ def agree(
     boots: Annotated[int | None, typer.Option(help="Boots of a kernel at once; as many as there are processors.", min=1)] = None,
     seconds: Annotated[float | None, typer.Option(help="No new work after so long, for each kernel and kind.")] = None,
     db: Annotated[Path | None, typer.Option(help="The SQLite file of campaigns; agree.sqlite in the cache folder.")] = None,
-    json: Annotated[bool, typer.Option("--json", help="Results for machines.")] = False,
+    json: Annotated[bool, typer.Option("--json", metavar="", help="Results for machines.")] = False,
 ) -> int:
     """Run drawn scenarios on the model and on kernels. One thread: the outcome must be equal, error codes included. Several:
     what is observed must be possible. Disagreements are made small and printed as scenarios. What was done is kept in a file,

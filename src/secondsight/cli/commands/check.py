@@ -25,11 +25,11 @@ def check(
         list[Path], typer.Argument(metavar="FILE|FOLDER...", help="Python files with drivers: subclasses of secondsight.Device; or folders of them.")
     ],
     request: Request,
-    driver: Annotated[list[str] | None, typer.Option("--class", help="Only this class of the file (may be repeated).")] = None,
-    rule: Annotated[list[str] | None, typer.Option(help="Only this rule of the contract (may be repeated).")] = None,
+    driver: Annotated[list[str] | None, typer.Option("--class", metavar="NAME", help="Only this class of the file (may be repeated).")] = None,
+    rule: Annotated[list[str] | None, typer.Option(metavar="NAME", help="Only this rule of the contract (may be repeated).")] = None,
     adversary: Adversaries = None,
     bound: Bounds = None,
-    again: Annotated[bool, typer.Option("--again", help="Search anew, although nothing has changed since a result was kept.")] = False,
+    again: Annotated[bool, typer.Option("--again", metavar="", help="Search anew, although nothing has changed since a result was kept.")] = False,
     as_json: Json = False,
     form: Annotated[
         str, typer.Option("--format", metavar="|".join(FORMATS), help="; ".join(f"{name}: {what}" for name, what in FORMATS.items()) + ".")
@@ -38,7 +38,7 @@ def check(
     on: Confirm = None,
     page: Html = None,
     again_and_again: Annotated[
-        bool, typer.Option("--watch", help="Check again whenever a Python file of these, or beside them, changes; until Ctrl-C.")
+        bool, typer.Option("--watch", metavar="", help="Check again whenever a Python file of these, or beside them, changes; until Ctrl-C.")
     ] = False,
 ) -> None:
     """Run a driver through every interleaving with each adversary; a broken rule comes back as a shortest trace."""

@@ -15,9 +15,9 @@ __all__ = ["claim"]
 def claim(
     file: Annotated[str, typer.Argument(help="A text with the interleaving: columns, one a thread, as a trace has them; - for the standard input.")],
     driver: Annotated[str, typer.Option(metavar="DRIVER.py", help="A Python file with a driver, or one of a git revision: HEAD~1:my_gpu.py.")],
-    kind: Annotated[str | None, typer.Option("--class", help="Of a file with several drivers this one.")] = None,
+    kind: Annotated[str | None, typer.Option("--class", metavar="NAME", help="Of a file with several drivers this one.")] = None,
     scenario: Annotated[str | None, typer.Option(help="Only in this scenario: munmap:reads.")] = None,
-    adversary: Annotated[list[str] | None, typer.Option(help="Only in the scenarios of this adversary (may be repeated).")] = None,
+    adversary: Annotated[list[str] | None, typer.Option(metavar="NAME", help="Only in the scenarios of this adversary (may be repeated).")] = None,
     bound: Bounds = None,
     states: Annotated[int | None, typer.Option(min=1, help="Stop in each scenario after so many states.")] = None,
     seconds: Annotated[float | None, typer.Option(min=0, help="Stop in each scenario after so many seconds.")] = None,

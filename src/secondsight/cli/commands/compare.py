@@ -20,10 +20,10 @@ def compare(
     old: Annotated[str, typer.Argument(help="A Python file with a driver, or one of a git revision: HEAD~1:my_gpu.py.")],
     new: Annotated[str, typer.Argument(help="Another, or the same file as it is now.")],
     request: Request,
-    driver: Annotated[list[str] | None, typer.Option("--class", help="Of files with several drivers this one; twice: the old one's name, and the new one's.")] = None,
+    driver: Annotated[list[str] | None, typer.Option("--class", metavar="NAME", help="Of files with several drivers this one; twice: the old one's name, and the new one's.")] = None,
     adversary: Adversaries = None,
     bound: Bounds = None,
-    traces: Annotated[bool, typer.Option("--traces", help="A trace of every difference, and not of the first of each kind.")] = False,
+    traces: Annotated[bool, typer.Option("--traces", metavar="", help="A trace of every difference, and not of the first of each kind.")] = False,
     full: Full = False,
     as_json: Json = False,
 ) -> None:

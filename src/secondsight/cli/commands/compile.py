@@ -12,9 +12,9 @@ __all__ = ["compile_"]
 
 def compile_(
     file: Annotated[Path, typer.Argument(help="A Python file with a driver: a subclass of secondsight.Device.")],
-    driver: Annotated[str | None, typer.Option("--class", help="This class of the file (default: its first).")] = None,
+    driver: Annotated[str | None, typer.Option("--class", metavar="NAME", help="This class of the file (default: its first).")] = None,
     adversary: Annotated[str, typer.Option(help="Together with this adversary's first scenario.")] = "munmap",
-    text: Annotated[bool, typer.Option("--show", help="Print the C: names kept, the Python line at each step.")] = False,
+    text: Annotated[bool, typer.Option("--show", metavar="", help="Print the C: names kept, the Python line at each step.")] = False,
 ) -> None:
     """Compile a driver for the native executor; the result is kept in the cache folder."""
     from secondsight.cli import compile as doing

@@ -16,7 +16,7 @@ def conform(
     releases: Annotated[
         list[str] | None, typer.Argument(help=f"Of which releases: {', '.join(f'linux-{r}' for r in RELEASES)}, or all.")
     ] = None,
-    file: Annotated[list[str] | None, typer.Option(help="Only this file of the kernel's; may be given several times.")] = None,
+    file: Annotated[list[str] | None, typer.Option(metavar="FILE", help="Only this file of the kernel's; may be given several times.")] = None,
     seconds: Annotated[float, typer.Option(min=0, help="Seconds of random walks a file.")] = 10,
     seed: Annotated[int, typer.Option(help="Where the drawing of the walks begins.")] = 0,
     transitions: Annotated[bool, typer.Option(help="Every transition of the bounded configurations too.")] = True,

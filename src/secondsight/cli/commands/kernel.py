@@ -13,7 +13,7 @@ from secondsight.cli.options import Json
 
 __all__ = ["app"]
 
-app = typer.Typer(help="Real kernels to run scenarios on.", no_args_is_help=True, epilog=EXIT_CODES)
+app = typer.Typer(help="Real kernels to run scenarios on.", no_args_is_help=True, add_completion=False, epilog=EXIT_CODES)
 
 
 @app.command("get", epilog=EXIT_CODES)

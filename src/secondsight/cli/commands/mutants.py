@@ -20,7 +20,7 @@ __all__ = ["mutants"]
 def mutants(
     file: Annotated[Path, typer.Argument(help="A Python file with a driver that holds.")],
     request: Request,
-    driver: Annotated[list[str] | None, typer.Option("--class", help="Only this class of the file (may be repeated).")] = None,
+    driver: Annotated[list[str] | None, typer.Option("--class", metavar="NAME", help="Only this class of the file (may be repeated).")] = None,
     adversary: Adversaries = None,
     bound: Bounds = None,
     as_json: Json = False,

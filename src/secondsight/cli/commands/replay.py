@@ -24,8 +24,8 @@ def replay(
         str | None, typer.Argument(metavar="SCENARIO|CELL", help="With a token: what the trace is of, such as munmap:reads.")
     ] = None,
     token: Annotated[str | None, typer.Argument(help="The characters at the end of the line under a trace.")] = None,
-    driver: Annotated[list[str] | None, typer.Option("--class", help="With a token: which class of the file.")] = None,
-    rule: Annotated[list[str] | None, typer.Option(help="With a token: the rules that were watched, if not all (may be repeated).")] = None,
+    driver: Annotated[list[str] | None, typer.Option("--class", metavar="NAME", help="With a token: which class of the file.")] = None,
+    rule: Annotated[list[str] | None, typer.Option(metavar="NAME", help="With a token: the rules that were watched, if not all (may be repeated).")] = None,
     bound: Bounds = None,
     full: Full = False,
     pdb: Annotated[int | None, typer.Option(min=1, help="Stop in pdb where this step begins (they count from 1).")] = None,

@@ -85,3 +85,21 @@ def _mprotect_and_back(s: Recorder) -> None:
         s.write(pages + 1, "B")
 
     writes_twice(s, pages, gpu)
+
+
+WRITE_PROTECT = "user space write-protects pages of a mapping that stays writable (userfaultfd), and lifts that"
+
+
+@PROTECTIONS.setting("write-protect", WRITE_PROTECT, "and lifted")
+def _write_protect_and_lifted(s: Recorder) -> None:
+    pages = two_pages(s)
+    u = s.userfaultfd(sigbus=True)
+    s.uffd_register(u, pages, pages=2, missing=False, wp=True)
+    gpu = s.device()
+
+    @s.thread
+    def cpu() -> None:
+        s.uffd_writeprotect(u, pages, pages=2)
+        s.uffd_writeprotect(u, pages, pages=2, protect=False)
+
+    writes_twice(s, pages, gpu)

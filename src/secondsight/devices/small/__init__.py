@@ -43,7 +43,7 @@ from secondsight.devices.small.opening import (
 )
 from secondsight.devices.small.parts import MirrorInParts
 from secondsight.devices.small.pinning import Pins, StaysPinned, UnpinsBeforeItStops
-from secondsight.devices.small.protecting import IgnoresFork, IgnoresProtection, KeepsForReading
+from secondsight.devices.small.protecting import IgnoresFork, IgnoresProtection, KeepsForReading, LooksAtTheMapping
 from secondsight.devices.small.ranges import CountsFromTheFirstPage, DropsEverything, IgnoresParts, TakesAPartForNothing
 from secondsight.devices.small.references import (
     ForgetsThatItIsAUser,
@@ -61,7 +61,7 @@ __all__ = [
     "AddsItsFenceLate", "AddsNoFence", "AlwaysAsksToWrite", "AlwaysWritable", "AsksAgainForEver", "AsksTheMmapLock", "AsksToWriteFirst",
     "ChangesOutsideTheLock", "ClosesAndStays", "ClosesByItsLock", "ClosesKeepingItsTable", "CollisionIsAnError", "CountsFromTheFirstPage",
     "DetachesMapped", "DropsEverything", "FaultsUnderItsLock", "ForgetsItsWorker", "ForgetsThatItIsAUser", "GivesReferencesBack", "GivesUp",
-    "IgnoresExclusive", "IgnoresFork", "IgnoresMoves", "IgnoresParts", "IgnoresProtection", "KeepsForReading", "KeepsItsMapping",
+    "IgnoresExclusive", "IgnoresFork", "IgnoresMoves", "IgnoresParts", "IgnoresProtection", "KeepsForReading", "LooksAtTheMapping", "KeepsItsMapping",
     "KeepsReferences", "KeepsThePagemap", "LocksInItsCallback", "LooksIntoItsTable", "MarksUnderThePageLock", "MarksWhenItDrops",
     "MayNotSleep", "MirrorInParts", "NeverMarksDirty", "OpensWithoutBeingAUser", "Pins", "PrefaultsAfterwards",
     "PrefaultsBeforeItSubscribes", "RefusesAndStays", "RefusesWhileSomethingGoesOn", "RemembersByAddress", "RemembersByProcess",

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from secondsight.devices.small.parts import MirrorInParts
+from secondsight.lang import atomic
 from secondsight.linux import mmu_notifier as mn
 from secondsight.linux.mm_types import Event
 
-__all__ = ["IgnoresFork", "IgnoresProtection", "KeepsForReading"]
+__all__ = ["IgnoresFork", "IgnoresProtection", "KeepsForReading", "LooksAtTheMapping"]
 
 
 class IgnoresProtection(MirrorInParts):
@@ -34,3 +35,17 @@ class KeepsForReading(MirrorInParts):
             self.page_table.protect(rng)
         else:
             self.page_table.unmap(rng)
+
+
+class LooksAtTheMapping(MirrorInParts):
+    """When protection changes, keeps what the mapping says may be written: but less can be allowed for a page than its mapping says, as where
+    user space write-protects pages to hear of the next write (UFFDIO_WRITEPROTECT)."""
+
+    def drop(self, rng: mn.Range) -> None:
+        with atomic:
+            mm = self.notifier.mm
+            assert mm is not None
+            for va in range(rng.start, rng.end):
+                vma = mm.mm_mt[va]
+                if rng.event != Event.PROTECTION_VMA or vma is None or not vma.write:
+                    self.page_table.unmap(mn.Range(va, va + 1, rng.event, True))

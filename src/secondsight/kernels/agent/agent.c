@@ -299,8 +299,8 @@ int main(int count, char **words)
 	drop_rights();
 	keep_page_tables();
 	note_memory();
-	say("{\"agent\":1,\"release\":\"%s\",\"udmabuf\":%s,\"huge\":%s,\"hugetlb\":%s,\"nodes\":%s,\"swap\":%s,\"movable\":%s,\"module\":%s}\n", kernel.release,
-	    udmabuf ? "true" : "false", has_huge() ? "true" : "false", has_hugetlb() ? "true" : "false", has_nodes() ? "true" : "false", swap ? "true" : "false", has_movable() ? "true" : "false", has_module() ? "true" : "false");
+	say("{\"agent\":1,\"release\":\"%s\",\"udmabuf\":%s,\"huge\":%s,\"hugetlb\":%s,\"nodes\":%s,\"swap\":%s,\"movable\":%s,\"userfaultfd\":%s,\"module\":%s}\n", kernel.release,
+	    udmabuf ? "true" : "false", has_huge() ? "true" : "false", has_hugetlb() ? "true" : "false", has_nodes() ? "true" : "false", swap ? "true" : "false", has_movable() ? "true" : "false", has_userfaultfd() ? "true" : "false", has_module() ? "true" : "false");
 	for (;;) {
 		char *line = next_line();
 		unsigned long long seed, points;

@@ -171,6 +171,9 @@ int has_huge(void);
 /* Whether there is a pool of huge pages for files of them. */
 int has_hugetlb(void);
 
+/* Whether there is a userfaultfd with all that scenarios may ask of it. */
+int has_userfaultfd(void);
+
 /* Whether there are two NUMA nodes. */
 int has_nodes(void);
 

@@ -14,25 +14,32 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#ifndef UFFD_USER_MODE_ONLY
-#define UFFD_USER_MODE_ONLY 1
-#endif
-
 static int outcome(int failed) { return failed ? ERRNO | errno : DONE; }
 
 static unsigned long at(const long *arg) { return (unsigned long)address(arg); }
+
+int has_userfaultfd(void)
+{
+	struct uffdio_api api = {.api = UFFD_API, .features = UFFD_FEATURE_EVENT_FORK | UFFD_FEATURE_SIGBUS | UFFD_FEATURE_PAGEFAULT_FLAG_WP};
+	int fd = syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK);
+	int good = fd >= 0 && !ioctl(fd, UFFDIO_API, &api);
+
+	if (fd >= 0)
+		close(fd);
+	return good;
+}
 
 int do_userfaultfd(const long *arg, int makes)
 {
 	struct uffdio_api api = {.api = UFFD_API};
 	int fd = syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK);
 
-	if (fd < 0 && errno == EPERM)
-		fd = syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK | UFFD_USER_MODE_ONLY);
 	if (arg[0])
 		api.features |= UFFD_FEATURE_SIGBUS;
 	if (arg[1])
 		api.features |= UFFD_FEATURE_EVENT_REMOVE | UFFD_FEATURE_EVENT_UNMAP;
+	if (arg[2])
+		api.features |= UFFD_FEATURE_EVENT_FORK;
 	if (fd < 0 || ioctl(fd, UFFDIO_API, &api))
 		return ERRNO | errno;
 	return keep_file(fd, makes);
@@ -112,6 +119,8 @@ static int letter(const struct uffd_msg *message)
 		return PAGE_VALUE | 'r';
 	case UFFD_EVENT_UNMAP:
 		return PAGE_VALUE | 'u';
+	case UFFD_EVENT_FORK: /* the child's file descriptor stays open, and nobody reads it */
+		return PAGE_VALUE | 'k';
 	}
 	return PAGE_VALUE | '?';
 }
@@ -147,10 +156,12 @@ int do_uffd_close(const long *arg, int makes)
 
 enum { MAX_LATER = 32 };
 
-static struct handler {
+struct handler {
 	int fd;
 	char value;
-} handlers[MAX_PROCESSES];
+};
+
+static int begin(int fd, char value);
 
 /* Answer a fault. Returns whether it is to be tried again. */
 static int answer(const struct handler *handler, unsigned long page, int protected)
@@ -178,6 +189,8 @@ static void *handle(void *argument)
 		if (read(handler->fd, &message, sizeof message) == sizeof message) {
 			unsigned long page = message.arg.pagefault.address & -(unsigned long)PAGE;
 
+			if (message.event == UFFD_EVENT_FORK)
+				begin(message.arg.fork.ufd, handler->value);
 			if (message.event == UFFD_EVENT_PAGEFAULT &&
 			    answer(handler, page, !!(message.arg.pagefault.flags & UFFD_PAGEFAULT_FLAG_WP)) && count < MAX_LATER)
 				later[count++] = page;
@@ -190,14 +203,21 @@ static void *handle(void *argument)
 	return NULL;
 }
 
-int do_uffd_serve(const long *arg, int makes)
+/* A thread that answers the messages of a userfaultfd. 0, or -1 with errno. */
+static int begin(int fd, char value)
 {
-	static int used;
-	struct handler *handler = &handlers[used++ % MAX_PROCESSES];
+	static struct handler handlers[2 * MAX_PROCESSES];
+	static atomic_int used;
+	struct handler *handler = &handlers[used++ % (2 * MAX_PROCESSES)];
 	pthread_t thread;
 
-	(void)makes;
-	*handler = (struct handler){.fd = descriptor(arg[0]), .value = arg[1]};
+	*handler = (struct handler){.fd = fd, .value = value};
 	errno = pthread_create(&thread, NULL, handle, handler);
-	return outcome(errno);
+	return errno ? -1 : 0;
+}
+
+int do_uffd_serve(const long *arg, int makes)
+{
+	(void)makes;
+	return outcome(begin(descriptor(arg[0]), arg[1]));
 }

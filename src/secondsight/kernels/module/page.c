@@ -38,7 +38,7 @@ static int store(struct page *page, unsigned int offset, u32 value)
 	struct folio *folio = page_folio(page);
 	unsigned char *at;
 
-	if (is_zero_pfn(page_to_pfn(page)) || !(folio_test_anon(folio) || folio_test_swapbacked(folio)))
+	if (is_zero_pfn(page_to_pfn(page)) || !(folio_test_anon(folio) || folio_test_swapbacked(folio) || folio_test_hugetlb(folio)))
 		return -EPERM;
 	at = kmap_local_page(page);
 	WRITE_ONCE(at[offset], value);

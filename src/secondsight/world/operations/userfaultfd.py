@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from secondsight.devices.device import Device
-from secondsight.lang import Bits, Char, Errno, Ref, atomic, wait_until
+from secondsight.devices.userfault_handler import serve
+from secondsight.lang import Ref, atomic, wait_until
 from secondsight.linux.errno import EAGAIN, EBADF, EINVAL
-from secondsight.linux.fork import mmget_not_zero, mmput
-from secondsight.linux.mm_types import VM_UFFD_MISSING, VM_UFFD_WP, Mm, PageBits, Result, UffdEvent, UserfaultfdCtx, Va
+from secondsight.linux.mm_types import VM_UFFD_MISSING, VM_UFFD_WP, Mm, Result, UffdEvent, UserfaultfdCtx
 from secondsight.linux.userfaultfd import find_message, read_message
 from secondsight.linux.userfaultfd_ioctl import (
     new_userfaultfd,
@@ -18,7 +18,7 @@ from secondsight.linux.userfaultfd_ioctl import (
     userfaultfd_writeprotect,
     userfaultfd_zeropage,
 )
-from secondsight.scenario.ops import Arg, ArgType, HandleType, Often
+from secondsight.scenario.ops import Arg, ArgType, HandleType, Needs, Often
 from secondsight.world.declare import operation
 from secondsight.world.operations.memory import ADDRESS, SPAN
 from secondsight.world.tables import NOT_RUN, RowNumber, address, handles, high, low, makes, needs_at, page, pages, value
@@ -28,7 +28,7 @@ __all__ = ["serve"]
 UFFD = Arg(ArgType.USERFAULTFD)
 YES, NO = Arg(ArgType.FLAG, True, keyword=True), Arg(ArgType.FLAG, False, keyword=True)
 OF_PRIVATE_MEMORY = Arg(ArgType.FLAG, False, keyword=True, anonymous=True)
-FAULT, PROTECTED, REMOVE, UNMAP = ord("f"), ord("w"), ord("r"), ord("u")
+FAULT, PROTECTED, REMOVE, UNMAP, FORK = ord("f"), ord("w"), ord("r"), ord("u"), ord("k")
 
 
 def of_userfaultfd(args: object) -> dict[str, int]:
@@ -36,14 +36,15 @@ def of_userfaultfd(args: object) -> dict[str, int]:
     return {"userfaultfd": 1, "userfaults": 3, "vma_flags": 1}
 
 
-@operation(sigbus=NO, events=NO, makes=HandleType.USERFAULTFD, in_setup=True, at_least=of_userfaultfd, named=False)
+@operation(sigbus=NO, events=NO, forks=NO, makes=HandleType.USERFAULTFD, needs=Needs.USERFAULTFD, in_setup=True, at_least=of_userfaultfd, named=False)
 def userfaultfd(i: RowNumber, mm: Mm, device: Ref[Device]) -> Result:
     """userfaultfd(2), and UFFDIO_API: one for a process, in the setup. With `sigbus` (UFFD_FEATURE_SIGBUS) who touches what is missing or
     protected gets a signal, else it waits. With `events` (UFFD_FEATURE_EVENT_REMOVE and _UNMAP) who unmaps registered memory, or forgets
-    it by MADV_DONTNEED, waits until somebody has read that message."""
+    it by MADV_DONTNEED, waits until somebody has read that message. With `forks` (UFFD_FEATURE_EVENT_FORK) so does who forks: the child's memory is
+    registered with a userfaultfd of its own, which comes with the message (`uffd_serve` answers that too)."""
     if len(mm.userfaultfd) > 0:
         with atomic:
-            new_userfaultfd(mm, value[i] != 0, page[i] != 0)
+            new_userfaultfd(mm, value[i] != 0, page[i] != 0, pages[i] != 0)
             handles[makes[i]].made = True
     return 0
 
@@ -116,7 +117,7 @@ def uffd_wake(i: RowNumber, mm: Mm, device: Ref[Device]) -> Result:
 
 @operation(uffd=UFFD, loads=True, at_least=of_userfaultfd, often=Often())
 def uffd_read(i: RowNumber, mm: Mm, device: Ref[Device]) -> Result:
-    """Wait for a message and read it: `f` a page is missing, `w` one is written that is protected, `r` REMOVE, `u` UNMAP. Faults come first.
+    """Wait for a message and read it: `f` a page is missing, `w` one is written that is protected, `r` REMOVE, `u` UNMAP, `k` FORK. Faults come first.
     Who waits for the reading of an event goes on. -EBADF: closed."""
     if len(mm.userfaultfd) > 0:
         with atomic:
@@ -172,52 +173,6 @@ def next_message(ctx: UserfaultfdCtx) -> Result:
     event = ctx.waits[i].event
     letter = PROTECTED if ctx.waits[i].wp else FAULT
     if event != UffdEvent.PAGEFAULT:
-        letter = REMOVE if event == UffdEvent.REMOVE else UNMAP
+        letter = REMOVE if event == UffdEvent.REMOVE else UNMAP if event == UffdEvent.UNMAP else FORK
     read_message(ctx, i)
     return letter
-
-
-# The handler's thread.
-
-
-def serve(mm: Mm, letter: Char) -> None:
-    """What `uffd_serve` says. `later` are pages that could not be filled."""
-    later: PageBits = Bits()
-    while True:
-        with atomic:
-            ctx = mm.userfaultfd[0]
-            wait_until(ctx.dying or ctx.released or find_message(ctx) != 0 or (ctx.mmap_changing == 0 and later != Bits()))
-            alive = not ctx.dying and not ctx.released and mmget_not_zero(mm)
-            if not alive:
-                break
-            at: Va = 0
-            protected = False
-            asked = False
-            if find_message(ctx) != 0:
-                i = find_message(ctx) - 1
-                at = ctx.waits[i].start
-                protected = ctx.waits[i].wp
-                asked = ctx.waits[i].event == UffdEvent.PAGEFAULT
-                read_message(ctx, i)
-            else:
-                for va in later:
-                    at = va
-                asked = True
-                later -= {at}
-        if asked:
-            ret = answer(mm, at, letter, protected)
-            if ret == -EAGAIN:
-                later |= {at}
-        mmput(mm)
-
-
-def answer(mm: Mm, va: Va, letter: Char, protected: bool) -> Errno:
-    """Answer a fault: 0; -EAGAIN, it is to be tried again; or another error, and who waits tries again."""
-    ret: Errno = 0
-    if protected:
-        ret = userfaultfd_writeprotect(mm, va, 1, False)
-    else:
-        ret = userfaultfd_copy(mm, va, letter)
-    if ret not in (0, -EAGAIN):
-        userfaultfd_wake(mm, va, 1)
-    return ret
