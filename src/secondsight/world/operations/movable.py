@@ -20,7 +20,7 @@ def _of_a_block(args: Mapping[str, Any]) -> dict[str, int]:
     return {"pageblocks": 1, "migrations": 2, "anon_vmas": 1}
 
 
-@operation(own=False, at_least=_of_a_block, needs=Needs.MOVABLE, often=Often())
+@operation(own=False, at_least=_of_a_block, needs=Needs.MOVABLE, often=Often(3, 2, 0))
 def offline_pages(i: RowNumber, mm: Mm, device: Ref[Device]) -> Result:
     """Somebody takes the block of memory offline that the processes' pages lie in first: they move elsewhere. Fails with -EINTR (somebody holds
     a page: a signal ends the attempt), -EBUSY (offline already, or the block is CMA's). Of up to seven pages."""
