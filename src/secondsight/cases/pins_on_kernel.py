@@ -24,7 +24,7 @@ _WHY = {
     "offline shown": "the udmabuf that holds references is in no kernel that can be booted here",
     "VFIO": "the udmabuf that holds references is in no kernel that can be booted here",
     "CMA shown": "the agent has no operation that allocates CMA",
-    "sub-pages": "the module shows no driver's view (dma_buf_vmap), and the guest has no pool of huge pages",
+    "sub-pages": "the module shows no driver's view (dma_buf_vmap)",
     "memlock": "the agent has no operation for RLIMIT_MEMLOCK",
 }
 
