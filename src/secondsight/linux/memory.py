@@ -95,7 +95,7 @@ from secondsight.linux.page_alloc import (
     page_folio,
     put_page,
 )
-from secondsight.linux.pgtable import is_second_half, pmd_trans_huge, pte_clear, pte_none, pte_page, pte_present, vm_normal_folio
+from secondsight.linux.pgtable import is_second_half, pmd_trans_huge, pte_clear, pte_none, pte_present, vm_normal_folio
 from secondsight.linux.rmap import folio_add_new_anon_rmap
 from secondsight.linux.swap_state import (
     folio_free_swap,
@@ -754,12 +754,15 @@ def zap_pmd_range(mm: Mm, start: Va, end: VaEnd) -> Gather:
 
 @atomic
 def is_cow_page(mm: Mm, va: Va) -> bool:
-    """should_zap_folio() (mm/memory.c, Linux 6.12), negated: an anonymous page, in a private mapping of a file."""
+    """should_zap_folio(), should_zap_cows() (mm/memory.c, Linux 6.12), negated: an anonymous page, in a private mapping of a file; one in
+    swap or in device memory, or that is being moved, too."""
     if len(frames[ZERO_PFN].shared) > 0:
         vma = mm.mm_mt[va]
-        folio = pte_page(mm.ptes[va])
+        folio = mm.ptes[va].frame
         if vma is not None and folio is not None:
             return is_cow_mapping(vma) and folio_test_anon(vma, va, folio)
+        if len(swap_slots) > 0:
+            return vma is not None and is_cow_mapping(vma) and is_swap_entry(mm.ptes[va])
     return False
 
 
