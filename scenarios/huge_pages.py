@@ -148,7 +148,7 @@ def pins_and_collapse(s: Recorder) -> None:
     s.page_is_huge(a, into="small")
     pin.unpin()
     s.madvise_collapse(a, into="unpinned")
-    part = s.pin(a + 1, pages=1, longterm=True)
+    part = s.pin(a + 1, pages=1)
     s.page_is_huge(a, into="pinned_huge")
     s.madvise_dontneed(a + 1)
     s.write(a + 1, "c", pages=1)

@@ -18,7 +18,8 @@ stays one: its pages have an entry each, and each entry a reference. It is split
 
 PageAnonExclusive is kept of both pages, also while one entry maps them.
 
-A read of what nobody has written finds the huge zero page; here it is the zero page at both halves.
+A read of what nobody has written finds the huge zero page; here it is the zero page at both halves. The kernel's is another folio, and a split puts the
+zero page in its place: a driver that keeps it beyond the split keeps zeros (raises no false alarm; forced runs see another frame).
 
 Left out: huge pages of files; those that are moved or swapped out (refused: `world.encoder`); khugepaged, which does by itself what
 `khugepaged.madvise_collapse` does when it is asked; a huge page that cannot be had, on which a fault falls back to one page; folios

@@ -14,9 +14,9 @@ Each page of the file is a folio of two pages here, and is mapped by one entry a
 So a subscriber is called with `i_mmap_rwsem` held for writing. Nobody waits for a punch as in mm/shmem.c: a fault waits for the mutex of its own page.
 The page cache holds a reference for each page of a folio.
 
-Left out: the pool of huge pages, what is reserved of it, and running out of it; private mappings; shared page tables; the lock of each vma, for who
-punches may pass over a vma in which a fault is going on and unmaps again later (calls subscribers once more than the kernel: raises no false
-alarm); i_mmap_rwsem while munmap takes entries away (may hide a deadlock); growing and shrinking; migration. hmm_range_fault() looks at
+Left out: the pool of huge pages, what is reserved of it, and running out of it; private mappings; shared page tables; the lock of each vma: MADV_DONTNEED holds it around its bracket and
+hmm_range_fault() waits for it (may hide a deadlock), and who punches may pass over a vma in which a fault is going on and unmaps again later (calls
+subscribers once more than the kernel: raises no false alarm); i_mmap_rwsem while munmap takes entries away (may hide a deadlock); growing and shrinking; migration. hmm_range_fault() looks at
 what is asked of the first of several pages alone (hmm_vma_walk_hugetlb_entry()), here at all: where each is asked for alike nothing tells.
 """
 
