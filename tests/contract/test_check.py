@@ -16,7 +16,7 @@ from secondsight.lang import Errno, LangError, Refused
 from secondsight.lang.plain import replay
 from secondsight.lang.program import Program
 from secondsight.linux import mmu_notifier as mn
-from secondsight.linux.mm_types import Va
+from secondsight.linux.mm_types import Mm, Pgoff, Va
 from secondsight.search import Limits, Request, Result, Verdict
 from secondsight.search.auto import search
 
@@ -195,3 +195,17 @@ def test_a_refused_construct_names_the_users_line(tmp_path: Path) -> None:
         list(check(driver, ["munmap"]))
     assert str(caught.value).startswith(f"{path}:6:9: ")
     assert "try" in str(caught.value)
+
+
+class BreaksWhenItIsOpened(mirror.Mirror):
+    """Takes the same subscription twice."""
+
+    def open(self, mm: Mm, start: Va, length: Pgoff) -> Errno:
+        ret = mirror.Mirror.open(self, mm, start, length)
+        return ret if ret != 0 else mirror.Mirror.open(self, mm, start, length)
+
+
+def test_a_rule_that_is_broken_before_any_thread_is_said_of_that_scenario_and_the_others_go_on() -> None:
+    found = list(check(BreaksWhenItIsOpened, ["munmap"]))
+    assert len(found) == 4 and {one.result.verdict for one in found} == {Verdict.NOT_FINISHED}
+    assert "BreaksWhenItIsOpened breaks the rule inserted-twice while munmap: reads is set up, before any thread: " in str(found[0].result.error)

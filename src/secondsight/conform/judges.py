@@ -59,11 +59,12 @@ WITHOUT: Final[dict[str, tuple[Judge, str]]] = {
     "hmm_2019.py": ("neither", "mm/hmm.c of Linux 5.3, a release that is packaged no more"),
     "kref.py": ("neither", "inline functions of a header; what lib/refcount.c warns of is a rule here"),
     "memory_hotplug.py": (
-        "neither",
-        "mm/memory_hotplug.c: offline_pages() needs sections, zones and a list of pages as the kernel has them; guests have one block of memory each",
+        "agreement",
+        "mm/memory_hotplug.c: offline_pages() needs sections, zones and the buddy lists as the kernel has them; a guest has a memory module of one "
+        "block, which is taken offline",
     ),
-    "mmzone.py": ("neither", "inline functions of headers, which have no file to compile"),
-    "page_isolation.py": ("neither", "mm/page_isolation.c works on pageblocks' bits and the buddy lists, of which the model has one block and a stack"),
+    "mmzone.py": ("agreement", "inline functions of headers, which have no file to compile"),
+    "page_isolation.py": ("agreement", "mm/page_isolation.c works on pageblocks' bits and the buddy lists, of which the model has one block and a stack"),
     "util.py": (
         "neither",
         "mm/util.c: __account_locked_vm() is ten lines that compare and add; a conformer of it would take an mm, a task and its rlimit",
@@ -86,6 +87,16 @@ WITHOUT: Final[dict[str, tuple[Judge, str]]] = {
         "agreement",
         "mm/memremap.c (45 outside symbols): memunmap_pages() is kill, wait, remove; needed are lib/percpu-refcount.c linked with CPU-local "
         "counters as plain memory, a completion, and memory hotplug as stubs that do nothing",
+    ),
+    "memremap_private.py": (
+        "agreement",
+        "mm/memremap.c (45 outside symbols): as memremap.py, and a driver's page_free() as a place. A mirror's own memory comes and goes on linux-7.2",
+    ),
+    "migrate_device.py": (
+        "agreement",
+        "mm/migrate_device.c calls mm/rmap.c and mm/migrate.c for try_to_migrate(), remove_migration_ptes() and folio_migrate_mapping(): a "
+        "conformer has these as places, and needs real page tables (as mm/hmm.c's has, device-private entries among them), a folio with lock, count and "
+        "pagemap, and mmu_notifier calls as places. A mirror's own memory is moved in and out on linux-7.2",
     ),
     "mm_types.py": ("neither", "records and no functions; every conformer's look at the state compares the fields that its file uses"),
     "mmap.py": ("agreement", "mm/mmap.c (135 outside symbols) with the maple tree, a file of 7,700 lines"),

@@ -170,7 +170,7 @@ class ProcessMethods(ABC):
 
     def offline_pages(self) -> str:
         """Somebody takes the block of memory offline that the processes' pages lie in first: they move elsewhere. Fails with -EINTR (somebody holds
-        a page: a signal ends the attempt), -EBUSY (offline already, or the block is CMA's). Of up to three pages."""
+        a page: a signal ends the attempt), -EBUSY (offline already, or the block is CMA's). Of up to seven pages."""
         done: str = self._do("offline_pages")
         return done
 
@@ -435,4 +435,10 @@ class DeviceMethods(ABC):
     def forget(self, addr: Address, *, pages: int | None = None) -> str:
         """The hook that an allocator calls before it gives pages back: the device's library forgets them, if it has such a hook. On the model only."""
         done: str = self._do("device_forget", addr=addr, pages=pages)
+        return done
+
+    def snapshot(self, addr: Address) -> str:
+        """What the driver finds at the page without a fault (hmm_range_fault): `r`, `w` (writable as well), `R` and `W` of a page in
+        the device's own memory, or `-` (nothing that it can reach). Fails with -EFAULT (not mapped, PROT_NONE, a udmabuf's mapping)."""
+        done: str = self._do("device_snapshot", addr=addr)
         return done
