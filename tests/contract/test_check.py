@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from secondsight.contract import RULES, adversaries_for, check, load_drivers
+from secondsight.contract import ADVERSARIES, RULES, adversaries_for, check, load_drivers
+from secondsight.contract.check import check_scenario, rules_for
 from secondsight.devices import exclusive, mirror, mirror_2019, small
 from secondsight.devices.device import Device
 from secondsight.lang import Errno, LangError, Refused
@@ -52,6 +53,20 @@ def broken_by(driver: type[Device], rules: list[str] | None = None, adversaries:
         steps = violation.trace.schedule
         assert len(replay(checked.rebuild(), steps, violation.trace.states)) == len(steps)
     return found
+
+
+@pytest.mark.parametrize(
+    ("driver", "name"),
+    [(mirror.Mirror, "munmap: reads"), (mirror.Mirror, "open: beside munmap"), (mirror.MirrorWithoutTest, "munmap: closes"), (NeverFaults, "munmap: reads")],
+)
+def test_the_verdict_is_the_same_where_all_results_are_kept(driver: type[Device], name: str) -> None:
+    """What is asked of them is whether the device got at a page, and whether it was opened and closed."""
+    adversary, scenario = next((a.name, s) for a in ADVERSARIES.values() for s in a.scenarios if s.name == name)
+    rules = rules_for(driver, ["isolation"])
+    few, whole = (check_scenario(driver, adversary, scenario, rules, results=results) for results in (False, True))
+    assert (few.result.verdict, few.accessed) == (whole.result.verdict, whole.accessed)
+    assert few.accessed is (driver is not NeverFaults)
+    assert few.result.states < whole.result.states
 
 
 @pytest.mark.parametrize("adversary", list(adversaries_for(mirror.Mirror)))

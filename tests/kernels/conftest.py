@@ -41,10 +41,10 @@ def vm(kernel_6_12: Kernel) -> Iterator[VM]:
 
 @pytest.fixture(scope="session")
 def module_vm(kernel_6_12: Kernel) -> Iterator[VM]:
-    """A kernel with secondsight.ko."""
+    """A kernel with secondsight.ko, and a block of memory that can be taken offline."""
     if kernel_6_12.headers is None or shutil.which("make") is None:
         unavailable("the module needs make and the kernel's headers: secondsight kernel get 6.12")
-    with boot(kernel_6_12, module=True) as machine:
+    with boot(kernel_6_12, module=True, movable=True) as machine:
         yield machine
 
 

@@ -19,6 +19,7 @@ NEEDED = {
     "udmabuf": "udmabuf", "move_pages": "nodes", "madvise_pageout": "swap", "memfd_create_hugetlb": "hugetlb",
     "madvise_hugepage": "huge", "madvise_collapse": "huge", "page_is_huge": "huge",
     "userfaultfd": "userfaultfd",
+    "offline_pages": "movable",
 }  # fmt: skip
 """With what an operation's name may begin, and what the agent says of the device that it needs."""
 BOOT_SECONDS = 240.0  # campaigns run on busy machines
@@ -43,7 +44,7 @@ class Booted:
     """
 
     def __init__(self, kernel: Kernel, module: bool = False, answer_seconds: float = 60, vm: VM | None = None) -> None:
-        self._vm = vm or boot(kernel, module=module, boot_seconds=BOOT_SECONDS, answer_seconds=answer_seconds)
+        self._vm = vm or boot(kernel, module=module, boot_seconds=BOOT_SECONDS, answer_seconds=answer_seconds, movable=kernel.image is not None)
         self.release = self._vm.release
         hello = self._vm._guest.hello
         self.lacks = frozenset(kind for kind, told in NEEDED.items() if not hello.get(told))

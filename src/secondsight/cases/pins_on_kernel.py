@@ -1,15 +1,17 @@
-"""The 2023-06 table on real kernels: the row of the udmabuf that a release has, where the question needs no block of memory that must stay movable.
+"""The 2023-06 table on real kernels: the row of the udmabuf that a release has.
 
-The guest's memory is a memfd, the display a mapping of the udmabuf. Linux did as `reference` does until 6.10, and does as `folios` does since
+The guest's memory is a memfd in a block that can be taken offline, the display a mapping of the udmabuf. Linux did as `reference` does until 6.10, and does as `folios` does since
 6.11; the other rows are designs that no kernel has.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from secondsight.cases.table import FreeRun, Kernels, Question
 from secondsight.cases.udmabuf_on_kernel import PINNED, in_order
+from secondsight.kernels.real_device import needs_module, needs_movable
 from secondsight.scenario import Recorder, Scenario
 from secondsight.scenario.schedule import CannotForce
 from secondsight.search import Violation
@@ -17,16 +19,79 @@ from secondsight.search import Violation
 __all__ = ["RUN", "on_kernel", "runs_on_kernel"]
 
 _ROWS = {"reference": Kernels(before=(6, 11), abilities=("udmabuf",)), "folios": Kernels(since=(6, 11), abilities=("udmabuf",))}
-_BLOCK = "the guest has no block of memory that is taken offline or is CMA's, and the agent no operation for it"
 _WHY = {
-    "offline idle": _BLOCK,
-    "offline shown": _BLOCK,
-    "CMA shown": _BLOCK,
-    "VFIO": _BLOCK,
-    "VFIO before": "the guest has no VFIO",
-    "sub-pages": "the module shows no driver's view (dma_buf_vmap), and the guest has no pool of huge pages",
+    "offline idle": "the udmabuf that holds references is in no kernel that can be booted here",
+    "offline shown": "the udmabuf that holds references is in no kernel that can be booted here",
+    "VFIO": "the udmabuf that holds references is in no kernel that can be booted here",
+    "CMA shown": "the agent has no operation that allocates CMA",
+    "sub-pages": "the module shows no driver's view (dma_buf_vmap)",
     "memlock": "the agent has no operation for RLIMIT_MEMLOCK",
 }
+
+
+def _offline_idle() -> Scenario:
+    s = Recorder()
+    fd = s.memfd_create(pages=1, seals="shrink")
+    memory = s.mmap(fd)
+    s.write(memory, "a")
+    s.udmabuf_create(fd)
+
+    @s.thread
+    def host() -> None:
+        s.offline_pages(into="offline")
+
+    @s.thread
+    def vcpu() -> None:
+        s.write(memory, "d")
+
+    with s.after():
+        s.read(memory, into="guest")
+    return s.scenario("offline_idle", "A udmabuf is there, and its memory is taken offline.")
+
+
+def _offline_shown() -> Scenario:
+    s = Recorder()
+    fd = s.memfd_create(pages=1, seals="shrink")
+    memory = s.mmap(fd)
+    s.write(memory, "a")
+    buffer = s.mmap(s.udmabuf_create(fd))
+    s.read(buffer)
+
+    @s.thread
+    def host() -> None:
+        s.offline_pages(into="offline")
+
+    @s.thread
+    def display() -> None:
+        s.read(buffer, into="frame")
+
+    with s.after():
+        s.write(memory, "d")
+        s.read(buffer, into="shown")
+    return s.scenario("offline_shown", "A udmabuf is mapped and read, and its memory is taken offline.")
+
+
+def _vfio(first: bool) -> Scenario:
+    s = Recorder()
+    fd = s.memfd_create(pages=1, seals="shrink")
+    memory = s.mmap(fd)
+    s.write(memory, "a")
+    if first:
+        device = s.pin(memory, longterm=True)
+        buffer = s.mmap(s.udmabuf_create(fd))
+    else:
+        buffer = s.mmap(s.udmabuf_create(fd))
+        device = s.pin(memory, longterm=True)
+
+    @s.thread
+    def display() -> None:
+        s.read(buffer, into="frame")
+
+    with s.after():
+        s.write(memory, "d")
+        device.read(into="device")
+        s.read(buffer, into="shown")
+    return s.scenario("vfio_first" if first else "vfio", "A page is pinned for long by a device and by a udmabuf.")
 
 
 def _dontneed() -> Scenario:
@@ -86,11 +151,27 @@ def _same(outcome: Mapping[str, str]) -> bool:
     return outcome["shown"] == outcome["guest"] == "c"
 
 
+def _offline(outcome: Mapping[str, str]) -> bool:
+    return outcome["offline"] == "ok"
+
+
+def _all_see(outcome: Mapping[str, str]) -> bool:
+    return outcome["device"] == outcome["shown"] == "d"
+
+
 def _nobody(outcome: Mapping[str, str]) -> bool:
     return outcome["while_held"] == "-EBUSY" and outcome["closed"] == "ok"
 
 
-RUN = {"DONTNEED": (_dontneed(), _same), "reboot": (_reboot(), _same), "given back": (_given_back(), _nobody)}
+RUN = {
+    "offline idle": (_offline_idle(), _offline),
+    "offline shown": (_offline_shown(), _offline),
+    "VFIO": (_vfio(False), _all_see),
+    "VFIO before": (_vfio(True), _all_see),
+    "DONTNEED": (_dontneed(), _same),
+    "reboot": (_reboot(), _same),
+    "given back": (_given_back(), _nobody),
+}
 """For columns that hold: a scenario, and whether an outcome of it has the property."""
 
 
@@ -111,4 +192,6 @@ def runs_on_kernel(row: str, column: str) -> FreeRun | CannotForce:
     if column not in RUN:
         return CannotForce(_WHY[column])
     scenario, shows = RUN[column]
-    return FreeRun(scenario, shows, _ROWS[row])
+    kernels = _ROWS[row]
+    more = (("memory offline",) if needs_movable(scenario) else ()) + (("device",) if needs_module(scenario) else ())
+    return FreeRun(scenario, shows, replace(kernels, abilities=kernels.abilities + more))

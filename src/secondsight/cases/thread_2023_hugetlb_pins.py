@@ -66,7 +66,7 @@ from secondsight.linux.shmem import F_SEAL_SHRINK, ShmemFile
 from secondsight.linux.util import locked_vm
 from secondsight.search import Verdict
 
-__all__ = ["COLUMNS", "ROWS", "TABLE", "PinsColumn", "PinsRow", "Stage", "program_of", "stage"]
+__all__ = ["COLUMNS", "ROWS", "TABLE", "PinsColumn", "PinsRow", "PinsStage", "program_of", "stage"]
 
 OTHER = 2
 """The page behind the guest's memory: another use for a page that was discarded."""
@@ -84,7 +84,7 @@ class PinsRow:
 
 
 @dataclass(frozen=True, slots=True)
-class Stage:
+class PinsStage:
     """A machine in which a VMM has its guest's two pages of memory, with two buffers and displays, of which the first may be made and shown."""
 
     machine: Machine
@@ -102,7 +102,7 @@ class PinsColumn:
     begin. `draws`: the page that a CPU of the guest draws to meanwhile. `cma`: the block is CMA's. `udmabufs`: of Linux's own. `huge`: the guest's memory is a memfd of huge pages, of which the buffer is the second half of one. `private`: the VMM takes the guest's memory for private, as it is where the design can have it."""
 
     entry: Heading
-    asks: Callable[[Stage], Thread]
+    asks: Callable[[PinsStage], Thread]
     created: bool = True
     shown: bool = True
     frames: int = 2
@@ -139,43 +139,43 @@ ROWS: tuple[PinsRow, ...] = (
 )
 
 
-def _offline(on: Stage) -> Thread:
+def _offline(on: PinsStage) -> Thread:
     return Thread("host", takes_offline)
 
 
-def _cma(on: Stage) -> Thread:
+def _cma(on: PinsStage) -> Thread:
     return Thread("driver", allocates_cma)
 
 
-def _vfio(on: Stage) -> Thread:
+def _vfio(on: PinsStage) -> Thread:
     return Thread("vfio", pairs_with_vfio, (on.vfio, on.mm, 0))
 
 
-def _after_vfio(on: Stage) -> Thread:
+def _after_vfio(on: PinsStage) -> Thread:
     assert on.vfio.map_dma(on.mm, 0) == 0
     return Thread("vmm", is_made_beside_vfio, (on.displays[0], on.buffers[0], on.memfd, on.mm, on.vfio, 0))
 
 
-def _discard(on: Stage) -> Thread:
+def _discard(on: PinsStage) -> Thread:
     return Thread("vmm", guest_discards, (on.vmm, on.mm, on.displays[0], 0, OTHER))
 
 
-def _reboot(on: Stage) -> Thread:
+def _reboot(on: PinsStage) -> Thread:
     return Thread("vmm", guest_reboots, (on.vmm, on.mm, on.displays[0], on.buffers[0], on.memfd, 0))
 
 
-def _memlock(on: Stage) -> Thread:
+def _memlock(on: PinsStage) -> Thread:
     pins_story.showing += 1
     locked_vm(on.mm).limit = 1
     return Thread("vmm", more_than_may_be_locked, (on.displays[1], on.buffers[1], on.memfd, on.mm))
 
 
-def _views(on: Stage) -> Thread:
+def _views(on: PinsStage) -> Thread:
     assert do_mmap(on.mm, OTHER, 1, on.buffers[0], 0, True) == OTHER
     return Thread("views", all_views_show, (on.mm, on.displays[0], on.buffers[0], 1, OTHER))
 
 
-def _given_back(on: Stage) -> Thread:
+def _given_back(on: PinsStage) -> Thread:
     held = on.mm.ptes[1].frame
     assert held is not None
     get_page(held)
@@ -223,7 +223,7 @@ COLUMNS: tuple[PinsColumn, ...] = (
 )
 
 
-def stage(row: PinsRow, column: PinsColumn) -> Stage:
+def stage(row: PinsRow, column: PinsColumn) -> PinsStage:
     """Set the machine up: the guest's memory at address 0, another page behind it."""
     sizes = {"pages": 4, "hugetlb_files": 1, "hugetlb_pages": 1, "huge": 1, "pmds": 2} if column.huge else {"pages": 3, "files": 1, "pageblocks": 1, "pageblock_frames": 3}
     machine = Machine(
@@ -264,7 +264,7 @@ def stage(row: PinsRow, column: PinsColumn) -> Stage:
                 assert vmm.discard_disable(True) == 0
         if column.shown:
             assert displays[0].show(buffers[0]) == 0
-    return Stage(machine, mm, memfd, vmm, buffers, displays, vfio)
+    return PinsStage(machine, mm, memfd, vmm, buffers, displays, vfio)
 
 
 def program_of(row: PinsRow, column: PinsColumn) -> Program:

@@ -331,7 +331,10 @@ def _as_json(
         "rows": [{"name": e.name, "summary": e.summary} for e in table.rows],
         "columns": [{"name": e.name, "summary": e.summary} for e in table.columns],
         "cells": [_cell_json(table, cell, traces, (answers or {}).get((cell.row, cell.column)), on) for cell in cells],
-        "findings": [{"claim": f.claim, "result": f.verdict(verdicts)} for f in table.findings],
+        "findings": [
+            {"claim": f.claim, "result": f.verdict(verdicts), "answer": None if (said := f.answer(verdicts)) is None else said.value}
+            for f in table.findings
+        ],
         **({} if table.cost is None else {"cost": table.cost.data()}),
     }
 

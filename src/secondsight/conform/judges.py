@@ -59,11 +59,12 @@ WITHOUT: Final[dict[str, tuple[Judge, str]]] = {
     "hmm_2019.py": ("neither", "mm/hmm.c of Linux 5.3, a release that is packaged no more"),
     "kref.py": ("neither", "inline functions of a header; what lib/refcount.c warns of is a rule here"),
     "memory_hotplug.py": (
-        "neither",
-        "mm/memory_hotplug.c: offline_pages() needs sections, zones and a list of pages as the kernel has them; guests have one block of memory each",
+        "agreement",
+        "mm/memory_hotplug.c: offline_pages() needs sections, zones and the buddy lists as the kernel has them; a guest has a memory module of one "
+        "block, which is taken offline",
     ),
-    "mmzone.py": ("neither", "inline functions of headers, which have no file to compile"),
-    "page_isolation.py": ("neither", "mm/page_isolation.c works on pageblocks' bits and the buddy lists, of which the model has one block and a stack"),
+    "mmzone.py": ("agreement", "inline functions of headers, which have no file to compile"),
+    "page_isolation.py": ("agreement", "mm/page_isolation.c works on pageblocks' bits and the buddy lists, of which the model has one block and a stack"),
     "util.py": (
         "neither",
         "mm/util.c: __account_locked_vm() is ten lines that compare and add; a conformer of it would take an mm, a task and its rlimit",

@@ -262,6 +262,9 @@ def drivers_in(path: Path, module: ModuleType, wanted: Sequence[str] | None = No
 def _line(path: Path, thing: Any) -> int:
     """Where a class or a function of a file begins."""
     try:
+        for own in vars(thing).values() if isinstance(thing, type) else ():
+            if inspect.isfunction(own) and not Path(own.__code__.co_filename).exists():  # from Python 3.13 on a class has a line nevertheless
+                raise OSError
         return inspect.getsourcelines(thing)[1]
     except (OSError, TypeError):
         raise LangError(f"{path}: {thing.__qualname__} has no source text there; write the class in the file itself") from None

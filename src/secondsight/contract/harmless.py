@@ -20,6 +20,7 @@ HARMLESS: dict[str, dict[str, str]] = {
     "VfioType1": {
         "map_dma: swap 3": _UNDER_ONE_LOCK,
         "map_dma: drop 7": _PAST_A_LIMIT,
+        "close: first out of the lock 1": "whoever looked before has the lock until the page is mapped, and it is unmapped after that",
         "unmap_dma: without the lock 1": _ASKED_BY_A_VMM,
         "unmap_dma: drop 1": _ASKED_BY_A_VMM,
         "unmap: drop 2": _ASKED_BY_A_VMM,

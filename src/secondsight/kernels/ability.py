@@ -14,6 +14,7 @@ ABILITIES = {
     "device": "secondsight.ko: a device's mirror, pins, an importer, a buffer that moves, and hold points",
     "exclusive": "device-private and device-exclusive pages",
     "ftrace holds": "hold points inside the kernel's own functions",
+    "memory offline": "a block of memory that is taken offline",
     "own tests": "the kernel's own tests of HMM: secondsight kernel selftest",
     "lockdep": "lock order and sleeping while atomic are checked by the kernel itself",
 }
@@ -23,6 +24,7 @@ _WANTED = {
     "device": ("HMM_MIRROR", "MMU_NOTIFIER", "MODULES", "KPROBES"),
     "exclusive": ("DEVICE_PRIVATE",),
     "ftrace holds": ("FUNCTION_TRACER", "DYNAMIC_FTRACE", "KALLSYMS", "KPROBES"),
+    "memory offline": ("MEMORY_HOTREMOVE", "ACPI_HOTPLUG_MEMORY"),
     "own tests": ("TEST_HMM",),
     "lockdep": ("PROVE_LOCKING",),
 }

@@ -48,9 +48,9 @@ from secondsight.linux.huge_memory import (
     do_huge_zero_wp_pmd,
     huge_pmd_can_be_written,
     huge_zero_replaced,
+    is_partly_in,
     pte_alloc,
     split_huge_pmd,
-    split_huge_pmds_at_the_ends,
 )
 from secondsight.linux.migrate import migration_entry_wait
 from secondsight.linux.mm import folio_test_anon, is_cow_mapping, page_anon_exclusive, vma_is_accessible
@@ -189,6 +189,8 @@ def handle_mm_fault(mm: Mm, va: Va, flags: Flags) -> Flags:
             split_huge_pmd(mm, va)
             with atomic:
                 what = handle_pte_fault(vma, va, flags)
+                if what in (SPLIT, REPLACE):  # a huge page has come meanwhile: the access is tried again
+                    return DONE
     if len(swap_slots) + len(migrations) + len(owners) > 0:
         if what == NOT_PRESENT:
             return do_swap_page(mm, va, flags)
@@ -710,13 +712,43 @@ def zap_pte_range(mm: Mm, start: Va, end: VaEnd, keep_cows: bool = False) -> Gat
             folio = vm_normal_folio(pte)
             if folio is not None and not is_second_half(mm, va):
                 gather.append(folio)
-            if len(huge_pages) > 0:
-                if is_second_half(mm, va):  # zap_huge_pmd(): the halves go in the same step
-                    mm.pmds[va // HPAGE_PMD_NR].kind = PmdKind.NONE
-            if len(swap_slots) + len(migrations) + len(owners) > 0:
-                if is_swap_pte(pte):
-                    zap_nonpresent_pte(pte)
-            pte_clear(pte)
+            zap_entry(mm, va)
+    return gather
+
+
+@atomic
+def zap_entry(mm: Mm, va: Va) -> None:
+    """One entry of zap_pte_range() (mm/memory.c, Linux 6.12); of a huge page's both halves go in the same step."""
+    pte = mm.ptes[va]
+    if len(huge_pages) > 0:
+        if is_second_half(mm, va):
+            mm.pmds[va // HPAGE_PMD_NR].kind = PmdKind.NONE
+    if len(swap_slots) + len(migrations) + len(owners) > 0:
+        if is_swap_pte(pte):
+            zap_nonpresent_pte(pte)
+    pte_clear(pte)
+
+
+def zap_pmd_range(mm: Mm, start: Va, end: VaEnd) -> Gather:
+    """zap_pmd_range() (mm/memory.c, Linux 6.12), where there are huge pages: one page table, or one huge page, after another. A huge page of which only
+    a part is in the range is split first; if another has come until then, it too."""
+    gather: Gather = []
+    at: VaEnd = start
+    while at < end:
+        with atomic:
+            stop: VaEnd = min(end, (at // HPAGE_PMD_NR + 1) * HPAGE_PMD_NR)
+            partly = is_partly_in(mm, at, stop)
+            if not partly:
+                for va in range(at, stop):
+                    if not pte_none(mm.ptes[va]):
+                        folio = vm_normal_folio(mm.ptes[va])
+                        if folio is not None and not is_second_half(mm, va):
+                            gather.append(folio)
+                        zap_entry(mm, va)
+        if partly:
+            split_huge_pmd(mm, at)
+        else:
+            at = stop
     return gather
 
 
@@ -760,8 +792,10 @@ def zap_page_range_single(mm: Mm, start: Va, end: VaEnd) -> None:
     """zap_page_range_single() (mm/memory.c, Linux 6.12): take away the entries of a range within one vma."""
     rng = Range(start, end, Event.CLEAR, True)
     mmu_notifier_invalidate_range_start(mm, rng)
-    split_huge_pmds_at_the_ends(mm, start, end)
-    gather = zap_pte_range(mm, start, end)
+    if len(huge_pages) > 0:
+        gather = zap_pmd_range(mm, start, end)
+    else:
+        gather = zap_pte_range(mm, start, end)
     mmu_notifier_invalidate_range_end(mm, rng)
     if gather:
         tlb_finish_mmu(gather)

@@ -19,7 +19,7 @@ from secondsight.linux.mm_types import Folio
 __all__ = ["Pageblock", "folio_is_longterm_pinnable", "in_pageblock", "pageblocks"]
 
 
-bound("pageblock_frames", most=8)
+bound("pageblock_frames", most=7)
 bound("cma", most=1)
 
 

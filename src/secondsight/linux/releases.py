@@ -90,6 +90,16 @@ DIFFERENCES: dict[str, Difference] = {
             seen="6.12.117+deb12-amd64 against 7.2.13+deb14-amd64 (drawn scenarios)",
         ),
         Difference(
+            "userfaultfd-past-the-end-is-no-memory",
+            since=(7, 2),
+            older="UFFDIO_COPY and UFFDIO_ZEROPAGE past the end of a memfd that is mapped shared fail with -EFAULT. So does the model where no release is "
+            "asked for",
+            newer="they fail with -ENOMEM",
+            read="shmem_mfill_atomic_pte() looks for the end itself (mm/shmem.c, Linux 6.12.117); shmem_mfill_folio_alloc() returns no folio, which "
+            "__mfill_atomic_pte() takes for a lack of memory (mm/shmem.c, mm/userfaultfd.c, 7.2.13). Releases in between were not looked at.",
+            seen="6.12.117+deb12-amd64 against 7.2.13+deb14-amd64 (drawn scenarios)",
+        ),
+        Difference(
             "two-pass-interval-notifiers",
             since=(7, 2),
             older="an interval notifier has `invalidate` alone; a driver with two passes is refused",

@@ -247,7 +247,7 @@ class RecorderMethods(ABC):
 
     def offline_pages(self, *, into: str | None = None) -> None:
         """Somebody takes the block of memory offline that the processes' pages lie in first: they move elsewhere. Fails with -EINTR (somebody holds
-        a page: a signal ends the attempt), -EBUSY (offline already, or the block is CMA's). Of up to three pages."""
+        a page: a signal ends the attempt), -EBUSY (offline already, or the block is CMA's). Of up to seven pages."""
         self._operation("offline_pages", into)
 
     def cma_alloc(self, *, into: str | None = None) -> None:

@@ -18,7 +18,7 @@ from secondsight.scenario.ops import SEALS, ArgType, ArgValue, HandleRef, Handle
 from secondsight.world import tables
 from secondsight.world.declare import ALREADY_DONE, COLUMNS, model_of, on_model, with_families, without_device
 
-__all__ = ["Encoder", "SpaceLayout", "suits_huge_pages"]
+__all__ = ["NOT_HUGE", "Encoder", "SpaceLayout", "suits_huge_pages"]
 
 MOST_PAGES = BOUNDS["pages"].most
 
@@ -231,13 +231,16 @@ class Encoder:
             takes.update(model.takes(place.op.args))
             for name, number in model.at_least(place.op.args).items():
                 largest[name] = max(number, largest.get(name, 0))
-        if largest.get("huge") and largest.get("userfaultfd"):
-            raise ScenarioError(f"{self.scenario.name}: huge pages and a userfaultfd, which are not modelled together", "leave one of them out")
         tells = largest.pop(tables.READS_ONLY, 0) & largest.pop(tables.SEALS_WRITES, 0)
         largest["vma_flags"] = max(tells, largest.get("vma_flags", 0))
         derived = dict.fromkeys(_LARGE, 0) | {"mms": len(self.processes), "subscribers": 0, **largest, **takes}
         derived["frames"] = min(16, max(3, 1 + takes["frames"] + sum(map(_in_flight, self.scenario.threads))))
         derived["pages"] = max(1, largest_space.pages)
+        if largest.get("userfaultfd"):
+            derived["no_memory_past_the_end"] = int(self.release is not None and not differs("userfaultfd-past-the-end-is-no-memory", self.release))
+        if largest.get("pageblocks"):  # all pages come from the block first, and all may move out of it
+            derived["pageblock_frames"] = min(BOUNDS["pageblock_frames"].most, max(1, takes["frames"]))
+            derived["frames"] = min(16, derived["frames"] + derived["pageblock_frames"])
         if self.is_huge:
             self._suits_huge_pages(largest, driver)
             derived["pages"] += derived["pages"] % HPAGE_PMD_NR
@@ -278,7 +281,7 @@ class Encoder:
         for place in self.places:
             op = place.op
             if NOT_HUGE & on_model(op).at_least(op.args).keys():
-                said = f"{op.kind} and huge pages in one scenario are not modelled: what is moved, swapped out or used by halves is one page here"
+                said = f"{op.kind} and huge pages in one scenario are not modelled: what is moved, swapped out, used by halves or told to user space is one page here"
                 raise ScenarioError(said, "leave out one of them", op.site)
             if op.declared.makes is HandleType.MAPPING and isinstance(fd := op.args["fd"], HandleRef) and self._is_hugetlb(fd.handle):
                 self._suits_hugetlb(op, fd)

@@ -170,7 +170,7 @@ class ProcessMethods(ABC):
 
     def offline_pages(self) -> str:
         """Somebody takes the block of memory offline that the processes' pages lie in first: they move elsewhere. Fails with -EINTR (somebody holds
-        a page: a signal ends the attempt), -EBUSY (offline already, or the block is CMA's). Of up to three pages."""
+        a page: a signal ends the attempt), -EBUSY (offline already, or the block is CMA's). Of up to seven pages."""
         done: str = self._do("offline_pages")
         return done
 

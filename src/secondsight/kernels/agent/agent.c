@@ -295,12 +295,12 @@ int main(int count, char **words)
 	reserve_descriptors(port);
 	left = mmap(NULL, sizeof *left, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	uname(&kernel);
-	int udmabuf = open_devices(), swap = start_swap(), movable = begin_movable();
+	int udmabuf = open_devices(), swap = start_swap();
 	drop_rights();
 	keep_page_tables();
 	note_memory();
 	say("{\"agent\":1,\"release\":\"%s\",\"udmabuf\":%s,\"huge\":%s,\"hugetlb\":%s,\"nodes\":%s,\"swap\":%s,\"movable\":%s,\"userfaultfd\":%s,\"module\":%s}\n", kernel.release,
-	    udmabuf ? "true" : "false", has_huge() ? "true" : "false", has_hugetlb() ? "true" : "false", has_nodes() ? "true" : "false", swap ? "true" : "false", movable ? "true" : "false", has_userfaultfd() ? "true" : "false", has_module() ? "true" : "false");
+	    udmabuf ? "true" : "false", has_huge() ? "true" : "false", has_hugetlb() ? "true" : "false", has_nodes() ? "true" : "false", swap ? "true" : "false", has_movable() ? "true" : "false", has_userfaultfd() ? "true" : "false", has_module() ? "true" : "false");
 	for (;;) {
 		char *line = next_line();
 		unsigned long long seed, points;

@@ -177,8 +177,9 @@ int has_userfaultfd(void);
 /* Whether there are two NUMA nodes. */
 int has_nodes(void);
 
-/* Whether the machine has a block of memory that can be taken offline, which is online from now on; and bring it back. */
-int begin_movable(void);
+/* Of a guest: find its block of memory that can be taken offline, and bring it online; whether there is one; and bring it back. */
+void begin_movable(void);
+int has_movable(void);
 void online_movable(void);
 
 /* Whether secondsight.ko is there. */

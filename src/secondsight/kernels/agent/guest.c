@@ -50,6 +50,7 @@ int begin_machine(int count, char **words)
 	mkdir("/sys", 0755);
 	mount("sysfs", "/sys", "sysfs", 0, NULL);
 	want_huge_pages();
+	begin_movable();
 	load_modules();
 	for (int i = 0; i < 2000; i++) {
 		int port = open("/dev/vport0p1", O_RDWR | O_CLOEXEC);

@@ -33,8 +33,8 @@ void online_movable(void)
 		puts("secondsight: the movable block does not come back");
 }
 
-/* The block is the one that is offline when the machine begins: what was plugged in is. Returns whether there is one. */
-int begin_movable(void)
+/* The block is the one that is offline when the machine begins: what was plugged in is. A guest's machine alone asks for it. */
+void begin_movable(void)
 {
 	DIR *blocks = opendir(BLOCKS);
 	struct dirent *entry;
@@ -54,6 +54,10 @@ int begin_movable(void)
 	if (blocks)
 		closedir(blocks);
 	online_movable();
+}
+
+int has_movable(void)
+{
 	return is("online");
 }
 

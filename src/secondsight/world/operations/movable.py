@@ -16,24 +16,20 @@ from secondsight.world.tables import RowNumber
 
 __all__: list[str] = []
 
-BLOCK = 3
-"""The block's frames."""
-
-
 def _of_a_block(args: Mapping[str, Any]) -> dict[str, int]:
-    return {"pageblocks": 1, "pageblock_frames": BLOCK, "migrations": 2, "anon_vmas": 1}
+    return {"pageblocks": 1, "migrations": 2, "anon_vmas": 1}
 
 
-@operation(own=False, at_least=_of_a_block, takes=lambda args: {"frames": BLOCK}, needs=Needs.MOVABLE, often=Often())
+@operation(own=False, at_least=_of_a_block, needs=Needs.MOVABLE, often=Often(3, 2, 0))
 def offline_pages(i: RowNumber, mm: Mm, device: Ref[Device]) -> Result:
     """Somebody takes the block of memory offline that the processes' pages lie in first: they move elsewhere. Fails with -EINTR (somebody holds
-    a page: a signal ends the attempt), -EBUSY (offline already, or the block is CMA's). Of up to three pages."""
+    a page: a signal ends the attempt), -EBUSY (offline already, or the block is CMA's). Of up to seven pages."""
     if len(pageblocks) > 0:
         return memory_hotplug.offline_pages()
     return 0
 
 
-@operation(own=False, model_only=True, at_least=lambda args: _of_a_block(args) | {"cma": 1}, takes=lambda args: {"frames": BLOCK})
+@operation(own=False, model_only=True, at_least=lambda args: _of_a_block(args) | {"cma": 1})
 def cma_alloc(i: RowNumber, mm: Mm, device: Ref[Device]) -> Result:
     """A driver allocates the block as contiguous memory (CMA): pages that lie in it move elsewhere. -EBUSY: somebody holds one, or has the
     block already. On the model only."""

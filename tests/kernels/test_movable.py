@@ -1,0 +1,42 @@
+"""What holds a page where memory must stay movable, on a real kernel: as the model says, error codes included."""
+
+from __future__ import annotations
+
+from secondsight.kernels import VM
+from secondsight.scenario import Recorder, Scenario, scenario
+from secondsight.world.model import only_outcome
+
+
+@scenario
+def a_short_pin(s: Recorder) -> None:
+    """It keeps its page where it is; without it the block goes."""
+    a = s.mmap(pages=1)
+    s.write(a, "A")
+    pin = s.pin(a)
+    s.offline_pages(into="held")
+    s.unpin(pin)
+    s.offline_pages(into="free")
+    s.read(a, into="a")
+
+
+@scenario
+def a_long_pin_beside_a_short_one(s: Recorder) -> None:
+    """The page does not move, so nobody can pin it for long: the thread's VFIO beside a reference."""
+    memfd = s.memfd_create(pages=1, seals="shrink")
+    a = s.mmap(memfd)
+    s.write(a, "A")
+    pin = s.pin(a)
+    s.pin(a, longterm=True)
+    s.udmabuf_create(memfd)
+    s.unpin(pin)
+    s.offline_pages(into="free")
+    s.read(a, into="a")
+
+
+def test_what_is_held_does_not_move(module_vm: VM) -> None:
+    for recorded in (a_short_pin, a_long_pin_beside_a_short_one):
+        assert isinstance(recorded, Scenario)
+        seen = module_vm.observe(recorded, runs=1)
+        assert set(seen.outcomes) == {only_outcome(recorded)}
+    assert dict(only_outcome(a_short_pin)) == {"held": "-EINTR", "free": "ok", "a": "A"}
+    assert [value for name, value in only_outcome(a_long_pin_beside_a_short_one) if "pin" in name or "udmabuf" in name] == ["-ENOMEM"] * 2
