@@ -186,6 +186,164 @@ def hmm_exclusive_cow(s: Recorder) -> None:
 
 
 @scenario
+def hmm_migrate(s: Recorder) -> None:
+    """migrate: pages go into the device's memory, and the device finds there what the CPU wrote."""
+    a = s.mmap(pages=2)
+    s.write(a, "a", pages=1)
+    s.write(a + 1, "b", pages=1)
+    device = s.device()
+    device.migrate(a, pages=2, into="moved")
+    device.read(a, into="first")
+    device.read(a + 1, into="second")
+
+
+@scenario
+def hmm_migrate_file_private(s: Recorder) -> None:
+    """migrate_file_private: pages of a private mapping of a file, once they are the process's own. Theirs lies on a disk, this one is a memfd."""
+    fd = s.memfd_create(pages=1)
+    a = s.mmap_private(fd)
+    device = s.device()
+    device.migrate(a, into="of_the_file")
+    s.write(a, "a")
+    device.migrate(a, into="moved")
+    device.read(a, into="read")
+
+
+@scenario
+def hmm_migrate_fault(s: Recorder) -> None:
+    """migrate_fault: the CPU has one page back, and then both go to the device again."""
+    a = s.mmap(pages=2)
+    s.write(a, "a", pages=1)
+    s.write(a + 1, "b", pages=1)
+    device = s.device()
+    device.migrate(a, pages=2, into="moved")
+    s.read(a, into="cpu")
+    device.migrate(a, pages=2, into="moved_again")
+    device.read(a, into="first")
+    device.read(a + 1, into="second")
+
+
+@scenario
+def hmm_migrate_release(s: Recorder) -> None:
+    """migrate_release: the device's memory goes, and the CPU finds what was in it."""
+    a = s.mmap(pages=2)
+    s.write(a, "a", pages=1)
+    s.write(a + 1, "b", pages=1)
+    device = s.device()
+    device.migrate(a, pages=2, into="moved")
+    device.close()
+    s.read(a, into="first")
+    s.read(a + 1, into="second")
+
+
+@scenario
+def hmm_migrate_shared(s: Recorder) -> None:
+    """migrate_shared: shared memory does not move."""
+    a = s.mmap(s.memfd_create(pages=1))
+    s.write(a, "a")
+    device = s.device()
+    device.migrate(a, into="moved")
+    s.read(a, into="cpu")
+
+
+@scenario
+def hmm_migrate_mixed(s: Recorder) -> None:
+    """migrate_mixed: what may not be read is refused, and a hole; a read-only zero page and a read-only page go; what is on one device does
+    not go to the other."""
+    a = s.mmap(pages=4)
+    device0, device1 = s.device(), s.device()
+    s.mprotect_none(a)
+    device1.migrate(a, into="none")
+    s.munmap(a + 1, pages=1)
+    device1.migrate(a + 1, pages=1, into="hole")
+    s.mprotect(a + 2, pages=1, write=False)
+    s.read(a + 2, into="zero")
+    s.mprotect(a + 3, pages=1, write=True)
+    s.write(a + 3, "a")
+    s.mprotect(a + 3, pages=1, write=False)
+    device1.migrate(a + 2, pages=2, into="moved")
+    device0.migrate(a + 3, pages=1, into="of_the_other")
+    s.read(a + 3, into="cpu")
+
+
+@scenario
+def hmm_migrate_multiple(s: Recorder) -> None:
+    """migrate_multiple: there and back, twice."""
+    a = s.mmap(pages=1)
+    device = s.device()
+    for letter in "ab":
+        s.write(a, letter)
+        device.migrate(a, into=f"moved_{letter}")
+        device.read(a, into=f"device_{letter}")
+        s.read(a, into=f"cpu_{letter}")
+
+
+@scenario
+def hmm_snapshot(s: Recorder) -> None:
+    """snapshot: what each page is to the first device: nothing that can be mirrored, a hole, the zero page, one that may be read, one that may be written,
+    one in its memory, one in the other's."""
+    a = s.mmap(pages=7)
+    device0, device1 = s.device(), s.device()
+    s.munmap(a + 1, pages=1)
+    s.mprotect_none(a, pages=1)
+    s.mprotect(a + 2, pages=1, write=False)
+    s.read(a + 2)
+    s.write(a + 3, "a", pages=1)
+    s.mprotect(a + 3, pages=1, write=False)
+    s.write(a + 4, "b", pages=1)
+    device0.migrate(a + 5, pages=1, into="moved0")
+    device1.migrate(a + 6, pages=1, into="moved1")
+    for page in range(7):
+        device0.snapshot(a + page, into=f"page{page}")
+
+
+@scenario
+def hmm_double_map(s: Recorder) -> None:
+    """double_map: both devices read read-only memory; then it is in the memory of one, and the other reads it all the same."""
+    a = s.mmap(pages=1)
+    s.write(a, "a")
+    s.mprotect(a, write=False)
+    device0, device1 = s.device(), s.device()
+    device0.read(a, into="first")
+    device1.read(a, into="second")
+    device1.migrate(a, into="moved")
+    device0.read(a, into="again")
+    device1.snapshot(a, into="found")
+
+
+@scenario
+def hmm_gup(s: Recorder) -> None:
+    """hmm_gup_test: who takes a page by its address brings it back from the device's memory."""
+    a = s.mmap(pages=2)
+    s.write(a, "a", pages=1)
+    s.write(a + 1, "b", pages=1)
+    device = s.device()
+    device.migrate(a, pages=2, into="moved")
+    s.pin(a, pages=1, longterm=False)
+    s.pin(a + 1, pages=1, longterm=True)
+    device.snapshot(a, into="first")
+    device.snapshot(a + 1, into="second")
+    s.read(a, into="cpu_first")
+    s.read(a + 1, into="cpu_second")
+
+
+@scenario
+def hmm_cow_in_device(s: Recorder) -> None:
+    """hmm_cow_in_device: the process forks while a page is in the device's memory; who writes has a page of its own."""
+    a = s.mmap(pages=1)
+    s.write(a, "a")
+    device = s.device()
+    device.migrate(a, into="moved")
+    child = s.fork()
+    device.snapshot(a, into="shared")
+    s.write(a, "p")
+    device.snapshot(a, into="written")
+    with child:
+        s.read(a, into="inherited")
+    s.read(a, into="parent")
+
+
+@scenario
 def hmm_anon_write_huge(s: Recorder) -> None:
     """anon_write_huge: the device writes memory that wants huge pages and that nobody touched; the CPU reads what it wrote, of a huge page."""
     a = s.mmap(pages=4)

@@ -70,3 +70,14 @@ def a_device_writes_a_clean_page(s: Recorder) -> None:
     with s.after():
         s.madvise_pageout(a)
         s.read(a, into="last")
+
+
+@scenario
+def private_copy_in_swap(s: Recorder) -> None:
+    """A private mapping of a file is written, its copy goes to swap, and the file gets a hole: the copy stays."""
+    fd = s.memfd_create(pages=1)
+    a = s.mmap_private(fd)
+    s.write(a, "A")
+    s.madvise_pageout(a, into="paged_out")
+    s.fallocate_punch_hole(fd, page=0)
+    s.read(a, into="read")

@@ -168,6 +168,17 @@ def test_everything_else_is_the_same_with_one_guest_cpu(design: str, asked: str)
     assert breadth_first(Reference(alone)).verdict is TABLE.expected[design, asked]
 
 
+@pytest.mark.parametrize("asked", ["no freed frame", "goes on"])
+def test_who_has_not_ended_is_counted_only_where_somebody_asks(asked: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where nobody does, to count tells states apart and changes no verdict."""
+    alone = replace(column(asked), vcpu=False)
+    found = breadth_first(Reference(program_of(row("pinned"), alone)))
+    monkeypatch.setattr(Column, "asks_for_quiet", property(lambda _: True))
+    counting = breadth_first(Reference(program_of(row("pinned"), alone)))
+    assert (found.verdict, found.states < counting.states) == (counting.verdict, True)
+    assert column("reads new data").asks_for_quiet
+
+
 @pytest.mark.parametrize("design", [r.entry.name for r in ROWS])
 def test_a_single_page_never_goes_back(design: str) -> None:
     """What `never older` finds is one page lagging behind another: where only one changes it holds in every design."""

@@ -8,14 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from secondsight.contract import RULES, adversaries_for, check, load_drivers
+from secondsight.contract import ADVERSARIES, RULES, adversaries_for, check, load_drivers
+from secondsight.contract.check import check_scenario, rules_for
 from secondsight.devices import exclusive, mirror, mirror_2019, small
 from secondsight.devices.device import Device
 from secondsight.lang import Errno, LangError, Refused
 from secondsight.lang.plain import replay
 from secondsight.lang.program import Program
 from secondsight.linux import mmu_notifier as mn
-from secondsight.linux.mm_types import Va
+from secondsight.linux.mm_types import Mm, Pgoff, Va
 from secondsight.search import Limits, Request, Result, Verdict
 from secondsight.search.auto import search
 
@@ -52,6 +53,20 @@ def broken_by(driver: type[Device], rules: list[str] | None = None, adversaries:
         steps = violation.trace.schedule
         assert len(replay(checked.rebuild(), steps, violation.trace.states)) == len(steps)
     return found
+
+
+@pytest.mark.parametrize(
+    ("driver", "name"),
+    [(mirror.Mirror, "munmap: reads"), (mirror.Mirror, "open: beside munmap"), (mirror.MirrorWithoutTest, "munmap: closes"), (NeverFaults, "munmap: reads")],
+)
+def test_the_verdict_is_the_same_where_all_results_are_kept(driver: type[Device], name: str) -> None:
+    """What is asked of them is whether the device got at a page, and whether it was opened and closed."""
+    adversary, scenario = next((a.name, s) for a in ADVERSARIES.values() for s in a.scenarios if s.name == name)
+    rules = rules_for(driver, ["isolation"])
+    few, whole = (check_scenario(driver, adversary, scenario, rules, results=results) for results in (False, True))
+    assert (few.result.verdict, few.accessed) == (whole.result.verdict, whole.accessed)
+    assert few.accessed is (driver is not NeverFaults)
+    assert few.result.states < whole.result.states
 
 
 @pytest.mark.parametrize("adversary", list(adversaries_for(mirror.Mirror)))
@@ -180,3 +195,17 @@ def test_a_refused_construct_names_the_users_line(tmp_path: Path) -> None:
         list(check(driver, ["munmap"]))
     assert str(caught.value).startswith(f"{path}:6:9: ")
     assert "try" in str(caught.value)
+
+
+class BreaksWhenItIsOpened(mirror.Mirror):
+    """Takes the same subscription twice."""
+
+    def open(self, mm: Mm, start: Va, length: Pgoff) -> Errno:
+        ret = mirror.Mirror.open(self, mm, start, length)
+        return ret if ret != 0 else mirror.Mirror.open(self, mm, start, length)
+
+
+def test_a_rule_that_is_broken_before_any_thread_is_said_of_that_scenario_and_the_others_go_on() -> None:
+    found = list(check(BreaksWhenItIsOpened, ["munmap"]))
+    assert len(found) == 4 and {one.result.verdict for one in found} == {Verdict.NOT_FINISHED}
+    assert "BreaksWhenItIsOpened breaks the rule inserted-twice while munmap: reads is set up, before any thread: " in str(found[0].result.error)

@@ -63,7 +63,7 @@ def test_observed_is_possible_on_every_kernel(other: VM) -> None:
             try:
                 seen = other.observe(recorded, runs=10)
             except KernelError as error:
-                lacks_exclusive = "has no device-exclusive pages" in error.reason
+                lacks_exclusive = "has no device-private and device-exclusive pages" in error.reason
                 if not (lacks_exclusive and "exclusive" not in abilities(other.kernel)):
                     assert "has no /dev/udmabuf" in error.reason or other.kernel.image is None
                     assert re.search("has no (/dev/udmabuf|second NUMA node|swap device|userfaultfd|block of memory)", error.reason)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from linux_world import A, B, Mirror, device_main, free_frames, mirror_of, search, world
 
+from secondsight.lang import atomic, require
 from secondsight.linux import EAGAIN, EBUSY, EINVAL, hmm
 from secondsight.linux.fault import cpu_read, cpu_write
 from secondsight.linux.fork import mm_alloc
@@ -11,7 +12,7 @@ from secondsight.linux.fork_dup import dup_mmap
 from secondsight.linux.gup import FOLL_PIN, FOLL_WRITE, pin_user_pages_fast, unpin_user_page
 from secondsight.linux.khugepaged import madvise_collapse
 from secondsight.linux.madvise import madvise_dontneed, madvise_hugepage
-from secondsight.linux.mm_types import Mm, PmdKind, PteKind
+from secondsight.linux.mm_types import Mm, Pgoff, PmdKind, PteKind, Va
 from secondsight.linux.mmap import do_mmap, vm_munmap
 from secondsight.linux.mmu_notifier import mmu_interval_read_begin
 from secondsight.linux.mprotect import do_mprotect_pkey
@@ -162,3 +163,27 @@ def test_a_mirror_beside_a_collapse_never_uses_an_old_frame() -> None:
         cpu_write(mm, 1, A)
         mirror = mirror_of(machine, mm)
         assert search(machine, (collapse_and_write, (mm,)), (device_main, (mirror, 1, 2))).verdict is Verdict.HOLDS
+
+
+def forget(mm: Mm, first: Va, pages: Pgoff) -> None:
+    """MADV_DONTNEED."""
+    madvise_dontneed(mm, first, pages)
+
+
+def forget_and_use(mm: Mm) -> None:
+    """MADV_DONTNEED of the second huge page, which another comes in the place of, and a look at all of it."""
+    madvise_dontneed(mm, 2, 2)
+    cpu_write(mm, 3, B)
+    cpu_read(mm, 2)
+    with atomic:
+        halved = pmd_trans_huge(mm, 2) and (mm.ptes[2].frame is None or mm.ptes[3].frame is None)
+        require(not halved, "entry", "a half of a huge page's entry is empty")
+
+
+def test_a_huge_page_that_comes_while_another_is_split_is_split_too() -> None:
+    """Drawn scenario free_12_239: the second half of a range is looked at before the huge page that is there then."""
+    with world(**HUGE, frames=10) as (machine, mm):
+        huge_page(mm)
+        cpu_write(mm, 2, A)
+        found = search(machine, (forget, (mm, 1, 2)), (forget_and_use, (mm,)))
+        assert found.verdict is Verdict.HOLDS

@@ -6,9 +6,11 @@ from linux_world import A, B, search, world
 
 from secondsight.linux.fault import cpu_read, cpu_write
 from secondsight.linux.madvise import madvise_dontneed, madvise_pageout
+from secondsight.linux.memfd import memfd_create
 from secondsight.linux.mm_types import PteKind
 from secondsight.linux.mmap import do_mmap, exit_mmap, vm_munmap
 from secondsight.linux.page_alloc import get_page, put_page, zone
+from secondsight.linux.shmem import shmem_fallocate_punch_hole
 from secondsight.linux.swapops import swap_slots
 
 SWAP = {"frames": 5, "pages": 2, "anon_vmas": 1, "swap_slots": 2}
@@ -86,3 +88,14 @@ def test_reclaim_beside_loads_stores_and_zaps() -> None:
         cpu_write(mm, 0, A)
         found = search(machine, (madvise_pageout, (mm, 0, 1)), (madvise_pageout, (mm, 0, 1)), (vm_munmap, (mm, 0, 1)), rules=[])
         assert found.verdict.value == "holds"
+
+
+def test_a_hole_of_the_file_leaves_a_private_copy_that_is_in_swap() -> None:
+    with world(**SWAP, cow=1, vma_flags=1, files=1, file_pages=1) as (_, mm):
+        file = memfd_create(1, 0)
+        assert do_mmap(mm, 0, 1, file, 0, True, False, True) == 0
+        cpu_write(mm, 0, A)
+        madvise_pageout(mm, 0, 1)
+        assert mm.ptes[0].kind == PteKind.SWAP
+        shmem_fallocate_punch_hole(file, 0, 1)
+        assert mm.ptes[0].kind == PteKind.SWAP and cpu_read(mm, 0) == A

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import inspect
 import re
 from pathlib import Path
 from typing import Any, Literal
@@ -13,6 +14,8 @@ from page_world import Reader, page_of, shown, states
 from report_world import deadlock, driver, livelock, lock_order, queue, three_threads
 
 from secondsight.devices import mirror
+from secondsight.devices.small.parts import MirrorInParts
+from secondsight.devices.small.protecting import IgnoresProtection
 from secondsight.lang import U8, Array, Machine, Record, atomic, require, shared, shared_array
 from secondsight.lang.program import Program, Thread, build
 from secondsight.linux import mmu_notifier as mn
@@ -55,7 +58,8 @@ def test_a_call_is_placed_where_it_is_called_also_behind_a_return() -> None:
     trace = shown(driver(ClearsByAnother, "munmap"))
     (line,) = [one for one in trace["lines"] if one["text"].startswith("clear(")]
     file, _, number = line["where"].rpartition(":")
-    assert file == Path(__file__).name and "self.clear(" in Path(__file__).read_text().splitlines()[int(number) - 1]
+    assert file == Path(__file__).name
+    assert "self.clear(" in Path(__file__).read_text().splitlines()[int(number) - 1]
 
 
 def test_the_page_needs_nothing_else(trace: dict[str, object]) -> None:
@@ -168,3 +172,14 @@ def test_a_record_with_an_array_is_a_row_and_a_cell_like_one_without() -> None:
     assert titles["rows"] == ["n", "bits"] and any("entries" in column for column in titles["places"])
     last = states(trace)[-1]
     assert last["rows[0].bits"] == "[false, true]" and "bits[0]" in last["holder.entries[1]"]
+
+
+def test_every_call_of_a_drivers_is_placed_at_a_line_that_has_it(trace: dict[str, Any]) -> None:
+    """Also the second of a step's: `set_page_dirty` behind the mapping."""
+    for shown_trace, file in ((trace, inspect.getfile(mirror)), (shown(driver(IgnoresProtection, "mprotect")), inspect.getfile(MirrorInParts))):
+        lines = Path(file).read_text().splitlines()
+        placed = [line for line in shown_trace["lines"] if line["where"].startswith(f"{Path(file).name}:") and "(" in line["text"]]
+        assert len(placed) >= 3
+        for line in placed:
+            called = line["text"].partition("(")[0].rpartition(".")[2].removesuffix("()")
+            assert called in lines[int(line["where"].rpartition(":")[2]) - 1] or called in ("lock", "unlock"), line

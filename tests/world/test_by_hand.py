@@ -13,7 +13,7 @@ from secondsight.devices import Mirror
 from secondsight.devices.mirror import MirrorWithoutTest
 from secondsight.scenario import Scenario, ScenarioError
 from secondsight.scenario.data import collect
-from secondsight.scenario.ops import OPS, HandleType
+from secondsight.scenario.ops import OPS, HandleType, Needs
 from secondsight.world.by_hand import ByHand
 from secondsight.world.hand_methods import DeviceMethods, ProcessMethods
 from secondsight.world.model import only_outcome, value_of
@@ -21,7 +21,9 @@ from secondsight.world.model import only_outcome, value_of
 
 def by_hand(scenario: Scenario) -> object:
     """A scenario's outcome, by a machine that does its operations one by one."""
-    hand = ByHand(pages=14, frames=16, vmas=40, files=15, udmabufs=15, file_pages=15, dmabuf_pages=15, create_items=15)
+    is_huge = any(place.op.declared.needs in (Needs.HUGE, Needs.HUGETLB) for place in scenario.places())
+    huge = {"huge": 1, "hugetlb_files": 3, "hugetlb_pages": 7} if is_huge else {}
+    hand = ByHand(pages=14, frames=16, vmas=40, files=15, udmabufs=15, file_pages=15, dmabuf_pages=15, create_items=15, **huge)
     hand.begin()
     results: list[str | None] = []
     for place in scenario.places():
@@ -51,6 +53,19 @@ def test_there_is_a_method_for_every_operation_of_the_model() -> None:
             assert hasattr(DeviceMethods, op.name.removeprefix("device_")), op.name
         else:
             assert hasattr(ProcessMethods, op.name), op.name
+
+
+def test_huge_pages_by_hand() -> None:
+    """A machine has them where it is asked for; else it is a kernel without CONFIG_TRANSPARENT_HUGEPAGE."""
+    p = Machine(huge=1).process()
+    a = p.mmap(pages=4)
+    p.madvise_hugepage(a)
+    p.write(a, "x", pages=1)
+    assert (p.page_is_huge(a + 1), p.page_is_huge(a + 2), p.read(a + 1)) == ("h", "-", "0")
+    p.munmap(a + 1, pages=1)
+    assert p.page_is_huge(a) == "-"
+    q = Machine().process()
+    assert q.madvise_hugepage(q.mmap(pages=2)) == "-EINVAL"
 
 
 def test_a_child_has_a_copy_at_the_same_addresses() -> None:

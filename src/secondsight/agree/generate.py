@@ -9,7 +9,7 @@
   driver and a schedule (`forced.py`): both sides run that one interleaving.
 
 A process may fork. One scenario in five has two processes from the start: they map the same files, and each does some of the operations; in a forced one the device
-may be either's. One in eight has huge pages, of private memory or of files, if it is not a forced one. Of the
+may be either's. One in eight has huge pages, of private memory or of files. Of the
 others one in seven has a userfaultfd: touches of missing pages are signals where there is one thread; else a thread answers, and reads of changes. (Which, says the number: all others are
 what they were before there were any.)
 
@@ -52,7 +52,7 @@ def _huge_weights(often: Callable[[Often], int], of_files: bool, *but: str) -> _
     """The same where pages are huge, of files or of private memory: what is modelled together with that. Not udmabufs: they take huge pages that
     mappings have reserved, and what is reserved is not modelled."""
     kinds = (HandleType.UDMABUF, HandleType.MEMFD) if not of_files else (HandleType.UDMABUF,)
-    needs = (Needs.NOTHING, Needs.HUGETLB) if of_files else (Needs.NOTHING, Needs.HUGE)
+    needs = (Needs.NOTHING, Needs.HUGETLB if of_files else Needs.HUGE, *([Needs.MODULE] if often in (_beside, _by_the_device) else []))
     return [
         (count, op) for op in OPS.values()
         if (count := often(op.drawn)) and op.name not in but and op.needs in needs and op.makes not in kinds and suits_huge_pages(op, of_files)
@@ -145,6 +145,14 @@ def _huge(kind: Kind, draw: Draw, s: Recorder) -> None:
             s.madvise_hugepage(w.mappings[0])
     if kind == "sequential":
         _draw_ops(w, draw.integer(4, 17), _huge_weights(_alone, of_files))
+    elif kind == "forced":
+        if chance(draw, 70):
+            act(w, OPS["write"])
+        w.device = s.device()
+        if chance(draw, 25):
+            act(w, OPS["device_read"])
+        _thread(s, w, "cpu", draw.integer(1, 3), _huge_weights(_beside, of_files))
+        _thread(s, w, "device", draw.integer(1, 2), _huge_weights(_by_the_device, of_files))
     else:
         if chance(draw, 80):
             act(w, OPS["write"])
@@ -200,7 +208,7 @@ def _thread(s: Recorder, w: World, name: str, count: int, weights: _Weights) -> 
 SEVERAL = 5
 """Of so many scenarios the last has two processes."""
 HUGE = 8
-"""Of so many scenarios the last has huge pages instead, unless it is a forced one."""
+"""Of so many scenarios the last has huge pages instead."""
 
 WATCHED = 7
 """Of so many scenarios the last has a userfaultfd, unless it is a forced one."""
@@ -218,7 +226,7 @@ def generate(kind: Kind, draw: Draw, name: str = "drawn", several: bool = False,
 def scenario_of(kind: Kind, seed: int, index: int) -> Scenario:
     """Scenario `index` of a seed: always the same one, whatever was drawn before."""
     name, draw = f"{kind}_{seed}_{index}", Seeded(f"{kind}/{seed}/{index}")
-    if index % HUGE == HUGE - 1 and kind != "forced":
+    if index % HUGE == HUGE - 1:
         s = Recorder()
         _huge(kind, draw, s)
         return s.scenario(name, "")

@@ -88,6 +88,16 @@ WITHOUT: Final[dict[str, tuple[Judge, str]]] = {
         "mm/memremap.c (45 outside symbols): memunmap_pages() is kill, wait, remove; needed are lib/percpu-refcount.c linked with CPU-local "
         "counters as plain memory, a completion, and memory hotplug as stubs that do nothing",
     ),
+    "memremap_private.py": (
+        "agreement",
+        "mm/memremap.c (45 outside symbols): as memremap.py, and a driver's page_free() as a place. A mirror's own memory comes and goes on linux-7.2",
+    ),
+    "migrate_device.py": (
+        "agreement",
+        "mm/migrate_device.c calls mm/rmap.c and mm/migrate.c for try_to_migrate(), remove_migration_ptes() and folio_migrate_mapping(): a "
+        "conformer has these as places, and needs real page tables (as mm/hmm.c's has, device-private entries among them), a folio with lock, count and "
+        "pagemap, and mmu_notifier calls as places. A mirror's own memory is moved in and out on linux-7.2",
+    ),
     "mm_types.py": ("neither", "records and no functions; every conformer's look at the state compares the fields that its file uses"),
     "mmap.py": ("agreement", "mm/mmap.c (135 outside symbols) with the maple tree, a file of 7,700 lines"),
     "oom_kill.py": ("agreement", "mm/oom_kill.c (120 outside symbols): the reaper's walk needs the maple tree and mm/memory.c's unmap_page_range() as a place"),

@@ -38,11 +38,11 @@ from secondsight.contract.teardown import (
 )
 from secondsight.contract.writeback import moved_as_it_is, saved_before_it_is_dropped
 from secondsight.devices.device import Device, Promise
-from secondsight.lang.errors import LangError
+from secondsight.lang.errors import LangError, RuleBroken
 from secondsight.lang.modules import load, why_no_file
 from secondsight.lang.program import Program
 from secondsight.scenario import Scenario
-from secondsight.search import Progress, Result
+from secondsight.search import Progress, Result, Verdict
 from secondsight.search.auto import search
 from secondsight.search.request import Request
 from secondsight.world.enough import with_enough
@@ -218,9 +218,15 @@ def check_scenario(
             on_progress(scenario.name, progress)
 
     asked = (request or Request()).but(on_progress=tell, livelock=True)
-    found = with_enough(build, lambda made: search(made, asked.but(watch=watched(made))), bounds or {})
+    names = tuple(r.name for r in rules)
+    try:
+        found = with_enough(build, lambda made: search(made, asked.but(watch=watched(made))), bounds or {})
+    except RuleBroken as error:  # by the driver, in what the scenario does before its threads: there is no program to search, nor a trace
+        said = LangError(f"{driver.__name__} breaks the rule {error.rule} while {scenario.name} is set up, before any thread: {error.message}")
+        result = Result(Verdict.NOT_FINISHED, 0, 0, 0, 0.0, reason="error", error=said)
+        return Checked(driver.__name__, adversary, scenario.name, names, result, lambda: build(dict(bounds or {})), False, dict(bounds or {}))
     enough = {**(bounds or {}), **found.raised}
-    names, accessed = tuple(r.name for r in rules), has_succeeded(found.program, scenario, found.result.outcomes)
+    accessed = has_succeeded(found.program, scenario, found.result.outcomes)
     return Checked(driver.__name__, adversary, scenario.name, names, found.result, lambda: build(enough), accessed, enough)
 
 
@@ -256,6 +262,9 @@ def drivers_in(path: Path, module: ModuleType, wanted: Sequence[str] | None = No
 def _line(path: Path, thing: Any) -> int:
     """Where a class or a function of a file begins."""
     try:
+        for own in vars(thing).values() if isinstance(thing, type) else ():
+            if inspect.isfunction(own) and not Path(own.__code__.co_filename).exists():  # from Python 3.13 on a class has a line nevertheless
+                raise OSError
         return inspect.getsourcelines(thing)[1]
     except (OSError, TypeError):
         raise LangError(f"{path}: {thing.__qualname__} has no source text there; write the class in the file itself") from None

@@ -6,7 +6,7 @@ from secondsight.devices.device import accesses_compared
 from secondsight.lang import atomic, require, rule
 from secondsight.linux.device import device_access, invalidation_waits
 from secondsight.linux.fork import mms
-from secondsight.linux.migrate_device import device_folio_moved
+from secondsight.linux.migrate_device import device_folio_moved_to
 from secondsight.linux.mm_types import Driver, Folio, Mm, PteKind, Result, Va
 from secondsight.linux.mmu_notifier import owners
 from secondsight.linux.pgtable import pte_present
@@ -38,8 +38,10 @@ def is_there(device: Driver, mm: Mm, va: Va, frame: Folio) -> bool:
     if len(frame.pgmap) > 0:
         if pte.kind == PteKind.DEVICE_PRIVATE:
             return pte.frame is frame and is_owned(device, frame)
-        if is_migration_entry(pte):
-            return pte.frame is frame and not device_folio_moved(frame) and (frame.pgmap[0] is None or is_owned(device, frame))
+        old = pte.frame
+        if is_migration_entry(pte) and old is not None:
+            now = device_folio_moved_to(old)
+            return frame is (old if now is None else now) and (frame.pgmap[0] is None or is_owned(device, frame))
     if len(owners) > 0:
         alone = device.has_alone(va)
         if pte.kind == PteKind.DEVICE_EXCLUSIVE and alone:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from secondsight.devices.device import all_quiet
 from secondsight.lang import require, rule
+from secondsight.linux.highmem import second_half
 from secondsight.linux.memremap_private import device_page_given
 from secondsight.linux.migrate_device import device_page_inserted
 from secondsight.linux.mm_types import Driver, Folio, Mm
@@ -29,7 +30,8 @@ def zeroed_where_nothing_was(folio: Folio) -> None:
     Broken by a driver that does not clear it: the process sees what was there before, perhaps another's. Source:
     migrate_vma_insert_page() (mm/migrate_device.c, Linux 6.12), which maps what it is given.
     """
-    require(folio.contents == 0, "device-memory", "a page comes where nothing was, with what somebody else had in it")
+    cleared = folio.contents == 0 and second_half(folio) == 0
+    require(cleared, "device-memory", "a page comes where nothing was, with what somebody else had in it")
 
 
 @rule("device-memory", on=all_quiet)
@@ -39,9 +41,5 @@ def nothing_is_left(device: Driver, mm: Mm, gone: bool) -> None:
     Broken by a driver that leaves pages there: an access to one calls a driver that is not there any more. Source:
     Documentation/mm/hmm.rst, migrate_device_range() (mm/migrate_device.c, Linux 6.12).
     """
-    for i in range(len(frames)):
-        pgmap = frames[i].pgmap[0]
-        if pgmap is not None:
-            owner = pgmap.owner
-            own = owner is not None and owner.driver is device
-            require(not own or frames[i].refcount == 0, "device-memory", "the driver is closed, and a page is still in its memory")
+    left = any(frame.refcount > 0 and frame.pgmap[0] is not None for frame in frames)
+    require(not left, "device-memory", "the driver is closed, and a page is still in its memory")

@@ -27,7 +27,7 @@ from secondsight.linux.errno import EBADF, EBUSY, EFAULT, EINVAL
 from secondsight.linux.filemap import folio_lock
 from secondsight.linux.fork import mmget_not_zero, mmput
 from secondsight.linux.highmem import clear_highpage, copy_highpage
-from secondsight.linux.memory import VM_FAULT_SIGBUS
+from secondsight.linux.memory import VM_FAULT_SIGBUS, vma_lookup
 from secondsight.linux.memremap_private import PrivatePagemap, memremap_private, memunmap_private, zone_device_page_init
 from secondsight.linux.migrate_device import (
     MIGRATE_VMA_SELECT_DEVICE_PRIVATE,
@@ -42,6 +42,7 @@ from secondsight.linux.migrate_device import (
     migrate_vma_setup,
     migrate_vmas,
 )
+from secondsight.linux.mm import vma_is_accessible
 from secondsight.linux.mm_types import Count, Flags, Folio, Mm, Owner, Pgoff, Range, Result, Va
 from secondsight.linux.page_alloc import alloc_page
 from secondsight.linux.page_writeback import set_page_dirty
@@ -73,7 +74,7 @@ class PrivateGpu(Device):
     notifier: mn.IntervalNotifier
 
     bounds: ClassVar[Mapping[str, int]] = {
-        "subscribers": 1, "owners": 1, "migrations": 1, "anon_vmas": 1, "private_memory": 1, "private_pages": 1, "migrate_pages": 1, "migrate_vmas": 1,
+        "subscribers": 1, "owners": 1, "migrations": 1, "anon_vmas": 1, "private_memory": 1, "private_pages": 2, "migrate_pages": 1, "migrate_vmas": 1,
     }  # fmt: skip
 
     def open(self, mm: Mm, start: Va, length: Pgoff) -> Errno:
@@ -201,8 +202,11 @@ class PrivateGpu(Device):
         return done
 
     def to_device(self, mm: Mm, va: Va) -> Result:
-        """One page: 1 if it has come."""
+        """One page: 1 if it has come. What the process may not read is not taken."""
         moved: Result = 0
+        readable = self.is_readable(mm, va)
+        if not readable:
+            return -EINVAL
         with self.moving:
             if self.page_table.disabled:
                 return -EBADF
@@ -220,6 +224,12 @@ class PrivateGpu(Device):
                     moved = 1
                 migrate_vma_finalize(args)
         return moved
+
+    @atomic
+    def is_readable(self, mm: Mm, va: Va) -> bool:
+        """VM_READ, of the vma at `va`; the caller holds the mmap lock."""
+        vma = vma_lookup(mm, va)
+        return vma is not None and vma_is_accessible(vma)
 
     def cut_off(self, va: Va) -> None:
         """Before the page at `va` is copied the device must not have it any more. The invalidation has cleared its entry already."""

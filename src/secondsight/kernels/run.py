@@ -28,7 +28,7 @@ from secondsight.kernels.host import HostGuest
 from secondsight.kernels.initramfs import agent, initramfs
 from secondsight.kernels.jobs import Died, ForcedRun, GuestAnswer, GuestJob, Observation, counted, forced_of, outcome_of
 from secondsight.kernels.qemu import Guest
-from secondsight.kernels.real_device import built_for, needs_module, needs_movable
+from secondsight.kernels.real_device import built_for, needs_device_pages, needs_module, needs_movable
 from secondsight.scenario.data import Outcome, Scenario
 from secondsight.scenario.holds import USUAL
 from secondsight.scenario.ops import Needs
@@ -241,9 +241,9 @@ class VM:
             raise KernelError(said, "use a packaged kernel, such as linux-6.12")
         if self.has_module and not self._guest.hello.get("swap") and any(p.op.declared.needs is Needs.SWAP for p in scenario.places()):
             raise KernelError(f"kernel {self.release} has no swap device, which {scenario.name} needs", "use a packaged kernel, such as linux-6.12")
-        if any(p.op.kind == "device_exclusive" for p in scenario.places()) and "exclusive" not in abilities(self.kernel):
+        if needs_device_pages(scenario) and "exclusive" not in abilities(self.kernel):
             raise KernelError(
-                f"kernel {self.release} has no device-exclusive pages (CONFIG_DEVICE_PRIVATE), which {scenario.name} needs",
+                f"kernel {self.release} has no device-private and device-exclusive pages (CONFIG_DEVICE_PRIVATE), which {scenario.name} needs",
                 "use one that has them, such as linux-7.2",
             )
         if not self.has_module and (job.steps is not None or needs_module(scenario)):

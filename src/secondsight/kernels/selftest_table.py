@@ -41,9 +41,6 @@ def _missing(what: str, note: str = "") -> Here:
     return Here(missing=what, note=note)
 
 
-_MIGRATION = "migration to device memory"
-_SNAPSHOT = "snapshots by hmm_range_fault"
-
 TABLE: dict[str, dict[str, Here]] = {
     "udmabuf": {
         "test-1": Here("udmabuf_from_half_a_page", "udmabuf_refused"),
@@ -65,24 +62,24 @@ TABLE: dict[str, dict[str, Here]] = {
         "anon_write_hugetlbfs": _hmm("hmm_anon_write_hugetlbfs", "A memfd of huge pages for private ones."),
         "file_read": _hmm("hmm_file_read", "A memfd for the file."),
         "file_write": _hmm("hmm_file_write", "A memfd for the file."),
-        "migrate": _missing(_MIGRATION),
-        "migrate_file_private": _missing(_MIGRATION),
-        "migrate_fault": _missing(_MIGRATION),
-        "migrate_release": _missing(_MIGRATION),
-        "migrate_shared": _missing(_MIGRATION, "The call is refused for shared memory."),
-        "migrate_mixed": _missing(_MIGRATION),
-        "migrate_multiple": _missing(_MIGRATION),
+        "migrate": _hmm("hmm_migrate"),
+        "migrate_file_private": _hmm("hmm_migrate_file_private", "A memfd for the file."),
+        "migrate_fault": _hmm("hmm_migrate_fault"),
+        "migrate_release": _hmm("hmm_migrate_release", "The device is closed for theirs that stays."),
+        "migrate_shared": _hmm("hmm_migrate_shared", "A memfd for anonymous shared memory. Theirs is told by an error that nothing has come, this one by the number."),
+        "migrate_mixed": _hmm("hmm_migrate_mixed"),
+        "migrate_multiple": _hmm("hmm_migrate_multiple", "Twice for theirs of many times."),
         "anon_read_multiple": _hmm("hmm_anon_read_multiple"),
         "anon_teardown": _hmm("hmm_anon_teardown"),
-        "mixedmap": _missing(f"device memory in a VM_MIXEDMAP mapping, {_SNAPSHOT}"),
-        "snapshot": _missing(f"{_SNAPSHOT}, {_MIGRATION}"),
-        "compound": _missing(_SNAPSHOT),
-        "double_map": _missing(_MIGRATION),
+        "mixedmap": _missing("pages in a VM_MIXEDMAP mapping of a device's file"),
+        "snapshot": _hmm("hmm_snapshot", "The zero page is one that may be read."),
+        "compound": _missing("the size of a mapping in a snapshot"),
+        "double_map": _hmm("hmm_double_map"),
         "exclusive": _hmm("hmm_exclusive", "The device exchanges a page's value for theirs that reads it."),
         "exclusive_mprotect": _hmm("hmm_exclusive_mprotect"),
         "exclusive_cow": _hmm("hmm_exclusive_cow"),
-        "hmm_gup_test": _missing(f"{_MIGRATION}, {_SNAPSHOT}"),
-        "hmm_cow_in_device": _missing(f"{_MIGRATION}, {_SNAPSHOT}"),
+        "hmm_gup_test": _hmm("hmm_gup", "A pin for their gup_test device."),
+        "hmm_cow_in_device": _hmm("hmm_cow_in_device"),
     },
 }
 """For each program its tests of Linux 6.12, in its order, by name without fixture."""

@@ -107,11 +107,16 @@ def copy_page_range(mm: Mm, oldmm: Mm, start: Va, end: VaEnd) -> None:
         rng = Range(start, end, Event.PROTECTION_PAGE, True)
         mmu_notifier_invalidate_range_start(oldmm, rng)
         if len(huge_pages) > 0:
-            pinned = next_pinned_huge_pmd(oldmm, start, end)
+            pinned: VaEnd = start
             while pinned < end:
-                split_huge_pmd(oldmm, pinned)
-                pinned = next_pinned_huge_pmd(oldmm, start, end)
-        copy_pte_range(mm, oldmm, start, end)
+                with atomic:
+                    pinned = next_pinned_huge_pmd(oldmm, start, end)
+                    if pinned == end:
+                        copy_pte_range(mm, oldmm, start, end)
+                if pinned < end:
+                    split_huge_pmd(oldmm, pinned)
+        else:
+            copy_pte_range(mm, oldmm, start, end)
         mmu_notifier_invalidate_range_end(oldmm, rng)
     elif needed:
         copy_pte_range(mm, oldmm, start, end)

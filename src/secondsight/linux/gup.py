@@ -121,6 +121,9 @@ def follow_page_pte(mm: Mm, va: Va, flags: Flags) -> Pfn:
     """
     pte = mm.ptes[va]
     folio = pte_present(pte)
+    if len(huge_pages) > 0:
+        if flags & FOLL_SPLIT_PMD != 0 and pmd_trans_huge(mm, va):  # one that has come since the other was split
+            return NO_PAGE
     if folio is None or (flags & FOLL_WRITE != 0 and not pte.writable):
         return NO_PAGE
     if gup_must_unshare(mm, va, flags):

@@ -53,12 +53,12 @@ __all__ = [
     "do_huge_zero_wp_pmd",
     "huge_pmd_can_be_written",
     "huge_zero_replaced",
+    "is_partly_in",
     "map_huge_folio",
     "next_pinned_huge_pmd",
     "pte_alloc",
     "split_huge_pmd",
     "split_huge_pmd_locked",
-    "split_huge_pmds_at_the_ends",
     "thp_vma_suitable_order",
     "vma_adjust_trans_huge",
 ]
@@ -201,20 +201,9 @@ def split_huge_pmd_locked(mm: Mm, va: Va) -> None:
 
 
 @atomic
-def is_to_be_split(mm: Mm, va: VaEnd) -> bool:
-    """Whether a range that begins or ends at `va` begins or ends within a huge page."""
-    return va % HPAGE_PMD_NR != 0 and pmd_trans_huge(mm, va)
-
-
-def split_huge_pmds_at_the_ends(mm: Mm, start: Va, end: VaEnd) -> None:
-    """What zap_pmd_range() (mm/memory.c, Linux 6.12) does with a huge page of which only a part is in the range."""
-    if len(huge_pages) > 0:
-        first = is_to_be_split(mm, start)
-        if first:
-            split_huge_pmd(mm, start)
-        last = is_to_be_split(mm, end)
-        if last:
-            split_huge_pmd(mm, end)
+def is_partly_in(mm: Mm, start: Va, end: VaEnd) -> bool:
+    """Whether the pages `start` to before `end`, which lie under one page table, are a part of a huge page."""
+    return pmd_trans_huge(mm, start) and end - start != HPAGE_PMD_NR
 
 
 def vma_adjust_trans_huge(mm: Mm, start: Va, end: VaEnd) -> None:

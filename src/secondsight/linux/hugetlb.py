@@ -24,7 +24,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from secondsight.lang import Array, Errno, Mutex, Ref, atomic, bound, hold_point, milestone, pool, wait_until
+from secondsight.lang import Array, Errno, Mutex, Ref, atomic, bound, milestone, pool, wait_until
 from secondsight.linux.errno import EINVAL, EPERM
 from secondsight.linux.highmem import clear_highpage
 from secondsight.linux.memory import VM_FAULT_SIGBUS, zap_page_range_single
@@ -52,7 +52,6 @@ class HugetlbFile(ShmemFile):
 
     def fault(self, mm: Mm, va: Va, pgoff: Pgoff, flags: Flags) -> Flags:
         """hugetlb_fault() (mm/hugetlb.c, Linux 6.12)."""
-        hold_point("shmem_fault:enter")
         self.fault_mutex[pgoff // HPAGE_PMD_NR].lock()
         ret = hugetlb_no_page(self, mm, va, pgoff)
         self.fault_mutex[pgoff // HPAGE_PMD_NR].unlock()

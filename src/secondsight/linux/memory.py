@@ -48,9 +48,9 @@ from secondsight.linux.huge_memory import (
     do_huge_zero_wp_pmd,
     huge_pmd_can_be_written,
     huge_zero_replaced,
+    is_partly_in,
     pte_alloc,
     split_huge_pmd,
-    split_huge_pmds_at_the_ends,
 )
 from secondsight.linux.migrate import migration_entry_wait
 from secondsight.linux.mm import folio_test_anon, is_cow_mapping, page_anon_exclusive, vma_is_accessible
@@ -95,7 +95,7 @@ from secondsight.linux.page_alloc import (
     page_folio,
     put_page,
 )
-from secondsight.linux.pgtable import is_second_half, pmd_trans_huge, pte_clear, pte_none, pte_page, pte_present, vm_normal_folio
+from secondsight.linux.pgtable import is_second_half, pmd_trans_huge, pte_clear, pte_none, pte_present, vm_normal_folio
 from secondsight.linux.rmap import folio_add_new_anon_rmap
 from secondsight.linux.swap_state import (
     folio_free_swap,
@@ -189,6 +189,8 @@ def handle_mm_fault(mm: Mm, va: Va, flags: Flags) -> Flags:
             split_huge_pmd(mm, va)
             with atomic:
                 what = handle_pte_fault(vma, va, flags)
+                if what in (SPLIT, REPLACE):  # a huge page has come meanwhile: the access is tried again
+                    return DONE
     if len(swap_slots) + len(migrations) + len(owners) > 0:
         if what == NOT_PRESENT:
             return do_swap_page(mm, va, flags)
@@ -710,24 +712,57 @@ def zap_pte_range(mm: Mm, start: Va, end: VaEnd, keep_cows: bool = False) -> Gat
             folio = vm_normal_folio(pte)
             if folio is not None and not is_second_half(mm, va):
                 gather.append(folio)
-            if len(huge_pages) > 0:
-                if is_second_half(mm, va):  # zap_huge_pmd(): the halves go in the same step
-                    mm.pmds[va // HPAGE_PMD_NR].kind = PmdKind.NONE
-            if len(swap_slots) + len(migrations) + len(owners) > 0:
-                if is_swap_pte(pte):
-                    zap_nonpresent_pte(pte)
-            pte_clear(pte)
+            zap_entry(mm, va)
+    return gather
+
+
+@atomic
+def zap_entry(mm: Mm, va: Va) -> None:
+    """One entry of zap_pte_range() (mm/memory.c, Linux 6.12); of a huge page's both halves go in the same step."""
+    pte = mm.ptes[va]
+    if len(huge_pages) > 0:
+        if is_second_half(mm, va):
+            mm.pmds[va // HPAGE_PMD_NR].kind = PmdKind.NONE
+    if len(swap_slots) + len(migrations) + len(owners) > 0:
+        if is_swap_pte(pte):
+            zap_nonpresent_pte(pte)
+    pte_clear(pte)
+
+
+def zap_pmd_range(mm: Mm, start: Va, end: VaEnd) -> Gather:
+    """zap_pmd_range() (mm/memory.c, Linux 6.12), where there are huge pages: one page table, or one huge page, after another. A huge page of which only
+    a part is in the range is split first; if another has come until then, it too."""
+    gather: Gather = []
+    at: VaEnd = start
+    while at < end:
+        with atomic:
+            stop: VaEnd = min(end, (at // HPAGE_PMD_NR + 1) * HPAGE_PMD_NR)
+            partly = is_partly_in(mm, at, stop)
+            if not partly:
+                for va in range(at, stop):
+                    if not pte_none(mm.ptes[va]):
+                        folio = vm_normal_folio(mm.ptes[va])
+                        if folio is not None and not is_second_half(mm, va):
+                            gather.append(folio)
+                        zap_entry(mm, va)
+        if partly:
+            split_huge_pmd(mm, at)
+        else:
+            at = stop
     return gather
 
 
 @atomic
 def is_cow_page(mm: Mm, va: Va) -> bool:
-    """should_zap_folio() (mm/memory.c, Linux 6.12), negated: an anonymous page, in a private mapping of a file."""
+    """should_zap_folio(), should_zap_cows() (mm/memory.c, Linux 6.12), negated: an anonymous page, in a private mapping of a file; one in
+    swap or in device memory, or that is being moved, too."""
     if len(frames[ZERO_PFN].shared) > 0:
         vma = mm.mm_mt[va]
-        folio = pte_page(mm.ptes[va])
+        folio = mm.ptes[va].frame
         if vma is not None and folio is not None:
             return is_cow_mapping(vma) and folio_test_anon(vma, va, folio)
+        if len(swap_slots) > 0:
+            return vma is not None and is_cow_mapping(vma) and is_swap_entry(mm.ptes[va])
     return False
 
 
@@ -757,8 +792,10 @@ def zap_page_range_single(mm: Mm, start: Va, end: VaEnd) -> None:
     """zap_page_range_single() (mm/memory.c, Linux 6.12): take away the entries of a range within one vma."""
     rng = Range(start, end, Event.CLEAR, True)
     mmu_notifier_invalidate_range_start(mm, rng)
-    split_huge_pmds_at_the_ends(mm, start, end)
-    gather = zap_pte_range(mm, start, end)
+    if len(huge_pages) > 0:
+        gather = zap_pmd_range(mm, start, end)
+    else:
+        gather = zap_pte_range(mm, start, end)
     mmu_notifier_invalidate_range_end(mm, rng)
     if gather:
         tlb_finish_mmu(gather)

@@ -8,7 +8,7 @@
 taken away ("invalidate") before. A device-dax page in a page table takes no reference.
 
 Left out: the reference the kernel holds for each page from the start until memunmap_pages() is one with the
-initial reference; types other than MEMORY_DEVICE_GENERIC; page pins (in 6.12 a pin of a device-dax page holds no
+initial reference; types other than MEMORY_DEVICE_GENERIC (MEMORY_DEVICE_PRIVATE: `memremap_private`); page pins (in 6.12 a pin of a device-dax page holds no
 reference here either).
 """
 

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from secondsight.lang import Array, Ref, atomic, milestone, require, tracepoint, wait_until
+from secondsight.lang import Array, Ref, atomic, bound, milestone, require, tracepoint, wait_until
 from secondsight.linux.mm_types import Driver, Folio, Pagemap
 from secondsight.linux.mmu_notifier import owner_of
 from secondsight.linux.page_alloc import alloc_page, put_zone_device_page
@@ -37,6 +37,9 @@ __all__ = [
     "memunmap_private",
     "zone_device_page_init",
 ]
+
+
+bound("private_pages", most=4, usual=1)
 
 
 @tracepoint

@@ -41,7 +41,7 @@ __all__ = [
     "MIGRATE_VMA_SELECT_DEVICE_PRIVATE",
     "MIGRATE_VMA_SELECT_SYSTEM",
     "MigrateVma",
-    "device_folio_moved",
+    "device_folio_moved_to",
     "device_page_inserted",
     "migrate_device_finalize",
     "migrate_device_pages",
@@ -105,14 +105,14 @@ def migrate_vma_init(
 
 
 @atomic
-def device_folio_moved(folio: Folio) -> bool:
-    """For rules: whether a page has been moved by now, though entries may stand for it still."""
+def device_folio_moved_to(folio: Folio) -> Ref[Folio]:
+    """For rules: where a page has been moved to by now, though entries may stand for it still; None: it has not."""
     for k in range(len(migrate_vmas)):
         if migrate_vmas.is_used(migrate_vmas[k]):
             for i in range(len(migrate_vmas[k].src)):
                 if migrate_vmas[k].moved[i] and migrate_vmas[k].src[i] is folio:
-                    return True
-    return False
+                    return migrate_vmas[k].dst[i]
+    return None
 
 
 # migrate_vma_setup().

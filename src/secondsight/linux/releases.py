@@ -90,6 +90,16 @@ DIFFERENCES: dict[str, Difference] = {
             seen="6.12.117+deb12-amd64 against 7.2.13+deb14-amd64 (drawn scenarios)",
         ),
         Difference(
+            "userfaultfd-past-the-end-is-no-memory",
+            since=(7, 2),
+            older="UFFDIO_COPY and UFFDIO_ZEROPAGE past the end of a memfd that is mapped shared fail with -EFAULT. So does the model where no release is "
+            "asked for",
+            newer="they fail with -ENOMEM",
+            read="shmem_mfill_atomic_pte() looks for the end itself (mm/shmem.c, Linux 6.12.117); shmem_mfill_folio_alloc() returns no folio, which "
+            "__mfill_atomic_pte() takes for a lack of memory (mm/shmem.c, mm/userfaultfd.c, 7.2.13). Releases in between were not looked at.",
+            seen="6.12.117+deb12-amd64 against 7.2.13+deb14-amd64 (drawn scenarios)",
+        ),
+        Difference(
             "two-pass-interval-notifiers",
             since=(7, 2),
             older="an interval notifier has `invalidate` alone; a driver with two passes is refused",
@@ -98,6 +108,16 @@ DIFFERENCES: dict[str, Difference] = {
             read="mn_itree_invalidate(), mn_itree_finish_pass() (mm/mmu_notifier.c, Linux 6.1.192, 6.12.117, 7.2.13). Releases in "
             "between were not looked at.",
             seen="the file itself, of each of the three releases, beside the model (docs/conform.md)",
+        ),
+        Difference(
+            "a-fault-locks-a-page-in-device-memory",
+            since=(7, 2),
+            older="a CPU's fault on a page in a device's memory holds the page and has its driver bring it back: two such faults at a time may keep "
+            "each other from it again and again. The model is so where no release is asked for",
+            newer="it locks the page first, and who does not get the lock waits",
+            read="do_swap_page() (mm/memory.c, Linux 6.12.117, 7.2.13), migrate_vma_collect_pmd() (mm/migrate_device.c, the same). Releases in between "
+            "were not looked at.",
+            seen="not on a kernel: what a CPU finds is the same (tests/linux/test_migrate_device.py has both forms)",
         ),
     )
 }

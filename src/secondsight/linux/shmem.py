@@ -24,8 +24,22 @@ from __future__ import annotations
 
 from typing import Annotated, Final, Literal
 
-from secondsight.lang import Array, Bounds, Char, Errno, Ref, RwLock, atomic, bound, hold_point, milestone, pool, wait_until
-from secondsight.linux.errno import EEXIST, EFAULT, EPERM
+from secondsight.lang import (
+    Array,
+    Bounds,
+    Char,
+    Errno,
+    Ref,
+    RwLock,
+    atomic,
+    bound,
+    hold_point,
+    milestone,
+    pool,
+    shared_array,
+    wait_until,
+)
+from secondsight.linux.errno import EEXIST, EFAULT, ENOMEM, EPERM
 from secondsight.linux.fork import mms
 from secondsight.linux.memory import (
     FAULT_FLAG_ALLOW_RETRY,
@@ -67,6 +81,10 @@ Seals = Annotated[int, Bounds(0, 31)]
 
 
 bound("file_pages", usual=8)
+
+
+no_memory_past_the_end = shared_array(bool, bound("no_memory_past_the_end", most=1))
+"""Of size 1 where a release says so: see `releases` (userfaultfd-past-the-end-is-no-memory)."""
 
 
 class ShmemFile(AddressSpace):
@@ -119,7 +137,7 @@ class ShmemFile(AddressSpace):
         mm = vma.vm_mm
         assert mm is not None
         if pgoff >= self.nr_pages:
-            return -EFAULT
+            return -ENOMEM if len(no_memory_past_the_end) > 0 else -EFAULT
         if self.pages[pgoff] is not None or not pte_none(mm.ptes[va]):
             return -EEXIST
         folio = shmem_get_folio(self, pgoff)

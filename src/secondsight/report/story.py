@@ -236,7 +236,7 @@ class _Teller:
         lock = event.arguments.get("self")
         if isinstance(lock, _LOCKS):
             call.hidden = True
-            self._lock(call, lock, now, at_once)
+            self._lock(call, lock, now, self._line(parent, event, now), at_once)
         elif hasattr(function, "__on__") or (parent is not None and parent.hidden) or now.step.thread in self.queued:
             call.hidden = True
         elif at_once or getattr(function, "__atomic__", False):
@@ -244,8 +244,9 @@ class _Teller:
 
     @staticmethod
     def _line(caller: StoryCall | None, event: PlainEvent, now: Moment) -> int:
-        """The line of a call: the step's, unless that begins in a function that has returned to the caller since."""
-        if caller is None or not now.frames or caller.frame is now.frames[-1] or event.where is None:
+        """The line of a call: a step may go on behind the line where it begins, and behind the function in which it does."""
+        code = None if caller is None or caller.function is None else caller.function.__code__
+        if code is None or event.where is None or event.where.file != code.co_filename:
             return now.step.line
         return event.where.line
 
@@ -304,7 +305,7 @@ class _Teller:
 
     # Locks, statements, silence.
 
-    def _lock(self, call: StoryCall, lock: Record, now: Moment, at_once: bool) -> None:
+    def _lock(self, call: StoryCall, lock: Record, now: Moment, line: int, at_once: bool) -> None:
         name = call.name.rpartition(".")[2]
         caller = call.parent
         if name not in LOCK_VERBS or caller is None or not now.frames:
@@ -312,9 +313,9 @@ class _Teller:
         text = lock_text(name, lock, now.frames[-1].f_locals)
         if not at_once and now.step.error is None:
             self.queued[now.step.thread] = call.name, call, text
-            self._add(call, f"{text} {QUEUED}", now, now.step.line)
+            self._add(call, f"{text} {QUEUED}", now, line)
         elif is_written_by_hand(caller.function) or self._is_lock_wanted(lock):
-            self._add(call, text, now, now.step.line if is_written_by_hand(caller.function) else 0)
+            self._add(call, text, now, line if is_written_by_hand(caller.function) else 0)
         call.entry = None
 
     def _is_lock_wanted(self, lock: Record) -> bool:

@@ -216,10 +216,6 @@ class RecorderMethods(ABC):
         """The driver unsubscribes: the device accesses nothing, and no callback runs, once this has returned."""
         self._operation("device_close", into, device=device)
 
-    def device_snapshot(self, device: DeviceHandle, addr: Address, *, into: str | None = None) -> None:
-        """What the driver finds at the page without a fault: `r`, `w` (writable as well) or `-` (nothing). On a real kernel only."""
-        self._operation("device_snapshot", into, device=device, addr=addr)
-
     def device_exclusive(self, device: DeviceHandle, addr: Address, value: str, *, into: str | None = None) -> None:
         """The device exchanges the page's value while no CPU can reach it (make_device_exclusive); the result is the old
         value. -EOPNOTSUPP by a driver that has no such access, and on a kernel without CONFIG_DEVICE_PRIVATE."""
@@ -455,6 +451,11 @@ class RecorderMethods(ABC):
         """The hook that an allocator calls before it gives pages back: the device's library forgets them, if it has such a hook. On the model only."""
         self._operation("device_forget", into, device=device, addr=addr, pages=pages)
 
+    def device_snapshot(self, device: DeviceHandle, addr: Address, *, into: str | None = None) -> None:
+        """What the driver finds at the page without a fault (hmm_range_fault): `r`, `w` (writable as well), `R` and `W` of a page in
+        the device's own memory, or `-` (nothing that it can reach). Fails with -EFAULT (not mapped, PROT_NONE, a udmabuf's mapping)."""
+        self._operation("device_snapshot", into, device=device, addr=addr)
+
 
 class DeviceMethods:
     """What a device does."""
@@ -481,10 +482,6 @@ class DeviceMethods:
     def close(self, *, into: str | None = None) -> None:
         """The driver unsubscribes: the device accesses nothing, and no callback runs, once this has returned."""
         self._recorder._operation("device_close", into, device=self)
-
-    def snapshot(self, addr: Address, *, into: str | None = None) -> None:
-        """What the driver finds at the page without a fault: `r`, `w` (writable as well) or `-` (nothing). On a real kernel only."""
-        self._recorder._operation("device_snapshot", into, device=self, addr=addr)
 
     def exclusive(self, addr: Address, value: str, *, into: str | None = None) -> None:
         """The device exchanges the page's value while no CPU can reach it (make_device_exclusive); the result is the old
@@ -526,6 +523,11 @@ class DeviceMethods:
     def forget(self, addr: Address, *, pages: int | None = None, into: str | None = None) -> None:
         """The hook that an allocator calls before it gives pages back: the device's library forgets them, if it has such a hook. On the model only."""
         self._recorder._operation("device_forget", into, device=self, addr=addr, pages=pages)
+
+    def snapshot(self, addr: Address, *, into: str | None = None) -> None:
+        """What the driver finds at the page without a fault (hmm_range_fault): `r`, `w` (writable as well), `R` and `W` of a page in
+        the device's own memory, or `-` (nothing that it can reach). Fails with -EFAULT (not mapped, PROT_NONE, a udmabuf's mapping)."""
+        self._recorder._operation("device_snapshot", into, device=self, addr=addr)
 
 
 class PinMethods:

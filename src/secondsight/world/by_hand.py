@@ -26,7 +26,7 @@ from secondsight.scenario.ops import HandleRef, HandleType, Op
 from secondsight.scenario.recorder import Recorder
 from secondsight.world import tables
 from secondsight.world.declare import on_model
-from secondsight.world.encoder import Encoder, SpaceLayout
+from secondsight.world.encoder import NOT_HUGE, Encoder, SpaceLayout
 from secondsight.world.interpreter import run_op
 from secondsight.world.model import value_of
 
@@ -54,7 +54,8 @@ class ByHand(Recorder):
         usual = {name: one.usual for name, one in BOUNDS.items()}
         more = {"mms": MOST_PROCESSES, "anon_vmas": MOST_PROCESSES, "migrations": 1, "swap_slots": 8}
         if wanted.get("huge"):  # what is moved or swapped out is one page: see the encoder
-            more = {"mms": MOST_PROCESSES, "pmds": (wanted.get("pages", usual["pages"]) + 1) // HPAGE_PMD_NR, "detached_tables": 1}
+            more = dict.fromkeys(NOT_HUGE & usual.keys(), 0) | {"anon_vmas": 0, "mms": MOST_PROCESSES, "detached_tables": 1}
+            more["pmds"] = (wanted.get("pages", usual["pages"]) + 1) // HPAGE_PMD_NR
         self.machine = Machine(bounds(**(usual | more | wanted)) | rows, data={"program.counts": [0], "program.closes": [0], "program.forks": [1]})
         self.spaces: dict[str | None, Mm] = {}
         self.devices: dict[str, Device] = {}

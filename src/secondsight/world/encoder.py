@@ -18,7 +18,7 @@ from secondsight.scenario.ops import SEALS, ArgType, ArgValue, HandleRef, Handle
 from secondsight.world import tables
 from secondsight.world.declare import ALREADY_DONE, COLUMNS, model_of, on_model, with_families, without_device
 
-__all__ = ["Encoder", "SpaceLayout", "suits_huge_pages"]
+__all__ = ["NOT_HUGE", "Encoder", "SpaceLayout", "suits_huge_pages"]
 
 MOST_PAGES = BOUNDS["pages"].most
 
@@ -40,6 +40,8 @@ one shape. What is not used of them adds bytes to a state and no states. Only bo
 larger address space (`pages`) has more steps, so it is as large as the scenario's own. With a device a bound of which the scenario
 needs nothing stays 0: which families of operations it has tells shapes apart already.
 """
+_OF_EACH = ("private_pages", "migrate_pages")
+"""Bounds of what each device has for itself: they are no larger where there are more devices."""
 NOT_HUGE = {"swap_slots", "migrations", "private_memory", "pageblocks", "halves", "userfaultfd"}
 """What operations need that are not modelled for folios of two pages."""
 _ROWS = ("handles", "devices", "other_processes")
@@ -229,13 +231,13 @@ class Encoder:
             takes.update(model.takes(place.op.args))
             for name, number in model.at_least(place.op.args).items():
                 largest[name] = max(number, largest.get(name, 0))
-        if largest.get("huge") and largest.get("userfaultfd"):
-            raise ScenarioError(f"{self.scenario.name}: huge pages and a userfaultfd, which are not modelled together", "leave one of them out")
         tells = largest.pop(tables.READS_ONLY, 0) & largest.pop(tables.SEALS_WRITES, 0)
         largest["vma_flags"] = max(tells, largest.get("vma_flags", 0))
         derived = dict.fromkeys(_LARGE, 0) | {"mms": len(self.processes), "subscribers": 0, **largest, **takes}
         derived["frames"] = min(16, max(3, 1 + takes["frames"] + sum(map(_in_flight, self.scenario.threads))))
         derived["pages"] = max(1, largest_space.pages)
+        if largest.get("userfaultfd"):
+            derived["no_memory_past_the_end"] = int(self.release is not None and not differs("userfaultfd-past-the-end-is-no-memory", self.release))
         if largest.get("pageblocks"):  # all pages come from the block first, and all may move out of it
             derived["pageblock_frames"] = min(BOUNDS["pageblock_frames"].most, max(1, takes["frames"]))
             derived["frames"] = min(16, derived["frames"] + derived["pageblock_frames"])
@@ -252,9 +254,11 @@ class Encoder:
                     f"{driver.__name__} has two passes (the bound `finishes`), which Linux {self.release} has not",
                     "ask for --release 7.2, or give the driver `invalidate` alone",
                 )
-            needed = {n: min(BOUNDS[n].most, k * len(self.devices)) if n in BOUNDS else k for n, k in driver.bounds.items()}
+            needed = {n: min(BOUNDS[n].most, k * len(self.devices)) if n in BOUNDS and n not in _OF_EACH else k for n, k in driver.bounds.items()}
             derived |= dict.fromkeys(own_bounds(driver), 1) | needed
-            derived["frames"] = min(16, derived["frames"] + derived.get("private_pages", 0) * len(self.devices))
+            if derived.get("private_memory"):
+                derived["frames"] = min(16, derived["frames"] + derived["private_pages"] * len(self.devices))
+                derived["locks_the_device_page"] = int(self.release is not None and not differs("a-fault-locks-a-page-in-device-memory", self.release))
         if derived.get("anon_vmas"):
             derived["anon_vmas"] = derived["mms"]
         self._fork(derived, takes["frames"])
@@ -277,7 +281,7 @@ class Encoder:
         for place in self.places:
             op = place.op
             if NOT_HUGE & on_model(op).at_least(op.args).keys():
-                said = f"{op.kind} and huge pages in one scenario are not modelled: what is moved, swapped out or used by halves is one page here"
+                said = f"{op.kind} and huge pages in one scenario are not modelled: what is moved, swapped out, used by halves or told to user space is one page here"
                 raise ScenarioError(said, "leave out one of them", op.site)
             if op.declared.makes is HandleType.MAPPING and isinstance(fd := op.args["fd"], HandleRef) and self._is_hugetlb(fd.handle):
                 self._suits_hugetlb(op, fd)

@@ -436,3 +436,9 @@ class DeviceMethods(ABC):
         """The hook that an allocator calls before it gives pages back: the device's library forgets them, if it has such a hook. On the model only."""
         done: str = self._do("device_forget", addr=addr, pages=pages)
         return done
+
+    def snapshot(self, addr: Address) -> str:
+        """What the driver finds at the page without a fault (hmm_range_fault): `r`, `w` (writable as well), `R` and `W` of a page in
+        the device's own memory, or `-` (nothing that it can reach). Fails with -EFAULT (not mapped, PROT_NONE, a udmabuf's mapping)."""
+        done: str = self._do("device_snapshot", addr=addr)
+        return done

@@ -8,8 +8,10 @@
  */
 #include SS_KERNEL_FILE
 
+#include <linux/memremap.h>
 #include <linux/mm.h>
 #include <linux/mmap_lock.h>
+#include <linux/swapops.h>
 #include <linux/version.h>
 #include <asm/paravirt.h>
 
@@ -40,10 +42,41 @@ static unsigned long base;
 static unsigned long *table[5]; /* pgd, pud, pmd, and two of entries */
 static int kind[PAGES];
 static long absent, unmirrored;
+
+/* Memory of devices that no CPU can reach: the driver's own, and another's. Every page has a struct page, for its pagemap. */
+#define FRAMES 16
+static struct page *pages;
+static struct dev_pagemap pagemap[2];
+
+#if LINUX_VERSION_CODE < KERNEL_VERSION(7, 0, 0)
+#define softleaf_t swp_entry_t
+#define softleaf_from_pte(pte) pte_to_swp_entry(pte)
+#define softleaf_to_pfn(entry) swp_offset_pfn(entry)
+#define softleaf_is_device_private(entry) is_device_private_entry(entry)
+#define softleaf_is_device_private_write(entry) is_writable_device_private_entry(entry)
+#endif
+
+static void set_pagemap(struct page *page, struct dev_pagemap *of)
+{
+#if LINUX_VERSION_CODE < KERNEL_VERSION(7, 0, 0)
+	page->pgmap = of;
+#else
+	((struct folio *)page)->pgmap = of;
+#endif
+}
 static unsigned long pfns[RANGES][PAGES];
 
 /* What a thread has called handle_mm_fault() with, while the model has not begun with it. */
 static struct { int asks; long page, write; } fault[SS_THREADS];
+
+static struct dev_pagemap *pagemap_of(struct page *page)
+{
+#if LINUX_VERSION_CODE < KERNEL_VERSION(7, 0, 0)
+	return page->pgmap;
+#else
+	return ((struct folio *)page)->pgmap;
+#endif
+}
 
 /* Read-side sections of RCU, which a mapped page table is: none may be open where the thread can be left. */
 static int rcu;
@@ -195,16 +228,27 @@ static unsigned long absent_entry(int page)
 			     __swp_entry_to_pte(__swp_entry(SWP_PTE_MARKER, PTE_MARKER_UFFD_WP)).pte;
 }
 
-/* An entry: 0, or 1 + 2 * its frame + whether it may be written. */
+/* An entry: 0, or 1 + 2 * its frame + whether it may be written; and PRIVATE once for a page in the driver's own memory, twice in another's. */
+#define PRIVATE 64
+
 static void set_entry(int page, long value)
 {
-	unsigned long flags = _PAGE_PRESENT | _PAGE_USER | _PAGE_ACCESSED, frame = (unsigned long)(value - 1) / 2;
+	unsigned long flags = _PAGE_PRESENT | _PAGE_USER | _PAGE_ACCESSED, frame;
+	long private = value / PRIVATE;
 
+	value %= PRIVATE;
+	frame = (unsigned long)(value - 1) / 2;
 	if (value == 0) {
 		*entry(page) = absent_entry(page);
 		return;
 	}
 	make_tables(page, 3);
+	if (private) {
+		set_pagemap(&pages[frame], &pagemap[private - 1]);
+		*entry(page) = swp_entry_to_pte((value - 1) % 2 ? make_writable_device_private_entry(FIRST_PFN + frame) :
+								 make_readable_device_private_entry(FIRST_PFN + frame)).pte;
+		return;
+	}
 	if ((value - 1) % 2)
 		flags |= _PAGE_RW | _PAGE_DIRTY;
 	if (frame == 0 || kind[page] == VMA_PFNMAP)
@@ -266,6 +310,10 @@ void ss_setup(const long *arguments)
 	base = 2 * PMD_SIZE - (arguments[1] ? PAGES / 2 : PAGES) * PAGE_SIZE;
 	absent = arguments[3];
 	unmirrored = arguments[4];
+	pages = ss_alloc(FRAMES * sizeof(*pages));
+	vmemmap_base = (unsigned long)pages - FIRST_PFN * sizeof(*pages);
+	pagemap[0].owner = &pagemap[0];
+	pagemap[1].owner = &pagemap[1];
 	mm = ss_alloc(sizeof(*mm));
 	vma = ss_alloc(PAGES * sizeof(*vma));
 	notifier = ss_alloc(sizeof(*notifier));
@@ -290,8 +338,10 @@ static void elsewhere(void)
 }
 
 /* What an entry says, as the model writes it: a frame, or an errno. */
-static long answer(int ret, unsigned long pfn, long faults)
+static long answer(int ret, unsigned long pfn, long request)
 {
+	long faults = request & 1;
+
 	if ((pfn & KEPT) != KEPT)
 		return -199;
 	pfn &= ~KEPT;
@@ -303,6 +353,8 @@ static long answer(int ret, unsigned long pfn, long faults)
 		return faults ? -197 : -ENOENT;
 	if (!(pfn & HMM_PFN_VALID) || pfn & ~(HMM_PFN_VALID | HMM_PFN_WRITE | 0xffffffUL))
 		return -196;
+	if ((request & 3) == 3 && !(pfn & HMM_PFN_WRITE))
+		return -103; /* HMM_PFN_READ_ONLY */
 	return (long)PFN(pfn) - (long)FIRST_PFN;
 }
 
@@ -328,10 +380,11 @@ static long one_page(long page, long request)
 		.end = ADDRESS(page + 1),
 		.hmm_pfns = &pfn,
 		.default_flags = flags_of(request),
+		.dev_private_owner = &pagemap[0],
 	};
 	int ret = range_fault(&range);
 
-	return answer(ret, pfn, request & 1);
+	return answer(ret, pfn, request);
 }
 
 /* Pages `at[0]` to before `at[1]`; the default flags, the mask of those of each page, and these, two bits a page. */
@@ -344,6 +397,7 @@ static long several_pages(const long *at)
 		.hmm_pfns = pfns[ss_self()],
 		.default_flags = flags_of(at[2]),
 		.pfn_flags_mask = flags_of(at[3]),
+		.dev_private_owner = &pagemap[0],
 	};
 	int i;
 
@@ -427,6 +481,13 @@ void ss_look(void)
 		if (value & _PAGE_PRESENT) {
 			ss_number((long)(value >> PAGE_SHIFT & 0xffffffUL) - (long)FIRST_PFN);
 			ss_text(value & _PAGE_RW ? "w" : "r");
+		} else if (value && softleaf_is_device_private(softleaf_from_pte(__pte(value)))) {
+			softleaf_t there = softleaf_from_pte(__pte(value));
+			unsigned long frame = softleaf_to_pfn(there) - FIRST_PFN;
+
+			ss_number((long)frame);
+			ss_text(softleaf_is_device_private_write(there) ? "W" : "R");
+			ss_text(pagemap_of(&pages[frame]) == &pagemap[0] ? "" : "other");
 		}
 	}
 	if (rcu) {

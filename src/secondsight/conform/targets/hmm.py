@@ -19,9 +19,11 @@ from secondsight.conform.targets.hmm_world import (
     Backing,
     Entry,
     Kind,
+    Memory,
     Mirror,
     Op,
     map_pages,
+    memories_of,
     script,
 )
 from secondsight.lang import Machine
@@ -49,7 +51,7 @@ class HmmFile(Target):
     )  # fmt: skip
     model_functions = (
         "hmm_range_fault_locked", "hmm_range_fault_pages", "hmm_vma_walk", "hmm_walk", "requested", "faults_wanted", "is_mirrored",
-        "segment_end",
+        "segment_end", "own_private_page", "own_pfn",
     )  # fmt: skip
     boundaries = (
         Crossing("script", "results.of[thread] = ret", Stop("result")),
@@ -75,7 +77,7 @@ class HmmFile(Target):
         *(
             Crossing(function, "", ELSEWHERE)
             for function in (
-                "Backing.fault", "Mirror.invalidate", "wp_page_copy", "replace_zero_page", "zap_page_range_single", "zap_pte_range",
+                "Backing.fault", "Memory.migrate_to_ram", "do_device_private_page", "do_swap_page", "remove_device_exclusive_entry", "folio_lock_or_retry", "Mirror.invalidate", "wp_page_copy", "replace_zero_page", "zap_page_range_single", "zap_pte_range",
                 "tlb_finish_mmu", "unmap_vmas", "do_vmi_align_munmap", "free_pgtables", "mmu_notifier_invalidate_range_start",
                 "mmu_notifier_invalidate_range_end", "mn_itree_invalidate",
             )
@@ -109,8 +111,8 @@ class HmmFile(Target):
         ),
         StateDifference(
             "entries that are not empty and have no page",
-            "a page in swap and a marker are to hmm_range_fault() what an empty entry is: the C is run with each. Migration entries, "
-            "huge pages, NUMA hints and poisoned pages are not in the model",
+            "a page in swap and a marker are to hmm_range_fault() what an empty entry is: the C is run with each. Migration entries are not "
+            "compared; NUMA hints and poisoned pages are not in the model",
             "may hide",
         ),
         StateDifference(
@@ -120,6 +122,9 @@ class HmmFile(Target):
             "neither",
         ),
     )
+
+    def definitions(self, release: str) -> tuple[str, ...]:
+        return () if release == "7.2" else ("CONFIG_DEVICE_PRIVATE=1",)
 
     def draw(self, source: random.Random, release: str) -> Configuration:
         return draw(source, release)
@@ -133,8 +138,8 @@ class HmmFile(Target):
         columns = [(*task.arguments, 0, 0, 0, 0, 0)[:5] for task in tasks]
         data: dict[str, Sequence[int]] = {"conform.hmm.operation": [Op(task.code) for task in tasks]}
         data |= {f"conform.hmm.{name}": [column[i] for column in columns] for i, name in enumerate(COLUMNS)}
-        sizes = bounds(pages=PAGES, vmas=PAGES, frames=FRAMES, subscribers=1)
-        machine = Machine(bounds=sizes, pools={Mirror: 1, Backing: PAGES, hmm.HmmRange: THREADS}, data=data)
+        sizes = bounds(pages=PAGES, vmas=PAGES, frames=FRAMES, subscribers=1, private_memory=1, owners=2)
+        machine = Machine(bounds=sizes, pools={Mirror: 1, Memory: 2, Backing: PAGES, hmm.HmmRange: THREADS}, data=data)
         with machine:
             mem_init()
             proc_caches_init()
@@ -142,11 +147,13 @@ class HmmFile(Target):
             mm.unstable = setup[2] == 1
             mirror = machine.pool(Mirror).alloc()
             mn.mmu_interval_notifier_insert(mirror.notifier, mm, 0, PAGES)
-            backings = map_pages(machine, mm, [(Kind(setup[5 + 2 * page]), Entry(setup[6 + 2 * page])) for page in range(PAGES)])
+            memories = memories_of(machine)
+            pages = [(Kind(setup[5 + 2 * page]), Entry(setup[6 + 2 * page])) for page in range(PAGES)]
+            backings = map_pages(machine, mm, pages, memories)
             items = [machine.pool(hmm.HmmRange).alloc() for _ in range(THREADS)]
             threads, at = [], 0
             for number, thread in enumerate(configuration.threads):
                 threads.append(Thread(f"thread {number}", script, (mm, mirror, items[number], number, at, at + len(thread))))
                 at += len(thread)
             program = build(machine, threads, room=Room(THREADS, (script,)))
-            return View(program, mm, mirror, backings, items, len(threads), self.boundaries).scene()
+            return View(program, mm, mirror, backings, memories, items, len(threads), self.boundaries).scene()

@@ -35,7 +35,11 @@ def task(op: Op, *arguments: int) -> TargetOperation:
 
 def _entries(kind: Kind) -> tuple[Entry, ...]:
     """What the page table can have where something is mapped."""
-    if kind in (Kind.NONE, Kind.READ, Kind.FILE_READ):
+    if kind is Kind.READ:
+        return Entry.NONE, Entry.READ, Entry.ZERO, Entry.OWN_READ
+    if kind is Kind.WRITE:
+        return Entry.NONE, Entry.READ, Entry.WRITE, Entry.ZERO, Entry.OWN_READ, Entry.OWN_WRITE, Entry.OTHER_WRITE
+    if kind in (Kind.NONE, Kind.FILE_READ):
         return Entry.NONE, Entry.READ, Entry.ZERO
     return Entry.NONE, Entry.READ, Entry.WRITE, Entry.ZERO
 
@@ -78,7 +82,7 @@ def draw(source: random.Random, release: str) -> Configuration:
 
 PAIRED = (
     (Kind.NONE, Entry.NONE), (Kind.READ, Entry.NONE), (Kind.READ, Entry.READ), (Kind.WRITE, Entry.NONE), (Kind.WRITE, Entry.ZERO),
-    (Kind.WRITE, Entry.WRITE), (Kind.PFNMAP, Entry.WRITE), (Kind.DEVICE, Entry.WRITE), (Kind.FILE_WRITE, Entry.NONE),
+    (Kind.WRITE, Entry.WRITE), (Kind.WRITE, Entry.OWN_READ), (Kind.WRITE, Entry.OTHER_WRITE), (Kind.PFNMAP, Entry.WRITE), (Kind.DEVICE, Entry.WRITE), (Kind.FILE_WRITE, Entry.NONE),
 )  # fmt: skip
 """What two neighbours are, of which every pair is tried."""
 

@@ -19,9 +19,8 @@ EQUIVALENT: Final[Mapping[str, str]] = by_name(
         "only for a NUMA hint, which is not in the model; 1 has neither HMM_PFN_VALID nor HMM_PFN_WRITE, as 0": (
             "pte_to_hmm_pfn_flags: off by one 1"
         ),
-        "only for migration, device-private, device-exclusive and poisoned entries, which are not in the model": (
-            "hmm_vma_handle_pte: drop 4, 5, 6, 10, 11, 12, 13, 14, 15; hmm_vma_handle_pte: swap 2, 3, 4; hmm_vma_handle_pte: "
-            "negate 5, 8, 9, 10; hmm_vma_handle_pte: turn round 1; hmm_vma_handle_pte: off by one 4"
+        "only for migration, device-exclusive and poisoned entries, which are not compared": (
+            "hmm_vma_handle_pte: drop 11, 12, 13, 14, 15; hmm_vma_handle_pte: swap 3, 4; hmm_vma_handle_pte: negate 9, 10"
         ),
         "only for an entry without a page in a mapping of pages that have one, which is not in the model": (
             "hmm_vma_handle_pte: drop 19, 20; hmm_vma_handle_pte: negate 13; hmm_vma_handle_pte: off by one 8, 9"

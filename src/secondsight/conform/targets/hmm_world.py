@@ -27,7 +27,10 @@ from secondsight.linux.mm_types import (
     Flags,
     Folio,
     Mm,
+    Owner,
+    Pagemap,
     Pgoff,
+    PteKind,
     Range,
     Result,
     Seq,
@@ -35,10 +38,11 @@ from secondsight.linux.mm_types import (
 )
 from secondsight.linux.mmap import link_new_vma
 from secondsight.linux.page_alloc import ZERO_PFN, alloc_page, frames
+from secondsight.linux.swapops import is_device_private_entry
 from secondsight.linux.vma import do_vmi_align_munmap
 
 __all__ = [
-    "Backing", "COLUMNS", "Entry", "FRAMES", "Kind", "Mirror", "Op", "PAGES", "THREADS", "map_pages", "results", "script",
+    "Backing", "COLUMNS", "Entry", "FRAMES", "Kind", "Memory", "Mirror", "Op", "PAGES", "THREADS", "map_pages", "memories_of", "results", "script",
 ]  # fmt: skip
 
 PAGES, THREADS, FRAMES = 4, 3, 12
@@ -70,12 +74,15 @@ class Kind(IntEnum):
 
 
 class Entry(IntEnum):
-    """What the page table has for a page."""
+    """What the page table has for a page: none, one that may be read or written, the zero page; one in the driver's own memory, or in another's."""
 
     NONE = 0
     READ = 1
     WRITE = 2
     ZERO = 3
+    OWN_READ = 4
+    OWN_WRITE = 5
+    OTHER_WRITE = 6
 
 
 Value = Annotated[int, Bounds(-200, 255)]
@@ -107,6 +114,27 @@ class Mirror(Driver):
         with atomic:
             mn.mmu_interval_set_seq(self.notifier, seq)
         return True
+
+    def dev_private_owner(self) -> Ref[Owner]:
+        return mn.owners[0]
+
+
+class Memory(Pagemap):
+    """Memory of a device that no CPU can reach. A CPU's fault has the page brought back, or not, or fails."""
+
+    def migrate_to_ram(self, mm: Mm, va: Va, folio: Folio) -> Flags:
+        with atomic:
+            what = choose(3)
+            pte = mm.ptes[va]
+            ret: Flags = 0
+            if what == 0:
+                if is_device_private_entry(pte) and pte.frame is folio:
+                    pte.kind = PteKind.PRESENT
+                    folio.pgmap[0] = None
+            elif what == 1:
+                ret = VM_FAULT_SIGBUS
+            results.fault[current() - 1] = ret
+        return ret
 
 
 class Backing(AddressSpace):
@@ -196,7 +224,15 @@ def script(mm: Mm, mirror: Mirror, item: hmm.HmmRange, thread: Index, at: Index,
         at += 1
 
 
-def map_pages(machine: Machine, mm: Mm, pages: Sequence[tuple[Kind, Entry]]) -> list[Backing]:
+def memories_of(machine: Machine) -> list[Memory]:
+    """The driver's own memory, and another's."""
+    memories = [machine.pool(Memory).alloc() for _ in range(2)]
+    for number, memory in enumerate(memories):
+        memory.owner = mn.owners[number]
+    return memories
+
+
+def map_pages(machine: Machine, mm: Mm, pages: Sequence[tuple[Kind, Entry]], memories: list[Memory]) -> list[Backing]:
     """Map pages, with or without an entry for each; neighbours of a kind are of one vma. The files."""
     backings: list[Backing] = []
     kinds = [kind for kind, _ in pages]
@@ -212,6 +248,10 @@ def map_pages(machine: Machine, mm: Mm, pages: Sequence[tuple[Kind, Entry]]) -> 
                 file.frame = alloc_page()
             link_new_vma(mm, page, length, file, page, kind not in (Kind.READ, Kind.FILE_READ))
         if entry != Entry.NONE:
-            pte.frame = frames[ZERO_PFN] if entry == Entry.ZERO else alloc_page()
-            pte.writable = entry == Entry.WRITE
+            folio = frames[ZERO_PFN] if entry == Entry.ZERO else alloc_page()
+            pte.frame = folio
+            pte.writable = entry in (Entry.WRITE, Entry.OWN_WRITE, Entry.OTHER_WRITE)
+            if entry >= Entry.OWN_READ:
+                pte.kind = PteKind.DEVICE_PRIVATE
+                folio.pgmap[0] = memories[entry == Entry.OTHER_WRITE]
     return backings

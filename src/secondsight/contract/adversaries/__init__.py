@@ -7,8 +7,8 @@ two engines at once, or reading and then closing. Others need a setting of their
 A driver that keeps the contract survives every interleaving of every one. When all is quiet the device's access ends as the
 CPU's does, with the same value, or both fail. Then the driver is closed, and what it took must have been given back.
 
-Waiting for their machinery, and not here: soft-dirty (event SOFT_DIRTY), migration of device-private memory (MIGRATE), writeback of
-files, and a second device of one process (but of an `exclusive` one). A driver that ignores such an event, or shares state between
+Waiting for their machinery, and not here: soft-dirty (event SOFT_DIRTY), writeback of files, and a second device of one process (but of
+an `exclusive` or a `private` one). A driver that ignores such an event, or shares state between
 two such devices, is not found.
 """
 

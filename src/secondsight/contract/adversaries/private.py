@@ -97,14 +97,40 @@ def _untouched(s: Recorder) -> None:
     _compares(s, page, gpu)
 
 
-@PRIVATE.setting("device-memory", MIGRATES, "the memory was used before", "private")
-def _used_before(s: Recorder) -> None:
+@PRIVATE.setting("device-memory", MIGRATES, "it is there already", "private")
+def _twice(s: Recorder) -> None:
     page, (gpu,) = _page(s)
     gpu.migrate(page, pages=1)
-    s.read(page)
 
     @s.thread
     def device() -> None:
+        gpu.migrate(page, pages=1, into="moved")
+
+    _compares(s, page, gpu)
+
+
+@PRIVATE.setting("device-memory", MIGRATES, "more than its memory has", "private")
+def _too_many(s: Recorder) -> None:
+    pages = s.mmap(pages=3)
+    s.write(pages, "A", pages=3)
+    gpu = s.device()
+
+    @s.thread
+    def device() -> None:
+        gpu.migrate(pages, pages=3, into="moved")
+        gpu.read(pages + 2, into="read")
+
+    _compares(s, pages, gpu)
+
+
+@PRIVATE.setting("device-memory", MIGRATES, "the memory was used before", "private")
+def _used_before(s: Recorder) -> None:
+    page, (gpu,) = _page(s)
+
+    @s.thread
+    def device() -> None:
+        gpu.migrate(page, pages=1)
+        s.read(page)
         s.madvise_dontneed(page, pages=1)
         gpu.migrate(page, pages=1, into="moved")
         gpu.read(page, into="read")
@@ -142,6 +168,39 @@ def _exits(s: Recorder) -> None:
         s.exit()
 
 
+@PRIVATE.setting("device-memory-goes", EVICTS, "the device is closed, a CPU reads", "private")
+def _closed_and_read(s: Recorder) -> None:
+    page, (gpu,) = _page(s)
+    gpu.migrate(page, pages=1)
+
+    @s.thread
+    def closer() -> None:
+        gpu.close()
+
+    @s.thread
+    def cpu() -> None:
+        s.read(page, into="seen")
+
+
+@PRIVATE.setting("device-memory-goes", EVICTS, "another page comes, a CPU reads", "private")
+def _another_page(s: Recorder) -> None:
+    pages = s.mmap(pages=2)
+    s.write(pages, "A", pages=2)
+    gpu = s.device()
+    gpu.migrate(pages, pages=1)
+
+    @s.thread
+    def driver() -> None:
+        gpu.evict(into="gone")
+        gpu.migrate(pages + 1, pages=1, into="moved")
+
+    @s.thread
+    def cpu() -> None:
+        s.read(pages, into="seen")
+
+    _compares(s, pages, gpu)
+
+
 @PRIVATE.setting("device-memory-goes", EVICTS, "a CPU reads, an engine writes", "private")
 def _evicted(s: Recorder) -> None:
     page, (gpu,) = _page(s)
@@ -162,7 +221,7 @@ def _evicted(s: Recorder) -> None:
     _compares(s, page, gpu)
 
 
-@PRIVATE.setting("device-memory-goes", EVICTS, "the device is closed", "private")
+@PRIVATE.setting("device-memory-goes", EVICTS, "the device is closed, an engine writes", "private")
 def _closed(s: Recorder) -> None:
     page, (gpu,) = _page(s)
     gpu.migrate(page, pages=1)

@@ -3,6 +3,22 @@
 Most are `MirrorInParts` with one part written otherwise. Where it is the order of everything that is wrong, the whole is there.
 """
 
+from secondsight.devices.small.device_memory import (
+    ClearsByItself,
+    ClosesAndKeepsItsMemory,
+    ClosesFull,
+    EvictsBesideFaults,
+    GivesItUnlocked,
+    HoldsWhatGoesBack,
+    IgnoresMigrate,
+    KeepsWhatGoesBack,
+    LeavesOldContents,
+    MapsWhatDidNotMove,
+    OwnsAllMemory,
+    PassesOverItsOwn,
+    TakesPagesBackEarly,
+    TakesPagesForNothing,
+)
 from secondsight.devices.small.failing import (
     AlwaysAsksToWrite,
     AlwaysWritable,
@@ -58,6 +74,20 @@ from secondsight.devices.small.vcpu import Vcpu, VcpuWithoutCount
 from secondsight.devices.small.writeback import MarksUnderThePageLock, MarksWhenItDrops, NeverMarksDirty
 
 __all__ = [
+    "ClearsByItself",
+    "ClosesAndKeepsItsMemory",
+    "ClosesFull",
+    "EvictsBesideFaults",
+    "GivesItUnlocked",
+    "HoldsWhatGoesBack",
+    "IgnoresMigrate",
+    "KeepsWhatGoesBack",
+    "LeavesOldContents",
+    "MapsWhatDidNotMove",
+    "OwnsAllMemory",
+    "PassesOverItsOwn",
+    "TakesPagesBackEarly",
+    "TakesPagesForNothing",
     "AddsItsFenceLate", "AddsNoFence", "AlwaysAsksToWrite", "AlwaysWritable", "AsksAgainForEver", "AsksTheMmapLock", "AsksToWriteFirst",
     "ChangesOutsideTheLock", "ClosesAndStays", "ClosesByItsLock", "ClosesKeepingItsTable", "CollisionIsAnError", "CountsFromTheFirstPage",
     "DetachesMapped", "DropsEverything", "FaultsUnderItsLock", "ForgetsItsWorker", "ForgetsThatItIsAUser", "GivesReferencesBack", "GivesUp",

@@ -17,13 +17,15 @@ from secondsight.linux.migrate_device import (
     migrate_vmas,
 )
 from secondsight.linux.mm_types import Event, Folio, Mm, Owner, Range, Result, Va
-from secondsight.linux.page_alloc import page_to_pfn
+from secondsight.linux.page_alloc import alloc_page, get_page, page_to_pfn
 
 __all__ = [
     "ClearsByItself",
     "ClosesAndKeepsItsMemory",
     "ClosesFull",
     "EvictsBesideFaults",
+    "GivesItUnlocked",
+    "HoldsWhatGoesBack",
     "IgnoresMigrate",
     "KeepsWhatGoesBack",
     "LeavesOldContents",
@@ -121,19 +123,48 @@ class TakesPagesForNothing(PrivateGpu):
 
 
 class TakesPagesBackEarly(PrivateGpu):
-    """Has a page back in its free list when it goes back, and once more when nobody has it."""
+    """Has a page in its free list when it has copied it: it may stay where it is."""
+
+    @atomic
+    def copy_to_ram(self, args: MigrateVma) -> None:
+        PrivateGpu.copy_to_ram(self, args)
+        src = args.src[0]
+        if src is not None:
+            self.take_back(src)
+
+    @atomic
+    def page_free(self, folio: Folio) -> None:
+        self.take_back(folio)
+
+    @atomic
+    def take_back(self, folio: Folio) -> None:
+        """Unless it is there already."""
+        if not any(page is folio for page in self.free):
+            self.free[self.nr_free] = folio
+            self.nr_free += 1
+
+
+class GivesItUnlocked(PrivateGpu):
+    """Does not lock the page to which it copies what goes back: migrate_vma_finalize() unlocks it."""
 
     @atomic
     def copy_to_ram(self, args: MigrateVma) -> None:
         src = args.src[0]
-        PrivateGpu.copy_to_ram(self, args)
-        if src is not None and args.migrate[0]:
-            self.free[self.nr_free] = src
-            self.nr_free += 1
+        if args.migrate[0] and src is not None:
+            page = alloc_page()
+            copy_highpage(page, src)
+            args.dst[0] = page
+
+
+class HoldsWhatGoesBack(PrivateGpu):
+    """Takes a reference of its own to the page to which it copies, and drops it nowhere."""
 
     @atomic
-    def page_free(self, folio: Folio) -> None:
-        """It is there already."""
+    def copy_to_ram(self, args: MigrateVma) -> None:
+        PrivateGpu.copy_to_ram(self, args)
+        page = args.dst[0]
+        if page is not None:
+            get_page(page)
 
 
 class ClosesFull(PrivateGpu):

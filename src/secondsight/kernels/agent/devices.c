@@ -89,7 +89,7 @@ int do_device_snapshot(const long *arg, int makes)
 	(void)makes;
 	if (do_access(SS_MIRROR_SNAPSHOT, &access))
 		return ERRNO | errno;
-	return PAGE_VALUE | "-rw"[access.value];
+	return PAGE_VALUE | "-rwRW"[access.value];
 }
 
 int do_device_exclusive(const long *arg, int makes)
@@ -98,6 +98,22 @@ int do_device_exclusive(const long *arg, int makes)
 
 	(void)makes;
 	return do_access(SS_MIRROR_EXCLUSIVE, &access) ? ERRNO | errno : loaded(&access);
+}
+
+int do_device_migrate(const long *arg, int makes)
+{
+	struct ss_access access = {.handle = arg[0], .addr = (unsigned long)address(arg + 1), .value = arg[3]};
+
+	(void)makes;
+	return do_access(SS_MIRROR_MIGRATE, &access) ? ERRNO | errno : PAGE_VALUE | (int)('0' + access.value);
+}
+
+int do_device_evict(const long *arg, int makes)
+{
+	struct ss_access access = {.handle = arg[0]};
+
+	(void)makes;
+	return do_access(SS_MIRROR_EVICT, &access) ? ERRNO | errno : PAGE_VALUE | (int)('0' + access.value);
 }
 
 void probe_devices(void)

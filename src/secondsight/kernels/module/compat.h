@@ -34,6 +34,16 @@
 #define SS_INVALIDATE_MAPPINGS invalidate_mappings
 #endif
 
+/* 7.2 (read; releases between it and 6.12 were not): a page of a device's knows its pagemap through its folio, and is freed as one. */
+#if LINUX_VERSION_CODE < KERNEL_VERSION(7, 2, 0)
+#define ss_zone_device_page_init(page, pagemap) zone_device_page_init(page)
+#define ss_page_pgmap(page) ((page)->pgmap)
+#else
+#define ss_zone_device_page_init(page, pagemap) zone_device_page_init(page, pagemap, 0)
+#define ss_page_pgmap(page) page_pgmap(page)
+#define SS_FREES_FOLIOS
+#endif
+
 /* 6.9: a disk's limits are given with it. */
 #if LINUX_VERSION_CODE < KERNEL_VERSION(6, 9, 0)
 #define ss_alloc_disk() blk_alloc_disk(NUMA_NO_NODE)

@@ -84,6 +84,12 @@ static void collect(struct ss_collecting *collecting)
 		thread->collecting = NULL;
 }
 
+static void drop(struct page *kept)
+{
+	if (kept)
+		put_page(kept);
+}
+
 /* hmm_range_fault() with what drivers put around it: the frame at @addr, and the driver's reference if it keeps one. */
 static int range_fault(struct ss_mirror *mirror, unsigned long addr, bool write, unsigned long *pfn, struct page **kept)
 {
@@ -111,15 +117,16 @@ static int range_fault(struct ss_mirror *mirror, unsigned long addr, bool write,
 	*kept = collecting.kept;
 	if (collecting.ret)
 		return collecting.ret;
+	/* A page of the mirror's own memory is reported as it is. */
+	if (write && !(collecting.found & HMM_PFN_WRITE)) {
+		int ret = ss_bring_back(mirror, addr);
+
+		drop(collecting.kept);
+		return ret ? ret : -EBUSY;
+	}
 	*pfn = page_to_pfn(hmm_pfn_to_page(collecting.found));
 	ss_hold(mirror->session, SS_POINT_RANGE_FAULTED);
 	return 0;
-}
-
-static void drop(struct page *kept)
-{
-	if (kept)
-		put_page(kept);
 }
 
 void ss_driver_lock(struct ss_mirror *mirror)

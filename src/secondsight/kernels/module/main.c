@@ -8,7 +8,7 @@
  *
  *	main.c		loading, and the calls of /dev/secondsight
  *	hold.c		threads, hold points, and waiting until all threads are settled
- *	mirror.c	a mirror of a process's memory; exclusive.c and probe.c are parts of it
+ *	mirror.c	a mirror of a process's memory; exclusive.c, private.c and probe.c are parts of it
  *	drivers.c	the mirror's drivers, by hmm_range_fault() (devices/mirror.py)
  *	pin.c		a device that pins pages
  *	importer.c	a device that imports a dma-buf
@@ -106,6 +106,10 @@ static long call(struct ss_session *session, unsigned int command, unsigned long
 		return ss_mirror_snapshot(session, &arg->access);
 	case SS_MIRROR_EXCLUSIVE:
 		return ss_mirror_exclusive(session, &arg->access);
+	case SS_MIRROR_MIGRATE:
+		return ss_mirror_migrate(session, &arg->access);
+	case SS_MIRROR_EVICT:
+		return ss_mirror_evict(session, &arg->access);
 	case SS_MIRROR_CLOSE:
 		return ss_worker_close(session, number) ? 0 : ss_mirror_close(session, number);
 	case SS_MIRROR_PROBE:

@@ -8,6 +8,7 @@
  * of the driver to it, one step; it is the hardware's, and no driver relies on it.
  */
 #include <linux/hmm.h>
+#include <linux/memremap.h>
 #include <linux/sched/mm.h>
 #include <linux/slab.h>
 
@@ -162,7 +163,7 @@ long ss_mirror_access(struct ss_session *session, struct ss_access *access)
 	}
 }
 
-/* hmm_range_fault() without a fault: value 0 for nothing, 1 for readable, 2 for writable as well. */
+/* hmm_range_fault() without a fault: value 0 for nothing, 1 for readable, 2 for writable as well, 3 and 4 for the mirror's own. */
 long ss_mirror_snapshot(struct ss_session *session, struct ss_access *access)
 {
 	struct ss_mirror *mirror = ss_mirror_of(session, access->handle);
@@ -201,6 +202,8 @@ long ss_mirror_snapshot(struct ss_session *session, struct ss_access *access)
 	if (found & HMM_PFN_ERROR)
 		return -EFAULT;
 	access->value = !(found & HMM_PFN_VALID) ? 0 : found & HMM_PFN_WRITE ? 2 : 1;
+	if (access->value && is_device_private_page(hmm_pfn_to_page(found)))
+		access->value += 2;
 	return 0;
 }
 
@@ -208,9 +211,16 @@ static void close_mirror(struct ss_mirror *mirror)
 {
 	unsigned int i;
 
+	if (mirror->memory) {
+		spin_lock(&mirror->hardware);
+		mirror->closed = true;
+		spin_unlock(&mirror->hardware);
+		ss_memory_empties(mirror);
+	}
 	ss_waits(mirror->session, true);
 	mmu_interval_notifier_remove(&mirror->notifier);
 	ss_waits(mirror->session, false);
+	ss_memory_goes(mirror);
 	spin_lock(&mirror->hardware);
 	mirror->closed = true;
 	for (i = 0; i < SS_ENTRIES; i++)
@@ -241,6 +251,7 @@ void ss_mirror_free(struct ss_mirror *mirror)
 		return;
 	if (!mirror->closed)
 		close_mirror(mirror);
+	ss_memory_free(mirror);
 	mmdrop(mirror->mm);
 	kvfree(mirror);
 }

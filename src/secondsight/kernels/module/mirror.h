@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
  * A mirror: what its files share. mirror.c has the device's table and the calls, drivers.c the forms of its driver,
- * exclusive.c device-exclusive access, probe.c what the CPU's table says to all that.
+ * exclusive.c device-exclusive access, private.c memory of its own, probe.c what the CPU's table says to all that.
  */
 #ifndef SS_MIRROR_H
 #define SS_MIRROR_H
@@ -23,6 +23,7 @@ struct ss_entry {
 	bool alone; /* no CPU can reach the page: the device may read, modify and write it */
 };
 
+struct ss_memory;
 struct ss_mirror;
 
 struct ss_driver {
@@ -43,8 +44,11 @@ struct ss_mirror {
 	spinlock_t hardware;
 	u32 page_shift;
 	bool closed;
+	struct ss_memory *memory; /* private.c */
 	struct ss_entry entries[SS_ENTRIES];
 };
+
+#define SS_PRIVATE_PAGES 2 /* PrivateGpu.bounds */
 
 /* mirror.c: an address's entry, or NULL for one that is in no window; stores to the table, one step each */
 struct ss_entry *ss_entry_of(struct ss_mirror *mirror, unsigned long addr);
@@ -58,6 +62,12 @@ struct ss_mirror *ss_mirror_of(struct ss_session *session, u32 handle);
 const struct ss_driver *ss_driver_of(const char *name, size_t size);
 unsigned long ss_read_begin(struct ss_mirror *mirror, struct ss_access *access);
 void ss_driver_lock(struct ss_mirror *mirror);
+
+/* private.c: one page comes back; before and after the mirror is unsubscribed; the page in which a device's page has its contents */
+int ss_bring_back(struct ss_mirror *mirror, unsigned long addr);
+void ss_memory_empties(struct ss_mirror *mirror);
+void ss_memory_goes(struct ss_mirror *mirror);
+void ss_memory_free(struct ss_mirror *mirror);
 
 /* probe.c: what a frame is to the CPU's table at @addr: the frame there, another, or @if_none when there is none */
 u32 ss_against_cpu(struct ss_mirror *mirror, unsigned long addr, unsigned long pfn, u32 if_none);

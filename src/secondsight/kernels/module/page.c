@@ -11,7 +11,7 @@
 
 u32 ss_page_load(struct page *page)
 {
-	unsigned char *at = kmap_local_page(page);
+	unsigned char *at = kmap_local_page(ss_behind(page));
 	u32 value = READ_ONCE(*at);
 
 	if (memchr_inv(at + 8, 0, HALF - 8) || memchr_inv(at + HALF + 8, 0, HALF - 8))
@@ -38,7 +38,9 @@ static int store(struct page *page, unsigned int offset, u32 value)
 	struct folio *folio = page_folio(page);
 	unsigned char *at;
 
-	if (is_zero_pfn(page_to_pfn(page)) || !(folio_test_anon(folio) || folio_test_swapbacked(folio) || folio_test_hugetlb(folio)))
+	if (page != ss_behind(page))
+		page = ss_behind(page);
+	else if (is_zero_pfn(page_to_pfn(page)) || !(folio_test_anon(folio) || folio_test_swapbacked(folio) || folio_test_hugetlb(folio)))
 		return -EPERM;
 	at = kmap_local_page(page);
 	WRITE_ONCE(at[offset], value);

@@ -6,7 +6,7 @@
 
 /*
  * Whether the CPU's table has a page at @addr, and which frame; interrupts are off, so that no table goes away, as for
- * get_user_pages_fast(). Nobody is waited for. No huge pages: there are none in a window.
+ * get_user_pages_fast(). Nobody is waited for.
  */
 static bool cpu_pfn(struct mm_struct *mm, unsigned long addr, unsigned long *pfn)
 {
@@ -25,6 +25,10 @@ static bool cpu_pfn(struct mm_struct *mm, unsigned long addr, unsigned long *pfn
 	if (pud_none(*pud) || pud_bad(*pud))
 		return false;
 	pmd = pmd_offset(pud, addr);
+	if (pmd_present(*pmd) && pmd_leaf(*pmd)) { /* a huge page */
+		*pfn = pmd_pfn(*pmd) + ((addr & ~PMD_MASK) >> PAGE_SHIFT);
+		return true;
+	}
 	if (pmd_none(*pmd) || pmd_bad(*pmd))
 		return false;
 	pte = READ_ONCE(*pte_offset_kernel(pmd, addr));

@@ -123,6 +123,8 @@ struct ss_hook {
 #define SS_MIRROR_CLOSE _IO('S', 19)
 #define SS_MIRROR_PROBE _IOWR('S', 20, struct ss_probe)
 #define SS_MIRROR_EXCLUSIVE _IOWR('S', 21, struct ss_access)
+#define SS_MIRROR_MIGRATE _IOWR('S', 22, struct ss_access) /* value: in: how many pages; out: how many have come */
+#define SS_MIRROR_EVICT _IOWR('S', 23, struct ss_access) /* value: out: how many have gone */
 #define SS_PIN _IOW('S', 24, struct ss_pin)
 #define SS_PIN_ACCESS _IOWR('S', 25, struct ss_access)
 #define SS_UNPIN _IO('S', 26)

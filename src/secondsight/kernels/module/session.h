@@ -83,11 +83,13 @@ void ss_waits(struct ss_session *session, bool waits);
 /* The session whose threads are held, and the caller's place in it; NULL when it is no thread of a scenario. */
 struct ss_thread *ss_current_thread(struct ss_session **session);
 
-/* mirror.c, exclusive.c, probe.c, drivers.c */
+/* mirror.c, exclusive.c, private.c, probe.c, drivers.c */
 long ss_mirror_open(struct ss_session *session, const struct ss_mirror_open *open);
 long ss_mirror_access(struct ss_session *session, struct ss_access *access);
 long ss_mirror_snapshot(struct ss_session *session, struct ss_access *access);
 long ss_mirror_exclusive(struct ss_session *session, struct ss_access *access);
+long ss_mirror_migrate(struct ss_session *session, struct ss_access *access);
+long ss_mirror_evict(struct ss_session *session, struct ss_access *access);
 long ss_mirror_close(struct ss_session *session, unsigned long handle);
 long ss_mirror_probe(struct ss_session *session, struct ss_probe *probe);
 void ss_mirror_free(struct ss_mirror *mirror);
@@ -116,6 +118,9 @@ long ss_worker_attach(struct ss_session *session, const struct ss_attach *attach
 long ss_worker_job(struct ss_session *session, struct ss_access *access);
 bool ss_worker_close(struct ss_session *session, unsigned long handle);
 void ss_worker_free(struct ss_worker *worker);
+
+/* private.c: where a page's value is, of one that no CPU can reach */
+struct page *ss_behind(struct page *page);
 
 /* page.c */
 u32 ss_page_load(struct page *page);

@@ -9,7 +9,7 @@ from secondsight.lang import Ref, atomic
 from secondsight.linux.fault import cpu_read
 from secondsight.linux.mm_types import Mm, Result
 from secondsight.scenario.ops import Arg, ArgType, HandleType, Needs, Often, Op
-from secondsight.world.declare import before_the_threads, on_kernels, operation
+from secondsight.world.declare import before_the_threads, operation
 from secondsight.world.tables import CLOSES, DIFFERS, OPENS, Handle, RowNumber, address, handles, makes, value
 
 __all__: list[str] = []
@@ -76,10 +76,3 @@ def device_close(i: RowNumber, mm: Mm, device: Ref[Device]) -> Result:
     assert device is not None
     close_device(device, mm)
     return 0
-
-
-on_kernels(
-    "device_snapshot",
-    "What the driver finds at the page without a fault: `r`, `w` (writable as well) or `-` (nothing). On a real kernel only.",
-    device=DEVICE, addr=ADDRESS, needs=Needs.MODULE, loads=True,
-)  # fmt: skip

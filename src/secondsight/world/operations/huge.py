@@ -27,7 +27,7 @@ def of_huge_pages(args: Mapping[str, Any]) -> dict[str, int]:
     return {"huge": 1, "vma_flags": 1}
 
 
-@operation(addr=ADDRESS, pages=SPAN, remaps=True, at_least=of_huge_pages, needs=Needs.HUGE, often=Often(8, 3, 0))
+@operation(addr=ADDRESS, pages=SPAN, remaps=True, at_least=of_huge_pages, needs=Needs.HUGE, often=Often(8, 3, 3))
 def madvise_hugepage(i: RowNumber, mm: Mm, device: Ref[Device]) -> Result:
     """MADV_HUGEPAGE: the next page that is touched there comes together with the other one of its pair, as a huge page, if the mapping has
     both and neither was touched before. A pair is a page with an even number in its mapping and the next. Fails with -ENOMEM (not mapped).
@@ -38,7 +38,7 @@ def madvise_hugepage(i: RowNumber, mm: Mm, device: Ref[Device]) -> Result:
     return -EINVAL
 
 
-@operation(addr=ADDRESS, loads=True, at_least=of_huge_pages, needs=Needs.HUGE, often=Often(14, 5, 0))
+@operation(addr=ADDRESS, loads=True, at_least=of_huge_pages, needs=Needs.HUGE, often=Often(14, 5, 3))
 def page_is_huge(i: RowNumber, mm: Mm, device: Ref[Device]) -> Result:
     """Whether one entry maps the page and the other of its pair, as PAGEMAP_SCAN (PAGE_IS_HUGE) tells a process: `h`, or `-`."""
     if len(huge_pages) > 0:
@@ -55,7 +55,7 @@ def page_is_huge(i: RowNumber, mm: Mm, device: Ref[Device]) -> Result:
     takes=lambda args: {"frames": args["pages"]},
     at_least=lambda args: of_huge_pages(args) | {"detached_tables": 1},
     needs=Needs.HUGE,
-    often=Often(8, 6, 0),
+    often=Often(8, 6, 8),
 )
 def madvise_collapse(i: RowNumber, mm: Mm, device: Ref[Device]) -> Result:
     """MADV_COLLAPSE: each pair of pages in the range becomes a huge page, with what the pages hold. Fails with -EINVAL (nothing there was

@@ -1,0 +1,208 @@
+"""Pages that go into a device's memory and come back, by hand and under search: what becomes of an entry, of references, and who is refused."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+from linux_world import A, B, C, free_frames, world
+
+from secondsight.contract.coherence import as_if_cpu
+from secondsight.devices.device import open_device
+from secondsight.devices.private_gpu import PrivateGpu
+from secondsight.devices.small import OwnsAllMemory
+from secondsight.lang.plain import replay
+from secondsight.lang.program import Thread, build
+from secondsight.lang.reference import Reference
+from secondsight.linux import EFAULT, EINVAL, EPERM
+from secondsight.linux.exit import exit_mm
+from secondsight.linux.fault import cpu_read, cpu_write
+from secondsight.linux.fork import mm_alloc
+from secondsight.linux.fork_dup import dup_mmap
+from secondsight.linux.gup import FOLL_LONGTERM, FOLL_PIN, FOLL_WRITE, pin_user_pages_fast, unpin_user_page
+from secondsight.linux.hmm import hmm_range_fault, hmm_range_snapshot
+from secondsight.linux.madvise import madvise_dontneed, madvise_pageout
+from secondsight.linux.memfd import memfd_create
+from secondsight.linux.migrate import move_page
+from secondsight.linux.mm_types import Mm, PteKind
+from secondsight.linux.mmap import do_mmap, vm_munmap
+from secondsight.linux.mprotect import do_mprotect_pkey
+from secondsight.linux.oom_kill import oom_reap_task_mm
+from secondsight.linux.page_alloc import frames, get_page, put_page
+from secondsight.linux.pgtable import folio_kept_by, folio_mapcount, pte_none
+from secondsight.linux.swapops import swap_slots
+from secondsight.search.bfs import breadth_first
+from secondsight.search.request import Request
+
+SIZES = {**PrivateGpu.bounds, "frames": 8, "pages": 3, "private_pages": 2, "vmas": 4}
+
+
+@contextmanager
+def gpu_on(kind: type[PrivateGpu] = PrivateGpu, **wanted: int) -> Iterator[tuple[Any, Mm, Any]]:
+    """A process with two private pages, of which the first holds A, and a device of some class."""
+    with world({kind: 1}, **{**SIZES, **wanted}) as (machine, mm):
+        do_mmap(mm, 0, 2, None, 0, True)
+        cpu_write(mm, 0, A)
+        gpu = machine.pool(kind).alloc()
+        assert open_device(gpu, mm) == 0
+        yield machine, mm, gpu
+
+
+def test_a_page_goes_there_and_comes_back() -> None:
+    with gpu_on() as (_, mm, gpu):
+        free = free_frames()
+        assert gpu.migrate(0, 1) == 1
+        page = mm.ptes[0].frame
+        assert page is not None and page.pgmap[0] is not None and mm.ptes[0].kind == PteKind.DEVICE_PRIVATE and mm.ptes[0].writable
+        assert (page.refcount, folio_mapcount(page), page.locked, page.contents) == (1, 1, False, A)
+        assert folio_kept_by(mm.ptes[0]) is page and free_frames() == free + 1 and gpu.nr_free == 1
+        assert gpu.read(0) == A and gpu.write(0, B) == 0 and page.contents == B
+        assert cpu_read(mm, 0) == B and mm.ptes[0].kind == PteKind.PRESENT and mm.ptes[0].writable
+        assert page.refcount == 0 and gpu.nr_free == 2 and free_frames() == free
+        assert gpu.read(0) == B and gpu.evict() == 0
+        gpu.close()
+
+
+def test_an_untouched_page_and_the_zero_page_are_zeroes_there() -> None:
+    with gpu_on() as (_, mm, gpu):
+        gpu.migrate(0, 1)
+        cpu_read(mm, 0)
+        madvise_dontneed(mm, 0, 1)
+        assert gpu.migrate(0, 2) == 2 and gpu.read(0) == 0, "what its memory held before is gone"
+        cpu_write(mm, 1, C)
+        madvise_dontneed(mm, 1, 1)
+        assert cpu_read(mm, 1) == 0 and not mm.ptes[1].writable
+        assert gpu.migrate(1, 1) == 1 and gpu.write(1, C) == 0 and cpu_read(mm, 1) == C
+
+
+def test_what_is_held_shared_or_beyond_its_memory_stays() -> None:
+    with gpu_on(files=1, file_pages=1, pages=4) as (_, mm, gpu):
+        pfn = pin_user_pages_fast(mm, 0, FOLL_WRITE | FOLL_PIN | FOLL_LONGTERM)
+        assert gpu.migrate(0, 1) == 0 and mm.ptes[0].kind == PteKind.PRESENT and not frames[pfn].locked
+        unpin_user_page(frames[pfn])
+        get_page(frames[pfn])
+        assert gpu.migrate(0, 1) == 0 and mm.ptes[0].frame is frames[pfn]
+        put_page(frames[pfn])
+        frames[pfn].locked = True
+        assert gpu.migrate(0, 1) == 0
+        frames[pfn].locked = False
+        do_mmap(mm, 3, 1, memfd_create(1, 0), 0, True)
+        cpu_write(mm, 3, C)
+        assert gpu.migrate(3, 1) == 0 and cpu_read(mm, 3) == C and gpu.nr_free == 2
+        assert gpu.migrate(2, 1) == -EINVAL
+        assert gpu.migrate(0, 2) == 2 and gpu.migrate(0, 2) == 0
+        gpu.close()
+        assert cpu_read(mm, 0) == A and all(not frame.locked for frame in frames)
+
+
+@pytest.mark.parametrize("how", ["munmap", "dontneed", "exit", "reaped"])
+def test_what_takes_memory_away_gives_the_device_its_page(how: str) -> None:
+    with gpu_on() as (_, mm, gpu):
+        free = free_frames()
+        gpu.migrate(0, 1)
+        match how:
+            case "munmap":
+                vm_munmap(mm, 0, 2)
+            case "dontneed":
+                madvise_dontneed(mm, 0, 2)
+            case "exit":
+                exit_mm(mm)
+            case "reaped":
+                assert oom_reap_task_mm(mm)
+        assert gpu.nr_free == 2 and pte_none(mm.ptes[0]) and free_frames() == free + 1
+        assert gpu.migrate(0, 1) == (-EFAULT if how == "exit" else -EINVAL if how == "munmap" else 0 if how == "reaped" else 1)
+        gpu.close()
+
+
+def test_a_child_shares_it_and_who_writes_gets_a_copy() -> None:
+    with gpu_on(mms=2, vmas=8, frames=12, cow=1, anon_vmas=2) as (_, mm, gpu):
+        gpu.migrate(0, 1)
+        child = mm_alloc()
+        dup_mmap(child, mm)
+        page = mm.ptes[0].frame
+        assert page is not None and child.ptes[0].frame is page and page.refcount == 2 and page.shared[0]
+        assert not mm.ptes[0].writable and not child.ptes[0].writable
+        assert gpu.read(0) == A
+        assert gpu.write(0, B) == 0, "it comes back, and is copied"
+        assert cpu_read(child, 0) == A and gpu.read(0) == B and cpu_read(mm, 0) == B
+        assert gpu.nr_free == 2 and cpu_write(child, 0, C) == 0 and cpu_read(mm, 0) == B
+        gpu.close()
+
+
+def test_who_may_not_write_does_not_write_there() -> None:
+    with gpu_on(cow=1) as (_, mm, gpu):
+        gpu.migrate(0, 1)
+        assert gpu.write(0, B) == 0
+        do_mprotect_pkey(mm, 0, 2, False, 0, 2)
+        assert mm.ptes[0].kind == PteKind.DEVICE_PRIVATE and not mm.ptes[0].writable
+        assert gpu.read(0) == B and gpu.write(0, C) == -EPERM and cpu_read(mm, 0) == B
+
+
+def test_a_pin_and_a_move_find_it_there() -> None:
+    with gpu_on() as (_, mm, gpu):
+        gpu.migrate(0, 1)
+        assert move_page(mm, 0) < 0 and mm.ptes[0].kind == PteKind.DEVICE_PRIVATE
+        pfn = pin_user_pages_fast(mm, 0, FOLL_WRITE | FOLL_PIN)
+        assert frames[pfn] is mm.ptes[0].frame and frames[pfn].contents == A and gpu.nr_free == 2
+        unpin_user_page(frames[pfn])
+
+
+def test_a_clean_page_of_the_swap_cache_leaves_its_slot() -> None:
+    with gpu_on(swap_slots=2) as (_, mm, gpu):
+        madvise_pageout(mm, 0, 1)
+        assert gpu.migrate(0, 1) == 0, "in swap"
+        cpu_read(mm, 0)
+        assert swap_slots[0].cache is not None and gpu.migrate(0, 1) == 1
+        assert swap_slots[0].cache is None and gpu.write(0, B) == 0 and cpu_read(mm, 0) == B
+        madvise_pageout(mm, 0, 1)
+        assert cpu_read(mm, 0) == B
+
+
+def test_hmm_range_fault_tells_its_owner_where_it_is_and_brings_it_back_for_others() -> None:
+    with world({PrivateGpu: 2}, **{**SIZES, "owners": 2, "subscribers": 2, "frames": 12, "private_memory": 2}) as (machine, mm):
+        do_mmap(mm, 0, 1, None, 0, True)
+        cpu_write(mm, 0, A)
+        gpus = [machine.pool(PrivateGpu).alloc() for _ in range(2)]
+        for gpu in gpus:
+            assert open_device(gpu, mm) == 0
+        gpus[0].migrate(0, 1)
+        page = mm.ptes[0].frame
+        assert frames[hmm_range_fault(gpus[0].notifier, 0, True)] is page
+        assert frames[hmm_range_snapshot(gpus[0].notifier, 0)] is page
+        assert hmm_range_snapshot(gpus[1].notifier, 0) < 0
+        assert gpus[1].to_ram(mm, 0, None) == 0 and mm.ptes[0].frame is page, "it is not this one's to move"
+        assert gpus[1].read(0) == A and mm.ptes[0].kind == PteKind.PRESENT
+
+
+def test_another_devices_memory_is_a_stale_access() -> None:
+    with world({OwnsAllMemory: 2}, **{**SIZES, "owners": 2, "subscribers": 2, "frames": 12, "private_memory": 2}) as (machine, mm):
+        do_mmap(mm, 0, 1, None, 0, True)
+        gpus = [machine.pool(OwnsAllMemory).alloc() for _ in range(2)]
+        for gpu in gpus:
+            assert open_device(gpu, mm) == 0
+        gpus[0].migrate(0, 1)
+        found = breadth_first(Reference(build(machine, [Thread("its", gpus[1].read, (0,))], rules=[as_if_cpu])))
+        assert found.violation is not None and found.violation.rule == "as-if-cpu"
+
+
+@pytest.mark.parametrize("locks", [False, True])
+def test_two_faults_may_keep_each_other_from_it_unless_they_lock_it(locks: bool) -> None:
+    """6.12 takes a reference for each fault, which the other's migration does not expect; 7.2 locks the page first."""
+    wanted = {"migrate_vmas": 2, "frames": 5, "pages": 2, "private_pages": 1} | ({"locks_the_device_page": 1} if locks else {})
+    with world({PrivateGpu: 1}, **{**SIZES, **wanted}) as (machine, mm):
+        do_mmap(mm, 0, 1, None, 0, True)
+        gpu = machine.pool(PrivateGpu).alloc()
+        gpu.memory_comes()  # nobody listens: no sequence number counts the rounds
+        gpu.notifier.mm = mm
+        gpu.migrate(0, 1)
+        program = build(machine, [Thread(f"cpu{i}", cpu_read, (mm, 0)) for i in range(2)])
+        found = breadth_first(Reference(program), Request(livelock=True))
+        assert found.error is None
+        if locks:
+            assert found.violation is None
+        else:
+            assert found.violation is not None and found.violation.rule == "livelock"
+            steps = found.violation.trace.schedule
+            assert len(replay(program, steps, found.violation.trace.states)) == len(steps)
