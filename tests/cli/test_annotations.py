@@ -48,6 +48,18 @@ def test_what_did_not_finish_is_a_warning(wrong: Path) -> None:
     assert done.code == 3 and "::warning file=right.py,line=1,title=not-finished::MyGpu (exit" in done.out
 
 
+def test_what_a_file_is_refused_for_is_annotated_line_by_line(wrong: Path) -> None:
+    text = MY_GPU.replace("hmm.hmm_range_fault(", "hmm.hmm_range_falt(").replace("rng.blockable", "rng.blocks")
+    (wrong / "refused.py").write_text(text)
+    (wrong / "typed.py").write_text("from secondsight import Device\n\n\nclass A(Device):\n    seen: list[bool]\n    text: str\n")
+    expected = {f"refused.py:{i}" for i, line in enumerate(text.splitlines(), 1) if "rng.blocks" in line or "range_falt" in line} | {"typed.py:5", "typed.py:6"}
+    done = secondsight("check", "refused.py", "typed.py", *ONLY, "--format", "sarif", cwd=wrong)
+    places = [one["locations"][0]["physicalLocation"] for one in done.json["runs"][0]["results"]]
+    assert done.code == 2 and {f"{one['artifactLocation']['uri']}:{one['region']['startLine']}" for one in places} == expected
+    done = secondsight("check", "typed.py", "--format", "github", cwd=wrong)
+    assert done.code == 2 and "::error file=typed.py,line=5,title=refused::A.seen: " in done.out
+
+
 def test_nothing_that_has_a_meaning_there_is_left_as_it_is() -> None:
     one = Annotation(Path("a,b:c.py"), 3, "error", "r:x", "100%\nof it")
     assert github([one]) == ["::error file=a%2Cb%3Ac.py,line=3,title=r%3Ax::100%25%0Aof it"]

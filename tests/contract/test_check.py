@@ -100,6 +100,7 @@ def test_every_rule_can_be_broken() -> None:
         "movable": broken_by(VfioWithoutLongterm, ["movable"], ["offline"]),
         "memlock": broken_by(VfioUncounted, ["memlock"], ["offline"]),
         "exclusive": broken_by(exclusive.ExclusiveByEvent, ["exclusive"], ["atomics"]),
+        "own-memory": broken_by(small.LeavesOldContents, ["own-memory"], ["device-memory"]),
         "no-freed-frame": broken_by(small.AddsNoFence, ["no-freed-frame"], ["buffer-moves"]),
         "progress": broken_by(mirror_2019.Mirror2019, ["progress"], ["oom-reaper"]),
     }

@@ -8,7 +8,8 @@ from secondsight.lang import Machine
 from secondsight.linux import bounds
 from secondsight.linux.mm_types import Event, Range
 from secondsight.linux.mmu_notifier import owners
-from secondsight.report.words import short
+from secondsight.linux.mprotect import do_mprotect_pkey
+from secondsight.report.words import arguments, short
 
 
 @pytest.mark.parametrize(
@@ -22,3 +23,8 @@ from secondsight.report.words import short
 def test_what_is_empty_in_a_range_is_not_said(event: Event, may_block: bool, owned: bool, text: str) -> None:
     with Machine(bounds(owners=1)):
         assert short(Range(0, 2, event, may_block, owners[0] if owned else None)) == text
+
+
+def test_what_the_kernels_function_does_not_have_is_not_said() -> None:
+    given = {"mm": None, "start": 0, "length": 2, "write": True, "low": 0, "high": 2}
+    assert arguments(do_mprotect_pkey, given, named=True) == "start=0, length=2, write"

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
+    from secondsight.lang.errors import LangError
     from secondsight.report.trace import Telling
     from secondsight.search import Result
 
-__all__ = ["FORMATS", "Annotation", "Format", "broken_at", "github", "not_finished", "sarif"]
+__all__ = ["FORMATS", "Annotation", "Format", "broken_at", "github", "not_finished", "refused_at", "sarif"]
 
 Format = Literal["text", "json", "github", "sarif"]
 FORMATS: dict[str, str] = {
@@ -50,6 +52,21 @@ def not_finished(file: Path, driver: str, scenario: str, result: Result) -> list
     if result.verdict is not Verdict.NOT_FINISHED:
         return []
     return [Annotation(file, 1, "warning", "not-finished", f"{driver} ({scenario}): not finished: {result.error or result.reason}")]
+
+
+def refused_at(file: Path, error: LangError) -> list[Annotation]:
+    """What a driver is refused for, each at its line; of another error where that is known, else at the file's first line."""
+    from secondsight.lang.errors import Refused
+
+    if isinstance(error, Refused):
+        refusals = [error, *error.find_others()]
+        return [Annotation(Path(one.where.file), one.where.line, "error", "refused", f"{one.wrong}; instead: {one.instead}") for one in refusals]
+    annotations = []
+    for text in error.whole().split("\n\n"):
+        place = re.match(r"(.+?):(\d+):(?:\d+:)? (.*)", text, re.DOTALL)
+        where = (Path(place[1]), int(place[2]), place[3]) if place else (file, 1, text)
+        annotations.append(Annotation(where[0], where[1], "error", "refused", where[2]))
+    return annotations
 
 
 def github(annotations: Sequence[Annotation]) -> list[str]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 from rich.text import Text
 
-from secondsight.cli.annotations import Annotation, broken_at, github, not_finished, sarif
+from secondsight.cli.annotations import Annotation, broken_at, github, not_finished, refused_at, sarif
 from secondsight.cli.common import (
     INTERRUPTED,
     Running,
@@ -73,7 +73,7 @@ def check(
     chosen = with_drivers(files)
     if len(chosen) > 1 and (driver or page):
         raise typer.BadParameter(f"--class and --html are for one file; here are {len(chosen)}")
-    do = partial(_check, request=request, driver=driver, rule=rule, adversary=adversary, by_hand=by_hand, form=form, full=full, on=on, page=page)
+    do = partial(_annotated, request=request, driver=driver, rule=rule, adversary=adversary, by_hand=by_hand, form=form, full=full, on=on, page=page)
     if len(chosen) == 1 and form != "sarif":
         return do(chosen[0], write_json)
     code, documents = one_after_the_other(chosen, do)
@@ -82,6 +82,18 @@ def check(
     elif form == "sarif":
         write_json(sarif([one for document in documents if isinstance(document, list) for one in document]))
     return code
+
+
+def _annotated(file: Path, write: Callable[[Any], None], *, form: str, **asked: Any) -> int:
+    """As `_check`; what the file is refused for is annotated too, if annotations are wanted."""
+    try:
+        return _check(file, write, form=form, **asked)
+    except LangError as error:
+        if form == "sarif":
+            write(refused_at(file, error))
+        elif form == "github":
+            print("\n".join(github(refused_at(file, error))))
+        raise
 
 
 def _check(

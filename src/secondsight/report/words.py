@@ -24,6 +24,8 @@ __all__ = [
 _HARNESS = ("secondsight.world.", "secondsight.contract.", "secondsight.cases.")
 _MACHINERY = ("secondsight.linux.", "secondsight.lang.", "secondsight.contract.", "secondsight.world.")
 _FRAME = re.compile(r"\bframes\[(\d+)\]$")
+_OUR_OWN = ("low", "high")
+"""Parameters that the kernel's function does not have: how far a vma's neighbours are looked for (`vma.vma_merge_new_range`)."""
 _MM = re.compile(r"\bmms\[(\d+)\]$")
 
 
@@ -101,11 +103,11 @@ def _bundle(value: Value) -> str:
 
 
 def arguments(function: Callable[..., Any] | None, given: dict[str, Any], named: bool) -> str:
-    """A call's arguments: records that say nothing are left out, a flag is its name when true."""
+    """A call's arguments: records that say nothing are left out, and what is the model's own; a flag is its name when true."""
     types = types_of(function) if function is not None else {}
     words = []
     for name, value in given.items():
-        if name == "self":
+        if name == "self" or (name in _OUR_OWN and is_machinery(function)):
             continue
         if isinstance(value, bool):
             words += [name] if value else []
