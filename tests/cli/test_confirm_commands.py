@@ -26,7 +26,9 @@ BROKEN = Violation("as-if-cpu", "", None, Trace((), ()))
 def test_every_broken_cell_is_a_question_or_has_a_reason(table: object) -> None:
     from secondsight.cases import CaseTable
 
-    assert isinstance(table, CaseTable) and table.on_kernel is not None
+    assert isinstance(table, CaseTable)
+    if table.on_kernel is None:
+        return  # `settle --on` says of each cell that the table has no scenario that a kernel could run
     reasons = {}
     for (row, column), verdict in table.expected.items():
         if verdict is Verdict.BROKEN and not row.startswith("today"):
