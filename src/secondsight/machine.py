@@ -203,7 +203,8 @@ def _entry(entry: Any) -> str:
         return f"swap {entry.swap} {_contents(swap_slots[entry.swap].contents)}"
     if entry.frame is None:
         return "-"
-    return f"P{frames.index(entry.frame)} {'rw' if entry.writable else 'ro'} {_halves(entry.frame)}"
+    where = {PteKind.DEVICE_PRIVATE: " (in a device's memory)", PteKind.DEVICE_EXCLUSIVE: " (a device's alone)", PteKind.MIGRATION: " (being moved)"}
+    return f"P{frames.index(entry.frame)} {'rw' if entry.writable else 'ro'} {_halves(entry.frame)}{where.get(kind, '')}"
 
 
 def _columns(rows: list[list[str]], indent: str) -> list[str]:

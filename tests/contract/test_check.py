@@ -12,6 +12,7 @@ from secondsight.contract import ADVERSARIES, RULES, adversaries_for, check, loa
 from secondsight.contract.check import check_scenario, rules_for
 from secondsight.devices import exclusive, mirror, mirror_2019, small
 from secondsight.devices.device import Device
+from secondsight.devices.vfio_type1 import VfioUncounted, VfioWithoutLongterm
 from secondsight.lang import Errno, LangError, Refused
 from secondsight.lang.plain import replay
 from secondsight.lang.program import Program
@@ -96,7 +97,10 @@ def test_every_rule_can_be_broken() -> None:
         "lost-write": broken_by(small.NeverMarksDirty, ["lost-write"], ["swap"]),
         "table-lock": broken_by(small.ChangesOutsideTheLock, ["table-lock"], ["open"]),
         "pinned": broken_by(small.UnpinsBeforeItStops, ["pinned"], ["close"]),
+        "movable": broken_by(VfioWithoutLongterm, ["movable"], ["offline"]),
+        "memlock": broken_by(VfioUncounted, ["memlock"], ["offline"]),
         "exclusive": broken_by(exclusive.ExclusiveByEvent, ["exclusive"], ["atomics"]),
+        "own-memory": broken_by(small.LeavesOldContents, ["own-memory"], ["device-memory"]),
         "no-freed-frame": broken_by(small.AddsNoFence, ["no-freed-frame"], ["buffer-moves"]),
         "progress": broken_by(mirror_2019.Mirror2019, ["progress"], ["oom-reaper"]),
     }

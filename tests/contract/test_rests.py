@@ -136,7 +136,8 @@ def test_a_function_is_cut_once_for_the_programs_that_have_it_with_the_same_step
     scenarios = [ADVERSARIES[name].scenarios[0] for name in ("munmap", "punch-hole")]
     programs = [driver_program(Mirror, s) for s in scenarios]
     first, second = (dict(_cuts(program)) for program in programs)
-    shared = first.keys() & second.keys()
+    of_files = {f for f in first if f.__qualname__.startswith("AddressSpace.")}  # without files a method of no class below it
+    shared = (first.keys() & second.keys()) - of_files
     assert programs[0].code is not programs[1].code
     assert {first[f] is second[f] for f in shared} == {True}
     larger = dict(_cuts(driver_program(Mirror, scenarios[0], bounds={"pages": 5})))

@@ -163,6 +163,29 @@ def test_a_pin_waits_for_the_handler_and_hmm_does_not() -> None:
     assert outcomes_of(s.scenario("pins", "")) == {(("by_hmm", "-EFAULT"), ("message", "f"), ("pinned", "p"))}
 
 
+def test_what_is_filled_into_a_hole_that_is_being_punched_may_go_with_it() -> None:
+    """shmem_undo_range() goes over the range twice, and UFFDIO_COPY does not wait for it. Seen on Linux 6.12 (a drawn scenario)."""
+    s = Recorder()
+    file = s.memfd_create(pages=1)
+    a = s.mmap(file)
+    s.write(a, "a")
+    u = s.userfaultfd(sigbus=True)
+    s.uffd_register(u, a)
+
+    @s.thread
+    def fills() -> None:
+        s.uffd_copy(u, a, "c", into="filled")
+
+    @s.thread
+    def punches() -> None:
+        s.fallocate_punch_hole(file, page=0)
+
+    with s.after():
+        s.read(a, into="after")
+    found = {(dict(one)["filled"], dict(one)["after"]) for one in outcomes_of(s.scenario("hole", ""))}
+    assert found == {("-EEXIST", "SIGBUS"), ("ok", "c"), ("ok", "SIGBUS")}
+
+
 def beside_a_change() -> Scenario:
     s = Recorder()
     a = s.mmap(pages=1)

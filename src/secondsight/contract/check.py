@@ -87,7 +87,7 @@ RULES: dict[str, Rule] = {
         _rule("memlock", access_to_a_counted_frame, promises=("pinned",)),
         _rule("no-freed-frame", job_on_the_buffers_memory, promises=("importer",)),
         _rule("exclusive", is_atomic, has_it_alone, nobody_stores_meanwhile, promises=("exclusive",)),
-        _rule("device-memory", given_out_once, zeroed_where_nothing_was, nothing_is_left, promises=("private",)),
+        _rule("own-memory", given_out_once, zeroed_where_nothing_was, nothing_is_left, promises=("private",)),
         _rule("no-use-after-free", no_use_after_free, no_use_of_a_dead_mm),
         _rule("isolation", isolation, promises=AS_A_CPU),
         _rule("teardown", no_callback_after_unregister, unsubscribed_when_closed, unsubscribed_when_refused, detached_when_closed),

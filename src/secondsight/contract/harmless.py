@@ -9,6 +9,7 @@ _STILL_IN_THE_CALLBACK = (
     "the table is cleared before the callback returns, and from the new sequence number on nobody installs what was collected before: "
     "a fault that takes the lock in between finds that it has to start over"
 )
+_SEEN_LATER = "whoever looked before has the lock until the page is pinned, and it is given back after that"
 _ASKED_BY_A_VMM = "for a VMM that unmaps and maps again (devices/vmm.py), which no adversary is: tests/devices/test_vmm_discards.py has it"
 _PAST_A_LIMIT = "beyond RLIMIT_MEMLOCK, which no adversary sets: tests/devices/test_vmm_discards.py has it"
 
@@ -17,10 +18,14 @@ HARMLESS: dict[str, dict[str, str]] = {
         "invalidate: swap 1": _UNDER_ONE_LOCK,
         "invalidate: swap 2": _STILL_IN_THE_CALLBACK,
     },
+    "Pins": {
+        "pin: swap 3": _UNDER_ONE_LOCK,
+        "unpin: first out of the lock 1": _SEEN_LATER,
+    },
     "VfioType1": {
         "map_dma: swap 3": _UNDER_ONE_LOCK,
         "map_dma: drop 7": _PAST_A_LIMIT,
-        "close: first out of the lock 1": "whoever looked before has the lock until the page is mapped, and it is unmapped after that",
+        "close: first out of the lock 1": _SEEN_LATER,
         "unmap_dma: without the lock 1": _ASKED_BY_A_VMM,
         "unmap_dma: drop 1": _ASKED_BY_A_VMM,
         "unmap: drop 2": _ASKED_BY_A_VMM,

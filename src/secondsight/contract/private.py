@@ -8,22 +8,22 @@ from secondsight.linux.highmem import second_half
 from secondsight.linux.memremap_private import device_page_given
 from secondsight.linux.migrate_device import device_page_inserted
 from secondsight.linux.mm_types import Driver, Folio, Mm
-from secondsight.linux.page_alloc import frames
+from secondsight.linux.page_alloc import ZERO_PFN, frames
 
 __all__ = ["given_out_once", "nothing_is_left", "zeroed_where_nothing_was"]
 
 
-@rule("device-memory", on=device_page_given)
+@rule("own-memory", on=device_page_given)
 def given_out_once(folio: Folio) -> None:
     """A page of device memory that a driver gives out is nobody's.
 
     Broken by a driver that takes a page back before it is free, or twice (`page_free` is called once, with the last reference). Source:
     zone_device_page_init(), free_zone_device_folio() (mm/memremap.c, Linux 6.12).
     """
-    require(folio.refcount == 0, "device-memory", "gives out a page of device memory that somebody has")
+    require(folio.refcount == 0, "own-memory", "gives out a page of device memory that somebody has")
 
 
-@rule("device-memory", on=device_page_inserted)
+@rule("own-memory", on=device_page_inserted)
 def zeroed_where_nothing_was(folio: Folio) -> None:
     """A page of device memory that comes where nothing was holds zeroes, as a CPU's new page does.
 
@@ -31,15 +31,16 @@ def zeroed_where_nothing_was(folio: Folio) -> None:
     migrate_vma_insert_page() (mm/migrate_device.c, Linux 6.12), which maps what it is given.
     """
     cleared = folio.contents == 0 and second_half(folio) == 0
-    require(cleared, "device-memory", "a page comes where nothing was, with what somebody else had in it")
+    require(cleared, "own-memory", "a page comes where nothing was, with what somebody else had in it")
 
 
-@rule("device-memory", on=all_quiet)
+@rule("own-memory", on=all_quiet)
 def nothing_is_left(device: Driver, mm: Mm, gone: bool) -> None:
     """When a driver is closed and all is quiet, no page of its memory is somebody's.
 
     Broken by a driver that leaves pages there: an access to one calls a driver that is not there any more. Source:
     Documentation/mm/hmm.rst, migrate_device_range() (mm/migrate_device.c, Linux 6.12).
     """
-    left = any(frame.refcount > 0 and frame.pgmap[0] is not None for frame in frames)
-    require(not left, "device-memory", "the driver is closed, and a page is still in its memory")
+    if len(frames[ZERO_PFN].pgmap) > 0:
+        left = any(frame.refcount > 0 and frame.pgmap[0] is not None for frame in frames)
+        require(not left, "own-memory", "the driver is closed, and a page is still in its memory")

@@ -228,8 +228,8 @@ class VM:
         if not self._guest.hello.get("nodes") and any(p.op.declared.needs is Needs.NODES for p in scenario.places()):
             raise KernelError(f"kernel {self.release} has no second NUMA node, which {scenario.name} needs", "use a packaged kernel, such as linux-6.12")
         if not self._guest.hello.get("huge") and any(p.op.declared.needs is Needs.HUGE for p in scenario.places()):
-            said = f"kernel {self.release} makes no huge pages where they are asked for alone, which {scenario.name} needs"
-            raise KernelError(said, "use a packaged kernel, such as linux-6.12")
+            said = f"kernel {self.release} has no huge pages that it makes where they are asked for alone, and tells of (PAGEMAP_SCAN), as {scenario.name} needs"
+            raise KernelError(said, "use a newer packaged kernel, such as linux-6.12")
         if not self._guest.hello.get("hugetlb") and any(p.op.declared.needs is Needs.HUGETLB for p in scenario.places()):
             said = f"kernel {self.release} has no pool of huge pages, which {scenario.name} needs"
             raise KernelError(said, "use a packaged kernel, such as linux-6.12; on the running one: sysctl vm.nr_hugepages=16")

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from secondsight.lang import Array, Ref, atomic, bound, milestone, require, tracepoint, wait_until
+from secondsight.lang import Array, Ref, atomic, bound, milestone, out_of_records, require, tracepoint, wait_until
 from secondsight.linux.mm_types import Driver, Folio, Pagemap
 from secondsight.linux.mmu_notifier import owner_of
 from secondsight.linux.page_alloc import alloc_page, put_zone_device_page
@@ -79,6 +79,8 @@ def memremap_private(pgmap: PrivatePagemap, driver: Driver) -> None:
     pgmap.owner = owner_of(driver)
     for i in range(len(pgmap.pages)):
         page = alloc_page()
+        if len(page.pgmap) == 0:
+            out_of_records("private_memory")
         page.refcount = 0
         page.pgmap[0] = pgmap
         pgmap.pages[i] = page

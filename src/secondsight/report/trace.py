@@ -315,6 +315,10 @@ def _cpu(mm: Any, va: int, write: bool) -> str:
         return "page fault (the page is in swap)"
     if pte.kind == PteKind.MIGRATION:
         return "page fault (the page is being moved)"
+    if pte.kind == PteKind.DEVICE_PRIVATE:
+        return f"page fault (the page is in a device's memory: {_frame(pte.frame)})"
+    if pte.kind == PteKind.DEVICE_EXCLUSIVE:
+        return f"page fault (a device has the page alone: {_frame(pte.frame)})"
     if pte.frame is None:
         return "page fault"
     return _frame(pte.frame) + (", read-only" if write and not pte.writable else "")

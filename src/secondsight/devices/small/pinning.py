@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from typing import ClassVar, Literal
 
 from secondsight.devices.device import Device, DevicePageTable, Promise
-from secondsight.lang import Array, Errno, Mutex, Ref, atomic
+from secondsight.lang import Array, Errno, Mutex, Ref
 from secondsight.linux import mmu_notifier as mn
 from secondsight.linux.errno import EFAULT, ENOENT
 from secondsight.linux.fork import mmget_not_zero, mmput
 from secondsight.linux.gup import FOLL_LONGTERM, FOLL_PIN, FOLL_WRITE, pin_user_pages_remote, unpin_folio
-from secondsight.linux.mm_types import Flags, Folio, Mm, Pfn, Pgoff, Va
-from secondsight.linux.page_alloc import frames, page_to_pfn
+from secondsight.linux.mm_types import Flags, Folio, Mm, Pgoff, Va
+from secondsight.linux.page_alloc import frames
 
 __all__ = ["Pins", "StaysPinned", "UnpinsBeforeItStops"]
 
@@ -35,31 +35,27 @@ class Pins(Device):
         with self.lock:
             if self.closed:
                 return -ENOENT
-            with atomic:
-                frame = self.pinned[va]
-                mm = self.notifier.mm
-                assert mm is not None
-                alive = mmget_not_zero(mm)
+            mm = self.notifier.mm
+            assert mm is not None
+            alive = mmget_not_zero(mm)
             if not alive:
                 return -EFAULT
-            if frame is None:
-                pfn = self.pin(mm, va)
-            else:
-                pfn = page_to_pfn(frame)
+            ret: Errno = 0
+            if self.pinned[va] is None:
+                ret = self.pin(mm, va)
             mmput(mm)
-            if pfn < 0:
-                return pfn
-            self.page_table.map(va, pfn, True)
-            return 0
+            return ret
 
-    def pin(self, mm: Mm, va: Va) -> Pfn:
+    def pin(self, mm: Mm, va: Va) -> Errno:
         """pin_user_pages_remote(FOLL_WRITE | FOLL_LONGTERM): the page at `va`, faulted in and pinned. Device memory is refused."""
         mm.mmap_lock.read_lock()
         pfn = pin_user_pages_remote(mm, va, LONG)
-        if pfn >= 0:
-            self.pinned[va] = frames[pfn]
         mm.mmap_lock.read_unlock()
-        return pfn
+        if pfn < 0:
+            return pfn
+        self.pinned[va] = frames[pfn]
+        self.page_table.map(va, pfn, True)
+        return 0
 
     def close(self) -> None:
         self.page_table.disable()
@@ -68,13 +64,11 @@ class Pins(Device):
     def unpin(self) -> None:
         """Give back all that is pinned, and pin nothing any more."""
         with self.lock:
-            with atomic:
-                self.closed = True
-                for va in range(len(self.pinned)):
-                    frame = self.pinned[va]
-                    if frame is not None:
-                        unpin_folio(frame)
-                        self.pinned[va] = None
+            self.closed = True
+            for va in range(len(self.pinned)):
+                frame = self.pinned[va]
+                if frame is not None:
+                    unpin_folio(frame)
 
 
 LONG: Flags = FOLL_PIN | FOLL_WRITE | FOLL_LONGTERM
