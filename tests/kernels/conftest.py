@@ -96,6 +96,8 @@ else:
             (target / files[name].name).write_bytes(files[name].read_bytes()[:-1])
         elif mode == "fails":
             sys.exit("E: 404 Not Found")
+        elif mode == "full":
+            sys.exit("E: Error writing to file - write (28: No space left on device)")
         else:
             shutil.copy(files[name], target)
 """

@@ -80,7 +80,7 @@ def test_another_release_of_debian_is_looked_at_in_backports(packaged_6_1: str, 
 
 @pytest.mark.parametrize(
     ("mode", "message"),
-    [("short", "did not arrive whole"), ("fails", r"the download failed: E: 404 Not Found(.|\n)*apt-get update")],
+    [("short", "did not arrive whole"), ("fails", r"the download failed: E: 404 Not Found(.|\n)*apt-get update"), ("full", r"No space left(.|\n)*make room for")],
 )
 def test_a_download_that_goes_wrong(mode: str, message: str, packaged_6_1: str, store: Path) -> None:
     (store / "mode").write_text(mode)

@@ -7,6 +7,7 @@ configured sources with another suite beside or instead. The machine's own lists
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import shutil
@@ -100,7 +101,9 @@ def _download(command: list[str], folder: Path, size: int, progress: OnBytes) ->
             raise
         said = client.stdout.read() if client.stdout else ""
     if client.returncode:
-        raise KernelError(f"the download failed: {said.strip()[-1500:]}", "run apt-get update, try again")
+        is_full = re.search(rf"\({errno.ENOSPC}: |{os.strerror(errno.ENOSPC)}", said)  # in whatever language the client speaks
+        remedy = f"make room for {size / 1e6:.0f} MB, or set SECONDSIGHT_CACHE to a folder on another disk" if is_full else "run apt-get update, try again"
+        raise KernelError(f"the download failed: {said.strip()[-1500:]}", remedy)
 
 
 CONFIGURED = Source()

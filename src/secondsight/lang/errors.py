@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 __all__ = [
     "BadIndex",
@@ -48,6 +50,13 @@ class LangError(Exception):
         """The same, and all else that is wrong with the text."""
         return str(self)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """What it is made of again in another process: its text and its parts, whatever it was made from."""
+        return _made_again, (type(self), self.args, self._parts())
+
+    def _parts(self) -> dict[str, Any]:
+        return dict(vars(self))
+
 
 class Refused(LangError):
     """A construct outside the language: where, the source line, what is wrong, what to write instead."""
@@ -58,6 +67,10 @@ class Refused(LangError):
         super().__init__(f"{where}: {wrong}\n    {source.rstrip()}\n    {caret}\n  instead: {instead}")
         self.find_others: Callable[[], list[Refused]] = list
         """What else the program is refused for (`lang.refusals`): found when it is asked for."""
+
+    def _parts(self) -> dict[str, Any]:
+        """The others are found before it leaves: elsewhere there is no program."""
+        return vars(self) | {"find_others": partial(list, self.find_others())}
 
     def whole(self) -> str:
         """This refusal, then the others; of those that say the same the first, with the lines of all."""
@@ -70,6 +83,12 @@ class Refused(LangError):
         told = [text + _also(lines[said][1:]) for said, text in texts.items()]
         rest = len(told) - MOST_TOLD
         return "\n\n".join(told[:MOST_TOLD] + [f"and {rest} more"] * (rest > 0))
+
+
+def _made_again(kind: type[LangError], arguments: tuple[Any, ...], parts: dict[str, Any]) -> LangError:
+    error = kind.__new__(kind, *arguments)
+    vars(error).update(parts)
+    return error
 
 
 def _also(lines: list[int]) -> str:

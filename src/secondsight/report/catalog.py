@@ -255,7 +255,7 @@ def _bound(name: str) -> Iterator[str]:
     one = BOUNDS[name]
     yield f"A machine has {one.least} at least and {one.most} at most; one that is driven by hand has {one.usual} unless it is told otherwise."
     uses = [
-        f"  {Path(str(module.__file__)).relative_to(_HOUSE)}:{number}: {line.strip()}"
+        f"  {Path(str(module.__file__)).relative_to(_HOUSE)}:{number}:\n    {line.strip()}"
         for module in _modules()
         for number, line in enumerate(inspect.getsource(module).splitlines(), 1)
         if f'bound("{name}"' in line
