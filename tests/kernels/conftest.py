@@ -35,16 +35,17 @@ def kernel_6_12() -> Kernel:
 
 @pytest.fixture(scope="session")
 def vm(kernel_6_12: Kernel) -> Iterator[VM]:
-    with boot(kernel_6_12) as machine:
+    """A kernel with a block of memory that can be taken offline; with secondsight.ko, for what holds pages there, if that can be built."""
+    with boot(kernel_6_12, module=kernel_6_12.headers is not None and shutil.which("make") is not None, movable=True) as machine:
         yield machine
 
 
 @pytest.fixture(scope="session")
 def module_vm(kernel_6_12: Kernel) -> Iterator[VM]:
-    """A kernel with secondsight.ko, and a block of memory that can be taken offline."""
+    """A kernel with secondsight.ko."""
     if kernel_6_12.headers is None or shutil.which("make") is None:
         unavailable("the module needs make and the kernel's headers: secondsight kernel get 6.12")
-    with boot(kernel_6_12, module=True, movable=True) as machine:
+    with boot(kernel_6_12, module=True) as machine:
         yield machine
 
 

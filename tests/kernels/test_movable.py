@@ -33,10 +33,10 @@ def a_long_pin_beside_a_short_one(s: Recorder) -> None:
     s.read(a, into="a")
 
 
-def test_what_is_held_does_not_move(module_vm: VM) -> None:
+def test_what_is_held_does_not_move(vm: VM) -> None:
     for recorded in (a_short_pin, a_long_pin_beside_a_short_one):
         assert isinstance(recorded, Scenario)
-        seen = module_vm.observe(recorded, runs=1)
+        seen = vm.observe(recorded, runs=1)
         assert set(seen.outcomes) == {only_outcome(recorded)}
     assert dict(only_outcome(a_short_pin)) == {"held": "-EINTR", "free": "ok", "a": "A"}
     assert [value for name, value in only_outcome(a_long_pin_beside_a_short_one) if "pin" in name or "udmabuf" in name] == ["-ENOMEM"] * 2

@@ -47,7 +47,7 @@ def test_expected_outcomes_fit_their_scenarios(path: Path) -> None:
 @pytest.mark.parametrize(("path", "recorded"), SCENARIOS, ids=[found.name for _, found in SCENARIOS])
 def test_observed_is_possible(path: Path, recorded: Scenario, request: pytest.FixtureRequest) -> None:
     possible = load_expected(path.with_suffix(".expected.json"))[recorded.name]
-    vm: VM = request.getfixturevalue("module_vm" if needs_module(recorded) or needs_movable(recorded) else "vm")
+    vm: VM = request.getfixturevalue("module_vm" if needs_module(recorded) and not needs_movable(recorded) else "vm")
     if needs_device_pages(recorded):
         with pytest.raises(KernelError, match="has no device-private and device-exclusive pages"):  # other releases have: tests/kernels/test_releases.py
             vm.observe(recorded, runs=1)

@@ -102,7 +102,7 @@ def test_what_stands_here_is_printed_beside_each_verdict(monkeypatch: pytest.Mon
     monkeypatch.setattr("secondsight.cli.kernel.selftest", lambda kernel, progress: report)
     monkeypatch.setattr(Kernel, "find", lambda name: None)
     assert selftests("6.12-own", as_json=True) == 1  # for a scenario of ours that differs
-    beside = ["missing: huge pages", "scenario udmabuf_whole_memfd", "scenario hmm_open_close", "not in the table"]
+    beside = ["scenario udmabuf_list_of_huge_pages", "scenario udmabuf_whole_memfd", "scenario hmm_open_close", "not in the table"]
     told = [None, "agrees", "differs", None]
     data = json.loads(capsys.readouterr().out)
     assert [(one["here"], one["ours"]) for one in data["tests"]] == list(zip(beside, told, strict=True))

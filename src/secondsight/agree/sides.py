@@ -38,13 +38,15 @@ class KernelAnswer:
 
 class Booted:
     """A kernel in QEMU, or the running one. A context manager. `release` is the kernel's own name; `lacks` the devices it has
-    not. `module`: with secondsight.ko, for forced runs. `vm`: one that is booted already.
+    not. `module`: with secondsight.ko, for forced runs; else with a block of memory that must stay movable. (A long-term pin moves pages out of
+    such a block, which a forced run's device is told of, and the model only where a scenario has one.) `vm`: one that is booted already.
 
     A guest that dies costs the scenario that it died of: the answer says so, and the next is asked of a new boot.
     """
 
     def __init__(self, kernel: Kernel, module: bool = False, answer_seconds: float = 60, vm: VM | None = None) -> None:
-        self._vm = vm or boot(kernel, module=module, boot_seconds=BOOT_SECONDS, answer_seconds=answer_seconds, movable=kernel.image is not None)
+        movable = kernel.image is not None and not module
+        self._vm = vm or boot(kernel, module=module, boot_seconds=BOOT_SECONDS, answer_seconds=answer_seconds, movable=movable)
         self.release = self._vm.release
         hello = self._vm._guest.hello
         self.lacks = frozenset(kind for kind, told in NEEDED.items() if not hello.get(told))
