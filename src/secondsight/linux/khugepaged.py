@@ -20,7 +20,7 @@ from __future__ import annotations
 
 from typing import Final, Literal
 
-from secondsight.lang import Array, Errno, Record, atomic, bound, choose, milestone, pool
+from secondsight.lang import Array, Errno, Record, atomic, bound, choose, milestone, pool, shared_array
 from secondsight.linux.errno import EAGAIN, EINVAL, ENOMEM
 from secondsight.linux.highmem import copy_highpage
 from secondsight.linux.huge_memory import map_huge_folio, thp_vma_suitable_order
@@ -48,12 +48,16 @@ from secondsight.linux.page_alloc import alloc_huge_folio, frames, is_zero_page,
 from secondsight.linux.pgtable import folio_mapcount, pte_clear, vm_normal_folio
 from secondsight.linux.swapops import is_swap_pte
 
-__all__ = ["DetachedTable", "detached_tables", "madvise_collapse"]
+__all__ = ["DetachedTable", "collapses_read_only", "detached_tables", "madvise_collapse"]
 
 MAPPED: Final = 1
 """A huge page is there already."""
 PAGE_RO: Final = -100
 """No page may be written, or one is not present: -EINVAL, and the next huge page is looked at (SCAN_PAGE_RO, SCAN_PTE_NON_PRESENT)."""
+
+
+collapses_read_only = shared_array(bool, bound("collapses_read_only", most=1))
+"""Of size 1: pages that may not be written, all of them, become a huge page too, as in Linux 7.2."""
 
 
 class DetachedTable(Record):
@@ -187,7 +191,7 @@ def hpage_collapse_scan_pmd(mm: Mm, va: Va) -> Result:
                 return -EAGAIN
             if is_batched(whole):
                 return -EAGAIN
-    return 0 if writable else PAGE_RO
+    return 0 if writable or len(collapses_read_only) > 0 else PAGE_RO
 
 
 def collapse_huge_page(mm: Mm, va: Va) -> Result:
@@ -294,7 +298,7 @@ def isolate_problem(table: DetachedTable) -> Result:
                 return -EAGAIN
             if is_batched(whole):
                 return -EAGAIN
-    return 0 if writable else PAGE_RO
+    return 0 if writable or len(collapses_read_only) > 0 else PAGE_RO
 
 
 @atomic
