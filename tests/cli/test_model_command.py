@@ -52,7 +52,7 @@ def test_functions_are_where_they_are_said_to_be(files: list[KernelFile]) -> Non
 def test_the_command(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["model", "mm/hmm.c"]) == 0
     shown = " ".join(capsys.readouterr().out.split())
-    assert shown.startswith("linux/hmm.py: mm/hmm.c judge: conform: mm/hmm.c of 6.1, 6.12, 7.2 runs beside it, step by step left out: huge pages")
+    assert shown.startswith("linux/hmm.py: mm/hmm.c judge: conform: mm/hmm.c of 6.1, 6.12, 7.2 runs beside it, step by step left out: entries that say")
     assert "hmm_range_fault() (mm/hmm.c, Linux 6.12)" in shown
     assert main(["model", "vm_munmap", "--json"]) == 0
     (file,) = json.loads(capsys.readouterr().out)["files"]

@@ -155,6 +155,7 @@ def run(folder: Path, cache: Path, number: int) -> tuple[bool, object]:
 
     def child() -> None:
         modules._BEGAN = time.time()
+        sys.dont_write_bytecode = True  # Python takes that of an installed package for what was written within the same second
         os.environ.update(SECONDSIGHT_CACHE=str(cache), STALE_K=str(number))
         sys.path.insert(0, str(folder / "site-packages"))
         made = program(folder / "model.py")

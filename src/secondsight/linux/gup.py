@@ -78,7 +78,8 @@ MUST_UNSHARE: Final = -101
 def try_grab_folio(folio: Folio) -> None:
     """try_grab_folio(FOLL_PIN) (mm/gup.c, Linux 6.12): one pin, and the reference that goes with it."""
     get_page(folio)
-    page_folio(folio).pins += 1
+    whole = page_folio(folio)
+    whole.pins += 1
 
 
 @atomic

@@ -120,7 +120,7 @@ def do_huge_pmd_anonymous_page(vma: Vma, va: Va, write: bool) -> None:
 
 @atomic
 def map_huge_folio(vma: Vma, start: Va, folio: Folio) -> None:
-    """The end of __do_huge_pmd_anonymous_page(), and of collapse_huge_page() (mm/huge_memory.c, mm/khugepaged.c, Linux 6.12): the entry
+    """The end of __do_huge_pmd_anonymous_page() (mm/huge_memory.c), and of collapse_huge_page() (mm/khugepaged.c, Linux 6.12): the entry
     takes the new folio's reference. It may be written if the vma may."""
     mm = vma.vm_mm
     assert mm is not None
