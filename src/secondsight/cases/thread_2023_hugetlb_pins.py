@@ -205,7 +205,7 @@ COLUMNS: tuple[PinsColumn, ...] = (
         draws=1,
     ),
     PinsColumn(
-        Heading("sub-pages", "of a hugetlb memfd: the guest, the device, mmap(2) and vmap of the buffer show the same bytes"),
+        Heading("sub-pages", "of a hugetlb memfd: the guest, the device, mmap(2) and vmap of the buffer show the same bytes; with the views of Linux 7.2"),
         _views,
         frames=0,
         huge=True,

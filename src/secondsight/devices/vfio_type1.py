@@ -3,8 +3,8 @@
     map_dma(va)      VFIO_IOMMU_MAP_DMA: pin_user_pages_remote(FOLL_WRITE | FOLL_LONGTERM), count, enter into the IOMMU's table
     unmap_dma(va)    VFIO_IOMMU_UNMAP_DMA: out of the IOMMU's table, unpin, count no more
 
-The pattern of drivers/vfio/vfio_iommu_type1.c (vfio_pin_pages_remote(), vfio_lock_acct(), vfio_unmap_unpin(); Linux 6.12). It subscribes to
-nothing: what the process does with its mapping later is nothing to it, so who maps sees to it that both stay the same (`vmm`).
+The pattern of drivers/vfio/vfio_iommu_type1.c (vfio_pin_pages_remote(), vfio_lock_acct(), vfio_unmap_unpin()), of which parts were read, not
+the file of one release. It subscribes to nothing: what the process does with its mapping later is nothing to it, so who maps sees to it that both stay the same (`vmm`).
 
 `fault` stands for a VMM that maps what its guest's device will use, here when it is used first. Left out: several pages at a time, and
 containers with several domains; that the IOMMU's own TLB is flushed before pages are unpinned (one step with the entry).
