@@ -9,7 +9,7 @@ from secondsight.world.reach import ways_to
 
 
 def test_each_outcome_has_a_way_that_ends_in_it_and_can_be_told() -> None:
-    _, (scenario, *_) = scenarios_of("two_devices")
+    _, (scenario, *_) = scenarios_of("two_processes")
     _, possible = outcomes(scenario)
     made, ways = ways_to(scenario, possible)
     low, high = watched(made)
@@ -21,6 +21,6 @@ def test_each_outcome_has_a_way_that_ends_in_it_and_can_be_told() -> None:
 
 
 def test_what_is_too_far_away_has_none() -> None:
-    _, (scenario, *_) = scenarios_of("two_devices")
+    _, (scenario, *_) = scenarios_of("two_processes")
     _, possible = outcomes(scenario)
     assert ways_to(scenario, possible, most=10)[1] == {}
