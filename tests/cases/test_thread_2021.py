@@ -61,5 +61,5 @@ def test_every_cell_and_every_claim() -> None:
     assert cells == dict(TABLE.expected)
     said = [finding.verdict(cells) for finding in TABLE.findings]
     assert [s is not None and s.partition(":")[0].partition(",")[0] for s in said] == [
-        "Stands", "Stands", "Stands", "Refined", "Stands", "Stands",
+        "Stands", "Stands", "Stands", "Stands", "Refined", "Stands", "Stands",
     ]  # fmt: skip
