@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from secondsight.agree.forced import HAS_A_VMA_LOCK, Plan, both_told, judge_forced, plan_of, replanned
+from secondsight.agree.forced import HAS_A_VMA_LOCK, SLEEPS_A_WHILE, Plan, both_told, judge_forced, plan_of, replanned
 from secondsight.agree.generate import scenario_of
 from secondsight.devices.mirror import Mirror
 from secondsight.kernels.jobs import Differs, ForcedRun
@@ -146,3 +146,17 @@ def test_a_mapping_that_its_file_refuses_is_told_to_subscribers(sealed: bool, re
     schedule = random_schedule(refused, Mirror, lambda among: 0, release=release)
     assert isinstance(schedule, Schedule)
     assert any("invalidate_enter" in step.then.values() for step in schedule.steps) == told
+
+
+def test_a_write_seal_that_sleeps_for_a_while_is_no_verdict() -> None:
+    @scenario
+    def held(s: Recorder) -> None:
+        memfd = s.memfd_create(pages=1, seals="shrink")
+        s.udmabuf_create(memfd)
+        s.device()
+
+        @s.thread
+        def cpu() -> None:
+            s.add_seals(memfd, "write")
+
+    assert verdict_of(held, {"cpu": "ended"}, "blocked") == SLEEPS_A_WHILE

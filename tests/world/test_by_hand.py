@@ -169,3 +169,15 @@ def test_a_pin_by_hand_keeps_the_page() -> None:
     p.munmap(a)
     with pytest.raises(OSError, match="EFAULT"):
         p.pin(a)
+
+
+def test_anonymous_memory_that_is_mapped_over_is_one_with_what_lies_beside_it() -> None:
+    """Forced scenario 393 of seed 1: the kernel called a subscriber once for both pages, the model twice."""
+    hand = ByHand()
+    hand.begin()
+    pages = hand.mmap(pages=2)
+    alone = hand.mmap_read_only(page=0, pages=1, at=pages)
+    (mm,) = hand.spaces.values()
+    assert mm.mm_mt[0] is not mm.mm_mt[1]
+    hand.mmap(pages=1, at=alone)
+    assert mm.mm_mt[0] is mm.mm_mt[1] is not None

@@ -19,6 +19,8 @@ from secondsight.world.tables import (
     address,
     flags,
     handles,
+    high,
+    low,
     makes,
     pages,
     value,
@@ -54,7 +56,7 @@ def mmap(i: RowNumber, mm: Mm, device: Ref[Device]) -> Result:
     ret: Result = 0
     write = flags[i] & READ_ONLY == 0
     if flags[i] & FIXED != 0:
-        ret = do_mmap_fixed(mm, address[i], pages[i], None, 0, write)
+        ret = do_mmap_fixed(mm, address[i], pages[i], None, 0, write, low=low[i], high=high[i])
     else:
         ret = do_mmap(mm, address[i], pages[i], None, 0, write)
     if ret < 0:
