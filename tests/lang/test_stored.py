@@ -331,6 +331,8 @@ def test_a_folder_that_cannot_be_written_is_no_error(folder: Path) -> None:
 def test_processes_share_what_is_kept(folder: Path) -> None:
     with get_context("fork").Pool(4) as pool:
         results = pool.map(in_a_process, [folder] * 12)
+        pool.close()
+        pool.join()
     assert len(set(results)) == 1
     assert len(kept(folder)) == 1
     assert not list((folder / "cache" / "native").glob("build-*"))

@@ -102,6 +102,8 @@ def test_programs_that_share_a_library_take_turns() -> None:
         assert list(pool.map(native_outcomes, shared * 3)) == expected * 3
     with get_context("fork").Pool(2) as processes:
         assert processes.map(native_outcomes, shared * 3) == expected * 3
+        processes.close()  # a process that is terminated while it takes work was waited for, for ever
+        processes.join()
 
 
 def native_outcomes(scenario: Scenario) -> frozenset[Outcome]:
