@@ -36,7 +36,7 @@ TOKEN = "secondsight.guest=1"  # without it secondsight.ko does not load
 NODE = 64
 """MiB of a second NUMA node, which has no CPU: where move_pages(2) can move a page to."""
 PLUGGED = " memhp_default_state=offline"
-"""Of a guest with a memory module: the agent brings it online (agent/movable.c)."""
+"""Of a guest with a memory module: the agent brings it online where a scenario needs it (agent/movable.c)."""
 TAIL_LINES = 30
 PANIC_LINES = 100
 PANIC = re.compile("Kernel panic|Oops:|BUG: ")
