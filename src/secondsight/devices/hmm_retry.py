@@ -12,7 +12,8 @@ a fault give the mmap lock up, so that they have to begin again, and most do it 
     v7          reads the number anew and walks all of the range again, for as long as the caller says, faults included
     v8          the same, and the time begins anew when a fault gave the lock up; a limit of 0 is none
 
-All of them are one driver here, whose `RetryChoices` say what it does: what is changed is a choice, and all have one code. A second is two tries.
+All of them are one driver here, whose `RetryChoices` say what it does: what is changed is a choice, and all have one code. A second is
+two tries, or one fault that waits for a handler.
 `signals.fatal` is fatal_signal_pending() of who asks; in a worker of the kernel's, where many drivers handle faults, no signal ever comes.
 
 The pages of a walk are in `item.hmm_pfns`, which nobody clears between two walks: the kernel's callers allocate it once.
@@ -20,8 +21,10 @@ The pages of a walk are in `item.hmm_pfns`, which nobody clears between two walk
 
 from __future__ import annotations
 
+from typing import Final
+
 from secondsight.devices.device import Device, DevicePageTable
-from secondsight.lang import U8, Errno, Mutex, Record, shared
+from secondsight.lang import U8, Errno, Mutex, Record, atomic, shared
 from secondsight.linux import hmm
 from secondsight.linux import mmu_notifier as mn
 from secondsight.linux.errno import EAGAIN, EBUSY, EFAULT, EINTR, EINVAL
@@ -33,8 +36,8 @@ from secondsight.linux.page_writeback import set_page_dirty
 
 __all__ = ["RangeMirror", "RetryChoices", "Signals", "signals"]
 
-TRIES = 2
-"""How often is tried before the time is up."""
+LIMIT: Final = 2
+"""How many tries fit into the time that there is."""
 
 
 class Signals(Record):
@@ -77,7 +80,8 @@ class RangeMirror(Device):
     item: HmmRange
     choices: RetryChoices
     last: VaEnd
-    tries: U8
+    spent: U8
+    helper_spent: U8
 
     def open(self, mm: Mm, start: Va, length: Pgoff) -> Errno:
         """The range is the whole of what is mirrored."""
@@ -98,7 +102,7 @@ class RangeMirror(Device):
         alive = mmget_not_zero(mm)
         if not alive:
             return -EFAULT
-        self.tries = 0
+        self.spent = 0
         while True:
             ret = self.collect(mm)
             if ret != 0:
@@ -110,7 +114,7 @@ class RangeMirror(Device):
             if not again:
                 break
             if self.choices.driver_counts:
-                self.tries += 1
+                self.spent = min(self.spent + 1, LIMIT)
         mmput(mm)
         return ret
 
@@ -137,13 +141,13 @@ class RangeMirror(Device):
     def collect(self, mm: Mm) -> Errno:
         """The helper, or the driver's own loop: 0 and the pages, or an error that ends the access."""
         is_for = self.choices
+        begun: U8 = self.spent if is_for.driver_counts else 0
+        self.helper_spent = begun
         first = True
-        if not is_for.driver_counts:
-            self.tries = 0
         while True:
             if is_for.hears and signals.fatal:
                 return -EINTR
-            if is_for.limited and self.tries == TRIES:
+            if is_for.limited and self.helper_spent == LIMIT:
                 return -EBUSY
             if first or not is_for.keeps_the_number:
                 self.item.notifier_seq = mn.mmu_interval_read_begin(self.notifier)
@@ -156,10 +160,22 @@ class RangeMirror(Device):
             if ret == -EAGAIN and is_for.zero_if_unlocked:
                 return -EINTR if signals.fatal else 0
             if is_for.limited:
-                self.tries = 0 if ret == -EAGAIN and is_for.restarts else self.tries + 1
+                self.counts(ret == -EAGAIN, begun)
         if ret == 0 and is_for.reads_after:
             self.item.notifier_seq = mn.mmu_interval_read_begin(self.notifier)
         return ret
+
+    @atomic
+    def counts(self, waited: bool, begun: U8) -> None:
+        """A try was in vain; `waited`: a fault gave the mmap lock up, and its handler may have taken more than all of the time."""
+        if self.choices.driver_counts:
+            self.spent = LIMIT if waited else self.spent + 1
+        if not waited:
+            self.helper_spent += 1
+        elif self.choices.restarts:
+            self.helper_spent = begun
+        else:
+            self.helper_spent = LIMIT
 
     def ask(self, mm: Mm) -> Errno:
         """One try, under the mmap lock. -EAGAIN: a fault gave it up."""
