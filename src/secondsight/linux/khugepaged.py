@@ -44,9 +44,10 @@ from secondsight.linux.mm_types import (
     Vma,
 )
 from secondsight.linux.mmu_notifier import mmu_notifier_invalidate_range_end, mmu_notifier_invalidate_range_start, owners
-from secondsight.linux.page_alloc import alloc_huge_folio, frames, is_zero_page, page_folio, put_page
+from secondsight.linux.page_alloc import alloc_huge_folio, folio_nr_pages, frames, is_zero_page, page_folio, put_page
 from secondsight.linux.pgtable import folio_mapcount, pte_clear, vm_normal_folio
-from secondsight.linux.swapops import is_swap_pte
+from secondsight.linux.swap_state import free_swap_cache
+from secondsight.linux.swapops import is_swap_pte, migrations, swap_slots
 
 __all__ = ["DetachedTable", "collapses_read_only", "detached_tables", "madvise_collapse"]
 
@@ -171,6 +172,9 @@ def find_pmd_or_thp_or_none(mm: Mm, va: Va) -> Result:
     kind = mm.pmds[va // HPAGE_PMD_NR].kind
     if kind == PmdKind.HUGE:
         return MAPPED
+    if len(migrations) > 0:
+        if kind == PmdKind.MIGRATION:
+            return PAGE_RO
     return 0 if kind == PmdKind.TABLE else -EINVAL
 
 
@@ -187,10 +191,13 @@ def hpage_collapse_scan_pmd(mm: Mm, va: Va) -> Result:
         if folio is not None:
             writable = writable or pte.writable
             whole = page_folio(folio)
-            if whole.locked or whole.refcount != folio_mapcount(folio):
+            if whole.locked or whole.refcount != folio_mapcount(folio) + cached(whole):
                 return -EAGAIN
             if is_batched(whole):
                 return -EAGAIN
+            if len(migrations) > 0:
+                if whole.isolated:
+                    return -EAGAIN
     return 0 if writable or len(collapses_read_only) > 0 else PAGE_RO
 
 
@@ -203,7 +210,7 @@ def collapse_huge_page(mm: Mm, va: Va) -> Result:
     if result != 0:
         mm.mmap_lock.read_unlock()
         return result
-    if len(owners) > 0:
+    if len(owners) + len(swap_slots) + len(migrations) > 0:
         if not collapse_swapin(mm, va):
             return -EAGAIN
     mm.mmap_lock.read_unlock()
@@ -257,8 +264,13 @@ def move_pte(pte: Pte, to: Pte) -> None:
     to.writable = pte.writable
     if len(pte.prot_none) > 0:
         to.prot_none[0] = pte.prot_none[0]
-    if len(owners) > 0:
+    if len(owners) + len(swap_slots) + len(migrations) > 0:
         to.kind = pte.kind
+    if len(swap_slots) > 0:
+        to.swap = pte.swap
+        to.dirty = pte.dirty
+    if len(swap_slots) + len(migrations) > 0:
+        to.exclusive = pte.exclusive
     pte_clear(pte)
 
 
@@ -287,18 +299,29 @@ def isolate_problem(table: DetachedTable) -> Result:
     writable = False
     for i in range(HPAGE_PMD_NR):
         pte = table.ptes[i]
-        if len(owners) > 0:
+        if len(owners) + len(swap_slots) + len(migrations) > 0:
             if is_swap_pte(pte):
                 return PAGE_RO
         folio = vm_normal_folio(pte)
         if folio is not None:
             writable = writable or pte.writable
             whole = page_folio(folio)
-            if whole.locked or whole.refcount != folio_mapcount(folio) + entries_of(table, whole):
+            if whole.locked or whole.refcount != folio_mapcount(folio) + entries_of(table, whole) + cached(whole):
                 return -EAGAIN
             if is_batched(whole):
                 return -EAGAIN
+            if len(migrations) > 0:
+                if whole.isolated:
+                    return -EAGAIN
     return 0 if writable or len(collapses_read_only) > 0 else PAGE_RO
+
+
+@atomic
+def cached(folio: Folio) -> Count:
+    """The part of is_refcount_suitable() (mm/khugepaged.c, Linux 6.12) about the swap cache: its references to a folio."""
+    if len(swap_slots) > 0:
+        return folio_nr_pages(folio) if folio.swapcache else 0
+    return 0
 
 
 @atomic
@@ -329,5 +352,7 @@ def collapse_huge_page_copy(mm: Mm, va: Va, table: DetachedTable) -> None:
             copy_highpage(copy, page)
             if not is_zero_page(page):
                 page_folio(page).locked = False
+                if len(swap_slots) > 0:
+                    free_swap_cache(page)
                 put_page(page)
         pte_clear(table.ptes[i])

@@ -27,12 +27,13 @@ from secondsight.linux.errno import EINVAL
 from secondsight.linux.filemap import folio_trylock, folio_unlock
 from secondsight.linux.memory import locks_the_device_page
 from secondsight.linux.memremap_private import PrivatePagemap, folio_is_device_private
-from secondsight.linux.migrate import folio_migrated, remove_migration_ptes, set_migration_entry, try_to_migrate
+from secondsight.linux.migrate import folio_migrated
 from secondsight.linux.mm_types import Count, Event, Flags, Folio, Mm, Owner, Pte, PteKind, Range, Va, VaEnd, Vma, anon_vmas
 from secondsight.linux.mmu_notifier import mmu_notifier_invalidate_range_end, mmu_notifier_invalidate_range_start
 from secondsight.linux.page_alloc import folio_try_get, get_page, is_zero_page, put_page
 from secondsight.linux.pgtable import folio_mapped, pte_clear, pte_none, pte_page, vm_normal_folio
 from secondsight.linux.rmap import folio_add_new_anon_rmap
+from secondsight.linux.rmap_migrate import remove_migration_ptes, set_migration_entry, try_to_migrate
 from secondsight.linux.swap import folio_isolate_lru
 from secondsight.linux.swap_state import folio_free_swap
 from secondsight.linux.swapops import is_device_private_entry, migrations, swap_slots
@@ -186,7 +187,7 @@ def migrate_vma_collect_pmd(args: MigrateVma) -> Count:
             write = pte.writable
             get_page(folio)
             held = is_locked_for_us(args, folio) or folio_trylock(folio)
-            if held and set_migration_entry(folio, mm, va):
+            if held and set_migration_entry(folio, folio, mm, va):
                 args.src[i] = folio
                 args.migrate[i] = True
                 args.write[i] = write
