@@ -13,7 +13,9 @@ So the bracket is over before the new page is there, and what keeps a device fro
 to look (`hmm`). A page that somebody holds, as by a pin, is not collapsed: -EAGAIN. A page that came since the call began may be held by a CPU's
 batch of new pages, and may be not.
 
-Left out: files; khugepaged itself; a huge page that cannot be had; the anon_vma lock, held for writing around the bracket (may hide a deadlock).
+The anon_vma lock is held for writing from before the bracket until the pages are locked, where anybody walks (`rmap`).
+
+Left out: files; khugepaged itself; a huge page that cannot be had.
 """
 
 from __future__ import annotations
@@ -42,6 +44,7 @@ from secondsight.linux.mm_types import (
     Va,
     VaEnd,
     Vma,
+    anon_vmas,
 )
 from secondsight.linux.mmu_notifier import mmu_notifier_invalidate_range_end, mmu_notifier_invalidate_range_start, owners
 from secondsight.linux.page_alloc import alloc_huge_folio, folio_nr_pages, frames, is_zero_page, page_folio, put_page
@@ -218,15 +221,39 @@ def collapse_huge_page(mm: Mm, va: Va) -> Result:
     result = asked_again(mm, va)
     if result == 0:
         with detached_tables.on_stack() as table:
+            anon_vma_lock_write(mm, va)
             rng = Range(va, va + HPAGE_PMD_NR, Event.CLEAR, True)
             mmu_notifier_invalidate_range_start(mm, rng)
             pmdp_collapse_flush(mm, va, table)
             mmu_notifier_invalidate_range_end(mm, rng)
             result = collapse_huge_page_isolate(mm, va, table)
+            anon_vma_unlock_write(mm, va)
             if result == 0:
                 collapse_huge_page_copy(mm, va, table)
     mm.mmap_lock.write_unlock()
     return result
+
+
+def anon_vma_lock_write(mm: Mm, va: Va) -> None:
+    """anon_vma_lock_write() (include/linux/rmap.h, Linux 6.12) of the vma at `va`: no walk comes to a page table while it is out of the tree."""
+    if len(anon_vmas) > 0:
+        with atomic:
+            vma = mm.mm_mt[va]
+            assert vma is not None
+            anon_vma = vma.anon_vma
+        if anon_vma is not None:
+            anon_vma.rwsem.write_lock()
+
+
+def anon_vma_unlock_write(mm: Mm, va: Va) -> None:
+    """anon_vma_unlock_write() (include/linux/rmap.h, Linux 6.12)."""
+    if len(anon_vmas) > 0:
+        with atomic:
+            vma = mm.mm_mt[va]
+            assert vma is not None
+            anon_vma = vma.anon_vma
+        if anon_vma is not None:
+            anon_vma.rwsem.write_unlock()
 
 
 @atomic
