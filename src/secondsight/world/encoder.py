@@ -42,7 +42,7 @@ needs nothing stays 0: which families of operations it has tells shapes apart al
 """
 _OF_EACH = ("private_pages", "migrate_pages")
 """Bounds of what each device has for itself: they are no larger where there are more devices."""
-NOT_HUGE = {"private_memory", "pageblocks", "halves", "userfaultfd"}
+NOT_HUGE = {"pageblocks", "halves", "userfaultfd"}
 """What operations need that are not modelled for folios of two pages."""
 NOT_OF_FILES = {"swap_slots", "migrations"}
 """The same for those of files."""
@@ -244,7 +244,7 @@ class Encoder:
             derived["pageblock_frames"] = min(BOUNDS["pageblock_frames"].most, max(1, takes["frames"]))
             derived["frames"] = min(16, derived["frames"] + derived["pageblock_frames"])
         if self.is_huge:
-            self._suits_huge_pages(largest, driver)
+            self._suits_huge_pages(largest)
             derived["pages"] += derived["pages"] % HPAGE_PMD_NR
             derived["frames"] = min(16, derived["frames"] + takes["frames"])  # a half that has gone keeps its frame with the other one
             derived["huge_zero_replaced"] = int(self.release is not None and not differs("huge-zero-page-is-replaced", self.release))
@@ -281,14 +281,12 @@ class Encoder:
         drivers = {name: sizes.pop(name) for name in own_bounds(driver) if name in sizes}
         return bounds(**sizes) | own | drivers
 
-    def _suits_huge_pages(self, largest: Mapping[str, int], driver: type[Device] | None) -> None:
+    def _suits_huge_pages(self, largest: Mapping[str, int]) -> None:
         """Raises `ScenarioError` for what huge pages are not modelled together with."""
-        if driver is not None and "migrations" in driver.bounds:
-            raise ScenarioError(f"{driver.__name__} moves pages, and a huge page is not moved in the model", "leave out huge pages")
         for place in self.places:
             op = place.op
             if NOT_HUGE & on_model(op).at_least(op.args).keys():
-                said = f"{op.kind} and huge pages in one scenario are not modelled: what a device has in its own memory, must stay movable, is used by halves or told to user space is one page here"
+                said = f"{op.kind} and huge pages in one scenario are not modelled: what must stay movable, is used by halves or told to user space is one page here"
                 raise ScenarioError(said, "leave out one of them", op.site)
             if op.declared.makes is HandleType.MAPPING and isinstance(fd := op.args["fd"], HandleRef) and self._is_hugetlb(fd.handle):
                 self._suits_hugetlb(op, fd)
