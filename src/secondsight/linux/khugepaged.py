@@ -125,6 +125,14 @@ def lru_add_drain_all() -> None:
 
 
 @atomic
+def lru_add_drain(mm: Mm, va: Va) -> None:
+    """lru_add_drain() (mm/swap.c, Linux 6.12) of this CPU: its batch does not hold the page that it has brought back to `va`."""
+    page = mm.ptes[va].frame
+    if page is not None and not is_zero_page(page):
+        page_folio(page).batched[0] = False
+
+
+@atomic
 def is_batched(folio: Folio) -> bool:
     """Whether a CPU's batch (mm/swap.c, Linux 6.12) holds a folio: a new one, perhaps."""
     if folio.batched[0]:
@@ -272,6 +280,7 @@ def collapse_swapin(mm: Mm, va: Va) -> bool:
             ret = do_swap_page(mm, at, FAULT_FLAG_ALLOW_RETRY)
             if ret & VM_FAULT_RETRY != 0:
                 return False
+            lru_add_drain(mm, at)
     return True
 
 

@@ -96,7 +96,15 @@ from secondsight.linux.page_alloc import (
     page_folio,
     put_page,
 )
-from secondsight.linux.pgtable import is_one_entry, is_second_half, pmd_trans_huge, pte_clear, pte_none, pte_present, vm_normal_folio
+from secondsight.linux.pgtable import (
+    is_one_entry,
+    is_second_half,
+    pmd_trans_huge,
+    pte_clear,
+    pte_none,
+    pte_present,
+    vm_normal_folio,
+)
 from secondsight.linux.rmap import folio_add_new_anon_rmap, folio_remove_rmap
 from secondsight.linux.swap_state import (
     folio_free_swap,

@@ -237,6 +237,7 @@ def migrate_vma_collect_huge(args: MigrateVma, mm: Mm) -> Count:
             wait_until(mm.pmds[va // HPAGE_PMD_NR].kind != PmdKind.MIGRATION)
             is_huge = pmd_trans_huge(mm, va)
             large: Ref[Folio] = None
+            skipped = False
             if not is_huge:
                 cpages += migrate_vma_collect_pmd(args, i, stop)
             else:

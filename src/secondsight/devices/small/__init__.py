@@ -30,7 +30,7 @@ from secondsight.devices.small.failing import (
     UnmappedIsAnError,
     WritesAllTheSame,
 )
-from secondsight.devices.small.huge import AsksTheMmapLock, VcpuOneAtATime
+from secondsight.devices.small.huge import AsksTheMmapLock, MovedOneByOne, VcpuOneAtATime
 from secondsight.devices.small.importing import (
     AddsItsFenceLate,
     AddsNoFence,
@@ -93,7 +93,7 @@ __all__ = [
     "DetachesMapped", "DropsEverything", "FaultsUnderItsLock", "ForgetsItsWorker", "ForgetsThatItIsAUser", "GivesReferencesBack", "GivesUp",
     "IgnoresExclusive", "IgnoresFork", "IgnoresMoves", "IgnoresParts", "IgnoresProtection", "KeepsForReading", "LooksAtTheMapping", "KeepsItsMapping",
     "KeepsReferences", "KeepsThePagemap", "LocksInItsCallback", "LooksIntoItsTable", "MarksUnderThePageLock", "MarksWhenItDrops",
-    "MayNotSleep", "MirrorInParts", "NeverMarksDirty", "OpensWithoutBeingAUser", "Pins", "PrefaultsAfterwards",
+    "MayNotSleep", "MirrorInParts", "MovedOneByOne", "NeverMarksDirty", "OpensWithoutBeingAUser", "Pins", "PrefaultsAfterwards",
     "PrefaultsBeforeItSubscribes", "RefusesAndStays", "RefusesWhileSomethingGoesOn", "RemembersByAddress", "RemembersByProcess",
     "RemembersFailures", "ReservesTooEarly", "SignalsNothing", "StaysAUser", "StaysAttached", "StaysPinned", "StopsTheDeviceLast",
     "TakesAPartForNothing", "UnmappedIsAnError", "UnmapsUnlocked", "UnpinsBeforeItStops", "Vcpu", "VcpuOneAtATime", "VcpuWithoutCount",
