@@ -10,6 +10,7 @@ from secondsight.devices.exclusive import Exclusive, ExclusiveByEvent, Exclusive
 from secondsight.devices.fenced_importer import FencedImporter, UnmapsAtOnce, UsesTheOldMapping
 from secondsight.devices.mirror import Mirror, MirrorWithoutTest
 from secondsight.devices.private_gpu import PrivateGpu
+from secondsight.devices.private_range import ClearsItsRange
 from secondsight.devices.small import (
     AddsItsFenceLate,
     AddsNoFence,
@@ -19,6 +20,7 @@ from secondsight.devices.small import (
     AsksToWriteFirst,
     ChangesOutsideTheLock,
     ClearsByItself,
+    ClearsTheFirst,
     ClosesAndKeepsItsMemory,
     ClosesAndStays,
     ClosesByItsLock,
@@ -141,6 +143,7 @@ RULES_BROKEN: list[tuple[str, str, type[Device], type[Device]]] = [
     ("deadlock", "migration", MarksUnderThePageLock, MarksWhenItDrops),
     ("as-if-cpu", "device-memory", KeepsWhatGoesBack, ClearsByItself),
     ("as-if-cpu", "device-memory", PassesOverItsOwn, ClearsByItself),
+    ("as-if-cpu", "device-memory", ClearsTheFirst, ClearsItsRange),
     ("as-if-cpu", "device-memory", MapsWhatDidNotMove, PrivateGpu),
     ("own-memory", "device-memory", LeavesOldContents, PrivateGpu),
     ("livelock", "device-memory", TakesPagesForNothing, PrivateGpu),

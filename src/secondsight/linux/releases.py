@@ -110,6 +110,15 @@ DIFFERENCES: dict[str, Difference] = {
             seen="6.12.117+deb12-amd64 against 7.2.13+deb14-amd64 (drawn scenarios)",
         ),
         Difference(
+            "mapping-over-a-part-of-a-huge-page",
+            since=(6, 12),
+            older="mmap(MAP_FIXED) over a part of a huge page of a memfd fails with -ENOMEM",
+            newer="it fails with -EINVAL, as munmap does",
+            read="__mmap_region() gives -ENOMEM for whatever do_mas_munmap() says (mm/mmap.c, Linux 6.1.192); vms_gather_munmap_vmas() (mm/vma.c, "
+            "Linux 6.12.117). Releases in between were not looked at.",
+            seen="6.1.0-56-amd64 against 6.12.117+deb12-amd64 (drawn scenarios)",
+        ),
+        Difference(
             "split-maps-the-zero-page",
             since=(6, 12),
             older="when a huge page's folio is split, a page of zeros of it stays mapped: move_pages(2) moves it",

@@ -248,6 +248,7 @@ class Encoder:
             derived["pages"] += derived["pages"] % HPAGE_PMD_NR
             derived["frames"] = min(16, derived["frames"] + takes["frames"])  # a half that has gone keeps its frame with the other one
             derived["huge_zero_replaced"] = int(self.release is not None and not differs("huge-zero-page-is-replaced", self.release))
+            derived["no_memory_to_unmap"] = int(differs("mapping-over-a-part-of-a-huge-page", self.release))
             if largest.get("swap_slots"):  # a folio of two pages takes two slots side by side
                 derived["swap_slots"] = min(BOUNDS["swap_slots"].most, max(largest["swap_slots"], 2 + 2 * takes["frames"]))
                 derived["split_keeps_zeros"] = int(differs("split-maps-the-zero-page", self.release))

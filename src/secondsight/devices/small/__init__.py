@@ -5,6 +5,7 @@ Most are `MirrorInParts` with one part written otherwise. Where it is the order 
 
 from secondsight.devices.small.device_memory import (
     ClearsByItself,
+    ClearsTheFirst,
     ClosesAndKeepsItsMemory,
     ClosesFull,
     EvictsBesideFaults,
@@ -75,6 +76,7 @@ from secondsight.devices.small.writeback import MarksUnderThePageLock, MarksWhen
 
 __all__ = [
     "ClearsByItself",
+    "ClearsTheFirst",
     "ClosesAndKeepsItsMemory",
     "ClosesFull",
     "EvictsBesideFaults",
