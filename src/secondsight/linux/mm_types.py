@@ -261,7 +261,8 @@ class Folio(Record):
     page has `contents` and `shared` of its own; the rest is the folio's, in its first page: of the second `refcount` is 0
     (`page_alloc.page_folio`). `batched` is of a new folio of one page that may still be on its way to the LRU list: a CPU's batch (`lru_add`)
     holds a reference then, which is not in `refcount`. `partially_mapped` is of a folio of two pages of which one was mapped no more while the other
-    was (on the deferred split list): who wants to be rid of it, or to move it, splits it. Left out: folios of other orders; that their frames lie side by side (a page's number says nothing of the next).
+    was (on the deferred split list): who wants to be rid of it, or to move it, splits it. `hugetlb` is folio_test_hugetlb(), where the
+    pool is limited (`hugetlb_pool`). Left out: folios of other orders; that their frames lie side by side (a page's number says nothing of the next).
     """
 
     interchangeable = True
@@ -276,6 +277,7 @@ class Folio(Record):
     tail: Array[Ref[Folio], Literal["huge"]]
     batched: Array[bool, Literal["huge"]]
     partially_mapped: Array[bool, Literal["huge"]]
+    hugetlb: Array[bool, Literal["hugetlb_pool"]]
     anon_vma: Ref[AnonVma]
     mapping: Ref[AddressSpace]
     index: Pgoff

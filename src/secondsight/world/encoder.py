@@ -249,6 +249,8 @@ class Encoder:
             derived["frames"] = min(16, derived["frames"] + takes["frames"])  # a half that has gone keeps its frame with the other one
             derived["huge_zero_replaced"] = int(self.release is not None and not differs("huge-zero-page-is-replaced", self.release))
             derived["no_memory_to_unmap"] = int(differs("mapping-over-a-part-of-a-huge-page", self.release))
+            if largest.get("hugetlb_pool"):
+                derived["hugetlb_regions"] = largest.get("hugetlb_pages", 0)
             if largest.get("swap_slots"):  # a folio of two pages takes two slots side by side
                 derived["swap_slots"] = min(BOUNDS["swap_slots"].most, max(largest["swap_slots"], 2 + 2 * takes["frames"]))
                 derived["split_keeps_zeros"] = int(differs("split-maps-the-zero-page", self.release))
@@ -284,8 +286,13 @@ class Encoder:
 
     def _suits_huge_pages(self, largest: Mapping[str, int]) -> None:
         """Raises `ScenarioError` for what huge pages are not modelled together with."""
-        for place in self.places:
+        for number, place in enumerate(self.places):
             op = place.op
+            if op.kind == "hugetlb_pool" and number > 0:
+                raise ScenarioError("hugetlb_pool comes after something else: a pool that is in use is not modelled", "begin with it", op.site)
+            if largest.get("hugetlb_pool") and (op.kind == "close" or op.declared.makes is HandleType.UDMABUF):
+                said = f"{op.kind} and a limited pool of huge pages in one scenario are not modelled: the end of a file, or its device, changes what is reserved"
+                raise ScenarioError(said, "leave out one of them", op.site)
             if NOT_HUGE & on_model(op).at_least(op.args).keys():
                 said = f"{op.kind} and huge pages in one scenario are not modelled: what must stay movable, is used by halves or told to user space is one page here"
                 raise ScenarioError(said, "leave out one of them", op.site)
