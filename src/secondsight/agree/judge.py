@@ -94,7 +94,7 @@ def _through_the_tlb(scenario: Scenario, answer: ModelAnswer, outcome: Outcome) 
 
 def _unmaps(op: Op) -> bool:
     """Whether an operation takes mappings away: one that maps does where something was."""
-    return op.declared.remaps and (op.declared.makes is None or op.args.get("at") is not None)
+    return op.declared.remaps and (op.declared.makes is None or op.args.get("at") is not None or "addr" in op.args)
 
 
 def both_answers(answer: ModelAnswer, seen: Iterable[Outcome]) -> str:

@@ -25,7 +25,9 @@ from secondsight.linux.memory import restore_exclusive_pte
 from secondsight.linux.mm import folio_test_anon, is_cow_mapping, page_anon_exclusive, vma_is_accessible
 from secondsight.linux.mm_interval_tree import vma_interval_tree_insert_after
 from secondsight.linux.mm_types import (
+    CLONED,
     HPAGE_PMD_NR,
+    PREPARED,
     VM_UFFD_FLAGS,
     Event,
     Folio,
@@ -82,6 +84,9 @@ def dup_vma(mm: Mm, vma: Vma) -> None:
     """The part of dup_mmap() (kernel/fork.c, Linux 6.12) that makes the child's vma: it is in the tree of its file behind the parent's."""
     new = vm_area_dup(vma)
     new.vm_mm = mm
+    if len(new.anon_prepared) > 0:
+        if new.anon_prepared[0] == PREPARED:
+            new.anon_prepared[0] = CLONED
     if len(mm.userfaultfd) > 0:
         if not mm.userfaultfd[0].opened:
             new.flags[0] = new.flags[0] & (255 - VM_UFFD_FLAGS)

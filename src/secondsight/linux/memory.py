@@ -96,7 +96,7 @@ from secondsight.linux.page_alloc import (
     put_page,
 )
 from secondsight.linux.pgtable import is_second_half, pmd_trans_huge, pte_clear, pte_none, pte_present, vm_normal_folio
-from secondsight.linux.rmap import folio_add_new_anon_rmap
+from secondsight.linux.rmap import anon_vma_is_prepared, folio_add_new_anon_rmap
 from secondsight.linux.swap_state import (
     folio_free_swap,
     free_swap_and_cache,
@@ -328,10 +328,8 @@ def map_new_page(mm: Mm, va: Va, write: bool) -> None:
     """The entry of a new zeroed page; one that is written to next is writable, and dirty already."""
     pte = mm.ptes[va]
     folio = alloc_page()
+    anon_vma_is_prepared(mm, va)
     if len(huge_pages) > 0:
-        own = mm.mm_mt[va]
-        assert own is not None
-        own.anon_prepared[0] = True
         folio.batched[0] = True
     if len(anon_vmas) > 0:
         vma = mm.mm_mt[va]

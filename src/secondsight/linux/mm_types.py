@@ -66,6 +66,9 @@ __all__ = [
     "VM_UFFD_FLAGS",
     "VM_UFFD_MISSING",
     "VM_UFFD_WP",
+    "CLONED",
+    "NOT_PREPARED",
+    "PREPARED",
     "AddressSpace",
     "AnonVma",
     "Count",
@@ -252,8 +255,8 @@ class Folio(Record):
     of a page that no CPU can reach whose memory it is.
 
     What follows is written only where somebody walks from a folio to the entries that map it (`rmap`): of an anonymous folio
-    `anon_vma`, of a file's `mapping`, and `index`, the page's place in it: of anonymous memory, which never moves here, the
-    address. `isolated` is !PG_lru, once somebody has taken it off its list (`folio_isolate_lru`); `swap` is its slot while
+    `anon_vma`, of a file's `mapping`, and `index`, the page's place in it: of anonymous memory the address that its vma had when it was
+    touched first (`Vma.vm_pgoff`). `isolated` is !PG_lru, once somebody has taken it off its list (`folio_isolate_lru`); `swap` is its slot while
     `swapcache`.
 
     A folio of two pages (of order 1) is there only where a scenario has huge pages (the bound `huge`). `head` (`compound_head`) is the
@@ -366,6 +369,14 @@ class AddressSpace(Record):
 
 
 bound("vma_flags", most=1, usual=1)
+bound("anon_prepared", most=1)
+
+NOT_PREPARED: Final = 0
+PREPARED: Final = 1
+CLONED: Final = 2
+"""What a vma may be to anonymous memory (`Vma.anon_prepared`): it has no anon_vma yet; it has one; it has its own and its parent's, as after a
+fork (of anon_vma_chain: empty, singular, longer)."""
+
 
 
 class Vma(Record):
@@ -374,7 +385,8 @@ class Vma(Record):
     `write` is VM_WRITE. `flags` has what else a mapping has of vm_flags (VM_SEALED, VM_PRIVATE, VM_NONE, VM_UFFD_), where the scenario can tell (the bound is 1);
     else there is no such place. `shared` (`shared.rb`) leads to the next vma in the tree of its file. `anon_next` has one in its first
     place: the next in the tree of its `anon_vma`. `anon_prepared` is whether the kernel has given it an anon_vma yet, at a first write: asked
-    where there may be huge pages. `next` leads to the next of those
+    where there may be huge pages, and where mappings move (mremap). `vm_pgoff` of a vma without a file is its address, as long as it has not
+    moved after such a write. `next` leads to the next of those
     that munmap has taken out of the tree of its mm (`mas_detach`), or of those that are free. Which vma is which does not
     matter to anything: a search may rename them.
     """
@@ -387,7 +399,7 @@ class Vma(Record):
     vm_file: Ref[AddressSpace]
     write: bool
     anon_vma: Ref[AnonVma]
-    anon_prepared: Array[bool, Literal["huge"]]
+    anon_prepared: Array[Count, Literal["anon_prepared"]]
     anon_next: Array[Ref[Vma], Literal["anon_vmas"]]
     flags: Array[Flags, Literal["vma_flags"]]
     shared: Ref[Vma]
@@ -488,6 +500,7 @@ class UffdEvent(IntEnum):
     REMOVE = 2
     UNMAP = 3
     FORK = 4
+    REMAP = 5
 
 
 bound("userfaultfd", most=1, usual=1)
@@ -508,7 +521,7 @@ class UserfaultfdWait(Record):
 class UserfaultfdCtx(Record):
     """struct userfaultfd_ctx (fs/userfaultfd.c, Linux 6.12), of which a process has one at most here.
 
-    `sigbus`, `events`, `forks`: the features UFFD_FEATURE_SIGBUS, UFFD_FEATURE_EVENT_REMOVE with _UNMAP, UFFD_FEATURE_EVENT_FORK. `handed`: somebody has its
+    `sigbus`, `events`, `forks`: the features UFFD_FEATURE_SIGBUS, UFFD_FEATURE_EVENT_REMOVE with _UNMAP and _REMAP, UFFD_FEATURE_EVENT_FORK. `handed`: somebody has its
     file descriptor; of a child's, once the message of the fork has been read. `queue` has what is to be read, faults and events as they came:
     numbers of `waits` plus 1 (fault_pending_wqh and event_wqh). A fault that was read and waits still is in `waits` alone
     (fault_wqh). `mmap_changing` is raised under `map_changing_lock`. `dying`: the process gets a fatal signal.

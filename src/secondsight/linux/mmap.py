@@ -15,6 +15,7 @@ from secondsight.linux.memory import tlb_finish_mmu, unmap_vmas
 from secondsight.linux.mm_interval_tree import vma_interval_tree_insert
 from secondsight.linux.mm_types import (
     HPAGE_PMD_NR,
+    NOT_PREPARED,
     VM_PRIVATE,
     VM_SEALED,
     AddressSpace,
@@ -203,7 +204,8 @@ def mmap_region(
 
     Nothing is mapped there. `va`, or the error of the file's own mmap, which is asked for a new vma only.
     """
-    expanded = vma_merge_new_range(mm, va, va + length, file, pgoff, write, flags, low, high)
+    first = va if file is None else pgoff
+    expanded = vma_merge_new_range(mm, va, va + length, file, first, write, flags, NOT_PREPARED, low, high)
     ret = 0
     if expanded is None:
         if file is not None:
@@ -230,8 +232,8 @@ def link_new_vma(
     if len(vma.flags) > 0:
         vma.flags[0] = flags
     vma.vm_file = file
+    vma.vm_pgoff = va if file is None else pgoff
     if file is not None:
-        vma.vm_pgoff = pgoff
         file.i_mmap_rwsem.write_lock()
         vma_interval_tree_insert(vma, file)
         file.i_mmap_rwsem.write_unlock()

@@ -110,6 +110,25 @@ DIFFERENCES: dict[str, Difference] = {
             seen="6.12.117+deb12-amd64 against 7.2.13+deb14-amd64 (drawn scenarios)",
         ),
         Difference(
+            "mremap-of-several-vmas",
+            since=(7, 2),
+            older="mremap() of pages that are not all of one vma fails with -EFAULT, and what was mapped at the new place has gone. So does the model where no "
+            "release is asked for",
+            newer="the vmas move one after the other, but one that is registered with a userfaultfd only by itself; where it fails at once nothing has gone",
+            read="mremap_to(), vma_to_resize() (mm/mremap.c, Linux 6.12.117); remap_move(), check_prep_vma() (7.2.13). Releases in between were not "
+            "looked at.",
+            seen="6.12.117+deb12-amd64 against 7.2.13+deb14-amd64 (drawn scenarios)",
+        ),
+        Difference(
+            "touched-memory-joins-untouched",
+            since=(7, 2),
+            older="private memory that was written does not become one vma with memory beside it that nobody has written. So does the model where no release "
+            "is asked for",
+            newer="it does",
+            read="is_mergeable_anon_vma() (mm/vma.c, Linux 6.12.117, 7.2.13). Releases in between were not looked at.",
+            seen="6.12.117+deb12-amd64 against 7.2.13+deb14-amd64 (drawn scenarios)",
+        ),
+        Difference(
             "two-pass-interval-notifiers",
             since=(7, 2),
             older="an interval notifier has `invalidate` alone; a driver with two passes is refused",

@@ -27,10 +27,26 @@ from secondsight.linux.mm_interval_tree import (
     anon_vma_interval_tree_iter_first,
     anon_vma_interval_tree_iter_next,
     anon_vma_interval_tree_remove,
+    linear_page_index,
     vma_interval_tree_iter_first,
     vma_interval_tree_iter_next,
 )
-from secondsight.linux.mm_types import AddressSpace, Event, Folio, Mm, Pgoff, Pte, PteKind, Range, Va, Vma, anon_vmas, hints
+from secondsight.linux.mm_types import (
+    NOT_PREPARED,
+    PREPARED,
+    AddressSpace,
+    Event,
+    Folio,
+    Mm,
+    Pgoff,
+    Pte,
+    PteKind,
+    Range,
+    Va,
+    Vma,
+    anon_vmas,
+    hints,
+)
 from secondsight.linux.mmu_notifier import mmu_notifier_invalidate_range_end, mmu_notifier_invalidate_range_start
 from secondsight.linux.page_alloc import put_page
 from secondsight.linux.pgtable import folio_mapped
@@ -38,6 +54,7 @@ from secondsight.linux.swap_state import swap_duplicate
 from secondsight.linux.swapops import swap_slots
 
 __all__ = [
+    "anon_vma_is_prepared",
     "anon_vma_link",
     "anon_vma_prepare",
     "anon_vma_unlink",
@@ -93,6 +110,16 @@ def anon_vma_unlink(vma: Vma) -> None:
             anon_vma.rwsem.write_unlock()
 
 
+@atomic
+def anon_vma_is_prepared(mm: Mm, va: Va) -> None:
+    """__anon_vma_prepare() (mm/rmap.c, Linux 6.12): a first page of private memory is about to come: the vma has an anon_vma from now on."""
+    vma = mm.mm_mt[va]
+    assert vma is not None
+    if len(vma.anon_prepared) > 0:
+        if vma.anon_prepared[0] == NOT_PREPARED:
+            vma.anon_prepared[0] = PREPARED
+
+
 # What a folio belongs to.
 
 
@@ -101,7 +128,7 @@ def folio_add_new_anon_rmap(folio: Folio, vma: Vma, va: Va) -> None:
     """folio_add_new_anon_rmap(), __folio_set_anon() (mm/rmap.c, Linux 6.12): a new folio is anonymous memory of `vma` at `va`."""
     if len(anon_vmas) > 0:
         folio.anon_vma = vma.anon_vma
-        folio.index = va
+        folio.index = linear_page_index(vma, va)
 
 
 @atomic
@@ -174,8 +201,6 @@ def rmap_walk_next(folio: Folio, vma: Vma) -> Ref[Vma]:
 @atomic
 def vma_address(vma: Vma, folio: Folio) -> Va:
     """vma_address() (mm/internal.h, Linux 6.12): where a vma maps the folio."""
-    if folio.mapping is None:
-        return folio.index
     return vma.vm_start + folio.index - vma.vm_pgoff
 
 

@@ -12,11 +12,12 @@ write-protected, waits:
 User space reads the message and answers by UFFDIO_COPY, UFFDIO_ZEROPAGE or UFFDIO_WRITEPROTECT (`mm_userfaultfd`), which make the
 entry right and wake those who wait for it.
 
-Where it has asked for events, it is told of two changes, and who makes them waits until the message has been read, not until anybody
+Where it has asked for events, it is told of three changes, and who makes them waits until the message has been read, not until anybody
 has acted on it:
 
     MADV_DONTNEED       REMOVE, before the pages go, without the mmap lock
     munmap, MAP_FIXED   UNMAP, when they have gone and the mmap lock has been given up
+    mremap              REMAP, when they have moved; before it UNMAP of what was at the new place, behind it UNMAP of the old one
 
 From the time at which the change begins until then (`mmap_changing`) nothing can be filled: -EAGAIN.
 
@@ -26,7 +27,7 @@ descriptor comes with the message, and fork() returns, and the child begins, whe
 So who keeps something by address and lives by these messages hears late: of munmap when the memory has gone, and perhaps another
 mapping has come. The system call has not returned, that is all.
 
-Left out: UFFDIO_CONTINUE and minor faults, UFFDIO_MOVE, UFFDIO_POISON; the event REMAP (mremap() is not modelled);
+Left out: UFFDIO_CONTINUE and minor faults, UFFDIO_MOVE, UFFDIO_POISON;
 which of two children a message of two forks at a time is about; asynchronous write protection, write protection of pages that are not there, and of files'
 pages; more than one userfaultfd of a process; who else may use it than the process; UFFDIO_API by itself; who waits in a system call
 and is killed goes on with it. The order among those woken.
@@ -59,6 +60,8 @@ __all__ = [
     "dup_userfaultfd_complete",
     "find_message",
     "handle_userfault",
+    "mremap_userfaultfd_complete",
+    "mremap_userfaultfd_prep",
     "read_message",
     "userfaultfd_armed",
     "userfaultfd_event_wait_completion",
@@ -288,6 +291,26 @@ def userfaultfd_unmap_prep(mm: Mm, start: Va, end: VaEnd) -> bool:
 def is_registered(vma: Ref[Vma]) -> bool:
     """Whether there is a vma, and it is registered."""
     return vma is not None and userfaultfd_armed(vma)
+
+
+def mremap_userfaultfd_prep(mm: Mm, new_addr: Va) -> bool:
+    """mremap_userfaultfd_prep() (fs/userfaultfd.c, Linux 6.12) of the vma that memory has moved into: whether user space is to be told. Where it does not want to be,
+    the vma is registered no more. The mmap lock is held for writing."""
+    with atomic:
+        ctx = mm.userfaultfd[0]
+        vma = mm.mm_mt[new_addr]
+        assert vma is not None
+        told = ctx.events and userfaultfd_armed(vma)
+        if not told:
+            vma.flags[0] = vma.flags[0] & (255 - VM_UFFD_FLAGS)
+    if told:
+        mmap_changes(ctx)
+    return told
+
+
+def mremap_userfaultfd_complete(mm: Mm, start: Va, end: VaEnd) -> None:
+    """mremap_userfaultfd_complete() (fs/userfaultfd.c, Linux 6.12): the memory has moved, no lock is held."""
+    userfaultfd_event_wait_completion(mm.userfaultfd[0], UffdEvent.REMAP, start, end)
 
 
 def userfaultfd_unmap_complete(mm: Mm, start: Va, end: VaEnd) -> None:

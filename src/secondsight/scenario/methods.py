@@ -91,6 +91,21 @@ class RecorderMethods(ABC):
         contents. Fails with -ENOMEM (not mapped), -EINVAL (a udmabuf's mapping)."""
         self._operation("madvise_dontneed", into, addr=addr, pages=pages)
 
+    def mremap(self, addr: Address, *, pages: int | None = None, at: Address | None = None, into: str | None = None) -> Mapping:
+        """mremap(MREMAP_MAYMOVE | MREMAP_FIXED): move `pages` pages to a new address, one that no earlier mapping had, unless `at` gives an address to
+        move them over: what is mapped there goes, whatever comes of the rest. What the pages hold stays. Fails with -EFAULT (not mapped, or not all of one mapping),
+        -EINVAL (the two places overlap)."""
+        made: Mapping = self._operation("mremap", into, addr=addr, pages=pages, at=at)
+        return made
+
+    def mremap_dontunmap(
+        self, addr: Address, *, pages: int | None = None, at: Address | None = None, into: str | None = None
+    ) -> Mapping:
+        """`mremap` with MREMAP_DONTUNMAP: the pages move, and the old place stays mapped: private memory reads as zeros there, a memfd's pages are found in
+        the memfd. Fails as `mremap` does, and with -EINVAL (a udmabuf)."""
+        made: Mapping = self._operation("mremap_dontunmap", into, addr=addr, pages=pages, at=at)
+        return made
+
     def mprotect(self, addr: Address, *, pages: int | None = None, write: bool, into: str | None = None) -> None:
         """mprotect() to PROT_READ, or with `write` to PROT_READ and PROT_WRITE: where it may not be written a store is SIGSEGV.
         Fails with -ENOMEM (not mapped, done up to there), -EACCES (mapped read-only from a memfd that was write-sealed)."""
@@ -383,8 +398,8 @@ class RecorderMethods(ABC):
 
     def userfaultfd(self, *, sigbus: bool = False, events: bool = False, forks: bool = False) -> File:
         """userfaultfd(2), and UFFDIO_API: one for a process, in the setup. With `sigbus` (UFFD_FEATURE_SIGBUS) who touches what is missing or
-        protected gets a signal, else it waits. With `events` (UFFD_FEATURE_EVENT_REMOVE and _UNMAP) who unmaps registered memory, or forgets
-        it by MADV_DONTNEED, waits until somebody has read that message. With `forks` (UFFD_FEATURE_EVENT_FORK) so does who forks: the child's memory is
+        protected gets a signal, else it waits. With `events` (UFFD_FEATURE_EVENT_REMOVE, _UNMAP and _REMAP) who unmaps registered memory, forgets
+        it by MADV_DONTNEED, or moves it, waits until somebody has read that message. With `forks` (UFFD_FEATURE_EVENT_FORK) so does who forks: the child's memory is
         registered with a userfaultfd of its own, which comes with the message (`uffd_serve` answers that too)."""
         made: File = self._operation("userfaultfd", None, sigbus=sigbus, events=events, forks=forks)
         return made
@@ -428,7 +443,7 @@ class RecorderMethods(ABC):
         self._operation("uffd_wake", into, uffd=uffd, addr=addr, pages=pages)
 
     def uffd_read(self, uffd: File, *, into: str | None = None) -> None:
-        """Wait for a message and read it: `f` a page is missing, `w` one is written that is protected, `r` REMOVE, `u` UNMAP, `k` FORK. Faults come first.
+        """Wait for a message and read it: `f` a page is missing, `w` one is written that is protected, `r` REMOVE, `u` UNMAP, `m` REMAP, `k` FORK. Faults come first.
         Who waits for the reading of an event goes on. -EBADF: closed."""
         self._operation("uffd_read", into, uffd=uffd)
 

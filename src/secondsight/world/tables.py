@@ -12,7 +12,7 @@ from secondsight.linux.shmem import ShmemFile
 from secondsight.linux.udmabuf import Udmabuf
 
 __all__ = [
-    "BY_REFERENCE", "CLOSES", "DIFFERS", "EMPTY_IS_BAD", "FIXED", "HUGETLB", "NOT_RUN", "OPENS", "PRIVATE", "READS_ONLY", "READ_ONLY", "SEALS_LATE",
+    "BY_REFERENCE", "CLOSES", "DIFFERS", "DONTUNMAP", "EMPTY_IS_BAD", "FIXED", "HUGETLB", "NOT_RUN", "OPENS", "PRIVATE", "READS_ONLY", "READ_ONLY", "SEALS_LATE",
     "SEALS_WRITES", "SKIPPED", "SUCCESS", "WHOLE",
     "DeviceNumber", "Handle",
     "Pinned", "RowNumber", "TABLES",
@@ -36,6 +36,8 @@ READ_ONLY: Final = 4
 """PROT_READ without PROT_WRITE."""
 PRIVATE: Final = 16
 """MAP_PRIVATE, of a file."""
+DONTUNMAP: Final = 128
+"""MREMAP_DONTUNMAP."""
 HUGETLB: Final = 64
 """MFD_HUGETLB."""
 EMPTY_IS_BAD: Final = 8
@@ -116,6 +118,7 @@ address = const("op.address")
 pages = const("op.pages")
 value = const("op.value")
 page = const("op.page")
+"""Of what moves a mapping: the address that it moves to."""
 needs = const("op.needs")
 """The handle that must have come into being, or -1; the ranges of a list must have too, and what `needs_at` names: the mapping
 that `at` is in, the device that an operation of the scenario opens, a userfaultfd."""

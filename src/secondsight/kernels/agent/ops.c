@@ -104,6 +104,21 @@ int do_mmap_read_only(const long *arg, int makes) { return map(arg, makes, PROT_
 
 int do_mmap_private(const long *arg, int makes) { return map(arg, makes, PROT_READ | PROT_WRITE, MAP_PRIVATE); }
 
+static int move(const long *arg, int makes, int more)
+{
+	char *to = arg[3] < 0 ? WINDOW(makes) : address(arg + 3);
+	void *got = mremap(address(arg), arg[2] * UNIT, arg[2] * UNIT, MREMAP_MAYMOVE | MREMAP_FIXED | more, to);
+
+	if (got == MAP_FAILED)
+		return failed();
+	left->handles[makes].addr = got;
+	return DONE;
+}
+
+int do_mremap(const long *arg, int makes) { return move(arg, makes, 0); }
+
+int do_mremap_dontunmap(const long *arg, int makes) { return move(arg, makes, MREMAP_DONTUNMAP); }
+
 int do_mprotect(const long *arg, int makes)
 {
 	(void)makes;

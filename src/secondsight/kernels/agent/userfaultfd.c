@@ -37,7 +37,7 @@ int do_userfaultfd(const long *arg, int makes)
 	if (arg[0])
 		api.features |= UFFD_FEATURE_SIGBUS;
 	if (arg[1])
-		api.features |= UFFD_FEATURE_EVENT_REMOVE | UFFD_FEATURE_EVENT_UNMAP;
+		api.features |= UFFD_FEATURE_EVENT_REMOVE | UFFD_FEATURE_EVENT_UNMAP | UFFD_FEATURE_EVENT_REMAP;
 	if (arg[2])
 		api.features |= UFFD_FEATURE_EVENT_FORK;
 	if (fd < 0 || ioctl(fd, UFFDIO_API, &api))
@@ -119,6 +119,8 @@ static int letter(const struct uffd_msg *message)
 		return PAGE_VALUE | 'r';
 	case UFFD_EVENT_UNMAP:
 		return PAGE_VALUE | 'u';
+	case UFFD_EVENT_REMAP:
+		return PAGE_VALUE | 'm';
 	case UFFD_EVENT_FORK: /* the child's file descriptor stays open, and nobody reads it */
 		return PAGE_VALUE | 'k';
 	}

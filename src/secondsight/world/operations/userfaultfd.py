@@ -28,7 +28,8 @@ __all__ = ["serve"]
 UFFD = Arg(ArgType.USERFAULTFD)
 YES, NO = Arg(ArgType.FLAG, True, keyword=True), Arg(ArgType.FLAG, False, keyword=True)
 OF_PRIVATE_MEMORY = Arg(ArgType.FLAG, False, keyword=True, anonymous=True)
-FAULT, PROTECTED, REMOVE, UNMAP, FORK = ord("f"), ord("w"), ord("r"), ord("u"), ord("k")
+FAULT, PROTECTED = ord("f"), ord("w")
+REMOVE, UNMAP, FORK, REMAP = ord("r"), ord("u"), ord("k"), ord("m")
 
 
 def of_userfaultfd(args: object) -> dict[str, int]:
@@ -39,8 +40,8 @@ def of_userfaultfd(args: object) -> dict[str, int]:
 @operation(sigbus=NO, events=NO, forks=NO, makes=HandleType.USERFAULTFD, needs=Needs.USERFAULTFD, in_setup=True, at_least=of_userfaultfd, named=False)
 def userfaultfd(i: RowNumber, mm: Mm, device: Ref[Device]) -> Result:
     """userfaultfd(2), and UFFDIO_API: one for a process, in the setup. With `sigbus` (UFFD_FEATURE_SIGBUS) who touches what is missing or
-    protected gets a signal, else it waits. With `events` (UFFD_FEATURE_EVENT_REMOVE and _UNMAP) who unmaps registered memory, or forgets
-    it by MADV_DONTNEED, waits until somebody has read that message. With `forks` (UFFD_FEATURE_EVENT_FORK) so does who forks: the child's memory is
+    protected gets a signal, else it waits. With `events` (UFFD_FEATURE_EVENT_REMOVE, _UNMAP and _REMAP) who unmaps registered memory, forgets
+    it by MADV_DONTNEED, or moves it, waits until somebody has read that message. With `forks` (UFFD_FEATURE_EVENT_FORK) so does who forks: the child's memory is
     registered with a userfaultfd of its own, which comes with the message (`uffd_serve` answers that too)."""
     if len(mm.userfaultfd) > 0:
         with atomic:
@@ -117,7 +118,7 @@ def uffd_wake(i: RowNumber, mm: Mm, device: Ref[Device]) -> Result:
 
 @operation(uffd=UFFD, loads=True, at_least=of_userfaultfd, often=Often())
 def uffd_read(i: RowNumber, mm: Mm, device: Ref[Device]) -> Result:
-    """Wait for a message and read it: `f` a page is missing, `w` one is written that is protected, `r` REMOVE, `u` UNMAP, `k` FORK. Faults come first.
+    """Wait for a message and read it: `f` a page is missing, `w` one is written that is protected, `r` REMOVE, `u` UNMAP, `m` REMAP, `k` FORK. Faults come first.
     Who waits for the reading of an event goes on. -EBADF: closed."""
     if len(mm.userfaultfd) > 0:
         with atomic:
@@ -173,6 +174,6 @@ def next_message(ctx: UserfaultfdCtx) -> Result:
     event = ctx.waits[i].event
     letter = PROTECTED if ctx.waits[i].wp else FAULT
     if event != UffdEvent.PAGEFAULT:
-        letter = REMOVE if event == UffdEvent.REMOVE else UNMAP if event == UffdEvent.UNMAP else FORK
+        letter = REMOVE if event == UffdEvent.REMOVE else UNMAP if event == UffdEvent.UNMAP else REMAP if event == UffdEvent.REMAP else FORK
     read_message(ctx, i)
     return letter
