@@ -24,7 +24,7 @@ step.
 from __future__ import annotations
 
 from secondsight.lang import Errno, atomic, bound, milestone, shared_array
-from secondsight.linux.errno import EFAULT, EINVAL, ENOMEM
+from secondsight.linux.errno import EFAULT, EINVAL
 from secondsight.linux.fork import vm_area_dup
 from secondsight.linux.memory import tlb_finish_mmu, unmap_vmas, vma_flags
 from secondsight.linux.mm_interval_tree import vma_interval_tree_insert
@@ -72,15 +72,16 @@ def mremap_to(mm: Mm, addr: Va, length: Pgoff, new_addr: Va, low: Va, high: VaEn
     `new_addr`, or -EINVAL: the two overlap, or the pages are a udmabuf's and are to stay mapped; -EFAULT: they are not all of one vma. What
     was mapped at the new place has gone then. `low`, `high`: see `vma_merge_new_range`, of the new place.
     """
-    if addr + length > new_addr and new_addr + length > addr:
-        return -EINVAL
-    if new_addr + length > len(mm.ptes):
-        return -ENOMEM
+    overlap = addr + length > new_addr and new_addr + length > addr
+    if len(moves_several) > 0:
+        if overlap:
+            return -EINVAL
     mm.mmap_lock.write_lock()
-    nothing = mm.mm_mt[addr] is None
-    if nothing:
+    with atomic:
+        problem: Errno = -EFAULT if mm.mm_mt[addr] is None else -EINVAL if overlap else 0
+    if problem != 0:
         mm.mmap_lock.write_unlock()
-        return -EFAULT
+        return problem
     if len(moves_several) > 0:
         return remap_move(mm, addr, length, new_addr, low, high, dontunmap)
     early = do_munmap(mm, new_addr, new_addr + length)

@@ -71,7 +71,7 @@ from secondsight.devices.small.references import (
 )
 from secondsight.devices.small.sharing import RemembersByAddress, RemembersByProcess
 from secondsight.devices.small.vcpu import Vcpu, VcpuWithoutCount
-from secondsight.devices.small.writeback import MarksUnderThePageLock, MarksWhenItDrops, NeverMarksDirty
+from secondsight.devices.small.writeback import MarksUnderThePageLock, MarksUnlessUnmapped, MarksWhenItDrops, NeverMarksDirty
 
 __all__ = [
     "ClearsByItself",
