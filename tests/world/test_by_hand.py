@@ -23,7 +23,8 @@ def by_hand(scenario: Scenario) -> object:
     """A scenario's outcome, by a machine that does its operations one by one."""
     is_huge = any(place.op.declared.needs in (Needs.HUGE, Needs.HUGETLB) for place in scenario.places())
     huge = {"huge": 1, "hugetlb_files": 3, "hugetlb_pages": 7} if is_huge else {}
-    hand = ByHand(pages=14, frames=16, vmas=40, files=15, udmabufs=15, file_pages=15, dmabuf_pages=15, create_items=15, **huge)
+    block = {"pageblocks": 1, "pageblock_frames": 7} if any(place.op.declared.needs is Needs.MOVABLE for place in scenario.places()) else {}
+    hand = ByHand(pages=14, frames=16, vmas=40, files=15, udmabufs=15, file_pages=15, dmabuf_pages=15, create_items=15, **huge, **block)
     hand.begin()
     results: list[str | None] = []
     for place in scenario.places():

@@ -369,7 +369,7 @@ class AddressSpace(Record):
 
 
 bound("vma_flags", most=1, usual=1)
-bound("anon_prepared", most=1)
+bound("anon_prepared", most=1, usual=1)
 
 NOT_PREPARED: Final = 0
 PREPARED: Final = 1
