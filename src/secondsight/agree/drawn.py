@@ -334,6 +334,8 @@ class _Arguments:
             return chance(w.draw, 50) and not (arg.anonymous and w.files_mapped)
         if arg.type is ArgType.USERFAULTFD:
             return w.userfaultfd
+        if arg.type is ArgType.ADDRESS:
+            return w.span()[0]
         if arg.type is ArgType.DEVICE:
             return w.device
         if arg.type is ArgType.HALVES:

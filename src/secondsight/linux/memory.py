@@ -60,6 +60,8 @@ from secondsight.linux.mm_types import (
     FAULT_FLAG_UNSHARE,
     FAULT_FLAG_WRITE,
     HPAGE_PMD_NR,
+    UFFD_MISSING,
+    UFFD_WP,
     VM_FAULT_ERROR,
     VM_FAULT_NOPAGE,
     VM_FAULT_RETRY,
@@ -106,7 +108,7 @@ from secondsight.linux.swap_state import (
     swap_free,
 )
 from secondsight.linux.swapops import is_device_private_entry, is_swap_entry, is_swap_pte, migrations, swap_slots
-from secondsight.linux.userfaultfd import handle_userfault, userfaultfd_missing, userfaultfd_pte_wp
+from secondsight.linux.userfaultfd import handle_userfault, userfaultfd_minor, userfaultfd_missing, userfaultfd_pte_wp
 
 __all__ = [
     "FAULT_FLAG_ALLOW_RETRY",
@@ -196,7 +198,7 @@ def handle_mm_fault(mm: Mm, va: Va, flags: Flags) -> Flags:
             return do_swap_page(mm, va, flags)
     if len(mm.userfaultfd) > 0:
         if what in (MISSING, WRITE_PROTECTED):
-            return handle_userfault(mm, va, flags, what == WRITE_PROTECTED)
+            return handle_userfault(mm, va, flags, UFFD_WP if what == WRITE_PROTECTED else UFFD_MISSING)
     if what == COPY:
         return wp_page_copy(mm, va, flags & FAULT_FLAG_UNSHARE != 0)
     if what == FILE:
@@ -300,6 +302,9 @@ def do_fault_around(vma: Vma, va: Va) -> Flags:
     mm = vma.vm_mm
     file = vma.vm_file
     assert mm is not None and file is not None
+    if len(mm.userfaultfd) > 0:  # uffd_disable_fault_around()
+        if userfaultfd_minor(vma):
+            return FILE
     file.map_pages(vma, vma.vm_start, vma.vm_end)
     return FILE if pte_none(mm.ptes[va]) else VM_FAULT_NOPAGE
 

@@ -64,6 +64,10 @@ __all__ = [
     "VM_PRIVATE",
     "VM_SEALED",
     "VM_UFFD_FLAGS",
+    "UFFD_MINOR",
+    "UFFD_MISSING",
+    "UFFD_WP",
+    "VM_UFFD_MINOR",
     "VM_UFFD_MISSING",
     "VM_UFFD_WP",
     "CLONED",
@@ -168,8 +172,15 @@ VM_UFFD_MISSING = 64
 """Registered with the process's userfaultfd: who touches a page that is not there waits for user space."""
 VM_UFFD_WP = 128
 """The same of who writes a page that is write-protected by it (`Pte.uffd_wp`)."""
-VM_UFFD_FLAGS = 192
-"""Either."""
+VM_UFFD_MINOR = 1
+"""The same of who touches a memfd's page that the file has, and that is not mapped. (VM_PFNMAP is a file's to say: no vma's `flags` have it.)"""
+VM_UFFD_FLAGS = 193
+"""Any of the three."""
+
+UFFD_MISSING: Final = 0
+UFFD_WP: Final = 1
+UFFD_MINOR: Final = 2
+"""Why a fault is user space's (UFFD_PAGEFAULT_FLAG_)."""
 
 
 class Event(IntEnum):
@@ -332,6 +343,11 @@ class AddressSpace(Record):
     def mfill(self, vma: Vma, va: Va, pgoff: Pgoff, value: Char) -> Errno:
         """shmem_mfill_atomic_pte(): a new page of the file, mapped at `va` at once: 0, -EFAULT past its end, -EEXIST where it has one, or
         something is mapped."""
+        return -EFAULT
+
+    def mcontinue(self, vma: Vma, va: Va, pgoff: Pgoff) -> Errno:
+        """mfill_atomic_pte_continue(): map the page that the file has: 0, -EFAULT where it has none, -EINVAL past its end, -EEXIST where something is
+        mapped."""
         return -EFAULT
 
     def vm_flags(self) -> Flags:
@@ -508,13 +524,13 @@ bound("userfaults", most=7, usual=4)
 
 
 class UserfaultfdWait(Record):
-    """struct userfaultfd_wait_queue (fs/userfaultfd.c, Linux 6.12): who waits, for a page or until an event has been read. `wp`: of
-    a fault, that the page is write-protected. `waken`: it need not wait any more."""
+    """struct userfaultfd_wait_queue (fs/userfaultfd.c, Linux 6.12): who waits, for a page or until an event has been read. `why`: of
+    a fault, UFFD_. `waken`: it need not wait any more."""
 
     event: UffdEvent
     start: Va
     end: VaEnd
-    wp: bool
+    why: Count
     waken: bool
 
 

@@ -130,6 +130,14 @@ DIFFERENCES: dict[str, Difference] = {
             seen="6.12.117+deb12-amd64 against 7.2.13+deb14-amd64 (drawn scenarios)",
         ),
         Difference(
+            "userfaultfd-moves-pages",
+            since=(6, 12),
+            older="UFFDIO_MOVE is unknown: -EINVAL",
+            newer="a page is moved from one address to another",
+            read="userfaultfd_ioctl() (fs/userfaultfd.c, Linux 6.1.192), move_pages() (mm/userfaultfd.c, Linux 6.12.117). It came with 6.8.",
+            seen="6.1.0-56-amd64 against 6.12.117+deb12-amd64 (drawn scenarios)",
+        ),
+        Difference(
             "two-pass-interval-notifiers",
             since=(7, 2),
             older="an interval notifier has `invalidate` alone; a driver with two passes is refused",

@@ -418,6 +418,13 @@ class RecorderMethods(ABC):
         mapped, a udmabuf's mapping; neither mode), -EPERM (mapped read-only from a write-sealed memfd), -EBADF (closed)."""
         self._operation("uffd_register", into, uffd=uffd, addr=addr, pages=pages, missing=missing, wp=wp)
 
+    def uffd_register_minor(
+        self, uffd: File, addr: Address, *, pages: int | None = None, missing: bool = False, into: str | None = None
+    ) -> None:
+        """UFFDIO_REGISTER of pages that a memfd has and that are not mapped (UFFDIO_REGISTER_MODE_MINOR), and of those that are `missing`. Fails as `uffd_register`
+        does, and with -EINVAL (private memory)."""
+        self._operation("uffd_register_minor", into, uffd=uffd, addr=addr, pages=pages, missing=missing)
+
     def uffd_unregister(self, uffd: File, addr: Address, *, pages: int | None = None, into: str | None = None) -> None:
         """UFFDIO_UNREGISTER. Who waits for a page there tries again. Fails with -EINVAL (not mapped, a udmabuf's mapping), -EBADF (closed)."""
         self._operation("uffd_unregister", into, uffd=uffd, addr=addr, pages=pages)
@@ -431,6 +438,17 @@ class RecorderMethods(ABC):
         """UFFDIO_ZEROPAGE of one page. Fails as `uffd_copy` does."""
         self._operation("uffd_zeropage", into, uffd=uffd, addr=addr)
 
+    def uffd_continue(self, uffd: File, addr: Address, *, into: str | None = None) -> None:
+        """UFFDIO_CONTINUE of one page: the page that the memfd has is mapped; who waits for it goes on. Fails with -EEXIST (mapped already), -EFAULT (the memfd has
+        none), -EINVAL (past its end; not a memfd's), -ENOENT (not registered), -EAGAIN (a change is in progress), -EBADF (closed)."""
+        self._operation("uffd_continue", into, uffd=uffd, addr=addr)
+
+    def uffd_move(self, uffd: File, addr: Address, source: Address, *, into: str | None = None) -> None:
+        """UFFDIO_MOVE (Linux 6.8 on): the page at `source` is taken from there, and put to `addr`; who waits for that goes on. Both are private memory. Fails with
+        -ENOENT (not mapped; no page is there), -EEXIST (a page is at `addr`), -EBUSY (a child has the page too, or it is pinned), -EINVAL (`addr` is not registered;
+        not private memory, or it may not be written; an older kernel), -EAGAIN (a change is in progress), -EBADF (closed)."""
+        self._operation("uffd_move", into, uffd=uffd, addr=addr, source=source)
+
     def uffd_writeprotect(
         self, uffd: File, addr: Address, *, pages: int | None = None, protect: bool = True, into: str | None = None
     ) -> None:
@@ -443,7 +461,7 @@ class RecorderMethods(ABC):
         self._operation("uffd_wake", into, uffd=uffd, addr=addr, pages=pages)
 
     def uffd_read(self, uffd: File, *, into: str | None = None) -> None:
-        """Wait for a message and read it: `f` a page is missing, `w` one is written that is protected, `r` REMOVE, `u` UNMAP, `m` REMAP, `k` FORK. Faults come first.
+        """Wait for a message and read it: `f` a page is missing, `w` one is written that is protected, `n` one is not mapped that the memfd has, `r` REMOVE, `u` UNMAP, `m` REMAP, `k` FORK. Faults come first.
         Who waits for the reading of an event goes on. -EBADF: closed."""
         self._operation("uffd_read", into, uffd=uffd)
 
@@ -458,7 +476,7 @@ class RecorderMethods(ABC):
 
     def uffd_serve(self, uffd: File, value: str) -> None:
         """A thread of the process that answers all messages from the end of the setup on: what is missing is filled with a page that holds
-        `value`, what is protected may be written again, events are read. What cannot be filled while a change is in progress (-EAGAIN) is
+        `value`, what is protected may be written again, what a memfd has is mapped, events are read. What cannot be filled while a change is in progress (-EAGAIN) is
         tried again; for anything else, who waits tries again."""
         self._operation("uffd_serve", None, uffd=uffd, value=value)
 

@@ -40,7 +40,7 @@ ACTS = Functions[Act]("ACTS")
 """What operations do on the model, by number."""
 
 COLUMNS = {
-    ArgType.ADDRESS: ("address",),
+    ArgType.ADDRESS: ("address", "page"),
     ArgType.PLACE: ("address",),
     ArgType.COUNT: ("pages",),
     ArgType.PAGE: ("page",),

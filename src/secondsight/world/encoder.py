@@ -117,17 +117,19 @@ class Encoder:
             if arg.type in COLUMNS and value is not None and not moves_over:
                 row[COLUMNS[arg.type][columns[arg.type]]] = self._number(arg.type, value)
                 columns[arg.type] += 1
-            if isinstance(value, HandleRef):
+            if isinstance(value, HandleRef) and columns[ArgType.ADDRESS] > 1:  # a second handle that it needs
+                row["range_first"], row["ranges"] = len(self.ranges["handle"]), 1
+                self._range(value, 0, 1)
+            elif isinstance(value, HandleRef):
                 self._handle(row, arg.type, value, model.turns)
             if arg.type is ArgType.RANGES and isinstance(value, tuple):
                 row["range_first"], row["ranges"] = len(self.ranges["handle"]), len(value)
                 for ref, first, count in value:
-                    self.ranges["handle"].append(self.numbers[ref.handle])
-                    self.ranges["is_memfd"].append(int(self.types[ref.handle] is HandleType.MEMFD))
-                    self.ranges["page"].append(first)
-                    self.ranges["pages"].append(count)
+                    self._range(ref, first, count)
         if op.kind == "move_pages" and differs("empty-page-is-a-bad-address", self.release):
             row["flags"] |= tables.EMPTY_IS_BAD
+        if op.kind == "uffd_move" and differs("userfaultfd-moves-pages", self.release):
+            row["flags"] |= tables.NO_MOVE
         if op.kind == "direct_read" and differs("direct-io-by-reference", self.release):
             row["flags"] |= tables.BY_REFERENCE
         if op.kind == "pin" and differs("longterm-pin-of-the-zero-page", self.release):
@@ -145,6 +147,12 @@ class Encoder:
             row["low"], row["high"] = self._window(op, row["address"])
         for name in tables.TABLES:
             self.rows[name].append(row[name])
+
+    def _range(self, ref: HandleRef, first: int, count: int) -> None:
+        self.ranges["handle"].append(self.numbers[ref.handle])
+        self.ranges["is_memfd"].append(int(self.types[ref.handle] is HandleType.MEMFD))
+        self.ranges["page"].append(first)
+        self.ranges["pages"].append(count)
 
     def _number(self, kind: ArgType, value: ArgValue) -> int:
         if isinstance(value, HandleRef):

@@ -315,6 +315,12 @@ class ProcessMethods(ABC):
         done: str = self._do("uffd_register", uffd=uffd, addr=addr, pages=pages, missing=missing, wp=wp)
         return done
 
+    def uffd_register_minor(self, uffd: File, addr: Address, *, pages: int | None = None, missing: bool = False) -> str:
+        """UFFDIO_REGISTER of pages that a memfd has and that are not mapped (UFFDIO_REGISTER_MODE_MINOR), and of those that are `missing`. Fails as `uffd_register`
+        does, and with -EINVAL (private memory)."""
+        done: str = self._do("uffd_register_minor", uffd=uffd, addr=addr, pages=pages, missing=missing)
+        return done
+
     def uffd_unregister(self, uffd: File, addr: Address, *, pages: int | None = None) -> str:
         """UFFDIO_UNREGISTER. Who waits for a page there tries again. Fails with -EINVAL (not mapped, a udmabuf's mapping), -EBADF (closed)."""
         done: str = self._do("uffd_unregister", uffd=uffd, addr=addr, pages=pages)
@@ -331,6 +337,19 @@ class ProcessMethods(ABC):
         done: str = self._do("uffd_zeropage", uffd=uffd, addr=addr)
         return done
 
+    def uffd_continue(self, uffd: File, addr: Address) -> str:
+        """UFFDIO_CONTINUE of one page: the page that the memfd has is mapped; who waits for it goes on. Fails with -EEXIST (mapped already), -EFAULT (the memfd has
+        none), -EINVAL (past its end; not a memfd's), -ENOENT (not registered), -EAGAIN (a change is in progress), -EBADF (closed)."""
+        done: str = self._do("uffd_continue", uffd=uffd, addr=addr)
+        return done
+
+    def uffd_move(self, uffd: File, addr: Address, source: Address) -> str:
+        """UFFDIO_MOVE (Linux 6.8 on): the page at `source` is taken from there, and put to `addr`; who waits for that goes on. Both are private memory. Fails with
+        -ENOENT (not mapped; no page is there), -EEXIST (a page is at `addr`), -EBUSY (a child has the page too, or it is pinned), -EINVAL (`addr` is not registered;
+        not private memory, or it may not be written; an older kernel), -EAGAIN (a change is in progress), -EBADF (closed)."""
+        done: str = self._do("uffd_move", uffd=uffd, addr=addr, source=source)
+        return done
+
     def uffd_writeprotect(self, uffd: File, addr: Address, *, pages: int | None = None, protect: bool = True) -> str:
         """UFFDIO_WRITEPROTECT: the pages that are there are write-protected, or with `protect=False` no more, and who waits goes on. Fails with
         -ENOENT (not registered for that), -EAGAIN (a change is in progress), -EBADF (closed)."""
@@ -343,7 +362,7 @@ class ProcessMethods(ABC):
         return done
 
     def uffd_read(self, uffd: File) -> str:
-        """Wait for a message and read it: `f` a page is missing, `w` one is written that is protected, `r` REMOVE, `u` UNMAP, `m` REMAP, `k` FORK. Faults come first.
+        """Wait for a message and read it: `f` a page is missing, `w` one is written that is protected, `n` one is not mapped that the memfd has, `r` REMOVE, `u` UNMAP, `m` REMAP, `k` FORK. Faults come first.
         Who waits for the reading of an event goes on. -EBADF: closed."""
         done: str = self._do("uffd_read", uffd=uffd)
         return done
@@ -361,7 +380,7 @@ class ProcessMethods(ABC):
 
     def uffd_serve(self, uffd: File, value: str) -> str:
         """A thread of the process that answers all messages from the end of the setup on: what is missing is filled with a page that holds
-        `value`, what is protected may be written again, events are read. What cannot be filled while a change is in progress (-EAGAIN) is
+        `value`, what is protected may be written again, what a memfd has is mapped, events are read. What cannot be filled while a change is in progress (-EAGAIN) is
         tried again; for anything else, who waits tries again."""
         done: str = self._do("uffd_serve", uffd=uffd, value=value)
         return done
