@@ -13,7 +13,13 @@ from secondsight.linux.mm_types import VM_UFFD_MINOR, VM_UFFD_MISSING, Mm
 from secondsight.linux.mmap import do_mmap
 from secondsight.linux.page_alloc import ZERO_PFN, frames
 from secondsight.linux.swapops import is_swap_entry
-from secondsight.linux.userfaultfd_ioctl import new_userfaultfd, userfaultfd_continue, userfaultfd_copy, userfaultfd_move, userfaultfd_register
+from secondsight.linux.userfaultfd_ioctl import (
+    new_userfaultfd,
+    userfaultfd_continue,
+    userfaultfd_copy,
+    userfaultfd_move,
+    userfaultfd_register,
+)
 from secondsight.scenario import Recorder, show_outcome
 from secondsight.search import Verdict
 from secondsight.world.model import outcomes

@@ -139,6 +139,11 @@ class World:
         """Itself, in `often` of 100 draws, or what the other process may use."""
         return self if self.other is None or self.is_thread or chance(self.draw, often) else self.other
 
+    def victim(self) -> Process | None:
+        """A process that it may kill: of a thread of the first one the other, or a child that was there before."""
+        before = self.around
+        return before.other.process if before is not None and before.other is not None and self.process is None else None
+
     def inside(self) -> World:
         """For a thread: what it makes is its own, what there was it shares."""
         return replace(
@@ -182,6 +187,8 @@ def can_be_drawn(w: World, op: Operation) -> bool:
     if any(kind in FILES for kind in kinds) and not (w.udmabufs if ArgType.UDMABUF in kinds else w.memfds):
         return False
     if (ArgType.ADDRESS in kinds and not w.mappings) or (ArgType.DEVICE in kinds and w.device is None):
+        return False
+    if ArgType.PROCESS in kinds and w.victim() is None:
         return False
     if ArgType.USERFAULTFD in kinds and w.userfaultfd is None:
         return False
@@ -334,6 +341,8 @@ class _Arguments:
             return chance(w.draw, 50) and not (arg.anonymous and w.files_mapped)
         if arg.type is ArgType.USERFAULTFD:
             return w.userfaultfd
+        if arg.type is ArgType.PROCESS:
+            return w.victim()
         if arg.type is ArgType.ADDRESS:
             return w.span()[0]
         if arg.type is ArgType.DEVICE:

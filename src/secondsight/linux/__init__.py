@@ -29,6 +29,7 @@ from secondsight.linux.errno import (
     ENXIO,
     EOPNOTSUPP,
     EPERM,
+    ESRCH,
     SIGBUS,
     SIGSEGV,
 )
@@ -49,6 +50,7 @@ __all__ = [
     "ENXIO",
     "EOPNOTSUPP",
     "EPERM",
+    "ESRCH",
     "SIGBUS",
     "SIGSEGV",
     "BOUNDS",

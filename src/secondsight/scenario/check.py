@@ -182,6 +182,11 @@ class Checker:
         handle = self.handles.get(value.handle) if isinstance(value, HandleRef) else None
         if not isinstance(value, HandleRef) or handle is None:
             return f"{value!r} is not {kind.words} of this scenario", remedy
+        if kind is ArgType.PROCESS:
+            if section in ("setup", "final"):
+                return f"{value}: in {section}, where nothing goes on beside it", "do it in a thread"
+            if process == handle.name:
+                return f"{value} is the process that does it", "another one does it, or s.exit()"
         is_mapping = handle.type is HandleType.MAPPING
         if handle.type not in kind.handles:
             return f"{value} is a {handle.type.value}, not {kind.words}", remedy

@@ -194,6 +194,16 @@ class RecorderMethods(ABC):
         """The OOM reaper takes the process's private memory, without sleeping. On the model only."""
         self._operation("oom_reap", None)
 
+    def kill(self, process: Process, *, into: str | None = None) -> None:
+        """kill(SIGKILL) of another process, in a thread: its threads end where they are, what an operation of theirs says then is lost, and its memory
+        goes, at some time. Results that are missing then read `exited`."""
+        self._operation("kill", into, process=process)
+
+    def process_mrelease(self, process: Process, *, into: str | None = None) -> None:
+        """process_mrelease(2), in a thread: take the private memory of a process that is being killed, or ends, as the OOM reaper does. Fails with -EINVAL (it is not
+        ending), -ESRCH (it has ended), -EAGAIN (a device would have to sleep: some is left)."""
+        self._operation("process_mrelease", into, process=process)
+
     def fork(self) -> Process:
         """fork(): another process, whose memory is a copy of this one's, and which has the mappings that this one has by then at the same
         addresses. It has no device and none of the threads; its own (`@child.thread`) begin when it is there."""

@@ -48,6 +48,7 @@ COLUMNS = {
     ArgType.VALUE: ("value",),
     ArgType.SEALS: ("value",),
     ArgType.FLAG: ("value", "page", "pages"),
+    ArgType.PROCESS: ("value",),
 }
 """In which table of a row an argument is, by its type; the second of a type is in the second."""
 

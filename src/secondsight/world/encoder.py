@@ -156,7 +156,7 @@ class Encoder:
 
     def _number(self, kind: ArgType, value: ArgValue) -> int:
         if isinstance(value, HandleRef):
-            return self.address[value.handle] + value.page
+            return self.processes.index(value.handle) if kind is ArgType.PROCESS else self.address[value.handle] + value.page
         if kind is ArgType.SEALS:
             return sum(SEALS[name] for name in set(str(value).split("|")) if name)
         return ord(value) if isinstance(value, str) else int(value)  # type: ignore[arg-type]

@@ -89,10 +89,15 @@ class DeviceOf(Record):
     device: Ref[Device]
 
 
+bound("kills", most=1)
+
+
 class ProcessState(Record):
-    """A process of the scenario: `exiting` once it has called exit, `running` threads of it, `others` that are not its own."""
+    """A process of the scenario: `exiting` once it has called exit, or is `killed` (asked where somebody kills), `running` threads of it, `others` that are
+    not its own."""
 
     exiting: bool
+    killed: Array[bool, Literal["kills"]]
     running: Count
     others: Count
 

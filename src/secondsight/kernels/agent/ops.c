@@ -347,6 +347,24 @@ int do_fork(const long *arg, int makes)
 	return fork_process(makes) ? failed() : DONE;
 }
 
+int do_kill(const long *arg, int makes)
+{
+	(void)makes;
+	return kill_process(arg[1]) ? failed() : DONE;
+}
+
+int do_process_mrelease(const long *arg, int makes)
+{
+	int pidfd = syscall(SYS_pidfd_open, left->pid[arg[1]], 0), result;
+
+	(void)makes;
+	if (pidfd < 0)
+		return failed();
+	result = syscall(SYS_process_mrelease, pidfd, 0) ? failed() : DONE;
+	close(pidfd);
+	return result;
+}
+
 int do_exit(const long *arg, int makes)
 {
 	(void)arg, (void)makes;
