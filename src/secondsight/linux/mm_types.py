@@ -60,6 +60,7 @@ __all__ = [
     "VM_FAULT_SIGBUS",
     "VM_FAULT_SIGSEGV",
     "VM_HUGEPAGE",
+    "VM_LOCKED",
     "VM_PFNMAP",
     "VM_PRIVATE",
     "VM_SEALED",
@@ -174,6 +175,8 @@ VM_UFFD_WP = 128
 """The same of who writes a page that is write-protected by it (`Pte.uffd_wp`)."""
 VM_UFFD_MINOR = 1
 """The same of who touches a memfd's page that the file has, and that is not mapped. (VM_PFNMAP is a file's to say: no vma's `flags` have it.)"""
+VM_LOCKED = 2
+"""mlock(): the pages stay in memory. (VM_DEVMAP is a file's to say, as VM_PFNMAP is.)"""
 VM_UFFD_FLAGS = 193
 """Any of the three."""
 

@@ -19,7 +19,7 @@ from secondsight.linux.errno import EAGAIN, EBUSY, EEXIST, EFAULT, EINVAL, ENOEN
 from secondsight.linux.migrate import migration_entry_wait
 from secondsight.linux.mm import page_anon_exclusive, vma_is_accessible
 from secondsight.linux.mm_interval_tree import linear_page_index
-from secondsight.linux.mm_types import Event, Folio, Mm, PteKind, Range, Va, Vma, anon_vmas
+from secondsight.linux.mm_types import VM_LOCKED, Event, Folio, Mm, PteKind, Range, Va, Vma, anon_vmas
 from secondsight.linux.mmu_notifier import mmu_notifier_invalidate_range_end, mmu_notifier_invalidate_range_start, owners
 from secondsight.linux.page_alloc import ZERO_PFN, frames, is_zero_page
 from secondsight.linux.pgtable import pte_clear, pte_none
@@ -74,6 +74,8 @@ def validate_move_areas(mm: Mm, dst: Va, src: Va) -> Errno:
     target, source = mm.mm_mt[dst], mm.mm_mt[src]
     assert target is not None and source is not None
     if not source.write or not target.write or vma_is_accessible(source) != vma_is_accessible(target):
+        return -EINVAL
+    if (source.flags[0] ^ target.flags[0]) & VM_LOCKED != 0:
         return -EINVAL
     return 0 if userfaultfd_armed(target) and target.vm_file is None and source.vm_file is None else -EINVAL
 

@@ -17,7 +17,7 @@ touched begins anew, and may become one with what it comes to lie beside.
 
 With MREMAP_DONTUNMAP the old vma stays, and is empty.
 
-Left out: growing and shrinking; an old length of 0; huge pages; limits, accounting, locked memory; several page tables: what a call moves, it moves in one
+Left out: growing and shrinking; an old length of 0; huge pages; limits, accounting; several page tables: what a call moves, it moves in one
 step.
 """
 
@@ -25,12 +25,13 @@ from __future__ import annotations
 
 from secondsight.lang import Errno, atomic, bound, milestone, shared_array
 from secondsight.linux.errno import EFAULT, EINVAL
-from secondsight.linux.fork import vm_area_dup
+from secondsight.linux.fork import mms, vm_area_dup
 from secondsight.linux.memory import tlb_finish_mmu, unmap_vmas, vma_flags
 from secondsight.linux.mm_interval_tree import vma_interval_tree_insert
 from secondsight.linux.mm_types import (
     NOT_PREPARED,
     VM_DEVMAP,
+    VM_LOCKED,
     VM_PFNMAP,
     Count,
     Event,
@@ -57,7 +58,15 @@ from secondsight.linux.userfaultfd import (
     userfaultfd_unmap_complete,
     userfaultfd_unmap_prep,
 )
-from secondsight.linux.vma import free_pgtables, vma_iter_store, vma_merge_new_range, vmas_changed, vms_gather_munmap_vmas
+from secondsight.linux.util import locked_vms, vma_is_locked
+from secondsight.linux.vma import (
+    free_pgtables,
+    split_vma,
+    vma_iter_store,
+    vma_merge_new_range,
+    vmas_changed,
+    vms_gather_munmap_vmas,
+)
 
 __all__ = ["mremap_to"]
 
@@ -92,6 +101,7 @@ def mremap_to(mm: Mm, addr: Va, length: Pgoff, new_addr: Va, low: Va, high: VaEn
         remap = move_vma(mm, addr, length, new_addr, low, high, dontunmap)
         if not dontunmap:
             late = do_munmap(mm, addr, addr + length)
+            counts_locked(mm, new_addr, length)
     with atomic:
         vmas_changed(mm, addr, addr + length)
         vmas_changed(mm, new_addr, new_addr + length)
@@ -129,6 +139,7 @@ def remap_move(mm: Mm, addr: Va, length: Pgoff, new_addr: Va, low: Va, high: VaE
             remap = move_vma(mm, start, end - start, to, low, high, dontunmap)
             if not dontunmap:
                 late += do_munmap(mm, start, end)
+                counts_locked(mm, to, end - start)
     with atomic:
         vmas_changed(mm, addr, addr + length)
         vmas_changed(mm, new_addr, new_addr + length)
@@ -305,10 +316,27 @@ def move_pte(mm: Mm, old: Va, new: Va) -> None:
 
 
 @atomic
+def counts_locked(mm: Mm, new_addr: Va, length: Pgoff) -> None:
+    """The part of move_vma() (mm/mremap.c, Linux 6.12) about `locked_vm`: the unmapping of the old place has taken away what is still locked."""
+    if len(locked_vms) > 0:
+        vma = mm.mm_mt[new_addr]
+        assert vma is not None
+        if vma_is_locked(vma):
+            locked_vms[mms.index(mm)].pages += length
+
+
+@atomic
 def leave_empty(mm: Mm, addr: Va, length: Pgoff) -> None:
     """The part of move_vma() (mm/mremap.c, Linux 6.12) about MREMAP_DONTUNMAP: a vma that is left whole is as if nobody had touched it."""
     vma = mm.mm_mt[addr]
     assert vma is not None
+    if len(locked_vms) > 0:
+        if vma_is_locked(vma):  # it is split for that, and what is left of it stays locked: the count is right
+            if vma.vm_start < addr:
+                split_vma(vma, addr, True)
+            if vma.vm_end > addr + length:
+                split_vma(vma, addr + length, False)
+            vma.flags[0] = vma.flags[0] & (255 - VM_LOCKED)
     if vma.vm_start == addr and vma.vm_end == addr + length:
         if len(vma.anon_prepared) > 0:
             vma.anon_prepared[0] = NOT_PREPARED

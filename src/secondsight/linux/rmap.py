@@ -14,7 +14,7 @@ the entry is the folio's:
 
 So a subscriber is called, and may sleep, with the folio lock and one of these locks held.
 
-Left out: folios of several pages, KSM, mlock, TLB flushes that are put off.
+Left out: folios of several pages, KSM, TLB flushes that are put off.
 """
 
 from __future__ import annotations
@@ -52,6 +52,7 @@ from secondsight.linux.page_alloc import put_page
 from secondsight.linux.pgtable import folio_mapped
 from secondsight.linux.swap_state import swap_duplicate
 from secondsight.linux.swapops import swap_slots
+from secondsight.linux.util import locked_vms, vma_is_locked
 
 __all__ = [
     "anon_vma_is_prepared",
@@ -220,7 +221,7 @@ def page_vma_mapped_walk(folio: Folio, pte: Pte) -> bool:
 def try_to_unmap(folio: Folio) -> None:
     """try_to_unmap() (mm/rmap.c, Linux 6.12): take the folio out of every page table; entries of anonymous memory become swap entries.
 
-    The folio is locked. It may be mapped afterwards all the same: ask. Left out: what is lazily freed (MADV_FREE), mlock, TLB
+    The folio is locked. It may be mapped afterwards all the same: ask. Left out: what is lazily freed (MADV_FREE), TLB
     flushes that wait for others.
     """
     rmap_walk_lock(folio)
@@ -251,11 +252,15 @@ def try_to_unmap_one(folio: Folio, vma: Vma) -> bool:
 @milestone(quiet=True)
 @atomic
 def unmap_entry(folio: Folio, mm: Mm, va: Va) -> bool:
-    """The part of try_to_unmap_one() under the page-table lock. False: the page may be pinned (folio_try_share_anon_rmap_pte()), and
-    stays where it is."""
+    """The part of try_to_unmap_one() under the page-table lock. False: the page may be pinned (folio_try_share_anon_rmap_pte()), or is
+    locked (mlock()), and stays where it is."""
     pte = mm.ptes[va]
     if not page_vma_mapped_walk(folio, pte):
         return True
+    if len(locked_vms) > 0:
+        vma = mm.mm_mt[va]
+        if vma is not None and vma_is_locked(vma):
+            return False
     if folio.anon_vma is not None:
         exclusive = page_anon_exclusive(folio)
         if exclusive and folio.pins > 0:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from secondsight.lang import Errno, Ref, atomic, bound, shared_array, tracepoint
 from secondsight.linux.errno import EINVAL
-from secondsight.linux.fork import vm_area_dup, vm_area_free
+from secondsight.linux.fork import mms, vm_area_dup, vm_area_free
 from secondsight.linux.huge_memory import vma_adjust_trans_huge
 from secondsight.linux.memory import tlb_finish_mmu, unmap_vmas
 from secondsight.linux.mm_interval_tree import vma_interval_tree_insert, vma_interval_tree_remove
@@ -34,6 +34,7 @@ from secondsight.linux.mm_types import (
 )
 from secondsight.linux.rmap import anon_vma_link, anon_vma_unlink
 from secondsight.linux.userfaultfd import userfaultfd_unmap_complete, userfaultfd_unmap_prep
+from secondsight.linux.util import locked_vms, vma_is_locked
 
 __all__ = [
     "do_vmi_align_munmap",
@@ -325,7 +326,7 @@ def vma_merge_existing_range(vma: Vma, start: Va, end: VaEnd, write: bool, flags
 def do_vmi_align_munmap(mm: Mm, start: Va, end: VaEnd) -> Errno:
     """do_vmi_align_munmap(), vms_complete_munmap_vmas() (mm/vma.c, Linux 6.12): unmap a range. 0, mapped or not.
 
-    -EINVAL: it begins or ends within a huge page of a file. Left out: limits, accounting, locked memory.
+    -EINVAL: it begins or ends within a huge page of a file. Left out: limits, accounting.
     """
     mm.mmap_lock.write_lock()
     told = False
@@ -375,6 +376,9 @@ def vms_gather_munmap_vmas(mm: Mm, start: Va, end: VaEnd) -> Ref[Vma]:
                 last.next = vma
             last = vma
             mm.mm_mt[va] = None
+            if len(locked_vms) > 0:
+                if vma_is_locked(vma):
+                    locked_vms[mms.index(mm)].pages -= 1
     return detached
 
 

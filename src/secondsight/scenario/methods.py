@@ -106,6 +106,19 @@ class RecorderMethods(ABC):
         made: Mapping = self._operation("mremap_dontunmap", into, addr=addr, pages=pages, at=at)
         return made
 
+    def mlock(self, addr: Address, *, pages: int | None = None, into: str | None = None) -> None:
+        """mlock(): the pages are faulted in, and stay in memory. Fails with -ENOMEM (not mapped, locked up to there; more than `limit_memlock` allows; past the end of
+        a file; PROT_NONE). MADV_DONTNEED and MADV_PAGEOUT of a locked page fail with -EINVAL."""
+        self._operation("mlock", into, addr=addr, pages=pages)
+
+    def munlock(self, addr: Address, *, pages: int | None = None, into: str | None = None) -> None:
+        """munlock(). Fails with -ENOMEM (not mapped, done up to there)."""
+        self._operation("munlock", into, addr=addr, pages=pages)
+
+    def limit_memlock(self, pages: int) -> None:
+        """setrlimit(RLIMIT_MEMLOCK), in the setup, for a process that has no CAP_IPC_LOCK from then on: so many pages may be locked."""
+        self._operation("limit_memlock", None, pages=pages)
+
     def mprotect(self, addr: Address, *, pages: int | None = None, write: bool, into: str | None = None) -> None:
         """mprotect() to PROT_READ, or with `write` to PROT_READ and PROT_WRITE: where it may not be written a store is SIGSEGV.
         Fails with -ENOMEM (not mapped, done up to there), -EACCES (mapped read-only from a memfd that was write-sealed)."""

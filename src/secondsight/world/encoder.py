@@ -42,7 +42,7 @@ needs nothing stays 0: which families of operations it has tells shapes apart al
 """
 _OF_EACH = ("private_pages", "migrate_pages")
 """Bounds of what each device has for itself: they are no larger where there are more devices."""
-NOT_HUGE = {"anon_prepared", "swap_slots", "migrations", "private_memory", "pageblocks", "halves", "userfaultfd"}
+NOT_HUGE = {"anon_prepared", "memlock", "swap_slots", "migrations", "private_memory", "pageblocks", "halves", "userfaultfd"}
 """What operations need that are not modelled for folios of two pages."""
 MOVES = ("mremap", "mremap_dontunmap")
 _ROWS = ("handles", "devices", "other_processes")
@@ -253,6 +253,8 @@ class Encoder:
         derived["pages"] = max(1, largest_space.pages)
         if largest.get("userfaultfd"):
             derived["no_memory_past_the_end"] = int(self.release is not None and not differs("userfaultfd-past-the-end-is-no-memory", self.release))
+        if largest.get("memlock"):
+            derived["memlock"] = len(self.processes)
         if largest.get("pageblocks"):  # all pages come from the block first, and all may move out of it
             derived["pageblock_frames"] = min(BOUNDS["pageblock_frames"].most, max(1, takes["frames"]))
             derived["frames"] = min(16, derived["frames"] + derived["pageblock_frames"])

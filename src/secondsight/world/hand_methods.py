@@ -87,6 +87,22 @@ class ProcessMethods(ABC):
         done: Mapping = self._do("mremap_dontunmap", addr=addr, pages=pages, at=at)
         return done
 
+    def mlock(self, addr: Address, *, pages: int | None = None) -> str:
+        """mlock(): the pages are faulted in, and stay in memory. Fails with -ENOMEM (not mapped, locked up to there; more than `limit_memlock` allows; past the end of
+        a file; PROT_NONE). MADV_DONTNEED and MADV_PAGEOUT of a locked page fail with -EINVAL."""
+        done: str = self._do("mlock", addr=addr, pages=pages)
+        return done
+
+    def munlock(self, addr: Address, *, pages: int | None = None) -> str:
+        """munlock(). Fails with -ENOMEM (not mapped, done up to there)."""
+        done: str = self._do("munlock", addr=addr, pages=pages)
+        return done
+
+    def limit_memlock(self, pages: int) -> str:
+        """setrlimit(RLIMIT_MEMLOCK), in the setup, for a process that has no CAP_IPC_LOCK from then on: so many pages may be locked."""
+        done: str = self._do("limit_memlock", pages=pages)
+        return done
+
     def mprotect(self, addr: Address, *, pages: int | None = None, write: bool) -> str:
         """mprotect() to PROT_READ, or with `write` to PROT_READ and PROT_WRITE: where it may not be written a store is SIGSEGV.
         Fails with -ENOMEM (not mapped, done up to there), -EACCES (mapped read-only from a memfd that was write-sealed)."""

@@ -7,6 +7,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/capability.h>
 #include <linux/mempolicy.h>
 #include <linux/udmabuf.h>
 #include <setjmp.h>
@@ -15,6 +16,7 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/swap.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -118,6 +120,32 @@ static int move(const long *arg, int makes, int more)
 int do_mremap(const long *arg, int makes) { return move(arg, makes, 0); }
 
 int do_mremap_dontunmap(const long *arg, int makes) { return move(arg, makes, MREMAP_DONTUNMAP); }
+
+int do_mlock(const long *arg, int makes)
+{
+	(void)makes;
+	return mlock(address(arg), arg[2] * UNIT) ? failed() : DONE;
+}
+
+int do_munlock(const long *arg, int makes)
+{
+	(void)makes;
+	return munlock(address(arg), arg[2] * UNIT) ? failed() : DONE;
+}
+
+/* Only those without CAP_IPC_LOCK have a limit. */
+int do_limit_memlock(const long *arg, int makes)
+{
+	struct rlimit limit = {.rlim_cur = arg[0] * UNIT, .rlim_max = arg[0] * UNIT};
+	struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
+	struct __user_cap_data_struct data[_LINUX_CAPABILITY_U32S_3];
+
+	(void)makes;
+	if (setrlimit(RLIMIT_MEMLOCK, &limit) || syscall(SYS_capget, &header, data))
+		return failed();
+	data[CAP_TO_INDEX(CAP_IPC_LOCK)].effective &= ~CAP_TO_MASK(CAP_IPC_LOCK);
+	return syscall(SYS_capset, &header, data) ? failed() : DONE;
+}
 
 int do_mprotect(const long *arg, int makes)
 {
