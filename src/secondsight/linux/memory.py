@@ -6,6 +6,7 @@ there. Entries go by `zap_pte_range`, always inside a notifier bracket:
     mmu_notifier_invalidate_range_start()
     zap_pte_range()                             one step: the page-table lock
     mmu_notifier_invalidate_range_end()
+    tlb_flush_mmu_tlbonly()                     until now CPUs may use their old TLB entries (`tlb`; where it is asked)
     tlb_finish_mmu()                            only now the references that the entries held are dropped
 
 `zap_page_range_single` does this for one vma (MADV_DONTNEED, and `unmap_mapping_range` for each place a file is
@@ -108,6 +109,7 @@ from secondsight.linux.swap_state import (
     swap_free,
 )
 from secondsight.linux.swapops import is_device_private_entry, is_swap_entry, is_swap_pte, migrations, swap_slots
+from secondsight.linux.tlb import tlb_flush_mmu_tlbonly, tlb_remove_tlb_entry
 from secondsight.linux.userfaultfd import handle_userfault, userfaultfd_minor, userfaultfd_missing, userfaultfd_pte_wp
 
 __all__ = [
@@ -729,6 +731,8 @@ def zap_entry(mm: Mm, va: Va) -> None:
     if len(swap_slots) + len(migrations) + len(owners) > 0:
         if is_swap_pte(pte):
             zap_nonpresent_pte(pte)
+    if len(mm.tlb) > 0:
+        tlb_remove_tlb_entry(mm, va)
     pte_clear(pte)
 
 
@@ -800,6 +804,8 @@ def zap_page_range_single(mm: Mm, start: Va, end: VaEnd) -> None:
     else:
         gather = zap_pte_range(mm, start, end)
     mmu_notifier_invalidate_range_end(mm, rng)
+    if len(mm.tlb) > 0:
+        tlb_flush_mmu_tlbonly(mm, start, end)
     if gather:
         tlb_finish_mmu(gather)
 
@@ -810,6 +816,8 @@ def zap_file_pages(mm: Mm, start: Va, end: VaEnd) -> None:
     mmu_notifier_invalidate_range_start(mm, rng)
     gather = zap_pte_range(mm, start, end, True)
     mmu_notifier_invalidate_range_end(mm, rng)
+    if len(mm.tlb) > 0:
+        tlb_flush_mmu_tlbonly(mm, start, end)
     if gather:
         tlb_finish_mmu(gather)
 

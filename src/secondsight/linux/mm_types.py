@@ -18,8 +18,7 @@ Order: `mmap_lock`, then the folio lock, then `i_mmap_rwsem` or `AnonVma.rwsem`,
 Records of include/linux/mmu_notifier.h (`Subscriptions`, `IntervalNotifier`, ...) are here because they and `Mm`
 refer to each other; what acts on them is in `mmu_notifier.py`.
 
-Left out: the TLB. A cleared entry is gone for every CPU at once. May hide a bug in which a stale TLB entry takes
-part.
+The TLBs of the CPUs are there where somebody asks (`Mm.tlb`); else a cleared entry is gone for every CPU at once.
 """
 
 from __future__ import annotations
@@ -104,6 +103,8 @@ __all__ = [
     "Subscriber",
     "Subscriptions",
     "SwpEntry",
+    "Tlb",
+    "TlbEntry",
     "UffdEvent",
     "UserfaultfdCtx",
     "UserfaultfdWait",
@@ -559,6 +560,22 @@ class UserfaultfdCtx(Record):
     queue: Array[Count, Literal["userfaults"]]
 
 
+bound("tlbs", most=1)
+
+
+class TlbEntry(Record):
+    """What the TLB of some CPU may still have of a page whose entry has been cleared, until it is flushed (`tlb`)."""
+
+    frame: Ref[Folio]
+    writable: bool
+
+
+class Tlb(Record):
+    """The TLBs of all CPUs that run the process, by page."""
+
+    entries: Array[TlbEntry, Literal["pages"]]
+
+
 bound("pages", least=2, most=14, usual=8)  # sets of pages are kept in bit masks
 bound("pmds", most=7)
 
@@ -567,7 +584,7 @@ class Mm(Record):
     """struct mm_struct: an address space. `users` is mm_users, `unstable` is MMF_UNSTABLE.
 
     `mm_mt` is the maple tree: the vma at each page. There are as many pages as `ptes`. `pmds` has half as many where there may be huge
-    pages, else none: then all pages lie under one page table, which is there.
+    pages, else none: then all pages lie under one page table, which is there. `tlb` has one where it is asked what a stale TLB entry does.
     """
 
     mmap_lock: RwLock
@@ -577,6 +594,7 @@ class Mm(Record):
     ptes: Array[Pte, Literal["pages"]]
     pmds: Array[Pmd, Literal["pmds"]]
     subscriptions: Subscriptions
+    tlb: Array[Tlb, Literal["tlbs"]]
     userfaultfd: Array[UserfaultfdCtx, Literal["userfaultfd"]]
 
 

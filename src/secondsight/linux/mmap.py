@@ -30,6 +30,7 @@ from secondsight.linux.mm_types import (
 )
 from secondsight.linux.mmu_notifier import mmu_notifier_release
 from secondsight.linux.rmap import anon_vma_prepare
+from secondsight.linux.tlb import tlb_flush_mmu_tlbonly
 from secondsight.linux.userfaultfd import userfaultfd_unmap_complete, userfaultfd_unmap_prep
 from secondsight.linux.vma import (
     do_vmi_align_munmap,
@@ -129,6 +130,8 @@ def do_mmap_fixed(
     if detached is not None:
         gather = unmap_vmas(mm, va, va + length)
         free_pgtables(detached)
+        if len(mm.tlb) > 0:
+            tlb_flush_mmu_tlbonly(mm, va, va + length)
         if gather:
             tlb_finish_mmu(gather)
     if ret >= 0:
@@ -268,5 +271,7 @@ def exit_mmap(mm: Mm) -> None:
     mm.mmap_lock.write_lock()
     with atomic:
         free_pgtables(vms_gather_munmap_vmas(mm, 0, len(mm.ptes)))
+        if len(mm.tlb) > 0:
+            tlb_flush_mmu_tlbonly(mm, 0, len(mm.ptes))
         tlb_finish_mmu(gather)
     mm.mmap_lock.write_unlock()

@@ -51,6 +51,7 @@ from secondsight.linux.page_alloc import ZERO_PFN, frames
 from secondsight.linux.pgtable import pte_clear
 from secondsight.linux.rmap import anon_vma_link, anon_vma_unlink
 from secondsight.linux.swapops import migrations, swap_slots
+from secondsight.linux.tlb import tlb_flush_mmu_tlbonly
 from secondsight.linux.userfaultfd import (
     mremap_userfaultfd_complete,
     mremap_userfaultfd_prep,
@@ -184,6 +185,8 @@ def do_munmap(mm: Mm, start: Va, end: VaEnd) -> Count:
     if detached is not None:
         gather = unmap_vmas(mm, start, end)
         free_pgtables(detached)
+        if len(mm.tlb) > 0:
+            tlb_flush_mmu_tlbonly(mm, start, end)
         if gather:
             tlb_finish_mmu(gather)
     return 1 if told else 0

@@ -14,6 +14,7 @@ from secondsight.linux.mmu_notifier import (
     mmu_notifier_invalidate_range_end,
     mmu_notifier_invalidate_range_start_nonblock,
 )
+from secondsight.linux.tlb import tlb_flush_mmu_tlbonly
 
 __all__ = ["oom_reap_task_mm", "process_mrelease"]
 
@@ -55,6 +56,8 @@ def reap_private(mm: Mm) -> bool:
             else:
                 gather = zap_pte_range(mm, start, end)
                 mmu_notifier_invalidate_range_end(mm, rng)
+                if len(mm.tlb) > 0:
+                    tlb_flush_mmu_tlbonly(mm, start, end)
                 if gather:
                     tlb_finish_mmu(gather)
         start = end

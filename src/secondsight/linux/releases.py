@@ -69,6 +69,15 @@ DIFFERENCES: dict[str, Difference] = {
             seen="6.1.0-56-amd64 against 6.12.117+deb12-amd64, 7.2.13+deb14-amd64 (scenarios/moved_pages.py)",
         ),
         Difference(
+            "protected-page-is-not-found",
+            since=(6, 12),
+            older="move_pages(2) says -ENOENT of a page that mprotect(PROT_NONE) protects, the zero page too",
+            newer="it moves the page; of the zero page it says -EFAULT",
+            read="follow_page_pte(), gup_can_follow_protnone() (mm/gup.c, include/linux/mm.h, Linux 6.1.192); add_folio_for_migration() by folio_walk_start() "
+            "(mm/migrate.c, Linux 6.12.117). Releases in between were not looked at.",
+            seen="6.1.0-56-amd64 against 6.12.117+deb12-amd64 (drawn scenarios)",
+        ),
+        Difference(
             "direct-io-by-reference",
             since=(6, 12),
             older="direct I/O takes references to the pages of its buffer and does not pin them: after a fork meanwhile, who writes the "

@@ -126,7 +126,7 @@ class Encoder:
                 row["range_first"], row["ranges"] = len(self.ranges["handle"]), len(value)
                 for ref, first, count in value:
                     self._range(ref, first, count)
-        if op.kind == "move_pages" and differs("empty-page-is-a-bad-address", self.release):
+        if op.kind == "move_pages" and (differs("empty-page-is-a-bad-address", self.release) or differs("protected-page-is-not-found", self.release)):
             row["flags"] |= tables.EMPTY_IS_BAD
         if op.kind == "uffd_move" and differs("userfaultfd-moves-pages", self.release):
             row["flags"] |= tables.NO_MOVE

@@ -41,7 +41,7 @@ DONTUNMAP: Final = 128
 HUGETLB: Final = 64
 """MFD_HUGETLB."""
 EMPTY_IS_BAD: Final = 8
-"""The difference `empty-page-is-a-bad-address`."""
+"""The differences `empty-page-is-a-bad-address` and `protected-page-is-not-found`."""
 NO_MOVE: Final = 32
 """The difference `userfaultfd-moves-pages`, of that operation."""
 BY_REFERENCE: Final = 32
