@@ -75,6 +75,8 @@ struct left_behind {
 	atomic_int status[MAX_PROCESSES]; /* how each process ended, as waitpid() says it */
 	atomic_int stage[MAX_PROCESSES];
 	pid_t forked[MAX_PROCESSES]; /* of a process that has come by fork */
+	pid_t pid[MAX_PROCESSES];
+	atomic_int killed[MAX_PROCESSES]; /* by another one */
 	atomic_int turn; /* the number, from 1, of the operation that is to be done, 0 for none */
 	atomic_int is_set_up, is_over;
 	atomic_int waiting; /* threads that are not at their start yet */
@@ -98,6 +100,9 @@ void child(int forced) __attribute__((noreturn));
 
 /* processes.c: fork the process that a handle stands for. Its parent is whoever is the caller's. 0, or -1 with errno. */
 int fork_process(int handle);
+
+/* processes.c: kill a process. 0, or -1 with errno. */
+int kill_process(int process);
 
 /* processes.c: what pauses are drawn from in the run that comes */
 void seed_run(uint64_t seed);
