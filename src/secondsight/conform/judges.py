@@ -69,6 +69,11 @@ WITHOUT: Final[dict[str, tuple[Judge, str]]] = {
         "neither",
         "mm/util.c: __account_locked_vm() is ten lines that compare and add; a conformer of it would take an mm, a task and its rlimit",
     ),
+    "mremap.py": (
+        "agreement",
+        "mm/mremap.c (70 outside symbols): move_ptes() needs real page tables (as mm/hmm.c's conformer has) and locks of file and anon_vma as places; "
+        "copy_vma() is mm/vma.c's and needs the maple tree",
+    ),
     "mm_userfaultfd.py": (
         "agreement",
         "mm/userfaultfd.c: mfill_atomic() needs real page tables (as mm/hmm.c's conformer has), a vma's lock and the page cache; the file is kept for it",
