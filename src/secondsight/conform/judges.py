@@ -117,11 +117,6 @@ WITHOUT: Final[dict[str, tuple[Judge, str]]] = {
         "kernel/rcu/srcutree.c: grace periods run in work queues and count on every CPU; where mm/mmu_notifier.c calls it, its conformer has "
         "a stub of our own with the same two counters",
     ),
-    "userfaultfd.py": (
-        "agreement",
-        "fs/userfaultfd.c: its wait queues and lists need nothing but include/linux/wait.h and a place for schedule(): a good next one, when the "
-        "folder fs/ is kept of the source",
-    ),
     "userfaultfd_ioctl.py": ("agreement", "the system calls of the same file: they need the maple tree and vma_modify_flags_uffd() as places"),
     "vma.py": ("agreement", "mm/vma.c (60 outside symbols) with the maple tree; the model keeps a vma by page instead"),
     "filemap.py": (
