@@ -50,9 +50,10 @@ def _weights(often: Callable[[Often], int], *but: str) -> _Weights:
 
 def _huge_weights(often: Callable[[Often], int], of_files: bool, *but: str) -> _Weights:
     """The same where pages are huge, of files or of private memory: what is modelled together with that. Not udmabufs: they take huge pages that
-    mappings have reserved, and what is reserved is not modelled; nor pins: for long they move what is movable, and a huge page is not moved here."""
-    kinds = (HandleType.UDMABUF, HandleType.PIN, *([] if of_files else [HandleType.MEMFD]))
-    needs = (Needs.NOTHING, Needs.HUGETLB if of_files else Needs.HUGE, *([Needs.MODULE] if often in (_beside, _by_the_device) else []))
+    mappings have reserved, and what is reserved is not modelled; nor pins of files: for long they move what is movable, and those are not moved here."""
+    kinds = (HandleType.UDMABUF, HandleType.PIN) if of_files else (HandleType.UDMABUF, HandleType.MEMFD)
+    own = (Needs.HUGETLB,) if of_files else (Needs.HUGE, Needs.SWAP, Needs.NODES)
+    needs = (Needs.NOTHING, *own, *([Needs.MODULE] if often in (_beside, _by_the_device) else []))
     return [
         (count, op) for op in OPS.values()
         if (count := often(op.drawn)) and op.name not in but and op.needs in needs and op.makes not in kinds and suits_huge_pages(op, of_files)

@@ -19,7 +19,7 @@ from secondsight.agree.store import AGREES, DISAGREES, NO_VERDICT, REFUSED
 from secondsight.lang import LangError
 from secondsight.scenario import Outcome, Scenario, show_outcome
 from secondsight.scenario.data import ZERO
-from secondsight.scenario.ops import Op
+from secondsight.scenario.ops import Op, ScenarioError
 from secondsight.search import Limits, Request, Verdict
 from secondsight.world.model import only_outcome, outcomes
 
@@ -46,7 +46,7 @@ def ask(scenario: Scenario, release: str | None = None, states: int = 300_000) -
         if not scenario.threads:
             return ModelAnswer(frozenset([only_outcome(scenario, release)]))
         result, possible = outcomes(scenario, request=Request(limits=Limits(states=states)), release=release)
-    except LangError as error:
+    except (LangError, ScenarioError) as error:  # a scenario that was made smaller may be one that the model has not
         return ModelAnswer(frozenset(), problem=f"{type(error).__name__}: {error}")
     if result.error is not None:
         return ModelAnswer(frozenset(), result.states, problem=str(result.error))

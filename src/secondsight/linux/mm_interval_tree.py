@@ -38,7 +38,7 @@ def vma_interval_tree_insert(vma: Vma, mapping: AddressSpace) -> None:
 
 @atomic
 def vma_interval_tree_insert_after(vma: Vma, prev: Vma) -> None:
-    """vma_interval_tree_insert_after() (mm/interval_tree.c, Linux 6.12): behind one that begins with the same page."""
+    """vma_interval_tree_insert_after() (mm/interval_tree.c, Linux 6.12): behind one that begins with the same page and maps no fewer."""
     vma.shared = prev.shared
     prev.shared = vma
 
@@ -112,22 +112,22 @@ def anon_vma_interval_tree_remove(vma: Vma, anon_vma: AnonVma) -> None:
 
 
 @atomic
-def anon_vma_interval_tree_iter_first(anon_vma: AnonVma, index: Pgoff) -> Ref[Vma]:
-    """anon_vma_interval_tree_iter_first() (mm/interval_tree.c, Linux 6.12): the first at whose address `index` is."""
-    return at_index(anon_vma.rb_root, index)
+def anon_vma_interval_tree_iter_first(anon_vma: AnonVma, first: Pgoff, last: Pgoff) -> Ref[Vma]:
+    """anon_vma_interval_tree_iter_first() (mm/interval_tree.c, Linux 6.12): the first that has any of the addresses `first` to `last`."""
+    return at_index(anon_vma.rb_root, first, last)
 
 
 @atomic
-def anon_vma_interval_tree_iter_next(vma: Vma, index: Pgoff) -> Ref[Vma]:
+def anon_vma_interval_tree_iter_next(vma: Vma, first: Pgoff, last: Pgoff) -> Ref[Vma]:
     """anon_vma_interval_tree_iter_next() (mm/interval_tree.c, Linux 6.12)."""
-    return at_index(vma.anon_next[0], index)
+    return at_index(vma.anon_next[0], first, last)
 
 
 @atomic
-def at_index(vma: Ref[Vma], index: Pgoff) -> Ref[Vma]:
-    """The first from `vma` on that has the address."""
+def at_index(vma: Ref[Vma], first: Pgoff, last: Pgoff) -> Ref[Vma]:
+    """The first from `vma` on that has any of the addresses."""
     while vma is not None:
-        if vma.vm_start <= index < vma.vm_end:
+        if vma.vm_start <= last and first < vma.vm_end:
             return vma
         vma = vma.anon_next[0]
     return None

@@ -260,7 +260,8 @@ class Folio(Record):
     folio that a page is part of, itself or the one before; `tail` is the folio's second page. Both are None of a folio of one page. Each
     page has `contents` and `shared` of its own; the rest is the folio's, in its first page: of the second `refcount` is 0
     (`page_alloc.page_folio`). `batched` is of a new folio of one page that may still be on its way to the LRU list: a CPU's batch (`lru_add`)
-    holds a reference then, which is not in `refcount`. Left out: folios of other orders; that their frames lie side by side (a page's number says nothing of the next).
+    holds a reference then, which is not in `refcount`. `partially_mapped` is of a folio of two pages of which one was mapped no more while the other
+    was (on the deferred split list): who wants to be rid of it, or to move it, splits it. Left out: folios of other orders; that their frames lie side by side (a page's number says nothing of the next).
     """
 
     interchangeable = True
@@ -274,6 +275,7 @@ class Folio(Record):
     head: Array[Ref[Folio], Literal["huge"]]
     tail: Array[Ref[Folio], Literal["huge"]]
     batched: Array[bool, Literal["huge"]]
+    partially_mapped: Array[bool, Literal["huge"]]
     anon_vma: Ref[AnonVma]
     mapping: Ref[AddressSpace]
     index: Pgoff
@@ -431,11 +433,13 @@ class Pte(Record):
 
 
 class PmdKind(IntEnum):
-    """What an entry of the middle level is: empty, a page table, or a huge page's (pmd_none(), pmd_trans_huge())."""
+    """What an entry of the middle level is: empty, a page table, a huge page's, or that of one which is being moved (pmd_none(), pmd_trans_huge(),
+    is_pmd_migration_entry())."""
 
     NONE = 0
     TABLE = 1
     HUGE = 2
+    MIGRATION = 3
 
 
 class Pmd(Record):
@@ -496,7 +500,7 @@ bound("userfaults", most=7, usual=4)
 
 class UserfaultfdWait(Record):
     """struct userfaultfd_wait_queue (fs/userfaultfd.c, Linux 6.12): who waits, for a page or until an event has been read. `wp`: of
-    a fault, that the page is write-protected. `waken`: it need not wait any more."""
+    a fault, that the page is write-protected. `waken`: it waits no more, or never began to."""
 
     event: UffdEvent
     start: Va

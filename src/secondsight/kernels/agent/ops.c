@@ -382,6 +382,7 @@ int open_devices(void)
 }
 
 int needs_module(int kind) { return kinds[kind].who != PLAIN; }
+int needs_movable(int kind) { return kinds[kind].run == do_offline_pages; }
 int is_outside(int kind) { return kinds[kind].who == OUTSIDE; }
 
 int find_kind(const char *name)
