@@ -46,7 +46,7 @@ def ask(scenario: Scenario, release: str | None = None, states: int = 300_000, t
         if not scenario.threads:
             return ModelAnswer(frozenset([only_outcome(scenario, release)]), release=release)
         result, possible = outcomes(scenario, request=Request(limits=Limits(states=states)), bounds={"tlbs": 1} if tlbs else None, release=release)
-    except (LangError, ScenarioError) as error:
+    except (LangError, ScenarioError) as error:  # a scenario that was made smaller may be one that the model has not
         return ModelAnswer(frozenset(), problem=f"{type(error).__name__}: {error}")
     if result.error is not None:
         return ModelAnswer(frozenset(), result.states, problem=str(result.error))

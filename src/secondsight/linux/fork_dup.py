@@ -147,6 +147,9 @@ def copy_pte_range(mm: Mm, oldmm: Mm, start: Va, end: VaEnd) -> None:
                 continue
             if oldmm.pmds[va // HPAGE_PMD_NR].kind == PmdKind.TABLE:
                 pte_alloc(mm, va)
+            if len(migrations) > 0:
+                if oldmm.pmds[va // HPAGE_PMD_NR].kind == PmdKind.MIGRATION:  # copy_huge_pmd()
+                    mm.pmds[va // HPAGE_PMD_NR].kind = PmdKind.MIGRATION
         if len(owners) + len(swap_slots) + len(migrations) > 0:
             copy_nonpresent_pte(mm, oldmm, va)
         if pte_page(oldmm.ptes[va]) is not None:
@@ -245,6 +248,8 @@ def copy_present_page(mm: Mm, va: Va, folio: Folio) -> None:
     new: Ref[Vma] = mm.mm_mt[va]
     assert new is not None
     copy = alloc_page()
+    if len(huge_pages) > 0:
+        copy.batched[0] = True
     copy_highpage(copy, folio)
     folio_add_new_anon_rmap(copy, new, va)
     mm.ptes[va].frame = copy

@@ -91,6 +91,7 @@ from secondsight.linux.page_alloc import (
     ZERO_PFN,
     alloc_page,
     folio_order,
+    folio_page,
     folio_try_get,
     frames,
     get_page,
@@ -98,8 +99,16 @@ from secondsight.linux.page_alloc import (
     page_folio,
     put_page,
 )
-from secondsight.linux.pgtable import is_second_half, pmd_trans_huge, pte_clear, pte_none, pte_present, vm_normal_folio
-from secondsight.linux.rmap import anon_vma_is_prepared, folio_add_new_anon_rmap
+from secondsight.linux.pgtable import (
+    is_one_entry,
+    is_second_half,
+    pmd_trans_huge,
+    pte_clear,
+    pte_none,
+    pte_present,
+    vm_normal_folio,
+)
+from secondsight.linux.rmap import anon_vma_is_prepared, folio_add_new_anon_rmap, folio_remove_rmap
 from secondsight.linux.swap_state import (
     folio_free_swap,
     free_swap_and_cache,
@@ -393,7 +402,7 @@ def do_swap_entry(mm: Mm, va: Va, flags: Flags) -> Flags:
     if map_swapped_page(mm, va, folio, entry, flags):
         return DONE
     mm.mmap_lock.read_unlock()
-    wait_until(not folio.locked)
+    wait_until(not page_folio(folio).locked)
     put_page(folio)
     return VM_FAULT_RETRY
 
@@ -414,6 +423,10 @@ def map_swapped_page(mm: Mm, va: Va, folio: Folio, entry: SwpEntry, flags: Flags
     vma = mm.mm_mt[va]
     write = flags & FAULT_FLAG_WRITE != 0
     assert vma is not None
+    if len(huge_pages) > 0:
+        if folio_order(folio) > 0:
+            map_swapped_pages(vma, va, folio, entry, write)
+            return True
     if folio.swapcache and folio.swap == entry and is_swap_entry(pte) and pte.swap == entry:
         swap_free(entry)
         if write and folio.refcount == 2:
@@ -435,6 +448,50 @@ def map_swapped_page(mm: Mm, va: Va, folio: Folio, entry: SwpEntry, flags: Flags
     else:
         put_page(folio)
     return True
+
+
+@atomic
+def map_swapped_pages(vma: Vma, va: Va, folio: Folio, entry: SwpEntry, write: bool) -> None:
+    """The same of a folio of two pages: both are mapped where both entries are its, and alike; else the one that is asked for. The folio holds a
+    reference for each."""
+    mm = vma.vm_mm
+    assert mm is not None
+    if not (folio.swapcache and has_entry(mm, va, entry) and folio.swap <= entry <= folio.swap + 1):
+        put_page(folio)
+        return
+    start: Va = va - 1 if entry > folio.swap else va  # where the folio's first page is
+    first = va
+    npages: Pgoff = 1
+    if vma.vm_start <= start and start + HPAGE_PMD_NR <= vma.vm_end:
+        if has_entry(mm, start, folio.swap) and has_entry(mm, start + 1, folio.swap + 1):
+            if mm.ptes[start].exclusive == mm.ptes[start + 1].exclusive:
+                first = start
+                npages = HPAGE_PMD_NR
+    for at in range(first, first + npages):
+        swap_free(mm.ptes[at].swap)
+    if write and folio.refcount == 1 + HPAGE_PMD_NR:
+        folio_free_swap(folio)
+    for _ in range(npages - 1):
+        get_page(folio)
+    alone = folio.refcount == npages
+    for at in range(first, first + npages):
+        pte = mm.ptes[at]
+        page = folio_page(folio, at - start)
+        pte.frame = page
+        pte.kind = PteKind.PRESENT
+        pte.writable = vma.write
+        if len(page.shared) > 0:
+            page.shared[0] = not pte.exclusive and not alone
+            pte.writable = vma.write and not page.shared[0]
+            pte.exclusive = False
+        pte.dirty = write and pte.writable
+        pte.swap = 0
+
+
+@atomic
+def has_entry(mm: Mm, va: Va, entry: SwpEntry) -> bool:
+    """Whether the entry at `va` is a swap entry for that slot."""
+    return is_swap_entry(mm.ptes[va]) and mm.ptes[va].swap == entry
 
 
 # Device-private entries (`migrate_device`).
@@ -614,6 +671,8 @@ def replace_page(mm: Mm, va: Va, old: Folio, contents: Char, unshare: bool) -> b
     new = pte.frame
     assert new is not None
     new.contents = contents
+    if len(huge_pages) > 0:
+        folio_remove_rmap(old)
     return True
 
 
@@ -718,6 +777,9 @@ def zap_pte_range(mm: Mm, start: Va, end: VaEnd, keep_cows: bool = False) -> Gat
             if folio is not None and not is_second_half(mm, va):
                 gather.append(folio)
             zap_entry(mm, va)
+    if len(huge_pages) > 0:
+        for gone in gather:
+            folio_remove_rmap(gone)
     return gather
 
 
@@ -726,7 +788,7 @@ def zap_entry(mm: Mm, va: Va) -> None:
     """One entry of zap_pte_range() (mm/memory.c, Linux 6.12); of a huge page's both halves go in the same step."""
     pte = mm.ptes[va]
     if len(huge_pages) > 0:
-        if is_second_half(mm, va):
+        if is_one_entry(mm, va) and va % HPAGE_PMD_NR != 0:
             mm.pmds[va // HPAGE_PMD_NR].kind = PmdKind.NONE
     if len(swap_slots) + len(migrations) + len(owners) > 0:
         if is_swap_pte(pte):
@@ -752,6 +814,8 @@ def zap_pmd_range(mm: Mm, start: Va, end: VaEnd) -> Gather:
                         if folio is not None and not is_second_half(mm, va):
                             gather.append(folio)
                         zap_entry(mm, va)
+                for gone in gather:
+                    folio_remove_rmap(gone)
         if partly:
             split_huge_pmd(mm, at)
         else:

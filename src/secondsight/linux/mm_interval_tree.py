@@ -113,22 +113,22 @@ def anon_vma_interval_tree_remove(vma: Vma, anon_vma: AnonVma) -> None:
 
 
 @atomic
-def anon_vma_interval_tree_iter_first(anon_vma: AnonVma, index: Pgoff) -> Ref[Vma]:
-    """anon_vma_interval_tree_iter_first() (mm/interval_tree.c, Linux 6.12): the first that may have page `index`."""
-    return at_index(anon_vma.rb_root, index)
+def anon_vma_interval_tree_iter_first(anon_vma: AnonVma, first: Pgoff, last: Pgoff) -> Ref[Vma]:
+    """anon_vma_interval_tree_iter_first() (mm/interval_tree.c, Linux 6.12): the first that may have any of the pages `first` to `last`."""
+    return at_index(anon_vma.rb_root, first, last)
 
 
 @atomic
-def anon_vma_interval_tree_iter_next(vma: Vma, index: Pgoff) -> Ref[Vma]:
+def anon_vma_interval_tree_iter_next(vma: Vma, first: Pgoff, last: Pgoff) -> Ref[Vma]:
     """anon_vma_interval_tree_iter_next() (mm/interval_tree.c, Linux 6.12)."""
-    return at_index(vma.anon_next[0], index)
+    return at_index(vma.anon_next[0], first, last)
 
 
 @atomic
-def at_index(vma: Ref[Vma], index: Pgoff) -> Ref[Vma]:
-    """The first from `vma` on that may have the page."""
+def at_index(vma: Ref[Vma], first: Pgoff, last: Pgoff) -> Ref[Vma]:
+    """The first from `vma` on that may have any of the pages."""
     while vma is not None:
-        if vma.vm_pgoff <= index < vma.vm_pgoff + vma.vm_end - vma.vm_start:
+        if vma.vm_pgoff <= last and first < vma.vm_pgoff + vma.vm_end - vma.vm_start:
             return vma
         vma = vma.anon_next[0]
     return None

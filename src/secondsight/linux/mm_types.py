@@ -278,7 +278,9 @@ class Folio(Record):
     folio that a page is part of, itself or the one before; `tail` is the folio's second page. Both are None of a folio of one page. Each
     page has `contents` and `shared` of its own; the rest is the folio's, in its first page: of the second `refcount` is 0
     (`page_alloc.page_folio`). `batched` is of a new folio of one page that may still be on its way to the LRU list: a CPU's batch (`lru_add`)
-    holds a reference then, which is not in `refcount`. Left out: folios of other orders; that their frames lie side by side (a page's number says nothing of the next).
+    holds a reference then, which is not in `refcount`. `partially_mapped` is of a folio of two pages of which one was mapped no more while the other
+    was (on the deferred split list): who wants to be rid of it, or to move it, splits it. `hugetlb` is folio_test_hugetlb(), where the
+    pool is limited (`hugetlb_pool`). Left out: folios of other orders; that their frames lie side by side (a page's number says nothing of the next).
     """
 
     interchangeable = True
@@ -292,6 +294,8 @@ class Folio(Record):
     head: Array[Ref[Folio], Literal["huge"]]
     tail: Array[Ref[Folio], Literal["huge"]]
     batched: Array[bool, Literal["huge"]]
+    partially_mapped: Array[bool, Literal["huge"]]
+    hugetlb: Array[bool, Literal["hugetlb_pool"]]
     anon_vma: Ref[AnonVma]
     mapping: Ref[AddressSpace]
     index: Pgoff
@@ -463,11 +467,13 @@ class Pte(Record):
 
 
 class PmdKind(IntEnum):
-    """What an entry of the middle level is: empty, a page table, or a huge page's (pmd_none(), pmd_trans_huge())."""
+    """What an entry of the middle level is: empty, a page table, a huge page's, or that of one which is being moved (pmd_none(), pmd_trans_huge(),
+    is_pmd_migration_entry())."""
 
     NONE = 0
     TABLE = 1
     HUGE = 2
+    MIGRATION = 3
 
 
 class Pmd(Record):

@@ -7,7 +7,7 @@ writing, the references are dropped and the vmas go.
 
 from __future__ import annotations
 
-from secondsight.lang import Errno, Ref, atomic, milestone
+from secondsight.lang import Errno, Ref, atomic, bound, milestone, shared_array
 from secondsight.linux.errno import EEXIST, EINVAL, ENOMEM
 from secondsight.linux.fork import vm_area_alloc
 from secondsight.linux.huge_memory import vma_adjust_trans_huge
@@ -43,6 +43,10 @@ from secondsight.linux.vma import (
 )
 
 __all__ = ["do_mmap", "do_mmap_fixed", "exit_mmap", "get_unmapped_area", "link_new_vma", "vm_munmap"]
+
+
+no_memory_to_unmap = shared_array(bool, bound("no_memory_to_unmap", most=1))
+"""Of size 1: where what is mapped over cannot be unmapped, for it is a part of a file's huge page, the error is -ENOMEM, as in Linux 6.1."""
 
 
 def do_mmap(
@@ -124,7 +128,7 @@ def do_mmap_fixed(
             if refused_split != 0:
                 undo_map_writable(file, ret)
                 mm.mmap_lock.write_unlock()
-                return refused_split
+                return -ENOMEM if len(no_memory_to_unmap) > 0 else refused_split
             vma_adjust_trans_huge(mm, va, va + length)
             detached = vms_gather_munmap_vmas(mm, va, va + length)
     if detached is not None:

@@ -141,6 +141,11 @@ class RecorderMethods(ABC):
         made: File = self._operation("memfd_create_hugetlb", into, pages=pages, seals=seals)
         return made
 
+    def hugetlb_pool(self, pages: int, *, into: str | None = None) -> None:
+        """The pool from which memfds of huge pages get theirs has `pages` pages, of which two are a huge page (/proc/sys/vm/nr_hugepages); an odd number
+        leaves a half out. Comes before all else. Without it there are always enough."""
+        self._operation("hugetlb_pool", into, pages=pages)
+
     def fallocate_punch_hole(self, fd: File, *, page: int, pages: int = 1, into: str | None = None) -> None:
         """Give `pages` pages of a memfd back. They read as zeros afterwards, through every mapping.
         Fails with -EPERM (write-sealed), -EBADF (closed)."""

@@ -42,8 +42,10 @@ needs nothing stays 0: which families of operations it has tells shapes apart al
 """
 _OF_EACH = ("private_pages", "migrate_pages")
 """Bounds of what each device has for itself: they are no larger where there are more devices."""
-NOT_HUGE = {"anon_prepared", "memlock", "swap_slots", "migrations", "private_memory", "pageblocks", "halves", "userfaultfd"}
+NOT_HUGE = {"anon_prepared", "memlock", "pageblocks", "halves", "userfaultfd"}
 """What operations need that are not modelled for folios of two pages."""
+NOT_OF_FILES = {"swap_slots", "migrations"}
+"""The same for those of files."""
 MOVES = ("mremap", "mremap_dontunmap")
 _ROWS = ("handles", "devices", "other_processes")
 
@@ -259,10 +261,16 @@ class Encoder:
             derived["pageblock_frames"] = min(BOUNDS["pageblock_frames"].most, max(1, takes["frames"]))
             derived["frames"] = min(16, derived["frames"] + derived["pageblock_frames"])
         if self.is_huge:
-            self._suits_huge_pages(largest, driver)
+            self._suits_huge_pages(largest)
             derived["pages"] += derived["pages"] % HPAGE_PMD_NR
             derived["frames"] = min(16, derived["frames"] + takes["frames"])  # a half that has gone keeps its frame with the other one
             derived["huge_zero_replaced"] = int(self.release is not None and not differs("huge-zero-page-is-replaced", self.release))
+            derived["no_memory_to_unmap"] = int(differs("mapping-over-a-part-of-a-huge-page", self.release))
+            if largest.get("hugetlb_pool"):
+                derived["hugetlb_regions"] = largest.get("hugetlb_pages", 0)
+            if largest.get("swap_slots"):  # a folio of two pages takes two slots side by side
+                derived["swap_slots"] = min(BOUNDS["swap_slots"].most, max(largest["swap_slots"], 2 + 2 * takes["frames"]))
+                derived["split_keeps_zeros"] = int(differs("split-maps-the-zero-page", self.release))
             if largest.get("detached_tables"):
                 derived["collapses_read_only"] = int(self.release is not None and not differs("collapse-of-what-may-not-be-written", self.release))
             derived["pmds"] = derived["pages"] // HPAGE_PMD_NR
@@ -296,17 +304,23 @@ class Encoder:
         drivers = {name: sizes.pop(name) for name in own_bounds(driver) if name in sizes}
         return bounds(**sizes) | own | drivers
 
-    def _suits_huge_pages(self, largest: Mapping[str, int], driver: type[Device] | None) -> None:
+    def _suits_huge_pages(self, largest: Mapping[str, int]) -> None:
         """Raises `ScenarioError` for what huge pages are not modelled together with."""
-        if driver is not None and "migrations" in driver.bounds:
-            raise ScenarioError(f"{driver.__name__} moves pages, and a huge page is not moved in the model", "leave out huge pages")
-        for place in self.places:
+        for number, place in enumerate(self.places):
             op = place.op
+            if op.kind == "hugetlb_pool" and number > 0:
+                raise ScenarioError("hugetlb_pool comes after something else: a pool that is in use is not modelled", "begin with it", op.site)
+            if largest.get("hugetlb_pool") and (op.kind == "close" or op.declared.makes is HandleType.UDMABUF):
+                said = f"{op.kind} and a limited pool of huge pages in one scenario are not modelled: the end of a file, or its device, changes what is reserved"
+                raise ScenarioError(said, "leave out one of them", op.site)
             if NOT_HUGE & on_model(op).at_least(op.args).keys():
-                said = f"{op.kind} and huge pages in one scenario are not modelled: what is moved, swapped out, used by halves or told to user space is one page here"
+                said = f"{op.kind} and huge pages in one scenario are not modelled: what must stay movable, is used by halves or told to user space is one page here"
                 raise ScenarioError(said, "leave out one of them", op.site)
             if op.declared.makes is HandleType.MAPPING and isinstance(fd := op.args["fd"], HandleRef) and self._is_hugetlb(fd.handle):
                 self._suits_hugetlb(op, fd)
+            if largest.get("hugetlb_pages") and NOT_OF_FILES & on_model(op).at_least(op.args).keys():
+                said = f"{op.kind} and huge pages of files in one scenario are not modelled: those are not moved, nor swapped out"
+                raise ScenarioError(said, "leave out one of them", op.site)
             if largest.get("hugetlb_pages") and op.kind in ("device_exclusive", "make_device_exclusive"):
                 raise ScenarioError("device-exclusive access and huge pages of files in one scenario are not modelled", "leave out one of them", op.site)
             collapses = largest.get("detached_tables")
@@ -360,7 +374,7 @@ def suits_huge_pages(operation: Operation, of_files: bool) -> bool:
     """Whether an operation may be in a scenario with huge pages, of files or of private memory."""
     model = model_of(operation.name)
     small = dict.fromkeys(operation.args, 1) | {"seals": "", "ranges": ()}
-    if NOT_HUGE & model.at_least(small).keys() or model.flags & tables.PRIVATE:
+    if (NOT_HUGE | (NOT_OF_FILES if of_files else set())) & model.at_least(small).keys() or model.flags & tables.PRIVATE:
         return False
     return of_files or not any(arg.type in (ArgType.MEMFD, ArgType.UDMABUF) for arg in operation.args.values())
 

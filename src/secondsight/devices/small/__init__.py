@@ -5,6 +5,7 @@ Most are `MirrorInParts` with one part written otherwise. Where it is the order 
 
 from secondsight.devices.small.device_memory import (
     ClearsByItself,
+    ClearsTheFirst,
     ClosesAndKeepsItsMemory,
     ClosesFull,
     EvictsBesideFaults,
@@ -30,7 +31,7 @@ from secondsight.devices.small.failing import (
     UnmappedIsAnError,
     WritesAllTheSame,
 )
-from secondsight.devices.small.huge import AsksTheMmapLock, VcpuOneAtATime
+from secondsight.devices.small.huge import AsksTheMmapLock, MovedOneByOne, VcpuOneAtATime
 from secondsight.devices.small.importing import (
     AddsItsFenceLate,
     AddsNoFence,
@@ -75,6 +76,7 @@ from secondsight.devices.small.writeback import MarksUnderThePageLock, MarksUnle
 
 __all__ = [
     "ClearsByItself",
+    "ClearsTheFirst",
     "ClosesAndKeepsItsMemory",
     "ClosesFull",
     "EvictsBesideFaults",
@@ -93,7 +95,7 @@ __all__ = [
     "DetachesMapped", "DropsEverything", "FaultsUnderItsLock", "ForgetsItsWorker", "ForgetsThatItIsAUser", "GivesReferencesBack", "GivesUp",
     "IgnoresExclusive", "IgnoresFork", "IgnoresMoves", "IgnoresParts", "IgnoresProtection", "KeepsForReading", "LooksAtTheMapping", "KeepsItsMapping",
     "KeepsReferences", "KeepsThePagemap", "LocksInItsCallback", "LooksIntoItsTable", "MarksUnderThePageLock", "MarksUnlessUnmapped", "MarksWhenItDrops",
-    "MayNotSleep", "MirrorInParts", "NeverMarksDirty", "OpensWithoutBeingAUser", "Pins", "PrefaultsAfterwards",
+    "MayNotSleep", "MirrorInParts", "MovedOneByOne", "NeverMarksDirty", "OpensWithoutBeingAUser", "Pins", "PrefaultsAfterwards",
     "PrefaultsBeforeItSubscribes", "RefusesAndStays", "RefusesWhileSomethingGoesOn", "RemembersByAddress", "RemembersByProcess",
     "RemembersFailures", "ReservesTooEarly", "SignalsNothing", "StaysAUser", "StaysAttached", "StaysPinned", "StopsTheDeviceLast",
     "TakesAPartForNothing", "UnmappedIsAnError", "UnmapsUnlocked", "UnpinsBeforeItStops", "Vcpu", "VcpuOneAtATime", "VcpuWithoutCount",

@@ -443,6 +443,7 @@ int open_devices(void)
 }
 
 int needs_module(int kind) { return kinds[kind].who != PLAIN; }
+int needs_pool(int kind) { return kinds[kind].run == do_hugetlb_pool; }
 int needs_movable(int kind) { return kinds[kind].run == do_offline_pages; }
 int is_outside(int kind) { return kinds[kind].who == OUTSIDE; }
 
