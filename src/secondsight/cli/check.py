@@ -23,17 +23,9 @@ from secondsight.cli.common import (
     width,
     write_json,
 )
-from secondsight.cli.confirming import (
-    asking,
-    confirmation_json,
-    could_be_asked,
-    question_of_checked,
-    show_confirmation,
-)
 from secondsight.cli.html import could_be_written, tell_and_show, write_page
 from secondsight.cli.searching import notes
 from secondsight.cli.several import one_after_the_other, with_drivers
-from secondsight.kernels import Kernel, KernelError
 from secondsight.lang import LangError
 from secondsight.lang.program import Program
 from secondsight.report import SCHEMA, replay_command, rests_to_json, result_to_json, told_rests, trace_to_json
@@ -68,7 +60,12 @@ def check(
     page: Path | None,
 ) -> int:
     """Check the drivers of some files and folders, and tell it; the exit code. `form` is one of `annotations.FORMATS`."""
-    could_be_asked(on)
+    if on is not None:
+        from secondsight.cli.confirming import (
+            could_be_asked,  # and with it the kernels' half, which takes longer to load than a small check to run
+        )
+
+        could_be_asked(on)
     could_be_written(page)
     chosen = with_drivers(files)
     if len(chosen) > 1 and (driver or page):
@@ -135,7 +132,7 @@ def _check(
     stopped = None if on is None or interrupted else _confirm(on, drivers, found, answers)
     traces = _traces(file, found, rule or (), bool(driver) or len(drivers) > 1, page) if page or form != "json" else []
     if form == "json":
-        write(_as_json(file, found, rests, interrupted, {n: confirmation_json(str(on), a) for n, a in answers.items()}))
+        write(_as_json(file, found, rests, interrupted, _as_data(on, answers) if answers else {}))
     elif form == "sarif":
         write(_annotations(file, found, traces))
     elif found:
@@ -151,8 +148,8 @@ def _check(
         if any(checked.result.kept for checked in found):
             show("note: kept: nothing has changed since that was searched (--again: anew)")
         _print_traces(found, traces, full)
-        for number, answer in answers.items():
-            show_confirmation(f"{on}, {found[number].driver}, {found[number].scenario}", answer)
+        if answers:
+            _show_answers(on, found, answers)
     if form == "github":
         for line in github(_annotations(file, found, traces)):
             print(f"\n{line}")
@@ -208,6 +205,9 @@ def _confirm(
         if checked.result.violation is not None:
             length = len(checked.result.violation.trace)
             shortest[_group(checked)] = min(shortest.get(_group(checked), (length, number)), (length, number))
+    from secondsight.cli.confirming import asking, question_of_checked
+    from secondsight.kernels import Kernel, KernelError
+
     try:
         with asking(Kernel.find(on)) as ask:
             for _, number in shortest.values():
@@ -220,7 +220,20 @@ def _confirm(
     return None
 
 
+def _as_data(on: str | None, answers: dict[int, Confirmation]) -> dict[int, dict[str, Any]]:
+    from secondsight.cli.confirming import confirmation_json
+
+    return {number: confirmation_json(str(on), answer) for number, answer in answers.items()}
+
+
 # For people.
+
+
+def _show_answers(on: str | None, found: Sequence[Checked], answers: dict[int, Confirmation]) -> None:
+    from secondsight.cli.confirming import show_confirmation
+
+    for number, answer in answers.items():
+        show_confirmation(f"{on}, {found[number].driver}, {found[number].scenario}", answer)
 
 
 def _group(checked: Checked) -> tuple[str, str]:

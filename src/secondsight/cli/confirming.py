@@ -107,7 +107,7 @@ def question_of_checked(
     return schedule if isinstance(schedule, CannotForce) else Question(schedule, driver)
 
 
-def question_of_file(path: Path, drivers: Callable[[], Iterable[type[Device]]]) -> Question | CannotForce:
+def question_of_file(path: Path, drivers: Callable[[], Iterable[type[Device]]]) -> Question | FreeRun | CannotForce:
     """A saved schedule, or a saved trace (the shortest of a document's) made into one.
 
     `drivers`: the classes that a schedule's driver may be besides those that the real device has.
@@ -145,7 +145,7 @@ def _saved_schedule(path: Path, data: Any, drivers: Callable[[], Iterable[type[D
     return Question(schedule, known[schedule.driver])
 
 
-def _of_trace(made_by: dict[str, Any], violation: Violation) -> Question | CannotForce:
+def _of_trace(made_by: dict[str, Any], violation: Violation) -> Question | FreeRun | CannotForce:
     from secondsight.contract import load_drivers
 
     if made_by["command"] == "settle":

@@ -78,10 +78,6 @@ WITHOUT: Final[dict[str, tuple[Judge, str]]] = {
         "agreement",
         "mm/userfaultfd.c: mfill_atomic() needs real page tables (as mm/hmm.c's conformer has), a vma's lock and the page cache; the file is kept for it",
     ),
-    "mm_interval_tree.py": (
-        "agreement",
-        "mm/interval_tree.c makes its functions of include/linux/interval_tree_generic.h and lib/rbtree.c, which need no stubs at all: the next file to take",
-    ),
     "madvise.py": ("agreement", "mm/madvise.c (97 outside symbols): the walk over vmas needs the maple tree of mm/mmap.c and zap_page_range_single() as a place"),
     "memory.py": (
         "agreement",

@@ -100,11 +100,9 @@ def _without_comments(text: str) -> str:
 
 def _bodies(bare: str, functions: tuple[str, ...]) -> Iterator[tuple[str, int, int]]:
     """Each function's name, and where its body begins and ends."""
-    for found in re.finditer(r"\b(\w+)\([^;{}]*?\)\s*\n\{", bare):
-        if found[1] in functions:
-            start = found.end()
-            end = bare.index("\n}", start)
-            yield found[1], start, end
+    for found in re.finditer(rf"\b({'|'.join(functions)})\([^;{{}}]*?\)\s*\n\{{", bare):
+        start = found.end()
+        yield found[1], start, bare.index("\n}", start)
 
 
 _BEFORE = re.compile(r"(?:\s*(?:[{}]|else\b|do\b|\w+:(?!:)|(?:if|for|while|switch|\w*for_each\w*)\s*(?=\()))*\s*")

@@ -110,13 +110,13 @@ def made_small(beside: Beside, found: Divergence, seconds: float = 20) -> Diverg
         for configuration in beside.target.smaller(found.configuration):
             if time.monotonic() > until:
                 break
-            other = _shows(beside, configuration, found)
+            other = _shows(beside, configuration, found, until)
             if other is not None:
                 found, smaller = other, True
                 break
     while found.steps > 1 and time.monotonic() < until:
         tally = Tally()
-        beside.all_transitions(found.configuration, tally, deepest=found.steps, most=20_000)
+        beside.all_transitions(found.configuration, tally, deepest=found.steps, most=20_000, on_progress=lambda *_: time.monotonic() < until)
         shorter = tally.disagreement
         if shorter is None or shorter.steps >= found.steps:
             break
@@ -124,7 +124,7 @@ def made_small(beside: Beside, found: Divergence, seconds: float = 20) -> Diverg
     return found
 
 
-def _shows(beside: Beside, configuration: Configuration, found: Divergence) -> Divergence | None:
+def _shows(beside: Beside, configuration: Configuration, found: Divergence, until: float) -> Divergence | None:
     """A disagreement of that kind in a configuration."""
     tally = Tally()
     for number in range(TRIES):
@@ -132,6 +132,6 @@ def _shows(beside: Beside, configuration: Configuration, found: Divergence) -> D
         if tally.disagreement is not None:
             break
     else:
-        beside.all_transitions(configuration, tally, most=1_500)
+        beside.all_transitions(configuration, tally, most=1_500, on_progress=lambda *_: time.monotonic() < until)
     other = tally.disagreement
     return other if other is not None and other.what == found.what else None

@@ -21,7 +21,7 @@ __all__ = ["KernelSource", "find_source", "get_source"]
 
 RELEASES = ("6.1", "6.12", "7.2")
 
-FOLDERS = ("mm", "lib", "drivers/dma-buf", "virt/kvm", "kernel/rcu", "kernel/locking")
+FOLDERS = ("mm", "lib", "fs", "drivers/dma-buf", "virt/kvm", "kernel/rcu", "kernel/locking")
 """The folders whose C files are kept."""
 HEADERS = re.compile(r"(include|arch/x86|mm|lib|kernel|fs|drivers/dma-buf|drivers/base|virt/kvm|security)/.*\.h$")
 

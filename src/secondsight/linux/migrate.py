@@ -64,7 +64,7 @@ def move_page(mm: Mm, va: Va, empty_is_bad: bool = False) -> Errno:
         vma = mm.mm_mt[va]
         page = pte_page(mm.ptes[va])
         folio = None if page is None else page_folio(page)
-        if empty_is_bad and page is not None and pte_present(mm.ptes[va]) is None:
+        if empty_is_bad and folio is not None and pte_present(mm.ptes[va]) is None:
             ret = -ENOENT
         elif vma is None or (folio is not None and is_zero_page(folio)) or not vma_migratable(vma):
             ret = -EFAULT

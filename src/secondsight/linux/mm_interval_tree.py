@@ -39,7 +39,7 @@ def vma_interval_tree_insert(vma: Vma, mapping: AddressSpace) -> None:
 
 @atomic
 def vma_interval_tree_insert_after(vma: Vma, prev: Vma) -> None:
-    """vma_interval_tree_insert_after() (mm/interval_tree.c, Linux 6.12): behind one that begins with the same page."""
+    """vma_interval_tree_insert_after() (mm/interval_tree.c, Linux 6.12): behind one that begins with the same page and maps no fewer."""
     vma.shared = prev.shared
     prev.shared = vma
 

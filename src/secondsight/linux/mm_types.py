@@ -535,7 +535,7 @@ bound("userfaults", most=7, usual=4)
 
 class UserfaultfdWait(Record):
     """struct userfaultfd_wait_queue (fs/userfaultfd.c, Linux 6.12): who waits, for a page or until an event has been read. `why`: of
-    a fault, UFFD_. `waken`: it need not wait any more."""
+    a fault, UFFD_. `waken`: it waits no more, or never began to."""
 
     event: UffdEvent
     start: Va

@@ -119,6 +119,23 @@ DIFFERENCES: dict[str, Difference] = {
             seen="6.12.117+deb12-amd64 against 7.2.13+deb14-amd64 (drawn scenarios)",
         ),
         Difference(
+            "mapping-over-a-part-of-a-huge-page",
+            since=(6, 12),
+            older="mmap(MAP_FIXED) over a part of a huge page of a memfd fails with -ENOMEM",
+            newer="it fails with -EINVAL, as munmap does",
+            read="__mmap_region() gives -ENOMEM for whatever do_mas_munmap() says (mm/mmap.c, Linux 6.1.192); vms_gather_munmap_vmas() (mm/vma.c, "
+            "Linux 6.12.117). Releases in between were not looked at.",
+            seen="6.1.0-56-amd64 against 6.12.117+deb12-amd64 (drawn scenarios)",
+        ),
+        Difference(
+            "split-maps-the-zero-page",
+            since=(6, 12),
+            older="when a huge page's folio is split, a page of zeros of it stays mapped: move_pages(2) moves it",
+            newer="the zero page is mapped instead, and move_pages(2) fails with -EFAULT",
+            read="try_to_map_unused_to_zeropage() (mm/migrate.c, Linux 6.12.117), which 6.1.192 has not. Releases in between were not looked at.",
+            seen="6.1 against 6.12 and 7.2 (scenarios/huge_pages.py)",
+        ),
+        Difference(
             "mremap-of-several-vmas",
             since=(7, 2),
             older="mremap() of pages that are not all of one vma fails with -EFAULT, and what was mapped at the new place has gone. So does the model where no "
@@ -145,23 +162,6 @@ DIFFERENCES: dict[str, Difference] = {
             newer="a page is moved from one address to another",
             read="userfaultfd_ioctl() (fs/userfaultfd.c, Linux 6.1.192), move_pages() (mm/userfaultfd.c, Linux 6.12.117). It came with 6.8.",
             seen="6.1.0-56-amd64 against 6.12.117+deb12-amd64 (drawn scenarios)",
-        ),
-        Difference(
-            "mapping-over-a-part-of-a-huge-page",
-            since=(6, 12),
-            older="mmap(MAP_FIXED) over a part of a huge page of a memfd fails with -ENOMEM",
-            newer="it fails with -EINVAL, as munmap does",
-            read="__mmap_region() gives -ENOMEM for whatever do_mas_munmap() says (mm/mmap.c, Linux 6.1.192); vms_gather_munmap_vmas() (mm/vma.c, "
-            "Linux 6.12.117). Releases in between were not looked at.",
-            seen="6.1.0-56-amd64 against 6.12.117+deb12-amd64 (drawn scenarios)",
-        ),
-        Difference(
-            "split-maps-the-zero-page",
-            since=(6, 12),
-            older="when a huge page's folio is split, a page of zeros of it stays mapped: move_pages(2) moves it",
-            newer="the zero page is mapped instead, and move_pages(2) fails with -EFAULT",
-            read="try_to_map_unused_to_zeropage() (mm/migrate.c, Linux 6.12.117), which 6.1.192 has not. Releases in between were not looked at.",
-            seen="6.1 against 6.12 and 7.2 (scenarios/huge_pages.py)",
         ),
         Difference(
             "two-pass-interval-notifiers",

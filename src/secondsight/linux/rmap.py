@@ -218,8 +218,8 @@ def last_index(folio: Folio) -> Pgoff:
 def vma_address(vma: Vma, folio: Folio) -> Va:
     """vma_address() (mm/internal.h, Linux 6.12): where a vma maps the folio, or of one of two pages the first that the vma has."""
     if len(huge_pages) > 0:
-        if folio.mapping is None:
-            return vma.vm_start + max(folio.index, vma.vm_pgoff) - vma.vm_pgoff
+        if folio.index < vma.vm_pgoff:
+            return vma.vm_start
     return vma.vm_start + folio.index - vma.vm_pgoff
 
 
@@ -228,7 +228,7 @@ def vma_address_end(vma: Vma, folio: Folio) -> VaEnd:
     """vma_address_end() (mm/internal.h, Linux 6.12): where what a vma maps of the folio ends."""
     if len(huge_pages) > 0:
         if folio_order(folio) > 0:
-            return min(last_index(folio) + 1, vma.vm_end)
+            return min(vma.vm_start + last_index(folio) + 1 - vma.vm_pgoff, vma.vm_end)
     return vma_address(vma, folio) + 1
 
 

@@ -181,9 +181,9 @@ def read_message(ctx: UserfaultfdCtx, i: Count) -> None:
 @atomic
 def wake_userfault(ctx: UserfaultfdCtx, start: Va, end: VaEnd) -> None:
     """wake_userfault(), userfaultfd_wake_function() (fs/userfaultfd.c, Linux 6.12): those who wait for a page of the range go on, whether
-    their message was read or not."""
+    their message was read or not. Of one that runs already the message stays until it takes it away itself."""
     for i in range(len(ctx.waits)):
-        if ctx.waits[i].event == UffdEvent.PAGEFAULT and start <= ctx.waits[i].start < end:
+        if ctx.waits[i].event == UffdEvent.PAGEFAULT and not ctx.waits[i].waken and start <= ctx.waits[i].start < end:
             ctx.waits[i].waken = True
             remove_wait(ctx, i)
 
@@ -208,6 +208,8 @@ def handle_userfault(mm: Mm, va: Va, flags: Flags, why: Count) -> Flags:
         i = add_wait(ctx, UffdEvent.PAGEFAULT, va, va + 1, why)
     with atomic:
         must_wait = userfaultfd_must_wait(mm, va, why == UFFD_WP) and not ctx.released
+        if not must_wait:
+            ctx.waits[i].waken = True
         mm.mmap_lock.read_unlock()
     if must_wait:
         wait_until(ctx.waits[i].waken or ctx.dying)
