@@ -328,7 +328,7 @@ def _look(program: Program, mm: Mm, threads: int) -> Callable[[bytes], str]:
     of = eyes.array(results, "of")[:threads]
     mmap, changing, released = eyes.semaphore(mm.mmap_lock), eyes.field(ctx, "mmap_changing"), eyes.field(ctx, "released")
     queue = eyes.array(ctx, "queue")
-    waits = [tuple(eyes.field(wait, name) for name in ("event", "start", "end", "wp", "waken")) for wait in ctx.waits]
+    waits = [tuple(eyes.field(wait, name) for name in ("event", "start", "end", "why", "waken")) for wait in ctx.waits]
 
     def look(state: bytes) -> str:
         now = [tuple(read(state) for read in wait) for wait in waits]
@@ -343,8 +343,8 @@ def _look(program: Program, mm: Mm, threads: int) -> Callable[[bytes], str]:
     return look
 
 
-def _message(event: Count, start: Va, end: VaEnd, wp: int) -> int:
+def _message(event: Count, start: Va, end: VaEnd, why: int) -> int:
     """A message as a number."""
     if event == UffdEvent.PAGEFAULT:
-        return 100 + 2 * start + wp
+        return 100 + 2 * start + (1 if why == UFFD_WP else 0)
     return (200 if event == UffdEvent.REMOVE else 300) + 10 * start + end
