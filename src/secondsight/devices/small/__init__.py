@@ -61,7 +61,7 @@ from secondsight.devices.small.opening import (
 )
 from secondsight.devices.small.parts import MirrorInParts
 from secondsight.devices.small.pinning import Pins, StaysPinned, UnpinsBeforeItStops
-from secondsight.devices.small.protecting import IgnoresFork, IgnoresProtection, KeepsForReading, LooksAtTheMapping
+from secondsight.devices.small.protecting import IgnoresFork, IgnoresProtection, KeepsForReading, LooksAtTheMapping, TrustsMlock
 from secondsight.devices.small.ranges import CountsFromTheFirstPage, DropsEverything, IgnoresParts, TakesAPartForNothing
 from secondsight.devices.small.references import (
     ForgetsThatItIsAUser,
@@ -100,6 +100,6 @@ __all__ = [
     "OpensWithoutBeingAUser", "Pins", "PrefaultsAfterwards",
     "PrefaultsBeforeItSubscribes", "RefusesAndStays", "RefusesWhileSomethingGoesOn", "RemembersByAddress", "RemembersByProcess",
     "RemembersFailures", "ReservesTooEarly", "SignalsNothing", "StaysAUser", "StaysAttached", "StaysPinned", "StopsTheDeviceLast",
-    "TakesAPartForNothing", "UnmappedIsAnError", "UnmapsUnlocked", "UnpinsBeforeItStops", "Vcpu", "VcpuOneAtATime", "VcpuWithoutCount",
+    "TakesAPartForNothing", "TrustsMlock", "UnmappedIsAnError", "UnmapsUnlocked", "UnpinsBeforeItStops", "Vcpu", "VcpuOneAtATime", "VcpuWithoutCount",
     "WalksWithoutBeingAUser", "WritesAllTheSame",
 ]  # fmt: skip
