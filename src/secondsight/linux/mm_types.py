@@ -235,12 +235,18 @@ class Range(Value):
     hint: Ref[Hint] = None
 
 
+coherent_memory = shared_array(bool, bound("coherent_memory", most=1))
+"""Of size 1 where a device has memory that CPUs can reach (MEMORY_DEVICE_COHERENT)."""
+
+
 class Pagemap(Record):
     """struct dev_pagemap with its dev_pagemap_ops (include/linux/memremap.h, Linux 6.12), as its pages know it: memory that no CPU can
-    reach (MEMORY_DEVICE_PRIVATE). `owner` tells whose it is. What else it has is in `memremap_private`.
+    reach (MEMORY_DEVICE_PRIVATE), or of a device and coherent (MEMORY_DEVICE_COHERENT): then `coherent` is true. `owner` tells whose it is. What else
+    it has is in `memremap_private`.
     """
 
     owner: Ref[Owner]
+    coherent: Array[bool, Literal["coherent_memory"]]
 
     def migrate_to_ram(self, mm: Mm, va: Va, folio: Folio) -> Flags:
         """dev_pagemap_ops.migrate_to_ram: a CPU wants the page at `va`, which is `folio`: move it to where it can have it. VM_FAULT_."""
