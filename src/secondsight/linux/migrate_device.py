@@ -92,6 +92,8 @@ MIGRATE_VMA_SELECT_DEVICE_PRIVATE: Final = 2
 """Pages in device memory are moved, those of `pgmap_owner`."""
 MIGRATE_VMA_SELECT_DEVICE_COHERENT: Final = 4
 """The same of memory that CPUs can reach."""
+COPIED_LATER: Final = 8
+"""For rules: what is moved is copied when it stands where the source stood, and not before (`migrate_device_coherent_folio`)."""
 
 
 @tracepoint
@@ -438,7 +440,8 @@ def migrate_one(args: MigrateVma, i: Count) -> bool:
         args.migrate[i] = False
     elif folio_migrate_mapping(src, dst, args.fault_page is src):
         args.moved[i] = args.migrate[i]
-        folio_migrated(src, dst)
+        if len(coherent_memory) == 0 or args.flags & COPIED_LATER == 0:
+            folio_migrated(src, dst)
     else:
         args.migrate[i] = False
     return False
@@ -597,6 +600,7 @@ def migrate_device_coherent_folio(folio: Folio) -> Errno:
             args.src[0] = folio
             args.dst[0] = None
             args.migrate[0] = True
+            args.flags = COPIED_LATER
         migrate_device_unmap(args)
         if not args.migrate[0]:
             return -EBUSY
@@ -609,5 +613,6 @@ def migrate_device_coherent_folio(folio: Folio) -> Errno:
             moved = args.migrate[0]
             if moved:
                 copy_highpage(dst, folio)
+                folio_migrated(folio, dst)
         migrate_device_finalize(args)
     return 0 if moved else -EBUSY
