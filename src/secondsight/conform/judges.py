@@ -52,6 +52,18 @@ WITHOUT: Final[dict[str, tuple[Judge, str]]] = {
         "mm/hugetlb.c and fs/hugetlbfs/inode.c: needed are the page cache's tree (linked for mm/memfd.c already), the file's interval tree, the pool and its "
         "reservations, and huge page tables",
     ),
+    "huge_memory_pmd.py": ("agreement", "mm/huge_memory.c: as huge_memory.py; what a huge page that moves is by then is seen on booted kernels by PAGEMAP_SCAN"),
+    "huge_memory_split.py": (
+        "agreement",
+        "mm/huge_memory.c: split_huge_page_to_list_to_order() needs what rmap.py needs, LRU lists and swap cache as stubs; MADV_PAGEOUT of a part, and "
+        "move_pages(2) of what is mapped in part, split on booted kernels",
+    ),
+    "hugetlb_pool.py": (
+        "agreement",
+        "mm/hugetlb.c: the pool's counters are a hundred lines among 7,700, with regions of a file (struct resv_map) for what is a bit each here; "
+        "mmap(2), holes and SIGBUS say on booted kernels what is reserved",
+    ),
+    "hugetlb_vma_lock.py": ("agreement", "mm/hugetlb.c: a semaphore for each vma; forced runs on booted kernels settle at the places where it is waited for"),
     "khugepaged.py": (
         "agreement",
         "mm/khugepaged.c: collapse_huge_page() needs what huge_memory.py needs, and the LRU lists as stubs",
@@ -158,6 +170,7 @@ WITHOUT: Final[dict[str, tuple[Judge, str]]] = {
         "mm/rmap.c (106 outside symbols): the walks need anon_vma's interval tree, real page tables, and mmu_gather's batching as "
         "stubs; the next of these files to take. move_pages(2) walks by it",
     ),
+    "rmap_migrate.py": ("agreement", "mm/rmap.c (106 outside symbols), mm/migrate.c (151): as rmap.py; move_pages(2) runs in guests with two nodes"),
     "rmap_exclusive.py": (
         "neither",
         "mm/rmap.c (106 outside symbols): make_device_exclusive_range() needs mm/gup.c (80) as a place, and what rmap.py needs",
