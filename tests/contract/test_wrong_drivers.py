@@ -11,11 +11,13 @@ from secondsight.contract import ADVERSARIES, EVERY_ADVERSARY, adversaries_for, 
 from secondsight.contract.check import check_scenario
 from secondsight.contract.lessons import KEPT, ONLY_HERE, RULES_BROKEN
 from secondsight.devices import small
+from secondsight.devices.coherent_gpu import CoherentGpu
 from secondsight.devices.device import Device
 from secondsight.devices.exclusive import Exclusive
 from secondsight.devices.fenced_importer import FencedImporter, UnmapsAtOnce
 from secondsight.devices.mirror import Mirror
 from secondsight.devices.private_gpu import PrivateGpu
+from secondsight.devices.private_range import ClearsItsRange
 from secondsight.devices.small import (
     AsksToWriteFirst,
     ClearsByItself,
@@ -99,7 +101,7 @@ def test_no_other_adversary_catches_it(adversary: str) -> None:
 RIGHT: list[type[Device]] = [
     MirrorInParts, ClosesByItsLock, PrefaultsAfterwards, AsksToWriteFirst, DropsEverything, GivesReferencesBack, LooksIntoItsTable, Pins, Vcpu, VfioType1,
     RemembersByProcess, MarksWhenItDrops, FencedImporter, UnmapsAtOnce, KeepsForReading, Exclusive,
-    PrivateGpu, ClearsByItself,
+    PrivateGpu, ClearsByItself, ClearsItsRange, CoherentGpu,
 ]  # fmt: skip
 
 

@@ -58,6 +58,7 @@ WITHOUT: Final[dict[str, tuple[Judge, str]]] = {
         "mm/hugetlb.c and fs/hugetlbfs/inode.c: needed are the page cache's tree (linked for mm/memfd.c already), the file's interval tree, the pool and its "
         "reservations, and huge page tables",
     ),
+    "hugetlb_vma_lock.py": ("agreement", "mm/hugetlb.c: a semaphore for each vma; forced runs on booted kernels settle at the places where it is waited for"),
     "khugepaged.py": (
         "agreement",
         "mm/khugepaged.c: collapse_huge_page() needs what huge_memory.py needs, and the LRU lists as stubs",

@@ -5,6 +5,7 @@ The drivers are in `devices/small`. Tests run every row; `secondsight explain` p
 
 from __future__ import annotations
 
+from secondsight.devices.coherent_gpu import CoherentGpu
 from secondsight.devices.device import Device
 from secondsight.devices.exclusive import Exclusive, ExclusiveByEvent, ExclusiveRetriesLocked
 from secondsight.devices.fenced_importer import FencedImporter, UnmapsAtOnce, UsesTheOldMapping
@@ -81,6 +82,7 @@ from secondsight.devices.small import (
     TakesAPartForNothing,
     TakesPagesBackEarly,
     TakesPagesForNothing,
+    TrustsItsMemory,
     TrustsMlock,
     UnmapsUnlocked,
     UnpinsBeforeItStops,
@@ -159,6 +161,7 @@ RULES_BROKEN: list[tuple[str, str, type[Device], type[Device]]] = [
     ("balance", "device-memory", HoldsWhatGoesBack, PrivateGpu),
     ("deadlock", "device-memory-goes", ClosesFull, PrivateGpu),
     ("livelock", "device-memory-goes", EvictsBesideFaults, PrivateGpu),
+    ("as-if-cpu", "device-memory-goes", TrustsItsMemory, CoherentGpu),
     ("as-if-cpu", "device-memory-shared", OwnsAllMemory, PrivateGpu),
     ("as-if-cpu", "device-memory-shared", IgnoresMigrate, PrivateGpu),
 ]

@@ -19,6 +19,7 @@ from secondsight.devices.small.device_memory import (
     PassesOverItsOwn,
     TakesPagesBackEarly,
     TakesPagesForNothing,
+    TrustsItsMemory,
 )
 from secondsight.devices.small.failing import (
     AlwaysAsksToWrite,
@@ -91,6 +92,7 @@ __all__ = [
     "PassesOverItsOwn",
     "TakesPagesBackEarly",
     "TakesPagesForNothing",
+    "TrustsItsMemory",
     "AddsItsFenceLate", "AddsNoFence", "AlwaysAsksToWrite", "AlwaysWritable", "AsksAgainForEver", "AsksTheMmapLock", "AsksToWriteFirst",
     "ChangesOutsideTheLock", "ClosesAndStays", "ClosesByItsLock", "ClosesKeepingItsTable", "CollisionIsAnError", "CountsFromTheFirstPage",
     "DetachesMapped", "DropsEverything", "FaultsUnderItsLock", "ForgetsItsWorker", "ForgetsThatItIsAUser", "GivesReferencesBack", "GivesUp",
