@@ -47,6 +47,14 @@ from secondsight.devices.small.importing import (
 )
 from secondsight.devices.small.locking import ChangesOutsideTheLock, FaultsUnderItsLock, LooksIntoItsTable, MayNotSleep
 from secondsight.devices.small.marking import IgnoresExclusive
+from secondsight.devices.small.misusing import (
+    KeepsItsLock,
+    RefusesWhereItMaySleep,
+    SubscribesTwice,
+    TakesItsLocksInBothOrders,
+    UnlocksTwice,
+    UnsubscribesTwice,
+)
 from secondsight.devices.small.opening import (
     ClosesAndStays,
     ClosesByItsLock,
@@ -92,11 +100,11 @@ __all__ = [
     "AddsItsFenceLate", "AddsNoFence", "AlwaysAsksToWrite", "AlwaysWritable", "AsksAgainForEver", "AsksTheMmapLock", "AsksToWriteFirst",
     "ChangesOutsideTheLock", "ClosesAndStays", "ClosesByItsLock", "ClosesKeepingItsTable", "CollisionIsAnError", "CountsFromTheFirstPage",
     "DetachesMapped", "DropsEverything", "FaultsUnderItsLock", "ForgetsItsWorker", "ForgetsThatItIsAUser", "GivesReferencesBack", "GivesUp",
-    "IgnoresExclusive", "IgnoresFork", "IgnoresMoves", "IgnoresParts", "IgnoresProtection", "KeepsForReading", "LooksAtTheMapping", "KeepsItsFence", "KeepsItsMapping",
+    "IgnoresExclusive", "IgnoresFork", "IgnoresMoves", "IgnoresParts", "IgnoresProtection", "KeepsForReading", "LooksAtTheMapping", "KeepsItsFence", "KeepsItsLock", "KeepsItsMapping",
     "KeepsReferences", "KeepsThePagemap", "LocksInItsCallback", "LooksIntoItsTable", "MarksUnderThePageLock", "MarksWhenItDrops",
     "MayNotSleep", "MirrorInParts", "NeverMarksDirty", "OpensWithoutBeingAUser", "Pins", "PrefaultsAfterwards",
-    "PrefaultsBeforeItSubscribes", "RefusesAndStays", "RefusesWhileSomethingGoesOn", "RemembersByAddress", "RemembersByProcess",
-    "RemembersFailures", "ReservesTooEarly", "SignalsNothing", "StaysAUser", "StaysAttached", "StaysPinned", "StopsTheDeviceLast",
-    "TakesAPartForNothing", "UnmappedIsAnError", "UnmapsUnlocked", "UnpinsBeforeItStops", "Vcpu", "VcpuOneAtATime", "VcpuWithoutCount",
+    "PrefaultsBeforeItSubscribes", "RefusesAndStays", "RefusesWhereItMaySleep", "RefusesWhileSomethingGoesOn", "RemembersByAddress", "RemembersByProcess",
+    "RemembersFailures", "ReservesTooEarly", "SignalsNothing", "StaysAUser", "StaysAttached", "StaysPinned", "StopsTheDeviceLast", "SubscribesTwice",
+    "TakesAPartForNothing", "TakesItsLocksInBothOrders", "UnlocksTwice", "UnsubscribesTwice", "UnmappedIsAnError", "UnmapsUnlocked", "UnpinsBeforeItStops", "Vcpu", "VcpuOneAtATime", "VcpuWithoutCount",
     "WalksWithoutBeingAUser", "WritesAllTheSame",
 ]  # fmt: skip
