@@ -15,6 +15,13 @@
 
 static struct dev_pagemap *pgmap;
 static struct page *pages;
+
+/* Read-side sections of RCU: none may be open where a thread can be left. */
+static int rcu;
+
+void __rcu_read_lock(void) { rcu++; }
+void __rcu_read_unlock(void) { rcu--; }
+
 static int private, gone, freed[PAGES], held[SS_THREADS];
 
 /* One CPU: its counter lies where it is. A grace period of RCU that is asked for is over at once. */
@@ -99,8 +106,18 @@ void untrack_pfn(struct vm_area_struct *vma, unsigned long pfn, unsigned long si
 bool mhp_range_allowed(u64 start, u64 size, bool need_mapping) { return true; }
 int add_pages(int nid, unsigned long start, unsigned long nr, struct mhp_params *params) { return 0; }
 int arch_add_memory(int nid, u64 start, u64 size, struct mhp_params *params) { return 0; }
-void __remove_pages(unsigned long pfn, unsigned long nr, struct vmem_altmap *altmap, struct dev_pagemap *of) { gone++; }
-void arch_remove_memory(u64 start, u64 size, struct vmem_altmap *altmap, struct dev_pagemap *of) { gone++; }
+void __remove_pages(unsigned long pfn, unsigned long nr, struct vmem_altmap *altmap, struct dev_pagemap *of)
+{
+	gone++;
+	if (!private)
+		ss_warned();
+}
+void arch_remove_memory(u64 start, u64 size, struct vmem_altmap *altmap, struct dev_pagemap *of)
+{
+	gone++;
+	if (private)
+		ss_warned();
+}
 void move_pfn_range_to_zone(struct zone *zone, unsigned long pfn, unsigned long nr, struct vmem_altmap *altmap, int migratetype) { }
 void remove_pfn_range_from_zone(struct zone *zone, unsigned long pfn, unsigned long nr) { }
 
@@ -149,6 +166,7 @@ long ss_operate(int operation, const long *at)
 		return 0;
 	case OP_FREE:
 		set_page_count(&pages[at[0]], 0);
+		folio->mapping = (void *)PAGE_MAPPING_ANON; /* as migration leaves it */
 		free_zone_device_folio(folio);
 		return 0;
 	case OP_UNMAP:
@@ -211,5 +229,9 @@ void ss_look(void)
 		ss_number(test_bit(PG_locked, &pages[i].flags));
 		ss_text(":");
 		ss_number(freed[i]);
+		if (pages[i].mapping)
+			ss_text("!");
 	}
+	if (rcu)
+		ss_text(" rcu");
 }
