@@ -175,3 +175,71 @@ def collapse_beside_a_first_touch(s: Recorder) -> None:
         s.read(a, into="first")
         s.read(a + 1, into="second")
         s.page_is_huge(a, into="huge")
+
+
+@scenario
+def moves_as_a_whole(s: Recorder) -> None:
+    """A huge page is moved as one, and stays one. What is mapped in part alone is split, and each page is moved by itself then."""
+    a = s.mmap(pages=2)
+    s.madvise_hugepage(a)
+    s.write(a, "a", pages=1)
+    s.move_pages(a + 1, into="zeros_of_a_huge_page_move_with_it")
+    s.page_is_huge(a, into="still_huge")
+    s.madvise_dontneed(a + 1)
+    s.move_pages(a, into="split_and_moved")
+    s.move_pages(a + 1, into="nothing_there")
+    s.read(a, into="first")
+    b = s.mmap(pages=2)
+    s.madvise_hugepage(b)
+    s.read(b)
+    s.move_pages(b, into="huge_zero_page")
+
+
+@scenario
+def goes_to_swap_whole_or_in_parts(s: Recorder) -> None:
+    """MADV_PAGEOUT of a huge page writes all of it, of a part splits it first. Of what is split a page of zeros is the zero page."""
+    a = s.mmap(pages=2)
+    s.madvise_hugepage(a)
+    s.write(a, "a")
+    s.madvise_pageout(a)
+    s.page_is_huge(a, into="out")
+    s.move_pages(a, into="in_swap")
+    s.read(a + 1, into="second")
+    s.read(a, into="first")
+    s.page_is_huge(a, into="back")
+    b = s.mmap(pages=2)
+    s.madvise_hugepage(b)
+    s.write(b, "b", pages=1)
+    s.madvise_pageout(b, pages=1)
+    s.page_is_huge(b + 1, into="split")
+    s.move_pages(b + 1, into="zeros_of_a_split_page")
+    s.read(b, into="third")
+
+
+@scenario
+def goes_to_a_device(s: Recorder) -> None:
+    """A device takes a page of a huge page into its memory: the huge page is split for good, and a page of zeros in it is the zero page."""
+    a = s.mmap(pages=2)
+    s.madvise_hugepage(a)
+    s.write(a, "a", pages=1)
+    gpu = s.device()
+    gpu.migrate(a, pages=1, into="taken")
+    s.page_is_huge(a + 1, into="split")
+    s.move_pages(a + 1, into="zeros")
+    gpu.read(a, into="device")
+    s.read(a, into="first")
+    b = s.mmap(pages=2)
+    s.madvise_hugepage(b)
+    s.read(b)
+    gpu.migrate(b + 1, pages=1, into="of_the_huge_zero_page")
+    s.page_is_huge(b, into="no_more")
+    s.read(b + 1, into="third")
+    c = s.mmap(pages=2)
+    s.madvise_hugepage(c)
+    s.write(c, "c")
+    pin = s.pin(c)
+    gpu.migrate(c, pages=2, into="pinned")
+    s.page_is_huge(c, into="stays")
+    s.unpin(pin)
+    gpu.migrate(c, pages=2, into="both")
+    s.read(c + 1, into="fourth")

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
+
+from fork_server import Server
 
 HOUSE = Path(__file__).parent.parent.parent
 MY_GPU = (HOUSE / "examples" / "my_gpu.py").read_text()
@@ -60,10 +62,14 @@ class Done:
         return json.loads(self.out)
 
 
+@cache
+def server() -> Server:
+    return Server()
+
+
 def secondsight(*arguments: str | Path, cwd: Path | None = None, typed: str = "") -> Done:
-    """Run a command in a process of its own."""
-    done = subprocess.run(command(*arguments), cwd=cwd, input=typed, capture_output=True, text=True, timeout=120, check=False)
-    return Done(done.returncode, done.stdout, done.stderr)
+    """Run a command as in a process of its own."""
+    return Done(*server().run([str(one) for one in arguments], cwd, typed))
 
 
 def command(*arguments: str | Path) -> list[str]:

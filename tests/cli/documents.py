@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from cli_world import server
 from reference import reference
 
 from secondsight.agree.selftest import PROGRAMS
@@ -92,7 +93,8 @@ def run(document: Path, kernel: bool) -> Iterator[Block]:
 
 
 def _console(text: str, folder: Path) -> str:
-    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "COLUMNS": "80"}
+    path = os.pathsep.join((str(server().programs), str(Path(sys.executable).parent), os.environ["PATH"]))
+    environment = {**os.environ, "PATH": path, "COLUMNS": "80"}
     shown = ""
     for command in re.findall(r"^\$ (.*)$", text, re.MULTILINE):
         done = subprocess.run(

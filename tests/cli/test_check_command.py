@@ -8,11 +8,6 @@ from pathlib import Path
 import pytest
 from cli_world import MY_GPU, WITHOUT_TEST, Done, narrow, secondsight
 
-from secondsight import contract
-from secondsight.cli import main
-from secondsight.devices import Mirror
-from secondsight.devices.private_gpu import PrivateGpu
-
 
 @pytest.fixture
 def right(tmp_path: Path) -> Path:
@@ -244,17 +239,3 @@ def test_a_bound_that_is_too_small_is_named(right: Path) -> None:
     assert done.code == 2
     assert "frames" in done.out + done.err
     assert "raise" in done.out + done.err
-
-
-def test_adversaries_that_a_driver_is_not_tried_with_are_said(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """Those with huge pages, of a driver that moves pages: no verdict is not *holds*."""
-    assert contract.untried(PrivateGpu) == ("thp-split", "collapse") and not contract.untried(Mirror)
-    assert not {"thp-split", "collapse"} & contract.adversaries_for(PrivateGpu).keys()
-    (tmp_path / "mine.py").write_text("from secondsight.devices.private_gpu import PrivateGpu\n\n\nclass Mine(PrivateGpu):\n    pass\n")
-    check = contract.check
-    monkeypatch.setattr(contract, "check", lambda driver, _, *rest: check(driver, ["munmap"], *rest))
-    assert main(["check", str(tmp_path / "mine.py"), "--states", "5"]) == 3
-    shown = " ".join(capsys.readouterr().out.split())
-    assert "Mine was not tried with thp-split, collapse: the driver moves pages" in shown

@@ -5,8 +5,10 @@ from __future__ import annotations
 import subprocess
 import sys
 from importlib.metadata import version
+from pathlib import Path
 
 import pytest
+from cli_world import Done, command, secondsight
 
 from secondsight.agree import generate
 from secondsight.cli import commands, main
@@ -81,3 +83,9 @@ def test_ctrl_c_while_a_command_is_loaded_is_an_interruption(monkeypatch: pytest
     monkeypatch.setattr(commands, "COMMANDS", {"late": Listed("late", "late", "")})
     assert main(["late"]) == 130
     assert capsys.readouterr().err == "secondsight: interrupted\n"
+
+
+@pytest.mark.parametrize("words", [["run", "none.py"], ["list", "rules"], ["check", "-", "--json"]])
+def test_the_server_of_these_tests_answers_as_a_process_of_its_own(words: list[str], tmp_path: Path) -> None:
+    alone = subprocess.run(command(*words), cwd=tmp_path, input="", capture_output=True, text=True, check=False)
+    assert secondsight(*words, cwd=tmp_path) == Done(alone.returncode, alone.stdout, alone.stderr)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -50,6 +51,40 @@ def test_lists_are_whole() -> None:
 @pytest.mark.parametrize("thing", [t for kind in KINDS if kind not in ("functions", "records", "terms") for t in things(kind)], ids=lambda t: f"{t.kind}:{t.name}")
 def test_everything_is_explained(thing: object) -> None:
     assert len(list(thing.tell())) > 0  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "means"),
+    [
+        (["list", "tab"], ["list", "tables"]),
+        (["explain", "2023-06"], ["explain", "2023-06-pins"]),
+        (["settle", "2023-06", "--trace", "address:sub"], ["settle", "2023-06-pins", "--trace", "address:sub-pages"]),
+    ],
+    ids=" ".join,
+)
+def test_the_beginning_of_a_name_will_do(arguments: list[str], means: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    told = []
+    for given in (arguments, means):
+        code = main(given)
+        told.append((code, re.sub(r"\d\.\d+ s", "", capsys.readouterr().out)))
+    assert told[0] == told[1] and told[0][1]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "could_be"),
+    [
+        (["list", "r"], "rules or records"),
+        (["explain", "2023"], "2023-06-pins, 2023-07-udmabuf"),
+        (["settle", "2023"], "2023-06-pins or 2023-07-udmabuf"),
+        (["settle", "--trace", "f:h"], "  folios:hole\n  fences:hasty unmap"),
+        (["settle", "2026-rev", "--trace", "fences:no"], "there is no cell fences:no"),
+        (["settle", ""], "there is no table"),
+    ],
+    ids=" ".join,
+)
+def test_what_could_be_several_is_refused_with_their_names(arguments: list[str], could_be: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(arguments) == 2
+    assert could_be in capsys.readouterr().err
 
 
 def test_every_function_and_record_is_explained() -> None:

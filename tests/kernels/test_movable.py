@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from secondsight.kernels import VM
 from secondsight.scenario import Recorder, Scenario, scenario
-from secondsight.world.model import only_outcome
+from secondsight.world.model import only_outcome, outcomes
 
 
 @scenario
@@ -33,6 +33,22 @@ def a_long_pin_beside_a_short_one(s: Recorder) -> None:
     s.read(a, into="a")
 
 
+@scenario
+def a_move_beside_a_long_pin(s: Recorder) -> None:
+    """In a block that must stay movable the pin moves the page first, and the other one that moves it sees that (-EBUSY, -ENOENT)."""
+    memfd = s.memfd_create(pages=1, seals="shrink")
+    a = s.mmap(memfd)
+    s.read(a)
+
+    @s.thread
+    def pins() -> None:
+        s.udmabuf_create(memfd)
+
+    @s.thread
+    def moves() -> None:
+        s.move_pages(a, into="moved")
+
+
 def test_what_is_held_does_not_move(vm: VM) -> None:
     for recorded in (a_short_pin, a_long_pin_beside_a_short_one):
         assert isinstance(recorded, Scenario)
@@ -40,3 +56,11 @@ def test_what_is_held_does_not_move(vm: VM) -> None:
         assert set(seen.outcomes) == {only_outcome(recorded)}
     assert dict(only_outcome(a_short_pin)) == {"held": "-EINTR", "free": "ok", "a": "A"}
     assert [value for name, value in only_outcome(a_long_pin_beside_a_short_one) if "pin" in name or "udmabuf" in name] == ["-ENOMEM"] * 2
+
+
+def test_the_block_is_there_only_where_a_scenario_asks_for_it(vm: VM) -> None:
+    """One run in 50 sees the pin's move where the block is online."""
+    assert isinstance(a_move_beside_a_long_pin, Scenario)
+    _, possible = outcomes(a_move_beside_a_long_pin)
+    assert {dict(outcome)["moved"] for outcome in possible} == {"ok", "-EAGAIN"}
+    assert set(vm.observe(a_move_beside_a_long_pin, runs=300).outcomes) <= possible

@@ -34,7 +34,7 @@ from secondsight.lang.program import Program, Thread, build
 from secondsight.lang.reference import Reference
 from secondsight.lang.symmetry import Symmetry, renaming_of
 from secondsight.lang.types import RecordType
-from secondsight.search import Result, Verdict, breadth_first
+from secondsight.search import Result, Verdict, breadth_first, reduced
 from secondsight.search.auto import search
 from secondsight.search.native import native_search
 from secondsight.search.reduced import reduced_search, search_both
@@ -485,6 +485,18 @@ def test_counting_for_ever_is_a_livelock() -> None:
         assert 4 <= violation.loop <= 6 and len(violation.trace.replay(program)) == len(violation.trace)
     told = search(program, Request(workers=1, livelock=True, reductions=Reductions.none()))
     assert told.verdict is Verdict.NOT_FINISHED
+
+
+def test_of_who_counts_for_ever_a_livelock_is_looked_for_before_all_numbers_were(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without renaming there are as many states as there are numbers: after `MANY` of them numbers are renamed first."""
+    program = build(Machine({}), [Thread("counts", counts_and_tries_again), Thread("reads", reads_for_once)])
+    monkeypatch.setattr(reduced, "MANY", 50)
+    found = reduced_search(program, Request(workers=1, livelock=True)).result
+    assert found.violation is not None and found.violation.rule == "livelock" and "had seen no end after 5" in found.note
+    assert len(found.violation.trace.replay(program)) == len(found.violation.trace)
+    monkeypatch.setattr(reduced, "_that_counts", lambda *_: None)  # had it found none, the search without would have gone on
+    last = reduced_search(program, Request(workers=1, livelock=True)).result
+    assert "Counter.number" in str(last.error)
 
 
 # With records that are interchangeable.

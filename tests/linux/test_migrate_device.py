@@ -12,6 +12,7 @@ from linux_world import A, B, C, free_frames, world
 from secondsight.contract.coherence import as_if_cpu
 from secondsight.devices.device import open_device
 from secondsight.devices.private_gpu import PrivateGpu
+from secondsight.devices.private_range import PrivateRangeGpu
 from secondsight.devices.small import OwnsAllMemory
 from secondsight.lang.plain import replay
 from secondsight.lang.program import Thread, build
@@ -23,15 +24,15 @@ from secondsight.linux.fork import mm_alloc
 from secondsight.linux.fork_dup import dup_mmap
 from secondsight.linux.gup import FOLL_LONGTERM, FOLL_PIN, FOLL_WRITE, pin_user_pages_fast, unpin_user_page
 from secondsight.linux.hmm import hmm_range_fault, hmm_range_snapshot
-from secondsight.linux.madvise import madvise_dontneed, madvise_pageout
+from secondsight.linux.madvise import madvise_dontneed, madvise_hugepage, madvise_pageout
 from secondsight.linux.memfd import memfd_create
 from secondsight.linux.migrate import move_page
-from secondsight.linux.mm_types import Mm, PteKind
+from secondsight.linux.mm_types import Mm, PmdKind, PteKind
 from secondsight.linux.mmap import do_mmap, vm_munmap
 from secondsight.linux.mprotect import do_mprotect_pkey
 from secondsight.linux.oom_kill import oom_reap_task_mm
-from secondsight.linux.page_alloc import frames, get_page, put_page
-from secondsight.linux.pgtable import folio_kept_by, folio_mapcount, pte_none
+from secondsight.linux.page_alloc import ZERO_PFN, frames, get_page, put_page
+from secondsight.linux.pgtable import folio_kept_by, folio_mapcount, pmd_trans_huge, pte_none
 from secondsight.linux.swapops import swap_slots
 from secondsight.search.bfs import breadth_first
 from secondsight.search.request import Request
@@ -206,3 +207,32 @@ def test_two_faults_may_keep_each_other_from_it_unless_they_lock_it(locks: bool)
             assert found.violation is not None and found.violation.rule == "livelock"
             steps = found.violation.trace.schedule
             assert len(replay(program, steps, found.violation.trace.states)) == len(steps)
+
+
+def test_a_range_in_one_call_passes_over_what_is_held() -> None:
+    with gpu_on(PrivateRangeGpu, pages=4, migrate_pages=3, private_pages=3) as (_, mm, gpu):
+        cpu_write(mm, 1, B)
+        pfn = pin_user_pages_fast(mm, 0, FOLL_WRITE | FOLL_PIN)
+        assert gpu.migrate(0, 2) == 1 and (mm.ptes[0].kind, mm.ptes[1].kind) == (PteKind.PRESENT, PteKind.DEVICE_PRIVATE)
+        unpin_user_page(frames[pfn])
+        assert gpu.migrate(0, 2) == 1 and gpu.evict() == 2 and (cpu_read(mm, 0), cpu_read(mm, 1)) == (A, B)
+        assert gpu.migrate(1, 2) == -EINVAL and mm.ptes[1].kind == PteKind.DEVICE_PRIVATE  # what lies behind the vma is another call
+        gpu.close()
+
+
+HUGE = {"huge": 1, "pmds": 2, "pages": 4, "vma_flags": 1, "cow": 1, "frames": 10}
+
+
+def test_a_huge_page_is_split_for_good_first() -> None:
+    with gpu_on(PrivateRangeGpu, migrate_pages=2, **HUGE) as (_, mm, gpu):
+        madvise_dontneed(mm, 0, 2)
+        vm_munmap(mm, 0, 2)
+        do_mmap(mm, 0, 4, None, 0, True)
+        madvise_hugepage(mm, 0, 4, 0, 4)
+        cpu_write(mm, 1, B)
+        assert gpu.migrate(1, 1) == 1 and (mm.ptes[1].kind, mm.pmds[0].kind) == (PteKind.DEVICE_PRIVATE, PmdKind.TABLE)
+        assert mm.ptes[0].frame is frames[ZERO_PFN] and gpu.read(1) == B
+        cpu_read(mm, 2)
+        assert gpu.migrate(2, 1) == 1 and not pmd_trans_huge(mm, 2)  # the huge zero page's entry
+        assert gpu.evict() == 2 and (cpu_read(mm, 1), cpu_read(mm, 2)) == (B, 0)
+        gpu.close()

@@ -122,7 +122,8 @@ def test_what_is_searched_long_is_compiled_with_care_beside_it(monkeypatch: pyte
     monkeypatch.setattr(executors, "LONG", 2_000)
     used: list[str] = []
     build_library = compiler_module._build
-    monkeypatch.setattr(compiler_module, "_build", lambda *given: (used.append(given[3]), build_library(*given)))
+    engines: list[str] = []
+    monkeypatch.setattr(compiler_module, "_build", lambda *given: (used.append(given[3]), engines.append(given[2]), build_library(*given)))
     program = program_of(40)
     figures = {
         (r.verdict, r.states, r.transitions, r.depth) for r in [search(program, Request(livelock=True, coming=lambda: 1)) for _ in range(2)]
@@ -138,6 +139,8 @@ def test_what_is_searched_long_is_compiled_with_care_beside_it(monkeypatch: pyte
     assert used == ["-O0", "-Og"] and Native(program, hasty=True).library is careful.library
     whole = search(program, Request(executor="reference", livelock=True))
     assert figures == {(whole.verdict, whole.states, whole.transitions, whole.depth)}
+    for_any_size, for_one = engines
+    assert "#define ROOM 512" in for_any_size and "#define STRIDE" in for_one
 
 
 ENDS = """

@@ -50,9 +50,10 @@ def _weights(often: Callable[[Often], int], *but: str) -> _Weights:
 
 def _huge_weights(often: Callable[[Often], int], of_files: bool, *but: str) -> _Weights:
     """The same where pages are huge, of files or of private memory: what is modelled together with that. Not udmabufs: they take huge pages that
-    mappings have reserved, and what is reserved is not modelled; nor pins: for long they move what is movable, and a huge page is not moved here."""
-    kinds = (HandleType.UDMABUF, HandleType.PIN, *([] if of_files else [HandleType.MEMFD]))
-    needs = (Needs.NOTHING, Needs.HUGETLB if of_files else Needs.HUGE, *([Needs.MODULE] if often in (_beside, _by_the_device) else []))
+    mappings have reserved, and what is reserved is not modelled; nor pins of files: for long they move what is movable, and those are not moved here."""
+    kinds = (HandleType.UDMABUF, HandleType.PIN) if of_files else (HandleType.UDMABUF, HandleType.MEMFD)
+    own = (Needs.HUGETLB,) if of_files else (Needs.HUGE, Needs.SWAP, Needs.NODES)
+    needs = (Needs.NOTHING, *own, *([Needs.MODULE] if often in (_beside, _by_the_device) else []))
     return [
         (count, op) for op in OPS.values()
         if (count := often(op.drawn)) and op.name not in but and op.needs in needs and op.makes not in kinds and suits_huge_pages(op, of_files)
@@ -137,6 +138,10 @@ def _huge(kind: Kind, draw: Draw, s: Recorder) -> None:
     for the lock of a vma there (`linux/hugetlb.py`, left out)."""
     of_files = kind != "forced" and chance(draw, 40)
     w = World(s, draw, Budget(FRAMES // 2 if kind == "sequential" else 6, buffers=0), SpaceLeft(PAGES if kind == "sequential" else 6), most=4, huge=True)
+    limited = of_files and chance(draw, 50)
+    kept = ("close",) if limited else ()  # the end of a file gives back what is reserved for it, which the model does not
+    if limited:
+        s.hugetlb_pool(2 * draw.integer(1, 3))
     if of_files:
         act(w, OPS["memfd_create_hugetlb"])
         map_file(w)
@@ -145,7 +150,7 @@ def _huge(kind: Kind, draw: Draw, s: Recorder) -> None:
         if chance(draw, 75):
             s.madvise_hugepage(w.mappings[0])
     if kind == "sequential":
-        _draw_ops(w, draw.integer(4, 17), _huge_weights(_alone, of_files))
+        _draw_ops(w, draw.integer(4, 17), _huge_weights(_alone, of_files, *kept))
     elif kind == "forced":
         s.write(w.mappings[0], w.budget.value())  # the huge zero page is a frame of its own on a kernel, and not here
         w.device = s.device()
@@ -157,9 +162,9 @@ def _huge(kind: Kind, draw: Draw, s: Recorder) -> None:
         if chance(draw, 80):
             act(w, OPS["write"])
         for number in range(2):
-            _thread(s, w, f"t{number}", draw.integer(1, 3), _huge_weights(_racing, of_files))
+            _thread(s, w, f"t{number}", draw.integer(1, 3), _huge_weights(_racing, of_files, *kept))
         for child in w.forked:
-            _thread(s, child, "child", draw.integer(1, 2), _huge_weights(_racing, of_files))
+            _thread(s, child, "child", draw.integer(1, 2), _huge_weights(_racing, of_files, *kept))
     if kind == "sequential":
         if chance(draw, 60):
             _look(w)

@@ -110,7 +110,7 @@ class CaseTable:
 
     `program(row, column)` builds a cell's checked program (names of entries), or None where the question makes no sense.
     `expected` are the verdicts that were reviewed by hand: tests compare them. `on_kernel(row, column, violation)` makes a
-    broken cell a question to a real kernel, or says why it cannot be one; `runs_on_kernel(row, column)` does so for one that holds. `goes_on`: the columns that ask whether threads go
+    broken cell a question to a real kernel (a run that is free where what is broken shows in every one), or says why it cannot be one; `runs_on_kernel(row, column)` does so for one that holds. `goes_on`: the columns that ask whether threads go
     round for ever; None: all do. `executor`: of its searches, where nobody asks for another; `native` where threads that go round for
     ever count something, for that ends by the reductions alone. `cost`: what the rows take in time, where that is part of the question.
     """
@@ -123,7 +123,7 @@ class CaseTable:
     program: Callable[[str, str], Program | None]
     findings: tuple[Finding, ...] = ()
     expected: Mapping[tuple[str, str], Verdict] = field(default_factory=dict)
-    on_kernel: Callable[[str, str, Violation], Question | CannotForce] | None = None
+    on_kernel: Callable[[str, str, Violation], Question | FreeRun | CannotForce] | None = None
     runs_on_kernel: Callable[[str, str], FreeRun | CannotForce] | None = None
     goes_on: frozenset[str] | None = None
     executor: Executor = "auto"

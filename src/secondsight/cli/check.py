@@ -23,17 +23,9 @@ from secondsight.cli.common import (
     width,
     write_json,
 )
-from secondsight.cli.confirming import (
-    asking,
-    confirmation_json,
-    could_be_asked,
-    question_of_checked,
-    show_confirmation,
-)
 from secondsight.cli.html import could_be_written, tell_and_show, write_page
 from secondsight.cli.searching import notes
 from secondsight.cli.several import one_after_the_other, with_drivers
-from secondsight.kernels import Kernel, KernelError
 from secondsight.lang import LangError
 from secondsight.lang.program import Program
 from secondsight.report import SCHEMA, replay_command, rests_to_json, result_to_json, told_rests, trace_to_json
@@ -68,7 +60,12 @@ def check(
     page: Path | None,
 ) -> int:
     """Check the drivers of some files and folders, and tell it; the exit code. `form` is one of `annotations.FORMATS`."""
-    could_be_asked(on)
+    if on is not None:
+        from secondsight.cli.confirming import (
+            could_be_asked,  # and with it the kernels' half, which takes longer to load than a small check to run
+        )
+
+        could_be_asked(on)
     could_be_written(page)
     chosen = with_drivers(files)
     if len(chosen) > 1 and (driver or page):
@@ -131,12 +128,11 @@ def _check(
         except KeyboardInterrupt:
             interrupted = True
         rests = {} if interrupted else _rests(drivers, found, rule, running, request.kept)
-    untried = {kind.__name__: names for kind in drivers if adversary is None and (names := contract.untried(kind))}
     answers: dict[int, Confirmation] = {}
     stopped = None if on is None or interrupted else _confirm(on, drivers, found, answers)
     traces = _traces(file, found, rule or (), bool(driver) or len(drivers) > 1, page) if page or form != "json" else []
     if form == "json":
-        write(_as_json(file, found, rests, untried, interrupted, {n: confirmation_json(str(on), a) for n, a in answers.items()}))
+        write(_as_json(file, found, rests, interrupted, _as_data(on, answers) if answers else {}))
     elif form == "sarif":
         write(_annotations(file, found, traces))
     elif found:
@@ -147,20 +143,18 @@ def _check(
                 show(f"  where it holds ({', '.join(rest.reach)}):")
             for text in told:
                 show(f"  {driver_name + ': ' if len(drivers) > 1 else ''}{text}")
-        for text in _not_tried(untried):
-            show(f"  {text}")
         for note in notes(checked.result for checked in found):
             show(note)
         if any(checked.result.kept for checked in found):
             show("note: kept: nothing has changed since that was searched (--again: anew)")
         _print_traces(found, traces, full)
-        for number, answer in answers.items():
-            show_confirmation(f"{on}, {found[number].driver}, {found[number].scenario}", answer)
+        if answers:
+            _show_answers(on, found, answers)
     if form == "github":
         for line in github(_annotations(file, found, traces)):
             print(f"\n{line}")
     if page is not None:
-        write_page(page, _page(file, found, traces, rests, untried, interrupted))
+        write_page(page, _page(file, found, traces, rests, interrupted))
     if stopped is not None:
         raise stopped
     return INTERRUPTED if interrupted else exit_code(checked.result for checked in found)
@@ -211,6 +205,9 @@ def _confirm(
         if checked.result.violation is not None:
             length = len(checked.result.violation.trace)
             shortest[_group(checked)] = min(shortest.get(_group(checked), (length, number)), (length, number))
+    from secondsight.cli.confirming import asking, question_of_checked
+    from secondsight.kernels import Kernel, KernelError
+
     try:
         with asking(Kernel.find(on)) as ask:
             for _, number in shortest.values():
@@ -223,13 +220,20 @@ def _confirm(
     return None
 
 
+def _as_data(on: str | None, answers: dict[int, Confirmation]) -> dict[int, dict[str, Any]]:
+    from secondsight.cli.confirming import confirmation_json
+
+    return {number: confirmation_json(str(on), answer) for number, answer in answers.items()}
+
+
 # For people.
 
 
-def _not_tried(untried: dict[str, tuple[str, ...]]) -> list[str]:
-    """By driver, what its verdicts say nothing about."""
-    why = "the driver moves pages, and a huge page is not moved in the model"
-    return [f"{driver} was not tried with {', '.join(names)}: {why}" for driver, names in untried.items()]
+def _show_answers(on: str | None, found: Sequence[Checked], answers: dict[int, Confirmation]) -> None:
+    from secondsight.cli.confirming import show_confirmation
+
+    for number, answer in answers.items():
+        show_confirmation(f"{on}, {found[number].driver}, {found[number].scenario}", answer)
 
 
 def _group(checked: Checked) -> tuple[str, str]:
@@ -304,9 +308,7 @@ def _print_traces(found: list[Checked], traces: list[Shown], full: bool) -> None
         show("\nThis is the shortest trace of each broken rule; --adversary NAME shows another's.")
 
 
-def _page(
-    file: Path, found: list[Checked], traces: list[Shown], rests: dict[str, Rests], untried: dict[str, tuple[str, ...]], interrupted: bool
-) -> dict[str, Any]:
+def _page(file: Path, found: list[Checked], traces: list[Shown], rests: dict[str, Rests], interrupted: bool) -> dict[str, Any]:
     """What a page shows: the traces, and below them the verdict of every search."""
     by_search = {id(checked): shown["name"] for checked, _, shown in reversed(traces)}
     rows = []
@@ -315,8 +317,7 @@ def _page(
         why = ", ".join(dict.fromkeys(v.rule for v in result.broken)) or (str(result.error) if result.error else result.reason or "")
         names = [checked.driver, checked.adversary, checked.scenario]
         rows.append({"cells": [*names, result.verdict.value, why, figures(result.states, result.seconds)], "trace": by_search.get(id(checked))})
-    told = [f"{name}: {text}" for name, rest in rests.items() for text in told_rests(rest)] + _not_tried(untried)
-    told += notes(checked.result for checked in found)
+    told = [f"{name}: {text}" for name, rest in rests.items() for text in told_rests(rest)] + notes(checked.result for checked in found)
     columns = ["driver", "adversary", "scenario", "verdict", "why", "seen"]
     results = {"columns": columns, "verdict": 3, "rows": rows, "notes": told + ["The check was interrupted."] * interrupted}
     worst = _worst([c.result.verdict for c in found] + [Verdict.NOT_FINISHED] * interrupted)
@@ -334,7 +335,6 @@ def _as_json(
     file: Path,
     found: list[Checked],
     rests: dict[str, Rests],
-    untried: dict[str, tuple[str, ...]],
     interrupted: bool,
     answers: dict[int, Any],
 ) -> dict[str, Any]:
@@ -344,7 +344,7 @@ def _as_json(
         "kind": "check",
         "file": str(file),
         "verdict": _worst(verdicts).value,
-        "rests_on": {name: rests_to_json(rest) | {"untried": list(untried.get(name, ()))} for name, rest in rests.items()},
+        "rests_on": {name: rests_to_json(rest) for name, rest in rests.items()},
         "results": [
             _result(file, checked) | ({"on_kernel": answers[n]} if n in answers else {}) for n, checked in enumerate(found)
         ],

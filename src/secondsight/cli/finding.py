@@ -21,7 +21,7 @@ def list_(kind: str, as_json: bool) -> None:
     known = things(kind)
     if as_json:
         entries = [{"name": thing.name, "summary": thing.summary} for thing in known]
-        write_json({"schema": SCHEMA, "kind": "list", "of": kind, "entries": entries})
+        write_json({"schema": SCHEMA, "kind": "list", "of": known[0].kind, "entries": entries})
         return
     width = wide()
     names = min(_NAMES, max(len(thing.name) for thing in known), width // 2)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 from rich import box
@@ -14,8 +14,6 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from secondsight.agree.confirm import Confirmed
-from secondsight.cases import Question
 from secondsight.cli.common import (
     BROKEN,
     HOLDS,
@@ -28,13 +26,9 @@ from secondsight.cli.common import (
     width,
     write_json,
 )
-from secondsight.cli.confirming import asking, confirmation_json, question_of_file, show_confirmation
 from secondsight.cli.html import could_be_written, tell_and_show, write_page
-from secondsight.cli.kernel import find_kernel
 from secondsight.cli.searching import notes, told
 from secondsight.devices.device import Device
-from secondsight.kernels import Kernel, KernelError, Observation, boot
-from secondsight.kernels.real_device import needs_module, needs_movable
 from secondsight.lang import LangError
 from secondsight.linux.releases import LOOKED_AT, version_of
 from secondsight.report import SCHEMA, result_to_json
@@ -46,7 +40,10 @@ from secondsight.search import Result, Verdict
 from secondsight.search.request import Request
 from secondsight.world.reach import ways_to
 
-__all__ = ["find_kernel", "force", "run"]
+if TYPE_CHECKING:
+    from secondsight.kernels import Kernel, Observation
+
+__all__ = ["force", "run"]
 
 
 @dataclass(frozen=True)
@@ -108,6 +105,10 @@ def run(
 
 def force(file: Path, schedule: Path, kernel: Kernel, as_json: bool) -> int:
     """`--schedule`: force one schedule, and tell it; the exit code."""
+    from secondsight.agree.confirm import Confirmed
+    from secondsight.cases import Question
+    from secondsight.cli.confirming import asking, confirmation_json, question_of_file, show_confirmation
+
     question = question_of_file(schedule, lambda: _drivers(file))
     if isinstance(question, Question):
         _is_of(file, question.schedule.scenario)
@@ -179,6 +180,9 @@ def _model(
 
 def _on_kernel(compared: list[Compared], kernel: Kernel, runs: int, seed: int, running: Running) -> BaseException | None:
     """What one boot of the kernel showed of every scenario goes to `compared`; what has cut that short, to be raised later."""
+    from secondsight.kernels import KernelError, boot
+    from secondsight.kernels.real_device import needs_module, needs_movable
+
     running.say(f"booting {kernel.name}")
     try:
         with boot(

@@ -32,6 +32,7 @@ from secondsight.kernels import Kernel, KernelError
 from secondsight.lang import LangError
 from secondsight.lang.program import Program
 from secondsight.report import SCHEMA, replay_command, result_to_json, trace_to_json
+from secondsight.report.beginnings import begun, the_one_begun
 from secondsight.report.tables import decision_table
 from secondsight.report.token import plain_name
 from secondsight.report.trace import letter, tell_result
@@ -109,9 +110,10 @@ def _tables(named: str | None) -> list[CaseTable]:
         from secondsight.cases.own import load_tables
 
         return load_tables(Path(named))
-    if named not in TABLES:
+    meant = the_one_begun(named, TABLES)
+    if meant is None:
         raise LangError(f"there is no table {named}; there are {', '.join(TABLES)}; or give a Python file with one")
-    return [TABLES[named]]
+    return [TABLES[meant]]
 
 
 def _under(tables: list[CaseTable], file: Path) -> list[CaseTable]:
@@ -292,11 +294,8 @@ def settle_cell(
 
     tables = _tables(table)
     could_be_asked(on)
-    places = [(t, row, column) for t in tables for row, column in t.cells() if f"{row}:{column}" == wanted]
-    if not places:
-        names = "\n".join(f"  {row}:{column}" for t in tables for row, column in t.cells())
-        raise LangError(f"there is no cell {wanted}; there are\n{names}")
-    its_table, row, column = places[0]
+    its_table, row, column = _the_cell(tables, wanted)
+    wanted = f"{row}:{column}"
     with Running() as running:
 
         def on_progress(progress: Progress) -> None:
@@ -318,6 +317,25 @@ def settle_cell(
     if stopped is not None:
         raise stopped
     return exit_code([cell.result])
+
+
+def _the_cell(tables: list[CaseTable], wanted: str) -> tuple[CaseTable, str, str]:
+    """The cell that ROW:COLUMN means, of which either may be the beginning of a name."""
+    at_row, _, at_column = wanted.partition(":")
+    places = [
+        (table, row, column)
+        for table in tables
+        for row in begun(at_row, [row.name for row in table.rows])
+        for column in begun(at_column, [column.name for column in table.columns])
+    ]
+    exact = [place for place in places if f"{place[1]}:{place[2]}" == wanted]
+    if exact or len(places) == 1:
+        return (exact or places)[0]
+    known = places or [(table, row, column) for table in tables for row, column in table.cells()]
+    names = "\n".join(f"  {row}:{column}" for _, row, column in known)
+    if not places:
+        raise LangError(f"there is no cell {wanted}; there are\n{names}")
+    raise LangError(f"{wanted} could be one of these cells; give more of its row's or its column's name\n{names}")
 
 
 def _as_json(

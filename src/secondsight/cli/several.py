@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from secondsight.cli.common import BAD_INPUT, BROKEN, HOLDS, INTERRUPTED, NOT_FINISHED, Running, warn_of
-from secondsight.kernels import KernelError
 from secondsight.lang import LangError
 from secondsight.report import SCHEMA
 from secondsight.scenario import ScenarioError
@@ -54,6 +53,13 @@ def _may_be_checked(file: Path) -> bool:
         return True
 
 
+def _of_input() -> tuple[type[Exception], ...]:
+    """What says that something is wrong with the input. Looked for when something is: the kernels' half is loaded for those alone that ask one."""
+    from secondsight.kernels import KernelError
+
+    return LangError, ScenarioError, KernelError
+
+
 def one_after_the_other(files: list[Path], do: Callable[[Path, Callable[[Any], None]], int]) -> tuple[int, list[Any]]:
     """`do(file, write)` of each, which gives an exit code and may write a document: the worst of the codes, and the documents.
 
@@ -63,7 +69,7 @@ def one_after_the_other(files: list[Path], do: Callable[[Path, Callable[[Any], N
     for file in files:
         try:
             codes.append(do(file, documents.append))
-        except (LangError, ScenarioError, KernelError) as error:
+        except _of_input() as error:
             Running.clear()
             text = error.whole() if isinstance(error, LangError) else str(error)
             warn_of(text)

@@ -1,13 +1,6 @@
 """The contract between a driver and the memory manager: the rules, and the adversaries that try to break them."""
 
-from secondsight.contract.adversaries import (
-    ADVERSARIES,
-    EVERY_ADVERSARY,
-    IMPORTER_ADVERSARIES,
-    Adversary,
-    adversaries_for,
-    untried,
-)
+from secondsight.contract.adversaries import ADVERSARIES, EVERY_ADVERSARY, IMPORTER_ADVERSARIES, Adversary, adversaries_for
 from secondsight.contract.check import (
     RULES,
     Checked,
@@ -40,5 +33,4 @@ __all__ = [
     "load_drivers",
     "rests_on",
     "rules_for",
-    "untried",
 ]

@@ -9,6 +9,7 @@ from secondsight.linux.fork import mms
 from secondsight.linux.migrate_device import device_folio_moved_to
 from secondsight.linux.mm_types import Driver, Folio, Mm, PteKind, Result, Va
 from secondsight.linux.mmu_notifier import owners
+from secondsight.linux.page_alloc import folio_page, page_folio
 from secondsight.linux.pgtable import pte_present
 from secondsight.linux.swapops import is_migration_entry, is_swap_entry, migrations, swap_slots
 
@@ -48,10 +49,12 @@ def is_there(device: Driver, mm: Mm, va: Va, frame: Folio) -> bool:
             return pte.frame is frame
     if len(swap_slots) > 0:
         if is_swap_entry(pte):
-            return swap_slots[pte.swap].cache is frame
+            cached = swap_slots[pte.swap].cache
+            return cached is not None and folio_page(cached, pte.swap - cached.swap) is frame
     if len(migrations) > 0:
         if is_migration_entry(pte):
-            return pte.frame is frame and not any(one.src is frame and one.moved for one in migrations)
+            folio = page_folio(frame)
+            return pte.frame is frame and not any(one.src is folio and one.moved for one in migrations)
     return pte_present(pte) is frame
 
 

@@ -10,6 +10,7 @@ from secondsight.devices.exclusive import Exclusive, ExclusiveByEvent, Exclusive
 from secondsight.devices.fenced_importer import FencedImporter, UnmapsAtOnce, UsesTheOldMapping
 from secondsight.devices.mirror import Mirror, MirrorWithoutTest
 from secondsight.devices.private_gpu import PrivateGpu
+from secondsight.devices.private_range import ClearsItsRange
 from secondsight.devices.small import (
     AddsItsFenceLate,
     AddsNoFence,
@@ -19,6 +20,7 @@ from secondsight.devices.small import (
     AsksToWriteFirst,
     ChangesOutsideTheLock,
     ClearsByItself,
+    ClearsTheFirst,
     ClosesAndKeepsItsMemory,
     ClosesAndStays,
     ClosesByItsLock,
@@ -54,9 +56,11 @@ from secondsight.devices.small import (
     LooksIntoItsTable,
     MapsWhatDidNotMove,
     MarksUnderThePageLock,
+    MarksUnlessUnmapped,
     MarksWhenItDrops,
     MayNotSleep,
     MirrorInParts,
+    MovedOneByOne,
     NeverMarksDirty,
     OpensWithoutBeingAUser,
     OwnsAllMemory,
@@ -149,11 +153,14 @@ RULES_BROKEN: list[tuple[str, str, type[Device], type[Device]]] = [
     ("deadlock", "buffer-revoked", KeepsItsMapping, UnmapsAtOnce),
     ("deadlock", "buffer-revoked", DetachesMapped, FencedImporter),
     ("lost-write", "swap", NeverMarksDirty, MirrorInParts),
+    ("lost-write", "mremap", MarksUnlessUnmapped, MarksWhenItDrops),
     ("deadlock", "thp-split", VcpuOneAtATime, Vcpu),
     ("as-if-cpu", "collapse", AsksTheMmapLock, MirrorInParts),
+    ("as-if-cpu", "thp-moves", MovedOneByOne, MirrorInParts),
     ("deadlock", "migration", MarksUnderThePageLock, MarksWhenItDrops),
     ("as-if-cpu", "device-memory", KeepsWhatGoesBack, ClearsByItself),
     ("as-if-cpu", "device-memory", PassesOverItsOwn, ClearsByItself),
+    ("as-if-cpu", "device-memory", ClearsTheFirst, ClearsItsRange),
     ("as-if-cpu", "device-memory", MapsWhatDidNotMove, PrivateGpu),
     ("own-memory", "device-memory", LeavesOldContents, PrivateGpu),
     ("livelock", "device-memory", TakesPagesForNothing, PrivateGpu),
@@ -185,8 +192,10 @@ ONLY_HERE: dict[str, type[Device]] = {
     "buffer-moves": IgnoresMoves,
     "buffer-revoked": DetachesMapped,
     "swap": NeverMarksDirty,
+    "mremap": MarksUnlessUnmapped,
     "thp-split": VcpuOneAtATime,
     "collapse": AsksTheMmapLock,
+    "thp-moves": MovedOneByOne,
     "exclusive-access": IgnoresExclusive,
     "atomics": ExclusiveByEvent,
     "device-memory": LeavesOldContents,

@@ -29,6 +29,7 @@ from secondsight.kernels.initramfs import agent, initramfs
 from secondsight.kernels.jobs import Died, ForcedRun, GuestAnswer, GuestJob, Observation, counted, forced_of, outcome_of
 from secondsight.kernels.qemu import Guest
 from secondsight.kernels.real_device import built_for, needs_device_pages, needs_module, needs_movable
+from secondsight.kernels.vmlinux import startable
 from secondsight.scenario.data import Outcome, Scenario
 from secondsight.scenario.holds import USUAL
 from secondsight.scenario.ops import Needs
@@ -84,7 +85,7 @@ class VM:
         if self.kernel.image is None:
             self._guest = HostGuest(agent("host"), timeout=self._boot_seconds)
         else:
-            self._guest = self._booted(self.kernel.image)
+            self._guest = self._booted(startable(self.kernel.image))
         self.boot_seconds = self._guest.boot_seconds
         self.pid = self._guest.pid
 

@@ -39,8 +39,8 @@ LARGE = 25_000
 """Characters of a text that is compiled in two parts at once and with less care: in half of the time, to code that is a tenth
 slower. A rendered text knows its parts by `SS_PART` (`search/prelude.c`)."""
 
-COMMON = "-O1"
-"""The care that is taken of what is compiled once for many."""
+COMMON, HASTY_COMMON = "-O1", "-Og"
+"""The care that is taken of what is compiled once for many, and of that in haste: in half of the time, to code that is a tenth slower."""
 
 MAX_BYTES, MAX_FILES = 500_000_000, 20_000
 TIDIED = 16
@@ -179,7 +179,8 @@ def load(text: str, common: str = "", hasty: bool = False) -> Library:
     """
     _, version = compiler()
     care = _care(text, hasty)
-    key = _key(version, *_flags(care), text, common)
+    common_care = HASTY_COMMON if hasty else COMMON
+    key = _key(version, *_flags(care), common_care, text, common)
     folder = cache_folder()
     library = folder / f"{key}.so"
     if str(library) in _loaded:
@@ -187,7 +188,7 @@ def load(text: str, common: str = "", hasty: bool = False) -> Library:
     try:
         if not _is_whole(library):
             folder.mkdir(parents=True, exist_ok=True)
-            _build(text, library, common, care)
+            _build(text, library, common, care, common_care)
             if int(key[:4], 16) % TIDIED == 0:
                 _tidy(folder, library)
         return _loaded.setdefault(str(library), Library(str(library)))  # two threads may come here at once
@@ -200,7 +201,7 @@ def _key(*parts: str) -> str:
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:32]
 
 
-def _build(text: str, library: Path, common: str, care: str) -> None:
+def _build(text: str, library: Path, common: str, care: str, common_care: str) -> None:
     command, version = compiler()
     flags = _flags(care)
     with tempfile.TemporaryDirectory(dir=library.parent, prefix="build-") as scratch:
@@ -212,13 +213,13 @@ def _build(text: str, library: Path, common: str, care: str) -> None:
             work = [[*command, *flags, "-c", f"-DSS_PART={i}", "-o", str(part), str(source)] for i, part in enumerate(parts, 1)]
         if common:
             parts.append(Path(scratch) / "common.o")
-            known = library.parent / f"{_key(version, *_flags(COMMON), common)}.o"
+            known = library.parent / f"{_key(version, *_flags(common_care), common)}.o"
             content = _whole(known)
             if content is not None:
                 parts[-1].write_bytes(content)
             else:
                 (Path(scratch) / "common.c").write_text(common, encoding="utf-8")
-                work.append([*command, *_flags(COMMON), "-c", "-o", str(parts[-1]), str(Path(scratch) / "common.c")])
+                work.append([*command, *_flags(common_care), "-c", "-o", str(parts[-1]), str(Path(scratch) / "common.c")])
         if work:
             _run(*work)
         _run([*command, *flags, "-shared", "-o", str(made), *map(str, parts)])

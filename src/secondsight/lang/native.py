@@ -39,6 +39,9 @@ __all__ = ["Native", "StepResult"]
 
 MAX_CHOICES = 64
 
+ROOM = 512
+"""Bytes of the largest states that the engine for states of any size has room for."""
+
 (
     RULE, RANGE, INDEX, NONE, CLASS, DIVISION, SHIFT, NOT_IN_ARRAY, FULL, FREED, NO_CHOICE, ROUNDS, CHOICES, STALE, TOO_LARGE,
     AFTER_FREE, NOT_ALLOCATED,
@@ -74,14 +77,15 @@ def _engine() -> str:
     return "".join(folder.joinpath(name).read_text() for name in ENGINE)
 
 
-def engine_text(size: int) -> str:
-    """The C text of the search engine, for states of this size."""
-    return f"#define STRIDE {stride(size)}\n{_engine()}"
+def engine_text(size: int, hasty: bool = False) -> str:
+    """The C text of the search engine, for states of this size. `hasty`: one for nearly all sizes, which a search takes a tenth longer with."""
+    kept_in = f"ROOM {ROOM}" if hasty and size <= ROOM else f"STRIDE {stride(size)}"
+    return f"#define {kept_in}\n{_engine()}"
 
 
 def load_model(program: Program, text: str, hasty: bool = False) -> Library:
     """The library of a model's text, with the engine for it."""
-    return load(text, prelude() + engine_text(program.size), hasty)
+    return load(text, prelude() + engine_text(program.size, hasty), hasty)
 
 
 def is_ready(program: Program) -> bool:

@@ -9,7 +9,7 @@ One entry of the middle level maps a whole folio (`Mm.pmds`, PmdKind.HUGE). A fa
 
     __split_huge_pmd:
         mmu_notifier_invalidate_range_start(CLEAR, all of the huge page)
-        split_huge_pmd_locked()             one step: the page-table lock
+        split_huge_pmd_locked()             one step: the page-table lock (`huge_memory_pmd`)
         mmu_notifier_invalidate_range_end()
 
 So MADV_DONTNEED of a part calls subscribers twice, the second time within the first, and the second time for more than the part. munmap and
@@ -29,6 +29,7 @@ of other sizes (mTHP); splitting the folio itself (may hide a bug).
 from __future__ import annotations
 
 from secondsight.lang import atomic, bound, milestone, shared_array, wait_until
+from secondsight.linux.huge_memory_pmd import hpage_start, split_huge_pmd_locked
 from secondsight.linux.mm import page_anon_exclusive
 from secondsight.linux.mm_types import (
     HPAGE_PMD_NR,
@@ -45,7 +46,9 @@ from secondsight.linux.mm_types import (
 )
 from secondsight.linux.mmu_notifier import mmu_notifier_invalidate_range_end, mmu_notifier_invalidate_range_start
 from secondsight.linux.page_alloc import ZERO_PFN, alloc_huge_folio, frames, get_page, is_zero_page
-from secondsight.linux.pgtable import pmd_trans_huge
+from secondsight.linux.pgtable import is_one_entry, pmd_trans_huge
+from secondsight.linux.rmap import anon_vma_is_prepared, folio_add_new_anon_rmap
+from secondsight.linux.swapops import swap_slots
 
 __all__ = [
     "can_have_huge_pmd",
@@ -59,16 +62,9 @@ __all__ = [
     "next_pinned_huge_pmd",
     "pte_alloc",
     "split_huge_pmd",
-    "split_huge_pmd_locked",
     "thp_vma_suitable_order",
     "vma_adjust_trans_huge",
 ]
-
-
-@atomic
-def hpage_start(va: Va) -> Va:
-    """The first page of the huge page that `va` would be in: `address & HPAGE_PMD_MASK`."""
-    return va // HPAGE_PMD_NR * HPAGE_PMD_NR
 
 
 @atomic
@@ -107,8 +103,7 @@ def do_huge_pmd_anonymous_page(vma: Vma, va: Va, write: bool) -> None:
     mm = vma.vm_mm
     assert mm is not None
     start = hpage_start(va)
-    if len(huge_pages) > 0:
-        vma.anon_prepared[0] = True
+    anon_vma_is_prepared(mm, start)
     if write:
         map_huge_folio(vma, start, alloc_huge_folio())
     else:
@@ -130,6 +125,10 @@ def map_huge_folio(vma: Vma, start: Va, folio: Folio) -> None:
     if len(huge_pages) > 0:
         mm.ptes[start + 1].frame = folio.tail[0]
     mm.ptes[start + 1].writable = vma.write
+    folio_add_new_anon_rmap(folio, vma, start)
+    if len(swap_slots) > 0:
+        for at in range(start, start + HPAGE_PMD_NR):
+            mm.ptes[at].dirty = True
 
 
 @atomic
@@ -154,6 +153,8 @@ def huge_pmd_can_be_written(vma: Vma, va: Va, write: bool) -> bool:
     if write:
         for at in range(start, start + HPAGE_PMD_NR):
             mm.ptes[at].writable = True
+            if len(swap_slots) > 0:
+                mm.ptes[at].dirty = True
     return True
 
 
@@ -182,29 +183,14 @@ def split_huge_pmd(mm: Mm, va: Va) -> None:
     start = hpage_start(va)
     rng = Range(start, start + HPAGE_PMD_NR, Event.CLEAR, True)
     mmu_notifier_invalidate_range_start(mm, rng)
-    split_huge_pmd_locked(mm, va)
+    split_huge_pmd_locked(mm, start, None, False)
     mmu_notifier_invalidate_range_end(mm, rng)
-
-
-@milestone(quiet=True)
-@atomic
-def split_huge_pmd_locked(mm: Mm, va: Va) -> None:
-    """__split_huge_pmd_locked() (mm/huge_memory.c, Linux 6.12), under the page-table lock: each page has an entry of its own, which says
-    what the one said, and a reference of its own. The folio stays one."""
-    if not pmd_trans_huge(mm, va):
-        return
-    folio = mm.ptes[hpage_start(va)].frame
-    assert folio is not None
-    mm.pmds[va // HPAGE_PMD_NR].kind = PmdKind.TABLE
-    if not is_zero_page(folio):
-        for _ in range(HPAGE_PMD_NR - 1):
-            get_page(folio)
 
 
 @atomic
 def is_partly_in(mm: Mm, start: Va, end: VaEnd) -> bool:
-    """Whether the pages `start` to before `end`, which lie under one page table, are a part of a huge page."""
-    return pmd_trans_huge(mm, start) and end - start != HPAGE_PMD_NR
+    """Whether the pages `start` to before `end`, which lie under one page table, are a part of a huge page, or of one that is being moved."""
+    return is_one_entry(mm, start) and end - start != HPAGE_PMD_NR
 
 
 def vma_adjust_trans_huge(mm: Mm, start: Va, end: VaEnd) -> None:
@@ -250,6 +236,8 @@ def copy_huge_pmd(mm: Mm, oldmm: Mm, va: Va) -> None:
         mm.ptes[at].writable = False
         if len(mm.ptes[at].prot_none) > 0:
             mm.ptes[at].prot_none[0] = oldmm.ptes[at].prot_none[0]
+        if len(swap_slots) > 0:
+            mm.ptes[at].dirty = oldmm.ptes[at].dirty
 
 
 @atomic

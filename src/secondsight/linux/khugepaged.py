@@ -13,7 +13,9 @@ So the bracket is over before the new page is there, and what keeps a device fro
 to look (`hmm`). A page that somebody holds, as by a pin, is not collapsed: -EAGAIN. A page that came since the call began may be held by a CPU's
 batch of new pages, and may be not.
 
-Left out: files; khugepaged itself; a huge page that cannot be had; the anon_vma lock, held for writing around the bracket (may hide a deadlock).
+The anon_vma lock is held for writing from before the bracket until the pages are locked, where anybody walks (`rmap`).
+
+Left out: files; khugepaged itself; a huge page that cannot be had.
 """
 
 from __future__ import annotations
@@ -29,6 +31,7 @@ from secondsight.linux.memory import do_swap_page
 from secondsight.linux.mm_types import (
     FAULT_FLAG_ALLOW_RETRY,
     HPAGE_PMD_NR,
+    NOT_PREPARED,
     VM_FAULT_RETRY,
     Count,
     Event,
@@ -42,11 +45,13 @@ from secondsight.linux.mm_types import (
     Va,
     VaEnd,
     Vma,
+    anon_vmas,
 )
 from secondsight.linux.mmu_notifier import mmu_notifier_invalidate_range_end, mmu_notifier_invalidate_range_start, owners
-from secondsight.linux.page_alloc import alloc_huge_folio, frames, is_zero_page, page_folio, put_page
+from secondsight.linux.page_alloc import alloc_huge_folio, folio_nr_pages, frames, is_zero_page, page_folio, put_page
 from secondsight.linux.pgtable import folio_mapcount, pte_clear, vm_normal_folio
-from secondsight.linux.swapops import is_swap_pte
+from secondsight.linux.swap_state import free_swap_cache
+from secondsight.linux.swapops import is_swap_pte, migrations, swap_slots
 
 __all__ = ["DetachedTable", "collapses_read_only", "detached_tables", "madvise_collapse"]
 
@@ -110,7 +115,7 @@ def thp_vma_allowable(vma: Vma) -> bool:
     """thp_vma_allowable_order() (include/linux/huge_mm.h, Linux 6.12) for MADV_COLLAPSE: the vma has room for a huge page, at its end at least,
     and something in it was written once. VM_HUGEPAGE is not asked for."""
     last = vma.vm_end // HPAGE_PMD_NR * HPAGE_PMD_NR
-    return vma.vm_file is None and vma.anon_prepared[0] and last - vma.vm_start >= HPAGE_PMD_NR
+    return vma.vm_file is None and vma.anon_prepared[0] != NOT_PREPARED and last - vma.vm_start >= HPAGE_PMD_NR
 
 
 @atomic
@@ -118,6 +123,14 @@ def lru_add_drain_all() -> None:
     """lru_add_drain_all() (mm/swap.c, Linux 6.12): no CPU's batch holds any page."""
     for frame in frames:
         frame.batched[0] = False
+
+
+@atomic
+def lru_add_drain(mm: Mm, va: Va) -> None:
+    """lru_add_drain() (mm/swap.c, Linux 6.12) of this CPU: its batch does not hold the page that it has brought back to `va`."""
+    page = mm.ptes[va].frame
+    if page is not None and not is_zero_page(page):
+        page_folio(page).batched[0] = False
 
 
 @atomic
@@ -162,7 +175,7 @@ def revalidated(mm: Mm, va: Va) -> Errno:
     vma = mm.mm_mt[va]
     if vma is None or vma.vm_file is not None:
         return -EINVAL
-    return 0 if thp_vma_suitable_order(vma, va) and vma.anon_prepared[0] else -EINVAL
+    return 0 if thp_vma_suitable_order(vma, va) and vma.anon_prepared[0] != NOT_PREPARED else -EINVAL
 
 
 @atomic
@@ -171,6 +184,9 @@ def find_pmd_or_thp_or_none(mm: Mm, va: Va) -> Result:
     kind = mm.pmds[va // HPAGE_PMD_NR].kind
     if kind == PmdKind.HUGE:
         return MAPPED
+    if len(migrations) > 0:
+        if kind == PmdKind.MIGRATION:
+            return PAGE_RO
     return 0 if kind == PmdKind.TABLE else -EINVAL
 
 
@@ -187,10 +203,13 @@ def hpage_collapse_scan_pmd(mm: Mm, va: Va) -> Result:
         if folio is not None:
             writable = writable or pte.writable
             whole = page_folio(folio)
-            if whole.locked or whole.refcount != folio_mapcount(folio):
+            if whole.locked or whole.refcount != folio_mapcount(folio) + cached(whole):
                 return -EAGAIN
             if is_batched(whole):
                 return -EAGAIN
+            if len(migrations) > 0:
+                if whole.isolated:
+                    return -EAGAIN
     return 0 if writable or len(collapses_read_only) > 0 else PAGE_RO
 
 
@@ -203,7 +222,7 @@ def collapse_huge_page(mm: Mm, va: Va) -> Result:
     if result != 0:
         mm.mmap_lock.read_unlock()
         return result
-    if len(owners) > 0:
+    if len(owners) + len(swap_slots) + len(migrations) > 0:
         if not collapse_swapin(mm, va):
             return -EAGAIN
     mm.mmap_lock.read_unlock()
@@ -211,15 +230,39 @@ def collapse_huge_page(mm: Mm, va: Va) -> Result:
     result = asked_again(mm, va)
     if result == 0:
         with detached_tables.on_stack() as table:
+            anon_vma_lock_write(mm, va)
             rng = Range(va, va + HPAGE_PMD_NR, Event.CLEAR, True)
             mmu_notifier_invalidate_range_start(mm, rng)
             pmdp_collapse_flush(mm, va, table)
             mmu_notifier_invalidate_range_end(mm, rng)
             result = collapse_huge_page_isolate(mm, va, table)
+            anon_vma_unlock_write(mm, va)
             if result == 0:
                 collapse_huge_page_copy(mm, va, table)
     mm.mmap_lock.write_unlock()
     return result
+
+
+def anon_vma_lock_write(mm: Mm, va: Va) -> None:
+    """anon_vma_lock_write() (include/linux/rmap.h, Linux 6.12) of the vma at `va`: no walk comes to a page table while it is out of the tree."""
+    if len(anon_vmas) > 0:
+        with atomic:
+            vma = mm.mm_mt[va]
+            assert vma is not None
+            anon_vma = vma.anon_vma
+        if anon_vma is not None:
+            anon_vma.rwsem.write_lock()
+
+
+def anon_vma_unlock_write(mm: Mm, va: Va) -> None:
+    """anon_vma_unlock_write() (include/linux/rmap.h, Linux 6.12)."""
+    if len(anon_vmas) > 0:
+        with atomic:
+            vma = mm.mm_mt[va]
+            assert vma is not None
+            anon_vma = vma.anon_vma
+        if anon_vma is not None:
+            anon_vma.rwsem.write_unlock()
 
 
 @atomic
@@ -238,6 +281,7 @@ def collapse_swapin(mm: Mm, va: Va) -> bool:
             ret = do_swap_page(mm, at, FAULT_FLAG_ALLOW_RETRY)
             if ret & VM_FAULT_RETRY != 0:
                 return False
+            lru_add_drain(mm, at)
     return True
 
 
@@ -257,8 +301,13 @@ def move_pte(pte: Pte, to: Pte) -> None:
     to.writable = pte.writable
     if len(pte.prot_none) > 0:
         to.prot_none[0] = pte.prot_none[0]
-    if len(owners) > 0:
+    if len(owners) + len(swap_slots) + len(migrations) > 0:
         to.kind = pte.kind
+    if len(swap_slots) > 0:
+        to.swap = pte.swap
+        to.dirty = pte.dirty
+    if len(swap_slots) + len(migrations) > 0:
+        to.exclusive = pte.exclusive
     pte_clear(pte)
 
 
@@ -287,18 +336,29 @@ def isolate_problem(table: DetachedTable) -> Result:
     writable = False
     for i in range(HPAGE_PMD_NR):
         pte = table.ptes[i]
-        if len(owners) > 0:
+        if len(owners) + len(swap_slots) + len(migrations) > 0:
             if is_swap_pte(pte):
                 return PAGE_RO
         folio = vm_normal_folio(pte)
         if folio is not None:
             writable = writable or pte.writable
             whole = page_folio(folio)
-            if whole.locked or whole.refcount != folio_mapcount(folio) + entries_of(table, whole):
+            if whole.locked or whole.refcount != folio_mapcount(folio) + entries_of(table, whole) + cached(whole):
                 return -EAGAIN
             if is_batched(whole):
                 return -EAGAIN
+            if len(migrations) > 0:
+                if whole.isolated:
+                    return -EAGAIN
     return 0 if writable or len(collapses_read_only) > 0 else PAGE_RO
+
+
+@atomic
+def cached(folio: Folio) -> Count:
+    """The part of is_refcount_suitable() (mm/khugepaged.c, Linux 6.12) about the swap cache: its references to a folio."""
+    if len(swap_slots) > 0:
+        return folio_nr_pages(folio) if folio.swapcache else 0
+    return 0
 
 
 @atomic
@@ -329,5 +389,7 @@ def collapse_huge_page_copy(mm: Mm, va: Va, table: DetachedTable) -> None:
             copy_highpage(copy, page)
             if not is_zero_page(page):
                 page_folio(page).locked = False
+                if len(swap_slots) > 0:
+                    free_swap_cache(page)
                 put_page(page)
         pte_clear(table.ptes[i])

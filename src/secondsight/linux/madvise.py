@@ -5,14 +5,30 @@ The first two hold the mmap lock for reading, so they run beside page faults of 
 
 from __future__ import annotations
 
-from secondsight.lang import Errno, atomic
+from secondsight.lang import Errno, Ref, atomic
 from secondsight.linux.errno import EINVAL, ENOMEM
+from secondsight.linux.filemap import folio_trylock, folio_unlock
 from secondsight.linux.huge_memory import vma_adjust_trans_huge
+from secondsight.linux.huge_memory_split import split_folio
 from secondsight.linux.memory import vma_flags, zap_page_range_single
-from secondsight.linux.mm_types import HPAGE_PMD_NR, VM_HUGEPAGE, VM_PFNMAP, Gather, Mm, Pgoff, Va, VaEnd, huge_pages
-from secondsight.linux.pgtable import folio_mapcount, vm_normal_folio
+from secondsight.linux.mm_types import (
+    HPAGE_PMD_NR,
+    VM_HUGEPAGE,
+    VM_PFNMAP,
+    Count,
+    Folio,
+    Gather,
+    Mm,
+    Pgoff,
+    Va,
+    VaEnd,
+    huge_pages,
+)
+from secondsight.linux.page_alloc import folio_nr_pages, folio_page, get_page, page_folio, put_page
+from secondsight.linux.pgtable import folio_likely_mapped_shared, folio_mapcount, pmd_trans_huge, pte_page, vm_normal_folio
 from secondsight.linux.swap import folio_isolate_lru
 from secondsight.linux.userfaultfd import userfaultfd_remove
+from secondsight.linux.util import vma_is_locked
 from secondsight.linux.vma import may_split, vma_modify_flags, vmas_changed
 from secondsight.linux.vmscan import reclaim_folio
 
@@ -22,7 +38,7 @@ __all__ = ["find_vma_from", "madvise_dontneed", "madvise_hugepage", "madvise_pag
 def madvise_dontneed(mm: Mm, va: Va, length: Pgoff) -> Errno:
     """madvise_dontneed_free() (mm/madvise.c, Linux 6.12): forget what `length` pages hold.
 
-    Private anonymous memory reads as zero afterwards; a file's page is found again in the file. Left out: locked pages.
+    Private anonymous memory reads as zero afterwards; a file's page is found again in the file.
     """
     mm.mmap_lock.read_lock()
     ret = 0
@@ -58,7 +74,7 @@ def dontneed_told(mm: Mm, start: Va, end: VaEnd) -> Errno:
             vma = mm.mm_mt[start]
             if vma is None:
                 return -ENOMEM
-            if vma_flags(vma) & VM_PFNMAP != 0:
+            if vma_flags(vma) & VM_PFNMAP != 0 or vma_is_locked(vma):
                 return -EINVAL
             end = min(end, vma.vm_end)
     zap_page_range_single(mm, start, end)
@@ -78,7 +94,13 @@ def madvise_pageout(mm: Mm, va: Va, length: Pgoff) -> Errno:
         start, at, error = next_part(mm, at, va + length)
         if error != 0:
             ret = error
-        if start < at:
+        if len(huge_pages) > 0:
+            while start < at:
+                with atomic:
+                    stop: VaEnd = min(at, (start // HPAGE_PMD_NR + 1) * HPAGE_PMD_NR)
+                pageout_pmd_range(mm, start, stop)
+                start = stop
+        elif start < at:
             folios = isolate_range(mm, start, at)
             for folio in folios:
                 reclaim_folio(folio)
@@ -90,8 +112,8 @@ def madvise_pageout(mm: Mm, va: Va, length: Pgoff) -> Errno:
 def next_part(mm: Mm, at: Va, end: VaEnd) -> tuple[VaEnd, VaEnd, Errno]:
     """A round of madvise_walk_vmas() (mm/madvise.c, Linux 6.12): where the next vma's part of `at` to `end` starts, and where it ends.
 
-    -ENOMEM where something before it is not mapped: it goes on nevertheless. -EINVAL where it is a VM_PFNMAP one
-    (can_madv_lru_vma()), or begins within a huge page of a file: the rest is nothing then.
+    -ENOMEM where something before it is not mapped: it goes on nevertheless. -EINVAL where it is a VM_PFNMAP one or locked
+    (can_madv_lru_vma(), madvise_dontneed_free_valid_vma()), or begins within a huge page of a file: the rest is nothing then.
     """
     start = find_vma_from(mm, at, end)
     error = 0 if start == at else -ENOMEM
@@ -99,7 +121,7 @@ def next_part(mm: Mm, at: Va, end: VaEnd) -> tuple[VaEnd, VaEnd, Errno]:
         return end, end, error
     vma = mm.mm_mt[start]
     assert vma is not None
-    if vma_flags(vma) & VM_PFNMAP:
+    if vma_flags(vma) & VM_PFNMAP or vma_is_locked(vma):
         return end, end, -EINVAL
     if len(huge_pages) > 0:
         file = vma.vm_file
@@ -177,3 +199,56 @@ def isolate_range(mm: Mm, start: Va, end: VaEnd) -> Gather:
                 if folio_isolate_lru(folio):
                     folios.append(folio)
     return folios
+
+
+def pageout_pmd_range(mm: Mm, start: Va, end: VaEnd) -> None:
+    """madvise_cold_or_pageout_pte_range() (mm/madvise.c, Linux 6.12), where there are huge pages, of what lies under one entry of the middle level.
+
+    A huge page that is in the range whole is isolated as one. A folio of which only a part is in the range, or only a part is mapped there, is
+    split first; where that fails it is left alone.
+    """
+    folios: Gather = []
+    at: VaEnd = start
+    while at < end:
+        with atomic:
+            large: Ref[Folio] = None
+            while at < end and large is None:
+                page = vm_normal_folio(mm.ptes[at])
+                count = 1
+                if page is not None:
+                    folio = page_folio(page)
+                    count = mapped_together(mm, at, end, folio)
+                    if count < folio_nr_pages(folio):
+                        if not folio_likely_mapped_shared(folio) and folio_trylock(folio):
+                            get_page(folio)
+                            large = folio
+                    elif not folio_is_shared(mm, at, folio) and folio_isolate_lru(folio):
+                        folios.append(folio)
+                if large is None:
+                    at += count
+        if large is not None:
+            split = split_folio(large) == 0
+            with atomic:
+                folio_unlock(large)
+                put_page(large)
+                if not split:
+                    at += 1
+    for folio in folios:
+        reclaim_folio(folio)
+
+
+@atomic
+def mapped_together(mm: Mm, va: Va, end: VaEnd, folio: Folio) -> Count:
+    """madvise_folio_pte_batch() (mm/madvise.c, Linux 6.12): how many pages of a folio the entries from `va` to `end` map, one after the other."""
+    if folio_nr_pages(folio) > 1 and va + 1 < end and mm.ptes[va].frame is folio and mm.ptes[va + 1].frame is folio_page(folio, 1):
+        if pte_page(mm.ptes[va + 1]) is not None:
+            return HPAGE_PMD_NR
+    return 1
+
+
+@atomic
+def folio_is_shared(mm: Mm, va: Va, folio: Folio) -> bool:
+    """Whether somebody else maps a folio that is mapped whole here: of small pages the count of mappings tells."""
+    if pmd_trans_huge(mm, va):
+        return folio_likely_mapped_shared(folio)
+    return folio_mapcount(folio) != folio_nr_pages(folio)

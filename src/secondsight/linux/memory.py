@@ -6,6 +6,7 @@ there. Entries go by `zap_pte_range`, always inside a notifier bracket:
     mmu_notifier_invalidate_range_start()
     zap_pte_range()                             one step: the page-table lock
     mmu_notifier_invalidate_range_end()
+    tlb_flush_mmu_tlbonly()                     until now CPUs may use their old TLB entries (`tlb`; where it is asked)
     tlb_finish_mmu()                            only now the references that the entries held are dropped
 
 `zap_page_range_single` does this for one vma (MADV_DONTNEED, and `unmap_mapping_range` for each place a file is
@@ -60,6 +61,8 @@ from secondsight.linux.mm_types import (
     FAULT_FLAG_UNSHARE,
     FAULT_FLAG_WRITE,
     HPAGE_PMD_NR,
+    UFFD_MISSING,
+    UFFD_WP,
     VM_FAULT_ERROR,
     VM_FAULT_NOPAGE,
     VM_FAULT_RETRY,
@@ -88,6 +91,7 @@ from secondsight.linux.page_alloc import (
     ZERO_PFN,
     alloc_page,
     folio_order,
+    folio_page,
     folio_try_get,
     frames,
     get_page,
@@ -95,8 +99,16 @@ from secondsight.linux.page_alloc import (
     page_folio,
     put_page,
 )
-from secondsight.linux.pgtable import is_second_half, pmd_trans_huge, pte_clear, pte_none, pte_present, vm_normal_folio
-from secondsight.linux.rmap import folio_add_new_anon_rmap
+from secondsight.linux.pgtable import (
+    is_one_entry,
+    is_second_half,
+    pmd_trans_huge,
+    pte_clear,
+    pte_none,
+    pte_present,
+    vm_normal_folio,
+)
+from secondsight.linux.rmap import anon_vma_is_prepared, folio_add_new_anon_rmap, folio_remove_rmap
 from secondsight.linux.swap_state import (
     folio_free_swap,
     free_swap_and_cache,
@@ -106,7 +118,8 @@ from secondsight.linux.swap_state import (
     swap_free,
 )
 from secondsight.linux.swapops import is_device_private_entry, is_swap_entry, is_swap_pte, migrations, swap_slots
-from secondsight.linux.userfaultfd import handle_userfault, userfaultfd_missing, userfaultfd_pte_wp
+from secondsight.linux.tlb import tlb_flush_mmu_tlbonly, tlb_remove_tlb_entry
+from secondsight.linux.userfaultfd import handle_userfault, userfaultfd_minor, userfaultfd_missing, userfaultfd_pte_wp
 
 __all__ = [
     "FAULT_FLAG_ALLOW_RETRY",
@@ -196,7 +209,7 @@ def handle_mm_fault(mm: Mm, va: Va, flags: Flags) -> Flags:
             return do_swap_page(mm, va, flags)
     if len(mm.userfaultfd) > 0:
         if what in (MISSING, WRITE_PROTECTED):
-            return handle_userfault(mm, va, flags, what == WRITE_PROTECTED)
+            return handle_userfault(mm, va, flags, UFFD_WP if what == WRITE_PROTECTED else UFFD_MISSING)
     if what == COPY:
         return wp_page_copy(mm, va, flags & FAULT_FLAG_UNSHARE != 0)
     if what == FILE:
@@ -300,6 +313,9 @@ def do_fault_around(vma: Vma, va: Va) -> Flags:
     mm = vma.vm_mm
     file = vma.vm_file
     assert mm is not None and file is not None
+    if len(mm.userfaultfd) > 0:  # uffd_disable_fault_around()
+        if userfaultfd_minor(vma):
+            return FILE
     file.map_pages(vma, vma.vm_start, vma.vm_end)
     return FILE if pte_none(mm.ptes[va]) else VM_FAULT_NOPAGE
 
@@ -328,10 +344,8 @@ def map_new_page(mm: Mm, va: Va, write: bool) -> None:
     """The entry of a new zeroed page; one that is written to next is writable, and dirty already."""
     pte = mm.ptes[va]
     folio = alloc_page()
+    anon_vma_is_prepared(mm, va)
     if len(huge_pages) > 0:
-        own = mm.mm_mt[va]
-        assert own is not None
-        own.anon_prepared[0] = True
         folio.batched[0] = True
     if len(anon_vmas) > 0:
         vma = mm.mm_mt[va]
@@ -388,7 +402,7 @@ def do_swap_entry(mm: Mm, va: Va, flags: Flags) -> Flags:
     if map_swapped_page(mm, va, folio, entry, flags):
         return DONE
     mm.mmap_lock.read_unlock()
-    wait_until(not folio.locked)
+    wait_until(not page_folio(folio).locked)
     put_page(folio)
     return VM_FAULT_RETRY
 
@@ -409,6 +423,10 @@ def map_swapped_page(mm: Mm, va: Va, folio: Folio, entry: SwpEntry, flags: Flags
     vma = mm.mm_mt[va]
     write = flags & FAULT_FLAG_WRITE != 0
     assert vma is not None
+    if len(huge_pages) > 0:
+        if folio_order(folio) > 0:
+            map_swapped_pages(vma, va, folio, entry, write)
+            return True
     if folio.swapcache and folio.swap == entry and is_swap_entry(pte) and pte.swap == entry:
         swap_free(entry)
         if write and folio.refcount == 2:
@@ -430,6 +448,50 @@ def map_swapped_page(mm: Mm, va: Va, folio: Folio, entry: SwpEntry, flags: Flags
     else:
         put_page(folio)
     return True
+
+
+@atomic
+def map_swapped_pages(vma: Vma, va: Va, folio: Folio, entry: SwpEntry, write: bool) -> None:
+    """The same of a folio of two pages: both are mapped where both entries are its, and alike; else the one that is asked for. The folio holds a
+    reference for each."""
+    mm = vma.vm_mm
+    assert mm is not None
+    if not (folio.swapcache and has_entry(mm, va, entry) and folio.swap <= entry <= folio.swap + 1):
+        put_page(folio)
+        return
+    start: Va = va - 1 if entry > folio.swap else va  # where the folio's first page is
+    first = va
+    npages: Pgoff = 1
+    if vma.vm_start <= start and start + HPAGE_PMD_NR <= vma.vm_end:
+        if has_entry(mm, start, folio.swap) and has_entry(mm, start + 1, folio.swap + 1):
+            if mm.ptes[start].exclusive == mm.ptes[start + 1].exclusive:
+                first = start
+                npages = HPAGE_PMD_NR
+    for at in range(first, first + npages):
+        swap_free(mm.ptes[at].swap)
+    if write and folio.refcount == 1 + HPAGE_PMD_NR:
+        folio_free_swap(folio)
+    for _ in range(npages - 1):
+        get_page(folio)
+    alone = folio.refcount == npages
+    for at in range(first, first + npages):
+        pte = mm.ptes[at]
+        page = folio_page(folio, at - start)
+        pte.frame = page
+        pte.kind = PteKind.PRESENT
+        pte.writable = vma.write
+        if len(page.shared) > 0:
+            page.shared[0] = not pte.exclusive and not alone
+            pte.writable = vma.write and not page.shared[0]
+            pte.exclusive = False
+        pte.dirty = write and pte.writable
+        pte.swap = 0
+
+
+@atomic
+def has_entry(mm: Mm, va: Va, entry: SwpEntry) -> bool:
+    """Whether the entry at `va` is a swap entry for that slot."""
+    return is_swap_entry(mm.ptes[va]) and mm.ptes[va].swap == entry
 
 
 # Device-private entries (`migrate_device`).
@@ -609,6 +671,8 @@ def replace_page(mm: Mm, va: Va, old: Folio, contents: Char, unshare: bool) -> b
     new = pte.frame
     assert new is not None
     new.contents = contents
+    if len(huge_pages) > 0:
+        folio_remove_rmap(old)
     return True
 
 
@@ -713,6 +777,9 @@ def zap_pte_range(mm: Mm, start: Va, end: VaEnd, keep_cows: bool = False) -> Gat
             if folio is not None and not is_second_half(mm, va):
                 gather.append(folio)
             zap_entry(mm, va)
+    if len(huge_pages) > 0:
+        for gone in gather:
+            folio_remove_rmap(gone)
     return gather
 
 
@@ -721,11 +788,13 @@ def zap_entry(mm: Mm, va: Va) -> None:
     """One entry of zap_pte_range() (mm/memory.c, Linux 6.12); of a huge page's both halves go in the same step."""
     pte = mm.ptes[va]
     if len(huge_pages) > 0:
-        if is_second_half(mm, va):
+        if is_one_entry(mm, va) and va % HPAGE_PMD_NR != 0:
             mm.pmds[va // HPAGE_PMD_NR].kind = PmdKind.NONE
     if len(swap_slots) + len(migrations) + len(owners) > 0:
         if is_swap_pte(pte):
             zap_nonpresent_pte(pte)
+    if len(mm.tlb) > 0:
+        tlb_remove_tlb_entry(mm, va)
     pte_clear(pte)
 
 
@@ -745,6 +814,8 @@ def zap_pmd_range(mm: Mm, start: Va, end: VaEnd) -> Gather:
                         if folio is not None and not is_second_half(mm, va):
                             gather.append(folio)
                         zap_entry(mm, va)
+                for gone in gather:
+                    folio_remove_rmap(gone)
         if partly:
             split_huge_pmd(mm, at)
         else:
@@ -797,6 +868,8 @@ def zap_page_range_single(mm: Mm, start: Va, end: VaEnd) -> None:
     else:
         gather = zap_pte_range(mm, start, end)
     mmu_notifier_invalidate_range_end(mm, rng)
+    if len(mm.tlb) > 0:
+        tlb_flush_mmu_tlbonly(mm, start, end)
     if gather:
         tlb_finish_mmu(gather)
 
@@ -807,6 +880,8 @@ def zap_file_pages(mm: Mm, start: Va, end: VaEnd) -> None:
     mmu_notifier_invalidate_range_start(mm, rng)
     gather = zap_pte_range(mm, start, end, True)
     mmu_notifier_invalidate_range_end(mm, rng)
+    if len(mm.tlb) > 0:
+        tlb_flush_mmu_tlbonly(mm, start, end)
     if gather:
         tlb_finish_mmu(gather)
 

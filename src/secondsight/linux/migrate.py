@@ -11,28 +11,35 @@ The brackets say MMU_NOTIFY_CLEAR, as those of reclaim do: MMU_NOTIFY_MIGRATE is
 A page that somebody holds a reference to is never moved, and one that is pinned not even unmapped, if it is anonymous.
 
 Who wants it: move_pages(2), here; memory offline and CMA (`page_isolation`); a long-term pin (`gup`). Left out: NUMA balancing, compaction; where to;
-the retries: one attempt, at any time, does what the last of several does; folios of several pages; batches.
+the retries: one attempt, at any time, does what the last of several does; batches.
+
+A huge page moves as a whole: the one entry that maps it becomes one migration entry (`huge_memory_pmd`). One that is mapped in part alone is split
+first (`huge_memory_split`), and both its pages are moved.
 """
 
 from __future__ import annotations
 
-from secondsight.lang import Errno, atomic, milestone, out_of_records, tracepoint, wait_until
+from secondsight.lang import Errno, Ref, atomic, milestone, out_of_records, tracepoint, wait_until
 from secondsight.linux.errno import EACCES, EAGAIN, EBUSY, EFAULT, ENOENT
+from secondsight.linux.filemap import folio_unlock
 from secondsight.linux.highmem import copy_highpage
-from secondsight.linux.mm import page_anon_exclusive
-from secondsight.linux.mm_types import Count, Event, Folio, Mm, PteKind, Range, Va, Vma, hints
-from secondsight.linux.mmu_notifier import mmu_notifier_invalidate_range_end, mmu_notifier_invalidate_range_start
+from secondsight.linux.huge_memory_split import split_folio_to_list
+from secondsight.linux.mm_types import Count, Folio, Mm, Va, Vma, huge_pages
 from secondsight.linux.mmzone import pageblocks
-from secondsight.linux.page_alloc import alloc_page, alloc_unmovable_page, get_page, is_zero_page, put_page
-from secondsight.linux.pgtable import folio_mapcount, folio_mapped, pte_none, pte_page
-from secondsight.linux.rmap import (
-    page_vma_mapped_walk,
-    rmap_walk_first,
-    rmap_walk_lock,
-    rmap_walk_next,
-    rmap_walk_unlock,
-    vma_address,
+from secondsight.linux.page_alloc import (
+    alloc_huge_folio,
+    alloc_page,
+    alloc_unmovable_page,
+    folio_nr_pages,
+    folio_order,
+    folio_page,
+    get_page,
+    is_zero_page,
+    page_folio,
+    put_page,
 )
+from secondsight.linux.pgtable import folio_likely_mapped_shared, folio_mapped, pte_none, pte_page, pte_present
+from secondsight.linux.rmap_migrate import remove_migration_ptes, try_to_migrate
 from secondsight.linux.swap import folio_isolate_lru, folio_putback_lru
 from secondsight.linux.swapops import is_migration_entry, migrations, swap_slots
 
@@ -50,17 +57,20 @@ def move_page(mm: Mm, va: Va, empty_is_bad: bool = False) -> Errno:
     0: it has moved; -ENOENT: nothing is there (a page in swap neither); -EFAULT: the zero page, nothing mapped, or pages that are
     nobody's to move (vma_migratable()); -EBUSY: somebody else has taken the page off its list; -EAGAIN: somebody holds it (the system
     call says how many pages it could not move); -EACCES: it is mapped elsewhere too (without MPOL_MF_MOVE_ALL).
-    `empty_is_bad`: see `releases` (empty-page-is-a-bad-address).
+    `empty_is_bad`: see `releases` (empty-page-is-a-bad-address, protected-page-is-not-found).
     """
     mm.mmap_lock.read_lock()
     with atomic:
         vma = mm.mm_mt[va]
-        folio = pte_page(mm.ptes[va])
-        if vma is None or (folio is not None and is_zero_page(folio)) or not vma_migratable(vma):
+        page = pte_page(mm.ptes[va])
+        folio = None if page is None else page_folio(page)
+        if empty_is_bad and folio is not None and pte_present(mm.ptes[va]) is None:
+            ret = -ENOENT
+        elif vma is None or (folio is not None and is_zero_page(folio)) or not vma_migratable(vma):
             ret = -EFAULT
         elif folio is None:
             ret = -EFAULT if empty_is_bad and vma.vm_file is None and pte_none(mm.ptes[va]) else -ENOENT
-        elif folio_mapcount(folio) > 1:
+        elif folio_likely_mapped_shared(folio):
             ret = -EACCES
         elif not folio_isolate_lru(folio):
             ret = -EBUSY
@@ -82,11 +92,36 @@ def vma_migratable(vma: Vma) -> bool:
 
 @milestone
 def migrate_folio(src: Folio, movable: bool = True) -> Errno:
-    """migrate_pages(MIGRATE_SYNC), migrate_folio_unmap(), migrate_folio_move() (mm/migrate.c, Linux 6.12), of one isolated folio: 0 or -EAGAIN.
+    """migrate_pages(MIGRATE_SYNC), migrate_pages_batch() (mm/migrate.c, Linux 6.12), of one isolated folio: 0 or -EAGAIN.
 
     The caller's reference, that of the isolation, is dropped. The new folio is locked until its entries are there: who finds it in the page cache
     before (a hole that is being punched) waits. `movable`: it may come into a block that has to stay movable (`mmzone`).
     """
+    if len(huge_pages) > 0:
+        tail = split_if_partially_mapped(src)
+        if tail is not None:
+            first = migrate_one(src, movable)
+            second = migrate_one(tail, movable)
+            return second if first == 0 else first
+    return migrate_one(src, movable)
+
+
+def split_if_partially_mapped(src: Folio) -> Ref[Folio]:
+    """try_split_folio() (mm/migrate.c, Linux 6.12), of a folio on the deferred split list: its second page, which is an isolated folio of its own
+    now. None: it is none, or somebody holds it."""
+    with atomic:
+        if folio_order(src) == 0 or not src.partially_mapped[0]:
+            return None
+        tail = src.tail[0]
+        wait_until(not src.locked)
+        src.locked = True
+    split = split_folio_to_list(src) == 0
+    folio_unlock(src)
+    return tail if split else None
+
+
+def migrate_one(src: Folio, movable: bool) -> Errno:
+    """migrate_folio_unmap(), migrate_folio_move() (mm/migrate.c, Linux 6.12)."""
     slot: Count = 0
     with atomic:
         wait_until(not src.locked and not src.writeback)
@@ -126,7 +161,7 @@ def migration_begins(src: Folio, movable: bool) -> Count:
     for i in range(len(migrations)):
         if migrations[i].src is None:
             migrations[i].src = src
-            dst = new_folio(movable)
+            dst = new_folio(src, movable)
             dst.locked = True
             migrations[i].dst = dst
             return i
@@ -135,8 +170,11 @@ def migration_begins(src: Folio, movable: bool) -> Count:
 
 
 @atomic
-def new_folio(movable: bool) -> Folio:
-    """alloc_migration_target() (mm/migrate.c, Linux 6.12)."""
+def new_folio(src: Folio, movable: bool) -> Folio:
+    """alloc_migration_target() (mm/migrate.c, Linux 6.12): one of as many pages."""
+    if len(huge_pages) > 0:
+        if folio_order(src) > 0:
+            return alloc_huge_folio()
     if len(pageblocks) > 0 and not movable:
         return alloc_unmovable_page()
     return alloc_page()
@@ -145,7 +183,7 @@ def new_folio(movable: bool) -> Folio:
 @atomic
 def folio_expected_refs(folio: Folio) -> Count:
     """folio_expected_ref_count() (include/linux/mm.h) + 1 (mm/migrate.c, Linux 6.12), of a folio that nothing maps: the cache's, and ours."""
-    return 2 if folio.mapping is not None or folio.swapcache else 1
+    return 1 + folio_nr_pages(folio) if folio.mapping is not None or folio.swapcache else 1
 
 
 @milestone(quiet=True)
@@ -157,7 +195,8 @@ def copy_folio(slot: Count) -> Errno:
     assert src is not None and dst is not None
     if folio_mapped(src) or src.refcount != folio_expected_refs(src):
         return -EAGAIN
-    copy_highpage(dst, src)
+    for i in range(folio_nr_pages(src)):
+        copy_highpage(folio_page(dst, i), folio_page(src, i))
     return 0
 
 
@@ -172,7 +211,8 @@ def folio_migrate_mapping(slot: Count) -> Errno:
     if mapping is not None or src.swapcache:
         if src.refcount != folio_expected_refs(src):
             return -EAGAIN
-        get_page(dst)
+        for _ in range(folio_nr_pages(src)):
+            get_page(dst)
     dst.anon_vma = src.anon_vma
     dst.mapping = mapping
     dst.index = src.index
@@ -186,97 +226,17 @@ def folio_migrate_mapping(slot: Count) -> Errno:
         if src.swapcache:
             dst.swapcache = True
             dst.swap = src.swap
-            swap_slots[src.swap].cache = dst
             src.swapcache = False
+            for i in range(folio_nr_pages(src)):
+                swap_slots[src.swap + i].cache = dst
+                put_page(src)
             src.swap = 0
-            put_page(src)
+    if len(huge_pages) > 0:
+        dst.partially_mapped[0] = src.partially_mapped[0]
     migrations[slot].moved = True
-    folio_migrated(src, dst)
+    for i in range(folio_nr_pages(src)):
+        folio_migrated(folio_page(src, i), folio_page(dst, i))
     return 0
-
-
-# The entries.
-
-
-@milestone(quiet=True)
-def try_to_migrate(folio: Folio) -> None:
-    """try_to_migrate() (mm/rmap.c, Linux 6.12): every entry of a locked folio becomes a migration entry."""
-    rmap_walk_lock(folio)
-    vma = rmap_walk_first(folio)
-    while vma is not None:
-        if not try_to_migrate_one(folio, vma):
-            break
-        with atomic:
-            vma = rmap_walk_next(folio, vma) if folio_mapped(folio) else None
-    rmap_walk_unlock(folio)
-
-
-def try_to_migrate_one(folio: Folio, vma: Vma) -> bool:
-    """try_to_migrate_one() (mm/rmap.c, Linux 6.12), in one vma: false ends the walk."""
-    with atomic:
-        mm = vma.vm_mm
-        assert mm is not None
-        va = vma_address(vma, folio)
-    rng = Range(va, va + 1, Event.CLEAR, True)
-    if len(hints) > 0:
-        rng = Range(va, va + 1, Event.CLEAR, True, None, hints[0])
-    mmu_notifier_invalidate_range_start(mm, rng)
-    ret = set_migration_entry(folio, mm, va)
-    mmu_notifier_invalidate_range_end(mm, rng)
-    return ret
-
-
-@milestone(quiet=True)
-@atomic
-def set_migration_entry(folio: Folio, mm: Mm, va: Va) -> bool:
-    """The part of try_to_migrate_one() under the page-table lock. False: an anonymous page that may be pinned stays where it is
-    (folio_try_share_anon_rmap_pte())."""
-    pte = mm.ptes[va]
-    if not page_vma_mapped_walk(folio, pte):
-        return True
-    if folio.anon_vma is not None:
-        exclusive = page_anon_exclusive(folio)
-        if exclusive and folio.pins > 0:
-            return False
-        if len(folio.shared) > 0:
-            pte.exclusive = exclusive
-    if len(swap_slots) > 0:
-        if pte.dirty:
-            folio.dirty = True
-    pte.kind = PteKind.MIGRATION
-    put_page(folio)
-    return True
-
-
-@milestone(quiet=True)
-def remove_migration_ptes(src: Folio, dst: Folio) -> None:
-    """remove_migration_ptes() (mm/migrate.c, Linux 6.12): the migration entries of `src` map `dst`, which may be `src`."""
-    rmap_walk_lock(dst)
-    vma = rmap_walk_first(dst)
-    while vma is not None:
-        with atomic:
-            remove_migration_pte(src, dst, vma)
-            vma = rmap_walk_next(dst, vma)
-    rmap_walk_unlock(dst)
-
-
-@atomic
-def remove_migration_pte(src: Folio, dst: Folio, vma: Vma) -> None:
-    """remove_migration_pte() (mm/migrate.c, Linux 6.12), in one vma. Nobody is told: nothing was there. A page in device memory has a
-    device-private entry."""
-    mm = vma.vm_mm
-    assert mm is not None
-    pte = mm.ptes[vma_address(vma, dst)]
-    if is_migration_entry(pte) and pte.frame is src:
-        get_page(dst)
-        pte.frame = dst
-        pte.kind = PteKind.PRESENT
-        if len(dst.pgmap) > 0:
-            if dst.pgmap[0] is not None:
-                pte.kind = PteKind.DEVICE_PRIVATE
-        if len(dst.shared) > 0:
-            dst.shared[0] = dst.anon_vma is not None and not pte.exclusive
-            pte.exclusive = False
 
 
 @milestone(quiet=True)
@@ -292,5 +252,5 @@ def migration_entry_wait(mm: Mm, va: Va) -> bool:
         waits = is_migration_entry(pte)
     if waits:
         assert folio is not None
-        wait_until(not folio.locked or not is_migration_entry(mm.ptes[va]))
+        wait_until(not page_folio(folio).locked or not is_migration_entry(mm.ptes[va]))
     return waits

@@ -15,24 +15,46 @@ mmap lock: it is how a driver empties its memory.
 A page that is in device memory has device-private entries: a CPU's access faults, and do_swap_page() has `migrate_to_ram` of its pagemap
 do all this the other way, with the page as `fault_page`.
 
-Left out: huge pages (which 6.12 splits first), device-coherent memory, memory cgroups, userfaultfd.
+A huge page is split for good first (`huge_memory_split`), within the bracket.
+
+Left out: device-coherent memory, memory cgroups, userfaultfd.
 """
 
 from __future__ import annotations
 
 from typing import Final, Literal
 
-from secondsight.lang import Array, Errno, Record, Ref, atomic, bound, milestone, out_of_records, pool, tracepoint
+from secondsight.lang import Array, Errno, Record, Ref, atomic, bound, milestone, out_of_records, pool, tracepoint, wait_until
 from secondsight.linux.errno import EINVAL
 from secondsight.linux.filemap import folio_trylock, folio_unlock
+from secondsight.linux.huge_memory import pte_alloc, split_huge_pmd
+from secondsight.linux.huge_memory_split import split_folio
 from secondsight.linux.memory import locks_the_device_page
 from secondsight.linux.memremap_private import PrivatePagemap, folio_is_device_private
-from secondsight.linux.migrate import folio_migrated, remove_migration_ptes, set_migration_entry, try_to_migrate
-from secondsight.linux.mm_types import Count, Event, Flags, Folio, Mm, Owner, Pte, PteKind, Range, Va, VaEnd, Vma, anon_vmas
+from secondsight.linux.migrate import folio_migrated
+from secondsight.linux.mm_types import (
+    HPAGE_PMD_NR,
+    Count,
+    Event,
+    Flags,
+    Folio,
+    Mm,
+    Owner,
+    PmdKind,
+    Pte,
+    PteKind,
+    Range,
+    Va,
+    VaEnd,
+    Vma,
+    anon_vmas,
+    huge_pages,
+)
 from secondsight.linux.mmu_notifier import mmu_notifier_invalidate_range_end, mmu_notifier_invalidate_range_start
-from secondsight.linux.page_alloc import folio_try_get, get_page, is_zero_page, put_page
-from secondsight.linux.pgtable import folio_mapped, pte_clear, pte_none, pte_page, vm_normal_folio
-from secondsight.linux.rmap import folio_add_new_anon_rmap
+from secondsight.linux.page_alloc import folio_order, folio_try_get, get_page, is_zero_page, page_folio, put_page
+from secondsight.linux.pgtable import folio_mapped, is_one_entry, pmd_trans_huge, pte_clear, pte_none, pte_page, vm_normal_folio
+from secondsight.linux.rmap import anon_vma_is_prepared, folio_add_new_anon_rmap
+from secondsight.linux.rmap_migrate import remove_migration_ptes, set_migration_entry, try_to_migrate
 from secondsight.linux.swap import folio_isolate_lru
 from secondsight.linux.swap_state import folio_free_swap
 from secondsight.linux.swapops import is_device_private_entry, migrations, swap_slots
@@ -135,7 +157,10 @@ def migrate_vma_setup(args: MigrateVma) -> Errno:
     assert mm is not None
     rng = Range(start, end, Event.MIGRATE, True, owner)
     mmu_notifier_invalidate_range_start(mm, rng)
-    cpages = migrate_vma_collect_pmd(args)
+    if len(huge_pages) > 0:
+        cpages = migrate_vma_collect_huge(args, mm)
+    else:
+        cpages = migrate_vma_collect_pmd(args, 0, end - start)
     mmu_notifier_invalidate_range_end(mm, rng)
     if cpages > 0:
         migrate_device_unmap(args)
@@ -162,8 +187,9 @@ def migrate_vma_problem(args: MigrateVma) -> Errno:
 
 @milestone(quiet=True)
 @atomic
-def migrate_vma_collect_pmd(args: MigrateVma) -> Count:
-    """migrate_vma_collect_pmd(), migrate_vma_collect_hole() (mm/migrate_device.c, Linux 6.12), under the page-table lock: how many pages may be moved.
+def migrate_vma_collect_pmd(args: MigrateVma, first: Count, last: Count) -> Count:
+    """migrate_vma_collect_pmd(), migrate_vma_collect_hole() (mm/migrate_device.c, Linux 6.12), under the page-table lock, of pages `first` to before `last`:
+    how many may be moved.
 
     The folio lock is tried, not waited for: who does not get it leaves the page as it is. So is an anonymous page that may be pinned.
     """
@@ -172,7 +198,7 @@ def migrate_vma_collect_pmd(args: MigrateVma) -> Count:
     vma = mm.mm_mt[args.start]
     assert vma is not None
     cpages: Count = 0
-    for i in range(args.npages):
+    for i in range(first, last):
         va: Va = args.start + i
         pte = mm.ptes[va]
         args.src[i] = None
@@ -186,7 +212,7 @@ def migrate_vma_collect_pmd(args: MigrateVma) -> Count:
             write = pte.writable
             get_page(folio)
             held = is_locked_for_us(args, folio) or folio_trylock(folio)
-            if held and set_migration_entry(folio, mm, va):
+            if held and set_migration_entry(page_folio(folio), folio, mm, va):
                 args.src[i] = folio
                 args.migrate[i] = True
                 args.write[i] = write
@@ -196,6 +222,56 @@ def migrate_vma_collect_pmd(args: MigrateVma) -> Count:
                     folio_unlock(folio)
                 put_page(folio)
     return cpages
+
+
+def migrate_vma_collect_huge(args: MigrateVma, mm: Mm) -> Count:
+    """migrate_vma_collect_pmd() (mm/migrate_device.c, Linux 6.12), where there are huge pages, of one entry of the middle level after another. A huge page
+    is split for good first, and the huge zero page's entry into two; what is locked, or somebody holds, is passed over
+    (migrate_vma_collect_skip()). What is being moved as a whole is waited for."""
+    cpages: Count = 0
+    i: Count = 0
+    while i < args.npages:
+        with atomic:
+            va: Va = args.start + i
+            stop: Count = min(args.npages, i + HPAGE_PMD_NR - va % HPAGE_PMD_NR)
+            wait_until(mm.pmds[va // HPAGE_PMD_NR].kind != PmdKind.MIGRATION)
+            is_huge = pmd_trans_huge(mm, va)
+            large: Ref[Folio] = None
+            skipped = False
+            if not is_huge:
+                cpages += migrate_vma_collect_pmd(args, i, stop)
+            else:
+                page = mm.ptes[va].frame
+                assert page is not None
+                if not is_zero_page(page) and folio_trylock(page_folio(page)):
+                    large = page_folio(page)
+                    get_page(large)
+                skipped = large is None and not is_zero_page(page)
+        if not is_huge:
+            i = stop
+        elif large is not None:
+            split = split_folio(large) == 0
+            with atomic:
+                folio_unlock(large)
+                put_page(large)
+                if not split:
+                    skipped = True
+        elif not skipped:
+            split_huge_pmd(mm, va)
+        if is_huge and skipped:
+            migrate_vma_collect_skip(args, i, stop)
+            i = stop
+    return cpages
+
+
+@atomic
+def migrate_vma_collect_skip(args: MigrateVma, first: Count, last: Count) -> None:
+    """migrate_vma_collect_skip() (mm/migrate_device.c, Linux 6.12): pages that stay where they are."""
+    for i in range(first, last):
+        args.src[i] = None
+        args.dst[i] = None
+        args.write[i] = False
+        args.migrate[i] = False
 
 
 @atomic
@@ -226,7 +302,7 @@ def selected(args: MigrateVma, pte: Pte) -> Ref[Folio]:
     if args.flags & MIGRATE_VMA_SELECT_SYSTEM == 0:
         return None
     folio = vm_normal_folio(pte)
-    if folio is None or (folio.anon_vma is None and folio.mapping is None):
+    if folio is None or (page_folio(folio).anon_vma is None and folio.mapping is None):
         return None
     return folio
 
@@ -240,7 +316,7 @@ def migrate_device_unmap(args: MigrateVma) -> None:
             folio = args.src[i]
             mapped = folio is not None and isolates(args, i) and folio_mapped(folio)
         if folio is not None and mapped:
-            try_to_migrate(folio)
+            try_to_migrate(page_folio(folio))
         if folio is not None:
             migrate_vma_check_page(args, i)
     for i in range(npages):
@@ -248,7 +324,7 @@ def migrate_device_unmap(args: MigrateVma) -> None:
             folio = args.src[i]
             restores = folio is not None and not args.migrate[i]
         if folio is not None and restores:
-            remove_migration_ptes(folio, folio)
+            remove_migration_ptes(page_folio(folio), page_folio(folio))
             with atomic:
                 args.src[i] = None
                 if not is_locked_for_us(args, folio):
@@ -260,8 +336,9 @@ def migrate_device_unmap(args: MigrateVma) -> None:
 def isolates(args: MigrateVma, i: Count) -> bool:
     """The part of migrate_device_unmap() about LRU lists, on which pages in device memory are not: the isolation's reference takes the
     place of the collection's. False: somebody has taken it off before, and the page stays."""
-    folio = args.src[i]
-    assert folio is not None
+    page = args.src[i]
+    assert page is not None
+    folio = page_folio(page)
     if not folio_is_device_private(folio):
         if not folio_isolate_lru(folio):
             args.migrate[i] = False
@@ -274,10 +351,11 @@ def isolates(args: MigrateVma, i: Count) -> bool:
 def migrate_vma_check_page(args: MigrateVma, i: Count) -> None:
     """migrate_vma_check_page() (mm/migrate_device.c, Linux 6.12): a page that is mapped still, or that somebody else holds, stays.
 
-    Of a page in device memory one holder more is let through here; folio_migrate_mapping() notices it.
+    Of a page in device memory one holder more is let through here; folio_migrate_mapping() notices it. A page of a folio of two pages stays.
     """
-    folio = args.src[i]
-    assert folio is not None
+    page = args.src[i]
+    assert page is not None
+    folio = page_folio(page)
     if args.migrate[i]:
         extra: Count = 1
         if args.fault_page is folio:
@@ -286,7 +364,7 @@ def migrate_vma_check_page(args: MigrateVma, i: Count) -> None:
             extra += 1
         if folio.mapping is not None or folio.swapcache:
             extra += 1
-        if folio_mapped(folio) or folio.refcount > extra:
+        if folio_order(folio) > 0 or folio_mapped(folio) or folio.refcount > extra:
             args.migrate[i] = False
             if not folio_is_device_private(folio):
                 folio.isolated = False
@@ -390,6 +468,12 @@ def migrate_vma_insert_page(args: MigrateVma, i: Count) -> None:
     vma = mm.mm_mt[va]
     there = pte_page(pte)
     assert vma is not None
+    if len(huge_pages) > 0:
+        if is_one_entry(mm, va):
+            args.migrate[i] = False
+            return
+        pte_alloc(mm, va)
+        anon_vma_is_prepared(mm, va)
     if vma.vm_file is not None or mm.unstable or not (pte_none(pte) or (there is not None and is_zero_page(there))):
         args.migrate[i] = False
         return

@@ -31,6 +31,7 @@ from secondsight.lang import (
     tracepoint,
 )
 from secondsight.linux.highmem import clear_highpage
+from secondsight.linux.hugetlb_pool import hstates
 from secondsight.linux.mm_types import Count, Folio, Pfn, anon_vmas, huge_pages
 from secondsight.linux.mmzone import in_pageblock, pageblocks
 
@@ -40,7 +41,9 @@ __all__ = [
     "alloc_huge_folio",
     "alloc_page",
     "alloc_unmovable_page",
+    "folio_nr_pages",
     "folio_order",
+    "folio_page",
     "folio_try_get",
     "frame_alloc",
     "frame_free",
@@ -181,6 +184,22 @@ def folio_order(folio: Folio) -> Count:
 
 
 @atomic
+def folio_nr_pages(folio: Folio) -> Count:
+    """folio_nr_pages() (include/linux/mm.h, Linux 6.12): one or two."""
+    return 1 + folio_order(folio)
+
+
+@atomic
+def folio_page(folio: Folio, i: Count) -> Folio:
+    """folio_page() (include/linux/page-flags.h, Linux 6.12): page `i` of a folio."""
+    if len(huge_pages) > 0:
+        tail = folio.tail[0]
+        if i > 0 and tail is not None:
+            return tail
+    return folio
+
+
+@atomic
 def rmqueue(movable: bool) -> None:
     """get_page_from_freelist(), rmqueue() (mm/page_alloc.c, Linux 6.12): which free frame is taken comes to the top of the list. What
     may be moved (__GFP_MOVABLE) comes from the movable block as long as that has any and is not isolated.
@@ -258,6 +277,10 @@ def free_tail_page(folio: Folio) -> None:
         folio.tail[0] = None
         folio.head[0] = None
         tail.head[0] = None
+        if len(hstates) > 0:
+            if folio.hugetlb[0]:  # free_huge_folio()
+                folio.hugetlb[0] = False
+                hstates[0].free_huge_pages += 1
         free_page(tail)
 
 
@@ -280,6 +303,7 @@ def free_page(frame: Folio) -> None:
         free_pages_prepare(frame)
     if len(huge_pages) > 0:
         frame.batched[0] = False
+        frame.partially_mapped[0] = False
     if len(frame.shared) > 0:
         frame.shared[0] = False
     freed: Ref[Folio] = frame

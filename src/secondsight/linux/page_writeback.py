@@ -21,13 +21,13 @@ def folio_mark_dirty(folio: Folio) -> None:
     Left out: files, whose pages nothing here writes back.
     """
     if len(swap_slots) > 0:
-        folio.dirty = True
+        page_folio(folio).dirty = True
 
 
 def set_page_dirty(pfn: Pfn) -> None:
     """set_page_dirty() (mm/folio-compat.c, Linux 6.12), of a frame by its number."""
     if len(swap_slots) > 0:
-        frames[pfn].dirty = True
+        page_folio(frames[pfn]).dirty = True
 
 
 def set_page_dirty_lock(folio: Folio) -> None:
@@ -38,4 +38,4 @@ def set_page_dirty_lock(folio: Folio) -> None:
     with atomic:
         wait_until(not page_folio(folio).locked)
         if len(swap_slots) > 0:
-            folio.dirty = True
+            page_folio(folio).dirty = True

@@ -13,7 +13,11 @@ __all__ = [
     "folio_kept_by",
     "folio_mapcount",
     "folio_mapped",
+    "folio_entire_mapcount",
+    "folio_likely_mapped_shared",
+    "is_one_entry",
     "is_second_half",
+    "page_mapcount",
     "pmd_trans_huge",
     "pte_clear",
     "pte_none",
@@ -71,6 +75,15 @@ def pmd_trans_huge(mm: Mm, va: Va) -> bool:
     """pmd_trans_huge() (arch/x86/include/asm/pgtable.h, Linux 6.12): whether the page at `va` is a half of a huge page's one entry."""
     if len(huge_pages) > 0:
         return mm.pmds[va // HPAGE_PMD_NR].kind == PmdKind.HUGE
+    return False
+
+
+@atomic
+def is_one_entry(mm: Mm, va: Va) -> bool:
+    """pmd_trans_huge() or is_swap_pmd() (include/linux/huge_mm.h, Linux 6.12): the page at `va` is a half of what one entry stands for, a huge page
+    or one that is being moved."""
+    if len(huge_pages) > 0:
+        return mm.pmds[va // HPAGE_PMD_NR].kind in (PmdKind.HUGE, PmdKind.MIGRATION)
     return False
 
 
@@ -135,3 +148,45 @@ def maps_folio(mm: Mm, va: Va, folio: Folio) -> bool:
     """Whether the entry at `va` maps a page of the folio, or all of it."""
     page = vm_normal_folio(mm.ptes[va])
     return page is not None and page_folio(page) is page_folio(folio) and not is_second_half(mm, va)
+
+
+@atomic
+def folio_entire_mapcount(folio: Folio) -> Count:
+    """folio_entire_mapcount() (include/linux/mm.h, Linux 6.12): how many entries map all of a folio of two pages."""
+    whole: Count = 0
+    for i in range(len(mms)):
+        mm = mms[i]
+        for va in range(len(mm.ptes)):
+            if is_second_half(mm, va) and maps_page(mm, va - 1, folio):
+                whole += 1
+    return whole
+
+
+@atomic
+def page_mapcount(page: Folio) -> Count:
+    """How many entries map one page, itself or its folio whole (`page->_mapcount` and folio_entire_mapcount(), Linux 6.12)."""
+    mapped: Count = 0
+    for i in range(len(mms)):
+        for va in range(len(mms[i].ptes)):
+            if maps_page(mms[i], va, page):
+                mapped += 1
+    return mapped
+
+
+@atomic
+def maps_page(mm: Mm, va: Va, page: Folio) -> bool:
+    """Whether the entry at `va` maps that page."""
+    return vm_normal_folio(mm.ptes[va]) is page
+
+
+@atomic
+def folio_likely_mapped_shared(folio: Folio) -> bool:
+    """folio_likely_mapped_shared() (include/linux/mm.h, Linux 6.12): whether another process seems to map the folio too."""
+    mapcount = folio_mapcount(folio)
+    if len(huge_pages) > 0:
+        if folio.tail[0] is not None:
+            whole = folio_entire_mapcount(folio)
+            if mapcount <= 1:
+                return False
+            return whole > 0 or mapcount > HPAGE_PMD_NR or page_mapcount(folio) > 1
+    return mapcount > 1

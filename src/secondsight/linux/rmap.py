@@ -14,35 +14,61 @@ the entry is the folio's:
 
 So a subscriber is called, and may sleep, with the folio lock and one of these locks held.
 
-Left out: folios of several pages, KSM, mlock, TLB flushes that are put off.
+Of a huge page the walk finds one entry, or its pages' own; what it covers is one bracket.
+
+Left out: KSM, TLB flushes that are put off.
 """
 
 from __future__ import annotations
 
 from secondsight.lang import Ref, atomic, milestone
 from secondsight.linux.fork import mms
+from secondsight.linux.huge_memory_pmd import split_huge_pmd_locked
 from secondsight.linux.mm import is_cow_mapping, page_anon_exclusive
 from secondsight.linux.mm_interval_tree import (
     anon_vma_interval_tree_insert,
     anon_vma_interval_tree_iter_first,
     anon_vma_interval_tree_iter_next,
     anon_vma_interval_tree_remove,
+    linear_page_index,
     vma_interval_tree_iter_first,
     vma_interval_tree_iter_next,
 )
-from secondsight.linux.mm_types import AddressSpace, Event, Folio, Mm, Pgoff, Pte, PteKind, Range, Va, Vma, anon_vmas, hints
+from secondsight.linux.mm_types import (
+    NOT_PREPARED,
+    PREPARED,
+    AddressSpace,
+    Event,
+    Folio,
+    Mm,
+    Pgoff,
+    Pte,
+    PteKind,
+    Range,
+    SwpEntry,
+    Va,
+    VaEnd,
+    Vma,
+    anon_vmas,
+    hints,
+    huge_pages,
+)
 from secondsight.linux.mmu_notifier import mmu_notifier_invalidate_range_end, mmu_notifier_invalidate_range_start
-from secondsight.linux.page_alloc import put_page
-from secondsight.linux.pgtable import folio_mapped
+from secondsight.linux.page_alloc import folio_order, folio_page, page_folio, put_page
+from secondsight.linux.pgtable import folio_mapped, page_mapcount
 from secondsight.linux.swap_state import swap_duplicate
 from secondsight.linux.swapops import swap_slots
+from secondsight.linux.util import locked_vms, vma_is_locked
 
 __all__ = [
+    "anon_vma_is_prepared",
     "anon_vma_link",
     "anon_vma_prepare",
     "anon_vma_unlink",
     "folio_add_file_rmap", "folio_remove_file_rmap",
     "folio_add_new_anon_rmap",
+    "folio_remove_rmap",
+    "page_at",
     "page_vma_mapped_walk",
     "rmap_walk_first",
     "rmap_walk_lock",
@@ -50,6 +76,7 @@ __all__ = [
     "rmap_walk_unlock",
     "try_to_unmap",
     "vma_address",
+    "vma_address_end",
 ]
 
 
@@ -93,6 +120,16 @@ def anon_vma_unlink(vma: Vma) -> None:
             anon_vma.rwsem.write_unlock()
 
 
+@atomic
+def anon_vma_is_prepared(mm: Mm, va: Va) -> None:
+    """__anon_vma_prepare() (mm/rmap.c, Linux 6.12): a first page of private memory is about to come: the vma has an anon_vma from now on."""
+    vma = mm.mm_mt[va]
+    assert vma is not None
+    if len(vma.anon_prepared) > 0:
+        if vma.anon_prepared[0] == NOT_PREPARED:
+            vma.anon_prepared[0] = PREPARED
+
+
 # What a folio belongs to.
 
 
@@ -101,7 +138,7 @@ def folio_add_new_anon_rmap(folio: Folio, vma: Vma, va: Va) -> None:
     """folio_add_new_anon_rmap(), __folio_set_anon() (mm/rmap.c, Linux 6.12): a new folio is anonymous memory of `vma` at `va`."""
     if len(anon_vmas) > 0:
         folio.anon_vma = vma.anon_vma
-        folio.index = va
+        folio.index = linear_page_index(vma, va)
 
 
 @atomic
@@ -157,7 +194,7 @@ def rmap_walk_first(folio: Folio) -> Ref[Vma]:
     anon_vma = folio.anon_vma
     mapping = folio.mapping
     if anon_vma is not None:
-        return anon_vma_interval_tree_iter_first(anon_vma, folio.index)
+        return anon_vma_interval_tree_iter_first(anon_vma, folio.index, last_index(folio))
     if mapping is None:
         return None
     return vma_interval_tree_iter_first(mapping, folio.index, folio.index)
@@ -167,16 +204,38 @@ def rmap_walk_first(folio: Folio) -> Ref[Vma]:
 def rmap_walk_next(folio: Folio, vma: Vma) -> Ref[Vma]:
     """The next vma of rmap_walk_anon() or rmap_walk_file() (mm/rmap.c, Linux 6.12)."""
     if folio.anon_vma is not None:
-        return anon_vma_interval_tree_iter_next(vma, folio.index)
+        return anon_vma_interval_tree_iter_next(vma, folio.index, last_index(folio))
     return vma_interval_tree_iter_next(vma, folio.index, folio.index)
 
 
 @atomic
+def last_index(folio: Folio) -> Pgoff:
+    """The last of the pages of a folio that is no file's, as its place."""
+    return folio.index + folio_order(folio)
+
+
+@atomic
 def vma_address(vma: Vma, folio: Folio) -> Va:
-    """vma_address() (mm/internal.h, Linux 6.12): where a vma maps the folio."""
-    if folio.mapping is None:
-        return folio.index
+    """vma_address() (mm/internal.h, Linux 6.12): where a vma maps the folio, or of one of two pages the first that the vma has."""
+    if len(huge_pages) > 0:
+        if folio.index < vma.vm_pgoff:
+            return vma.vm_start
     return vma.vm_start + folio.index - vma.vm_pgoff
+
+
+@atomic
+def vma_address_end(vma: Vma, folio: Folio) -> VaEnd:
+    """vma_address_end() (mm/internal.h, Linux 6.12): where what a vma maps of the folio ends."""
+    if len(huge_pages) > 0:
+        if folio_order(folio) > 0:
+            return min(vma.vm_start + last_index(folio) + 1 - vma.vm_pgoff, vma.vm_end)
+    return vma_address(vma, folio) + 1
+
+
+@atomic
+def page_at(folio: Folio, va: Va) -> Folio:
+    """The page of a folio that a walk looks for at `va`."""
+    return folio_page(folio, va - folio.index) if folio_order(folio) > 0 else folio
 
 
 @atomic
@@ -188,6 +247,18 @@ def page_vma_mapped_walk(folio: Folio, pte: Pte) -> bool:
     return pte.frame is folio and pte.kind in (PteKind.PRESENT, PteKind.DEVICE_PRIVATE, PteKind.DEVICE_EXCLUSIVE)
 
 
+@atomic
+def folio_remove_rmap(page: Folio) -> None:
+    """__folio_remove_rmap() (mm/rmap.c, Linux 6.12), where an entry of a page has gone: a folio of which one page is not mapped any more, and the
+    other is, comes on the deferred split list; not one in the swap cache."""
+    if len(huge_pages) > 0 and len(anon_vmas) > 0:
+        folio = page_folio(page)
+        tail = folio.tail[0]
+        if tail is not None and folio.anon_vma is not None and not folio.swapcache:
+            if (page_mapcount(folio) == 0) != (page_mapcount(tail) == 0):
+                folio.partially_mapped[0] = True
+
+
 # Unmapping, for reclaim.
 
 
@@ -195,7 +266,7 @@ def page_vma_mapped_walk(folio: Folio, pte: Pte) -> bool:
 def try_to_unmap(folio: Folio) -> None:
     """try_to_unmap() (mm/rmap.c, Linux 6.12): take the folio out of every page table; entries of anonymous memory become swap entries.
 
-    The folio is locked. It may be mapped afterwards all the same: ask. Left out: what is lazily freed (MADV_FREE), mlock, TLB
+    The folio is locked. It may be mapped afterwards all the same: ask. Left out: what is lazily freed (MADV_FREE), TLB
     flushes that wait for others.
     """
     rmap_walk_lock(folio)
@@ -214,36 +285,68 @@ def try_to_unmap_one(folio: Folio, vma: Vma) -> bool:
         mm = vma.vm_mm
         assert mm is not None
         va = vma_address(vma, folio)
+    if len(huge_pages) > 0:
+        return try_to_unmap_large(folio, vma, mm, va)
     rng = Range(va, va + 1, Event.CLEAR, True)
     if len(hints) > 0:
         rng = Range(va, va + 1, Event.CLEAR, True, None, hints[0])
     mmu_notifier_invalidate_range_start(mm, rng)
-    ret = unmap_entry(folio, mm, va)
+    ret = unmap_entry(folio, folio, mm, va)
     mmu_notifier_invalidate_range_end(mm, rng)
     return ret
 
 
+def try_to_unmap_large(folio: Folio, vma: Vma, mm: Mm, va: Va) -> bool:
+    """The same where there are folios of two pages. A huge page's one entry becomes two (TTU_SPLIT_HUGE_PMD); then the page-table lock is given up, and
+    the walk begins again."""
+    with atomic:
+        end = vma_address_end(vma, folio)
+    rng = Range(va, end, Event.CLEAR, True)
+    mmu_notifier_invalidate_range_start(mm, rng)
+    split_huge_pmd_locked(mm, va, folio, False)
+    ret = unmap_entries(folio, mm, va, end)
+    mmu_notifier_invalidate_range_end(mm, rng)
+    return ret
+
+
+@atomic
+def unmap_entries(folio: Folio, mm: Mm, va: Va, end: VaEnd) -> bool:
+    """The loop of try_to_unmap_one() (mm/rmap.c, Linux 6.12): the entries of one page table."""
+    for at in range(va, end):
+        kept = not unmap_entry(folio, page_at(folio, at), mm, at)
+        if kept:
+            return False
+    return True
+
+
 @milestone(quiet=True)
 @atomic
-def unmap_entry(folio: Folio, mm: Mm, va: Va) -> bool:
-    """The part of try_to_unmap_one() under the page-table lock. False: the page may be pinned (folio_try_share_anon_rmap_pte()), and
-    stays where it is."""
+def unmap_entry(folio: Folio, page: Folio, mm: Mm, va: Va) -> bool:
+    """The part of try_to_unmap_one() under the page-table lock, of one page of a folio. False: the page may be pinned
+    (folio_try_share_anon_rmap_pte()), or is locked (mlock()), and stays where it is."""
     pte = mm.ptes[va]
-    if not page_vma_mapped_walk(folio, pte):
+    if not page_vma_mapped_walk(page, pte):
         return True
+    if len(locked_vms) > 0:
+        vma = mm.mm_mt[va]
+        if vma is not None and vma_is_locked(vma):
+            return False
     if folio.anon_vma is not None:
-        exclusive = page_anon_exclusive(folio)
+        exclusive = page_anon_exclusive(page)
         if exclusive and folio.pins > 0:
             return False
         if len(swap_slots) > 0:
-            if len(folio.shared) > 0:
+            if len(page.shared) > 0:
                 pte.exclusive = exclusive
-            swap_duplicate(folio.swap)
+            entry: SwpEntry = folio.swap
+            if page is not folio:
+                entry += 1
+            swap_duplicate(entry)
             if pte.dirty:
                 folio.dirty = True
             pte.frame = None
             pte.kind = PteKind.SWAP
-            pte.swap = folio.swap
+            pte.swap = entry
             pte.writable = False
             pte.dirty = False
     else:

@@ -22,8 +22,8 @@ from __future__ import annotations
 
 from secondsight.lang import Ref, atomic, milestone, out_of_records, require
 from secondsight.linux.highmem import slot_clear, slot_load
-from secondsight.linux.mm_types import Folio, SwpEntry
-from secondsight.linux.page_alloc import alloc_page, get_page, put_page
+from secondsight.linux.mm_types import Count, Folio, SwpEntry, huge_pages
+from secondsight.linux.page_alloc import alloc_page, folio_nr_pages, get_page, page_folio, put_page
 from secondsight.linux.pgtable import folio_mapped
 from secondsight.linux.swapops import swap_slots
 
@@ -44,22 +44,30 @@ __all__ = [
 @atomic
 def add_to_swap(folio: Folio) -> None:
     """add_to_swap(), add_to_swap_cache() (mm/swap_state.c), folio_alloc_swap() (mm/swap_slots.c, Linux 6.12): a slot for a locked folio."""
-    entry = folio_alloc_swap()
-    swap_slots[entry].cache = folio
-    get_page(folio)
+    entry = folio_alloc_swap(folio_nr_pages(folio))
+    for i in range(folio_nr_pages(folio)):
+        swap_slots[entry + i].cache = folio
+        get_page(folio)
     folio.swapcache = True
     folio.swap = entry
     folio.dirty = True
 
 
 @atomic
-def folio_alloc_swap() -> SwpEntry:
-    """folio_alloc_swap() (mm/swap_slots.c, Linux 6.12): the lowest free slot."""
+def folio_alloc_swap(npages: Count) -> SwpEntry:
+    """folio_alloc_swap() (mm/swap_slots.c, Linux 6.12): the lowest free slot, or the first of as many slots as the folio has pages, side by side.
+    Left out: that there may be none (it is split then)."""
     for i in range(len(swap_slots)):
-        if swap_slots[i].count == 0 and swap_slots[i].cache is None:
+        if is_free(i) and (npages == 1 or (i + 1 < len(swap_slots) and is_free(i + 1))):
             return i
     out_of_records("swap_slots")
     return 0
+
+
+@atomic
+def is_free(entry: SwpEntry) -> bool:
+    """Whether a slot is free."""
+    return swap_slots[entry].count == 0 and swap_slots[entry].cache is None
 
 
 @atomic
@@ -81,11 +89,12 @@ def swap_free(entry: SwpEntry) -> None:
 @atomic
 def delete_from_swap_cache(folio: Folio) -> None:
     """__delete_from_swap_cache() (mm/swap_state.c), put_swap_folio() (mm/swapfile.c, Linux 6.12), of a locked folio; the cache's
-    reference is the caller's now."""
-    slot = swap_slots[folio.swap]
-    slot.cache = None
-    if slot.count == 0:
-        slot_clear(slot)
+    references, one for each page, are the caller's now."""
+    for i in range(folio_nr_pages(folio)):
+        slot = swap_slots[folio.swap + i]
+        slot.cache = None
+        if slot.count == 0:
+            slot_clear(slot)
     folio.swapcache = False
     folio.swap = 0
 
@@ -93,21 +102,24 @@ def delete_from_swap_cache(folio: Folio) -> None:
 @atomic
 def folio_free_swap(folio: Folio) -> bool:
     """folio_free_swap(), folio_swapcache_freeable() (mm/swapfile.c, Linux 6.12): take a locked folio out of the swap cache, if no
-    page-table entry stands for its slot."""
+    page-table entry stands for its slot, or any of its slots."""
     if not folio.swapcache or folio.writeback:
         return False
-    if swap_slots[folio.swap].count > 0:
-        return False
+    for i in range(folio_nr_pages(folio)):
+        if swap_slots[folio.swap + i].count > 0:
+            return False
     delete_from_swap_cache(folio)
     folio.dirty = True
-    put_page(folio)
+    for _ in range(folio_nr_pages(folio)):
+        put_page(folio)
     return True
 
 
 @atomic
-def free_swap_cache(folio: Folio) -> None:
-    """free_swap_cache() (mm/swap_state.c, Linux 6.12), of free_pages_and_swap_cache(): a page that nothing maps leaves the swap cache,
+def free_swap_cache(page: Folio) -> None:
+    """free_swap_cache() (mm/swap_state.c, Linux 6.12), of free_pages_and_swap_cache(): a page whose folio nothing maps leaves the swap cache,
     unless somebody has it locked. The caller has a reference."""
+    folio = page_folio(page)
     if folio.swapcache and not folio.locked and not folio_mapped(folio):
         folio_free_swap(folio)
 
@@ -138,6 +150,8 @@ def read_swap_cache(entry: SwpEntry) -> Folio:
     """swapin_readahead(), read_swap_cache_async() (mm/swap_state.c), swap_read_folio() (mm/page_io.c, Linux 6.12): a new page, in
     the swap cache, with what the slot holds, and a reference. Reading takes no time."""
     folio = alloc_page()
+    if len(huge_pages) > 0:
+        folio.batched[0] = True
     slot_load(folio, swap_slots[entry])
     swap_slots[entry].cache = folio
     get_page(folio)

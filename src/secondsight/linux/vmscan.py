@@ -11,6 +11,9 @@ At each question that goes the other way it stays: unlocked, perhaps unmapped, i
 *What is not dirty is dropped without being written*: whoever has written to a page otherwise than through the CPU's entries, and
 does not mark it (`folio_mark_dirty`), loses what was written.
 
+A huge page goes as a whole, to two slots side by side; the one entry that maps it becomes two, and both are unmapped in one bracket. One that is mapped
+in part alone is split first (`huge_memory_split`).
+
 Left out: who wants memory, and from where (the lists and their scan): it is asked for by address (MADV_PAGEOUT, or kswapd); files, of
 which memfds too would go to swap: their folios are left alone (may hide a bug); a page that is still being written when reclaim
 looks again; allocations that reclaim.
@@ -19,9 +22,11 @@ looks again; allocations that reclaim.
 from __future__ import annotations
 
 from secondsight.lang import Char, atomic, milestone, tracepoint
+from secondsight.linux.filemap import folio_unlock
 from secondsight.linux.highmem import slot_store
-from secondsight.linux.mm_types import Folio, Mm, Va
-from secondsight.linux.page_alloc import put_page
+from secondsight.linux.huge_memory_split import can_split_folio, split_folio_to_list
+from secondsight.linux.mm_types import Folio, Mm, Va, huge_pages
+from secondsight.linux.page_alloc import folio_nr_pages, folio_order, folio_page, page_folio, put_page
 from secondsight.linux.pgtable import folio_mapped, vm_normal_folio
 from secondsight.linux.rmap import try_to_unmap
 from secondsight.linux.swap import folio_isolate_lru, folio_putback_lru
@@ -43,7 +48,8 @@ def reclaim_page_at(mm: Mm, va: Va) -> None:
     (folio_check_references()) is not asked: it was not.
     """
     with atomic:
-        folio = vm_normal_folio(mm.ptes[va])
+        page = vm_normal_folio(mm.ptes[va])
+        folio = None if page is None else page_folio(page)
         isolated = False
         if folio is not None:
             isolated = folio_isolate_lru(folio)
@@ -56,6 +62,34 @@ def reclaim_page_at(mm: Mm, va: Va) -> None:
 def reclaim_folio(folio: Folio) -> None:
     """reclaim_folio_list(), shrink_folio_list() (mm/vmscan.c, Linux 6.12), of one isolated folio, however recently it was used: freed, or back
     on its list."""
+    if len(huge_pages) > 0:
+        with atomic:
+            tail = folio.tail[0]
+            may_split = tail is not None and lock_to_split(folio)
+        if tail is not None:
+            if may_split:
+                split = split_folio_to_list(folio) == 0
+                folio_unlock(folio)
+                if split:
+                    shrink_or_put_back(tail)
+                else:
+                    folio_putback_lru(folio)
+                    return
+    shrink_or_put_back(folio)
+
+
+@atomic
+def lock_to_split(folio: Folio) -> bool:
+    """The lines of shrink_folio_list() (mm/vmscan.c, Linux 6.12) about a folio of two pages: whether it is to be split first, as it is when it is
+    mapped in part. It is locked then."""
+    if not folio.partially_mapped[0] or folio.locked or folio.writeback or folio.swapcache or folio.pins > 0 or not can_split_folio(folio):
+        return False
+    folio.locked = True
+    return True
+
+
+def shrink_or_put_back(folio: Folio) -> None:
+    """reclaim_folio_list() (mm/vmscan.c, Linux 6.12), of one folio that is not to be split."""
     if shrink_folio(folio):
         return
     folio_putback_lru(folio)
@@ -72,7 +106,7 @@ def shrink_folio(folio: Folio) -> bool:
         writes = False
         if not kept and folio.dirty:
             # pageout(), is_page_cache_freeable(): only if nobody else holds it
-            writes = folio.refcount == 2
+            writes = folio.refcount == 1 + folio_nr_pages(folio)
             kept = not writes
         if writes:
             folio.dirty = False
@@ -103,6 +137,9 @@ def lock_and_add_to_swap(folio: Folio) -> bool:
     if not folio.swapcache:
         if folio.pins > 0:
             return False
+        if len(huge_pages) > 0:
+            if folio_order(folio) > 0 and not can_split_folio(folio):
+                return False
         add_to_swap(folio)
     folio.locked = True
     return True
@@ -121,7 +158,8 @@ def swap_writepage(folio: Folio) -> None:
 
     The folio is not locked any more. A slot that no entry stands for is not written: the folio leaves the swap cache.
     """
-    slot_store(swap_slots[folio.swap], folio)
+    for i in range(folio_nr_pages(folio)):
+        slot_store(swap_slots[folio.swap + i], folio_page(folio, i))
     folio.writeback = False
 
 
@@ -130,13 +168,15 @@ def swap_writepage(folio: Folio) -> None:
 def remove_mapping(folio: Folio) -> bool:
     """__remove_mapping() (mm/vmscan.c, Linux 6.12), of a locked folio: it leaves the swap cache and is freed, unless somebody else
     holds a reference, or it is dirty."""
-    if folio.refcount != 2 or folio.dirty:
+    npages = folio_nr_pages(folio)
+    if folio.refcount != 1 + npages or folio.dirty:
         folio.locked = False
         return False
-    folio_dropped(folio, swap_slots[folio.swap].contents)
+    for i in range(npages):
+        folio_dropped(folio_page(folio, i), swap_slots[folio.swap + i].contents)
     delete_from_swap_cache(folio)
     folio.locked = False
     folio.isolated = False
-    put_page(folio)
-    put_page(folio)
+    for _ in range(1 + npages):
+        put_page(folio)
     return True

@@ -17,6 +17,7 @@ from typing import Any
 import secondsight
 from secondsight.contract.check import written
 from secondsight.lang import LangError, Record, Value
+from secondsight.report.beginnings import begun, the_one_begun
 from secondsight.report.columns import WIDTH
 from secondsight.report.glossary import TERMS
 from secondsight.scenario import Scenario
@@ -40,17 +41,21 @@ class Thing:
 
 
 def things(kind: str) -> list[Thing]:
-    """All of a kind, in their own order. Raises `LangError` that lists the kinds."""
-    if kind not in KINDS:
+    """All of a kind (its name, or the beginning of it), in their own order. Raises `LangError` that lists the kinds."""
+    meant = the_one_begun(kind, KINDS)
+    if meant is None:
         raise LangError(f"there is no list of {kind}; there are {', '.join(KINDS)}")
-    return list(KINDS[kind]())
+    return list(KINDS[meant]())
 
 
 def explained(name: str) -> list[Thing]:
-    """Everything that has the name, of whatever kind. Raises `LangError` with names that are like it."""
+    """Everything that has the name, of whatever kind, or the one name that begins so. Raises `LangError` with names that are like it."""
     known = [thing for kind in KINDS for thing in things(kind)]
-    found = [thing for thing in known if thing.name == name]
+    meant = begun(name, [thing.name for thing in known])
+    found = [thing for thing in known if len(meant) == 1 and thing.name == meant[0]]
     if not found:
+        if meant:
+            raise LangError(f"{name} is the beginning of {', '.join(meant[:5])}{' and others' * (len(meant) > 5)}; give more of the name")
         like = list(dict.fromkeys(get_close_matches(name, [thing.name for thing in known], 5, 0.5)))
         hint = f"there are {', '.join(like)}" if like else f"secondsight list {'|'.join(KINDS)} shows what there is"
         raise LangError(f"nothing here is called {name}; {hint}")

@@ -2,7 +2,8 @@
  * The native search engine: breadth first over a model rendered to C, on all cores.
  *
  * What it knows of the rendered model is `the_model` (prelude.c), so it is compiled once for all models whose states have room in STRIDE
- * bytes (lang/native.py), which every copy and every fingerprint is made for. The model's steps:
+ * bytes (lang/native.py), which every copy and every fingerprint is made for; or, where a compiler shall not take long, once for all whose
+ * states have room in ROOM bytes: then STRIDE is found out when it is loaded. The model's steps:
  *
  *     steps[counter](s, B, t, x)            one step of a thread, in place: 1 done, 0 cannot be taken now
  *     ss_x                                  what a step leaves behind: an error, the choices it made
@@ -45,16 +46,33 @@ enum { INSIDE = 1, AT_LOCK = 2 };    /* in `loops` */
 #define BASE the_model.base
 static inline int counter_of(const u8 *s, i64 B) { return the_model.wide_counters ? (int)l2(s + B) : s[B]; }
 
-#define WORDS (STRIDE / 8)
+#ifdef STRIDE
+#define ROOM STRIDE
 #define CHUNK ((32768 / (STRIDE + 4)) < 32 ? 32 : 32768 / (STRIDE + 4)) /* states */
+#define CHUNK_BYTES (CHUNK * STRIDE)
+#define MOST_IN_CHUNK CHUNK
+#else
+static i64 the_stride;
+static u32 the_chunk;
+#define STRIDE the_stride
+#define CHUNK the_chunk
+#define CHUNK_BYTES (32 * ROOM < 32768 ? 32768 : 32 * ROOM)
+#define MOST_IN_CHUNK 1024
+__attribute__((constructor)) static void ss_find_stride(void)
+{
+	the_stride = (STATE_SIZE + 15) / 16 * 16;
+	the_chunk = CHUNK_BYTES / the_stride < MOST_IN_CHUNK ? CHUNK_BYTES / the_stride : MOST_IN_CHUNK;
+}
+#endif
+#define WORDS (STRIDE / 8)
 #define MAX_NUMBER 0xfffffff0u
 
 typedef struct ss_chunk {
 	struct ss_chunk *next; /* in a list of spare ones */
 	u32 count;
-	u32 numbers[CHUNK];
-	u8 put_off, last[CHUNK]; /* in a bounded search: whose step led here; see engine_bounds.c */
-	u8 states[CHUNK * STRIDE] __attribute__((aligned(8)));
+	u32 numbers[MOST_IN_CHUNK];
+	u8 put_off, last[MOST_IN_CHUNK]; /* in a bounded search: whose step led here; see engine_bounds.c */
+	u8 states[CHUNK_BYTES] __attribute__((aligned(8)));
 } ss_chunk;
 
 typedef struct {
@@ -86,7 +104,7 @@ typedef struct {
 #ifdef SS_CLUSTER
 	u16 from; /* whose the parent is */
 #endif
-	u8 state[STRIDE] __attribute__((aligned(8)));
+	u8 state[ROOM] __attribute__((aligned(8)));
 } ss_pending;
 
 /* Something to tell, and the way there. */
@@ -208,11 +226,11 @@ static __thread u32 ss_expanding; /* the number of the state that this thread ex
 
 /* Fingerprints: sums of products of pairs of words, the keys fixed odd numbers. */
 
-static u64 KEYS[WORDS + 1];
+static u64 KEYS[ROOM / 8 + 1];
 
 __attribute__((constructor)) static void ss_make_keys(void)
 {
-	for (int i = 0; i <= WORDS; i++)
+	for (int i = 0; i <= ROOM / 8; i++)
 		KEYS[i] = ss_mixed(i) | 1;
 }
 
@@ -245,7 +263,7 @@ static inline const u8 *ss_known_as(const u8 *state, u8 *room)
 
 static inline u64 ss_known_by(const u8 *state)
 {
-	u8 room[STRIDE] __attribute__((aligned(8)));
+	u8 room[ROOM] __attribute__((aligned(8)));
 	return ss_fingerprint(ss_known_as(state, room));
 }
 

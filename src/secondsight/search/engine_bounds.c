@@ -20,7 +20,7 @@ enum { THREAD_SHIFT = 13 }; /* an ordinal is the thread, and which of that threa
 /* Whether a thread can take a step, or fails when it tries. */
 static int ss_can_go_on(ss_worker *w, const u8 *state, int thread)
 {
-	u8 after[STRIDE] __attribute__((aligned(8)));
+	u8 after[ROOM] __attribute__((aligned(8)));
 	int counter = counter_of(state, BASE[thread]), done = 0;
 	w->x->made = w->x->at = 0;
 	if (counter)

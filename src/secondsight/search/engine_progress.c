@@ -103,7 +103,7 @@ static void ss_begin_graph(ss_run *run, ss_graph *g, ss_worker *w)
 typedef struct {
 	u64 print;
 	u8 mover;
-	u8 state[STRIDE] __attribute__((aligned(8)));
+	u8 state[ROOM] __attribute__((aligned(8)));
 } ss_target;
 
 /* The oldest of the steps that were made gets the number of its target. */
@@ -124,8 +124,8 @@ static void ss_aim(ss_run *run, ss_graph *g, const ss_target *last)
 static void ss_find_graph(ss_run *run, ss_graph *g)
 {
 	ss_x *x = run->crew[0].x;
-	u8 state[STRIDE] __attribute__((aligned(8))), after[STRIDE] __attribute__((aligned(8)));
-	u8 room[STRIDE] __attribute__((aligned(8)));
+	u8 state[ROOM] __attribute__((aligned(8))), after[ROOM] __attribute__((aligned(8)));
+	u8 room[ROOM] __attribute__((aligned(8)));
 	ss_target made[2 * DELAY];
 	size_t taken = 0, kept = 0;
 	u64 slots = 1 << 10;
@@ -206,7 +206,7 @@ static size_t ss_peel(ss_run *run, ss_graph *g)
 
 static int ss_able(ss_run *run, const u8 *state, int thread)
 {
-	u8 after[STRIDE] __attribute__((aligned(8)));
+	u8 after[ROOM] __attribute__((aligned(8)));
 	ss_x *x = run->crew[0].x;
 	int done;
 	x->made = x->at = 0;

@@ -49,7 +49,7 @@ void ss_release(ss_run *run)
  */
 int ss_one_step(const u8 *state, u8 *room, int thread, ss_x *x)
 {
-	u8 padded[STRIDE] __attribute__((aligned(8))), after[STRIDE] __attribute__((aligned(8)));
+	u8 padded[ROOM] __attribute__((aligned(8))), after[ROOM] __attribute__((aligned(8)));
 	memset(padded, 0, sizeof padded);
 	memcpy(padded, state, STATE_SIZE);
 	int counter = counter_of(padded, BASE[thread]);

@@ -110,7 +110,7 @@ static inline u64 *ss_print_slot(const ss_prints *prints, u64 print)
 
 static void ss_want(ss_run *run)
 {
-	u8 state[STRIDE] __attribute__((aligned(8)));
+	u8 state[ROOM] __attribute__((aligned(8)));
 	if (!ss_prints_room(run, &run->wanted, run->goal_count))
 		return;
 	memset(state, 0, sizeof state);
@@ -146,7 +146,7 @@ static ALWAYS_INLINED int ss_is_inside(const ss_run *run, const u8 *after, int t
 static void ss_keep_round(ss_worker *w, const u8 *state, int thread, int counter)
 {
 	ss_run *run = w->run;
-	u8 room[STRIDE] __attribute__((aligned(8)));
+	u8 room[ROOM] __attribute__((aligned(8)));
 	if (!ss_is_inside(run, state, thread, counter))
 		return;
 	const u8 *known = ss_known_as(state, room);

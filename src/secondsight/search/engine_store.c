@@ -228,7 +228,7 @@ static inline int ss_insert(ss_run *run, u64 print, u32 *number)
 static int ss_insert_exact(ss_worker *w, const ss_pending *p, u32 *number)
 {
 	ss_run *run = w->run;
-	u8 room[STRIDE] __attribute__((aligned(8)));
+	u8 room[ROOM] __attribute__((aligned(8)));
 	const u8 *known = ss_known_as(p->state, room);
 	ss_log *log = &w->logs[w->found / LOG_SIZE];
 	memcpy(log->states + w->found % LOG_SIZE * STRIDE, known, STRIDE);

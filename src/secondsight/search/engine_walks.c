@@ -48,7 +48,7 @@ static int ss_stack_room(ss_run *run, ss_stack *stack)
 static int ss_spread(ss_worker *w, const u8 *state, u32 source, ss_stack *stack, u32 depth, const ss_path *path, int marking)
 {
 	ss_run *run = w->run;
-	u8 after[STRIDE] __attribute__((aligned(8)));
+	u8 after[ROOM] __attribute__((aligned(8)));
 	u32 ordinal = 0;
 	int goes_on = 1, failed = 0;
 	for (int thread = 0; thread < THREADS && goes_on; thread++) {
@@ -114,7 +114,7 @@ static int ss_larger_table(ss_worker *w)
 static void ss_depth_first(ss_worker *w, ss_stack *stack, ss_path *path)
 {
 	ss_run *run = w->run;
-	u8 state[STRIDE] __attribute__((aligned(8)));
+	u8 state[ROOM] __attribute__((aligned(8)));
 	u64 rounds = 0;
 	int cut = 0;
 	memset(state, 0, sizeof state);
@@ -152,7 +152,7 @@ static void ss_depth_first(ss_worker *w, ss_stack *stack, ss_path *path)
 static void ss_walk(ss_worker *w, ss_stack *stack, ss_path *path)
 {
 	ss_run *run = w->run;
-	u8 state[STRIDE] __attribute__((aligned(8)));
+	u8 state[ROOM] __attribute__((aligned(8)));
 	u64 chance = run->seed;
 	for (u64 walk = 0; walk < run->walks; walk++) {
 		memset(state, 0, sizeof state);

@@ -32,6 +32,8 @@ __all__ = ["Reduced", "reduced_native", "reduced_search", "search_both"]
 
 _LIMITS = ("states", "seconds", "memory", "disk", "depth", "walks")
 WALKS = 200
+MANY = 1_000_000
+"""States after which a livelock is looked for with sequence numbers renamed first."""
 MOST_BEGINNINGS = 100
 
 
@@ -198,9 +200,9 @@ def _without(plain: Native, merged: Result, searches: _Searches) -> Result:
     known, request = _is_known(merged), searches.request
     given_up = None
     if not _is_given_up(merged) and (request.in_levels or not known):
-        exact = searches.search(plain, max(2.0, 5 * merged.seconds) if known else None)
+        exact = searches.search(plain, max(2.0, 5 * merged.seconds)) if known else _with_a_look_first(plain, merged, searches)
         if not known and isinstance(exact.error, LeftRange) and merged.error is None:
-            return _that_counts(plain.program, exact, searches)
+            return _that_counts(plain.program, exact, searches) or exact
         whole = exact.reason in (None, "error") or not request.collect
         if not known or (whole and (exact.violation is not None or exact.error is not None)):
             return exact
@@ -225,20 +227,33 @@ def _is_known(merged: Result) -> bool:
     return any(v.rule != "livelock" for v in merged.violations)
 
 
-def _that_counts(program: Program, exact: Result, searches: _Searches) -> Result:
+def _with_a_look_first(plain: Native, merged: Result, searches: _Searches) -> Result:
+    """Without reductions; but who goes round for ever may count with each round, and then there are as many states as there are numbers. So when
+    many were seen, the livelock is looked for by a search that renames sequence numbers."""
+    most = searches.request.limits.states
+    if merged.error is not None or (most is not None and most <= MANY):
+        return searches.search(plain)
+    exact = searches.search(plain, states=MANY)
+    if exact.reason != "states":
+        return exact
+    return _that_counts(plain.program, exact, searches) or searches.search(plain)
+
+
+def _that_counts(program: Program, exact: Result, searches: _Searches) -> Result | None:
     """Of a program that may go round for ever, and whose sequence numbers then leave their range: the livelock, if it is one.
 
     `exact`: what a search says that does not rename them.
     """
     sequences, _ = sequences_of(program, searches.request.watch)
     if sequences is None or not searches.request.reductions.symmetry:
-        return exact
+        return None
     native = Native(program, Reductions(False, True), Symmetry((), sequences))
     with native.alone():
         counts = replace(searches, by=native_search).search(native)  # the others show no livelock of a search that renames
     if counts.violation is None or counts.violation.rule != "livelock":
-        return exact
-    note = f"without renaming sequence numbers the search ends when one leaves its range ({exact.error})"
+        return None
+    left = f"the search ends when one leaves its range ({exact.error})" if exact.error is not None else f"the search had seen no end after {exact.states:,} states"
+    note = f"without renaming sequence numbers {left}"
     return replace(counts, reduced=("symmetry",), note=note.replace("; ", ": "))
 
 

@@ -47,7 +47,11 @@ def run(
 
     if schedule is not None and page is not None:
         raise typer.BadParameter("--html is for outcomes; leave out --schedule")
-    target = doing.find_kernel(on, kernel, headers)
+    target = None
+    if on is not None or kernel is not None or headers is not None:
+        from secondsight.cli.kernel import find_kernel
+
+        target = find_kernel(on, kernel, headers)
     if schedule is not None:
         if target is None:
             raise typer.BadParameter("--schedule FILE is forced on a kernel: name it by --on or --kernel")

@@ -21,12 +21,12 @@ def settle(
     request: Request,
     table: Annotated[
         str | None,
-        typer.Argument(metavar="TABLE|FILE", help="One table by its name, or a Python file with a CaseTable; without it, all that ship."),
+        typer.Argument(metavar="TABLE|FILE", help="One table by its name (the beginning will do), or a Python file with a CaseTable; without it, all that ship."),
     ] = None,
     bound: Bounds = None,
     as_json: Json = False,
     trace: Annotated[
-        str | None, typer.Option(metavar="ROW:COLUMN", help="Settle only this cell and print its trace in full.")
+        str | None, typer.Option(metavar="ROW:COLUMN", help="Settle only this cell and print its trace in full. The beginnings of both names will do.")
     ] = None,
     full: Full = False,
     confirmed_by: Confirm = None,

@@ -87,10 +87,10 @@ def find(begin: Pgoff, last: Pgoff) -> InOrder:
 def find_anon(index: Pgoff) -> InOrder:
     """The vmas of the anon_vma that have the address, in the order in which they come."""
     ret: InOrder = 0
-    vma = anon_vma_interval_tree_iter_first(world.anon, index)
+    vma = anon_vma_interval_tree_iter_first(world.anon, index, index)
     while vma is not None:
         ret = ret * 7 + vmas.index(vma) + 1
-        vma = anon_vma_interval_tree_iter_next(vma, index)
+        vma = anon_vma_interval_tree_iter_next(vma, index, index)
     return ret
 
 

@@ -28,7 +28,7 @@ from secondsight.contract.adversaries.protection import PROTECTIONS
 from secondsight.contract.adversaries.two_processes import PROCESSES
 from secondsight.devices.device import Device
 
-__all__ = ["ADVERSARIES", "EVERY_ADVERSARY", "IMPORTER_ADVERSARIES", "Adversary", "adversaries_for", "untried"]
+__all__ = ["ADVERSARIES", "EVERY_ADVERSARY", "IMPORTER_ADVERSARIES", "Adversary", "adversaries_for"]
 
 ADVERSARIES: dict[str, Adversary] = {
     **PAGES, **PARTS, **PROTECTIONS, **FORKS, **OPENINGS, **PROCESSES, **ATOMIC, **PRIVATE, **HUGE, **MOVABLE,
@@ -43,14 +43,7 @@ EVERY_ADVERSARY: dict[str, Adversary] = {**ADVERSARIES, **IMPORTER_ADVERSARIES}
 
 
 def adversaries_for(driver: type[Device]) -> dict[str, Adversary]:
-    """The adversaries of a driver's promise, but for those that it cannot be tried with (`untried`)."""
+    """The adversaries of a driver's promise."""
     if driver.promise == "importer":
         return IMPORTER_ADVERSARIES
-    without = untried(driver)
-    return {name: one for name, one in ADVERSARIES.items() if one.promise in (None, driver.promise) and name not in without}
-
-
-def untried(driver: type[Device]) -> tuple[str, ...]:
-    """The adversaries that say nothing about a driver though its promise has them. A huge page is not moved in the model: those with huge pages are
-    not for a driver that moves pages."""
-    return tuple(HUGE) if driver.promise != "importer" and "migrations" in driver.bounds else ()
+    return {name: one for name, one in ADVERSARIES.items() if one.promise in (None, driver.promise)}

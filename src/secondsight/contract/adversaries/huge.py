@@ -1,4 +1,4 @@
-"""Huge pages: a part of one is forgotten, and small ones become one."""
+"""Huge pages: a part of one is forgotten, small ones become one, and one moves as a whole."""
 
 from __future__ import annotations
 
@@ -50,6 +50,39 @@ def _collapse(s: Recorder) -> None:
     @s.thread
     def cpu() -> None:
         s.madvise_collapse(pages)
+        s.write(pages + 1, "B")
+
+    _reads_twice(s, pages, gpu)
+
+
+THP_MOVES = "a huge page moves to other frames as a whole, with nothing but its own locks held, or is split for good"
+
+
+@HUGE.setting("thp-moves", THP_MOVES, "moves")
+def _moves(s: Recorder) -> None:
+    pages = s.mmap(pages=2)
+    s.madvise_hugepage(pages)
+    s.write(pages, "A")
+    gpu = s.device()
+
+    @s.thread
+    def cpu() -> None:
+        s.move_pages(pages)
+        s.write(pages + 1, "B")
+
+    _reads_twice(s, pages, gpu)
+
+
+@HUGE.setting("thp-moves", THP_MOVES, "splits")
+def _splits(s: Recorder) -> None:
+    pages = s.mmap(pages=2)
+    s.madvise_hugepage(pages)
+    s.write(pages, "A", pages=1)
+    gpu = s.device()
+
+    @s.thread
+    def cpu() -> None:
+        s.madvise_pageout(pages, pages=1)
         s.write(pages + 1, "B")
 
     _reads_twice(s, pages, gpu)

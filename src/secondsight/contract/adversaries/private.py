@@ -123,6 +123,24 @@ def _too_many(s: Recorder) -> None:
     _compares(s, pages, gpu)
 
 
+@PRIVATE.setting("device-memory", MIGRATES, "two pages come, an engine writes the second", "private")
+def _two_come(s: Recorder) -> None:
+    pages = s.mmap(pages=2)
+    s.write(pages, "A", pages=2)
+    gpu = s.device()
+
+    @s.thread
+    def engine() -> None:
+        gpu.write(pages + 1, "D", into="first")
+        gpu.write(pages + 1, "E", into="second")
+
+    @s.thread
+    def mover() -> None:
+        gpu.migrate(pages, pages=2, into="moved")
+
+    _compares(s, pages + 1, gpu)
+
+
 @PRIVATE.setting("device-memory", MIGRATES, "the memory was used before", "private")
 def _used_before(s: Recorder) -> None:
     page, (gpu,) = _page(s)

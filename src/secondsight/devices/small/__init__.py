@@ -5,6 +5,7 @@ Most are `MirrorInParts` with one part written otherwise. Where it is the order 
 
 from secondsight.devices.small.device_memory import (
     ClearsByItself,
+    ClearsTheFirst,
     ClosesAndKeepsItsMemory,
     ClosesFull,
     EvictsBesideFaults,
@@ -30,7 +31,7 @@ from secondsight.devices.small.failing import (
     UnmappedIsAnError,
     WritesAllTheSame,
 )
-from secondsight.devices.small.huge import AsksTheMmapLock, VcpuOneAtATime
+from secondsight.devices.small.huge import AsksTheMmapLock, MovedOneByOne, VcpuOneAtATime
 from secondsight.devices.small.importing import (
     AddsItsFenceLate,
     AddsNoFence,
@@ -80,10 +81,11 @@ from secondsight.devices.small.references import (
 )
 from secondsight.devices.small.sharing import RemembersByAddress, RemembersByProcess
 from secondsight.devices.small.vcpu import Vcpu, VcpuWithoutCount
-from secondsight.devices.small.writeback import MarksUnderThePageLock, MarksWhenItDrops, NeverMarksDirty
+from secondsight.devices.small.writeback import MarksUnderThePageLock, MarksUnlessUnmapped, MarksWhenItDrops, NeverMarksDirty
 
 __all__ = [
     "ClearsByItself",
+    "ClearsTheFirst",
     "ClosesAndKeepsItsMemory",
     "ClosesFull",
     "EvictsBesideFaults",
@@ -100,11 +102,12 @@ __all__ = [
     "AddsItsFenceLate", "AddsNoFence", "AlwaysAsksToWrite", "AlwaysWritable", "AsksAgainForEver", "AsksTheMmapLock", "AsksToWriteFirst",
     "ChangesOutsideTheLock", "ClosesAndStays", "ClosesByItsLock", "ClosesKeepingItsTable", "CollisionIsAnError", "CountsFromTheFirstPage",
     "DetachesMapped", "DropsEverything", "FaultsUnderItsLock", "ForgetsItsWorker", "ForgetsThatItIsAUser", "GivesReferencesBack", "GivesUp",
-    "IgnoresExclusive", "IgnoresFork", "IgnoresMoves", "IgnoresParts", "IgnoresProtection", "KeepsForReading", "LooksAtTheMapping", "KeepsItsFence", "KeepsItsLock", "KeepsItsMapping",
-    "KeepsReferences", "KeepsThePagemap", "LocksInItsCallback", "LooksIntoItsTable", "MarksUnderThePageLock", "MarksWhenItDrops",
-    "MayNotSleep", "MirrorInParts", "NeverMarksDirty", "OpensWithoutBeingAUser", "Pins", "PrefaultsAfterwards",
-    "PrefaultsBeforeItSubscribes", "RefusesAndStays", "RefusesWhereItMaySleep", "RefusesWhileSomethingGoesOn", "RemembersByAddress", "RemembersByProcess",
-    "RemembersFailures", "ReservesTooEarly", "SignalsNothing", "StaysAUser", "StaysAttached", "StaysPinned", "StopsTheDeviceLast", "SubscribesTwice",
-    "TakesAPartForNothing", "TakesItsLocksInBothOrders", "UnlocksTwice", "UnsubscribesTwice", "UnmappedIsAnError", "UnmapsUnlocked", "UnpinsBeforeItStops", "Vcpu", "VcpuOneAtATime", "VcpuWithoutCount",
+    "IgnoresExclusive", "IgnoresFork", "IgnoresMoves", "IgnoresParts", "IgnoresProtection", "KeepsForReading", "KeepsItsFence", "KeepsItsLock",
+    "KeepsItsMapping", "KeepsReferences", "KeepsThePagemap", "LocksInItsCallback", "LooksAtTheMapping", "LooksIntoItsTable", "MarksUnderThePageLock",
+    "MarksUnlessUnmapped", "MarksWhenItDrops", "MayNotSleep", "MirrorInParts", "MovedOneByOne", "NeverMarksDirty", "OpensWithoutBeingAUser", "Pins",
+    "PrefaultsAfterwards", "PrefaultsBeforeItSubscribes", "RefusesAndStays", "RefusesWhereItMaySleep", "RefusesWhileSomethingGoesOn",
+    "RemembersByAddress", "RemembersByProcess", "RemembersFailures", "ReservesTooEarly", "SignalsNothing", "StaysAUser", "StaysAttached",
+    "StaysPinned", "StopsTheDeviceLast", "SubscribesTwice", "TakesAPartForNothing", "TakesItsLocksInBothOrders", "UnlocksTwice", "UnmappedIsAnError",
+    "UnmapsUnlocked", "UnpinsBeforeItStops", "UnsubscribesTwice", "Vcpu", "VcpuOneAtATime", "VcpuWithoutCount",
     "WalksWithoutBeingAUser", "WritesAllTheSame",
 ]  # fmt: skip

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from secondsight.devices.private_gpu import PrivateGpu
+from secondsight.devices.private_range import ClearsItsRange
 from secondsight.lang import Ref, atomic
 from secondsight.linux import mmu_notifier as mn
 from secondsight.linux.highmem import clear_highpage, copy_highpage
@@ -16,11 +17,12 @@ from secondsight.linux.migrate_device import (
     migrate_vma_setup,
     migrate_vmas,
 )
-from secondsight.linux.mm_types import Event, Folio, Mm, Owner, Range, Result, Va
+from secondsight.linux.mm_types import Count, Event, Folio, Mm, Owner, Range, Result, Va
 from secondsight.linux.page_alloc import alloc_page, get_page, page_to_pfn
 
 __all__ = [
     "ClearsByItself",
+    "ClearsTheFirst",
     "ClosesAndKeepsItsMemory",
     "ClosesFull",
     "EvictsBesideFaults",
@@ -66,6 +68,13 @@ class PassesOverItsOwn(ClearsByItself):
         if own:
             return True
         return PrivateGpu.invalidate(self, rng, seq)
+
+
+class ClearsTheFirst(ClearsItsRange):
+    """Clears the entry of the first page alone of those that it moves in one call."""
+
+    def cut_off_range(self, va: Va, count: Count) -> None:
+        self.cut_off(va)
 
 
 class IgnoresMigrate(PrivateGpu):

@@ -155,6 +155,13 @@ static void run(uint64_t seed, int runs)
 	int distinct = 0, hung = 0, n;
 
 	for (n = 0; n < runs && !hung; n++) {
+		const char *problem = place_movable(scenario.needs_movable);
+		if (!problem)
+			problem = place_pool(scenario.needs_pool);
+		if (problem) {
+			say("{\"error\":\"cannot run %s: %s\"}\n", scenario.name, problem);
+			return;
+		}
 		memset((void *)left, 0, sizeof *left);
 		seed_run(seed + n);
 		session = scenario.needs_module ? open(SS_DEVICE, O_RDWR) : -1;
@@ -169,7 +176,6 @@ static void run(uint64_t seed, int runs)
 		wait_for(pid);
 		if (session >= 0)
 			close(session);
-		online_movable();
 		for (int process = 0; process < scenario.processes; process++)
 			hung |= WIFSIGNALED(left->status[process]) && WTERMSIG(left->status[process]) == SIGALRM;
 		while (i < distinct && (memcmp((void *)outcomes[i].left.status, (void *)left->status, sizeof left->status) ||
@@ -210,6 +216,8 @@ static const char *read_op(char *line, struct op *op)
 	if (op->section >= scenario.threads || !is_well_formed(op))
 		return "an op that does not fit its scenario";
 	scenario.needs_module |= needs_module(op->kind);
+	scenario.needs_movable |= needs_movable(op->kind);
+	scenario.needs_pool |= needs_pool(op->kind);
 	return NULL;
 }
 

@@ -103,9 +103,18 @@ int do_device_exclusive(const long *arg, int makes)
 int do_device_migrate(const long *arg, int makes)
 {
 	struct ss_access access = {.handle = arg[0], .addr = (unsigned long)address(arg + 1), .value = arg[3]};
+	long moved = 0;
 
 	(void)makes;
-	return do_access(SS_MIRROR_MIGRATE, &access) ? ERRNO | errno : PAGE_VALUE | (int)('0' + access.value);
+	if (UNIT == PAGE)
+		return do_access(SS_MIRROR_MIGRATE, &access) ? ERRNO | errno : PAGE_VALUE | (int)('0' + access.value);
+	for (long i = 0; i < arg[3]; i++, access.addr += UNIT) { /* halves of huge pages, of each its first page */
+		access.value = 1;
+		if (do_access(SS_MIRROR_MIGRATE, &access))
+			return ERRNO | errno;
+		moved += access.value;
+	}
+	return PAGE_VALUE | (int)('0' + moved);
 }
 
 int do_device_evict(const long *arg, int makes)

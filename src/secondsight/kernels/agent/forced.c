@@ -214,6 +214,10 @@ void run_forced(int steps, unsigned long long points)
 		if (!problem)
 			problem = read_step(line, &schedule[i], i ? schedule[i - 1].where : start);
 	}
+	if (!problem)
+		problem = place_movable(scenario.needs_movable);
+	if (!problem)
+		problem = place_pool(scenario.needs_pool);
 	session = problem ? -1 : open(SS_DEVICE, O_RDWR);
 	if (!problem && (session < 0 || ioctl(session, SS_ARM, &arm)))
 		problem = strerror(errno);
@@ -233,7 +237,6 @@ void run_forced(int steps, unsigned long long points)
 			forced.settled++;
 	ioctl(session, SS_FREE);
 	wait_for(pid);
-	online_movable();
 	if (!left->probed)
 		probe_devices();
 	say_forced();

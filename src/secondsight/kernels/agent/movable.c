@@ -1,6 +1,7 @@
 /*
  * A block of memory that must stay movable (ZONE_MOVABLE), which a guest has if it was given one (kernels/qemu.py): taken offline by an
- * operation, and brought back after each run.
+ * operation. It is online for the scenarios alone that have the operation. What pins pages for long moves them out of such a block
+ * (check_and_migrate_movable_pages(), mm/gup.c): who looks meanwhile sees it, and the model has no block where no scenario asks for it.
  */
 #define _GNU_SOURCE
 #include "agent.h"
@@ -15,7 +16,7 @@
 #include <unistd.h>
 
 #define BLOCKS "/sys/devices/system/memory"
-enum { PATIENCE = 1 }; /* seconds: for so long the kernel tries to empty the block */
+enum { PATIENCE = 1, TRIES = 10 }; /* seconds: for so long the kernel tries to empty the block; and how often between runs */
 
 static int state = -1; /* the block's file */
 
@@ -24,13 +25,6 @@ static int is(const char *word)
 	char text[16] = "";
 
 	return state >= 0 && pread(state, text, sizeof text - 1, 0) > 0 && !strncmp(text, word, strlen(word));
-}
-
-/* Bring it back, where it is not there; the next run's pages come from it first. */
-void online_movable(void)
-{
-	if (is("offline") && write(state, "online_movable", 14) < 0)
-		puts("secondsight: the movable block does not come back");
 }
 
 /* The block is the one that is offline when the machine begins: what was plugged in is. A guest's machine alone asks for it. */
@@ -53,12 +47,11 @@ void begin_movable(void)
 	}
 	if (blocks)
 		closedir(blocks);
-	online_movable();
 }
 
 int has_movable(void)
 {
-	return is("online");
+	return state >= 0;
 }
 
 static void give_up(int signal)
@@ -66,24 +59,38 @@ static void give_up(int signal)
 	(void)signal;
 }
 
-/* By a process of its own, which a signal ends: the kernel itself tries for ever. */
-int do_offline_pages(const long *arg, int makes)
+/* By a process of its own, which a signal ends: the kernel itself tries for ever. 0, or an error number. */
+static int take_offline(void)
 {
 	int status;
-	pid_t child;
+	pid_t child = fork();
 
-	(void)arg, (void)makes;
-	if (!is("online"))
-		return ERRNO | EBUSY;
-	child = fork();
 	if (!child) {
 		sigaction(SIGALRM, &(struct sigaction){.sa_handler = give_up}, NULL);
 		alarm(PATIENCE);
 		_exit(write(state, "offline", 7) < 0 ? errno : 0);
 	}
 	if (child < 0 || waitpid(child, &status, 0) != child)
-		return failed();
-	if (!WIFEXITED(status))
-		return ERRNO | EINTR;
-	return WEXITSTATUS(status) ? ERRNO | WEXITSTATUS(status) : DONE;
+		return errno;
+	return WIFEXITED(status) ? WEXITSTATUS(status) : EINTR;
+}
+
+int do_offline_pages(const long *arg, int makes)
+{
+	int error = is("online") ? take_offline() : EBUSY;
+
+	(void)arg, (void)makes;
+	return error ? ERRNO | error : DONE;
+}
+
+const char *place_movable(int needed)
+{
+	if (state < 0 || is("online") == needed)
+		return NULL;
+	if (needed)
+		return write(state, "online_movable", 14) < 0 ? "the movable block does not come online" : NULL;
+	for (int tries = 0; tries < TRIES; tries++)
+		if (!take_offline())
+			return NULL;
+	return "the movable block does not go offline";
 }

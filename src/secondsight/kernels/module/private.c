@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Memory of a mirror's own (MEMORY_DEVICE_PRIVATE): devices/private_gpu.py, line by line. It comes with the first page that
+ * Memory of a mirror's own (MEMORY_DEVICE_PRIVATE): devices/private_gpu.py and private_range.py, line by line. It comes with the first page that
  * is to go there, and goes when the mirror is closed.
  *
  * No CPU can reach a page there: what the device has in it lies in an ordinary page behind it.
@@ -18,6 +18,8 @@
 
 #ifdef CONFIG_DEVICE_PRIVATE
 #define SS_SECTION (128UL << 20) /* what request_free_mem_region() gives at least */
+
+enum { SS_AT_ONCE = 16 }; /* pages that are taken in one call */
 
 struct ss_memory {
 	struct dev_pagemap pagemap;
@@ -218,29 +220,36 @@ static struct ss_memory *own_memory(struct ss_mirror *mirror)
 	return mirror->memory;
 }
 
-/* PrivateGpu.to_device(): 1 if the page has come, 0, or an error */
-static int to_device(struct ss_memory *memory, unsigned long addr)
+/*
+ * PrivateRangeGpu.range_to_device(): how many of the pages have come, or an error; *@count: of how many, in one vma. (PrivateGpu takes them one by
+ * one. What has come at the end is the same; this one is line by line as lib/test_hmm.c.)
+ */
+static int to_device(struct ss_memory *memory, unsigned long addr, u32 *count)
 {
-	unsigned long src = 0, dst = 0;
+	unsigned long src[SS_AT_ONCE] = {}, dst[SS_AT_ONCE] = {};
 	struct migrate_vma args = {
 		.vma = vma_lookup(memory->mirror->mm, addr),
 		.start = addr,
-		.end = addr + PAGE_SIZE,
-		.src = &src,
-		.dst = &dst,
+		.src = src,
+		.dst = dst,
 		.pgmap_owner = memory->mirror,
 		.flags = MIGRATE_VMA_SELECT_SYSTEM,
 	};
 	int ret;
+	u32 i;
 
 	if (!args.vma || !(args.vma->vm_flags & VM_READ))
 		return -EINVAL;
+	*count = min3(*count, (u32)SS_AT_ONCE, (u32)((args.vma->vm_end - addr) >> PAGE_SHIFT));
+	args.end = addr + *count * PAGE_SIZE;
 	lock_moving(memory);
 	ret = is_closed(memory->mirror) ? -EBADF : migrate_vma_setup(&args);
 	if (!ret) {
-		copy_to_device(memory, src, &dst);
+		for (i = 0; i < *count; i++)
+			copy_to_device(memory, src[i], &dst[i]);
 		migrate_vma_pages(&args);
-		ret = !!(src & MIGRATE_PFN_MIGRATE);
+		for (i = 0; i < *count; i++)
+			ret += !!(src[i] & MIGRATE_PFN_MIGRATE);
 		migrate_vma_finalize(&args);
 	}
 	mutex_unlock(&memory->moving);
@@ -252,7 +261,7 @@ long ss_mirror_migrate(struct ss_session *session, struct ss_access *access)
 {
 	struct ss_mirror *mirror = ss_mirror_of(session, access->handle);
 	struct ss_memory *memory;
-	u32 pages = access->value, moved = 0, i;
+	u32 pages = access->value, moved = 0, count, i;
 	int ret = 0;
 
 	if (!mirror || !ss_entry_of(mirror, access->addr))
@@ -263,10 +272,11 @@ long ss_mirror_migrate(struct ss_session *session, struct ss_access *access)
 	if (!mmget_not_zero(mirror->mm))
 		return -EFAULT;
 	mmap_read_lock(mirror->mm);
-	for (i = 0; i < pages && ret >= 0; i++) {
-		ret = to_device(memory, access->addr + i * PAGE_SIZE);
+	for (i = 0; i < pages && ret >= 0; i += count) {
+		count = pages - i;
+		ret = to_device(memory, access->addr + i * PAGE_SIZE, &count);
 		if (ret > 0)
-			moved++;
+			moved += ret;
 	}
 	mmap_read_unlock(mirror->mm);
 	mmput(mirror->mm);

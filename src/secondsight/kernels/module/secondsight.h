@@ -22,7 +22,7 @@
 
 #define SS_SWAP_NAME "secondsight-swap" /* the swap device */
 enum {
-	SS_SWAP_PAGES = 1024,
+	SS_SWAP_PAGES = 8192, /* of which huge pages that are swapped whole take 512 each; no more than half may be full (vm_swap_full()) */
 	SS_SECTOR = 512,
 	SS_SECTORS = 256, /* behind these pages: each begins with the character of its number, for direct I/O to read */
 };

@@ -26,7 +26,7 @@ def of_reclaim(args: Mapping[str, Any]) -> dict[str, int]:
     return {"swap_slots": 3, "migrations": 1, "anon_vmas": 1}
 
 
-@operation(addr=ADDRESS, pages=SPAN, at_least=of_reclaim, needs=Needs.SWAP, often=Often())
+@operation(addr=ADDRESS, pages=SPAN, at_least=of_reclaim, needs=Needs.SWAP, often=Often(6, 5, 0))
 def madvise_pageout(i: RowNumber, mm: Mm, device: Ref[Device]) -> Result:
     """MADV_PAGEOUT: private pages are written to swap, if nobody else holds them, and read again when they are touched. Fails
     with -ENOMEM (not mapped), -EINVAL (a udmabuf's mapping)."""
