@@ -83,3 +83,49 @@ def punch_beside_a_store(s: Recorder) -> None:
     with s.after():
         s.read(a, into="first")
         s.read(a + 1, into="second")
+
+
+@scenario
+def what_the_pool_has(s: Recorder) -> None:
+    """mmap() reserves what nobody has reserved for the file yet: -ENOMEM where the pool has not as much. A place that was punched has nothing reserved,
+    and who touches it gets SIGBUS when another file has taken what it had."""
+    s.hugetlb_pool(4)
+    f = s.memfd_create_hugetlb(4)
+    g = s.memfd_create_hugetlb(4)
+    a = s.mmap(f, pages=2)
+    again = s.mmap(f, pages=4)
+    s.mmap(g, pages=2, into="all_is_reserved")
+    s.write(a, "a")
+    s.munmap(again)
+    s.mmap(g, pages=2, into="unmapping_gives_nothing_back")
+    s.fallocate_punch_hole(f, page=2, pages=2)
+    s.mmap(g, pages=2, into="nor_a_hole_where_nothing_was")
+    s.fallocate_punch_hole(f, page=0, pages=2)
+    b = s.mmap(g, pages=2)
+    s.read(a, into="taken")
+    s.read(b, into="of_the_other_file")
+    s.fallocate_punch_hole(g, page=0, pages=2)
+    s.read(a + 1, into="first_come")
+    s.write(b, "b", into="first_served")
+
+
+@scenario
+def a_hole_beside_a_touch(s: Recorder) -> None:
+    """The touch finds the page, or the hole, which it fills from what is nobody's; or, where the other file was faster, nothing."""
+    s.hugetlb_pool(2)
+    f = s.memfd_create_hugetlb(2)
+    g = s.memfd_create_hugetlb(2)
+    a = s.mmap(f, pages=2)
+    s.write(a, "a")
+
+    @s.thread
+    def punches() -> None:
+        s.fallocate_punch_hole(f, page=0, pages=2)
+        s.mmap(g, pages=2, into="other")
+
+    @s.thread
+    def reads() -> None:
+        s.read(a, into="seen")
+
+    with s.after():
+        s.read(a, into="then")

@@ -20,9 +20,9 @@ import pytest
 
 from secondsight.agree import campaign as campaigns
 from secondsight.agree.campaign import run_campaign, shrink_findings
-from secondsight.agree.judge import THROUGH_THE_TLB, ModelAnswer, ask, judge
+from secondsight.agree.judge import ModelAnswer, ask, judge
 from secondsight.agree.source import source_of
-from secondsight.agree.store import AGREES, DIED, DISAGREES, NO_VERDICT, CampaignStore, KeptResult
+from secondsight.agree.store import AGREES, DIED, DISAGREES, CampaignStore, KeptResult
 from secondsight.cli import main
 from secondsight.kernels import Kernel, KernelError
 from secondsight.scenario import Recorder, ScenarioError, freeze, scenario
@@ -226,10 +226,10 @@ def test_a_read_beside_munmap_may_go_through_the_tlb() -> None:
     answer = ask(unmaps)
     usual = {"t0[0].write": "SIGSEGV", "seen": "SIGSEGV", "own": "SIGSEGV", "end": "SIGSEGV"}
     assert judge(unmaps, answer, [freeze(usual)])[0] == AGREES
-    late = freeze(usual | {"seen": ZERO})
-    assert judge(unmaps, answer, [freeze(usual), late]) == (NO_VERDICT, THROUGH_THE_TLB)
+    late = usual | {"seen": ZERO}
+    assert freeze(late) not in answer.possible
+    assert judge(unmaps, answer, [freeze(usual), freeze(late)]) == (AGREES, "")
     for name in ("own", "end"):  # nobody else takes it away, or all is over
         assert judge(unmaps, answer, [freeze(usual | {name: ZERO})])[0] == DISAGREES
-        assert judge(unmaps, answer, [late, freeze(usual | {name: ZERO})])[0] == DISAGREES
     for wrong in ({"seen": "SIGBUS"}, {"seen": "b"}, {"t0[0].write": "-EINVAL"}, {"process": "SIGKILL"}):
         assert judge(unmaps, answer, [freeze(usual | wrong)])[0] == DISAGREES

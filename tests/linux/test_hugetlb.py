@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from linux_world import A, B, C, Mirror, device_main, free_frames, mirror_of, search, world
 
-from secondsight.linux import EINVAL, EPERM, SIGBUS
+from secondsight.linux import EINVAL, ENOMEM, EPERM, SIGBUS
 from secondsight.linux.fault import cpu_read, cpu_write
 from secondsight.linux.gup import memfd_pin_folio, unpin_folio
 from secondsight.linux.hugetlb import HugetlbFile, hugetlb_file_setup, hugetlbfs_punch_hole
+from secondsight.linux.hugetlb_pool import hstates, set_max_huge_pages
 from secondsight.linux.madvise import madvise_dontneed
 from secondsight.linux.memfd import memfd_add_seals
 from secondsight.linux.mm_types import Mm
@@ -93,3 +94,16 @@ def test_a_mirror_beside_a_hole_never_uses_what_was_taken_out() -> None:
         file = mapped(mm, pages=2)
         mirror = mirror_of(machine, mm)
         assert search(machine, (punch_and_write, (file, mm)), (device_main, (mirror, 1, 2))).verdict is Verdict.HOLDS
+
+
+def test_what_is_reserved_is_the_files_and_a_hole_gives_it_away() -> None:
+    with world(**{**FILE, "pages": 6, "pmds": 3, "hugetlb_pool": 1, "hugetlb_regions": 2, "hugetlb_files": 2, "frames": 9}) as (_, mm):
+        set_max_huge_pages(2)
+        file, other = hugetlb_file_setup(4, 0), hugetlb_file_setup(4, 0)
+        assert do_mmap(mm, 0, 2, file, 0, True) == 0 and hstates[0].resv_huge_pages == 1
+        assert do_mmap(mm, 2, 2, other, 0, True) == 2 and do_mmap(mm, 4, 2, other, 2, True) == -ENOMEM
+        assert cpu_write(mm, 0, A) == 0 and (hstates[0].free_huge_pages, hstates[0].resv_huge_pages) == (1, 1)
+        assert hugetlbfs_punch_hole(file, 0, 2) == 0 and (hstates[0].free_huge_pages, hstates[0].resv_huge_pages) == (2, 1)
+        assert do_mmap(mm, 4, 2, other, 2, True) == 4  # what the hole gave back is reserved for the other file now
+        assert cpu_read(mm, 0) == -SIGBUS and cpu_read(mm, 3) == 0 and cpu_read(mm, 4) == 0
+        assert (hstates[0].free_huge_pages, hstates[0].resv_huge_pages) == (0, 0)

@@ -68,7 +68,7 @@ def test_neighbours_that_do_not_continue_each_other_are_not_merged() -> None:
         do_mmap_fixed(mm, 3, 1, file, 4, False, False, 0, 6)  # read only
         do_mmap_fixed(mm, 4, 1, None, 0, False, False, 0, 6)
         do_mmap_fixed(mm, 5, 1, None, 0, False, False, 5, 6)  # would merge, but for the limit of where neighbours are looked for
-        assert [s[:3] for s in seen(mm)] == [(0, 2, 0), (2, 3, 3), (3, 4, 4), (4, 5, 0), (5, 6, 0)]
+        assert [s[:3] for s in seen(mm)] == [(0, 2, 0), (2, 3, 3), (3, 4, 4), (4, 5, 4), (5, 6, 5)]
 
 
 def test_of_vmas_that_begin_with_one_page_the_first_that_came_is_first() -> None:

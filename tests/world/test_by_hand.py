@@ -13,7 +13,7 @@ from secondsight.devices import Mirror
 from secondsight.devices.mirror import MirrorWithoutTest
 from secondsight.scenario import Scenario, ScenarioError
 from secondsight.scenario.data import collect
-from secondsight.scenario.ops import OPS, HandleType, Needs
+from secondsight.scenario.ops import OPS, ArgType, HandleType, Needs
 from secondsight.world.by_hand import ByHand
 from secondsight.world.hand_methods import DeviceMethods, ProcessMethods
 from secondsight.world.model import only_outcome, value_of
@@ -23,7 +23,8 @@ def by_hand(scenario: Scenario) -> object:
     """A scenario's outcome, by a machine that does its operations one by one."""
     is_huge = any(place.op.declared.needs in (Needs.HUGE, Needs.HUGETLB) for place in scenario.places())
     huge = {"huge": 1, "hugetlb_files": 3, "hugetlb_pages": 7} if is_huge else {}
-    hand = ByHand(pages=14, frames=16, vmas=40, files=15, udmabufs=15, file_pages=15, dmabuf_pages=15, create_items=15, **huge)
+    block = {"pageblocks": 1, "pageblock_frames": 7} if any(place.op.declared.needs is Needs.MOVABLE for place in scenario.places()) else {}
+    hand = ByHand(pages=14, frames=16, vmas=40, files=15, udmabufs=15, file_pages=15, dmabuf_pages=15, create_items=15, **huge, **block)
     hand.begin()
     results: list[str | None] = []
     for place in scenario.places():
@@ -47,7 +48,7 @@ def test_drawn_scenarios_have_the_models_outcome(index: int) -> None:
 
 def test_there_is_a_method_for_every_operation_of_the_model() -> None:
     for op in OPS.values():
-        if op.kernel_only or op.makes in (HandleType.DEVICE, HandleType.PROCESS):
+        if op.kernel_only or op.makes in (HandleType.DEVICE, HandleType.PROCESS) or ArgType.PROCESS in op.types:
             continue
         if op.of is HandleType.DEVICE:
             assert hasattr(DeviceMethods, op.name.removeprefix("device_")), op.name

@@ -15,6 +15,7 @@ from secondsight.scenario import Address, DeviceHandle, File, Mapping, Process, 
 from secondsight.scenario.handles import Pin
 from secondsight.scenario.ops import OPS, Arg, ArgType, HandleType, Op, Operation
 from secondsight.world.declare import on_model
+from secondsight.world.encoder import MOVES
 
 __all__ = ["Budget", "SpaceLeft", "World", "act", "can_be_drawn", "map_file"]
 
@@ -63,10 +64,22 @@ class SpaceLeft:
     pages: int
     continued: tuple[File, int] | None = None
     """The file and the page that the last mapping ends with: one that goes on there costs a page more (`world.encoder`)."""
+    places: int = 0
+    """How many mappings have a place of their own that are not a file's: where mappings move more than once each costs a page more."""
+    moves: int = 0
+    """How often a mapping has moved."""
 
     def gap(self, fd: File | None, page: int) -> int:
         """The page that lies between the last mapping and one of `fd` from `page` on, if one must."""
-        return int(fd is not None and (fd, page) == self.continued)
+        if fd is None:
+            return int(self.moves > 1)
+        return int((fd, page) == self.continued)
+
+    def move(self) -> None:
+        """A mapping moves: from the second time on there are the gaps, those between what there is too."""
+        self.moves += 1
+        if self.moves == 2:
+            self.pages -= self.places
 
 
 def _even(pages: int) -> int:
@@ -126,6 +139,11 @@ class World:
         """Itself, in `often` of 100 draws, or what the other process may use."""
         return self if self.other is None or self.is_thread or chance(self.draw, often) else self.other
 
+    def victim(self) -> Process | None:
+        """A process that it may kill: of a thread of the first one the other, or a child that was there before."""
+        before = self.around
+        return before.other.process if before is not None and before.other is not None and self.process is None else None
+
     def inside(self) -> World:
         """For a thread: what it makes is its own, what there was it shares."""
         return replace(
@@ -170,6 +188,8 @@ def can_be_drawn(w: World, op: Operation) -> bool:
         return False
     if (ArgType.ADDRESS in kinds and not w.mappings) or (ArgType.DEVICE in kinds and w.device is None):
         return False
+    if ArgType.PROCESS in kinds and w.victim() is None:
+        return False
     if ArgType.USERFAULTFD in kinds and w.userfaultfd is None:
         return False
     if (ArgType.PIN in kinds and not w.pins) or (op.makes is HandleType.PIN and len(w.pins) >= MOST_PINS):
@@ -179,6 +199,8 @@ def can_be_drawn(w: World, op: Operation) -> bool:
     if op.makes is HandleType.MEMFD and (len(w.memfds) >= MOST_MEMFDS or (w.huge and w.budget.frames < 2)):
         return False
     if op.makes is HandleType.MAPPING and w.space.pages < (4 if w.huge else 2):  # one may be a gap
+        return False
+    if op.name in MOVES and w.space.moves > 0 and w.space.pages < (w.space.places if w.space.moves == 1 else 0) + 3:
         return False
     return w.budget.allows(_takes(op, _smallest(op, bool(w.memfds))))
 
@@ -210,7 +232,7 @@ def _record(w: World, op: Operation, args: dict[str, Any]) -> None:
         w.udmabufs.append(made)
     elif op.makes is HandleType.MAPPING:
         w.mappings.append(made)
-        w.files_mapped |= args["fd"] is not None
+        w.files_mapped |= args.get("fd") is not None
     elif op.makes is HandleType.PIN:
         w.pins.append(made)
     elif op.forks:
@@ -229,13 +251,16 @@ class _Arguments:
         """All of them."""
         w, of = self.w, {arg.type: name for name, arg in self.op.args.items()}
         file = self._file(of)
-        pages = w.most
-        for kind in (ArgType.ADDRESS, ArgType.PLACE):
+        pages = room = w.most
+        for kind in (ArgType.PLACE, ArgType.ADDRESS):
             if kind in of:
                 optional = self.op.args[of[kind]].optional
                 if not optional or (w.mappings and chance(w.draw, 25)):
                     self.args[of[kind]], pages = w.span()
-        if ArgType.PIN in of:
+                    room = pages if kind is ArgType.PLACE else room
+        if self.op.name in MOVES:
+            self._move(of, pages, room)
+        elif ArgType.PIN in of:
             pin = choice(w.draw, w.pins)
             self.args[of[ArgType.PIN]] = pin
             if ArgType.PAGE in of:
@@ -269,6 +294,18 @@ class _Arguments:
         self.args[of[kind]] = file
         return file
 
+    def _move(self, of: dict[ArgType, str], pages: int, room: int) -> None:
+        """What moves `pages` pages needs as many at the new place; over another mapping there is `room`."""
+        space = self.w.space
+        space.move()
+        if self.args.get(of[ArgType.PLACE]) is not None:
+            pages = min(pages, room)
+        else:
+            pages = min(pages, space.pages - space.gap(None, 0))
+            space.pages -= space.gap(None, 0) + pages
+            space.continued, space.places = None, space.places + 1
+        self.args[of[ArgType.COUNT]] = pages
+
     def _part(self, of: dict[ArgType, str], file: File | None, room: int, over: bool) -> None:
         """Pages of a file, or of anonymous memory; of a new mapping as many as there is room for."""
         w, space = self.w, self.w.space
@@ -290,6 +327,7 @@ class _Arguments:
                 pages = min(pages, space.pages - gap)
                 space.pages -= gap + (_even(pages) if w.huge else pages)
                 space.continued = None if file is None else (file, page + pages)
+                space.places += file is None
         self.args[of[ArgType.PAGE]], self.args[of[ArgType.COUNT]] = page, pages
 
     def _alone(self, arg: Arg, file: File | None) -> Any:
@@ -303,6 +341,10 @@ class _Arguments:
             return chance(w.draw, 50) and not (arg.anonymous and w.files_mapped)
         if arg.type is ArgType.USERFAULTFD:
             return w.userfaultfd
+        if arg.type is ArgType.PROCESS:
+            return w.victim()
+        if arg.type is ArgType.ADDRESS:
+            return w.span()[0]
         if arg.type is ArgType.DEVICE:
             return w.device
         if arg.type is ArgType.HALVES:

@@ -138,6 +138,10 @@ def _huge(kind: Kind, draw: Draw, s: Recorder) -> None:
     for the lock of a vma there (`linux/hugetlb.py`, left out)."""
     of_files = kind != "forced" and chance(draw, 40)
     w = World(s, draw, Budget(FRAMES // 2 if kind == "sequential" else 6, buffers=0), SpaceLeft(PAGES if kind == "sequential" else 6), most=4, huge=True)
+    limited = of_files and chance(draw, 50)
+    kept = ("close",) if limited else ()  # the end of a file gives back what is reserved for it, which the model does not
+    if limited:
+        s.hugetlb_pool(2 * draw.integer(1, 3))
     if of_files:
         act(w, OPS["memfd_create_hugetlb"])
         map_file(w)
@@ -146,7 +150,7 @@ def _huge(kind: Kind, draw: Draw, s: Recorder) -> None:
         if chance(draw, 75):
             s.madvise_hugepage(w.mappings[0])
     if kind == "sequential":
-        _draw_ops(w, draw.integer(4, 17), _huge_weights(_alone, of_files))
+        _draw_ops(w, draw.integer(4, 17), _huge_weights(_alone, of_files, *kept))
     elif kind == "forced":
         s.write(w.mappings[0], w.budget.value())  # the huge zero page is a frame of its own on a kernel, and not here
         w.device = s.device()
@@ -158,9 +162,9 @@ def _huge(kind: Kind, draw: Draw, s: Recorder) -> None:
         if chance(draw, 80):
             act(w, OPS["write"])
         for number in range(2):
-            _thread(s, w, f"t{number}", draw.integer(1, 3), _huge_weights(_racing, of_files))
+            _thread(s, w, f"t{number}", draw.integer(1, 3), _huge_weights(_racing, of_files, *kept))
         for child in w.forked:
-            _thread(s, child, "child", draw.integer(1, 2), _huge_weights(_racing, of_files))
+            _thread(s, child, "child", draw.integer(1, 2), _huge_weights(_racing, of_files, *kept))
     if kind == "sequential":
         if chance(draw, 60):
             _look(w)

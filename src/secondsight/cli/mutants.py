@@ -61,7 +61,7 @@ def _show(file: Path, trials: list[Trial], several: int) -> None:
     """The figures, who noticed what, and each mutant that nobody noticed."""
     fates = [trial.fate for trial in trials]
     untried = f", {several - len(trials)} not tried" if several > len(trials) else ""
-    kinds = ", ".join(f"{fates.count(fate)} {fate}" for fate in ("broken", "refused", "not finished", "survives") if fate in fates)
+    kinds = ", ".join(f"{fates.count(fate)} {fate}" for fate in ("broken", "refused", "idle", "not finished", "survives") if fate in fates)
     show(f"{file.name}: {several} mutants{': ' if kinds else ''}{kinds}{untried}", style="bold")
     by: dict[str, int] = {}
     for trial in trials:

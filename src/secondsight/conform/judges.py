@@ -47,6 +47,12 @@ WITHOUT: Final[dict[str, tuple[Judge, str]]] = {
         "mm/huge_memory.c: a split and a zap need two levels of real page tables (mm/hmm.c's conformer has them), deposited page tables and rmap as stubs; "
         "what one entry maps is seen on booted kernels by PAGEMAP_SCAN",
     ),
+    "huge_memory_pmd.py": ("agreement", "functions of mm/huge_memory.c: as huge_memory.py"),
+    "huge_memory_split.py": (
+        "agreement",
+        "mm/huge_memory.c: split_huge_page_to_list_to_order() needs what huge_memory.py needs, and the page cache's tree; move_pages(2) and "
+        "MADV_PAGEOUT split in guests",
+    ),
     "hugetlb.py": (
         "agreement",
         "mm/hugetlb.c and fs/hugetlbfs/inode.c: needed are the page cache's tree (linked for mm/memfd.c already), the file's interval tree, the pool and its "
@@ -68,6 +74,11 @@ WITHOUT: Final[dict[str, tuple[Judge, str]]] = {
     "util.py": (
         "neither",
         "mm/util.c: __account_locked_vm() is ten lines that compare and add; a conformer of it would take an mm, a task and its rlimit",
+    ),
+    "mremap.py": (
+        "agreement",
+        "mm/mremap.c (70 outside symbols): move_ptes() needs real page tables (as mm/hmm.c's conformer has) and locks of file and anon_vma as places; "
+        "copy_vma() is mm/vma.c's and needs the maple tree",
     ),
     "mm_userfaultfd.py": (
         "agreement",
@@ -117,11 +128,6 @@ WITHOUT: Final[dict[str, tuple[Judge, str]]] = {
         "kernel/rcu/srcutree.c: grace periods run in work queues and count on every CPU; where mm/mmu_notifier.c calls it, its conformer has "
         "a stub of our own with the same two counters",
     ),
-    "userfaultfd.py": (
-        "agreement",
-        "fs/userfaultfd.c: its wait queues and lists need nothing but include/linux/wait.h and a place for schedule(): a good next one, when the "
-        "folder fs/ is kept of the source",
-    ),
     "userfaultfd_ioctl.py": ("agreement", "the system calls of the same file: they need the maple tree and vma_modify_flags_uffd() as places"),
     "vma.py": ("agreement", "mm/vma.c (60 outside symbols) with the maple tree; the model keeps a vma by page instead"),
     "filemap.py": (
@@ -153,6 +159,11 @@ WITHOUT: Final[dict[str, tuple[Judge, str]]] = {
         "mm/rmap.c (106 outside symbols): the walks need anon_vma's interval tree, real page tables, and mmu_gather's batching as "
         "stubs; the next of these files to take. move_pages(2) walks by it",
     ),
+    "hugetlb_pool.py": ("agreement", "mm/hugetlb.c: as hugetlb.py; what a pool has reserved shows in guests as errors of mmap(2) and as SIGBUS"),
+    "mlock.py": ("agreement", "mm/mlock.c: apply_vma_lock_flags() needs the maple tree and mlock_fixup() vma_modify_flags() as a place"),
+    "mm_userfaultfd_move.py": ("agreement", "mm/userfaultfd.c: as mm_userfaultfd.py; move_pages() locks two vmas, two page tables and an anon_vma"),
+    "tlb.py": ("agreement", "arch/x86/mm/tlb.c and mm/mmu_gather.c: what is modelled is which CPU may still use an entry; interrupts have no counterpart in user space"),
+    "rmap_migrate.py": ("agreement", "functions of mm/rmap.c (106 outside symbols) and mm/migrate.c (151): as rmap.py. move_pages(2) runs them in guests"),
     "rmap_exclusive.py": (
         "neither",
         "mm/rmap.c (106 outside symbols): make_device_exclusive_range() needs mm/gup.c (80) as a place, and what rmap.py needs",

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from secondsight.devices.device import all_quiet
-from secondsight.devices.moving_buffer import held_by_buffers
+from secondsight.devices.moving_buffer import fences_held_by_buffers, held_by_buffers
 from secondsight.lang import atomic, count, require, rule
+from secondsight.linux.dma_fence import dma_fences
 from secondsight.linux.fork import mms
 from secondsight.linux.hugetlb import hugetlb_files
 from secondsight.linux.memremap import pagemaps
@@ -21,10 +22,11 @@ __all__ = ["all_is_given_back"]
 
 @rule("balance", on=all_quiet)
 def all_is_given_back(device: Driver, mm: Mm, gone: bool) -> None:
-    """A driver that is closed holds no reference to a page, no pin, and is no user of the mm.
+    """A driver that is closed holds no reference to a page or a fence, no pin, and is no user of the mm.
 
     Broken by a page that has more references than page tables and page cache account for (it is never freed), by fewer (it is
-    freed too soon), by a pin that is left, and by an mm whose users are not its process alone (it is never torn down).
+    freed too soon), by a pin that is left, by a fence that more than its reservation object holds, and by an mm whose users are not its
+    process alone (it is never torn down).
     Sources: Documentation/core-api/pin_user_pages.rst, Documentation/mm/active_mm.rst (mm_users).
     """
     pinned = any(frame.pins > 0 for frame in frames)
@@ -42,6 +44,9 @@ def all_is_given_back(device: Driver, mm: Mm, gone: bool) -> None:
     require(mm.users == users, "balance", "the mm has lost a user: it was dropped twice")
     if len(locked_vms) > 0:
         require(locked_vm(mm).pages == 0, "balance", "the driver is closed, and pages are still counted as locked")
+    for fence in dma_fences:
+        if dma_fences.is_used(fence):
+            require(fence.refcount <= fences_held_by_buffers(fence), "balance", "the driver is closed, and a fence has a reference that nobody will drop")
 
 
 @atomic

@@ -1,8 +1,8 @@
 """Mutants of a driver, made by rule: what the adversaries do not notice is not needed, or not tried.
 
 One change each, in a method of the driver's own class: a statement dropped, swapped with its neighbour, moved out of the lock that
-it is under; a lock not taken; a test negated. `try_mutant` says what comes of one: refused by the language, broken by an adversary, or
-surviving all of them.
+it is under; a lock not taken; a test negated. `try_mutant` says what comes of one: refused by the language, broken by an adversary, idle (no
+access of its device succeeds any more, with any adversary), or surviving all of them.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class DriverMutant:
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """What came of a mutant: `fate` is refused, broken, not finished or survives; `by` the adversary, with the rule, or the message."""
+    """What came of a mutant: `fate` is refused, broken, idle, not finished or survives; `by` the adversary, with the rule, or the message."""
 
     mutant: DriverMutant
     fate: str
@@ -211,14 +211,15 @@ def try_mutant(
     with tempfile.TemporaryDirectory(prefix="secondsight-") as folder:
         path = Path(folder) / f"{Path(inspect.getfile(driver)).stem}.py"
         path.write_text(mutant.text, encoding="utf-8")
-        unfinished = ""
+        unfinished, accessed = "", False
         try:
             changed = next(one for one in load_drivers(path) if one.__name__ == driver.__name__)
             watching = rules_for(changed)
             against = adversaries_for(changed)
             for name in adversaries or against:
                 for scenario in against[name].scenarios:
-                    result = check_scenario(changed, name, scenario, watching, request, None, bounds).result
+                    checked = check_scenario(changed, name, scenario, watching, request, None, bounds)
+                    result, accessed = checked.result, accessed or checked.accessed
                     if result.verdict is Verdict.BROKEN:
                         assert result.violation is not None
                         return Trial(mutant, "broken", f"{name}, {result.violation.rule}")
@@ -228,4 +229,6 @@ def try_mutant(
                         unfinished = unfinished or f"{name}, {result.reason}"
         except LangError as error:
             return Trial(mutant, "refused", str(error))
-    return Trial(mutant, "not finished", unfinished) if unfinished else Trial(mutant, "survives")
+    if unfinished:
+        return Trial(mutant, "not finished", unfinished)
+    return Trial(mutant, "survives") if accessed else Trial(mutant, "idle", "no access of the device succeeds")

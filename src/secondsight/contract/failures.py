@@ -18,7 +18,7 @@ from secondsight.linux.mm import vma_is_accessible
 from secondsight.linux.mm_interval_tree import linear_page_index
 from secondsight.linux.mm_types import Driver, Folio, Mm, Result, Va, VaEnd, Vma
 from secondsight.linux.pgtable import pte_none
-from secondsight.linux.userfaultfd import userfaultfd_missing, userfaultfd_pte_wp
+from secondsight.linux.userfaultfd import userfaultfd_minor, userfaultfd_missing, userfaultfd_pte_wp
 from secondsight.linux.vma import vmas_changed
 
 __all__ = ["access_ends", "access_is_watched", "fails_as_the_cpu", "goes_away_meanwhile", "is_being_closed", "opens_for_who_lives"]
@@ -65,7 +65,7 @@ def is_told_of(mm: Mm, vma: Vma, va: Va, write: bool) -> bool:
     access may fail then: hmm_range_fault() cannot wait."""
     pte = mm.ptes[va]
     if pte_none(pte):
-        return userfaultfd_missing(vma)
+        return userfaultfd_missing(vma) or userfaultfd_minor(vma)
     return write and userfaultfd_pte_wp(vma, pte)
 
 

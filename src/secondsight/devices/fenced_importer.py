@@ -4,7 +4,7 @@
                     fence; start it
     move_notify     the mapping is to go: leave that to the worker, or to the next job
     work            wait for the own jobs, then, under the reservation lock, unmap
-    close           the same, then detach
+    close           the same, then detach, and take the work back
     engine          the device: does the job, signals its fence (`BufferDevice.engine`)
 
 The fence is of usage BOOKKEEP: it is for who takes the memory away, not for implicit synchronisation. A job that is in flight
@@ -50,10 +50,11 @@ CONTEXT = 1
 
 
 class FencedImporter(BufferDevice):
-    """The importer's driver, attached to one buffer. `told`: the mapping, if there is one, is to go."""
+    """The importer's driver, attached to one buffer. `told`: the mapping, if there is one, is to go. `working`: the worker is at it."""
 
     attach: Ref[DmaBufAttachment]
     told: bool
+    working: bool
 
     def attach_to(self, buffer: DmaBuf) -> Errno:
         """Attach. Nothing is mapped yet."""
@@ -108,9 +109,12 @@ class FencedImporter(BufferDevice):
     def work(self) -> None:
         """The work queue's thread: unmap when that is to be done."""
         while True:
-            wait_until(self.told)
+            with atomic:
+                wait_until(self.told)
+                self.working = True
             self.wait_for_jobs()
             self.unmap()
+            self.working = False
 
     def wait_for_jobs(self) -> None:
         """Wait until no job uses the mapping."""
@@ -145,7 +149,8 @@ class FencedImporter(BufferDevice):
     def close(self) -> None:
         """Wait for the job, unmap, detach. Whoever calls it queues no jobs meanwhile.
 
-        A notification may still come until the attachment is off the exporter's list: the worker finds that there is nothing to do.
+        A notification may still come until the attachment is off the exporter's list: the worker finds that there is nothing to do. When none can
+        come any more, the work is taken back, and one that has begun is waited for (cancel_work_sync()).
         """
         with atomic:
             buffer = self.buffer
@@ -157,6 +162,8 @@ class FencedImporter(BufferDevice):
         self.attach = None
         dma_resv_unlock(buffer.resv)
         dma_buf_detach(buffer, attach)
+        self.told = False
+        wait_until(not self.working)
 
 
 class UsesTheOldMapping(FencedImporter):

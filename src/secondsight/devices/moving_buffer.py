@@ -33,7 +33,7 @@ from secondsight.linux.kref import kref_get
 from secondsight.linux.mm_types import Count, Folio, Pgoff
 from secondsight.linux.page_alloc import alloc_page, put_page
 
-__all__ = ["MovingBuffer", "export_buffer", "held_by_buffers", "moving_buffers"]
+__all__ = ["MovingBuffer", "export_buffer", "fences_held_by_buffers", "held_by_buffers", "moving_buffers"]
 
 CONTEXT = 2
 """The context of the copies' fences."""
@@ -142,4 +142,13 @@ def held_by_buffers() -> Count:
     for i in range(len(moving_buffers)):
         if moving_buffers.is_used(moving_buffers[i]):
             held += count(frame is not None for frame in moving_buffers[i].storage)
+    return held
+
+
+@atomic
+def fences_held_by_buffers(fence: DmaFence) -> Count:
+    """How many references to a fence the reservation objects of buffers hold. No copy is under way."""
+    held: Count = 0
+    for i in range(len(moving_buffers)):
+        held += count(entry.fence is fence for entry in moving_buffers[i].resv.fences)
     return held

@@ -20,10 +20,22 @@ from secondsight.lang import Bits, Char, Errno, atomic, wait_until
 from secondsight.linux import mmu_notifier as mn
 from secondsight.linux.errno import EAGAIN
 from secondsight.linux.fork import mmget_not_zero, mmput, mms
-from secondsight.linux.mm_types import VM_UFFD_MISSING, Mm, PageBits, Pgoff, UffdEvent, Va
+from secondsight.linux.mm_types import (
+    UFFD_MINOR,
+    UFFD_MISSING,
+    UFFD_WP,
+    VM_UFFD_MISSING,
+    Count,
+    Mm,
+    PageBits,
+    Pgoff,
+    UffdEvent,
+    Va,
+)
 from secondsight.linux.userfaultfd import find_message, read_message
 from secondsight.linux.userfaultfd_ioctl import (
     new_userfaultfd,
+    userfaultfd_continue,
     userfaultfd_copy,
     userfaultfd_register,
     userfaultfd_release,
@@ -50,12 +62,12 @@ def serve(mm: Mm, letter: Char, owner: Mm) -> None:
             if not alive:
                 break
             at: Va = 0
-            protected = False
+            why: Count = UFFD_MISSING
             asked = False
             if find_message(ctx) != 0:
                 i = find_message(ctx) - 1
                 at = ctx.waits[i].start
-                protected = ctx.waits[i].wp
+                why = ctx.waits[i].why
                 asked = ctx.waits[i].event == UffdEvent.PAGEFAULT
                 if ctx.waits[i].event == UffdEvent.FORK:
                     hand_over()
@@ -66,7 +78,7 @@ def serve(mm: Mm, letter: Char, owner: Mm) -> None:
                 asked = True
                 later -= {at}
         if asked:
-            ret = answer(mm, at, letter, protected)
+            ret = answer(mm, at, letter, why)
             if ret == -EAGAIN:
                 later |= {at}
         mmput(mm)
@@ -80,11 +92,13 @@ def hand_over() -> None:
             one.userfaultfd[0].handed = True
 
 
-def answer(mm: Mm, va: Va, letter: Char, protected: bool) -> Errno:
+def answer(mm: Mm, va: Va, letter: Char, why: Count) -> Errno:
     """Answer a fault: 0; -EAGAIN, it is to be tried again; or another error, and who waits tries again."""
     ret: Errno = 0
-    if protected:
+    if why == UFFD_WP:
         ret = userfaultfd_writeprotect(mm, va, 1, False)
+    elif why == UFFD_MINOR:
+        ret = userfaultfd_continue(mm, va)
     else:
         ret = userfaultfd_copy(mm, va, letter)
     if ret not in (0, -EAGAIN):
@@ -128,7 +142,7 @@ class FillsAtOnce(FillsPages):
             va, is_fault = await_message(mm)
             ret: Errno = -EAGAIN
             while is_fault and ret == -EAGAIN:
-                ret = answer(mm, va, LETTER, False)
+                ret = answer(mm, va, LETTER, UFFD_MISSING)
 
 
 class FillsOnce(FillsPages):
@@ -140,7 +154,7 @@ class FillsOnce(FillsPages):
         while True:
             va, is_fault = await_message(mm)
             if is_fault:
-                answer(mm, va, LETTER, False)
+                answer(mm, va, LETTER, UFFD_MISSING)
 
 
 @atomic

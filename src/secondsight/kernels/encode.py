@@ -40,6 +40,7 @@ def encode(scenario: Scenario, variant: str = "") -> str:
                 "run it on the model: secondsight run without --on",
             )
     made = [place.op.makes for place in places if place.op.makes]
+    processes = scenario.processes
     number = {name: i for i, name in enumerate(made)}
     name = "_".join(scenario.name.split())[:63]
     lines = [f"scenario {name} {len(made)} {len(scenario.threads)} {len(places)}"]
@@ -61,7 +62,7 @@ def encode(scenario: Scenario, variant: str = "") -> str:
             lines.append(f"in {scenario.processes.index(process)}")
         section = place.section[0] if place.thread is None else place.thread
         makes = number[place.op.makes] if place.op.makes else -1
-        words = [section, place.op.kind, makes, *_arguments(place.op, number)]
+        words = [section, place.op.kind, makes, *_arguments(place.op, number, processes)]
         lines.append("op " + " ".join(str(word) for word in words))
     return "\n".join(lines) + "\n"
 
@@ -110,10 +111,14 @@ def place_of(word: str | int) -> str:
     return by_number(word).name if isinstance(word, int) else _SHORT.get(word, word)
 
 
-def _arguments(op: Op, number: dict[str, int]) -> list[int]:
+def _arguments(op: Op, number: dict[str, int], processes: Sequence[str | None]) -> list[int]:
     words: list[int] = []
     for name, arg in op.declared.args.items():
-        words += _words(arg.type, op.args[name], number)
+        value = op.args[name]
+        if arg.type is ArgType.PROCESS and isinstance(value, HandleRef):
+            words += [number[value.handle], processes.index(value.handle)]
+        else:
+            words += _words(arg.type, value, number)
     return words
 
 

@@ -13,6 +13,7 @@ Nor is anything kept if the front end took a value from somewhere that was not l
 from __future__ import annotations
 
 import enum
+import functools
 import hashlib
 import inspect
 import re
@@ -331,15 +332,22 @@ class Origin:
 
     def _code(self, code: types.CodeType, names: dict[str, None]) -> None:
         names.update(dict.fromkeys(code.co_names))
-        self._tell(
-            code.co_filename, code.co_name, code.co_firstlineno, code.co_code.hex(), code.co_names, code.co_varnames, code.co_freevars,
-            code.co_cellvars, code.co_flags, code.co_linetable.hex(), code.co_argcount, code.co_kwonlyargcount,
-        )  # fmt: skip
+        self._told.append(_told_code(code, code.co_filename))
         for constant in code.co_consts:
             if isinstance(constant, types.CodeType):
                 self._code(constant, names)
             else:
                 self._value(constant, ())
+
+
+@functools.lru_cache(maxsize=8192)
+def _told_code(code: types.CodeType, file: str) -> str:
+    """All of a code object but its constants; two of different files may be equal."""
+    parts = (
+        file, code.co_name, code.co_firstlineno, code.co_code.hex(), code.co_names, code.co_varnames, code.co_freevars,
+        code.co_cellvars, code.co_flags, code.co_linetable.hex(), code.co_argcount, code.co_kwonlyargcount,
+    )  # fmt: skip
+    return "\t".join(map(str, parts))
 
 
 def _id(space: Any) -> int:

@@ -23,13 +23,22 @@ FunctionTree = ast.FunctionDef
 read: dict[str, str] = {}
 """The files that functions were read from, each with the hash of its text."""
 
+_latest: dict[str, tuple[list[str], dict[int, ast.FunctionDef]]] = {}
+"""Of each file the lines that were read last, and the functions in them: to put the lines together takes longer than to find one."""
+
 
 def _functions(file: str) -> dict[int, ast.FunctionDef]:
     """The functions of a file, as it is now known, by the line their code object starts at (that of the first decorator)."""
-    text = "".join(linecache.getlines(file))
+    lines = linecache.getlines(file)
+    known = _latest.get(file)
+    if known is not None and known[0] is lines:
+        return known[1]
+    text = "".join(lines)
     if not text:
         raise LangError(f"{file}: the source is not there; the language reads it (a model cannot be typed in at a prompt)")
-    return _functions_of(file, text)
+    found = _functions_of(file, text)
+    _latest[file] = lines, found
+    return found
 
 
 @functools.lru_cache(maxsize=512)

@@ -1,7 +1,7 @@
 """The machinery that Linux shares process memory with devices by, as a model: one file for each kernel source file.
 
 Where to look: who owns what in `mm_types`; a CPU's access in `fault`, faults and zaps in `memory`; mapping in
-`mmap` and `vma`; subscribers in `mmu_notifier`, mirroring in `hmm` (and `hmm_2019`, as it was in Linux 5.3);
+`mmap` and `vma`, moving in `mremap`; subscribers in `mmu_notifier`, mirroring in `hmm` (and `hmm_2019`, as it was in Linux 5.3);
 memfds in `memfd` and `shmem`; device memory in `memremap` and `dax`; memory that must stay movable in `mmzone`, and who empties it in `memory_hotplug` and `cma`; what is locked in `util`; direct I/O in `bio`; faults and changes that user space is told of in `userfaultfd`; buffers in `dma_buf` and `udmabuf`, the fences of work on them in `dma_resv` and `dma_fence`. Releases
 are named by every function; unless it says otherwise, Linux 6.12.
 """
@@ -29,6 +29,7 @@ from secondsight.linux.errno import (
     ENXIO,
     EOPNOTSUPP,
     EPERM,
+    ESRCH,
     SIGBUS,
     SIGSEGV,
 )
@@ -49,6 +50,7 @@ __all__ = [
     "ENXIO",
     "EOPNOTSUPP",
     "EPERM",
+    "ESRCH",
     "SIGBUS",
     "SIGSEGV",
     "BOUNDS",
@@ -76,6 +78,7 @@ def bounds(**wanted: int) -> dict[str, int]:
         if not least <= number <= BOUNDS[name].most:
             raise LangError(f"{name}={number}: the machine can have {least} to {BOUNDS[name].most}")
     sizes = {name: one.least for name, one in BOUNDS.items()} | wanted | _by_hand
+    sizes["anon_prepared"] = max(sizes["anon_prepared"], sizes["huge"])
     return sizes | {"vmas": min((wanted | _by_hand).get("vmas", BOUNDS["vmas"].most), sizes["pages"] * sizes["mms"])}
 
 

@@ -24,12 +24,14 @@ __all__ = [
     "ENXIO",
     "EOPNOTSUPP",
     "EPERM",
+    "ESRCH",
     "SIGBUS",
     "SIGSEGV",
 ]
 
 EPERM: Final = 1
 ENOENT: Final = 2
+ESRCH: Final = 3
 EINTR: Final = 4
 ENXIO: Final = 6
 EBADF: Final = 9

@@ -1,7 +1,8 @@
 """arch/x86/mm/fault.c: a CPU's access to memory, and the page fault when the page tables do not allow it.
 
 The hardware looks the entry up and accesses the frame: one step. If it cannot, the fault handler takes the mmap
-lock, makes the entry right, and the access is tried again. This is what a device access is compared with.
+lock, makes the entry right, and the access is tried again. This is what a device access is compared with. Where there are TLBs (`tlb`) it may find an
+entry that has gone.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from secondsight.linux.mm_types import Mm, Result, Va
 from secondsight.linux.page_alloc import frame_touch
 from secondsight.linux.pgtable import pte_present
 from secondsight.linux.swapops import swap_slots
+from secondsight.linux.tlb import stale_tlb_entry
 
 __all__ = ["FAULT", "cpu_read", "cpu_read_half", "cpu_write", "cpu_write_half", "do_user_addr_fault", "mmu_load", "mmu_store"]
 
@@ -78,6 +80,10 @@ def cpu_write_half(mm: Mm, va: Va, value: Char) -> Result:
 def mmu_load(mm: Mm, va: Va) -> Result:
     """The hardware's page walk and load: the contents, or `FAULT`."""
     frame = pte_present(mm.ptes[va])
+    if len(mm.tlb) > 0:
+        stale = stale_tlb_entry(mm, va, False)
+        if stale is not None:
+            frame = stale
     if frame is None:
         return FAULT
     frame_touch(frame, False)
@@ -87,6 +93,12 @@ def mmu_load(mm: Mm, va: Va) -> Result:
 @atomic
 def mmu_store(mm: Mm, va: Va, value: Char) -> Result:
     """The hardware's page walk and store: 0, or `FAULT`."""
+    if len(mm.tlb) > 0:
+        stale = stale_tlb_entry(mm, va, True)
+        if stale is not None:
+            frame_touch(stale, True)
+            stale.contents = value
+            return 0
     frame = pte_present(mm.ptes[va])
     if frame is None or not mm.ptes[va].writable:
         return FAULT

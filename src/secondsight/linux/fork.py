@@ -11,7 +11,7 @@ callback takes is not found to deadlock: may hide a bug.
 from __future__ import annotations
 
 from secondsight.lang import Record, Ref, atomic, bound, out_of_records, pool, require, shared, shared_array, tracepoint
-from secondsight.linux.mm_types import Mm, Vma, anon_vmas, huge_pages
+from secondsight.linux.mm_types import NOT_PREPARED, Mm, Vma, anon_vmas
 
 __all__ = ["mm_alloc", "mm_touch", "mmget_not_zero", "mmput", "mms", "proc_caches_init", "vm_area_alloc", "vm_area_dup", "vm_area_free", "vmas"]
 
@@ -75,7 +75,7 @@ def vm_area_dup(orig: Vma) -> Vma:
         new.anon_vma = orig.anon_vma
     if len(new.flags) > 0:
         new.flags[0] = orig.flags[0]
-    if len(huge_pages) > 0:
+    if len(new.anon_prepared) > 0:
         new.anon_prepared[0] = orig.anon_prepared[0]
     return new
 
@@ -91,8 +91,8 @@ def vm_area_free(vma: Vma) -> None:
     vma.write = False
     if len(vma.flags) > 0:
         vma.flags[0] = 0
-    if len(huge_pages) > 0:
-        vma.anon_prepared[0] = False
+    if len(vma.anon_prepared) > 0:
+        vma.anon_prepared[0] = NOT_PREPARED
     vma.shared = None
     if len(anon_vmas) > 0:
         vma.anon_vma = None

@@ -17,7 +17,7 @@ them to the child's faults (vma_needs_copy()): subscribers are called once more;
 from __future__ import annotations
 
 from secondsight.lang import Ref, atomic, milestone, wait_until
-from secondsight.linux.fork import vm_area_dup
+from secondsight.linux.fork import mms, vm_area_dup
 from secondsight.linux.highmem import copy_highpage
 from secondsight.linux.huge_memory import copy_huge_pmd, next_pinned_huge_pmd, pte_alloc, split_huge_pmd
 from secondsight.linux.madvise import find_vma_from
@@ -25,7 +25,10 @@ from secondsight.linux.memory import restore_exclusive_pte
 from secondsight.linux.mm import folio_test_anon, is_cow_mapping, page_anon_exclusive, vma_is_accessible
 from secondsight.linux.mm_interval_tree import vma_interval_tree_insert_after
 from secondsight.linux.mm_types import (
+    CLONED,
     HPAGE_PMD_NR,
+    PREPARED,
+    VM_LOCKED,
     VM_UFFD_FLAGS,
     Event,
     Folio,
@@ -46,6 +49,7 @@ from secondsight.linux.rmap import anon_vma_link, folio_add_new_anon_rmap
 from secondsight.linux.swap_state import swap_duplicate
 from secondsight.linux.swapops import is_device_private_entry, is_migration_entry, is_swap_entry, migrations, swap_slots
 from secondsight.linux.userfaultfd import dup_userfaultfd, dup_userfaultfd_complete, userfaultfd_wp
+from secondsight.linux.util import locked_vms
 from secondsight.linux.vma import vma_iter_store
 
 __all__ = ["copy_page_range", "dup_mmap"]
@@ -67,7 +71,7 @@ def dup_mmap(mm: Mm, oldmm: Mm) -> None:
                 vma = oldmm.mm_mt[start]
                 assert vma is not None
                 at = vma.vm_end
-                dup_vma(mm, vma)
+                dup_vma(mm, oldmm, vma)
         if start == at:
             break
         copy_page_range(mm, oldmm, start, at)
@@ -78,10 +82,17 @@ def dup_mmap(mm: Mm, oldmm: Mm) -> None:
 
 
 @atomic
-def dup_vma(mm: Mm, vma: Vma) -> None:
+def dup_vma(mm: Mm, oldmm: Mm, vma: Vma) -> None:
     """The part of dup_mmap() (kernel/fork.c, Linux 6.12) that makes the child's vma: it is in the tree of its file behind the parent's."""
     new = vm_area_dup(vma)
     new.vm_mm = mm
+    if len(locked_vms) > 0:  # nothing of a child is locked, but there is the same limit
+        if len(new.flags) > 0:
+            new.flags[0] = new.flags[0] & (255 - VM_LOCKED)
+        locked_vms[mms.index(mm)].limit = locked_vms[mms.index(oldmm)].limit
+    if len(new.anon_prepared) > 0:
+        if new.anon_prepared[0] == PREPARED:
+            new.anon_prepared[0] = CLONED
     if len(mm.userfaultfd) > 0:
         if not mm.userfaultfd[0].opened:
             new.flags[0] = new.flags[0] & (255 - VM_UFFD_FLAGS)

@@ -47,7 +47,7 @@ from secondsight.linux.mm_types import (
 from secondsight.linux.mmu_notifier import mmu_notifier_invalidate_range_end, mmu_notifier_invalidate_range_start
 from secondsight.linux.page_alloc import ZERO_PFN, alloc_huge_folio, frames, get_page, is_zero_page
 from secondsight.linux.pgtable import is_one_entry, pmd_trans_huge
-from secondsight.linux.rmap import folio_add_new_anon_rmap
+from secondsight.linux.rmap import anon_vma_is_prepared, folio_add_new_anon_rmap
 from secondsight.linux.swapops import swap_slots
 
 __all__ = [
@@ -103,8 +103,7 @@ def do_huge_pmd_anonymous_page(vma: Vma, va: Va, write: bool) -> None:
     mm = vma.vm_mm
     assert mm is not None
     start = hpage_start(va)
-    if len(huge_pages) > 0:
-        vma.anon_prepared[0] = True
+    anon_vma_is_prepared(mm, start)
     if write:
         map_huge_folio(vma, start, alloc_huge_folio())
     else:

@@ -14,7 +14,9 @@ Each page of the file is a folio of two pages here, and is mapped by one entry a
 So a subscriber is called with `i_mmap_rwsem` held for writing. Nobody waits for a punch as in mm/shmem.c: a fault waits for the mutex of its own page.
 The page cache holds a reference for each page of a folio.
 
-Left out: the pool of huge pages, what is reserved of it, and running out of it; private mappings; shared page tables; the lock of each vma: MADV_DONTNEED holds it around its bracket and
+The pool of huge pages, and what is reserved of it, is in `hugetlb_pool`.
+
+Left out: private mappings; shared page tables; the lock of each vma: MADV_DONTNEED holds it around its bracket and
 hmm_range_fault() waits for it (may hide a deadlock), and who punches may pass over a vma in which a fault is going on and unmaps again later (calls
 subscribers once more than the kernel: raises no false alarm); i_mmap_rwsem while munmap takes entries away (may hide a deadlock); growing and shrinking; migration. hmm_range_fault() looks at
 what is asked of the first of several pages alone (hmm_vma_walk_hugetlb_entry()), here at all: where each is asked for alike nothing tells.
@@ -25,8 +27,9 @@ from __future__ import annotations
 from typing import Literal
 
 from secondsight.lang import Array, Errno, Mutex, Ref, atomic, bound, milestone, pool, wait_until
-from secondsight.linux.errno import EINVAL, EPERM
+from secondsight.linux.errno import EINVAL, ENOMEM, EPERM
 from secondsight.linux.highmem import clear_highpage
+from secondsight.linux.hugetlb_pool import available_huge_pages, hstates, hugetlb_acct_memory
 from secondsight.linux.memory import VM_FAULT_SIGBUS, zap_page_range_single
 from secondsight.linux.mm_interval_tree import vma_interval_tree_iter_first, vma_interval_tree_iter_next
 from secondsight.linux.mm_types import HPAGE_PMD_NR, Count, Flags, Folio, Mm, Pgoff, PmdKind, Va, VaEnd, Vma, huge_pages
@@ -37,15 +40,17 @@ from secondsight.linux.shmem import F_SEAL_FUTURE_WRITE, F_SEAL_WRITE, Seals, Sh
 __all__ = ["HugetlbFile", "hugetlb_files", "hugetlb_file_setup", "hugetlbfs_punch_hole", "memfd_alloc_folio"]
 
 bound("hugetlb_pages", most=7)
+bound("hugetlb_regions", most=7)
 
 
 class HugetlbFile(ShmemFile):
     """struct hugetlbfs_inode_info with its page cache, and what a memfd has beside. `pages` has both pages of each folio.
 
-    `fault_mutex`: hugetlb_fault_mutex_table, one for each page of the file, where the kernel's are shared by pages of one hash (may hide a deadlock).
+    `resv_map` is struct resv_map, where the pool is limited: for which of its pages one is reserved, or was. `fault_mutex`: hugetlb_fault_mutex_table, one for each page of the file, where the kernel's are shared by pages of one hash (may hide a deadlock).
     """
 
     fault_mutex: Array[Mutex, Literal["hugetlb_pages"]]
+    resv_map: Array[bool, Literal["hugetlb_regions"]]
 
     def is_hugetlb(self) -> bool:
         return True
@@ -61,9 +66,15 @@ class HugetlbFile(ShmemFile):
         """Nothing is mapped around a fault."""
 
     def mmap(self, length: Pgoff, pgoff: Pgoff, seals_late: bool) -> Errno:
-        """hugetlbfs_file_mmap() (fs/hugetlbfs/inode.c, Linux 6.12): 0, -EPERM as of any memfd, or -EINVAL where it begins within a folio."""
+        """hugetlbfs_file_mmap() (fs/hugetlbfs/inode.c, Linux 6.12): 0, -EPERM as of any memfd, -EINVAL where it begins within a folio, or -ENOMEM where
+        the pool has not as many pages that nobody has reserved."""
         ret = ShmemFile.mmap(self, length, pgoff, seals_late)
-        return -EINVAL if ret == 0 and pgoff % HPAGE_PMD_NR != 0 else ret
+        if ret == 0 and pgoff % HPAGE_PMD_NR != 0:
+            return -EINVAL
+        if len(hstates) > 0:
+            if ret == 0 and not hugetlb_reserve_pages(self, pgoff // HPAGE_PMD_NR, (pgoff + length) // HPAGE_PMD_NR):
+                return -ENOMEM
+        return ret
 
 
 hugetlb_files = pool(HugetlbFile, bound("hugetlb_files", most=4))
@@ -80,16 +91,46 @@ def hugetlb_file_setup(nr_pages: Pgoff, seals: Seals) -> HugetlbFile:
     return file
 
 
+@atomic
+def hugetlb_reserve_pages(file: HugetlbFile, first: Count, last: Count) -> bool:
+    """hugetlb_reserve_pages() (mm/hugetlb.c, Linux 6.12), of a shared mapping: the pages of the file for which none was reserved are reserved, all or
+    none."""
+    count: Count = 0
+    for i in range(first, last):
+        if not file.resv_map[i]:
+            count += 1
+    reserved = hugetlb_acct_memory(count)
+    if reserved:
+        for i in range(first, last):
+            file.resv_map[i] = True
+    return reserved
+
+
+@atomic
+def dequeue_hugetlb_folio(file: HugetlbFile, index: Count) -> bool:
+    """alloc_hugetlb_folio(), dequeue_hugetlb_folio_vma(), vma_has_reserves() (mm/hugetlb.c, Linux 6.12): a page of the pool for that place: the one
+    that is reserved, or one that is nobody's. False: there is none (-ENOSPC)."""
+    if len(hstates) > 0:
+        if file.resv_map[index]:
+            hstates[0].resv_huge_pages -= 1
+        elif available_huge_pages() == 0:
+            return False
+        file.resv_map[index] = True
+        hstates[0].free_huge_pages -= 1
+    return True
+
+
 @milestone(quiet=True)
 @atomic
 def hugetlb_no_page(file: HugetlbFile, mm: Mm, va: Va, pgoff: Pgoff) -> Flags:
-    """hugetlb_no_page() (mm/hugetlb.c, Linux 6.12), of a shared mapping, under the fault mutex: 0, or VM_FAULT_SIGBUS past the end of the file."""
+    """hugetlb_no_page() (mm/hugetlb.c, Linux 6.12), of a shared mapping, under the fault mutex: 0, or VM_FAULT_SIGBUS past the end of the file, or
+    where the pool has no page."""
     start = va - va % HPAGE_PMD_NR
     if not pte_none(mm.ptes[start]):
         return 0
     folio = file.pages[pgoff]
     if folio is None:
-        if pgoff >= file.nr_pages:
+        if pgoff >= file.nr_pages or not dequeue_hugetlb_folio(file, pgoff // HPAGE_PMD_NR):
             return VM_FAULT_SIGBUS
         add_folio(file, pgoff)
     first = file.pages[pgoff - pgoff % HPAGE_PMD_NR]
@@ -109,6 +150,8 @@ def add_folio(file: HugetlbFile, pgoff: Pgoff) -> None:
     """alloc_hugetlb_folio(), hugetlb_add_to_page_cache() (mm/hugetlb.c), __filemap_add_folio() (mm/filemap.c, Linux 6.12): a zeroed folio is in the
     file, with a reference for each page."""
     folio = alloc_huge_folio()
+    if len(hstates) > 0:
+        folio.hugetlb[0] = True
     first = pgoff - pgoff % HPAGE_PMD_NR
     file.pages[first] = folio
     if len(huge_pages) > 0:
@@ -210,8 +253,11 @@ def hugetlb_unmap_file_folio(file: HugetlbFile, index: Count) -> None:
 @milestone(quiet=True)
 @atomic
 def delete_from_page_cache(file: HugetlbFile, index: Count, folio: Folio) -> None:
-    """hugetlb_delete_from_page_cache() (fs/hugetlbfs/inode.c), filemap_free_folio() (mm/filemap.c, Linux 6.12), unlock."""
+    """hugetlb_delete_from_page_cache() (fs/hugetlbfs/inode.c), filemap_free_folio() (mm/filemap.c), hugetlb_unreserve_pages() (mm/hugetlb.c,
+    Linux 6.12), unlock: nothing is reserved for the place any more."""
     folio.locked = False
+    if len(hstates) > 0:
+        file.resv_map[index] = False
     for i in range(HPAGE_PMD_NR):
         file.pages[index * HPAGE_PMD_NR + i] = None
         put_page(folio)

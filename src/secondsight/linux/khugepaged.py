@@ -31,6 +31,7 @@ from secondsight.linux.memory import do_swap_page
 from secondsight.linux.mm_types import (
     FAULT_FLAG_ALLOW_RETRY,
     HPAGE_PMD_NR,
+    NOT_PREPARED,
     VM_FAULT_RETRY,
     Count,
     Event,
@@ -114,7 +115,7 @@ def thp_vma_allowable(vma: Vma) -> bool:
     """thp_vma_allowable_order() (include/linux/huge_mm.h, Linux 6.12) for MADV_COLLAPSE: the vma has room for a huge page, at its end at least,
     and something in it was written once. VM_HUGEPAGE is not asked for."""
     last = vma.vm_end // HPAGE_PMD_NR * HPAGE_PMD_NR
-    return vma.vm_file is None and vma.anon_prepared[0] and last - vma.vm_start >= HPAGE_PMD_NR
+    return vma.vm_file is None and vma.anon_prepared[0] != NOT_PREPARED and last - vma.vm_start >= HPAGE_PMD_NR
 
 
 @atomic
@@ -174,7 +175,7 @@ def revalidated(mm: Mm, va: Va) -> Errno:
     vma = mm.mm_mt[va]
     if vma is None or vma.vm_file is not None:
         return -EINVAL
-    return 0 if thp_vma_suitable_order(vma, va) and vma.anon_prepared[0] else -EINVAL
+    return 0 if thp_vma_suitable_order(vma, va) and vma.anon_prepared[0] != NOT_PREPARED else -EINVAL
 
 
 @atomic

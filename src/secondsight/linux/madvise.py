@@ -28,6 +28,7 @@ from secondsight.linux.page_alloc import folio_nr_pages, folio_page, get_page, p
 from secondsight.linux.pgtable import folio_likely_mapped_shared, folio_mapcount, pmd_trans_huge, pte_page, vm_normal_folio
 from secondsight.linux.swap import folio_isolate_lru
 from secondsight.linux.userfaultfd import userfaultfd_remove
+from secondsight.linux.util import vma_is_locked
 from secondsight.linux.vma import may_split, vma_modify_flags, vmas_changed
 from secondsight.linux.vmscan import reclaim_folio
 
@@ -37,7 +38,7 @@ __all__ = ["find_vma_from", "madvise_dontneed", "madvise_hugepage", "madvise_pag
 def madvise_dontneed(mm: Mm, va: Va, length: Pgoff) -> Errno:
     """madvise_dontneed_free() (mm/madvise.c, Linux 6.12): forget what `length` pages hold.
 
-    Private anonymous memory reads as zero afterwards; a file's page is found again in the file. Left out: locked pages.
+    Private anonymous memory reads as zero afterwards; a file's page is found again in the file.
     """
     mm.mmap_lock.read_lock()
     ret = 0
@@ -73,7 +74,7 @@ def dontneed_told(mm: Mm, start: Va, end: VaEnd) -> Errno:
             vma = mm.mm_mt[start]
             if vma is None:
                 return -ENOMEM
-            if vma_flags(vma) & VM_PFNMAP != 0:
+            if vma_flags(vma) & VM_PFNMAP != 0 or vma_is_locked(vma):
                 return -EINVAL
             end = min(end, vma.vm_end)
     zap_page_range_single(mm, start, end)
@@ -111,8 +112,8 @@ def madvise_pageout(mm: Mm, va: Va, length: Pgoff) -> Errno:
 def next_part(mm: Mm, at: Va, end: VaEnd) -> tuple[VaEnd, VaEnd, Errno]:
     """A round of madvise_walk_vmas() (mm/madvise.c, Linux 6.12): where the next vma's part of `at` to `end` starts, and where it ends.
 
-    -ENOMEM where something before it is not mapped: it goes on nevertheless. -EINVAL where it is a VM_PFNMAP one
-    (can_madv_lru_vma()), or begins within a huge page of a file: the rest is nothing then.
+    -ENOMEM where something before it is not mapped: it goes on nevertheless. -EINVAL where it is a VM_PFNMAP one or locked
+    (can_madv_lru_vma(), madvise_dontneed_free_valid_vma()), or begins within a huge page of a file: the rest is nothing then.
     """
     start = find_vma_from(mm, at, end)
     error = 0 if start == at else -ENOMEM
@@ -120,7 +121,7 @@ def next_part(mm: Mm, at: Va, end: VaEnd) -> tuple[VaEnd, VaEnd, Errno]:
         return end, end, error
     vma = mm.mm_mt[start]
     assert vma is not None
-    if vma_flags(vma) & VM_PFNMAP:
+    if vma_flags(vma) & VM_PFNMAP or vma_is_locked(vma):
         return end, end, -EINVAL
     if len(huge_pages) > 0:
         file = vma.vm_file

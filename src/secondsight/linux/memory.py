@@ -6,6 +6,7 @@ there. Entries go by `zap_pte_range`, always inside a notifier bracket:
     mmu_notifier_invalidate_range_start()
     zap_pte_range()                             one step: the page-table lock
     mmu_notifier_invalidate_range_end()
+    tlb_flush_mmu_tlbonly()                     until now CPUs may use their old TLB entries (`tlb`; where it is asked)
     tlb_finish_mmu()                            only now the references that the entries held are dropped
 
 `zap_page_range_single` does this for one vma (MADV_DONTNEED, and `unmap_mapping_range` for each place a file is
@@ -60,6 +61,8 @@ from secondsight.linux.mm_types import (
     FAULT_FLAG_UNSHARE,
     FAULT_FLAG_WRITE,
     HPAGE_PMD_NR,
+    UFFD_MISSING,
+    UFFD_WP,
     VM_FAULT_ERROR,
     VM_FAULT_NOPAGE,
     VM_FAULT_RETRY,
@@ -105,7 +108,7 @@ from secondsight.linux.pgtable import (
     pte_present,
     vm_normal_folio,
 )
-from secondsight.linux.rmap import folio_add_new_anon_rmap, folio_remove_rmap
+from secondsight.linux.rmap import anon_vma_is_prepared, folio_add_new_anon_rmap, folio_remove_rmap
 from secondsight.linux.swap_state import (
     folio_free_swap,
     free_swap_and_cache,
@@ -115,7 +118,8 @@ from secondsight.linux.swap_state import (
     swap_free,
 )
 from secondsight.linux.swapops import is_device_private_entry, is_swap_entry, is_swap_pte, migrations, swap_slots
-from secondsight.linux.userfaultfd import handle_userfault, userfaultfd_missing, userfaultfd_pte_wp
+from secondsight.linux.tlb import tlb_flush_mmu_tlbonly, tlb_remove_tlb_entry
+from secondsight.linux.userfaultfd import handle_userfault, userfaultfd_minor, userfaultfd_missing, userfaultfd_pte_wp
 
 __all__ = [
     "FAULT_FLAG_ALLOW_RETRY",
@@ -205,7 +209,7 @@ def handle_mm_fault(mm: Mm, va: Va, flags: Flags) -> Flags:
             return do_swap_page(mm, va, flags)
     if len(mm.userfaultfd) > 0:
         if what in (MISSING, WRITE_PROTECTED):
-            return handle_userfault(mm, va, flags, what == WRITE_PROTECTED)
+            return handle_userfault(mm, va, flags, UFFD_WP if what == WRITE_PROTECTED else UFFD_MISSING)
     if what == COPY:
         return wp_page_copy(mm, va, flags & FAULT_FLAG_UNSHARE != 0)
     if what == FILE:
@@ -309,6 +313,9 @@ def do_fault_around(vma: Vma, va: Va) -> Flags:
     mm = vma.vm_mm
     file = vma.vm_file
     assert mm is not None and file is not None
+    if len(mm.userfaultfd) > 0:  # uffd_disable_fault_around()
+        if userfaultfd_minor(vma):
+            return FILE
     file.map_pages(vma, vma.vm_start, vma.vm_end)
     return FILE if pte_none(mm.ptes[va]) else VM_FAULT_NOPAGE
 
@@ -337,10 +344,8 @@ def map_new_page(mm: Mm, va: Va, write: bool) -> None:
     """The entry of a new zeroed page; one that is written to next is writable, and dirty already."""
     pte = mm.ptes[va]
     folio = alloc_page()
+    anon_vma_is_prepared(mm, va)
     if len(huge_pages) > 0:
-        own = mm.mm_mt[va]
-        assert own is not None
-        own.anon_prepared[0] = True
         folio.batched[0] = True
     if len(anon_vmas) > 0:
         vma = mm.mm_mt[va]
@@ -788,6 +793,8 @@ def zap_entry(mm: Mm, va: Va) -> None:
     if len(swap_slots) + len(migrations) + len(owners) > 0:
         if is_swap_pte(pte):
             zap_nonpresent_pte(pte)
+    if len(mm.tlb) > 0:
+        tlb_remove_tlb_entry(mm, va)
     pte_clear(pte)
 
 
@@ -861,6 +868,8 @@ def zap_page_range_single(mm: Mm, start: Va, end: VaEnd) -> None:
     else:
         gather = zap_pte_range(mm, start, end)
     mmu_notifier_invalidate_range_end(mm, rng)
+    if len(mm.tlb) > 0:
+        tlb_flush_mmu_tlbonly(mm, start, end)
     if gather:
         tlb_finish_mmu(gather)
 
@@ -871,6 +880,8 @@ def zap_file_pages(mm: Mm, start: Va, end: VaEnd) -> None:
     mmu_notifier_invalidate_range_start(mm, rng)
     gather = zap_pte_range(mm, start, end, True)
     mmu_notifier_invalidate_range_end(mm, rng)
+    if len(mm.tlb) > 0:
+        tlb_flush_mmu_tlbonly(mm, start, end)
     if gather:
         tlb_finish_mmu(gather)
 

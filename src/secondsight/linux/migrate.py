@@ -38,7 +38,7 @@ from secondsight.linux.page_alloc import (
     page_folio,
     put_page,
 )
-from secondsight.linux.pgtable import folio_likely_mapped_shared, folio_mapped, pte_none, pte_page
+from secondsight.linux.pgtable import folio_likely_mapped_shared, folio_mapped, pte_none, pte_page, pte_present
 from secondsight.linux.rmap_migrate import remove_migration_ptes, try_to_migrate
 from secondsight.linux.swap import folio_isolate_lru, folio_putback_lru
 from secondsight.linux.swapops import is_migration_entry, migrations, swap_slots
@@ -57,14 +57,16 @@ def move_page(mm: Mm, va: Va, empty_is_bad: bool = False) -> Errno:
     0: it has moved; -ENOENT: nothing is there (a page in swap neither); -EFAULT: the zero page, nothing mapped, or pages that are
     nobody's to move (vma_migratable()); -EBUSY: somebody else has taken the page off its list; -EAGAIN: somebody holds it (the system
     call says how many pages it could not move); -EACCES: it is mapped elsewhere too (without MPOL_MF_MOVE_ALL).
-    `empty_is_bad`: see `releases` (empty-page-is-a-bad-address).
+    `empty_is_bad`: see `releases` (empty-page-is-a-bad-address, protected-page-is-not-found).
     """
     mm.mmap_lock.read_lock()
     with atomic:
         vma = mm.mm_mt[va]
         page = pte_page(mm.ptes[va])
         folio = None if page is None else page_folio(page)
-        if vma is None or (folio is not None and is_zero_page(folio)) or not vma_migratable(vma):
+        if empty_is_bad and folio is not None and pte_present(mm.ptes[va]) is None:
+            ret = -ENOENT
+        elif vma is None or (folio is not None and is_zero_page(folio)) or not vma_migratable(vma):
             ret = -EFAULT
         elif folio is None:
             ret = -EFAULT if empty_is_bad and vma.vm_file is None and pte_none(mm.ptes[va]) else -ENOENT

@@ -53,7 +53,7 @@ from secondsight.linux.mm_types import (
 from secondsight.linux.mmu_notifier import mmu_notifier_invalidate_range_end, mmu_notifier_invalidate_range_start
 from secondsight.linux.page_alloc import folio_order, folio_try_get, get_page, is_zero_page, page_folio, put_page
 from secondsight.linux.pgtable import folio_mapped, is_one_entry, pmd_trans_huge, pte_clear, pte_none, pte_page, vm_normal_folio
-from secondsight.linux.rmap import folio_add_new_anon_rmap
+from secondsight.linux.rmap import anon_vma_is_prepared, folio_add_new_anon_rmap
 from secondsight.linux.rmap_migrate import remove_migration_ptes, set_migration_entry, try_to_migrate
 from secondsight.linux.swap import folio_isolate_lru
 from secondsight.linux.swap_state import folio_free_swap
@@ -473,7 +473,7 @@ def migrate_vma_insert_page(args: MigrateVma, i: Count) -> None:
             args.migrate[i] = False
             return
         pte_alloc(mm, va)
-        vma.anon_prepared[0] = True
+        anon_vma_is_prepared(mm, va)
     if vma.vm_file is not None or mm.unstable or not (pte_none(pte) or (there is not None and is_zero_page(there))):
         args.migrate[i] = False
         return

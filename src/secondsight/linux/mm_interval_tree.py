@@ -17,7 +17,8 @@ __all__ = [
 
 @atomic
 def linear_page_index(vma: Vma, va: Va) -> Pgoff:
-    """linear_page_index() (include/linux/pagemap.h, Linux 6.12): which page of its file a vma has at `va`."""
+    """linear_page_index() (include/linux/pagemap.h, Linux 6.12): which page of its file a vma has at `va`; without a file the
+    address, or what it was before the vma moved."""
     return vma.vm_pgoff + va - vma.vm_start
 
 
@@ -79,7 +80,7 @@ def following(vma: Ref[Vma], first: Pgoff, last: Pgoff) -> Ref[Vma]:
     return None
 
 
-# Those of an anon_vma: by address, for anonymous memory never moves here.
+# Those of an anon_vma: by `vm_pgoff`, which is the address, as long as nothing has moved.
 
 
 @atomic
@@ -87,7 +88,7 @@ def anon_vma_interval_tree_insert(vma: Vma, anon_vma: AnonVma) -> None:
     """anon_vma_interval_tree_insert() (mm/interval_tree.c, Linux 6.12)."""
     before: Ref[Vma] = None
     behind = anon_vma.rb_root
-    while behind is not None and behind.vm_start <= vma.vm_start:
+    while behind is not None and behind.vm_pgoff <= vma.vm_pgoff:
         before = behind
         behind = behind.anon_next[0]
     vma.anon_next[0] = behind
@@ -113,7 +114,7 @@ def anon_vma_interval_tree_remove(vma: Vma, anon_vma: AnonVma) -> None:
 
 @atomic
 def anon_vma_interval_tree_iter_first(anon_vma: AnonVma, first: Pgoff, last: Pgoff) -> Ref[Vma]:
-    """anon_vma_interval_tree_iter_first() (mm/interval_tree.c, Linux 6.12): the first that has any of the addresses `first` to `last`."""
+    """anon_vma_interval_tree_iter_first() (mm/interval_tree.c, Linux 6.12): the first that may have any of the pages `first` to `last`."""
     return at_index(anon_vma.rb_root, first, last)
 
 
@@ -125,9 +126,9 @@ def anon_vma_interval_tree_iter_next(vma: Vma, first: Pgoff, last: Pgoff) -> Ref
 
 @atomic
 def at_index(vma: Ref[Vma], first: Pgoff, last: Pgoff) -> Ref[Vma]:
-    """The first from `vma` on that has any of the addresses."""
+    """The first from `vma` on that may have any of the pages."""
     while vma is not None:
-        if vma.vm_start <= last and first < vma.vm_end:
+        if vma.vm_pgoff <= last and first < vma.vm_pgoff + vma.vm_end - vma.vm_start:
             return vma
         vma = vma.anon_next[0]
     return None

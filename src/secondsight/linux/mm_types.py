@@ -18,8 +18,7 @@ Order: `mmap_lock`, then the folio lock, then `i_mmap_rwsem` or `AnonVma.rwsem`,
 Records of include/linux/mmu_notifier.h (`Subscriptions`, `IntervalNotifier`, ...) are here because they and `Mm`
 refer to each other; what acts on them is in `mmu_notifier.py`.
 
-Left out: the TLB. A cleared entry is gone for every CPU at once. May hide a bug in which a stale TLB entry takes
-part.
+The TLBs of the CPUs are there where somebody asks (`Mm.tlb`); else a cleared entry is gone for every CPU at once.
 """
 
 from __future__ import annotations
@@ -60,12 +59,20 @@ __all__ = [
     "VM_FAULT_SIGBUS",
     "VM_FAULT_SIGSEGV",
     "VM_HUGEPAGE",
+    "VM_LOCKED",
     "VM_PFNMAP",
     "VM_PRIVATE",
     "VM_SEALED",
     "VM_UFFD_FLAGS",
+    "UFFD_MINOR",
+    "UFFD_MISSING",
+    "UFFD_WP",
+    "VM_UFFD_MINOR",
     "VM_UFFD_MISSING",
     "VM_UFFD_WP",
+    "CLONED",
+    "NOT_PREPARED",
+    "PREPARED",
     "AddressSpace",
     "AnonVma",
     "Count",
@@ -96,6 +103,8 @@ __all__ = [
     "Subscriber",
     "Subscriptions",
     "SwpEntry",
+    "Tlb",
+    "TlbEntry",
     "UffdEvent",
     "UserfaultfdCtx",
     "UserfaultfdWait",
@@ -165,8 +174,17 @@ VM_UFFD_MISSING = 64
 """Registered with the process's userfaultfd: who touches a page that is not there waits for user space."""
 VM_UFFD_WP = 128
 """The same of who writes a page that is write-protected by it (`Pte.uffd_wp`)."""
-VM_UFFD_FLAGS = 192
-"""Either."""
+VM_UFFD_MINOR = 1
+"""The same of who touches a memfd's page that the file has, and that is not mapped. (VM_PFNMAP is a file's to say: no vma's `flags` have it.)"""
+VM_LOCKED = 2
+"""mlock(): the pages stay in memory. (VM_DEVMAP is a file's to say, as VM_PFNMAP is.)"""
+VM_UFFD_FLAGS = 193
+"""Any of the three."""
+
+UFFD_MISSING: Final = 0
+UFFD_WP: Final = 1
+UFFD_MINOR: Final = 2
+"""Why a fault is user space's (UFFD_PAGEFAULT_FLAG_)."""
 
 
 class Event(IntEnum):
@@ -252,8 +270,8 @@ class Folio(Record):
     of a page that no CPU can reach whose memory it is.
 
     What follows is written only where somebody walks from a folio to the entries that map it (`rmap`): of an anonymous folio
-    `anon_vma`, of a file's `mapping`, and `index`, the page's place in it: of anonymous memory, which never moves here, the
-    address. `isolated` is !PG_lru, once somebody has taken it off its list (`folio_isolate_lru`); `swap` is its slot while
+    `anon_vma`, of a file's `mapping`, and `index`, the page's place in it: of anonymous memory the address that its vma had when it was
+    touched first (`Vma.vm_pgoff`). `isolated` is !PG_lru, once somebody has taken it off its list (`folio_isolate_lru`); `swap` is its slot while
     `swapcache`.
 
     A folio of two pages (of order 1) is there only where a scenario has huge pages (the bound `huge`). `head` (`compound_head`) is the
@@ -261,7 +279,8 @@ class Folio(Record):
     page has `contents` and `shared` of its own; the rest is the folio's, in its first page: of the second `refcount` is 0
     (`page_alloc.page_folio`). `batched` is of a new folio of one page that may still be on its way to the LRU list: a CPU's batch (`lru_add`)
     holds a reference then, which is not in `refcount`. `partially_mapped` is of a folio of two pages of which one was mapped no more while the other
-    was (on the deferred split list): who wants to be rid of it, or to move it, splits it. Left out: folios of other orders; that their frames lie side by side (a page's number says nothing of the next).
+    was (on the deferred split list): who wants to be rid of it, or to move it, splits it. `hugetlb` is folio_test_hugetlb(), where the
+    pool is limited (`hugetlb_pool`). Left out: folios of other orders; that their frames lie side by side (a page's number says nothing of the next).
     """
 
     interchangeable = True
@@ -276,6 +295,7 @@ class Folio(Record):
     tail: Array[Ref[Folio], Literal["huge"]]
     batched: Array[bool, Literal["huge"]]
     partially_mapped: Array[bool, Literal["huge"]]
+    hugetlb: Array[bool, Literal["hugetlb_pool"]]
     anon_vma: Ref[AnonVma]
     mapping: Ref[AddressSpace]
     index: Pgoff
@@ -333,6 +353,11 @@ class AddressSpace(Record):
         something is mapped."""
         return -EFAULT
 
+    def mcontinue(self, vma: Vma, va: Va, pgoff: Pgoff) -> Errno:
+        """mfill_atomic_pte_continue(): map the page that the file has: 0, -EFAULT where it has none, -EINVAL past its end, -EEXIST where something is
+        mapped."""
+        return -EFAULT
+
     def vm_flags(self) -> Flags:
         """VM_PFNMAP, VM_DEVMAP or neither."""
         return 0
@@ -368,6 +393,14 @@ class AddressSpace(Record):
 
 
 bound("vma_flags", most=1, usual=1)
+bound("anon_prepared", most=1, usual=1)
+
+NOT_PREPARED: Final = 0
+PREPARED: Final = 1
+CLONED: Final = 2
+"""What a vma may be to anonymous memory (`Vma.anon_prepared`): it has no anon_vma yet; it has one; it has its own and its parent's, as after a
+fork (of anon_vma_chain: empty, singular, longer)."""
+
 
 
 class Vma(Record):
@@ -376,7 +409,8 @@ class Vma(Record):
     `write` is VM_WRITE. `flags` has what else a mapping has of vm_flags (VM_SEALED, VM_PRIVATE, VM_NONE, VM_UFFD_), where the scenario can tell (the bound is 1);
     else there is no such place. `shared` (`shared.rb`) leads to the next vma in the tree of its file. `anon_next` has one in its first
     place: the next in the tree of its `anon_vma`. `anon_prepared` is whether the kernel has given it an anon_vma yet, at a first write: asked
-    where there may be huge pages. `next` leads to the next of those
+    where there may be huge pages, and where mappings move (mremap). `vm_pgoff` of a vma without a file is its address, as long as it has not
+    moved after such a write. `next` leads to the next of those
     that munmap has taken out of the tree of its mm (`mas_detach`), or of those that are free. Which vma is which does not
     matter to anything: a search may rename them.
     """
@@ -389,7 +423,7 @@ class Vma(Record):
     vm_file: Ref[AddressSpace]
     write: bool
     anon_vma: Ref[AnonVma]
-    anon_prepared: Array[bool, Literal["huge"]]
+    anon_prepared: Array[Count, Literal["anon_prepared"]]
     anon_next: Array[Ref[Vma], Literal["anon_vmas"]]
     flags: Array[Flags, Literal["vma_flags"]]
     shared: Ref[Vma]
@@ -492,6 +526,7 @@ class UffdEvent(IntEnum):
     REMOVE = 2
     UNMAP = 3
     FORK = 4
+    REMAP = 5
 
 
 bound("userfaultfd", most=1, usual=1)
@@ -499,20 +534,20 @@ bound("userfaults", most=7, usual=4)
 
 
 class UserfaultfdWait(Record):
-    """struct userfaultfd_wait_queue (fs/userfaultfd.c, Linux 6.12): who waits, for a page or until an event has been read. `wp`: of
-    a fault, that the page is write-protected. `waken`: it waits no more, or never began to."""
+    """struct userfaultfd_wait_queue (fs/userfaultfd.c, Linux 6.12): who waits, for a page or until an event has been read. `why`: of
+    a fault, UFFD_. `waken`: it waits no more, or never began to."""
 
     event: UffdEvent
     start: Va
     end: VaEnd
-    wp: bool
+    why: Count
     waken: bool
 
 
 class UserfaultfdCtx(Record):
     """struct userfaultfd_ctx (fs/userfaultfd.c, Linux 6.12), of which a process has one at most here.
 
-    `sigbus`, `events`, `forks`: the features UFFD_FEATURE_SIGBUS, UFFD_FEATURE_EVENT_REMOVE with _UNMAP, UFFD_FEATURE_EVENT_FORK. `handed`: somebody has its
+    `sigbus`, `events`, `forks`: the features UFFD_FEATURE_SIGBUS, UFFD_FEATURE_EVENT_REMOVE with _UNMAP and _REMAP, UFFD_FEATURE_EVENT_FORK. `handed`: somebody has its
     file descriptor; of a child's, once the message of the fork has been read. `queue` has what is to be read, faults and events as they came:
     numbers of `waits` plus 1 (fault_pending_wqh and event_wqh). A fault that was read and waits still is in `waits` alone
     (fault_wqh). `mmap_changing` is raised under `map_changing_lock`. `dying`: the process gets a fatal signal.
@@ -531,6 +566,22 @@ class UserfaultfdCtx(Record):
     queue: Array[Count, Literal["userfaults"]]
 
 
+bound("tlbs", most=1)
+
+
+class TlbEntry(Record):
+    """What the TLB of some CPU may still have of a page whose entry has been cleared, until it is flushed (`tlb`)."""
+
+    frame: Ref[Folio]
+    writable: bool
+
+
+class Tlb(Record):
+    """The TLBs of all CPUs that run the process, by page."""
+
+    entries: Array[TlbEntry, Literal["pages"]]
+
+
 bound("pages", least=2, most=14, usual=8)  # sets of pages are kept in bit masks
 bound("pmds", most=7)
 
@@ -539,7 +590,7 @@ class Mm(Record):
     """struct mm_struct: an address space. `users` is mm_users, `unstable` is MMF_UNSTABLE.
 
     `mm_mt` is the maple tree: the vma at each page. There are as many pages as `ptes`. `pmds` has half as many where there may be huge
-    pages, else none: then all pages lie under one page table, which is there.
+    pages, else none: then all pages lie under one page table, which is there. `tlb` has one where it is asked what a stale TLB entry does.
     """
 
     mmap_lock: RwLock
@@ -549,6 +600,7 @@ class Mm(Record):
     ptes: Array[Pte, Literal["pages"]]
     pmds: Array[Pmd, Literal["pmds"]]
     subscriptions: Subscriptions
+    tlb: Array[Tlb, Literal["tlbs"]]
     userfaultfd: Array[UserfaultfdCtx, Literal["userfaultfd"]]
 
 

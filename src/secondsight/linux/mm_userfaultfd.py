@@ -5,17 +5,19 @@
     mfill_atomic_pte(): a new page, only where nothing is: -EEXIST
     unlock; then who waits for the page is woken (`userfaultfd.wake_userfault`)
 
+UFFDIO_CONTINUE maps a page that the file has in the same way; UFFDIO_MOVE is in `mm_userfaultfd_move`.
+
 Nobody is told when a page is filled: nothing was there. Write protection is a change of protection as mprotect's, in a notifier bracket.
 
 Left out: the lock of the vma alone, which the kernel takes where it can instead of the mmap lock (6.4 on): may hide a bug in which a
-page is filled while another vma is mapped or unmapped; UFFDIO_CONTINUE, UFFDIO_MOVE, UFFDIO_POISON, UFFDIO_COPY_MODE_WP; a source that faults itself; several
+page is filled while another vma is mapped or unmapped; UFFDIO_POISON, UFFDIO_COPY_MODE_WP; a source that faults itself; several
 pages in one call. What is filled is one page of one character.
 """
 
 from __future__ import annotations
 
 from secondsight.lang import Char, Errno, atomic, milestone
-from secondsight.linux.errno import EAGAIN, EEXIST, EFAULT, ENOENT
+from secondsight.linux.errno import EAGAIN, EEXIST, EFAULT, EINVAL, ENOENT
 from secondsight.linux.madvise import find_vma_from
 from secondsight.linux.memory import map_new_page
 from secondsight.linux.mm import is_cow_mapping, vma_is_accessible
@@ -25,10 +27,11 @@ from secondsight.linux.mmu_notifier import mmu_notifier_invalidate_range_end, mm
 from secondsight.linux.mprotect import change_pte_range
 from secondsight.linux.page_alloc import ZERO_PFN, frames
 from secondsight.linux.pgtable import pte_none
+from secondsight.linux.rmap import anon_vma_is_prepared
 from secondsight.linux.userfaultfd import is_registered, userfaultfd_wp
 from secondsight.linux.vma import vmas_changed
 
-__all__ = ["mfill_atomic", "mwriteprotect_range", "uffd_wp_range"]
+__all__ = ["mfill_atomic", "mfill_atomic_continue", "mwriteprotect_range", "uffd_wp_range"]
 
 
 @milestone
@@ -56,6 +59,32 @@ def mfill_atomic(mm: Mm, va: Va, value: Char, zero: bool) -> Errno:
     return ret
 
 
+@milestone
+def mfill_atomic_continue(mm: Mm, va: Va) -> Errno:
+    """mfill_atomic_continue(), mfill_atomic() (mm/userfaultfd.c, Linux 6.12) of one page: -ENOENT, -EAGAIN, -EEXIST as `mfill_atomic`; -EINVAL: not a
+    memfd's, or past its end; -EFAULT: the file has no such page."""
+    mm.mmap_lock.read_lock()
+    registered = is_registered(mm.mm_mt[va])
+    if not registered:
+        mm.mmap_lock.read_unlock()
+        return -ENOENT
+    mm.userfaultfd[0].map_changing_lock.read_lock()
+    with atomic:
+        vma = mm.mm_mt[va]
+        assert vma is not None
+        file = vma.vm_file
+        ret: Errno = -EAGAIN
+        if mm.userfaultfd[0].mmap_changing == 0:
+            ret = -EINVAL
+            if file is not None:
+                ret = file.mcontinue(vma, va, linear_page_index(vma, va))
+                if ret == 0 and len(mm.ptes[va].prot_none) > 0:
+                    mm.ptes[va].prot_none[0] = not vma_is_accessible(vma)
+        mm.userfaultfd[0].map_changing_lock.read_unlock()
+        mm.mmap_lock.read_unlock()
+    return ret
+
+
 @atomic
 def mfill_atomic_pte(mm: Mm, vma: Vma, va: Va, value: Char, zero: bool) -> Errno:
     """mfill_atomic_pte(), mfill_atomic_pte_copy(), mfill_atomic_pte_zeropage() (mm/userfaultfd.c, Linux 6.12): of private memory, also of a
@@ -71,6 +100,7 @@ def mfill_atomic_pte(mm: Mm, vma: Vma, va: Va, value: Char, zero: bool) -> Errno
     if not pte_none(pte):
         return -EEXIST
     if zero:
+        anon_vma_is_prepared(mm, va)
         pte.frame = frames[ZERO_PFN]
         pte.writable = False
         return 0

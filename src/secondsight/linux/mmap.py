@@ -15,6 +15,7 @@ from secondsight.linux.memory import tlb_finish_mmu, unmap_vmas
 from secondsight.linux.mm_interval_tree import vma_interval_tree_insert
 from secondsight.linux.mm_types import (
     HPAGE_PMD_NR,
+    NOT_PREPARED,
     VM_PRIVATE,
     VM_SEALED,
     AddressSpace,
@@ -29,6 +30,7 @@ from secondsight.linux.mm_types import (
 )
 from secondsight.linux.mmu_notifier import mmu_notifier_release
 from secondsight.linux.rmap import anon_vma_prepare
+from secondsight.linux.tlb import tlb_flush_mmu_tlbonly
 from secondsight.linux.userfaultfd import userfaultfd_unmap_complete, userfaultfd_unmap_prep
 from secondsight.linux.vma import (
     do_vmi_align_munmap,
@@ -132,6 +134,8 @@ def do_mmap_fixed(
     if detached is not None:
         gather = unmap_vmas(mm, va, va + length)
         free_pgtables(detached)
+        if len(mm.tlb) > 0:
+            tlb_flush_mmu_tlbonly(mm, va, va + length)
         if gather:
             tlb_finish_mmu(gather)
     if ret >= 0:
@@ -207,7 +211,8 @@ def mmap_region(
 
     Nothing is mapped there. `va`, or the error of the file's own mmap, which is asked for a new vma only.
     """
-    expanded = vma_merge_new_range(mm, va, va + length, file, pgoff, write, flags, low, high)
+    first = va if file is None else pgoff
+    expanded = vma_merge_new_range(mm, va, va + length, file, first, write, flags, NOT_PREPARED, low, high)
     ret = 0
     if expanded is None:
         if file is not None:
@@ -234,8 +239,8 @@ def link_new_vma(
     if len(vma.flags) > 0:
         vma.flags[0] = flags
     vma.vm_file = file
+    vma.vm_pgoff = va if file is None else pgoff
     if file is not None:
-        vma.vm_pgoff = pgoff
         file.i_mmap_rwsem.write_lock()
         vma_interval_tree_insert(vma, file)
         file.i_mmap_rwsem.write_unlock()
@@ -270,5 +275,7 @@ def exit_mmap(mm: Mm) -> None:
     mm.mmap_lock.write_lock()
     with atomic:
         free_pgtables(vms_gather_munmap_vmas(mm, 0, len(mm.ptes)))
+        if len(mm.tlb) > 0:
+            tlb_flush_mmu_tlbonly(mm, 0, len(mm.ptes))
         tlb_finish_mmu(gather)
     mm.mmap_lock.write_unlock()

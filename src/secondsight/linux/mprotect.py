@@ -7,6 +7,8 @@ The mmap lock is held for writing throughout, so no fault comes between; accesse
     change_pte_range()                          one step: the page-table lock
     mmu_notifier_invalidate_range_end()
 
+Private memory that is locked (mlock()) and comes to be writable is copied at once, where others have it too.
+
 So a vma that may not be written has entries that still may, until its subscribers have been called.
 
 Left out: PROT_EXEC, protection keys, NUMA hints, mseal(2), limits and accounting; that no subscriber is
@@ -19,9 +21,11 @@ from __future__ import annotations
 from secondsight.lang import Errno, Ref, atomic, milestone
 from secondsight.linux.errno import EACCES, ENOMEM
 from secondsight.linux.huge_memory import vma_adjust_trans_huge
+from secondsight.linux.mlock import populate_vma_page_range
 from secondsight.linux.mm import folio_test_anon, is_cow_mapping, page_anon_exclusive, vma_is_accessible
 from secondsight.linux.mm_types import (
     VM_HUGEPAGE,
+    VM_LOCKED,
     VM_NONE,
     VM_PRIVATE,
     VM_SEALED,
@@ -41,6 +45,7 @@ from secondsight.linux.mmu_notifier import mmu_notifier_invalidate_range_end, mm
 from secondsight.linux.pgtable import pte_none, pte_page
 from secondsight.linux.swapops import is_migration_entry, migrations
 from secondsight.linux.userfaultfd import userfaultfd_pte_wp
+from secondsight.linux.util import locked_vms, vma_is_locked
 from secondsight.linux.vma import may_split, vma_modify_flags, vmas_changed
 
 __all__ = ["change_protection", "change_pte_range", "do_mprotect_pkey"]
@@ -63,11 +68,14 @@ def do_mprotect_pkey(mm: Mm, start: Va, length: Pgoff, write: bool, low: Va, hig
             ret = mprotect_problem(vma, write)
             first: VaEnd = at
             changes = False
+            populates = False
             if ret == 0:
                 assert vma is not None
                 at = min(vma.vm_end, start + length)
                 flags = flags_for(vma, none)
                 changes = vma.write != write or differ(vma, flags)
+                if len(locked_vms) > 0:
+                    populates = write and not vma.write and vma_is_locked(vma) and is_cow_mapping(vma)
                 if len(huge_pages) == 0:
                     if changes:
                         vma_modify_flags(vma, first, at, write, flags, low, high)
@@ -81,6 +89,9 @@ def do_mprotect_pkey(mm: Mm, start: Va, length: Pgoff, write: bool, low: Va, hig
                 with atomic:
                     vma_modify_flags(vma, first, at, write, flags_for(vma, none), low, high)
             change_protection(mm, first, at)
+            if len(locked_vms) > 0:
+                if populates:
+                    populate_vma_page_range(mm, first, at)
     with atomic:
         vmas_changed(mm, start, at)
         mm.mmap_lock.write_unlock()
@@ -91,7 +102,7 @@ def do_mprotect_pkey(mm: Mm, start: Va, length: Pgoff, write: bool, low: Va, hig
 def flags_for(vma: Vma, none: bool) -> Flags:
     """The flags of a vma that are not VM_WRITE, as they come to be."""
     if len(vma.flags) > 0:
-        return (vma.flags[0] & (VM_SEALED | VM_PRIVATE | VM_HUGEPAGE | VM_UFFD_FLAGS)) | (VM_NONE if none else 0)
+        return (vma.flags[0] & (VM_SEALED | VM_PRIVATE | VM_HUGEPAGE | VM_LOCKED | VM_UFFD_FLAGS)) | (VM_NONE if none else 0)
     return 0
 
 

@@ -5,7 +5,8 @@ It is what makes notifier ranges that are not blockable. A vma whose notifiers w
 
 from __future__ import annotations
 
-from secondsight.lang import atomic, milestone
+from secondsight.lang import Errno, atomic, milestone
+from secondsight.linux.errno import EAGAIN, ESRCH
 from secondsight.linux.memory import tlb_finish_mmu, zap_pte_range
 from secondsight.linux.mm import is_cow_mapping
 from secondsight.linux.mm_types import Event, Mm, Range, VaEnd
@@ -13,8 +14,9 @@ from secondsight.linux.mmu_notifier import (
     mmu_notifier_invalidate_range_end,
     mmu_notifier_invalidate_range_start_nonblock,
 )
+from secondsight.linux.tlb import tlb_flush_mmu_tlbonly
 
-__all__ = ["oom_reap_task_mm"]
+__all__ = ["oom_reap_task_mm", "process_mrelease"]
 
 
 @milestone
@@ -30,6 +32,13 @@ def oom_reap_task_mm(mm: Mm) -> bool:
             mm.unstable = True
     if not locked:
         return False
+    ret = reap_private(mm)
+    mm.mmap_lock.read_unlock()
+    return ret
+
+
+def reap_private(mm: Mm) -> bool:
+    """The loop of __oom_reap_task_mm() (mm/oom_kill.c, Linux 6.12), under the mmap lock."""
     ret = True
     start: VaEnd = 0
     while start < len(mm.ptes):
@@ -47,11 +56,29 @@ def oom_reap_task_mm(mm: Mm) -> bool:
             else:
                 gather = zap_pte_range(mm, start, end)
                 mmu_notifier_invalidate_range_end(mm, rng)
+                if len(mm.tlb) > 0:
+                    tlb_flush_mmu_tlbonly(mm, start, end)
                 if gather:
                     tlb_finish_mmu(gather)
         start = end
-    mm.mmap_lock.read_unlock()
     return ret
+
+
+@milestone
+def process_mrelease(mm: Mm) -> Errno:
+    """process_mrelease() (mm/oom_kill.c, Linux 6.12) of a process that is ending: 0; -ESRCH: nobody has its memory any more; -EAGAIN: not all of it could be
+    reaped.
+
+    It waits for the mmap lock, where the reaper tries it. Left out: MMF_OOM_SKIP: where the end of the process has come first, it looks at what is left.
+    """
+    with atomic:
+        if mm.users == 0:
+            return -ESRCH
+    mm.mmap_lock.read_lock()
+    mm.unstable = True
+    done = reap_private(mm)
+    mm.mmap_lock.read_unlock()
+    return 0 if done else -EAGAIN
 
 
 @atomic

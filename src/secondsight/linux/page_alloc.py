@@ -31,6 +31,7 @@ from secondsight.lang import (
     tracepoint,
 )
 from secondsight.linux.highmem import clear_highpage
+from secondsight.linux.hugetlb_pool import hstates
 from secondsight.linux.mm_types import Count, Folio, Pfn, anon_vmas, huge_pages
 from secondsight.linux.mmzone import in_pageblock, pageblocks
 
@@ -276,6 +277,10 @@ def free_tail_page(folio: Folio) -> None:
         folio.tail[0] = None
         folio.head[0] = None
         tail.head[0] = None
+        if len(hstates) > 0:
+            if folio.hugetlb[0]:  # free_huge_folio()
+                folio.hugetlb[0] = False
+                hstates[0].free_huge_pages += 1
         free_page(tail)
 
 

@@ -69,6 +69,15 @@ DIFFERENCES: dict[str, Difference] = {
             seen="6.1.0-56-amd64 against 6.12.117+deb12-amd64, 7.2.13+deb14-amd64 (scenarios/moved_pages.py)",
         ),
         Difference(
+            "protected-page-is-not-found",
+            since=(6, 12),
+            older="move_pages(2) says -ENOENT of a page that mprotect(PROT_NONE) protects, the zero page too",
+            newer="it moves the page; of the zero page it says -EFAULT",
+            read="follow_page_pte(), gup_can_follow_protnone() (mm/gup.c, include/linux/mm.h, Linux 6.1.192); add_folio_for_migration() by folio_walk_start() "
+            "(mm/migrate.c, Linux 6.12.117). Releases in between were not looked at.",
+            seen="6.1.0-56-amd64 against 6.12.117+deb12-amd64 (drawn scenarios)",
+        ),
+        Difference(
             "direct-io-by-reference",
             since=(6, 12),
             older="direct I/O takes references to the pages of its buffer and does not pin them: after a fork meanwhile, who writes the "
@@ -125,6 +134,34 @@ DIFFERENCES: dict[str, Difference] = {
             newer="the zero page is mapped instead, and move_pages(2) fails with -EFAULT",
             read="try_to_map_unused_to_zeropage() (mm/migrate.c, Linux 6.12.117), which 6.1.192 has not. Releases in between were not looked at.",
             seen="6.1 against 6.12 and 7.2 (scenarios/huge_pages.py)",
+        ),
+        Difference(
+            "mremap-of-several-vmas",
+            since=(7, 2),
+            older="mremap() of pages that are not all of one vma fails with -EFAULT, and what was mapped at the new place has gone. So does the model where no "
+            "release is asked for",
+            newer="the vmas move one after the other, but one that is registered with a userfaultfd only by itself; where it fails at once nothing has gone. "
+            "Places that overlap are refused (-EINVAL) before anybody looks whether something is mapped (-EFAULT)",
+            read="mremap_to(), vma_to_resize() (mm/mremap.c, Linux 6.12.117); remap_move(), check_prep_vma() (7.2.13). Releases in between were not "
+            "looked at.",
+            seen="6.12.117+deb12-amd64 against 7.2.13+deb14-amd64 (drawn scenarios)",
+        ),
+        Difference(
+            "touched-memory-joins-untouched",
+            since=(7, 2),
+            older="private memory that was written does not become one vma with memory beside it that nobody has written. So does the model where no release "
+            "is asked for",
+            newer="it does",
+            read="is_mergeable_anon_vma() (mm/vma.c, Linux 6.12.117, 7.2.13). Releases in between were not looked at.",
+            seen="6.12.117+deb12-amd64 against 7.2.13+deb14-amd64 (drawn scenarios)",
+        ),
+        Difference(
+            "userfaultfd-moves-pages",
+            since=(6, 12),
+            older="UFFDIO_MOVE is unknown: -EINVAL",
+            newer="a page is moved from one address to another",
+            read="userfaultfd_ioctl() (fs/userfaultfd.c, Linux 6.1.192), move_pages() (mm/userfaultfd.c, Linux 6.12.117). It came with 6.8.",
+            seen="6.1.0-56-amd64 against 6.12.117+deb12-amd64 (drawn scenarios)",
         ),
         Difference(
             "two-pass-interval-notifiers",

@@ -16,7 +16,7 @@ So a subscriber is called, and may sleep, with the folio lock and one of these l
 
 Of a huge page the walk finds one entry, or its pages' own; what it covers is one bracket.
 
-Left out: KSM, mlock, TLB flushes that are put off.
+Left out: KSM, TLB flushes that are put off.
 """
 
 from __future__ import annotations
@@ -30,10 +30,13 @@ from secondsight.linux.mm_interval_tree import (
     anon_vma_interval_tree_iter_first,
     anon_vma_interval_tree_iter_next,
     anon_vma_interval_tree_remove,
+    linear_page_index,
     vma_interval_tree_iter_first,
     vma_interval_tree_iter_next,
 )
 from secondsight.linux.mm_types import (
+    NOT_PREPARED,
+    PREPARED,
     AddressSpace,
     Event,
     Folio,
@@ -55,8 +58,10 @@ from secondsight.linux.page_alloc import folio_order, folio_page, page_folio, pu
 from secondsight.linux.pgtable import folio_mapped, page_mapcount
 from secondsight.linux.swap_state import swap_duplicate
 from secondsight.linux.swapops import swap_slots
+from secondsight.linux.util import locked_vms, vma_is_locked
 
 __all__ = [
+    "anon_vma_is_prepared",
     "anon_vma_link",
     "anon_vma_prepare",
     "anon_vma_unlink",
@@ -115,6 +120,16 @@ def anon_vma_unlink(vma: Vma) -> None:
             anon_vma.rwsem.write_unlock()
 
 
+@atomic
+def anon_vma_is_prepared(mm: Mm, va: Va) -> None:
+    """__anon_vma_prepare() (mm/rmap.c, Linux 6.12): a first page of private memory is about to come: the vma has an anon_vma from now on."""
+    vma = mm.mm_mt[va]
+    assert vma is not None
+    if len(vma.anon_prepared) > 0:
+        if vma.anon_prepared[0] == NOT_PREPARED:
+            vma.anon_prepared[0] = PREPARED
+
+
 # What a folio belongs to.
 
 
@@ -123,7 +138,7 @@ def folio_add_new_anon_rmap(folio: Folio, vma: Vma, va: Va) -> None:
     """folio_add_new_anon_rmap(), __folio_set_anon() (mm/rmap.c, Linux 6.12): a new folio is anonymous memory of `vma` at `va`."""
     if len(anon_vmas) > 0:
         folio.anon_vma = vma.anon_vma
-        folio.index = va
+        folio.index = linear_page_index(vma, va)
 
 
 @atomic
@@ -202,10 +217,9 @@ def last_index(folio: Folio) -> Pgoff:
 @atomic
 def vma_address(vma: Vma, folio: Folio) -> Va:
     """vma_address() (mm/internal.h, Linux 6.12): where a vma maps the folio, or of one of two pages the first that the vma has."""
-    if folio.mapping is None:
-        if len(huge_pages) > 0:
-            return max(folio.index, vma.vm_start)
-        return folio.index
+    if len(huge_pages) > 0:
+        if folio.index < vma.vm_pgoff:
+            return vma.vm_start
     return vma.vm_start + folio.index - vma.vm_pgoff
 
 
@@ -214,7 +228,7 @@ def vma_address_end(vma: Vma, folio: Folio) -> VaEnd:
     """vma_address_end() (mm/internal.h, Linux 6.12): where what a vma maps of the folio ends."""
     if len(huge_pages) > 0:
         if folio_order(folio) > 0:
-            return min(last_index(folio) + 1, vma.vm_end)
+            return min(vma.vm_start + last_index(folio) + 1 - vma.vm_pgoff, vma.vm_end)
     return vma_address(vma, folio) + 1
 
 
@@ -252,7 +266,7 @@ def folio_remove_rmap(page: Folio) -> None:
 def try_to_unmap(folio: Folio) -> None:
     """try_to_unmap() (mm/rmap.c, Linux 6.12): take the folio out of every page table; entries of anonymous memory become swap entries.
 
-    The folio is locked. It may be mapped afterwards all the same: ask. Left out: what is lazily freed (MADV_FREE), mlock, TLB
+    The folio is locked. It may be mapped afterwards all the same: ask. Left out: what is lazily freed (MADV_FREE), TLB
     flushes that wait for others.
     """
     rmap_walk_lock(folio)
@@ -309,10 +323,14 @@ def unmap_entries(folio: Folio, mm: Mm, va: Va, end: VaEnd) -> bool:
 @atomic
 def unmap_entry(folio: Folio, page: Folio, mm: Mm, va: Va) -> bool:
     """The part of try_to_unmap_one() under the page-table lock, of one page of a folio. False: the page may be pinned
-    (folio_try_share_anon_rmap_pte()), and stays where it is."""
+    (folio_try_share_anon_rmap_pte()), or is locked (mlock()), and stays where it is."""
     pte = mm.ptes[va]
     if not page_vma_mapped_walk(page, pte):
         return True
+    if len(locked_vms) > 0:
+        vma = mm.mm_mt[va]
+        if vma is not None and vma_is_locked(vma):
+            return False
     if folio.anon_vma is not None:
         exclusive = page_anon_exclusive(page)
         if exclusive and folio.pins > 0:

@@ -39,7 +39,7 @@ from secondsight.lang import (
     shared_array,
     wait_until,
 )
-from secondsight.linux.errno import EEXIST, EFAULT, ENOMEM, EPERM
+from secondsight.linux.errno import EEXIST, EFAULT, EINVAL, ENOMEM, EPERM
 from secondsight.linux.fork import mms
 from secondsight.linux.memory import (
     FAULT_FLAG_ALLOW_RETRY,
@@ -52,11 +52,11 @@ from secondsight.linux.memory import (
     unmap_mapping_range,
 )
 from secondsight.linux.mm_interval_tree import linear_page_index
-from secondsight.linux.mm_types import AddressSpace, Count, Flags, Folio, Mm, Pgoff, Va, VaEnd, Vma
+from secondsight.linux.mm_types import UFFD_MINOR, UFFD_MISSING, AddressSpace, Count, Flags, Folio, Mm, Pgoff, Va, VaEnd, Vma
 from secondsight.linux.page_alloc import alloc_page, put_page
 from secondsight.linux.pgtable import folio_mapped, pte_none
 from secondsight.linux.rmap import folio_add_file_rmap, folio_remove_file_rmap
-from secondsight.linux.userfaultfd import handle_userfault, userfaultfd_missing
+from secondsight.linux.userfaultfd import handle_userfault, userfaultfd_minor, userfaultfd_missing
 
 __all__ = [
     "F_SEAL_FUTURE_WRITE",
@@ -119,17 +119,38 @@ class ShmemFile(AddressSpace):
             wait_until(not self.falloc_start <= pgoff < self.falloc_next)
             return VM_FAULT_NOPAGE
         if len(mm.userfaultfd) > 0:
-            missing = self.is_missing(mm, va, pgoff)
-            if missing:
-                return handle_userfault(mm, va, flags, False)
+            asks, why = self.is_told_of(mm, va, pgoff)
+            if asks:
+                return handle_userfault(mm, va, flags, why)
         return shmem_map_folio(self, mm, va, pgoff, flags & FAULT_FLAG_WRITE != 0)
 
     @atomic
-    def is_missing(self, mm: Mm, va: Va, pgoff: Pgoff) -> bool:
-        """The part of shmem_get_folio_gfp() (mm/shmem.c, Linux 6.12) that asks userfaultfd_missing(): the file has no such page, and user space
-        is to fill it."""
+    def is_told_of(self, mm: Mm, va: Va, pgoff: Pgoff) -> tuple[bool, Count]:
+        """The part of shmem_get_folio_gfp() (mm/shmem.c, Linux 6.12) that asks userfaultfd_missing() and userfaultfd_minor(): the file has no such page, and
+        user space is to fill it; or it has it, and user space is to say when it may be mapped."""
         vma = mm.mm_mt[va]
-        return vma is not None and userfaultfd_missing(vma) and pgoff < self.nr_pages and self.pages[pgoff] is None
+        if vma is None or pgoff >= self.nr_pages:
+            return False, UFFD_MISSING
+        if self.pages[pgoff] is None:
+            return userfaultfd_missing(vma), UFFD_MISSING
+        return userfaultfd_minor(vma), UFFD_MINOR
+
+    @atomic
+    def mcontinue(self, vma: Vma, va: Va, pgoff: Pgoff) -> Errno:
+        """mfill_atomic_pte_continue(), mfill_atomic_install_pte() (mm/userfaultfd.c, Linux 6.12), under the folio lock: the page that the file
+        has, shared or of a private mapping, where it may not be written."""
+        mm = vma.vm_mm
+        assert mm is not None
+        if pgoff >= self.nr_pages:
+            return -EINVAL
+        folio = self.pages[pgoff]
+        if folio is None:
+            return -EFAULT
+        wait_until(not folio.locked)
+        if not pte_none(mm.ptes[va]):
+            return -EEXIST
+        insert_page(mm, va, folio)
+        return 0
 
     @atomic
     def mfill(self, vma: Vma, va: Va, pgoff: Pgoff, value: Char) -> Errno:

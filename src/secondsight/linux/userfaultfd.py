@@ -10,13 +10,15 @@ write-protected, waits:
         the access is made again
 
 User space reads the message and answers by UFFDIO_COPY, UFFDIO_ZEROPAGE or UFFDIO_WRITEPROTECT (`mm_userfaultfd`), which make the
-entry right and wake those who wait for it.
+entry right and wake those who wait for it; or by UFFDIO_MOVE, which gives a page that it has at another address. Of a memfd it may also hear of pages that
+are there and not mapped (minor faults): it looks at them by another mapping, and has them mapped by UFFDIO_CONTINUE.
 
-Where it has asked for events, it is told of two changes, and who makes them waits until the message has been read, not until anybody
+Where it has asked for events, it is told of three changes, and who makes them waits until the message has been read, not until anybody
 has acted on it:
 
     MADV_DONTNEED       REMOVE, before the pages go, without the mmap lock
     munmap, MAP_FIXED   UNMAP, when they have gone and the mmap lock has been given up
+    mremap              REMAP, when they have moved; before it UNMAP of what was at the new place, behind it UNMAP of the old one
 
 From the time at which the change begins until then (`mmap_changing`) nothing can be filled: -EAGAIN.
 
@@ -26,7 +28,7 @@ descriptor comes with the message, and fork() returns, and the child begins, whe
 So who keeps something by address and lives by these messages hears late: of munmap when the memory has gone, and perhaps another
 mapping has come. The system call has not returned, that is all.
 
-Left out: UFFDIO_CONTINUE and minor faults, UFFDIO_MOVE, UFFDIO_POISON; the event REMAP (mremap() is not modelled);
+Left out: UFFDIO_POISON; minor faults of huge pages;
 which of two children a message of two forks at a time is about; asynchronous write protection, write protection of pages that are not there, and of files'
 pages; more than one userfaultfd of a process; who else may use it than the process; UFFDIO_API by itself; who waits in a system call
 and is killed goes on with it. The order among those woken.
@@ -37,9 +39,12 @@ from __future__ import annotations
 from secondsight.lang import Ref, atomic, milestone, out_of_records, wait_until
 from secondsight.linux.mm_types import (
     FAULT_FLAG_ALLOW_RETRY,
+    UFFD_MISSING,
+    UFFD_WP,
     VM_FAULT_RETRY,
     VM_FAULT_SIGBUS,
     VM_UFFD_FLAGS,
+    VM_UFFD_MINOR,
     VM_UFFD_MISSING,
     VM_UFFD_WP,
     Count,
@@ -59,9 +64,12 @@ __all__ = [
     "dup_userfaultfd_complete",
     "find_message",
     "handle_userfault",
+    "mremap_userfaultfd_complete",
+    "mremap_userfaultfd_prep",
     "read_message",
     "userfaultfd_armed",
     "userfaultfd_event_wait_completion",
+    "userfaultfd_minor",
     "userfaultfd_missing",
     "userfaultfd_pte_wp",
     "userfaultfd_remove",
@@ -79,6 +87,12 @@ __all__ = [
 def userfaultfd_missing(vma: Vma) -> bool:
     """userfaultfd_missing() (include/linux/userfaultfd_k.h, Linux 6.12)."""
     return vma.flags[0] & VM_UFFD_MISSING != 0
+
+
+@atomic
+def userfaultfd_minor(vma: Vma) -> bool:
+    """userfaultfd_minor() (include/linux/userfaultfd_k.h, Linux 6.12)."""
+    return vma.flags[0] & VM_UFFD_MINOR != 0
 
 
 @atomic
@@ -103,14 +117,14 @@ def userfaultfd_pte_wp(vma: Vma, pte: Pte) -> bool:
 
 
 @atomic
-def add_wait(ctx: UserfaultfdCtx, event: UffdEvent, start: Va, end: VaEnd, wp: bool) -> Count:
+def add_wait(ctx: UserfaultfdCtx, event: UffdEvent, start: Va, end: VaEnd, why: Count) -> Count:
     """__add_wait_queue() of a new struct userfaultfd_wait_queue (fs/userfaultfd.c, Linux 6.12): its number. It can be read from now on."""
     for i in range(len(ctx.waits)):
         if ctx.waits[i].event == UffdEvent.NONE:
             ctx.waits[i].event = event
             ctx.waits[i].start = start
             ctx.waits[i].end = end
-            ctx.waits[i].wp = wp
+            ctx.waits[i].why = why
             for k in range(len(ctx.queue)):
                 if ctx.queue[k] == 0:
                     ctx.queue[k] = i + 1
@@ -138,7 +152,7 @@ def end_wait(ctx: UserfaultfdCtx, i: Count) -> None:
     ctx.waits[i].event = UffdEvent.NONE
     ctx.waits[i].start = 0
     ctx.waits[i].end = 0
-    ctx.waits[i].wp = False
+    ctx.waits[i].why = UFFD_MISSING
     ctx.waits[i].waken = False
 
 
@@ -178,11 +192,11 @@ def wake_userfault(ctx: UserfaultfdCtx, start: Va, end: VaEnd) -> None:
 
 
 @milestone(quiet=True)
-def handle_userfault(mm: Mm, va: Va, flags: Flags, wp: bool) -> Flags:
+def handle_userfault(mm: Mm, va: Va, flags: Flags, why: Count) -> Flags:
     """handle_userfault() (fs/userfaultfd.c, Linux 6.12): VM_FAULT_RETRY, the mmap lock was given up. VM_FAULT_SIGBUS where the fault may not do
     that, as hmm_range_fault() and the remote form of GUP may not, or where user space has asked for SIGBUS.
 
-    `wp`: the page is there and write-protected; else it is missing.
+    `why`: UFFD_MISSING; UFFD_WP: the page is there and write-protected; UFFD_MINOR: the file has it, and it is not mapped.
     """
     with atomic:
         ctx = mm.userfaultfd[0]
@@ -191,9 +205,9 @@ def handle_userfault(mm: Mm, va: Va, flags: Flags, wp: bool) -> Flags:
         if ctx.released:
             mm.mmap_lock.read_unlock()
             return VM_FAULT_RETRY
-        i = add_wait(ctx, UffdEvent.PAGEFAULT, va, va + 1, wp)
+        i = add_wait(ctx, UffdEvent.PAGEFAULT, va, va + 1, why)
     with atomic:
-        must_wait = userfaultfd_must_wait(mm, va, wp) and not ctx.released
+        must_wait = userfaultfd_must_wait(mm, va, why == UFFD_WP) and not ctx.released
         if not must_wait:
             ctx.waits[i].waken = True
         mm.mmap_lock.read_unlock()
@@ -241,7 +255,7 @@ def dup_userfaultfd_complete(oldmm: Mm) -> None:
 def userfaultfd_event_wait_completion(ctx: UserfaultfdCtx, event: UffdEvent, start: Va, end: VaEnd) -> None:
     """userfaultfd_event_wait_completion() (fs/userfaultfd.c, Linux 6.12): wait until the message has been read. `mmap_changing` was raised for
     it."""
-    i = add_wait(ctx, event, start, end, False)
+    i = add_wait(ctx, event, start, end, UFFD_MISSING)
     wait_until(ctx.waits[i].waken or ctx.released or ctx.dying)
     with atomic:
         end_wait(ctx, i)
@@ -290,6 +304,26 @@ def userfaultfd_unmap_prep(mm: Mm, start: Va, end: VaEnd) -> bool:
 def is_registered(vma: Ref[Vma]) -> bool:
     """Whether there is a vma, and it is registered."""
     return vma is not None and userfaultfd_armed(vma)
+
+
+def mremap_userfaultfd_prep(mm: Mm, new_addr: Va) -> bool:
+    """mremap_userfaultfd_prep() (fs/userfaultfd.c, Linux 6.12) of the vma that memory has moved into: whether user space is to be told. Where it does not want to be,
+    the vma is registered no more. The mmap lock is held for writing."""
+    with atomic:
+        ctx = mm.userfaultfd[0]
+        vma = mm.mm_mt[new_addr]
+        assert vma is not None
+        told = ctx.events and userfaultfd_armed(vma)
+        if not told:
+            vma.flags[0] = vma.flags[0] & (255 - VM_UFFD_FLAGS)
+    if told:
+        mmap_changes(ctx)
+    return told
+
+
+def mremap_userfaultfd_complete(mm: Mm, start: Va, end: VaEnd) -> None:
+    """mremap_userfaultfd_complete() (fs/userfaultfd.c, Linux 6.12): the memory has moved, no lock is held."""
+    userfaultfd_event_wait_completion(mm.userfaultfd[0], UffdEvent.REMAP, start, end)
 
 
 def userfaultfd_unmap_complete(mm: Mm, start: Va, end: VaEnd) -> None:

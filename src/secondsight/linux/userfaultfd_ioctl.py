@@ -9,14 +9,17 @@ from __future__ import annotations
 from secondsight.lang import Char, Errno, atomic, milestone, require
 from secondsight.linux.errno import EAGAIN, EINVAL, EPERM
 from secondsight.linux.madvise import find_vma_from
-from secondsight.linux.mm_types import VM_SEALED, VM_UFFD_FLAGS, VM_UFFD_WP, Flags, Mm, Pgoff, Va, VaEnd
-from secondsight.linux.mm_userfaultfd import mfill_atomic, mwriteprotect_range, uffd_wp_range
-from secondsight.linux.userfaultfd import is_registered, userfaultfd_missing, userfaultfd_wp, wake_userfault
+from secondsight.linux.mm_types import VM_SEALED, VM_UFFD_FLAGS, VM_UFFD_MINOR, VM_UFFD_WP, Flags, Mm, Pgoff, Va, VaEnd
+from secondsight.linux.mm_userfaultfd import mfill_atomic, mfill_atomic_continue, mwriteprotect_range, uffd_wp_range
+from secondsight.linux.mm_userfaultfd_move import move_pages
+from secondsight.linux.userfaultfd import is_registered, userfaultfd_minor, userfaultfd_missing, userfaultfd_wp, wake_userfault
 from secondsight.linux.vma import vma_modify_flags, vmas_changed
 
 __all__ = [
     "new_userfaultfd",
+    "userfaultfd_continue",
     "userfaultfd_copy",
+    "userfaultfd_move",
     "userfaultfd_register",
     "userfaultfd_release",
     "userfaultfd_unregister",
@@ -41,12 +44,12 @@ def new_userfaultfd(mm: Mm, sigbus: bool, events: bool, forks: bool = False) -> 
 def userfaultfd_register(mm: Mm, start: Va, length: Pgoff, modes: Flags, low: Va, high: VaEnd) -> Errno:
     """userfaultfd_register(), userfaultfd_register_range() (fs/userfaultfd.c, mm/userfaultfd.c, Linux 6.12): `modes` are VM_UFFD_.
 
-    -EINVAL: nothing is mapped, or neither private memory nor a memfd; -EPERM: mapped read-only from a memfd that was write-sealed.
+    -EINVAL: nothing is mapped, or neither private memory nor a memfd, or private memory and VM_UFFD_MINOR is asked for; -EPERM: mapped read-only from a memfd that was write-sealed.
     `low`, `high`: see `vma_merge_new_range`.
     """
     mm.mmap_lock.write_lock()
     with atomic:
-        ret = register_problem(mm, start, start + length)
+        ret = register_problem(mm, start, start + length, modes & VM_UFFD_MINOR != 0)
         if ret == 0 and modes & VM_UFFD_WP != 0:
             for va in range(start, start + length):
                 private = mm.mm_mt[va]
@@ -68,7 +71,7 @@ def userfaultfd_register(mm: Mm, start: Va, length: Pgoff, modes: Flags, low: Va
 
 
 @atomic
-def register_problem(mm: Mm, start: Va, end: VaEnd) -> Errno:
+def register_problem(mm: Mm, start: Va, end: VaEnd, minor: bool) -> Errno:
     """The checks of userfaultfd_register(), vma_can_userfault() (fs/userfaultfd.c, include/linux/userfaultfd_k.h, Linux 6.12)."""
     ret: Errno = -EINVAL
     for va in range(start, end):
@@ -78,6 +81,8 @@ def register_problem(mm: Mm, start: Va, end: VaEnd) -> Errno:
             if file is not None:
                 if file.vm_flags() != 0:
                     return -EINVAL
+            elif minor:
+                return -EINVAL
             if vma.flags[0] & VM_SEALED != 0:
                 return -EPERM
             ret = 0
@@ -128,7 +133,7 @@ def clear_range(mm: Mm, start: Va, end: VaEnd, wakes: bool, low: Va, high: VaEnd
                 assert vma is not None
                 at = min(vma.vm_end, end)
                 protects = userfaultfd_wp(vma)
-                if wakes and userfaultfd_missing(vma):
+                if wakes and (userfaultfd_missing(vma) or userfaultfd_minor(vma)):
                     wake_userfault(mm.userfaultfd[0], first, at)
         if first < end:
             if protects:
@@ -164,6 +169,28 @@ def userfaultfd_zeropage(mm: Mm, va: Va) -> Errno:
     ret = mfill_atomic(mm, va, 0, True)
     if ret == 0:
         wake_userfault(mm.userfaultfd[0], va, va + 1)
+    return ret
+
+
+@milestone
+def userfaultfd_continue(mm: Mm, va: Va) -> Errno:
+    """userfaultfd_continue() (fs/userfaultfd.c, Linux 6.12), of one page: map what the file has, and wake who waits for it. As `mfill_atomic_continue`."""
+    if mm.userfaultfd[0].mmap_changing > 0:
+        return -EAGAIN
+    ret = mfill_atomic_continue(mm, va)
+    if ret == 0:
+        wake_userfault(mm.userfaultfd[0], va, va + 1)
+    return ret
+
+
+@milestone
+def userfaultfd_move(mm: Mm, dst: Va, src: Va) -> Errno:
+    """userfaultfd_move() (fs/userfaultfd.c, Linux 6.12), of one page: it is taken from `src`, and who waits for `dst` goes on. As `move_pages`."""
+    if mm.userfaultfd[0].mmap_changing > 0:
+        return -EAGAIN
+    ret = move_pages(mm, dst, src)
+    if ret == 0:
+        wake_userfault(mm.userfaultfd[0], dst, dst + 1)
     return ret
 
 

@@ -3,7 +3,7 @@
 Who keeps pages in memory for as long as user space likes accounts for them here: VFIO, RDMA, io_uring (those two by the user instead,
 in `user->locked_vm`). Nothing makes a driver do it. There is a count where the bound `memlock` is as many as there are mms.
 
-Left out: CAP_IPC_LOCK, which passes the limit over; mlock(2), which counts in the same number.
+mlock(2) counts in the same number (`mlock`). Left out: CAP_IPC_LOCK, which passes the limit over.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ from __future__ import annotations
 from secondsight.lang import Errno, Record, atomic, bound, milestone, require, shared_array
 from secondsight.linux.errno import ENOMEM
 from secondsight.linux.fork import mms
-from secondsight.linux.mm_types import Count, Mm
+from secondsight.linux.mm_types import VM_LOCKED, Count, Mm, Vma
 
-__all__ = ["LockedVm", "account_locked_vm", "locked_vm", "locked_vms"]
+__all__ = ["LockedVm", "account_locked_vm", "locked_vm", "locked_vms", "vma_is_locked"]
 
 
 class LockedVm(Record):
@@ -30,6 +30,15 @@ locked_vms = shared_array(LockedVm, bound("memlock", most=8))
 def locked_vm(mm: Mm) -> LockedVm:
     """What is locked of a process."""
     return locked_vms[mms.index(mm)]
+
+
+@atomic
+def vma_is_locked(vma: Vma) -> bool:
+    """VM_LOCKED (include/linux/mm.h, Linux 6.12): the vma's pages stay in memory (mlock())."""
+    if len(locked_vms) > 0:
+        if len(vma.flags) > 0:
+            return vma.flags[0] & VM_LOCKED != 0
+    return False
 
 
 @milestone

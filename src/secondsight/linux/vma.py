@@ -11,15 +11,31 @@ faults run beside the zap and find nothing mapped, and nothing can be mapped the
 
 from __future__ import annotations
 
-from secondsight.lang import Errno, Ref, atomic, tracepoint
+from secondsight.lang import Errno, Ref, atomic, bound, shared_array, tracepoint
 from secondsight.linux.errno import EINVAL
-from secondsight.linux.fork import vm_area_dup, vm_area_free
+from secondsight.linux.fork import mms, vm_area_dup, vm_area_free
 from secondsight.linux.huge_memory import vma_adjust_trans_huge
 from secondsight.linux.memory import tlb_finish_mmu, unmap_vmas
 from secondsight.linux.mm_interval_tree import vma_interval_tree_insert, vma_interval_tree_remove
-from secondsight.linux.mm_types import HPAGE_PMD_NR, AddressSpace, Flags, Mm, Pgoff, PmdKind, Va, VaEnd, Vma, huge_pages
+from secondsight.linux.mm_types import (
+    HPAGE_PMD_NR,
+    NOT_PREPARED,
+    PREPARED,
+    AddressSpace,
+    Count,
+    Flags,
+    Mm,
+    Pgoff,
+    PmdKind,
+    Va,
+    VaEnd,
+    Vma,
+    huge_pages,
+)
 from secondsight.linux.rmap import anon_vma_link, anon_vma_unlink
+from secondsight.linux.tlb import tlb_flush_mmu_tlbonly
 from secondsight.linux.userfaultfd import userfaultfd_unmap_complete, userfaultfd_unmap_prep
+from secondsight.linux.util import locked_vms, vma_is_locked
 
 __all__ = [
     "do_vmi_align_munmap",
@@ -32,6 +48,10 @@ __all__ = [
     "vmas_changed",
     "vms_gather_munmap_vmas",
 ]
+
+
+joins_untouched = shared_array(bool, bound("joins_untouched", most=1))
+"""Of size 1 where a release says so: see `releases` (touched-memory-joins-untouched)."""
 
 
 @tracepoint
@@ -56,7 +76,7 @@ def split_vma(vma: Vma, addr: Va, new_below: bool) -> None:
     file = vma.vm_file
     assert mm is not None
     new = vm_area_dup(vma)
-    below: Pgoff = 0 if file is None else addr - vma.vm_start
+    below: Pgoff = addr - vma.vm_start
     if new_below:
         new.vm_end = addr
     else:
@@ -110,13 +130,14 @@ def is_within_hugetlb(mm: Mm, va: VaEnd) -> bool:
 
 @atomic
 def vma_merge_new_range(
-    mm: Mm, start: Va, end: VaEnd, file: Ref[AddressSpace], pgoff: Pgoff, write: bool, flags: Flags, low: Va, high: VaEnd
+    mm: Mm, start: Va, end: VaEnd, file: Ref[AddressSpace], pgoff: Pgoff, write: bool, flags: Flags, prepared: Count, low: Va, high: VaEnd
 ) -> Ref[Vma]:
     """vma_merge_new_range(), vma_expand() (mm/vma.c, Linux 6.12): make a neighbour map the range too; None: none can.
 
     With neighbours on both sides the one before is expanded over all, and the one behind it goes. Those with VM_PFNMAP are
     never merged. Neighbours are looked for between `low` and `high`: mappings lie side by side in the model that the kernel
-    keeps apart. Left out: anon_vmas that differ; device-dax mappings, which the kernel merges to the left.
+    keeps apart. `prepared`: the anon_vma that the range will have (`Vma.anon_prepared`). Left out: device-dax mappings, which the kernel
+    merges to the left.
     """
     if file is not None:
         if is_never_merged(file):
@@ -128,10 +149,10 @@ def vma_merge_new_range(
     if end < high:
         following = mm.mm_mt[end]
     if prev is not None:
-        if not can_vma_merge_after(prev, file, pgoff, write, flags):
+        if not can_vma_merge_after(prev, file, pgoff, write, flags, prepared):
             prev = None
     if following is not None:
-        if not can_vma_merge_before(following, file, pgoff + end - start, write, flags):
+        if not can_vma_merge_before(following, file, pgoff + end - start, write, flags, prepared):
             following = None
     expanded = following if prev is None else prev
     if expanded is None:
@@ -142,8 +163,7 @@ def vma_merge_new_range(
     anon_vma_unlink(expanded)
     if prev is None:
         expanded.vm_start = start
-        if file is not None:
-            expanded.vm_pgoff = pgoff
+        expanded.vm_pgoff = pgoff
     else:
         expanded.vm_end = end if following is None else following.vm_end
     if file is not None:
@@ -151,11 +171,12 @@ def vma_merge_new_range(
         if following is not None and following is not expanded:
             vma_interval_tree_remove(following, file)
         file.i_mmap_rwsem.write_unlock()
+    dup_anon_vma(expanded, prepared)
     anon_vma_link(expanded)
     vma_iter_store(mm, expanded)
     if following is not None and following is not expanded:
-        if len(huge_pages) > 0:
-            expanded.anon_prepared[0] = expanded.anon_prepared[0] or following.anon_prepared[0]
+        if len(following.anon_prepared) > 0:
+            dup_anon_vma(expanded, following.anon_prepared[0])
         anon_vma_unlink(following)
         vm_area_free(following)
     return expanded
@@ -171,15 +192,40 @@ def is_mergeable_vma(vma: Vma, file: Ref[AddressSpace], write: bool, flags: Flag
 
 
 @atomic
-def can_vma_merge_after(prev: Vma, file: Ref[AddressSpace], pgoff: Pgoff, write: bool, flags: Flags) -> bool:
-    """can_vma_merge_after() (mm/vma.c, Linux 6.12): whether what begins with the file's page `pgoff` continues `prev`."""
-    return is_mergeable_vma(prev, file, write, flags) and (file is None or prev.vm_pgoff + prev.vm_end - prev.vm_start == pgoff)
+def is_mergeable_anon_vma(prepared: Count, target: Vma) -> bool:
+    """is_mergeable_anon_vma() (mm/vma.c, Linux 6.12): whether a range with this anon_vma can become part of `target`, for its anon_vma. Where both
+    have one it is taken to be the same. (May join what the kernel keeps apart: two vmas of a child that were two at the fork.)
+
+    One that has an anon_vma does not become part of a vma that has none: before 7.2 (`joins_untouched`).
+    """
+    if len(target.anon_prepared) > 0:
+        if target.anon_prepared[0] == NOT_PREPARED and prepared == PREPARED:
+            return len(joins_untouched) > 0
+        if target.anon_prepared[0] == NOT_PREPARED or prepared == NOT_PREPARED:
+            return target.anon_prepared[0] == PREPARED or target.anon_prepared[0] == prepared
+    return True
 
 
 @atomic
-def can_vma_merge_before(following: Vma, file: Ref[AddressSpace], end: Pgoff, write: bool, flags: Flags) -> bool:
+def dup_anon_vma(expanded: Vma, prepared: Count) -> None:
+    """dup_anon_vma() (mm/vma.c, Linux 6.12): a vma that becomes larger has the anon_vma of what it takes over, if it had none."""
+    if len(expanded.anon_prepared) > 0:
+        if expanded.anon_prepared[0] == NOT_PREPARED:
+            expanded.anon_prepared[0] = prepared
+
+
+@atomic
+def can_vma_merge_after(prev: Vma, file: Ref[AddressSpace], pgoff: Pgoff, write: bool, flags: Flags, prepared: Count) -> bool:
+    """can_vma_merge_after() (mm/vma.c, Linux 6.12): whether what begins with the file's page `pgoff` continues `prev`."""
+    continues = prev.vm_pgoff + prev.vm_end - prev.vm_start == pgoff
+    return continues and is_mergeable_vma(prev, file, write, flags) and is_mergeable_anon_vma(prepared, prev)
+
+
+@atomic
+def can_vma_merge_before(following: Vma, file: Ref[AddressSpace], end: Pgoff, write: bool, flags: Flags, prepared: Count) -> bool:
     """can_vma_merge_before() (mm/vma.c, Linux 6.12): whether `following` continues what ends before the file's page `end`."""
-    return is_mergeable_vma(following, file, write, flags) and (file is None or following.vm_pgoff == end)
+    continues = following.vm_pgoff == end
+    return continues and is_mergeable_vma(following, file, write, flags) and is_mergeable_anon_vma(prepared, following)
 
 
 @atomic
@@ -187,7 +233,7 @@ def vma_modify_flags(vma: Vma, start: Va, end: VaEnd, write: bool, flags: Flags,
     """vma_modify_flags(), vma_modify() (mm/vma.c, Linux 6.12): the pages `start` to before `end` of a vma come to be of one that may
     write, or may not, and has those other flags: of a neighbour, or of what is left of this one when the rest is split off.
 
-    `low`, `high`: see `vma_merge_new_range`; the neighbours' anon_vmas are taken to be one.
+    `low`, `high`: see `vma_merge_new_range`.
     """
     is_merged = vma_merge_existing_range(vma, start, end, write, flags, low, high)
     if not is_merged:
@@ -210,29 +256,32 @@ def vma_merge_existing_range(vma: Vma, start: Va, end: VaEnd, write: bool, flags
     mm = vma.vm_mm
     file = vma.vm_file
     assert mm is not None
-    pgoff: Pgoff = 0
     if file is not None:
         if is_never_merged(file):
             return False
-        pgoff = vma.vm_pgoff + start - vma.vm_start
+    pgoff: Pgoff = vma.vm_pgoff + start - vma.vm_start
+    prepared: Count = NOT_PREPARED
+    if len(vma.anon_prepared) > 0:
+        prepared = vma.anon_prepared[0]
     prev: Ref[Vma] = None
     following: Ref[Vma] = None
     if start == vma.vm_start and start > low:
         prev = mm.mm_mt[start - 1]
         if prev is not None:
-            if not can_vma_merge_after(prev, file, pgoff, write, flags):
+            if not can_vma_merge_after(prev, file, pgoff, write, flags, prepared):
                 prev = None
     if end == vma.vm_end and end < high:
         following = mm.mm_mt[end]
         if following is not None:
-            if not can_vma_merge_before(following, file, pgoff + end - start, write, flags):
+            if not can_vma_merge_before(following, file, pgoff + end - start, write, flags, prepared):
                 following = None
     expanded = following if prev is None else prev
     if expanded is None:
         return False
-    if len(huge_pages) > 0:
-        shares = vma.anon_prepared[0] or (following is not None and following.anon_prepared[0])
-        expanded.anon_prepared[0] = expanded.anon_prepared[0] or shares
+    dup_anon_vma(expanded, prepared)
+    if following is not None and start == vma.vm_start:
+        if len(following.anon_prepared) > 0:
+            dup_anon_vma(expanded, following.anon_prepared[0])
     is_whole = start == vma.vm_start and end == vma.vm_end
     if file is not None:
         file.i_mmap_rwsem.write_lock()
@@ -243,8 +292,7 @@ def vma_merge_existing_range(vma: Vma, start: Va, end: VaEnd, write: bool, flags
     anon_vma_unlink(vma)
     if prev is None:
         expanded.vm_start = start
-        if file is not None:
-            expanded.vm_pgoff = pgoff
+        expanded.vm_pgoff = pgoff
     else:
         expanded.vm_end = end if following is None else following.vm_end
     if not is_whole:
@@ -252,8 +300,7 @@ def vma_merge_existing_range(vma: Vma, start: Va, end: VaEnd, write: bool, flags
             vma.vm_end = start
         else:
             vma.vm_start = end
-            if file is not None:
-                vma.vm_pgoff = pgoff + end - start
+            vma.vm_pgoff = pgoff + end - start
     if file is not None:
         if not is_whole and prev is not None:
             vma_interval_tree_insert(vma, file)
@@ -280,7 +327,7 @@ def vma_merge_existing_range(vma: Vma, start: Va, end: VaEnd, write: bool, flags
 def do_vmi_align_munmap(mm: Mm, start: Va, end: VaEnd) -> Errno:
     """do_vmi_align_munmap(), vms_complete_munmap_vmas() (mm/vma.c, Linux 6.12): unmap a range. 0, mapped or not.
 
-    -EINVAL: it begins or ends within a huge page of a file. Left out: limits, accounting, locked memory.
+    -EINVAL: it begins or ends within a huge page of a file. Left out: limits, accounting.
     """
     mm.mmap_lock.write_lock()
     told = False
@@ -299,6 +346,8 @@ def do_vmi_align_munmap(mm: Mm, start: Va, end: VaEnd) -> Errno:
     if detached is not None:
         gather = unmap_vmas(mm, start, end)
         free_pgtables(detached)
+        if len(mm.tlb) > 0:
+            tlb_flush_mmu_tlbonly(mm, start, end)
         if gather:
             tlb_finish_mmu(gather)
     mm.mmap_lock.read_unlock()
@@ -330,6 +379,9 @@ def vms_gather_munmap_vmas(mm: Mm, start: Va, end: VaEnd) -> Ref[Vma]:
                 last.next = vma
             last = vma
             mm.mm_mt[va] = None
+            if len(locked_vms) > 0:
+                if vma_is_locked(vma):
+                    locked_vms[mms.index(mm)].pages -= 1
     return detached
 
 

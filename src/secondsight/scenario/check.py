@@ -109,7 +109,9 @@ class Checker:
         if self.limited and len(self.handles) == MAX_HANDLES:
             fail(f"a scenario has at most {MAX_HANDLES} handles", "split it into several scenarios")
         inherits = self._inherited(section, op.process) if spec.forks else frozenset[str]()
+        moved = op.args.get("addr")
         of_file = spec.makes is HandleType.MAPPING and op.args.get("fd") is not None
+        of_file |= isinstance(moved, HandleRef) and spec.makes is HandleType.MAPPING and self.handles[moved.handle].of_file
         handle = CheckedHandle(op.makes, spec.makes, self._pages_made(op, spec), section, op.process, of_file, inherits)
         self.handles[op.makes] = handle
         return handle
@@ -180,6 +182,11 @@ class Checker:
         handle = self.handles.get(value.handle) if isinstance(value, HandleRef) else None
         if not isinstance(value, HandleRef) or handle is None:
             return f"{value!r} is not {kind.words} of this scenario", remedy
+        if kind is ArgType.PROCESS:
+            if section in ("setup", "final"):
+                return f"{value}: in {section}, where nothing goes on beside it", "do it in a thread"
+            if process == handle.name:
+                return f"{value} is the process that does it", "another one does it, or s.exit()"
         is_mapping = handle.type is HandleType.MAPPING
         if handle.type not in kind.handles:
             return f"{value} is a {handle.type.value}, not {kind.words}", remedy
@@ -206,17 +213,18 @@ class Checker:
         """Ranges that reach past the end of their mapping, or of a file, a pin or an importer inside which they must lie."""
         of = {arg.type: op.args[name] for name, arg in spec.args.items()}
         file = next((ref for kind, ref in of.items() if kind.shape == "h" and isinstance(ref, HandleRef)), None)
-        address = of.get(ArgType.ADDRESS) or of.get(ArgType.PLACE)
+        addresses = [ref for name, arg in spec.args.items() if arg.type in (ArgType.ADDRESS, ArgType.PLACE) and isinstance(ref := op.args[name], HandleRef)]
+        address = next(iter(addresses), None)
         page, pages = of.get(ArgType.PAGE, 0), of.get(ArgType.COUNT, 1)
         if not isinstance(pages, int) or not isinstance(page, int):
             return None
         flag = next((name for name, arg in spec.args.items() if arg.anonymous and op.args[name]), None)
         if flag is not None and isinstance(address, HandleRef) and self.handles[address.handle].of_file:
             return f"{flag}: {address} is a file's mapping, of which this is not modelled", f"map it without a file, or leave {flag} out"
-        if isinstance(address, HandleRef):
-            size = self.handles[address.handle].pages
-            if address.page + pages > size:
-                return f"{pages} pages from {address} reach past its end ({size} pages)", "stay inside the mapping"
+        for reached in addresses:
+            size = self.handles[reached.handle].pages
+            if reached.page + pages > size:
+                return f"{pages} pages from {reached} reach past its end ({size} pages)", "stay inside the mapping"
         if file is not None and any(arg.inside for arg in spec.args.values()):
             handle = self.handles[file.handle]
             if page + pages > handle.pages:

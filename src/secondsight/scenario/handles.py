@@ -87,6 +87,9 @@ class Process:
     def __init__(self, recorder: Recorder, handle: CheckedHandle) -> None:
         self._recorder, self._handle = recorder, handle
 
+    def __repr__(self) -> str:
+        return self._handle.name
+
     def __enter__(self) -> Process:
         self._recorder._begin_process(self._handle.name)
         return self
@@ -97,9 +100,6 @@ class Process:
     def thread(self, body: Callable[[], object]) -> Callable[[], object]:
         """Decorator: a thread of this process, as `s.thread` makes one of the first."""
         return self._recorder._thread(body, self._handle.name)
-
-    def __repr__(self) -> str:
-        return self._handle.name
 
 
 class Address:

@@ -91,6 +91,34 @@ class RecorderMethods(ABC):
         contents. Fails with -ENOMEM (not mapped), -EINVAL (a udmabuf's mapping)."""
         self._operation("madvise_dontneed", into, addr=addr, pages=pages)
 
+    def mremap(self, addr: Address, *, pages: int | None = None, at: Address | None = None, into: str | None = None) -> Mapping:
+        """mremap(MREMAP_MAYMOVE | MREMAP_FIXED): move `pages` pages to a new address, one that no earlier mapping had, unless `at` gives an address to
+        move them over: what is mapped there goes, whatever comes of the rest. What the pages hold stays. Fails with -EFAULT (not mapped, or not all of one mapping),
+        -EINVAL (the two places overlap)."""
+        made: Mapping = self._operation("mremap", into, addr=addr, pages=pages, at=at)
+        return made
+
+    def mremap_dontunmap(
+        self, addr: Address, *, pages: int | None = None, at: Address | None = None, into: str | None = None
+    ) -> Mapping:
+        """`mremap` with MREMAP_DONTUNMAP: the pages move, and the old place stays mapped: private memory reads as zeros there, a memfd's pages are found in
+        the memfd. Fails as `mremap` does, and with -EINVAL (a udmabuf)."""
+        made: Mapping = self._operation("mremap_dontunmap", into, addr=addr, pages=pages, at=at)
+        return made
+
+    def mlock(self, addr: Address, *, pages: int | None = None, into: str | None = None) -> None:
+        """mlock(): the pages are faulted in, and stay in memory. Fails with -ENOMEM (not mapped, locked up to there; more than `limit_memlock` allows; past the end of
+        a file; PROT_NONE). MADV_DONTNEED and MADV_PAGEOUT of a locked page fail with -EINVAL."""
+        self._operation("mlock", into, addr=addr, pages=pages)
+
+    def munlock(self, addr: Address, *, pages: int | None = None, into: str | None = None) -> None:
+        """munlock(). Fails with -ENOMEM (not mapped, done up to there)."""
+        self._operation("munlock", into, addr=addr, pages=pages)
+
+    def limit_memlock(self, pages: int) -> None:
+        """setrlimit(RLIMIT_MEMLOCK), in the setup, for a process that has no CAP_IPC_LOCK from then on: so many pages may be locked."""
+        self._operation("limit_memlock", None, pages=pages)
+
     def mprotect(self, addr: Address, *, pages: int | None = None, write: bool, into: str | None = None) -> None:
         """mprotect() to PROT_READ, or with `write` to PROT_READ and PROT_WRITE: where it may not be written a store is SIGSEGV.
         Fails with -ENOMEM (not mapped, done up to there), -EACCES (mapped read-only from a memfd that was write-sealed)."""
@@ -112,6 +140,11 @@ class RecorderMethods(ABC):
         leaves it in the file. Fails with -EINVAL for an odd number of pages."""
         made: File = self._operation("memfd_create_hugetlb", into, pages=pages, seals=seals)
         return made
+
+    def hugetlb_pool(self, pages: int, *, into: str | None = None) -> None:
+        """The pool from which memfds of huge pages get theirs has `pages` pages, of which two are a huge page (/proc/sys/vm/nr_hugepages); an odd number
+        leaves a half out. Comes before all else. Without it there are always enough."""
+        self._operation("hugetlb_pool", into, pages=pages)
 
     def fallocate_punch_hole(self, fd: File, *, page: int, pages: int = 1, into: str | None = None) -> None:
         """Give `pages` pages of a memfd back. They read as zeros afterwards, through every mapping.
@@ -178,6 +211,16 @@ class RecorderMethods(ABC):
     def oom_reap(self) -> None:
         """The OOM reaper takes the process's private memory, without sleeping. On the model only."""
         self._operation("oom_reap", None)
+
+    def kill(self, process: Process, *, into: str | None = None) -> None:
+        """kill(SIGKILL) of another process, in a thread: its threads end where they are, what an operation of theirs says then is lost, and its memory
+        goes, at some time. Results that are missing then read `exited`."""
+        self._operation("kill", into, process=process)
+
+    def process_mrelease(self, process: Process, *, into: str | None = None) -> None:
+        """process_mrelease(2), in a thread: take the private memory of a process that is being killed, or ends, as the OOM reaper does. Fails with -EINVAL (it is not
+        ending), -ESRCH (it has ended), -EAGAIN (a device would have to sleep: some is left)."""
+        self._operation("process_mrelease", into, process=process)
 
     def fork(self) -> Process:
         """fork(): another process, whose memory is a copy of this one's, and which has the mappings that this one has by then at the same
@@ -383,8 +426,8 @@ class RecorderMethods(ABC):
 
     def userfaultfd(self, *, sigbus: bool = False, events: bool = False, forks: bool = False) -> File:
         """userfaultfd(2), and UFFDIO_API: one for a process, in the setup. With `sigbus` (UFFD_FEATURE_SIGBUS) who touches what is missing or
-        protected gets a signal, else it waits. With `events` (UFFD_FEATURE_EVENT_REMOVE and _UNMAP) who unmaps registered memory, or forgets
-        it by MADV_DONTNEED, waits until somebody has read that message. With `forks` (UFFD_FEATURE_EVENT_FORK) so does who forks: the child's memory is
+        protected gets a signal, else it waits. With `events` (UFFD_FEATURE_EVENT_REMOVE, _UNMAP and _REMAP) who unmaps registered memory, forgets
+        it by MADV_DONTNEED, or moves it, waits until somebody has read that message. With `forks` (UFFD_FEATURE_EVENT_FORK) so does who forks: the child's memory is
         registered with a userfaultfd of its own, which comes with the message (`uffd_serve` answers that too)."""
         made: File = self._operation("userfaultfd", None, sigbus=sigbus, events=events, forks=forks)
         return made
@@ -403,6 +446,13 @@ class RecorderMethods(ABC):
         mapped, a udmabuf's mapping; neither mode), -EPERM (mapped read-only from a write-sealed memfd), -EBADF (closed)."""
         self._operation("uffd_register", into, uffd=uffd, addr=addr, pages=pages, missing=missing, wp=wp)
 
+    def uffd_register_minor(
+        self, uffd: File, addr: Address, *, pages: int | None = None, missing: bool = False, into: str | None = None
+    ) -> None:
+        """UFFDIO_REGISTER of pages that a memfd has and that are not mapped (UFFDIO_REGISTER_MODE_MINOR), and of those that are `missing`. Fails as `uffd_register`
+        does, and with -EINVAL (private memory)."""
+        self._operation("uffd_register_minor", into, uffd=uffd, addr=addr, pages=pages, missing=missing)
+
     def uffd_unregister(self, uffd: File, addr: Address, *, pages: int | None = None, into: str | None = None) -> None:
         """UFFDIO_UNREGISTER. Who waits for a page there tries again. Fails with -EINVAL (not mapped, a udmabuf's mapping), -EBADF (closed)."""
         self._operation("uffd_unregister", into, uffd=uffd, addr=addr, pages=pages)
@@ -416,6 +466,17 @@ class RecorderMethods(ABC):
         """UFFDIO_ZEROPAGE of one page. Fails as `uffd_copy` does."""
         self._operation("uffd_zeropage", into, uffd=uffd, addr=addr)
 
+    def uffd_continue(self, uffd: File, addr: Address, *, into: str | None = None) -> None:
+        """UFFDIO_CONTINUE of one page: the page that the memfd has is mapped; who waits for it goes on. Fails with -EEXIST (mapped already), -EFAULT (the memfd has
+        none), -EINVAL (past its end; not a memfd's), -ENOENT (not registered), -EAGAIN (a change is in progress), -EBADF (closed)."""
+        self._operation("uffd_continue", into, uffd=uffd, addr=addr)
+
+    def uffd_move(self, uffd: File, addr: Address, source: Address, *, into: str | None = None) -> None:
+        """UFFDIO_MOVE (Linux 6.8 on): the page at `source` is taken from there, and put to `addr`; who waits for that goes on. Both are private memory. Fails with
+        -ENOENT (not mapped; no page is there), -EEXIST (a page is at `addr`), -EBUSY (a child has the page too, or it is pinned), -EINVAL (`addr` is not registered;
+        not private memory, or it may not be written; an older kernel), -EAGAIN (a change is in progress), -EBADF (closed)."""
+        self._operation("uffd_move", into, uffd=uffd, addr=addr, source=source)
+
     def uffd_writeprotect(
         self, uffd: File, addr: Address, *, pages: int | None = None, protect: bool = True, into: str | None = None
     ) -> None:
@@ -428,7 +489,7 @@ class RecorderMethods(ABC):
         self._operation("uffd_wake", into, uffd=uffd, addr=addr, pages=pages)
 
     def uffd_read(self, uffd: File, *, into: str | None = None) -> None:
-        """Wait for a message and read it: `f` a page is missing, `w` one is written that is protected, `r` REMOVE, `u` UNMAP, `k` FORK. Faults come first.
+        """Wait for a message and read it: `f` a page is missing, `w` one is written that is protected, `n` one is not mapped that the memfd has, `r` REMOVE, `u` UNMAP, `m` REMAP, `k` FORK. Faults come first.
         Who waits for the reading of an event goes on. -EBADF: closed."""
         self._operation("uffd_read", into, uffd=uffd)
 
@@ -443,7 +504,7 @@ class RecorderMethods(ABC):
 
     def uffd_serve(self, uffd: File, value: str) -> None:
         """A thread of the process that answers all messages from the end of the setup on: what is missing is filled with a page that holds
-        `value`, what is protected may be written again, events are read. What cannot be filled while a change is in progress (-EAGAIN) is
+        `value`, what is protected may be written again, what a memfd has is mapped, events are read. What cannot be filled while a change is in progress (-EAGAIN) is
         tried again; for anything else, who waits tries again."""
         self._operation("uffd_serve", None, uffd=uffd, value=value)
 

@@ -109,6 +109,7 @@ class ArgType(Enum):
     IMPORTER = "an importer", "h", (HandleType.IMPORTER,), "importer()"
     BUFFER = "a buffer", "h", (HandleType.BUFFER,), "buffer()"
     USERFAULTFD = "a userfaultfd", "h", (HandleType.USERFAULTFD,), "userfaultfd()"
+    PROCESS = "another process", "a", (HandleType.PROCESS,), "process() or fork()"
     ADDRESS = "an address", "a", (HandleType.MAPPING,), "mmap()"  # Ref with a page
     PLACE = "an address to map over", "a", (HandleType.MAPPING,), "mmap()"  # Ref with a page
     RANGES = "ranges of memfds", "r"  # tuple of (Ref, page, pages)
@@ -218,6 +219,11 @@ class Operation:
         if self.model_only or self.kernel_only or self.in_setup:
             return Often()
         return self.often or (Often(by_the_device=3) if not self.own else Often(5, 5, 5))
+
+    @property
+    def types(self) -> set[ArgType]:
+        """The types of its arguments."""
+        return {arg.type for arg in self.args.values()}
 
     @property
     def shape(self) -> str:

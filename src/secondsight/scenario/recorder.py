@@ -213,7 +213,7 @@ class Recorder(RecorderMethods):
 
     def _value(self, kind: str, value: Any, site: tuple[str, int]) -> Any:
         """The argument as data. What is no Value is left for the checker to refuse."""
-        if isinstance(value, File | Address | DeviceHandle | Pin | Importer):
+        if isinstance(value, File | Address | DeviceHandle | Pin | Importer | Process):
             if value._recorder is not self:
                 reason = f"{kind}: {value!r} belongs to another scenario"
                 raise ScenarioError(reason, "make the handle in this scenario", site)

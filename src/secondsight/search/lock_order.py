@@ -13,12 +13,11 @@ import operator
 from collections.abc import Callable
 from pathlib import Path
 
-from secondsight.lang import ir, tree
-from secondsight.lang.cfg import Block, CallTo, Exit
 from secondsight.lang.errors import Position
 from secondsight.lang.locks import Lock, RwLock
 from secondsight.lang.program import Program
 from secondsight.lang.types import ArrayType, RecordType
+from secondsight.search.steps import steps_of
 
 __all__ = ["LockOrder", "told_lock"]
 
@@ -29,7 +28,7 @@ class LockOrder:
     def __init__(self, program: Program) -> None:
         self.program = program
         self.locks = program.code.keep("locks", self._locks)
-        self.counters = frozenset(program.code.fact("taking", lambda: sorted(self._taking())) if len(self.locks) > 1 else ())
+        self.counters = frozenset(program.code.fact("taking", self._taking) if len(self.locks) > 1 else ())
         places = [p for owner, readers, _, _ in self.locks for p in (owner, readers) if p is not None]
         self.look: Callable[[bytes], tuple[int, ...]] = operator.itemgetter(*places, 0)
         self.holders = _Holders(places, [readers for _, readers, _, _ in self.locks if readers is not None])
@@ -47,31 +46,11 @@ class LockOrder:
             found.append((offset + layout.offset(kind, "owner"), readers, _class_of(name), name))
         return found
 
-    def _taking(self) -> frozenset[int]:
+    def _taking(self) -> list[int]:
         """The counters of steps that may wait and then take a lock."""
-        found: set[int] = set()
-        for counter in self.program.counters:
-            todo, visited = [counter.block], {counter.block}
-            waits = takes = False
-            for block in todo:
-                does = _does(block)
-                waits, takes = waits or does[0], takes or does[1]
-                for following in self._following(block):
-                    if following.boundary is None and following not in visited:
-                        visited.add(following)
-                        todo.append(following)
-            if waits and takes:
-                found.add(counter.number)
-        return frozenset(found)
-
-    def _following(self, block: Block) -> list[Block]:
-        """Where control may go from a block within a step: into calls and back to callers too."""
-        if isinstance(block.end, CallTo):
-            return [self.program.frames[block.end.function].flow.entry]
-        if isinstance(block.end, Exit):
-            frame = next(f for f in self.program.frames.values() if block in f.flow.blocks)
-            return [site.after for site in frame.sites]
-        return block.successors()
+        steps = steps_of(self.program)
+        does = [(counter.number, steps.does(counter.block)) for counter in self.program.counters]
+        return [number for number, one in does if one.waits and one.takes]
 
     def note(self, before: bytes, after: bytes, thread: int, counter: int) -> tuple[str, Position] | None:
         """Take a step of a thread that holds a lock into account: what is wrong and where, if it closes a cycle."""
@@ -152,25 +131,3 @@ class _Holders(dict[tuple[int, ...], frozenset[int]]):
             found |= {i + 1 for i in range(8) if value >> i & 1} if bits else {value} - {0}
         self[key] = frozenset(found)
         return self[key]
-
-
-def _does(block: Block) -> tuple[bool, bool]:
-    """Whether the statements of a block, those of the functions they call included, may wait, and may take a lock."""
-    seen: set[ir.Function] = set()
-    waits = takes = False
-    todo = [block.statements]
-    for body in todo:
-        for stmt in tree.statements(body):
-            waits = waits or isinstance(stmt, ir.Wait)
-            takes = takes or (isinstance(stmt, ir.Store) and _is_lock(stmt.addr))
-            for node in (n for e in tree.expressions(stmt) for n in tree.walk(e)):
-                if isinstance(node, ir.Call) and node.function not in seen:
-                    seen.add(node.function)
-                    todo.append(node.function.body)
-    return waits, takes
-
-
-def _is_lock(addr: ir.Addr) -> bool:
-    """Whether a place says who holds a lock."""
-    last = addr.path[-1] if addr.path else None
-    return isinstance(last, ir.FieldStep) and issubclass(last.record, (Lock, RwLock)) and last.name in ("owner", "readers")

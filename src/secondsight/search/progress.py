@@ -26,9 +26,10 @@ from __future__ import annotations
 from array import array
 from collections.abc import Iterable, Iterator
 
-from secondsight.lang import ir, tree
-from secondsight.lang.cfg import Block, CallTo, Exit
+from secondsight.lang import ir
+from secondsight.lang.cfg import CallTo
 from secondsight.lang.program import Program
+from secondsight.search.steps import steps_of
 
 __all__ = ["Edges", "inside_loops", "lock_steps"]
 
@@ -150,12 +151,9 @@ def lock_steps(program: Program) -> frozenset[int]:
 
 
 def _lock_steps(program: Program) -> list[int]:
-    found = []
-    for counter in program.counters:
-        waits = [wait for block in _step(program, counter.block) for wait in _waits(block)]
-        if waits and all(wait.lock for wait in waits):
-            found.append(counter.number)
-    return found
+    steps = steps_of(program)
+    does = [(counter.number, steps.does(counter.block)) for counter in program.counters]
+    return [number for number, one in does if one.waits and not one.waits_for_more]
 
 
 def inside_loops(program: Program) -> list[frozenset[int]]:
@@ -185,33 +183,3 @@ def _inside(program: Program, root: ir.Function) -> list[int]:
                     reached[callee] = inside
                     todo.append(callee)
     return [c.number for c in program.counters if c.function in reached and (reached[c.function] or c.block.in_loop)]
-
-
-def _step(program: Program, first: Block) -> list[Block]:
-    """The blocks that a step may run through: into calls, and back to callers."""
-    step = [first]
-    for block in step:
-        if isinstance(block.end, CallTo):
-            following = [program.frames[block.end.function].flow.entry]
-        elif isinstance(block.end, Exit):
-            frame = next(f for f in program.frames.values() if block in f.flow.blocks)
-            following = [site.after for site in frame.sites]
-        else:
-            following = block.successors()
-        step += [b for b in dict.fromkeys(following) if b.boundary is None and b not in step]
-    return step
-
-
-def _waits(block: Block) -> list[ir.Wait]:
-    """Where the statements of a block may wait, those of the functions that they call included."""
-    found: list[ir.Wait] = []
-    todo, seen = [block.statements], set()
-    for body in todo:
-        for stmt in tree.statements(body):
-            if isinstance(stmt, ir.Wait):
-                found.append(stmt)
-            for node in (n for e in tree.expressions(stmt) for n in tree.walk(e)):
-                if isinstance(node, ir.Call) and node.function not in seen:
-                    seen.add(node.function)
-                    todo.append(node.function.body)
-    return found

@@ -26,7 +26,7 @@ from secondsight.scenario.ops import HandleRef, HandleType, Op
 from secondsight.scenario.recorder import Recorder
 from secondsight.world import tables
 from secondsight.world.declare import on_model
-from secondsight.world.encoder import NOT_HUGE, Encoder, SpaceLayout
+from secondsight.world.encoder import MOVES, NOT_HUGE, Encoder, SpaceLayout
 from secondsight.world.interpreter import run_op
 from secondsight.world.model import value_of
 
@@ -145,6 +145,7 @@ class _Rows(Encoder):
     def __init__(self, hand: ByHand) -> None:
         self.hand, self.release = hand, None
         self.is_huge = hand.machine.bounds["huge"] > 0
+        self.moves_often = False
         self.types, self.numbers, self.address = {}, {}, {}
         self.processes: tuple[str | None, ...] = (None,)
         self.opened: set[str | None] = set()
@@ -157,6 +158,7 @@ class _Rows(Encoder):
         self.rows = {name: [] for name in tables.TABLES}
         self.ranges = {"handle": [], "is_memfd": [], "page": [], "pages": []}
         made = op.declared.makes
+        self.moves_often |= op.kind in MOVES
         if op.makes is not None and made is not None:
             self.numbers[op.makes], self.types[op.makes] = len(self.numbers), made
             if made is HandleType.DEVICE:

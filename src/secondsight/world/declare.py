@@ -40,7 +40,7 @@ ACTS = Functions[Act]("ACTS")
 """What operations do on the model, by number."""
 
 COLUMNS = {
-    ArgType.ADDRESS: ("address",),
+    ArgType.ADDRESS: ("address", "page"),
     ArgType.PLACE: ("address",),
     ArgType.COUNT: ("pages",),
     ArgType.PAGE: ("page",),
@@ -48,6 +48,7 @@ COLUMNS = {
     ArgType.VALUE: ("value",),
     ArgType.SEALS: ("value",),
     ArgType.FLAG: ("value", "page", "pages"),
+    ArgType.PROCESS: ("value",),
 }
 """In which table of a row an argument is, by its type; the second of a type is in the second."""
 

@@ -18,7 +18,7 @@ from secondsight.scenario.ops import SEALS, ArgType, ArgValue, HandleRef, Handle
 from secondsight.world import tables
 from secondsight.world.declare import ALREADY_DONE, COLUMNS, model_of, on_model, with_families, without_device
 
-__all__ = ["NOT_HUGE", "Encoder", "SpaceLayout", "suits_huge_pages"]
+__all__ = ["MOVES", "NOT_HUGE", "Encoder", "SpaceLayout", "suits_huge_pages"]
 
 MOST_PAGES = BOUNDS["pages"].most
 
@@ -42,10 +42,11 @@ needs nothing stays 0: which families of operations it has tells shapes apart al
 """
 _OF_EACH = ("private_pages", "migrate_pages")
 """Bounds of what each device has for itself: they are no larger where there are more devices."""
-NOT_HUGE = {"pageblocks", "halves", "userfaultfd"}
+NOT_HUGE = {"anon_prepared", "memlock", "pageblocks", "halves", "userfaultfd"}
 """What operations need that are not modelled for folios of two pages."""
 NOT_OF_FILES = {"swap_slots", "migrations"}
 """The same for those of files."""
+MOVES = ("mremap", "mremap_dontunmap")
 _ROWS = ("handles", "devices", "other_processes")
 
 
@@ -79,6 +80,7 @@ class Encoder:
         self.ranges: dict[str, list[int]] = {"handle": [], "is_memfd": [], "page": [], "pages": []}
         self.devices = [p.op.makes for p in self.places if p.op.declared.makes is HandleType.DEVICE]
         self.is_huge = any(on_model(p.op).at_least(p.op.args).get("huge") for p in self.places)
+        self.moves_often = sum(p.op.kind in MOVES for p in self.places) > 1
         self.told: set[str | None] = set()
         self.opened = {p.op.makes for p in self.places if p.op.kind == "closed_device"}
         for place in self.places:
@@ -113,39 +115,50 @@ class Encoder:
         columns: Counter[ArgType] = Counter()
         for name, arg in op.declared.args.items():
             value = op.args[name]
-            if arg.type in COLUMNS and value is not None:
+            moves_over = arg.type is ArgType.PLACE and "addr" in op.args  # it has a column of its own
+            if arg.type in COLUMNS and value is not None and not moves_over:
                 row[COLUMNS[arg.type][columns[arg.type]]] = self._number(arg.type, value)
                 columns[arg.type] += 1
-            if isinstance(value, HandleRef):
+            if isinstance(value, HandleRef) and columns[ArgType.ADDRESS] > 1:  # a second handle that it needs
+                row["range_first"], row["ranges"] = len(self.ranges["handle"]), 1
+                self._range(value, 0, 1)
+            elif isinstance(value, HandleRef):
                 self._handle(row, arg.type, value, model.turns)
             if arg.type is ArgType.RANGES and isinstance(value, tuple):
                 row["range_first"], row["ranges"] = len(self.ranges["handle"]), len(value)
                 for ref, first, count in value:
-                    self.ranges["handle"].append(self.numbers[ref.handle])
-                    self.ranges["is_memfd"].append(int(self.types[ref.handle] is HandleType.MEMFD))
-                    self.ranges["page"].append(first)
-                    self.ranges["pages"].append(count)
-        if op.kind == "move_pages" and differs("empty-page-is-a-bad-address", self.release):
+                    self._range(ref, first, count)
+        if op.kind == "move_pages" and (differs("empty-page-is-a-bad-address", self.release) or differs("protected-page-is-not-found", self.release)):
             row["flags"] |= tables.EMPTY_IS_BAD
+        if op.kind == "uffd_move" and differs("userfaultfd-moves-pages", self.release):
+            row["flags"] |= tables.NO_MOVE
         if op.kind == "direct_read" and differs("direct-io-by-reference", self.release):
             row["flags"] |= tables.BY_REFERENCE
         if op.kind == "pin" and differs("longterm-pin-of-the-zero-page", self.release):
             row["value"] = 0
         if op.declared.makes is HandleType.MAPPING:
-            row["address"] = self._place_mapping(op, row["pages"])
+            to = self._place_mapping(op, row["pages"])
+            row["page" if "addr" in op.args else "address"] = to
             late = differs("future-write-seal-is-asked-late", self.release) or differs("merged-mapping-ignores-the-seal", self.release)
             row["flags"] = (tables.SEALS_LATE if late else 0) | model.flags
+            if op.args["at"] is not None or "addr" in op.args:
+                row["low"], row["high"] = self._window(op, to)
             if op.args["at"] is not None:
-                row["low"], row["high"] = self._window(op, row["address"])
                 row["flags"] |= tables.FIXED
         elif op.declared.remaps:
             row["low"], row["high"] = self._window(op, row["address"])
         for name in tables.TABLES:
             self.rows[name].append(row[name])
 
+    def _range(self, ref: HandleRef, first: int, count: int) -> None:
+        self.ranges["handle"].append(self.numbers[ref.handle])
+        self.ranges["is_memfd"].append(int(self.types[ref.handle] is HandleType.MEMFD))
+        self.ranges["page"].append(first)
+        self.ranges["pages"].append(count)
+
     def _number(self, kind: ArgType, value: ArgValue) -> int:
         if isinstance(value, HandleRef):
-            return self.address[value.handle] + value.page
+            return self.processes.index(value.handle) if kind is ArgType.PROCESS else self.address[value.handle] + value.page
         if kind is ArgType.SEALS:
             return sum(SEALS[name] for name in set(str(value).split("|")) if name)
         return ord(value) if isinstance(value, str) else int(value)  # type: ignore[arg-type]
@@ -168,11 +181,13 @@ class Encoder:
         if isinstance(at, HandleRef):
             self.address[op.makes] = self.address[at.handle] + at.page
         else:
-            fd, page = op.args["fd"], op.args["page"]
+            fd, page = op.args.get("fd"), op.args.get("page")
             first = (fd.handle, page) if isinstance(fd, HandleRef) and isinstance(page, int) else None
             space = self._space(op)
             if first is not None and first == space.continued:
                 space.pages += HPAGE_PMD_NR if self.is_huge else 1  # a gap: the kernel keeps mappings apart, and these two would be one vma
+            elif first is None and self.moves_often and space.pages:
+                space.pages += 1  # what moves keeps its page numbers: the last of one mapping and the first of the next are not to meet elsewhere
             space.continued = None if first is None else (first[0], first[1] + pages)
             if self.is_huge:  # no huge page, and no page table, is two mappings'
                 space.pages += space.pages % HPAGE_PMD_NR
@@ -240,6 +255,8 @@ class Encoder:
         derived["pages"] = max(1, largest_space.pages)
         if largest.get("userfaultfd"):
             derived["no_memory_past_the_end"] = int(self.release is not None and not differs("userfaultfd-past-the-end-is-no-memory", self.release))
+        if largest.get("memlock"):
+            derived["memlock"] = len(self.processes)
         if largest.get("pageblocks"):  # all pages come from the block first, and all may move out of it
             derived["pageblock_frames"] = min(BOUNDS["pageblock_frames"].most, max(1, takes["frames"]))
             derived["frames"] = min(16, derived["frames"] + derived["pageblock_frames"])
@@ -249,6 +266,8 @@ class Encoder:
             derived["frames"] = min(16, derived["frames"] + takes["frames"])  # a half that has gone keeps its frame with the other one
             derived["huge_zero_replaced"] = int(self.release is not None and not differs("huge-zero-page-is-replaced", self.release))
             derived["no_memory_to_unmap"] = int(differs("mapping-over-a-part-of-a-huge-page", self.release))
+            if largest.get("hugetlb_pool"):
+                derived["hugetlb_regions"] = largest.get("hugetlb_pages", 0)
             if largest.get("swap_slots"):  # a folio of two pages takes two slots side by side
                 derived["swap_slots"] = min(BOUNDS["swap_slots"].most, max(largest["swap_slots"], 2 + 2 * takes["frames"]))
                 derived["split_keeps_zeros"] = int(differs("split-maps-the-zero-page", self.release))
@@ -256,6 +275,9 @@ class Encoder:
                 derived["collapses_read_only"] = int(self.release is not None and not differs("collapse-of-what-may-not-be-written", self.release))
             derived["pmds"] = derived["pages"] // HPAGE_PMD_NR
         derived["vmas"] += 2 * sum(map(self._splits, self.places))
+        if largest.get("anon_prepared"):
+            derived["moves_several"] = int(self.release is not None and not differs("mremap-of-several-vmas", self.release))
+            derived["joins_untouched"] = int(self.release is not None and not differs("touched-memory-joins-untouched", self.release))
         if driver is not None:
             if driver.bounds.get("finishes") and differs("two-pass-interval-notifiers", self.release):
                 raise ScenarioError(
@@ -284,8 +306,13 @@ class Encoder:
 
     def _suits_huge_pages(self, largest: Mapping[str, int]) -> None:
         """Raises `ScenarioError` for what huge pages are not modelled together with."""
-        for place in self.places:
+        for number, place in enumerate(self.places):
             op = place.op
+            if op.kind == "hugetlb_pool" and number > 0:
+                raise ScenarioError("hugetlb_pool comes after something else: a pool that is in use is not modelled", "begin with it", op.site)
+            if largest.get("hugetlb_pool") and (op.kind == "close" or op.declared.makes is HandleType.UDMABUF):
+                said = f"{op.kind} and a limited pool of huge pages in one scenario are not modelled: the end of a file, or its device, changes what is reserved"
+                raise ScenarioError(said, "leave out one of them", op.site)
             if NOT_HUGE & on_model(op).at_least(op.args).keys():
                 said = f"{op.kind} and huge pages in one scenario are not modelled: what must stay movable, is used by halves or told to user space is one page here"
                 raise ScenarioError(said, "leave out one of them", op.site)
@@ -326,14 +353,15 @@ class Encoder:
         derived["vmas"] *= 1 + count
         derived["frames"] = min(BOUNDS["frames"].most, derived["frames"] + pages * count)
 
-    def _splits(self, place: Place) -> bool:
-        """Whether an operation takes only a part of a mapping away: then a vma is split, or two are."""
-        op = place.op
-        address, pages = op.args.get("addr", op.args.get("at")), op.args.get("pages")
-        if not op.declared.remaps or not isinstance(address, HandleRef) or not isinstance(pages, int):
-            return False
-        start = self.address[address.handle] + address.page
-        return (start, start + pages) not in self._space(op).windows
+    def _splits(self, place: Place) -> int:
+        """Of how many mappings an operation takes only a part away: then a vma is split, or two are."""
+        op, count = place.op, 0
+        for address in (op.args.get("addr"), op.args.get("at")):
+            pages = op.args.get("pages")
+            if op.declared.remaps and isinstance(address, HandleRef) and isinstance(pages, int):
+                start = self.address[address.handle] + address.page
+                count += (start, start + pages) not in self._space(op).windows
+        return count
 
 
 def _in_flight(thread: ScenarioThread) -> int:

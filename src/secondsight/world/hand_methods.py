@@ -74,6 +74,35 @@ class ProcessMethods(ABC):
         done: str = self._do("madvise_dontneed", addr=addr, pages=pages)
         return done
 
+    def mremap(self, addr: Address, *, pages: int | None = None, at: Address | None = None) -> Mapping:
+        """mremap(MREMAP_MAYMOVE | MREMAP_FIXED): move `pages` pages to a new address, one that no earlier mapping had, unless `at` gives an address to
+        move them over: what is mapped there goes, whatever comes of the rest. What the pages hold stays. Fails with -EFAULT (not mapped, or not all of one mapping),
+        -EINVAL (the two places overlap)."""
+        done: Mapping = self._do("mremap", addr=addr, pages=pages, at=at)
+        return done
+
+    def mremap_dontunmap(self, addr: Address, *, pages: int | None = None, at: Address | None = None) -> Mapping:
+        """`mremap` with MREMAP_DONTUNMAP: the pages move, and the old place stays mapped: private memory reads as zeros there, a memfd's pages are found in
+        the memfd. Fails as `mremap` does, and with -EINVAL (a udmabuf)."""
+        done: Mapping = self._do("mremap_dontunmap", addr=addr, pages=pages, at=at)
+        return done
+
+    def mlock(self, addr: Address, *, pages: int | None = None) -> str:
+        """mlock(): the pages are faulted in, and stay in memory. Fails with -ENOMEM (not mapped, locked up to there; more than `limit_memlock` allows; past the end of
+        a file; PROT_NONE). MADV_DONTNEED and MADV_PAGEOUT of a locked page fail with -EINVAL."""
+        done: str = self._do("mlock", addr=addr, pages=pages)
+        return done
+
+    def munlock(self, addr: Address, *, pages: int | None = None) -> str:
+        """munlock(). Fails with -ENOMEM (not mapped, done up to there)."""
+        done: str = self._do("munlock", addr=addr, pages=pages)
+        return done
+
+    def limit_memlock(self, pages: int) -> str:
+        """setrlimit(RLIMIT_MEMLOCK), in the setup, for a process that has no CAP_IPC_LOCK from then on: so many pages may be locked."""
+        done: str = self._do("limit_memlock", pages=pages)
+        return done
+
     def mprotect(self, addr: Address, *, pages: int | None = None, write: bool) -> str:
         """mprotect() to PROT_READ, or with `write` to PROT_READ and PROT_WRITE: where it may not be written a store is SIGSEGV.
         Fails with -ENOMEM (not mapped, done up to there), -EACCES (mapped read-only from a memfd that was write-sealed)."""
@@ -96,6 +125,12 @@ class ProcessMethods(ABC):
         mprotect of a part fail with -EINVAL, MADV_DONTNEED leaves a page alone that is in the range in part. A hole in a part of a huge page makes that zero and
         leaves it in the file. Fails with -EINVAL for an odd number of pages."""
         done: File = self._do("memfd_create_hugetlb", pages=pages, seals=seals)
+        return done
+
+    def hugetlb_pool(self, pages: int) -> str:
+        """The pool from which memfds of huge pages get theirs has `pages` pages, of which two are a huge page (/proc/sys/vm/nr_hugepages); an odd number
+        leaves a half out. Comes before all else. Without it there are always enough."""
+        done: str = self._do("hugetlb_pool", pages=pages)
         return done
 
     def fallocate_punch_hole(self, fd: File, *, page: int, pages: int = 1) -> str:
@@ -288,8 +323,8 @@ class ProcessMethods(ABC):
 
     def userfaultfd(self, *, sigbus: bool = False, events: bool = False, forks: bool = False) -> File:
         """userfaultfd(2), and UFFDIO_API: one for a process, in the setup. With `sigbus` (UFFD_FEATURE_SIGBUS) who touches what is missing or
-        protected gets a signal, else it waits. With `events` (UFFD_FEATURE_EVENT_REMOVE and _UNMAP) who unmaps registered memory, or forgets
-        it by MADV_DONTNEED, waits until somebody has read that message. With `forks` (UFFD_FEATURE_EVENT_FORK) so does who forks: the child's memory is
+        protected gets a signal, else it waits. With `events` (UFFD_FEATURE_EVENT_REMOVE, _UNMAP and _REMAP) who unmaps registered memory, forgets
+        it by MADV_DONTNEED, or moves it, waits until somebody has read that message. With `forks` (UFFD_FEATURE_EVENT_FORK) so does who forks: the child's memory is
         registered with a userfaultfd of its own, which comes with the message (`uffd_serve` answers that too)."""
         done: File = self._do("userfaultfd", sigbus=sigbus, events=events, forks=forks)
         return done
@@ -300,6 +335,12 @@ class ProcessMethods(ABC):
         """UFFDIO_REGISTER: pages that are `missing`, and those that are write-protected (`wp`; private memory only). Fails with -EINVAL (not
         mapped, a udmabuf's mapping; neither mode), -EPERM (mapped read-only from a write-sealed memfd), -EBADF (closed)."""
         done: str = self._do("uffd_register", uffd=uffd, addr=addr, pages=pages, missing=missing, wp=wp)
+        return done
+
+    def uffd_register_minor(self, uffd: File, addr: Address, *, pages: int | None = None, missing: bool = False) -> str:
+        """UFFDIO_REGISTER of pages that a memfd has and that are not mapped (UFFDIO_REGISTER_MODE_MINOR), and of those that are `missing`. Fails as `uffd_register`
+        does, and with -EINVAL (private memory)."""
+        done: str = self._do("uffd_register_minor", uffd=uffd, addr=addr, pages=pages, missing=missing)
         return done
 
     def uffd_unregister(self, uffd: File, addr: Address, *, pages: int | None = None) -> str:
@@ -318,6 +359,19 @@ class ProcessMethods(ABC):
         done: str = self._do("uffd_zeropage", uffd=uffd, addr=addr)
         return done
 
+    def uffd_continue(self, uffd: File, addr: Address) -> str:
+        """UFFDIO_CONTINUE of one page: the page that the memfd has is mapped; who waits for it goes on. Fails with -EEXIST (mapped already), -EFAULT (the memfd has
+        none), -EINVAL (past its end; not a memfd's), -ENOENT (not registered), -EAGAIN (a change is in progress), -EBADF (closed)."""
+        done: str = self._do("uffd_continue", uffd=uffd, addr=addr)
+        return done
+
+    def uffd_move(self, uffd: File, addr: Address, source: Address) -> str:
+        """UFFDIO_MOVE (Linux 6.8 on): the page at `source` is taken from there, and put to `addr`; who waits for that goes on. Both are private memory. Fails with
+        -ENOENT (not mapped; no page is there), -EEXIST (a page is at `addr`), -EBUSY (a child has the page too, or it is pinned), -EINVAL (`addr` is not registered;
+        not private memory, or it may not be written; an older kernel), -EAGAIN (a change is in progress), -EBADF (closed)."""
+        done: str = self._do("uffd_move", uffd=uffd, addr=addr, source=source)
+        return done
+
     def uffd_writeprotect(self, uffd: File, addr: Address, *, pages: int | None = None, protect: bool = True) -> str:
         """UFFDIO_WRITEPROTECT: the pages that are there are write-protected, or with `protect=False` no more, and who waits goes on. Fails with
         -ENOENT (not registered for that), -EAGAIN (a change is in progress), -EBADF (closed)."""
@@ -330,7 +384,7 @@ class ProcessMethods(ABC):
         return done
 
     def uffd_read(self, uffd: File) -> str:
-        """Wait for a message and read it: `f` a page is missing, `w` one is written that is protected, `r` REMOVE, `u` UNMAP, `k` FORK. Faults come first.
+        """Wait for a message and read it: `f` a page is missing, `w` one is written that is protected, `n` one is not mapped that the memfd has, `r` REMOVE, `u` UNMAP, `m` REMAP, `k` FORK. Faults come first.
         Who waits for the reading of an event goes on. -EBADF: closed."""
         done: str = self._do("uffd_read", uffd=uffd)
         return done
@@ -348,7 +402,7 @@ class ProcessMethods(ABC):
 
     def uffd_serve(self, uffd: File, value: str) -> str:
         """A thread of the process that answers all messages from the end of the setup on: what is missing is filled with a page that holds
-        `value`, what is protected may be written again, events are read. What cannot be filled while a change is in progress (-EAGAIN) is
+        `value`, what is protected may be written again, what a memfd has is mapped, events are read. What cannot be filled while a change is in progress (-EAGAIN) is
         tried again; for anything else, who waits tries again."""
         done: str = self._do("uffd_serve", uffd=uffd, value=value)
         return done

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from secondsight.devices.device import Device, all_quiet, close_device
 from secondsight.lang import Ref, atomic, hold_point, wait_until
+from secondsight.linux.exit import exit_mm
 from secondsight.linux.fork import mms
 from secondsight.linux.mm_types import Mm, Result
 from secondsight.world.declare import ACTS
@@ -45,7 +46,7 @@ from secondsight.world.tables import (
     turns,
 )
 
-__all__ = ["made", "run_final", "run_in_turn", "run_ops"]
+__all__ = ["end_when_killed", "made", "run_final", "run_in_turn", "run_ops"]
 
 
 def run_ops(first: RowNumber, end: RowNumber, mm: Mm, device: Ref[Device], own: bool) -> None:
@@ -64,9 +65,21 @@ def run_ops(first: RowNumber, end: RowNumber, mm: Mm, device: Ref[Device], own: 
         if len(mm.userfaultfd) > 0:
             if mm.userfaultfd[0].dying and own:  # it may have waited, and was killed
                 break
+        if len(process.killed) > 0:
+            if process_of(first).killed[0] and own:  # before it could say what it has found
+                break
         keep(i, result)
     if counts[0] != 0:
         thread_ends(first, own)
+
+
+def end_when_killed(number: RowNumber, mm: Mm) -> None:
+    """A thread for the end of one of the other processes, whoever kills it: get_signal(), do_group_exit() (kernel/signal.c, kernel/exit.c, Linux 6.12)."""
+    if len(other_processes) > 0:
+        if len(other_processes[0].killed) > 0:
+            wait_until(other_processes[number - 1].killed[0])
+            wait_until(other_processes[number - 1].running == 0)
+            exit_mm(mm)
 
 
 def keep(i: RowNumber, result: Result) -> None:

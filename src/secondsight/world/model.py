@@ -33,7 +33,7 @@ from secondsight.linux.fork import mm_alloc, proc_caches_init
 from secondsight.linux.mm_types import IntervalNotifier, of_nobody
 from secondsight.linux.page_alloc import mem_init
 from secondsight.scenario.data import DIFFERS, OK, SKIPPED, Outcome, Place, Scenario, collect
-from secondsight.scenario.ops import HandleType, Op, ScenarioError
+from secondsight.scenario.ops import ArgType, HandleType, Op, ScenarioError
 from secondsight.search import Result
 from secondsight.search.auto import search
 from secondsight.search.request import Request
@@ -41,7 +41,7 @@ from secondsight.world import tables
 from secondsight.world.declare import ACTS, on_model
 from secondsight.world.encoder import Encoder
 from secondsight.world.enough import with_enough
-from secondsight.world.interpreter import made, run_final, run_in_turn, run_ops
+from secondsight.world.interpreter import end_when_killed, made, run_final, run_in_turn, run_ops
 
 __all__ = ["only_outcome", "has_succeeded", "outcomes", "program", "read_outcome", "shape_of", "value_in", "value_of", "watched"]
 
@@ -91,7 +91,7 @@ def program(
     closes = closes and driver is not None
     if driver is not None and len(encoder.devices) > 1:
         _says_whose_it_is(driver)
-    waits = bool(scenario.final) or closes or encoder.forks or any(p.op.kind == "exit" for p in places)
+    waits = bool(scenario.final) or closes or encoder.forks or any(p.op.kind == "exit" or ArgType.PROCESS in p.op.declared.types for p in places)
     pools: dict[type[Record], int] = {} if driver is None else {driver: len(encoder.devices)}
     machine = Machine(encoder.bounds(driver, wanted or {}), pools, encoder.data(waits, closes), encoder.only(driver is not None))
     machine.rules = list(rules)
@@ -117,6 +117,7 @@ def program(
         if driver is not None:
             threads += _daemons(driver, driven, alone)
         threads += _handlers(encoder, spaces)
+        threads += _ends(encoder, spaces)
         for number, mm in enumerate(spaces):
             process = tables.other_processes[number - 1] if number else tables.process
             process.running = int(alone) or sum(1 for t in threads if t.function is run_ops and t.arguments[-1] and t.arguments[2] is mm)
@@ -170,6 +171,12 @@ def _handlers(encoder: Encoder, spaces: list[Any]) -> list[Thread]:
         Thread("handler" if len(served) == 1 else f"handler{n + 1}", serve, (spaces[one], letter, spaces[owner]), daemon=True)
         for n, (one, letter, owner) in enumerate(served)
     ]
+
+
+def _ends(encoder: Encoder, spaces: list[Any]) -> list[Thread]:
+    """The ends of the processes that somebody kills."""
+    killed = sorted({encoder.rows["value"][i] for i, place in enumerate(encoder.places) if place.op.kind == "kill"})
+    return [Thread(f"end of {encoder.processes[number]}", end_when_killed, (number, spaces[number]), daemon=True) for number in killed]
 
 
 def _descendants(parents: list[int], process: int) -> list[int]:

@@ -12,7 +12,7 @@ from secondsight.linux.shmem import ShmemFile
 from secondsight.linux.udmabuf import Udmabuf
 
 __all__ = [
-    "BY_REFERENCE", "CLOSES", "DIFFERS", "EMPTY_IS_BAD", "FIXED", "HUGETLB", "NOT_RUN", "OPENS", "PRIVATE", "READS_ONLY", "READ_ONLY", "SEALS_LATE",
+    "BY_REFERENCE", "CLOSES", "DIFFERS", "DONTUNMAP", "EMPTY_IS_BAD", "FIXED", "HUGETLB", "NOT_RUN", "NO_MOVE", "OPENS", "PRIVATE", "READS_ONLY", "READ_ONLY", "SEALS_LATE",
     "SEALS_WRITES", "SKIPPED", "SUCCESS", "WHOLE",
     "DeviceNumber", "Handle",
     "Pinned", "RowNumber", "TABLES",
@@ -36,10 +36,14 @@ READ_ONLY: Final = 4
 """PROT_READ without PROT_WRITE."""
 PRIVATE: Final = 16
 """MAP_PRIVATE, of a file."""
+DONTUNMAP: Final = 128
+"""MREMAP_DONTUNMAP."""
 HUGETLB: Final = 64
 """MFD_HUGETLB."""
 EMPTY_IS_BAD: Final = 8
-"""The difference `empty-page-is-a-bad-address`."""
+"""The differences `empty-page-is-a-bad-address` and `protected-page-is-not-found`."""
+NO_MOVE: Final = 32
+"""The difference `userfaultfd-moves-pages`, of that operation."""
 BY_REFERENCE: Final = 32
 """The difference `direct-io-by-reference`."""
 
@@ -85,10 +89,15 @@ class DeviceOf(Record):
     device: Ref[Device]
 
 
+bound("kills", most=1)
+
+
 class ProcessState(Record):
-    """A process of the scenario: `exiting` once it has called exit, `running` threads of it, `others` that are not its own."""
+    """A process of the scenario: `exiting` once it has called exit, or is `killed` (asked where somebody kills), `running` threads of it, `others` that are
+    not its own."""
 
     exiting: bool
+    killed: Array[bool, Literal["kills"]]
     running: Count
     others: Count
 
@@ -116,6 +125,7 @@ address = const("op.address")
 pages = const("op.pages")
 value = const("op.value")
 page = const("op.page")
+"""Of what moves a mapping: the address that it moves to; of what has two addresses, the second."""
 needs = const("op.needs")
 """The handle that must have come into being, or -1; the ranges of a list must have too, and what `needs_at` names: the mapping
 that `at` is in, the device that an operation of the scenario opens, a userfaultfd."""

@@ -63,6 +63,7 @@ class {name}Methods(ABC):
 
 _TYPES = {
     ArgType.VALUE: "str", ArgType.SEALS: "str", ArgType.FLAG: "bool", ArgType.DEVICE: "DeviceHandle", ArgType.PIN: "Pin",
+    ArgType.PROCESS: "Process",
     ArgType.IMPORTER: "Importer", ArgType.ADDRESS: "Address", ArgType.PLACE: "Address",
     ArgType.FD: "File", ArgType.MEMFD: "File", ArgType.UDMABUF: "File", ArgType.DAX: "File", ArgType.BUFFER: "File", ArgType.USERFAULTFD: "File",
     ArgType.RANGES: "Sequence[tuple[File, int, int]]",
@@ -94,7 +95,8 @@ def hand_text() -> str:
     for name, of in (("Process", None), ("Device", HandleType.DEVICE)):
         parts.append(_DOES.format(name=name).removeprefix("\n" * (of is not None)))
         for op in OPS.values():
-            if op.of in ((of,) if of else (None, HandleType.PIN)) and not op.kernel_only and op.makes not in (HandleType.DEVICE, HandleType.PROCESS):
+            beside = op.makes in (HandleType.DEVICE, HandleType.PROCESS) or ArgType.PROCESS in op.types  # nothing goes on beside who does it by hand
+            if op.of in ((of,) if of else (None, HandleType.PIN)) and not op.kernel_only and not beside:
                 parts.append(_by_hand(op, op.name if of is None else op.name.removeprefix(f"{of.value}_"), of is not None))
     return "\n".join(parts)
 

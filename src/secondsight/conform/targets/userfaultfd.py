@@ -18,6 +18,7 @@ from secondsight.linux.errno import EAGAIN
 from secondsight.linux.fork import mm_alloc, proc_caches_init
 from secondsight.linux.mm_types import (
     FAULT_FLAG_ALLOW_RETRY,
+    UFFD_WP,
     VM_FAULT_RETRY,
     VM_UFFD_FLAGS,
     Count,
@@ -113,7 +114,7 @@ def read(ctx: UserfaultfdCtx) -> Value:
     message = ctx.waits[at - 1]
     ret: Value = 0
     if message.event == UffdEvent.PAGEFAULT:
-        ret = 100 + 2 * message.start + (1 if message.wp else 0)
+        ret = 100 + 2 * message.start + (1 if message.why == UFFD_WP else 0)
     else:
         ret = (200 if message.event == UffdEvent.REMOVE else 300) + 10 * message.start + message.end
     read_message(ctx, at - 1)

@@ -37,6 +37,12 @@ def zero_page(s: Recorder, memory: Memory) -> None:
     s.madvise_dontneed(memory.pages, pages=2)
 
 
+@PAGES.act("the process moves the pages to another address (mremap), where one is taken out", of="swap")
+def mremap(s: Recorder, memory: Memory) -> None:
+    moved = s.mremap(memory.pages, pages=2)
+    s.madvise_pageout(moved + 1)
+
+
 @PAGES.act("the process maps over the pages (MAP_FIXED)")
 def mmap_fixed(s: Recorder, memory: Memory) -> None:
     s.mmap(pages=2, at=memory.pages)
@@ -83,6 +89,27 @@ def swap(s: Recorder, memory: Memory) -> None:
 def migration(s: Recorder, memory: Memory) -> None:
     s.move_pages(memory.pages + 1)
     s.write(memory.pages, "B", pages=2)
+
+
+@PAGES.setting("mremap", PAGES["mremap"].summary, "and back")
+def _mremap_and_back(s: Recorder) -> None:
+    """Another page has been at the address meanwhile."""
+    pages = two_pages(s)
+    gpu = s.device()
+
+    @s.thread
+    def cpu() -> None:
+        moved = s.mremap_dontunmap(pages + 1)
+        s.write(pages + 1, "B")
+        s.mremap(moved, at=pages + 1)
+
+    @s.thread
+    def device() -> None:
+        gpu.read(pages + 1, into="read")
+        gpu.write(pages + 1, "D", into="written")
+
+    with s.after():
+        gpu.compare(pages + 1)
 
 
 @PAGES.setting("swap", PAGES["swap"].summary, "writes at once")

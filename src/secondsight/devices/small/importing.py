@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from secondsight.devices.fenced_importer import CONTEXT, FencedImporter
-from secondsight.devices.job import job_prepare, job_start
+from secondsight.devices.job import job_fence, job_prepare, job_start
 from secondsight.lang import Char, atomic, wait_until
 from secondsight.linux.dma_buf import DmaBuf, DmaBufAttachment, dma_buf_detach, dma_buf_unmap_attachment
+from secondsight.linux.dma_fence import dma_fence_wait
 from secondsight.linux.dma_resv import DmaResvUsage, dma_resv_add_fence, dma_resv_lock, dma_resv_reserve_fences, dma_resv_unlock
 
 __all__ = [
@@ -14,6 +15,7 @@ __all__ = [
     "DetachesMapped",
     "ForgetsItsWorker",
     "IgnoresMoves",
+    "KeepsItsFence",
     "KeepsItsMapping",
     "LocksInItsCallback",
     "ReservesTooEarly",
@@ -75,6 +77,15 @@ class KeepsItsMapping(FencedImporter):
 
     def move_notify(self) -> None:
         pass
+
+
+class KeepsItsFence(FencedImporter):
+    """Waits for a job and keeps the reference that it took for that."""
+
+    def wait_for_jobs(self) -> None:
+        fence = job_fence(self.job)
+        if fence is not None:
+            dma_fence_wait(fence)
 
 
 class LocksInItsCallback(FencedImporter):

@@ -8,7 +8,7 @@ from secondsight.linux import mmu_notifier as mn
 from secondsight.linux.mm_types import Event, Folio, Pfn, Range, Va
 from secondsight.linux.page_writeback import folio_mark_dirty, set_page_dirty_lock
 
-__all__ = ["MarksUnderThePageLock", "MarksWhenItDrops", "NeverMarksDirty"]
+__all__ = ["MarksUnderThePageLock", "MarksUnlessUnmapped", "MarksWhenItDrops", "NeverMarksDirty"]
 
 
 class NeverMarksDirty(MirrorInParts):
@@ -43,8 +43,17 @@ class MarksWhenItDrops(MirrorInParts):
     def close(self) -> None:
         self.page_table.disable()
         with self.lock:
-            self.drop(Range(0, len(self.page_table.entries), Event.UNMAP, True))
+            self.drop(Range(0, len(self.page_table.entries), Event.CLEAR, True))
         mn.mmu_interval_notifier_remove(self.notifier)
+
+
+class MarksUnlessUnmapped(MarksWhenItDrops):
+    """Wrong: takes UNMAP for the end of the pages, and saves itself the marks. They may go on at another address, and be taken out there."""
+
+    def drop(self, rng: mn.Range) -> None:
+        if rng.event != Event.UNMAP:
+            MarksWhenItDrops.drop(self, rng)
+        self.page_table.unmap(rng)
 
 
 class MarksUnderThePageLock(MarksWhenItDrops):

@@ -156,6 +156,8 @@ static void run(uint64_t seed, int runs)
 
 	for (n = 0; n < runs && !hung; n++) {
 		const char *problem = place_movable(scenario.needs_movable);
+		if (!problem)
+			problem = place_pool(scenario.needs_pool);
 		if (problem) {
 			say("{\"error\":\"cannot run %s: %s\"}\n", scenario.name, problem);
 			return;
@@ -215,6 +217,7 @@ static const char *read_op(char *line, struct op *op)
 		return "an op that does not fit its scenario";
 	scenario.needs_module |= needs_module(op->kind);
 	scenario.needs_movable |= needs_movable(op->kind);
+	scenario.needs_pool |= needs_pool(op->kind);
 	return NULL;
 }
 

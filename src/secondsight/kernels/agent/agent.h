@@ -49,7 +49,7 @@ struct scenario {
 	char name[64];
 	char driver[24]; /* the form of secondsight.ko's mirror that its device is */
 	int handles, threads, processes, ops, expected;
-	int needs_module, needs_movable;
+	int needs_module, needs_movable, needs_pool;
 	int page_bits; /* PAGE_BITS or HUGE_BITS */
 	int forked[MAX_PROCESSES]; /* of a process that comes by fork: its handle, and 1; 0 of others */
 	int probes; /* pages of which a device's table is looked at in the end */
@@ -75,6 +75,8 @@ struct left_behind {
 	atomic_int status[MAX_PROCESSES]; /* how each process ended, as waitpid() says it */
 	atomic_int stage[MAX_PROCESSES];
 	pid_t forked[MAX_PROCESSES]; /* of a process that has come by fork */
+	pid_t pid[MAX_PROCESSES];
+	atomic_int killed[MAX_PROCESSES]; /* by another one */
 	atomic_int turn; /* the number, from 1, of the operation that is to be done, 0 for none */
 	atomic_int is_set_up, is_over;
 	atomic_int waiting; /* threads that are not at their start yet */
@@ -98,6 +100,9 @@ void child(int forced) __attribute__((noreturn));
 
 /* processes.c: fork the process that a handle stands for. Its parent is whoever is the caller's. 0, or -1 with errno. */
 int fork_process(int handle);
+
+/* processes.c: kill a process. 0, or -1 with errno. */
+int kill_process(int process);
 
 /* processes.c: what pauses are drawn from in the run that comes */
 void seed_run(uint64_t seed);
@@ -132,6 +137,7 @@ int keep_file(int fd, int makes); /* give a new file its descriptor */
 /* Whether a kind of operation needs secondsight.ko; whether it needs the block that can be taken offline; whether it is the device's alone, and needs no thread of the process. */
 int needs_module(int kind);
 int needs_movable(int kind);
+int needs_pool(int kind);
 int is_outside(int kind);
 
 /* The machine that the agent runs on: guest.c, or host.c. Of the two, one is compiled in. */
@@ -184,6 +190,10 @@ int has_movable(void);
 
 /* Before a run: bring the block online or take it offline, as the scenario needs it. NULL, or why that cannot be. */
 const char *place_movable(int needed);
+
+/* The same of a pool of huge pages that a scenario limits: the next one has a large one again. */
+enum { POOL = 16 };
+const char *place_pool(int needed);
 
 /* Whether secondsight.ko is there. */
 int has_module(void);

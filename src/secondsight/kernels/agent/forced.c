@@ -216,6 +216,8 @@ void run_forced(int steps, unsigned long long points)
 	}
 	if (!problem)
 		problem = place_movable(scenario.needs_movable);
+	if (!problem)
+		problem = place_pool(scenario.needs_pool);
 	session = problem ? -1 : open(SS_DEVICE, O_RDWR);
 	if (!problem && (session < 0 || ioctl(session, SS_ARM, &arm)))
 		problem = strerror(errno);

@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -70,6 +71,34 @@ int has_hugetlb(void)
 
 	close(fd);
 	return length > 0 && atoi(text) >= SS_WINDOW_PAGES;
+}
+
+static int set_pool(long pages)
+{
+	char text[24];
+	int fd = open("/proc/sys/vm/nr_hugepages", O_RDWR | O_CLOEXEC);
+	int length = sprintf(text, "%ld", pages), done = fd >= 0 && write(fd, text, length) == length;
+
+	done = done && pread(fd, text, sizeof text - 1, 0) > 0 && atol(text) == pages;
+	close(fd);
+	return done;
+}
+
+const char *place_pool(int needed)
+{
+	static int limited;
+
+	if (limited && !set_pool(POOL))
+		return "the pool of huge pages does not grow again";
+	limited = needed;
+	return NULL;
+}
+
+/* A guest alone may: on the running machine the agent is nobody. */
+int do_hugetlb_pool(const long *arg, int makes)
+{
+	(void)makes;
+	return set_pool(arg[0] / 2) ? DONE : failed();
 }
 
 int do_memfd_create_hugetlb(const long *arg, int makes)

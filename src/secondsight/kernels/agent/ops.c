@@ -7,6 +7,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/capability.h>
 #include <linux/mempolicy.h>
 #include <linux/udmabuf.h>
 #include <setjmp.h>
@@ -15,6 +16,7 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/swap.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -103,6 +105,47 @@ int do_mmap(const long *arg, int makes) { return map(arg, makes, PROT_READ | PRO
 int do_mmap_read_only(const long *arg, int makes) { return map(arg, makes, PROT_READ, MAP_SHARED); }
 
 int do_mmap_private(const long *arg, int makes) { return map(arg, makes, PROT_READ | PROT_WRITE, MAP_PRIVATE); }
+
+static int move(const long *arg, int makes, int more)
+{
+	char *to = arg[3] < 0 ? WINDOW(makes) : address(arg + 3);
+	void *got = mremap(address(arg), arg[2] * UNIT, arg[2] * UNIT, MREMAP_MAYMOVE | MREMAP_FIXED | more, to);
+
+	if (got == MAP_FAILED)
+		return failed();
+	left->handles[makes].addr = got;
+	return DONE;
+}
+
+int do_mremap(const long *arg, int makes) { return move(arg, makes, 0); }
+
+int do_mremap_dontunmap(const long *arg, int makes) { return move(arg, makes, MREMAP_DONTUNMAP); }
+
+int do_mlock(const long *arg, int makes)
+{
+	(void)makes;
+	return mlock(address(arg), arg[2] * UNIT) ? failed() : DONE;
+}
+
+int do_munlock(const long *arg, int makes)
+{
+	(void)makes;
+	return munlock(address(arg), arg[2] * UNIT) ? failed() : DONE;
+}
+
+/* Only those without CAP_IPC_LOCK have a limit. */
+int do_limit_memlock(const long *arg, int makes)
+{
+	struct rlimit limit = {.rlim_cur = arg[0] * UNIT, .rlim_max = arg[0] * UNIT};
+	struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
+	struct __user_cap_data_struct data[_LINUX_CAPABILITY_U32S_3];
+
+	(void)makes;
+	if (setrlimit(RLIMIT_MEMLOCK, &limit) || syscall(SYS_capget, &header, data))
+		return failed();
+	data[CAP_TO_INDEX(CAP_IPC_LOCK)].effective &= ~CAP_TO_MASK(CAP_IPC_LOCK);
+	return syscall(SYS_capset, &header, data) ? failed() : DONE;
+}
 
 int do_mprotect(const long *arg, int makes)
 {
@@ -332,6 +375,24 @@ int do_fork(const long *arg, int makes)
 	return fork_process(makes) ? failed() : DONE;
 }
 
+int do_kill(const long *arg, int makes)
+{
+	(void)makes;
+	return kill_process(arg[1]) ? failed() : DONE;
+}
+
+int do_process_mrelease(const long *arg, int makes)
+{
+	int pidfd = syscall(SYS_pidfd_open, left->pid[arg[1]], 0), result;
+
+	(void)makes;
+	if (pidfd < 0)
+		return failed();
+	result = syscall(SYS_process_mrelease, pidfd, 0) ? failed() : DONE;
+	close(pidfd);
+	return result;
+}
+
 int do_exit(const long *arg, int makes)
 {
 	(void)arg, (void)makes;
@@ -382,6 +443,7 @@ int open_devices(void)
 }
 
 int needs_module(int kind) { return kinds[kind].who != PLAIN; }
+int needs_pool(int kind) { return kinds[kind].run == do_hugetlb_pool; }
 int needs_movable(int kind) { return kinds[kind].run == do_offline_pages; }
 int is_outside(int kind) { return kinds[kind].who == OUTSIDE; }
 

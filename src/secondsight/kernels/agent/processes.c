@@ -159,6 +159,7 @@ static int outlives(int thread)
 	for (int i = 0; i < scenario.ops; i++) {
 		const struct op *op = &scenario.op[i];
 		exits |= op->process == process && op->kind == find_kind("exit");
+		exits |= op->kind == find_kind("kill") && op->arg[1] == process;
 		ops += op->section == thread;
 		outside += op->section == thread && is_outside(op->kind);
 	}
@@ -213,6 +214,7 @@ static void live(int process, int forced, void *(*body)(void *))
 	uint64_t state = seed_of(1000 + process);
 	int first = forced ? 0 : draw(&state) % MAX_THREADS, started[MAX_THREADS] = {0};
 
+	left->pid[process] = getpid();
 	alarm(RUN_SECONDS);
 	run_section(SETUP, process);
 	if (forced)
@@ -283,6 +285,12 @@ static int is_gone(pid_t pid, int *status)
 	return 1;
 }
 
+int kill_process(int process)
+{
+	left->killed[process] = 1; /* before it is, for who looks how it ended */
+	return kill(left->pid[process], SIGKILL);
+}
+
 static int has_ended(int process)
 {
 	pid_t pid = scenario.forked[process] ? left->forked[process] : process_pid[process];
@@ -292,7 +300,7 @@ static int has_ended(int process)
 		return 1;
 	if (!is_gone(pid, &status))
 		return 0;
-	left->status[process] = status;
+	left->status[process] = left->killed[process] && status == SIGKILL ? 0 : status;
 	return 1;
 }
 

@@ -37,7 +37,7 @@ int do_userfaultfd(const long *arg, int makes)
 	if (arg[0])
 		api.features |= UFFD_FEATURE_SIGBUS;
 	if (arg[1])
-		api.features |= UFFD_FEATURE_EVENT_REMOVE | UFFD_FEATURE_EVENT_UNMAP;
+		api.features |= UFFD_FEATURE_EVENT_REMOVE | UFFD_FEATURE_EVENT_UNMAP | UFFD_FEATURE_EVENT_REMAP;
 	if (arg[2])
 		api.features |= UFFD_FEATURE_EVENT_FORK;
 	if (fd < 0 || ioctl(fd, UFFDIO_API, &api))
@@ -50,6 +50,17 @@ int do_uffd_register(const long *arg, int makes)
 	struct uffdio_register range = {
 		.range = {.start = at(arg + 1), .len = arg[3] * PAGE},
 		.mode = (arg[4] ? UFFDIO_REGISTER_MODE_MISSING : 0) | (arg[5] ? UFFDIO_REGISTER_MODE_WP : 0),
+	};
+
+	(void)makes;
+	return outcome(ioctl(descriptor(arg[0]), UFFDIO_REGISTER, &range));
+}
+
+int do_uffd_register_minor(const long *arg, int makes)
+{
+	struct uffdio_register range = {
+		.range = {.start = at(arg + 1), .len = arg[3] * PAGE},
+		.mode = UFFDIO_REGISTER_MODE_MINOR | (arg[4] ? UFFDIO_REGISTER_MODE_MISSING : 0),
 	};
 
 	(void)makes;
@@ -80,6 +91,13 @@ static int fill(int fd, unsigned long to, char value)
 	return ioctl(fd, UFFDIO_COPY, &copy);
 }
 
+static int go_on(int fd, unsigned long start)
+{
+	struct uffdio_continue page = {.range = {.start = start, .len = PAGE}};
+
+	return ioctl(fd, UFFDIO_CONTINUE, &page);
+}
+
 static int protect(int fd, unsigned long start, long pages, int wp)
 {
 	struct uffdio_writeprotect range = {
@@ -94,6 +112,26 @@ int do_uffd_copy(const long *arg, int makes)
 {
 	(void)makes;
 	return outcome(fill(descriptor(arg[0]), at(arg + 1), arg[3]));
+}
+
+int do_uffd_continue(const long *arg, int makes)
+{
+	(void)makes;
+	return outcome(go_on(descriptor(arg[0]), at(arg + 1)));
+}
+
+/* Of linux/userfaultfd.h of Linux 6.8, which the C library's headers may not have yet. */
+struct move {
+	__u64 dst, src, len, mode;
+	__s64 move;
+};
+
+int do_uffd_move(const long *arg, int makes)
+{
+	struct move page = {.dst = at(arg + 1), .src = at(arg + 3), .len = PAGE};
+
+	(void)makes;
+	return outcome(ioctl(descriptor(arg[0]), _IOWR(UFFDIO, 0x05, struct move), &page));
 }
 
 int do_uffd_zeropage(const long *arg, int makes)
@@ -114,11 +152,14 @@ static int letter(const struct uffd_msg *message)
 {
 	switch (message->event) {
 	case UFFD_EVENT_PAGEFAULT:
-		return PAGE_VALUE | (message->arg.pagefault.flags & UFFD_PAGEFAULT_FLAG_WP ? 'w' : 'f');
+		return PAGE_VALUE | (message->arg.pagefault.flags & UFFD_PAGEFAULT_FLAG_WP ? 'w' :
+				     message->arg.pagefault.flags & UFFD_PAGEFAULT_FLAG_MINOR ? 'n' : 'f');
 	case UFFD_EVENT_REMOVE:
 		return PAGE_VALUE | 'r';
 	case UFFD_EVENT_UNMAP:
 		return PAGE_VALUE | 'u';
+	case UFFD_EVENT_REMAP:
+		return PAGE_VALUE | 'm';
 	case UFFD_EVENT_FORK: /* the child's file descriptor stays open, and nobody reads it */
 		return PAGE_VALUE | 'k';
 	}
@@ -164,10 +205,12 @@ struct handler {
 static int begin(int fd, char value);
 
 /* Answer a fault. Returns whether it is to be tried again. */
-static int answer(const struct handler *handler, unsigned long page, int protected)
+static int answer(const struct handler *handler, unsigned long page, unsigned long why)
 {
 	struct uffdio_range range = {.start = page, .len = PAGE};
-	int failed = protected ? protect(handler->fd, page, 1, 0) : fill(handler->fd, page, handler->value);
+	int failed = why & UFFD_PAGEFAULT_FLAG_WP    ? protect(handler->fd, page, 1, 0) :
+		     why & UFFD_PAGEFAULT_FLAG_MINOR ? go_on(handler->fd, page) :
+						       fill(handler->fd, page, handler->value);
 
 	if (failed && errno == EAGAIN)
 		return 1;
@@ -192,7 +235,7 @@ static void *handle(void *argument)
 			if (message.event == UFFD_EVENT_FORK)
 				begin(message.arg.fork.ufd, handler->value);
 			if (message.event == UFFD_EVENT_PAGEFAULT &&
-			    answer(handler, page, !!(message.arg.pagefault.flags & UFFD_PAGEFAULT_FLAG_WP)) && count < MAX_LATER)
+			    answer(handler, page, message.arg.pagefault.flags) && count < MAX_LATER)
 				later[count++] = page;
 		} else if (count && !answer(handler, later[count - 1], 0)) {
 			count--;

@@ -7,6 +7,7 @@ from secondsight.lang import Ref, atomic
 from secondsight.linux import memfd
 from secondsight.linux.errno import EBADF, EINVAL
 from secondsight.linux.hugetlb import hugetlb_file_setup, hugetlb_files, hugetlbfs_punch_hole
+from secondsight.linux.hugetlb_pool import hstates, set_max_huge_pages
 from secondsight.linux.mm_types import HPAGE_PMD_NR, Mm, Result
 from secondsight.linux.mmap import do_mmap, do_mmap_fixed
 from secondsight.linux.shmem import shmem_fallocate_punch_hole
@@ -73,6 +74,15 @@ also(
     at_least=lambda args: {"file_pages": args["pages"], "hugetlb_pages": (args["pages"] + 1) // 2, "huge": 1, SEALS_WRITES: "write" in args["seals"]},
     needs=Needs.HUGETLB, often=Often(4, 0, 0),
 )  # fmt: skip
+
+
+@operation(pages=Arg(ArgType.COUNT), own=False, at_least=lambda args: {"hugetlb_pool": 1, "huge": 1}, needs=Needs.HUGETLB)
+def hugetlb_pool(i: RowNumber, mm: Mm, device: Ref[Device]) -> Result:
+    """The pool from which memfds of huge pages get theirs has `pages` pages, of which two are a huge page (/proc/sys/vm/nr_hugepages); an odd number
+    leaves a half out. Comes before all else. Without it there are always enough."""
+    if len(hstates) > 0:
+        set_max_huge_pages(pages[i] // HPAGE_PMD_NR)
+    return 0
 
 
 @arm("mmap", HandleType.MEMFD)

@@ -6,11 +6,23 @@ from secondsight.devices.device import Device
 from secondsight.devices.userfault_handler import serve
 from secondsight.lang import Ref, atomic, wait_until
 from secondsight.linux.errno import EAGAIN, EBADF, EINVAL
-from secondsight.linux.mm_types import VM_UFFD_MISSING, VM_UFFD_WP, Mm, Result, UffdEvent, UserfaultfdCtx
+from secondsight.linux.mm_types import (
+    UFFD_MINOR,
+    UFFD_WP,
+    VM_UFFD_MINOR,
+    VM_UFFD_MISSING,
+    VM_UFFD_WP,
+    Mm,
+    Result,
+    UffdEvent,
+    UserfaultfdCtx,
+)
 from secondsight.linux.userfaultfd import find_message, read_message
 from secondsight.linux.userfaultfd_ioctl import (
     new_userfaultfd,
+    userfaultfd_continue,
     userfaultfd_copy,
+    userfaultfd_move,
     userfaultfd_register,
     userfaultfd_release,
     userfaultfd_unregister,
@@ -21,14 +33,29 @@ from secondsight.linux.userfaultfd_ioctl import (
 from secondsight.scenario.ops import Arg, ArgType, HandleType, Needs, Often
 from secondsight.world.declare import operation
 from secondsight.world.operations.memory import ADDRESS, SPAN
-from secondsight.world.tables import NOT_RUN, RowNumber, address, handles, high, low, makes, needs_at, page, pages, value
+from secondsight.world.tables import (
+    NO_MOVE,
+    NOT_RUN,
+    RowNumber,
+    address,
+    flags,
+    handles,
+    high,
+    low,
+    makes,
+    needs_at,
+    page,
+    pages,
+    value,
+)
 
 __all__ = ["serve"]
 
 UFFD = Arg(ArgType.USERFAULTFD)
 YES, NO = Arg(ArgType.FLAG, True, keyword=True), Arg(ArgType.FLAG, False, keyword=True)
 OF_PRIVATE_MEMORY = Arg(ArgType.FLAG, False, keyword=True, anonymous=True)
-FAULT, PROTECTED, REMOVE, UNMAP, FORK = ord("f"), ord("w"), ord("r"), ord("u"), ord("k")
+FAULT, PROTECTED, MINOR = ord("f"), ord("w"), ord("n")
+REMOVE, UNMAP, FORK, REMAP = ord("r"), ord("u"), ord("k"), ord("m")
 
 
 def of_userfaultfd(args: object) -> dict[str, int]:
@@ -39,8 +66,8 @@ def of_userfaultfd(args: object) -> dict[str, int]:
 @operation(sigbus=NO, events=NO, forks=NO, makes=HandleType.USERFAULTFD, needs=Needs.USERFAULTFD, in_setup=True, at_least=of_userfaultfd, named=False)
 def userfaultfd(i: RowNumber, mm: Mm, device: Ref[Device]) -> Result:
     """userfaultfd(2), and UFFDIO_API: one for a process, in the setup. With `sigbus` (UFFD_FEATURE_SIGBUS) who touches what is missing or
-    protected gets a signal, else it waits. With `events` (UFFD_FEATURE_EVENT_REMOVE and _UNMAP) who unmaps registered memory, or forgets
-    it by MADV_DONTNEED, waits until somebody has read that message. With `forks` (UFFD_FEATURE_EVENT_FORK) so does who forks: the child's memory is
+    protected gets a signal, else it waits. With `events` (UFFD_FEATURE_EVENT_REMOVE, _UNMAP and _REMAP) who unmaps registered memory, forgets
+    it by MADV_DONTNEED, or moves it, waits until somebody has read that message. With `forks` (UFFD_FEATURE_EVENT_FORK) so does who forks: the child's memory is
     registered with a userfaultfd of its own, which comes with the message (`uffd_serve` answers that too)."""
     if len(mm.userfaultfd) > 0:
         with atomic:
@@ -59,6 +86,18 @@ def uffd_register(i: RowNumber, mm: Mm, device: Ref[Device]) -> Result:
         modes = (VM_UFFD_MISSING if value[i] != 0 else 0) + (VM_UFFD_WP if page[i] != 0 else 0)
         if modes == 0:
             return -EINVAL
+        return userfaultfd_register(mm, address[i], pages[i], modes, low[i], high[i])
+    return 0
+
+
+@operation(uffd=UFFD, addr=ADDRESS, pages=SPAN, missing=NO, remaps=True, at_least=of_userfaultfd, often=Often(3, 1))
+def uffd_register_minor(i: RowNumber, mm: Mm, device: Ref[Device]) -> Result:
+    """UFFDIO_REGISTER of pages that a memfd has and that are not mapped (UFFDIO_REGISTER_MODE_MINOR), and of those that are `missing`. Fails as `uffd_register`
+    does, and with -EINVAL (private memory)."""
+    if len(mm.userfaultfd) > 0:
+        if handles[needs_at[i]].closed:
+            return -EBADF
+        modes = VM_UFFD_MINOR + (VM_UFFD_MISSING if value[i] != 0 else 0)
         return userfaultfd_register(mm, address[i], pages[i], modes, low[i], high[i])
     return 0
 
@@ -94,6 +133,31 @@ def uffd_zeropage(i: RowNumber, mm: Mm, device: Ref[Device]) -> Result:
     return 0
 
 
+@operation(uffd=UFFD, addr=ADDRESS, at_least=of_userfaultfd, often=Often(3, 2))
+def uffd_continue(i: RowNumber, mm: Mm, device: Ref[Device]) -> Result:
+    """UFFDIO_CONTINUE of one page: the page that the memfd has is mapped; who waits for it goes on. Fails with -EEXIST (mapped already), -EFAULT (the memfd has
+    none), -EINVAL (past its end; not a memfd's), -ENOENT (not registered), -EAGAIN (a change is in progress), -EBADF (closed)."""
+    if len(mm.userfaultfd) > 0:
+        if handles[needs_at[i]].closed:
+            return -EBADF
+        return userfaultfd_continue(mm, address[i])
+    return 0
+
+
+@operation(uffd=UFFD, addr=ADDRESS, source=ADDRESS, at_least=of_userfaultfd, often=Often(8, 6))
+def uffd_move(i: RowNumber, mm: Mm, device: Ref[Device]) -> Result:
+    """UFFDIO_MOVE (Linux 6.8 on): the page at `source` is taken from there, and put to `addr`; who waits for that goes on. Both are private memory. Fails with
+    -ENOENT (not mapped; no page is there), -EEXIST (a page is at `addr`), -EBUSY (a child has the page too, or it is pinned), -EINVAL (`addr` is not registered;
+    not private memory, or it may not be written; an older kernel), -EAGAIN (a change is in progress), -EBADF (closed)."""
+    if len(mm.userfaultfd) > 0:
+        if handles[needs_at[i]].closed:
+            return -EBADF
+        if flags[i] & NO_MOVE != 0:
+            return -EINVAL
+        return userfaultfd_move(mm, address[i], page[i])
+    return 0
+
+
 @operation(uffd=UFFD, addr=ADDRESS, pages=SPAN, protect=YES, at_least=of_userfaultfd, often=Often(6, 4))
 def uffd_writeprotect(i: RowNumber, mm: Mm, device: Ref[Device]) -> Result:
     """UFFDIO_WRITEPROTECT: the pages that are there are write-protected, or with `protect=False` no more, and who waits goes on. Fails with
@@ -117,7 +181,7 @@ def uffd_wake(i: RowNumber, mm: Mm, device: Ref[Device]) -> Result:
 
 @operation(uffd=UFFD, loads=True, at_least=of_userfaultfd, often=Often())
 def uffd_read(i: RowNumber, mm: Mm, device: Ref[Device]) -> Result:
-    """Wait for a message and read it: `f` a page is missing, `w` one is written that is protected, `r` REMOVE, `u` UNMAP, `k` FORK. Faults come first.
+    """Wait for a message and read it: `f` a page is missing, `w` one is written that is protected, `n` one is not mapped that the memfd has, `r` REMOVE, `u` UNMAP, `m` REMAP, `k` FORK. Faults come first.
     Who waits for the reading of an event goes on. -EBADF: closed."""
     if len(mm.userfaultfd) > 0:
         with atomic:
@@ -161,7 +225,7 @@ def uffd_close(i: RowNumber, mm: Mm, device: Ref[Device]) -> Result:
 @operation(uffd=UFFD, value=Arg(ArgType.VALUE), in_setup=True, serves=True, at_least=of_userfaultfd, named=False)
 def uffd_serve(i: RowNumber, mm: Mm, device: Ref[Device]) -> Result:
     """A thread of the process that answers all messages from the end of the setup on: what is missing is filled with a page that holds
-    `value`, what is protected may be written again, events are read. What cannot be filled while a change is in progress (-EAGAIN) is
+    `value`, what is protected may be written again, what a memfd has is mapped, events are read. What cannot be filled while a change is in progress (-EAGAIN) is
     tried again; for anything else, who waits tries again."""
     return 0
 
@@ -171,8 +235,8 @@ def next_message(ctx: UserfaultfdCtx) -> Result:
     """Read the first message: its letter."""
     i = find_message(ctx) - 1
     event = ctx.waits[i].event
-    letter = PROTECTED if ctx.waits[i].wp else FAULT
+    letter = PROTECTED if ctx.waits[i].why == UFFD_WP else MINOR if ctx.waits[i].why == UFFD_MINOR else FAULT
     if event != UffdEvent.PAGEFAULT:
-        letter = REMOVE if event == UffdEvent.REMOVE else UNMAP if event == UffdEvent.UNMAP else FORK
+        letter = REMOVE if event == UffdEvent.REMOVE else UNMAP if event == UffdEvent.UNMAP else REMAP if event == UffdEvent.REMAP else FORK
     read_message(ctx, i)
     return letter

@@ -1,0 +1,48 @@
+"""Mappings that move to another address."""
+
+from __future__ import annotations
+
+from secondsight.devices.device import Device
+from secondsight.lang import Ref, atomic
+from secondsight.linux.fork import vmas
+from secondsight.linux.mm_types import Mm, Result
+from secondsight.linux.mremap import mremap_to
+from secondsight.scenario.ops import Arg, ArgType, HandleType, Often
+from secondsight.world.declare import also, operation
+from secondsight.world.operations.memory import ADDRESS, SPAN
+from secondsight.world.tables import DONTUNMAP, RowNumber, address, flags, handles, high, low, makes, page, pages
+
+__all__: list[str] = []
+
+
+@operation(
+    addr=ADDRESS,
+    pages=SPAN,
+    at=Arg(ArgType.PLACE, None, keyword=True, optional=True),
+    makes=HandleType.MAPPING,
+    remaps=True,
+    takes_away=True,
+    takes=lambda args: {"vmas": 1},
+    at_least=lambda args: {"anon_prepared": 1},
+    asks={"mremap_to": "mremap"},
+    often=Often(8, 7, 8),
+)
+def mremap(i: RowNumber, mm: Mm, device: Ref[Device]) -> Result:
+    """mremap(MREMAP_MAYMOVE | MREMAP_FIXED): move `pages` pages to a new address, one that no earlier mapping had, unless `at` gives an address to
+    move them over: what is mapped there goes, whatever comes of the rest. What the pages hold stays. Fails with -EFAULT (not mapped, or not all of one mapping),
+    -EINVAL (the two places overlap)."""
+    if len(vmas[0].anon_prepared) > 0:
+        ret = mremap_to(mm, address[i], pages[i], page[i], low[i], high[i], flags[i] & DONTUNMAP != 0)
+        if ret < 0:
+            return ret
+        with atomic:
+            handles[makes[i]].made = True
+    return 0
+
+
+also(
+    "mremap", "mremap_dontunmap",
+    """`mremap` with MREMAP_DONTUNMAP: the pages move, and the old place stays mapped: private memory reads as zeros there, a memfd's pages are found in
+    the memfd. Fails as `mremap` does, and with -EINVAL (a udmabuf).""",
+    DONTUNMAP, takes=lambda args: {"vmas": 1, "frames": args["pages"]}, often=Often(4, 3, 3),
+)  # fmt: skip
