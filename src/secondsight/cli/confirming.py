@@ -146,7 +146,6 @@ def _saved_schedule(path: Path, data: Any, drivers: Callable[[], Iterable[type[D
 
 
 def _of_trace(made_by: dict[str, Any], violation: Violation) -> Question | FreeRun | CannotForce:
-    from secondsight.cases import TABLES
     from secondsight.contract import load_drivers
 
     if made_by["command"] == "settle":
