@@ -5,6 +5,7 @@ The drivers are in `devices/small`. Tests run every row; `secondsight explain` p
 
 from __future__ import annotations
 
+from secondsight.devices.coherent_gpu import CoherentGpu
 from secondsight.devices.device import Device
 from secondsight.devices.exclusive import Exclusive, ExclusiveByEvent, ExclusiveRetriesLocked
 from secondsight.devices.fenced_importer import FencedImporter, UnmapsAtOnce, UsesTheOldMapping
@@ -45,6 +46,7 @@ from secondsight.devices.small import (
     IgnoresProtection,
     KeepsForReading,
     KeepsItsFence,
+    KeepsItsLock,
     KeepsItsMapping,
     KeepsReferences,
     KeepsThePagemap,
@@ -68,6 +70,7 @@ from secondsight.devices.small import (
     PrefaultsAfterwards,
     PrefaultsBeforeItSubscribes,
     RefusesAndStays,
+    RefusesWhereItMaySleep,
     RefusesWhileSomethingGoesOn,
     RemembersByAddress,
     RemembersByProcess,
@@ -78,11 +81,17 @@ from secondsight.devices.small import (
     StaysAUser,
     StaysPinned,
     StopsTheDeviceLast,
+    SubscribesTwice,
     TakesAPartForNothing,
+    TakesItsLocksInBothOrders,
     TakesPagesBackEarly,
     TakesPagesForNothing,
+    TrustsItsMemory,
+    TrustsMlock,
+    UnlocksTwice,
     UnmapsUnlocked,
     UnpinsBeforeItStops,
+    UnsubscribesTwice,
     Vcpu,
     VcpuOneAtATime,
     VcpuWithoutCount,
@@ -108,6 +117,7 @@ RULES_BROKEN: list[tuple[str, str, type[Device], type[Device]]] = [
     ("as-if-cpu", "part", IgnoresParts, DropsEverything),
     ("as-if-cpu", "part", CountsFromTheFirstPage, DropsEverything),
     ("as-if-cpu", "mprotect", IgnoresProtection, MirrorInParts),
+    ("as-if-cpu", "mlock", TrustsMlock, MirrorInParts),
     ("as-if-cpu", "write-protect", LooksAtTheMapping, MirrorInParts),
     ("as-if-cpu", "fork", IgnoresFork, KeepsForReading),
     ("balance", "open", KeepsReferences, GivesReferencesBack),
@@ -116,6 +126,13 @@ RULES_BROKEN: list[tuple[str, str, type[Device], type[Device]]] = [
     ("no-use-after-free", "open", WalksWithoutBeingAUser, Mirror),
     ("table-lock", "open", ChangesOutsideTheLock, LooksIntoItsTable),
     ("livelock", "munmap", AsksAgainForEver, Mirror),
+    ("inserted-twice", "open", SubscribesTwice, Mirror),
+    ("removed-twice", "close", UnsubscribesTwice, Mirror),
+    ("notifier-failed", "munmap", RefusesWhereItMaySleep, MirrorInParts),
+    ("not-owner", "munmap", UnlocksTwice, MirrorInParts),
+    ("lock-held-at-exit", "oom-reaper", KeepsItsLock, MirrorInParts),
+    ("lock-order", "munmap", TakesItsLocksInBothOrders, Mirror),
+    ("sleep-in-atomic", "oom-reaper", MayNotSleep, Mirror),
     ("pinned", "close", UnpinsBeforeItStops, Pins),
     ("balance", "close", StaysPinned, Pins),
     ("movable", "offline", VfioWithoutLongterm, VfioType1),
@@ -157,6 +174,7 @@ RULES_BROKEN: list[tuple[str, str, type[Device], type[Device]]] = [
     ("balance", "device-memory", HoldsWhatGoesBack, PrivateGpu),
     ("deadlock", "device-memory-goes", ClosesFull, PrivateGpu),
     ("livelock", "device-memory-goes", EvictsBesideFaults, PrivateGpu),
+    ("as-if-cpu", "device-memory-goes", TrustsItsMemory, CoherentGpu),
     ("as-if-cpu", "device-memory-shared", OwnsAllMemory, PrivateGpu),
     ("as-if-cpu", "device-memory-shared", IgnoresMigrate, PrivateGpu),
 ]
@@ -171,6 +189,7 @@ ONLY_HERE: dict[str, type[Device]] = {
     "part": TakesAPartForNothing,
     "read-only": WritesAllTheSame,
     "mprotect": IgnoresProtection,
+    "mlock": TrustsMlock,
     "write-protect": LooksAtTheMapping,
     "fork": IgnoresFork,
     "open": PrefaultsBeforeItSubscribes,

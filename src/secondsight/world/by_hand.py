@@ -52,9 +52,9 @@ class ByHand(Recorder):
         self._checker = Checker(limited=False)
         rows = {"results": 0, "successes": 0, "handles": MOST_HANDLES, "devices": 0, "other_processes": MOST_PROCESSES - 1}
         usual = {name: one.usual for name, one in BOUNDS.items()}
-        more = {"mms": MOST_PROCESSES, "anon_vmas": MOST_PROCESSES, "migrations": 1, "swap_slots": 8}
-        if wanted.get("huge"):  # what is moved or swapped out is one page: see the encoder
-            more = dict.fromkeys(NOT_HUGE & usual.keys(), 0) | {"anon_vmas": 0, "mms": MOST_PROCESSES, "detached_tables": 1}
+        more = {"mms": MOST_PROCESSES, "anon_vmas": MOST_PROCESSES, "memlock": MOST_PROCESSES, "migrations": 1, "swap_slots": 8}
+        if wanted.get("huge"):  # see the encoder
+            more |= dict.fromkeys(NOT_HUGE & usual.keys(), 0) | {"detached_tables": 1}
             more["pmds"] = (wanted.get("pages", usual["pages"]) + 1) // HPAGE_PMD_NR
         self.machine = Machine(bounds(**(usual | more | wanted)) | rows, data={"program.counts": [0], "program.closes": [0], "program.forks": [1]})
         self.spaces: dict[str | None, Mm] = {}
