@@ -105,6 +105,7 @@ UNTRIED: dict[str, str] = {
     "RemembersByProcess": _NOT_ALL,
     "KeepsForReading": _NOT_ALL,
     "ClearsByItself": _NOT_ALL,
+    "ClearsItsRange": _NOT_ALL,
     "OdpLater": _BY_ITS_TABLE,
     "Mirror2019": _BY_ITS_TABLE,
     "FillsPages": _BY_ITS_TABLE,

@@ -81,7 +81,13 @@ from secondsight.devices.small.references import (
 )
 from secondsight.devices.small.sharing import RemembersByAddress, RemembersByProcess
 from secondsight.devices.small.vcpu import Vcpu, VcpuWithoutCount
-from secondsight.devices.small.writeback import MarksUnderThePageLock, MarksUnlessUnmapped, MarksWhenItDrops, NeverMarksDirty
+from secondsight.devices.small.writeback import (
+    ForgetsWhatItWrote,
+    MarksUnderThePageLock,
+    MarksUnlessUnmapped,
+    MarksWhenItDrops,
+    NeverMarksDirty,
+)
 
 __all__ = [
     "ClearsByItself",
@@ -101,7 +107,8 @@ __all__ = [
     "TakesPagesForNothing",
     "AddsItsFenceLate", "AddsNoFence", "AlwaysAsksToWrite", "AlwaysWritable", "AsksAgainForEver", "AsksTheMmapLock", "AsksToWriteFirst",
     "ChangesOutsideTheLock", "ClosesAndStays", "ClosesByItsLock", "ClosesKeepingItsTable", "CollisionIsAnError", "CountsFromTheFirstPage",
-    "DetachesMapped", "DropsEverything", "FaultsUnderItsLock", "ForgetsItsWorker", "ForgetsThatItIsAUser", "GivesReferencesBack", "GivesUp",
+    "DetachesMapped", "DropsEverything", "FaultsUnderItsLock", "ForgetsItsWorker", "ForgetsThatItIsAUser", "ForgetsWhatItWrote",
+    "GivesReferencesBack", "GivesUp",
     "IgnoresExclusive", "IgnoresFork", "IgnoresMoves", "IgnoresParts", "IgnoresProtection", "KeepsForReading", "KeepsItsFence", "KeepsItsLock",
     "KeepsItsMapping", "KeepsReferences", "KeepsThePagemap", "LocksInItsCallback", "LooksAtTheMapping", "LooksIntoItsTable", "MarksUnderThePageLock",
     "MarksUnlessUnmapped", "MarksWhenItDrops", "MayNotSleep", "MirrorInParts", "MovedOneByOne", "NeverMarksDirty", "OpensWithoutBeingAUser", "Pins",
