@@ -78,6 +78,29 @@ HARMLESS: dict[str, dict[str, str]] = {
             _WORKER_LOOKS: "close: swap 3, 5, 6; close: drop 6",
         }
     ),
+    "MarksWhenItDrops": _by_name(
+        {
+            "the driver's lock is held, under which every change of the table is made": (
+                "drop: without the lock 1; drop: first out of the lock 1; drop: last out of the lock 1; drop: swap 2"
+            ),
+        }
+    ),
+    "Vcpu": _by_name(
+        {
+            "who opens is a thread of the process, and so its user": "open: swap 1",
+            "what is read is written by `open` and `close` alone, which nobody calls meanwhile": (
+                "close: without the lock 1; close: first out of the lock 1; fault: without the lock 1; fault: first out of the lock 1"
+            ),
+            "the number is read before the page is looked at, and that is what matters": "fault: swap 1",
+            "two looks in one step": "look: swap 1",
+            "to count is one step in the language, with the lock or without: two that count at once, of which one is lost, are not tried": (
+                "invalidate_range_start: first out of the lock 1"
+            ),
+            "who maps looks at the count first, and the table is cleared before the callback returns": "invalidate_range_start: last out of the lock 1",
+            _UNDER_ONE_LOCK: "invalidate_range_start: swap 1; invalidate_range_end: swap 1",
+            "the accesses are those of the process's threads: with the last of them nobody is left to make one": "release: without the lock 1; release: drop 1",
+        }
+    ),
     "UnmapsAtOnce": _by_name(
         {
             _STAYS: (
@@ -94,8 +117,6 @@ _BY_ITS_TABLE = "a table judges it, where adversaries of a kind of their own act
 UNTRIED: dict[str, str] = {
     "Exclusive": _NOT_ALL,
     "PrivateGpu": _NOT_ALL,
-    "Vcpu": _NOT_ALL,
-    "MarksWhenItDrops": _NOT_ALL,
     "ClosesByItsLock": _NOT_ALL,
     "PrefaultsAfterwards": _NOT_ALL,
     "AsksToWriteFirst": _NOT_ALL,
