@@ -101,6 +101,17 @@ HARMLESS: dict[str, dict[str, str]] = {
             "the accesses are those of the process's threads: with the last of them nobody is left to make one": "release: without the lock 1; release: drop 1",
         }
     ),
+    "Exclusive": _by_name(
+        {
+            "the second subscription does not fail: the caller is a user of the mm": "open: drop 5",
+            _UNDER_ONE_LOCK: "exclusive_fault: swap 2",
+            "the page is locked until then, so that nobody else comes to its place in `kept`": (
+                "tried_again: without the lock 1; tried_again: first out of the lock 1; tried_again: last out of the lock 1"
+            ),
+            "it is written anew before it is read": "tried_again: drop 4",
+        }
+    ),
+    "KeepsForReading": {},
     "UnmapsAtOnce": _by_name(
         {
             _STAYS: (
@@ -115,7 +126,6 @@ _NOT_ALL = "not all of its mutants have been tried yet"
 _BY_ITS_TABLE = "a table judges it, where adversaries of a kind of their own act (`secondsight settle`); the contract's adversaries break it by design"
 
 UNTRIED: dict[str, str] = {
-    "Exclusive": _NOT_ALL,
     "PrivateGpu": _NOT_ALL,
     "ClosesByItsLock": _NOT_ALL,
     "PrefaultsAfterwards": _NOT_ALL,
@@ -124,7 +134,6 @@ UNTRIED: dict[str, str] = {
     "GivesReferencesBack": _NOT_ALL,
     "LooksIntoItsTable": _NOT_ALL,
     "RemembersByProcess": _NOT_ALL,
-    "KeepsForReading": _NOT_ALL,
     "ClearsByItself": _NOT_ALL,
     "ClearsItsRange": _NOT_ALL,
     "OdpLater": _BY_ITS_TABLE,
