@@ -111,7 +111,29 @@ HARMLESS: dict[str, dict[str, str]] = {
             "it is written anew before it is read": "tried_again: drop 4",
         }
     ),
+    "ClosesByItsLock": _by_name(
+        {
+            "who maps does so under the lock, before the table is emptied, or finds that it is closed": (
+                "close: first out of the lock 1; close: last out of the lock 1; close: swap 1"
+            ),
+        }
+    ),
+    "RemembersByProcess": _by_name(
+        {
+            "one look is one step": "collect: without the lock 1",
+            "what is not remembered is looked for": "install: drop 2",
+        }
+    ),
+    "PrefaultsAfterwards": _by_name(
+        {
+            "what is not mapped at the beginning is mapped when it is used": "open: drop 2",
+            "where it was refused there is no process whose pages it could find": "open: negate 1",
+        }
+    ),
+    "AsksToWriteFirst": {},
+    "DropsEverything": {},
     "KeepsForReading": {},
+    "LooksIntoItsTable": {},
     "UnmapsAtOnce": _by_name(
         {
             _STAYS: (
@@ -127,13 +149,7 @@ _BY_ITS_TABLE = "a table judges it, where adversaries of a kind of their own act
 
 UNTRIED: dict[str, str] = {
     "PrivateGpu": _NOT_ALL,
-    "ClosesByItsLock": _NOT_ALL,
-    "PrefaultsAfterwards": _NOT_ALL,
-    "AsksToWriteFirst": _NOT_ALL,
-    "DropsEverything": _NOT_ALL,
     "GivesReferencesBack": _NOT_ALL,
-    "LooksIntoItsTable": _NOT_ALL,
-    "RemembersByProcess": _NOT_ALL,
     "ClearsByItself": _NOT_ALL,
     "ClearsItsRange": _NOT_ALL,
     "OdpLater": _BY_ITS_TABLE,
