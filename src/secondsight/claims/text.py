@@ -94,7 +94,8 @@ def _read(raw: Sequence[str], head: int | None, begin: int, name: str) -> ClaimT
     for piece in pieces:
         if not piece.columns:
             piece.columns = _columns(piece.indent, bounds, deepest)
-            deepest[piece.columns[0]] = piece.indent
+            for column in piece.columns:  # a line that may be in either is followed by one that may be deeper in either
+                deepest[column] = piece.indent
     above = "\n".join(raw[: head or 0])
     return ClaimText(above, tuple(titles), tuple(_joined(pieces)))
 
