@@ -278,7 +278,6 @@ TABLE = CaseTable(
         (r.name, c.name): BROKEN if r.name in _BROKEN[c.name] else HOLDS for r in ROWS for c in COLUMNS if _is_asked(r.name, c.name)
     },
     goes_on=frozenset(("own marking", "sub-page")),
-    executor="native",
     on_kernel=_on_kernel,
     runs_on_kernel=_runs_on_kernel,
 )
