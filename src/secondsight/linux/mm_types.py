@@ -50,6 +50,7 @@ from secondsight.linux.errno import EAGAIN, EFAULT
 __all__ = [
     "FAULT_FLAG_ALLOW_RETRY",
     "FAULT_FLAG_UNSHARE",
+    "FAULT_FLAG_VMA_LOCK",
     "FAULT_FLAG_WRITE",
     "VM_DEVMAP",
     "VM_NONE",
@@ -111,6 +112,7 @@ __all__ = [
     "Va",
     "VaEnd",
     "Vma",
+    "VmaLock",
     "anon_vmas",
     "hints",
     "huge_pages",
@@ -152,6 +154,9 @@ FAULT_FLAG_UNSHARE: Final = 2
 """Not an access: what is shared with others is replaced by a page of one's own, which may still not be written."""
 FAULT_FLAG_ALLOW_RETRY: Final = 4
 """The handler may give up the mmap lock to wait, and say VM_FAULT_RETRY."""
+
+FAULT_FLAG_VMA_LOCK: Final = 8
+"""The fault is under the lock of its vma, and not under the mmap lock (`vma_lock`)."""
 
 VM_PFNMAP = 1
 """vm_flags: the pages mapped are nobody's to count and cannot be mirrored."""
@@ -235,12 +240,18 @@ class Range(Value):
     hint: Ref[Hint] = None
 
 
+coherent_memory = shared_array(bool, bound("coherent_memory", most=1))
+"""Of size 1 where a device has memory that CPUs can reach (MEMORY_DEVICE_COHERENT)."""
+
+
 class Pagemap(Record):
     """struct dev_pagemap with its dev_pagemap_ops (include/linux/memremap.h, Linux 6.12), as its pages know it: memory that no CPU can
-    reach (MEMORY_DEVICE_PRIVATE). `owner` tells whose it is. What else it has is in `memremap_private`.
+    reach (MEMORY_DEVICE_PRIVATE), or of a device and coherent (MEMORY_DEVICE_COHERENT): then `coherent` is true. `owner` tells whose it is. What else
+    it has is in `memremap_private`.
     """
 
     owner: Ref[Owner]
+    coherent: Array[bool, Literal["coherent_memory"]]
 
     def migrate_to_ram(self, mm: Mm, va: Va, folio: Folio) -> Flags:
         """dev_pagemap_ops.migrate_to_ram: a CPU wants the page at `va`, which is `folio`: move it to where it can have it. VM_FAULT_."""
@@ -403,11 +414,21 @@ fork (of anon_vma_chain: empty, singular, longer)."""
 
 
 
+bound("vma_locks", most=1)
+
+
+class VmaLock(Record):
+    """struct vma_lock (include/linux/mm_types.h, Linux 6.12), and vm_lock_seq: the thread that has it for writing, as long as that holds the mmap lock so."""
+
+    rwsem: RwLock
+    writer: U8
+
+
 class Vma(Record):
     """struct vm_area_struct: pages `vm_start` to before `vm_end` of `vm_mm`; `vm_file` None is anonymous memory.
 
     `write` is VM_WRITE. `flags` has what else a mapping has of vm_flags (VM_SEALED, VM_PRIVATE, VM_NONE, VM_UFFD_), where the scenario can tell (the bound is 1);
-    else there is no such place. `shared` (`shared.rb`) leads to the next vma in the tree of its file. `anon_next` has one in its first
+    else there is no such place. `hugetlb_lock` has struct hugetlb_vma_lock in its first place, where there are files of huge pages (`hugetlb_vma_lock`). `shared` (`shared.rb`) leads to the next vma in the tree of its file. `anon_next` has one in its first
     place: the next in the tree of its `anon_vma`. `anon_prepared` is whether the kernel has given it an anon_vma yet, at a first write: asked
     where there may be huge pages, and where mappings move (mremap). `vm_pgoff` of a vma without a file is its address, as long as it has not
     moved after such a write. `next` leads to the next of those
@@ -424,8 +445,10 @@ class Vma(Record):
     write: bool
     anon_vma: Ref[AnonVma]
     anon_prepared: Array[Count, Literal["anon_prepared"]]
+    vm_lock: Array[VmaLock, Literal["vma_locks"]]
     anon_next: Array[Ref[Vma], Literal["anon_vmas"]]
     flags: Array[Flags, Literal["vma_flags"]]
+    hugetlb_lock: Array[RwLock, Literal["hugetlb_vma_lock"]]
     shared: Ref[Vma]
     next: Ref[Vma]
 

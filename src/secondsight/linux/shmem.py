@@ -57,6 +57,7 @@ from secondsight.linux.page_alloc import alloc_page, put_page
 from secondsight.linux.pgtable import folio_mapped, pte_none
 from secondsight.linux.rmap import folio_add_file_rmap, folio_remove_file_rmap
 from secondsight.linux.userfaultfd import handle_userfault, userfaultfd_minor, userfaultfd_missing
+from secondsight.linux.vma_lock import release_fault_lock
 
 __all__ = [
     "F_SEAL_FUTURE_WRITE",
@@ -113,7 +114,7 @@ class ShmemFile(AddressSpace):
         hold_point("shmem_fault:enter")
         if self.falloc_start <= pgoff < self.falloc_next:
             if flags & FAULT_FLAG_ALLOW_RETRY != 0:
-                mm.mmap_lock.read_unlock()
+                release_fault_lock(mm, va, flags)
                 wait_until(not self.falloc_start <= pgoff < self.falloc_next)
                 return VM_FAULT_RETRY
             wait_until(not self.falloc_start <= pgoff < self.falloc_next)
@@ -280,8 +281,9 @@ def shmem_undo_range(file: ShmemFile, first: Pgoff, end: Pgoff) -> None:
     """One of the two rounds of shmem_undo_range() (mm/shmem.c, Linux 6.12): the pages that are there leave the file.
 
     The second finds what was locked in the first, for which the first waits here, and what has come meanwhile. A fault waits until the
-    hole has been punched, but UFFDIO_COPY does not: where there is a userfaultfd there are two rounds. Left out: pages that a
-    udmabuf or a pin fills the hole with in between (may hide a bug: the second round takes them from the file).
+    hole has been punched, and who makes a udmabuf waits for `i_rwsem`, but UFFDIO_COPY waits for neither: where there is a userfaultfd there are two rounds. Left
+    out: pages that a driver takes of a memfd by itself, and fills the hole with in between; before Linux 6.12 udmabufs too (may hide a bug: the second round
+    takes them from the file).
     """
     for pgoff in range(first, end):
         mapped = shmem_truncate_folio(file, pgoff)
