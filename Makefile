@@ -43,7 +43,7 @@ adversaries: $(VENV)/.dev  ## Each adversary's wrong driver against all others, 
 	@SECONDSIGHT_CONTRACT=all $(BIN)/python -m pytest -n 2 tests/contract/test_wrong_drivers.py tests/contract/test_mutants.py
 
 claims: $(VENV)/.dev  ## Every trace of the wrong drivers as a claim, and parts of many runs; minutes
-	@SECONDSIGHT_CLAIMS=all $(BIN)/python -m pytest -n 2 tests/claims/test_claims_printed.py
+	@SECONDSIGHT_CLAIMS=all $(BIN)/python -m pytest -n 2 tests/claims/test_claims_printed.py tests/claims/test_claims_of_tables.py
 
 tables: $(VENV)/.dev  ## Every cell and every claim of all tables, every trace replayed, each driver's code compiled once; two minutes
 	@SECONDSIGHT_CONTRACT=all $(BIN)/python -m pytest -n 2 tests/cases tests/world/test_shapes.py
@@ -58,7 +58,7 @@ bench: install  ## The mirror protocol on our executors, Spin and Rumur, side by
 	@$(BIN)/python -m bench.run $(ARGS)
 
 docs: $(VENV)/.dev  ## Write the present output of their examples into the documents
-	@$(BIN)/python tests/cli/documents.py README.md docs/tutorial.md docs/how-it-works.md docs/forced.md docs/claim.md docs/hmm-tests.md docs/claims.md docs/judges.md docs/agree.md docs/reference.md
+	@$(BIN)/python tests/cli/documents.py README.md docs/tutorial.md docs/how-it-works.md docs/forced.md docs/claim.md docs/hmm-tests.md docs/claims.md docs/judges.md docs/adequacy.md docs/agree.md docs/reference.md
 	@$(BIN)/python site/pictures.py
 
 docs-site: $(VENV)/.site  ## The documents as a site, in .venv/site; a warning is an error

@@ -367,3 +367,22 @@ def hmm_anon_write_hugetlbfs(s: Recorder) -> None:
     s.read(a, into="cpu_first")
     s.read(a + 1, into="cpu_second")
     s.page_is_huge(a, into="huge")
+
+
+@scenario
+def hmm_compound(s: Recorder) -> None:
+    """compound: of a huge page a snapshot says for each part that one entry maps it; when it may only be read too. (And of one that is split no more.)"""
+    a = s.mmap(s.memfd_create_hugetlb(2), pages=2)
+    s.write(a, "a")
+    device = s.device()
+    device.snapshot(a, into="first")
+    device.snapshot(a + 1, into="second")
+    s.mprotect(a, write=False)
+    device.snapshot(a, into="first_read_only")
+    device.snapshot(a + 1, into="second_read_only")
+    b = s.mmap(pages=2)
+    s.madvise_hugepage(b)
+    s.write(b, "b")
+    device.snapshot(b + 1, into="private")
+    s.madvise_dontneed(b, pages=1)
+    device.snapshot(b + 1, into="split")

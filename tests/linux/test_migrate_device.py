@@ -10,6 +10,7 @@ import pytest
 from linux_world import A, B, C, free_frames, world
 
 from secondsight.contract.coherence import as_if_cpu
+from secondsight.devices.coherent_gpu import CoherentGpu
 from secondsight.devices.device import open_device
 from secondsight.devices.private_gpu import PrivateGpu
 from secondsight.devices.private_range import PrivateRangeGpu
@@ -17,7 +18,7 @@ from secondsight.devices.small import OwnsAllMemory
 from secondsight.lang.plain import replay
 from secondsight.lang.program import Thread, build
 from secondsight.lang.reference import Reference
-from secondsight.linux import EFAULT, EINVAL, EPERM
+from secondsight.linux import EFAULT, EINVAL, ENOENT, EPERM
 from secondsight.linux.exit import exit_mm
 from secondsight.linux.fault import cpu_read, cpu_write
 from secondsight.linux.fork import mm_alloc
@@ -235,4 +236,36 @@ def test_a_huge_page_is_split_for_good_first() -> None:
         cpu_read(mm, 2)
         assert gpu.migrate(2, 1) == 1 and not pmd_trans_huge(mm, 2)  # the huge zero page's entry
         assert gpu.evict() == 2 and (cpu_read(mm, 1), cpu_read(mm, 2)) == (B, 0)
+        gpu.close()
+
+
+COHERENT = {"coherent_memory": 1, "migrate_vmas": 2}
+
+
+def test_a_page_in_coherent_memory_is_like_any_and_is_never_pinned_for_long() -> None:
+    with gpu_on(CoherentGpu, **COHERENT) as (_, mm, gpu):
+        assert gpu.migrate(0, 2) == 2
+        page = mm.ptes[0].frame
+        assert page is not None and page.pgmap[0] is not None and mm.ptes[0].kind == PteKind.PRESENT and folio_mapcount(page) == 1
+        assert (cpu_read(mm, 0), cpu_write(mm, 0, B), gpu.read(0), gpu.write(1, C), cpu_read(mm, 1)) == (A, 0, B, 0, C)
+        assert gpu.migrate(0, 1) == 0 and move_page(mm, 0) == -ENOENT and mm.ptes[0].frame is page
+        pfn = pin_user_pages_fast(mm, 0, FOLL_PIN | FOLL_WRITE)
+        assert frames[pfn] is page and gpu.evict() == 1, "one that is pinned, but not for long, stays"
+        unpin_user_page(page)
+        pfn = pin_user_pages_fast(mm, 0, FOLL_PIN | FOLL_WRITE | FOLL_LONGTERM)
+        assert frames[pfn] is not page and frames[pfn].contents == B and page.refcount == 0 and gpu.nr_free == 2
+        unpin_user_page(frames[pfn])
+        gpu.close()
+
+
+def test_a_child_that_writes_has_its_copy_of_a_coherent_page_in_the_systems_memory() -> None:
+    with gpu_on(CoherentGpu, **COHERENT, mms=2, anon_vmas=2, cow=1, frames=10) as (_, mm, gpu):
+        assert gpu.migrate(0, 1) == 1
+        child = mm_alloc()
+        dup_mmap(child, mm)
+        page = mm.ptes[0].frame
+        assert page is not None and child.ptes[0].frame is page and page.refcount == 2
+        assert cpu_write(child, 0, C) == 0 and child.ptes[0].frame is not page
+        assert (cpu_write(mm, 0, B), cpu_read(mm, 0), cpu_read(child, 0)) == (0, B, C) and mm.ptes[0].frame is page
+        assert gpu.evict() == 1 and (cpu_read(mm, 0), cpu_read(child, 0)) == (B, C)
         gpu.close()

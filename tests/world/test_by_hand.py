@@ -182,3 +182,11 @@ def test_anonymous_memory_that_is_mapped_over_is_one_with_what_lies_beside_it() 
     assert mm.mm_mt[0] is not mm.mm_mt[1]
     hand.mmap(pages=1, at=alone)
     assert mm.mm_mt[0] is mm.mm_mt[1] is not None
+
+
+def test_huge_pages_of_files_are_not_moved_by_hand() -> None:
+    hand = ByHand(pages=4, huge=1, hugetlb_files=1, hugetlb_pages=2)
+    hand.begin()
+    page = hand.mmap(hand.memfd_create_hugetlb(2), pages=2)
+    with pytest.raises(ScenarioError, match="move_pages where there are huge pages of files is not modelled"):
+        hand.move_pages(page)

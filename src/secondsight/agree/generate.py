@@ -134,9 +134,8 @@ def _free(draw: Draw, s: Recorder, several: bool, with_uffd: bool) -> None:
 
 
 def _huge(kind: Kind, draw: Draw, s: Recorder) -> None:
-    """A scenario with huge pages: mappings of private memory that mostly want them, or of a file of them. A forced one has none of files: who looks waits
-    for the lock of a vma there (`linux/hugetlb.py`, left out)."""
-    of_files = kind != "forced" and chance(draw, 40)
+    """A scenario with huge pages: mappings of private memory that mostly want them, or of a file of them."""
+    of_files = chance(draw, 40)
     w = World(s, draw, Budget(FRAMES // 2 if kind == "sequential" else 6, buffers=0), SpaceLeft(PAGES if kind == "sequential" else 6), most=4, huge=True)
     limited = of_files and chance(draw, 50)
     kept = ("close",) if limited else ()  # the end of a file gives back what is reserved for it, which the model does not
@@ -156,7 +155,7 @@ def _huge(kind: Kind, draw: Draw, s: Recorder) -> None:
         w.device = s.device()
         if chance(draw, 25):
             act(w, OPS["device_read"])
-        _thread(s, w, "cpu", draw.integer(1, 3), _huge_weights(_beside, of_files))
+        _thread(s, w, "cpu", draw.integer(1, 3), _huge_weights(_beside, of_files, *kept))
         _thread(s, w, "device", draw.integer(1, 2), _huge_weights(_by_the_device, of_files))
     else:
         if chance(draw, 80):

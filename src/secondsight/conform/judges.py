@@ -58,6 +58,7 @@ WITHOUT: Final[dict[str, tuple[Judge, str]]] = {
         "mm/hugetlb.c and fs/hugetlbfs/inode.c: needed are the page cache's tree (linked for mm/memfd.c already), the file's interval tree, the pool and its "
         "reservations, and huge page tables",
     ),
+    "hugetlb_vma_lock.py": ("agreement", "mm/hugetlb.c: a semaphore for each vma; forced runs on booted kernels settle at the places where it is waited for"),
     "khugepaged.py": (
         "agreement",
         "mm/khugepaged.c: collapse_huge_page() needs what huge_memory.py needs, and the LRU lists as stubs",
@@ -90,15 +91,6 @@ WITHOUT: Final[dict[str, tuple[Judge, str]]] = {
         "agreement",
         "mm/memory.c (240 outside symbols): zaps and faults need real page tables (as mm/hmm.c's conformer has), the file's interval tree, "
         "mmu_gather, rmap and memory accounting; the zap alone would be the first part",
-    ),
-    "memremap.py": (
-        "agreement",
-        "mm/memremap.c (45 outside symbols): memunmap_pages() is kill, wait, remove; needed are lib/percpu-refcount.c linked with CPU-local "
-        "counters as plain memory, a completion, and memory hotplug as stubs that do nothing",
-    ),
-    "memremap_private.py": (
-        "agreement",
-        "mm/memremap.c (45 outside symbols): as memremap.py, and a driver's page_free() as a place. A mirror's own memory comes and goes on linux-7.2",
     ),
     "migrate_device.py": (
         "agreement",

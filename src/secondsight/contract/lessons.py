@@ -5,6 +5,7 @@ The drivers are in `devices/small`. Tests run every row; `secondsight explain` p
 
 from __future__ import annotations
 
+from secondsight.devices.coherent_gpu import CoherentGpu
 from secondsight.devices.device import Device
 from secondsight.devices.exclusive import Exclusive, ExclusiveByEvent, ExclusiveRetriesLocked
 from secondsight.devices.fenced_importer import FencedImporter, UnmapsAtOnce, UsesTheOldMapping
@@ -33,6 +34,7 @@ from secondsight.devices.small import (
     EvictsBesideFaults,
     FaultsUnderItsLock,
     ForgetsThatItIsAUser,
+    ForgetsWhatItWrote,
     GivesItUnlocked,
     GivesReferencesBack,
     GivesUp,
@@ -45,6 +47,7 @@ from secondsight.devices.small import (
     IgnoresProtection,
     KeepsForReading,
     KeepsItsFence,
+    KeepsItsLock,
     KeepsItsMapping,
     KeepsReferences,
     KeepsThePagemap,
@@ -68,6 +71,7 @@ from secondsight.devices.small import (
     PrefaultsAfterwards,
     PrefaultsBeforeItSubscribes,
     RefusesAndStays,
+    RefusesWhereItMaySleep,
     RefusesWhileSomethingGoesOn,
     RemembersByAddress,
     RemembersByProcess,
@@ -78,12 +82,17 @@ from secondsight.devices.small import (
     StaysAUser,
     StaysPinned,
     StopsTheDeviceLast,
+    SubscribesTwice,
     TakesAPartForNothing,
+    TakesItsLocksInBothOrders,
     TakesPagesBackEarly,
     TakesPagesForNothing,
+    TrustsItsMemory,
     TrustsMlock,
+    UnlocksTwice,
     UnmapsUnlocked,
     UnpinsBeforeItStops,
+    UnsubscribesTwice,
     Vcpu,
     VcpuOneAtATime,
     VcpuWithoutCount,
@@ -118,6 +127,13 @@ RULES_BROKEN: list[tuple[str, str, type[Device], type[Device]]] = [
     ("no-use-after-free", "open", WalksWithoutBeingAUser, Mirror),
     ("table-lock", "open", ChangesOutsideTheLock, LooksIntoItsTable),
     ("livelock", "munmap", AsksAgainForEver, Mirror),
+    ("inserted-twice", "open", SubscribesTwice, Mirror),
+    ("removed-twice", "close", UnsubscribesTwice, Mirror),
+    ("notifier-failed", "munmap", RefusesWhereItMaySleep, MirrorInParts),
+    ("not-owner", "munmap", UnlocksTwice, MirrorInParts),
+    ("lock-held-at-exit", "oom-reaper", KeepsItsLock, MirrorInParts),
+    ("lock-order", "munmap", TakesItsLocksInBothOrders, Mirror),
+    ("sleep-in-atomic", "oom-reaper", MayNotSleep, Mirror),
     ("pinned", "close", UnpinsBeforeItStops, Pins),
     ("balance", "close", StaysPinned, Pins),
     ("movable", "offline", VfioWithoutLongterm, VfioType1),
@@ -142,6 +158,7 @@ RULES_BROKEN: list[tuple[str, str, type[Device], type[Device]]] = [
     ("deadlock", "buffer-revoked", KeepsItsMapping, UnmapsAtOnce),
     ("deadlock", "buffer-revoked", DetachesMapped, FencedImporter),
     ("lost-write", "swap", NeverMarksDirty, MirrorInParts),
+    ("lost-write", "swap", ForgetsWhatItWrote, MarksWhenItDrops),
     ("lost-write", "mremap", MarksUnlessUnmapped, MarksWhenItDrops),
     ("deadlock", "thp-split", VcpuOneAtATime, Vcpu),
     ("as-if-cpu", "collapse", AsksTheMmapLock, MirrorInParts),
@@ -159,6 +176,7 @@ RULES_BROKEN: list[tuple[str, str, type[Device], type[Device]]] = [
     ("balance", "device-memory", HoldsWhatGoesBack, PrivateGpu),
     ("deadlock", "device-memory-goes", ClosesFull, PrivateGpu),
     ("livelock", "device-memory-goes", EvictsBesideFaults, PrivateGpu),
+    ("as-if-cpu", "device-memory-goes", TrustsItsMemory, CoherentGpu),
     ("as-if-cpu", "device-memory-shared", OwnsAllMemory, PrivateGpu),
     ("as-if-cpu", "device-memory-shared", IgnoresMigrate, PrivateGpu),
 ]

@@ -73,7 +73,7 @@ TABLE: dict[str, dict[str, Here]] = {
         "anon_teardown": _hmm("hmm_anon_teardown"),
         "mixedmap": _missing("pages in a VM_MIXEDMAP mapping of a device's file"),
         "snapshot": _hmm("hmm_snapshot", "The zero page is one that may be read."),
-        "compound": _missing("the size of a mapping in a snapshot"),
+        "compound": _hmm("hmm_compound", "A memfd of huge pages for private ones."),
         "double_map": _hmm("hmm_double_map"),
         "exclusive": _hmm("hmm_exclusive", "The device exchanges a page's value for theirs that reads it."),
         "exclusive_mprotect": _hmm("hmm_exclusive_mprotect"),

@@ -36,11 +36,14 @@ from secondsight.linux.memory import (
     handle_mm_fault,
     vma_flags,
 )
+from secondsight.linux.memremap_private import folio_is_device_coherent
 from secondsight.linux.migrate import migrate_folio
+from secondsight.linux.migrate_device import migrate_device_coherent_folio
 from secondsight.linux.mm import folio_test_anon, is_cow_mapping, page_anon_exclusive, vma_is_accessible
-from secondsight.linux.mm_types import Flags, Folio, Gather, Mm, Pfn, Pgoff, Va, huge_pages
+from secondsight.linux.mm_types import Flags, Folio, Gather, Mm, Pfn, Pgoff, Va, coherent_memory, huge_pages
 from secondsight.linux.mmzone import folio_is_longterm_pinnable, pageblocks
 from secondsight.linux.page_alloc import frames, get_page, is_zero_page, page_folio, page_to_pfn, put_page
+from secondsight.linux.page_writeback import set_page_dirty
 from secondsight.linux.pgtable import pmd_trans_huge, pte_present
 from secondsight.linux.shmem import ShmemFile, shmem_get_folio
 from secondsight.linux.swap import folio_isolate_lru
@@ -118,7 +121,8 @@ def gup_must_unshare(mm: Mm, va: Va, flags: Flags) -> bool:
 def follow_page_pte(mm: Mm, va: Va, flags: Flags) -> Pfn:
     """follow_page_pte() (mm/gup.c, Linux 6.12), under the page-table lock: the page at `va`, grabbed.
 
-    NO_PAGE: a fault is needed, for writing if `flags` say so; MUST_UNSHARE: one with FAULT_FLAG_UNSHARE.
+    NO_PAGE: a fault is needed, for writing if `flags` say so; MUST_UNSHARE: one with FAULT_FLAG_UNSHARE. One that is to be written is dirty from now
+    on (FOLL_TOUCH, which all callers here have).
     """
     pte = mm.ptes[va]
     folio = pte_present(pte)
@@ -135,6 +139,8 @@ def follow_page_pte(mm: Mm, va: Va, flags: Flags) -> Pfn:
         try_grab_folio(folio)
     else:
         get_page(folio)
+    if flags & FOLL_WRITE != 0 and not pte.dirty:
+        set_page_dirty(page_to_pfn(folio))
     return page_to_pfn(folio)
 
 
@@ -173,7 +179,7 @@ def pin_user_pages_fast(mm: Mm, va: Va, flags: Flags) -> Pfn:
     if pfn > NO_PAGE:
         return pfn
     pfn = get_user_pages_locked(mm, va, flags)
-    if len(pageblocks) > 0:
+    if len(pageblocks) + len(coherent_memory) > 0:
         while pfn >= 0 and flags & FOLL_LONGTERM != 0:
             ret = check_and_migrate_movable_page(pfn)
             if ret == 0:
@@ -192,7 +198,7 @@ def pin_user_pages_remote(mm: Mm, va: Va, flags: Flags) -> Pfn:
     The caller holds the mmap lock, and keeps it all the time.
     """
     pfn = get_user_page_vma_remote(mm, va, flags | FOLL_PIN)
-    if len(pageblocks) > 0:
+    if len(pageblocks) + len(coherent_memory) > 0:
         while pfn >= 0 and flags & FOLL_LONGTERM != 0:
             ret = check_and_migrate_movable_page(pfn)
             if ret == 0:
@@ -204,7 +210,17 @@ def pin_user_pages_remote(mm: Mm, va: Va, flags: Flags) -> Pfn:
 
 
 def check_and_migrate_movable_page(pfn: Pfn) -> Errno:
-    """check_and_migrate_movable_pages() (mm/gup.c, Linux 6.12) of one page."""
+    """check_and_migrate_movable_pages() (mm/gup.c, Linux 6.12) of one page. One in device-coherent memory is moved out
+    (migrate_longterm_unpinnable_folios()), by a reference instead of the pin: -EAGAIN, or -EBUSY where somebody else holds it."""
+    if len(coherent_memory) > 0:
+        with atomic:
+            coherent = folio_is_device_coherent(frames[pfn])
+            if coherent:
+                get_page(frames[pfn])
+                unpin_folio(frames[pfn])
+        if coherent:
+            ret = migrate_device_coherent_folio(frames[pfn])
+            return -EAGAIN if ret == 0 else ret
     with atomic:
         folios: Gather = [frames[pfn]]
     return check_and_migrate_movable_folios(folios)
@@ -215,7 +231,7 @@ def check_and_migrate_movable_folios(folios: Gather) -> Errno:
     """check_and_migrate_movable_folios(), collect_longterm_unpinnable_folios(), migrate_longterm_unpinnable_folios() (mm/gup.c, Linux 6.12).
 
     0: all may stay pinned. -EAGAIN: those that may not have been moved, or somebody else is about that; none is pinned any more: pin
-    them again. -ENOMEM: one did not move, for somebody holds it; none is pinned any more. Left out: device-coherent memory, hugetlb.
+    them again. -ENOMEM: one did not move, for somebody holds it; none is pinned any more. Left out: hugetlb.
     """
     with atomic:
         isolated: Gather = []
@@ -271,7 +287,7 @@ def gup_fast_pte_range(mm: Mm, va: Va, flags: Flags) -> Pfn:
     folio = pte_present(pte)
     if folio is None or pte.special or (is_zero_page(folio) and flags & FOLL_LONGTERM != 0):
         return NO_PAGE
-    if len(pageblocks) > 0:
+    if len(pageblocks) + len(coherent_memory) > 0:
         if flags & FOLL_LONGTERM != 0 and not folio_is_longterm_pinnable(folio):
             return NO_PAGE
     return follow_page_pte(mm, va, flags)

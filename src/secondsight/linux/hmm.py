@@ -25,6 +25,7 @@ from typing import Annotated, Final, Literal
 from secondsight.lang import Array, Bounds, Errno, Record, Ref, atomic, hold_point, milestone, require
 from secondsight.linux.errno import EBUSY, EFAULT, ENOENT, EPERM
 from secondsight.linux.fork import mm_touch, mmget_not_zero, mmput
+from secondsight.linux.hugetlb_vma_lock import hugetlb_vma_look
 from secondsight.linux.memory import FAULT_FLAG_WRITE, VM_FAULT_ERROR, handle_mm_fault, vma_flags
 from secondsight.linux.migrate import migration_entry_wait
 from secondsight.linux.mm import vma_is_accessible
@@ -205,6 +206,7 @@ def hmm_vma_walk(notifier: IntervalNotifier, mm: Mm, va: Va, request: Flags) -> 
     vma = mm.mm_mt[va]
     if vma is None or not is_mirrored(mm, va):
         return HMM_PFN_ERROR
+    hugetlb_vma_look(vma)
     if len(frames[ZERO_PFN].pgmap) > 0:
         private = own_private_page(notifier, mm.ptes[va])
         if private is not None:

@@ -14,16 +14,16 @@ One entry of the middle level maps a whole folio (`Mm.pmds`, PmdKind.HUGE). A fa
 
 So MADV_DONTNEED of a part calls subscribers twice, the second time within the first, and the second time for more than the part. munmap and
 mprotect of a part split the vma, and the huge page with it, before they call anybody for the part (`vma_adjust_trans_huge`). The folio
-stays one: its pages have an entry each, and each entry a reference. It is split, if ever, when memory is short.
+stays one: its pages have an entry each, and each entry a reference. The folio itself is split by who wants a part of it to go elsewhere (`huge_memory_split`).
 
 PageAnonExclusive is kept of both pages, also while one entry maps them.
 
 A read of what nobody has written finds the huge zero page; here it is the zero page at both halves. The kernel's is another folio, and a split puts the
 zero page in its place: a driver that keeps it beyond the split keeps zeros (raises no false alarm; forced runs see another frame).
 
-Left out: huge pages of files; those that are moved or swapped out (refused: `world.encoder`); khugepaged, which does by itself what
+Left out: huge pages of files (those of hugetlbfs are in `hugetlb`); userfaultfd; khugepaged, which does by itself what
 `khugepaged.madvise_collapse` does when it is asked; a huge page that cannot be had, on which a fault falls back to one page; folios
-of other sizes (mTHP); splitting the folio itself (may hide a bug).
+of other sizes (mTHP).
 """
 
 from __future__ import annotations

@@ -16,9 +16,9 @@ The page cache holds a reference for each page of a folio.
 
 The pool of huge pages, and what is reserved of it, is in `hugetlb_pool`.
 
-Left out: private mappings; shared page tables; the lock of each vma: MADV_DONTNEED holds it around its bracket and
-hmm_range_fault() waits for it (may hide a deadlock), and who punches may pass over a vma in which a fault is going on and unmaps again later (calls
-subscribers once more than the kernel: raises no false alarm); i_mmap_rwsem while munmap takes entries away (may hide a deadlock); growing and shrinking; migration. hmm_range_fault() looks at
+Each vma of such a file has a lock of its own (`hugetlb_vma_lock`).
+
+Left out: private mappings; shared page tables; both locks while munmap takes entries away (may hide a deadlock); growing and shrinking; migration. hmm_range_fault() looks at
 what is asked of the first of several pages alone (hmm_vma_walk_hugetlb_entry()), here at all: where each is asked for alike nothing tells.
 """
 
@@ -30,7 +30,7 @@ from secondsight.lang import Array, Errno, Mutex, Ref, atomic, bound, milestone,
 from secondsight.linux.errno import EINVAL, ENOMEM, EPERM
 from secondsight.linux.highmem import clear_highpage
 from secondsight.linux.hugetlb_pool import available_huge_pages, hstates, hugetlb_acct_memory
-from secondsight.linux.memory import VM_FAULT_SIGBUS, zap_page_range_single
+from secondsight.linux.memory import VM_FAULT_SIGBUS, zap_range
 from secondsight.linux.mm_interval_tree import vma_interval_tree_iter_first, vma_interval_tree_iter_next
 from secondsight.linux.mm_types import HPAGE_PMD_NR, Count, Flags, Folio, Mm, Pgoff, PmdKind, Va, VaEnd, Vma, huge_pages
 from secondsight.linux.page_alloc import alloc_huge_folio, get_page, put_page
@@ -58,7 +58,12 @@ class HugetlbFile(ShmemFile):
     def fault(self, mm: Mm, va: Va, pgoff: Pgoff, flags: Flags) -> Flags:
         """hugetlb_fault() (mm/hugetlb.c, Linux 6.12)."""
         self.fault_mutex[pgoff // HPAGE_PMD_NR].lock()
+        with atomic:
+            vma = mm.mm_mt[va]
+            assert vma is not None
+        vma.hugetlb_lock[0].read_lock()
         ret = hugetlb_no_page(self, mm, va, pgoff)
+        vma.hugetlb_lock[0].read_unlock()
         self.fault_mutex[pgoff // HPAGE_PMD_NR].unlock()
         return ret
 
@@ -213,18 +218,27 @@ def hugetlbfs_zero_partial_page(file: HugetlbFile, start: Pgoff, end: Pgoff) -> 
 @milestone
 def hugetlb_vmdelete_list(file: HugetlbFile, first: Pgoff, last: Pgoff) -> None:
     """hugetlb_vmdelete_list(), unmap_hugepage_range() (fs/hugetlbfs/inode.c, mm/hugetlb.c, Linux 6.12): one bracket for each vma that maps any of the
-    pages. The caller holds `i_mmap_rwsem` for writing."""
+    pages, but for one whose lock somebody has. The caller holds `i_mmap_rwsem` for writing."""
     vma: Ref[Vma] = None
     while True:
         with atomic:
             vma = vma_interval_tree_iter_first(file, first, last) if vma is None else vma_interval_tree_iter_next(vma, first, last)
             if vma is None:
                 break
-            mm = vma.vm_mm
-            assert mm is not None
-            start = vma.vm_start + first - vma.vm_pgoff if vma.vm_pgoff < first else vma.vm_start
-            end = min(vma.vm_end, vma.vm_start + last + 1 - vma.vm_pgoff)
-        zap_page_range_single(mm, start, end)
+            locked = vma.hugetlb_lock[0].write_trylock()
+        if locked:
+            unmap_hugepage_range(vma, first, last)
+
+
+def unmap_hugepage_range(vma: Vma, first: Pgoff, last: Pgoff) -> None:
+    """unmap_hugepage_range() (mm/hugetlb.c, Linux 6.12), of pages of the file, in one vma, whose lock is given back."""
+    with atomic:
+        mm = vma.vm_mm
+        assert mm is not None
+        start = vma.vm_start + first - vma.vm_pgoff if vma.vm_pgoff < first else vma.vm_start
+        end = min(vma.vm_end, vma.vm_start + last + 1 - vma.vm_pgoff)
+    zap_range(mm, start, end)
+    vma.hugetlb_lock[0].write_unlock()
 
 
 def remove_inode_hugepages(file: HugetlbFile, start: Pgoff, end: Pgoff) -> None:
@@ -244,10 +258,43 @@ def remove_inode_hugepages(file: HugetlbFile, start: Pgoff, end: Pgoff) -> None:
 
 
 def hugetlb_unmap_file_folio(file: HugetlbFile, index: Count) -> None:
-    """hugetlb_unmap_file_folio() (fs/hugetlbfs/inode.c, Linux 6.12): every vma that maps it. (The kernel passes over those that do not.)"""
-    file.i_mmap_rwsem.write_lock()
-    hugetlb_vmdelete_list(file, index * HPAGE_PMD_NR, index * HPAGE_PMD_NR + 1)
-    file.i_mmap_rwsem.write_unlock()
+    """hugetlb_unmap_file_folio() (fs/hugetlbfs/inode.c, Linux 6.12): every vma that maps it. Where somebody has a vma's lock, `i_mmap_rwsem` is given back to
+    wait for that, and all begins again."""
+    done = False
+    while not done:
+        file.i_mmap_rwsem.write_lock()
+        busy = unmap_where_mapped(file, index)
+        file.i_mmap_rwsem.write_unlock()
+        if busy is None:
+            done = True
+        else:
+            wait_until(busy.hugetlb_lock[0].owner == 0 and busy.hugetlb_lock[0].readers == 0)
+
+
+def unmap_where_mapped(file: HugetlbFile, index: Count) -> Ref[Vma]:
+    """The walk of hugetlb_unmap_file_folio(): a vma whose lock somebody has; None: nobody maps the folio any more."""
+    first: Pgoff = index * HPAGE_PMD_NR
+    vma: Ref[Vma] = None
+    while True:
+        with atomic:
+            vma = vma_interval_tree_iter_first(file, first, first) if vma is None else vma_interval_tree_iter_next(vma, first, first)
+            while vma is not None and not hugetlb_vma_maps_page(vma, first, file):
+                vma = vma_interval_tree_iter_next(vma, first, first)
+            if vma is None:
+                break
+            locked = vma.hugetlb_lock[0].write_trylock()
+        if not locked:
+            return vma
+        unmap_hugepage_range(vma, first, first + 1)
+    return None
+
+
+@atomic
+def hugetlb_vma_maps_page(vma: Vma, pgoff: Pgoff, file: HugetlbFile) -> bool:
+    """hugetlb_vma_maps_page() (fs/hugetlbfs/inode.c, Linux 6.12)."""
+    mm = vma.vm_mm
+    assert mm is not None
+    return mm.ptes[vma.vm_start + pgoff - vma.vm_pgoff].frame is file.pages[pgoff]
 
 
 @milestone(quiet=True)

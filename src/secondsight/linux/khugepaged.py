@@ -28,6 +28,7 @@ from secondsight.linux.highmem import copy_highpage
 from secondsight.linux.huge_memory import map_huge_folio, thp_vma_suitable_order
 from secondsight.linux.madvise import find_vma_from
 from secondsight.linux.memory import do_swap_page
+from secondsight.linux.memremap_private import folio_is_device_coherent
 from secondsight.linux.mm_types import (
     FAULT_FLAG_ALLOW_RETRY,
     HPAGE_PMD_NR,
@@ -58,7 +59,8 @@ __all__ = ["DetachedTable", "collapses_read_only", "detached_tables", "madvise_c
 MAPPED: Final = 1
 """A huge page is there already."""
 PAGE_RO: Final = -100
-"""No page may be written, or one is not present: -EINVAL, and the next huge page is looked at (SCAN_PAGE_RO, SCAN_PTE_NON_PRESENT)."""
+"""No page may be written, one is not present, or in a device's coherent memory: -EINVAL, and the next huge page is looked at (SCAN_PAGE_RO,
+SCAN_PTE_NON_PRESENT, SCAN_PAGE_NULL)."""
 
 
 collapses_read_only = shared_array(bool, bound("collapses_read_only", most=1))
@@ -203,6 +205,8 @@ def hpage_collapse_scan_pmd(mm: Mm, va: Va) -> Result:
         if folio is not None:
             writable = writable or pte.writable
             whole = page_folio(folio)
+            if folio_is_device_coherent(whole):
+                return PAGE_RO
             if whole.locked or whole.refcount != folio_mapcount(folio) + cached(whole):
                 return -EAGAIN
             if is_batched(whole):
@@ -343,6 +347,8 @@ def isolate_problem(table: DetachedTable) -> Result:
         if folio is not None:
             writable = writable or pte.writable
             whole = page_folio(folio)
+            if folio_is_device_coherent(whole):
+                return PAGE_RO
             if whole.locked or whole.refcount != folio_mapcount(folio) + entries_of(table, whole) + cached(whole):
                 return -EAGAIN
             if is_batched(whole):

@@ -54,6 +54,7 @@ from secondsight.linux.huge_memory import (
     pte_alloc,
     split_huge_pmd,
 )
+from secondsight.linux.hugetlb_vma_lock import hugetlb_vma_locks, hugetlb_zap_begin, hugetlb_zap_end, is_hugetlb_vma
 from secondsight.linux.migrate import migration_entry_wait
 from secondsight.linux.mm import folio_test_anon, is_cow_mapping, page_anon_exclusive, vma_is_accessible
 from secondsight.linux.mm_interval_tree import linear_page_index, vma_interval_tree_iter_first, vma_interval_tree_iter_next
@@ -145,6 +146,7 @@ __all__ = [
     "vma_lookup",
     "zap_page_range_single",
     "zap_pte_range",
+    "zap_range",
 ]
 
 DONE: Final = 0
@@ -871,7 +873,22 @@ def tlb_finish_mmu(gather: Gather) -> None:
 
 
 def zap_page_range_single(mm: Mm, start: Va, end: VaEnd) -> None:
-    """zap_page_range_single() (mm/memory.c, Linux 6.12): take away the entries of a range within one vma."""
+    """zap_page_range_single() (mm/memory.c, Linux 6.12): take away the entries of a range within one vma. The mmap lock is held, or nothing there is
+    of huge pages of a file."""
+    if len(hugetlb_vma_locks) > 0:
+        with atomic:
+            vma = mm.mm_mt[start]
+            is_hugetlb = vma is not None and is_hugetlb_vma(vma)
+        if is_hugetlb and vma is not None:
+            hugetlb_zap_begin(vma)
+            zap_range(mm, start, end)
+            hugetlb_zap_end(vma)
+            return
+    zap_range(mm, start, end)
+
+
+def zap_range(mm: Mm, start: Va, end: VaEnd) -> None:
+    """unmap_single_vma() (mm/memory.c), unmap_hugepage_range() (mm/hugetlb.c, Linux 6.12), in a bracket."""
     rng = Range(start, end, Event.CLEAR, True)
     mmu_notifier_invalidate_range_start(mm, rng)
     if len(huge_pages) > 0:

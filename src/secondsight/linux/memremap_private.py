@@ -1,4 +1,4 @@
-"""mm/memremap.c: memory of a device that no CPU can reach, and that a process may have pages in (MEMORY_DEVICE_PRIVATE).
+"""mm/memremap.c: memory of a device that a process may have pages in: no CPU can reach it (MEMORY_DEVICE_PRIVATE), or CPUs can (MEMORY_DEVICE_COHERENT).
 
     memremap_private()          its pages come, all free: no reference
     zone_device_page_init()     the driver gives one out: one reference, locked, and the pagemap has one more user
@@ -9,7 +9,10 @@ A driver's pagemap is a field of its record, of a class derived from `PrivatePag
 page there is a device-private one (`swapops`); how pages come and go is in `migrate_device`. What the memory is otherwise, and how that
 of device-dax goes, is in `memremap`.
 
-Left out: several ranges of one pagemap; device-coherent memory (MEMORY_DEVICE_COHERENT), which CPUs can reach.
+Of coherent memory the entries are present ones, like any: CPUs load and store there, another device may too, nothing faults. It is never pinned for long:
+who wants that moves the page out first (`gup`).
+
+Left out: several ranges of one pagemap.
 """
 
 from __future__ import annotations
@@ -17,7 +20,7 @@ from __future__ import annotations
 from typing import Literal
 
 from secondsight.lang import Array, Ref, atomic, bound, milestone, out_of_records, require, tracepoint, wait_until
-from secondsight.linux.mm_types import Driver, Folio, Pagemap
+from secondsight.linux.mm_types import Driver, Folio, Pagemap, coherent_memory
 from secondsight.linux.mmu_notifier import owner_of
 from secondsight.linux.page_alloc import alloc_page, put_zone_device_page
 from secondsight.linux.percpu_refcount import (
@@ -32,7 +35,10 @@ from secondsight.linux.percpu_refcount import (
 __all__ = [
     "PrivatePagemap",
     "device_page_given",
+    "folio_is_device_coherent",
     "folio_is_device_private",
+    "folio_is_zone_device",
+    "memremap_coherent",
     "memremap_private",
     "memunmap_private",
     "zone_device_page_init",
@@ -64,11 +70,26 @@ class PrivatePagemap(Pagemap):
 
 
 @atomic
-def folio_is_device_private(folio: Folio) -> bool:
-    """folio_is_device_private() (include/linux/memremap.h, Linux 6.12)."""
+def folio_is_zone_device(folio: Folio) -> bool:
+    """folio_is_zone_device() (include/linux/mmzone.h, Linux 6.12), of a page that a process may have: in a device's memory, of either kind."""
     if len(folio.pgmap) > 0:
         return folio.pgmap[0] is not None
     return False
+
+
+@atomic
+def folio_is_device_coherent(folio: Folio) -> bool:
+    """folio_is_device_coherent() (include/linux/memremap.h, Linux 6.12)."""
+    if len(coherent_memory) > 0:
+        pgmap = folio.pgmap[0]
+        return pgmap is not None and pgmap.coherent[0]
+    return False
+
+
+@atomic
+def folio_is_device_private(folio: Folio) -> bool:
+    """folio_is_device_private() (include/linux/memremap.h, Linux 6.12)."""
+    return folio_is_zone_device(folio) and not folio_is_device_coherent(folio)
 
 
 @atomic
@@ -84,6 +105,15 @@ def memremap_private(pgmap: PrivatePagemap, driver: Driver) -> None:
         page.refcount = 0
         page.pgmap[0] = pgmap
         pgmap.pages[i] = page
+
+
+@atomic
+def memremap_coherent(pgmap: PrivatePagemap, driver: Driver) -> None:
+    """memremap_pages() (mm/memremap.c, Linux 6.12) of MEMORY_DEVICE_COHERENT: the same, of memory that CPUs can reach."""
+    memremap_private(pgmap, driver)
+    if len(coherent_memory) == 0:
+        out_of_records("coherent_memory")
+    pgmap.coherent[0] = True
 
 
 @milestone

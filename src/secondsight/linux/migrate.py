@@ -24,6 +24,7 @@ from secondsight.linux.errno import EACCES, EAGAIN, EBUSY, EFAULT, ENOENT
 from secondsight.linux.filemap import folio_unlock
 from secondsight.linux.highmem import copy_highpage
 from secondsight.linux.huge_memory_split import split_folio_to_list
+from secondsight.linux.memremap_private import folio_is_device_coherent
 from secondsight.linux.mm_types import Count, Folio, Mm, Va, Vma, huge_pages
 from secondsight.linux.mmzone import pageblocks
 from secondsight.linux.page_alloc import (
@@ -70,6 +71,8 @@ def move_page(mm: Mm, va: Va, empty_is_bad: bool = False) -> Errno:
             ret = -EFAULT
         elif folio is None:
             ret = -EFAULT if empty_is_bad and vma.vm_file is None and pte_none(mm.ptes[va]) else -ENOENT
+        elif folio_is_device_coherent(folio):
+            ret = -ENOENT
         elif folio_likely_mapped_shared(folio):
             ret = -EACCES
         elif not folio_isolate_lru(folio):

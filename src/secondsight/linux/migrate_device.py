@@ -17,7 +17,9 @@ do all this the other way, with the page as `fault_page`.
 
 A huge page is split for good first (`huge_memory_split`), within the bracket.
 
-Left out: device-coherent memory, memory cgroups, userfaultfd.
+A page in device-coherent memory has present entries, and is moved out for who wants to pin it for long (`migrate_device_coherent_folio`).
+
+Left out: memory cgroups, userfaultfd.
 """
 
 from __future__ import annotations
@@ -25,12 +27,18 @@ from __future__ import annotations
 from typing import Final, Literal
 
 from secondsight.lang import Array, Errno, Record, Ref, atomic, bound, milestone, out_of_records, pool, tracepoint, wait_until
-from secondsight.linux.errno import EINVAL
-from secondsight.linux.filemap import folio_trylock, folio_unlock
+from secondsight.linux.errno import EBUSY, EINVAL
+from secondsight.linux.filemap import folio_lock, folio_trylock, folio_unlock
+from secondsight.linux.highmem import copy_highpage
 from secondsight.linux.huge_memory import pte_alloc, split_huge_pmd
 from secondsight.linux.huge_memory_split import split_folio
 from secondsight.linux.memory import locks_the_device_page
-from secondsight.linux.memremap_private import PrivatePagemap, folio_is_device_private
+from secondsight.linux.memremap_private import (
+    PrivatePagemap,
+    folio_is_device_coherent,
+    folio_is_device_private,
+    folio_is_zone_device,
+)
 from secondsight.linux.migrate import folio_migrated
 from secondsight.linux.mm_types import (
     HPAGE_PMD_NR,
@@ -48,10 +56,11 @@ from secondsight.linux.mm_types import (
     VaEnd,
     Vma,
     anon_vmas,
+    coherent_memory,
     huge_pages,
 )
 from secondsight.linux.mmu_notifier import mmu_notifier_invalidate_range_end, mmu_notifier_invalidate_range_start
-from secondsight.linux.page_alloc import folio_order, folio_try_get, get_page, is_zero_page, page_folio, put_page
+from secondsight.linux.page_alloc import alloc_page, folio_order, folio_try_get, get_page, is_zero_page, page_folio, put_page
 from secondsight.linux.pgtable import folio_mapped, is_one_entry, pmd_trans_huge, pte_clear, pte_none, pte_page, vm_normal_folio
 from secondsight.linux.rmap import anon_vma_is_prepared, folio_add_new_anon_rmap
 from secondsight.linux.rmap_migrate import remove_migration_ptes, set_migration_entry, try_to_migrate
@@ -60,11 +69,13 @@ from secondsight.linux.swap_state import folio_free_swap
 from secondsight.linux.swapops import is_device_private_entry, migrations, swap_slots
 
 __all__ = [
+    "MIGRATE_VMA_SELECT_DEVICE_COHERENT",
     "MIGRATE_VMA_SELECT_DEVICE_PRIVATE",
     "MIGRATE_VMA_SELECT_SYSTEM",
     "MigrateVma",
     "device_folio_moved_to",
     "device_page_inserted",
+    "migrate_device_coherent_folio",
     "migrate_device_finalize",
     "migrate_device_pages",
     "migrate_device_range",
@@ -79,6 +90,10 @@ MIGRATE_VMA_SELECT_SYSTEM: Final = 1
 """Pages of the system's memory are moved, the zero page, and places where nothing is."""
 MIGRATE_VMA_SELECT_DEVICE_PRIVATE: Final = 2
 """Pages in device memory are moved, those of `pgmap_owner`."""
+MIGRATE_VMA_SELECT_DEVICE_COHERENT: Final = 4
+"""The same of memory that CPUs can reach."""
+COPIED_LATER: Final = 8
+"""For rules: what is moved is copied when it stands where the source stood, and not before (`migrate_device_coherent_folio`)."""
 
 
 @tracepoint
@@ -299,6 +314,11 @@ def selected(args: MigrateVma, pte: Pte) -> Ref[Folio]:
         pgmap = folio.pgmap[0]
         own = pgmap is not None and pgmap.owner is args.pgmap_owner
         return folio if own and args.flags & MIGRATE_VMA_SELECT_DEVICE_PRIVATE != 0 else None
+    if len(coherent_memory) > 0:
+        if folio_is_device_coherent(folio):
+            pgmap = folio.pgmap[0]
+            own = pgmap is not None and pgmap.owner is args.pgmap_owner
+            return folio if own and args.flags & MIGRATE_VMA_SELECT_DEVICE_COHERENT != 0 and pte_page(pte) is not None else None
     if args.flags & MIGRATE_VMA_SELECT_SYSTEM == 0:
         return None
     folio = vm_normal_folio(pte)
@@ -339,7 +359,7 @@ def isolates(args: MigrateVma, i: Count) -> bool:
     page = args.src[i]
     assert page is not None
     folio = page_folio(page)
-    if not folio_is_device_private(folio):
+    if not folio_is_zone_device(folio):
         if not folio_isolate_lru(folio):
             args.migrate[i] = False
             return False
@@ -360,13 +380,13 @@ def migrate_vma_check_page(args: MigrateVma, i: Count) -> None:
         extra: Count = 1
         if args.fault_page is folio:
             extra += 1
-        if folio_is_device_private(folio):
+        if folio_is_zone_device(folio):
             extra += 1
         if folio.mapping is not None or folio.swapcache:
             extra += 1
         if folio_order(folio) > 0 or folio_mapped(folio) or folio.refcount > extra:
             args.migrate[i] = False
-            if not folio_is_device_private(folio):
+            if not folio_is_zone_device(folio):
                 folio.isolated = False
 
 
@@ -420,7 +440,8 @@ def migrate_one(args: MigrateVma, i: Count) -> bool:
         args.migrate[i] = False
     elif folio_migrate_mapping(src, dst, args.fault_page is src):
         args.moved[i] = args.migrate[i]
-        folio_migrated(src, dst)
+        if len(coherent_memory) == 0 or args.flags & COPIED_LATER == 0:
+            folio_migrated(src, dst)
     else:
         args.migrate[i] = False
     return False
@@ -429,7 +450,7 @@ def migrate_one(args: MigrateVma, i: Count) -> bool:
 @atomic
 def may_go(src: Folio, dst: Folio) -> bool:
     """Whether a page may go to where it is to: a file's, or one that stays in the swap cache, not into device memory."""
-    if not folio_is_device_private(dst):
+    if not folio_is_zone_device(dst):
         return True
     if len(swap_slots) > 0:
         if src.swapcache:
@@ -563,3 +584,35 @@ def migrate_device_pages(args: MigrateVma) -> None:
 def migrate_device_finalize(args: MigrateVma) -> None:
     """migrate_device_finalize() (mm/migrate_device.c, Linux 6.12): as migrate_vma_finalize()."""
     migrate_vma_finalize(args)
+
+
+# Out of coherent memory.
+
+
+@milestone
+def migrate_device_coherent_folio(folio: Folio) -> Errno:
+    """migrate_device_coherent_folio() (mm/migrate_device.c, Linux 6.12): a page in device-coherent memory, to which the caller has a reference, that it
+    gives up, comes to the system's. 0, or -EBUSY: somebody else holds it."""
+    folio_lock(folio)
+    with migrate_vmas.on_stack() as args:
+        with atomic:
+            args.npages = 1
+            args.src[0] = folio
+            args.dst[0] = None
+            args.migrate[0] = True
+            args.flags = COPIED_LATER
+        migrate_device_unmap(args)
+        if not args.migrate[0]:
+            return -EBUSY
+        with atomic:
+            dst = alloc_page()
+            dst.locked = True
+            args.dst[0] = dst
+        migrate_device_pages(args)
+        with atomic:
+            moved = args.migrate[0]
+            if moved:
+                copy_highpage(dst, folio)
+                folio_migrated(folio, dst)
+        migrate_device_finalize(args)
+    return 0 if moved else -EBUSY

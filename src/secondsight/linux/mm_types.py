@@ -240,12 +240,18 @@ class Range(Value):
     hint: Ref[Hint] = None
 
 
+coherent_memory = shared_array(bool, bound("coherent_memory", most=1))
+"""Of size 1 where a device has memory that CPUs can reach (MEMORY_DEVICE_COHERENT)."""
+
+
 class Pagemap(Record):
     """struct dev_pagemap with its dev_pagemap_ops (include/linux/memremap.h, Linux 6.12), as its pages know it: memory that no CPU can
-    reach (MEMORY_DEVICE_PRIVATE). `owner` tells whose it is. What else it has is in `memremap_private`.
+    reach (MEMORY_DEVICE_PRIVATE), or of a device and coherent (MEMORY_DEVICE_COHERENT): then `coherent` is true. `owner` tells whose it is. What else
+    it has is in `memremap_private`.
     """
 
     owner: Ref[Owner]
+    coherent: Array[bool, Literal["coherent_memory"]]
 
     def migrate_to_ram(self, mm: Mm, va: Va, folio: Folio) -> Flags:
         """dev_pagemap_ops.migrate_to_ram: a CPU wants the page at `va`, which is `folio`: move it to where it can have it. VM_FAULT_."""
@@ -422,7 +428,7 @@ class Vma(Record):
     """struct vm_area_struct: pages `vm_start` to before `vm_end` of `vm_mm`; `vm_file` None is anonymous memory.
 
     `write` is VM_WRITE. `flags` has what else a mapping has of vm_flags (VM_SEALED, VM_PRIVATE, VM_NONE, VM_UFFD_), where the scenario can tell (the bound is 1);
-    else there is no such place. `shared` (`shared.rb`) leads to the next vma in the tree of its file. `anon_next` has one in its first
+    else there is no such place. `hugetlb_lock` has struct hugetlb_vma_lock in its first place, where there are files of huge pages (`hugetlb_vma_lock`). `shared` (`shared.rb`) leads to the next vma in the tree of its file. `anon_next` has one in its first
     place: the next in the tree of its `anon_vma`. `anon_prepared` is whether the kernel has given it an anon_vma yet, at a first write: asked
     where there may be huge pages, and where mappings move (mremap). `vm_pgoff` of a vma without a file is its address, as long as it has not
     moved after such a write. `next` leads to the next of those
@@ -442,6 +448,7 @@ class Vma(Record):
     vm_lock: Array[VmaLock, Literal["vma_locks"]]
     anon_next: Array[Ref[Vma], Literal["anon_vmas"]]
     flags: Array[Flags, Literal["vma_flags"]]
+    hugetlb_lock: Array[RwLock, Literal["hugetlb_vma_lock"]]
     shared: Ref[Vma]
     next: Ref[Vma]
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 from typing import Literal
 
 from secondsight.lang import Array, Record, Ref, atomic, bound, shared_array
-from secondsight.linux.mm_types import Folio
+from secondsight.linux.mm_types import Folio, coherent_memory
 
 __all__ = ["Pageblock", "folio_is_longterm_pinnable", "in_pageblock", "pageblocks"]
 
@@ -48,6 +48,10 @@ def in_pageblock(folio: Ref[Folio]) -> bool:
 
 @atomic
 def folio_is_longterm_pinnable(folio: Folio) -> bool:
-    """folio_is_longterm_pinnable() (include/linux/mm.h, Linux 6.12): it is in no block that has to stay movable. Left out: device-coherent
+    """folio_is_longterm_pinnable() (include/linux/mm.h, Linux 6.12): it is in no block that has to stay movable, and not in device-coherent
     memory."""
+    if len(coherent_memory) > 0:
+        pgmap = folio.pgmap[0]
+        if pgmap is not None and pgmap.coherent[0]:
+            return False
     return not in_pageblock(folio)

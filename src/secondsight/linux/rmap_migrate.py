@@ -11,6 +11,7 @@ from __future__ import annotations
 from secondsight.lang import atomic, milestone
 from secondsight.linux.highmem import second_half
 from secondsight.linux.huge_memory_pmd import hpage_start, remove_migration_pmd, set_pmd_migration_entry, split_huge_pmd_locked
+from secondsight.linux.memremap_private import folio_is_device_private
 from secondsight.linux.mm import page_anon_exclusive
 from secondsight.linux.mm_types import HPAGE_PMD_NR, Event, Folio, Mm, PmdKind, PteKind, Range, Va, VaEnd, Vma, hints, huge_pages
 from secondsight.linux.mmu_notifier import mmu_notifier_invalidate_range_end, mmu_notifier_invalidate_range_start
@@ -187,7 +188,7 @@ def remove_migration_pte(src: Folio, dst: Folio, vma: Vma, va: Va) -> None:
         pte.frame = dst
         pte.kind = PteKind.PRESENT
         if len(dst.pgmap) > 0:
-            if dst.pgmap[0] is not None:
+            if folio_is_device_private(dst):
                 pte.kind = PteKind.DEVICE_PRIVATE
         if len(dst.shared) > 0:
             dst.shared[0] = page_folio(dst).anon_vma is not None and not pte.exclusive

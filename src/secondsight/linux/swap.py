@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from secondsight.lang import atomic
-from secondsight.linux.mm_types import Folio
+from secondsight.linux.mm_types import Folio, coherent_memory
 from secondsight.linux.page_alloc import get_page, put_page
 
 __all__ = ["folio_isolate_lru", "folio_putback_lru"]
@@ -17,6 +17,9 @@ def folio_isolate_lru(folio: Folio) -> bool:
     """
     if folio.isolated:
         return False
+    if len(coherent_memory) > 0:
+        if folio.pgmap[0] is not None:  # on no list
+            return False
     get_page(folio)
     folio.isolated = True
     return True

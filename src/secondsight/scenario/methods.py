@@ -514,7 +514,7 @@ class RecorderMethods(ABC):
 
     def device_snapshot(self, device: DeviceHandle, addr: Address, *, into: str | None = None) -> None:
         """What the driver finds at the page without a fault (hmm_range_fault): `r`, `w` (writable as well), `R` and `W` of a page in
-        the device's own memory, or `-` (nothing that it can reach). Fails with -EFAULT (not mapped, PROT_NONE, a udmabuf's mapping)."""
+        the device's own memory, `h` and `H` of a part of a huge page that one entry maps, or `-` (nothing that it can reach). Fails with -EFAULT (not mapped, PROT_NONE, a udmabuf's mapping)."""
         self._operation("device_snapshot", into, device=device, addr=addr)
 
 
@@ -587,7 +587,7 @@ class DeviceMethods:
 
     def snapshot(self, addr: Address, *, into: str | None = None) -> None:
         """What the driver finds at the page without a fault (hmm_range_fault): `r`, `w` (writable as well), `R` and `W` of a page in
-        the device's own memory, or `-` (nothing that it can reach). Fails with -EFAULT (not mapped, PROT_NONE, a udmabuf's mapping)."""
+        the device's own memory, `h` and `H` of a part of a huge page that one entry maps, or `-` (nothing that it can reach). Fails with -EFAULT (not mapped, PROT_NONE, a udmabuf's mapping)."""
         self._recorder._operation("device_snapshot", into, device=self, addr=addr)
 
 

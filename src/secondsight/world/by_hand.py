@@ -16,17 +16,18 @@ from secondsight.lang.standins import Shared, unwrap
 from secondsight.lang.types import ArrayType, RecordType
 from secondsight.linux import BOUNDS, bounds
 from secondsight.linux.fork import mm_alloc, proc_caches_init
+from secondsight.linux.hugetlb import hugetlb_files
 from secondsight.linux.mm_types import HPAGE_PMD_NR, Mm
 from secondsight.linux.mmap import get_unmapped_area
 from secondsight.linux.page_alloc import mem_init
 from secondsight.scenario.check import Checker
 from secondsight.scenario.data import EXITED, show_value
 from secondsight.scenario.handles import INSIDE, Address, DeviceHandle, handle_for
-from secondsight.scenario.ops import HandleRef, HandleType, Op
+from secondsight.scenario.ops import HandleRef, HandleType, Op, ScenarioError
 from secondsight.scenario.recorder import Recorder
 from secondsight.world import tables
 from secondsight.world.declare import on_model
-from secondsight.world.encoder import MOVES, NOT_HUGE, Encoder, SpaceLayout
+from secondsight.world.encoder import MOVES, NOT_HUGE, NOT_OF_FILES, Encoder, SpaceLayout
 from secondsight.world.interpreter import run_op
 from secondsight.world.model import value_of
 
@@ -53,8 +54,8 @@ class ByHand(Recorder):
         rows = {"results": 0, "successes": 0, "handles": MOST_HANDLES, "devices": 0, "other_processes": MOST_PROCESSES - 1}
         usual = {name: one.usual for name, one in BOUNDS.items()}
         more = {"mms": MOST_PROCESSES, "anon_vmas": MOST_PROCESSES, "memlock": MOST_PROCESSES, "migrations": 1, "swap_slots": 8}
-        if wanted.get("huge"):  # see the encoder
-            more |= dict.fromkeys(NOT_HUGE & usual.keys(), 0) | {"detached_tables": 1}
+        if wanted.get("huge"):  # what is not modelled beside huge pages: see the encoder
+            more |= dict.fromkeys(NOT_HUGE & usual.keys(), 0) | {"detached_tables": 1, "swap_slots": 15}
             more["pmds"] = (wanted.get("pages", usual["pages"]) + 1) // HPAGE_PMD_NR
         self.machine = Machine(bounds(**(usual | more | wanted)) | rows, data={"program.counts": [0], "program.closes": [0], "program.forks": [1]})
         self.spaces: dict[str | None, Mm] = {}
@@ -130,6 +131,9 @@ class ByHand(Recorder):
             if op.declared.forks:
                 self.spaces[op.makes] = mm_alloc()
                 self._ghost(op.makes).running = 1
+            if NOT_OF_FILES & model.at_least(op.args).keys() and any(hugetlb_files.is_used(file) for file in hugetlb_files):
+                said = f"{op.kind} where there are huge pages of files is not modelled: those are not moved, nor swapped out"
+                raise ScenarioError(said, "leave out one of them", op.site)
             if model.begins is None:
                 return int(run_op(0, mm, None if device is None else self.devices[device]))  # type: ignore[arg-type]
             assert op.makes is not None

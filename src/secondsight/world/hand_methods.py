@@ -493,6 +493,6 @@ class DeviceMethods(ABC):
 
     def snapshot(self, addr: Address) -> str:
         """What the driver finds at the page without a fault (hmm_range_fault): `r`, `w` (writable as well), `R` and `W` of a page in
-        the device's own memory, or `-` (nothing that it can reach). Fails with -EFAULT (not mapped, PROT_NONE, a udmabuf's mapping)."""
+        the device's own memory, `h` and `H` of a part of a huge page that one entry maps, or `-` (nothing that it can reach). Fails with -EFAULT (not mapped, PROT_NONE, a udmabuf's mapping)."""
         done: str = self._do("device_snapshot", addr=addr)
         return done

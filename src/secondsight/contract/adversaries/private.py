@@ -272,6 +272,23 @@ def _evicted_unmapped(s: Recorder) -> None:
         s.munmap(page, pages=1)
 
 
+@PRIVATE.setting("device-memory-goes", EVICTS, "somebody pins the page for long, an engine writes", "private")
+def _pinned_for_long(s: Recorder) -> None:
+    page, (gpu,) = _page(s)
+    gpu.migrate(page, pages=1)
+
+    @s.thread
+    def engine() -> None:
+        gpu.write(page, "D", into="first")
+        gpu.write(page, "E", into="second")
+
+    @s.thread
+    def cpu() -> None:
+        s.unpin(s.pin(page, longterm=True))
+
+    _compares(s, page, gpu)
+
+
 @PRIVATE.setting("device-memory-shared", OTHERS, "a child has it too, and writes", "private")
 def _child_writes(s: Recorder) -> None:
     page, (gpu,) = _page(s)

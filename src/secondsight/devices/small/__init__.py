@@ -19,6 +19,7 @@ from secondsight.devices.small.device_memory import (
     PassesOverItsOwn,
     TakesPagesBackEarly,
     TakesPagesForNothing,
+    TrustsItsMemory,
 )
 from secondsight.devices.small.failing import (
     AlwaysAsksToWrite,
@@ -48,6 +49,14 @@ from secondsight.devices.small.importing import (
 )
 from secondsight.devices.small.locking import ChangesOutsideTheLock, FaultsUnderItsLock, LooksIntoItsTable, MayNotSleep
 from secondsight.devices.small.marking import IgnoresExclusive
+from secondsight.devices.small.misusing import (
+    KeepsItsLock,
+    RefusesWhereItMaySleep,
+    SubscribesTwice,
+    TakesItsLocksInBothOrders,
+    UnlocksTwice,
+    UnsubscribesTwice,
+)
 from secondsight.devices.small.opening import (
     ClosesAndStays,
     ClosesByItsLock,
@@ -73,7 +82,13 @@ from secondsight.devices.small.references import (
 )
 from secondsight.devices.small.sharing import RemembersByAddress, RemembersByProcess
 from secondsight.devices.small.vcpu import Vcpu, VcpuWithoutCount
-from secondsight.devices.small.writeback import MarksUnderThePageLock, MarksUnlessUnmapped, MarksWhenItDrops, NeverMarksDirty
+from secondsight.devices.small.writeback import (
+    ForgetsWhatItWrote,
+    MarksUnderThePageLock,
+    MarksUnlessUnmapped,
+    MarksWhenItDrops,
+    NeverMarksDirty,
+)
 
 __all__ = [
     "ClearsByItself",
@@ -91,15 +106,17 @@ __all__ = [
     "PassesOverItsOwn",
     "TakesPagesBackEarly",
     "TakesPagesForNothing",
+    "TrustsItsMemory",
     "AddsItsFenceLate", "AddsNoFence", "AlwaysAsksToWrite", "AlwaysWritable", "AsksAgainForEver", "AsksTheMmapLock", "AsksToWriteFirst",
     "ChangesOutsideTheLock", "ClosesAndStays", "ClosesByItsLock", "ClosesKeepingItsTable", "CollisionIsAnError", "CountsFromTheFirstPage",
-    "DetachesMapped", "DropsEverything", "FaultsUnderItsLock", "ForgetsItsWorker", "ForgetsThatItIsAUser", "GivesReferencesBack", "GivesUp",
-    "IgnoresExclusive", "IgnoresFork", "IgnoresMoves", "IgnoresParts", "IgnoresProtection", "KeepsForReading", "KeepsItsFence",
-    "KeepsItsMapping", "KeepsReferences", "KeepsThePagemap", "LocksInItsCallback", "LooksAtTheMapping", "LooksIntoItsTable",
-    "MarksUnderThePageLock", "MarksUnlessUnmapped", "MarksWhenItDrops", "MayNotSleep", "MirrorInParts", "MovedOneByOne", "NeverMarksDirty",
-    "OpensWithoutBeingAUser", "Pins", "PrefaultsAfterwards",
-    "PrefaultsBeforeItSubscribes", "RefusesAndStays", "RefusesWhileSomethingGoesOn", "RemembersByAddress", "RemembersByProcess",
-    "RemembersFailures", "ReservesTooEarly", "SignalsNothing", "StaysAUser", "StaysAttached", "StaysPinned", "StopsTheDeviceLast",
-    "TakesAPartForNothing", "TrustsMlock", "UnmappedIsAnError", "UnmapsUnlocked", "UnpinsBeforeItStops", "Vcpu", "VcpuOneAtATime", "VcpuWithoutCount",
+    "DetachesMapped", "DropsEverything", "FaultsUnderItsLock", "ForgetsItsWorker", "ForgetsThatItIsAUser", "ForgetsWhatItWrote",
+    "GivesReferencesBack", "GivesUp", "IgnoresExclusive", "IgnoresFork", "IgnoresMoves", "IgnoresParts", "IgnoresProtection",
+    "KeepsForReading", "KeepsItsFence", "KeepsItsLock", "KeepsItsMapping", "KeepsReferences", "KeepsThePagemap", "LocksInItsCallback",
+    "LooksAtTheMapping", "LooksIntoItsTable", "MarksUnderThePageLock", "MarksUnlessUnmapped", "MarksWhenItDrops", "MayNotSleep",
+    "MirrorInParts", "MovedOneByOne", "NeverMarksDirty", "OpensWithoutBeingAUser", "Pins", "PrefaultsAfterwards",
+    "PrefaultsBeforeItSubscribes", "RefusesAndStays", "RefusesWhereItMaySleep", "RefusesWhileSomethingGoesOn", "RemembersByAddress",
+    "RemembersByProcess", "RemembersFailures", "ReservesTooEarly", "SignalsNothing", "StaysAUser", "StaysAttached", "StaysPinned",
+    "StopsTheDeviceLast", "SubscribesTwice", "TakesAPartForNothing", "TakesItsLocksInBothOrders", "TrustsMlock", "UnlocksTwice",
+    "UnmappedIsAnError", "UnmapsUnlocked", "UnpinsBeforeItStops", "UnsubscribesTwice", "Vcpu", "VcpuOneAtATime", "VcpuWithoutCount",
     "WalksWithoutBeingAUser", "WritesAllTheSame",
 ]  # fmt: skip

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from secondsight.devices.coherent_gpu import CoherentGpu
 from secondsight.devices.private_gpu import PrivateGpu
 from secondsight.devices.private_range import ClearsItsRange
 from secondsight.lang import Ref, atomic
 from secondsight.linux import mmu_notifier as mn
 from secondsight.linux.highmem import clear_highpage, copy_highpage
-from secondsight.linux.memremap_private import memunmap_private
+from secondsight.linux.memremap_private import folio_is_zone_device, memunmap_private
 from secondsight.linux.migrate_device import (
     MIGRATE_VMA_SELECT_DEVICE_PRIVATE,
     MigrateVma,
@@ -36,6 +37,7 @@ __all__ = [
     "PassesOverItsOwn",
     "TakesPagesBackEarly",
     "TakesPagesForNothing",
+    "TrustsItsMemory",
 ]
 
 
@@ -75,6 +77,21 @@ class ClearsTheFirst(ClearsItsRange):
 
     def cut_off_range(self, va: Va, count: Count) -> None:
         self.cut_off(va)
+
+
+class TrustsItsMemory(CoherentGpu):
+    """Keeps an entry of a page in its own memory, unless it moves that itself or the mapping goes: who else would move it."""
+
+    def drop(self, rng: Range) -> None:
+        own = rng.event == Event.MIGRATE and mn.is_owner(self, rng)
+        if own or rng.event != Event.CLEAR:
+            self.page_table.unmap(rng)
+        else:
+            with atomic:
+                for va in range(rng.start, rng.end):
+                    page = self.page_table.entries[va].frame
+                    if page is not None and not folio_is_zone_device(page):
+                        self.page_table.unmap(Range(va, va + 1, rng.event, True))
 
 
 class IgnoresMigrate(PrivateGpu):

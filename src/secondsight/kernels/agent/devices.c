@@ -89,7 +89,7 @@ int do_device_snapshot(const long *arg, int makes)
 	(void)makes;
 	if (do_access(SS_MIRROR_SNAPSHOT, &access))
 		return ERRNO | errno;
-	return PAGE_VALUE | "-rwRW"[access.value];
+	return PAGE_VALUE | "-rwRWhH"[access.value];
 }
 
 int do_device_exclusive(const long *arg, int makes)

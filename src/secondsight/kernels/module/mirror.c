@@ -163,7 +163,7 @@ long ss_mirror_access(struct ss_session *session, struct ss_access *access)
 	}
 }
 
-/* hmm_range_fault() without a fault: value 0 for nothing, 1 for readable, 2 for writable as well, 3 and 4 for the mirror's own. */
+/* hmm_range_fault() without a fault: value 0 for nothing, 1 for readable, 2 for writable as well, 3 and 4 for the mirror's own, 5 and 6 for a huge page's part. */
 long ss_mirror_snapshot(struct ss_session *session, struct ss_access *access)
 {
 	struct ss_mirror *mirror = ss_mirror_of(session, access->handle);
@@ -204,6 +204,8 @@ long ss_mirror_snapshot(struct ss_session *session, struct ss_access *access)
 	access->value = !(found & HMM_PFN_VALID) ? 0 : found & HMM_PFN_WRITE ? 2 : 1;
 	if (access->value && is_device_private_page(hmm_pfn_to_page(found)))
 		access->value += 2;
+	else if (access->value && hmm_pfn_to_map_order(found))
+		access->value += 4;
 	return 0;
 }
 

@@ -76,7 +76,7 @@ also(
 )  # fmt: skip
 
 
-@operation(pages=Arg(ArgType.COUNT), own=False, at_least=lambda args: {"hugetlb_pool": 1, "huge": 1}, needs=Needs.HUGETLB)
+@operation(pages=Arg(ArgType.COUNT), own=False, at_least=lambda args: {"hugetlb_pool": 1, "huge": 1}, needs=Needs.HUGETLB, often=Often())
 def hugetlb_pool(i: RowNumber, mm: Mm, device: Ref[Device]) -> Result:
     """The pool from which memfds of huge pages get theirs has `pages` pages, of which two are a huge page (/proc/sys/vm/nr_hugepages); an odd number
     leaves a half out. Comes before all else. Without it there are always enough."""

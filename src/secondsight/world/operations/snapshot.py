@@ -8,6 +8,7 @@ from secondsight.linux.errno import EBUSY
 from secondsight.linux.hmm import HMM_PFN_NONE, hmm_range_snapshot
 from secondsight.linux.mm_types import Mm, Result, Va
 from secondsight.linux.mmu_notifier import mmu_interval_read_begin, mmu_interval_read_retry
+from secondsight.linux.pgtable import pmd_trans_huge
 from secondsight.linux.swapops import is_device_private_entry
 from secondsight.scenario.ops import Arg, ArgType, Needs, Often
 from secondsight.world.declare import operation
@@ -15,13 +16,13 @@ from secondsight.world.tables import RowNumber, address
 
 __all__: list[str] = []
 
-NOTHING, READABLE, WRITABLE, OWN_READABLE, OWN_WRITABLE = (ord(letter) for letter in "-rwRW")
+NOTHING, READABLE, WRITABLE, OWN_READABLE, OWN_WRITABLE, HUGE_READABLE, HUGE_WRITABLE = (ord(letter) for letter in "-rwRWhH")
 
 
 @operation(device=Arg(ArgType.DEVICE), addr=Arg(ArgType.ADDRESS), own=False, needs=Needs.MODULE, loads=True, often=Often())
 def device_snapshot(i: RowNumber, mm: Mm, device: Ref[Device]) -> Result:
     """What the driver finds at the page without a fault (hmm_range_fault): `r`, `w` (writable as well), `R` and `W` of a page in
-    the device's own memory, or `-` (nothing that it can reach). Fails with -EFAULT (not mapped, PROT_NONE, a udmabuf's mapping)."""
+    the device's own memory, `h` and `H` of a part of a huge page that one entry maps, or `-` (nothing that it can reach). Fails with -EFAULT (not mapped, PROT_NONE, a udmabuf's mapping)."""
     assert device is not None
     while True:
         seq = mmu_interval_read_begin(device.notifier)
@@ -43,4 +44,6 @@ def letter(device: Device, va: Va) -> Result:
     pte = mm.ptes[va]
     if is_device_private_entry(pte):
         return OWN_WRITABLE if pte.writable else OWN_READABLE
+    if pmd_trans_huge(mm, va):
+        return HUGE_WRITABLE if pte.writable else HUGE_READABLE
     return WRITABLE if pte.writable else READABLE
