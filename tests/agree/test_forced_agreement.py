@@ -59,7 +59,7 @@ def test_what_the_model_expects_agrees() -> None:
 
 
 def test_every_difference_is_seen() -> None:
-    found = plan(5)
+    found = plan(13)
     run = as_run(found)
     other = tuple((name, "x" if name == "r2" else value) for name, value in run.outcome)
     assert judge_forced(found, replace(run, outcome=other)) == "device_write: model ok, kernel a value"

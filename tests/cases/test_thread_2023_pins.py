@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 from dataclasses import replace
 from functools import cache
+from pathlib import Path
 
 import pytest
 
+import secondsight
 from secondsight.cases import TABLES, FreeRun, Question, search_cell
 from secondsight.cases.pin_cost import PIN_SECONDS, Picture, PinCost
 from secondsight.cases.pins_on_kernel import RUN
@@ -174,7 +176,22 @@ def test_every_cell_is_a_question_to_a_kernel_or_says_why_not() -> None:
             assert isinstance(question, (Question, FreeRun)) and "udmabuf" in question.kernels.abilities
             asked.add((design, name))
     both = {(r, c) for r in ("reference", "folios") for c in ("VFIO before", "DONTNEED", "hole", "reboot", "given back")}
-    assert asked == both | {("folios", "offline idle"), ("folios", "offline shown"), ("folios", "VFIO")}
+    assert asked == both | {("folios", "offline idle"), ("folios", "offline shown"), ("folios", "VFIO"), ("folios", "memlock"), ("reference", "memlock")}
+
+
+def test_what_no_kernel_counts_shows_in_every_run() -> None:
+    """Of `memlock` a kernel can be asked by mlock(2), which does count; of VFIO's pins it cannot, for there is no IOMMU in the guest."""
+    question = TABLE.on_kernel("folios", "memlock", settled("folios", "hole").violation)  # type: ignore[arg-type,misc]
+    assert isinstance(question, FreeRun) and question.shows is not None
+    assert question.shows(dict(only_outcome(question.scenario)))
+    assert not question.shows({"udmabuf": "-ENOMEM", "limit": "ok", "more": "-ENOMEM"})
+
+
+def test_why_no_kernel_allocates_cma_is_true_of_those_that_are_built_here() -> None:
+    why = TABLE.on_kernel("reference", "CMA shown", settled("folios", "hole").violation)  # type: ignore[arg-type,misc]
+    assert isinstance(why, CannotForce) and "CONFIG_CMA_DEBUGFS" in why.why
+    configs = list((Path(secondsight.__file__).parent / "kernels" / "config").glob("*.config"))
+    assert configs and not any("CMA_DEBUGFS=y" in config.read_text() for config in configs)
 
 
 def test_free_runs_ask_what_their_cells_do() -> None:

@@ -29,6 +29,7 @@ from secondsight.agree.selftest import PROGRAMS
 from secondsight.cases import TABLES
 from secondsight.cases.claims import claims_page
 from secondsight.conform.page import page
+from secondsight.contract.adequacy import page as adequacy_page
 from secondsight.kernels.selftest_table import TABLE, Here
 from secondsight.linux.releases import differences_table
 from secondsight.scenario.holds import HOLDS, Where
@@ -179,6 +180,9 @@ def write(document: Path) -> None:
         return
     if document.name == "claims.md":
         document.write_text(claims_page(TABLES.values()))
+        return
+    if document.name == "adequacy.md":
+        document.write_text(adequacy_page())
         return
     if document.name == "judges.md":
         document.write_text(page())

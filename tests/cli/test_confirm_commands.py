@@ -36,7 +36,7 @@ def test_every_broken_cell_is_a_question_or_has_a_reason(table: object) -> None:
             if isinstance(asked, CannotForce):
                 reasons[row] = asked.why
             else:
-                assert (row == "pinned" and column in PINNED) or (table.name, column) in (("2023-06-pins", "hole"), ("2026-hmm-retry", "userfaultfd"))
+                assert (row == "pinned" and column in PINNED) or (table.name, column) in (("2023-06-pins", "hole"), ("2023-06-pins", "memlock"), ("2026-hmm-retry", "userfaultfd"))
     if table.name == "2019-08-hmm":
         assert set(reasons.values()) == {"the row is written against the interface of Linux 5.3, which this kernel does not have"}
         assert table.on_kernel("today loop", "DAX RID", BROKEN) == CannotForce(

@@ -14,6 +14,7 @@ from reference import reference
 from secondsight.cases import TABLES
 from secondsight.cases.claims import claims_page
 from secondsight.conform.page import page
+from secondsight.contract.adequacy import page as adequacy_page
 from secondsight.kernels import Kernel, KernelError
 from secondsight.linux.releases import DIFFERENCES
 from secondsight.scenario.holds import HOLDS
@@ -64,6 +65,10 @@ def test_the_judges_are_as_in_the_targets_and_every_file_has_one() -> None:
     assert text == page(), "`make docs` writes what is true now"
     files = {path.name for path in (HOUSE / "src/secondsight/linux").glob("*.py")} - {"__init__.py"}
     assert [name for name in sorted(files) if f"| `{name}` |" not in text] == []
+
+
+def test_what_breaks_the_contract_is_as_in_the_lessons() -> None:
+    assert (HOUSE / "docs" / "adequacy.md").read_text() == adequacy_page(), "`make docs` writes what is true now"
 
 
 def test_the_reference_is_what_the_docstrings_say() -> None:

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import os
 from functools import cache
+from typing import get_args
 
 import pytest
 
 from secondsight.contract import ADVERSARIES, EVERY_ADVERSARY, adversaries_for, check, rules_for
-from secondsight.contract.check import check_scenario
-from secondsight.contract.lessons import KEPT, ONLY_HERE, RULES_BROKEN
+from secondsight.contract.check import RULES, check_scenario
+from secondsight.contract.lessons import ALSO_BROKEN, ALWAYS_CHECKED, KEPT, ONLY_HERE, RULES_BROKEN
 from secondsight.devices import small
 from secondsight.devices.coherent_gpu import CoherentGpu
-from secondsight.devices.device import Device
+from secondsight.devices.device import Device, Promise
 from secondsight.devices.exclusive import Exclusive
 from secondsight.devices.fenced_importer import FencedImporter, UnmapsAtOnce
 from secondsight.devices.mirror import Mirror
@@ -89,6 +90,12 @@ def test_the_large_ones_catch_theirs_in_a_small_scenario(adversary: str, name: s
 
 def test_every_adversary_has_a_driver_or_a_reason() -> None:
     assert set(ONLY_HERE) | set(KEPT) == set(EVERY_ADVERSARY)
+
+
+def test_every_rule_and_every_promise_is_broken_by_a_driver() -> None:
+    assert set(RULES) - {"progress"} | set(ALWAYS_CHECKED) <= {rule for rule, *_ in RULES_BROKEN} | set(ALSO_BROKEN)
+    assert {wrong.promise for *_, wrong, _ in RULES_BROKEN} == set(get_args(Promise))
+    assert all(wrong.promise == right.promise for *_, wrong, right in RULES_BROKEN)
 
 
 @pytest.mark.skipif(not EVERYTHING, reason="minutes: make adversaries")

@@ -6,10 +6,11 @@ import json
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from secondsight.agree.confirm import Confirmation, Confirmed, confirm
 from secondsight.agree.freely import run_freely
+from secondsight.cases import TABLES, FreeRun, Kernels, Question
 from secondsight.cli.common import Running, parts, show
 from secondsight.cli.kernel import find_kernel
 from secondsight.devices.device import Device
@@ -23,9 +24,6 @@ from secondsight.scenario import ScenarioError
 from secondsight.scenario.schedule import Forced, schedule_of_json
 from secondsight.search import Violation
 from secondsight.world.forced import CannotForce, schedule_of
-
-if TYPE_CHECKING:
-    from secondsight.cases import FreeRun, Kernels, Question
 
 __all__ = ["Asking", "asking", "confirmation_json", "could_be_asked", "question_of_checked", "question_of_file", "show_confirmation"]
 
@@ -44,8 +42,6 @@ class Asking:
 
     def __call__(self, label: str, question: Question | FreeRun | CannotForce) -> Confirmation:
         """The kernel's answer. Raises KernelError when it cannot be booted, or dies."""
-        from secondsight.cases import FreeRun
-
         if isinstance(question, CannotForce):
             return Confirmation(Confirmed.CANNOT, question.why)
         lacks = _lacks(self._kernel, question.kernels)
@@ -102,7 +98,6 @@ def question_of_checked(
 ) -> Question | CannotForce:
     """What `check` found, as a question."""
     from secondsight import contract
-    from secondsight.cases import Question
 
     found = next((s for s in contract.EVERY_ADVERSARY[adversary].scenarios if s.name == scenario), None)
     if found is None:
@@ -134,8 +129,6 @@ def question_of_file(path: Path, drivers: Callable[[], Iterable[type[Device]]]) 
 
 
 def _saved_schedule(path: Path, data: Any, drivers: Callable[[], Iterable[type[Device]]]) -> Question:
-    from secondsight.cases import Question
-
     try:
         schedule = schedule_of_json(data)
     except ScenarioError as error:
@@ -153,7 +146,6 @@ def _saved_schedule(path: Path, data: Any, drivers: Callable[[], Iterable[type[D
 
 
 def _of_trace(made_by: dict[str, Any], violation: Violation) -> Question | FreeRun | CannotForce:
-    from secondsight.cases import TABLES
     from secondsight.contract import load_drivers
 
     if made_by["command"] == "settle":

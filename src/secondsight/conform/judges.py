@@ -91,15 +91,6 @@ WITHOUT: Final[dict[str, tuple[Judge, str]]] = {
         "mm/memory.c (240 outside symbols): zaps and faults need real page tables (as mm/hmm.c's conformer has), the file's interval tree, "
         "mmu_gather, rmap and memory accounting; the zap alone would be the first part",
     ),
-    "memremap.py": (
-        "agreement",
-        "mm/memremap.c (45 outside symbols): memunmap_pages() is kill, wait, remove; needed are lib/percpu-refcount.c linked with CPU-local "
-        "counters as plain memory, a completion, and memory hotplug as stubs that do nothing",
-    ),
-    "memremap_private.py": (
-        "agreement",
-        "mm/memremap.c (45 outside symbols): as memremap.py, and a driver's page_free() as a place. A mirror's own memory comes and goes on linux-7.2",
-    ),
     "migrate_device.py": (
         "agreement",
         "mm/migrate_device.c calls mm/rmap.c and mm/migrate.c for try_to_migrate(), remove_migration_ptes() and folio_migrate_mapping(): a "

@@ -15,7 +15,7 @@ from secondsight.linux.page_alloc import ZERO_PFN, frames, page_folio
 from secondsight.linux.pgtable import folio_kept_by, is_second_half
 from secondsight.linux.shmem import shmem_files
 from secondsight.linux.swapops import swap_slots
-from secondsight.linux.util import locked_vm, locked_vms
+from secondsight.linux.util import counted_by_drivers, locked_vms
 
 __all__ = ["all_is_given_back"]
 
@@ -43,7 +43,7 @@ def all_is_given_back(device: Driver, mm: Mm, gone: bool) -> None:
     require(mm.users <= users, "balance", "the driver is closed, and the mm has a user that nobody accounts for")
     require(mm.users == users, "balance", "the mm has lost a user: it was dropped twice")
     if len(locked_vms) > 0:
-        require(locked_vm(mm).pages == 0, "balance", "the driver is closed, and pages are still counted as locked")
+        require(counted_by_drivers(mm) == 0, "balance", "the driver is closed, and pages are still counted as locked")
     for fence in dma_fences:
         if dma_fences.is_used(fence):
             require(fence.refcount <= fences_held_by_buffers(fence), "balance", "the driver is closed, and a fence has a reference that nobody will drop")

@@ -7,7 +7,7 @@ from secondsight.linux.device import counted_access, device_access, movable_acce
 from secondsight.linux.mm_types import Driver, Folio, Va
 from secondsight.linux.mmzone import folio_is_longterm_pinnable
 from secondsight.linux.page_alloc import page_folio
-from secondsight.linux.util import locked_vm
+from secondsight.linux.util import counted_by_drivers
 
 __all__ = ["access_to_a_counted_frame", "access_to_a_frame_that_may_stay", "access_to_a_pinned_frame"]
 
@@ -40,4 +40,4 @@ def access_to_a_counted_frame(device: Driver, frame: Folio) -> None:
     """
     mm = device.notifier.mm
     if mm is not None:
-        require(locked_vm(mm).pages > 0, "memlock", "the device has a page for long, and nothing is counted as locked memory")
+        require(counted_by_drivers(mm) > 0, "memlock", "the device has a page for long, and nothing is counted as locked memory")

@@ -280,8 +280,9 @@ def shmem_undo_range(file: ShmemFile, first: Pgoff, end: Pgoff) -> None:
     """One of the two rounds of shmem_undo_range() (mm/shmem.c, Linux 6.12): the pages that are there leave the file.
 
     The second finds what was locked in the first, for which the first waits here, and what has come meanwhile. A fault waits until the
-    hole has been punched, but UFFDIO_COPY does not: where there is a userfaultfd there are two rounds. Left out: pages that a
-    udmabuf or a pin fills the hole with in between (may hide a bug: the second round takes them from the file).
+    hole has been punched, and who makes a udmabuf waits for `i_rwsem`, but UFFDIO_COPY waits for neither: where there is a userfaultfd there are two rounds. Left
+    out: pages that a driver takes of a memfd by itself, and fills the hole with in between; before Linux 6.12 udmabufs too (may hide a bug: the second round
+    takes them from the file).
     """
     for pgoff in range(first, end):
         mapped = shmem_truncate_folio(file, pgoff)

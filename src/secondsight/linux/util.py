@@ -13,7 +13,7 @@ from secondsight.linux.errno import ENOMEM
 from secondsight.linux.fork import mms
 from secondsight.linux.mm_types import VM_LOCKED, Count, Mm, Vma
 
-__all__ = ["LockedVm", "account_locked_vm", "locked_vm", "locked_vms", "vma_is_locked"]
+__all__ = ["LockedVm", "account_locked_vm", "counted_by_drivers", "locked_vm", "locked_vms", "vma_is_locked"]
 
 
 class LockedVm(Record):
@@ -39,6 +39,17 @@ def vma_is_locked(vma: Vma) -> bool:
         if len(vma.flags) > 0:
             return vma.flags[0] & VM_LOCKED != 0
     return False
+
+
+@atomic
+def counted_by_drivers(mm: Mm) -> Count:
+    """For rules: how many of the pages that are counted are not those of mlock()."""
+    count = locked_vm(mm).pages
+    for va in range(len(mm.ptes)):
+        vma = mm.mm_mt[va]
+        if vma is not None and vma_is_locked(vma):
+            count -= 1
+    return count
 
 
 @milestone

@@ -21,7 +21,6 @@ from secondsight.devices.mirror import Mirror
 from secondsight.devices.private_gpu import PrivateGpu
 from secondsight.devices.userfault_handler import serve
 from secondsight.lang.errors import LangError
-from secondsight.lang.locks import MAX_THREADS
 from secondsight.lang.machines import Machine
 from secondsight.lang.modules import is_ours, set_up
 from secondsight.lang.program import Program, Room, Thread
@@ -122,7 +121,7 @@ def program(
             process = tables.other_processes[number - 1] if number else tables.process
             process.running = int(alone) or sum(1 for t in threads if t.function is run_ops and t.arguments[-1] and t.arguments[2] is mm)
         tables.process.others = sum(1 for t in threads if t.function is run_ops and not t.arguments[-1])
-        room = Room(1 if alone and len(threads) == 1 else 4 if len(threads) <= 4 else MAX_THREADS, (run_ops, run_final))
+        room = Room(1 if alone and len(threads) == 1 else max(4, len(threads)), (run_ops, run_final))
         return Program(machine, threads, rules, holds, room)
 
 

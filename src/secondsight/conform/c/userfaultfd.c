@@ -182,8 +182,9 @@ void userfaultfd_release_all(struct mm_struct *of, struct userfaultfd_ctx *gone)
 
 enum { OP_FAULT, OP_SET, OP_WAKE, OP_READ, OP_REMOVE, OP_UNMAP, OP_RELEASE };
 
-static long do_fault(long page, long wp, long may_retry)
+static long do_fault(long page, long why, long may_retry)
 {
+	static const unsigned long reason[] = { VM_UFFD_MISSING, VM_UFFD_WP, VM_UFFD_MINOR };
 	struct vm_fault vmf = {
 		.vma = vma,
 		.address = ADDRESS(page),
@@ -196,7 +197,7 @@ static long do_fault(long page, long wp, long may_retry)
 	ss_stop("registered", 0, 0, 0);
 	if (vma->vm_userfaultfd_ctx.ctx) {
 		ss_stop("fault", 0, 0, 0);
-		ret = handle_userfault(&vmf, wp ? VM_UFFD_WP : VM_UFFD_MISSING);
+		ret = handle_userfault(&vmf, reason[why]);
 	}
 	if (!(ret & VM_FAULT_RETRY))
 		mmap_read_unlock(mm);
@@ -219,6 +220,14 @@ static long do_wake(long first, long end)
 	return 0;
 }
 
+/* A fault as a number: its page, and whether it is missing, write-protected, or only not mapped. */
+static long number_of(struct uffd_msg *msg)
+{
+	u64 flags = msg->arg.pagefault.flags;
+
+	return 100 + 3 * PAGE(msg->arg.pagefault.address) + (flags & UFFD_PAGEFAULT_FLAG_WP ? 1 : flags & UFFD_PAGEFAULT_FLAG_MINOR ? 2 : 0);
+}
+
 static long do_read(void)
 {
 	struct uffd_msg msg;
@@ -229,7 +238,7 @@ static long do_read(void)
 	if (ret)
 		return ret;
 	if (msg.event == UFFD_EVENT_PAGEFAULT)
-		return 100 + 2 * PAGE(msg.arg.pagefault.address) + !!(msg.arg.pagefault.flags & UFFD_PAGEFAULT_FLAG_WP);
+		return number_of(&msg);
 	return (msg.event == UFFD_EVENT_REMOVE ? 200 : msg.event == UFFD_EVENT_UNMAP ? 300 : 900) + 10 * PAGE(msg.arg.remove.start) +
 	       PAGE(msg.arg.remove.end);
 }
@@ -316,7 +325,7 @@ void ss_setup(const long *at)
 	vma->vm_mm = mm;
 	vma->vm_start = ADDRESS(0);
 	vma->vm_end = ADDRESS(PAGES);
-	*(unsigned long *)&vma->vm_flags = VM_READ | VM_WRITE | VM_UFFD_MISSING | VM_UFFD_WP;
+	*(unsigned long *)&vma->vm_flags = VM_READ | VM_WRITE | VM_UFFD_MISSING | VM_UFFD_WP | VM_UFFD_MINOR;
 	vma->vm_userfaultfd_ctx.ctx = ctx;
 	for (i = 0; i < PAGES; i++)
 		set_entry(i, at[2 + i]);
@@ -326,15 +335,12 @@ void ss_poke(int what, const long *arguments) { }
 
 /* The look. */
 
-static void look_fault(struct userfaultfd_wait_queue *of)
-{
-	ss_number(100 + 2 * PAGE(of->msg.arg.pagefault.address) + !!(of->msg.arg.pagefault.flags & UFFD_PAGEFAULT_FLAG_WP));
-}
+static struct uffd_msg *message_of(wait_queue_entry_t *one) { return &container_of(one, struct userfaultfd_wait_queue, wq)->msg; }
 
 void ss_look(void)
 {
 	wait_queue_entry_t *one;
-	int page, wp;
+	long number;
 
 	ss_text("mmap=");
 	ss_number(*(long *)&mm->mmap_lock.count);
@@ -345,27 +351,22 @@ void ss_look(void)
 	ss_text(" pending=");
 	list_for_each_entry_reverse(one, &ctx->fault_pending_wqh.head, entry) {
 		ss_text(":");
-		look_fault(container_of(one, struct userfaultfd_wait_queue, wq));
+		ss_number(number_of(message_of(one)));
 	}
 	ss_text(" read=");
-	for (page = 0; page < PAGES; page++)
-		for (wp = 0; wp < 2; wp++)
-			list_for_each_entry(one, &ctx->fault_wqh.head, entry) {
-				struct userfaultfd_wait_queue *of = container_of(one, struct userfaultfd_wait_queue, wq);
-
-				if (((struct task_struct *)one->private)->__state == TASK_RUNNING || PAGE(of->msg.arg.pagefault.address) != page ||
-				    !!(of->msg.arg.pagefault.flags & UFFD_PAGEFAULT_FLAG_WP) != wp)
-					continue;
+	for (number = 100; number < 100 + 3 * PAGES; number++)
+		list_for_each_entry(one, &ctx->fault_wqh.head, entry)
+			if (((struct task_struct *)one->private)->__state != TASK_RUNNING && number_of(message_of(one)) == number) {
 				ss_text(":");
-				look_fault(of);
+				ss_number(number);
 			}
 	ss_text(" events=");
 	if (ctx->released) /* nobody can read them any more */
 		return;
 	list_for_each_entry_reverse(one, &ctx->event_wqh.head, entry) {
-		struct userfaultfd_wait_queue *of = container_of(one, struct userfaultfd_wait_queue, wq);
+		struct uffd_msg *msg = message_of(one);
 
 		ss_text(":");
-		ss_number((of->msg.event == UFFD_EVENT_REMOVE ? 200 : 300) + 10 * PAGE(of->msg.arg.remove.start) + PAGE(of->msg.arg.remove.end));
+		ss_number((msg->event == UFFD_EVENT_REMOVE ? 200 : 300) + 10 * PAGE(msg->arg.remove.start) + PAGE(msg->arg.remove.end));
 	}
 }

@@ -7,6 +7,7 @@ from secondsight.conform.targets.dma_buf import DmaBufFile
 from secondsight.conform.targets.dma_resv import DmaResvFile
 from secondsight.conform.targets.hmm import HmmFile
 from secondsight.conform.targets.memfd import MemfdFile
+from secondsight.conform.targets.memremap import MemremapFile
 from secondsight.conform.targets.mm_interval_tree import MmIntervalTreeFile
 from secondsight.conform.targets.mmu_notifier import MmuNotifierFile
 from secondsight.conform.targets.percpu_refcount import PercpuRefcountFile
@@ -15,5 +16,5 @@ from secondsight.conform.targets.userfaultfd import UserfaultfdFile
 
 __all__ = ["TARGETS"]
 
-TARGETS: tuple[type[Target], ...] = (MmuNotifierFile, HmmFile, MemfdFile, DmaBufFile, UdmabufFile, PercpuRefcountFile, DmaResvFile, MmIntervalTreeFile, UserfaultfdFile)
+TARGETS: tuple[type[Target], ...] = (MmuNotifierFile, HmmFile, MemfdFile, DmaBufFile, UdmabufFile, PercpuRefcountFile, DmaResvFile, MmIntervalTreeFile, UserfaultfdFile, MemremapFile)
 """Every target, in the order in which they are run."""

@@ -18,6 +18,8 @@ from secondsight.linux.errno import EAGAIN
 from secondsight.linux.fork import mm_alloc, proc_caches_init
 from secondsight.linux.mm_types import (
     FAULT_FLAG_ALLOW_RETRY,
+    UFFD_MINOR,
+    UFFD_MISSING,
     UFFD_WP,
     VM_FAULT_RETRY,
     VM_UFFD_FLAGS,
@@ -85,13 +87,13 @@ def armed(mm: Mm) -> bool:
     return userfaultfd_armed(vma)
 
 
-def fault(mm: Mm, page: Va, wp: bool, may_retry: bool) -> Value:
+def fault(mm: Mm, page: Va, why: Count, may_retry: bool) -> Value:
     """handle_mm_fault() of memory that is registered: 1, the mmap lock was given up; 2, a signal; 0: it is not registered."""
     mm.mmap_lock.read_lock()
     ret: Flags = 0
     registered = armed(mm)
     if registered:
-        ret = handle_userfault(mm, page, FAULT_FLAG_ALLOW_RETRY if may_retry else 0, wp)
+        ret = handle_userfault(mm, page, FAULT_FLAG_ALLOW_RETRY if may_retry else 0, why)
     if ret & VM_FAULT_RETRY == 0:
         mm.mmap_lock.read_unlock()
     return 1 if ret & VM_FAULT_RETRY != 0 else 2 if ret != 0 else 0
@@ -114,7 +116,7 @@ def read(ctx: UserfaultfdCtx) -> Value:
     message = ctx.waits[at - 1]
     ret: Value = 0
     if message.event == UffdEvent.PAGEFAULT:
-        ret = 100 + 2 * message.start + (1 if message.why == UFFD_WP else 0)
+        ret = 100 + 3 * message.start + message.why
     else:
         ret = (200 if message.event == UffdEvent.REMOVE else 300) + 10 * message.start + message.end
     read_message(ctx, at - 1)
@@ -158,7 +160,7 @@ def script(mm: Mm, thread: Number, at: Number, end: Number) -> None:
         op = operation[at]
         ret: Value = 0
         if op == Op.FAULT:
-            ret = fault(mm, first[at], second[at] == 1, third[at] == 1)
+            ret = fault(mm, first[at], second[at], third[at] == 1)
         elif op == Op.SET:
             set_entry(mm, first[at], second[at])
         elif op == Op.WAKE:
@@ -314,7 +316,7 @@ def _operation(source: random.Random) -> TargetOperation:
     op = source.choice([Op.FAULT, Op.FAULT, Op.FAULT, Op.SET, Op.SET, Op.WAKE, Op.READ, Op.READ, Op.REMOVE, Op.UNMAP])
     page = source.randrange(PAGES)
     if op == Op.FAULT:
-        return task(op, page, int(source.random() < 0.4), int(source.random() < 0.9))
+        return task(op, page, source.choice([UFFD_MISSING, UFFD_MISSING, UFFD_WP, UFFD_WP, UFFD_MINOR]), int(source.random() < 0.9))
     if op == Op.SET:
         return task(op, page, source.choice([0, 1, 2, 2]))
     end = PAGES if op == Op.WAKE and source.random() < 0.5 else source.randint(page + 1, PAGES)
@@ -328,7 +330,7 @@ def _look(program: Program, mm: Mm, threads: int) -> Callable[[bytes], str]:
     of = eyes.array(results, "of")[:threads]
     mmap, changing, released = eyes.semaphore(mm.mmap_lock), eyes.field(ctx, "mmap_changing"), eyes.field(ctx, "released")
     queue = eyes.array(ctx, "queue")
-    waits = [tuple(eyes.field(wait, name) for name in ("event", "start", "end", "wp", "waken")) for wait in ctx.waits]
+    waits = [tuple(eyes.field(wait, name) for name in ("event", "start", "end", "why", "waken")) for wait in ctx.waits]
 
     def look(state: bytes) -> str:
         now = [tuple(read(state) for read in wait) for wait in waits]
@@ -343,8 +345,8 @@ def _look(program: Program, mm: Mm, threads: int) -> Callable[[bytes], str]:
     return look
 
 
-def _message(event: Count, start: Va, end: VaEnd, wp: int) -> int:
+def _message(event: Count, start: Va, end: VaEnd, why: Count) -> int:
     """A message as a number."""
     if event == UffdEvent.PAGEFAULT:
-        return 100 + 2 * start + wp
+        return 100 + 3 * start + why
     return (200 if event == UffdEvent.REMOVE else 300) + 10 * start + end

@@ -87,6 +87,23 @@ def _mprotect_and_back(s: Recorder) -> None:
     writes_twice(s, pages, gpu)
 
 
+MLOCK = "the process locks the pages in memory (mlock); one is moved to another frame all the same, then written"
+
+
+@PROTECTIONS.setting("mlock", MLOCK, "moved", "mirror")
+def _mlock_moved(s: Recorder) -> None:
+    pages = two_pages(s)
+    s.mlock(pages, pages=2)
+    gpu = s.device()
+
+    @s.thread
+    def cpu() -> None:
+        s.move_pages(pages + 1)
+        s.write(pages + 1, "B")
+
+    writes_twice(s, pages, gpu)
+
+
 WRITE_PROTECT = "user space write-protects pages of a mapping that stays writable (userfaultfd), and lifts that"
 
 

@@ -49,6 +49,14 @@ from secondsight.devices.small.importing import (
 )
 from secondsight.devices.small.locking import ChangesOutsideTheLock, FaultsUnderItsLock, LooksIntoItsTable, MayNotSleep
 from secondsight.devices.small.marking import IgnoresExclusive
+from secondsight.devices.small.misusing import (
+    KeepsItsLock,
+    RefusesWhereItMaySleep,
+    SubscribesTwice,
+    TakesItsLocksInBothOrders,
+    UnlocksTwice,
+    UnsubscribesTwice,
+)
 from secondsight.devices.small.opening import (
     ClosesAndStays,
     ClosesByItsLock,
@@ -62,7 +70,7 @@ from secondsight.devices.small.opening import (
 )
 from secondsight.devices.small.parts import MirrorInParts
 from secondsight.devices.small.pinning import Pins, StaysPinned, UnpinsBeforeItStops
-from secondsight.devices.small.protecting import IgnoresFork, IgnoresProtection, KeepsForReading, LooksAtTheMapping
+from secondsight.devices.small.protecting import IgnoresFork, IgnoresProtection, KeepsForReading, LooksAtTheMapping, TrustsMlock
 from secondsight.devices.small.ranges import CountsFromTheFirstPage, DropsEverything, IgnoresParts, TakesAPartForNothing
 from secondsight.devices.small.references import (
     ForgetsThatItIsAUser,
@@ -97,11 +105,12 @@ __all__ = [
     "ChangesOutsideTheLock", "ClosesAndStays", "ClosesByItsLock", "ClosesKeepingItsTable", "CollisionIsAnError", "CountsFromTheFirstPage",
     "DetachesMapped", "DropsEverything", "FaultsUnderItsLock", "ForgetsItsWorker", "ForgetsThatItIsAUser", "GivesReferencesBack", "GivesUp",
     "IgnoresExclusive", "IgnoresFork", "IgnoresMoves", "IgnoresParts", "IgnoresProtection", "KeepsForReading", "KeepsItsFence",
-    "KeepsItsMapping", "KeepsReferences", "KeepsThePagemap", "LocksInItsCallback", "LooksAtTheMapping", "LooksIntoItsTable",
+    "KeepsItsLock", "KeepsItsMapping", "KeepsReferences", "KeepsThePagemap", "LocksInItsCallback", "LooksAtTheMapping", "LooksIntoItsTable",
     "MarksUnderThePageLock", "MarksUnlessUnmapped", "MarksWhenItDrops", "MayNotSleep", "MirrorInParts", "MovedOneByOne", "NeverMarksDirty",
-    "OpensWithoutBeingAUser", "Pins", "PrefaultsAfterwards",
-    "PrefaultsBeforeItSubscribes", "RefusesAndStays", "RefusesWhileSomethingGoesOn", "RemembersByAddress", "RemembersByProcess",
-    "RemembersFailures", "ReservesTooEarly", "SignalsNothing", "StaysAUser", "StaysAttached", "StaysPinned", "StopsTheDeviceLast",
-    "TakesAPartForNothing", "UnmappedIsAnError", "UnmapsUnlocked", "UnpinsBeforeItStops", "Vcpu", "VcpuOneAtATime", "VcpuWithoutCount",
+    "OpensWithoutBeingAUser", "Pins", "PrefaultsAfterwards", "PrefaultsBeforeItSubscribes", "RefusesAndStays", "RefusesWhereItMaySleep",
+    "RefusesWhileSomethingGoesOn", "RemembersByAddress", "RemembersByProcess", "RemembersFailures", "ReservesTooEarly", "SignalsNothing",
+    "StaysAUser", "StaysAttached", "StaysPinned", "StopsTheDeviceLast", "SubscribesTwice", "TakesAPartForNothing",
+    "TakesItsLocksInBothOrders", "TrustsMlock", "UnlocksTwice", "UnmappedIsAnError", "UnmapsUnlocked", "UnpinsBeforeItStops",
+    "UnsubscribesTwice", "Vcpu", "VcpuOneAtATime", "VcpuWithoutCount",
     "WalksWithoutBeingAUser", "WritesAllTheSame",
 ]  # fmt: skip

@@ -6,8 +6,9 @@ from secondsight.devices.small.parts import MirrorInParts
 from secondsight.lang import atomic
 from secondsight.linux import mmu_notifier as mn
 from secondsight.linux.mm_types import Event
+from secondsight.linux.util import vma_is_locked
 
-__all__ = ["IgnoresFork", "IgnoresProtection", "KeepsForReading", "LooksAtTheMapping"]
+__all__ = ["IgnoresFork", "IgnoresProtection", "KeepsForReading", "LooksAtTheMapping", "TrustsMlock"]
 
 
 class IgnoresProtection(MirrorInParts):
@@ -48,4 +49,17 @@ class LooksAtTheMapping(MirrorInParts):
             for va in range(rng.start, rng.end):
                 vma = mm.mm_mt[va]
                 if rng.event != Event.PROTECTION_VMA or vma is None or not vma.write:
+                    self.page_table.unmap(mn.Range(va, va + 1, rng.event, True))
+
+
+class TrustsMlock(MirrorInParts):
+    """Keeps its entries of a page that is locked in memory (mlock()) when its entry is cleared, for it is neither taken out nor forgotten: but it is moved."""
+
+    def drop(self, rng: mn.Range) -> None:
+        with atomic:
+            mm = self.notifier.mm
+            assert mm is not None
+            for va in range(rng.start, rng.end):
+                vma = mm.mm_mt[va]
+                if rng.event != Event.CLEAR or vma is None or not vma_is_locked(vma):
                     self.page_table.unmap(mn.Range(va, va + 1, rng.event, True))

@@ -64,12 +64,11 @@ class Vcpu(Device):
             if pfn < 0:
                 return pfn
             with self.mmu_lock:
-                with atomic:
-                    again = self.again(seq)
-                    if not again:
-                        self.page_table.map(va, pfn, write)
-                        if write:
-                            set_page_dirty(pfn)
+                again = self.again(seq)
+                if not again:
+                    self.page_table.map(va, pfn, write)
+                    if write:
+                        set_page_dirty(pfn)
             if not again:
                 return 0
 
@@ -91,16 +90,14 @@ class Vcpu(Device):
 
     def invalidate_range_start(self, mm: Mm, rng: Range) -> Errno:
         with self.mmu_lock:
-            with atomic:
-                self.in_progress += 1
-                self.page_table.unmap(rng)
+            self.in_progress += 1
+            self.page_table.unmap(rng)
         return 0
 
     def invalidate_range_end(self, mm: Mm, rng: Range) -> None:
         with self.mmu_lock:
-            with atomic:
-                self.in_progress -= 1
-                self.invalidate_seq += 1
+            self.in_progress -= 1
+            self.invalidate_seq += 1
 
     def release(self, mm: Mm) -> None:
         """kvm_mmu_notifier_release(): everything is zapped."""

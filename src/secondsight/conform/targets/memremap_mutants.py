@@ -1,0 +1,28 @@
+"""Mutants of mm/memremap.c, and of `linux.memremap`, that cannot be told from it, with the reason."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+from secondsight.conform.target import by_name
+
+__all__ = ["EQUIVALENT", "EQUIVALENT_MODEL"]
+
+EQUIVALENT: Final[Mapping[str, str]] = by_name(
+    {
+        "a pagemap that stays in the tree is found, and its dead count is not taken": "pageunmap_range: drop 9; pgmap_array_delete: drop 1",
+        "nobody has the memory any more: the order of its end is nobody's business": (
+            "pageunmap_range: swap 2; memunmap_pages: drop 5; memunmap_pages: swap 2; pgmap_array_delete: drop 2; pgmap_array_delete: swap 1"
+        ),
+        "it only prints": "memunmap_pages: drop 6",
+        "of fs-dax alone": "memunmap_pages: drop 7",
+        "nobody who looks a page up has a pagemap already": "get_dev_pagemap: drop 1; get_dev_pagemap: negate 2",
+        "one CPU: nothing comes between the lock of RCU and what stands beside it": "get_dev_pagemap: swap 1",
+        "accounting, and a flag of huge pages": "free_zone_device_folio: drop 1, 2",
+        "one range, and no page of it set aside": "pfn_first: negate 1",
+        "memory that is not private is never free here": "free_zone_device_folio: drop 5",
+    }
+)
+
+EQUIVALENT_MODEL: Final[Mapping[str, str]] = by_name({})

@@ -1,0 +1,92 @@
+"""docs/adequacy.md: whether the contract can fail: who breaks each rule, which adversary is needed for what, which mutants of a driver may live.
+Written by `make docs`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import get_args
+
+from secondsight.contract.adversaries import EVERY_ADVERSARY
+from secondsight.contract.check import RULES, rules_for
+from secondsight.contract.driver_mutants import driver_mutants
+from secondsight.contract.harmless import HARMLESS, UNTRIED
+from secondsight.contract.lessons import ALSO_BROKEN, ALWAYS_CHECKED, KEPT, ONLY_HERE, RULES_BROKEN
+from secondsight.devices.device import Device, Promise
+from secondsight.devices.mirror import Mirror
+
+__all__ = ["RIGHT", "page"]
+
+_RIGHT: list[type[Device]] = [Mirror, *(row[3] for row in RULES_BROKEN)]
+RIGHT: dict[str, type[Device]] = {driver.__name__: driver for driver in _RIGHT}
+"""The right drivers that ship, by name."""
+
+HEAD = """\
+# Whether the contract can fail
+
+A rule that no driver breaks, or an adversary that finds nothing which others do not, would prove nothing. Here is for each who
+shows that it is needed; `make adversaries` tries it all. (`make docs` writes this page from `contract/lessons.py` and
+`contract/harmless.py`.)
+"""
+
+MUTANTS = """
+## Mutants of drivers
+
+Of each driver every statement is dropped, swapped with its neighbour, moved out of its lock; each lock is left out, and each test negated
+(`secondsight mutants`). A mutant is noticed when the language refuses it, an adversary breaks it, or its device gets at no page any more.
+"""
+
+
+def page() -> str:
+    """The document."""
+    return "".join((HEAD, *_promises(), *_rules(), *_adversaries(), MUTANTS, *_mutants()))
+
+
+def _promises() -> Iterator[str]:
+    yield "\n## Promises\n\n| promise | rules | broken by | kept by |\n| --- | --- | --- | --- |\n"
+    for promise in get_args(Promise):
+        rows = [(wrong, right) for *_, wrong, right in RULES_BROKEN if wrong.promise == promise]
+        right = rows[0][1]
+        rules = ", ".join(f"`{rule.name}`" for rule in rules_for(right))
+        yield f"| `{promise}` | {rules} | {len({wrong for wrong, _ in rows})} drivers | {_names(right for _, right in rows)} |\n"
+
+
+def _rules() -> Iterator[str]:
+    yield "\n## Rules\n\nIn the same scenarios, at the same bound:\n\n| rule | with | broken by | kept by |\n| --- | --- | --- | --- |\n"
+    names = [*RULES, *ALWAYS_CHECKED, *(rule for rule, *_ in RULES_BROKEN)]
+    for name in dict.fromkeys(names):
+        rows = [row for row in RULES_BROKEN if row[0] == name]
+        if name in ALSO_BROKEN:
+            adversary, wrong, right = ALSO_BROKEN[name]
+            rows.append((name, adversary, wrong, right))
+        for at, (_, adversary, wrong, right) in enumerate(rows):
+            yield f"| {'' if at else f'`{name}`'} | `{adversary}` | `{wrong.__name__}` | `{right.__name__}` |\n"
+        if name == "progress":
+            yield f"| `progress` | | {', '.join(f'`{part}`' for part in ALWAYS_CHECKED)}, below | |\n"
+
+
+def _adversaries() -> Iterator[str]:
+    yield "\n## Adversaries\n\n| adversary | breaks, and no other does | or why it is kept |\n| --- | --- | --- |\n"
+    for name in EVERY_ADVERSARY:
+        only = f"`{ONLY_HERE[name].__name__}`" if name in ONLY_HERE else ""
+        yield f"| `{name}` | {only} | {KEPT.get(name, '')} |\n"
+
+
+def _mutants() -> Iterator[str]:
+    yield "\n| driver | mutants | noticed |\n| --- | --- | --- |\n"
+    for name, living in HARMLESS.items():
+        several = len(driver_mutants(RIGHT[name]))
+        yield f"| `{name}` | {several} | {several - len(living)} |\n"
+    yield "\n| may live | reason |\n| --- | --- |\n"
+    for name, living in HARMLESS.items():
+        reasons: dict[str, list[str]] = {}
+        for mutant, reason in living.items():
+            reasons.setdefault(reason, []).append(mutant)
+        for reason, mutants in reasons.items():
+            yield f"| `{name}`: {'; '.join(mutants)} | {reason} |\n"
+    yield "\n| driver | why not tried |\n| --- | --- |\n"
+    for name, reason in UNTRIED.items():
+        yield f"| `{name}` | {reason} |\n"
+
+
+def _names(drivers: Iterator[type[Device]]) -> str:
+    return ", ".join(f"`{name}`" for name in dict.fromkeys(driver.__name__ for driver in drivers))
