@@ -94,6 +94,8 @@ _BY_ITS_TABLE = "a table judges it, where adversaries of a kind of their own act
 UNTRIED: dict[str, str] = {
     "Exclusive": _NOT_ALL,
     "PrivateGpu": _NOT_ALL,
+    "ClearsItsRange": _NOT_ALL,
+    "CoherentGpu": _NOT_ALL,
     "Vcpu": _NOT_ALL,
     "MarksWhenItDrops": _NOT_ALL,
     "ClosesByItsLock": _NOT_ALL,

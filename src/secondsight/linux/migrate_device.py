@@ -26,7 +26,20 @@ from __future__ import annotations
 
 from typing import Final, Literal
 
-from secondsight.lang import Array, Errno, Record, Ref, atomic, bound, milestone, out_of_records, pool, tracepoint, wait_until
+from secondsight.lang import (
+    Array,
+    Errno,
+    Record,
+    Ref,
+    atomic,
+    bound,
+    milestone,
+    out_of_records,
+    pool,
+    require,
+    tracepoint,
+    wait_until,
+)
 from secondsight.linux.errno import EBUSY, EINVAL
 from secondsight.linux.filemap import folio_lock, folio_trylock, folio_unlock
 from secondsight.linux.highmem import copy_highpage
@@ -191,6 +204,7 @@ def migrate_vma_problem(args: MigrateVma) -> Errno:
         out_of_records("anon_vmas")
     mm = args.mm
     assert mm is not None
+    require(mm.mmap_lock.held_by_me(), "lock-not-held", "moves pages without the mmap lock")  # walk_page_range() says so
     vma = mm.mm_mt[args.start]
     if vma is None or args.npages == 0 or args.start + args.npages > vma.vm_end:
         return -EINVAL
