@@ -43,7 +43,7 @@ adversaries: $(VENV)/.dev  ## Each adversary's wrong driver against all others, 
 	@SECONDSIGHT_CONTRACT=all $(BIN)/python -m pytest -n 2 tests/contract/test_wrong_drivers.py tests/contract/test_mutants.py
 
 claims: $(VENV)/.dev  ## Every trace of the wrong drivers as a claim, and parts of many runs; minutes
-	@SECONDSIGHT_CLAIMS=all $(BIN)/python -m pytest -n 2 tests/claims/test_claims_printed.py
+	@SECONDSIGHT_CLAIMS=all $(BIN)/python -m pytest -n 2 tests/claims/test_claims_printed.py tests/claims/test_claims_of_tables.py
 
 tables: $(VENV)/.dev  ## Every cell and every claim of all tables, every trace replayed, each driver's code compiled once; two minutes
 	@SECONDSIGHT_CONTRACT=all $(BIN)/python -m pytest -n 2 tests/cases tests/world/test_shapes.py

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import cache
 
-from secondsight.claims import Tried, ask_of, read_claim
+from secondsight.claims import Tried, ask_of, read_claim, subject_of
 from secondsight.contract import EVERY_ADVERSARY, rules_for
 from secondsight.contract.check import check_scenario
 from secondsight.devices.device import Device
@@ -32,7 +32,7 @@ def printed(driver: type[Device], scenario: str) -> tuple[str, str]:
 
 def asked(text: str, driver: type[Device], scenario: str) -> Tried:
     """What is said of a text."""
-    return ask_of(read_claim(text, "claim.txt"), driver, scenario_named(scenario), rules_for(driver), ENOUGH)
+    return ask_of(read_claim(text, "claim.txt"), subject_of(driver, scenario_named(scenario), rules_for(driver)), ENOUGH)
 
 
 def numbers(tried: Tried) -> list[int]:

@@ -7,7 +7,7 @@ import textwrap
 import pytest
 from claims_world import asked, printed, scenario_named
 
-from secondsight.claims import ask_of, read_claim
+from secondsight.claims import ask_of, read_claim, subject_of
 from secondsight.claims import search as searching
 from secondsight.contract import rules_for
 from secondsight.devices.mirror import Mirror, MirrorWithoutTest
@@ -76,7 +76,7 @@ def test_a_statement_without_a_step_is_not_looked_at() -> None:
 def test_what_was_not_searched_is_not_impossible(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(searching, "_CHUNK", 1)
     text = read_claim("zap_pte_range()\nmmu_notifier_invalidate_range_start(0-1, CLEAR)", "x")
-    tried = ask_of(text, Mirror, scenario_named("munmap: reads"), rules_for(Mirror), Request(limits=Limits(states=100)))
+    tried = ask_of(text, subject_of(Mirror, scenario_named("munmap: reads"), rules_for(Mirror)), Request(limits=Limits(states=100)))
     assert (tried.verdict, tried.reason, tried.stop, tried.lines) == ("not finished", "states", None, 1)
 
 

@@ -104,3 +104,31 @@ def test_what_is_no_file_and_what_comes_through_a_pipe(mail: Path, monkeypatch: 
     assert "mail.txt is not a text" in capsys.readouterr().err
     monkeypatch.setattr("sys.stdin", io.StringIO(LINES))
     assert main(["claim", "-", *READS]) == 0
+
+
+def test_a_tables_cell_is_asked_too(mail: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["settle", "2026-two", "--trace", "begins all:reaper"]) == 1
+    printed = capsys.readouterr().out
+    mail.write_text(printed[: printed.index("secondsight replay")])
+    assert main(["claim", str(mail), "--table", "2026-two", "--cell", "begins:reap"]) == 0
+    out = capsys.readouterr().out
+    assert out.startswith("possible:") and "2026-two-passes, begins all:reaper; " in " ".join(out.split())
+    assert "secondsight replay 2026-two-passes" in out
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ([], "--driver or --table: one of them is wanted"),
+        (["--driver", GPU, "--table", "2026-two"], "one of them is wanted"),
+        (["--driver", GPU, "--cell", "x:y"], "--cell is not for a driver"),
+        (["--table", "2026-two", "--adversary", "munmap"], "--adversary is not for a table"),
+        (["--table", "2026-two", "--cell", "x:y"], "there is no cell x:y"),
+        (["--table", "bogus"], "there is no table bogus"),
+    ],
+    ids=lambda v: " ".join(v) if isinstance(v, list) else "",
+)
+def test_a_driver_or_a_table(options: list[str], message: str, mail: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    mail.write_text(LINES)
+    assert main(["claim", str(mail), *options]) == 2
+    assert message in " ".join(capsys.readouterr().err.replace("│", " ").split())

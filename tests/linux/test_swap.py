@@ -5,11 +5,12 @@ from __future__ import annotations
 from linux_world import A, B, search, world
 
 from secondsight.linux.fault import cpu_read, cpu_write
+from secondsight.linux.gup import FOLL_PIN, FOLL_WRITE, get_user_page_vma_remote, unpin_folio
 from secondsight.linux.madvise import madvise_dontneed, madvise_pageout
 from secondsight.linux.memfd import memfd_create
 from secondsight.linux.mm_types import PteKind
 from secondsight.linux.mmap import do_mmap, exit_mmap, vm_munmap
-from secondsight.linux.page_alloc import get_page, put_page, zone
+from secondsight.linux.page_alloc import frames, get_page, put_page, zone
 from secondsight.linux.shmem import shmem_fallocate_punch_hole
 from secondsight.linux.swapops import swap_slots
 
@@ -62,6 +63,20 @@ def test_what_is_written_unseen_and_not_marked_is_lost() -> None:
         folio.contents = B
         madvise_pageout(mm, 0, 1)
         assert cpu_read(mm, 0) == A
+
+
+def test_a_page_that_was_taken_to_be_written_is_dirty() -> None:
+    for flags, there in ((FOLL_PIN | FOLL_WRITE, B), (FOLL_PIN, A)):
+        with world(**SWAP) as (_, mm):
+            do_mmap(mm, 0, 1, None, 0, True)
+            cpu_write(mm, 0, A)
+            madvise_pageout(mm, 0, 1)
+            cpu_read(mm, 0)
+            pfn = get_user_page_vma_remote(mm, 0, flags)
+            frames[pfn].contents = B
+            unpin_folio(frames[pfn])
+            madvise_pageout(mm, 0, 1)
+            assert cpu_read(mm, 0) == there, "FOLL_TOUCH marks it where it is grabbed"
 
 
 def test_what_is_in_swap_goes_with_its_entry() -> None:

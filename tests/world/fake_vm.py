@@ -19,6 +19,7 @@ from secondsight.lang.plain import PlainRun, WouldBlock
 from secondsight.linux.page_alloc import frames
 from secondsight.scenario import HandleRef, Op, Scenario
 from secondsight.scenario.data import collect
+from secondsight.scenario.ops import HandleType
 from secondsight.world import tables
 from secondsight.world.forced import Forced, Schedule
 from secondsight.world.model import program, value_of
@@ -200,11 +201,13 @@ class _Run:
         drivers = [place.op for place in self.places if place.op.kind == "device"]
         for number, opened in enumerate(drivers):
             device = self.program.machine.pool(type(self.program.threads[0].arguments[3]))[number]
-            mapped = [p.op for p in self.places if p.op.kind == "mmap" and p.op.args["at"] is None and p.op.process == opened.process]
+            makes = [p.op for p in self.places if p.op.declared.makes is HandleType.MAPPING and p.op.process == opened.process]
+            mapped = [op for op in makes if op.args["at"] is None]
+            often = sum(p.op.kind.startswith("mremap") for p in self.places) > 1
             closes = [v for p, v in zip(self.places, values, strict=True) if p.op.kind == "device_close" and _device_of(p.op) == opened.makes]
             first = 0
             for op, behind in zip(mapped, [None, *mapped], strict=False):
-                first += behind is not None and _goes_on(behind, op)  # a page between them
+                first += behind is not None and (_goes_on(behind, op) or (often and op.args.get("fd") is None))  # a page between them
                 for va in range(first, first + int(op.args["pages"])):  # type: ignore[arg-type]
                     entry, mm = device.page_table.entries[va], device.notifier.mm
                     word = "none" if entry.frame is None or 0 in closes else "same" if entry.frame is mm.ptes[va].frame else "other"
@@ -221,4 +224,5 @@ def _device_of(op: Op) -> str:
 
 def _goes_on(behind: Op, op: Op) -> bool:
     """Whether a mapping begins with the page of the file that comes after the last one's."""
-    return op.args["fd"] is not None and op.args["fd"] == behind.args["fd"] and op.args["page"] == int(behind.args["page"]) + int(behind.args["pages"])  # type: ignore[arg-type]
+    fd = op.args.get("fd")
+    return fd is not None and fd == behind.args.get("fd") and op.args["page"] == int(behind.args["page"]) + int(behind.args["pages"])  # type: ignore[arg-type]

@@ -267,7 +267,7 @@ FINDINGS = (
 
 _SAFE = {(row, column) for row in ("at once", "by a hint") for column in CAUSES}
 _SAFE |= {(row, column) for row in ("later", "batch of 2") for column in ("swap-out", "migration")}
-_SAFE |= {(row, "migration") for row in ("later, not dirty", "later, dirty last")}  # migration copies the page, dirty or not
+_SAFE |= {("later, not dirty", "migration")}  # migration copies the page, dirty or not; marked last, it is free by then
 _SAFE |= {("by event", column) for column in ("swap-out", "migration", "munmap+mmap", "mprotect", "exit")}  # not fork: the copy says CLEAR
 _SAFE |= {("by page lock", column) for column in CAUSES if column != BOTH}
 

@@ -29,10 +29,10 @@ from secondsight.search import Limits, Progress, Result, Verdict
 from secondsight.search.request import Request
 from secondsight.world.enough import with_enough
 
-__all__ = ["Tried", "ask", "ask_of", "not_understood"]
+__all__ = ["Subject", "Tried", "ask", "ask_of", "not_understood", "subject_of"]
 
 OnProgress = Callable[[str, Progress], None]
-_MOST_JOINED = 2
+_MOST_JOINED = 4
 _MOST_RIGHT = 12
 
 
@@ -58,18 +58,35 @@ class Tried:
     remarks: tuple[tuple[int, str], ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """What a claim is asked of: a scenario, or a table's cell. `title` heads the runs that are told; `program(rules, bounds)` is its program, watched
+    by its rules or by none; None where it cannot be had without."""
+
+    name: str
+    title: str
+    program: Callable[[bool, dict[str, int]], Program | None]
+
+
+def subject_of(driver: type[Device], scenario: Scenario, rules: Sequence[Rule]) -> Subject:
+    """A driver in a scenario, watched by rules."""
+
+    def program(watched: bool, bounds: dict[str, int]) -> Program:
+        return driver_program(driver, scenario, rules if watched else (), bounds)
+
+    return Subject(scenario.name, f"{driver.__name__} ({scenario.name})", program)
+
+
 def ask(
     claim: ClaimText,
-    driver: type[Device],
-    scenarios: Sequence[Scenario],
-    rules: Sequence[Rule],
+    subjects: Sequence[Subject],
     request: Request | None = None,
     on_progress: OnProgress | None = None,
     bounds: dict[str, int] | None = None,
 ) -> Iterator[Tried]:
-    """Ask it in each scenario until one makes it possible. Raises `LangError` as `driver_program` does."""
-    for scenario in scenarios:
-        tried = ask_of(claim, driver, scenario, rules, request, on_progress, bounds)
+    """Ask it of each until one makes it possible. Raises `LangError` as `driver_program` does."""
+    for subject in subjects:
+        tried = ask_of(claim, subject, request, on_progress, bounds)
         yield tried
         if tried.verdict == "possible" or tried.reason == "interrupted":
             return
@@ -84,41 +101,41 @@ def not_understood(tried: Sequence[Tried]) -> list[tuple[ClaimedLine, tuple[str,
 
 def ask_of(
     claim: ClaimText,
-    driver: type[Device],
-    scenario: Scenario,
-    rules: Sequence[Rule],
+    subject: Subject,
     request: Request | None = None,
     on_progress: OnProgress | None = None,
     bounds: dict[str, int] | None = None,
 ) -> Tried:
-    """Ask it in one scenario. Where it stops at the end of runs that break a rule it is asked without rules too: what would come then?"""
+    """Ask it of one. Where it stops at the end of runs that break a rule it is asked without rules too: what would come then?"""
     asked = request or Request()
     found: list[Tried] = []
     sizes: list[dict[str, int]] = []
 
     def tell(progress: Progress) -> None:
         if on_progress is not None:
-            on_progress(scenario.name, progress)
+            on_progress(subject.name, progress)
 
     def search(program: Program) -> Result:
-        one, runs = _in_program(claim, driver, scenario, program, asked.limits, tell)
+        one, runs = _in_program(claim, subject, program, asked.limits, tell)
         found[:] = [one]
         verdict = Verdict.NOT_FINISHED if runs.error is not None else Verdict.HOLDS
         return Result(verdict, runs.states, 0, 0, runs.seconds, error=runs.error)
 
-    def build(watching: Sequence[Rule], enough: dict[str, int]) -> Program:
+    def build(watched: bool, enough: dict[str, int]) -> Program:
         sizes[:] = [enough]
-        return driver_program(driver, scenario, watching, enough)
+        program = subject.program(watched, enough)
+        assert program is not None
+        return program
 
-    with_enough(partial(build, rules), search, bounds or {})
+    with_enough(partial(build, True), search, bounds or {})
     one = found[0]
-    if one.stop is None or not one.stop.cut:
+    if one.stop is None or not one.stop.cut or subject.program(False, sizes[0]) is None:
         return one
-    with_enough(partial(build, ()), search, bounds or {})
+    with_enough(partial(build, False), search, bounds or {})
     other = replace(found[0], states=one.states + found[0].states, seconds=one.seconds + found[0].seconds)
     if other.possible is None:
         return other
-    rule, step = _first_broken(driver_program(driver, scenario, rules, sizes[0]), other.possible)
+    rule, step = _first_broken(build(True, sizes[0]), other.possible)
     return replace(other, possible=replace(other.possible, breaks=rule, broken_at=step, beyond=""))
 
 
@@ -135,14 +152,14 @@ def _first_broken(watched: Program, possible: Possible) -> tuple[str, int]:
 
 
 def _in_program(
-    claim: ClaimText, driver: type[Device], scenario: Scenario, program: Program, limits: Limits, on_progress: Callable[[Progress], None]
+    claim: ClaimText, subject: Subject, program: Program, limits: Limits, on_progress: Callable[[Progress], None]
 ) -> tuple[Tried, Runs]:
     traced = Traced(program)
     words = traced.program.code.keep("vocabulary", lambda: Vocabulary(traced))
     patterns, unknown = _understood(words, claim.lines)
     remarks = tuple((p.line.number, p.remark) for p in patterns if p.remark and p.remark != "a remark")
     patterns = [pattern for pattern in patterns if not pattern.remark]
-    tried = Tried(scenario.name, "impossible", 0, len(patterns), unknown=tuple(unknown), remarks=remarks)
+    tried = Tried(subject.name, "impossible", 0, len(patterns), unknown=tuple(unknown), remarks=remarks)
     if unknown:
         return tried, Runs()
     if not patterns:
@@ -160,7 +177,7 @@ def _in_program(
         tried = replace(tried, states=states, seconds=seconds)
         if runs.whole is not None:
             titles = _titles(claim, program, threads)
-            possible = told_run(driver, scenario, program, patterns, allowed, runs.whole, titles, _beyond(runs, len(ways) > 1))
+            possible = told_run(subject.title, program, patterns, allowed, runs.whole, titles, _beyond(runs, len(ways) > 1))
             return replace(tried, verdict="possible", lines=len(patterns), possible=possible), runs
         if best is None or _lines(runs) > _lines(best[0]) or (runs.reason and not best[0].reason):
             best = runs, threads
@@ -172,7 +189,7 @@ def _in_program(
     if runs.reason is not None:
         return replace(tried, verdict="not finished", reason=str(runs.error) if runs.error is not None else runs.reason), runs
     allowed = [frozenset(threads[column] for column in pattern.line.columns) for pattern in patterns]
-    stop = why_it_stops(driver, scenario, program, traced, patterns, allowed, runs, _titles(claim, program, threads))
+    stop = why_it_stops(subject.title, program, traced, patterns, allowed, runs, _titles(claim, program, threads))
     return replace(tried, stop=stop), runs
 
 
@@ -226,7 +243,7 @@ def _wrapped(words: Vocabulary, lines: Sequence[ClaimedLine]) -> tuple[Pattern |
 
 def _is_below(line: ClaimedLine, further: ClaimedLine) -> bool:
     """Whether a line may be a part of the one before it: further right, in the same column."""
-    return 0 < further.indent - line.indent <= _MOST_RIGHT and further.columns[0] == line.columns[0]
+    return 0 < further.indent - line.indent <= _MOST_RIGHT and line.columns[0] in further.columns
 
 
 def _begins_in(pattern: Pattern, first: str) -> bool:
@@ -242,7 +259,7 @@ def _end_of(words: Vocabulary, known: Pattern, before: ClaimedLine, line: Claime
     if known.line.number != before.number or not _is_below(before, line):
         return None
     whole = words.understand(replace(known.line, text=joined(known.line.text, line.text), place=line.place))
-    if whole is None or (whole.functions == known.functions and whole.places == known.places):
+    if whole is None or (whole.functions, whole.places, whole.result) == (known.functions, known.places, known.result):
         return None
     return whole
 

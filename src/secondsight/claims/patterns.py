@@ -25,7 +25,7 @@ from secondsight.report.story import LOCK_VERBS, QUEUED
 from secondsight.report.words import is_harness, short, statement, types_of
 from secondsight.world.declare import ASKED
 
-__all__ = ["Pattern", "Vocabulary", "Word", "are_among", "call_words", "parsed_call", "same", "squeezed", "told_word", "words_of"]
+__all__ = ["GIVEN", "Pattern", "Vocabulary", "Word", "are_among", "call_words", "parsed_call", "same", "squeezed", "told_word", "words_of"]
 
 _CALL = re.compile(r"([A-Za-z_&*][\w.&*]*(?:(?:->|\.)\w+|\[\w*\])*)\s*\(")
 _NAME = re.compile(r"[A-Za-z_]\w+")
@@ -33,6 +33,8 @@ _RESULT = re.compile(r"^\s*;?\s*(?:==?|->|=>|returns?|gives?|:)\s*(\S.*?)\s*;?$"
 _BEFORE = re.compile(r"^(?:[-=]+>|[-*•+]|\d+[.):]|\[\d+\]|\(\d+\))\s+(?=\S)")
 _AFTER = re.compile(r"\s*(?:\{|;|//.*|/\*.*|#\s.*|<[-=].*)\s*$")
 _VALUE = re.compile(r"^(?:-?\d+|0x[0-9a-f]+|P\d+|mm\d+|'.'|\"[^\"]\"|\d+\s*-\s*\d+|-E[A-Z0-9]+|SIG[A-Z]+|[A-Z][A-Z0-9_]{2,}|[Tt]rue|[Ff]alse|\{[\d, ]*\})$")
+GIVEN = re.compile(rf"{_VALUE.pattern}|^\(.*\)$|^\[.*\]$")
+"""What a call gives back: a value, or several."""
 _NAMED = re.compile(r"^(\w+)\s*=\s*(.+)$")
 _BROKEN = re.compile(r"^\^+\s*([a-z][a-z-]*[a-z])\b(?:, line \d+)?$")
 _STANDS = re.compile(r"^\^+\s*(?:waits|never ends):\s*(.*)$")
@@ -223,7 +225,8 @@ class Vocabulary:
 
     def understand(self, line: ClaimedLine) -> Pattern | None:
         """What a line means; None if nothing in the program is like it."""
-        text = _AFTER.sub("", _BEFORE.sub("", line.text.strip())).strip() or line.text.strip()
+        whole = _BEFORE.sub("", line.text.strip()).strip()
+        text = whole if self._places(whole)[0] else _AFTER.sub("", whole).strip() or line.text.strip()  # what looks like a remark may be `//` or `<=`
         if (found := self._end(line, text)) is not None:
             return found
         places, choices = self._places(text)
@@ -278,7 +281,7 @@ class Vocabulary:
 
     def _call(self, line: ClaimedLine, owner: str, name: str, inside: str, behind: str) -> Pattern:
         said = _RESULT.match(behind)
-        result = said[1] if said is not None and _VALUE.match(told_word(said[1])) else None
+        result = said[1] if said is not None and GIVEN.match(told_word(said[1])) else None
         words = [w for w in words_of(inside) if _VALUE.match(w.value) or (not w.name and w.value in self.flags)]
         whose = owner.rpartition(".")[2]
         functions = self.by_name[name]

@@ -187,12 +187,15 @@ def reach(traced: Traced, thread: int) -> set[int]:
     """The functions that a thread can call, by their numbers: those of its own rows of the scenario, and what they call. No fewer."""
     program = traced.program
     numbered = {made: key[1] for key, made in program.frontend.numbered.items() if key[0] == id(ACTS)}
-    rows, begun = program.machine.data[tables.kind.name], program.threads[thread]
+    rows: Sequence[int] = program.machine.data.get(tables.kind.name, ())  # a table's cell may be no scenario
+    begun = program.threads[thread]
     entry = getattr(begun.function, "__func__", begun.function)
     first, end = begun.arguments[:2] if entry in (run_ops, run_final, run_in_turn) else (0, len(rows))
     kinds = set(rows[first:end])
-    root = next(f for f in program.frames if f.source is entry)
+    root = next((f for f in program.frames if f.source is entry), None)
     numbers = {function: number for number, function in enumerate(traced.functions)}
+    if root is None:
+        return set(numbers.values())
     seen, todo = {root}, [root]
     for function in todo:
         for called in _called_by(function, numbered.get(function), kinds):

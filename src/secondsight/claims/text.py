@@ -30,6 +30,8 @@ _GAP = 6
 _SLACK = 4
 """How far left of its column a line may begin where it does not go on with what is in the column before."""
 _MOST_WRAPPED = 3
+_WRAPPED = 4
+"""How much further right than its beginning the rest of a wrapped line stands."""
 
 
 
@@ -94,16 +96,17 @@ def _read(raw: Sequence[str], head: int | None, begin: int, name: str) -> ClaimT
     for piece in pieces:
         if not piece.columns:
             piece.columns = _columns(piece.indent, bounds, deepest)
-            deepest[piece.columns[0]] = piece.indent
+            for column in piece.columns:  # a line that may be in either is followed by one that may be deeper in either
+                deepest[column] = piece.indent
     above = "\n".join(raw[: head or 0])
     return ClaimText(above, tuple(titles), tuple(_joined(pieces)))
 
 
 def _columns(indent: int, bounds: Sequence[int], deepest: Sequence[int]) -> tuple[int, ...]:
     """The columns that a line may be in. `deepest`: of each how far its last line is indented: the next line is at most one call deeper,
-    if none was left out."""
+    if none was left out, or the rest of that line, which is two deeper."""
     column = max([c for c, bound in enumerate(bounds) if indent >= bound], default=0)
-    if column and deepest[column - 1] + 2 >= indent:
+    if column and deepest[column - 1] + _WRAPPED >= indent:
         return column, column - 1
     if column + 1 < len(bounds) and bounds[column + 1] - _SLACK <= indent and deepest[column] + 2 < indent:
         return column + 1, column
@@ -222,7 +225,7 @@ def _joined(pieces: Sequence[ClaimedLine]) -> Iterator[ClaimedLine]:
 
 def _rest(piece: ClaimedLine, following: Sequence[ClaimedLine]) -> int:
     """How many of the following lines are the rest of a line: one that goes on with `(` or `=`, or up to where an open bracket is closed."""
-    deeper = [further for further in following if further.indent > piece.indent and further.columns[:1] == piece.columns[:1]]
+    deeper = [further for further in following if further.indent > piece.indent and piece.columns[0] in further.columns]
     stands = _STANDS.match(piece.text) is not None
     if piece.place or (piece.text.startswith("^") and not stands) or deeper[:1] != list(following[:1]):
         return 0

@@ -7,14 +7,12 @@ from dataclasses import dataclass
 
 from secondsight.claims.patterns import Pattern, are_among, parsed_call, same, squeezed, words_of
 from secondsight.claims.search import FoundRun
-from secondsight.devices.device import Device
 from secondsight.lang.errors import NoneFollowed, RuleBroken
 from secondsight.lang.plain import Disagreement
 from secondsight.lang.program import Program
 from secondsight.lang.reference import Reference
 from secondsight.report.story import Besides, StoryLine
 from secondsight.report.trace import Telling, tell_run
-from secondsight.scenario import Scenario
 from secondsight.search import Trace, Violation
 from secondsight.search.messages import deadlock_message
 
@@ -51,12 +49,11 @@ class StopsAt:
 
 
 def told_run(
-    driver: type[Device], scenario: Scenario, program: Program, patterns: Sequence[Pattern], allowed: Sequence[frozenset[int]], run: FoundRun,
+    title: str, program: Program, patterns: Sequence[Pattern], allowed: Sequence[frozenset[int]], run: FoundRun,
     titles: dict[str, str], beyond: str,
 ) -> Possible:  # fmt: skip
     """Replay the run that has all lines, and look for them in what is told of it. Raises `Disagreement` if one is not there."""
     reference = Reference(program)
-    title = f"{driver.__name__} ({scenario.name})"
     violation = _ended(reference, run)
     wanted = besides(patterns)
     for tidy in (violation.untangle(reference), violation) if violation.rule else (violation,):
@@ -69,12 +66,12 @@ def told_run(
 
 
 def told_so_far(
-    driver: type[Device], scenario: Scenario, program: Program, patterns: Sequence[Pattern], allowed: Sequence[frozenset[int]], run: FoundRun
+    title: str, program: Program, patterns: Sequence[Pattern], allowed: Sequence[frozenset[int]], run: FoundRun
 ) -> Telling:
     """Tell a run that has only some of the lines."""
     reference = Reference(program)
     violation = _ended(reference, run)
-    told = tell_run(f"{driver.__name__} ({scenario.name})", program, violation, besides(patterns))
+    told = tell_run(title, program, violation, besides(patterns))
     numbered(told.entries, patterns[: run.lines], allowed)
     return told
 

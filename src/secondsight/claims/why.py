@@ -8,13 +8,11 @@ from collections.abc import Iterator, Sequence
 from secondsight.claims.patterns import Pattern
 from secondsight.claims.search import FoundRun, Runs, find_run
 from secondsight.claims.told import StopsAt, besides, told_so_far
-from secondsight.devices.device import Device
 from secondsight.lang.program import Program
 from secondsight.lang.reference import Reference
 from secondsight.lang.traced import Traced
 from secondsight.report.story import ELSEWHERE, tell
 from secondsight.report.words import statement
-from secondsight.scenario import Scenario
 from secondsight.search import Limits, Step, Trace
 from secondsight.search.lock_order import LockOrder, told_lock
 
@@ -29,7 +27,7 @@ _TOLD = 3
 
 
 def why_it_stops(
-    driver: type[Device], scenario: Scenario, program: Program, traced: Traced, patterns: Sequence[Pattern], allowed: Sequence[frozenset[int]],
+    title: str, program: Program, traced: Traced, patterns: Sequence[Pattern], allowed: Sequence[frozenset[int]],
     runs: Runs, titles: dict[str, str],
 ) -> StopsAt:  # fmt: skip
     """The line, the shortest of the runs that come so far, and the reasons; every state was seen."""
@@ -37,7 +35,7 @@ def why_it_stops(
     candidates = sorted([*runs.farthest, *ended], key=lambda run: (-run.lines, run.end is None, len(run.steps)))
     run = candidates[0]
     pattern, threads = patterns[run.lines], allowed[run.lines]
-    told = told_so_far(driver, scenario, program, patterns, allowed, run) if run.steps else None
+    told = told_so_far(title, program, patterns, allowed, run) if run.steps else None
     reasons = list(_order(traced, patterns, allowed, run.lines))
     for thread in sorted(threads):
         reasons += _next(program, traced, patterns, run, thread)

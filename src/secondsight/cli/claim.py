@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from textwrap import fill
 from typing import TYPE_CHECKING, Any
@@ -30,7 +31,8 @@ from secondsight.search import Limits, Progress
 from secondsight.search.request import Request
 
 if TYPE_CHECKING:
-    from secondsight.claims import ClaimedLine, ClaimText, Possible, Tried
+    from secondsight.cases import CaseTable
+    from secondsight.claims import ClaimedLine, ClaimText, Possible, Subject, Tried
     from secondsight.scenario import Scenario
 
 __all__ = ["Limits", "claim"]
@@ -41,7 +43,7 @@ STYLES = {"possible": "green", "impossible": "red", "not finished": "yellow"}
 
 def claim(
     file: str,
-    driver: str,
+    driver: str | None,
     kind: str | None,
     scenario: str | None,
     adversary: list[str] | None,
@@ -49,14 +51,14 @@ def claim(
     limits: Limits,
     full: bool,
     as_json: bool,
+    table: str | None = None,
+    cell: str | None = None,
 ) -> int:
     """Match a claim to the model, and tell it; the exit code."""
     from secondsight.claims import ask, not_understood, read_claim
-    from secondsight.contract import rules_for
 
     text = read_claim(_text(file), file)
-    made = one_driver(driver, kind)
-    scenarios = _scenarios(made, text, scenario, adversary)
+    asked = _of_a_driver(str(driver), kind, text, scenario, adversary) if table is None else _of_a_table(table, cell, text)
     request = Request(limits=limits)
     tried: list[Tried] = []
     with Running() as running:
@@ -64,20 +66,57 @@ def claim(
         def on_progress(name: str, progress: Progress) -> None:
             running.say(search_progress(name, progress))
 
-        for one in ask(text, made, scenarios, rules_for(made), request, on_progress, by_hand):
+        for one in ask(text, asked.subjects, request, on_progress, by_hand):
             tried.append(one)
     unknown = not_understood(tried)
     if unknown:
-        raise LangError(_unknown(file, made.__name__, unknown))
+        raise LangError(_unknown(file, asked.name, unknown))
     verdict = _verdict(tried)
     if as_json:
-        document = {"schema": SCHEMA, "kind": "claim", "file": file, "driver": made.__name__, "verdict": verdict}
-        write_json(document | {"scenarios": [_as_json(one, driver) for one in tried]})
+        document = {"schema": SCHEMA, "kind": "claim", "file": file, asked.kind: asked.name, "verdict": verdict}
+        write_json(document | {"scenarios": [_as_json(one, asked.named) for one in tried]})
     else:
-        _show(file, driver, made.__name__, tried, full)
+        _show(file, asked, tried, full)
     if any(one.reason == "interrupted" for one in tried):
         return INTERRUPTED
     return {"possible": HOLDS, "impossible": IMPOSSIBLE, "not finished": NOT_FINISHED}[verdict]
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """What a claim is asked of: a `driver` or a `table` (the `kind`), its `name`, how a command names it, and its scenarios or cells."""
+
+    kind: str
+    name: str
+    named: str
+    subjects: list[Subject]
+    each: str
+
+
+def _of_a_driver(driver: str, kind: str | None, text: ClaimText, scenario: str | None, adversary: list[str] | None) -> _Asked:
+    from secondsight.claims import subject_of
+    from secondsight.contract import rules_for
+
+    made = one_driver(driver, kind)
+    rules = rules_for(made)
+    return _Asked("driver", made.__name__, driver, [subject_of(made, one, rules) for one in _scenarios(made, text, scenario, adversary)], "scenarios")
+
+
+def _of_a_table(named: str, cell: str | None, text: ClaimText) -> _Asked:
+    """A table's cells, or one: first those whose name stands above the claim, as in a trace's first line."""
+    from secondsight.cases import program_of_cell
+    from secondsight.claims import Subject
+    from secondsight.cli.settle import name_of, tables_named, the_cell
+
+    tables = tables_named(named)
+    cells = [(table, row, column) for table in tables for row, column in table.cells() if table.program(row, column) is not None] if cell is None else [the_cell(tables, cell)]
+    above = " ".join(text.above.split())
+    cells.sort(key=lambda one: not above.startswith(f"{one[1]}, {one[2]}"))
+
+    def subject(table: CaseTable, row: str, column: str) -> Subject:
+        return Subject(f"{row}:{column}", f"{row}, {column}", lambda watched, bounds: program_of_cell(table, row, column, bounds) if watched else None)
+
+    return _Asked("table", tables[0].name, name_of(tables[0]), [subject(*one) for one in cells], "cells")
 
 
 def _text(file: str) -> str:
@@ -123,15 +162,15 @@ def _unknown(file: str, driver: str, unknown: list[tuple[ClaimedLine, tuple[str,
 # For people.
 
 
-def _show(file: str, driver: str, name: str, tried: list[Tried], full: bool) -> None:
+def _show(file: str, asked: _Asked, tried: list[Tried], full: bool) -> None:
     verdict = _verdict(tried)
     best = max(tried, key=lambda one: (one.verdict == "possible", one.verdict == "not finished", one.lines))
-    where = f"{name}, {best.scenario}" if len(tried) == 1 or best.possible else f"{name}, in {len(tried)} scenarios"
+    where = f"{asked.name}, {best.scenario}" if len(tried) == 1 or best.possible else f"{asked.name}, in {len(tried)} {asked.each}"
     show(Text.assemble((verdict, STYLES[verdict]), f": {file} ({where}; {_seen(tried)})"))
     for number, why in best.remarks:
         show(f"line {number} is not looked at: {why}")
     if best.possible is not None:
-        _show_possible(best, driver, full)
+        _show_possible(best, asked.named, full)
         return
     if len(tried) > 1:
         _show_others(tried)

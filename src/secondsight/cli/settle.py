@@ -44,7 +44,7 @@ from secondsight.search.request import Request
 if TYPE_CHECKING:
     from secondsight.cases import CaseTable, Cell, FreeRun, Question
 
-__all__ = ["made_by_words", "program_of", "settle", "settle_cell"]
+__all__ = ["made_by_words", "name_of", "program_of", "settle", "settle_cell", "tables_named", "the_cell"]
 
 Answers = dict[tuple[str, str], Confirmation]
 """What a real kernel said to cells of a table, by row and column."""
@@ -65,7 +65,7 @@ def settle(
     invalidations: Path | None = None,
 ) -> int:
     """Settle a table, or all, and tell it; the exit code. `on`: a kernel that is asked about broken cells, and if `whole` about all."""
-    chosen = _tables(table)
+    chosen = tables_named(table)
     if invalidations is not None:
         chosen = _under(chosen, invalidations)
     could_be_asked(on)
@@ -100,7 +100,7 @@ def settle(
     return INTERRUPTED if interrupted else _exit_code(settled)
 
 
-def _tables(named: str | None) -> list[CaseTable]:
+def tables_named(named: str | None) -> list[CaseTable]:
     """The tables that are asked for: all that ship, one of them, or those of a file."""
     from secondsight.cases import TABLES
 
@@ -256,11 +256,11 @@ def _print_example(settled: Sequence[tuple[CaseTable, list[Cell]]], full: bool) 
         broken = [c for c in cells if c.result is not None and c.result.violation is not None]
         if broken:
             _print_trace(table, broken[0], full)
-            show(f'\nAny other: secondsight settle {_named(table)} --trace "ROW:COLUMN"')
+            show(f'\nAny other: secondsight settle {name_of(table)} --trace "ROW:COLUMN"')
             return
 
 
-def _named(table: CaseTable) -> str:
+def name_of(table: CaseTable) -> str:
     """What the command takes for a table: its name, or the file that it came from."""
     file = _file_of(table)
     return table.name if file is None else file.name
@@ -279,7 +279,7 @@ def _print_trace(table: CaseTable, cell: Cell, full: bool) -> None:
     program = program_of_cell(table, cell.row, cell.column, cell.bounds)
     assert cell.result is not None
     bounds = {"bound": [f"{name}={number}" for name, number in cell.bounds.items()]}
-    again = partial(replay_command, _named(table), f"{cell.row}:{cell.column}", options=bounds)
+    again = partial(replay_command, name_of(table), f"{cell.row}:{cell.column}", options=bounds)
     show_trace(letter(tell_result(f"{cell.row}, {cell.column}", program, cell.result, again), form=trace_form(full)))
 
 
@@ -292,9 +292,9 @@ def settle_cell(
     """`--trace`: settle one cell, and tell its trace; the exit code."""
     from secondsight.cases import search_cell
 
-    tables = _tables(table)
+    tables = tables_named(table)
     could_be_asked(on)
-    its_table, row, column = _the_cell(tables, wanted)
+    its_table, row, column = the_cell(tables, wanted)
     wanted = f"{row}:{column}"
     with Running() as running:
 
@@ -319,7 +319,7 @@ def settle_cell(
     return exit_code([cell.result])
 
 
-def _the_cell(tables: list[CaseTable], wanted: str) -> tuple[CaseTable, str, str]:
+def the_cell(tables: list[CaseTable], wanted: str) -> tuple[CaseTable, str, str]:
     """The cell that ROW:COLUMN means, of which either may be the beginning of a name."""
     at_row, _, at_column = wanted.partition(":")
     places = [
@@ -379,7 +379,7 @@ def _cell_json(table: CaseTable, cell: Cell, traces: bool, answer: Confirmation 
 
 def made_by_words(named: str, which: str, sizes: dict[str, int]) -> dict[str, Any]:
     """How the program of a token is made: of a table (its name, or the file that has it), and a cell as one word."""
-    tables = _tables(named)
+    tables = tables_named(named)
     cells = {plain_name(f"{row}:{column}"): (table.name, row, column) for table in tables for row, column in table.cells()}
     if plain_name(which) not in cells:
         raise LangError(f"{named} has no cell {which}; there are\n" + "\n".join(f"  {name}" for name in cells))
@@ -394,7 +394,7 @@ def program_of(made_by: dict[str, Any]) -> tuple[str, Program]:
 
     row, column = made_by["row"], made_by["column"]
     if "file" in made_by:
-        _tables(made_by["file"])
+        tables_named(made_by["file"])
     table = TABLES.get(made_by["table"])
     if table is None or (row, column) not in table.cells() or table.program(row, column) is None:
         raise LangError("the trace is of a table's cell that is not there any more")

@@ -226,6 +226,7 @@ class Frontend:
         made.yields = any(t.yields for t in targets)
         made.touches = any(t.touches for t in targets)
         made.effects = any(t.effects for t in targets)
+        made.mutates = any(t.mutates for t in targets)
         return made
 
     @staticmethod

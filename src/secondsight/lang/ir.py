@@ -506,7 +506,7 @@ class Function:
     """One instance of a source function: for a receiver's class, within a step (`atomic`) or not.
 
     `locals`: the types of its own named locals. `yields`: it has step boundaries. `touches`: a call of it is a step.
-    `effects`: evaluating a call twice, or not at all, is not the same as once (it writes, chooses or waits).
+    `effects`: evaluating a call twice, or not at all, is not the same as once (it writes, chooses or waits). `mutates`: it may change the state.
     """
 
     name: str
@@ -521,6 +521,7 @@ class Function:
     yields: bool = False
     touches: bool = False
     effects: bool = False
+    mutates: bool = False
 
 
 __all__ = [n for n in dir() if n[0].isupper()]

@@ -112,6 +112,8 @@ class Reference:
             return
         _, base, number = self.threads[thread]
         choices = self.choices
+        if choices.script:
+            choices.reset()  # whoever took steps before may have had enough of them
         while True:
             try:
                 result, error = step(state, base, number), None

@@ -176,7 +176,7 @@ class PythonRenderer(ExpressionRenderer):
             case Jump():
                 self._jump(depth, end.target, dirty, copied)
             case Branch():
-                copied = self._own(depth, copied, mutates(end.test))
+                copied = self._own(depth, copied, tree.mutates(end.test))
                 self.out(depth, f"if {self.expr(end.test)}:")
                 self._jump(depth + 1, end.then, dirty, copied)  # which returns
                 self._jump(depth, end.other, dirty, copied)
@@ -272,12 +272,12 @@ class PythonRenderer(ExpressionRenderer):
         match stmt:
             case ir.SetVar():
                 slot = self.frame is not None and stmt.var in self.frame.slots
-                copied = self._own(depth, copied, slot or mutates(stmt.value))
+                copied = self._own(depth, copied, slot or tree.mutates(stmt.value))
                 self._set(depth, stmt.var, self.ranged(stmt.value, stmt.var.type, stmt.var.name, stmt.where))
             case ir.Unpack() | ir.SetItem():
                 written = stmt.targets if isinstance(stmt, ir.Unpack) else stmt.items
                 slot = self.frame is not None and any(var in self.frame.slots for var in written)
-                copied = self._own(depth, copied, slot or any(mutates(e) for e in tree.expressions(stmt)))
+                copied = self._own(depth, copied, slot or any(tree.mutates(e) for e in tree.expressions(stmt)))
                 self._several(depth, stmt)
             case ir.Store():
                 copied = self._own(depth, copied)
@@ -291,7 +291,7 @@ class PythonRenderer(ExpressionRenderer):
                 self.out(depth, f"fr(s, {base}, {self.expr(stmt.value)}, {stride}, {count}, {fresh!r}, {self.site(stmt.where)})")
                 self.freed(depth, stmt.where)
             case ir.Eval():
-                copied = self._own(depth, copied, mutates(stmt.value))
+                copied = self._own(depth, copied, tree.mutates(stmt.value))
                 self.out(depth, self.expr(stmt.value))
             case ir.If():
                 copied = self._own(depth, copied, _changes([stmt], self.frame))
@@ -321,14 +321,14 @@ class PythonRenderer(ExpressionRenderer):
             case ir.Return():
                 self._return(depth, stmt)
             case ir.Require():
-                copied = self._own(depth, copied, mutates(stmt.test))
+                copied = self._own(depth, copied, tree.mutates(stmt.test))
                 site = self.site(stmt.where)
                 if stmt.rule == OutOfRecords.rule:
                     self.out(depth, f"full({stmt.message!r}, {self.program.machine.bound(stmt.message)}, {site})")
                 else:
                     self.out(depth, f"if not {self.expr(stmt.test)}: broken({stmt.rule!r}, {stmt.message!r}, {site})")
             case ir.Wait():
-                copied = self._own(depth, copied, mutates(stmt.test))
+                copied = self._own(depth, copied, tree.mutates(stmt.test))
                 if stmt.sleeps and self.spinlocks:
                     self.out(
                         depth,
@@ -386,22 +386,11 @@ class PythonRenderer(ExpressionRenderer):
             self.out(depth, f"{self.name(var)} = {text}")
 
 
-def mutates(node: ir.Expr) -> bool:
-    """Whether evaluating an expression may change the state."""
-    return any(isinstance(n, ir.Alloc) or (isinstance(n, ir.Call) and _function_mutates(n.function)) for n in tree.walk(node))
-
-
-def _function_mutates(function: ir.Function) -> bool:
-    return any(
-        isinstance(s, (ir.Store, ir.Free)) or any(mutates(e) for e in tree.expressions(s)) for s in tree.statements(function.body)
-    )
-
-
 def _changes(body: list[ir.Stmt], frame: Frame | None) -> bool:
     """Whether statements may change the state, a local kept in it included."""
     return any(
         isinstance(s, (ir.Store, ir.Free)) or (frame is not None and any(var in frame.slots for var in tree.assigned(s)))
-        or any(mutates(e) for e in tree.expressions(s))
+        or any(tree.mutates(e) for e in tree.expressions(s))
         for s in tree.statements(body)
     )  # fmt: skip
 

@@ -98,6 +98,9 @@ class StatementLowering(SeveralLowering):
         made.effects = made.yields or any(
             isinstance(s, (ir.Store, ir.Free, ir.Wait)) or any(tree.effects(e) for e in tree.expressions(s)) for s in stmts
         )
+        made.mutates = made.effects and any(
+            isinstance(s, (ir.Store, ir.Free)) or any(tree.mutates(e) for e in tree.expressions(s)) for s in stmts
+        )
         return made
 
     # Signature.

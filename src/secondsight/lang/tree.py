@@ -160,6 +160,11 @@ def effects(node: ir.Expr) -> bool:
     )
 
 
+def mutates(node: ir.Expr) -> bool:
+    """Whether evaluating it may change the state."""
+    return any(isinstance(n, ir.Alloc) or (isinstance(n, ir.Call) and n.function.mutates) for n in walk(node))
+
+
 def reached(roots: Iterable[ir.Function]) -> Iterator[ir.Function]:
     """Every function that threads can come to that begin with one of some."""
     todo = list(roots)

@@ -11,6 +11,7 @@ from typing import Final
 
 from secondsight.lang import Char, atomic
 from secondsight.linux.errno import SIGBUS, SIGSEGV
+from secondsight.linux.fork import vmas
 from secondsight.linux.highmem import second_half
 from secondsight.linux.memory import (
     FAULT_FLAG_ALLOW_RETRY,
@@ -20,11 +21,12 @@ from secondsight.linux.memory import (
     VM_FAULT_SIGSEGV,
     handle_mm_fault,
 )
-from secondsight.linux.mm_types import Mm, Result, Va
+from secondsight.linux.mm_types import FAULT_FLAG_VMA_LOCK, Flags, Mm, Result, Va
 from secondsight.linux.page_alloc import frame_touch
 from secondsight.linux.pgtable import pte_present
 from secondsight.linux.swapops import swap_slots
 from secondsight.linux.tlb import stale_tlb_entry
+from secondsight.linux.vma_lock import lock_vma_under_rcu, vma_end_read
 
 __all__ = ["FAULT", "cpu_read", "cpu_read_half", "cpu_write", "cpu_write_half", "do_user_addr_fault", "mmu_load", "mmu_store"]
 
@@ -136,9 +138,20 @@ def do_user_addr_fault(mm: Mm, va: Va, write: bool) -> Result:
     """do_user_addr_fault() (arch/x86/mm/fault.c, Linux 6.12): 0 when the access is to be tried again, or the
     signal, negated.
 
-    Left out: per-vma locks, so every fault takes the mmap lock; FAULT_FLAG_TRIED, that a fault gives the lock up
+    First under the lock of the vma alone, where there is one (`vma_lock`). Left out: FAULT_FLAG_TRIED, that a fault gives the lock up
     only once.
     """
+    if len(vmas) > 0:
+        if len(vmas[0].vm_lock) > 0:
+            vma = lock_vma_under_rcu(mm, va)
+            if vma is not None:
+                first = handle_mm_fault(mm, va, FAULT_FLAG_ALLOW_RETRY | FAULT_FLAG_VMA_LOCK | (FAULT_FLAG_WRITE if write else 0))
+                if first & VM_FAULT_RETRY == 0:
+                    vma_end_read(vma)
+                    return signal_of(first)
+                if len(mm.userfaultfd) > 0:
+                    if mm.userfaultfd[0].dying:
+                        return KILLED
     mm.mmap_lock.read_lock()
     ret = handle_mm_fault(mm, va, FAULT_FLAG_ALLOW_RETRY | (FAULT_FLAG_WRITE if write else 0))
     if ret & VM_FAULT_RETRY != 0:
@@ -147,6 +160,12 @@ def do_user_addr_fault(mm: Mm, va: Va, write: bool) -> Result:
                 return KILLED
         return 0
     mm.mmap_lock.read_unlock()
+    return signal_of(ret)
+
+
+@atomic
+def signal_of(ret: Flags) -> Result:
+    """The signal that a fault ends in, negated; 0: the access is to be tried again."""
     if ret & VM_FAULT_SIGSEGV != 0:
         return -SIGSEGV
     if ret & VM_FAULT_SIGBUS != 0:

@@ -7,8 +7,9 @@ Left out: folio_lock_killable()'s signal; that a fault gives the mmap lock up on
 from __future__ import annotations
 
 from secondsight.lang import atomic, require, wait_until
-from secondsight.linux.mm_types import FAULT_FLAG_ALLOW_RETRY, VM_FAULT_RETRY, Flags, Folio, Mm
+from secondsight.linux.mm_types import FAULT_FLAG_ALLOW_RETRY, VM_FAULT_RETRY, Flags, Folio, Mm, Va
 from secondsight.linux.page_alloc import page_folio
+from secondsight.linux.vma_lock import release_fault_lock
 
 __all__ = ["folio_lock", "folio_lock_or_retry", "folio_trylock", "folio_unlock"]
 
@@ -39,7 +40,7 @@ def folio_unlock(folio: Folio) -> None:
     whole.locked = False
 
 
-def folio_lock_or_retry(folio: Folio, mm: Mm, flags: Flags) -> Flags:
+def folio_lock_or_retry(folio: Folio, mm: Mm, va: Va, flags: Flags) -> Flags:
     """__folio_lock_or_retry() (mm/filemap.c, Linux 6.12), for a fault: 0, and it is locked.
 
     VM_FAULT_RETRY, if the fault allows it: the mmap lock was given up to wait, and nothing is locked.
@@ -48,7 +49,7 @@ def folio_lock_or_retry(folio: Folio, mm: Mm, flags: Flags) -> Flags:
     if locked:
         return 0
     if flags & FAULT_FLAG_ALLOW_RETRY != 0:
-        mm.mmap_lock.read_unlock()
+        release_fault_lock(mm, va, flags)
         wait_until(not page_folio(folio).locked)
         return VM_FAULT_RETRY
     folio_lock(folio)

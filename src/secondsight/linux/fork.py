@@ -93,6 +93,8 @@ def vm_area_free(vma: Vma) -> None:
         vma.flags[0] = 0
     if len(vma.anon_prepared) > 0:
         vma.anon_prepared[0] = NOT_PREPARED
+    if len(vma.vm_lock) > 0:
+        vma.vm_lock[0].writer = 0
     vma.shared = None
     if len(anon_vmas) > 0:
         vma.anon_vma = None

@@ -51,6 +51,7 @@ from secondsight.linux.swapops import is_device_private_entry, is_migration_entr
 from secondsight.linux.userfaultfd import dup_userfaultfd, dup_userfaultfd_complete, userfaultfd_wp
 from secondsight.linux.util import locked_vms
 from secondsight.linux.vma import vma_iter_store
+from secondsight.linux.vma_lock import vma_start_write
 
 __all__ = ["copy_page_range", "dup_mmap"]
 
@@ -71,6 +72,7 @@ def dup_mmap(mm: Mm, oldmm: Mm) -> None:
                 vma = oldmm.mm_mt[start]
                 assert vma is not None
                 at = vma.vm_end
+                vma_start_write(vma)
                 dup_vma(mm, oldmm, vma)
         if start == at:
             break

@@ -43,6 +43,7 @@ from secondsight.linux.mm import folio_test_anon, is_cow_mapping, page_anon_excl
 from secondsight.linux.mm_types import Flags, Folio, Gather, Mm, Pfn, Pgoff, Va, coherent_memory, huge_pages
 from secondsight.linux.mmzone import folio_is_longterm_pinnable, pageblocks
 from secondsight.linux.page_alloc import frames, get_page, is_zero_page, page_folio, page_to_pfn, put_page
+from secondsight.linux.page_writeback import set_page_dirty
 from secondsight.linux.pgtable import pmd_trans_huge, pte_present
 from secondsight.linux.shmem import ShmemFile, shmem_get_folio
 from secondsight.linux.swap import folio_isolate_lru
@@ -120,7 +121,8 @@ def gup_must_unshare(mm: Mm, va: Va, flags: Flags) -> bool:
 def follow_page_pte(mm: Mm, va: Va, flags: Flags) -> Pfn:
     """follow_page_pte() (mm/gup.c, Linux 6.12), under the page-table lock: the page at `va`, grabbed.
 
-    NO_PAGE: a fault is needed, for writing if `flags` say so; MUST_UNSHARE: one with FAULT_FLAG_UNSHARE.
+    NO_PAGE: a fault is needed, for writing if `flags` say so; MUST_UNSHARE: one with FAULT_FLAG_UNSHARE. One that is to be written is dirty from now
+    on (FOLL_TOUCH, which all callers here have).
     """
     pte = mm.ptes[va]
     folio = pte_present(pte)
@@ -137,6 +139,8 @@ def follow_page_pte(mm: Mm, va: Va, flags: Flags) -> Pfn:
         try_grab_folio(folio)
     else:
         get_page(folio)
+    if flags & FOLL_WRITE != 0 and not pte.dirty:
+        set_page_dirty(page_to_pfn(folio))
     return page_to_pfn(folio)
 
 

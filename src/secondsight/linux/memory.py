@@ -28,8 +28,9 @@ mapped under the folio lock; a page that is being moved is waited for.
 
 Huge pages are in `huge_memory`: a fault that may write a huge page's part only splits it first, and so does a zap of a part.
 
-Left out: per-vma locks (a fault on one vma waits
-here while another vma is being mapped or unmapped: may hide a bug), the early flush of large batches and of dirty
+A fault may be under its vma's lock alone, where there are such (`vma_lock`).
+
+Left out: the early flush of large batches and of dirty
 file pages, which drops references already before the end of the bracket (a driver that is late is caught all the
 same: it is late at the zap). An allocation and the entry that it is for are one step; the loser of a race gives
 its page back unseen.
@@ -60,6 +61,7 @@ from secondsight.linux.mm_interval_tree import linear_page_index, vma_interval_t
 from secondsight.linux.mm_types import (
     FAULT_FLAG_ALLOW_RETRY,
     FAULT_FLAG_UNSHARE,
+    FAULT_FLAG_VMA_LOCK,
     FAULT_FLAG_WRITE,
     HPAGE_PMD_NR,
     UFFD_MISSING,
@@ -121,6 +123,7 @@ from secondsight.linux.swap_state import (
 from secondsight.linux.swapops import is_device_private_entry, is_swap_entry, is_swap_pte, migrations, swap_slots
 from secondsight.linux.tlb import tlb_flush_mmu_tlbonly, tlb_remove_tlb_entry
 from secondsight.linux.userfaultfd import handle_userfault, userfaultfd_minor, userfaultfd_missing, userfaultfd_pte_wp
+from secondsight.linux.vma_lock import must_retry_anon_prepare, release_fault_lock
 
 __all__ = [
     "FAULT_FLAG_ALLOW_RETRY",
@@ -185,13 +188,21 @@ def handle_mm_fault(mm: Mm, va: Va, flags: Flags) -> Flags:
     vma, or for a write to one that is read-only, VM_FAULT_SIGSEGV (in the kernel the callers have looked already).
     """
     with atomic:
-        require(mm.mmap_lock.held_by_me(), "lock-not-held", "handles a fault without the mmap lock")
+        require(flags & FAULT_FLAG_VMA_LOCK != 0 or mm.mmap_lock.held_by_me(), "lock-not-held", "handles a fault without the mmap lock")
         mm_touch(mm)
         vma = mm.mm_mt[va]
         if vma is None:
             return VM_FAULT_SIGSEGV
+        if must_retry_anon_prepare(mm, vma, flags, flags & (FAULT_FLAG_WRITE | FAULT_FLAG_UNSHARE) != 0):
+            release_fault_lock(mm, va, flags)
+            return VM_FAULT_RETRY
         what = handle_pte_fault(vma, va, flags)
         file = vma.vm_file
+        if len(vma.vm_lock) > 0:  # vmf_can_call_fault(); of a page in a device's memory
+            alone = what == FILE and vma_flags(vma) != 0
+            if flags & FAULT_FLAG_VMA_LOCK != 0 and (alone or is_device_private_entry(mm.ptes[va])):
+                release_fault_lock(mm, va, flags)
+                return VM_FAULT_RETRY
         pgoff = linear_page_index(vma, va)
         if what == FILE and flags & FAULT_FLAG_WRITE == 0:
             what = do_fault_around(vma, va)
@@ -403,7 +414,7 @@ def do_swap_entry(mm: Mm, va: Va, flags: Flags) -> Flags:
             folio = read_swap_cache(entry)
     if map_swapped_page(mm, va, folio, entry, flags):
         return DONE
-    mm.mmap_lock.read_unlock()
+    release_fault_lock(mm, va, flags)
     wait_until(not page_folio(folio).locked)
     put_page(folio)
     return VM_FAULT_RETRY
@@ -560,7 +571,7 @@ def remove_device_exclusive_entry(mm: Mm, va: Va, folio: Folio, flags: Flags) ->
     there = folio_try_get(folio)
     if not there:
         return DONE
-    ret = folio_lock_or_retry(folio, mm, flags)
+    ret = folio_lock_or_retry(folio, mm, va, flags)
     if ret != 0:
         put_page(folio)
         return ret

@@ -50,6 +50,7 @@ from secondsight.linux.errno import EAGAIN, EFAULT
 __all__ = [
     "FAULT_FLAG_ALLOW_RETRY",
     "FAULT_FLAG_UNSHARE",
+    "FAULT_FLAG_VMA_LOCK",
     "FAULT_FLAG_WRITE",
     "VM_DEVMAP",
     "VM_NONE",
@@ -111,6 +112,7 @@ __all__ = [
     "Va",
     "VaEnd",
     "Vma",
+    "VmaLock",
     "anon_vmas",
     "hints",
     "huge_pages",
@@ -152,6 +154,9 @@ FAULT_FLAG_UNSHARE: Final = 2
 """Not an access: what is shared with others is replaced by a page of one's own, which may still not be written."""
 FAULT_FLAG_ALLOW_RETRY: Final = 4
 """The handler may give up the mmap lock to wait, and say VM_FAULT_RETRY."""
+
+FAULT_FLAG_VMA_LOCK: Final = 8
+"""The fault is under the lock of its vma, and not under the mmap lock (`vma_lock`)."""
 
 VM_PFNMAP = 1
 """vm_flags: the pages mapped are nobody's to count and cannot be mirrored."""
@@ -409,6 +414,16 @@ fork (of anon_vma_chain: empty, singular, longer)."""
 
 
 
+bound("vma_locks", most=1)
+
+
+class VmaLock(Record):
+    """struct vma_lock (include/linux/mm_types.h, Linux 6.12), and vm_lock_seq: the thread that has it for writing, as long as that holds the mmap lock so."""
+
+    rwsem: RwLock
+    writer: U8
+
+
 class Vma(Record):
     """struct vm_area_struct: pages `vm_start` to before `vm_end` of `vm_mm`; `vm_file` None is anonymous memory.
 
@@ -430,6 +445,7 @@ class Vma(Record):
     write: bool
     anon_vma: Ref[AnonVma]
     anon_prepared: Array[Count, Literal["anon_prepared"]]
+    vm_lock: Array[VmaLock, Literal["vma_locks"]]
     anon_next: Array[Ref[Vma], Literal["anon_vmas"]]
     flags: Array[Flags, Literal["vma_flags"]]
     hugetlb_lock: Array[RwLock, Literal["hugetlb_vma_lock"]]

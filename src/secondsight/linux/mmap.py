@@ -41,6 +41,7 @@ from secondsight.linux.vma import (
     vmas_changed,
     vms_gather_munmap_vmas,
 )
+from secondsight.linux.vma_lock import vma_start_write
 
 __all__ = ["do_mmap", "do_mmap_fixed", "exit_mmap", "get_unmapped_area", "link_new_vma", "vm_munmap"]
 
@@ -233,6 +234,7 @@ def link_new_vma(
 ) -> None:
     """The part of __mmap_region() (mm/mmap.c, Linux 6.12) that makes a vma: vma_set_range(), vma_iter_store(), vma_link_file()."""
     vma = vm_area_alloc(mm)
+    vma_start_write(vma)
     vma.vm_start = va
     vma.vm_end = va + length
     vma.write = write

@@ -68,6 +68,7 @@ from secondsight.linux.vma import (
     vmas_changed,
     vms_gather_munmap_vmas,
 )
+from secondsight.linux.vma_lock import vma_start_write
 
 __all__ = ["mremap_to"]
 
@@ -243,11 +244,13 @@ def copy_vma(mm: Mm, addr: Va, length: Pgoff, new_addr: Va, low: Va, high: VaEnd
             if vma.vm_start == new_addr + length:
                 high = new_addr + length
     before: Pgoff = vma.vm_pgoff
+    vma_start_write(vma)
     merged = vma_merge_new_range(mm, new_addr, new_addr + length, file, pgoff, vma.write, flags, prepared, low, high)
     if merged is not None:
         source = mm.mm_mt[addr]
         return source is merged or merged.vm_pgoff <= before
     new = vm_area_dup(vma)
+    vma_start_write(new)
     new.vm_start = new_addr
     new.vm_end = new_addr + length
     new.vm_pgoff = pgoff

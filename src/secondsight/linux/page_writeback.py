@@ -7,7 +7,7 @@ callback that takes it away returns. What nobody has said is dropped without bei
 
 from __future__ import annotations
 
-from secondsight.lang import atomic, wait_until
+from secondsight.lang import atomic, require, wait_until
 from secondsight.linux.mm_types import Folio, Pfn
 from secondsight.linux.page_alloc import frames, page_folio
 from secondsight.linux.swapops import swap_slots
@@ -18,16 +18,19 @@ __all__ = ["folio_mark_dirty", "set_page_dirty", "set_page_dirty_lock"]
 def folio_mark_dirty(folio: Folio) -> None:
     """folio_mark_dirty() (mm/page-writeback.c, Linux 6.12). No step where nothing is swapped out: then nobody asks.
 
-    Left out: files, whose pages nothing here writes back.
+    Of a page that is free the kernel finds a bad state of it later; it is the broken rule `use-after-free`. Left out: files, whose pages nothing
+    here writes back.
     """
     if len(swap_slots) > 0:
-        page_folio(folio).dirty = True
+        with atomic:
+            whole = page_folio(folio)
+            require(whole.refcount > 0, "use-after-free", "marks a page dirty that is free")
+            whole.dirty = True
 
 
 def set_page_dirty(pfn: Pfn) -> None:
     """set_page_dirty() (mm/folio-compat.c, Linux 6.12), of a frame by its number."""
-    if len(swap_slots) > 0:
-        page_folio(frames[pfn]).dirty = True
+    folio_mark_dirty(frames[pfn])
 
 
 def set_page_dirty_lock(folio: Folio) -> None:

@@ -156,6 +156,14 @@ DIFFERENCES: dict[str, Difference] = {
             seen="6.12.117+deb12-amd64 against 7.2.13+deb14-amd64 (drawn scenarios)",
         ),
         Difference(
+            "a-fault-locks-its-vma",
+            since=(6, 12),
+            older="a CPU's fault takes the mmap lock, and waits for every change of mappings",
+            newer="it takes the lock of its vma, and goes on beside changes of other vmas. The model has these locks in forced runs",
+            read="do_user_addr_fault() (arch/x86/mm/fault.c, Linux 6.1.192); lock_vma_under_rcu() (mm/memory.c, Linux 6.12.117). They came with 6.4.",
+            seen="6.12.117+deb12-amd64 (drawn forced runs)",
+        ),
+        Difference(
             "userfaultfd-moves-pages",
             since=(6, 12),
             older="UFFDIO_MOVE is unknown: -EINVAL",

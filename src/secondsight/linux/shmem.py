@@ -57,6 +57,7 @@ from secondsight.linux.page_alloc import alloc_page, put_page
 from secondsight.linux.pgtable import folio_mapped, pte_none
 from secondsight.linux.rmap import folio_add_file_rmap, folio_remove_file_rmap
 from secondsight.linux.userfaultfd import handle_userfault, userfaultfd_minor, userfaultfd_missing
+from secondsight.linux.vma_lock import release_fault_lock
 
 __all__ = [
     "F_SEAL_FUTURE_WRITE",
@@ -113,7 +114,7 @@ class ShmemFile(AddressSpace):
         hold_point("shmem_fault:enter")
         if self.falloc_start <= pgoff < self.falloc_next:
             if flags & FAULT_FLAG_ALLOW_RETRY != 0:
-                mm.mmap_lock.read_unlock()
+                release_fault_lock(mm, va, flags)
                 wait_until(not self.falloc_start <= pgoff < self.falloc_next)
                 return VM_FAULT_RETRY
             wait_until(not self.falloc_start <= pgoff < self.falloc_next)

@@ -58,6 +58,7 @@ from secondsight.linux.mm_types import (
     Vma,
 )
 from secondsight.linux.pgtable import pte_none, pte_page
+from secondsight.linux.vma_lock import release_fault_lock
 
 __all__ = [
     "dup_userfaultfd",
@@ -203,14 +204,14 @@ def handle_userfault(mm: Mm, va: Va, flags: Flags, why: Count) -> Flags:
         if ctx.sigbus or flags & FAULT_FLAG_ALLOW_RETRY == 0:
             return VM_FAULT_SIGBUS
         if ctx.released:
-            mm.mmap_lock.read_unlock()
+            release_fault_lock(mm, va, flags)
             return VM_FAULT_RETRY
         i = add_wait(ctx, UffdEvent.PAGEFAULT, va, va + 1, why)
     with atomic:
         must_wait = userfaultfd_must_wait(mm, va, why == UFFD_WP) and not ctx.released
         if not must_wait:
             ctx.waits[i].waken = True
-        mm.mmap_lock.read_unlock()
+        release_fault_lock(mm, va, flags)
     if must_wait:
         wait_until(ctx.waits[i].waken or ctx.dying)
     end_wait(ctx, i)

@@ -36,6 +36,7 @@ from secondsight.linux.rmap import anon_vma_link, anon_vma_unlink
 from secondsight.linux.tlb import tlb_flush_mmu_tlbonly
 from secondsight.linux.userfaultfd import userfaultfd_unmap_complete, userfaultfd_unmap_prep
 from secondsight.linux.util import locked_vms, vma_is_locked
+from secondsight.linux.vma_lock import vma_start_write
 
 __all__ = [
     "do_vmi_align_munmap",
@@ -75,7 +76,9 @@ def split_vma(vma: Vma, addr: Va, new_below: bool) -> None:
     mm = vma.vm_mm
     file = vma.vm_file
     assert mm is not None
+    vma_start_write(vma)
     new = vm_area_dup(vma)
+    vma_start_write(new)
     below: Pgoff = addr - vma.vm_start
     if new_below:
         new.vm_end = addr
@@ -157,6 +160,9 @@ def vma_merge_new_range(
     expanded = following if prev is None else prev
     if expanded is None:
         return None
+    vma_start_write(expanded)
+    if following is not None:
+        vma_start_write(following)
     if file is not None:
         file.i_mmap_rwsem.write_lock()
         vma_interval_tree_remove(expanded, file)
@@ -241,6 +247,7 @@ def vma_modify_flags(vma: Vma, start: Va, end: VaEnd, write: bool, flags: Flags,
             split_vma(vma, start, True)
         if vma.vm_end > end:
             split_vma(vma, end, False)
+        vma_start_write(vma)
         vma.write = write
         if len(vma.flags) > 0:
             vma.flags[0] = flags
@@ -278,6 +285,10 @@ def vma_merge_existing_range(vma: Vma, start: Va, end: VaEnd, write: bool, flags
     expanded = following if prev is None else prev
     if expanded is None:
         return False
+    vma_start_write(vma)
+    vma_start_write(expanded)
+    if following is not None:
+        vma_start_write(following)
     dup_anon_vma(expanded, prepared)
     if following is not None and start == vma.vm_start:
         if len(following.anon_prepared) > 0:
@@ -372,6 +383,7 @@ def vms_gather_munmap_vmas(mm: Mm, start: Va, end: VaEnd) -> Ref[Vma]:
                 split_vma(vma, start, True)
             if vma.vm_end > end:
                 split_vma(vma, end, False)
+            vma_start_write(vma)
             if detached is None:
                 detached = vma
             elif last is not vma:

@@ -10,8 +10,9 @@ from __future__ import annotations
 from secondsight.devices.device import Device, all_quiet, close_device
 from secondsight.lang import Ref, atomic, hold_point, wait_until
 from secondsight.linux.exit import exit_mm
-from secondsight.linux.fork import mms
+from secondsight.linux.fork import mms, vmas
 from secondsight.linux.mm_types import Mm, Result
+from secondsight.linux.vma_lock import vma_end_write_all
 from secondsight.world.declare import ACTS
 from secondsight.world.tables import (
     NOT_RUN,
@@ -212,6 +213,9 @@ def run_op(i: RowNumber, mm: Mm, device: Ref[Device]) -> Result:
         there = made(i)
         if not there:
             return SKIPPED
+    if len(vmas) > 0:
+        if len(vmas[0].vm_lock) > 0:
+            vma_end_write_all(mm)
     if len(devices) > 1:
         return ACTS[kind[i]](i, mm, devices[device_number[i]].device)
     return ACTS[kind[i]](i, mm, device)

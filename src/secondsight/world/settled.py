@@ -27,6 +27,7 @@ from secondsight.linux import BOUNDS
 from secondsight.linux.fork import mms
 from secondsight.linux.mm_types import Mm, Pte
 from secondsight.linux.page_alloc import frames
+from secondsight.linux.releases import differs
 from secondsight.scenario.data import Scenario, collect
 from secondsight.scenario.holds import USUAL
 from secondsight.scenario.ops import HandleType
@@ -87,6 +88,7 @@ class ForcedModel:
         self.scenario, self.points = scenario, frozenset(points)
         self.driver = (driver or Mirror) if scenario.has_device else None
         most = {name: BOUNDS[name].most for name in ("frames", "quarantine")} if quarantine else {}
+        most |= {"vma_locks": int(not differs("a-fault-locks-its-vma", release))}
         self.program = program(scenario, driver, rules, most | (wanted or {}), holds=True, release=release)
         self.reference = Reference(self.program)
         self.encoder = Encoder(scenario, release)

@@ -19,9 +19,16 @@ EQUIVALENT: Final[Mapping[str, str]] = by_name(
         "of fs-dax alone": "memunmap_pages: drop 7",
         "nobody who looks a page up has a pagemap already": "get_dev_pagemap: drop 1; get_dev_pagemap: negate 2",
         "one CPU: nothing comes between the lock of RCU and what stands beside it": "get_dev_pagemap: swap 1",
-        "accounting, and a flag of huge pages": "free_zone_device_folio: drop 1, 2",
+        "accounting, and a flag of anonymous pages that nothing here looks at": (
+            "free_zone_device_folio: drop 1, 2; free_zone_device_folio: negate 2; free_zone_device_folio: off by one 1"
+        ),
+        "memory hotplug is a stub": "pageunmap_range: drop 3",
+        "page_free() does not look at it here": "free_zone_device_folio: swap 1",
+        "a page that is given out is nobody's yet: one step": "zone_device_page_init: swap 1, 2",
         "one range, and no page of it set aside": "pfn_first: negate 1",
-        "memory that is not private is never free here": "free_zone_device_folio: drop 5",
+        "memory that is not private is never free here, nor is any coherent": (
+            "free_zone_device_folio: drop 5; free_zone_device_folio: turn round 2; free_zone_device_folio: off by one 3"
+        ),
     }
 )
 

@@ -131,3 +131,22 @@ def _swap_writes_at_once(s: Recorder) -> None:
 
     with s.after():
         gpu.compare(pages + 1)
+
+
+@PAGES.setting("swap", PAGES["swap"].summary, "writes, then closes")
+def _swap_writes_then_closes(s: Recorder) -> None:
+    """The page may be taken out when the driver is closed: what the device has written is marked by then."""
+    pages = two_pages(s)
+    s.madvise_pageout(pages)
+    s.read(pages)
+    s.read(pages + 1)
+    gpu = s.device()
+
+    @s.thread
+    def cpu() -> None:
+        s.madvise_pageout(pages + 1)
+
+    @s.thread
+    def device() -> None:
+        gpu.write(pages + 1, "D", into="written")
+        gpu.close()

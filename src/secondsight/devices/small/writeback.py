@@ -8,7 +8,7 @@ from secondsight.linux import mmu_notifier as mn
 from secondsight.linux.mm_types import Event, Folio, Pfn, Range, Va
 from secondsight.linux.page_writeback import folio_mark_dirty, set_page_dirty_lock
 
-__all__ = ["MarksUnderThePageLock", "MarksUnlessUnmapped", "MarksWhenItDrops", "NeverMarksDirty"]
+__all__ = ["ForgetsWhatItWrote", "MarksUnderThePageLock", "MarksUnlessUnmapped", "MarksWhenItDrops", "NeverMarksDirty"]
 
 
 class NeverMarksDirty(MirrorInParts):
@@ -44,6 +44,14 @@ class MarksWhenItDrops(MirrorInParts):
         self.page_table.disable()
         with self.lock:
             self.drop(Range(0, len(self.page_table.entries), Event.CLEAR, True))
+        mn.mmu_interval_notifier_remove(self.notifier)
+
+
+class ForgetsWhatItWrote(MarksWhenItDrops):
+    """Wrong: marks nothing when it is closed."""
+
+    def close(self) -> None:
+        self.page_table.disable()
         mn.mmu_interval_notifier_remove(self.notifier)
 
 
