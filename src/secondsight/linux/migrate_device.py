@@ -53,6 +53,7 @@ from secondsight.linux.memremap_private import (
     folio_is_zone_device,
 )
 from secondsight.linux.migrate import folio_migrated
+from secondsight.linux.mm import vma_is_accessible
 from secondsight.linux.mm_types import (
     HPAGE_PMD_NR,
     Count,
@@ -518,6 +519,8 @@ def migrate_vma_insert_page(args: MigrateVma, i: Count) -> None:
     pte_clear(pte)
     pte.frame = dst
     pte.writable = vma.write
+    if len(pte.prot_none) > 0:
+        pte.prot_none[0] = not vma_is_accessible(vma)
     if folio_is_device_private(dst):
         pte.kind = PteKind.DEVICE_PRIVATE
 
