@@ -230,5 +230,5 @@ def a_split_page_that_nobody_may_access(s: Recorder) -> None:
     b = s.mmap(pages=2)
     s.write(b, "b")
     s.mprotect_none(b)
-    s.madvise_collapse(b)
+    s.madvise_collapse(b, into="made")
     s.read(b, into="collapsed")
