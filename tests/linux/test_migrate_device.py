@@ -15,6 +15,7 @@ from secondsight.devices.device import open_device
 from secondsight.devices.private_gpu import PrivateGpu
 from secondsight.devices.private_range import PrivateRangeGpu
 from secondsight.devices.small import OwnsAllMemory
+from secondsight.lang.errors import RuleBroken
 from secondsight.lang.plain import replay
 from secondsight.lang.program import Thread, build
 from secondsight.lang.reference import Reference
@@ -174,7 +175,7 @@ def test_hmm_range_fault_tells_its_owner_where_it_is_and_brings_it_back_for_othe
         assert frames[hmm_range_fault(gpus[0].notifier, 0, True)] is page
         assert frames[hmm_range_snapshot(gpus[0].notifier, 0)] is page
         assert hmm_range_snapshot(gpus[1].notifier, 0) < 0
-        assert gpus[1].to_ram(mm, 0, None) == 0 and mm.ptes[0].frame is page, "it is not this one's to move"
+        assert gpus[1].bring_back(0) == 0 and mm.ptes[0].frame is page, "it is not this one's to move"
         assert gpus[1].read(0) == A and mm.ptes[0].kind == PteKind.PRESENT
 
 
@@ -269,3 +270,8 @@ def test_a_child_that_writes_has_its_copy_of_a_coherent_page_in_the_systems_memo
         assert (cpu_write(mm, 0, B), cpu_read(mm, 0), cpu_read(child, 0)) == (0, B, C) and mm.ptes[0].frame is page
         assert gpu.evict() == 1 and (cpu_read(mm, 0), cpu_read(child, 0)) == (B, C)
         gpu.close()
+
+
+def test_who_moves_pages_holds_the_mmap_lock() -> None:
+    with gpu_on() as (_, mm, gpu), pytest.raises(RuleBroken, match="lock-not-held: moves pages without the mmap lock"):
+        gpu.to_device(mm, 0)

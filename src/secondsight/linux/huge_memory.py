@@ -30,7 +30,7 @@ from __future__ import annotations
 
 from secondsight.lang import atomic, bound, milestone, shared_array, wait_until
 from secondsight.linux.huge_memory_pmd import hpage_start, split_huge_pmd_locked
-from secondsight.linux.mm import page_anon_exclusive
+from secondsight.linux.mm import page_anon_exclusive, vma_is_accessible
 from secondsight.linux.mm_types import (
     HPAGE_PMD_NR,
     VM_HUGEPAGE,
@@ -126,6 +126,9 @@ def map_huge_folio(vma: Vma, start: Va, folio: Folio) -> None:
         mm.ptes[start + 1].frame = folio.tail[0]
     mm.ptes[start + 1].writable = vma.write
     folio_add_new_anon_rmap(folio, vma, start)
+    if len(mm.ptes[start].prot_none) > 0:
+        for at in range(start, start + HPAGE_PMD_NR):
+            mm.ptes[at].prot_none[0] = not vma_is_accessible(vma)
     if len(swap_slots) > 0:
         for at in range(start, start + HPAGE_PMD_NR):
             mm.ptes[at].dirty = True

@@ -26,7 +26,20 @@ from __future__ import annotations
 
 from typing import Final, Literal
 
-from secondsight.lang import Array, Errno, Record, Ref, atomic, bound, milestone, out_of_records, pool, tracepoint, wait_until
+from secondsight.lang import (
+    Array,
+    Errno,
+    Record,
+    Ref,
+    atomic,
+    bound,
+    milestone,
+    out_of_records,
+    pool,
+    require,
+    tracepoint,
+    wait_until,
+)
 from secondsight.linux.errno import EBUSY, EINVAL
 from secondsight.linux.filemap import folio_lock, folio_trylock, folio_unlock
 from secondsight.linux.highmem import copy_highpage
@@ -40,6 +53,7 @@ from secondsight.linux.memremap_private import (
     folio_is_zone_device,
 )
 from secondsight.linux.migrate import folio_migrated
+from secondsight.linux.mm import vma_is_accessible
 from secondsight.linux.mm_types import (
     HPAGE_PMD_NR,
     Count,
@@ -191,6 +205,7 @@ def migrate_vma_problem(args: MigrateVma) -> Errno:
         out_of_records("anon_vmas")
     mm = args.mm
     assert mm is not None
+    require(mm.mmap_lock.held_by_me(), "lock-not-held", "moves pages without the mmap lock")  # walk_page_range() says so
     vma = mm.mm_mt[args.start]
     if vma is None or args.npages == 0 or args.start + args.npages > vma.vm_end:
         return -EINVAL
@@ -504,6 +519,8 @@ def migrate_vma_insert_page(args: MigrateVma, i: Count) -> None:
     pte_clear(pte)
     pte.frame = dst
     pte.writable = vma.write
+    if len(pte.prot_none) > 0:
+        pte.prot_none[0] = not vma_is_accessible(vma)
     if folio_is_device_private(dst):
         pte.kind = PteKind.DEVICE_PRIVATE
 

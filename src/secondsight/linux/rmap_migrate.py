@@ -12,7 +12,7 @@ from secondsight.lang import atomic, milestone
 from secondsight.linux.highmem import second_half
 from secondsight.linux.huge_memory_pmd import hpage_start, remove_migration_pmd, set_pmd_migration_entry, split_huge_pmd_locked
 from secondsight.linux.memremap_private import folio_is_device_private
-from secondsight.linux.mm import page_anon_exclusive
+from secondsight.linux.mm import page_anon_exclusive, vma_is_accessible
 from secondsight.linux.mm_types import HPAGE_PMD_NR, Event, Folio, Mm, PmdKind, PteKind, Range, Va, VaEnd, Vma, hints, huge_pages
 from secondsight.linux.mmu_notifier import mmu_notifier_invalidate_range_end, mmu_notifier_invalidate_range_start
 from secondsight.linux.page_alloc import ZERO_PFN, folio_page, frames, get_page, page_folio, put_page
@@ -166,6 +166,8 @@ def remove_migration_entries(src: Folio, dst: Folio, vma: Vma, zeros: bool) -> N
         if zeros and is_migration_entry(pte) and pte.frame is page and is_filled_with_zeros(page):
             pte_clear(pte)
             pte.frame = frames[ZERO_PFN]
+            if len(pte.prot_none) > 0:
+                pte.prot_none[0] = not vma_is_accessible(vma)
         else:
             remove_migration_pte(page, new, vma, va)
 
