@@ -58,7 +58,7 @@ def parts(program: Program, varies: bytes) -> Iterator[tuple[str, int, int, int]
         yield f"thread {thread.name}", program.region, 8 * program.region, bits_of(base, base + program.region)
     spare = program.code.capacity - len(program.threads)
     if spare:
-        yield f"room for {spare} threads more", spare * program.region, 0, 0
+        yield f"room for {spare} more", spare * program.region, 0, 0
 
 
 def main() -> None:

@@ -74,7 +74,7 @@ def told_of_a_move(s: Recorder) -> None:
 
 @scenario
 def moved_in_by_a_handler(s: Recorder) -> None:
-    """Who waits for a missing page finds the one that was moved there."""
+    """Who waits for a missing page finds the one that was moved there; where nothing can be moved (before Linux 6.8) zeros."""
     u = s.userfaultfd()
     ready, missing = s.mmap(pages=1), s.mmap(pages=1)
     s.write(ready, "a")
@@ -87,7 +87,8 @@ def moved_in_by_a_handler(s: Recorder) -> None:
     @s.thread
     def handler() -> None:
         s.uffd_read(u, into="why")
-        s.uffd_move(u, missing, ready)
+        s.uffd_move(u, missing, ready, into="moved")
+        s.uffd_zeropage(u, missing, into="zeros")
         s.read(ready, into="left")
 
 

@@ -64,3 +64,24 @@ def test_the_block_is_there_only_where_a_scenario_asks_for_it(vm: VM) -> None:
     _, possible = outcomes(a_move_beside_a_long_pin)
     assert {dict(outcome)["moved"] for outcome in possible} == {"ok", "-EAGAIN"}
     assert set(vm.observe(a_move_beside_a_long_pin, runs=300).outcomes) <= possible
+
+
+@scenario
+def a_move_beside_an_empty_block(s: Recorder) -> None:
+    """Whoever takes the block offline has no copy of the address space: a page that is mapped twice is not moved (-EACCES)."""
+    a = s.mmap(pages=1)
+    s.write(a, "A")
+
+    @s.thread
+    def moves() -> None:
+        s.move_pages(a, into="moved")
+
+    @s.thread
+    def empties() -> None:
+        s.offline_pages(into="off")
+
+
+def test_a_page_is_moved_beside_a_block_that_is_emptied(vm: VM) -> None:
+    assert isinstance(a_move_beside_an_empty_block, Scenario)
+    _, possible = outcomes(a_move_beside_an_empty_block)
+    assert set(vm.observe(a_move_beside_an_empty_block, runs=40).outcomes) <= possible

@@ -373,3 +373,17 @@ def test_records_that_start_at_one_place_are_not_mistaken() -> None:
             require(x == 2 and y == 1, "each its own method")
     """
     holds(text)
+
+
+def test_who_has_had_enough_of_a_steps_choices_leaves_none_to_the_next() -> None:
+    """Else the next step would say that it had chosen what somebody else was offered."""
+    text = """
+        def chooses() -> None:
+            world.n = choose(3)
+        def counts() -> None:
+            world.n = 1
+    """
+    with model(text, "chooses", "counts") as program:
+        reference = Reference(program)
+        next(reference.thread_successors(reference.initial, 0))
+        assert [way.choices for way in reference.thread_successors(reference.initial, 1)] == [()]

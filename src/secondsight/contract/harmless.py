@@ -130,6 +130,18 @@ HARMLESS: dict[str, dict[str, str]] = {
             "where it was refused there is no process whose pages it could find": "open: negate 1",
         }
     ),
+    "GivesReferencesBack": _by_name(
+        {
+            "the driver's lock is held, under which every change of the table is made": (
+                "install: without the lock 1; install: first out of the lock 1; drop: without the lock 1; drop: first out of the lock 1; "
+                "drop: last out of the lock 1"
+            ),
+            "who is closed maps nothing any more, and the table is empty": "close: drop 1",
+            "who maps does so under the lock, before the table is emptied, or finds that it is closed; to empty it is one step": (
+                "close: first out of the lock 1; close: last out of the lock 1; close: swap 1"
+            ),
+        }
+    ),
     "AsksToWriteFirst": {},
     "DropsEverything": {},
     "KeepsForReading": {},
@@ -149,9 +161,8 @@ _BY_ITS_TABLE = "a table judges it, where adversaries of a kind of their own act
 
 UNTRIED: dict[str, str] = {
     "PrivateGpu": _NOT_ALL,
-    "CoherentGpu": _NOT_ALL,
-    "GivesReferencesBack": _NOT_ALL,
     "ClearsByItself": _NOT_ALL,
+    "CoherentGpu": _NOT_ALL,
     "ClearsItsRange": _NOT_ALL,
     "OdpLater": _BY_ITS_TABLE,
     "Mirror2019": _BY_ITS_TABLE,

@@ -160,7 +160,11 @@ def do_user_addr_fault(mm: Mm, va: Va, write: bool) -> Result:
                 return KILLED
         return 0
     mm.mmap_lock.read_unlock()
-    return signal_of(ret)
+    if ret & VM_FAULT_SIGSEGV != 0:
+        return -SIGSEGV
+    if ret & VM_FAULT_SIGBUS != 0:
+        return -SIGBUS
+    return 0
 
 
 @atomic

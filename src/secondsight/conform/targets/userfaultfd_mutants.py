@@ -24,7 +24,12 @@ EQUIVALENT: Final[Mapping[str, str]] = by_name(
         "every level of the page tables is there, and there is no huge page": (
             "userfaultfd_must_wait: drop 3, 5, 7, 10, 12, 13, 14, 16, 17; userfaultfd_must_wait: swap 6, 7; userfaultfd_must_wait: negate 7"
         ),
-        "nobody exits, nobody faults for the kernel, and none may not wait": "handle_userfault: drop 1, 4, 6, 9",
+        "nobody exits, and nobody faults for the kernel or asks not to wait": (
+            "handle_userfault: drop 1, 4, 6, 9; userfaultfd_event_wait_completion: drop 1"
+        ),
+        "nobody reads it": "userfaultfd_event_wait_completion: drop 2",
+        "who does not sleep looks again and again": "userfaultfd_event_wait_completion: drop 7",
+        "of fork alone": "userfaultfd_event_wait_completion: drop 10, 11",
         "references are not counted here": "handle_userfault: drop 12",
     }
 )

@@ -59,11 +59,14 @@ static void give_up(int signal)
 	(void)signal;
 }
 
-/* By a process of its own, which a signal ends: the kernel itself tries for ever. 0, or an error number. */
+/*
+ * By a process of its own, which a signal ends: the kernel itself tries for ever. 0, or an error number. The process has no copy of the address
+ * space, by which each page would be mapped twice.
+ */
 static int take_offline(void)
 {
 	int status;
-	pid_t child = fork();
+	pid_t child = vfork();
 
 	if (!child) {
 		sigaction(SIGALRM, &(struct sigaction){.sa_handler = give_up}, NULL);

@@ -1,0 +1,23 @@
+"""Where a state's bytes go, as `bench.vector` tells it."""
+
+from __future__ import annotations
+
+from bench.drivers import engines
+from bench.vector import parts, varying
+
+
+def test_every_byte_belongs_to_a_part_and_no_thread_has_room_for_nothing() -> None:
+    program = engines(3)
+    assert len(program.threads) == program.code.capacity == 5
+    varies = varying(program, 200)
+    rows = list(parts(program, varies))
+    assert sum(size for _, size, _, _ in rows) == program.size - 1  # the first byte is what None is
+    assert sum(bits for *_, bits in rows) == int.from_bytes(varies, "big").bit_count() > 0
+    assert all(bits <= 8 * size for _, size, _, bits in rows)
+
+
+def test_threads_that_are_not_there_have_room() -> None:
+    program = engines(1)
+    assert (len(program.threads), program.code.capacity) == (3, 4)
+    *_, spare = parts(program, varying(program, 50))
+    assert spare == ("room for 1 more", program.region, 0, 0)
