@@ -232,3 +232,18 @@ def a_split_page_that_nobody_may_access(s: Recorder) -> None:
     s.mprotect_none(b)
     s.madvise_collapse(b, into="made")
     s.read(b, into="collapsed")
+
+
+@scenario
+def a_child_has_no_entries_of_what_was_never_written(s: Recorder) -> None:
+    """Found by agreement (sequential_34_74): fork leaves them to the child's faults. A huge page that was read has had an anon_vma made for it."""
+    a = s.mmap(pages=2)
+    s.madvise_hugepage(a)
+    s.read(a)
+    b = s.mmap(pages=1)
+    s.read(b)
+    child = s.fork()
+    with child:
+        s.move_pages(a, into="of_the_huge_zero_page")
+        s.move_pages(b, into="of_the_zero_page")
+    s.move_pages(b, into="of_the_parents")

@@ -10,8 +10,8 @@ Both mmap locks are held for writing (the child's is nobody else's yet, and is n
 Private pages are shared from then on, and nobody may write them: parent or child, who writes first makes a copy of its own
 (`memory.wp_page_copy`), under a second bracket. A page that the parent has pinned stays its own: the child gets a copy at once.
 
-Left out: everything of fork(2) but memory; MADV_DONTFORK, MADV_WIPEONFORK; failure. Entries of a private vma in which nothing was ever written are copied too, where the kernel leaves
-them to the child's faults (vma_needs_copy()): subscribers are called once more; raises no false alarm.
+Left out: everything of fork(2) but memory; MADV_DONTFORK, MADV_WIPEONFORK; failure. Entries of a private vma in which nothing was ever written are left to the child's
+faults (vma_needs_copy()) where it is known (`Vma.anon_prepared`); elsewhere they are copied too: subscribers are called once more; raises no false alarm.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from secondsight.linux.mm_interval_tree import vma_interval_tree_insert_after
 from secondsight.linux.mm_types import (
     CLONED,
     HPAGE_PMD_NR,
+    NOT_PREPARED,
     PREPARED,
     VM_LOCKED,
     VM_UFFD_FLAGS,
@@ -115,6 +116,8 @@ def copy_page_range(mm: Mm, oldmm: Mm, start: Va, end: VaEnd) -> None:
         assert vma is not None
         file = vma.vm_file
         private = is_cow_mapping(vma)
+        if len(vma.anon_prepared) > 0 and len(mm.userfaultfd) == 0:
+            private = private and vma.anon_prepared[0] != NOT_PREPARED
         needed = private or (file is not None and file.vm_flags() != 0)
     if private:
         rng = Range(start, end, Event.PROTECTION_PAGE, True)
