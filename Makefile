@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 export PYTHONDONTWRITEBYTECODE :=
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: demo test agree conform conform-mutants adversaries tables claims attack mutants reductions test-cluster docs docs-site operations bench package install lint clean help
+.PHONY: demo test agree conform conform-mutants adversaries wrong-drivers tables claims attack mutants reductions test-cluster docs docs-site operations bench package install lint clean help
 
 demo: install  ## The threads' decision tables, and one broken cell's trace
 	@$(BIN)/secondsight settle
@@ -41,6 +41,9 @@ reductions: $(VENV)/.dev  ## Reductions against plain searches on everything her
 
 adversaries: $(VENV)/.dev  ## Each adversary's wrong driver against all others, and right drivers against everything; minutes
 	@SECONDSIGHT_CONTRACT=all $(BIN)/python -m pytest -n 2 tests/contract/test_wrong_drivers.py tests/contract/test_mutants.py
+
+wrong-drivers: $(VENV)/.dev  ## Every small wrong driver, and the right one beside it, of which `make test` has a sample
+	@SECONDSIGHT_CONTRACT=rows $(BIN)/python -m pytest -n 2 tests/contract/test_wrong_drivers.py
 
 claims: $(VENV)/.dev  ## Every trace of the wrong drivers as a claim, and parts of many runs; minutes
 	@SECONDSIGHT_CLAIMS=all $(BIN)/python -m pytest -n 2 tests/claims/test_claims_printed.py tests/claims/test_claims_of_tables.py

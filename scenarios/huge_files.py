@@ -107,25 +107,3 @@ def what_the_pool_has(s: Recorder) -> None:
     s.fallocate_punch_hole(g, page=0, pages=2)
     s.read(a + 1, into="first_come")
     s.write(b, "b", into="first_served")
-
-
-@scenario
-def a_hole_beside_a_touch(s: Recorder) -> None:
-    """The touch finds the page, or the hole, which it fills from what is nobody's; or, where the other file was faster, nothing."""
-    s.hugetlb_pool(2)
-    f = s.memfd_create_hugetlb(2)
-    g = s.memfd_create_hugetlb(2)
-    a = s.mmap(f, pages=2)
-    s.write(a, "a")
-
-    @s.thread
-    def punches() -> None:
-        s.fallocate_punch_hole(f, page=0, pages=2)
-        s.mmap(g, pages=2, into="other")
-
-    @s.thread
-    def reads() -> None:
-        s.read(a, into="seen")
-
-    with s.after():
-        s.read(a, into="then")

@@ -16,9 +16,9 @@ from typing import Any
 import pytest
 from cli_world import BIG, HOUSE, MY_GPU, WITHOUT_TEST, command, narrow, secondsight
 
-from secondsight import contract
+from secondsight import contract, kernels
 from secondsight.cases import TABLES, CaseTable, Heading
-from secondsight.cli import check, main, run, settle
+from secondsight.cli import confirming, kernel, main, settle
 from secondsight.kernels import Kernel, KernelError, Observation
 from secondsight.scenario import Scenario, freeze
 from secondsight.search import Verdict
@@ -100,8 +100,8 @@ def test_an_impossible_outcome_is_a_loud_failure(
 ) -> None:
     machine = FakeMachine()
     machine.seen = seen
-    monkeypatch.setattr(run, "find_kernel", lambda name, path, headers=None: Kernel("fake", HOLE, "9.9-fake"))
-    monkeypatch.setattr(run, "boot", lambda kernel, module, movable: machine)
+    monkeypatch.setattr(kernel, "find_kernel", lambda name, path, headers=None: Kernel("fake", HOLE, "9.9-fake"))
+    monkeypatch.setattr(kernels, "boot", lambda kernel, module, movable: machine)
     assert main(["run", str(HOLE), "--on", "fake", "--runs", "7"]) == code
     out = capsys.readouterr().out
     assert narrow(out)
@@ -115,8 +115,8 @@ def test_a_kernel_is_booted_with_the_module_where_a_scenario_has_a_device(
 ) -> None:
     path, asked = tmp_path / "one.py", []
     path.write_text(f"from secondsight import scenario\n\n@scenario\ndef one(s):\n    a = s.mmap(pages=1){device}\n")
-    monkeypatch.setattr(run, "find_kernel", lambda name, path, headers=None: Kernel("fake", HOLE, "9.9-fake"))
-    monkeypatch.setattr(run, "boot", lambda kernel, module, movable: asked.append(module) or FakeMachine())
+    monkeypatch.setattr(kernel, "find_kernel", lambda name, path, headers=None: Kernel("fake", HOLE, "9.9-fake"))
+    monkeypatch.setattr(kernels, "boot", lambda kernel, module, movable: asked.append(module) or FakeMachine())
     main(["run", str(path), "--on", "fake", "--runs", "1"])
     assert asked == [module]
 
@@ -232,13 +232,13 @@ STOPS = [(KeyboardInterrupt(), 130), (KernelError("the guest hangs", "wait"), 2)
 def test_what_stops_a_kernel_loses_nothing_of_the_model(
     error: BaseException, code: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(run, "find_kernel", lambda name, path, headers=None: Kernel("fake", HOLE, "9.9-fake"))
-    monkeypatch.setattr(run, "boot", lambda kernel, module, movable: stops(error))
+    monkeypatch.setattr(kernel, "find_kernel", lambda name, path, headers=None: Kernel("fake", HOLE, "9.9-fake"))
+    monkeypatch.setattr(kernels, "boot", lambda kernel, module, movable: stops(error))
     assert main(["run", str(HOLE), "--on", "fake"]) == code
     assert "seen=a" in capsys.readouterr().out
 
     monkeypatch.setattr(Kernel, "find", lambda name: Kernel(name, HOLE, "9.9-fake"))
-    for asks in (check, settle):
+    for asks in (confirming, settle):
         monkeypatch.setattr(asks, "asking", lambda kernel: stops(error))
     row, column = Heading("today loop", "as the kernel does it"), Heading("munmap", "the process unmaps")
     small = CaseTable("small", "Small", "?", (row,), (column,), TABLES["2019-08-hmm"].program)

@@ -41,6 +41,7 @@ from secondsight.lang.plain import replay
 from secondsight.search import Limits, Request, Verdict
 
 EVERYTHING = os.environ.get("SECONDSIGHT_CONTRACT") == "all"
+EVERY_ROW = EVERYTHING or os.environ.get("SECONDSIGHT_CONTRACT") == "rows"
 
 
 @cache
@@ -62,11 +63,20 @@ def broken(driver: type[Device], adversary: str, until: str = "") -> set[str]:
     return found
 
 
-ROWS = [row for row in RULES_BROKEN if EVERYTHING or not row[1].startswith("device-memory") or row[2] is ONLY_HERE["device-memory"]]
-"""Of the drivers with memory of their own one: the others are compiled each for itself, half a minute."""
+def sample() -> list[tuple[str, str, type[Device], type[Device]]]:
+    """A row of each rule, and of each right driver: each driver is compiled for itself. All rows: `make adversaries`, and .ci/run."""
+    told: set[object] = set()
+    rows = []
+    for row in RULES_BROKEN:
+        rule, adversary, wrong, right = row
+        own_memory = adversary.startswith("device-memory") and wrong is not ONLY_HERE["device-memory"]  # half a minute
+        if EVERY_ROW or not (own_memory or {rule, right} <= told):
+            rows.append(row)
+            told |= {rule, right}
+    return rows
 
 
-@pytest.mark.parametrize(("rule", "adversary", "wrong", "right"), ROWS, ids=lambda v: getattr(v, "__name__", v))
+@pytest.mark.parametrize(("rule", "adversary", "wrong", "right"), sample(), ids=lambda v: getattr(v, "__name__", v))
 def test_a_wrong_driver_breaks_the_rule_and_the_right_one_does_not(
     rule: str, adversary: str, wrong: type[Device], right: type[Device]
 ) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -33,6 +34,8 @@ ALL = os.environ.get("SECONDSIGHT_REDUCTIONS") == "all"
 SMALL = 30_000
 """States up to which the reference looks at it too."""
 DRIVERS = ("Mirror", "MirrorWithoutTest", "MirrorTestsBeforeLock", "MirrorCallbackWithoutLock", "MirrorDereferencesLater")
+NUMBERED = ("movable", "offline", "cma", "huge", "collapse", "thp", "2026-hmm-retry")
+"""Where numbers of folios are numbers: a block of memory and a huge page have places, and who looks whether an answer is true still compares two."""
 COMBINATIONS = (Reductions(True, False), Reductions(False, True), Reductions(True, True))
 
 Made = tuple[Program, tuple[int, int] | None]
@@ -89,7 +92,12 @@ def test_reductions_change_nothing_that_is_said(name: str, make: Callable[[], Ma
     figures = [known.states]
     for wanted in COMBINATIONS if ALL else COMBINATIONS[2:]:
         native, told = reduced_native(program, wanted, watch)
-        assert (native.reductions, told) == (wanted, [])
+        if told:  # said, and nothing else is left out
+            assert any(word in name for word in NUMBERED), name
+            assert native.reductions in (wanted, replace(wanted, symmetry=False))
+            assert [one.startswith("records are not interchangeable: Folio") for one in told] == [True]
+        else:
+            assert native.reductions == wanted
         found = search_both(native, plain, Request(watch=watch, workers=1, livelock=True))
         if wanted.symmetry and isinstance(known.error, LeftRange) and "sequence numbers" in found.result.note:  # it counts for ever: see docs/engine.md
             assert found.result.violation is not None and found.result.violation.rule == "livelock"

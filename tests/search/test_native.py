@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 from functools import cache
+from itertools import islice
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -86,13 +87,16 @@ def test_drivers(driver: str, adversary: str) -> None:
         assert_same(driver_program(getattr(mirrors, driver), scenario))
 
 
+SMALL = 10_000
+
+
 @pytest.mark.parametrize("table", sorted(TABLES))
 def test_cells_of_the_tables(table: str) -> None:
-    cells = [TABLES[table].program(*cell) for cell in list(TABLES[table].cells())[::13]]
-    small = [c for c in cells if c is not None and native_search(Native(c), Request(workers=1, limits=Limits(states=30_000))).reason != "states"]
-    assert small
-    for made in small[:3]:
-        assert_same(made)
+    """Of two small ones; `make tables` searches all."""
+    cells = (TABLES[table].program(*cell) for cell in list(TABLES[table].cells())[::13])
+    small = (c for c in cells if c is not None and native_search(Native(c), Request(workers=1, limits=Limits(states=SMALL))).reason != "states")
+    compared = [assert_same(made) for made in islice(small, 2)]
+    assert compared
 
 
 # The options, on a small program whose graph is known: two counters, a lock, an order of locks.

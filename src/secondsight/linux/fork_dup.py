@@ -141,7 +141,8 @@ def copy_page_range(mm: Mm, oldmm: Mm, start: Va, end: VaEnd) -> None:
 @milestone(quiet=True)
 @atomic
 def copy_pte_range(mm: Mm, oldmm: Mm, start: Va, end: VaEnd) -> None:
-    """copy_pte_range() (mm/memory.c, Linux 6.12), under both page-table locks. It waits for the lock of a folio that is a device's alone."""
+    """copy_pte_range() (mm/memory.c, Linux 6.12), under both page-table locks. A folio that is a device's alone and
+    locked is waited for: there copy_nonpresent_pte() gives up (-EBUSY), and fork fails with -ENOMEM, which no scenario sees here."""
     if len(owners) > 0:
         wait_until(not any(is_exclusive_and_locked(pte) for pte in oldmm.ptes))
     for va in range(start, end):

@@ -11,7 +11,8 @@ nothing back: a shared mapping's reservation is the file's.
 The pool is limited where a scenario says so (the bound `hugetlb_pool`); else there are always pages.
 
 Left out: private mappings, whose reservation is their own; MAP_NORESERVE; surplus pages (nr_overcommit_hugepages); subpools; control groups; the end of a
-file, which gives its reservations back (refused: `world.encoder`); memfd_pin_folios(), which takes what others have reserved (refused too).
+file, which gives its reservations back (refused: `world.encoder`); memfd_pin_folios(), which takes what others have reserved (refused too); who still has a
+page for a moment while a hole takes it: on 7.2 another file's mmap() was seen to fail with -ENOMEM then (may hide).
 """
 
 from __future__ import annotations

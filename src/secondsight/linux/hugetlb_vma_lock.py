@@ -35,7 +35,7 @@ def hugetlb_vma_look(vma: Vma) -> None:
 
 
 def hugetlb_zap_begin(vma: Vma) -> None:
-    """hugetlb_zap_begin() (mm/hugetlb.c, Linux 6.12): before entries of the vma are taken away."""
+    """hugetlb_zap_begin() (include/linux/hugetlb.h, Linux 6.12): before entries of the vma are taken away."""
     vma.hugetlb_lock[0].write_lock()
     with atomic:
         file = vma.vm_file
@@ -44,7 +44,7 @@ def hugetlb_zap_begin(vma: Vma) -> None:
 
 
 def hugetlb_zap_end(vma: Vma) -> None:
-    """hugetlb_zap_end() (mm/hugetlb.c, Linux 6.12)."""
+    """hugetlb_zap_end() (include/linux/hugetlb.h, Linux 6.12)."""
     with atomic:
         file = vma.vm_file
         assert file is not None

@@ -34,7 +34,7 @@ def locked_vm(mm: Mm) -> LockedVm:
 
 @atomic
 def vma_is_locked(vma: Vma) -> bool:
-    """VM_LOCKED (include/linux/mm.h, Linux 6.12): the vma's pages stay in memory (mlock())."""
+    """VM_LOCKED, of include/linux/mm.h in Linux 6.12: the vma's pages stay in memory (mlock())."""
     if len(locked_vms) > 0:
         if len(vma.flags) > 0:
             return vma.flags[0] & VM_LOCKED != 0
