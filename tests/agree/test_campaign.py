@@ -45,17 +45,17 @@ def run(path: Path, count: int, *options: str) -> subprocess.CompletedProcess[st
 
 def test_a_campaign_killed_goes_on_and_ends_with_the_same_totals(tmp_path: Path) -> None:
     whole, killed = tmp_path / "whole.sqlite", tmp_path / "killed.sqlite"
-    assert run(whole, 400).returncode == 0
-    with subprocess.Popen([*COMMAND, str(killed), "400", "slow"], stdout=subprocess.DEVNULL) as tool:
+    assert run(whole, 160).returncode == 0
+    with subprocess.Popen([*COMMAND, str(killed), "160", "slow"], stdout=subprocess.DEVNULL) as tool:
         deadline = time.monotonic() + 60
-        while not killed.exists() or _recorded(killed) < 100:
+        while not killed.exists() or _recorded(killed) < 40:
             assert time.monotonic() < deadline
             time.sleep(0.02)
         tool.send_signal(signal.SIGKILL)
     before = _recorded(killed)
-    assert 100 <= before < 400
-    assert run(killed, 400).returncode == 0
-    assert totals(killed) == totals(whole) == ({AGREES: 400}, 400)
+    assert 40 <= before < 160
+    assert run(killed, 160).returncode == 0
+    assert totals(killed) == totals(whole) == ({AGREES: 160}, 160)
 
 
 def _recorded(path: Path) -> int:
