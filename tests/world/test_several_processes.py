@@ -24,7 +24,7 @@ from secondsight.linux.fork import mms
 from secondsight.linux.mm_types import Driver, Folio, Range, Va
 from secondsight.linux.mmap import vm_munmap
 from secondsight.report import mail
-from secondsight.scenario import Outcome, Recorder, Scenario, ScenarioError, load_scenarios, show_outcome
+from secondsight.scenario import Outcome, Recorder, Scenario, ScenarioError, load_scenarios, scenario, show_outcome
 from secondsight.search import Verdict
 from secondsight.search.auto import search
 from secondsight.search.request import Executor, Request
@@ -281,3 +281,30 @@ def test_a_trace_says_whose_address_space_it_is() -> None:
     told = mail("a device's", wrong, search(wrong))
     assert "mmu_notifier_invalidate_range_start(mm0, 0, CLEAR)" in told
     assert "zap_pte_range(mm0, 0, 1)" in told
+
+
+@scenario
+def a_fork_beside_a_mapping(s: Recorder) -> None:
+    """The child has the mapping, or has not; what it maps itself lies elsewhere."""
+    a = s.mmap(pages=1)
+    child = None
+
+    @s.thread
+    def forks() -> None:
+        nonlocal child
+        child = s.fork()
+
+    @s.thread
+    def maps() -> None:
+        s.mmap(pages=1)
+        s.read(a)
+
+    with s.after():
+        assert child is not None
+        with child:
+            s.mmap(pages=1, into="mapped")
+
+
+def test_a_child_maps_beside_what_its_parent_maps_in_another_thread() -> None:
+    assert isinstance(a_fork_beside_a_mapping, Scenario)
+    assert {dict(outcome)["mapped"] for outcome in outcomes(a_fork_beside_a_mapping)[1]} == {"ok"}

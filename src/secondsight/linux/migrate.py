@@ -57,7 +57,8 @@ def move_page(mm: Mm, va: Va, empty_is_bad: bool = False) -> Errno:
 
     0: it has moved; -ENOENT: nothing is there (a page in swap neither); -EFAULT: the zero page, nothing mapped, or pages that are
     nobody's to move (vma_migratable()); -EBUSY: somebody else has taken the page off its list; -EAGAIN: somebody holds it (the system
-    call says how many pages it could not move); -EACCES: it is mapped elsewhere too (without MPOL_MF_MOVE_ALL).
+    call says how many pages it could not move); -EACCES: it is mapped elsewhere too (without MPOL_MF_MOVE_ALL). Left out: the reference that a second
+    mover has for a moment, before it sees that the page is taken: the first one may get -EAGAIN by it (may hide).
     `empty_is_bad`: see `releases` (empty-page-is-a-bad-address, protected-page-is-not-found).
     """
     mm.mmap_lock.read_lock()

@@ -156,6 +156,7 @@ class _Rows(Encoder):
         self.told: set[str | None] = set()
         self.devices: list[str | None] = []
         self.spaces, self.parents = [SpaceLayout()], [0]
+        self._section, self._forked_in = "setup", {}  # one call after the other
 
     def take(self, op: Op) -> None:
         """Make it the row."""

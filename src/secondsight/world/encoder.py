@@ -88,7 +88,9 @@ class Encoder:
             if place.op.makes is not None and made is not None:
                 self.numbers[place.op.makes] = len(self.numbers)
                 self.types[place.op.makes] = made
+        self._section, self._forked_in = "setup", dict[int, str]()
         for place in self.places:
+            self._section = place.section
             self._row(place.op)
         self.are_whole = results
         asked = [place.op.declared.accesses or turns != 0 for place, turns in zip(self.places, self.rows["turns"], strict=True)]
@@ -108,6 +110,7 @@ class Encoder:
         if op.declared.forks:
             child = row["value"] = self.processes.index(op.makes)
             self.parents[child], self.spaces[child] = row["process"], deepcopy(self._space(op))
+            self._forked_in[child] = self._section
         if op.declared.makes is HandleType.USERFAULTFD:
             if op.process in self.told:
                 raise ScenarioError("userfaultfd: a second one of the process; the model has one for each", "register all memory with one", op.site)
@@ -191,10 +194,18 @@ class Encoder:
             space.continued = None if first is None else (first[0], first[1] + pages)
             if self.is_huge:  # no huge page, and no page table, is two mappings'
                 space.pages += space.pages % HPAGE_PMD_NR
+            children = self._may_have_it(self.processes.index(op.process))
+            space.pages = max(one.pages for one in (space, *children))
             self.address[op.makes] = space.pages
             space.windows.append((space.pages, space.pages + pages))
             space.pages += pages
+            for child in children:
+                child.pages = space.pages
         return self.address[op.makes]
+
+    def _may_have_it(self, process: int) -> list[SpaceLayout]:
+        """The address spaces of children that may have a mapping which their parent makes now: another thread forks them, before or after that."""
+        return [self.spaces[child] for child, section in self._forked_in.items() if self.parents[child] == process and section not in ("setup", self._section)]
 
     def _window(self, op: Op, address: int) -> tuple[int, int]:
         """Where the mapping that an address lies in begins and ends."""
