@@ -204,6 +204,7 @@ void reserve_descriptors(int open);
 
 /* Have page tables over the windows. */
 void keep_page_tables(void);
+void keep_window_tables(void);
 
 /* Make faults on scenario memory results; for the process that runs operations. */
 void catch_faults(void);
