@@ -90,8 +90,11 @@ WITHOUT: Final[dict[str, tuple[Judge, str]]] = {
     "memory.py": (
         "agreement",
         "mm/memory.c (240 outside symbols): zaps and faults need real page tables (as mm/hmm.c's conformer has), the file's interval tree, "
-        "mmu_gather, rmap and memory accounting; the zap alone would be the first part",
+        "mmu_gather, rmap and memory accounting",
     ),
+    "memory_swap.py": ("agreement", "mm/memory.c: as memory.py"),
+    "memory_wp.py": ("agreement", "mm/memory.c: as memory.py"),
+    "memory_zap.py": ("agreement", "mm/memory.c: as memory.py; the first part that would be worth it"),
     "migrate_device.py": (
         "agreement",
         "mm/migrate_device.c calls mm/rmap.c and mm/migrate.c for try_to_migrate(), remove_migration_ptes() and folio_migrate_mapping(): a "

@@ -27,7 +27,7 @@ from secondsight.linux.errno import EAGAIN, EINVAL, ENOMEM
 from secondsight.linux.highmem import copy_highpage
 from secondsight.linux.huge_memory import map_huge_folio, thp_vma_suitable_order
 from secondsight.linux.madvise import find_vma_from
-from secondsight.linux.memory import do_swap_page
+from secondsight.linux.memory_swap import do_swap_page
 from secondsight.linux.memremap_private import folio_is_device_coherent
 from secondsight.linux.mm_types import (
     FAULT_FLAG_ALLOW_RETRY,

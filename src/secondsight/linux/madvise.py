@@ -10,7 +10,8 @@ from secondsight.linux.errno import EINVAL, ENOMEM
 from secondsight.linux.filemap import folio_trylock, folio_unlock
 from secondsight.linux.huge_memory import vma_adjust_trans_huge
 from secondsight.linux.huge_memory_split import split_folio
-from secondsight.linux.memory import vma_flags, zap_page_range_single
+from secondsight.linux.memory import vma_flags
+from secondsight.linux.memory_zap import zap_page_range_single
 from secondsight.linux.mm_types import (
     HPAGE_PMD_NR,
     VM_HUGEPAGE,

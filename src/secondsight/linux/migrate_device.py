@@ -45,7 +45,7 @@ from secondsight.linux.filemap import folio_lock, folio_trylock, folio_unlock
 from secondsight.linux.highmem import copy_highpage
 from secondsight.linux.huge_memory import pte_alloc, split_huge_pmd
 from secondsight.linux.huge_memory_split import split_folio
-from secondsight.linux.memory import locks_the_device_page
+from secondsight.linux.memory_swap import locks_the_device_page
 from secondsight.linux.memremap_private import (
     PrivatePagemap,
     folio_is_device_coherent,

@@ -49,8 +49,8 @@ from secondsight.linux.memory import (
     VM_FAULT_SIGBUS,
     finish_fault,
     insert_page,
-    unmap_mapping_range,
 )
+from secondsight.linux.memory_zap import unmap_mapping_range
 from secondsight.linux.mm_interval_tree import linear_page_index
 from secondsight.linux.mm_types import UFFD_MINOR, UFFD_MISSING, AddressSpace, Count, Flags, Folio, Mm, Pgoff, Va, VaEnd, Vma
 from secondsight.linux.page_alloc import alloc_page, put_page
