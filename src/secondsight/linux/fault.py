@@ -21,7 +21,8 @@ from secondsight.linux.memory import (
     VM_FAULT_SIGSEGV,
     handle_mm_fault,
 )
-from secondsight.linux.mm_types import FAULT_FLAG_VMA_LOCK, Flags, Mm, Result, Va
+from secondsight.linux.mm_flags import FAULT_FLAG_VMA_LOCK
+from secondsight.linux.mm_types import Flags, Mm, Result, Va
 from secondsight.linux.page_alloc import frame_touch
 from secondsight.linux.pgtable import pte_present
 from secondsight.linux.swapops import swap_slots

@@ -34,8 +34,7 @@ from secondsight.linux.huge_memory import (
 from secondsight.linux.memory_swap import do_swap_page
 from secondsight.linux.memory_wp import map_new_page, wp_can_reuse_anon_folio, wp_page_copy
 from secondsight.linux.mm import is_cow_mapping, vma_is_accessible
-from secondsight.linux.mm_interval_tree import linear_page_index
-from secondsight.linux.mm_types import (
+from secondsight.linux.mm_flags import (
     FAULT_FLAG_ALLOW_RETRY,
     FAULT_FLAG_UNSHARE,
     FAULT_FLAG_VMA_LOCK,
@@ -47,13 +46,9 @@ from secondsight.linux.mm_types import (
     VM_FAULT_RETRY,
     VM_FAULT_SIGBUS,
     VM_FAULT_SIGSEGV,
-    Flags,
-    Folio,
-    Mm,
-    Va,
-    Vma,
-    huge_pages,
 )
+from secondsight.linux.mm_interval_tree import linear_page_index
+from secondsight.linux.mm_types import Flags, Folio, Mm, Va, Vma, huge_pages
 from secondsight.linux.mmu_notifier import owners
 from secondsight.linux.page_alloc import (
     ZERO_PFN,

@@ -10,23 +10,8 @@ from __future__ import annotations
 from secondsight.lang import atomic, bound, milestone, shared_array, wait_until
 from secondsight.linux.filemap import folio_lock_or_retry, folio_unlock
 from secondsight.linux.migrate import migration_entry_wait
-from secondsight.linux.mm_types import (
-    FAULT_FLAG_ALLOW_RETRY,
-    FAULT_FLAG_WRITE,
-    HPAGE_PMD_NR,
-    VM_FAULT_RETRY,
-    Event,
-    Flags,
-    Folio,
-    Mm,
-    Pgoff,
-    PteKind,
-    Range,
-    SwpEntry,
-    Va,
-    Vma,
-    huge_pages,
-)
+from secondsight.linux.mm_flags import FAULT_FLAG_ALLOW_RETRY, FAULT_FLAG_WRITE, VM_FAULT_RETRY
+from secondsight.linux.mm_types import HPAGE_PMD_NR, Event, Flags, Folio, Mm, Pgoff, PteKind, Range, SwpEntry, Va, Vma, huge_pages
 from secondsight.linux.mmu_notifier import mmu_notifier_invalidate_range_end, mmu_notifier_invalidate_range_start, owners
 from secondsight.linux.page_alloc import (
     ZERO_PFN,

@@ -19,9 +19,8 @@ from secondsight.linux.memory import (
     insert_pfn,
 )
 from secondsight.linux.memory_zap import zap_page_range_single
+from secondsight.linux.mm_flags import VM_DEVMAP, VM_PFNMAP
 from secondsight.linux.mm_types import (
-    VM_DEVMAP,
-    VM_PFNMAP,
     AddressSpace,
     Driver,
     Flags,
