@@ -271,6 +271,8 @@ class Encoder:
         if largest.get("pageblocks"):  # all pages come from the block first, and all may move out of it
             derived["pageblock_frames"] = min(BOUNDS["pageblock_frames"].most, max(1, takes["frames"]))
             derived["frames"] = min(16, derived["frames"] + derived["pageblock_frames"])
+        if largest.get("migrations"):
+            derived["migrations"] = max(largest["migrations"], self._racing_migrations(largest["migrations"]))
         if self.is_huge:
             self._suits_huge_pages(largest)
             derived["pages"] += derived["pages"] % HPAGE_PMD_NR
@@ -314,6 +316,16 @@ class Encoder:
         sizes = rounded | wanted
         drivers = {name: sizes.pop(name) for name in own_bounds(driver) if name in sizes}
         return bounds(**sizes) | own | drivers
+
+    def _racing_migrations(self, else_needed: int) -> int:
+        """How many migrations may go on at a time, where a thread moves pages beside another that moves or reclaims some; 0: there are no such two."""
+        kinds = [{op.kind for op in thread.ops} for thread in self.scenario.threads]
+        movers = sum("move_pages" in of for of in kinds)
+        others = sum("move_pages" not in of and any("migrations" in on_model(op).at_least(op.args) for op in thread.ops)
+                     for of, thread in zip(kinds, self.scenario.threads, strict=True))  # fmt: skip
+        if movers == 0 or movers + others == 1:
+            return 0
+        return min(BOUNDS["migrations"].most, max(2, movers) + else_needed - 1)
 
     def _suits_huge_pages(self, largest: Mapping[str, int]) -> None:
         """Raises `ScenarioError` for what huge pages are not modelled together with."""
