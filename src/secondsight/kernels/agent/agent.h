@@ -202,8 +202,9 @@ int has_module(void);
  * would have to wait for a grace period each time it grows. */
 void reserve_descriptors(int open);
 
-/* Have page tables over the windows. */
+/* Have page tables over the windows; in a forced run, whose callbacks are compared, down to the last. */
 void keep_page_tables(void);
+void keep_last_page_tables(void);
 
 /* Make faults on scenario memory results; for the process that runs operations. */
 void catch_faults(void);

@@ -28,14 +28,23 @@ static int udmabuf = -1;
 
 void reserve_descriptors(int open) { dup3(open, DESCRIPTOR(MAX_HANDLES), O_CLOEXEC); }
 
-/* A page behind the windows: page tables that reach over them are there whatever a scenario has mapped, as in the model. */
-void keep_page_tables(void)
+/* A page that is there at an address for good, and the page table that it lies in. */
+static void keep_page(char *at)
 {
-	char *page = mmap(WINDOW(MAX_HANDLES), PAGE, PROT_READ | PROT_WRITE,
-			  MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
+	char *page = mmap(at, PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
 
 	if (page != MAP_FAILED)
 		*(volatile char *)page = 1;
+}
+
+/* Behind the windows: page tables that reach over them are there whatever a scenario has mapped, as in the model. */
+void keep_page_tables(void) { keep_page(WINDOW(MAX_HANDLES)); }
+
+/* Behind the pages of each window: the last level is there too. Until 6.1 who finds none calls no subscriber (change_pmd_range()). */
+void keep_last_page_tables(void)
+{
+	for (int h = 0; UNIT == PAGE && h < scenario.handles; h++)
+		keep_page(WINDOW(h) + (SS_WINDOW_PAGES + 1) * PAGE);
 }
 
 __thread int current_op;

@@ -378,6 +378,8 @@ void child(int forced)
 	void *(*body)(void *) = forced ? forced_thread_main : thread_main;
 
 	catch_faults();
+	if (forced)
+		keep_last_page_tables();
 	thread_body = body;
 	has_keeper = scenario.processes > 1;
 	for (int i = 0; i < scenario.threads; i++)
