@@ -42,7 +42,7 @@ needs nothing stays 0: which families of operations it has tells shapes apart al
 """
 _OF_EACH = ("private_pages", "migrate_pages")
 """Bounds of what each device has for itself: they are no larger where there are more devices."""
-NOT_HUGE = {"anon_prepared", "memlock", "pageblocks", "halves", "userfaultfd"}
+NOT_HUGE = {"memlock", "pageblocks", "halves", "userfaultfd"}
 """What operations need that are not modelled for folios of two pages."""
 NOT_OF_FILES = {"swap_slots", "migrations"}
 """The same for those of files."""
@@ -339,7 +339,9 @@ class Encoder:
             if NOT_HUGE & on_model(op).at_least(op.args).keys():
                 said = f"{op.kind} and huge pages in one scenario are not modelled: what must stay movable, is used by halves or told to user space is one page here"
                 raise ScenarioError(said, "leave out one of them", op.site)
-            if op.declared.makes is HandleType.MAPPING and isinstance(fd := op.args["fd"], HandleRef) and self._is_hugetlb(fd.handle):
+            if op.kind in MOVES:
+                self._suits_moves(op, number, largest)
+            elif op.declared.makes is HandleType.MAPPING and isinstance(fd := op.args["fd"], HandleRef) and self._is_hugetlb(fd.handle):
                 self._suits_hugetlb(op, fd)
             if largest.get("hugetlb_pages") and NOT_OF_FILES & on_model(op).at_least(op.args).keys():
                 said = f"{op.kind} and huge pages of files in one scenario are not modelled: those are not moved, nor swapped out"
@@ -347,9 +349,17 @@ class Encoder:
             if largest.get("hugetlb_pages") and op.kind in ("device_exclusive", "make_device_exclusive"):
                 raise ScenarioError("device-exclusive access and huge pages of files in one scenario are not modelled", "leave out one of them", op.site)
             collapses = largest.get("detached_tables")
-            if collapses and op.declared.makes is HandleType.MAPPING and op.args["fd"] is not None:
+            if collapses and op.declared.makes is HandleType.MAPPING and op.args.get("fd") is not None:
                 said = "MADV_COLLAPSE where files are mapped is not modelled: it is of private anonymous memory"
                 raise ScenarioError(said, "leave out one of them", op.site)
+
+    def _suits_moves(self, op: Op, number: int, largest: Mapping[str, int]) -> None:
+        """Raises `ScenarioError` for a mapping that moves in a way that is not modelled together with huge pages."""
+        if largest.get("hugetlb_pages"):
+            raise ScenarioError(f"{op.kind} and huge pages of files in one scenario are not modelled", "leave out one of them", op.site)
+        if (self.rows["address"][number] - self.rows["page"][number]) % HPAGE_PMD_NR != 0:
+            said = f"{op.kind} of huge pages to a place that does not begin as they do is not modelled: halves of two huge pages would share a page table"
+            raise ScenarioError(said, "move from an even page to an even page, or from an odd one to an odd one", op.site)
 
     def _is_hugetlb(self, memfd: str) -> bool:
         return any(place.op.makes == memfd and place.op.kind == "memfd_create_hugetlb" for place in self.places)
@@ -396,6 +406,8 @@ def _in_flight(thread: ScenarioThread) -> int:
 def suits_huge_pages(operation: Operation, of_files: bool) -> bool:
     """Whether an operation may be in a scenario with huge pages, of files or of private memory."""
     model = model_of(operation.name)
+    if of_files and operation.name in MOVES:
+        return False
     small = dict.fromkeys(operation.args, 1) | {"seals": "", "ranges": ()}
     if (NOT_HUGE | (NOT_OF_FILES if of_files else set())) & model.at_least(small).keys() or model.flags & tables.PRIVATE:
         return False
