@@ -13,7 +13,8 @@ from secondsight.linux import ENOMEM
 from secondsight.linux.fault import cpu_read, cpu_write
 from secondsight.linux.fork import mm_alloc, vm_area_cache, vmas
 from secondsight.linux.fork_dup import dup_mm
-from secondsight.linux.mm_types import VM_UFFD_MISSING, Mm, PteKind, UserfaultfdCtx
+from secondsight.linux.mm_flags import VM_UFFD_MISSING
+from secondsight.linux.mm_types import Mm, PteKind, UserfaultfdCtx
 from secondsight.linux.mmap import do_mmap
 from secondsight.linux.page_alloc import frames
 from secondsight.linux.pgtable import pte_none

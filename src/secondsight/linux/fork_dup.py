@@ -25,16 +25,15 @@ from secondsight.linux.fork import mms, vm_area_dup
 from secondsight.linux.highmem import copy_highpage
 from secondsight.linux.huge_memory import copy_huge_pmd, next_pinned_huge_pmd, pte_alloc, split_huge_pmd
 from secondsight.linux.madvise import find_vma_from
-from secondsight.linux.memory import restore_exclusive_pte
+from secondsight.linux.memory_swap import restore_exclusive_pte
 from secondsight.linux.mm import folio_test_anon, is_cow_mapping, page_anon_exclusive, vma_is_accessible
+from secondsight.linux.mm_flags import VM_LOCKED, VM_UFFD_FLAGS
 from secondsight.linux.mm_interval_tree import vma_interval_tree_insert_after
 from secondsight.linux.mm_types import (
     CLONED,
     HPAGE_PMD_NR,
     NOT_PREPARED,
     PREPARED,
-    VM_LOCKED,
-    VM_UFFD_FLAGS,
     Event,
     Folio,
     Mm,

@@ -37,7 +37,7 @@ and is killed goes on with it. The order among those woken.
 from __future__ import annotations
 
 from secondsight.lang import Ref, atomic, milestone, out_of_records, wait_until
-from secondsight.linux.mm_types import (
+from secondsight.linux.mm_flags import (
     FAULT_FLAG_ALLOW_RETRY,
     UFFD_MISSING,
     UFFD_WP,
@@ -47,16 +47,8 @@ from secondsight.linux.mm_types import (
     VM_UFFD_MINOR,
     VM_UFFD_MISSING,
     VM_UFFD_WP,
-    Count,
-    Flags,
-    Mm,
-    Pte,
-    UffdEvent,
-    UserfaultfdCtx,
-    Va,
-    VaEnd,
-    Vma,
 )
+from secondsight.linux.mm_types import Count, Flags, Mm, Pte, UffdEvent, UserfaultfdCtx, Va, VaEnd, Vma
 from secondsight.linux.pgtable import pte_none, pte_page
 from secondsight.linux.vma_lock import release_fault_lock
 
