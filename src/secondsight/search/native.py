@@ -292,6 +292,7 @@ class _Search:
             threading.Thread(target=run, daemon=True).start()
             try:
                 while not over.wait(0.1):
+                    raw.ask_stop |= int(self.native.moved() != 0)
                     if self.request.on_progress is not None:
                         self.request.on_progress(Progress(raw.states, raw.transitions, raw.frontier, raw.depth, raw.seconds))
             except BaseException as error:
