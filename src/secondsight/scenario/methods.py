@@ -223,7 +223,8 @@ class RecorderMethods(ABC):
 
     def fork(self) -> Process:
         """fork(): another process, whose memory is a copy of this one's, and which has the mappings that this one has by then at the same
-        addresses. It has no device and none of the threads; its own (`@child.thread`) begin when it is there."""
+        addresses. It has no device and none of the threads; its own (`@child.thread`) begin when it is there. It does not come to be (ENOMEM) while a
+        device has a page for itself and its driver has that locked; then what it would do reads `exited`."""
         made: Process = self._operation("fork", None)
         return made
 

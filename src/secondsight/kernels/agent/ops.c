@@ -28,23 +28,30 @@ static int udmabuf = -1;
 
 void reserve_descriptors(int open) { dup3(open, DESCRIPTOR(MAX_HANDLES), O_CLOEXEC); }
 
-/* A page that is there at an address for good, and the page table that it lies in. */
-static void keep_page(char *at)
-{
-	char *page = mmap(at, PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
+enum { TABLE_BYTES = 1 << 21 }; /* what the entries of one page table map */
 
-	if (page != MAP_FAILED)
-		*(volatile char *)page = 1;
+static void touch_page(char *at, int flags)
+{
+	char *page = mmap(at, PAGE, PROT_READ | PROT_WRITE, MAP_ANONYMOUS | MAP_FIXED_NOREPLACE | flags, -1, 0);
+
+	if (page != MAP_FAILED || errno == EEXIST) /* a fork's child has the mapping */
+		*(volatile char *)at = 1;
 }
 
-/* Behind the windows: page tables that reach over them are there whatever a scenario has mapped, as in the model. */
-void keep_page_tables(void) { keep_page(WINDOW(MAX_HANDLES)); }
-
-/* Behind the pages of each window: the last level is there too. Until 6.1 who finds none calls no subscriber (change_pmd_range()). */
-void keep_last_page_tables(void)
+/* A page behind the windows: page tables that reach over them are there whatever a scenario has mapped, as in the model. */
+void keep_page_tables(void)
 {
-	for (int h = 0; UNIT == PAGE && h < scenario.handles; h++)
-		keep_page(WINDOW(h) + (SS_WINDOW_PAGES + 1) * PAGE);
+	touch_page(WINDOW(MAX_HANDLES), MAP_PRIVATE);
+}
+
+/*
+ * The last page of each window's first table: before 6.2 change_protection() calls subscribers where that table is, later ones where
+ * one over it is. Where pages may be huge no table may be in their way. No private page: fork would tell subscribers of its copy.
+ */
+void keep_window_tables(void)
+{
+	for (int h = 0; scenario.page_bits == PAGE_BITS && h < scenario.handles; h++)
+		touch_page(WINDOW(h) + TABLE_BYTES - PAGE, MAP_SHARED);
 }
 
 __thread int current_op;

@@ -216,6 +216,7 @@ static void live(int process, int forced, void *(*body)(void *))
 
 	left->pid[process] = getpid();
 	alarm(RUN_SECONDS);
+	keep_window_tables();
 	run_section(SETUP, process);
 	if (forced)
 		populate_memory();
@@ -378,8 +379,6 @@ void child(int forced)
 	void *(*body)(void *) = forced ? forced_thread_main : thread_main;
 
 	catch_faults();
-	if (forced)
-		keep_last_page_tables();
 	thread_body = body;
 	has_keeper = scenario.processes > 1;
 	for (int i = 0; i < scenario.threads; i++)
