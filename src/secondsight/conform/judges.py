@@ -81,6 +81,7 @@ WITHOUT: Final[dict[str, tuple[Judge, str]]] = {
         "mm/mremap.c (70 outside symbols): move_ptes() needs real page tables (as mm/hmm.c's conformer has) and locks of file and anon_vma as places; "
         "copy_vma() is mm/vma.c's and needs the maple tree",
     ),
+    "mremap_tables.py": ("agreement", "mm/mremap.c: as mremap.py"),
     "vma_lock.py": ("agreement", "inline functions of include/linux/mm.h, which have no file to compile; forced runs see who waits for whom"),
     "mm_userfaultfd.py": (
         "agreement",
