@@ -11,7 +11,9 @@ from secondsight.linux.gup import FOLL_LONGTERM, FOLL_PIN, FOLL_WRITE, pin_user_
 from secondsight.linux.mm_types import Mm
 from secondsight.linux.mmap import do_mmap
 from secondsight.linux.page_alloc import frame_touch, frames, zone
+from secondsight.scenario import Recorder
 from secondsight.search import Verdict
+from secondsight.world.model import outcomes
 
 SIZES = {"pages": 2, "file_pages": 1, "fs_dax_files": 1, "frames": 4}
 
@@ -74,3 +76,26 @@ def test_a_mirror_lets_go_when_it_is_told() -> None:
         do_mmap(mm, 0, 1, file, 0, True)
         mirror = mirror_of(machine, mm)
         assert search(machine, (device_main, (mirror, 0, 1)), (ext4_fallocate_punch_hole, (file, 0, 1)), rules=RULES).verdict is Verdict.HOLDS
+
+
+def test_a_scenario() -> None:
+    """What is read from a disk comes before the hole, or after it; a pin for long is refused."""
+    s = Recorder()
+    file = s.fs_dax(pages=1)
+    a = s.mmap(file)
+    s.pin(a, longterm=True, into="pinned")
+
+    @s.thread
+    def disk() -> None:
+        s.direct_read(a, "d", into="read")
+
+    @s.thread
+    def other() -> None:
+        s.fs_dax_punch_hole(file, page=0, into="hole")
+
+    with s.after():
+        s.read_half(a, into="last")
+    found, seen = outcomes(s.scenario("fs_dax", ""))
+    assert found.verdict is Verdict.HOLDS
+    assert {(dict(one)["read"], dict(one)["hole"], dict(one)["last"]) for one in seen} == {("ok", "ok", "d"), ("ok", "ok", "\0")}
+    assert all(dict(one)["pinned"] == "-EOPNOTSUPP" for one in seen)

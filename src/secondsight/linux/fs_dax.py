@@ -9,7 +9,7 @@
 A page has one reference when nobody uses it but the file. A pin is one more, and the file waits for it: so nobody may pin such memory for long
 (FOLL_LONGTERM is refused), and a mirror has to let go when it is told. A block that is free is a frame that is free: it is another file's soon.
 
-Left out: every operation of a scenario (it is used by hand, and by searches); PMD entries, private mappings; that a read of a hole maps the zero page (here it gets a block: raises no false alarm);
+Left out: PMD entries, private mappings; that a read of a hole maps the zero page (here it gets a block: raises no false alarm);
 truncation, which does the same; the file system's journal; the device's removal (device-dax has it: `dax`); a signal that ends the wait.
 """
 
