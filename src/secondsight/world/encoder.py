@@ -281,8 +281,9 @@ class Encoder:
             derived["no_memory_to_unmap"] = int(differs("mapping-over-a-part-of-a-huge-page", self.release))
             if largest.get("hugetlb_pool"):
                 derived["hugetlb_regions"] = largest.get("hugetlb_pages", 0)
-            if largest.get("swap_slots"):  # a folio of two pages takes two slots side by side
-                derived["swap_slots"] = min(BOUNDS["swap_slots"].most, max(largest["swap_slots"], 2 + 2 * takes["frames"]))
+            if largest.get("swap_slots"):  # a folio of two pages takes two slots side by side; rounded up to fours, as `_SIZES` are
+                enough = max(largest["swap_slots"], 2 + 2 * takes["frames"])
+                derived["swap_slots"] = min(BOUNDS["swap_slots"].most, -(-enough // 4) * 4)
                 derived["split_keeps_zeros"] = int(differs("split-maps-the-zero-page", self.release))
             if largest.get("detached_tables"):
                 derived["collapses_read_only"] = int(self.release is not None and not differs("collapse-of-what-may-not-be-written", self.release))
