@@ -98,4 +98,4 @@ def test_a_scenario() -> None:
     found, seen = outcomes(s.scenario("fs_dax", ""))
     assert found.verdict is Verdict.HOLDS
     assert {(dict(one)["read"], dict(one)["hole"], dict(one)["last"]) for one in seen} == {("ok", "ok", "d"), ("ok", "ok", "\0")}
-    assert all(dict(one)["pinned"] == "-ENOTSUP" for one in seen)
+    assert all(dict(one)["pinned"] == "-EOPNOTSUPP" for one in seen)
