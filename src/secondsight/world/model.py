@@ -7,7 +7,6 @@ in every final state.
 
 from __future__ import annotations
 
-import errno
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
@@ -26,7 +25,7 @@ from secondsight.lang.modules import is_ours, set_up
 from secondsight.lang.program import Program, Room, Thread
 from secondsight.lang.records import Record
 from secondsight.lang.standins import Shared, unwrap
-from secondsight.lang.types import ArrayType
+from secondsight.lang.types import ArrayType, error_name
 from secondsight.linux.errno import SIGBUS, SIGSEGV
 from secondsight.linux.fork import mm_alloc, proc_caches_init
 from secondsight.linux.mm_types import IntervalNotifier, of_nobody
@@ -341,4 +340,4 @@ def value_of(op: Op, value: int) -> str | None:
         return chr(value) if op.declared.loads else OK
     if op.declared.faults:
         return {SIGSEGV: "SIGSEGV", SIGBUS: "SIGBUS"}[-value]
-    return f"-{errno.errorcode.get(-value, -value)}"
+    return f"-{error_name(-value)}"
