@@ -189,7 +189,8 @@ def _rests(
             enough: dict[str, int] = {}
             for checked in mine:
                 enough |= {name: max(number, enough.get(name, 0)) for name, number in checked.bounds.items()}
-            rests[kind.__name__] = contract.rests_on(kind, list(held), rule, enough, kept)
+            known = {checked.scenario: checked.program for checked in mine if checked.program is not None and checked.bounds == enough}
+            rests[kind.__name__] = contract.rests_on(kind, list(held), rule, enough, kept, known)
     return rests
 
 

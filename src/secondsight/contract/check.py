@@ -120,6 +120,8 @@ class Checked:
     """Whether the device got at a page in any final state that was seen. Where it did not, *holds* says little."""
     bounds: Mapping[str, int] = field(default_factory=dict)
     """The bounds that were given by hand, or raised because they ran out."""
+    program: Program | None = field(default=None, compare=False, repr=False)
+    """What was searched; None where it could not be built."""
 
 
 def pick(kind: str, table: dict[str, Any], names: Sequence[str] | None) -> list[Any]:
@@ -227,7 +229,7 @@ def check_scenario(
         return Checked(driver.__name__, adversary, scenario.name, names, result, lambda: build(dict(bounds or {})), False, dict(bounds or {}))
     enough = {**(bounds or {}), **found.raised}
     accessed = has_succeeded(found.program, scenario, found.result.outcomes)
-    return Checked(driver.__name__, adversary, scenario.name, names, found.result, lambda: build(enough), accessed, enough)
+    return Checked(driver.__name__, adversary, scenario.name, names, found.result, lambda: build(enough), accessed, enough, found.program)
 
 
 def load_drivers(path: str | Path, wanted: Sequence[str] | None = None) -> list[type[Device]]:
