@@ -61,7 +61,7 @@ bench: install  ## The mirror protocol on our executors, Spin and Rumur, side by
 	@$(BIN)/python -m bench.run $(ARGS)
 
 docs: $(VENV)/.dev  ## Write the present output of their examples into the documents
-	@$(BIN)/python tests/cli/documents.py README.md docs/tutorial.md docs/how-it-works.md docs/forced.md docs/claim.md docs/hmm-tests.md docs/claims.md docs/judges.md docs/adequacy.md docs/agree.md docs/reference.md
+	@$(BIN)/python tests/cli/documents.py README.md docs/tutorial.md docs/how-it-works.md docs/forced.md docs/claim.md docs/hmm-tests.md docs/mm-tests.md docs/claims.md docs/judges.md docs/adequacy.md docs/agree.md docs/reference.md
 	@$(BIN)/python site/pictures.py
 
 docs-site: $(VENV)/.site  ## The documents as a site, in .venv/site; a warning is an error

@@ -38,6 +38,7 @@ from secondsight.search.request import Request
 from secondsight.world import tables
 from secondsight.world.declare import ACTS, on_model
 from secondsight.world.encoder import Encoder
+from secondsight.world.endless import ending
 from secondsight.world.enough import with_enough
 from secondsight.world.interpreter import end_when_killed, made, run_final, run_in_turn, run_ops
 
@@ -247,13 +248,15 @@ def _set_up(op: Op, i: int, encoder: Encoder, mm: Any, device: Any) -> None:
     if begins is None:
         act = ACTS[encoder.rows["kind"][i]]
         if not tables.process_of(i).exiting:
-            ret = act(i, mm, device) if made(i) else tables.SKIPPED
+            with ending(op.kind):
+                ret = act(i, mm, device) if made(i) else tables.SKIPPED
             if op.declared.makes is HandleType.DEVICE and ret != 0:
                 raise LangError(f"{type(unwrap(device)).__name__}.attach_to() failed, with nothing else going on: {value_of(op, ret)}")
             _keep(encoder, i, ret)
         return
     assert op.makes is not None
-    ret = begins(tables.handles[encoder.numbers[op.makes]], op, mm, device)
+    with ending(op.kind):
+        ret = begins(tables.handles[encoder.numbers[op.makes]], op, mm, device)
     if ret != 0:
         what = f"{type(unwrap(device)).__name__}.open()" if device is not None else op.kind
         raise LangError(f"{what} failed, with nothing else going on: {value_of(op, ret)}")
