@@ -177,3 +177,9 @@ def test_the_first_error_names_the_cause(body: str, tmp_path: Path) -> None:
 def test_a_parameter_without_a_type_is_told_the_one_that_it_overrides(tmp_path: Path) -> None:
     with pytest.raises(LangError, match="instead: write: bool"):
         result(tmp_path, "class Own(Device):\n    def fault(self, va: Va, write) -> int:\n        return 0\n")
+
+
+def test_a_callback_with_other_names_is_refused_where_it_is_written(tmp_path: Path) -> None:
+    text = "class Region(mn.IntervalNotifier):\n    def invalidate(self, span: mn.Range, cur_seq: int) -> bool:\n        return True\n\n\n"
+    with pytest.raises(LangError, match=r"(?s)driver.py:\d+:\d+: Region.invalidate has other parameters than IntervalNotifier.invalidate.*instead: \(self, rng, cur_seq\)"):
+        result(tmp_path, text + "class Own(Device):\n    region: Region\n\n    def fault(self, va: Va, write: bool) -> int:\n        return -14\n")

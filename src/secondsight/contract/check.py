@@ -223,7 +223,7 @@ def check_scenario(
     try:
         found = with_enough(build, lambda made: search(made, asked.but(watch=watched(made))), bounds or {})
     except RuleBroken as error:  # by the driver, in what the scenario does before its threads: there is no program to search, nor a trace
-        at = f"{error.where}: " if error.where is not None else ""
+        at = f"{error.where.file}:{error.where.line}: " if error.where is not None else ""
         said = LangError(f"{at}{driver.__name__} breaks the rule {error.rule} while {scenario.name} is set up, before any thread: {error.message}")
         result = Result(Verdict.NOT_FINISHED, 0, 0, 0, 0.0, reason="error", error=said)
         return Checked(driver.__name__, adversary, scenario.name, names, result, lambda: build(dict(bounds or {})), False, dict(bounds or {}))
