@@ -96,3 +96,4 @@ def test_the_architecture_page_names_every_folder() -> None:
     text = (HOUSE / "ARCHITECTURE.md").read_text()
     folders = [p.parent.name for p in (HOUSE / "src" / "secondsight").glob("*/__init__.py")]
     assert [name for name in folders if f"`{name}/`" not in text] == []
+    assert [line for line in text.split("\n") if len(line) > 132] == [], "a terminal shows it as it is"

@@ -13,7 +13,7 @@ from secondsight.lang.movers import Reductions
 from secondsight.lang.program import Program, Thread, build
 from secondsight.search import Limits, Progress, Request, Verdict, auto, reduced
 from secondsight.search.auto import search, why_not_native
-from secondsight.search.request import Executor
+from secondsight.search.request import ExecutorName
 from secondsight.search.strategy import DepthFirst, RandomWalks
 
 Small = Annotated[int, Bounds(0, 90)]
@@ -54,7 +54,7 @@ def no_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(auto, "compiler", missing)
 
 
-EXECUTORS: tuple[Executor, ...] = ("auto", "reference", "native")
+EXECUTORS: tuple[ExecutorName, ...] = ("auto", "reference", "native")
 has_compiler = pytest.mark.skipif(why_not_native() is not None, reason="no C compiler")
 
 

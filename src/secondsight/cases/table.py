@@ -26,7 +26,7 @@ from secondsight.scenario import Scenario
 from secondsight.scenario.schedule import CannotForce, Schedule
 from secondsight.search import Result, Verdict, Violation
 from secondsight.search.auto import search, why_not_native
-from secondsight.search.request import Executor, Request
+from secondsight.search.request import ExecutorName, Request
 from secondsight.world.enough import with_enough
 
 __all__ = ["Answer", "CaseTable", "Cell", "Heading", "Finding", "FreeRun", "Kernels", "Question", "search_cell", "settle"]
@@ -126,7 +126,7 @@ class CaseTable:
     on_kernel: Callable[[str, str, Violation], Question | FreeRun | CannotForce] | None = None
     runs_on_kernel: Callable[[str, str], FreeRun | CannotForce] | None = None
     goes_on: frozenset[str] | None = None
-    executor: Callable[[str, str], Executor] | None = None
+    executor: Callable[[str, str], ExecutorName] | None = None
     cost: CostTable | PinCost | None = None
 
     def cells(self) -> Iterator[tuple[str, str]]:

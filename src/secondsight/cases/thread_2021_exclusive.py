@@ -49,7 +49,7 @@ DRIVERS: dict[str, tuple[type[Device], str]] = {
 }
 """The rows: each a driver, and what it is."""
 
-Act = Callable[[Recorder, Mapping], None]
+OnExclusiveMapping = Callable[[Recorder, Mapping], None]
 
 
 def _store(s: Recorder, a: Mapping) -> None:
@@ -71,7 +71,7 @@ def _swap_out(s: Recorder, a: Mapping) -> None:
     s.write(a, "B")
 
 
-_ACTS: dict[str, Act] = {
+_ACTS: dict[str, OnExclusiveMapping] = {
     "CPU store": _store,
     "munmap": _munmap,
     "DONTNEED": _dontneed,
