@@ -62,7 +62,19 @@ typedef struct {
 	u64 keys[WORDS + 2];
 } ss_level;
 
-enum { SHARED_BYTES = 8 + (TILE + BLOCK) * HALVES * 4 + 2 * (PLACES + 1) * 4 + TILE * THREADS * 2 + TILE };
+#ifdef ROOM_LOCAL /* a step works on a copy in the thread's own memory, in place of shared memory */
+enum { ROOMS = 0 };
+#else
+enum { ROOMS = BLOCK };
+#endif
+
+#ifdef UNSORTED /* to see what sorting is worth */
+#define SORTED_BY(counter) ((counter) != 0)
+#else
+#define SORTED_BY(counter) (counter)
+#endif
+
+enum { SHARED_BYTES = 8 + (TILE + ROOMS) * HALVES * 4 + 2 * (PLACES + 1) * 4 + TILE * THREADS * 2 + TILE };
 
 #ifndef SS_SHIM
 extern __shared__ u32 shared[];
@@ -71,12 +83,12 @@ extern __shared__ u32 shared[];
 static __device__ inline u64 ss_word(const u32 *state, int word) { return (u64)state[2 * word + 1] << 32 | state[2 * word]; }
 
 /* As the engine's (search/engine.c). */
-static __device__ inline u64 ss_fingerprint(const u64 *word, const u64 *keys)
+static __device__ inline u64 ss_fingerprint(const u32 *state, const u64 *keys)
 {
 	u64 low = 0, high = 0;
 #pragma unroll
 	for (int i = 0; i < WORDS; i += 2) {
-		u64 a = word[i] + keys[i], b = (i + 1 < WORDS ? word[i + 1] : 0) + keys[i + 1], product = a * b;
+		u64 a = ss_word(state, i) + keys[i], b = (i + 1 < WORDS ? ss_word(state, i + 1) : 0) + keys[i + 1], product = a * b;
 		low += product;
 		high += __umul64hi(a, b) + (low < product);
 	}
@@ -106,7 +118,7 @@ static __device__ inline int ss_insert(const ss_level *level, u64 print)
 }
 
 /* Put a state into the next level. The threads of a warp that come here together ask for their places at once. */
-static __device__ inline void ss_push(const ss_level *level, const u64 *word)
+static __device__ inline void ss_push(const ss_level *level, const u32 *state)
 {
 	u32 together = __activemask(), lane = threadIdx.x % 32, leader = __ffs(together) - 1;
 	u64 at = 0;
@@ -119,7 +131,7 @@ static __device__ inline void ss_push(const ss_level *level, const u64 *word)
 	}
 #pragma unroll
 	for (int i = 0; i < WORDS; i++)
-		level->to[i * level->room + at] = word[i];
+		level->to[i * level->room + at] = ss_word(state, i);
 }
 
 static __device__ inline int ss_step(int counter, u8 *s, i64 B, i64 t, ss_x *x)
@@ -141,6 +153,10 @@ static __device__ inline int ss_expand(const ss_level *level, const u32 *state, 
 	i64 B = BASE[thread];
 	int counter = counter_of((const u8 *)state, B), taken = 0, failed = 0;
 	ss_x x;
+#ifdef ROOM_LOCAL
+	u32 own[HALVES];
+	room = own;
+#endif
 	x.made = x.at = 0;
 	do {
 #pragma unroll
@@ -156,13 +172,9 @@ static __device__ inline int ss_expand(const ss_level *level, const u32 *state, 
 			else
 				atomicAdd((u64_atomic *)&level->left->failed[x.kind], 1);
 		} else if (done && x.stop != SS_BLOCKED) {
-			u64 word[WORDS];
-#pragma unroll
-			for (int i = 0; i < WORDS; i++)
-				word[i] = ss_word(room, i);
 			taken++;
-			if (ss_insert(level, ss_fingerprint(word, level->keys)))
-				ss_push(level, word);
+			if (ss_insert(level, ss_fingerprint(room, level->keys)))
+				ss_push(level, room);
 		}
 	} while (x.made && next_choices(&x));
 	return failed ? -1 - taken : taken;
@@ -183,7 +195,7 @@ static __device__ inline int ss_finished(const u8 *s)
 static __global__ void __launch_bounds__(BLOCK, BLOCKS_AT_ONCE) ss_expand_level(const __grid_constant__ ss_level level)
 {
 	u64 *taken_tile = (u64 *)shared;
-	u32 *tile = shared + 2, *rooms = tile + TILE * HALVES, *starts = rooms + BLOCK * HALVES, *sums = starts + PLACES + 1;
+	u32 *tile = shared + 2, *rooms = tile + TILE * HALVES, *starts = rooms + ROOMS * HALVES, *sums = starts + PLACES + 1;
 	u16 *items = (u16 *)(sums + PLACES + 1);
 	u8 *moved = (u8 *)(items + TILE * THREADS);
 	u32 me = threadIdx.x;
@@ -211,7 +223,7 @@ static __global__ void __launch_bounds__(BLOCK, BLOCKS_AT_ONCE) ss_expand_level(
 		/* how many items there are at each place; where those of each place begin; the items, in this order */
 		for (int thread = 0; thread < THREADS; thread++)
 			for (u32 k = me; k < count; k += BLOCK)
-				atomicAdd(&starts[counter_of((const u8 *)(tile + k * HALVES), BASE[thread])], 1);
+				atomicAdd(&starts[SORTED_BY(counter_of((const u8 *)(tile + k * HALVES), BASE[thread]))], 1);
 		__syncthreads();
 		if (!me)
 			starts[0] = 0; /* threads that have ended */
@@ -232,7 +244,7 @@ static __global__ void __launch_bounds__(BLOCK, BLOCKS_AT_ONCE) ss_expand_level(
 			for (u32 k = me; k < count; k += BLOCK) {
 				int counter = counter_of((const u8 *)(tile + k * HALVES), BASE[thread]);
 				if (counter)
-					items[atomicAdd(&sums[counter], 1)] = (u16)(thread * TILE + k);
+					items[atomicAdd(&sums[SORTED_BY(counter)], 1)] = (u16)(thread * TILE + k);
 			}
 		__syncthreads();
 
@@ -260,12 +272,14 @@ static __global__ void __launch_bounds__(BLOCK, BLOCKS_AT_ONCE) ss_expand_level(
 /* The first state is put into the table and the first level; the model's tables are where `items` is. */
 static __global__ void ss_first(const __grid_constant__ ss_level level, const i64 *items)
 {
-	u64 word[WORDS];
+	u32 state[2 * WORDS];
 	for (int i = 0; i < WORDS; i++) {
-		word[i] = level.from[i];
-		level.to[i * level.room] = word[i];
+		u64 word = level.from[i];
+		state[2 * i] = (u32)word;
+		state[2 * i + 1] = (u32)(word >> 32);
+		level.to[i * level.room] = word;
 	}
-	ss_insert(&level, ss_fingerprint(word, level.keys));
+	ss_insert(&level, ss_fingerprint(state, level.keys));
 	for (int i = 0; i < TABLE_COUNT; i++)
 		ss_set_table(i, items + TABLE_FROM[i], TABLE_FROM[i + 1] - TABLE_FROM[i]);
 }

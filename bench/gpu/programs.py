@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from bench.drivers import PROGRAMS
+from bench.drivers import PROGRAMS, engines
 from bench.mirror import mirror
 from bench.sizes import SIZES, TINY
 from secondsight.lang.program import Program
@@ -20,6 +20,8 @@ NAMES: dict[str, Callable[[], Program]] = {
     **{f"mirror {name}": (lambda size=size: mirror(*size)) for name, size in YARDSTICK.items()},
     **{f"mirror {name} without its retry test": (lambda size=size: mirror(*size, retry_test=False)) for name, size in YARDSTICK.items()},
     **PROGRAMS,
+    "munmap: 4 engines": lambda: engines(4),
+    "punch-hole: 3 engines": lambda: engines(3, "punch-hole"),
 }
 
 
