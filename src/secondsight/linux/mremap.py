@@ -26,13 +26,12 @@ from __future__ import annotations
 from secondsight.lang import Errno, atomic, bound, milestone, shared_array
 from secondsight.linux.errno import EFAULT, EINVAL
 from secondsight.linux.fork import mms, vm_area_dup
-from secondsight.linux.memory import tlb_finish_mmu, unmap_vmas, vma_flags
+from secondsight.linux.memory import vma_flags
+from secondsight.linux.memory_zap import tlb_finish_mmu, unmap_vmas
+from secondsight.linux.mm_flags import VM_DEVMAP, VM_LOCKED, VM_PFNMAP
 from secondsight.linux.mm_interval_tree import vma_interval_tree_insert
 from secondsight.linux.mm_types import (
     NOT_PREPARED,
-    VM_DEVMAP,
-    VM_LOCKED,
-    VM_PFNMAP,
     Count,
     Event,
     Flags,
