@@ -20,12 +20,14 @@
 #ifdef SS_SHIM
 #include "shim.h"
 #else
+#include <cooperative_groups.h>
 #include <cuda_runtime.h>
 #define SS_WHERE __device__
 #ifdef SS_APART /* a large model: nvcc would put each function into each of its callers, and take minutes for it */
 #define MODEL static __device__ __noinline__
 #endif
 #define LAUNCH(kernel, grid, block, shared, ...) kernel<<<grid, block, shared>>>(__VA_ARGS__)
+#define ALL_BLOCKS_ARRIVE() cooperative_groups::this_grid().sync()
 #ifndef BLOCK
 #define BLOCK 256
 #endif
@@ -35,7 +37,13 @@
 #include "facts.h"
 
 #ifndef TILE
-#define TILE 512 /* states */
+#define TILE (STATE_SIZE <= 64 ? 512 : 256) /* states */
+#endif
+#ifndef TILE_LEAST
+#define TILE_LEAST 32
+#endif
+#ifndef LEVELS_AT_ONCE
+#define LEVELS_AT_ONCE 64 /* that one launch goes through: small levels take less time than a launch and the way to the host */
 #endif
 
 enum { WORDS = (STATE_SIZE + 7) / 8 };
@@ -48,24 +56,24 @@ typedef unsigned long long u64_atomic; /* as the card's atomic functions have it
 
 /* What a level leaves behind. */
 typedef struct {
-	u64 next, transitions, ended, stuck, tile;
+	u64 next, transitions, ended, stuck, tile, wrong; /* `wrong`: stuck, failed or broken */
 	u64 failed[KINDS], broken[RULE_COUNT + 1];
 	u32 full;
 	i32 site; /* of something that failed */
 } ss_left;
 
 typedef struct {
-	const u64 *from;
-	u64 *to, *table;
-	u64 count, room, slots; /* states of this level, that there is room for in a level, fingerprints that there is room for */
-	ss_left *left;
+	u64 *levels[2], *table;
+	u64 count, room, slots; /* states of the first level, that there is room for in a level, fingerprints that there is room for */
+	ss_left *left;          /* of each level */
+	int turn;               /* which of the two has the first level */
 	u64 keys[WORDS + 2];
-} ss_level;
+} ss_given;
 
-#ifdef ROOM_LOCAL /* a step works on a copy in the thread's own memory, in place of shared memory */
-enum { ROOMS = 0 };
-#else
+#ifdef ROOM_SHARED /* a step works on a copy in shared memory, in place of the thread's own, which is for the most part in the cache */
 enum { ROOMS = BLOCK };
+#else
+enum { ROOMS = 0 };
 #endif
 
 #ifdef UNSORTED /* to see what sorting is worth */
@@ -99,39 +107,39 @@ static __device__ inline u64 ss_fingerprint(const u32 *state, const u64 *keys)
 }
 
 /* Put a fingerprint into the table: whether it was not there. */
-static __device__ inline int ss_insert(const ss_level *level, u64 print)
+static __device__ inline int ss_insert(const ss_given *given, ss_left *left, u64 print)
 {
-	u64 at = __umul64hi(print, level->slots);
+	u64 at = __umul64hi(print, given->slots);
 	for (int tries = 0; tries < MOST_TRIES; tries++) {
-		u64 there = __ldcg((const u64_atomic *)&level->table[at]);
+		u64 there = __ldcg((const u64_atomic *)&given->table[at]);
 		if (!there) {
-			there = atomicCAS((u64_atomic *)&level->table[at], 0, print);
+			there = atomicCAS((u64_atomic *)&given->table[at], 0, print);
 			if (!there)
 				return 1;
 		}
 		if (there == print)
 			return 0;
-		at = at + 1 == level->slots ? 0 : at + 1;
+		at = at + 1 == given->slots ? 0 : at + 1;
 	}
-	atomicOr(&level->left->full, TABLE_FULL);
+	atomicOr(&left->full, TABLE_FULL);
 	return 0;
 }
 
 /* Put a state into the next level. The threads of a warp that come here together ask for their places at once. */
-static __device__ inline void ss_push(const ss_level *level, const u32 *state)
+static __device__ inline void ss_push(const ss_given *given, u64 *to, ss_left *left, const u32 *state)
 {
 	u32 together = __activemask(), lane = threadIdx.x % 32, leader = __ffs(together) - 1;
 	u64 at = 0;
 	if (lane == leader)
-		at = atomicAdd((u64_atomic *)&level->left->next, __popc(together));
+		at = atomicAdd((u64_atomic *)&left->next, __popc(together));
 	at = __shfl_sync(together, at, leader) + __popc(together & ((1u << lane) - 1));
-	if (at >= level->room) {
-		atomicOr(&level->left->full, LEVEL_FULL);
+	if (at >= given->room) {
+		atomicOr(&left->full, LEVEL_FULL);
 		return;
 	}
 #pragma unroll
 	for (int i = 0; i < WORDS; i++)
-		level->to[i * level->room + at] = ss_word(state, i);
+		to[i * given->room + at] = ss_word(state, i);
 }
 
 static __device__ inline int ss_step(int counter, u8 *s, i64 B, i64 t, ss_x *x)
@@ -148,12 +156,12 @@ static __device__ inline int ss_step(int counter, u8 *s, i64 B, i64 t, ss_x *x)
 }
 
 /* A step in this thread's `room`, with a copy of the state: every choice. Returns how many can be taken; -1: and at least one failed. */
-static __device__ inline int ss_expand(const ss_level *level, const u32 *state, u32 *room, int thread)
+static __device__ inline int ss_expand(const ss_given *given, u64 *to, ss_left *left, const u32 *state, u32 *room, int thread)
 {
 	i64 B = BASE[thread];
 	int counter = counter_of((const u8 *)state, B), taken = 0, failed = 0;
 	ss_x x;
-#ifdef ROOM_LOCAL
+#ifndef ROOM_SHARED
 	u32 own[HALVES];
 	room = own;
 #endif
@@ -166,15 +174,16 @@ static __device__ inline int ss_expand(const ss_level *level, const u32 *state, 
 		int done = ss_step(counter, (u8 *)room, B, thread + 1, &x);
 		if (x.stop == SS_FAILED) {
 			failed = 1;
-			level->left->site = x.site;
+			left->site = x.site;
+			atomicAdd((u64_atomic *)&left->wrong, 1);
 			if (x.kind == RULE)
-				atomicAdd((u64_atomic *)&level->left->broken[x.value], 1);
+				atomicAdd((u64_atomic *)&left->broken[x.value], 1);
 			else
-				atomicAdd((u64_atomic *)&level->left->failed[x.kind], 1);
+				atomicAdd((u64_atomic *)&left->failed[x.kind], 1);
 		} else if (done && x.stop != SS_BLOCKED) {
 			taken++;
-			if (ss_insert(level, ss_fingerprint(room, level->keys)))
-				ss_push(level, room);
+			if (ss_insert(given, left, ss_fingerprint(room, given->keys)))
+				ss_push(given, to, left, room);
 		}
 	} while (x.made && next_choices(&x));
 	return failed ? -1 - taken : taken;
@@ -189,11 +198,14 @@ static __device__ inline int ss_finished(const u8 *s)
 }
 
 #ifndef BLOCKS_AT_ONCE
-#define BLOCKS_AT_ONCE 1 /* that a multiprocessor has to have registers for */
+#define BLOCKS_AT_ONCE 2 /* that a multiprocessor has to have registers for */
 #endif
 
-static __global__ void __launch_bounds__(BLOCK, BLOCKS_AT_ONCE) ss_expand_level(const __grid_constant__ ss_level level)
+/* A level. Its tiles are smaller if there are not enough for all blocks. */
+static __device__ inline void ss_expand_level(const ss_given *given, const u64 *from, u64 *to, ss_left *left, u64 states)
 {
+	u64 each = (states / gridDim.x + 32) / 32 * 32;
+	u32 size = each < TILE_LEAST ? TILE_LEAST : each < TILE ? (u32)each : TILE;
 	u64 *taken_tile = (u64 *)shared;
 	u32 *tile = shared + 2, *rooms = tile + TILE * HALVES, *starts = rooms + ROOMS * HALVES, *sums = starts + PLACES + 1;
 	u16 *items = (u16 *)(sums + PLACES + 1);
@@ -202,15 +214,15 @@ static __global__ void __launch_bounds__(BLOCK, BLOCKS_AT_ONCE) ss_expand_level(
 	u64 transitions = 0, ended = 0, stuck = 0;
 	for (;;) {
 		if (!me)
-			*taken_tile = atomicAdd((u64_atomic *)&level.left->tile, 1);
+			*taken_tile = atomicAdd((u64_atomic *)&left->tile, 1);
 		__syncthreads();
-		u64 first = *taken_tile * TILE;
-		if (first >= level.count)
+		u64 first = *taken_tile * size;
+		if (first >= states)
 			break;
-		u32 count = level.count - first < TILE ? (u32)(level.count - first) : TILE;
+		u32 count = states - first < size ? (u32)(states - first) : size;
 		for (int i = 0; i < WORDS; i++)
 			for (u32 k = me; k < count; k += BLOCK) {
-				u64 word = level.from[i * level.room + first + k];
+				u64 word = __ldcg((const u64_atomic *)&from[i * given->room + first + k]);
 				tile[k * HALVES + 2 * i] = (u32)word;
 				tile[k * HALVES + 2 * i + 1] = (u32)(word >> 32);
 			}
@@ -250,7 +262,7 @@ static __global__ void __launch_bounds__(BLOCK, BLOCKS_AT_ONCE) ss_expand_level(
 
 		for (u32 i = me; i < item_count; i += BLOCK) {
 			u32 k = items[i] % TILE;
-			int taken = ss_expand(&level, tile + k * HALVES, rooms + me * HALVES, items[i] / TILE);
+			int taken = ss_expand(given, to, left, tile + k * HALVES, rooms + me * HALVES, items[i] / TILE);
 			transitions += taken < 0 ? -1 - taken : taken;
 			if (taken)
 				moved[k] = 1;
@@ -262,24 +274,43 @@ static __global__ void __launch_bounds__(BLOCK, BLOCKS_AT_ONCE) ss_expand_level(
 			else
 				stuck += !moved[k];
 	}
-	atomicAdd((u64_atomic *)&level.left->transitions, transitions);
+	atomicAdd((u64_atomic *)&left->transitions, transitions);
 	if (ended)
-		atomicAdd((u64_atomic *)&level.left->ended, ended);
-	if (stuck)
-		atomicAdd((u64_atomic *)&level.left->stuck, stuck);
+		atomicAdd((u64_atomic *)&left->ended, ended);
+	if (stuck) {
+		atomicAdd((u64_atomic *)&left->stuck, stuck);
+		atomicAdd((u64_atomic *)&left->wrong, stuck);
+	}
+}
+
+/* Levels, until one of them is the last, or something is wrong or full. */
+static __global__ void __launch_bounds__(BLOCK, BLOCKS_AT_ONCE) ss_expand_levels(const __grid_constant__ ss_given given)
+{
+	u64 states = given.count;
+	int turn = given.turn;
+	for (ss_left *left = given.left; left < given.left + LEVELS_AT_ONCE; left++, turn = !turn) {
+		u64 *from = turn ? given.levels[1] : given.levels[0], *to = turn ? given.levels[0] : given.levels[1];
+		ss_expand_level(&given, from, to, left, states);
+#if LEVELS_AT_ONCE > 1
+		ALL_BLOCKS_ARRIVE();
+		states = __ldcg((const u64_atomic *)&left->next);
+		if (!states || __ldcg((const u64_atomic *)&left->wrong) || __ldcg(&left->full))
+			break;
+#endif
+	}
 }
 
 /* The first state is put into the table and the first level; the model's tables are where `items` is. */
-static __global__ void ss_first(const __grid_constant__ ss_level level, const i64 *items)
+static __global__ void ss_first(const __grid_constant__ ss_given given, const i64 *items)
 {
 	u32 state[2 * WORDS];
 	for (int i = 0; i < WORDS; i++) {
-		u64 word = level.from[i];
+		u64 word = given.levels[1][i];
 		state[2 * i] = (u32)word;
 		state[2 * i + 1] = (u32)(word >> 32);
-		level.to[i * level.room] = word;
+		given.levels[0][i * given.room] = word;
 	}
-	ss_insert(&level, ss_fingerprint(state, level.keys));
+	ss_insert(&given, given.left, ss_fingerprint(state, given.keys));
 	for (int i = 0; i < TABLE_COUNT; i++)
 		ss_set_table(i, items + TABLE_FROM[i], TABLE_FROM[i + 1] - TABLE_FROM[i]);
 }

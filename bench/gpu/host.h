@@ -20,8 +20,10 @@ static void ss_refuse(const char *what, const char *why, const char *remedy)
 
 static void ss_checked(cudaError_t error, const char *what)
 {
+	if (error == cudaErrorMemoryAllocation)
+		ss_refuse(what, cudaGetErrorString(error), "give less room with --slots and --frontier, or a smaller stack with --stack");
 	if (error != cudaSuccess)
-		ss_refuse(what, cudaGetErrorString(error), "give less room with --slots and --frontier, or more stack with --stack");
+		ss_refuse(what, cudaGetErrorString(error), "a stack that was too small says so, too: --stack gives more");
 }
 
 /* As the engine's keys; another seed makes others. */
@@ -96,7 +98,43 @@ static int ss_tell(const ss_left *left, u64 steps)
 	return broken;
 }
 
-static ss_came ss_search(const ss_asked *asked, ss_level level, u64 *arrays[2], const i64 *items, int grid)
+/* Add what a level of `states` left behind. Returns whether it was the last. */
+static int ss_count(const ss_asked *asked, ss_came *came, const ss_left *left, u64 states)
+{
+	if (left->full & LEVEL_FULL)
+		ss_refuse("the next level", "it has more states than there is room for", "--frontier says for how many, and what is left by --slots");
+	came->transitions += left->transitions;
+	came->ended += left->ended;
+	came->stuck += left->stuck;
+	for (int i = 0; i < KINDS; i++)
+		came->failed += i == NONE ? 0 : left->failed[i];
+	if (asked->levels)
+		printf("level %llu: %llu states, %llu steps\n", (u64_atomic)came->depth, (u64_atomic)states, (u64_atomic)left->transitions);
+	if (ss_tell(left, came->depth + 1))
+		came->broken = came->depth + !left->stuck;
+	came->states += left->next;
+	if (!left->next || left->wrong)
+		return 1;
+	came->depth++;
+	if (left->next > came->widest)
+		came->widest = left->next;
+	return 0;
+}
+
+/* All blocks of a launch that goes through several levels have to be there at once, as they wait for each other. */
+static void ss_launch(ss_given given, int grid)
+{
+#if LEVELS_AT_ONCE > 1
+	void *arguments[] = { &given };
+	ss_checked(cudaLaunchCooperativeKernel((const void *)ss_expand_levels, dim3(grid), dim3(BLOCK), arguments, SHARED_BYTES, 0), "a level");
+#else
+	u64 tiles = (given.count + 31) / 32;
+	LAUNCH(ss_expand_levels, tiles < (u64)grid ? (int)tiles : grid, BLOCK, SHARED_BYTES, given);
+	ss_checked(cudaGetLastError(), "a level");
+#endif
+}
+
+static ss_came ss_search(const ss_asked *asked, ss_given given, const i64 *items, int grid)
 {
 	ss_came came = { 1, 0, 0, 1, 0, 0, 0, -1, 0, 0 };
 	cudaEvent_t begun, cleared, over;
@@ -107,46 +145,29 @@ static ss_came ss_search(const ss_asked *asked, ss_level level, u64 *arrays[2], 
 	memset(first, 0, sizeof first);
 	memcpy(first, INITIAL, STATE_SIZE);
 	for (int i = 0; i < WORDS + 2; i++)
-		level.keys[i] = ss_key(asked->seed + i);
+		given.keys[i] = ss_key(asked->seed + i);
 	for (int i = 0; i < WORDS; i++)
-		ss_checked(cudaMemcpy(arrays[1] + i, &first[i], 8, cudaMemcpyHostToDevice), "the first state");
+		ss_checked(cudaMemcpy(given.levels[1] + i, &first[i], 8, cudaMemcpyHostToDevice), "the first state");
 	ss_checked(cudaEventRecord(begun), "an event");
-	ss_checked(cudaMemset(level.table, 0, level.slots * 8), "the table");
+	ss_checked(cudaMemset(given.table, 0, given.slots * 8), "the table");
 	ss_checked(cudaEventRecord(cleared), "an event");
-	level.from = arrays[1];
-	level.to = arrays[0];
-	level.count = 1;
-	LAUNCH(ss_first, 1, 1, SHARED_BYTES, level, items);
+	ss_checked(cudaMemset(given.left, 0, sizeof *given.left), "a level");
+	LAUNCH(ss_first, 1, 1, 0, given, items);
 	ss_checked(cudaGetLastError(), "the first state");
-	for (int turn = 0;; turn = !turn) {
-		ss_left left;
-		u64 tiles = (level.count + TILE - 1) / TILE;
-		level.from = arrays[turn];
-		level.to = arrays[!turn];
-		ss_checked(cudaMemset(level.left, 0, sizeof left), "a level");
-		LAUNCH(ss_expand_level, tiles < (u64)grid ? (int)tiles : grid, BLOCK, SHARED_BYTES, level);
-		ss_checked(cudaGetLastError(), "a level");
-		ss_checked(cudaMemcpy(&left, level.left, sizeof left, cudaMemcpyDeviceToHost), "a level");
-		if (left.full & LEVEL_FULL)
-			ss_refuse("the next level", "it has more states than there is room for", "--frontier says for how many, and what is left by --slots");
-		came.transitions += left.transitions;
-		came.ended += left.ended;
-		came.stuck += left.stuck;
-		for (int i = 0; i < KINDS; i++)
-			came.failed += left.failed[i];
-		if (asked->levels)
-			printf("level %llu: %llu states, %llu steps\n", (u64_atomic)came.depth, (u64_atomic)level.count, (u64_atomic)left.transitions);
-		if (ss_tell(&left, came.depth + 1))
-			came.broken = came.depth + !left.stuck;
-		came.states += left.next;
-		if (left.full & TABLE_FULL || came.states > level.slots / 8 * 7)
-			ss_refuse("the table of fingerprints", "it is full", "give it more with --slots");
-		if (!left.next || came.broken >= 0 || came.failed)
-			break;
-		came.depth++;
-		level.count = left.next;
-		if (left.next > came.widest)
-			came.widest = left.next;
+	given.count = 1;
+	given.turn = 0;
+	for (int over_now = 0; !over_now;) {
+		static ss_left left[LEVELS_AT_ONCE];
+		ss_checked(cudaMemset(given.left, 0, sizeof left), "a level");
+		ss_launch(given, grid);
+		ss_checked(cudaMemcpy(left, given.left, sizeof left, cudaMemcpyDeviceToHost), "a level");
+		for (int i = 0; i < LEVELS_AT_ONCE && !over_now; i++) {
+			over_now = ss_count(asked, &came, &left[i], given.count) || came.broken >= 0 || came.failed;
+			given.count = left[i].next;
+			given.turn = !given.turn;
+			if (left[i].full & TABLE_FULL || came.states > given.slots / 8 * 7)
+				ss_refuse("the table of fingerprints", "it is full", "give it more with --slots");
+		}
 	}
 	ss_checked(cudaEventRecord(over), "an event");
 	ss_checked(cudaEventSynchronize(over), "an event");
@@ -167,33 +188,36 @@ int main(int argc, char **argv)
 {
 	ss_asked asked = ss_arguments(argc, argv);
 	struct cudaDeviceProp card;
-	ss_level level;
-	u64 *arrays[2];
+	ss_given given;
 	i64 *items;
 	size_t left, all;
 	int at_once = 0;
-	memset(&level, 0, sizeof level);
+	memset(&given, 0, sizeof given);
 	ss_checked(cudaGetDeviceProperties(&card, 0), "the card");
 	ss_checked(cudaDeviceSetLimit(cudaLimitStackSize, asked.stack), "the stack");
-	ss_checked(cudaFuncSetAttribute(ss_expand_level, cudaFuncAttributeMaxDynamicSharedMemorySize, SHARED_BYTES), "shared memory");
-	ss_checked(cudaOccupancyMaxActiveBlocksPerMultiprocessor(&at_once, ss_expand_level, BLOCK, SHARED_BYTES), "the search");
+	if (SHARED_BYTES > card.sharedMemPerBlockOptin)
+		ss_refuse("shared memory", "the card has less for a block than its tile takes", "compile with a smaller one: -DTILE=128, or 64");
+	ss_checked(cudaFuncSetAttribute(ss_expand_levels, cudaFuncAttributeMaxDynamicSharedMemorySize, SHARED_BYTES), "shared memory");
+	ss_checked(cudaOccupancyMaxActiveBlocksPerMultiprocessor(&at_once, ss_expand_levels, BLOCK, SHARED_BYTES), "the search");
+	if (!at_once)
+		ss_refuse("the search", "a block of it has no room on the card", "compile with a smaller one: -DBLOCK=128, -DTILE=128");
 	ss_checked(cudaMemGetInfo(&left, &all), "the card's memory");
 	left = left / 10 * 9; /* the rest is for the stacks */
-	level.slots = asked.slots ? asked.slots : left / 2 / 8;
-	if (level.slots * 8 > left)
+	given.slots = asked.slots ? asked.slots : left / 2 / 8;
+	if (given.slots * 8 > left)
 		ss_refuse("the table of fingerprints", "the card has not so much memory", "--slots says how many");
-	level.room = asked.room ? asked.room : (left - level.slots * 8) / 2 / (WORDS * 8);
-	ss_checked(cudaMalloc(&level.table, level.slots * 8), "the table of fingerprints");
-	ss_checked(cudaMalloc(&arrays[0], level.room * WORDS * 8), "a level");
-	ss_checked(cudaMalloc(&arrays[1], level.room * WORDS * 8), "a level");
-	ss_checked(cudaMalloc(&level.left, sizeof *level.left), "a level");
+	given.room = asked.room ? asked.room : (left - given.slots * 8) / 2 / (WORDS * 8);
+	ss_checked(cudaMalloc(&given.table, given.slots * 8), "the table of fingerprints");
+	ss_checked(cudaMalloc(&given.levels[0], given.room * WORDS * 8), "a level");
+	ss_checked(cudaMalloc(&given.levels[1], given.room * WORDS * 8), "a level");
+	ss_checked(cudaMalloc(&given.left, LEVELS_AT_ONCE * sizeof *given.left), "a level");
 	ss_checked(cudaMalloc(&items, sizeof TABLE_ITEMS), "the tables");
 	ss_checked(cudaMemcpy(items, TABLE_ITEMS, sizeof TABLE_ITEMS, cudaMemcpyHostToDevice), "the tables");
 	printf("%s: %d multiprocessors, %d blocks of %d threads each, tiles of %d states, %d bytes of shared memory a block; a state has %d bytes; room for %llu fingerprints, %llu states a level\n",
-	       card.name, card.multiProcessorCount, at_once, BLOCK, TILE, SHARED_BYTES, STATE_SIZE, (u64_atomic)level.slots, (u64_atomic)level.room);
+	       card.name, card.multiProcessorCount, at_once, BLOCK, TILE, SHARED_BYTES, STATE_SIZE, (u64_atomic)given.slots, (u64_atomic)given.room);
 	int wrong = 0;
 	for (int i = 0; i < asked.runs; i++) {
-		ss_came came = ss_search(&asked, level, arrays, items, at_once * card.multiProcessorCount);
+		ss_came came = ss_search(&asked, given, items, at_once * card.multiProcessorCount);
 		printf("%s: %llu states, %llu transitions, depth %llu, widest level %llu, %llu ended; %.3f ms, %.3f of it to clear the table: %.1f million states a second\n",
 		       came.failed ? "not finished: error" : came.broken >= 0 ? "broken" : "all states seen, nothing found", (u64_atomic)came.states,
 		       (u64_atomic)came.transitions, (u64_atomic)came.depth, (u64_atomic)came.widest, (u64_atomic)came.ended, came.ms, came.clear_ms,

@@ -7,6 +7,8 @@ from collections.abc import Callable
 from bench.drivers import PROGRAMS, engines
 from bench.mirror import mirror
 from bench.sizes import SIZES, TINY
+from secondsight.cases.table import program_of_cell
+from secondsight.cases.thread_2023_udmabuf import TABLE
 from secondsight.lang.program import Program
 
 __all__ = ["LARGEST", "NAMES", "named"]
@@ -22,6 +24,7 @@ NAMES: dict[str, Callable[[], Program]] = {
     **PROGRAMS,
     "munmap: 4 engines": lambda: engines(4),
     "punch-hole: 3 engines": lambda: engines(3, "punch-hole"),
+    "invalidate+hmm, no unwritten zero": lambda: program_of_cell(TABLE, "invalidate+hmm", "no unwritten zero", {}),
 }
 
 

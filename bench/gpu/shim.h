@@ -18,7 +18,9 @@
 #define __ffs __builtin_ffs
 #define __ldcg(place) (*(place))
 #define LAUNCH(kernel, grid, block, size, ...) kernel(__VA_ARGS__)
+#define ALL_BLOCKS_ARRIVE()
 
+static const struct { unsigned x; } gridDim = { 1 };
 static struct { unsigned x; } threadIdx;
 static uint32_t shared[1 << 18];
 
@@ -46,8 +48,8 @@ template <typename T, typename V, typename W> static inline T atomicCAS(T *place
 
 typedef int cudaError_t;
 typedef std::chrono::steady_clock::time_point cudaEvent_t;
-enum { cudaSuccess, cudaMemcpyHostToDevice, cudaMemcpyDeviceToHost, cudaLimitStackSize, cudaFuncAttributeMaxDynamicSharedMemorySize };
-struct cudaDeviceProp { const char *name; int multiProcessorCount; };
+enum { cudaSuccess, cudaErrorMemoryAllocation = 2, cudaMemcpyHostToDevice, cudaMemcpyDeviceToHost, cudaLimitStackSize, cudaFuncAttributeMaxDynamicSharedMemorySize };
+struct cudaDeviceProp { const char *name; int multiProcessorCount, sharedMemPerBlockOptin; };
 
 #define cudaGetErrorString(error) "out of memory"
 #define cudaGetLastError() 0
@@ -57,6 +59,9 @@ struct cudaDeviceProp { const char *name; int multiProcessorCount; };
 #define cudaMemcpy(to, from, size, way) (memcpy(to, from, size), 0)
 #define cudaMemset(place, value, size) (memset(place, value, size), 0)
 #define cudaMemGetInfo(free_bytes, all) (*(free_bytes) = *(all) = (size_t)1 << 28, 0)
+#define dim3(size) (size)
+#define cudaLaunchCooperativeKernel(kernel, grid, block, arguments, size, stream) \
+	((void)(kernel), ss_expand_levels(*(ss_given *)*(arguments)), 0)
 #define cudaDeviceSynchronize() 0
 #define cudaEventCreate(event) 0
 #define cudaEventRecord(event) (*(&event) = std::chrono::steady_clock::now(), 0)
@@ -64,4 +69,4 @@ struct cudaDeviceProp { const char *name; int multiProcessorCount; };
 #define cudaEventElapsedTime(ms, begin, end) (*(ms) = std::chrono::duration<float, std::milli>((end) - (begin)).count(), 0)
 
 template <typename T> static inline cudaError_t cudaMalloc(T **place, size_t size) { return (*place = (T *)malloc(size)) ? 0 : 2; }
-static inline cudaError_t cudaGetDeviceProperties(cudaDeviceProp *card, int) { *card = { "no card: g++", 1 }; return 0; }
+static inline cudaError_t cudaGetDeviceProperties(cudaDeviceProp *card, int) { *card = { "no card: g++", 1, sizeof shared }; return 0; }
