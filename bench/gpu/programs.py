@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 from bench.drivers import PROGRAMS, engines
 from bench.mirror import mirror
@@ -19,8 +20,8 @@ LARGEST = (3, 1, 2, 6, 5)
 YARDSTICK = {**{name: size.program for name, size in SIZES.items()}, TINY.name: TINY.program, "largest": LARGEST}
 
 NAMES: dict[str, Callable[[], Program]] = {
-    **{f"mirror {name}": (lambda size=size: mirror(*size)) for name, size in YARDSTICK.items()},
-    **{f"mirror {name} without its retry test": (lambda size=size: mirror(*size, retry_test=False)) for name, size in YARDSTICK.items()},
+    **{f"mirror {name}": partial(mirror, *size) for name, size in YARDSTICK.items()},
+    **{f"mirror {name} without its retry test": partial(mirror, *size, retry_test=False) for name, size in YARDSTICK.items()},
     **PROGRAMS,
     "munmap: 4 engines": lambda: engines(4),
     "punch-hole: 3 engines": lambda: engines(3, "punch-hole"),
