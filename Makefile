@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 export PYTHONDONTWRITEBYTECODE :=
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: demo test agree conform conform-mutants adversaries wrong-drivers tables claims attack mutants reductions test-cluster docs docs-site operations bench package install lint clean help
+.PHONY: demo test agree conform conform-mutants adversaries wrong-drivers tables claims attack mutants reductions test-cluster docs docs-site operations bench gpu package install lint clean help
 
 demo: install  ## The threads' decision tables, and one broken cell's trace
 	@$(BIN)/secondsight settle
@@ -59,6 +59,12 @@ mutants: install  ## The executors with one thing changed, against the same laws
 
 bench: install  ## The mirror protocol on our executors, Spin and Rumur, side by side; ARGS=--full for the long runs
 	@$(BIN)/python -m bench.run $(ARGS)
+
+PROGRAM ?= mirror F
+
+gpu: install  ## A search on a CUDA card, built by nvcc into build/gpu; PROGRAM='zero-page: two engines' (`python -m bench.gpu --list` has all)
+	@$(BIN)/python -m bench.gpu '$(PROGRAM)' --emit build/gpu --build nvcc --as search $(ARGS)
+	@echo 'build/gpu/search is for a machine with a card; --runs 3 repeats it, bench/README.md says what else it takes'
 
 docs: $(VENV)/.dev  ## Write the present output of their examples into the documents
 	@$(BIN)/python tests/cli/documents.py README.md docs/tutorial.md docs/how-it-works.md docs/forced.md docs/claim.md docs/hmm-tests.md docs/mm-tests.md docs/claims.md docs/judges.md docs/adequacy.md docs/agree.md docs/reference.md

@@ -81,7 +81,7 @@ class Lifetimes:
         """The table, and the function that looks, as C text."""
         if not self.freed_at:
             return []
-        return [f"static const u16 FREED_AT[] = {{ {', '.join(map(str, self.freed_at))} }};", _LOOK]
+        return [f"static SS_WHERE const u16 FREED_AT[] = {{ {', '.join(map(str, self.freed_at))} }};", _LOOK]
 
 
 def lifetimes_of(program: Program) -> Lifetimes:

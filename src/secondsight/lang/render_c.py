@@ -76,9 +76,9 @@ class _CRenderer(CExpressions):
         self.frame = None
         while self.queue:
             self._plain_function(self.queue.pop())
-        functions = len(self.lines)
         for i, frame in enumerate(self.frames):
             self._returns(frame, i)
+        functions = len(self.lines)
         self._interface()
         self._part(functions)
         noting = notes_before(self.layout) if self.reductions.merge else []
@@ -99,13 +99,13 @@ class _CRenderer(CExpressions):
         bases = [layout.shared_size + i * program.region for i in range(program.code.capacity)]
         lines = [
             f"enum {{ STATE_SIZE = {program.size}, THREADS = {len(bases)} }};",
-            f"static const i64 BASE[] = {{ {', '.join(map(str, bases))} }};",
+            f"static SS_WHERE const i64 BASE[] = {{ {', '.join(map(str, bases))} }};",
         ]
         lines += [f"DATA const i64 *{name};\nDATA i64 {name}_size;" for name in self.tables.values()]
         if layout.numbered:
             references = [*layout.to_offset, *[0] * (256 - len(layout.to_offset))]
-            lines.append(f"static const u16 REF[256] = {{ {', '.join(map(str, references))} }};")
-            lines.append(f"static const u8 NUM[] = {{ {', '.join(str(n or 0) for n in layout.to_number)} }};")
+            lines.append(f"static SS_WHERE const u16 REF[256] = {{ {', '.join(map(str, references))} }};")
+            lines.append(f"static SS_WHERE const u8 NUM[] = {{ {', '.join(str(n or 0) for n in layout.to_number)} }};")
         return lines
 
     def _finish(self) -> None:
@@ -173,12 +173,15 @@ class _CRenderer(CExpressions):
         self._close()
 
     def _returns(self, frame: Frame, number: int) -> None:
-        """The table of return sites of a function that is called from several places."""
+        """Where a function that is called from several places goes on when it returns: by its return site."""
         if frame.return_slot is not None:
-            names = ["finish", *(self.blocks[c.after] for c in frame.sites)]
-            declaration = f"int (*const R{number}[{len(names)}])(u8 *, i64, i64, ss_x *, i64)"
-            self.prototypes.append(f"LATER {declaration};")
-            self.out(f"MODEL {declaration} = {{ {', '.join(names)} }};")
+            self._open(f"int r{number}(i64 place, u8 *s, i64 B, i64 t, ss_x *x, i64 rv)", f"return from {frame.flow.function.name}")
+            self.out("switch (place) {")
+            for i, call in enumerate(frame.sites, 1):
+                self.out(f"case {i}: return {self.blocks[call.after]}(s, B, t, x, rv);")
+            self.out("}")
+            self.out("return finish(s, B, t, x, rv);")
+            self._close()
 
     def _head(self, block: Block) -> None:
         assert self.frame is not None
@@ -195,21 +198,21 @@ class _CRenderer(CExpressions):
     def _interface(self) -> None:
         """What the engine and the caller use."""
         steps = ", ".join(["0", *(f"p{c.number}" for c in self.program.counters)])
-        self.out(f"static int (*const STEPS[])(u8 *, i64, i64, ss_x *) = {{ {steps} }};")
+        self.out(f"static SS_WHERE int (*const STEPS[])(u8 *, i64, i64, ss_x *) = {{ {steps} }};")
         load = "s[B]" if self.program.counter_width == 1 else "(int)l2(s + B)"
-        self.out(f"static inline int counter_of(const u8 *s, i64 B) {{ return {load}; }}")
-        self.out("void ss_set_table(int table, const i64 *items, i64 size)\n{\n\tswitch (table) {")
+        self.out(f"static SS_WHERE inline int counter_of(const u8 *s, i64 B) {{ return {load}; }}")
+        self.out("SS_WHERE void ss_set_table(int table, const i64 *items, i64 size)\n{\n\tswitch (table) {")
         for i, name in enumerate(self.tables.values()):
             self.out(f"\tcase {i}: {name} = items; {name}_size = size; break;")
         self.out("\t}\n}")
-        self.out("int ss_enter(u8 *s, int function, i64 B, i64 t, const i64 *a, ss_x *x)\n{\n\tswitch (function) {")
+        self.out("SS_WHERE int ss_enter(u8 *s, int function, i64 B, i64 t, const i64 *a, ss_x *x)\n{\n\tswitch (function) {")
         for i, frame in enumerate(self.frames):
             if frame.is_root:
                 arguments = "".join(f", a[{k}]" for k in range(len(frame.flow.function.params)))
                 self.out(f"\tcase {i}: return e{i}(s, B, t, x{arguments});")
         self.out("\t}\n\treturn -1;\n}")
         if not self.reductions.merge:
-            self.out(f"static i32 by_form = {0 if self.symmetry is None else self.symmetry.renames};")
+            self.out(f"static SS_WHERE i32 by_form = {0 if self.symmetry is None else self.symmetry.renames};")
         if self.symmetry is not None and self.symmetry.threads is not None:
             self.lines.append(WHICH if self.reductions.merge else WHICH + NO_FACTS)
         if self.reductions.merge:
@@ -218,7 +221,7 @@ class _CRenderer(CExpressions):
             self.lines += canonical(self.program, self.symmetry)
         merging = ", ".join(["step_at", "kept_inside", "names_untried", "names_tried"] if self.reductions.merge else ["0"] * 4)
         sizes = f"STATE_SIZE, THREADS, sizeof(ss_x), {int(self.program.counter_width > 1)}"
-        self.out(f"const ss_model the_model = {{ {sizes}, BASE, STEPS, {0 if self.symmetry is None else 'canonical'}, &by_form, {merging} }};")
+        self.out(f"SS_WHERE __attribute__((visibility(\"hidden\"))) const ss_model the_model = {{ {sizes}, BASE, STEPS, {0 if self.symmetry is None else 'canonical'}, &by_form, {merging} }};")
 
     # Blocks.
 
@@ -294,7 +297,7 @@ class _CRenderer(CExpressions):
             self._keep(frame.return_slot, SITE, "0")
         self._zero(dirty)
         if frame.return_slot is not None:
-            self.out(f"return R{self.numbers[frame.flow.function]}[{place}](s, B, t, x, {value});")
+            self.out(f"return r{self.numbers[frame.flow.function]}({place}, s, B, t, x, {value});")
         elif frame.is_root:
             self.out("return finish(s, B, t, x, 0);")
         else:
@@ -338,7 +341,7 @@ class _CRenderer(CExpressions):
                 base, stride, count = self.pool(stmt.pool)
                 record = stmt.pool.type.element.record  # type: ignore[union-attr]
                 fresh = f"FRESH{len(self.constants)}"
-                self.constants.append(f"static const u8 {fresh}[] = {{ {', '.join(map(str, self.layout.fresh(record)))} }};")
+                self.constants.append(f"static SS_WHERE const u8 {fresh}[] = {{ {', '.join(map(str, self.layout.fresh(record)))} }};")
                 base, value = self.kept([base, self.expr(stmt.value)])
                 self.out(f"fr(x, s, {base}, {value}, {stride}, {count}, {fresh}, {self.site(stmt.where)});")
             case ir.Eval():

@@ -224,8 +224,8 @@ class CExpressions:
             names = self.short_tables[records, bits] = f"SHORT{len(self.short_tables)}", f"NUMBER{len(self.short_tables)}"
             by_number = [*records, *[0] * ((1 << bits) - len(records))]
             by_place = [records.index(at) if at in records else 0 for at in range(self.layout.shared_size)]
-            self.constants.append(f"static const u16 {names[0]}[] = {{ {', '.join(map(str, by_number))} }};")
-            self.constants.append(f"static const u8 {names[1]}[] = {{ {', '.join(map(str, by_place))} }};")
+            self.constants.append(f"static SS_WHERE const u16 {names[0]}[] = {{ {', '.join(map(str, by_number))} }};")
+            self.constants.append(f"static SS_WHERE const u8 {names[1]}[] = {{ {', '.join(map(str, by_place))} }};")
         return self.short_tables[records, bits]
 
     def ranged(self, value: ir.Expr, kind: IntType | RefType, name: str, where: Position) -> str:

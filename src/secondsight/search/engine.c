@@ -30,6 +30,8 @@
 #include <time.h>
 #include <unistd.h>
 
+extern const ss_model the_model __attribute__((visibility("hidden")));
+
 enum { DELAY = 16, MAX_WORKERS = 64, MAX_SUCCESSORS = 8192 };
 enum { ALONE = 1 << 15 }; /* states up to which one worker goes on alone: a small search is over before the others wake */
 enum { FIRST_SLOTS = 1 << 17, LOG_SIZE = 1 << 16, LOG_BLOCKS = 1 << 16 };

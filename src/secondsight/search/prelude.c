@@ -9,6 +9,12 @@ typedef int32_t i32;
 typedef int64_t i64;
 typedef __int128 i128;
 
+/* Where the functions and the data of a model lie: a compiler for a card has to be told (bench/gpu), and is one for C++.
+ * It may define MODEL as well. */
+#ifndef SS_WHERE
+#define SS_WHERE
+#endif
+
 /*
  * A large text is compiled in two parts at once (lang/compiler.py): each has all of this head, its own part of the model's
  * functions, and the first the rest.
@@ -16,13 +22,13 @@ typedef __int128 i128;
 #ifdef SS_PART
 #define PART(number) (SS_PART == number)
 #define MODEL __attribute__((visibility("hidden")))
-#define LATER extern MODEL
 #define DATA __attribute__((common, visibility("hidden")))
 #else
 #define PART(number) 1
-#define MODEL static
-#define LATER static
-#define DATA static
+#ifndef MODEL
+#define MODEL static SS_WHERE
+#endif
+#define DATA static SS_WHERE
 #endif
 
 #ifndef SS_RESULTS
@@ -67,7 +73,6 @@ typedef struct {
 	void (*names_tried)(int worth);
 } ss_model;
 
-extern const ss_model the_model __attribute__((visibility("hidden")));
 enum { RECORDS = 1, SEQUENCES = 2, EQUAL = 4 }; /* what is renamed: `by_form` */
 
 #ifdef SS_CLUSTER
@@ -116,7 +121,7 @@ static ALWAYS_INLINED void copy_state(u8 *to, const u8 *from, i64 size)
 			to[at] = from[at];
 }
 
-static void fail(ss_x *x, i32 kind, i32 site, i64 value, i64 low, i64 high)
+static SS_WHERE void fail(ss_x *x, i32 kind, i32 site, i64 value, i64 low, i64 high)
 {
 	if (!x->stop) {
 		x->stop = SS_FAILED;
@@ -127,28 +132,28 @@ static void fail(ss_x *x, i32 kind, i32 site, i64 value, i64 low, i64 high)
 		x->high = high;
 	}
 }
-static inline int block(ss_x *x) { if (!x->stop) x->stop = SS_BLOCKED; return 0; }
-static inline i64 rg(ss_x *x, i64 v, i64 low, i64 high, i32 site)
+static SS_WHERE inline int block(ss_x *x) { if (!x->stop) x->stop = SS_BLOCKED; return 0; }
+static SS_WHERE inline i64 rg(ss_x *x, i64 v, i64 low, i64 high, i32 site)
 { if (v >= low && v <= high) return v; fail(x, RANGE, site, v, low, high); return low; }
-static inline i64 ix(ss_x *x, i64 i, i64 count, i32 site)
+static SS_WHERE inline i64 ix(ss_x *x, i64 i, i64 count, i32 site)
 { if ((u64)i < (u64)count) return i; fail(x, INDEX, site, i, 0, count); return 0; }
-static inline i64 nn(ss_x *x, i64 ref, i32 site)
+static SS_WHERE inline i64 nn(ss_x *x, i64 ref, i32 site)
 { if (ref) return ref; fail(x, NONE, site, 0, 0, 0); return 0; }
-static inline i64 nz(ss_x *x, i64 v, i32 site)
+static SS_WHERE inline i64 nz(ss_x *x, i64 v, i32 site)
 { if (v) return v; fail(x, DIVISION, site, 0, 0, 0); return 1; }
-static inline i64 sh(ss_x *x, i64 v, i64 most, i32 site)
+static SS_WHERE inline i64 sh(ss_x *x, i64 v, i64 most, i32 site)
 { if (v >= 0 && v <= 64) return v < most ? v : most; fail(x, SHIFT, site, v, 0, 0); return 0; }
-static inline i64 wd(ss_x *x, i128 v, i32 site)
+static SS_WHERE inline i64 wd(ss_x *x, i128 v, i32 site)
 { if (v > -(1LL << 62) && v < 1LL << 62) return (i64)v; fail(x, TOO_LARGE, site, 0, 0, 0); return 0; }
-static inline i64 floor_div(i64 a, i64 b) { i64 q = a / b; return q - ((a % b != 0) & ((a < 0) != (b < 0))); }
-static inline i64 floor_mod(i64 a, i64 b) { i64 r = a % b; return r + (((r != 0) & ((r < 0) != (b < 0))) ? b : 0); }
-static inline i64 min64(i64 a, i64 b) { return b < a ? b : a; }
-static inline i64 max64(i64 a, i64 b) { return b > a ? b : a; }
-static inline i64 l2(const u8 *p) { return p[0] << 8 | p[1]; }
-static inline void s2(u8 *p, i64 v) { p[0] = (u8)(v >> 8); p[1] = (u8)v; }
-static inline i64 ldn(const u8 *p, int width) { i64 v = 0; for (int i = 0; i < width; i++) v = v << 8 | p[i]; return v; }
-static inline void stn(u8 *p, i64 v, int width) { for (int i = width - 1; i >= 0; i--, v >>= 8) p[i] = (u8)v; }
-static i64 io(ss_x *x, i64 base, i64 ref, i64 stride, i64 count, i32 site)
+static SS_WHERE inline i64 floor_div(i64 a, i64 b) { i64 q = a / b; return q - ((a % b != 0) & ((a < 0) != (b < 0))); }
+static SS_WHERE inline i64 floor_mod(i64 a, i64 b) { i64 r = a % b; return r + (((r != 0) & ((r < 0) != (b < 0))) ? b : 0); }
+static SS_WHERE inline i64 min64(i64 a, i64 b) { return b < a ? b : a; }
+static SS_WHERE inline i64 max64(i64 a, i64 b) { return b > a ? b : a; }
+static SS_WHERE inline i64 l2(const u8 *p) { return p[0] << 8 | p[1]; }
+static SS_WHERE inline void s2(u8 *p, i64 v) { p[0] = (u8)(v >> 8); p[1] = (u8)v; }
+static SS_WHERE inline i64 ldn(const u8 *p, int width) { i64 v = 0; for (int i = 0; i < width; i++) v = v << 8 | p[i]; return v; }
+static SS_WHERE inline void stn(u8 *p, i64 v, int width) { for (int i = width - 1; i >= 0; i--, v >>= 8) p[i] = (u8)v; }
+static SS_WHERE i64 io(ss_x *x, i64 base, i64 ref, i64 stride, i64 count, i32 site)
 {
 	i64 at = ref - base;
 	if (at >= 0 && at % stride == 0 && at / stride < count)
@@ -156,7 +161,7 @@ static i64 io(ss_x *x, i64 base, i64 ref, i64 stride, i64 count, i32 site)
 	fail(x, NOT_IN_ARRAY, site, 0, 0, 0);
 	return 0;
 }
-static i64 al(ss_x *x, u8 *s, i64 base, i64 stride, i64 count, i32 site)
+static SS_WHERE i64 al(ss_x *x, u8 *s, i64 base, i64 stride, i64 count, i32 site)
 {
 	for (i64 i = 0; i < count; i++)
 		if (s[RD(base + stride * count + i)] != USED) {
@@ -166,7 +171,7 @@ static i64 al(ss_x *x, u8 *s, i64 base, i64 stride, i64 count, i32 site)
 	fail(x, FULL, site, count, 0, 0);
 	return base;
 }
-static void fr(ss_x *x, u8 *s, i64 base, i64 ref, i64 stride, i64 count, const u8 *fresh, i32 site)
+static SS_WHERE void fr(ss_x *x, u8 *s, i64 base, i64 ref, i64 stride, i64 count, const u8 *fresh, i32 site)
 {
 	i64 i = io(x, base, ref, stride, count, site);
 	if (x->stop)
@@ -181,7 +186,7 @@ static void fr(ss_x *x, u8 *s, i64 base, i64 ref, i64 stride, i64 count, const u
 		s[ref + j] = fresh[j];
 	}
 }
-static i64 ch(ss_x *x, i64 count, i32 site)
+static SS_WHERE i64 ch(ss_x *x, i64 count, i32 site)
 {
 	if (x->stop)
 		return 0;
@@ -204,7 +209,7 @@ static i64 ch(ss_x *x, i64 count, i32 site)
 	return x->script[x->at++];
 }
 
-static inline u64 ss_mixed(u64 n)
+static SS_WHERE inline u64 ss_mixed(u64 n)
 {
 	n += 0x9e3779b97f4a7c15ull;
 	n = (n ^ n >> 30) * 0xbf58476d1ce4e5b9ull;
@@ -213,7 +218,7 @@ static inline u64 ss_mixed(u64 n)
 }
 
 /* The next script of choices: 0 when all have been followed. */
-static inline int next_choices(ss_x *x)
+static SS_WHERE inline int next_choices(ss_x *x)
 {
 	x->at = 0;
 	while (x->made) {

@@ -1,0 +1,1 @@
+"""A search breadth first on a CUDA card: see bench/README.md, and `python -m bench.gpu --help`."""
