@@ -31,7 +31,7 @@ from secondsight.lang.program import Program
 from secondsight.scenario import DeviceHandle, Mapping, Recorder, Scenario
 from secondsight.scenario.schedule import CannotForce
 from secondsight.search import Verdict, Violation
-from secondsight.search.request import Executor
+from secondsight.search.request import ExecutorName
 
 __all__ = ["DRIVERS", "TABLE", "scenario_of"]
 
@@ -300,7 +300,7 @@ _GOES_ROUND = frozenset({"CPU store", "other device", "second mirror", "DONTNEED
 """The columns in which somebody may take the page away again and again."""
 
 
-def _executor(row: str, column: str) -> Executor:
+def _executor(row: str, column: str) -> ExecutorName:
     """All rows but `kept` go round for as long, and count: unless something is broken before, there is no end without reductions."""
     return "native" if column in _GOES_ROUND and row not in ("kept", *_BROKEN[column]) else "auto"
 
