@@ -14,7 +14,7 @@ from pathlib import Path
 
 from secondsight.cases import TABLES
 from secondsight.contract import ADVERSARIES, driver_program, load_drivers
-from secondsight.contract.adversaries.making import Act, Memory
+from secondsight.contract.adversaries.making import Memory, OnMemory
 from secondsight.contract.adversaries.pages import madvise_dontneed, munmap, punch_hole
 from secondsight.lang.movers import Reductions
 from secondsight.lang.native import Native
@@ -56,7 +56,7 @@ def with_engines(driver: Path, engines: int) -> Iterator[Subject]:
         s.write(pages, "A")
         memory = Memory(pages, s.device(), memfd)
 
-        def cpu(act: Act = act, s: Recorder = s, memory: Memory = memory) -> None:
+        def cpu(act: OnMemory = act, s: Recorder = s, memory: Memory = memory) -> None:
             act(s, memory)
 
         s.thread(cpu)

@@ -45,6 +45,7 @@ TWICE = {
     "Heading": "a row's or column's name and summary: as report wants it (a Protocol), as cases have it",
     "HmmRange": "struct hmm_range, of 6.12 and of 2019",
     "DeviceMethods": "a device's operations, recorded and by hand: written from one declaration",
+    "Result": "what an operation gives (linux), and a search",
     "Kind": "the kinds of analyses that share a base (lang/spread)",
     "Importer": "the handle in a scenario, and the small driver that it is on the model",
 }
@@ -52,14 +53,18 @@ TWICE = {
 
 
 def test_a_class_name_means_one_thing() -> None:
-    """Private classes, the worlds of conform's targets (each file has its own `World`, `Op`, ...) and texts are left out."""
+    """Names of types too. Private ones, the worlds of conform's targets (each file has its own `World`, `Op`, ...) and texts are left out."""
     where: dict[str, list[str]] = {}
     for path in sorted(SOURCE.rglob("*.py")):
         name = path.relative_to(SOURCE).as_posix()
         if name.startswith(("conform/targets/", "cli/templates/")):
             continue
         for node in ast.parse(path.read_text()).body:
-            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
-                where.setdefault(node.name, []).append(name)
+            defined = node.name if isinstance(node, ast.ClassDef) else ""
+            target = node.targets[0] if isinstance(node, ast.Assign) else node.target if isinstance(node, ast.AnnAssign) else None
+            if isinstance(target, ast.Name) and not target.id.isupper():
+                defined = target.id
+            if defined[:1].isupper():
+                where.setdefault(defined, []).append(name)
     several = {name: files for name, files in where.items() if len(files) > 1}
     assert set(several) == set(TWICE), {name: files for name, files in several.items() if name not in TWICE}

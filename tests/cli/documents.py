@@ -2,7 +2,7 @@
 
 A `console` block holds commands (`$ ...`) and their output, a `pycon` block a session of Python, a `python` block that
 begins with a comment of a file's name is that file. All run in order in one folder that has `examples/` in it. Seconds
-and kernel releases may differ. `docs/hmm-tests.md`, `docs/judges.md`, `docs/claims.md`, `docs/reference.md` and the releases in `docs/agree.md` are the
+and kernel releases may differ. `docs/hmm-tests.md`, `docs/mm-tests.md`, `docs/judges.md`, `docs/claims.md`, `docs/reference.md` and the releases in `docs/agree.md` are the
 program's own, written out. `python tests/cli/documents.py
 README.md` writes the present output into a document.
 """
@@ -30,6 +30,7 @@ from secondsight.cases import TABLES
 from secondsight.cases.claims import claims_page
 from secondsight.conform.page import page
 from secondsight.contract.adequacy import page as adequacy_page
+from secondsight.kernels.mm_tests_table import MM_TESTS, ON_MEMORY
 from secondsight.kernels.selftest_table import TABLE, Here
 from secondsight.linux.releases import differences_table
 from secondsight.scenario.holds import HOLDS, Where
@@ -142,6 +143,25 @@ def hmm_tests() -> str:
     return text
 
 
+MM_TESTS_PAGE = """\
+# The kernel's own tests of memory
+
+Those of Linux 6.12, in `tools/testing/selftests/mm/`, test by test. *Agrees*: what it asserts is a scenario too, with the same
+answer on the model and on the kernel; `secondsight run scenarios/cow_tests.py --on linux-6.12` shows both. *Missing*: what the model, or a
+scenario, does not have. The originals are not run here. (`make docs` writes this page.)
+"""
+
+
+def mm_tests() -> str:
+    """What docs/mm-tests.md is to be."""
+    text = MM_TESTS_PAGE
+    for program, tests in MM_TESTS.items():
+        agree = sum(here.scenario is not None for here in tests.values())
+        text += f"\n## {program}\n\n{agree} of {len(tests)} agree. {ON_MEMORY.get(program, '')}".rstrip() + "\n\n| test | here |\n| --- | --- |\n"
+        text += "".join(f"| {name} | {_found(here)} |\n" for name, here in tests.items())
+    return text
+
+
 def _found(here: Here) -> str:
     said = f"agrees: `{here.scenario}` in `scenarios/{here.file}.py`" if here.scenario else f"missing: {here.missing}"
     return f"{said}. {here.note}" if here.note else said
@@ -189,6 +209,9 @@ def write(document: Path) -> None:
         return
     if document.name == "hmm-tests.md":
         document.write_text(hmm_tests())
+        return
+    if document.name == "mm-tests.md":
+        document.write_text(mm_tests())
         return
     text = document.read_text()
     for block in reversed(list(run(document, kernel=True))):

@@ -21,6 +21,7 @@ from secondsight.search.strategy import DepthFirst, RandomWalks
 
 GPU = HOUSE / "examples" / "my_gpu.py"
 HEAD = "from secondsight import Device, Va\n\nclass Bad(Device):\n"
+MORE = "from secondsight import Device, Mutex, Va\nfrom secondsight.lang import Errno, wait_until\nfrom secondsight.linux import mmu_notifier as mn\nfrom secondsight.linux.mm_types import Mm, Pgoff\n\nclass Bad(Device):\n    lock: Mutex\n"
 FAULT = "    def fault(self, va: Va, write: bool) -> int:\n        return -14\n"
 
 
@@ -99,12 +100,30 @@ def test_a_scenario_file_imports_what_lies_beside_it(tmp_path: Path) -> None:
     assert [one.name for one in load_scenarios(path)] == ["maps"]
 
 
-def test_an_error_in_a_drivers_set_up_names_its_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+SET_UP_ERRORS = {
+    "self.registre(mm)": "AttributeError: ",
+    "self.registered = 1": "Bad has no field registered",
+    "self.lock.owner = 300": "LeftRange: Mutex.owner = 300 is outside",
+    "mn.mmu_interval_notifier_insert(self, mm, start, length)": "Bad has no field mm",
+    "wait_until(False)": "this call would wait for ever",
+}
+"""A line of `open`, and what is said of it."""
+
+
+@pytest.mark.parametrize("line", SET_UP_ERRORS)
+def test_an_error_in_a_drivers_set_up_names_its_line(line: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "driver.py"
-    path.write_text(HEAD + FAULT + "\n    def open(self, mm, start, end) -> int:\n        self.registre(mm)\n        return 0\n")
+    path.write_text(MORE + FAULT + f"\n    def open(self, mm, start, length) -> int:\n        {line}\n        return 0\n")
     assert main(["check", str(path), "--adversary", "munmap"]) == 2
     said = capsys.readouterr()
-    assert "driver.py:8: AttributeError" in said.err and "while Bad was set up" in said.err and not said.out
+    assert f"driver.py:12: {SET_UP_ERRORS[line]}" in said.err and "while Bad was set up" in said.err and not said.out
+
+
+def test_a_rule_that_a_drivers_set_up_breaks_has_its_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "driver.py"
+    path.write_text(MORE + FAULT + "\n    def open(self, mm: Mm, start: Va, length: Pgoff) -> Errno:\n        self.lock.unlock()\n        return 0\n")
+    assert main(["check", str(path), "--adversary", "read-only"]) == 2
+    assert "driver.py:12:Badbreakstherulenot-owner" in "".join(capsys.readouterr().out.split())
 
 
 def test_json_is_json_whatever_the_file_prints(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -148,8 +167,9 @@ def test_a_list_as_a_field_is_told_the_array_of_its_elements(tmp_path: Path) -> 
     assert done.code == 2 and "Array[bool, 8], with from secondsight.lang import Array" in done.err
 
 
-def test_a_method_with_other_parameters_is_told_those_that_it_needs_with_their_types(tmp_path: Path) -> None:
-    (tmp_path / "driver.py").write_text(HEAD + FAULT + "    def open(self, mm) -> int:\n        return 0\n")
+@pytest.mark.parametrize("parameters", ["mm", "mm, start, end"])
+def test_a_method_with_other_parameters_is_told_those_that_it_needs_with_their_types(parameters: str, tmp_path: Path) -> None:
+    (tmp_path / "driver.py").write_text(HEAD + FAULT + f"    def open(self, {parameters}) -> int:\n        return 0\n")
     with pytest.raises(LangError, match=r"instead: def open\(self, mm: Mm, start: Va, length: Pgoff\) -> Errno:"):
         load_drivers(tmp_path / "driver.py")
 

@@ -52,6 +52,19 @@ def test_a_device_that_gets_at_no_page_does_not_simply_hold(right: Path) -> None
     assert (done.code, "failed where a CPU's would not have failed" in " ".join(done.out.split())) == (1, True)
 
 
+def test_an_error_in_the_driver_comes_with_the_way_there(right: Path) -> None:
+    """An error number that is taken for a page: the index outside an array is in a file of ours, the call is the driver's."""
+    right.write_text(MY_GPU.replace("            if pfn < 0:\n                return pfn\n", ""))
+    done = secondsight("check", right, "--adversary", "munmap")
+    assert done.code == 2
+    assert "    devices/device.py:" in done.out and "(is it -EFAULT?)" in done.out
+    lines = [line.strip() for line in done.out.splitlines()]
+    (end,) = [number for number, line in enumerate(lines) if line == "^ bad-index"]
+    assert lines[end - 1].startswith("page_table.map(va=1, pfn=-EFAULT)") and "right.py:" in lines[end - 1]
+    again = secondsight("replay", right, "munmap:reads", lines[-1].split()[-1])
+    assert "^ bad-index" in again.out
+
+
 def test_a_rule_of_the_files_own_is_watched_and_replayed(right: Path) -> None:
     right.write_text(
         MY_GPU

@@ -8,7 +8,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from documents import EXAMPLES, HOUSE, agree_page, hmm_tests, run, same, with_holds
+from documents import EXAMPLES, HOUSE, agree_page, hmm_tests, mm_tests, run, same, with_holds
 from reference import reference
 
 from secondsight.cases import TABLES
@@ -54,6 +54,7 @@ def test_every_difference_of_releases_is_asked_for_where_it_occurs() -> None:
 
 def test_the_kernels_own_tests_are_as_in_the_table() -> None:
     assert (HOUSE / "docs" / "hmm-tests.md").read_text() == hmm_tests(), "`make docs` writes what is true now"
+    assert (HOUSE / "docs" / "mm-tests.md").read_text() == mm_tests(), "`make docs` writes what is true now"
 
 
 def test_the_claims_are_as_in_the_tables() -> None:
@@ -95,3 +96,4 @@ def test_the_architecture_page_names_every_folder() -> None:
     text = (HOUSE / "ARCHITECTURE.md").read_text()
     folders = [p.parent.name for p in (HOUSE / "src" / "secondsight").glob("*/__init__.py")]
     assert [name for name in folders if f"`{name}/`" not in text] == []
+    assert [line for line in text.split("\n") if len(line) > 132] == [], "a terminal shows it as it is"

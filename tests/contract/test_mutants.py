@@ -12,12 +12,13 @@ from pathlib import Path
 
 import pytest
 
+from secondsight.cases.judges import JUDGES
 from secondsight.cli import main
 from secondsight.contract import ADVERSARIES, check, load_drivers
 from secondsight.contract.adequacy import RIGHT
 from secondsight.contract.adversaries import Adversary
-from secondsight.contract.driver_mutants import driver_mutants, try_mutant
-from secondsight.contract.harmless import HARMLESS, UNTRIED
+from secondsight.contract.driver_mutants import driver_mutants, try_before, try_mutant
+from secondsight.contract.harmless import HARMLESS, JUDGED
 from secondsight.devices.device import Device
 from secondsight.devices.fenced_importer import FencedImporter
 from secondsight.devices.mirror import Mirror
@@ -112,9 +113,18 @@ def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: py
     assert "Own is broken as it is (munmap: reads, as-if-cpu)" in capsys.readouterr().err
 
 
+def test_a_driver_that_a_table_judges() -> None:
+    driver = RIGHT["Mirror2019MmapSem"]
+    known = {one.name: one for one in driver_mutants(driver)}
+    fates = [try_before(JUDGES[driver], driver, known[f"Mirror2019MmapSem.fault: {name}"]) for name in ("drop 8", "drop 9", "without the lock 2")]
+    assert [(trial.fate, trial.by) for trial in fates] == [
+        ("broken", "2019-08-hmm, livelock"), ("idle", "no access of the device succeeds"), ("survives", ""),
+    ]  # fmt: skip
+
+
 def test_what_may_survive_is_of_a_driver_that_ships() -> None:
-    assert set(RIGHT) <= set(HARMLESS) | set(UNTRIED)
-    assert not set(HARMLESS) & set(UNTRIED)
+    assert set(RIGHT) == set(HARMLESS)
+    assert set(JUDGED) == {driver.__name__ for driver in JUDGES}
     for name, table in HARMLESS.items():
         there = {one.name for one in driver_mutants(RIGHT[name])}
         assert set(table) <= {one.removeprefix(f"{name}.") for one in there}
@@ -125,7 +135,7 @@ def test_what_may_survive_is_of_a_driver_that_ships() -> None:
 def test_every_mutant_is_noticed_unless_it_is_harmless(name: str) -> None:
     survivors = {}
     for one in driver_mutants(RIGHT[name]):
-        trial = try_mutant(RIGHT[name], one)
+        trial = try_before(JUDGES[RIGHT[name]], RIGHT[name], one) if name in JUDGED else try_mutant(RIGHT[name], one)
         if trial.fate == "survives":
             survivors[one.name.removeprefix(f"{name}.")] = one.statement
     assert set(survivors) == set(HARMLESS.get(name, {})), survivors

@@ -20,6 +20,7 @@ from secondsight.devices.mirror import Mirror
 from secondsight.devices.private_gpu import PrivateGpu
 from secondsight.devices.private_range import ClearsItsRange
 from secondsight.devices.small import (
+    AsksToBeCalled,
     AsksToWriteFirst,
     ClearsByItself,
     ClosesByItsLock,
@@ -117,7 +118,7 @@ def test_no_other_adversary_catches_it(adversary: str) -> None:
 
 RIGHT: list[type[Device]] = [
     MirrorInParts, ClosesByItsLock, PrefaultsAfterwards, AsksToWriteFirst, DropsEverything, GivesReferencesBack, LooksIntoItsTable, Pins, Vcpu, VfioType1,
-    RemembersByProcess, MarksWhenItDrops, FencedImporter, UnmapsAtOnce, KeepsForReading, Exclusive,
+    RemembersByProcess, MarksWhenItDrops, FencedImporter, UnmapsAtOnce, AsksToBeCalled, KeepsForReading, Exclusive,
     PrivateGpu, ClearsByItself, ClearsItsRange, CoherentGpu,
 ]  # fmt: skip
 

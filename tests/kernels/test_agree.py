@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from secondsight.agree.campaign import examine
-from secondsight.agree.generate import Kind, scenario_of
+from secondsight.agree.generate import DrawnKind, scenario_of
 from secondsight.agree.sides import Booted
 from secondsight.agree.source import source_of
 from secondsight.agree.store import AGREES
@@ -27,7 +27,7 @@ def booted(vm: VM) -> Booted:
 
 
 @pytest.mark.parametrize(("kind", "count"), [("sequential", 200), ("free", 8)])
-def test_drawn_scenarios_agree(kind: Kind, count: int, booted: Booted) -> None:
+def test_drawn_scenarios_agree(kind: DrawnKind, count: int, booted: Booted) -> None:
     drawn = {number: scenario_of(kind, SEED, number) for number in range(count)}
     results = examine(booted, drawn, kind)
     assert [one.number for one in results] == list(range(count))

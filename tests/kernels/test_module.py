@@ -18,7 +18,7 @@ from secondsight.devices.mirror import (
 )
 from secondsight.kernels import VM, Died, ForcedRun, GuestJob, Kernel, KernelError, Observation, boot, variant_of
 from secondsight.kernels.c_tables import points_header
-from secondsight.kernels.encode import Steps, encode, encode_steps, pages_of
+from secondsight.kernels.encode import SentSchedule, encode, encode_steps, pages_of
 from secondsight.kernels.initramfs import initramfs
 from secondsight.kernels.qemu import Guest
 from secondsight.kernels.real_device import SOURCE, VARIANTS, built_for
@@ -72,7 +72,7 @@ def vm(module_vm: VM) -> VM:
     return module_vm
 
 
-def forced_times(vm: VM, recorded: Scenario, steps: Steps, driver: type[Device] | None, times: int) -> ForcedRun:
+def forced_times(vm: VM, recorded: Scenario, steps: SentSchedule, driver: type[Device] | None, times: int) -> ForcedRun:
     """The one answer that all of so many forced runs give."""
     answers = Counter(vm.batch([GuestJob(recorded, steps=steps, driver=driver)] * times))
     assert answers.total() == times

@@ -15,7 +15,7 @@ from secondsight.lang.locks import Lock, RwLock
 from secondsight.lang.plain import PlainRun, PlainStep
 from secondsight.lang.program import Program
 from secondsight.lang.reference import Reference, Successor
-from secondsight.lang.traced import Event, Traced
+from secondsight.lang.traced import Traced, TracedEvent
 
 LOCKS = {name for kind in (Lock, *Lock.__subclasses__(), RwLock) for name in (f.__qualname__ for f in vars(kind).values() if callable(f))}
 """Within a lock's function the two differ: a thread stands in a queue before the call there, and in the middle of it here."""
@@ -54,7 +54,7 @@ def of_plain(step: PlainStep) -> tuple[list[Said], list[Said]]:
     return calls + frees, [(e.name, repr(e.value)) for e in seen if e.kind == "return"]
 
 
-def of_traced(traced: Traced, events: tuple[Event, ...]) -> tuple[list[Said], list[Said]]:
+def of_traced(traced: Traced, events: tuple[TracedEvent, ...]) -> tuple[list[Said], list[Said]]:
     calls, frees, returns = list[Said](), list[Said](), list[Said]()
     for kind, number, values in events:
         if kind == "free":

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from linux_world import A, B, C, world
 
+from secondsight.cases.judges import beside_a_change
 from secondsight.devices.device import Device
 from secondsight.devices.userfault_handler import FillsAtOnce, FillsOnce, FillsPages
 from secondsight.linux import EAGAIN, EEXIST, EFAULT, EINVAL, ENOENT, SIGBUS
@@ -185,22 +186,6 @@ def test_what_is_filled_into_a_hole_that_is_being_punched_may_go_with_it() -> No
         s.read(a, into="after")
     found = {(dict(one)["filled"], dict(one)["after"]) for one in outcomes_of(s.scenario("hole", ""))}
     assert found == {("-EEXIST", "SIGBUS"), ("ok", "c"), ("ok", "SIGBUS")}
-
-
-def beside_a_change() -> Scenario:
-    s = Recorder()
-    a = s.mmap(pages=1)
-    s.device()
-
-    @s.thread
-    def touches() -> None:
-        s.read(a)
-
-    @s.thread
-    def forgets() -> None:
-        s.madvise_dontneed(a)
-
-    return s.scenario("beside_a_change", "")
 
 
 @pytest.mark.parametrize(("handler", "why"), [(FillsPages, None), (FillsOnce, "deadlock"), (FillsAtOnce, "livelock")])

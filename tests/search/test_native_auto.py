@@ -11,9 +11,9 @@ from secondsight.lang import Bounds, LangError, Machine, Mutex, Record, choose, 
 from secondsight.lang import compiler as compilers
 from secondsight.lang.movers import Reductions
 from secondsight.lang.program import Program, Thread, build
-from secondsight.search import Limits, Progress, Request, Verdict, auto
+from secondsight.search import Limits, Progress, Request, Verdict, auto, reduced
 from secondsight.search.auto import search, why_not_native
-from secondsight.search.request import Executor
+from secondsight.search.request import ExecutorName
 from secondsight.search.strategy import DepthFirst, RandomWalks
 
 Small = Annotated[int, Bounds(0, 90)]
@@ -54,7 +54,7 @@ def no_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(auto, "compiler", missing)
 
 
-EXECUTORS: tuple[Executor, ...] = ("auto", "reference", "native")
+EXECUTORS: tuple[ExecutorName, ...] = ("auto", "reference", "native")
 has_compiler = pytest.mark.skipif(why_not_native() is not None, reason="no C compiler")
 
 
@@ -128,6 +128,22 @@ def test_reductions_are_made_by_the_native_executor_alone_and_are_named() -> Non
     assert (fast.verdict, fast.reduced) == (Verdict.HOLDS, ("merge", "symmetry"))
     assert fast.states * 2 < slow.states
     assert search(program, Request(executor="native", reductions=Reductions.none())).states == slow.states
+
+
+@has_compiler
+def test_a_reduced_search_begins_in_haste_and_again_with_care(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same is seen; what is limited ends at its own limit."""
+    program = build(Machine(), [Thread(f"t{i}", counts, (5,)) for i in range(2)])
+    whole = reduced.reduced_search(program)
+    assert whole.begun == 1
+    monkeypatch.setattr(reduced, "IN_HASTE", whole.result.states // 2)
+    other = build(Machine(), [Thread(f"t{i}", counts, (5,)) for i in range(2)])
+    again = reduced.reduced_search(other)
+    assert (again.result.verdict, again.result.states, again.result.reason) == (Verdict.HOLDS, whole.result.states, None)
+    assert again.begun == 2 and reduced.reduced_search(other).begun == 1  # what was compiled with care is there from then on
+    third = build(Machine(), [Thread(f"t{i}", counts, (5,)) for i in range(2)])
+    cut = reduced.reduced_search(third, Request(limits=Limits(states=whole.result.states // 4)))
+    assert (cut.result.reason, cut.begun) == ("states", 1)
 
 
 @has_compiler

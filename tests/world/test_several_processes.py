@@ -27,7 +27,7 @@ from secondsight.report import mail
 from secondsight.scenario import Outcome, Recorder, Scenario, ScenarioError, load_scenarios, scenario, show_outcome
 from secondsight.search import Verdict
 from secondsight.search.auto import search
-from secondsight.search.request import Executor, Request
+from secondsight.search.request import ExecutorName, Request
 from secondsight.world.encoder import Encoder
 from secondsight.world.forced import free_schedule, run_forced
 from secondsight.world.model import outcomes, program
@@ -64,7 +64,7 @@ def test_the_right_driver_holds(name: str) -> None:
 
 def test_every_executor_says_the_same() -> None:
     for name in ("one_file_two_views", "one_exits"):
-        reference, native = (outcomes(by_name[name], request=Request(executor=by)) for by in get_args(Executor)[1:])
+        reference, native = (outcomes(by_name[name], request=Request(executor=by)) for by in get_args(ExecutorName)[1:])
         assert reference[0].verdict is native[0].verdict is Verdict.HOLDS
         assert reference[1] == native[1]
 
@@ -72,7 +72,7 @@ def test_every_executor_says_the_same() -> None:
 def test_every_executor_says_the_same_of_a_child() -> None:
     """Who reads and writes in a child that a thread forks, beside its parent's end."""
     forks = {found.name: found for found in load_scenarios(ROOT / "scenarios" / "protection.py")}["forked_or_gone"]
-    reference, native = (outcomes(forks, request=Request(executor=by)) for by in get_args(Executor)[1:])
+    reference, native = (outcomes(forks, request=Request(executor=by)) for by in get_args(ExecutorName)[1:])
     assert reference[1] == native[1]
     assert len(reference[1]) == 2
 

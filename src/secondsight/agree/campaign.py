@@ -20,7 +20,7 @@ from multiprocessing.connection import Connection, wait
 from typing import Any
 
 from secondsight.agree.forced import NOT_COMPARED, Plan, both_told, judge_forced, plan_of, replanned
-from secondsight.agree.generate import Kind, scenario_of
+from secondsight.agree.generate import DrawnKind, scenario_of
 from secondsight.agree.judge import ModelAnswer, ask, both_answers, judge, signature_of
 from secondsight.agree.shrink import renumbered, shrink
 from secondsight.agree.sides import Booted, KernelAnswer
@@ -31,9 +31,9 @@ from secondsight.scenario import Scenario
 
 __all__ = ["BATCH", "RUNS", "CampaignProgress", "examine", "run_campaign", "shrink_findings"]
 
-RUNS: dict[Kind, int] = {"sequential": 1, "free": 25, "forced": 1}
+RUNS: dict[DrawnKind, int] = {"sequential": 1, "free": 25, "forced": 1}
 """How often a scenario runs on the kernel."""
-BATCH: dict[Kind, int] = {"sequential": 100, "free": 20, "forced": 25}
+BATCH: dict[DrawnKind, int] = {"sequential": 100, "free": 20, "forced": 25}
 PR_SET_PDEATHSIG = 1
 
 
@@ -49,7 +49,7 @@ class CampaignProgress:
     seconds: float
 
 
-def examine(booted: Booted, scenarios: dict[int, Scenario], kind: Kind, seed: int = 1) -> list[KeptResult]:
+def examine(booted: Booted, scenarios: dict[int, Scenario], kind: DrawnKind, seed: int = 1) -> list[KeptResult]:
     """Run scenarios on a kernel and on the model, and judge each. The numbers are theirs in the campaign of that seed."""
     if kind == "forced":
         return list(_forced(booted, scenarios, seed))
@@ -111,7 +111,7 @@ def _judged(number: int, scenario: Scenario, answer: ModelAnswer, seen: KernelAn
 def run_campaign(
     store: CampaignStore,
     kernel: Kernel,
-    kind: Kind,
+    kind: DrawnKind,
     seed: int,
     count: int,
     boots: int = 1,
@@ -174,7 +174,7 @@ def shrunk_forced(booted: Booted, finding: CampaignFinding, driver: type[Device]
     return last
 
 
-def shrunk(booted: Booted, finding: CampaignFinding, kind: Kind) -> CampaignFinding:
+def shrunk(booted: Booted, finding: CampaignFinding, kind: DrawnKind) -> CampaignFinding:
     """The finding with the smallest scenario found on which kernel and model still differ in the same way."""
     runs = 1 if kind == "sequential" else 8 * RUNS[kind]  # a race may not show at once
     last = finding
@@ -203,7 +203,7 @@ def shrunk(booted: Booted, finding: CampaignFinding, kind: Kind) -> CampaignFind
 class _Workers:
     """Processes with a boot each. They end when this one does, however that ends."""
 
-    def __init__(self, kernel: Kernel, kind: Kind, seed: int, count: int) -> None:
+    def __init__(self, kernel: Kernel, kind: DrawnKind, seed: int, count: int) -> None:
         context = multiprocessing.get_context("spawn")
         self._processes = []
         self._lines: list[Connection] = []
@@ -260,7 +260,7 @@ def _ended() -> KernelError:
     return KernelError("a worker process ended", "was it killed? run the same command again to go on")
 
 
-def _work(line: Connection, kernel: Kernel, kind: Kind, seed: int, parent: int) -> None:
+def _work(line: Connection, kernel: Kernel, kind: DrawnKind, seed: int, parent: int) -> None:
     """A worker: batches of numbers come, results go, until the line closes."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)

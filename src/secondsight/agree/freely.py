@@ -19,6 +19,9 @@ __all__ = ["RUNS", "Observing", "run_freely"]
 
 RUNS = 200
 
+MOST = 5_000_000
+"""States after which the model has no answer: of one scenario that somebody asks about, more than of each of a campaign's."""
+
 
 class Observing(Protocol):
     """What runs scenarios: a booted kernel (`kernels.VM`)."""
@@ -35,7 +38,7 @@ def run_freely(
     alone = next((p.op.kind for p in scenario.places() if p.op.declared.model_only), None)
     if alone is not None:
         return Confirmation(Confirmed.CANNOT, f"{alone} is the model's alone: no real kernel runs it here", free=True)
-    answer = ask(scenario, release)
+    answer = ask(scenario, release, MOST)
     if answer.problem or not answer.complete:
         return Confirmation(Confirmed.CANNOT, f"the model does not say what is possible: {answer.problem or 'too many states'}", free=True)
     if shows is not None and (against := [o for o in answer.possible if not shows(_named(o))]):

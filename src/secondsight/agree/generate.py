@@ -31,10 +31,10 @@ from secondsight.scenario import Recorder, Scenario
 from secondsight.scenario.ops import OPS, HandleType, Needs, Often, Operation
 from secondsight.world.encoder import suits_huge_pages
 
-__all__ = ["KINDS", "Kind", "fingerprint", "generate", "scenario_of"]
+__all__ = ["KINDS", "DrawnKind", "fingerprint", "generate", "scenario_of"]
 
-Kind = Literal["sequential", "free", "forced"]
-KINDS: tuple[Kind, ...] = get_args(Kind)
+DrawnKind = Literal["sequential", "free", "forced"]
+KINDS: tuple[DrawnKind, ...] = get_args(DrawnKind)
 
 WITH_HUGE = (Needs.HUGE, Needs.HUGETLB)
 PAGES = BOUNDS["pages"].most  # of address space
@@ -133,7 +133,7 @@ def _free(draw: Draw, s: Recorder, several: bool, with_uffd: bool) -> None:
             _look(w)
 
 
-def _huge(kind: Kind, draw: Draw, s: Recorder) -> None:
+def _huge(kind: DrawnKind, draw: Draw, s: Recorder) -> None:
     """A scenario with huge pages: mappings of private memory that mostly want them, or of a file of them."""
     of_files = chance(draw, 40)
     w = World(s, draw, Budget(FRAMES // 2 if kind == "sequential" else 6, buffers=0), SpaceLeft(PAGES if kind == "sequential" else 6), most=4, huge=True)
@@ -217,17 +217,17 @@ HUGE = 8
 WATCHED = 7
 """Of so many scenarios the last has a userfaultfd, unless it is a forced one."""
 
-_DRAWN: dict[Kind, Callable[[Draw, Recorder, bool, bool], None]] = {"sequential": _sequential, "free": _free, "forced": _forced}
+_DRAWN: dict[DrawnKind, Callable[[Draw, Recorder, bool, bool], None]] = {"sequential": _sequential, "free": _free, "forced": _forced}
 
 
-def generate(kind: Kind, draw: Draw, name: str = "drawn", several: bool = False, with_uffd: bool = False) -> Scenario:
+def generate(kind: DrawnKind, draw: Draw, name: str = "drawn", several: bool = False, with_uffd: bool = False) -> Scenario:
     """A scenario of a kind, from the choices of `draw`. `several`: with two processes. `with_uffd`: with a userfaultfd."""
     s = Recorder()
     _DRAWN[kind](draw, s, several, with_uffd)
     return s.scenario(name, "")
 
 
-def scenario_of(kind: Kind, seed: int, index: int) -> Scenario:
+def scenario_of(kind: DrawnKind, seed: int, index: int) -> Scenario:
     """Scenario `index` of a seed: always the same one, whatever was drawn before."""
     name, draw = f"{kind}_{seed}_{index}", Seeded(f"{kind}/{seed}/{index}")
     if index % HUGE == HUGE - 1:
@@ -238,7 +238,7 @@ def scenario_of(kind: Kind, seed: int, index: int) -> Scenario:
 
 
 @cache
-def fingerprint(kind: Kind) -> str:
+def fingerprint(kind: DrawnKind) -> str:
     """What tells one version of this generator from another: its first 50 scenarios of seed 0, hashed."""
     hashed = hashlib.sha256()
     for index in range(50):

@@ -25,7 +25,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
-from secondsight.agree.generate import KINDS, Kind, fingerprint
+from secondsight.agree.generate import KINDS, DrawnKind, fingerprint
 from secondsight.scenario import Outcome, Scenario, ScenarioError
 
 __all__ = ["AGREES", "DIED", "DISAGREES", "NO_VERDICT", "REFUSED", "Campaign", "CampaignFinding", "KeptResult", "CampaignStore", "Totals"]
@@ -53,7 +53,7 @@ class Campaign:
     id: int
     kernel: str
     release: str
-    kind: Kind
+    kind: DrawnKind
     seed: int
 
 
@@ -111,7 +111,7 @@ class CampaignStore:
         except (sqlite3.Error, UnicodeDecodeError) as error:
             raise ScenarioError(f"cannot be used: {error}", "give another file with --db", (str(path), 0)) from error
 
-    def campaign(self, kernel: str, release: str, kind: Kind, seed: int) -> Campaign:
+    def campaign(self, kernel: str, release: str, kind: DrawnKind, seed: int) -> Campaign:
         """The campaign for these scenarios on this kernel, which may have run in part."""
         key = (kernel, release, kind, seed, fingerprint(kind))
         self._db.execute("INSERT OR IGNORE INTO campaign (kernel, release, kind, seed, generator) VALUES (?, ?, ?, ?, ?)", key)

@@ -12,7 +12,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from secondsight.agree.generate import Kind, generate
+from secondsight.agree.generate import DrawnKind, generate
 from secondsight.scenario import Scenario
 
 __all__ = ["scenarios"]
@@ -30,7 +30,7 @@ class _Drawn:
 
 
 @st.composite
-def scenarios(draw: Any, kind: Kind = "sequential") -> Scenario:
+def scenarios(draw: Any, kind: DrawnKind = "sequential") -> Scenario:
     """Any scenario that a campaign of that kind could draw."""
     several = draw(st.booleans())
     return generate(kind, _Drawn(draw), several=several)

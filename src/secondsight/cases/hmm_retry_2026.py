@@ -287,7 +287,7 @@ TABLE = CaseTable(
     findings=FINDINGS,
     expected={(row, column.entry.name): verdict for row, verdicts in EXPECTED.items() for column, verdict in zip(COLUMNS, verdicts, strict=True)},
     goes_on=frozenset(column.entry.name for column in COLUMNS if not column.stale),
-    executor="native",
+    executor=lambda _row, _column: "native",
     on_kernel=on_kernel,
     runs_on_kernel=runs_on_kernel,
 )

@@ -25,8 +25,8 @@ from secondsight.linux import by_hand
 from secondsight.scenario import Scenario
 from secondsight.scenario.schedule import CannotForce, Schedule
 from secondsight.search import Result, Verdict, Violation
-from secondsight.search.auto import search
-from secondsight.search.request import Executor, Request
+from secondsight.search.auto import search, why_not_native
+from secondsight.search.request import ExecutorName, Request
 from secondsight.world.enough import with_enough
 
 __all__ = ["Answer", "CaseTable", "Cell", "Heading", "Finding", "FreeRun", "Kernels", "Question", "search_cell", "settle"]
@@ -111,7 +111,7 @@ class CaseTable:
     `program(row, column)` builds a cell's checked program (names of entries), or None where the question makes no sense.
     `expected` are the verdicts that were reviewed by hand: tests compare them. `on_kernel(row, column, violation)` makes a
     broken cell a question to a real kernel (a run that is free where what is broken shows in every one), or says why it cannot be one; `runs_on_kernel(row, column)` does so for one that holds. `goes_on`: the columns that ask whether threads go
-    round for ever; None: all do. `executor`: of its searches, where nobody asks for another; `native` where threads that go round for
+    round for ever; None: all do. `executor(row, column)`: of a cell's search, where nobody asks for another; `native` where threads that go round for
     ever count something, for that ends by the reductions alone. `cost`: what the rows take in time, where that is part of the question.
     """
 
@@ -126,7 +126,7 @@ class CaseTable:
     on_kernel: Callable[[str, str, Violation], Question | FreeRun | CannotForce] | None = None
     runs_on_kernel: Callable[[str, str], FreeRun | CannotForce] | None = None
     goes_on: frozenset[str] | None = None
-    executor: Executor = "auto"
+    executor: Callable[[str, str], ExecutorName] | None = None
     cost: CostTable | PinCost | None = None
 
     def cells(self) -> Iterator[tuple[str, str]]:
@@ -165,8 +165,8 @@ def search_cell(
     if table.program(row, column) is None:
         return Cell(row, column, None)
     asked = (request or Request()).but(livelock=table.goes_on is None or column in table.goes_on)
-    if asked.executor == "auto":
-        asked = asked.but(executor=table.executor)
+    if asked.executor == "auto" and table.executor is not None and why_not_native() is None:
+        asked = asked.but(executor=table.executor(row, column))
     asked = asked.but(workers=asked.workers or 1)
 
     def searched(program: Program) -> Result:

@@ -52,7 +52,7 @@ _ROWS: dict[str, tuple[type[Device], str]] = {
 DRIVERS = {name: driver for name, (driver, _) in _ROWS.items()}
 """The rows: each a driver."""
 
-Act = Callable[[Recorder, Mapping], None]
+OnMapping = Callable[[Recorder, Mapping], None]
 
 
 def _reclaim(s: Recorder, a: Mapping) -> None:
@@ -89,7 +89,7 @@ def _exit(s: Recorder, a: Mapping) -> None:
     s.exit()
 
 
-_ACTS: dict[str, tuple[str, Act]] = {
+_ACTS: dict[str, tuple[str, OnMapping]] = {
     "swap-out": ("the kernel swaps the page out, twice (kswapd)", _reclaim),
     "migration": ("the page's contents move to another node, and the process writes it", _migrate),
     "munmap+mmap": ("the process unmaps the page, maps another at the same address and writes it", _munmap_mmap),

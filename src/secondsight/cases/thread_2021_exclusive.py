@@ -31,6 +31,7 @@ from secondsight.lang.program import Program
 from secondsight.scenario import DeviceHandle, Mapping, Recorder, Scenario
 from secondsight.scenario.schedule import CannotForce
 from secondsight.search import Verdict, Violation
+from secondsight.search.request import ExecutorName
 
 __all__ = ["DRIVERS", "TABLE", "scenario_of"]
 
@@ -48,7 +49,7 @@ DRIVERS: dict[str, tuple[type[Device], str]] = {
 }
 """The rows: each a driver, and what it is."""
 
-Act = Callable[[Recorder, Mapping], None]
+OnExclusiveMapping = Callable[[Recorder, Mapping], None]
 
 
 def _store(s: Recorder, a: Mapping) -> None:
@@ -70,7 +71,7 @@ def _swap_out(s: Recorder, a: Mapping) -> None:
     s.write(a, "B")
 
 
-_ACTS: dict[str, Act] = {
+_ACTS: dict[str, OnExclusiveMapping] = {
     "CPU store": _store,
     "munmap": _munmap,
     "DONTNEED": _dontneed,
@@ -295,6 +296,15 @@ _BROKEN = {
     "sub-page store": (),
 }  # fmt: skip
 
+_GOES_ROUND = frozenset({"CPU store", "other device", "second mirror", "DONTNEED", "swap-out", "fork", "huge page", "sub-page store"})
+"""The columns in which somebody may take the page away again and again."""
+
+
+def _executor(row: str, column: str) -> ExecutorName:
+    """All rows but `kept` go round for as long, and count: unless something is broken before, there is no end without reductions."""
+    return "native" if column in _GOES_ROUND and row not in ("kept", *_BROKEN[column]) else "auto"
+
+
 TABLE = CaseTable(
     name="2021-05-exclusive",
     title="2021-05: device exclusive access",
@@ -307,6 +317,7 @@ TABLE = CaseTable(
         (r.name, c.name): BROKEN if r.name in _BROKEN[c.name] else HOLDS for r in ROWS for c in COLUMNS if _is_asked(r.name, c.name)
     },
     goes_on=frozenset(("own marking", "sub-page")),
+    executor=_executor,
     on_kernel=_on_kernel,
     runs_on_kernel=_runs_on_kernel,
 )

@@ -273,7 +273,7 @@ TABLE = CaseTable(
     program=program,
     findings=FINDINGS,
     expected={(row, column.entry.name): verdict for row, verdicts in EXPECTED.items() for column, verdict in zip(COLUMNS, verdicts, strict=True)},
-    executor="native",
+    executor=lambda _row, _column: "native",
     on_kernel=on_kernel,
     runs_on_kernel=runs_on_kernel,
 )

@@ -18,6 +18,7 @@ from secondsight.claims.text import ClaimedLine, ClaimText, joined
 from secondsight.claims.told import Possible, StopsAt, told_run
 from secondsight.claims.why import why_it_stops
 from secondsight.contract import Rule, driver_program
+from secondsight.contract.compare import OnProgress
 from secondsight.devices.device import Device
 from secondsight.lang.errors import LangError
 from secondsight.lang.plain import Disagreement
@@ -31,7 +32,6 @@ from secondsight.world.enough import with_enough
 
 __all__ = ["Subject", "Tried", "ask", "ask_of", "not_understood", "subject_of"]
 
-OnProgress = Callable[[str, Progress], None]
 _MOST_JOINED = 4
 _MOST_RIGHT = 12
 

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from secondsight.claims.patterns import Pattern, are_among, call_words, same
 from secondsight.lang import ir, tree
-from secondsight.lang.traced import Event, Traced
+from secondsight.lang.traced import Traced, TracedEvent
 from secondsight.report.words import result
 from secondsight.world import tables
 from secondsight.world.declare import ACTS
@@ -54,9 +54,9 @@ class Reader:
     def _lines_at(self, file: str, line: int) -> Lines:
         return tuple(i for i, p in enumerate(self.patterns) if (file, line) in p.places and not p.stands)
 
-    def seen_of(self, events: tuple[Event, ...]) -> tuple[Event, ...]:
+    def seen_of(self, events: tuple[TracedEvent, ...]) -> tuple[TracedEvent, ...]:
         """Those of a step's events that may be lines; of rules, which look on, none."""
-        found: list[Event] = []
+        found: list[TracedEvent] = []
         within = 0
         for event in events:
             kind, number, _ = event
@@ -119,7 +119,7 @@ class Reader:
         return self._returned[key]
 
     def take(
-        self, progress: Advance, thread: int, counter: int, events: tuple[Event, ...], allowed: Sequence[frozenset[int]]
+        self, progress: Advance, thread: int, counter: int, events: tuple[TracedEvent, ...], allowed: Sequence[frozenset[int]]
     ) -> Advance:
         """How far a run has come after a step of a thread from a place. `allowed`: by line, the threads that it may be of."""
         line, waiting, still = progress

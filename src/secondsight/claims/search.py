@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from secondsight.claims.patterns import Pattern
 from secondsight.claims.reading import Advance, Reader
 from secondsight.lang.errors import LangError, NoneFollowed, OutOfRecords, RuleBroken
-from secondsight.lang.traced import Event, Traced
+from secondsight.lang.traced import Traced, TracedEvent
 from secondsight.search import Limits, Progress, Step
 from secondsight.search.bfs import memory_now
 
@@ -62,7 +62,7 @@ def find_run(
     return _Search(traced, patterns, allowed, limits, on_progress).run()
 
 
-_Way = tuple[int, int, tuple[int, ...], bytes | None, tuple[Event, ...], LangError | None]
+_Way = tuple[int, int, tuple[int, ...], bytes | None, tuple[TracedEvent, ...], LangError | None]
 
 
 class _Search:

@@ -12,7 +12,7 @@ from rich import box
 from rich.table import Table
 
 from secondsight.agree.campaign import CampaignProgress, run_campaign, shrink_findings
-from secondsight.agree.generate import KINDS, Kind
+from secondsight.agree.generate import KINDS, DrawnKind
 from secondsight.agree.source import source_of
 from secondsight.agree.store import AGREES, DIED, DISAGREES, NO_VERDICT, REFUSED, Campaign, CampaignStore, KeptResult, Totals
 from secondsight.cli.common import BROKEN, HOLDS, NOT_FINISHED, Running, show, warn, width, write_json
@@ -69,8 +69,8 @@ def agree(
 _NOT_AGREED = (DISAGREES, DIED, REFUSED, NO_VERDICT)
 
 
-def _kinds(text: str) -> list[Kind]:
-    wanted: list[Kind] = [kind for kind in KINDS if kind in text.split(",")]
+def _kinds(text: str) -> list[DrawnKind]:
+    wanted: list[DrawnKind] = [kind for kind in KINDS if kind in text.split(",")]
     unknown = [name for name in text.split(",") if name not in KINDS]
     if unknown or not wanted:
         raise typer.BadParameter(f"--kinds {text}: there are {', '.join(KINDS)}")
@@ -78,7 +78,7 @@ def _kinds(text: str) -> list[Kind]:
 
 
 def _run(
-    store: CampaignStore, kernel: Kernel, kind: Kind, seed: int, runs: int, boots: int, seconds: float | None, running: Running
+    store: CampaignStore, kernel: Kernel, kind: DrawnKind, seed: int, runs: int, boots: int, seconds: float | None, running: Running
 ) -> None:
     running.say(f"booting {kernel.name}")
 

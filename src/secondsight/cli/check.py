@@ -26,15 +26,15 @@ from secondsight.cli.common import (
 from secondsight.cli.html import could_be_written, tell_and_show, write_page
 from secondsight.cli.searching import notes
 from secondsight.cli.several import one_after_the_other, with_drivers
-from secondsight.lang import LangError
+from secondsight.lang import LangError, ModelError, OutOfRecords
 from secondsight.lang.program import Program
 from secondsight.report import SCHEMA, replay_command, rests_to_json, result_to_json, told_rests, trace_to_json
 from secondsight.report.page import page_data
 from secondsight.report.tables import STYLES, figures
 from secondsight.report.token import plain_name
-from secondsight.report.trace import Telling, letter, tell_result
+from secondsight.report.trace import Telling, letter, short_path, tell_result
 from secondsight.scenario import ScenarioError
-from secondsight.search import Progress, Verdict, Violation
+from secondsight.search import Progress, Result, Verdict, Violation
 from secondsight.search.request import Request
 
 if TYPE_CHECKING:
@@ -189,7 +189,8 @@ def _rests(
             enough: dict[str, int] = {}
             for checked in mine:
                 enough |= {name: max(number, enough.get(name, 0)) for name, number in checked.bounds.items()}
-            rests[kind.__name__] = contract.rests_on(kind, list(held), rule, enough, kept)
+            known = {checked.scenario: checked.program for checked in mine if checked.program is not None and checked.bounds == enough}
+            rests[kind.__name__] = contract.rests_on(kind, list(held), rule, enough, kept, known)
     return rests
 
 
@@ -272,15 +273,15 @@ def _line(file: Path, found: list[Checked], interrupted: bool = False) -> None:
         show(line)
         line = Text()
     show(line.append(seen.rjust(width() - len(line))))
-    for text in dict.fromkeys(str(c.result.error) for c in against if c.result.error is not None):
+    for text in dict.fromkeys(error_words(c.result.error) for c in against if c.result.error is not None):
         show(f"    {text}")
 
 
 def _traces(file: Path, found: list[Checked], rules: Sequence[str], several: bool, page: Path | None) -> list[Shown]:
-    """The shortest trace of each broken rule, told, with the command that replays it. `several`: the file may have other drivers."""
+    """The shortest trace of each broken rule, and of each error that stopped a search, told, with the command that replays it. `several`: the file may have other drivers."""
     by_rule: dict[tuple[str, str], list[tuple[int, int, Checked, Violation]]] = {}
     for number, checked in enumerate(found):
-        for violation in checked.result.broken:
+        for violation in checked.result.broken or readable_error(checked.result):
             by_rule.setdefault((checked.driver, violation.rule), []).append((len(violation.trace), number, checked, violation))
     traces = []
     for broken in by_rule.values():
@@ -291,6 +292,22 @@ def _traces(file: Path, found: list[Checked], rules: Sequence[str], several: boo
         name = f"{shown.driver}, {shown.scenario}, {violation.rule}"
         traces.append((shown, *tell_and_show(page, program, name, partial(tell_result, f"{shown.driver} ({shown.scenario})", program, result, again))))
     return traces
+
+
+def error_words(error: LangError) -> str:
+    """An error and its place; a file of ours by its path within the package."""
+    where = error.where if isinstance(error, ModelError) else None
+    short = short_path(where.file) if where is not None else ""
+    return str(error).replace(where.file, short, 1) if where is not None and "/" in short else str(error)
+
+
+LONGEST_WAY = 100  # to an error: what counts for ever leaves its range after thousands of steps, all alike
+
+
+def readable_error(result: Result) -> tuple[Violation, ...]:
+    """The error of the driver that stopped a search, where the way there is short enough to be read."""
+    stopped = result.stopped
+    return () if stopped is None or isinstance(result.error, OutOfRecords) or len(stopped.trace) > LONGEST_WAY else (stopped,)
 
 
 def _annotations(file: Path, found: list[Checked], traces: list[Shown]) -> list[Annotation]:

@@ -8,13 +8,13 @@ from typing import Annotated
 
 import typer
 
-__all__ = ["Adversaries", "Bounds", "Confirm", "Full", "Html", "Json", "bounds"]
+__all__ = ["AdversaryNames", "BoundTexts", "Confirm", "Full", "Html", "Json", "bounds"]
 
-Bounds = Annotated[
+BoundTexts = Annotated[
     list[str] | None,
     typer.Option("--bound", metavar="NAME=N", help="Decide a bound of the machine by hand: frames=8. Others are raised when they run out."),
 ]
-Adversaries = Annotated[list[str] | None, typer.Option("--adversary", metavar="NAME", help="Only this adversary (may be repeated).")]
+AdversaryNames = Annotated[list[str] | None, typer.Option("--adversary", metavar="NAME", help="Only this adversary (may be repeated).")]
 Confirm = Annotated[
     str | None, typer.Option("--confirm", metavar="KERNEL", help="Force each counterexample on this kernel, in QEMU: did it do the same? linux-6.12.")
 ]

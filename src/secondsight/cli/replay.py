@@ -24,7 +24,7 @@ from secondsight.search import Violation
 __all__ = ["could_be_told", "debug", "of_token", "saved", "tell"]
 
 
-Run = tuple[str, Program, Violation]
+TitledTrace = tuple[str, Program, Violation]
 """A title, a program and the trace of a violation in it."""
 
 
@@ -34,7 +34,7 @@ def could_be_told(picture: Path | None, page: Path | None) -> None:
     could_be_written(picture, "--svg", "trace.svg")
 
 
-def tell(run: Run, full: bool, shown_at: int | None, picture: Path | None, page: Path | None) -> None:
+def tell(run: TitledTrace, full: bool, shown_at: int | None, picture: Path | None, page: Path | None) -> None:
     """Run it again, and tell it in each form that is asked for."""
     title, program, violation = run
     try:
@@ -52,7 +52,7 @@ def tell(run: Run, full: bool, shown_at: int | None, picture: Path | None, page:
         write_page(page, page_data(f"{title}: {told.message}", [data]))
 
 
-def debug(run: Run, number: int) -> None:
+def debug(run: TitledTrace, number: int) -> None:
     """Stop in pdb, in the thread's own code, where a step begins."""
     _, program, violation = run
     trace = violation.trace
@@ -71,7 +71,7 @@ def _show_machine(data: dict[str, Any], number: int, full: bool) -> None:
         show(part)
 
 
-def saved(file: Path) -> Run:
+def saved(file: Path) -> TitledTrace:
     """A title, the program and the trace of a file that --json wrote."""
     traces = [trace_from_json(data) for data in parts(_read(file), "trace")]
     if not traces:
@@ -85,7 +85,7 @@ def saved(file: Path) -> Run:
 
 def of_token(
     file: str, which: str, token: str, driver: list[str] | None, rules: list[str] | None, sizes: dict[str, int]
-) -> Run:
+) -> TitledTrace:
     """The same of a token."""
     from secondsight.cases import TABLES
     from secondsight.cases.own import has_tables

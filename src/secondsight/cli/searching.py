@@ -81,11 +81,11 @@ def _request(
     from secondsight.lang.movers import Reductions
     from secondsight.search import Limits, Request
     from secondsight.search.auto import why_not_native
-    from secondsight.search.request import Executor
+    from secondsight.search.request import ExecutorName
     from secondsight.search.strategy import BreadthFirst, DepthFirst, Preemptions, RandomWalks
 
-    if executor not in get_args(Executor):
-        raise typer.BadParameter(f"--executor {executor}: one of {', '.join(get_args(Executor))} is wanted")
+    if executor not in get_args(ExecutorName):
+        raise typer.BadParameter(f"--executor {executor}: one of {', '.join(get_args(ExecutorName))} is wanted")
     for option, number, most in (("--states", states, _MOST), ("--walks", walks, _MOST)):
         if number is not None and number > most:
             raise typer.BadParameter(f"{option} {number}: at most {most:,} is wanted")
@@ -107,7 +107,7 @@ def _request(
     if executor == "auto" and (why := why_not_native()):
         warn(f"searches run on the reference executor, which is slow on large ones: {why}")
     return Request(
-        limits=Limits(states, seconds, bytes_of(memory) if memory is not None else None), executor=cast(Executor, executor),
+        limits=Limits(states, seconds, bytes_of(memory) if memory is not None else None), executor=cast(ExecutorName, executor),
         reductions=Reductions(not no_merge, not no_symmetry), workers=workers, strategy=strategy, exact=exact, collect=collect,
         cluster=cluster,
     )  # fmt: skip

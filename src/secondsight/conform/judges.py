@@ -36,6 +36,11 @@ WITHOUT: Final[dict[str, tuple[Judge, str]]] = {
         "mmap lock around handle_mm_fault(), and a step of the CPU",
     ),
     "fork.py": ("agreement", "kernel/fork.c (274 outside symbols): modelled is the count mm_users alone, two inline functions of a header"),
+    "fs_dax.py": (
+        "neither",
+        "fs/dax.c and fs/ext4/inode.c: a guest would need a pmem device and ext4 on it; a conformer of fs/dax.c the page cache's tree (linked for mm/memfd.c already) "
+        "and unmap_mapping_range() as a place",
+    ),
     "gup.py": (
         "agreement",
         "mm/gup.c (80 outside symbols): memfd_pin_folios() needs the page cache's tree (linked for mm/memfd.c already), filemap_get_folios_contig() "
@@ -81,6 +86,7 @@ WITHOUT: Final[dict[str, tuple[Judge, str]]] = {
         "mm/mremap.c (70 outside symbols): move_ptes() needs real page tables (as mm/hmm.c's conformer has) and locks of file and anon_vma as places; "
         "copy_vma() is mm/vma.c's and needs the maple tree",
     ),
+    "mremap_tables.py": ("agreement", "mm/mremap.c: as mremap.py"),
     "vma_lock.py": ("agreement", "inline functions of include/linux/mm.h, which have no file to compile; forced runs see who waits for whom"),
     "mm_userfaultfd.py": (
         "agreement",

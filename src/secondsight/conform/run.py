@@ -15,7 +15,7 @@ from secondsight.conform.walk import Beside, Divergence, Tally
 
 __all__ = ["ConformReport", "run"]
 
-OnProgress = Callable[[str], None]
+OnWord = Callable[[str], None]
 
 MOST_STATES = 30_000
 """States of one bounded configuration; where there are more the search is cut, and the report says so."""
@@ -41,7 +41,7 @@ class ConformReport:
 
 def run(
     target: Target, release: str, program: Path, seconds: float = 10, seed: int = 0, transitions: bool = True,
-    on_progress: OnProgress | None = None, most_steps: int | None = None, small: bool = True,
+    on_progress: OnWord | None = None, most_steps: int | None = None, small: bool = True,
 ) -> ConformReport:  # fmt: skip
     """Compare until the time is up, everything bounded was seen, or both sides differ.
 
@@ -69,7 +69,7 @@ def run(
     return report
 
 
-def _walks(beside: Beside, tally: Tally, seconds: float, seed: int, most_steps: int | None, tell: OnProgress) -> None:
+def _walks(beside: Beside, tally: Tally, seconds: float, seed: int, most_steps: int | None, tell: OnWord) -> None:
     started = time.monotonic()
     number = 0
     while tally.disagreement is None and time.monotonic() - started < seconds:
@@ -82,7 +82,7 @@ def _walks(beside: Beside, tally: Tally, seconds: float, seed: int, most_steps: 
             tell(f"{tally.steps:,} steps of {tally.walks:,} walks")
 
 
-def _every(beside: Beside, tally: Tally, tell: OnProgress) -> None:
+def _every(beside: Beside, tally: Tally, tell: OnWord) -> None:
     configurations = list(beside.target.bounded(beside.release))
     for number, configuration in enumerate(configurations, 1):
 

@@ -9,16 +9,21 @@ from typing import get_args
 from secondsight.contract.adversaries import EVERY_ADVERSARY
 from secondsight.contract.check import RULES, rules_for
 from secondsight.contract.driver_mutants import driver_mutants
-from secondsight.contract.harmless import HARMLESS, UNTRIED
+from secondsight.contract.harmless import HARMLESS, JUDGED
 from secondsight.contract.lessons import ALSO_BROKEN, ALWAYS_CHECKED, KEPT, ONLY_HERE, RULES_BROKEN
 from secondsight.devices.device import Device, Promise
 from secondsight.devices.mirror import Mirror
+from secondsight.devices.mirror_2019 import Mirror2019, Mirror2019MmapSem
+from secondsight.devices.rdma_odp import OdpLater
+from secondsight.devices.registration_cache import ForgetsByEvents, ForgetsByHook, KeepsEverything
+from secondsight.devices.userfault_handler import FillsPages
 
 __all__ = ["RIGHT", "page"]
 
 _RIGHT: list[type[Device]] = [Mirror, *(row[3] for row in RULES_BROKEN)]
-RIGHT: dict[str, type[Device]] = {driver.__name__: driver for driver in _RIGHT}
-"""The right drivers that ship, by name."""
+_JUDGED: list[type[Device]] = [OdpLater, Mirror2019, Mirror2019MmapSem, FillsPages, KeepsEverything, ForgetsByHook, ForgetsByEvents]
+RIGHT: dict[str, type[Device]] = {driver.__name__: driver for driver in _RIGHT + _JUDGED}
+"""The drivers that ship and are right, of themselves or where others that derive from them are, by name."""
 
 HEAD = """\
 # Whether the contract can fail
@@ -32,7 +37,8 @@ MUTANTS = """
 ## Mutants of drivers
 
 Of each driver every statement is dropped, swapped with its neighbour, moved out of its lock; each lock is left out, and each test negated
-(`secondsight mutants`). A mutant is noticed when the language refuses it, an adversary breaks it, or its device gets at no page any more.
+(`secondsight mutants`). A mutant is noticed when the language refuses it, an adversary breaks it, its device gets at no page any more, or what its
+promise is about does not happen: no page comes into the device's memory. Where the adversaries are not for a driver, others judge it: see below.
 """
 
 
@@ -83,9 +89,9 @@ def _mutants() -> Iterator[str]:
             reasons.setdefault(reason, []).append(mutant)
         for reason, mutants in reasons.items():
             yield f"| `{name}`: {'; '.join(mutants)} | {reason} |\n"
-    yield "\n| driver | why not tried |\n| --- | --- |\n"
-    for name, reason in UNTRIED.items():
-        yield f"| `{name}` | {reason} |\n"
+    yield "\n| driver | who judges its mutants |\n| --- | --- |\n"
+    for name, judges in JUDGED.items():
+        yield f"| `{name}` | {judges} |\n"
 
 
 def _names(drivers: Iterator[type[Device]]) -> str:

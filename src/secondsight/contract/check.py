@@ -39,6 +39,7 @@ from secondsight.contract.teardown import (
 from secondsight.contract.writeback import moved_as_it_is, saved_before_it_is_dropped
 from secondsight.devices.device import Device, Promise
 from secondsight.lang.errors import LangError, RuleBroken
+from secondsight.lang.frontend import parameters
 from secondsight.lang.modules import load, why_no_file
 from secondsight.lang.program import Program
 from secondsight.scenario import Scenario
@@ -120,6 +121,8 @@ class Checked:
     """Whether the device got at a page in any final state that was seen. Where it did not, *holds* says little."""
     bounds: Mapping[str, int] = field(default_factory=dict)
     """The bounds that were given by hand, or raised because they ran out."""
+    program: Program | None = field(default=None, compare=False, repr=False)
+    """What was searched; None where it could not be built."""
 
 
 def pick(kind: str, table: dict[str, Any], names: Sequence[str] | None) -> list[Any]:
@@ -222,12 +225,13 @@ def check_scenario(
     try:
         found = with_enough(build, lambda made: search(made, asked.but(watch=watched(made))), bounds or {})
     except RuleBroken as error:  # by the driver, in what the scenario does before its threads: there is no program to search, nor a trace
-        said = LangError(f"{driver.__name__} breaks the rule {error.rule} while {scenario.name} is set up, before any thread: {error.message}")
+        at = f"{error.where.file}:{error.where.line}: " if error.where is not None else ""
+        said = LangError(f"{at}{driver.__name__} breaks the rule {error.rule} while {scenario.name} is set up, before any thread: {error.message}")
         result = Result(Verdict.NOT_FINISHED, 0, 0, 0, 0.0, reason="error", error=said)
         return Checked(driver.__name__, adversary, scenario.name, names, result, lambda: build(dict(bounds or {})), False, dict(bounds or {}))
     enough = {**(bounds or {}), **found.raised}
     accessed = has_succeeded(found.program, scenario, found.result.outcomes)
-    return Checked(driver.__name__, adversary, scenario.name, names, found.result, lambda: build(enough), accessed, enough)
+    return Checked(driver.__name__, adversary, scenario.name, names, found.result, lambda: build(enough), accessed, enough, found.program)
 
 
 def load_drivers(path: str | Path, wanted: Sequence[str] | None = None) -> list[type[Device]]:
@@ -271,8 +275,8 @@ def _line(path: Path, thing: Any) -> int:
 
 
 def _wrong_in(driver: type[Device]) -> Iterator[str]:
-    """Its fields that have no type of the language; methods with more or fewer parameters than the one that they override: they are
-    called as that one is."""
+    """Its fields that have no type of the language; methods with more or fewer parameters than the one that they override, or with other
+    names than a device's: they are called as that one is."""
     try:
         driver.fields()
     except LangError as error:
@@ -281,7 +285,7 @@ def _wrong_in(driver: type[Device]) -> Iterator[str]:
         other = next((vars(base)[name] for base in driver.__mro__[1:] if name in vars(base)), None)
         if inspect.isfunction(own) and inspect.isfunction(other):
             mine, theirs = inspect.signature(own).parameters, inspect.signature(inspect.unwrap(other)).parameters
-            if len(mine) != len(theirs):
+            if len(mine) != len(theirs) or (other.__module__ == Device.__module__ and parameters(own) != parameters(other)):
                 yield (
                     f"{own.__code__.co_filename}:{own.__code__.co_firstlineno}: {driver.__name__}.{name}({', '.join(mine)}) does not "
                     f"have the parameters of {other.__qualname__}({', '.join(theirs)}), which it overrides\n"

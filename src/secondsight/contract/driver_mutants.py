@@ -14,31 +14,38 @@ import inspect
 import linecache
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import count
 from pathlib import Path
 
 from secondsight.contract.adversaries import adversaries_for
-from secondsight.contract.check import RULES, check, check_scenario, driver_program, load_drivers, rules_for
+from secondsight.contract.check import RULES, Rule, check, check_scenario, driver_program, load_drivers, rules_for
 from secondsight.contract.runs import Seen, watch
 from secondsight.devices.device import Device
 from secondsight.lang.errors import LangError
+from secondsight.scenario import Scenario
 from secondsight.search import Verdict
 from secondsight.search.request import Request
 
-__all__ = ["DriverMutant", "Trial", "driver_mutants", "holds", "try_mutant"]
+__all__ = ["DriverMutant", "Judge", "Trial", "driver_mutants", "holds", "try_before", "try_mutant"]
 
 
 @dataclass(frozen=True, slots=True)
 class DriverMutant:
-    """One change of a driver: the method and its line, the rule that made it, the statement, and the whole file with it."""
+    """One change of a driver: the method and its line, the rule that made it, the statement, and what writes the whole file with it."""
 
     method: str
     line: int
     rule: str
     statement: str
-    text: str
     number: int
+    written: Callable[[], str] = field(repr=False, compare=False)
+
+    @property
+    def text(self) -> str:
+        """The whole file with the change. It takes much longer to write than to name."""
+        return self.written()
 
     @property
     def name(self) -> str:
@@ -64,34 +71,35 @@ def driver_mutants(driver: type[Device]) -> list[DriverMutant]:
     tree = ast.parse("".join(linecache.getlines(file)))
     numbers: dict[tuple[str, str], Iterator[int]] = {}
     mutants = []
-    for method, change, statement in _changes(tree, driver.__name__):
-        changed = copy.deepcopy(tree)
-        rule, line = change(changed)
+    for method, rule, stmt, change in _changes(tree, driver.__name__):
         number = next(numbers.setdefault((method, rule), count(1)))
-        text = ast.unparse(ast.fix_missing_locations(changed)) + "\n"
-        mutants.append(DriverMutant(f"{driver.__name__}.{method}", line, rule, statement, text, number))
+        mutants.append(DriverMutant(f"{driver.__name__}.{method}", stmt.lineno, rule, _first_line(stmt), number, partial(_written, tree, change)))
     return mutants
 
 
-_Change = Callable[[ast.Module], tuple[str, int]]
+_Change = Callable[[ast.Module], None]
 
 
-def _changes(tree: ast.Module, name: str) -> Iterator[tuple[str, _Change, str]]:
-    """Of each change the method, what makes it in a copy of the tree, and the statement that it is about."""
+def _written(tree: ast.Module, change: _Change) -> str:
+    """The text of a tree with a change."""
+    changed = copy.deepcopy(tree)
+    change(changed)
+    return ast.unparse(ast.fix_missing_locations(changed)) + "\n"
+
+
+def _changes(tree: ast.Module, name: str) -> Iterator[tuple[str, str, ast.stmt, _Change]]:
+    """Of each change the method, the rule, the statement that it is about, and what makes it in a copy of the tree."""
     for method in _methods(tree, name):
         for place, body in enumerate(_bodies(method)):
             for at, stmt in enumerate(body):
                 for rule, edit in _edits(body, at):
-                    yield method.name, _in_copy(name, method.name, place, at, rule, edit), _first_line(stmt)
+                    yield method.name, rule, stmt, _in_copy(name, method.name, place, at, edit)
 
 
-def _in_copy(name: str, method: str, place: int, at: int, rule: str, edit: Callable[[list[ast.stmt], int], None]) -> _Change:
-    def change(copied: ast.Module) -> tuple[str, int]:
+def _in_copy(name: str, method: str, place: int, at: int, edit: Callable[[list[ast.stmt], int], None]) -> _Change:
+    def change(copied: ast.Module) -> None:
         mine = next(one for one in _methods(copied, name) if one.name == method)
-        body = list(_bodies(mine))[place]
-        line = body[at].lineno
-        edit(body, at)
-        return rule, line
+        edit(list(_bodies(mine))[place], at)
 
     return change
 
@@ -206,42 +214,78 @@ def holds(driver: type[Device], adversaries: Sequence[str] | None = None, reques
     return finished
 
 
+@dataclass(frozen=True, slots=True)
+class Judge:
+    """Scenarios in which a driver holds, and the rules that it is judged by there; for one that the contract's adversaries break by design.
+
+    `driver`: the mutated one, or one that is derived from it in the same file and goes its ways. `scenarios`: each with the name of who asks.
+    """
+
+    driver: type[Device]
+    rules: tuple[Rule, ...]
+    scenarios: tuple[tuple[str, Scenario], ...]
+
+
 def try_mutant(
     driver: type[Device], mutant: DriverMutant, adversaries: Sequence[str] | None = None, request: Request | None = None, bounds: dict[str, int] | None = None
 ) -> Trial:
     """A mutant of `driver` against the adversaries, in their order, until one breaks it."""
+    against = adversaries_for(driver)
+    scenarios = tuple((name, scenario) for name in adversaries or against for scenario in against[name].scenarios)
+
+    def fate(load: Callable[[type[Device]], type[Device]]) -> tuple[str, str]:
+        changed = load(driver)
+        found = _fate(Judge(changed, tuple(rules_for(changed)), scenarios), request, bounds)
+        if found[0] == "survives" and (asleep := _silent(changed, adversaries) - _silent(driver, adversaries)):
+            return "idle", f"nothing makes the rule {', '.join(sorted(asleep))} look"
+        return found
+
+    return _trial(driver, mutant, fate)
+
+
+def try_before(judges: Sequence[Judge], driver: type[Device], mutant: DriverMutant, request: Request | None = None) -> Trial:
+    """A mutant of `driver` before judges of its own, in their order, until one notices it."""
+
+    def fate(load: Callable[[type[Device]], type[Device]]) -> tuple[str, str]:
+        fates = [("survives", "")]
+        for judge in judges:
+            fates.append(_fate(replace(judge, driver=load(judge.driver)), request, None))
+            if fates[-1][0] in ("broken", "refused"):
+                return fates[-1]
+        return next((one for one in fates if one[0] != "survives"), fates[0])
+
+    return _trial(driver, mutant, fate)
+
+
+def _trial(driver: type[Device], mutant: DriverMutant, fate: Callable[[Callable[[type[Device]], type[Device]]], tuple[str, str]]) -> Trial:
+    """What `fate` says of the mutated file, from which it loads drivers."""
     with tempfile.TemporaryDirectory(prefix="secondsight-") as folder:
         path = Path(folder) / f"{Path(inspect.getfile(driver)).stem}.py"
         path.write_text(mutant.text, encoding="utf-8")
         try:
-            changed = next(one for one in load_drivers(path) if one.__name__ == driver.__name__)
-            fate, by = _fate(changed, adversaries, request, bounds)
-            if fate == "survives" and (asleep := _silent(changed, adversaries) - _silent(driver, adversaries)):
-                fate, by = "idle", f"nothing makes the rule {', '.join(sorted(asleep))} look"
+            changed = {one.__name__: one for one in load_drivers(path)}
+            return Trial(mutant, *fate(lambda kind: changed[kind.__name__]))
         except LangError as error:
-            fate, by = "refused", str(error)
-    return Trial(mutant, fate, by)
+            return Trial(mutant, "refused", str(error))
 
 
-def _fate(driver: type[Device], adversaries: Sequence[str] | None, request: Request | None, bounds: dict[str, int] | None) -> tuple[str, str]:
-    """What the adversaries make of a driver, and which of them."""
+def _fate(judge: Judge, request: Request | None, bounds: dict[str, int] | None) -> tuple[str, str]:
+    """What becomes of a driver, and by whom."""
     unfinished, accessed = "", False
-    watching = rules_for(driver)
-    against = adversaries_for(driver)
-    for name in adversaries or against:
-        for scenario in against[name].scenarios:
-            checked = check_scenario(driver, name, scenario, watching, request, None, bounds)
-            result, accessed = checked.result, accessed or checked.accessed
-            if result.verdict is Verdict.BROKEN:
-                assert result.violation is not None
-                return "broken", f"{name}, {result.violation.rule}"
-            if result.error is not None:
-                return "refused", str(result.error)
-            if result.verdict is Verdict.NOT_FINISHED:
-                unfinished = unfinished or f"{name}, {result.reason}"
+    for name, scenario in judge.scenarios:
+        checked = check_scenario(judge.driver, name, scenario, judge.rules, request, None, bounds)
+        result, accessed = checked.result, accessed or checked.accessed
+        if result.verdict is Verdict.BROKEN:
+            assert result.violation is not None
+            return "broken", f"{name}, {result.violation.rule}"
+        if result.error is not None:
+            return "refused", str(result.error)
+        if result.verdict is Verdict.NOT_FINISHED:
+            unfinished = unfinished or f"{name}, {result.reason}"
     if unfinished:
         return "not finished", unfinished
-    return ("survives", "") if accessed else ("idle", "no access of the device succeeds")
+    asked = any(place.op.declared.accesses for _, scenario in judge.scenarios for place in scenario.places())
+    return ("survives", "") if accessed or not asked else ("idle", "no access of the device succeeds")
 
 
 def _silent(driver: type[Device], adversaries: Sequence[str] | None) -> set[str]:

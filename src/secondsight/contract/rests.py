@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -49,13 +49,18 @@ def rests_on(
     rules: Sequence[str] | None = None,
     bounds: dict[str, int] | None = None,
     kept: bool = False,
+    known: Mapping[str, Program] | None = None,
 ) -> Rests:
     """Run some interleavings of a driver with the named adversaries, always the same ones, and see what they do.
 
-    `kept`: not where that was kept, and nothing that it depends on has changed since.
+    `kept`: not where that was kept, and nothing that it depends on has changed since. `known`: by scenario, the programs that were built already,
+    of this driver with these rules and bounds.
     """
     watching = [rule for rule in rules_for(driver, rules) if rule.probes]
-    programs = [[driver_program(driver, s, watching, bounds) for s in EVERY_ADVERSARY[name].scenarios] for name in adversaries]
+    known = known or {}
+    programs = [
+        [known.get(s.name) or driver_program(driver, s, watching, bounds) for s in EVERY_ADVERSARY[name].scenarios] for name in adversaries
+    ]
     question = _question(driver, adversaries, watching, programs) if kept else None
     code = programs[0][0].code if question is not None else None
     told = stored.find_answer(code, question) if code is not None and question is not None else None

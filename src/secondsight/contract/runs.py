@@ -42,7 +42,7 @@ LONGEST = 2_000
 CALLBACKS = frozenset(("invalidate", "invalidate_range_start", "sync_cpu_device_pagetables", "release", "move_notify"))
 ACCESSES = frozenset(("device_read", "device_write", "job_run"))
 
-Spot = tuple[str, int]
+SourceLine = tuple[str, int]
 """A file and a line of it."""
 
 
@@ -61,7 +61,7 @@ class Seen:
     """What some runs of a scenario, or of several, did: lines, whether a device got at a page, whether a callback was called."""
 
     runs: int = 0
-    spots: set[Spot] = field(default_factory=set)
+    spots: set[SourceLine] = field(default_factory=set)
     accessed: bool = False
     called: bool = False
 
@@ -106,12 +106,12 @@ def _begins(function: ast.FunctionDef) -> int:
 # Drawing.
 
 
-Schedule = list[tuple[int, tuple[int, ...]]]
+TakenSteps = list[tuple[int, tuple[int, ...]]]
 
 
-def _draw(reference: Reference, draw: random.Random, ways: set[tuple[int, int]]) -> tuple[Schedule, bool]:
+def _draw(reference: Reference, draw: random.Random, ways: set[tuple[int, int]]) -> tuple[TakenSteps, bool]:
     """A random interleaving, and whether it takes a step that none in `ways` took. A thread goes on for a while, or not."""
-    schedule: Schedule = []
+    schedule: TakenSteps = []
     state, fresh, stay, thread = reference.initial, False, draw.choice((0.0, 0.8, 0.97, 1.0)), draw.randrange(len(reference.threads))
     threads = list(range(len(reference.threads)))
     while len(schedule) < LONGEST:
@@ -317,7 +317,7 @@ def unseen(driver: type[Device], seen: Seen) -> list[Line]:
     return sorted(found, key=lambda line: (files.index(line.file), line.number))
 
 
-def _first_unseen(body: list[ast.stmt], file: str, spots: set[Spot]) -> Iterator[int]:
+def _first_unseen(body: list[ast.stmt], file: str, spots: set[SourceLine]) -> Iterator[int]:
     for stmt in body:
         if isinstance(stmt, ast.Expr) and isinstance(stmt.value, ast.Constant):
             continue

@@ -6,6 +6,7 @@ from secondsight.devices.device import device_closed, device_opened
 from secondsight.lang import Errno, atomic, require, rule
 from secondsight.linux.device import is_of
 from secondsight.linux.dma_buf import attachments
+from secondsight.linux.hmm_2019 import hmms
 from secondsight.linux.mm_types import Driver, Event, Mm, Subscriber, Va, VaEnd
 from secondsight.linux.mmu_notifier import mmu_notifier_callback
 
@@ -53,9 +54,12 @@ def is_attached(device: Driver) -> bool:
 
 @atomic
 def is_subscribed(device: Driver, mm: Mm) -> bool:
-    """Whether the driver subscribes to the mm."""
+    """Whether the driver subscribes to the mm, or mirrors one by the interface of 2019."""
     subs = mm.subscriptions
     for i in range(len(subs.itree)):
         if is_of(subs.itree[i], device) or is_of(subs.deferred_list[i], device):
+            return True
+    for hmm in hmms:
+        if any(mirror is device for mirror in hmm.mirrors):
             return True
     return any(node.subscription is device and node.hashed for node in subs.nodes)

@@ -18,9 +18,9 @@ from secondsight.scenario.data import DIFFERS, OK, SKIPPED, TORN, Scenario
 from secondsight.scenario.holds import by_number, hold
 from secondsight.scenario.ops import SEALS, ArgType, ArgValue, HandleRef, HandleType, Needs, Op
 
-__all__ = ["Steps", "encode", "encode_steps", "pages_of", "place_of", "value_of"]
+__all__ = ["SentSchedule", "encode", "encode_steps", "pages_of", "place_of", "value_of"]
 
-Steps = Sequence[tuple[str, Mapping[str, str]]]
+SentSchedule = Sequence[tuple[str, Mapping[str, str]]]
 """A schedule: for each step the thread that is let go, and where the threads that moved have settled then: a hold point's
 name, `op:N` (before operation N of the thread), `blocked` or `ended`."""
 
@@ -78,7 +78,7 @@ def pages_of(scenario: Scenario, process: str | None = None) -> list[tuple[str, 
     return pages
 
 
-def encode_steps(scenario: Scenario, steps: Steps, points: Iterable[str]) -> str:
+def encode_steps(scenario: Scenario, steps: SentSchedule, points: Iterable[str]) -> str:
     """The lines that run the loaded scenario by a schedule, with these hold points armed.
     Raises KernelError for a thread or a place that there is not."""
     number = {thread.name: i for i, thread in enumerate(scenario.threads)}

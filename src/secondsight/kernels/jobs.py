@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from secondsight.devices.device import Device
-from secondsight.kernels.encode import Steps, encode, encode_steps, place_of, value_of
+from secondsight.kernels.encode import SentSchedule, encode, encode_steps, place_of, value_of
 from secondsight.kernels.errors import KernelError
 from secondsight.kernels.real_device import variant_of
 from secondsight.scenario.data import Outcome, Scenario, collect, freeze
@@ -33,7 +33,7 @@ class GuestJob:
     runs: int = 1
     seed: int = 1
     driver: type[Device] | None = None
-    steps: Steps | None = None
+    steps: SentSchedule | None = None
     points: tuple[str, ...] = USUAL
 
     def loading(self) -> str:

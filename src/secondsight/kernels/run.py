@@ -22,7 +22,7 @@ from typing import Any
 from secondsight.devices.device import Device
 from secondsight.kernels.ability import abilities
 from secondsight.kernels.catalog import Kernel
-from secondsight.kernels.encode import Steps
+from secondsight.kernels.encode import SentSchedule
 from secondsight.kernels.errors import KernelError
 from secondsight.kernels.host import HostGuest
 from secondsight.kernels.initramfs import agent, initramfs
@@ -135,7 +135,7 @@ class VM:
     def force(
         self,
         scenario: Scenario,
-        steps: Steps,
+        steps: SentSchedule,
         driver: type[Device] | None = None,
         points: Iterable[str] = USUAL,
     ) -> ForcedRun:

@@ -14,7 +14,7 @@ from secondsight.lang.facts import facts_of
 
 __all__ = ["first_unassigned", "surely_runs"]
 
-Names = frozenset[str]
+LocalNames = frozenset[str]
 
 
 def surely_runs(loop: ast.For, constant: Callable[[ast.AST], int | None]) -> bool:
@@ -57,12 +57,12 @@ class _Paths:
         self.constant = constant
         self.found: ast.Name | None = None
         self.locals = set(facts_of(tree).stored)
-        self.breaks: list[list[Names]] = []
+        self.breaks: list[list[LocalNames]] = []
         parameters = frozenset(a.arg for a in tree.args.args)
         self.locals -= parameters
         self.block(tree.body, parameters)
 
-    def uses(self, node: ast.AST | None, known: Names) -> None:
+    def uses(self, node: ast.AST | None, known: LocalNames) -> None:
         """Look at the names that an expression reads."""
         if node is None or self.found is not None:
             return
@@ -85,11 +85,11 @@ class _Paths:
             for part in ast.iter_child_nodes(node):
                 self.uses(part, known)
 
-    def _one(self, name: ast.Name, known: Names) -> None:
+    def _one(self, name: ast.Name, known: LocalNames) -> None:
         if isinstance(name.ctx, ast.Load) and name.id in self.locals and name.id not in known and self.found is None:
             self.found = name
 
-    def block(self, body: list[ast.stmt], known: Names | None) -> Names | None:
+    def block(self, body: list[ast.stmt], known: LocalNames | None) -> LocalNames | None:
         """The names known after a list of statements."""
         for node in body:
             if known is None or self.found is not None:
@@ -97,7 +97,7 @@ class _Paths:
             known = self.statement(node, known)
         return known
 
-    def statement(self, node: ast.stmt, known: Names) -> Names | None:
+    def statement(self, node: ast.stmt, known: LocalNames) -> LocalNames | None:
         """The names known after one statement."""
         match node:
             case ast.Assign():
@@ -154,7 +154,7 @@ class _Paths:
 
 
 @functools.cache
-def _read(node: ast.AST) -> Names | None:
+def _read(node: ast.AST) -> LocalNames | None:
     """The names that an expression reads, if it gives none a value itself."""
     names = set()
     for inner in ast.walk(node):
@@ -166,7 +166,7 @@ def _read(node: ast.AST) -> Names | None:
 
 
 @functools.cache
-def _named(node: ast.AST) -> Names:
+def _named(node: ast.AST) -> LocalNames:
     """The names that `:=` gives a value in an expression."""
     return frozenset(n.target.id for n in ast.walk(node) if isinstance(n, ast.NamedExpr))
 
@@ -175,12 +175,12 @@ def _stores(node: ast.Name) -> bool:
     return isinstance(node.ctx, ast.Store)
 
 
-def _both(a: Names | None, b: Names | None) -> Names | None:
+def _both(a: LocalNames | None, b: LocalNames | None) -> LocalNames | None:
     return b if a is None else a if b is None else a & b
 
 
-def _all(ways: list[Names]) -> Names | None:
-    known: Names | None = None
+def _all(ways: list[LocalNames]) -> LocalNames | None:
+    known: LocalNames | None = None
     for way in ways:
         known = _both(known, way)
     return known

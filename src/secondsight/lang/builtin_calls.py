@@ -11,7 +11,7 @@ from typing import Any
 from secondsight.lang import ir, ranges
 from secondsight.lang.bits import MOST, Bits
 from secondsight.lang.expressions import ExpressionLowering
-from secondsight.lang.lowering import ANY_RECORD, ZERO, Bundle, Items, Lvalue, Outcome, Static, describe
+from secondsight.lang.lowering import ANY_RECORD, ZERO, Bundle, Items, Lvalue, SeveralResults, Static, describe
 from secondsight.lang.machines import Const
 from secondsight.lang.records import Record
 from secondsight.lang.types import BOOL, PLAIN_INT, ArrayType, IntType, RecordType, RefType
@@ -175,7 +175,7 @@ class BuiltinLowering(ExpressionLowering):
     def in_set(self, node: ast.expr) -> ir.Expr | None:
         """The set that an expression is, if it is one."""
         lowered = self.lower_value(node)
-        if isinstance(lowered, (Bundle, Items, Outcome)) or (isinstance(lowered, Lvalue) and not isinstance(lowered.addr.type, IntType)):
+        if isinstance(lowered, (Bundle, Items, SeveralResults)) or (isinstance(lowered, Lvalue) and not isinstance(lowered.addr.type, IntType)):
             return None
         value = self.scalar(lowered, node)
         return value if isinstance(value.type, IntType) and value.type.display == "bits" else None

@@ -12,7 +12,7 @@ from secondsight.lang.errors import Position
 from secondsight.lang.facts import parameters_of
 from secondsight.lang.functions import Functions
 from secondsight.lang.locks import RwLock, spin_until, stand_in_queue
-from secondsight.lang.lowering import Bundle, Items, Lowered, Outcome, Static, describe
+from secondsight.lang.lowering import Bundle, Items, Lowered, SeveralResults, Static, describe
 from secondsight.lang.records import Record, Value
 from secondsight.lang.types import BOOL, IntType, RecordType, RefType
 from secondsight.lang.verbs import (
@@ -58,7 +58,7 @@ class CallLowering(BuiltinLowering):
         if function.yields:
             return self.interrupted(node, function, arguments)
         if isinstance(function.result, ir.Group):
-            return Outcome(ir.Call(function, arguments, function.result), function.result)
+            return SeveralResults(ir.Call(function, arguments, function.result), function.result)
         inlined = inline.expression(function, arguments) if self.frontend.inlines else None
         return inlined if inlined is not None else ir.Call(function, arguments, function.result)
 
@@ -71,7 +71,7 @@ class CallLowering(BuiltinLowering):
         assert function.result is not None
         var = ir.Var("result", function.result, transient=True)
         self.pend(ir.YieldCall(var, function, arguments, self.where(node), node is self.leading), node)
-        return Outcome(ir.Local(var), function.result) if isinstance(function.result, ir.Group) else ir.Local(var)
+        return SeveralResults(ir.Local(var), function.result) if isinstance(function.result, ir.Group) else ir.Local(var)
 
     def pend(self, call: ir.YieldCall, node: ast.AST) -> None:
         """Note the one call of this statement that can be interrupted."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from errno import errorcode
 from functools import partial
 from typing import Any
 
@@ -132,7 +133,8 @@ class BadIndex(ModelError):
 
     def __init__(self, name: str, index: int, size: int, where: Position | None = None) -> None:
         self.name, self.index, self.size = name, index, size
-        super().__init__(f"BadIndex: {name}[{index}], but it has {size} elements", where)
+        number = f" (is it -{errorcode[-index]}?)" if index < -1 and -index in errorcode else ""
+        super().__init__(f"BadIndex: {name}[{index}]{number}, but it has {size} elements", where)
 
 
 class TooLarge(ModelError):

@@ -19,7 +19,7 @@ from secondsight.lang.lowering import (
     Lowered,
     Lowering,
     Lvalue,
-    Outcome,
+    SeveralResults,
     Static,
     describe,
 )
@@ -200,7 +200,7 @@ class ExpressionLowering(Lowering):
         if isinstance(base, Static) and isinstance(base.value, Const):
             self.frontend.table(base.value, where)
             return ir.TableItem(base.value.name, index, self.frontend.machine.sized(base.value.kind), where)
-        if isinstance(base, Outcome):
+        if isinstance(base, SeveralResults):
             self.scalar(base, node.value)
         if isinstance(base, Items):
             element = base.kind.element

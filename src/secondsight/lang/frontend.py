@@ -9,6 +9,7 @@ column, the source line, what is wrong and what to write instead.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -143,10 +144,11 @@ class Frontend:
         methods = {cls: method or getattr(cls, name) for cls in concretes}
         for cls, one in methods.items():
             if parameters(one) != parameters(method or getattr(record, name)):
+                own = inspect.unwrap(one).__code__
                 raise refuse(
-                    where,
+                    Position(own.co_filename, own.co_firstlineno, 1),  # not the call: that may be the machinery's
                     f"{cls.__name__}.{name} has other parameters than {record.__name__}.{name}",
-                    "the same names and defaults in every class: the call is by reference to any of them",
+                    f"({', '.join(parameters_of(getattr(record, name)))}), the same names and defaults in every class: the call is by reference to any of them",
                 )
         if len(methods) == 1:
             return self.instance(methods[concretes[0]], concretes[0], is_atomic, where)

@@ -35,11 +35,11 @@ __all__ = ["instrumented"]
 
 _HOOKS = "__secondsight__"
 
-Places = set[tuple[int, int]]
-Kind = Scalar | ListType | ir.Group
+LinePlaces = set[tuple[int, int]]
+LocalType = Scalar | ListType | ir.Group
 
 
-class _Kinds(list[tuple[Kind, str, Position]]):
+class _Kinds(list[tuple[LocalType, str, Position]]):
     """The types that one cut function checks, each with the name of what has it and where."""
 
 
@@ -105,7 +105,7 @@ class _Hooks:
             before = cls.again(before, line, column, file)
 
 
-def fitted(value: Any, kind: Kind, name: str, where: Position) -> Any:
+def fitted(value: Any, kind: LocalType, name: str, where: Position) -> Any:
     """`value` as something of a type holds it."""
     if isinstance(kind, ListType):
         if isinstance(value, BoundedList) and value.kind == kind:
@@ -177,10 +177,10 @@ def _cuts(program: Program) -> list[tuple[Any, _Cut]]:
     return cuts
 
 
-def _instances(program: Program) -> dict[Any, tuple[Places, dict[str, Scalar | ListType], ir.ResultType | None]]:
+def _instances(program: Program) -> dict[Any, tuple[LinePlaces, dict[str, Scalar | ListType], ir.ResultType | None]]:
     """For each source function the statements, by line and column, at which steps begin, the types of its locals, its result's."""
-    places: dict[Any, Places] = {}
-    made: dict[Any, Places] = {}
+    places: dict[Any, LinePlaces] = {}
+    made: dict[Any, LinePlaces] = {}
     locals_: dict[Any, dict[str, Scalar | ListType | None]] = {}
     results: dict[Any, ir.ResultType | None] = {}
     for instance in program.frontend.instances.values():
@@ -207,9 +207,9 @@ def _instances(program: Program) -> dict[Any, tuple[Places, dict[str, Scalar | L
     return {f: (p, {n: k for n, k in locals_[f].items() if k is not None}, results[f]) for f, p in places.items()}
 
 
-def _afters(program: Program) -> dict[Any, Places]:
+def _afters(program: Program) -> dict[Any, LinePlaces]:
     """Of each function the calls, by line and column, behind which a step begins within their statement."""
-    found: dict[Any, Places] = {}
+    found: dict[Any, LinePlaces] = {}
     for instance in program.frontend.instances.values():
         for s in tree.statements(instance.body):
             if isinstance(s, ir.Boundary) and s.kind == "after":
@@ -272,7 +272,7 @@ class _Inside(ast.NodeTransformer):
 
     def __init__(self, cutter: _Cutter) -> None:
         self.cutter = cutter
-        self.done: Places = set()
+        self.done: LinePlaces = set()
 
     def visit_Call(self, node: ast.Call) -> ast.expr:
         at = (node.lineno, node.col_offset + 1)
@@ -295,11 +295,11 @@ class _Cutter(ast.NodeTransformer):
     def __init__(
         self,
         function: Any,
-        places: Places,
+        places: LinePlaces,
         scalars: dict[str, Scalar | ListType],
         result: ir.ResultType | None,
         cut: set[Position],
-        afters: Places,
+        afters: LinePlaces,
     ) -> None:
         self.afters = afters
         self.file, self.name = function.__code__.co_filename, function.__name__
@@ -318,7 +318,7 @@ class _Cutter(ast.NodeTransformer):
                 node.end_lineno = at.lineno  # type: ignore[attr-defined]  # a call of an attribute is at the line where that ends
         return call
 
-    def fit(self, value: ast.expr, kind: Kind, name: str, at: ast.AST) -> ast.Call:
+    def fit(self, value: ast.expr, kind: LocalType, name: str, at: ast.AST) -> ast.Call:
         """The value, checked against a type."""
         self.kinds.append((kind, name, position(self.file, at)))
         return self.call("fit", at, value, ast.Constant(self.number), ast.Constant(len(self.kinds) - 1))

@@ -26,20 +26,20 @@ from secondsight.lang.slots import Slot, Space
 from secondsight.lang.standins import Shared
 from secondsight.lang.types import ArrayType, IntType, RecordType, RefType, Type, is_sequence
 
-__all__ = ["Field", "Layout", "field_of"]
+__all__ = ["FieldName", "Layout", "field_of"]
 
-Field = tuple[str, str]
+FieldName = tuple[str, str]
 """A field: the class that declares it, with its module, and its name."""
 
 
-def field_of(record: type[Record], name: str) -> Field:
+def field_of(record: type[Record], name: str) -> FieldName:
     """A field of a record, the same for all classes that have it from one."""
     cls: Any = record
     return _field_of(cls, name)
 
 
 @functools.cache
-def _field_of(record: Any, name: str) -> Field:
+def _field_of(record: Any, name: str) -> FieldName:
     owner = next(c for c in reversed(record.__mro__) if name in inspect.get_annotations(c))
     return f"{owner.__module__}.{owner.__qualname__}", name
 
@@ -52,7 +52,7 @@ class Layout:
     told apart by them: neither a reference to it nor a sequence number is ever one, and a field of it only while it has its default everywhere (`suits`).
     """
 
-    def __init__(self, machine: Machine, written: frozenset[Field] | None = None) -> None:
+    def __init__(self, machine: Machine, written: frozenset[FieldName] | None = None) -> None:
         self.machine, self.written = machine, written
         self._parts: dict[type[Record], dict[str, Type]] = {}
         self.declarations = [*machine.pools.values()]
@@ -113,9 +113,9 @@ class Layout:
         self._there = {field_of(record, name) for record in self._counts for name in self.machine.fields(record)}
         self.renamed = [record for record in self._counts if getattr(record, "interchangeable", False)]
 
-    def _set_apart(self, machine: Machine) -> set[Field]:
+    def _set_apart(self, machine: Machine) -> set[FieldName]:
         """The fields of records that can be renamed which are not everywhere as in a new one."""
-        found: set[Field] = set()
+        found: set[FieldName] = set()
         for declaration in self.declarations if self.renamed else ():
             for record in records_in(machine.state(declaration)):
                 cls = whole(type(record))
@@ -182,7 +182,7 @@ class Layout:
             self._parts[record] = {name: kind for name, kind in kinds.items() if not self.is_constant(record, name)}
         return self._parts[record]
 
-    def row(self, field: Field) -> list[int]:
+    def row(self, field: FieldName) -> list[int]:
         """The values of a constant field, by where the record lies that has it."""
         return self._rows[field]
 

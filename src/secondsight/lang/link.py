@@ -17,7 +17,7 @@ from secondsight.lang import ir, tree
 from secondsight.lang.cfg import Block, CallTo, Flow
 from secondsight.lang.errors import LangError, Position, Refused
 from secondsight.lang.frontend import Frontend
-from secondsight.lang.layout import Field, Layout, field_of
+from secondsight.lang.layout import FieldName, Layout, field_of
 from secondsight.lang.locks import Lock, RwLock
 from secondsight.lang.machines import Machine
 from secondsight.lang.records import Record
@@ -173,7 +173,7 @@ class Linked:
         return max([frame.start, *ends, *([frame.return_slot.end] if frame.return_slot is not None else [])])
 
 
-def written_by(functions: Iterable[ir.Function]) -> frozenset[Field]:
+def written_by(functions: Iterable[ir.Function]) -> frozenset[FieldName]:
     """The fields that some functions may write; those of a record that can be freed are zeroed then. Locks are looked at by others too."""
     found = {field_of(record, name) for record in (Lock, RwLock) for name in record.fields()}
 

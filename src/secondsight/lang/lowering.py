@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from secondsight.lang.frontend import Frontend
 
 __all__ = [
-    "ANY_RECORD", "OPERATORS", "ZERO", "Bundle", "Items", "ListLocal", "Lowered", "Lowering", "Outcome", "Lvalue", "Static", "Widened", "describe",
+    "ANY_RECORD", "OPERATORS", "ZERO", "Bundle", "Items", "ListLocal", "Lowered", "Lowering", "SeveralResults", "Lvalue", "Static", "Widened", "describe",
 ]  # fmt: skip
 
 ANY_RECORD = RefType(Record, True)
@@ -83,7 +83,7 @@ class Items:
 
 
 @dataclass(eq=False, slots=True)
-class Outcome:
+class SeveralResults:
     """What a call gives that returns several scalars at once."""
 
     value: ir.Expr
@@ -97,7 +97,7 @@ class Static:
     value: Any
 
 
-Lowered = ir.Expr | Lvalue | Bundle | Items | Outcome | Static
+Lowered = ir.Expr | Lvalue | Bundle | Items | SeveralResults | Static
 
 
 class Widened(Exception):
@@ -251,7 +251,7 @@ class Lowering(ABC):
             raise self.refuse(node, f"{describe(node)} is a {lowered.value.__name__}", "its fields")
         if isinstance(lowered, Items):
             raise self.refuse(node, f"{describe(node)} is a list", "its elements, len(...), or a loop over it")
-        if isinstance(lowered, Outcome):
+        if isinstance(lowered, SeveralResults):
             instead = "x, y = f(...)" if isinstance(lowered.group.form, TupleType) else "x = f(...), and then its parts"
             raise self.refuse(node, f"{describe(node)} gives several values at once ({lowered.group})", instead)
         if isinstance(lowered, Static):
@@ -358,7 +358,7 @@ class Lowering(ABC):
         """The place of the record that `lowered` is or refers to."""
         if isinstance(lowered, Lvalue) and isinstance(lowered.addr.type, RecordType):
             return lowered.addr
-        if isinstance(lowered, (Bundle, Items, Outcome, Static)) or (isinstance(lowered, Lvalue) and isinstance(lowered.addr.type, ArrayType)):
+        if isinstance(lowered, (Bundle, Items, SeveralResults, Static)) or (isinstance(lowered, Lvalue) and isinstance(lowered.addr.type, ArrayType)):
             return None
         value = self.scalar(lowered, node)
         if not isinstance(value.type, RefType):

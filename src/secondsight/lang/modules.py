@@ -27,7 +27,7 @@ from pathlib import Path
 from types import CodeType, ModuleType
 from typing import Any
 
-from secondsight.lang.errors import LangError
+from secondsight.lang.errors import LangError, OutOfRecords, Position, Refused, RuleBroken
 from secondsight.lang.names import with_place
 
 __all__ = ["Files", "FromText", "is_installed", "is_ours", "load", "package_digest", "set_up", "why_no_file"]
@@ -190,15 +190,18 @@ def set_up(what: str) -> Iterator[None]:
     names the user's own line."""
     try:
         yield
-    except LangError:
-        raise
+    except (OutOfRecords, Refused):
+        raise  # the one is answered with a larger bound, the other has its place
     except Exception as error:
         ours = str(Path(__file__).parents[1]) + os.sep
         lines = [f for f in traceback.extract_tb(error.__traceback__) if not f.filename.startswith(ours) and not is_installed(f.filename)]
         if not lines:
             raise
-        where = f"{lines[-1].filename}:{lines[-1].lineno}"
-        reason = f"{where}: {type(error).__name__}: {error}"
+        if isinstance(error, RuleBroken):
+            error.where = error.where or Position(lines[-1].filename, lines[-1].lineno or 0)
+            raise
+        kind = "" if isinstance(error, LangError) else f"{type(error).__name__}: "
+        reason = f"{lines[-1].filename}:{lines[-1].lineno}: {kind}{error}"
         raise LangError(f"{reason}\n    {lines[-1].line}\n  raised while {what} was set up, before any thread ran") from error
 
 

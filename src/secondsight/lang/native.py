@@ -116,6 +116,7 @@ class Native:
         hasty = hasty and not _is_known(program, form)
         if hasty:
             form = _form(self.reductions, symmetry, True)
+        self.hasty = hasty
         self.rendered, self.library = program.code.keep(form, lambda: self._compiled(repr(form), hasty))
         self.result_size = self.library.ss_size_of_x()
         if self.result_size < ctypes.sizeof(StepResult):

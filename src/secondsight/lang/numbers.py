@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable
 from enum import Enum
 
 from secondsight.lang import ir
-from secondsight.lang.spread import Known, Spread, TellsApart
+from secondsight.lang.spread import KnownVars, Spread, TellsApart
 from secondsight.lang.types import IntType, Type
 
 __all__ = ["Kind", "Numbers", "TellsApart"]
@@ -71,12 +71,12 @@ class Numbers(Spread[Kind]):
         if self.checking and kind is not None and kind not in kinds:
             raise TellsApart(why)
 
-    def index(self, step: ir.IndexStep, known: Known) -> None:
+    def index(self, step: ir.IndexStep, known: KnownVars) -> None:
         """A place finds a record of the array."""
         kinds = _PLAIN | _PLACES if self.mine(step.array) else _PLAIN
         self._must(self.of(step.index, known), kinds, "the number of one is used as a number")
 
-    def local(self, node: ir.Local, known: Known) -> Kind | None:
+    def local(self, node: ir.Local, known: KnownVars) -> Kind | None:
         """A local's value: negative where that is known."""
         return Kind.NEGATIVE if node.var in known else self.vars.get(node.var)
 
@@ -90,13 +90,13 @@ class Numbers(Spread[Kind]):
         """The place of one of the records, or of another."""
         return Kind.FOUND if self.mine(node.array.type) else Kind.PLAIN
 
-    def computed(self, node: ir.Expr, known: Known) -> Kind:
+    def computed(self, node: ir.Expr, known: KnownVars) -> Kind:
         """A plain number, surely negative or not."""
         super().computed(node, known)
         kind = node.type
         return Kind.NEGATIVE if isinstance(kind, IntType) and kind.high < 0 else Kind.PLAIN
 
-    def learned(self, test: ir.Expr) -> Known:
+    def learned(self, test: ir.Expr) -> KnownVars:
         """The locals that are negative where a test is true."""
         if isinstance(test, ir.Logic) and test.op == "and":
             return frozenset(v for item in test.items for v in self.learned(item))
@@ -106,7 +106,7 @@ class Numbers(Spread[Kind]):
                 return frozenset({test.left.var})
         return frozenset()
 
-    def compare(self, node: ir.Compare, known: Known) -> None:
+    def compare(self, node: ir.Compare, known: KnownVars) -> None:
         """A place is compared with another, with a negative number, or with 0 for its sign."""
         left, right = self.of(node.left, known), self.of(node.right, known)
         if left in _PLACES or right in _PLACES:

@@ -375,9 +375,10 @@ class _Assumed:
 
     def copy(self) -> _Assumed:
         made = _Assumed()
-        for old, new in ((self._named, made._named), (self._attributes, made._attributes), ((self.sizes,), (made.sizes,))):
+        for old, new in ((self._named, made._named), (self._attributes, made._attributes)):
             for part, other in zip(old, new, strict=True):
-                other += part
+                other.extend(part)
+        made.sizes.extend(self.sizes)
         return made
 
     def add(self, holder: Any, name: str, value: Any) -> None:

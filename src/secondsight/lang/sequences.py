@@ -35,7 +35,7 @@ from secondsight.lang import ir, tree
 from secondsight.lang.layout import Layout
 from secondsight.lang.program import Program
 from secondsight.lang.records import Record
-from secondsight.lang.spread import Known, Spread, TellsApart
+from secondsight.lang.spread import KnownVars, Spread, TellsApart
 from secondsight.lang.standins import Shared
 from secondsight.lang.types import ArrayType, IntType, RecordType, Type, is_sequence
 
@@ -53,7 +53,7 @@ class Field:
         return f"{self.owner.__name__}.{self.name}" if isinstance(self.owner, type) else self.name
 
 
-Spot = ir.Var | ir.Function | tuple[ir.Function, int] | Field
+NumberPlace = ir.Var | ir.Function | tuple[ir.Function, int] | Field
 """Where a number can lie: a local, a result on its way to the caller or a part of one, a field."""
 
 
@@ -71,9 +71,9 @@ class Holds:
     """What an integer may be; of a sequence number the spots that it may be copied from."""
 
     kind: Kind
-    sources: frozenset[Spot] = frozenset()
+    sources: frozenset[NumberPlace] = frozenset()
 
-    def at(self, spot: Spot) -> Holds:
+    def at(self, spot: NumberPlace) -> Holds:
         """The same, read from a spot."""
         return Holds(self.kind, frozenset({spot})) if self.kind is Kind.SEQUENCE else self
 
@@ -90,7 +90,7 @@ class Spots(Spread[Holds]):
     def __init__(self, program: Program) -> None:
         self.fields: dict[Field, Holds] = {}
         self.counters: set[Field] = set()
-        self.compared: set[tuple[Spot, Spot]] = set()
+        self.compared: set[tuple[NumberPlace, NumberPlace]] = set()
         self.before = False
         roots = list(program.code.linked.roots.values())
         functions = list(tree.reached(roots))
@@ -101,7 +101,7 @@ class Spots(Spread[Holds]):
                 self._is_freed(program.layout, stmt.pool.type)
         self.groups = self._grouped()
 
-    def has(self, spot: Spot) -> bool:
+    def has(self, spot: NumberPlace) -> bool:
         """Whether a local may hold a number."""
         held = self.vars.get(spot) if isinstance(spot, ir.Var) else None
         return held is not None and held.kind is Kind.SEQUENCE
@@ -129,12 +129,12 @@ class Spots(Spread[Holds]):
         """A constant: 0 says that there is no number."""
         return ZERO if node.value == 0 and isinstance(node.type, IntType) else PLAIN
 
-    def local(self, node: ir.Local, known: Known) -> Holds | None:
+    def local(self, node: ir.Local, known: KnownVars) -> Holds | None:
         """A local's value."""
         held = self.vars.get(node.var)
         return held and held.at(node.var)
 
-    def load(self, node: ir.Load, known: Known) -> Holds:
+    def load(self, node: ir.Load, known: KnownVars) -> Holds:
         """What is loaded."""
         return Holds(Kind.SEQUENCE).at(field_in(node.addr)) if is_sequence(node.addr.type) else PLAIN
 
@@ -148,7 +148,7 @@ class Spots(Spread[Holds]):
         held = super().part_of(function, number)
         return held and held.at((function, number))
 
-    def computed(self, node: ir.Expr, known: Known) -> Holds:
+    def computed(self, node: ir.Expr, known: KnownVars) -> Holds:
         """The parity of a number, and the number before a counter's; all else is of plain numbers."""
         if isinstance(node, ir.Binary) and isinstance(node.right, ir.Constant):
             held, operation = self.of(node.left, known), (node.op, node.right.value)
@@ -162,7 +162,7 @@ class Spots(Spread[Holds]):
                     return held
         return super().computed(node, known)
 
-    def compare(self, node: ir.Compare, known: Known) -> None:
+    def compare(self, node: ir.Compare, known: KnownVars) -> None:
         """Two numbers are compared, or one with 0."""
         left, right = self.of(node.left, known), self.of(node.right, known)
         kinds = {held.kind for held in (left, right) if held is not None}
@@ -175,7 +175,7 @@ class Spots(Spread[Holds]):
         if left is not None and right is not None:
             self.compared |= {(a, b) for a in left.sources for b in right.sources}
 
-    def store(self, stmt: ir.Store, known: Known) -> None:
+    def store(self, stmt: ir.Store, known: KnownVars) -> None:
         """A number is kept in a field, or a counter goes on."""
         if not is_sequence(stmt.addr.type):
             held = self.of(stmt.value, known)
@@ -220,20 +220,20 @@ class Spots(Spread[Holds]):
             if field in self.counters or default:
                 raise TellsApart(f"{field} is in records that are freed")
 
-    def _grouped(self) -> dict[Spot, int]:
+    def _grouped(self) -> dict[NumberPlace, int]:
         """Groups of spots that do not meet each other, nor themselves: each spot joins the first that it can."""
-        copied: dict[Spot, set[Spot]] = {}
-        holders: list[tuple[Spot, Holds]] = [*self.vars.items(), *self.fields.items(), *self.results.items(), *self.parts.items()]
+        copied: dict[NumberPlace, set[NumberPlace]] = {}
+        holders: list[tuple[NumberPlace, Holds]] = [*self.vars.items(), *self.fields.items(), *self.results.items(), *self.parts.items()]
         for spot, held in holders:
             for source in held.sources:
                 copied.setdefault(source, set()).add(spot)
         reach = {spot: _closed(spot, copied) for spot, held in holders if held.kind is Kind.SEQUENCE}
 
-        def meet(a: Spot, b: Spot) -> bool:
+        def meet(a: NumberPlace, b: NumberPlace) -> bool:
             return any((x in reach[a] and y in reach[b]) or (x in reach[b] and y in reach[a]) for x, y in self.compared)
 
-        groups: list[list[Spot]] = []
-        found: dict[Spot, int] = {}
+        groups: list[list[NumberPlace]] = []
+        found: dict[NumberPlace, int] = {}
         for spot in reach:
             if meet(spot, spot) or spot in self.counters:
                 continue
@@ -245,7 +245,7 @@ class Spots(Spread[Holds]):
         return found
 
 
-def _closed(spot: Spot, copied: dict[Spot, set[Spot]]) -> set[Spot]:
+def _closed(spot: NumberPlace, copied: dict[NumberPlace, set[NumberPlace]]) -> set[NumberPlace]:
     """A spot, and wherever a number can be copied from it."""
     found, todo = {spot}, [spot]
     for one in todo:

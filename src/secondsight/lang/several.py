@@ -8,7 +8,7 @@ from abc import abstractmethod
 from secondsight.lang import ir
 from secondsight.lang.blocks import BlockLowering
 from secondsight.lang.errors import OutOfRecords, Position
-from secondsight.lang.lowering import Bundle, Items, ListLocal, Lvalue, Outcome, describe
+from secondsight.lang.lowering import Bundle, Items, ListLocal, Lvalue, SeveralResults, describe
 from secondsight.lang.types import BOOL, IntType, ListType, RefType, TupleType, ValueType
 
 __all__ = ["SeveralLowering"]
@@ -60,7 +60,7 @@ class SeveralLowering(BlockLowering):
 
     # Assignment.
 
-    def assign_outcome(self, target: ast.expr, outcome: Outcome, where: Position) -> None:
+    def assign_outcome(self, target: ast.expr, outcome: SeveralResults, where: Position) -> None:
         """`x = f()`, where `f` returns a list or a `Value`."""
         if isinstance(outcome.group.form, TupleType):
             raise self.refuse(target, f"a tuple as one thing: it has {len(outcome.group.parts)} parts", "x, y = f(...)")
@@ -100,7 +100,7 @@ class SeveralLowering(BlockLowering):
             whole = ir.Pack(values, ir.Group(tuple((str(i), k) for i, k in enumerate(kinds)), form))
         else:
             lowered = self.lower(value)
-            if not (isinstance(lowered, Outcome) and isinstance(lowered.group.form, TupleType)):
+            if not (isinstance(lowered, SeveralResults) and isinstance(lowered.group.form, TupleType)):
                 raise self.refuse(value, f"{describe(value)} assigned to several names at once", "a call that returns a tuple, or a, b = x, y")
             if len(lowered.group.parts) != len(names):
                 raise self.refuse(node, f"{lowered.group} for {len(names)} names", f"{len(lowered.group.parts)} names")
@@ -198,7 +198,7 @@ class SeveralLowering(BlockLowering):
             length = ir.Constant(len(values), IntType(len(values), len(values)))
             return ir.Pack([length, *values, *([self.nothing(form)] * (len(group.parts) - 1 - len(values)))], group)
         lowered = self.lower(value)
-        if isinstance(lowered, Outcome) and lowered.group == group:
+        if isinstance(lowered, SeveralResults) and lowered.group == group:
             return lowered.value
         if isinstance(lowered, Bundle) and isinstance(form, ValueType) and lowered.value is form.value:
             return ir.Pack([lowered.parts[name] for name, _ in group.parts], group)

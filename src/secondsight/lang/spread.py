@@ -13,7 +13,7 @@ from typing import Generic, TypeVar
 
 from secondsight.lang import ir, tree
 
-__all__ = ["Known", "Spread", "TellsApart"]
+__all__ = ["KnownVars", "Spread", "TellsApart"]
 
 
 class TellsApart(Exception):
@@ -22,7 +22,7 @@ class TellsApart(Exception):
 
 K = TypeVar("K")
 
-Known = frozenset[ir.Var]
+KnownVars = frozenset[ir.Var]
 """Locals of which something is surely known at some place of a function; see `Spread.learned`."""
 
 
@@ -69,11 +69,11 @@ class Spread(ABC, Generic[K]):
         """A constant."""
         return self.plain
 
-    def local(self, node: ir.Local, known: Known) -> K | None:
+    def local(self, node: ir.Local, known: KnownVars) -> K | None:
         """A local's value."""
         return self.vars.get(node.var)
 
-    def load(self, node: ir.Load, known: Known) -> K | None:
+    def load(self, node: ir.Load, known: KnownVars) -> K | None:
         """What is loaded."""
         return self.plain
 
@@ -89,26 +89,26 @@ class Spread(ABC, Generic[K]):
         """A part of the result of a function that returns a group."""
         return self.parts.get((function, number))
 
-    def index(self, step: ir.IndexStep, known: Known) -> None:
+    def index(self, step: ir.IndexStep, known: KnownVars) -> None:
         """An element of an array is found by a number."""
         self.number(step.index, known)
 
-    def computed(self, node: ir.Expr, known: Known) -> K:
+    def computed(self, node: ir.Expr, known: KnownVars) -> K:
         """Everything else: of plain parts a plain value."""
         for part in tree.parts(node):
             self.number(part, known)
         return self.plain
 
-    def compare(self, node: ir.Compare, known: Known) -> None:
+    def compare(self, node: ir.Compare, known: KnownVars) -> None:
         """A comparison."""
         self.number(node.left, known)
         self.number(node.right, known)
 
-    def store(self, stmt: ir.Store, known: Known) -> None:
+    def store(self, stmt: ir.Store, known: KnownVars) -> None:
         """An assignment to a place."""
         self.number(stmt.value, known)
 
-    def learned(self, test: ir.Expr) -> Known:
+    def learned(self, test: ir.Expr) -> KnownVars:
         """The locals of which something is known where a test is true."""
         return frozenset()
 
@@ -119,12 +119,12 @@ class Spread(ABC, Generic[K]):
             self.function = function
             self._body(function.body, frozenset())
 
-    def _body(self, body: list[ir.Stmt], known: Known) -> Known:
+    def _body(self, body: list[ir.Stmt], known: KnownVars) -> KnownVars:
         for stmt in body:
             known = self._statement(stmt, known)
         return known
 
-    def _statement(self, stmt: ir.Stmt, known: Known) -> Known:
+    def _statement(self, stmt: ir.Stmt, known: KnownVars) -> KnownVars:
         match stmt:
             case ir.SetVar():
                 self._set(stmt.var, self.of(stmt.value, known))
@@ -191,7 +191,7 @@ class Spread(ABC, Generic[K]):
             self.vars[var] = kind
             self.changed = True
 
-    def _parts(self, value: ir.Expr, known: Known) -> list[K | None]:
+    def _parts(self, value: ir.Expr, known: KnownVars) -> list[K | None]:
         """What each part of a group may be."""
         if isinstance(value, ir.Pack):
             return [self.of(item, known) for item in value.items]
@@ -211,19 +211,19 @@ class Spread(ABC, Generic[K]):
             self.parts[function, place] = kind
             self.changed = True
 
-    def _pass(self, function: ir.Function, arguments: list[ir.Expr], known: Known) -> None:
+    def _pass(self, function: ir.Function, arguments: list[ir.Expr], known: KnownVars) -> None:
         for param, argument in zip(function.params, arguments, strict=True):
             self._set(param, self.of(argument, known))
 
     # Expressions.
 
-    def number(self, node: ir.Expr, known: Known) -> None:
+    def number(self, node: ir.Expr, known: KnownVars) -> None:
         """An expression whose value must be plain."""
         kind = self.of(node, known)
         if self.checking:
             self.must_be_plain(kind)
 
-    def addr(self, addr: ir.Addr, known: Known) -> None:
+    def addr(self, addr: ir.Addr, known: KnownVars) -> None:
         """A place: how it is computed."""
         if isinstance(addr.root, ir.Expr):
             self.number(addr.root, known)
@@ -231,7 +231,7 @@ class Spread(ABC, Generic[K]):
             if isinstance(step, ir.IndexStep):
                 self.index(step, known)
 
-    def of(self, node: ir.Expr, known: Known = frozenset()) -> K | None:
+    def of(self, node: ir.Expr, known: KnownVars = frozenset()) -> K | None:
         """What the value of an expression may be."""
         match node:
             case ir.Local():
@@ -271,7 +271,7 @@ class Spread(ABC, Generic[K]):
             case _:
                 return self.computed(node, known)
 
-    def _generator(self, node: ir.Quantifier | ir.ChooseWhere, known: Known) -> K:
+    def _generator(self, node: ir.Quantifier | ir.ChooseWhere, known: KnownVars) -> K:
         for part in (node.start, node.stop):
             self.number(part, known)
         self._set(node.var, self.plain)
@@ -283,7 +283,7 @@ class Spread(ABC, Generic[K]):
         return self.plain
 
 
-def _assigned(body: list[ir.Stmt]) -> Known:
+def _assigned(body: list[ir.Stmt]) -> KnownVars:
     """The locals that some statements assign."""
     found = set()
     for stmt in tree.statements(body):

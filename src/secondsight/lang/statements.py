@@ -15,7 +15,7 @@ from secondsight.lang.errors import LangError, OutOfRecords, Position, Refused
 from secondsight.lang.facts import meaning_of, parameters_of
 from secondsight.lang.functions import is_marker
 from secondsight.lang.locks import operation, spin_until, stand_in_queue
-from secondsight.lang.lowering import Bundle, Items, Lvalue, Outcome, describe
+from secondsight.lang.lowering import Bundle, Items, Lvalue, SeveralResults, describe
 from secondsight.lang.machines import SWITCHES
 from secondsight.lang.several import SeveralLowering
 from secondsight.lang.source import line_of
@@ -399,7 +399,7 @@ class StatementLowering(SeveralLowering):
             self.assign_list(target, self.lists[target.id].kind, value.elts, where)
         elif isinstance(target, ast.Name):
             lowered = self.lower_value(value)
-            if isinstance(lowered, Outcome):
+            if isinstance(lowered, SeveralResults):
                 self.assign_outcome(target, lowered, where)
                 return
             if isinstance(lowered, Items):
@@ -447,7 +447,7 @@ class StatementLowering(SeveralLowering):
             return
         if isinstance(kind, (ListType, ValueType)):
             lowered = self.lower(value)
-            if isinstance(lowered, Outcome) and lowered.group == self.group_of(kind):
+            if isinstance(lowered, SeveralResults) and lowered.group == self.group_of(kind):
                 self.assign_outcome(target, lowered, where)
                 return
             if isinstance(lowered, Bundle) and isinstance(kind, ValueType) and lowered.value is kind.value:

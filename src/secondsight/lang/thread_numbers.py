@@ -16,7 +16,7 @@ from secondsight.lang.locks import MAX_THREADS
 from secondsight.lang.program import Program
 from secondsight.lang.sequences import Field, field_in, owned_field
 from secondsight.lang.slots import Slot
-from secondsight.lang.spread import Known, Spread, TellsApart
+from secondsight.lang.spread import KnownVars, Spread, TellsApart
 from secondsight.lang.standins import Shared
 from secondsight.lang.types import ArrayType, IntType, RecordType, Type
 
@@ -110,18 +110,18 @@ class Names(Spread[Kind]):
         """A constant."""
         return Kind.ZERO if node.value == 0 and isinstance(node.type, IntType) else Kind.PLAIN
 
-    def local(self, node: ir.Local, known: Known) -> Kind | None:
+    def local(self, node: ir.Local, known: KnownVars) -> Kind | None:
         """A local's value."""
         if node.var in self.each:
             return Kind.ME
         return Kind.WITHIN if node.var in known else self.vars.get(node.var)
 
-    def load(self, node: ir.Load, known: Known) -> Kind | None:
+    def load(self, node: ir.Load, known: KnownVars) -> Kind | None:
         """What is loaded: of what nobody writes a plain number."""
         spot = field_in(node.addr)
         return self.fields.get(spot) if spot in self.stored else Kind.PLAIN
 
-    def of(self, node: ir.Expr, known: Known = frozenset()) -> Kind | None:
+    def of(self, node: ir.Expr, known: KnownVars = frozenset()) -> Kind | None:
         """What the value of an expression may be."""
         if isinstance(node, ir.Conditional) and is_always(node.test):
             return self.of(node.then, known)
@@ -138,12 +138,12 @@ class Names(Spread[Kind]):
             self._has_room(kind, node.type, self.function.name)
         return kind
 
-    def computed(self, node: ir.Expr, known: Known) -> Kind:
+    def computed(self, node: ir.Expr, known: KnownVars) -> Kind:
         """The thread itself, sets of threads, the next row, what a table says."""
         kind = self._computed(node, known)
         return super().computed(node, known) if kind is None else kind
 
-    def _computed(self, node: ir.Expr, known: Known) -> Kind | None:
+    def _computed(self, node: ir.Expr, known: KnownVars) -> Kind | None:
         match node:
             case ir.Current():
                 return Kind.ME
@@ -179,7 +179,7 @@ class Names(Spread[Kind]):
         self._whole(node.array)
         return Kind.PLAIN
 
-    def compare(self, node: ir.Compare, known: Known) -> None:
+    def compare(self, node: ir.Compare, known: KnownVars) -> None:
         """A number of a thread or a set is compared with another, a row with another of the same thread."""
         if is_always(node) or (isinstance(node.left, ir.Local) and node.left.var in self.each and _is_limit(node.op, node.right)):
             return
@@ -205,7 +205,7 @@ class Names(Spread[Kind]):
         self.zero.add(field_of(step.record, step.name))
         return True
 
-    def learned(self, test: ir.Expr) -> Known:
+    def learned(self, test: ir.Expr) -> KnownVars:
         """The rows that are below the last where a test is true: those below another."""
         if isinstance(test, ir.Logic) and test.op == "and":
             return frozenset(v for item in test.items for v in self.learned(item))
@@ -214,7 +214,7 @@ class Names(Spread[Kind]):
                 return frozenset({test.left.var})
         return frozenset()
 
-    def store(self, stmt: ir.Store, known: Known) -> None:
+    def store(self, stmt: ir.Store, known: KnownVars) -> None:
         """Something is kept in a field."""
         kind, spot = self.of(stmt.value, known), field_in(stmt.addr)
         if self.checking and kind is not None and kind not in _STORED:
@@ -229,7 +229,7 @@ class Names(Spread[Kind]):
         if self.checking:
             self._has_room(kept, stmt.addr.type, str(spot))
 
-    def addr(self, addr: ir.Addr, known: Known) -> None:
+    def addr(self, addr: ir.Addr, known: KnownVars) -> None:
         """A place: which of its arrays have an element for each thread or row."""
         if isinstance(addr.root, ir.Expr):
             self.number(addr.root, known)
@@ -251,7 +251,7 @@ class Names(Spread[Kind]):
         """An array is looked at as a whole."""
         self.by_number.add(field_in(addr))
 
-    def _statement(self, stmt: ir.Stmt, known: Known) -> Known:
+    def _statement(self, stmt: ir.Stmt, known: KnownVars) -> KnownVars:
         if isinstance(stmt, ir.Free):
             self._whole(stmt.pool)
         if isinstance(stmt, ir.SetVar) and stmt.var in self.each:

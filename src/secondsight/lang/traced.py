@@ -19,10 +19,10 @@ from secondsight.lang.reference import Reference, StepFunction, Successor
 from secondsight.lang.render import PythonRenderer, PythonText
 from secondsight.lang.types import IntType, ListType, RefType, TupleType, ValueType, resolve
 
-__all__ = ["Event", "Traced"]
+__all__ = ["TracedEvent", "Traced"]
 
 
-Event = tuple[str, int, tuple[Any, ...]]
+TracedEvent = tuple[str, int, tuple[Any, ...]]
 """A `call` of a function, by its number (`Traced.functions`), with its arguments; its `return`, with the value; a `free`, by the
 number of its place (`Traced.places`). Arguments and values are as the executor counts them: see `Traced.given`, `Traced.came_back`."""
 
@@ -57,8 +57,8 @@ class Traced(Reference):
     """Runs a program's steps and says what each called; see the module. `program` is the one with every call."""
 
     def __init__(self, program: Program) -> None:
-        self.events: list[Event] = []
-        self.begun: list[tuple[Event, ...]] = []
+        self.events: list[TracedEvent] = []
+        self.begun: list[tuple[TracedEvent, ...]] = []
         """By thread what it has called before its first step."""
         every = program.with_every_call()
         rendered, self.functions, self.places = every.code.keep("traced", lambda: _written(every))
@@ -82,7 +82,7 @@ class Traced(Reference):
     def hooks(self) -> dict[str, Any]:
         return {"note": self.events.append}
 
-    def traced_steps(self, state: bytes, thread: int) -> Iterator[tuple[Successor, tuple[Event, ...]]]:
+    def traced_steps(self, state: bytes, thread: int) -> Iterator[tuple[Successor, tuple[TracedEvent, ...]]]:
         """The steps that one thread can take, each with what it called: in full, or up to the error that it ended in."""
         for way in self.thread_successors(state, thread):
             yield way, tuple(self.events)

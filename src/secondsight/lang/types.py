@@ -42,6 +42,7 @@ __all__ = [
     "TupleType",
     "Type",
     "ValueType",
+    "error_name",
     "is_sequence",
     "resolve",
     "sized",
@@ -49,6 +50,13 @@ __all__ = [
 
 T = TypeVar("T")
 Size = Literal["index", "end", "bits"]
+
+
+def error_name(number: int) -> str:
+    """The kernel's name of an error. Of two names that the C library has for one number it is the kernel's."""
+    import errno
+
+    return "EOPNOTSUPP" if number == errno.EOPNOTSUPP else errno.errorcode.get(number, str(number))
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,9 +117,7 @@ class IntType:
         if self.display == "char":
             return repr(chr(value)) if value else "0"
         if self.display in ("errno", "pfn", "result") and value < 0:
-            import errno
-
-            return f"-{errno.errorcode.get(-value, str(-value))}"
+            return f"-{error_name(-value)}"
         if self.display == "result" and value >= 32:
             return repr(chr(value))
         if self.display == "pfn":

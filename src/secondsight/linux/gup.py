@@ -24,7 +24,8 @@ from __future__ import annotations
 from typing import Final
 
 from secondsight.lang import Errno, atomic, milestone, require
-from secondsight.linux.errno import EAGAIN, EFAULT, EINVAL, ENOMEM
+from secondsight.linux.errno import EAGAIN, EFAULT, EINVAL, ENOMEM, EOPNOTSUPP
+from secondsight.linux.fs_dax import fs_dax_files
 from secondsight.linux.huge_memory import split_huge_pmd
 from secondsight.linux.hugetlb import hugetlb_files, memfd_alloc_folio
 from secondsight.linux.memory import (
@@ -40,6 +41,7 @@ from secondsight.linux.memremap_private import folio_is_device_coherent
 from secondsight.linux.migrate import migrate_folio
 from secondsight.linux.migrate_device_range import migrate_device_coherent_folio
 from secondsight.linux.mm import folio_test_anon, is_cow_mapping, page_anon_exclusive, vma_is_accessible
+from secondsight.linux.mm_flags import VM_FSDAX
 from secondsight.linux.mm_types import Flags, Folio, Gather, Mm, Pfn, Pgoff, Va, coherent_memory, huge_pages
 from secondsight.linux.mmzone import folio_is_longterm_pinnable, pageblocks
 from secondsight.linux.page_alloc import frames, get_page, is_zero_page, page_folio, page_to_pfn, put_page
@@ -97,8 +99,14 @@ def unpin_user_page(folio: Folio) -> None:
 
 @atomic
 def check_vma_flags(mm: Mm, va: Va, flags: Flags) -> Errno:
-    """gup_vma_lookup(), check_vma_flags() (mm/gup.c, Linux 6.12): 0, or -EFAULT where nothing can be had as it is asked for."""
+    """gup_vma_lookup(), check_vma_flags() (mm/gup.c, Linux 6.12): 0, or -EFAULT where nothing can be had as it is asked for; -EOPNOTSUPP: a file system's
+    memory (fs-dax) is not pinned for long. Left out: pins of device-dax (-EFAULT here: may hide)."""
     vma = mm.mm_mt[va]
+    if len(fs_dax_files) > 0:
+        if vma is not None and vma_flags(vma) == VM_FSDAX:
+            if flags & FOLL_LONGTERM != 0:
+                return -EOPNOTSUPP
+            return 0 if vma_is_accessible(vma) and (flags & FOLL_WRITE == 0 or vma.write) else -EFAULT
     if vma is None or vma_flags(vma) != 0 or not vma_is_accessible(vma) or (flags & FOLL_WRITE != 0 and not vma.write):
         return -EFAULT
     return 0
@@ -153,7 +161,7 @@ def get_user_page_vma_remote(mm: Mm, va: Va, flags: Flags) -> Pfn:
     """
     refused = check_vma_flags(mm, va, flags)
     if refused != 0:
-        return -EFAULT
+        return refused
     while True:
         if len(huge_pages) > 0:
             is_huge = pmd_trans_huge(mm, va)
@@ -260,7 +268,8 @@ def get_user_pages_locked(mm: Mm, va: Va, flags: Flags) -> Pfn:
     while True:
         refused = check_vma_flags(mm, va, flags)
         if refused != 0:
-            break
+            mm.mmap_lock.read_unlock()
+            return refused
         pfn = follow_page_pte(mm, va, flags)
         if pfn > NO_PAGE:
             mm.mmap_lock.read_unlock()

@@ -11,6 +11,8 @@ __all__ = ["hits", "interval_tree_insert", "interval_tree_remove"]
 @atomic
 def interval_tree_insert(subs: Subscriptions, sub: IntervalNotifier) -> None:
     """interval_tree_insert() (lib/interval_tree.c, Linux 6.12): the tree is an array here, in the tree's order."""
+    if len(subs.itree) == 0:
+        out_of_records("subscribers")
     if subs.itree[len(subs.itree) - 1] is not None:
         out_of_records("subscribers")
     at = 0

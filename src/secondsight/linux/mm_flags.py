@@ -20,6 +20,7 @@ __all__ = [
     "VM_FAULT_RETRY",
     "VM_FAULT_SIGBUS",
     "VM_FAULT_SIGSEGV",
+    "VM_FSDAX",
     "VM_HUGEPAGE",
     "VM_LOCKED",
     "VM_NONE",
@@ -54,6 +55,8 @@ VM_PFNMAP = 1
 """vm_flags: the pages mapped are nobody's to count and cannot be mirrored."""
 VM_DEVMAP = 2
 """The entries are `pte_devmap`: the pages belong to a `dev_pagemap` and a mapping takes no reference."""
+VM_FSDAX = 6
+"""VM_DEVMAP, and vma_is_fsdax(): the pages are blocks of a file system's file, which takes them back. A file's to say, as the two above are."""
 VM_SEALED = 4
 """No VM_MAYWRITE: mapped for reading when the file was sealed against writing, and never to be made writable."""
 VM_NONE = 16

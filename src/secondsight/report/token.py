@@ -16,7 +16,7 @@ from pathlib import Path
 from shlex import quote
 
 from secondsight.lang import LangError
-from secondsight.lang.errors import NoneFollowed, RuleBroken
+from secondsight.lang.errors import ModelError, RuleBroken
 from secondsight.lang.program import Program
 from secondsight.lang.reference import Reference, Successor
 from secondsight.report.columns import WIDTH
@@ -106,7 +106,7 @@ def _violation(reference: Reference, kind: int, trace: Trace, last: Successor | 
         error = last.error if last is not None else None
         if isinstance(error, RuleBroken):
             return Violation(error.rule, error.message, error.where, trace)
-        if isinstance(error, NoneFollowed):
+        if isinstance(error, ModelError):
             return Violation(error.rule, str(error), error.where, trace)
         raise _Elsewhere
     if len(trace.states) < len(trace) or loop > len(trace):

@@ -148,6 +148,7 @@ _CLASSES: dict[HandleType, Callable[[Recorder, CheckedHandle], AnyHandle]] = {
     HandleType.MEMFD: File,
     HandleType.UDMABUF: File,
     HandleType.DAX: File,
+    HandleType.FS_DAX: File,
     HandleType.BUFFER: File,
     HandleType.USERFAULTFD: File,
     HandleType.MAPPING: Mapping,

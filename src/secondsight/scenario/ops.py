@@ -73,6 +73,7 @@ class HandleType(Enum):
     MAPPING = "mapping"
     DEVICE = "device"
     DAX = "dax device"
+    FS_DAX = "dax file"
     PIN = "pin"
     IMPORTER = "importer"
     BUFFER = "buffer"
@@ -100,10 +101,11 @@ class ArgType(Enum):
     VALUE = "a page's value", "n"  # str of one character
     SEALS = "seals", "n"  # str, names joined by |
     FLAG = "yes or no", "n"  # bool
-    FD = "a memfd, udmabuf or dax device", "h", (HandleType.MEMFD, HandleType.UDMABUF, HandleType.DAX), "memfd_create() or udmabuf_create()"
+    FD = "a memfd, udmabuf or dax device", "h", (HandleType.MEMFD, HandleType.UDMABUF, HandleType.DAX, HandleType.FS_DAX), "memfd_create() or udmabuf_create()"
     MEMFD = "a memfd", "h", (HandleType.MEMFD,), "memfd_create()"
     UDMABUF = "a udmabuf", "h", (HandleType.UDMABUF,), "udmabuf_create()"
     DAX = "a dax device", "h", (HandleType.DAX,), "dax()"
+    FS_DAX = "a dax file", "h", (HandleType.FS_DAX,), "fs_dax()"
     DEVICE = "a device", "h", (HandleType.DEVICE,), "device()"
     PIN = "a pin", "h", (HandleType.PIN,), "pin()"
     IMPORTER = "an importer", "h", (HandleType.IMPORTER,), "importer()"

@@ -120,20 +120,25 @@ class _Search:
         """Every step from every one of some states. Written out flat: this is the loop that takes the time."""
         seen, parents, how, steps, edges = self.seen, self.parents, self.how, self.reference.steps, self.edges
         choices, threads, wide = self.reference.choices, self.threads, self.reference.wide
-        script = choices.script
+        script, lock_steps = choices.script, self.lock_steps
+        if edges is not None:
+            targets, movers = edges.targets, edges.movers
         taking: frozenset[int] = frozenset()
         if self.lock_order is not None:
             taking, look, holders = self.lock_order.counters, self.lock_order.look, self.lock_order.holders
         final = self.daemons
         for number, state in enumerate(states, first):
-            ordinal = 0
+            ordinal = can = alive = locking = 0
             if edges is not None:
-                edges.state(self._standing(state))
+                edges.starts.append(len(targets))
             for index, base, thread in threads:
                 counter = state[base] << 8 | state[base + 1] if wide else state[base]
                 step = steps[counter]
                 if step is None:
                     continue
+                alive |= 1 << index
+                if counter in lock_steps:
+                    locking |= 1 << index
                 while True:
                     try:
                         result = step(state, base, thread)
@@ -146,13 +151,16 @@ class _Search:
                     if result is not None:
                         ordinal += 1
                         new = bytes(result)
-                        if new not in seen:
-                            seen[new] = len(parents)
+                        count = len(parents)
+                        target = seen.setdefault(new, count)
+                        if target == count:
                             following.append(new)
                             parents.append(number)
                             how.append(ordinal - 1)
                         if edges is not None:
-                            edges.step(index, seen[new])
+                            targets.append(target)
+                            movers.append(index)
+                            can |= 1 << index
                         if counter in taking and thread in holders[look(state)]:
                             self.against = self._inverts(state, new, thread, counter, number, Step(index, tuple(script)))
                             if self.against is not None:
@@ -164,6 +172,8 @@ class _Search:
                     if not choices.advance():
                         break
             self.transitions += ordinal
+            if edges is not None:
+                edges.state(can, alive, locking)
             if (final or not ordinal) and not self._final(state, ordinal):
                 self.stopped = number
                 return
@@ -248,15 +258,6 @@ class _Search:
         assert isinstance(error, (RuleBroken, NoneFollowed))
         message = error.message if isinstance(error, RuleBroken) else str(error)
         return Violation(error.rule, message, error.where, trace.then([Step(what.thread, what.choices)]))
-
-    def _standing(self, state: bytes) -> tuple[int, int]:
-        """Which threads have not ended, and which stand at a lock; bit t is thread t."""
-        alive = locking = 0
-        for index in range(len(self.threads)):
-            counter = self.reference.counter(state, index)
-            alive |= (counter > 0) << index
-            locking |= (counter in self.lock_steps) << index
-        return alive, locking
 
     def _goes_round(self, edges: Edges) -> None:
         """A fair cycle in which a thread has not ended is a livelock."""

@@ -19,9 +19,9 @@ from secondsight.lang.compiler import Library, load
 from secondsight.lang.equal import EqualThreads
 from secondsight.lang.native import Native, engine_text, stride
 from secondsight.lang.render_c import prelude
-from secondsight.search.native import KEEP_ROUNDS, Run, available_memory, reason_name
+from secondsight.search.native import KEEP_ROUNDS, NativeRun, available_memory, reason_name
 from secondsight.search.native import EngineFound as RawFound
-from secondsight.search.native import Note as RawNote
+from secondsight.search.native import LockNote as RawNote
 from secondsight.search.request import Request
 
 __all__ = ["FACT", "Agreed", "Found", "Host", "MemberJob", "Member", "Note", "MemberReport"]
@@ -152,7 +152,7 @@ class Member:
         self.library = _library(job.text, job.engine)
         self.tables = [(ctypes.c_int64 * max(1, len(row)))(*row) for row in job.tables]
         self.memory = ctypes.create_string_buffer(self.library.ss_size_of_run() + 64)
-        run = self.run = Run.from_buffer(self.memory)
+        run = self.run = NativeRun.from_buffer(self.memory)
         run.initial = job.initial
         run.max_memory = max(1, (job.memory or available_memory()) // share)
         run.max_frontier = run.max_memory // 8

@@ -19,7 +19,7 @@ MOST_AFTER = 5_000
 """States looked at to say whether any schedule leads out."""
 
 Inside = Callable[[bytes], bool]
-Form = Callable[[bytes], bytes]
+StateForm = Callable[[bytes], bytes]
 """What a state is known by: of states that are alike, one; else the state."""
 
 
@@ -44,7 +44,7 @@ class Stepper(Protocol):
         """Whether every thread that is not a daemon has ended."""
 
 
-def livelock(executor: Stepper, way: Trace, inside: Inside, form: Form = itself) -> Violation:
+def livelock(executor: Stepper, way: Trace, inside: Inside, form: StateForm = itself) -> Violation:
     """The broken rule, from the shortest way to the first state of a fair cycle; `inside`: the states that lie on such cycles.
 
     `form`: the loop may lead back to a state that is only alike.
@@ -80,7 +80,7 @@ class _Rounds:
     that is enough), and who could have taken a step.
     """
 
-    def __init__(self, executor: Stepper, start: bytes, inside: Inside, form: Form) -> None:
+    def __init__(self, executor: Stepper, start: bytes, inside: Inside, form: StateForm) -> None:
         self.executor, self.start, self.inside, self.form = executor, start, inside, form
         self.home = form(start)
         locks = lock_steps(executor.program)

@@ -25,7 +25,7 @@ from secondsight.search.strategy import BreadthFirst, DepthFirst, Preemptions, R
 
 __all__ = [
     "DEADLOCK", "GOAL", "KEEP_ROUNDS", "LOCK_ORDER", "STEP_FAILED",
-    "EngineFound", "Note", "Run", "against_order", "available_memory", "native_search", "loop_rows", "reason_name", "told", "way",
+    "EngineFound", "LockNote", "NativeRun", "against_order", "available_memory", "native_search", "loop_rows", "reason_name", "told", "way",
 ]  # fmt: skip
 
 _REASONS = {1: "states", 2: "seconds", 3: "memory", 4: "interrupted", 5: "disk", 6: "depth", 7: "walks", 8: "preemptions"}
@@ -33,7 +33,7 @@ STEP_FAILED, DEADLOCK, LOCK_ORDER, GOAL = 1, 2, 3, 4
 LOG_EDGES, KEEP_ROUNDS = 1, 2
 THREAD_SHIFT, MOST_BOUNDED = 13, 8  # of a bounded search's ordinals: see engine_bounds.c
 
-Note = ctypes.CFUNCTYPE(
+LockNote = ctypes.CFUNCTYPE(
     ctypes.c_int32, ctypes.POINTER(ctypes.c_uint8), ctypes.POINTER(ctypes.c_uint8), ctypes.c_int32, ctypes.c_int32
 )
 
@@ -70,7 +70,7 @@ class EngineFound(ctypes.Structure):
     ]  # fmt: skip
 
 
-class Run(ctypes.Structure):
+class NativeRun(ctypes.Structure):
     """The public part of `ss_run` in search/engine.c; what is behind it is the engine's own."""
 
     _fields_ = [
@@ -79,7 +79,7 @@ class Run(ctypes.Structure):
         ("max_seconds", ctypes.c_double),
         ("workers", ctypes.c_int32), ("watch_from", ctypes.c_int32), ("watch_to", ctypes.c_int32), ("deadlock", ctypes.c_int32),
         ("exact", ctypes.c_int32), ("collect", ctypes.c_int32), ("progress", ctypes.c_int32), ("files", ctypes.c_int32 * 2),
-        ("lock_count", ctypes.c_int32), ("locks", ctypes.POINTER(ctypes.c_int32)), ("taking", ctypes.c_char_p), ("note", Note),
+        ("lock_count", ctypes.c_int32), ("locks", ctypes.POINTER(ctypes.c_int32)), ("taking", ctypes.c_char_p), ("note", LockNote),
         ("loops", ctypes.c_char_p), ("loop_width", ctypes.c_uint64), ("within", ctypes.c_char_p), ("within_count", ctypes.c_uint64),
         ("goals", ctypes.c_char_p), ("goal_count", ctypes.c_uint64),
         ("max_depth", ctypes.c_uint64), ("walks", ctypes.c_uint64), ("seed", ctypes.c_uint64),
@@ -185,7 +185,7 @@ class _Search:
         self.failure: BaseException | None = None
         self.against: list[tuple[str, Position]] = []
         self.memory = ctypes.create_string_buffer(native.library.ss_size_of_run() + 64)
-        run = self.raw = Run.from_buffer(self.memory)
+        run = self.raw = NativeRun.from_buffer(self.memory)
         run.initial = native.initial
         limits = request.limits
         run.max_states, run.max_memory, run.max_seconds = limits.states or 0, limits.memory or 0, limits.seconds or 0.0
@@ -233,7 +233,7 @@ class _Search:
                 self.against.append(found)
             return int(found is not None)
 
-        self.note = Note(note)
+        self.note = LockNote(note)
         places = [p for owner, readers, _, _ in order.locks for p in (owner, -1 if readers is None else readers)]
         self.places = (ctypes.c_int32 * len(places))(*places)
         self.raw.lock_count, self.raw.locks, self.raw.note = len(order.locks), self.places, self.note

@@ -50,19 +50,11 @@ class Edges:
         self.alive = bytearray()
         self.locking = bytearray()
 
-    def state(self, standing: tuple[int, int]) -> None:
-        """The next state, in order: who has not ended, and who stands at a lock."""
-        self.starts.append(len(self.targets))
-        alive, locking = standing
+    def state(self, can: int, alive: int, locking: int) -> None:
+        """The next state, in order, whose steps were given: who could take one, who has not ended, and who stands at a lock."""
+        self.can.append(can)
         self.alive.append(alive)
         self.locking.append(locking)
-        self.can.append(0)
-
-    def step(self, thread: int, target: int) -> None:
-        """A step from the state given last."""
-        self.targets.append(target)
-        self.movers.append(thread)
-        self.can[-1] |= 1 << thread
 
     def livelocked(self) -> set[int]:
         """The states that lie on a fair cycle in which a thread other than a daemon has not ended."""
@@ -70,7 +62,7 @@ class Edges:
         label = array("L", bytes(array("L").itemsize * len(self.can)))  # which part a state belongs to
         labels = 0
         found: set[int] = set()
-        todo: list[tuple[Iterable[int], int]] = [(range(len(self.can)), 0)]
+        todo: list[tuple[Iterable[int], int]] = [(self._unpeeled(), 0)]
         while todo:
             states, within = todo.pop()
             for part in self._parts(states, label, within):
@@ -88,6 +80,20 @@ class Edges:
                         label[n] = labels
                     todo.append((left, labels))
         return found
+
+    def _unpeeled(self) -> list[int]:
+        """The states that a cycle leads to: the others are peeled off, first those that no step leads to. In most programs none is left."""
+        targets, starts = self.targets, self.starts
+        ways_in = [0] * len(self.can)
+        for to in targets:
+            ways_in[to] += 1
+        todo = [n for n, ways in enumerate(ways_in) if not ways]
+        for n in todo:
+            for to in targets[starts[n] : starts[n + 1]]:
+                ways_in[to] -= 1
+                if not ways_in[to]:
+                    todo.append(to)
+        return [n for n, ways in enumerate(ways_in) if ways] if len(todo) < len(ways_in) else []
 
     def _fair(self, part: list[int], label: array[int]) -> list[int] | None:
         """A part's states in which the fair cycles lie: all of them if it is fair, fewer if only some can be, None for none."""

@@ -35,6 +35,8 @@ WALKS = 200
 MANY = 1_000_000
 """States after which a livelock is looked for with sequence numbers renamed first."""
 MOST_BEGINNINGS = 100
+IN_HASTE = 100_000
+"""States of a reduced search after which it is begun again with code that was compiled with care: half a second, as care takes more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,13 +85,14 @@ def reduced_search(program: Program, request: Request | None = None, by: By = na
 
     `by` searches in place of `native_search`: where steps are merged, with the facts that the library of its `Native` has
     (`search/movers.c`); it leaves there all that was found out, and gives a result with the reason `stale` if the search
-    relied on what is not so. `hasty`: where nothing is reduced the code may be compiled without much care.
+    relied on what is not so. `hasty`: where nothing is reduced the code may be compiled without much care. Else the first `IN_HASTE` states
+    are searched by such code.
     """
     asked = request or Request()
     reductions = Reductions.none() if isinstance(asked.strategy, RandomWalks) else asked.reductions
     if isinstance(asked.strategy, Preemptions):
         reductions = replace(reductions, merge=False)
-    native, told = reduced_native(program, reductions, asked.watch, hasty)
+    native, told = reduced_native(program, reductions, asked.watch, hasty, by is native_search)
     searches = _Searches(asked, by, time.perf_counter())
     if native.reductions == Reductions.none():
         return _noted(Reduced(searches.search(native)), told)
@@ -98,9 +101,10 @@ def reduced_search(program: Program, request: Request | None = None, by: By = na
 
 
 def reduced_native(
-    program: Program, reductions: Reductions | None = None, watch: tuple[int, int] | None = None, hasty: bool = False
+    program: Program, reductions: Reductions | None = None, watch: tuple[int, int] | None = None, hasty: bool = False, begins: bool = False
 ) -> tuple[Native, list[str]]:
-    """The native executor with those of some reductions that the program allows, and why it does not allow the others."""
+    """The native executor with those of some reductions that the program allows, and why it does not allow the others. `hasty`: where it allows none
+    the code may be compiled without much care; `begins`: where it does."""
     wanted, told = reductions or Reductions(), []
     symmetry = None
     if wanted.symmetry:
@@ -110,7 +114,7 @@ def reduced_native(
     if merge is not wanted.merge:
         told.append(f"steps are not merged: more than {MOST_LOCKS} locks")
     made = Reductions(merge, symmetry is not None)
-    native = Native(program, made, symmetry, hasty and made == Reductions.none())
+    native = Native(program, made, symmetry, hasty if made == Reductions.none() else begins)
     if symmetry is not None and symmetry.equal is not None:
         if any(native.exchanged(native.initial, *pair) != native.initial for pair in symmetry.equal.pairs()):
             told.append("equal threads are not renamed: the initial state is not the same for all of them")
@@ -120,7 +124,7 @@ def reduced_native(
 
 def _without_threads(native: Native) -> Native:
     """The same, with equal threads told apart."""
-    return Native(native.program, native.reductions, native.symmetry and native.symmetry.without_threads())
+    return Native(native.program, native.reductions, native.symmetry and native.symmetry.without_threads(), native.hasty)
 
 
 def _all_outcomes(native: Native, outcomes: frozenset[bytes], watch: tuple[int, int] | None) -> frozenset[bytes]:
@@ -169,14 +173,18 @@ def _both(native: Native, known: Native | None, searches: _Searches) -> Reduced:
             native.library.ss_begin_again()
         native.rest(resting)
         try:
-            merged = searches.search(native, lock_order=request.lock_order and not reductions.merge)
+            merged = searches.search(native, lock_order=request.lock_order and not reductions.merge, **_in_haste(native, request))
             resting &= ~native.moved()
         finally:
             native.rest(0)
+        other = None
         if merged.reason == "cycles":  # fair or not, which only a search can tell that tells threads apart
-            native = _without_threads(native)
-            with native.alone():
-                again = _both(native, known, searches)
+            other = _without_threads(native)
+        elif merged.reason == "states" and _in_haste(native, request):
+            other = Native(native.program, reductions, native.symmetry)
+        if other is not None:
+            with other.alone():
+                again = _both(other, known, searches)
             return replace(again, begun=begun + again.begun)
         if merged.reason != "stale":
             break
@@ -198,6 +206,12 @@ def _both(native: Native, known: Native | None, searches: _Searches) -> Reduced:
         late = replace(merged, verdict=Verdict.NOT_FINISHED, reason="seconds", violation=None, violations=(), error=None, error_trace=None)
         return Reduced(late, merged, begun)
     return Reduced(_without(known or Native(native.program, hasty=True), merged, searches), merged, begun)
+
+
+def _in_haste(native: Native, request: Request) -> dict[str, int]:
+    """How many states are searched by code that was compiled in haste, if there is a limit to that."""
+    most = request.limits.states
+    return {"states": IN_HASTE} if native.hasty and (most is None or most > IN_HASTE) else {}
 
 
 def _without(plain: Native, merged: Result, searches: _Searches) -> Result:

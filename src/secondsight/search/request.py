@@ -12,9 +12,9 @@ from secondsight.lang.movers import Reductions
 from secondsight.search.result import Growth, Limits, Progress
 from secondsight.search.strategy import BreadthFirst, Strategy
 
-__all__ = ["Executor", "Request"]
+__all__ = ["ExecutorName", "Request"]
 
-Executor = Literal["auto", "reference", "native"]
+ExecutorName = Literal["auto", "reference", "native"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,7 +45,7 @@ class Request:
     livelock: bool = False
     watch: tuple[int, int] | None = None
     collect: bool = False
-    executor: Executor = "auto"
+    executor: ExecutorName = "auto"
     strategy: Strategy = field(default_factory=BreadthFirst)
     workers: int | None = None
     exact: bool = False
@@ -62,8 +62,8 @@ class Request:
         for name, kinds in (("limits", Limits), ("strategy", Strategy), ("reductions", Reductions)):
             if not isinstance(getattr(self, name), kinds):
                 raise TypeError(f"{name}={getattr(self, name)!r}: leave it out, or give one of the module's own")
-        if self.executor not in get_args(Executor):
-            raise LangError(f"executor {self.executor!r}: one of {', '.join(get_args(Executor))} is wanted")
+        if self.executor not in get_args(ExecutorName):
+            raise LangError(f"executor {self.executor!r}: one of {', '.join(get_args(ExecutorName))} is wanted")
 
     @property
     def in_levels(self) -> bool:

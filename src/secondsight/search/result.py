@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import TYPE_CHECKING
 
-from secondsight.lang.errors import LangError, Position
+from secondsight.lang.errors import LangError, ModelError, Position
 from secondsight.search.trace import Step, Trace
 
 if TYPE_CHECKING:
@@ -127,3 +127,10 @@ class Result:
     def broken(self) -> tuple[Violation, ...]:
         """Every violation that was found, the first one first."""
         return self.violations or ((self.violation,) if self.violation is not None else ())
+
+    @property
+    def stopped(self) -> Violation | None:
+        """The error of the model that stopped the search, with the trace that leads there, in the form of a violation; None: there is none."""
+        if not isinstance(self.error, ModelError) or self.error_trace is None:
+            return None
+        return Violation(self.error.rule, self.error.message, self.error.where, self.error_trace)

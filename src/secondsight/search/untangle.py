@@ -15,7 +15,7 @@ from secondsight.search.trace import Step
 
 __all__ = ["untangled"]
 
-Run = tuple[Step, ...]
+StepOrder = tuple[Step, ...]
 
 
 def untangled(reference: Reference, steps: tuple[Step, ...], loop: int) -> tuple[Step, ...] | None:
@@ -33,15 +33,15 @@ def untangled(reference: Reference, steps: tuple[Step, ...], loop: int) -> tuple
         runs = _runs(_steps(better))
 
 
-def _runs(steps: tuple[Step, ...]) -> list[Run]:
+def _runs(steps: tuple[Step, ...]) -> list[StepOrder]:
     return [tuple(run) for _, run in groupby(steps, key=lambda step: step.thread)]
 
 
-def _steps(runs: list[Run]) -> tuple[Step, ...]:
+def _steps(runs: list[StepOrder]) -> tuple[Step, ...]:
     return tuple(step for run in runs for step in run)
 
 
-def _merged(runs: list[Run]) -> list[list[Run]]:
+def _merged(runs: list[StepOrder]) -> list[list[StepOrder]]:
     """Every order in which one run has joined the run of the same thread before it, or that one has come to it."""
     found = []
     for later in range(len(runs) - 1, 0, -1):
@@ -57,7 +57,7 @@ def _merged(runs: list[Run]) -> list[list[Run]]:
     return found
 
 
-def _early(reference: Reference, runs: list[Run], wanted: str | bytes) -> list[Run]:
+def _early(reference: Reference, runs: list[StepOrder], wanted: str | bytes) -> list[StepOrder]:
     """Each run lengthened by as many steps of the same thread's next run as can be taken that early."""
     for earlier in range(len(runs)):
         later = next((i for i in range(earlier + 1, len(runs)) if runs[i][0].thread == runs[earlier][0].thread), None)

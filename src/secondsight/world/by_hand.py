@@ -13,7 +13,7 @@ import secondsight.world.operations  # noqa: F401  what is interpreted has been 
 from secondsight.devices.device import Device
 from secondsight.lang.machines import Machine
 from secondsight.lang.standins import Shared, unwrap
-from secondsight.lang.types import ArrayType, RecordType
+from secondsight.lang.types import ArrayType, RecordType, error_name
 from secondsight.linux import BOUNDS, bounds
 from secondsight.linux.fork import mm_alloc, proc_caches_init
 from secondsight.linux.hugetlb import hugetlb_files
@@ -119,7 +119,7 @@ class ByHand(Recorder):
         if handle is None:
             return show_value(value_of(op, value) or "ok")  # no result: the process's own end
         if value < 0:
-            raise OSError(-value, f"{kind}: {errno.errorcode.get(-value, value) if value != tables.SKIPPED else value_of(op, value)}")
+            raise OSError(-value, f"{kind}: {error_name(-value) if value != tables.SKIPPED else value_of(op, value)}")
         return handle_for(self, handle)
 
     def _perform(self, op: Op) -> int:
@@ -191,7 +191,7 @@ class _Rows(Encoder):
         with self.hand.machine:
             va = int(get_unmapped_area(mm, pages))
         if va < 0:
-            raise OSError(-va, f"{op.kind}: {errno.errorcode[-va]}: no room for {pages} pages; Machine(pages=...) gives more")
+            raise OSError(-va, f"{op.kind}: {error_name(-va)}: no room for {pages} pages; Machine(pages=...) gives more")
         space.windows = [w for w in space.windows if w[1] <= va or va + pages <= w[0]] + [(va, va + pages)]
         self.address[op.makes] = va
         return va

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from copy import deepcopy
@@ -9,6 +10,7 @@ from dataclasses import dataclass, field
 from itertools import accumulate
 
 from secondsight.devices.device import Device
+from secondsight.lang.errors import LangError
 from secondsight.lang.named import bounds_named_by
 from secondsight.linux import BOUNDS, bounds
 from secondsight.linux.mm_types import HPAGE_PMD_NR
@@ -315,6 +317,8 @@ class Encoder:
         rows = rounded.pop("ops")
         own |= {"results": rows * self.are_whole, "successes": rows * (not self.are_whole)}
         sizes = rounded | wanted
+        if driver is not None:
+            _all_there(driver, wanted)
         drivers = {name: sizes.pop(name) for name in own_bounds(driver) if name in sizes}
         return bounds(**sizes) | own | drivers
 
@@ -413,6 +417,16 @@ def suits_huge_pages(operation: Operation, of_files: bool) -> bool:
     if (NOT_HUGE | (NOT_OF_FILES if of_files else set())) & model.at_least(small).keys() or model.flags & tables.PRIVATE:
         return False
     return of_files or not any(arg.type in (ArgType.MEMFD, ArgType.UDMABUF) for arg in operation.args.values())
+
+
+def _all_there(driver: type[Device], wanted: Iterable[str]) -> None:
+    """Raises `LangError` for a bound that neither the machinery nor a driver's own arrays have, with the nearest that there is."""
+    there = [*own_bounds(driver), *BOUNDS]
+    for name in (*driver.bounds, *wanted):
+        if name not in there:
+            near = difflib.get_close_matches(name, there, 1)
+            whose = f"{driver.__name__}.bounds: " if name in driver.bounds else ""
+            raise LangError(f"{whose}there is no bound {name}; {f'perhaps {near[0]}' if near else 'there are ' + ', '.join(there)}")
 
 
 def own_bounds(driver: type[Device] | None) -> list[str]:

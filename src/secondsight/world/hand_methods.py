@@ -407,6 +407,18 @@ class ProcessMethods(ABC):
         done: str = self._do("uffd_serve", uffd=uffd, value=value)
         return done
 
+    def fs_dax(self, pages: int) -> File:
+        """A file of `pages` pages on a file system that lies in a device's memory (fs-dax), to be mapped (in the setup): its pages are the memory. On the model
+        only."""
+        done: File = self._do("fs_dax", pages=pages)
+        return done
+
+    def fs_dax_punch_hole(self, file: File, *, page: int, pages: int = 1) -> str:
+        """fallocate(FALLOC_FL_PUNCH_HOLE) of such a file: waits until nobody uses one of its pages (direct I/O, a pin); what is touched there next is zero.
+        Nobody may hold such a page for long: `pin` fails with -EOPNOTSUPP. On the model only."""
+        done: str = self._do("fs_dax_punch_hole", file=file, page=page, pages=pages)
+        return done
+
 
 class DeviceMethods(ABC):
     """Each does an operation at once. Its result is in a scenario's words; `OSError`: no handle came into being."""

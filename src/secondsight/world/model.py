@@ -7,7 +7,6 @@ in every final state.
 
 from __future__ import annotations
 
-import errno
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
@@ -26,7 +25,7 @@ from secondsight.lang.modules import is_ours, set_up
 from secondsight.lang.program import Program, Room, Thread
 from secondsight.lang.records import Record
 from secondsight.lang.standins import Shared, unwrap
-from secondsight.lang.types import ArrayType
+from secondsight.lang.types import ArrayType, error_name
 from secondsight.linux.errno import SIGBUS, SIGSEGV
 from secondsight.linux.fork import mm_alloc, proc_caches_init
 from secondsight.linux.mm_types import IntervalNotifier, of_nobody
@@ -39,6 +38,7 @@ from secondsight.search.request import Request
 from secondsight.world import tables
 from secondsight.world.declare import ACTS, on_model
 from secondsight.world.encoder import Encoder
+from secondsight.world.endless import ending
 from secondsight.world.enough import with_enough
 from secondsight.world.interpreter import end_when_killed, made, run_final, run_in_turn, run_ops
 
@@ -248,13 +248,15 @@ def _set_up(op: Op, i: int, encoder: Encoder, mm: Any, device: Any) -> None:
     if begins is None:
         act = ACTS[encoder.rows["kind"][i]]
         if not tables.process_of(i).exiting:
-            ret = act(i, mm, device) if made(i) else tables.SKIPPED
+            with ending(op.kind):
+                ret = act(i, mm, device) if made(i) else tables.SKIPPED
             if op.declared.makes is HandleType.DEVICE and ret != 0:
                 raise LangError(f"{type(unwrap(device)).__name__}.attach_to() failed, with nothing else going on: {value_of(op, ret)}")
             _keep(encoder, i, ret)
         return
     assert op.makes is not None
-    ret = begins(tables.handles[encoder.numbers[op.makes]], op, mm, device)
+    with ending(op.kind):
+        ret = begins(tables.handles[encoder.numbers[op.makes]], op, mm, device)
     if ret != 0:
         what = f"{type(unwrap(device)).__name__}.open()" if device is not None else op.kind
         raise LangError(f"{what} failed, with nothing else going on: {value_of(op, ret)}")
@@ -341,4 +343,4 @@ def value_of(op: Op, value: int) -> str | None:
         return chr(value) if op.declared.loads else OK
     if op.declared.faults:
         return {SIGSEGV: "SIGSEGV", SIGBUS: "SIGBUS"}[-value]
-    return f"-{errno.errorcode.get(-value, -value)}"
+    return f"-{error_name(-value)}"

@@ -19,7 +19,7 @@ MOST_STATES = 200_000
 """States that are visited for the ways: two seconds. An end that is farther away has none."""
 
 
-End = TypeVar("End", bound=Hashable)
+EndState = TypeVar("EndState", bound=Hashable)
 
 
 def ways_to(
@@ -34,10 +34,10 @@ def ways_to(
 
 
 def ways_in(
-    build: Callable[[dict[str, int]], Program], wanted: Iterable[End], read: Callable[[bytes], End], bounds: dict[str, int] | None = None, most: int = MOST_STATES
-) -> tuple[Program, dict[End, Trace]]:
+    build: Callable[[dict[str, int]], Program], wanted: Iterable[EndState], read: Callable[[bytes], EndState], bounds: dict[str, int] | None = None, most: int = MOST_STATES
+) -> tuple[Program, dict[EndState, Trace]]:
     """The same of any program, which `build` makes (see `with_enough`): `read` says what a run's end is, from its results (`watched`)."""
-    left, ways = set(wanted), dict[End, Trace]()
+    left, ways = set(wanted), dict[EndState, Trace]()
 
     def look(made: Program) -> Result:
         ways.clear()
@@ -47,7 +47,7 @@ def ways_in(
     return with_enough(build, look, bounds or {}).program, ways
 
 
-def _visit(made: Program, wanted: set[End], read: Callable[[bytes], End], ways: dict[End, Trace], most: int) -> LangError | None:
+def _visit(made: Program, wanted: set[EndState], read: Callable[[bytes], EndState], ways: dict[EndState, Trace], most: int) -> LangError | None:
     """Breadth first until every wanted end has a way; what is wrong with the model itself ends it."""
     reference, (low, high) = Reference(made), watched(made)
     come_from: dict[bytes, tuple[bytes, Step] | None] = {reference.initial: None}

@@ -7,6 +7,7 @@ from typing import Annotated, Final, Literal
 from secondsight.devices.device import Device
 from secondsight.lang import Array, Bounds, Record, Ref, atomic, bound, const, pool, shared, shared_array
 from secondsight.linux.dax import DevDax
+from secondsight.linux.fs_dax import FsDaxFile
 from secondsight.linux.mm_types import AddressSpace, Count, Folio
 from secondsight.linux.shmem import ShmemFile
 from secondsight.linux.udmabuf import Udmabuf
@@ -192,6 +193,11 @@ def memfd_of(handle: Handle) -> Ref[ShmemFile]:
 
 def udmabuf_of(handle: Handle) -> Ref[Udmabuf]:
     """The file of a udmabuf's handle."""
+    return handle.file  # type: ignore[return-value]
+
+
+def fs_dax_of(handle: Handle) -> Ref[FsDaxFile]:
+    """The file of a dax file's handle."""
     return handle.file  # type: ignore[return-value]
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from secondsight.cli.annotations import FORMATS
-from secondsight.cli.options import Adversaries, Bounds, Confirm, Full, Html, Json, bounds
+from secondsight.cli.options import AdversaryNames, BoundTexts, Confirm, Full, Html, Json, bounds
 from secondsight.cli.searching import searches
 
 if TYPE_CHECKING:
@@ -27,8 +27,8 @@ def check(
     request: Request,
     driver: Annotated[list[str] | None, typer.Option("--class", metavar="NAME", help="Only this class of the file (may be repeated).")] = None,
     rule: Annotated[list[str] | None, typer.Option(metavar="NAME", help="Only this rule of the contract (may be repeated).")] = None,
-    adversary: Adversaries = None,
-    bound: Bounds = None,
+    adversary: AdversaryNames = None,
+    bound: BoundTexts = None,
     again: Annotated[bool, typer.Option("--again", metavar="", help="Search anew, although nothing has changed since a result was kept.")] = False,
     as_json: Json = False,
     form: Annotated[

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from secondsight.cli.options import Bounds, Full, Json, bounds
+from secondsight.cli.options import BoundTexts, Full, Json, bounds
 from secondsight.cli.searching import bytes_of
 
 __all__ = ["claim"]
@@ -20,7 +20,7 @@ def claim(
     adversary: Annotated[list[str] | None, typer.Option(metavar="NAME", help="Only in the scenarios of this adversary (may be repeated).")] = None,
     table: Annotated[str | None, typer.Option(metavar="TABLE|FILE", help="Instead of a driver a table of `secondsight settle`.")] = None,
     cell: Annotated[str | None, typer.Option(metavar="ROW:COLUMN", help="Of a table only this cell.")] = None,
-    bound: Bounds = None,
+    bound: BoundTexts = None,
     states: Annotated[int | None, typer.Option(min=1, help="Stop in each scenario after so many states.")] = None,
     seconds: Annotated[float | None, typer.Option(min=0, help="Stop in each scenario after so many seconds.")] = None,
     memory: Annotated[str, typer.Option(help="Stop when so much memory is in use: 500M, 8G.")] = "4G",

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from secondsight.cli.options import Adversaries, Bounds, Full, Json, bounds
+from secondsight.cli.options import AdversaryNames, BoundTexts, Full, Json, bounds
 from secondsight.cli.searching import searches
 
 if TYPE_CHECKING:
@@ -21,8 +21,8 @@ def compare(
     new: Annotated[str, typer.Argument(help="Another, or the same file as it is now.")],
     request: Request,
     driver: Annotated[list[str] | None, typer.Option("--class", metavar="NAME", help="Of files with several drivers this one; twice: the old one's name, and the new one's.")] = None,
-    adversary: Adversaries = None,
-    bound: Bounds = None,
+    adversary: AdversaryNames = None,
+    bound: BoundTexts = None,
     traces: Annotated[bool, typer.Option("--traces", metavar="", help="A trace of every difference, and not of the first of each kind.")] = False,
     full: Full = False,
     as_json: Json = False,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from secondsight.cli.options import Adversaries, Bounds, Json, bounds
+from secondsight.cli.options import AdversaryNames, BoundTexts, Json, bounds
 from secondsight.cli.searching import searches
 
 if TYPE_CHECKING:
@@ -21,8 +21,8 @@ def mutants(
     file: Annotated[Path, typer.Argument(help="A Python file with a driver that holds.")],
     request: Request,
     driver: Annotated[list[str] | None, typer.Option("--class", metavar="NAME", help="Only this class of the file (may be repeated).")] = None,
-    adversary: Adversaries = None,
-    bound: Bounds = None,
+    adversary: AdversaryNames = None,
+    bound: BoundTexts = None,
     as_json: Json = False,
 ) -> None:
     """A driver with one statement dropped, swapped, out of its lock, or a test negated: what no adversary notices is not needed, or not tried.

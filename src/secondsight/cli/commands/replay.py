@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from secondsight.cli.options import Bounds, Full, Html, bounds
+from secondsight.cli.options import BoundTexts, Full, Html, bounds
 
 __all__ = ["replay"]
 
@@ -26,7 +26,7 @@ def replay(
     token: Annotated[str | None, typer.Argument(help="The characters at the end of the line under a trace.")] = None,
     driver: Annotated[list[str] | None, typer.Option("--class", metavar="NAME", help="With a token: which class of the file.")] = None,
     rule: Annotated[list[str] | None, typer.Option(metavar="NAME", help="With a token: the rules that were watched, if not all (may be repeated).")] = None,
-    bound: Bounds = None,
+    bound: BoundTexts = None,
     full: Full = False,
     pdb: Annotated[int | None, typer.Option(min=1, help="Stop in pdb where this step begins (they count from 1).")] = None,
     shown_at: Annotated[int | None, typer.Option("--show", metavar="N", min=0, help="Print the machine after this step, and what the step changed (0: before the first).")] = None,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from secondsight.cli.options import Bounds, Json, bounds
+from secondsight.cli.options import BoundTexts, Json, bounds
 from secondsight.cli.searching import searches
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ def run(
     runs: Annotated[int, typer.Option(min=1, help="How often to run it on the kernel, in one boot.")] = 200,
     seed: Annotated[int, typer.Option(min=0, help="Decides the random pauses between operations, and random walks.")] = 1,
     release: Annotated[str | None, typer.Option(help="The model answers as this release: 6.1. Default: that of --on, or 6.12.")] = None,
-    bound: Bounds = None,
+    bound: BoundTexts = None,
     as_json: Json = False,
     page: Annotated[
         Path | None, typer.Option("--html", metavar="FILE", help="Write a page too: how each outcome comes about, step by step, in a browser.")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from secondsight.cli.options import Bounds, Confirm, Full, Json, bounds
+from secondsight.cli.options import BoundTexts, Confirm, Full, Json, bounds
 from secondsight.cli.searching import searches
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ def settle(
         str | None,
         typer.Argument(metavar="TABLE|FILE", help="One table by its name (the beginning will do), or a Python file with a CaseTable; without it, all that ship."),
     ] = None,
-    bound: Bounds = None,
+    bound: BoundTexts = None,
     as_json: Json = False,
     trace: Annotated[
         str | None, typer.Option(metavar="ROW:COLUMN", help="Settle only this cell and print its trace in full. The beginnings of both names will do.")

@@ -17,7 +17,7 @@ __all__ = ["IMPORTERS"]
 IMPORTERS = Adversaries()
 """Those of drivers that promise to be importers, by their names."""
 
-Act = Callable[[Recorder, File], None]
+OnFile = Callable[[Recorder, File], None]
 
 
 def _two_jobs(s: Recorder, gpu: DeviceHandle) -> None:
@@ -37,10 +37,10 @@ def _closes(s: Recorder, gpu: DeviceHandle) -> None:
 _USES: dict[str, Callable[[Recorder, DeviceHandle], None]] = {"two jobs": _two_jobs, "closes": _closes}
 
 
-def _adversary(summary: str) -> Callable[[Act], Act]:
+def _adversary(summary: str) -> Callable[[OnFile], OnFile]:
     """Make an adversary of what the function does, in a thread of its own."""
 
-    def make(act: Act) -> Act:
+    def make(act: OnFile) -> OnFile:
         name = act.__name__.replace("_", "-")
         scenarios = []
         for use, using in _USES.items():

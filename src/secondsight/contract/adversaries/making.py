@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from secondsight.scenario import Address, DeviceHandle, File, Recorder, Scenario
 
-__all__ = ["Act", "Adversaries", "Adversary", "Memory", "two_pages", "writes_twice"]
+__all__ = ["OnMemory", "Adversaries", "Adversary", "Memory", "two_pages", "writes_twice"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,17 +71,17 @@ _USES: dict[str, Callable[[Recorder, Memory], None]] = {
     "closes": _closes,
 }
 
-Act = Callable[[Recorder, Memory], None]
+OnMemory = Callable[[Recorder, Memory], None]
 
 
 class Adversaries(dict[str, Adversary]):
     """The adversaries of one subject by their names, and the two ways to make one more."""
 
-    def act(self, summary: str, of: str = "", thread: str = "cpu") -> Callable[[Act], Act]:
+    def act(self, summary: str, of: str = "", thread: str = "cpu") -> Callable[[OnMemory], OnMemory]:
         """Make an adversary of what the function does, in a thread of its own. `of`: anonymous memory, `memfd` or `dax`; or `swap`: the
         pages were in swap already and have been read again: they are clean, for their slots hold what they hold."""
 
-        def make(act: Act) -> Act:
+        def make(act: OnMemory) -> OnMemory:
             name = act.__name__.rstrip("_").replace("_", "-")
             scenarios = tuple(_beside(act, name, summary, of, thread, use) for use in _USES)
             self[name] = Adversary(name, summary, scenarios)
@@ -102,7 +102,7 @@ class Adversaries(dict[str, Adversary]):
         return make
 
 
-def _beside(act: Act, name: str, summary: str, of: str, thread: str, use: str) -> Scenario:
+def _beside(act: OnMemory, name: str, summary: str, of: str, thread: str, use: str) -> Scenario:
     s = Recorder()
     memfd = s.memfd_create(pages=2) if of == "memfd" else None
     dax = s.dax(pages=2) if of == "dax" else None

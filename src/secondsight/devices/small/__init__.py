@@ -17,8 +17,10 @@ from secondsight.devices.small.device_memory import (
     MapsWhatDidNotMove,
     OwnsAllMemory,
     PassesOverItsOwn,
+    TakesItsMemoryAwayTwice,
     TakesPagesBackEarly,
     TakesPagesForNothing,
+    TakesPagesToTheEnd,
     TrustsItsMemory,
 )
 from secondsight.devices.small.failing import (
@@ -36,12 +38,16 @@ from secondsight.devices.small.huge import AsksTheMmapLock, MovedOneByOne, VcpuO
 from secondsight.devices.small.importing import (
     AddsItsFenceLate,
     AddsNoFence,
+    AsksToBeCalled,
+    AsksTwice,
     DetachesMapped,
+    DropsTheJobsFence,
     ForgetsItsWorker,
     IgnoresMoves,
     KeepsItsFence,
     KeepsItsMapping,
     LocksInItsCallback,
+    ReservesNothing,
     ReservesTooEarly,
     SignalsNothing,
     StaysAttached,
@@ -69,7 +75,7 @@ from secondsight.devices.small.opening import (
     StopsTheDeviceLast,
 )
 from secondsight.devices.small.parts import MirrorInParts
-from secondsight.devices.small.pinning import Pins, StaysPinned, UnpinsBeforeItStops
+from secondsight.devices.small.pinning import Pins, StaysPinned, UnpinsBeforeItStops, UnpinsTwice
 from secondsight.devices.small.protecting import IgnoresFork, IgnoresProtection, KeepsForReading, LooksAtTheMapping, TrustsMlock
 from secondsight.devices.small.ranges import CountsFromTheFirstPage, DropsEverything, IgnoresParts, TakesAPartForNothing
 from secondsight.devices.small.references import (
@@ -91,6 +97,13 @@ from secondsight.devices.small.writeback import (
 )
 
 __all__ = [
+    "UnpinsTwice",
+    "TakesPagesToTheEnd",
+    "TakesItsMemoryAwayTwice",
+    "ReservesNothing",
+    "DropsTheJobsFence",
+    "AsksTwice",
+    "AsksToBeCalled",
     "ClearsByItself",
     "ClearsTheFirst",
     "ClosesAndKeepsItsMemory",

@@ -35,7 +35,9 @@ __all__ = [
     "OwnsAllMemory",
     "PassesOverItsOwn",
     "TakesPagesBackEarly",
+    "TakesItsMemoryAwayTwice",
     "TakesPagesForNothing",
+    "TakesPagesToTheEnd",
     "TrustsItsMemory",
 ]
 
@@ -228,3 +230,29 @@ class EvictsBesideFaults(PrivateGpu):
             migrate_vma_pages(args)
             migrate_vma_finalize(args)
         return 0
+
+
+class TakesItsMemoryAwayTwice(PrivateGpu):
+    """Takes its memory away when it is closed, and once more when the subscription is gone."""
+
+    def close(self) -> None:
+        with self.moving:
+            self.page_table.disable()
+        while self.memory_in_use():
+            self.evict()
+        memunmap_private(self.memory)
+        mn.mmu_interval_notifier_remove(self.notifier)
+        memunmap_private(self.memory)
+
+
+class TakesPagesToTheEnd(PrivateGpu):
+    """Takes pages until its memory is gone: it goes on when it is closed."""
+
+    def close(self) -> None:
+        """The device is stopped last."""
+        while self.memory_in_use():
+            self.evict()
+        mn.mmu_interval_notifier_remove(self.notifier)
+        memunmap_private(self.memory)
+        with self.moving:
+            self.page_table.disable()

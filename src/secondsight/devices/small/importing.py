@@ -6,18 +6,22 @@ from secondsight.devices.fenced_importer import CONTEXT, FencedImporter
 from secondsight.devices.job import job_fence, job_prepare, job_start
 from secondsight.lang import Char, atomic, wait_until
 from secondsight.linux.dma_buf import DmaBuf, DmaBufAttachment, dma_buf_detach, dma_buf_unmap_attachment
-from secondsight.linux.dma_fence import dma_fence_wait
+from secondsight.linux.dma_fence import DmaFenceCb, dma_fence_add_callback, dma_fence_put, dma_fence_wait
 from secondsight.linux.dma_resv import DmaResvUsage, dma_resv_add_fence, dma_resv_lock, dma_resv_reserve_fences, dma_resv_unlock
 
 __all__ = [
     "AddsItsFenceLate",
     "AddsNoFence",
+    "AsksToBeCalled",
+    "AsksTwice",
     "DetachesMapped",
+    "DropsTheJobsFence",
     "ForgetsItsWorker",
     "IgnoresMoves",
     "KeepsItsFence",
     "KeepsItsMapping",
     "LocksInItsCallback",
+    "ReservesNothing",
     "ReservesTooEarly",
     "SignalsNothing",
     "StaysAttached",
@@ -160,3 +164,53 @@ class ForgetsItsWorker(FencedImporter):
         dma_resv_lock(buffer.resv)
         self.give_back(buffer, attach)
         dma_resv_unlock(buffer.resv)
+
+
+class ReservesNothing(FencedImporter):
+    """Asks for room for no fence, since it adds one alone."""
+
+    def queue(self, buffer: DmaBuf, attach: DmaBufAttachment, value: Char) -> None:
+        with atomic:
+            dma_resv_reserve_fences(buffer.resv, 0)
+            fence = job_prepare(self.job, attach, 0, value, CONTEXT)
+            dma_resv_add_fence(buffer.resv, fence, DmaResvUsage.BOOKKEEP)
+            job_start(self.job)
+
+
+class AsksToBeCalled(FencedImporter):
+    """Right: has itself called when a job ends, and waits for that."""
+
+    called: DmaFenceCb
+
+    def queue(self, buffer: DmaBuf, attach: DmaBufAttachment, value: Char) -> None:
+        with atomic:
+            dma_resv_reserve_fences(buffer.resv, 1)
+            fence = job_prepare(self.job, attach, 0, value, CONTEXT)
+            dma_fence_add_callback(fence, self.called)
+            dma_resv_add_fence(buffer.resv, fence, DmaResvUsage.BOOKKEEP)
+            job_start(self.job)
+
+    def wait_for_jobs(self) -> None:
+        wait_until(not self.called.listed)
+
+
+class AsksTwice(AsksToBeCalled):
+    """Asks again when it is to unmap, with the structure that waits already."""
+
+    def wait_for_jobs(self) -> None:
+        with atomic:
+            fence = self.job.fence
+            if fence is not None:
+                dma_fence_add_callback(fence, self.called)
+        wait_until(not self.called.listed)
+
+
+class DropsTheJobsFence(AsksToBeCalled):
+    """Takes the job's reference to the fence for its own, and drops it when it has asked to be called; others are not told of the job."""
+
+    def queue(self, buffer: DmaBuf, attach: DmaBufAttachment, value: Char) -> None:
+        with atomic:
+            fence = job_prepare(self.job, attach, 0, value, CONTEXT)
+            dma_fence_add_callback(fence, self.called)
+            job_start(self.job)
+            dma_fence_put(fence)

@@ -14,7 +14,7 @@ from secondsight.linux.gup import FOLL_LONGTERM, FOLL_PIN, FOLL_WRITE, pin_user_
 from secondsight.linux.mm_types import Flags, Folio, Mm, Pgoff, Va
 from secondsight.linux.page_alloc import frames
 
-__all__ = ["Pins", "StaysPinned", "UnpinsBeforeItStops"]
+__all__ = ["Pins", "StaysPinned", "UnpinsBeforeItStops", "UnpinsTwice"]
 
 
 class Pins(Device):
@@ -87,3 +87,12 @@ class StaysPinned(Pins):
 
     def close(self) -> None:
         self.page_table.disable()
+
+
+class UnpinsTwice(Pins):
+    """Gives its pages back when it stops, and once more when it has."""
+
+    def close(self) -> None:
+        self.page_table.disable()
+        self.unpin()
+        self.unpin()

@@ -1,0 +1,110 @@
+"""Who judges the mutants of drivers that the contract's adversaries break by design: the cells of their table that hold.
+
+A driver there follows an interface that is gone, puts off what a mirror must not, or is part of the process: the adversaries of its promise
+are not for it. A mutant of one is noticed where a cell does not hold any more. A class that other rows derive from is judged through
+those of them that hold where it does not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from secondsight.cases import registration_cache, thread_2011_ib, thread_2019_hmm
+from secondsight.cases.table import CaseTable
+from secondsight.contract.check import RULES, Rule, rules_for
+from secondsight.contract.coherence import same_at_rest
+from secondsight.contract.driver_mutants import Judge
+from secondsight.devices.device import Device
+from secondsight.devices.userfault_handler import FillsPages
+from secondsight.scenario import Recorder, Scenario
+from secondsight.search import Verdict
+
+__all__ = ["JUDGES", "beside_a_change"]
+
+AT_REST: tuple[Rule, ...] = (replace(RULES["as-if-cpu"], probes=(same_at_rest,)), RULES["balance"])
+"""What is asked of a registration cache: what the device finds when all is quiet, and that everything is given back."""
+
+
+def _holding(table: CaseTable, row: str, without: Sequence[str] = ()) -> list[str]:
+    """The columns in which a row holds."""
+    return [c.name for c in table.columns if table.expected[row, c.name] is Verdict.HOLDS and c.name not in without]
+
+
+def _2019(row: str) -> Judge:
+    table, driver = thread_2019_hmm.TABLE, thread_2019_hmm.DRIVERS[row]
+    return Judge(driver, tuple(rules_for(driver)), tuple((table.name, thread_2019_hmm.scenario_of(c)) for c in _holding(table, row)))
+
+
+def _2011(row: str) -> Judge:
+    """Without the columns that have a rule of their own."""
+    table, driver = thread_2011_ib.TABLE, thread_2011_ib.DRIVERS[row]
+    columns = _holding(table, row, (thread_2011_ib.DIRECT, thread_2011_ib.BY_REFERENCE))
+    return Judge(driver, tuple(rules_for(driver)), tuple((table.name, thread_2011_ib.scenario_of(c)) for c in columns))
+
+
+def _cache(row: str) -> Judge:
+    table, driver = registration_cache.TABLE, registration_cache.DRIVERS[row]
+    return Judge(driver, AT_REST, tuple((table.name, registration_cache.scenario_of(c)) for c in _holding(table, row)))
+
+
+def beside_a_change() -> Scenario:
+    """A handler's page is touched while what it is in is forgotten."""
+    s = Recorder()
+    a = s.mmap(pages=1)
+    s.device()
+
+    @s.thread
+    def touches() -> None:
+        s.read(a)
+
+    @s.thread
+    def forgets() -> None:
+        s.madvise_dontneed(a)
+
+    return s.scenario("beside_a_change", "a page is touched while its contents are forgotten: it cannot be filled meanwhile")
+
+
+def _beside_a_fork() -> Scenario:
+    s = Recorder()
+    a = s.mmap(pages=1)
+    s.device()
+    child = s.fork()
+
+    @s.thread
+    def touches() -> None:
+        s.write(a, "B")
+
+    @child.thread
+    def son() -> None:
+        s.read(a)
+
+    return s.scenario("beside_a_fork", "a page is touched that a child has not got yet")
+
+
+def _closed() -> Scenario:
+    s = Recorder()
+    a = s.mmap(pages=1)
+    handler = s.device()
+
+    @s.thread
+    def touches() -> None:
+        s.read(a)
+
+    @s.thread
+    def closes() -> None:
+        handler.close()
+
+    return s.scenario("closed", "a page is touched while the handler goes")
+
+
+JUDGES: dict[type[Device], tuple[Judge, ...]] = {
+    thread_2011_ib.DRIVERS["later"]: (_2011("later"), _2011("by a hint")),
+    thread_2019_hmm.DRIVERS["2019 loop"]: (_2019("2019 loop"), _2019("2019 mmap_sem held")),
+    thread_2019_hmm.DRIVERS["2019 mmap_sem held"]: (_2019("2019 mmap_sem held"),),
+    registration_cache.DRIVERS["hook"]: (_cache("hook"),),
+    registration_cache.DRIVERS["event, lock first"]: (_cache("event, lock first"),),
+    registration_cache.DRIVERS["keeps"]: (_cache("hook"), _cache("event, lock first")),
+    FillsPages: (Judge(FillsPages, (), tuple(("handler", one) for one in (beside_a_change(), _beside_a_fork(), _closed()))),),
+}
+"""Of each driver its judges."""

@@ -1,0 +1,145 @@
+"""fs/dax.c and fs/ext4/inode.c: a file whose pages are a device's memory themselves (fs-dax), and who waits before its blocks go.
+
+    fault       under `invalidate_lock`, for reading: the block that the file has there, with no reference of the entry's
+    hole        `i_rwsem`, `invalidate_lock` for writing: no fault comes between
+                ext4_break_layouts()        every mapping's entries go, in notifier brackets; if somebody holds a page still, its last
+                                            reference is waited for, without `invalidate_lock`, and all begins again
+                ext4_punch_hole()           entries go once more; a page that somebody holds now is a bug (the kernel warns); the blocks are free
+
+A page has one reference when nobody uses it but the file. A pin is one more, and the file waits for it: so nobody may pin such memory for long
+(FOLL_LONGTERM is refused), and a mirror has to let go when it is told. A block that is free is a frame that is free: it is another file's soon.
+
+Left out: PMD entries, private mappings; that a read of a hole maps the zero page (here it gets a block: raises no false alarm);
+truncation, which does the same; the file system's journal; the device's removal (device-dax has it: `dax`); a signal that ends the wait.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from secondsight.lang import Array, Ref, RwLock, atomic, bound, milestone, pool, require, wait_until
+from secondsight.linux.memory import insert_pfn
+from secondsight.linux.memory_zap import unmap_mapping_range
+from secondsight.linux.mm_flags import VM_FAULT_NOPAGE, VM_FAULT_SIGBUS, VM_FSDAX
+from secondsight.linux.mm_types import AddressSpace, Flags, Folio, Mm, Pgoff, Va
+from secondsight.linux.page_alloc import alloc_page, put_page
+
+__all__ = ["FsDaxFile", "dax_layout_busy_page", "ext4_break_layouts", "ext4_fallocate_punch_hole", "ext4_punch_hole", "fs_dax_create", "fs_dax_files"]
+
+
+class FsDaxFile(AddressSpace):
+    """struct inode with its address_space, on a file system that is mounted with dax=always. `blocks` are its blocks, as many as it has pages; None: a hole."""
+
+    i_rwsem: RwLock
+    invalidate_lock: RwLock
+    nr_pages: Pgoff
+    blocks: Array[Ref[Folio], Literal["file_pages"]]
+
+    def vm_flags(self) -> Flags:
+        """Entries are pte_devmap, and the file is a file system's."""
+        return VM_FSDAX
+
+    def has_page(self, pgoff: Pgoff) -> bool:
+        """Up to its end."""
+        return pgoff < self.nr_pages
+
+    def fault(self, mm: Mm, va: Va, pgoff: Pgoff, flags: Flags) -> Flags:
+        """ext4_dax_huge_fault() (fs/ext4/file.c, Linux 6.12): map the file's page, under `invalidate_lock`."""
+        self.invalidate_lock.read_lock()
+        return dax_iomap_fault(self, mm, va, pgoff)
+
+
+fs_dax_files = pool(FsDaxFile, bound("fs_dax_files", most=2, usual=1))
+
+
+@atomic
+def fs_dax_create(nr_pages: Pgoff) -> FsDaxFile:
+    """A file of `nr_pages` pages, with a block each."""
+    file = fs_dax_files.alloc()
+    file.nr_pages = nr_pages
+    for i in range(nr_pages):
+        file.blocks[i] = alloc_page()
+    return file
+
+
+@milestone(quiet=True)
+@atomic
+def dax_iomap_fault(file: FsDaxFile, mm: Mm, va: Va, pgoff: Pgoff) -> Flags:
+    """dax_iomap_pte_fault(), dax_fault_iter() (fs/dax.c, Linux 6.12), and filemap_invalidate_unlock_shared(): the entry of the file's block, with no
+    reference. A hole gets a block."""
+    file.invalidate_lock.read_unlock()
+    if pgoff >= file.nr_pages:
+        return VM_FAULT_SIGBUS
+    page = file.blocks[pgoff]
+    if page is None:
+        page = alloc_page()
+        file.blocks[pgoff] = page
+    insert_pfn(mm, va, page)
+    return VM_FAULT_NOPAGE
+
+
+@milestone
+def dax_layout_busy_page(file: FsDaxFile) -> Ref[Folio]:
+    """dax_layout_busy_page_range(), dax_busy_page() (fs/dax.c, Linux 7.2; as in 6.12 an entry holds no reference): take every entry of the file away, and give the first page that somebody
+    holds still; None: nobody holds one. `invalidate_lock` is held for writing: no entry comes back."""
+    unmap_mapping_range(file, 0, 15)
+    return first_busy_page(file)
+
+
+@atomic
+def first_busy_page(file: FsDaxFile) -> Ref[Folio]:
+    """The walk over the file's pages in dax_layout_busy_page_range() (fs/dax.c, Linux 7.2)."""
+    for i in range(file.nr_pages):
+        page = file.blocks[i]
+        if page is not None and page.refcount > 1:
+            return page
+    return None
+
+
+@milestone
+def ext4_break_layouts(file: FsDaxFile) -> None:
+    """ext4_break_layouts(), ext4_wait_dax_page() (fs/ext4/inode.c, Linux 6.12): wait until nobody holds a page of the file, and no CPU can reach one.
+    `invalidate_lock` is held for writing, and given up while it waits."""
+    while True:
+        page = dax_layout_busy_page(file)
+        if page is None:
+            return
+        with atomic:
+            waits = page.refcount != 1
+            if waits:
+                file.invalidate_lock.write_unlock()
+        if waits:
+            wait_until(page.refcount == 1)
+            file.invalidate_lock.write_lock()
+
+
+@milestone
+def ext4_punch_hole(file: FsDaxFile, first: Pgoff, npages: Pgoff) -> None:
+    """ext4_punch_hole(), truncate_pagecache_range(), dax_delete_mapping_entry() (fs/ext4/inode.c, mm/truncate.c, fs/dax.c, Linux 6.12): the blocks of pages
+    `first` on are free, up to the end of the file. `invalidate_lock` is held for writing."""
+    if first >= file.nr_pages:
+        return
+    unmap_mapping_range(file, first, first + npages - 1)
+    free_blocks(file, first, min(npages, file.nr_pages - first))
+
+
+@atomic
+def free_blocks(file: FsDaxFile, first: Pgoff, npages: Pgoff) -> None:
+    """dax_disassociate_entry() (fs/dax.c), ext4_ext_remove_space() (fs/ext4/extents.c, Linux 6.12)."""
+    for i in range(first, first + npages):
+        page = file.blocks[i]
+        if page is not None:
+            require(page.refcount == 1, "dax-page-is-free", "a block of a file is freed whose page somebody holds (WARN_ON_ONCE() in dax_disassociate_entry())")
+            put_page(page)
+        file.blocks[i] = None
+
+
+def ext4_fallocate_punch_hole(file: FsDaxFile, first: Pgoff, npages: Pgoff) -> None:
+    """ext4_fallocate(FALLOC_FL_PUNCH_HOLE) (fs/ext4/extents.c, Linux 6.12)."""
+    file.i_rwsem.write_lock()
+    file.invalidate_lock.write_lock()
+    ext4_break_layouts(file)
+    ext4_punch_hole(file, first, npages)
+    with atomic:
+        file.invalidate_lock.write_unlock()
+        file.i_rwsem.write_unlock()

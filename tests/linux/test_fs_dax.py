@@ -1,0 +1,101 @@
+"""A file system's memory that processes map: a hole waits for those who use a page, and the other way round nobody may hold one for long."""
+
+from __future__ import annotations
+
+from linux_world import RULES, A, Mirror, device_main, mirror_of, search, world
+
+from secondsight.linux import EOPNOTSUPP, SIGBUS
+from secondsight.linux.fault import cpu_read, cpu_write
+from secondsight.linux.fs_dax import FsDaxFile, ext4_fallocate_punch_hole, ext4_punch_hole, fs_dax_create
+from secondsight.linux.gup import FOLL_LONGTERM, FOLL_PIN, FOLL_WRITE, pin_user_pages_fast, unpin_user_page
+from secondsight.linux.mm_types import Mm
+from secondsight.linux.mmap import do_mmap
+from secondsight.linux.page_alloc import frame_touch, frames, zone
+from secondsight.scenario import Recorder
+from secondsight.search import Verdict
+from secondsight.world.model import outcomes
+
+SIZES = {"pages": 2, "file_pages": 1, "fs_dax_files": 1, "frames": 4}
+
+
+def test_a_mapping_holds_no_reference_and_a_hole_takes_the_block() -> None:
+    with world(**SIZES) as (_, mm):
+        file = fs_dax_create(1)
+        assert do_mmap(mm, 0, 2, file, 0, True) == 0
+        assert cpu_write(mm, 0, A) == 0 and cpu_read(mm, 0) == A and cpu_read(mm, 1) == -SIGBUS
+        page, free = file.blocks[0], zone.nr_free
+        assert page is not None and mm.ptes[0].frame is page and page.refcount == 1
+        ext4_fallocate_punch_hole(file, 0, 2)
+        assert mm.ptes[0].frame is None and zone.nr_free == free + 1
+        assert cpu_read(mm, 0) == 0, "a block of its own again"
+
+
+def test_it_is_pinned_for_a_moment_alone() -> None:
+    with world(**SIZES) as (_, mm):
+        do_mmap(mm, 0, 1, fs_dax_create(1), 0, True)
+        assert pin_user_pages_fast(mm, 0, FOLL_PIN | FOLL_WRITE | FOLL_LONGTERM) == -EOPNOTSUPP
+        pfn = pin_user_pages_fast(mm, 0, FOLL_PIN | FOLL_WRITE)
+        assert frames[pfn].refcount == 2 and frames[pfn] is mm.ptes[0].frame
+
+
+def uses_for_a_moment(mm: Mm) -> None:
+    """Direct I/O: pin, use, unpin."""
+    pfn = pin_user_pages_fast(mm, 0, FOLL_PIN | FOLL_WRITE)
+    if pfn >= 0:
+        frame_touch(frames[pfn], True)
+        unpin_user_page(frames[pfn])
+
+
+def keeps(mm: Mm) -> None:
+    """A driver that does not say FOLL_LONGTERM, and never gives the page back."""
+    pin_user_pages_fast(mm, 0, FOLL_PIN | FOLL_WRITE)
+
+
+def punches_at_once(file: FsDaxFile) -> None:
+    """A file system that waits for nobody, as before there were layout breaks."""
+    file.invalidate_lock.write_lock()
+    ext4_punch_hole(file, 0, 1)
+    file.invalidate_lock.write_unlock()
+
+
+def test_a_hole_waits_for_who_uses_the_page() -> None:
+    with world(**SIZES) as (machine, mm):
+        file = fs_dax_create(1)
+        do_mmap(mm, 0, 1, file, 0, True)
+        punch = (ext4_fallocate_punch_hole, (file, 0, 1))
+        assert search(machine, (uses_for_a_moment, (mm,)), punch, (cpu_write, (mm, 0, A))).verdict is Verdict.HOLDS
+        found = search(machine, (uses_for_a_moment, (mm,)), (punches_at_once, (file,)))
+        assert found.verdict is Verdict.BROKEN and found.violation is not None and found.violation.rule == "dax-page-is-free"
+        found = search(machine, (keeps, (mm,)), punch)
+        assert found.verdict is Verdict.BROKEN and found.violation is not None and found.violation.rule == "deadlock"
+
+
+def test_a_mirror_lets_go_when_it_is_told() -> None:
+    with world({Mirror: 1}, **SIZES) as (machine, mm):
+        file = fs_dax_create(1)
+        do_mmap(mm, 0, 1, file, 0, True)
+        mirror = mirror_of(machine, mm)
+        assert search(machine, (device_main, (mirror, 0, 1)), (ext4_fallocate_punch_hole, (file, 0, 1)), rules=RULES).verdict is Verdict.HOLDS
+
+
+def test_a_scenario() -> None:
+    """What is read from a disk comes before the hole, or after it; a pin for long is refused."""
+    s = Recorder()
+    file = s.fs_dax(pages=1)
+    a = s.mmap(file)
+    s.pin(a, longterm=True, into="pinned")
+
+    @s.thread
+    def disk() -> None:
+        s.direct_read(a, "d", into="read")
+
+    @s.thread
+    def other() -> None:
+        s.fs_dax_punch_hole(file, page=0, into="hole")
+
+    with s.after():
+        s.read_half(a, into="last")
+    found, seen = outcomes(s.scenario("fs_dax", ""))
+    assert found.verdict is Verdict.HOLDS
+    assert {(dict(one)["read"], dict(one)["hole"], dict(one)["last"]) for one in seen} == {("ok", "ok", "d"), ("ok", "ok", "\0")}
+    assert all(dict(one)["pinned"] == "-EOPNOTSUPP" for one in seen)
