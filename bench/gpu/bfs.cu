@@ -36,8 +36,8 @@
 #include "model.c"
 #include "facts.h"
 
-#ifndef TILE
-#define TILE (STATE_SIZE <= 64 ? 512 : 256) /* states */
+#ifndef BLOCKS_AT_ONCE
+#define BLOCKS_AT_ONCE 2 /* that a multiprocessor has to have registers for */
 #endif
 #ifndef TILE_LEAST
 #define TILE_LEAST 32
@@ -50,7 +50,6 @@ enum { WORDS = (STATE_SIZE + 7) / 8 };
 enum { HALVES = WORDS * 2 + 1 }; /* of a state in shared memory; odd, so that neighbouring threads find theirs in different banks */
 enum { KINDS = 32, MOST_TRIES = 1 << 14 };
 enum { TABLE_FULL = 1, LEVEL_FULL = 2 };
-static_assert(TILE * THREADS <= 1 << 16, "the number of an item has 16 bits");
 
 typedef unsigned long long u64_atomic; /* as the card's atomic functions have it */
 
@@ -82,7 +81,22 @@ enum { ROOMS = 0 };
 #define SORTED_BY(counter) (counter)
 #endif
 
-enum { SHARED_BYTES = 8 + (TILE + ROOMS) * HALVES * 4 + 2 * (PLACES + 1) * 4 + TILE * THREADS * 2 + TILE };
+static constexpr int ss_shared_bytes(int tile) { return 8 + (tile + ROOMS) * HALVES * 4 + 2 * (PLACES + 1) * 4 + tile * THREADS * 2 + tile; }
+
+#ifndef TILE
+/* As many states as a tile can have for two blocks to be on a multiprocessor at once: the larger it is, the longer a warp stays with one step's code. */
+static constexpr int ss_tile()
+{
+	int tile = 512, all = 228 * 1024, own = 1024; /* of a multiprocessor; of it what a block takes beside what it asks for (compute capability 9.0) */
+	while (tile > TILE_LEAST && 2 * (ss_shared_bytes(tile) + own) > all)
+		tile /= 2;
+	return tile;
+}
+enum { TILE = ss_tile() };
+#endif
+
+enum { SHARED_BYTES = ss_shared_bytes(TILE) };
+static_assert(TILE * THREADS <= 1 << 16, "the number of an item has 16 bits");
 
 #ifndef SS_SHIM
 extern __shared__ u32 shared[];
@@ -196,10 +210,6 @@ static __device__ inline int ss_finished(const u8 *s)
 			return 0;
 	return 1;
 }
-
-#ifndef BLOCKS_AT_ONCE
-#define BLOCKS_AT_ONCE 2 /* that a multiprocessor has to have registers for */
-#endif
 
 /* A level. Its tiles are smaller if there are not enough for all blocks. */
 static __device__ inline void ss_expand_level(const ss_given *given, const u64 *from, u64 *to, ss_left *left, u64 states)
