@@ -103,3 +103,27 @@ def two_devices_of_two_processes(s: Recorder) -> None:
     @other.thread
     def its_device() -> None:
         second.read(its, into="seen")
+
+
+@scenario
+def fork_beside_an_exclusive_page(s: Recorder) -> None:
+    """A process forks while a device has a page for itself, which its driver keeps locked until the device has made its access."""
+    a = s.mmap(pages=1)
+    s.write(a, "A")
+    gpu = s.device()
+    children = []
+
+    @s.thread
+    def device() -> None:
+        gpu.exclusive(a, "D", into="before")
+
+    @s.thread
+    def parent() -> None:
+        children.append(s.fork())
+
+    @children[0].thread
+    def child() -> None:
+        s.read(a, into="its")
+
+    with s.after():
+        s.read(a, into="mine")

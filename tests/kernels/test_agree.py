@@ -43,6 +43,16 @@ def test_a_fault_of_the_model_is_seen(booted: Booted, monkeypatch: pytest.Monkey
     assert {one.finding.signature for one in wrong if one.finding} >= {"add_seals: model ok, kernel -EPERM"}
 
 
+def test_a_scenario_without_operations_runs_too(booted: Booted) -> None:
+    """All that a scenario does falls away on a kernel that has no device for it."""
+
+    @scenario
+    def nothing(s: Recorder) -> None: ...
+
+    (result,) = examine(booted, {0: nothing}, "free")
+    assert (result.verdict, result.finding) == (AGREES, None)
+
+
 def test_a_guest_that_dies_costs_one_scenario(kernel_6_12: Kernel) -> None:
     @scenario
     def nothing_much(s: Recorder) -> None:

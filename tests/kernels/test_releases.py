@@ -77,6 +77,26 @@ def test_observed_is_possible_on_every_kernel(other: VM) -> None:
     assert ran >= 14
 
 
+def test_mprotect_of_what_nobody_touched_calls_subscribers(other: VM) -> None:
+    """Before 6.2 where the page table is, later where one over it is; the agent's pages keep both, as in the model."""
+    if other.kernel.image is None:
+        return
+    if not other.has_module:
+        pytest.skip(f"no module for {other.kernel.name}")
+
+    @scenario
+    def untouched(s: Recorder) -> None:
+        mapping = s.mmap(pages=1)
+        s.device()
+
+        @s.thread
+        def cpu0() -> None:
+            s.mprotect(mapping, pages=1, write=False)
+
+    at_subscriber = [("cpu0", {"cpu0": "invalidate_enter"}), ("cpu0", {"cpu0": "invalidate_leave"}), ("cpu0", {"cpu0": "ended"})]
+    assert other.force(untouched, at_subscriber).differs is None
+
+
 def test_an_interleaving_is_forced_on_every_kernel(other: VM) -> None:
     """The 2019 thread's first question: the retry test is what keeps the old page from being read."""
     if other.kernel.image is None:

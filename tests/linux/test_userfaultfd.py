@@ -15,7 +15,8 @@ from secondsight.linux.fork_dup import dup_mmap
 from secondsight.linux.madvise import madvise_pageout
 from secondsight.linux.memfd import memfd_create
 from secondsight.linux.migrate import move_page
-from secondsight.linux.mm_types import VM_UFFD_MISSING, VM_UFFD_WP, Mm
+from secondsight.linux.mm_flags import VM_UFFD_MISSING, VM_UFFD_WP
+from secondsight.linux.mm_types import Mm
 from secondsight.linux.mm_userfaultfd import mfill_atomic, mwriteprotect_range
 from secondsight.linux.mmap import do_mmap
 from secondsight.linux.mprotect import do_mprotect_pkey

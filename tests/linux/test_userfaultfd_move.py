@@ -9,7 +9,8 @@ from secondsight.linux.fault import cpu_read, cpu_write
 from secondsight.linux.gup import FOLL_PIN, pin_user_pages_fast
 from secondsight.linux.madvise import madvise_pageout
 from secondsight.linux.memfd import memfd_create
-from secondsight.linux.mm_types import VM_UFFD_MINOR, VM_UFFD_MISSING, Mm
+from secondsight.linux.mm_flags import VM_UFFD_MINOR, VM_UFFD_MISSING
+from secondsight.linux.mm_types import Mm
 from secondsight.linux.mmap import do_mmap
 from secondsight.linux.page_alloc import ZERO_PFN, frames
 from secondsight.linux.swapops import is_swap_entry

@@ -42,7 +42,7 @@ from secondsight.lang.program import Program, Room, Thread, build
 from secondsight.linux import bounds
 from secondsight.linux.fault import cpu_write
 from secondsight.linux.fork import mm_alloc, proc_caches_init
-from secondsight.linux.mm_types import VM_UFFD_MISSING
+from secondsight.linux.mm_flags import VM_UFFD_MISSING
 from secondsight.linux.mmap import do_mmap
 from secondsight.linux.page_alloc import mem_init
 from secondsight.linux.userfaultfd_ioctl import new_userfaultfd, userfaultfd_register

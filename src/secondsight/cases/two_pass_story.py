@@ -8,7 +8,7 @@ from secondsight.linux import mmu_notifier as mn
 from secondsight.linux.errno import EAGAIN
 from secondsight.linux.fault import cpu_write
 from secondsight.linux.madvise import madvise_dontneed
-from secondsight.linux.memory import tlb_finish_mmu, zap_pte_range
+from secondsight.linux.memory_zap import tlb_finish_mmu, zap_pte_range
 from secondsight.linux.mm_types import Event, Finish, Mm, Pgoff, Range, Va
 from secondsight.linux.oom_kill import oom_reap_task_mm
 

@@ -90,14 +90,20 @@ WITHOUT: Final[dict[str, tuple[Judge, str]]] = {
     "memory.py": (
         "agreement",
         "mm/memory.c (240 outside symbols): zaps and faults need real page tables (as mm/hmm.c's conformer has), the file's interval tree, "
-        "mmu_gather, rmap and memory accounting; the zap alone would be the first part",
+        "mmu_gather, rmap and memory accounting",
     ),
+    "memory_swap.py": ("agreement", "mm/memory.c: as memory.py"),
+    "memory_wp.py": ("agreement", "mm/memory.c: as memory.py"),
+    "memory_zap.py": ("agreement", "mm/memory.c: as memory.py; the first part that would be worth it"),
     "migrate_device.py": (
         "agreement",
         "mm/migrate_device.c calls mm/rmap.c and mm/migrate.c for try_to_migrate(), remove_migration_ptes() and folio_migrate_mapping(): a "
         "conformer has these as places, and needs real page tables (as mm/hmm.c's has, device-private entries among them), a folio with lock, count and "
         "pagemap, and mmu_notifier calls as places. A mirror's own memory is moved in and out on linux-7.2",
     ),
+    "migrate_device_pages.py": ("agreement", "mm/migrate_device.c: as migrate_device.py"),
+    "migrate_device_range.py": ("agreement", "mm/migrate_device.c: as migrate_device.py"),
+    "mm_flags.py": ("neither", "numbers alone"),
     "mm_types.py": ("neither", "records and no functions; every conformer's look at the state compares the fields that its file uses"),
     "mmap.py": ("agreement", "mm/mmap.c (135 outside symbols) with the maple tree, a file of 7,700 lines"),
     "oom_kill.py": ("agreement", "mm/oom_kill.c (120 outside symbols): the reaper's walk needs the maple tree and mm/memory.c's unmap_page_range() as a place"),

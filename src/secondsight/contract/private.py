@@ -6,7 +6,7 @@ from secondsight.devices.device import all_quiet
 from secondsight.lang import require, rule
 from secondsight.linux.highmem import second_half
 from secondsight.linux.memremap_private import device_page_given
-from secondsight.linux.migrate_device import device_page_inserted
+from secondsight.linux.migrate_device_pages import device_page_inserted
 from secondsight.linux.mm_types import Driver, Folio, Mm
 from secondsight.linux.page_alloc import ZERO_PFN, frames
 

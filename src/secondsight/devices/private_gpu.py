@@ -33,15 +33,12 @@ from secondsight.linux.migrate_device import (
     MIGRATE_VMA_SELECT_DEVICE_PRIVATE,
     MIGRATE_VMA_SELECT_SYSTEM,
     MigrateVma,
-    migrate_device_finalize,
-    migrate_device_pages,
-    migrate_device_range,
-    migrate_vma_finalize,
     migrate_vma_init,
-    migrate_vma_pages,
     migrate_vma_setup,
     migrate_vmas,
 )
+from secondsight.linux.migrate_device_pages import migrate_vma_finalize, migrate_vma_pages
+from secondsight.linux.migrate_device_range import migrate_device_finalize, migrate_device_pages, migrate_device_range
 from secondsight.linux.mm import vma_is_accessible
 from secondsight.linux.mm_types import Count, Flags, Folio, Mm, Owner, Pgoff, Range, Result, Va
 from secondsight.linux.page_alloc import alloc_page

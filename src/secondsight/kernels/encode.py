@@ -44,7 +44,7 @@ def encode(scenario: Scenario, variant: str = "") -> str:
     number = {name: i for i, name in enumerate(made)}
     name = "_".join(scenario.name.split())[:63]
     lines = [f"scenario {name} {len(made)} {len(scenario.threads)} {len(places)}"]
-    if variant:
+    if variant and places:  # the agent reads a scenario to its last operation
         lines.append(f"driver {variant}")
     if any(place.op.declared.needs in (Needs.HUGE, Needs.HUGETLB) for place in places):
         lines.append("huge")

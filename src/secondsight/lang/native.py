@@ -176,7 +176,24 @@ class Native:
 
     def is_stale(self) -> bool:
         """Whether a reduction guessed wrong since its search began: what was found is void, and the search begins again."""
-        return self.reductions.merge and bool(self.library.ss_is_stale())
+        return (self.reductions.merge and bool(self.library.ss_is_stale())) or self.moved() != 0
+
+    def may_rest(self) -> int:
+        """The counters of which a search may take it that they never go on, a bit for each (`lang.canonical_sequences`)."""
+        return int(self.library.ss_may_rest()) if self._counts else 0
+
+    def rest(self, counters: int) -> None:
+        """Take it that these counters never go on, in all that the library does from now on."""
+        if self._counts:
+            self.library.ss_rest(self.initial, ctypes.c_uint32(counters))
+
+    def moved(self) -> int:
+        """Those of them that have gone on, in a state that was looked at."""
+        return int(self.library.ss_moved()) if self._counts else 0
+
+    @property
+    def _counts(self) -> bool:
+        return self.symmetry is not None and self.symmetry.sequences is not None
 
     def _initial(self) -> bytes:
         program = self.program
@@ -259,7 +276,7 @@ class Native:
         if self.symmetry is None:
             return state
         room = ctypes.create_string_buffer(state, len(state))
-        self.library.ss_canonical(room)
+        self.library.ss_canonical(room, -1)
         return room.raw
 
     def exchanged(self, state: bytes, one: int, other: int) -> bytes:

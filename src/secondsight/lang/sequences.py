@@ -16,6 +16,8 @@ Then the program cannot tell two states apart that are alike in this way. Let *p
     known whether a number of one, wherever it is copied to, can be compared with one of the other: whether they *meet*. Of a
     group of spots of which none meets any other, nor itself, the old numbers that nobody else holds are as good as one.
 
+Of several counters one may never go on, which only a search can know; then the least is that of the others (`lang.canonical_sequences`).
+
 Every step keeps this: a copy is equal to what it was copied from and meets no more than that; a counter's next number is present
 in both; a number that becomes old was shifted as all others were. So states that are alike have the same steps, errors,
 deadlocks and final states. It takes that every number is known that lies in a live local. A way that leads back to a state which

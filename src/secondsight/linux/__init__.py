@@ -1,6 +1,6 @@
 """The machinery that Linux shares process memory with devices by, as a model: one file for each kernel source file.
 
-Where to look: who owns what in `mm_types`; a CPU's access in `fault`, faults and zaps in `memory`; mapping in
+Where to look: who owns what in `mm_types`; a CPU's access in `fault`, faults in `memory`, taking entries away in `memory_zap`; mapping in
 `mmap` and `vma`, moving in `mremap`; subscribers in `mmu_notifier`, mirroring in `hmm` (and `hmm_2019`, as it was in Linux 5.3);
 memfds in `memfd` and `shmem`; device memory in `memremap` and `dax`; memory that must stay movable in `mmzone`, and who empties it in `memory_hotplug` and `cma`; what is locked in `util`; direct I/O in `bio`; faults and changes that user space is told of in `userfaultfd`; buffers in `dma_buf` and `udmabuf`, the fences of work on them in `dma_resv` and `dma_fence`. Releases
 are named by every function; unless it says otherwise, Linux 6.12.

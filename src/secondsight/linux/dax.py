@@ -12,9 +12,11 @@ from __future__ import annotations
 
 from secondsight.lang import Ref, atomic, bound, milestone, pool, wait_until
 from secondsight.linux.errno import EINVAL, ENXIO
-from secondsight.linux.memory import VM_FAULT_NOPAGE, VM_FAULT_SIGBUS, insert_pfn, unmap_mapping_range
+from secondsight.linux.memory import VM_FAULT_NOPAGE, VM_FAULT_SIGBUS, insert_pfn
+from secondsight.linux.memory_zap import unmap_mapping_range
 from secondsight.linux.memremap import DevPagemap, memremap_pages, memunmap_pages
-from secondsight.linux.mm_types import VM_DEVMAP, AddressSpace, Count, Flags, Mm, Pgoff, Result, Va
+from secondsight.linux.mm_flags import VM_DEVMAP
+from secondsight.linux.mm_types import AddressSpace, Count, Flags, Mm, Pgoff, Result, Va
 from secondsight.linux.mmap import do_mmap
 
 __all__ = [

@@ -26,7 +26,8 @@ from typing import Literal
 from secondsight.lang import Array, Char, Errno, Record, Ref, atomic, bound, milestone, pool, require, tracepoint
 from secondsight.linux.dma_resv import DmaResv, DmaResvUsage, dma_resv_wait_timeout
 from secondsight.linux.errno import EINVAL
-from secondsight.linux.mm_types import VM_PFNMAP, AddressSpace, Count, Driver, Flags, Folio, Mm, Pgoff, Result, Va
+from secondsight.linux.mm_flags import VM_PFNMAP
+from secondsight.linux.mm_types import AddressSpace, Count, Driver, Flags, Folio, Mm, Pgoff, Result, Va
 from secondsight.linux.mmap import do_mmap
 from secondsight.linux.page_alloc import frame_touch
 

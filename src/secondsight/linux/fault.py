@@ -12,7 +12,7 @@ from typing import Final
 from secondsight.lang import Char, atomic
 from secondsight.linux.errno import SIGBUS, SIGSEGV
 from secondsight.linux.fork import vmas
-from secondsight.linux.highmem import second_half
+from secondsight.linux.highmem import load, store
 from secondsight.linux.memory import (
     FAULT_FLAG_ALLOW_RETRY,
     FAULT_FLAG_WRITE,
@@ -21,7 +21,8 @@ from secondsight.linux.memory import (
     VM_FAULT_SIGSEGV,
     handle_mm_fault,
 )
-from secondsight.linux.mm_types import FAULT_FLAG_VMA_LOCK, Flags, Mm, Result, Va
+from secondsight.linux.mm_flags import FAULT_FLAG_VMA_LOCK
+from secondsight.linux.mm_types import Flags, Mm, Result, Va
 from secondsight.linux.page_alloc import frame_touch
 from secondsight.linux.pgtable import pte_present
 from secondsight.linux.swapops import swap_slots
@@ -60,7 +61,7 @@ def cpu_write(mm: Mm, va: Va, value: Char) -> Result:
 def cpu_read_half(mm: Mm, va: Va) -> Result:
     """A load from the second half of the page: as `cpu_read`."""
     while True:
-        value = mmu_load_half(mm, va)
+        value = mmu_load(mm, va, True)
         if value != FAULT:
             return value
         ret = do_user_addr_fault(mm, va, False)
@@ -71,7 +72,7 @@ def cpu_read_half(mm: Mm, va: Va) -> Result:
 def cpu_write_half(mm: Mm, va: Va, value: Char) -> Result:
     """A store to the second half of the page: as `cpu_write`."""
     while True:
-        if mmu_store_half(mm, va, value) != FAULT:
+        if mmu_store(mm, va, value, True) != FAULT:
             return 0
         ret = do_user_addr_fault(mm, va, True)
         if ret != 0:
@@ -79,8 +80,8 @@ def cpu_write_half(mm: Mm, va: Va, value: Char) -> Result:
 
 
 @atomic
-def mmu_load(mm: Mm, va: Va) -> Result:
-    """The hardware's page walk and load: the contents, or `FAULT`."""
+def mmu_load(mm: Mm, va: Va, half: bool = False) -> Result:
+    """The hardware's page walk and load: the contents, or with `half` those of the second half (`highmem`), or `FAULT`."""
     frame = pte_present(mm.ptes[va])
     if len(mm.tlb) > 0:
         stale = stale_tlb_entry(mm, va, False)
@@ -89,46 +90,23 @@ def mmu_load(mm: Mm, va: Va) -> Result:
     if frame is None:
         return FAULT
     frame_touch(frame, False)
-    return frame.contents
+    return load(frame, half)
 
 
 @atomic
-def mmu_store(mm: Mm, va: Va, value: Char) -> Result:
+def mmu_store(mm: Mm, va: Va, value: Char, half: bool = False) -> Result:
     """The hardware's page walk and store: 0, or `FAULT`."""
     if len(mm.tlb) > 0:
         stale = stale_tlb_entry(mm, va, True)
         if stale is not None:
             frame_touch(stale, True)
-            stale.contents = value
+            store(stale, value, half)
             return 0
     frame = pte_present(mm.ptes[va])
     if frame is None or not mm.ptes[va].writable:
         return FAULT
     frame_touch(frame, True)
-    frame.contents = value
-    if len(swap_slots) > 0:
-        mm.ptes[va].dirty = True
-    return 0
-
-
-@atomic
-def mmu_load_half(mm: Mm, va: Va) -> Result:
-    """`mmu_load` of the second half."""
-    frame = pte_present(mm.ptes[va])
-    if frame is None:
-        return FAULT
-    frame_touch(frame, False)
-    return second_half(frame)
-
-
-@atomic
-def mmu_store_half(mm: Mm, va: Va, value: Char) -> Result:
-    """`mmu_store` to the second half."""
-    frame = pte_present(mm.ptes[va])
-    if frame is None or not mm.ptes[va].writable:
-        return FAULT
-    frame_touch(frame, True)
-    frame.second[0] = value
+    store(frame, value, half)
     if len(swap_slots) > 0:
         mm.ptes[va].dirty = True
     return 0

@@ -7,7 +7,8 @@ Left out: folio_lock_killable()'s signal; that a fault gives the mmap lock up on
 from __future__ import annotations
 
 from secondsight.lang import atomic, require, wait_until
-from secondsight.linux.mm_types import FAULT_FLAG_ALLOW_RETRY, VM_FAULT_RETRY, Flags, Folio, Mm, Va
+from secondsight.linux.mm_flags import FAULT_FLAG_ALLOW_RETRY, VM_FAULT_RETRY
+from secondsight.linux.mm_types import Flags, Folio, Mm, Va
 from secondsight.linux.page_alloc import page_folio
 from secondsight.linux.vma_lock import release_fault_lock
 

@@ -10,27 +10,30 @@ Both mmap locks are held for writing (the child's is nobody else's yet, and is n
 Private pages are shared from then on, and nobody may write them: parent or child, who writes first makes a copy of its own
 (`memory.wp_page_copy`), under a second bracket. A page that the parent has pinned stays its own: the child gets a copy at once.
 
-Left out: everything of fork(2) but memory; MADV_DONTFORK, MADV_WIPEONFORK; failure. Entries of a private vma in which nothing was ever written are left to the child's
+Where a page is device-exclusive and locked the fork fails: what the child has by then is torn down, and the call returns -ENOMEM.
+
+Left out: everything of fork(2) but memory; MADV_DONTFORK, MADV_WIPEONFORK; any other failure. Entries of a private vma in which nothing was ever written are left to the child's
 faults (vma_needs_copy()) where it is known (`Vma.anon_prepared`); elsewhere they are copied too: subscribers are called once more; raises no false alarm.
 """
 
 from __future__ import annotations
 
-from secondsight.lang import Ref, atomic, milestone, wait_until
+from secondsight.lang import Errno, Ref, atomic, milestone
+from secondsight.linux.errno import ENOMEM
+from secondsight.linux.exit import exit_mm
 from secondsight.linux.fork import mms, vm_area_dup
 from secondsight.linux.highmem import copy_highpage
 from secondsight.linux.huge_memory import copy_huge_pmd, next_pinned_huge_pmd, pte_alloc, split_huge_pmd
 from secondsight.linux.madvise import find_vma_from
-from secondsight.linux.memory import restore_exclusive_pte
+from secondsight.linux.memory_swap import restore_exclusive_pte
 from secondsight.linux.mm import folio_test_anon, is_cow_mapping, page_anon_exclusive, vma_is_accessible
+from secondsight.linux.mm_flags import VM_LOCKED, VM_UFFD_FLAGS
 from secondsight.linux.mm_interval_tree import vma_interval_tree_insert_after
 from secondsight.linux.mm_types import (
     CLONED,
     HPAGE_PMD_NR,
     NOT_PREPARED,
     PREPARED,
-    VM_LOCKED,
-    VM_UFFD_FLAGS,
     Event,
     Folio,
     Mm,
@@ -49,19 +52,31 @@ from secondsight.linux.pgtable import is_second_half, pmd_trans_huge, pte_page, 
 from secondsight.linux.rmap import anon_vma_link, folio_add_new_anon_rmap
 from secondsight.linux.swap_state import swap_duplicate
 from secondsight.linux.swapops import is_device_private_entry, is_migration_entry, is_swap_entry, migrations, swap_slots
-from secondsight.linux.userfaultfd import dup_userfaultfd, dup_userfaultfd_complete, userfaultfd_wp
+from secondsight.linux.userfaultfd import dup_userfaultfd, dup_userfaultfd_complete, dup_userfaultfd_fail, userfaultfd_wp
 from secondsight.linux.util import locked_vms
 from secondsight.linux.vma import vma_iter_store
 from secondsight.linux.vma_lock import vma_start_write
 
-__all__ = ["copy_page_range", "dup_mmap"]
+__all__ = ["copy_page_range", "dup_mm", "dup_mmap"]
+
+
+def dup_mm(mm: Mm, oldmm: Mm) -> Errno:
+    """dup_mm(), copy_mm() (kernel/fork.c, Linux 6.12): -ENOMEM where `mm` cannot become a copy of `oldmm`; then nothing is left of it, and nobody uses it."""
+    whole = dup_mmap(mm, oldmm)
+    if len(owners) > 0:
+        if not whole:
+            exit_mm(mm)
+            return -ENOMEM
+    return 0
 
 
 @milestone
-def dup_mmap(mm: Mm, oldmm: Mm) -> None:
-    """dup_mmap() (kernel/fork.c, Linux 6.12): `mm`, which is empty, becomes a copy of `oldmm`."""
+def dup_mmap(mm: Mm, oldmm: Mm) -> bool:
+    """dup_mmap() (kernel/fork.c, Linux 6.12): `mm`, which is empty, becomes a copy of `oldmm`. Whether it is whole; else it has what lies before the
+    page that could not be copied."""
     oldmm.mmap_lock.write_lock()
     told = False
+    whole = True
     if len(mm.userfaultfd) > 0:
         told = dup_userfaultfd(mm, oldmm)
     at: VaEnd = 0
@@ -77,11 +92,20 @@ def dup_mmap(mm: Mm, oldmm: Mm) -> None:
                 dup_vma(mm, oldmm, vma)
         if start == at:
             break
-        copy_page_range(mm, oldmm, start, at)
+        copied = copy_page_range(mm, oldmm, start, at)
+        if len(owners) > 0:
+            if not copied:
+                whole = False
+                break
     oldmm.mmap_lock.write_unlock()
     if len(mm.userfaultfd) > 0:
+        if len(owners) > 0:
+            if told and not whole:
+                dup_userfaultfd_fail(mm, oldmm)
+                told = False
         if told:
             dup_userfaultfd_complete(oldmm)
+    return whole
 
 
 @atomic
@@ -108,9 +132,10 @@ def dup_vma(mm: Mm, oldmm: Mm, vma: Vma) -> None:
         file.i_mmap_rwsem.write_unlock()
 
 
-def copy_page_range(mm: Mm, oldmm: Mm, start: Va, end: VaEnd) -> None:
-    """copy_page_range(), vma_needs_copy() (mm/memory.c, Linux 6.12): the entries of one vma. Those of a shared mapping are left to
+def copy_page_range(mm: Mm, oldmm: Mm, start: Va, end: VaEnd) -> bool:
+    """copy_page_range(), vma_needs_copy() (mm/memory.c, Linux 6.12): the entries of one vma; whether all could be copied. Those of a shared mapping are left to
     the child's faults, but for a PFN mapping's; only where the parent's may lose the permission to write are subscribers called."""
+    copied = True
     with atomic:
         vma = oldmm.mm_mt[start]
         assert vma is not None
@@ -128,24 +153,26 @@ def copy_page_range(mm: Mm, oldmm: Mm, start: Va, end: VaEnd) -> None:
                 with atomic:
                     pinned = next_pinned_huge_pmd(oldmm, start, end)
                     if pinned == end:
-                        copy_pte_range(mm, oldmm, start, end)
+                        copied = copy_pte_range(mm, oldmm, start, end)
                 if pinned < end:
                     split_huge_pmd(oldmm, pinned)
         else:
-            copy_pte_range(mm, oldmm, start, end)
+            copied = copy_pte_range(mm, oldmm, start, end)
         mmu_notifier_invalidate_range_end(oldmm, rng)
     elif needed:
-        copy_pte_range(mm, oldmm, start, end)
+        copied = copy_pte_range(mm, oldmm, start, end)
+    return copied
 
 
 @milestone(quiet=True)
 @atomic
-def copy_pte_range(mm: Mm, oldmm: Mm, start: Va, end: VaEnd) -> None:
-    """copy_pte_range() (mm/memory.c, Linux 6.12), under both page-table locks. A folio that is a device's alone and
-    locked is waited for: there copy_nonpresent_pte() gives up (-EBUSY), and fork fails with -ENOMEM, which no scenario sees here."""
-    if len(owners) > 0:
-        wait_until(not any(is_exclusive_and_locked(pte) for pte in oldmm.ptes))
+def copy_pte_range(mm: Mm, oldmm: Mm, start: Va, end: VaEnd) -> bool:
+    """copy_pte_range() (mm/memory.c, Linux 6.12), under both page-table locks. Whether it came to the end: it gives up (-EBUSY) at a folio
+    that is a device's alone and locked."""
     for va in range(start, end):
+        if len(owners) > 0:
+            if is_exclusive_and_locked(oldmm.ptes[va]):
+                return False
         if len(huge_pages) > 0:
             if pmd_trans_huge(oldmm, va):
                 if not is_second_half(oldmm, va):
@@ -162,6 +189,7 @@ def copy_pte_range(mm: Mm, oldmm: Mm, start: Va, end: VaEnd) -> None:
             copy_present_pte(mm, oldmm, va)
         if len(mm.userfaultfd) > 0:
             copy_uffd_wp(mm, oldmm, va)
+    return True
 
 
 @atomic

@@ -38,7 +38,7 @@ from secondsight.linux.memory import (
 )
 from secondsight.linux.memremap_private import folio_is_device_coherent
 from secondsight.linux.migrate import migrate_folio
-from secondsight.linux.migrate_device import migrate_device_coherent_folio
+from secondsight.linux.migrate_device_range import migrate_device_coherent_folio
 from secondsight.linux.mm import folio_test_anon, is_cow_mapping, page_anon_exclusive, vma_is_accessible
 from secondsight.linux.mm_types import Flags, Folio, Gather, Mm, Pfn, Pgoff, Va, coherent_memory, huge_pages
 from secondsight.linux.mmzone import folio_is_longterm_pinnable, pageblocks

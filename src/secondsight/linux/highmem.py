@@ -11,7 +11,7 @@ from secondsight.lang import Char, atomic
 from secondsight.linux.mm_types import Folio
 from secondsight.linux.swapops import SwapSlot
 
-__all__ = ["clear_highpage", "copy_highpage", "second_half", "slot_clear", "slot_load", "slot_store"]
+__all__ = ["clear_highpage", "copy_highpage", "load", "second_half", "slot_clear", "slot_load", "slot_store", "store"]
 
 
 @atomic
@@ -36,6 +36,25 @@ def second_half(folio: Folio) -> Char:
     if len(folio.second) > 0:
         return folio.second[0]
     return 0
+
+
+@atomic
+def load(folio: Folio, half: bool) -> Char:
+    """What a load of the page finds, or with `half` one of its second half."""
+    if len(folio.second) > 0:
+        if half:
+            return folio.second[0]
+    return folio.contents
+
+
+@atomic
+def store(folio: Folio, value: Char, half: bool) -> None:
+    """A store to the page, or with `half` to its second half."""
+    if len(folio.second) > 0:
+        if half:
+            folio.second[0] = value
+            return
+    folio.contents = value
 
 
 @atomic

@@ -29,20 +29,8 @@ from secondsight.linux.hugetlb_vma_lock import hugetlb_vma_look
 from secondsight.linux.memory import FAULT_FLAG_WRITE, VM_FAULT_ERROR, handle_mm_fault, vma_flags
 from secondsight.linux.migrate import migration_entry_wait
 from secondsight.linux.mm import vma_is_accessible
-from secondsight.linux.mm_types import (
-    HPAGE_PMD_NR,
-    VM_PFNMAP,
-    Flags,
-    Folio,
-    IntervalNotifier,
-    Mm,
-    Pfn,
-    Pte,
-    Seq,
-    Va,
-    VaEnd,
-    huge_pages,
-)
+from secondsight.linux.mm_flags import VM_PFNMAP
+from secondsight.linux.mm_types import HPAGE_PMD_NR, Flags, Folio, IntervalNotifier, Mm, Pfn, Pte, Seq, Va, VaEnd, huge_pages
 from secondsight.linux.mmu_notifier import mmu_interval_check_retry
 from secondsight.linux.page_alloc import ZERO_PFN, frames, page_to_pfn
 from secondsight.linux.pgtable import pmd_trans_huge, pte_present

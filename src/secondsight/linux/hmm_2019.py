@@ -49,18 +49,8 @@ from secondsight.linux.errno import EAGAIN, EBUSY, EFAULT, ENOENT, EPERM
 from secondsight.linux.fork import mmget_not_zero, mmput
 from secondsight.linux.memory import FAULT_FLAG_WRITE, VM_FAULT_ERROR, handle_mm_fault, vma_flags
 from secondsight.linux.memremap import get_dev_pagemap, put_dev_pagemap
-from secondsight.linux.mm_types import (
-    VM_DEVMAP,
-    VM_PFNMAP,
-    Count,
-    Driver,
-    Mm,
-    MmuNotifier,
-    Pfn,
-    Range,
-    Va,
-    VaEnd,
-)
+from secondsight.linux.mm_flags import VM_DEVMAP, VM_PFNMAP
+from secondsight.linux.mm_types import Count, Driver, Mm, MmuNotifier, Pfn, Range, Va, VaEnd
 from secondsight.linux.mmu_notifier import (
     is_unregistered,
     mmu_notifier_callback,

@@ -31,19 +31,8 @@ from __future__ import annotations
 from secondsight.lang import atomic, bound, milestone, shared_array, wait_until
 from secondsight.linux.huge_memory_pmd import hpage_start, split_huge_pmd_locked
 from secondsight.linux.mm import page_anon_exclusive, vma_is_accessible
-from secondsight.linux.mm_types import (
-    HPAGE_PMD_NR,
-    VM_HUGEPAGE,
-    Event,
-    Folio,
-    Mm,
-    PmdKind,
-    Range,
-    Va,
-    VaEnd,
-    Vma,
-    huge_pages,
-)
+from secondsight.linux.mm_flags import VM_HUGEPAGE
+from secondsight.linux.mm_types import HPAGE_PMD_NR, Event, Folio, Mm, PmdKind, Range, Va, VaEnd, Vma, huge_pages
 from secondsight.linux.mmu_notifier import mmu_notifier_invalidate_range_end, mmu_notifier_invalidate_range_start
 from secondsight.linux.page_alloc import ZERO_PFN, alloc_huge_folio, frames, get_page, is_zero_page
 from secondsight.linux.pgtable import is_one_entry, pmd_trans_huge

@@ -30,7 +30,8 @@ from secondsight.lang import Array, Errno, Mutex, Ref, atomic, bound, milestone,
 from secondsight.linux.errno import EINVAL, ENOMEM, EPERM
 from secondsight.linux.highmem import clear_highpage
 from secondsight.linux.hugetlb_pool import available_huge_pages, hstates, hugetlb_acct_memory
-from secondsight.linux.memory import VM_FAULT_SIGBUS, zap_range
+from secondsight.linux.memory import VM_FAULT_SIGBUS
+from secondsight.linux.memory_zap import zap_range
 from secondsight.linux.mm_interval_tree import vma_interval_tree_iter_first, vma_interval_tree_iter_next
 from secondsight.linux.mm_types import HPAGE_PMD_NR, Count, Flags, Folio, Mm, Pgoff, PmdKind, Va, VaEnd, Vma, huge_pages
 from secondsight.linux.page_alloc import alloc_huge_folio, get_page, put_page

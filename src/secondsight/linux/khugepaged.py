@@ -27,13 +27,12 @@ from secondsight.linux.errno import EAGAIN, EINVAL, ENOMEM
 from secondsight.linux.highmem import copy_highpage
 from secondsight.linux.huge_memory import map_huge_folio, thp_vma_suitable_order
 from secondsight.linux.madvise import find_vma_from
-from secondsight.linux.memory import do_swap_page
+from secondsight.linux.memory_swap import do_swap_page
 from secondsight.linux.memremap_private import folio_is_device_coherent
+from secondsight.linux.mm_flags import FAULT_FLAG_ALLOW_RETRY, VM_FAULT_RETRY
 from secondsight.linux.mm_types import (
-    FAULT_FLAG_ALLOW_RETRY,
     HPAGE_PMD_NR,
     NOT_PREPARED,
-    VM_FAULT_RETRY,
     Count,
     Event,
     Folio,

@@ -1,4 +1,5 @@
-"""mm/migrate_device.c: pages move between the system's memory and a device's, at the wish of its driver.
+"""mm/migrate_device.c: pages move between the system's memory and a device's, at the wish of its driver. Here the first part: what is to move is
+held, locked, and unmapped; the rest is in `migrate_device_pages`, and what needs no vma in `migrate_device_range`.
 
     migrate_vma_setup()         of a part of a vma: what can be moved is held, locked, and its entries are migration entries, in a
                                 bracket of MIGRATE whose owner the driver gives; more walks (CLEAR) where others map it too; and what
@@ -9,15 +10,12 @@
     the driver                  sees by MIGRATE_PFN_MIGRATE (`MigrateVma.migrate`) what has moved
     migrate_vma_finalize()      entries map the destination, or the source again; all is unlocked
 
-The caller holds the mmap lock all the time. `migrate_device_range` is the first part for pages of a device, whoever maps them, and takes no
-mmap lock: it is how a driver empties its memory.
+The caller holds the mmap lock all the time. `migrate_device_range` is the first part for pages of a device, whoever maps them, and takes no mmap lock.
 
 A page that is in device memory has device-private entries: a CPU's access faults, and do_swap_page() has `migrate_to_ram` of its pagemap
 do all this the other way, with the page as `fault_page`.
 
 A huge page is split for good first (`huge_memory_split`), within the bracket.
-
-A page in device-coherent memory has present entries, and is moved out for who wants to pin it for long (`migrate_device_coherent_folio`).
 
 Left out: memory cgroups, userfaultfd.
 """
@@ -37,23 +35,14 @@ from secondsight.lang import (
     out_of_records,
     pool,
     require,
-    tracepoint,
     wait_until,
 )
-from secondsight.linux.errno import EBUSY, EINVAL
-from secondsight.linux.filemap import folio_lock, folio_trylock, folio_unlock
-from secondsight.linux.highmem import copy_highpage
-from secondsight.linux.huge_memory import pte_alloc, split_huge_pmd
+from secondsight.linux.errno import EINVAL
+from secondsight.linux.filemap import folio_trylock, folio_unlock
+from secondsight.linux.huge_memory import split_huge_pmd
 from secondsight.linux.huge_memory_split import split_folio
-from secondsight.linux.memory import locks_the_device_page
-from secondsight.linux.memremap_private import (
-    PrivatePagemap,
-    folio_is_device_coherent,
-    folio_is_device_private,
-    folio_is_zone_device,
-)
-from secondsight.linux.migrate import folio_migrated
-from secondsight.linux.mm import vma_is_accessible
+from secondsight.linux.memory_swap import locks_the_device_page
+from secondsight.linux.memremap_private import folio_is_device_coherent, folio_is_zone_device
 from secondsight.linux.mm_types import (
     HPAGE_PMD_NR,
     Count,
@@ -64,7 +53,6 @@ from secondsight.linux.mm_types import (
     Owner,
     PmdKind,
     Pte,
-    PteKind,
     Range,
     Va,
     VaEnd,
@@ -74,13 +62,11 @@ from secondsight.linux.mm_types import (
     huge_pages,
 )
 from secondsight.linux.mmu_notifier import mmu_notifier_invalidate_range_end, mmu_notifier_invalidate_range_start
-from secondsight.linux.page_alloc import alloc_page, folio_order, folio_try_get, get_page, is_zero_page, page_folio, put_page
-from secondsight.linux.pgtable import folio_mapped, is_one_entry, pmd_trans_huge, pte_clear, pte_none, pte_page, vm_normal_folio
-from secondsight.linux.rmap import anon_vma_is_prepared, folio_add_new_anon_rmap
+from secondsight.linux.page_alloc import folio_order, get_page, is_zero_page, page_folio, put_page
+from secondsight.linux.pgtable import folio_mapped, pmd_trans_huge, pte_none, pte_page, vm_normal_folio
 from secondsight.linux.rmap_migrate import remove_migration_ptes, set_migration_entry, try_to_migrate
 from secondsight.linux.swap import folio_isolate_lru
-from secondsight.linux.swap_state import folio_free_swap
-from secondsight.linux.swapops import is_device_private_entry, migrations, swap_slots
+from secondsight.linux.swapops import is_device_private_entry, migrations
 
 __all__ = [
     "MIGRATE_VMA_SELECT_DEVICE_COHERENT",
@@ -88,14 +74,7 @@ __all__ = [
     "MIGRATE_VMA_SELECT_SYSTEM",
     "MigrateVma",
     "device_folio_moved_to",
-    "device_page_inserted",
-    "migrate_device_coherent_folio",
-    "migrate_device_finalize",
-    "migrate_device_pages",
-    "migrate_device_range",
-    "migrate_vma_finalize",
     "migrate_vma_init",
-    "migrate_vma_pages",
     "migrate_vma_setup",
     "migrate_vmas",
 ]
@@ -108,11 +87,6 @@ MIGRATE_VMA_SELECT_DEVICE_COHERENT: Final = 4
 """The same of memory that CPUs can reach."""
 COPIED_LATER: Final = 8
 """For rules: what is moved is copied when it stands where the source stood, and not before (`migrate_device_coherent_folio`)."""
-
-
-@tracepoint
-def device_page_inserted(folio: Folio) -> None:
-    """A page of a device's is mapped where nothing was: a CPU that gets it back must find zeroes."""
 
 
 class MigrateVma(Record):
@@ -403,233 +377,3 @@ def migrate_vma_check_page(args: MigrateVma, i: Count) -> None:
             args.migrate[i] = False
             if not folio_is_zone_device(folio):
                 folio.isolated = False
-
-
-# migrate_vma_pages().
-
-
-@milestone
-def migrate_vma_pages(args: MigrateVma) -> None:
-    """migrate_vma_pages(), __migrate_device_pages() (mm/migrate_device.c, Linux 6.12): each destination takes the place of its source.
-
-    What cannot be moved loses `migrate`. One bracket for all places that were empty, from the first of them on; it is open until all
-    pages are done.
-    """
-    npages = args.npages
-    notified = False
-    first: Va = 0
-    for i in range(npages):
-        inserts = migrate_one(args, i)
-        if inserts:
-            with atomic:
-                mm = args.mm
-                owner = args.pgmap_owner
-                va: Va = args.start + i
-                end: VaEnd = args.start + npages
-            assert mm is not None
-            if not notified:
-                notified = True
-                first = va
-                mmu_notifier_invalidate_range_start(mm, Range(va, end, Event.MIGRATE, True, owner))
-            migrate_vma_insert_page(args, i)
-    if notified:
-        with atomic:
-            mm = args.mm
-            owner = args.pgmap_owner
-            end = args.start + npages
-        assert mm is not None
-        mmu_notifier_invalidate_range_end(mm, Range(first, end, Event.MIGRATE, True, owner))
-
-
-@milestone(quiet=True)
-@atomic
-def migrate_one(args: MigrateVma, i: Count) -> bool:
-    """The loop of __migrate_device_pages() (mm/migrate_device.c, Linux 6.12), for one page. True: there was none, and its place is to be
-    populated."""
-    src, dst = args.src[i], args.dst[i]
-    if dst is None:
-        args.migrate[i] = False
-    elif src is None:
-        return args.migrate[i]
-    elif not may_go(src, dst):
-        args.migrate[i] = False
-    elif folio_migrate_mapping(src, dst, args.fault_page is src):
-        args.moved[i] = args.migrate[i]
-        if len(coherent_memory) == 0 or args.flags & COPIED_LATER == 0:
-            folio_migrated(src, dst)
-    else:
-        args.migrate[i] = False
-    return False
-
-
-@atomic
-def may_go(src: Folio, dst: Folio) -> bool:
-    """Whether a page may go to where it is to: a file's, or one that stays in the swap cache, not into device memory."""
-    if not folio_is_zone_device(dst):
-        return True
-    if len(swap_slots) > 0:
-        if src.swapcache:
-            folio_free_swap(src)
-    return src.mapping is None and not src.swapcache
-
-
-@atomic
-def folio_migrate_mapping(src: Folio, dst: Folio, faulted: bool) -> bool:
-    """folio_migrate_mapping(), folio_migrate_flags() (mm/migrate.c, Linux 6.12), of a page that is in no cache: false (-EAGAIN) where
-    somebody holds it beside the caller, and the fault that it is for."""
-    expected: Count = 2 if faulted else 1
-    if src.mapping is not None or src.swapcache or src.refcount != expected:
-        return False
-    dst.anon_vma = src.anon_vma
-    dst.index = src.index
-    if len(swap_slots) > 0:
-        if src.dirty:
-            dst.dirty = True
-        src.dirty = False
-    return True
-
-
-@milestone(quiet=True)
-@atomic
-def migrate_vma_insert_page(args: MigrateVma, i: Count) -> None:
-    """migrate_vma_insert_page() (mm/migrate_device.c, Linux 6.12), under the page-table lock: map the page where nothing is, or the zero page.
-
-    If a fault has put something there meanwhile, the page is not moved.
-    """
-    mm = args.mm
-    dst = args.dst[i]
-    assert mm is not None and dst is not None
-    va: Va = args.start + i
-    pte = mm.ptes[va]
-    vma = mm.mm_mt[va]
-    there = pte_page(pte)
-    assert vma is not None
-    if len(huge_pages) > 0:
-        if is_one_entry(mm, va):
-            args.migrate[i] = False
-            return
-        pte_alloc(mm, va)
-        anon_vma_is_prepared(mm, va)
-    if vma.vm_file is not None or mm.unstable or not (pte_none(pte) or (there is not None and is_zero_page(there))):
-        args.migrate[i] = False
-        return
-    get_page(dst)
-    folio_add_new_anon_rmap(dst, vma, va)
-    device_page_inserted(dst)
-    pte_clear(pte)
-    pte.frame = dst
-    pte.writable = vma.write
-    if len(pte.prot_none) > 0:
-        pte.prot_none[0] = not vma_is_accessible(vma)
-    if folio_is_device_private(dst):
-        pte.kind = PteKind.DEVICE_PRIVATE
-
-
-# migrate_vma_finalize().
-
-
-@milestone
-def migrate_vma_finalize(args: MigrateVma) -> None:
-    """migrate_vma_finalize(), migrate_device_finalize() (mm/migrate_device.c, Linux 6.12): the entries of each page map its destination, or
-    the source again; everything is unlocked, and the driver's references are dropped."""
-    npages = args.npages
-    for i in range(npages):
-        with atomic:
-            src, dst = args.src[i], args.dst[i]
-            if dst is not None and not args.migrate[i] and src is not None:
-                folio_unlock(dst)
-                put_page(dst)
-                dst = None
-        if src is None:
-            if dst is not None:
-                with atomic:
-                    folio_unlock(dst)
-                    put_page(dst)
-        else:
-            if dst is None:
-                remove_migration_ptes(src, src)
-            else:
-                remove_migration_ptes(src, dst)
-            with atomic:
-                src.isolated = False
-                if not is_locked_for_us(args, src):
-                    folio_unlock(src)
-                put_page(src)
-                args.src[i] = None
-                args.moved[i] = False
-                if dst is not None:
-                    folio_unlock(dst)
-                    put_page(dst)
-
-
-# Without a vma.
-
-
-@milestone
-def migrate_device_range(args: MigrateVma, pgmap: PrivatePagemap, first: Count, npages: Count) -> None:
-    """migrate_device_range() (mm/migrate_device.c, Linux 6.12): the pages of a pagemap from number `first` on that somebody uses and
-    nobody has locked, as migrate_vma_setup()."""
-    with atomic:
-        if npages > len(args.src):
-            out_of_records("migrate_pages")
-        args.npages = npages
-    for i in range(npages):
-        collect_device_page(args, pgmap, first, i)
-    migrate_device_unmap(args)
-
-
-@atomic
-def collect_device_page(args: MigrateVma, pgmap: PrivatePagemap, first: Count, i: Count) -> None:
-    """The loop of migrate_device_range() (mm/migrate_device.c, Linux 6.12), for one page."""
-    folio = pgmap.pages[first + i]
-    args.src[i] = None
-    args.dst[i] = None
-    args.migrate[i] = False
-    if folio is not None and folio_try_get(folio):
-        if folio_trylock(folio):
-            args.src[i] = folio
-            args.migrate[i] = True
-        else:
-            put_page(folio)
-
-
-def migrate_device_pages(args: MigrateVma) -> None:
-    """migrate_device_pages() (mm/migrate_device.c, Linux 6.12): as migrate_vma_pages()."""
-    migrate_vma_pages(args)
-
-
-def migrate_device_finalize(args: MigrateVma) -> None:
-    """migrate_device_finalize() (mm/migrate_device.c, Linux 6.12): as migrate_vma_finalize()."""
-    migrate_vma_finalize(args)
-
-
-# Out of coherent memory.
-
-
-@milestone
-def migrate_device_coherent_folio(folio: Folio) -> Errno:
-    """migrate_device_coherent_folio() (mm/migrate_device.c, Linux 6.12): a page in device-coherent memory, to which the caller has a reference, that it
-    gives up, comes to the system's. 0, or -EBUSY: somebody else holds it."""
-    folio_lock(folio)
-    with migrate_vmas.on_stack() as args:
-        with atomic:
-            args.npages = 1
-            args.src[0] = folio
-            args.dst[0] = None
-            args.migrate[0] = True
-            args.flags = COPIED_LATER
-        migrate_device_unmap(args)
-        if not args.migrate[0]:
-            return -EBUSY
-        with atomic:
-            dst = alloc_page()
-            dst.locked = True
-            args.dst[0] = dst
-        migrate_device_pages(args)
-        with atomic:
-            moved = args.migrate[0]
-            if moved:
-                copy_highpage(dst, folio)
-                folio_migrated(folio, dst)
-        migrate_device_finalize(args)
-    return 0 if moved else -EBUSY

@@ -27,7 +27,8 @@ from secondsight.linux.memory import (
     vma_flags,
 )
 from secondsight.linux.mm import is_cow_mapping, vma_is_accessible
-from secondsight.linux.mm_types import VM_LOCKED, VM_PFNMAP, Count, Flags, Mm, Pgoff, Va, VaEnd
+from secondsight.linux.mm_flags import VM_LOCKED, VM_PFNMAP
+from secondsight.linux.mm_types import Count, Flags, Mm, Pgoff, Va, VaEnd
 from secondsight.linux.page_alloc import frames, is_zero_page, put_page
 from secondsight.linux.pgtable import pte_present
 from secondsight.linux.util import locked_vm

@@ -7,8 +7,9 @@ file, no fork) there is nothing to tell, and no place for it: the bound `cow` is
 from __future__ import annotations
 
 from secondsight.lang import atomic
+from secondsight.linux.mm_flags import VM_NONE, VM_PRIVATE, VM_SEALED
 from secondsight.linux.mm_interval_tree import linear_page_index
-from secondsight.linux.mm_types import VM_NONE, VM_PRIVATE, VM_SEALED, Folio, Va, Vma
+from secondsight.linux.mm_types import Folio, Va, Vma
 from secondsight.linux.page_alloc import is_zero_page
 
 __all__ = ["folio_test_anon", "is_cow_mapping", "page_anon_exclusive", "vma_is_accessible", "vma_is_shared_maywrite"]

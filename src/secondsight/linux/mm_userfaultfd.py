@@ -19,7 +19,7 @@ from __future__ import annotations
 from secondsight.lang import Char, Errno, atomic, milestone
 from secondsight.linux.errno import EAGAIN, EEXIST, EFAULT, EINVAL, ENOENT
 from secondsight.linux.madvise import find_vma_from
-from secondsight.linux.memory import map_new_page
+from secondsight.linux.memory_wp import map_new_page
 from secondsight.linux.mm import is_cow_mapping, vma_is_accessible
 from secondsight.linux.mm_interval_tree import linear_page_index
 from secondsight.linux.mm_types import Event, Mm, Range, Va, VaEnd, Vma

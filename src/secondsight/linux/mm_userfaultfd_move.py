@@ -18,8 +18,9 @@ from secondsight.lang import Errno, Ref, atomic, milestone, wait_until
 from secondsight.linux.errno import EAGAIN, EBUSY, EEXIST, EFAULT, EINVAL, ENOENT
 from secondsight.linux.migrate import migration_entry_wait
 from secondsight.linux.mm import page_anon_exclusive, vma_is_accessible
+from secondsight.linux.mm_flags import VM_LOCKED
 from secondsight.linux.mm_interval_tree import linear_page_index
-from secondsight.linux.mm_types import VM_LOCKED, Event, Folio, Mm, PteKind, Range, Va, Vma, anon_vmas
+from secondsight.linux.mm_types import Event, Folio, Mm, PteKind, Range, Va, Vma, anon_vmas
 from secondsight.linux.mmu_notifier import mmu_notifier_invalidate_range_end, mmu_notifier_invalidate_range_start, owners
 from secondsight.linux.page_alloc import ZERO_PFN, frames, is_zero_page
 from secondsight.linux.pgtable import pte_clear, pte_none

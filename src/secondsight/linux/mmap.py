@@ -11,13 +11,12 @@ from secondsight.lang import Errno, Ref, atomic, bound, milestone, shared_array
 from secondsight.linux.errno import EEXIST, EINVAL, ENOMEM
 from secondsight.linux.fork import vm_area_alloc
 from secondsight.linux.huge_memory import vma_adjust_trans_huge
-from secondsight.linux.memory import tlb_finish_mmu, unmap_vmas
+from secondsight.linux.memory_zap import tlb_finish_mmu, unmap_vmas
+from secondsight.linux.mm_flags import VM_PRIVATE, VM_SEALED
 from secondsight.linux.mm_interval_tree import vma_interval_tree_insert
 from secondsight.linux.mm_types import (
     HPAGE_PMD_NR,
     NOT_PREPARED,
-    VM_PRIVATE,
-    VM_SEALED,
     AddressSpace,
     Flags,
     Mm,

@@ -23,24 +23,8 @@ from secondsight.linux.errno import EACCES, ENOMEM
 from secondsight.linux.huge_memory import vma_adjust_trans_huge
 from secondsight.linux.mlock import populate_vma_page_range
 from secondsight.linux.mm import folio_test_anon, is_cow_mapping, page_anon_exclusive, vma_is_accessible
-from secondsight.linux.mm_types import (
-    VM_HUGEPAGE,
-    VM_LOCKED,
-    VM_NONE,
-    VM_PRIVATE,
-    VM_SEALED,
-    VM_UFFD_FLAGS,
-    Event,
-    Flags,
-    Mm,
-    Pgoff,
-    PteKind,
-    Range,
-    Va,
-    VaEnd,
-    Vma,
-    huge_pages,
-)
+from secondsight.linux.mm_flags import VM_HUGEPAGE, VM_LOCKED, VM_NONE, VM_PRIVATE, VM_SEALED, VM_UFFD_FLAGS
+from secondsight.linux.mm_types import Event, Flags, Mm, Pgoff, PteKind, Range, Va, VaEnd, Vma, huge_pages
 from secondsight.linux.mmu_notifier import mmu_notifier_invalidate_range_end, mmu_notifier_invalidate_range_start, owners
 from secondsight.linux.pgtable import pte_none, pte_page
 from secondsight.linux.swapops import is_migration_entry, migrations

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from secondsight.lang import Errno, atomic, milestone
 from secondsight.linux.errno import EAGAIN, ESRCH
-from secondsight.linux.memory import tlb_finish_mmu, zap_pte_range
+from secondsight.linux.memory_zap import tlb_finish_mmu, zap_pte_range
 from secondsight.linux.mm import is_cow_mapping
 from secondsight.linux.mm_types import Event, Mm, Range, VaEnd
 from secondsight.linux.mmu_notifier import (

@@ -37,7 +37,7 @@ and is killed goes on with it. The order among those woken.
 from __future__ import annotations
 
 from secondsight.lang import Ref, atomic, milestone, out_of_records, wait_until
-from secondsight.linux.mm_types import (
+from secondsight.linux.mm_flags import (
     FAULT_FLAG_ALLOW_RETRY,
     UFFD_MISSING,
     UFFD_WP,
@@ -47,22 +47,15 @@ from secondsight.linux.mm_types import (
     VM_UFFD_MINOR,
     VM_UFFD_MISSING,
     VM_UFFD_WP,
-    Count,
-    Flags,
-    Mm,
-    Pte,
-    UffdEvent,
-    UserfaultfdCtx,
-    Va,
-    VaEnd,
-    Vma,
 )
+from secondsight.linux.mm_types import Count, Flags, Mm, Pte, UffdEvent, UserfaultfdCtx, Va, VaEnd, Vma
 from secondsight.linux.pgtable import pte_none, pte_page
 from secondsight.linux.vma_lock import release_fault_lock
 
 __all__ = [
     "dup_userfaultfd",
     "dup_userfaultfd_complete",
+    "dup_userfaultfd_fail",
     "find_message",
     "handle_userfault",
     "mremap_userfaultfd_complete",
@@ -247,6 +240,13 @@ def dup_userfaultfd(mm: Mm, oldmm: Mm) -> bool:
 def dup_userfaultfd_complete(oldmm: Mm) -> None:
     """dup_userfaultfd_complete() (fs/userfaultfd.c, Linux 6.12): the child is whole, no lock is held."""
     userfaultfd_event_wait_completion(oldmm.userfaultfd[0], UffdEvent.FORK, 0, 0)
+
+
+@atomic
+def dup_userfaultfd_fail(mm: Mm, oldmm: Mm) -> None:
+    """dup_userfaultfd_fail() (fs/userfaultfd.c, Linux 6.12): the child did not come to be, and nobody hears of it."""
+    oldmm.userfaultfd[0].mmap_changing -= 1
+    mm.userfaultfd[0].opened = False
 
 
 # Changes.

@@ -9,7 +9,8 @@ from __future__ import annotations
 from secondsight.lang import Char, Errno, atomic, milestone, require
 from secondsight.linux.errno import EAGAIN, EINVAL, EPERM
 from secondsight.linux.madvise import find_vma_from
-from secondsight.linux.mm_types import VM_SEALED, VM_UFFD_FLAGS, VM_UFFD_MINOR, VM_UFFD_WP, Flags, Mm, Pgoff, Va, VaEnd
+from secondsight.linux.mm_flags import VM_SEALED, VM_UFFD_FLAGS, VM_UFFD_MINOR, VM_UFFD_WP
+from secondsight.linux.mm_types import Flags, Mm, Pgoff, Va, VaEnd
 from secondsight.linux.mm_userfaultfd import mfill_atomic, mfill_atomic_continue, mwriteprotect_range, uffd_wp_range
 from secondsight.linux.mm_userfaultfd_move import move_pages
 from secondsight.linux.userfaultfd import is_registered, userfaultfd_minor, userfaultfd_missing, userfaultfd_wp, wake_userfault

@@ -11,7 +11,8 @@ from __future__ import annotations
 from secondsight.lang import Errno, Record, atomic, bound, milestone, require, shared_array
 from secondsight.linux.errno import ENOMEM
 from secondsight.linux.fork import mms
-from secondsight.linux.mm_types import VM_LOCKED, Count, Mm, Vma
+from secondsight.linux.mm_flags import VM_LOCKED
+from secondsight.linux.mm_types import Count, Mm, Vma
 
 __all__ = ["LockedVm", "account_locked_vm", "counted_by_drivers", "locked_vm", "locked_vms", "vma_is_locked"]
 

@@ -15,7 +15,7 @@ from secondsight.lang import Errno, Ref, atomic, bound, shared_array, tracepoint
 from secondsight.linux.errno import EINVAL
 from secondsight.linux.fork import mms, vm_area_dup, vm_area_free
 from secondsight.linux.huge_memory import vma_adjust_trans_huge
-from secondsight.linux.memory import tlb_finish_mmu, unmap_vmas
+from secondsight.linux.memory_zap import tlb_finish_mmu, unmap_vmas
 from secondsight.linux.mm_interval_tree import vma_interval_tree_insert, vma_interval_tree_remove
 from secondsight.linux.mm_types import (
     HPAGE_PMD_NR,

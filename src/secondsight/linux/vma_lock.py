@@ -17,7 +17,8 @@ from __future__ import annotations
 from secondsight.lang import Ref, atomic, current
 from secondsight.linux.fork import vmas
 from secondsight.linux.mm import is_cow_mapping
-from secondsight.linux.mm_types import FAULT_FLAG_VMA_LOCK, NOT_PREPARED, Flags, Mm, Va, Vma
+from secondsight.linux.mm_flags import FAULT_FLAG_VMA_LOCK
+from secondsight.linux.mm_types import NOT_PREPARED, Flags, Mm, Va, Vma
 
 __all__ = ["lock_vma_under_rcu", "must_retry_anon_prepare", "release_fault_lock", "vma_end_read", "vma_end_write_all", "vma_start_write"]
 

@@ -1,6 +1,6 @@
 """The handles that a scenario function gets from its recorder: files, addresses, devices, pins, importers, processes.
 
-A handle's method notes an operation with the recorder that made it (`methods.py`), as the recorder's own method does.
+A handle's method notes an operation with the recorder that made it (`handle_methods.py`), as the recorder's own method does.
 """
 
 from __future__ import annotations
@@ -10,9 +10,9 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-from secondsight.scenario import methods
+from secondsight.scenario import handle_methods, methods
 from secondsight.scenario.check import CheckedHandle
-from secondsight.scenario.methods import DeviceMethods, ImporterMethods, PinMethods
+from secondsight.scenario.handle_methods import DeviceMethods, ImporterMethods, PinMethods
 from secondsight.scenario.ops import HandleRef, HandleType, ScenarioError
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Address", "DeviceHandle", "File", "Importer", "Mapping", "Pin", "Process", "caller", "handle_for", "span"]
 
-INSIDE = {__file__, methods.__file__}
+INSIDE = {__file__, handle_methods.__file__, methods.__file__}
 """The files whose frames are not the user's."""
 
 

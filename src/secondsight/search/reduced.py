@@ -78,14 +78,17 @@ def reduced_search(program: Program, request: Request | None = None, by: By = na
     """As `native_search`, with the reductions that are asked for and that the program allows.
 
     `Result.reduced` names those that were made: counts of states are then of the reduced graph. `Result.note` says why one
-    was not. A broken rule's result is that of a search without them. Random walks take single steps: nothing is reduced.
+    was not. A broken rule's result is that of a search without them. Random walks take single steps: nothing is reduced. Where preemptions
+    are counted steps are not merged.
 
     `by` searches in place of `native_search`: where steps are merged, with the facts that the library of its `Native` has
     (`search/movers.c`); it leaves there all that was found out, and gives a result with the reason `stale` if the search
     relied on what is not so. `hasty`: where nothing is reduced the code may be compiled without much care.
     """
     asked = request or Request()
-    reductions = Reductions.none() if isinstance(asked.strategy, RandomWalks | Preemptions) else asked.reductions
+    reductions = Reductions.none() if isinstance(asked.strategy, RandomWalks) else asked.reductions
+    if isinstance(asked.strategy, Preemptions):
+        reductions = replace(reductions, merge=False)
     native, told = reduced_native(program, reductions, asked.watch, hasty)
     searches = _Searches(asked, by, time.perf_counter())
     if native.reductions == Reductions.none():
@@ -158,12 +161,18 @@ def _both(native: Native, known: Native | None, searches: _Searches) -> Reduced:
     begun = 0
     if reductions.merge:
         _forget(native, request.watch is not None)
+    resting = native.may_rest() if searches.by is native_search else 0  # of another's processes nobody says which have moved
     while True:
         begun += 1
         if reductions.merge:
             native.library.ss_learn(native.initial, WALKS, ctypes.c_uint64(begun))
             native.library.ss_begin_again()
-        merged = searches.search(native, lock_order=request.lock_order and not reductions.merge)
+        native.rest(resting)
+        try:
+            merged = searches.search(native, lock_order=request.lock_order and not reductions.merge)
+            resting &= ~native.moved()
+        finally:
+            native.rest(0)
         if merged.reason == "cycles":  # fair or not, which only a search can tell that tells threads apart
             native = _without_threads(native)
             with native.alone():
@@ -249,12 +258,26 @@ def _that_counts(program: Program, exact: Result, searches: _Searches) -> Result
         return None
     native = Native(program, Reductions(False, True), Symmetry((), sequences))
     with native.alone():
-        counts = replace(searches, by=native_search).search(native)  # the others show no livelock of a search that renames
+        counts = _with_resting(native, replace(searches, by=native_search))  # the others show no livelock of a search that renames
     if counts.violation is None or counts.violation.rule != "livelock":
         return None
     left = f"the search ends when one leaves its range ({exact.error})" if exact.error is not None else f"the search had seen no end after {exact.states:,} states"
     note = f"without renaming sequence numbers {left}"
     return replace(counts, reduced=("symmetry",), note=note.replace("; ", ": "))
+
+
+def _with_resting(native: Native, searches: _Searches) -> Result:
+    """The search of a program without merged steps; begun again where a counter goes on that was taken for one that rests."""
+    resting = native.may_rest()
+    try:
+        while True:
+            native.rest(resting)
+            found = searches.search(native)
+            if found.reason != "stale":
+                return found
+            resting &= ~native.moved()
+    finally:
+        native.rest(0)
 
 
 def _is_given_up(result: Result) -> bool:

@@ -1,5 +1,5 @@
-"""The methods of operations as Python text, one for each, for editors and type checkers: the recorder's and the handles'
-(`scenario/methods.py`), and those of a machine by hand (`world/hand_methods.py`).
+"""The methods of operations as Python text, one for each, for editors and type checkers: the recorder's
+(`scenario/methods.py`), the handles' (`scenario/handle_methods.py`), and those of a machine by hand (`world/hand_methods.py`).
 
 `python -m secondsight.world.typed` writes them; a test compares.
 """
@@ -11,12 +11,12 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import secondsight.world.operations  # noqa: F401  declares them
-from secondsight.scenario import methods
+from secondsight.scenario import handle_methods, methods
 from secondsight.scenario.ops import OPS, REQUIRED, Arg, ArgType, Default, HandleType, Operation
 
-__all__ = ["FILES", "hand_text", "methods_text"]
+__all__ = ["FILES", "hand_text", "handles_text", "methods_text"]
 
-_HEAD = '''"""The recorder's and the handles' methods, one for each operation. Made from `world/operations/` by `make operations`."""
+_HEAD = '''"""The recorder's methods, one for each operation. Made from `world/operations/` by `make operations`."""
 
 from __future__ import annotations
 
@@ -26,9 +26,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from secondsight.scenario.handles import Address, DeviceHandle, File, Importer, Mapping, Pin, Process
-    from secondsight.scenario.recorder import Recorder
 
-__all__ = ["DeviceMethods", "ImporterMethods", "PinMethods", "RecorderMethods"]
+__all__ = ["RecorderMethods"]
 
 
 class RecorderMethods(ABC):
@@ -37,6 +36,20 @@ class RecorderMethods(ABC):
     @abstractmethod
     def _operation(self, kind: str, into: str | None, **args: object) -> Any:
         """Note an operation: what it makes, or nothing."""
+'''
+
+_HANDLES = '''"""The handles' methods, one for each operation of one. Made from `world/operations/` by `make operations`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from secondsight.scenario.handles import Address
+    from secondsight.scenario.recorder import Recorder
+
+__all__ = ["DeviceMethods", "ImporterMethods", "PinMethods"]
+
 '''
 
 _HAND = '''"""What a process and a device do by hand, a method for each operation. Made from `world/operations/` by `make operations`."""
@@ -76,9 +89,13 @@ _WIDTH = 128
 
 
 def methods_text() -> str:
-    """The file."""
-    parts = [_HEAD]
-    parts += [_method(op, op.name, "self", op.args) for op in OPS.values()]
+    """The file of the recorder."""
+    return "\n".join([_HEAD, *(_method(op, op.name, "self", op.args) for op in OPS.values())])
+
+
+def handles_text() -> str:
+    """The file of the handles."""
+    parts = [_HANDLES.removesuffix("\n")]
     for handle in (HandleType.DEVICE, HandleType.PIN, HandleType.IMPORTER):
         name = _MADE[handle].removesuffix("Handle")
         parts.append(f'\nclass {name}Methods:\n    """What {_article(handle.value)} {handle.value} does."""\n\n    _recorder: Recorder\n')
@@ -155,7 +172,7 @@ def _docstring(manual: str) -> list[str]:
     return textwrap.indent("\n".join([head, *rest]), "        ").split("\n")
 
 
-FILES = {Path(methods.__file__): methods_text, Path(__file__).with_name("hand_methods.py"): hand_text}
+FILES = {Path(methods.__file__): methods_text, Path(handle_methods.__file__): handles_text, Path(__file__).with_name("hand_methods.py"): hand_text}
 """The files, and what stands in them."""
 
 if __name__ == "__main__":

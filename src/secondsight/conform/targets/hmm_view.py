@@ -11,12 +11,7 @@ from secondsight.conform.targets.hmm_world import Backing, Kind, Memory, Mirror,
 from secondsight.lang.program import Program
 from secondsight.linux import hmm
 from secondsight.linux.fork import vmas
-from secondsight.linux.memory import (
-    FAULT_FLAG_WRITE,
-    VM_FAULT_NOPAGE,
-    VM_FAULT_SIGBUS,
-    VM_FAULT_SIGSEGV,
-)
+from secondsight.linux.memory import FAULT_FLAG_WRITE, VM_FAULT_NOPAGE, VM_FAULT_SIGBUS, VM_FAULT_SIGSEGV
 from secondsight.linux.mm_types import Mm, PteKind
 from secondsight.linux.page_alloc import frames
 

@@ -17,11 +17,10 @@ from secondsight.linux.memory import (
     handle_mm_fault,
     insert_page,
     insert_pfn,
-    zap_page_range_single,
 )
+from secondsight.linux.memory_zap import zap_page_range_single
+from secondsight.linux.mm_flags import VM_DEVMAP, VM_PFNMAP
 from secondsight.linux.mm_types import (
-    VM_DEVMAP,
-    VM_PFNMAP,
     AddressSpace,
     Driver,
     Flags,

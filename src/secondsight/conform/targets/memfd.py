@@ -17,7 +17,8 @@ from secondsight.linux import bounds
 from secondsight.linux.fork import mm_alloc, proc_caches_init
 from secondsight.linux.gup import try_grab_folio, unpin_folio
 from secondsight.linux.memfd import memfd_add_seals, memfd_create
-from secondsight.linux.memory import insert_page, tlb_finish_mmu, zap_pte_range
+from secondsight.linux.memory import insert_page
+from secondsight.linux.memory_zap import tlb_finish_mmu, zap_pte_range
 from secondsight.linux.mm_types import Mm, Va
 from secondsight.linux.mmap import link_new_vma
 from secondsight.linux.page_alloc import mem_init

@@ -16,21 +16,8 @@ from secondsight.lang.program import Program, Room, Thread, build
 from secondsight.linux import bounds
 from secondsight.linux.errno import EAGAIN
 from secondsight.linux.fork import mm_alloc, proc_caches_init
-from secondsight.linux.mm_types import (
-    FAULT_FLAG_ALLOW_RETRY,
-    UFFD_MINOR,
-    UFFD_MISSING,
-    UFFD_WP,
-    VM_FAULT_RETRY,
-    VM_UFFD_FLAGS,
-    Count,
-    Flags,
-    Mm,
-    UffdEvent,
-    UserfaultfdCtx,
-    Va,
-    VaEnd,
-)
+from secondsight.linux.mm_flags import FAULT_FLAG_ALLOW_RETRY, UFFD_MINOR, UFFD_MISSING, UFFD_WP, VM_FAULT_RETRY, VM_UFFD_FLAGS
+from secondsight.linux.mm_types import Count, Flags, Mm, UffdEvent, UserfaultfdCtx, Va, VaEnd
 from secondsight.linux.mmap import link_new_vma
 from secondsight.linux.page_alloc import frames, mem_init
 from secondsight.linux.userfaultfd import (

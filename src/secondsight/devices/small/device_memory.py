@@ -12,12 +12,11 @@ from secondsight.linux.memremap_private import folio_is_zone_device, memunmap_pr
 from secondsight.linux.migrate_device import (
     MIGRATE_VMA_SELECT_DEVICE_PRIVATE,
     MigrateVma,
-    migrate_vma_finalize,
     migrate_vma_init,
-    migrate_vma_pages,
     migrate_vma_setup,
     migrate_vmas,
 )
+from secondsight.linux.migrate_device_pages import migrate_vma_finalize, migrate_vma_pages
 from secondsight.linux.mm_types import Count, Event, Folio, Mm, Owner, Range, Result, Va
 from secondsight.linux.page_alloc import alloc_page, get_page, page_to_pfn
 

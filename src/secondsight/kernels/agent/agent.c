@@ -281,6 +281,7 @@ static void read_scenario(char *line)
 		return;
 	}
 	scenario.ops = scenario.expected;
+	scenario.loaded = 1;
 	say("{\"ready\":\"%s\"}\n", scenario.name);
 }
 
@@ -315,9 +316,9 @@ int main(int count, char **words)
 		int runs, steps;
 		if (!strncmp(line, "scenario ", 9))
 			read_scenario(line);
-		else if (sscanf(line, "run %llu %d", &seed, &runs) == 2 && scenario.ops && runs > 0 && runs <= MAX_OUTCOMES)
+		else if (sscanf(line, "run %llu %d", &seed, &runs) == 2 && scenario.loaded && runs > 0 && runs <= MAX_OUTCOMES)
 			run(seed, runs);
-		else if (sscanf(line, "forced %d %llx", &steps, &points) == 2 && scenario.ops)
+		else if (sscanf(line, "forced %d %llx", &steps, &points) == 2 && scenario.loaded)
 			run_forced(steps, points);
 		else if (!strncmp(line, "hook ", 5))
 			hook(line + 5);

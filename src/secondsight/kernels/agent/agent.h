@@ -48,7 +48,7 @@ struct probe {
 struct scenario {
 	char name[64];
 	char driver[24]; /* the form of secondsight.ko's mirror that its device is */
-	int handles, threads, processes, ops, expected;
+	int loaded, handles, threads, processes, ops, expected;
 	int needs_module, needs_movable, needs_pool;
 	int page_bits; /* PAGE_BITS or HUGE_BITS */
 	int forked[MAX_PROCESSES]; /* of a process that comes by fork: its handle, and 1; 0 of others */
@@ -204,6 +204,7 @@ void reserve_descriptors(int open);
 
 /* Have page tables over the windows. */
 void keep_page_tables(void);
+void keep_window_tables(void);
 
 /* Make faults on scenario memory results; for the process that runs operations. */
 void catch_faults(void);

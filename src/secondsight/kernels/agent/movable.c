@@ -11,12 +11,18 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/time.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #define BLOCKS "/sys/devices/system/memory"
-enum { PATIENCE = 1, TRIES = 10 }; /* seconds: for so long the kernel tries to empty the block; and how often between runs */
+/*
+ * The kernel tries for ever to empty the block. It is stopped when some pages would not move so often, looked at each so many microseconds,
+ * or after so many looks: a clock alone would end it where the machine was busy elsewhere. Between runs it is begun anew so often.
+ */
+enum { FAILURES = 10, LOOK = 200000, LOOKS = 50, TRIES = 10 };
 
 static int state = -1; /* the block's file */
 
@@ -59,23 +65,46 @@ static void give_up(int signal)
 	(void)signal;
 }
 
-/*
- * By a process of its own, which a signal ends: the kernel itself tries for ever. 0, or an error number. The process has no copy of the address
- * space, by which each page would be mapped twice.
- */
-static int take_offline(void)
+/* How many pages would not move so far: pgmigrate_fail of the whole machine. */
+static long failures(void)
+{
+	static const char name[] = "pgmigrate_fail ";
+	char text[1 << 14] = "", *at;
+	int file = open("/proc/vmstat", O_RDONLY | O_CLOEXEC);
+	ssize_t length = 0, more;
+
+	while (file >= 0 && (more = read(file, text + length, sizeof text - 1 - length)) > 0)
+		length += more;
+	close(file);
+	at = strstr(text, name);
+	return at ? atol(at + strlen(name)) : 0;
+}
+
+/* One look's time by a process of its own, which a signal ends. The process has no copy of the address space, by which each page would be mapped twice. */
+static int try_offline(void)
 {
 	int status;
 	pid_t child = vfork();
 
 	if (!child) {
 		sigaction(SIGALRM, &(struct sigaction){.sa_handler = give_up}, NULL);
-		alarm(PATIENCE);
+		setitimer(ITIMER_REAL, &(struct itimerval){.it_value.tv_usec = LOOK}, NULL);
 		_exit(write(state, "offline", 7) < 0 ? errno : 0);
 	}
 	if (child < 0 || waitpid(child, &status, 0) != child)
 		return errno;
 	return WIFEXITED(status) ? WEXITSTATUS(status) : EINTR;
+}
+
+/* 0, or an error number: EINTR where pages would not move. */
+static int take_offline(void)
+{
+	long before = failures();
+	int error = EINTR;
+
+	for (int look = 0; error == EINTR && look < LOOKS && failures() - before < FAILURES; look++)
+		error = try_offline();
+	return error;
 }
 
 int do_offline_pages(const long *arg, int makes)

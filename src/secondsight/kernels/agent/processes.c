@@ -216,6 +216,7 @@ static void live(int process, int forced, void *(*body)(void *))
 
 	left->pid[process] = getpid();
 	alarm(RUN_SECONDS);
+	keep_window_tables();
 	run_section(SETUP, process);
 	if (forced)
 		populate_memory();

@@ -6,17 +6,8 @@ from secondsight.devices.device import Device
 from secondsight.devices.userfault_handler import serve
 from secondsight.lang import Ref, atomic, wait_until
 from secondsight.linux.errno import EAGAIN, EBADF, EINVAL
-from secondsight.linux.mm_types import (
-    UFFD_MINOR,
-    UFFD_WP,
-    VM_UFFD_MINOR,
-    VM_UFFD_MISSING,
-    VM_UFFD_WP,
-    Mm,
-    Result,
-    UffdEvent,
-    UserfaultfdCtx,
-)
+from secondsight.linux.mm_flags import UFFD_MINOR, UFFD_WP, VM_UFFD_MINOR, VM_UFFD_MISSING, VM_UFFD_WP
+from secondsight.linux.mm_types import Mm, Result, UffdEvent, UserfaultfdCtx
 from secondsight.linux.userfaultfd import find_message, read_message
 from secondsight.linux.userfaultfd_ioctl import (
     new_userfaultfd,

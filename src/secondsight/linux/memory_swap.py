@@ -1,0 +1,269 @@
+"""mm/memory.c: faults on entries that are neither empty nor present (`swapops`).
+
+A page in swap is found in the swap cache, or read, and mapped under the folio lock; a page that is being moved is waited for
+(`migrate`); a page in device memory is brought back by its driver (`migrate_device`); one that a device has for itself is given back
+(`rmap_exclusive`). `do_swap_page` looks which of these it is.
+"""
+
+from __future__ import annotations
+
+from secondsight.lang import atomic, bound, milestone, shared_array, wait_until
+from secondsight.linux.filemap import folio_lock_or_retry, folio_unlock
+from secondsight.linux.migrate import migration_entry_wait
+from secondsight.linux.mm_flags import FAULT_FLAG_ALLOW_RETRY, FAULT_FLAG_WRITE, VM_FAULT_RETRY
+from secondsight.linux.mm_types import HPAGE_PMD_NR, Event, Flags, Folio, Mm, Pgoff, PteKind, Range, SwpEntry, Va, Vma, huge_pages
+from secondsight.linux.mmu_notifier import mmu_notifier_invalidate_range_end, mmu_notifier_invalidate_range_start, owners
+from secondsight.linux.page_alloc import (
+    ZERO_PFN,
+    folio_order,
+    folio_page,
+    folio_try_get,
+    frames,
+    get_page,
+    page_folio,
+    put_page,
+)
+from secondsight.linux.rmap import folio_add_new_anon_rmap
+from secondsight.linux.swap_state import (
+    folio_free_swap,
+    read_swap_cache,
+    swap_cache_get_folio,
+    swap_free,
+)
+from secondsight.linux.swapops import is_device_private_entry, is_swap_entry, migrations, swap_slots
+from secondsight.linux.userfaultfd import userfaultfd_pte_wp
+from secondsight.linux.vma_lock import release_fault_lock
+
+__all__ = [
+    "do_swap_page",
+    "locks_the_device_page",
+    "restore_event",
+    "restore_exclusive_pte",
+]
+
+
+def do_swap_page(mm: Mm, va: Va, flags: Flags) -> Flags:
+    """do_swap_page() (mm/memory.c, Linux 6.12): an entry that is not empty and not present; the caller holds the mmap lock. 0: try the
+    access again. VM_FAULT_RETRY: the mmap lock was given up to wait for the folio lock.
+
+    Here it looks once more what the entry is: what became of it since is as if the fault had begun later. Left out: reading
+    beside the swap cache (SWP_SYNCHRONOUS_IO), markers; a signal.
+    """
+    if len(frames[ZERO_PFN].pgmap) > 0:
+        with atomic:
+            private = is_device_private_entry(mm.ptes[va])
+        if private:
+            return do_device_private_page(mm, va)
+    if len(owners) > 0:
+        with atomic:
+            folio = mm.ptes[va].frame
+            exclusive = mm.ptes[va].kind == PteKind.DEVICE_EXCLUSIVE
+        if exclusive:
+            assert folio is not None
+            return remove_device_exclusive_entry(mm, va, folio, flags)
+    if len(migrations) > 0:
+        if migration_entry_wait(mm, va):
+            return 0
+    if len(swap_slots) > 0:
+        return do_swap_entry(mm, va, flags)
+    return 0
+
+
+@milestone(quiet=True)
+def do_swap_entry(mm: Mm, va: Va, flags: Flags) -> Flags:
+    """do_swap_page() (mm/memory.c, Linux 6.12) of a page in swap: find it in the swap cache, or read it; lock it; map it, if the entry
+    is still the same."""
+    with atomic:
+        pte = mm.ptes[va]
+        if not is_swap_entry(pte):
+            return 0
+        entry = pte.swap
+        folio = swap_cache_get_folio(entry)
+        if folio is None:
+            folio = read_swap_cache(entry)
+    if map_swapped_page(mm, va, folio, entry, flags):
+        return 0
+    release_fault_lock(mm, va, flags)
+    wait_until(not page_folio(folio).locked)
+    put_page(folio)
+    return VM_FAULT_RETRY
+
+
+@atomic
+def map_swapped_page(mm: Mm, va: Va, folio: Folio, entry: SwpEntry, flags: Flags) -> bool:
+    """The part of do_swap_page() under the folio lock and the page-table lock: one step, in which the folio lock is waited for.
+
+    False: it is to be waited for without the mmap lock (folio_lock_or_retry()). The page may be written if no other process has had a
+    share in it, or nobody has it any more, and is dirty then if this is a write. The swap cache keeps the page and the slot, unless
+    it is written and nobody else has it (should_try_to_free_swap()). So a page can be writable, in the swap cache,
+    and clean: what a device writes to it must be marked (`folio_mark_dirty`).
+    """
+    if folio.locked and flags & FAULT_FLAG_ALLOW_RETRY != 0:
+        return False
+    wait_until(not folio.locked)
+    pte = mm.ptes[va]
+    vma = mm.mm_mt[va]
+    write = flags & FAULT_FLAG_WRITE != 0
+    assert vma is not None
+    if len(huge_pages) > 0:
+        if folio_order(folio) > 0:
+            map_swapped_pages(vma, va, folio, entry, write)
+            return True
+    if folio.swapcache and folio.swap == entry and is_swap_entry(pte) and pte.swap == entry:
+        swap_free(entry)
+        if write and folio.refcount == 2:
+            folio_free_swap(folio)
+        if folio.anon_vma is None:
+            folio_add_new_anon_rmap(folio, vma, va)
+        pte.frame = folio
+        pte.kind = PteKind.PRESENT
+        pte.writable = vma.write
+        if len(folio.shared) > 0:
+            folio.shared[0] = not pte.exclusive and folio.refcount != 1
+            pte.writable = vma.write and not folio.shared[0]
+            pte.exclusive = False
+        if len(mm.userfaultfd) > 0:
+            if userfaultfd_pte_wp(vma, pte):
+                pte.writable = False
+        pte.dirty = write and pte.writable
+        pte.swap = 0
+    else:
+        put_page(folio)
+    return True
+
+
+@atomic
+def map_swapped_pages(vma: Vma, va: Va, folio: Folio, entry: SwpEntry, write: bool) -> None:
+    """The same of a folio of two pages: both are mapped where both entries are its, and alike; else the one that is asked for. The folio holds a
+    reference for each."""
+    mm = vma.vm_mm
+    assert mm is not None
+    if not (folio.swapcache and has_entry(mm, va, entry) and folio.swap <= entry <= folio.swap + 1):
+        put_page(folio)
+        return
+    start: Va = va - 1 if entry > folio.swap else va  # where the folio's first page is
+    first = va
+    npages: Pgoff = 1
+    if vma.vm_start <= start and start + HPAGE_PMD_NR <= vma.vm_end:
+        if has_entry(mm, start, folio.swap) and has_entry(mm, start + 1, folio.swap + 1):
+            if mm.ptes[start].exclusive == mm.ptes[start + 1].exclusive:
+                first = start
+                npages = HPAGE_PMD_NR
+    for at in range(first, first + npages):
+        swap_free(mm.ptes[at].swap)
+    if write and folio.refcount == 1 + HPAGE_PMD_NR:
+        folio_free_swap(folio)
+    for _ in range(npages - 1):
+        get_page(folio)
+    alone = folio.refcount == npages
+    for at in range(first, first + npages):
+        pte = mm.ptes[at]
+        page = folio_page(folio, at - start)
+        pte.frame = page
+        pte.kind = PteKind.PRESENT
+        pte.writable = vma.write
+        if len(page.shared) > 0:
+            page.shared[0] = not pte.exclusive and not alone
+            pte.writable = vma.write and not page.shared[0]
+            pte.exclusive = False
+        pte.dirty = write and pte.writable
+        pte.swap = 0
+
+
+@atomic
+def has_entry(mm: Mm, va: Va, entry: SwpEntry) -> bool:
+    """Whether the entry at `va` is a swap entry for that slot."""
+    return is_swap_entry(mm.ptes[va]) and mm.ptes[va].swap == entry
+
+
+# Device-private entries (`migrate_device`).
+
+
+locks_the_device_page = shared_array(bool, bound("locks_the_device_page"))
+"""Not empty: a fault locks a page in device memory before it asks for it, as Linux 7.2 does; empty: it only holds it, as 6.12."""
+
+
+@milestone(quiet=True)
+def do_device_private_page(mm: Mm, va: Va) -> Flags:
+    """The part of do_swap_page() (mm/memory.c, Linux 6.12) about a page in device memory: hold it, and have its driver bring it back.
+
+    0: try the access again, whether the page has come or not. The reference of each fault is one that migrate_vma_pages() does not
+    expect, but for the one of its own `fault_page`: two faults for one page may keep each other from it again and again. Linux 7.2
+    takes the folio lock before the reference, and who does not get it waits.
+    """
+    with atomic:
+        pte = mm.ptes[va]
+        folio = pte.frame
+        pgmap = folio.pgmap[0] if folio is not None and is_device_private_entry(pte) else None
+        waits = False
+        if pgmap is not None and folio is not None:
+            if len(locks_the_device_page) > 0:
+                waits = folio.locked
+                folio.locked = True
+            if not waits:
+                get_page(folio)
+    if pgmap is None or folio is None:
+        return 0
+    if len(locks_the_device_page) > 0:
+        if waits:
+            wait_until(not folio.locked or not is_device_private_entry(mm.ptes[va]) or mm.ptes[va].frame is not folio)
+            return 0
+    ret = pgmap.migrate_to_ram(mm, va, folio)
+    with atomic:
+        if len(locks_the_device_page) > 0:
+            folio_unlock(folio)
+        put_page(folio)
+    return ret
+
+
+# Device-exclusive entries (`rmap_exclusive`). They are there only where somebody makes them: the bound `owners` is not 0.
+
+
+restores_by_clear = shared_array(bool, bound("restores_by_clear"))
+"""Not empty: a page is given back to the CPU with the event CLEAR, as the patches were first posted and as Linux 7.2 does; empty:
+with EXCLUSIVE, as Linux 5.14 to 6.12."""
+
+
+@atomic
+def restore_event() -> Event:
+    """The event that remove_device_exclusive_entry() tells subscribers of; its owner is none in every form."""
+    return Event.CLEAR if len(restores_by_clear) > 0 else Event.EXCLUSIVE
+
+
+@milestone(quiet=True)
+def remove_device_exclusive_entry(mm: Mm, va: Va, folio: Folio, flags: Flags) -> Flags:
+    """remove_device_exclusive_entry() (mm/memory.c, Linux 6.12): give the page back to the CPU. 0, or VM_FAULT_RETRY.
+
+    The device that has it is told by `restore_event`, of no owner, under the folio lock. Whether the entry is still there is
+    looked at under the page-table lock: the folio may have gone, and may be somebody else's by now.
+    """
+    there = folio_try_get(folio)
+    if not there:
+        return 0
+    ret = folio_lock_or_retry(folio, mm, va, flags)
+    if ret != 0:
+        put_page(folio)
+        return ret
+    rng = Range(va, va + 1, restore_event(), True)
+    mmu_notifier_invalidate_range_start(mm, rng)
+    restore_exclusive_pte(mm, va, folio)
+    folio_unlock(folio)
+    put_page(folio)
+    mmu_notifier_invalidate_range_end(mm, rng)
+    return 0
+
+
+@atomic
+def restore_exclusive_pte(mm: Mm, va: Va, folio: Folio) -> None:
+    """restore_exclusive_pte() (mm/memory.c, Linux 6.12), under the page-table lock: only if the entry is what it was.
+
+    The reference that the entry holds becomes the present entry's. Writable, if the vma still is (maybe_mkwrite()).
+    """
+    pte = mm.ptes[va]
+    vma = mm.mm_mt[va]
+    if pte.kind == PteKind.DEVICE_EXCLUSIVE and pte.frame is folio and vma is not None:
+        pte.kind = PteKind.PRESENT
+        if not vma.write:
+            pte.writable = False
+        if len(swap_slots) > 0:
+            pte.dirty = pte.writable

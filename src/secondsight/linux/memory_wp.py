@@ -1,0 +1,180 @@
+"""mm/memory.c: copies on write.
+
+A write to private memory that is not the process's alone (the zero page, a file's page, one that a child or parent has too) makes a
+copy. The copy is made first, then it takes the other's place in a bracket, and then the old page's references are dropped:
+
+    held_for_copy()                             what is there is held, and copied
+    mmu_notifier_invalidate_range_start()
+    replace_page()                              one step: the page-table lock
+    mmu_notifier_invalidate_range_end()
+    drop_copied()
+
+A page that is found to be the process's alone is written as it is (`wp_can_reuse_anon_folio`).
+
+Left out: an allocation and the entry that it is for are one step; the loser of a race gives its page back unseen.
+"""
+
+from __future__ import annotations
+
+from secondsight.lang import Char, Ref, atomic, milestone
+from secondsight.linux.highmem import second_half
+from secondsight.linux.mm import folio_test_anon, page_anon_exclusive
+from secondsight.linux.mm_types import Event, Flags, Folio, Mm, Range, Va, Vma, anon_vmas, huge_pages
+from secondsight.linux.mmu_notifier import mmu_notifier_invalidate_range_end, mmu_notifier_invalidate_range_start
+from secondsight.linux.page_alloc import (
+    ZERO_PFN,
+    alloc_page,
+    folio_order,
+    frames,
+    get_page,
+    is_zero_page,
+    page_folio,
+    put_page,
+)
+from secondsight.linux.pgtable import (
+    pte_present,
+)
+from secondsight.linux.rmap import anon_vma_is_prepared, folio_add_new_anon_rmap, folio_remove_rmap
+from secondsight.linux.swap_state import (
+    folio_free_swap,
+    free_swap_cache,
+)
+from secondsight.linux.swapops import swap_slots
+
+__all__ = [
+    "map_new_page",
+    "wp_can_reuse_anon_folio",
+    "wp_page_copy",
+]
+
+
+@atomic
+def wp_can_reuse_anon_folio(vma: Vma, va: Va, folio: Folio) -> bool:
+    """wp_can_reuse_anon_folio() (mm/memory.c, Linux 6.12), and what do_wp_page() asks before: whether the page is the process's alone, or
+    is found to be so now. Left out: references that other CPUs' LRU caches hold."""
+    if not folio_test_anon(vma, va, folio):
+        return False
+    if page_anon_exclusive(folio):
+        return True
+    if len(swap_slots) > 0:
+        if folio.swapcache and folio.refcount == 2 and not folio.locked:
+            folio_free_swap(folio)
+    if len(huge_pages) > 0:
+        if folio_order(page_folio(folio)) > 0:  # of a real one many more pages are mapped than one
+            return False
+    if folio.locked or folio.refcount != 1:
+        return False
+    if len(folio.shared) > 0:
+        folio.shared[0] = False
+    return True
+
+
+@atomic
+def map_new_page(mm: Mm, va: Va, write: bool) -> None:
+    """The entry of a new zeroed page; one that is written to next is writable, and dirty already."""
+    pte = mm.ptes[va]
+    folio = alloc_page()
+    anon_vma_is_prepared(mm, va)
+    if len(huge_pages) > 0:
+        folio.batched[0] = True
+    if len(anon_vmas) > 0:
+        vma = mm.mm_mt[va]
+        assert vma is not None
+        folio_add_new_anon_rmap(folio, vma, va)
+    pte.frame = folio
+    pte.writable = write
+    if len(swap_slots) > 0:
+        pte.dirty = write
+
+
+@milestone(quiet=True)
+def wp_page_copy(mm: Mm, va: Va, unshare: bool) -> Flags:
+    """wp_page_copy() (mm/memory.c, Linux 6.12): a private page of its own instead of one that may not be written.
+
+    Where nothing else is copied on write that is the zero page: the new one is zeroed, and there is no old reference to drop.
+    `unshare`: it may not be written either, until somebody writes.
+    """
+    if len(frames[ZERO_PFN].shared) > 0:
+        return wp_page_copy_user(mm, va, unshare)
+    rng = Range(va, va + 1, Event.CLEAR, True)
+    mmu_notifier_invalidate_range_start(mm, rng)
+    replace_zero_page(mm, va, unshare)
+    mmu_notifier_invalidate_range_end(mm, rng)
+    return 0
+
+
+def wp_page_copy_user(mm: Mm, va: Va, unshare: bool) -> Flags:
+    """wp_page_copy(), __wp_page_copy_user() (mm/memory.c, Linux 6.12) of a page that others have too: first the copy, then the bracket
+    in which it takes the other's place, then what the entry held of that is dropped.
+
+    Whether a copy is needed is looked at once more where the old page is held and copied: what has changed since is as if the fault had
+    begun later.
+    """
+    with atomic:
+        old = held_for_copy(mm, va)
+        contents: Char = old.contents if old is not None else 0
+        second: Char = second_half(old) if old is not None else 0
+    if old is None:
+        return 0
+    rng = Range(va, va + 1, Event.CLEAR, True)
+    mmu_notifier_invalidate_range_start(mm, rng)
+    with atomic:
+        copied = replace_page(mm, va, old, contents, unshare)
+        if len(frames[ZERO_PFN].second) > 0:
+            new = mm.ptes[va].frame
+            if copied and new is not None:
+                new.second[0] = second
+    mmu_notifier_invalidate_range_end(mm, rng)
+    if not is_zero_page(old):
+        drop_copied(old, copied)
+    return 0
+
+
+@atomic
+def held_for_copy(mm: Mm, va: Va) -> Ref[Folio]:
+    """The last lines of do_wp_page() (mm/memory.c, Linux 6.12): the page to copy, with a reference; None: none is to be copied."""
+    vma = mm.mm_mt[va]
+    folio = pte_present(mm.ptes[va])
+    if vma is None or folio is None or mm.ptes[va].writable:
+        return None
+    if not is_zero_page(folio):
+        if wp_can_reuse_anon_folio(vma, va, folio):
+            return None
+        get_page(folio)
+    return folio
+
+
+@atomic
+def replace_page(mm: Mm, va: Va, old: Folio, contents: Char, unshare: bool) -> bool:
+    """The part of wp_page_copy() under the page-table lock: only if the entry is what it was."""
+    pte = mm.ptes[va]
+    if pte_present(pte) is not old or pte.writable:
+        return False
+    map_new_page(mm, va, not unshare)
+    new = pte.frame
+    assert new is not None
+    new.contents = contents
+    if len(huge_pages) > 0:
+        folio_remove_rmap(old)
+    return True
+
+
+@atomic
+def drop_copied(old: Folio, copied: bool) -> None:
+    """The end of wp_page_copy() (mm/memory.c, Linux 6.12): the reference for copying, and that of the entry if it has gone."""
+    put_page(old)
+    if copied:
+        if len(swap_slots) > 0:
+            free_swap_cache(old)
+        put_page(old)
+
+
+@atomic
+def replace_zero_page(mm: Mm, va: Va, unshare: bool) -> None:
+    """The part of wp_page_copy() under the page-table lock: only if the entry is what it was."""
+    pte = mm.ptes[va]
+    folio = pte_present(pte)
+    if folio is None:
+        return
+    if is_zero_page(folio):
+        map_new_page(mm, va, not unshare)

@@ -1,0 +1,80 @@
+"""The flags of address spaces: what a fault is for and what came of it (include/linux/mm_types.h), what a vma is (VM_, include/linux/mm.h), why a fault is
+user space's (include/uapi/linux/userfaultfd.h).
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+__all__ = [
+    "FAULT_FLAG_ALLOW_RETRY",
+    "FAULT_FLAG_UNSHARE",
+    "FAULT_FLAG_VMA_LOCK",
+    "FAULT_FLAG_WRITE",
+    "UFFD_MINOR",
+    "UFFD_MISSING",
+    "UFFD_WP",
+    "VM_DEVMAP",
+    "VM_FAULT_ERROR",
+    "VM_FAULT_NOPAGE",
+    "VM_FAULT_RETRY",
+    "VM_FAULT_SIGBUS",
+    "VM_FAULT_SIGSEGV",
+    "VM_HUGEPAGE",
+    "VM_LOCKED",
+    "VM_NONE",
+    "VM_PFNMAP",
+    "VM_PRIVATE",
+    "VM_SEALED",
+    "VM_UFFD_FLAGS",
+    "VM_UFFD_MINOR",
+    "VM_UFFD_MISSING",
+    "VM_UFFD_WP",
+]
+
+# enum vm_fault_reason and enum fault_flag; the kernel's own values do not all fit a byte.
+VM_FAULT_SIGBUS: Final = 2
+VM_FAULT_SIGSEGV: Final = 64
+VM_FAULT_NOPAGE: Final = 8
+VM_FAULT_RETRY: Final = 16
+"""The mmap lock was given up; try the access again."""
+VM_FAULT_ERROR: Final = 66
+"""Any of the bits that mean the access cannot be made."""
+
+FAULT_FLAG_WRITE: Final = 1
+FAULT_FLAG_UNSHARE: Final = 2
+"""Not an access: what is shared with others is replaced by a page of one's own, which may still not be written."""
+FAULT_FLAG_ALLOW_RETRY: Final = 4
+"""The handler may give up the mmap lock to wait, and say VM_FAULT_RETRY."""
+
+FAULT_FLAG_VMA_LOCK: Final = 8
+"""The fault is under the lock of its vma, and not under the mmap lock (`vma_lock`)."""
+
+VM_PFNMAP = 1
+"""vm_flags: the pages mapped are nobody's to count and cannot be mirrored."""
+VM_DEVMAP = 2
+"""The entries are `pte_devmap`: the pages belong to a `dev_pagemap` and a mapping takes no reference."""
+VM_SEALED = 4
+"""No VM_MAYWRITE: mapped for reading when the file was sealed against writing, and never to be made writable."""
+VM_NONE = 16
+"""No VM_READ: PROT_NONE, nothing can be accessed."""
+VM_PRIVATE = 8
+"""No VM_SHARED, of a file's mapping: what is written is a copy of the process's own."""
+VM_HUGEPAGE = 32
+"""MADV_HUGEPAGE: huge pages are wanted."""
+
+VM_UFFD_MISSING = 64
+"""Registered with the process's userfaultfd: who touches a page that is not there waits for user space."""
+VM_UFFD_WP = 128
+"""The same of who writes a page that is write-protected by it (`Pte.uffd_wp`)."""
+VM_UFFD_MINOR = 1
+"""The same of who touches a memfd's page that the file has, and that is not mapped. (VM_PFNMAP is a file's to say: no vma's `flags` have it.)"""
+VM_LOCKED = 2
+"""mlock(): the pages stay in memory. (VM_DEVMAP is a file's to say, as VM_PFNMAP is.)"""
+VM_UFFD_FLAGS = 193
+"""Any of the three."""
+
+UFFD_MISSING: Final = 0
+UFFD_WP: Final = 1
+UFFD_MINOR: Final = 2
+"""Why a fault is user space's (UFFD_PAGEFAULT_FLAG_)."""
