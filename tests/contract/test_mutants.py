@@ -21,6 +21,7 @@ from secondsight.contract.harmless import HARMLESS, UNTRIED
 from secondsight.devices.device import Device
 from secondsight.devices.fenced_importer import FencedImporter
 from secondsight.devices.mirror import Mirror
+from secondsight.devices.private_gpu import PrivateGpu
 from secondsight.search import Verdict
 
 
@@ -51,6 +52,14 @@ def test_a_reference_to_a_fence_that_is_kept_and_jobs_that_are_never_queued() ->
     kept, refused = trials(FencedImporter, ["buffer-moves"], ["wait_for_jobs: drop 3", "submit: negate 1"])
     assert kept == ("broken", "buffer-moves, balance")
     assert refused == ("idle", "no access of the device succeeds")
+
+
+def test_a_device_whose_memory_nothing_comes_into_is_idle_and_one_that_leaves_it_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    goes = ADVERSARIES["device-memory-goes"]
+    monkeypatch.setitem(ADVERSARIES, goes.name, Adversary(goes.name, goes.summary, goes.scenarios[3:4], goes.promise))
+    never, leaves = trials(PrivateGpu, [goes.name], ["to_device: negate 1", "close: drop 2"])
+    assert never == ("idle", "nothing makes the rule own-memory look")
+    assert leaves == ("broken", "device-memory-goes, teardown")
 
 
 def test_the_last_statement_out_of_its_lock(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import ctypes
 import os
 import random
 import subprocess
+from collections import deque
 from collections.abc import Callable
 from dataclasses import replace
 from enum import IntEnum
@@ -50,6 +51,7 @@ from secondsight.lang.symmetry import renaming_of
 from secondsight.search import Request, Verdict
 from secondsight.search.native import native_search
 from secondsight.search.reduced import reduced_native, reduced_search, search_both
+from secondsight.search.strategy import Preemptions
 from secondsight.world.model import watched as results_of
 
 COUNT = int(os.environ.get("SECONDSIGHT_LAW", "160"))
@@ -306,6 +308,7 @@ def executors() -> tuple[Program, Native, dict[str, Native]]:
     symmetry, told = renaming_of(program)
     assert symmetry is not None and symmetry.arrays and symmetry.sequences is not None and symmetry.equal is not None and not told
     others = {name: Native(program, Reductions(merge, True), symmetry) for name, merge in (("renamed", False), ("merged", True))}
+    others["threads"] = Native(program, Reductions(False, True), replace(symmetry, arrays=()))  # of which each has one form
     return program, Native(program), others
 
 
@@ -335,7 +338,7 @@ def test_small_programs() -> None:
         request = Request(watch=chance.choice([watched(program, "world"), watched(program, "rows"), None]), workers=1, livelock=True, deadlock=seed % 2 == 0)
         known = native_search(plain, request)
         broken += known.verdict is Verdict.BROKEN
-        for name, native in others.items():
+        for name, native in ((name, others[name]) for name in ("renamed", "merged")):
             both = search_both(native, plain, request)
             merged, found = both.merged, both.result
             assert merged is not None
@@ -350,6 +353,69 @@ def test_small_programs() -> None:
             assert_alike(plain, others["renamed"])
     assert 0 < broken < COUNT
     assert reduced * 2 < total, f"{total} states, {reduced} up to renaming"
+
+
+def pairs_by_preemptions(plain: Native, most: int, enough: int) -> dict[tuple[bytes, int], tuple[int, list[Any]]] | None:
+    """By the definition: each pair of a state and the thread that led there, with the fewest preemptions and the steps from it. None: there are more than `enough`."""
+    todo: deque[tuple[bytes, int, int]] = deque([(plain.initial, -1, 0)])
+    seen: dict[tuple[bytes, int], tuple[int, list[Any]]] = {}
+    while todo:
+        state, last, spent = todo.popleft()
+        if (state, last) in seen:  # those with fewer come first
+            continue
+        ways = list(plain.successors(state))
+        goes_on = any(s.thread == last for s in ways)
+        steps = [(s, int(goes_on and s.thread != last)) for s in ways]
+        seen[state, last] = spent, steps
+        if len(seen) > enough:
+            return None
+        for s, cost in steps:
+            if s.state is not None and spent + cost <= most:
+                (todo.append if cost else todo.appendleft)((s.state, s.thread, spent + cost))
+    return seen
+
+
+def test_renamed_with_a_bound_on_preemptions() -> None:
+    """A pair of a state and the thread that led there is renamed as a whole: no step, and no preemption, becomes more or less by it."""
+    whole = fewer = broken = 0
+    for seed in range(0, COUNT, 8):
+        program, plain, others = retarget(random_rows(random.Random(seed)))
+        for most in (0, 1, 2):
+            asked = Request(strategy=Preemptions(most), workers=1 + seed % 16 // 8, watch=watched(program, "world"))
+            known = native_search(plain, asked)
+            for name in ("renamed", "threads"):
+                found = search_both(others[name], plain, asked).merged
+                assert found is not None
+                assert (found.verdict, found.reason, found.preemptions) == (known.verdict, known.reason, known.preemptions), (seed, most)
+                if known.verdict is not Verdict.BROKEN:
+                    assert found.outcomes == known.outcomes, (seed, most)
+                    whole, fewer = whole + known.states, fewer + found.states
+            if known.verdict is Verdict.BROKEN:
+                broken += 1
+                break
+            if (pairs := pairs_by_preemptions(plain, most, 150)) is None:
+                break
+            assert len(pairs) == known.states
+            assert found is not None and len(known_by(others["threads"], pairs)) == found.states, (seed, most)
+    assert broken > 0
+    assert fewer * 1.5 < whole, f"{whole} pairs, {fewer} up to renaming"
+
+
+def known_by(renamed: Native, pairs: dict[tuple[bytes, int], tuple[int, list[Any]]]) -> dict[Any, Any]:
+    """What pairs are known by. Those that are one have the same steps, to pairs that are one, with as many preemptions."""
+    assert renamed.symmetry is not None and renamed.symmetry.threads is not None
+    classes = renamed.symmetry.threads.classes
+
+    def form(state: bytes | None, last: int) -> Any:
+        room = ctypes.create_string_buffer(state, len(state)) if state is not None else None
+        return room and (renamed.library.ss_canonical(room, last), room.raw)
+
+    found: dict[Any, Any] = {}
+    with renamed.alone():
+        for (state, last), (spent, ways) in pairs.items():
+            steps = {(s.thread == last, classes[s.thread], s.choices, cost, form(s.state, s.thread), str(s.error)) for s, cost in ways}
+            assert found.setdefault(form(state, last), (spent, steps)) == (spent, steps)
+    return found
 
 
 # Facts that merged steps rest on.

@@ -209,7 +209,7 @@ def is_bisimulation(plain: Native, renamed: Native, most: int = 3000) -> tuple[i
 
     def form(state: bytes) -> bytes:
         room = ctypes.create_string_buffer(state, len(state))
-        renamed.library.ss_canonical(room)
+        renamed.library.ss_canonical(room, -1)
         return room.raw
 
     assert renamed.symmetry is not None

@@ -30,7 +30,8 @@ class Table(Record):
     end: Behind
     pages: Bits[Literal["pages"]]
     places: Array[Place, 3]
-    sets: Array[Bits[Literal["pages"]], 2]
+    sets: Array[Bits["pages"], 2]
+    by_name: Array[Place, "pages"]
     out: Array[I16, 8]
 
 table = shared(Table)

@@ -21,6 +21,7 @@ import pytest
 from secondsight.lang import U8, Machine, Record, Ref, compiler, modules, native, require, shared, stored
 from secondsight.lang.code import _shared
 from secondsight.lang.native import Native, is_ready
+from secondsight.lang.origin import Origin
 from secondsight.lang.program import Program, Room, Thread, build
 from secondsight.lang.reference import Reference
 from secondsight.lang.standins import Shared
@@ -250,6 +251,31 @@ def test_replaced_in_this_process(folder: Path, monkeypatch: pytest.MonkeyPatch)
     other = program(module)
     assert other.code is not first.code
     assert searched(other).outcomes != searched(first).outcomes
+
+
+def test_the_same_names_are_followed_once_for_all_shapes(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    module = load(folder)
+    first = program(module).code.origin
+    assert first is not None
+    with monkeypatch.context() as within:
+        within.setattr(Origin, "_function", None)
+        other = program(module, bound=2).code.origin
+    assert other is not None
+    assert other.digest != first.digest
+    assert other.functions == first.functions
+
+
+@pytest.mark.parametrize("change", ["a function", "a method", "another method"])
+def test_names_that_mean_something_else_are_followed_again(change: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    module = load(folder)
+    module.Cell.grows = module.made(1)
+    first = program(module).code
+    if change == "a function":
+        monkeypatch.setattr(module, "bump", module.made(2))
+    else:
+        monkeypatch.setattr(module.Cell, "grows" if change == "a method" else "shrinks", module.made(2), raising=False)
+    digests = {code.origin.digest for code in (first, program(module).code, program(module, bound=2).code) if code.origin}
+    assert len(digests) == 3
 
 
 def test_a_file_edited_while_it_was_used(folder: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from linux_world import A, B, search, world
 
 from secondsight.lang import require
@@ -16,6 +17,8 @@ from secondsight.linux.mprotect import do_mprotect_pkey
 from secondsight.linux.page_alloc import get_page, put_page, zone
 from secondsight.linux.swap import folio_isolate_lru
 from secondsight.linux.swapops import swap_slots
+from secondsight.scenario import Recorder
+from secondsight.world.model import outcomes
 
 MOVES = {"frames": 5, "pages": 2, "anon_vmas": 1, "migrations": 2}
 
@@ -95,3 +98,29 @@ def protect_and_write(mm: Mm) -> None:
     do_mprotect_pkey(mm, 0, 2, False, 0, 2)
     ret = cpu_write(mm, 0, B)
     require(ret == -SIGSEGV, "read-only", "a store went through")
+
+
+def two_movers() -> Recorder:
+    s = Recorder()
+    a = s.mmap(pages=1)
+    s.write(a, "a")
+
+    @s.thread
+    def one() -> None:
+        s.move_pages(a, into="one")
+
+    @s.thread
+    def other() -> None:
+        s.move_pages(a, into="other")
+
+    return s
+
+
+@pytest.mark.parametrize(("release", "both_fail"), [(None, False), ("6.1", True)])
+def test_a_mover_may_find_the_last_reference_of_another(release: str | None, both_fail: bool) -> None:
+    """Seen on a real 6.12 (drawn scenario free_1_222): the page has been moved, is unlocked, and held for a moment more. In 6.1 who finds that
+    the page is taken has held it."""
+    _, seen = outcomes(two_movers().scenario("two_movers", ""), release=release)
+    results = {(dict(one)["one"], dict(one)["other"]) for one in seen}
+    assert {("ok", "ok"), ("ok", "-EAGAIN"), ("-EAGAIN", "ok"), ("ok", "-EBUSY"), ("ok", "-ENOENT")} <= results
+    assert (("-EAGAIN", "-EBUSY") in results) is both_fail

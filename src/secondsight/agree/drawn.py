@@ -92,7 +92,7 @@ class World:
 
     `most`: pages of one file or mapping. `files_mapped`: any mapping of the process is a file's. `process`: in whose block its operations are recorded; `other`: what another process may use.
     `forked`: what children may use that threads have forked; of all threads and sections one list. `around`: of a thread what there was
-    before it. `huge`: pages of files come in twos, and so do addresses of mappings.
+    before it. `huge`: pages of files come in twos, and so do addresses of mappings, but of those (`odd`) that were made over the second half of one.
     """
 
     s: Recorder
@@ -110,6 +110,7 @@ class World:
     process: Process | None = None
     other: World | None = None
     huge: bool = False
+    odd: set[str] = field(default_factory=set)
     forked: list[World] = field(default_factory=list)
     around: World | None = None
 
@@ -168,6 +169,10 @@ class World:
         first = self.draw.integer(0, mapping.pages - 1)
         return mapping + first, self.draw.integer(1, mapping.pages - first)
 
+    def is_odd(self, address: Address) -> bool:
+        """Whether an address is that of a second half, where pages are huge."""
+        return (address.page + (address._handle.name in self.odd)) % 2 == 1
+
     def part(self, fd: File, past: int) -> tuple[int, int]:
         """Pages of a file, in `past` of 100 draws reaching past its end. One that never came into being may have no page."""
         if fd.pages == 0:
@@ -200,7 +205,7 @@ def can_be_drawn(w: World, op: Operation) -> bool:
         return False
     if op.makes is HandleType.MAPPING and w.space.pages < (4 if w.huge else 2):  # one may be a gap
         return False
-    if op.name in MOVES and w.space.moves > 0 and w.space.pages < (w.space.places if w.space.moves == 1 else 0) + 3:
+    if op.name in MOVES and w.space.moves > 0 and w.space.pages < (w.space.places if w.space.moves == 1 else 0) * (2 if w.huge else 1) + (5 if w.huge else 3):
         return False
     return w.budget.allows(_takes(op, _smallest(op, bool(w.memfds))))
 
@@ -232,6 +237,8 @@ def _record(w: World, op: Operation, args: dict[str, Any]) -> None:
         w.udmabufs.append(made)
     elif op.makes is HandleType.MAPPING:
         w.mappings.append(made)
+        if w.huge and args.get("at") is not None and w.is_odd(args["at"]):
+            w.odd.add(made._handle.name)
         w.files_mapped |= args.get("fd") is not None
     elif op.makes is HandleType.PIN:
         w.pins.append(made)
@@ -259,6 +266,8 @@ class _Arguments:
                     self.args[of[kind]], pages = w.span()
                     room = pages if kind is ArgType.PLACE else room
         if self.op.name in MOVES:
+            if w.huge:
+                pages, room = self._evenly(of, pages, room)
             self._move(of, pages, room)
         elif ArgType.PIN in of:
             pin = choice(w.draw, w.pins)
@@ -301,10 +310,21 @@ class _Arguments:
         if self.args.get(of[ArgType.PLACE]) is not None:
             pages = min(pages, room)
         else:
-            pages = min(pages, space.pages - space.gap(None, 0))
-            space.pages -= space.gap(None, 0) + pages
+            gap = space.gap(None, 0) * (2 if self.w.huge else 1)
+            pages = min(pages, space.pages - gap)
+            space.pages -= gap + (_even(pages) if self.w.huge else pages)
             space.continued, space.places = None, space.places + 1
         self.args[of[ArgType.COUNT]] = pages
+
+    def _evenly(self, of: dict[ArgType, str], pages: int, room: int) -> tuple[int, int]:
+        """Of huge pages what moves begins as its new place does: with the first half of one, or with the second. How many pages, and for how many
+        there is room."""
+        w, at = self.w, self.args.get(of[ArgType.PLACE])
+        if w.is_odd(self.args[of[ArgType.ADDRESS]]) != (at is not None and w.is_odd(at)):
+            first = next(mapping for mapping in w.mappings if not w.is_odd(mapping))
+            self.args[of[ArgType.ADDRESS]], self.args[of[ArgType.PLACE]] = first, None
+            return first.pages, w.most
+        return pages, room
 
     def _part(self, of: dict[ArgType, str], file: File | None, room: int, over: bool) -> None:
         """Pages of a file, or of anonymous memory; of a new mapping as many as there is room for."""

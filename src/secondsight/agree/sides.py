@@ -11,6 +11,7 @@ from secondsight.agree.shrink import without
 from secondsight.kernels import Kernel, boot
 from secondsight.kernels.jobs import Died, ForcedRun, GuestJob, Observation
 from secondsight.kernels.run import VM
+from secondsight.linux.releases import differs
 from secondsight.scenario import Outcome, Scenario
 
 __all__ = ["Booted", "KernelAnswer"]
@@ -50,6 +51,8 @@ class Booted:
         self.release = self._vm.release
         hello = self._vm._guest.hello
         self.lacks = frozenset(kind for kind, told in NEEDED.items() if not hello.get(told))
+        if module and differs("hugetlb-goes-in-one-bracket", self.release):
+            self.lacks |= {kind for kind, told in NEEDED.items() if told == "hugetlb"}
 
     def fitted(self, scenario: Scenario) -> Scenario:
         """The scenario without the operations for which this kernel has no device, and what depends on them."""

@@ -38,6 +38,9 @@ def searches(command: Callable[..., None]) -> Callable[..., None]:
 
     @functools.wraps(command)
     def run(**given: Any) -> None:
+        from secondsight.lang.collecting import stays
+
+        stays()
         request = _request(**{name: given[name] for name in shared.parameters})
         command(**{p.name: given[p.name] for p in kept}, request=request)
 

@@ -2,7 +2,8 @@
 
 One change each, in a method of the driver's own class: a statement dropped, swapped with its neighbour, moved out of the lock that
 it is under; a lock not taken; a test negated. `try_mutant` says what comes of one: refused by the language, broken by an adversary, idle (no
-access of its device succeeds any more, with any adversary), or surviving all of them.
+access of its device succeeds any more, with any adversary; or a rule that is asked of its promise alone does not come to look, in
+interleavings of which it does with the driver as it is), or surviving all of them.
 """
 
 from __future__ import annotations
@@ -18,7 +19,8 @@ from itertools import count
 from pathlib import Path
 
 from secondsight.contract.adversaries import adversaries_for
-from secondsight.contract.check import check, check_scenario, load_drivers, rules_for
+from secondsight.contract.check import RULES, check, check_scenario, driver_program, load_drivers, rules_for
+from secondsight.contract.runs import Seen, watch
 from secondsight.devices.device import Device
 from secondsight.lang.errors import LangError
 from secondsight.search import Verdict
@@ -211,24 +213,53 @@ def try_mutant(
     with tempfile.TemporaryDirectory(prefix="secondsight-") as folder:
         path = Path(folder) / f"{Path(inspect.getfile(driver)).stem}.py"
         path.write_text(mutant.text, encoding="utf-8")
-        unfinished, accessed = "", False
         try:
             changed = next(one for one in load_drivers(path) if one.__name__ == driver.__name__)
-            watching = rules_for(changed)
-            against = adversaries_for(changed)
-            for name in adversaries or against:
-                for scenario in against[name].scenarios:
-                    checked = check_scenario(changed, name, scenario, watching, request, None, bounds)
-                    result, accessed = checked.result, accessed or checked.accessed
-                    if result.verdict is Verdict.BROKEN:
-                        assert result.violation is not None
-                        return Trial(mutant, "broken", f"{name}, {result.violation.rule}")
-                    if result.error is not None:
-                        return Trial(mutant, "refused", str(result.error))
-                    if result.verdict is Verdict.NOT_FINISHED:
-                        unfinished = unfinished or f"{name}, {result.reason}"
+            fate, by = _fate(changed, adversaries, request, bounds)
+            if fate == "survives" and (asleep := _silent(changed, adversaries) - _silent(driver, adversaries)):
+                fate, by = "idle", f"nothing makes the rule {', '.join(sorted(asleep))} look"
         except LangError as error:
-            return Trial(mutant, "refused", str(error))
+            fate, by = "refused", str(error)
+    return Trial(mutant, fate, by)
+
+
+def _fate(driver: type[Device], adversaries: Sequence[str] | None, request: Request | None, bounds: dict[str, int] | None) -> tuple[str, str]:
+    """What the adversaries make of a driver, and which of them."""
+    unfinished, accessed = "", False
+    watching = rules_for(driver)
+    against = adversaries_for(driver)
+    for name in adversaries or against:
+        for scenario in against[name].scenarios:
+            checked = check_scenario(driver, name, scenario, watching, request, None, bounds)
+            result, accessed = checked.result, accessed or checked.accessed
+            if result.verdict is Verdict.BROKEN:
+                assert result.violation is not None
+                return "broken", f"{name}, {result.violation.rule}"
+            if result.error is not None:
+                return "refused", str(result.error)
+            if result.verdict is Verdict.NOT_FINISHED:
+                unfinished = unfinished or f"{name}, {result.reason}"
     if unfinished:
-        return Trial(mutant, "not finished", unfinished)
-    return Trial(mutant, "survives") if accessed else Trial(mutant, "idle", "no access of the device succeeds")
+        return "not finished", unfinished
+    return ("survives", "") if accessed else ("idle", "no access of the device succeeds")
+
+
+def _silent(driver: type[Device], adversaries: Sequence[str] | None) -> set[str]:
+    """The rules that are asked of a driver's promise alone and that nothing made look, in some interleavings with the adversaries of
+    that promise alone."""
+    own = [rule for rule in RULES.values() if rule.promises == (driver.promise,)]
+    against = [one for name, one in adversaries_for(driver).items() if one.promise == driver.promise and name in (adversaries or (name,))]
+    if not own or not against:
+        return set()
+    looking = {rule.name for rule in own}
+
+    def look(number: int, seen: Seen) -> bool:
+        looking.difference_update(rule.name for rule in own if any(seen.looked(probe) for probe in rule.probes))
+        return not looking
+
+    files = frozenset(probe.__code__.co_filename for rule in own for probe in rule.probes)
+    for scenario in (scenario for one in against for scenario in one.scenarios):
+        watch([[driver_program(driver, scenario, own)]], files, look, lambda seen: True)
+        if not looking:
+            break
+    return looking

@@ -171,7 +171,7 @@ RULES_BROKEN: list[tuple[str, str, type[Device], type[Device]]] = [
     ("own-memory", "device-memory", LeavesOldContents, PrivateGpu),
     ("livelock", "device-memory", TakesPagesForNothing, PrivateGpu),
     ("own-memory", "device-memory-goes", TakesPagesBackEarly, PrivateGpu),
-    ("own-memory", "device-memory-goes", ClosesAndKeepsItsMemory, PrivateGpu),
+    ("teardown", "device-memory-goes", ClosesAndKeepsItsMemory, PrivateGpu),
     ("folio-lock", "device-memory", GivesItUnlocked, PrivateGpu),
     ("balance", "device-memory", HoldsWhatGoesBack, PrivateGpu),
     ("deadlock", "device-memory-goes", ClosesFull, PrivateGpu),

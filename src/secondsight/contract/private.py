@@ -34,13 +34,16 @@ def zeroed_where_nothing_was(folio: Folio) -> None:
     require(cleared, "own-memory", "a page comes where nothing was, with what somebody else had in it")
 
 
-@rule("own-memory", on=all_quiet)
+@rule("teardown", on=all_quiet)
 def nothing_is_left(device: Driver, mm: Mm, gone: bool) -> None:
-    """When a driver is closed and all is quiet, no page of its memory is somebody's.
+    """When a driver is closed and all is quiet, no page of its memory is somebody's, and the memory is nobody's.
 
-    Broken by a driver that leaves pages there: an access to one calls a driver that is not there any more. Source:
-    Documentation/mm/hmm.rst, migrate_device_range() (mm/migrate_device.c, Linux 6.12).
+    Broken by a driver that leaves pages there: an access to one calls a driver that is not there any more. So does whoever finds a page of
+    memory that was not taken away. Source: Documentation/mm/hmm.rst, migrate_device_range() (mm/migrate_device.c, Linux 6.12), memunmap_pages()
+    (mm/memremap.c, Linux 6.12).
     """
     if len(frames[ZERO_PFN].pgmap) > 0:
         left = any(frame.refcount > 0 and frame.pgmap[0] is not None for frame in frames)
-        require(not left, "own-memory", "the driver is closed, and a page is still in its memory")
+        require(not left, "teardown", "the driver is closed, and a page is still in its memory")
+        stays = any(frame.pgmap[0] is not None for frame in frames)
+        require(not stays, "teardown", "the driver is closed, and its memory was not taken away")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator, Sequence
 from types import GenericAlias
-from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, cast
 
 from secondsight.lang.bits import Bits
 from secondsight.lang.errors import BadIndex, FreedTwice, LeftRange, ModelError, NoneFollowed, OutOfRecords, Position
@@ -74,12 +74,13 @@ def checked(kind: Type, value: Any, name: str) -> Any:
 
 
 class Array(Generic[T, N]):
-    """A bounded array of records, references or integers: `Array[Frame, 8]`, or of a named bound, `Array[Frame, Literal["frames"]]`."""
+    """A bounded array of records, references or integers: `Array[Frame, 8]`, or of a named bound, `Array[Frame, Literal["frames"]]`; `Array[Frame, "frames"]` is the same."""
 
     if not TYPE_CHECKING:
 
         def __class_getitem__(cls, parameters: Any) -> Any:
-            return GenericAlias(cls, parameters)
+            element, *size = parameters if isinstance(parameters, tuple) else (parameters,)
+            return GenericAlias(cls, (element, *(Literal[bound] if isinstance(bound, str) else bound for bound in size)))  # a text would be a name to look up
 
     _items: list[Any]
     _type: ArrayType

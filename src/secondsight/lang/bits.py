@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from types import GenericAlias
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
 
 __all__ = ["Bits"]
 
@@ -22,7 +22,7 @@ class Bits(int, Generic[N]):
     if not TYPE_CHECKING:
 
         def __class_getitem__(cls, parameters: Any) -> Any:
-            return GenericAlias(cls, parameters)
+            return GenericAlias(cls, Literal[parameters] if isinstance(parameters, str) else parameters)  # a text would be a name to look up
 
     def __new__(cls, places: Iterable[int] = ()) -> Bits[N]:
         """The set of some places. A place below 0 or beyond the most is an error."""

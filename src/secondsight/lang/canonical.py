@@ -1,4 +1,7 @@
-"""`canonical(u8 *)` as C text: of all states that are the same up to renaming, one.
+"""`canonical(u8 *, int)` as C text: of all states that are the same up to renaming, one.
+
+Where a thread is told apart, -1 if none is, the states count together with it: it becomes the first of those that are equal to it, which the
+form is known by too (`engine_bounds.c`). The result is the thread's name then.
 
 Equal threads are put in order first (`lang.canonical_equal`), sequence numbers are renamed last (`lang.canonical_sequences`). Interchangeable
 records are renamed in the order of first use: the shared references from the start of the state on, the threads' locals, the numbers
@@ -52,7 +55,7 @@ def _numbers(program: Program, symmetry: Symmetry) -> Picked:
 
 
 def canonical(program: Program, symmetry: Symmetry) -> list[str]:
-    """The text of `canonical(u8 *)`."""
+    """The text of `canonical(u8 *, int)`."""
     lines, calls = ["#define SS_CANONICAL"], []
     equal = symmetry.threads
     if symmetry.arrays:
@@ -64,8 +67,9 @@ def canonical(program: Program, symmetry: Symmetry) -> list[str]:
     lines.append("#define RENAMES(what) (by_form & (what))")
     lines += equal_threads(program, equal, _renamed_later(program, symmetry)) if equal is not None else []
     rest = ["static void form_of_rest(u8 *s)", "{", *(f"\t{call}" for call in calls), "\t(void)s;", "}"]
-    form = f"if (RENAMES({EQUAL}))\n\t\tform_in_order(s);\n\telse\n\t\tform_of_rest(s);" if equal is not None else "form_of_rest(s);"
-    return [*lines, *rest, "static void canonical(u8 *s)", "{", f"\t{form}", "}", "void ss_canonical(u8 *s) { canonical(s); }"]
+    form = [f"\tif (RENAMES({EQUAL}))", "\t\treturn form_in_order(s, apart);"] if equal is not None else []
+    whole = ["static int canonical(u8 *s, int apart)", "{", *form, "\tform_of_rest(s);", "\treturn apart;", "}"]
+    return [*lines, *rest, *whole, "int ss_canonical(u8 *s, int apart) { return canonical(s, apart); }"]
 
 
 def _renamed_later(program: Program, symmetry: Symmetry) -> Callable[[ir.Var], bool]:

@@ -55,7 +55,7 @@ def _masked(is_renamed: Callable[[ir.Var], bool]) -> Picked:
 
 
 def equal_threads(program: Program, equal: EqualThreads, is_renamed: Callable[[ir.Var], bool]) -> list[str]:
-    """The text of `swap_threads(u8 *, int, int)` and `form_in_order(u8 *)`. `is_renamed`: whether a local holds what is renamed after that."""
+    """The text of `swap_threads(u8 *, int, int)` and `form_in_order(u8 *, int)`. `is_renamed`: whether a local holds what is renamed after that."""
     names = equal.names_of(program)
     found, moved = cells(program.layout, names)
     return [
@@ -306,18 +306,25 @@ static void try_orders(ss_orders *o, const u8 *s, int from)
 	}
 }
 
-/* Put equal threads in order, and give the rest its names. */
-static void form_in_order(u8 *s)
+/*
+ * Put equal threads in order, and give the rest its names. One that is told apart (-1: none is) becomes the first of its class, and
+ * the others are put in order behind it. The result is what it is called then.
+ */
+static int form_in_order(u8 *s, int apart)
 {
 	ss_orders o;
 	o.count = 0;
 	o.is_there = o.orders = 0;
+	if (apart >= 0 && class_of[apart] != apart) {
+		swap_threads(s, apart, class_of[apart]);
+		apart = class_of[apart];
+	}
 	for (int t = 0; t < THREADS; t++) {
 		int mine[THREADS], count = 0;
 		if (class_of[t] != t) /* a class has the number of its first thread */
 			continue;
 		for (int u = t; u < THREADS; u++)
-			if (class_of[u] == t)
+			if (class_of[u] == t && u != apart)
 				mine[count++] = u;
 		for (int i = 1; i < count; i++)
 			for (int j = i; j > 0 && compared(s, mine[j - 1], mine[j]) > 0; j--)
@@ -334,9 +341,10 @@ static void form_in_order(u8 *s)
 	}
 	if (!o.count) {
 		form_of_rest(s);
-		return;
+		return apart;
 	}
 	try_orders(&o, s, 0);
 	memcpy(s, o.best, STATE_SIZE);
+	return apart;
 }
 """

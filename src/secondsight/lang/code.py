@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from secondsight.lang import ir, stored
-from secondsight.lang.collecting import uncollected
+from secondsight.lang.collecting import may_go, uncollected
 from secondsight.lang.errors import LangError, Position
 from secondsight.lang.facts import meaning_of
 from secondsight.lang.layout import Layout
@@ -198,4 +198,5 @@ def shared_code(
     _shared[key] = found
     while len(_shared) > MOST_SHARED:
         del _shared[next(iter(_shared))]
+        may_go()
     return found

@@ -6,7 +6,20 @@ import contextlib
 import gc
 from collections.abc import Iterator
 
-__all__ = ["uncollected"]
+__all__ = ["may_go", "stays", "uncollected"]
+
+_stays = [False]
+
+
+def stays() -> None:
+    """What is made without collection stays for as long as the process, which is short: no collection will look at it. For commands."""
+    _stays[0] = True
+
+
+def may_go() -> None:
+    """Some of that is not used any more: it is looked at again."""
+    if _stays[0]:
+        gc.unfreeze()
 
 
 @contextlib.contextmanager
@@ -17,5 +30,7 @@ def uncollected() -> Iterator[None]:
     try:
         yield
     finally:
+        if _stays[0]:
+            gc.freeze()
         if was:
             gc.enable()

@@ -277,7 +277,7 @@ class Native:
         if self.symmetry is None:
             return state
         room = ctypes.create_string_buffer(state, len(state))
-        self.library.ss_canonical(room)
+        self.library.ss_canonical(room, -1)
         return room.raw
 
     def exchanged(self, state: bytes, one: int, other: int) -> bytes:

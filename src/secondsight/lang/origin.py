@@ -16,11 +16,13 @@ import enum
 import functools
 import hashlib
 import inspect
+import itertools
+import operator
 import re
 import sys
 import types
 import typing
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from secondsight.lang.facts import hints_of
@@ -44,7 +46,7 @@ _BUILTIN = (types.BuiltinFunctionType, types.MethodDescriptorType, types.Wrapper
 class Origin:
     """See the module. `shape`: what else the code depends on, as text."""
 
-    def __init__(self, shape: str, roots: Iterable[Any], declarations: Iterable[Shared]) -> None:
+    def __init__(self, shape: str, roots: Sequence[Any], declarations: Iterable[Shared]) -> None:
         self.functions: dict[types.FunctionType, int] = {}
         self.classes: dict[str, type] = {}
         self.declarations: dict[str, Shared] = {}
@@ -53,14 +55,15 @@ class Origin:
         self._covered: set[tuple[int, str]] = set()
         self._asked: set[tuple[int, int]] = set()
         self._kept: list[Any] = []  # so that no two things looked at have one id
-        self._told: list[str] = [package_digest() or "", shape]
-        self._assumed: list[tuple[Any, Any, Any]] = []
+        self._told: list[str] = []
+        self._assumed = _Assumed()
         self._sources: dict[str, bool] = {}
         self._spaces: dict[int, dict[str, Any]] = {}
+        self._hash = hashlib.sha256((package_digest() or "").encode())
         if package_digest() is None:
             self.unclear.add("files of this package were edited")
-        for root in roots:
-            self._value(root, ())
+        self._roots(roots)
+        self._tell(shape)
         for declaration in declarations:
             if id(declaration) not in self._seen:
                 self._declaration(declaration)
@@ -69,16 +72,29 @@ class Origin:
         self.unclear |= files.unclear
         for file, content in sorted(self.files.items()):
             self._tell("file", file, content)
-        self.digest = hashlib.sha256("\n".join(self._told).encode("utf-8", "surrogatepass")).hexdigest()[:40]
+        self._finish_telling()
+        self.digest = self._hash.hexdigest()[:40]
+
+    def _roots(self, roots: Sequence[Any]) -> None:
+        """Follow the roots; or take what was found from the same ones, for the shapes of a driver differ in the rest alone."""
+        name = (package_digest(), *map(id, roots))
+        known = _followed.pop(name, None)
+        if known is not None and known.stands():
+            vars(self).update({part: value.copy() for part, value in vars(known).items()})
+        else:
+            for root in roots:
+                self._value(root, ())
+            self._kept.append(roots)
+            self._finish_telling()
+            known = Origin.__new__(Origin)
+            vars(known).update({part: value.copy() for part, value in vars(self).items()})
+        _followed[name] = known
+        while len(_followed) > MOST_FOLLOWED:
+            del _followed[next(iter(_followed))]
 
     def stands(self) -> bool:
         """Whether all names still mean what they meant: nobody has replaced a function, a constant, a method."""
-        for space, name, value in self._assumed:
-            mapping = isinstance(space, (dict, types.MappingProxyType))
-            now = space.__code__ if name is None else space.get(name, _MISSING) if mapping else _attribute(space, name)
-            if now is not value and not (type(now) in _PLAIN and type(now) is type(value) and now == value):
-                return False
-        return True
+        return self._assumed.stands()
 
     def covers(self, space: Any, name: str) -> bool:
         """Whether a name of a function's globals, or an attribute of a module or a class, was looked at."""
@@ -89,6 +105,11 @@ class Origin:
 
     def _tell(self, *parts: object) -> None:
         self._told.append("\t".join(map(str, parts)))
+
+    def _finish_telling(self) -> None:
+        """What was told goes into the digest."""
+        self._hash.update("".join(f"{told}\n" for told in self._told).encode("utf-8", "surrogatepass"))
+        self._told.clear()
 
     def _first(self, thing: Any) -> bool:
         if id(thing) in self._seen:
@@ -207,7 +228,7 @@ class Origin:
         if (_id(space), name) not in self._covered:
             self._covered.add((_id(space), name))
             self._kept.append(space)
-            self._assumed.append((holder, name, value))
+            self._assumed.add(holder, name, value)
             self._tell("name", name)
             self._value(value, names)
         elif isinstance(value, types.ModuleType):
@@ -267,11 +288,12 @@ class Origin:
         for name, annotation in inspect.get_annotations(cls).items():
             self._tell("field", name)
             self._annotation(annotation, space)
+        self._assumed.sizes.append((vars(cls), len(vars(cls))))
         for name, value in list(vars(cls).items()):
             if name in _IGNORED or name.startswith("__dataclass_"):
                 continue
             self._tell("member", cls.__qualname__, name)
-            self._assumed.append((vars(cls), name, value))
+            self._assumed.add(vars(cls), name, value)
             self._covered.add((id(cls), name))
             if isinstance(value, types.FunctionType) and value.__code__.co_filename.startswith("<"):
                 continue  # written by dataclass
@@ -306,8 +328,8 @@ class Origin:
         self.functions[function] = len(self.functions)
         if not is_ours(function.__module__ or ""):
             self._space(function.__globals__)
-        self._assumed.append((function, None, function.__code__))
-        self._assumed += [(function, name, getattr(function, name)) for name in ("__defaults__", "__kwdefaults__")]
+        for name in ("__code__", "__defaults__", "__kwdefaults__"):
+            self._assumed.add(function, name, getattr(function, name))
         names: dict[str, None] = {}
         self._code(function.__code__, names)
         for part in (function.__defaults__, function.__kwdefaults__, function.__dict__):
@@ -323,7 +345,7 @@ class Origin:
         for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
             self._tell("closure", name)
             try:
-                self._assumed.append((cell, "cell_contents", cell.cell_contents))
+                self._assumed.add(cell, "cell_contents", cell.cell_contents)
                 self._value(cell.cell_contents, names)
             except ValueError:  # empty
                 self.unclear.add(f"{function.__qualname__}: {name}")
@@ -338,6 +360,53 @@ class Origin:
                 self._code(constant, names)
             else:
                 self._value(constant, ())
+
+
+class _Assumed:
+    """What names meant when they were looked at: those of namespaces, and attributes of other things.
+
+    They are asked for often, so all of them at once, in C.
+    """
+
+    def __init__(self) -> None:
+        self._named: tuple[list[Any], list[str], list[Any]] = ([], [], [])
+        self._attributes: tuple[list[Any], list[str], list[Any]] = ([], [], [])
+        self.sizes: list[tuple[types.MappingProxyType[str, Any], int]] = []  # of classes' namespaces: nobody has added a method
+
+    def copy(self) -> _Assumed:
+        made = _Assumed()
+        for old, new in ((self._named, made._named), (self._attributes, made._attributes), ((self.sizes,), (made.sizes,))):
+            for part, other in zip(old, new, strict=True):
+                other += part
+        return made
+
+    def add(self, holder: Any, name: str, value: Any) -> None:
+        """A name of a namespace, or an attribute."""
+        is_space = isinstance(holder, (dict, types.MappingProxyType))
+        for part, one in zip(self._named if is_space else self._attributes, (holder.get if is_space else holder, name, value), strict=True):
+            part.append(one)
+
+    def stands(self) -> bool:
+        """Whether all of it is so."""
+        (gets, names, were), (holders, attributes, had) = self._named, self._attributes
+        return (
+            _are_same(list(map(operator.call, gets, names, itertools.repeat(_MISSING))), were)
+            and _are_same(list(map(_attribute, holders, attributes)), had)
+            and all(len(space) == size for space, size in self.sizes)
+        )
+
+
+def _are_same(now: list[Any], were: list[Any]) -> bool:
+    return all(map(operator.is_, now, were)) or all(map(_is_same, now, were))
+
+
+def _is_same(now: Any, was: Any) -> bool:
+    return now is was or (type(now) in _PLAIN and type(now) is type(was) and bool(now == was))
+
+
+_followed: dict[tuple[object, ...], Origin] = {}
+"""What was found by following roots, by their ids, each as long as it stands; who was not asked for for longest goes first."""
+MOST_FOLLOWED = 4
 
 
 @functools.lru_cache(maxsize=8192)

@@ -57,9 +57,9 @@ def move_page(mm: Mm, va: Va, empty_is_bad: bool = False) -> Errno:
 
     0: it has moved; -ENOENT: nothing is there (a page in swap neither); -EFAULT: the zero page, nothing mapped, or pages that are
     nobody's to move (vma_migratable()); -EBUSY: somebody else has taken the page off its list; -EAGAIN: somebody holds it (the system
-    call says how many pages it could not move); -EACCES: it is mapped elsewhere too (without MPOL_MF_MOVE_ALL). Left out: the reference that a second
-    mover has for a moment, before it sees that the page is taken: the first one may get -EAGAIN by it (may hide).
-    `empty_is_bad`: see `releases` (empty-page-is-a-bad-address, protected-page-is-not-found).
+    call says how many pages it could not move); -EACCES: it is mapped elsewhere too (without MPOL_MF_MOVE_ALL).
+    `empty_is_bad`: see `releases` (empty-page-is-a-bad-address, protected-page-is-not-found). There the page is also held before it is isolated
+    (FOLL_GET; folio_walk_start() later): who moves it at that moment gets -EAGAIN, where others may notice (`migrations`).
     """
     mm.mmap_lock.read_lock()
     with atomic:
@@ -76,15 +76,28 @@ def move_page(mm: Mm, va: Va, empty_is_bad: bool = False) -> Errno:
             ret = -ENOENT
         elif folio_likely_mapped_shared(folio):
             ret = -EACCES
-        elif not folio_isolate_lru(folio):
-            ret = -EBUSY
-        else:
+        elif len(migrations) > 1 and empty_is_bad:
+            get_page(folio)
             ret = 0
+        else:
+            ret = 0 if folio_isolate_lru(folio) else -EBUSY
+    if len(migrations) > 1:
+        if empty_is_bad and ret == 0:
+            assert folio is not None
+            ret = isolate_held(folio)
     mm.mmap_lock.read_unlock()
     if ret != 0:
         return ret
     assert folio is not None
     return migrate_folio(folio)
+
+
+@atomic
+def isolate_held(folio: Folio) -> Errno:
+    """The end of add_page_for_migration() (mm/migrate.c, Linux 6.1): 0, or -EBUSY: somebody else has taken the page off its list."""
+    ret = 0 if folio_isolate_lru(folio) else -EBUSY
+    put_page(folio)
+    return ret
 
 
 @atomic
@@ -148,9 +161,12 @@ def migrate_one(src: Folio, movable: bool) -> Errno:
         remove_migration_ptes(src, dst)
     else:
         remove_migration_ptes(src, src)
+    if len(migrations) > 1:
+        folio_unlock(dst)  # who looks now finds one reference more than those of entries and caches
     with atomic:
-        dst.locked = False
-        src.locked = False
+        if len(migrations) == 1:
+            folio_unlock(dst)
+        folio_unlock(src)
         folio_putback_lru(src)
         put_page(dst)
         migrations[slot].src = None

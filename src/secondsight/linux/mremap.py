@@ -17,8 +17,7 @@ touched begins anew, and may become one with what it comes to lie beside.
 
 With MREMAP_DONTUNMAP the old vma stays, and is empty.
 
-Left out: growing and shrinking; an old length of 0; huge pages; limits, accounting; several page tables: what a call moves, it moves in one
-step.
+Left out: growing and shrinking; an old length of 0; huge pages of files; limits, accounting.
 """
 
 from __future__ import annotations
@@ -26,30 +25,14 @@ from __future__ import annotations
 from secondsight.lang import Errno, atomic, bound, milestone, shared_array
 from secondsight.linux.errno import EFAULT, EINVAL
 from secondsight.linux.fork import mms, vm_area_dup
+from secondsight.linux.huge_memory import vma_adjust_trans_huge
 from secondsight.linux.memory import vma_flags
 from secondsight.linux.memory_zap import tlb_finish_mmu, unmap_vmas
 from secondsight.linux.mm_flags import VM_DEVMAP, VM_LOCKED, VM_PFNMAP
 from secondsight.linux.mm_interval_tree import vma_interval_tree_insert
-from secondsight.linux.mm_types import (
-    NOT_PREPARED,
-    Count,
-    Event,
-    Flags,
-    Mm,
-    Pgoff,
-    PteKind,
-    Range,
-    Result,
-    Va,
-    VaEnd,
-    Vma,
-    anon_vmas,
-)
-from secondsight.linux.mmu_notifier import mmu_notifier_invalidate_range_end, mmu_notifier_invalidate_range_start, owners
-from secondsight.linux.page_alloc import ZERO_PFN, frames
-from secondsight.linux.pgtable import pte_clear
+from secondsight.linux.mm_types import NOT_PREPARED, Count, Flags, Mm, Pgoff, Result, Va, VaEnd, Vma, anon_vmas, huge_pages
+from secondsight.linux.mremap_tables import move_page_tables
 from secondsight.linux.rmap import anon_vma_link, anon_vma_unlink
-from secondsight.linux.swapops import migrations, swap_slots
 from secondsight.linux.tlb import tlb_flush_mmu_tlbonly
 from secondsight.linux.userfaultfd import (
     mremap_userfaultfd_complete,
@@ -179,6 +162,8 @@ def do_munmap(mm: Mm, start: Va, end: VaEnd) -> Count:
     """do_munmap(), do_vmi_munmap(unlock=false) (mm/mmap.c, mm/vma.c, Linux 6.12): unmap a range; the mmap lock stays held for writing. 1: user space
     is to be told."""
     told = False
+    if len(huge_pages) > 0:
+        vma_adjust_trans_huge(mm, start, end)
     if len(mm.userfaultfd) > 0:
         told = userfaultfd_unmap_prep(mm, start, end)
     detached = vms_gather_munmap_vmas(mm, start, end)
@@ -260,64 +245,6 @@ def copy_vma(mm: Mm, addr: Va, length: Pgoff, new_addr: Va, low: Va, high: VaEnd
     anon_vma_link(new)
     vma_iter_store(mm, new)
     return False
-
-
-def move_page_tables(mm: Mm, addr: Va, length: Pgoff, new_addr: Va, need_rmap_locks: bool) -> None:
-    """move_page_tables() (mm/mremap.c, Linux 6.12): subscribers hear of the old place, as of an unmapping."""
-    rng = Range(addr, addr + length, Event.UNMAP, True)
-    mmu_notifier_invalidate_range_start(mm, rng)
-    move_ptes(mm, addr, length, new_addr, need_rmap_locks)
-    mmu_notifier_invalidate_range_end(mm, rng)
-
-
-@milestone(quiet=True)
-@atomic
-def move_ptes(mm: Mm, addr: Va, length: Pgoff, new_addr: Va, need_rmap_locks: bool) -> None:
-    """move_ptes() (mm/mremap.c, Linux 6.12): under both page-table locks, and take_rmap_locks() where they are needed: waited for in the same step."""
-    vma = mm.mm_mt[addr]
-    assert vma is not None
-    file = vma.vm_file
-    if need_rmap_locks:
-        if file is not None:
-            file.i_mmap_rwsem.write_lock()
-            file.i_mmap_rwsem.write_unlock()
-        wait_for_walks(vma)
-    for k in range(length):
-        move_pte(mm, addr + k, new_addr + k)
-
-
-@atomic
-def wait_for_walks(vma: Vma) -> None:
-    """anon_vma_lock_write() (include/linux/rmap.h, Linux 6.12), and anon_vma_unlock_write() in the same step."""
-    if len(anon_vmas) > 0:
-        anon_vma = vma.anon_vma
-        if anon_vma is not None:
-            anon_vma.rwsem.write_lock()
-            anon_vma.rwsem.write_unlock()
-
-
-@atomic
-def move_pte(mm: Mm, old: Va, new: Va) -> None:
-    """One entry of move_ptes() (mm/mremap.c, Linux 6.12). Write protection by a userfaultfd that is not told of moves does not move."""
-    source = mm.ptes[old]
-    target = mm.ptes[new]
-    target.frame = source.frame
-    target.writable = source.writable
-    target.special = source.special
-    if len(target.prot_none) > 0:
-        target.prot_none[0] = source.prot_none[0]
-    if len(target.uffd_wp) > 0:
-        target.uffd_wp[0] = source.uffd_wp[0] and mm.userfaultfd[0].events
-    if len(swap_slots) > 0:
-        target.dirty = source.dirty
-        target.swap = source.swap
-    if len(swap_slots) + len(migrations) > 0:
-        if len(frames[ZERO_PFN].shared) > 0:
-            target.exclusive = source.exclusive
-    if len(swap_slots) + len(migrations) + len(owners) > 0:
-        target.kind = source.kind
-        source.kind = PteKind.PRESENT
-    pte_clear(source)
 
 
 @atomic

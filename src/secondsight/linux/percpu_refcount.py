@@ -60,6 +60,7 @@ def percpu_ref_put(ref: PercpuRef) -> None:
 def percpu_ref_kill(ref: PercpuRef) -> None:
     """percpu_ref_kill() (lib/percpu-refcount.c, Linux 6.12): no new references; the initial one is dropped."""
     require(not ref.dying, "refcount", "kills a reference count twice")
+    require(ref.count > 0, "refcount", "kills a reference count that nobody has begun")
     ref.dying = True
     ref.count -= 1
 

@@ -233,9 +233,9 @@ def vma_address_end(vma: Vma, folio: Folio) -> VaEnd:
 
 
 @atomic
-def page_at(folio: Folio, va: Va) -> Folio:
-    """The page of a folio that a walk looks for at `va`."""
-    return folio_page(folio, va - folio.index) if folio_order(folio) > 0 else folio
+def page_at(folio: Folio, vma: Vma, va: Va) -> Folio:
+    """The page of a folio that a walk looks for at `va` of a vma."""
+    return folio_page(folio, linear_page_index(vma, va) - folio.index) if folio_order(folio) > 0 else folio
 
 
 @atomic
@@ -304,16 +304,16 @@ def try_to_unmap_large(folio: Folio, vma: Vma, mm: Mm, va: Va) -> bool:
     rng = Range(va, end, Event.CLEAR, True)
     mmu_notifier_invalidate_range_start(mm, rng)
     split_huge_pmd_locked(mm, va, folio, False)
-    ret = unmap_entries(folio, mm, va, end)
+    ret = unmap_entries(folio, vma, mm, va, end)
     mmu_notifier_invalidate_range_end(mm, rng)
     return ret
 
 
 @atomic
-def unmap_entries(folio: Folio, mm: Mm, va: Va, end: VaEnd) -> bool:
+def unmap_entries(folio: Folio, vma: Vma, mm: Mm, va: Va, end: VaEnd) -> bool:
     """The loop of try_to_unmap_one() (mm/rmap.c, Linux 6.12): the entries of one page table."""
     for at in range(va, end):
-        kept = not unmap_entry(folio, page_at(folio, at), mm, at)
+        kept = not unmap_entry(folio, page_at(folio, vma, at), mm, at)
         if kept:
             return False
     return True

@@ -87,19 +87,19 @@ def try_to_migrate_large(folio: Folio, vma: Vma, mm: Mm, va: Va, splits: bool) -
         mmu_notifier_invalidate_range_end(mm, whole)
     rng = Range(va, end, Event.CLEAR, True)
     mmu_notifier_invalidate_range_start(mm, rng)
-    ret = set_migration_entries(folio, mm, va, end)
+    ret = set_migration_entries(folio, vma, mm, va, end)
     mmu_notifier_invalidate_range_end(mm, rng)
     return ret
 
 
 @atomic
-def set_migration_entries(folio: Folio, mm: Mm, va: Va, end: VaEnd) -> bool:
+def set_migration_entries(folio: Folio, vma: Vma, mm: Mm, va: Va, end: VaEnd) -> bool:
     """The loop of try_to_migrate_one() (mm/rmap.c, Linux 6.12): the one entry of a huge page, or those of one page table."""
     page = mm.ptes[va].frame
     if page is not None and pmd_trans_huge(mm, va):
         return page_folio(page) is not folio or set_pmd_migration_entry(mm, va)
     for at in range(va, end):
-        kept = not set_migration_entry(folio, page_at(folio, at), mm, at)
+        kept = not set_migration_entry(folio, page_at(folio, vma, at), mm, at)
         if kept:
             return False
     return True
@@ -161,7 +161,7 @@ def remove_migration_entries(src: Folio, dst: Folio, vma: Vma, zeros: bool) -> N
         return
     for va in range(start, vma_address_end(vma, dst)):
         pte = mm.ptes[va]
-        new = page_at(dst, va)
+        new = page_at(dst, vma, va)
         page = src if new is dst else folio_page(src, 1)
         if zeros and is_migration_entry(pte) and pte.frame is page and is_filled_with_zeros(page):
             pte_clear(pte)

@@ -44,6 +44,7 @@ class Migration(Record):
 
 swap_slots = shared_array(SwapSlot, bound("swap_slots", most=15, usual=3))
 migrations = shared_array(Migration, bound("migrations", usual=1))
+"""As many as may go on at a time. Where there are several, somebody may notice a mover's last reference to a folio that is unlocked already."""
 
 
 @atomic

@@ -257,7 +257,7 @@ static inline const u8 *ss_known_as(const u8 *state, u8 *room)
 	if (!*the_model.by_form)
 		return state;
 	copy_state(room, state, STRIDE);
-	the_model.canonical(room);
+	the_model.canonical(room, -1);
 	return room;
 }
 

@@ -11,7 +11,8 @@
  * take their steps from it. When nothing is put off any more, every pair was visited with every step from it, and so every state
  * of the program: then the search was a whole one.
  *
- * Nothing is merged here: a merged step hides switches. A livelock is no matter of preemptions: to go on for ever as a fair scheduler
+ * Nothing is merged here: a merged step hides switches. What may be renamed is: a renaming maps each way to one with as many preemptions, as it
+ * maps the thread that took the last step too (`ss_known_with`). A livelock is no matter of preemptions: to go on for ever as a fair scheduler
  * has it takes infinitely many of them, or threads that wait for each other; it is not looked for.
  */
 
@@ -30,9 +31,13 @@ static int ss_can_go_on(ss_worker *w, const u8 *state, int thread)
 	return done != 0;
 }
 
-/* The other threads take their steps from here with one preemption more. */
+/* The other threads take their steps from here with one preemption more. With the last bound it is only known that there is more. */
 static void ss_put_off(ss_worker *w, const u8 *state, u32 number, int last)
 {
+	if (w->run->preemptions >= w->run->max_preemptions) {
+		w->count_off++;
+		return;
+	}
 	if (!w->off && !(w->off = ss_chunk_room(w)))
 		return;
 	ss_chunk *chunk = w->off;

@@ -240,7 +240,7 @@ static void ss_first_state(ss_run *run)
 			ss_log_state(&run->crew[i], p);
 	memcpy(p->state, run->initial, STATE_SIZE);
 	p->thread = NOBODY;
-	p->print = run->bounded ? ss_print_with(ss_known_by(p->state), NOBODY) : ss_known_by(p->state);
+	p->print = run->bounded ? ss_known_with(p->state, NOBODY) : ss_known_by(p->state);
 	p->parent = MAX_NUMBER;
 	run->preempted = -1;
 	w->waiting = 1;

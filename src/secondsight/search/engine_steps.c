@@ -178,10 +178,20 @@ static inline void ss_take(ss_worker *w)
 		ss_log_edge(w, p->parent, number);
 }
 
-/* In a bounded search a state is another when another thread led there. */
-static inline u64 ss_print_with(u64 print, int last)
+/*
+ * In a bounded search a state is another when another thread led there, NOBODY to the first. A renaming renames that thread too, and changes
+ * neither who can go on nor how many preemptions a way has.
+ */
+static inline u64 ss_known_with(const u8 *state, int last)
 {
-	print = ss_mixed(print + (u64)last);
+	u8 room[ROOM] __attribute__((aligned(8)));
+	if (*the_model.by_form) {
+		copy_state(room, state, STRIDE);
+		int renamed = the_model.canonical(room, last == NOBODY ? -1 : last);
+		last = last == NOBODY ? NOBODY : renamed;
+		state = room;
+	}
+	u64 print = ss_mixed(ss_fingerprint(state) + (u64)last);
 	return print ? print : 1;
 }
 
@@ -241,11 +251,9 @@ static inline void ss_print(ss_worker *w)
 {
 	ss_pending *p = w->latest;
 	if (p) {
-		p->print = ss_known_by(p->state);
+		p->print = w->run->bounded ? ss_known_with(p->state, p->thread) : ss_known_by(p->state);
 		if (w->run->trial)
 			ss_try_names(w->run, p->state, p->print);
-		if (w->run->bounded)
-			p->print = ss_print_with(p->print, p->thread);
 #ifdef SS_CLUSTER
 		if (ss_fetch_sent(w->run, p->print))
 			return;

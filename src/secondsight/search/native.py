@@ -128,8 +128,8 @@ def native_search(native: Native, request: Request | None = None, log_edges: boo
 
 def _can_be_bounded(native: Native, asked: Request) -> None:
     """Whether preemptions can be counted."""
-    if native.reductions.merge or native.reductions.symmetry:
-        raise LangError("a reduced graph hides preemptions: search without reductions, or without a bound on preemptions")
+    if native.reductions.merge:
+        raise LangError("a merged step hides preemptions: search without merging, or without a bound on preemptions")
     if asked.exact:
         raise LangError("a search bounded by preemptions does not compare whole states: search without `exact`, or without the bound")
     if len(native.program.threads) > MOST_BOUNDED:

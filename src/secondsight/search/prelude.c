@@ -59,7 +59,7 @@ typedef struct {
 	i32 state_size, threads, x_size, wide_counters;
 	const i64 *base; /* by thread: where its region begins in a state */
 	int (*const *steps)(u8 *s, i64 B, i64 t, ss_x *x); /* by counter */
-	void (*canonical)(u8 *s); /* NULL: nothing is renamed */
+	int (*canonical)(u8 *s, int apart); /* NULL: nothing is renamed */
 	i32 *by_form; /* what is renamed to know a state by, at present */
 	int (*merged)(int counter, u8 *s, i64 B, i64 t, ss_x *x);
 	int (*kept_inside)(const u8 *s, int thread, u32 moving, const u8 *waits_at, ss_x *x, ss_x *aside);

@@ -80,7 +80,8 @@ def reduced_search(program: Program, request: Request | None = None, by: By = na
     """As `native_search`, with the reductions that are asked for and that the program allows.
 
     `Result.reduced` names those that were made: counts of states are then of the reduced graph. `Result.note` says why one
-    was not. A broken rule's result is that of a search without them. Random walks take single steps: nothing is reduced.
+    was not. A broken rule's result is that of a search without them. Random walks take single steps: nothing is reduced. Where preemptions
+    are counted steps are not merged.
 
     `by` searches in place of `native_search`: where steps are merged, with the facts that the library of its `Native` has
     (`search/movers.c`); it leaves there all that was found out, and gives a result with the reason `stale` if the search
@@ -88,7 +89,9 @@ def reduced_search(program: Program, request: Request | None = None, by: By = na
     are searched by such code.
     """
     asked = request or Request()
-    reductions = Reductions.none() if isinstance(asked.strategy, RandomWalks | Preemptions) else asked.reductions
+    reductions = Reductions.none() if isinstance(asked.strategy, RandomWalks) else asked.reductions
+    if isinstance(asked.strategy, Preemptions):
+        reductions = replace(reductions, merge=False)
     native, told = reduced_native(program, reductions, asked.watch, hasty, by is native_search)
     searches = _Searches(asked, by, time.perf_counter())
     if native.reductions == Reductions.none():

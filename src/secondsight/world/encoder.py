@@ -42,7 +42,7 @@ needs nothing stays 0: which families of operations it has tells shapes apart al
 """
 _OF_EACH = ("private_pages", "migrate_pages")
 """Bounds of what each device has for itself: they are no larger where there are more devices."""
-NOT_HUGE = {"anon_prepared", "memlock", "pageblocks", "halves", "userfaultfd"}
+NOT_HUGE = {"memlock", "pageblocks", "halves", "userfaultfd"}
 """What operations need that are not modelled for folios of two pages."""
 NOT_OF_FILES = {"swap_slots", "migrations"}
 """The same for those of files."""
@@ -271,6 +271,8 @@ class Encoder:
         if largest.get("pageblocks"):  # all pages come from the block first, and all may move out of it
             derived["pageblock_frames"] = min(BOUNDS["pageblock_frames"].most, max(1, takes["frames"]))
             derived["frames"] = min(16, derived["frames"] + derived["pageblock_frames"])
+        if largest.get("migrations"):
+            derived["migrations"] = max(largest["migrations"], self._racing_migrations(largest["migrations"]))
         if self.is_huge:
             self._suits_huge_pages(largest)
             derived["pages"] += derived["pages"] % HPAGE_PMD_NR
@@ -279,8 +281,9 @@ class Encoder:
             derived["no_memory_to_unmap"] = int(differs("mapping-over-a-part-of-a-huge-page", self.release))
             if largest.get("hugetlb_pool"):
                 derived["hugetlb_regions"] = largest.get("hugetlb_pages", 0)
-            if largest.get("swap_slots"):  # a folio of two pages takes two slots side by side
-                derived["swap_slots"] = min(BOUNDS["swap_slots"].most, max(largest["swap_slots"], 2 + 2 * takes["frames"]))
+            if largest.get("swap_slots"):  # a folio of two pages takes two slots side by side; rounded up to fours, as `_SIZES` are
+                enough = max(largest["swap_slots"], 2 + 2 * takes["frames"])
+                derived["swap_slots"] = min(BOUNDS["swap_slots"].most, -(-enough // 4) * 4)
                 derived["split_keeps_zeros"] = int(differs("split-maps-the-zero-page", self.release))
             if largest.get("detached_tables"):
                 derived["collapses_read_only"] = int(self.release is not None and not differs("collapse-of-what-may-not-be-written", self.release))
@@ -315,6 +318,16 @@ class Encoder:
         drivers = {name: sizes.pop(name) for name in own_bounds(driver) if name in sizes}
         return bounds(**sizes) | own | drivers
 
+    def _racing_migrations(self, else_needed: int) -> int:
+        """How many migrations may go on at a time, where a thread moves pages beside another that moves or reclaims some; 0: there are no such two."""
+        kinds = [{op.kind for op in thread.ops} for thread in self.scenario.threads]
+        movers = sum("move_pages" in of for of in kinds)
+        others = sum("move_pages" not in of and any("migrations" in on_model(op).at_least(op.args) for op in thread.ops)
+                     for of, thread in zip(kinds, self.scenario.threads, strict=True))  # fmt: skip
+        if movers == 0 or movers + others == 1:
+            return 0
+        return min(BOUNDS["migrations"].most, max(2, movers) + else_needed - 1)
+
     def _suits_huge_pages(self, largest: Mapping[str, int]) -> None:
         """Raises `ScenarioError` for what huge pages are not modelled together with."""
         for number, place in enumerate(self.places):
@@ -327,7 +340,9 @@ class Encoder:
             if NOT_HUGE & on_model(op).at_least(op.args).keys():
                 said = f"{op.kind} and huge pages in one scenario are not modelled: what must stay movable, is used by halves or told to user space is one page here"
                 raise ScenarioError(said, "leave out one of them", op.site)
-            if op.declared.makes is HandleType.MAPPING and isinstance(fd := op.args["fd"], HandleRef) and self._is_hugetlb(fd.handle):
+            if op.kind in MOVES:
+                self._suits_moves(op, number, largest)
+            elif op.declared.makes is HandleType.MAPPING and isinstance(fd := op.args["fd"], HandleRef) and self._is_hugetlb(fd.handle):
                 self._suits_hugetlb(op, fd)
             if largest.get("hugetlb_pages") and NOT_OF_FILES & on_model(op).at_least(op.args).keys():
                 said = f"{op.kind} and huge pages of files in one scenario are not modelled: those are not moved, nor swapped out"
@@ -335,9 +350,17 @@ class Encoder:
             if largest.get("hugetlb_pages") and op.kind in ("device_exclusive", "make_device_exclusive"):
                 raise ScenarioError("device-exclusive access and huge pages of files in one scenario are not modelled", "leave out one of them", op.site)
             collapses = largest.get("detached_tables")
-            if collapses and op.declared.makes is HandleType.MAPPING and op.args["fd"] is not None:
+            if collapses and op.declared.makes is HandleType.MAPPING and op.args.get("fd") is not None:
                 said = "MADV_COLLAPSE where files are mapped is not modelled: it is of private anonymous memory"
                 raise ScenarioError(said, "leave out one of them", op.site)
+
+    def _suits_moves(self, op: Op, number: int, largest: Mapping[str, int]) -> None:
+        """Raises `ScenarioError` for a mapping that moves in a way that is not modelled together with huge pages."""
+        if largest.get("hugetlb_pages"):
+            raise ScenarioError(f"{op.kind} and huge pages of files in one scenario are not modelled", "leave out one of them", op.site)
+        if (self.rows["address"][number] - self.rows["page"][number]) % HPAGE_PMD_NR != 0:
+            said = f"{op.kind} of huge pages to a place that does not begin as they do is not modelled: halves of two huge pages would share a page table"
+            raise ScenarioError(said, "move from an even page to an even page, or from an odd one to an odd one", op.site)
 
     def _is_hugetlb(self, memfd: str) -> bool:
         return any(place.op.makes == memfd and place.op.kind == "memfd_create_hugetlb" for place in self.places)
@@ -384,6 +407,8 @@ def _in_flight(thread: ScenarioThread) -> int:
 def suits_huge_pages(operation: Operation, of_files: bool) -> bool:
     """Whether an operation may be in a scenario with huge pages, of files or of private memory."""
     model = model_of(operation.name)
+    if of_files and operation.name in MOVES:
+        return False
     small = dict.fromkeys(operation.args, 1) | {"seals": "", "ranges": ()}
     if (NOT_HUGE | (NOT_OF_FILES if of_files else set())) & model.at_least(small).keys() or model.flags & tables.PRIVATE:
         return False

@@ -5,7 +5,7 @@ from __future__ import annotations
 from secondsight.devices.device import Device
 from secondsight.lang import Ref, atomic, require
 from secondsight.linux.fork import vmas
-from secondsight.linux.mm_types import Mm, Result, huge_pages
+from secondsight.linux.mm_types import HPAGE_PMD_NR, Mm, Result, huge_pages
 from secondsight.linux.mremap import mremap_to
 from secondsight.scenario.ops import Arg, ArgType, HandleType, Often
 from secondsight.world.declare import also, operation
@@ -32,7 +32,8 @@ def mremap(i: RowNumber, mm: Mm, device: Ref[Device]) -> Result:
     move them over: what is mapped there goes, whatever comes of the rest. What the pages hold stays. Fails with -EFAULT (not mapped, or not all of one mapping),
     -EINVAL (the two places overlap)."""
     if len(vmas[0].anon_prepared) > 0:
-        require(len(huge_pages) == 0, "left-out", "mremap and huge pages in one machine are not modelled")
+        if len(huge_pages) > 0:
+            require((address[i] - page[i]) % HPAGE_PMD_NR == 0, "left-out", "huge pages that move to a place which does not begin as they do are not modelled")
         ret = mremap_to(mm, address[i], pages[i], page[i], low[i], high[i], flags[i] & DONTUNMAP != 0)
         if ret < 0:
             return ret
