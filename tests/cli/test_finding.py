@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import re
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ from cli_world import narrow
 from secondsight.cases import TABLES
 from secondsight.cli import main
 from secondsight.contract import EVERY_ADVERSARY, RULES
+from secondsight.lang import LangError, errors
 from secondsight.report.catalog import KINDS, things
 from secondsight.scenario import OPS
 from secondsight.scenario.shipped import shipped
@@ -103,6 +105,36 @@ def test_a_rule_comes_with_a_driver_that_breaks_it(capsys: pytest.CaptureFixture
         out = capsys.readouterr().out
         assert "class " in out or rule == "progress", rule
         assert narrow("\n".join(line for line in out.splitlines() if not line.startswith("    ")))
+
+
+def test_every_name_that_a_message_can_have_is_explained() -> None:
+    """Read from the sources by their text alone, so that a new name is asked for here before anybody has listed it."""
+    package = Path(inspect.getfile(LangError)).parents[1]
+    texts = [file.read_text() for folder in ("lang", "linux", "devices", "world", "contract", "cases", "search") for file in (package / folder).rglob("*.py")]
+    named = {name for text in texts for name in re.findall(r"""(?:(?:RuleBroken|Violation|self\.rule|__init__)\(|require\((?:[^"\n]|"(?!,))*?, |^    rule = )"([a-z]+(?:-[a-z]+)*)"(?:, f?["a-z]|$)""", text, re.M)}
+    classes = {name for name in errors.__all__ if isinstance(kind := getattr(errors, name), type) and issubclass(kind, LangError)}
+    assert {"lock-not-held", "use-after-free", "lock-order", "bad-index"} <= named and len(classes) > 8
+    known = {name for kind in KINDS for thing in things(kind) for name in thing.names}
+    assert named | classes | {"assertion", "kept result"} <= known
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("use-after-free", "linux/page_writeback.py:"),
+        ("pins", "unpins a page that is not pinned"),
+        ("BadIndex", "bad-index"),
+        ("out-of-records", "OutOfRecords (error)"),
+        ("two engines", "thread engine2:"),
+        ("munmap: reads", "secondsight explain munmap"),
+        ("munmap:reads", "secondsight explain munmap"),
+        ("kept", "--again"),
+        ("mmap_lock", "mmap lock (term)"),
+    ],
+)
+def test_what_a_message_names_is_explained(name: str, says: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["explain", name]) == 0
+    assert says in capsys.readouterr().out
 
 
 def test_what_is_not_there_is_answered_with_what_is(capsys: pytest.CaptureFixture[str]) -> None:
