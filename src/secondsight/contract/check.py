@@ -306,7 +306,7 @@ def import_file(path: Path) -> ModuleType:
     try:
         return load(name, path)
     except SyntaxError as error:
-        place = path if error.lineno is None else f"{path}:{error.lineno}"
+        place = path if error.lineno is None else f"{path}:{error.lineno}" + (f":{error.offset}" if error.offset else "")
         raise LangError("\n    ".join(filter(None, [f"{place}: {error.msg}", (error.text or "").strip()]))) from None
     except LangError:
         raise
