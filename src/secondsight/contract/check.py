@@ -40,6 +40,7 @@ from secondsight.contract.writeback import moved_as_it_is, saved_before_it_is_dr
 from secondsight.devices.device import Device, Promise
 from secondsight.lang.errors import LangError, RuleBroken
 from secondsight.lang.modules import load, why_no_file
+from secondsight.lang.names import there_are
 from secondsight.lang.program import Program
 from secondsight.scenario import Scenario
 from secondsight.search import Progress, Result, Verdict
@@ -128,7 +129,7 @@ def pick(kind: str, table: dict[str, Any], names: Sequence[str] | None) -> list[
         return list(table.values())
     unknown = [n for n in names if n not in table]
     if unknown:
-        raise LangError(f"no {kind} is called {unknown[0]!r}; there are: {', '.join(table)}")
+        raise LangError(f"no {kind} is called {unknown[0]!r}; {there_are(unknown[0], table)}")
     return [table[n] for n in dict.fromkeys(names)]
 
 

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from difflib import get_close_matches
 
 from secondsight.lang import LangError
 
-__all__ = ["begun", "like", "the_one_begun"]
+__all__ = ["begun", "the_one_begun"]
 
 
 def begun(given: str, names: Iterable[str]) -> list[str]:
@@ -24,9 +23,3 @@ def the_one_begun(given: str, names: Iterable[str]) -> str | None:
     if len(meant) > 1:
         raise LangError(f"{given} could be {', '.join(meant[:-1])} or {meant[-1]}; give more of the name")
     return meant[0] if meant else None
-
-
-def like(given: str, names: Iterable[str]) -> str:
-    """`is it munmap?`: the names that are close to one that there is not, or nothing."""
-    near = get_close_matches(given, dict.fromkeys(names), 3)
-    return f"is it {' or '.join(near)}?" if near else ""

@@ -16,7 +16,8 @@ from typing import Any
 import secondsight
 from secondsight.contract.check import written
 from secondsight.lang import LangError, Record, Value
-from secondsight.report.beginnings import begun, like, the_one_begun
+from secondsight.lang.names import there_are
+from secondsight.report.beginnings import begun, the_one_begun
 from secondsight.report.columns import WIDTH
 from secondsight.report.glossary import TERMS
 from secondsight.report.named_rules import LANGUAGE, error_classes, required
@@ -63,8 +64,8 @@ def explained(name: str) -> list[Thing]:
     if len(meant) > 1:
         raise LangError(f"{name} is the beginning of {', '.join(meant[:5])}{' and others' * (len(meant) > 5)}; give more of the name")
     if not meant:
-        near = like(name, [one for thing in known for one in thing.names])
-        raise LangError(f"nothing here is called {name}; {near or 'secondsight list ' + '|'.join(KINDS) + ' shows what there is'}")
+        hint = there_are(name, (one for thing in known for one in thing.names), f"secondsight list {'|'.join(KINDS)}")
+        raise LangError(f"nothing here is called {name}; {hint}")
     return [thing for thing in known if thing.name == meant[0]]
 
 
